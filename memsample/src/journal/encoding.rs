@@ -1,0 +1,207 @@
+//! Batches as bytes.
+//!
+//! Rows, of which there are thousands a second, are differences from the last numbers in the same
+//! slot ([`codec`](crate::codec)). Everything else is what `postcard` makes of its type, so a change
+//! to one of these types is a change of the format: raise the number in [`MAGIC`](super::MAGIC).
+
+use std::io;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::batch::{Batch, BatchTick, Change, Row};
+use crate::codec::{Decoder, put_changes};
+use crate::identity::{Comm, Identity};
+use crate::metric::{Files, Metrics};
+use crate::recording::rows::marks::Mark;
+use crate::recording::rows::processes::Summary;
+use crate::recording::rows::system::SystemSample;
+use crate::recording::totals::Totals;
+use crate::sampler::Slot;
+
+/// The kernel allows four million processes; a larger slot is a broken journal.
+const MAX_SLOTS: u32 = 1 << 22;
+
+/// What a journal begins with: where the recording stood at the checkpoint before it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Opening {
+    /// The checkpoint that this journal follows; 0 for the first journal of a recording.
+    pub(crate) checkpoint: u64,
+    pub(crate) totals: Totals,
+    /// The process images that go on.
+    pub(crate) carried: Vec<Carried>,
+}
+
+/// A process image that was being sampled when the journal began.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Carried {
+    pub(crate) slot: Slot,
+    pub(crate) identity: Arc<Identity>,
+    pub(crate) comm: Comm,
+    pub(crate) metrics: Metrics,
+    pub(crate) summary: Summary,
+}
+
+/// An item of the stream behind the opening.
+#[derive(Serialize, Deserialize)]
+enum Item {
+    System(Box<SystemSample>),
+    Mark(Mark),
+    /// Followed by its changes.
+    Tick(BatchTick),
+}
+
+/// A change. The numbers of a row follow behind it.
+#[derive(Serialize, Deserialize)]
+enum ChangeItem {
+    Row(Slot, Files),
+    Absent(Slot),
+    End(Slot),
+    Begin(Slot, Arc<Identity>),
+    Rename(Slot, Comm),
+}
+
+/// The last metrics of each slot, from which the next ones differ.
+#[derive(Default)]
+struct LastMetrics(Vec<Metrics>);
+
+impl LastMetrics {
+    fn at(&mut self, slot: Slot) -> &mut Metrics {
+        let index = slot.0 as usize;
+        if index >= self.0.len() {
+            self.0.resize(index + 1, Metrics::default());
+        }
+        #[expect(clippy::indexing_slicing, reason = "resized above")]
+        &mut self.0[index]
+    }
+}
+
+/// Turns batches into bytes that a [`BatchDecoder`] understands.
+#[derive(Default)]
+pub(super) struct BatchEncoder {
+    last: LastMetrics,
+    bytes: Vec<u8>,
+}
+
+impl BatchEncoder {
+    /// Encodes the opening. The result is valid until the next call.
+    pub(super) fn opening(&mut self, opening: &Opening) -> io::Result<&[u8]> {
+        self.bytes.clear();
+        for carried in &opening.carried {
+            *self.last.at(carried.slot) = carried.metrics;
+        }
+        self.put(opening)?;
+        Ok(&self.bytes)
+    }
+
+    /// Encodes a batch. The result is valid until the next call.
+    pub(super) fn batch(&mut self, batch: &Batch) -> io::Result<&[u8]> {
+        self.bytes.clear();
+        for system in &batch.system {
+            self.put(&Item::System(Box::new(*system)))?;
+        }
+        for mark in &batch.marks {
+            self.put(&Item::Mark(mark.clone()))?;
+        }
+        for (tick, changes) in batch.ticks() {
+            self.put(&Item::Tick(tick.clone()))?;
+            for change in changes {
+                self.put_change(change)?;
+            }
+        }
+        Ok(&self.bytes)
+    }
+
+    fn put_change(&mut self, change: &Change) -> io::Result<()> {
+        match change {
+            Change::Absent(slot) => self.put(&ChangeItem::Absent(*slot)),
+            Change::End(slot) => self.put(&ChangeItem::End(*slot)),
+            Change::Rename(slot, comm) => self.put(&ChangeItem::Rename(*slot, *comm)),
+            Change::Begin(slot, identity) => {
+                *self.last.at(*slot) = Metrics::default();
+                self.put(&ChangeItem::Begin(*slot, Arc::clone(identity)))
+            }
+            Change::Row(slot, row) => {
+                self.put(&ChangeItem::Row(*slot, row.files))?;
+                let before = self.last.at(*slot);
+                put_changes(&mut self.bytes, before, &row.metrics);
+                *before = row.metrics;
+                Ok(())
+            }
+        }
+    }
+
+    fn put(&mut self, value: &impl Serialize) -> io::Result<()> {
+        self.bytes = postcard::to_extend(value, std::mem::take(&mut self.bytes))
+            .map_err(io::Error::other)?;
+        Ok(())
+    }
+}
+
+/// Turns the bytes of a [`BatchEncoder`] into batches.
+#[derive(Default)]
+pub(super) struct BatchDecoder {
+    last: LastMetrics,
+}
+
+impl BatchDecoder {
+    /// Reads an opening; `None` where the bytes are none.
+    pub(super) fn opening(&mut self, bytes: &[u8]) -> Option<Opening> {
+        let opening: Opening = Decoder::new(bytes).item()?;
+        for carried in &opening.carried {
+            *self.last.at(checked(carried.slot)?) = carried.metrics;
+        }
+        Some(opening)
+    }
+
+    /// Appends what `bytes` hold to `batch`. `None` where they are malformed; what came before that,
+    /// up to the last whole tick, has been appended then.
+    pub(super) fn batch(&mut self, bytes: &[u8], batch: &mut Batch) -> Option<()> {
+        let mut decoder = Decoder::new(bytes);
+        while !decoder.is_empty() {
+            match decoder.item()? {
+                Item::System(system) => batch.system.push(*system),
+                Item::Mark(mark) => batch.marks.push(mark),
+                Item::Tick(tick) => {
+                    let before = batch.changes.len();
+                    for _ in 0..tick.changes {
+                        let Some(change) = self.change(&mut decoder) else {
+                            batch.changes.truncate(before);
+                            return None;
+                        };
+                        batch.changes.push(change);
+                    }
+                    batch.ticks.push(tick);
+                }
+            }
+        }
+        Some(())
+    }
+
+    fn change(&mut self, decoder: &mut Decoder<'_>) -> Option<Change> {
+        Some(match decoder.item()? {
+            ChangeItem::Absent(slot) => Change::Absent(checked(slot)?),
+            ChangeItem::End(slot) => Change::End(checked(slot)?),
+            ChangeItem::Rename(slot, comm) => Change::Rename(checked(slot)?, comm),
+            ChangeItem::Begin(slot, identity) => {
+                *self.last.at(checked(slot)?) = Metrics::default();
+                Change::Begin(slot, identity)
+            }
+            ChangeItem::Row(slot, files) => {
+                let metrics = self.last.at(checked(slot)?);
+                decoder.changes(metrics)?;
+                Change::Row(
+                    slot,
+                    Row {
+                        files,
+                        metrics: *metrics,
+                    },
+                )
+            }
+        })
+    }
+}
+
+fn checked(slot: Slot) -> Option<Slot> {
+    (slot.0 < MAX_SLOTS).then_some(slot)
+}

@@ -1,0 +1,242 @@
+//! What is appended to a journal is what is read from it.
+
+use std::fs;
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::batch::{Batch, BatchTick, Change, Row};
+use crate::identity::{Comm, Identity, ProcessId};
+use crate::metric::{Files, Metric, Metrics};
+use crate::parse::{Meminfo, Pressure, Stall, Vmstat};
+use crate::recording::rows::marks::{Mark, MarkKind};
+use crate::recording::rows::processes::Summary;
+use crate::recording::rows::system::SystemSample;
+use crate::recording::rows::ticks::Tick;
+use crate::recording::totals::Totals;
+use crate::sampler::{Slot, SweepCounts};
+use crate::units::{ClockTicks, Kibibytes};
+
+fn identity() -> impl Strategy<Value = Arc<Identity>> {
+    let text = || prop::collection::vec(any::<u8>(), 0..40);
+    let numbers = (
+        any::<u64>(),
+        any::<i32>(),
+        any::<u64>(),
+        any::<u32>(),
+        any::<Option<u32>>(),
+    );
+    (numbers, text(), prop::option::of(text()), text()).prop_map(|(numbers, comm, exe, cmdline)| {
+        let (number, pid, start, exec, uid) = numbers;
+        Arc::new(Identity {
+            process: ProcessId(number),
+            pid,
+            start: ClockTicks(start),
+            start_ns: start / 3,
+            exec,
+            ppid: pid / 2,
+            uid,
+            comm: Comm::new(&comm),
+            cgroup: exe.clone(),
+            exe,
+            cmdline,
+        })
+    })
+}
+
+fn metrics() -> impl Strategy<Value = Metrics> {
+    any::<[u64; Metric::COUNT]>().prop_map(|values| {
+        let mut metrics = Metrics::default();
+        Metric::ALL
+            .into_iter()
+            .zip(values)
+            .for_each(|(metric, value)| _ = metrics.set(metric, value));
+        metrics
+    })
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    let slot = || (0_u32..50).prop_map(Slot);
+    let files = (0..=Files::all().bits()).prop_map(Files::from_bits_truncate);
+    prop_oneof![
+        slot().prop_map(Change::End),
+        slot().prop_map(Change::Absent),
+        (slot(), identity()).prop_map(|(slot, identity)| Change::Begin(slot, identity)),
+        (slot(), any::<[u8; 9]>()).prop_map(|(slot, comm)| Change::Rename(slot, Comm::new(&comm))),
+        (slot(), files, metrics())
+            .prop_map(|(slot, files, metrics)| Change::Row(slot, Row { files, metrics })),
+    ]
+}
+
+fn batch() -> impl Strategy<Value = Batch> {
+    let tick = (
+        any::<[u32; 4]>(),
+        any::<[u64; 3]>(),
+        any::<bool>(),
+        prop::collection::vec(change(), 0..6),
+    );
+    let mark = (
+        "[a-z]{0,9}",
+        prop::option::of("\\PC{0,9}"),
+        0..MarkKind::ALL.len(),
+    );
+    (
+        prop::collection::vec(tick, 0..5),
+        prop::collection::vec(mark, 0..3),
+    )
+        .prop_map(|(ticks, marks)| {
+            let mut batch = Batch::default();
+            for (
+                [late, missed, dropped, gone],
+                [planned_ns, began_ns, duration_us],
+                sampled,
+                changes,
+            ) in ticks
+            {
+                let counts = SweepCounts {
+                    gone,
+                    ..SweepCounts::default()
+                };
+                let (ts_ms, clock_offset_us) = (planned_ns as i64, began_ns as i64);
+                let tick = Tick {
+                    ts_ms,
+                    planned_ns,
+                    began_ns,
+                    duration_us,
+                    counts,
+                    late,
+                    missed,
+                    dropped,
+                    clock_offset_us,
+                };
+                let common_files = sampled.then_some(Files::STATM);
+                batch.ticks.push(BatchTick {
+                    tick,
+                    common_files,
+                    changes: changes.len() as u32,
+                });
+                batch.changes.extend(changes);
+                let meminfo = Meminfo {
+                    mem_total: Some(Kibibytes(planned_ns)),
+                    ..Meminfo::default()
+                };
+                let pressure = Pressure {
+                    some: Stall {
+                        total_us: began_ns,
+                        ..Stall::default()
+                    },
+                    full: None,
+                };
+                let vmstat = Vmstat {
+                    oom_kill: Some(duration_us),
+                    ..Vmstat::default()
+                };
+                batch.system.push(SystemSample {
+                    ts_ms,
+                    meminfo: Some(meminfo).filter(|_| sampled),
+                    pressure: Some(pressure),
+                    vmstat: Some(vmstat).filter(|_| sampled),
+                });
+            }
+            for (name, test, kind) in marks {
+                batch.marks.push(Mark {
+                    ts_ms: -5,
+                    boot_ns: 7,
+                    kind: MarkKind::ALL[kind],
+                    name,
+                    test,
+                });
+            }
+            batch
+        })
+}
+
+fn opening() -> impl Strategy<Value = Opening> {
+    let carried = (0_u32..50, identity(), metrics(), any::<u128>()).prop_map(
+        |(slot, identity, metrics, rss_sum)| {
+            let summary = Summary {
+                rss_sum,
+                samples: 3,
+                pss_peak: Some(4),
+                ..Summary::default()
+            };
+            Carried {
+                slot: Slot(slot),
+                comm: identity.comm,
+                identity,
+                metrics,
+                summary,
+            }
+        },
+    );
+    (
+        any::<u64>(),
+        any::<u64>(),
+        prop::collection::vec(carried, 0..4),
+    )
+        .prop_map(|(checkpoint, samples, carried)| Opening {
+            checkpoint,
+            totals: Totals {
+                samples,
+                ..Totals::default()
+            },
+            carried,
+        })
+}
+
+fn parts(batch: &Batch) -> (&[BatchTick], &[Change], &[SystemSample], &[Mark]) {
+    (&batch.ticks, &batch.changes, &batch.system, &batch.marks)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn batches_come_back(opening in opening(), batches in prop::collection::vec(batch(), 0..6)) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("journal");
+        let mut writer = JournalWriter::create(&path, &opening).unwrap();
+        batches.iter().for_each(|batch| writer.append(batch).unwrap());
+        let file = fs::read(&path).unwrap();
+        let (read, mut reader) = JournalReader::open(&*file).unwrap();
+        prop_assert_eq!(read, opening);
+        for batch in &batches {
+            let mut read = Batch::default();
+            prop_assert!(reader.next(&mut read).unwrap());
+            prop_assert_eq!(parts(&read), parts(batch));
+        }
+        prop_assert!(!reader.next(&mut Batch::default()).unwrap());
+        prop_assert!(!reader.is_torn());
+    }
+
+    #[test]
+    fn a_changed_byte_is_noticed(batches in prop::collection::vec(batch(), 3), at: prop::sample::Index, flip in 1_u8..) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("journal");
+        let mut writer = JournalWriter::create(&path, &Opening::default()).unwrap();
+        batches.iter().for_each(|batch| writer.append(batch).unwrap());
+        let mut file = fs::read(&path).unwrap();
+        let at = at.index(file.len());
+        file[at] ^= flip;
+        let Ok((_, mut reader)) = JournalReader::open(&*file) else { return Ok(()) };
+        // What is read is what was written, up to the damage.
+        for batch in &batches {
+            let mut read = Batch::default();
+            if !reader.next(&mut read).unwrap() {
+                break;
+            }
+            prop_assert_eq!(parts(&read), parts(batch));
+        }
+        let end = !reader.next(&mut Batch::default()).unwrap();
+        prop_assert!(end && reader.is_torn());
+    }
+
+    #[test]
+    fn any_bytes_are_refused_or_read(bytes: Vec<u8>) {
+        let file = [MAGIC, &bytes].concat();
+        if let Ok((_, mut reader)) = JournalReader::open(&*file) {
+            while reader.next(&mut Batch::default()).unwrap() {}
+        }
+    }
+}

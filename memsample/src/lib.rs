@@ -1,0 +1,73 @@
+//! High-rate memory telemetry for Linux: reads the memory of every process in milliseconds, up to a
+//! thousand times a second, and writes compressed Parquet.
+//!
+//! Two ways in:
+//!
+//! - [`Sampler`] makes one sweep over all processes, into memory that it uses again.
+//! - [`Recorder`] samples in the background and writes a recording, a directory of Parquet files that
+//!   [`Recording`] opens, as do DuckDB, Polars, pandas and pyarrow.
+//!
+//! ```
+//! use memsample::{Files, Sampler, SamplerOptions};
+//!
+//! let mut sampler = Sampler::new(SamplerOptions::default())?;
+//! let snapshot = sampler.sweep(Files::STATM);
+//! let largest = snapshot.samples().max_by_key(|sample| sample.rss_bytes()).expect("this process");
+//! println!("{} ({}) has {} bytes resident", largest.comm(), largest.pid(), largest.rss_bytes());
+//! # std::io::Result::Ok(())
+//! ```
+//!
+//! # How the parts follow from each other
+//!
+//! ```text
+//! /proc ─ proc ─▶ bytes ─ parse ─▶ Statm… ─ sampler ─▶ Snapshot
+//!                                              │ what changed
+//!                                              ▼
+//!            recorder: sampling thread ══ batch ══▶ writing thread
+//!                                                       │
+//!                  recording: journal at once, then segment ─▶ Parquet
+//! ```
+//!
+//! # Numbers
+//!
+//! Every number has a unit in its name or type, a source in `/proc`, and a known error; the columns
+//! are listed in [`schema::document`]. What was not read is `None` or null, never zero. What could not
+//! be read is counted in [`SweepCounts`] and in the `ticks` table.
+//!
+//! # What it does not do
+//!
+//! It opens no sockets and starts no programs, never prints or exits, and leaves the limits and
+//! signals of the program that links it as they are. It needs Linux 4.5, and 4.14 for PSS.
+#![forbid(unsafe_code)]
+
+pub mod clock;
+pub mod error;
+pub mod parse;
+pub mod schema;
+pub mod units;
+
+mod host;
+mod identity;
+mod metric;
+
+mod machine;
+mod proc;
+mod sampler;
+
+mod batch;
+mod codec;
+mod journal;
+mod recorder;
+mod recording;
+mod segment;
+
+pub use error::{ParseError, ParseErrorKind, ReadError};
+pub use host::Host;
+pub use identity::{Comm, Identity, ProcessId, text};
+pub use metric::{Files, Metric, Metrics};
+pub use recorder::{MarkError, OptionsError, Rate, RecordError, Recorder, RecorderOptions, Status};
+pub use recording::{
+    ClockAnchor, End, LargestProcess, Machine, Manifest, MarkKind, OpenError, Provenance,
+    Quantiles, RecorderUsage, Recording, Recovery, RunState, Settings, Totals,
+};
+pub use sampler::{Descriptors, Sample, Sampler, SamplerOptions, Snapshot, SweepCounts};

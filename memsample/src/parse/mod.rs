@@ -1,0 +1,26 @@
+//! Bytes of `/proc` files in, values out.
+//!
+//! Invariant: nothing here does I/O, reads a clock, allocates, or panics, whatever the bytes.
+//! Each parser borrows its input and keeps the units of the kernel; [`Host`](crate::Host) converts.
+
+mod scan;
+
+mod cgroup;
+mod io;
+mod meminfo;
+mod pressure;
+mod smaps_rollup;
+mod stat;
+mod statm;
+mod status;
+mod vmstat;
+
+pub use cgroup::{CgroupEntry, parse_cgroup};
+pub use io::{Io, parse_io};
+pub use meminfo::{Meminfo, parse_meminfo};
+pub use pressure::{Pressure, Stall, parse_pressure};
+pub use smaps_rollup::{SmapsRollup, parse_smaps_rollup};
+pub use stat::{Stat, parse_stat};
+pub use statm::{Statm, parse_statm};
+pub use status::{Status, parse_status};
+pub use vmstat::{Vmstat, parse_vmstat};

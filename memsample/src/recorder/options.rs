@@ -1,0 +1,142 @@
+use std::fmt;
+use std::time::Duration;
+
+use super::schedule::Rate;
+use crate::recording::{Settings, millis};
+use crate::sampler::SamplerOptions;
+
+/// How a [`Recorder`](super::Recorder) records.
+#[derive(Clone)]
+pub struct RecorderOptions {
+    pub(super) sampler: SamplerOptions,
+    pub(super) interval: Duration,
+    pub(super) detail: Rate,
+    pub(super) pss: Rate,
+    pub(super) duration: Option<Duration>,
+    pub(super) command: Option<Vec<String>>,
+}
+
+/// An option that is out of range.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OptionsError {
+    option: &'static str,
+    given: Duration,
+}
+
+impl fmt::Display for OptionsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { option, given } = self;
+        write!(
+            f,
+            "the {option} of {given:?} is out of range: it must be a whole number of milliseconds from 1ms to {}s",
+            RecorderOptions::MAX_INTERVAL.as_secs()
+        )
+    }
+}
+
+impl std::error::Error for OptionsError {}
+
+impl Default for RecorderOptions {
+    fn default() -> Self {
+        Self {
+            sampler: SamplerOptions::default(),
+            interval: Duration::from_millis(100),
+            detail: Rate::Every(Duration::from_secs(1)),
+            pss: Rate::Every(Duration::from_secs(10)),
+            duration: None,
+            command: None,
+        }
+    }
+}
+
+impl RecorderOptions {
+    /// The longest time from one tick to the next.
+    pub const MAX_INTERVAL: Duration = Duration::from_secs(3600);
+
+    /// Records ten times a second, details once a second, PSS every ten seconds, until stopped.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets the time from one tick to the next: whole milliseconds, at least one.
+    #[must_use]
+    pub fn interval(mut self, interval: Duration) -> Self {
+        self.interval = interval;
+        self
+    }
+
+    /// Sets how often `status` and `stat` are read of every process, for the kinds of memory, swap,
+    /// high-water marks, faults and CPU times.
+    #[must_use]
+    pub fn detail(mut self, rate: Rate) -> Self {
+        self.detail = rate;
+        self
+    }
+
+    /// Sets how often `smaps_rollup` is read of every process, for PSS and USS.
+    #[must_use]
+    pub fn pss(mut self, rate: Rate) -> Self {
+        self.pss = rate;
+        self
+    }
+
+    /// Ends the recording by itself after `duration`.
+    #[must_use]
+    pub fn duration(mut self, duration: Duration) -> Self {
+        self.duration = Some(duration);
+        self
+    }
+
+    /// Sets which tree is read, and how.
+    #[must_use]
+    pub fn sampler(mut self, options: SamplerOptions) -> Self {
+        self.sampler = options;
+        self
+    }
+
+    /// Notes in `run.json` which command is recorded.
+    #[must_use]
+    pub fn command(mut self, command: Vec<String>) -> Self {
+        self.command = Some(command);
+        self
+    }
+
+    pub(super) fn check(&self) -> Result<(), OptionsError> {
+        let whole_millis = |option, given: Duration| {
+            let fits = !given.is_zero()
+                && given <= Self::MAX_INTERVAL
+                && given.subsec_nanos().is_multiple_of(1_000_000);
+            if fits {
+                Ok(())
+            } else {
+                Err(OptionsError { option, given })
+            }
+        };
+        whole_millis("interval", self.interval)?;
+        for (option, rate) in [("detail interval", self.detail), ("PSS interval", self.pss)] {
+            if let Rate::Every(interval) = rate {
+                whole_millis(option, interval)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn settings(&self) -> Settings {
+        let interval_ms = |rate| match rate {
+            Rate::Off => None,
+            Rate::EveryTick => Some(millis(self.interval)),
+            Rate::Every(interval) => Some(millis(interval)),
+        };
+        Settings {
+            interval_ms: millis(self.interval),
+            detail_interval_ms: interval_ms(self.detail),
+            pss_interval_ms: interval_ms(self.pss),
+            duration_ms: self.duration.map(millis),
+            proc_root: self.sampler.root_path().to_owned(),
+            command: self.command.clone(),
+            supported_files: Vec::new(),
+            max_descriptors: 0,
+        }
+    }
+}

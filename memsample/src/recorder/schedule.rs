@@ -1,0 +1,261 @@
+//! When to sweep: instants on a grid, whatever happens between them.
+
+use std::time::Duration;
+
+use crate::clock::Now;
+
+/// How often something is read that need not be read at every tick.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rate {
+    /// Never.
+    Off,
+    /// At every tick.
+    EveryTick,
+    /// At the first tick, and then at the first tick of each such span of time.
+    Every(Duration),
+}
+
+/// The planned instants of a recording.
+pub(super) struct Schedule {
+    origin_boot_ns: u64,
+    interval_ns: u64,
+    /// The next instant to meet, counted from 0.
+    next: u64,
+    /// The first instant that is not to be met any more.
+    end: u64,
+    /// By how much the clock with suspended time was ahead of the other at the last tick.
+    suspended_ns: u64,
+}
+
+/// A planned instant that is to be met now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Due {
+    pub(super) index: u64,
+    pub(super) planned_ns: u64,
+    /// Planned instants up to this one that were not met in time.
+    pub(super) late: u32,
+    /// Planned instants since the last one that were not met at all.
+    pub(super) missed: u32,
+    /// How long the machine was suspended since the last one.
+    pub(super) suspended_ns: u64,
+}
+
+impl Schedule {
+    pub(super) fn new(start: &Now, interval: Duration, duration: Option<Duration>) -> Self {
+        let interval_ns = nanos(interval).max(1);
+        Self {
+            origin_boot_ns: start.boot_ns,
+            interval_ns,
+            next: 0,
+            // One sample of a duration shorter than the interval.
+            end: duration.map_or(u64::MAX, |duration| {
+                nanos(duration).div_ceil(interval_ns).max(1)
+            }),
+            suspended_ns: suspended_ns(start),
+        }
+    }
+
+    /// Moves the first instant to `now`: to prepare for it took a while.
+    pub(super) fn begin_at(&mut self, now: &Now) {
+        self.origin_boot_ns = now.boot_ns;
+        self.suspended_ns = suspended_ns(now);
+    }
+
+    /// Returns the instant to wait for; `None` when the duration is over.
+    pub(super) fn next_boot_ns(&self) -> Option<u64> {
+        (self.next < self.end).then(|| self.instant(self.next))
+    }
+
+    /// Returns the planned instant that a sweep at `now` stands for: the last one that has passed.
+    ///
+    /// Instants that passed without a sweep are not made up for; they would all show the same state.
+    /// `None` when the duration is over.
+    pub(super) fn begin(&mut self, now: &Now) -> Option<Due> {
+        let passed = now.boot_ns.saturating_sub(self.instant(self.next)) / self.interval_ns;
+        let index = self.next.saturating_add(passed);
+        if index >= self.end {
+            self.next = self.end;
+            return None;
+        }
+        self.next = index + 1;
+        let suspended_ns = suspended_ns(now).saturating_sub(self.suspended_ns);
+        self.suspended_ns += suspended_ns;
+        let planned_ns = self.instant(index);
+        let began_late = now.boot_ns.saturating_sub(planned_ns) > self.interval_ns / 2;
+        // Nothing runs while the machine sleeps, so nothing was missed.
+        let asleep = suspended_ns.div_ceil(self.interval_ns);
+        let late = match suspended_ns {
+            0 => passed + u64::from(began_late),
+            _ => passed.saturating_sub(asleep),
+        };
+        Some(Due {
+            index,
+            planned_ns,
+            late: u32::try_from(late).unwrap_or(u32::MAX),
+            missed: u32::try_from(passed).unwrap_or(u32::MAX),
+            suspended_ns,
+        })
+    }
+
+    fn instant(&self, index: u64) -> u64 {
+        self.origin_boot_ns
+            .saturating_add(index.saturating_mul(self.interval_ns))
+    }
+}
+
+/// Decides at which ticks something is due.
+pub(super) struct Recurrence {
+    /// `None`: never.
+    every_ticks: Option<u64>,
+    /// The span of the last tick at which it was due.
+    last: Option<u64>,
+}
+
+impl Recurrence {
+    pub(super) fn new(rate: Rate, interval: Duration) -> Self {
+        let every_ticks = match rate {
+            Rate::Off => None,
+            Rate::EveryTick => Some(1),
+            Rate::Every(span) => Some(nanos(span).div_ceil(nanos(interval).max(1)).max(1)),
+        };
+        Self {
+            every_ticks,
+            last: None,
+        }
+    }
+
+    /// Says whether it is due at the tick `index`. Ticks that were missed do not shift it.
+    pub(super) fn is_due(&mut self, index: u64) -> bool {
+        let Some(every_ticks) = self.every_ticks else {
+            return false;
+        };
+        let span = index / every_ticks;
+        self.last.replace(span) != Some(span)
+    }
+}
+
+fn suspended_ns(now: &Now) -> u64 {
+    // The two clocks are read one after the other; differences below this are the time between.
+    const READING_NS: u64 = 1_000_000;
+    now.boot_ns.saturating_sub(now.monotonic_ns) / READING_NS * READING_NS
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+    const BOOT: u64 = 5_000 * MS;
+
+    fn at(ms: u64) -> Now {
+        Now {
+            boot_ns: BOOT + ms * MS,
+            monotonic_ns: BOOT + ms * MS,
+            utc_ns: 0,
+        }
+    }
+
+    fn schedule(duration: Option<u64>) -> Schedule {
+        Schedule::new(
+            &at(0),
+            Duration::from_millis(100),
+            duration.map(Duration::from_millis),
+        )
+    }
+
+    fn due(index: u64, late: u32, missed: u32) -> Option<Due> {
+        Some(Due {
+            index,
+            planned_ns: BOOT + index * 100 * MS,
+            late,
+            missed,
+            suspended_ns: 0,
+        })
+    }
+
+    #[test]
+    fn a_tick_is_late_from_half_an_interval_on() {
+        let mut schedule = schedule(None);
+        assert_eq!(schedule.begin(&at(0)), due(0, 0, 0));
+        assert_eq!(schedule.begin(&at(150)), due(1, 0, 0));
+        assert_eq!(schedule.begin(&at(251)), due(2, 1, 0));
+        assert_eq!(schedule.next_boot_ns(), Some(BOOT + 300 * MS));
+    }
+
+    #[test]
+    fn missed_instants_are_counted_and_not_made_up_for() {
+        let mut schedule = schedule(None);
+        schedule.begin(&at(0));
+        assert_eq!(schedule.begin(&at(420)), due(4, 3, 3));
+        assert_eq!(schedule.begin(&at(780)), due(7, 3, 2));
+    }
+
+    #[test]
+    fn a_duration_has_as_many_ticks_as_fit() {
+        let mut one_second = schedule(Some(1000));
+        let ticks = std::iter::from_fn(|| {
+            let now = (one_second.next_boot_ns()? - BOOT) / MS;
+            one_second.begin(&at(now))
+        });
+        assert_eq!(ticks.count(), 10);
+        let mut short = schedule(Some(1));
+        assert!(short.begin(&at(0)).is_some());
+        assert_eq!(short.next_boot_ns(), None);
+        let mut behind = schedule(Some(1000));
+        assert_eq!(behind.begin(&at(5000)), None);
+        assert_eq!(behind.next_boot_ns(), None);
+    }
+
+    #[test]
+    fn time_asleep_is_missed_and_not_late() {
+        let mut schedule = schedule(None);
+        schedule.begin(&at(0));
+        let awake = Now {
+            boot_ns: BOOT + 60_040 * MS,
+            monotonic_ns: BOOT + 40 * MS,
+            utc_ns: 0,
+        };
+        let due = schedule.begin(&awake).unwrap();
+        assert_eq!((due.index, due.late, due.missed), (600, 0, 599));
+        assert_eq!(due.suspended_ns, 60_000 * MS);
+        let next = Now {
+            boot_ns: BOOT + 60_100 * MS,
+            monotonic_ns: BOOT + 100 * MS,
+            utc_ns: 0,
+        };
+        assert_eq!(schedule.begin(&next).unwrap().suspended_ns, 0);
+    }
+
+    #[test]
+    fn recurrences_keep_to_their_spans() {
+        let due = |rate, ticks: &[u64]| -> Vec<u64> {
+            let mut recurrence = Recurrence::new(rate, Duration::from_millis(100));
+            ticks
+                .iter()
+                .copied()
+                .filter(|&tick| recurrence.is_due(tick))
+                .collect()
+        };
+        let all: Vec<u64> = (0..25).collect();
+        assert_eq!(due(Rate::Every(Duration::from_secs(1)), &all), [0, 10, 20]);
+        assert_eq!(
+            due(Rate::Every(Duration::from_millis(250)), &all[..7]),
+            [0, 3, 6]
+        );
+        assert_eq!(due(Rate::EveryTick, &all[..3]), [0, 1, 2]);
+        assert_eq!(
+            due(Rate::Every(Duration::from_millis(1)), &all[..3]),
+            [0, 1, 2]
+        );
+        assert!(due(Rate::Off, &all).is_empty());
+        // Tick 10 was missed.
+        assert_eq!(
+            due(Rate::Every(Duration::from_secs(1)), &[0, 9, 11, 12, 20]),
+            [0, 11, 20]
+        );
+    }
+}

@@ -1,0 +1,119 @@
+use std::fs;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender};
+use rustix::time::{ClockId, clock_gettime};
+
+use super::Status;
+use super::control::Control;
+use super::sampling::SamplingUsage;
+use crate::batch::Batch;
+use crate::parse::parse_status;
+use crate::recording::{End, Manifest, Quantiles, RecorderUsage, RecordingWriter, is_disk_full};
+use crate::units::Kibibytes;
+
+/// The writing thread.
+pub(super) struct Writing {
+    pub(super) control: Arc<Control>,
+    pub(super) full: Receiver<Batch>,
+    pub(super) empty: Sender<Batch>,
+    pub(super) usage: Receiver<SamplingUsage>,
+    pub(super) status: Arc<Mutex<Status>>,
+    pub(super) recording: RecordingWriter,
+    pub(super) cpu_seconds_before: f64,
+    /// Dropped at the end, which tells those who wait for it.
+    pub(super) _finished: Sender<()>,
+}
+
+impl Writing {
+    /// Writes batches until there are no more, then closes the recording.
+    pub(super) fn run(mut self) -> io::Result<Manifest> {
+        let failure = self.write();
+        // In case it was the writing that ended, not the sampling.
+        self.control.stop();
+        let Self {
+            control,
+            full,
+            usage,
+            mut recording,
+            cpu_seconds_before,
+            ..
+        } = self;
+        drop(full);
+        let sampling = usage.recv().ok();
+        let end = match failure {
+            Some(error) if is_disk_full(&error) => End::DiskFull,
+            Some(error) => End::WriteFailed(error.to_string()),
+            None if sampling.is_none() => {
+                End::WriteFailed("the sampling thread panicked".to_owned())
+            }
+            None if sampling.as_ref().is_some_and(|sampling| sampling.ran_out) => End::Duration,
+            None => End::Stopped,
+        };
+        recording.manifest.command_exit_code = control.command_exit_code();
+        let totals = recording.manifest.totals;
+        if totals.reopened > 0 {
+            recording.manifest.notes.push(format!(
+                "RLIMIT_NOFILE left too few descriptors: {} readings had to open the files of the process, \
+                 at eight times the cost (raise it with `ulimit -n`)",
+                totals.reopened
+            ));
+        }
+        recording.close(end, || usage_of_this_program(cpu_seconds_before, sampling))
+    }
+
+    /// Returns why it ended before the sampling did, if so.
+    fn write(&mut self) -> Option<io::Error> {
+        while let Ok(mut batch) = self.full.recv() {
+            if let Err(error) = self.recording.append(&batch) {
+                return Some(error);
+            }
+            self.report();
+            batch.clear();
+            // The channel has room for every batch there is.
+            let _ = self.empty.try_send(batch);
+        }
+        None
+    }
+
+    fn report(&self) {
+        let manifest = &self.recording.manifest;
+        let elapsed_ms = manifest.last_tick.map_or(0, |last_tick| {
+            last_tick
+                .as_millisecond()
+                .saturating_sub(manifest.provenance.started.as_millisecond())
+        });
+        let status = Status {
+            elapsed: Duration::from_millis(elapsed_ms.unsigned_abs()),
+            totals: manifest.totals,
+            largest: self.recording.largest(),
+        };
+        *self.status.lock().unwrap_or_else(PoisonError::into_inner) = status;
+    }
+}
+
+/// Returns the CPU time that this program has used, in seconds, all threads.
+pub(super) fn cpu_seconds() -> f64 {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
+}
+
+fn usage_of_this_program(
+    cpu_seconds_before: f64,
+    sampling: Option<SamplingUsage>,
+) -> RecorderUsage {
+    let status = fs::read("/proc/self/status").unwrap_or_default();
+    let high_water = parse_status(&status).ok().and_then(|status| status.vm_hwm);
+    let quantiles =
+        |of: fn(&SamplingUsage) -> Quantiles| sampling.as_ref().map(of).unwrap_or_default();
+    RecorderUsage {
+        // The scheduler does not count nanoseconds, so neither does `run.json`.
+        cpu_seconds: ((cpu_seconds() - cpu_seconds_before) * 1e6).round() / 1e6,
+        peak_rss_bytes: high_water.and_then(Kibibytes::bytes),
+        sweep_us: quantiles(|sampling| sampling.sweep_us),
+        lateness_us: quantiles(|sampling| sampling.lateness_us),
+        descriptors: sampling.map_or(0, |sampling| sampling.descriptors),
+    }
+}

@@ -1,0 +1,233 @@
+//! `run.json`: what was recorded, where, when and how.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::layout::replace_file;
+use super::totals::Totals;
+use crate::host::Host;
+use crate::metric::Files;
+use crate::schema::FORMAT_VERSION;
+
+/// The contents of `run.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// What was recorded, where and how.
+    #[serde(flatten)]
+    pub provenance: Provenance,
+    /// Whether the recording is whole.
+    pub state: RunState,
+    /// Why it ended; absent while it is being recorded.
+    pub end: Option<End>,
+    /// The last tick, as of the last time this file was written.
+    pub last_tick: Option<Timestamp>,
+    /// What it holds and lacks, as of the last time this file was written.
+    pub totals: Totals,
+    /// What the recorder itself used; absent while it is being recorded and after a crash.
+    pub recorder: Option<RecorderUsage>,
+    /// The exit code of the recorded command, or 128 and its signal.
+    pub command_exit_code: Option<i32>,
+    /// What the reader must know: what this machine or these rights did not allow.
+    pub notes: Vec<String>,
+}
+
+/// What was recorded, where and how: all that is known at the start. Also in the key-value metadata of
+/// every Parquet file, as `memsample.provenance`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Provenance {
+    /// The version of the format; see [`FORMAT_VERSION`].
+    pub format: u32,
+    /// The name that the user gave, or one made of the time.
+    pub name: String,
+    /// The version of this program.
+    pub memsample: String,
+    /// When it began.
+    pub started: Timestamp,
+    /// The instant that ties the clock since boot to UTC, for the whole recording.
+    pub clock: ClockAnchor,
+    /// How it was recorded.
+    pub settings: Settings,
+    /// The machine.
+    pub machine: Machine,
+}
+
+/// Whether a recording is whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum RunState {
+    /// It is being written, or its recorder died: then it can be recovered.
+    Recording,
+    /// It was closed by its recorder.
+    Closed,
+    /// Its recorder died, and what it had written was put together later.
+    Recovered,
+}
+
+/// Why a recording ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum End {
+    /// It was stopped.
+    Stopped,
+    /// Its duration was over.
+    Duration,
+    /// The disk, or the quota, was full.
+    DiskFull,
+    /// It could not be written for another reason.
+    WriteFailed(String),
+    /// Its recorder died.
+    Crashed,
+}
+
+/// The instant that ties two clocks together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClockAnchor {
+    /// Nanoseconds since boot, suspended time included.
+    pub boot_ns: u64,
+    /// The same instant, in nanoseconds since 1970 in UTC.
+    pub utc_ns: i64,
+}
+
+impl ClockAnchor {
+    /// Returns the UTC of an instant since boot, in milliseconds.
+    #[must_use]
+    pub fn utc_ms(&self, boot_ns: u64) -> i64 {
+        let since_anchor = i128::from(boot_ns) - i128::from(self.boot_ns);
+        let utc_ns = i128::from(self.utc_ns) + since_anchor;
+        i64::try_from(utc_ns.div_euclid(1_000_000)).unwrap_or(i64::MAX)
+    }
+}
+
+/// How a recording was made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settings {
+    /// From one tick to the next, in milliseconds.
+    pub interval_ms: u64,
+    /// From one reading of `status` and `stat` to the next, in milliseconds; absent: never.
+    pub detail_interval_ms: Option<u64>,
+    /// From one reading of `smaps_rollup` to the next, in milliseconds; absent: never.
+    pub pss_interval_ms: Option<u64>,
+    /// How long to record, in milliseconds; absent: until stopped.
+    pub duration_ms: Option<u64>,
+    /// The tree that was read.
+    pub proc_root: PathBuf,
+    /// The command that was recorded.
+    pub command: Option<Vec<String>>,
+    /// The files that the kernel has, of those that were asked for.
+    pub supported_files: Vec<String>,
+    /// The descriptors that may be kept.
+    pub max_descriptors: usize,
+}
+
+/// The machine that was recorded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Machine {
+    /// Its name.
+    pub hostname: String,
+    /// The release of its kernel.
+    pub kernel: String,
+    /// The architecture, as the kernel names it.
+    pub architecture: String,
+    /// The random number of this boot, which with pid and start time names a process.
+    pub boot_id: Option<String>,
+    /// The CPUs on which the recorder may run.
+    pub cpus: usize,
+    /// Bytes in one page.
+    pub page_bytes: u64,
+    /// Clock ticks in one second.
+    pub ticks_per_second: u64,
+}
+
+impl Machine {
+    /// Describes the machine this program runs on, with the constants of the tree that is read.
+    pub(crate) fn current(host: Host) -> Self {
+        let uname = rustix::system::uname();
+        let text = |name: &std::ffi::CStr| name.to_string_lossy().into_owned();
+        let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok();
+        Self {
+            hostname: text(uname.nodename()),
+            kernel: text(uname.release()),
+            architecture: text(uname.machine()),
+            boot_id: boot_id.map(|boot_id| boot_id.trim().to_owned()),
+            cpus: std::thread::available_parallelism().map_or(1, usize::from),
+            page_bytes: host.page_bytes.get(),
+            ticks_per_second: host.ticks_per_second.get(),
+        }
+    }
+}
+
+/// What the recorder itself used.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RecorderUsage {
+    /// CPU time of the whole program while it recorded, all threads.
+    pub cpu_seconds: f64,
+    /// The largest resident set of the program, from `VmHWM`.
+    pub peak_rss_bytes: Option<u64>,
+    /// How long sweeps took, in microseconds.
+    pub sweep_us: Quantiles,
+    /// How long after the planned instant sweeps began, in microseconds.
+    pub lateness_us: Quantiles,
+    /// The descriptors kept open at the end.
+    pub descriptors: usize,
+}
+
+/// A distribution in three numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quantiles {
+    /// Half of the values are not larger.
+    pub p50: u64,
+    /// 99 % of the values are not larger.
+    pub p99: u64,
+    /// No value is larger.
+    pub max: u64,
+}
+
+impl Manifest {
+    /// Reads `run.json`.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read; or, of kind `InvalidData`, it is not that of a recording, or of a
+    /// newer format.
+    pub(crate) fn read(path: &Path) -> io::Result<Self> {
+        let invalid = |message: String| io::Error::new(io::ErrorKind::InvalidData, message);
+        let bytes = fs::read(path)?;
+        let manifest: Self = serde_json::from_slice(&bytes)
+            .map_err(|error| invalid(format!("`{}` is damaged: {error}", path.display())))?;
+        let format = manifest.provenance.format;
+        if format > FORMAT_VERSION {
+            return Err(invalid(format!(
+                "`{}` has format {format}, and this program knows up to {FORMAT_VERSION}: use a newer memsample",
+                path.display(),
+            )));
+        }
+        Ok(manifest)
+    }
+
+    /// Writes `run.json`, whole or not at all.
+    pub(crate) fn write(&self, path: &Path) -> io::Result<()> {
+        let mut text = serde_json::to_vec_pretty(self).map_err(io::Error::other)?;
+        text.push(b'\n');
+        replace_file(path, |mut file| file.write_all(&text))
+    }
+}
+
+/// Returns the names of the files, for `run.json`.
+pub(crate) fn file_names(files: Files) -> Vec<String> {
+    files
+        .iter_names()
+        .map(|(name, _)| name.to_lowercase())
+        .collect()
+}
+
+/// Returns whole milliseconds, in which all intervals are.
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,29 @@
+//! The directory on disk: how it is written, put together after a crash, and opened.
+//!
+//! ```text
+//! batches ─ writer ─▶ journal/000000.log          at once; lost by nothing but a broken disk
+//!             ├─ roster: who is being sampled
+//!             ├─ segment: samples since the last checkpoint
+//!             └─ rows ─ table ─▶ NAME.parquet     tails every 10 s, settled at each checkpoint
+//! ```
+
+mod layout;
+mod manifest;
+mod open;
+mod roster;
+pub(crate) mod rows;
+mod table;
+pub(crate) mod totals;
+mod writer;
+
+pub use manifest::{
+    ClockAnchor, End, Machine, Manifest, Provenance, Quantiles, RecorderUsage, RunState, Settings,
+};
+pub use open::{LargestProcess, OpenError, Recording, Recovery};
+pub use rows::marks::MarkKind;
+pub use totals::Totals;
+
+pub(crate) use layout::RunDirectory;
+pub(crate) use manifest::{file_names, millis};
+pub(crate) use rows::marks::Mark;
+pub(crate) use writer::{RecordingWriter, is_disk_full};

@@ -1,0 +1,295 @@
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use arrow::array::{Array, AsArray, PrimitiveArray, RecordBatch};
+use arrow::datatypes::{Int32Type, Int64Type};
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+use super::layout::RunDirectory;
+use super::manifest::{Manifest, RunState};
+use super::table::table_files;
+use super::writer::RecordingWriter;
+
+/// A recording on disk.
+#[derive(Debug)]
+pub struct Recording {
+    directory: RunDirectory,
+    manifest: Manifest,
+}
+
+/// What [`Recording::recover`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recovery {
+    /// The recording was whole.
+    NotNeeded,
+    /// Another program is writing it.
+    StillRecording,
+    /// It was put together from what its recorder had written.
+    Recovered {
+        /// The batches that were in the journal.
+        batches: u64,
+        /// Whether an incomplete batch behind them was left out.
+        torn: bool,
+    },
+}
+
+/// Why a recording could not be opened or recovered.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// There is no `run.json` at this path.
+    NotARecording(PathBuf),
+    /// A file is damaged, of a newer format, or cannot be read.
+    Io(PathBuf, io::Error),
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotARecording(path) => {
+                write!(
+                    f,
+                    "`{}` is not a recording: it has no run.json",
+                    path.display()
+                )
+            }
+            Self::Io(path, _) => write!(f, "cannot read the recording `{}`", path.display()),
+        }
+    }
+}
+
+impl std::error::Error for OpenError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::NotARecording(_) => None,
+            Self::Io(_, error) => Some(error),
+        }
+    }
+}
+
+/// A process image, by its largest resident set.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LargestProcess {
+    /// The largest sampled resident set. Stands first, since the order is by it.
+    pub rss_peak_bytes: u64,
+    /// The mean over its samples.
+    pub rss_mean_bytes: u64,
+    /// The largest sampled PSS, where it was sampled.
+    pub pss_peak_bytes: Option<u64>,
+    /// The process id.
+    pub pid: i32,
+    /// The last known command name.
+    pub comm: String,
+    /// How many samples it has.
+    pub samples: u64,
+    /// The key of the row in `processes`.
+    pub process: u64,
+}
+
+impl Recording {
+    /// Opens a recording, and puts it together first if its recorder died.
+    ///
+    /// A recording that is still being written is opened as it is: its files hold what was sampled up
+    /// to the last flush, at most ten seconds ago.
+    ///
+    /// # Errors
+    ///
+    /// The path is not a recording, or a file in it is damaged.
+    pub fn open(path: &Path) -> Result<(Self, Recovery), OpenError> {
+        let recovery = Self::recover(path)?;
+        let directory = RunDirectory::existing(path);
+        let manifest = read_manifest(&directory)?;
+        Ok((
+            Self {
+                directory,
+                manifest,
+            },
+            recovery,
+        ))
+    }
+
+    /// Puts a recording together whose recorder died. Does nothing to one that is whole, or that is
+    /// still being written.
+    ///
+    /// Can be interrupted at any moment and run again.
+    ///
+    /// # Errors
+    ///
+    /// The path is not a recording, a file in it is damaged, or the disk is full.
+    pub fn recover(path: &Path) -> Result<Recovery, OpenError> {
+        let directory = RunDirectory::existing(path);
+        let failed = |error| OpenError::Io(path.to_owned(), error);
+        let manifest = read_manifest(&directory)?;
+        if !directory.journal().exists() {
+            // The recorder died before it had written anything.
+            if manifest.state == RunState::Recording {
+                std::fs::create_dir(directory.journal()).map_err(failed)?;
+            } else {
+                return Ok(Recovery::NotNeeded);
+            }
+        }
+        let Some(lock) = directory.lock().map_err(failed)? else {
+            return Ok(Recovery::StillRecording);
+        };
+        // While this program waited for the lock, the recorder may have closed the recording.
+        let manifest = read_manifest(&directory)?;
+        if manifest.state != RunState::Recording {
+            // It died after the last file was written and before the journal was removed.
+            directory.remove_journal().map_err(failed)?;
+            return Ok(Recovery::NotNeeded);
+        }
+        let (_, replayed) = RecordingWriter::recover(directory, lock, manifest).map_err(failed)?;
+        Ok(Recovery::Recovered {
+            batches: replayed.blocks,
+            torn: replayed.torn,
+        })
+    }
+
+    pub(crate) fn from_parts(path: &Path, manifest: Manifest) -> Self {
+        Self {
+            directory: RunDirectory::existing(path),
+            manifest,
+        }
+    }
+
+    /// Returns the directory.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Returns the contents of `run.json`.
+    #[must_use]
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// Returns the Parquet files of a table, such as `samples`, in their order.
+    #[must_use]
+    pub fn table_files(&self, name: &str) -> Vec<PathBuf> {
+        table_files(self.path(), name)
+    }
+
+    /// Returns the size of all files, in bytes.
+    ///
+    /// # Errors
+    ///
+    /// The directory cannot be read.
+    pub fn size_bytes(&self) -> io::Result<u64> {
+        self.directory.size_bytes()
+    }
+
+    /// Reads some columns of a table, batch by batch.
+    ///
+    /// # Errors
+    ///
+    /// Each batch is one where the file is damaged.
+    pub fn read_table<'a>(
+        &'a self,
+        name: &str,
+        columns: &'a [&'a str],
+    ) -> impl Iterator<Item = io::Result<RecordBatch>> + 'a {
+        let files = self.table_files(name);
+        files
+            .into_iter()
+            .flat_map(move |path| match open_table(&path, columns) {
+                Ok(batches) => batches,
+                Err(error) => Box::new(std::iter::once(Err(error))),
+            })
+    }
+
+    /// Returns the `count` process images with the largest resident sets, largest first.
+    ///
+    /// # Errors
+    ///
+    /// The table of processes cannot be read.
+    pub fn largest_processes(&self, count: usize) -> io::Result<Vec<LargestProcess>> {
+        let columns = [
+            "process",
+            "pid",
+            "comm",
+            "samples",
+            "rss_peak_bytes",
+            "rss_mean_bytes",
+            "pss_peak_bytes",
+        ];
+        let mut largest = BinaryHeap::new();
+        for batch in self.read_table("processes", &columns) {
+            let batch = batch?;
+            let missing = |name: &str| {
+                io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    format!("no column `{name}` of its type"),
+                )
+            };
+            let number = |name: &str| {
+                let column = batch
+                    .column_by_name(name)
+                    .and_then(|column| column.as_primitive_opt());
+                column.ok_or_else(|| missing(name)) as io::Result<&PrimitiveArray<Int64Type>>
+            };
+            let (process, samples) = (number("process")?, number("samples")?);
+            let (peak, mean, pss) = (
+                number("rss_peak_bytes")?,
+                number("rss_mean_bytes")?,
+                number("pss_peak_bytes")?,
+            );
+            let pid = batch
+                .column_by_name("pid")
+                .and_then(|column| column.as_primitive_opt::<Int32Type>());
+            let pid = pid.ok_or_else(|| missing("pid"))?;
+            let comm = batch
+                .column_by_name("comm")
+                .and_then(|column| column.as_string_opt::<i32>());
+            let comm = comm.ok_or_else(|| missing("comm"))?;
+            for row in 0..batch.num_rows() {
+                largest.push(Reverse(LargestProcess {
+                    rss_peak_bytes: peak.value(row).unsigned_abs(),
+                    rss_mean_bytes: mean.value(row).unsigned_abs(),
+                    pss_peak_bytes: pss.is_valid(row).then(|| pss.value(row).unsigned_abs()),
+                    pid: pid.value(row),
+                    comm: comm.value(row).to_owned(),
+                    samples: samples.value(row).unsigned_abs(),
+                    process: process.value(row).unsigned_abs(),
+                }));
+                if largest.len() > count {
+                    largest.pop();
+                }
+            }
+        }
+        Ok(largest
+            .into_sorted_vec()
+            .into_iter()
+            .map(|Reverse(process)| process)
+            .collect())
+    }
+}
+
+type Batches = Box<dyn Iterator<Item = io::Result<RecordBatch>>>;
+
+fn open_table(path: &Path, columns: &[&str]) -> io::Result<Batches> {
+    let damaged = |error: parquet::errors::ParquetError| {
+        io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("`{}`: {error}", path.display()),
+        )
+    };
+    let builder = ParquetRecordBatchReaderBuilder::try_new(File::open(path)?).map_err(damaged)?;
+    let mask = ProjectionMask::columns(builder.parquet_schema(), columns.iter().copied());
+    let reader = builder.with_projection(mask).build().map_err(damaged)?;
+    Ok(Box::new(
+        reader.map(|batch| batch.map_err(io::Error::other)),
+    ))
+}
+
+fn read_manifest(directory: &RunDirectory) -> Result<Manifest, OpenError> {
+    Manifest::read(&directory.manifest()).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => OpenError::NotARecording(directory.path().to_owned()),
+        _ => OpenError::Io(directory.path().to_owned(), error),
+    })
+}

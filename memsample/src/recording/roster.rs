@@ -1,0 +1,226 @@
+use std::sync::Arc;
+
+use super::rows::processes::{ProcessRow, Summary};
+use crate::batch::Row;
+use crate::identity::{Comm, Identity};
+use crate::journal::Carried;
+use crate::metric::{Files, Metric, Metrics};
+use crate::sampler::Slot;
+use crate::segment::{SampledTick, Segment, SeriesIndex};
+
+/// The process images that are being sampled, by their slots.
+#[derive(Default)]
+pub(super) struct Roster {
+    images: Vec<Option<Image>>,
+    count: u64,
+}
+
+/// A process image that is being sampled.
+pub(super) struct Image {
+    identity: Arc<Identity>,
+    comm: Comm,
+    metrics: Metrics,
+    summary: Summary,
+    series: SeriesIndex,
+    /// The tick from which on the summary lacks the samples.
+    summed: u32,
+}
+
+impl Roster {
+    /// Returns how many images there are.
+    pub(super) fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// Begins an image at the present tick of the segment, and returns the one that it displaces: a
+    /// journal that is damaged may lack its end.
+    pub(super) fn begin(
+        &mut self,
+        slot: Slot,
+        identity: Arc<Identity>,
+        segment: &mut Segment,
+    ) -> Option<ProcessRow> {
+        let displaced = self.end(slot, segment);
+        let tick = segment.tick();
+        let (comm, metrics) = (identity.comm, Metrics::default());
+        let series = segment.begin(identity.process.0, identity.pid, comm, tick, metrics);
+        self.insert(
+            slot,
+            Image {
+                identity,
+                comm,
+                metrics,
+                summary: Summary::default(),
+                series,
+                summed: tick,
+            },
+        );
+        displaced
+    }
+
+    /// Goes on with an image from an earlier segment.
+    pub(super) fn resume(&mut self, carried: &Carried, segment: &mut Segment) {
+        let Carried {
+            slot,
+            identity,
+            comm,
+            metrics,
+            summary,
+        } = carried;
+        let series = segment.begin(identity.process.0, identity.pid, *comm, 0, *metrics);
+        let identity = Arc::clone(identity);
+        let image = Image {
+            identity,
+            comm: *comm,
+            metrics: *metrics,
+            summary: *summary,
+            series,
+            summed: 0,
+        };
+        self.insert(*slot, image);
+    }
+
+    /// Ends an image before the present tick, and returns its row if it has samples.
+    pub(super) fn end(&mut self, slot: Slot, segment: &mut Segment) -> Option<ProcessRow> {
+        let mut image = self.images.get_mut(slot.0 as usize)?.take()?;
+        self.count -= 1;
+        let tick = segment.tick();
+        image.sum_until(tick, segment.ticks());
+        segment.end(image.series, tick);
+        (image.summary.samples > 0).then(|| image.row(true))
+    }
+
+    pub(super) fn rename(&mut self, slot: Slot, comm: Comm, segment: &mut Segment) {
+        if let Some(image) = self.get(slot) {
+            image.comm = comm;
+            segment.rename(image.series, segment.tick(), comm);
+        }
+    }
+
+    pub(super) fn set_row(&mut self, slot: Slot, row: &Row, segment: &mut Segment) {
+        let tick = segment.tick();
+        if let Some(image) = self.get(slot) {
+            image.sum_until(tick, segment.ticks());
+            image.metrics = row.metrics;
+            image.sum_until_with(tick + 1, segment.ticks(), Some(row.files));
+            segment.set_row(image.series, tick, row);
+        }
+    }
+
+    /// Leaves an image out at the present tick, and returns whether there is one.
+    pub(super) fn set_absent(&mut self, slot: Slot, segment: &mut Segment) -> bool {
+        let tick = segment.tick();
+        let Some(image) = self.get(slot) else {
+            return false;
+        };
+        image.sum_until(tick, segment.ticks());
+        image.summed = tick + 1;
+        segment.set_absent(image.series, tick);
+        true
+    }
+
+    /// Brings all summaries up to date.
+    pub(super) fn sum(&mut self, segment: &Segment) {
+        let end = segment.ticks().len() as u32;
+        self.images
+            .iter_mut()
+            .flatten()
+            .for_each(|image| image.sum_until(end, segment.ticks()));
+    }
+
+    /// Begins a new segment, in which every image goes on.
+    pub(super) fn begin_segment(&mut self, segment: &mut Segment) {
+        for image in self.images.iter_mut().flatten() {
+            let Identity { process, pid, .. } = *image.identity;
+            image.series = segment.begin(process.0, pid, image.comm, 0, image.metrics);
+            image.summed = 0;
+        }
+    }
+
+    /// Returns the rows of the images that have samples.
+    pub(super) fn rows(&self) -> impl Iterator<Item = ProcessRow> {
+        self.images
+            .iter()
+            .flatten()
+            .filter(|image| image.summary.samples > 0)
+            .map(|image| image.row(false))
+    }
+
+    /// Returns what the next journal must know of the images.
+    pub(super) fn carried(&self) -> Vec<Carried> {
+        let carried = |(slot, image): (usize, &Option<Image>)| {
+            let image = image.as_ref()?;
+            Some(Carried {
+                slot: Slot(slot as u32),
+                identity: Arc::clone(&image.identity),
+                comm: image.comm,
+                metrics: image.metrics,
+                summary: image.summary,
+            })
+        };
+        self.images.iter().enumerate().filter_map(carried).collect()
+    }
+
+    /// Returns the image with the largest resident set: its name, pid and bytes.
+    pub(super) fn largest(&self) -> Option<(Comm, i32, u64)> {
+        let images = self.images.iter().flatten();
+        let largest = images.max_by_key(|image| image.metrics.get(Metric::Rss))?;
+        Some((
+            largest.comm,
+            largest.identity.pid,
+            largest.metrics.get(Metric::Rss),
+        ))
+    }
+
+    fn insert(&mut self, slot: Slot, image: Image) {
+        let index = slot.0 as usize;
+        if index >= self.images.len() {
+            self.images.resize_with(index + 1, || None);
+        }
+        if let Some(place) = self.images.get_mut(index) {
+            *place = Some(image);
+            self.count += 1;
+        }
+    }
+
+    fn get(&mut self, slot: Slot) -> Option<&mut Image> {
+        self.images.get_mut(slot.0 as usize)?.as_mut()
+    }
+}
+
+impl Image {
+    /// Adds the samples before tick `end` that the summary lacks; they all have the present numbers.
+    fn sum_until(&mut self, end: u32, ticks: &[SampledTick]) {
+        self.sum_until_with(end, ticks, None);
+    }
+
+    fn sum_until_with(&mut self, end: u32, ticks: &[SampledTick], own_files: Option<Files>) {
+        let range = self.summed as usize..end as usize;
+        let Some([first, rest @ ..]) = ticks.get(range) else {
+            return;
+        };
+        let last = rest.last().unwrap_or(first);
+        let common = || {
+            rest.iter()
+                .fold(first.files, |files, tick| files | tick.files)
+        };
+        let files = own_files.unwrap_or_else(common);
+        self.summary.add(
+            &self.metrics,
+            files,
+            rest.len() as u64 + 1,
+            first.ts_ms,
+            last.ts_ms,
+        );
+        self.summed = end;
+    }
+
+    fn row(&self, ended: bool) -> ProcessRow {
+        ProcessRow {
+            identity: Arc::clone(&self.identity),
+            comm: self.comm,
+            ended,
+            summary: self.summary,
+        }
+    }
+}

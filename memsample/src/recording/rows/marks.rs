@@ -1,0 +1,96 @@
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Field, Fields, Value};
+use crate::schema::Table;
+
+/// An instant that means something to whoever reads the recording.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Mark {
+    pub(crate) ts_ms: i64,
+    pub(crate) boot_ns: u64,
+    pub(crate) kind: MarkKind,
+    pub(crate) name: String,
+    pub(crate) test: Option<String>,
+}
+
+/// What a mark says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum MarkKind {
+    /// Something begins, such as a test.
+    Begin,
+    /// What began under the same name ends.
+    End,
+    /// Something happened at this instant.
+    Point,
+    /// The wall clock was set. Written by the recorder.
+    ClockStep,
+    /// The machine was suspended until now. Written by the recorder.
+    Suspend,
+}
+
+impl MarkKind {
+    /// Every kind.
+    pub const ALL: [Self; 5] = [
+        Self::Begin,
+        Self::End,
+        Self::Point,
+        Self::ClockStep,
+        Self::Suspend,
+    ];
+
+    /// Returns the word in the column `kind`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Begin => "begin",
+            Self::End => "end",
+            Self::Point => "point",
+            Self::ClockStep => "clock_step",
+            Self::Suspend => "suspend",
+        }
+    }
+}
+
+pub(crate) fn table() -> Table {
+    FIELDS.table(
+        "marks",
+        "one mark, set from outside or by the recorder",
+        &["ts"],
+    )
+}
+
+pub(crate) const FIELDS: Fields<Mark> = Fields(&[
+    Field {
+        name: "ts",
+        source: "recorder",
+        meaning: "When the mark was set. Not on the grid of the ticks.",
+        value: Value::Timestamp(|mark| mark.ts_ms),
+    },
+    Field {
+        name: "boot_ns",
+        source: "CLOCK_BOOTTIME",
+        meaning: "The same instant in nanoseconds since boot.",
+        value: Value::Int64(|mark| mark.boot_ns),
+    },
+    Field {
+        name: "kind",
+        source: "caller, recorder",
+        meaning: "`begin`, `end` or `point`; by the recorder itself `clock_step` or `suspend`.",
+        value: Value::Text(|mark| Cow::Borrowed(mark.kind.as_str())),
+    },
+    Field {
+        name: "name",
+        source: "caller, recorder",
+        meaning: "What begins, ends or happened.",
+        value: Value::Text(|mark| Cow::Borrowed(&mark.name)),
+    },
+    Field {
+        name: "test",
+        source: "caller",
+        meaning: "The test that the mark belongs to.",
+        value: Value::OptionalText(|mark| mark.test.as_deref().map(Cow::Borrowed)),
+    },
+]);

@@ -1,0 +1,223 @@
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Field, Fields, Value};
+use crate::identity::{Comm, Identity, text};
+use crate::metric::{Files, Metric, Metrics};
+use crate::schema::Table;
+
+/// One process image, with what its samples come to.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct ProcessRow {
+    pub(crate) identity: Arc<Identity>,
+    /// The command name at the end, or now.
+    pub(crate) comm: Comm,
+    pub(crate) ended: bool,
+    pub(crate) summary: Summary,
+}
+
+/// What the samples of a process image come to, so that a table of peaks needs no look at them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Summary {
+    pub(crate) samples: u64,
+    pub(crate) first_ts_ms: i64,
+    pub(crate) last_ts_ms: i64,
+    pub(crate) rss_sum: u128,
+    pub(crate) rss_peak: u64,
+    pub(crate) rss_peak_ts_ms: i64,
+    pub(crate) pss_peak: Option<u64>,
+    pub(crate) uss_peak: Option<u64>,
+    pub(crate) swap_peak: Option<u64>,
+    pub(crate) hwm: Option<u64>,
+}
+
+impl Summary {
+    /// Adds `count` samples of the same numbers, the first and the last at these instants.
+    pub(crate) fn add(
+        &mut self,
+        metrics: &Metrics,
+        files: Files,
+        count: u64,
+        first_ms: i64,
+        last_ms: i64,
+    ) {
+        if count == 0 {
+            return;
+        }
+        let rss = metrics.get(Metric::Rss);
+        if self.samples == 0 {
+            self.first_ts_ms = first_ms;
+        }
+        if self.samples == 0 || rss > self.rss_peak {
+            self.rss_peak = rss;
+            self.rss_peak_ts_ms = first_ms;
+        }
+        self.samples += count;
+        self.last_ts_ms = last_ms;
+        self.rss_sum += u128::from(rss) * u128::from(count);
+        let read = |metric: Metric| files.contains(metric.file()).then(|| metrics.get(metric));
+        // `None` is smaller than any number.
+        self.pss_peak = self.pss_peak.max(read(Metric::Pss));
+        self.uss_peak = self.uss_peak.max(read(Metric::Uss));
+        self.swap_peak = self.swap_peak.max(read(Metric::Swap));
+        self.hwm = self.hwm.max(read(Metric::Hwm));
+    }
+
+    pub(crate) fn rss_mean(&self) -> u64 {
+        match self.rss_sum.checked_div(u128::from(self.samples)) {
+            // A mean is not larger than the largest.
+            Some(mean) => u64::try_from(mean).unwrap_or(u64::MAX),
+            None => 0,
+        }
+    }
+}
+
+pub(crate) fn table() -> Table {
+    let row = "one process image: a process from its start or an exec to its end or the next exec";
+    FIELDS.table("processes", row, &["process"])
+}
+
+pub(crate) const FIELDS: Fields<ProcessRow> = Fields(&[
+    Field {
+        name: "process",
+        source: "recorder",
+        meaning: "The key that `samples` refers to. Unique in the recording.",
+        value: Value::Int64(|row| row.identity.process.0),
+    },
+    Field {
+        name: "pid",
+        source: "/proc",
+        meaning: "Process id, in the pid namespace of the /proc that was read.",
+        value: Value::Int32(|row| row.identity.pid),
+    },
+    Field {
+        name: "start_ns",
+        source: "stat 22",
+        meaning: "When the process began, in nanoseconds since boot; steps of one clock tick (10 ms). With the boot id in `run.json` and `pid` it names the process.",
+        value: Value::Int64(|row| row.identity.start_ns),
+    },
+    Field {
+        name: "exec",
+        source: "stat 26, 28; statm 4",
+        meaning: "How many execs of this process were seen before this row.",
+        value: Value::Int32(|row| i32::try_from(row.identity.exec).unwrap_or(i32::MAX)),
+    },
+    Field {
+        name: "ppid",
+        source: "stat 4",
+        meaning: "The parent's process id when the image was first seen.",
+        value: Value::Int32(|row| row.identity.ppid),
+    },
+    Field {
+        name: "uid",
+        source: "status Uid 2",
+        meaning: "Effective user id when the image was first seen.",
+        value: Value::OptionalInt64(|row| row.identity.uid.map(u64::from)),
+    },
+    Field {
+        name: "comm",
+        source: "stat 2",
+        meaning: "The last known command name.",
+        value: Value::Text(|row| Cow::Owned(row.comm.to_string())),
+    },
+    Field {
+        name: "exe",
+        source: "exe",
+        meaning: "The executable's path. Null where the kernel refuses to tell.",
+        value: Value::OptionalText(|row| {
+            row.identity.exe.as_deref().map(|exe| Cow::Owned(text(exe)))
+        }),
+    },
+    Field {
+        name: "cmdline",
+        source: "cmdline",
+        meaning: "The arguments with a space between them, cut at 4096 bytes with `…`.",
+        value: Value::Text(|row| Cow::Owned(row.identity.cmdline_text())),
+    },
+    Field {
+        name: "cgroup",
+        source: "cgroup",
+        meaning: "The control group: in the v1 memory hierarchy where there is one, else in v2.",
+        value: Value::OptionalText(|row| {
+            row.identity
+                .cgroup
+                .as_deref()
+                .map(|path| Cow::Owned(text(path)))
+        }),
+    },
+    Field {
+        name: "first_ts",
+        source: "recorder",
+        meaning: "The first sample.",
+        value: Value::Timestamp(|row| row.summary.first_ts_ms),
+    },
+    Field {
+        name: "last_ts",
+        source: "recorder",
+        meaning: "The last sample so far.",
+        value: Value::Timestamp(|row| row.summary.last_ts_ms),
+    },
+    Field {
+        name: "ended",
+        source: "recorder",
+        meaning: "Whether the end of the image was seen: it ended, or began another program.",
+        value: Value::Flag(|row| row.ended),
+    },
+    Field {
+        name: "samples",
+        source: "samples",
+        meaning: "How many rows of `samples` it has.",
+        value: Value::Int64(|row| row.summary.samples),
+    },
+    Field {
+        name: "rss_peak_bytes",
+        source: "samples",
+        meaning: "The largest sampled `rss_bytes`. The true peak may be higher: see `hwm_bytes`.",
+        value: Value::Int64(|row| row.summary.rss_peak),
+    },
+    Field {
+        name: "rss_peak_ts",
+        source: "samples",
+        meaning: "When that was first sampled.",
+        value: Value::Timestamp(|row| row.summary.rss_peak_ts_ms),
+    },
+    Field {
+        name: "rss_mean_bytes",
+        source: "samples",
+        meaning: "The mean of `rss_bytes` over the samples.",
+        value: Value::Int64(|row| row.summary.rss_mean()),
+    },
+    Field {
+        name: "pss_peak_bytes",
+        source: "samples",
+        meaning: "The largest sampled `pss_bytes`.",
+        value: Value::OptionalInt64(|row| row.summary.pss_peak),
+    },
+    Field {
+        name: "uss_peak_bytes",
+        source: "samples",
+        meaning: "The largest sampled `uss_bytes`.",
+        value: Value::OptionalInt64(|row| row.summary.uss_peak),
+    },
+    Field {
+        name: "swap_peak_bytes",
+        source: "samples",
+        meaning: "The largest sampled `swap_bytes`.",
+        value: Value::OptionalInt64(|row| row.summary.swap_peak),
+    },
+    Field {
+        name: "hwm_bytes",
+        source: "status VmHWM",
+        meaning: "The high-water mark when it was last read: a lower bound of the true peak.",
+        value: Value::OptionalInt64(|row| row.summary.hwm),
+    },
+]);
+
+impl ProcessRow {
+    /// Returns about how much memory the row takes, in bytes.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        size_of::<Self>() + self.identity.memory_bytes()
+    }
+}

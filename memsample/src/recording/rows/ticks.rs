@@ -1,0 +1,127 @@
+use serde::{Deserialize, Serialize};
+
+use super::{Field, Fields, Value};
+use crate::sampler::SweepCounts;
+use crate::schema::Table;
+
+/// One tick of the recorder: when it was due, when it ran, and what it could not do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Tick {
+    pub(crate) ts_ms: i64,
+    pub(crate) planned_ns: u64,
+    pub(crate) began_ns: u64,
+    pub(crate) duration_us: u64,
+    pub(crate) counts: SweepCounts,
+    pub(crate) late: u32,
+    pub(crate) missed: u32,
+    pub(crate) dropped: u32,
+    pub(crate) clock_offset_us: i64,
+}
+
+pub(crate) fn table() -> Table {
+    FIELDS.table("ticks", "one tick of the recorder", &["ts"])
+}
+
+pub(crate) const FIELDS: Fields<Tick> = Fields(&[
+    Field {
+        name: "ts",
+        source: "recorder",
+        meaning: "The planned instant, as in `samples`.",
+        value: Value::Timestamp(|tick| tick.ts_ms),
+    },
+    Field {
+        name: "planned_ns",
+        source: "CLOCK_BOOTTIME",
+        meaning: "The planned instant in nanoseconds since boot, the clock of `processes.start_ns`.",
+        value: Value::Int64(|tick| tick.planned_ns),
+    },
+    Field {
+        name: "began_ns",
+        source: "CLOCK_BOOTTIME",
+        meaning: "When the sweep really began. Processes are read one after the other from then on.",
+        value: Value::Int64(|tick| tick.began_ns),
+    },
+    Field {
+        name: "duration_us",
+        source: "CLOCK_BOOTTIME",
+        meaning: "How long the sweep took.",
+        value: Value::Int64(|tick| tick.duration_us),
+    },
+    Field {
+        name: "processes",
+        source: "recorder",
+        meaning: "Processes that were read: the rows of `samples` at this `ts`, unless they were dropped.",
+        value: Value::Int32(|tick| count(tick.counts.processes)),
+    },
+    Field {
+        name: "born",
+        source: "loadavg, /proc, stat",
+        meaning: "Process images seen for the first time: new processes, and known ones after an exec.",
+        value: Value::Int32(|tick| count(tick.counts.born)),
+    },
+    Field {
+        name: "gone",
+        source: "ENOENT, ESRCH, zombies",
+        meaning: "Processes that ended since the tick before, or while they were read.",
+        value: Value::Int32(|tick| count(tick.counts.gone)),
+    },
+    Field {
+        name: "denied",
+        source: "EACCES, EPERM",
+        meaning: "Files, or whole processes, that the kernel refused to show.",
+        value: Value::Int32(|tick| count(tick.counts.denied)),
+    },
+    Field {
+        name: "unreadable",
+        source: "other errors",
+        meaning: "Files that could not be read or understood for another reason.",
+        value: Value::Int32(|tick| count(tick.counts.unreadable)),
+    },
+    Field {
+        name: "reopened",
+        source: "RLIMIT_NOFILE",
+        meaning: "Processes read by opening their files, for want of descriptors to keep.",
+        value: Value::Int32(|tick| count(tick.counts.reopened)),
+    },
+    Field {
+        name: "pss_pending",
+        source: "recorder",
+        meaning: "Processes whose PSS was due and was put off to the next tick, so as not to be late.",
+        value: Value::Int32(|tick| count(tick.counts.rollups_pending)),
+    },
+    Field {
+        name: "pss_skipped",
+        source: "recorder",
+        meaning: "Processes whose PSS was not read because reading it would stall them: over 4 GiB resident.",
+        value: Value::Int32(|tick| count(tick.counts.rollups_skipped)),
+    },
+    Field {
+        name: "late",
+        source: "recorder",
+        meaning: "Planned instants that this tick stands for and did not meet: 1 if it began more than half an interval late, and 1 for each missed one.",
+        value: Value::Int32(|tick| count(tick.late)),
+    },
+    Field {
+        name: "missed",
+        source: "recorder",
+        meaning: "Planned instants since the tick before at which no sweep began.",
+        value: Value::Int32(|tick| count(tick.missed)),
+    },
+    Field {
+        name: "dropped",
+        source: "recorder",
+        meaning: "Samples that were read at this tick and not written, because the writer was behind.",
+        value: Value::Int32(|tick| count(tick.dropped)),
+    },
+    Field {
+        name: "clock_offset_us",
+        source: "CLOCK_REALTIME",
+        meaning: "The wall clock minus the time of the recording. Not zero after the clock was set or slewed.",
+        value: Value::Signed(|tick| tick.clock_offset_us),
+    },
+]);
+
+/// Counts are of processes, of which the kernel allows four million.
+fn count(count: u32) -> i32 {
+    i32::try_from(count).unwrap_or(i32::MAX)
+}

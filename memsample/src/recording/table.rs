@@ -1,0 +1,418 @@
+//! A table's Parquet file, which can be read at any moment while it grows.
+//!
+//! A Parquet file cannot be appended to: its footer is at the end and counts everything before it. So
+//! each version is written beside the last one and then takes its name. Row groups that are settled
+//! are copied as they are, without decoding; the tail, small row groups for those who want to look
+//! before the next checkpoint, is replaced then by one that is sorted as a whole. A file that has
+//! grown to [`ROTATE_BYTES`] is left alone and the table goes on in the next, so copying stays cheap.
+
+use std::fs::File;
+use std::io::{self, BufWriter};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use arrow::error::ArrowError;
+use bytes::Bytes;
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_writer::ArrowWriterOptions;
+use parquet::basic::{Compression, Encoding, ZstdLevel};
+use parquet::column::writer::ColumnCloseResult;
+use parquet::file::metadata::{KeyValue, ParquetMetaData, ParquetMetaDataReader, SortingColumn};
+use parquet::file::properties::{
+    EnabledStatistics, WriterProperties, WriterPropertiesBuilder, WriterVersion,
+};
+use parquet::file::reader::ChunkReader;
+use parquet::file::writer::SerializedFileWriter;
+use parquet::schema::types::ColumnPath;
+
+use super::layout::replace_file;
+use crate::schema::{ColumnKind, Table};
+
+/// A file of this size is not copied any more.
+const ROTATE_BYTES: u64 = 8 << 20;
+
+/// The size of a page before compression. Smaller pages keep the memory of the writer small: one is
+/// open for each column.
+const PAGE_BYTES: usize = 128 * 1024;
+
+/// The checkpoint up to which the settled row groups reach.
+const KEY_CHECKPOINT: &str = "memsample.checkpoint";
+/// How many row groups are settled.
+const KEY_SETTLED: &str = "memsample.settled_row_groups";
+/// What was recorded, where and how; see [`Provenance`](crate::Provenance).
+const KEY_PROVENANCE: &str = "memsample.provenance";
+
+/// How to encode rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// To be kept: differences, which are smallest over many ticks.
+    Settled,
+    /// To be looked at until the next checkpoint, where there are many rows: plain numbers, which are
+    /// smaller over few ticks and cheaper to write.
+    Tail,
+    /// The same where there are few rows: not compressed, since to set up a compressor for each column
+    /// costs more than all else.
+    SmallTail,
+}
+
+/// Encoded rows.
+pub(crate) struct RowGroups {
+    bytes: Bytes,
+    metadata: ParquetMetaData,
+}
+
+impl RowGroups {
+    /// Encodes batches of `table` as one row group. `None` where there are no rows.
+    pub(crate) fn encode(
+        table: &Table,
+        purpose: Purpose,
+        batches: impl IntoIterator<Item = Result<RecordBatch, ArrowError>>,
+    ) -> io::Result<Option<Self>> {
+        let options = ArrowWriterOptions::new()
+            .with_properties(properties(table, purpose).build())
+            .with_skip_arrow_metadata(true);
+        let mut writer =
+            ArrowWriter::try_new_with_options(Vec::new(), table.arrow_schema(), options)
+                .map_err(io_error)?;
+        let mut rows = 0;
+        for batch in batches {
+            let batch = batch.map_err(io::Error::other)?;
+            rows += batch.num_rows();
+            writer.write(&batch).map_err(io_error)?;
+        }
+        let metadata = writer.finish().map_err(io_error)?;
+        let bytes = Bytes::from(std::mem::take(writer.inner_mut()));
+        Ok((rows > 0).then_some(Self { bytes, metadata }))
+    }
+}
+
+/// What becomes of the tail of a file.
+pub(crate) enum Tail {
+    /// It stays, and this comes behind it.
+    Append(Option<RowGroups>),
+    /// This takes its place.
+    Replace(Option<RowGroups>),
+}
+
+/// The files of one table of a recording that is being written.
+pub(crate) struct TableFile {
+    directory: PathBuf,
+    table: Table,
+    schema: SchemaRef,
+    provenance: String,
+    /// Which of the table's files is being written, from 1.
+    number: u32,
+    /// What that file holds on disk; `None` where there is no such file yet.
+    on_disk: Option<OnDisk>,
+    /// The checkpoint up to which the settled rows reach.
+    checkpoint: u64,
+}
+
+struct OnDisk {
+    metadata: ParquetMetaData,
+    settled: usize,
+    bytes: u64,
+}
+
+impl TableFile {
+    /// Creates the table, without rows.
+    pub(crate) fn create(directory: &Path, table: Table, provenance: String) -> io::Result<Self> {
+        let mut file = Self::new(directory, table, provenance);
+        file.publish(0, None, Tail::Replace(None))?;
+        Ok(file)
+    }
+
+    /// Opens the last file of the table to go on with it.
+    ///
+    /// # Errors
+    ///
+    /// Of kind `NotFound` where there is no file, `InvalidData` where it is not Parquet or was not
+    /// written here.
+    pub(crate) fn reopen(directory: &Path, table: Table, provenance: String) -> io::Result<Self> {
+        let mut table = Self::new(directory, table, provenance);
+        while file_path(directory, table.table.name, table.number + 1).exists() {
+            table.number += 1;
+        }
+        let file = File::open(table.path())?;
+        let metadata = ParquetMetaDataReader::new()
+            .parse_and_finish(&file)
+            .map_err(invalid)?;
+        let number = |key: &str| -> Option<u64> {
+            let pairs = metadata.file_metadata().key_value_metadata()?;
+            pairs
+                .iter()
+                .find(|pair| pair.key == key)?
+                .value
+                .as_ref()?
+                .parse()
+                .ok()
+        };
+        let settled = number(KEY_SETTLED).and_then(|settled| usize::try_from(settled).ok());
+        let missing = || invalid("it has no note of its row groups");
+        table.checkpoint = number(KEY_CHECKPOINT).ok_or_else(missing)?;
+        let settled = settled
+            .filter(|&settled| settled <= metadata.num_row_groups())
+            .ok_or_else(missing)?;
+        table.on_disk = Some(OnDisk {
+            settled,
+            bytes: file.metadata()?.len(),
+            metadata,
+        });
+        Ok(table)
+    }
+
+    fn new(directory: &Path, table: Table, provenance: String) -> Self {
+        let schema = table.arrow_schema();
+        let directory = directory.to_owned();
+        Self {
+            directory,
+            table,
+            schema,
+            provenance,
+            number: 1,
+            on_disk: None,
+            checkpoint: 0,
+        }
+    }
+
+    pub(crate) fn table(&self) -> &Table {
+        &self.table
+    }
+
+    pub(crate) fn path(&self) -> PathBuf {
+        file_path(&self.directory, self.table.name, self.number)
+    }
+
+    /// Returns the checkpoint up to which the settled rows reach.
+    pub(crate) fn checkpoint(&self) -> u64 {
+        self.checkpoint
+    }
+
+    /// Returns how many rows are in the tail.
+    pub(crate) fn tail_rows(&self) -> u64 {
+        let Some(OnDisk {
+            metadata, settled, ..
+        }) = &self.on_disk
+        else {
+            return 0;
+        };
+        let tail = metadata.row_groups().iter().skip(*settled);
+        tail.map(|row_group| row_group.num_rows().unsigned_abs())
+            .sum()
+    }
+
+    /// Goes on in the next file: what the present one holds stays as it is.
+    pub(crate) fn rotate(&mut self) {
+        if self.on_disk.take().is_some() {
+            self.number += 1;
+        }
+    }
+
+    /// Adds settled rows up to `checkpoint` and changes the tail, in one step for every reader.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be written; the one before is then untouched.
+    pub(crate) fn publish(
+        &mut self,
+        checkpoint: u64,
+        settle: Option<RowGroups>,
+        tail: Tail,
+    ) -> io::Result<()> {
+        let unchanged =
+            settle.is_none() && matches!(tail, Tail::Append(None)) && self.on_disk.is_some();
+        if unchanged && checkpoint == self.checkpoint {
+            return Ok(());
+        }
+        let (kept_tail, new_tail) = match tail {
+            Tail::Append(rows) => (usize::MAX, rows),
+            Tail::Replace(rows) => (0, rows),
+        };
+        let settled_before = self.on_disk.as_ref().map_or(0, |on_disk| on_disk.settled);
+        let settled_rows = settle
+            .as_ref()
+            .map_or(0, |rows| rows.metadata.num_row_groups());
+        let settled = settled_before + settled_rows;
+        let path = self.path();
+        let on_disk = replace_file(&path, |file| {
+            let mut output = Output::new(file, self, checkpoint, settled)?;
+            let before = match &self.on_disk {
+                Some(on_disk) => Some((File::open(&path)?, &on_disk.metadata)),
+                None => None,
+            };
+            if let Some((source, metadata)) = &before {
+                output.copy(source, metadata, 0, settled_before)?;
+            }
+            for rows in settle.iter() {
+                output.copy(&rows.bytes, &rows.metadata, 0, usize::MAX)?;
+            }
+            if let Some((source, metadata)) = &before {
+                output.copy(source, metadata, settled_before, kept_tail)?;
+            }
+            for rows in new_tail.iter() {
+                output.copy(&rows.bytes, &rows.metadata, 0, usize::MAX)?;
+            }
+            let metadata = output.finish()?;
+            Ok(OnDisk {
+                metadata,
+                settled,
+                bytes: file.metadata()?.len(),
+            })
+        })?;
+        let full =
+            on_disk.bytes >= ROTATE_BYTES && on_disk.settled == on_disk.metadata.num_row_groups();
+        self.on_disk = Some(on_disk);
+        self.checkpoint = checkpoint;
+        if full {
+            self.rotate();
+        }
+        Ok(())
+    }
+}
+
+/// A file that is put together from encoded row groups.
+struct Output<'a> {
+    writer: SerializedFileWriter<BufWriter<&'a File>>,
+}
+
+impl<'a> Output<'a> {
+    fn new(file: &'a File, table: &TableFile, checkpoint: u64, settled: usize) -> io::Result<Self> {
+        let pair = |key: &str, value: String| KeyValue {
+            key: key.to_owned(),
+            value: Some(value),
+        };
+        let pairs = vec![
+            pair(KEY_CHECKPOINT, checkpoint.to_string()),
+            pair(KEY_SETTLED, settled.to_string()),
+            pair(KEY_PROVENANCE, table.provenance.clone()),
+        ];
+        let properties =
+            properties(&table.table, Purpose::Settled).set_key_value_metadata(Some(pairs));
+        let schema = parquet::arrow::ArrowSchemaConverter::new()
+            .convert(&table.schema)
+            .map_err(io_error)?;
+        let writer = SerializedFileWriter::new(
+            BufWriter::new(file),
+            schema.root_schema_ptr(),
+            Arc::new(properties.build()),
+        );
+        Ok(Self {
+            writer: writer.map_err(io_error)?,
+        })
+    }
+
+    /// Copies up to `count` row groups of `source` from `first` on, as they are.
+    fn copy(
+        &mut self,
+        source: &impl ChunkReader,
+        metadata: &ParquetMetaData,
+        first: usize,
+        count: usize,
+    ) -> io::Result<()> {
+        for row_group in metadata.row_groups().iter().skip(first).take(count) {
+            let mut output = self.writer.next_row_group().map_err(io_error)?;
+            for column in row_group.columns() {
+                let close = ColumnCloseResult {
+                    bytes_written: column.compressed_size() as u64,
+                    rows_written: row_group.num_rows() as u64,
+                    metadata: column.clone(),
+                    bloom_filter: None,
+                    column_index: None,
+                    offset_index: None,
+                };
+                output.append_column(source, close).map_err(io_error)?;
+            }
+            output.close().map_err(io_error)?;
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> io::Result<ParquetMetaData> {
+        // Flushes the buffer too.
+        self.writer.finish().map_err(io_error)
+    }
+}
+
+/// Returns the path of a table's file: `NAME.parquet`, then `NAME-0002.parquet`.
+fn file_path(directory: &Path, name: &str, number: u32) -> PathBuf {
+    match number {
+        1 => directory.join(format!("{name}.parquet")),
+        number => directory.join(format!("{name}-{number:04}.parquet")),
+    }
+}
+
+/// Returns the files of a table that there are, in their order.
+pub(crate) fn table_files(directory: &Path, name: &str) -> Vec<PathBuf> {
+    (1..)
+        .map(|number| file_path(directory, name, number))
+        .take_while(|path| path.exists())
+        .collect()
+}
+
+/// Says how to write: every value that matters, since the defaults are made for other tables.
+fn properties(table: &Table, purpose: Purpose) -> WriterPropertiesBuilder {
+    let zstd = |level| Compression::ZSTD(ZstdLevel::try_new(level).unwrap_or_default());
+    let compression = match purpose {
+        Purpose::Settled => zstd(6),
+        Purpose::Tail => zstd(3),
+        Purpose::SmallTail => Compression::UNCOMPRESSED,
+    };
+    let sorting = table.sorted_by.iter().filter_map(|name| {
+        let index = table
+            .columns
+            .iter()
+            .position(|column| column.name == *name)?;
+        Some(SortingColumn {
+            column_idx: index as i32,
+            descending: false,
+            nulls_first: false,
+        })
+    });
+    let mut properties = WriterProperties::builder()
+        // Version 1 pages: fastparquet knows no others, and they are smaller here.
+        .set_writer_version(WriterVersion::PARQUET_1_0)
+        .set_compression(compression)
+        .set_dictionary_enabled(false)
+        .set_statistics_enabled(EnabledStatistics::Chunk)
+        .set_offset_index_disabled(true)
+        .set_data_page_size_limit(PAGE_BYTES)
+        .set_data_page_row_count_limit(usize::MAX)
+        .set_max_row_group_row_count(None)
+        .set_created_by(format!("memsample {}", env!("CARGO_PKG_VERSION")))
+        .set_sorting_columns(Some(sorting.collect()));
+    for column in &table.columns {
+        let path = ColumnPath::from(column.name);
+        properties = match column.kind {
+            ColumnKind::Text => properties.set_column_dictionary_enabled(path, true),
+            ColumnKind::Flag => properties,
+            // Each is the one before plus a step, whatever the purpose.
+            ColumnKind::Timestamp => {
+                properties.set_column_encoding(path, Encoding::DELTA_BINARY_PACKED)
+            }
+            ColumnKind::Int64 | ColumnKind::Int32 => match purpose {
+                Purpose::Settled | Purpose::SmallTail => {
+                    properties.set_column_encoding(path, Encoding::DELTA_BINARY_PACKED)
+                }
+                Purpose::Tail => properties,
+            },
+        };
+    }
+    properties
+}
+
+fn io_error(error: parquet::errors::ParquetError) -> io::Error {
+    match error {
+        // Keeps the kind, which says whether the disk is full.
+        parquet::errors::ParquetError::External(error) => match error.downcast::<io::Error>() {
+            Ok(error) => *error,
+            Err(error) => io::Error::other(error),
+        },
+        error => io::Error::other(error),
+    }
+}
+
+fn invalid(error: impl std::fmt::Display) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error.to_string())
+}

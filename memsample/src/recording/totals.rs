@@ -1,0 +1,47 @@
+use serde::{Deserialize, Serialize};
+
+use super::rows::ticks::Tick;
+
+/// What a recording holds and what it lacks, in numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Totals {
+    /// Sweeps that were made.
+    pub ticks: u64,
+    /// Rows of `samples`.
+    pub samples: u64,
+    /// Process images that were sampled: the rows of `processes`.
+    pub processes: u64,
+    /// Planned instants that were met late, or not at all.
+    pub late: u64,
+    /// Planned instants at which no sweep began. Contained in `late`, but for those while the machine
+    /// was suspended.
+    pub missed: u64,
+    /// Samples that were read and not written, because the writer was behind.
+    pub dropped: u64,
+    /// Processes that ended.
+    pub gone: u64,
+    /// Readings that the kernel refused.
+    pub denied: u64,
+    /// Readings that failed for another reason.
+    pub unreadable: u64,
+    /// Readings that had to open the files of the process, for want of descriptors.
+    pub reopened: u64,
+    /// Readings of PSS that were left out because the process is too large.
+    pub pss_skipped: u64,
+}
+
+impl Totals {
+    /// Adds a tick, of which `samples` rows are written.
+    pub(crate) fn add(&mut self, tick: &Tick, samples: u64) {
+        self.ticks += 1;
+        self.samples += samples;
+        self.late += u64::from(tick.late);
+        self.missed += u64::from(tick.missed);
+        self.dropped += u64::from(tick.dropped);
+        self.gone += u64::from(tick.counts.gone);
+        self.denied += u64::from(tick.counts.denied);
+        self.unreadable += u64::from(tick.counts.unreadable);
+        self.reopened += u64::from(tick.counts.reopened);
+        self.pss_skipped += u64::from(tick.counts.rollups_skipped);
+    }
+}

@@ -1,0 +1,191 @@
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::identity::{Comm, Identity, ProcessId};
+use crate::metric::{Files, Metrics};
+use crate::units::ClockTicks;
+
+/// Enough for the `statm` of a process of a hundred gigabytes. A longer line is parsed each time.
+const STATM_BYTES: usize = 36;
+
+/// What is known of one pid between two sweeps, as far as a sweep needs it that finds nothing changed.
+///
+/// One cache line, and the lines of all processes stand in a row: at ten sweeps a second the caches
+/// are cold each time, and what is not touched costs nothing.
+#[repr(align(64))]
+pub(super) struct Entry {
+    pub(super) pid: i32,
+    /// Kept open while descriptors last.
+    pub(super) statm: Option<OwnedFd>,
+    pub(super) occupant: Occupant,
+    /// The files that were read in the last sweep; none where there was nothing to read.
+    pub(super) read: Files,
+    pub(super) state: EntryState,
+    statm_length: u8,
+    statm_bytes: [u8; STATM_BYTES],
+}
+
+const _: () = assert!(size_of::<Entry>() == 64);
+
+bitflags::bitflags! {
+    /// What is to be done with an entry.
+    #[derive(Clone, Copy)]
+    pub(super) struct EntryState: u8 {
+        /// The process has ended; the entry is dropped at the end of the sweep.
+        const GONE = 1;
+        /// It was not yet swept.
+        const NEWBORN = 2;
+        /// Its `smaps_rollup` is to be read in this round and was not yet.
+        const ROLLUP_DUE = 4;
+        /// A batch has its identity.
+        const IDENTITY_REPORTED = 8;
+        /// A batch has its metrics, as they are now.
+        const METRICS_REPORTED = 16;
+        /// A batch has its command name, as it is now.
+        const COMM_REPORTED = 32;
+        /// All that a batch can have.
+        const REPORTED =
+            Self::IDENTITY_REPORTED.bits() | Self::METRICS_REPORTED.bits() | Self::COMM_REPORTED.bits();
+    }
+}
+
+/// Who has a pid.
+pub(super) enum Occupant {
+    /// A process with memory.
+    Process(Box<Process>),
+    /// A process that ended and was not yet reaped, and when it began. Its `statm` tells when it is.
+    Zombie(ClockTicks),
+    /// A thread of the kernel, and when it began. It has no memory, and is asked only now and then
+    /// whether it is still the same one.
+    KernelThread(ClockTicks),
+    /// A process that may not be looked at.
+    Denied,
+}
+
+/// A process with memory, apart from what its entry holds.
+pub(super) struct Process {
+    pub(super) identity: Arc<Identity>,
+    pub(super) slot: Slot,
+    /// Kept open while descriptors last, from the first reading on.
+    pub(super) status: Option<OwnedFd>,
+    pub(super) stat: Option<OwnedFd>,
+    /// The thread whose files stand in for those of the process, since its first thread has ended.
+    pub(super) thread: Option<i32>,
+    pub(super) comm: Comm,
+    pub(super) metrics: Metrics,
+    pub(super) addresses: Addresses,
+}
+
+/// The addresses in `stat` that are random for each exec; 0 or 1 where the kernel hides them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Addresses {
+    pub(super) code: u64,
+    pub(super) stack: u64,
+}
+
+impl Addresses {
+    pub(super) const fn hidden(self) -> bool {
+        self.stack == 0
+    }
+}
+
+impl Entry {
+    pub(super) fn new(pid: i32, occupant: Occupant) -> Self {
+        Self {
+            pid,
+            statm: None,
+            occupant,
+            read: Files::empty(),
+            state: EntryState::NEWBORN,
+            statm_length: 0,
+            statm_bytes: [0; STATM_BYTES],
+        }
+    }
+
+    pub(super) fn process(&self) -> Option<&Process> {
+        match &self.occupant {
+            Occupant::Process(process) => Some(process),
+            Occupant::Zombie(_) | Occupant::KernelThread(_) | Occupant::Denied => None,
+        }
+    }
+
+    /// Returns how many descriptors the entry keeps.
+    pub(super) fn descriptors(&self) -> usize {
+        let detail = self.process().map_or(0, Process::descriptors);
+        usize::from(self.statm.is_some()) + detail
+    }
+
+    /// Says whether `bytes` are those that gave the present metrics.
+    #[inline]
+    pub(super) fn is_same_statm(&self, bytes: &[u8]) -> bool {
+        self.statm_bytes.get(..usize::from(self.statm_length)) == Some(bytes)
+    }
+
+    /// Remembers the bytes that gave the present metrics.
+    pub(super) fn keep_statm(&mut self, bytes: &[u8]) {
+        // Longer ones are remembered as none, and no file is empty.
+        self.statm_length = 0;
+        if let Some(place) = self.statm_bytes.get_mut(..bytes.len()) {
+            place.copy_from_slice(bytes);
+            self.statm_length = bytes.len() as u8;
+        }
+    }
+
+    /// Forgets them, because another file gave other numbers later in the same sweep.
+    pub(super) fn forget_statm(&mut self) {
+        self.statm_length = 0;
+    }
+}
+
+impl Process {
+    pub(super) fn new(identity: Identity, slot: Slot, addresses: Addresses) -> Self {
+        Self {
+            comm: identity.comm,
+            identity: Arc::new(identity),
+            slot,
+            status: None,
+            stat: None,
+            thread: None,
+            metrics: Metrics::default(),
+            addresses,
+        }
+    }
+
+    pub(super) fn descriptors(&self) -> usize {
+        usize::from(self.status.is_some()) + usize::from(self.stat.is_some())
+    }
+}
+
+/// Where a process image stands in the tables of the writer: a small number, used again when the
+/// image has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Slot(pub(crate) u32);
+
+/// The slots and the numbers of process images.
+#[derive(Default)]
+pub(super) struct Slots {
+    free: Vec<Slot>,
+    next_slot: u32,
+    next_process: u64,
+}
+
+impl Slots {
+    pub(super) fn take(&mut self) -> Slot {
+        self.free.pop().unwrap_or_else(|| {
+            // One for each live process image, of which the kernel allows four million.
+            self.next_slot += 1;
+            Slot(self.next_slot - 1)
+        })
+    }
+
+    pub(super) fn give_back(&mut self, slot: Slot) {
+        self.free.push(slot);
+    }
+
+    pub(super) fn next_process(&mut self) -> ProcessId {
+        self.next_process += 1;
+        ProcessId(self.next_process)
+    }
+}

@@ -1,0 +1,62 @@
+use std::sync::Arc;
+
+use super::Sampler;
+use super::entry::EntryState;
+use crate::batch::{Change, Row};
+use crate::metric::Files;
+
+impl Sampler {
+    /// Returns what the last sweep read of every process that [`hand_over`](Self::hand_over) leaves
+    /// out.
+    pub(crate) fn common_files(&self) -> Files {
+        self.common_files
+    }
+
+    /// Appends what changed since the last call, and returns how many changes that are.
+    ///
+    /// A sweep that is not handed over is not lost for the next one: all that changed since is then
+    /// handed over together.
+    pub(crate) fn hand_over(&mut self, changes: &mut Vec<Change>) -> u32 {
+        let before = changes.len();
+        for slot in self.departed.drain(..) {
+            changes.push(Change::End(slot));
+            self.slots.give_back(slot);
+        }
+        for entry in &mut self.entries {
+            // Most have nothing to say, and are not looked at any closer.
+            if entry.read == self.common_files && entry.state.contains(EntryState::REPORTED) {
+                continue;
+            }
+            let Some(process) = entry.process() else {
+                continue;
+            };
+            let (slot, state) = (process.slot, entry.state);
+            if entry.read.is_empty() {
+                if state.contains(EntryState::IDENTITY_REPORTED) {
+                    changes.push(Change::Absent(slot));
+                }
+                continue;
+            }
+            let known = state.contains(EntryState::IDENTITY_REPORTED);
+            if !known {
+                changes.push(Change::Begin(slot, Arc::clone(&process.identity)));
+            }
+            if !state.contains(EntryState::COMM_REPORTED)
+                && (known || process.comm != process.identity.comm)
+            {
+                changes.push(Change::Rename(slot, process.comm));
+            }
+            if entry.read != self.common_files || !state.contains(EntryState::METRICS_REPORTED) {
+                changes.push(Change::Row(
+                    slot,
+                    Row {
+                        files: entry.read,
+                        metrics: process.metrics,
+                    },
+                ));
+            }
+            entry.state |= EntryState::REPORTED;
+        }
+        u32::try_from(changes.len() - before).unwrap_or(u32::MAX)
+    }
+}

@@ -1,0 +1,652 @@
+use std::ffi::CStr;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use rustix::io::{Errno, fcntl_dupfd_cloexec};
+
+use super::SweepCounts;
+use super::descriptors::Descriptors;
+use super::entry::{Addresses, Entry, EntryState, Occupant, Process};
+use crate::clock::Clock;
+use crate::error::{ParseError, ReadError};
+use crate::host::Host;
+use crate::identity::{Comm, Identity};
+use crate::metric::{Files, Metric};
+use crate::parse::{
+    Stat, Statm, Status, parse_cgroup, parse_smaps_rollup, parse_stat, parse_statm, parse_status,
+};
+use crate::proc::{Listing, ProcRoot, ProcessDir, ReadBuffer};
+use crate::units::{ClockTicks, Kibibytes};
+
+/// What became of a process when it was read.
+pub(super) enum Reading {
+    /// It has been read, as far as the kernel allowed.
+    Alive,
+    /// It has begun another program. Its numbers are those of the new one.
+    NewImage(Image),
+    /// It has no memory any more: it ended, and waits to be reaped.
+    NoMemory,
+    /// It has been reaped.
+    Gone,
+}
+
+/// What belongs to a process image, apart from its numbers.
+pub(super) struct Image {
+    pub(super) ppid: i32,
+    pub(super) uid: Option<u32>,
+    pub(super) comm: Comm,
+    pub(super) exe: Option<Vec<u8>>,
+    pub(super) cmdline: Vec<u8>,
+    pub(super) cgroup: Option<Vec<u8>>,
+}
+
+/// Reads the files of one process after another through the same buffer.
+pub(super) struct Reader {
+    pub(super) root: ProcRoot,
+    pub(super) host: Host,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) descriptors: Descriptors,
+    pub(super) supported: Files,
+    pub(super) buffer: ReadBuffer,
+    threads: Listing,
+}
+
+/// What `statm` says, compared to the sweep before.
+enum StatmReading {
+    Unchanged,
+    Changed { code: bool },
+    NoMemory,
+}
+
+/// What `stat` says of the image, compared to the reading before.
+enum ImageChange {
+    None,
+    Renamed(Comm),
+    Exec {
+        ppid: i32,
+        comm: Comm,
+        addresses: Addresses,
+    },
+}
+
+impl Reader {
+    pub(super) fn new(
+        root: ProcRoot,
+        host: Host,
+        clock: Arc<dyn Clock>,
+        descriptors: Descriptors,
+    ) -> Self {
+        let mut supported = Files::all();
+        // Since Linux 4.14. A captured tree may lack the file for some of its processes only.
+        if root.is_live() && root.open_file(c"self/smaps_rollup").is_err() {
+            supported -= Files::SMAPS_ROLLUP;
+        }
+        let (buffer, threads) = (ReadBuffer::new(), Listing::new());
+        Self {
+            root,
+            host,
+            clock,
+            descriptors,
+            supported,
+            buffer,
+            threads,
+        }
+    }
+
+    /// Makes the descriptor table of the program as large as it will have to be.
+    ///
+    /// The kernel enlarges it by doubling, and each time waits for all CPUs to pass a quiet point if
+    /// the program has another thread by then.
+    pub(super) fn grow_descriptor_table(&self, processes: usize) {
+        let expected = (4 * processes).max(64).min(self.descriptors.allowed);
+        if let Ok(highest) = i32::try_from(expected) {
+            // A copy at a high number grows the table; the table stays when the copy is closed.
+            drop(fcntl_dupfd_cloexec(self.root.directory(), highest));
+        }
+    }
+
+    /// Reads `files` of a process into its metrics.
+    #[inline]
+    pub(super) fn read(
+        &mut self,
+        entry: &mut Entry,
+        files: Files,
+        counts: &mut SweepCounts,
+    ) -> Reading {
+        entry.read = Files::empty();
+        if files == Files::STATM
+            && let Some(statm) = &entry.statm
+            && let Ok(bytes) = self.buffer.read_piece(statm)
+            && entry.is_same_statm(bytes)
+        {
+            // Most processes did nothing since the last tick, and equal bytes are equal numbers.
+            entry.read = Files::STATM;
+            entry.state.remove(EntryState::NEWBORN);
+            return Reading::Alive;
+        }
+        let reading = self.read_changed(entry, files, counts);
+        entry.state.remove(EntryState::NEWBORN);
+        reading
+    }
+
+    fn read_changed(
+        &mut self,
+        entry: &mut Entry,
+        files: Files,
+        counts: &mut SweepCounts,
+    ) -> Reading {
+        // Taken out, so that the entry and the process can be changed independently.
+        let Occupant::Process(mut process) =
+            std::mem::replace(&mut entry.occupant, Occupant::Denied)
+        else {
+            return Reading::Alive;
+        };
+        let outcome = if entry.statm.is_some() {
+            self.read_kept(entry, &mut process, files, counts)
+        } else {
+            self.read_opening(entry, &mut process, files, counts)
+        };
+        entry.occupant = Occupant::Process(process);
+        match outcome {
+            Ok(reading) => reading,
+            Err(ReadError::Gone) => Reading::Gone,
+            Err(error) => {
+                count(counts, &error);
+                // Without `statm` the numbers are those of an earlier sweep, so there is no sample.
+                if !entry.read.contains(Files::STATM) {
+                    entry.read = Files::empty();
+                }
+                Reading::Alive
+            }
+        }
+    }
+
+    /// Reads a process through the descriptors that are kept.
+    fn read_kept(
+        &mut self,
+        entry: &mut Entry,
+        process: &mut Process,
+        files: Files,
+        counts: &mut SweepCounts,
+    ) -> Result<Reading, ReadError> {
+        let Some(statm) = &entry.statm else {
+            return Err(ReadError::Gone);
+        };
+        let bytes = self.buffer.read_piece(statm)?;
+        let code_changed = match apply_statm(entry, process, bytes, &self.host)? {
+            StatmReading::Unchanged => false,
+            StatmReading::Changed { code } => code && !entry.state.contains(EntryState::NEWBORN),
+            StatmReading::NoMemory => return self.read_thread(entry, process),
+        };
+        entry.read |= Files::STATM;
+        let mut change = ImageChange::None;
+        if files.contains(Files::STATUS) {
+            let outcome = self
+                .read_keeping(
+                    entry.pid,
+                    process.identity.start,
+                    &mut process.status,
+                    c"status",
+                )
+                .and_then(|bytes| Ok(apply_status(entry, process, &parse_status(bytes)?)?));
+            counted(outcome, counts)?;
+        }
+        if files.contains(Files::STAT) || code_changed {
+            let host = self.host;
+            let outcome = self
+                .read_keeping(
+                    entry.pid,
+                    process.identity.start,
+                    &mut process.stat,
+                    c"stat",
+                )
+                .and_then(|bytes| Ok(parse_stat(bytes)?))
+                .and_then(|stat| {
+                    change = image_change(process, &stat, code_changed);
+                    if files.contains(Files::STAT) {
+                        apply_stat(entry, process, &stat, &host)?;
+                    }
+                    Ok(())
+                });
+            counted(outcome, counts)?;
+        }
+        self.follow_image(entry, process, change)
+    }
+
+    /// Reads a file of a process, and keeps it open if descriptors allow.
+    fn read_keeping(
+        &mut self,
+        pid: i32,
+        start: ClockTicks,
+        kept: &mut Option<OwnedFd>,
+        name: &CStr,
+    ) -> Result<&[u8], ReadError> {
+        if kept.is_none() {
+            let directory = self.root.open_process(pid)?;
+            let file = directory.open_file(name)?;
+            // The pid could have been given again since `statm` was read.
+            let stat = read_file(&self.root, &mut self.buffer, &directory, c"stat")?;
+            if parse_stat(stat)?.starttime != start {
+                return Err(ReadError::Gone);
+            }
+            // The last quarter of the descriptors is for the `statm` of processes to come.
+            if !self.descriptors.take(self.descriptors.allowed / 4) {
+                return Ok(self.buffer.read_piece(file)?);
+            }
+            *kept = Some(file);
+        }
+        match kept {
+            Some(file) => Ok(self.buffer.read_piece(&*file)?),
+            None => Err(ReadError::NoDescriptor),
+        }
+    }
+
+    /// Reads a process of which no descriptor is kept.
+    ///
+    /// The pid may belong to another process since the last sweep, so `stat` is read for the start.
+    fn read_opening(
+        &mut self,
+        entry: &mut Entry,
+        process: &mut Process,
+        files: Files,
+        counts: &mut SweepCounts,
+    ) -> Result<Reading, ReadError> {
+        let directory = self.root.open_process(entry.pid)?;
+        let stat = parse_stat(read_file(
+            &self.root,
+            &mut self.buffer,
+            &directory,
+            c"stat",
+        )?)?;
+        if stat.starttime != process.identity.start {
+            return Err(ReadError::Gone);
+        }
+        let change = image_change(process, &stat, false);
+        let stat_outcome = if files.contains(Files::STAT) {
+            apply_stat(entry, process, &stat, &self.host).map_err(ReadError::from)
+        } else {
+            Ok(())
+        };
+        let statm = read_file(&self.root, &mut self.buffer, &directory, c"statm")?;
+        if matches!(
+            apply_statm(entry, process, statm, &self.host)?,
+            StatmReading::NoMemory
+        ) {
+            return Ok(Reading::NoMemory);
+        }
+        entry.read |= Files::STATM;
+        if self.root.is_live() {
+            counts.reopened += 1;
+        }
+        counted(stat_outcome, counts)?;
+        if files.contains(Files::STATUS) {
+            let outcome = read_file(&self.root, &mut self.buffer, &directory, c"status")
+                .and_then(|bytes| Ok(apply_status(entry, process, &parse_status(bytes)?)?));
+            counted(outcome, counts)?;
+        }
+        self.follow_image(entry, process, change)
+    }
+
+    /// Handles a `statm` of zeros: a zombie, unless only the first thread of the process has ended.
+    ///
+    /// The kernel shows the memory of the first thread under the pid. Where that thread has called
+    /// `pthread_exit` and others go on, the memory is there and must be read through one of them.
+    fn read_thread(
+        &mut self,
+        entry: &mut Entry,
+        process: &mut Process,
+    ) -> Result<Reading, ReadError> {
+        let directory = self.root.open_process(entry.pid)?;
+        let stat = parse_stat(read_file(
+            &self.root,
+            &mut self.buffer,
+            &directory,
+            c"stat",
+        )?)?;
+        if stat.num_threads < 2 || stat.starttime != process.identity.start {
+            return Ok(Reading::NoMemory);
+        }
+        for &tid in self.threads.read(directory.open_tasks()?)? {
+            let Ok(thread) = directory.open_thread(tid) else {
+                continue;
+            };
+            let Ok(statm) = thread.open_file(c"statm") else {
+                continue;
+            };
+            let Ok(bytes) = self.buffer.read_piece(&statm) else {
+                continue;
+            };
+            if let Ok(StatmReading::Changed { .. }) = apply_statm(entry, process, bytes, &self.host)
+            {
+                // One descriptor takes the place of another, so their count stays.
+                entry.statm = Some(statm);
+                if let Some(status) = &mut process.status
+                    && let Ok(of_thread) = thread.open_file(c"status")
+                {
+                    *status = of_thread;
+                }
+                process.thread = Some(tid);
+                entry.read |= Files::STATM;
+                return Ok(Reading::Alive);
+            }
+        }
+        Ok(Reading::NoMemory)
+    }
+
+    /// Says whether the pid of a zombie stands for something else by now.
+    ///
+    /// What looked like a zombie may have been a helper of the kernel before its exec, and have
+    /// memory now.
+    pub(super) fn is_no_zombie(
+        &mut self,
+        pid: i32,
+        start: ClockTicks,
+        statm: Option<&OwnedFd>,
+    ) -> bool {
+        match statm {
+            Some(statm) => match self.buffer.read_piece(statm) {
+                Ok(bytes) => parse_statm(bytes).is_ok_and(|statm| statm != Statm::default()),
+                Err(_) => true,
+            },
+            None => self.start_of(pid) != Some(start),
+        }
+    }
+
+    /// Reads when the process began that has `pid` now.
+    fn start_of(&mut self, pid: i32) -> Option<ClockTicks> {
+        let bytes = open_and_read(&self.root, &mut self.buffer, pid, c"stat").ok()?;
+        parse_stat(bytes).ok().map(|stat| stat.starttime)
+    }
+
+    /// Reads the PSS of a process, whose `statm` was read in this sweep.
+    pub(super) fn read_rollup(&mut self, entry: &mut Entry, counts: &mut SweepCounts) {
+        let Entry {
+            pid,
+            statm,
+            occupant: Occupant::Process(process),
+            read,
+            state,
+            ..
+        } = entry
+        else {
+            return;
+        };
+        if process.metrics.get(Metric::Rss) > super::Sampler::MAX_ROLLUP_RSS_BYTES {
+            counts.rollups_skipped += 1;
+            return;
+        }
+        // Opened for each reading: an open descriptor shows the memory from before an exec.
+        let outcome = open_and_read(&self.root, &mut self.buffer, *pid, c"smaps_rollup")
+            .and_then(|bytes| Ok(parse_smaps_rollup(bytes)?));
+        // If the kept descriptor still answers, nobody else had the pid meanwhile.
+        let same_process = match statm {
+            Some(statm) => self.buffer.read_piece(&*statm).is_ok(),
+            None => self.start_of(*pid) == Some(process.identity.start),
+        };
+        let outcome = outcome.and_then(|rollup| {
+            if !same_process {
+                return Err(ReadError::Gone);
+            }
+            let uss = rollup
+                .uss()
+                .ok_or(ParseError::out_of_range("Private_Dirty"))?;
+            let swap_pss = rollup.swap_pss.ok_or(ParseError::missing("SwapPss"))?;
+            let values = [
+                (Metric::Pss, bytes_of(rollup.pss, "Pss")?),
+                (Metric::Uss, bytes_of(uss, "Private_Dirty")?),
+                (Metric::SwapPss, bytes_of(swap_pss, "SwapPss")?),
+            ];
+            set(process, state, &values);
+            *read |= Files::SMAPS_ROLLUP;
+            Ok(())
+        });
+        // A process that ended meanwhile is noticed, and counted, in the next sweep.
+        let _ = counted(outcome, counts);
+    }
+
+    /// Reads what a process is, apart from its numbers.
+    pub(super) fn read_image(&mut self, directory: &ProcessDir, ppid: i32, comm: Comm) -> Image {
+        let Self { root, buffer, .. } = self;
+        let cmdline = read_file(root, buffer, directory, c"cmdline").unwrap_or_default();
+        let cmdline = cmdline
+            .get(..Identity::MAX_CMDLINE_BYTES)
+            .unwrap_or(cmdline)
+            .to_vec();
+        let cgroup = read_file(root, buffer, directory, c"cgroup")
+            .ok()
+            .and_then(memory_cgroup)
+            .map(<[u8]>::to_vec);
+        let uid = read_file(root, buffer, directory, c"status")
+            .ok()
+            .and_then(|bytes| parse_status(bytes).ok()?.euid)
+            .and_then(|uid| u32::try_from(uid).ok());
+        let exe = directory.read_exe(buffer).ok().map(<[u8]>::to_vec);
+        Image {
+            ppid,
+            uid,
+            comm,
+            exe,
+            cmdline,
+            cgroup,
+        }
+    }
+
+    fn follow_image(
+        &mut self,
+        entry: &mut Entry,
+        process: &mut Process,
+        change: ImageChange,
+    ) -> Result<Reading, ReadError> {
+        match change {
+            ImageChange::None => Ok(Reading::Alive),
+            ImageChange::Renamed(comm) => {
+                process.comm = comm;
+                entry.state.remove(EntryState::COMM_REPORTED);
+                Ok(Reading::Alive)
+            }
+            ImageChange::Exec {
+                ppid,
+                comm,
+                addresses,
+            } => {
+                process.addresses = addresses;
+                let directory = self.root.open_process(entry.pid)?;
+                let image = self.read_image(&directory, ppid, comm);
+                match &entry.statm {
+                    // Were the pid another's by now, the kept descriptor would say so.
+                    Some(statm) => self.buffer.read_piece(statm).map(drop)?,
+                    None if self.start_of(entry.pid) != Some(process.identity.start) => {
+                        return Err(ReadError::Gone);
+                    }
+                    None => {}
+                }
+                Ok(Reading::NewImage(image))
+            }
+        }
+    }
+}
+
+/// Says what `stat` tells of an exec, or of another name, since it was last read.
+fn image_change(process: &Process, stat: &Stat<'_>, code_changed: bool) -> ImageChange {
+    let addresses = Addresses {
+        code: stat.startcode,
+        stack: stat.startstack,
+    };
+    let exec = if addresses.hidden() || process.addresses.hidden() {
+        // Then the only sign is that the code has another size.
+        code_changed
+    } else {
+        addresses != process.addresses
+    };
+    let comm = Comm::new(stat.comm);
+    if exec {
+        ImageChange::Exec {
+            ppid: stat.ppid,
+            comm,
+            addresses,
+        }
+    } else if comm == process.comm {
+        ImageChange::None
+    } else {
+        ImageChange::Renamed(comm)
+    }
+}
+
+fn apply_statm(
+    entry: &mut Entry,
+    process: &mut Process,
+    bytes: &[u8],
+    host: &Host,
+) -> Result<StatmReading, ReadError> {
+    if entry.is_same_statm(bytes) {
+        return Ok(StatmReading::Unchanged);
+    }
+    let statm = parse_statm(bytes)?;
+    if statm == Statm::default() {
+        return Ok(StatmReading::NoMemory);
+    }
+    let size = |pages, field| host.bytes(pages).ok_or(ParseError::out_of_range(field));
+    let rss = size(statm.resident, "resident")?;
+    let shared = size(statm.shared, "shared")?;
+    let text = size(statm.text, "text")?;
+    let code = process.metrics.get(Metric::Text) != text;
+    let values = [
+        (Metric::Rss, rss),
+        (Metric::Vsize, size(statm.size, "size")?),
+        (Metric::Shared, shared),
+        // Two counters of the kernel, read one after the other.
+        (Metric::Anon, rss.saturating_sub(shared)),
+        (Metric::Data, size(statm.data, "data")?),
+        (Metric::Text, text),
+    ];
+    set(process, &mut entry.state, &values);
+    entry.keep_statm(bytes);
+    Ok(StatmReading::Changed { code })
+}
+
+fn apply_status(
+    entry: &mut Entry,
+    process: &mut Process,
+    status: &Status<'_>,
+) -> Result<(), ParseError> {
+    let value =
+        |value: Option<Kibibytes>, field| bytes_of(value.ok_or(ParseError::missing(field))?, field);
+    if status.vm_rss.is_none() {
+        // It ended between `statm` and here: its last numbers are gone.
+        return Ok(());
+    }
+    let file = value(status.rss_file, "RssFile")?;
+    let shmem = value(status.rss_shmem, "RssShmem")?;
+    // Taken over `statm`, read a moment before, so that the parts of a row add up.
+    let as_in_statm = [
+        (Metric::Rss, value(status.vm_rss, "VmRSS")?),
+        (Metric::Vsize, value(status.vm_size, "VmSize")?),
+        (Metric::Shared, file.saturating_add(shmem)),
+        (Metric::Anon, value(status.rss_anon, "RssAnon")?),
+    ];
+    let values = [
+        (Metric::File, file),
+        (Metric::Shmem, shmem),
+        (Metric::Swap, value(status.vm_swap, "VmSwap")?),
+        (Metric::Hwm, value(status.vm_hwm, "VmHWM")?),
+    ];
+    if set(process, &mut entry.state, &as_in_statm) {
+        entry.forget_statm();
+    }
+    set(process, &mut entry.state, &values);
+    entry.read |= Files::STATUS;
+    Ok(())
+}
+
+fn apply_stat(
+    entry: &mut Entry,
+    process: &mut Process,
+    stat: &Stat<'_>,
+    host: &Host,
+) -> Result<(), ParseError> {
+    let time = |ticks, field| host.nanos(ticks).ok_or(ParseError::out_of_range(field));
+    let values = [
+        (Metric::Minflt, stat.minflt),
+        (Metric::Majflt, stat.majflt),
+        (Metric::Utime, time(stat.utime, "utime")?),
+        (Metric::Stime, time(stat.stime, "stime")?),
+    ];
+    set(process, &mut entry.state, &values);
+    entry.read |= Files::STAT;
+    Ok(())
+}
+
+/// Sets metrics and returns whether any of them changed.
+fn set(process: &mut Process, state: &mut EntryState, values: &[(Metric, u64)]) -> bool {
+    let mut changed = false;
+    for &(metric, value) in values {
+        changed |= process.metrics.set(metric, value);
+    }
+    if changed {
+        state.remove(EntryState::METRICS_REPORTED);
+    }
+    changed
+}
+
+fn bytes_of(value: Kibibytes, field: &'static str) -> Result<u64, ParseError> {
+    value.bytes().ok_or(ParseError::out_of_range(field))
+}
+
+/// Returns the path in the v1 memory hierarchy, or in v2 where that one has no memory controller.
+fn memory_cgroup(bytes: &[u8]) -> Option<&[u8]> {
+    let mut unified = None;
+    for entry in parse_cgroup(bytes).flatten() {
+        if entry.has_memory_controller() {
+            return Some(entry.path);
+        }
+        if entry.hierarchy == 0 {
+            unified = Some(entry.path);
+        }
+    }
+    unified
+}
+
+/// Counts what could not be read, and passes on only that the process has ended.
+fn counted(outcome: Result<(), ReadError>, counts: &mut SweepCounts) -> Result<(), ReadError> {
+    match outcome {
+        Ok(()) => Ok(()),
+        Err(ReadError::Gone) => Err(ReadError::Gone),
+        Err(error) => {
+            count(counts, &error);
+            Ok(())
+        }
+    }
+}
+
+fn count(counts: &mut SweepCounts, error: &ReadError) {
+    match error {
+        ReadError::Gone => counts.gone += 1,
+        ReadError::Denied => counts.denied += 1,
+        ReadError::NoDescriptor | ReadError::Io(_) | ReadError::Parse(_) => counts.unreadable += 1,
+    }
+}
+
+fn open_and_read<'a>(
+    root: &ProcRoot,
+    buffer: &'a mut ReadBuffer,
+    pid: i32,
+    name: &CStr,
+) -> Result<&'a [u8], ReadError> {
+    let directory = root.open_process(pid)?;
+    read_file(root, buffer, &directory, name)
+}
+
+/// Opens, reads and closes one file of a process.
+pub(super) fn read_file<'a>(
+    root: &ProcRoot,
+    buffer: &'a mut ReadBuffer,
+    directory: &ProcessDir,
+    name: &CStr,
+) -> Result<&'a [u8], ReadError> {
+    let file = directory.open_file(name).map_err(|errno| match errno {
+        // The process is there; its captured files are not complete.
+        Errno::NOENT if !root.is_live() => ReadError::Io(errno.into()),
+        errno => ReadError::from(errno),
+    })?;
+    Ok(buffer.read_piece(file)?)
+}

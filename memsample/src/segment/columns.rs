@@ -1,0 +1,164 @@
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, BooleanBufferBuilder, Int32Array, Int64Array, RecordBatch, StringBuilder,
+    TimestampMillisecondArray,
+};
+use arrow::buffer::{NullBuffer, ScalarBuffer};
+use arrow::datatypes::SchemaRef;
+use arrow::error::ArrowError;
+
+use super::SampledTick;
+use super::series::{Run, Series};
+use crate::metric::{Files, Metric};
+use crate::recording::rows::int64;
+use crate::schema;
+
+/// Rows in one Arrow batch: large enough that the cost of a batch does not show, and 3 MiB of memory.
+const BATCH_ROWS: usize = 16 * 1024;
+
+/// The files whose metrics may be absent from a row, each with a set of bits of its own.
+const OPTIONAL_FILES: [Files; 3] = [Files::STATUS, Files::STAT, Files::SMAPS_ROLLUP];
+
+/// The rows of a segment, process after process, as Arrow batches of the `samples` table.
+pub(crate) struct SampleBatches<'a> {
+    ticks: &'a [SampledTick],
+    rows: Box<dyn Iterator<Item = (&'a Series, Run)> + 'a>,
+    /// A run that did not fit into the batch before.
+    rest: Option<(&'a Series, Run)>,
+    schema: SchemaRef,
+}
+
+impl<'a> SampleBatches<'a> {
+    pub(super) fn new(ticks: &'a [SampledTick], series: Vec<&'a Series>, first: u32) -> Self {
+        let end = ticks.len() as u32;
+        let rows = series.into_iter().flat_map(move |series| {
+            series.runs(end).filter_map(move |mut run| {
+                run.ticks.start = run.ticks.start.max(first);
+                (!run.ticks.is_empty()).then_some((series, run))
+            })
+        });
+        Self {
+            ticks,
+            rows: Box::new(rows),
+            rest: None,
+            schema: schema::samples().arrow_schema(),
+        }
+    }
+}
+
+impl Iterator for SampleBatches<'_> {
+    type Item = Result<RecordBatch, ArrowError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let mut columns = Columns::new();
+        while columns.ts.len() < BATCH_ROWS {
+            let Some((series, mut run)) = self.rest.take().or_else(|| self.rows.next()) else {
+                break;
+            };
+            let free = (BATCH_ROWS - columns.ts.len()) as u32;
+            if run.ticks.len() > free as usize {
+                let middle = run.ticks.start + free;
+                let (ticks, own_files, metrics) =
+                    (middle..run.ticks.end, run.own_files, run.metrics);
+                run.ticks.end = middle;
+                self.rest = Some((
+                    series,
+                    Run {
+                        ticks,
+                        own_files,
+                        metrics,
+                    },
+                ));
+            }
+            columns.push(self.ticks, series, &run);
+        }
+        if columns.ts.is_empty() {
+            None
+        } else {
+            Some(columns.finish(&self.schema))
+        }
+    }
+}
+
+/// The columns of a batch while it is filled.
+struct Columns {
+    ts: Vec<i64>,
+    process: Vec<i64>,
+    pid: Vec<i32>,
+    comm: StringBuilder,
+    metrics: [Vec<i64>; Metric::COUNT],
+    /// For each of [`OPTIONAL_FILES`], the rows for which it was read.
+    present: [BooleanBufferBuilder; OPTIONAL_FILES.len()],
+}
+
+impl Columns {
+    fn new() -> Self {
+        Self {
+            ts: Vec::with_capacity(BATCH_ROWS),
+            process: Vec::with_capacity(BATCH_ROWS),
+            pid: Vec::with_capacity(BATCH_ROWS),
+            comm: StringBuilder::with_capacity(BATCH_ROWS, 8 * BATCH_ROWS),
+            metrics: std::array::from_fn(|_| Vec::with_capacity(BATCH_ROWS)),
+            present: std::array::from_fn(|_| BooleanBufferBuilder::new(BATCH_ROWS)),
+        }
+    }
+
+    fn push(&mut self, ticks: &[SampledTick], series: &Series, run: &Run) {
+        let count = run.ticks.len();
+        let sampled = ticks.get(as_usize(&run.ticks)).unwrap_or_default();
+        self.ts.extend(sampled.iter().map(|tick| tick.ts_ms));
+        fill(&mut self.process, int64(series.process()), count);
+        fill(&mut self.pid, series.pid(), count);
+        let mut tick = run.ticks.start;
+        while tick < run.ticks.end {
+            let (comm, until) = series.comm_at(tick);
+            let until = until.min(run.ticks.end);
+            let text = comm.to_string();
+            (tick..until).for_each(|_| self.comm.append_value(&text));
+            tick = until;
+        }
+        for (column, metric) in self.metrics.iter_mut().zip(Metric::ALL) {
+            fill(column, int64(run.metrics.get(metric)), count);
+        }
+        for (present, file) in self.present.iter_mut().zip(OPTIONAL_FILES) {
+            match run.own_files {
+                Some(files) => present.append_n(count, files.contains(file)),
+                None => sampled
+                    .iter()
+                    .for_each(|tick| present.append(run.files(tick).contains(file))),
+            }
+        }
+    }
+
+    fn finish(self, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
+        let present = self
+            .present
+            .map(|mut present| NullBuffer::new(present.finish()));
+        let mut comm = self.comm;
+        let mut columns: Vec<ArrayRef> = vec![
+            Arc::new(TimestampMillisecondArray::from(self.ts).with_timezone("UTC")),
+            Arc::new(Int64Array::from(self.process)),
+            Arc::new(Int32Array::from(self.pid)),
+            Arc::new(comm.finish()),
+        ];
+        for (values, metric) in self.metrics.into_iter().zip(Metric::ALL) {
+            let nulls = OPTIONAL_FILES
+                .iter()
+                .zip(&present)
+                .find(|&(&file, _)| file == metric.file());
+            let nulls = nulls.map(|(_, present)| present.clone());
+            columns.push(Arc::new(Int64Array::new(ScalarBuffer::from(values), nulls)));
+        }
+        RecordBatch::try_new(Arc::clone(schema), columns)
+    }
+}
+
+fn fill<T: Clone>(column: &mut Vec<T>, value: T, count: usize) {
+    column.resize(column.len() + count, value);
+}
+
+fn as_usize(range: &Range<u32>) -> Range<usize> {
+    range.start as usize..range.end as usize
+}

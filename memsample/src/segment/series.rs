@@ -1,0 +1,281 @@
+use std::ops::Range;
+
+use super::SampledTick;
+use crate::batch::Row;
+use crate::codec::{Decoder, put_changes, put_number};
+use crate::identity::Comm;
+use crate::metric::{Files, Metrics};
+
+/// Flags of an entry in the log.
+const ABSENT: u8 = 1 << 7;
+/// The lower bits are the files that were read, where they differ from those of the tick.
+const OWN_FILES: u8 = 1 << 6;
+const _: () = assert!(Files::all().bits() < OWN_FILES);
+
+/// The samples of one process image in one segment.
+pub(super) struct Series {
+    process: u64,
+    pid: i32,
+    /// The tick of the first row.
+    first: u32,
+    /// The tick behind the last row; `u32::MAX` while the process goes on.
+    end: u32,
+    /// The command names, each from a tick on.
+    comms: Vec<(u32, Comm)>,
+    /// The numbers before the first entry of the log.
+    start: Box<Metrics>,
+    /// The numbers after the last entry.
+    last: Box<Metrics>,
+    /// The tick of the last entry.
+    last_tick: u32,
+    /// For each change: ticks since the change before, flags, changed metrics.
+    log: Vec<u8>,
+}
+
+impl Series {
+    /// The memory of a series without its log.
+    pub(super) const FIXED_BYTES: usize =
+        size_of::<Self>() + 2 * size_of::<Metrics>() + size_of::<(u32, Comm)>();
+
+    pub(super) fn new(process: u64, pid: i32, comm: Comm, first: u32, metrics: Metrics) -> Self {
+        Self {
+            process,
+            pid,
+            first,
+            end: u32::MAX,
+            comms: vec![(first, comm)],
+            start: Box::new(metrics),
+            last: Box::new(metrics),
+            last_tick: first,
+            log: Vec::new(),
+        }
+    }
+
+    pub(super) fn process(&self) -> u64 {
+        self.process
+    }
+
+    pub(super) fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    pub(super) fn log_bytes(&self) -> usize {
+        self.log.len()
+    }
+
+    pub(super) fn end(&mut self, end: u32) {
+        self.end = end.max(self.first);
+    }
+
+    pub(super) fn set_row(&mut self, tick: u32, row: &Row, common: Files) {
+        self.begin_entry(tick);
+        if row.files == common {
+            self.log.push(0);
+        } else {
+            self.log.push(OWN_FILES | row.files.bits());
+        }
+        put_changes(&mut self.log, &self.last, &row.metrics);
+        *self.last = row.metrics;
+    }
+
+    pub(super) fn set_absent(&mut self, tick: u32) {
+        self.begin_entry(tick);
+        self.log.push(ABSENT);
+    }
+
+    pub(super) fn rename(&mut self, tick: u32, comm: Comm) {
+        match self.comms.last_mut() {
+            Some((from, last)) if *from == tick => *last = comm,
+            _ => self.comms.push((tick, comm)),
+        }
+    }
+
+    fn begin_entry(&mut self, tick: u32) {
+        put_number(
+            &mut self.log,
+            u64::from(tick.saturating_sub(self.last_tick)),
+        );
+        self.last_tick = tick;
+    }
+
+    /// Returns the command name at tick `tick`, and until which tick it holds.
+    pub(super) fn comm_at(&self, tick: u32) -> (Comm, u32) {
+        let later = self.comms.partition_point(|&(from, _)| from <= tick);
+        let comm = later.checked_sub(1).and_then(|index| self.comms.get(index));
+        let until = self.comms.get(later).map_or(u32::MAX, |&(from, _)| from);
+        (comm.map_or(Comm::new(b""), |&(_, comm)| comm), until)
+    }
+
+    /// Returns the runs of the series, in order of time.
+    pub(super) fn runs(&self, ticks: u32) -> Runs<'_> {
+        Runs {
+            log: Decoder::new(&self.log),
+            metrics: *self.start,
+            tick: self.first,
+            entry_tick: self.first,
+            end: self.end.min(ticks),
+            entry: None,
+        }
+    }
+}
+
+/// Consecutive ticks at which a process had the same numbers.
+pub(super) struct Run {
+    pub(super) ticks: Range<u32>,
+    /// What was read; `None` for what was read of every process at each of these ticks.
+    pub(super) own_files: Option<Files>,
+    pub(super) metrics: Metrics,
+}
+
+impl Run {
+    pub(super) fn files(&self, tick: &SampledTick) -> Files {
+        self.own_files.unwrap_or(tick.files)
+    }
+}
+
+pub(super) struct Runs<'a> {
+    log: Decoder<'a>,
+    metrics: Metrics,
+    /// The next tick to return.
+    tick: u32,
+    /// The tick of the entry read last.
+    entry_tick: u32,
+    end: u32,
+    /// The flags of an entry that was read and not yet returned.
+    entry: Option<(u32, u8)>,
+}
+
+impl Runs<'_> {
+    /// Reads the tick and flags of the next entry, but not its numbers, which come into effect later.
+    fn peek(&mut self) -> Option<(u32, u8)> {
+        if self.entry.is_none() && !self.log.is_empty() {
+            let tick = self.entry_tick.saturating_add(self.log.number_u32()?);
+            self.entry_tick = tick;
+            self.entry = Some((tick, self.log.byte()?));
+        }
+        self.entry
+    }
+}
+
+impl Iterator for Runs<'_> {
+    type Item = Run;
+
+    fn next(&mut self) -> Option<Run> {
+        loop {
+            if self.tick >= self.end {
+                return None;
+            }
+            let first = self.tick;
+            match self.peek() {
+                Some((tick, flags)) if tick <= first => {
+                    self.entry = None;
+                    self.tick = first + 1;
+                    if flags & ABSENT != 0 {
+                        continue;
+                    }
+                    self.log.changes(&mut self.metrics)?;
+                    let own_files = (flags & OWN_FILES != 0)
+                        .then(|| Files::from_bits_truncate(flags & !OWN_FILES));
+                    if own_files.is_none() {
+                        // The ticks until the next entry are like this one.
+                        self.tick = self
+                            .peek()
+                            .map_or(self.end, |(tick, _)| tick.clamp(first + 1, self.end));
+                    }
+                    return Some(Run {
+                        ticks: first..self.tick,
+                        own_files,
+                        metrics: self.metrics,
+                    });
+                }
+                entry => {
+                    self.tick = entry.map_or(self.end, |(tick, _)| tick.min(self.end));
+                    return Some(Run {
+                        ticks: first..self.tick,
+                        own_files: None,
+                        metrics: self.metrics,
+                    });
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metric::Metric;
+
+    fn metrics(rss: u64) -> Metrics {
+        let mut metrics = Metrics::default();
+        metrics.set(Metric::Rss, rss);
+        metrics
+    }
+
+    fn row(rss: u64, files: Files) -> Row {
+        Row {
+            files,
+            metrics: metrics(rss),
+        }
+    }
+
+    /// Returns the resident set and whether the files are the series' own, tick by tick.
+    fn expand(series: &Series, ticks: u32) -> Vec<(u32, u64, Option<Files>)> {
+        series
+            .runs(ticks)
+            .flat_map(|run| {
+                run.ticks
+                    .map(move |tick| (tick, run.metrics.get(Metric::Rss), run.own_files))
+            })
+            .collect()
+    }
+
+    #[test]
+    fn rows_between_changes_are_made_again() {
+        let mut series = Series::new(1, 10, Comm::new(b"x"), 2, metrics(0));
+        series.set_row(2, &row(5, Files::STATM), Files::STATM);
+        series.set_row(5, &row(7, Files::all()), Files::STATM);
+        series.set_absent(7);
+        series.set_row(8, &row(7, Files::STATM), Files::STATM);
+        series.end(10);
+        let expected = [
+            (2, 5, None),
+            (3, 5, None),
+            (4, 5, None),
+            (5, 7, Some(Files::all())),
+            (6, 7, None),
+            (8, 7, None),
+            (9, 7, None),
+        ];
+        assert_eq!(expand(&series, 100), expected);
+        assert_eq!(expand(&series, 4), &expected[..2]);
+        assert_eq!(expand(&series, 2), []);
+    }
+
+    #[test]
+    fn a_series_that_goes_on_from_before_needs_no_entry() {
+        let series = Series::new(1, 10, Comm::new(b"x"), 0, metrics(9));
+        assert_eq!(
+            expand(&series, 3),
+            [(0, 9, None), (1, 9, None), (2, 9, None)]
+        );
+    }
+
+    #[test]
+    fn absent_at_the_first_and_the_last_tick() {
+        let mut series = Series::new(1, 10, Comm::new(b"x"), 0, metrics(9));
+        series.set_absent(0);
+        series.set_absent(1);
+        series.set_absent(3);
+        assert_eq!(expand(&series, 4), [(2, 9, None)]);
+    }
+
+    #[test]
+    fn names_hold_from_their_tick_on() {
+        let mut series = Series::new(1, 10, Comm::new(b"sh"), 3, metrics(9));
+        series.rename(3, Comm::new(b"bash"));
+        series.rename(8, Comm::new(b"zsh"));
+        assert_eq!(series.comm_at(3), (Comm::new(b"bash"), 8));
+        assert_eq!(series.comm_at(9), (Comm::new(b"zsh"), u32::MAX));
+    }
+}

@@ -1,0 +1,166 @@
+//! A segment beside a naive table that keeps every row.
+
+use std::collections::BTreeMap;
+
+use arrow::array::{Array, AsArray};
+use arrow::datatypes::{Int32Type, Int64Type, TimestampMillisecondType};
+use proptest::prelude::*;
+
+use super::*;
+use crate::metric::Metric;
+
+/// What happens to one process in one tick.
+#[derive(Clone, Debug)]
+enum Event {
+    Nothing,
+    Row { value: u64, files: u8 },
+    Absent,
+    Rename(u8),
+    EndAndBegin,
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        4 => Just(Event::Nothing),
+        3 => (any::<u64>(), 0..=Files::all().bits()).prop_map(|(value, files)| Event::Row { value, files }),
+        1 => Just(Event::Absent),
+        1 => any::<u8>().prop_map(Event::Rename),
+        1 => Just(Event::EndAndBegin),
+    ]
+}
+
+fn metrics(value: u64) -> Metrics {
+    let mut metrics = Metrics::default();
+    for metric in Metric::ALL {
+        // Within the column's type; some metrics change and some do not.
+        metrics.set(metric, (value >> (metric as u32 % 3 * 20)) >> 1);
+    }
+    metrics
+}
+
+/// A row as it is read back: process, pid, name, metrics that were read.
+type DenseRow = (i32, String, Vec<Option<i64>>);
+
+fn dense(process: u64, comm: Comm, metrics: &Metrics, files: Files) -> DenseRow {
+    let value = |metric: Metric| {
+        // What `statm` gives is never null: a row without it is not handed over.
+        let read = metric.file() == Files::STATM || files.contains(metric.file());
+        read.then(|| i64::try_from(metrics.get(metric)).unwrap())
+    };
+    (
+        process as i32 + 100,
+        comm.to_string(),
+        Metric::ALL.into_iter().map(value).collect(),
+    )
+}
+
+fn read_back(segment: &Segment, first: u32) -> BTreeMap<(u64, i64), DenseRow> {
+    let mut rows = BTreeMap::new();
+    let mut last = None;
+    for batch in segment.batches(first) {
+        let batch = batch.unwrap();
+        let ts = batch.column(0).as_primitive::<TimestampMillisecondType>();
+        let process = batch.column(1).as_primitive::<Int64Type>();
+        let pid = batch.column(2).as_primitive::<Int32Type>();
+        let comm = batch.column(3).as_string::<i32>();
+        for row in 0..batch.num_rows() {
+            let key = (process.value(row) as u64, ts.value(row));
+            assert!(last < Some(key), "not sorted: {key:?} behind {last:?}");
+            last = Some(key);
+            let metrics = Metric::ALL.into_iter().map(|metric| {
+                let column = batch
+                    .column(4 + metric as usize)
+                    .as_primitive::<Int64Type>();
+                column.is_valid(row).then(|| column.value(row))
+            });
+            rows.insert(
+                key,
+                (
+                    pid.value(row),
+                    comm.value(row).to_owned(),
+                    metrics.collect(),
+                ),
+            );
+        }
+    }
+    rows
+}
+
+proptest! {
+    #[test]
+    fn every_row_is_made_again(
+        ticks in prop::collection::vec((0..=Files::all().bits(), prop::collection::vec(event(), 5)), 1..40),
+        first in 0_u32..40,
+    ) {
+        let mut segment = Segment::default();
+        let mut expected = BTreeMap::new();
+        let mut next_process = 0;
+        let mut living: Vec<(u64, SeriesIndex, Comm, Metrics)> = Vec::new();
+        for (index, (common, events)) in ticks.iter().enumerate() {
+            let common = Files::from_bits_truncate(*common);
+            let (tick, ts_ms) = (index as u32, 1000 + 100 * index as i64);
+            segment.begin_tick(SampledTick { ts_ms, files: common });
+            let mut begin = |segment: &mut Segment| {
+                next_process += 1;
+                let comm = Comm::new(b"first");
+                let (process, metrics) = (next_process, metrics(next_process));
+                (process, segment.begin(process, process as i32 + 100, comm, tick, metrics), comm, metrics)
+            };
+            if index == 0 {
+                living = (0..5).map(|_| begin(&mut segment)).collect();
+            }
+            for (event, image) in events.iter().zip(&mut living) {
+                let mut files = common;
+                match event {
+                    Event::Nothing => {}
+                    Event::Row { value, files: own } => {
+                        files = Files::from_bits_truncate(*own);
+                        image.3 = metrics(*value);
+                        segment.set_row(image.1, tick, &Row { files, metrics: image.3 });
+                    }
+                    Event::Absent => {
+                        segment.set_absent(image.1, tick);
+                        continue;
+                    }
+                    Event::Rename(name) => {
+                        image.2 = Comm::new(&[b'n', *name]);
+                        segment.rename(image.1, tick, image.2);
+                    }
+                    Event::EndAndBegin => {
+                        segment.end(image.1, tick);
+                        *image = begin(&mut segment);
+                    }
+                }
+                if tick >= first {
+                    expected.insert((image.0, ts_ms), dense(image.0, image.2, &image.3, files));
+                }
+            }
+        }
+        prop_assert_eq!(read_back(&segment, first), expected);
+    }
+}
+
+#[test]
+fn a_batch_may_end_within_a_run() {
+    const TICKS: i64 = 40_000;
+    let mut segment = Segment::default();
+    for tick in 0..TICKS {
+        segment.begin_tick(SampledTick {
+            ts_ms: tick,
+            files: Files::STATM,
+        });
+        if tick == 0 {
+            segment.begin(1, 10, Comm::new(b"x"), 0, metrics(5));
+        }
+    }
+    let rows: Vec<usize> = segment
+        .batches(0)
+        .map(|batch| batch.unwrap().num_rows())
+        .collect();
+    assert_eq!(rows, [16 * 1024, 16 * 1024, 40_000 - 32 * 1024]);
+    let keys: Vec<i64> = read_back(&segment, 0)
+        .into_keys()
+        .map(|(_, ts)| ts)
+        .collect();
+    assert_eq!(keys, (0..TICKS).collect::<Vec<_>>());
+}

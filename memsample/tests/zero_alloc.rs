@@ -1,0 +1,109 @@
+//! A warm sweep allocates nothing. In a binary of its own, since it counts every allocation.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+#![expect(
+    unsafe_code,
+    reason = "an allocator that counts can be written in no other way"
+)]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+use memsample::{Files, Sampler, SamplerOptions};
+
+struct CountingAllocator;
+
+thread_local! {
+    // Only this thread is counted: the test harness has others.
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+fn count() {
+    ALLOCATIONS.with(|allocations| allocations.set(allocations.get() + 1));
+}
+
+// SAFETY: every method passes its arguments on to the system's allocator unchanged, whose contract is
+// the same; counting touches no memory that was allocated here.
+unsafe impl GlobalAlloc for CountingAllocator {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: the caller keeps the contract of `alloc`.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller keeps the contract of `dealloc`, and the pointer came from `System`.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count();
+        // SAFETY: the caller keeps the contract of `realloc`, and the pointer came from `System`.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: CountingAllocator = CountingAllocator;
+
+fn allocations(work: impl FnOnce()) -> u64 {
+    let before = ALLOCATIONS.get();
+    work();
+    ALLOCATIONS.get() - before
+}
+
+/// Sweeps until fifty times no process was new, and returns what these sweeps allocated.
+///
+/// A process that is new is remembered, which takes memory; other programs may start one at any time.
+#[track_caller]
+fn check(files: Files) {
+    let mut sampler = Sampler::new(SamplerOptions::default()).unwrap();
+    // Opens what is opened at the first reading.
+    sampler.sweep(files);
+    let mut quiet = 0;
+    for _ in 0..10_000 {
+        let mut counts = Default::default();
+        let mut rss_bytes = 0;
+        let allocated = allocations(|| {
+            let snapshot = sampler.sweep(files);
+            counts = snapshot.counts();
+            rss_bytes = snapshot.samples().map(|sample| sample.rss_bytes()).sum();
+        });
+        assert!(
+            counts.processes > 0 && rss_bytes > 0,
+            "nothing was sampled: {counts:?}"
+        );
+        if counts.born == 0 {
+            assert_eq!(allocated, 0, "{files:?}, {counts:?}");
+            quiet += 1;
+        }
+        if quiet == 50 {
+            return;
+        }
+    }
+    panic!("in 10000 sweeps, only {quiet} found no new process");
+}
+
+#[test]
+fn the_counter_counts() {
+    assert_eq!(allocations(|| drop(std::hint::black_box(vec![1_u8]))), 1);
+    assert_eq!(allocations(|| ()), 0);
+}
+
+#[test]
+fn statm_sweeps() {
+    check(Files::STATM);
+}
+
+#[test]
+fn detail_sweeps() {
+    check(Files::STATM | Files::DETAIL);
+}
+
+#[test]
+fn sweeps_of_everything() {
+    check(Files::all());
+}
