@@ -1,0 +1,133 @@
+//! What can be typed. The help texts are here; what the words mean is in the module of each command.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use memsample::Rate;
+
+use crate::duration;
+
+/// Records the memory of every process, for test runs on Linux.
+#[derive(Parser)]
+#[command(
+    name = "memsample",
+    version,
+    propagate_version = true,
+    max_term_width = 100
+)]
+#[command(
+    after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage, 4 disk full, 5 recording could not \
+    be written; `record -- COMMAND` exits with the code of COMMAND."
+)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    Record(RecordArgs),
+    Recover(RecoverArgs),
+    Summary(SummaryArgs),
+    /// Print the tables and columns of a recording, with units and sources, as Markdown
+    Schema,
+    /// Print a script that completes the arguments of this command in a shell
+    ///
+    /// For bash: memsample completions bash > /etc/bash_completion.d/memsample
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual pages into a directory
+    Man {
+        /// The directory, which must exist
+        directory: PathBuf,
+    },
+}
+
+/// Record the memory of every process, until Ctrl-C, for a time, or while a command runs
+///
+/// The recording is a directory of Parquet files that DuckDB, Polars, pandas and pyarrow open, also
+/// while it grows. If this program is killed, at most the last half second is lost.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:\n  \
+    memsample record --duration 10s\n  \
+    memsample record --interval 10ms --name nightly -- make check\n  \
+    memsample record --json --duration 1m | jq .late")]
+pub(crate) struct RecordArgs {
+    /// Time from one sample of every process to the next: 1ms to 1h
+    #[arg(long, value_name = "TIME", default_value = "100ms", value_parser = duration::parse)]
+    pub(crate) interval: Duration,
+
+    /// Stop after this time; a command goes on without being recorded
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    pub(crate) duration: Option<Duration>,
+
+    /// Directory in which the recording gets a directory of its own
+    #[arg(long, value_name = "DIR", default_value = "runs")]
+    pub(crate) out: PathBuf,
+
+    /// Name of the recording [default: the time, such as 20261122T172633Z]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+
+    /// How often to read the kinds of memory, swap, high-water mark, faults and CPU times: a time,
+    /// `every` for every tick, or `off`
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration::parse_rate)]
+    pub(crate) detail_interval: Rate,
+
+    /// How often to read PSS and USS, which costs sixty times as much as RSS: a time, `every` or `off`
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration::parse_rate)]
+    pub(crate) pss_interval: Rate,
+
+    /// Another /proc tree to read: a mount elsewhere, or a captured copy
+    #[arg(long, value_name = "ROOT", default_value = "/proc")]
+    pub(crate) proc: PathBuf,
+
+    /// Print the result as one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Whether to show a live line; `auto` shows one on a terminal where no command writes
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    pub(crate) progress: Progress,
+
+    /// The command to record. Its output passes through, and its exit code becomes that of memsample
+    #[arg(last = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Progress {
+    Auto,
+    Always,
+    Never,
+}
+
+/// Put together a recording whose recorder was killed
+///
+/// This also happens by itself when the recording is next opened. A recording that is whole, or that
+/// is still being written, is left as it is.
+#[derive(clap::Args)]
+pub(crate) struct RecoverArgs {
+    /// Directories of recordings
+    #[arg(required = true, value_name = "RUN")]
+    pub(crate) runs: Vec<PathBuf>,
+}
+
+/// Print the largest processes of a recording, and what it could not see
+#[derive(clap::Args)]
+pub(crate) struct SummaryArgs {
+    /// The directory of a recording
+    #[arg(value_name = "RUN")]
+    pub(crate) run: PathBuf,
+
+    /// How many processes to print
+    #[arg(long, value_name = "COUNT", default_value_t = crate::summary::LARGEST)]
+    pub(crate) top: usize,
+
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}

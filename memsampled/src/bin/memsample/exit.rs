@@ -1,0 +1,55 @@
+//! The exit codes of the command. They are part of its interface: see README.md.
+
+use memsample::{End, RecordError};
+
+/// How the command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ExitCode(u8);
+
+impl ExitCode {
+    /// It did what it was asked.
+    pub(crate) const SUCCESS: Self = Self(0);
+    /// Something failed; the message says what.
+    pub(crate) const FAILURE: Self = Self(1);
+    /// The disk or the quota was full. What was written until then is kept.
+    pub(crate) const DISK_FULL: Self = Self(4);
+    /// The recording could not be written for another reason. What was written until then is kept.
+    pub(crate) const WRITE_FAILED: Self = Self(5);
+    /// The command to record could not be run.
+    pub(crate) const COMMAND_NOT_EXECUTABLE: Self = Self(126);
+    /// The command to record was not found.
+    pub(crate) const COMMAND_NOT_FOUND: Self = Self(127);
+
+    /// Returns the code of a recorded command: its own, or 128 and its signal.
+    pub(crate) fn of_command(code: i32) -> Self {
+        Self(u8::try_from(code).unwrap_or(u8::MAX))
+    }
+
+    /// Returns the code for why a recording ended.
+    pub(crate) fn of_end(end: Option<&End>) -> Self {
+        match end {
+            Some(End::DiskFull) => Self::DISK_FULL,
+            Some(End::WriteFailed(_)) => Self::WRITE_FAILED,
+            _ => Self::SUCCESS,
+        }
+    }
+
+    /// Returns the code for an error.
+    pub(crate) fn of(error: &anyhow::Error) -> Self {
+        use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+        let full = |error: &std::io::Error| matches!(error.kind(), StorageFull | QuotaExceeded);
+        match error.downcast_ref() {
+            Some(RecordError::Create(_, error) | RecordError::Close(_, error)) if full(error) => {
+                Self::DISK_FULL
+            }
+            Some(RecordError::Close(..)) => Self::WRITE_FAILED,
+            _ => Self::FAILURE,
+        }
+    }
+}
+
+impl From<ExitCode> for std::process::ExitCode {
+    fn from(code: ExitCode) -> Self {
+        Self::from(code.0)
+    }
+}

@@ -1,0 +1,59 @@
+use std::fs;
+use std::path::Path;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// Descriptors that are not for the sampler: standard streams, files being written, timers.
+const OTHERS: u64 = 64;
+/// One each for `statm`, `status` and `stat`.
+const PER_PROCESS: u64 = 3;
+/// How many times as many processes there may be as at the start before files must be opened anew.
+const GROWTH: u64 = 4;
+
+/// The number of files that this program may have open, raised as far as it needs and may.
+pub(super) struct DescriptorLimit {
+    original: Rlimit,
+    raised: Rlimit,
+}
+
+impl DescriptorLimit {
+    /// Raises the soft limit to what the processes below `proc` will take, within the hard limit.
+    pub(super) fn raise(proc: &Path) -> Self {
+        let original = getrlimit(Resource::Nofile);
+        let entries = fs::read_dir(proc).map_or(0, |entries| entries.count() as u64);
+        let wanted = (entries * GROWTH * PER_PROCESS + OTHERS).max(1024);
+        let soft = original.current.unwrap_or(u64::MAX);
+        let allowed = wanted.min(original.maximum.unwrap_or(u64::MAX));
+        let raised = Rlimit {
+            current: Some(soft.max(allowed)),
+            maximum: original.maximum,
+        };
+        let raised = match setrlimit(Resource::Nofile, raised) {
+            Ok(()) => raised,
+            Err(_) => original,
+        };
+        Self { original, raised }
+    }
+
+    /// Returns how many descriptors the sampler may keep.
+    pub(super) fn for_sampler(&self) -> usize {
+        let limit = self
+            .raised
+            .current
+            .unwrap_or(u64::MAX)
+            .saturating_sub(OTHERS);
+        usize::try_from(limit).unwrap_or(usize::MAX)
+    }
+
+    /// Runs `start` with the original limit, which the program that it starts inherits.
+    ///
+    /// A program that expects no descriptor above 1023 would break otherwise. Descriptors that are
+    /// open stay open; if the sampler finds a new process in this moment, it tries again at the next
+    /// tick.
+    pub(super) fn with_original<T>(&self, start: impl FnOnce() -> T) -> T {
+        let _ = setrlimit(Resource::Nofile, self.original);
+        let started = start();
+        let _ = setrlimit(Resource::Nofile, self.raised);
+        started
+    }
+}

@@ -1,0 +1,70 @@
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use memsample::Status;
+
+use crate::args::Progress;
+use crate::summary::bytes;
+
+/// How often the line is drawn anew.
+pub(super) const INTERVAL: Duration = Duration::from_millis(250);
+
+/// One line that says how the recording goes.
+pub(super) struct Live {
+    line: ProgressBar,
+    duration: Option<Duration>,
+}
+
+impl Live {
+    /// Makes the line, which is drawn only if `progress`, or by default `auto`, says so.
+    pub(super) fn new(progress: Progress, auto: bool, duration: Option<Duration>) -> Self {
+        let shown = match progress {
+            Progress::Auto => auto,
+            Progress::Always => true,
+            Progress::Never => false,
+        };
+        let target = if shown {
+            ProgressDrawTarget::stderr()
+        } else {
+            ProgressDrawTarget::hidden()
+        };
+        let line = ProgressBar::with_draw_target(None, target);
+        line.set_style(
+            ProgressStyle::with_template("{wide_msg}")
+                .unwrap_or_else(|_| ProgressStyle::default_spinner()),
+        );
+        Self { line, duration }
+    }
+
+    pub(super) fn show(&self, status: &Status) {
+        let seconds = status.elapsed.as_secs_f64();
+        let of = self
+            .duration
+            .map_or(String::new(), |duration| format!(" of {duration:?}"));
+        let largest = status
+            .largest
+            .map_or(String::new(), |(comm, pid, rss_bytes)| {
+                format!(
+                    ", largest {} ({pid}) {}",
+                    comm.to_string().escape_debug(),
+                    bytes(rss_bytes)
+                )
+            });
+        let totals = &status.totals;
+        let dropped = if totals.dropped > 0 {
+            format!(", {} dropped", totals.dropped)
+        } else {
+            String::new()
+        };
+        self.line.set_message(format!(
+            "{seconds:.1} s{of}, {} samples{largest}, {} late ticks{dropped}",
+            totals.samples, totals.late,
+        ));
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        self.line.finish_and_clear();
+    }
+}

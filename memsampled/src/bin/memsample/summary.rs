@@ -1,0 +1,220 @@
+//! What a recording comes to: the largest processes, what it could not see, and what it cost.
+
+use std::fmt::Write as _;
+use std::io::{self, Write};
+
+use anyhow::Context;
+use bytesize::ByteSize;
+use comfy_table::{CellAlignment, Table, presets};
+use memsample::{End, LargestProcess, Manifest, Quantiles, Recording, Recovery, RunState};
+use serde::Serialize;
+
+use crate::args::SummaryArgs;
+use crate::exit::ExitCode;
+
+/// How many of the largest processes are shown.
+pub(crate) const LARGEST: usize = 10;
+
+pub(crate) fn run(args: &SummaryArgs) -> anyhow::Result<ExitCode> {
+    let (recording, recovery) = Recording::open(&args.run)?;
+    match recovery {
+        Recovery::Recovered { .. } => {
+            writeln!(
+                io::stderr(),
+                "note: the recorder had been killed; the recording was put together"
+            )?;
+        }
+        Recovery::StillRecording => {
+            writeln!(
+                io::stderr(),
+                "note: still being recorded; this is as of the last flush"
+            )?;
+        }
+        _ => {}
+    }
+    if args.json {
+        print_json(&recording)?;
+    } else {
+        write!(io::stdout(), "{}", text(&recording, args.top)?)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The result as one JSON object. Its keys are part of the interface: see README.md.
+#[derive(Serialize)]
+struct Json<'a> {
+    run: String,
+    state: RunState,
+    end: &'a Option<End>,
+    interval_ms: u64,
+    ticks: u64,
+    samples: u64,
+    processes: u64,
+    late: u64,
+    missed: u64,
+    dropped: u64,
+    gone: u64,
+    denied: u64,
+    unreadable: u64,
+    reopened: u64,
+    pss_skipped: u64,
+    sweep_us: Option<Quantiles>,
+    lateness_us: Option<Quantiles>,
+    cpu_seconds: Option<f64>,
+    peak_rss_bytes: Option<u64>,
+    bytes: u64,
+    command_exit_code: Option<i32>,
+    notes: &'a [String],
+}
+
+pub(crate) fn print_json(recording: &Recording) -> anyhow::Result<()> {
+    let Manifest {
+        state,
+        end,
+        provenance,
+        totals,
+        recorder,
+        command_exit_code,
+        notes,
+        ..
+    } = recording.manifest();
+    let json = Json {
+        run: recording.path().display().to_string(),
+        state: *state,
+        end,
+        interval_ms: provenance.settings.interval_ms,
+        ticks: totals.ticks,
+        samples: totals.samples,
+        processes: totals.processes,
+        late: totals.late,
+        missed: totals.missed,
+        dropped: totals.dropped,
+        gone: totals.gone,
+        denied: totals.denied,
+        unreadable: totals.unreadable,
+        reopened: totals.reopened,
+        pss_skipped: totals.pss_skipped,
+        sweep_us: recorder.map(|recorder| recorder.sweep_us),
+        lateness_us: recorder.map(|recorder| recorder.lateness_us),
+        cpu_seconds: recorder.map(|recorder| recorder.cpu_seconds),
+        peak_rss_bytes: recorder.and_then(|recorder| recorder.peak_rss_bytes),
+        bytes: recording.size_bytes()?,
+        command_exit_code: *command_exit_code,
+        notes,
+    };
+    writeln!(io::stdout(), "{}", serde_json::to_string(&json)?)?;
+    Ok(())
+}
+
+/// Returns what a person reads at the end of a recording.
+pub(crate) fn text(recording: &Recording, top: usize) -> anyhow::Result<String> {
+    let largest = recording
+        .largest_processes(top)
+        .context("cannot read the table of processes")?;
+    let Manifest {
+        totals,
+        recorder,
+        provenance,
+        notes,
+        end,
+        ..
+    } = recording.manifest();
+    let mut text = String::new();
+    if !largest.is_empty() {
+        writeln!(text, "{}\n", table(&largest))?;
+    }
+    let seconds = totals.ticks as f64 * provenance.settings.interval_ms as f64 / 1000.0;
+    writeln!(
+        text,
+        "{} of {} in {}, every {} ms",
+        count(totals.samples, "sample"),
+        count(totals.processes, "process image"),
+        count(totals.ticks, "tick"),
+        provenance.settings.interval_ms,
+    )?;
+    writeln!(
+        text,
+        "honesty: {} late, {} missed, {} dropped, {} gone, {} denied, {} unreadable",
+        totals.late, totals.missed, totals.dropped, totals.gone, totals.denied, totals.unreadable,
+    )?;
+    if let Some(recorder) = recorder {
+        let share = if seconds > 0.0 {
+            100.0 * recorder.cpu_seconds / seconds
+        } else {
+            0.0
+        };
+        let memory = recorder.peak_rss_bytes.map_or("?".to_owned(), bytes);
+        let Quantiles { p50, p99, max } = recorder.sweep_us;
+        writeln!(
+            text,
+            "cost: {:.2} s of CPU ({share:.1} % of one core), {memory} resident; sweep {p50} us at the median, \
+             {p99} us at 99 %, {max} us at most",
+            recorder.cpu_seconds,
+        )?;
+    }
+    for note in notes {
+        writeln!(text, "note: {note}")?;
+    }
+    if let Some(end) = end
+        && let Some(reason) = early_end(end)
+    {
+        writeln!(text, "ended early: {reason}")?;
+    }
+    let size = recording.size_bytes()?;
+    let each = match totals.samples {
+        0 => String::new(),
+        samples => format!(", {:.2} bytes a sample", size as f64 / samples as f64),
+    };
+    writeln!(
+        text,
+        "{} ({}{each})",
+        recording.path().display(),
+        bytes(size)
+    )?;
+    Ok(text)
+}
+
+pub(crate) fn early_end(end: &End) -> Option<String> {
+    match end {
+        End::DiskFull => Some("the disk is full; everything up to then was kept".to_owned()),
+        End::WriteFailed(error) => Some(format!("{error}; everything up to then was kept")),
+        End::Crashed => Some("the recorder was killed".to_owned()),
+        _ => None,
+    }
+}
+
+fn table(largest: &[LargestProcess]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_header([
+        "LARGEST", "PID", "PEAK RSS", "MEAN RSS", "PEAK PSS", "SAMPLES",
+    ]);
+    for process in largest {
+        table.add_row([
+            // A name may hold anything, also what moves the cursor.
+            process.comm.escape_debug().to_string(),
+            process.pid.to_string(),
+            bytes(process.rss_peak_bytes),
+            bytes(process.rss_mean_bytes),
+            process.pss_peak_bytes.map_or("-".to_owned(), bytes),
+            process.samples.to_string(),
+        ]);
+    }
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+/// Formats a size: `1.5 MiB`.
+pub(crate) fn bytes(bytes: u64) -> String {
+    ByteSize::b(bytes).display().iec().to_string()
+}
+
+fn count(count: u64, thing: &str) -> String {
+    let plural = match (count, thing.ends_with('s')) {
+        (1, _) => "",
+        _ => "s",
+    };
+    format!("{count} {thing}{plural}")
+}
