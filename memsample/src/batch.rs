@@ -62,12 +62,7 @@ pub(crate) struct Row {
 impl Batch {
     /// Makes it empty, and keeps its memory.
     pub(crate) fn clear(&mut self) {
-        let Self {
-            ticks,
-            changes,
-            system,
-            marks,
-        } = self;
+        let Self { ticks, changes, system, marks } = self;
         ticks.clear();
         changes.clear();
         system.clear();
@@ -90,9 +85,8 @@ impl Batch {
     pub(crate) fn ticks(&self) -> impl Iterator<Item = (&BatchTick, &[Change])> {
         let mut rest = self.changes.as_slice();
         self.ticks.iter().map(move |tick| {
-            let (changes, after) = rest
-                .split_at_checked(tick.changes as usize)
-                .unwrap_or((rest, &[]));
+            let (changes, after) =
+                rest.split_at_checked(tick.changes as usize).unwrap_or((rest, &[]));
             rest = after;
             (tick, changes)
         })

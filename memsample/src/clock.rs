@@ -68,10 +68,7 @@ impl Clock for SystemClock {
         Now {
             boot_ns: unsigned_nanos(clock_gettime(ClockId::Boottime)),
             monotonic_ns: unsigned_nanos(clock_gettime(ClockId::Monotonic)),
-            utc_ns: utc
-                .tv_sec
-                .saturating_mul(NANOS_PER_SECOND as i64)
-                .saturating_add(utc.tv_nsec),
+            utc_ns: utc.tv_sec.saturating_mul(NANOS_PER_SECOND as i64).saturating_add(utc.tv_nsec),
         }
     }
 
@@ -90,10 +87,7 @@ struct KernelTimer {
 impl Timer for KernelTimer {
     fn wait_until(&mut self, deadline_boot_ns: u64, wake: BorrowedFd<'_>) -> io::Result<()> {
         let deadline = Itimerspec {
-            it_interval: Timespec {
-                tv_sec: 0,
-                tv_nsec: 0,
-            },
+            it_interval: Timespec { tv_sec: 0, tv_nsec: 0 },
             it_value: Timespec {
                 tv_sec: (deadline_boot_ns / NANOS_PER_SECOND) as i64,
                 // An all-zero time would disarm the timer.

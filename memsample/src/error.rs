@@ -28,17 +28,11 @@ pub enum ParseErrorKind {
 
 impl ParseError {
     pub(crate) const fn missing(field: &'static str) -> Self {
-        Self {
-            field,
-            kind: ParseErrorKind::Missing,
-        }
+        Self { field, kind: ParseErrorKind::Missing }
     }
 
     pub(crate) const fn out_of_range(field: &'static str) -> Self {
-        Self {
-            field,
-            kind: ParseErrorKind::OutOfRange,
-        }
+        Self { field, kind: ParseErrorKind::OutOfRange }
     }
 }
 

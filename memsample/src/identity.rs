@@ -33,18 +33,13 @@ impl Comm {
         for (to, from) in bytes.iter_mut().zip(name) {
             *to = *from;
         }
-        Self {
-            length: name.len() as u8,
-            bytes,
-        }
+        Self { length: name.len() as u8, bytes }
     }
 
     /// Returns the bytes of the name.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
-        self.bytes
-            .get(..usize::from(self.length))
-            .unwrap_or_default()
+        self.bytes.get(..usize::from(self.length)).unwrap_or_default()
     }
 }
 
@@ -114,11 +109,7 @@ impl Identity {
     /// Returns the arguments with a space between them.
     #[must_use]
     pub fn cmdline_text(&self) -> String {
-        let end = self
-            .cmdline
-            .iter()
-            .rposition(|&byte| byte != 0)
-            .map_or(0, |last| last + 1);
+        let end = self.cmdline.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
         let mut line = text(self.cmdline.get(..end).unwrap_or_default()).replace('\0', " ");
         if self.cmdline.len() >= Self::MAX_CMDLINE_BYTES {
             line.push('…');
@@ -185,10 +176,6 @@ mod tests {
         };
         assert_eq!(identity(b"a\0b c\0\0").cmdline_text(), "a b c");
         assert_eq!(identity(b"").cmdline_text(), "");
-        assert!(
-            identity(&[b'a'; Identity::MAX_CMDLINE_BYTES])
-                .cmdline_text()
-                .ends_with('…')
-        );
+        assert!(identity(&[b'a'; Identity::MAX_CMDLINE_BYTES]).cmdline_text().ends_with('…'));
     }
 }

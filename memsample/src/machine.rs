@@ -36,55 +36,22 @@ impl MachineReader {
     /// Reads `meminfo`, and with `counters` also those of `pressure` and `vmstat`, which cost twice
     /// as much. What cannot be read or understood is `None`.
     pub(crate) fn read(&mut self, ts_ms: i64, counters: bool) -> SystemSample {
-        let Self {
-            root,
-            buffer,
-            meminfo,
-            pressure,
-            vmstat,
-        } = self;
-        let meminfo = meminfo
-            .read(root, buffer)
-            .ok()
-            .and_then(|bytes| parse_meminfo(bytes).ok());
+        let Self { root, buffer, meminfo, pressure, vmstat } = self;
+        let meminfo = meminfo.read(root, buffer).ok().and_then(|bytes| parse_meminfo(bytes).ok());
         if !counters {
-            return SystemSample {
-                ts_ms,
-                meminfo,
-                pressure: None,
-                vmstat: None,
-            };
+            return SystemSample { ts_ms, meminfo, pressure: None, vmstat: None };
         }
-        let pressure = pressure
-            .read(root, buffer)
-            .ok()
-            .and_then(|bytes| parse_pressure(bytes).ok());
-        let vmstat = vmstat
-            .read(root, buffer)
-            .ok()
-            .and_then(|bytes| parse_vmstat(bytes).ok());
-        SystemSample {
-            ts_ms,
-            meminfo,
-            pressure,
-            vmstat,
-        }
+        let pressure =
+            pressure.read(root, buffer).ok().and_then(|bytes| parse_pressure(bytes).ok());
+        let vmstat = vmstat.read(root, buffer).ok().and_then(|bytes| parse_vmstat(bytes).ok());
+        SystemSample { ts_ms, meminfo, pressure, vmstat }
     }
 
     /// Says which files this machine does not have, for whoever reads the recording.
     pub(crate) fn notes(&mut self) -> Vec<String> {
-        let SystemSample {
-            meminfo,
-            pressure,
-            vmstat,
-            ..
-        } = self.read(0, true);
+        let SystemSample { meminfo, pressure, vmstat, .. } = self.read(0, true);
         let file = |name: &CStr| {
-            self.root
-                .path()
-                .join(name.to_string_lossy().as_ref())
-                .display()
-                .to_string()
+            self.root.path().join(name.to_string_lossy().as_ref()).display().to_string()
         };
         let mut notes = Vec::new();
         if !self.root.is_live() {

@@ -116,20 +116,14 @@ impl Metrics {
     /// Returns the last value of `metric`; 0 before the first reading.
     #[inline]
     #[must_use]
-    #[expect(
-        clippy::indexing_slicing,
-        reason = "the array has one place for each variant"
-    )]
+    #[expect(clippy::indexing_slicing, reason = "the array has one place for each variant")]
     pub const fn get(&self, metric: Metric) -> u64 {
         self.0[metric as usize]
     }
 
     /// Sets the value of `metric` and returns whether that changed it.
     #[inline]
-    #[expect(
-        clippy::indexing_slicing,
-        reason = "the array has one place for each variant"
-    )]
+    #[expect(clippy::indexing_slicing, reason = "the array has one place for each variant")]
     pub fn set(&mut self, metric: Metric, value: u64) -> bool {
         std::mem::replace(&mut self.0[metric as usize], value) != value
     }
@@ -138,11 +132,7 @@ impl Metrics {
 impl fmt::Debug for Metrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_map()
-            .entries(
-                Metric::ALL
-                    .iter()
-                    .map(|&metric| (metric.name(), self.get(metric))),
-            )
+            .entries(Metric::ALL.iter().map(|&metric| (metric.name(), self.get(metric))))
             .finish()
     }
 }

@@ -86,9 +86,7 @@ impl Table {
     pub fn arrow_schema(&self) -> SchemaRef {
         let field =
             |column: &Column| Field::new(column.name, column.kind.arrow_type(), column.nullable);
-        Arc::new(Schema::new(
-            self.columns.iter().map(field).collect::<Vec<_>>(),
-        ))
+        Arc::new(Schema::new(self.columns.iter().map(field).collect::<Vec<_>>()))
     }
 }
 
@@ -139,31 +137,19 @@ const fn metric_source_and_meaning(metric: Metric) -> (&'static str, &'static st
             "statm 2 - 3; status RssAnon",
             "Resident anonymous memory: heap, stacks, private data.",
         ),
-        Metric::Data => (
-            "statm 6",
-            "Private writable memory and stack, resident or not.",
-        ),
-        Metric::Text => (
-            "statm 4",
-            "Code of the executable, without libraries, resident or not.",
-        ),
+        Metric::Data => ("statm 6", "Private writable memory and stack, resident or not."),
+        Metric::Text => ("statm 4", "Code of the executable, without libraries, resident or not."),
         Metric::File => ("status RssFile", "Resident pages of mapped files."),
-        Metric::Shmem => (
-            "status RssShmem",
-            "Resident shared memory: System V, tmpfs, shared anonymous.",
-        ),
-        Metric::Swap => (
-            "status VmSwap",
-            "Swapped-out anonymous memory; shared memory in swap is not counted.",
-        ),
-        Metric::Hwm => (
-            "status VmHWM",
-            "The largest resident set of the process so far; an exec begins anew.",
-        ),
-        Metric::Minflt => (
-            "stat 10",
-            "Page faults without I/O since the process began.",
-        ),
+        Metric::Shmem => {
+            ("status RssShmem", "Resident shared memory: System V, tmpfs, shared anonymous.")
+        }
+        Metric::Swap => {
+            ("status VmSwap", "Swapped-out anonymous memory; shared memory in swap is not counted.")
+        }
+        Metric::Hwm => {
+            ("status VmHWM", "The largest resident set of the process so far; an exec begins anew.")
+        }
+        Metric::Minflt => ("stat 10", "Page faults without I/O since the process began."),
         Metric::Majflt => ("stat 12", "Page faults with I/O since the process began."),
         Metric::Utime => (
             "stat 14",
@@ -181,10 +167,9 @@ const fn metric_source_and_meaning(metric: Metric) -> (&'static str, &'static st
             "smaps_rollup Private_Clean + Private_Dirty",
             "Unique set: what would be freed if the process ended.",
         ),
-        Metric::SwapPss => (
-            "smaps_rollup SwapPss",
-            "Swapped-out memory, each page divided by its users.",
-        ),
+        Metric::SwapPss => {
+            ("smaps_rollup SwapPss", "Swapped-out memory, each page divided by its users.")
+        }
     }
 }
 
@@ -205,10 +190,7 @@ pub fn samples() -> Table {
         name: "samples",
         row: "one process at one tick",
         sorted_by: &["process", "ts"],
-        columns: SAMPLE_KEY
-            .into_iter()
-            .chain(Metric::ALL.into_iter().map(metric_column))
-            .collect(),
+        columns: SAMPLE_KEY.into_iter().chain(Metric::ALL.into_iter().map(metric_column)).collect(),
     }
 }
 
@@ -216,13 +198,7 @@ pub fn samples() -> Table {
 #[must_use]
 pub fn tables() -> Vec<Table> {
     use crate::recording::rows::{marks, processes, system, ticks};
-    vec![
-        samples(),
-        processes::table(),
-        ticks::table(),
-        system::table(),
-        marks::table(),
-    ]
+    vec![samples(), processes::table(), ticks::table(), system::table(), marks::table()]
 }
 
 /// Returns `docs/schema.md`.

@@ -1,9 +1,5 @@
 //! The parsers on any bytes, and beside those of the `procfs` crate on the files of this machine.
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 use std::fs;
 use std::panic::catch_unwind;
@@ -35,11 +31,7 @@ fn real_files() -> Vec<Vec<u8>> {
     let names = ["statm", "stat", "status", "smaps_rollup", "io", "cgroup"]
         .map(|name| format!("/proc/self/{name}"));
     let machine = ["meminfo", "vmstat", "pressure/memory"].map(|name| format!("/proc/{name}"));
-    names
-        .iter()
-        .chain(&machine)
-        .filter_map(|path| fs::read(path).ok())
-        .collect()
+    names.iter().chain(&machine).filter_map(|path| fs::read(path).ok()).collect()
 }
 
 proptest! {
@@ -110,10 +102,7 @@ fn compare_stat(bytes: &[u8]) -> Result<(), TestCaseError> {
     prop_assert_eq!(ours.num_threads, theirs.num_threads.unsigned_abs());
     prop_assert_eq!(ours.starttime.0, theirs.starttime);
     prop_assert_eq!((ours.vsize_bytes, ours.rss.0), (theirs.vsize, theirs.rss));
-    prop_assert_eq!(
-        (ours.startcode, ours.startstack),
-        (theirs.startcode, theirs.startstack)
-    );
+    prop_assert_eq!((ours.startcode, ours.startstack), (theirs.startcode, theirs.startstack));
     Ok(())
 }
 
@@ -131,38 +120,27 @@ fn every_process_of_this_machine_agrees_with_procfs() {
             compared += 1;
         }
         if let Some(bytes) = read("statm") {
-            let (ours, theirs) = (
-                parse_statm(&bytes).unwrap(),
-                StatM::from_read(&*bytes).unwrap(),
-            );
+            let (ours, theirs) = (parse_statm(&bytes).unwrap(), StatM::from_read(&*bytes).unwrap());
             assert_eq!(
                 (ours.size.0, ours.resident.0, ours.shared.0),
                 (theirs.size, theirs.resident, theirs.shared)
             );
         }
         if let Some(bytes) = read("status") {
-            let (ours, theirs) = (
-                parse_status(&bytes).unwrap(),
-                Status::from_read(&*bytes).unwrap(),
-            );
+            let (ours, theirs) =
+                (parse_status(&bytes).unwrap(), Status::from_read(&*bytes).unwrap());
             // procfs cuts names at a colon, which those of kernel workers have.
             assert!(ours.name.starts_with(theirs.name.as_bytes()));
             assert_eq!(ours.tgid, Some(theirs.tgid as u64));
             assert_eq!(ours.ppid, Some(theirs.ppid as u64));
             assert_eq!(ours.euid, Some(u64::from(theirs.euid)));
             assert_eq!(kib(ours.vm_size), theirs.vmsize);
-            assert_eq!(
-                (kib(ours.vm_hwm), kib(ours.vm_rss)),
-                (theirs.vmhwm, theirs.vmrss)
-            );
+            assert_eq!((kib(ours.vm_hwm), kib(ours.vm_rss)), (theirs.vmhwm, theirs.vmrss));
             assert_eq!(
                 (kib(ours.rss_anon), kib(ours.rss_file), kib(ours.rss_shmem)),
                 (theirs.rssanon, theirs.rssfile, theirs.rssshmem)
             );
-            assert_eq!(
-                (kib(ours.vm_swap), ours.threads),
-                (theirs.vmswap, Some(theirs.threads))
-            );
+            assert_eq!((kib(ours.vm_swap), ours.threads), (theirs.vmswap, Some(theirs.threads)));
         }
         if let Some(bytes) = read("smaps_rollup").filter(|bytes| !bytes.is_empty()) {
             let ours = parse_smaps_rollup(&bytes).unwrap();
@@ -188,14 +166,9 @@ fn every_process_of_this_machine_agrees_with_procfs() {
             }
         }
         if let Some(bytes) = read("io") {
-            let (ours, theirs) = (
-                parse_io(&bytes).unwrap(),
-                procfs::process::Io::from_read(&*bytes).unwrap(),
-            );
-            assert_eq!(
-                (ours.rchar_bytes, ours.wchar_bytes),
-                (theirs.rchar, theirs.wchar)
-            );
+            let (ours, theirs) =
+                (parse_io(&bytes).unwrap(), procfs::process::Io::from_read(&*bytes).unwrap());
+            assert_eq!((ours.rchar_bytes, ours.wchar_bytes), (theirs.rchar, theirs.wchar));
             assert_eq!(
                 (ours.read_bytes, ours.write_bytes),
                 (theirs.read_bytes, theirs.write_bytes)
@@ -209,21 +182,12 @@ fn every_process_of_this_machine_agrees_with_procfs() {
 #[test]
 fn the_machine_agrees_with_procfs() {
     let bytes = fs::read("/proc/meminfo").unwrap();
-    let (ours, theirs) = (
-        parse_meminfo(&bytes).unwrap(),
-        Meminfo::from_read(&*bytes).unwrap(),
-    );
+    let (ours, theirs) = (parse_meminfo(&bytes).unwrap(), Meminfo::from_read(&*bytes).unwrap());
     let of = |value: Option<Kibibytes>| value.and_then(Kibibytes::bytes);
     assert_eq!(of(ours.mem_total), Some(theirs.mem_total));
     assert_eq!(of(ours.mem_available), theirs.mem_available);
-    assert_eq!(
-        (of(ours.cached), of(ours.shmem)),
-        (Some(theirs.cached), theirs.shmem)
-    );
-    assert_eq!(
-        (of(ours.anon_pages), of(ours.mapped)),
-        (theirs.anon_pages, Some(theirs.mapped))
-    );
+    assert_eq!((of(ours.cached), of(ours.shmem)), (Some(theirs.cached), theirs.shmem));
+    assert_eq!((of(ours.anon_pages), of(ours.mapped)), (theirs.anon_pages, Some(theirs.mapped)));
     assert_eq!(
         (of(ours.slab_reclaimable), of(ours.slab_unreclaimable)),
         (theirs.s_reclaimable, theirs.s_unreclaim)
@@ -238,15 +202,9 @@ fn the_machine_agrees_with_procfs() {
     );
 
     let bytes = fs::read("/proc/vmstat").unwrap();
-    let (ours, theirs) = (
-        parse_vmstat(&bytes).unwrap(),
-        VmStat::from_read(&*bytes).unwrap().0,
-    );
+    let (ours, theirs) = (parse_vmstat(&bytes).unwrap(), VmStat::from_read(&*bytes).unwrap().0);
     let of = |name: &str| theirs.get(name).map(|value| value.unsigned_abs());
-    assert_eq!(
-        (ours.pgfault, ours.pgmajfault),
-        (of("pgfault"), of("pgmajfault"))
-    );
+    assert_eq!((ours.pgfault, ours.pgmajfault), (of("pgfault"), of("pgmajfault")));
     assert_eq!(
         (ours.oom_kill, ours.pswpin, ours.pswpout),
         (of("oom_kill"), of("pswpin"), of("pswpout"))
@@ -254,10 +212,8 @@ fn the_machine_agrees_with_procfs() {
 
     // Where the kernel has PSI; elsewhere there is nothing to compare.
     if let Ok(bytes) = fs::read("/proc/pressure/memory") {
-        let (ours, theirs) = (
-            parse_pressure(&bytes).unwrap(),
-            MemoryPressure::from_read(&*bytes).unwrap(),
-        );
+        let (ours, theirs) =
+            (parse_pressure(&bytes).unwrap(), MemoryPressure::from_read(&*bytes).unwrap());
         assert_eq!(ours.some.total_us, theirs.some.total);
         assert_eq!(ours.full.unwrap().total_us, theirs.full.total);
     }

@@ -1,9 +1,5 @@
 //! What a recorder leaves behind that dies at any moment, put together.
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod fake_proc;
 mod recorded;
@@ -47,9 +43,7 @@ impl Watched {
                 simulation.step();
             }
             let ts = START_MS + 1000 * i64::try_from(tick).unwrap();
-            sink.lock()
-                .unwrap()
-                .append(&mut simulation.expected(ts, true, false));
+            sink.lock().unwrap().append(&mut simulation.expected(ts, true, false));
         });
         let interval = Duration::from_secs(1);
         let options = RecorderOptions::new()
@@ -57,17 +51,10 @@ impl Watched {
             .duration(interval * u32::try_from(ticks).unwrap())
             .detail(Rate::EveryTick)
             .pss(Rate::Off)
-            .sampler(
-                SamplerOptions::default()
-                    .proc_root(root)
-                    .clock(clock.shared()),
-            );
+            .sampler(SamplerOptions::default().proc_root(root).clock(clock.shared()));
         clock.run(Recorder::start(&run, options).unwrap());
         let expected = std::mem::take(&mut *expected.lock().unwrap());
-        Self {
-            directory,
-            expected,
-        }
+        Self { directory, expected }
     }
 
     /// Checks that `recorded` is what was to be seen up to some tick, and returns how many ticks.
@@ -80,11 +67,7 @@ impl Watched {
             return 0;
         };
         let expected = self.expected.range(..(end + 1, 0)).count();
-        assert_eq!(
-            recorded.len(),
-            expected,
-            "a row before the last tick is missing"
-        );
+        assert_eq!(recorded.len(), expected, "a row before the last tick is missing");
         usize::try_from((end - START_MS) / 1000 + 1).unwrap()
     }
 }
@@ -92,10 +75,7 @@ impl Watched {
 fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
-        let (from, to) = (
-            entry.as_ref().unwrap().path(),
-            to.join(entry.unwrap().file_name()),
-        );
+        let (from, to) = (entry.as_ref().unwrap().path(), to.join(entry.unwrap().file_name()));
         if from.is_dir() {
             copy(&from, &to);
         } else {
@@ -109,10 +89,7 @@ fn copy(from: &Path, to: &Path) {
 fn recover(path: &Path) -> (Recording, Recovery) {
     let (recording, recovery) = Recording::open(path).unwrap();
     let manifest = recording.manifest();
-    assert_eq!(
-        (manifest.state, manifest.end.clone()),
-        (RunState::Recovered, Some(End::Crashed))
-    );
+    assert_eq!((manifest.state, manifest.end.clone()), (RunState::Recovered, Some(End::Crashed)));
     assert!(!path.join("journal").exists());
     check_consistency(&recording);
     // A second time there is nothing to do.
@@ -137,10 +114,7 @@ fn a_recorder_that_dies_at_any_tick_loses_at_most_what_was_not_handed_over() {
         let (recording, _) = recover(&path);
         let ticks = watched.check_prefix(&rows(&recording));
         // The sampler may be this far ahead of the writer here; it never is of the journal in life.
-        assert!(
-            (tick.saturating_sub(10)..=tick).contains(&ticks),
-            "{ticks} of {tick}"
-        );
+        assert!((tick.saturating_sub(10)..=tick).contains(&ticks), "{ticks} of {tick}");
         recovered += 1;
     }
     assert_eq!(recovered, 30);
@@ -161,19 +135,13 @@ fn a_journal_cut_anywhere_gives_all_ticks_before_the_cut() {
     // What was flushed after 1, 3, 7 and 15 seconds is in the files, whatever becomes of the journal.
     let mut last = 15;
     // Each recovery waits for the disk a dozen times, so not at each byte: at a prime step, and whole.
-    for length in (0..journal.len())
-        .step_by(37)
-        .chain([journal.len() - 1, journal.len()])
-    {
+    for length in (0..journal.len()).step_by(37).chain([journal.len() - 1, journal.len()]) {
         let cut = copies.path().join("cut");
         copy(&to, &cut);
         fs::write(cut.join("journal/000000.log"), &journal[..length]).unwrap();
         let (recording, _) = recover(&cut);
         let ticks = watched.check_prefix(&rows(&recording));
-        assert!(
-            ticks >= last,
-            "{ticks} ticks of {length} bytes, and {last} of fewer"
-        );
+        assert!(ticks >= last, "{ticks} ticks of {length} bytes, and {last} of fewer");
         last = ticks;
         fs::remove_dir_all(&cut).unwrap();
     }
@@ -193,30 +161,16 @@ fn garbage_behind_the_journal_is_left_out() {
     let journal = to.join("journal/000000.log");
     let whole = fs::read(&journal).unwrap();
     let mut ticks = Vec::new();
-    for garbage in [
-        &b""[..],
-        b"x",
-        b"\0\0\0\0\0\0\0\0",
-        b"\xff\xff\xff\xff\0\0\0\0garbage",
-        &[7; 5000],
-    ] {
+    for garbage in
+        [&b""[..], b"x", b"\0\0\0\0\0\0\0\0", b"\xff\xff\xff\xff\0\0\0\0garbage", &[7; 5000]]
+    {
         let damaged = copies.path().join("damaged");
         copy(&to, &damaged);
-        fs::write(
-            damaged.join("journal/000000.log"),
-            [&whole, garbage].concat(),
-        )
-        .unwrap();
+        fs::write(damaged.join("journal/000000.log"), [&whole, garbage].concat()).unwrap();
         let (recording, recovery) = recover(&damaged);
-        let Recovery::Recovered { torn, .. } = recovery else {
-            panic!("{recovery:?}")
-        };
+        let Recovery::Recovered { torn, .. } = recovery else { panic!("{recovery:?}") };
         // An empty block is a block.
-        assert_eq!(
-            torn,
-            !garbage.is_empty() && garbage != b"\0\0\0\0\0\0\0\0",
-            "{garbage:?}"
-        );
+        assert_eq!(torn, !garbage.is_empty() && garbage != b"\0\0\0\0\0\0\0\0", "{garbage:?}");
         ticks.push(watched.check_prefix(&rows(&recording)));
         fs::remove_dir_all(&damaged).unwrap();
     }
@@ -252,10 +206,7 @@ fn a_crash_between_two_tables_of_a_checkpoint_neither_loses_nor_doubles_rows() {
         let recorded = rows(&recording);
         assert!(watched.check_prefix(&recorded) >= 600);
         let counts = TABLES.map(|table| {
-            batches(&recording, table)
-                .iter()
-                .map(|batch| batch.num_rows())
-                .sum::<usize>()
+            batches(&recording, table).iter().map(|batch| batch.num_rows()).sum::<usize>()
         });
         results.push((recorded, counts));
         fs::remove_dir_all(&mixed).unwrap();
@@ -294,10 +245,7 @@ fn damaged_files_are_set_aside_and_said() {
     // The journal still has everything since the last checkpoint, which here is everything.
     assert!(watched.check_prefix(&rows(&recording)) >= 29);
     let notes = recording.manifest().notes.join("\n");
-    assert!(
-        notes.contains("samples.parquet") && notes.contains("ticks.parquet"),
-        "{notes}"
-    );
+    assert!(notes.contains("samples.parquet") && notes.contains("ticks.parquet"), "{notes}");
     assert!(to.join("samples.parquet.damaged").exists());
 }
 
@@ -315,13 +263,7 @@ fn without_a_journal_what_was_flushed_is_kept() {
     let (recording, _) = Recording::open(&to).unwrap();
     // Flushed after 1, 3, 7, 15 and 31 seconds.
     assert!(watched.check_prefix(&rows(&recording)) >= 31);
-    assert!(
-        recording
-            .manifest()
-            .notes
-            .join("\n")
-            .contains("no journal could be read")
-    );
+    assert!(recording.manifest().notes.join("\n").contains("no journal could be read"));
 }
 
 #[test]

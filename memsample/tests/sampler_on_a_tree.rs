@@ -1,9 +1,5 @@
 //! The sampler on trees whose contents are known.
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod fake_proc;
 
@@ -63,10 +59,7 @@ fn every_metric_comes_from_its_file() {
         assert_eq!(sample.get(metric), Some(value), "{metric:?}");
     }
     let identity = sample.identity();
-    assert_eq!(
-        (identity.pid, identity.ppid, identity.uid),
-        (7, 1, Some(1000))
-    );
+    assert_eq!((identity.pid, identity.ppid, identity.uid), (7, 1, Some(1000)));
     assert_eq!((identity.start_ns, identity.exec), (10_000_000_000, 0));
     assert_eq!(identity.cmdline_text(), "/bin/fake --arg");
     assert_eq!(identity.cgroup.as_deref(), Some(&b"/test"[..]));
@@ -80,11 +73,7 @@ fn what_was_not_read_is_absent() {
     let snapshot = sampler.sweep(Files::STATM);
     let sample = snapshot.samples().next().unwrap();
     for metric in Metric::ALL {
-        assert_eq!(
-            sample.get(metric).is_some(),
-            metric.file() == Files::STATM,
-            "{metric:?}"
-        );
+        assert_eq!(sample.get(metric).is_some(), metric.file() == Files::STATM, "{metric:?}");
     }
 }
 
@@ -115,17 +104,11 @@ fn processes_come_and_go() {
     assert_eq!(sweep(&mut sampler, Files::STATM).0.len(), 2);
     tree.set(&FakeProcess::new(8));
     let (samples, counts) = sweep(&mut sampler, Files::STATM);
-    assert_eq!(
-        samples.iter().map(|sample| sample.0).collect::<Vec<_>>(),
-        [7, 8, 30]
-    );
+    assert_eq!(samples.iter().map(|sample| sample.0).collect::<Vec<_>>(), [7, 8, 30]);
     assert_eq!((counts.processes, counts.born, counts.gone), (3, 1, 0));
     tree.remove(7);
     let (samples, counts) = sweep(&mut sampler, Files::STATM);
-    assert_eq!(
-        samples.iter().map(|sample| sample.0).collect::<Vec<_>>(),
-        [8, 30]
-    );
+    assert_eq!(samples.iter().map(|sample| sample.0).collect::<Vec<_>>(), [8, 30]);
     assert_eq!((counts.processes, counts.born, counts.gone), (2, 0, 1));
 }
 
@@ -163,13 +146,7 @@ fn an_exec_begins_another_image_of_the_same_process() {
     let snapshot = sampler.sweep(Files::DETAIL);
     let sample = snapshot.samples().next().unwrap();
     assert!(sample.process() > before);
-    assert_eq!(
-        (
-            sample.identity().exec,
-            sample.identity().cmdline_text().as_str()
-        ),
-        (1, "cc1 x.c")
-    );
+    assert_eq!((sample.identity().exec, sample.identity().cmdline_text().as_str()), (1, "cc1 x.c"));
     assert_eq!(sample.comm().as_bytes(), b"cc1");
 }
 
@@ -194,17 +171,11 @@ fn names_may_hold_anything() {
     let names: [&[u8]; 6] = [b"a) R (b c", b"new\nline", b")", b"\xff\xfe", b"", b"(((("];
     let tree = FakeProc::new();
     for (pid, comm) in (10..).zip(names) {
-        tree.set(&FakeProcess {
-            comm: comm.to_vec(),
-            ..FakeProcess::new(pid)
-        });
+        tree.set(&FakeProcess { comm: comm.to_vec(), ..FakeProcess::new(pid) });
     }
     let mut sampler = sampler(&tree);
     let snapshot = sampler.sweep(Files::all());
-    let read: Vec<_> = snapshot
-        .samples()
-        .map(|sample| sample.comm().as_bytes().to_vec())
-        .collect();
+    let read: Vec<_> = snapshot.samples().map(|sample| sample.comm().as_bytes().to_vec()).collect();
     assert_eq!(read, names);
     assert_eq!(snapshot.counts().unreadable, 0);
 }
@@ -224,13 +195,7 @@ fn kernel_threads_and_zombies_have_no_samples() {
     tree.set(&FakeProcess::new(8));
     let mut sampler = sampler(&tree);
     assert_eq!(sweep(&mut sampler, Files::all()).0.len(), 2);
-    process = FakeProcess {
-        state: 'Z',
-        size: 0,
-        rss: 0,
-        shared: 0,
-        ..process
-    };
+    process = FakeProcess { state: 'Z', size: 0, rss: 0, shared: 0, ..process };
     tree.set(&process);
     tree.write("7/statm", b"0 0 0 0 0 0 0\n");
     let (samples, counts) = sweep(&mut sampler, Files::all());
@@ -255,10 +220,7 @@ fn broken_files_are_counted_and_leave_the_rest_alone() {
     tree.write("11/stat", b"11 (x");
     let snapshot = sampler.sweep(Files::all());
     assert_eq!(snapshot.counts().unreadable, 5);
-    let read: Vec<_> = snapshot
-        .samples()
-        .map(|sample| (sample.pid(), sample.files()))
-        .collect();
+    let read: Vec<_> = snapshot.samples().map(|sample| (sample.pid(), sample.files())).collect();
     // Without `statm` there is no sample, and without `stat` nobody knows whose the numbers are.
     let expected = [
         (8, Files::all() - Files::STATUS),
@@ -274,10 +236,7 @@ fn numbers_that_overflow_are_broken_files() {
     tree.set(&FakeProcess::new(7));
     tree.set(&FakeProcess::new(8));
     let mut sampler = sampler(&tree);
-    tree.write(
-        "7/statm",
-        b"18446744073709551615 18446744073709551615 0 0 0 0 0\n",
-    );
+    tree.write("7/statm", b"18446744073709551615 18446744073709551615 0 0 0 0 0\n");
     let (samples, counts) = sweep(&mut sampler, Files::STATM);
     assert_eq!((samples.len(), counts.unreadable), (1, 1));
 }
@@ -286,20 +245,10 @@ fn numbers_that_overflow_are_broken_files() {
 fn what_is_no_proc_tree_is_refused() {
     let empty = tempfile::tempdir().unwrap();
     let open = |path: &std::path::Path| {
-        Sampler::new(SamplerOptions::default().proc_root(path))
-            .err()
-            .unwrap()
+        Sampler::new(SamplerOptions::default().proc_root(path)).err().unwrap()
     };
-    assert!(
-        open(empty.path())
-            .to_string()
-            .contains("is it a /proc tree?")
-    );
-    assert!(
-        open(&empty.path().join("absent"))
-            .to_string()
-            .contains("cannot read")
-    );
+    assert!(open(empty.path()).to_string().contains("is it a /proc tree?"));
+    assert!(open(&empty.path().join("absent")).to_string().contains("cannot read"));
 }
 
 #[test]

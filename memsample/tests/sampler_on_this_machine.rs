@@ -1,9 +1,5 @@
 //! The sampler on the live `/proc`: what must hold on any machine, and processes made for the purpose.
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
@@ -45,9 +41,7 @@ impl Helper {
         // One byte at a time, so that nothing of the next line is taken.
         let mut line = String::new();
         let output = self.0.stdout.as_mut().unwrap();
-        BufReader::with_capacity(1, output)
-            .read_line(&mut line)
-            .unwrap();
+        BufReader::with_capacity(1, output).read_line(&mut line).unwrap();
         assert!(!line.is_empty(), "the helper ended");
     }
 }
@@ -105,16 +99,10 @@ fn a_kept_reading_is_the_same_as_an_opened_one() {
     let row = |sampler: &mut Sampler| {
         let snapshot = sampler.sweep(Files::all());
         let counts = snapshot.counts();
-        let sample = snapshot
-            .samples()
-            .find(|sample| sample.pid() == helper.pid())
-            .unwrap();
+        let sample = snapshot.samples().find(|sample| sample.pid() == helper.pid()).unwrap();
         // What a process shares, and so its PSS, depends on what others do.
-        let metrics = Metric::ALL.map(|metric| {
-            sample
-                .get(metric)
-                .filter(|_| metric.file() != Files::SMAPS_ROLLUP)
-        });
+        let metrics = Metric::ALL
+            .map(|metric| sample.get(metric).filter(|_| metric.file() != Files::SMAPS_ROLLUP));
         (metrics, counts.reopened)
     };
     let (kept_row, kept_reopened) = row(&mut kept);
@@ -133,10 +121,7 @@ fn a_new_process_is_in_the_next_sweep_and_an_ended_one_is_not() {
         let helper = Helper::start("python3", &["-c", "print('ready', flush=True); input()"]);
         let pid = helper.pid();
         let is_sampled = |sampler: &mut Sampler| {
-            sampler
-                .sweep(Files::STATM)
-                .samples()
-                .any(|sample| sample.pid() == pid)
+            sampler.sweep(Files::STATM).samples().any(|sample| sample.pid() == pid)
         };
         assert!(is_sampled(&mut sampler));
         drop(helper);
@@ -154,35 +139,20 @@ fn allocated_memory_is_seen_in_every_metric_that_counts_it() {
     let pid = helper.pid();
     let row = |sampler: &mut Sampler| {
         let snapshot = sampler.sweep(Files::all());
-        let sample = snapshot
-            .samples()
-            .find(|sample| sample.pid() == pid)
-            .unwrap();
+        let sample = snapshot.samples().find(|sample| sample.pid() == pid).unwrap();
         Metric::ALL.map(|metric| sample.get(metric).unwrap())
     };
     let before = row(&mut sampler);
     helper.go_on();
     let after = row(&mut sampler);
-    for metric in [
-        Metric::Rss,
-        Metric::Anon,
-        Metric::Vsize,
-        Metric::Data,
-        Metric::Hwm,
-    ] {
+    for metric in [Metric::Rss, Metric::Anon, Metric::Vsize, Metric::Data, Metric::Hwm] {
         let grown = after[metric as usize] - before[metric as usize];
-        assert!(
-            (ALLOCATED..ALLOCATED + (2 << 20)).contains(&grown),
-            "{metric:?} grew by {grown}"
-        );
+        assert!((ALLOCATED..ALLOCATED + (2 << 20)).contains(&grown), "{metric:?} grew by {grown}");
     }
     for metric in [Metric::Pss, Metric::Uss] {
         // Who else maps the interpreter's files changes meanwhile, and with it the share of 7 MiB.
         let grown = after[metric as usize] - before[metric as usize];
-        assert!(
-            grown.abs_diff(ALLOCATED) < 8 << 20,
-            "{metric:?} grew by {grown}"
-        );
+        assert!(grown.abs_diff(ALLOCATED) < 8 << 20, "{metric:?} grew by {grown}");
     }
     for metric in [Metric::Shared, Metric::File, Metric::Shmem, Metric::Text] {
         let grown = after[metric as usize] - before[metric as usize];
@@ -199,10 +169,7 @@ fn an_exec_begins_another_image() {
     let mut sampler = sampler();
     let sample = |sampler: &mut Sampler| {
         let snapshot = sampler.sweep(Files::STATM);
-        let sample = snapshot
-            .samples()
-            .find(|sample| sample.pid() == pid)
-            .unwrap();
+        let sample = snapshot.samples().find(|sample| sample.pid() == pid).unwrap();
         (
             sample.process(),
             sample.identity().exec,
@@ -215,10 +182,7 @@ fn an_exec_begins_another_image() {
     helper.go_on();
     // Seen in `statm` alone: the code has another size.
     let (python, exec, name, same_start) = sample(&mut sampler);
-    assert!(
-        python > shell && exec == 1 && name.starts_with("python"),
-        "{name}"
-    );
+    assert!(python > shell && exec == 1 && name.starts_with("python"), "{name}");
     assert_eq!(start, same_start);
 }
 
@@ -237,20 +201,12 @@ fn a_process_whose_first_thread_ended_is_still_sampled() {
     }
     for _ in 0..3 {
         let snapshot = sampler.sweep(Files::STATM | Files::DETAIL);
-        let sample = snapshot
-            .samples()
-            .find(|sample| sample.pid() == helper.pid())
-            .unwrap();
+        let sample = snapshot.samples().find(|sample| sample.pid() == helper.pid()).unwrap();
         assert!(sample.rss_bytes() > 1 << 20);
     }
     let pid = helper.pid();
     drop(helper);
-    assert!(
-        !sampler
-            .sweep(Files::STATM)
-            .samples()
-            .any(|sample| sample.pid() == pid)
-    );
+    assert!(!sampler.sweep(Files::STATM).samples().any(|sample| sample.pid() == pid));
 }
 
 #[test]
@@ -259,17 +215,11 @@ fn a_zombie_has_no_sample_and_its_end_is_counted_once() {
     let mut child = Command::new("sleep").arg("1000").spawn().unwrap();
     let pid = i32::try_from(child.id()).unwrap();
     let is_sampled = |sampler: &mut Sampler| {
-        sampler
-            .sweep(Files::STATM)
-            .samples()
-            .any(|sample| sample.pid() == pid)
+        sampler.sweep(Files::STATM).samples().any(|sample| sample.pid() == pid)
     };
     assert!(is_sampled(&mut sampler));
     child.kill().unwrap();
-    while !std::fs::read_to_string(format!("/proc/{pid}/stat"))
-        .unwrap()
-        .contains(") Z ")
-    {
+    while !std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap().contains(") Z ") {
         std::thread::yield_now();
     }
     assert!(!is_sampled(&mut sampler));

@@ -1,13 +1,6 @@
 //! A warm sweep allocates nothing. In a binary of its own, since it counts every allocation.
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
-#![expect(
-    unsafe_code,
-    reason = "an allocator that counts can be written in no other way"
-)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#![expect(unsafe_code, reason = "an allocator that counts can be written in no other way")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -72,10 +65,7 @@ fn check(files: Files) {
             counts = snapshot.counts();
             rss_bytes = snapshot.samples().map(|sample| sample.rss_bytes()).sum();
         });
-        assert!(
-            counts.processes > 0 && rss_bytes > 0,
-            "nothing was sampled: {counts:?}"
-        );
+        assert!(counts.processes > 0 && rss_bytes > 0, "nothing was sampled: {counts:?}");
         if counts.born == 0 {
             assert_eq!(allocated, 0, "{files:?}, {counts:?}");
             quiet += 1;

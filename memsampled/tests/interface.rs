@@ -1,9 +1,5 @@
 //! What a user types wrongly, and what else the command offers.
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod command;
 
@@ -13,71 +9,30 @@ use tempfile::tempdir;
 #[test]
 fn wrong_arguments_say_what_to_type() {
     let cases: [(&[&str], &str); 15] = [
-        (
-            &["record", "--interval", "0"],
-            "a unit is missing: `0ms` or `0s`?",
-        ),
+        (&["record", "--interval", "0"], "a unit is missing: `0ms` or `0s`?"),
         (
             &["record", "--interval", "5s2"],
             "write a number and its unit, such as 100ms, 10s or 1h30m",
         ),
         (&["record", "--interval", ""], "a unit is missing"),
-        (
-            &["record", "--interval=-1s"],
-            "a length of time cannot be negative",
-        ),
-        (
-            &["record", "--interval", "0ms"],
-            "a whole number of milliseconds from 1ms to 3600s",
-        ),
-        (
-            &["record", "--interval", "500us"],
-            "a whole number of milliseconds from 1ms to 3600s",
-        ),
-        (
-            &["record", "--interval", "2h"],
-            "a whole number of milliseconds from 1ms to 3600s",
-        ),
-        (
-            &["record", "--detail-interval", "0s"],
-            "the detail interval of 0ns is out of range",
-        ),
-        (
-            &["record", "--pss-interval", "sometimes"],
-            "not a length of time",
-        ),
-        (
-            &["record", "--name", "a/b"],
-            "cannot be the name of a recording",
-        ),
-        (
-            &["record", "--name", ".."],
-            "cannot be the name of a recording",
-        ),
-        (
-            &["record", "--name", ""],
-            "cannot be the name of a recording",
-        ),
+        (&["record", "--interval=-1s"], "a length of time cannot be negative"),
+        (&["record", "--interval", "0ms"], "a whole number of milliseconds from 1ms to 3600s"),
+        (&["record", "--interval", "500us"], "a whole number of milliseconds from 1ms to 3600s"),
+        (&["record", "--interval", "2h"], "a whole number of milliseconds from 1ms to 3600s"),
+        (&["record", "--detail-interval", "0s"], "the detail interval of 0ns is out of range"),
+        (&["record", "--pss-interval", "sometimes"], "not a length of time"),
+        (&["record", "--name", "a/b"], "cannot be the name of a recording"),
+        (&["record", "--name", ".."], "cannot be the name of a recording"),
+        (&["record", "--name", ""], "cannot be the name of a recording"),
         (&["record", "--proc", "absent"], "cannot read `absent`"),
-        (
-            &["record", "--proc", "."],
-            "no process in `.`: is it a /proc tree?",
-        ),
+        (&["record", "--proc", "."], "no process in `.`: is it a /proc tree?"),
         (&["record", "sleep", "1"], "unexpected argument 'sleep'"),
     ];
     let directory = tempdir().unwrap();
     for (arguments, message) in cases {
         let ended = memsample(directory.path(), arguments);
-        assert!(
-            matches!(ended.code, Some(1 | 2)),
-            "{arguments:?} ended with {:?}",
-            ended.code
-        );
-        assert!(
-            ended.stderr.contains(message),
-            "{arguments:?} said: {}",
-            ended.stderr
-        );
+        assert!(matches!(ended.code, Some(1 | 2)), "{arguments:?} ended with {:?}", ended.code);
+        assert!(ended.stderr.contains(message), "{arguments:?} said: {}", ended.stderr);
         assert_eq!(ended.stdout, "");
     }
     assert!(!directory.path().join("runs").exists());
@@ -88,22 +43,14 @@ fn places_that_cannot_be_written_say_why() {
     let directory = tempdir().unwrap();
     std::fs::write(directory.path().join("file"), "").unwrap();
     let code_and_message = |arguments: &[&str]| {
-        let ended = memsample(
-            directory.path(),
-            &[&["record", "--duration", "100ms"], arguments].concat(),
-        );
+        let ended =
+            memsample(directory.path(), &[&["record", "--duration", "100ms"], arguments].concat());
         (ended.code, ended.stderr)
     };
     let (code, message) = code_and_message(&["--out", "file"]);
-    assert!(
-        code == Some(1) && message.contains("cannot begin the recording `file/"),
-        "{message}"
-    );
+    assert!(code == Some(1) && message.contains("cannot begin the recording `file/"), "{message}");
     let (code, message) = code_and_message(&["--out", "/proc/no"]);
-    assert!(
-        code == Some(1) && message.contains("No such file or directory"),
-        "{message}"
-    );
+    assert!(code == Some(1) && message.contains("No such file or directory"), "{message}");
     assert_eq!(code_and_message(&["--name", "x"]).0, Some(0));
     let (code, message) = code_and_message(&["--name", "x"]);
     assert!(
@@ -111,10 +58,7 @@ fn places_that_cannot_be_written_say_why() {
         "{message}"
     );
     let (code, message) = code_and_message(&["--out", "runs/x"]);
-    assert!(
-        code == Some(1) && message.contains("is itself a recording"),
-        "{message}"
-    );
+    assert!(code == Some(1) && message.contains("is itself a recording"), "{message}");
 }
 
 #[test]
@@ -124,29 +68,20 @@ fn paths_that_are_no_recordings_are_refused() {
         let ended = memsample(directory.path(), &[command, "absent"]);
         assert_eq!(ended.code, Some(1));
         assert!(
-            ended
-                .stderr
-                .contains("`absent` is not a recording: it has no run.json"),
+            ended.stderr.contains("`absent` is not a recording: it has no run.json"),
             "{}",
             ended.stderr
         );
     }
     std::fs::write(directory.path().join("run.json"), "{}").unwrap();
     let ended = memsample(directory.path(), &["summary", "."]);
-    assert!(
-        ended.stderr.contains("`./run.json` is damaged"),
-        "{}",
-        ended.stderr
-    );
+    assert!(ended.stderr.contains("`./run.json` is damaged"), "{}", ended.stderr);
 }
 
 #[test]
 fn a_reader_that_leaves_is_no_error() {
     let directory = tempdir().unwrap();
-    let ended = shell(
-        directory.path(),
-        "{ $MEMSAMPLE schema; echo $? >&2; } | head -n 1",
-    );
+    let ended = shell(directory.path(), "{ $MEMSAMPLE schema; echo $? >&2; } | head -n 1");
     assert_eq!(
         (ended.stdout.as_str(), ended.stderr.trim()),
         ("# The columns of a recording\n", "0")
@@ -172,23 +107,14 @@ fn help_manual_and_completions_name_every_option() {
         "progress",
     ];
     for option in options {
-        assert!(
-            help.contains(&format!("--{option}")),
-            "{option} in the help"
-        );
+        assert!(help.contains(&format!("--{option}")), "{option} in the help");
         assert!(
             manual.replace('\\', "").contains(&format!("--{option}")),
             "{option} in the manual"
         );
-        assert!(
-            completions.contains(&format!("--{option}")),
-            "{option} in the completions"
-        );
+        assert!(completions.contains(&format!("--{option}")), "{option} in the completions");
     }
-    assert_eq!(
-        shell(directory.path(), "$MEMSAMPLE completions bash | bash -n").code,
-        Some(0)
-    );
+    assert_eq!(shell(directory.path(), "$MEMSAMPLE completions bash | bash -n").code, Some(0));
 }
 
 #[test]

@@ -1,9 +1,5 @@
 //! `memsample record` as it is meant to be used.
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod command;
 
@@ -19,22 +15,12 @@ fn a_second_has_ten_ticks_of_every_process() {
     let ended = memsample(directory.path(), &["record", "--duration", "1s", "--json"]);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     let json = ended.json();
-    assert_eq!(
-        (json["ticks"].as_u64(), json["interval_ms"].as_u64()),
-        (Some(10), Some(100))
-    );
+    assert_eq!((json["ticks"].as_u64(), json["interval_ms"].as_u64()), (Some(10), Some(100)));
     assert!(json["samples"].as_u64().unwrap() >= 20);
     assert!(json["processes"].as_u64().unwrap() >= 2);
-    for counter in [
-        "late",
-        "missed",
-        "dropped",
-        "gone",
-        "denied",
-        "unreadable",
-        "reopened",
-        "pss_skipped",
-    ] {
+    for counter in
+        ["late", "missed", "dropped", "gone", "denied", "unreadable", "reopened", "pss_skipped"]
+    {
         assert!(json[counter].is_u64(), "{counter} in {json}");
     }
     for distribution in ["sweep_us", "lateness_us"] {
@@ -46,14 +32,9 @@ fn a_second_has_ten_ticks_of_every_process() {
     let run = Path::new(json["run"].as_str().unwrap());
     assert_eq!(runs(directory.path()), [directory.path().join(run)]);
     let files = std::fs::read_dir(directory.path().join(run)).unwrap();
-    let bytes: u64 = files
-        .map(|file| file.unwrap().metadata().unwrap().len())
-        .sum();
+    let bytes: u64 = files.map(|file| file.unwrap().metadata().unwrap().len()).sum();
     assert_eq!(json["bytes"].as_u64(), Some(bytes));
-    assert_eq!(
-        (json["state"].as_str(), json["end"].as_str()),
-        (Some("closed"), Some("duration"))
-    );
+    assert_eq!((json["state"].as_str(), json["end"].as_str()), (Some("closed"), Some("duration")));
     assert_eq!(ended.stdout.lines().count(), 1);
     assert_eq!(ended.stderr, "");
 }
@@ -61,10 +42,8 @@ fn a_second_has_ten_ticks_of_every_process() {
 #[test]
 fn a_person_reads_a_table_and_what_is_missing() {
     let directory = tempdir().unwrap();
-    let ended = memsample(
-        directory.path(),
-        &["record", "--duration", "300ms", "--name", "evening"],
-    );
+    let ended =
+        memsample(directory.path(), &["record", "--duration", "300ms", "--name", "evening"]);
     assert_eq!(ended.code, Some(0));
     for part in [
         "LARGEST",
@@ -88,10 +67,7 @@ fn a_person_reads_a_table_and_what_is_missing() {
 fn a_command_is_recorded_as_long_as_it_runs() {
     let directory = tempdir().unwrap();
     let line = "printf 'to stdout'; printf 'to stderr' >&2; python3 -c 'a = bytearray(50 << 20); import time; time.sleep(0.5)'; exit 7";
-    let ended = memsample(
-        directory.path(),
-        &["record", "--name", "x", "--", "sh", "-c", line],
-    );
+    let ended = memsample(directory.path(), &["record", "--name", "x", "--", "sh", "-c", line]);
     assert_eq!(ended.code, Some(7));
     // Its output is untouched, so ours is on the other stream.
     assert_eq!(ended.stdout, "to stdout");
@@ -102,30 +78,17 @@ fn a_command_is_recorded_as_long_as_it_runs() {
     assert_eq!(manifest(&run)["settings"]["command"][0], "sh");
     let (recording, _) = Recording::open(&run).unwrap();
     let largest = recording.largest_processes(20).unwrap();
-    let python = largest
-        .iter()
-        .find(|process| process.comm.starts_with("python3"))
-        .unwrap();
+    let python = largest.iter().find(|process| process.comm.starts_with("python3")).unwrap();
     assert!(python.rss_peak_bytes > 50 << 20);
-    let marks = recording
-        .read_table("marks", &["kind"])
-        .next()
-        .unwrap()
-        .unwrap();
+    let marks = recording.read_table("marks", &["kind"]).next().unwrap().unwrap();
     assert_eq!(marks.num_rows(), 2);
-    assert_eq!(
-        (MarkKind::Begin.as_str(), MarkKind::End.as_str()),
-        ("begin", "end")
-    );
+    assert_eq!((MarkKind::Begin.as_str(), MarkKind::End.as_str()), ("begin", "end"));
 }
 
 #[test]
 fn a_command_that_a_signal_ends_has_128_and_its_number() {
     let directory = tempdir().unwrap();
-    let ended = memsample(
-        directory.path(),
-        &["record", "--json", "--", "sh", "-c", "kill -9 $$"],
-    );
+    let ended = memsample(directory.path(), &["record", "--json", "--", "sh", "-c", "kill -9 $$"]);
     assert_eq!(ended.code, Some(137));
     assert_eq!(ended.json()["command_exit_code"], 137);
 }
@@ -142,17 +105,7 @@ fn a_duration_ends_the_recording_and_not_the_command() {
     let directory = tempdir().unwrap();
     // The command ends when it sees that the recording is closed.
     let line = "until grep -q '\"closed\"' runs/x/run.json; do :; done; echo seen";
-    let arguments = [
-        "record",
-        "--name",
-        "x",
-        "--duration",
-        "200ms",
-        "--",
-        "sh",
-        "-c",
-        line,
-    ];
+    let arguments = ["record", "--name", "x", "--duration", "200ms", "--", "sh", "-c", line];
     let ended = memsample(directory.path(), &arguments);
     assert_eq!((ended.code, ended.stdout.as_str()), (Some(0), "seen\n"));
 }
@@ -164,9 +117,7 @@ fn a_command_that_cannot_be_run_leaves_nothing_behind() {
         let ended = memsample(directory.path(), &["record", "--", command]);
         assert_eq!(ended.code, Some(code), "{}", ended.stderr);
         assert!(
-            ended
-                .stderr
-                .starts_with(&format!("error: cannot run `{command}`: ")),
+            ended.stderr.starts_with(&format!("error: cannot run `{command}`: ")),
             "{}",
             ended.stderr
         );
@@ -178,12 +129,7 @@ fn a_command_that_cannot_be_run_leaves_nothing_behind() {
 fn recordings_get_names_of_their_own() {
     let directory = tempdir().unwrap();
     let recorders: Vec<_> = (0..3)
-        .map(|_| {
-            Running::start(
-                directory.path(),
-                &["record", "--duration", "200ms", "--json"],
-            )
-        })
+        .map(|_| Running::start(directory.path(), &["record", "--duration", "200ms", "--json"]))
         .collect();
     for recorder in recorders {
         assert_eq!(recorder.wait().code, Some(0));
@@ -216,19 +162,12 @@ fn signals_close_the_recording() {
 fn a_signal_goes_on_to_the_command_and_its_end_ends_the_recording() {
     let directory = tempdir().unwrap();
     let line = "trap 'exit 9' TERM; echo > ready; while :; do :; done";
-    let recorder = Running::start(
-        directory.path(),
-        &["record", "--name", "x", "--", "sh", "-c", line],
-    );
-    wait_for("the command", || {
-        directory.path().join("ready").exists().then_some(())
-    });
+    let recorder =
+        Running::start(directory.path(), &["record", "--name", "x", "--", "sh", "-c", line]);
+    wait_for("the command", || directory.path().join("ready").exists().then_some(()));
     recorder.signal("TERM");
     assert_eq!(recorder.wait().code, Some(9));
-    assert_eq!(
-        manifest(&directory.path().join("runs/x"))["state"],
-        "closed"
-    );
+    assert_eq!(manifest(&directory.path().join("runs/x"))["state"], "closed");
 }
 
 #[test]
@@ -250,24 +189,13 @@ fn another_tree_can_be_recorded() {
     let directory = tempdir().unwrap();
     let tree = directory.path().join("tree/42");
     std::fs::create_dir_all(&tree).unwrap();
-    for file in [
-        "stat",
-        "statm",
-        "status",
-        "cmdline",
-        "cgroup",
-        "smaps_rollup",
-    ] {
+    for file in ["stat", "statm", "status", "cmdline", "cgroup", "smaps_rollup"] {
         std::fs::copy(format!("/proc/self/{file}"), tree.join(file)).unwrap();
     }
     let arguments = ["record", "--proc", "tree", "--duration", "300ms", "--json"];
     let json = memsample(directory.path(), &arguments).json();
     assert_eq!(
-        (
-            json["ticks"].as_u64(),
-            json["samples"].as_u64(),
-            json["processes"].as_u64()
-        ),
+        (json["ticks"].as_u64(), json["samples"].as_u64(), json["processes"].as_u64()),
         (Some(3), Some(3), Some(1))
     );
 }

@@ -1,11 +1,7 @@
 //! A recorder that is killed, a disk that is full, limits that are low, rights that are few.
 //!
 //! Slow: it kills twenty recorders.
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod command;
 
@@ -31,10 +27,8 @@ fn kill_9_loses_at_most_a_second_twenty_times() {
     for round in 0_u64..20 {
         let directory = tempdir().unwrap();
         let interval = ["1ms", "10ms", "100ms", "500ms"][round as usize % 4];
-        let recorder = Running::start(
-            directory.path(),
-            &["record", "--name", "x", "--interval", interval],
-        );
+        let recorder =
+            Running::start(directory.path(), &["record", "--name", "x", "--interval", interval]);
         let run = directory.path().join("runs/x");
         // Before the first flush, and behind it.
         let bytes = if round % 5 == 0 { 3000 } else { 500 };
@@ -47,61 +41,38 @@ fn kill_9_loses_at_most_a_second_twenty_times() {
         recorder.signal("KILL");
         assert_eq!(recorder.wait().code, None);
         let (recording, recovery) = Recording::open(&run).unwrap();
-        assert!(
-            matches!(recovery, Recovery::Recovered { .. }),
-            "{recovery:?}"
-        );
+        assert!(matches!(recovery, Recovery::Recovered { .. }), "{recovery:?}");
         assert_eq!(recording.manifest().state, RunState::Recovered);
-        let samples: usize = recording
-            .read_table("samples", &["ts"])
-            .map(|batch| batch.unwrap().num_rows())
-            .sum();
+        let samples: usize =
+            recording.read_table("samples", &["ts"]).map(|batch| batch.unwrap().num_rows()).sum();
         assert_eq!(recording.manifest().totals.samples, samples as u64);
         losses.push(killed.saturating_sub(last_tick(&recording)));
     }
     losses.sort();
-    println!(
-        "lost before kill -9: median {:?}, at most {:?}",
-        losses[10], losses[19]
-    );
+    println!("lost before kill -9: median {:?}, at most {:?}", losses[10], losses[19]);
     assert!(losses[19] <= Duration::from_secs(1), "{losses:?}");
 }
 
 #[test]
 fn what_was_killed_is_recovered_when_it_is_next_opened() {
     let directory = tempdir().unwrap();
-    let recorder = Running::start(
-        directory.path(),
-        &["record", "--name", "x", "--interval", "10ms"],
-    );
+    let recorder =
+        Running::start(directory.path(), &["record", "--name", "x", "--interval", "10ms"]);
     wait_for_journal(&directory.path().join("runs/x"), 3000);
     // While it runs it is not touched.
     let ended = memsample(directory.path(), &["recover", "runs/x"]);
-    assert_eq!(
-        ended.stdout,
-        "runs/x: is still being written; left as it is\n"
-    );
-    assert_eq!(
-        memsample(directory.path(), &["summary", "runs/x"]).code,
-        Some(0)
-    );
+    assert_eq!(ended.stdout, "runs/x: is still being written; left as it is\n");
+    assert_eq!(memsample(directory.path(), &["summary", "runs/x"]).code, Some(0));
     recorder.signal("KILL");
     recorder.wait();
     let ended = memsample(directory.path(), &["summary", "--json", "runs/x"]);
-    assert!(
-        ended.stderr.contains("the recording was put together"),
-        "{}",
-        ended.stderr
-    );
+    assert!(ended.stderr.contains("the recording was put together"), "{}", ended.stderr);
     assert_eq!(
         (ended.json()["state"].as_str(), ended.json()["end"].as_str()),
         (Some("recovered"), Some("crashed"))
     );
     let ended = memsample(directory.path(), &["recover", "runs/x"]);
-    assert_eq!(
-        (ended.code, ended.stdout.as_str()),
-        (Some(0), "runs/x: is whole\n")
-    );
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(0), "runs/x: is whole\n"));
 }
 
 /// Runs a line of shell with a file system of `size` at `full`, seen by nobody else.
@@ -123,23 +94,16 @@ fn a_full_disk_ends_the_recording_and_keeps_what_was_written() {
     let ended = with_small_disk(directory.path(), "6m", line);
     assert_eq!(ended.code, Some(4), "{}", ended.stderr);
     assert!(
-        ended
-            .stderr
-            .contains("the disk is full; everything up to then was kept"),
+        ended.stderr.contains("the disk is full; everything up to then was kept"),
         "{}",
         ended.stderr
     );
     let json = ended.json();
-    assert_eq!(
-        (json["state"].as_str(), json["end"].as_str()),
-        (Some("closed"), Some("disk_full"))
-    );
+    assert_eq!((json["state"].as_str(), json["end"].as_str()), (Some("closed"), Some("disk_full")));
     let (recording, recovery) = Recording::open(&directory.path().join("kept")).unwrap();
     assert_eq!(recovery, Recovery::NotNeeded);
-    let samples: usize = recording
-        .read_table("samples", &["ts"])
-        .map(|batch| batch.unwrap().num_rows())
-        .sum();
+    let samples: usize =
+        recording.read_table("samples", &["ts"]).map(|batch| batch.unwrap().num_rows()).sum();
     assert!(samples > 0);
     assert_eq!(Some(samples as u64), json["samples"].as_u64());
     assert_eq!(recording.manifest().totals.samples, samples as u64);
@@ -152,9 +116,7 @@ fn a_disk_that_is_full_from_the_start_says_so_and_keeps_nothing() {
     let ended = with_small_disk(directory.path(), "1m", line);
     assert_eq!((ended.code, ended.stdout.as_str()), (Some(4), ""));
     assert!(
-        ended
-            .stderr
-            .contains("cannot begin the recording `full/x`: No space left on device"),
+        ended.stderr.contains("cannot begin the recording `full/x`: No space left on device"),
         "{}",
         ended.stderr
     );
@@ -172,10 +134,8 @@ fn a_disk_too_full_to_close_leaves_a_recording_that_can_be_recovered() {
     assert_eq!(ended.code, Some(4), "{}", ended.stderr);
     let (recording, _) = Recording::open(&directory.path().join("kept")).unwrap();
     assert_ne!(recording.manifest().state, RunState::Recording);
-    let samples: usize = recording
-        .read_table("samples", &["ts"])
-        .map(|batch| batch.unwrap().num_rows())
-        .sum();
+    let samples: usize =
+        recording.read_table("samples", &["ts"]).map(|batch| batch.unwrap().num_rows()).sum();
     assert!(samples > 0);
     assert_eq!(recording.manifest().totals.samples, samples as u64);
 }
@@ -212,10 +172,7 @@ fn a_user_without_rights_is_told_what_is_missing() {
     };
     let hidden = record("invisible");
     assert_eq!(hidden["processes"].as_u64(), Some(1), "{hidden}");
-    assert!(
-        hidden["notes"].to_string().contains("hidepid=invisible"),
-        "{hidden}"
-    );
+    assert!(hidden["notes"].to_string().contains("hidepid=invisible"), "{hidden}");
     let closed = record("noaccess");
     assert_eq!(closed["processes"].as_u64(), Some(1), "{closed}");
     assert!(closed["denied"].as_u64().unwrap() >= 3, "{closed}");
@@ -228,18 +185,11 @@ fn a_user_without_rights_is_told_what_is_missing() {
 #[test]
 fn two_recorders_of_one_name_do_not_mix() {
     let directory = tempdir().unwrap();
-    let start = || {
-        Running::start(
-            directory.path(),
-            &["record", "--name", "x", "--duration", "300ms"],
-        )
-    };
+    let start =
+        || Running::start(directory.path(), &["record", "--name", "x", "--duration", "300ms"]);
     let recorders = [start(), start(), start()];
     let mut codes = recorders.map(|recorder| recorder.wait().code);
     codes.sort();
     assert_eq!(codes, [Some(0), Some(1), Some(1)]);
-    assert_eq!(
-        manifest(&directory.path().join("runs/x"))["state"],
-        "closed"
-    );
+    assert_eq!(manifest(&directory.path().join("runs/x"))["state"], "closed");
 }

@@ -29,10 +29,7 @@ pub(crate) fn put_changes(out: &mut Vec<u8>, before: &Metrics, now: &Metrics) {
     for metric in Metric::ALL {
         if changed >> metric as u32 & 1 == 1 {
             // Wrapping, so that every pair of numbers has a difference.
-            put_number(
-                out,
-                zigzag(now.get(metric).wrapping_sub(before.get(metric))),
-            );
+            put_number(out, zigzag(now.get(metric).wrapping_sub(before.get(metric))));
         }
     }
 }

@@ -190,13 +190,7 @@ impl BatchDecoder {
             ChangeItem::Row(slot, files) => {
                 let metrics = self.last.at(checked(slot)?);
                 decoder.changes(metrics)?;
-                Change::Row(
-                    slot,
-                    Row {
-                        files,
-                        metrics: *metrics,
-                    },
-                )
+                Change::Row(slot, Row { files, metrics: *metrics })
             }
         })
     }

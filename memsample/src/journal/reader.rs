@@ -48,18 +48,9 @@ impl<R: Read> JournalReader<R> {
         let mut stream = Decoder::new()?;
         stream.set_parameter(DParameter::WindowLogMax(MAX_WINDOW_LOG))?;
         let decoder = BatchDecoder::default();
-        let mut reader = Self {
-            file,
-            stream,
-            decoder,
-            contents: Vec::new(),
-            state: State::Open,
-        };
-        let opening = if reader.next_block()? {
-            reader.decoder.opening(&reader.contents)
-        } else {
-            None
-        };
+        let mut reader = Self { file, stream, decoder, contents: Vec::new(), state: State::Open };
+        let opening =
+            if reader.next_block()? { reader.decoder.opening(&reader.contents) } else { None };
         Ok((opening.ok_or_else(not_a_journal)?, reader))
     }
 
@@ -102,9 +93,7 @@ impl<R: Read> JournalReader<R> {
         }
         let mut piece = Vec::new();
         // Grows as bytes come, so that a broken length allocates nothing.
-        (&mut self.file)
-            .take(length.into())
-            .read_to_end(&mut piece)?;
+        (&mut self.file).take(length.into()).read_to_end(&mut piece)?;
         let whole = piece.len() == length as usize;
         if !whole || crc32fast::hash(&piece) != u32::from_le_bytes([c0, c1, c2, c3]) {
             return self.torn();

@@ -20,13 +20,7 @@ use crate::units::{ClockTicks, Kibibytes};
 
 fn identity() -> impl Strategy<Value = Arc<Identity>> {
     let text = || prop::collection::vec(any::<u8>(), 0..40);
-    let numbers = (
-        any::<u64>(),
-        any::<i32>(),
-        any::<u64>(),
-        any::<u32>(),
-        any::<Option<u32>>(),
-    );
+    let numbers = (any::<u64>(), any::<i32>(), any::<u64>(), any::<u32>(), any::<Option<u32>>());
     (numbers, text(), prop::option::of(text()), text()).prop_map(|(numbers, comm, exe, cmdline)| {
         let (number, pid, start, exec, uid) = numbers;
         Arc::new(Identity {
@@ -76,16 +70,9 @@ fn batch() -> impl Strategy<Value = Batch> {
         any::<bool>(),
         prop::collection::vec(change(), 0..6),
     );
-    let mark = (
-        "[a-z]{0,9}",
-        prop::option::of("\\PC{0,9}"),
-        0..MarkKind::ALL.len(),
-    );
-    (
-        prop::collection::vec(tick, 0..5),
-        prop::collection::vec(mark, 0..3),
-    )
-        .prop_map(|(ticks, marks)| {
+    let mark = ("[a-z]{0,9}", prop::option::of("\\PC{0,9}"), 0..MarkKind::ALL.len());
+    (prop::collection::vec(tick, 0..5), prop::collection::vec(mark, 0..3)).prop_map(
+        |(ticks, marks)| {
             let mut batch = Batch::default();
             for (
                 [late, missed, dropped, gone],
@@ -94,10 +81,7 @@ fn batch() -> impl Strategy<Value = Batch> {
                 changes,
             ) in ticks
             {
-                let counts = SweepCounts {
-                    gone,
-                    ..SweepCounts::default()
-                };
+                let counts = SweepCounts { gone, ..SweepCounts::default() };
                 let (ts_ms, clock_offset_us) = (planned_ns as i64, began_ns as i64);
                 let tick = Tick {
                     ts_ms,
@@ -111,27 +95,13 @@ fn batch() -> impl Strategy<Value = Batch> {
                     clock_offset_us,
                 };
                 let common_files = sampled.then_some(Files::STATM);
-                batch.ticks.push(BatchTick {
-                    tick,
-                    common_files,
-                    changes: changes.len() as u32,
-                });
+                batch.ticks.push(BatchTick { tick, common_files, changes: changes.len() as u32 });
                 batch.changes.extend(changes);
-                let meminfo = Meminfo {
-                    mem_total: Some(Kibibytes(planned_ns)),
-                    ..Meminfo::default()
-                };
-                let pressure = Pressure {
-                    some: Stall {
-                        total_us: began_ns,
-                        ..Stall::default()
-                    },
-                    full: None,
-                };
-                let vmstat = Vmstat {
-                    oom_kill: Some(duration_us),
-                    ..Vmstat::default()
-                };
+                let meminfo =
+                    Meminfo { mem_total: Some(Kibibytes(planned_ns)), ..Meminfo::default() };
+                let pressure =
+                    Pressure { some: Stall { total_us: began_ns, ..Stall::default() }, full: None };
+                let vmstat = Vmstat { oom_kill: Some(duration_us), ..Vmstat::default() };
                 batch.system.push(SystemSample {
                     ts_ms,
                     meminfo: Some(meminfo).filter(|_| sampled),
@@ -149,40 +119,24 @@ fn batch() -> impl Strategy<Value = Batch> {
                 });
             }
             batch
-        })
+        },
+    )
 }
 
 fn opening() -> impl Strategy<Value = Opening> {
     let carried = (0_u32..50, identity(), metrics(), any::<u128>()).prop_map(
         |(slot, identity, metrics, rss_sum)| {
-            let summary = Summary {
-                rss_sum,
-                samples: 3,
-                pss_peak: Some(4),
-                ..Summary::default()
-            };
-            Carried {
-                slot: Slot(slot),
-                comm: identity.comm,
-                identity,
-                metrics,
-                summary,
-            }
+            let summary = Summary { rss_sum, samples: 3, pss_peak: Some(4), ..Summary::default() };
+            Carried { slot: Slot(slot), comm: identity.comm, identity, metrics, summary }
         },
     );
-    (
-        any::<u64>(),
-        any::<u64>(),
-        prop::collection::vec(carried, 0..4),
-    )
-        .prop_map(|(checkpoint, samples, carried)| Opening {
+    (any::<u64>(), any::<u64>(), prop::collection::vec(carried, 0..4)).prop_map(
+        |(checkpoint, samples, carried)| Opening {
             checkpoint,
-            totals: Totals {
-                samples,
-                ..Totals::default()
-            },
+            totals: Totals { samples, ..Totals::default() },
             carried,
-        })
+        },
+    )
 }
 
 fn parts(batch: &Batch) -> (&[BatchTick], &[Change], &[SystemSample], &[Mark]) {

@@ -31,14 +31,8 @@ impl JournalWriter {
         let mut stream = Encoder::new(Vec::new(), ZSTD_LEVEL)?;
         stream.set_parameter(CParameter::WindowLog(ZSTD_WINDOW_LOG))?;
         let file = File::create_new(path)?;
-        let mut journal = Self {
-            file,
-            stream,
-            encoder: BatchEncoder::default(),
-        };
-        journal
-            .stream
-            .write_all(journal.encoder.opening(opening)?)?;
+        let mut journal = Self { file, stream, encoder: BatchEncoder::default() };
+        journal.stream.write_all(journal.encoder.opening(opening)?)?;
         journal.end_block(MAGIC)?;
         journal.sync()?;
         Ok(journal)

@@ -18,9 +18,7 @@ impl CgroupEntry<'_> {
     /// Says whether this is the v1 hierarchy that accounts for memory.
     #[must_use]
     pub fn has_memory_controller(&self) -> bool {
-        self.controllers
-            .split(|&byte| byte == b',')
-            .any(|name| name == b"memory")
+        self.controllers.split(|&byte| byte == b',').any(|name| name == b"memory")
     }
 }
 
@@ -35,11 +33,7 @@ pub fn parse_cgroup(bytes: &[u8]) -> impl Iterator<Item = Result<CgroupEntry<'_>
         let hierarchy = number(parts.next().unwrap_or_default(), "hierarchy")?;
         let controllers = parts.next().ok_or(ParseError::missing("controllers"))?;
         let path = parts.next().ok_or(ParseError::missing("path"))?;
-        Ok(CgroupEntry {
-            hierarchy,
-            controllers,
-            path,
-        })
+        Ok(CgroupEntry { hierarchy, controllers, path })
     })
 }
 
@@ -55,14 +49,7 @@ mod tests {
         assert!(!entries[0].has_memory_controller());
         assert!(entries[1].has_memory_controller());
         assert_eq!(entries[1].path, b"/a:b");
-        assert_eq!(
-            entries[2],
-            CgroupEntry {
-                hierarchy: 0,
-                controllers: b"",
-                path: b"/c"
-            }
-        );
+        assert_eq!(entries[2], CgroupEntry { hierarchy: 0, controllers: b"", path: b"/c" });
     }
 
     #[test]

@@ -40,13 +40,7 @@ pub fn parse_io(bytes: &[u8]) -> Result<Io, ParseError> {
         *slot = number(value, field)?;
         seen |= bit;
     }
-    let fields = [
-        "rchar",
-        "wchar",
-        "read_bytes",
-        "write_bytes",
-        "cancelled_write_bytes",
-    ];
+    let fields = ["rchar", "wchar", "read_bytes", "write_bytes", "cancelled_write_bytes"];
     match fields.get(seen.trailing_ones() as usize) {
         Some(field) => Err(ParseError::missing(field)),
         None => Ok(io),
@@ -69,10 +63,7 @@ mod tests {
             cancelled_write_bytes: 7,
         };
         assert_eq!(io, expected);
-        assert_eq!(
-            parse_io(&text[..20]),
-            Err(ParseError::missing("read_bytes"))
-        );
+        assert_eq!(parse_io(&text[..20]), Err(ParseError::missing("read_bytes")));
         assert_eq!(parse_io(b""), Err(ParseError::missing("rchar")));
     }
 }

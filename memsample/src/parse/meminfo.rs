@@ -97,10 +97,7 @@ mod tests {
 
     #[test]
     fn other_files_are_refused() {
-        assert_eq!(
-            parse_meminfo(b"\xff\xfe: 1"),
-            Err(ParseError::missing("MemTotal"))
-        );
+        assert_eq!(parse_meminfo(b"\xff\xfe: 1"), Err(ParseError::missing("MemTotal")));
         assert!(parse_meminfo(b"MemTotal: many kB").is_err());
     }
 }

@@ -44,10 +44,7 @@ pub fn parse_pressure(bytes: &[u8]) -> Result<Pressure, ParseError> {
             _ => {}
         }
     }
-    Ok(Pressure {
-        some: some.ok_or(ParseError::missing("some"))?,
-        full,
-    })
+    Ok(Pressure { some: some.ok_or(ParseError::missing("some"))?, full })
 }
 
 fn parse_stall(mut tokens: Tokens<'_>) -> Result<Stall, ParseError> {
@@ -65,19 +62,10 @@ fn parse_stall(mut tokens: Tokens<'_>) -> Result<Stall, ParseError> {
 
 /// Reads `12.34`; the kernel always prints two digits behind the point.
 fn centipercent(token: &[u8], field: &'static str) -> Result<u32, ParseError> {
-    let not_a_number = ParseError {
-        field,
-        kind: ParseErrorKind::NotANumber,
-    };
-    let point = token
-        .iter()
-        .position(|&byte| byte == b'.')
-        .ok_or(not_a_number)?;
+    let not_a_number = ParseError { field, kind: ParseErrorKind::NotANumber };
+    let point = token.iter().position(|&byte| byte == b'.').ok_or(not_a_number)?;
     let (whole, fraction) = token.split_at(point);
-    let fraction = fraction
-        .get(1..)
-        .filter(|digits| digits.len() == 2)
-        .ok_or(not_a_number)?;
+    let fraction = fraction.get(1..).filter(|digits| digits.len() == 2).ok_or(not_a_number)?;
     let value = number(whole, field)?
         .checked_mul(100)
         .and_then(|value| value.checked_add(number(fraction, field).ok()?))
@@ -114,11 +102,7 @@ mod tests {
             b"some avg10=99999999999.00 avg60=0.00 avg300=0.00 total=7",
             b"some avg10=0.00 avg60=0.00 avg300=0.00",
         ] {
-            assert!(
-                parse_pressure(text).is_err(),
-                "{:?}",
-                String::from_utf8_lossy(text)
-            );
+            assert!(parse_pressure(text).is_err(), "{:?}", String::from_utf8_lossy(text));
         }
     }
 }

@@ -18,10 +18,7 @@ impl<'a> Tokens<'a> {
     pub(super) fn next(&mut self) -> Option<&'a [u8]> {
         let start = self.rest.iter().position(|&byte| !is_blank(byte))?;
         let rest = self.rest.get(start..)?;
-        let end = rest
-            .iter()
-            .position(|&byte| is_blank(byte))
-            .unwrap_or(rest.len());
+        let end = rest.iter().position(|&byte| is_blank(byte)).unwrap_or(rest.len());
         let (token, rest) = rest.split_at(end);
         self.rest = rest;
         Some(token)
@@ -68,10 +65,7 @@ impl<'a> Tokens<'a> {
         }
         match (digits, bytes.first()) {
             (0, None) => Err(ParseError::missing(field)),
-            (0, Some(_)) => Err(ParseError {
-                field,
-                kind: ParseErrorKind::NotANumber,
-            }),
+            (0, Some(_)) => Err(ParseError { field, kind: ParseErrorKind::NotANumber }),
             (_, None) => {
                 self.rest = bytes;
                 Ok(value)
@@ -80,10 +74,7 @@ impl<'a> Tokens<'a> {
                 self.rest = bytes;
                 Ok(value)
             }
-            (_, Some(_)) => Err(ParseError {
-                field,
-                kind: ParseErrorKind::NotANumber,
-            }),
+            (_, Some(_)) => Err(ParseError { field, kind: ParseErrorKind::NotANumber }),
         }
     }
 
@@ -162,16 +153,10 @@ mod tests {
     #[test]
     fn numbers_end_at_a_blank_and_nowhere_else() {
         assert_eq!(number(b"18446744073709551615", "x"), Ok(u64::MAX));
-        assert_eq!(
-            number(b"18446744073709551616", "x"),
-            Err(ParseError::out_of_range("x"))
-        );
+        assert_eq!(number(b"18446744073709551616", "x"), Err(ParseError::out_of_range("x")));
         assert_eq!(number(b"000000000000000000000000001", "x"), Ok(1));
         for garbage in [&b"12a"[..], b"-1", b"+1", b"1.5", b"\xff", b"0x10"] {
-            assert_eq!(
-                number(garbage, "x").unwrap_err().kind,
-                ParseErrorKind::NotANumber
-            );
+            assert_eq!(number(garbage, "x").unwrap_err().kind, ParseErrorKind::NotANumber);
         }
         assert_eq!(number(b"", "x"), Err(ParseError::missing("x")));
         assert_eq!(number(b"   ", "x"), Err(ParseError::missing("x")));

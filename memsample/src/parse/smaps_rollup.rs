@@ -87,10 +87,7 @@ mod tests {
     #[test]
     fn a_truncated_file_is_an_error() {
         let cut = ROLLUP.len() / 2;
-        assert_eq!(
-            parse_smaps_rollup(&ROLLUP[..cut]),
-            Err(ParseError::missing("Private_Clean"))
-        );
+        assert_eq!(parse_smaps_rollup(&ROLLUP[..cut]), Err(ParseError::missing("Private_Clean")));
         assert_eq!(parse_smaps_rollup(b""), Err(ParseError::missing("Rss")));
     }
 }

@@ -61,9 +61,7 @@ pub fn parse_stat(bytes: &[u8]) -> Result<Stat<'_>, ParseError> {
     let open = memchr::memchr(b'(', bytes).ok_or(ParseError::missing("comm"))?;
     let close = memchr::memrchr(b')', bytes).ok_or(ParseError::missing("comm"))?;
     // `get`, since `)(` is a legal sequence of bytes.
-    let comm = bytes
-        .get(open + 1..close)
-        .ok_or(ParseError::missing("comm"))?;
+    let comm = bytes.get(open + 1..close).ok_or(ParseError::missing("comm"))?;
     let head = bytes.get(..open).ok_or(ParseError::missing("pid"))?;
     let tail = bytes.get(close + 1..).ok_or(ParseError::missing("state"))?;
 
@@ -139,40 +137,18 @@ mod tests {
 
     #[test]
     fn a_comm_may_hold_any_byte() {
-        for comm in [
-            "sh",
-            "a b",
-            "a) R (b",
-            ")",
-            "(",
-            "",
-            "new\nline",
-            "((()",
-            "x) S 1 2 3",
-        ] {
+        for comm in ["sh", "a b", "a) R (b", ")", "(", "", "new\nline", "((()", "x) S 1 2 3"] {
             check_comm(comm);
         }
     }
 
     #[test]
     fn malformed_lines_are_errors() {
-        for line in [
-            "",
-            "1",
-            "1 (a)",
-            ") (",
-            "1 (a",
-            "1 a) R",
-            "x (a) R 1",
-            "1 (a) RR 1 2",
-        ] {
+        for line in ["", "1", "1 (a)", ") (", "1 (a", "1 a) R", "x (a) R 1", "1 (a) RR 1 2"] {
             assert!(parse_stat(line.as_bytes()).is_err(), "{line:?}");
         }
         let huge_pid = format!("4294967296 (a) {TAIL}");
-        assert_eq!(
-            parse_stat(huge_pid.as_bytes()),
-            Err(ParseError::out_of_range("pid"))
-        );
+        assert_eq!(parse_stat(huge_pid.as_bytes()), Err(ParseError::out_of_range("pid")));
     }
 
     #[test]

@@ -68,9 +68,6 @@ mod tests {
     fn a_truncated_file_names_the_field_that_is_missing() {
         assert_eq!(parse_statm(b"1 2 3"), Err(ParseError::missing("text")));
         assert_eq!(parse_statm(b""), Err(ParseError::missing("size")));
-        assert_eq!(
-            parse_statm(b"1 2 x 4 0 6 0").unwrap_err().kind,
-            ParseErrorKind::NotANumber
-        );
+        assert_eq!(parse_statm(b"1 2 x 4 0 6 0").unwrap_err().kind, ParseErrorKind::NotANumber);
     }
 }

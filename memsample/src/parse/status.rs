@@ -74,11 +74,7 @@ pub fn parse_status(bytes: &[u8]) -> Result<Status<'_>, ParseError> {
             _ => {}
         }
     }
-    if named {
-        Ok(status)
-    } else {
-        Err(ParseError::missing("Name"))
-    }
+    if named { Ok(status) } else { Err(ParseError::missing("Name")) }
 }
 
 #[cfg(test)]
@@ -98,30 +94,21 @@ mod tests {
     fn a_user_process_has_every_line() {
         let status = parse_status(USER).unwrap();
         assert_eq!(status.name, b"a\\nb");
-        assert_eq!(
-            (status.tgid, status.ppid, status.euid),
-            (Some(70), Some(1), Some(1001))
-        );
+        assert_eq!((status.tgid, status.ppid, status.euid), (Some(70), Some(1), Some(1001)));
         assert_eq!(status.nspid, b"70\t3");
         assert_eq!(status.vm_size, Some(Kibibytes(3996)));
         assert_eq!(status.vm_hwm, Some(Kibibytes(3500)));
         assert_eq!(status.vm_rss, Some(Kibibytes(3400)));
         let parts = [status.rss_anon, status.rss_file, status.rss_shmem];
         assert_eq!(parts, [400, 2900, 100].map(|kib| Some(Kibibytes(kib))));
-        assert_eq!(
-            (status.vm_swap, status.threads),
-            (Some(Kibibytes(8)), Some(2))
-        );
+        assert_eq!((status.vm_swap, status.threads), (Some(Kibibytes(8)), Some(2)));
     }
 
     #[test]
     fn a_kernel_thread_has_no_memory_lines() {
         let status =
             parse_status(b"Name:\tkthreadd\nTgid:\t2\nUid:\t0\t0\t0\t0\nThreads:\t1\n").unwrap();
-        assert_eq!(
-            (status.vm_rss, status.vm_hwm, status.rss_anon),
-            (None, None, None)
-        );
+        assert_eq!((status.vm_rss, status.vm_hwm, status.rss_anon), (None, None, None));
     }
 
     #[test]
@@ -131,10 +118,7 @@ mod tests {
             parse_status(b"Name:\tx\nVmRSS:\t kB\n").unwrap_err().kind,
             ParseErrorKind::NotANumber
         );
-        assert_eq!(
-            parse_status(b"Name:\tx\nUid:\t5").unwrap_err().kind,
-            ParseErrorKind::Missing
-        );
+        assert_eq!(parse_status(b"Name:\tx\nUid:\t5").unwrap_err().kind, ParseErrorKind::Missing);
         assert_eq!(parse_status(b"Name:\tx\nVmR").unwrap().vm_rss, None);
     }
 }

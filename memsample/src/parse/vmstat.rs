@@ -64,14 +64,7 @@ mod tests {
         let vmstat =
             parse_vmstat(b"allocstall_dma 1\nallocstall_normal 2\npgfault 30\nswap_ra 5\n")
                 .unwrap();
-        assert_eq!(
-            vmstat,
-            Vmstat {
-                pgfault: Some(30),
-                allocstall: Some(3),
-                ..Vmstat::default()
-            }
-        );
+        assert_eq!(vmstat, Vmstat { pgfault: Some(30), allocstall: Some(3), ..Vmstat::default() });
     }
 
     #[test]

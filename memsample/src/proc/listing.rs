@@ -15,10 +15,7 @@ pub(crate) struct Listing {
 
 impl Listing {
     pub(crate) fn new() -> Self {
-        Self {
-            entries: Box::new_uninit_slice(DIRENT_BYTES),
-            pids: Vec::new(),
-        }
+        Self { entries: Box::new_uninit_slice(DIRENT_BYTES), pids: Vec::new() }
     }
 
     /// Lists the process ids in `directory`, which is open for reading.

@@ -26,25 +26,13 @@ impl ProcRoot {
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let describe = |errno: Errno| {
             let error = io::Error::from(errno);
-            io::Error::new(
-                error.kind(),
-                format!("cannot read `{}`: {error}", path.display()),
-            )
+            io::Error::new(error.kind(), format!("cannot read `{}`: {error}", path.display()))
         };
-        let directory = openat(
-            CWD,
-            path,
-            OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
-            Mode::empty(),
-        )
-        .map_err(describe)?;
+        let directory =
+            openat(CWD, path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+                .map_err(describe)?;
         let live = fstatfs(&directory).map_err(describe)?.f_type == PROC_SUPER_MAGIC;
-        let mut root = Self {
-            path: path.to_owned(),
-            directory,
-            live,
-            shares_pid_namespace: false,
-        };
+        let mut root = Self { path: path.to_owned(), directory, live, shares_pid_namespace: false };
         root.shares_pid_namespace = live && root.shows_own_namespace();
         Ok(root)
     }
@@ -86,12 +74,7 @@ impl ProcRoot {
 
     /// Opens a file by its path below the root.
     pub(crate) fn open_file(&self, path: &CStr) -> Result<OwnedFd, Errno> {
-        openat(
-            &self.directory,
-            path,
-            OFlags::RDONLY | OFlags::CLOEXEC,
-            Mode::empty(),
-        )
+        openat(&self.directory, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
     }
 
     /// Opens the directory of a process, which then names that process and never another one with
@@ -107,23 +90,13 @@ pub(crate) struct ProcessDir(OwnedFd);
 
 impl ProcessDir {
     fn open(parent: impl AsFd, name: &[u8]) -> Result<Self, Errno> {
-        openat(
-            parent,
-            name,
-            OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
-            Mode::empty(),
-        )
-        .map(Self)
+        openat(parent, name, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+            .map(Self)
     }
 
     /// Opens one of the files of the process.
     pub(crate) fn open_file(&self, name: &CStr) -> Result<OwnedFd, Errno> {
-        openat(
-            &self.0,
-            name,
-            OFlags::RDONLY | OFlags::CLOEXEC,
-            Mode::empty(),
-        )
+        openat(&self.0, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
     }
 
     /// Opens the directory of a thread of the process.
@@ -172,11 +145,7 @@ impl MachineFile {
             None => root.open_file(self.path)?,
         };
         // A captured file may be replaced between two sweeps, so only the kernel's are kept.
-        let file = if root.is_live() {
-            &*self.file.insert(file)
-        } else {
-            &file
-        };
+        let file = if root.is_live() { &*self.file.insert(file) } else { &file };
         buffer.read_whole(file)
     }
 }

@@ -66,11 +66,7 @@ impl std::fmt::Display for RecordError {
         match self {
             Self::Options(error) => error.fmt(f),
             Self::Exists(path) => {
-                write!(
-                    f,
-                    "`{}` exists: choose another name, or remove it",
-                    path.display()
-                )
+                write!(f, "`{}` exists: choose another name, or remove it", path.display())
             }
             Self::Create(path, _) => write!(f, "cannot begin the recording `{}`", path.display()),
             Self::Proc(_) => f.write_str("cannot sample processes"),
@@ -168,16 +164,12 @@ impl Recorder {
         mut machine: MachineReader,
     ) -> io::Result<Self> {
         let cpu_seconds_before = cpu_seconds();
-        let lock = directory
-            .lock()?
-            .ok_or_else(|| io::Error::other("another program writes it"))?;
+        let lock =
+            directory.lock()?.ok_or_else(|| io::Error::other("another program writes it"))?;
         let clock = options.sampler.shared_clock();
         let timer = clock.timer()?;
         let start = clock.now();
-        let anchor = ClockAnchor {
-            boot_ns: start.boot_ns,
-            utc_ns: start.utc_ns,
-        };
+        let anchor = ClockAnchor { boot_ns: start.boot_ns, utc_ns: start.utc_ns };
         let manifest = manifest(directory.path(), &options, &sampler, &mut machine, anchor);
         let recording = RecordingWriter::create(directory.clone(), lock, manifest)?;
         let control = Arc::new(Control::new(Arc::clone(&clock), anchor, options.interval)?);
@@ -214,13 +206,7 @@ impl Recorder {
         // If this fails, its end of the channels is dropped and the writer ends too.
         spawn("memsample-read").spawn(move || sampling.run())?;
         let path = directory.path().to_owned();
-        Ok(Self {
-            path,
-            control,
-            status,
-            writer: Some(writer),
-            finished,
-        })
+        Ok(Self { path, control, status, writer: Some(writer), finished })
     }
 
     /// Returns the directory of the recording.
@@ -241,10 +227,7 @@ impl Recorder {
     /// Returns what was written so far. Brought up to date about twice a second.
     #[must_use]
     pub fn status(&self) -> Status {
-        self.status
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Says whether the recording has ended by itself: its duration is over, or it could not be written.
@@ -280,9 +263,9 @@ impl Recorder {
     fn finish(&mut self) -> Result<Recording, RecordError> {
         self.control.stop();
         let closed = match self.writer.take() {
-            Some(writer) => writer
-                .join()
-                .unwrap_or_else(|_| Err(io::Error::other("the writer panicked"))),
+            Some(writer) => {
+                writer.join().unwrap_or_else(|_| Err(io::Error::other("the writer panicked")))
+            }
             None => Err(io::Error::other("already stopped")),
         };
         match closed {
@@ -324,11 +307,7 @@ fn manifest(
     };
     let provenance = Provenance {
         format: FORMAT_VERSION,
-        name: path
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned(),
+        name: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
         memsample: env!("CARGO_PKG_VERSION").to_owned(),
         started: jiff::Timestamp::from_nanosecond(anchor.utc_ns.into()).unwrap_or_default(),
         clock: anchor,

@@ -107,11 +107,7 @@ impl RecorderOptions {
             let fits = !given.is_zero()
                 && given <= Self::MAX_INTERVAL
                 && given.subsec_nanos().is_multiple_of(1_000_000);
-            if fits {
-                Ok(())
-            } else {
-                Err(OptionsError { option, given })
-            }
+            if fits { Ok(()) } else { Err(OptionsError { option, given }) }
         };
         whole_millis("interval", self.interval)?;
         for (option, rate) in [("detail interval", self.detail), ("PSS interval", self.pss)] {

@@ -100,20 +100,13 @@ impl Core {
         Self {
             clock,
             timer,
-            anchor: ClockAnchor {
-                boot_ns: start.boot_ns,
-                utc_ns: start.utc_ns,
-            },
+            anchor: ClockAnchor { boot_ns: start.boot_ns, utc_ns: start.utc_ns },
             schedule: Schedule::new(start, interval, options.duration),
             detail: Recurrence::new(options.detail, interval),
             pss: Recurrence::new(options.pss, interval),
             meminfo: Recurrence::new(Rate::Every(MEMINFO_INTERVAL), interval),
             counters: Recurrence::new(Rate::Every(COUNTERS_INTERVAL), interval),
-            newborn_files: if options.detail == Rate::Off {
-                Files::empty()
-            } else {
-                Files::DETAIL
-            },
+            newborn_files: if options.detail == Rate::Off { Files::empty() } else { Files::DETAIL },
             interval_ns: u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX),
             sampler,
             machine,
@@ -133,14 +126,10 @@ impl Core {
         self.rollups_pending = counts.rollups_pending > 0;
         let ts_ms = self.anchor.utc_ms(due.planned_ns);
         let counters = self.counters.is_due(due.index);
-        let system = self
-            .meminfo
-            .is_due(due.index)
-            .then(|| self.machine.read(ts_ms, counters));
+        let system = self.meminfo.is_due(due.index).then(|| self.machine.read(ts_ms, counters));
         let duration_us = self.clock.now().boot_ns.saturating_sub(began.boot_ns) / 1000;
         self.sweep_us.saturating_record(duration_us);
-        self.lateness_us
-            .saturating_record(began.boot_ns.saturating_sub(due.planned_ns) / 1000);
+        self.lateness_us.saturating_record(began.boot_ns.saturating_sub(due.planned_ns) / 1000);
         let mut tick = Tick {
             ts_ms,
             planned_ns: due.planned_ns,
@@ -155,11 +144,7 @@ impl Core {
         let Some(batch) = &mut self.batch else {
             // The writer is behind. A late sample is worse than a missing one: drop, and count.
             tick.dropped = counts.processes;
-            self.waiting.push(BatchTick {
-                tick,
-                common_files: None,
-                changes: 0,
-            });
+            self.waiting.push(BatchTick { tick, common_files: None, changes: 0 });
             return;
         };
         let changes = self.sampler.hand_over(&mut batch.changes);
@@ -181,11 +166,7 @@ impl Core {
         }
         // A fifth of the interval stays free, so that the next tick is not late because of PSS.
         let rollups_until_boot_ns = due.planned_ns.saturating_add(self.interval_ns / 5 * 4);
-        Plan {
-            files,
-            newborn_files: self.newborn_files,
-            rollups_until_boot_ns,
-        }
+        Plan { files, newborn_files: self.newborn_files, rollups_until_boot_ns }
     }
 
     /// Notices that the wall clock was set, or that the machine slept.
@@ -206,10 +187,7 @@ impl Core {
             self.waiting.marks.push(mark);
         };
         if step_us.abs() >= CLOCK_STEP_US {
-            note(
-                MarkKind::ClockStep,
-                format!("the wall clock was set by {} ms", step_us / 1000),
-            );
+            note(MarkKind::ClockStep, format!("the wall clock was set by {} ms", step_us / 1000));
         }
         if due.suspended_ns > 0 {
             note(
@@ -237,10 +215,8 @@ impl Core {
 impl Waiting {
     fn push(&mut self, mut tick: BatchTick) {
         if self.ticks.len() < MAX_WAITING_TICKS {
-            tick.tick.missed = tick
-                .tick
-                .missed
-                .saturating_add(std::mem::take(&mut self.lost_ticks));
+            tick.tick.missed =
+                tick.tick.missed.saturating_add(std::mem::take(&mut self.lost_ticks));
             self.ticks.push(tick);
         } else {
             self.lost_ticks = self.lost_ticks.saturating_add(1);
@@ -275,10 +251,7 @@ impl Sampling {
             let Some(deadline_boot_ns) = self.core.schedule.next_boot_ns() else {
                 return true;
             };
-            let waited = self
-                .core
-                .timer
-                .wait_until(deadline_boot_ns, self.control.wake_file());
+            let waited = self.core.timer.wait_until(deadline_boot_ns, self.control.wake_file());
             if waited.is_err() || self.control.is_stopped() {
                 return false;
             }
@@ -320,10 +293,7 @@ impl Sampling {
             (None, Some(mark)) => mark.boot_ns,
             (None, None) => return true,
         };
-        let age_ns = now
-            .boot_ns
-            .saturating_sub(began_ns)
-            .saturating_add(self.core.interval_ns);
+        let age_ns = now.boot_ns.saturating_sub(began_ns).saturating_add(self.core.interval_ns);
         if age_ns > MAX_BATCH_NS || batch.memory_bytes() >= MAX_BATCH_BYTES {
             return self.hand_over();
         }
@@ -358,10 +328,7 @@ mod tests {
         let start = clock.now();
         let sampler = Sampler::new(SamplerOptions::default()).unwrap();
         let machine = MachineReader::new(SamplerOptions::default().open_root().unwrap());
-        let anchor = ClockAnchor {
-            boot_ns: start.boot_ns,
-            utc_ns: start.utc_ns,
-        };
+        let anchor = ClockAnchor { boot_ns: start.boot_ns, utc_ns: start.utc_ns };
         let control = Arc::new(Control::new(Arc::clone(&clock), anchor, options.interval).unwrap());
         let core = Core::new(
             &options,
@@ -374,27 +341,11 @@ mod tests {
         let (full, written) = bounded(4);
         let (given_back, empty) = bounded(4);
         let (usage, _) = bounded(1);
-        (
-            Sampling {
-                control,
-                full,
-                empty,
-                usage,
-                core,
-            },
-            written,
-            given_back,
-        )
+        (Sampling { control, full, empty, usage, core }, written, given_back)
     }
 
     fn tick(sampling: &mut Sampling, index: u64) {
-        let due = Due {
-            index,
-            planned_ns: index,
-            late: 0,
-            missed: 0,
-            suspended_ns: 0,
-        };
+        let due = Due { index, planned_ns: index, late: 0, missed: 0, suspended_ns: 0 };
         sampling.refill();
         let now = sampling.core.clock.now();
         sampling.core.tick(&due, &now);
@@ -409,11 +360,7 @@ mod tests {
         given_back.send(Batch::default()).unwrap();
         tick(&mut sampling, 3);
         let batch = sampling.core.batch.take().unwrap();
-        let planned: Vec<_> = batch
-            .ticks
-            .iter()
-            .map(|tick| tick.tick.planned_ns)
-            .collect();
+        let planned: Vec<_> = batch.ticks.iter().map(|tick| tick.tick.planned_ns).collect();
         assert_eq!(planned, [0, 1, 2, 3]);
         let (last, dropped) = batch.ticks.split_last().unwrap();
         for tick in dropped {
@@ -421,21 +368,11 @@ mod tests {
             assert_eq!(tick.tick.dropped, tick.tick.counts.processes);
             assert!(tick.tick.dropped > 0);
         }
-        assert_eq!(
-            (last.tick.dropped, last.common_files),
-            (0, Some(Files::STATM))
-        );
+        assert_eq!((last.tick.dropped, last.common_files), (0, Some(Files::STATM)));
         // Every process is in the first batch that arrives, although it was found four ticks ago.
-        let begun = batch
-            .changes
-            .iter()
-            .filter(|change| matches!(change, Change::Begin(..)))
-            .count();
-        let rows = batch
-            .changes
-            .iter()
-            .filter(|change| matches!(change, Change::Row(..)))
-            .count();
+        let begun =
+            batch.changes.iter().filter(|change| matches!(change, Change::Begin(..))).count();
+        let rows = batch.changes.iter().filter(|change| matches!(change, Change::Row(..))).count();
         assert_eq!((begun, rows), (last.tick.counts.processes as usize, begun));
     }
 
@@ -443,18 +380,11 @@ mod tests {
     fn ticks_that_wait_too_long_are_counted_as_missed() {
         let (mut sampling, ..) = sampling();
         let waiting = &mut sampling.core.waiting;
-        let tick = BatchTick {
-            tick: Tick::default(),
-            common_files: None,
-            changes: 0,
-        };
+        let tick = BatchTick { tick: Tick::default(), common_files: None, changes: 0 };
         for _ in 0..MAX_WAITING_TICKS + 5 {
             waiting.push(tick.clone());
         }
-        assert_eq!(
-            (waiting.ticks.len(), waiting.lost_ticks),
-            (MAX_WAITING_TICKS, 5)
-        );
+        assert_eq!((waiting.ticks.len(), waiting.lost_ticks), (MAX_WAITING_TICKS, 5));
         let mut batch = Batch::default();
         waiting.move_to(&mut batch);
         waiting.push(tick);

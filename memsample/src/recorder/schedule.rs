@@ -48,9 +48,7 @@ impl Schedule {
             interval_ns,
             next: 0,
             // One sample of a duration shorter than the interval.
-            end: duration.map_or(u64::MAX, |duration| {
-                nanos(duration).div_ceil(interval_ns).max(1)
-            }),
+            end: duration.map_or(u64::MAX, |duration| nanos(duration).div_ceil(interval_ns).max(1)),
             suspended_ns: suspended_ns(start),
         }
     }
@@ -98,8 +96,7 @@ impl Schedule {
     }
 
     fn instant(&self, index: u64) -> u64 {
-        self.origin_boot_ns
-            .saturating_add(index.saturating_mul(self.interval_ns))
+        self.origin_boot_ns.saturating_add(index.saturating_mul(self.interval_ns))
     }
 }
 
@@ -118,10 +115,7 @@ impl Recurrence {
             Rate::EveryTick => Some(1),
             Rate::Every(span) => Some(nanos(span).div_ceil(nanos(interval).max(1)).max(1)),
         };
-        Self {
-            every_ticks,
-            last: None,
-        }
+        Self { every_ticks, last: None }
     }
 
     /// Says whether it is due at the tick `index`. Ticks that were missed do not shift it.
@@ -152,29 +146,15 @@ mod tests {
     const BOOT: u64 = 5_000 * MS;
 
     fn at(ms: u64) -> Now {
-        Now {
-            boot_ns: BOOT + ms * MS,
-            monotonic_ns: BOOT + ms * MS,
-            utc_ns: 0,
-        }
+        Now { boot_ns: BOOT + ms * MS, monotonic_ns: BOOT + ms * MS, utc_ns: 0 }
     }
 
     fn schedule(duration: Option<u64>) -> Schedule {
-        Schedule::new(
-            &at(0),
-            Duration::from_millis(100),
-            duration.map(Duration::from_millis),
-        )
+        Schedule::new(&at(0), Duration::from_millis(100), duration.map(Duration::from_millis))
     }
 
     fn due(index: u64, late: u32, missed: u32) -> Option<Due> {
-        Some(Due {
-            index,
-            planned_ns: BOOT + index * 100 * MS,
-            late,
-            missed,
-            suspended_ns: 0,
-        })
+        Some(Due { index, planned_ns: BOOT + index * 100 * MS, late, missed, suspended_ns: 0 })
     }
 
     #[test]
@@ -214,19 +194,11 @@ mod tests {
     fn time_asleep_is_missed_and_not_late() {
         let mut schedule = schedule(None);
         schedule.begin(&at(0));
-        let awake = Now {
-            boot_ns: BOOT + 60_040 * MS,
-            monotonic_ns: BOOT + 40 * MS,
-            utc_ns: 0,
-        };
+        let awake = Now { boot_ns: BOOT + 60_040 * MS, monotonic_ns: BOOT + 40 * MS, utc_ns: 0 };
         let due = schedule.begin(&awake).unwrap();
         assert_eq!((due.index, due.late, due.missed), (600, 0, 599));
         assert_eq!(due.suspended_ns, 60_000 * MS);
-        let next = Now {
-            boot_ns: BOOT + 60_100 * MS,
-            monotonic_ns: BOOT + 100 * MS,
-            utc_ns: 0,
-        };
+        let next = Now { boot_ns: BOOT + 60_100 * MS, monotonic_ns: BOOT + 100 * MS, utc_ns: 0 };
         assert_eq!(schedule.begin(&next).unwrap().suspended_ns, 0);
     }
 
@@ -234,28 +206,15 @@ mod tests {
     fn recurrences_keep_to_their_spans() {
         let due = |rate, ticks: &[u64]| -> Vec<u64> {
             let mut recurrence = Recurrence::new(rate, Duration::from_millis(100));
-            ticks
-                .iter()
-                .copied()
-                .filter(|&tick| recurrence.is_due(tick))
-                .collect()
+            ticks.iter().copied().filter(|&tick| recurrence.is_due(tick)).collect()
         };
         let all: Vec<u64> = (0..25).collect();
         assert_eq!(due(Rate::Every(Duration::from_secs(1)), &all), [0, 10, 20]);
-        assert_eq!(
-            due(Rate::Every(Duration::from_millis(250)), &all[..7]),
-            [0, 3, 6]
-        );
+        assert_eq!(due(Rate::Every(Duration::from_millis(250)), &all[..7]), [0, 3, 6]);
         assert_eq!(due(Rate::EveryTick, &all[..3]), [0, 1, 2]);
-        assert_eq!(
-            due(Rate::Every(Duration::from_millis(1)), &all[..3]),
-            [0, 1, 2]
-        );
+        assert_eq!(due(Rate::Every(Duration::from_millis(1)), &all[..3]), [0, 1, 2]);
         assert!(due(Rate::Off, &all).is_empty());
         // Tick 10 was missed.
-        assert_eq!(
-            due(Rate::Every(Duration::from_secs(1)), &[0, 9, 11, 12, 20]),
-            [0, 11, 20]
-        );
+        assert_eq!(due(Rate::Every(Duration::from_secs(1)), &[0, 9, 11, 12, 20]), [0, 11, 20]);
     }
 }

@@ -33,14 +33,7 @@ impl Writing {
         let failure = self.write();
         // In case it was the writing that ended, not the sampling.
         self.control.stop();
-        let Self {
-            control,
-            full,
-            usage,
-            mut recording,
-            cpu_seconds_before,
-            ..
-        } = self;
+        let Self { control, full, usage, mut recording, cpu_seconds_before, .. } = self;
         drop(full);
         let sampling = usage.recv().ok();
         let end = match failure {
@@ -81,9 +74,7 @@ impl Writing {
     fn report(&self) {
         let manifest = &self.recording.manifest;
         let elapsed_ms = manifest.last_tick.map_or(0, |last_tick| {
-            last_tick
-                .as_millisecond()
-                .saturating_sub(manifest.provenance.started.as_millisecond())
+            last_tick.as_millisecond().saturating_sub(manifest.provenance.started.as_millisecond())
         });
         let status = Status {
             elapsed: Duration::from_millis(elapsed_ms.unsigned_abs()),

@@ -77,11 +77,7 @@ impl RunDirectory {
     /// The kernel gives it back when the program ends, however it ends.
     pub(crate) fn lock(&self) -> io::Result<Option<Lock>> {
         let path = self.journal().join(LOCK);
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(path)?;
+        let file = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
         match file.try_lock() {
             Ok(()) => Ok(Some(Lock { _file: file })),
             Err(TryLockError::WouldBlock) => Ok(None),
@@ -101,11 +97,9 @@ impl RunDirectory {
         match allocated {
             Ok(()) => Ok(()),
             // The file system cannot set space aside, but it can be told of zeros.
-            Err(rustix::io::Errno::OPNOTSUPP) => io::copy(
-                &mut io::Read::take(io::repeat(0), RESERVE_BYTES),
-                &mut &file,
-            )
-            .map(drop),
+            Err(rustix::io::Errno::OPNOTSUPP) => {
+                io::copy(&mut io::Read::take(io::repeat(0), RESERVE_BYTES), &mut &file).map(drop)
+            }
             Err(errno) => Err(errno.into()),
         }
     }
@@ -131,11 +125,7 @@ impl RunDirectory {
         let mut bytes = 0;
         for entry in fs::read_dir(&self.0)? {
             let metadata = entry?.metadata()?;
-            bytes += if metadata.is_file() {
-                metadata.len()
-            } else {
-                0
-            };
+            bytes += if metadata.is_file() { metadata.len() } else { 0 };
         }
         Ok(bytes)
     }

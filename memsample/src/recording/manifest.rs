@@ -221,10 +221,7 @@ impl Manifest {
 
 /// Returns the names of the files, for `run.json`.
 pub(crate) fn file_names(files: Files) -> Vec<String> {
-    files
-        .iter_names()
-        .map(|(name, _)| name.to_lowercase())
-        .collect()
+    files.iter_names().map(|(name, _)| name.to_lowercase()).collect()
 }
 
 /// Returns whole milliseconds, in which all intervals are.

@@ -52,11 +52,7 @@ impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotARecording(path) => {
-                write!(
-                    f,
-                    "`{}` is not a recording: it has no run.json",
-                    path.display()
-                )
+                write!(f, "`{}` is not a recording: it has no run.json", path.display())
             }
             Self::Io(path, _) => write!(f, "cannot read the recording `{}`", path.display()),
         }
@@ -104,13 +100,7 @@ impl Recording {
         let recovery = Self::recover(path)?;
         let directory = RunDirectory::existing(path);
         let manifest = read_manifest(&directory)?;
-        Ok((
-            Self {
-                directory,
-                manifest,
-            },
-            recovery,
-        ))
+        Ok((Self { directory, manifest }, recovery))
     }
 
     /// Puts a recording together whose recorder died. Does nothing to one that is whole, or that is
@@ -144,17 +134,11 @@ impl Recording {
             return Ok(Recovery::NotNeeded);
         }
         let (_, replayed) = RecordingWriter::recover(directory, lock, manifest).map_err(failed)?;
-        Ok(Recovery::Recovered {
-            batches: replayed.blocks,
-            torn: replayed.torn,
-        })
+        Ok(Recovery::Recovered { batches: replayed.blocks, torn: replayed.torn })
     }
 
     pub(crate) fn from_parts(path: &Path, manifest: Manifest) -> Self {
-        Self {
-            directory: RunDirectory::existing(path),
-            manifest,
-        }
+        Self { directory: RunDirectory::existing(path), manifest }
     }
 
     /// Returns the directory.
@@ -195,12 +179,10 @@ impl Recording {
         columns: &'a [&'a str],
     ) -> impl Iterator<Item = io::Result<RecordBatch>> + 'a {
         let files = self.table_files(name);
-        files
-            .into_iter()
-            .flat_map(move |path| match open_table(&path, columns) {
-                Ok(batches) => batches,
-                Err(error) => Box::new(std::iter::once(Err(error))),
-            })
+        files.into_iter().flat_map(move |path| match open_table(&path, columns) {
+            Ok(batches) => batches,
+            Err(error) => Box::new(std::iter::once(Err(error))),
+        })
     }
 
     /// Returns the `count` process images with the largest resident sets, largest first.
@@ -228,24 +210,19 @@ impl Recording {
                 )
             };
             let number = |name: &str| {
-                let column = batch
-                    .column_by_name(name)
-                    .and_then(|column| column.as_primitive_opt());
+                let column =
+                    batch.column_by_name(name).and_then(|column| column.as_primitive_opt());
                 column.ok_or_else(|| missing(name)) as io::Result<&PrimitiveArray<Int64Type>>
             };
             let (process, samples) = (number("process")?, number("samples")?);
-            let (peak, mean, pss) = (
-                number("rss_peak_bytes")?,
-                number("rss_mean_bytes")?,
-                number("pss_peak_bytes")?,
-            );
+            let (peak, mean, pss) =
+                (number("rss_peak_bytes")?, number("rss_mean_bytes")?, number("pss_peak_bytes")?);
             let pid = batch
                 .column_by_name("pid")
                 .and_then(|column| column.as_primitive_opt::<Int32Type>());
             let pid = pid.ok_or_else(|| missing("pid"))?;
-            let comm = batch
-                .column_by_name("comm")
-                .and_then(|column| column.as_string_opt::<i32>());
+            let comm =
+                batch.column_by_name("comm").and_then(|column| column.as_string_opt::<i32>());
             let comm = comm.ok_or_else(|| missing("comm"))?;
             for row in 0..batch.num_rows() {
                 largest.push(Reverse(LargestProcess {
@@ -262,11 +239,7 @@ impl Recording {
                 }
             }
         }
-        Ok(largest
-            .into_sorted_vec()
-            .into_iter()
-            .map(|Reverse(process)| process)
-            .collect())
+        Ok(largest.into_sorted_vec().into_iter().map(|Reverse(process)| process).collect())
     }
 }
 
@@ -274,17 +247,12 @@ type Batches = Box<dyn Iterator<Item = io::Result<RecordBatch>>>;
 
 fn open_table(path: &Path, columns: &[&str]) -> io::Result<Batches> {
     let damaged = |error: parquet::errors::ParquetError| {
-        io::Error::new(
-            io::ErrorKind::InvalidData,
-            format!("`{}`: {error}", path.display()),
-        )
+        io::Error::new(io::ErrorKind::InvalidData, format!("`{}`: {error}", path.display()))
     };
     let builder = ParquetRecordBatchReaderBuilder::try_new(File::open(path)?).map_err(damaged)?;
     let mask = ProjectionMask::columns(builder.parquet_schema(), columns.iter().copied());
     let reader = builder.with_projection(mask).build().map_err(damaged)?;
-    Ok(Box::new(
-        reader.map(|batch| batch.map_err(io::Error::other)),
-    ))
+    Ok(Box::new(reader.map(|batch| batch.map_err(io::Error::other))))
 }
 
 fn read_manifest(directory: &RunDirectory) -> Result<Manifest, OpenError> {

@@ -46,27 +46,14 @@ impl Roster {
         let series = segment.begin(identity.process.0, identity.pid, comm, tick, metrics);
         self.insert(
             slot,
-            Image {
-                identity,
-                comm,
-                metrics,
-                summary: Summary::default(),
-                series,
-                summed: tick,
-            },
+            Image { identity, comm, metrics, summary: Summary::default(), series, summed: tick },
         );
         displaced
     }
 
     /// Goes on with an image from an earlier segment.
     pub(super) fn resume(&mut self, carried: &Carried, segment: &mut Segment) {
-        let Carried {
-            slot,
-            identity,
-            comm,
-            metrics,
-            summary,
-        } = carried;
+        let Carried { slot, identity, comm, metrics, summary } = carried;
         let series = segment.begin(identity.process.0, identity.pid, *comm, 0, *metrics);
         let identity = Arc::clone(identity);
         let image = Image {
@@ -122,10 +109,7 @@ impl Roster {
     /// Brings all summaries up to date.
     pub(super) fn sum(&mut self, segment: &Segment) {
         let end = segment.ticks().len() as u32;
-        self.images
-            .iter_mut()
-            .flatten()
-            .for_each(|image| image.sum_until(end, segment.ticks()));
+        self.images.iter_mut().flatten().for_each(|image| image.sum_until(end, segment.ticks()));
     }
 
     /// Begins a new segment, in which every image goes on.
@@ -165,11 +149,7 @@ impl Roster {
     pub(super) fn largest(&self) -> Option<(Comm, i32, u64)> {
         let images = self.images.iter().flatten();
         let largest = images.max_by_key(|image| image.metrics.get(Metric::Rss))?;
-        Some((
-            largest.comm,
-            largest.identity.pid,
-            largest.metrics.get(Metric::Rss),
-        ))
+        Some((largest.comm, largest.identity.pid, largest.metrics.get(Metric::Rss)))
     }
 
     fn insert(&mut self, slot: Slot, image: Image) {
@@ -200,18 +180,9 @@ impl Image {
             return;
         };
         let last = rest.last().unwrap_or(first);
-        let common = || {
-            rest.iter()
-                .fold(first.files, |files, tick| files | tick.files)
-        };
+        let common = || rest.iter().fold(first.files, |files, tick| files | tick.files);
         let files = own_files.unwrap_or_else(common);
-        self.summary.add(
-            &self.metrics,
-            files,
-            rest.len() as u64 + 1,
-            first.ts_ms,
-            last.ts_ms,
-        );
+        self.summary.add(&self.metrics, files, rest.len() as u64 + 1, first.ts_ms, last.ts_ms);
         self.summed = end;
     }
 

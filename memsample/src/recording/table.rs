@@ -136,45 +136,24 @@ impl TableFile {
             table.number += 1;
         }
         let file = File::open(table.path())?;
-        let metadata = ParquetMetaDataReader::new()
-            .parse_and_finish(&file)
-            .map_err(invalid)?;
+        let metadata = ParquetMetaDataReader::new().parse_and_finish(&file).map_err(invalid)?;
         let number = |key: &str| -> Option<u64> {
             let pairs = metadata.file_metadata().key_value_metadata()?;
-            pairs
-                .iter()
-                .find(|pair| pair.key == key)?
-                .value
-                .as_ref()?
-                .parse()
-                .ok()
+            pairs.iter().find(|pair| pair.key == key)?.value.as_ref()?.parse().ok()
         };
         let settled = number(KEY_SETTLED).and_then(|settled| usize::try_from(settled).ok());
         let missing = || invalid("it has no note of its row groups");
         table.checkpoint = number(KEY_CHECKPOINT).ok_or_else(missing)?;
-        let settled = settled
-            .filter(|&settled| settled <= metadata.num_row_groups())
-            .ok_or_else(missing)?;
-        table.on_disk = Some(OnDisk {
-            settled,
-            bytes: file.metadata()?.len(),
-            metadata,
-        });
+        let settled =
+            settled.filter(|&settled| settled <= metadata.num_row_groups()).ok_or_else(missing)?;
+        table.on_disk = Some(OnDisk { settled, bytes: file.metadata()?.len(), metadata });
         Ok(table)
     }
 
     fn new(directory: &Path, table: Table, provenance: String) -> Self {
         let schema = table.arrow_schema();
         let directory = directory.to_owned();
-        Self {
-            directory,
-            table,
-            schema,
-            provenance,
-            number: 1,
-            on_disk: None,
-            checkpoint: 0,
-        }
+        Self { directory, table, schema, provenance, number: 1, on_disk: None, checkpoint: 0 }
     }
 
     pub(crate) fn table(&self) -> &Table {
@@ -192,15 +171,11 @@ impl TableFile {
 
     /// Returns how many rows are in the tail.
     pub(crate) fn tail_rows(&self) -> u64 {
-        let Some(OnDisk {
-            metadata, settled, ..
-        }) = &self.on_disk
-        else {
+        let Some(OnDisk { metadata, settled, .. }) = &self.on_disk else {
             return 0;
         };
         let tail = metadata.row_groups().iter().skip(*settled);
-        tail.map(|row_group| row_group.num_rows().unsigned_abs())
-            .sum()
+        tail.map(|row_group| row_group.num_rows().unsigned_abs()).sum()
     }
 
     /// Goes on in the next file: what the present one holds stays as it is.
@@ -231,9 +206,7 @@ impl TableFile {
             Tail::Replace(rows) => (0, rows),
         };
         let settled_before = self.on_disk.as_ref().map_or(0, |on_disk| on_disk.settled);
-        let settled_rows = settle
-            .as_ref()
-            .map_or(0, |rows| rows.metadata.num_row_groups());
+        let settled_rows = settle.as_ref().map_or(0, |rows| rows.metadata.num_row_groups());
         let settled = settled_before + settled_rows;
         let path = self.path();
         let on_disk = replace_file(&path, |file| {
@@ -255,11 +228,7 @@ impl TableFile {
                 output.copy(&rows.bytes, &rows.metadata, 0, usize::MAX)?;
             }
             let metadata = output.finish()?;
-            Ok(OnDisk {
-                metadata,
-                settled,
-                bytes: file.metadata()?.len(),
-            })
+            Ok(OnDisk { metadata, settled, bytes: file.metadata()?.len() })
         })?;
         let full =
             on_disk.bytes >= ROTATE_BYTES && on_disk.settled == on_disk.metadata.num_row_groups();
@@ -279,10 +248,7 @@ struct Output<'a> {
 
 impl<'a> Output<'a> {
     fn new(file: &'a File, table: &TableFile, checkpoint: u64, settled: usize) -> io::Result<Self> {
-        let pair = |key: &str, value: String| KeyValue {
-            key: key.to_owned(),
-            value: Some(value),
-        };
+        let pair = |key: &str, value: String| KeyValue { key: key.to_owned(), value: Some(value) };
         let pairs = vec![
             pair(KEY_CHECKPOINT, checkpoint.to_string()),
             pair(KEY_SETTLED, settled.to_string()),
@@ -290,17 +256,14 @@ impl<'a> Output<'a> {
         ];
         let properties =
             properties(&table.table, Purpose::Settled).set_key_value_metadata(Some(pairs));
-        let schema = parquet::arrow::ArrowSchemaConverter::new()
-            .convert(&table.schema)
-            .map_err(io_error)?;
+        let schema =
+            parquet::arrow::ArrowSchemaConverter::new().convert(&table.schema).map_err(io_error)?;
         let writer = SerializedFileWriter::new(
             BufWriter::new(file),
             schema.root_schema_ptr(),
             Arc::new(properties.build()),
         );
-        Ok(Self {
-            writer: writer.map_err(io_error)?,
-        })
+        Ok(Self { writer: writer.map_err(io_error)? })
     }
 
     /// Copies up to `count` row groups of `source` from `first` on, as they are.
@@ -360,15 +323,8 @@ fn properties(table: &Table, purpose: Purpose) -> WriterPropertiesBuilder {
         Purpose::SmallTail => Compression::UNCOMPRESSED,
     };
     let sorting = table.sorted_by.iter().filter_map(|name| {
-        let index = table
-            .columns
-            .iter()
-            .position(|column| column.name == *name)?;
-        Some(SortingColumn {
-            column_idx: index as i32,
-            descending: false,
-            nulls_first: false,
-        })
+        let index = table.columns.iter().position(|column| column.name == *name)?;
+        Some(SortingColumn { column_idx: index as i32, descending: false, nulls_first: false })
     });
     let mut properties = WriterProperties::builder()
         // Version 1 pages: fastparquet knows no others, and they are smaller here.

@@ -186,22 +186,15 @@ impl RecordingWriter {
     }
 
     fn apply_tick(&mut self, tick: &BatchTick, changes: &[Change]) {
-        let BatchTick {
-            tick, common_files, ..
-        } = tick;
+        let BatchTick { tick, common_files, .. } = tick;
         self.ticks.push(*tick);
         self.manifest.last_tick = jiff::Timestamp::from_millisecond(tick.ts_ms).ok();
         let Some(files) = *common_files else {
             self.manifest.totals.add(tick, 0);
             return;
         };
-        self.segment.begin_tick(SampledTick {
-            ts_ms: tick.ts_ms,
-            files,
-        });
-        let Self {
-            segment, roster, ..
-        } = self;
+        self.segment.begin_tick(SampledTick { ts_ms: tick.ts_ms, files });
+        let Self { segment, roster, .. } = self;
         let mut absent = 0;
         let mut ended = Vec::new();
         for change in changes {
@@ -235,29 +228,15 @@ impl RecordingWriter {
 
     /// Puts the rows since the last flush into the tails of the files.
     fn publish_tails(&mut self) -> io::Result<()> {
-        let Self {
-            tables,
-            flushed,
-            checkpoint,
-            ..
-        } = self;
+        let Self { tables, flushed, checkpoint, .. } = self;
         let publish =
             |table: &mut TableFile, rows| table.publish(*checkpoint, None, Tail::Append(rows));
-        let rows = encode_samples(
-            &tables.samples,
-            Purpose::Tail,
-            &self.segment,
-            flushed.segment_ticks,
-        )?;
+        let rows =
+            encode_samples(&tables.samples, Purpose::Tail, &self.segment, flushed.segment_ticks)?;
         publish(&mut tables.samples, rows)?;
         flushed.segment_ticks = self.segment.ticks().len() as u32;
-        let rows = encode(
-            &tables.ticks,
-            Purpose::SmallTail,
-            ticks::FIELDS,
-            &self.ticks,
-            flushed.ticks,
-        )?;
+        let rows =
+            encode(&tables.ticks, Purpose::SmallTail, ticks::FIELDS, &self.ticks, flushed.ticks)?;
         publish(&mut tables.ticks, rows)?;
         flushed.ticks = self.ticks.len();
         let rows = encode(
@@ -269,32 +248,14 @@ impl RecordingWriter {
         )?;
         publish(&mut tables.system, rows)?;
         flushed.system = self.system.len();
-        let rows = encode(
-            &tables.marks,
-            Purpose::SmallTail,
-            marks::FIELDS,
-            &self.marks,
-            flushed.marks,
-        )?;
+        let rows =
+            encode(&tables.marks, Purpose::SmallTail, marks::FIELDS, &self.marks, flushed.marks)?;
         publish(&mut tables.marks, rows)?;
         flushed.marks = self.marks.len();
         self.roster.sum(&self.segment);
-        let rows: Vec<_> = self
-            .ended
-            .iter()
-            .cloned()
-            .chain(self.roster.rows())
-            .collect();
-        let rows = encode(
-            &tables.processes,
-            Purpose::SmallTail,
-            processes::FIELDS,
-            &rows,
-            0,
-        )?;
-        tables
-            .processes
-            .publish(*checkpoint, None, Tail::Replace(rows))
+        let rows: Vec<_> = self.ended.iter().cloned().chain(self.roster.rows()).collect();
+        let rows = encode(&tables.processes, Purpose::SmallTail, processes::FIELDS, &rows, 0)?;
+        tables.processes.publish(*checkpoint, None, Tail::Replace(rows))
     }
 
     /// Settles everything since the last checkpoint, and begins a new journal.
@@ -339,67 +300,31 @@ impl RecordingWriter {
         let next = self.checkpoint + 1;
         let lacks = |table: &TableFile| table.checkpoint() < next;
         let settle = |table: &mut TableFile, rows| table.publish(next, rows, Tail::Replace(None));
-        let Self {
-            tables, segment, ..
-        } = self;
+        let Self { tables, segment, .. } = self;
         if lacks(&tables.samples) {
             let rows = encode_samples(&tables.samples, Purpose::Settled, segment, 0)?;
             settle(&mut tables.samples, rows)?;
         }
         if lacks(&tables.ticks) {
-            let rows = encode(
-                &tables.ticks,
-                Purpose::Settled,
-                ticks::FIELDS,
-                &self.ticks,
-                0,
-            )?;
+            let rows = encode(&tables.ticks, Purpose::Settled, ticks::FIELDS, &self.ticks, 0)?;
             settle(&mut tables.ticks, rows)?;
         }
         if lacks(&tables.system) {
-            let rows = encode(
-                &tables.system,
-                Purpose::Settled,
-                system::FIELDS,
-                &self.system,
-                0,
-            )?;
+            let rows = encode(&tables.system, Purpose::Settled, system::FIELDS, &self.system, 0)?;
             settle(&mut tables.system, rows)?;
         }
         if lacks(&tables.marks) {
-            let rows = encode(
-                &tables.marks,
-                Purpose::Settled,
-                marks::FIELDS,
-                &self.marks,
-                0,
-            )?;
+            let rows = encode(&tables.marks, Purpose::Settled, marks::FIELDS, &self.marks, 0)?;
             settle(&mut tables.marks, rows)?;
         }
         self.roster.sum(&self.segment);
-        let mut done = if lacks(&tables.processes) {
-            self.ended.clone()
-        } else {
-            Vec::new()
-        };
+        let mut done = if lacks(&tables.processes) { self.ended.clone() } else { Vec::new() };
         let mut living: Vec<_> = self.roster.rows().collect();
         if closing {
             done.append(&mut living);
         }
-        let done = encode(
-            &tables.processes,
-            Purpose::Settled,
-            processes::FIELDS,
-            &done,
-            0,
-        )?;
-        let living = encode(
-            &tables.processes,
-            Purpose::SmallTail,
-            processes::FIELDS,
-            &living,
-            0,
-        )?;
+        let done = encode(&tables.processes, Purpose::Settled, processes::FIELDS, &done, 0)?;
+        let living = encode(&tables.processes, Purpose::SmallTail, processes::FIELDS, &living, 0)?;
         tables.processes.publish(next, done, Tail::Replace(living))
     }
 
@@ -417,11 +342,8 @@ impl RecordingWriter {
         self.directory.release_space()?;
         if let Err(error) = self.settle(true) {
             let full = is_disk_full(&error);
-            self.manifest.end = Some(if full {
-                End::DiskFull
-            } else {
-                End::WriteFailed(error.to_string())
-            });
+            self.manifest.end =
+                Some(if full { End::DiskFull } else { End::WriteFailed(error.to_string()) });
             if !full {
                 self.manifest.write(&self.directory.manifest())?;
                 return Err(error);
@@ -443,9 +365,7 @@ impl RecordingWriter {
             table.rotate();
             table.publish(next, rows, Tail::Replace(None))
         };
-        let Self {
-            tables, flushed, ..
-        } = self;
+        let Self { tables, flushed, .. } = self;
         if tables.samples.checkpoint() <= lacking {
             let rows = encode_samples(
                 &tables.samples,
@@ -596,10 +516,7 @@ impl RecordingWriter {
             batch.clear();
             blocks += 1;
         }
-        Ok(Replayed {
-            blocks,
-            torn: journal.is_torn(),
-        })
+        Ok(Replayed { blocks, torn: journal.is_torn() })
     }
 }
 
@@ -613,9 +530,7 @@ fn encode<R: Clone>(
     /// Rows in one Arrow batch; an identity with all its text may be ten kilobytes.
     const BATCH_ROWS: usize = 1024;
     let rows = rows.get(first..).unwrap_or_default();
-    let batches = rows
-        .chunks(BATCH_ROWS)
-        .map(|rows| fields.record_batch(file.table(), rows));
+    let batches = rows.chunks(BATCH_ROWS).map(|rows| fields.record_batch(file.table(), rows));
     RowGroups::encode(file.table(), purpose, batches)
 }
 
@@ -630,8 +545,5 @@ fn encode_samples(
 
 /// Says whether an error means that there is no space: on the disk, or within the quota.
 pub(crate) fn is_disk_full(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-    )
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }

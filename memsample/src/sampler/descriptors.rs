@@ -15,15 +15,8 @@ const FOR_OPENING: usize = 16;
 impl Descriptors {
     /// Allows `max` descriptors, or by default half of what the process may have.
     pub(super) fn new(max: Option<usize>) -> Self {
-        let limit = getrlimit(Resource::Nofile)
-            .current
-            .map_or(usize::MAX, |limit| limit as usize);
-        Self {
-            kept: 0,
-            allowed: max
-                .unwrap_or(limit / 2)
-                .min(limit.saturating_sub(FOR_OPENING)),
-        }
+        let limit = getrlimit(Resource::Nofile).current.map_or(usize::MAX, |limit| limit as usize);
+        Self { kept: 0, allowed: max.unwrap_or(limit / 2).min(limit.saturating_sub(FOR_OPENING)) }
     }
 
     /// Takes one descriptor if `spare` more are left afterwards, and says whether it did.

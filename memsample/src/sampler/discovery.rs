@@ -35,11 +35,7 @@ impl Sampler {
             _ => None,
         };
         self.last_pid = last_pid;
-        let look_again_ns = if given.is_some() {
-            RELIST_NS
-        } else {
-            LOOK_AGAIN_NS
-        };
+        let look_again_ns = if given.is_some() { RELIST_NS } else { LOOK_AGAIN_NS };
         if now_ns >= self.looked_again_boot_ns.saturating_add(look_again_ns) {
             self.looked_again_boot_ns = now_ns;
             self.look_again(|_| true);
@@ -62,10 +58,7 @@ impl Sampler {
         if !self.reader.root.shares_pid_namespace() {
             return None;
         }
-        let bytes = self
-            .loadavg
-            .read(&self.reader.root, &mut self.reader.buffer)
-            .ok()?;
+        let bytes = self.loadavg.read(&self.reader.root, &mut self.reader.buffer).ok()?;
         let text = std::str::from_utf8(bytes).ok()?;
         text.split_ascii_whitespace().nth(4)?.parse().ok()
     }
@@ -146,10 +139,7 @@ impl Sampler {
                 Err(_) => true,
             },
         };
-        entry.state.set(
-            EntryState::GONE,
-            replaced || entry.state.contains(EntryState::GONE),
-        );
+        entry.state.set(EntryState::GONE, replaced || entry.state.contains(EntryState::GONE));
         replaced
     }
 
@@ -189,10 +179,7 @@ impl Sampler {
         let buffer = &mut self.reader.buffer;
         if candidate == Candidate::ProcessOrThread {
             let status = parse_status(read_file(root, buffer, &directory, c"status")?)?;
-            if status
-                .tgid
-                .is_some_and(|tgid| u64::try_from(pid) != Ok(tgid))
-            {
+            if status.tgid.is_some_and(|tgid| u64::try_from(pid) != Ok(tgid)) {
                 return Ok(None);
             }
         }
@@ -202,19 +189,10 @@ impl Sampler {
             return Ok(Some(Entry::new(pid, Occupant::KernelThread(start))));
         }
         let start_ns = self.reader.host.nanos(start).unwrap_or(u64::MAX);
-        let addresses = Addresses {
-            code: stat.startcode,
-            stack: stat.startstack,
-        };
+        let addresses = Addresses { code: stat.startcode, stack: stat.startstack };
         let (ppid, comm) = (stat.ppid, Comm::new(stat.comm));
-        let Image {
-            ppid,
-            uid,
-            comm,
-            exe,
-            cmdline,
-            cgroup,
-        } = self.reader.read_image(&directory, ppid, comm);
+        let Image { ppid, uid, comm, exe, cmdline, cgroup } =
+            self.reader.read_image(&directory, ppid, comm);
         let statm = self.keep_statm(&directory)?;
         let process = self.slots.next_process();
         let identity = Identity {
@@ -238,9 +216,7 @@ impl Sampler {
 
     /// Opens `statm` to keep it, as far as descriptors allow.
     fn keep_statm(&mut self, directory: &ProcessDir) -> Result<Option<OwnedFd>, ReadError> {
-        let Reader {
-            root, descriptors, ..
-        } = &mut self.reader;
+        let Reader { root, descriptors, .. } = &mut self.reader;
         if !root.is_live() || !descriptors.take(0) {
             return Ok(None);
         }

@@ -47,13 +47,8 @@ impl Sampler {
                 changes.push(Change::Rename(slot, process.comm));
             }
             if entry.read != self.common_files || !state.contains(EntryState::METRICS_REPORTED) {
-                changes.push(Change::Row(
-                    slot,
-                    Row {
-                        files: entry.read,
-                        metrics: process.metrics,
-                    },
-                ));
+                changes
+                    .push(Change::Row(slot, Row { files: entry.read, metrics: process.metrics }));
             }
             entry.state |= EntryState::REPORTED;
         }

@@ -190,10 +190,7 @@ impl Sampler {
         let mut listing = Listing::new();
         let processes = listing.read(root.directory())?.len();
         if processes == 0 {
-            let message = format!(
-                "no process in `{}`: is it a /proc tree?",
-                root.path().display()
-            );
+            let message = format!("no process in `{}`: is it a /proc tree?", root.path().display());
             return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
         }
         let descriptors = Descriptors::new(options.max_descriptors);
@@ -222,11 +219,7 @@ impl Sampler {
     ///
     /// `statm` is always read. `smaps_rollup` of all processes takes tens of milliseconds and more.
     pub fn sweep(&mut self, files: Files) -> Snapshot<'_> {
-        let plan = Plan {
-            files,
-            newborn_files: Files::empty(),
-            rollups_until_boot_ns: u64::MAX,
-        };
+        let plan = Plan { files, newborn_files: Files::empty(), rollups_until_boot_ns: u64::MAX };
         self.sweep_as_planned(&plan)
     }
 
@@ -255,9 +248,7 @@ impl Sampler {
             match entry.occupant {
                 Occupant::Process(_) => {}
                 Occupant::Zombie(start) => {
-                    let reaped = self
-                        .reader
-                        .is_no_zombie(entry.pid, start, entry.statm.as_ref());
+                    let reaped = self.reader.is_no_zombie(entry.pid, start, entry.statm.as_ref());
                     entry.state.set(EntryState::GONE, reaped);
                     continue;
                 }
@@ -267,11 +258,8 @@ impl Sampler {
                 }
                 Occupant::KernelThread(_) => continue,
             }
-            let files = if entry.state.contains(EntryState::NEWBORN) {
-                newborn_files
-            } else {
-                files
-            };
+            let files =
+                if entry.state.contains(EntryState::NEWBORN) { newborn_files } else { files };
             match self.reader.read(entry, files, &mut self.counts) {
                 Reading::Alive => {}
                 Reading::NewImage(image) => {
@@ -302,10 +290,7 @@ impl Sampler {
     /// Reads `smaps_rollup` of the processes that are due until `until_boot_ns`, and returns whether
     /// this sweep began and finished a round.
     fn read_rollups(&mut self, until_boot_ns: u64) -> bool {
-        let begins = !self
-            .entries
-            .iter()
-            .any(|entry| entry.state.contains(EntryState::ROLLUP_DUE));
+        let begins = !self.entries.iter().any(|entry| entry.state.contains(EntryState::ROLLUP_DUE));
         let mut out_of_time = false;
         for entry in &mut self.entries {
             let due = begins || entry.state.contains(EntryState::ROLLUP_DUE);
@@ -326,15 +311,7 @@ impl Sampler {
 
     /// Drops what has ended, and remembers to look at its pid in the next sweep.
     fn forget_gone(&mut self) {
-        let Self {
-            entries,
-            departed,
-            slots,
-            suspects,
-            reader,
-            counts,
-            ..
-        } = self;
+        let Self { entries, departed, slots, suspects, reader, counts, .. } = self;
         entries.retain_mut(|entry| {
             if !entry.state.contains(EntryState::GONE) {
                 return true;
@@ -366,21 +343,8 @@ fn begin_image(entry: &mut Entry, image: Image, slots: &mut Slots) {
     let Occupant::Process(process) = &mut entry.occupant else {
         return;
     };
-    let Image {
-        ppid,
-        uid,
-        comm,
-        exe,
-        cmdline,
-        cgroup,
-    } = image;
-    let Identity {
-        pid,
-        start,
-        start_ns,
-        exec,
-        ..
-    } = *process.identity;
+    let Image { ppid, uid, comm, exe, cmdline, cgroup } = image;
+    let Identity { pid, start, start_ns, exec, .. } = *process.identity;
     let exec = exec.saturating_add(1);
     let number = slots.next_process();
     let identity = Identity {

@@ -62,11 +62,7 @@ enum StatmReading {
 enum ImageChange {
     None,
     Renamed(Comm),
-    Exec {
-        ppid: i32,
-        comm: Comm,
-        addresses: Addresses,
-    },
+    Exec { ppid: i32, comm: Comm, addresses: Addresses },
 }
 
 impl Reader {
@@ -82,15 +78,7 @@ impl Reader {
             supported -= Files::SMAPS_ROLLUP;
         }
         let (buffer, threads) = (ReadBuffer::new(), Listing::new());
-        Self {
-            root,
-            host,
-            clock,
-            descriptors,
-            supported,
-            buffer,
-            threads,
-        }
+        Self { root, host, clock, descriptors, supported, buffer, threads }
     }
 
     /// Makes the descriptor table of the program as large as it will have to be.
@@ -182,24 +170,14 @@ impl Reader {
         let mut change = ImageChange::None;
         if files.contains(Files::STATUS) {
             let outcome = self
-                .read_keeping(
-                    entry.pid,
-                    process.identity.start,
-                    &mut process.status,
-                    c"status",
-                )
+                .read_keeping(entry.pid, process.identity.start, &mut process.status, c"status")
                 .and_then(|bytes| Ok(apply_status(entry, process, &parse_status(bytes)?)?));
             counted(outcome, counts)?;
         }
         if files.contains(Files::STAT) || code_changed {
             let host = self.host;
             let outcome = self
-                .read_keeping(
-                    entry.pid,
-                    process.identity.start,
-                    &mut process.stat,
-                    c"stat",
-                )
+                .read_keeping(entry.pid, process.identity.start, &mut process.stat, c"stat")
                 .and_then(|bytes| Ok(parse_stat(bytes)?))
                 .and_then(|stat| {
                     change = image_change(process, &stat, code_changed);
@@ -252,12 +230,7 @@ impl Reader {
         counts: &mut SweepCounts,
     ) -> Result<Reading, ReadError> {
         let directory = self.root.open_process(entry.pid)?;
-        let stat = parse_stat(read_file(
-            &self.root,
-            &mut self.buffer,
-            &directory,
-            c"stat",
-        )?)?;
+        let stat = parse_stat(read_file(&self.root, &mut self.buffer, &directory, c"stat")?)?;
         if stat.starttime != process.identity.start {
             return Err(ReadError::Gone);
         }
@@ -268,10 +241,7 @@ impl Reader {
             Ok(())
         };
         let statm = read_file(&self.root, &mut self.buffer, &directory, c"statm")?;
-        if matches!(
-            apply_statm(entry, process, statm, &self.host)?,
-            StatmReading::NoMemory
-        ) {
+        if matches!(apply_statm(entry, process, statm, &self.host)?, StatmReading::NoMemory) {
             return Ok(Reading::NoMemory);
         }
         entry.read |= Files::STATM;
@@ -297,12 +267,7 @@ impl Reader {
         process: &mut Process,
     ) -> Result<Reading, ReadError> {
         let directory = self.root.open_process(entry.pid)?;
-        let stat = parse_stat(read_file(
-            &self.root,
-            &mut self.buffer,
-            &directory,
-            c"stat",
-        )?)?;
+        let stat = parse_stat(read_file(&self.root, &mut self.buffer, &directory, c"stat")?)?;
         if stat.num_threads < 2 || stat.starttime != process.identity.start {
             return Ok(Reading::NoMemory);
         }
@@ -360,14 +325,7 @@ impl Reader {
 
     /// Reads the PSS of a process, whose `statm` was read in this sweep.
     pub(super) fn read_rollup(&mut self, entry: &mut Entry, counts: &mut SweepCounts) {
-        let Entry {
-            pid,
-            statm,
-            occupant: Occupant::Process(process),
-            read,
-            state,
-            ..
-        } = entry
+        let Entry { pid, statm, occupant: Occupant::Process(process), read, state, .. } = entry
         else {
             return;
         };
@@ -387,9 +345,7 @@ impl Reader {
             if !same_process {
                 return Err(ReadError::Gone);
             }
-            let uss = rollup
-                .uss()
-                .ok_or(ParseError::out_of_range("Private_Dirty"))?;
+            let uss = rollup.uss().ok_or(ParseError::out_of_range("Private_Dirty"))?;
             let swap_pss = rollup.swap_pss.ok_or(ParseError::missing("SwapPss"))?;
             let values = [
                 (Metric::Pss, bytes_of(rollup.pss, "Pss")?),
@@ -408,10 +364,7 @@ impl Reader {
     pub(super) fn read_image(&mut self, directory: &ProcessDir, ppid: i32, comm: Comm) -> Image {
         let Self { root, buffer, .. } = self;
         let cmdline = read_file(root, buffer, directory, c"cmdline").unwrap_or_default();
-        let cmdline = cmdline
-            .get(..Identity::MAX_CMDLINE_BYTES)
-            .unwrap_or(cmdline)
-            .to_vec();
+        let cmdline = cmdline.get(..Identity::MAX_CMDLINE_BYTES).unwrap_or(cmdline).to_vec();
         let cgroup = read_file(root, buffer, directory, c"cgroup")
             .ok()
             .and_then(memory_cgroup)
@@ -421,14 +374,7 @@ impl Reader {
             .and_then(|bytes| parse_status(bytes).ok()?.euid)
             .and_then(|uid| u32::try_from(uid).ok());
         let exe = directory.read_exe(buffer).ok().map(<[u8]>::to_vec);
-        Image {
-            ppid,
-            uid,
-            comm,
-            exe,
-            cmdline,
-            cgroup,
-        }
+        Image { ppid, uid, comm, exe, cmdline, cgroup }
     }
 
     fn follow_image(
@@ -444,11 +390,7 @@ impl Reader {
                 entry.state.remove(EntryState::COMM_REPORTED);
                 Ok(Reading::Alive)
             }
-            ImageChange::Exec {
-                ppid,
-                comm,
-                addresses,
-            } => {
+            ImageChange::Exec { ppid, comm, addresses } => {
                 process.addresses = addresses;
                 let directory = self.root.open_process(entry.pid)?;
                 let image = self.read_image(&directory, ppid, comm);
@@ -468,10 +410,7 @@ impl Reader {
 
 /// Says what `stat` tells of an exec, or of another name, since it was last read.
 fn image_change(process: &Process, stat: &Stat<'_>, code_changed: bool) -> ImageChange {
-    let addresses = Addresses {
-        code: stat.startcode,
-        stack: stat.startstack,
-    };
+    let addresses = Addresses { code: stat.startcode, stack: stat.startstack };
     let exec = if addresses.hidden() || process.addresses.hidden() {
         // Then the only sign is that the code has another size.
         code_changed
@@ -480,11 +419,7 @@ fn image_change(process: &Process, stat: &Stat<'_>, code_changed: bool) -> Image
     };
     let comm = Comm::new(stat.comm);
     if exec {
-        ImageChange::Exec {
-            ppid: stat.ppid,
-            comm,
-            addresses,
-        }
+        ImageChange::Exec { ppid: stat.ppid, comm, addresses }
     } else if comm == process.comm {
         ImageChange::None
     } else {

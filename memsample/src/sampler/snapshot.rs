@@ -15,17 +15,8 @@ impl<'a> Snapshot<'a> {
 
     /// Returns the processes that were read, ascending by pid.
     pub fn samples(&self) -> impl Iterator<Item = Sample<'a>> + use<'a> {
-        let read = self
-            .sampler
-            .entries
-            .iter()
-            .filter(|entry| !entry.read.is_empty());
-        read.filter_map(|entry| {
-            Some(Sample {
-                process: entry.process()?,
-                read: entry.read,
-            })
-        })
+        let read = self.sampler.entries.iter().filter(|entry| !entry.read.is_empty());
+        read.filter_map(|entry| Some(Sample { process: entry.process()?, read: entry.read }))
     }
 
     /// Returns what the sweep did and did not read.
@@ -79,9 +70,7 @@ impl<'a> Sample<'a> {
     #[inline]
     #[must_use]
     pub fn get(&self, metric: Metric) -> Option<u64> {
-        self.read
-            .contains(metric.file())
-            .then(|| self.process.metrics.get(metric))
+        self.read.contains(metric.file()).then(|| self.process.metrics.get(metric))
     }
 
     /// Returns the resident set, which every sample has.

@@ -39,12 +39,7 @@ impl<'a> SampleBatches<'a> {
                 (!run.ticks.is_empty()).then_some((series, run))
             })
         });
-        Self {
-            ticks,
-            rows: Box::new(rows),
-            rest: None,
-            schema: schema::samples().arrow_schema(),
-        }
+        Self { ticks, rows: Box::new(rows), rest: None, schema: schema::samples().arrow_schema() }
     }
 }
 
@@ -63,22 +58,11 @@ impl Iterator for SampleBatches<'_> {
                 let (ticks, own_files, metrics) =
                     (middle..run.ticks.end, run.own_files, run.metrics);
                 run.ticks.end = middle;
-                self.rest = Some((
-                    series,
-                    Run {
-                        ticks,
-                        own_files,
-                        metrics,
-                    },
-                ));
+                self.rest = Some((series, Run { ticks, own_files, metrics }));
             }
             columns.push(self.ticks, series, &run);
         }
-        if columns.ts.is_empty() {
-            None
-        } else {
-            Some(columns.finish(&self.schema))
-        }
+        if columns.ts.is_empty() { None } else { Some(columns.finish(&self.schema)) }
     }
 }
 
@@ -125,17 +109,15 @@ impl Columns {
         for (present, file) in self.present.iter_mut().zip(OPTIONAL_FILES) {
             match run.own_files {
                 Some(files) => present.append_n(count, files.contains(file)),
-                None => sampled
-                    .iter()
-                    .for_each(|tick| present.append(run.files(tick).contains(file))),
+                None => {
+                    sampled.iter().for_each(|tick| present.append(run.files(tick).contains(file)))
+                }
             }
         }
     }
 
     fn finish(self, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
-        let present = self
-            .present
-            .map(|mut present| NullBuffer::new(present.finish()));
+        let present = self.present.map(|mut present| NullBuffer::new(present.finish()));
         let mut comm = self.comm;
         let mut columns: Vec<ArrayRef> = vec![
             Arc::new(TimestampMillisecondArray::from(self.ts).with_timezone("UTC")),
@@ -144,10 +126,8 @@ impl Columns {
             Arc::new(comm.finish()),
         ];
         for (values, metric) in self.metrics.into_iter().zip(Metric::ALL) {
-            let nulls = OPTIONAL_FILES
-                .iter()
-                .zip(&present)
-                .find(|&(&file, _)| file == metric.file());
+            let nulls =
+                OPTIONAL_FILES.iter().zip(&present).find(|&(&file, _)| file == metric.file());
             let nulls = nulls.map(|(_, present)| present.clone());
             columns.push(Arc::new(Int64Array::new(ScalarBuffer::from(values), nulls)));
         }

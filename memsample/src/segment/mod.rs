@@ -71,8 +71,7 @@ impl Segment {
         first: u32,
         metrics: Metrics,
     ) -> SeriesIndex {
-        self.series
-            .push(Series::new(process, pid, comm, first, metrics));
+        self.series.push(Series::new(process, pid, comm, first, metrics));
         SeriesIndex(self.series.len() as u32 - 1)
     }
 
@@ -83,10 +82,7 @@ impl Segment {
 
     /// Sets the row at tick `tick`.
     pub(crate) fn set_row(&mut self, index: SeriesIndex, tick: u32, row: &Row) {
-        let common = self
-            .ticks
-            .get(tick as usize)
-            .map_or(Files::empty(), |tick| tick.files);
+        let common = self.ticks.get(tick as usize).map_or(Files::empty(), |tick| tick.files);
         self.change(index, |series| series.set_row(tick, row, common));
     }
 

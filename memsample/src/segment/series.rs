@@ -91,10 +91,7 @@ impl Series {
     }
 
     fn begin_entry(&mut self, tick: u32) {
-        put_number(
-            &mut self.log,
-            u64::from(tick.saturating_sub(self.last_tick)),
-        );
+        put_number(&mut self.log, u64::from(tick.saturating_sub(self.last_tick)));
         self.last_tick = tick;
     }
 
@@ -182,11 +179,7 @@ impl Iterator for Runs<'_> {
                             .peek()
                             .map_or(self.end, |(tick, _)| tick.clamp(first + 1, self.end));
                     }
-                    return Some(Run {
-                        ticks: first..self.tick,
-                        own_files,
-                        metrics: self.metrics,
-                    });
+                    return Some(Run { ticks: first..self.tick, own_files, metrics: self.metrics });
                 }
                 entry => {
                     self.tick = entry.map_or(self.end, |(tick, _)| tick.min(self.end));
@@ -213,10 +206,7 @@ mod tests {
     }
 
     fn row(rss: u64, files: Files) -> Row {
-        Row {
-            files,
-            metrics: metrics(rss),
-        }
+        Row { files, metrics: metrics(rss) }
     }
 
     /// Returns the resident set and whether the files are the series' own, tick by tick.
@@ -224,8 +214,7 @@ mod tests {
         series
             .runs(ticks)
             .flat_map(|run| {
-                run.ticks
-                    .map(move |tick| (tick, run.metrics.get(Metric::Rss), run.own_files))
+                run.ticks.map(move |tick| (tick, run.metrics.get(Metric::Rss), run.own_files))
             })
             .collect()
     }
@@ -255,10 +244,7 @@ mod tests {
     #[test]
     fn a_series_that_goes_on_from_before_needs_no_entry() {
         let series = Series::new(1, 10, Comm::new(b"x"), 0, metrics(9));
-        assert_eq!(
-            expand(&series, 3),
-            [(0, 9, None), (1, 9, None), (2, 9, None)]
-        );
+        assert_eq!(expand(&series, 3), [(0, 9, None), (1, 9, None), (2, 9, None)]);
     }
 
     #[test]

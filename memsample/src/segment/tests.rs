@@ -47,11 +47,7 @@ fn dense(process: u64, comm: Comm, metrics: &Metrics, files: Files) -> DenseRow 
         let read = metric.file() == Files::STATM || files.contains(metric.file());
         read.then(|| i64::try_from(metrics.get(metric)).unwrap())
     };
-    (
-        process as i32 + 100,
-        comm.to_string(),
-        Metric::ALL.into_iter().map(value).collect(),
-    )
+    (process as i32 + 100, comm.to_string(), Metric::ALL.into_iter().map(value).collect())
 }
 
 fn read_back(segment: &Segment, first: u32) -> BTreeMap<(u64, i64), DenseRow> {
@@ -68,19 +64,10 @@ fn read_back(segment: &Segment, first: u32) -> BTreeMap<(u64, i64), DenseRow> {
             assert!(last < Some(key), "not sorted: {key:?} behind {last:?}");
             last = Some(key);
             let metrics = Metric::ALL.into_iter().map(|metric| {
-                let column = batch
-                    .column(4 + metric as usize)
-                    .as_primitive::<Int64Type>();
+                let column = batch.column(4 + metric as usize).as_primitive::<Int64Type>();
                 column.is_valid(row).then(|| column.value(row))
             });
-            rows.insert(
-                key,
-                (
-                    pid.value(row),
-                    comm.value(row).to_owned(),
-                    metrics.collect(),
-                ),
-            );
+            rows.insert(key, (pid.value(row), comm.value(row).to_owned(), metrics.collect()));
         }
     }
     rows
@@ -145,22 +132,13 @@ fn a_batch_may_end_within_a_run() {
     const TICKS: i64 = 40_000;
     let mut segment = Segment::default();
     for tick in 0..TICKS {
-        segment.begin_tick(SampledTick {
-            ts_ms: tick,
-            files: Files::STATM,
-        });
+        segment.begin_tick(SampledTick { ts_ms: tick, files: Files::STATM });
         if tick == 0 {
             segment.begin(1, 10, Comm::new(b"x"), 0, metrics(5));
         }
     }
-    let rows: Vec<usize> = segment
-        .batches(0)
-        .map(|batch| batch.unwrap().num_rows())
-        .collect();
+    let rows: Vec<usize> = segment.batches(0).map(|batch| batch.unwrap().num_rows()).collect();
     assert_eq!(rows, [16 * 1024, 16 * 1024, 40_000 - 32 * 1024]);
-    let keys: Vec<i64> = read_back(&segment, 0)
-        .into_keys()
-        .map(|(_, ts)| ts)
-        .collect();
+    let keys: Vec<i64> = read_back(&segment, 0).into_keys().map(|(_, ts)| ts).collect();
     assert_eq!(keys, (0..TICKS).collect::<Vec<_>>());
 }

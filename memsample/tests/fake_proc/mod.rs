@@ -57,17 +57,7 @@ impl FakeProcess {
     pub(crate) fn stat(&self) -> Vec<u8> {
         let mut line = format!("{} (", self.pid).into_bytes();
         line.extend_from_slice(&self.comm);
-        let Self {
-            state,
-            flags,
-            minflt,
-            utime,
-            start,
-            size,
-            rss,
-            stack,
-            ..
-        } = self;
+        let Self { state, flags, minflt, utime, start, size, rss, stack, .. } = self;
         let size = size * 4096;
         line.extend_from_slice(
             format!(
@@ -107,19 +97,11 @@ impl FakeProcess {
 
 impl FakeProc {
     pub(crate) fn new() -> Self {
-        let tree = Self {
-            directory: tempfile::tempdir().unwrap(),
-        };
+        let tree = Self { directory: tempfile::tempdir().unwrap() };
         fs::create_dir(tree.path().join("pressure")).unwrap();
-        tree.write(
-            "meminfo",
-            b"MemTotal: 1000 kB\nMemFree: 200 kB\nMemAvailable: 500 kB\n",
-        );
+        tree.write("meminfo", b"MemTotal: 1000 kB\nMemFree: 200 kB\nMemAvailable: 500 kB\n");
         tree.write("vmstat", b"pgfault 10\npgmajfault 1\noom_kill 0\n");
-        tree.write(
-            "pressure/memory",
-            b"some avg10=0.00 avg60=0.00 avg300=0.00 total=3\n",
-        );
+        tree.write("pressure/memory", b"some avg10=0.00 avg60=0.00 avg300=0.00 total=3\n");
         tree
     }
 

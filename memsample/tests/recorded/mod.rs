@@ -8,48 +8,26 @@ use arrow::datatypes::{Int32Type, Int64Type, TimestampMillisecondType};
 use memsample::{Metric, Recording};
 
 pub(crate) fn batches(recording: &Recording, table: &str) -> Vec<RecordBatch> {
-    let schema = memsample::schema::tables()
-        .into_iter()
-        .find(|known| known.name == table)
-        .unwrap();
+    let schema = memsample::schema::tables().into_iter().find(|known| known.name == table).unwrap();
     let columns: Vec<&str> = schema.columns.iter().map(|column| column.name).collect();
-    recording
-        .read_table(table, &columns)
-        .map(Result::unwrap)
-        .collect()
+    recording.read_table(table, &columns).map(Result::unwrap).collect()
 }
 
 pub(crate) fn int64(batch: &RecordBatch, column: &str, row: usize) -> Option<i64> {
-    let column = batch
-        .column_by_name(column)
-        .unwrap()
-        .as_primitive::<Int64Type>();
+    let column = batch.column_by_name(column).unwrap().as_primitive::<Int64Type>();
     column.is_valid(row).then(|| column.value(row))
 }
 
 pub(crate) fn int32(batch: &RecordBatch, column: &str, row: usize) -> i32 {
-    batch
-        .column_by_name(column)
-        .unwrap()
-        .as_primitive::<Int32Type>()
-        .value(row)
+    batch.column_by_name(column).unwrap().as_primitive::<Int32Type>().value(row)
 }
 
 pub(crate) fn timestamp(batch: &RecordBatch, row: usize) -> i64 {
-    batch
-        .column_by_name("ts")
-        .unwrap()
-        .as_primitive::<TimestampMillisecondType>()
-        .value(row)
+    batch.column_by_name("ts").unwrap().as_primitive::<TimestampMillisecondType>().value(row)
 }
 
 pub(crate) fn string(batch: &RecordBatch, column: &str, row: usize) -> String {
-    batch
-        .column_by_name(column)
-        .unwrap()
-        .as_string::<i32>()
-        .value(row)
-        .to_owned()
+    batch.column_by_name(column).unwrap().as_string::<i32>().value(row).to_owned()
 }
 
 /// Every sample, by time and pid: the command name and the metrics.
@@ -107,20 +85,14 @@ pub(crate) fn check_consistency(recording: &Recording) {
     assert_eq!(totals.processes, processes);
     assert_eq!(
         totals.samples,
-        samples_at
-            .values()
-            .map(|&count| u64::from(count.unsigned_abs()))
-            .sum::<u64>()
+        samples_at.values().map(|&count| u64::from(count.unsigned_abs())).sum::<u64>()
     );
     let mut ticks = 0;
     for batch in batches(recording, "ticks") {
         for row in 0..batch.num_rows() {
             ticks += 1;
             let written = int32(&batch, "processes", row) - int32(&batch, "dropped", row);
-            assert_eq!(
-                samples_at.remove(&timestamp(&batch, row)).unwrap_or(0),
-                written
-            );
+            assert_eq!(samples_at.remove(&timestamp(&batch, row)).unwrap_or(0), written);
         }
     }
     assert_eq!((totals.ticks, samples_at.len()), (ticks, 0));

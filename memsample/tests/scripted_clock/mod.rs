@@ -34,11 +34,7 @@ type Script = Box<dyn FnMut(u64, &mut Now) + Send>;
 impl ScriptedClock {
     pub(crate) fn new(script: impl FnMut(u64, &mut Now) + Send + 'static) -> Self {
         let (now, script) = (Mutex::new(START), Mutex::new(Box::new(script) as Script));
-        Self(Arc::new(State {
-            now,
-            script,
-            written: AtomicU64::new(0),
-        }))
+        Self(Arc::new(State { now, script, written: AtomicU64::new(0) }))
     }
 
     pub(crate) fn shared(&self) -> Arc<dyn Clock> {
@@ -48,9 +44,7 @@ impl ScriptedClock {
     /// Lets the sampler run until the recording ends by itself, never far ahead of the writer.
     pub(crate) fn run(&self, recorder: Recorder) -> Recording {
         while !recorder.is_finished() {
-            self.0
-                .written
-                .store(recorder.status().totals.ticks, Ordering::Release);
+            self.0.written.store(recorder.status().totals.ticks, Ordering::Release);
             std::thread::yield_now();
         }
         recorder.stop().unwrap()
@@ -63,10 +57,7 @@ impl Clock for ScriptedClock {
     }
 
     fn timer(&self) -> io::Result<Box<dyn Timer>> {
-        Ok(Box::new(ScriptedTimer {
-            state: Arc::clone(&self.0),
-            tick: 0,
-        }))
+        Ok(Box::new(ScriptedTimer { state: Arc::clone(&self.0), tick: 0 }))
     }
 }
 

@@ -16,10 +16,8 @@ pub(crate) struct Random(pub(crate) u64);
 impl Random {
     pub(crate) fn below(&mut self, limit: u64) -> u64 {
         // Knuth's constants; the high bits are good enough here.
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % limit
     }
 }
@@ -50,10 +48,7 @@ impl Simulation {
     fn begin(&mut self) {
         let pid = self.next_pid;
         self.next_pid += 1;
-        let process = FakeProcess {
-            start: self.random.below(1 << 20),
-            ..FakeProcess::new(pid)
-        };
+        let process = FakeProcess { start: self.random.below(1 << 20), ..FakeProcess::new(pid) };
         self.tree.set(&process);
         self.processes.insert(pid, process);
         self.newborn.push(pid);

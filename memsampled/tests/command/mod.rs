@@ -32,22 +32,15 @@ impl Ended {
     /// The JSON object on the last line of the standard output.
     #[track_caller]
     pub(crate) fn json(&self) -> Value {
-        let line = self
-            .stdout
-            .lines()
-            .last()
-            .unwrap_or_else(|| panic!("no output: {}", self.stderr));
+        let line =
+            self.stdout.lines().last().unwrap_or_else(|| panic!("no output: {}", self.stderr));
         serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))
     }
 }
 
 /// Runs `memsample` in `directory`.
 pub(crate) fn memsample<S: AsRef<OsStr>>(directory: &Path, arguments: &[S]) -> Ended {
-    let output = Command::new(MEMSAMPLE)
-        .args(arguments)
-        .current_dir(directory)
-        .output()
-        .unwrap();
+    let output = Command::new(MEMSAMPLE).args(arguments).current_dir(directory).output().unwrap();
     Ended::of(output)
 }
 
@@ -84,10 +77,8 @@ impl Running {
     }
 
     pub(crate) fn signal(&self, name: &str) {
-        let killed = Command::new("kill")
-            .args(["-s", name, &self.pid().to_string()])
-            .status()
-            .unwrap();
+        let killed =
+            Command::new("kill").args(["-s", name, &self.pid().to_string()]).status().unwrap();
         assert!(killed.success());
     }
 
@@ -136,9 +127,7 @@ pub(crate) fn manifest(run: &Path) -> Value {
 
 /// Returns the directories below `runs`.
 pub(crate) fn runs(directory: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(directory.join("runs"))
-        .into_iter()
-        .flatten();
+    let entries = std::fs::read_dir(directory.join("runs")).into_iter().flatten();
     let mut runs: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
     runs.sort();
     runs

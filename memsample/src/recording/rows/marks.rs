@@ -33,13 +33,8 @@ pub enum MarkKind {
 
 impl MarkKind {
     /// Every kind.
-    pub const ALL: [Self; 5] = [
-        Self::Begin,
-        Self::End,
-        Self::Point,
-        Self::ClockStep,
-        Self::Suspend,
-    ];
+    pub const ALL: [Self; 5] =
+        [Self::Begin, Self::End, Self::Point, Self::ClockStep, Self::Suspend];
 
     /// Returns the word in the column `kind`.
     #[must_use]
@@ -55,11 +50,7 @@ impl MarkKind {
 }
 
 pub(crate) fn table() -> Table {
-    FIELDS.table(
-        "marks",
-        "one mark, set from outside or by the recorder",
-        &["ts"],
-    )
+    FIELDS.table("marks", "one mark, set from outside or by the recorder", &["ts"])
 }
 
 pub(crate) const FIELDS: Fields<Mark> = Fields(&[

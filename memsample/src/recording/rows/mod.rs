@@ -67,12 +67,7 @@ impl<R> Fields<R> {
                 meaning: field.meaning,
             }
         };
-        Table {
-            name,
-            row,
-            sorted_by,
-            columns: self.0.iter().map(column).collect(),
-        }
+        Table { name, row, sorted_by, columns: self.0.iter().map(column).collect() }
     }
 
     /// Turns rows into one Arrow batch of the table's schema.
@@ -93,23 +88,19 @@ impl<R> Value<R> {
                 TimestampMillisecondArray::from_iter_values(rows.iter().map(value))
                     .with_timezone("UTC"),
             ),
-            Self::Int64(value) => Arc::new(Int64Array::from_iter_values(
-                rows.iter().map(|row| int64(value(row))),
-            )),
-            Self::OptionalInt64(value) => Arc::new(
-                rows.iter()
-                    .map(|row| value(row).map(int64))
-                    .collect::<Int64Array>(),
-            ),
+            Self::Int64(value) => {
+                Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| int64(value(row)))))
+            }
+            Self::OptionalInt64(value) => {
+                Arc::new(rows.iter().map(|row| value(row).map(int64)).collect::<Int64Array>())
+            }
             Self::Signed(value) => Arc::new(Int64Array::from_iter_values(rows.iter().map(value))),
             Self::Int32(value) => Arc::new(Int32Array::from_iter_values(rows.iter().map(value))),
             Self::Text(value) => Arc::new(StringArray::from_iter_values(rows.iter().map(value))),
             Self::OptionalText(value) => Arc::new(rows.iter().map(value).collect::<StringArray>()),
-            Self::Flag(value) => Arc::new(
-                rows.iter()
-                    .map(|row| Some(value(row)))
-                    .collect::<BooleanArray>(),
-            ),
+            Self::Flag(value) => {
+                Arc::new(rows.iter().map(|row| Some(value(row))).collect::<BooleanArray>())
+            }
         }
     }
 }

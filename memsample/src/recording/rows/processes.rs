@@ -141,10 +141,7 @@ pub(crate) const FIELDS: Fields<ProcessRow> = Fields(&[
         source: "cgroup",
         meaning: "The control group: in the v1 memory hierarchy where there is one, else in v2.",
         value: Value::OptionalText(|row| {
-            row.identity
-                .cgroup
-                .as_deref()
-                .map(|path| Cow::Owned(text(path)))
+            row.identity.cgroup.as_deref().map(|path| Cow::Owned(text(path)))
         }),
     },
     Field {

@@ -15,11 +15,7 @@ pub(crate) struct SystemSample {
 }
 
 pub(crate) fn table() -> Table {
-    FIELDS.table(
-        "system",
-        "the machine at one tick, at most ten times a second",
-        &["ts"],
-    )
+    FIELDS.table("system", "the machine at one tick, at most ten times a second", &["ts"])
 }
 
 macro_rules! meminfo {
@@ -29,10 +25,7 @@ macro_rules! meminfo {
             source: concat!("meminfo ", $source),
             meaning: $meaning,
             value: Value::OptionalInt64(|system| {
-                system
-                    .meminfo
-                    .and_then(|meminfo| meminfo.$field)
-                    .and_then(Kibibytes::bytes)
+                system.meminfo.and_then(|meminfo| meminfo.$field).and_then(Kibibytes::bytes)
             }),
         }
     };
@@ -56,30 +49,15 @@ pub(crate) const FIELDS: Fields<SystemSample> = Fields(&[
         meaning: "The planned instant of the tick, as in `samples`.",
         value: Value::Timestamp(|system| system.ts_ms),
     },
-    meminfo!(
-        "mem_total_bytes",
-        mem_total,
-        "MemTotal",
-        "All memory that the kernel manages."
-    ),
-    meminfo!(
-        "mem_free_bytes",
-        mem_free,
-        "MemFree",
-        "Memory in no use at all."
-    ),
+    meminfo!("mem_total_bytes", mem_total, "MemTotal", "All memory that the kernel manages."),
+    meminfo!("mem_free_bytes", mem_free, "MemFree", "Memory in no use at all."),
     meminfo!(
         "mem_available_bytes",
         mem_available,
         "MemAvailable",
         "The kernel's estimate of what a new program could take without swapping."
     ),
-    meminfo!(
-        "buffers_bytes",
-        buffers,
-        "Buffers",
-        "Cache of block devices."
-    ),
+    meminfo!("buffers_bytes", buffers, "Buffers", "Cache of block devices."),
     meminfo!(
         "cached_bytes",
         cached,
@@ -93,24 +71,9 @@ pub(crate) const FIELDS: Fields<SystemSample> = Fields(&[
         "Memory whose copy in swap is still valid."
     ),
     meminfo!("active_bytes", active, "Active", "Recently used pages."),
-    meminfo!(
-        "inactive_bytes",
-        inactive,
-        "Inactive",
-        "Pages that would be reclaimed first."
-    ),
-    meminfo!(
-        "anon_bytes",
-        anon_pages,
-        "AnonPages",
-        "Anonymous pages that processes map."
-    ),
-    meminfo!(
-        "mapped_bytes",
-        mapped,
-        "Mapped",
-        "Pages of files that processes map."
-    ),
+    meminfo!("inactive_bytes", inactive, "Inactive", "Pages that would be reclaimed first."),
+    meminfo!("anon_bytes", anon_pages, "AnonPages", "Anonymous pages that processes map."),
+    meminfo!("mapped_bytes", mapped, "Mapped", "Pages of files that processes map."),
     meminfo!("shmem_bytes", shmem, "Shmem", "Shared memory and tmpfs."),
     meminfo!(
         "slab_reclaimable_bytes",
@@ -130,36 +93,11 @@ pub(crate) const FIELDS: Fields<SystemSample> = Fields(&[
         "KernelStack",
         "Stacks of all threads in the kernel."
     ),
-    meminfo!(
-        "page_tables_bytes",
-        page_tables,
-        "PageTables",
-        "Page tables."
-    ),
-    meminfo!(
-        "dirty_bytes",
-        dirty,
-        "Dirty",
-        "Pages that wait to be written to disk."
-    ),
-    meminfo!(
-        "writeback_bytes",
-        writeback,
-        "Writeback",
-        "Pages that are being written to disk."
-    ),
-    meminfo!(
-        "swap_total_bytes",
-        swap_total,
-        "SwapTotal",
-        "All swap space."
-    ),
-    meminfo!(
-        "swap_free_bytes",
-        swap_free,
-        "SwapFree",
-        "Swap space in no use."
-    ),
+    meminfo!("page_tables_bytes", page_tables, "PageTables", "Page tables."),
+    meminfo!("dirty_bytes", dirty, "Dirty", "Pages that wait to be written to disk."),
+    meminfo!("writeback_bytes", writeback, "Writeback", "Pages that are being written to disk."),
+    meminfo!("swap_total_bytes", swap_total, "SwapTotal", "All swap space."),
+    meminfo!("swap_free_bytes", swap_free, "SwapFree", "Swap space in no use."),
     meminfo!(
         "committed_bytes",
         committed,
@@ -184,30 +122,10 @@ pub(crate) const FIELDS: Fields<SystemSample> = Fields(&[
         "oom_kill",
         "Processes killed for want of memory since boot, on the whole host."
     ),
-    vmstat!(
-        "pgfault",
-        pgfault,
-        "pgfault",
-        "Page faults of all kinds since boot."
-    ),
-    vmstat!(
-        "pgmajfault",
-        pgmajfault,
-        "pgmajfault",
-        "Page faults with I/O since boot."
-    ),
-    vmstat!(
-        "pswpin_pages",
-        pswpin,
-        "pswpin",
-        "Pages read from swap since boot."
-    ),
-    vmstat!(
-        "pswpout_pages",
-        pswpout,
-        "pswpout",
-        "Pages written to swap since boot."
-    ),
+    vmstat!("pgfault", pgfault, "pgfault", "Page faults of all kinds since boot."),
+    vmstat!("pgmajfault", pgmajfault, "pgmajfault", "Page faults with I/O since boot."),
+    vmstat!("pswpin_pages", pswpin, "pswpin", "Pages read from swap since boot."),
+    vmstat!("pswpout_pages", pswpout, "pswpout", "Pages written to swap since boot."),
     vmstat!(
         "allocstall",
         allocstall,

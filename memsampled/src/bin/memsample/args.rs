@@ -10,12 +10,7 @@ use crate::duration;
 
 /// Records the memory of every process, for test runs on Linux.
 #[derive(Parser)]
-#[command(
-    name = "memsample",
-    version,
-    propagate_version = true,
-    max_term_width = 100
-)]
+#[command(name = "memsample", version, propagate_version = true, max_term_width = 100)]
 #[command(
     after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage, 4 disk full, 5 recording could not \
     be written; `record -- COMMAND` exits with the code of COMMAND."

@@ -8,10 +8,7 @@ use memsample::Rate;
 /// Reads a length of time. A bare number is refused, since its unit could only be guessed.
 pub(crate) fn parse(text: &str) -> Result<Duration, String> {
     if text.trim().bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(format!(
-            "a unit is missing: `{0}ms` or `{0}s`?",
-            text.trim()
-        ));
+        return Err(format!("a unit is missing: `{0}ms` or `{0}s`?", text.trim()));
     }
     let duration: SignedDuration = text.parse().map_err(|_| {
         "not a length of time: write a number and its unit, such as 100ms, 10s or 1h30m".to_owned()
@@ -38,16 +35,9 @@ mod tests {
         assert_eq!(parse("1h30m"), Ok(Duration::from_secs(5400)));
         assert_eq!(parse("2.5s"), Ok(Duration::from_millis(2500)));
         assert_eq!(parse("0").unwrap_err(), "a unit is missing: `0ms` or `0s`?");
-        for garbage in [
-            "5s2",
-            "",
-            "s",
-            "ten seconds",
-            "-1s",
-            "1e3s",
-            "5 sheep",
-            "99999999999999999999s",
-        ] {
+        for garbage in
+            ["5s2", "", "s", "ten seconds", "-1s", "1e3s", "5 sheep", "99999999999999999999s"]
+        {
             assert!(parse(garbage).is_err(), "{garbage}");
         }
     }

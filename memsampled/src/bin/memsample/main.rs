@@ -48,7 +48,5 @@ fn print(bytes: &[u8]) -> anyhow::Result<ExitCode> {
 
 /// A reader that has seen enough, such as `head`, is no error.
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error
-        .downcast_ref::<io::Error>()
-        .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }

@@ -13,17 +13,10 @@ pub(crate) fn run(args: &RecoverArgs) -> anyhow::Result<ExitCode> {
         match Recording::recover(run) {
             Ok(Recovery::NotNeeded) => writeln!(io::stdout(), "{path}: is whole")?,
             Ok(Recovery::StillRecording) => {
-                writeln!(
-                    io::stdout(),
-                    "{path}: is still being written; left as it is"
-                )?;
+                writeln!(io::stdout(), "{path}: is still being written; left as it is")?;
             }
             Ok(Recovery::Recovered { batches, torn }) => {
-                let torn = if torn {
-                    ", without the last one, which was cut off"
-                } else {
-                    ""
-                };
+                let torn = if torn { ", without the last one, which was cut off" } else { "" };
                 writeln!(
                     io::stdout(),
                     "{path}: recovered from {batches} batches of its journal{torn}"

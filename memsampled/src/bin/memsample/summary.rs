@@ -25,10 +25,7 @@ pub(crate) fn run(args: &SummaryArgs) -> anyhow::Result<ExitCode> {
             )?;
         }
         Recovery::StillRecording => {
-            writeln!(
-                io::stderr(),
-                "note: still being recorded; this is as of the last flush"
-            )?;
+            writeln!(io::stderr(), "note: still being recorded; this is as of the last flush")?;
         }
         _ => {}
     }
@@ -68,16 +65,8 @@ struct Json<'a> {
 }
 
 pub(crate) fn print_json(recording: &Recording) -> anyhow::Result<()> {
-    let Manifest {
-        state,
-        end,
-        provenance,
-        totals,
-        recorder,
-        command_exit_code,
-        notes,
-        ..
-    } = recording.manifest();
+    let Manifest { state, end, provenance, totals, recorder, command_exit_code, notes, .. } =
+        recording.manifest();
     let json = Json {
         run: recording.path().display().to_string(),
         state: *state,
@@ -108,17 +97,8 @@ pub(crate) fn print_json(recording: &Recording) -> anyhow::Result<()> {
 
 /// Returns what a person reads at the end of a recording.
 pub(crate) fn text(recording: &Recording, top: usize) -> anyhow::Result<String> {
-    let largest = recording
-        .largest_processes(top)
-        .context("cannot read the table of processes")?;
-    let Manifest {
-        totals,
-        recorder,
-        provenance,
-        notes,
-        end,
-        ..
-    } = recording.manifest();
+    let largest = recording.largest_processes(top).context("cannot read the table of processes")?;
+    let Manifest { totals, recorder, provenance, notes, end, .. } = recording.manifest();
     let mut text = String::new();
     if !largest.is_empty() {
         writeln!(text, "{}\n", table(&largest))?;
@@ -138,11 +118,7 @@ pub(crate) fn text(recording: &Recording, top: usize) -> anyhow::Result<String> 
         totals.late, totals.missed, totals.dropped, totals.gone, totals.denied, totals.unreadable,
     )?;
     if let Some(recorder) = recorder {
-        let share = if seconds > 0.0 {
-            100.0 * recorder.cpu_seconds / seconds
-        } else {
-            0.0
-        };
+        let share = if seconds > 0.0 { 100.0 * recorder.cpu_seconds / seconds } else { 0.0 };
         let memory = recorder.peak_rss_bytes.map_or("?".to_owned(), bytes);
         let Quantiles { p50, p99, max } = recorder.sweep_us;
         writeln!(
@@ -165,12 +141,7 @@ pub(crate) fn text(recording: &Recording, top: usize) -> anyhow::Result<String> 
         0 => String::new(),
         samples => format!(", {:.2} bytes a sample", size as f64 / samples as f64),
     };
-    writeln!(
-        text,
-        "{} ({}{each})",
-        recording.path().display(),
-        bytes(size)
-    )?;
+    writeln!(text, "{} ({}{each})", recording.path().display(), bytes(size))?;
     Ok(text)
 }
 
@@ -186,9 +157,7 @@ pub(crate) fn early_end(end: &End) -> Option<String> {
 fn table(largest: &[LargestProcess]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
-    table.set_header([
-        "LARGEST", "PID", "PEAK RSS", "MEAN RSS", "PEAK PSS", "SAMPLES",
-    ]);
+    table.set_header(["LARGEST", "PID", "PEAK RSS", "MEAN RSS", "PEAK PSS", "SAMPLES"]);
     for process in largest {
         table.add_row([
             // A name may hold anything, also what moves the cursor.

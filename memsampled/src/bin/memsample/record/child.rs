@@ -23,12 +23,10 @@ impl RunningCommand {
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
         let process = pid.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
         let (sender, exit_code) = bounded(1);
-        std::thread::Builder::new()
-            .name("memsample-wait".to_owned())
-            .spawn(move || {
-                let code = child.wait().map_or(1, exit_code_of);
-                let _ = sender.send(code);
-            })?;
+        std::thread::Builder::new().name("memsample-wait".to_owned()).spawn(move || {
+            let code = child.wait().map_or(1, exit_code_of);
+            let _ = sender.send(code);
+        })?;
         Ok(Self { process, exit_code })
     }
 
@@ -50,10 +48,7 @@ impl RunningCommand {
 }
 
 fn exit_code_of(status: ExitStatus) -> i32 {
-    status
-        .code()
-        .or_else(|| Some(128 + status.signal()?))
-        .unwrap_or(1)
+    status.code().or_else(|| Some(128 + status.signal()?)).unwrap_or(1)
 }
 
 /// Says whether Ctrl-C on the terminal reaches us, and so the command too.

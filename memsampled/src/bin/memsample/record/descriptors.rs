@@ -24,10 +24,7 @@ impl DescriptorLimit {
         let wanted = (entries * GROWTH * PER_PROCESS + OTHERS).max(1024);
         let soft = original.current.unwrap_or(u64::MAX);
         let allowed = wanted.min(original.maximum.unwrap_or(u64::MAX));
-        let raised = Rlimit {
-            current: Some(soft.max(allowed)),
-            maximum: original.maximum,
-        };
+        let raised = Rlimit { current: Some(soft.max(allowed)), maximum: original.maximum };
         let raised = match setrlimit(Resource::Nofile, raised) {
             Ok(()) => raised,
             Err(_) => original,
@@ -37,11 +34,7 @@ impl DescriptorLimit {
 
     /// Returns how many descriptors the sampler may keep.
     pub(super) fn for_sampler(&self) -> usize {
-        let limit = self
-            .raised
-            .current
-            .unwrap_or(u64::MAX)
-            .saturating_sub(OTHERS);
+        let limit = self.raised.current.unwrap_or(u64::MAX).saturating_sub(OTHERS);
         usize::try_from(limit).unwrap_or(usize::MAX)
     }
 

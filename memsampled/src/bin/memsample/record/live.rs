@@ -23,11 +23,8 @@ impl Live {
             Progress::Always => true,
             Progress::Never => false,
         };
-        let target = if shown {
-            ProgressDrawTarget::stderr()
-        } else {
-            ProgressDrawTarget::hidden()
-        };
+        let target =
+            if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let line = ProgressBar::with_draw_target(None, target);
         line.set_style(
             ProgressStyle::with_template("{wide_msg}")
@@ -38,18 +35,10 @@ impl Live {
 
     pub(super) fn show(&self, status: &Status) {
         let seconds = status.elapsed.as_secs_f64();
-        let of = self
-            .duration
-            .map_or(String::new(), |duration| format!(" of {duration:?}"));
-        let largest = status
-            .largest
-            .map_or(String::new(), |(comm, pid, rss_bytes)| {
-                format!(
-                    ", largest {} ({pid}) {}",
-                    comm.to_string().escape_debug(),
-                    bytes(rss_bytes)
-                )
-            });
+        let of = self.duration.map_or(String::new(), |duration| format!(" of {duration:?}"));
+        let largest = status.largest.map_or(String::new(), |(comm, pid, rss_bytes)| {
+            format!(", largest {} ({pid}) {}", comm.to_string().escape_debug(), bytes(rss_bytes))
+        });
         let totals = &status.totals;
         let dropped = if totals.dropped > 0 {
             format!(", {} dropped", totals.dropped)

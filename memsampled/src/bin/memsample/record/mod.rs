@@ -71,9 +71,8 @@ pub(crate) fn run(args: &RecordArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn start(args: &RecordArgs, descriptors: &DescriptorLimit) -> anyhow::Result<Recorder> {
-    let sampler = SamplerOptions::default()
-        .proc_root(&args.proc)
-        .max_descriptors(descriptors.for_sampler());
+    let sampler =
+        SamplerOptions::default().proc_root(&args.proc).max_descriptors(descriptors.for_sampler());
     let mut options = RecorderOptions::new()
         .interval(args.interval)
         .detail(args.detail_interval)
@@ -187,12 +186,10 @@ fn discard(recorder: Recorder, program: &str, error: &io::Error) -> anyhow::Resu
 fn signals() -> anyhow::Result<Receiver<i32>> {
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).context("cannot handle signals")?;
     let (sender, receiver) = bounded(MAX_SIGNALS);
-    std::thread::Builder::new()
-        .name("memsample-signal".to_owned())
-        .spawn(move || {
-            for signal in signals.forever() {
-                let _ = sender.try_send(signal);
-            }
-        })?;
+    std::thread::Builder::new().name("memsample-signal".to_owned()).spawn(move || {
+        for signal in signals.forever() {
+            let _ = sender.try_send(signal);
+        }
+    })?;
     Ok(receiver)
 }
