@@ -56,10 +56,14 @@ mod sampler;
 
 mod batch;
 mod codec;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod journal;
 mod recorder;
 mod recording;
 mod segment;
+mod slot_map;
 
 pub use error::{ParseError, ParseErrorKind, ReadError};
 pub use host::Host;

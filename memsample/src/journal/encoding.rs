@@ -18,9 +18,7 @@ use crate::recording::rows::processes::Summary;
 use crate::recording::rows::system::SystemSample;
 use crate::recording::totals::Totals;
 use crate::sampler::Slot;
-
-/// The kernel allows four million processes; a larger slot is a broken journal.
-const MAX_SLOTS: u32 = 1 << 22;
+use crate::slot_map::SlotMap;
 
 /// What a journal begins with: where the recording stood at the checkpoint before it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -63,16 +61,17 @@ enum ChangeItem {
 
 /// The last metrics of each slot, from which the next ones differ.
 #[derive(Default)]
-struct LastMetrics(Vec<Metrics>);
+struct LastMetrics(SlotMap<Metrics>);
 
 impl LastMetrics {
-    fn at(&mut self, slot: Slot) -> &mut Metrics {
-        let index = slot.0 as usize;
-        if index >= self.0.len() {
-            self.0.resize(index + 1, Metrics::default());
-        }
-        #[expect(clippy::indexing_slicing, reason = "resized above")]
-        &mut self.0[index]
+    /// Begins with the metrics of a process image. `None` where the slot is impossible.
+    fn begin(&mut self, slot: Slot, metrics: Metrics) -> Option<()> {
+        self.0.insert(slot, metrics).map(drop)
+    }
+
+    /// Returns the metrics of an image that has begun.
+    fn of(&mut self, slot: Slot) -> Option<&mut Metrics> {
+        self.0.get_mut(slot)
     }
 }
 
@@ -88,7 +87,7 @@ impl BatchEncoder {
     pub(super) fn opening(&mut self, opening: &Opening) -> io::Result<&[u8]> {
         self.bytes.clear();
         for carried in &opening.carried {
-            *self.last.at(carried.slot) = carried.metrics;
+            self.last.begin(carried.slot, carried.metrics);
         }
         self.put(opening)?;
         Ok(&self.bytes)
@@ -118,12 +117,14 @@ impl BatchEncoder {
             Change::End(slot) => self.put(&ChangeItem::End(*slot)),
             Change::Rename(slot, comm) => self.put(&ChangeItem::Rename(*slot, *comm)),
             Change::Begin(slot, identity) => {
-                *self.last.at(*slot) = Metrics::default();
+                self.last.begin(*slot, Metrics::default());
                 self.put(&ChangeItem::Begin(*slot, Arc::clone(identity)))
             }
             Change::Row(slot, row) => {
                 self.put(&ChangeItem::Row(*slot, row.files))?;
-                let before = self.last.at(*slot);
+                let before = self.last.of(*slot);
+                let before = before
+                    .ok_or_else(|| io::Error::other("a row of an image that has not begun"))?;
                 put_changes(&mut self.bytes, before, &row.metrics);
                 *before = row.metrics;
                 Ok(())
@@ -149,7 +150,7 @@ impl BatchDecoder {
     pub(super) fn opening(&mut self, bytes: &[u8]) -> Option<Opening> {
         let opening: Opening = Decoder::new(bytes).item()?;
         for carried in &opening.carried {
-            *self.last.at(checked(carried.slot)?) = carried.metrics;
+            self.last.begin(carried.slot, carried.metrics)?;
         }
         Some(opening)
     }
@@ -180,15 +181,15 @@ impl BatchDecoder {
 
     fn change(&mut self, decoder: &mut Decoder<'_>) -> Option<Change> {
         Some(match decoder.item()? {
-            ChangeItem::Absent(slot) => Change::Absent(checked(slot)?),
-            ChangeItem::End(slot) => Change::End(checked(slot)?),
-            ChangeItem::Rename(slot, comm) => Change::Rename(checked(slot)?, comm),
+            ChangeItem::Absent(slot) => Change::Absent(slot),
+            ChangeItem::End(slot) => Change::End(slot),
+            ChangeItem::Rename(slot, comm) => Change::Rename(slot, comm),
             ChangeItem::Begin(slot, identity) => {
-                *self.last.at(checked(slot)?) = Metrics::default();
+                self.last.begin(slot, Metrics::default())?;
                 Change::Begin(slot, identity)
             }
             ChangeItem::Row(slot, files) => {
-                let metrics = self.last.at(checked(slot)?);
+                let metrics = self.last.of(slot)?;
                 decoder.changes(metrics)?;
                 Change::Row(slot, Row { files, metrics: *metrics })
             }
@@ -196,6 +197,23 @@ impl BatchDecoder {
     }
 }
 
-fn checked(slot: Slot) -> Option<Slot> {
-    (slot.0 < MAX_SLOTS).then_some(slot)
+/// Reads an opening and a batch, and checks that both are the same when written and read again.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn read_contents(opening: &[u8], contents: &[u8]) {
+    let mut decoder = BatchDecoder::default();
+    let Some(opening) = decoder.opening(opening) else {
+        return;
+    };
+    let mut batch = Batch::default();
+    let _ = decoder.batch(contents, &mut batch);
+
+    let mut encoder = BatchEncoder::default();
+    let bytes = encoder.opening(&opening).expect("in memory").to_vec();
+    let mut decoder = BatchDecoder::default();
+    assert_eq!(decoder.opening(&bytes), Some(opening));
+    let bytes = encoder.batch(&batch).expect("in memory").to_vec();
+    let mut again = Batch::default();
+    assert_eq!(decoder.batch(&bytes, &mut again), Some(()));
+    assert_eq!((again.ticks, again.changes), (batch.ticks, batch.changes));
+    assert_eq!((again.system, again.marks), (batch.system, batch.marks));
 }

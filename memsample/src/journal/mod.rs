@@ -18,6 +18,8 @@ mod reader;
 mod tests;
 mod writer;
 
+#[cfg(feature = "fuzzing")]
+pub(crate) use encoding::read_contents;
 pub(crate) use encoding::{Carried, Opening};
 pub(crate) use reader::JournalReader;
 pub(crate) use writer::JournalWriter;

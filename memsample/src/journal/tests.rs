@@ -18,6 +18,9 @@ use crate::recording::totals::Totals;
 use crate::sampler::{Slot, SweepCounts};
 use crate::units::{ClockTicks, Kibibytes};
 
+/// The slots that a batch may name.
+const SLOTS: u32 = 20;
+
 fn identity() -> impl Strategy<Value = Arc<Identity>> {
     let text = || prop::collection::vec(any::<u8>(), 0..40);
     let numbers = (any::<u64>(), any::<i32>(), any::<u64>(), any::<u32>(), any::<Option<u32>>());
@@ -51,7 +54,7 @@ fn metrics() -> impl Strategy<Value = Metrics> {
 }
 
 fn change() -> impl Strategy<Value = Change> {
-    let slot = || (0_u32..50).prop_map(Slot);
+    let slot = || (0..SLOTS).prop_map(Slot);
     let files = (0..=Files::all().bits()).prop_map(Files::from_bits_truncate);
     prop_oneof![
         slot().prop_map(Change::End),
@@ -123,20 +126,18 @@ fn batch() -> impl Strategy<Value = Batch> {
     )
 }
 
+/// An opening in which every slot that a batch may name is taken.
 fn opening() -> impl Strategy<Value = Opening> {
-    let carried = (0_u32..50, identity(), metrics(), any::<u128>()).prop_map(
-        |(slot, identity, metrics, rss_sum)| {
+    let image = (identity(), metrics(), any::<u128>());
+    let images = prop::collection::vec(image, SLOTS as usize);
+    (any::<[u64; 2]>(), images).prop_map(|([checkpoint, samples], images)| {
+        let carried = (0..).zip(images).map(|(slot, (identity, metrics, rss_sum))| {
             let summary = Summary { rss_sum, samples: 3, pss_peak: Some(4), ..Summary::default() };
             Carried { slot: Slot(slot), comm: identity.comm, identity, metrics, summary }
-        },
-    );
-    (any::<u64>(), any::<u64>(), prop::collection::vec(carried, 0..4)).prop_map(
-        |(checkpoint, samples, carried)| Opening {
-            checkpoint,
-            totals: Totals { samples, ..Totals::default() },
-            carried,
-        },
-    )
+        });
+        let totals = Totals { samples, ..Totals::default() };
+        Opening { checkpoint, totals, carried: carried.collect() }
+    })
 }
 
 fn parts(batch: &Batch) -> (&[BatchTick], &[Change], &[SystemSample], &[Mark]) {
@@ -165,10 +166,10 @@ proptest! {
     }
 
     #[test]
-    fn a_changed_byte_is_noticed(batches in prop::collection::vec(batch(), 3), at: prop::sample::Index, flip in 1_u8..) {
+    fn a_changed_byte_is_noticed(opening in opening(), batches in prop::collection::vec(batch(), 3), at: prop::sample::Index, flip in 1_u8..) {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("journal");
-        let mut writer = JournalWriter::create(&path, &Opening::default()).unwrap();
+        let mut writer = JournalWriter::create(&path, &opening).unwrap();
         batches.iter().for_each(|batch| writer.append(batch).unwrap());
         let mut file = fs::read(&path).unwrap();
         let at = at.index(file.len());

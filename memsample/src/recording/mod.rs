@@ -7,6 +7,7 @@
 //!             └─ rows ─ table ─▶ NAME.parquet     tails every 10 s, settled at each checkpoint
 //! ```
 
+mod growing;
 mod layout;
 mod manifest;
 mod open;

@@ -7,12 +7,12 @@ use crate::journal::Carried;
 use crate::metric::{Files, Metric, Metrics};
 use crate::sampler::Slot;
 use crate::segment::{SampledTick, Segment, SeriesIndex};
+use crate::slot_map::SlotMap;
 
 /// The process images that are being sampled, by their slots.
 #[derive(Default)]
 pub(super) struct Roster {
-    images: Vec<Option<Image>>,
-    count: u64,
+    images: SlotMap<Image>,
 }
 
 /// A process image that is being sampled.
@@ -29,7 +29,7 @@ pub(super) struct Image {
 impl Roster {
     /// Returns how many images there are.
     pub(super) fn count(&self) -> u64 {
-        self.count
+        self.images.len() as u64
     }
 
     /// Begins an image at the present tick of the segment, and returns the one that it displaces: a
@@ -44,7 +44,7 @@ impl Roster {
         let tick = segment.tick();
         let (comm, metrics) = (identity.comm, Metrics::default());
         let series = segment.begin(identity.process.0, identity.pid, comm, tick, metrics);
-        self.insert(
+        self.images.insert(
             slot,
             Image { identity, comm, metrics, summary: Summary::default(), series, summed: tick },
         );
@@ -64,13 +64,12 @@ impl Roster {
             series,
             summed: 0,
         };
-        self.insert(*slot, image);
+        self.images.insert(*slot, image);
     }
 
     /// Ends an image before the present tick, and returns its row if it has samples.
     pub(super) fn end(&mut self, slot: Slot, segment: &mut Segment) -> Option<ProcessRow> {
-        let mut image = self.images.get_mut(slot.0 as usize)?.take()?;
-        self.count -= 1;
+        let mut image = self.images.remove(slot)?;
         let tick = segment.tick();
         image.sum_until(tick, segment.ticks());
         segment.end(image.series, tick);
@@ -78,7 +77,7 @@ impl Roster {
     }
 
     pub(super) fn rename(&mut self, slot: Slot, comm: Comm, segment: &mut Segment) {
-        if let Some(image) = self.get(slot) {
+        if let Some(image) = self.images.get_mut(slot) {
             image.comm = comm;
             segment.rename(image.series, segment.tick(), comm);
         }
@@ -86,7 +85,7 @@ impl Roster {
 
     pub(super) fn set_row(&mut self, slot: Slot, row: &Row, segment: &mut Segment) {
         let tick = segment.tick();
-        if let Some(image) = self.get(slot) {
+        if let Some(image) = self.images.get_mut(slot) {
             image.sum_until(tick, segment.ticks());
             image.metrics = row.metrics;
             image.sum_until_with(tick + 1, segment.ticks(), Some(row.files));
@@ -97,7 +96,7 @@ impl Roster {
     /// Leaves an image out at the present tick, and returns whether there is one.
     pub(super) fn set_absent(&mut self, slot: Slot, segment: &mut Segment) -> bool {
         let tick = segment.tick();
-        let Some(image) = self.get(slot) else {
+        let Some(image) = self.images.get_mut(slot) else {
             return false;
         };
         image.sum_until(tick, segment.ticks());
@@ -109,12 +108,12 @@ impl Roster {
     /// Brings all summaries up to date.
     pub(super) fn sum(&mut self, segment: &Segment) {
         let end = segment.ticks().len() as u32;
-        self.images.iter_mut().flatten().for_each(|image| image.sum_until(end, segment.ticks()));
+        self.images.values_mut().for_each(|image| image.sum_until(end, segment.ticks()));
     }
 
     /// Begins a new segment, in which every image goes on.
     pub(super) fn begin_segment(&mut self, segment: &mut Segment) {
-        for image in self.images.iter_mut().flatten() {
+        for image in self.images.values_mut() {
             let Identity { process, pid, .. } = *image.identity;
             image.series = segment.begin(process.0, pid, image.comm, 0, image.metrics);
             image.summed = 0;
@@ -123,48 +122,26 @@ impl Roster {
 
     /// Returns the rows of the images that have samples.
     pub(super) fn rows(&self) -> impl Iterator<Item = ProcessRow> {
-        self.images
-            .iter()
-            .flatten()
-            .filter(|image| image.summary.samples > 0)
-            .map(|image| image.row(false))
+        self.images.values().filter(|image| image.summary.samples > 0).map(|image| image.row(false))
     }
 
     /// Returns what the next journal must know of the images.
     pub(super) fn carried(&self) -> Vec<Carried> {
-        let carried = |(slot, image): (usize, &Option<Image>)| {
-            let image = image.as_ref()?;
-            Some(Carried {
-                slot: Slot(slot as u32),
-                identity: Arc::clone(&image.identity),
-                comm: image.comm,
-                metrics: image.metrics,
-                summary: image.summary,
-            })
+        let carried = |(slot, image): (Slot, &Image)| Carried {
+            slot,
+            identity: Arc::clone(&image.identity),
+            comm: image.comm,
+            metrics: image.metrics,
+            summary: image.summary,
         };
-        self.images.iter().enumerate().filter_map(carried).collect()
+        self.images.iter().map(carried).collect()
     }
 
     /// Returns the image with the largest resident set: its name, pid and bytes.
     pub(super) fn largest(&self) -> Option<(Comm, i32, u64)> {
-        let images = self.images.iter().flatten();
+        let images = self.images.values();
         let largest = images.max_by_key(|image| image.metrics.get(Metric::Rss))?;
         Some((largest.comm, largest.identity.pid, largest.metrics.get(Metric::Rss)))
-    }
-
-    fn insert(&mut self, slot: Slot, image: Image) {
-        let index = slot.0 as usize;
-        if index >= self.images.len() {
-            self.images.resize_with(index + 1, || None);
-        }
-        if let Some(place) = self.images.get_mut(index) {
-            *place = Some(image);
-            self.count += 1;
-        }
-    }
-
-    fn get(&mut self, slot: Slot) -> Option<&mut Image> {
-        self.images.get_mut(slot.0 as usize)?.as_mut()
     }
 }
 

@@ -1,25 +1,20 @@
 use std::fs;
 use std::io;
 
+use super::growing::Tables;
 use super::layout::{Lock, RunDirectory};
 use super::manifest::{End, Manifest, RecorderUsage, RunState};
-use super::roster::Roster;
-use super::rows::Fields;
-use super::rows::marks::{self, Mark};
-use super::rows::processes::{self, ProcessRow};
-use super::rows::system::{self, SystemSample};
-use super::rows::ticks::{self, Tick};
-use super::table::{Purpose, RowGroups, TableFile, Tail};
+use super::table::{TableFile, table_files};
 use crate::batch::{Batch, BatchTick, Change};
 use crate::identity::Comm;
 use crate::journal::{JournalReader, JournalWriter, Opening};
-use crate::schema;
-use crate::segment::{SampledTick, Segment};
+use crate::schema::Table;
+use crate::segment::SampledTick;
 
 /// Every thirty seconds the Parquet files are brought up to date, for those who look meanwhile.
 const FLUSH_NS: u64 = 30_000_000_000;
-/// The first time after one second, then after two, four, eight: a short recording can be looked at
-/// early.
+/// The first time after one second, then after two more, four, eight: a short recording can be looked
+/// at early.
 const FIRST_FLUSH_NS: u64 = 1_000_000_000;
 
 /// A checkpoint writes a row group of this many samples. The more ticks it spans, the smaller it is;
@@ -39,41 +34,13 @@ pub(crate) struct RecordingWriter {
     directory: RunDirectory,
     _lock: Lock,
     pub(crate) manifest: Manifest,
-    /// `None` once it could not be written.
+    /// `None` once it could not be written, and while a recording is recovered.
     journal: Option<JournalWriter>,
     checkpoint: u64,
     tables: Tables,
-    segment: Segment,
-    roster: Roster,
-    /// Images that ended since the checkpoint, and their memory.
-    ended: Vec<ProcessRow>,
-    ended_bytes: usize,
-    ticks: Vec<Tick>,
-    system: Vec<SystemSample>,
-    marks: Vec<Mark>,
-    /// Samples since the checkpoint.
-    samples: u64,
-    flushed: Flushed,
     checkpoint_boot_ns: u64,
     flush_boot_ns: u64,
     flush_after_ns: u64,
-}
-
-struct Tables {
-    samples: TableFile,
-    processes: TableFile,
-    ticks: TableFile,
-    system: TableFile,
-    marks: TableFile,
-}
-
-/// How much of what came since the checkpoint is in the tails of the files.
-#[derive(Clone, Copy, Default)]
-struct Flushed {
-    segment_ticks: u32,
-    ticks: usize,
-    system: usize,
-    marks: usize,
 }
 
 impl RecordingWriter {
@@ -86,15 +53,7 @@ impl RecordingWriter {
         directory.reserve_space()?;
         manifest.write(&directory.manifest())?;
         let journal = JournalWriter::create(&directory.journal_file(0), &Opening::default())?;
-        let provenance = serde_json::to_string(&manifest.provenance).map_err(io::Error::other)?;
-        let create = |table| TableFile::create(directory.path(), table, provenance.clone());
-        let tables = Tables {
-            samples: create(schema::samples())?,
-            processes: create(processes::table())?,
-            ticks: create(ticks::table())?,
-            system: create(system::table())?,
-            marks: create(marks::table())?,
-        };
+        let tables = Tables::create(directory.path(), &provenance(&manifest)?)?;
         directory.sync()?;
         Ok(Self::new(directory, lock, manifest, Some(journal), tables))
     }
@@ -106,24 +65,16 @@ impl RecordingWriter {
         journal: Option<JournalWriter>,
         tables: Tables,
     ) -> Self {
+        let start_boot_ns = manifest.provenance.clock.boot_ns;
         Self {
             directory,
             _lock: lock,
-            checkpoint_boot_ns: manifest.provenance.clock.boot_ns,
-            flush_boot_ns: manifest.provenance.clock.boot_ns,
             manifest,
             journal,
             checkpoint: 0,
             tables,
-            segment: Segment::default(),
-            roster: Roster::default(),
-            ended: Vec::new(),
-            ended_bytes: 0,
-            ticks: Vec::new(),
-            system: Vec::new(),
-            marks: Vec::new(),
-            samples: 0,
-            flushed: Flushed::default(),
+            checkpoint_boot_ns: start_boot_ns,
+            flush_boot_ns: start_boot_ns,
             flush_after_ns: FIRST_FLUSH_NS,
         }
     }
@@ -134,16 +85,16 @@ impl RecordingWriter {
     ///
     /// Something could not be written. The recording can then only be closed.
     pub(crate) fn append(&mut self, batch: &Batch) -> io::Result<()> {
-        let journal = match &mut self.journal {
+        let appended = match &mut self.journal {
             Some(journal) => journal.append(batch),
             None => Err(io::Error::other("the journal is closed")),
         };
-        // Although it is not in the journal, it may still find its place when the recording closes.
+        // Also what did not get into the journal may find its place when the recording closes.
         self.apply(batch);
-        if journal.is_err() {
+        if let Err(error) = appended {
             self.journal = None;
+            return Err(error);
         }
-        journal?;
         let Some(now_ns) = batch.ticks.last().map(|tick| tick.tick.began_ns) else {
             return Ok(());
         };
@@ -159,16 +110,12 @@ impl RecordingWriter {
 
     /// Returns the image with the largest resident set: its name, pid and bytes.
     pub(crate) fn largest(&self) -> Option<(Comm, i32, u64)> {
-        self.roster.largest()
+        self.tables.processes.roster.largest()
     }
 
     fn is_checkpoint_due(&self, now_ns: u64) -> bool {
-        let memory_bytes = self.segment.memory_bytes()
-            + self.ended_bytes
-            + self.ticks.len() * size_of::<Tick>()
-            + self.system.len() * size_of::<SystemSample>();
-        self.samples >= CHECKPOINT_SAMPLES
-            || memory_bytes >= CHECKPOINT_BYTES
+        self.tables.samples.samples >= CHECKPOINT_SAMPLES
+            || self.tables.memory_bytes() >= CHECKPOINT_BYTES
             || now_ns >= self.checkpoint_boot_ns.saturating_add(CHECKPOINT_NS)
     }
 
@@ -177,98 +124,77 @@ impl RecordingWriter {
         for (tick, changes) in batch.ticks() {
             self.apply_tick(tick, changes);
         }
-        self.system.extend_from_slice(&batch.system);
+        batch.system.iter().for_each(|system| self.tables.system.push(*system));
+        batch.marks.iter().for_each(|mark| self.tables.marks.push(mark.clone()));
         // Threads that set marks at the same time are not heard in the order of their clocks.
-        self.marks.extend_from_slice(&batch.marks);
-        if let Some(marks) = self.marks.get_mut(self.flushed.marks..) {
-            marks.sort_by_key(|mark| mark.boot_ns);
-        }
+        self.tables.marks.unflushed().sort_by_key(|mark| mark.boot_ns);
     }
 
     fn apply_tick(&mut self, tick: &BatchTick, changes: &[Change]) {
         let BatchTick { tick, common_files, .. } = tick;
-        self.ticks.push(*tick);
+        let Tables { samples, processes, ticks, .. } = &mut self.tables;
+        let totals = &mut self.manifest.totals;
+        ticks.push(*tick);
         self.manifest.last_tick = jiff::Timestamp::from_millisecond(tick.ts_ms).ok();
         let Some(files) = *common_files else {
-            self.manifest.totals.add(tick, 0);
+            totals.add(tick, 0);
             return;
         };
-        self.segment.begin_tick(SampledTick { ts_ms: tick.ts_ms, files });
-        let Self { segment, roster, .. } = self;
+        let segment = &mut samples.segment;
+        segment.begin_tick(SampledTick { ts_ms: tick.ts_ms, files });
         let mut absent = 0;
-        let mut ended = Vec::new();
         for change in changes {
-            match change {
-                Change::End(slot) => ended.extend(roster.end(*slot, segment)),
+            let roster = &mut processes.roster;
+            let ended = match change {
+                Change::End(slot) => roster.end(*slot, segment),
                 Change::Begin(slot, identity) => {
-                    ended.extend(roster.begin(*slot, identity.clone(), segment));
-                    self.manifest.totals.processes += 1;
+                    totals.processes += 1;
+                    roster.begin(*slot, identity.clone(), segment)
                 }
-                Change::Rename(slot, comm) => roster.rename(*slot, *comm, segment),
-                Change::Row(slot, row) => roster.set_row(*slot, row, segment),
-                Change::Absent(slot) => absent += u64::from(roster.set_absent(*slot, segment)),
+                Change::Rename(slot, comm) => {
+                    roster.rename(*slot, *comm, segment);
+                    None
+                }
+                Change::Row(slot, row) => {
+                    roster.set_row(*slot, row, segment);
+                    None
+                }
+                Change::Absent(slot) => {
+                    absent += u64::from(roster.set_absent(*slot, segment));
+                    None
+                }
+            };
+            if let Some(ended) = ended {
+                processes.push_ended(ended);
             }
         }
-        let samples = self.roster.count().saturating_sub(absent);
-        self.manifest.totals.add(tick, samples);
-        self.samples += samples;
-        self.ended_bytes += ended.iter().map(ProcessRow::memory_bytes).sum::<usize>();
-        self.ended.append(&mut ended);
+        let count = processes.roster.count().saturating_sub(absent);
+        totals.add(tick, count);
+        samples.samples += count;
     }
 
     /// Brings the Parquet files up to date.
     fn flush(&mut self, now_ns: u64) -> io::Result<()> {
         self.flush_boot_ns = now_ns;
+        // First, so that after a loss of power the journal has all that the files have.
         if let Some(journal) = &self.journal {
             journal.sync()?;
         }
-        self.publish_tails()?;
+        self.tables.flush()?;
         self.manifest.write(&self.directory.manifest())
-    }
-
-    /// Puts the rows since the last flush into the tails of the files.
-    fn publish_tails(&mut self) -> io::Result<()> {
-        let Self { tables, flushed, checkpoint, .. } = self;
-        let publish =
-            |table: &mut TableFile, rows| table.publish(*checkpoint, None, Tail::Append(rows));
-        let rows =
-            encode_samples(&tables.samples, Purpose::Tail, &self.segment, flushed.segment_ticks)?;
-        publish(&mut tables.samples, rows)?;
-        flushed.segment_ticks = self.segment.ticks().len() as u32;
-        let rows =
-            encode(&tables.ticks, Purpose::SmallTail, ticks::FIELDS, &self.ticks, flushed.ticks)?;
-        publish(&mut tables.ticks, rows)?;
-        flushed.ticks = self.ticks.len();
-        let rows = encode(
-            &tables.system,
-            Purpose::SmallTail,
-            system::FIELDS,
-            &self.system,
-            flushed.system,
-        )?;
-        publish(&mut tables.system, rows)?;
-        flushed.system = self.system.len();
-        let rows =
-            encode(&tables.marks, Purpose::SmallTail, marks::FIELDS, &self.marks, flushed.marks)?;
-        publish(&mut tables.marks, rows)?;
-        flushed.marks = self.marks.len();
-        self.roster.sum(&self.segment);
-        let rows: Vec<_> = self.ended.iter().cloned().chain(self.roster.rows()).collect();
-        let rows = encode(&tables.processes, Purpose::SmallTail, processes::FIELDS, &rows, 0)?;
-        tables.processes.publish(*checkpoint, None, Tail::Replace(rows))
     }
 
     /// Settles everything since the last checkpoint, and begins a new journal.
     fn write_checkpoint(&mut self, now_ns: u64) -> io::Result<()> {
-        self.settle(false)?;
-        self.directory.sync()?;
         let before = self.checkpoint;
-        self.checkpoint += 1;
-        self.begin_segment();
+        self.tables.settle(before + 1, false)?;
+        self.directory.sync()?;
+        self.checkpoint = before + 1;
+        self.tables.begin_segment();
         let opening = Opening {
             checkpoint: self.checkpoint,
             totals: self.manifest.totals,
-            carried: self.roster.carried(),
+            carried: self.tables.processes.roster.carried(),
         };
         // The old journal is let go only when the new one is on disk.
         let journal =
@@ -281,58 +207,15 @@ impl RecordingWriter {
         self.manifest.write(&self.directory.manifest())
     }
 
-    fn begin_segment(&mut self) {
-        self.segment = Segment::default();
-        self.roster.begin_segment(&mut self.segment);
-        self.ended.clear();
-        self.ended_bytes = 0;
-        self.ticks.clear();
-        self.system.clear();
-        self.marks.clear();
-        self.samples = 0;
-        self.flushed = Flushed::default();
-    }
-
-    /// Writes what came since the last checkpoint as settled row groups, and drops the tails.
-    ///
-    /// A table that has them already, because a crash came between two tables, gets no second copy.
-    fn settle(&mut self, closing: bool) -> io::Result<()> {
-        let next = self.checkpoint + 1;
-        let lacks = |table: &TableFile| table.checkpoint() < next;
-        let settle = |table: &mut TableFile, rows| table.publish(next, rows, Tail::Replace(None));
-        let Self { tables, segment, .. } = self;
-        if lacks(&tables.samples) {
-            let rows = encode_samples(&tables.samples, Purpose::Settled, segment, 0)?;
-            settle(&mut tables.samples, rows)?;
-        }
-        if lacks(&tables.ticks) {
-            let rows = encode(&tables.ticks, Purpose::Settled, ticks::FIELDS, &self.ticks, 0)?;
-            settle(&mut tables.ticks, rows)?;
-        }
-        if lacks(&tables.system) {
-            let rows = encode(&tables.system, Purpose::Settled, system::FIELDS, &self.system, 0)?;
-            settle(&mut tables.system, rows)?;
-        }
-        if lacks(&tables.marks) {
-            let rows = encode(&tables.marks, Purpose::Settled, marks::FIELDS, &self.marks, 0)?;
-            settle(&mut tables.marks, rows)?;
-        }
-        self.roster.sum(&self.segment);
-        let mut done = if lacks(&tables.processes) { self.ended.clone() } else { Vec::new() };
-        let mut living: Vec<_> = self.roster.rows().collect();
-        if closing {
-            done.append(&mut living);
-        }
-        let done = encode(&tables.processes, Purpose::Settled, processes::FIELDS, &done, 0)?;
-        let living = encode(&tables.processes, Purpose::SmallTail, processes::FIELDS, &living, 0)?;
-        tables.processes.publish(next, done, Tail::Replace(living))
-    }
-
     /// Writes everything, removes the journal and says so in `run.json`.
     ///
-    /// On a full disk the space that was kept back is used; where that is not enough either, the
-    /// journal stays, the state stays `recording`, and the recording can be recovered when there is
-    /// space. Nothing that was written is lost in any case.
+    /// On a full disk the space that was kept back is used.
+    ///
+    /// # Errors
+    ///
+    /// That was not enough either, or something else failed. Then the journal stays, `run.json` says
+    /// `recording`, and the recording can be recovered once the cause is gone: what was written is
+    /// not lost.
     pub(crate) fn close(
         mut self,
         end: End,
@@ -340,74 +223,26 @@ impl RecordingWriter {
     ) -> io::Result<Manifest> {
         self.manifest.end = Some(end);
         self.directory.release_space()?;
-        if let Err(error) = self.settle(true) {
-            let full = is_disk_full(&error);
-            self.manifest.end =
-                Some(if full { End::DiskFull } else { End::WriteFailed(error.to_string()) });
-            if !full {
-                self.manifest.write(&self.directory.manifest())?;
-                return Err(error);
-            }
-            if let Err(error) = self.settle_beside() {
-                self.manifest.write(&self.directory.manifest())?;
-                return Err(error);
-            }
+        if let Err(error) = self.settle_all() {
+            self.manifest.end = Some(match is_disk_full(&error) {
+                true => End::DiskFull,
+                false => End::WriteFailed(error.to_string()),
+            });
+            self.manifest.write(&self.directory.manifest())?;
+            return Err(error);
         }
         self.manifest.recorder = Some(usage());
         self.finish(RunState::Closed)
     }
 
-    /// Writes what the files lack into new ones behind them, since there is no space to copy what is
-    /// there: their tails stay as they are.
-    fn settle_beside(&mut self) -> io::Result<()> {
-        let (lacking, next) = (self.checkpoint, self.checkpoint + 1);
-        let settle = |table: &mut TableFile, rows| {
-            table.rotate();
-            table.publish(next, rows, Tail::Replace(None))
-        };
-        let Self { tables, flushed, .. } = self;
-        if tables.samples.checkpoint() <= lacking {
-            let rows = encode_samples(
-                &tables.samples,
-                Purpose::Tail,
-                &self.segment,
-                flushed.segment_ticks,
-            )?;
-            settle(&mut tables.samples, rows)?;
+    fn settle_all(&mut self) -> io::Result<()> {
+        match self.tables.settle(self.checkpoint + 1, true) {
+            Err(error) if is_disk_full(&error) => {
+                self.manifest.end = Some(End::DiskFull);
+                self.tables.settle_beside(self.checkpoint + 1)
+            }
+            outcome => outcome,
         }
-        if tables.ticks.checkpoint() <= lacking {
-            let rows = encode(
-                &tables.ticks,
-                Purpose::SmallTail,
-                ticks::FIELDS,
-                &self.ticks,
-                flushed.ticks,
-            )?;
-            settle(&mut tables.ticks, rows)?;
-        }
-        if tables.system.checkpoint() <= lacking {
-            let rows = encode(
-                &tables.system,
-                Purpose::SmallTail,
-                system::FIELDS,
-                &self.system,
-                flushed.system,
-            )?;
-            settle(&mut tables.system, rows)?;
-        }
-        if tables.marks.checkpoint() <= lacking {
-            let rows = encode(
-                &tables.marks,
-                Purpose::SmallTail,
-                marks::FIELDS,
-                &self.marks,
-                flushed.marks,
-            )?;
-            settle(&mut tables.marks, rows)?;
-        }
-        // The rows of processes change, so these are copied; they are few. With all the others
-        // settled, this is the last that can fail.
-        self.settle(true)
     }
 
     fn finish(mut self, state: RunState) -> io::Result<Manifest> {
@@ -419,10 +254,10 @@ impl RecordingWriter {
     }
 }
 
-/// What recovery found.
+/// What recovery found in the journal.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Replayed {
-    /// Blocks of the journal.
+    /// Its blocks.
     pub(crate) blocks: u64,
     /// Whether something behind them was cut off.
     pub(crate) torn: bool,
@@ -435,68 +270,55 @@ impl RecordingWriter {
         lock: Lock,
         mut manifest: Manifest,
     ) -> io::Result<(Manifest, Replayed)> {
-        let provenance = serde_json::to_string(&manifest.provenance).map_err(io::Error::other)?;
-        let mut damaged = Vec::new();
-        let mut reopen = |table: schema::Table| -> io::Result<TableFile> {
-            let name = table.name;
-            match TableFile::reopen(directory.path(), table.clone(), provenance.clone()) {
-                Ok(file) => Ok(file),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    TableFile::create(directory.path(), table, provenance.clone())
-                }
-                Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                    let path = super::table::table_files(directory.path(), name).pop();
-                    let path = path.unwrap_or_else(|| directory.path().join(name));
-                    fs::rename(&path, path.with_extension("parquet.damaged"))?;
-                    damaged.push(format!(
-                        "`{}` could not be read and was set aside: {error}",
-                        path.display()
-                    ));
-                    TableFile::create(directory.path(), table, provenance.clone())
-                }
-                Err(error) => Err(error),
-            }
-        };
-        let tables = Tables {
-            samples: reopen(schema::samples())?,
-            processes: reopen(processes::table())?,
-            ticks: reopen(ticks::table())?,
-            system: reopen(system::table())?,
-            marks: reopen(marks::table())?,
-        };
-        manifest.notes.append(&mut damaged);
+        let provenance = provenance(&manifest)?;
+        let tables =
+            Tables::open(|table| reopen(&directory, table, &provenance, &mut manifest.notes))?;
         manifest.end = Some(End::Crashed);
         let mut writer = Self::new(directory, lock, manifest, None, tables);
-        let mut journals = writer.directory.journal_files()?;
-        // A newer journal without a whole opening was begun just before the end: the older one still
-        // has everything.
-        while let Some((_, path)) = journals.pop() {
+        let mut note = None;
+        let replayed = match writer.replay_journal()? {
+            Some(replayed) => {
+                if replayed.torn {
+                    note = Some("the last block of the journal was cut off and left out");
+                }
+                writer.directory.release_space()?;
+                writer.tables.settle(writer.checkpoint + 1, true)?;
+                replayed
+            }
+            None => {
+                note = Some(
+                    "no journal could be read as far as the last flush: what came after it is lost",
+                );
+                Replayed::default()
+            }
+        };
+        writer.manifest.notes.extend(note.map(str::to_owned));
+        Ok((writer.finish(RunState::Recovered)?, replayed))
+    }
+
+    /// Takes the newest whole journal into memory. `None` where there is none, or where it holds less
+    /// than what was flushed: the tails of the files stay as they are then.
+    fn replay_journal(&mut self) -> io::Result<Option<Replayed>> {
+        // One without a whole opening was begun at a checkpoint that did not end: the one before it
+        // still has everything.
+        for (_, path) in self.directory.journal_files()?.into_iter().rev() {
             match JournalReader::open(io::BufReader::new(fs::File::open(&path)?)) {
-                Ok((opening, reader)) => {
-                    let as_flushed = writer.manifest.clone();
-                    let replayed = writer.replay(&opening, reader)?;
-                    writer.directory.release_space()?;
-                    if writer.samples < writer.tables.samples.tail_rows() {
-                        // The journal is on disk before what is flushed, so it was damaged later.
-                        writer.manifest = as_flushed;
-                        let note = "the journal is damaged: what came after the last flush is lost";
-                        writer.manifest.notes.push(note.to_owned());
-                        return Ok((writer.finish(RunState::Recovered)?, replayed));
+                Ok((opening, journal)) => {
+                    let as_flushed = self.manifest.clone();
+                    let replayed = self.replay(&opening, journal)?;
+                    // The journal is on disk before what is flushed, so it was damaged later.
+                    let damaged =
+                        self.tables.samples.samples < self.tables.samples.file.tail_rows();
+                    if damaged {
+                        self.manifest = as_flushed;
                     }
-                    writer.settle(true)?;
-                    if replayed.torn {
-                        let note = "the last block of the journal was cut off and left out";
-                        writer.manifest.notes.push(note.to_owned());
-                    }
-                    return Ok((writer.finish(RunState::Recovered)?, replayed));
+                    return Ok(Some(replayed).filter(|_| !damaged));
                 }
                 Err(error) if error.kind() == io::ErrorKind::InvalidData => {}
                 Err(error) => return Err(error),
             }
         }
-        let note = "no journal could be read: what came after the last flush is lost";
-        writer.manifest.notes.push(note.to_owned());
-        Ok((writer.finish(RunState::Recovered)?, Replayed::default()))
+        Ok(None)
     }
 
     fn replay<R: io::Read>(
@@ -506,8 +328,9 @@ impl RecordingWriter {
     ) -> io::Result<Replayed> {
         self.checkpoint = opening.checkpoint;
         self.manifest.totals = opening.totals;
+        let Tables { samples, processes, .. } = &mut self.tables;
         for carried in &opening.carried {
-            self.roster.resume(carried, &mut self.segment);
+            processes.roster.resume(carried, &mut samples.segment);
         }
         let mut batch = Batch::default();
         let mut blocks = 0;
@@ -520,27 +343,33 @@ impl RecordingWriter {
     }
 }
 
-fn encode<R: Clone>(
-    file: &TableFile,
-    purpose: Purpose,
-    fields: Fields<R>,
-    rows: &[R],
-    first: usize,
-) -> io::Result<Option<RowGroups>> {
-    /// Rows in one Arrow batch; an identity with all its text may be ten kilobytes.
-    const BATCH_ROWS: usize = 1024;
-    let rows = rows.get(first..).unwrap_or_default();
-    let batches = rows.chunks(BATCH_ROWS).map(|rows| fields.record_batch(file.table(), rows));
-    RowGroups::encode(file.table(), purpose, batches)
+/// Opens a table of a recording to be recovered. One that cannot be read is set aside, which a note
+/// says, and begun anew.
+fn reopen(
+    directory: &RunDirectory,
+    table: Table,
+    provenance: &str,
+    notes: &mut Vec<String>,
+) -> io::Result<TableFile> {
+    let name = table.name;
+    match TableFile::reopen(directory.path(), table.clone(), provenance.to_owned()) {
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+            if let Some(path) = table_files(directory.path(), name).pop() {
+                fs::rename(&path, path.with_extension("parquet.damaged"))?;
+                notes.push(format!(
+                    "`{}` could not be read and was set aside: {error}",
+                    path.display()
+                ));
+            }
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        outcome => return outcome,
+    }
+    TableFile::create(directory.path(), table, provenance.to_owned())
 }
 
-fn encode_samples(
-    file: &TableFile,
-    purpose: Purpose,
-    segment: &Segment,
-    first: u32,
-) -> io::Result<Option<RowGroups>> {
-    RowGroups::encode(file.table(), purpose, segment.batches(first))
+fn provenance(manifest: &Manifest) -> io::Result<String> {
+    serde_json::to_string(&manifest.provenance).map_err(io::Error::other)
 }
 
 /// Says whether an error means that there is no space: on the disk, or within the quota.

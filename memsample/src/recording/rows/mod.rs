@@ -21,6 +21,14 @@ use crate::schema::{Column, ColumnKind, Table};
 /// The columns of a table whose rows are `R`.
 pub(crate) struct Fields<R: 'static>(pub(crate) &'static [Field<R>]);
 
+impl<R> Clone for Fields<R> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<R> Copy for Fields<R> {}
+
 /// One column, and how its value is taken from a row.
 pub(crate) struct Field<R> {
     pub(crate) name: &'static str,

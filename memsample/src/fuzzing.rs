@@ -1,0 +1,28 @@
+//! What fuzzers call and nobody else may.
+
+use crate::batch::Batch;
+use crate::journal::{JournalReader, read_contents};
+
+/// Reads a journal to its end.
+pub fn journal(bytes: &[u8]) {
+    if let Ok((_, mut journal)) = JournalReader::open(bytes) {
+        let mut batch = Batch::default();
+        while journal.next(&mut batch).unwrap_or(false) {
+            batch.clear();
+        }
+    }
+}
+
+/// Reads the contents of blocks: an opening, whose length is in the first two bytes, and a batch.
+///
+/// # Panics
+///
+/// What was read and written again is not what is read then.
+pub fn journal_contents(bytes: &[u8]) {
+    let Some((&[low, high], rest)) = bytes.split_first_chunk() else {
+        return;
+    };
+    let opening = rest.len().min(usize::from(u16::from_le_bytes([low, high])));
+    let (opening, contents) = rest.split_at(opening);
+    read_contents(opening, contents);
+}

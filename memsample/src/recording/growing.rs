@@ -1,0 +1,297 @@
+//! The tables of a recording while it is written: what is new since the last checkpoint, in memory,
+//! and the file.
+
+use std::io;
+use std::path::Path;
+
+use super::roster::Roster;
+use super::rows::Fields;
+use super::rows::processes::{self, ProcessRow};
+use super::table::{Purpose, RowGroups, TableFile, Tail};
+use crate::schema::{self, Table};
+use crate::segment::Segment;
+
+/// Rows in one Arrow batch of a small table; an identity with all its text may be ten kilobytes.
+const BATCH_ROWS: usize = 1024;
+
+/// A small table whose rows never change.
+pub(super) struct GrowingTable<R: 'static> {
+    pub(super) file: TableFile,
+    fields: Fields<R>,
+    /// The rows since the last checkpoint, of which the first `flushed` are in the tail of the file.
+    rows: Vec<R>,
+    flushed: usize,
+}
+
+impl<R> GrowingTable<R> {
+    pub(super) fn new(file: TableFile, fields: Fields<R>) -> Self {
+        Self { file, fields, rows: Vec::new(), flushed: 0 }
+    }
+
+    pub(super) fn push(&mut self, row: R) {
+        self.rows.push(row);
+    }
+
+    /// Returns the rows that are not yet in the file.
+    pub(super) fn unflushed(&mut self) -> &mut [R] {
+        self.rows.get_mut(self.flushed..).unwrap_or_default()
+    }
+
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.rows.len() * size_of::<R>()
+    }
+
+    /// Puts the rows since the last flush into the tail of the file.
+    pub(super) fn flush(&mut self) -> io::Result<()> {
+        let rows =
+            encode(&self.file, self.fields, Purpose::SmallTail, self.rows.get(self.flushed..))?;
+        self.file.publish(self.file.checkpoint(), None, Tail::Append(rows))?;
+        self.flushed = self.rows.len();
+        Ok(())
+    }
+
+    /// Settles the rows since the last checkpoint, unless the file has them already.
+    pub(super) fn settle(&mut self, checkpoint: u64) -> io::Result<()> {
+        if self.file.checkpoint() >= checkpoint {
+            return Ok(());
+        }
+        let rows = encode(&self.file, self.fields, Purpose::Settled, Some(&self.rows))?;
+        self.file.publish(checkpoint, rows, Tail::Replace(None))
+    }
+
+    /// Does the same with less space: the tail stays, and what it lacks goes into another file.
+    pub(super) fn settle_beside(&mut self, checkpoint: u64) -> io::Result<()> {
+        if self.file.checkpoint() >= checkpoint {
+            return Ok(());
+        }
+        let rows =
+            encode(&self.file, self.fields, Purpose::SmallTail, self.rows.get(self.flushed..))?;
+        self.file.rotate();
+        self.file.publish(checkpoint, rows, Tail::Replace(None))
+    }
+
+    /// Forgets the rows, which are settled.
+    pub(super) fn clear(&mut self) {
+        self.rows.clear();
+        self.flushed = 0;
+    }
+}
+
+/// The table of samples.
+pub(super) struct SampleTable {
+    pub(super) file: TableFile,
+    /// The samples since the last checkpoint, of which the first `flushed` ticks are in the tail.
+    pub(super) segment: Segment,
+    flushed: u32,
+    /// How many they are.
+    pub(super) samples: u64,
+}
+
+impl SampleTable {
+    pub(super) fn new(file: TableFile) -> Self {
+        Self { file, segment: Segment::default(), flushed: 0, samples: 0 }
+    }
+
+    /// Puts the samples since the last flush into the tail of the file.
+    pub(super) fn flush(&mut self) -> io::Result<()> {
+        let rows = self.encode(Purpose::Tail, self.flushed)?;
+        self.file.publish(self.file.checkpoint(), None, Tail::Append(rows))?;
+        self.flushed = self.segment.ticks().len() as u32;
+        Ok(())
+    }
+
+    /// Settles the samples since the last checkpoint, unless the file has them already.
+    pub(super) fn settle(&mut self, checkpoint: u64) -> io::Result<()> {
+        if self.file.checkpoint() >= checkpoint {
+            return Ok(());
+        }
+        let rows = self.encode(Purpose::Settled, 0)?;
+        self.file.publish(checkpoint, rows, Tail::Replace(None))
+    }
+
+    /// Does the same with less space: the tail stays, and what it lacks goes into another file.
+    pub(super) fn settle_beside(&mut self, checkpoint: u64) -> io::Result<()> {
+        if self.file.checkpoint() >= checkpoint {
+            return Ok(());
+        }
+        let rows = self.encode(Purpose::Tail, self.flushed)?;
+        self.file.rotate();
+        self.file.publish(checkpoint, rows, Tail::Replace(None))
+    }
+
+    /// Forgets the samples, which are settled.
+    pub(super) fn clear(&mut self) {
+        self.segment = Segment::default();
+        self.flushed = 0;
+        self.samples = 0;
+    }
+
+    fn encode(&self, purpose: Purpose, first_tick: u32) -> io::Result<Option<RowGroups>> {
+        RowGroups::encode(self.file.table(), purpose, self.segment.batches(first_tick))
+    }
+}
+
+/// The table of processes, whose rows change until the process ends.
+pub(super) struct ProcessTable {
+    pub(super) file: TableFile,
+    /// Those that are being sampled.
+    pub(super) roster: Roster,
+    /// Those that ended since the last checkpoint.
+    ended: Vec<ProcessRow>,
+    ended_bytes: usize,
+}
+
+impl ProcessTable {
+    pub(super) fn new(file: TableFile) -> Self {
+        Self { file, roster: Roster::default(), ended: Vec::new(), ended_bytes: 0 }
+    }
+
+    pub(super) fn push_ended(&mut self, row: ProcessRow) {
+        self.ended_bytes += row.memory_bytes();
+        self.ended.push(row);
+    }
+
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.ended_bytes
+    }
+
+    /// Writes all rows since the last checkpoint anew.
+    pub(super) fn flush(&mut self, segment: &Segment) -> io::Result<()> {
+        self.roster.sum(segment);
+        let rows =
+            self.encode(Purpose::SmallTail, self.ended.iter().cloned().chain(self.roster.rows()))?;
+        self.file.publish(self.file.checkpoint(), None, Tail::Replace(rows))
+    }
+
+    /// Settles the rows of those that ended, and at the end of the recording those of all.
+    pub(super) fn settle(
+        &mut self,
+        checkpoint: u64,
+        segment: &Segment,
+        closing: bool,
+    ) -> io::Result<()> {
+        self.roster.sum(segment);
+        let lacks_ended = self.file.checkpoint() < checkpoint;
+        let ended = self.ended.iter().filter(|_| lacks_ended).cloned();
+        let (settled, tail) = if closing {
+            (self.encode(Purpose::Settled, ended.chain(self.roster.rows()))?, None)
+        } else {
+            (
+                self.encode(Purpose::Settled, ended)?,
+                self.encode(Purpose::SmallTail, self.roster.rows())?,
+            )
+        };
+        self.file.publish(checkpoint, settled, Tail::Replace(tail))
+    }
+
+    /// Forgets the rows that are settled.
+    pub(super) fn clear(&mut self) {
+        self.ended.clear();
+        self.ended_bytes = 0;
+    }
+
+    fn encode(
+        &self,
+        purpose: Purpose,
+        rows: impl Iterator<Item = ProcessRow>,
+    ) -> io::Result<Option<RowGroups>> {
+        let mut rows: Vec<_> = rows.collect();
+        rows.sort_unstable_by_key(|row| row.identity.process);
+        encode(&self.file, processes::FIELDS, purpose, Some(&rows))
+    }
+}
+
+fn encode<R>(
+    file: &TableFile,
+    fields: Fields<R>,
+    purpose: Purpose,
+    rows: Option<&[R]>,
+) -> io::Result<Option<RowGroups>> {
+    let batches = rows.unwrap_or_default().chunks(BATCH_ROWS);
+    RowGroups::encode(
+        file.table(),
+        purpose,
+        batches.map(|rows| fields.record_batch(file.table(), rows)),
+    )
+}
+
+/// The files of all tables, created or opened one by one.
+pub(super) struct Tables {
+    pub(super) samples: SampleTable,
+    pub(super) processes: ProcessTable,
+    pub(super) ticks: GrowingTable<super::rows::ticks::Tick>,
+    pub(super) system: GrowingTable<super::rows::system::SystemSample>,
+    pub(super) marks: GrowingTable<super::rows::marks::Mark>,
+}
+
+impl Tables {
+    /// Opens each table with `open`.
+    pub(super) fn open(mut open: impl FnMut(Table) -> io::Result<TableFile>) -> io::Result<Self> {
+        use super::rows::{marks, system, ticks};
+        Ok(Self {
+            samples: SampleTable::new(open(schema::samples())?),
+            processes: ProcessTable::new(open(processes::table())?),
+            ticks: GrowingTable::new(open(ticks::table())?, ticks::FIELDS),
+            system: GrowingTable::new(open(system::table())?, system::FIELDS),
+            marks: GrowingTable::new(open(marks::table())?, marks::FIELDS),
+        })
+    }
+
+    /// Creates all files, without rows.
+    pub(super) fn create(directory: &Path, provenance: &str) -> io::Result<Self> {
+        Self::open(|table| TableFile::create(directory, table, provenance.to_owned()))
+    }
+
+    /// Returns how much memory the rows since the last checkpoint take.
+    pub(super) fn memory_bytes(&self) -> usize {
+        let Self { samples, processes, ticks, system, marks: _ } = self;
+        samples.segment.memory_bytes()
+            + processes.memory_bytes()
+            + ticks.memory_bytes()
+            + system.memory_bytes()
+    }
+
+    /// Brings the tails of all files up to date.
+    pub(super) fn flush(&mut self) -> io::Result<()> {
+        let Self { samples, processes, ticks, system, marks } = self;
+        samples.flush()?;
+        ticks.flush()?;
+        system.flush()?;
+        marks.flush()?;
+        processes.flush(&samples.segment)
+    }
+
+    /// Settles what came since the last checkpoint. A table that has it already, because a crash came
+    /// between two tables, gets no second copy.
+    pub(super) fn settle(&mut self, checkpoint: u64, closing: bool) -> io::Result<()> {
+        let Self { samples, processes, ticks, system, marks } = self;
+        samples.settle(checkpoint)?;
+        ticks.settle(checkpoint)?;
+        system.settle(checkpoint)?;
+        marks.settle(checkpoint)?;
+        processes.settle(checkpoint, &samples.segment, closing)
+    }
+
+    /// Settles everything on a disk that has no space for a copy of what is there.
+    ///
+    /// Only the rows of processes, which change, must be copied; they are few, and come last.
+    pub(super) fn settle_beside(&mut self, checkpoint: u64) -> io::Result<()> {
+        let Self { samples, processes, ticks, system, marks } = self;
+        samples.settle_beside(checkpoint)?;
+        ticks.settle_beside(checkpoint)?;
+        system.settle_beside(checkpoint)?;
+        marks.settle_beside(checkpoint)?;
+        processes.settle(checkpoint, &samples.segment, true)
+    }
+
+    /// Begins anew behind a checkpoint: what it settled is forgotten, and who is sampled goes on.
+    pub(super) fn begin_segment(&mut self) {
+        let Self { samples, processes, ticks, system, marks } = self;
+        samples.clear();
+        processes.clear();
+        processes.roster.begin_segment(&mut samples.segment);
+        ticks.clear();
+        system.clear();
+        marks.clear();
+    }
+}
