@@ -193,20 +193,56 @@ fn a_process_whose_first_thread_ended_is_still_sampled() {
                    threading.Thread(target=work).start()\n\
                    ctypes.CDLL(None).syscall(60, 0)";
     let helper = Helper::start("python3", &["-c", program]);
-    let mut sampler = sampler();
     let read_statm = || std::fs::read_to_string(format!("/proc/{}/statm", helper.pid())).unwrap();
+    let mut kept = sampler();
+    let mut opened = Sampler::new(SamplerOptions::default().max_descriptors(0)).unwrap();
     // The thread says that it is ready before the first one has ended.
     while !read_statm().starts_with("0 0") {
         std::thread::yield_now();
     }
-    for _ in 0..3 {
-        let snapshot = sampler.sweep(Files::STATM | Files::DETAIL);
-        let sample = snapshot.samples().find(|sample| sample.pid() == helper.pid()).unwrap();
-        assert!(sample.rss_bytes() > 1 << 20);
-    }
     let pid = helper.pid();
+    for sampler in [&mut kept, &mut opened] {
+        for _ in 0..3 {
+            let snapshot = sampler.sweep(Files::all());
+            let sample = snapshot.samples().find(|sample| sample.pid() == pid).unwrap();
+            assert_eq!(sample.files(), Files::all());
+            assert!(sample.get(Metric::Hwm) >= Some(sample.rss_bytes()));
+            assert!(sample.rss_bytes() > 1 << 20);
+        }
+    }
     drop(helper);
-    assert!(!sampler.sweep(Files::STATM).samples().any(|sample| sample.pid() == pid));
+    for sampler in [&mut kept, &mut opened] {
+        assert!(!sampler.sweep(Files::STATM).samples().any(|sample| sample.pid() == pid));
+    }
+}
+
+#[test]
+fn another_thread_stands_in_when_the_first_stand_in_ends() {
+    let program = "import ctypes, threading\n\
+                   first, second = threading.Event(), threading.Event()\n\
+                   def wait():\n first.wait()\n\
+                   def work():\n print('ready', flush=True)\n input()\n first.set()\n waiter.join()\n \
+                   print('one is left', flush=True)\n input()\n\
+                   waiter = threading.Thread(target=wait)\n\
+                   waiter.start()\n\
+                   threading.Thread(target=work).start()\n\
+                   ctypes.CDLL(None).syscall(60, 0)";
+    let mut helper = Helper::start("python3", &["-c", program]);
+    let pid = helper.pid();
+    let statm = format!("/proc/{pid}/statm");
+    while !std::fs::read_to_string(&statm).unwrap().starts_with("0 0") {
+        std::thread::yield_now();
+    }
+    let mut sampler = sampler();
+    let process = |sampler: &mut Sampler| {
+        let snapshot = sampler.sweep(Files::STATM | Files::DETAIL);
+        let sample = snapshot.samples().find(|sample| sample.pid() == pid).unwrap();
+        assert_eq!(sample.files(), Files::STATM | Files::DETAIL);
+        sample.process()
+    };
+    let before = process(&mut sampler);
+    helper.go_on();
+    assert_eq!(process(&mut sampler), before);
 }
 
 #[test]

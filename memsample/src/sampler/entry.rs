@@ -120,12 +120,13 @@ impl Entry {
     /// Says whether `bytes` are those that gave the present metrics.
     #[inline]
     pub(super) fn is_same_statm(&self, bytes: &[u8]) -> bool {
-        self.statm_bytes.get(..usize::from(self.statm_length)) == Some(bytes)
+        self.statm_length != 0
+            && self.statm_bytes.get(..usize::from(self.statm_length)) == Some(bytes)
     }
 
     /// Remembers the bytes that gave the present metrics.
     pub(super) fn keep_statm(&mut self, bytes: &[u8]) {
-        // Longer ones are remembered as none, and no file is empty.
+        // Longer ones are remembered as none.
         self.statm_length = 0;
         if let Some(place) = self.statm_bytes.get_mut(..bytes.len()) {
             place.copy_from_slice(bytes);

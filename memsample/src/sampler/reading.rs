@@ -160,24 +160,31 @@ impl Reader {
         let Some(statm) = &entry.statm else {
             return Err(ReadError::Gone);
         };
-        let bytes = self.buffer.read_piece(statm)?;
-        let code_changed = match apply_statm(entry, process, bytes, &self.host)? {
+        let reading = match self.buffer.read_piece(statm) {
+            Ok(bytes) => apply_statm(entry, process, bytes, &self.host)?,
+            // The thread that stood in has ended; another may.
+            Err(_) if process.thread.is_some() => StatmReading::NoMemory,
+            Err(errno) => return Err(errno.into()),
+        };
+        let code_changed = match reading {
             StatmReading::Unchanged => false,
             StatmReading::Changed { code } => code && !entry.state.contains(EntryState::NEWBORN),
-            StatmReading::NoMemory => return self.read_thread(entry, process),
+            StatmReading::NoMemory if self.adopt_thread(entry, process)? => false,
+            StatmReading::NoMemory => return Ok(Reading::NoMemory),
         };
         entry.read |= Files::STATM;
+        let start = process.identity.start;
         let mut change = ImageChange::None;
         if files.contains(Files::STATUS) {
             let outcome = self
-                .read_keeping(entry.pid, process.identity.start, &mut process.status, c"status")
+                .read_keeping(entry.pid, start, process.thread, &mut process.status, c"status")
                 .and_then(|bytes| Ok(apply_status(entry, process, &parse_status(bytes)?)?));
             counted(outcome, counts)?;
         }
         if files.contains(Files::STAT) || code_changed {
             let host = self.host;
             let outcome = self
-                .read_keeping(entry.pid, process.identity.start, &mut process.stat, c"stat")
+                .read_keeping(entry.pid, start, None, &mut process.stat, c"stat")
                 .and_then(|bytes| Ok(parse_stat(bytes)?))
                 .and_then(|stat| {
                     change = image_change(process, &stat, code_changed);
@@ -191,17 +198,22 @@ impl Reader {
         self.follow_image(entry, process, change)
     }
 
-    /// Reads a file of a process, and keeps it open if descriptors allow.
+    /// Reads a file of a process, or of the thread that stands in, and keeps it open if descriptors
+    /// allow.
     fn read_keeping(
         &mut self,
         pid: i32,
         start: ClockTicks,
+        thread: Option<i32>,
         kept: &mut Option<OwnedFd>,
         name: &CStr,
     ) -> Result<&[u8], ReadError> {
         if kept.is_none() {
             let directory = self.root.open_process(pid)?;
-            let file = directory.open_file(name)?;
+            let file = match thread {
+                Some(tid) => directory.open_thread(tid)?.open_file(name)?,
+                None => directory.open_file(name)?,
+            };
             // The pid could have been given again since `statm` was read.
             let stat = read_file(&self.root, &mut self.buffer, &directory, c"stat")?;
             if parse_stat(stat)?.starttime != start {
@@ -241,35 +253,40 @@ impl Reader {
             Ok(())
         };
         let statm = read_file(&self.root, &mut self.buffer, &directory, c"statm")?;
-        if matches!(apply_statm(entry, process, statm, &self.host)?, StatmReading::NoMemory) {
-            return Ok(Reading::NoMemory);
-        }
+        let reading = apply_statm(entry, process, statm, &self.host)?;
+        let thread = match reading {
+            StatmReading::NoMemory if self.adopt_thread(entry, process)? => process.thread,
+            StatmReading::NoMemory => return Ok(Reading::NoMemory),
+            StatmReading::Changed { .. } | StatmReading::Unchanged => None,
+        };
         entry.read |= Files::STATM;
         if self.root.is_live() {
             counts.reopened += 1;
         }
         counted(stat_outcome, counts)?;
         if files.contains(Files::STATUS) {
-            let outcome = read_file(&self.root, &mut self.buffer, &directory, c"status")
+            let of_thread = thread.map(|tid| directory.open_thread(tid)).transpose()?;
+            let directory = of_thread.as_ref().unwrap_or(&directory);
+            let outcome = read_file(&self.root, &mut self.buffer, directory, c"status")
                 .and_then(|bytes| Ok(apply_status(entry, process, &parse_status(bytes)?)?));
             counted(outcome, counts)?;
         }
         self.follow_image(entry, process, change)
     }
 
-    /// Handles a `statm` of zeros: a zombie, unless only the first thread of the process has ended.
+    /// Handles a `statm` of zeros, and returns whether the process has memory nevertheless.
     ///
     /// The kernel shows the memory of the first thread under the pid. Where that thread has called
-    /// `pthread_exit` and others go on, the memory is there and must be read through one of them.
-    fn read_thread(
+    /// `pthread_exit` and others go on, the memory is there, and one of them stands in for it.
+    fn adopt_thread(
         &mut self,
         entry: &mut Entry,
         process: &mut Process,
-    ) -> Result<Reading, ReadError> {
+    ) -> Result<bool, ReadError> {
         let directory = self.root.open_process(entry.pid)?;
         let stat = parse_stat(read_file(&self.root, &mut self.buffer, &directory, c"stat")?)?;
         if stat.num_threads < 2 || stat.starttime != process.identity.start {
-            return Ok(Reading::NoMemory);
+            return Ok(false);
         }
         for &tid in self.threads.read(directory.open_tasks()?)? {
             let Ok(thread) = directory.open_thread(tid) else {
@@ -281,21 +298,21 @@ impl Reader {
             let Ok(bytes) = self.buffer.read_piece(&statm) else {
                 continue;
             };
-            if let Ok(StatmReading::Changed { .. }) = apply_statm(entry, process, bytes, &self.host)
-            {
+            match apply_statm(entry, process, bytes, &self.host) {
+                Ok(StatmReading::NoMemory) | Err(_) => continue,
+                Ok(StatmReading::Changed { .. } | StatmReading::Unchanged) => {}
+            }
+            process.thread = Some(tid);
+            if entry.statm.is_some() {
                 // One descriptor takes the place of another, so their count stays.
                 entry.statm = Some(statm);
-                if let Some(status) = &mut process.status
-                    && let Ok(of_thread) = thread.open_file(c"status")
-                {
-                    *status = of_thread;
-                }
-                process.thread = Some(tid);
-                entry.read |= Files::STATM;
-                return Ok(Reading::Alive);
             }
+            if process.status.take().is_some() {
+                self.descriptors.release(1);
+            }
+            return Ok(true);
         }
-        Ok(Reading::NoMemory)
+        Ok(false)
     }
 
     /// Says whether the pid of a zombie stands for something else by now.
@@ -319,7 +336,7 @@ impl Reader {
 
     /// Reads when the process began that has `pid` now.
     fn start_of(&mut self, pid: i32) -> Option<ClockTicks> {
-        let bytes = open_and_read(&self.root, &mut self.buffer, pid, c"stat").ok()?;
+        let bytes = open_and_read(&self.root, &mut self.buffer, pid, None, c"stat").ok()?;
         parse_stat(bytes).ok().map(|stat| stat.starttime)
     }
 
@@ -334,8 +351,9 @@ impl Reader {
             return;
         }
         // Opened for each reading: an open descriptor shows the memory from before an exec.
-        let outcome = open_and_read(&self.root, &mut self.buffer, *pid, c"smaps_rollup")
-            .and_then(|bytes| Ok(parse_smaps_rollup(bytes)?));
+        let outcome =
+            open_and_read(&self.root, &mut self.buffer, *pid, process.thread, c"smaps_rollup")
+                .and_then(|bytes| Ok(parse_smaps_rollup(bytes)?));
         // If the kept descriptor still answers, nobody else had the pid meanwhile.
         let same_process = match statm {
             Some(statm) => self.buffer.read_piece(&*statm).is_ok(),
@@ -565,9 +583,13 @@ fn open_and_read<'a>(
     root: &ProcRoot,
     buffer: &'a mut ReadBuffer,
     pid: i32,
+    thread: Option<i32>,
     name: &CStr,
 ) -> Result<&'a [u8], ReadError> {
-    let directory = root.open_process(pid)?;
+    let mut directory = root.open_process(pid)?;
+    if let Some(tid) = thread {
+        directory = directory.open_thread(tid)?;
+    }
     read_file(root, buffer, &directory, name)
 }
 
