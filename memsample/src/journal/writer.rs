@@ -19,6 +19,7 @@ pub(crate) struct JournalWriter {
     file: File,
     stream: Encoder<'static, Vec<u8>>,
     encoder: BatchEncoder,
+    bytes: u64,
 }
 
 impl JournalWriter {
@@ -31,7 +32,7 @@ impl JournalWriter {
         let mut stream = Encoder::new(Vec::new(), ZSTD_LEVEL)?;
         stream.set_parameter(CParameter::WindowLog(ZSTD_WINDOW_LOG))?;
         let file = File::create_new(path)?;
-        let mut journal = Self { file, stream, encoder: BatchEncoder::default() };
+        let mut journal = Self { file, stream, encoder: BatchEncoder::default(), bytes: 0 };
         journal.stream.write_all(journal.encoder.opening(opening)?)?;
         journal.end_block(MAGIC)?;
         journal.sync()?;
@@ -47,6 +48,11 @@ impl JournalWriter {
     pub(crate) fn append(&mut self, batch: &Batch) -> io::Result<()> {
         self.stream.write_all(self.encoder.batch(batch)?)?;
         self.end_block(b"")
+    }
+
+    /// Returns how long the file is.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// Makes what was appended survive the end of the machine.
@@ -67,6 +73,8 @@ impl JournalWriter {
         block.extend_from_slice(&length.to_le_bytes());
         block.extend_from_slice(&crc32fast::hash(piece).to_le_bytes());
         block.append(piece);
-        self.file.write_all(&block)
+        self.file.write_all(&block)?;
+        self.bytes += block.len() as u64;
+        Ok(())
     }
 }

@@ -67,8 +67,9 @@ pub fn parse_stat(bytes: &[u8]) -> Result<Stat<'_>, ParseError> {
 
     let mut tokens = Tokens::new(tail);
     let state = match tokens.next() {
-        Some(&[state]) => state,
-        _ => return Err(ParseError::missing("state")),
+        Some(&[state]) if state.is_ascii_alphabetic() => state,
+        Some(_) => return Err(ParseError::out_of_range("state")),
+        None => return Err(ParseError::missing("state")),
     };
     let ppid = tokens.signed("ppid")?;
     tokens.skip(4, "tpgid")?;

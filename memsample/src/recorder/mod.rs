@@ -21,6 +21,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, TryRecvError, bounded};
+use rustix::time::ClockId;
 
 pub use control::MarkError;
 pub use options::{OptionsError, RecorderOptions};
@@ -38,7 +39,7 @@ use crate::sampler::Sampler;
 use crate::schema::FORMAT_VERSION;
 use control::Control;
 use sampling::{Core, Sampling};
-use writing::{Writing, cpu_seconds};
+use writing::{Writing, seconds_of};
 
 /// Batches that go round. At two a second the writer may stand still for a quarter of a minute before a
 /// sample is dropped.
@@ -141,6 +142,7 @@ impl Recorder {
     /// An option is out of range, the directory exists or cannot be made, or `/proc` cannot be read.
     /// Nothing is left behind then.
     pub fn start(path: &Path, options: RecorderOptions) -> Result<Self, RecordError> {
+        let cpu_seconds_before = seconds_of(ClockId::ProcessCPUTime);
         options.check().map_err(RecordError::Options)?;
         let sampler = Sampler::new(options.sampler.clone()).map_err(RecordError::Proc)?;
         let root = options.sampler.open_root().map_err(RecordError::Proc)?;
@@ -150,7 +152,8 @@ impl Recorder {
             _ => RecordError::Create(path.to_owned(), error),
         };
         let directory = RunDirectory::create(path).map_err(failed)?;
-        Self::start_in(&directory, options, sampler, machine).map_err(|error| {
+        let parts = (options, sampler, machine);
+        Self::start_in(&directory, parts, cpu_seconds_before).map_err(|error| {
             // Nothing was recorded yet.
             let _ = std::fs::remove_dir_all(path);
             failed(error)
@@ -159,11 +162,9 @@ impl Recorder {
 
     fn start_in(
         directory: &RunDirectory,
-        options: RecorderOptions,
-        sampler: Sampler,
-        mut machine: MachineReader,
+        (options, sampler, mut machine): (RecorderOptions, Sampler, MachineReader),
+        cpu_seconds_before: f64,
     ) -> io::Result<Self> {
-        let cpu_seconds_before = cpu_seconds();
         let lock =
             directory.lock()?.ok_or_else(|| io::Error::other("another program writes it"))?;
         let clock = options.sampler.shared_clock();

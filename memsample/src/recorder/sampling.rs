@@ -3,10 +3,12 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
 use hdrhistogram::Histogram;
+use rustix::time::ClockId;
 
 use super::control::Control;
 use super::options::RecorderOptions;
 use super::schedule::{Due, Rate, Recurrence, Schedule};
+use super::writing::seconds_of;
 use crate::batch::{Batch, BatchTick};
 use crate::clock::{Clock, Now, Timer};
 use crate::machine::MachineReader;
@@ -36,6 +38,7 @@ pub(super) struct SamplingUsage {
     pub(super) sweep_us: Quantiles,
     pub(super) lateness_us: Quantiles,
     pub(super) descriptors: usize,
+    pub(super) cpu_seconds: f64,
     /// Whether the duration is over.
     pub(super) ran_out: bool,
 }
@@ -207,6 +210,7 @@ impl Core {
             sweep_us: quantiles(&self.sweep_us),
             lateness_us: quantiles(&self.lateness_us),
             descriptors: self.sampler.descriptors().kept,
+            cpu_seconds: seconds_of(ClockId::ThreadCPUTime),
             ran_out,
         }
     }

@@ -85,9 +85,9 @@ impl Writing {
     }
 }
 
-/// Returns the CPU time that this program has used, in seconds, all threads.
-pub(super) fn cpu_seconds() -> f64 {
-    let time = clock_gettime(ClockId::ProcessCPUTime);
+/// Returns what a clock says, in seconds.
+pub(super) fn seconds_of(clock: ClockId) -> f64 {
+    let time = clock_gettime(clock);
     time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
 
@@ -95,13 +95,17 @@ fn usage_of_this_program(
     cpu_seconds_before: f64,
     sampling: Option<SamplingUsage>,
 ) -> RecorderUsage {
+    // The scheduler does not count nanoseconds, so neither does `run.json`.
+    let micros = |seconds: f64| (seconds * 1e6).round() / 1e6;
     let status = fs::read("/proc/self/status").unwrap_or_default();
     let high_water = parse_status(&status).ok().and_then(|status| status.vm_hwm);
     let quantiles =
         |of: fn(&SamplingUsage) -> Quantiles| sampling.as_ref().map(of).unwrap_or_default();
     RecorderUsage {
-        // The scheduler does not count nanoseconds, so neither does `run.json`.
-        cpu_seconds: ((cpu_seconds() - cpu_seconds_before) * 1e6).round() / 1e6,
+        cpu_seconds: micros(seconds_of(ClockId::ProcessCPUTime) - cpu_seconds_before),
+        sampling_cpu_seconds: micros(sampling.as_ref().map_or(0.0, |usage| usage.cpu_seconds)),
+        writing_cpu_seconds: micros(seconds_of(ClockId::ThreadCPUTime)),
+        journal_bytes: 0,
         peak_rss_bytes: high_water.and_then(Kibibytes::bytes),
         sweep_us: quantiles(|sampling| sampling.sweep_us),
         lateness_us: quantiles(|sampling| sampling.lateness_us),

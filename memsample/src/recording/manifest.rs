@@ -168,6 +168,12 @@ impl Machine {
 pub struct RecorderUsage {
     /// CPU time of the whole program while it recorded, all threads.
     pub cpu_seconds: f64,
+    /// That of the thread that reads.
+    pub sampling_cpu_seconds: f64,
+    /// That of the thread that encodes and writes.
+    pub writing_cpu_seconds: f64,
+    /// What was written to the journal, which is gone when the recording is closed.
+    pub journal_bytes: u64,
     /// The largest resident set of the program, from `VmHWM`.
     pub peak_rss_bytes: Option<u64>,
     /// How long sweeps took, in microseconds.

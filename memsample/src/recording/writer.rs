@@ -36,6 +36,8 @@ pub(crate) struct RecordingWriter {
     pub(crate) manifest: Manifest,
     /// `None` once it could not be written, and while a recording is recovered.
     journal: Option<JournalWriter>,
+    /// What the journals before the present one came to.
+    journal_bytes: u64,
     checkpoint: u64,
     tables: Tables,
     checkpoint_boot_ns: u64,
@@ -71,6 +73,7 @@ impl RecordingWriter {
             _lock: lock,
             manifest,
             journal,
+            journal_bytes: 0,
             checkpoint: 0,
             tables,
             checkpoint_boot_ns: start_boot_ns,
@@ -92,7 +95,7 @@ impl RecordingWriter {
         // Also what did not get into the journal may find its place when the recording closes.
         self.apply(batch);
         if let Err(error) = appended {
-            self.journal = None;
+            self.journal_bytes += self.journal.take().map_or(0, |journal| journal.bytes());
             return Err(error);
         }
         let Some(now_ns) = batch.ticks.last().map(|tick| tick.tick.began_ns) else {
@@ -200,7 +203,7 @@ impl RecordingWriter {
         let journal =
             JournalWriter::create(&self.directory.journal_file(self.checkpoint), &opening)?;
         self.directory.sync()?;
-        self.journal = Some(journal);
+        self.journal_bytes += self.journal.replace(journal).map_or(0, |before| before.bytes());
         fs::remove_file(self.directory.journal_file(before))?;
         self.checkpoint_boot_ns = now_ns;
         self.flush_boot_ns = now_ns;
@@ -231,7 +234,9 @@ impl RecordingWriter {
             self.manifest.write(&self.directory.manifest())?;
             return Err(error);
         }
-        self.manifest.recorder = Some(usage());
+        let journal_bytes =
+            self.journal_bytes + self.journal.as_ref().map_or(0, JournalWriter::bytes);
+        self.manifest.recorder = Some(RecorderUsage { journal_bytes, ..usage() });
         self.finish(RunState::Closed)
     }
 
