@@ -1,0 +1,100 @@
+//! What the fuzzer calls, one function for each target.
+//!
+//! `fuzz_targets/` gives them to libFuzzer (`make fuzz TARGET=stat`), and `tests/replay.rs` gives them
+//! the corpus, without a fuzzer and on stable Rust. None may panic; most also check what they read.
+
+use memsample::parse;
+
+/// A target: its name, which is that of its corpus, and its function.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// Every target.
+pub const TARGETS: [Target; 11] = [
+    ("statm", statm),
+    ("stat", stat),
+    ("status", status),
+    ("smaps_rollup", smaps_rollup),
+    ("meminfo", meminfo),
+    ("pressure", pressure),
+    ("vmstat", vmstat),
+    ("cgroup", cgroup),
+    ("io", io),
+    ("journal", journal),
+    ("journal_contents", journal_contents),
+];
+
+/// What is read is what is printed again.
+pub fn statm(bytes: &[u8]) {
+    if let Ok(statm) = parse::parse_statm(bytes) {
+        let parse::Statm { size, resident, shared, text, data } = statm;
+        let line = format!("{} {} {} {} 0 {} 0", size.0, resident.0, shared.0, text.0, data.0);
+        assert_eq!(parse::parse_statm(line.as_bytes()), Ok(statm));
+    }
+}
+
+/// The name is between the first and the last parenthesis, and the numbers behind it.
+pub fn stat(bytes: &[u8]) {
+    if let Ok(stat) = parse::parse_stat(bytes) {
+        let open = bytes.iter().position(|&byte| byte == b'(').expect("a name has one");
+        let close = bytes.iter().rposition(|&byte| byte == b')').expect("a name has one");
+        assert_eq!(bytes.get(open + 1..close), Some(stat.comm));
+        assert!(!stat.state.is_ascii_whitespace());
+    }
+}
+
+/// The name is one line.
+pub fn status(bytes: &[u8]) {
+    if let Ok(status) = parse::parse_status(bytes) {
+        assert!(!status.name.contains(&b'\n') && !status.nspid.contains(&b'\n'));
+    }
+}
+
+/// The unique set is no larger than its parts.
+pub fn smaps_rollup(bytes: &[u8]) {
+    if let Ok(rollup) = parse::parse_smaps_rollup(bytes)
+        && let Some(uss) = rollup.uss()
+    {
+        assert!(uss >= rollup.private_clean && uss >= rollup.private_dirty);
+    }
+}
+
+/// Any bytes are read or refused.
+pub fn meminfo(bytes: &[u8]) {
+    if let Ok(meminfo) = parse::parse_meminfo(bytes) {
+        assert!(meminfo.mem_total.is_some());
+    }
+}
+
+/// Any bytes are read or refused.
+pub fn pressure(bytes: &[u8]) {
+    let _ = parse::parse_pressure(bytes);
+}
+
+/// Any bytes are read or refused.
+pub fn vmstat(bytes: &[u8]) {
+    if let Ok(vmstat) = parse::parse_vmstat(bytes) {
+        assert!(vmstat.pgfault.is_some());
+    }
+}
+
+/// There is one answer for each line.
+pub fn cgroup(bytes: &[u8]) {
+    let lines = bytes.strip_suffix(b"\n").unwrap_or(bytes).split(|&byte| byte == b'\n').count();
+    let answers = parse::parse_cgroup(bytes).count();
+    assert_eq!(answers, if bytes.is_empty() { 0 } else { lines });
+}
+
+/// Any bytes are read or refused.
+pub fn io(bytes: &[u8]) {
+    let _ = parse::parse_io(bytes);
+}
+
+/// A journal as it is on disk.
+pub fn journal(bytes: &[u8]) {
+    memsample::fuzzing::journal(bytes);
+}
+
+/// The contents of a journal's blocks, which a fuzzer would hardly get past the checksums.
+pub fn journal_contents(bytes: &[u8]) {
+    memsample::fuzzing::journal_contents(bytes);
+}
