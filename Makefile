@@ -1,6 +1,7 @@
 # `make test` is the whole gate: what CI runs, and all that CI runs.
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
 .DEFAULT_GOAL := help
-.PHONY: help build test tools fmt lint unit docs
+.PHONY: help build test tools fmt lint unit notebook demo bench fuzz docs
 
 help: ## Show what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -8,7 +9,7 @@ help: ## Show what can be made
 build: ## Build the command
 	cargo build --release
 
-test: tools fmt lint unit ## Install what the tests use, then run everything
+test: tools fmt lint unit notebook ## Install what the tests use, then run everything
 
 tools: ## Install what the tests use and this machine lacks
 	.ci/install
@@ -21,6 +22,25 @@ lint:
 
 unit: ## Run the tests in Rust
 	cargo test --workspace
+
+notebook: .venv/ready ## Run the notebook and the readers of other languages on recordings made now
+	cargo build
+	MEMSAMPLE=$(TARGET_DIR)/debug/memsample .venv/bin/pytest --quiet notebooks/tests
+
+.venv/ready: notebooks/requirements.txt
+	python3 -m venv --clear .venv
+	.venv/bin/pip install --quiet --disable-pip-version-check --requirement notebooks/requirements.txt
+	touch $@
+
+demo: .venv/ready ## Record a real build at 10 Hz and ask DuckDB about it
+	cargo build --release
+	demo/run $(TARGET_DIR)/release/memsample
+
+bench: ## Run all benchmarks (half an hour, on an otherwise idle machine) and keep what they print
+	benches/run
+
+fuzz: ## Fuzz one target: make fuzz TARGET=stat SECONDS=60
+	RUSTC_BOOTSTRAP=1 cargo fuzz run --target-dir $(TARGET_DIR)/fuzz $(TARGET) -- -max_total_time=$(or $(SECONDS),60)
 
 docs: ## Write docs/schema.md anew
 	cargo run --quiet --bin memsample -- schema > docs/schema.md
