@@ -1,0 +1,18 @@
+"""Asks DuckDB the questions of questions.sql about a recording: python demo/ask.py RUN"""
+
+import sys
+from pathlib import Path
+
+import duckdb
+
+run = Path(sys.argv[1])
+db = duckdb.connect()
+db.sql("SET TimeZone = 'UTC'")
+for table in ["samples", "processes", "ticks"]:
+    db.sql(f"CREATE VIEW {table} AS SELECT * FROM read_parquet('{run}/{table}*.parquet')")
+for question in Path(__file__).with_name("questions.sql").read_text().split(";\n"):
+    if not question.strip():
+        continue
+    title, query = question.strip().split("\n", 1)
+    print(title.removeprefix("-- "))
+    print(db.sql(query))
