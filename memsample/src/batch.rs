@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::identity::{Comm, Identity};
 use crate::metric::{Files, Metrics};
+use crate::recording::rows::exits::Exit;
 use crate::recording::rows::marks::Mark;
 use crate::recording::rows::system::SystemSample;
 use crate::recording::rows::ticks::Tick;
@@ -24,6 +25,7 @@ pub(crate) struct Batch {
     pub(crate) changes: Vec<Change>,
     pub(crate) system: Vec<SystemSample>,
     pub(crate) marks: Vec<Mark>,
+    pub(crate) exits: Vec<Exit>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -62,15 +64,16 @@ pub(crate) struct Row {
 impl Batch {
     /// Makes it empty, and keeps its memory.
     pub(crate) fn clear(&mut self) {
-        let Self { ticks, changes, system, marks } = self;
+        let Self { ticks, changes, system, marks, exits } = self;
         ticks.clear();
         changes.clear();
         system.clear();
         marks.clear();
+        exits.clear();
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.ticks.is_empty() && self.marks.is_empty()
+        self.ticks.is_empty() && self.marks.is_empty() && self.exits.is_empty()
     }
 
     /// Returns about how much memory the contents take, in bytes.
@@ -79,6 +82,7 @@ impl Batch {
             + self.changes.len() * size_of::<Change>()
             + self.system.len() * size_of::<SystemSample>()
             + self.marks.len() * size_of::<Mark>()
+            + self.exits.len() * (size_of::<Exit>() + size_of::<Identity>())
     }
 
     /// Iterates over the ticks, each with its changes.

@@ -50,6 +50,7 @@ mod host;
 mod identity;
 mod metric;
 
+mod events;
 mod machine;
 mod proc;
 mod sampler;

@@ -197,8 +197,15 @@ pub fn samples() -> Table {
 /// Returns every table of a recording.
 #[must_use]
 pub fn tables() -> Vec<Table> {
-    use crate::recording::rows::{marks, processes, system, ticks};
-    vec![samples(), processes::table(), ticks::table(), system::table(), marks::table()]
+    use crate::recording::rows::{exits, marks, processes, system, ticks};
+    vec![
+        samples(),
+        processes::table(),
+        exits::table(),
+        ticks::table(),
+        system::table(),
+        marks::table(),
+    ]
 }
 
 /// Returns `docs/schema.md`.

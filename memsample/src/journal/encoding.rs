@@ -13,6 +13,7 @@ use crate::batch::{Batch, BatchTick, Change, Row};
 use crate::codec::{Decoder, put_changes};
 use crate::identity::{Comm, Identity};
 use crate::metric::{Files, Metrics};
+use crate::recording::rows::exits::Exit;
 use crate::recording::rows::marks::Mark;
 use crate::recording::rows::processes::Summary;
 use crate::recording::rows::system::SystemSample;
@@ -45,6 +46,7 @@ pub(crate) struct Carried {
 enum Item {
     System(Box<SystemSample>),
     Mark(Mark),
+    Exit(Box<Exit>),
     /// Followed by its changes.
     Tick(BatchTick),
 }
@@ -101,6 +103,9 @@ impl BatchEncoder {
         }
         for mark in &batch.marks {
             self.put(&Item::Mark(mark.clone()))?;
+        }
+        for exit in &batch.exits {
+            self.put(&Item::Exit(Box::new(exit.clone())))?;
         }
         for (tick, changes) in batch.ticks() {
             self.put(&Item::Tick(tick.clone()))?;
@@ -163,6 +168,7 @@ impl BatchDecoder {
             match decoder.item()? {
                 Item::System(system) => batch.system.push(*system),
                 Item::Mark(mark) => batch.marks.push(mark),
+                Item::Exit(exit) => batch.exits.push(*exit),
                 Item::Tick(tick) => {
                     let before = batch.changes.len();
                     for _ in 0..tick.changes {
@@ -216,4 +222,5 @@ pub(crate) fn read_contents(opening: &[u8], contents: &[u8]) {
     assert_eq!(decoder.batch(&bytes, &mut again), Some(()));
     assert_eq!((again.ticks, again.changes), (batch.ticks, batch.changes));
     assert_eq!((again.system, again.marks), (batch.system, batch.marks));
+    assert_eq!(again.exits, batch.exits);
 }

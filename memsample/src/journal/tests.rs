@@ -96,6 +96,7 @@ fn batch() -> impl Strategy<Value = Batch> {
                     missed,
                     dropped,
                     clock_offset_us,
+                    exits: crate::events::Drained::default(),
                 };
                 let common_files = sampled.then_some(Files::STATM);
                 batch.ticks.push(BatchTick { tick, common_files, changes: changes.len() as u32 });

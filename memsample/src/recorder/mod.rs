@@ -28,6 +28,7 @@ pub use options::{OptionsError, RecorderOptions};
 pub use schedule::Rate;
 
 use crate::batch::Batch;
+use crate::events::ProcessExits;
 use crate::identity::Comm;
 use crate::machine::{MachineReader, hidepid_note};
 use crate::metric::Files;
@@ -152,8 +153,7 @@ impl Recorder {
             _ => RecordError::Create(path.to_owned(), error),
         };
         let directory = RunDirectory::create(path).map_err(failed)?;
-        let parts = (options, sampler, machine);
-        Self::start_in(&directory, parts, cpu_seconds_before).map_err(|error| {
+        Self::start_in(&directory, options, sampler, machine, cpu_seconds_before).map_err(|error| {
             // Nothing was recorded yet.
             let _ = std::fs::remove_dir_all(path);
             failed(error)
@@ -162,7 +162,9 @@ impl Recorder {
 
     fn start_in(
         directory: &RunDirectory,
-        (options, sampler, mut machine): (RecorderOptions, Sampler, MachineReader),
+        options: RecorderOptions,
+        sampler: Sampler,
+        mut machine: MachineReader,
         cpu_seconds_before: f64,
     ) -> io::Result<Self> {
         let lock =
@@ -171,10 +173,15 @@ impl Recorder {
         let timer = clock.timer()?;
         let start = clock.now();
         let anchor = ClockAnchor { boot_ns: start.boot_ns, utc_ns: start.utc_ns };
-        let manifest = manifest(directory.path(), &options, &sampler, &mut machine, anchor);
+        let mut manifest = manifest(directory.path(), &options, &sampler, &mut machine, anchor);
+        let exits = match options.exits && sampler.sees_own_namespace() {
+            true => ProcessExits::open().map_err(|note| manifest.notes.push(note)).ok(),
+            false => None,
+        };
+        manifest.provenance.settings.exits = exits.is_some();
         let recording = RecordingWriter::create(directory.clone(), lock, manifest)?;
         let control = Arc::new(Control::new(Arc::clone(&clock), anchor, options.interval)?);
-        let core = Core::new(&options, clock, timer, &start, sampler, machine);
+        let core = Core::new(&options, clock, timer, &start, sampler, machine, exits);
 
         let status = Arc::new(Mutex::new(Status::default()));
         let (full_sender, full) = bounded(BATCHES);

@@ -11,11 +11,13 @@ use super::schedule::{Due, Rate, Recurrence, Schedule};
 use super::writing::seconds_of;
 use crate::batch::{Batch, BatchTick};
 use crate::clock::{Clock, Now, Timer};
+use crate::events::{Counters, Drained, ProcessExits, TaskExit};
 use crate::machine::MachineReader;
-use crate::metric::Files;
+use crate::metric::{Files, Metric};
+use crate::recording::rows::exits::Exit;
 use crate::recording::rows::ticks::Tick;
 use crate::recording::{ClockAnchor, Mark, MarkKind, Quantiles};
-use crate::sampler::{Plan, Sampler};
+use crate::sampler::{EndedImage, Plan, Sampler};
 
 /// A batch is handed over after this time, so that a crash loses no more.
 const MAX_BATCH_NS: u64 = 500_000_000;
@@ -39,6 +41,8 @@ pub(super) struct SamplingUsage {
     pub(super) lateness_us: Quantiles,
     pub(super) descriptors: usize,
     pub(super) cpu_seconds: f64,
+    /// How often the kernel had more ends to tell of than it could keep, after the last tick.
+    pub(super) exits_lost: u32,
     /// Whether the duration is over.
     pub(super) ran_out: bool,
 }
@@ -66,6 +70,7 @@ pub(super) struct Core {
     interval_ns: u64,
     sampler: Sampler,
     machine: MachineReader,
+    exits: Option<ProcessExits>,
     rollups_pending: bool,
     clock_offset_us: i64,
     sweep_us: Histogram<u64>,
@@ -90,9 +95,13 @@ impl Core {
         clock: Arc<dyn Clock>,
         timer: Box<dyn Timer>,
         start: &Now,
-        sampler: Sampler,
+        mut sampler: Sampler,
         machine: MachineReader,
+        exits: Option<ProcessExits>,
     ) -> Self {
+        if exits.is_some() {
+            sampler.expect_exits();
+        }
         let interval = options.interval;
         // Wide enough for its maximum with two digits: a fixed 200 KiB.
         let histogram = || {
@@ -113,6 +122,7 @@ impl Core {
             interval_ns: u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX),
             sampler,
             machine,
+            exits,
             rollups_pending: false,
             clock_offset_us: 0,
             sweep_us: histogram(),
@@ -143,6 +153,7 @@ impl Core {
             missed: due.missed,
             dropped: 0,
             clock_offset_us: self.clock_offset_us,
+            exits: Drained::default(),
         };
         let Some(batch) = &mut self.batch else {
             // The writer is behind. A late sample is worse than a missing one: drop, and count.
@@ -151,6 +162,8 @@ impl Core {
             return;
         };
         let changes = self.sampler.hand_over(&mut batch.changes);
+        tick.exits =
+            drain_exits(&mut self.exits, &mut self.sampler, batch, ts_ms, &self.clock.now());
         batch.ticks.push(BatchTick {
             tick,
             common_files: Some(self.sampler.common_files()),
@@ -200,6 +213,17 @@ impl Core {
         }
     }
 
+    /// Puts into the batch what ended since the last tick, such as the recorded command itself, and
+    /// returns how often there was more than the kernel could keep.
+    fn drain_last_exits(&mut self) -> u32 {
+        let now = self.clock.now();
+        let ts_ms = self.anchor.utc_ms(now.boot_ns);
+        let Some(batch) = &mut self.batch else {
+            return 0;
+        };
+        drain_exits(&mut self.exits, &mut self.sampler, batch, ts_ms, &now).overflows
+    }
+
     fn usage(&self, ran_out: bool) -> SamplingUsage {
         let quantiles = |histogram: &Histogram<u64>| Quantiles {
             p50: histogram.value_at_quantile(0.5),
@@ -211,8 +235,50 @@ impl Core {
             lateness_us: quantiles(&self.lateness_us),
             descriptors: self.sampler.descriptors().kept,
             cpu_seconds: seconds_of(ClockId::ThreadCPUTime),
+            exits_lost: 0,
             ran_out,
         }
+    }
+}
+
+/// Puts the processes into the batch of whose end the kernel has told.
+fn drain_exits(
+    exits: &mut Option<ProcessExits>,
+    sampler: &mut Sampler,
+    batch: &mut Batch,
+    ts_ms: i64,
+    now: &Now,
+) -> Drained {
+    let Some(exits) = exits else {
+        return Drained::default();
+    };
+    let drained = exits.drain(|exit| {
+        let image = sampler.image_that_ended(&exit, now);
+        batch.exits.push(exit_row(ts_ms, &exit, image));
+    });
+    sampler.forget_old_ends();
+    drained
+}
+
+fn exit_row(ts_ms: i64, exit: &TaskExit, image: EndedImage) -> Exit {
+    let nanos = |us: u64| us.saturating_mul(1000);
+    let Counters { minflt, majflt, utime_us, stime_us } = exit.counters;
+    Exit {
+        ts_ms,
+        process: image.identity.process,
+        pid: exit.pid,
+        ppid: exit.ppid,
+        uid: exit.uid,
+        comm: exit.comm,
+        start_ns: image.identity.start_ns,
+        lived_ns: nanos(exit.process_lived_us),
+        status: exit.exit_code,
+        hwm_bytes: exit.hwm.bytes().unwrap_or(u64::MAX),
+        minflt: image.at_least(Metric::Minflt, minflt),
+        majflt: image.at_least(Metric::Majflt, majflt),
+        utime_ns: image.at_least(Metric::Utime, nanos(utime_us)),
+        stime_ns: image.at_least(Metric::Stime, nanos(stime_us)),
+        unsampled: (!image.is_known).then_some(image.identity),
     }
 }
 
@@ -245,8 +311,9 @@ impl Sampling {
             self.core.batch = self.empty.recv().ok();
         }
         self.refill();
+        let exits_lost = self.core.drain_last_exits();
         self.hand_over();
-        let _ = self.usage.send(self.core.usage(ran_out));
+        let _ = self.usage.send(SamplingUsage { exits_lost, ..self.core.usage(ran_out) });
     }
 
     /// Samples until it is stopped, which is `false`, or its duration is over.
@@ -341,6 +408,7 @@ mod tests {
             &start,
             sampler,
             machine,
+            None,
         );
         let (full, written) = bounded(4);
         let (given_back, empty) = bounded(4);

@@ -45,6 +45,8 @@ impl Writing {
             None if sampling.as_ref().is_some_and(|sampling| sampling.ran_out) => End::Duration,
             None => End::Stopped,
         };
+        recording.manifest.totals.exits_lost +=
+            sampling.as_ref().map_or(0, |sampling| u64::from(sampling.exits_lost));
         recording.manifest.command_exit_code = control.command_exit_code();
         let totals = recording.manifest.totals;
         if totals.reopened > 0 {

@@ -8,11 +8,15 @@ use super::roster::Roster;
 use super::rows::Fields;
 use super::rows::processes::{self, ProcessRow};
 use super::table::{Purpose, RowGroups, TableFile, Tail};
+use crate::identity::ProcessId;
 use crate::schema::{self, Table};
 use crate::segment::Segment;
 
 /// Rows in one Arrow batch of a small table; an identity with all its text may be ten kilobytes.
 const BATCH_ROWS: usize = 1024;
+
+/// An exit record comes with the tick at which the end was seen, or one before or after.
+const LAST_ENDED: usize = 16 * 1024;
 
 /// A small table whose rows never change.
 pub(super) struct GrowingTable<R: 'static> {
@@ -151,6 +155,15 @@ impl ProcessTable {
         self.ended.push(row);
     }
 
+    /// Notes the peak of an image that has ended, or is about to be seen to.
+    pub(super) fn set_exit_hwm(&mut self, process: ProcessId, hwm_bytes: u64) {
+        let mut last = self.ended.iter_mut().rev().take(LAST_ENDED);
+        match last.find(|row| row.identity.process == process) {
+            Some(row) => row.summary.exit_hwm = Some(hwm_bytes),
+            None => self.roster.set_exit_hwm(process, hwm_bytes),
+        }
+    }
+
     pub(super) fn memory_bytes(&self) -> usize {
         self.ended_bytes
     }
@@ -222,18 +235,20 @@ pub(super) struct Tables {
     pub(super) ticks: GrowingTable<super::rows::ticks::Tick>,
     pub(super) system: GrowingTable<super::rows::system::SystemSample>,
     pub(super) marks: GrowingTable<super::rows::marks::Mark>,
+    pub(super) exits: GrowingTable<super::rows::exits::Exit>,
 }
 
 impl Tables {
     /// Opens each table with `open`.
     pub(super) fn open(mut open: impl FnMut(Table) -> io::Result<TableFile>) -> io::Result<Self> {
-        use super::rows::{marks, system, ticks};
+        use super::rows::{exits, marks, system, ticks};
         Ok(Self {
             samples: SampleTable::new(open(schema::samples())?),
             processes: ProcessTable::new(open(processes::table())?),
             ticks: GrowingTable::new(open(ticks::table())?, ticks::FIELDS),
             system: GrowingTable::new(open(system::table())?, system::FIELDS),
             marks: GrowingTable::new(open(marks::table())?, marks::FIELDS),
+            exits: GrowingTable::new(open(exits::table())?, exits::FIELDS),
         })
     }
 
@@ -244,31 +259,34 @@ impl Tables {
 
     /// Returns how much memory the rows since the last checkpoint take.
     pub(super) fn memory_bytes(&self) -> usize {
-        let Self { samples, processes, ticks, system, marks: _ } = self;
+        let Self { samples, processes, ticks, system, exits, marks: _ } = self;
         samples.segment.memory_bytes()
             + processes.memory_bytes()
             + ticks.memory_bytes()
             + system.memory_bytes()
+            + exits.memory_bytes()
     }
 
     /// Brings the tails of all files up to date.
     pub(super) fn flush(&mut self) -> io::Result<()> {
-        let Self { samples, processes, ticks, system, marks } = self;
+        let Self { samples, processes, ticks, system, marks, exits } = self;
         samples.flush()?;
         ticks.flush()?;
         system.flush()?;
         marks.flush()?;
+        exits.flush()?;
         processes.flush(&samples.segment)
     }
 
     /// Settles what came since the last checkpoint. A table that has it already, because a crash came
     /// between two tables, gets no second copy.
     pub(super) fn settle(&mut self, checkpoint: u64, closing: bool) -> io::Result<()> {
-        let Self { samples, processes, ticks, system, marks } = self;
+        let Self { samples, processes, ticks, system, marks, exits } = self;
         samples.settle(checkpoint)?;
         ticks.settle(checkpoint)?;
         system.settle(checkpoint)?;
         marks.settle(checkpoint)?;
+        exits.settle(checkpoint)?;
         processes.settle(checkpoint, &samples.segment, closing)
     }
 
@@ -276,22 +294,24 @@ impl Tables {
     ///
     /// Only the rows of processes, which change, must be copied; they are few, and come last.
     pub(super) fn settle_beside(&mut self, checkpoint: u64) -> io::Result<()> {
-        let Self { samples, processes, ticks, system, marks } = self;
+        let Self { samples, processes, ticks, system, marks, exits } = self;
         samples.settle_beside(checkpoint)?;
         ticks.settle_beside(checkpoint)?;
         system.settle_beside(checkpoint)?;
         marks.settle_beside(checkpoint)?;
+        exits.settle_beside(checkpoint)?;
         processes.settle(checkpoint, &samples.segment, true)
     }
 
     /// Begins anew behind a checkpoint: what it settled is forgotten, and who is sampled goes on.
     pub(super) fn begin_segment(&mut self) {
-        let Self { samples, processes, ticks, system, marks } = self;
+        let Self { samples, processes, ticks, system, marks, exits } = self;
         samples.clear();
         processes.clear();
         processes.roster.begin_segment(&mut samples.segment);
         ticks.clear();
         system.clear();
         marks.clear();
+        exits.clear();
     }
 }

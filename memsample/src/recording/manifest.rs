@@ -120,6 +120,8 @@ pub struct Settings {
     pub proc_root: PathBuf,
     /// The command that was recorded.
     pub command: Option<Vec<String>>,
+    /// Whether the kernel told of processes that ended: the table `exits`.
+    pub exits: bool,
     /// The files that the kernel has, of those that were asked for.
     pub supported_files: Vec<String>,
     /// The descriptors that may be kept.

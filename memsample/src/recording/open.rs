@@ -71,10 +71,16 @@ impl std::error::Error for OpenError {
 /// A process image, by its largest resident set.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LargestProcess {
-    /// The largest sampled resident set. Stands first, since the order is by it.
-    pub rss_peak_bytes: u64,
+    /// The largest resident set that is known of: sampled, or a high-water mark. Stands first, since
+    /// the order is by it.
+    pub peak_bytes: u64,
+    /// Whether that is the true peak: the kernel told it at the end of the process. Else it is a lower
+    /// bound.
+    pub peak_is_exact: bool,
+    /// The largest sampled resident set; `None` of a process that lived between two ticks.
+    pub rss_peak_bytes: Option<u64>,
     /// The mean over its samples.
-    pub rss_mean_bytes: u64,
+    pub rss_mean_bytes: Option<u64>,
     /// The largest sampled PSS, where it was sampled.
     pub pss_peak_bytes: Option<u64>,
     /// The process id.
@@ -199,6 +205,8 @@ impl Recording {
             "rss_peak_bytes",
             "rss_mean_bytes",
             "pss_peak_bytes",
+            "hwm_bytes",
+            "exit_hwm_bytes",
         ];
         let mut largest = BinaryHeap::new();
         for batch in self.read_table("processes", &columns) {
@@ -217,6 +225,7 @@ impl Recording {
             let (process, samples) = (number("process")?, number("samples")?);
             let (peak, mean, pss) =
                 (number("rss_peak_bytes")?, number("rss_mean_bytes")?, number("pss_peak_bytes")?);
+            let (hwm, exit_hwm) = (number("hwm_bytes")?, number("exit_hwm_bytes")?);
             let pid = batch
                 .column_by_name("pid")
                 .and_then(|column| column.as_primitive_opt::<Int32Type>());
@@ -225,10 +234,16 @@ impl Recording {
                 batch.column_by_name("comm").and_then(|column| column.as_string_opt::<i32>());
             let comm = comm.ok_or_else(|| missing("comm"))?;
             for row in 0..batch.num_rows() {
+                let known = |column: &PrimitiveArray<Int64Type>| {
+                    column.is_valid(row).then(|| column.value(row).unsigned_abs())
+                };
+                let peaks = [known(peak), known(hwm), known(exit_hwm)];
                 largest.push(Reverse(LargestProcess {
-                    rss_peak_bytes: peak.value(row).unsigned_abs(),
-                    rss_mean_bytes: mean.value(row).unsigned_abs(),
-                    pss_peak_bytes: pss.is_valid(row).then(|| pss.value(row).unsigned_abs()),
+                    peak_bytes: peaks.into_iter().flatten().max().unwrap_or(0),
+                    peak_is_exact: known(exit_hwm).is_some(),
+                    rss_peak_bytes: known(peak),
+                    rss_mean_bytes: known(mean),
+                    pss_peak_bytes: known(pss),
                     pid: pid.value(row),
                     comm: comm.value(row).to_owned(),
                     samples: samples.value(row).unsigned_abs(),

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use super::rows::processes::{ProcessRow, Summary};
 use crate::batch::Row;
-use crate::identity::{Comm, Identity};
+use crate::identity::{Comm, Identity, ProcessId};
 use crate::journal::Carried;
 use crate::metric::{Files, Metric, Metrics};
 use crate::sampler::Slot;
@@ -103,6 +103,14 @@ impl Roster {
         image.summed = tick + 1;
         segment.set_absent(image.series, tick);
         true
+    }
+
+    /// Notes the peak of an image whose end will be seen at the next tick.
+    pub(super) fn set_exit_hwm(&mut self, process: ProcessId, hwm_bytes: u64) {
+        let mut images = self.images.values_mut();
+        if let Some(image) = images.find(|image| image.identity.process == process) {
+            image.summary.exit_hwm = Some(hwm_bytes);
+        }
     }
 
     /// Brings all summaries up to date.

@@ -9,8 +9,16 @@ pub struct Totals {
     pub ticks: u64,
     /// Rows of `samples`.
     pub samples: u64,
-    /// Process images that were sampled: the rows of `processes`.
+    /// Process images that were seen: the rows of `processes`.
     pub processes: u64,
+    /// Ends of processes of which the kernel told: the rows of `exits`.
+    pub exits: u64,
+    /// Processes that lived between two ticks, of which only their end is known. Contained in
+    /// `processes`.
+    pub unsampled: u64,
+    /// How often the kernel had more ends to tell of than it could keep. Each stands for at least one
+    /// process that is missing in `exits`.
+    pub exits_lost: u64,
     /// Planned instants that were met late, or not at all.
     pub late: u64,
     /// Planned instants at which no sweep began. Contained in `late`, but for those while the machine
@@ -42,6 +50,7 @@ impl Totals {
         self.denied += u64::from(tick.counts.denied);
         self.unreadable += u64::from(tick.counts.unreadable);
         self.reopened += u64::from(tick.counts.reopened);
+        self.exits_lost += u64::from(tick.exits.overflows);
         self.pss_skipped += u64::from(tick.counts.rollups_skipped);
     }
 }

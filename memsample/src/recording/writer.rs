@@ -1,9 +1,12 @@
 use std::fs;
 use std::io;
+use std::sync::Arc;
 
 use super::growing::Tables;
 use super::layout::{Lock, RunDirectory};
 use super::manifest::{End, Manifest, RecorderUsage, RunState};
+use super::rows::exits::Exit;
+use super::rows::processes::{ProcessRow, Summary};
 use super::table::{TableFile, table_files};
 use crate::batch::{Batch, BatchTick, Change};
 use crate::identity::Comm;
@@ -129,6 +132,9 @@ impl RecordingWriter {
         }
         batch.system.iter().for_each(|system| self.tables.system.push(*system));
         batch.marks.iter().for_each(|mark| self.tables.marks.push(mark.clone()));
+        for exit in &batch.exits {
+            self.apply_exit(exit);
+        }
         // Threads that set marks at the same time are not heard in the order of their clocks.
         self.tables.marks.unflushed().sort_by_key(|mark| mark.boot_ns);
     }
@@ -174,6 +180,23 @@ impl RecordingWriter {
         let count = processes.roster.count().saturating_sub(absent);
         totals.add(tick, count);
         samples.samples += count;
+    }
+
+    fn apply_exit(&mut self, exit: &Exit) {
+        let totals = &mut self.manifest.totals;
+        totals.exits += 1;
+        let processes = &mut self.tables.processes;
+        match &exit.unsampled {
+            Some(identity) => {
+                totals.processes += 1;
+                totals.unsampled += 1;
+                let (identity, comm) = (Arc::clone(identity), exit.comm);
+                let summary = Summary::unsampled(exit.ts_ms, exit.hwm_bytes);
+                processes.push_ended(ProcessRow { identity, comm, ended: true, summary });
+            }
+            None => processes.set_exit_hwm(exit.process, exit.hwm_bytes),
+        }
+        self.tables.exits.push(exit.clone());
     }
 
     /// Brings the Parquet files up to date.

@@ -29,6 +29,7 @@ impl Sampler {
     /// Brings the entries up to date with the processes that there are.
     pub(super) fn discover(&mut self) {
         let now_ns = self.reader.clock.now().boot_ns;
+        self.swept_before_boot_ns = std::mem::replace(&mut self.swept_boot_ns, now_ns);
         let last_pid = self.read_last_pid();
         let given = match (self.last_pid, last_pid) {
             (Some(before), Some(now)) => Some(GivenPids { before, last: now }),

@@ -45,6 +45,8 @@ bitflags::bitflags! {
         const METRICS_REPORTED = 16;
         /// A batch has its command name, as it is now.
         const COMM_REPORTED = 32;
+        /// Its exit record has come.
+        const EXIT_KNOWN = 64;
         /// All that a batch can have.
         const REPORTED =
             Self::IDENTITY_REPORTED.bits() | Self::METRICS_REPORTED.bits() | Self::COMM_REPORTED.bits();

@@ -38,6 +38,10 @@ impl Sampler {
                 continue;
             }
             let known = state.contains(EntryState::IDENTITY_REPORTED);
+            if !known && state.contains(EntryState::EXIT_KNOWN) {
+                // The exit record told of it.
+                continue;
+            }
             if !known {
                 changes.push(Change::Begin(slot, Arc::clone(&process.identity)));
             }

@@ -5,6 +5,7 @@
 
 mod descriptors;
 mod discovery;
+mod ends;
 mod entry;
 mod handover;
 mod reading;
@@ -15,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use descriptors::Descriptors;
+pub(crate) use ends::EndedImage;
 pub(crate) use entry::Slot;
 pub use snapshot::{Sample, Snapshot};
 
@@ -25,6 +27,7 @@ use crate::host::Host;
 use crate::identity::Identity;
 use crate::metric::Files;
 use crate::proc::{Listing, MachineFile, ProcRoot};
+use ends::Unexplained;
 use entry::{Entry, EntryState, Occupant, Slots};
 use reading::{Image, Reader, Reading};
 
@@ -162,6 +165,10 @@ pub struct Sampler {
     /// Process images that have ended since the last batch, of which a batch knows the beginning.
     departed: Vec<Slot>,
     slots: Slots,
+    /// What ended and whose exit record has not come; `None` where none will.
+    unexplained: Option<Vec<Unexplained>>,
+    swept_boot_ns: u64,
+    swept_before_boot_ns: u64,
     /// The pid that the kernel gave last, as of the sweep before.
     last_pid: Option<i32>,
     listed_boot_ns: u64,
@@ -203,6 +210,9 @@ impl Sampler {
             entries: Vec::with_capacity(2 * processes),
             departed: Vec::new(),
             slots: Slots::default(),
+            unexplained: None,
+            swept_boot_ns: 0,
+            swept_before_boot_ns: 0,
             last_pid: None,
             listed_boot_ns: 0,
             looked_again_boot_ns: 0,
@@ -233,6 +243,11 @@ impl Sampler {
     #[must_use]
     pub fn descriptors(&self) -> Descriptors {
         self.reader.descriptors
+    }
+
+    /// Says whether the tree is that of the live kernel, as this program sees it.
+    pub(crate) fn sees_own_namespace(&self) -> bool {
+        self.reader.root.shares_pid_namespace()
     }
 
     pub(crate) fn sweep_as_planned(&mut self, plan: &Plan) -> Snapshot<'_> {
@@ -269,6 +284,7 @@ impl Sampler {
                 }
                 Reading::NoMemory => {
                     self.counts.gone += 1;
+                    Unexplained::remember(&mut self.unexplained, entry, self.swept_before_boot_ns);
                     retire(entry, &mut self.departed, &mut self.slots);
                     become_zombie(entry, &mut self.reader.descriptors);
                 }
@@ -311,13 +327,14 @@ impl Sampler {
 
     /// Drops what has ended, and remembers to look at its pid in the next sweep.
     fn forget_gone(&mut self) {
-        let Self { entries, departed, slots, suspects, reader, counts, .. } = self;
+        let Self { entries, departed, slots, suspects, reader, counts, unexplained, .. } = self;
         entries.retain_mut(|entry| {
             if !entry.state.contains(EntryState::GONE) {
                 return true;
             }
             suspects.push(entry.pid);
             counts.gone += u32::from(entry.process().is_some());
+            Unexplained::remember(unexplained, entry, self.swept_before_boot_ns);
             retire(entry, departed, slots);
             reader.descriptors.release(entry.descriptors());
             false

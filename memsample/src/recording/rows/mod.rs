@@ -2,6 +2,7 @@
 //!
 //! A list of fields gives both the schema and the values, so the two cannot differ.
 
+pub(crate) mod exits;
 pub(crate) mod marks;
 pub(crate) mod processes;
 pub(crate) mod system;
@@ -40,6 +41,7 @@ pub(crate) struct Field<R> {
 /// A value of a row, by the type of its column.
 pub(crate) enum Value<R> {
     Timestamp(fn(&R) -> i64),
+    OptionalTimestamp(fn(&R) -> Option<i64>),
     Int64(fn(&R) -> u64),
     OptionalInt64(fn(&R) -> Option<u64>),
     /// A difference, which may be negative.
@@ -60,6 +62,7 @@ impl<R> Fields<R> {
         let column = |field: &Field<R>| {
             let (kind, nullable) = match field.value {
                 Value::Timestamp(_) => (ColumnKind::Timestamp, false),
+                Value::OptionalTimestamp(_) => (ColumnKind::Timestamp, true),
                 Value::Int64(_) | Value::Signed(_) => (ColumnKind::Int64, false),
                 Value::OptionalInt64(_) => (ColumnKind::Int64, true),
                 Value::Int32(_) => (ColumnKind::Int32, false),
@@ -96,6 +99,10 @@ impl<R> Value<R> {
                 TimestampMillisecondArray::from_iter_values(rows.iter().map(value))
                     .with_timezone("UTC"),
             ),
+            Self::OptionalTimestamp(value) => {
+                let timestamps = rows.iter().map(value).collect::<TimestampMillisecondArray>();
+                Arc::new(timestamps.with_timezone("UTC"))
+            }
             Self::Int64(value) => {
                 Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| int64(value(row)))))
             }

@@ -31,9 +31,21 @@ pub(crate) struct Summary {
     pub(crate) uss_peak: Option<u64>,
     pub(crate) swap_peak: Option<u64>,
     pub(crate) hwm: Option<u64>,
+    /// From the exit record.
+    pub(crate) exit_hwm: Option<u64>,
 }
 
 impl Summary {
+    /// That of a process of which only the end is known.
+    pub(crate) fn unsampled(ts_ms: i64, hwm_bytes: u64) -> Self {
+        Self { first_ts_ms: ts_ms, last_ts_ms: ts_ms, exit_hwm: Some(hwm_bytes), ..Self::default() }
+    }
+
+    /// Returns what the samples come to, where there are any.
+    fn sampled(&self) -> Option<&Self> {
+        (self.samples > 0).then_some(self)
+    }
+
     /// Adds `count` samples of the same numbers, the first and the last at these instants.
     pub(crate) fn add(
         &mut self,
@@ -147,13 +159,13 @@ pub(crate) const FIELDS: Fields<ProcessRow> = Fields(&[
     Field {
         name: "first_ts",
         source: "recorder",
-        meaning: "The first sample.",
+        meaning: "The first sample; of a process without samples, the tick at which its end was known.",
         value: Value::Timestamp(|row| row.summary.first_ts_ms),
     },
     Field {
         name: "last_ts",
         source: "recorder",
-        meaning: "The last sample so far.",
+        meaning: "The last sample so far, and the same.",
         value: Value::Timestamp(|row| row.summary.last_ts_ms),
     },
     Field {
@@ -165,26 +177,26 @@ pub(crate) const FIELDS: Fields<ProcessRow> = Fields(&[
     Field {
         name: "samples",
         source: "samples",
-        meaning: "How many rows of `samples` it has.",
+        meaning: "How many rows of `samples` it has. 0 of a process that lived between two ticks: see `exits`.",
         value: Value::Int64(|row| row.summary.samples),
     },
     Field {
         name: "rss_peak_bytes",
         source: "samples",
-        meaning: "The largest sampled `rss_bytes`. The true peak may be higher: see `hwm_bytes`.",
-        value: Value::Int64(|row| row.summary.rss_peak),
+        meaning: "The largest sampled `rss_bytes`. The true peak may be higher: see `hwm_bytes`, and `exits`.",
+        value: Value::OptionalInt64(|row| Some(row.summary.sampled()?.rss_peak)),
     },
     Field {
         name: "rss_peak_ts",
         source: "samples",
         meaning: "When that was first sampled.",
-        value: Value::Timestamp(|row| row.summary.rss_peak_ts_ms),
+        value: Value::OptionalTimestamp(|row| Some(row.summary.sampled()?.rss_peak_ts_ms)),
     },
     Field {
         name: "rss_mean_bytes",
         source: "samples",
         meaning: "The mean of `rss_bytes` over the samples.",
-        value: Value::Int64(|row| row.summary.rss_mean()),
+        value: Value::OptionalInt64(|row| Some(row.summary.sampled()?.rss_mean())),
     },
     Field {
         name: "pss_peak_bytes",
@@ -209,6 +221,12 @@ pub(crate) const FIELDS: Fields<ProcessRow> = Fields(&[
         source: "status VmHWM",
         meaning: "The high-water mark when it was last read: a lower bound of the true peak.",
         value: Value::OptionalInt64(|row| row.summary.hwm),
+    },
+    Field {
+        name: "exit_hwm_bytes",
+        source: "taskstats hiwater_rss",
+        meaning: "The high-water mark at the end: the true peak. Null while it lives, after an exec, and where the kernel did not tell.",
+        value: Value::OptionalInt64(|row| row.summary.exit_hwm),
     },
 ]);
 

@@ -1,6 +1,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Field, Fields, Value};
+use crate::events::Drained;
 use crate::sampler::SweepCounts;
 use crate::schema::Table;
 
@@ -16,6 +17,7 @@ pub(crate) struct Tick {
     pub(crate) missed: u32,
     pub(crate) dropped: u32,
     pub(crate) clock_offset_us: i64,
+    pub(crate) exits: Drained,
 }
 
 pub(crate) fn table() -> Table {
@@ -64,6 +66,18 @@ pub(crate) const FIELDS: Fields<Tick> = Fields(&[
         source: "ENOENT, ESRCH, zombies",
         meaning: "Processes that ended since the tick before, or while they were read.",
         value: Value::Int32(|tick| count(tick.counts.gone)),
+    },
+    Field {
+        name: "exits",
+        source: "taskstats",
+        meaning: "Processes of whose end the kernel told since the tick before: the rows of `exits` at this `ts`.",
+        value: Value::Int32(|tick| count(tick.exits.exits)),
+    },
+    Field {
+        name: "exits_lost",
+        source: "ENOBUFS",
+        meaning: "How often the kernel had more ends to tell of than it could keep: each stands for one at least.",
+        value: Value::Int32(|tick| count(tick.exits.overflows)),
     },
     Field {
         name: "denied",

@@ -76,6 +76,11 @@ pub(crate) struct RecordArgs {
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration::parse_rate)]
     pub(crate) pss_interval: Rate,
 
+    /// Whether to ask the kernel for a record of every process that ends, with its true peak; `auto`
+    /// asks and goes on without where it does not tell (it needs CAP_NET_ADMIN)
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    pub(crate) exits: Exits,
+
     /// Another /proc tree to read: a mount elsewhere, or a captured copy
     #[arg(long, value_name = "ROOT", default_value = "/proc")]
     pub(crate) proc: PathBuf,
@@ -91,6 +96,12 @@ pub(crate) struct RecordArgs {
     /// The command to record. Its output passes through, and its exit code becomes that of memsample
     #[arg(last = true, value_name = "COMMAND")]
     pub(crate) command: Vec<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Exits {
+    Auto,
+    Off,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]

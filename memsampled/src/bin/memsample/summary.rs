@@ -51,6 +51,9 @@ struct Json<'a> {
     missed: u64,
     dropped: u64,
     gone: u64,
+    exits: u64,
+    exits_lost: u64,
+    unsampled: u64,
     denied: u64,
     unreadable: u64,
     reopened: u64,
@@ -79,6 +82,9 @@ pub(crate) fn print_json(recording: &Recording) -> anyhow::Result<()> {
         missed: totals.missed,
         dropped: totals.dropped,
         gone: totals.gone,
+        exits: totals.exits,
+        exits_lost: totals.exits_lost,
+        unsampled: totals.unsampled,
         denied: totals.denied,
         unreadable: totals.unreadable,
         reopened: totals.reopened,
@@ -117,6 +123,13 @@ pub(crate) fn text(recording: &Recording, top: usize) -> anyhow::Result<String> 
         "honesty: {} late, {} missed, {} dropped, {} gone, {} denied, {} unreadable",
         totals.late, totals.missed, totals.dropped, totals.gone, totals.denied, totals.unreadable,
     )?;
+    if provenance.settings.exits {
+        writeln!(
+            text,
+            "ends: {} told by the kernel, {} of processes that lived between two ticks, {} lost",
+            totals.exits, totals.unsampled, totals.exits_lost,
+        )?;
+    }
     if let Some(recorder) = recorder {
         let share = if seconds > 0.0 { 100.0 * recorder.cpu_seconds / seconds } else { 0.0 };
         let memory = recorder.peak_rss_bytes.map_or("?".to_owned(), bytes);
@@ -157,14 +170,19 @@ pub(crate) fn early_end(end: &End) -> Option<String> {
 fn table(largest: &[LargestProcess]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
-    table.set_header(["LARGEST", "PID", "PEAK RSS", "MEAN RSS", "PEAK PSS", "SAMPLES"]);
+    table.set_header(["LARGEST", "PID", "PEAK RSS", "SAMPLED", "MEAN RSS", "PEAK PSS", "SAMPLES"]);
     for process in largest {
         table.add_row([
             // A name may hold anything, also what moves the cursor.
             process.comm.escape_debug().to_string(),
             process.pid.to_string(),
-            bytes(process.rss_peak_bytes),
-            bytes(process.rss_mean_bytes),
+            // What the kernel told at the end is the peak; what it told before is a lower bound.
+            match process.peak_is_exact {
+                true => bytes(process.peak_bytes),
+                false => format!(">= {}", bytes(process.peak_bytes)),
+            },
+            process.rss_peak_bytes.map_or("-".to_owned(), bytes),
+            process.rss_mean_bytes.map_or("-".to_owned(), bytes),
             process.pss_peak_bytes.map_or("-".to_owned(), bytes),
             process.samples.to_string(),
         ]);

@@ -15,7 +15,7 @@ use memsample::{MarkKind, RecordError, Recorder, RecorderOptions, SamplerOptions
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::args::RecordArgs;
+use crate::args::{Exits, RecordArgs};
 use crate::exit::ExitCode;
 use crate::summary;
 use child::RunningCommand;
@@ -77,6 +77,7 @@ fn start(args: &RecordArgs, descriptors: &DescriptorLimit) -> anyhow::Result<Rec
         .interval(args.interval)
         .detail(args.detail_interval)
         .pss(args.pss_interval)
+        .exits(args.exits == Exits::Auto)
         .sampler(sampler);
     if let Some(duration) = args.duration {
         options = options.duration(duration);

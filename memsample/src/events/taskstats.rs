@@ -1,0 +1,182 @@
+//! Exit records: what the kernel says of every task that ends, its high-water mark included.
+//!
+//! `struct taskstats` in `linux/taskstats.h`, over generic netlink. The kernel sends it only to those
+//! with `CAP_NET_ADMIN` in the first user and pid namespace.
+
+use rustix::io::Errno;
+use rustix::net::netlink;
+
+use super::netlink::{NetlinkSocket, Received, attributes, field, messages, put_attribute};
+use crate::identity::Comm;
+use crate::units::Kibibytes;
+
+/// `GENL_ID_CTRL`: the family that knows the numbers of the others.
+const CONTROL_FAMILY: u16 = 0x10;
+const CONTROL_GET_FAMILY: u8 = 3;
+const CONTROL_ATTRIBUTE_ID: u16 = 1;
+const CONTROL_ATTRIBUTE_NAME: u16 = 2;
+const FAMILY_NAME: &[u8] = b"TASKSTATS\0";
+
+const COMMAND_GET: u8 = 1;
+const ATTRIBUTE_PID: u16 = 1;
+const ATTRIBUTE_REGISTER_CPUMASK: u16 = 3;
+const TYPE_STATS: u16 = 3;
+const TYPE_AGGREGATE_PID: u16 = 4;
+
+/// The command and its version; two bytes are reserved.
+const GENERIC_HEADER_BYTES: usize = 4;
+/// The version with the thread group, and the flag of its last task: Linux 5.19.
+const MIN_VERSION: u16 = 12;
+/// `AGROUP`: the last task of its process.
+const FLAG_LAST_OF_PROCESS: u8 = 0x20;
+
+/// What the kernel says of a task that has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TaskExit {
+    pub(crate) tid: i32,
+    /// The process.
+    pub(crate) pid: i32,
+    pub(crate) ppid: i32,
+    pub(crate) uid: u32,
+    pub(crate) comm: Comm,
+    /// As `wait` gives it: the exit code in the second byte, the signal in the first.
+    pub(crate) exit_code: u32,
+    /// Whether it was the last task, so that the process has ended.
+    pub(crate) is_last: bool,
+    /// The high-water mark of the resident set; 0 of a kernel thread.
+    pub(crate) hwm: Kibibytes,
+    /// How long the process has lived, in microseconds, time suspended not included.
+    pub(crate) process_lived_us: u64,
+    /// Of the task alone.
+    pub(crate) counters: Counters,
+}
+
+/// What a task, or the tasks of a process, have used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counters {
+    pub(crate) minflt: u64,
+    pub(crate) majflt: u64,
+    pub(crate) utime_us: u64,
+    pub(crate) stime_us: u64,
+}
+
+impl Counters {
+    pub(crate) fn plus(self, other: Self) -> Self {
+        Self {
+            minflt: self.minflt.saturating_add(other.minflt),
+            majflt: self.majflt.saturating_add(other.majflt),
+            utime_us: self.utime_us.saturating_add(other.utime_us),
+            stime_us: self.stime_us.saturating_add(other.stime_us),
+        }
+    }
+}
+
+/// Hears of every task that ends.
+pub(super) struct ExitListener {
+    socket: NetlinkSocket,
+    family: u16,
+}
+
+impl ExitListener {
+    /// Asks the kernel for exit records.
+    ///
+    /// # Errors
+    ///
+    /// `PERM` without the capability, `INVAL` in a namespace, `NOENT` in a kernel without taskstats,
+    /// `BADMSG` where its records are not understood.
+    pub(super) fn open() -> Result<Self, Errno> {
+        let mut socket = NetlinkSocket::open(netlink::GENERIC, 0)?;
+        let family = find_family(&mut socket)?;
+        let mut listener = Self { socket, family };
+        listener.check_layout()?;
+        let cpus = std::fs::read_to_string("/sys/devices/system/cpu/possible");
+        let cpus = cpus.map_err(|_| Errno::NOENT)?;
+        let cpus = format!("{}\0", cpus.trim_end());
+        listener.ask(ATTRIBUTE_REGISTER_CPUMASK, cpus.as_bytes())?;
+        Ok(listener)
+    }
+
+    /// Passes on the tasks that have ended since the last call, and returns how many messages were
+    /// lost: one for each time that the socket was full, however many that were.
+    pub(super) fn drain(&mut self, mut exited: impl FnMut(TaskExit)) -> u32 {
+        let mut overflows = 0;
+        loop {
+            match self.socket.receive() {
+                Ok(Received::Bytes(bytes)) => {
+                    let of_tasks = messages(bytes).filter(|message| message.kind == self.family);
+                    of_tasks.filter_map(|message| parse(message.body)).for_each(&mut exited);
+                }
+                Ok(Received::Overflow) => overflows += 1,
+                Ok(Received::Nothing) | Err(_) => return overflows,
+            }
+        }
+    }
+
+    /// Asks for this very task, and compares: a kernel that has its fields elsewhere would give wrong
+    /// numbers, not errors.
+    fn check_layout(&mut self) -> Result<(), Errno> {
+        let tid = rustix::thread::gettid().as_raw_pid();
+        let answer = self.ask(ATTRIBUTE_PID, &tid.to_ne_bytes())?;
+        let task = answer.as_deref().and_then(parse).ok_or(Errno::BADMSG)?;
+        let pid = rustix::process::getpid().as_raw_pid();
+        let is_sane = (task.tid, task.pid) == (tid, pid)
+            && task.uid == rustix::process::getuid().as_raw()
+            && (1 << 8..1 << 40).contains(&task.hwm.0);
+        if is_sane { Ok(()) } else { Err(Errno::BADMSG) }
+    }
+
+    fn ask(&mut self, attribute: u16, value: &[u8]) -> Result<Option<Vec<u8>>, Errno> {
+        let mut body = vec![COMMAND_GET, 1, 0, 0];
+        put_attribute(&mut body, attribute, value);
+        self.socket.ask(self.family, &body)
+    }
+}
+
+fn find_family(socket: &mut NetlinkSocket) -> Result<u16, Errno> {
+    let mut body = vec![CONTROL_GET_FAMILY, 1, 0, 0];
+    put_attribute(&mut body, CONTROL_ATTRIBUTE_NAME, FAMILY_NAME);
+    let answer = socket.ask(CONTROL_FAMILY, &body)?.ok_or(Errno::BADMSG)?;
+    let found = answer.get(GENERIC_HEADER_BYTES..).unwrap_or_default();
+    attributes(found)
+        .find(|&(kind, _)| kind == CONTROL_ATTRIBUTE_ID)
+        .and_then(|(_, id)| field(id, 0).map(u16::from_ne_bytes))
+        .ok_or(Errno::BADMSG)
+}
+
+/// Reads the task in a message; `None` where it holds none, or one of an older version.
+fn parse(body: &[u8]) -> Option<TaskExit> {
+    let found =
+        |bytes, wanted| attributes(bytes).find(|&(kind, _)| kind == wanted).map(|(_, value)| value);
+    let aggregate = found(body.get(GENERIC_HEADER_BYTES..)?, TYPE_AGGREGATE_PID)?;
+    parse_stats(found(aggregate, TYPE_STATS)?)
+}
+
+/// Reads `struct taskstats`, whose fields are where every 64-bit and 32-bit machine has them.
+pub(crate) fn parse_stats(stats: &[u8]) -> Option<TaskExit> {
+    let u32_at = |offset| field(stats, offset).map(u32::from_ne_bytes);
+    let u64_at = |offset| field(stats, offset).map(u64::from_ne_bytes);
+    let pid_at = |offset| i32::try_from(u32_at(offset)?).ok();
+    if u16::from_ne_bytes(field(stats, 0)?) < MIN_VERSION {
+        return None;
+    }
+    let comm = stats.get(80..112)?;
+    let end = comm.iter().position(|&byte| byte == 0).unwrap_or(comm.len());
+    let [flags] = field(stats, 8)?;
+    Some(TaskExit {
+        tid: pid_at(128)?,
+        pid: pid_at(368)?,
+        ppid: pid_at(132)?,
+        uid: u32_at(120)?,
+        comm: Comm::new(comm.get(..end)?),
+        exit_code: u32_at(4)?,
+        is_last: flags & FLAG_LAST_OF_PROCESS != 0,
+        hwm: Kibibytes(u64_at(200)?),
+        process_lived_us: u64_at(376)?,
+        counters: Counters {
+            minflt: u64_at(168)?,
+            majflt: u64_at(176)?,
+            utime_us: u64_at(152)?,
+            stime_us: u64_at(160)?,
+        },
+    })
+}

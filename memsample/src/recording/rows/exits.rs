@@ -1,0 +1,137 @@
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Field, Fields, Value};
+use crate::identity::{Comm, Identity, ProcessId};
+use crate::schema::Table;
+
+/// The end of a process, as the kernel reported it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Exit {
+    pub(crate) ts_ms: i64,
+    pub(crate) process: ProcessId,
+    /// Of a process image that was never sampled, so that only this tells of it.
+    pub(crate) unsampled: Option<Arc<Identity>>,
+    pub(crate) pid: i32,
+    pub(crate) ppid: i32,
+    pub(crate) uid: u32,
+    pub(crate) comm: Comm,
+    pub(crate) start_ns: u64,
+    pub(crate) lived_ns: u64,
+    /// As `wait` gives it.
+    pub(crate) status: u32,
+    pub(crate) hwm_bytes: u64,
+    pub(crate) minflt: u64,
+    pub(crate) majflt: u64,
+    pub(crate) utime_ns: u64,
+    pub(crate) stime_ns: u64,
+}
+
+impl Exit {
+    fn signal(&self) -> Option<u64> {
+        Some(u64::from(self.status & 0x7f)).filter(|&signal| signal != 0)
+    }
+
+    /// As a shell gives it.
+    fn exit_code(&self) -> u64 {
+        self.signal().map_or(u64::from(self.status >> 8 & 0xff), |signal| 128 + signal)
+    }
+}
+
+pub(crate) fn table() -> Table {
+    FIELDS.table("exits", "one process that ended, where the kernel may be asked", &["ts"])
+}
+
+pub(crate) const FIELDS: Fields<Exit> = Fields(&[
+    Field {
+        name: "ts",
+        source: "recorder",
+        meaning: "The tick at which the end was known, or the end of the recording. It was in the interval before.",
+        value: Value::Timestamp(|exit| exit.ts_ms),
+    },
+    Field {
+        name: "process",
+        source: "recorder",
+        meaning: "The last image of the process: the key of `processes`.",
+        value: Value::Int64(|exit| exit.process.0),
+    },
+    Field {
+        name: "pid",
+        source: "taskstats ac_tgid",
+        meaning: "Process id.",
+        value: Value::Int32(|exit| exit.pid),
+    },
+    Field {
+        name: "ppid",
+        source: "taskstats ac_ppid",
+        meaning: "The parent's process id at the end.",
+        value: Value::Int32(|exit| exit.ppid),
+    },
+    Field {
+        name: "uid",
+        source: "taskstats ac_uid",
+        meaning: "Real user id.",
+        value: Value::Int64(|exit| exit.uid.into()),
+    },
+    Field {
+        name: "comm",
+        source: "taskstats ac_comm",
+        meaning: "The name of the last thread.",
+        value: Value::Text(|exit| exit.comm.to_string().into()),
+    },
+    Field {
+        name: "start_ns",
+        source: "stat 22; taskstats ac_tgetime",
+        meaning: "When the process began, in nanoseconds since boot. Of a process that was never sampled it may be too late by up to one interval.",
+        value: Value::Int64(|exit| exit.start_ns),
+    },
+    Field {
+        name: "lived_ns",
+        source: "taskstats ac_tgetime",
+        meaning: "How long the process lived; steps of a microsecond. Time suspended is not counted.",
+        value: Value::Int64(|exit| exit.lived_ns),
+    },
+    Field {
+        name: "exit_code",
+        source: "taskstats ac_exitcode",
+        meaning: "The exit code, or 128 and the signal that ended it.",
+        value: Value::Int64(Exit::exit_code),
+    },
+    Field {
+        name: "signal",
+        source: "taskstats ac_exitcode",
+        meaning: "The signal that ended it.",
+        value: Value::OptionalInt64(Exit::signal),
+    },
+    Field {
+        name: "hwm_bytes",
+        source: "taskstats hiwater_rss",
+        meaning: "The largest resident set of the last image: the true peak.",
+        value: Value::Int64(|exit| exit.hwm_bytes),
+    },
+    Field {
+        name: "minflt",
+        source: "taskstats ac_minflt; stat 10",
+        meaning: "Page faults without I/O. Threads that ended before the recording began count as far as `stat` was read.",
+        value: Value::Int64(|exit| exit.minflt),
+    },
+    Field {
+        name: "majflt",
+        source: "taskstats ac_majflt; stat 12",
+        meaning: "Page faults with I/O; the same holds.",
+        value: Value::Int64(|exit| exit.majflt),
+    },
+    Field {
+        name: "utime_ns",
+        source: "taskstats ac_utime; stat 14",
+        meaning: "CPU time in user mode, all threads; the same holds.",
+        value: Value::Int64(|exit| exit.utime_ns),
+    },
+    Field {
+        name: "stime_ns",
+        source: "taskstats ac_stime; stat 15",
+        meaning: "CPU time in kernel mode, all threads; the same holds.",
+        value: Value::Int64(|exit| exit.stime_ns),
+    },
+]);

@@ -1,0 +1,140 @@
+//! Which process image an exit record belongs to.
+
+use std::sync::Arc;
+
+use super::Sampler;
+use super::entry::{Entry, EntryState};
+use crate::clock::Now;
+use crate::events::TaskExit;
+use crate::identity::Identity;
+use crate::metric::{Metric, Metrics};
+use crate::units::ClockTicks;
+
+/// The record of an end comes at most one sweep after the end is seen. More than this many ends are
+/// not waited for.
+const MAX_UNEXPLAINED: usize = 64 * 1024;
+/// The clock tick, in which the start of a process is known, and the time between two clock readings.
+const SLACK_NS: u64 = 20_000_000;
+
+/// A process whose end was seen before its record came.
+pub(super) struct Unexplained {
+    pid: i32,
+    identity: Arc<Identity>,
+    /// Whether a batch has the identity.
+    is_known: bool,
+    metrics: Metrics,
+    /// The last sweep before the end was seen.
+    alive_boot_ns: u64,
+    /// Sweeps since then.
+    age: u8,
+}
+
+/// The process image that has ended.
+pub(crate) struct EndedImage {
+    pub(crate) identity: Arc<Identity>,
+    /// Whether a batch has the identity.
+    pub(crate) is_known: bool,
+    /// What was last read of it; zeros of what was never read.
+    pub(crate) metrics: Metrics,
+}
+
+impl Sampler {
+    /// Begins to remember what has ended until its record comes.
+    pub(crate) fn expect_exits(&mut self) {
+        self.unexplained.get_or_insert_default();
+    }
+
+    /// Forgets ends whose record did not come.
+    pub(crate) fn forget_old_ends(&mut self) {
+        if let Some(unexplained) = &mut self.unexplained {
+            unexplained.retain_mut(|end| {
+                end.age += 1;
+                end.age <= 2
+            });
+        }
+    }
+
+    /// Finds the image of a process that has ended, or makes one where it was never sampled.
+    ///
+    /// The pid may have been given again. Who was seen in a sweep has lived at least until then, and
+    /// who got the pid afterwards has not.
+    pub(crate) fn image_that_ended(&mut self, exit: &TaskExit, now: &Now) -> EndedImage {
+        let lived_ns = exit.process_lived_us.saturating_mul(1000);
+        // The record does not count the time that the machine was suspended.
+        let slack_ns = SLACK_NS + now.boot_ns.saturating_sub(now.monotonic_ns);
+        let lived_until = |alive_boot_ns: u64, start_ns: u64| {
+            lived_ns.saturating_add(slack_ns) >= alive_boot_ns.saturating_sub(start_ns)
+        };
+        if let Some(unexplained) = &mut self.unexplained
+            && let Some(place) = unexplained.iter().position(|end| {
+                end.pid == exit.pid && lived_until(end.alive_boot_ns, end.identity.start_ns)
+            })
+        {
+            let Unexplained { identity, is_known, metrics, .. } = unexplained.swap_remove(place);
+            return EndedImage { identity, is_known, metrics };
+        }
+        let index = self.entries.partition_point(|entry| entry.pid < exit.pid);
+        if let Some(entry) = self.entries.get_mut(index)
+            && entry.pid == exit.pid
+            && !entry.state.contains(EntryState::EXIT_KNOWN)
+            && let Some(process) = entry.process()
+            && lived_until(self.swept_before_boot_ns, process.identity.start_ns)
+        {
+            let ended = EndedImage {
+                identity: Arc::clone(&process.identity),
+                is_known: entry.state.contains(EntryState::IDENTITY_REPORTED),
+                metrics: process.metrics,
+            };
+            entry.state |= EntryState::EXIT_KNOWN;
+            return ended;
+        }
+        self.unseen_image(exit, now.boot_ns.saturating_sub(lived_ns))
+    }
+
+    fn unseen_image(&mut self, exit: &TaskExit, start_ns: u64) -> EndedImage {
+        let ticks_per_second = u128::from(self.reader.host.ticks_per_second.get());
+        let start = u128::from(start_ns) * ticks_per_second / 1_000_000_000;
+        let identity = Identity {
+            process: self.slots.next_process(),
+            pid: exit.pid,
+            start: ClockTicks(u64::try_from(start).unwrap_or(u64::MAX)),
+            start_ns,
+            exec: 0,
+            ppid: exit.ppid,
+            uid: Some(exit.uid),
+            comm: exit.comm,
+            exe: None,
+            cmdline: Vec::new(),
+            cgroup: None,
+        };
+        let identity = Arc::new(identity);
+        EndedImage { identity, is_known: false, metrics: Metrics::default() }
+    }
+}
+
+impl Unexplained {
+    /// Remembers an entry whose end has been seen.
+    pub(super) fn remember(ends: &mut Option<Vec<Self>>, entry: &Entry, alive_boot_ns: u64) {
+        let (Some(ends), Some(process)) = (ends, entry.process()) else {
+            return;
+        };
+        if entry.state.contains(EntryState::EXIT_KNOWN) || ends.len() >= MAX_UNEXPLAINED {
+            return;
+        }
+        ends.push(Self {
+            pid: entry.pid,
+            identity: Arc::clone(&process.identity),
+            is_known: entry.state.contains(EntryState::IDENTITY_REPORTED),
+            metrics: process.metrics,
+            alive_boot_ns,
+            age: 0,
+        });
+    }
+}
+
+impl EndedImage {
+    /// Returns the larger of what was read of a counter and what the record says.
+    pub(crate) fn at_least(&self, metric: Metric, recorded: u64) -> u64 {
+        self.metrics.get(metric).max(recorded)
+    }
+}
