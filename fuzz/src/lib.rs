@@ -9,7 +9,7 @@ use memsample::parse;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 11] = [
+pub const TARGETS: [Target; 12] = [
     ("statm", statm),
     ("stat", stat),
     ("status", status),
@@ -19,6 +19,7 @@ pub const TARGETS: [Target; 11] = [
     ("vmstat", vmstat),
     ("cgroup", cgroup),
     ("io", io),
+    ("exits", exits),
     ("journal", journal),
     ("journal_contents", journal_contents),
 ];
@@ -87,6 +88,11 @@ pub fn cgroup(bytes: &[u8]) {
 /// Any bytes are read or refused.
 pub fn io(bytes: &[u8]) {
     let _ = parse::parse_io(bytes);
+}
+
+/// Messages of the kernel about tasks that ended.
+pub fn exits(bytes: &[u8]) {
+    memsample::fuzzing::exits(bytes);
 }
 
 /// A journal as it is on disk.

@@ -152,6 +152,7 @@ threads = [threading.Thread(target=lambda: bytearray(1 << 20)) for _ in range(20
     let ends: Vec<_> = exits.iter().map(|exit| (exit.exit_code, exit.signal)).collect();
     // A process of many threads ends once.
     assert_eq!(ends, [(3, None), (137, Some(9)), (5, None)]);
+    assert!(exits[2].comm.starts_with("python"), "{}", exits[2].comm);
 }
 
 #[test]

@@ -9,7 +9,12 @@ use std::collections::HashMap;
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
+use crate::identity::Comm;
+
 pub(crate) use taskstats::{Counters, TaskExit};
+
+#[cfg(feature = "fuzzing")]
+pub(crate) use taskstats::read_exits;
 
 use taskstats::ExitListener;
 
@@ -19,8 +24,15 @@ const MAX_THREADED: usize = 64 * 1024;
 /// The ends of processes.
 pub(crate) struct ProcessExits {
     listener: ExitListener,
-    /// What ended threads of living processes have used.
-    threads: HashMap<i32, Counters>,
+    threads: HashMap<i32, EndedThreads>,
+}
+
+/// The threads of a living process that have ended.
+#[derive(Clone, Copy, Default)]
+struct EndedThreads {
+    counters: Counters,
+    /// The name of the first thread, if that is one of them: the name of the process.
+    comm: Option<Comm>,
 }
 
 /// What a reading brought.
@@ -66,12 +78,16 @@ impl ProcessExits {
                 return;
             }
             if task.is_last {
-                let others = threads.remove(&task.pid).unwrap_or_default();
+                let EndedThreads { counters, comm } = threads.remove(&task.pid).unwrap_or_default();
                 exits += 1;
-                exited(TaskExit { counters: task.counters.plus(others), ..task });
+                let counters = task.counters.plus(counters);
+                exited(TaskExit { counters, comm: comm.unwrap_or(task.comm), ..task });
             } else if threads.len() < MAX_THREADED || threads.contains_key(&task.pid) {
-                let sum = threads.entry(task.pid).or_default();
-                *sum = sum.plus(task.counters);
+                let ended = threads.entry(task.pid).or_default();
+                ended.counters = ended.counters.plus(task.counters);
+                if task.tid == task.pid {
+                    ended.comm = Some(task.comm);
+                }
             }
         });
         Drained { exits, overflows }

@@ -151,8 +151,16 @@ fn parse(body: &[u8]) -> Option<TaskExit> {
     parse_stats(found(aggregate, TYPE_STATS)?)
 }
 
+/// Reads every record in `bytes`.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn read_exits(bytes: &[u8]) {
+    messages(bytes).filter_map(|message| parse(message.body)).for_each(|task| {
+        assert!(task.pid >= 0 && task.tid >= 0);
+    });
+}
+
 /// Reads `struct taskstats`, whose fields are where every 64-bit and 32-bit machine has them.
-pub(crate) fn parse_stats(stats: &[u8]) -> Option<TaskExit> {
+fn parse_stats(stats: &[u8]) -> Option<TaskExit> {
     let u32_at = |offset| field(stats, offset).map(u32::from_ne_bytes);
     let u64_at = |offset| field(stats, offset).map(u64::from_ne_bytes);
     let pid_at = |offset| i32::try_from(u32_at(offset)?).ok();
@@ -179,4 +187,63 @@ pub(crate) fn parse_stats(stats: &[u8]) -> Option<TaskExit> {
             stime_us: u64_at(160)?,
         },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn stats() -> Vec<u8> {
+        let mut stats = vec![0; 416];
+        let mut put = |offset: usize, bytes: &[u8]| {
+            stats[offset..offset + bytes.len()].copy_from_slice(bytes);
+        };
+        put(0, &13_u16.to_ne_bytes());
+        put(4, &(7_u32 << 8).to_ne_bytes());
+        put(8, &[FLAG_LAST_OF_PROCESS | 1]);
+        put(80, b"a) R (b\0rest");
+        put(120, &1000_u32.to_ne_bytes());
+        put(128, &43_u32.to_ne_bytes());
+        put(132, &1_u32.to_ne_bytes());
+        for (offset, value) in
+            [(152, 20_u64), (160, 30), (168, 5), (176, 6), (200, 2048), (376, 900)]
+        {
+            put(offset, &value.to_ne_bytes());
+        }
+        put(368, &42_u32.to_ne_bytes());
+        stats
+    }
+
+    #[test]
+    fn fields_are_where_the_kernel_has_them() {
+        let expected = TaskExit {
+            tid: 43,
+            pid: 42,
+            ppid: 1,
+            uid: 1000,
+            comm: Comm::new(b"a) R (b"),
+            exit_code: 7 << 8,
+            is_last: true,
+            hwm: Kibibytes(2048),
+            process_lived_us: 900,
+            counters: Counters { minflt: 5, majflt: 6, utime_us: 20, stime_us: 30 },
+        };
+        assert_eq!(parse_stats(&stats()), Some(expected));
+    }
+
+    #[test]
+    fn an_older_version_is_not_read() {
+        let mut old = stats();
+        old[..2].copy_from_slice(&11_u16.to_ne_bytes());
+        assert_eq!(parse_stats(&old), None);
+    }
+
+    proptest! {
+        #[test]
+        fn a_record_that_is_cut_off_is_none(length in 0..384_usize) {
+            prop_assert_eq!(parse_stats(&stats()[..length]), None);
+        }
+    }
 }

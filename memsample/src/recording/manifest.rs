@@ -121,6 +121,7 @@ pub struct Settings {
     /// The command that was recorded.
     pub command: Option<Vec<String>>,
     /// Whether the kernel told of processes that ended: the table `exits`.
+    #[serde(default)]
     pub exits: bool,
     /// The files that the kernel has, of those that were asked for.
     pub supported_files: Vec<String>,
@@ -171,10 +172,13 @@ pub struct RecorderUsage {
     /// CPU time of the whole program while it recorded, all threads.
     pub cpu_seconds: f64,
     /// That of the thread that reads.
+    #[serde(default)]
     pub sampling_cpu_seconds: f64,
     /// That of the thread that encodes and writes.
+    #[serde(default)]
     pub writing_cpu_seconds: f64,
     /// What was written to the journal, which is gone when the recording is closed.
+    #[serde(default)]
     pub journal_bytes: u64,
     /// The largest resident set of the program, from `VmHWM`.
     pub peak_rss_bytes: Option<u64>,

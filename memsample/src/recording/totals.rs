@@ -4,6 +4,7 @@ use super::rows::ticks::Tick;
 
 /// What a recording holds and what it lacks, in numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Totals {
     /// Sweeps that were made.
     pub ticks: u64,

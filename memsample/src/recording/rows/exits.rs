@@ -77,7 +77,7 @@ pub(crate) const FIELDS: Fields<Exit> = Fields(&[
     Field {
         name: "comm",
         source: "taskstats ac_comm",
-        meaning: "The name of the last thread.",
+        meaning: "The name of the process: of its first thread, unless that ended before the recording began.",
         value: Value::Text(|exit| exit.comm.to_string().into()),
     },
     Field {
