@@ -49,8 +49,10 @@ pub mod units;
 mod host;
 mod identity;
 mod metric;
+mod role;
 
 mod machine;
+mod mappings;
 mod proc;
 mod sampler;
 
@@ -68,10 +70,13 @@ mod slot_map;
 pub use error::{ParseError, ParseErrorKind, ReadError};
 pub use host::Host;
 pub use identity::{Comm, Identity, ProcessId, text};
+pub use mappings::MappingReader;
 pub use metric::{Files, Metric, Metrics};
 pub use recorder::{MarkError, OptionsError, Rate, RecordError, Recorder, RecorderOptions, Status};
 pub use recording::{
-    ClockAnchor, End, LargestProcess, Machine, Manifest, MarkKind, OpenError, Provenance,
-    Quantiles, RecorderUsage, Recording, Recovery, RunState, Settings, Totals,
+    ClockAnchor, End, InstantError, LargestProcess, Machine, Manifest, MarkKind, OpenError,
+    Provenance, Quantiles, RecordedInstant, RecordedProcess, RecorderUsage, Recording, Recovery,
+    RunState, Settings, Totals,
 };
+pub use role::role;
 pub use sampler::{Descriptors, Sample, Sampler, SamplerOptions, Snapshot, SweepCounts};

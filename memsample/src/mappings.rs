@@ -1,0 +1,74 @@
+//! Reading what a process maps.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use crate::error::ReadError;
+use crate::identity::Identity;
+use crate::parse::{Smaps, parse_smaps, parse_stat};
+use crate::proc::{ProcRoot, ReadBuffer};
+
+/// No process has as much text in `smaps`: it would be a million mappings. A crafted tree must not
+/// fill the memory.
+const MAX_SMAPS_BYTES: u64 = 1 << 30;
+
+/// Reads the mappings of one process after another, into memory that it uses again.
+///
+/// `smaps` costs several times as much as `smaps_rollup`, for the kernel and for the process that is
+/// read, so nothing here is for a loop.
+///
+/// ```
+/// use memsample::{Files, MappingReader, Sampler, SamplerOptions};
+///
+/// let mut sampler = Sampler::new(SamplerOptions::default())?;
+/// let mut reader = MappingReader::open("/proc".as_ref())?;
+/// for sample in sampler.sweep(Files::STATM).samples() {
+///     let Ok(mappings) = reader.read(sample.identity()) else { continue };
+///     let pss_kib: u64 = mappings.flatten().map(|mapping| mapping.pss.0).sum();
+///     println!("{}: {pss_kib} KiB", sample.pid());
+/// }
+/// # std::io::Result::Ok(())
+/// ```
+pub struct MappingReader {
+    root: ProcRoot,
+    buffer: ReadBuffer,
+    smaps: Vec<u8>,
+}
+
+impl MappingReader {
+    /// Opens a `/proc` tree.
+    ///
+    /// # Errors
+    ///
+    /// The directory cannot be opened.
+    pub fn open(proc_root: &Path) -> io::Result<Self> {
+        let root = ProcRoot::open(proc_root)?;
+        Ok(Self { root, buffer: ReadBuffer::new(), smaps: Vec::new() })
+    }
+
+    /// Reads the mappings of a process.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Gone`] where the process ended, also where another one has its pid by now;
+    /// [`ReadError::Denied`] where the kernel refuses, as it does for processes of other users.
+    pub fn read(&mut self, process: &Identity) -> Result<Smaps<'_>, ReadError> {
+        let Self { root, buffer, smaps } = self;
+        let directory = root.open_process(process.pid)?;
+        // The open directory never shows another process, so one look at the start will do.
+        let stat = parse_stat(buffer.read_piece(directory.open_file(c"stat")?)?)?;
+        if stat.starttime != process.start {
+            return Err(ReadError::Gone);
+        }
+        smaps.clear();
+        let file = File::from(directory.open_file(c"smaps")?);
+        match file.take(MAX_SMAPS_BYTES).read_to_end(smaps) {
+            Ok(_) => Ok(parse_smaps(smaps)),
+            Err(error) => Err(match rustix::io::Errno::from_io_error(&error) {
+                Some(errno) => errno.into(),
+                None => ReadError::Io(error),
+            }),
+        }
+    }
+}
