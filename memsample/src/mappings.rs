@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+use rustix::io::Errno;
+
 use crate::error::ReadError;
 use crate::identity::Identity;
 use crate::parse::{Smaps, parse_smaps, parse_stat};
@@ -62,10 +64,15 @@ impl MappingReader {
             return Err(ReadError::Gone);
         }
         smaps.clear();
-        let file = File::from(directory.open_file(c"smaps")?);
+        let file = match directory.open_file(c"smaps") {
+            Ok(file) => File::from(file),
+            // A captured tree lacks the file; a live process had it, and has ended.
+            Err(Errno::NOENT) if !root.is_live() => return Err(ReadError::Io(Errno::NOENT.into())),
+            Err(errno) => return Err(errno.into()),
+        };
         match file.take(MAX_SMAPS_BYTES).read_to_end(smaps) {
             Ok(_) => Ok(parse_smaps(smaps)),
-            Err(error) => Err(match rustix::io::Errno::from_io_error(&error) {
+            Err(error) => Err(match Errno::from_io_error(&error) {
                 Some(errno) => errno.into(),
                 None => ReadError::Io(error),
             }),

@@ -9,34 +9,6 @@ const INTERPRETERS: &[&str] =
 /// Programs that are told the name of what they build.
 const COMPILERS: &[&str] = &["rustc", "rustdoc", "clippy-driver", "cargo"];
 
-/// Options of interpreters whose value is the next argument, where it is not the script.
-const OPTIONS_WITH_VALUE: &[&[u8]] = &[
-    // java
-    b"-cp",
-    b"-classpath",
-    b"--class-path",
-    b"-p",
-    b"--module-path",
-    b"--add-modules",
-    b"--add-opens",
-    b"--add-exports",
-    // python
-    b"-W",
-    b"-X",
-    // node, ruby
-    b"-r",
-    b"--require",
-    b"--import",
-    b"--loader",
-    // bash
-    b"-o",
-    b"-O",
-    b"--rcfile",
-    b"--init-file",
-    // perl, ruby
-    b"-I",
-];
-
 /// Returns the role of a process: a name for what it does, so that the same part of a test run can be
 /// compared over runs, where pids and temporary names differ.
 ///
@@ -126,7 +98,7 @@ fn script<'a>(
             (_, b"--") => return arguments.next().map(Script::File),
             // Of the standard input.
             (_, b"-") => return None,
-            (_, option) if OPTIONS_WITH_VALUE.contains(&option) => {
+            (_, option) if takes_value(interpreter, option) => {
                 arguments.next();
             }
             // Short options of a shell come together: `sh -ec 'exit 1'`.
@@ -137,15 +109,28 @@ fn script<'a>(
             {
                 return Some(Script::Inline);
             }
-            (_, [b'-', .., b'o' | b'O']) if is_shell(interpreter) => {
-                arguments.next();
-            }
             (_, [b'-', ..]) => {}
             (_, [b'+', ..]) if is_shell(interpreter) => {}
             (_, path) => return Some(Script::File(path)),
         }
     }
     None
+}
+
+/// Says whether the argument behind an option belongs to it.
+fn takes_value(interpreter: &str, option: &[u8]) -> bool {
+    match (interpreter, option) {
+        ("python", b"-W" | b"-X") => true,
+        ("perl" | "ruby", b"-I") | ("ruby", b"-r") => true,
+        ("node", b"-r" | b"--require" | b"--import" | b"--loader") => true,
+        ("java", b"-cp" | b"-classpath" | b"--class-path" | b"-p" | b"--module-path") => true,
+        ("java", b"--add-modules" | b"--add-opens" | b"--add-exports") => true,
+        ("bash", b"--rcfile" | b"--init-file") => true,
+        // `bash -euo pipefail`
+        (shell, [b'-', first, .., b'o' | b'O']) => is_shell(shell) && *first != b'-',
+        (shell, b"-o" | b"-O") => is_shell(shell),
+        _ => false,
+    }
 }
 
 fn is_shell(interpreter: &str) -> bool {
@@ -296,11 +281,13 @@ mod tests {
             "python -m http.server",
         );
         check("/usr/bin/python3", "python3 -c print(1)", "python -c");
+        check("/usr/bin/python3", "/usr/bin/python3 -I capture.py", "capture.py");
         check("/usr/bin/python3", "python3", "python");
         check("/usr/bin/python3", "python3 -", "python");
         check("/usr/bin/python3", "/venv/bin/python /venv/bin/pytest -x", "pytest");
         check("/bin/bash", "bash -eu ./build.sh all", "build.sh");
         check("/bin/bash", "bash -euo pipefail -c make", "bash -c");
+        check("/bin/bash", "bash -o pipefail --posix test.sh", "test.sh");
         check("/bin/dash", "sh -c make", "sh -c");
         check("/bin/bash", "-bash", "bash");
         check("/bin/bash", "bash /dev/fd/63 x", "bash");

@@ -169,7 +169,7 @@ pub(crate) struct ViewArgs {
     #[arg(long)]
     pub(crate) reverse: bool,
 
-    /// Only processes whose name or command line matches
+    /// Only processes whose name or command line matches, and not this one
     #[arg(long, value_name = "REGEX", value_parser = parse_regex)]
     pub(crate) filter: Option<Regex>,
 

@@ -163,6 +163,11 @@ impl Population {
             self.processes.retain(|process| process.uid == Some(uid));
         }
         if let Some(filter) = &args.filter {
+            // The expression is on the command line of this program too.
+            let own = (args.run.is_none() && args.proc == Path::new("/proc"))
+                .then(rustix::process::getpid)
+                .map(|pid| pid.as_raw_nonzero().get());
+            self.processes.retain(|process| Some(process.pid) != own);
             self.processes.retain(|process| {
                 filter.is_match(&process.comm)
                     || process.command.as_ref().is_some_and(|command| filter.is_match(command))

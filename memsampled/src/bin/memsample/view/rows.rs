@@ -24,7 +24,10 @@ pub(super) fn by_process(population: &Population, mut maps: Option<MappingReader
             "comm" => Value::Text(process.comm.clone()),
             "role" => Value::Text(process.role.clone()),
             "cgroup" => Value::text(process.cgroup.as_deref()),
-            "command" => Value::text(process.command.as_deref()),
+            "command" => match process.command.as_deref() {
+                Some("") => Value::Empty(format!("[{}]", process.comm)),
+                command => Value::text(command),
+            },
             "maps" => {
                 let count = |reader: &mut MappingReader| {
                     let mappings = reader.read(process.identity.as_ref()?).ok()?;

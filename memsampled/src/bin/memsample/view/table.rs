@@ -205,6 +205,8 @@ pub(super) fn choose(
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Value {
     Text(String),
+    /// An empty text, and what a person reads instead.
+    Empty(String),
     Number(i64),
     Size(u64),
     /// The sum over the processes of which the number is known, and how many of the others there are.
@@ -235,7 +237,7 @@ impl Value {
             Self::Sum(sum) => *sum,
             Self::Size(bytes) => Sum { known: Some(*bytes), unknown: 0 },
             Self::Number(number) => Sum { known: u64::try_from(*number).ok(), unknown: 0 },
-            Self::Text(_) | Self::Unknown => Sum { known: None, unknown: 1 },
+            Self::Text(_) | Self::Empty(_) | Self::Unknown => Sum { known: None, unknown: 1 },
         }
     }
 
@@ -245,7 +247,9 @@ impl Value {
 
     fn compare(&self, other: &Self) -> Ordering {
         match (self, other) {
-            (Self::Text(one), Self::Text(other)) => one.cmp(other),
+            (Self::Text(one) | Self::Empty(one), Self::Text(other) | Self::Empty(other)) => {
+                one.cmp(other)
+            }
             (Self::Number(one), Self::Number(other)) => one.cmp(other),
             (one, other) => one.as_sum().known.cmp(&other.as_sum().known),
         }
@@ -326,7 +330,8 @@ impl Table {
 
     /// Returns the sum over all rows of a column.
     pub(super) fn total(&self, column: &Column) -> Option<Sum> {
-        let mut total = Sum::default();
+        let nothing = self.rows.is_empty().then_some(0);
+        let mut total = Sum { known: nothing, unknown: 0 };
         self.values_of(column).for_each(|value| total.add(value.as_sum()));
         column.adds_up.then_some(total)
     }
