@@ -159,7 +159,7 @@ fn mappings_add_up_to_the_process() {
     let directory = tempdir().unwrap();
     let process = directory.path().join("42");
     fs::create_dir(&process).unwrap();
-    let files = ["stat", "statm", "status", "cmdline", "cgroup", "smaps_rollup", "smaps"];
+    let files = ["stat", "statm", "status", "cmdline", "cgroup", "smaps_rollup", "smaps", "maps"];
     // The two files are read one after the other, while others come and go that share pages.
     let proc = directory.path().to_str().unwrap();
     wait_for("smaps and its sum to agree", || {

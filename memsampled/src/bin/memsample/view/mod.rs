@@ -17,7 +17,7 @@ use std::time::Duration;
 use anyhow::bail;
 use clap::ValueEnum;
 use jiff::Timestamp;
-use memsample::{Files, MappingReader, Recording};
+use memsample::{Files, MappingReader, Metric, Recording};
 use regex::Regex;
 
 use crate::args::ViewArgs;
@@ -26,6 +26,7 @@ use crate::exit::ExitCode;
 use crate::summary;
 use population::Population;
 use print::Unit;
+use table::Column;
 
 /// What a row stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -94,16 +95,13 @@ pub(crate) fn run(args: &ViewArgs) -> anyhow::Result<ExitCode> {
             Population::recorded(&recording, args.at)?
         }
         None => {
-            let mut files = match args.by {
+            // A file costs time, ours and the kernel's, and is read only for a column that needs it.
+            let files = chosen.iter().chain(&sort).filter_map(Column::metric).map(Metric::file);
+            let files = match args.by {
                 By::System => None,
                 By::Mapping => Some(Files::STATM),
-                _ => Some(Files::STATM | Files::STATUS),
+                _ => Some(files.collect()),
             };
-            // What is dear to read is read if it is wanted.
-            let rollup = ["pss_bytes", "uss_bytes", "swap_pss_bytes"];
-            if args.by != By::Mapping && rollup.into_iter().any(used) {
-                files = files.map(|files| files | Files::SMAPS_ROLLUP);
-            }
             Population::live(&args.proc, files)?
         }
     };

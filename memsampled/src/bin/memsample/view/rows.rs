@@ -10,13 +10,13 @@ use memsample::{MappingReader, Metric, ReadError, Sampler};
 
 use super::By;
 use super::population::{Population, Process};
-use super::table::{self, Sum, Table, Value};
+use super::table::{self, Column, Sum, Table, Value};
 
 /// Makes a row of each process. With `maps` it also counts their mappings.
 pub(super) fn by_process(population: &Population, mut maps: Option<MappingReader>) -> Table {
     let columns = table::columns(By::Process);
     let row = |process: &Process| {
-        let value = |name: &str| match name {
+        let value = |column: &Column| match column.name {
             "pid" => Value::Number(process.pid.into()),
             "ppid" => Value::number(process.ppid),
             "user" => Value::text(process.user.as_deref()),
@@ -29,16 +29,13 @@ pub(super) fn by_process(population: &Population, mut maps: Option<MappingReader
                 command => Value::text(command),
             },
             "maps" => {
-                let count = |reader: &mut MappingReader| {
-                    let mappings = reader.read(process.identity.as_ref()?).ok()?;
-                    let count = mappings.map(|mapping| mapping.map(drop)).collect::<Vec<_>>();
-                    count.iter().all(Result::is_ok).then_some(count.len())
-                };
+                let count =
+                    |reader: &mut MappingReader| reader.count(process.identity.as_ref()?).ok();
                 maps.as_mut().and_then(count).map_or(Value::Unknown, Value::count)
             }
-            name => Value::size(metric(name).and_then(|metric| process.get(metric))),
+            _ => Value::size(column.metric().and_then(|metric| process.get(metric))),
         };
-        columns.iter().map(|column| column.name).map(value).collect()
+        columns.iter().map(value).collect()
     };
     let rows = population.processes.iter().map(row).collect();
     Table { columns, rows }
@@ -57,28 +54,23 @@ pub(super) fn by_group(population: &Population, by: By) -> Table {
         groups.entry(key).or_default().push(process);
     }
     let row = |(key, processes): (Option<&str>, Vec<&Process>)| {
-        let value = |name: &str| match name {
+        let value = |column: &Column| match column.name {
             "user" | "cgroup" | "role" => Value::text(key),
             "uid" => Value::number(processes.first().and_then(|process| process.uid)),
             "processes" => Value::count(processes.len()),
-            name => {
+            _ => {
                 let mut sum = Sum::default();
                 for process in &processes {
-                    let bytes = metric(name).and_then(|metric| process.get(metric));
+                    let bytes = column.metric().and_then(|metric| process.get(metric));
                     sum.add(Value::size(bytes).as_sum());
                 }
                 Value::Sum(sum)
             }
         };
-        columns.iter().map(|column| column.name).map(value).collect()
+        columns.iter().map(value).collect()
     };
     let rows = groups.into_iter().map(row).collect();
     Table { columns, rows }
-}
-
-/// Returns the metric of a column.
-fn metric(name: &str) -> Option<Metric> {
-    Metric::ALL.into_iter().find(|metric| metric.name() == name)
 }
 
 /// What is known of one file, or of other memory with one name, over all processes.
@@ -158,7 +150,7 @@ pub(super) fn by_mapping(population: &mut Population, root: &Path) -> anyhow::Re
         ));
     }
     let row = |(mapping, mapped): (String, Mapped)| {
-        let value = |name: &str| match name {
+        let value = |column: &Column| match column.name {
             "processes" => Value::count(mapped.processes.len()),
             "mappings" => Value::count(mapped.mappings),
             "swap_bytes" => Value::size(mapped.swap.known),
@@ -171,7 +163,7 @@ pub(super) fn by_mapping(population: &mut Population, root: &Path) -> anyhow::Re
             "rss_mean_bytes" => mapped.mean(mapped.rss),
             _ => Value::Text(mapping.clone()),
         };
-        columns.iter().map(|column| column.name).map(value).collect()
+        columns.iter().map(value).collect()
     };
     let rows = by_name.into_iter().map(row).collect();
     Ok(Table { columns, rows })
@@ -187,13 +179,13 @@ pub(super) fn by_system(population: &Population) -> anyhow::Result<Table> {
     let columns = table::columns(By::System);
     let rows = areas(&meminfo).into_iter().map(|(area, used, cache)| {
         let noncache = used.zip(cache).and_then(|(used, cache)| used.checked_sub(cache));
-        let value = |name: &str| match name {
+        let value = |column: &Column| match column.name {
             "area" => Value::Text(area.to_owned()),
             "used_bytes" => Value::size(used),
             "cache_bytes" => Value::size(cache),
             _ => Value::size(noncache),
         };
-        columns.iter().map(|column| column.name).map(value).collect()
+        columns.iter().map(value).collect()
     });
     Ok(Table { columns, rows: rows.collect() })
 }

@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 
 use anyhow::bail;
+use memsample::Metric;
 
 use super::By;
 
@@ -70,6 +71,11 @@ impl Column {
 
     const fn only_if_chosen(self) -> Self {
         Self { in_machine: false, ..self }
+    }
+
+    /// Returns what is measured of a process for this column.
+    pub(super) fn metric(&self) -> Option<Metric> {
+        Metric::ALL.into_iter().find(|metric| metric.name() == self.name)
     }
 
     /// Returns what stands above the column.
