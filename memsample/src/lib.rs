@@ -70,6 +70,7 @@ mod slot_map;
 pub use error::{ParseError, ParseErrorKind, ReadError};
 pub use host::Host;
 pub use identity::{Comm, Identity, ProcessId, text};
+pub use machine::hidepid_note;
 pub use mappings::MappingReader;
 pub use metric::{Files, Metric, Metrics};
 pub use recorder::{MarkError, OptionsError, Rate, RecordError, Recorder, RecorderOptions, Status};

@@ -6,6 +6,7 @@ mod command;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -151,6 +152,38 @@ fn a_sum_that_lacks_a_process_says_so() {
     assert!(ended.stderr.contains("not known of 1 of "), "{}", ended.stderr);
     let complete = view(&["--proc", &tree("idle"), "--totals", "--columns", "pid,rss"]);
     assert!(!complete.stdout.contains('≥') && !complete.stderr.contains("not known"));
+}
+
+#[test]
+fn a_user_without_rights_is_told_what_is_missing() {
+    let directory = tempdir().unwrap();
+    // As nobody, in a /proc that hides nothing, that closes the processes of others, or hides them.
+    let view = |hidepid: &str, arguments: &str| {
+        let line = format!(
+            "mkdir -p proc; unshare -m sh -c 'mount -t proc -o hidepid={hidepid} none proc && \
+             exec setpriv --reuid=65534 --regid=65534 --clear-groups --bounding-set=-all \
+             $MEMSAMPLE view --proc proc {arguments}'"
+        );
+        let ended = shell(directory.path(), &line);
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        ended
+    };
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let open = view("off", "--json");
+    let others: Vec<_> =
+        open.json().as_array().unwrap().iter().filter(|row| row["uid"] != 65534).cloned().collect();
+    assert!(!others.is_empty());
+    for other in others {
+        assert!(other["rss_bytes"].is_u64() && other["pss_bytes"].is_null(), "{other}");
+    }
+    assert!(open.stderr.contains("the kernel refused to show"), "{}", open.stderr);
+    let closed = view("noaccess", "--json");
+    assert_eq!(closed.json().as_array().unwrap().len(), 1);
+    assert!(closed.stderr.contains("the kernel refused to show"), "{}", closed.stderr);
+    let hidden = view("invisible", "--by user --totals");
+    assert!(hidden.stderr.contains("hidepid=invisible"), "{}", hidden.stderr);
+    let mapped = view("off", "--by mapping");
+    assert!(mapped.stderr.contains("processes could not be read"), "{}", mapped.stderr);
 }
 
 #[test]

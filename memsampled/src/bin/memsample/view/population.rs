@@ -74,6 +74,7 @@ impl Population {
             });
         }
         population.note_counts(snapshot.counts());
+        population.notes.extend(memsample::hidepid_note(root));
         Ok(population)
     }
 
