@@ -271,8 +271,16 @@ fn the_areas_of_the_system_are_all_of_it() {
     let total = view(&["--proc", proc, "--by", "system", "--totals", "--percent"]).stdout;
     assert!(total.lines().last().unwrap().contains("100.00%"), "{total}");
     fs::remove_file(directory.path().join("meminfo")).unwrap();
-    let ended = memsample(directory.path(), &["view", "--proc", ".", "--by", "system"]);
-    assert!(ended.stderr.contains("no meminfo"), "{}", ended.stderr);
+    fs::create_dir(directory.path().join("42")).unwrap();
+    for file in ["stat", "statm", "status", "cmdline", "cgroup", "smaps_rollup"] {
+        fs::copy(format!("/proc/self/{file}"), directory.path().join("42").join(file)).unwrap();
+    }
+    for arguments in [["--by", "system"], ["--by=process", "--percent"]] {
+        let ended =
+            memsample(directory.path(), &[&["view", "--proc", "."], &arguments[..]].concat());
+        assert_eq!(ended.code, Some(1));
+        assert!(ended.stderr.contains("no meminfo"), "{}", ended.stderr);
+    }
 }
 
 #[test]

@@ -105,6 +105,9 @@ pub(crate) fn run(args: &ViewArgs) -> anyhow::Result<ExitCode> {
             Population::live(&args.proc, files)?
         }
     };
+    if args.percent && population.meminfo.and_then(|meminfo| meminfo.mem_total).is_none() {
+        bail!("the memory of the machine is not known, so there are no shares of it: no meminfo");
+    }
     population.filter(args)?;
     let mut table = match args.by {
         By::Process => {
