@@ -9,11 +9,12 @@ use memsample::parse;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 12] = [
+pub const TARGETS: [Target; 13] = [
     ("statm", statm),
     ("stat", stat),
     ("status", status),
     ("smaps_rollup", smaps_rollup),
+    ("smaps", smaps),
     ("meminfo", meminfo),
     ("pressure", pressure),
     ("vmstat", vmstat),
@@ -56,6 +57,17 @@ pub fn smaps_rollup(bytes: &[u8]) {
         && let Some(uss) = rollup.uss()
     {
         assert!(uss >= rollup.private_clean && uss >= rollup.private_dirty);
+    }
+}
+
+/// A path is one line, and an error comes last.
+pub fn smaps(bytes: &[u8]) {
+    let mut mappings = parse::parse_smaps(bytes);
+    while let Some(mapping) = mappings.next() {
+        match mapping {
+            Ok(mapping) => assert!(!mapping.path.contains(&b'\n')),
+            Err(_) => assert!(mappings.next().is_none()),
+        }
     }
 }
 

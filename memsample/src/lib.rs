@@ -49,9 +49,11 @@ pub mod units;
 mod host;
 mod identity;
 mod metric;
+mod role;
 
 mod events;
 mod machine;
+mod mappings;
 mod proc;
 mod sampler;
 
@@ -69,10 +71,14 @@ mod slot_map;
 pub use error::{ParseError, ParseErrorKind, ReadError};
 pub use host::Host;
 pub use identity::{Comm, Identity, ProcessId, text};
+pub use machine::hidepid_note;
+pub use mappings::MappingReader;
 pub use metric::{Files, Metric, Metrics};
 pub use recorder::{MarkError, OptionsError, Rate, RecordError, Recorder, RecorderOptions, Status};
 pub use recording::{
-    ClockAnchor, End, LargestProcess, Machine, Manifest, MarkKind, OpenError, Provenance,
-    Quantiles, RecorderUsage, Recording, Recovery, RunState, Settings, Totals,
+    ClockAnchor, End, InstantError, LargestProcess, Machine, Manifest, MarkKind, OpenError,
+    Provenance, Quantiles, RecordedInstant, RecordedProcess, RecorderUsage, Recording, Recovery,
+    RunState, Settings, Totals,
 };
+pub use role::role;
 pub use sampler::{Descriptors, Sample, Sampler, SamplerOptions, Snapshot, SweepCounts};

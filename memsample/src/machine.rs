@@ -84,8 +84,9 @@ impl MachineReader {
 
 /// Returns a note where the mount at `root` hides processes of other users.
 ///
-/// A hidden process is not listed, so it can be neither recorded nor counted.
-pub(crate) fn hidepid_note(root: &Path) -> Option<String> {
+/// A hidden process is not listed, so it can be neither read nor counted.
+#[must_use]
+pub fn hidepid_note(root: &Path) -> Option<String> {
     // Read once at the start, so a crate that allocates will do.
     let mounts = procfs::process::Process::myself().ok()?.mountinfo().ok()?;
     let root = std::fs::canonicalize(root).ok()?;
@@ -97,7 +98,7 @@ pub(crate) fn hidepid_note(root: &Path) -> Option<String> {
     let hides = !matches!(hidepid.as_str(), "0" | "off") && !rustix::process::geteuid().is_root();
     hides.then(|| {
         format!(
-            "`{}` is mounted with hidepid={hidepid}: processes of other users are missing from this recording",
+            "`{}` is mounted with hidepid={hidepid}: processes of other users are missing here",
             root.display()
         )
     })

@@ -5,8 +5,8 @@ use std::fs;
 use std::panic::catch_unwind;
 
 use memsample::parse::{
-    parse_cgroup, parse_io, parse_meminfo, parse_pressure, parse_smaps_rollup, parse_stat,
-    parse_statm, parse_status, parse_vmstat,
+    parse_cgroup, parse_io, parse_meminfo, parse_pressure, parse_smaps, parse_smaps_rollup,
+    parse_stat, parse_statm, parse_status, parse_vmstat,
 };
 use memsample::units::Kibibytes;
 use procfs::process::{Process, Stat, StatM, Status};
@@ -19,6 +19,7 @@ fn parse_as_everything(bytes: &[u8]) {
     let _ = parse_stat(bytes);
     let _ = parse_status(bytes);
     let _ = parse_smaps_rollup(bytes);
+    parse_smaps(bytes).for_each(drop);
     let _ = parse_meminfo(bytes);
     let _ = parse_pressure(bytes);
     let _ = parse_vmstat(bytes);
@@ -28,7 +29,7 @@ fn parse_as_everything(bytes: &[u8]) {
 
 /// Files of this process, to be broken.
 fn real_files() -> Vec<Vec<u8>> {
-    let names = ["statm", "stat", "status", "smaps_rollup", "io", "cgroup"]
+    let names = ["statm", "stat", "status", "smaps", "smaps_rollup", "io", "cgroup"]
         .map(|name| format!("/proc/self/{name}"));
     let machine = ["meminfo", "vmstat", "pressure/memory"].map(|name| format!("/proc/{name}"));
     names.iter().chain(&machine).filter_map(|path| fs::read(path).ok()).collect()
@@ -219,4 +220,19 @@ fn the_machine_agrees_with_procfs() {
     }
     // The reader works on this machine at all.
     assert!(Meminfo::current().is_ok() && Process::myself().is_ok());
+}
+
+#[test]
+fn mappings_agree_with_procfs() {
+    let bytes = fs::read("/proc/self/smaps").unwrap();
+    let theirs = procfs::process::MemoryMaps::from_read(&*bytes).unwrap();
+    let ours: Vec<_> = parse_smaps(&bytes).collect::<Result<_, _>>().unwrap();
+    assert_eq!(ours.len(), theirs.0.len());
+    for (ours, theirs) in ours.iter().zip(&theirs) {
+        let of = |name: &str| theirs.extension.map.get(name).map(|bytes| bytes / 1024);
+        let sizes = [Some(ours.size), Some(ours.rss), Some(ours.pss), ours.swap, ours.swap_pss];
+        assert_eq!(sizes.map(kib), ["Size", "Rss", "Pss", "Swap", "SwapPss"].map(of));
+        let private = of("Private_Clean").zip(of("Private_Dirty"));
+        assert_eq!(kib(ours.uss()), private.map(|(clean, dirty)| clean + dirty));
+    }
 }

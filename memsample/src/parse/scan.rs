@@ -24,6 +24,11 @@ impl<'a> Tokens<'a> {
         Some(token)
     }
 
+    /// Returns what was not read yet.
+    pub(super) fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
     /// Passes over `count` tokens.
     #[inline]
     pub(super) fn skip(&mut self, count: usize, field: &'static str) -> Result<(), ParseError> {

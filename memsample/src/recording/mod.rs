@@ -8,6 +8,7 @@
 //! ```
 
 mod growing;
+mod instant;
 mod layout;
 mod manifest;
 mod open;
@@ -17,6 +18,7 @@ mod table;
 pub(crate) mod totals;
 mod writer;
 
+pub use instant::{InstantError, RecordedInstant, RecordedProcess};
 pub use manifest::{
     ClockAnchor, End, Machine, Manifest, Provenance, Quantiles, RecorderUsage, RunState, Settings,
 };

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use memsample::Rate;
+use regex::Regex;
 
 use crate::duration;
+use crate::view::{At, By, parse_at, parse_regex};
 
 /// Records the memory of every process, for test runs on Linux.
 #[derive(Parser)]
@@ -25,6 +27,7 @@ pub(crate) enum Command {
     Record(RecordArgs),
     Recover(RecoverArgs),
     Summary(SummaryArgs),
+    View(ViewArgs),
     /// Print the tables and columns of a recording, with units and sources, as Markdown
     Schema,
     /// Print a script that completes the arguments of this command in a shell
@@ -136,4 +139,76 @@ pub(crate) struct SummaryArgs {
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Show the memory of every process, now or at an instant of a recording
+///
+/// The rows are processes, or sums over those of one user, control group or role; what processes map;
+/// or the areas of the machine's memory. The largest are first. RSS counts shared pages in full for
+/// every process, so only PSS adds up. `-` (null, or empty, for machines) is what is not known, and a
+/// sum that lacks a process says so.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:\n  \
+    memsample view --by user --totals\n  \
+    memsample view --columns pid,role,pss,command --sort rss --filter cargo\n  \
+    memsample view --by mapping --filter '^python3' | head\n  \
+    memsample view runs/nightly --at 12.5s --by role\n  \
+    memsample view --json | jq 'map(select(.pss_bytes > 100e6))'")]
+pub(crate) struct ViewArgs {
+    /// The directory of a recording [default: this machine, now]
+    #[arg(value_name = "RUN")]
+    pub(crate) run: Option<PathBuf>,
+
+    /// The instant of the recording: a time such as 2026-11-22T20:59:38.281Z, or a length of time
+    /// since its first tick, such as 12.5s. Shows the last tick that is not later [default: the last]
+    #[arg(long, value_name = "TIME", requires = "run", value_parser = parse_at)]
+    pub(crate) at: Option<At>,
+
+    /// What a row stands for
+    #[arg(long, value_name = "WHAT", default_value = "process")]
+    pub(crate) by: By,
+
+    /// The columns, separated by commas; a wrong name lists those that there are
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub(crate) columns: Option<Vec<String>>,
+
+    /// The column to sort by, largest first, words from A to Z; unknown values come last [default: pss]
+    #[arg(long, value_name = "COLUMN")]
+    pub(crate) sort: Option<String>,
+
+    /// Sort the other way round
+    #[arg(long)]
+    pub(crate) reverse: bool,
+
+    /// Only processes whose name or command line matches, and not this one
+    #[arg(long, value_name = "REGEX", value_parser = parse_regex)]
+    pub(crate) filter: Option<Regex>,
+
+    /// Only processes of this user: a name or a number
+    #[arg(long, value_name = "USER")]
+    pub(crate) user: Option<String>,
+
+    /// Add a row with the sums
+    #[arg(long, conflicts_with_all = ["json", "csv"])]
+    pub(crate) totals: bool,
+
+    /// Print shares of the machine's memory, and of its swap space for swap
+    #[arg(long, conflicts_with_all = ["json", "csv", "bytes"])]
+    pub(crate) percent: bool,
+
+    /// Print bytes as plain numbers, as JSON and CSV always do
+    #[arg(long)]
+    pub(crate) bytes: bool,
+
+    /// Print one JSON array with an object for each row
+    #[arg(long, conflicts_with = "csv")]
+    pub(crate) json: bool,
+
+    /// Print comma-separated values
+    #[arg(long)]
+    pub(crate) csv: bool,
+
+    /// Another /proc tree to read: a mount elsewhere, or a captured copy
+    #[arg(long, value_name = "ROOT", default_value = "/proc", conflicts_with = "run")]
+    pub(crate) proc: PathBuf,
 }

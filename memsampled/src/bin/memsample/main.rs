@@ -7,6 +7,7 @@ mod exit;
 mod record;
 mod recover;
 mod summary;
+mod view;
 
 use std::io::{self, Write};
 
@@ -20,6 +21,7 @@ fn main() -> std::process::ExitCode {
         Command::Record(args) => record::run(&args),
         Command::Recover(args) => recover::run(&args),
         Command::Summary(args) => summary::run(&args),
+        Command::View(args) => view::run(&args),
         Command::Schema => print(memsample::schema::document().as_bytes()),
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -17,6 +17,17 @@ pub(crate) const LARGEST: usize = 10;
 
 pub(crate) fn run(args: &SummaryArgs) -> anyhow::Result<ExitCode> {
     let (recording, recovery) = Recording::open(&args.run)?;
+    note_recovery(recovery)?;
+    if args.json {
+        print_json(&recording)?;
+    } else {
+        write!(io::stdout(), "{}", text(&recording, args.top)?)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Says on the error stream what opening the recording did to it.
+pub(crate) fn note_recovery(recovery: Recovery) -> io::Result<()> {
     match recovery {
         Recovery::Recovered { .. } => {
             writeln!(
@@ -29,12 +40,7 @@ pub(crate) fn run(args: &SummaryArgs) -> anyhow::Result<ExitCode> {
         }
         _ => {}
     }
-    if args.json {
-        print_json(&recording)?;
-    } else {
-        write!(io::stdout(), "{}", text(&recording, args.top)?)?;
-    }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// The result as one JSON object. Its keys are part of the interface: see README.md.

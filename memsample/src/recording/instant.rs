@@ -1,0 +1,354 @@
+//! What a recording holds of one instant.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+
+use arrow::array::{Array, AsArray, PrimitiveArray, RecordBatch, StringArray};
+use arrow::datatypes::{
+    ArrowPrimitiveType, Int32Type, Int64Type, TimestampMillisecondType as Millisecond,
+};
+use jiff::Timestamp;
+
+use super::manifest::RunState;
+use super::open::Recording;
+use crate::identity::ProcessId;
+use crate::metric::Metric;
+use crate::parse::Meminfo;
+use crate::units::Kibibytes;
+
+/// All processes of a recording, and its machine, at one tick.
+#[derive(Clone, Debug)]
+pub struct RecordedInstant {
+    /// The planned instant of the tick.
+    pub ts: Timestamp,
+    /// The first tick of the recording.
+    pub first: Timestamp,
+    /// The last tick of the recording, or of what is on disk of one that is still being written.
+    pub last: Timestamp,
+    /// The samples of the tick, ascending by pid.
+    pub processes: Vec<RecordedProcess>,
+    /// Samples of this tick that were read and not written.
+    pub dropped: u64,
+    /// The memory of the machine, at most a tenth of a second and a tick before.
+    pub meminfo: Option<Meminfo>,
+    /// The tick nearest to this one at which PSS was read, of any process.
+    pub nearest_pss: Option<Timestamp>,
+}
+
+/// One process of a recording at one tick: a row of `samples` with its row of `processes`.
+#[derive(Clone, Debug)]
+pub struct RecordedProcess {
+    /// The key of the row in `processes`.
+    pub process: ProcessId,
+    /// The process id.
+    pub pid: i32,
+    /// The command name at that tick.
+    pub comm: String,
+    /// The parent's process id; `None`, as is what follows, where the recording is still being written
+    /// and its table of processes is a moment behind.
+    pub ppid: Option<i32>,
+    /// The effective user id.
+    pub uid: Option<u32>,
+    /// The path of the executable.
+    pub exe: Option<String>,
+    /// The arguments with a space between them.
+    pub cmdline: Option<String>,
+    /// The control group.
+    pub cgroup: Option<String>,
+    metrics: [Option<u64>; Metric::COUNT],
+}
+
+impl RecordedProcess {
+    /// Returns the value of `metric`, or `None` where it was not read at that tick.
+    ///
+    /// Memory in bytes, CPU times in nanoseconds, page faults in events.
+    #[must_use]
+    pub fn get(&self, metric: Metric) -> Option<u64> {
+        self.metrics.get(metric as usize).copied().flatten()
+    }
+
+    /// Returns the [`role`](crate::role) of the process image.
+    ///
+    /// A recording separates the arguments by spaces, so those that hold one are taken for several.
+    #[must_use]
+    pub fn role(&self) -> String {
+        let arguments = self.cmdline.as_deref().unwrap_or_default().split(' ').map(str::as_bytes);
+        crate::role(self.comm.as_bytes(), self.exe.as_deref().map(str::as_bytes), arguments)
+    }
+}
+
+/// Why a recording has nothing to show of an instant.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum InstantError {
+    /// It has no tick at all.
+    Empty,
+    /// The instant is before the first tick, or more than one interval after the last.
+    Outside {
+        /// What was asked for.
+        at: Timestamp,
+        /// The first tick.
+        first: Timestamp,
+        /// The last tick.
+        last: Timestamp,
+    },
+    /// A file is damaged.
+    Io(io::Error),
+}
+
+impl fmt::Display for InstantError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => f.write_str("the recording has no tick"),
+            Self::Outside { at, first, last } => write!(
+                f,
+                "{at:.3} is outside the recording, which goes from {first:.3} to {last:.3} ({:.1} s)",
+                last.duration_since(*first).as_secs_f64(),
+            ),
+            Self::Io(_) => f.write_str("cannot read the recording"),
+        }
+    }
+}
+
+impl std::error::Error for InstantError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Io(error) => Some(error),
+            Self::Empty | Self::Outside { .. } => None,
+        }
+    }
+}
+
+impl From<io::Error> for InstantError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl Recording {
+    /// Returns the first and the last tick; `None` where there is none.
+    ///
+    /// # Errors
+    ///
+    /// The tables cannot be read.
+    pub fn first_and_last_tick(&self) -> io::Result<Option<(Timestamp, Timestamp)>> {
+        self.ticks()?.range()
+    }
+
+    /// Returns what was sampled at `at`: at the last tick that is not later.
+    ///
+    /// # Errors
+    ///
+    /// The instant is outside the recording, or a table cannot be read.
+    pub fn instant(&self, at: Timestamp) -> Result<RecordedInstant, InstantError> {
+        let ticks = self.ticks()?;
+        let (first, last) = ticks.range()?.ok_or(InstantError::Empty)?;
+        let interval_ms =
+            i64::try_from(self.manifest().provenance.settings.interval_ms).unwrap_or(i64::MAX);
+        let (at_ms, last_ms) = (at.as_millisecond(), last.as_millisecond());
+        if at_ms < first.as_millisecond() || at_ms > last_ms.saturating_add(interval_ms) {
+            return Err(InstantError::Outside { at, first, last });
+        }
+        let &(tick_ms, dropped) =
+            ticks.0.iter().rfind(|(ts, _)| *ts <= at_ms).ok_or(InstantError::Empty)?;
+        let (processes, nearest_pss) = self.samples_at(tick_ms)?;
+        Ok(RecordedInstant {
+            ts: timestamp(tick_ms)?,
+            first,
+            last,
+            processes,
+            dropped,
+            meminfo: self.meminfo_at(tick_ms)?,
+            nearest_pss: nearest_pss.map(timestamp).transpose()?,
+        })
+    }
+
+    fn ticks(&self) -> io::Result<Ticks> {
+        let mut ticks = Vec::new();
+        for batch in self.read_table("ticks", &["ts", "dropped"]) {
+            let batch = batch?;
+            let ts = numbers::<Millisecond>(&batch, "ts")?.values();
+            let dropped = numbers::<Int32Type>(&batch, "dropped")?.values();
+            ticks.extend(
+                ts.iter()
+                    .zip(dropped)
+                    .map(|(&ts, &dropped)| (ts, u64::from(dropped.unsigned_abs()))),
+            );
+        }
+        if self.manifest().state == RunState::Recording {
+            // The tables are brought up to date one after the other: go no further than the samples.
+            let mut sampled = i64::MIN;
+            for batch in self.read_table("samples", &["ts"]) {
+                let batch = batch?;
+                let latest = numbers::<Millisecond>(&batch, "ts")?.values().iter().max();
+                sampled = sampled.max(latest.copied().unwrap_or(i64::MIN));
+            }
+            ticks.retain(|(ts, _)| *ts <= sampled);
+        }
+        // Row groups are sorted, and one follows the other; a damaged file must not mislead.
+        ticks.sort_unstable();
+        Ok(Ticks(ticks))
+    }
+
+    /// Returns the samples of a tick, and the tick nearest to it that has a PSS.
+    fn samples_at(&self, tick_ms: i64) -> io::Result<(Vec<RecordedProcess>, Option<i64>)> {
+        let mut columns = vec!["ts", "process", "pid", "comm"];
+        columns.extend(Metric::ALL.map(Metric::name));
+        let mut processes = Vec::new();
+        let mut nearest_pss: Option<i64> = None;
+        for batch in self.read_table("samples", &columns) {
+            let batch = batch?;
+            let ts = numbers::<Millisecond>(&batch, "ts")?.values();
+            let pss = numbers::<Int64Type>(&batch, Metric::Pss.name())?;
+            let distance = |ts: i64| ts.abs_diff(tick_ms);
+            for (&ts, pss) in ts.iter().zip(pss) {
+                if pss.is_some() && nearest_pss.is_none_or(|near| distance(ts) < distance(near)) {
+                    nearest_pss = Some(ts);
+                }
+            }
+            if !ts.contains(&tick_ms) {
+                continue;
+            }
+            let process = numbers::<Int64Type>(&batch, "process")?;
+            let pid = numbers::<Int32Type>(&batch, "pid")?;
+            let comm = strings(&batch, "comm")?;
+            let metrics = Metric::ALL.map(|metric| numbers::<Int64Type>(&batch, metric.name()));
+            for (row, _) in ts.iter().enumerate().filter(|(_, ts)| **ts == tick_ms) {
+                let mut values = [None; Metric::COUNT];
+                for (value, column) in values.iter_mut().zip(&metrics) {
+                    // A recording of an older version may lack a column.
+                    let column = column.as_ref().ok().filter(|column| column.is_valid(row));
+                    *value = column.map(|column| column.value(row).unsigned_abs());
+                }
+                processes.push(RecordedProcess {
+                    process: ProcessId(process.value(row).unsigned_abs()),
+                    pid: pid.value(row),
+                    comm: comm.value(row).to_owned(),
+                    ppid: None,
+                    uid: None,
+                    exe: None,
+                    cmdline: None,
+                    cgroup: None,
+                    metrics: values,
+                });
+            }
+        }
+        processes.sort_unstable_by_key(|process| (process.pid, process.process));
+        self.identify(&mut processes)?;
+        Ok((processes, nearest_pss))
+    }
+
+    /// Fills in what the table of processes says.
+    fn identify(&self, processes: &mut [RecordedProcess]) -> io::Result<()> {
+        let columns = ["process", "ppid", "uid", "exe", "cmdline", "cgroup"];
+        let mut by_key: HashMap<u64, &mut RecordedProcess> =
+            processes.iter_mut().map(|process| (process.process.0, process)).collect();
+        for batch in self.read_table("processes", &columns) {
+            let batch = batch?;
+            let process = numbers::<Int64Type>(&batch, "process")?;
+            let ppid = numbers::<Int32Type>(&batch, "ppid")?;
+            let uid = numbers::<Int64Type>(&batch, "uid")?;
+            let (exe, cmdline, cgroup) =
+                (strings(&batch, "exe")?, strings(&batch, "cmdline")?, strings(&batch, "cgroup")?);
+            let text = |column: &StringArray, row| {
+                column.is_valid(row).then(|| column.value(row).to_owned())
+            };
+            for row in 0..batch.num_rows() {
+                if let Some(of) = by_key.get_mut(&process.value(row).unsigned_abs()) {
+                    of.ppid = ppid.is_valid(row).then(|| ppid.value(row));
+                    let uid = uid.is_valid(row).then(|| uid.value(row));
+                    of.uid = uid.and_then(|uid| u32::try_from(uid).ok());
+                    of.exe = text(exe, row);
+                    of.cmdline = text(cmdline, row);
+                    of.cgroup = text(cgroup, row);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the last reading of the machine's memory that is not later than a tick.
+    fn meminfo_at(&self, tick_ms: i64) -> io::Result<Option<Meminfo>> {
+        type Field = fn(&mut Meminfo) -> &mut Option<Kibibytes>;
+        let fields: [(&str, Field); 20] = [
+            ("mem_total_bytes", |meminfo| &mut meminfo.mem_total),
+            ("mem_free_bytes", |meminfo| &mut meminfo.mem_free),
+            ("mem_available_bytes", |meminfo| &mut meminfo.mem_available),
+            ("buffers_bytes", |meminfo| &mut meminfo.buffers),
+            ("cached_bytes", |meminfo| &mut meminfo.cached),
+            ("swap_cached_bytes", |meminfo| &mut meminfo.swap_cached),
+            ("active_bytes", |meminfo| &mut meminfo.active),
+            ("inactive_bytes", |meminfo| &mut meminfo.inactive),
+            ("anon_bytes", |meminfo| &mut meminfo.anon_pages),
+            ("mapped_bytes", |meminfo| &mut meminfo.mapped),
+            ("shmem_bytes", |meminfo| &mut meminfo.shmem),
+            ("slab_reclaimable_bytes", |meminfo| &mut meminfo.slab_reclaimable),
+            ("slab_unreclaimable_bytes", |meminfo| &mut meminfo.slab_unreclaimable),
+            ("kernel_stack_bytes", |meminfo| &mut meminfo.kernel_stack),
+            ("page_tables_bytes", |meminfo| &mut meminfo.page_tables),
+            ("dirty_bytes", |meminfo| &mut meminfo.dirty),
+            ("writeback_bytes", |meminfo| &mut meminfo.writeback),
+            ("swap_total_bytes", |meminfo| &mut meminfo.swap_total),
+            ("swap_free_bytes", |meminfo| &mut meminfo.swap_free),
+            ("committed_bytes", |meminfo| &mut meminfo.committed),
+        ];
+        let mut columns = vec!["ts"];
+        columns.extend(fields.map(|(name, _)| name));
+        let mut latest: Option<(i64, Meminfo)> = None;
+        for batch in self.read_table("system", &columns) {
+            let batch = batch?;
+            let ts = numbers::<Millisecond>(&batch, "ts")?.values().iter().enumerate();
+            let Some((row, &ts)) = ts.filter(|(_, ts)| **ts <= tick_ms).max_by_key(|(_, ts)| **ts)
+            else {
+                continue;
+            };
+            if latest.is_some_and(|(before, _)| before >= ts) {
+                continue;
+            }
+            let mut meminfo = Meminfo::default();
+            for (name, field) in fields {
+                let column = numbers::<Int64Type>(&batch, name)?;
+                let bytes = column.is_valid(row).then(|| column.value(row).unsigned_abs());
+                *field(&mut meminfo) = bytes.map(|bytes| Kibibytes(bytes / 1024));
+            }
+            latest = Some((ts, meminfo));
+        }
+        // A row without the total says that the file could not be read.
+        Ok(latest.map(|(_, meminfo)| meminfo).filter(|meminfo| meminfo.mem_total.is_some()))
+    }
+}
+
+/// Each tick in milliseconds since 1970, and the samples that it lacks; ascending.
+struct Ticks(Vec<(i64, u64)>);
+
+impl Ticks {
+    fn range(&self) -> io::Result<Option<(Timestamp, Timestamp)>> {
+        let (Some((first, _)), Some((last, _))) = (self.0.first(), self.0.last()) else {
+            return Ok(None);
+        };
+        Ok(Some((timestamp(*first)?, timestamp(*last)?)))
+    }
+}
+
+fn timestamp(ms: i64) -> io::Result<Timestamp> {
+    Timestamp::from_millisecond(ms)
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+}
+
+fn numbers<'a, T: ArrowPrimitiveType>(
+    batch: &'a RecordBatch,
+    name: &str,
+) -> io::Result<&'a PrimitiveArray<T>> {
+    let column = batch.column_by_name(name).and_then(|column| column.as_primitive_opt());
+    column.ok_or_else(|| missing(name))
+}
+
+fn strings<'a>(batch: &'a RecordBatch, name: &str) -> io::Result<&'a StringArray> {
+    let column = batch.column_by_name(name).and_then(|column| column.as_string_opt());
+    column.ok_or_else(|| missing(name))
+}
+
+fn missing(name: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("no column `{name}` of its type"))
+}

@@ -1,0 +1,147 @@
+//! What the memory of a machine is used for, now or at an instant of a recording.
+//!
+//! ```text
+//! /proc ──────┐
+//!             ├▶ population ─ processes ─▶ rows ─ table ─▶ print
+//! recording ──┘
+//! ```
+
+mod population;
+mod print;
+mod rows;
+mod table;
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use anyhow::bail;
+use clap::ValueEnum;
+use jiff::Timestamp;
+use memsample::{Files, MappingReader, Metric, Recording};
+use regex::Regex;
+
+use crate::args::ViewArgs;
+use crate::duration;
+use crate::exit::ExitCode;
+use crate::summary;
+use population::Population;
+use print::Unit;
+use table::Column;
+
+/// What a row stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum By {
+    /// One process
+    Process,
+    /// All processes of a user
+    User,
+    /// A file, or another thing that processes map
+    Mapping,
+    /// An area of the machine's memory
+    System,
+    /// All processes of a control group
+    Cgroup,
+    /// All processes that do the same: one program, one script, one crate that is compiled
+    Role,
+}
+
+/// When to look at a recording.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum At {
+    Time(Timestamp),
+    /// After the first tick.
+    Offset(Duration),
+}
+
+/// Reads an instant as a person types it.
+pub(crate) fn parse_at(text: &str) -> Result<At, String> {
+    if let Ok(time) = text.parse() {
+        return Ok(At::Time(time));
+    }
+    duration::parse(text).map(At::Offset).map_err(|_| {
+        "write a time such as 2026-11-22T20:59:38.281Z, or a length of time since the beginning such as 12.5s"
+            .to_owned()
+    })
+}
+
+/// Reads a regular expression. What is wrong with one fits on a line.
+pub(crate) fn parse_regex(text: &str) -> Result<Regex, String> {
+    Regex::new(text).map_err(|error| {
+        let message = error.to_string();
+        let last = message.lines().last().unwrap_or_default();
+        last.trim_start_matches("error: ").to_owned()
+    })
+}
+
+pub(crate) fn run(args: &ViewArgs) -> anyhow::Result<ExitCode> {
+    if args.by == By::System && (args.filter.is_some() || args.user.is_some()) {
+        bail!("`--by system` is about the whole machine: leave out --filter and --user");
+    }
+    if args.by == By::Mapping && args.run.is_some() {
+        bail!("a recording does not hold what processes map: use `--by mapping` without RUN");
+    }
+    // A wrong name should not wait until everything has been read.
+    let chosen = table::choose(args.by, args.columns.as_deref(), args.json || args.csv)?;
+    let sort = args.sort.as_deref().map(|name| table::column(args.by, name)).transpose()?;
+    let used = |name: &str| chosen.iter().chain(&sort).any(|column| column.name == name);
+    if used("maps") && args.run.is_some() {
+        bail!("a recording does not hold what processes map: leave out the column `maps`");
+    }
+
+    let mut population = match &args.run {
+        Some(run) => {
+            let (recording, recovery) = Recording::open(run)?;
+            summary::note_recovery(recovery)?;
+            Population::recorded(&recording, args.at)?
+        }
+        None => {
+            // A file costs time, ours and the kernel's, and is read only for a column that needs it.
+            let files = chosen.iter().chain(&sort).filter_map(Column::metric).map(Metric::file);
+            let files = match args.by {
+                By::System => None,
+                By::Mapping => Some(Files::STATM),
+                _ => Some(files.collect()),
+            };
+            Population::live(&args.proc, files)?
+        }
+    };
+    if args.percent && population.meminfo.and_then(|meminfo| meminfo.mem_total).is_none() {
+        bail!("the memory of the machine is not known, so there are no shares of it: no meminfo");
+    }
+    population.filter(args)?;
+    let mut table = match args.by {
+        By::Process => {
+            let maps = used("maps").then(|| MappingReader::open(&args.proc)).transpose()?;
+            rows::by_process(&population, maps)
+        }
+        By::User | By::Cgroup | By::Role => rows::by_group(&population, args.by),
+        By::Mapping => rows::by_mapping(&mut population, &args.proc)?,
+        By::System => rows::by_system(&population)?,
+    };
+    if let Some(column) = sort.or_else(|| table.usual_order().copied()) {
+        table.sort(&column, args.reverse);
+    }
+    if matches!(args.by, By::Process | By::User | By::Cgroup | By::Role) {
+        let sums = args.totals || args.by != By::Process;
+        population.note_unknown(&table, &chosen, sums && !args.json && !args.csv);
+    }
+
+    let meminfo = population.meminfo.as_ref();
+    let output = match (args.json, args.csv) {
+        (true, _) => print::json(&table, &chosen)?,
+        (_, true) => print::csv(&table, &chosen)?,
+        _ => {
+            let unit = match (args.bytes, args.percent) {
+                (true, _) => Unit::Bytes,
+                (_, true) => Unit::Percent,
+                _ => Unit::Human,
+            };
+            print::text(&table, &chosen, unit, args.totals, meminfo)
+        }
+    };
+    io::stdout().write_all(output.as_bytes())?;
+    for note in &population.notes {
+        writeln!(io::stderr(), "note: {note}")?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
