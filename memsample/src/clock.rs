@@ -30,6 +30,11 @@ pub trait Clock: Send + Sync {
     /// Reads the clocks.
     fn now(&self) -> Now;
 
+    /// Reads how much CPU time the calling thread has used, in nanoseconds.
+    fn thread_cpu_ns(&self) -> u64 {
+        unsigned_nanos(clock_gettime(ClockId::ThreadCPUTime))
+    }
+
     /// Makes a timer that waits on this clock.
     ///
     /// # Errors

@@ -139,7 +139,10 @@ const fn metric_source_and_meaning(metric: Metric) -> (&'static str, &'static st
         ),
         Metric::Data => ("statm 6", "Private writable memory and stack, resident or not."),
         Metric::Text => ("statm 4", "Code of the executable, without libraries, resident or not."),
-        Metric::File => ("status RssFile", "Resident pages of mapped files."),
+        Metric::File => (
+            "status RssFile",
+            "Resident pages of mapped files. As the next three, of the last reading of `status`, since which `statm` is the same.",
+        ),
         Metric::Shmem => {
             ("status RssShmem", "Resident shared memory: System V, tmpfs, shared anonymous.")
         }

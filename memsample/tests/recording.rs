@@ -54,12 +54,13 @@ fn check_simulation(seed: u64, ticks: u64, interval: Duration, detail: Rate, pss
             tick.is_multiple_of(u64::try_from(span.as_millis()).unwrap() / interval_ms)
         }
     };
+    let follows = matches!(detail, Rate::Every(_));
     let clock = ScriptedClock::new(move |tick, _| {
         if tick > 0 {
             simulation.step();
         }
         let ts = START_MS + i64::try_from(interval_ms * tick).unwrap();
-        let mut rows = simulation.expected(ts, due(detail, tick), due(pss, tick));
+        let mut rows = simulation.expected(ts, due(detail, tick), follows, due(pss, tick));
         if detail == Rate::Off {
             for (_, metrics) in rows.values_mut() {
                 for metric in Metric::ALL {

@@ -43,7 +43,7 @@ impl Watched {
                 simulation.step();
             }
             let ts = START_MS + 1000 * i64::try_from(tick).unwrap();
-            sink.lock().unwrap().append(&mut simulation.expected(ts, true, false));
+            sink.lock().unwrap().append(&mut simulation.expected(ts, true, false, false));
         });
         let interval = Duration::from_secs(1);
         let options = RecorderOptions::new()

@@ -8,7 +8,7 @@ use tempfile::tempdir;
 
 #[test]
 fn wrong_arguments_say_what_to_type() {
-    let cases: [(&[&str], &str); 15] = [
+    let cases: [(&[&str], &str); 18] = [
         (&["record", "--interval", "0"], "a unit is missing: `0ms` or `0s`?"),
         (
             &["record", "--interval", "5s2"],
@@ -21,6 +21,9 @@ fn wrong_arguments_say_what_to_type() {
         (&["record", "--interval", "2h"], "a whole number of milliseconds from 1ms to 3600s"),
         (&["record", "--detail-interval", "0s"], "the detail interval of 0ns is out of range"),
         (&["record", "--pss-interval", "sometimes"], "not a length of time"),
+        (&["record", "--pss-budget", "1"], "write it as `1%`"),
+        (&["record", "--pss-budget", "200%"], "out of range"),
+        (&["record", "--pss-budget", "1%", "--pss-interval", "1s"], "cannot be used with"),
         (&["record", "--name", "a/b"], "cannot be the name of a recording"),
         (&["record", "--name", ".."], "cannot be the name of a recording"),
         (&["record", "--name", ""], "cannot be the name of a recording"),

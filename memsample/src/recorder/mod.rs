@@ -24,6 +24,7 @@ use crossbeam_channel::{Receiver, TryRecvError, bounded};
 use rustix::time::ClockId;
 
 pub use control::MarkError;
+use options::Pss;
 pub use options::{OptionsError, RecorderOptions};
 pub use schedule::Rate;
 
@@ -302,7 +303,7 @@ fn manifest(
     let supported = sampler.supported_files();
     let mut notes = machine.notes();
     notes.extend(hidepid_note(options.sampler.root_path()));
-    if options.pss != Rate::Off && !supported.contains(Files::SMAPS_ROLLUP) {
+    if !matches!(options.pss, Pss::AtRate(Rate::Off)) && !supported.contains(Files::SMAPS_ROLLUP) {
         notes.push(
             "this kernel has no smaps_rollup (it came with Linux 4.14): PSS and USS are null"
                 .to_owned(),

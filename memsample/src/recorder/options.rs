@@ -11,10 +11,19 @@ pub struct RecorderOptions {
     pub(super) sampler: SamplerOptions,
     pub(super) interval: Duration,
     pub(super) detail: Rate,
-    pub(super) pss: Rate,
+    pub(super) pss: Pss,
     pub(super) duration: Option<Duration>,
     pub(super) command: Option<Vec<String>>,
     pub(super) exits: bool,
+}
+
+/// When PSS is read.
+#[derive(Clone, Copy)]
+pub(super) enum Pss {
+    /// Of all processes, at a rate.
+    AtRate(Rate),
+    /// Of those that changed most, within a share of one CPU.
+    WithinShare(f64),
 }
 
 /// An option that is out of range.
@@ -43,7 +52,7 @@ impl Default for RecorderOptions {
             sampler: SamplerOptions::default(),
             interval: Duration::from_millis(100),
             detail: Rate::Every(Duration::from_secs(1)),
-            pss: Rate::Every(Duration::from_secs(10)),
+            pss: Pss::WithinShare(0.01),
             duration: None,
             command: None,
             exits: true,
@@ -55,7 +64,8 @@ impl RecorderOptions {
     /// The longest time from one tick to the next.
     pub const MAX_INTERVAL: Duration = Duration::from_secs(3600);
 
-    /// Records ten times a second, details once a second, PSS every ten seconds, until stopped.
+    /// Records ten times a second, details when memory changed and once a second, PSS within one
+    /// percent of a CPU, until stopped.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -70,16 +80,30 @@ impl RecorderOptions {
 
     /// Sets how often `status` and `stat` are read of every process, for the kinds of memory, swap,
     /// high-water marks, faults and CPU times.
+    ///
+    /// With a span of time they are also read, in the same tick, of each process whose `statm` is
+    /// another than at the tick before, so that the kinds of memory are known at every tick.
     #[must_use]
     pub fn detail(mut self, rate: Rate) -> Self {
         self.detail = rate;
         self
     }
 
-    /// Sets how often `smaps_rollup` is read of every process, for PSS and USS.
+    /// Sets how often `smaps_rollup` is read of every process, for PSS and USS, whatever it costs.
     #[must_use]
     pub fn pss(mut self, rate: Rate) -> Self {
-        self.pss = rate;
+        self.pss = Pss::AtRate(rate);
+        self
+    }
+
+    /// Reads `smaps_rollup` within a share of one CPU, such as 0.01, or infinity for no limit: first
+    /// of the processes that changed most, then of those that were not read for long.
+    ///
+    /// A process is held up by a reading for at most 75 ms, and for no longer than the share of ten
+    /// seconds; one that is too large for that is not read, and counted.
+    #[must_use]
+    pub fn pss_budget(mut self, share: f64) -> Self {
+        self.pss = Pss::WithinShare(share);
         self
     }
 
@@ -122,7 +146,11 @@ impl RecorderOptions {
             if fits { Ok(()) } else { Err(OptionsError { option, given }) }
         };
         whole_millis("interval", self.interval)?;
-        for (option, rate) in [("detail interval", self.detail), ("PSS interval", self.pss)] {
+        let pss = match self.pss {
+            Pss::AtRate(rate) => rate,
+            Pss::WithinShare(_) => Rate::Off,
+        };
+        for (option, rate) in [("detail interval", self.detail), ("PSS interval", pss)] {
             if let Rate::Every(interval) = rate {
                 whole_millis(option, interval)?;
             }
@@ -139,7 +167,16 @@ impl RecorderOptions {
         Settings {
             interval_ms: millis(self.interval),
             detail_interval_ms: interval_ms(self.detail),
-            pss_interval_ms: interval_ms(self.pss),
+            pss_interval_ms: match self.pss {
+                Pss::AtRate(rate) => interval_ms(rate),
+                Pss::WithinShare(_) => None,
+            },
+            pss_budget: match self.pss {
+                Pss::WithinShare(share) if share.is_finite() => Some(share),
+                // JSON has no infinity.
+                Pss::WithinShare(_) => Some(f64::MAX),
+                Pss::AtRate(_) => None,
+            },
             duration_ms: self.duration.map(millis),
             proc_root: self.sampler.root_path().to_owned(),
             command: self.command.clone(),

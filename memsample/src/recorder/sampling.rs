@@ -6,7 +6,7 @@ use hdrhistogram::Histogram;
 use rustix::time::ClockId;
 
 use super::control::Control;
-use super::options::RecorderOptions;
+use super::options::{Pss, RecorderOptions};
 use super::schedule::{Due, Rate, Recurrence, Schedule};
 use super::writing::seconds_of;
 use crate::batch::{Batch, BatchTick};
@@ -17,7 +17,7 @@ use crate::metric::{Files, Metric};
 use crate::recording::rows::exits::Exit;
 use crate::recording::rows::ticks::Tick;
 use crate::recording::{ClockAnchor, Mark, MarkKind, Quantiles};
-use crate::sampler::{EndedImage, Plan, Sampler};
+use crate::sampler::{EndedImage, Governor, Plan, Sampler};
 
 /// A batch is handed over after this time, so that a crash loses no more.
 const MAX_BATCH_NS: u64 = 500_000_000;
@@ -64,6 +64,8 @@ pub(super) struct Core {
     schedule: Schedule,
     detail: Recurrence,
     pss: Recurrence,
+    governor: Option<Governor>,
+    on_change: Files,
     meminfo: Recurrence,
     counters: Recurrence,
     newborn_files: Files,
@@ -109,13 +111,22 @@ impl Core {
                 unreachable!("the bounds are constants within what the histogram allows")
             })
         };
+        let (pss_rate, governor) = match options.pss {
+            Pss::AtRate(rate) => (rate, None),
+            Pss::WithinShare(share) => (Rate::Off, Some(Governor::new(share))),
+        };
         Self {
             clock,
             timer,
             anchor: ClockAnchor { boot_ns: start.boot_ns, utc_ns: start.utc_ns },
             schedule: Schedule::new(start, interval, options.duration),
             detail: Recurrence::new(options.detail, interval),
-            pss: Recurrence::new(options.pss, interval),
+            pss: Recurrence::new(pss_rate, interval),
+            governor,
+            on_change: match options.detail {
+                Rate::Every(_) => Files::DETAIL,
+                Rate::Off | Rate::EveryTick => Files::empty(),
+            },
             meminfo: Recurrence::new(Rate::Every(MEMINFO_INTERVAL), interval),
             counters: Recurrence::new(Rate::Every(COUNTERS_INTERVAL), interval),
             newborn_files: if options.detail == Rate::Off { Files::empty() } else { Files::DETAIL },
@@ -135,8 +146,12 @@ impl Core {
     /// Sweeps, and puts what changed into the batch.
     fn tick(&mut self, due: &Due, began: &Now) {
         let plan = self.plan(due);
-        let counts = self.sampler.sweep_as_planned(&plan).counts();
-        self.rollups_pending = counts.rollups_pending > 0;
+        self.sampler.sweep_as_planned(&plan);
+        if let Some(governor) = &mut self.governor {
+            self.sampler.read_rollups_within(governor, plan.rollups_until_boot_ns);
+        }
+        let counts = self.sampler.counts();
+        self.rollups_pending = self.governor.is_none() && counts.rollups_pending > 0;
         let ts_ms = self.anchor.utc_ms(due.planned_ns);
         let counters = self.counters.is_due(due.index);
         let system = self.meminfo.is_due(due.index).then(|| self.machine.read(ts_ms, counters));
@@ -182,7 +197,8 @@ impl Core {
         }
         // A fifth of the interval stays free, so that the next tick is not late because of PSS.
         let rollups_until_boot_ns = due.planned_ns.saturating_add(self.interval_ns / 5 * 4);
-        Plan { files, newborn_files: self.newborn_files, rollups_until_boot_ns }
+        let (newborn_files, on_change) = (self.newborn_files, self.on_change);
+        Plan { files, newborn_files, on_change, rollups_until_boot_ns }
     }
 
     /// Notices that the wall clock was set, or that the machine slept.

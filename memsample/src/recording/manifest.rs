@@ -38,7 +38,7 @@ pub struct Manifest {
 
 /// What was recorded, where and how: all that is known at the start. Also in the key-value metadata of
 /// every Parquet file, as `memsample.provenance`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Provenance {
     /// The version of the format; see [`FORMAT_VERSION`].
     pub format: u32,
@@ -106,7 +106,7 @@ impl ClockAnchor {
 }
 
 /// How a recording was made.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
     /// From one tick to the next, in milliseconds.
     pub interval_ms: u64,
@@ -114,6 +114,10 @@ pub struct Settings {
     pub detail_interval_ms: Option<u64>,
     /// From one reading of `smaps_rollup` to the next, in milliseconds; absent: never.
     pub pss_interval_ms: Option<u64>,
+    /// The share of one CPU within which `smaps_rollup` is read of the processes that changed most;
+    /// absent: not so.
+    #[serde(default)]
+    pub pss_budget: Option<f64>,
     /// How long to record, in milliseconds; absent: until stopped.
     pub duration_ms: Option<u64>,
     /// The tree that was read.

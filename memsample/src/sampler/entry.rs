@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::governor::LastRollup;
 use crate::identity::{Comm, Identity, ProcessId};
 use crate::metric::{Files, Metrics};
 use crate::units::ClockTicks;
@@ -47,6 +48,8 @@ bitflags::bitflags! {
         const COMM_REPORTED = 32;
         /// Its exit record has come.
         const EXIT_KNOWN = 64;
+        /// `status` was read when `statm` was as it is now.
+        const STATUS_CURRENT = 128;
         /// All that a batch can have.
         const REPORTED =
             Self::IDENTITY_REPORTED.bits() | Self::METRICS_REPORTED.bits() | Self::COMM_REPORTED.bits();
@@ -78,6 +81,7 @@ pub(super) struct Process {
     pub(super) comm: Comm,
     pub(super) metrics: Metrics,
     pub(super) addresses: Addresses,
+    pub(super) rollup: LastRollup,
 }
 
 /// The addresses in `stat` that are random for each exec; 0 or 1 where the kernel hides them.
@@ -110,6 +114,22 @@ impl Entry {
         match &self.occupant {
             Occupant::Process(process) => Some(process),
             Occupant::Zombie(_) | Occupant::KernelThread(_) | Occupant::Denied => None,
+        }
+    }
+
+    pub(super) fn process_mut(&mut self) -> Option<&mut Process> {
+        match &mut self.occupant {
+            Occupant::Process(process) => Some(process),
+            Occupant::Zombie(_) | Occupant::KernelThread(_) | Occupant::Denied => None,
+        }
+    }
+
+    /// Counts `status` as read where it still holds: the resident set has not moved since, and would
+    /// have been followed.
+    #[inline]
+    pub(super) fn hold_status(&mut self, on_change: Files) {
+        if self.state.contains(EntryState::STATUS_CURRENT) {
+            self.read |= on_change & Files::STATUS;
         }
     }
 
@@ -153,6 +173,7 @@ impl Process {
             thread: None,
             metrics: Metrics::default(),
             addresses,
+            rollup: LastRollup::default(),
         }
     }
 

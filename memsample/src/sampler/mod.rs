@@ -7,6 +7,7 @@ mod descriptors;
 mod discovery;
 mod ends;
 mod entry;
+mod governor;
 mod handover;
 mod reading;
 mod snapshot;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 pub use descriptors::Descriptors;
 pub(crate) use ends::EndedImage;
 pub(crate) use entry::Slot;
+pub(crate) use governor::Governor;
 pub use snapshot::{Sample, Snapshot};
 
 use serde::{Deserialize, Serialize};
@@ -25,7 +27,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::{Clock, SystemClock};
 use crate::host::Host;
 use crate::identity::Identity;
-use crate::metric::Files;
+use crate::metric::{Files, Metric};
 use crate::proc::{Listing, MachineFile, ProcRoot};
 use ends::Unexplained;
 use entry::{Entry, EntryState, Occupant, Slots};
@@ -118,10 +120,14 @@ pub struct SweepCounts {
     pub unreadable: u32,
     /// Processes that were read by opening their files, for want of descriptors to keep.
     pub reopened: u32,
-    /// Readings of `smaps_rollup` that are due and were put off to the next sweep.
+    /// Readings of `smaps_rollup`.
+    pub rollups_read: u32,
+    /// The CPU time that they took, in microseconds.
+    pub rollups_cost_us: u32,
+    /// Readings of `smaps_rollup` that are due and were put off to a later sweep.
     pub rollups_pending: u32,
-    /// Processes whose `smaps_rollup` was not read because they are larger than
-    /// [`Sampler::MAX_ROLLUP_RSS_BYTES`].
+    /// Processes whose `smaps_rollup` is not read because a single reading would take too long: they
+    /// are larger than [`Sampler::MAX_ROLLUP_RSS_BYTES`], or than the budget of a recording allows.
     pub rollups_skipped: u32,
 }
 
@@ -132,6 +138,9 @@ pub(crate) struct Plan {
     pub(crate) files: Files,
     /// In addition, of a process that is swept for the first time.
     pub(crate) newborn_files: Files,
+    /// In addition, of a process whose `statm` is another than before. If `status` is among them, it
+    /// then holds until that happens again.
+    pub(crate) on_change: Files,
     /// When to stop reading `smaps_rollup` and leave the rest to the next sweep. One at least is
     /// read, so that a round always ends.
     pub(crate) rollups_until_boot_ns: u64,
@@ -229,7 +238,12 @@ impl Sampler {
     ///
     /// `statm` is always read. `smaps_rollup` of all processes takes tens of milliseconds and more.
     pub fn sweep(&mut self, files: Files) -> Snapshot<'_> {
-        let plan = Plan { files, newborn_files: Files::empty(), rollups_until_boot_ns: u64::MAX };
+        let plan = Plan {
+            files,
+            newborn_files: Files::empty(),
+            on_change: Files::empty(),
+            rollups_until_boot_ns: u64::MAX,
+        };
         self.sweep_as_planned(&plan)
     }
 
@@ -245,6 +259,11 @@ impl Sampler {
         self.reader.descriptors
     }
 
+    /// Returns what the last sweep did and did not read.
+    pub(crate) fn counts(&self) -> SweepCounts {
+        self.counts
+    }
+
     /// Says whether the tree is that of the live kernel, as this program sees it.
     pub(crate) fn sees_own_namespace(&self) -> bool {
         self.reader.root.shares_pid_namespace()
@@ -254,6 +273,7 @@ impl Sampler {
         self.counts = SweepCounts::default();
         self.discover();
         let files = (plan.files | Files::STATM) & self.reader.supported;
+        let on_change = plan.on_change & self.reader.supported;
         let newborn_files = files | (plan.newborn_files & self.reader.supported);
         for entry in &mut self.entries {
             if entry.state.contains(EntryState::GONE) {
@@ -275,7 +295,7 @@ impl Sampler {
             }
             let files =
                 if entry.state.contains(EntryState::NEWBORN) { newborn_files } else { files };
-            match self.reader.read(entry, files, &mut self.counts) {
+            match self.reader.read(entry, files, on_change, &mut self.counts) {
                 Reading::Alive => {}
                 Reading::NewImage(image) => {
                     retire(entry, &mut self.departed, &mut self.slots);
@@ -296,6 +316,7 @@ impl Sampler {
             self.counts.processes += u32::from(!entry.read.is_empty());
         }
         self.common_files = files - Files::SMAPS_ROLLUP;
+        self.common_files |= on_change & Files::STATUS;
         if files.contains(Files::SMAPS_ROLLUP) && self.read_rollups(plan.rollups_until_boot_ns) {
             self.common_files |= Files::SMAPS_ROLLUP;
         }
@@ -319,7 +340,13 @@ impl Sampler {
                 self.counts.rollups_pending += 1;
                 continue;
             }
+            let rss_bytes = entry.process().map_or(0, |process| process.metrics.get(Metric::Rss));
+            if rss_bytes > Self::MAX_ROLLUP_RSS_BYTES {
+                self.counts.rollups_skipped += 1;
+                continue;
+            }
             self.reader.read_rollup(entry, &mut self.counts);
+            self.counts.rollups_read += 1;
             out_of_time = self.reader.clock.now().boot_ns >= until_boot_ns;
         }
         begins && self.counts.rollups_pending == 0
@@ -380,6 +407,7 @@ fn begin_image(entry: &mut Entry, image: Image, slots: &mut Slots) {
     process.comm = comm;
     process.identity = Arc::new(identity);
     process.slot = slots.take();
+    process.rollup = Default::default();
     entry.state -= EntryState::REPORTED;
     // So that the next sweep reads its details.
     entry.state |= EntryState::NEWBORN;

@@ -93,12 +93,14 @@ impl Reader {
         }
     }
 
-    /// Reads `files` of a process into its metrics.
+    /// Reads `files` of a process into its metrics, and `on_change` too if its `statm` is another than
+    /// before.
     #[inline]
     pub(super) fn read(
         &mut self,
         entry: &mut Entry,
         files: Files,
+        on_change: Files,
         counts: &mut SweepCounts,
     ) -> Reading {
         entry.read = Files::empty();
@@ -109,10 +111,11 @@ impl Reader {
         {
             // Most processes did nothing since the last tick, and equal bytes are equal numbers.
             entry.read = Files::STATM;
+            entry.hold_status(on_change);
             entry.state.remove(EntryState::NEWBORN);
             return Reading::Alive;
         }
-        let reading = self.read_changed(entry, files, counts);
+        let reading = self.read_changed(entry, files, on_change, counts);
         entry.state.remove(EntryState::NEWBORN);
         reading
     }
@@ -121,6 +124,7 @@ impl Reader {
         &mut self,
         entry: &mut Entry,
         files: Files,
+        on_change: Files,
         counts: &mut SweepCounts,
     ) -> Reading {
         // Taken out, so that the entry and the process can be changed independently.
@@ -130,9 +134,9 @@ impl Reader {
             return Reading::Alive;
         };
         let outcome = if entry.statm.is_some() {
-            self.read_kept(entry, &mut process, files, counts)
+            self.read_kept(entry, &mut process, files, on_change, counts)
         } else {
-            self.read_opening(entry, &mut process, files, counts)
+            self.read_opening(entry, &mut process, files, on_change, counts)
         };
         entry.occupant = Occupant::Process(process);
         match outcome {
@@ -154,7 +158,8 @@ impl Reader {
         &mut self,
         entry: &mut Entry,
         process: &mut Process,
-        files: Files,
+        mut files: Files,
+        on_change: Files,
         counts: &mut SweepCounts,
     ) -> Result<Reading, ReadError> {
         let Some(statm) = &entry.statm else {
@@ -173,14 +178,16 @@ impl Reader {
             StatmReading::NoMemory => return Ok(Reading::NoMemory),
         };
         entry.read |= Files::STATM;
-        let start = process.identity.start;
-        let mut change = ImageChange::None;
-        if files.contains(Files::STATUS) {
-            let outcome = self
-                .read_keeping(entry.pid, start, process.thread, &mut process.status, c"status")
-                .and_then(|bytes| Ok(apply_status(entry, process, &parse_status(bytes)?)?));
-            counted(outcome, counts)?;
+        match reading {
+            StatmReading::Unchanged if !files.contains(Files::STATUS) => {
+                entry.hold_status(on_change);
+            }
+            StatmReading::Unchanged => {}
+            StatmReading::Changed { .. } | StatmReading::NoMemory => files |= on_change,
         }
+        let start = process.identity.start;
+        let faults_before = page_faults(process);
+        let mut change = ImageChange::None;
         if files.contains(Files::STAT) || code_changed {
             let host = self.host;
             let outcome = self
@@ -189,10 +196,21 @@ impl Reader {
                 .and_then(|stat| {
                     change = image_change(process, &stat, code_changed);
                     if files.contains(Files::STAT) {
-                        apply_stat(entry, process, &stat, &host)?;
+                        apply_counters(entry, process, &counters(&stat, &host)?);
                     }
                     Ok(())
                 });
+            counted(outcome, counts)?;
+        }
+        // Without a page fault nothing became resident, so the last reading still holds.
+        let faulted = faults_before != page_faults(process) || !entry.read.contains(Files::STAT);
+        if files.contains(Files::STATUS) && !faulted {
+            entry.hold_status(on_change);
+        }
+        if files.contains(Files::STATUS) && !entry.read.contains(Files::STATUS) {
+            let outcome = self
+                .read_keeping(entry.pid, start, process.thread, &mut process.status, c"status")
+                .and_then(|bytes| Ok(apply_status(entry, process, &parse_status(bytes)?)?));
             counted(outcome, counts)?;
         }
         self.follow_image(entry, process, change)
@@ -238,7 +256,8 @@ impl Reader {
         &mut self,
         entry: &mut Entry,
         process: &mut Process,
-        files: Files,
+        mut files: Files,
+        on_change: Files,
         counts: &mut SweepCounts,
     ) -> Result<Reading, ReadError> {
         let directory = self.root.open_process(entry.pid)?;
@@ -247,11 +266,7 @@ impl Reader {
             return Err(ReadError::Gone);
         }
         let change = image_change(process, &stat, false);
-        let stat_outcome = if files.contains(Files::STAT) {
-            apply_stat(entry, process, &stat, &self.host).map_err(ReadError::from)
-        } else {
-            Ok(())
-        };
+        let counters = counters(&stat, &self.host);
         let statm = read_file(&self.root, &mut self.buffer, &directory, c"statm")?;
         let reading = apply_statm(entry, process, statm, &self.host)?;
         let thread = match reading {
@@ -260,10 +275,20 @@ impl Reader {
             StatmReading::Changed { .. } | StatmReading::Unchanged => None,
         };
         entry.read |= Files::STATM;
+        match reading {
+            StatmReading::Unchanged if !files.contains(Files::STATUS) => {
+                entry.hold_status(on_change);
+            }
+            StatmReading::Unchanged => {}
+            StatmReading::Changed { .. } | StatmReading::NoMemory => files |= on_change,
+        }
         if self.root.is_live() {
             counts.reopened += 1;
         }
-        counted(stat_outcome, counts)?;
+        if files.contains(Files::STAT) {
+            let outcome = counters.map(|counters| apply_counters(entry, process, &counters));
+            counted(outcome.map_err(ReadError::from), counts)?;
+        }
         if files.contains(Files::STATUS) {
             let of_thread = thread.map(|tid| directory.open_thread(tid)).transpose()?;
             let directory = of_thread.as_ref().unwrap_or(&directory);
@@ -346,10 +371,6 @@ impl Reader {
         else {
             return;
         };
-        if process.metrics.get(Metric::Rss) > super::Sampler::MAX_ROLLUP_RSS_BYTES {
-            counts.rollups_skipped += 1;
-            return;
-        }
         // Opened for each reading: an open descriptor shows the memory from before an exec.
         let outcome =
             open_and_read(&self.root, &mut self.buffer, *pid, process.thread, c"smaps_rollup")
@@ -473,6 +494,7 @@ fn apply_statm(
         (Metric::Text, text),
     ];
     set(process, &mut entry.state, &values);
+    entry.state -= EntryState::STATUS_CURRENT;
     entry.keep_statm(bytes);
     Ok(StatmReading::Changed { code })
 }
@@ -508,25 +530,29 @@ fn apply_status(
     }
     set(process, &mut entry.state, &values);
     entry.read |= Files::STATUS;
+    entry.state |= EntryState::STATUS_CURRENT;
     Ok(())
 }
 
-fn apply_stat(
-    entry: &mut Entry,
-    process: &mut Process,
-    stat: &Stat<'_>,
-    host: &Host,
-) -> Result<(), ParseError> {
+/// Returns the page faults of a process, as of the last reading of `stat`.
+fn page_faults(process: &Process) -> (u64, u64) {
+    (process.metrics.get(Metric::Minflt), process.metrics.get(Metric::Majflt))
+}
+
+/// Returns the metrics in `stat`.
+fn counters(stat: &Stat<'_>, host: &Host) -> Result<[(Metric, u64); 4], ParseError> {
     let time = |ticks, field| host.nanos(ticks).ok_or(ParseError::out_of_range(field));
-    let values = [
+    Ok([
         (Metric::Minflt, stat.minflt),
         (Metric::Majflt, stat.majflt),
         (Metric::Utime, time(stat.utime, "utime")?),
         (Metric::Stime, time(stat.stime, "stime")?),
-    ];
-    set(process, &mut entry.state, &values);
+    ])
+}
+
+fn apply_counters(entry: &mut Entry, process: &mut Process, counters: &[(Metric, u64)]) {
+    set(process, &mut entry.state, counters);
     entry.read |= Files::STAT;
-    Ok(())
 }
 
 /// Sets metrics and returns whether any of them changed.

@@ -30,6 +30,8 @@ pub(crate) struct Simulation {
     next_pid: i32,
     /// Processes that have not been sampled yet: their first sample has all details.
     newborn: Vec<i32>,
+    /// The resident sets as they were sampled last.
+    sampled: BTreeMap<i32, u64>,
 }
 
 impl Simulation {
@@ -40,6 +42,7 @@ impl Simulation {
             processes: BTreeMap::new(),
             next_pid: 10,
             newborn: Vec::new(),
+            sampled: BTreeMap::new(),
         };
         (0..4).for_each(|_| simulation.begin());
         simulation
@@ -78,11 +81,16 @@ impl Simulation {
         }
     }
 
-    /// Returns the rows of the present tick.
-    pub(crate) fn expected(&mut self, ts: i64, detail: bool, pss: bool) -> Rows {
+    /// Returns the rows of the present tick. With `follows`, details are also read of who changed, and
+    /// the kinds of memory hold where nothing did.
+    pub(crate) fn expected(&mut self, ts: i64, detail: bool, follows: bool, pss: bool) -> Rows {
         let newborn = std::mem::take(&mut self.newborn);
+        let now = self.processes.values().map(|process| (process.pid, process.rss)).collect();
+        let before = std::mem::replace(&mut self.sampled, now);
         let row = |process: &FakeProcess| {
-            let detail = detail || newborn.contains(&process.pid);
+            let changed = before.get(&process.pid) != Some(&process.rss);
+            let detail = detail || newborn.contains(&process.pid) || (follows && changed);
+            let kinds = detail || follows;
             let pages = |pages: u64| Some(i64::try_from(pages).unwrap() * PAGE);
             let number = |number: u64| Some(i64::try_from(number).unwrap());
             let metrics = Metric::ALL.map(|metric| match metric {
@@ -92,10 +100,10 @@ impl Simulation {
                 Metric::Anon => pages(process.rss - process.shared),
                 Metric::Data => pages(50),
                 Metric::Text => pages(3),
-                Metric::File => pages(process.shared).filter(|_| detail),
-                Metric::Shmem => Some(0).filter(|_| detail),
-                Metric::Swap => Some(8 * 1024).filter(|_| detail),
-                Metric::Hwm => pages(process.hwm).filter(|_| detail),
+                Metric::File => pages(process.shared).filter(|_| kinds),
+                Metric::Shmem => Some(0).filter(|_| kinds),
+                Metric::Swap => Some(8 * 1024).filter(|_| kinds),
+                Metric::Hwm => pages(process.hwm).filter(|_| kinds),
                 Metric::Minflt => number(process.minflt).filter(|_| detail),
                 Metric::Majflt => Some(2).filter(|_| detail),
                 Metric::Utime => number(process.utime * 10_000_000).filter(|_| detail),

@@ -98,15 +98,27 @@ pub(crate) const FIELDS: Fields<Tick> = Fields(&[
         value: Value::Int32(|tick| count(tick.counts.reopened)),
     },
     Field {
+        name: "pss_read",
+        source: "recorder",
+        meaning: "Processes whose `smaps_rollup` was read.",
+        value: Value::Int32(|tick| count(tick.counts.rollups_read)),
+    },
+    Field {
+        name: "pss_cost_us",
+        source: "CLOCK_THREAD_CPUTIME_ID",
+        meaning: "The CPU time that it took, where there is a budget for it.",
+        value: Value::Int32(|tick| count(tick.counts.rollups_cost_us)),
+    },
+    Field {
         name: "pss_pending",
         source: "recorder",
-        meaning: "Processes whose PSS was due and was put off to the next tick, so as not to be late.",
+        meaning: "Processes whose PSS was due and was put off, for want of budget or so as not to be late.",
         value: Value::Int32(|tick| count(tick.counts.rollups_pending)),
     },
     Field {
         name: "pss_skipped",
         source: "recorder",
-        meaning: "Processes whose PSS was not read because reading it would stall them: over 4 GiB resident.",
+        meaning: "Processes whose PSS is not read because a single reading would hold them up for more than 75 ms or break the budget. With a budget counted once a second.",
         value: Value::Int32(|tick| count(tick.counts.rollups_skipped)),
     },
     Field {

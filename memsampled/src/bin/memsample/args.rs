@@ -7,8 +7,8 @@ use clap::{Parser, Subcommand, ValueEnum};
 use memsample::Rate;
 use regex::Regex;
 
-use crate::duration;
 use crate::view::{At, By, parse_at, parse_regex};
+use crate::{duration, share};
 
 /// Records the memory of every process, for test runs on Linux.
 #[derive(Parser)]
@@ -70,14 +70,20 @@ pub(crate) struct RecordArgs {
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
 
-    /// How often to read the kinds of memory, swap, high-water mark, faults and CPU times: a time,
-    /// `every` for every tick, or `off`
+    /// How often at least to read the kinds of memory, swap, high-water mark, faults and CPU times: a
+    /// time, `every` for every tick, or `off`. With a time they are also read whenever memory changed
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration::parse_rate)]
     pub(crate) detail_interval: Rate,
 
-    /// How often to read PSS and USS, which costs sixty times as much as RSS: a time, `every` or `off`
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration::parse_rate)]
-    pub(crate) pss_interval: Rate,
+    /// Share of one CPU for reading PSS and USS, which cost sixty times as much as RSS: such as `1%`,
+    /// `off` or `unlimited`. Read first of the processes that changed most [default: 1%]
+    #[arg(long, value_name = "SHARE", conflicts_with = "pss_interval", value_parser = share::parse)]
+    pub(crate) pss_budget: Option<f64>,
+
+    /// Instead, how often to read PSS and USS of all processes, whatever it costs: a time, `every` or
+    /// `off`
+    #[arg(long, value_name = "TIME", value_parser = duration::parse_rate)]
+    pub(crate) pss_interval: Option<Rate>,
 
     /// Whether to ask the kernel for a record of every process that ends, with its true peak; `auto`
     /// asks and goes on without where it does not tell (it needs CAP_NET_ADMIN)

@@ -6,6 +6,7 @@ mod duration;
 mod exit;
 mod record;
 mod recover;
+mod share;
 mod summary;
 mod view;
 

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use anyhow::{Context, bail};
 use crossbeam_channel::{Receiver, bounded, select, tick};
 use jiff::Timestamp;
-use memsample::{MarkKind, RecordError, Recorder, RecorderOptions, SamplerOptions};
+use memsample::{MarkKind, Rate, RecordError, Recorder, RecorderOptions, SamplerOptions};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -76,9 +76,14 @@ fn start(args: &RecordArgs, descriptors: &DescriptorLimit) -> anyhow::Result<Rec
     let mut options = RecorderOptions::new()
         .interval(args.interval)
         .detail(args.detail_interval)
-        .pss(args.pss_interval)
         .exits(args.exits == Exits::Auto)
         .sampler(sampler);
+    if let Some(rate) = args.pss_interval {
+        options = options.pss(rate);
+    }
+    if let Some(share) = args.pss_budget {
+        options = if share > 0.0 { options.pss_budget(share) } else { options.pss(Rate::Off) };
+    }
     if let Some(duration) = args.duration {
         options = options.duration(duration);
     }

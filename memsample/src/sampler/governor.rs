@@ -1,0 +1,283 @@
+//! Whose `smaps_rollup` is read, within a share of one CPU.
+//!
+//! Reading it costs 60 times as much as `statm`, and more the larger the process. So there is an account
+//! of CPU time that fills with time, and once a second a queue: whose memory changed most comes first,
+//! and who was not read for long is in it too.
+
+use super::Sampler;
+use super::entry::{Entry, Process};
+use crate::metric::Metric;
+
+/// How often it is decided who is next.
+const PLAN_NS: u64 = 1_000_000_000;
+/// What may be saved up: the share of this much time. So much may be spent at once, too.
+const SAVED_NS: f64 = 10_000_000_000.0;
+/// What is in the account at the start: the share of this much time.
+const FIRST_NS: f64 = 1_000_000_000.0;
+/// The longest that a process may be held up: its memory map is locked while it is read.
+const MAX_STALL_NS: u64 = 75_000_000;
+/// Who did not change is read again after this time, since what it shares changes with others.
+const REFRESH_NS: u64 = 20_000_000_000;
+/// Or later, if it is so large that this part of a CPU would go to it alone.
+const REFRESH_PER_COST: u64 = 1000;
+/// Who was not read for so many times that long comes before all others.
+const OVERDUE: u64 = 3;
+/// A smaller change of the resident set is none.
+const MIN_CHANGE_BYTES: u64 = 64 * 1024;
+const MIN_CHANGE_PART: u64 = 100;
+
+/// What a reading costs that was never made: measured on an EPYC, see `docs/cost.md`.
+const BASE_COST_NS: u64 = 60_000;
+const COST_NS_PER_MIB: u64 = 14_600;
+
+/// The account, and who is next.
+pub(crate) struct Governor {
+    /// CPU time for each unit of time; infinite where there is no limit.
+    share: f64,
+    account_ns: f64,
+    /// What is put by for somebody who costs more than is in the account.
+    savings_ns: f64,
+    /// What that one costs.
+    saving_for_ns: Option<u64>,
+    credited_boot_ns: Option<u64>,
+    planned_boot_ns: Option<u64>,
+    /// Whom to read, the first last.
+    queue: Vec<Candidate>,
+}
+
+struct Candidate {
+    pid: i32,
+    predicted_ns: u64,
+    overdue: bool,
+    change_bytes: u64,
+    age_ns: u64,
+}
+
+/// What was read of a process last.
+#[derive(Clone, Copy, Default)]
+pub(super) struct LastRollup {
+    /// 0: never.
+    boot_ns: u64,
+    rss_bytes: u64,
+    cost_ns: u64,
+}
+
+impl Governor {
+    /// Limits to `share` of one CPU, such as 0.01.
+    pub(crate) fn new(share: f64) -> Self {
+        Self {
+            share,
+            account_ns: share * FIRST_NS,
+            savings_ns: 0.0,
+            saving_for_ns: None,
+            credited_boot_ns: None,
+            planned_boot_ns: None,
+            queue: Vec::new(),
+        }
+    }
+
+    /// Fills the account. Half goes to the savings while there is somebody to save for: others need
+    /// not wait, and nobody waits for ever.
+    fn credit(&mut self, now_ns: u64) {
+        let before_ns = self.credited_boot_ns.replace(now_ns).unwrap_or(now_ns);
+        let income_ns = self.share * now_ns.saturating_sub(before_ns) as f64;
+        let most_ns = self.share * SAVED_NS;
+        if self.saving_for_ns.is_some() {
+            self.savings_ns = (self.savings_ns + income_ns / 2.0).min(most_ns);
+            self.account_ns = (self.account_ns + income_ns / 2.0).min(most_ns - self.savings_ns);
+        } else {
+            let all_ns = self.account_ns + self.savings_ns + income_ns;
+            (self.account_ns, self.savings_ns) = (all_ns.min(most_ns), 0.0);
+        }
+    }
+
+    /// Takes the next who can be paid out of the queue; who cannot is saved for.
+    fn next(&mut self, now_ns: u64, until_boot_ns: u64) -> Option<i32> {
+        self.saving_for_ns = None;
+        for index in (0..self.queue.len()).rev() {
+            let predicted_ns = self.queue.get(index)?.predicted_ns;
+            if now_ns.saturating_add(predicted_ns) > until_boot_ns {
+                continue;
+            }
+            let cost_ns = predicted_ns as f64;
+            let savings_ns = if self.saving_for_ns.is_none() { self.savings_ns } else { 0.0 };
+            if cost_ns <= self.account_ns + savings_ns {
+                return Some(self.queue.remove(index).pid);
+            }
+            if self.account_ns <= BASE_COST_NS as f64 {
+                // It is enough for nobody.
+                self.saving_for_ns.get_or_insert(predicted_ns);
+                return None;
+            }
+            self.saving_for_ns.get_or_insert(predicted_ns);
+        }
+        None
+    }
+
+    fn pay(&mut self, cost_ns: u64) {
+        self.account_ns -= cost_ns as f64;
+        if self.account_ns < 0.0 && self.saving_for_ns.is_none() {
+            let taken_ns = self.savings_ns.min(-self.account_ns);
+            self.savings_ns -= taken_ns;
+            self.account_ns += taken_ns;
+        }
+    }
+
+    /// Returns the longest reading that is made at all.
+    fn max_single_ns(&self, longest_ns: u64) -> u64 {
+        // The conversion of what is too large gives the largest number.
+        MAX_STALL_NS.min(longest_ns).min((self.share * SAVED_NS) as u64)
+    }
+
+    /// Puts everyone into the queue who is to be read, and returns how many never will be.
+    fn plan(&mut self, entries: &[Entry], now_ns: u64, longest_ns: u64) -> u32 {
+        let max_single_ns = self.max_single_ns(longest_ns);
+        let mut skipped = 0;
+        self.queue.clear();
+        let read = entries.iter().filter(|entry| !entry.read.is_empty());
+        for (entry, process) in read.filter_map(|entry| Some((entry, entry.process()?))) {
+            let rss_bytes = process.metrics.get(Metric::Rss);
+            let last = process.rollup;
+            let predicted_ns = last.predict_ns(rss_bytes);
+            if predicted_ns > max_single_ns {
+                skipped += 1;
+                continue;
+            }
+            let change_bytes = rss_bytes.abs_diff(last.rss_bytes);
+            let age_ns = now_ns.saturating_sub(last.boot_ns);
+            let refresh_ns = REFRESH_NS.max(predicted_ns.saturating_mul(REFRESH_PER_COST));
+            let changed = change_bytes >= MIN_CHANGE_BYTES.max(last.rss_bytes / MIN_CHANGE_PART);
+            if last.boot_ns == 0 || changed || age_ns >= refresh_ns {
+                let overdue = last.boot_ns != 0 && age_ns >= OVERDUE * refresh_ns;
+                let pid = entry.pid;
+                self.queue.push(Candidate { pid, predicted_ns, overdue, change_bytes, age_ns });
+            }
+        }
+        self.queue.sort_unstable_by_key(|it| (it.overdue, it.change_bytes, it.age_ns));
+        skipped
+    }
+}
+
+impl LastRollup {
+    /// Returns about what a reading costs now: it grows with the pages that are resident.
+    fn predict_ns(self, rss_bytes: u64) -> u64 {
+        let by_size = |bytes: u64| BASE_COST_NS + (bytes >> 10) * COST_NS_PER_MIB / 1024;
+        match self.cost_ns {
+            0 => by_size(rss_bytes),
+            cost_ns => {
+                let grown = by_size(rss_bytes) as f64 / by_size(self.rss_bytes) as f64;
+                (cost_ns as f64 * grown) as u64
+            }
+        }
+    }
+}
+
+impl Sampler {
+    /// Reads `smaps_rollup` of those who are next, as far as the account of the governor goes, and no
+    /// longer than until `until_boot_ns`, of processes that were read in this sweep.
+    pub(crate) fn read_rollups_within(&mut self, governor: &mut Governor, until_boot_ns: u64) {
+        if !self.supported_files().contains(crate::metric::Files::SMAPS_ROLLUP) {
+            return;
+        }
+        let mut now_ns = self.reader.clock.now().boot_ns;
+        governor.credit(now_ns);
+        let planned_ns = governor.planned_boot_ns;
+        if planned_ns.is_none_or(|planned_ns| now_ns >= planned_ns.saturating_add(PLAN_NS)) {
+            governor.planned_boot_ns = Some(now_ns);
+            let longest_ns = until_boot_ns.saturating_sub(now_ns);
+            self.counts.rollups_skipped += governor.plan(&self.entries, now_ns, longest_ns);
+        }
+        while let Some(pid) = governor.next(now_ns, until_boot_ns) {
+            let index = self.entries.partition_point(|entry| entry.pid < pid);
+            let entry = self.entries.get_mut(index);
+            let Some(entry) = entry.filter(|entry| entry.pid == pid && !entry.read.is_empty())
+            else {
+                continue;
+            };
+            let before_ns = self.reader.clock.thread_cpu_ns();
+            self.reader.read_rollup(entry, &mut self.counts);
+            let cost_ns = self.reader.clock.thread_cpu_ns().saturating_sub(before_ns);
+            governor.pay(cost_ns);
+            self.counts.rollups_read += 1;
+            self.counts.rollups_cost_us = self
+                .counts
+                .rollups_cost_us
+                .saturating_add(u32::try_from(cost_ns / 1000).unwrap_or(u32::MAX));
+            if let Some(process) = entry.process_mut() {
+                process.note_rollup(now_ns, cost_ns);
+            }
+            now_ns = self.reader.clock.now().boot_ns;
+        }
+        self.counts.rollups_pending = u32::try_from(governor.queue.len()).unwrap_or(u32::MAX);
+    }
+}
+
+impl Process {
+    fn note_rollup(&mut self, boot_ns: u64, cost_ns: u64) {
+        let rss_bytes = self.metrics.get(Metric::Rss);
+        self.rollup = LastRollup { boot_ns, rss_bytes, cost_ns: cost_ns.max(1) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_account_fills_with_time_and_not_for_ever() {
+        let mut governor = Governor::new(0.01);
+        let second = 1_000_000_000;
+        governor.credit(5 * second);
+        assert_eq!(governor.account_ns, 10_000_000.0);
+        governor.account_ns = -5_000_000.0;
+        governor.credit(6 * second);
+        assert_eq!(governor.account_ns, 5_000_000.0);
+        governor.credit(600 * second);
+        assert_eq!(governor.account_ns, 100_000_000.0);
+        assert_eq!(governor.max_single_ns(u64::MAX), MAX_STALL_NS);
+        assert_eq!(Governor::new(0.001).max_single_ns(u64::MAX), 10_000_000);
+        assert_eq!(Governor::new(f64::INFINITY).max_single_ns(80_000_000), MAX_STALL_NS);
+    }
+
+    #[test]
+    fn somebody_dear_is_saved_for_while_others_go_on() {
+        let candidate = |pid, predicted_ns| Candidate {
+            pid,
+            predicted_ns,
+            overdue: false,
+            change_bytes: predicted_ns,
+            age_ns: 0,
+        };
+        let mut governor = Governor::new(0.01);
+        let (mut cheap, mut dear) = (0, 0);
+        for tick in 0..600 {
+            let now_ns = tick * 100_000_000;
+            governor.credit(now_ns);
+            if tick % 10 == 0 {
+                // As a plan has it: the one who changed most is last.
+                governor.queue = (0..20).map(|pid| candidate(pid, 1_000_000)).collect();
+                governor.queue.push(candidate(99, 50_000_000));
+            }
+            while let Some(pid) = governor.next(now_ns, u64::MAX) {
+                let cost_ns = if pid == 99 { 50_000_000 } else { 1_000_000 };
+                *(if pid == 99 { &mut dear } else { &mut cheap }) += 1;
+                governor.pay(cost_ns);
+            }
+        }
+        // A minute's budget is 600 ms, and half of it goes to each.
+        assert!((5..=7).contains(&dear), "{dear}");
+        assert!((250..=360).contains(&cheap), "{cheap}");
+        assert!(dear * 50 + cheap <= 610, "{dear}, {cheap}");
+    }
+
+    #[test]
+    fn a_cost_is_predicted_from_the_size_and_from_what_it_was() {
+        let never = LastRollup::default();
+        assert_eq!(never.predict_ns(0), BASE_COST_NS);
+        assert_eq!(never.predict_ns(1 << 30), BASE_COST_NS + 1024 * COST_NS_PER_MIB);
+        // Huge pages make it cheap, and twice the size twice as dear.
+        let cheap = LastRollup { boot_ns: 1, rss_bytes: 1 << 30, cost_ns: 1_000_000 };
+        assert_eq!(cheap.predict_ns(1 << 30), 1_000_000);
+        assert!((1_990_000..2_000_000).contains(&cheap.predict_ns(2 << 30)));
+    }
+}
