@@ -1,0 +1,144 @@
+//! A suite: the tests of a release, and how each shall be run.
+//!
+//! What a file says, TOML or a directory in UTAH's format, and what is run are two types: the files'
+//! own types stay in their modules, and all that follows knows only [`Suite`].
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Tests, in the order in which they are run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Suite {
+    /// The name, which results and JUnit carry.
+    pub name: String,
+    /// The directory of the suite file: relative paths in it begin here.
+    pub directory: PathBuf,
+    /// Run before the first test; if it fails, no test is started.
+    pub setup: Option<Step>,
+    /// Run after the last test, also when tests failed or were aborted.
+    pub teardown: Option<Step>,
+    /// How long the whole suite may take.
+    pub timeout: Option<Duration>,
+    /// The tests. Names are unique.
+    pub tests: Vec<Test>,
+}
+
+/// A command around tests, of the suite or of one test.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Step {
+    /// What is run.
+    pub program: Program,
+    /// How long it may take.
+    pub timeout: Duration,
+}
+
+/// What is run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Program {
+    /// A program and its arguments, as they are.
+    Command(Vec<String>),
+    /// A line for `/bin/sh -c`.
+    Shell(String),
+}
+
+/// One test.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Test {
+    /// Unique in the suite. At most 256 bytes without control characters; a slash is allowed, and no
+    /// path is ever made of it unchecked.
+    pub name: String,
+    /// What is run.
+    pub program: Program,
+    /// Run before the program, in the same isolation, with the same rights; the test is not started
+    /// if one fails.
+    pub setup: Vec<Step>,
+    /// Run after the program, whatever became of it.
+    pub cleanup: Vec<Step>,
+    /// Where it is run.
+    pub cwd: PathBuf,
+    /// Added to the environment.
+    pub env: BTreeMap<String, String>,
+    /// How long it may take.
+    pub timeout: Duration,
+    /// How long it may take to end after SIGTERM, before everything it started is killed.
+    pub grace: Duration,
+    /// The user who runs it; `None`: who runs the runner.
+    pub run_as: Option<String>,
+    /// What is between it and the machine; `None`: the best that works here, see `memsample doctor`.
+    pub isolation: Option<Isolation>,
+    /// Whether it may use the network, where the isolation can tell.
+    pub network: bool,
+    /// The most memory that its control group may have.
+    pub memory_limit_bytes: Option<u64>,
+    /// What its memory is held to.
+    pub budgets: Vec<Budget>,
+    /// The exit codes that mean success.
+    pub expect_exit: Vec<u8>,
+    /// Words by which tests are selected.
+    pub tags: Vec<String>,
+    /// Globs of files to keep, relative to `cwd`.
+    pub artifacts: Vec<String>,
+    /// How often it is run.
+    pub repeat: u32,
+    /// How often it is run again if it fails; passing then is `flaky`.
+    pub retries: u32,
+    /// Names of tests that must have passed before.
+    pub requires: Vec<String>,
+}
+
+/// What is between a test and the machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Isolation {
+    /// Nothing but a process group, and a control group where one can be had.
+    None,
+    /// A pid namespace of its own: nothing survives the test.
+    PidNamespace,
+    /// bubblewrap: the host's root read-only, a `/tmp` of its own, no network unless asked for.
+    Bubblewrap {
+        /// Another root than the host's.
+        root: Option<PathBuf>,
+    },
+    /// A container for each test, with an overlay on a root file system.
+    Lxc {
+        /// The container whose root file system is used.
+        name: String,
+    },
+}
+
+/// A bound on memory.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Budget {
+    /// Of which processes of the test; `None`: the sum over all.
+    pub role: Option<String>,
+    /// What is bounded.
+    pub quantity: Quantity,
+    /// The bound: bytes, or bytes a minute for [`Quantity::Growth`].
+    pub limit_bytes: u64,
+    /// What happens above it.
+    pub action: Action,
+}
+
+/// What a budget bounds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Quantity {
+    /// The peak of the sum of resident sets.
+    RssPeak,
+    /// The peak of the sum of proportional sets.
+    PssPeak,
+    /// The peak of the sum of anonymous memory.
+    AnonPeak,
+    /// Growth of anonymous memory, in bytes a minute.
+    Growth,
+    /// Memory of processes that are left after the test.
+    LeftOver,
+}
+
+/// What happens above a budget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// It is said in the report.
+    Warn,
+    /// The test is `over_budget`.
+    Fail,
+}
