@@ -121,6 +121,13 @@ fn processes_that_live_between_two_ticks_leave_their_true_peak() {
     assert!(totals.unsampled >= unsampled as u64 && totals.exits_lost == 0);
 }
 
+/// How much a high-water mark may lack since Linux 6.2: each CPU keeps up to a batch of pages for each
+/// of three counters (`percpu_counter_batch`, `mm_update_hiwater_rss`).
+fn unfolded_bytes() -> i64 {
+    let cpus = std::thread::available_parallelism().unwrap().get() as i64;
+    3 * cpus * (2 * cpus).max(32) * 4096
+}
+
 #[test]
 fn a_peak_just_before_the_end_is_known() {
     let directory = tempdir().unwrap();
@@ -136,7 +143,9 @@ fn a_peak_just_before_the_end_is_known() {
     let largest = recording.largest_processes(100).unwrap();
     let sampled = largest.iter().find(|process| process.process as i64 == python.process).unwrap();
     assert!(sampled.samples >= 2 && sampled.peak_is_exact);
-    assert_eq!(sampled.peak_bytes as i64, python.hwm_bytes);
+    // What was sampled is exact; the mark at the end lacks what the CPUs have not yet added to it.
+    let above = sampled.peak_bytes as i64 - python.hwm_bytes;
+    assert!((0..=unfolded_bytes()).contains(&above), "{above}");
     assert!(sampled.rss_peak_bytes.unwrap() >= 40 << 20);
 }
 

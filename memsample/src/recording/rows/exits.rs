@@ -107,7 +107,7 @@ pub(crate) const FIELDS: Fields<Exit> = Fields(&[
     Field {
         name: "hwm_bytes",
         source: "taskstats hiwater_rss",
-        meaning: "The largest resident set of the last image: the true peak.",
+        meaning: "The largest resident set of the last image: the true peak. Since Linux 6.2 it may lack, for each CPU and kind of memory, up to 32 pages, or twice the number of CPUs if that is more.",
         value: Value::Int64(|exit| exit.hwm_bytes),
     },
     Field {

@@ -225,7 +225,7 @@ pub(crate) const FIELDS: Fields<ProcessRow> = Fields(&[
     Field {
         name: "exit_hwm_bytes",
         source: "taskstats hiwater_rss",
-        meaning: "The high-water mark at the end: the true peak. Null while it lives, after an exec, and where the kernel did not tell.",
+        meaning: "The high-water mark at the end: the true peak, but for what the CPUs had not yet added up (see `exits.hwm_bytes`). Null while it lives, after an exec, and where the kernel did not tell.",
         value: Value::OptionalInt64(|row| row.summary.exit_hwm),
     },
 ]);
