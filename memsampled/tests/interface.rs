@@ -38,6 +38,7 @@ fn wrong_arguments_say_what_to_type() {
         assert!(ended.stderr.contains(message), "{arguments:?} said: {}", ended.stderr);
         assert_eq!(ended.stdout, "");
     }
+    assert_eq!(memsample(directory.path(), &["record", "--interval", "2h"]).code, Some(2));
     assert!(!directory.path().join("runs").exists());
 }
 

@@ -11,6 +11,8 @@ impl ExitCode {
     pub(crate) const SUCCESS: Self = Self(0);
     /// Something failed; the message says what.
     pub(crate) const FAILURE: Self = Self(1);
+    /// An argument is wrong; the code is also that of the parser of arguments.
+    pub(crate) const WRONG_USAGE: Self = Self(2);
     /// The disk or the quota was full. What was written until then is kept.
     pub(crate) const DISK_FULL: Self = Self(4);
     /// The recording could not be written for another reason. What was written until then is kept.
@@ -39,6 +41,7 @@ impl ExitCode {
         use std::io::ErrorKind::{QuotaExceeded, StorageFull};
         let full = |error: &std::io::Error| matches!(error.kind(), StorageFull | QuotaExceeded);
         match error.downcast_ref() {
+            Some(RecordError::Options(_)) => Self::WRONG_USAGE,
             Some(RecordError::Create(_, error) | RecordError::Close(_, error)) if full(error) => {
                 Self::DISK_FULL
             }
