@@ -2,6 +2,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use crate::suite::Budget;
 
@@ -49,7 +50,7 @@ pub enum Event {
 }
 
 /// One run of a test.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Attempt {
     /// The name of the test.
     pub test: String,
@@ -75,7 +76,7 @@ pub enum Abort {
 }
 
 /// How an attempt ended: one word each, defined in `docs/verdicts.md`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Outcome {
     /// It ended by itself with an expected exit code, and within its budgets.
@@ -115,7 +116,8 @@ pub enum Outcome {
         /// Why, as the end of a sentence.
         reason: String,
     },
-    /// It was not tried: a test that it requires did not pass, or it was not selected.
+    /// It was not tried: a test that it requires did not pass or was not selected, or the suite was
+    /// cut short before.
     Skipped {
         /// Why, as the end of a sentence.
         reason: String,
@@ -150,7 +152,7 @@ impl Outcome {
 }
 
 /// What became of an attempt.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct TestResult {
     /// Which one.
     pub test: Attempt,
@@ -160,7 +162,7 @@ pub struct TestResult {
     pub reason: Option<String>,
     /// When it began; `None` where it was not started.
     pub started: Option<Timestamp>,
-    /// From its first instruction until its last process ended.
+    /// From its first instruction until its last process ended; with cleanup steps, until those began.
     pub duration: Duration,
     /// The exit code of its program, where it exited.
     pub exit_code: Option<i32>,
@@ -178,14 +180,20 @@ pub struct TestResult {
     pub output_cut_bytes: u64,
     /// Files that were kept, relative to the directory of results.
     pub artifacts: Vec<PathBuf>,
+    /// What its boundary had written, kept since it failed, relative to the directory of results.
+    pub kept: Option<PathBuf>,
+    /// What went wrong around it, such as a cleanup step that failed, a sentence each.
+    pub notes: Vec<String>,
     /// What it used; `None` until the recording is closed, and where nothing was sampled.
+    #[serde(skip)]
     pub memory: Option<TestMemory>,
     /// What became of its budgets.
+    #[serde(skip)]
     pub budgets: Vec<BudgetResult>,
 }
 
 /// A process that outlived its test.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Survivor {
     /// Its process id.
     pub pid: i32,

@@ -1,10 +1,136 @@
 //! Runs the tests of a suite, each in its own boundary, and tells what happens as [`Event`]s.
 //!
+//! ```text
+//! Suite ─ selection ─▶ plan ─ admission ─▶ dispatch ─▶ attempt ─▶ boundary: supervisor ─▶ … ─▶ the test
+//!                                             │ ▲ Ending
+//!                       Event ◀── verdict ◀───┘ └─ recording, progress
+//! ```
+//!
+//! One loop orders all events; each attempt has a supervisor process and a thread that listens to it.
 //! It never prints: what a person or a machine reads is made of the events by others.
 
+mod admission;
+mod artifacts;
+mod attempt;
+mod boundary;
+mod dispatch;
+pub mod doctor;
 mod event;
+mod isolation;
+mod layout;
+mod options;
+mod plan;
+mod progress;
+mod selection;
+mod verdict;
 
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crossbeam_channel::Receiver;
+use memsample::{RecordError, Recorder};
+
+pub use boundary::role;
 pub use event::{
     Abort, Attempt, BoundedBytes, BudgetResult, BudgetVerdict, Event, Outcome, RoleMemory, Sum,
     Survivor, TestMemory, TestResult,
 };
+pub use options::{PolicyBudget, RunOptions, Selection, Shard};
+pub use verdict::of_test;
+
+use crate::suite::Suite;
+use dispatch::Dispatcher;
+use layout::Layout;
+use progress::Progress;
+
+/// Recordings of one run, at most: one for each time that it was resumed.
+const MAX_RECORDINGS: u32 = 10_000;
+
+/// Why a suite could not be run.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum RunError {
+    /// The directory of results cannot be made or read.
+    Directory(PathBuf, io::Error),
+    /// The directory of results holds something, and the run is not to be resumed.
+    NotEmpty(PathBuf),
+    /// What an earlier run noted cannot be used.
+    Resume(io::Error),
+    /// The recording cannot be begun or closed.
+    Record(RecordError),
+}
+
+impl fmt::Display for RunError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Directory(path, _) => write!(f, "cannot write results to `{}`", path.display()),
+            Self::NotEmpty(path) => {
+                write!(f, "`{}` is not empty: choose another directory, or resume", path.display())
+            }
+            Self::Resume(_) => f.write_str("cannot resume"),
+            Self::Record(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for RunError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Directory(_, error) | Self::Resume(error) => Some(error),
+            Self::NotEmpty(_) => None,
+            // Displayed as it is.
+            Self::Record(error) => std::error::Error::source(error),
+        }
+    }
+}
+
+/// Runs a suite, and returns when nothing of it is left running.
+///
+/// The first signal that comes through the channel ends the suite: tests get SIGTERM and their grace,
+/// cleanup and teardown are run. The second ends everything at once.
+///
+/// # Errors
+///
+/// The suite could not begin, or the recording not be closed. A test that cannot be run is no error
+/// but an outcome.
+pub fn run(
+    suite: &Suite,
+    options: &RunOptions,
+    signals: Receiver<i32>,
+    events: &mut dyn FnMut(Event),
+) -> Result<(), RunError> {
+    let failed = |error| RunError::Directory(options.directory.clone(), error);
+    fs::create_dir_all(&options.directory).map_err(failed)?;
+    // Relative to a test's own directory it would be another.
+    let directory = fs::canonicalize(&options.directory).map_err(failed)?;
+    let options = RunOptions { directory: directory.clone(), ..options.clone() };
+    let (progress, ended) = if options.resume && Progress::path(&directory).exists() {
+        Progress::resume(&directory, suite).map_err(RunError::Resume)?
+    } else if fs::read_dir(&directory).map_err(failed)?.next().is_some() {
+        return Err(RunError::NotEmpty(options.directory));
+    } else {
+        (Progress::create(&directory, suite).map_err(failed)?, Vec::new())
+    };
+    let layout = Layout::new(&directory);
+    // Behind those of which an attempt is known, and behind one whose attempts all were cut short.
+    let first = ended.iter().map(|ended| ended.recording).max().unwrap_or(0) + 1;
+    let number = (first..MAX_RECORDINGS).find(|&number| !layout.recording(number).exists());
+    let number = number.unwrap_or(MAX_RECORDINGS);
+    let recorder = Recorder::start(&layout.recording(number), options.recorder.clone());
+    let recorder = recorder.map_err(|error| {
+        // Of a run that never began nothing is left.
+        if ended.is_empty() {
+            remove_if_empty(&directory);
+        }
+        RunError::Record(error)
+    })?;
+    Dispatcher::new(suite, &options, layout, (number, recorder), progress, ended, signals, events)
+        .run()
+}
+
+fn remove_if_empty(directory: &Path) {
+    let _ = fs::remove_file(Progress::path(directory));
+    let _ = fs::remove_dir(directory);
+}

@@ -18,6 +18,10 @@ use args::{Args, Command};
 use exit::ExitCode;
 
 fn main() -> std::process::ExitCode {
+    // Not a person's command: one of the processes around a test.
+    if let Some(code) = memsampled::runner::role(std::env::args_os()) {
+        return code;
+    }
     let outcome = match Args::parse().command {
         Command::Record(args) => record::run(&args),
         Command::Recover(args) => recover::run(&args),

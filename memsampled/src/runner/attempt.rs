@@ -1,0 +1,172 @@
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Child;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::Sender;
+use uzers::os::unix::UserExt;
+
+use super::boundary::{Enclosure, Order, Spec, Stage, Supervised, Told, User, launch};
+use super::options::RunOptions;
+use crate::suite::{Program, Step, Test};
+
+/// What a running attempt tells the dispatcher.
+pub(super) struct Heard {
+    /// Which attempt: as it was given to [`Running::start`].
+    pub(super) id: u64,
+    /// What its supervisor tells; `None` when that is gone.
+    pub(super) told: Option<Told>,
+}
+
+/// An attempt whose supervisor runs.
+pub(super) struct Running {
+    supervised: Arc<Supervised>,
+    listener: std::thread::JoinHandle<()>,
+}
+
+impl Running {
+    /// Starts an attempt. What it tells comes through the channel, whose last word is that its
+    /// supervisor is gone.
+    pub(super) fn start(id: u64, spec: &Spec, heard: Sender<Heard>) -> io::Result<Self> {
+        fs::create_dir_all(&spec.scratch)?;
+        let (supervised, child) = launch(spec)?;
+        let supervised = Arc::new(supervised);
+        let from = Arc::clone(&supervised);
+        let listener = std::thread::Builder::new().name("memsample-attempt".to_owned());
+        let listener = listener.spawn(move || listen(id, &from, child, &heard))?;
+        Ok(Self { supervised, listener })
+    }
+
+    /// Lets the program execute its first instruction.
+    pub(super) fn go(&self) {
+        self.supervised.tell(&Order::Go);
+    }
+
+    /// Ends it: SIGTERM, grace, cleanup.
+    pub(super) fn end(&self) {
+        self.supervised.tell(&Order::End);
+    }
+
+    /// Ends it at once.
+    pub(super) fn abandon(&self) {
+        self.supervised.abandon();
+    }
+
+    /// Waits for the thread that listens, which ends with the supervisor.
+    pub(super) fn join(self) {
+        let _ = self.listener.join();
+    }
+}
+
+fn listen(id: u64, supervised: &Supervised, mut child: Child, heard: &Sender<Heard>) {
+    while let Some(told) = supervised.hear() {
+        // The dispatcher outlives all attempts.
+        let _ = heard.send(Heard { id, told: Some(told) });
+    }
+    let _ = child.wait();
+    let _ = heard.send(Heard { id, told: None });
+}
+
+/// Says everything that a supervisor must know of an attempt.
+pub(super) fn spec_of_test(
+    test: &Test,
+    enclosure: Enclosure,
+    id: String,
+    directory: &Path,
+    options: &RunOptions,
+) -> Result<Spec, String> {
+    let user = match &test.run_as {
+        Some(name) => Some(user(name)?),
+        None => None,
+    };
+    let stages = |steps: &[Step]| steps.iter().map(stage_of_step).collect();
+    Ok(Spec {
+        id,
+        enclosure,
+        launcher: options.launcher.clone(),
+        scratch: directory.join("scratch"),
+        stdout: directory.join("stdout"),
+        stderr: directory.join("stderr"),
+        output_limit_bytes: options.output_limit_bytes,
+        memory_limit_bytes: test.memory_limit_bytes,
+        processes_max: options.processes_max,
+        setup: stages(&test.setup),
+        main: Stage { argv: argv(&test.program), timeout: test.timeout },
+        cleanup: stages(&test.cleanup),
+        grace: test.grace,
+        user,
+        network: test.network,
+        cwd: test.cwd.clone(),
+        env: test.env.clone(),
+        expect_exit: test.expect_exit.clone(),
+        keep_failed: options.keep_failed,
+        survivors_wanted: false,
+    })
+}
+
+/// The same for a step of the suite itself, which has no boundary but a control group.
+pub(super) fn spec_of_step(
+    step: &Step,
+    id: String,
+    cwd: PathBuf,
+    directory: &Path,
+    options: &RunOptions,
+    survivors_wanted: bool,
+) -> Spec {
+    Spec {
+        id,
+        enclosure: Enclosure::None,
+        launcher: options.launcher.clone(),
+        scratch: directory.join("scratch"),
+        stdout: directory.join("stdout"),
+        stderr: directory.join("stderr"),
+        output_limit_bytes: options.output_limit_bytes,
+        memory_limit_bytes: None,
+        processes_max: None,
+        setup: Vec::new(),
+        main: stage_of_step(step),
+        cleanup: Vec::new(),
+        grace: STEP_GRACE,
+        user: None,
+        network: true,
+        cwd,
+        env: std::collections::BTreeMap::new(),
+        expect_exit: vec![0],
+        keep_failed: false,
+        survivors_wanted,
+    }
+}
+
+/// The grace of what the suite's setup started and its teardown did not end.
+const STEP_GRACE: Duration = Duration::from_secs(5);
+
+fn stage_of_step(step: &Step) -> Stage {
+    Stage { argv: argv(&step.program), timeout: step.timeout }
+}
+
+fn argv(program: &Program) -> Vec<String> {
+    match program {
+        Program::Command(argv) => argv.clone(),
+        Program::Shell(line) => vec!["/bin/sh".to_owned(), "-c".to_owned(), line.clone()],
+    }
+}
+
+/// Looks a user of this machine up, by name or by number.
+fn user(name: &str) -> Result<User, String> {
+    let found = match name.parse::<u32>() {
+        Ok(uid) => uzers::get_user_by_uid(uid),
+        Err(_) => uzers::get_user_by_name(name),
+    };
+    let user = found.ok_or_else(|| format!("there is no user `{name}`"))?;
+    let gid = user.primary_group_id();
+    let groups = uzers::get_user_groups(user.name(), gid).unwrap_or_default();
+    Ok(User {
+        name: user.name().to_string_lossy().into_owned(),
+        uid: user.uid(),
+        gid,
+        groups: groups.iter().map(uzers::Group::gid).collect(),
+        home: user.home_dir().to_owned(),
+    })
+}

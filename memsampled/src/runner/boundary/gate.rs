@@ -1,0 +1,102 @@
+//! The gate: a process that joins the test's control groups, waits until it is known to the
+//! recording, and becomes the program.
+
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitCode};
+
+use rustix::fs::{Mode, OFlags};
+use rustix::process::setsid;
+use rustix::stdio::dup2_stdin;
+use rustix::thread::{set_thread_gid, set_thread_groups, set_thread_uid};
+use rustix::{fs, process};
+
+use super::channel::{Channel, inherited};
+use super::protocol::{Exec, GateOrder, GateTold};
+
+/// Runs until it becomes the program; returns only if it could not.
+pub(super) fn run() -> ExitCode {
+    let channel = inherited();
+    if let Err(reason) = pass(&channel) {
+        // The supervisor may be gone; then nobody is left to tell.
+        let _ = channel.send(&GateTold::Failed(reason));
+    }
+    ExitCode::FAILURE
+}
+
+fn pass(channel: &Channel<io::Stdin>) -> Result<(), String> {
+    let closed = || "the supervisor is gone".to_owned();
+    let broken = |error: io::Error| error.to_string();
+    let join = channel.receive::<GateOrder>().map_err(broken)?.ok_or_else(closed)?;
+    for group in &join.descriptors {
+        // To a control group, 0 is whoever writes.
+        rustix::io::write(group, b"0")
+            .map_err(|error| format!("cannot join its control group: {error}"))?;
+    }
+    drop(join);
+    channel.send(&GateTold::Ready).map_err(broken)?;
+    match channel.receive::<GateOrder>().map_err(broken)?.ok_or_else(closed)?.message {
+        GateOrder::Exec(exec) => Err(become_program(channel, &exec)),
+        GateOrder::Join => Err("joined twice".to_owned()),
+    }
+}
+
+/// Becomes the program. Returns why it could not.
+fn become_program(channel: &Channel<io::Stdin>, exec: &Exec) -> String {
+    let Some((program, arguments)) = exec.argv.split_first() else {
+        return "there is no command".to_owned();
+    };
+    // A session of its own: no terminal, and a process group that ends with it.
+    let _ = setsid();
+    // Standard input becomes empty; the channel lives on in a copy that is closed by exec, which tells
+    // the supervisor that it succeeded.
+    let copy = match rustix::io::fcntl_dupfd_cloexec(channel, 3) {
+        Ok(copy) => copy,
+        Err(error) => return error.to_string(),
+    };
+    let opened = fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+    if let Err(error) = opened.and_then(|null| dup2_stdin(&null)) {
+        return format!("cannot open /dev/null: {error}");
+    }
+    let reason = match prepare(exec) {
+        Err(reason) => reason,
+        Ok(()) => {
+            let mut command = Command::new(program);
+            command.args(arguments).envs(&exec.env);
+            if let Some(user) = &exec.user {
+                let defaults = [
+                    ("HOME", user.home.as_os_str()),
+                    ("USER", user.name.as_ref()),
+                    ("LOGNAME", user.name.as_ref()),
+                ];
+                command
+                    .envs(defaults.into_iter().filter(|(name, _)| !exec.env.contains_key(*name)));
+            }
+            let error = command.exec();
+            match error.kind() {
+                io::ErrorKind::NotFound if !program.contains('/') => {
+                    format!("`{program}` is not a command that can be found")
+                }
+                _ => format!("cannot execute `{program}`: {error}"),
+            }
+        }
+    };
+    // Let the answer go through the standard input again.
+    let _ = dup2_stdin(&copy);
+    reason
+}
+
+/// Changes to the directory and to the user.
+fn prepare(exec: &Exec) -> Result<(), String> {
+    if let Some(user) = &exec.user {
+        let gid = |gid| process::Gid::from_raw(gid);
+        let groups: Vec<_> = user.groups.iter().copied().map(gid).collect();
+        set_thread_groups(&groups)
+            .and_then(|()| set_thread_gid(gid(user.gid)))
+            .and_then(|()| set_thread_uid(process::Uid::from_raw(user.uid)))
+            .map_err(|error| format!("cannot become the user `{}`: {error}", user.name))?;
+    }
+    // As that user, who may have no right to enter it.
+    process::chdir(&exec.cwd)
+        .map_err(|error| format!("cannot change to `{}`: {error}", exec.cwd.display()))
+}

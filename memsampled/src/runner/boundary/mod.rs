@@ -1,0 +1,53 @@
+//! What is between a test and the machine.
+//!
+//! An attempt is run by a chain of processes of the program itself, each in a role of its own:
+//!
+//! ```text
+//! runner ─▶ supervisor ─▶ unshare, bwrap or lxc-execute ─▶ init ─▶ gate, which becomes the test
+//!           outside, a session of its own                  inside: parent of all that the test starts
+//! ```
+//!
+//! - The *supervisor* makes the control groups, takes the output, minds the time and kills. It lives
+//!   in a session of its own and only as long as its runner: when the channel to it closes, which a
+//!   `kill -9` of the runner does too, it ends everything and removes what it made.
+//! - *Init* is pid 1 in the boundary, or a subreaper where there is no pid namespace: it starts gates,
+//!   and knows how each ended. When its channel closes, it kills all below it and ends.
+//! - The *gate* joins the control groups, waits until the recording knows it, and executes the test.
+
+mod capture;
+mod channel;
+mod enclosure;
+mod gate;
+mod groups;
+mod init;
+mod launch;
+mod processes;
+mod protocol;
+mod supervisor;
+
+use std::ffi::{OsStr, OsString};
+use std::process::ExitCode;
+
+pub(super) use enclosure::{LXC_PATH, bubblewrap_arguments, pid_namespace_arguments};
+pub(super) use groups::{Controllers, controllers, remove_left};
+pub(super) use launch::{Supervised, launch};
+pub(super) use protocol::{Enclosure, Ending, Order, Spec, Stage, Told, User};
+
+const SUPERVISOR: &str = "boundary-supervisor";
+const INIT: &str = "boundary-init";
+const GATE: &str = "boundary-gate";
+
+/// Runs the program in one of the roles of this module, if its first argument names one.
+///
+/// A program that is given to [`RunOptions`](super::RunOptions) as its launcher calls this before it
+/// does anything else. The arguments are no interface: only this library gives them.
+#[must_use]
+pub fn role(arguments: impl IntoIterator<Item = OsString>) -> Option<ExitCode> {
+    let mut arguments = arguments.into_iter().skip(1);
+    match arguments.next().as_deref().and_then(OsStr::to_str)? {
+        SUPERVISOR => Some(supervisor::run()),
+        INIT => Some(init::run(arguments.next().as_deref().and_then(OsStr::to_str))),
+        GATE => Some(gate::run()),
+        _ => None,
+    }
+}

@@ -1,0 +1,117 @@
+use std::collections::{BTreeSet, HashMap};
+use std::fs;
+use std::path::PathBuf;
+
+use memsample::parse::{parse_stat, parse_statm};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::runner::event::Survivor;
+
+/// Processes that one walk looks at, at most: the largest `pid_max` of Linux.
+const MAX_PROCESSES: usize = 4 * 1024 * 1024;
+
+/// Returns all processes below `ancestor`, without itself, of whatever depth.
+///
+/// What is orphaned meanwhile is below the nearest subreaper or the init of its pid namespace, so that
+/// with such an `ancestor` nothing gets out of sight.
+pub(super) fn descendants(ancestor: i32) -> Vec<i32> {
+    let mut found = BTreeSet::new();
+    let mut open = vec![ancestor];
+    while let Some(parent) = open.pop() {
+        let Some(children) = children(parent) else { return descendants_by_parent(ancestor) };
+        for child in children {
+            if found.len() < MAX_PROCESSES && found.insert(child) {
+                open.push(child);
+            }
+        }
+    }
+    found.into_iter().collect()
+}
+
+/// Reads the children of all threads of a process; `None` where the kernel has no such files.
+fn children(pid: i32) -> Option<Vec<i32>> {
+    let tasks = match fs::read_dir(format!("/proc/{pid}/task")) {
+        Ok(tasks) => tasks,
+        // It is gone.
+        Err(_) => return Some(Vec::new()),
+    };
+    let mut children = Vec::new();
+    for task in tasks.flatten() {
+        let path = task.path();
+        match fs::read_to_string(path.join("children")) {
+            Ok(text) => {
+                children.extend(
+                    text.split_ascii_whitespace().filter_map(|pid| pid.parse::<i32>().ok()),
+                );
+            }
+            Err(_) if path.exists() => return None,
+            Err(_) => {}
+        }
+    }
+    Some(children)
+}
+
+/// The same from the parent that every process names: slower, and works everywhere.
+fn descendants_by_parent(ancestor: i32) -> Vec<i32> {
+    let mut children: HashMap<i32, Vec<i32>> = HashMap::new();
+    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {
+            continue;
+        };
+        if let Some(stat) = Stat::of(pid) {
+            children.entry(stat.parent).or_default().push(pid);
+        }
+    }
+    let (mut found, mut open) = (BTreeSet::new(), vec![ancestor]);
+    while let Some(parent) = open.pop() {
+        for child in children.remove(&parent).unwrap_or_default() {
+            found.insert(child);
+            open.push(child);
+        }
+    }
+    found.into_iter().collect()
+}
+
+/// What is needed of `/proc/PID/stat`.
+struct Stat {
+    comm: String,
+    parent: i32,
+    is_dead: bool,
+}
+
+impl Stat {
+    fn of(pid: i32) -> Option<Self> {
+        let bytes = fs::read(PathBuf::from(format!("/proc/{pid}/stat"))).ok()?;
+        let stat = parse_stat(&bytes).ok()?;
+        Some(Self {
+            comm: String::from_utf8_lossy(stat.comm).into_owned(),
+            parent: stat.ppid,
+            is_dead: matches!(stat.state, b'Z' | b'X'),
+        })
+    }
+}
+
+/// Says whether a process is there and not a zombie.
+pub(super) fn is_alive(pid: i32) -> bool {
+    Stat::of(pid).is_some_and(|stat| !stat.is_dead)
+}
+
+/// Describes a process; `None` if it has ended.
+pub(super) fn describe(pid: i32) -> Option<Survivor> {
+    let stat = Stat::of(pid).filter(|stat| !stat.is_dead)?;
+    Some(Survivor { pid, comm: stat.comm, rss_bytes: rss_bytes(pid) })
+}
+
+/// Reads the resident set of a process.
+pub(super) fn rss_bytes(pid: i32) -> Option<u64> {
+    let bytes = fs::read(format!("/proc/{pid}/statm")).ok()?;
+    let pages = parse_statm(&bytes).ok()?.resident;
+    pages.0.checked_mul(rustix::param::page_size() as u64)
+}
+
+/// Sends a signal to each process. One that has ended meanwhile is none of our business.
+pub(super) fn signal(pids: &[i32], signal: Signal) {
+    for pid in pids.iter().filter_map(|&pid| Pid::from_raw(pid)) {
+        let _ = kill_process(pid, signal);
+    }
+}

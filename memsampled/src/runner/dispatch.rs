@@ -1,0 +1,518 @@
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, after, bounded, never, select};
+use jiff::Timestamp;
+use memsample::{MarkKind, Recorder};
+
+use super::RunError;
+use super::admission::{Admission, Claim, Memory};
+use super::artifacts;
+use super::attempt::{Heard, Running, spec_of_step, spec_of_test};
+use super::boundary::{Ending, Spec, Told, remove_left};
+use super::event::{Abort, Attempt, Event, Outcome, TestResult};
+use super::isolation::Isolations;
+use super::layout::Layout;
+use super::options::RunOptions;
+use super::plan::{Next, Plan};
+use super::progress::{Ended, Progress};
+use super::verdict::judge;
+use crate::suite::{Step, Suite};
+
+/// What waits to be heard, at most: the supervisors wait then.
+const MAX_HEARD: usize = 1024;
+/// How often it is looked whether a test fits now that did not before.
+const ADMISSION_INTERVAL: Duration = Duration::from_secs(1);
+/// Counts what was ever started by this process, so that no name of a boundary is used twice.
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+
+/// The loop that orders all that happens.
+pub(super) struct Dispatcher<'a> {
+    suite: &'a Suite,
+    options: &'a RunOptions,
+    layout: Layout<'a>,
+    recording: u32,
+    recorder: Recorder,
+    recording_ended: Receiver<()>,
+    progress: Progress,
+    signals: Receiver<i32>,
+    events: &'a mut dyn FnMut(Event),
+    heard: (Sender<Heard>, Receiver<Heard>),
+    isolations: Isolations<'a>,
+    admission: Admission,
+    plan: Plan<'a>,
+    active: HashMap<u64, Active>,
+    /// By position of the test in the suite, repetition and attempt.
+    results: BTreeMap<(usize, u32, u32), Ended>,
+    began: Instant,
+    aborted: Option<Abort>,
+    /// A second signal came: nothing is waited for.
+    in_a_hurry: bool,
+}
+
+/// An attempt that runs.
+struct Active {
+    /// Of the plan; `None` for a step of the suite.
+    item: Option<usize>,
+    attempt: Attempt,
+    isolation: String,
+    spec: Spec,
+    running: Running,
+    claim: Claim,
+    started: Option<Timestamp>,
+    ending: Option<Ending>,
+}
+
+/// What the loop does next.
+enum Turn {
+    Heard(Heard),
+    Signal(i32),
+    SignalsClosed,
+    RecordingEnded,
+    Time,
+}
+
+impl<'a> Dispatcher<'a> {
+    #[expect(clippy::too_many_arguments, reason = "called once, by who has made them")]
+    pub(super) fn new(
+        suite: &'a Suite,
+        options: &'a RunOptions,
+        layout: Layout<'a>,
+        (recording, recorder): (u32, Recorder),
+        progress: Progress,
+        ended: Vec<Ended>,
+        signals: Receiver<i32>,
+        events: &'a mut dyn FnMut(Event),
+    ) -> Self {
+        let plan = Plan::new(suite, options, &ended);
+        let index_of: HashMap<&str, usize> = suite
+            .tests
+            .iter()
+            .enumerate()
+            .map(|(index, test)| (test.name.as_str(), index))
+            .collect();
+        let with_key = |ended: Ended| {
+            let Attempt { test, repetition, attempt } = &ended.result.test;
+            Some(((*index_of.get(test.as_str())?, *repetition, *attempt), ended))
+        };
+        Self {
+            suite,
+            options,
+            layout,
+            recording,
+            recording_ended: recorder.finished(),
+            recorder,
+            progress,
+            signals,
+            events,
+            heard: bounded(MAX_HEARD),
+            isolations: Isolations::new(options),
+            admission: Admission::new(options.jobs),
+            plan,
+            active: HashMap::new(),
+            results: ended.into_iter().filter_map(with_key).collect(),
+            began: Instant::now(),
+            aborted: None,
+            in_a_hurry: false,
+        }
+    }
+
+    /// Runs everything, closes the recording and tells the results.
+    pub(super) fn run(mut self) -> Result<(), RunError> {
+        (self.events)(Event::SuiteStarted {
+            suite: self.suite.name.clone(),
+            tests: self.plan.len(),
+            directory: self.options.directory.clone(),
+        });
+        let setup = self.set_up();
+        if self.aborted.is_none() {
+            self.run_tests();
+        }
+        self.tear_down(setup);
+        self.finish_rest();
+        let stopped = self.recorder.stop();
+        let results = self.results.into_values().map(|ended| ended.result).collect();
+        let duration = self.began.elapsed();
+        // Told also when the recording could not be closed: the outcomes are known.
+        (self.events)(Event::SuiteFinished { results, aborted: self.aborted, duration });
+        stopped.map(drop).map_err(RunError::Record)
+    }
+
+    fn run_tests(&mut self) {
+        loop {
+            let wants_time = self.start_what_can();
+            if self.active.values().all(|active| active.item.is_none()) && !wants_time {
+                return;
+            }
+            self.turn(wants_time.then_some(ADMISSION_INTERVAL));
+        }
+    }
+
+    /// Starts tests until none can; says whether one waits for memory.
+    fn start_what_can(&mut self) -> bool {
+        while self.aborted.is_none() {
+            match self.plan.next() {
+                Next::Run(item) => {
+                    let memory = Memory::now();
+                    let Some(planned) = self.plan.item(item) else { return false };
+                    let test = planned.test;
+                    let earlier = self.options.predicted_bytes.get(&test.name).copied();
+                    let predicted =
+                        self.admission.predict(earlier, test.memory_limit_bytes, memory);
+                    let tests = self.active.values().filter(|active| active.item.is_some());
+                    let claims = tests.map(|active| active.claim);
+                    if !self.admission.admits(predicted, claims, memory) {
+                        return true;
+                    }
+                    self.start(item, predicted);
+                }
+                Next::Skip(item, reason) => self.skip(item, Outcome::Skipped { reason }),
+                Next::Wait | Next::Nothing => return false,
+            }
+        }
+        false
+    }
+
+    /// Starts the next attempt of an item.
+    fn start(&mut self, item: usize, predicted_bytes: u64) {
+        let Some(planned) = self.plan.item(item) else { return };
+        let (test, attempt, index) = (planned.test, planned.attempt(), planned.index);
+        self.plan.begun(item);
+        let (id, name) = next_id();
+        let directory = self.layout.attempt(index, &attempt);
+        // What an attempt left whose runner was killed.
+        let _ = fs::remove_dir_all(&directory);
+        let enclosure = self.isolations.of(test);
+        for note in self.isolations.take_notes() {
+            (self.events)(Event::Note(note));
+        }
+        let isolation =
+            enclosure.as_ref().map_or_else(|_| String::new(), |enclosure| enclosure.word());
+        let spec = enclosure
+            .and_then(|enclosure| spec_of_test(test, enclosure, name, &directory, self.options));
+        let started = spec.and_then(|spec| {
+            let running = Running::start(id, &spec, self.heard.0.clone());
+            let running = running.map_err(|error| format!("cannot start it: {error}"))?;
+            Ok((spec, running))
+        });
+        match started {
+            Ok((spec, running)) => {
+                let active = Active {
+                    item: Some(item),
+                    attempt,
+                    isolation,
+                    spec,
+                    running,
+                    claim: Claim { predicted_bytes, used_bytes: 0 },
+                    started: None,
+                    ending: None,
+                };
+                self.active.insert(id, active);
+            }
+            Err(reason) => {
+                let _ = fs::remove_dir_all(&directory);
+                self.skip(item, Outcome::NotStarted { reason });
+            }
+        }
+    }
+
+    /// Notes the outcome of an item that was not run.
+    fn skip(&mut self, item: usize, outcome: Outcome) {
+        let Some(planned) = self.plan.item(item) else { return };
+        let (attempt, index) = (planned.attempt(), planned.index);
+        self.finished(item, index, TestResult::not_run(attempt, outcome));
+    }
+
+    /// Waits for one thing to happen, at most for `time`, and does what it asks for.
+    fn turn(&mut self, time: Option<Duration>) {
+        let end = self.suite.timeout.filter(|_| self.aborted.is_none());
+        let left = end.map(|timeout| timeout.saturating_sub(self.began.elapsed()));
+        let wait = [time, left].into_iter().flatten().min();
+        let timer = wait.map_or_else(never, after);
+        let turn = select! {
+            recv(self.heard.1) -> heard => heard.map_or(Turn::Time, Turn::Heard),
+            recv(self.signals) -> signal => signal.map_or(Turn::SignalsClosed, Turn::Signal),
+            recv(self.recording_ended) -> _ => Turn::RecordingEnded,
+            recv(timer) -> _ => Turn::Time,
+        };
+        match turn {
+            Turn::Heard(heard) => self.hear(heard),
+            Turn::Signal(signal) => self.interrupt(signal),
+            Turn::SignalsClosed => self.signals = never(),
+            Turn::RecordingEnded => {
+                self.recording_ended = never();
+                self.abort(Abort::Disk);
+            }
+            Turn::Time => {
+                if end.is_some_and(|timeout| self.began.elapsed() >= timeout) {
+                    self.abort(Abort::Timeout);
+                }
+            }
+        }
+    }
+
+    fn interrupt(&mut self, signal: i32) {
+        match self.aborted {
+            Some(Abort::Signal(_)) => {
+                self.in_a_hurry = true;
+                self.active.values().for_each(|active| active.running.abandon());
+            }
+            _ => self.abort(Abort::Signal(signal)),
+        }
+    }
+
+    /// Ends the suite: what runs is ended, and nothing is started any more.
+    fn abort(&mut self, why: Abort) {
+        self.aborted.get_or_insert(why);
+        if let Abort::Signal(_) = why {
+            self.aborted = Some(why);
+        }
+        let tests = self.active.values().filter(|active| active.item.is_some());
+        tests.for_each(|active| active.running.end());
+    }
+
+    fn hear(&mut self, heard: Heard) {
+        let Some(active) = self.active.get_mut(&heard.id) else { return };
+        match heard.told {
+            Some(Told::Ready { .. }) => {
+                active.started = Some(Timestamp::now());
+                // The recording may have ended, of which it tells by itself.
+                let _ = self.recorder.mark(MarkKind::Begin, "test", Some(&active.attempt.test));
+                if active.item.is_some() {
+                    (self.events)(Event::TestStarted {
+                        test: active.attempt.clone(),
+                        isolation: active.isolation.clone(),
+                    });
+                }
+                active.running.go();
+                // It may have been aborted while it was made ready.
+                if self.aborted.is_some_and(|why| why != Abort::FailFast) && active.item.is_some() {
+                    active.running.end();
+                }
+            }
+            Some(Told::Started) => {}
+            Some(Told::Progress { rss_bytes }) => {
+                active.claim.used_bytes = rss_bytes;
+                if active.item.is_some() {
+                    let test = active.attempt.clone();
+                    (self.events)(Event::TestProgress { test, rss_bytes });
+                }
+            }
+            Some(Told::Ended(ending)) => {
+                if active.started.is_some() && active.ending.is_none() {
+                    let _ = self.recorder.mark(MarkKind::End, "test", Some(&active.attempt.test));
+                }
+                active.ending = Some(*ending);
+            }
+            None => {
+                if let Some(active) = self.active.remove(&heard.id) {
+                    self.gone(active);
+                }
+            }
+        }
+    }
+
+    /// Makes the result of an attempt whose supervisor has ended.
+    fn gone(&mut self, active: Active) {
+        let Active { item, attempt, isolation, spec, running, started, ending, .. } = active;
+        running.join();
+        let ending = ending.unwrap_or_else(|| {
+            remove_left(&spec.id);
+            let _ = fs::remove_dir_all(&spec.scratch);
+            Ending { ended_by_runner: self.in_a_hurry, lost: true, ..Ending::default() }
+        });
+        let Some((item, planned)) = item.and_then(|item| Some((item, self.plan.item(item)?)))
+        else {
+            return;
+        };
+        let (test, index) = (planned.test, planned.index);
+        let (outcome, reason) = judge(test, &ending);
+        let started = started.filter(|_| !matches!(outcome, Outcome::NotStarted { .. }));
+        let kept = match started {
+            Some(_) => {
+                artifacts::keep(test, &self.layout.attempt(index, &attempt).join("artifacts"))
+            }
+            None => artifacts::Kept::default(),
+        };
+        let relative = |path: &PathBuf| self.layout.relative(path);
+        let log = |path: &PathBuf| path.exists().then(|| relative(path));
+        let mut notes = ending.notes;
+        notes.extend(kept.notes);
+        notes.extend(ending.output_error.map(|error| format!("its output was not kept: {error}")));
+        let result = TestResult {
+            test: attempt,
+            outcome,
+            reason,
+            started,
+            duration: ending.duration,
+            exit_code: ending.exit_code,
+            signal: ending.signal,
+            isolation,
+            survivors: ending.survivors,
+            stdout: log(&spec.stdout),
+            stderr: log(&spec.stderr),
+            output_cut_bytes: ending.output_cut_bytes,
+            artifacts: kept.files.iter().map(relative).collect(),
+            kept: ending.kept.as_ref().map(relative),
+            notes,
+            memory: None,
+            budgets: Vec::new(),
+        };
+        self.finished(item, index, result);
+    }
+
+    /// Notes a result, tells it, and decides what follows.
+    fn finished(&mut self, item: usize, index: usize, result: TestResult) {
+        let is_final = self.plan.ended(item, &result.outcome);
+        // What was not run, or not to its end, is run when the suite is resumed.
+        let is_ended = !matches!(result.outcome, Outcome::Skipped { .. } | Outcome::Aborted);
+        if is_ended && self.progress.ended(self.recording, &result).is_err() {
+            self.abort(Abort::Disk);
+        }
+        if is_final
+            && self.options.fail_fast
+            && !result.outcome.is_success()
+            && self.aborted.is_none()
+        {
+            // What runs may run to its end.
+            self.aborted = Some(Abort::FailFast);
+        }
+        (self.events)(Event::TestFinished(Box::new(result.clone())));
+        let key = (index, result.test.repetition, result.test.attempt);
+        self.results.insert(key, Ended { recording: self.recording, result });
+    }
+
+    /// Gives a result to each test that will not be run any more.
+    fn finish_rest(&mut self) {
+        let outcome = match self.aborted {
+            None => return,
+            Some(Abort::Setup) => {
+                Outcome::NotStarted { reason: "the setup of the suite failed".to_owned() }
+            }
+            Some(_) => Outcome::Skipped { reason: "the suite was ended before".to_owned() },
+        };
+        loop {
+            match self.plan.next() {
+                Next::Run(item) | Next::Skip(item, _) => self.skip(item, outcome.clone()),
+                Next::Wait | Next::Nothing => return,
+            }
+        }
+    }
+
+    /// Runs the suite's setup; what it started lives on.
+    fn set_up(&mut self) -> Option<u64> {
+        let step = self.suite.setup.as_ref()?;
+        let (id, failure) = self.run_step(step, "setup", true);
+        if let Some(failure) = failure {
+            if self.aborted.is_none() {
+                (self.events)(Event::Note(format!("the setup of the suite {failure}")));
+            }
+            self.abort(Abort::Setup);
+        }
+        Some(id)
+    }
+
+    /// Runs the suite's teardown, and ends what its setup started.
+    fn tear_down(&mut self, setup: Option<u64>) {
+        if let Some(step) = &self.suite.teardown
+            && !self.in_a_hurry
+            && let (_, Some(failure)) = self.run_step(step, "teardown", false)
+        {
+            (self.events)(Event::Note(format!("the teardown of the suite {failure}")));
+        }
+        if let Some(active) = setup.and_then(|setup| self.active.get(&setup)) {
+            active.running.end();
+        }
+        while !self.active.is_empty() {
+            self.turn(None);
+        }
+    }
+
+    /// Runs a step of the suite; returns why it failed, as the end of a sentence.
+    fn run_step(
+        &mut self,
+        step: &Step,
+        name: &'static str,
+        lives_on: bool,
+    ) -> (u64, Option<String>) {
+        let (id, unique) = next_id();
+        let directory = self.layout.step(name);
+        let _ = fs::remove_dir_all(&directory);
+        let cwd = self.suite.directory.clone();
+        let spec = spec_of_step(step, unique, cwd, &directory, self.options, lives_on);
+        let attempt = Attempt { test: name.to_owned(), repetition: 1, attempt: 1 };
+        let running = match Running::start(id, &spec, self.heard.0.clone()) {
+            Ok(running) => running,
+            Err(error) => return (id, Some(format!("could not be started: {error}"))),
+        };
+        let active = Active {
+            item: None,
+            attempt,
+            isolation: "none".to_owned(),
+            spec,
+            running,
+            claim: Claim::default(),
+            started: None,
+            ending: None,
+        };
+        self.active.insert(id, active);
+        let was_aborted = self.aborted.is_some();
+        loop {
+            match self.active.get(&id) {
+                None => return (id, Some("was lost: its supervisor was killed".to_owned())),
+                Some(Active { ending: Some(ending), .. }) => {
+                    return (id, failure(ending));
+                }
+                Some(active) if self.aborted.is_some() && !was_aborted => active.running.end(),
+                Some(_) => {}
+            }
+            self.turn(None);
+        }
+    }
+}
+
+/// Says why a step of the suite failed, as the end of a sentence.
+fn failure(ending: &Ending) -> Option<String> {
+    match ending {
+        Ending { not_started: Some(reason), .. } => Some(format!("could not be started: {reason}")),
+        Ending { timed_out: true, .. } => Some("did not end in its time".to_owned()),
+        Ending { ended_by_runner: true, .. } => Some("was ended".to_owned()),
+        Ending { exit_code: Some(0), .. } => None,
+        Ending { exit_code: Some(code), .. } => Some(format!("exited with {code}")),
+        Ending { signal: Some(signal), .. } => Some(format!("was ended by signal {signal}")),
+        _ => Some("was lost".to_owned()),
+    }
+}
+
+fn next_id() -> (u64, String) {
+    let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+    (id, format!("memsample-{}-{id}", std::process::id()))
+}
+
+impl TestResult {
+    /// Returns the result of an attempt that was not run.
+    fn not_run(test: Attempt, outcome: Outcome) -> Self {
+        Self {
+            test,
+            outcome,
+            reason: None,
+            started: None,
+            duration: Duration::ZERO,
+            exit_code: None,
+            signal: None,
+            isolation: String::new(),
+            survivors: Vec::new(),
+            stdout: None,
+            stderr: None,
+            output_cut_bytes: 0,
+            artifacts: Vec::new(),
+            kept: None,
+            notes: Vec::new(),
+            memory: None,
+            budgets: Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,116 @@
+use std::collections::HashMap;
+
+use super::boundary::Enclosure;
+use super::doctor;
+use super::options::RunOptions;
+use crate::suite::{Isolation, Test};
+
+/// Finds what is between each test and the machine, and tries each kind only once.
+pub(super) struct Isolations<'a> {
+    options: &'a RunOptions,
+    tried: HashMap<String, Result<(), String>>,
+    /// What a reader must know, once.
+    notes: Vec<String>,
+}
+
+impl<'a> Isolations<'a> {
+    pub(super) fn new(options: &'a RunOptions) -> Self {
+        Self { options, tried: HashMap::new(), notes: Vec::new() }
+    }
+
+    /// Returns what to run a test in, or why it cannot be run.
+    pub(super) fn of(&mut self, test: &Test) -> Result<Enclosure, String> {
+        let Some(wanted) = test.isolation.as_ref().or(self.options.isolation.as_ref()) else {
+            return Ok(self.best());
+        };
+        match self.works(wanted) {
+            Ok(()) => enclosure(wanted),
+            Err(reason) if self.options.degrade => {
+                let best = self.best();
+                let word = word(wanted);
+                self.note(format!(
+                    "`{word}` does not work here, so `{}` is used: {reason}",
+                    best.word()
+                ));
+                Ok(best)
+            }
+            Err(reason) => {
+                Err(format!("the isolation `{}` does not work here: {reason}", word(wanted)))
+            }
+        }
+    }
+
+    /// Returns what a reader must know and was not told yet.
+    pub(super) fn take_notes(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.notes)
+    }
+
+    /// The best that is given unless something else is asked for.
+    fn best(&mut self) -> Enclosure {
+        match self.works(&Isolation::PidNamespace) {
+            Ok(()) => Enclosure::PidNamespace,
+            Err(reason) => {
+                self.note(format!(
+                    "tests without an isolation of their own run with `none`, for `pidns` does not work \
+                     here: {reason}"
+                ));
+                Enclosure::None
+            }
+        }
+    }
+
+    fn works(&mut self, isolation: &Isolation) -> Result<(), String> {
+        let tried = self.tried.entry(key(isolation));
+        let tried = tried
+            .or_insert_with(|| doctor::isolation(isolation).map_err(|missing| missing.to_string()));
+        tried.clone()
+    }
+
+    fn note(&mut self, note: String) {
+        // Told already if there is an entry of its own for it.
+        if self.tried.insert(note.clone(), Ok(())).is_none() {
+            self.notes.push(note);
+        }
+    }
+}
+
+fn key(isolation: &Isolation) -> String {
+    match isolation {
+        Isolation::Bubblewrap { root: Some(root) } => format!("bwrap:{}", root.display()),
+        isolation => word(isolation),
+    }
+}
+
+fn enclosure(isolation: &Isolation) -> Result<Enclosure, String> {
+    Ok(match isolation {
+        Isolation::None => Enclosure::None,
+        Isolation::PidNamespace => Enclosure::PidNamespace,
+        Isolation::Bubblewrap { root } => Enclosure::Bubblewrap { root: root.clone() },
+        Isolation::Lxc { name } => {
+            let rootfs = doctor::lxc_rootfs(name).map_err(|missing| missing.to_string())?;
+            Enclosure::Lxc { name: name.clone(), rootfs }
+        }
+    })
+}
+
+/// Returns the word of a suite file.
+fn word(isolation: &Isolation) -> String {
+    match isolation {
+        Isolation::None => "none".to_owned(),
+        Isolation::PidNamespace => "pidns".to_owned(),
+        Isolation::Bubblewrap { .. } => "bwrap".to_owned(),
+        Isolation::Lxc { name } => format!("lxc:{name}"),
+    }
+}
+
+impl Enclosure {
+    /// Returns the word of a suite file.
+    pub(super) fn word(&self) -> String {
+        match self {
+            Self::None => "none".to_owned(),
+            Self::PidNamespace => "pidns".to_owned(),
+            Self::Bubblewrap { .. } => "bwrap".to_owned(),
+            Self::Lxc { name, .. } => format!("lxc:{name}"),
+        }
+    }
+}

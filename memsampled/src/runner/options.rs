@@ -1,0 +1,106 @@
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use memsample::RecorderOptions;
+use regex::Regex;
+
+use crate::suite::{Budget, Isolation};
+
+/// How a suite is run.
+#[derive(Clone)]
+pub struct RunOptions {
+    /// Where the recording and all results go. Made if it is not there; must be empty unless the run
+    /// is resumed.
+    pub directory: PathBuf,
+    /// A program that calls [`role`](super::role) first: the processes around a test are made of it.
+    pub launcher: PathBuf,
+    /// How many tests run at once, at most.
+    pub jobs: NonZeroUsize,
+    /// How often each test is run, instead of what the suite says.
+    pub repeat: Option<u32>,
+    /// How often each test is tried again, instead of what the suite says.
+    pub retries: Option<u32>,
+    /// Which tests are run.
+    pub selection: Selection,
+    /// Whether the first test that does not succeed ends the suite.
+    pub fail_fast: bool,
+    /// Whether a run that was cut short goes on behind the last attempt that ended.
+    pub resume: bool,
+    /// Whether what the boundary of a failed test wrote is kept.
+    pub keep_failed: bool,
+    /// The isolation of tests for which the suite names none; `None`: the best that works here.
+    pub isolation: Option<Isolation>,
+    /// Whether a test whose isolation does not work here is run with less, or refused.
+    pub degrade: bool,
+    /// How memory is recorded.
+    pub recorder: RecorderOptions,
+    /// Budgets beside those of the suite.
+    pub policy: Vec<PolicyBudget>,
+    /// The largest sum of resident sets of each test in an earlier run, by name, in bytes.
+    pub predicted_bytes: BTreeMap<String, u64>,
+    /// Bytes that are kept of each stream of a test.
+    pub output_limit_bytes: u64,
+    /// Tasks that a test may have at once, where the pids controller can be had.
+    pub processes_max: Option<u64>,
+}
+
+/// A budget for all tests whose name matches.
+#[derive(Clone, Debug)]
+pub struct PolicyBudget {
+    /// Which tests; `None`: all.
+    pub tests: Option<Regex>,
+    /// What they are held to.
+    pub budget: Budget,
+}
+
+/// Which tests of a suite are run. A test must satisfy all parts.
+#[derive(Clone, Debug, Default)]
+pub struct Selection {
+    /// Its name matches.
+    pub filter: Option<Regex>,
+    /// It has one of these tags; none: any test.
+    pub tags: Vec<String>,
+    /// It is in this part.
+    pub shard: Option<Shard>,
+}
+
+/// One of several parts of a suite. Tests that require each other are in the same part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shard {
+    /// Which part, from 1.
+    pub index: u32,
+    /// How many parts there are.
+    pub count: u32,
+}
+
+impl RunOptions {
+    /// Bytes that are kept of a stream by default: more than a person reads, less than a disk minds.
+    pub const OUTPUT_LIMIT_BYTES: u64 = 64 << 20;
+    /// Tasks of a test by default: more than any build has, fewer than stop a machine.
+    pub const PROCESSES_MAX: u64 = 4096;
+
+    /// Runs all tests one after the other, with the best isolation that works here, and refuses what
+    /// does not work.
+    #[must_use]
+    pub fn new(directory: PathBuf, launcher: PathBuf) -> Self {
+        Self {
+            directory,
+            launcher,
+            jobs: NonZeroUsize::MIN,
+            repeat: None,
+            retries: None,
+            selection: Selection::default(),
+            fail_fast: false,
+            resume: false,
+            keep_failed: false,
+            isolation: None,
+            degrade: false,
+            recorder: RecorderOptions::new(),
+            policy: Vec::new(),
+            predicted_bytes: BTreeMap::new(),
+            output_limit_bytes: Self::OUTPUT_LIMIT_BYTES,
+            processes_max: Some(Self::PROCESSES_MAX),
+        }
+    }
+}

@@ -1,0 +1,124 @@
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::event::TestResult;
+use crate::suite::Suite;
+
+/// The longest line that is read: a result with all its artifacts is far below.
+const MAX_LINE_BYTES: usize = 4 << 20;
+/// The file, in the directory of results.
+const FILE: &str = "progress.jsonl";
+
+/// The attempts that have ended, on disk: what a resumed run need not run again.
+///
+/// Each is a line that is written whole and synchronised. A line that a crash cut is as if it had not
+/// been: its attempt is run again.
+pub(super) struct Progress {
+    file: File,
+}
+
+#[derive(Serialize, Deserialize)]
+enum Line {
+    /// The first one: of which suite it is.
+    Suite {
+        name: String,
+        tests: Vec<String>,
+    },
+    Ended {
+        recording: u32,
+        result: Box<TestResult>,
+    },
+}
+
+/// An attempt that ended, and in which recording its memory is.
+#[derive(Clone, Debug)]
+pub(super) struct Ended {
+    pub(super) recording: u32,
+    pub(super) result: TestResult,
+}
+
+impl Progress {
+    /// Returns where it is.
+    pub(super) fn path(directory: &Path) -> PathBuf {
+        directory.join(FILE)
+    }
+
+    /// Begins anew.
+    pub(super) fn create(directory: &Path, suite: &Suite) -> io::Result<Self> {
+        let file = OpenOptions::new().append(true).create_new(true).open(Self::path(directory))?;
+        let mut progress = Self { file };
+        progress.lock()?;
+        progress.write(&Line::of(suite))?;
+        // The name too must survive a power failure.
+        File::open(directory)?.sync_all()?;
+        Ok(progress)
+    }
+
+    /// Goes on behind what has ended, and returns it.
+    pub(super) fn resume(directory: &Path, suite: &Suite) -> io::Result<(Self, Vec<Ended>)> {
+        let path = Self::path(directory);
+        let progress = Self { file: OpenOptions::new().append(true).open(&path)? };
+        progress.lock()?;
+        let bytes = fs::read(&path)?;
+        let invalid = |reason: &str| {
+            io::Error::new(io::ErrorKind::InvalidData, format!("`{}` {reason}", path.display()))
+        };
+        let whole = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
+        let mut lines =
+            bytes.get(..whole).unwrap_or_default().split_inclusive(|&byte| byte == b'\n');
+        let parse = |line: &[u8]| -> Option<Line> {
+            if line.len() > MAX_LINE_BYTES { None } else { serde_json::from_slice(line).ok() }
+        };
+        match lines.next().and_then(parse) {
+            Some(first) if first.is_of(suite) => {}
+            Some(_) => return Err(invalid("is of another suite, or of another version of it")),
+            None => return Err(invalid("does not say of which suite it is")),
+        }
+        let mut ended = Vec::new();
+        for line in lines {
+            match parse(line) {
+                Some(Line::Ended { recording, result }) => {
+                    ended.push(Ended { recording, result: *result });
+                }
+                _ => return Err(invalid("is damaged")),
+            }
+        }
+        progress.file.set_len(whole as u64)?;
+        Ok((progress, ended))
+    }
+
+    /// Keeps other runs out as long as we live.
+    fn lock(&self) -> io::Result<()> {
+        self.file.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => io::Error::other("another run writes these results"),
+            TryLockError::Error(error) => error,
+        })
+    }
+
+    /// Notes an attempt that has ended. When this returns, it is on disk.
+    pub(super) fn ended(&mut self, recording: u32, result: &TestResult) -> io::Result<()> {
+        self.write(&Line::Ended { recording, result: Box::new(result.clone()) })
+    }
+
+    fn write(&mut self, line: &Line) -> io::Result<()> {
+        let mut bytes = serde_json::to_vec(line)?;
+        bytes.push(b'\n');
+        self.file.write_all(&bytes)?;
+        self.file.sync_data()
+    }
+}
+
+impl Line {
+    fn of(suite: &Suite) -> Self {
+        let tests = suite.tests.iter().map(|test| test.name.clone()).collect();
+        Self::Suite { name: suite.name.clone(), tests }
+    }
+
+    fn is_of(&self, suite: &Suite) -> bool {
+        let Self::Suite { name, tests } = self else { return false };
+        *name == suite.name && tests.iter().eq(suite.tests.iter().map(|test| &test.name))
+    }
+}

@@ -1,0 +1,134 @@
+use super::boundary::Ending;
+use super::event::{Outcome, TestResult};
+use crate::suite::Test;
+
+/// Decides how an attempt ended, from what is known of it. The order is the meaning: see
+/// `docs/verdicts.md`.
+///
+/// Budgets are not judged here: they need the recording.
+pub(super) fn judge(test: &Test, ending: &Ending) -> (Outcome, Option<String>) {
+    let mut also = Vec::new();
+    if ending.timed_out {
+        also.push(format!("it did not end in its time of {:?}", test.timeout));
+    }
+    let exit = match (ending.exit_code, ending.signal) {
+        (Some(code), _) => Some(format!("its program exited with {code}")),
+        (None, Some(signal)) if !ending.timed_out => {
+            Some(format!("its program was ended by signal {signal}"))
+        }
+        _ => None,
+    };
+    if let Some(reason) = &ending.not_started {
+        if ending.ended_by_runner {
+            return (Outcome::Aborted, Some("the suite was ended before it began".to_owned()));
+        }
+        return (Outcome::NotStarted { reason: reason.clone() }, None);
+    }
+    if ending.ended_by_runner {
+        return (Outcome::Aborted, exit);
+    }
+    let kills = ending.oom_kills.unwrap_or(0);
+    if kills > 0 {
+        also.extend(exit);
+        let killed = match kills {
+            1 => "the kernel killed one of its processes".to_owned(),
+            kills => format!("the kernel killed {kills} of its processes"),
+        };
+        let limit_bytes = test.memory_limit_bytes.filter(|_| ending.limit_reached);
+        let outcome = match limit_bytes {
+            Some(limit_bytes) => Outcome::OutOfMemory { limit_bytes },
+            None => Outcome::HostOutOfMemory,
+        };
+        also.insert(0, killed);
+        return (outcome, Some(also.join("; ")));
+    }
+    // Where no control group counts, what is left is what the whole machine counts: that the program
+    // was killed by no one we know while the kernel killed for want of memory.
+    if ending.oom_kills.is_none()
+        && ending.machine_oom_kills.is_some_and(|kills| kills > 0)
+        && ending.signal == Some(SIGKILL)
+        && !ending.timed_out
+    {
+        let reason = "its program was killed while the kernel killed for want of memory somewhere on \
+                      this machine; no control group tells more";
+        return (Outcome::HostOutOfMemory, Some(reason.to_owned()));
+    }
+    if ending.timed_out {
+        return (Outcome::TimedOut { after: test.timeout }, exit);
+    }
+    if ending.lost {
+        let reason = "the process that started it was killed, so how it ended is not known";
+        return (Outcome::Signaled { signal: SIGKILL }, Some(reason.to_owned()));
+    }
+    match (ending.exit_code, ending.signal) {
+        (_, Some(signal)) => (Outcome::Signaled { signal }, None),
+        (Some(code), None) if !is_expected(test, code) => {
+            (Outcome::Failed { exit_code: code }, None)
+        }
+        (Some(_), None) => match left(ending) {
+            Some(left) => (Outcome::Leaked, Some(left)),
+            None => (Outcome::Passed, None),
+        },
+        (None, None) => {
+            let reason = "how it ended is not known: its supervisor was killed".to_owned();
+            (Outcome::NotStarted { reason }, None)
+        }
+    }
+}
+
+/// The signal that nobody can catch.
+const SIGKILL: i32 = 9;
+
+fn is_expected(test: &Test, code: i32) -> bool {
+    u8::try_from(code).is_ok_and(|code| test.expect_exit.contains(&code))
+}
+
+/// Says what an attempt left behind, if anything.
+fn left(ending: &Ending) -> Option<String> {
+    let mut parts = Vec::new();
+    match ending.survivors.as_slice() {
+        [] => {}
+        [one] => parts.push(format!("`{}` ({})", one.comm.escape_debug(), one.pid)),
+        [first, rest @ ..] => parts.push(format!(
+            "`{}` ({}) and {} other processes",
+            first.comm.escape_debug(),
+            first.pid,
+            rest.len()
+        )),
+    }
+    if ending.left_bytes > 0 {
+        parts.push(format!("{} bytes of shared memory", ending.left_bytes));
+    }
+    if parts.is_empty() { None } else { Some(format!("it left {}", parts.join(" and "))) }
+}
+
+/// Returns how a test as a whole ended, from all its attempts: the worst of its repetitions, of which
+/// each is its last attempt, or `flaky` where that passed after another had not.
+///
+/// `None` where there is no attempt.
+#[must_use]
+pub fn of_test<'a>(attempts: impl IntoIterator<Item = &'a TestResult>) -> Option<Outcome> {
+    let mut repetitions: std::collections::BTreeMap<u32, (u32, Outcome, bool)> = Default::default();
+    for result in attempts {
+        let (attempt, failed) = (result.test.attempt, !result.outcome.is_success());
+        let entry = repetitions.entry(result.test.repetition);
+        let entry = entry.or_insert((0, result.outcome.clone(), false));
+        entry.2 |= failed;
+        if attempt > entry.0 {
+            (entry.0, entry.1) = (attempt, result.outcome.clone());
+        }
+    }
+    let of_repetition = |(_, outcome, failed_once)| match outcome {
+        Outcome::Passed if failed_once => Outcome::Flaky,
+        outcome => outcome,
+    };
+    let rank = |outcome: &Outcome| match outcome {
+        Outcome::Passed => 0,
+        Outcome::Skipped { .. } => 1,
+        Outcome::Flaky => 2,
+        _ => 3,
+    };
+    let outcomes = repetitions.into_values().map(of_repetition);
+    // Of the worst, the first.
+    outcomes.reduce(|worst, next| if rank(&next) > rank(&worst) { next } else { worst })
+}

@@ -1,0 +1,97 @@
+//! Running suites through the library, as `memsample run` does.
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crossbeam_channel::never;
+use memsampled::runner::{Event, Outcome, RunOptions, TestResult, run};
+use memsampled::suite::{Isolation, Program, Suite, Test};
+
+pub(crate) const LAUNCHER: &str = env!("CARGO_BIN_EXE_memsample");
+
+/// Longer than any machine needs for what does not wait.
+pub(crate) const LONG: Duration = Duration::from_secs(300);
+
+/// A test that runs a line of shell.
+pub(crate) fn shell(name: &str, line: &str) -> Test {
+    test(name, Program::Shell(line.to_owned()))
+}
+
+/// A test that runs a program.
+pub(crate) fn command(name: &str, argv: &[&str]) -> Test {
+    test(name, Program::Command(argv.iter().map(|&word| word.to_owned()).collect()))
+}
+
+fn test(name: &str, program: Program) -> Test {
+    Test {
+        name: name.to_owned(),
+        program,
+        setup: Vec::new(),
+        cleanup: Vec::new(),
+        cwd: PathBuf::from("/"),
+        env: BTreeMap::new(),
+        timeout: LONG,
+        grace: Duration::from_secs(5),
+        run_as: None,
+        isolation: None,
+        network: false,
+        memory_limit_bytes: None,
+        budgets: Vec::new(),
+        expect_exit: vec![0],
+        tags: Vec::new(),
+        artifacts: Vec::new(),
+        repeat: 1,
+        retries: 0,
+        requires: Vec::new(),
+    }
+}
+
+pub(crate) fn suite(tests: Vec<Test>) -> Suite {
+    Suite {
+        name: "suite".to_owned(),
+        directory: PathBuf::from("/"),
+        setup: None,
+        teardown: None,
+        timeout: None,
+        tests,
+    }
+}
+
+pub(crate) fn options(directory: &Path) -> RunOptions {
+    RunOptions::new(directory.to_owned(), PathBuf::from(LAUNCHER))
+}
+
+/// Runs a suite and returns all events.
+#[track_caller]
+pub(crate) fn events(suite: &Suite, options: &RunOptions) -> Vec<Event> {
+    let mut events = Vec::new();
+    run(suite, options, never(), &mut |event| events.push(event)).unwrap();
+    events
+}
+
+/// Runs a suite and returns the results.
+#[track_caller]
+pub(crate) fn results(suite: &Suite, options: &RunOptions) -> Vec<TestResult> {
+    match events(suite, options).pop() {
+        Some(Event::SuiteFinished { results, .. }) => results,
+        other => panic!("the last event is {other:?}"),
+    }
+}
+
+/// Runs one test and returns its result.
+#[track_caller]
+pub(crate) fn result(test: Test, options: &RunOptions) -> TestResult {
+    results(&suite(vec![test]), options).pop().unwrap()
+}
+
+pub(crate) fn isolated(mut test: Test, isolation: Isolation) -> Test {
+    test.isolation = Some(isolation);
+    test
+}
+
+/// The words of outcomes, in order.
+pub(crate) fn words(results: &[TestResult]) -> Vec<&'static str> {
+    results.iter().map(|result| Outcome::word(&result.outcome)).collect()
+}
