@@ -2,8 +2,12 @@
 //!
 //! ```text
 //! suite file ─ suite ─▶ Suite ─ runner ─▶ Event ─ report ─▶ terminal, results.json, JUnit
+//! request ─ api ─▶ daemon ─▶ recording          client ─▶ daemon
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod api;
+pub mod client;
+pub mod daemon;
 pub mod runner;
 pub mod suite;

@@ -321,6 +321,7 @@ fn manifest(
         started: jiff::Timestamp::from_nanosecond(anchor.utc_ns.into()).unwrap_or_default(),
         clock: anchor,
         settings,
+        labels: options.labels.clone(),
         machine: Machine::current(options.sampler.host_constants()),
     };
     Manifest {

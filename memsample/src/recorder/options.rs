@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ pub struct RecorderOptions {
     pub(super) duration: Option<Duration>,
     pub(super) command: Option<Vec<String>>,
     pub(super) exits: bool,
+    pub(super) labels: BTreeMap<String, String>,
 }
 
 /// When PSS is read.
@@ -56,6 +58,7 @@ impl Default for RecorderOptions {
             duration: None,
             command: None,
             exits: true,
+            labels: BTreeMap::new(),
         }
     }
 }
@@ -135,6 +138,13 @@ impl RecorderOptions {
     #[must_use]
     pub fn command(mut self, command: Vec<String>) -> Self {
         self.command = Some(command);
+        self
+    }
+
+    /// Notes in `run.json` what the caller wants to find there, such as the commit that is tested.
+    #[must_use]
+    pub fn labels(mut self, labels: BTreeMap<String, String>) -> Self {
+        self.labels = labels;
         self
     }
 

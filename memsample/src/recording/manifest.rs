@@ -1,5 +1,6 @@
 //! `run.json`: what was recorded, where, when and how.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -52,6 +53,9 @@ pub struct Provenance {
     pub clock: ClockAnchor,
     /// How it was recorded.
     pub settings: Settings,
+    /// What the caller wanted to find here.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
     /// The machine.
     pub machine: Machine,
 }

@@ -28,6 +28,11 @@ pub(crate) enum Command {
     Recover(RecoverArgs),
     Summary(SummaryArgs),
     View(ViewArgs),
+    Start(StartArgs),
+    Mark(MarkArgs),
+    Stop(StopArgs),
+    Status(StatusArgs),
+    Sessions(SessionsArgs),
     /// Print the tables and columns of a recording, with units and sources, as Markdown
     Schema,
     /// Print a script that completes the arguments of this command in a shell
@@ -217,4 +222,113 @@ pub(crate) struct ViewArgs {
     /// Another /proc tree to read: a mount elsewhere, or a captured copy
     #[arg(long, value_name = "ROOT", default_value = "/proc", conflicts_with = "run")]
     pub(crate) proc: PathBuf,
+}
+
+/// How to reach the daemon, and how to print what it says.
+#[derive(clap::Args)]
+pub(crate) struct DaemonArgs {
+    /// Socket of the daemon [default: /run/memsampled/memsampled.sock as root, else
+    /// $XDG_RUNTIME_DIR/memsampled.sock]
+    #[arg(long, value_name = "PATH", env = memsampled::client::SOCKET_VARIABLE)]
+    pub(crate) socket: Option<PathBuf>,
+
+    /// Print what the daemon says as one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Start a recording in the daemon, and print the id of the session
+#[derive(clap::Args)]
+#[command(after_help = "Examples:\n  \
+    session=$(memsample start --name nightly --label commit=$(git rev-parse HEAD))\n  \
+    eval \"$(memsample start --env)\"; memsample mark begin load; ...; memsample stop")]
+pub(crate) struct StartArgs {
+    #[command(flatten)]
+    pub(crate) daemon: DaemonArgs,
+
+    /// Name of the recording; its id is this and the time [default: the time alone]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+
+    /// Time from one sample of every process to the next: 1ms to 1h [default: 100ms]
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    pub(crate) interval: Option<Duration>,
+
+    /// Share of one CPU for reading PSS and USS, such as `1%` or `off` [default: 1%]
+    #[arg(long, value_name = "SHARE", value_parser = share::parse)]
+    pub(crate) pss_budget: Option<f64>,
+
+    /// A label to find in run.json; may be given more than once
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = crate::control::parse_label)]
+    pub(crate) labels: Vec<(String, String)>,
+
+    /// Stop after this time [default: what the daemon allows]
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    pub(crate) duration: Option<Duration>,
+
+    /// Stop when nobody has marked the session or asked for it for this time [default: what the daemon
+    /// allows]
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    pub(crate) idle: Option<Duration>,
+
+    /// Print lines for the shell that export MEMSAMPLE_SOCKET and MEMSAMPLE_SESSION, so that `mark` and
+    /// `stop` need no arguments, here and in programs that are started
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) env: bool,
+}
+
+/// Set a mark in a recording of the daemon, at this instant
+#[derive(clap::Args)]
+#[command(after_help = "Examples:\n  \
+    memsample mark begin test_load --test test_load\n  \
+    memsample mark point 'cache dropped'")]
+pub(crate) struct MarkArgs {
+    #[command(flatten)]
+    pub(crate) daemon: DaemonArgs,
+
+    /// What the mark says
+    pub(crate) kind: MarkWord,
+
+    /// What begins, ends or happened
+    pub(crate) name: String,
+
+    /// The test that the mark belongs to
+    #[arg(long, value_name = "TEST")]
+    pub(crate) test: Option<String>,
+
+    /// The session [default: the only one that goes on]
+    #[arg(long, value_name = "ID", env = memsampled::client::SESSION_VARIABLE)]
+    pub(crate) session: Option<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum MarkWord {
+    Begin,
+    End,
+    Point,
+}
+
+/// Stop a recording of the daemon, and print its path
+#[derive(clap::Args)]
+pub(crate) struct StopArgs {
+    #[command(flatten)]
+    pub(crate) daemon: DaemonArgs,
+
+    /// The session [default: the only one that goes on]
+    #[arg(value_name = "SESSION", env = memsampled::client::SESSION_VARIABLE)]
+    pub(crate) session: Option<String>,
+}
+
+/// Say how the daemon is, and what protects it
+#[derive(clap::Args)]
+pub(crate) struct StatusArgs {
+    #[command(flatten)]
+    pub(crate) daemon: DaemonArgs,
+}
+
+/// List the recordings that go on in the daemon
+#[derive(clap::Args)]
+pub(crate) struct SessionsArgs {
+    #[command(flatten)]
+    pub(crate) daemon: DaemonArgs,
 }

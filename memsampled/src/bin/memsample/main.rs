@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod control;
 mod duration;
 mod exit;
 mod record;
@@ -27,6 +28,11 @@ fn main() -> std::process::ExitCode {
         Command::Recover(args) => recover::run(&args),
         Command::Summary(args) => summary::run(&args),
         Command::View(args) => view::run(&args),
+        Command::Start(args) => control::start(args),
+        Command::Mark(args) => control::mark(args),
+        Command::Stop(args) => control::stop(&args),
+        Command::Status(args) => control::status(&args),
+        Command::Sessions(args) => control::sessions(&args),
         Command::Schema => print(memsample::schema::document().as_bytes()),
         Command::Completions { shell } => {
             let mut script = Vec::new();

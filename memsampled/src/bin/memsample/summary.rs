@@ -6,8 +6,8 @@ use std::io::{self, Write};
 use anyhow::Context;
 use bytesize::ByteSize;
 use comfy_table::{CellAlignment, Table, presets};
-use memsample::{End, LargestProcess, Manifest, Quantiles, Recording, Recovery, RunState};
-use serde::Serialize;
+use memsample::{End, LargestProcess, Manifest, Quantiles, Recording, Recovery};
+use memsampled::api::Summary;
 
 use crate::args::SummaryArgs;
 use crate::exit::ExitCode;
@@ -43,67 +43,9 @@ pub(crate) fn note_recovery(recovery: Recovery) -> io::Result<()> {
     Ok(())
 }
 
-/// The result as one JSON object. Its keys are part of the interface: see README.md.
-#[derive(Serialize)]
-struct Json<'a> {
-    run: String,
-    state: RunState,
-    end: &'a Option<End>,
-    interval_ms: u64,
-    ticks: u64,
-    samples: u64,
-    processes: u64,
-    late: u64,
-    missed: u64,
-    dropped: u64,
-    gone: u64,
-    exits: u64,
-    exits_lost: u64,
-    unsampled: u64,
-    denied: u64,
-    unreadable: u64,
-    reopened: u64,
-    pss_skipped: u64,
-    sweep_us: Option<Quantiles>,
-    lateness_us: Option<Quantiles>,
-    cpu_seconds: Option<f64>,
-    peak_rss_bytes: Option<u64>,
-    bytes: u64,
-    command_exit_code: Option<i32>,
-    notes: &'a [String],
-}
-
+/// Prints the result as one JSON object.
 pub(crate) fn print_json(recording: &Recording) -> anyhow::Result<()> {
-    let Manifest { state, end, provenance, totals, recorder, command_exit_code, notes, .. } =
-        recording.manifest();
-    let json = Json {
-        run: recording.path().display().to_string(),
-        state: *state,
-        end,
-        interval_ms: provenance.settings.interval_ms,
-        ticks: totals.ticks,
-        samples: totals.samples,
-        processes: totals.processes,
-        late: totals.late,
-        missed: totals.missed,
-        dropped: totals.dropped,
-        gone: totals.gone,
-        exits: totals.exits,
-        exits_lost: totals.exits_lost,
-        unsampled: totals.unsampled,
-        denied: totals.denied,
-        unreadable: totals.unreadable,
-        reopened: totals.reopened,
-        pss_skipped: totals.pss_skipped,
-        sweep_us: recorder.map(|recorder| recorder.sweep_us),
-        lateness_us: recorder.map(|recorder| recorder.lateness_us),
-        cpu_seconds: recorder.map(|recorder| recorder.cpu_seconds),
-        peak_rss_bytes: recorder.and_then(|recorder| recorder.peak_rss_bytes),
-        bytes: recording.size_bytes()?,
-        command_exit_code: *command_exit_code,
-        notes,
-    };
-    writeln!(io::stdout(), "{}", serde_json::to_string(&json)?)?;
+    writeln!(io::stdout(), "{}", serde_json::to_string(&Summary::of(recording)?)?)?;
     Ok(())
 }
 

@@ -1,0 +1,51 @@
+use serde::{Deserialize, Serialize};
+
+use super::limits::MARK_CHARACTERS;
+use super::request::{Request, check_length};
+
+/// `POST /v1/sessions/{id}/marks`: an instant that means something to whoever reads the recording.
+///
+/// The instant is that at which the daemon reads the request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MarkRequest {
+    /// What the mark says.
+    pub kind: MarkKind,
+    /// What begins, ends or happened.
+    pub name: String,
+    /// The test that the mark belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test: Option<String>,
+}
+
+/// What a mark says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MarkKind {
+    /// Something begins, such as a test.
+    Begin,
+    /// What began under the same name ends.
+    End,
+    /// Something happened at this instant.
+    Point,
+}
+
+impl From<MarkKind> for memsample::MarkKind {
+    fn from(kind: MarkKind) -> Self {
+        match kind {
+            MarkKind::Begin => Self::Begin,
+            MarkKind::End => Self::End,
+            MarkKind::Point => Self::Point,
+        }
+    }
+}
+
+impl Request for MarkRequest {
+    fn check(&self) -> Result<(), String> {
+        check_length("the name of the mark", &self.name, 1, MARK_CHARACTERS)?;
+        match &self.test {
+            Some(test) => check_length("the name of the test", test, 1, MARK_CHARACTERS),
+            None => Ok(()),
+        }
+    }
+}

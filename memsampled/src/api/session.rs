@@ -1,0 +1,180 @@
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::request::{Request, check_length};
+use super::{Span, Summary, is_name, limits};
+
+/// `POST /v1/sessions`: begins a recording. Every field may be left out.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StartRequest {
+    /// What the recording is called; its id is this and the time. By default the time alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// From one sample of every process to the next: 1ms to 1h, by default 100ms.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interval: Option<Span>,
+    /// The share of one CPU for reading PSS, 0 to 1; by default 0.01. With 0 it is not read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pss_budget: Option<f64>,
+    /// What the client wants to find in `run.json`.
+    pub labels: BTreeMap<String, String>,
+    /// Which processes are recorded.
+    pub target: Target,
+    /// The limits that are narrower than those of the daemon.
+    pub limits: SessionLimits,
+}
+
+/// Which processes are recorded.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Target {
+    /// All of the machine.
+    #[default]
+    Machine,
+}
+
+/// What ends a session by itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SessionLimits {
+    /// After this time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub duration: Option<Span>,
+    /// When the recording has this size on disk, in bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
+    /// When no client has marked it or asked for it for this time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idle: Option<Span>,
+}
+
+impl Request for StartRequest {
+    fn check(&self) -> Result<(), String> {
+        if let Some(name) = &self.name
+            && !is_name(name)
+        {
+            return Err(format!(
+                "`name` cannot be the name of a recording: use up to {} letters, digits, dots, underscores \
+                 and hyphens, beginning with a letter or a digit",
+                limits::NAME_BYTES
+            ));
+        }
+        if let Some(Span(interval)) = self.interval
+            && interval > Duration::from_secs(3600)
+        {
+            return Err("`interval` is out of range: it must be from 1ms to 1h".to_owned());
+        }
+        if let Some(share) = self.pss_budget
+            && !(0.0..=1.0).contains(&share)
+        {
+            return Err(
+                "`pss_budget` is out of range: it is a share of one CPU, from 0 to 1".to_owned()
+            );
+        }
+        if self.labels.len() > limits::LABELS {
+            return Err(format!("`labels` has more than {} entries", limits::LABELS));
+        }
+        for (key, value) in &self.labels {
+            check_length("the key of a label", key, 1, limits::LABEL_KEY_CHARACTERS)?;
+            check_length("the value of a label", value, 0, limits::LABEL_VALUE_CHARACTERS)?;
+        }
+        if self.limits.bytes.is_some_and(|bytes| bytes < limits::MIN_SESSION_BYTES) {
+            return Err(format!(
+                "`limits.bytes` is out of range: it must be at least {}",
+                limits::MIN_SESSION_BYTES
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// A recording that goes on, or has ended and was not stopped yet.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Session {
+    /// Names the session, and its recording when it is closed.
+    pub id: String,
+    /// Whether it goes on.
+    pub state: SessionState,
+    /// The user who started it.
+    pub uid: u32,
+    /// When it was started.
+    pub started: Timestamp,
+    /// The directory of the recording.
+    pub run: String,
+    /// From one sample of every process to the next.
+    pub interval: Span,
+    /// Which processes are recorded.
+    pub target: Target,
+    /// What the client wants to find.
+    pub labels: BTreeMap<String, String>,
+    /// What ends it by itself.
+    pub limits: SessionLimits,
+    /// From the first planned tick to the last one that was written, in milliseconds.
+    pub elapsed_ms: u64,
+    /// What was written, and what was not.
+    pub totals: SessionTotals,
+    /// The largest process of the last tick.
+    pub largest: Option<TopProcess>,
+}
+
+/// Whether a session goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SessionState {
+    /// It goes on.
+    Recording,
+    /// It ended by itself: a limit was reached, or it could not be written. Stopping it tells why.
+    Ended,
+}
+
+/// What a session holds and lacks so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionTotals {
+    /// Sweeps that were made.
+    pub ticks: u64,
+    /// Samples that were written.
+    pub samples: u64,
+    /// Process images that were seen.
+    pub processes: u64,
+    /// Planned instants at which no sweep began in time.
+    pub late: u64,
+    /// Planned instants at which none began at all.
+    pub missed: u64,
+    /// Samples that were read and not written.
+    pub dropped: u64,
+    /// Readings that the kernel refused.
+    pub denied: u64,
+}
+
+/// A process among the largest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TopProcess {
+    /// Its name.
+    pub comm: String,
+    /// Its process id.
+    pub pid: i32,
+    /// Its resident set, in bytes.
+    pub rss_bytes: u64,
+}
+
+/// `GET /v1/sessions`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SessionList {
+    /// Those that the caller may see, oldest first.
+    pub sessions: Vec<Session>,
+}
+
+/// `POST /v1/sessions/{id}/stop`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Stopped {
+    /// The session.
+    pub id: String,
+    /// The directory of the closed recording.
+    pub run: String,
+    /// What it holds and lacks.
+    pub summary: Summary,
+}

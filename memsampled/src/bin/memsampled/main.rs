@@ -1,0 +1,35 @@
+//! The daemon `memsampled`.
+#![forbid(unsafe_code)]
+
+mod args;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+use memsampled::daemon::{self, Options};
+
+use args::Args;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    match args.print_documents().map(|done| if done { Ok(()) } else { serve(args) }) {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(error)) | Err(error) => {
+            // Nobody is left to tell if this fails.
+            let _ = writeln!(io::stderr(), "memsampled: error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(args: Args) -> anyhow::Result<()> {
+    let arguments = args.into_arguments();
+    let config = match &arguments.config {
+        Some(path) => daemon::read_config(path)?,
+        None => daemon::Config::default(),
+    };
+    let options = Options::new(arguments.clone(), config)?;
+    daemon::run(options, &arguments)?;
+    Ok(())
+}

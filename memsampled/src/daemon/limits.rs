@@ -1,0 +1,42 @@
+use std::time::Duration;
+
+/// What sessions and connections may take. Each can be set in the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Sessions at once: each has a writing thread and up to 8 MiB of samples in memory.
+    pub sessions: usize,
+    /// Sessions at once of one user who is not root, so that one cannot take all.
+    pub sessions_per_user: usize,
+    /// The longest session.
+    pub duration: Duration,
+    /// The largest recording on disk, in bytes.
+    pub bytes: u64,
+    /// How long a session may be neither marked nor asked for: its client has died.
+    pub idle: Duration,
+    /// Connections at once: each has up to 32 KiB of buffers and one descriptor.
+    pub connections: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            sessions: 64,
+            sessions_per_user: 16,
+            duration: Duration::from_secs(24 * 3600),
+            bytes: 4 << 30,
+            idle: Duration::from_secs(6 * 3600),
+            connections: 1024,
+        }
+    }
+}
+
+/// Which recordings are kept. Only whole closed ones are removed, oldest first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Retention {
+    /// No older ones.
+    pub age: Option<Duration>,
+    /// No more than this many.
+    pub count: Option<usize>,
+    /// No more than this size together, in bytes.
+    pub bytes: Option<u64>,
+}

@@ -1,0 +1,105 @@
+//! The socket, and the address of TCP.
+
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::net::TcpListener;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+use listenfd::ListenFd;
+use rustix::fs::Mode;
+
+use super::lock::Lock;
+use super::options::Options;
+
+/// A path that is longer does not fit into the address of a socket.
+const MAX_SOCKET_PATH_BYTES: usize = 107;
+
+/// A socket that clients connect to.
+pub(super) struct Socket {
+    pub(super) listener: UnixListener,
+    /// Where it is to be removed at the end, and the lock that says whose it is; `None` of one that
+    /// systemd has made.
+    own: Option<(PathBuf, Lock)>,
+}
+
+impl Socket {
+    /// Takes the socket that systemd passed, or makes one.
+    pub(super) fn open(options: &Options) -> io::Result<Self> {
+        let mut passed = ListenFd::from_env();
+        if passed.len() > 0 {
+            let listener = passed.take_unix_listener(0)?.ok_or_else(|| {
+                io::Error::new(ErrorKind::InvalidInput, "the first socket that was passed is gone")
+            })?;
+            return Ok(Self { listener, own: None });
+        }
+        let path = &options.socket;
+        if path.as_os_str().len() > MAX_SOCKET_PATH_BYTES {
+            return Err(io::Error::new(
+                ErrorKind::InvalidInput,
+                format!(
+                    "the path has more than {MAX_SOCKET_PATH_BYTES} bytes: choose a shorter one"
+                ),
+            ));
+        }
+        if let Some(parent) = path.parent() {
+            fs::DirBuilder::new().recursive(true).mode(0o755).create(parent)?;
+        }
+        let mut lock_path = path.clone().into_os_string();
+        lock_path.push(".lock");
+        let busy = || io::Error::new(ErrorKind::AddrInUse, "another daemon listens there");
+        let lock = Lock::take(Path::new(&lock_path))?.ok_or_else(busy)?;
+        remove_stale(path)?;
+        let listener = bind(path, options.group)?;
+        Ok(Self { listener, own: Some((path.clone(), lock)) })
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        if let Some((path, _)) = &self.own {
+            // It may be gone already.
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+/// Removes a socket that nobody listens on.
+fn remove_stale(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+        Ok(metadata) if !metadata.file_type().is_socket() => {
+            return Err(io::Error::new(
+                ErrorKind::AlreadyExists,
+                "there is a file that is no socket: remove it, or choose another path",
+            ));
+        }
+        Ok(_) => {}
+    }
+    match UnixStream::connect(path) {
+        Ok(_) => Err(io::Error::new(ErrorKind::AddrInUse, "another program listens there")),
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => fs::remove_file(path),
+        Err(error) => Err(error),
+    }
+}
+
+fn bind(path: &Path, group: Option<u32>) -> io::Result<UnixListener> {
+    // From its first moment on nobody else may connect.
+    let before = rustix::process::umask(Mode::from_raw_mode(0o117));
+    let listener = UnixListener::bind(path);
+    rustix::process::umask(before);
+    let listener = listener?;
+    if let Some(group) = group {
+        std::os::unix::fs::chown(path, None, Some(group)).map_err(|error| {
+            io::Error::new(error.kind(), format!("cannot give it to the group {group}: {error}"))
+        })?;
+    }
+    Ok(listener)
+}
+
+/// Listens on TCP, where the options say so.
+pub(super) fn open_tcp(options: &Options) -> io::Result<Option<TcpListener>> {
+    options.http.map(TcpListener::bind).transpose()
+}

@@ -1,0 +1,124 @@
+//! Numbers for Prometheus, in its text format 0.0.4.
+
+use std::fmt::Write;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::time::{ClockId, clock_gettime};
+
+use super::peer::Peer;
+use super::state::State;
+
+/// Returns what `/metrics` answers. Sums over sessions are of those that the peer may see.
+pub(super) fn text(state: &State, peer: Peer) -> String {
+    let mut text = Exposition::default();
+    let counters = &state.counters;
+    let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed) as f64;
+
+    let cpu = clock_gettime(ClockId::ProcessCPUTime);
+    let cpu_seconds = cpu.tv_sec as f64 + cpu.tv_nsec as f64 / 1e9;
+    text.counter(
+        "memsampled_cpu_seconds_total",
+        "CPU time of the daemon, all threads.",
+        cpu_seconds,
+    );
+    let status = std::fs::read("/proc/self/status").unwrap_or_default();
+    let status = memsample::parse::parse_status(&status).ok();
+    let rss = status.and_then(|status| status.vm_rss).and_then(|rss| rss.bytes());
+    if let Some(rss) = rss {
+        text.gauge(
+            "memsampled_resident_bytes",
+            "Resident set of the daemon, from VmRSS.",
+            rss as f64,
+        );
+    }
+    if let Ok(descriptors) = std::fs::read_dir("/proc/self/fd") {
+        let open = descriptors.count() as f64;
+        text.gauge("memsampled_open_descriptors", "Open descriptors of the daemon.", open);
+    }
+    text.gauge(
+        "memsampled_uptime_seconds",
+        "Since the daemon began.",
+        state.started.elapsed().as_secs_f64(),
+    );
+    text.counter(
+        "memsampled_requests_total",
+        "Requests that were answered.",
+        load(&counters.requests),
+    );
+    text.counter(
+        "memsampled_requests_failed_total",
+        "Requests answered with an error.",
+        load(&counters.refused),
+    );
+    text.gauge("memsampled_connections", "Connections that are open.", load(&counters.connections));
+    text.counter(
+        "memsampled_connections_refused_total",
+        "Connections beyond the limit.",
+        load(&counters.connections_refused),
+    );
+    text.counter("memsampled_marks_total", "Marks that were set.", load(&counters.marks));
+    text.counter(
+        "memsampled_runs_recovered_total",
+        "Recordings that were recovered.",
+        load(&counters.recovered),
+    );
+    text.counter(
+        "memsampled_runs_removed_total",
+        "Recordings that were removed.",
+        load(&counters.removed),
+    );
+
+    let sessions: Vec<_> =
+        state.sessions.visible(peer).iter().map(|session| session.describe()).collect();
+    text.gauge(
+        "memsampled_sessions",
+        "Sessions that go on or were not stopped yet.",
+        sessions.len() as f64,
+    );
+    type Value = fn(&crate::api::SessionTotals) -> u64;
+    let totals: [(&str, &str, Value); 6] = [
+        ("ticks", "Sweeps that were made.", |totals| totals.ticks),
+        ("samples", "Samples that were written.", |totals| totals.samples),
+        ("late", "Planned instants at which no sweep began in time.", |totals| totals.late),
+        ("missed", "Planned instants at which none began at all.", |totals| totals.missed),
+        ("dropped", "Samples that were read and not written.", |totals| totals.dropped),
+        ("denied", "Readings that the kernel refused.", |totals| totals.denied),
+    ];
+    for (name, help, value) in totals {
+        let name = format!("memsampled_session_{name}_total");
+        text.family(&name, "counter", help);
+        for session in &sessions {
+            // The characters of an id need no escaping.
+            text.labelled(&name, "session", &session.id, value(&session.totals) as f64);
+        }
+    }
+    text.0
+}
+
+#[derive(Default)]
+struct Exposition(String);
+
+impl Exposition {
+    fn counter(&mut self, name: &str, help: &str, value: f64) {
+        self.family(name, "counter", help);
+        self.sample(name, value);
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: f64) {
+        self.family(name, "gauge", help);
+        self.sample(name, value);
+    }
+
+    fn family(&mut self, name: &str, kind: &str, help: &str) {
+        // Writing to a string does not fail.
+        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
+    }
+
+    fn sample(&mut self, name: &str, value: f64) {
+        let _ = writeln!(self.0, "{name} {value}");
+    }
+
+    fn labelled(&mut self, name: &str, label: &str, label_value: &str, value: f64) {
+        let _ = writeln!(self.0, "{name}{{{label}=\"{label_value}\"}} {value}");
+    }
+}

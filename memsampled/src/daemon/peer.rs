@@ -1,0 +1,54 @@
+//! Who is at the other end of a connection, and whether they may use the daemon.
+
+use std::time::Duration;
+
+use tokio::net::UnixStream;
+
+use super::options::Options;
+
+/// The list of a user's groups may come over a network; it must not hold the client up for ever.
+const GROUPS_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A user at the other end of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Peer {
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+}
+
+impl Peer {
+    /// Asks the kernel who has connected, as of then.
+    pub(super) fn of(stream: &UnixStream) -> std::io::Result<Self> {
+        let credentials = stream.peer_cred()?;
+        Ok(Self { uid: credentials.uid(), gid: credentials.gid() })
+    }
+
+    pub(super) fn is_root(&self) -> bool {
+        self.uid == 0
+    }
+
+    /// Says whether the peer may see and stop what this user has started.
+    pub(super) fn may_use(&self, owner: u32) -> bool {
+        self.is_root() || self.uid == owner
+    }
+
+    /// Says whether the peer may use the daemon at all: root, the user of the daemon, the user of the
+    /// configuration, and the members of its group.
+    pub(super) async fn is_allowed(self, options: &Options) -> bool {
+        if self.is_root()
+            || self.uid == rustix::process::geteuid().as_raw()
+            || Some(self.uid) == options.user
+            || Some(self.gid) == options.group
+        {
+            return true;
+        }
+        let Some(group) = options.group else { return false };
+        // A member by the list of groups, not by the group at the moment: as `newgrp` would allow.
+        let is_member = tokio::task::spawn_blocking(move || {
+            uzers::get_user_by_uid(self.uid)
+                .and_then(|user| user.groups())
+                .is_some_and(|groups| groups.iter().any(|of_user| of_user.gid() == group))
+        });
+        matches!(tokio::time::timeout(GROUPS_TIMEOUT, is_member).await, Ok(Ok(true)))
+    }
+}

@@ -1,0 +1,276 @@
+use std::collections::BTreeMap;
+use std::io::ErrorKind::{NotFound, PermissionDenied, QuotaExceeded, StorageFull};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+use memsample::RecordError;
+use tokio::sync::Notify;
+
+use super::failure::Failure;
+use super::limits::Limits;
+use super::log;
+use super::peer::Peer;
+use super::session::ActiveSession;
+use crate::api::{ErrorCode, SessionLimits, StartRequest, Stopped, is_id};
+
+/// Sessions that ended by themselves and were not stopped yet, at most; then the oldest are forgotten.
+const MAX_ENDED: usize = 256;
+/// How many names are tried for one session: another may have begun in the same second.
+const MAX_NAMES: u32 = 1000;
+
+/// The sessions there are.
+pub(super) struct Sessions {
+    runs: PathBuf,
+    table: Mutex<Table>,
+    /// Told when a session begins.
+    pub(super) begun: Notify,
+}
+
+#[derive(Default)]
+struct Table {
+    sessions: BTreeMap<String, Arc<ActiveSession>>,
+    /// Users whose session is being started, and counts already.
+    starting: Vec<u32>,
+}
+
+impl Sessions {
+    pub(super) fn new(runs: PathBuf) -> Self {
+        Self { runs, table: Mutex::new(Table::default()), begun: Notify::new() }
+    }
+
+    /// Begins a session. Takes some milliseconds.
+    pub(super) fn start(
+        &self,
+        peer: Peer,
+        request: &StartRequest,
+        limits: &Limits,
+    ) -> Result<Arc<ActiveSession>, Failure> {
+        check_limits(&request.limits, limits)?;
+        if request.labels.keys().any(|key| key.starts_with("memsampled.")) {
+            return Err(Failure::new(
+                ErrorCode::InvalidRequest,
+                "labels that begin with `memsampled.` are set by the daemon: choose other names",
+            ));
+        }
+        self.reserve(peer, limits)?;
+        let begun = self.begin(peer, request, limits);
+        let mut table = self.table();
+        if let Some(place) = table.starting.iter().position(|&uid| uid == peer.uid) {
+            table.starting.swap_remove(place);
+        }
+        let session = Arc::new(begun?);
+        table.sessions.insert(session.id().to_owned(), Arc::clone(&session));
+        drop(table);
+        self.begun.notify_one();
+        Ok(session)
+    }
+
+    /// Takes a place among the sessions, before the work of starting one.
+    fn reserve(&self, peer: Peer, limits: &Limits) -> Result<(), Failure> {
+        let mut table = self.table();
+        let recording: Vec<u32> = (table.sessions.values())
+            .filter(|session| session.is_recording())
+            .map(|session| session.owner().uid)
+            .chain(table.starting.iter().copied())
+            .collect();
+        let refuse = |limit: usize, key: &str, whose: &str| {
+            Err(Failure::new(
+                ErrorCode::LimitReached,
+                format!("{limit} sessions{whose} go on: stop one, or raise `daemon.limits.{key}`"),
+            ))
+        };
+        if recording.len() >= limits.sessions {
+            return refuse(limits.sessions, "sessions", "");
+        }
+        let own = recording.iter().filter(|&&uid| uid == peer.uid).count();
+        if !peer.is_root() && own >= limits.sessions_per_user {
+            return refuse(limits.sessions_per_user, "sessions_per_user", " of this user");
+        }
+        table.starting.push(peer.uid);
+        Ok(())
+    }
+
+    fn begin(
+        &self,
+        peer: Peer,
+        request: &StartRequest,
+        limits: &Limits,
+    ) -> Result<ActiveSession, Failure> {
+        // The runs directory is made once, at the start: if it is gone, its disk may be too.
+        let name = base_name(request.name.as_deref(), Timestamp::now());
+        for number in 1..=MAX_NAMES {
+            let id = if number == 1 { name.clone() } else { format!("{name}-{number}") };
+            if !self.runs.is_dir() {
+                return Err(unusable(&self.runs, &std::io::Error::from(NotFound)));
+            }
+            match ActiveSession::start(&self.runs, &id, peer, request, limits, max_descriptors()) {
+                Ok(session) => return Ok(session),
+                Err(RecordError::Exists(_)) => {}
+                Err(RecordError::Options(error)) => {
+                    return Err(Failure::new(ErrorCode::InvalidRequest, error.to_string()));
+                }
+                Err(RecordError::Create(_, error)) => return Err(unusable(&self.runs, &error)),
+                Err(error) => return Err(Failure::internal("starting the session", error)),
+            }
+        }
+        Err(Failure::new(
+            ErrorCode::LimitReached,
+            "a thousand sessions of this name began in this second: try again in the next",
+        ))
+    }
+
+    /// Returns a session that the peer may see.
+    pub(super) fn find(&self, peer: Peer, id: &str) -> Result<Arc<ActiveSession>, Failure> {
+        check_name(id)?;
+        let session = self.table().sessions.get(id).cloned();
+        match session {
+            Some(session) if peer.may_use(session.owner().uid) => Ok(session),
+            _ => Err(self.absent(id)),
+        }
+    }
+
+    /// Why there is no such session: it was stopped, or there never was one.
+    fn absent(&self, id: &str) -> Failure {
+        // What others may not see they are told nothing of, as if it were not there.
+        let stopped =
+            self.runs.join(id).join("run.json").exists() && !self.table().sessions.contains_key(id);
+        if stopped {
+            return Failure::new(
+                ErrorCode::AlreadyStopped,
+                format!("session `{id}` was stopped: its recording is `/v1/runs/{id}`"),
+            );
+        }
+        Failure::new(
+            ErrorCode::NoSuchSession,
+            format!("there is no session `{id}`: `/v1/sessions` lists those that there are"),
+        )
+    }
+
+    /// Returns the sessions that the peer may see, oldest first.
+    pub(super) fn visible(&self, peer: Peer) -> Vec<Arc<ActiveSession>> {
+        let mut sessions: Vec<_> = (self.table().sessions.values())
+            .filter(|session| peer.may_use(session.owner().uid))
+            .cloned()
+            .collect();
+        sessions.sort_by_key(|session| session.started());
+        sessions
+    }
+
+    /// Closes a session, and forgets it. Takes up to a second.
+    pub(super) fn stop(&self, peer: Peer, id: &str) -> Result<Stopped, Failure> {
+        let session = self.find(peer, id)?;
+        if self.table().sessions.remove(id).is_none() {
+            return Err(self.absent(id));
+        }
+        session.close()
+    }
+
+    /// Closes what has reached a limit or has ended by itself, and keeps it until it is stopped.
+    pub(super) fn close_ended(&self) {
+        let sessions = self.all();
+        for session in &sessions {
+            if let Some(reason) = session.must_end() {
+                log::info(format_args!("session `{}` is closed: {reason}", session.id()));
+                // How it went is kept for who stops it.
+                let _ = session.close();
+            }
+        }
+        let mut ended: Vec<_> = sessions.iter().filter(|session| !session.is_recording()).collect();
+        if ended.len() > MAX_ENDED {
+            ended.sort_by_key(|session| session.started());
+            let mut table = self.table();
+            for session in ended.iter().take(ended.len() - MAX_ENDED) {
+                table.sessions.remove(session.id());
+            }
+        }
+    }
+
+    /// Closes all, each in a thread of its own, and waits for them.
+    pub(super) fn close_all(&self) {
+        std::thread::scope(|scope| {
+            for session in self.all() {
+                scope.spawn(move || {
+                    if let Err(failure) = session.close() {
+                        log::error(format_args!("session `{}`: {}", session.id(), failure.message));
+                    }
+                });
+            }
+        });
+    }
+
+    pub(super) fn all(&self) -> Vec<Arc<ActiveSession>> {
+        self.table().sessions.values().cloned().collect()
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Refuses what the daemon would not keep to.
+fn check_limits(asked: &SessionLimits, limits: &Limits) -> Result<(), Failure> {
+    let refuse = |key: &str, limit: &dyn std::fmt::Display| {
+        Err(Failure::new(
+            ErrorCode::InvalidRequest,
+            format!("`limits.{key}` is more than this daemon allows: at most {limit}"),
+        ))
+    };
+    if asked.duration.is_some_and(|span| span.0 > limits.duration) {
+        return refuse("duration", &crate::api::Span(limits.duration));
+    }
+    if asked.idle.is_some_and(|span| span.0 > limits.idle) {
+        return refuse("idle", &crate::api::Span(limits.idle));
+    }
+    if asked.bytes.is_some_and(|bytes| bytes > limits.bytes) {
+        return refuse("bytes", &limits.bytes);
+    }
+    Ok(())
+}
+
+/// Refuses what cannot be the name of a session or recording, before it becomes part of a path.
+pub(super) fn check_name(id: &str) -> Result<(), Failure> {
+    if is_id(id) {
+        return Ok(());
+    }
+    Err(Failure::new(
+        ErrorCode::InvalidName,
+        "the path holds a name that no session can have: letters, digits, dots, underscores and hyphens",
+    ))
+}
+
+/// Returns the name of a session: what the client called it, and the time.
+fn base_name(name: Option<&str>, now: Timestamp) -> String {
+    let time = now.strftime("%Y%m%dT%H%M%SZ");
+    match name {
+        Some(name) => format!("{name}-{time}"),
+        None => time.to_string(),
+    }
+}
+
+fn unusable(runs: &Path, error: &std::io::Error) -> Failure {
+    let runs = runs.display();
+    match error.kind() {
+        StorageFull | QuotaExceeded => Failure::new(
+            ErrorCode::DiskFull,
+            format!("the disk of `{runs}` is full: remove recordings, or set `daemon.retention`"),
+        ),
+        NotFound => Failure::new(
+            ErrorCode::Unavailable,
+            format!("the runs directory `{runs}` is gone: make it again"),
+        ),
+        PermissionDenied => Failure::new(
+            ErrorCode::Unavailable,
+            format!(
+                "the daemon may not write into `{runs}`: give it the directory, or another one with --runs"
+            ),
+        ),
+        _ => Failure::internal(&format!("making a recording in `{runs}`"), error),
+    }
+}
+
+/// Returns how many descriptors one session may keep.
+fn max_descriptors() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    usize::try_from(limit.unwrap_or(1 << 20)).unwrap_or(usize::MAX) / 4
+}

@@ -1,0 +1,50 @@
+//! What happens without a request: limits of sessions, and the watchdog of systemd.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::state::State;
+
+/// How often sessions are compared with their limits.
+const PERIOD: Duration = Duration::from_secs(1);
+/// How often old recordings are looked for while nothing is stopped.
+const RETENTION_PERIOD: Duration = Duration::from_secs(600);
+
+/// Closes sessions that have reached a limit. Sleeps while there is none, so that an idle daemon uses no
+/// CPU.
+pub(super) async fn watch_sessions(state: Arc<State>) {
+    loop {
+        if state.sessions.all().iter().any(|session| session.is_open()) {
+            tokio::time::sleep(PERIOD).await;
+        } else {
+            state.sessions.begun.notified().await;
+        }
+        let state = Arc::clone(&state);
+        let _ = tokio::task::spawn_blocking(move || state.sessions.close_ended()).await;
+    }
+}
+
+/// Removes recordings that become too old.
+pub(super) async fn watch_retention(state: Arc<State>) {
+    loop {
+        let of_retention = Arc::clone(&state);
+        let _ = tokio::task::spawn_blocking(move || {
+            let removed =
+                super::retention::remove_old(&of_retention.runs, &of_retention.retention());
+            of_retention.counters.removed.fetch_add(removed, Ordering::Relaxed);
+        })
+        .await;
+        tokio::time::sleep(RETENTION_PERIOD).await;
+    }
+}
+
+/// Tells systemd that this thread still runs, as often as it wants to know.
+pub(super) async fn feed_watchdog() {
+    let Some(timeout) = sd_notify::watchdog_enabled() else { return };
+    loop {
+        // Nobody is left to tell if this fails.
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
+        tokio::time::sleep(timeout / 3).await;
+    }
+}
