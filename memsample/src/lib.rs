@@ -51,6 +51,7 @@ mod identity;
 mod metric;
 mod role;
 
+mod cgroups;
 mod events;
 mod machine;
 mod mappings;

@@ -127,6 +127,10 @@ pub struct Settings {
     /// Whether the kernel told of processes that ended: the table `exits`.
     #[serde(default)]
     pub exits: bool,
+    /// From one reading of the control groups to the next, in milliseconds; absent: never, or there
+    /// are none to be seen.
+    #[serde(default)]
+    pub cgroup_interval_ms: Option<u64>,
     /// The files that the kernel has, of those that were asked for.
     pub supported_files: Vec<String>,
     /// The descriptors that may be kept.

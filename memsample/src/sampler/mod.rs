@@ -9,6 +9,7 @@ mod ends;
 mod entry;
 mod governor;
 mod handover;
+mod known_pss;
 mod reading;
 mod snapshot;
 
@@ -20,10 +21,12 @@ pub use descriptors::Descriptors;
 pub(crate) use ends::EndedImage;
 pub(crate) use entry::Slot;
 pub(crate) use governor::Governor;
+pub(crate) use known_pss::KnownPss;
 pub use snapshot::{Sample, Snapshot};
 
 use serde::{Deserialize, Serialize};
 
+use crate::cgroups::Hierarchies;
 use crate::clock::{Clock, SystemClock};
 use crate::host::Host;
 use crate::identity::Identity;
@@ -37,6 +40,7 @@ use reading::{Image, Reader, Reading};
 #[derive(Clone)]
 pub struct SamplerOptions {
     proc_root: PathBuf,
+    sys_root: Option<PathBuf>,
     host: Host,
     clock: Arc<dyn Clock>,
     max_descriptors: Option<usize>,
@@ -46,6 +50,7 @@ impl Default for SamplerOptions {
     fn default() -> Self {
         Self {
             proc_root: PathBuf::from("/proc"),
+            sys_root: None,
             host: Host::current(),
             clock: SystemClock::shared(),
             max_descriptors: None,
@@ -60,6 +65,16 @@ impl SamplerOptions {
     #[must_use]
     pub fn proc_root(mut self, path: impl Into<PathBuf>) -> Self {
         self.proc_root = path.into();
+        self
+    }
+
+    /// Reads control groups and compressed swap from another tree than `/sys`: a captured copy, with
+    /// `fs/cgroup` and `block` in it.
+    ///
+    /// By default a live `/proc` goes with the `/sys` of this machine, and a copy with none.
+    #[must_use]
+    pub fn sys_root(mut self, path: impl Into<PathBuf>) -> Self {
+        self.sys_root = Some(path.into());
         self
     }
 
@@ -94,6 +109,19 @@ impl SamplerOptions {
 
     pub(crate) fn root_path(&self) -> &Path {
         &self.proc_root
+    }
+
+    /// Returns the `/sys` that goes with the tree.
+    pub(crate) fn sys_path(&self, live: bool) -> Option<&Path> {
+        self.sys_root.as_deref().or(live.then_some(Path::new("/sys")))
+    }
+
+    /// Opens the control groups that go with the tree.
+    pub(crate) fn open_cgroups(&self, live: bool) -> Option<Hierarchies> {
+        match &self.sys_root {
+            Some(root) => Some(Hierarchies::captured(&root.join("fs/cgroup"))),
+            None => live.then(Hierarchies::mounted),
+        }
     }
 
     pub(crate) fn host_constants(&self) -> Host {
@@ -264,6 +292,13 @@ impl Sampler {
         self.counts
     }
 
+    /// Returns the control group of each process that was read, as it was when its image was first
+    /// seen.
+    pub(crate) fn cgroup_paths(&self) -> impl Iterator<Item = &[u8]> {
+        let read = self.entries.iter().filter(|entry| !entry.read.is_empty());
+        read.filter_map(|entry| entry.process()?.identity.cgroup.as_deref())
+    }
+
     /// Says whether the tree is that of the live kernel, as this program sees it.
     pub(crate) fn sees_own_namespace(&self) -> bool {
         self.reader.root.shares_pid_namespace()
@@ -408,6 +443,7 @@ fn begin_image(entry: &mut Entry, image: Image, slots: &mut Slots) {
     process.identity = Arc::new(identity);
     process.slot = slots.take();
     process.rollup = Default::default();
+    process.pss_boot_ns = None;
     entry.state -= EntryState::REPORTED;
     // So that the next sweep reads its details.
     entry.state |= EntryState::NEWBORN;

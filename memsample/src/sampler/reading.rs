@@ -392,6 +392,7 @@ impl Reader {
                 (Metric::SwapPss, bytes_of(swap_pss, "SwapPss")?),
             ];
             set(process, state, &values);
+            process.pss_boot_ns = Some(self.clock.now().boot_ns);
             *read |= Files::SMAPS_ROLLUP;
             Ok(())
         });

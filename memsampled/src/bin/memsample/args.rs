@@ -90,9 +90,17 @@ pub(crate) struct RecordArgs {
     #[arg(long, value_name = "WHEN", default_value = "auto")]
     pub(crate) exits: Exits,
 
+    /// How often to read the memory of control groups: a time, `every` for every tick, or `off`
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration::parse_rate)]
+    pub(crate) cgroup_interval: Rate,
+
     /// Another /proc tree to read: a mount elsewhere, or a captured copy
     #[arg(long, value_name = "ROOT", default_value = "/proc")]
     pub(crate) proc: PathBuf,
+
+    /// The copy of /sys that goes with a captured /proc: for control groups and compressed swap
+    #[arg(long, value_name = "ROOT")]
+    pub(crate) sys: Option<PathBuf>,
 
     /// Print the result as one JSON object
     #[arg(long)]

@@ -71,12 +71,16 @@ pub(crate) fn run(args: &RecordArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn start(args: &RecordArgs, descriptors: &DescriptorLimit) -> anyhow::Result<Recorder> {
-    let sampler =
+    let mut sampler =
         SamplerOptions::default().proc_root(&args.proc).max_descriptors(descriptors.for_sampler());
+    if let Some(sys) = &args.sys {
+        sampler = sampler.sys_root(sys);
+    }
     let mut options = RecorderOptions::new()
         .interval(args.interval)
         .detail(args.detail_interval)
         .exits(args.exits == Exits::Auto)
+        .cgroups(args.cgroup_interval)
         .sampler(sampler);
     if let Some(rate) = args.pss_interval {
         options = options.pss(rate);
