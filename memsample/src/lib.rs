@@ -82,4 +82,4 @@ pub use recording::{
     RunState, Settings, Totals,
 };
 pub use role::role;
-pub use sampler::{Descriptors, Sample, Sampler, SamplerOptions, Snapshot, SweepCounts};
+pub use sampler::{Descriptors, KnownPss, Sample, Sampler, SamplerOptions, Snapshot, SweepCounts};

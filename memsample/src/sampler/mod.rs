@@ -21,7 +21,7 @@ pub use descriptors::Descriptors;
 pub(crate) use ends::EndedImage;
 pub(crate) use entry::Slot;
 pub(crate) use governor::Governor;
-pub(crate) use known_pss::KnownPss;
+pub use known_pss::KnownPss;
 pub use snapshot::{Sample, Snapshot};
 
 use serde::{Deserialize, Serialize};

@@ -92,15 +92,16 @@ pub(crate) fn run(args: &ViewArgs) -> anyhow::Result<ExitCode> {
         Some(run) => {
             let (recording, recovery) = Recording::open(run)?;
             summary::note_recovery(recovery)?;
-            Population::recorded(&recording, args.at)?
+            Population::recorded(&recording, args.at, args.by)?
         }
         None => {
             // A file costs time, ours and the kernel's, and is read only for a column that needs it.
             let files = chosen.iter().chain(&sort).filter_map(Column::metric).map(Metric::file);
             let files = match args.by {
-                By::System => None,
-                By::Mapping => Some(Files::STATM),
-                _ => Some(files.collect()),
+                // To compare it with what is mapped.
+                By::System => Files::SMAPS_ROLLUP,
+                By::Mapping => Files::STATM,
+                _ => files.collect(),
             };
             Population::live(&args.proc, files)?
         }
@@ -116,7 +117,10 @@ pub(crate) fn run(args: &ViewArgs) -> anyhow::Result<ExitCode> {
         }
         By::User | By::Cgroup | By::Role => rows::by_group(&population, args.by),
         By::Mapping => rows::by_mapping(&mut population, &args.proc)?,
-        By::System => rows::by_system(&population)?,
+        By::System => {
+            population.note_coverage();
+            rows::by_system(&population)?
+        }
     };
     if let Some(column) = sort.or_else(|| table.usual_order().copied()) {
         table.sort(&column, args.reverse);
