@@ -39,6 +39,7 @@ fn identity() -> impl Strategy<Value = Arc<Identity>> {
             comm: Comm::new(&comm),
             cgroup: exe.clone(),
             exe,
+            role: crate::text(&comm),
             cmdline,
         })
     })

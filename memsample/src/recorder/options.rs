@@ -180,6 +180,7 @@ impl RecorderOptions {
             Rate::EveryTick => Some(millis(self.interval)),
             Rate::Every(interval) => Some(millis(interval)),
         };
+        let rules = self.sampler.identity_rules();
         Settings {
             interval_ms: millis(self.interval),
             detail_interval_ms: interval_ms(self.detail),
@@ -195,7 +196,10 @@ impl RecorderOptions {
             },
             duration_ms: self.duration.map(millis),
             proc_root: self.sampler.root_path().to_owned(),
-            command: self.command.clone(),
+            command: self.command.as_deref().and_then(|it| rules.command(it)),
+            arguments: rules.kept,
+            redactions: rules.redactions.len(),
+            role_rules: rules.roles.len(),
             exits: false,
             cgroup_interval_ms: interval_ms(self.cgroups),
             supported_files: Vec::new(),

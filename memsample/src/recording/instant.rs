@@ -60,6 +60,8 @@ pub struct RecordedProcess {
     pub cmdline: Option<String>,
     /// The control group.
     pub cgroup: Option<String>,
+    /// What the process does; see [`Identity::role`](crate::Identity::role).
+    pub role: Option<String>,
     metrics: [Option<u64>; Metric::COUNT],
 }
 
@@ -72,11 +74,9 @@ impl RecordedProcess {
         self.metrics.get(metric as usize).copied().flatten()
     }
 
-    /// Returns the [`role`](crate::role) of the process image.
-    ///
-    /// A recording separates the arguments by spaces, so those that hold one are taken for several.
-    #[must_use]
-    pub fn role(&self) -> String {
+    /// Returns the [`role`](crate::role) by what is recorded, which separates the arguments by spaces: those
+    /// that hold one are taken for several.
+    fn usual_role(&self) -> String {
         let arguments = self.cmdline.as_deref().unwrap_or_default().split(' ').map(str::as_bytes);
         crate::role(self.comm.as_bytes(), self.exe.as_deref().map(str::as_bytes), arguments)
     }
@@ -235,6 +235,7 @@ impl Recording {
                     exe: None,
                     cmdline: None,
                     cgroup: None,
+                    role: None,
                     metrics: values,
                 });
             }
@@ -246,7 +247,7 @@ impl Recording {
 
     /// Fills in what the table of processes says.
     fn identify(&self, processes: &mut [RecordedProcess]) -> io::Result<()> {
-        let columns = ["process", "ppid", "uid", "exe", "cmdline", "cgroup"];
+        let columns = ["process", "ppid", "uid", "exe", "cmdline", "cgroup", "role"];
         let mut by_key: HashMap<u64, &mut RecordedProcess> =
             processes.iter_mut().map(|process| (process.process.0, process)).collect();
         for batch in self.read_table("processes", &columns) {
@@ -256,6 +257,7 @@ impl Recording {
             let uid = numbers::<Int64Type>(&batch, "uid")?;
             let (exe, cmdline, cgroup) =
                 (strings(&batch, "exe")?, strings(&batch, "cmdline")?, strings(&batch, "cgroup")?);
+            let role = strings(&batch, "role");
             let text = |column: &StringArray, row| {
                 column.is_valid(row).then(|| column.value(row).to_owned())
             };
@@ -267,6 +269,11 @@ impl Recording {
                     of.exe = text(exe, row);
                     of.cmdline = text(cmdline, row);
                     of.cgroup = text(cgroup, row);
+                    of.role = match role {
+                        Ok(role) => text(role, row),
+                        // Recorded by an older version, which had no rules either.
+                        Err(_) => Some(of.usual_role()),
+                    };
                 }
             }
         }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::layout::replace_file;
 use super::totals::Totals;
 use crate::host::Host;
+use crate::identity_rules::KeptArguments;
 use crate::metric::Files;
 use crate::schema::FORMAT_VERSION;
 
@@ -122,8 +123,17 @@ pub struct Settings {
     pub duration_ms: Option<u64>,
     /// The tree that was read.
     pub proc_root: PathBuf,
-    /// The command that was recorded.
+    /// The command that was recorded, as far as arguments are.
     pub command: Option<Vec<String>>,
+    /// What was recorded of the arguments of processes.
+    #[serde(default)]
+    pub arguments: KeptArguments,
+    /// How many patterns took something out of the arguments. Not which: they may tell what is secret.
+    #[serde(default)]
+    pub redactions: usize,
+    /// How many rules of the configuration name roles.
+    #[serde(default)]
+    pub role_rules: usize,
     /// Whether the kernel told of processes that ended: the table `exits`.
     #[serde(default)]
     pub exits: bool,

@@ -30,8 +30,10 @@ use crate::cgroups::Hierarchies;
 use crate::clock::{Clock, SystemClock};
 use crate::host::Host;
 use crate::identity::Identity;
+use crate::identity_rules::{IdentityRules, KeptArguments, Redaction};
 use crate::metric::{Files, Metric};
 use crate::proc::{Listing, MachineFile, ProcRoot};
+use crate::role_rule::RoleRule;
 use ends::Unexplained;
 use entry::{Entry, EntryState, Occupant, Slots};
 use reading::{Image, Reader, Reading};
@@ -44,6 +46,7 @@ pub struct SamplerOptions {
     host: Host,
     clock: Arc<dyn Clock>,
     max_descriptors: Option<usize>,
+    rules: IdentityRules,
 }
 
 impl Default for SamplerOptions {
@@ -54,6 +57,7 @@ impl Default for SamplerOptions {
             host: Host::current(),
             clock: SystemClock::shared(),
             max_descriptors: None,
+            rules: IdentityRules::default(),
         }
     }
 }
@@ -101,6 +105,31 @@ impl SamplerOptions {
     pub fn max_descriptors(mut self, descriptors: usize) -> Self {
         self.max_descriptors = Some(descriptors);
         self
+    }
+
+    /// Sets what is recorded of the arguments of processes.
+    #[must_use]
+    pub fn arguments(mut self, kept: KeptArguments) -> Self {
+        self.rules.kept = kept;
+        self
+    }
+
+    /// Takes what matches out of the arguments. May be called for several patterns.
+    #[must_use]
+    pub fn redact(mut self, redaction: Redaction) -> Self {
+        self.rules.redactions.push(redaction);
+        self
+    }
+
+    /// Names the processes that fit a rule. Of several rules that fit the first holds.
+    #[must_use]
+    pub fn role(mut self, rule: RoleRule) -> Self {
+        self.rules.roles.push(rule);
+        self
+    }
+
+    pub(crate) fn identity_rules(&self) -> &IdentityRules {
+        &self.rules
     }
 
     pub(crate) fn shared_clock(&self) -> Arc<dyn Clock> {
@@ -238,7 +267,7 @@ impl Sampler {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
         }
         let descriptors = Descriptors::new(options.max_descriptors);
-        let reader = Reader::new(root, options.host, options.clock, descriptors);
+        let reader = Reader::new(root, options.host, options.clock, descriptors, options.rules);
         reader.grow_descriptor_table(processes);
         let mut sampler = Self {
             reader,
@@ -422,7 +451,7 @@ fn begin_image(entry: &mut Entry, image: Image, slots: &mut Slots) {
     let Occupant::Process(process) = &mut entry.occupant else {
         return;
     };
-    let Image { ppid, uid, comm, exe, cmdline, cgroup } = image;
+    let Image { ppid, uid, comm, exe, cmdline, cgroup, role } = image;
     let Identity { pid, start, start_ns, exec, .. } = *process.identity;
     let exec = exec.saturating_add(1);
     let number = slots.next_process();
@@ -438,6 +467,7 @@ fn begin_image(entry: &mut Entry, image: Image, slots: &mut Slots) {
         exe,
         cmdline,
         cgroup,
+        role,
     };
     process.comm = comm;
     process.identity = Arc::new(identity);

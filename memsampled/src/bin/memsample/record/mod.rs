@@ -16,6 +16,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::args::{Exits, RecordArgs};
+use crate::config::Config;
 use crate::exit::ExitCode;
 use crate::summary;
 use child::RunningCommand;
@@ -73,6 +74,8 @@ pub(crate) fn run(args: &RecordArgs) -> anyhow::Result<ExitCode> {
 fn start(args: &RecordArgs, descriptors: &DescriptorLimit) -> anyhow::Result<Recorder> {
     let mut sampler =
         SamplerOptions::default().proc_root(&args.proc).max_descriptors(descriptors.for_sampler());
+    let config = Config::read(&args.config)?;
+    sampler = config.describe_recorded(sampler, args.cmdline.map(Into::into));
     if let Some(sys) = &args.sys {
         sampler = sampler.sys_root(sys);
     }

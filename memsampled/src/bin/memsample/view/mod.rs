@@ -17,10 +17,11 @@ use std::time::Duration;
 use anyhow::bail;
 use clap::ValueEnum;
 use jiff::Timestamp;
-use memsample::{Files, MappingReader, Metric, Recording};
+use memsample::{Files, MappingReader, Metric, Recording, SamplerOptions};
 use regex::Regex;
 
 use crate::args::ViewArgs;
+use crate::config::Config;
 use crate::duration;
 use crate::exit::ExitCode;
 use crate::summary;
@@ -80,6 +81,11 @@ pub(crate) fn run(args: &ViewArgs) -> anyhow::Result<ExitCode> {
     if args.by == By::Mapping && args.run.is_some() {
         bail!("a recording does not hold what processes map: use `--by mapping` without RUN");
     }
+    if args.run.is_some() && (args.config.config.is_some() || !args.config.redact.is_empty()) {
+        bail!(
+            "a recording holds the roles and arguments of its time: leave out --config and --redact"
+        );
+    }
     // A wrong name should not wait until everything has been read.
     let chosen = table::choose(args.by, args.columns.as_deref(), args.json || args.csv)?;
     let sort = args.sort.as_deref().map(|name| table::column(args.by, name)).transpose()?;
@@ -103,7 +109,9 @@ pub(crate) fn run(args: &ViewArgs) -> anyhow::Result<ExitCode> {
                 By::Mapping => Files::STATM,
                 _ => files.collect(),
             };
-            Population::live(&args.proc, files)?
+            let sampler = SamplerOptions::default().proc_root(&args.proc);
+            let sampler = Config::read(&args.config)?.describe(sampler);
+            Population::live(&args.proc, sampler, files, args.by)?
         }
     };
     if args.percent && population.meminfo.and_then(|meminfo| meminfo.mem_total).is_none() {

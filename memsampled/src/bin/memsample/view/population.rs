@@ -26,7 +26,7 @@ pub(super) struct Process {
     pub(super) user: Option<String>,
     pub(super) comm: String,
     pub(super) command: Option<String>,
-    pub(super) role: String,
+    pub(super) role: Option<String>,
     pub(super) cgroup: Option<String>,
     metrics: [Option<u64>; Metric::COUNT],
     /// `None` for a recorded process.
@@ -52,12 +52,22 @@ pub(super) struct Population {
 
 impl Population {
     /// Reads the memory of a machine, and `files` of all its processes.
-    pub(super) fn live(root: &Path, files: Files) -> anyhow::Result<Self> {
+    pub(super) fn live(
+        root: &Path,
+        sampler: SamplerOptions,
+        files: Files,
+        by: By,
+    ) -> anyhow::Result<Self> {
         let mut population =
             Self { processes: Vec::new(), meminfo: None, known_pss: None, notes: Vec::new() };
         let bytes = std::fs::read(root.join("meminfo")).ok();
         population.meminfo = bytes.and_then(|bytes| parse_meminfo(&bytes).ok());
-        let mut sampler = Sampler::new(SamplerOptions::default().proc_root(root))?;
+        let mut sampler = match Sampler::new(sampler) {
+            Ok(sampler) => sampler,
+            // A tree may hold what is known of the machine and nothing else.
+            Err(_) if by == By::System && population.meminfo.is_some() => return Ok(population),
+            Err(error) => return Err(error.into()),
+        };
         let mut users = Users::default();
         let snapshot = sampler.sweep(files);
         for sample in snapshot.samples() {
@@ -68,8 +78,8 @@ impl Population {
                 uid: identity.uid,
                 user: identity.uid.map(|uid| users.name(uid)),
                 comm: sample.comm().to_string(),
-                command: Some(identity.cmdline_text()),
-                role: identity.role(),
+                command: Some(identity.cmdline_text()).filter(|line| !line.is_empty()),
+                role: Some(identity.role.clone()),
                 cgroup: identity.cgroup.as_deref().map(memsample::text),
                 metrics: Metric::ALL.map(|metric| sample.get(metric)),
                 identity: Some(identity.clone()),
@@ -145,8 +155,8 @@ impl Population {
             ppid: process.ppid,
             uid: process.uid,
             user: process.uid.map(|uid| users.name(uid)),
-            role: process.role(),
             metrics: Metric::ALL.map(|metric| process.get(metric)),
+            role: process.role,
             comm: process.comm,
             command: process.cmdline,
             cgroup: process.cgroup,
