@@ -9,7 +9,7 @@ use memsample::parse;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 13] = [
+pub const TARGETS: [Target; 15] = [
     ("statm", statm),
     ("stat", stat),
     ("status", status),
@@ -20,6 +20,8 @@ pub const TARGETS: [Target; 13] = [
     ("vmstat", vmstat),
     ("cgroup", cgroup),
     ("io", io),
+    ("cgroup_memory", cgroup_memory),
+    ("swap", swap),
     ("exits", exits),
     ("journal", journal),
     ("journal_contents", journal_contents),
@@ -100,6 +102,28 @@ pub fn cgroup(bytes: &[u8]) {
 /// Any bytes are read or refused.
 pub fn io(bytes: &[u8]) {
     let _ = parse::parse_io(bytes);
+}
+
+/// The memory files of a control group, all from the same bytes: read or refused.
+pub fn cgroup_memory(bytes: &[u8]) {
+    let _ = parse::parse_cgroup_stat(bytes);
+    if let Ok(stat) = parse::parse_cgroup_stat_v1(bytes) {
+        assert!(stat.hierarchical_limit_bytes.is_none_or(|limit| limit < 1 << 62));
+    }
+    let _ = parse::parse_cgroup_events(bytes);
+    let _ = parse::parse_cgroup_oom_control(bytes);
+    let number = parse::parse_cgroup_number(bytes);
+    if let Ok(Some(limit)) = parse::parse_cgroup_limit(bytes) {
+        assert_eq!(number, Ok(limit));
+    }
+}
+
+/// Swap devices, and those of compressed memory.
+pub fn swap(bytes: &[u8]) {
+    if let Ok(swaps) = parse::parse_swaps(bytes) {
+        assert!(swaps.devices as usize <= bytes.len());
+    }
+    let _ = parse::parse_zram(bytes);
 }
 
 /// Messages of the kernel about tasks that ended.

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::identity::{Comm, Identity};
 use crate::metric::{Files, Metrics};
+use crate::recording::rows::cgroups::CgroupSample;
 use crate::recording::rows::exits::Exit;
 use crate::recording::rows::marks::Mark;
 use crate::recording::rows::system::SystemSample;
@@ -24,6 +25,7 @@ pub(crate) struct Batch {
     /// What happened, tick after tick.
     pub(crate) changes: Vec<Change>,
     pub(crate) system: Vec<SystemSample>,
+    pub(crate) cgroups: Vec<CgroupSample>,
     pub(crate) marks: Vec<Mark>,
     pub(crate) exits: Vec<Exit>,
 }
@@ -64,10 +66,11 @@ pub(crate) struct Row {
 impl Batch {
     /// Makes it empty, and keeps its memory.
     pub(crate) fn clear(&mut self) {
-        let Self { ticks, changes, system, marks, exits } = self;
+        let Self { ticks, changes, system, cgroups, marks, exits } = self;
         ticks.clear();
         changes.clear();
         system.clear();
+        cgroups.clear();
         marks.clear();
         exits.clear();
     }
@@ -81,6 +84,7 @@ impl Batch {
         self.ticks.len() * size_of::<BatchTick>()
             + self.changes.len() * size_of::<Change>()
             + self.system.len() * size_of::<SystemSample>()
+            + self.cgroups.len() * size_of::<CgroupSample>()
             + self.marks.len() * size_of::<Mark>()
             + self.exits.len() * (size_of::<Exit>() + size_of::<Identity>())
     }

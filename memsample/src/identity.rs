@@ -97,9 +97,13 @@ pub struct Identity {
     /// The path of the executable; `None` where the kernel refuses to tell.
     pub exe: Option<Vec<u8>>,
     /// The arguments, each ended by a NUL byte, cut at [`MAX_CMDLINE_BYTES`](Self::MAX_CMDLINE_BYTES).
+    /// Empty where they are not known, and where they are left out.
     pub cmdline: Vec<u8>,
     /// The control group: in the v1 memory hierarchy where there is one, else in v2.
     pub cgroup: Option<Vec<u8>>,
+    /// What the process does, by a name that is the same in the next run: that of the first rule that
+    /// fits, or else [`role`](crate::role).
+    pub role: String,
 }
 
 impl Identity {
@@ -120,7 +124,11 @@ impl Identity {
     /// Returns about how much memory the identity takes, in bytes.
     pub(crate) fn memory_bytes(&self) -> usize {
         let heap = |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(0, Vec::capacity);
-        size_of::<Self>() + heap(&self.exe) + self.cmdline.capacity() + heap(&self.cgroup)
+        size_of::<Self>()
+            + heap(&self.exe)
+            + self.cmdline.capacity()
+            + heap(&self.cgroup)
+            + self.role.capacity()
     }
 }
 
@@ -173,6 +181,7 @@ mod tests {
             exe: None,
             cmdline: cmdline.to_vec(),
             cgroup: None,
+            role: String::new(),
         };
         assert_eq!(identity(b"a\0b c\0\0").cmdline_text(), "a b c");
         assert_eq!(identity(b"").cmdline_text(), "");

@@ -48,9 +48,12 @@ pub mod units;
 
 mod host;
 mod identity;
+mod identity_rules;
 mod metric;
 mod role;
+mod role_rule;
 
+mod cgroups;
 mod events;
 mod machine;
 mod mappings;
@@ -71,6 +74,7 @@ mod slot_map;
 pub use error::{ParseError, ParseErrorKind, ReadError};
 pub use host::Host;
 pub use identity::{Comm, Identity, ProcessId, text};
+pub use identity_rules::{KeptArguments, PatternError, Redaction};
 pub use machine::hidepid_note;
 pub use mappings::MappingReader;
 pub use metric::{Files, Metric, Metrics};
@@ -81,4 +85,5 @@ pub use recording::{
     RunState, Settings, Totals,
 };
 pub use role::role;
-pub use sampler::{Descriptors, Sample, Sampler, SamplerOptions, Snapshot, SweepCounts};
+pub use role_rule::{RoleField, RoleRule, RoleRuleError};
+pub use sampler::{Descriptors, KnownPss, Sample, Sampler, SamplerOptions, Snapshot, SweepCounts};

@@ -1,13 +1,19 @@
 //! Reading the memory of the machine as a whole.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use procfs::process::MountInfo;
+use rustix::fs::{CWD, Mode, OFlags, openat};
 
-use crate::parse::{parse_meminfo, parse_pressure, parse_vmstat};
+use crate::cgroups::{CgroupCounts, CgroupReader};
+use crate::parse::{Zram, parse_meminfo, parse_pressure, parse_swaps, parse_vmstat, parse_zram};
 use crate::proc::{MachineFile, ProcRoot, ReadBuffer};
+use crate::recording::rows::cgroups::CgroupSample;
 use crate::recording::rows::system::SystemSample;
+use crate::sampler::SamplerOptions;
 
 /// Reads the files about the machine, through kept descriptors.
 pub(crate) struct MachineReader {
@@ -16,35 +22,82 @@ pub(crate) struct MachineReader {
     meminfo: MachineFile,
     pressure: MachineFile,
     vmstat: MachineFile,
+    swaps: MachineFile,
+    /// Where the statistics of each device of compressed memory would be.
+    zram: Vec<CString>,
+    cgroups: Option<CgroupReader>,
 }
+
+/// Devices of compressed memory are numbered from 0; distributions make one for each CPU at most, and
+/// nowadays one.
+const MAX_ZRAM: usize = 8;
 
 const MEMINFO: &CStr = c"meminfo";
 const PRESSURE: &CStr = c"pressure/memory";
 const VMSTAT: &CStr = c"vmstat";
+const SWAPS: &CStr = c"swaps";
 
 impl MachineReader {
-    pub(crate) fn new(root: ProcRoot) -> Self {
-        Self {
+    /// Opens the tree that `options` name, and the control groups that go with it.
+    pub(crate) fn open(options: &SamplerOptions) -> io::Result<Self> {
+        let root = options.open_root()?;
+        let live = root.is_live();
+        let cgroups = options.open_cgroups(live);
+        let zram = |sys: &Path| {
+            let path = |device| sys.join(format!("block/zram{device}/mm_stat"));
+            // A path with a NUL byte names no file.
+            (0..MAX_ZRAM)
+                .filter_map(move |device| CString::new(path(device).as_os_str().as_bytes()).ok())
+                .collect()
+        };
+        Ok(Self {
+            zram: options.sys_path(live).map(zram).unwrap_or_default(),
+            cgroups: cgroups.map(|cgroups| CgroupReader::new(cgroups, options.shared_clock())),
             root,
             buffer: ReadBuffer::new(),
             meminfo: MachineFile::new(MEMINFO),
             pressure: MachineFile::new(PRESSURE),
             vmstat: MachineFile::new(VMSTAT),
-        }
+            swaps: MachineFile::new(SWAPS),
+        })
     }
 
     /// Reads `meminfo`, and with `counters` also those of `pressure` and `vmstat`, which cost twice
-    /// as much. What cannot be read or understood is `None`.
+    /// as much, and what is swapped where. What cannot be read or understood is `None`.
     pub(crate) fn read(&mut self, ts_ms: i64, counters: bool) -> SystemSample {
-        let Self { root, buffer, meminfo, pressure, vmstat } = self;
+        let Self { root, buffer, meminfo, pressure, vmstat, swaps, zram, .. } = self;
         let meminfo = meminfo.read(root, buffer).ok().and_then(|bytes| parse_meminfo(bytes).ok());
         if !counters {
-            return SystemSample { ts_ms, meminfo, pressure: None, vmstat: None };
+            return SystemSample { ts_ms, meminfo, ..SystemSample::default() };
         }
         let pressure =
             pressure.read(root, buffer).ok().and_then(|bytes| parse_pressure(bytes).ok());
         let vmstat = vmstat.read(root, buffer).ok().and_then(|bytes| parse_vmstat(bytes).ok());
-        SystemSample { ts_ms, meminfo, pressure, vmstat }
+        let swaps = swaps.read(root, buffer).ok().and_then(|bytes| parse_swaps(bytes).ok());
+        let zram = read_zram(zram, buffer);
+        SystemSample { ts_ms, meminfo, pressure, vmstat, swaps, zram, pss: None }
+    }
+
+    /// Reads the control groups at `paths`, one for each process, and appends a row for each group.
+    pub(crate) fn read_cgroups<'a>(
+        &mut self,
+        ts_ms: i64,
+        paths: impl Iterator<Item = &'a [u8]>,
+        rows: &mut Vec<CgroupSample>,
+    ) -> CgroupCounts {
+        let cgroups = self.cgroups.as_mut();
+        cgroups.map_or(CgroupCounts::default(), |cgroups| cgroups.read(ts_ms, paths, rows))
+    }
+
+    /// Says why there are no control groups, if so.
+    pub(crate) fn cgroups_note(&self) -> Option<String> {
+        match &self.cgroups {
+            Some(cgroups) => cgroups.note(),
+            None => Some(
+                "no /sys goes with this copy of a /proc tree: the table `cgroups` is empty"
+                    .to_owned(),
+            ),
+        }
     }
 
     /// Says which files this machine does not have, for whoever reads the recording.
@@ -80,6 +133,21 @@ impl MachineReader {
         }
         notes
     }
+}
+
+/// Returns the sum over the devices of compressed memory; `None` where there is none.
+fn read_zram(paths: &[CString], buffer: &mut ReadBuffer) -> Option<Zram> {
+    let mut sum: Option<Zram> = None;
+    for path in paths {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let Ok(file) = openat(CWD, path.as_c_str(), flags, Mode::empty()) else {
+            continue;
+        };
+        // A sum that lacks a device would be wrong.
+        let device = parse_zram(buffer.read_piece(file).ok()?).ok()?;
+        sum = Some(sum.unwrap_or_default().checked_add(device)?);
+    }
+    sum
 }
 
 /// Returns a note where the mount at `root` hides processes of other users.

@@ -1,6 +1,6 @@
 //! What a process does, by a name that is the same in the next run.
 
-use crate::identity::{Identity, text};
+use crate::identity::text;
 
 /// Programs that run a script, without the version behind their name.
 const INTERPRETERS: &[&str] =
@@ -59,15 +59,6 @@ pub fn role<'a>(
         return format!("{} {}", text(program), text(name));
     }
     stable(program)
-}
-
-impl Identity {
-    /// Returns the [`role`] of the process image.
-    #[must_use]
-    pub fn role(&self) -> String {
-        let arguments = self.cmdline.split(|&byte| byte == 0);
-        role(self.comm.as_bytes(), self.exe.as_deref(), arguments)
-    }
 }
 
 /// What an interpreter runs.

@@ -200,13 +200,14 @@ pub fn samples() -> Table {
 /// Returns every table of a recording.
 #[must_use]
 pub fn tables() -> Vec<Table> {
-    use crate::recording::rows::{exits, marks, processes, system, ticks};
+    use crate::recording::rows::{cgroups, exits, marks, processes, system, ticks};
     vec![
         samples(),
         processes::table(),
         exits::table(),
         ticks::table(),
         system::table(),
+        cgroups::table(),
         marks::table(),
     ]
 }

@@ -5,8 +5,10 @@ use std::fs;
 use std::panic::catch_unwind;
 
 use memsample::parse::{
-    parse_cgroup, parse_io, parse_meminfo, parse_pressure, parse_smaps, parse_smaps_rollup,
-    parse_stat, parse_statm, parse_status, parse_vmstat,
+    parse_cgroup, parse_cgroup_events, parse_cgroup_limit, parse_cgroup_oom_control,
+    parse_cgroup_stat, parse_cgroup_stat_v1, parse_io, parse_meminfo, parse_pressure, parse_smaps,
+    parse_smaps_rollup, parse_stat, parse_statm, parse_status, parse_swaps, parse_vmstat,
+    parse_zram,
 };
 use memsample::units::Kibibytes;
 use procfs::process::{Process, Stat, StatM, Status};
@@ -25,13 +27,21 @@ fn parse_as_everything(bytes: &[u8]) {
     let _ = parse_vmstat(bytes);
     let _ = parse_io(bytes);
     parse_cgroup(bytes).for_each(drop);
+    let _ = parse_cgroup_stat(bytes);
+    let _ = parse_cgroup_stat_v1(bytes);
+    let _ = parse_cgroup_events(bytes);
+    let _ = parse_cgroup_oom_control(bytes);
+    let _ = parse_cgroup_limit(bytes);
+    let _ = parse_swaps(bytes);
+    let _ = parse_zram(bytes);
 }
 
 /// Files of this process, to be broken.
 fn real_files() -> Vec<Vec<u8>> {
     let names = ["statm", "stat", "status", "smaps", "smaps_rollup", "io", "cgroup"]
         .map(|name| format!("/proc/self/{name}"));
-    let machine = ["meminfo", "vmstat", "pressure/memory"].map(|name| format!("/proc/{name}"));
+    let machine =
+        ["meminfo", "vmstat", "pressure/memory", "swaps"].map(|name| format!("/proc/{name}"));
     names.iter().chain(&machine).filter_map(|path| fs::read(path).ok()).collect()
 }
 
@@ -66,6 +76,36 @@ proptest! {
             [ours.size.0, ours.resident.0, ours.shared.0, ours.text.0, ours.data.0],
             [theirs.size, theirs.resident, theirs.shared, theirs.text, theirs.data]
         );
+    }
+
+    #[test]
+    fn statistics_of_groups_agree_with_a_map_of_their_words(
+        lines in prop::collection::vec(
+            ("(total_)?(anon|file|kernel|shmem|rss|cache|swap|mapped_file|file_mapped|slab)", any::<u64>()),
+            0..12,
+        ),
+    ) {
+        let text: String = lines.iter().map(|(key, value)| format!("{key} {value}\n")).collect();
+        // The last of equal keys holds.
+        let naive: std::collections::BTreeMap<_, _> =
+            lines.iter().map(|(key, value)| (key.as_str(), *value)).collect();
+        let of = |key: &str| naive.get(key).copied();
+        if let Ok(stat) = parse_cgroup_stat(text.as_bytes()) {
+            prop_assert_eq!(
+                [stat.anon_bytes, stat.file_bytes, stat.kernel_bytes, stat.shmem_bytes, stat.file_mapped_bytes],
+                [of("anon"), of("file"), of("kernel"), of("shmem"), of("file_mapped")]
+            );
+        } else {
+            prop_assert_eq!(of("anon"), None);
+        }
+        if let Ok(stat) = parse_cgroup_stat_v1(text.as_bytes()) {
+            prop_assert_eq!(
+                [stat.anon_bytes, stat.file_bytes, stat.swap_bytes, stat.shmem_bytes, stat.file_mapped_bytes],
+                [of("total_rss"), of("total_cache"), of("total_swap"), of("total_shmem"), of("total_mapped_file")]
+            );
+        } else {
+            prop_assert_eq!(of("total_rss"), None);
+        }
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::batch::{Batch, BatchTick, Change, Row};
 use crate::codec::{Decoder, put_changes};
 use crate::identity::{Comm, Identity};
 use crate::metric::{Files, Metrics};
+use crate::recording::rows::cgroups::CgroupSample;
 use crate::recording::rows::exits::Exit;
 use crate::recording::rows::marks::Mark;
 use crate::recording::rows::processes::Summary;
@@ -47,6 +48,7 @@ enum Item {
     System(Box<SystemSample>),
     Mark(Mark),
     Exit(Box<Exit>),
+    Cgroup(Box<CgroupSample>),
     /// Followed by its changes.
     Tick(BatchTick),
 }
@@ -100,6 +102,9 @@ impl BatchEncoder {
         self.bytes.clear();
         for system in &batch.system {
             self.put(&Item::System(Box::new(*system)))?;
+        }
+        for cgroup in &batch.cgroups {
+            self.put(&Item::Cgroup(Box::new(cgroup.clone())))?;
         }
         for mark in &batch.marks {
             self.put(&Item::Mark(mark.clone()))?;
@@ -169,6 +174,7 @@ impl BatchDecoder {
                 Item::System(system) => batch.system.push(*system),
                 Item::Mark(mark) => batch.marks.push(mark),
                 Item::Exit(exit) => batch.exits.push(*exit),
+                Item::Cgroup(cgroup) => batch.cgroups.push(*cgroup),
                 Item::Tick(tick) => {
                     let before = batch.changes.len();
                     for _ in 0..tick.changes {
@@ -222,5 +228,5 @@ pub(crate) fn read_contents(opening: &[u8], contents: &[u8]) {
     assert_eq!(decoder.batch(&bytes, &mut again), Some(()));
     assert_eq!((again.ticks, again.changes), (batch.ticks, batch.changes));
     assert_eq!((again.system, again.marks), (batch.system, batch.marks));
-    assert_eq!(again.exits, batch.exits);
+    assert_eq!((again.exits, again.cgroups), (batch.exits, batch.cgroups));
 }

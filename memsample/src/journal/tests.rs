@@ -7,15 +7,17 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::batch::{Batch, BatchTick, Change, Row};
+use crate::cgroups::CgroupCounts;
 use crate::identity::{Comm, Identity, ProcessId};
 use crate::metric::{Files, Metric, Metrics};
-use crate::parse::{Meminfo, Pressure, Stall, Vmstat};
+use crate::parse::{Meminfo, Pressure, Stall, Vmstat, Zram};
+use crate::recording::rows::cgroups::CgroupSample;
 use crate::recording::rows::marks::{Mark, MarkKind};
 use crate::recording::rows::processes::Summary;
 use crate::recording::rows::system::SystemSample;
 use crate::recording::rows::ticks::Tick;
 use crate::recording::totals::Totals;
-use crate::sampler::{Slot, SweepCounts};
+use crate::sampler::{KnownPss, Slot, SweepCounts};
 use crate::units::{ClockTicks, Kibibytes};
 
 /// The slots that a batch may name.
@@ -37,6 +39,7 @@ fn identity() -> impl Strategy<Value = Arc<Identity>> {
             comm: Comm::new(&comm),
             cgroup: exe.clone(),
             exe,
+            role: crate::text(&comm),
             cmdline,
         })
     })
@@ -97,6 +100,7 @@ fn batch() -> impl Strategy<Value = Batch> {
                     dropped,
                     clock_offset_us,
                     exits: crate::events::Drained::default(),
+                    cgroups: CgroupCounts { read: late, ..CgroupCounts::default() },
                 };
                 let common_files = sampled.then_some(Files::STATM);
                 batch.ticks.push(BatchTick { tick, common_files, changes: changes.len() as u32 });
@@ -111,6 +115,14 @@ fn batch() -> impl Strategy<Value = Batch> {
                     meminfo: Some(meminfo).filter(|_| sampled),
                     pressure: Some(pressure),
                     vmstat: Some(vmstat).filter(|_| sampled),
+                    swaps: None,
+                    zram: Some(Zram { used_bytes: planned_ns, ..Zram::default() }),
+                    pss: Some(KnownPss { known_bytes: began_ns, ..KnownPss::default() }),
+                });
+                batch.cgroups.push(CgroupSample {
+                    current_bytes: Some(planned_ns).filter(|_| sampled),
+                    pressure: Some(pressure),
+                    ..CgroupSample::new(ts_ms, began_ns.to_le_bytes().as_slice().into(), late)
                 });
             }
             for (name, test, kind) in marks {
@@ -141,8 +153,11 @@ fn opening() -> impl Strategy<Value = Opening> {
     })
 }
 
-fn parts(batch: &Batch) -> (&[BatchTick], &[Change], &[SystemSample], &[Mark]) {
-    (&batch.ticks, &batch.changes, &batch.system, &batch.marks)
+type Parts<'a> =
+    (&'a [BatchTick], &'a [Change], &'a [SystemSample], &'a [CgroupSample], &'a [Mark]);
+
+fn parts(batch: &Batch) -> Parts<'_> {
+    (&batch.ticks, &batch.changes, &batch.system, &batch.cgroups, &batch.marks)
 }
 
 proptest! {

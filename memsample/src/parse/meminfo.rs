@@ -81,6 +81,15 @@ meminfo! {
     committed = "Committed_AS",
 }
 
+impl Meminfo {
+    /// Returns the memory that processes map, in bytes: anonymous pages, and those of files and shared
+    /// memory. `None` where this kernel does not say.
+    #[must_use]
+    pub fn mapped_bytes(&self) -> Option<u64> {
+        self.anon_pages?.bytes()?.checked_add(self.mapped?.bytes()?)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

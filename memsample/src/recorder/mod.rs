@@ -147,8 +147,7 @@ impl Recorder {
         let cpu_seconds_before = seconds_of(ClockId::ProcessCPUTime);
         options.check().map_err(RecordError::Options)?;
         let sampler = Sampler::new(options.sampler.clone()).map_err(RecordError::Proc)?;
-        let root = options.sampler.open_root().map_err(RecordError::Proc)?;
-        let machine = MachineReader::new(root);
+        let machine = MachineReader::open(&options.sampler).map_err(RecordError::Proc)?;
         let failed = |error: io::Error| match error.kind() {
             io::ErrorKind::AlreadyExists => RecordError::Exists(path.to_owned()),
             _ => RecordError::Create(path.to_owned(), error),
@@ -309,11 +308,16 @@ fn manifest(
                 .to_owned(),
         );
     }
-    let settings = Settings {
+    let mut settings = Settings {
         supported_files: file_names(supported),
         max_descriptors: sampler.descriptors().allowed,
         ..options.settings()
     };
+    if settings.cgroup_interval_ms.is_some() {
+        let note = machine.cgroups_note();
+        settings.cgroup_interval_ms = settings.cgroup_interval_ms.filter(|_| note.is_none());
+        notes.extend(note);
+    }
     let provenance = Provenance {
         format: FORMAT_VERSION,
         name: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),

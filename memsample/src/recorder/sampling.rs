@@ -10,10 +10,12 @@ use super::options::{Pss, RecorderOptions};
 use super::schedule::{Due, Rate, Recurrence, Schedule};
 use super::writing::seconds_of;
 use crate::batch::{Batch, BatchTick};
+use crate::cgroups::CgroupCounts;
 use crate::clock::{Clock, Now, Timer};
 use crate::events::{Counters, Drained, ProcessExits, TaskExit};
 use crate::machine::MachineReader;
 use crate::metric::{Files, Metric};
+use crate::recording::rows::cgroups::CgroupSample;
 use crate::recording::rows::exits::Exit;
 use crate::recording::rows::ticks::Tick;
 use crate::recording::{ClockAnchor, Mark, MarkKind, Quantiles};
@@ -68,6 +70,9 @@ pub(super) struct Core {
     on_change: Files,
     meminfo: Recurrence,
     counters: Recurrence,
+    cgroups: Recurrence,
+    /// Rows of the present tick.
+    cgroup_rows: Vec<CgroupSample>,
     newborn_files: Files,
     interval_ns: u64,
     sampler: Sampler,
@@ -129,6 +134,8 @@ impl Core {
             },
             meminfo: Recurrence::new(Rate::Every(MEMINFO_INTERVAL), interval),
             counters: Recurrence::new(Rate::Every(COUNTERS_INTERVAL), interval),
+            cgroups: Recurrence::new(options.cgroups, interval),
+            cgroup_rows: Vec::new(),
             newborn_files: if options.detail == Rate::Off { Files::empty() } else { Files::DETAIL },
             interval_ns: u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX),
             sampler,
@@ -154,7 +161,16 @@ impl Core {
         self.rollups_pending = self.governor.is_none() && counts.rollups_pending > 0;
         let ts_ms = self.anchor.utc_ms(due.planned_ns);
         let counters = self.counters.is_due(due.index);
-        let system = self.meminfo.is_due(due.index).then(|| self.machine.read(ts_ms, counters));
+        let mut system = self.meminfo.is_due(due.index).then(|| self.machine.read(ts_ms, counters));
+        if let Some(system) = system.as_mut().filter(|_| counters) {
+            system.pss = self.sampler.known_pss();
+        }
+        self.cgroup_rows.clear();
+        let cgroups = if self.cgroups.is_due(due.index) {
+            self.machine.read_cgroups(ts_ms, self.sampler.cgroup_paths(), &mut self.cgroup_rows)
+        } else {
+            CgroupCounts::default()
+        };
         let duration_us = self.clock.now().boot_ns.saturating_sub(began.boot_ns) / 1000;
         self.sweep_us.saturating_record(duration_us);
         self.lateness_us.saturating_record(began.boot_ns.saturating_sub(due.planned_ns) / 1000);
@@ -169,6 +185,7 @@ impl Core {
             dropped: 0,
             clock_offset_us: self.clock_offset_us,
             exits: Drained::default(),
+            cgroups,
         };
         let Some(batch) = &mut self.batch else {
             // The writer is behind. A late sample is worse than a missing one: drop, and count.
@@ -185,6 +202,7 @@ impl Core {
             changes,
         });
         batch.system.extend(system);
+        batch.cgroups.append(&mut self.cgroup_rows);
     }
 
     fn plan(&mut self, due: &Due) -> Plan {
@@ -414,7 +432,7 @@ mod tests {
         let clock = SystemClock::shared();
         let start = clock.now();
         let sampler = Sampler::new(SamplerOptions::default()).unwrap();
-        let machine = MachineReader::new(SamplerOptions::default().open_root().unwrap());
+        let machine = MachineReader::open(&SamplerOptions::default()).unwrap();
         let anchor = ClockAnchor { boot_ns: start.boot_ns, utc_ns: start.utc_ns };
         let control = Arc::new(Control::new(Arc::clone(&clock), anchor, options.interval).unwrap());
         let core = Core::new(

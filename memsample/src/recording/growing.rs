@@ -235,18 +235,20 @@ pub(super) struct Tables {
     pub(super) ticks: GrowingTable<super::rows::ticks::Tick>,
     pub(super) system: GrowingTable<super::rows::system::SystemSample>,
     pub(super) marks: GrowingTable<super::rows::marks::Mark>,
+    pub(super) cgroups: GrowingTable<super::rows::cgroups::CgroupSample>,
     pub(super) exits: GrowingTable<super::rows::exits::Exit>,
 }
 
 impl Tables {
     /// Opens each table with `open`.
     pub(super) fn open(mut open: impl FnMut(Table) -> io::Result<TableFile>) -> io::Result<Self> {
-        use super::rows::{exits, marks, system, ticks};
+        use super::rows::{cgroups, exits, marks, system, ticks};
         Ok(Self {
             samples: SampleTable::new(open(schema::samples())?),
             processes: ProcessTable::new(open(processes::table())?),
             ticks: GrowingTable::new(open(ticks::table())?, ticks::FIELDS),
             system: GrowingTable::new(open(system::table())?, system::FIELDS),
+            cgroups: GrowingTable::new(open(cgroups::table())?, cgroups::FIELDS),
             marks: GrowingTable::new(open(marks::table())?, marks::FIELDS),
             exits: GrowingTable::new(open(exits::table())?, exits::FIELDS),
         })
@@ -259,20 +261,22 @@ impl Tables {
 
     /// Returns how much memory the rows since the last checkpoint take.
     pub(super) fn memory_bytes(&self) -> usize {
-        let Self { samples, processes, ticks, system, exits, marks: _ } = self;
+        let Self { samples, processes, ticks, system, cgroups, exits, marks: _ } = self;
         samples.segment.memory_bytes()
             + processes.memory_bytes()
             + ticks.memory_bytes()
             + system.memory_bytes()
+            + cgroups.memory_bytes()
             + exits.memory_bytes()
     }
 
     /// Brings the tails of all files up to date.
     pub(super) fn flush(&mut self) -> io::Result<()> {
-        let Self { samples, processes, ticks, system, marks, exits } = self;
+        let Self { samples, processes, ticks, system, cgroups, marks, exits } = self;
         samples.flush()?;
         ticks.flush()?;
         system.flush()?;
+        cgroups.flush()?;
         marks.flush()?;
         exits.flush()?;
         processes.flush(&samples.segment)
@@ -281,10 +285,11 @@ impl Tables {
     /// Settles what came since the last checkpoint. A table that has it already, because a crash came
     /// between two tables, gets no second copy.
     pub(super) fn settle(&mut self, checkpoint: u64, closing: bool) -> io::Result<()> {
-        let Self { samples, processes, ticks, system, marks, exits } = self;
+        let Self { samples, processes, ticks, system, cgroups, marks, exits } = self;
         samples.settle(checkpoint)?;
         ticks.settle(checkpoint)?;
         system.settle(checkpoint)?;
+        cgroups.settle(checkpoint)?;
         marks.settle(checkpoint)?;
         exits.settle(checkpoint)?;
         processes.settle(checkpoint, &samples.segment, closing)
@@ -294,10 +299,11 @@ impl Tables {
     ///
     /// Only the rows of processes, which change, must be copied; they are few, and come last.
     pub(super) fn settle_beside(&mut self, checkpoint: u64) -> io::Result<()> {
-        let Self { samples, processes, ticks, system, marks, exits } = self;
+        let Self { samples, processes, ticks, system, cgroups, marks, exits } = self;
         samples.settle_beside(checkpoint)?;
         ticks.settle_beside(checkpoint)?;
         system.settle_beside(checkpoint)?;
+        cgroups.settle_beside(checkpoint)?;
         marks.settle_beside(checkpoint)?;
         exits.settle_beside(checkpoint)?;
         processes.settle(checkpoint, &samples.segment, true)
@@ -305,12 +311,13 @@ impl Tables {
 
     /// Begins anew behind a checkpoint: what it settled is forgotten, and who is sampled goes on.
     pub(super) fn begin_segment(&mut self) {
-        let Self { samples, processes, ticks, system, marks, exits } = self;
+        let Self { samples, processes, ticks, system, cgroups, marks, exits } = self;
         samples.clear();
         processes.clear();
         processes.roster.begin_segment(&mut samples.segment);
         ticks.clear();
         system.clear();
+        cgroups.clear();
         marks.clear();
         exits.clear();
     }

@@ -15,6 +15,7 @@ use super::open::Recording;
 use crate::identity::ProcessId;
 use crate::metric::Metric;
 use crate::parse::Meminfo;
+use crate::sampler::KnownPss;
 use crate::units::Kibibytes;
 
 /// All processes of a recording, and its machine, at one tick.
@@ -32,6 +33,9 @@ pub struct RecordedInstant {
     pub dropped: u64,
     /// The memory of the machine, at most a tenth of a second and a tick before.
     pub meminfo: Option<Meminfo>,
+    /// What was known of the PSS of all processes together, at most a second and a tick before, and the
+    /// memory of the machine at that instant.
+    pub known_pss: Option<(KnownPss, Meminfo)>,
     /// The tick nearest to this one at which PSS was read, of any process.
     pub nearest_pss: Option<Timestamp>,
 }
@@ -56,6 +60,8 @@ pub struct RecordedProcess {
     pub cmdline: Option<String>,
     /// The control group.
     pub cgroup: Option<String>,
+    /// What the process does; see [`Identity::role`](crate::Identity::role).
+    pub role: Option<String>,
     metrics: [Option<u64>; Metric::COUNT],
 }
 
@@ -68,11 +74,9 @@ impl RecordedProcess {
         self.metrics.get(metric as usize).copied().flatten()
     }
 
-    /// Returns the [`role`](crate::role) of the process image.
-    ///
-    /// A recording separates the arguments by spaces, so those that hold one are taken for several.
-    #[must_use]
-    pub fn role(&self) -> String {
+    /// Returns the [`role`](crate::role) by what is recorded, which separates the arguments by spaces: those
+    /// that hold one are taken for several.
+    fn usual_role(&self) -> String {
         let arguments = self.cmdline.as_deref().unwrap_or_default().split(' ').map(str::as_bytes);
         crate::role(self.comm.as_bytes(), self.exe.as_deref().map(str::as_bytes), arguments)
     }
@@ -159,7 +163,8 @@ impl Recording {
             last,
             processes,
             dropped,
-            meminfo: self.meminfo_at(tick_ms)?,
+            meminfo: self.meminfo_at(tick_ms, "mem_total_bytes")?.map(|(meminfo, _)| meminfo),
+            known_pss: self.known_pss_at(tick_ms)?,
             nearest_pss: nearest_pss.map(timestamp).transpose()?,
         })
     }
@@ -230,6 +235,7 @@ impl Recording {
                     exe: None,
                     cmdline: None,
                     cgroup: None,
+                    role: None,
                     metrics: values,
                 });
             }
@@ -241,7 +247,7 @@ impl Recording {
 
     /// Fills in what the table of processes says.
     fn identify(&self, processes: &mut [RecordedProcess]) -> io::Result<()> {
-        let columns = ["process", "ppid", "uid", "exe", "cmdline", "cgroup"];
+        let columns = ["process", "ppid", "uid", "exe", "cmdline", "cgroup", "role"];
         let mut by_key: HashMap<u64, &mut RecordedProcess> =
             processes.iter_mut().map(|process| (process.process.0, process)).collect();
         for batch in self.read_table("processes", &columns) {
@@ -251,6 +257,7 @@ impl Recording {
             let uid = numbers::<Int64Type>(&batch, "uid")?;
             let (exe, cmdline, cgroup) =
                 (strings(&batch, "exe")?, strings(&batch, "cmdline")?, strings(&batch, "cgroup")?);
+            let role = strings(&batch, "role");
             let text = |column: &StringArray, row| {
                 column.is_valid(row).then(|| column.value(row).to_owned())
             };
@@ -262,14 +269,52 @@ impl Recording {
                     of.exe = text(exe, row);
                     of.cmdline = text(cmdline, row);
                     of.cgroup = text(cgroup, row);
+                    of.role = match role {
+                        Ok(role) => text(role, row),
+                        // Recorded by an older version, which had no rules either.
+                        Err(_) => Some(of.usual_role()),
+                    };
                 }
             }
         }
         Ok(())
     }
 
-    /// Returns the last reading of the machine's memory that is not later than a tick.
-    fn meminfo_at(&self, tick_ms: i64) -> io::Result<Option<Meminfo>> {
+    /// Returns what was last known of the PSS of all processes together, and the memory of the machine
+    /// at that instant.
+    ///
+    /// # Errors
+    ///
+    /// The tables cannot be read.
+    pub fn last_known_pss(&self) -> io::Result<Option<(KnownPss, Meminfo)>> {
+        self.known_pss_at(i64::MAX)
+    }
+
+    fn known_pss_at(&self, tick_ms: i64) -> io::Result<Option<(KnownPss, Meminfo)>> {
+        let Some((meminfo, known)) = self.meminfo_at(tick_ms, KNOWN_PSS[0])? else {
+            return Ok(None);
+        };
+        let [known_bytes, processes, unknown_processes, unknown_rss_bytes, oldest, mean_age] =
+            known;
+        let count = |count: Option<u64>| u32::try_from(count.unwrap_or(0)).unwrap_or(u32::MAX);
+        let known = KnownPss {
+            known_bytes: known_bytes.unwrap_or(0),
+            known_processes: count(processes),
+            unknown_processes: count(unknown_processes),
+            unknown_rss_bytes: unknown_rss_bytes.unwrap_or(0),
+            oldest_ms: oldest,
+            mean_age_ms: mean_age,
+        };
+        Ok(Some((known, meminfo)))
+    }
+
+    /// Returns the last reading of the machine's memory that is not later than a tick and has a value
+    /// in the column `wanted`, with what was known of PSS.
+    fn meminfo_at(
+        &self,
+        tick_ms: i64,
+        wanted: &str,
+    ) -> io::Result<Option<(Meminfo, [Option<u64>; KNOWN_PSS.len()])>> {
         type Field = fn(&mut Meminfo) -> &mut Option<Kibibytes>;
         let fields: [(&str, Field); 20] = [
             ("mem_total_bytes", |meminfo| &mut meminfo.mem_total),
@@ -295,12 +340,17 @@ impl Recording {
         ];
         let mut columns = vec!["ts"];
         columns.extend(fields.map(|(name, _)| name));
-        let mut latest: Option<(i64, Meminfo)> = None;
+        columns.extend(KNOWN_PSS);
+        let mut latest = None;
         for batch in self.read_table("system", &columns) {
             let batch = batch?;
+            // A recording of an older version may lack a column.
+            let Ok(wanted) = numbers::<Int64Type>(&batch, wanted) else {
+                continue;
+            };
             let ts = numbers::<Millisecond>(&batch, "ts")?.values().iter().enumerate();
-            let Some((row, &ts)) = ts.filter(|(_, ts)| **ts <= tick_ms).max_by_key(|(_, ts)| **ts)
-            else {
+            let ts = ts.filter(|(row, ts)| **ts <= tick_ms && wanted.is_valid(*row));
+            let Some((row, &ts)) = ts.max_by_key(|(_, ts)| **ts) else {
                 continue;
             };
             if latest.is_some_and(|(before, _)| before >= ts) {
@@ -312,12 +362,25 @@ impl Recording {
                 let bytes = column.is_valid(row).then(|| column.value(row).unsigned_abs());
                 *field(&mut meminfo) = bytes.map(|bytes| Kibibytes(bytes / 1024));
             }
-            latest = Some((ts, meminfo));
+            let known = KNOWN_PSS.map(|name| {
+                let column = numbers::<Int64Type>(&batch, name).ok()?;
+                column.is_valid(row).then(|| column.value(row).unsigned_abs())
+            });
+            latest = Some((ts, (meminfo, known)));
         }
-        // A row without the total says that the file could not be read.
-        Ok(latest.map(|(_, meminfo)| meminfo).filter(|meminfo| meminfo.mem_total.is_some()))
+        Ok(latest.map(|(_, values)| values))
     }
 }
+
+/// The columns of `system` about the PSS of all processes.
+const KNOWN_PSS: [&str; 6] = [
+    "pss_known_bytes",
+    "pss_known_processes",
+    "pss_unknown_processes",
+    "pss_unknown_rss_bytes",
+    "pss_oldest_ms",
+    "pss_mean_age_ms",
+];
 
 /// Each tick in milliseconds since 1970, and the samples that it lacks; ascending.
 struct Ticks(Vec<(i64, u64)>);

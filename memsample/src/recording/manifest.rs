@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::layout::replace_file;
 use super::totals::Totals;
 use crate::host::Host;
+use crate::identity_rules::KeptArguments;
 use crate::metric::Files;
 use crate::schema::FORMAT_VERSION;
 
@@ -126,11 +127,24 @@ pub struct Settings {
     pub duration_ms: Option<u64>,
     /// The tree that was read.
     pub proc_root: PathBuf,
-    /// The command that was recorded.
+    /// The command that was recorded, as far as arguments are.
     pub command: Option<Vec<String>>,
+    /// What was recorded of the arguments of processes.
+    #[serde(default)]
+    pub arguments: KeptArguments,
+    /// How many patterns took something out of the arguments. Not which: they may tell what is secret.
+    #[serde(default)]
+    pub redactions: usize,
+    /// How many rules of the configuration name roles.
+    #[serde(default)]
+    pub role_rules: usize,
     /// Whether the kernel told of processes that ended: the table `exits`.
     #[serde(default)]
     pub exits: bool,
+    /// From one reading of the control groups to the next, in milliseconds; absent: never, or there
+    /// are none to be seen.
+    #[serde(default)]
+    pub cgroup_interval_ms: Option<u64>,
     /// The files that the kernel has, of those that were asked for.
     pub supported_files: Vec<String>,
     /// The descriptors that may be kept.

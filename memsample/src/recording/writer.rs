@@ -131,6 +131,7 @@ impl RecordingWriter {
             self.apply_tick(tick, changes);
         }
         batch.system.iter().for_each(|system| self.tables.system.push(*system));
+        batch.cgroups.iter().for_each(|cgroup| self.tables.cgroups.push(cgroup.clone()));
         batch.marks.iter().for_each(|mark| self.tables.marks.push(mark.clone()));
         for exit in &batch.exits {
             self.apply_exit(exit);

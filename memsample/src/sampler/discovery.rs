@@ -192,7 +192,7 @@ impl Sampler {
         let start_ns = self.reader.host.nanos(start).unwrap_or(u64::MAX);
         let addresses = Addresses { code: stat.startcode, stack: stat.startstack };
         let (ppid, comm) = (stat.ppid, Comm::new(stat.comm));
-        let Image { ppid, uid, comm, exe, cmdline, cgroup } =
+        let Image { ppid, uid, comm, exe, cmdline, cgroup, role } =
             self.reader.read_image(&directory, ppid, comm);
         let statm = self.keep_statm(&directory)?;
         let process = self.slots.next_process();
@@ -208,6 +208,7 @@ impl Sampler {
             exe,
             cmdline,
             cgroup,
+            role,
         };
         let process = Process::new(identity, self.slots.take(), addresses);
         let mut entry = Entry::new(pid, Occupant::Process(Box::new(process)));

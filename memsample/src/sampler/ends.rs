@@ -106,6 +106,7 @@ impl Sampler {
             exe: None,
             cmdline: Vec::new(),
             cgroup: None,
+            role: self.reader.rules.role(&exit.comm, None, b"", None),
         };
         let identity = Arc::new(identity);
         EndedImage { identity, is_known: false, metrics: Metrics::default() }

@@ -82,6 +82,8 @@ pub(super) struct Process {
     pub(super) metrics: Metrics,
     pub(super) addresses: Addresses,
     pub(super) rollup: LastRollup,
+    /// When the present PSS was read, since boot; `None` before the first reading of the image.
+    pub(super) pss_boot_ns: Option<u64>,
 }
 
 /// The addresses in `stat` that are random for each exec; 0 or 1 where the kernel hides them.
@@ -174,6 +176,7 @@ impl Process {
             metrics: Metrics::default(),
             addresses,
             rollup: LastRollup::default(),
+            pss_boot_ns: None,
         }
     }
 

@@ -9,6 +9,7 @@ mod ends;
 mod entry;
 mod governor;
 mod handover;
+mod known_pss;
 mod reading;
 mod snapshot;
 
@@ -20,15 +21,19 @@ pub use descriptors::Descriptors;
 pub(crate) use ends::EndedImage;
 pub(crate) use entry::Slot;
 pub(crate) use governor::Governor;
+pub use known_pss::KnownPss;
 pub use snapshot::{Sample, Snapshot};
 
 use serde::{Deserialize, Serialize};
 
+use crate::cgroups::Hierarchies;
 use crate::clock::{Clock, SystemClock};
 use crate::host::Host;
 use crate::identity::Identity;
+use crate::identity_rules::{IdentityRules, KeptArguments, Redaction};
 use crate::metric::{Files, Metric};
 use crate::proc::{Listing, MachineFile, ProcRoot};
+use crate::role_rule::RoleRule;
 use ends::Unexplained;
 use entry::{Entry, EntryState, Occupant, Slots};
 use reading::{Image, Reader, Reading};
@@ -37,18 +42,22 @@ use reading::{Image, Reader, Reading};
 #[derive(Clone)]
 pub struct SamplerOptions {
     proc_root: PathBuf,
+    sys_root: Option<PathBuf>,
     host: Host,
     clock: Arc<dyn Clock>,
     max_descriptors: Option<usize>,
+    rules: IdentityRules,
 }
 
 impl Default for SamplerOptions {
     fn default() -> Self {
         Self {
             proc_root: PathBuf::from("/proc"),
+            sys_root: None,
             host: Host::current(),
             clock: SystemClock::shared(),
             max_descriptors: None,
+            rules: IdentityRules::default(),
         }
     }
 }
@@ -60,6 +69,16 @@ impl SamplerOptions {
     #[must_use]
     pub fn proc_root(mut self, path: impl Into<PathBuf>) -> Self {
         self.proc_root = path.into();
+        self
+    }
+
+    /// Reads control groups and compressed swap from another tree than `/sys`: a captured copy, with
+    /// `fs/cgroup` and `block` in it.
+    ///
+    /// By default a live `/proc` goes with the `/sys` of this machine, and a copy with none.
+    #[must_use]
+    pub fn sys_root(mut self, path: impl Into<PathBuf>) -> Self {
+        self.sys_root = Some(path.into());
         self
     }
 
@@ -88,12 +107,50 @@ impl SamplerOptions {
         self
     }
 
+    /// Sets what is recorded of the arguments of processes.
+    #[must_use]
+    pub fn arguments(mut self, kept: KeptArguments) -> Self {
+        self.rules.kept = kept;
+        self
+    }
+
+    /// Takes what matches out of the arguments. May be called for several patterns.
+    #[must_use]
+    pub fn redact(mut self, redaction: Redaction) -> Self {
+        self.rules.redactions.push(redaction);
+        self
+    }
+
+    /// Names the processes that fit a rule. Of several rules that fit the first holds.
+    #[must_use]
+    pub fn role(mut self, rule: RoleRule) -> Self {
+        self.rules.roles.push(rule);
+        self
+    }
+
+    pub(crate) fn identity_rules(&self) -> &IdentityRules {
+        &self.rules
+    }
+
     pub(crate) fn shared_clock(&self) -> Arc<dyn Clock> {
         Arc::clone(&self.clock)
     }
 
     pub(crate) fn root_path(&self) -> &Path {
         &self.proc_root
+    }
+
+    /// Returns the `/sys` that goes with the tree.
+    pub(crate) fn sys_path(&self, live: bool) -> Option<&Path> {
+        self.sys_root.as_deref().or(live.then_some(Path::new("/sys")))
+    }
+
+    /// Opens the control groups that go with the tree.
+    pub(crate) fn open_cgroups(&self, live: bool) -> Option<Hierarchies> {
+        match &self.sys_root {
+            Some(root) => Some(Hierarchies::captured(&root.join("fs/cgroup"))),
+            None => live.then(Hierarchies::mounted),
+        }
     }
 
     pub(crate) fn host_constants(&self) -> Host {
@@ -210,7 +267,7 @@ impl Sampler {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
         }
         let descriptors = Descriptors::new(options.max_descriptors);
-        let reader = Reader::new(root, options.host, options.clock, descriptors);
+        let reader = Reader::new(root, options.host, options.clock, descriptors, options.rules);
         reader.grow_descriptor_table(processes);
         let mut sampler = Self {
             reader,
@@ -262,6 +319,13 @@ impl Sampler {
     /// Returns what the last sweep did and did not read.
     pub(crate) fn counts(&self) -> SweepCounts {
         self.counts
+    }
+
+    /// Returns the control group of each process that was read, as it was when its image was first
+    /// seen.
+    pub(crate) fn cgroup_paths(&self) -> impl Iterator<Item = &[u8]> {
+        let read = self.entries.iter().filter(|entry| !entry.read.is_empty());
+        read.filter_map(|entry| entry.process()?.identity.cgroup.as_deref())
     }
 
     /// Says whether the tree is that of the live kernel, as this program sees it.
@@ -387,7 +451,7 @@ fn begin_image(entry: &mut Entry, image: Image, slots: &mut Slots) {
     let Occupant::Process(process) = &mut entry.occupant else {
         return;
     };
-    let Image { ppid, uid, comm, exe, cmdline, cgroup } = image;
+    let Image { ppid, uid, comm, exe, cmdline, cgroup, role } = image;
     let Identity { pid, start, start_ns, exec, .. } = *process.identity;
     let exec = exec.saturating_add(1);
     let number = slots.next_process();
@@ -403,11 +467,13 @@ fn begin_image(entry: &mut Entry, image: Image, slots: &mut Slots) {
         exe,
         cmdline,
         cgroup,
+        role,
     };
     process.comm = comm;
     process.identity = Arc::new(identity);
     process.slot = slots.take();
     process.rollup = Default::default();
+    process.pss_boot_ns = None;
     entry.state -= EntryState::REPORTED;
     // So that the next sweep reads its details.
     entry.state |= EntryState::NEWBORN;

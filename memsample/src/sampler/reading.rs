@@ -11,6 +11,7 @@ use crate::clock::Clock;
 use crate::error::{ParseError, ReadError};
 use crate::host::Host;
 use crate::identity::{Comm, Identity};
+use crate::identity_rules::IdentityRules;
 use crate::metric::{Files, Metric};
 use crate::parse::{
     Stat, Statm, Status, parse_cgroup, parse_smaps_rollup, parse_stat, parse_statm, parse_status,
@@ -38,6 +39,7 @@ pub(super) struct Image {
     pub(super) exe: Option<Vec<u8>>,
     pub(super) cmdline: Vec<u8>,
     pub(super) cgroup: Option<Vec<u8>>,
+    pub(super) role: String,
 }
 
 /// Reads the files of one process after another through the same buffer.
@@ -48,6 +50,7 @@ pub(super) struct Reader {
     pub(super) descriptors: Descriptors,
     pub(super) supported: Files,
     pub(super) buffer: ReadBuffer,
+    pub(super) rules: IdentityRules,
     threads: Listing,
 }
 
@@ -71,6 +74,7 @@ impl Reader {
         host: Host,
         clock: Arc<dyn Clock>,
         descriptors: Descriptors,
+        rules: IdentityRules,
     ) -> Self {
         let mut supported = Files::all();
         // Since Linux 4.14. A captured tree may lack the file for some of its processes only.
@@ -78,7 +82,7 @@ impl Reader {
             supported -= Files::SMAPS_ROLLUP;
         }
         let (buffer, threads) = (ReadBuffer::new(), Listing::new());
-        Self { root, host, clock, descriptors, supported, buffer, threads }
+        Self { root, host, clock, descriptors, supported, buffer, rules, threads }
     }
 
     /// Makes the descriptor table of the program as large as it will have to be.
@@ -392,6 +396,7 @@ impl Reader {
                 (Metric::SwapPss, bytes_of(swap_pss, "SwapPss")?),
             ];
             set(process, state, &values);
+            process.pss_boot_ns = Some(self.clock.now().boot_ns);
             *read |= Files::SMAPS_ROLLUP;
             Ok(())
         });
@@ -401,9 +406,9 @@ impl Reader {
 
     /// Reads what a process is, apart from its numbers.
     pub(super) fn read_image(&mut self, directory: &ProcessDir, ppid: i32, comm: Comm) -> Image {
-        let Self { root, buffer, .. } = self;
+        let Self { root, buffer, rules, .. } = self;
         let cmdline = read_file(root, buffer, directory, c"cmdline").unwrap_or_default();
-        let cmdline = cmdline.get(..Identity::MAX_CMDLINE_BYTES).unwrap_or(cmdline).to_vec();
+        let redacted = rules.redact(cmdline);
         let cgroup = read_file(root, buffer, directory, c"cgroup")
             .ok()
             .and_then(memory_cgroup)
@@ -413,7 +418,10 @@ impl Reader {
             .and_then(|bytes| parse_status(bytes).ok()?.euid)
             .and_then(|uid| u32::try_from(uid).ok());
         let exe = directory.read_exe(buffer).ok().map(<[u8]>::to_vec);
-        Image { ppid, uid, comm, exe, cmdline, cgroup }
+        let role = rules.role(&comm, exe.as_deref(), &redacted, cgroup.as_deref());
+        let kept = rules.keep(&redacted);
+        let cmdline = kept.get(..Identity::MAX_CMDLINE_BYTES).unwrap_or(kept).to_vec();
+        Image { ppid, uid, comm, exe, cmdline, cgroup, role }
     }
 
     fn follow_image(

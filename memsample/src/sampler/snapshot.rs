@@ -5,7 +5,7 @@ use crate::metric::{Files, Metric};
 
 /// One pass over all processes. Borrows the sampler, whose memory it is.
 pub struct Snapshot<'a> {
-    sampler: &'a Sampler,
+    pub(super) sampler: &'a Sampler,
 }
 
 impl<'a> Snapshot<'a> {

@@ -40,7 +40,13 @@ impl Ended {
 
 /// Runs `memsample` in `directory`.
 pub(crate) fn memsample<S: AsRef<OsStr>>(directory: &Path, arguments: &[S]) -> Ended {
-    let output = Command::new(MEMSAMPLE).args(arguments).current_dir(directory).output().unwrap();
+    let output = Command::new(MEMSAMPLE)
+        .args(arguments)
+        // Not that of whoever runs the tests.
+        .env("MEMSAMPLE_CONFIG", "")
+        .current_dir(directory)
+        .output()
+        .unwrap();
     Ended::of(output)
 }
 
@@ -49,6 +55,7 @@ pub(crate) fn shell(directory: &Path, line: &str) -> Ended {
     let output = Command::new("sh")
         .args(["-c", line])
         .env("MEMSAMPLE", MEMSAMPLE)
+        .env("MEMSAMPLE_CONFIG", "")
         .current_dir(directory)
         .output()
         .unwrap();
@@ -64,6 +71,7 @@ impl Running {
     pub(crate) fn start(directory: &Path, arguments: &[&str]) -> Self {
         let child = Command::new(MEMSAMPLE)
             .args(arguments)
+            .env("MEMSAMPLE_CONFIG", "")
             .current_dir(directory)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -2,6 +2,7 @@
 //!
 //! A list of fields gives both the schema and the values, so the two cannot differ.
 
+pub(crate) mod cgroups;
 pub(crate) mod exits;
 pub(crate) mod marks;
 pub(crate) mod processes;

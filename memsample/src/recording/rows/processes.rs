@@ -145,8 +145,11 @@ pub(crate) const FIELDS: Fields<ProcessRow> = Fields(&[
     Field {
         name: "cmdline",
         source: "cmdline",
-        meaning: "The arguments with a space between them, cut at 4096 bytes with `…`.",
-        value: Value::Text(|row| Cow::Owned(row.identity.cmdline_text())),
+        meaning: "The arguments with a space between them, cut at 4096 bytes with `…`; `[redacted]` stands for what was taken out. Null where they are not known, and where they are left out: see `settings` in `run.json`.",
+        value: Value::OptionalText(|row| {
+            let known = !row.identity.cmdline.is_empty();
+            known.then(|| Cow::Owned(row.identity.cmdline_text()))
+        }),
     },
     Field {
         name: "cgroup",
@@ -155,6 +158,12 @@ pub(crate) const FIELDS: Fields<ProcessRow> = Fields(&[
         value: Value::OptionalText(|row| {
             row.identity.cgroup.as_deref().map(|path| Cow::Owned(text(path)))
         }),
+    },
+    Field {
+        name: "role",
+        source: "exe, comm, cmdline, cgroup",
+        meaning: "What the process does, by a name that is the same in the next run: that of the first `[[role]]` of the configuration that fits, or else the script, the crate that is compiled, or the program.",
+        value: Value::Text(|row| Cow::Borrowed(&row.identity.role)),
     },
     Field {
         name: "first_ts",

@@ -1,7 +1,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Field, Fields, Value};
-use crate::parse::{Meminfo, Pressure, Vmstat};
+use crate::parse::{Meminfo, Pressure, Swaps, Vmstat, Zram};
+use crate::sampler::KnownPss;
 use crate::schema::Table;
 use crate::units::Kibibytes;
 
@@ -12,6 +13,9 @@ pub(crate) struct SystemSample {
     pub(crate) meminfo: Option<Meminfo>,
     pub(crate) pressure: Option<Pressure>,
     pub(crate) vmstat: Option<Vmstat>,
+    pub(crate) swaps: Option<Swaps>,
+    pub(crate) zram: Option<Zram>,
+    pub(crate) pss: Option<KnownPss>,
 }
 
 pub(crate) fn table() -> Table {
@@ -27,6 +31,17 @@ macro_rules! meminfo {
             value: Value::OptionalInt64(|system| {
                 system.meminfo.and_then(|meminfo| meminfo.$field).and_then(Kibibytes::bytes)
             }),
+        }
+    };
+}
+
+macro_rules! optional {
+    ($name:literal, $source:literal, $value:expr, $meaning:literal) => {
+        Field {
+            name: $name,
+            source: $source,
+            meaning: $meaning,
+            value: Value::OptionalInt64($value),
         }
     };
 }
@@ -131,5 +146,77 @@ pub(crate) const FIELDS: Fields<SystemSample> = Fields(&[
         allocstall,
         "allocstall_*",
         "Allocations that had to reclaim memory themselves, since boot."
+    ),
+    optional!(
+        "swap_devices",
+        "swaps",
+        |system| Some(system.swaps?.devices),
+        "Swap devices and files, once a second as what follows."
+    ),
+    optional!(
+        "swap_used_bytes",
+        "swaps Used",
+        |system| system.swaps.filter(|swaps| swaps.devices > 0)?.used.bytes(),
+        "Swap space in use. Null where there is no swap device."
+    ),
+    optional!(
+        "zram_data_bytes",
+        "zram*/mm_stat orig_data_size",
+        |system| Some(system.zram?.data_bytes),
+        "What devices of compressed memory hold, before compression. Null, as the next three, where there is none."
+    ),
+    optional!(
+        "zram_compressed_bytes",
+        "zram*/mm_stat compr_data_size",
+        |system| Some(system.zram?.compressed_bytes),
+        "The same compressed."
+    ),
+    optional!(
+        "zram_used_bytes",
+        "zram*/mm_stat mem_used_total",
+        |system| Some(system.zram?.used_bytes),
+        "The memory that it takes."
+    ),
+    optional!(
+        "zram_used_peak_bytes",
+        "zram*/mm_stat mem_used_max",
+        |system| Some(system.zram?.used_peak_bytes),
+        "The most memory that it took since the device was made, summed over devices that had it at different times."
+    ),
+    optional!(
+        "pss_known_bytes",
+        "smaps_rollup Pss",
+        |system| Some(system.pss?.known_bytes),
+        "The last known PSS of each living process, summed. Over `anon_bytes` + `mapped_bytes` it is the share of mapped memory that PSS explains: see docs/coverage.md."
+    ),
+    optional!(
+        "pss_known_processes",
+        "recorder",
+        |system| Some(system.pss?.known_processes.into()),
+        "Of how many processes that is."
+    ),
+    optional!(
+        "pss_unknown_processes",
+        "recorder",
+        |system| Some(system.pss?.unknown_processes.into()),
+        "Living processes of which no PSS has been read since they began, or began another program."
+    ),
+    optional!(
+        "pss_unknown_rss_bytes",
+        "statm 2",
+        |system| Some(system.pss?.unknown_rss_bytes),
+        "Their resident set: their PSS is no larger."
+    ),
+    optional!(
+        "pss_oldest_ms",
+        "recorder",
+        |system| system.pss?.oldest_ms,
+        "How long ago the oldest of these values was read. Null where none was."
+    ),
+    optional!(
+        "pss_mean_age_ms",
+        "recorder",
+        |system| system.pss?.mean_age_ms,
+        "How long ago they were read, each weighted with its PSS."
     ),
 ]);

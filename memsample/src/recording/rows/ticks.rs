@@ -1,6 +1,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Field, Fields, Value};
+use crate::cgroups::CgroupCounts;
 use crate::events::Drained;
 use crate::sampler::SweepCounts;
 use crate::schema::Table;
@@ -18,6 +19,7 @@ pub(crate) struct Tick {
     pub(crate) dropped: u32,
     pub(crate) clock_offset_us: i64,
     pub(crate) exits: Drained,
+    pub(crate) cgroups: CgroupCounts,
 }
 
 pub(crate) fn table() -> Table {
@@ -120,6 +122,30 @@ pub(crate) const FIELDS: Fields<Tick> = Fields(&[
         source: "recorder",
         meaning: "Processes whose PSS is not read because a single reading would hold them up for more than 75 ms or break the budget. With a budget counted once a second.",
         value: Value::Int32(|tick| count(tick.counts.rollups_skipped)),
+    },
+    Field {
+        name: "cgroups",
+        source: "recorder",
+        meaning: "Control groups that were read: the rows of `cgroups` at this `ts`, unless the writer was behind.",
+        value: Value::Int32(|tick| count(tick.cgroups.read)),
+    },
+    Field {
+        name: "cgroups_gone",
+        source: "ENOENT, ENODEV",
+        meaning: "Control groups that were removed since they were last read.",
+        value: Value::Int32(|tick| count(tick.cgroups.gone)),
+    },
+    Field {
+        name: "cgroups_unreadable",
+        source: "recorder",
+        meaning: "Control groups of which something could not be read or understood, or that cannot be seen from here, or that were more than 1024.",
+        value: Value::Int32(|tick| count(tick.cgroups.unreadable)),
+    },
+    Field {
+        name: "cgroups_cost_us",
+        source: "CLOCK_THREAD_CPUTIME_ID",
+        meaning: "The CPU time that they took.",
+        value: Value::Int32(|tick| count(tick.cgroups.cost_us)),
     },
     Field {
         name: "late",

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use memsample::Rate;
+use memsample::{KeptArguments, Rate, Redaction};
 use regex::Regex;
 
 use crate::view::{At, By, parse_at, parse_regex};
@@ -95,9 +95,25 @@ pub(crate) struct RecordArgs {
     #[arg(long, value_name = "WHEN", default_value = "auto")]
     pub(crate) exits: Exits,
 
+    /// How often to read the memory of control groups: a time, `every` for every tick, or `off`
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration::parse_rate)]
+    pub(crate) cgroup_interval: Rate,
+
+    /// What to record of the arguments of processes: all, the first, or nothing. The role of a process
+    /// is taken before, and may hold the name of a script [default: full]
+    #[arg(long, value_name = "WHAT", value_enum)]
+    pub(crate) cmdline: Option<Cmdline>,
+
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+
     /// Another /proc tree to read: a mount elsewhere, or a captured copy
     #[arg(long, value_name = "ROOT", default_value = "/proc")]
     pub(crate) proc: PathBuf,
+
+    /// The copy of /sys that goes with a captured /proc: for control groups and compressed swap
+    #[arg(long, value_name = "ROOT")]
+    pub(crate) sys: Option<PathBuf>,
 
     /// Print the result as one JSON object
     #[arg(long)]
@@ -110,6 +126,41 @@ pub(crate) struct RecordArgs {
     /// The command to record. Its output passes through, and its exit code becomes that of memsample
     #[arg(last = true, value_name = "COMMAND")]
     pub(crate) command: Vec<String>,
+}
+
+/// What holds for every run of a user, and what is added to it.
+#[derive(clap::Args)]
+pub(crate) struct ConfigArgs {
+    /// The configuration, with what to take out of arguments and rules that name roles
+    /// [default: $MEMSAMPLE_CONFIG, or ~/.config/memsample/config.toml if it exists]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// Write `[redacted]` in place of what matches in the arguments of a process, between which a space
+    /// stands: such as '--password[= ]\S+'. May be given several times
+    #[arg(long, value_name = "REGEX", value_parser = parse_redaction, allow_hyphen_values = true)]
+    pub(crate) redact: Vec<Redaction>,
+}
+
+fn parse_redaction(text: &str) -> Result<Redaction, String> {
+    Redaction::new(text).map_err(|error| error.to_string())
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Cmdline {
+    Full,
+    Program,
+    None,
+}
+
+impl From<Cmdline> for KeptArguments {
+    fn from(cmdline: Cmdline) -> Self {
+        match cmdline {
+            Cmdline::Full => Self::Full,
+            Cmdline::Program => Self::Program,
+            Cmdline::None => Self::None,
+        }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -218,6 +269,9 @@ pub(crate) struct ViewArgs {
     /// Print comma-separated values
     #[arg(long)]
     pub(crate) csv: bool,
+
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
 
     /// Another /proc tree to read: a mount elsewhere, or a captured copy
     #[arg(long, value_name = "ROOT", default_value = "/proc", conflicts_with = "run")]

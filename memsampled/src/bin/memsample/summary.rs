@@ -6,7 +6,8 @@ use std::io::{self, Write};
 use anyhow::Context;
 use bytesize::ByteSize;
 use comfy_table::{CellAlignment, Table, presets};
-use memsample::{End, LargestProcess, Manifest, Quantiles, Recording, Recovery};
+use memsample::parse::Meminfo;
+use memsample::{End, KnownPss, LargestProcess, Manifest, Quantiles, Recording, Recovery};
 use memsampled::api::Summary;
 
 use crate::args::SummaryArgs;
@@ -78,6 +79,10 @@ pub(crate) fn text(recording: &Recording, top: usize) -> anyhow::Result<String> 
             totals.exits, totals.unsampled, totals.exits_lost,
         )?;
     }
+    let coverage = recording.last_known_pss().context("cannot read the table of the system")?;
+    if let Some(line) = coverage.and_then(|(known, meminfo)| coverage_line(&known, &meminfo)) {
+        writeln!(text, "coverage: {line}")?;
+    }
     if let Some(recorder) = recorder {
         let share = if seconds > 0.0 { 100.0 * recorder.cpu_seconds / seconds } else { 0.0 };
         let memory = recorder.peak_rss_bytes.map_or("?".to_owned(), bytes);
@@ -104,6 +109,29 @@ pub(crate) fn text(recording: &Recording, top: usize) -> anyhow::Result<String> 
     };
     writeln!(text, "{} ({}{each})", recording.path().display(), bytes(size))?;
     Ok(text)
+}
+
+/// Says which part of the mapped memory PSS explains, how old it is, and what is missing.
+pub(crate) fn coverage_line(known: &KnownPss, meminfo: &Meminfo) -> Option<String> {
+    let share = known.explains(meminfo).filter(|_| known.known_processes > 0)?;
+    let mapped = bytes(meminfo.mapped_bytes()?);
+    let seconds = |ms: Option<u64>| ms.unwrap_or(0) as f64 / 1000.0;
+    let mut line = format!(
+        "PSS of {} explains {:.0} % of {mapped} that are mapped; read {:.1} s ago on average, {:.1} s at most",
+        processes(known.known_processes),
+        100.0 * share,
+        seconds(known.mean_age_ms),
+        seconds(known.oldest_ms),
+    );
+    if known.unknown_processes > 0 {
+        let (unknown, rss) = (processes(known.unknown_processes), bytes(known.unknown_rss_bytes));
+        line.push_str(&format!("; not known of {unknown} with an RSS of {rss}"));
+    }
+    Some(line)
+}
+
+fn processes(count: u32) -> String {
+    format!("{count} process{}", if count == 1 { "" } else { "es" })
 }
 
 pub(crate) fn early_end(end: &End) -> Option<String> {

@@ -3,8 +3,9 @@ use std::path::Path;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Descriptors that are not for the sampler: standard streams, files being written, timers.
-const OTHERS: u64 = 64;
+/// Descriptors that are not for processes: standard streams, files being written, timers, and 256 for
+/// control groups.
+const OTHERS: u64 = 320;
 /// One each for `statm`, `status` and `stat`.
 const PER_PROCESS: u64 = 3;
 /// How many times as many processes there may be as at the start before files must be opened anew.

@@ -16,6 +16,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::args::{Exits, RecordArgs};
+use crate::config::Config;
 use crate::exit::ExitCode;
 use crate::summary;
 use child::RunningCommand;
@@ -71,12 +72,18 @@ pub(crate) fn run(args: &RecordArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn start(args: &RecordArgs, descriptors: &DescriptorLimit) -> anyhow::Result<Recorder> {
-    let sampler =
+    let mut sampler =
         SamplerOptions::default().proc_root(&args.proc).max_descriptors(descriptors.for_sampler());
+    let config = Config::read(&args.config)?;
+    sampler = config.describe_recorded(sampler, args.cmdline.map(Into::into));
+    if let Some(sys) = &args.sys {
+        sampler = sampler.sys_root(sys);
+    }
     let mut options = RecorderOptions::new()
         .interval(args.interval)
         .detail(args.detail_interval)
         .exits(args.exits == Exits::Auto)
+        .cgroups(args.cgroup_interval)
         .sampler(sampler);
     if let Some(rate) = args.pss_interval {
         options = options.pss(rate);

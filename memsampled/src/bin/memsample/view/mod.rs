@@ -17,10 +17,11 @@ use std::time::Duration;
 use anyhow::bail;
 use clap::ValueEnum;
 use jiff::Timestamp;
-use memsample::{Files, MappingReader, Metric, Recording};
+use memsample::{Files, MappingReader, Metric, Recording, SamplerOptions};
 use regex::Regex;
 
 use crate::args::ViewArgs;
+use crate::config::Config;
 use crate::duration;
 use crate::exit::ExitCode;
 use crate::summary;
@@ -80,6 +81,11 @@ pub(crate) fn run(args: &ViewArgs) -> anyhow::Result<ExitCode> {
     if args.by == By::Mapping && args.run.is_some() {
         bail!("a recording does not hold what processes map: use `--by mapping` without RUN");
     }
+    if args.run.is_some() && (args.config.config.is_some() || !args.config.redact.is_empty()) {
+        bail!(
+            "a recording holds the roles and arguments of its time: leave out --config and --redact"
+        );
+    }
     // A wrong name should not wait until everything has been read.
     let chosen = table::choose(args.by, args.columns.as_deref(), args.json || args.csv)?;
     let sort = args.sort.as_deref().map(|name| table::column(args.by, name)).transpose()?;
@@ -92,17 +98,20 @@ pub(crate) fn run(args: &ViewArgs) -> anyhow::Result<ExitCode> {
         Some(run) => {
             let (recording, recovery) = Recording::open(run)?;
             summary::note_recovery(recovery)?;
-            Population::recorded(&recording, args.at)?
+            Population::recorded(&recording, args.at, args.by)?
         }
         None => {
             // A file costs time, ours and the kernel's, and is read only for a column that needs it.
             let files = chosen.iter().chain(&sort).filter_map(Column::metric).map(Metric::file);
             let files = match args.by {
-                By::System => None,
-                By::Mapping => Some(Files::STATM),
-                _ => Some(files.collect()),
+                // To compare it with what is mapped.
+                By::System => Files::SMAPS_ROLLUP,
+                By::Mapping => Files::STATM,
+                _ => files.collect(),
             };
-            Population::live(&args.proc, files)?
+            let sampler = SamplerOptions::default().proc_root(&args.proc);
+            let sampler = Config::read(&args.config)?.describe(sampler);
+            Population::live(&args.proc, sampler, files, args.by)?
         }
     };
     if args.percent && population.meminfo.and_then(|meminfo| meminfo.mem_total).is_none() {
@@ -116,7 +125,10 @@ pub(crate) fn run(args: &ViewArgs) -> anyhow::Result<ExitCode> {
         }
         By::User | By::Cgroup | By::Role => rows::by_group(&population, args.by),
         By::Mapping => rows::by_mapping(&mut population, &args.proc)?,
-        By::System => rows::by_system(&population)?,
+        By::System => {
+            population.note_coverage();
+            rows::by_system(&population)?
+        }
     };
     if let Some(column) = sort.or_else(|| table.usual_order().copied()) {
         table.sort(&column, args.reverse);

@@ -7,12 +7,14 @@ use anyhow::Context;
 use jiff::{SignedDuration, Timestamp};
 use memsample::parse::{Meminfo, parse_meminfo};
 use memsample::{
-    Files, Identity, Metric, RecordedInstant, Recording, Sampler, SamplerOptions, SweepCounts,
+    Files, Identity, KnownPss, Metric, RecordedInstant, Recording, Sampler, SamplerOptions,
+    SweepCounts,
 };
 
-use super::At;
 use super::table::{Column, Kind, Sum, Table};
+use super::{At, By};
 use crate::args::ViewArgs;
+use crate::summary;
 
 /// One process, live or recorded. What is not known is `None`.
 #[derive(Clone, Debug)]
@@ -24,7 +26,7 @@ pub(super) struct Process {
     pub(super) user: Option<String>,
     pub(super) comm: String,
     pub(super) command: Option<String>,
-    pub(super) role: String,
+    pub(super) role: Option<String>,
     pub(super) cgroup: Option<String>,
     metrics: [Option<u64>; Metric::COUNT],
     /// `None` for a recorded process.
@@ -42,20 +44,30 @@ pub(super) struct Population {
     /// Ascending by pid.
     pub(super) processes: Vec<Process>,
     pub(super) meminfo: Option<Meminfo>,
+    /// The PSS of all processes together, and the memory of the machine at that instant.
+    pub(super) known_pss: Option<(KnownPss, Meminfo)>,
     /// What the reader must know.
     pub(super) notes: Vec<String>,
 }
 
 impl Population {
     /// Reads the memory of a machine, and `files` of all its processes.
-    pub(super) fn live(root: &Path, files: Option<Files>) -> anyhow::Result<Self> {
-        let mut population = Self { processes: Vec::new(), meminfo: None, notes: Vec::new() };
+    pub(super) fn live(
+        root: &Path,
+        sampler: SamplerOptions,
+        files: Files,
+        by: By,
+    ) -> anyhow::Result<Self> {
+        let mut population =
+            Self { processes: Vec::new(), meminfo: None, known_pss: None, notes: Vec::new() };
         let bytes = std::fs::read(root.join("meminfo")).ok();
         population.meminfo = bytes.and_then(|bytes| parse_meminfo(&bytes).ok());
-        let Some(files) = files else {
-            return Ok(population);
+        let mut sampler = match Sampler::new(sampler) {
+            Ok(sampler) => sampler,
+            // A tree may hold what is known of the machine and nothing else.
+            Err(_) if by == By::System && population.meminfo.is_some() => return Ok(population),
+            Err(error) => return Err(error.into()),
         };
-        let mut sampler = Sampler::new(SamplerOptions::default().proc_root(root))?;
         let mut users = Users::default();
         let snapshot = sampler.sweep(files);
         for sample in snapshot.samples() {
@@ -66,13 +78,14 @@ impl Population {
                 uid: identity.uid,
                 user: identity.uid.map(|uid| users.name(uid)),
                 comm: sample.comm().to_string(),
-                command: Some(identity.cmdline_text()),
-                role: identity.role(),
+                command: Some(identity.cmdline_text()).filter(|line| !line.is_empty()),
+                role: Some(identity.role.clone()),
                 cgroup: identity.cgroup.as_deref().map(memsample::text),
                 metrics: Metric::ALL.map(|metric| sample.get(metric)),
                 identity: Some(identity.clone()),
             });
         }
+        population.known_pss = snapshot.known_pss().zip(population.meminfo);
         population.note_counts(snapshot.counts());
         population.notes.extend(memsample::hidepid_note(root));
         Ok(population)
@@ -122,7 +135,7 @@ impl Population {
     }
 
     /// Takes the processes of a recording at an instant.
-    pub(super) fn recorded(recording: &Recording, at: Option<At>) -> anyhow::Result<Self> {
+    pub(super) fn recorded(recording: &Recording, at: Option<At>, by: By) -> anyhow::Result<Self> {
         let range = recording.first_and_last_tick().context("cannot read the table of ticks")?;
         let (first, last) = range.context("the recording has no tick")?;
         let at = match at {
@@ -134,22 +147,29 @@ impl Population {
             }
         };
         let instant = recording.instant(at)?;
-        let notes = notes_of(recording, &instant);
-        let RecordedInstant { processes, meminfo, .. } = instant;
+        let notes = notes_of(recording, &instant, by != By::System);
+        let RecordedInstant { processes, meminfo, known_pss, .. } = instant;
         let mut users = Users::default();
         let processes = processes.into_iter().map(|process| Process {
             pid: process.pid,
             ppid: process.ppid,
             uid: process.uid,
             user: process.uid.map(|uid| users.name(uid)),
-            role: process.role(),
             metrics: Metric::ALL.map(|metric| process.get(metric)),
+            role: process.role,
             comm: process.comm,
             command: process.cmdline,
             cgroup: process.cgroup,
             identity: None,
         });
-        Ok(Self { processes: processes.collect(), meminfo, notes })
+        Ok(Self { processes: processes.collect(), meminfo, known_pss, notes })
+    }
+
+    /// Says which part of the mapped memory PSS explains.
+    pub(super) fn note_coverage(&mut self) {
+        let coverage = self.known_pss.as_ref();
+        self.notes
+            .extend(coverage.and_then(|(known, meminfo)| summary::coverage_line(known, meminfo)));
     }
 
     /// Keeps what the user asked for.
@@ -183,7 +203,7 @@ impl Population {
 }
 
 /// Says which instant this is and what is missing of it.
-fn notes_of(recording: &Recording, instant: &RecordedInstant) -> Vec<String> {
+fn notes_of(recording: &Recording, instant: &RecordedInstant, shows_pss: bool) -> Vec<String> {
     let RecordedInstant { ts, first, last, processes, dropped, nearest_pss, .. } = instant;
     let seconds = |of: &Timestamp| of.duration_since(*first).as_secs_f64();
     let mut notes = vec![format!(
@@ -196,7 +216,7 @@ fn notes_of(recording: &Recording, instant: &RecordedInstant) -> Vec<String> {
         notes.push(format!("{dropped} samples of this tick are missing: they were dropped"));
     }
     let has_pss = processes.iter().any(|process| process.get(Metric::Pss).is_some());
-    if let Some(nearest) = nearest_pss.as_ref().filter(|_| !has_pss) {
+    if let Some(nearest) = nearest_pss.as_ref().filter(|_| shows_pss && !has_pss) {
         notes.push(format!(
             "PSS was not read at this tick; it was at {:.1} s: --at {nearest:.3}",
             seconds(nearest)

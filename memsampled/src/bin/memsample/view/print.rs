@@ -78,7 +78,7 @@ fn total_row(
 
 fn cell(column: &Column, value: &Value, unit: Unit, meminfo: Option<&Meminfo>) -> String {
     match value {
-        Value::Text(text) | Value::Empty(text) => printable(text),
+        Value::Text(text) | Value::Absent(text) => printable(text),
         Value::Number(number) => number.to_string(),
         Value::Size(_) | Value::Sum(_) => {
             let sum = value.as_sum();
@@ -187,7 +187,7 @@ fn fields<'a>(
     for (column, value) in columns.iter().zip(table.values(row, columns)) {
         let field = match value {
             Value::Text(text) => Field::Text(text),
-            Value::Empty(_) => Field::Text(""),
+            Value::Absent(_) => Field::Null,
             Value::Number(number) => Field::Number(*number),
             Value::Size(bytes) => Field::Size(*bytes),
             Value::Sum(sum) => sum.known.map_or(Field::Null, Field::Size),

@@ -22,11 +22,11 @@ pub(super) fn by_process(population: &Population, mut maps: Option<MappingReader
             "user" => Value::text(process.user.as_deref()),
             "uid" => Value::number(process.uid),
             "comm" => Value::Text(process.comm.clone()),
-            "role" => Value::Text(process.role.clone()),
+            "role" => Value::text(process.role.as_deref()),
             "cgroup" => Value::text(process.cgroup.as_deref()),
             "command" => match process.command.as_deref() {
-                Some("") => Value::Empty(format!("[{}]", process.comm)),
-                command => Value::text(command),
+                Some(command) => Value::Text(command.to_owned()),
+                None => Value::Absent(format!("[{}]", process.comm)),
             },
             "maps" => {
                 let count =
@@ -49,7 +49,7 @@ pub(super) fn by_group(population: &Population, by: By) -> Table {
         let key = match by {
             By::User => process.user.as_deref(),
             By::Cgroup => process.cgroup.as_deref(),
-            _ => Some(process.role.as_str()),
+            _ => process.role.as_deref(),
         };
         groups.entry(key).or_default().push(process);
     }

@@ -211,8 +211,8 @@ pub(super) fn choose(
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Value {
     Text(String),
-    /// An empty text, and what a person reads instead.
-    Empty(String),
+    /// Nothing, and what a person reads instead.
+    Absent(String),
     Number(i64),
     Size(u64),
     /// The sum over the processes of which the number is known, and how many of the others there are.
@@ -243,7 +243,7 @@ impl Value {
             Self::Sum(sum) => *sum,
             Self::Size(bytes) => Sum { known: Some(*bytes), unknown: 0 },
             Self::Number(number) => Sum { known: u64::try_from(*number).ok(), unknown: 0 },
-            Self::Text(_) | Self::Empty(_) | Self::Unknown => Sum { known: None, unknown: 1 },
+            Self::Text(_) | Self::Absent(_) | Self::Unknown => Sum { known: None, unknown: 1 },
         }
     }
 
@@ -253,7 +253,7 @@ impl Value {
 
     fn compare(&self, other: &Self) -> Ordering {
         match (self, other) {
-            (Self::Text(one) | Self::Empty(one), Self::Text(other) | Self::Empty(other)) => {
+            (Self::Text(one) | Self::Absent(one), Self::Text(other) | Self::Absent(other)) => {
                 one.cmp(other)
             }
             (Self::Number(one), Self::Number(other)) => one.cmp(other),
