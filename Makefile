@@ -1,7 +1,7 @@
 # `make test` is the whole gate: what CI runs, and all that CI runs.
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
 .DEFAULT_GOAL := help
-.PHONY: help build test tools fmt lint unit notebook demo bench fuzz docs
+.PHONY: help build test tools fmt lint unit notebook clients demo bench fuzz docs
 
 help: ## Show what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -9,7 +9,7 @@ help: ## Show what can be made
 build: ## Build the command
 	cargo build --release
 
-test: tools fmt lint unit notebook ## Install what the tests use, then run everything
+test: tools fmt lint unit notebook clients ## Install what the tests use, then run everything
 
 tools: ## Install what the tests use and this machine lacks
 	.ci/install
@@ -26,6 +26,11 @@ unit: ## Run the tests in Rust
 notebook: .venv/ready ## Run the notebook and the readers of other languages on recordings made now
 	cargo build
 	MEMSAMPLE=$(TARGET_DIR)/debug/memsample .venv/bin/pytest --quiet notebooks/tests
+
+clients: .venv/ready ## Run the clients of the daemon with the tools that they are for
+	cargo build
+	.venv/bin/pip install --quiet --disable-pip-version-check ./clients/pytest-memsample
+	MEMSAMPLED=$(TARGET_DIR)/debug/memsampled .venv/bin/pytest --quiet clients/pytest-memsample/tests
 
 .venv/ready: notebooks/requirements.txt
 	python3 -m venv --clear .venv

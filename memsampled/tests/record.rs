@@ -50,7 +50,6 @@ fn a_person_reads_a_table_and_what_is_missing() {
         "PEAK RSS",
         "MEAN RSS",
         "PEAK PSS",
-        "memsample",
         "honesty: ",
         "cost: ",
         "runs/evening",

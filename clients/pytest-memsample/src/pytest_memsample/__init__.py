@@ -1,0 +1,1 @@
+"""Records the memory of every process while pytest runs, and says what each test used."""

@@ -1,0 +1,75 @@
+"""The part of memsampled's interface that a test run needs: docs/control-api.md."""
+
+import http.client
+import json
+import os
+import socket
+from pathlib import Path
+
+# The daemon answers within milliseconds; a test run must not hang because it does not.
+TIMEOUT_SECONDS = 10
+
+
+class DaemonError(Exception):
+    """The daemon cannot be reached, or refused; says what to do."""
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path):
+        super().__init__("localhost", timeout=TIMEOUT_SECONDS)
+        self._path = path
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+def default_socket():
+    """Where the daemon listens unless it is told otherwise."""
+    if os.geteuid() == 0:
+        return "/run/memsampled/memsampled.sock"
+    return str(Path(os.environ.get("XDG_RUNTIME_DIR", f"/run/user/{os.geteuid()}")) / "memsampled.sock")
+
+
+class Daemon:
+    """A connection that is kept open, and opened again where it broke."""
+
+    def __init__(self, path):
+        self.path = path
+        self._connection = _UnixConnection(path)
+
+    def start(self, interval, labels):
+        """Begins a session and returns it."""
+        return self._post("/v1/sessions", {"name": "pytest", "interval": interval, "labels": labels})
+
+    def mark(self, session, kind, name, test):
+        self._post(f"/v1/sessions/{session}/marks", {"kind": kind, "name": name, "test": test})
+
+    def stop(self, session):
+        """Ends a session, and returns the path of its closed recording and a summary."""
+        return self._post(f"/v1/sessions/{session}/stop", None)
+
+    def _post(self, path, body):
+        payload = json.dumps(body) if body is not None else ""
+        headers = {"Content-Type": "application/json"} if body is not None else {}
+        for attempt in (1, 2):
+            try:
+                self._connection.request("POST", path, payload, headers)
+                answer = self._connection.getresponse()
+                content = answer.read()
+                break
+            except (OSError, http.client.HTTPException) as error:
+                self._connection.close()
+                # An idle connection may have been closed by the daemon.
+                if attempt == 2:
+                    raise DaemonError(
+                        f"no memsampled answers at {self.path} ({error}): start it with `memsampled`"
+                    ) from error
+        if answer.status >= 400:
+            try:
+                message = json.loads(content)["message"]
+            except (ValueError, KeyError, TypeError):
+                message = f"status {answer.status}"
+            raise DaemonError(f"memsampled refused: {message}")
+        return json.loads(content) if content else None
