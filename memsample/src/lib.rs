@@ -80,9 +80,9 @@ pub use mappings::MappingReader;
 pub use metric::{Files, Metric, Metrics};
 pub use recorder::{MarkError, OptionsError, Rate, RecordError, Recorder, RecorderOptions, Status};
 pub use recording::{
-    ClockAnchor, End, InstantError, LargestProcess, Machine, Manifest, MarkKind, OpenError,
-    Provenance, Quantiles, RecordedInstant, RecordedProcess, RecorderUsage, Recording, Recovery,
-    RunState, Settings, Totals,
+    BirthsBy, ClockAnchor, End, InstantError, LargestProcess, Machine, Manifest, MarkKind,
+    OpenError, Provenance, Quantiles, RecordedInstant, RecordedProcess, RecorderUsage, Recording,
+    Recovery, RunState, Settings, Totals,
 };
 pub use role::role;
 pub use role_rule::{RoleField, RoleRule, RoleRuleError};

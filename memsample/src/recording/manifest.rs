@@ -138,6 +138,9 @@ pub struct Settings {
     /// How many rules of the configuration name roles.
     #[serde(default)]
     pub role_rules: usize,
+    /// How processes that begin are found.
+    #[serde(default)]
+    pub births: BirthsBy,
     /// Whether the kernel told of processes that ended: the table `exits`.
     #[serde(default)]
     pub exits: bool,
@@ -149,6 +152,18 @@ pub struct Settings {
     pub supported_files: Vec<String>,
     /// The descriptors that may be kept.
     pub max_descriptors: usize,
+}
+
+/// How processes that begin are found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum BirthsBy {
+    /// The kernel tells of every fork and exec.
+    ProcConnector,
+    /// By the pids that were given since the last tick, and by listing `/proc`.
+    #[default]
+    Listing,
 }
 
 /// The machine that was recorded.

@@ -20,7 +20,8 @@ mod writer;
 
 pub use instant::{InstantError, RecordedInstant, RecordedProcess};
 pub use manifest::{
-    ClockAnchor, End, Machine, Manifest, Provenance, Quantiles, RecorderUsage, RunState, Settings,
+    BirthsBy, ClockAnchor, End, Machine, Manifest, Provenance, Quantiles, RecorderUsage, RunState,
+    Settings,
 };
 pub use open::{LargestProcess, OpenError, Recording, Recovery};
 pub use rows::marks::MarkKind;

@@ -90,10 +90,10 @@ pub(crate) struct RecordArgs {
     #[arg(long, value_name = "TIME", value_parser = duration::parse_rate)]
     pub(crate) pss_interval: Option<Rate>,
 
-    /// Whether to ask the kernel for a record of every process that ends, with its true peak; `auto`
-    /// asks and goes on without where it does not tell (it needs CAP_NET_ADMIN)
+    /// Whether to ask the kernel to tell of every process that begins, and of every one that ends with
+    /// its true peak; `auto` asks and goes on without where it does not tell (it needs CAP_NET_ADMIN)
     #[arg(long, value_name = "WHEN", default_value = "auto")]
-    pub(crate) exits: Exits,
+    pub(crate) events: Events,
 
     /// How often to read the memory of control groups: a time, `every` for every tick, or `off`
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration::parse_rate)]
@@ -164,7 +164,7 @@ impl From<Cmdline> for KeptArguments {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Exits {
+pub(crate) enum Events {
     Auto,
     Off,
 }
