@@ -40,6 +40,7 @@
 //! signals of the program that links it as they are. It needs Linux 4.5, and 4.14 for PSS.
 #![forbid(unsafe_code)]
 
+pub mod analysis;
 pub mod clock;
 pub mod error;
 pub mod parse;

@@ -8,6 +8,7 @@
 //! ```
 
 mod growing;
+mod images;
 mod instant;
 mod layout;
 mod manifest;
@@ -27,6 +28,8 @@ pub use open::{LargestProcess, OpenError, Recording, Recovery};
 pub use rows::marks::MarkKind;
 pub use totals::Totals;
 
+pub(crate) use images::ImageRow;
+pub(crate) use instant::numbers;
 pub(crate) use layout::RunDirectory;
 pub(crate) use manifest::{file_names, millis};
 pub(crate) use rows::marks::Mark;

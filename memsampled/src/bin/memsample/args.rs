@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use memsample::{KeptArguments, Rate, Redaction};
 use regex::Regex;
 
+use crate::peaks::PeaksBy;
 use crate::view::{At, By, parse_at, parse_regex};
 use crate::{duration, share};
 
@@ -27,6 +28,7 @@ pub(crate) enum Command {
     Record(RecordArgs),
     Recover(RecoverArgs),
     Summary(SummaryArgs),
+    Peaks(PeaksArgs),
     View(ViewArgs),
     Start(StartArgs),
     Mark(MarkArgs),
@@ -201,6 +203,42 @@ pub(crate) struct SummaryArgs {
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Print the largest resident sets of a recording, with bounds
+///
+/// A peak between two samples is higher than both. `412.0 MiB` was told by the kernel itself;
+/// `380.1 MiB to 412.0 MiB` lies between; `at least 380.1 MiB` is all that was seen. AT is when the peak
+/// was at the latest, since the first tick; SAMPLED is the largest sample, and what follows its parts.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:\n  \
+    memsample peaks runs/nightly\n  \
+    memsample peaks runs/nightly --by role --top 5\n  \
+    memsample peaks runs/nightly --filter '^python3' --json | jq '.[].upper_bytes'")]
+pub(crate) struct PeaksArgs {
+    /// The directory of a recording
+    #[arg(value_name = "RUN")]
+    pub(crate) run: PathBuf,
+
+    /// What a row stands for
+    #[arg(long, value_name = "WHAT", default_value = "process")]
+    pub(crate) by: PeaksBy,
+
+    /// How many rows to print
+    #[arg(long, value_name = "COUNT", default_value_t = 20)]
+    pub(crate) top: usize,
+
+    /// Only processes whose name or command line matches, or roles that do
+    #[arg(long, value_name = "REGEX", value_parser = parse_regex)]
+    pub(crate) filter: Option<Regex>,
+
+    /// Print one JSON array with an object for each row
+    #[arg(long, conflicts_with = "csv")]
+    pub(crate) json: bool,
+
+    /// Print comma-separated values
+    #[arg(long)]
+    pub(crate) csv: bool,
 }
 
 /// Show the memory of every process, now or at an instant of a recording
