@@ -1,7 +1,7 @@
 //! What fuzzers call and nobody else may.
 
 use crate::batch::Batch;
-use crate::events::read_exits;
+use crate::events::{read_events, read_exits};
 use crate::journal::{JournalReader, read_contents};
 
 /// Reads a journal to its end.
@@ -17,6 +17,11 @@ pub fn journal(bytes: &[u8]) {
 /// Reads exit records, as the kernel sends them.
 pub fn exits(bytes: &[u8]) {
     read_exits(bytes);
+}
+
+/// Reads events of the proc connector, as the kernel sends them.
+pub fn process_events(bytes: &[u8]) {
+    read_events(bytes);
 }
 
 /// Reads the contents of blocks: an opening, whose length is in the first two bytes, and a batch.

@@ -40,6 +40,7 @@
 //! signals of the program that links it as they are. It needs Linux 4.5, and 4.14 for PSS.
 #![forbid(unsafe_code)]
 
+pub mod analysis;
 pub mod clock;
 pub mod error;
 pub mod parse;
@@ -80,9 +81,9 @@ pub use mappings::MappingReader;
 pub use metric::{Files, Metric, Metrics};
 pub use recorder::{MarkError, OptionsError, Rate, RecordError, Recorder, RecorderOptions, Status};
 pub use recording::{
-    ClockAnchor, End, InstantError, LargestProcess, Machine, Manifest, MarkKind, OpenError,
-    Provenance, Quantiles, RecordedInstant, RecordedProcess, RecorderUsage, Recording, Recovery,
-    RunState, Settings, Totals,
+    BirthsBy, ClockAnchor, End, InstantError, LargestProcess, Machine, Manifest, MarkKind,
+    OpenError, Provenance, Quantiles, RecordedInstant, RecordedProcess, RecorderUsage, Recording,
+    Recovery, RunState, Settings, Totals,
 };
 pub use role::role;
 pub use role_rule::{RoleField, RoleRule, RoleRuleError};

@@ -178,7 +178,7 @@ fn without_the_right_a_note_says_what_is_missing() {
     assert!(json["notes"].to_string().contains("needs CAP_NET_ADMIN"), "{json}");
     let off = memsample(
         directory.path(),
-        &["record", "--exits", "off", "--name", "y", "--json", "--duration", "200ms"],
+        &["record", "--events", "off", "--name", "y", "--json", "--duration", "200ms"],
     );
     assert_eq!(off.json()["notes"].to_string(), "[]");
 }

@@ -1,6 +1,7 @@
-//! What the kernel tells by itself, where it may be asked: which processes have ended, and how large
-//! they were.
+//! What the kernel tells by itself, where it may be asked: which processes begin, which have ended, and
+//! how large they were.
 
+mod connector;
 mod netlink;
 mod taskstats;
 
@@ -11,8 +12,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::identity::Comm;
 
+pub(crate) use connector::{ProcessEvent, ProcessEvents, What};
 pub(crate) use taskstats::{Counters, TaskExit};
 
+#[cfg(feature = "fuzzing")]
+pub(crate) use connector::read_events;
 #[cfg(feature = "fuzzing")]
 pub(crate) use taskstats::read_exits;
 
@@ -42,6 +46,8 @@ pub(crate) struct Drained {
     pub(crate) exits: u32,
     /// How often the kernel had more to tell than it could keep. Each stands for at least one record.
     pub(crate) overflows: u32,
+    /// Processes of which the kernel told that they began and ended between two ticks, and nothing more.
+    pub(crate) unseen: u32,
 }
 
 impl ProcessExits {
@@ -90,6 +96,6 @@ impl ProcessExits {
                 }
             }
         });
-        Drained { exits, overflows }
+        Drained { exits, overflows, unseen: 0 }
     }
 }

@@ -11,7 +11,8 @@ use rustix::net::{
 
 /// A message of the kernel is smaller, and several may come in one reading.
 const BUFFER_BYTES: usize = 64 * 1024;
-/// What may wait in the kernel between two readings: more than ten thousand records of ended processes.
+/// What may wait in the kernel between two readings: more than ten thousand records of ended processes,
+/// or twenty thousand events.
 /// Memory is taken only for what waits.
 const RECEIVE_BYTES: usize = 16 << 20;
 /// An answer to a request comes at once, perhaps behind other messages.
@@ -51,8 +52,10 @@ impl NetlinkSocket {
     pub(super) fn open(protocol: Protocol, groups: u32) -> Result<Self, Errno> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = socket_with(AddressFamily::NETLINK, SocketType::DGRAM, flags, Some(protocol))?;
-        // Allowed to those who may hear events; others get what the system gives by default.
-        let _ = sockopt::set_socket_recv_buffer_size_force(&socket, RECEIVE_BYTES);
+        // Allowed to those who may hear events; others get as much as the system allows.
+        if sockopt::set_socket_recv_buffer_size_force(&socket, RECEIVE_BYTES).is_err() {
+            let _ = sockopt::set_socket_recv_buffer_size(&socket, RECEIVE_BYTES);
+        }
         bind(&socket, &SocketAddrNetlink::new(0, groups))?;
         Ok(Self { socket, buffer: vec![0; BUFFER_BYTES] })
     }

@@ -29,13 +29,13 @@ pub use options::{OptionsError, RecorderOptions};
 pub use schedule::Rate;
 
 use crate::batch::Batch;
-use crate::events::ProcessExits;
+use crate::events::{ProcessEvents, ProcessExits};
 use crate::identity::Comm;
 use crate::machine::{MachineReader, hidepid_note};
 use crate::metric::Files;
 use crate::recording::{
-    ClockAnchor, Machine, Manifest, MarkKind, Provenance, Recording, RecordingWriter, RunDirectory,
-    RunState, Settings, Totals, file_names,
+    BirthsBy, ClockAnchor, Machine, Manifest, MarkKind, Provenance, Recording, RecordingWriter,
+    RunDirectory, RunState, Settings, Totals, file_names,
 };
 use crate::sampler::Sampler;
 use crate::schema::FORMAT_VERSION;
@@ -163,7 +163,7 @@ impl Recorder {
     fn start_in(
         directory: &RunDirectory,
         options: RecorderOptions,
-        sampler: Sampler,
+        mut sampler: Sampler,
         mut machine: MachineReader,
         cpu_seconds_before: f64,
     ) -> io::Result<Self> {
@@ -174,10 +174,17 @@ impl Recorder {
         let start = clock.now();
         let anchor = ClockAnchor { boot_ns: start.boot_ns, utc_ns: start.utc_ns };
         let mut manifest = manifest(directory.path(), &options, &sampler, &mut machine, anchor);
-        let exits = match options.exits && sampler.sees_own_namespace() {
-            true => ProcessExits::open().map_err(|note| manifest.notes.push(note)).ok(),
-            false => None,
-        };
+        let mut exits = None;
+        if options.events && sampler.sees_own_namespace() {
+            exits = ProcessExits::open().map_err(|note| manifest.notes.push(note)).ok();
+            match ProcessEvents::open() {
+                Ok(events) => {
+                    sampler.hear(events);
+                    manifest.provenance.settings.births = BirthsBy::ProcConnector;
+                }
+                Err(note) => manifest.notes.push(note),
+            }
+        }
         manifest.provenance.settings.exits = exits.is_some();
         let recording = RecordingWriter::create(directory.clone(), lock, manifest)?;
         let control = Arc::new(Control::new(Arc::clone(&clock), anchor, options.interval)?);

@@ -3,7 +3,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::schedule::Rate;
-use crate::recording::{Settings, millis};
+use crate::recording::{BirthsBy, Settings, millis};
 use crate::sampler::SamplerOptions;
 
 /// How a [`Recorder`](super::Recorder) records.
@@ -15,7 +15,7 @@ pub struct RecorderOptions {
     pub(super) pss: Pss,
     pub(super) duration: Option<Duration>,
     pub(super) command: Option<Vec<String>>,
-    pub(super) exits: bool,
+    pub(super) events: bool,
     pub(super) labels: BTreeMap<String, String>,
     pub(super) cgroups: Rate,
 }
@@ -58,7 +58,7 @@ impl Default for RecorderOptions {
             pss: Pss::WithinShare(0.01),
             duration: None,
             command: None,
-            exits: true,
+            events: true,
             labels: BTreeMap::new(),
             cgroups: Rate::Every(Duration::from_secs(1)),
         }
@@ -135,13 +135,15 @@ impl RecorderOptions {
         self
     }
 
-    /// Sets whether to ask the kernel for a record of every process that ends, with its exact peak.
+    /// Sets whether to ask the kernel to tell of every process that begins, and for a record of every
+    /// one that ends, with its exact peak.
     ///
-    /// It tells only programs with `CAP_NET_ADMIN` outside of containers, of the live `/proc`; where
-    /// it does not, a note in `run.json` says why, and nothing else changes.
+    /// It tells only programs with `CAP_NET_ADMIN` outside of containers (of births since Linux 6.6
+    /// others, too), of the live `/proc`; where it does not, a note in `run.json` says why, processes
+    /// are found by looking for them, and nothing else changes.
     #[must_use]
-    pub fn exits(mut self, exits: bool) -> Self {
-        self.exits = exits;
+    pub fn events(mut self, events: bool) -> Self {
+        self.events = events;
         self
     }
 
@@ -210,6 +212,7 @@ impl RecorderOptions {
             arguments: rules.kept,
             redactions: rules.redactions.len(),
             role_rules: rules.roles.len(),
+            births: BirthsBy::Listing,
             exits: false,
             cgroup_interval_ms: interval_ms(self.cgroups),
             supported_files: Vec::new(),

@@ -283,15 +283,16 @@ fn drain_exits(
     ts_ms: i64,
     now: &Now,
 ) -> Drained {
-    let Some(exits) = exits else {
-        return Drained::default();
-    };
-    let drained = exits.drain(|exit| {
-        let image = sampler.image_that_ended(&exit, now);
-        batch.exits.push(exit_row(ts_ms, &exit, image));
-    });
-    sampler.forget_old_ends();
-    drained
+    let mut drained = Drained::default();
+    sampler.hear_before_ends(now);
+    if let Some(exits) = exits {
+        drained = exits.drain(|exit| {
+            let image = sampler.image_that_ended(&exit, now);
+            batch.exits.push(exit_row(ts_ms, &exit, image));
+        });
+        sampler.forget_old_ends();
+    }
+    Drained { unseen: sampler.settle_births(), ..drained }
 }
 
 fn exit_row(ts_ms: i64, exit: &TaskExit, image: EndedImage) -> Exit {

@@ -399,7 +399,7 @@ fn timestamp(ms: i64) -> io::Result<Timestamp> {
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
-fn numbers<'a, T: ArrowPrimitiveType>(
+pub(crate) fn numbers<'a, T: ArrowPrimitiveType>(
     batch: &'a RecordBatch,
     name: &str,
 ) -> io::Result<&'a PrimitiveArray<T>> {
@@ -407,11 +407,11 @@ fn numbers<'a, T: ArrowPrimitiveType>(
     column.ok_or_else(|| missing(name))
 }
 
-fn strings<'a>(batch: &'a RecordBatch, name: &str) -> io::Result<&'a StringArray> {
+pub(super) fn strings<'a>(batch: &'a RecordBatch, name: &str) -> io::Result<&'a StringArray> {
     let column = batch.column_by_name(name).and_then(|column| column.as_string_opt());
     column.ok_or_else(|| missing(name))
 }
 
-fn missing(name: &str) -> io::Error {
+pub(super) fn missing(name: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("no column `{name}` of its type"))
 }

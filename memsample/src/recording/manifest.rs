@@ -138,6 +138,9 @@ pub struct Settings {
     /// How many rules of the configuration name roles.
     #[serde(default)]
     pub role_rules: usize,
+    /// How processes that begin are found.
+    #[serde(default)]
+    pub births: BirthsBy,
     /// Whether the kernel told of processes that ended: the table `exits`.
     #[serde(default)]
     pub exits: bool,
@@ -149,6 +152,18 @@ pub struct Settings {
     pub supported_files: Vec<String>,
     /// The descriptors that may be kept.
     pub max_descriptors: usize,
+}
+
+/// How processes that begin are found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum BirthsBy {
+    /// The kernel tells of every fork and exec.
+    ProcConnector,
+    /// By the pids that were given since the last tick, and by listing `/proc`.
+    #[default]
+    Listing,
 }
 
 /// The machine that was recorded.
@@ -164,6 +179,9 @@ pub struct Machine {
     pub boot_id: Option<String>,
     /// The CPUs on which the recorder may run.
     pub cpus: usize,
+    /// The CPUs that are online; on each the kernel keeps a part of what processes have resident.
+    #[serde(default)]
+    pub cpus_online: Option<usize>,
     /// Bytes in one page.
     pub page_bytes: u64,
     /// Clock ticks in one second.
@@ -182,10 +200,21 @@ impl Machine {
             architecture: text(uname.machine()),
             boot_id: boot_id.map(|boot_id| boot_id.trim().to_owned()),
             cpus: std::thread::available_parallelism().map_or(1, usize::from),
+            cpus_online: cpus_online(),
             page_bytes: host.page_bytes.get(),
             ticks_per_second: host.ticks_per_second.get(),
         }
     }
+}
+
+/// Counts the CPUs in a list such as `0-3,6`.
+fn cpus_online() -> Option<usize> {
+    let list = fs::read_to_string("/sys/devices/system/cpu/online").ok()?;
+    list.trim_end().split(',').try_fold(0_usize, |count, range| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let (first, last): (usize, usize) = (first.parse().ok()?, last.parse().ok()?);
+        count.checked_add(last.checked_sub(first)?.checked_add(1)?)
+    })
 }
 
 /// What the recorder itself used.

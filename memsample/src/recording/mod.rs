@@ -8,6 +8,7 @@
 //! ```
 
 mod growing;
+mod images;
 mod instant;
 mod layout;
 mod manifest;
@@ -20,12 +21,15 @@ mod writer;
 
 pub use instant::{InstantError, RecordedInstant, RecordedProcess};
 pub use manifest::{
-    ClockAnchor, End, Machine, Manifest, Provenance, Quantiles, RecorderUsage, RunState, Settings,
+    BirthsBy, ClockAnchor, End, Machine, Manifest, Provenance, Quantiles, RecorderUsage, RunState,
+    Settings,
 };
 pub use open::{LargestProcess, OpenError, Recording, Recovery};
 pub use rows::marks::MarkKind;
 pub use totals::Totals;
 
+pub(crate) use images::ImageRow;
+pub(crate) use instant::numbers;
 pub(crate) use layout::RunDirectory;
 pub(crate) use manifest::{file_names, millis};
 pub(crate) use rows::marks::Mark;

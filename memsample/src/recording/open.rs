@@ -3,12 +3,15 @@ use std::collections::BinaryHeap;
 use std::fmt;
 use std::fs::File;
 use std::io;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use arrow::array::{Array, AsArray, PrimitiveArray, RecordBatch};
 use arrow::datatypes::{Int32Type, Int64Type};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::file::metadata::RowGroupMetaData;
+use parquet::file::statistics::Statistics;
 
 use super::layout::RunDirectory;
 use super::manifest::{Manifest, RunState};
@@ -184,8 +187,19 @@ impl Recording {
         name: &str,
         columns: &'a [&'a str],
     ) -> impl Iterator<Item = io::Result<RecordBatch>> + 'a {
+        self.read_table_between(name, columns, i64::MIN..=i64::MAX)
+    }
+
+    /// The same, without the row groups that lie outside a span of `ts`, in milliseconds since 1970.
+    /// What is read may have rows outside of it, too.
+    pub(crate) fn read_table_between<'a>(
+        &'a self,
+        name: &str,
+        columns: &'a [&'a str],
+        span: RangeInclusive<i64>,
+    ) -> impl Iterator<Item = io::Result<RecordBatch>> + 'a {
         let files = self.table_files(name);
-        files.into_iter().flat_map(move |path| match open_table(&path, columns) {
+        files.into_iter().flat_map(move |path| match open_table(&path, columns, &span) {
             Ok(batches) => batches,
             Err(error) => Box::new(std::iter::once(Err(error))),
         })
@@ -260,14 +274,29 @@ impl Recording {
 
 type Batches = Box<dyn Iterator<Item = io::Result<RecordBatch>>>;
 
-fn open_table(path: &Path, columns: &[&str]) -> io::Result<Batches> {
+fn open_table(path: &Path, columns: &[&str], span: &RangeInclusive<i64>) -> io::Result<Batches> {
     let damaged = |error: parquet::errors::ParquetError| {
         io::Error::new(io::ErrorKind::InvalidData, format!("`{}`: {error}", path.display()))
     };
     let builder = ParquetRecordBatchReaderBuilder::try_new(File::open(path)?).map_err(damaged)?;
     let mask = ProjectionMask::columns(builder.parquet_schema(), columns.iter().copied());
-    let reader = builder.with_projection(mask).build().map_err(damaged)?;
+    let groups = builder.metadata().row_groups().iter().enumerate();
+    let groups =
+        groups.filter(|(_, group)| may_hold(group, span)).map(|(index, _)| index).collect();
+    let reader = builder.with_projection(mask).with_row_groups(groups).build().map_err(damaged)?;
     Ok(Box::new(reader.map(|batch| batch.map_err(io::Error::other))))
+}
+
+/// Says whether a row group may hold a row in a span of `ts`, as far as its statistics tell.
+fn may_hold(group: &RowGroupMetaData, span: &RangeInclusive<i64>) -> bool {
+    let ts = group.columns().iter().find(|column| column.column_path().string() == "ts");
+    match ts.and_then(|ts| ts.statistics()) {
+        Some(Statistics::Int64(ts)) => match (ts.min_opt(), ts.max_opt()) {
+            (Some(min), Some(max)) => min <= span.end() && max >= span.start(),
+            _ => true,
+        },
+        _ => true,
+    }
 }
 
 fn read_manifest(directory: &RunDirectory) -> Result<Manifest, OpenError> {

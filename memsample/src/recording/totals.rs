@@ -20,6 +20,10 @@ pub struct Totals {
     /// How often the kernel had more ends to tell of than it could keep. Each stands for at least one
     /// process that is missing in `exits`.
     pub exits_lost: u64,
+    /// Events of processes that were lost, and which a listing made up for.
+    pub events_lost: u64,
+    /// Processes that began and ended between two ticks and of which nothing else is known.
+    pub unseen: u64,
     /// Planned instants that were met late, or not at all.
     pub late: u64,
     /// Planned instants at which no sweep began. Contained in `late`, but for those while the machine
@@ -51,6 +55,8 @@ impl Totals {
         self.denied += u64::from(tick.counts.denied);
         self.unreadable += u64::from(tick.counts.unreadable);
         self.reopened += u64::from(tick.counts.reopened);
+        self.events_lost += u64::from(tick.counts.events_lost);
+        self.unseen += u64::from(tick.exits.unseen);
         self.exits_lost += u64::from(tick.exits.overflows);
         self.pss_skipped += u64::from(tick.counts.rollups_skipped);
     }

@@ -3,10 +3,13 @@
 //! The kernel counts pids up, and prints the last one in `loadavg`. While it stays the same no process
 //! has begun. When it moved a little, the pids between are tried; when it moved much, or after a
 //! while, `/proc` is listed. A tree of another pid namespace, or on disk, is listed at every sweep.
+//!
+//! Where the kernel tells of what begins, that is followed instead: see [`births`](super::births).
 
 use std::os::fd::OwnedFd;
 
 use super::Sampler;
+use super::births::Births;
 use super::entry::{Addresses, Entry, EntryState, Occupant, Process};
 use super::reading::{Image, Reader, read_file};
 use crate::error::ReadError;
@@ -28,8 +31,20 @@ const LISTED_ENTRIES_PER_TRY: usize = 4;
 impl Sampler {
     /// Brings the entries up to date with the processes that there are.
     pub(super) fn discover(&mut self) {
-        let now_ns = self.reader.clock.now().boot_ns;
+        let now = self.reader.clock.now();
+        let now_ns = now.boot_ns;
         self.swept_before_boot_ns = std::mem::replace(&mut self.swept_boot_ns, now_ns);
+        // Taken out, so that the births and the entries can be changed independently.
+        if let Some(mut births) = self.births.take() {
+            self.discover_told(&mut births, &now);
+            self.births = Some(births);
+        } else {
+            self.discover_given(now_ns);
+        }
+    }
+
+    /// Looks for the pids that the kernel gave since the last sweep.
+    fn discover_given(&mut self, now_ns: u64) {
         let last_pid = self.read_last_pid();
         let given = match (self.last_pid, last_pid) {
             (Some(before), Some(now)) => Some(GivenPids { before, last: now }),
@@ -49,7 +64,7 @@ impl Sampler {
                 if let Some(given) = given {
                     self.look_again(|pid| given.contains(pid));
                 }
-                self.list();
+                self.list(None);
             }
         }
     }
@@ -84,7 +99,7 @@ impl Sampler {
     }
 
     /// Lists the tree: what is listed and not known is new, what is known and not listed has ended.
-    fn list(&mut self) {
+    pub(super) fn list(&mut self, mut births: Option<&mut Births>) {
         self.suspects.clear();
         let known = self.entries.len();
         let Ok(pids) = self.listing.read(self.reader.root.directory()) else {
@@ -105,14 +120,18 @@ impl Sampler {
         }
         entries.for_each(|unlisted| unlisted.state |= EntryState::GONE);
         for pid in newcomers.drain(..) {
-            self.track(pid, Candidate::Process);
+            let parent = births.as_deref().and_then(|births| births.parent_of(pid));
+            let tracked = self.track(pid, Candidate::Listed { parent });
+            if let Some(births) = births.as_deref_mut().filter(|_| tracked) {
+                births.forget(pid);
+            }
         }
         self.newcomers = newcomers;
         self.sort_if_grown(known);
     }
 
     /// Looks again at the pids of which no descriptor is kept that would tell of their end.
-    fn look_again(&mut self, mut at: impl FnMut(i32) -> bool) {
+    pub(super) fn look_again(&mut self, mut at: impl FnMut(i32) -> bool) {
         for index in 0..self.entries.len() {
             if self.entries.get(index).is_some_and(|entry| at(entry.pid)) {
                 self.is_replaced(index);
@@ -145,33 +164,38 @@ impl Sampler {
     }
 
     /// Restores the order by pid after new entries were pushed.
-    fn sort_if_grown(&mut self, known: usize) {
+    pub(super) fn sort_if_grown(&mut self, known: usize) {
         if self.entries.len() > known {
             // Of two entries with one pid, one is marked as gone, so their order does not matter.
             self.entries.sort_unstable_by_key(|entry| entry.pid);
         }
     }
 
-    /// Begins to follow the process that has `pid`.
-    fn track(&mut self, pid: i32, candidate: Candidate) {
+    /// Begins to follow the process that has `pid`, and returns whether it has an entry now.
+    pub(super) fn track(&mut self, pid: i32, candidate: Candidate) -> bool {
         match self.open(pid, candidate) {
             Ok(Some(entry)) => {
                 self.counts.born += u32::from(entry.process().is_some());
                 self.entries.push(entry);
+                return true;
             }
             Ok(None) => {}
             Err(ReadError::Gone) => {
-                if candidate == Candidate::Process {
+                if matches!(candidate, Candidate::Listed { .. }) {
                     self.counts.gone += 1;
                 }
             }
-            Err(ReadError::Denied) => self.entries.push(Entry::new(pid, Occupant::Denied)),
+            Err(ReadError::Denied) => {
+                self.entries.push(Entry::new(pid, Occupant::Denied));
+                return true;
+            }
             Err(ReadError::NoDescriptor | ReadError::Io(_) | ReadError::Parse(_)) => {
                 self.counts.unreadable += 1;
                 // Perhaps it can be read next time.
                 self.suspects.push(pid);
             }
         }
+        false
     }
 
     fn open(&mut self, pid: i32, candidate: Candidate) -> Result<Option<Entry>, ReadError> {
@@ -192,8 +216,11 @@ impl Sampler {
         let start_ns = self.reader.host.nanos(start).unwrap_or(u64::MAX);
         let addresses = Addresses { code: stat.startcode, stack: stat.startstack };
         let (ppid, comm) = (stat.ppid, Comm::new(stat.comm));
-        let Image { ppid, uid, comm, exe, cmdline, cgroup, role } =
-            self.reader.read_image(&directory, ppid, comm);
+        let image_boot_ns = self.reader.clock.now().boot_ns;
+        let Image { uid, comm, exe, cmdline, cgroup, role } =
+            self.reader.read_image(&directory, comm);
+        // Who lost its parent has another one now.
+        let ppid = candidate.parent().unwrap_or(ppid);
         let statm = self.keep_statm(&directory)?;
         let process = self.slots.next_process();
         let identity = Identity {
@@ -210,7 +237,7 @@ impl Sampler {
             cgroup,
             role,
         };
-        let process = Process::new(identity, self.slots.take(), addresses);
+        let process = Process::new(identity, self.slots.take(), addresses, image_boot_ns);
         let mut entry = Entry::new(pid, Occupant::Process(Box::new(process)));
         entry.statm = statm;
         Ok(Some(entry))
@@ -258,9 +285,20 @@ impl GivenPids {
 
 /// What a pid may stand for.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Candidate {
-    /// It was listed, and only processes are.
-    Process,
+pub(super) enum Candidate {
+    /// It was listed, and only processes are. The kernel may have told who forked it.
+    Listed { parent: Option<i32> },
     /// It was given since the last sweep, to a process or to a thread.
     ProcessOrThread,
+    /// The kernel told of the process.
+    Told { parent: Option<i32> },
+}
+
+impl Candidate {
+    fn parent(self) -> Option<i32> {
+        match self {
+            Self::Listed { parent } | Self::Told { parent } => parent,
+            Self::ProcessOrThread => None,
+        }
+    }
 }

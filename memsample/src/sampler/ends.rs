@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::Sampler;
+use super::births::BriefLife;
 use super::entry::{Entry, EntryState};
 use crate::clock::Now;
 use crate::events::TaskExit;
@@ -88,10 +89,16 @@ impl Sampler {
             entry.state |= EntryState::EXIT_KNOWN;
             return ended;
         }
-        self.unseen_image(exit, now.boot_ns.saturating_sub(lived_ns))
+        // Exact where the kernel told of the beginning, else as late as the record was read.
+        let birth = self.births.as_mut().and_then(|births| births.claim(exit, now));
+        let BriefLife { parent, start_ns } = birth.unwrap_or(BriefLife {
+            parent: exit.ppid,
+            start_ns: now.boot_ns.saturating_sub(lived_ns),
+        });
+        self.unseen_image(exit, parent, start_ns)
     }
 
-    fn unseen_image(&mut self, exit: &TaskExit, start_ns: u64) -> EndedImage {
+    fn unseen_image(&mut self, exit: &TaskExit, ppid: i32, start_ns: u64) -> EndedImage {
         let ticks_per_second = u128::from(self.reader.host.ticks_per_second.get());
         let start = u128::from(start_ns) * ticks_per_second / 1_000_000_000;
         let identity = Identity {
@@ -100,7 +107,7 @@ impl Sampler {
             start: ClockTicks(u64::try_from(start).unwrap_or(u64::MAX)),
             start_ns,
             exec: 0,
-            ppid: exit.ppid,
+            ppid,
             uid: Some(exit.uid),
             comm: exit.comm,
             exe: None,

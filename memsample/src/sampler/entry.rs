@@ -8,6 +8,10 @@ use crate::identity::{Comm, Identity, ProcessId};
 use crate::metric::{Files, Metrics};
 use crate::units::ClockTicks;
 
+/// An exec is told of within this time, unless a debugger holds the process up. Another that follows so
+/// soon is known by the addresses of the image.
+const TOLD_AFTER_EXEC_NS: u64 = 10_000_000;
+
 /// Enough for the `statm` of a process of a hundred gigabytes. A longer line is parsed each time.
 const STATM_BYTES: usize = 36;
 
@@ -81,6 +85,10 @@ pub(super) struct Process {
     pub(super) comm: Comm,
     pub(super) metrics: Metrics,
     pub(super) addresses: Addresses,
+    /// When the image was looked at that the identity is of.
+    pub(super) image_boot_ns: u64,
+    /// When the kernel last told of an exec; 0: never.
+    pub(super) told_exec_boot_ns: u64,
     pub(super) rollup: LastRollup,
     /// When the present PSS was read, since boot; `None` before the first reading of the image.
     pub(super) pss_boot_ns: Option<u64>,
@@ -165,8 +173,15 @@ impl Entry {
 }
 
 impl Process {
-    pub(super) fn new(identity: Identity, slot: Slot, addresses: Addresses) -> Self {
+    pub(super) fn new(
+        identity: Identity,
+        slot: Slot,
+        addresses: Addresses,
+        image_boot_ns: u64,
+    ) -> Self {
         Self {
+            image_boot_ns,
+            told_exec_boot_ns: 0,
             comm: identity.comm,
             identity: Arc::new(identity),
             slot,
@@ -178,6 +193,13 @@ impl Process {
             rollup: LastRollup::default(),
             pss_boot_ns: None,
         }
+    }
+
+    /// Says whether the kernel told of an exec since the image was looked at.
+    ///
+    /// It tells of one a moment after it was made, when the new image may have been looked at already.
+    pub(super) fn is_exec_told(&self) -> bool {
+        self.told_exec_boot_ns > self.image_boot_ns.saturating_add(TOLD_AFTER_EXEC_NS)
     }
 
     pub(super) fn descriptors(&self) -> usize {
@@ -209,6 +231,11 @@ impl Slots {
 
     pub(super) fn give_back(&mut self, slot: Slot) {
         self.free.push(slot);
+    }
+
+    /// Returns the number that was given last.
+    pub(super) fn newest(&self) -> ProcessId {
+        ProcessId(self.next_process)
     }
 
     pub(super) fn next_process(&mut self) -> ProcessId {

@@ -3,6 +3,7 @@
 //! The life of a process here: [`discovery`] finds it and opens its files, each sweep reads them
 //! through the kept descriptors ([`reading`]), until the kernel answers that it has ended.
 
+mod births;
 mod descriptors;
 mod discovery;
 mod ends;
@@ -34,6 +35,7 @@ use crate::identity_rules::{IdentityRules, KeptArguments, Redaction};
 use crate::metric::{Files, Metric};
 use crate::proc::{Listing, MachineFile, ProcRoot};
 use crate::role_rule::RoleRule;
+use births::Births;
 use ends::Unexplained;
 use entry::{Entry, EntryState, Occupant, Slots};
 use reading::{Image, Reader, Reading};
@@ -177,6 +179,8 @@ pub struct SweepCounts {
     pub unreadable: u32,
     /// Processes that were read by opening their files, for want of descriptors to keep.
     pub reopened: u32,
+    /// Events of processes that the kernel told of and that were lost; a listing made up for them.
+    pub events_lost: u32,
     /// Readings of `smaps_rollup`.
     pub rollups_read: u32,
     /// The CPU time that they took, in microseconds.
@@ -221,7 +225,8 @@ pub(crate) struct Plan {
 /// read is counted in [`SweepCounts`], and absent from the samples.
 ///
 /// Limits: an exec that changes neither the size of the code nor, where the kernel shows them, the
-/// addresses of code and stack is not noticed. A process that lives between two sweeps is not seen.
+/// addresses of code and stack is not noticed. A process that lives between two sweeps is not seen. A
+/// [`Recorder`](crate::Recorder) learns of both from the kernel, where it tells.
 pub struct Sampler {
     reader: Reader,
     listing: Listing,
@@ -233,6 +238,8 @@ pub struct Sampler {
     slots: Slots,
     /// What ended and whose exit record has not come; `None` where none will.
     unexplained: Option<Vec<Unexplained>>,
+    /// What the kernel tells of processes that begin; `None` where it does not.
+    births: Option<Births>,
     swept_boot_ns: u64,
     swept_before_boot_ns: u64,
     /// The pid that the kernel gave last, as of the sweep before.
@@ -277,6 +284,7 @@ impl Sampler {
             departed: Vec::new(),
             slots: Slots::default(),
             unexplained: None,
+            births: None,
             swept_boot_ns: 0,
             swept_before_boot_ns: 0,
             last_pid: None,
@@ -418,12 +426,16 @@ impl Sampler {
 
     /// Drops what has ended, and remembers to look at its pid in the next sweep.
     fn forget_gone(&mut self) {
-        let Self { entries, departed, slots, suspects, reader, counts, unexplained, .. } = self;
+        let Self {
+            entries, departed, slots, suspects, reader, counts, unexplained, births, ..
+        } = self;
         entries.retain_mut(|entry| {
             if !entry.state.contains(EntryState::GONE) {
                 return true;
             }
-            suspects.push(entry.pid);
+            if births.is_none() {
+                suspects.push(entry.pid);
+            }
             counts.gone += u32::from(entry.process().is_some());
             Unexplained::remember(unexplained, entry, self.swept_before_boot_ns);
             retire(entry, departed, slots);
@@ -451,8 +463,8 @@ fn begin_image(entry: &mut Entry, image: Image, slots: &mut Slots) {
     let Occupant::Process(process) = &mut entry.occupant else {
         return;
     };
-    let Image { ppid, uid, comm, exe, cmdline, cgroup, role } = image;
-    let Identity { pid, start, start_ns, exec, .. } = *process.identity;
+    let Image { uid, comm, exe, cmdline, cgroup, role } = image;
+    let Identity { pid, start, start_ns, exec, ppid, .. } = *process.identity;
     let exec = exec.saturating_add(1);
     let number = slots.next_process();
     let identity = Identity {

@@ -33,7 +33,6 @@ pub(super) enum Reading {
 
 /// What belongs to a process image, apart from its numbers.
 pub(super) struct Image {
-    pub(super) ppid: i32,
     pub(super) uid: Option<u32>,
     pub(super) comm: Comm,
     pub(super) exe: Option<Vec<u8>>,
@@ -65,7 +64,7 @@ enum StatmReading {
 enum ImageChange {
     None,
     Renamed(Comm),
-    Exec { ppid: i32, comm: Comm, addresses: Addresses },
+    Exec { comm: Comm, addresses: Addresses },
 }
 
 impl Reader {
@@ -192,7 +191,7 @@ impl Reader {
         let start = process.identity.start;
         let faults_before = page_faults(process);
         let mut change = ImageChange::None;
-        if files.contains(Files::STAT) || code_changed {
+        if files.contains(Files::STAT) || code_changed || process.is_exec_told() {
             let host = self.host;
             let outcome = self
                 .read_keeping(entry.pid, start, None, &mut process.stat, c"stat")
@@ -405,7 +404,7 @@ impl Reader {
     }
 
     /// Reads what a process is, apart from its numbers.
-    pub(super) fn read_image(&mut self, directory: &ProcessDir, ppid: i32, comm: Comm) -> Image {
+    pub(super) fn read_image(&mut self, directory: &ProcessDir, comm: Comm) -> Image {
         let Self { root, buffer, rules, .. } = self;
         let cmdline = read_file(root, buffer, directory, c"cmdline").unwrap_or_default();
         let redacted = rules.redact(cmdline);
@@ -421,7 +420,7 @@ impl Reader {
         let role = rules.role(&comm, exe.as_deref(), &redacted, cgroup.as_deref());
         let kept = rules.keep(&redacted);
         let cmdline = kept.get(..Identity::MAX_CMDLINE_BYTES).unwrap_or(kept).to_vec();
-        Image { ppid, uid, comm, exe, cmdline, cgroup, role }
+        Image { uid, comm, exe, cmdline, cgroup, role }
     }
 
     fn follow_image(
@@ -437,10 +436,11 @@ impl Reader {
                 entry.state.remove(EntryState::COMM_REPORTED);
                 Ok(Reading::Alive)
             }
-            ImageChange::Exec { ppid, comm, addresses } => {
+            ImageChange::Exec { comm, addresses } => {
                 process.addresses = addresses;
+                process.image_boot_ns = self.clock.now().boot_ns;
                 let directory = self.root.open_process(entry.pid)?;
-                let image = self.read_image(&directory, ppid, comm);
+                let image = self.read_image(&directory, comm);
                 match &entry.statm {
                     // Were the pid another's by now, the kept descriptor would say so.
                     Some(statm) => self.buffer.read_piece(statm).map(drop)?,
@@ -458,15 +458,16 @@ impl Reader {
 /// Says what `stat` tells of an exec, or of another name, since it was last read.
 fn image_change(process: &Process, stat: &Stat<'_>, code_changed: bool) -> ImageChange {
     let addresses = Addresses { code: stat.startcode, stack: stat.startstack };
-    let exec = if addresses.hidden() || process.addresses.hidden() {
-        // Then the only sign is that the code has another size.
-        code_changed
-    } else {
-        addresses != process.addresses
-    };
+    let exec = process.is_exec_told()
+        || if addresses.hidden() || process.addresses.hidden() {
+            // Then the only sign is that the code has another size.
+            code_changed
+        } else {
+            addresses != process.addresses
+        };
     let comm = Comm::new(stat.comm);
     if exec {
-        ImageChange::Exec { ppid: stat.ppid, comm, addresses }
+        ImageChange::Exec { comm, addresses }
     } else if comm == process.comm {
         ImageChange::None
     } else {

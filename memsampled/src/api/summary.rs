@@ -34,6 +34,10 @@ pub struct Summary {
     pub exits_lost: u64,
     /// Processes of which only the end is known.
     pub unsampled: u64,
+    /// Processes that began and ended between two ticks and of which nothing else is known.
+    pub unseen: u64,
+    /// Events of processes that were lost, and which a listing made up for.
+    pub events_lost: u64,
     /// Readings that the kernel refused.
     pub denied: u64,
     /// Readings that failed for another reason.
@@ -82,6 +86,8 @@ impl Summary {
             exits: totals.exits,
             exits_lost: totals.exits_lost,
             unsampled: totals.unsampled,
+            unseen: totals.unseen,
+            events_lost: totals.events_lost,
             denied: totals.denied,
             unreadable: totals.unreadable,
             reopened: totals.reopened,

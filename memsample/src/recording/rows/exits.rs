@@ -82,8 +82,8 @@ pub(crate) const FIELDS: Fields<Exit> = Fields(&[
     },
     Field {
         name: "start_ns",
-        source: "stat 22; taskstats ac_tgetime",
-        meaning: "When the process began, in nanoseconds since boot. Of a process that was never sampled it may be too late by up to one interval.",
+        source: "stat 22; proc connector; taskstats ac_tgetime",
+        meaning: "When the process began, in nanoseconds since boot. Of a process that was never sampled it is exact where the kernel tells of births, else too late by up to one interval.",
         value: Value::Int64(|exit| exit.start_ns),
     },
     Field {

@@ -112,14 +112,14 @@ pub(crate) const FIELDS: Fields<ProcessRow> = Fields(&[
     },
     Field {
         name: "exec",
-        source: "stat 26, 28; statm 4",
+        source: "proc connector; stat 26, 28; statm 4",
         meaning: "How many execs of this process were seen before this row.",
         value: Value::Int32(|row| i32::try_from(row.identity.exec).unwrap_or(i32::MAX)),
     },
     Field {
         name: "ppid",
-        source: "stat 4",
-        meaning: "The parent's process id when the image was first seen.",
+        source: "proc connector; stat 4",
+        meaning: "The process id of the parent that forked it, where the kernel told (`births` in `run.json`); else of the one it had when it was first seen.",
         value: Value::Int32(|row| row.identity.ppid),
     },
     Field {

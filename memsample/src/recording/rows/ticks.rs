@@ -59,7 +59,7 @@ pub(crate) const FIELDS: Fields<Tick> = Fields(&[
     },
     Field {
         name: "born",
-        source: "loadavg, /proc, stat",
+        source: "proc connector, loadavg, /proc, stat",
         meaning: "Process images seen for the first time: new processes, and known ones after an exec.",
         value: Value::Int32(|tick| count(tick.counts.born)),
     },
@@ -68,6 +68,18 @@ pub(crate) const FIELDS: Fields<Tick> = Fields(&[
         source: "ENOENT, ESRCH, zombies",
         meaning: "Processes that ended since the tick before, or while they were read.",
         value: Value::Int32(|tick| count(tick.counts.gone)),
+    },
+    Field {
+        name: "events_lost",
+        source: "proc connector",
+        meaning: "Events of processes that were lost since the tick before, which a listing made up for: exact from the numbers that the kernel gives them.",
+        value: Value::Int32(|tick| count(tick.counts.events_lost)),
+    },
+    Field {
+        name: "unseen",
+        source: "proc connector",
+        meaning: "Processes that began and ended between two ticks and of which nothing else is known: no sample and no exit record.",
+        value: Value::Int32(|tick| count(tick.exits.unseen)),
     },
     Field {
         name: "exits",

@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use memsample::{KeptArguments, Rate, Redaction};
 use regex::Regex;
 
+use crate::peaks::PeaksBy;
 use crate::view::{At, By, parse_at, parse_regex};
 use crate::{duration, share};
 
@@ -27,6 +28,7 @@ pub(crate) enum Command {
     Record(RecordArgs),
     Recover(RecoverArgs),
     Summary(SummaryArgs),
+    Peaks(PeaksArgs),
     View(ViewArgs),
     Start(StartArgs),
     Mark(MarkArgs),
@@ -90,10 +92,10 @@ pub(crate) struct RecordArgs {
     #[arg(long, value_name = "TIME", value_parser = duration::parse_rate)]
     pub(crate) pss_interval: Option<Rate>,
 
-    /// Whether to ask the kernel for a record of every process that ends, with its true peak; `auto`
-    /// asks and goes on without where it does not tell (it needs CAP_NET_ADMIN)
+    /// Whether to ask the kernel to tell of every process that begins, and of every one that ends with
+    /// its true peak; `auto` asks and goes on without where it does not tell (it needs CAP_NET_ADMIN)
     #[arg(long, value_name = "WHEN", default_value = "auto")]
-    pub(crate) exits: Exits,
+    pub(crate) events: Events,
 
     /// How often to read the memory of control groups: a time, `every` for every tick, or `off`
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration::parse_rate)]
@@ -164,7 +166,7 @@ impl From<Cmdline> for KeptArguments {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Exits {
+pub(crate) enum Events {
     Auto,
     Off,
 }
@@ -201,6 +203,42 @@ pub(crate) struct SummaryArgs {
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Print the largest resident sets of a recording, with bounds
+///
+/// A peak between two samples is higher than both. `412.0 MiB` was told by the kernel itself;
+/// `380.1 MiB to 412.0 MiB` lies between; `at least 380.1 MiB` is all that was seen. AT is when the peak
+/// was at the latest, since the first tick; SAMPLED is the largest sample, and what follows its parts.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:\n  \
+    memsample peaks runs/nightly\n  \
+    memsample peaks runs/nightly --by role --top 5\n  \
+    memsample peaks runs/nightly --filter '^python3' --json | jq '.[].upper_bytes'")]
+pub(crate) struct PeaksArgs {
+    /// The directory of a recording
+    #[arg(value_name = "RUN")]
+    pub(crate) run: PathBuf,
+
+    /// What a row stands for
+    #[arg(long, value_name = "WHAT", default_value = "process")]
+    pub(crate) by: PeaksBy,
+
+    /// How many rows to print
+    #[arg(long, value_name = "COUNT", default_value_t = 20)]
+    pub(crate) top: usize,
+
+    /// Only processes whose name or command line matches, or roles that do
+    #[arg(long, value_name = "REGEX", value_parser = parse_regex)]
+    pub(crate) filter: Option<Regex>,
+
+    /// Print one JSON array with an object for each row
+    #[arg(long, conflicts_with = "csv")]
+    pub(crate) json: bool,
+
+    /// Print comma-separated values
+    #[arg(long)]
+    pub(crate) csv: bool,
 }
 
 /// Show the memory of every process, now or at an instant of a recording

@@ -6,6 +6,7 @@ mod config;
 mod control;
 mod duration;
 mod exit;
+mod peaks;
 mod record;
 mod recover;
 mod share;
@@ -28,6 +29,7 @@ fn main() -> std::process::ExitCode {
         Command::Record(args) => record::run(&args),
         Command::Recover(args) => recover::run(&args),
         Command::Summary(args) => summary::run(&args),
+        Command::Peaks(args) => peaks::run(&args),
         Command::View(args) => view::run(&args),
         Command::Start(args) => control::start(args),
         Command::Mark(args) => control::mark(args),

@@ -15,7 +15,7 @@ use memsample::{MarkKind, Rate, RecordError, Recorder, RecorderOptions, SamplerO
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::args::{Exits, RecordArgs};
+use crate::args::{Events, RecordArgs};
 use crate::config::Config;
 use crate::exit::ExitCode;
 use crate::summary;
@@ -82,7 +82,7 @@ fn start(args: &RecordArgs, descriptors: &DescriptorLimit) -> anyhow::Result<Rec
     let mut options = RecorderOptions::new()
         .interval(args.interval)
         .detail(args.detail_interval)
-        .exits(args.exits == Exits::Auto)
+        .events(args.events == Events::Auto)
         .cgroups(args.cgroup_interval)
         .sampler(sampler);
     if let Some(rate) = args.pss_interval {

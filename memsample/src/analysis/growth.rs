@@ -1,0 +1,71 @@
+/// What is within this time of the end was at the end.
+const END_MS: i64 = 1000;
+/// A smaller step is no growth: this part of what was, and this many bytes.
+const STEP_PART: u64 = 100;
+const STEP_BYTES: u64 = 64 * 1024;
+
+/// Whether a series of numbers still rose when it ended, seen in the order of time.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Growth {
+    span: Option<Span>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Span {
+    first_ms: i64,
+    /// The last step up to what was never reached before.
+    risen: u64,
+    risen_ms: i64,
+    last: u64,
+    last_ms: i64,
+}
+
+impl Growth {
+    pub(super) fn observe(&mut self, ts_ms: i64, bytes: u64) {
+        let first =
+            Span { first_ms: ts_ms, risen: bytes, risen_ms: ts_ms, last: bytes, last_ms: ts_ms };
+        let span = self.span.get_or_insert(first);
+        if bytes > span.risen.saturating_add(step(span.risen)) {
+            (span.risen, span.risen_ms) = (bytes, ts_ms);
+        }
+        (span.last, span.last_ms) = (bytes, ts_ms);
+    }
+
+    /// Says whether, within the last second, it reached what it had never reached before, and was there
+    /// at the end. `None` where one number is all there is.
+    pub(super) fn rising(&self) -> Option<bool> {
+        let Span { first_ms, risen, risen_ms, last, last_ms } = self.span?;
+        let recent = last_ms.saturating_sub(risen_ms) <= END_MS && risen_ms > first_ms;
+        (last_ms > first_ms).then_some(recent && last.saturating_add(step(risen)) >= risen)
+    }
+}
+
+/// Returns by how much a number must be larger than another to have grown.
+pub(super) fn step(bytes: u64) -> u64 {
+    (bytes / STEP_PART).max(STEP_BYTES)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(series: &[(i64, u64)], rising: Option<bool>) {
+        let mut growth = Growth::default();
+        series.iter().for_each(|&(ts_ms, mib)| growth.observe(ts_ms, mib << 20));
+        assert_eq!(growth.rising(), rising, "{series:?}");
+    }
+
+    #[test]
+    fn what_rose_in_the_last_second_and_stayed_was_rising() {
+        check(&[], None);
+        check(&[(0, 10)], None);
+        check(&[(0, 10), (100, 10)], Some(false));
+        check(&[(0, 10), (100, 20)], Some(true));
+        check(&[(0, 10), (100, 20), (1100, 20)], Some(true));
+        check(&[(0, 10), (100, 20), (1101, 20)], Some(false));
+        // It fell, or it had been there before.
+        check(&[(0, 10), (100, 20), (200, 10)], Some(false));
+        check(&[(0, 20), (5000, 10), (5100, 20)], Some(false));
+    }
+}

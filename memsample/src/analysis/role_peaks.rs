@@ -1,0 +1,363 @@
+//! The peak of all processes of a role together, with bounds. The definitions are in `docs/peaks.md`.
+
+use std::cmp::Reverse;
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::ops::RangeInclusive;
+
+use arrow::array::AsArray;
+use arrow::datatypes::{Int64Type, TimestampMillisecondType as Millisecond};
+use jiff::Timestamp;
+
+use super::growth::Growth;
+use super::peaks::{Bound, Composition, Source, counter_error_bytes, lower, upper};
+use super::sampled_images::{SampledImage, known, sampled_images};
+use crate::recording::{ClockAnchor, MarkKind, Recording, numbers};
+
+/// Sums that are kept at a time, of each role at each tick: 32 MiB. Of a longer recording one span of
+/// time is read after the other.
+const MAX_SUMS: usize = 4 << 20;
+/// The start of a process is known in steps of this, and its end is counted from there.
+const START_STEP_NS: u64 = 10_000_000;
+
+/// The largest sum of the resident sets of all processes of a role at one instant.
+///
+/// Memory that they share counts once for each of them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RolePeak {
+    /// What they do.
+    pub role: String,
+    /// Process images with this role in the whole recording.
+    pub images: u64,
+    /// The sum was not smaller.
+    pub lower: Bound,
+    /// It was not larger; `None` where that is not known of all members.
+    pub upper: Option<Bound>,
+    /// The tick with the largest sum, or when the process had its peak that alone was larger.
+    pub by: Timestamp,
+    /// Processes at the tick with the largest sum; 0 where none was ever sampled.
+    pub processes: u64,
+    /// What the largest sum consists of; `None` where none was ever sampled. A part is `None` where it
+    /// lacks a process.
+    pub composition: Option<Composition>,
+    /// Whether the sum rose up to its last tick.
+    pub rising_at_end: Option<bool>,
+}
+
+/// What is collected of a role.
+struct Role {
+    name: String,
+    images: u64,
+    /// The largest of the lower bounds of single members, and when that was at the latest.
+    single: Bound,
+    single_ms: i64,
+    /// When members began, and ended, and by how much their upper bound changes the sum.
+    changes: Vec<(u64, i128)>,
+    all_bounded: bool,
+    peak: Option<(u64, i64)>,
+    growth: Growth,
+    processes: u64,
+    composition: Option<Composition>,
+}
+
+/// Returns the `top` largest peaks of the roles that `keep`, largest lower bound first.
+///
+/// Memory is taken for each process image, about 200 bytes, and for the sums of each role at up to four
+/// million ticks at a time.
+///
+/// # Errors
+///
+/// A table cannot be read.
+pub fn role_peaks(
+    recording: &Recording,
+    top: usize,
+    mut keep: impl FnMut(&str) -> bool,
+) -> io::Result<Vec<RolePeak>> {
+    let mut rows = Vec::new();
+    recording.for_each_image(|row| {
+        if keep(&row.role) {
+            rows.push(row);
+        }
+    })?;
+    let images = sampled_images(recording, rows)?;
+    let ticks = ticks(recording)?;
+    let (mut roles, role_of) = collect(recording, images, &ticks)?;
+    sum_samples(recording, &mut roles, &role_of, &ticks)?;
+    roles.sort_by(|a, b| {
+        let largest = |role: &Role| Reverse(role.lower().bytes);
+        (largest(a), &a.name).cmp(&(largest(b), &b.name))
+    });
+    roles.truncate(top);
+    compose(recording, &mut roles, &role_of)?;
+    Ok(roles.into_iter().map(Role::into_peak).collect())
+}
+
+/// Puts the images into their roles, and returns the name of the role of each.
+fn collect(
+    recording: &Recording,
+    images: Vec<SampledImage>,
+    ticks: &[i64],
+) -> io::Result<(Vec<Role>, HashMap<u64, String>)> {
+    let provenance = &recording.manifest().provenance;
+    let error_bytes = counter_error_bytes(&provenance.machine);
+    let span = Lives { anchor: provenance.clock, ticks, slept: slept(recording)? };
+    let mut by_name: HashMap<String, Role> = HashMap::new();
+    let mut role_of = HashMap::with_capacity(images.len());
+    for image in images {
+        let name = image.row.role.clone();
+        role_of.insert(image.row.process, name.clone());
+        let role = by_name.entry(name).or_insert_with_key(|name| Role::new(name.clone()));
+        role.images += 1;
+        let lower = lower(&image.row);
+        if lower.bytes > role.single.bytes {
+            role.single = lower;
+            role.single_ms = image.exit_ms.unwrap_or(image.row.last_ms);
+        }
+        match upper(&image, error_bytes) {
+            Some(upper) => {
+                let (begin, end) = span.of(&image);
+                role.changes.push((begin, i128::from(upper.bytes)));
+                role.changes.push((end, -i128::from(upper.bytes)));
+            }
+            None => role.all_bounded = false,
+        }
+    }
+    Ok((by_name.into_values().collect(), role_of))
+}
+
+/// When process images may have lived.
+struct Lives<'a> {
+    anchor: ClockAnchor,
+    ticks: &'a [i64],
+    /// Whether the machine was suspended, which the length of a life does not count.
+    slept: bool,
+}
+
+impl Lives<'_> {
+    /// Returns an instant before the beginning and one after the end, in nanoseconds since boot.
+    fn of(&self, image: &SampledImage) -> (u64, u64) {
+        let row = &image.row;
+        let begin = match row.exec {
+            0 => row.start_ns,
+            // It began after the tick before its first sample.
+            _ => {
+                let first = self.ticks.partition_point(|&tick| tick < row.first_ms);
+                let before = first.checked_sub(1).and_then(|index| self.ticks.get(index));
+                before.map_or(0, |&tick| self.boot_ns(tick))
+            }
+        };
+        let noticed = match (image.exit_ms, row.ended) {
+            (Some(exit_ms), _) => self.boot_ns(exit_ms.saturating_add(1)),
+            (None, true) => {
+                let after = self.ticks.partition_point(|&tick| tick <= row.last_ms);
+                self.ticks.get(after).map_or(u64::MAX, |&tick| self.boot_ns(tick))
+            }
+            (None, false) => u64::MAX,
+        };
+        let end = match image.exit_ns {
+            Some(exit_ns) if !self.slept => exit_ns.saturating_add(START_STEP_NS).min(noticed),
+            _ => noticed,
+        };
+        (begin, end.max(begin))
+    }
+
+    fn boot_ns(&self, ts_ms: i64) -> u64 {
+        let since_anchor = i128::from(ts_ms) * 1_000_000 - i128::from(self.anchor.utc_ns);
+        u64::try_from(i128::from(self.anchor.boot_ns) + since_anchor).unwrap_or(0)
+    }
+}
+
+/// Returns the ticks, ascending, in milliseconds since 1970.
+fn ticks(recording: &Recording) -> io::Result<Vec<i64>> {
+    let mut ticks = Vec::new();
+    for batch in recording.read_table("ticks", &["ts"]) {
+        ticks.extend_from_slice(numbers::<Millisecond>(&batch?, "ts")?.values());
+    }
+    ticks.sort_unstable();
+    ticks.dedup();
+    Ok(ticks)
+}
+
+fn slept(recording: &Recording) -> io::Result<bool> {
+    for batch in recording.read_table("marks", &["kind"]) {
+        let batch = batch?;
+        let kinds = batch.column_by_name("kind").and_then(|column| column.as_string_opt::<i32>());
+        let suspend = MarkKind::Suspend.as_str();
+        if kinds.is_some_and(|kinds| kinds.iter().any(|kind| kind == Some(suspend))) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Finds the largest sum of each role, one span of ticks after the other.
+fn sum_samples(
+    recording: &Recording,
+    roles: &mut [Role],
+    role_of: &HashMap<u64, String>,
+    ticks: &[i64],
+) -> io::Result<()> {
+    let places: HashMap<&str, usize> =
+        roles.iter().enumerate().map(|(place, role)| (role.name.as_str(), place)).collect();
+    let place_of: HashMap<u64, usize> = role_of
+        .iter()
+        .filter_map(|(&process, name)| Some((process, *places.get(name.as_str())?)))
+        .collect();
+    let span = (MAX_SUMS / roles.len().max(1)).max(1);
+    for ticks in ticks.chunks(span) {
+        let (Some(&first), Some(&last)) = (ticks.first(), ticks.last()) else {
+            continue;
+        };
+        let mut sums = vec![None::<u64>; ticks.len().saturating_mul(roles.len())];
+        for_each_sample(recording, first..=last, |ts_ms, process, rss_bytes| {
+            let place = place_of.get(&process)?;
+            let tick = ticks.binary_search(&ts_ms).ok()?;
+            let sum = sums.get_mut(place.checked_mul(ticks.len())?.checked_add(tick)?)?;
+            *sum = Some(sum.unwrap_or(0).saturating_add(rss_bytes));
+            Some(())
+        })?;
+        for (role, sums) in roles.iter_mut().zip(sums.chunks(ticks.len())) {
+            for (&ts_ms, sum) in ticks.iter().zip(sums) {
+                if let &Some(bytes) = sum {
+                    role.growth.observe(ts_ms, bytes);
+                    if role.peak.is_none_or(|(largest, _)| bytes > largest) {
+                        role.peak = Some((bytes, ts_ms));
+                    }
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn for_each_sample(
+    recording: &Recording,
+    span: RangeInclusive<i64>,
+    mut each: impl FnMut(i64, u64, u64) -> Option<()>,
+) -> io::Result<()> {
+    let columns = ["ts", "process", "rss_bytes"];
+    for batch in recording.read_table_between("samples", &columns, span) {
+        let batch = batch?;
+        let ts = numbers::<Millisecond>(&batch, "ts")?.values();
+        let process = numbers::<Int64Type>(&batch, "process")?.values();
+        let rss = numbers::<Int64Type>(&batch, "rss_bytes")?.values();
+        for ((&ts, process), rss) in ts.iter().zip(process).zip(rss) {
+            // What is of no interest is left out.
+            let _ = each(ts, process.unsigned_abs(), rss.unsigned_abs());
+        }
+    }
+    Ok(())
+}
+
+/// Adds up what the largest sums consist of.
+fn compose(
+    recording: &Recording,
+    roles: &mut [Role],
+    role_of: &HashMap<u64, String>,
+) -> io::Result<()> {
+    let peaks: HashSet<i64> = roles.iter().filter_map(|role| Some(role.peak?.1)).collect();
+    let (Some(&first), Some(&last)) = (peaks.iter().min(), peaks.iter().max()) else {
+        return Ok(());
+    };
+    let mut by_name: HashMap<String, &mut Role> =
+        roles.iter_mut().map(|role| (role.name.clone(), role)).collect();
+    let columns =
+        ["ts", "process", "rss_bytes", "anon_bytes", "file_bytes", "shmem_bytes", "swap_bytes"];
+    for batch in recording.read_table_between("samples", &columns, first..=last) {
+        let batch = batch?;
+        let ts = numbers::<Millisecond>(&batch, "ts")?.values();
+        let process = numbers::<Int64Type>(&batch, "process")?.values();
+        let column = |name| numbers::<Int64Type>(&batch, name);
+        let (rss, anon) = (column("rss_bytes")?, column("anon_bytes")?);
+        let (file, shmem, swap) =
+            (column("file_bytes")?, column("shmem_bytes")?, column("swap_bytes")?);
+        for (row, (ts_ms, process)) in ts.iter().zip(process).enumerate() {
+            let role = role_of.get(&process.unsigned_abs()).filter(|_| peaks.contains(ts_ms));
+            let Some(role) = role.and_then(|name| by_name.get_mut(name)) else {
+                continue;
+            };
+            if role.peak.is_none_or(|(_, peak_ms)| peak_ms != *ts_ms) {
+                continue;
+            }
+            let ts = Timestamp::from_millisecond(*ts_ms).map_err(io::Error::other)?;
+            let empty = Composition {
+                ts,
+                file_bytes: Some(0),
+                shmem_bytes: Some(0),
+                swap_bytes: Some(0),
+                ..Composition::default()
+            };
+            role.processes += 1;
+            let sum = role.composition.get_or_insert(empty);
+            sum.rss_bytes = sum.rss_bytes.saturating_add(known(rss, row).unwrap_or(0));
+            sum.anon_bytes = sum.anon_bytes.saturating_add(known(anon, row).unwrap_or(0));
+            for (sum, column) in [
+                (&mut sum.file_bytes, file),
+                (&mut sum.shmem_bytes, shmem),
+                (&mut sum.swap_bytes, swap),
+            ] {
+                *sum = sum.zip(known(column, row)).map(|(sum, bytes)| sum.saturating_add(bytes));
+            }
+        }
+    }
+    Ok(())
+}
+
+impl Role {
+    fn new(name: String) -> Self {
+        Self {
+            name,
+            images: 0,
+            single: Bound { bytes: 0, source: Source::Sampled },
+            single_ms: 0,
+            changes: Vec::new(),
+            all_bounded: true,
+            peak: None,
+            growth: Growth::default(),
+            processes: 0,
+            composition: None,
+        }
+    }
+
+    fn lower(&self) -> Bound {
+        match self.peak {
+            Some((bytes, _)) if bytes >= self.single.bytes => {
+                Bound { bytes, source: Source::Sampled }
+            }
+            _ => self.single,
+        }
+    }
+
+    fn upper(&mut self) -> Option<Bound> {
+        if !self.all_bounded {
+            return None;
+        }
+        // At the same instant those who begin come first.
+        self.changes.sort_unstable_by_key(|&(at_ns, change)| (at_ns, Reverse(change)));
+        let mut sum = 0_i128;
+        let largest = self.changes.iter().map(|(_, change)| {
+            sum += change;
+            sum
+        });
+        let bytes = u64::try_from(largest.max().unwrap_or(0)).unwrap_or(u64::MAX);
+        Some(Bound { bytes: bytes.max(self.lower().bytes), source: Source::SumOfMembers })
+    }
+
+    fn into_peak(mut self) -> RolePeak {
+        let (lower, upper) = (self.lower(), self.upper());
+        let by_ms = match self.peak {
+            Some((bytes, ts_ms)) if bytes >= self.single.bytes => ts_ms,
+            _ => self.single_ms,
+        };
+        RolePeak {
+            role: self.name,
+            images: self.images,
+            lower,
+            upper,
+            by: Timestamp::from_millisecond(by_ms).unwrap_or_default(),
+            processes: self.processes,
+            composition: self.composition,
+            rising_at_end: self.growth.rising(),
+        }
+    }
+}

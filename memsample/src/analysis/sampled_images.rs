@@ -1,0 +1,148 @@
+//! What the samples and the exit record of some process images tell of their peaks, in one pass.
+
+use std::collections::HashMap;
+use std::io;
+
+use arrow::array::{Array, PrimitiveArray};
+use arrow::datatypes::{Int64Type, TimestampMillisecondType as Millisecond};
+use jiff::Timestamp;
+
+use super::growth::Growth;
+use super::peaks::Composition;
+use crate::recording::{ImageRow, Recording, numbers};
+
+/// A process image with what was found of it.
+pub(super) struct SampledImage {
+    pub(super) row: ImageRow,
+    /// The first of the largest samples.
+    pub(super) composition: Option<Composition>,
+    pub(super) hwm: Option<HighWaterMark>,
+    pub(super) growth: Growth,
+    pub(super) last_ms: Option<i64>,
+    /// The tick at which its end was known, and the instant of it in nanoseconds since boot.
+    pub(super) exit_ms: Option<i64>,
+    pub(super) exit_ns: Option<u64>,
+}
+
+/// The last high-water mark that was read.
+#[derive(Clone, Copy)]
+pub(super) struct HighWaterMark {
+    pub(super) bytes: u64,
+    /// The tick at which it was read last. Nothing before it was larger.
+    pub(super) read_ms: i64,
+    /// The first tick at which it was as large.
+    pub(super) reached_ms: i64,
+}
+
+const SAMPLES: [&str; 9] = [
+    "ts",
+    "process",
+    "rss_bytes",
+    "anon_bytes",
+    "file_bytes",
+    "shmem_bytes",
+    "swap_bytes",
+    "hwm_bytes",
+    "minflt",
+];
+
+/// Looks the images up in `samples` and `exits`.
+pub(super) fn sampled_images(
+    recording: &Recording,
+    rows: Vec<ImageRow>,
+) -> io::Result<Vec<SampledImage>> {
+    let mut images: HashMap<u64, SampledImage> =
+        rows.into_iter().map(|row| (row.process, SampledImage::new(row))).collect();
+    for batch in recording.read_table("exits", &["ts", "process", "start_ns", "lived_ns"]) {
+        let batch = batch?;
+        let ts = numbers::<Millisecond>(&batch, "ts")?.values();
+        let process = numbers::<Int64Type>(&batch, "process")?.values();
+        let start = numbers::<Int64Type>(&batch, "start_ns")?.values();
+        let lived = numbers::<Int64Type>(&batch, "lived_ns")?.values();
+        for (((ts, process), start), lived) in ts.iter().zip(process).zip(start).zip(lived) {
+            if let Some(image) = images.get_mut(&process.unsigned_abs()) {
+                image.exit_ms = Some(*ts);
+                image.exit_ns = Some(start.unsigned_abs().saturating_add(lived.unsigned_abs()));
+            }
+        }
+    }
+    for batch in recording.read_table("samples", &SAMPLES) {
+        let batch = batch?;
+        let ts = numbers::<Millisecond>(&batch, "ts")?.values();
+        let process = numbers::<Int64Type>(&batch, "process")?.values();
+        let rss = numbers::<Int64Type>(&batch, "rss_bytes")?.values();
+        let anon = numbers::<Int64Type>(&batch, "anon_bytes")?.values();
+        let optional = |name| numbers::<Int64Type>(&batch, name);
+        let (file, shmem, swap) =
+            (optional("file_bytes")?, optional("shmem_bytes")?, optional("swap_bytes")?);
+        let (hwm, minflt) = (optional("hwm_bytes")?, optional("minflt")?);
+        let mut image: Option<&mut SampledImage> = None;
+        let columns = ts.iter().zip(process).zip(rss.iter().zip(anon)).enumerate();
+        for (row, ((&ts_ms, process), (rss, anon))) in columns {
+            let process = process.unsigned_abs();
+            // The rows of an image stand together.
+            if image.as_ref().is_none_or(|image| image.row.process != process) {
+                image = images.get_mut(&process);
+            }
+            let Some(image) = image.as_mut().filter(|image| image.row.process == process) else {
+                continue;
+            };
+            let composition = |ts| Composition {
+                ts,
+                rss_bytes: rss.unsigned_abs(),
+                anon_bytes: anon.unsigned_abs(),
+                file_bytes: known(file, row),
+                shmem_bytes: known(shmem, row),
+                swap_bytes: known(swap, row),
+            };
+            image.observe(ts_ms, rss.unsigned_abs(), composition);
+            // Between two readings the last one is repeated; faults are there only where both were read.
+            if let Some(bytes) = known(hwm, row).filter(|_| minflt.is_valid(row)) {
+                image.note_hwm(ts_ms, bytes);
+            }
+        }
+    }
+    Ok(images.into_values().collect())
+}
+
+/// Returns a number of a column, where there is one.
+pub(super) fn known(column: &PrimitiveArray<Int64Type>, row: usize) -> Option<u64> {
+    column.is_valid(row).then(|| column.value(row).unsigned_abs())
+}
+
+impl SampledImage {
+    fn new(row: ImageRow) -> Self {
+        Self {
+            row,
+            composition: None,
+            hwm: None,
+            growth: Growth::default(),
+            last_ms: None,
+            exit_ms: None,
+            exit_ns: None,
+        }
+    }
+
+    fn observe(
+        &mut self,
+        ts_ms: i64,
+        rss_bytes: u64,
+        composed: impl FnOnce(Timestamp) -> Composition,
+    ) {
+        self.growth.observe(ts_ms, rss_bytes);
+        self.last_ms = self.last_ms.max(Some(ts_ms));
+        if self.composition.is_none_or(|largest| rss_bytes > largest.rss_bytes)
+            && let Ok(ts) = Timestamp::from_millisecond(ts_ms)
+        {
+            self.composition = Some(composed(ts));
+        }
+    }
+
+    fn note_hwm(&mut self, ts_ms: i64, bytes: u64) {
+        let before = self.hwm;
+        let reached_ms =
+            before.filter(|hwm| hwm.bytes >= bytes).map_or(ts_ms, |hwm| hwm.reached_ms);
+        let bytes = before.map_or(bytes, |hwm| hwm.bytes.max(bytes));
+        self.hwm = Some(HighWaterMark { bytes, read_ms: ts_ms, reached_ms });
+    }
+}

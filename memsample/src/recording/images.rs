@@ -1,0 +1,102 @@
+use std::io;
+
+use arrow::array::{Array, AsArray};
+use arrow::datatypes::{Int32Type, Int64Type, TimestampMillisecondType as Millisecond};
+
+use super::instant::{missing, numbers, strings};
+use super::open::Recording;
+
+/// What the analysis of peaks reads of a row of `processes`.
+#[derive(Clone, Debug)]
+pub(crate) struct ImageRow {
+    pub(crate) process: u64,
+    pub(crate) pid: i32,
+    pub(crate) ppid: i32,
+    pub(crate) exec: i32,
+    pub(crate) comm: String,
+    pub(crate) role: String,
+    pub(crate) cmdline: Option<String>,
+    pub(crate) start_ns: u64,
+    pub(crate) ended: bool,
+    pub(crate) samples: u64,
+    pub(crate) first_ms: i64,
+    pub(crate) last_ms: i64,
+    pub(crate) rss_peak_bytes: Option<u64>,
+    pub(crate) hwm_bytes: Option<u64>,
+    pub(crate) exit_hwm_bytes: Option<u64>,
+}
+
+const COLUMNS: [&str; 16] = [
+    "process",
+    "pid",
+    "ppid",
+    "exec",
+    "comm",
+    "exe",
+    "role",
+    "cmdline",
+    "start_ns",
+    "ended",
+    "samples",
+    "first_ts",
+    "last_ts",
+    "rss_peak_bytes",
+    "hwm_bytes",
+    "exit_hwm_bytes",
+];
+
+impl Recording {
+    /// Passes on the rows of `processes`, one after the other.
+    pub(crate) fn for_each_image(&self, mut each: impl FnMut(ImageRow)) -> io::Result<()> {
+        for batch in self.read_table("processes", &COLUMNS) {
+            let batch = batch?;
+            let int = |name| numbers::<Int32Type>(&batch, name);
+            let long = |name| numbers::<Int64Type>(&batch, name);
+            let ts = |name| numbers::<Millisecond>(&batch, name);
+            let (pid, ppid, exec) = (int("pid")?, int("ppid")?, int("exec")?);
+            let (process, start_ns, samples) =
+                (long("process")?, long("start_ns")?, long("samples")?);
+            let (rss_peak, hwm, exit_hwm) =
+                (long("rss_peak_bytes")?, long("hwm_bytes")?, long("exit_hwm_bytes")?);
+            let (first, last) = (ts("first_ts")?, ts("last_ts")?);
+            let ended = batch.column_by_name("ended").and_then(|column| column.as_boolean_opt());
+            let ended = ended.ok_or_else(|| missing("ended"))?;
+            let (comm, exe, cmdline) =
+                (strings(&batch, "comm")?, strings(&batch, "exe")?, strings(&batch, "cmdline")?);
+            let role = strings(&batch, "role").ok();
+            for row in 0..batch.num_rows() {
+                let known = |column: &arrow::array::Int64Array| {
+                    column.is_valid(row).then(|| column.value(row).unsigned_abs())
+                };
+                let text = |column: &arrow::array::StringArray| {
+                    column.is_valid(row).then(|| column.value(row).to_owned())
+                };
+                let (comm, exe, cmdline) = (comm.value(row).to_owned(), text(exe), text(cmdline));
+                // An older recording has no roles, and it separates the arguments by spaces.
+                let role = role.and_then(text).unwrap_or_else(|| {
+                    let arguments = cmdline.as_deref().unwrap_or_default().split(' ');
+                    let exe = exe.as_deref().map(str::as_bytes);
+                    crate::role(comm.as_bytes(), exe, arguments.map(str::as_bytes))
+                });
+                each(ImageRow {
+                    process: process.value(row).unsigned_abs(),
+                    pid: pid.value(row),
+                    ppid: ppid.value(row),
+                    exec: exec.value(row),
+                    comm,
+                    role,
+                    cmdline: cmdline.filter(|line| !line.is_empty()),
+                    start_ns: start_ns.value(row).unsigned_abs(),
+                    ended: ended.value(row),
+                    samples: samples.value(row).unsigned_abs(),
+                    first_ms: first.value(row),
+                    last_ms: last.value(row),
+                    rss_peak_bytes: known(rss_peak),
+                    hwm_bytes: known(hwm),
+                    exit_hwm_bytes: known(exit_hwm),
+                });
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,55 @@
+//! `memsample peaks`: the largest resident sets of a recording, with bounds.
+
+mod print;
+
+use std::io::{self, Write};
+
+use clap::ValueEnum;
+use memsample::Recording;
+use memsample::analysis::{counter_error_bytes, process_peaks, role_peaks};
+
+use crate::args::PeaksArgs;
+use crate::exit::ExitCode;
+use crate::summary;
+use print::Row;
+
+/// What a row stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PeaksBy {
+    /// One process image: a process up to its end or the next program that it runs
+    Process,
+    /// All processes that do the same, together at one instant
+    Role,
+}
+
+pub(crate) fn run(args: &PeaksArgs) -> anyhow::Result<ExitCode> {
+    let (recording, recovery) = Recording::open(&args.run)?;
+    summary::note_recovery(recovery)?;
+    let provenance = &recording.manifest().provenance;
+    let fits = |text: &str| args.filter.as_ref().is_none_or(|filter| filter.is_match(text));
+    let started = match recording.first_and_last_tick()? {
+        Some((first, _)) => first,
+        None => provenance.started,
+    };
+    let rows: Vec<Row> = match args.by {
+        PeaksBy::Process => {
+            let keep = |comm: &str, cmdline: Option<&str>| fits(comm) || cmdline.is_some_and(fits);
+            let peaks = process_peaks(&recording, args.top, keep)?;
+            peaks.into_iter().map(|peak| Row::of_process(peak, started)).collect()
+        }
+        PeaksBy::Role => {
+            let peaks = role_peaks(&recording, args.top, fits)?;
+            peaks.into_iter().map(|peak| Row::of_role(peak, started)).collect()
+        }
+    };
+    let output = match (args.json, args.csv) {
+        (true, _) => serde_json::to_string(&rows)? + "\n",
+        (_, true) => print::csv(&rows, args.by)?,
+        _ => {
+            let error_bytes = counter_error_bytes(&provenance.machine);
+            print::text(&rows, args.by, error_bytes)
+        }
+    };
+    io::stdout().write_all(output.as_bytes())?;
+    Ok(ExitCode::SUCCESS)
+}
