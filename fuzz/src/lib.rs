@@ -9,7 +9,7 @@ use memsample::parse;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 15] = [
+pub const TARGETS: [Target; 16] = [
     ("statm", statm),
     ("stat", stat),
     ("status", status),
@@ -23,6 +23,7 @@ pub const TARGETS: [Target; 15] = [
     ("cgroup_memory", cgroup_memory),
     ("swap", swap),
     ("exits", exits),
+    ("capture", capture),
     ("journal", journal),
     ("journal_contents", journal_contents),
 ];
@@ -129,6 +130,11 @@ pub fn swap(bytes: &[u8]) {
 /// Messages of the kernel about tasks that ended.
 pub fn exits(bytes: &[u8]) {
     memsample::fuzzing::exits(bytes);
+}
+
+/// The tar of a capture, not compressed.
+pub fn capture(bytes: &[u8]) {
+    memsample::fuzzing::capture(bytes);
 }
 
 /// A journal as it is on disk.

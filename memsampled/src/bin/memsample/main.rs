@@ -5,6 +5,7 @@ mod args;
 mod config;
 mod duration;
 mod exit;
+mod import;
 mod record;
 mod recover;
 mod share;
@@ -24,6 +25,7 @@ fn main() -> std::process::ExitCode {
         Command::Recover(args) => recover::run(&args),
         Command::Summary(args) => summary::run(&args),
         Command::View(args) => view::run(&args),
+        Command::Import(args) => import::run(&args),
         Command::Schema => print(memsample::schema::document().as_bytes()),
         Command::Completions { shell } => {
             let mut script = Vec::new();
