@@ -6,6 +6,7 @@ mod config;
 mod control;
 mod duration;
 mod exit;
+mod import;
 mod peaks;
 mod record;
 mod recover;
@@ -36,6 +37,7 @@ fn main() -> std::process::ExitCode {
         Command::Stop(args) => control::stop(&args),
         Command::Status(args) => control::status(&args),
         Command::Sessions(args) => control::sessions(&args),
+        Command::Import(args) => import::run(&args),
         Command::Schema => print(memsample::schema::document().as_bytes()),
         Command::Completions { shell } => {
             let mut script = Vec::new();
