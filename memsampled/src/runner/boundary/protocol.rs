@@ -51,8 +51,15 @@ pub(crate) struct Spec {
 pub(crate) enum Enclosure {
     None,
     PidNamespace,
-    Bubblewrap { root: Option<PathBuf> },
-    Lxc { name: String, rootfs: PathBuf },
+    Bubblewrap {
+        root: Option<PathBuf>,
+    },
+    Lxc {
+        name: String,
+        /// The container's own configuration, which may not be there.
+        configuration: PathBuf,
+        rootfs: PathBuf,
+    },
 }
 
 /// One command of an attempt.
