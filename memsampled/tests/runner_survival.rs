@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use memsampled::runner::{Event, run};
 use memsampled::suite::{Isolation, Suite};
-use running::{isolated, options, shell, suite};
+use running::{container, isolated, options, shell, suite};
 use tempfile::{TempDir, tempdir};
 
 /// A wait that lasts this long is a failure: slow machines are slow, but not that slow.
@@ -57,6 +57,8 @@ fn unwilling_suite(isolation: &Isolation, timeout: Duration, with_bomb: bool) ->
     for (name, line) in lines {
         let mut test = isolated(shell(name, line), isolation.clone());
         (test.timeout, test.grace) = (timeout, Duration::from_millis(100));
+        // A container inherits nothing.
+        test.env.extend(std::env::var(MARK).map(|mark| (MARK.to_owned(), mark)));
         tests.push(test);
     }
     suite(tests)
@@ -67,6 +69,7 @@ fn isolation(word: &str) -> Isolation {
         "none" => Isolation::None,
         "pidns" => Isolation::PidNamespace,
         "bwrap" => Isolation::Bubblewrap { root: None },
+        "lxc" => Isolation::Lxc { name: "minimal".to_owned() },
         word => panic!("{word}"),
     }
 }
@@ -84,6 +87,7 @@ fn a_runner() {
     let mut options = options(&directory);
     options.jobs = NonZeroUsize::new(16).unwrap();
     options.processes_max = Some(64);
+    options.lxc_path = directory.with_file_name("lxc");
     let mut words = Vec::new();
     run(&suite, &options, crossbeam_channel::never(), &mut |event| match event {
         Event::TestStarted { test, .. } => println!("\nstarted {}", test.test),
@@ -112,6 +116,9 @@ impl Runner {
     fn start(isolation: &str, timeout: Duration, with_bomb: bool, wrapper: &[&str]) -> Self {
         let directory = tempdir().unwrap();
         fs::set_permissions(directory.path(), PermissionsExt::from_mode(0o777)).unwrap();
+        if isolation == "lxc" {
+            container(directory.path(), "minimal");
+        }
         let mark = directory.path().file_name().unwrap().to_str().unwrap().to_owned();
         let program = std::env::current_exe().unwrap();
         let mut command = match wrapper.split_first() {
@@ -254,6 +261,11 @@ fn nothing_survives_in_bubblewrap() {
 }
 
 #[test]
+fn nothing_survives_in_containers() {
+    check_ends("lxc", true, &[]);
+}
+
+#[test]
 fn nothing_survives_without_control_groups() {
     check_ends("none", false, &NOBODY);
 }
@@ -271,6 +283,11 @@ fn nothing_survives_the_death_of_a_runner_in_a_pid_namespace() {
 #[test]
 fn nothing_survives_the_death_of_a_runner_in_bubblewrap() {
     check_killed("bwrap", true, &[]);
+}
+
+#[test]
+fn nothing_survives_the_death_of_a_runner_of_containers() {
+    check_killed("lxc", true, &[]);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use memsampled::runner::{Outcome, TestResult};
 use memsampled::suite::{Isolation, Test};
-use running::{command, options, results, shell, suite};
+use running::{command, container, options, results, shell, suite};
 use tempfile::tempdir;
 
 /// Sets fields of a test in an expression.
@@ -223,12 +223,15 @@ fn table(directory: &std::path::Path) -> Vec<Row> {
             Outcome::Passed,
         ),
     ];
-    // Signals that end a program. Two are of no use to a shell.
+    // Every signal that ends a program.
     for signal in
         [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 24, 25, 26, 27, 29, 30, 31]
     {
         rows.push(row(
-            shell(&format!("signal {signal}"), &format!("kill -{signal} $$; sleep 1000")),
+            shell(
+                &format!("signal {signal}"), // From outside: a shell may ignore some that it sends to itself.
+                &format!("(sleep 0.05; kill -{signal} $$) & exec sleep 1000"),
+            ),
             signaled(signal),
         ));
     }
@@ -274,11 +277,13 @@ fn check(row: &Row, result: &TestResult) {
 
 fn check_all(isolation: Isolation) {
     let directory = tempdir().unwrap();
+    container(directory.path(), "minimal");
     std::fs::set_permissions(directory.path(), PermissionsExt::from_mode(0o755)).unwrap();
     let rows = table(directory.path());
     let tests = rows.iter().map(|row| row.test.clone()).collect();
     let mut options = options(&directory.path().join("results"));
     options.isolation = Some(isolation);
+    options.lxc_path = directory.path().join("lxc");
     options.jobs = NonZeroUsize::new(3).unwrap();
     let results = results(&suite(tests), &options);
     assert_eq!(results.len(), rows.len());
@@ -301,4 +306,9 @@ fn in_a_pid_namespace() {
 #[test]
 fn in_bubblewrap() {
     check_all(Isolation::Bubblewrap { root: None });
+}
+
+#[test]
+fn in_a_container() {
+    check_all(Isolation::Lxc { name: "minimal".to_owned() });
 }

@@ -13,14 +13,15 @@ use super::admission::{Admission, Claim, Memory};
 use super::artifacts;
 use super::attempt::{Heard, Running, spec_of_step, spec_of_test};
 use super::boundary::{Ending, Spec, Told, remove_left};
-use super::event::{Abort, Attempt, Event, Outcome, TestResult};
+use super::budget;
+use super::event::{Abort, Attempt, Event, Outcome, Survivor, TestResult};
 use super::isolation::Isolations;
 use super::layout::Layout;
 use super::options::RunOptions;
 use super::plan::{Next, Plan};
 use super::progress::{Ended, Progress};
 use super::verdict::judge;
-use crate::suite::{Step, Suite};
+use crate::suite::{Budget, Step, Suite};
 
 /// What waits to be heard, at most: the supervisors wait then.
 const MAX_HEARD: usize = 1024;
@@ -134,7 +135,11 @@ impl<'a> Dispatcher<'a> {
         self.tear_down(setup);
         self.finish_rest();
         let stopped = self.recorder.stop();
-        let results = self.results.into_values().map(|ended| ended.result).collect();
+        let mut results: Vec<TestResult> =
+            self.results.into_values().map(|ended| ended.result).collect();
+        for result in &mut results {
+            judge_budgets(self.suite, self.options, result);
+        }
         let duration = self.began.elapsed();
         // Told also when the recording could not be closed: the outcomes are known.
         (self.events)(Event::SuiteFinished { results, aborted: self.aborted, duration });
@@ -352,6 +357,7 @@ impl<'a> Dispatcher<'a> {
             signal: ending.signal,
             isolation,
             survivors: ending.survivors,
+            left_bytes: ending.left_bytes,
             stdout: log(&spec.stdout),
             stderr: log(&spec.stderr),
             output_cut_bytes: ending.output_cut_bytes,
@@ -474,6 +480,29 @@ impl<'a> Dispatcher<'a> {
     }
 }
 
+/// Holds what an attempt used to its budgets: those of its suite and those of the policy.
+fn judge_budgets(suite: &Suite, options: &RunOptions, result: &mut TestResult) {
+    if result.started.is_none() {
+        return;
+    }
+    let test = suite.tests.iter().find(|test| test.name == result.test.test);
+    let of_suite = test.map_or(&[][..], |test| &test.budgets).iter();
+    let of_policy = options.policy.iter().filter(|policy| {
+        policy.tests.as_ref().is_none_or(|tests| tests.is_match(&result.test.test))
+    });
+    let budgets: Vec<Budget> =
+        of_suite.chain(of_policy.map(|policy| &policy.budget)).cloned().collect();
+    let of_survivor = |survivor: &Survivor| survivor.rss_bytes;
+    let survivors: Option<u64> = result.survivors.iter().map(of_survivor).sum();
+    let left_bytes = survivors.map(|bytes| bytes + result.left_bytes.unwrap_or(0));
+    result.budgets = budget::judge(&budgets, result.memory.as_ref(), left_bytes);
+    if result.outcome == Outcome::Passed
+        && let Some(reason) = budget::failure(&result.budgets)
+    {
+        (result.outcome, result.reason) = (Outcome::OverBudget, Some(reason));
+    }
+}
+
 /// Says why a step of the suite failed, as the end of a sentence.
 fn failure(ending: &Ending) -> Option<String> {
     match ending {
@@ -505,6 +534,7 @@ impl TestResult {
             signal: None,
             isolation: String::new(),
             survivors: Vec::new(),
+            left_bytes: None,
             stdout: None,
             stderr: None,
             output_cut_bytes: 0,

@@ -7,9 +7,7 @@ use std::process::{Command, Stdio};
 
 use rustix::process::getuid;
 
-use super::boundary::{
-    Controllers, LXC_PATH, bubblewrap_arguments, controllers, pid_namespace_arguments,
-};
+use super::boundary::{Controllers, bubblewrap_arguments, controllers, pid_namespace_arguments};
 use crate::suite::Isolation;
 
 /// One thing that was tried.
@@ -54,27 +52,30 @@ pub fn checks() -> Vec<Check> {
     ]
 }
 
-/// Says whether an isolation works here.
+/// Where containers are, unless LXC was built otherwise.
+pub const LXC_PATH: &str = "/var/lib/lxc";
+
+/// Says whether an isolation works here, with containers at `lxc_path`.
 ///
 /// # Errors
 ///
 /// [`Missing`] says what does not work.
-pub fn isolation(isolation: &Isolation) -> Result<(), Missing> {
+pub fn isolation(isolation: &Isolation, lxc_path: &Path) -> Result<(), Missing> {
     match isolation {
         Isolation::None => Ok(()),
         Isolation::PidNamespace => pid_namespace().map(drop),
         Isolation::Bubblewrap { root } => bubblewrap(root.as_deref()).map(drop),
-        Isolation::Lxc { name } => lxc_tools().and_then(|_| lxc_rootfs(name)).map(drop),
+        Isolation::Lxc { name } => lxc_tools().and_then(|_| lxc_rootfs(lxc_path, name)).map(drop),
     }
 }
 
 /// Returns the root file system of a container.
-pub(super) fn lxc_rootfs(name: &str) -> Result<PathBuf, Missing> {
+pub(super) fn lxc_rootfs(lxc_path: &Path, name: &str) -> Result<PathBuf, Missing> {
     let missing = |reason, remedy| Err(Missing { reason, remedy });
     if name.is_empty() || name.contains('/') || name.starts_with('.') {
         return missing(format!("`{name}` cannot be the name of a container"), None);
     }
-    let directory = Path::new(LXC_PATH).join(name);
+    let directory = lxc_path.join(name);
     let configuration = std::fs::read_to_string(directory.join("config")).unwrap_or_default();
     let configured = configuration.lines().find_map(|line| {
         let (key, value) = line.split_once('=')?;

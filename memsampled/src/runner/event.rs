@@ -172,6 +172,9 @@ pub struct TestResult {
     pub isolation: String,
     /// Processes that it left behind, which were killed.
     pub survivors: Vec<Survivor>,
+    /// Bytes of shared memory that it left; `None` where its boundary has none of its own, so that
+    /// nobody can tell.
+    pub left_bytes: Option<u64>,
     /// What it wrote to its standard output and standard error, relative to the directory of results.
     pub stdout: Option<PathBuf>,
     /// The same for its standard error.

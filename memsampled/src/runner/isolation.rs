@@ -1,4 +1,5 @@
 use std::collections::HashMap;
+use std::path::Path;
 
 use super::boundary::Enclosure;
 use super::doctor;
@@ -24,7 +25,7 @@ impl<'a> Isolations<'a> {
             return Ok(self.best());
         };
         match self.works(wanted) {
-            Ok(()) => enclosure(wanted),
+            Ok(()) => enclosure(wanted, &self.options.lxc_path),
             Err(reason) if self.options.degrade => {
                 let best = self.best();
                 let word = word(wanted);
@@ -60,9 +61,11 @@ impl<'a> Isolations<'a> {
     }
 
     fn works(&mut self, isolation: &Isolation) -> Result<(), String> {
+        let options = self.options;
         let tried = self.tried.entry(key(isolation));
-        let tried = tried
-            .or_insert_with(|| doctor::isolation(isolation).map_err(|missing| missing.to_string()));
+        let tried = tried.or_insert_with(|| {
+            doctor::isolation(isolation, &options.lxc_path).map_err(|missing| missing.to_string())
+        });
         tried.clone()
     }
 
@@ -81,14 +84,16 @@ fn key(isolation: &Isolation) -> String {
     }
 }
 
-fn enclosure(isolation: &Isolation) -> Result<Enclosure, String> {
+fn enclosure(isolation: &Isolation, lxc_path: &Path) -> Result<Enclosure, String> {
     Ok(match isolation {
         Isolation::None => Enclosure::None,
         Isolation::PidNamespace => Enclosure::PidNamespace,
         Isolation::Bubblewrap { root } => Enclosure::Bubblewrap { root: root.clone() },
         Isolation::Lxc { name } => {
-            let rootfs = doctor::lxc_rootfs(name).map_err(|missing| missing.to_string())?;
-            Enclosure::Lxc { name: name.clone(), rootfs }
+            let rootfs = doctor::lxc_rootfs(lxc_path, name);
+            let rootfs = rootfs.map_err(|missing| missing.to_string())?;
+            let configuration = lxc_path.join(name).join("config");
+            Enclosure::Lxc { name: name.clone(), configuration, rootfs }
         }
     })
 }

@@ -13,6 +13,7 @@ mod admission;
 mod artifacts;
 mod attempt;
 mod boundary;
+mod budget;
 mod dispatch;
 pub mod doctor;
 mod event;

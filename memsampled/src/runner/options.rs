@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use memsample::RecorderOptions;
 use regex::Regex;
 
+use super::doctor;
 use crate::suite::{Budget, Isolation};
 
 /// How a suite is run.
@@ -31,6 +32,8 @@ pub struct RunOptions {
     pub keep_failed: bool,
     /// The isolation of tests for which the suite names none; `None`: the best that works here.
     pub isolation: Option<Isolation>,
+    /// Where containers are whose root file systems tests use.
+    pub lxc_path: PathBuf,
     /// Whether a test whose isolation does not work here is run with less, or refused.
     pub degrade: bool,
     /// How memory is recorded.
@@ -95,6 +98,7 @@ impl RunOptions {
             resume: false,
             keep_failed: false,
             isolation: None,
+            lxc_path: PathBuf::from(doctor::LXC_PATH),
             degrade: false,
             recorder: RecorderOptions::new(),
             policy: Vec::new(),

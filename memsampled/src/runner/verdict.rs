@@ -96,8 +96,8 @@ fn left(ending: &Ending) -> Option<String> {
             rest.len()
         )),
     }
-    if ending.left_bytes > 0 {
-        parts.push(format!("{} bytes of shared memory", ending.left_bytes));
+    if let Some(bytes) = ending.left_bytes.filter(|&bytes| bytes > 0) {
+        parts.push(format!("{bytes} bytes of shared memory"));
     }
     if parts.is_empty() { None } else { Some(format!("it left {}", parts.join(" and "))) }
 }

@@ -62,13 +62,13 @@ pub(super) fn entrance(spec: &Spec) -> io::Result<Entrance> {
             command.arg("--").args(&staged.program).args([INIT, SharedMemory::Own.word()]);
             Ok(Entrance { command, gate: gate(staged.program), tool: Some("bwrap") })
         }
-        Enclosure::Lxc { name, rootfs } => {
+        Enclosure::Lxc { configuration, rootfs, .. } => {
             let staged = Staged::find(&spec.launcher)?;
             let file = spec.scratch.join("lxc.conf");
             let path = spec.scratch.join("lxc");
             fs::create_dir(&path)?;
             fs::create_dir_all(spec.scratch.join("overlay/delta"))?;
-            fs::write(&file, lxc_configuration(spec, name, rootfs, &staged)?)?;
+            fs::write(&file, lxc_configuration(spec, configuration, rootfs, &staged)?)?;
             let mut command = Command::new("lxc-execute");
             command
                 .arg("--name")
@@ -109,7 +109,7 @@ pub(crate) fn bubblewrap_arguments(root: Option<&Path>, network: bool) -> Vec<st
 
 fn lxc_configuration(
     spec: &Spec,
-    name: &str,
+    configuration: &Path,
     rootfs: &Path,
     staged: &Staged,
 ) -> io::Result<String> {
@@ -121,9 +121,8 @@ fn lxc_configuration(
         }
     };
     let mut lines = Vec::new();
-    let configuration = Path::new(LXC_PATH).join(name).join("config");
     if configuration.exists() {
-        lines.push(format!("lxc.include = {}", word(&configuration)?));
+        lines.push(format!("lxc.include = {}", word(configuration)?));
     }
     if !spec.network {
         // Clears what the container has.
@@ -161,9 +160,6 @@ fn lxc_configuration(
     lines.push(String::new());
     Ok(lines.join("\n"))
 }
-
-/// Where containers are, unless LXC was built otherwise.
-pub(crate) const LXC_PATH: &str = "/var/lib/lxc";
 
 /// Our own program with its libraries, for a root in which they are not, or are others.
 struct Staged {

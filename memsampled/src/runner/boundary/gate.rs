@@ -1,15 +1,17 @@
 //! The gate: a process that joins the test's control groups, waits until it is known to the
 //! recording, and becomes the program.
 
+use std::fs;
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
+use std::sync::Arc;
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{Mode, OFlags, open};
+use rustix::process;
 use rustix::process::setsid;
 use rustix::stdio::dup2_stdin;
 use rustix::thread::{set_thread_gid, set_thread_groups, set_thread_uid};
-use rustix::{fs, process};
 
 use super::channel::{Channel, inherited};
 use super::protocol::{Exec, GateOrder, GateTold};
@@ -54,10 +56,11 @@ fn become_program(channel: &Channel<io::Stdin>, exec: &Exec) -> String {
         Ok(copy) => copy,
         Err(error) => return error.to_string(),
     };
-    let opened = fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+    let opened = open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
     if let Err(error) = opened.and_then(|null| dup2_stdin(&null)) {
         return format!("cannot open /dev/null: {error}");
     }
+    default_signals();
     let reason = match prepare(exec) {
         Err(reason) => reason,
         Ok(()) => {
@@ -84,6 +87,19 @@ fn become_program(channel: &Channel<io::Stdin>, exec: &Exec) -> String {
     // Let the answer go through the standard input again.
     let _ = dup2_stdin(&copy);
     reason
+}
+
+/// Makes signals that are ignored end the program again, as a shell's child expects: `nohup`, a CI
+/// server or lxc-execute may have had a reason to ignore them, but the test has not.
+fn default_signals() {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    let ignored = (1..=64).filter(|signal| mask & (1 << (signal - 1)) != 0);
+    for signal in ignored.filter(|signal| !signal_hook::consts::FORBIDDEN.contains(signal)) {
+        // Exec gives a signal that has a handler its default back.
+        let _ = signal_hook::flag::register(signal, Arc::default());
+    }
 }
 
 /// Changes to the directory and to the user.

@@ -118,7 +118,7 @@ impl Init {
                 self.channel.send(&InitTold::KilledAll { left })?;
             }
             InitOrder::Left => {
-                let bytes = if self.own_shm { left_in_files() + left_in_segments() } else { 0 };
+                let bytes = self.own_shm.then(|| left_in_files() + left_in_segments());
                 self.channel.send(&InitTold::Left { bytes })?;
             }
         }

@@ -28,7 +28,7 @@ mod supervisor;
 use std::ffi::{OsStr, OsString};
 use std::process::ExitCode;
 
-pub(super) use enclosure::{LXC_PATH, bubblewrap_arguments, pid_namespace_arguments};
+pub(super) use enclosure::{bubblewrap_arguments, pid_namespace_arguments};
 pub(super) use groups::{Controllers, controllers, remove_left};
 pub(super) use launch::{Supervised, launch};
 pub(super) use protocol::{Enclosure, Ending, Order, Spec, Stage, Told, User};

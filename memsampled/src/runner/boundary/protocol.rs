@@ -51,8 +51,15 @@ pub(crate) struct Spec {
 pub(crate) enum Enclosure {
     None,
     PidNamespace,
-    Bubblewrap { root: Option<PathBuf> },
-    Lxc { name: String, rootfs: PathBuf },
+    Bubblewrap {
+        root: Option<PathBuf>,
+    },
+    Lxc {
+        name: String,
+        /// The container's own configuration, which may not be there.
+        configuration: PathBuf,
+        rootfs: PathBuf,
+    },
 }
 
 /// One command of an attempt.
@@ -115,8 +122,8 @@ pub(crate) struct Ending {
     /// From its first instruction until its last process ended.
     pub(crate) duration: Duration,
     pub(crate) survivors: Vec<Survivor>,
-    /// Bytes left in `/dev/shm` and System V shared memory of the boundary's own.
-    pub(crate) left_bytes: u64,
+    /// Bytes left in `/dev/shm` and System V shared memory, where those are the boundary's own.
+    pub(crate) left_bytes: Option<u64>,
     /// Processes in its control group that the kernel killed for want of memory.
     pub(crate) oom_kills: Option<u64>,
     /// Whether its own limit was reached then.
@@ -163,7 +170,7 @@ pub(super) enum InitTold {
         left: usize,
     },
     Left {
-        bytes: u64,
+        bytes: Option<u64>,
     },
 }
 
