@@ -176,3 +176,41 @@ fn rows_are_text_json_and_csv() {
     let wrong = memsample(directory.path(), &["peaks", "runs/x", "--filter", "("]);
     assert_eq!(wrong.code, Some(2));
 }
+
+#[test]
+fn under_load_every_peak_lies_between_its_bounds() {
+    let directory = tempdir().unwrap();
+    // Memory that grows and shrinks, and processes that come and go.
+    let line = "exec stress-ng --quiet --vm 2 --vm-bytes 128M --bigheap 1 --bigheap-growth 1M \
+                --fork 2 --exec 1 --brk 1 --brk-bytes 64M --timeout 4";
+    let ended = memsample(directory.path(), &["record", "--name", "x", "--", "sh", "-c", line]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let peaks = self::peaks(directory.path(), &[]);
+    assert!(peaks.len() > 10);
+    for peak in &peaks {
+        let number = |name: &str| peak[name].as_u64();
+        let lower = number("lower_bytes").unwrap();
+        assert!(number("rss_bytes").unwrap_or(0) <= lower, "{peak}");
+        assert!(number("upper_bytes").is_none_or(|upper| upper >= lower), "{peak}");
+        assert_eq!(number("rss_bytes").is_some(), number("samples") != Some(0), "{peak}");
+        if let (Some(rss), Some(file), Some(shmem)) =
+            (number("rss_bytes"), number("file_bytes"), number("shmem_bytes"))
+        {
+            assert_eq!(number("anon_bytes").unwrap() + file + shmem, rss, "{peak}");
+        }
+    }
+    let roles = self::peaks(directory.path(), &["--by", "role"]);
+    for role in &roles {
+        let number = |name: &str| role[name].as_u64();
+        let lower = number("lower_bytes").unwrap();
+        assert!(number("upper_bytes").is_none_or(|upper| upper >= lower), "{role}");
+        // No member alone is larger than all together.
+        let members = peaks.iter().filter(|peak| peak["role"] == role["role"]);
+        let largest = members.map(|peak| peak["lower_bytes"].as_u64().unwrap()).max();
+        assert!(largest.unwrap() <= lower, "{role}");
+    }
+    let load = roles.iter().find(|role| role["role"] == "stress-ng").unwrap();
+    assert!(load["lower_bytes"].as_u64().unwrap() > 64 * MIB, "{load}");
+    let images = load["images"].as_u64().unwrap();
+    assert!(images > 10, "{load}");
+}
