@@ -9,7 +9,7 @@ use memsample::parse;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 16] = [
+pub const TARGETS: [Target; 17] = [
     ("statm", statm),
     ("stat", stat),
     ("status", status),
@@ -24,6 +24,7 @@ pub const TARGETS: [Target; 16] = [
     ("swap", swap),
     ("exits", exits),
     ("process_events", process_events),
+    ("capture", capture),
     ("journal", journal),
     ("journal_contents", journal_contents),
 ];
@@ -135,6 +136,11 @@ pub fn exits(bytes: &[u8]) {
 /// Messages of the kernel about processes that begin and end.
 pub fn process_events(bytes: &[u8]) {
     memsample::fuzzing::process_events(bytes);
+}
+
+/// The tar of a capture, not compressed.
+pub fn capture(bytes: &[u8]) {
+    memsample::fuzzing::capture(bytes);
 }
 
 /// A journal as it is on disk.

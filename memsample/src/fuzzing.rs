@@ -14,6 +14,11 @@ pub fn journal(bytes: &[u8]) {
     }
 }
 
+/// Reads a capture of smemcap.
+pub fn capture(bytes: &[u8]) {
+    crate::import::read_bytes(bytes);
+}
+
 /// Reads exit records, as the kernel sends them.
 pub fn exits(bytes: &[u8]) {
     read_exits(bytes);

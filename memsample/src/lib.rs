@@ -66,6 +66,7 @@ mod codec;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
+mod import;
 mod journal;
 mod recorder;
 mod recording;
@@ -76,6 +77,7 @@ pub use error::{ParseError, ParseErrorKind, ReadError};
 pub use host::Host;
 pub use identity::{Comm, Identity, ProcessId, text};
 pub use identity_rules::{KeptArguments, PatternError, Redaction};
+pub use import::{CaptureError, ImportError, import};
 pub use machine::hidepid_note;
 pub use mappings::MappingReader;
 pub use metric::{Files, Metric, Metrics};

@@ -18,6 +18,8 @@ bitflags::bitflags! {
         const STAT = 4;
         /// `smaps_rollup`: PSS and USS. About 60 us and 15 us more for each resident MiB.
         const SMAPS_ROLLUP = 8;
+        /// `smaps`, of a capture that was imported: no sweep reads it.
+        const SMAPS = 16;
         /// `status` and `stat`: what `--detail-interval` asks for.
         const DETAIL = Self::STATUS.bits() | Self::STAT.bits();
     }
@@ -104,6 +106,35 @@ metrics! {
 impl Metric {
     /// The number of metrics.
     pub const COUNT: usize = Self::ALL.len();
+}
+
+impl Metric {
+    /// Returns the files of which any gives this metric a value.
+    #[must_use]
+    pub const fn files(self) -> Files {
+        match self {
+            // `smaps` knows of the mappings, not of code and data.
+            Self::Rss | Self::Vsize | Self::Shared | Self::Anon => Files::STATM.union(Files::SMAPS),
+            Self::Swap => Files::STATUS.union(Files::SMAPS),
+            Self::Pss | Self::Uss | Self::SwapPss => Files::SMAPS_ROLLUP.union(Files::SMAPS),
+            Self::Data | Self::Text => Files::STATM,
+            Self::File | Self::Shmem | Self::Hwm => Files::STATUS,
+            Self::Minflt | Self::Majflt | Self::Utime | Self::Stime => Files::STAT,
+        }
+    }
+
+    /// Says whether a row has a value of this metric, from the files that were read for it.
+    #[inline]
+    #[must_use]
+    pub const fn is_in(self, files: Files) -> bool {
+        self.files().intersects(files)
+    }
+
+    /// Says whether every row has one: the files of a row hold `statm` or `smaps`.
+    #[must_use]
+    pub const fn is_in_every_row(self) -> bool {
+        self.files().contains(Files::STATM.union(Files::SMAPS))
+    }
 }
 
 /// The last value read of each metric of one process, in bytes, nanoseconds or events.

@@ -184,7 +184,7 @@ pub fn samples() -> Table {
         Column {
             name: metric.name(),
             kind: ColumnKind::Int64,
-            nullable: metric.file() != crate::Files::STATM,
+            nullable: !metric.is_in_every_row(),
             source,
             meaning,
         }

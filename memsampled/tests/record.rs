@@ -45,15 +45,9 @@ fn a_person_reads_a_table_and_what_is_missing() {
     let ended =
         memsample(directory.path(), &["record", "--duration", "300ms", "--name", "evening"]);
     assert_eq!(ended.code, Some(0));
-    for part in [
-        "LARGEST",
-        "PEAK RSS",
-        "MEAN RSS",
-        "PEAK PSS",
-        "honesty: ",
-        "cost: ",
-        "runs/evening",
-    ] {
+    for part in
+        ["LARGEST", "PEAK RSS", "MEAN RSS", "PEAK PSS", "honesty: ", "cost: ", "runs/evening"]
+    {
         assert!(ended.stdout.contains(part), "{part} in:\n{}", ended.stdout);
     }
     // Not a terminal, so no live line.

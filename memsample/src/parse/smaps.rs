@@ -20,6 +20,8 @@ pub struct Mapping<'a> {
     pub private_clean: Kibibytes,
     /// `Private_Dirty`: resident pages that only this process maps, changed.
     pub private_dirty: Kibibytes,
+    /// `Anonymous`: resident pages of no file.
+    pub anonymous: Option<Kibibytes>,
     /// Swapped-out pages, each counted in full.
     pub swap: Option<Kibibytes>,
     /// Swapped-out pages, each divided by its users (since Linux 4.3).
@@ -78,6 +80,7 @@ impl<'a> Smaps<'a> {
         let mut pss = None;
         let mut private_clean = None;
         let mut private_dirty = None;
+        let mut anonymous = None;
         let mut swap = None;
         let mut swap_pss = None;
         loop {
@@ -100,6 +103,7 @@ impl<'a> Smaps<'a> {
                 b"Pss" => pss = Some(kibibytes(value, "Pss")?),
                 b"Private_Clean" => private_clean = Some(kibibytes(value, "Private_Clean")?),
                 b"Private_Dirty" => private_dirty = Some(kibibytes(value, "Private_Dirty")?),
+                b"Anonymous" => anonymous = Some(kibibytes(value, "Anonymous")?),
                 b"Swap" => swap = Some(kibibytes(value, "Swap")?),
                 b"SwapPss" => swap_pss = Some(kibibytes(value, "SwapPss")?),
                 _ => {}
@@ -112,6 +116,7 @@ impl<'a> Smaps<'a> {
             pss: pss.ok_or(ParseError::missing("Pss"))?,
             private_clean: private_clean.ok_or(ParseError::missing("Private_Clean"))?,
             private_dirty: private_dirty.ok_or(ParseError::missing("Private_Dirty"))?,
+            anonymous,
             swap,
             swap_pss,
         })

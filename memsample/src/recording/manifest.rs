@@ -89,6 +89,8 @@ pub enum End {
     WriteFailed(String),
     /// Its recorder died.
     Crashed,
+    /// It was not recorded here, but made of captures.
+    Imported,
 }
 
 /// The instant that ties two clocks together.

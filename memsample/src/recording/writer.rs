@@ -264,6 +264,18 @@ impl RecordingWriter {
         self.finish(RunState::Closed)
     }
 
+    /// Does the same for a recording that was made of captures, and so tells of no recorder.
+    ///
+    /// # Errors
+    ///
+    /// The files could not be written; a full disk is one too.
+    pub(crate) fn close_imported(mut self) -> io::Result<Manifest> {
+        self.manifest.end = Some(End::Imported);
+        self.directory.release_space()?;
+        self.tables.settle(self.checkpoint + 1, true)?;
+        self.finish(RunState::Closed)
+    }
+
     fn settle_all(&mut self) -> io::Result<()> {
         match self.tables.settle(self.checkpoint + 1, true) {
             Err(error) if is_disk_full(&error) => {

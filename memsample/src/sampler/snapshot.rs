@@ -70,7 +70,7 @@ impl<'a> Sample<'a> {
     #[inline]
     #[must_use]
     pub fn get(&self, metric: Metric) -> Option<u64> {
-        self.read.contains(metric.file()).then(|| self.process.metrics.get(metric))
+        metric.is_in(self.read).then(|| self.process.metrics.get(metric))
     }
 
     /// Returns the resident set, which every sample has.

@@ -18,8 +18,14 @@ use crate::schema;
 /// Rows in one Arrow batch: large enough that the cost of a batch does not show, and 3 MiB of memory.
 const BATCH_ROWS: usize = 16 * 1024;
 
-/// The files whose metrics may be absent from a row, each with a set of bits of its own.
-const OPTIONAL_FILES: [Files; 3] = [Files::STATUS, Files::STAT, Files::SMAPS_ROLLUP];
+/// The sets of files whose metrics may be absent from a row, each with a set of bits of its own.
+const OPTIONAL_FILES: [Files; 5] = [
+    Files::STATM,
+    Files::STATUS,
+    Files::STAT,
+    Files::STATUS.union(Files::SMAPS),
+    Files::SMAPS_ROLLUP.union(Files::SMAPS),
+];
 
 /// The rows of a segment, process after process, as Arrow batches of the `samples` table.
 pub(crate) struct SampleBatches<'a> {
@@ -106,12 +112,12 @@ impl Columns {
         for (column, metric) in self.metrics.iter_mut().zip(Metric::ALL) {
             fill(column, int64(run.metrics.get(metric)), count);
         }
-        for (present, file) in self.present.iter_mut().zip(OPTIONAL_FILES) {
+        for (present, any_of) in self.present.iter_mut().zip(OPTIONAL_FILES) {
             match run.own_files {
-                Some(files) => present.append_n(count, files.contains(file)),
-                None => {
-                    sampled.iter().for_each(|tick| present.append(run.files(tick).contains(file)))
-                }
+                Some(files) => present.append_n(count, files.intersects(any_of)),
+                None => sampled
+                    .iter()
+                    .for_each(|tick| present.append(run.files(tick).intersects(any_of))),
             }
         }
     }
@@ -127,7 +133,7 @@ impl Columns {
         ];
         for (values, metric) in self.metrics.into_iter().zip(Metric::ALL) {
             let nulls =
-                OPTIONAL_FILES.iter().zip(&present).find(|&(&file, _)| file == metric.file());
+                OPTIONAL_FILES.iter().zip(&present).find(|&(&any_of, _)| any_of == metric.files());
             let nulls = nulls.map(|(_, present)| present.clone());
             columns.push(Arc::new(Int64Array::new(ScalarBuffer::from(values), nulls)));
         }

@@ -43,8 +43,8 @@ type DenseRow = (i32, String, Vec<Option<i64>>);
 
 fn dense(process: u64, comm: Comm, metrics: &Metrics, files: Files) -> DenseRow {
     let value = |metric: Metric| {
-        // What `statm` gives is never null: a row without it is not handed over.
-        let read = metric.file() == Files::STATM || files.contains(metric.file());
+        // A row without `statm` is that of an imported capture: none without both is handed over.
+        let read = metric.is_in_every_row() || metric.is_in(files);
         read.then(|| i64::try_from(metrics.get(metric)).unwrap())
     };
     (process as i32 + 100, comm.to_string(), Metric::ALL.into_iter().map(value).collect())

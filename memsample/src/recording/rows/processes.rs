@@ -69,7 +69,7 @@ impl Summary {
         self.samples += count;
         self.last_ts_ms = last_ms;
         self.rss_sum += u128::from(rss) * u128::from(count);
-        let read = |metric: Metric| files.contains(metric.file()).then(|| metrics.get(metric));
+        let read = |metric: Metric| metric.is_in(files).then(|| metrics.get(metric));
         // `None` is smaller than any number.
         self.pss_peak = self.pss_peak.max(read(Metric::Pss));
         self.uss_peak = self.uss_peak.max(read(Metric::Uss));

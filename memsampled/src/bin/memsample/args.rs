@@ -30,6 +30,7 @@ pub(crate) enum Command {
     Summary(SummaryArgs),
     Peaks(PeaksArgs),
     View(ViewArgs),
+    Import(ImportArgs),
     Start(StartArgs),
     Mark(MarkArgs),
     Stop(StopArgs),
@@ -239,6 +240,41 @@ pub(crate) struct PeaksArgs {
     /// Print comma-separated values
     #[arg(long)]
     pub(crate) csv: bool,
+}
+
+/// Make a recording of captures that smemcap wrote
+///
+/// A capture is a tar, plain or compressed with gzip, with smaps, cmdline and stat of every process.
+/// Several become one recording, each of them one tick at its time. High-water marks, control groups
+/// and paths of executables are not in a capture, and null in the recording. A file that is damaged, cut
+/// off or no capture is refused, and nothing is left behind.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:\n  \
+    memsample import --name before capture.tar\n  \
+    memsample import --name night captures/*.tgz && memsample view runs/night --by user")]
+pub(crate) struct ImportArgs {
+    /// The captures, in any order
+    #[arg(required = true, value_name = "CAPTURE")]
+    pub(crate) captures: Vec<PathBuf>,
+
+    /// Directory in which the recording gets a directory of its own
+    #[arg(long, value_name = "DIR", default_value = "runs")]
+    pub(crate) out: PathBuf,
+
+    /// Name of the recording [default: that of the first capture, without what is behind its first dot]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+
+    /// What to record of the arguments of processes: all, the first, or nothing [default: full]
+    #[arg(long, value_name = "WHAT", value_enum)]
+    pub(crate) cmdline: Option<Cmdline>,
+
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+
+    /// Print the result as one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Show the memory of every process, now or at an instant of a recording

@@ -6,6 +6,7 @@ mod config;
 mod control;
 mod duration;
 mod exit;
+mod import;
 mod peaks;
 mod record;
 mod recover;
@@ -31,6 +32,7 @@ fn main() -> std::process::ExitCode {
         Command::Summary(args) => summary::run(&args),
         Command::Peaks(args) => peaks::run(&args),
         Command::View(args) => view::run(&args),
+        Command::Import(args) => import::run(&args),
         Command::Start(args) => control::start(args),
         Command::Mark(args) => control::mark(args),
         Command::Stop(args) => control::stop(&args),

@@ -126,7 +126,7 @@ fn numbered(path: PathBuf, number: u32) -> PathBuf {
 }
 
 /// Checks that a name is one directory below `--out`, and nowhere else.
-fn file_name(name: &str) -> anyhow::Result<&str> {
+pub(crate) fn file_name(name: &str) -> anyhow::Result<&str> {
     if name.is_empty() || name.starts_with('.') || name.contains(['/', '\0']) {
         bail!(
             "`{name}` cannot be the name of a recording: it must not be empty, begin with a dot or hold a slash"

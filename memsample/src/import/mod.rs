@@ -1,0 +1,392 @@
+//! Captures of other tools as recordings.
+//!
+//! ```text
+//! capture.tar ─ capture ─▶ processes at one instant ─ batch ─▶ recording
+//! ```
+//!
+//! smem replays the tar of smemcap, as far as it does not crash; as a recording it can be viewed and
+//! asked like any other.
+
+mod capture;
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+pub use capture::CaptureError;
+#[cfg(feature = "fuzzing")]
+pub(crate) use capture::read_bytes;
+use capture::{Capture, CapturedProcess, read_capture};
+
+use crate::batch::{Batch, BatchTick, Change, Row};
+use crate::host::Host;
+use crate::identity::{Comm, Identity, ProcessId};
+use crate::identity_rules::IdentityRules;
+use crate::metric::{Files, Metric, Metrics};
+use crate::recording::rows::system::SystemSample;
+use crate::recording::rows::ticks::Tick;
+use crate::recording::{
+    ClockAnchor, Machine, Manifest, Provenance, Recording, RecordingWriter, RunDirectory, RunState,
+    Settings, Totals, file_names,
+};
+use crate::sampler::{KnownPss, SamplerOptions, Slot, SweepCounts};
+use crate::schema::FORMAT_VERSION;
+use crate::units::ClockTicks;
+
+/// What is known of each process of a capture.
+const FILES: Files = Files::SMAPS.union(Files::STAT);
+
+/// Captures in one recording: a week of one each five minutes.
+const MAX_CAPTURES: usize = 2048;
+
+/// A batch is written when it is this large: some ticks of many processes, or many of some.
+const MAX_BATCH_BYTES: usize = 4 << 20;
+
+/// Why captures did not become a recording. Nothing is left behind then.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ImportError {
+    /// A file is not a capture.
+    Capture(PathBuf, CaptureError),
+    /// Two captures are of the same second.
+    SameTime(PathBuf, PathBuf),
+    /// There are none, or more than 2048.
+    Count(usize),
+    /// There is a file or a directory at the path of the recording.
+    Exists(PathBuf),
+    /// The recording could not be written.
+    Write(PathBuf, io::Error),
+}
+
+impl fmt::Display for ImportError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Capture(path, error) => {
+                write!(f, "`{}` is not a capture of smemcap: {error}", path.display())
+            }
+            Self::SameTime(one, other) => write!(
+                f,
+                "`{}` and `{}` are of the same second, so their order is not known",
+                one.display(),
+                other.display()
+            ),
+            Self::Count(count) => {
+                write!(
+                    f,
+                    "{count} captures cannot be one recording: it takes from 1 to {MAX_CAPTURES}"
+                )
+            }
+            Self::Exists(path) => {
+                write!(f, "`{}` exists: choose another name, or remove it", path.display())
+            }
+            Self::Write(path, _) => write!(f, "cannot write the recording `{}`", path.display()),
+        }
+    }
+}
+
+impl std::error::Error for ImportError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Write(_, error) => Some(error),
+            // Displayed as it is.
+            Self::Capture(..) | Self::SameTime(..) | Self::Count(_) | Self::Exists(_) => None,
+        }
+    }
+}
+
+/// Makes a recording at `path`, which must not exist, of captures that smemcap wrote: tar files, plain
+/// or compressed with gzip, in any order. Each becomes one tick at the time in its headers.
+///
+/// Of `options` it takes what is recorded of arguments and the names of roles, and the tick rate of the
+/// captured machine. A capture has neither high-water marks nor control groups nor the path of the
+/// executable: they are null. Processes of which `smaps` or `stat` is missing, empty or damaged are
+/// counted as unreadable.
+///
+/// # Errors
+///
+/// A capture is damaged, cut off, or larger than one can be (4 GiB, 262144 entries); two are of the
+/// same second; or the recording cannot be written. Nothing is left behind then.
+pub fn import(
+    captures: &[PathBuf],
+    path: &Path,
+    options: &SamplerOptions,
+) -> Result<Recording, ImportError> {
+    if !(1..=MAX_CAPTURES).contains(&captures.len()) {
+        return Err(ImportError::Count(captures.len()));
+    }
+    // All are read before anything is written. Of each only the sums are kept.
+    let mut read = Vec::with_capacity(captures.len());
+    let mut kept_bytes = 0;
+    for path in captures {
+        let capture = read_capture(path, &mut kept_bytes);
+        read.push((capture.map_err(|error| ImportError::Capture(path.clone(), error))?, path));
+    }
+    read.sort_by_key(|(capture, _)| capture.ts_ms);
+    for pair in read.windows(2) {
+        if let [(one, first), (other, second)] = pair
+            && one.ts_ms == other.ts_ms
+        {
+            return Err(ImportError::SameTime((*first).clone(), (*second).clone()));
+        }
+    }
+    let captures: Vec<Capture> = read.into_iter().map(|(capture, _)| capture).collect();
+    let failed = |error: io::Error| match error.kind() {
+        io::ErrorKind::AlreadyExists => ImportError::Exists(path.to_owned()),
+        _ => ImportError::Write(path.to_owned(), error),
+    };
+    let directory = RunDirectory::create(path).map_err(failed)?;
+    match write(&directory, &captures, options) {
+        Ok(manifest) => Ok(Recording::from_parts(path, manifest)),
+        Err(error) => {
+            let _ = std::fs::remove_dir_all(path);
+            Err(failed(error))
+        }
+    }
+}
+
+fn write(
+    directory: &RunDirectory,
+    captures: &[Capture],
+    options: &SamplerOptions,
+) -> io::Result<Manifest> {
+    let lock = directory.lock()?.ok_or_else(|| io::Error::other("another program writes it"))?;
+    let manifest = manifest(directory.path(), captures, options)?;
+    let first_ms = captures.first().map_or(0, |capture| capture.ts_ms);
+    let mut writer = RecordingWriter::create(directory.clone(), lock, manifest)?;
+    let mut population = Population::new(options);
+    let mut batch = Batch::default();
+    for capture in captures {
+        population.advance(capture, first_ms, &mut batch);
+        // Many at once, so that the rows of a process stand together.
+        if batch.memory_bytes() >= MAX_BATCH_BYTES {
+            writer.append(&batch)?;
+            batch.clear();
+        }
+    }
+    if !batch.is_empty() {
+        writer.append(&batch)?;
+    }
+    writer.close_imported()
+}
+
+/// Who is in the recording, from one capture to the next.
+struct Population<'a> {
+    rules: &'a IdentityRules,
+    host: Host,
+    /// By pid and start, which together identify a process.
+    known: HashMap<(i32, ClockTicks), (Slot, Comm)>,
+    free: Vec<Slot>,
+    processes: u64,
+    slots: u32,
+}
+
+impl<'a> Population<'a> {
+    fn new(options: &'a SamplerOptions) -> Self {
+        Self {
+            rules: options.identity_rules(),
+            host: options.host_constants(),
+            known: HashMap::new(),
+            free: Vec::new(),
+            processes: 0,
+            slots: 0,
+        }
+    }
+
+    /// Turns a capture into a tick.
+    fn advance(&mut self, capture: &Capture, first_ms: i64, batch: &mut Batch) {
+        let changes = &mut batch.changes;
+        let is_there = |(pid, start): &(i32, ClockTicks)| {
+            capture.processes.get(pid).is_some_and(|process| process.start == *start)
+        };
+        let mut ended: Vec<Slot> = Vec::new();
+        self.known.retain(|process, (slot, _)| {
+            let stays = is_there(process);
+            ended.extend((!stays).then_some(*slot));
+            stays
+        });
+        let mut counts = SweepCounts {
+            processes: count(capture.processes.len()),
+            gone: count(ended.len()),
+            unreadable: capture.unreadable,
+            rollups_read: count(capture.processes.len()),
+            ..SweepCounts::default()
+        };
+        changes.extend(ended.iter().copied().map(Change::End));
+        self.free.append(&mut ended);
+        let mut known_pss = KnownPss::default();
+        for (&pid, process) in &capture.processes {
+            let slot = match self.known.get_mut(&(pid, process.start)) {
+                Some((slot, comm)) => {
+                    if *comm != process.comm {
+                        *comm = process.comm;
+                        changes.push(Change::Rename(*slot, process.comm));
+                    }
+                    *slot
+                }
+                None => {
+                    counts.born += 1;
+                    let identity = self.identity(pid, process);
+                    let slot = self.free.pop().unwrap_or_else(|| {
+                        self.slots += 1;
+                        Slot(self.slots - 1)
+                    });
+                    self.known.insert((pid, process.start), (slot, process.comm));
+                    changes.push(Change::Begin(slot, Arc::new(identity)));
+                    slot
+                }
+            };
+            known_pss.known_bytes = known_pss.known_bytes.saturating_add(process.sums.pss);
+            let metrics = metrics(process, &self.host);
+            changes.push(Change::Row(slot, Row { files: FILES, metrics }));
+        }
+        known_pss.known_processes = counts.processes;
+        (known_pss.oldest_ms, known_pss.mean_age_ms) = (Some(0), Some(0));
+        // What is missing has an RSS that is not known, so a share would look better than it is.
+        let pss = (capture.unreadable == 0).then_some(known_pss);
+        let ts_ms = capture.ts_ms;
+        batch.system.push(SystemSample {
+            ts_ms,
+            meminfo: capture.meminfo,
+            pss,
+            ..SystemSample::default()
+        });
+        // Since the first capture: how long the machine had been running is not in it.
+        let planned_ns = u64::try_from(ts_ms - first_ms).unwrap_or(0).saturating_mul(1_000_000);
+        let tick = Tick { ts_ms, planned_ns, began_ns: planned_ns, counts, ..Tick::default() };
+        let changes = count(changes.len());
+        batch.ticks.push(BatchTick { tick, common_files: Some(FILES), changes });
+    }
+
+    fn identity(&mut self, pid: i32, process: &CapturedProcess) -> Identity {
+        self.processes += 1;
+        let redacted = self.rules.redact(&process.cmdline);
+        let kept = self.rules.keep(&redacted);
+        Identity {
+            process: ProcessId(self.processes),
+            pid,
+            start: process.start,
+            start_ns: self.host.nanos(process.start).unwrap_or(u64::MAX),
+            exec: 0,
+            ppid: process.ppid,
+            uid: process.uid,
+            comm: process.comm,
+            exe: None,
+            cmdline: kept.get(..Identity::MAX_CMDLINE_BYTES).unwrap_or(kept).to_vec(),
+            cgroup: None,
+            role: self.rules.role(&process.comm, None, &redacted, None),
+        }
+    }
+}
+
+fn metrics(process: &CapturedProcess, host: &Host) -> Metrics {
+    let CapturedProcess { sums, minflt, majflt, utime, stime, .. } = process;
+    let nanos = |ticks| host.nanos(ticks).unwrap_or(u64::MAX);
+    let mut metrics = Metrics::default();
+    for (metric, value) in [
+        (Metric::Rss, sums.rss),
+        (Metric::Vsize, sums.vsize),
+        (Metric::Shared, sums.rss.saturating_sub(sums.anon)),
+        (Metric::Anon, sums.anon),
+        (Metric::Swap, sums.swap),
+        (Metric::Pss, sums.pss),
+        (Metric::Uss, sums.uss),
+        (Metric::SwapPss, sums.swap_pss),
+        (Metric::Minflt, *minflt),
+        (Metric::Majflt, *majflt),
+        (Metric::Utime, nanos(*utime)),
+        (Metric::Stime, nanos(*stime)),
+    ] {
+        metrics.set(metric, value);
+    }
+    metrics
+}
+
+fn manifest(path: &Path, captures: &[Capture], options: &SamplerOptions) -> io::Result<Manifest> {
+    let first_ms = captures.first().map_or(0, |capture| capture.ts_ms);
+    let started = jiff::Timestamp::from_millisecond(first_ms)
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+    let gaps = captures.windows(2).filter_map(|pair| match pair {
+        [one, other] => u64::try_from(other.ts_ms - one.ts_ms).ok(),
+        _ => None,
+    });
+    // From one tick to the next at least; of a single one the resolution of its time.
+    let interval_ms = gaps.min().unwrap_or(1000);
+    let rules = options.identity_rules();
+    let settings = Settings {
+        interval_ms,
+        detail_interval_ms: None,
+        pss_interval_ms: Some(interval_ms),
+        pss_budget: None,
+        duration_ms: None,
+        proc_root: PathBuf::new(),
+        command: None,
+        arguments: rules.kept,
+        redactions: rules.redactions.len(),
+        role_rules: rules.roles.len(),
+        // Each capture lists them.
+        births: Default::default(),
+        exits: false,
+        cgroup_interval_ms: None,
+        supported_files: file_names(FILES),
+        max_descriptors: 0,
+    };
+    let unknown = || "unknown".to_owned();
+    let kernel = captures.iter().find_map(|capture| capture.kernel.clone());
+    let host = options.host_constants();
+    let machine = Machine {
+        hostname: unknown(),
+        kernel: kernel.unwrap_or_else(unknown),
+        architecture: unknown(),
+        boot_id: None,
+        cpus: 0,
+        cpus_online: None,
+        page_bytes: host.page_bytes.get(),
+        ticks_per_second: host.ticks_per_second.get(),
+    };
+    let mut notes = vec![
+        "imported from captures of smemcap: times are exact to the second, `planned_ns` and `began_ns` count from the \
+         first capture, and `cpus` and `page_bytes` of the captured machine are not known"
+            .to_owned(),
+    ];
+    let cut = captures.iter().filter(|capture| !capture.has_end).count();
+    if cut > 0 {
+        notes.push(format!(
+            "{cut} of {} captures have no end mark, as smemcap writes them: whether processes are missing at their \
+             end cannot be known",
+            captures.len()
+        ));
+    }
+    let unreadable: u32 = captures.iter().map(|capture| capture.unreadable).sum();
+    if unreadable > 0 {
+        notes.push(format!(
+            "{unreadable} processes have no `smaps` or no `stat`, or a damaged one, and no row: whoever captured may not \
+             have been allowed to read them"
+        ));
+    }
+    let provenance = Provenance {
+        format: FORMAT_VERSION,
+        name: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+        memsample: env!("CARGO_PKG_VERSION").to_owned(),
+        started,
+        clock: ClockAnchor { boot_ns: 0, utc_ns: first_ms.saturating_mul(1_000_000) },
+        settings,
+        labels: BTreeMap::new(),
+        machine,
+    };
+    Ok(Manifest {
+        provenance,
+        state: RunState::Recording,
+        end: None,
+        last_tick: None,
+        totals: Totals::default(),
+        recorder: None,
+        command_exit_code: None,
+        notes,
+    })
+}
+
+fn count(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
