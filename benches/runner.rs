@@ -1,0 +1,108 @@
+//! What the runner adds to a test, and how long a thousand tests take that do nothing.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark fails by panicking")]
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use memsample_benches::{Table, memsample, raise_descriptor_limit};
+use memsampled::runner::{Event, Outcome, RunOptions, run};
+use memsampled::suite::{Isolation, Program, Suite, Test};
+
+fn main() {
+    raise_descriptor_limit().unwrap();
+    let bare = bare_ms(200);
+    let mut table = Table::new(&[
+        "isolation",
+        "tests",
+        "jobs",
+        "whole suite, s",
+        "a test, ms",
+        "the runner adds, ms",
+    ]);
+    let bwrap = || Isolation::Bubblewrap { root: None };
+    for (word, isolation, tests, jobs) in [
+        ("none", Isolation::None, 200, 1),
+        ("pidns", Isolation::PidNamespace, 200, 1),
+        ("bwrap", bwrap(), 200, 1),
+        ("pidns", Isolation::PidNamespace, 1000, 2),
+    ] {
+        let (suite_seconds, tests_seconds) = suite_seconds(isolation, tests, jobs);
+        // With two at once, each takes the time of two.
+        let test_ms = 1e3 * tests_seconds * f64::from(jobs) / f64::from(tests);
+        table.row([
+            word.to_owned(),
+            tests.to_string(),
+            jobs.to_string(),
+            format!("{suite_seconds:.2}"),
+            format!("{test_ms:.1}"),
+            format!("{:.1}", test_ms - bare),
+        ]);
+    }
+    println!("## runner: tests of `true`; run without a runner, one takes {bare:.1} ms\n");
+    println!("{table}");
+}
+
+/// Returns what it takes to start `true` and to wait for it.
+fn bare_ms(count: u32) -> f64 {
+    let began = Instant::now();
+    for _ in 0..count {
+        assert!(Command::new("true").status().unwrap().success());
+    }
+    1e3 * began.elapsed().as_secs_f64() / f64::from(count)
+}
+
+/// Returns what a suite takes with all, and from its begin to the end of its last test.
+fn suite_seconds(isolation: Isolation, tests: u32, jobs: u32) -> (f64, f64) {
+    let directory = tempfile::tempdir().unwrap();
+    let launcher = PathBuf::from(memsample().unwrap().get_program());
+    let mut options = RunOptions::new(directory.path().join("results"), launcher);
+    options.jobs = NonZeroUsize::new(jobs as usize).unwrap();
+    options.isolation = Some(isolation);
+    let suite = Suite {
+        name: "suite".to_owned(),
+        directory: "/".into(),
+        setup: None,
+        teardown: None,
+        timeout: None,
+        tests: (0..tests).map(|number| test(format!("test {number}"))).collect(),
+    };
+    let (began, mut first, mut last) = (Instant::now(), None, None);
+    run(&suite, &options, crossbeam_channel::never(), &mut |event| match event {
+        Event::SuiteStarted { .. } => first = Some(Instant::now()),
+        Event::TestFinished(result) => {
+            assert_eq!(result.outcome, Outcome::Passed, "{result:?}");
+            last = Some(Instant::now());
+        }
+        _ => {}
+    })
+    .unwrap();
+    let whole = began.elapsed().as_secs_f64();
+    (whole, last.unwrap().duration_since(first.unwrap()).as_secs_f64())
+}
+
+fn test(name: String) -> Test {
+    Test {
+        name,
+        program: Program::Command(vec!["true".to_owned()]),
+        setup: Vec::new(),
+        cleanup: Vec::new(),
+        cwd: "/".into(),
+        env: BTreeMap::new(),
+        timeout: Duration::from_secs(60),
+        grace: Duration::from_secs(5),
+        run_as: None,
+        isolation: None,
+        network: false,
+        memory_limit_bytes: None,
+        budgets: Vec::new(),
+        expect_exit: vec![0],
+        tags: Vec::new(),
+        artifacts: Vec::new(),
+        repeat: 1,
+        retries: 0,
+        requires: Vec::new(),
+    }
+}
