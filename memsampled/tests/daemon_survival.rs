@@ -114,7 +114,7 @@ fn wrong_arguments_and_configurations_say_what_to_do() {
             &["--socket", "s", "--runs", "r", "--http", "127.0.0.1:0", "--token-file", "open"],
             "only its owner may read",
         ),
-        (&["--config", "bad.toml"], "`bad.toml`: TOML parse error at line 2"),
+        (&["--config", "bad.toml"], "bad.toml:2: unknown field `rns`"),
         (&["--socket", "s", "--group", "no-such-group"], "there is no group `no-such-group`"),
     ];
     for (arguments, message) in cases {

@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 use super::failure::Failure;
 use super::limits::Limits;
 use super::log;
+use super::options::Options;
 use super::peer::Peer;
 use super::runs::RunsDirectory;
 use super::session::ActiveSession;
@@ -45,8 +46,9 @@ impl Sessions {
         &self,
         peer: Peer,
         request: &StartRequest,
-        limits: &Limits,
+        options: &Options,
     ) -> Result<Arc<ActiveSession>, Failure> {
+        let limits = &options.limits;
         check_limits(&request.limits, limits)?;
         if request.labels.keys().any(|key| key.starts_with("memsampled.")) {
             return Err(Failure::new(
@@ -55,7 +57,7 @@ impl Sessions {
             ));
         }
         self.reserve(peer, limits)?;
-        let begun = self.begin(peer, request, limits);
+        let begun = self.begin(peer, request, options);
         let mut table = self.table();
         if let Some(place) = table.starting.iter().position(|&uid| uid == peer.uid) {
             table.starting.swap_remove(place);
@@ -96,7 +98,7 @@ impl Sessions {
         &self,
         peer: Peer,
         request: &StartRequest,
-        limits: &Limits,
+        options: &Options,
     ) -> Result<ActiveSession, Failure> {
         // The runs directory is made once, at the start: if it is gone, its disk may be too.
         let runs = self.runs.path();
@@ -106,8 +108,8 @@ impl Sessions {
             if !runs.is_dir() {
                 return Err(unusable(runs, &std::io::Error::from(NotFound)));
             }
-            let descriptors = max_descriptors(limits);
-            match ActiveSession::start(runs, &id, peer, request, limits, descriptors) {
+            let descriptors = max_descriptors(&options.limits);
+            match ActiveSession::start(runs, &id, peer, request, options, descriptors) {
                 Ok(session) => return Ok(session),
                 Err(RecordError::Exists(_)) => {}
                 Err(RecordError::Options(error)) => {
