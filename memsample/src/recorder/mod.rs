@@ -10,6 +10,7 @@
 //! samples of a tick are not kept, the tick says so, and what changed goes into a later batch.
 
 mod control;
+mod oom;
 mod options;
 mod sampling;
 mod schedule;
@@ -213,6 +214,7 @@ impl Recorder {
             usage,
             status: Arc::clone(&status),
             recording,
+            oom: oom::OomWatch::new(anchor),
             cpu_seconds_before,
             _finished: finished_sender,
         };

@@ -47,6 +47,9 @@ pub(super) struct SamplingUsage {
     pub(super) exits_lost: u32,
     /// Whether the duration is over.
     pub(super) ran_out: bool,
+    /// The counters of the machine and of control groups, read once more at the end: what ended the
+    /// recording may have been a kill.
+    pub(super) last_counters: Batch,
 }
 
 /// The sampling thread.
@@ -271,7 +274,16 @@ impl Core {
             cpu_seconds: seconds_of(ClockId::ThreadCPUTime),
             exits_lost: 0,
             ran_out,
+            last_counters: Batch::default(),
         }
+    }
+
+    fn last_counters(&mut self) -> Batch {
+        let ts_ms = self.anchor.utc_ms(self.clock.now().boot_ns);
+        let mut last = Batch::default();
+        last.system.push(self.machine.read(ts_ms, true));
+        self.machine.read_cgroups(ts_ms, self.sampler.cgroup_paths(), &mut last.cgroups);
+        last
     }
 }
 
@@ -346,9 +358,14 @@ impl Sampling {
             self.core.batch = self.empty.recv().ok();
         }
         self.refill();
+        let last_counters = self.core.last_counters();
         let exits_lost = self.core.drain_last_exits();
         self.hand_over();
-        let _ = self.usage.send(SamplingUsage { exits_lost, ..self.core.usage(ran_out) });
+        let _ = self.usage.send(SamplingUsage {
+            exits_lost,
+            last_counters,
+            ..self.core.usage(ran_out)
+        });
     }
 
     /// Samples until it is stopped, which is `false`, or its duration is over.

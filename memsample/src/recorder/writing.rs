@@ -8,6 +8,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 use super::Status;
 use super::control::Control;
+use super::oom::OomWatch;
 use super::sampling::SamplingUsage;
 use crate::batch::Batch;
 use crate::parse::parse_status;
@@ -22,6 +23,7 @@ pub(super) struct Writing {
     pub(super) usage: Receiver<SamplingUsage>,
     pub(super) status: Arc<Mutex<Status>>,
     pub(super) recording: RecordingWriter,
+    pub(super) oom: OomWatch,
     pub(super) cpu_seconds_before: f64,
     /// Dropped at the end, which tells those who wait for it.
     pub(super) _finished: Sender<()>,
@@ -33,9 +35,16 @@ impl Writing {
         let failure = self.write();
         // In case it was the writing that ended, not the sampling.
         self.control.stop();
-        let Self { control, full, usage, mut recording, cpu_seconds_before, .. } = self;
+        let Self { control, full, usage, mut recording, mut oom, cpu_seconds_before, .. } = self;
         drop(full);
-        let sampling = usage.recv().ok();
+        let mut sampling = usage.recv().ok();
+        let failure = failure.or_else(|| {
+            let mut last = std::mem::take(&mut sampling.as_mut()?.last_counters);
+            oom.add_last_marks(&mut last);
+            // Its rows are of no tick, and known by now.
+            (last.system.clear(), last.cgroups.clear());
+            if last.is_empty() { None } else { recording.append(&last).err() }
+        });
         let end = match failure {
             Some(error) if is_disk_full(&error) => End::DiskFull,
             Some(error) => End::WriteFailed(error.to_string()),
@@ -62,6 +71,7 @@ impl Writing {
     /// Returns why it ended before the sampling did, if so.
     fn write(&mut self) -> Option<io::Error> {
         while let Ok(mut batch) = self.full.recv() {
+            self.oom.add_marks(&mut batch);
             if let Err(error) = self.recording.append(&batch) {
                 return Some(error);
             }

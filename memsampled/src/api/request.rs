@@ -1,4 +1,8 @@
-use serde::de::DeserializeOwned;
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserialize, DeserializeOwned, Deserializer, MapAccess, Visitor};
 use serde_json::error::Category;
 
 use super::ErrorCode;
@@ -28,7 +32,9 @@ pub struct Refusal {
 ///
 /// The bytes are not JSON, or not such a request.
 pub fn parse<R: Request>(body: &[u8]) -> Result<R, Refusal> {
-    let request: R = serde_json::from_slice(body).map_err(|error| match error.classify() {
+    let mut json = serde_json::Deserializer::from_slice(body);
+    let request = object(&mut json).and_then(|request: R| json.end().map(|()| request));
+    let request = request.map_err(|error| match error.classify() {
         Category::Data => Refusal { code: ErrorCode::InvalidRequest, message: error.to_string() },
         _ => Refusal {
             code: ErrorCode::MalformedJson,
@@ -39,6 +45,26 @@ pub fn parse<R: Request>(body: &[u8]) -> Result<R, Refusal> {
         Ok(()) => Ok(request),
         Err(message) => Err(Refusal { code: ErrorCode::InvalidRequest, message }),
     }
+}
+
+/// Reads a value from an object alone. By itself serde also takes the values of a structure from an
+/// array, in their order, which nobody means.
+pub(super) fn object<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    struct Object<T>(PhantomData<T>);
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for Object<T> {
+        type Value = T;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+            T::deserialize(MapAccessDeserializer::new(map))
+        }
+    }
+    deserializer.deserialize_map(Object(PhantomData))
 }
 
 /// Checks how long a text is, in characters.

@@ -2,9 +2,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
-use super::request::{Request, check_length};
+use super::request::{Request, check_length, object};
 use super::{Span, Summary, is_name, limits};
 
 /// `POST /v1/sessions`: begins a recording. Every field may be left out.
@@ -23,18 +23,26 @@ pub struct StartRequest {
     /// What the client wants to find in `run.json`.
     pub labels: BTreeMap<String, String>,
     /// Which processes are recorded.
+    #[serde(deserialize_with = "object")]
     pub target: Target,
     /// The limits that are narrower than those of the daemon.
+    #[serde(deserialize_with = "object")]
     pub limits: SessionLimits,
 }
 
 /// Which processes are recorded.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Target {
     /// All of the machine.
-    #[default]
-    Machine,
+    // With braces, since what else stands beside the kind would be let through otherwise.
+    Machine {},
+}
+
+impl Default for Target {
+    fn default() -> Self {
+        Self::Machine {}
+    }
 }
 
 /// What ends a session by itself.
@@ -45,11 +53,25 @@ pub struct SessionLimits {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub duration: Option<Span>,
     /// When the recording has this size on disk, in bytes.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "whole_number", skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,
     /// When no client has marked it or asked for it for this time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub idle: Option<Span>,
+}
+
+/// Reads a whole number, which in JSON may also be written as `4194304.0`.
+fn whole_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    let Some(number) = Option::<serde_json::Number>::deserialize(deserializer)? else {
+        return Ok(None);
+    };
+    // Up to there floating-point numbers are exact.
+    let exact = |number: &f64| number.fract() == 0.0 && (0.0..=2_f64.powi(53)).contains(number);
+    let whole =
+        number.as_u64().or_else(|| number.as_f64().filter(exact).map(|number| number as u64));
+    whole.map(Some).ok_or_else(|| {
+        serde::de::Error::custom(format_args!("{number} is not a whole number of bytes"))
+    })
 }
 
 impl Request for StartRequest {

@@ -20,8 +20,8 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            sessions: 64,
-            sessions_per_user: 16,
+            sessions: 16,
+            sessions_per_user: 8,
             duration: Duration::from_secs(24 * 3600),
             bytes: 4 << 30,
             idle: Duration::from_secs(6 * 3600),

@@ -41,7 +41,7 @@ mod state;
 mod survival;
 mod watch;
 
-pub use config::{Config, ConfigError, read_config};
+pub use config::{DaemonConfig, DaemonTable};
 pub use limits::{Limits, Retention};
 pub use options::{Arguments, Options, OptionsError, default_socket};
 pub use routes::Operation;

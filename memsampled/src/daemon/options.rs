@@ -2,8 +2,8 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use super::config::Config;
 use super::limits::{Limits, Retention};
+use crate::config::Config;
 
 /// What can be typed, and overrides the configuration.
 #[derive(Clone, Debug, Default)]
@@ -43,6 +43,8 @@ pub struct Options {
     pub limits: Limits,
     /// Which recordings are kept.
     pub retention: Retention,
+    /// What is left out of arguments, and rules that name roles.
+    pub recording: Config,
     /// The configuration, read again on SIGHUP.
     pub config: Option<PathBuf>,
 }
@@ -66,6 +68,8 @@ impl Options {
     ///
     /// What does not go together, or does not exist.
     pub fn new(arguments: Arguments, config: Config) -> Result<Self, OptionsError> {
+        let recording = config.clone();
+        let config = config.daemon;
         let Arguments { socket, runs, http, token_file, group, config: path } = arguments;
         let socket = socket.or(config.socket).map_or_else(default_socket, Ok)?;
         let runs = runs.or(config.runs).unwrap_or_else(default_runs);
@@ -98,6 +102,7 @@ impl Options {
             own_cgroup: config.own_cgroup,
             limits: config.limits,
             retention: config.retention,
+            recording,
             config: path,
         })
     }

@@ -173,11 +173,7 @@ async fn start_session(
     if state.is_ending() {
         return Err(ending());
     }
-    let session = blocking(move || {
-        let limits = state.options().limits;
-        state.sessions.start(peer, &request, &limits)
-    })
-    .await?;
+    let session = blocking(move || state.sessions.start(peer, &request, &state.options())).await?;
     let mut response = json(StatusCode::CREATED, &session.describe());
     if let Ok(location) = HeaderValue::from_str(&format!("/v1/sessions/{}", session.id())) {
         response.headers_mut().insert(header::LOCATION, location);

@@ -106,6 +106,11 @@ impl RunsDirectory {
         if run.is_visible_to(peer) { Ok(run) } else { Err(absent()) }
     }
 
+    /// Says whether there is a recording that the peer may see.
+    pub(super) fn is_visible(&self, peer: Peer, id: &str) -> bool {
+        self.visible(peer, id).is_ok()
+    }
+
     /// Lists the recordings that the peer may see, newest first.
     pub(super) fn list(&self, peer: Peer) -> Result<RunList, Failure> {
         let names =

@@ -11,7 +11,6 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
-use super::config::{Config, read_config};
 use super::connections::{serve_tcp, serve_unix};
 use super::guard::Guard;
 use super::listen::{Socket, open_tcp};
@@ -20,6 +19,7 @@ use super::options::{Arguments, Options};
 use super::runs::RunsDirectory;
 use super::state::State;
 use super::{log, recovery, retention, routes, survival, watch as watching};
+use crate::config::Config;
 
 /// Threads for what waits for the disk: starting, closing, listing, reading.
 const BLOCKING_THREADS: usize = 8;
@@ -182,7 +182,7 @@ async fn tidy_up(state: Arc<State>) {
 /// Reads the configuration again. What it says of limits and retention holds from now on.
 fn reload(state: &State, arguments: &Arguments) {
     let config = match &arguments.config {
-        Some(path) => read_config(path),
+        Some(path) => Config::read_file(path),
         None => Ok(Config::default()),
     };
     let options = config.map_err(|error| error.to_string()).and_then(|config| {
@@ -206,7 +206,7 @@ fn reload(state: &State, arguments: &Arguments) {
             state.counters.removed.fetch_add(removed, Ordering::Relaxed);
             log::info("the configuration was read again");
         }
-        Err(error) => log::error(format_args!("the configuration stays as it was: {error}")),
+        Err(error) => log::error(format_args!("the configuration stays as it was: {error:#}")),
     }
 }
 

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use memsample::{MarkError, Rate, RecordError, Recorder, RecorderOptions, SamplerOptions};
 
 use super::failure::Failure;
-use super::limits::Limits;
+use super::options::Options;
 use super::peer::Peer;
 use super::runs::{UID_LABEL, give_to};
 use crate::api::{
@@ -53,9 +53,10 @@ impl ActiveSession {
         id: &str,
         owner: Peer,
         request: &StartRequest,
-        limits: &Limits,
+        options: &Options,
         max_descriptors: usize,
     ) -> Result<Self, RecordError> {
+        let limits = &options.limits;
         let limits = EffectiveLimits {
             duration: request
                 .limits
@@ -68,6 +69,7 @@ impl ActiveSession {
         let mut labels = request.labels.clone();
         labels.insert(UID_LABEL.to_owned(), owner.uid.to_string());
         let sampler = SamplerOptions::default().max_descriptors(max_descriptors);
+        let sampler = options.recording.clone().describe_recorded(sampler, None);
         let mut options = RecorderOptions::new()
             .interval(interval.0)
             .duration(limits.duration)

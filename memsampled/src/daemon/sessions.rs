@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 use std::io::ErrorKind::{NotFound, PermissionDenied, QuotaExceeded, StorageFull};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
@@ -10,7 +10,9 @@ use tokio::sync::Notify;
 use super::failure::Failure;
 use super::limits::Limits;
 use super::log;
+use super::options::Options;
 use super::peer::Peer;
+use super::runs::RunsDirectory;
 use super::session::ActiveSession;
 use crate::api::{ErrorCode, SessionLimits, StartRequest, Stopped, is_id};
 
@@ -21,7 +23,7 @@ const MAX_NAMES: u32 = 1000;
 
 /// The sessions there are.
 pub(super) struct Sessions {
-    runs: PathBuf,
+    runs: Arc<RunsDirectory>,
     table: Mutex<Table>,
     /// Told when a session begins.
     pub(super) begun: Notify,
@@ -35,7 +37,7 @@ struct Table {
 }
 
 impl Sessions {
-    pub(super) fn new(runs: PathBuf) -> Self {
+    pub(super) fn new(runs: Arc<RunsDirectory>) -> Self {
         Self { runs, table: Mutex::new(Table::default()), begun: Notify::new() }
     }
 
@@ -44,8 +46,9 @@ impl Sessions {
         &self,
         peer: Peer,
         request: &StartRequest,
-        limits: &Limits,
+        options: &Options,
     ) -> Result<Arc<ActiveSession>, Failure> {
+        let limits = &options.limits;
         check_limits(&request.limits, limits)?;
         if request.labels.keys().any(|key| key.starts_with("memsampled.")) {
             return Err(Failure::new(
@@ -54,7 +57,7 @@ impl Sessions {
             ));
         }
         self.reserve(peer, limits)?;
-        let begun = self.begin(peer, request, limits);
+        let begun = self.begin(peer, request, options);
         let mut table = self.table();
         if let Some(place) = table.starting.iter().position(|&uid| uid == peer.uid) {
             table.starting.swap_remove(place);
@@ -95,22 +98,24 @@ impl Sessions {
         &self,
         peer: Peer,
         request: &StartRequest,
-        limits: &Limits,
+        options: &Options,
     ) -> Result<ActiveSession, Failure> {
         // The runs directory is made once, at the start: if it is gone, its disk may be too.
+        let runs = self.runs.path();
         let name = base_name(request.name.as_deref(), Timestamp::now());
         for number in 1..=MAX_NAMES {
             let id = if number == 1 { name.clone() } else { format!("{name}-{number}") };
-            if !self.runs.is_dir() {
-                return Err(unusable(&self.runs, &std::io::Error::from(NotFound)));
+            if !runs.is_dir() {
+                return Err(unusable(runs, &std::io::Error::from(NotFound)));
             }
-            match ActiveSession::start(&self.runs, &id, peer, request, limits, max_descriptors()) {
+            let descriptors = max_descriptors(&options.limits);
+            match ActiveSession::start(runs, &id, peer, request, options, descriptors) {
                 Ok(session) => return Ok(session),
                 Err(RecordError::Exists(_)) => {}
                 Err(RecordError::Options(error)) => {
                     return Err(Failure::new(ErrorCode::InvalidRequest, error.to_string()));
                 }
-                Err(RecordError::Create(_, error)) => return Err(unusable(&self.runs, &error)),
+                Err(RecordError::Create(_, error)) => return Err(unusable(runs, &error)),
                 Err(error) => return Err(Failure::internal("starting the session", error)),
             }
         }
@@ -126,16 +131,15 @@ impl Sessions {
         let session = self.table().sessions.get(id).cloned();
         match session {
             Some(session) if peer.may_use(session.owner().uid) => Ok(session),
-            _ => Err(self.absent(id)),
+            _ => Err(self.absent(peer, id)),
         }
     }
 
     /// Why there is no such session: it was stopped, or there never was one.
-    fn absent(&self, id: &str) -> Failure {
+    fn absent(&self, peer: Peer, id: &str) -> Failure {
         // What others may not see they are told nothing of, as if it were not there.
-        let stopped =
-            self.runs.join(id).join("run.json").exists() && !self.table().sessions.contains_key(id);
-        if stopped {
+        let is_session = self.table().sessions.contains_key(id);
+        if !is_session && self.runs.is_visible(peer, id) {
             return Failure::new(
                 ErrorCode::AlreadyStopped,
                 format!("session `{id}` was stopped: its recording is `/v1/runs/{id}`"),
@@ -161,7 +165,7 @@ impl Sessions {
     pub(super) fn stop(&self, peer: Peer, id: &str) -> Result<Stopped, Failure> {
         let session = self.find(peer, id)?;
         if self.table().sessions.remove(id).is_none() {
-            return Err(self.absent(id));
+            return Err(self.absent(peer, id));
         }
         session.close()
     }
@@ -212,7 +216,7 @@ impl Sessions {
 fn check_limits(asked: &SessionLimits, limits: &Limits) -> Result<(), Failure> {
     let refuse = |key: &str, limit: &dyn std::fmt::Display| {
         Err(Failure::new(
-            ErrorCode::InvalidRequest,
+            ErrorCode::LimitReached,
             format!("`limits.{key}` is more than this daemon allows: at most {limit}"),
         ))
     };
@@ -250,6 +254,7 @@ fn base_name(name: Option<&str>, now: Timestamp) -> String {
 
 fn unusable(runs: &Path, error: &std::io::Error) -> Failure {
     let runs = runs.display();
+    log::error(format_args!("cannot make a recording in `{runs}`: {error}"));
     match error.kind() {
         StorageFull | QuotaExceeded => Failure::new(
             ErrorCode::DiskFull,
@@ -269,8 +274,9 @@ fn unusable(runs: &Path, error: &std::io::Error) -> Failure {
     }
 }
 
-/// Returns how many descriptors one session may keep.
-fn max_descriptors() -> usize {
+/// Returns how many descriptors one session may keep: all together leave half to the clients.
+fn max_descriptors(limits: &Limits) -> usize {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-    usize::try_from(limit.unwrap_or(1 << 20)).unwrap_or(usize::MAX) / 4
+    let limit = usize::try_from(limit.unwrap_or(1 << 20)).unwrap_or(usize::MAX);
+    limit / 2 / limits.sessions.max(1)
 }

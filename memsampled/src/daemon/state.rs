@@ -17,7 +17,7 @@ pub(super) struct State {
     /// Changes on SIGHUP.
     options: RwLock<Arc<Options>>,
     pub(super) protection: Protection,
-    pub(super) runs: RunsDirectory,
+    pub(super) runs: Arc<RunsDirectory>,
     pub(super) sessions: Sessions,
     pub(super) counters: Counters,
     /// Whether the daemon is ending.
@@ -56,9 +56,10 @@ impl State {
         runs: RunsDirectory,
         ending: watch::Receiver<bool>,
     ) -> Self {
+        let runs = Arc::new(runs);
         Self {
             started: Instant::now(),
-            sessions: Sessions::new(runs.path().to_owned()),
+            sessions: Sessions::new(Arc::clone(&runs)),
             options: RwLock::new(options),
             protection,
             runs,

@@ -29,7 +29,8 @@ pub(crate) struct Exit {
 }
 
 impl Exit {
-    fn signal(&self) -> Option<u64> {
+    /// The signal that ended it.
+    pub(crate) fn signal(&self) -> Option<u64> {
         Some(u64::from(self.status & 0x7f)).filter(|&signal| signal != 0)
     }
 

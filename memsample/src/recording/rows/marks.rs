@@ -29,12 +29,14 @@ pub enum MarkKind {
     ClockStep,
     /// The machine was suspended until now. Written by the recorder.
     Suspend,
+    /// The kernel killed a process for want of memory. Written by the recorder.
+    OomKill,
 }
 
 impl MarkKind {
     /// Every kind.
-    pub const ALL: [Self; 5] =
-        [Self::Begin, Self::End, Self::Point, Self::ClockStep, Self::Suspend];
+    pub const ALL: [Self; 6] =
+        [Self::Begin, Self::End, Self::Point, Self::ClockStep, Self::Suspend, Self::OomKill];
 
     /// Returns the word in the column `kind`.
     #[must_use]
@@ -45,6 +47,7 @@ impl MarkKind {
             Self::Point => "point",
             Self::ClockStep => "clock_step",
             Self::Suspend => "suspend",
+            Self::OomKill => "oom_kill",
         }
     }
 }
@@ -69,7 +72,7 @@ pub(crate) const FIELDS: Fields<Mark> = Fields(&[
     Field {
         name: "kind",
         source: "caller, recorder",
-        meaning: "`begin`, `end` or `point`; by the recorder itself `clock_step` or `suspend`.",
+        meaning: "`begin`, `end` or `point`; by the recorder itself `clock_step`, `suspend` or `oom_kill`.",
         value: Value::Text(|mark| Cow::Borrowed(mark.kind.as_str())),
     },
     Field {

@@ -2,7 +2,6 @@
 #![forbid(unsafe_code)]
 
 mod args;
-mod config;
 mod control;
 mod duration;
 mod exit;

@@ -7,6 +7,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
+use memsampled::config::Config;
 use memsampled::daemon::{self, Options};
 
 use args::Args;
@@ -26,8 +27,8 @@ fn main() -> ExitCode {
 fn serve(args: Args) -> anyhow::Result<()> {
     let arguments = args.into_arguments();
     let config = match &arguments.config {
-        Some(path) => daemon::read_config(path)?,
-        None => daemon::Config::default(),
+        Some(path) => Config::read_file(path)?,
+        None => Config::default(),
     };
     let options = Options::new(arguments.clone(), config)?;
     daemon::run(options, &arguments)?;

@@ -16,12 +16,12 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::args::{Events, RecordArgs};
-use crate::config::Config;
 use crate::exit::ExitCode;
 use crate::summary;
 use child::RunningCommand;
 use descriptors::DescriptorLimit;
 use live::Live;
+use memsampled::config::Config;
 
 /// Signals that wait to be handled, at most; of more, the last are dropped.
 const MAX_SIGNALS: usize = 16;
@@ -74,7 +74,7 @@ pub(crate) fn run(args: &RecordArgs) -> anyhow::Result<ExitCode> {
 fn start(args: &RecordArgs, descriptors: &DescriptorLimit) -> anyhow::Result<Recorder> {
     let mut sampler =
         SamplerOptions::default().proc_root(&args.proc).max_descriptors(descriptors.for_sampler());
-    let config = Config::read(&args.config)?;
+    let config = Config::read(args.config.config.as_deref())?.redact(&args.config.redact);
     sampler = config.describe_recorded(sampler, args.cmdline.map(Into::into));
     if let Some(sys) = &args.sys {
         sampler = sampler.sys_root(sys);

@@ -21,10 +21,10 @@ use memsample::{Files, MappingReader, Metric, Recording, SamplerOptions};
 use regex::Regex;
 
 use crate::args::ViewArgs;
-use crate::config::Config;
 use crate::duration;
 use crate::exit::ExitCode;
 use crate::summary;
+use memsampled::config::Config;
 use population::Population;
 use print::Unit;
 use table::Column;
@@ -110,7 +110,8 @@ pub(crate) fn run(args: &ViewArgs) -> anyhow::Result<ExitCode> {
                 _ => files.collect(),
             };
             let sampler = SamplerOptions::default().proc_root(&args.proc);
-            let sampler = Config::read(&args.config)?.describe(sampler);
+            let config = Config::read(args.config.config.as_deref())?;
+            let sampler = config.redact(&args.config.redact).describe(sampler);
             Population::live(&args.proc, sampler, files, args.by)?
         }
     };

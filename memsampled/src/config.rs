@@ -1,4 +1,4 @@
-//! The configuration file: what holds for every run of this user.
+//! The configuration file: what holds for every recording of this user, or of the daemon.
 //!
 //! ```toml
 //! cmdline = "program"
@@ -7,6 +7,9 @@
 //! [[role]]
 //! name = "worker ${queue}"
 //! cmdline = 'celery .*-Q (?<queue>\w+)'
+//!
+//! [daemon.retention]
+//! count = 1000
 //! ```
 
 use std::fs;
@@ -18,7 +21,7 @@ use memsample::{KeptArguments, Redaction, RoleField, RoleRule, SamplerOptions};
 use serde::Deserialize;
 use toml::Spanned;
 
-use crate::args::ConfigArgs;
+use crate::daemon::{DaemonConfig, DaemonTable};
 
 /// The variable that names the file; empty for none.
 const VARIABLE: &str = "MEMSAMPLE_CONFIG";
@@ -36,6 +39,8 @@ struct File {
     redact: Vec<Spanned<String>>,
     #[serde(default)]
     role: Vec<Role>,
+    #[serde(default)]
+    daemon: DaemonTable,
 }
 
 #[derive(Debug, Deserialize)]
@@ -48,28 +53,49 @@ struct Role {
     cgroup: Option<Spanned<String>>,
 }
 
-/// What holds for this run, from the file and from the command line.
-#[derive(Debug, Default)]
-pub(crate) struct Config {
+/// What holds, from the file and from the command line.
+#[derive(Clone, Debug, Default)]
+pub struct Config {
     cmdline: Option<KeptArguments>,
     redactions: Vec<Redaction>,
     roles: Vec<RoleRule>,
+    /// What the daemon shall do.
+    pub daemon: DaemonConfig,
 }
 
 impl Config {
-    /// Reads the file that `--config` or the variable names, or that of the user if there is one.
-    pub(crate) fn read(args: &ConfigArgs) -> anyhow::Result<Self> {
-        let named = args.config.clone().or_else(|| std::env::var_os(VARIABLE).map(PathBuf::from));
-        let mut config = match named {
-            Some(path) if path.as_os_str().is_empty() => Self::default(),
-            Some(path) => Self::parse(&path, &read(&path)?)?,
+    /// Reads the file that was `named`, or that the variable names, or that of the user if there is one.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read, or says something wrong: the message begins with its line.
+    pub fn read(named: Option<&Path>) -> anyhow::Result<Self> {
+        let named =
+            named.map(Path::to_owned).or_else(|| std::env::var_os(VARIABLE).map(PathBuf::from));
+        match named {
+            Some(path) if path.as_os_str().is_empty() => Ok(Self::default()),
+            Some(path) => Self::read_file(&path),
             None => match usual_path() {
-                Some(path) if path.exists() => Self::parse(&path, &read(&path)?)?,
-                _ => Self::default(),
+                Some(path) if path.exists() => Self::read_file(&path),
+                _ => Ok(Self::default()),
             },
-        };
-        config.redactions.extend(args.redact.iter().cloned());
-        Ok(config)
+        }
+    }
+
+    /// Reads a file.
+    ///
+    /// # Errors
+    ///
+    /// The same.
+    pub fn read_file(path: &Path) -> anyhow::Result<Self> {
+        Self::parse(path, &read(path)?)
+    }
+
+    /// Adds what else to take out of arguments.
+    #[must_use]
+    pub fn redact(mut self, redactions: &[Redaction]) -> Self {
+        self.redactions.extend(redactions.iter().cloned());
+        self
     }
 
     fn parse(path: &Path, text: &str) -> anyhow::Result<Self> {
@@ -100,7 +126,10 @@ impl Config {
                 anyhow!("{}: role `{}`: {error}", at(place), role.name.get_ref())
             })
         });
+        let daemon = DaemonConfig::try_from(file.daemon)
+            .map_err(|error| anyhow!("{}: {error}", path.display()))?;
         Ok(Self {
+            daemon,
             cmdline: file.cmdline,
             redactions: redactions.collect::<Result<_, _>>()?,
             roles: roles.collect::<Result<_, _>>()?,
@@ -108,13 +137,15 @@ impl Config {
     }
 
     /// Names processes, and takes out of their arguments what must not be seen.
-    pub(crate) fn describe(self, sampler: SamplerOptions) -> SamplerOptions {
+    #[must_use]
+    pub fn describe(self, sampler: SamplerOptions) -> SamplerOptions {
         let sampler = self.redactions.into_iter().fold(sampler, SamplerOptions::redact);
         self.roles.into_iter().fold(sampler, SamplerOptions::role)
     }
 
     /// Does that, and leaves arguments out of a recording: as `cmdline` says, or else the file.
-    pub(crate) fn describe_recorded(
+    #[must_use]
+    pub fn describe_recorded(
         self,
         sampler: SamplerOptions,
         cmdline: Option<KeptArguments>,
@@ -191,6 +222,14 @@ mod tests {
             "c.toml:4: role `x`: `exe`: unclosed character class",
         );
         check("[[role]]\nname = '${y}'\ncomm = 'x'", "c.toml:2: role `${y}`: `${y}` is no group");
+        check("[daemon]\nrns = '/x'", "c.toml:2: unknown field `rns`");
+        check("[daemon]\n\nhttp = 'here'", "c.toml:3: invalid socket address");
+        check(
+            "[daemon.limits]\nidle = 5",
+            "c.toml:2: invalid type: integer `5`, expected a length",
+        );
+        check("[daemon.limits]\nsessions = -1", "c.toml:2: invalid value");
+        check("[daemon.limits]\nsessions = 0", "c.toml: `daemon.limits.sessions` is 0");
         check("[[role]]\nname = 'x'\npid = 7", "c.toml:3: unknown field `pid`");
     }
 

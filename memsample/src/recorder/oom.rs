@@ -1,0 +1,287 @@
+//! Which process the kernel killed for want of memory, and why: made of what a recording holds anyway.
+//!
+//! The kernel counts such kills, of the machine in `vmstat` and of each control group, but does not say
+//! whom it killed. Exit records name who ended by signal 9. A kill that was counted since the reading
+//! before, and an end by signal 9 in that time or soon after, belong together.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use crate::batch::Batch;
+use crate::identity::{Comm, text};
+use crate::recording::rows::exits::Exit;
+use crate::recording::{ClockAnchor, Mark, MarkKind};
+
+/// A killed process may need this long to end: its memory is taken from it first.
+const MAX_DYING_MS: i64 = 5000;
+/// Ends by signal 9 that are remembered: a test run that is aborted kills many.
+const MAX_ENDS: usize = 1024;
+/// Kills of one reading that are named; more are told by their number.
+const MAX_NAMED: u64 = 64;
+
+/// Looks for kills in what is recorded.
+pub(super) struct OomWatch {
+    anchor: ClockAnchor,
+    /// The counter of the machine, and when it was read.
+    machine: Option<(i64, u64)>,
+    groups: BTreeMap<Arc<[u8]>, u64>,
+    /// Ends by signal 9 that belong to no kill yet, oldest first.
+    ends: VecDeque<End>,
+    /// Kills to which no end belongs yet.
+    kills: VecDeque<Kill>,
+}
+
+struct End {
+    ts_ms: i64,
+    pid: i32,
+    comm: Comm,
+    hwm_bytes: u64,
+}
+
+/// Kills that were counted between two readings.
+struct Kill {
+    after_ms: i64,
+    read_ms: i64,
+    count: u64,
+    /// The control groups that count one more, the innermost last.
+    groups: Vec<Arc<[u8]>>,
+}
+
+impl OomWatch {
+    pub(super) fn new(anchor: ClockAnchor) -> Self {
+        let (groups, ends, kills) = (BTreeMap::new(), VecDeque::new(), VecDeque::new());
+        Self { anchor, machine: None, groups, ends, kills }
+    }
+
+    /// Adds a mark to the batch for each kill that can be told by now.
+    pub(super) fn add_marks(&mut self, batch: &mut Batch) {
+        self.read(batch);
+        self.tell_what_is_due(batch);
+    }
+
+    /// Adds marks for what was not told yet, at the end of a recording, of which `last` holds the
+    /// counters.
+    pub(super) fn add_last_marks(&mut self, last: &mut Batch) {
+        self.read(last);
+        while let Some(kill) = self.kills.pop_front() {
+            self.tell(kill, &mut last.marks);
+        }
+    }
+
+    /// Notes the ends and the counters of a batch.
+    fn read(&mut self, batch: &Batch) {
+        self.ends.extend(batch.exits.iter().filter(|exit| exit.signal() == Some(9)).map(End::of));
+        let excess = self.ends.len().saturating_sub(MAX_ENDS);
+        self.ends.drain(..excess);
+        let groups = self.groups_that_count_more(batch);
+        for system in &batch.system {
+            let Some(total) = system.vmstat.as_ref().and_then(|vmstat| vmstat.oom_kill) else {
+                continue;
+            };
+            if let Some((after_ms, before)) = self.machine.replace((system.ts_ms, total))
+                && total > before
+            {
+                let kill = Kill {
+                    after_ms,
+                    read_ms: system.ts_ms,
+                    count: total - before,
+                    groups: groups.clone(),
+                };
+                self.kills.push_back(kill);
+            } else if let Some(kill) = self.kills.back_mut()
+                && kill.groups.is_empty()
+            {
+                // The groups are read after the machine, and may show it one batch later.
+                kill.groups.clone_from(&groups);
+            }
+        }
+    }
+
+    fn tell_what_is_due(&mut self, batch: &mut Batch) {
+        let Some(now_ms) = batch.ticks.last().map(|tick| tick.tick.ts_ms) else { return };
+        while let Some(kill) = self.kills.pop_front() {
+            let enough = self.ends_of(&kill).count() as u64 >= kill.count;
+            let late = now_ms > kill.read_ms.saturating_add(MAX_DYING_MS);
+            // The groups of a kill that was only just read may come with the next batch.
+            let settled = !kill.groups.is_empty() || now_ms > kill.read_ms.saturating_add(1500);
+            if !(late || enough && settled) {
+                self.kills.push_front(kill);
+                break;
+            }
+            self.tell(kill, &mut batch.marks);
+        }
+        self.ends.retain(|end| now_ms <= end.ts_ms.saturating_add(2 * MAX_DYING_MS));
+    }
+
+    /// Returns the groups whose counter moved in this batch, shortest path first.
+    fn groups_that_count_more(&mut self, batch: &Batch) -> Vec<Arc<[u8]>> {
+        let mut moved = Vec::new();
+        let first_ms = batch.cgroups.first().map(|row| row.ts_ms);
+        let at_start = self.groups.is_empty();
+        for row in &batch.cgroups {
+            let Some(total) = row.events.oom_kill else { continue };
+            // A group that no process was in before has counted since then: a test may join its group
+            // and die there between two readings. Groups of the first reading may have counted always.
+            let is_new = !(at_start && Some(row.ts_ms) == first_ms) && row.limit_bytes.is_some();
+            let before = self.groups.insert(Arc::clone(&row.cgroup), total);
+            let counts_more = before.map_or(is_new && total > 0, |before| total > before);
+            if counts_more && !moved.contains(&row.cgroup) {
+                moved.push(Arc::clone(&row.cgroup));
+            }
+        }
+        // Only those that are still there can count.
+        if let Some(last) = batch.cgroups.last() {
+            let there = |group: &Arc<[u8]>| {
+                batch.cgroups.iter().any(|row| row.ts_ms == last.ts_ms && row.cgroup == *group)
+            };
+            self.groups.retain(|group, _| there(group));
+        }
+        moved.sort_by_key(|group| group.len());
+        moved
+    }
+
+    fn ends_of(&self, kill: &Kill) -> impl Iterator<Item = usize> + '_ {
+        let (after, until) = (kill.after_ms, kill.read_ms.saturating_add(MAX_DYING_MS));
+        (self.ends.iter().enumerate())
+            .filter(move |(_, end)| (after..=until).contains(&end.ts_ms))
+            .map(|(index, _)| index)
+    }
+
+    fn tell(&mut self, kill: Kill, marks: &mut Vec<Mark>) {
+        let why = match kill.groups.last() {
+            Some(group) => format!("the control group `{}` was at its limit", text(group)),
+            None => "the machine was out of memory".to_owned(),
+        };
+        let mut candidates: Vec<usize> = self.ends_of(&kill).collect();
+        // Somebody else may have sent a signal too. The kernel takes the largest.
+        candidates
+            .sort_by_key(|&index| std::cmp::Reverse(self.ends.get(index).map(|end| end.hwm_bytes)));
+        let known = usize::try_from(kill.count.min(MAX_NAMED)).unwrap_or(usize::MAX);
+        candidates.truncate(known);
+        candidates.sort_unstable();
+        for &index in candidates.iter().rev() {
+            let Some(end) = self.ends.remove(index) else { continue };
+            let mib = end.hwm_bytes >> 20;
+            let name = format!("{} ({}) of {mib} MiB was killed: {why}", end.comm, end.pid);
+            marks.push(self.mark(end.ts_ms, name));
+        }
+        let unknown = kill.count.saturating_sub(candidates.len() as u64);
+        if unknown > 0 {
+            let name = format!("{unknown} processes that are not known were killed: {why}");
+            marks.push(self.mark(kill.read_ms, name));
+        }
+    }
+
+    fn mark(&self, ts_ms: i64, name: String) -> Mark {
+        let since_anchor_ns = (i128::from(ts_ms) * 1_000_000) - i128::from(self.anchor.utc_ns);
+        let boot_ns = i128::from(self.anchor.boot_ns) + since_anchor_ns;
+        let boot_ns = u64::try_from(boot_ns).unwrap_or(0);
+        Mark { ts_ms, boot_ns, kind: MarkKind::OomKill, name, test: None }
+    }
+}
+
+impl End {
+    fn of(exit: &Exit) -> Self {
+        Self { ts_ms: exit.ts_ms, pid: exit.pid, comm: exit.comm, hwm_bytes: exit.hwm_bytes }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::BatchTick;
+    use crate::identity::ProcessId;
+    use crate::parse::Vmstat;
+    use crate::recording::rows::cgroups::CgroupSample;
+    use crate::recording::rows::system::SystemSample;
+    use crate::recording::rows::ticks::Tick;
+
+    /// A second of a recording: the counter of the machine, that of a group, and who ended by which
+    /// signal with how many MiB.
+    fn second(ts_ms: i64, machine: u64, group: u64, ends: &[(i32, u32, u64)]) -> Batch {
+        let mut batch = Batch::default();
+        let tick = Tick { ts_ms, ..Tick::default() };
+        batch.ticks.push(BatchTick { tick, common_files: None, changes: 0 });
+        let vmstat = Some(Vmstat { oom_kill: Some(machine), ..Vmstat::default() });
+        batch.system.push(SystemSample { ts_ms, vmstat, ..SystemSample::default() });
+        let mut row = CgroupSample::new(ts_ms, b"/ci/job".as_slice().into(), 1);
+        row.events.oom_kill = Some(group);
+        row.limit_bytes = Some(100 << 20);
+        batch.cgroups.push(row);
+        batch.exits.extend(ends.iter().map(|&(pid, status, mib)| Exit {
+            ts_ms,
+            process: ProcessId(0),
+            unsampled: None,
+            pid,
+            ppid: 1,
+            uid: 0,
+            comm: Comm::new(b"eater"),
+            start_ns: 0,
+            lived_ns: 0,
+            status,
+            hwm_bytes: mib << 20,
+            minflt: 0,
+            majflt: 0,
+            utime_ns: 0,
+            stime_ns: 0,
+        }));
+        batch
+    }
+
+    #[track_caller]
+    fn check(batches: &mut [Batch], expected: &[&str]) {
+        let mut watch = OomWatch::new(ClockAnchor { boot_ns: 0, utc_ns: 0 });
+        let mut marks = Vec::new();
+        let (last, others) = batches.split_last_mut().unwrap();
+        for batch in others {
+            watch.add_marks(batch);
+            marks.append(&mut batch.marks);
+        }
+        // All is told at the end, also if it ends at once.
+        last.ticks.clear();
+        watch.add_last_marks(last);
+        marks.append(&mut last.marks);
+        assert!(marks.iter().all(|mark| mark.kind == MarkKind::OomKill));
+        let names: Vec<&str> = marks.iter().map(|mark| mark.name.as_str()).collect();
+        assert_eq!(names, expected);
+    }
+
+    const IN_GROUP: &str =
+        "eater (7) of 90 MiB was killed: the control group `/ci/job` was at its limit";
+
+    #[test]
+    fn a_kill_is_named_with_its_reason() {
+        check(&mut [second(0, 5, 0, &[]), second(1000, 6, 1, &[(7, 9, 90)])], &[IN_GROUP]);
+        // It ended only later, and another one was killed by somebody else or ended in another way.
+        check(
+            &mut [
+                second(0, 5, 0, &[]),
+                second(1000, 6, 1, &[(8, 15, 500)]),
+                second(2000, 6, 1, &[(7, 9, 90), (9, 9, 3)]),
+                second(9000, 6, 1, &[]),
+            ],
+            &[IN_GROUP],
+        );
+        check(
+            &mut [second(0, 5, 2, &[]), second(1000, 6, 2, &[(7, 9, 90)]), second(3000, 6, 2, &[])],
+            &["eater (7) of 90 MiB was killed: the machine was out of memory"],
+        );
+    }
+
+    #[test]
+    fn what_is_not_known_is_not_named() {
+        // Kills before the recording; a signal 9 that was no such kill; one long before.
+        check(&mut [second(0, 5, 3, &[(7, 9, 90)]), second(1000, 5, 3, &[(8, 9, 90)])], &[]);
+        check(
+            &mut [
+                second(0, 5, 0, &[(7, 9, 90)]),
+                second(1000, 5, 0, &[]),
+                second(2000, 7, 2, &[]),
+                second(9000, 7, 2, &[]),
+            ],
+            &[
+                "2 processes that are not known were killed: the control group `/ci/job` was at its limit",
+            ],
+        );
+    }
+}

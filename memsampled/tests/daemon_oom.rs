@@ -1,0 +1,99 @@
+//! A workload that runs out of memory while the daemon records it.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+mod daemon;
+
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use arrow::array::AsArray;
+use arrow::datatypes::{Int32Type, Int64Type, TimestampMillisecondType};
+use daemon::Daemon;
+use memsample::Recording;
+
+const LIMIT_BYTES: u64 = 96 << 20;
+
+/// A control group with a limit of memory, version 1 or 2.
+struct Group(PathBuf);
+
+impl Group {
+    fn new() -> Self {
+        let first = Path::new("/sys/fs/cgroup/memory");
+        let (root, limit) = match first.join("memory.limit_in_bytes").exists() {
+            true => (first, "memory.limit_in_bytes"),
+            false => (Path::new("/sys/fs/cgroup"), "memory.max"),
+        };
+        let group = root.join(format!("memsample-test-{}", std::process::id()));
+        std::fs::create_dir(&group).unwrap();
+        let group = Self(group);
+        std::fs::write(group.0.join(limit), LIMIT_BYTES.to_string()).unwrap();
+        // Without swap, where it is counted.
+        let _ = std::fs::write(group.0.join("memory.swap.max"), "0");
+        group
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir(&self.0);
+    }
+}
+
+#[test]
+fn who_was_killed_for_want_of_memory_is_named_with_the_reason() {
+    let daemon = Daemon::start();
+    let group = Group::new();
+    let id = daemon.session(r#"{"interval": "10ms"}"#);
+    // It grows within the group until the kernel ends it.
+    let line = "echo $$ > $GROUP/cgroup.procs && \
+                exec python3 -c 'kept = []\nwhile True: kept.append(b\"x\" * 1000000)'";
+    let mut eater = Command::new("sh").args(["-c", line]).env("GROUP", &group.0).spawn().unwrap();
+    let pid = i64::from(eater.id());
+    assert_eq!(eater.wait().unwrap().signal(), Some(9));
+    // At once, as a test run does that is over with this.
+    daemon.stop(&id);
+    assert_eq!(daemon.get("/healthz").status, 200);
+
+    let (recording, _) = Recording::open(&daemon.runs().join(&id)).unwrap();
+    let marks: Vec<(String, String)> = (recording.read_table("marks", &["kind", "name"]))
+        .flat_map(|batch| {
+            let batch = batch.unwrap();
+            let text = |column: usize| batch.column(column).as_string::<i32>().clone();
+            let (kinds, names) = (text(0), text(1));
+            (0..batch.num_rows())
+                .map(|row| (kinds.value(row).to_owned(), names.value(row).to_owned()))
+                .collect::<Vec<_>>()
+        })
+        .collect();
+    let kills: Vec<&String> =
+        marks.iter().filter(|(kind, _)| kind == "oom_kill").map(|(_, name)| name).collect();
+    let [kill] = kills.as_slice() else { panic!("{marks:?}") };
+    assert!(kill.starts_with(&format!("python3 ({pid}) of ")), "{kill}");
+    let name = group.0.file_name().unwrap().to_str().unwrap();
+    assert!(kill.contains(&format!("/{name}` was at its limit")), "{kill} instead of {name}");
+
+    // The samples reach to its end, at the limit.
+    let columns = ["ts", "pid", "rss_bytes"];
+    let mut last = (0, 0);
+    for batch in recording.read_table("samples", &columns) {
+        let batch = batch.unwrap();
+        let column = |name: &str| batch.column_by_name(name).unwrap();
+        let ts = column("ts").as_primitive::<TimestampMillisecondType>();
+        let pids = column("pid").as_primitive::<Int32Type>();
+        let rss = column("rss_bytes").as_primitive::<Int64Type>();
+        for row in (0..batch.num_rows()).filter(|&row| i64::from(pids.value(row)) == pid) {
+            last = last.max((ts.value(row), rss.value(row)));
+        }
+    }
+    let mut ended = 0;
+    for batch in recording.read_table("exits", &["ts", "pid"]) {
+        let batch = batch.unwrap();
+        let ts = batch.column(0).as_primitive::<TimestampMillisecondType>();
+        let pids = batch.column(1).as_primitive::<Int32Type>();
+        let own = (0..batch.num_rows()).find(|&row| i64::from(pids.value(row)) == pid);
+        ended = own.map_or(ended, |row| ts.value(row));
+    }
+    assert!(ended - last.0 <= 1000, "the last sample is {} ms before its end", ended - last.0);
+    assert!(last.1.unsigned_abs() > LIMIT_BYTES / 2, "{last:?}");
+}
