@@ -10,7 +10,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use memsampled::runner::{Abort, Event, Outcome, doctor, run};
+use memsampled::runner::{Event, Outcome, doctor, run};
 use memsampled::suite::{Isolation, Suite, Test};
 use running::{isolated, options, shell, suite};
 use tempfile::tempdir;

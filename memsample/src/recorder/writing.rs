@@ -42,7 +42,8 @@ impl Writing {
             let mut last = std::mem::take(&mut sampling.as_mut()?.last_counters);
             oom.add_last_marks(&mut last);
             // Its rows are of no tick, and known by now.
-            (last.system.clear(), last.cgroups.clear());
+            last.system.clear();
+            last.cgroups.clear();
             if last.is_empty() { None } else { recording.append(&last).err() }
         });
         let end = match failure {

@@ -4,13 +4,13 @@ use anyhow::Context;
 use memsample::SamplerOptions;
 
 use crate::args::ImportArgs;
-use crate::config::Config;
 use crate::exit::ExitCode;
 use crate::{record, summary};
+use memsampled::config::Config;
 
 /// Makes a recording of captures, and says what it holds.
 pub(crate) fn run(args: &ImportArgs) -> anyhow::Result<ExitCode> {
-    let config = Config::read(&args.config)?;
+    let config = Config::read(args.config.config.as_deref())?.redact(&args.config.redact);
     let options = config.describe_recorded(SamplerOptions::default(), args.cmdline.map(Into::into));
     let name = match &args.name {
         Some(name) => name.clone(),
