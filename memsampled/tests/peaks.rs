@@ -182,7 +182,7 @@ fn under_load_every_peak_lies_between_its_bounds() {
     let directory = tempdir().unwrap();
     // Memory that grows and shrinks, and processes that come and go.
     let line = "exec stress-ng --quiet --vm 2 --vm-bytes 128M --bigheap 1 --bigheap-growth 1M \
-                --fork 2 --exec 1 --brk 1 --brk-bytes 64M --timeout 4";
+                --fork 2 --exec 1 --bigheap-ops 200 --timeout 4";
     let ended = memsample(directory.path(), &["record", "--name", "x", "--", "sh", "-c", line]);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     let peaks = self::peaks(directory.path(), &[]);
