@@ -9,5 +9,6 @@
 pub mod api;
 pub mod client;
 pub mod daemon;
+pub mod quantity;
 pub mod runner;
 pub mod suite;
