@@ -10,5 +10,6 @@ pub mod api;
 pub mod client;
 pub mod config;
 pub mod daemon;
+pub mod report;
 pub mod runner;
 pub mod suite;
