@@ -10,6 +10,7 @@ pub mod api;
 pub mod client;
 pub mod config;
 pub mod daemon;
+pub mod quantity;
 pub mod report;
 pub mod runner;
 pub mod suite;

@@ -6,7 +6,7 @@ use memsample::RecorderOptions;
 use regex::Regex;
 
 use super::doctor;
-use crate::suite::{Budget, Isolation};
+use crate::suite::{Isolation, PolicyBudget};
 
 /// How a suite is run.
 #[derive(Clone)]
@@ -46,15 +46,6 @@ pub struct RunOptions {
     pub output_limit_bytes: u64,
     /// Tasks that a test may have at once, where the pids controller can be had.
     pub processes_max: Option<u64>,
-}
-
-/// A budget for all tests whose name matches.
-#[derive(Clone, Debug)]
-pub struct PolicyBudget {
-    /// Which tests; `None`: all.
-    pub tests: Option<Regex>,
-    /// What they are held to.
-    pub budget: Budget,
 }
 
 /// Which tests of a suite are run. A test must satisfy all parts.

@@ -3,9 +3,20 @@
 //! What a file says, TOML or a directory in UTAH's format, and what is run are two types: the files'
 //! own types stay in their modules, and all that follows knows only [`Suite`].
 
+mod document;
+mod error;
+mod policy;
+mod rules;
+mod settings;
+mod source;
+mod toml;
+
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+pub use error::{Problem, SuiteError};
+pub use policy::{Policy, PolicyBudget};
 
 /// Tests, in the order in which they are run.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,6 +33,37 @@ pub struct Suite {
     pub timeout: Option<Duration>,
     /// The tests. Names are unique.
     pub tests: Vec<Test>,
+}
+
+impl Suite {
+    /// Reads a suite: from a TOML file, which `docs/suite.md` describes.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be read or understood; all problems are told at once, each with file, line and
+    /// column, and with what to write instead.
+    pub fn load(path: &Path) -> Result<Self, SuiteError> {
+        Self::from_toml(&source::read(path)?, path)
+    }
+
+    /// Reads a suite from the bytes of a TOML file. `path` names it in errors, and relative paths in it
+    /// begin in its directory.
+    ///
+    /// # Errors
+    ///
+    /// As [`Suite::load`], but for what comes of reading the file.
+    pub fn from_toml(bytes: &[u8], path: &Path) -> Result<Self, SuiteError> {
+        toml::parse(bytes, path)
+    }
+}
+
+impl Isolation {
+    /// Reads the word that a suite file or an option has for an isolation: `none`, `pidns`, `bwrap`,
+    /// `bwrap:ROOT` or `lxc:NAME`; `None` where it is none of them.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        settings::parse_isolation(word)
+    }
 }
 
 /// A command around tests, of the suite or of one test.

@@ -1,0 +1,48 @@
+//! A file as values with their places, and the reading of tables.
+
+mod fields;
+mod toml;
+
+pub(super) use fields::{Fields, listed};
+
+use super::source::Place;
+
+/// A value and where it stands.
+#[derive(Clone, Debug)]
+pub(super) struct Node {
+    pub(super) value: Value,
+    pub(super) place: Place,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Value {
+    Boolean(bool),
+    Integer(i64),
+    /// A number or date of which a suite has no use, by its kind.
+    Other(&'static str),
+    Text(String),
+    List(Vec<Node>),
+    Table(Vec<Entry>),
+}
+
+/// A key of a table and its value. Keys are unique.
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    pub(super) key: String,
+    pub(super) place: Place,
+    pub(super) node: Node,
+}
+
+impl Value {
+    /// Returns what kind of value it is, with its article.
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Self::Boolean(_) => "a boolean",
+            Self::Integer(_) => "a whole number",
+            Self::Other(kind) => kind,
+            Self::Text(_) => "a text",
+            Self::List(_) => "a list",
+            Self::Table(_) => "a table",
+        }
+    }
+}

@@ -1,0 +1,120 @@
+use std::path::Path;
+
+use regex::Regex;
+
+use super::document::{Fields, Node};
+use super::error::{Problems, SuiteError};
+use super::settings;
+use super::source::{self, Source};
+use super::{Budget, rules};
+
+/// A budget for all tests whose name matches.
+#[derive(Clone, Debug)]
+pub struct PolicyBudget {
+    /// Which tests; `None`: all.
+    pub tests: Option<Regex>,
+    /// What they are held to.
+    pub budget: Budget,
+}
+
+/// Budgets that stand in a file of their own, beside the suites that they are for: a TOML file of
+/// `[[budget]]` tables, each with the keys of a budget and with `test`, a glob, or `test_regex`.
+///
+/// A `*` in the glob stands for any characters, a `?` for one; without either key the budget holds for
+/// every test.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// The budgets, in the order of the file.
+    pub budgets: Vec<PolicyBudget>,
+}
+
+impl Policy {
+    /// Reads a policy file.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read or is not a policy; all problems are told at once.
+    pub fn load(path: &Path) -> Result<Self, SuiteError> {
+        Self::from_toml(&source::read(path)?, path)
+    }
+
+    /// Reads a policy from the bytes of a file; `path` names it in errors.
+    ///
+    /// # Errors
+    ///
+    /// If it is not a policy.
+    pub fn from_toml(bytes: &[u8], path: &Path) -> Result<Self, SuiteError> {
+        let source = Source::new(path, bytes)?;
+        let root = Node::of_toml(&source)?;
+        let problems = Problems::default();
+        let budgets = read(&source, &problems, &root);
+        problems.or(Self { budgets })
+    }
+}
+
+fn read(source: &Source, problems: &Problems, root: &Node) -> Vec<PolicyBudget> {
+    let Some(fields) = Fields::of(source, problems, root, "the policy".to_owned(), &["budget"])
+    else {
+        return Vec::new();
+    };
+    let tables = fields.tables("budget");
+    if tables.is_empty() {
+        fields.problem_of_table(
+            "has no budget",
+            Some("write [[budget]], and under it rss_peak = \"…\""),
+        );
+    }
+    if tables.len() > rules::TESTS_MAX {
+        let wrong = format!("has {} budgets, more than {}", tables.len(), rules::TESTS_MAX);
+        fields.problem_of_table(&wrong, None);
+        return Vec::new();
+    }
+    let allowed: Vec<&str> =
+        ["test", "test_regex"].into_iter().chain(settings::BUDGET_KEYS).collect();
+    let mut budgets = Vec::new();
+    for (index, node) in tables.iter().enumerate() {
+        let what = format!("the budget with number {}", index + 1);
+        let Some(table) = fields.table(node, what, &allowed) else { continue };
+        let tests = tests(&table);
+        let bounds = settings::budgets(&table).into_iter();
+        budgets.extend(bounds.map(|budget| PolicyBudget { tests: tests.clone(), budget }));
+    }
+    budgets
+}
+
+fn tests(table: &Fields<'_>) -> Option<Regex> {
+    let place = |key| table.node(key).map_or(table.place(), |node| node.place);
+    let (key, pattern) = match (table.text("test"), table.text("test_regex")) {
+        (Some(_), Some(_)) => {
+            let wrong = "stands beside `test`: only one of them can hold";
+            table.problem("test_regex", place("test_regex"), wrong, None);
+            return None;
+        }
+        (Some(glob), None) => ("test", regex_of_glob(glob)),
+        (None, Some(regex)) => ("test_regex", regex.to_owned()),
+        (None, None) => return None,
+    };
+    match Regex::new(&pattern) {
+        Ok(regex) => Some(regex),
+        Err(error) => {
+            // Of its several lines the last says what is wrong.
+            let error = error.to_string();
+            let wrong = error.lines().last().unwrap_or_default().trim_start_matches("error: ");
+            table.problem(key, place(key), &format!("not a pattern: {wrong}"), None);
+            None
+        }
+    }
+}
+
+fn regex_of_glob(glob: &str) -> String {
+    let mut pattern = String::from("^");
+    for c in glob.chars() {
+        match c {
+            '*' => pattern.push_str(".*"),
+            '?' => pattern.push('.'),
+            c => pattern.push_str(&regex::escape(c.encode_utf8(&mut [0; 4]))),
+        }
+    }
+    pattern.push('$');
+    pattern
+}

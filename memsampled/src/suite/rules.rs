@@ -1,0 +1,128 @@
+use std::collections::HashMap;
+
+use super::document::listed;
+use super::error::{Problems, quoted};
+use super::source::{Place, Source};
+
+/// Tests of a suite, at most: a day of tests of ten seconds each.
+pub(super) const TESTS_MAX: usize = 10_000;
+/// Bytes of a name: a directory is made of it, and a path has room for more.
+const NAME_BYTES_MAX: usize = 256;
+
+/// A test as the rules see it: names, and where they stand.
+pub(super) struct Named<'a> {
+    pub(super) source: &'a Source,
+    pub(super) name: String,
+    pub(super) place: Place,
+    pub(super) requires: Vec<(String, Place)>,
+}
+
+/// Checks what no file can say wrong by itself: names that are unique, requirements that exist and do
+/// not go round.
+pub(super) fn check(tests: &[Named<'_>], problems: &Problems) {
+    let mut by_name: HashMap<&str, usize> = HashMap::new();
+    for (index, test) in tests.iter().enumerate() {
+        if let Some(first) = by_name.get(test.name.as_str()).and_then(|first| tests.get(*first)) {
+            let message = format!("a second test {}", quoted(&test.name));
+            let help = format!("the first is in line {}", first.place.line);
+            problems.add(test.source, test.place, message, Some(help));
+        } else {
+            by_name.insert(&test.name, index);
+        }
+    }
+    for test in tests {
+        for (name, place) in &test.requires {
+            if !by_name.contains_key(name.as_str()) {
+                let message = format!(
+                    "test {} requires {}, which is not a test",
+                    quoted(&test.name),
+                    quoted(name)
+                );
+                let nearest = by_name
+                    .keys()
+                    .filter(|known| known.len().abs_diff(name.len()) <= 3 && known.len() < 64)
+                    .map(|known| (strsim::damerau_levenshtein(known, name), *known))
+                    .min();
+                let help = match nearest {
+                    Some((1..=3, known)) => Some(format!("did you mean {}?", quoted(known))),
+                    _ => None,
+                };
+                problems.add(test.source, *place, message, help);
+            }
+        }
+    }
+    if let Some(circle) = circle(tests, &by_name)
+        && let Some(first) = circle.first()
+    {
+        let names: Vec<&str> = circle.iter().map(|test| test.name.as_str()).collect();
+        let shown = names.get(..8).unwrap_or(&names);
+        let message = match names.as_slice() {
+            [name] => format!("test {} requires itself", quoted(name)),
+            _ if shown.len() < names.len() => {
+                format!(
+                    "{} tests require each other in a circle, {} among them",
+                    names.len(),
+                    listed(shown)
+                )
+            }
+            _ => format!("tests require each other in a circle: {}", listed(shown)),
+        };
+        let help = "none of them could be the first to run".to_owned();
+        problems.add(first.source, first.place, message, Some(help));
+    }
+}
+
+/// Says what is wrong with the name of a test or suite, as the end of a sentence.
+pub(super) fn wrong_name(name: &str) -> Option<String> {
+    if name.len() > NAME_BYTES_MAX {
+        let length = name.len();
+        return Some(format!("must have at most {NAME_BYTES_MAX} bytes, not {length}"));
+    }
+    if let Some(c) = name.chars().find(|c| c.is_control()) {
+        let c = c.escape_default();
+        return Some(format!("must not contain the control character `{c}`"));
+    }
+    (name.trim().len() < name.len()).then(|| "must not begin or end with a space".to_owned())
+}
+
+/// Returns the tests of a circle of requirements, each requiring the next and the last the first.
+fn circle<'a, 'b>(
+    tests: &'b [Named<'a>],
+    by_name: &HashMap<&str, usize>,
+) -> Option<Vec<&'b Named<'a>>> {
+    let required = |index: usize, at: usize| {
+        let (name, _) = tests.get(index)?.requires.get(at)?;
+        Some(by_name.get(name.as_str()).copied())
+    };
+    // On the path that is followed now, or done with; a path of its own, for ten thousand tests in a
+    // row are no reason to run out of stack.
+    let mut done = vec![false; tests.len()];
+    let mut position: HashMap<usize, usize> = HashMap::new();
+    for start in 0..tests.len() {
+        let mut path = vec![(start, 0)];
+        position.clear();
+        position.insert(start, 0);
+        while let Some((index, at)) = path.last_mut() {
+            if done.get(*index).copied().unwrap_or(true) {
+                position.remove(index);
+                path.pop();
+                continue;
+            }
+            let Some(next) = required(*index, *at) else {
+                if let Some(done) = done.get_mut(*index) {
+                    *done = true;
+                }
+                continue;
+            };
+            *at += 1;
+            let Some(next) = next else { continue };
+            if let Some(begin) = position.get(&next) {
+                let round = path.get(*begin..).unwrap_or_default();
+                return Some(round.iter().filter_map(|(index, _)| tests.get(*index)).collect());
+            }
+            position.insert(next, path.len());
+            path.push((next, 0));
+        }
+    }
+    None
+}

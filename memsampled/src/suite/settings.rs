@@ -1,0 +1,336 @@
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::document::{Fields, Node, Value};
+use super::{Action, Budget, Isolation, Program, Quantity, Step};
+
+/// The keys of `[defaults]`, which every test may have too.
+pub(super) const KEYS: [&str; 14] = [
+    "cwd",
+    "env",
+    "timeout",
+    "grace",
+    "run_as",
+    "isolation",
+    "network",
+    "memory_limit",
+    "budget",
+    "expect_exit",
+    "tags",
+    "artifacts",
+    "repeat",
+    "retries",
+];
+
+const STEP_KEYS: [&str; 3] = ["command", "shell", "timeout"];
+
+/// The quantities that a budget bounds, by their keys.
+const QUANTITIES: [(&str, Quantity); 5] = [
+    ("rss_peak", Quantity::RssPeak),
+    ("pss_peak", Quantity::PssPeak),
+    ("anon_peak", Quantity::AnonPeak),
+    ("growth_per_minute", Quantity::Growth),
+    ("left_over", Quantity::LeftOver),
+];
+pub(super) const BUDGET_KEYS: [&str; 7] =
+    ["rss_peak", "pss_peak", "anon_peak", "growth_per_minute", "left_over", "role", "action"];
+
+/// A test that takes longer than this by intent says so.
+pub(super) const TEST_TIMEOUT: Duration = Duration::from_secs(10 * 60);
+/// The same for a step around tests.
+pub(super) const STEP_TIMEOUT: Duration = Duration::from_secs(5 * 60);
+/// Time to write a log after SIGTERM.
+pub(super) const GRACE: Duration = Duration::from_secs(5);
+/// A run that takes longer is no test, and a larger number a slip of the unit.
+pub(super) const TIMEOUT_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
+const GRACE_MAX: Duration = Duration::from_secs(3600);
+const REPEAT_MAX: i64 = 10_000;
+const RETRIES_MAX: i64 = 100;
+
+/// What is set for a test, or for all of them.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Settings {
+    cwd: Option<PathBuf>,
+    env: BTreeMap<String, String>,
+    timeout: Option<Duration>,
+    grace: Option<Duration>,
+    run_as: Option<String>,
+    isolation: Option<Isolation>,
+    network: Option<bool>,
+    memory_limit_bytes: Option<u64>,
+    budgets: Vec<Budget>,
+    expect_exit: Option<Vec<u8>>,
+    tags: Vec<String>,
+    artifacts: Vec<String>,
+    repeat: Option<u32>,
+    retries: Option<u32>,
+}
+
+impl Settings {
+    pub(super) fn read(fields: &Fields<'_>) -> Self {
+        Self {
+            cwd: fields.path("cwd"),
+            env: env(fields),
+            timeout: fields.duration("timeout", Duration::from_millis(1), TIMEOUT_MAX),
+            grace: fields.duration("grace", Duration::ZERO, GRACE_MAX),
+            run_as: fields.text("run_as").map(str::to_owned),
+            isolation: isolation(fields),
+            network: fields.boolean("network"),
+            memory_limit_bytes: memory_limit(fields),
+            budgets: fields
+                .tables("budget")
+                .iter()
+                .flat_map(|node| {
+                    let what = format!("the budget of {}", fields.what());
+                    let table = fields.table(node, what, &BUDGET_KEYS);
+                    table.map(|table| budgets(&table)).unwrap_or_default()
+                })
+                .collect(),
+            expect_exit: expect_exit(fields),
+            tags: owned(fields.texts("tags")),
+            artifacts: artifacts(fields),
+            repeat: fields.integer("repeat", 1, REPEAT_MAX).and_then(|n| u32::try_from(n).ok()),
+            retries: fields.integer("retries", 0, RETRIES_MAX).and_then(|n| u32::try_from(n).ok()),
+        }
+    }
+
+    /// Returns these settings, and where they say nothing, the defaults. Environments are merged, tags
+    /// and artifacts added up; a budget takes the place of one for the same role and quantity.
+    pub(super) fn or(self, defaults: &Self) -> Self {
+        let budgets = defaults.budgets.iter().filter(|default| {
+            let is_same =
+                |own: &&Budget| own.role == default.role && own.quantity == default.quantity;
+            !self.budgets.iter().any(|own| is_same(&own))
+        });
+        let budgets = budgets.chain(&self.budgets).cloned().collect();
+        let sum = |defaults: &[String], own: &[String]| {
+            let mut sum = defaults.to_vec();
+            sum.extend(own.iter().filter(|word| !defaults.contains(word)).cloned());
+            sum
+        };
+        Self {
+            cwd: self.cwd.or_else(|| defaults.cwd.clone()),
+            env: defaults.env.clone().into_iter().chain(self.env).collect(),
+            timeout: self.timeout.or(defaults.timeout),
+            grace: self.grace.or(defaults.grace),
+            run_as: self.run_as.or_else(|| defaults.run_as.clone()),
+            isolation: self.isolation.or_else(|| defaults.isolation.clone()),
+            network: self.network.or(defaults.network),
+            memory_limit_bytes: self.memory_limit_bytes.or(defaults.memory_limit_bytes),
+            expect_exit: self.expect_exit.or_else(|| defaults.expect_exit.clone()),
+            tags: sum(&defaults.tags, &self.tags),
+            artifacts: sum(&defaults.artifacts, &self.artifacts),
+            repeat: self.repeat.or(defaults.repeat),
+            retries: self.retries.or(defaults.retries),
+            budgets,
+        }
+    }
+
+    /// Makes a test of it, with paths that begin in `directory`.
+    pub(super) fn into_test(
+        self,
+        directory: &std::path::Path,
+        name: String,
+        program: Program,
+    ) -> super::Test {
+        super::Test {
+            name,
+            program,
+            setup: Vec::new(),
+            cleanup: Vec::new(),
+            cwd: self.cwd.map_or_else(|| directory.to_owned(), |cwd| directory.join(cwd)),
+            env: self.env,
+            timeout: self.timeout.unwrap_or(TEST_TIMEOUT),
+            grace: self.grace.unwrap_or(GRACE),
+            run_as: self.run_as,
+            isolation: match self.isolation {
+                Some(Isolation::Bubblewrap { root: Some(root) }) => {
+                    Some(Isolation::Bubblewrap { root: Some(directory.join(root)) })
+                }
+                isolation => isolation,
+            },
+            network: self.network.unwrap_or(false),
+            memory_limit_bytes: self.memory_limit_bytes,
+            budgets: self.budgets,
+            expect_exit: self.expect_exit.unwrap_or_else(|| vec![0]),
+            tags: self.tags,
+            artifacts: self.artifacts,
+            repeat: self.repeat.unwrap_or(1),
+            retries: self.retries.unwrap_or(0),
+            requires: Vec::new(),
+        }
+    }
+}
+
+/// Reads what is run: one of `command` and `shell`.
+pub(super) fn program(fields: &Fields<'_>) -> Option<Program> {
+    match (fields.node("command"), fields.node("shell")) {
+        (Some(_), Some(_)) => {
+            let help = "`command` is a program and its arguments, `shell` a line for /bin/sh";
+            let wrong = "stands beside `command`: only one of them can be run";
+            fields.problem("shell", fields.key_place("shell"), wrong, Some(help));
+            None
+        }
+        (Some(node), None) => {
+            let words = fields.texts_or_empty("command")?;
+            if words.is_empty() {
+                fields.problem("command", node.place, "must name a program", None);
+                return None;
+            }
+            Some(Program::Command(words))
+        }
+        (None, Some(_)) => fields.text("shell").map(|line| Program::Shell(line.to_owned())),
+        (None, None) => {
+            let help =
+                "write command = [\"program\", \"argument\"], or shell = \"a line for /bin/sh\"";
+            fields.problem_of_table("lacks a `command` or a `shell`", Some(help));
+            None
+        }
+    }
+}
+
+/// Reads a step, such as `[setup]`.
+pub(super) fn step(fields: &Fields<'_>, node: &Node, what: String) -> Option<Step> {
+    let table = fields.table(node, what, &STEP_KEYS)?;
+    let timeout = table.duration("timeout", Duration::from_millis(1), TIMEOUT_MAX);
+    Some(Step { program: program(&table)?, timeout: timeout.unwrap_or(STEP_TIMEOUT) })
+}
+
+/// Reads a table that bounds one or more quantities.
+pub(super) fn budgets(fields: &Fields<'_>) -> Vec<Budget> {
+    let role = fields.text("role").map(str::to_owned);
+    let action = match fields.text("action") {
+        None | Some("fail") => Action::Fail,
+        Some("warn") => Action::Warn,
+        Some(_) => {
+            let place = fields.node("action").map_or(fields.place(), |node| node.place);
+            fields.problem("action", place, "must be \"fail\" or \"warn\"", None);
+            Action::Fail
+        }
+    };
+    let mut budgets = Vec::new();
+    for (key, quantity) in QUANTITIES {
+        if let Some(limit_bytes) = fields.bytes(key) {
+            budgets.push(Budget { role: role.clone(), quantity, limit_bytes, action });
+        }
+    }
+    let keys = QUANTITIES.map(|(key, _)| key);
+    if keys.iter().all(|key| fields.node(key).is_none()) {
+        fields.problem_of_table(
+            "bounds nothing",
+            Some(&format!("give one or more of {}", super::document::listed(&keys))),
+        );
+    }
+    budgets
+}
+
+/// Reads the word of an isolation: `none`, `pidns`, `bwrap`, `bwrap:ROOT` or `lxc:NAME`.
+pub(super) fn parse_isolation(word: &str) -> Option<Isolation> {
+    match word.split_once(':') {
+        None => match word {
+            "none" => Some(Isolation::None),
+            "pidns" => Some(Isolation::PidNamespace),
+            "bwrap" => Some(Isolation::Bubblewrap { root: None }),
+            _ => None,
+        },
+        Some(("bwrap", root)) if !root.is_empty() => {
+            Some(Isolation::Bubblewrap { root: Some(PathBuf::from(root)) })
+        }
+        Some(("lxc", name)) if is_container_name(name) => {
+            Some(Isolation::Lxc { name: name.to_owned() })
+        }
+        Some(_) => None,
+    }
+}
+
+/// A container is a directory of that name, and never a path.
+fn is_container_name(name: &str) -> bool {
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    (1..=64).contains(&name.len()) && !name.starts_with('.') && name.bytes().all(is_allowed)
+}
+
+fn isolation(fields: &Fields<'_>) -> Option<Isolation> {
+    let word = fields.text("isolation")?;
+    let isolation = parse_isolation(word);
+    if isolation.is_none() {
+        let place = fields.node("isolation").map_or(fields.place(), |node| node.place);
+        let help = "allowed are `none`, `pidns`, `bwrap`, `bwrap:ROOT` and `lxc:NAME`; see `memsample doctor`";
+        fields.problem("isolation", place, "not an isolation", Some(help));
+    }
+    isolation
+}
+
+fn memory_limit(fields: &Fields<'_>) -> Option<u64> {
+    let bytes = fields.bytes("memory_limit")?;
+    if bytes > 0 {
+        return Some(bytes);
+    }
+    let place = fields.node("memory_limit").map_or(fields.place(), |node| node.place);
+    fields.problem("memory_limit", place, "must be above 0", Some("leave it away for no limit"));
+    None
+}
+
+fn env(fields: &Fields<'_>) -> BTreeMap<String, String> {
+    let Some(node) = fields.node("env") else { return BTreeMap::new() };
+    let Value::Table(entries) = &node.value else {
+        let wrong =
+            format!("must be a table such as {{ LANG = \"C\" }}, not {}", node.value.kind());
+        fields.problem("env", node.place, &wrong, None);
+        return BTreeMap::new();
+    };
+    let names: Vec<&str> = entries.iter().map(|entry| entry.key.as_str()).collect();
+    let what = format!("`env` of {}", fields.what());
+    let Some(table) = fields.table(node, what, &names) else { return BTreeMap::new() };
+    let mut env = BTreeMap::new();
+    for entry in entries {
+        if entry.key.is_empty() || entry.key.contains(['=', '\0']) {
+            let wrong = "not a name of a variable";
+            table.problem(&entry.key.escape_default().to_string(), entry.place, wrong, None);
+        } else if let Value::Text(value) = &entry.node.value
+            && value.is_empty()
+        {
+            env.insert(entry.key.clone(), String::new());
+        } else if let Some(value) = table.text(&entry.key) {
+            env.insert(entry.key.clone(), value.to_owned());
+        }
+    }
+    env
+}
+
+fn expect_exit(fields: &Fields<'_>) -> Option<Vec<u8>> {
+    let node = fields.node("expect_exit")?;
+    let code = |node: &Node| {
+        fields.integer_of("expect_exit", node, 0, 255).and_then(|code| u8::try_from(code).ok())
+    };
+    match &node.value {
+        Value::List(items) if items.is_empty() => {
+            fields.problem("expect_exit", node.place, "must name an exit code", None);
+            None
+        }
+        Value::List(items) => Some(items.iter().filter_map(code).collect()),
+        _ => code(node).map(|code| vec![code]),
+    }
+}
+
+fn artifacts(fields: &Fields<'_>) -> Vec<String> {
+    let mut kept = Vec::new();
+    for (pattern, place) in fields.texts("artifacts").unwrap_or_default() {
+        let leads_out = pattern.starts_with('/') || pattern.split('/').any(|part| part == "..");
+        match glob::Pattern::new(pattern) {
+            _ if leads_out => {
+                let help = "patterns begin in `cwd` and stay there";
+                fields.problem("artifacts", place, "leads out of `cwd`", Some(help));
+            }
+            Err(error) => {
+                fields.problem("artifacts", place, &format!("not a glob: {}", error.msg), None);
+            }
+            Ok(_) => kept.push(pattern.to_owned()),
+        }
+    }
+    kept
+}
+
+fn owned(texts: Option<Vec<(&str, super::source::Place)>>) -> Vec<String> {
+    texts.unwrap_or_default().into_iter().map(|(text, _)| text.to_owned()).collect()
+}
