@@ -11,5 +11,6 @@ pub mod client;
 pub mod config;
 pub mod daemon;
 pub mod quantity;
+pub mod report;
 pub mod runner;
 pub mod suite;

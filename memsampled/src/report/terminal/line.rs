@@ -1,0 +1,89 @@
+use std::path::Path;
+
+use anstyle::{AnsiColor, Style};
+
+use super::super::output_tail::OutputTail;
+use super::super::wording;
+use crate::runner::{Attempt, Outcome, TestResult};
+
+/// The longest word for an outcome, `host_out_of_memory`.
+const WORD_WIDTH: usize = 18;
+/// Lines of a failed test's output that are shown.
+const OUTPUT_LINES: usize = 10;
+/// Characters of such a line.
+const OUTPUT_CHARS: usize = 200;
+/// Bytes in which they are looked for.
+const OUTPUT_BYTES: u64 = 4096;
+
+/// Says how an attempt ended: `failed   0.012 s  name: exit code 1`.
+pub(super) fn finished(result: &TestResult, color: bool) -> String {
+    let word = styled(&result.outcome, WORD_WIDTH, color);
+    let time = match result.started {
+        Some(_) => wording::duration(result.duration),
+        None => "-".to_owned(),
+    };
+    let label = wording::label(&result.test);
+    let why = wording::why(result);
+    let why = why.map_or(String::new(), |why| format!(": {}", wording::printable(&why)));
+    let mut line = format!("{word}  {time:>9}  {label}{why}");
+    for note in &result.notes {
+        line.push_str(&format!(
+            "\n{:WORD_WIDTH$}  {:9}  note: {}",
+            "",
+            "",
+            wording::printable(note)
+        ));
+    }
+    line
+}
+
+/// Says that an attempt still runs.
+pub(super) fn running(test: &Attempt, seconds: u64, rss_bytes: u64) -> String {
+    let time = wording::duration(std::time::Duration::from_secs(seconds));
+    let (label, size) = (wording::label(test), wording::size(rss_bytes));
+    format!("{:>WORD_WIDTH$}  {time:>9}  {label}: RSS {size} now", "running")
+}
+
+/// Returns the last lines that a test wrote which did not succeed, and where all are.
+pub(super) fn output(result: &TestResult, directory: &Path) -> Vec<String> {
+    let mut lines = Vec::new();
+    if result.outcome.is_success() || result.started.is_none() {
+        return lines;
+    }
+    for path in [&result.stdout, &result.stderr].into_iter().flatten() {
+        let Some(tail) = OutputTail::read(&directory.join(path), OUTPUT_BYTES) else { continue };
+        let text: Vec<&str> = tail.text.trim_end().lines().collect();
+        let (more, last) = match text.len().checked_sub(OUTPUT_LINES) {
+            Some(first) if first > 0 => (true, text.get(first..).unwrap_or_default()),
+            _ => (tail.before_bytes > 0, text.as_slice()),
+        };
+        lines.push(format!("    {}{}", if more { "… " } else { "" }, path.display()));
+        for line in last {
+            let cut: String = line.chars().take(OUTPUT_CHARS).collect();
+            let cut = wording::printable(&cut.replace('\t', "    "));
+            let more = if line.chars().nth(OUTPUT_CHARS).is_some() { "…" } else { "" };
+            lines.push(format!("    | {cut}{more}"));
+        }
+    }
+    lines
+}
+
+/// Returns the word for an outcome, filled up to a width, in its colour.
+pub(super) fn styled(outcome: &Outcome, width: usize, color: bool) -> String {
+    let word = outcome.word();
+    if !color {
+        return format!("{word:>width$}");
+    }
+    let style = style(outcome);
+    format!("{style}{word:>width$}{style:#}")
+}
+
+/// Green is well, yellow is worth a look, red is not well.
+pub(super) fn style(outcome: &Outcome) -> Style {
+    let color = match outcome {
+        Outcome::Passed => AnsiColor::Green,
+        Outcome::Flaky | Outcome::Skipped { .. } => AnsiColor::Yellow,
+        _ => AnsiColor::Red,
+    };
+    color.on_default()
+}

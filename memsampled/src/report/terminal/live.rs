@@ -1,0 +1,89 @@
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::super::wording;
+use crate::runner::{Attempt, Event};
+
+/// Running tests that are shown, at most: more would fill the screen.
+const MAX_SHOWN: usize = 8;
+/// How often times are drawn anew.
+const TICK: Duration = Duration::from_millis(200);
+
+/// A bar for the suite and below it a line for each running test.
+pub(super) struct Live {
+    display: MultiProgress,
+    suite: ProgressBar,
+    shown: BTreeMap<Attempt, ProgressBar>,
+    running: usize,
+    counts: BTreeMap<&'static str, usize>,
+}
+
+impl Live {
+    pub(super) fn new(target: ProgressDrawTarget) -> Self {
+        let display = MultiProgress::with_draw_target(target);
+        let suite = display.add(ProgressBar::new(0));
+        suite.set_style(style("{bar:24} {pos} of {len}, {elapsed}{wide_msg}"));
+        Self { display, suite, shown: BTreeMap::new(), running: 0, counts: BTreeMap::new() }
+    }
+
+    /// Prints lines above.
+    pub(super) fn print(&self, lines: &[String]) {
+        for line in lines {
+            let _ = self.display.println(line);
+        }
+    }
+
+    pub(super) fn show(&mut self, event: &Event) {
+        match event {
+            Event::SuiteStarted { tests, .. } => {
+                self.suite.set_length(*tests as u64);
+                self.suite.enable_steady_tick(TICK);
+            }
+            Event::TestStarted { test, .. } => {
+                self.running += 1;
+                if self.shown.len() < MAX_SHOWN {
+                    let line = self.display.add(ProgressBar::no_length());
+                    line.set_style(style("  {elapsed:>4}  {wide_msg}"));
+                    line.set_message(wording::label(test));
+                    line.enable_steady_tick(TICK);
+                    self.shown.insert(test.clone(), line);
+                }
+            }
+            Event::TestProgress { test, rss_bytes } => {
+                if let Some(line) = self.shown.get(test) {
+                    let size = wording::size(*rss_bytes);
+                    line.set_message(format!("{size:>10}  {}", wording::label(test)));
+                }
+            }
+            Event::TestFinished(result) => {
+                if result.started.is_some() {
+                    self.running = self.running.saturating_sub(1);
+                }
+                if let Some(line) = self.shown.remove(&result.test) {
+                    line.finish_and_clear();
+                    self.display.remove(&line);
+                }
+                *self.counts.entry(result.outcome.word()).or_default() += 1;
+                // A retry belongs to what was planned.
+                if result.test.attempt <= 1 {
+                    self.suite.inc(1);
+                }
+            }
+            Event::SuiteFinished { .. } => {
+                self.suite.finish_and_clear();
+                let _ = self.display.clear();
+                return;
+            }
+            Event::Note(_) => return,
+        }
+        let counts = self.counts.iter().map(|(word, count)| format!("{count} {word}"));
+        let counts: Vec<String> = counts.collect();
+        self.suite.set_message(format!("  {} running  {}", self.running, counts.join(", ")));
+    }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}

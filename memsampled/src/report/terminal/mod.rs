@@ -1,0 +1,85 @@
+//! What a person sees while a suite runs: plain lines in a log, and a live display on a terminal.
+
+mod line;
+mod live;
+pub mod table;
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::path::PathBuf;
+
+use indicatif::ProgressDrawTarget;
+
+use super::wording;
+use crate::runner::{Attempt, Event};
+use live::Live;
+
+/// How many seconds a test runs before a log says that it does, again and again.
+const SECONDS_TO_MENTION: u64 = 60;
+
+/// Shows events as they come.
+///
+/// What cannot be written is not: a run does not end because nobody looks.
+pub struct Terminal<W> {
+    out: W,
+    live: Option<Live>,
+    color: bool,
+    directory: PathBuf,
+    /// Of each running test, how often its memory was told: about once a second.
+    running: HashMap<Attempt, u64>,
+}
+
+impl<W: Write> Terminal<W> {
+    /// Shows lines on `out`.
+    pub fn lines(out: W, color: bool) -> Self {
+        Self { out, live: None, color, directory: PathBuf::new(), running: HashMap::new() }
+    }
+
+    /// Shows the lines above what runs now, on `target`.
+    pub fn live(out: W, color: bool, target: ProgressDrawTarget) -> Self {
+        Self { live: Some(Live::new(target)), ..Self::lines(out, color) }
+    }
+
+    /// Shows an event.
+    pub fn show(&mut self, event: &Event) {
+        let mut lines = Vec::new();
+        match event {
+            Event::SuiteStarted { suite, tests, directory } => {
+                self.directory.clone_from(directory);
+                let suite = wording::printable(suite);
+                let plural = if *tests == 1 { "" } else { "s" };
+                let directory = directory.display();
+                lines.push(format!("suite {suite}: {tests} test{plural}, results in {directory}"));
+            }
+            Event::Note(note) => lines.push(format!("note: {}", wording::printable(note))),
+            Event::TestStarted { test, .. } => {
+                self.running.insert(test.clone(), 0);
+            }
+            Event::TestProgress { test, rss_bytes } => {
+                let seconds = self.running.entry(test.clone()).or_default();
+                *seconds += 1;
+                if self.live.is_none() && seconds.is_multiple_of(SECONDS_TO_MENTION) {
+                    lines.push(line::running(test, *seconds, *rss_bytes));
+                }
+            }
+            Event::TestFinished(result) => {
+                self.running.remove(&result.test);
+                lines.push(line::finished(result, self.color));
+                lines.extend(line::output(result, &self.directory));
+            }
+            Event::SuiteFinished { .. } => {}
+        }
+        match &mut self.live {
+            Some(live) => {
+                live.print(&lines);
+                live.show(event);
+            }
+            None => {
+                for line in lines {
+                    let _ = writeln!(self.out, "{line}");
+                }
+                let _ = self.out.flush();
+            }
+        }
+    }
+}
