@@ -1,7 +1,7 @@
 # `make test` is the whole gate: what CI runs, and all that CI runs.
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
 .DEFAULT_GOAL := help
-.PHONY: help build test tools fmt lint unit notebook clients demo bench fuzz docs
+.PHONY: help build test tools fmt lint unit notebook clients conformance demo bench fuzz docs
 
 help: ## Show what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -9,7 +9,7 @@ help: ## Show what can be made
 build: ## Build the command
 	cargo build --release
 
-test: tools fmt lint unit notebook clients ## Install what the tests use, then run everything
+test: tools fmt lint unit notebook clients conformance ## Install what the tests use, then run everything
 
 tools: ## Install what the tests use and this machine lacks
 	.ci/install
@@ -31,6 +31,15 @@ clients: .venv/ready ## Run the clients of the daemon with the tools that they a
 	cargo build
 	.venv/bin/pip install --quiet --disable-pip-version-check ./clients/pytest-memsample
 	MEMSAMPLED=$(TARGET_DIR)/debug/memsampled .venv/bin/pytest --quiet clients/pytest-memsample/tests
+
+conformance: .venv-conformance/ready ## Hold the daemon to docs/openapi.yaml, for a minute
+	cargo build
+	memsampled/tests/conformance/run $(TARGET_DIR)/debug/memsampled $(CURDIR)/.venv-conformance/bin
+
+.venv-conformance/ready: memsampled/tests/conformance/requirements.txt
+	python3 -m venv --clear .venv-conformance
+	.venv-conformance/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@
 
 .venv/ready: notebooks/requirements.txt
 	python3 -m venv --clear .venv

@@ -4,12 +4,13 @@
 //! the corpus, without a fuzzer and on stable Rust. None may panic; most also check what they read.
 
 use memsample::parse;
+use memsampled::api::{self, MarkRequest, Request, StartRequest};
 
 /// A target: its name, which is that of its corpus, and its function.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 17] = [
+pub const TARGETS: [Target; 18] = [
     ("statm", statm),
     ("stat", stat),
     ("status", status),
@@ -27,6 +28,7 @@ pub const TARGETS: [Target; 17] = [
     ("capture", capture),
     ("journal", journal),
     ("journal_contents", journal_contents),
+    ("requests", requests),
 ];
 
 /// What is read is what is printed again.
@@ -151,4 +153,21 @@ pub fn journal(bytes: &[u8]) {
 /// The contents of a journal's blocks, which a fuzzer would hardly get past the checksums.
 pub fn journal_contents(bytes: &[u8]) {
     memsample::fuzzing::journal_contents(bytes);
+}
+
+/// Bodies of requests to the daemon: what is taken is the same when it is sent again, and within bounds.
+pub fn requests(bytes: &[u8]) {
+    fn again<R: Request + serde::Serialize + PartialEq + std::fmt::Debug>(request: &R) {
+        let sent = serde_json::to_vec(request).expect("a request is JSON");
+        assert_eq!(api::parse::<R>(&sent).as_ref(), Ok(request));
+    }
+    if let Ok(start) = api::parse::<StartRequest>(bytes) {
+        assert!(start.name.as_deref().is_none_or(api::is_name));
+        assert!(start.labels.len() <= api::limits::LABELS);
+        again(&start);
+    }
+    if let Ok(mark) = api::parse::<MarkRequest>(bytes) {
+        assert!(!mark.name.is_empty() && mark.name.len() <= 4 * api::limits::MARK_CHARACTERS);
+        again(&mark);
+    }
 }
