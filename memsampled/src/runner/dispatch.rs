@@ -6,17 +6,20 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, after, bounded, never, select};
 use jiff::Timestamp;
-use memsample::{MarkKind, Recorder};
+use memsample::{MarkKind, Recorder, Recording};
+use rustix::time::{ClockId, clock_gettime};
 
 use super::RunError;
 use super::admission::{Admission, Claim, Memory};
 use super::artifacts;
 use super::attempt::{Heard, Running, spec_of_step, spec_of_test};
+use super::attribution::Trace;
 use super::boundary::{Ending, Spec, Told, remove_left};
 use super::budget;
 use super::event::{Abort, Attempt, Event, Outcome, Survivor, TestResult};
 use super::isolation::Isolations;
 use super::layout::Layout;
+use super::measure::measure;
 use super::options::RunOptions;
 use super::plan::{Next, Plan};
 use super::progress::{Ended, Progress};
@@ -63,6 +66,7 @@ struct Active {
     spec: Spec,
     running: Running,
     claim: Claim,
+    trace: Trace,
     started: Option<Timestamp>,
     ending: Option<Ending>,
 }
@@ -135,8 +139,11 @@ impl<'a> Dispatcher<'a> {
         self.tear_down(setup);
         self.finish_rest();
         let stopped = self.recorder.stop();
-        let mut results: Vec<TestResult> =
-            self.results.into_values().map(|ended| ended.result).collect();
+        let mut ended: Vec<Ended> = self.results.into_values().collect();
+        for note in measure_all(&self.layout, &mut ended) {
+            (self.events)(Event::Note(note));
+        }
+        let mut results: Vec<TestResult> = ended.into_iter().map(|ended| ended.result).collect();
         for result in &mut results {
             judge_budgets(self.suite, self.options, result);
         }
@@ -187,6 +194,7 @@ impl<'a> Dispatcher<'a> {
         let (test, attempt, index) = (planned.test, planned.attempt(), planned.index);
         self.plan.begun(item);
         let (id, name) = next_id();
+        let trace = Trace { group: name.clone(), init: 0, began_ns: boot_ns(), ended_ns: 0 };
         let directory = self.layout.attempt(index, &attempt);
         // What an attempt left whose runner was killed.
         let _ = fs::remove_dir_all(&directory);
@@ -212,6 +220,7 @@ impl<'a> Dispatcher<'a> {
                     spec,
                     running,
                     claim: Claim { predicted_bytes, used_bytes: 0 },
+                    trace,
                     started: None,
                     ending: None,
                 };
@@ -228,7 +237,7 @@ impl<'a> Dispatcher<'a> {
     fn skip(&mut self, item: usize, outcome: Outcome) {
         let Some(planned) = self.plan.item(item) else { return };
         let (attempt, index) = (planned.attempt(), planned.index);
-        self.finished(item, index, TestResult::not_run(attempt, outcome));
+        self.finished(item, index, TestResult::not_run(attempt, outcome), None);
     }
 
     /// Waits for one thing to happen, at most for `time`, and does what it asks for.
@@ -282,7 +291,8 @@ impl<'a> Dispatcher<'a> {
     fn hear(&mut self, heard: Heard) {
         let Some(active) = self.active.get_mut(&heard.id) else { return };
         match heard.told {
-            Some(Told::Ready { .. }) => {
+            Some(Told::Ready { pid: _, init }) => {
+                active.trace.init = init;
                 active.started = Some(Timestamp::now());
                 // The recording may have ended, of which it tells by itself.
                 let _ = self.recorder.mark(MarkKind::Begin, "test", Some(&active.attempt.test));
@@ -322,7 +332,8 @@ impl<'a> Dispatcher<'a> {
 
     /// Makes the result of an attempt whose supervisor has ended.
     fn gone(&mut self, active: Active) {
-        let Active { item, attempt, isolation, spec, running, started, ending, .. } = active;
+        let Active { item, attempt, isolation, spec, running, started, ending, trace, .. } = active;
+        let trace = Trace { ended_ns: boot_ns(), ..trace };
         running.join();
         let ending = ending.unwrap_or_else(|| {
             remove_left(&spec.id);
@@ -367,15 +378,18 @@ impl<'a> Dispatcher<'a> {
             memory: None,
             budgets: Vec::new(),
         };
-        self.finished(item, index, result);
+        let trace = Some(trace).filter(|_| result.started.is_some());
+        self.finished(item, index, result, trace);
     }
 
     /// Notes a result, tells it, and decides what follows.
-    fn finished(&mut self, item: usize, index: usize, result: TestResult) {
+    fn finished(&mut self, item: usize, index: usize, result: TestResult, trace: Option<Trace>) {
+        let ended = Ended { recording: self.recording, trace, result };
+        let result = &ended.result;
         let is_final = self.plan.ended(item, &result.outcome);
         // What was not run, or not to its end, is run when the suite is resumed.
         let is_ended = !matches!(result.outcome, Outcome::Skipped { .. } | Outcome::Aborted);
-        if is_ended && self.progress.ended(self.recording, &result).is_err() {
+        if is_ended && self.progress.ended(&ended).is_err() {
             self.abort(Abort::Disk);
         }
         if is_final
@@ -388,7 +402,7 @@ impl<'a> Dispatcher<'a> {
         }
         (self.events)(Event::TestFinished(Box::new(result.clone())));
         let key = (index, result.test.repetition, result.test.attempt);
-        self.results.insert(key, Ended { recording: self.recording, result });
+        self.results.insert(key, ended);
     }
 
     /// Gives a result to each test that will not be run any more.
@@ -445,6 +459,7 @@ impl<'a> Dispatcher<'a> {
         lives_on: bool,
     ) -> (u64, Option<String>) {
         let (id, unique) = next_id();
+        let group = unique.clone();
         let directory = self.layout.step(name);
         let _ = fs::remove_dir_all(&directory);
         let cwd = self.suite.directory.clone();
@@ -461,6 +476,7 @@ impl<'a> Dispatcher<'a> {
             spec,
             running,
             claim: Claim::default(),
+            trace: Trace { group, init: 0, began_ns: boot_ns(), ended_ns: 0 },
             started: None,
             ending: None,
         };
@@ -478,6 +494,47 @@ impl<'a> Dispatcher<'a> {
             self.turn(None);
         }
     }
+}
+
+/// Fills in what each attempt used, from the recording that it is in. Returns what went wrong, a
+/// sentence each.
+fn measure_all(layout: &Layout<'_>, ended: &mut [Ended]) -> Vec<String> {
+    let mut by_recording: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
+    for (index, ended) in ended.iter().enumerate().filter(|(_, ended)| ended.trace.is_some()) {
+        by_recording.entry(ended.recording).or_default().push(index);
+    }
+    let mut notes = Vec::new();
+    for (number, indices) in by_recording {
+        let path = layout.recording(number);
+        let traces: Vec<Trace> =
+            indices.iter().filter_map(|&index| ended.get(index)?.trace.clone()).collect();
+        // One of a part that was killed is put together here.
+        let measured = Recording::open(&path).map_err(|error| error.to_string());
+        let measured = measured.and_then(|(recording, _)| {
+            measure(&recording, &traces).map_err(|error| error.to_string())
+        });
+        match measured {
+            Ok(memories) => {
+                for (&index, memory) in indices.iter().zip(memories) {
+                    if let Some(ended) = ended.get_mut(index) {
+                        ended.result.memory = Some(memory);
+                    }
+                }
+            }
+            Err(error) => notes.push(format!(
+                "what the tests used is not known, for `{}` cannot be read: {error}",
+                path.display()
+            )),
+        }
+    }
+    notes
+}
+
+/// Returns the present instant, in nanoseconds since boot, as the recording counts.
+fn boot_ns() -> u64 {
+    let now = clock_gettime(ClockId::Boottime);
+    let nanoseconds = i128::from(now.tv_sec) * 1_000_000_000 + i128::from(now.tv_nsec);
+    u64::try_from(nanoseconds).unwrap_or(0)
 }
 
 /// Holds what an attempt used to its budgets: those of its suite and those of the policy.

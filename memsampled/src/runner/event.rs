@@ -229,7 +229,7 @@ pub struct Sum {
 pub struct TestMemory {
     /// Of resident sets; shared pages count once for each process.
     pub rss: Option<Sum>,
-    /// Of proportional sets, where they were read.
+    /// Of proportional sets, of those processes whose set was read at the same tick: a lower bound.
     pub pss: Option<Sum>,
     /// Of anonymous memory.
     pub anon: Option<Sum>,

@@ -12,6 +12,7 @@
 mod admission;
 mod artifacts;
 mod attempt;
+mod attribution;
 mod boundary;
 mod budget;
 mod dispatch;
@@ -19,6 +20,7 @@ pub mod doctor;
 mod event;
 mod isolation;
 mod layout;
+mod measure;
 mod options;
 mod plan;
 mod progress;

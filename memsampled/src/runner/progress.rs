@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::attribution::Trace;
 use super::event::TestResult;
 use crate::suite::Suite;
 
@@ -27,16 +28,15 @@ enum Line {
         name: String,
         tests: Vec<String>,
     },
-    Ended {
-        recording: u32,
-        result: Box<TestResult>,
-    },
+    Ended(Box<Ended>),
 }
 
 /// An attempt that ended, and in which recording its memory is.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Ended {
     pub(super) recording: u32,
+    /// How its processes are known there; `None` if it was not run.
+    pub(super) trace: Option<Trace>,
     pub(super) result: TestResult,
 }
 
@@ -80,9 +80,7 @@ impl Progress {
         let mut ended = Vec::new();
         for line in lines {
             match parse(line) {
-                Some(Line::Ended { recording, result }) => {
-                    ended.push(Ended { recording, result: *result });
-                }
+                Some(Line::Ended(line)) => ended.push(*line),
                 _ => return Err(invalid("is damaged")),
             }
         }
@@ -99,8 +97,8 @@ impl Progress {
     }
 
     /// Notes an attempt that has ended. When this returns, it is on disk.
-    pub(super) fn ended(&mut self, recording: u32, result: &TestResult) -> io::Result<()> {
-        self.write(&Line::Ended { recording, result: Box::new(result.clone()) })
+    pub(super) fn ended(&mut self, ended: &Ended) -> io::Result<()> {
+        self.write(&Line::Ended(Box::new(ended.clone())))
     }
 
     fn write(&mut self, line: &Line) -> io::Result<()> {

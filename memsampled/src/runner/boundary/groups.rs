@@ -121,11 +121,6 @@ impl Groups {
         self.directories.push(path);
     }
 
-    /// Returns the directories.
-    pub(super) fn directories(&self) -> &[PathBuf] {
-        &self.directories
-    }
-
     /// Says whether there is any.
     pub(super) fn is_empty(&self) -> bool {
         self.directories.is_empty()

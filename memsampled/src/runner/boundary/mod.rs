@@ -37,6 +37,22 @@ const SUPERVISOR: &str = "boundary-supervisor";
 const INIT: &str = "boundary-init";
 const GATE: &str = "boundary-gate";
 
+/// Says whether a process image is one of ours around a test, and not of a test: by its name and its
+/// arguments with a space between them.
+pub(super) fn is_ours(comm: &str, arguments: Option<&str>) -> bool {
+    match arguments {
+        Some(arguments) => {
+            let mut words = arguments.split(' ').take(MAX_OWN_WORDS);
+            words.any(|word| [SUPERVISOR, INIT, GATE].contains(&word))
+        }
+        // Of an image that lived for an instant only the name is known.
+        None => comm == "memsample",
+    }
+}
+
+/// The tool and its arguments are before the name of a role.
+const MAX_OWN_WORDS: usize = 64;
+
 /// Runs the program in one of the roles of this module, if its first argument names one.
 ///
 /// A program that is given to [`RunOptions`](super::RunOptions) as its launcher calls this before it

@@ -94,8 +94,8 @@ pub(crate) enum Told {
     Ready {
         /// The process that will be the program, as a pid of the runner's namespace.
         pid: i32,
-        /// The directories of its control groups.
-        groups: Vec<PathBuf>,
+        /// Init, the same.
+        init: i32,
     },
     /// It executes.
     Started,

@@ -354,8 +354,7 @@ impl<'a> Supervisor<'a> {
         loop {
             match self.next(deadline) {
                 Happening::Gate { told: GateTold::Ready, pid } if role == Role::Program => {
-                    let groups = self.groups.directories().to_vec();
-                    self.runner.send(&Told::Ready { pid, groups }).map_err(failed)?;
+                    self.runner.send(&Told::Ready { pid, init: self.init_pid }).map_err(failed)?;
                 }
                 Happening::Gate { told: GateTold::Ready, .. } => go(self)?,
                 Happening::Order(Order::Go) => go(self)?,

@@ -1,0 +1,148 @@
+//! What each test used, of which the recording tells, and the budgets that it is held to.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+mod running;
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use memsample::{Rate, RecorderOptions};
+use memsampled::runner::{BudgetVerdict, Outcome, PolicyBudget, RunOptions, TestResult};
+use memsampled::suite::{Action, Budget, Isolation, Quantity, Test};
+use running::{container, isolated, options, results, shell, suite};
+use tempfile::tempdir;
+
+const MIB: u64 = 1 << 20;
+
+/// Holds `mib` MiB that it has written to until it has been sampled for long enough.
+fn holding(name: &str, mib: u64) -> Test {
+    // `tail` keeps all that it reads until it ends, which is when the writer closes.
+    shell(name, &format!("(head -c {mib}m /dev/zero; sleep 1.5) | tail -c {mib}m | wc -c"))
+}
+
+/// Samples often, and everything at every tick.
+fn closely(options: &mut RunOptions) {
+    options.recorder =
+        RecorderOptions::new().interval(Duration::from_millis(20)).pss(Rate::EveryTick);
+}
+
+#[track_caller]
+fn check_holds(result: &TestResult, mib: u64) {
+    assert_eq!(result.outcome, Outcome::Passed, "{result:#?}");
+    let memory = result.memory.as_ref().unwrap();
+    let bytes = mib * MIB..(mib + 24) * MIB;
+    for sum in [memory.rss, memory.anon] {
+        let peak = sum.unwrap().peak;
+        assert!(bytes.contains(&peak.lower), "{result:#?}");
+        assert!(peak.upper.is_none_or(|upper| upper >= peak.lower), "{result:#?}");
+        assert!(sum.unwrap().at >= result.started.unwrap(), "{result:#?}");
+    }
+    // On a busy machine it is put off.
+    if let (Some(rss), Some(pss)) = (memory.rss, memory.pss) {
+        assert!(pss.peak.lower <= rss.peak.lower, "{result:#?}");
+    }
+    // sh, head, sleep, tail and wc, and nothing of ours.
+    assert!((4..=8).contains(&memory.processes), "{result:#?}");
+    assert!(memory.roles.iter().all(|role| !role.role.contains("memsample")), "{result:#?}");
+    assert!(bytes.contains(&memory.roles[0].rss_peak.lower), "{result:#?}");
+    assert!(memory.samples > 20 && memory.minflt > mib, "{result:#?}");
+    assert!(memory.unsampled <= memory.processes, "{result:#?}");
+    // Much too short to tell.
+    assert_eq!(memory.growth_bytes_per_minute, None);
+}
+
+#[track_caller]
+fn check_isolation(isolation: Isolation) {
+    let directory = tempdir().unwrap();
+    container(directory.path(), "minimal");
+    let mut options = options(&directory.path().join("results"));
+    closely(&mut options);
+    options.lxc_path = directory.path().join("lxc");
+    // At the same time, so that time alone does not tell them apart.
+    options.jobs = NonZeroUsize::new(2).unwrap();
+    let tests = vec![
+        isolated(holding("large", 96), isolation.clone()),
+        isolated(holding("small", 16), isolation.clone()),
+    ];
+    let results = results(&suite(tests), &options);
+    check_holds(&results[0], 96);
+    check_holds(&results[1], 16);
+}
+
+#[test]
+fn tests_without_isolation_have_their_memory() {
+    check_isolation(Isolation::None);
+}
+
+#[test]
+fn tests_in_pid_namespaces_have_their_memory() {
+    check_isolation(Isolation::PidNamespace);
+}
+
+#[test]
+fn tests_in_bubblewrap_have_their_memory() {
+    check_isolation(Isolation::Bubblewrap { root: None });
+}
+
+#[test]
+fn tests_in_containers_have_their_memory() {
+    check_isolation(Isolation::Lxc { name: "minimal".to_owned() });
+}
+
+#[test]
+fn tests_that_do_not_pass_have_their_memory_too() {
+    let directory = tempdir().unwrap();
+    let mut options = options(&directory.path().join("results"));
+    closely(&mut options);
+    let line = "head -c 32m /dev/zero | tail -c 32m | (sleep 1000; cat) & wait";
+    let mut times_out = shell("times out", line);
+    times_out.timeout = Duration::from_secs(2);
+    let fails = shell("fails", "(head -c 32m /dev/zero; sleep 1) | tail -c 32m | wc -c; exit 1");
+    let mut leaks = shell("leaks", "sleep 1000 & sleep 0.5");
+    leaks.budgets = vec![Budget {
+        role: None,
+        quantity: Quantity::LeftOver,
+        limit_bytes: 1,
+        action: Action::Warn,
+    }];
+    let results = results(&suite(vec![times_out, fails, leaks]), &options);
+    assert_eq!(running::words(&results), ["timed_out", "failed", "leaked"]);
+    for result in &results[..2] {
+        let anon = result.memory.as_ref().unwrap().anon.unwrap().peak.lower;
+        assert!(anon >= 32 * MIB, "{result:#?}");
+    }
+    assert!(results[2].memory.as_ref().unwrap().rss.is_some());
+    assert_eq!(results[2].budgets[0].verdict, BudgetVerdict::Exceeded);
+}
+
+#[test]
+fn a_test_above_its_budget_does_not_pass() {
+    let directory = tempdir().unwrap();
+    let mut options = options(&directory.path().join("results"));
+    closely(&mut options);
+    let budget = |quantity, mib: u64, action| Budget {
+        role: None,
+        quantity,
+        limit_bytes: mib * MIB,
+        action,
+    };
+    let mut above = holding("above", 48);
+    above.budgets = vec![budget(Quantity::AnonPeak, 32, Action::Fail)];
+    let mut warned = holding("warned", 48);
+    warned.budgets = vec![
+        budget(Quantity::RssPeak, 32, Action::Warn),
+        budget(Quantity::AnonPeak, 1000, Action::Fail),
+    ];
+    // Of a policy, for one of them.
+    options.policy = vec![PolicyBudget {
+        tests: Some(regex::Regex::new("^policy$").unwrap()),
+        budget: budget(Quantity::RssPeak, 32, Action::Fail),
+    }];
+    let results = results(&suite(vec![above, warned, holding("policy", 48)]), &options);
+    assert_eq!(running::words(&results), ["over_budget", "passed", "over_budget"]);
+    let reason = results[0].reason.as_ref().unwrap();
+    assert!(reason.contains("its peak of anonymous memory was at least"), "{reason}");
+    assert_eq!(results[1].budgets[0].verdict, BudgetVerdict::Exceeded);
+    assert_ne!(results[1].budgets[1].verdict, BudgetVerdict::Exceeded);
+    assert!(results[2].reason.as_ref().unwrap().contains("RSS"));
+}
