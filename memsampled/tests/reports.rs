@@ -42,6 +42,7 @@ fn attempt(name: &str, repetition: u32, number: u32, outcome: Outcome) -> TestRe
         duration: Duration::from_millis(12),
         isolation: if ran { "pidns".to_owned() } else { String::new() },
         survivors: Vec::new(),
+        left_bytes: None,
         stdout: None,
         stderr: None,
         output_cut_bytes: 0,
