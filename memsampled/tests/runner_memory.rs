@@ -7,8 +7,8 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use memsample::{Rate, RecorderOptions};
-use memsampled::runner::{BudgetVerdict, Outcome, PolicyBudget, RunOptions, TestResult};
-use memsampled::suite::{Action, Budget, Isolation, Quantity, Test};
+use memsampled::runner::{BudgetVerdict, Outcome, RunOptions, TestResult};
+use memsampled::suite::{Action, Budget, Isolation, PolicyBudget, Quantity, Test};
 use running::{container, isolated, options, results, shell, suite};
 use tempfile::tempdir;
 
