@@ -3,9 +3,10 @@
 
 mod daemon;
 
+use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use arrow::array::AsArray;
 use arrow::datatypes::{Int32Type, Int64Type, TimestampMillisecondType};
@@ -47,9 +48,19 @@ fn who_was_killed_for_want_of_memory_is_named_with_the_reason() {
     let id = daemon.session(r#"{"interval": "10ms"}"#);
     // It grows within the group until the kernel ends it.
     let line = "echo $$ > $GROUP/cgroup.procs && \
-                exec python3 -c 'kept = []\nwhile True: kept.append(b\"x\" * 1000000)'";
-    let mut eater = Command::new("sh").args(["-c", line]).env("GROUP", &group.0).spawn().unwrap();
+                exec python3 -c 'input()\nkept = []\nwhile True: kept.append(b\"x\" * 1000000)'";
+    let mut eater = Command::new("sh");
+    eater.args(["-c", line]).env("GROUP", &group.0).stdin(Stdio::piped());
+    let mut eater = eater.spawn().unwrap();
     let pid = i64::from(eater.id());
+    // Groups are looked for once a second, and a group that was never seen cannot be named.
+    let elapsed_ms =
+        || daemon.get(&format!("/v1/sessions/{id}")).json()["elapsed_ms"].as_u64().unwrap();
+    let found_ms = elapsed_ms() + 3000;
+    while elapsed_ms() < found_ms {
+        std::thread::yield_now();
+    }
+    eater.stdin.take().unwrap().write_all(b"\n").unwrap();
     assert_eq!(eater.wait().unwrap().signal(), Some(9));
     // At once, as a test run does that is over with this.
     daemon.stop(&id);

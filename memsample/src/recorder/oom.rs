@@ -150,7 +150,10 @@ impl OomWatch {
     fn tell(&mut self, kill: Kill, marks: &mut Vec<Mark>) {
         let why = match kill.groups.last() {
             Some(group) => format!("the control group `{}` was at its limit", text(group)),
-            None => "the machine was out of memory".to_owned(),
+            // The counter of the machine counts those for the limit of a group too.
+            None => {
+                "the machine, or a control group that was not read, was out of memory".to_owned()
+            }
         };
         let mut candidates: Vec<usize> = self.ends_of(&kill).collect();
         // Somebody else may have sent a signal too. The kernel takes the largest.
@@ -264,7 +267,9 @@ mod tests {
         );
         check(
             &mut [second(0, 5, 2, &[]), second(1000, 6, 2, &[(7, 9, 90)]), second(3000, 6, 2, &[])],
-            &["eater (7) of 90 MiB was killed: the machine was out of memory"],
+            &[
+                "eater (7) of 90 MiB was killed: the machine, or a control group that was not read, was out of memory",
+            ],
         );
     }
 
