@@ -66,6 +66,7 @@ fn suite_seconds(isolation: Isolation, tests: u32, jobs: u32) -> (f64, f64) {
         directory: "/".into(),
         setup: None,
         teardown: None,
+        notes: Vec::new(),
         timeout: None,
         tests: (0..tests).map(|number| test(format!("test {number}"))).collect(),
     };

@@ -3,14 +3,18 @@
 //! `fuzz_targets/` gives them to libFuzzer (`make fuzz TARGET=stat`), and `tests/replay.rs` gives them
 //! the corpus, without a fuzzer and on stable Rust. None may panic; most also check what they read.
 
+use std::collections::{BTreeMap, HashSet};
+use std::path::{Path, PathBuf};
+
 use memsample::parse;
 use memsampled::api::{self, MarkRequest, Request, StartRequest};
+use memsampled::suite::{Policy, Suite, SuiteError, Tree};
 
 /// A target: its name, which is that of its corpus, and its function.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 18] = [
+pub const TARGETS: [Target; 20] = [
     ("statm", statm),
     ("stat", stat),
     ("status", status),
@@ -29,6 +33,8 @@ pub const TARGETS: [Target; 18] = [
     ("journal", journal),
     ("journal_contents", journal_contents),
     ("requests", requests),
+    ("suite_toml", suite_toml),
+    ("suite_utah", suite_utah),
 ];
 
 /// What is read is what is printed again.
@@ -170,4 +176,64 @@ pub fn requests(bytes: &[u8]) {
         assert!(!mark.name.is_empty() && mark.name.len() <= 4 * api::limits::MARK_CHARACTERS);
         again(&mark);
     }
+}
+
+/// A suite keeps the rules, and an error is a screen that says where.
+pub fn suite_toml(bytes: &[u8]) {
+    check_suite(Suite::from_toml(bytes, Path::new("/suites/fuzzed.toml")));
+    if let Err(error) = Policy::from_toml(bytes, Path::new("/suites/policy.toml")) {
+        check_error(&error);
+    }
+}
+
+/// The bytes are the files of a directory, one after the other and parted by NUL, the last being what
+/// the command prints that lists tests.
+pub fn suite_utah(bytes: &[u8]) {
+    const NAMES: [&str; 6] =
+        ["tslist.run", "a/tc_control", "ts_control", "tslist.auto", "master.run", "listed"];
+    struct Files(BTreeMap<PathBuf, Vec<u8>>);
+    impl Tree for Files {
+        fn read(&self, path: &Path) -> Result<Option<Vec<u8>>, String> {
+            Ok(self.0.get(path).cloned())
+        }
+
+        fn is_file(&self, path: &Path) -> bool {
+            self.0.contains_key(path)
+        }
+
+        fn discover(&self, _: &str, _: &Path) -> Result<String, String> {
+            let listed = self.0.get(Path::new("/suites/fuzzed/listed")).cloned();
+            String::from_utf8(listed.unwrap_or_default()).map_err(|error| error.to_string())
+        }
+    }
+    let files =
+        NAMES.iter().zip(bytes.split(|&byte| byte == 0)).filter(|(_, file)| !file.is_empty());
+    let root = Path::new("/suites/fuzzed");
+    let files = Files(files.map(|(name, file)| (root.join(name), file.to_vec())).collect());
+    check_suite(Suite::from_utah(root, &files));
+}
+
+fn check_suite(suite: Result<Suite, SuiteError>) {
+    match suite {
+        Ok(suite) => {
+            assert!((1..=10_000).contains(&suite.tests.len()));
+            let names: HashSet<&str> = suite.tests.iter().map(|test| test.name.as_str()).collect();
+            assert_eq!(names.len(), suite.tests.len());
+            for test in &suite.tests {
+                assert!(
+                    (1..=256).contains(&test.name.len()) && !test.name.contains(char::is_control)
+                );
+                assert!(test.cwd.is_absolute() && !test.timeout.is_zero() && test.repeat > 0);
+                assert!(test.requires.iter().all(|name| names.contains(name.as_str())));
+            }
+        }
+        Err(error) => check_error(&error),
+    }
+}
+
+fn check_error(error: &SuiteError) {
+    assert!(!error.problems().is_empty());
+    let message = error.to_string();
+    assert!(message.lines().count() <= 81, "{message}");
+    assert!(message.chars().all(|c| c == '\n' || !c.is_control()), "{message:?}");
 }

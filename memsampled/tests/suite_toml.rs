@@ -178,6 +178,7 @@ fn every_key_says_what_it_means() {
             }),
             timeout: Some(Duration::from_secs(7200)),
             tests: suite.tests.clone(),
+            notes: Vec::new(),
         }
     );
 }
@@ -623,5 +624,29 @@ left_over = "0B"
         let error =
             Policy::from_toml(text.as_bytes(), Path::new("p.toml")).unwrap_err().to_string();
         assert!(error.contains(said), "{said}: {error}");
+    }
+}
+
+#[test]
+fn the_documentation_is_a_suite_and_a_policy() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/suite.md");
+    let text = fs::read_to_string(path).unwrap();
+    let blocks: Vec<&str> =
+        text.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    let [suite, policy] = blocks.as_slice() else { panic!("{} blocks", blocks.len()) };
+    let value: serde_json::Value = toml::from_str(suite).unwrap();
+    assert!(schema().is_valid(&value));
+    let suite = parse(suite).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!((suite.tests.len(), suite.tests[1].budgets.len()), (2, 2));
+    let policy = Policy::from_toml(policy.as_bytes(), Path::new("p.toml"));
+    assert_eq!(policy.unwrap_or_else(|error| panic!("{error}")).budgets.len(), 2);
+    // Every key of the schema is explained.
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/suite.schema.json");
+    let schema: serde_json::Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+    for table in ["program", "settings", "test", "budget"] {
+        let keys = schema.pointer(&format!("/$defs/{table}/properties")).unwrap();
+        for key in keys.as_object().unwrap().keys() {
+            assert!(text.contains(&format!("`{key}`")), "{key}");
+        }
     }
 }

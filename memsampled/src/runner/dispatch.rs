@@ -132,6 +132,9 @@ impl<'a> Dispatcher<'a> {
             tests: self.plan.len(),
             directory: self.options.directory.clone(),
         });
+        for note in &self.suite.notes {
+            (self.events)(Event::Note(note.clone()));
+        }
         let setup = self.set_up();
         if self.aborted.is_none() {
             self.run_tests();

@@ -133,6 +133,19 @@ impl Problems {
         }
     }
 
+    /// Adds all problems of another file.
+    pub(super) fn append(&self, error: SuiteError) {
+        let mut found = self.found.borrow_mut();
+        let kept = KEPT.saturating_sub(found.len()).min(error.problems.len());
+        self.more.set(self.more.get() + error.more + error.problems.len() - kept);
+        found.extend(error.problems.into_iter().take(kept));
+    }
+
+    /// Says whether none was found.
+    pub(super) fn is_empty(&self) -> bool {
+        self.found.borrow().is_empty()
+    }
+
     /// Returns `value` if there was no problem.
     pub(super) fn or<T>(self, value: T) -> Result<T, SuiteError> {
         let mut problems = self.found.into_inner();

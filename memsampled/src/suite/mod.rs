@@ -10,6 +10,7 @@ mod rules;
 mod settings;
 mod source;
 mod toml;
+mod utah;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -17,6 +18,7 @@ use std::time::Duration;
 
 pub use error::{Problem, SuiteError};
 pub use policy::{Policy, PolicyBudget};
+pub use utah::Tree;
 
 /// Tests, in the order in which they are run.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,17 +35,35 @@ pub struct Suite {
     pub timeout: Option<Duration>,
     /// The tests. Names are unique.
     pub tests: Vec<Test>,
+    /// What a reader must know, such as what of the file is not honoured.
+    pub notes: Vec<String>,
 }
 
 impl Suite {
-    /// Reads a suite: from a TOML file, which `docs/suite.md` describes.
+    /// Reads a suite: a TOML file, or a directory in the format of UTAH, the Ubuntu Test Automation
+    /// Harness. `docs/suite.md` describes both.
+    ///
+    /// Of a directory with a `tslist.auto`, the command in it that lists the tests is run, for at most a
+    /// minute.
     ///
     /// # Errors
     ///
     /// If it cannot be read or understood; all problems are told at once, each with file, line and
     /// column, and with what to write instead.
     pub fn load(path: &Path) -> Result<Self, SuiteError> {
+        if path.is_dir() {
+            return utah::read(path, &utah::Disk);
+        }
         Self::from_toml(&source::read(path)?, path)
+    }
+
+    /// Reads a directory in UTAH's format, wherever its files are.
+    ///
+    /// # Errors
+    ///
+    /// As [`Suite::load`].
+    pub fn from_utah(root: &Path, tree: &dyn Tree) -> Result<Self, SuiteError> {
+        utah::read(root, tree)
     }
 
     /// Reads a suite from the bytes of a TOML file. `path` names it in errors, and relative paths in it

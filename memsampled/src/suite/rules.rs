@@ -1,4 +1,5 @@
 use std::collections::HashMap;
+use std::rc::Rc;
 
 use super::document::listed;
 use super::error::{Problems, quoted};
@@ -10,8 +11,8 @@ pub(super) const TESTS_MAX: usize = 10_000;
 const NAME_BYTES_MAX: usize = 256;
 
 /// A test as the rules see it: names, and where they stand.
-pub(super) struct Named<'a> {
-    pub(super) source: &'a Source,
+pub(super) struct Named {
+    pub(super) source: Rc<Source>,
     pub(super) name: String,
     pub(super) place: Place,
     pub(super) requires: Vec<(String, Place)>,
@@ -19,13 +20,13 @@ pub(super) struct Named<'a> {
 
 /// Checks what no file can say wrong by itself: names that are unique, requirements that exist and do
 /// not go round.
-pub(super) fn check(tests: &[Named<'_>], problems: &Problems) {
+pub(super) fn check(tests: &[Named], problems: &Problems) {
     let mut by_name: HashMap<&str, usize> = HashMap::new();
     for (index, test) in tests.iter().enumerate() {
         if let Some(first) = by_name.get(test.name.as_str()).and_then(|first| tests.get(*first)) {
             let message = format!("a second test {}", quoted(&test.name));
             let help = format!("the first is in line {}", first.place.line);
-            problems.add(test.source, test.place, message, Some(help));
+            problems.add(&test.source, test.place, message, Some(help));
         } else {
             by_name.insert(&test.name, index);
         }
@@ -47,7 +48,7 @@ pub(super) fn check(tests: &[Named<'_>], problems: &Problems) {
                     Some((1..=3, known)) => Some(format!("did you mean {}?", quoted(known))),
                     _ => None,
                 };
-                problems.add(test.source, *place, message, help);
+                problems.add(&test.source, *place, message, help);
             }
         }
     }
@@ -68,7 +69,7 @@ pub(super) fn check(tests: &[Named<'_>], problems: &Problems) {
             _ => format!("tests require each other in a circle: {}", listed(shown)),
         };
         let help = "none of them could be the first to run".to_owned();
-        problems.add(first.source, first.place, message, Some(help));
+        problems.add(&first.source, first.place, message, Some(help));
     }
 }
 
@@ -86,10 +87,7 @@ pub(super) fn wrong_name(name: &str) -> Option<String> {
 }
 
 /// Returns the tests of a circle of requirements, each requiring the next and the last the first.
-fn circle<'a, 'b>(
-    tests: &'b [Named<'a>],
-    by_name: &HashMap<&str, usize>,
-) -> Option<Vec<&'b Named<'a>>> {
+fn circle<'a>(tests: &'a [Named], by_name: &HashMap<&str, usize>) -> Option<Vec<&'a Named>> {
     let required = |index: usize, at: usize| {
         let (name, _) = tests.get(index)?.requires.get(at)?;
         Some(by_name.get(name.as_str()).copied())

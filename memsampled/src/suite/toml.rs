@@ -1,4 +1,5 @@
 use std::path::Path;
+use std::rc::Rc;
 use std::time::Duration;
 
 use super::document::{Fields, Node, Value};
@@ -16,7 +17,7 @@ pub(super) const TEST_KEYS: [&str; 6] =
 
 /// Reads a suite from the bytes of a TOML file.
 pub(super) fn parse(bytes: &[u8], path: &Path) -> Result<Suite, SuiteError> {
-    let source = Source::new(path, bytes)?;
+    let source = Rc::new(Source::new(path, bytes)?);
     let root = Node::of_toml(&source)?;
     let problems = Problems::default();
     let directory = match path.parent() {
@@ -30,7 +31,7 @@ pub(super) fn parse(bytes: &[u8], path: &Path) -> Result<Suite, SuiteError> {
     problems.or(suite)?.ok_or_else(|| SuiteError::of_file(path, "not a suite".to_owned(), None))
 }
 
-fn read(source: &Source, problems: &Problems, root: &Node, directory: &Path) -> Option<Suite> {
+fn read(source: &Rc<Source>, problems: &Problems, root: &Node, directory: &Path) -> Option<Suite> {
     let fields = Fields::of(source, problems, root, "the suite".to_owned(), &KEYS)?;
     let name = fields.required_text("name").unwrap_or_default();
     if let Some(wrong) = rules::wrong_name(name) {
@@ -79,6 +80,7 @@ fn read(source: &Source, problems: &Problems, root: &Node, directory: &Path) -> 
         teardown,
         timeout,
         tests,
+        notes: Vec::new(),
     })
 }
 
@@ -92,12 +94,12 @@ fn what(node: &Node, index: usize) -> String {
 }
 
 /// Reads a test, and its names even where it cannot be understood.
-fn test<'a>(
-    source: &'a Source,
+fn test(
+    source: &Rc<Source>,
     table: &Fields<'_>,
     defaults: &Settings,
     directory: &Path,
-) -> (Option<Test>, Option<Named<'a>>) {
+) -> (Option<Test>, Option<Named>) {
     let name = table.required_text("name");
     if let Some(wrong) = name.and_then(rules::wrong_name) {
         table.problem("name", table.key_place("name"), &wrong, None);
@@ -122,5 +124,5 @@ fn test<'a>(
         test
     });
     let place = table.node("name").map_or(table.place(), |node| node.place);
-    (test, Some(Named { source, name: name.to_owned(), place, requires }))
+    (test, Some(Named { source: Rc::clone(source), name: name.to_owned(), place, requires }))
 }

@@ -57,6 +57,7 @@ pub(crate) fn suite(tests: Vec<Test>) -> Suite {
         teardown: None,
         timeout: None,
         tests,
+        notes: Vec::new(),
     }
 }
 

@@ -57,9 +57,10 @@ impl<'a> Fields<'a> {
         self.place
     }
 
-    /// Returns a value.
+    /// Returns a value; one that is nothing is not there.
     pub(in crate::suite) fn node(&self, key: &str) -> Option<&'a Node> {
-        self.entries.iter().find(|entry| entry.key == key).map(|entry| &entry.node)
+        let entry = self.entries.iter().find(|entry| entry.key == key)?;
+        (!matches!(entry.node.value, Value::Null)).then_some(&entry.node)
     }
 
     /// Returns the place of a key; that of the table where the key is not there.

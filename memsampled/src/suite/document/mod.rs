@@ -1,7 +1,8 @@
-//! A file as values with their places, and the reading of tables.
+//! A file as values with their places, whether it is TOML or YAML, and the reading of tables.
 
 mod fields;
 mod toml;
+mod yaml;
 
 pub(super) use fields::{Fields, listed};
 
@@ -16,6 +17,8 @@ pub(super) struct Node {
 
 #[derive(Clone, Debug)]
 pub(super) enum Value {
+    /// YAML only.
+    Null,
     Boolean(bool),
     Integer(i64),
     /// A number or date of which a suite has no use, by its kind.
@@ -37,6 +40,7 @@ impl Value {
     /// Returns what kind of value it is, with its article.
     pub(super) fn kind(&self) -> &'static str {
         match self {
+            Self::Null => "nothing",
             Self::Boolean(_) => "a boolean",
             Self::Integer(_) => "a whole number",
             Self::Other(kind) => kind,

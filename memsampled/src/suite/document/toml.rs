@@ -18,7 +18,7 @@ impl Node {
                 let place = source.place(error.span().unwrap_or(0..0));
                 let message = format!("not TOML: {}", error.message().replace('\n', ", "));
                 problems.add(source, place, message, None);
-                problems.or(Self { value: Value::Boolean(false), place })
+                problems.or(Self { value: Value::Null, place })
             }
         }
     }

@@ -1,0 +1,295 @@
+use std::path::{Component, Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::{Reading, seconds, shell};
+use crate::suite::document::{Fields, Node, Value};
+use crate::suite::error::quoted;
+use crate::suite::rules::{self, Named};
+use crate::suite::settings::{STEP_TIMEOUT, Settings, TEST_TIMEOUT};
+use crate::suite::source::{Place, Source};
+use crate::suite::{Program, Step, Test};
+
+/// A directory with tests, and which of them are meant.
+pub(super) struct TestSuite {
+    pub(super) directory: PathBuf,
+    /// What the names of its tests begin with.
+    pub(super) prefix: String,
+    pub(super) include: Option<Vec<String>>,
+    pub(super) exclude: Vec<String>,
+}
+
+const TS_KEYS: [&str; 4] = ["build_cmd", "timeout", "ts_setup", "ts_cleanup"];
+const TC_KEYS: [&str; 12] = [
+    "description",
+    "dependencies",
+    "action",
+    "expected_results",
+    "type",
+    "timeout",
+    "build_cmd",
+    "tc_setup",
+    "command",
+    "tc_cleanup",
+    "run_as",
+    "reboot",
+];
+
+impl TestSuite {
+    /// A test suite without a `master.run`.
+    pub(super) fn alone(directory: &Path) -> Self {
+        let directory = directory.to_owned();
+        Self { directory, prefix: String::new(), include: None, exclude: Vec::new() }
+    }
+
+    fn is_meant(&self, test: &str) -> bool {
+        let is_in = |names: &[String]| names.iter().any(|name| name == test);
+        self.include.as_deref().is_none_or(is_in) && !is_in(&self.exclude)
+    }
+}
+
+/// Reads a test suite: `ts_control`, and the tests that `tslist.run` or `tslist.auto` lists.
+pub(super) fn read(reading: &mut Reading<'_>, of: &TestSuite) {
+    if let Some((source, node)) = reading.document(&of.directory.join("ts_control"))
+        && !matches!(node.value, Value::Null)
+    {
+        ts_control(reading, of, &source, &node);
+    }
+    if let Some((source, node)) = reading.document(&of.directory.join("tslist.run")) {
+        listed(reading, of, &source, &node);
+    } else if let Some((source, node)) = reading.document(&of.directory.join("tslist.auto")) {
+        discovered(reading, of, &source, &node);
+    }
+}
+
+fn ts_control(reading: &mut Reading<'_>, of: &TestSuite, source: &Source, node: &Node) {
+    let what = "ts_control".to_owned();
+    let Some(fields) = Fields::of(source, &reading.problems, node, what, &TS_KEYS) else { return };
+    let timeout = seconds(&fields, "timeout").unwrap_or(STEP_TIMEOUT);
+    let part = |key| {
+        let command = fields.text(key)?.to_owned();
+        Some(shell::Part { directory: of.directory.clone(), command, timeout })
+    };
+    let (setup, cleanup) = ([part("build_cmd"), part("ts_setup")], part("ts_cleanup"));
+    reading.setup.extend(setup.into_iter().flatten());
+    reading.cleanup.extend(cleanup);
+}
+
+/// Reads the tests of `tslist.run`, a list of `test` and `overrides`.
+fn listed(reading: &mut Reading<'_>, of: &TestSuite, source: &Rc<Source>, node: &Node) {
+    let entries = match &node.value {
+        Value::List(items) => items.as_slice(),
+        Value::Null => &[],
+        other => {
+            let message = format!("tslist.run must be a list, not {}", other.kind());
+            let help = Some("write - test: DIRECTORY for each test".to_owned());
+            return reading.problems.add(source, node.place, message, help);
+        }
+    };
+    let mut names = Vec::new();
+    for (index, node) in entries.iter().enumerate() {
+        let what = format!("the entry with number {} of tslist.run", index + 1);
+        let keys = ["test", "overrides"];
+        let Some(fields) = Fields::of(source, &reading.problems, node, what, &keys) else {
+            continue;
+        };
+        let Some(name) = fields.required_text("test").map(str::to_owned) else { continue };
+        let place = fields.node("test").map_or(node.place, |node| node.place);
+        if !stays_below(&name) {
+            fields.problem("test", place, "must be a directory below that of tslist.run", None);
+        } else if let Some(wrong) = rules::wrong_name(&format!("{}{name}", of.prefix)) {
+            fields.problem("test", place, &wrong, None);
+        } else if is_full(reading, source, place) {
+            return;
+        } else {
+            let overrides = fields.node("overrides").cloned();
+            if of.is_meant(&name) {
+                tc_control(reading, of, (source, place), &name, overrides.as_ref());
+            }
+            names.push(name);
+        }
+    }
+    for missing in of.include.iter().flatten().filter(|name| !names.contains(name)) {
+        let message =
+            format!("`include_tests` names {}, which is not in tslist.run", quoted(missing));
+        reading.problems.add(source, source.place(0..0), message, None);
+    }
+}
+
+/// Reads the `tc_control` of a test; `overrides` of `tslist.run` take the place of what it says.
+fn tc_control(
+    reading: &mut Reading<'_>,
+    of: &TestSuite,
+    (list, place): (&Rc<Source>, Place),
+    name: &str,
+    overrides: Option<&Node>,
+) {
+    let directory = of.directory.join(name);
+    let path = directory.join("tc_control");
+    if !reading.tree.is_file(&path) {
+        let message =
+            format!("test {} has no file {}", quoted(name), quoted(&path.to_string_lossy()));
+        return reading.problems.add(list, place, message, None);
+    }
+    let Some((source, node)) = reading.document(&path) else { return };
+    let problems = &reading.problems;
+    let what = format!("test {}", quoted(name));
+    let Some(fields) = Fields::of(&source, problems, &node, what, &TC_KEYS) else { return };
+    let what = format!("the overrides of test {}", quoted(name));
+    let overrides = overrides.and_then(|node| Fields::of(list, problems, node, what, &TC_KEYS));
+    let of_key = |key: &str| match &overrides {
+        Some(overrides) if overrides.node(key).is_some() => overrides,
+        _ => &fields,
+    };
+    let text = |key: &str| of_key(key).text(key).map(str::to_owned);
+    let timeout = seconds(of_key("timeout"), "timeout");
+    if let Some(reboot) = text("reboot")
+        && reboot != "never"
+    {
+        let fields = of_key("reboot");
+        let place = fields.node("reboot").map_or(fields.place(), |node| node.place);
+        let help = "reboot: never, or two suites with a reboot between them";
+        fields.problem("reboot", place, "the machine is not rebooted", Some(help));
+    }
+    let step_timeout = timeout.unwrap_or(STEP_TIMEOUT);
+    let steps = |keys: &[&str]| {
+        keys.iter().filter_map(|key| Some(step(text(key)?, step_timeout))).collect()
+    };
+    let (setup, cleanup) = (steps(&["build_cmd", "tc_setup"]), steps(&["tc_cleanup"]));
+    let (run_as, tag) = (text("run_as"), text("type"));
+    let dependencies = match of_key("dependencies").node("dependencies").map(|node| &node.value) {
+        Some(Value::Text(text)) => Some(text.trim().to_owned()),
+        _ => None,
+    };
+    let command = text("command");
+    if command.is_none() && fields.node("command").is_none() {
+        fields.problem_of_table("lacks a `command`", None);
+    }
+    // What it says of nothing, and what a template says.
+    let says_nothing = |text: &String| {
+        ["", "none", "n/a", "-"].contains(&text.to_lowercase().as_str()) || text == "CHANGE_ME"
+    };
+    reading.dependencies.extend(dependencies.filter(|text| !says_nothing(text)));
+    if let Some(command) = command {
+        let mut test = test(&directory, &of.prefix, name, command, timeout);
+        test.setup = setup;
+        test.cleanup = cleanup;
+        test.run_as = run_as;
+        test.tags.extend(tag);
+        reading.tests.push(test);
+    }
+    let name = format!("{}{name}", of.prefix);
+    reading.named.push(Named { source: Rc::clone(list), name, place, requires: Vec::new() });
+}
+
+/// Lists the tests of `tslist.auto`: each line that `discovery_cmd` prints takes the place of `{}` in
+/// `test_cmd`.
+fn discovered(reading: &mut Reading<'_>, of: &TestSuite, source: &Rc<Source>, node: &Node) {
+    let items = match &node.value {
+        Value::List(items) => items.as_slice(),
+        _ => std::slice::from_ref(node),
+    };
+    let mut names = Vec::new();
+    for node in items {
+        let what = "tslist.auto".to_owned();
+        let keys = ["discovery_cmd", "test_cmd"];
+        let Some(fields) = Fields::of(source, &reading.problems, node, what, &keys) else {
+            continue;
+        };
+        let discovery = fields.required_text("discovery_cmd");
+        let (Some(discovery), Some(command)) = (discovery, fields.required_text("test_cmd")) else {
+            continue;
+        };
+        let place = fields.node("discovery_cmd").map_or(node.place, |node| node.place);
+        if !command.contains("{}") {
+            let place = fields.node("test_cmd").map_or(node.place, |node| node.place);
+            let help = "`{}` is where the name of the test goes";
+            fields.problem("test_cmd", place, "is the same for every test", Some(help));
+            continue;
+        }
+        // In the directory that contains the test suite, as the paths in it are written.
+        let cwd = of.directory.parent().unwrap_or(&of.directory);
+        let lines = match reading.tree.discover(discovery, cwd) {
+            Ok(lines) => lines,
+            Err(wrong) => {
+                let help = "it is run before build_cmd and ts_setup, in the directory above";
+                fields.problem("discovery_cmd", place, &wrong, Some(help));
+                continue;
+            }
+        };
+        for line in lines.lines().map(str::trim).filter(|line| !line.is_empty()) {
+            if let Some(wrong) = rules::wrong_name(&format!("{}{line}", of.prefix)) {
+                let wrong = format!("the name {}, which it printed, {wrong}", quoted(line));
+                fields.problem("discovery_cmd", place, &wrong, None);
+                break;
+            }
+            if is_full(reading, source, place) {
+                return;
+            }
+            names.push(line.to_owned());
+            if of.is_meant(line) {
+                let test = discovered_test(of, line, command);
+                let name = test.name.clone();
+                reading.tests.push(test);
+                let source = Rc::clone(source);
+                reading.named.push(Named { source, name, place, requires: Vec::new() });
+            }
+        }
+    }
+    for missing in of.include.iter().flatten().filter(|name| !names.contains(name)) {
+        let message =
+            format!("`include_tests` names {}, which was not discovered", quoted(missing));
+        reading.problems.add(source, source.place(0..0), message, None);
+    }
+}
+
+/// A test of `tslist.auto` runs in a directory of its own below its test suite: commands lead out of it
+/// again, as in `../run_test.sh {}`.
+fn discovered_test(of: &TestSuite, name: &str, command: &str) -> Test {
+    let below = match name.replace('/', "_") {
+        dots if dots == "." || dots == ".." => format!("_{dots}"),
+        below => below,
+    };
+    let below = shell::word(&below);
+    let command = command.replace("{}", &shell::word(name));
+    let command = format!("cd ./{below} || exit\n{command}");
+    let mut test = test(&of.directory, &of.prefix, name, command, None);
+    test.setup.push(step(format!("mkdir -p ./{below}"), STEP_TIMEOUT));
+    // What the test wrote there stays.
+    test.cleanup.push(step(format!("rmdir ./{below} 2>/dev/null || :"), STEP_TIMEOUT));
+    test
+}
+
+fn test(
+    directory: &Path,
+    prefix: &str,
+    name: &str,
+    command: String,
+    timeout: Option<Duration>,
+) -> Test {
+    let program = Program::Shell(command);
+    let mut test = Settings::default().into_test(directory, format!("{prefix}{name}"), program);
+    test.timeout = timeout.unwrap_or(TEST_TIMEOUT);
+    // UTAH isolates nothing: its tests may use the network.
+    test.network = true;
+    test
+}
+
+fn step(command: String, timeout: Duration) -> Step {
+    Step { program: Program::Shell(command), timeout }
+}
+
+/// Says whether there are as many tests as a suite may have, as a problem.
+fn is_full(reading: &Reading<'_>, source: &Source, place: Place) -> bool {
+    let is_full = reading.named.len() >= rules::TESTS_MAX;
+    if is_full {
+        let message = format!("more than {} tests", rules::TESTS_MAX);
+        reading.problems.add(source, place, message, None);
+    }
+    is_full
+}
+
+fn stays_below(name: &str) -> bool {
+    let mut parts = Path::new(name).components();
+    parts.clone().next().is_some() && parts.all(|part| matches!(part, Component::Normal(_)))
+}

@@ -1,0 +1,114 @@
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::control::{self, TestSuite};
+use super::{Reading, is_test_suite, seconds};
+use crate::suite::document::{Fields, Node, Value};
+use crate::suite::error::quoted;
+use crate::suite::source::Source;
+
+/// Reads `master.run`: a table, or as in older suites a list of one, of `testsuites`.
+pub(super) fn read(
+    reading: &mut Reading<'_>,
+    root: &Path,
+    source: &Rc<Source>,
+    node: &Node,
+) -> Option<Duration> {
+    let node = match &node.value {
+        Value::List(items) if items.len() == 1 => items.first()?,
+        _ => node,
+    };
+    let mut found = Vec::new();
+    let timeout;
+    {
+        let problems = &reading.problems;
+        let what = "the run list".to_owned();
+        let fields = Fields::of(source, problems, node, what, &["testsuites", "timeout"])?;
+        timeout = seconds(&fields, "timeout");
+        if fields.tables("testsuites").is_empty() {
+            fields.problem_of_table("has no `testsuites`", Some("write testsuites: and a list"));
+        }
+        let keys = ["name", "fetch_method", "fetch_location", "include_tests", "exclude_tests"];
+        for (index, node) in fields.tables("testsuites").iter().enumerate() {
+            let what = format!("the test suite with number {}", index + 1);
+            let Some(table) = fields.table(node, what, &keys) else { continue };
+            let is_only_one = fields.tables("testsuites").len() == 1;
+            found.extend(test_suite(reading, root, &table, is_only_one));
+        }
+    }
+    for (test_suite, note) in found {
+        reading.notes.extend(note);
+        control::read(reading, &test_suite);
+    }
+    timeout
+}
+
+/// Finds where a test suite is, and what a reader must know of that.
+fn test_suite(
+    reading: &Reading<'_>,
+    root: &Path,
+    table: &Fields<'_>,
+    is_only_one: bool,
+) -> Option<(TestSuite, Option<String>)> {
+    let name = table.required_text("name")?;
+    if name.contains('/') || name == "." || name == ".." {
+        let place = table.node("name").map_or(table.place(), |node| node.place);
+        table.problem("name", place, "must be the name of a directory", None);
+        return None;
+    }
+    let method = table.required_text("fetch_method")?;
+    let location = table.required_text("fetch_location")?;
+    let place = |key| table.node(key).map_or(table.place(), |node| node.place);
+    let directory = match method {
+        "dev" => {
+            let directory = root.join(location);
+            if !is_test_suite(reading.tree, &directory) {
+                let wrong = format!("{} has no tslist.run and no tslist.auto", quoted(location));
+                let help = "a path begins in the directory of master.run";
+                table.problem("fetch_location", place("fetch_location"), &wrong, Some(help));
+                return None;
+            }
+            directory
+        }
+        "bzr" | "bzr-export" | "git" => fetched(reading, root, name, is_only_one).or_else(|| {
+            let wrong = format!("test suite {} is not here, and nothing is fetched", quoted(name));
+            let help = format!(
+                "fetch {} into a directory `{name}` beside master.run, or write fetch_method: dev and its path",
+                quoted(location)
+            );
+            table.problem("fetch_method", place("fetch_method"), &wrong, Some(&help));
+            None
+        })?,
+        _ => {
+            let help = "allowed are `dev`, `bzr`, `bzr-export` and `git`";
+            table.problem("fetch_method", place("fetch_method"), "not a method", Some(help));
+            return None;
+        }
+    };
+    let note = (method != "dev").then(|| {
+        let (name, at) = (quoted(name), quoted(&directory.to_string_lossy()));
+        format!("test suite {name} was not fetched by {method}: it is run as it is in {at}")
+    });
+    let names = |key| {
+        let names = table.node(key).and_then(|_| table.texts(key))?;
+        Some(names.into_iter().map(|(name, _)| name.to_owned()).collect::<Vec<_>>())
+    };
+    let test_suite = TestSuite {
+        directory,
+        prefix: format!("{name}/"),
+        include: names("include_tests"),
+        exclude: names("exclude_tests").unwrap_or_default(),
+    };
+    Some((test_suite, note))
+}
+
+/// Returns where a test suite was fetched to: beside `master.run`, or the directory of `master.run` is
+/// the test suite itself.
+fn fetched(reading: &Reading<'_>, root: &Path, name: &str, is_only_one: bool) -> Option<PathBuf> {
+    let beside = root.join(name);
+    if is_test_suite(reading.tree, &beside) {
+        return Some(beside);
+    }
+    (is_only_one && is_test_suite(reading.tree, root)).then(|| root.to_owned())
+}

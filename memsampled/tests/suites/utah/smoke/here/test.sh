@@ -1,0 +1,2 @@
+#!/bin/sh
+exec test -f tc_control
