@@ -1,7 +1,7 @@
 # `make test` is the whole gate: what CI runs, and all that CI runs.
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
 .DEFAULT_GOAL := help
-.PHONY: help build test tools fmt lint unit notebook clients conformance package demo bench fuzz docs
+.PHONY: help build test tools fmt lint unit notebook clients conformance package demo demo-build bench fuzz docs
 
 help: ## Show what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -46,7 +46,10 @@ conformance: .venv-conformance/ready ## Hold the daemon to docs/openapi.yaml, fo
 	.venv/bin/pip install --quiet --disable-pip-version-check --requirement notebooks/requirements.txt
 	touch $@
 
-demo: .venv/ready ## Record a real build at 10 Hz and ask DuckDB about it
+demo: ## Run a small suite of which most tests go wrong, each in a way of its own
+	cargo run --quiet --release --bin memsample -- run demo/suite.toml || test $$? -eq 10
+
+demo-build: .venv/ready ## Record a real build at 10 Hz and ask DuckDB about it
 	cargo build --release
 	demo/run $(TARGET_DIR)/release/memsample
 

@@ -8,6 +8,7 @@ use memsample::{KeptArguments, Rate, Redaction};
 use regex::Regex;
 
 use crate::peaks::PeaksBy;
+use crate::run::RunArgs;
 use crate::view::{At, By, parse_at, parse_regex};
 use crate::{duration, share};
 
@@ -16,7 +17,7 @@ use crate::{duration, share};
 #[command(name = "memsample", version, propagate_version = true, max_term_width = 100)]
 #[command(
     after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage, 4 disk full, 5 recording could not \
-    be written; `record -- COMMAND` exits with the code of COMMAND."
+    be written; `record -- COMMAND` exits with the code of COMMAND; those of `run` are in its help."
 )]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -25,6 +26,8 @@ pub(crate) struct Args {
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
+    Run(Box<RunArgs>),
+    Doctor(DoctorArgs),
     Record(RecordArgs),
     Recover(RecoverArgs),
     Summary(SummaryArgs),
@@ -177,6 +180,16 @@ pub(crate) enum Progress {
     Auto,
     Always,
     Never,
+}
+
+/// Say which boundaries, limits and counters work on this machine, and what would make the rest work
+///
+/// What does not work here is not used by `memsample run`, or refused if a suite asks for it.
+#[derive(clap::Args)]
+pub(crate) struct DoctorArgs {
+    /// Print one JSON array
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Put together a recording whose recorder was killed

@@ -1,6 +1,10 @@
 //! The exit codes of the command. They are part of its interface: see README.md.
 
 use memsample::{End, RecordError};
+use memsampled::runner::RunError;
+use memsampled::suite::SuiteError;
+
+use crate::run::NoTests;
 
 /// How the command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +21,14 @@ impl ExitCode {
     pub(crate) const DISK_FULL: Self = Self(4);
     /// The recording could not be written for another reason. What was written until then is kept.
     pub(crate) const WRITE_FAILED: Self = Self(5);
+    /// A test of the suite did not pass.
+    pub(crate) const TESTS_FAILED: Self = Self(10);
+    /// The suite did not come to its end: a signal, its time or its setup prevented it.
+    pub(crate) const SUITE_ABORTED: Self = Self(11);
+    /// The suite or the policy cannot be understood.
+    pub(crate) const SUITE_INVALID: Self = Self(12);
+    /// No test of the suite is selected.
+    pub(crate) const NO_TESTS: Self = Self(13);
     /// The command to record could not be run.
     pub(crate) const COMMAND_NOT_EXECUTABLE: Self = Self(126);
     /// The command to record was not found.
@@ -40,7 +52,26 @@ impl ExitCode {
     pub(crate) fn of(error: &anyhow::Error) -> Self {
         use std::io::ErrorKind::{QuotaExceeded, StorageFull};
         let full = |error: &std::io::Error| matches!(error.kind(), StorageFull | QuotaExceeded);
-        match error.downcast_ref() {
+        if error.is::<SuiteError>() {
+            return Self::SUITE_INVALID;
+        }
+        if error.is::<NoTests>() {
+            return Self::NO_TESTS;
+        }
+        if let Some(RunError::Directory(_, error)) = error.downcast_ref()
+            && full(error)
+        {
+            return Self::DISK_FULL;
+        }
+        // Of files that could not be written.
+        if error.downcast_ref::<std::io::Error>().is_some_and(full) {
+            return Self::DISK_FULL;
+        }
+        let record = match error.downcast_ref() {
+            Some(RunError::Record(error)) => Some(error),
+            _ => error.downcast_ref(),
+        };
+        match record {
             Some(RecordError::Options(_)) => Self::WRONG_USAGE,
             Some(RecordError::Create(_, error) | RecordError::Close(_, error)) if full(error) => {
                 Self::DISK_FULL

@@ -3,13 +3,16 @@
 
 mod args;
 mod control;
+mod doctor;
 mod duration;
 mod exit;
 mod import;
 mod peaks;
 mod record;
 mod recover;
+mod run;
 mod share;
+mod signals;
 mod summary;
 mod view;
 
@@ -27,6 +30,8 @@ fn main() -> std::process::ExitCode {
     }
     let outcome = match Args::parse().command {
         Command::Record(args) => record::run(&args),
+        Command::Run(args) => run::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Recover(args) => recover::run(&args),
         Command::Summary(args) => summary::run(&args),
         Command::Peaks(args) => peaks::run(&args),

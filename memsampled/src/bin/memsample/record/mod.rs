@@ -9,22 +9,18 @@ use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 
 use anyhow::{Context, bail};
-use crossbeam_channel::{Receiver, bounded, select, tick};
+use crossbeam_channel::{Receiver, select, tick};
 use jiff::Timestamp;
 use memsample::{MarkKind, Rate, RecordError, Recorder, RecorderOptions, SamplerOptions};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 
 use crate::args::{Events, RecordArgs};
 use crate::exit::ExitCode;
+use crate::signals::signals;
 use crate::summary;
 use child::RunningCommand;
 use descriptors::DescriptorLimit;
 use live::Live;
 use memsampled::config::Config;
-
-/// Signals that wait to be handled, at most; of more, the last are dropped.
-const MAX_SIGNALS: usize = 16;
 
 pub(crate) fn run(args: &RecordArgs) -> anyhow::Result<ExitCode> {
     let descriptors = DescriptorLimit::raise(&args.proc);
@@ -118,7 +114,7 @@ fn start(args: &RecordArgs, descriptors: &DescriptorLimit) -> anyhow::Result<Rec
     bail!("no name is free in `{}`", args.out.display())
 }
 
-fn numbered(path: PathBuf, number: u32) -> PathBuf {
+pub(crate) fn numbered(path: PathBuf, number: u32) -> PathBuf {
     match number {
         1 => path,
         number => PathBuf::from(format!("{}-{number}", path.display())),
@@ -193,16 +189,4 @@ fn discard(recorder: Recorder, program: &str, error: &io::Error) -> anyhow::Resu
         io::ErrorKind::NotFound => ExitCode::COMMAND_NOT_FOUND,
         _ => ExitCode::COMMAND_NOT_EXECUTABLE,
     })
-}
-
-/// Returns a channel of the signals that end a recording.
-fn signals() -> anyhow::Result<Receiver<i32>> {
-    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).context("cannot handle signals")?;
-    let (sender, receiver) = bounded(MAX_SIGNALS);
-    std::thread::Builder::new().name("memsample-signal".to_owned()).spawn(move || {
-        for signal in signals.forever() {
-            let _ = sender.try_send(signal);
-        }
-    })?;
-    Ok(receiver)
 }

@@ -27,6 +27,7 @@ use crate::summary;
 use memsampled::config::Config;
 use population::Population;
 use print::Unit;
+pub(crate) use print::terminal_width;
 use table::Column;
 
 /// What a row stands for.

@@ -124,7 +124,7 @@ fn printable(text: &str) -> String {
     printable
 }
 
-fn terminal_width() -> Option<usize> {
+pub(crate) fn terminal_width() -> Option<usize> {
     let output = io::stdout();
     if !output.is_terminal() {
         return None;

@@ -1,0 +1,21 @@
+//! The signals that end a recording or a run.
+
+use anyhow::Context;
+use crossbeam_channel::{Receiver, bounded};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+/// Signals that wait to be handled, at most; of more, the last are dropped.
+const MAX_SIGNALS: usize = 16;
+
+/// Returns a channel of the signals that come from now on. They no longer end this program.
+pub(crate) fn signals() -> anyhow::Result<Receiver<i32>> {
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).context("cannot handle signals")?;
+    let (sender, receiver) = bounded(MAX_SIGNALS);
+    std::thread::Builder::new().name("memsample-signal".to_owned()).spawn(move || {
+        for signal in signals.forever() {
+            let _ = sender.try_send(signal);
+        }
+    })?;
+    Ok(receiver)
+}
