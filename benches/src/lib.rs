@@ -9,5 +9,5 @@ mod table;
 
 pub use cpu::{cpu_seconds_of_thread, cpu_seconds_when_ended, median};
 pub use population::Population;
-pub use program::{memsample, raise_descriptor_limit};
+pub use program::{memsample, memsampled, raise_descriptor_limit};
 pub use table::Table;

@@ -9,9 +9,22 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 ///
 /// It was not built.
 pub fn memsample() -> io::Result<Command> {
+    built("memsample")
+}
+
+/// Returns the daemon `memsampled`, as `cargo build --release` made it.
+///
+/// # Errors
+///
+/// It was not built.
+pub fn memsampled() -> io::Result<Command> {
+    built("memsampled")
+}
+
+fn built(name: &str) -> io::Result<Command> {
     // A benchmark stands in `target/release/deps`.
     let directory = std::env::current_exe()?;
-    let program = directory.ancestors().nth(2).unwrap_or(&directory).join("memsample");
+    let program = directory.ancestors().nth(2).unwrap_or(&directory).join(name);
     if !program.exists() {
         let message = format!("no `{}`: run `cargo build --release` first", program.display());
         return Err(io::Error::new(io::ErrorKind::NotFound, message));

@@ -1,0 +1,186 @@
+//! The daemon: idle, from a start to the first sample, marks, and a thousand sessions.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark fails by panicking")]
+
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use memsample_benches::{Table, median, memsampled};
+use memsampled::api::{MarkKind, MarkRequest, Span, StartRequest};
+use memsampled::client::Client;
+use tempfile::{TempDir, tempdir};
+
+const IDLE: Duration = Duration::from_secs(10);
+const MARKS_PER_SECOND: u32 = 10_000;
+const MARKS_FOR: Duration = Duration::from_secs(10);
+const SESSIONS: usize = 1000;
+
+struct Daemon {
+    child: Child,
+    directory: TempDir,
+}
+
+impl Daemon {
+    fn start() -> Self {
+        let directory = tempdir().unwrap();
+        let mut command = memsampled().unwrap();
+        command.current_dir(&directory).args(["--socket", "s", "--runs", "runs"]);
+        let child = command.stderr(Stdio::null()).spawn().unwrap();
+        let daemon = Self { child, directory };
+        while Client::connect(&daemon.socket()).is_err() {
+            std::thread::yield_now();
+        }
+        daemon
+    }
+
+    fn socket(&self) -> std::path::PathBuf {
+        self.directory.path().join("s")
+    }
+
+    fn connect(&self) -> Client {
+        Client::connect(&self.socket()).unwrap()
+    }
+
+    fn proc(&self, file: &str) -> String {
+        fs::read_to_string(format!("/proc/{}/{file}", self.child.id())).unwrap()
+    }
+
+    fn rss_mib(&self) -> f64 {
+        let status = self.proc("status");
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1024.0
+    }
+
+    /// CPU time of all threads, in nanoseconds as the scheduler counts it.
+    fn cpu_ms(&self) -> f64 {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        let of_task = |path: &Path| {
+            let text = fs::read_to_string(path.join("schedstat")).unwrap_or_default();
+            text.split(' ').next().and_then(|ns| ns.parse::<f64>().ok()).unwrap_or(0.0)
+        };
+        tasks.map(|task| of_task(&task.unwrap().path())).sum::<f64>() / 1e6
+    }
+
+    fn descriptors(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn point() -> MarkRequest {
+    MarkRequest { kind: MarkKind::Point, name: "test_load".to_owned(), test: None }
+}
+
+fn main() {
+    println!("## daemon\n");
+    let mut table = Table::new(&["what", "measured"]);
+    let mut row = |what: &str, measured: String| table.row([what.to_owned(), measured]);
+
+    let daemon = Daemon::start();
+    let before_ms = daemon.cpu_ms();
+    std::thread::sleep(IDLE);
+    let used_ms = daemon.cpu_ms() - before_ms;
+    row("idle, CPU", format!("{used_ms:.2} ms in {} s", IDLE.as_secs()));
+    row("idle, resident", format!("{:.1} MiB", daemon.rss_mib()));
+
+    let mut client = daemon.connect();
+    let mut starts = Vec::new();
+    let mut firsts = Vec::new();
+    for _ in 0..20 {
+        let request = StartRequest {
+            interval: Some(Span(Duration::from_millis(1))),
+            ..StartRequest::default()
+        };
+        let asked_ns = boot_ns();
+        let began = Instant::now();
+        let session = client.start(&request).unwrap();
+        starts.push(began.elapsed().as_secs_f64() * 1e3);
+        let run = client.stop(&session.id).unwrap().run;
+        let (recording, _) = memsample::Recording::open(run.as_ref()).unwrap();
+        let first = (recording.read_table("ticks", &["began_ns"]))
+            .filter_map(|batch| first_int64(&batch.unwrap()))
+            .next()
+            .unwrap();
+        firsts.push((first - asked_ns) as f64 / 1e6);
+    }
+    row("a session is started", format!("{:.1} ms at the median", median(starts)));
+    row("from the request to the first sweep", format!("{:.1} ms at the median", median(firsts)));
+
+    let session = client.start(&StartRequest::default()).unwrap();
+    let mut latencies = Vec::new();
+    for _ in 0..5000 {
+        let began = Instant::now();
+        client.mark(&session.id, &point()).unwrap();
+        latencies.push(began.elapsed().as_secs_f64() * 1e6);
+    }
+    latencies.sort_by(f64::total_cmp);
+    let p99 = latencies.get(latencies.len() * 99 / 100).copied().unwrap();
+    row(
+        "a mark is acknowledged",
+        format!("{:.0} us at the median, {p99:.0} us at 99 %", median(latencies)),
+    );
+    client.stop(&session.id).unwrap();
+
+    let session = client.start(&StartRequest::default()).unwrap();
+    let wanted = MARKS_PER_SECOND * u32::try_from(MARKS_FOR.as_secs()).unwrap();
+    let began = Instant::now();
+    let mut refused = 0;
+    for number in 0..wanted {
+        let due = MARKS_FOR.mul_f64(f64::from(number) / f64::from(wanted));
+        if let Some(early) = due.checked_sub(began.elapsed()) {
+            std::thread::sleep(early);
+        }
+        refused += u32::from(client.mark(&session.id, &point()).is_err());
+    }
+    let took = began.elapsed().as_secs_f64();
+    let stopped = client.stop(&session.id).unwrap();
+    let (recording, _) = memsample::Recording::open(stopped.run.as_ref()).unwrap();
+    let kept: usize =
+        recording.read_table("marks", &["ts"]).map(|batch| batch.unwrap().num_rows()).sum();
+    let late = 100.0 * stopped.summary.late as f64 / stopped.summary.ticks as f64;
+    row(
+        &format!("{MARKS_PER_SECOND} marks a second"),
+        format!(
+            "{wanted} in {took:.2} s, {refused} refused, {kept} kept, {late:.2} % of {} ticks late",
+            stopped.summary.ticks
+        ),
+    );
+
+    drop(client);
+    let (rss, descriptors) = (daemon.rss_mib(), daemon.descriptors());
+    let mut client = daemon.connect();
+    for _ in 0..SESSIONS {
+        let session = client.start(&StartRequest::default()).unwrap();
+        client.stop(&session.id).unwrap();
+    }
+    drop(client);
+    // The pool of threads ends its idle ones after two seconds.
+    std::thread::sleep(Duration::from_secs(3));
+    row(
+        &format!("{SESSIONS} sessions, one after the other"),
+        format!(
+            "{rss:.1} MiB and {descriptors} descriptors before, {:.1} MiB and {} after",
+            daemon.rss_mib(),
+            daemon.descriptors()
+        ),
+    );
+    println!("{table}");
+}
+
+fn boot_ns() -> i64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    now.tv_sec * 1_000_000_000 + now.tv_nsec
+}
+
+fn first_int64(batch: &arrow::array::RecordBatch) -> Option<i64> {
+    use arrow::array::AsArray;
+    use arrow::datatypes::Int64Type;
+    batch.column(0).as_primitive::<Int64Type>().values().first().copied()
+}
