@@ -102,6 +102,8 @@ fn main() {
         let began = Instant::now();
         let session = client.start(&request).unwrap();
         starts.push(began.elapsed().as_secs_f64() * 1e3);
+        // It is over only after its first sweep.
+        std::thread::sleep(Duration::from_millis(200));
         let run = client.stop(&session.id).unwrap().run;
         let (recording, _) = memsample::Recording::open(run.as_ref()).unwrap();
         let first = (recording.read_table("ticks", &["began_ns"]))
