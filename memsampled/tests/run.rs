@@ -167,3 +167,18 @@ fn doctor_says_what_works() {
     let text = memsample(directory.path(), &["doctor"]).stdout;
     assert!(text.contains("pidns") && text.contains("nothing survives a test"), "{text}");
 }
+
+#[test]
+fn the_demo_shows_what_it_says() {
+    let directory = tempdir().unwrap();
+    let demo = concat!(env!("CARGO_MANIFEST_DIR"), "/../demo/suite.toml");
+    let doctor = memsample(directory.path(), &["doctor", "--json"]).json();
+    let memory = doctor.as_array().unwrap().iter().find(|check| check["name"] == "memory").unwrap();
+    // Without control groups a memory limit is not pretended.
+    let last = if memory["works"] == true { "out_of_memory" } else { "not_started" };
+    let ended = memsample(directory.path(), &["run", demo]);
+    assert_eq!(ended.code, Some(10), "{}", ended.stderr);
+    let results = results(&ended);
+    let words: Vec<&str> = outcomes(&results).into_iter().map(|(_, outcome)| outcome).collect();
+    assert_eq!(words, ["passed", "failed", "timed_out", "leaked", "over_budget", last]);
+}

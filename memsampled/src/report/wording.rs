@@ -70,11 +70,12 @@ pub(super) fn why(result: &TestResult) -> Option<String> {
         Outcome::NotStarted { reason } | Outcome::Skipped { reason } => Some(reason.clone()),
         _ => None,
     };
-    let mut parts: Vec<String> =
-        first.into_iter().chain(result.reason.clone()).filter(|part| !part.is_empty()).collect();
-    if result.reason.is_none() {
-        parts.extend(result.budgets.iter().filter_map(breach));
-    }
+    let breaches: Vec<String> = result.budgets.iter().filter_map(breach).collect();
+    // The reason tells the budgets too, in bytes, once they are judged; of other outcomes it tells more.
+    let judged = matches!(result.outcome, Outcome::OverBudget | Outcome::Passed);
+    let reason = result.reason.clone().filter(|_| !judged || breaches.is_empty());
+    let parts = first.into_iter().chain(reason).filter(|part| !part.is_empty());
+    let parts: Vec<String> = if judged { parts.chain(breaches).collect() } else { parts.collect() };
     if parts.is_empty() { None } else { Some(parts.join("; ")) }
 }
 
