@@ -20,8 +20,8 @@ use crate::recording::rows::cgroups::CgroupSample;
 use group::{Group, Reading};
 pub(crate) use hierarchy::{Hierarchies, Version};
 
-/// Groups that are followed, at most. One costs about 50 us each time, so that many cost a
-/// twentieth of a CPU at once a second; a host has a few hundred.
+/// Groups that are followed, at most. One costs about 30 us each time, so that many cost a
+/// thirtieth of a CPU at once a second; a host has a few hundred.
 const MAX_GROUPS: usize = 1024;
 /// Descriptors kept open, at most: for the first few dozen groups. Further files are opened for each
 /// reading, at twice the cost.
