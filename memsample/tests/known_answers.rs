@@ -135,9 +135,9 @@ say(os.getpid()); memory = mapped(32, mmap.MAP_SHARED, file.fileno()); read(memo
 
 #[test]
 fn shared_memory_is_divided_by_who_maps_it() {
+    // Not RSS, of which the rest is the interpreter's code: a child maps that when it first runs it.
     const EACH: Growth = &[
         (Metric::Shmem, 128),
-        (Metric::Rss, 128),
         (Metric::Anon, 0),
         (Metric::Pss, 32),
         (Metric::Uss, 0),
@@ -158,8 +158,8 @@ fn what_is_forked_is_shared_until_it_is_written() {
 child(lambda: write(memory, 64 << 8))
 say(*pids()); each_child(); say(*pids())",
         &[
-            &[(Metric::Rss, 0), (Metric::Pss, 32), (Metric::Uss, 64)],
-            &[(Metric::Rss, 0), (Metric::Pss, 32), (Metric::Uss, 64)],
+            &[(Metric::Anon, 0), (Metric::Pss, 32), (Metric::Uss, 64)],
+            &[(Metric::Anon, 0), (Metric::Pss, 32), (Metric::Uss, 64)],
         ],
     );
 }
