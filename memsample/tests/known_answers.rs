@@ -136,12 +136,8 @@ say(os.getpid()); memory = mapped(32, mmap.MAP_SHARED, file.fileno()); read(memo
 #[test]
 fn shared_memory_is_divided_by_who_maps_it() {
     // Not RSS, of which the rest is the interpreter's code: a child maps that when it first runs it.
-    const EACH: Growth = &[
-        (Metric::Shmem, 128),
-        (Metric::Anon, 0),
-        (Metric::Pss, 32),
-        (Metric::Uss, 0),
-    ];
+    const EACH: Growth =
+        &[(Metric::Shmem, 128), (Metric::Anon, 0), (Metric::Pss, 32), (Metric::Uss, 0)];
     check(
         "memory = mapped(128, mmap.MAP_SHARED | mmap.MAP_ANONYMOUS)
 for _ in range(3): child(lambda: read(memory))
