@@ -54,6 +54,8 @@ pub(crate) enum Change {
     Row(Slot, Row),
     /// The image could not be read in this tick, and has no row.
     Absent(Slot),
+    /// The image belongs to another test than before.
+    Assign(Slot, Option<Arc<str>>),
 }
 
 /// The numbers of one process at one tick.
@@ -85,7 +87,7 @@ impl Batch {
             + self.changes.len() * size_of::<Change>()
             + self.system.len() * size_of::<SystemSample>()
             + self.cgroups.len() * size_of::<CgroupSample>()
-            + self.marks.len() * size_of::<Mark>()
+            + self.marks.iter().map(|mark| size_of::<Mark>() + mark.text_bytes()).sum::<usize>()
             + self.exits.len() * (size_of::<Exit>() + size_of::<Identity>())
     }
 

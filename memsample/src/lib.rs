@@ -81,7 +81,10 @@ pub use import::{CaptureError, ImportError, import};
 pub use machine::hidepid_note;
 pub use mappings::MappingReader;
 pub use metric::{Files, Metric, Metrics};
-pub use recorder::{MarkError, OptionsError, Rate, RecordError, Recorder, RecorderOptions, Status};
+pub use recorder::{
+    Latest, LatestProcess, LatestRole, MarkError, OptionsError, Rate, RecordError, Recorder,
+    RecorderOptions, Scope, ScopeError, Station, Status,
+};
 pub use recording::{
     BirthsBy, ClockAnchor, End, InstantError, LargestProcess, Machine, Manifest, MarkKind,
     OpenError, Provenance, Quantiles, RecordedInstant, RecordedProcess, RecorderUsage, Recording,

@@ -29,6 +29,12 @@ impl<T> SlotMap<T> {
     }
 
     #[inline]
+    pub(crate) fn get(&self, slot: Slot) -> Option<&T> {
+        let place = self.places.get(slot.0 as usize)?.checked_sub(1)?;
+        self.values.get(place as usize)?.as_ref()
+    }
+
+    #[inline]
     pub(crate) fn get_mut(&mut self, slot: Slot) -> Option<&mut T> {
         let place = self.places.get(slot.0 as usize)?.checked_sub(1)?;
         self.values.get_mut(place as usize)?.as_mut()

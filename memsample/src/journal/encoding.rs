@@ -38,6 +38,7 @@ pub(crate) struct Carried {
     pub(crate) slot: Slot,
     pub(crate) identity: Arc<Identity>,
     pub(crate) comm: Comm,
+    pub(crate) test: Option<Arc<str>>,
     pub(crate) metrics: Metrics,
     pub(crate) summary: Summary,
 }
@@ -61,6 +62,7 @@ enum ChangeItem {
     End(Slot),
     Begin(Slot, Arc<Identity>),
     Rename(Slot, Comm),
+    Assign(Slot, Option<Arc<str>>),
 }
 
 /// The last metrics of each slot, from which the next ones differ.
@@ -126,6 +128,7 @@ impl BatchEncoder {
             Change::Absent(slot) => self.put(&ChangeItem::Absent(*slot)),
             Change::End(slot) => self.put(&ChangeItem::End(*slot)),
             Change::Rename(slot, comm) => self.put(&ChangeItem::Rename(*slot, *comm)),
+            Change::Assign(slot, test) => self.put(&ChangeItem::Assign(*slot, test.clone())),
             Change::Begin(slot, identity) => {
                 self.last.begin(*slot, Metrics::default());
                 self.put(&ChangeItem::Begin(*slot, Arc::clone(identity)))
@@ -196,6 +199,7 @@ impl BatchDecoder {
             ChangeItem::Absent(slot) => Change::Absent(slot),
             ChangeItem::End(slot) => Change::End(slot),
             ChangeItem::Rename(slot, comm) => Change::Rename(slot, comm),
+            ChangeItem::Assign(slot, test) => Change::Assign(slot, test),
             ChangeItem::Begin(slot, identity) => {
                 self.last.begin(slot, Metrics::default())?;
                 Change::Begin(slot, identity)

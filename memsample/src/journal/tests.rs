@@ -62,6 +62,8 @@ fn change() -> impl Strategy<Value = Change> {
     prop_oneof![
         slot().prop_map(Change::End),
         slot().prop_map(Change::Absent),
+        (slot(), any::<Option<String>>())
+            .prop_map(|(slot, test)| Change::Assign(slot, test.map(Arc::from))),
         (slot(), identity()).prop_map(|(slot, identity)| Change::Begin(slot, identity)),
         (slot(), any::<[u8; 9]>()).prop_map(|(slot, comm)| Change::Rename(slot, Comm::new(&comm))),
         (slot(), files, metrics())
@@ -97,6 +99,7 @@ fn batch() -> impl Strategy<Value = Batch> {
                     counts,
                     late,
                     missed,
+                    outside: dropped / 2,
                     dropped,
                     clock_offset_us,
                     exits: crate::events::Drained::default(),
@@ -146,7 +149,8 @@ fn opening() -> impl Strategy<Value = Opening> {
     (any::<[u64; 2]>(), images).prop_map(|([checkpoint, samples], images)| {
         let carried = (0..).zip(images).map(|(slot, (identity, metrics, rss_sum))| {
             let summary = Summary { rss_sum, samples: 3, pss_peak: Some(4), ..Summary::default() };
-            Carried { slot: Slot(slot), comm: identity.comm, identity, metrics, summary }
+            let test = Some(Arc::from("a test")).filter(|_| slot % 2 == 0);
+            Carried { slot: Slot(slot), comm: identity.comm, identity, test, metrics, summary }
         });
         let totals = Totals { samples, ..Totals::default() };
         Opening { checkpoint, totals, carried: carried.collect() }

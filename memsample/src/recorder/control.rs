@@ -1,21 +1,27 @@
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use rustix::event::{EventfdFlags, eventfd};
 
+use super::attribution::{MAX_SCOPES, Order, What};
+use super::scope::{Scope, ScopeError};
 use crate::clock::Clock;
-use crate::recording::{ClockAnchor, Mark, MarkKind};
+use crate::proc::ProcRoot;
+use crate::recording::{ClockAnchor, End, Mark, MarkKind};
 
-/// Marks that wait for the next tick, at most.
-const MAX_WAITING_MARKS: usize = 16 * 1024;
+/// Marks that wait to be written, at most. They are fetched twice a second, so at 10,000 a second the
+/// disk may stand still for six seconds.
+const MAX_WAITING_MARKS: usize = 64 * 1024;
+/// What the names of the marks that wait come to, at most.
+const MAX_WAITING_BYTES: usize = 16 << 20;
 /// The longest name of a mark or a test, in bytes.
 const MAX_NAME_BYTES: usize = 4096;
-/// A mark is on disk within this time, also where ticks are farther apart.
-const MAX_MARK_DELAY: Duration = Duration::from_millis(500);
+/// Orders that wait for the next batch, at most: every scope there can be, assigned and unassigned.
+const MAX_ORDERS: usize = 2 * MAX_SCOPES;
 
 /// Why a mark was not set.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,7 +31,7 @@ pub enum MarkError {
     Ended,
     /// A name has more than 4096 bytes.
     TooLong,
-    /// More marks wait than the queue holds: 16384 between two ticks.
+    /// More marks wait than the queue holds: 65536, or 16 MiB of names.
     TooMany,
 }
 
@@ -34,41 +40,80 @@ impl fmt::Display for MarkError {
         f.write_str(match self {
             Self::Ended => "the recording has ended",
             Self::TooLong => "the name of a mark has more than 4096 bytes",
-            Self::TooMany => "too many marks at once: 16384 wait to be written",
+            Self::TooMany => {
+                "too many marks at once: 65536 of them, or 16 MiB of names, wait to be written"
+            }
         })
     }
 }
 
 impl std::error::Error for MarkError {}
 
-/// What other threads say to the sampling thread.
+/// Readable when the sampling thread shall not wait for its next tick.
+pub(super) struct Wake(OwnedFd);
+
+impl Wake {
+    pub(super) fn new() -> io::Result<Self> {
+        Ok(Self(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?))
+    }
+
+    pub(super) fn file(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+
+    pub(super) fn wake(&self) {
+        // It would block only after 2^64 calls.
+        let _ = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
+    }
+
+    /// Makes the sampling thread wait again.
+    pub(super) fn clear(&self) {
+        // It would block if nobody had called.
+        let _ = rustix::io::read(&self.0, &mut [0; 8]);
+    }
+}
+
+/// What other threads say to the two threads of a session.
 pub(super) struct Control {
-    clock: std::sync::Arc<dyn Clock>,
+    clock: Arc<dyn Clock>,
     anchor: ClockAnchor,
+    root: ProcRoot,
     stopped: AtomicBool,
-    /// Readable when the sampling thread shall not wait for its next tick.
-    wake: OwnedFd,
-    wakes_for_marks: bool,
+    /// Why it was stopped, where nobody asked for it.
+    end: OnceLock<End>,
+    wake: Arc<Wake>,
     marks: (Sender<Mark>, Receiver<Mark>),
+    mark_bytes: AtomicUsize,
+    orders: (Sender<Order>, Receiver<Order>),
+    /// Scopes that are live or wait.
+    scopes: Arc<AtomicUsize>,
+    /// When somebody last took an interest.
+    touched_boot_ns: AtomicU64,
     /// `i32::MIN` where there is none.
     command_exit_code: AtomicI32,
 }
 
 impl Control {
     pub(super) fn new(
-        clock: std::sync::Arc<dyn Clock>,
+        clock: Arc<dyn Clock>,
         anchor: ClockAnchor,
-        interval: Duration,
-    ) -> io::Result<Self> {
-        Ok(Self {
+        root: ProcRoot,
+        wake: Arc<Wake>,
+    ) -> Self {
+        Self {
             clock,
             anchor,
+            root,
             stopped: AtomicBool::new(false),
-            wake: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
-            wakes_for_marks: interval > MAX_MARK_DELAY,
+            end: OnceLock::new(),
+            wake,
             marks: bounded(MAX_WAITING_MARKS),
+            mark_bytes: AtomicUsize::new(0),
+            orders: bounded(MAX_ORDERS),
+            scopes: Arc::default(),
+            touched_boot_ns: AtomicU64::new(anchor.boot_ns),
             command_exit_code: AtomicI32::new(i32::MIN),
-        })
+        }
     }
 
     pub(super) fn mark(
@@ -83,7 +128,7 @@ impl Control {
         if name.len().max(test.map_or(0, str::len)) > MAX_NAME_BYTES {
             return Err(MarkError::TooLong);
         }
-        let boot_ns = self.clock.now().boot_ns;
+        let boot_ns = self.touch();
         let mark = Mark {
             ts_ms: self.anchor.utc_ms(boot_ns),
             boot_ns,
@@ -91,23 +136,93 @@ impl Control {
             name: name.to_owned(),
             test: test.map(str::to_owned),
         };
-        self.marks.0.try_send(mark).map_err(|error| match error {
-            TrySendError::Full(_) => MarkError::TooMany,
-            TrySendError::Disconnected(_) => MarkError::Ended,
-        })?;
-        if self.wakes_for_marks {
-            self.wake();
+        let bytes = mark.text_bytes();
+        if self.mark_bytes.fetch_add(bytes, Ordering::AcqRel) + bytes > MAX_WAITING_BYTES {
+            self.mark_bytes.fetch_sub(bytes, Ordering::AcqRel);
+            return Err(MarkError::TooMany);
         }
-        Ok(())
+        self.marks.0.try_send(mark).map_err(|error| {
+            self.mark_bytes.fetch_sub(bytes, Ordering::AcqRel);
+            match error {
+                TrySendError::Full(_) => MarkError::TooMany,
+                TrySendError::Disconnected(_) => MarkError::Ended,
+            }
+        })
+    }
+
+    pub(super) fn assign(&self, scope: &Scope, test: &str) -> Result<(), ScopeError> {
+        let scope = scope.settle(&self.root)?;
+        self.check_test(test)?;
+        if self.scopes.fetch_add(1, Ordering::AcqRel) >= MAX_SCOPES {
+            self.scopes.fetch_sub(1, Ordering::AcqRel);
+            return Err(ScopeError::TooMany);
+        }
+        self.order(What::Assign(scope, test.into())).inspect_err(|_| {
+            self.scopes.fetch_sub(1, Ordering::AcqRel);
+        })
+    }
+
+    pub(super) fn unassign(&self, test: &str) -> Result<(), ScopeError> {
+        self.check_test(test)?;
+        self.order(What::Unassign(test.into()))
+    }
+
+    fn check_test(&self, test: &str) -> Result<(), ScopeError> {
+        if self.is_stopped() {
+            return Err(ScopeError::Ended);
+        }
+        match (1..=MAX_NAME_BYTES).contains(&test.len()) {
+            true => Ok(()),
+            false => Err(ScopeError::TestName),
+        }
+    }
+
+    fn order(&self, what: What) -> Result<(), ScopeError> {
+        let boot_ns = self.touch();
+        self.orders.0.try_send(Order { boot_ns, what }).map_err(|error| match error {
+            TrySendError::Full(_) => ScopeError::TooMany,
+            TrySendError::Disconnected(_) => ScopeError::Ended,
+        })
+    }
+
+    /// Notes that somebody takes an interest, and returns when.
+    pub(super) fn touch(&self) -> u64 {
+        let boot_ns = self.clock.now().boot_ns;
+        self.touched_boot_ns.fetch_max(boot_ns, Ordering::AcqRel);
+        boot_ns
+    }
+
+    pub(super) fn touched_boot_ns(&self) -> u64 {
+        self.touched_boot_ns.load(Ordering::Acquire)
+    }
+
+    pub(super) fn scopes(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.scopes)
     }
 
     pub(super) fn stop(&self) {
         self.stopped.store(true, Ordering::Release);
-        self.wake();
+        self.wake.wake();
+    }
+
+    /// Stops for a reason of its own. The first one counts.
+    pub(super) fn stop_because(&self, end: End) {
+        if !self.is_stopped() {
+            let _ = self.end.set(end);
+            self.stop();
+        }
+    }
+
+    pub(super) fn end(&self) -> Option<End> {
+        self.end.get().cloned()
     }
 
     pub(super) fn is_stopped(&self) -> bool {
         self.stopped.load(Ordering::Acquire)
+    }
+
+    pub(super) fn now(&self) -> crate::clock::Now {
+        self.clock.now()
     }
 
     pub(super) fn set_command_exit_code(&self, code: i32) {
@@ -120,21 +235,13 @@ impl Control {
 
     /// Returns the marks that wait.
     pub(super) fn waiting_marks(&self) -> impl Iterator<Item = Mark> + '_ {
-        self.marks.1.try_iter()
+        self.marks.1.try_iter().inspect(|mark| {
+            self.mark_bytes.fetch_sub(mark.text_bytes(), Ordering::AcqRel);
+        })
     }
 
-    pub(super) fn wake_file(&self) -> BorrowedFd<'_> {
-        self.wake.as_fd()
-    }
-
-    /// Makes the sampling thread wait again.
-    pub(super) fn clear_wake(&self) {
-        // It would block if nobody had called.
-        let _ = rustix::io::read(&self.wake, &mut [0; 8]);
-    }
-
-    fn wake(&self) {
-        // It would block only after 2^64 calls.
-        let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
+    /// Returns the orders that wait.
+    pub(super) fn waiting_orders(&self) -> impl Iterator<Item = Order> + '_ {
+        self.orders.1.try_iter()
     }
 }

@@ -1,19 +1,29 @@
 //! Recording in the background: one thread samples, one writes, and neither waits for the other.
 //!
 //! ```text
-//! control ─▶ sampling ══ full ══▶ writing ─▶ recording
-//!               ▲                    │
-//!               └══════ empty ═══════┘        batches go round, so none is ever allocated for long
+//! station ─▶ sampling ══ sweeps ══▶ writing: follower ─▶ batch ─▶ recording
+//!               ▲  ╚════ sweeps ══▶ writing: follower ─▶ batch ─▶ recording
+//!               └────── used ───────────┘
 //! ```
 //!
-//! The sampling thread never blocks on the writing thread. When all batches are with the writer, the
-//! samples of a tick are not kept, the tick says so, and what changed goes into a later batch.
+//! One thread samples for all recordings of a station, and each has a thread that writes. What was
+//! swept is shared by them, and used again when the last is done with it. A follower makes of it what
+//! its recording asked for: its ticks, its processes, their tests.
+//!
+//! The sampling thread never waits for a writing thread. When the queue of one is full, its ticks say
+//! that their samples were dropped, and when there is room again it is told everything there is.
 
+mod attribution;
 mod control;
+mod follower;
+mod latest;
 mod oom;
 mod options;
 mod sampling;
 mod schedule;
+mod scope;
+mod station;
+mod sweeps;
 mod writing;
 
 use std::io;
@@ -21,32 +31,27 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use crossbeam_channel::{Receiver, TryRecvError, bounded};
-use rustix::time::ClockId;
+use crossbeam_channel::{Receiver, TryRecvError};
 
 pub use control::MarkError;
+pub use latest::{Latest, LatestProcess, LatestRole};
 use options::Pss;
 pub use options::{OptionsError, RecorderOptions};
 pub use schedule::Rate;
+pub use scope::{Scope, ScopeError};
+pub use station::Station;
 
-use crate::batch::Batch;
-use crate::events::{ProcessEvents, ProcessExits};
 use crate::identity::Comm;
 use crate::machine::{MachineReader, hidepid_note};
 use crate::metric::Files;
 use crate::recording::{
-    BirthsBy, ClockAnchor, Machine, Manifest, MarkKind, Provenance, Recording, RecordingWriter,
-    RunDirectory, RunState, Settings, Totals, file_names,
+    ClockAnchor, Machine, Manifest, MarkKind, Provenance, Recording, RunState, Settings, Totals,
+    file_names,
 };
-use crate::sampler::Sampler;
 use crate::schema::FORMAT_VERSION;
 use control::Control;
-use sampling::{Core, Sampling};
-use writing::{Writing, seconds_of};
-
-/// Batches that go round. At two a second the writer may stand still for a quarter of a minute before a
-/// sample is dropped.
-const BATCHES: usize = 32;
+use follower::Follower;
+use station::SamplerFacts;
 
 /// Why a recording could not be begun or finished.
 #[derive(Debug)]
@@ -60,6 +65,10 @@ pub enum RecordError {
     Create(PathBuf, io::Error),
     /// `/proc` could not be read.
     Proc(io::Error),
+    /// The target is no scope.
+    Target(ScopeError),
+    /// The station feeds as many recordings as it can: [`Station::MAX_RECORDINGS`].
+    TooMany,
     /// The recording could not be closed. What was written is in the directory; when the cause is
     /// gone, [`Recording::recover`] puts it together.
     Close(PathBuf, io::Error),
@@ -74,6 +83,10 @@ impl std::fmt::Display for RecordError {
             }
             Self::Create(path, _) => write!(f, "cannot begin the recording `{}`", path.display()),
             Self::Proc(_) => f.write_str("cannot sample processes"),
+            Self::Target(error) => error.fmt(f),
+            Self::TooMany => {
+                write!(f, "{} recordings are being made: stop one first", Station::MAX_RECORDINGS)
+            }
             Self::Close(path, _) => write!(
                 f,
                 "cannot close the recording `{path}`; what was written is kept, and `memsample recover {path}` \
@@ -90,7 +103,8 @@ impl std::error::Error for RecordError {
             Self::Create(_, error) | Self::Proc(error) | Self::Close(_, error) => Some(error),
             // Displayed as it is.
             Self::Options(error) => error.source(),
-            Self::Exists(_) => None,
+            Self::Target(error) => error.source(),
+            Self::Exists(_) | Self::TooMany => None,
         }
     }
 }
@@ -129,6 +143,7 @@ pub struct Status {
 pub struct Recorder {
     path: PathBuf,
     control: Arc<Control>,
+    follower: Arc<Mutex<Follower>>,
     status: Arc<Mutex<Status>>,
     writer: Option<JoinHandle<io::Result<Manifest>>>,
     /// Disconnected when the recording is closed.
@@ -145,85 +160,7 @@ impl Recorder {
     /// An option is out of range, the directory exists or cannot be made, or `/proc` cannot be read.
     /// Nothing is left behind then.
     pub fn start(path: &Path, options: RecorderOptions) -> Result<Self, RecordError> {
-        let cpu_seconds_before = seconds_of(ClockId::ProcessCPUTime);
-        options.check().map_err(RecordError::Options)?;
-        let sampler = Sampler::new(options.sampler.clone()).map_err(RecordError::Proc)?;
-        let machine = MachineReader::open(&options.sampler).map_err(RecordError::Proc)?;
-        let failed = |error: io::Error| match error.kind() {
-            io::ErrorKind::AlreadyExists => RecordError::Exists(path.to_owned()),
-            _ => RecordError::Create(path.to_owned(), error),
-        };
-        let directory = RunDirectory::create(path).map_err(failed)?;
-        Self::start_in(&directory, options, sampler, machine, cpu_seconds_before).map_err(|error| {
-            // Nothing was recorded yet.
-            let _ = std::fs::remove_dir_all(path);
-            failed(error)
-        })
-    }
-
-    fn start_in(
-        directory: &RunDirectory,
-        options: RecorderOptions,
-        mut sampler: Sampler,
-        mut machine: MachineReader,
-        cpu_seconds_before: f64,
-    ) -> io::Result<Self> {
-        let lock =
-            directory.lock()?.ok_or_else(|| io::Error::other("another program writes it"))?;
-        let clock = options.sampler.shared_clock();
-        let timer = clock.timer()?;
-        let start = clock.now();
-        let anchor = ClockAnchor { boot_ns: start.boot_ns, utc_ns: start.utc_ns };
-        let mut manifest = manifest(directory.path(), &options, &sampler, &mut machine, anchor);
-        let mut exits = None;
-        if options.events && sampler.sees_own_namespace() {
-            exits = ProcessExits::open().map_err(|note| manifest.notes.push(note)).ok();
-            match ProcessEvents::open() {
-                Ok(events) => {
-                    sampler.hear(events);
-                    manifest.provenance.settings.births = BirthsBy::ProcConnector;
-                }
-                Err(note) => manifest.notes.push(note),
-            }
-        }
-        manifest.provenance.settings.exits = exits.is_some();
-        let recording = RecordingWriter::create(directory.clone(), lock, manifest)?;
-        let control = Arc::new(Control::new(Arc::clone(&clock), anchor, options.interval)?);
-        let core = Core::new(&options, clock, timer, &start, sampler, machine, exits);
-
-        let status = Arc::new(Mutex::new(Status::default()));
-        let (full_sender, full) = bounded(BATCHES);
-        let (empty_sender, empty) = bounded(BATCHES);
-        for _ in 0..BATCHES {
-            // There is room for each.
-            let _ = empty_sender.send(Batch::default());
-        }
-        let (usage_sender, usage) = bounded(1);
-        let (finished_sender, finished) = bounded(0);
-        let sampling = Sampling {
-            control: Arc::clone(&control),
-            full: full_sender,
-            empty,
-            usage: usage_sender,
-            core,
-        };
-        let writing = Writing {
-            control: Arc::clone(&control),
-            full,
-            empty: empty_sender,
-            usage,
-            status: Arc::clone(&status),
-            recording,
-            oom: oom::OomWatch::new(anchor),
-            cpu_seconds_before,
-            _finished: finished_sender,
-        };
-        let spawn = |name: &str| std::thread::Builder::new().name(name.to_owned());
-        let writer = spawn("memsample-write").spawn(move || writing.run())?;
-        // If this fails, its end of the channels is dropped and the writer ends too.
-        spawn("memsample-read").spawn(move || sampling.run())?;
-        let path = directory.path().to_owned();
-        Ok(Self { path, control, status, writer: Some(writer), finished })
+        Station::new(options.sampler.clone()).start(path, options)
     }
 
     /// Returns the directory of the recording.
@@ -241,9 +178,43 @@ impl Recorder {
         self.control.mark(kind, name, test)
     }
 
+    /// Lets every process image of `scope` belong to `test` from now on, in the column
+    /// `processes.test`: those that live, and those that will.
+    ///
+    /// Where scopes overlap the innermost wins: the nearest tree, the longest control group; of a tree
+    /// and a control group the one that was assigned later. It ends with [`unassign`](Self::unassign),
+    /// or when the root of a tree and all its members have ended.
+    ///
+    /// # Errors
+    ///
+    /// The recording has ended, the scope is none, the name is too long, or 4096 scopes are live.
+    pub fn assign(&self, scope: &Scope, test: &str) -> Result<(), ScopeError> {
+        self.control.assign(scope, test)
+    }
+
+    /// Ends the scopes of a test: a process image that begins from now on does not belong to it, those
+    /// that live go on to do so.
+    ///
+    /// # Errors
+    ///
+    /// The recording has ended, or the name is too long.
+    pub fn unassign(&self, test: &str) -> Result<(), ScopeError> {
+        self.control.unassign(test)
+    }
+
+    /// Returns the present memory of the processes in the recording, at most half a second and a tick
+    /// ago, with the `count` largest processes and roles; `None` before the first tick.
+    #[must_use]
+    pub fn latest(&self, count: usize) -> Option<Latest> {
+        self.control.touch();
+        let follower = self.follower.lock().unwrap_or_else(PoisonError::into_inner);
+        latest::latest(&follower, count)
+    }
+
     /// Returns what was written so far. Brought up to date about twice a second.
     #[must_use]
     pub fn status(&self) -> Status {
+        self.control.touch();
         self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -304,11 +275,11 @@ impl Drop for Recorder {
 fn manifest(
     path: &Path,
     options: &RecorderOptions,
-    sampler: &Sampler,
+    sampler: &SamplerFacts,
     machine: &mut MachineReader,
     anchor: ClockAnchor,
 ) -> Manifest {
-    let supported = sampler.supported_files();
+    let supported = sampler.supported;
     let mut notes = machine.notes();
     notes.extend(hidepid_note(options.sampler.root_path()));
     if !matches!(options.pss, Pss::AtRate(Rate::Off)) && !supported.contains(Files::SMAPS_ROLLUP) {
@@ -319,7 +290,7 @@ fn manifest(
     }
     let mut settings = Settings {
         supported_files: file_names(supported),
-        max_descriptors: sampler.descriptors().allowed,
+        max_descriptors: sampler.descriptors.allowed,
         ..options.settings()
     };
     if settings.cgroup_interval_ms.is_some() {

@@ -215,6 +215,7 @@ mod tests {
             ts_ms,
             process: ProcessId(0),
             unsampled: None,
+            test: None,
             pid,
             ppid: 1,
             uid: 0,

@@ -3,6 +3,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::schedule::Rate;
+use super::scope::Scope;
 use crate::recording::{BirthsBy, Settings, millis};
 use crate::sampler::SamplerOptions;
 
@@ -18,6 +19,9 @@ pub struct RecorderOptions {
     pub(super) events: bool,
     pub(super) labels: BTreeMap<String, String>,
     pub(super) cgroups: Rate,
+    pub(super) target: Scope,
+    pub(super) max_bytes: Option<u64>,
+    pub(super) max_idle: Option<Duration>,
 }
 
 /// When PSS is read.
@@ -61,6 +65,9 @@ impl Default for RecorderOptions {
             events: true,
             labels: BTreeMap::new(),
             cgroups: Rate::Every(Duration::from_secs(1)),
+            target: Scope::Machine,
+            max_bytes: None,
+            max_idle: None,
         }
     }
 }
@@ -128,7 +135,31 @@ impl RecorderOptions {
         self
     }
 
-    /// Sets which tree is read, and how.
+    /// Records only the members of a scope. All processes are read nevertheless, to know who they are.
+    #[must_use]
+    pub fn target(mut self, scope: Scope) -> Self {
+        self.target = scope;
+        self
+    }
+
+    /// Ends the recording by itself when its files come to `bytes`. Looked at twice a second, so they
+    /// may come to a little more.
+    #[must_use]
+    pub fn max_bytes(mut self, bytes: u64) -> Self {
+        self.max_bytes = Some(bytes);
+        self
+    }
+
+    /// Ends the recording by itself when for this long nobody has set a mark, assigned a scope or
+    /// asked how it stands.
+    #[must_use]
+    pub fn max_idle(mut self, idle: Duration) -> Self {
+        self.max_idle = Some(idle);
+        self
+    }
+
+    /// Sets which tree is read, and how. A recording of a [`Station`](super::Station) reads what that
+    /// does.
     #[must_use]
     pub fn sampler(mut self, options: SamplerOptions) -> Self {
         self.sampler = options;

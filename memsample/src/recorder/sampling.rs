@@ -1,32 +1,41 @@
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use hdrhistogram::Histogram;
 use rustix::time::ClockId;
 
-use super::control::Control;
+use super::control::{Control, Wake};
 use super::options::{Pss, RecorderOptions};
-use super::schedule::{Due, Rate, Recurrence, Schedule};
+use super::schedule::{Due, Rate, Recurrence, Schedule, suspended_ns};
+use super::station::Running;
+use super::sweeps::{Asked, Message, SessionNumber, SessionTick, SharedSweeps, Sweeps};
 use super::writing::seconds_of;
 use crate::batch::{Batch, BatchTick};
 use crate::cgroups::CgroupCounts;
 use crate::clock::{Clock, Now, Timer};
-use crate::events::{Counters, Drained, ProcessExits, TaskExit};
+use crate::events::{Counters, Drained, ProcessEvents, ProcessExits, TaskExit};
 use crate::machine::MachineReader;
 use crate::metric::{Files, Metric};
 use crate::recording::rows::cgroups::CgroupSample;
 use crate::recording::rows::exits::Exit;
+use crate::recording::rows::system::SystemSample;
 use crate::recording::rows::ticks::Tick;
 use crate::recording::{ClockAnchor, Mark, MarkKind, Quantiles};
 use crate::sampler::{EndedImage, Governor, Plan, Sampler};
 
-/// A batch is handed over after this time, so that a crash loses no more.
+/// Sweeps are handed over after this time, so that a crash loses no more.
 const MAX_BATCH_NS: u64 = 500_000_000;
-/// Or when it is this large.
+/// Or when they are this large.
 const MAX_BATCH_BYTES: usize = 1 << 20;
-/// Ticks without samples that wait for a batch. At 1000 a second the writer may stand still for a
-/// minute before even these are lost.
+/// What waits for the writing thread of a session, at most. At two a second it may stand still for a
+/// quarter of a minute before a sample is dropped.
+pub(super) const QUEUE: usize = 32;
+/// Memory for sweeps that is kept between two uses. One is filled, one is written; more are under way
+/// only while somebody is behind.
+const POOL: usize = 4;
+/// Ticks without samples that wait for room in a queue. At 1000 a second the writer may stand still
+/// for a minute before even these are lost.
 const MAX_WAITING_TICKS: usize = 64 * 1024;
 /// `meminfo` is read at most this often.
 const MEMINFO_INTERVAL: Duration = Duration::from_millis(100);
@@ -37,7 +46,7 @@ const CLOCK_STEP_US: i64 = 10_000;
 /// Quantiles are of microseconds up to an hour, with an error below one percent.
 const MAX_HISTOGRAM_US: u64 = 3_600_000_000;
 
-/// What the sampling thread knows of itself at its end.
+/// What the sampling thread knows of itself at the end of a session.
 pub(super) struct SamplingUsage {
     pub(super) sweep_us: Quantiles,
     pub(super) lateness_us: Quantiles,
@@ -52,183 +61,437 @@ pub(super) struct SamplingUsage {
     pub(super) last_counters: Batch,
 }
 
-/// The sampling thread.
-pub(super) struct Sampling {
+/// A session that begins.
+pub(super) struct Join {
+    pub(super) number: SessionNumber,
     pub(super) control: Arc<Control>,
-    pub(super) full: Sender<Batch>,
-    pub(super) empty: Receiver<Batch>,
-    pub(super) usage: Sender<SamplingUsage>,
-    pub(super) core: Core,
+    pub(super) queue: Sender<Message>,
+    pub(super) options: RecorderOptions,
+    /// The source of exit records, if this session is the first that wants them.
+    pub(super) exits: Option<ProcessExits>,
+    /// The same for births.
+    pub(super) births: Option<ProcessEvents>,
 }
 
-/// What it works on.
-pub(super) struct Core {
-    clock: Arc<dyn Clock>,
-    timer: Box<dyn Timer>,
-    anchor: ClockAnchor,
+/// A session, as the sampling thread sees it.
+struct Session {
+    number: SessionNumber,
+    control: Arc<Control>,
+    queue: Sender<Message>,
     schedule: Schedule,
+    interval_ns: u64,
     detail: Recurrence,
     pss: Recurrence,
-    governor: Option<Governor>,
-    on_change: Files,
     meminfo: Recurrence,
     counters: Recurrence,
     cgroups: Recurrence,
-    /// Rows of the present tick.
-    cgroup_rows: Vec<CgroupSample>,
+    on_change: Files,
     newborn_files: Files,
-    interval_ns: u64,
-    sampler: Sampler,
-    machine: MachineReader,
-    exits: Option<ProcessExits>,
-    rollups_pending: bool,
-    clock_offset_us: i64,
-    sweep_us: Histogram<u64>,
-    lateness_us: Histogram<u64>,
-    /// The batch that is filled; `None` while all are with the writer.
-    batch: Option<Batch>,
-    /// What could not be put into a batch yet.
+    pss_share: Option<f64>,
+    /// Whether it has no state to which changes could be added: it is new, or missed some.
+    needs_state: bool,
+    /// Whether it ever had one.
+    fed: bool,
+    /// What found no room in its queue.
     waiting: Waiting,
+    cpu_seconds_before: f64,
 }
 
 #[derive(Default)]
 struct Waiting {
-    ticks: Vec<BatchTick>,
+    ticks: Vec<(Tick, Due)>,
     /// Ticks that did not even fit there: added to `missed` of the next one.
     lost_ticks: u32,
+    /// Ends of processes of which it did not hear.
+    lost_exits: u32,
     marks: Vec<Mark>,
 }
 
-impl Core {
+/// The sampling thread of a station.
+pub(super) struct Sampling {
+    start: Now,
+    clock: Arc<dyn Clock>,
+    timer: Box<dyn Timer>,
+    wake: Arc<Wake>,
+    joins: Receiver<Join>,
+    /// Where the station looks whether somebody samples.
+    running: Arc<Mutex<Option<Running>>>,
+    /// Says that the thread lives.
+    _thread: Arc<()>,
+    anchor: ClockAnchor,
+    /// The grid of all sessions counts from here; `None` until the first one begins.
+    epoch_boot_ns: Option<u64>,
+    sessions: Vec<Session>,
+    sampler: Sampler,
+    machine: MachineReader,
+    exits: Option<ProcessExits>,
+    governor: Option<Governor>,
+    governor_share: Option<f64>,
+    on_change: Files,
+    newborn_files: Files,
+    rollups_pending: bool,
+    suspended_ns: u64,
+    clock_offset_us: i64,
+    sweep_us: Histogram<u64>,
+    lateness_us: Histogram<u64>,
+    /// The sessions that have a tick now; memory that is used again.
+    due_sessions: Vec<(usize, Due, Asked)>,
+    /// The rows of the present tick.
+    cgroup_rows: Vec<CgroupSample>,
+    /// What is handed over next.
+    sweeps: Sweeps,
+    pool: (Sender<Sweeps>, Receiver<Sweeps>),
+}
+
+impl Sampling {
     pub(super) fn new(
-        options: &RecorderOptions,
         clock: Arc<dyn Clock>,
         timer: Box<dyn Timer>,
-        start: &Now,
-        mut sampler: Sampler,
+        wake: Arc<Wake>,
+        joins: Receiver<Join>,
+        (running, thread): (Arc<Mutex<Option<Running>>>, Arc<()>),
+        sampler: Sampler,
         machine: MachineReader,
-        exits: Option<ProcessExits>,
     ) -> Self {
-        if exits.is_some() {
-            sampler.expect_exits();
-        }
-        let interval = options.interval;
+        let start = clock.now();
         // Wide enough for its maximum with two digits: a fixed 200 KiB.
         let histogram = || {
             Histogram::new_with_bounds(1, MAX_HISTOGRAM_US, 2).unwrap_or_else(|_| {
                 unreachable!("the bounds are constants within what the histogram allows")
             })
         };
-        let (pss_rate, governor) = match options.pss {
-            Pss::AtRate(rate) => (rate, None),
-            Pss::WithinShare(share) => (Rate::Off, Some(Governor::new(share))),
-        };
         Self {
+            start,
             clock,
             timer,
+            wake,
+            joins,
+            running,
+            _thread: thread,
             anchor: ClockAnchor { boot_ns: start.boot_ns, utc_ns: start.utc_ns },
-            schedule: Schedule::new(start, interval, options.duration),
-            detail: Recurrence::new(options.detail, interval),
-            pss: Recurrence::new(pss_rate, interval),
-            governor,
-            on_change: match options.detail {
-                Rate::Every(_) => Files::DETAIL,
-                Rate::Off | Rate::EveryTick => Files::empty(),
-            },
-            meminfo: Recurrence::new(Rate::Every(MEMINFO_INTERVAL), interval),
-            counters: Recurrence::new(Rate::Every(COUNTERS_INTERVAL), interval),
-            cgroups: Recurrence::new(options.cgroups, interval),
-            cgroup_rows: Vec::new(),
-            newborn_files: if options.detail == Rate::Off { Files::empty() } else { Files::DETAIL },
-            interval_ns: u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX),
+            epoch_boot_ns: None,
+            sessions: Vec::new(),
             sampler,
             machine,
-            exits,
+            exits: None,
+            governor: None,
+            governor_share: None,
+            on_change: Files::empty(),
+            newborn_files: Files::empty(),
             rollups_pending: false,
+            suspended_ns: suspended_ns(&start),
             clock_offset_us: 0,
             sweep_us: histogram(),
             lateness_us: histogram(),
-            batch: None,
-            waiting: Waiting::default(),
+            due_sessions: Vec::new(),
+            cgroup_rows: Vec::new(),
+            sweeps: Sweeps::default(),
+            pool: bounded(POOL),
         }
     }
 
-    /// Sweeps, and puts what changed into the batch.
-    fn tick(&mut self, due: &Due, began: &Now) {
-        let plan = self.plan(due);
+    /// Returns the instant that ties the clocks of the station together.
+    pub(super) fn start(&self) -> Now {
+        self.start
+    }
+
+    /// Samples as long as there are sessions.
+    pub(super) fn run(mut self) {
+        // By default the kernel may wake a thread 50 us late, to wake others with it.
+        let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1));
+        loop {
+            while let Ok(join) = self.joins.try_recv() {
+                self.join(join);
+            }
+            self.end_sessions();
+            let next = self.sessions.iter().filter_map(|session| session.schedule.next_boot_ns());
+            let Some(deadline_boot_ns) = next.min() else {
+                if self.retire() {
+                    return;
+                }
+                continue;
+            };
+            if self.timer.wait_until(deadline_boot_ns, self.wake.file()).is_err() {
+                self.sessions.iter().for_each(|session| session.control.stop());
+            }
+            let now = self.clock.now();
+            self.wake.clear();
+            self.end_sessions();
+            if now.boot_ns >= deadline_boot_ns {
+                self.tick(&now);
+            }
+            self.hand_over_if_due(&now);
+        }
+    }
+
+    /// Ends, unless a session has begun meanwhile. Memory and descriptors are given back.
+    fn retire(&mut self) -> bool {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        // Whoever begins one holds the lock.
+        let retires = self.joins.is_empty();
+        if retires {
+            *running = None;
+        }
+        retires
+    }
+
+    fn join(&mut self, join: Join) {
+        let Join { number, control, queue, options, exits, births } = join;
+        if let Some(births) = births {
+            self.sampler.hear(births);
+        }
+        if exits.is_some() {
+            self.exits = exits;
+            self.sampler.expect_exits();
+        }
+        let now = self.clock.now();
+        let epoch_boot_ns = *self.epoch_boot_ns.get_or_insert(now.boot_ns);
+        let interval = options.interval;
+        let (pss_rate, pss_share) = match options.pss {
+            Pss::AtRate(rate) => (rate, None),
+            Pss::WithinShare(share) => (Rate::Off, Some(share)),
+        };
+        let on_change = match options.detail {
+            Rate::Every(_) => Files::DETAIL,
+            Rate::Off | Rate::EveryTick => Files::empty(),
+        };
+        self.sessions.push(Session {
+            number,
+            control,
+            queue,
+            schedule: Schedule::new(epoch_boot_ns, &now, interval, options.duration),
+            interval_ns: u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX),
+            detail: Recurrence::new(options.detail, interval),
+            pss: Recurrence::new(pss_rate, interval),
+            meminfo: Recurrence::new(Rate::Every(MEMINFO_INTERVAL), interval),
+            counters: Recurrence::new(Rate::Every(COUNTERS_INTERVAL), interval),
+            cgroups: Recurrence::new(options.cgroups, interval),
+            on_change,
+            newborn_files: if options.detail == Rate::Off { Files::empty() } else { Files::DETAIL },
+            pss_share,
+            needs_state: true,
+            fed: false,
+            waiting: Waiting::default(),
+            cpu_seconds_before: seconds_of(ClockId::ThreadCPUTime),
+        });
+        self.combine();
+    }
+
+    /// Finds out what all sessions want together.
+    fn combine(&mut self) {
+        let files = |of: fn(&Session) -> Files| {
+            self.sessions.iter().fold(Files::empty(), |files, session| files | of(session))
+        };
+        let on_change = files(|session| session.on_change);
+        let newborn_files = files(|session| session.newborn_files);
+        (self.on_change, self.newborn_files) = (on_change, newborn_files);
+        // The largest share that somebody allowed: nobody is to pay for what others have read.
+        let share = self.sessions.iter().filter_map(|session| session.pss_share).reduce(f64::max);
+        if share != self.governor_share {
+            self.governor_share = share;
+            self.governor = share.map(Governor::new);
+        }
+    }
+
+    /// Ends the sessions that were stopped or whose duration is over.
+    fn end_sessions(&mut self) {
+        let is_over = |session: &Session| {
+            session.control.is_stopped() || session.schedule.next_boot_ns().is_none()
+        };
+        if !self.sessions.iter().any(is_over) {
+            return;
+        }
+        // Such as the recorded command itself.
+        let now = self.clock.now();
+        let ts_ms = self.anchor.utc_ms(now.boot_ns);
+        let Self { exits, sampler, sweeps, .. } = self;
+        let drained = drain_exits(exits, sampler, sweeps, ts_ms, &now);
+        self.hand_over();
+        let mut last_counters = Batch::default();
+        last_counters.system.push(self.machine.read(ts_ms, true));
+        let paths = self.sampler.cgroup_paths();
+        self.machine.read_cgroups(ts_ms, paths, &mut last_counters.cgroups);
+        let mut index = 0;
+        while let Some(session) = self.sessions.get(index) {
+            if !is_over(session) {
+                index += 1;
+                continue;
+            }
+            let session = self.sessions.remove(index);
+            let mut usage = self.usage(&session, drained.overflows);
+            usage.last_counters.system.clone_from(&last_counters.system);
+            usage.last_counters.cgroups.clone_from(&last_counters.cgroups);
+            session.end(usage);
+        }
+        self.combine();
+    }
+
+    /// Sweeps, and notes what changed.
+    fn tick(&mut self, now: &Now) {
+        let alone = self.sessions.len() == 1;
+        let mut due_sessions = std::mem::take(&mut self.due_sessions);
+        due_sessions.clear();
+        let mut planned_ns = u64::MAX;
+        let mut budget_ns = u64::MAX;
+        let mut asked_by_all = Asked::default();
+        for (index, session) in self.sessions.iter_mut().enumerate() {
+            if session.schedule.next_boot_ns().is_none_or(|next| next > now.boot_ns) {
+                continue;
+            }
+            let Some(due) = session.schedule.begin(now) else { continue };
+            let asked = session.asked(&due, alone);
+            asked_by_all.add(asked);
+            planned_ns = planned_ns.min(due.planned_ns);
+            budget_ns = budget_ns.min(session.interval_ns);
+            due_sessions.push((index, due, asked));
+        }
+        if due_sessions.is_empty() {
+            self.due_sessions = due_sessions;
+            return;
+        }
+        self.watch_clock(now);
+        let next = self.sessions.iter().filter_map(|session| session.schedule.next_boot_ns()).min();
+        if let Some(next) = next {
+            budget_ns = budget_ns.min(next.saturating_sub(planned_ns));
+        }
+        let plan = self.plan(asked_by_all, planned_ns, budget_ns);
         self.sampler.sweep_as_planned(&plan);
-        if let Some(governor) = &mut self.governor {
+        let is_round = plan.files.contains(Files::SMAPS_ROLLUP);
+        self.rollups_pending = is_round && self.sampler.counts().rollups_pending > 0;
+        if let Some(governor) = self.governor.as_mut().filter(|_| !is_round) {
             self.sampler.read_rollups_within(governor, plan.rollups_until_boot_ns);
         }
-        let counts = self.sampler.counts();
-        self.rollups_pending = self.governor.is_none() && counts.rollups_pending > 0;
-        let ts_ms = self.anchor.utc_ms(due.planned_ns);
-        let counters = self.counters.is_due(due.index);
-        let mut system = self.meminfo.is_due(due.index).then(|| self.machine.read(ts_ms, counters));
-        if let Some(system) = system.as_mut().filter(|_| counters) {
+        let ts_ms = self.anchor.utc_ms(planned_ns);
+        let mut system =
+            asked_by_all.meminfo.then(|| self.machine.read(ts_ms, asked_by_all.counters));
+        if let Some(system) = system.as_mut().filter(|_| asked_by_all.counters) {
             system.pss = self.sampler.known_pss();
         }
         self.cgroup_rows.clear();
-        let cgroups = if self.cgroups.is_due(due.index) {
-            self.machine.read_cgroups(ts_ms, self.sampler.cgroup_paths(), &mut self.cgroup_rows)
-        } else {
-            CgroupCounts::default()
+        let cgroups = match asked_by_all.cgroups {
+            true => {
+                let paths = self.sampler.cgroup_paths();
+                self.machine.read_cgroups(ts_ms, paths, &mut self.cgroup_rows)
+            }
+            false => CgroupCounts::default(),
         };
-        let duration_us = self.clock.now().boot_ns.saturating_sub(began.boot_ns) / 1000;
+        let duration_us = self.clock.now().boot_ns.saturating_sub(now.boot_ns) / 1000;
         self.sweep_us.saturating_record(duration_us);
-        self.lateness_us.saturating_record(began.boot_ns.saturating_sub(due.planned_ns) / 1000);
-        let mut tick = Tick {
+        self.lateness_us.saturating_record(now.boot_ns.saturating_sub(planned_ns) / 1000);
+        let Self { exits, sampler, sweeps, .. } = self;
+        let changes = sampler.hand_over(&mut sweeps.batch.changes);
+        let exits_before = sweeps.ended.len();
+        let drained = drain_exits(exits, sampler, sweeps, ts_ms, &self.clock.now());
+        let batch = &mut sweeps.batch;
+        let tick = Tick {
             ts_ms,
-            planned_ns: due.planned_ns,
-            began_ns: began.boot_ns,
+            planned_ns,
+            began_ns: now.boot_ns,
             duration_us,
-            counts,
-            late: due.late,
-            missed: due.missed,
+            counts: sampler.counts(),
+            outside: 0,
+            late: 0,
+            missed: 0,
             dropped: 0,
             clock_offset_us: self.clock_offset_us,
-            exits: Drained::default(),
+            exits: drained,
             cgroups,
         };
-        let Some(batch) = &mut self.batch else {
-            // The writer is behind. A late sample is worse than a missing one: drop, and count.
-            tick.dropped = counts.processes;
-            self.waiting.push(BatchTick { tick, common_files: None, changes: 0 });
-            return;
-        };
-        let changes = self.sampler.hand_over(&mut batch.changes);
-        tick.exits =
-            drain_exits(&mut self.exits, &mut self.sampler, batch, ts_ms, &self.clock.now());
-        batch.ticks.push(BatchTick {
-            tick,
-            common_files: Some(self.sampler.common_files()),
-            changes,
-        });
+        let common_files = Some(sampler.common_files());
+        batch.ticks.push(BatchTick { tick, common_files, changes });
         batch.system.extend(system);
-        batch.cgroups.append(&mut self.cgroup_rows);
+        batch.cgroups.extend(self.cgroup_rows.iter().cloned());
+        for &(index, due, asked) in &due_sessions {
+            if let Some(session) = self.sessions.get(index)
+                && !session.needs_state
+            {
+                let tick = self.sweeps.batch.ticks.len() - 1;
+                self.sweeps.due.push(SessionTick { session: session.number, tick, due, asked });
+            }
+        }
+        self.bring_up_to_date(&tick, system, exits_before, &due_sessions);
+        self.due_sessions = due_sessions;
     }
 
-    fn plan(&mut self, due: &Due) -> Plan {
+    fn plan(&self, asked: Asked, planned_ns: u64, budget_ns: u64) -> Plan {
         let mut files = Files::STATM;
-        if self.detail.is_due(due.index) {
+        if asked.detail {
             files |= Files::DETAIL;
         }
-        if self.pss.is_due(due.index) || self.rollups_pending {
+        if asked.pss || self.rollups_pending {
             files |= Files::SMAPS_ROLLUP;
         }
         // A fifth of the interval stays free, so that the next tick is not late because of PSS.
-        let rollups_until_boot_ns = due.planned_ns.saturating_add(self.interval_ns / 5 * 4);
+        let rollups_until_boot_ns = planned_ns.saturating_add(budget_ns / 5 * 4);
         let (newborn_files, on_change) = (self.newborn_files, self.on_change);
         Plan { files, newborn_files, on_change, rollups_until_boot_ns }
     }
 
+    /// Gives everything there is to sessions that have missed something, or everything so far.
+    fn bring_up_to_date(
+        &mut self,
+        tick: &Tick,
+        system: Option<SystemSample>,
+        exits_before: usize,
+        due_sessions: &[(usize, Due, Asked)],
+    ) {
+        let needs_state = |(index, ..): &&(usize, Due, Asked)| {
+            self.sessions.get(*index).is_some_and(|session| session.needs_state)
+        };
+        if !due_sessions.iter().any(|due| needs_state(&due)) {
+            return;
+        }
+        // They come with the state: the first children of a program may have ended already.
+        let exits = self.sweeps.batch.exits.get(exits_before..).unwrap_or_default().to_vec();
+        let ended = self.sweeps.ended.get(exits_before..).unwrap_or_default().to_vec();
+        // What comes after the state is in another batch than what came before.
+        self.hand_over();
+        for &(index, due, asked) in due_sessions {
+            let Some(session) = self.sessions.get_mut(index).filter(|session| session.needs_state)
+            else {
+                continue;
+            };
+            if session.queue.len() >= QUEUE {
+                session.waiting.push(*tick, due);
+                continue;
+            }
+            let mut sweeps = session.rest();
+            let changes = self.sampler.hand_over_all(&mut sweeps.batch.changes);
+            let mut tick = *tick;
+            if session.fed {
+                // These have not been missed after all.
+                let came = u32::try_from(exits.len()).unwrap_or(u32::MAX);
+                let lost = std::mem::take(&mut session.waiting.lost_exits);
+                tick.exits.overflows += lost.saturating_sub(came);
+            }
+            sweeps.batch.exits.extend(exits.iter().cloned());
+            sweeps.ended.extend(ended.iter().cloned());
+            let due = session.waiting.with_lost(due);
+            let common_files = Some(self.sampler.common_files());
+            sweeps.batch.ticks.push(BatchTick { tick, common_files, changes });
+            sweeps.batch.system.extend(system);
+            sweeps.batch.cgroups.extend(self.cgroup_rows.iter().cloned());
+            let number = sweeps.batch.ticks.len() - 1;
+            sweeps.due.push(SessionTick { session: session.number, tick: number, due, asked });
+            sweeps.is_state = true;
+            // There was room, and nobody else sends; it fails only if the writer ended.
+            let shared = SharedSweeps::new(sweeps, self.pool.0.clone());
+            if session.queue.try_send(Message::Sweeps(shared)).is_err() {
+                session.control.stop();
+            }
+            (session.needs_state, session.fed) = (false, true);
+        }
+    }
+
     /// Notices that the wall clock was set, or that the machine slept.
-    fn watch_clock(&mut self, now: &Now, due: &Due) {
+    fn watch_clock(&mut self, now: &Now) {
         let timeline_us = i128::from(now.boot_ns) - i128::from(self.anchor.boot_ns);
         let wall_us = i128::from(now.utc_ns) - i128::from(self.anchor.utc_ns);
         let offset_us = i64::try_from((wall_us - timeline_us) / 1000).unwrap_or(i64::MAX);
         let step_us = offset_us.saturating_sub(self.clock_offset_us);
         self.clock_offset_us = offset_us;
+        let asleep_ns = suspended_ns(now).saturating_sub(self.suspended_ns);
+        self.suspended_ns += asleep_ns;
         let mut note = |kind, name| {
             let mark = Mark {
                 ts_ms: self.anchor.utc_ms(now.boot_ns),
@@ -237,31 +500,56 @@ impl Core {
                 name,
                 test: None,
             };
-            self.waiting.marks.push(mark);
+            self.sweeps.batch.marks.push(mark);
         };
         if step_us.abs() >= CLOCK_STEP_US {
             note(MarkKind::ClockStep, format!("the wall clock was set by {} ms", step_us / 1000));
         }
-        if due.suspended_ns > 0 {
-            note(
-                MarkKind::Suspend,
-                format!("the machine slept for {} ms", due.suspended_ns / 1_000_000),
-            );
+        if asleep_ns > 0 {
+            note(MarkKind::Suspend, format!("the machine slept for {} ms", asleep_ns / 1_000_000));
         }
     }
 
-    /// Puts into the batch what ended since the last tick, such as the recorded command itself, and
-    /// returns how often there was more than the kernel could keep.
-    fn drain_last_exits(&mut self) -> u32 {
-        let now = self.clock.now();
-        let ts_ms = self.anchor.utc_ms(now.boot_ns);
-        let Some(batch) = &mut self.batch else {
-            return 0;
-        };
-        drain_exits(&mut self.exits, &mut self.sampler, batch, ts_ms, &now).overflows
+    /// Hands over what there is if the next tick would be too late for it.
+    fn hand_over_if_due(&mut self, now: &Now) {
+        let batch = &self.sweeps.batch;
+        let Some(first) = batch.ticks.first() else { return };
+        let next = self.sessions.iter().filter_map(|session| session.schedule.next_boot_ns()).min();
+        let next_ns = next.map_or(0, |next| next.saturating_sub(now.boot_ns));
+        let age_ns = now.boot_ns.saturating_sub(first.tick.began_ns).saturating_add(next_ns);
+        if age_ns > MAX_BATCH_NS || batch.memory_bytes() >= MAX_BATCH_BYTES {
+            self.hand_over();
+        }
     }
 
-    fn usage(&self, ran_out: bool) -> SamplingUsage {
+    fn hand_over(&mut self) {
+        if self.sweeps.batch.is_empty() {
+            return;
+        }
+        let next = self.pool.1.try_recv().unwrap_or_default();
+        let sweeps = std::mem::replace(&mut self.sweeps, next);
+        let shared = SharedSweeps::new(sweeps, self.pool.0.clone());
+        for session in &mut self.sessions {
+            if session.needs_state {
+                session.miss(shared.sweeps());
+                continue;
+            }
+            // The last place is for the end.
+            let full = session.queue.len() >= QUEUE;
+            if full {
+                // A late sample is worse than a missing one: drop, and count.
+                session.needs_state = true;
+                session.miss(shared.sweeps());
+            } else if let Err(TrySendError::Disconnected(_)) =
+                session.queue.try_send(Message::Sweeps(Arc::clone(&shared)))
+            {
+                // The writer has ended.
+                session.control.stop();
+            }
+        }
+    }
+
+    fn usage(&self, session: &Session, exits_lost: u32) -> SamplingUsage {
         let quantiles = |histogram: &Histogram<u64>| Quantiles {
             p50: histogram.value_at_quantile(0.5),
             p99: histogram.value_at_quantile(0.99),
@@ -271,27 +559,75 @@ impl Core {
             sweep_us: quantiles(&self.sweep_us),
             lateness_us: quantiles(&self.lateness_us),
             descriptors: self.sampler.descriptors().kept,
-            cpu_seconds: seconds_of(ClockId::ThreadCPUTime),
-            exits_lost: 0,
-            ran_out,
+            cpu_seconds: seconds_of(ClockId::ThreadCPUTime) - session.cpu_seconds_before,
+            exits_lost,
+            ran_out: !session.control.is_stopped(),
             last_counters: Batch::default(),
         }
     }
+}
 
-    fn last_counters(&mut self) -> Batch {
-        let ts_ms = self.anchor.utc_ms(self.clock.now().boot_ns);
-        let mut last = Batch::default();
-        last.system.push(self.machine.read(ts_ms, true));
-        self.machine.read_cgroups(ts_ms, self.sampler.cgroup_paths(), &mut last.cgroups);
-        last
+impl Session {
+    fn asked(&mut self, due: &Due, alone: bool) -> Asked {
+        Asked {
+            detail: self.detail.is_due(due.index),
+            pss: self.pss.is_due(due.index),
+            meminfo: self.meminfo.is_due(due.index),
+            counters: self.counters.is_due(due.index),
+            cgroups: self.cgroups.is_due(due.index),
+            alone,
+        }
+    }
+
+    /// Notes what the session will not get.
+    fn miss(&mut self, sweeps: &Sweeps) {
+        for due in sweeps.due.iter().filter(|due| due.session == self.number) {
+            if let Some(tick) = sweeps.batch.ticks.get(due.tick) {
+                self.waiting.push(tick.tick, due.due);
+            }
+        }
+        // One that has just begun has missed nothing.
+        if self.fed {
+            self.waiting.lost_exits += u32::try_from(sweeps.batch.exits.len()).unwrap_or(u32::MAX);
+            self.waiting.marks.extend(sweeps.batch.marks.iter().cloned());
+        }
+    }
+
+    /// Returns the ticks whose samples it did not get.
+    fn rest(&mut self) -> Sweeps {
+        let mut sweeps = Sweeps::default();
+        for (index, (tick, due)) in self.waiting.ticks.drain(..).enumerate() {
+            sweeps.batch.ticks.push(BatchTick { tick, common_files: None, changes: 0 });
+            let asked = Asked::default();
+            sweeps.due.push(SessionTick { session: self.number, tick: index, due, asked });
+        }
+        sweeps.batch.marks.append(&mut self.waiting.marks);
+        sweeps
+    }
+
+    fn end(mut self, mut usage: SamplingUsage) {
+        usage.exits_lost += self.waiting.lost_exits;
+        let rest = Box::new(self.rest());
+        // The last place in the queue was kept for it.
+        let _ = self.queue.try_send(Message::End { rest, usage: Box::new(usage) });
     }
 }
 
-/// Puts the processes into the batch of whose end the kernel has told.
+impl Asked {
+    fn add(&mut self, other: Self) {
+        self.detail |= other.detail;
+        self.pss |= other.pss;
+        self.meminfo |= other.meminfo;
+        self.counters |= other.counters;
+        self.cgroups |= other.cgroups;
+    }
+}
+
+/// Notes the processes of whose end the kernel has told.
 fn drain_exits(
     exits: &mut Option<ProcessExits>,
     sampler: &mut Sampler,
-    batch: &mut Batch,
+    sweeps: &mut Sweeps,
     ts_ms: i64,
     now: &Now,
 ) -> Drained {
@@ -300,7 +636,8 @@ fn drain_exits(
     if let Some(exits) = exits {
         drained = exits.drain(|exit| {
             let image = sampler.image_that_ended(&exit, now);
-            batch.exits.push(exit_row(ts_ms, &exit, image));
+            sweeps.ended.push(Arc::clone(&image.identity));
+            sweeps.batch.exits.push(exit_row(ts_ms, &exit, image));
         });
         sampler.forget_old_ends();
     }
@@ -326,201 +663,25 @@ fn exit_row(ts_ms: i64, exit: &TaskExit, image: EndedImage) -> Exit {
         utime_ns: image.at_least(Metric::Utime, nanos(utime_us)),
         stime_ns: image.at_least(Metric::Stime, nanos(stime_us)),
         unsampled: (!image.is_known).then_some(image.identity),
+        test: None,
     }
 }
 
 impl Waiting {
-    fn push(&mut self, mut tick: BatchTick) {
+    fn push(&mut self, mut tick: Tick, due: Due) {
         if self.ticks.len() < MAX_WAITING_TICKS {
-            tick.tick.missed =
-                tick.tick.missed.saturating_add(std::mem::take(&mut self.lost_ticks));
-            self.ticks.push(tick);
+            // Told with the next tick that arrives.
+            tick.exits = Drained::default();
+            let due = self.with_lost(due);
+            self.ticks.push((tick, due));
         } else {
             self.lost_ticks = self.lost_ticks.saturating_add(1);
         }
     }
 
-    fn move_to(&mut self, batch: &mut Batch) {
-        batch.ticks.append(&mut self.ticks);
-        batch.marks.append(&mut self.marks);
-    }
-}
-
-impl Sampling {
-    pub(super) fn run(mut self) {
-        // By default the kernel may wake a thread 50 us late, to wake others with it.
-        let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1));
-        self.core.schedule.begin_at(&self.core.clock.now());
-        let ran_out = self.sample();
-        self.core.waiting.marks.extend(self.control.waiting_marks());
-        if self.core.batch.is_none() {
-            // At the end there is time to wait for the writer. If it ended, nobody needs the rest.
-            self.core.batch = self.empty.recv().ok();
-        }
-        self.refill();
-        let last_counters = self.core.last_counters();
-        let exits_lost = self.core.drain_last_exits();
-        self.hand_over();
-        let _ = self.usage.send(SamplingUsage {
-            exits_lost,
-            last_counters,
-            ..self.core.usage(ran_out)
-        });
-    }
-
-    /// Samples until it is stopped, which is `false`, or its duration is over.
-    fn sample(&mut self) -> bool {
-        loop {
-            let Some(deadline_boot_ns) = self.core.schedule.next_boot_ns() else {
-                return true;
-            };
-            let waited = self.core.timer.wait_until(deadline_boot_ns, self.control.wake_file());
-            if waited.is_err() || self.control.is_stopped() {
-                return false;
-            }
-            let now = self.core.clock.now();
-            self.control.clear_wake();
-            self.core.waiting.marks.extend(self.control.waiting_marks());
-            self.refill();
-            if now.boot_ns >= deadline_boot_ns {
-                let Some(due) = self.core.schedule.begin(&now) else {
-                    return true;
-                };
-                self.core.watch_clock(&now, &due);
-                self.core.tick(&due, &now);
-            }
-            if !self.hand_over_if_due(&now) {
-                return false;
-            }
-        }
-    }
-
-    /// Takes an empty batch if there is none, and puts into it what waits.
-    fn refill(&mut self) {
-        if self.core.batch.is_none() {
-            self.core.batch = self.empty.try_recv().ok();
-        }
-        if let Some(batch) = &mut self.core.batch {
-            self.core.waiting.move_to(batch);
-        }
-    }
-
-    /// Hands the batch over if the next tick would be too late for it. Returns whether somebody is
-    /// there to take it.
-    fn hand_over_if_due(&mut self, now: &Now) -> bool {
-        let Some(batch) = &self.core.batch else {
-            return true;
-        };
-        let began_ns = match (batch.ticks.first(), batch.marks.first()) {
-            (Some(tick), _) => tick.tick.began_ns,
-            (None, Some(mark)) => mark.boot_ns,
-            (None, None) => return true,
-        };
-        let age_ns = now.boot_ns.saturating_sub(began_ns).saturating_add(self.core.interval_ns);
-        if age_ns > MAX_BATCH_NS || batch.memory_bytes() >= MAX_BATCH_BYTES {
-            return self.hand_over();
-        }
-        true
-    }
-
-    fn hand_over(&mut self) -> bool {
-        match self.core.batch.take() {
-            // The channel has room for every batch there is, so this fails only if the writer ended.
-            Some(batch) if !batch.is_empty() => self.full.try_send(batch).is_ok(),
-            batch => {
-                self.core.batch = batch;
-                true
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use crossbeam_channel::bounded;
-
-    use super::*;
-    use crate::batch::Change;
-    use crate::clock::SystemClock;
-    use crate::sampler::SamplerOptions;
-
-    /// A sampling thread that this thread plays, as it plays the writer.
-    fn sampling() -> (Sampling, Receiver<Batch>, Sender<Batch>) {
-        let options = RecorderOptions::new().detail(Rate::Off).pss(Rate::Off);
-        let clock = SystemClock::shared();
-        let start = clock.now();
-        let sampler = Sampler::new(SamplerOptions::default()).unwrap();
-        let machine = MachineReader::open(&SamplerOptions::default()).unwrap();
-        let anchor = ClockAnchor { boot_ns: start.boot_ns, utc_ns: start.utc_ns };
-        let control = Arc::new(Control::new(Arc::clone(&clock), anchor, options.interval).unwrap());
-        let core = Core::new(
-            &options,
-            Arc::clone(&clock),
-            clock.timer().unwrap(),
-            &start,
-            sampler,
-            machine,
-            None,
-        );
-        let (full, written) = bounded(4);
-        let (given_back, empty) = bounded(4);
-        let (usage, _) = bounded(1);
-        (Sampling { control, full, empty, usage, core }, written, given_back)
-    }
-
-    fn tick(sampling: &mut Sampling, index: u64) {
-        let due = Due { index, planned_ns: index, late: 0, missed: 0, suspended_ns: 0 };
-        sampling.refill();
-        let now = sampling.core.clock.now();
-        sampling.core.tick(&due, &now);
-    }
-
-    #[test]
-    fn without_a_batch_samples_are_dropped_and_counted_and_nothing_is_stale_afterwards() {
-        let (mut sampling, _written, given_back) = sampling();
-        // The writer has all batches.
-        (0..3).for_each(|index| tick(&mut sampling, index));
-        assert!(sampling.core.batch.is_none());
-        given_back.send(Batch::default()).unwrap();
-        tick(&mut sampling, 3);
-        let batch = sampling.core.batch.take().unwrap();
-        let planned: Vec<_> = batch.ticks.iter().map(|tick| tick.tick.planned_ns).collect();
-        assert_eq!(planned, [0, 1, 2, 3]);
-        let (last, dropped) = batch.ticks.split_last().unwrap();
-        for tick in dropped {
-            assert_eq!((tick.common_files, tick.changes), (None, 0));
-            assert_eq!(tick.tick.dropped, tick.tick.counts.processes);
-            assert!(tick.tick.dropped > 0);
-        }
-        assert_eq!((last.tick.dropped, last.common_files), (0, Some(Files::STATM)));
-        // Every process is in the first batch that arrives, although it was found four ticks ago.
-        let begun =
-            batch.changes.iter().filter(|change| matches!(change, Change::Begin(..))).count();
-        let rows = batch.changes.iter().filter(|change| matches!(change, Change::Row(..))).count();
-        assert_eq!((begun, rows), (last.tick.counts.processes as usize, begun));
-    }
-
-    #[test]
-    fn ticks_that_wait_too_long_are_counted_as_missed() {
-        let (mut sampling, ..) = sampling();
-        let waiting = &mut sampling.core.waiting;
-        let tick = BatchTick { tick: Tick::default(), common_files: None, changes: 0 };
-        for _ in 0..MAX_WAITING_TICKS + 5 {
-            waiting.push(tick.clone());
-        }
-        assert_eq!((waiting.ticks.len(), waiting.lost_ticks), (MAX_WAITING_TICKS, 5));
-        let mut batch = Batch::default();
-        waiting.move_to(&mut batch);
-        waiting.push(tick);
-        assert_eq!(waiting.ticks[0].tick.missed, 5);
-    }
-
-    #[test]
-    fn a_writer_that_ended_ends_the_sampling() {
-        let (mut sampling, written, given_back) = sampling();
-        given_back.send(Batch::default()).unwrap();
-        tick(&mut sampling, 0);
-        drop(written);
-        assert!(!sampling.hand_over());
+    /// Counts the ticks that were lost before it.
+    fn with_lost(&mut self, mut due: Due) -> Due {
+        due.missed = due.missed.saturating_add(std::mem::take(&mut self.lost_ticks));
+        due
     }
 }

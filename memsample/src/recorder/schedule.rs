@@ -16,7 +16,11 @@ pub enum Rate {
 }
 
 /// The planned instants of a recording.
+///
+/// All sessions of a station count from one instant, so that those whose intervals are multiples of
+/// each other meet. Only the first instant of a session is off that grid: the one at which it begins.
 pub(super) struct Schedule {
+    first_boot_ns: u64,
     origin_boot_ns: u64,
     interval_ns: u64,
     /// The next instant to meet, counted from 0.
@@ -36,27 +40,27 @@ pub(super) struct Due {
     pub(super) late: u32,
     /// Planned instants since the last one that were not met at all.
     pub(super) missed: u32,
-    /// How long the machine was suspended since the last one.
-    pub(super) suspended_ns: u64,
 }
 
 impl Schedule {
-    pub(super) fn new(start: &Now, interval: Duration, duration: Option<Duration>) -> Self {
+    /// Begins at `start`, on the grid that counts from `epoch_boot_ns`.
+    pub(super) fn new(
+        epoch_boot_ns: u64,
+        start: &Now,
+        interval: Duration,
+        duration: Option<Duration>,
+    ) -> Self {
         let interval_ns = nanos(interval).max(1);
+        let since_grid_ns = start.boot_ns.saturating_sub(epoch_boot_ns) % interval_ns;
         Self {
-            origin_boot_ns: start.boot_ns,
+            first_boot_ns: start.boot_ns,
+            origin_boot_ns: start.boot_ns.saturating_sub(since_grid_ns),
             interval_ns,
             next: 0,
             // One sample of a duration shorter than the interval.
             end: duration.map_or(u64::MAX, |duration| nanos(duration).div_ceil(interval_ns).max(1)),
             suspended_ns: suspended_ns(start),
         }
-    }
-
-    /// Moves the first instant to `now`: to prepare for it took a while.
-    pub(super) fn begin_at(&mut self, now: &Now) {
-        self.origin_boot_ns = now.boot_ns;
-        self.suspended_ns = suspended_ns(now);
     }
 
     /// Returns the instant to wait for; `None` when the duration is over.
@@ -69,8 +73,9 @@ impl Schedule {
     /// Instants that passed without a sweep are not made up for; they would all show the same state.
     /// `None` when the duration is over.
     pub(super) fn begin(&mut self, now: &Now) -> Option<Due> {
-        let passed = now.boot_ns.saturating_sub(self.instant(self.next)) / self.interval_ns;
-        let index = self.next.saturating_add(passed);
+        let index =
+            (now.boot_ns.saturating_sub(self.origin_boot_ns) / self.interval_ns).max(self.next);
+        let passed = index - self.next;
         if index >= self.end {
             self.next = self.end;
             return None;
@@ -91,11 +96,13 @@ impl Schedule {
             planned_ns,
             late: u32::try_from(late).unwrap_or(u32::MAX),
             missed: u32::try_from(passed).unwrap_or(u32::MAX),
-            suspended_ns,
         })
     }
 
     fn instant(&self, index: u64) -> u64 {
+        if index == 0 {
+            return self.first_boot_ns;
+        }
         self.origin_boot_ns.saturating_add(index.saturating_mul(self.interval_ns))
     }
 }
@@ -128,7 +135,8 @@ impl Recurrence {
     }
 }
 
-fn suspended_ns(now: &Now) -> u64 {
+/// Returns how long the machine was suspended since boot.
+pub(super) fn suspended_ns(now: &Now) -> u64 {
     // The two clocks are read one after the other; differences below this are the time between.
     const READING_NS: u64 = 1_000_000;
     now.boot_ns.saturating_sub(now.monotonic_ns) / READING_NS * READING_NS
@@ -150,11 +158,11 @@ mod tests {
     }
 
     fn schedule(duration: Option<u64>) -> Schedule {
-        Schedule::new(&at(0), Duration::from_millis(100), duration.map(Duration::from_millis))
+        Schedule::new(BOOT, &at(0), Duration::from_millis(100), duration.map(Duration::from_millis))
     }
 
     fn due(index: u64, late: u32, missed: u32) -> Option<Due> {
-        Some(Due { index, planned_ns: BOOT + index * 100 * MS, late, missed, suspended_ns: 0 })
+        Some(Due { index, planned_ns: BOOT + index * 100 * MS, late, missed })
     }
 
     #[test]
@@ -172,6 +180,22 @@ mod tests {
         schedule.begin(&at(0));
         assert_eq!(schedule.begin(&at(420)), due(4, 3, 3));
         assert_eq!(schedule.begin(&at(780)), due(7, 3, 2));
+    }
+
+    #[test]
+    fn who_joins_begins_at_once_and_then_keeps_to_the_grid_of_all() {
+        let mut joined = Schedule::new(BOOT, &at(130), Duration::from_millis(100), None);
+        let instants = std::iter::from_fn(|| {
+            let due = joined.begin(&at((joined.next_boot_ns()? - BOOT) / MS))?;
+            assert_eq!((due.late, due.missed), (0, 0));
+            Some((due.planned_ns - BOOT) / MS)
+        });
+        assert_eq!(instants.take(4).collect::<Vec<_>>(), [130, 200, 300, 400]);
+        let mut late = Schedule::new(BOOT, &at(130), Duration::from_millis(100), None);
+        assert_eq!(
+            late.begin(&at(320)),
+            due(2, 2, 2).map(|due| Due { planned_ns: BOOT + 300 * MS, ..due })
+        );
     }
 
     #[test]
@@ -197,9 +221,9 @@ mod tests {
         let awake = Now { boot_ns: BOOT + 60_040 * MS, monotonic_ns: BOOT + 40 * MS, utc_ns: 0 };
         let due = schedule.begin(&awake).unwrap();
         assert_eq!((due.index, due.late, due.missed), (600, 0, 599));
-        assert_eq!(due.suspended_ns, 60_000 * MS);
+        assert_eq!(suspended_ns(&awake), 60_000 * MS);
         let next = Now { boot_ns: BOOT + 60_100 * MS, monotonic_ns: BOOT + 100 * MS, utc_ns: 0 };
-        assert_eq!(schedule.begin(&next).unwrap().suspended_ns, 0);
+        assert_eq!(schedule.begin(&next).unwrap().missed, 0);
     }
 
     #[test]

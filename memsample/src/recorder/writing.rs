@@ -3,28 +3,38 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::Status;
 use super::control::Control;
+use super::follower::Follower;
 use super::oom::OomWatch;
 use super::sampling::SamplingUsage;
+use super::sweeps::Message;
 use crate::batch::Batch;
 use crate::parse::parse_status;
 use crate::recording::{End, Manifest, Quantiles, RecorderUsage, RecordingWriter, is_disk_full};
 use crate::units::Kibibytes;
 
-/// The writing thread.
+/// A mark is on disk within this time, also where ticks are farther apart. About as often sweeps come.
+const MAX_MARK_DELAY: Duration = Duration::from_millis(500);
+
+/// The writing thread of a session.
 pub(super) struct Writing {
     pub(super) control: Arc<Control>,
-    pub(super) full: Receiver<Batch>,
-    pub(super) empty: Sender<Batch>,
-    pub(super) usage: Receiver<SamplingUsage>,
+    pub(super) queue: Receiver<Message>,
+    pub(super) follower: Arc<Mutex<Follower>>,
+    /// Used again and again.
+    pub(super) batch: Batch,
     pub(super) status: Arc<Mutex<Status>>,
     pub(super) recording: RecordingWriter,
     pub(super) oom: OomWatch,
+    pub(super) max_bytes: Option<u64>,
+    pub(super) max_idle: Option<Duration>,
     pub(super) cpu_seconds_before: f64,
+    /// Says that the session has not ended.
+    pub(super) _session: Arc<()>,
     /// Dropped at the end, which tells those who wait for it.
     pub(super) _finished: Sender<()>,
 }
@@ -32,12 +42,16 @@ pub(super) struct Writing {
 impl Writing {
     /// Writes batches until there are no more, then closes the recording.
     pub(super) fn run(mut self) -> io::Result<Manifest> {
-        let failure = self.write();
+        let written = self.write();
         // In case it was the writing that ended, not the sampling.
         self.control.stop();
-        let Self { control, full, usage, mut recording, mut oom, cpu_seconds_before, .. } = self;
-        drop(full);
-        let mut sampling = usage.recv().ok();
+        let Self { control, queue, mut recording, mut oom, cpu_seconds_before, .. } = self;
+        let (mut sampling, failure) = match written {
+            Ok(usage) => (usage, None),
+            // What the sampling thread has on its way is not needed any more, but its end.
+            Err(error) => (queue.iter().find_map(Message::into_usage), Some(error)),
+        };
+        drop(queue);
         let failure = failure.or_else(|| {
             let mut last = std::mem::take(&mut sampling.as_mut()?.last_counters);
             oom.add_last_marks(&mut last);
@@ -53,7 +67,7 @@ impl Writing {
                 End::WriteFailed("the sampling thread panicked".to_owned())
             }
             None if sampling.as_ref().is_some_and(|sampling| sampling.ran_out) => End::Duration,
-            None => End::Stopped,
+            None => control.end().unwrap_or(End::Stopped),
         };
         recording.manifest.totals.exits_lost +=
             sampling.as_ref().map_or(0, |sampling| u64::from(sampling.exits_lost));
@@ -69,19 +83,60 @@ impl Writing {
         recording.close(end, || usage_of_this_program(cpu_seconds_before, sampling))
     }
 
-    /// Returns why it ended before the sampling did, if so.
-    fn write(&mut self) -> Option<io::Error> {
-        while let Ok(mut batch) = self.full.recv() {
-            self.oom.add_marks(&mut batch);
-            if let Err(error) = self.recording.append(&batch) {
-                return Some(error);
+    /// Writes until the session ends, and returns what the sampling thread says of itself; `None`
+    /// where it died.
+    fn write(&mut self) -> io::Result<Option<Box<SamplingUsage>>> {
+        loop {
+            let message = match self.queue.recv_timeout(MAX_MARK_DELAY) {
+                Ok(message) => Some(message),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => return Ok(None),
+            };
+            let usage = self.follow(message);
+            self.batch.marks.extend(self.control.waiting_marks());
+            self.oom.add_marks(&mut self.batch);
+            if !self.batch.is_empty() {
+                self.recording.append(&self.batch)?;
+                self.batch.clear();
+                self.report();
             }
-            self.report();
-            batch.clear();
-            // The channel has room for every batch there is.
-            let _ = self.empty.try_send(batch);
+            if usage.is_some() {
+                return Ok(usage);
+            }
+            self.check_limits()?;
         }
-        None
+    }
+
+    fn follow(&mut self, message: Option<Message>) -> Option<Box<SamplingUsage>> {
+        let mut follower = self.follower.lock().unwrap_or_else(PoisonError::into_inner);
+        // After the message has come: whatever it tells of, orders from before that are known.
+        self.control.waiting_orders().for_each(|order| follower.attribution.order(order));
+        match message? {
+            Message::Sweeps(shared) => {
+                follower.follow(shared.sweeps(), &mut self.batch);
+                None
+            }
+            Message::End { rest, usage } => {
+                follower.follow(&rest, &mut self.batch);
+                follower.finish(&self.control.now(), &mut self.batch);
+                Some(usage)
+            }
+        }
+    }
+
+    fn check_limits(&self) -> io::Result<()> {
+        if let Some(max_bytes) = self.max_bytes
+            && self.recording.size_bytes()? >= max_bytes
+        {
+            self.control.stop_because(End::Size);
+        }
+        if let Some(max_idle) = self.max_idle {
+            let idle_ns = self.control.now().boot_ns.saturating_sub(self.control.touched_boot_ns());
+            if u128::from(idle_ns) >= max_idle.as_nanos() {
+                self.control.stop_because(End::Idle);
+            }
+        }
+        Ok(())
     }
 
     fn report(&self) {
@@ -106,14 +161,14 @@ pub(super) fn seconds_of(clock: ClockId) -> f64 {
 
 fn usage_of_this_program(
     cpu_seconds_before: f64,
-    sampling: Option<SamplingUsage>,
+    sampling: Option<Box<SamplingUsage>>,
 ) -> RecorderUsage {
     // The scheduler does not count nanoseconds, so neither does `run.json`.
     let micros = |seconds: f64| (seconds * 1e6).round() / 1e6;
     let status = fs::read("/proc/self/status").unwrap_or_default();
     let high_water = parse_status(&status).ok().and_then(|status| status.vm_hwm);
     let quantiles =
-        |of: fn(&SamplingUsage) -> Quantiles| sampling.as_ref().map(of).unwrap_or_default();
+        |of: fn(&SamplingUsage) -> Quantiles| sampling.as_deref().map(of).unwrap_or_default();
     RecorderUsage {
         cpu_seconds: micros(seconds_of(ClockId::ProcessCPUTime) - cpu_seconds_before),
         sampling_cpu_seconds: micros(sampling.as_ref().map_or(0.0, |usage| usage.cpu_seconds)),

@@ -83,6 +83,10 @@ pub enum End {
     Stopped,
     /// Its duration was over.
     Duration,
+    /// Its files had come to as many bytes as they may.
+    Size,
+    /// Nobody had taken an interest in it for as long as was allowed.
+    Idle,
     /// The disk, or the quota, was full.
     DiskFull,
     /// It could not be written for another reason.

@@ -19,6 +19,7 @@ pub(super) struct Roster {
 pub(super) struct Image {
     identity: Arc<Identity>,
     comm: Comm,
+    test: Option<Arc<str>>,
     metrics: Metrics,
     summary: Summary,
     series: SeriesIndex,
@@ -44,21 +45,22 @@ impl Roster {
         let tick = segment.tick();
         let (comm, metrics) = (identity.comm, Metrics::default());
         let series = segment.begin(identity.process.0, identity.pid, comm, tick, metrics);
-        self.images.insert(
-            slot,
-            Image { identity, comm, metrics, summary: Summary::default(), series, summed: tick },
-        );
+        let summary = Summary::default();
+        let test = None;
+        let image = Image { identity, comm, test, metrics, summary, series, summed: tick };
+        self.images.insert(slot, image);
         displaced
     }
 
     /// Goes on with an image from an earlier segment.
     pub(super) fn resume(&mut self, carried: &Carried, segment: &mut Segment) {
-        let Carried { slot, identity, comm, metrics, summary } = carried;
+        let Carried { slot, identity, comm, test, metrics, summary } = carried;
         let series = segment.begin(identity.process.0, identity.pid, *comm, 0, *metrics);
         let identity = Arc::clone(identity);
         let image = Image {
             identity,
             comm: *comm,
+            test: test.clone(),
             metrics: *metrics,
             summary: *summary,
             series,
@@ -80,6 +82,12 @@ impl Roster {
         if let Some(image) = self.images.get_mut(slot) {
             image.comm = comm;
             segment.rename(image.series, segment.tick(), comm);
+        }
+    }
+
+    pub(super) fn assign(&mut self, slot: Slot, test: Option<Arc<str>>) {
+        if let Some(image) = self.images.get_mut(slot) {
+            image.test = test;
         }
     }
 
@@ -139,6 +147,7 @@ impl Roster {
             slot,
             identity: Arc::clone(&image.identity),
             comm: image.comm,
+            test: image.test.clone(),
             metrics: image.metrics,
             summary: image.summary,
         };
@@ -175,6 +184,7 @@ impl Image {
         ProcessRow {
             identity: Arc::clone(&self.identity),
             comm: self.comm,
+            test: self.test.clone(),
             ended,
             summary: self.summary,
         }

@@ -31,6 +31,8 @@ pub struct Totals {
     pub missed: u64,
     /// Samples that were read and not written, because the writer was behind.
     pub dropped: u64,
+    /// Samples of processes outside of the target of the recording, which were read and not written.
+    pub outside: u64,
     /// Processes that ended.
     pub gone: u64,
     /// Readings that the kernel refused.
@@ -51,6 +53,7 @@ impl Totals {
         self.late += u64::from(tick.late);
         self.missed += u64::from(tick.missed);
         self.dropped += u64::from(tick.dropped);
+        self.outside += u64::from(tick.outside);
         self.gone += u64::from(tick.counts.gone);
         self.denied += u64::from(tick.counts.denied);
         self.unreadable += u64::from(tick.counts.unreadable);

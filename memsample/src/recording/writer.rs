@@ -114,6 +114,11 @@ impl RecordingWriter {
         }
     }
 
+    /// Returns what all files come to, the journal included.
+    pub(crate) fn size_bytes(&self) -> io::Result<u64> {
+        Ok(self.directory.size_bytes()? + self.journal.as_ref().map_or(0, JournalWriter::bytes))
+    }
+
     /// Returns the image with the largest resident set: its name, pid and bytes.
     pub(crate) fn largest(&self) -> Option<(Comm, i32, u64)> {
         self.tables.processes.roster.largest()
@@ -165,6 +170,10 @@ impl RecordingWriter {
                     roster.rename(*slot, *comm, segment);
                     None
                 }
+                Change::Assign(slot, test) => {
+                    roster.assign(*slot, test.clone());
+                    None
+                }
                 Change::Row(slot, row) => {
                     roster.set_row(*slot, row, segment);
                     None
@@ -193,7 +202,8 @@ impl RecordingWriter {
                 totals.unsampled += 1;
                 let (identity, comm) = (Arc::clone(identity), exit.comm);
                 let summary = Summary::unsampled(exit.ts_ms, exit.hwm_bytes);
-                processes.push_ended(ProcessRow { identity, comm, ended: true, summary });
+                let test = exit.test.clone();
+                processes.push_ended(ProcessRow { identity, comm, test, ended: true, summary });
             }
             None => processes.set_exit_hwm(exit.process, exit.hwm_bytes),
         }

@@ -58,4 +58,26 @@ impl Sampler {
         }
         u32::try_from(changes.len() - before).unwrap_or(u32::MAX)
     }
+
+    /// Appends all that a batch can say of the last sweep, for who knows nothing, and returns how many
+    /// changes that are. Comes after [`hand_over`](Self::hand_over), from which others know it.
+    pub(crate) fn hand_over_all(&self, changes: &mut Vec<Change>) -> u32 {
+        let before = changes.len();
+        for entry in &self.entries {
+            let Some(process) = entry.process() else { continue };
+            if !entry.state.contains(EntryState::IDENTITY_REPORTED) {
+                continue;
+            }
+            let slot = process.slot;
+            changes.push(Change::Begin(slot, Arc::clone(&process.identity)));
+            if process.comm != process.identity.comm {
+                changes.push(Change::Rename(slot, process.comm));
+            }
+            changes.push(match entry.read.is_empty() {
+                true => Change::Absent(slot),
+                false => Change::Row(slot, Row { files: entry.read, metrics: process.metrics }),
+            });
+        }
+        u32::try_from(changes.len() - before).unwrap_or(u32::MAX)
+    }
 }

@@ -29,16 +29,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::cgroups::Hierarchies;
 use crate::clock::{Clock, SystemClock};
+use crate::error::ReadError;
 use crate::host::Host;
 use crate::identity::Identity;
 use crate::identity_rules::{IdentityRules, KeptArguments, Redaction};
 use crate::metric::{Files, Metric};
-use crate::proc::{Listing, MachineFile, ProcRoot};
+use crate::parse::parse_stat;
+use crate::proc::{Listing, MachineFile, ProcRoot, ReadBuffer};
 use crate::role_rule::RoleRule;
+use crate::units::ClockTicks;
 use births::Births;
 use ends::Unexplained;
 use entry::{Entry, EntryState, Occupant, Slots};
-use reading::{Image, Reader, Reading};
+use reading::{Image, Reader, Reading, read_file};
 
 /// How a [`Sampler`] reads.
 #[derive(Clone)]
@@ -443,6 +446,17 @@ impl Sampler {
             false
         });
     }
+}
+
+/// Reads when the process began that has `pid` now.
+///
+/// # Errors
+///
+/// There is none, or it may not be looked at.
+pub(crate) fn start_of(root: &ProcRoot, pid: i32) -> Result<ClockTicks, ReadError> {
+    let directory = root.open_process(pid)?;
+    let mut buffer = ReadBuffer::new();
+    Ok(parse_stat(read_file(root, &mut buffer, &directory, c"stat")?)?.starttime)
 }
 
 /// Ends the image of an entry. Its slot is free at once if no batch knows it, else once a batch knows

@@ -1,10 +1,11 @@
 //! A clock that does not wait: where the sampling thread would sleep, a script runs instead, and then
 //! the time is what the thread would have waited for, or what the script made of it.
+#![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use memsample::clock::{Clock, Now, Timer};
 use memsample::{Recorder, Recording};
@@ -29,7 +30,7 @@ struct State {
 }
 
 /// Runs before each tick, with its number from 0 and the time at which it is planned.
-type Script = Box<dyn FnMut(u64, &mut Now) + Send>;
+pub(crate) type Script = Box<dyn FnMut(u64, &mut Now) + Send>;
 
 impl ScriptedClock {
     pub(crate) fn new(script: impl FnMut(u64, &mut Now) + Send + 'static) -> Self {
@@ -41,13 +42,25 @@ impl ScriptedClock {
         Arc::new(Self(Arc::clone(&self.0)))
     }
 
+    /// Holds the sampler back before its next tick, until the result is dropped.
+    pub(crate) fn hold(&self) -> MutexGuard<'_, Script> {
+        self.0.script.lock().unwrap()
+    }
+
     /// Lets the sampler run until the recording ends by itself, never far ahead of the writer.
     pub(crate) fn run(&self, recorder: Recorder) -> Recording {
-        while !recorder.is_finished() {
-            self.0.written.store(recorder.status().totals.ticks, Ordering::Release);
+        self.run_all(vec![recorder]).remove(0)
+    }
+
+    /// Does so with several recordings, of which the first has a tick at every sweep.
+    pub(crate) fn run_all(&self, recorders: Vec<Recorder>) -> Vec<Recording> {
+        while !recorders.iter().all(Recorder::is_finished) {
+            if let Some(first) = recorders.first() {
+                self.0.written.store(first.status().totals.ticks, Ordering::Release);
+            }
             std::thread::yield_now();
         }
-        recorder.stop().unwrap()
+        recorders.into_iter().map(|recorder| recorder.stop().unwrap()).collect()
     }
 }
 
@@ -71,12 +84,13 @@ impl Timer for ScriptedTimer {
         while self.tick > self.state.written.load(Ordering::Acquire) + MAX_AHEAD {
             std::thread::yield_now();
         }
+        let mut script = self.state.script.lock().unwrap();
         let mut now = self.state.now.lock().unwrap();
         let waited_ns = deadline_boot_ns.saturating_sub(now.boot_ns);
         now.boot_ns += waited_ns;
         now.monotonic_ns += waited_ns;
         now.utc_ns += i64::try_from(waited_ns).unwrap();
-        (self.state.script.lock().unwrap())(self.tick, &mut now);
+        script(self.tick, &mut now);
         self.tick += 1;
         Ok(())
     }

@@ -13,6 +13,8 @@ pub(crate) struct Exit {
     pub(crate) process: ProcessId,
     /// Of a process image that was never sampled, so that only this tells of it.
     pub(crate) unsampled: Option<Arc<Identity>>,
+    /// The test of such an image.
+    pub(crate) test: Option<Arc<str>>,
     pub(crate) pid: i32,
     pub(crate) ppid: i32,
     pub(crate) uid: u32,

@@ -15,6 +15,13 @@ pub(crate) struct Mark {
     pub(crate) test: Option<String>,
 }
 
+impl Mark {
+    /// Returns what its texts come to.
+    pub(crate) fn text_bytes(&self) -> usize {
+        self.name.len() + self.test.as_ref().map_or(0, String::len)
+    }
+}
+
 /// What a mark says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]

@@ -14,6 +14,7 @@ pub(crate) struct ProcessRow {
     pub(crate) identity: Arc<Identity>,
     /// The command name at the end, or now.
     pub(crate) comm: Comm,
+    pub(crate) test: Option<Arc<str>>,
     pub(crate) ended: bool,
     pub(crate) summary: Summary,
 }
@@ -164,6 +165,12 @@ pub(crate) const FIELDS: Fields<ProcessRow> = Fields(&[
         source: "exe, comm, cmdline, cgroup",
         meaning: "What the process does, by a name that is the same in the next run: that of the first `[[role]]` of the configuration that fits, or else the script, the crate that is compiled, or the program.",
         value: Value::Text(|row| Cow::Borrowed(&row.identity.role)),
+    },
+    Field {
+        name: "test",
+        source: "caller",
+        meaning: "The test that the image belongs to: of the scope that was assigned, the innermost or else the latest. Null where there is none.",
+        value: Value::OptionalText(|row| row.test.as_deref().map(Cow::Borrowed)),
     },
     Field {
         name: "first_ts",

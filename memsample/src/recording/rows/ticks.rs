@@ -14,6 +14,8 @@ pub(crate) struct Tick {
     pub(crate) began_ns: u64,
     pub(crate) duration_us: u64,
     pub(crate) counts: SweepCounts,
+    /// Sampled, and not of the recording.
+    pub(crate) outside: u32,
     pub(crate) late: u32,
     pub(crate) missed: u32,
     pub(crate) dropped: u32,
@@ -56,6 +58,12 @@ pub(crate) const FIELDS: Fields<Tick> = Fields(&[
         source: "recorder",
         meaning: "Processes that were read: the rows of `samples` at this `ts`, unless they were dropped.",
         value: Value::Int32(|tick| count(tick.counts.processes)),
+    },
+    Field {
+        name: "outside",
+        source: "recorder",
+        meaning: "Processes that were read and are no rows, since they are outside the target of the recording.",
+        value: Value::Int32(|tick| count(tick.outside)),
     },
     Field {
         name: "born",

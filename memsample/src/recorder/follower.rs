@@ -1,0 +1,563 @@
+//! From the sweeps of a station to the batches of one session: its ticks, its processes, its tests.
+//!
+//! A follower knows the present numbers of every process, as all sweeps tell them. At a tick of its
+//! session it writes down what is different from what it wrote before.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::attribution::{Attribution, TestName};
+use super::options::{Pss, RecorderOptions};
+use super::schedule::Rate;
+use super::sweeps::{Asked, SessionNumber, SessionTick, Sweeps};
+use crate::batch::{Batch, BatchTick, Change, Row};
+use crate::cgroups::CgroupCounts;
+use crate::clock::Now;
+use crate::events::Drained;
+use crate::identity::{Comm, Identity, ProcessId};
+use crate::metric::{Files, Metric, Metrics};
+use crate::recording::rows::cgroups::CgroupSample;
+use crate::recording::rows::exits::Exit;
+use crate::recording::rows::system::SystemSample;
+use crate::recording::rows::ticks::Tick;
+use crate::recording::{ClockAnchor, Mark};
+use crate::sampler::{Slot, SweepCounts};
+use crate::slot_map::SlotMap;
+
+/// Images that have ended and whose exit record may still come, at most: it comes one sweep later.
+const MAX_ENDED: usize = 16 * 1024;
+/// What `statm` tells: if it is the same, nobody asked for more of the process.
+const STATM_METRICS: [Metric; 6] =
+    [Metric::Rss, Metric::Vsize, Metric::Shared, Metric::Anon, Metric::Data, Metric::Text];
+
+pub(super) struct Follower {
+    number: SessionNumber,
+    anchor: ClockAnchor,
+    /// By how much the wall clock was off the station's when the session began, in microseconds.
+    clock_shift_us: i64,
+    detail: Rate,
+    pss: Option<Rate>,
+    exits: bool,
+    pub(super) attribution: Attribution,
+    images: SlotMap<Image>,
+    /// Sweeps so far.
+    sweep: u64,
+    /// Images of which something was said since the last tick of the session.
+    touched: Vec<Slot>,
+    /// Images of the recording that have ended since then.
+    ends: Vec<Slot>,
+    ended: VecDeque<Ended>,
+    /// Images in the recording.
+    told: u32,
+    /// What the sweeps since the last tick counted.
+    counts: SweepCounts,
+    exit_counts: Drained,
+    pending_exits: Vec<Exit>,
+    system: Option<SystemSample>,
+    /// The last reading of control groups since then.
+    cgroups: Vec<CgroupSample>,
+    cgroup_counts: CgroupCounts,
+    /// Whether a round of PSS was begun for the session and is not finished.
+    pss_round: bool,
+    latest_ts_ms: Option<i64>,
+}
+
+/// A process image, told of or not.
+pub(super) struct Image {
+    pub(super) identity: Arc<Identity>,
+    pub(super) comm: Comm,
+    pub(super) metrics: Metrics,
+    pub(super) pss_known: bool,
+    /// The sweep that said something of it last, and what was read in it.
+    sweep: u64,
+    files: Files,
+    /// What was read since the last tick of the session and goes into its row: counters, and PSS.
+    since: Files,
+    touched: bool,
+    exit_known: bool,
+    told: Option<Told>,
+}
+
+/// What the recording knows of an image.
+struct Told {
+    comm: Comm,
+    metrics: Metrics,
+    test: Option<TestName>,
+    rows: u64,
+}
+
+struct Ended {
+    identity: Arc<Identity>,
+    told: bool,
+    inside: bool,
+    test: Option<TestName>,
+}
+
+impl Follower {
+    pub(super) fn new(
+        number: SessionNumber,
+        options: &RecorderOptions,
+        start: &Now,
+        station_start: &Now,
+        attribution: Attribution,
+    ) -> Self {
+        let utc_minus_boot = |now: &Now| i128::from(now.utc_ns) - i128::from(now.boot_ns);
+        let shift_us = (utc_minus_boot(station_start) - utc_minus_boot(start)) / 1000;
+        Self {
+            number,
+            anchor: ClockAnchor { boot_ns: start.boot_ns, utc_ns: start.utc_ns },
+            clock_shift_us: i64::try_from(shift_us).unwrap_or(i64::MAX),
+            detail: options.detail,
+            pss: match options.pss {
+                Pss::AtRate(Rate::Off) => None,
+                Pss::AtRate(rate) => Some(rate),
+                Pss::WithinShare(_) => Some(Rate::EveryTick),
+            },
+            exits: options.events,
+            attribution,
+            images: SlotMap::default(),
+            sweep: 0,
+            touched: Vec::new(),
+            ends: Vec::new(),
+            ended: VecDeque::new(),
+            told: 0,
+            counts: SweepCounts::default(),
+            exit_counts: Drained::default(),
+            pending_exits: Vec::new(),
+            system: None,
+            cgroups: Vec::new(),
+            cgroup_counts: CgroupCounts::default(),
+            pss_round: false,
+            latest_ts_ms: None,
+        }
+    }
+
+    /// Appends to `out` what the sweeps bring to the session.
+    pub(super) fn follow(&mut self, sweeps: &Sweeps, out: &mut Batch) {
+        let Sweeps { batch, ended, due, is_state } = sweeps;
+        let number = self.number;
+        let mut due = due.iter().filter(|due| due.session == number).peekable();
+        let mut exits = batch.exits.iter().zip(ended).peekable();
+        let mut cgroups = batch.cgroups.iter().peekable();
+        let mut systems = batch.system.iter().peekable();
+        for (index, (tick, changes)) in batch.ticks().enumerate() {
+            let due = due.next_if(|due| due.tick == index);
+            let is_last = index + 1 == batch.ticks.len();
+            let Some(common) = tick.common_files else {
+                due.into_iter().for_each(|due| self.write_dropped(&tick.tick, due, out));
+                continue;
+            };
+            self.sweep += 1;
+            for slot in self.attribution.follow_orders(tick.tick.began_ns) {
+                self.touch(slot);
+            }
+            if *is_state && is_last {
+                self.take_state(changes);
+            } else {
+                changes.iter().for_each(|change| self.take(change));
+            }
+            self.attribution.settle();
+            self.attribution.end_sweep();
+            self.add_counts(&tick.tick);
+            let ts_ms = tick.tick.ts_ms;
+            while let Some(exit) = exits.next_if(|(exit, _)| exit.ts_ms <= ts_ms) {
+                self.take_exit(exit.0, exit.1);
+            }
+            while let Some(system) = systems.next_if(|system| system.ts_ms <= ts_ms) {
+                self.system = Some(*system);
+            }
+            if tick.tick.cgroups != CgroupCounts::default() {
+                self.cgroup_counts = tick.tick.cgroups;
+                self.cgroups.clear();
+            }
+            while let Some(cgroup) = cgroups.next_if(|cgroup| cgroup.ts_ms <= ts_ms) {
+                self.cgroups.push(cgroup.clone());
+            }
+            if let Some(due) = due {
+                self.write(&tick.tick, common, due, out);
+            }
+        }
+        exits.for_each(|(exit, identity)| self.take_exit(exit, identity));
+        let anchor = self.anchor;
+        out.marks.extend(
+            batch
+                .marks
+                .iter()
+                .filter(|mark| mark.boot_ns >= anchor.boot_ns)
+                .map(|mark| Mark { ts_ms: anchor.utc_ms(mark.boot_ns), ..mark.clone() }),
+        );
+    }
+
+    /// Appends what is left when there will be no tick any more.
+    pub(super) fn finish(&mut self, now: &Now, out: &mut Batch) {
+        let ts_ms = self.anchor.utc_ms(now.boot_ns);
+        out.exits.extend(self.pending_exits.drain(..).map(|exit| Exit { ts_ms, ..exit }));
+    }
+
+    fn touch(&mut self, slot: Slot) {
+        if let Some(image) = self.images.get_mut(slot)
+            && !std::mem::replace(&mut image.touched, true)
+        {
+            self.touched.push(slot);
+        }
+    }
+
+    fn take(&mut self, change: &Change) {
+        match change {
+            Change::End(slot) => self.end(*slot),
+            Change::Begin(slot, identity) => self.begin(*slot, identity),
+            Change::Rename(slot, comm) => {
+                if let Some(image) = self.images.get_mut(*slot) {
+                    image.comm = *comm;
+                }
+                self.touch(*slot);
+            }
+            Change::Row(slot, row) => {
+                let sweep = self.sweep;
+                if let Some(image) = self.images.get_mut(*slot) {
+                    image.metrics = row.metrics;
+                    (image.sweep, image.files) = (sweep, row.files);
+                    image.since |= row.files & (Files::STAT | Files::SMAPS_ROLLUP);
+                    image.pss_known |= row.files.contains(Files::SMAPS_ROLLUP);
+                }
+                self.touch(*slot);
+            }
+            Change::Absent(slot) => {
+                let sweep = self.sweep;
+                if let Some(image) = self.images.get_mut(*slot) {
+                    (image.sweep, image.files) = (sweep, Files::empty());
+                }
+                self.touch(*slot);
+            }
+            // Of a recording, not of a sweep.
+            Change::Assign(..) => {}
+        }
+    }
+
+    fn begin(&mut self, slot: Slot, identity: &Arc<Identity>) {
+        let image = Image {
+            identity: Arc::clone(identity),
+            comm: identity.comm,
+            metrics: Metrics::default(),
+            pss_known: false,
+            sweep: 0,
+            files: Files::empty(),
+            since: Files::empty(),
+            touched: false,
+            exit_known: false,
+            told: None,
+        };
+        self.images.insert(slot, image);
+        self.attribution.begin(slot, identity);
+        self.touch(slot);
+    }
+
+    fn end(&mut self, slot: Slot) {
+        let Some(image) = self.images.remove(slot) else { return };
+        if image.told.is_some() {
+            self.ends.push(slot);
+            self.told -= 1;
+        }
+        if self.exits && !image.exit_known {
+            if self.ended.len() >= MAX_ENDED {
+                self.ended.pop_front();
+            }
+            self.ended.push_back(Ended {
+                identity: image.identity,
+                told: image.told.is_some(),
+                inside: self.attribution.is_inside(slot),
+                test: self.attribution.test(slot),
+            });
+        }
+        self.attribution.end(slot);
+    }
+
+    /// Takes all that there is, where changes were missed or there were none yet.
+    fn take_state(&mut self, changes: &[Change]) {
+        let mut missing: SlotMap<()> = SlotMap::default();
+        for (slot, _) in self.images.iter() {
+            missing.insert(slot, ());
+        }
+        let known = |follower: &Self, slot: Slot, identity: &Identity| {
+            follower.images.get(slot).map(|image| image.identity.process == identity.process)
+        };
+        for change in changes {
+            if let Change::Begin(slot, identity) = change
+                && known(self, *slot, identity) == Some(true)
+            {
+                missing.remove(*slot);
+            }
+        }
+        missing.iter().for_each(|(slot, ())| self.end(slot));
+        for change in changes {
+            match change {
+                Change::Begin(slot, identity) if known(self, *slot, identity).is_some() => {}
+                change => self.take(change),
+            }
+        }
+    }
+
+    fn take_exit(&mut self, exit: &Exit, identity: &Arc<Identity>) {
+        if !self.exits {
+            return;
+        }
+        let mut exit = exit.clone();
+        if let Some(identity) = &exit.unsampled {
+            let (inside, test) = self.attribution.of_unsampled(identity);
+            exit.test = test;
+            if inside {
+                self.push_exit(exit);
+            }
+            return;
+        }
+        // Either it has been seen to end, or it will be.
+        let of = |identity: &Identity| identity.process == exit.process;
+        if let Some(index) = self.ended.iter().rposition(|ended| of(&ended.identity)) {
+            let Some(Ended { identity, told, inside, test }) = self.ended.remove(index) else {
+                return;
+            };
+            if !told {
+                (exit.unsampled, exit.test) = (Some(identity), test);
+            }
+            if inside {
+                self.push_exit(exit);
+            }
+            return;
+        }
+        let slot = self.attribution.slot_of(exit.pid);
+        let slot =
+            slot.filter(|&slot| self.images.get(slot).is_some_and(|image| of(&image.identity)));
+        let told = slot.and_then(|slot| self.images.get_mut(slot)).is_some_and(|image| {
+            image.exit_known = true;
+            image.told.is_some()
+        });
+        let (inside, test) = match slot {
+            Some(slot) => (self.attribution.is_inside(slot), self.attribution.test(slot)),
+            // It ended before the session had seen it.
+            None => self.attribution.of_unsampled(identity),
+        };
+        if !told {
+            (exit.unsampled, exit.test) = (Some(Arc::clone(identity)), test);
+        }
+        if inside {
+            self.push_exit(exit);
+        }
+    }
+
+    fn push_exit(&mut self, exit: Exit) {
+        self.exit_counts.exits += 1;
+        self.pending_exits.push(exit);
+    }
+
+    fn add_counts(&mut self, tick: &Tick) {
+        let SweepCounts { processes, born, gone, denied, unreadable, reopened, .. } = tick.counts;
+        let before = self.counts;
+        self.counts = SweepCounts {
+            // Of this sweep alone: they are the same ones each time.
+            processes,
+            denied,
+            unreadable,
+            reopened,
+            rollups_pending: tick.counts.rollups_pending,
+            events_lost: before.events_lost + tick.counts.events_lost,
+            born: before.born + born,
+            gone: before.gone + gone,
+            rollups_read: before.rollups_read + tick.counts.rollups_read,
+            rollups_cost_us: before.rollups_cost_us.saturating_add(tick.counts.rollups_cost_us),
+            rollups_skipped: before.rollups_skipped + tick.counts.rollups_skipped,
+        };
+        self.exit_counts.unseen += tick.exits.unseen;
+        self.exit_counts.overflows += tick.exits.overflows;
+    }
+
+    /// Returns what may stand in the row of a process that did nothing.
+    fn quiet_files(&self, asked: Asked) -> Files {
+        if asked.alone {
+            return Files::all();
+        }
+        let mut files = Files::STATM;
+        if asked.detail {
+            files |= Files::DETAIL;
+        }
+        if matches!(self.detail, Rate::Every(_)) {
+            files |= Files::STATUS;
+        }
+        match self.pss {
+            Some(Rate::EveryTick) => files |= Files::SMAPS_ROLLUP,
+            Some(_) if self.pss_round => files |= Files::SMAPS_ROLLUP,
+            Some(_) | None => {}
+        }
+        files
+    }
+
+    /// Writes a tick of the session.
+    fn write(&mut self, tick: &Tick, common: Files, due: &SessionTick, out: &mut Batch) {
+        self.pss_round |= due.asked.pss;
+        let quiet = self.quiet_files(due.asked);
+        let common_here = common & quiet;
+        let before = out.changes.len();
+        let (mut born, gone, mut absent) = (0, self.ends.len() as u32, 0);
+        out.changes.extend(self.ends.drain(..).map(Change::End));
+        let mut touched = std::mem::take(&mut self.touched);
+        touched.retain(|&slot| {
+            let inside = self.attribution.is_inside(slot);
+            let Some(image) = self.images.get_mut(slot) else { return false };
+            let listed = image.sweep == self.sweep;
+            image.touched = false;
+            let files = if listed { image.files } else { common };
+            if !inside || (image.told.is_none() && image.exit_known) {
+                image.since = Files::empty();
+                return false;
+            }
+            if files.is_empty() {
+                match image.told {
+                    Some(_) => {
+                        out.changes.push(Change::Absent(slot));
+                        absent += 1;
+                    }
+                    // Perhaps at the next tick, about which nothing may be said.
+                    None => image.touched = true,
+                }
+                return image.touched;
+            }
+            born += u32::from(image.told.is_none());
+            let test = self.attribution.test(slot);
+            image.write(slot, files, common_here, quiet, self.detail, test, out);
+            false
+        });
+        self.touched = touched;
+        self.told += born;
+        let rows = self.told.saturating_sub(absent);
+        let mut counts = std::mem::take(&mut self.counts);
+        let outside = match self.attribution.takes_all() {
+            true => 0,
+            false => {
+                (counts.born, counts.gone) = (born, gone);
+                counts.processes.saturating_sub(rows)
+            }
+        };
+        counts.processes = rows;
+        if self.pss.is_none() {
+            (counts.rollups_read, counts.rollups_cost_us) = (0, 0);
+            (counts.rollups_pending, counts.rollups_skipped) = (0, 0);
+        }
+        if !due.asked.cgroups {
+            self.cgroup_counts = CgroupCounts::default();
+        }
+        self.pss_round &= counts.rollups_pending > 0;
+        let changes = u32::try_from(out.changes.len() - before).unwrap_or(u32::MAX);
+        let ts_ms = self.anchor.utc_ms(due.due.planned_ns);
+        let tick = Tick {
+            ts_ms,
+            planned_ns: due.due.planned_ns,
+            counts,
+            outside,
+            late: due.due.late,
+            missed: due.due.missed,
+            clock_offset_us: tick.clock_offset_us.saturating_add(self.clock_shift_us),
+            exits: std::mem::take(&mut self.exit_counts),
+            cgroups: std::mem::take(&mut self.cgroup_counts),
+            ..*tick
+        };
+        out.ticks.push(BatchTick { tick, common_files: Some(common_here), changes });
+        out.exits.extend(self.pending_exits.drain(..).map(|exit| Exit { ts_ms, ..exit }));
+        let system = self.system.take().filter(|_| due.asked.meminfo);
+        out.system.extend(system.map(|system| SystemSample { ts_ms, ..system }));
+        let cgroups = self.cgroups.drain(..).filter(|_| due.asked.cgroups);
+        out.cgroups.extend(cgroups.map(|cgroup| CgroupSample { ts_ms, ..cgroup }));
+        self.latest_ts_ms = Some(ts_ms);
+    }
+
+    /// Writes a tick whose samples found no room on their way here.
+    fn write_dropped(&mut self, tick: &Tick, due: &SessionTick, out: &mut Batch) {
+        let mut counts = tick.counts;
+        if !self.attribution.takes_all() {
+            // Who of them was in the target is not known; about as many as before.
+            counts.processes = self.told;
+        }
+        let tick = Tick {
+            ts_ms: self.anchor.utc_ms(due.due.planned_ns),
+            planned_ns: due.due.planned_ns,
+            counts,
+            late: due.due.late,
+            missed: due.due.missed,
+            dropped: counts.processes,
+            clock_offset_us: tick.clock_offset_us.saturating_add(self.clock_shift_us),
+            ..*tick
+        };
+        out.ticks.push(BatchTick { tick, common_files: None, changes: 0 });
+    }
+
+    /// Returns the last tick, and the images that the recording has then.
+    pub(super) fn latest(&self) -> Option<(i64, impl Iterator<Item = (Slot, &Image)>)> {
+        let images = self.images.iter().filter(|(_, image)| image.told.is_some());
+        Some((self.latest_ts_ms?, images))
+    }
+}
+
+impl Image {
+    /// Writes the row of a tick, and what goes before it.
+    #[expect(clippy::too_many_arguments, reason = "what a row depends on")]
+    fn write(
+        &mut self,
+        slot: Slot,
+        now: Files,
+        common: Files,
+        quiet: Files,
+        detail: Rate,
+        test: Option<TestName>,
+        out: &mut Batch,
+    ) {
+        let moved = |told: &Told| {
+            STATM_METRICS.iter().any(|&metric| told.metrics.get(metric) != self.metrics.get(metric))
+        };
+        let mut wanted = quiet;
+        // Who is new, and who moved, is looked at closer.
+        if detail != Rate::Off && self.told.as_ref().is_none_or(|told| told.rows < 2 || moved(told))
+        {
+            wanted |= Files::DETAIL;
+        }
+        let files = (now | std::mem::take(&mut self.since)) & wanted;
+        let told = match &mut self.told {
+            Some(told) => {
+                if told.comm != self.comm {
+                    out.changes.push(Change::Rename(slot, self.comm));
+                }
+                if told.test != test {
+                    out.changes.push(Change::Assign(slot, test.clone()));
+                }
+                if files != common || told.metrics != self.metrics {
+                    let row = Row { files, metrics: self.metrics };
+                    out.changes.push(Change::Row(slot, row));
+                }
+                told
+            }
+            none => {
+                out.changes.push(Change::Begin(slot, Arc::clone(&self.identity)));
+                if self.comm != self.identity.comm {
+                    out.changes.push(Change::Rename(slot, self.comm));
+                }
+                if test.is_some() {
+                    out.changes.push(Change::Assign(slot, test.clone()));
+                }
+                out.changes.push(Change::Row(slot, Row { files, metrics: self.metrics }));
+                let metrics = self.metrics;
+                none.insert(Told { comm: self.comm, metrics, test: None, rows: 0 })
+            }
+        };
+        told.comm = self.comm;
+        told.metrics = self.metrics;
+        told.test = test;
+        told.rows += 1;
+    }
+
+    /// Returns the test that the recording knows of.
+    pub(super) fn test(&self) -> Option<&str> {
+        self.told.as_ref()?.test.as_deref()
+    }
+
+    /// Returns the process image.
+    pub(super) fn process(&self) -> ProcessId {
+        self.identity.process
+    }
+}

@@ -1,0 +1,104 @@
+//! What the sampling thread hands to the writing threads of all sessions.
+
+use std::sync::Arc;
+
+use crossbeam_channel::Sender;
+
+use super::sampling::SamplingUsage;
+use super::schedule::Due;
+use crate::batch::Batch;
+use crate::identity::Identity;
+
+/// The sessions of a station, in the order in which they began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct SessionNumber(pub(super) u64);
+
+/// Sweeps in their order, and which of them are ticks of which session.
+#[derive(Debug, Default)]
+pub(super) struct Sweeps {
+    /// In the time of the station; a session has its own.
+    pub(super) batch: Batch,
+    /// Of each exit in the batch, the image that ended.
+    pub(super) ended: Vec<Arc<Identity>>,
+    /// In the order of the ticks.
+    pub(super) due: Vec<SessionTick>,
+    /// Whether the changes of the last tick are all that there is, so that who knows nothing can begin
+    /// with it.
+    pub(super) is_state: bool,
+}
+
+/// A sweep that is a tick of a session.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SessionTick {
+    pub(super) session: SessionNumber,
+    /// Which of the ticks in the batch.
+    pub(super) tick: usize,
+    pub(super) due: Due,
+    pub(super) asked: Asked,
+}
+
+/// What a session wanted to be read at a tick.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Asked {
+    pub(super) detail: bool,
+    pub(super) pss: bool,
+    pub(super) meminfo: bool,
+    pub(super) counters: bool,
+    pub(super) cgroups: bool,
+    /// Whether nobody else is there who could have wanted anything.
+    pub(super) alone: bool,
+}
+
+impl Sweeps {
+    pub(super) fn clear(&mut self) {
+        self.batch.clear();
+        self.ended.clear();
+        self.due.clear();
+        self.is_state = false;
+    }
+}
+
+/// What a session's queue holds.
+pub(super) enum Message {
+    Sweeps(Arc<SharedSweeps>),
+    /// The last one.
+    End {
+        /// Ticks whose samples found no room in the queue.
+        rest: Box<Sweeps>,
+        usage: Box<SamplingUsage>,
+    },
+}
+
+impl Message {
+    pub(super) fn into_usage(self) -> Option<Box<SamplingUsage>> {
+        match self {
+            Self::Sweeps(_) => None,
+            Self::End { usage, .. } => Some(usage),
+        }
+    }
+}
+
+/// Sweeps on their way to several sessions. The last one to let go sends the memory back.
+pub(super) struct SharedSweeps {
+    sweeps: Sweeps,
+    pool: Sender<Sweeps>,
+}
+
+impl SharedSweeps {
+    pub(super) fn new(sweeps: Sweeps, pool: Sender<Sweeps>) -> Arc<Self> {
+        Arc::new(Self { sweeps, pool })
+    }
+
+    pub(super) fn sweeps(&self) -> &Sweeps {
+        &self.sweeps
+    }
+}
+
+impl Drop for SharedSweeps {
+    fn drop(&mut self) {
+        let mut sweeps = std::mem::take(&mut self.sweeps);
+        sweeps.clear();
+        // A pool that is full has enough.
+        let _ = self.pool.try_send(sweeps);
+    }
+}
