@@ -126,7 +126,7 @@ fn a_role_is_its_processes_at_one_instant() {
         time.sleep(seconds)
         os._exit(0)
     return pid
-for pid in [child(50, 0.6) for _ in range(3)]: os.waitpid(pid, 0)
+for pid in [child(50, 1.5) for _ in range(3)]: os.waitpid(pid, 0)
 for _ in range(3): os.waitpid(child(60, 0.25), 0)
 ";
     record(directory.path(), "together.py", program);
@@ -141,7 +141,9 @@ for _ in range(3): os.waitpid(child(60, 0.25), 0)
     assert!(part("anon_bytes") >= 150 * MIB);
     assert_eq!(part("anon_bytes") + part("file_bytes") + part("shmem_bytes"), part("rss_bytes"));
     if let Some(upper) = role["upper_bytes"].as_u64() {
-        assert!(upper >= lower && upper <= lower + 30 * MIB, "{role}");
+        // When a process began is known within 10 ms, so one of the later ones, of 60 MiB and an
+        // interpreter, may be thought to have met the first three.
+        assert!(upper >= lower && upper <= lower + 90 * MIB, "{role}");
     }
 }
 
