@@ -87,9 +87,9 @@ pub use recorder::{
     RecorderOptions, Scope, ScopeError, Station, Status,
 };
 pub use recording::{
-    BirthsBy, ClockAnchor, End, InstantError, LargestProcess, Machine, Manifest, MarkKind,
-    OpenError, Provenance, Quantiles, RecordedInstant, RecordedProcess, RecorderUsage, Recording,
-    Recovery, RunState, Settings, Totals,
+    BirthsBy, ClockAnchor, End, InstantError, Machine, Manifest, MarkKind, OpenError, Provenance,
+    Quantiles, RecordedInstant, RecordedProcess, RecorderUsage, Recording, Recovery, RunState,
+    Settings, Totals,
 };
 pub use role::role;
 pub use role_rule::{RoleField, RoleRule, RoleRuleError};

@@ -1,9 +1,11 @@
 //! Answers from a recording: nothing here reads anything but its Parquet files and `run.json`.
 
 mod growth;
+mod largest;
 mod peaks;
 mod role_peaks;
 mod sampled_images;
 
+pub use largest::{LargestProcess, largest_processes};
 pub use peaks::{Bound, Composition, ProcessPeak, Source, counter_error_bytes, process_peaks};
 pub use role_peaks::{RolePeak, role_peaks};
