@@ -103,7 +103,7 @@ fn the_lines_of_the_document_run() {
     assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
     let runs = daemon.get("/v1/runs").json();
     let states: Vec<_> = runs["runs"].as_array().unwrap().iter().map(|run| &run["state"]).collect();
-    assert_eq!(states, ["closed", "closed"]);
+    assert_eq!(states, ["closed", "closed", "closed"]);
     assert!(std::fs::read(directory.join("samples.parquet")).unwrap().starts_with(b"PAR1"));
 }
 

@@ -16,6 +16,7 @@ pub(crate) struct ImageRow {
     pub(crate) comm: String,
     pub(crate) role: String,
     pub(crate) cmdline: Option<String>,
+    pub(crate) test: Option<String>,
     pub(crate) start_ns: u64,
     pub(crate) ended: bool,
     pub(crate) samples: u64,
@@ -28,7 +29,7 @@ pub(crate) struct ImageRow {
     pub(crate) exit_hwm_bytes: Option<u64>,
 }
 
-const COLUMNS: [&str; 18] = [
+const COLUMNS: [&str; 19] = [
     "process",
     "pid",
     "ppid",
@@ -37,6 +38,7 @@ const COLUMNS: [&str; 18] = [
     "exe",
     "role",
     "cmdline",
+    "test",
     "start_ns",
     "ended",
     "samples",
@@ -69,6 +71,7 @@ impl Recording {
             let (comm, exe, cmdline) =
                 (strings(&batch, "comm")?, strings(&batch, "exe")?, strings(&batch, "cmdline")?);
             let role = strings(&batch, "role").ok();
+            let test = strings(&batch, "test").ok();
             for row in 0..batch.num_rows() {
                 let known = |column: &arrow::array::Int64Array| {
                     column.is_valid(row).then(|| column.value(row).unsigned_abs())
@@ -91,6 +94,7 @@ impl Recording {
                     comm,
                     role,
                     cmdline: cmdline.filter(|line| !line.is_empty()),
+                    test: test.and_then(text),
                     start_ns: start_ns.value(row).unsigned_abs(),
                     ended: ended.value(row),
                     samples: samples.value(row).unsigned_abs(),

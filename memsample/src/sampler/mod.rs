@@ -308,6 +308,8 @@ impl Sampler {
     ///
     /// `statm` is always read. `smaps_rollup` of all processes takes tens of milliseconds and more.
     pub fn sweep(&mut self, files: Files) -> Snapshot<'_> {
+        // What ended before the sweep before this one is of no more interest.
+        self.settle_births();
         let plan = Plan {
             files,
             newborn_files: Files::empty(),
