@@ -116,7 +116,10 @@ fn without_daemon_session_or_test_the_command_runs_unmarked() {
     assert!(pids.len() == 2 && pids[0] == pids[1], "{}", ended.stdout);
     assert_eq!(ended.stderr, "");
     assert_eq!(exec(directory, &[]).code, Some(2));
-    assert!(marks(daemon.stop(&session)["run"].as_str().unwrap()).is_empty());
+    let run = daemon.stop(&session)["run"].as_str().unwrap().to_owned();
+    assert!(marks(&run).is_empty());
+    let peaks = memsample(directory, &["peaks", &run, "--by", "test"]);
+    assert!(peaks.stderr.contains("no process of this recording belongs to a test"));
 }
 
 /// Holds memory until it is told to end.
