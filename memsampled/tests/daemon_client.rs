@@ -17,7 +17,7 @@ fn programs_that_are_started_need_no_arguments() {
     let ended = shell(daemon.directory.path(), line);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     assert!(ended.stderr.contains("session a-b-20"), "{}", ended.stderr);
-    assert!(ended.stdout.starts_with(" SESSION"), "{}", ended.stdout);
+    assert!(ended.stdout.starts_with("SESSION"), "{}", ended.stdout);
     let run = ended.stdout.lines().last().unwrap();
     let manifest = command::manifest(std::path::Path::new(run));
     assert_eq!((&manifest["state"], &manifest["labels"]["k"]), (&"closed".into(), &"v".into()));

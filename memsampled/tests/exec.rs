@@ -116,7 +116,26 @@ fn without_daemon_session_or_test_the_command_runs_unmarked() {
     assert!(pids.len() == 2 && pids[0] == pids[1], "{}", ended.stdout);
     assert_eq!(ended.stderr, "");
     assert_eq!(exec(directory, &[]).code, Some(2));
-    assert!(marks(daemon.stop(&session)["run"].as_str().unwrap()).is_empty());
+    let run = daemon.stop(&session)["run"].as_str().unwrap().to_owned();
+    assert!(marks(&run).is_empty());
+    let peaks = memsample(directory, &["peaks", &run, "--by", "test"]);
+    assert!(peaks.stderr.contains("no process of this recording belongs to a test"));
+}
+
+#[test]
+fn a_daemon_that_hangs_or_dies_fails_no_test() {
+    let daemon = Daemon::start();
+    let directory = daemon.directory.path();
+    daemon.session("{}");
+    daemon.signal("STOP");
+    let ended = exec(directory, &["--test", "t", "--", "sh", "-c", "echo a; exit 3"]);
+    assert_eq!((ended.code, &*ended.stdout), (Some(3), "a\n"));
+    assert!(ended.stderr.contains("not marked: the daemon did not answer"), "{}", ended.stderr);
+    daemon.signal("CONT");
+    let line = format!("kill -9 {}; exit 3", daemon.pid());
+    let ended = exec(directory, &["--test", "t", "--", "sh", "-c", &line]);
+    assert_eq!(ended.code, Some(3), "{}", ended.stderr);
+    assert!(ended.stderr.contains("the end of this test is not marked"), "{}", ended.stderr);
 }
 
 /// Holds memory until it is told to end.

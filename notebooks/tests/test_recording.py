@@ -3,11 +3,13 @@
 MEMSAMPLE names the program that records.
 """
 
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import duckdb
@@ -92,6 +94,33 @@ def live(tmp_path_factory):
     assert json.loads((run / "run.json").read_text())["state"] == "closed"
 
 
+def capture(path):
+    """Writes what smemcap writes of this machine, as far as the import reads it."""
+    names = ["meminfo", "version"]
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        names += [f"{pid}/{name}" for name in ("smaps", "cmdline", "stat")]
+    with tarfile.open(path, "w") as tar:
+        for name in names:
+            try:
+                contents = Path("/proc", name).read_bytes()
+            except OSError:
+                continue  # it has ended
+            entry = tarfile.TarInfo(name)
+            entry.size = len(contents)
+            entry.mtime = 1_700_000_000 + len(list(path.parent.iterdir()))
+            tar.addfile(entry, io.BytesIO(contents))
+
+
+@pytest.fixture(scope="module")
+def imported(tmp_path_factory):
+    out = tmp_path_factory.mktemp("imported")
+    captures = [out / f"night.{number}.tar" for number in (1, 2, 3)]
+    for path in captures:
+        capture(path)
+    subprocess.run([MEMSAMPLE, "import", "--out", out, "--name", "night", *captures], check=True, capture_output=True)
+    return out / "night"
+
+
 @pytest.mark.parametrize("state", ["closed", "live"])
 def test_every_reader_reads_the_same(state, request):
     run = request.getfixturevalue(state)
@@ -127,8 +156,10 @@ def test_what_a_process_allocated_is_what_is_read(closed):
     assert GROWN_BYTES <= grown_bytes(closed) < GROWN_BYTES + (8 << 20)
 
 
-def test_the_notebook_runs(closed, tmp_path):
+@pytest.mark.parametrize("kind", ["closed", "imported"])
+def test_the_notebook_runs(kind, request, tmp_path):
     output = tmp_path / "first-look.ipynb"
-    papermill.execute_notebook(NOTEBOOKS / "first-look.ipynb", output, {"run": str(closed)}, progress_bar=False)
+    run = str(request.getfixturevalue(kind))
+    papermill.execute_notebook(NOTEBOOKS / "first-look.ipynb", output, {"run": run}, progress_bar=False)
     pictures = output.read_text().count('"image/png"')
     assert pictures == 4

@@ -339,7 +339,7 @@ fn manifest(path: &Path, captures: &[Capture], options: &SamplerOptions) -> io::
         kernel: kernel.unwrap_or_else(unknown),
         architecture: unknown(),
         boot_id: None,
-        cpus: 0,
+        cpus: None,
         cpus_online: None,
         page_bytes: host.page_bytes.get(),
         ticks_per_second: host.ticks_per_second.get(),

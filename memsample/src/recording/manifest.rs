@@ -183,8 +183,8 @@ pub struct Machine {
     pub architecture: String,
     /// The random number of this boot, which with pid and start time names a process.
     pub boot_id: Option<String>,
-    /// The CPUs on which the recorder may run.
-    pub cpus: usize,
+    /// The CPUs on which the recorder may run; absent where unknown, as of captures.
+    pub cpus: Option<usize>,
     /// The CPUs that are online; on each the kernel keeps a part of what processes have resident.
     #[serde(default)]
     pub cpus_online: Option<usize>,
@@ -205,7 +205,7 @@ impl Machine {
             kernel: text(uname.release()),
             architecture: text(uname.machine()),
             boot_id: boot_id.map(|boot_id| boot_id.trim().to_owned()),
-            cpus: std::thread::available_parallelism().map_or(1, usize::from),
+            cpus: std::thread::available_parallelism().ok().map(usize::from),
             cpus_online: cpus_online(),
             page_bytes: host.page_bytes.get(),
             ticks_per_second: host.ticks_per_second.get(),

@@ -84,6 +84,7 @@ impl std::error::Error for ClientError {
 pub struct Client {
     runtime: Runtime,
     sender: SendRequest<Full<Bytes>>,
+    timeout: Duration,
 }
 
 impl Client {
@@ -113,7 +114,14 @@ impl Client {
             tokio::spawn(connection);
             Ok(sender)
         })?;
-        Ok(Self { runtime, sender })
+        Ok(Self { runtime, sender, timeout: TIMEOUT })
+    }
+
+    /// Waits no longer than this for an answer, instead of a minute.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
     }
 
     /// Begins a session.
@@ -214,7 +222,7 @@ impl Client {
             None => Vec::new(),
         };
         let request = request.body(Full::from(body)).map_err(|error| broken(&error))?;
-        let sender = &mut self.sender;
+        let (sender, timeout) = (&mut self.sender, self.timeout);
         let exchange = async {
             sender.ready().await.map_err(|error| broken(&error))?;
             let response = sender.send_request(request).await.map_err(|error| broken(&error))?;
@@ -223,8 +231,8 @@ impl Client {
             Ok((status, body.map_err(|error| broken(&error))?.to_bytes()))
         };
         self.runtime.block_on(async {
-            tokio::time::timeout(TIMEOUT, exchange).await.unwrap_or_else(|_| {
-                Err(ClientError::Broken(format!("it took more than {TIMEOUT:?}")))
+            tokio::time::timeout(timeout, exchange).await.unwrap_or_else(|_| {
+                Err(ClientError::Broken(format!("it took more than {timeout:?}")))
             })
         })
     }

@@ -4,10 +4,12 @@ use std::env;
 use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
+use std::time::Duration;
 
 use crossbeam_channel::select;
 use memsample::analysis::EXEC_MARK;
 use memsampled::api::{MarkKind, MarkRequest};
+use memsampled::client::Client;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::low_level::emulate_default_handler;
@@ -20,6 +22,10 @@ use crate::signals::signals_of;
 
 /// What a person or a test runner ends or wakes a program with.
 const FORWARDED: [i32; 6] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2];
+
+/// How long a test waits for a daemon that does not answer: it answers within a millisecond, and tests
+/// have a time of their own that is counted.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 pub(crate) fn run(args: &ExecArgs) -> anyhow::Result<ExitCode> {
     let Some((program, arguments)) = args.command.split_first() else {
@@ -92,6 +98,11 @@ fn die_of(signal: i32) {
     let _ = emulate_default_handler(signal);
 }
 
+fn connect(args: &ExecArgs) -> anyhow::Result<Client> {
+    let (client, _) = connect_to(args.socket.as_deref())?;
+    Ok(client.timeout(PATIENCE))
+}
+
 /// Marks the begin and the end of the test.
 struct Marker<'a> {
     args: &'a ExecArgs,
@@ -101,7 +112,7 @@ struct Marker<'a> {
 
 impl<'a> Marker<'a> {
     fn begin(args: &'a ExecArgs, test: String) -> anyhow::Result<Self> {
-        let (mut client, _) = connect_to(args.socket.as_deref())?;
+        let mut client = connect(args)?;
         let session = chosen(&mut client, args.session.clone())?;
         let marker = Self { args, session, test };
         client.mark(&marker.session, &marker.mark(MarkKind::Begin))?;
@@ -110,8 +121,8 @@ impl<'a> Marker<'a> {
 
     fn end(&mut self) {
         // The daemon has closed the connection of the beginning, if the test took long.
-        let ended = connect_to(self.args.socket.as_deref())
-            .and_then(|(mut client, _)| Ok(client.mark(&self.session, &self.mark(MarkKind::End))?));
+        let ended = connect(self.args)
+            .and_then(|mut client| Ok(client.mark(&self.session, &self.mark(MarkKind::End))?));
         if let Err(error) = ended {
             let _ =
                 writeln!(io::stderr(), "memsample: the end of this test is not marked: {error:#}");

@@ -10,6 +10,7 @@ mod exec;
 mod exit;
 mod import;
 mod peaks;
+mod plain_table;
 mod record;
 mod recover;
 mod run;

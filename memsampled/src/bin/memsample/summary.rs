@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use anyhow::Context;
 use bytesize::ByteSize;
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::{CellAlignment, Table};
 use memsample::analysis::{LargestProcess, largest_processes};
 use memsample::parse::Meminfo;
 use memsample::{End, KnownPss, Manifest, Quantiles, Recording, Recovery};
@@ -13,6 +13,7 @@ use memsampled::api::Summary;
 
 use crate::args::SummaryArgs;
 use crate::exit::ExitCode;
+use crate::plain_table::{lines, plain_table};
 
 /// How many of the largest processes are shown.
 pub(crate) const LARGEST: usize = 10;
@@ -58,7 +59,7 @@ pub(crate) fn text(recording: &Recording, top: usize) -> anyhow::Result<String> 
     let Manifest { totals, recorder, provenance, notes, end, .. } = recording.manifest();
     let mut text = String::new();
     if !largest.is_empty() {
-        writeln!(text, "{}\n", table(&largest))?;
+        writeln!(text, "{}", lines(&table(&largest)))?;
     }
     let seconds = totals.ticks as f64 * provenance.settings.interval_ms as f64 / 1000.0;
     writeln!(
@@ -146,8 +147,7 @@ pub(crate) fn early_end(end: &End) -> Option<String> {
 }
 
 fn table(largest: &[LargestProcess]) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
+    let mut table = plain_table();
     table.set_header(["ROLE", "PID", "PEAK RSS", "SAMPLED", "MEAN RSS", "PEAK PSS", "SAMPLES"]);
     for process in largest {
         table.add_row([
@@ -176,7 +176,7 @@ pub(crate) fn bytes(bytes: u64) -> String {
     ByteSize::b(bytes).display().iec().to_string()
 }
 
-fn count(count: u64, thing: &str) -> String {
+pub(crate) fn count(count: u64, thing: &str) -> String {
     let plural = match (count, thing.ends_with('s')) {
         (1, _) => "",
         _ => "s",

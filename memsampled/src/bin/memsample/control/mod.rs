@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use bytesize::ByteSize;
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::{CellAlignment, Table};
 use memsampled::api::{
     MarkKind, MarkRequest, Session, SessionLimits, SessionState, Span, StartRequest,
 };
@@ -16,6 +16,8 @@ use serde::Serialize;
 
 use crate::args::{DaemonArgs, MarkArgs, MarkWord, SessionsArgs, StartArgs, StatusArgs, StopArgs};
 use crate::exit::ExitCode;
+use crate::plain_table::{lines, plain_table};
+use crate::summary::count;
 
 pub(crate) fn start(args: StartArgs) -> anyhow::Result<ExitCode> {
     let StartArgs { daemon, name, interval, pss_budget, labels, duration, idle, env } = args;
@@ -74,11 +76,11 @@ pub(crate) fn stop(args: &StopArgs) -> anyhow::Result<ExitCode> {
     } else {
         writeln!(
             io::stderr(),
-            "session {} stopped: {} ticks, {} samples of {} process images, {} late, {} dropped",
+            "session {} stopped: {}, {} of {}, {} late, {} dropped",
             stopped.id,
-            summary.ticks,
-            summary.samples,
-            summary.processes,
+            count(summary.ticks, "tick"),
+            count(summary.samples, "sample"),
+            count(summary.processes, "process image"),
             summary.late,
             summary.dropped,
         )?;
@@ -107,7 +109,8 @@ pub(crate) fn status(args: &StatusArgs) -> anyhow::Result<ExitCode> {
             Duration::from_secs(health.uptime_ms / 1000),
             health.pid,
         )?;
-        writeln!(out, "{} sessions, recordings in {}", health.sessions, health.runs)?;
+        let sessions = count(health.sessions, "session");
+        writeln!(out, "{sessions}, recordings in {}", health.runs)?;
         writeln!(
             out,
             "protection: oom_score_adj {}, memory {}, control group {}",
@@ -133,7 +136,7 @@ pub(crate) fn sessions(args: &SessionsArgs) -> anyhow::Result<ExitCode> {
     } else if list.sessions.is_empty() {
         writeln!(io::stderr(), "no session goes on")?;
     } else {
-        writeln!(io::stdout(), "{}", table(&list.sessions))?;
+        write!(io::stdout(), "{}", lines(&table(&list.sessions)))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -173,8 +176,7 @@ pub(crate) fn chosen(client: &mut Client, named: Option<String>) -> anyhow::Resu
 }
 
 fn table(sessions: &[Session]) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
+    let mut table = plain_table();
     table.set_header([
         "SESSION", "STATE", "UID", "EVERY", "FOR", "SAMPLES", "LATE", "DROPPED", "LARGEST",
     ]);

@@ -56,6 +56,13 @@ pub(crate) fn run(args: &PeaksArgs) -> anyhow::Result<ExitCode> {
             print::text(&rows, args.by, error_bytes)
         }
     };
+    if rows.is_empty() && args.by == PeaksBy::Test && args.filter.is_none() {
+        writeln!(
+            io::stderr(),
+            "note: no process of this recording belongs to a test: run tests by `memsample exec --test NAME`, \
+             or by `memsample run`"
+        )?;
+    }
     io::stdout().write_all(output.as_bytes())?;
     Ok(ExitCode::SUCCESS)
 }

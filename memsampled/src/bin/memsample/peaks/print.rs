@@ -2,12 +2,13 @@
 
 use std::fmt::Write as _;
 
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::CellAlignment;
 use jiff::Timestamp;
 use memsample::analysis::{Bound, Composition, ProcessPeak, RolePeak};
 use serde::Serialize;
 
 use super::PeaksBy;
+use crate::plain_table::{lines, plain_table};
 use crate::summary::bytes;
 
 /// The longest command line that a person is shown.
@@ -178,8 +179,7 @@ pub(super) fn csv(rows: &[Row], by: PeaksBy) -> anyhow::Result<String> {
 
 /// Returns the rows as a table.
 pub(super) fn text(rows: &[Row], by: PeaksBy, error_bytes: Option<u64>) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
+    let mut table = plain_table();
     let parts = ["PEAK RSS", "AT", "SAMPLED", "ANON", "FILE", "SHMEM", "SWAP", "END"];
     let (before, after): (&[&str], &str) = match by {
         PeaksBy::Process => (&["PID"], "COMMAND"),
@@ -215,11 +215,7 @@ pub(super) fn text(rows: &[Row], by: PeaksBy, error_bytes: Option<u64>) -> Strin
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
-    let mut text = String::new();
-    for line in table.lines() {
-        text.push_str(line.strip_prefix(' ').unwrap_or(&line).trim_end());
-        text.push('\n');
-    }
+    let mut text = lines(&table);
     // Writing to a string cannot fail.
     let _ = match error_bytes {
         Some(bytes_kept) => writeln!(
