@@ -162,6 +162,8 @@ mod tests {
             first_ms: 0,
             last_ms: 0,
             rss_peak_bytes: None,
+            rss_mean_bytes: None,
+            pss_peak_bytes: None,
             hwm_bytes: None,
             exit_hwm_bytes: None,
         }

@@ -6,7 +6,7 @@ use arrow::datatypes::{Int32Type, Int64Type, TimestampMillisecondType as Millise
 use super::instant::{missing, numbers, strings};
 use super::open::Recording;
 
-/// What the analysis of peaks reads of a row of `processes`.
+/// What the analysis reads of a row of `processes`.
 #[derive(Clone, Debug)]
 pub(crate) struct ImageRow {
     pub(crate) process: u64,
@@ -23,11 +23,13 @@ pub(crate) struct ImageRow {
     pub(crate) first_ms: i64,
     pub(crate) last_ms: i64,
     pub(crate) rss_peak_bytes: Option<u64>,
+    pub(crate) rss_mean_bytes: Option<u64>,
+    pub(crate) pss_peak_bytes: Option<u64>,
     pub(crate) hwm_bytes: Option<u64>,
     pub(crate) exit_hwm_bytes: Option<u64>,
 }
 
-const COLUMNS: [&str; 17] = [
+const COLUMNS: [&str; 19] = [
     "process",
     "pid",
     "ppid",
@@ -43,6 +45,8 @@ const COLUMNS: [&str; 17] = [
     "first_ts",
     "last_ts",
     "rss_peak_bytes",
+    "rss_mean_bytes",
+    "pss_peak_bytes",
     "hwm_bytes",
     "exit_hwm_bytes",
 ];
@@ -60,6 +64,7 @@ impl Recording {
                 (long("process")?, long("start_ns")?, long("samples")?);
             let (rss_peak, hwm, exit_hwm) =
                 (long("rss_peak_bytes")?, long("hwm_bytes")?, long("exit_hwm_bytes")?);
+            let (rss_mean, pss_peak) = (long("rss_mean_bytes")?, long("pss_peak_bytes")?);
             let (first, last) = (ts("first_ts")?, ts("last_ts")?);
             let ended = batch.column_by_name("ended").and_then(|column| column.as_boolean_opt());
             let ended = ended.ok_or_else(|| missing("ended"))?;
@@ -96,6 +101,8 @@ impl Recording {
                     first_ms: first.value(row),
                     last_ms: last.value(row),
                     rss_peak_bytes: known(rss_peak),
+                    rss_mean_bytes: known(rss_mean),
+                    pss_peak_bytes: known(pss_peak),
                     hwm_bytes: known(hwm),
                     exit_hwm_bytes: known(exit_hwm),
                 });
