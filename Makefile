@@ -1,7 +1,7 @@
 # `make test` is the whole gate: what CI runs, and all that CI runs.
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
 .DEFAULT_GOAL := help
-.PHONY: help build test tools fmt lint unit notebook clients conformance package demo demo-build bench fuzz docs
+.PHONY: help build test tools fmt lint unit notebook clients conformance package demo demo-build bench fuzz fuzz-seeds docs
 
 help: ## Show what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -58,6 +58,9 @@ bench: ## Run all benchmarks (half an hour, on an otherwise idle machine) and ke
 
 fuzz: ## Fuzz one target: make fuzz TARGET=stat SECONDS=60
 	RUSTC_BOOTSTRAP=1 cargo fuzz run --target-dir $(TARGET_DIR)/fuzz $(TARGET) -- -max_total_time=$(or $(SECONDS),60)
+
+fuzz-seeds: ## Write anew the seeds that depend on the version of the journal
+	cargo run --quiet --package memsample-fuzz --example seeds
 
 package: ## Build the Debian package, install, run and purge it (needs cargo-deb, and root)
 	memsampled/debian/build

@@ -153,7 +153,9 @@ pub fn capture(bytes: &[u8]) {
 
 /// A journal as it is on disk.
 pub fn journal(bytes: &[u8]) {
-    memsample::fuzzing::journal(bytes);
+    let batches = memsample::fuzzing::journal(bytes);
+    // Each has a head of eight bytes.
+    assert!(batches <= bytes.len() / 8);
 }
 
 /// The contents of a journal's blocks, which a fuzzer would hardly get past the checksums.

@@ -4,14 +4,28 @@ use crate::batch::Batch;
 use crate::events::{read_events, read_exits};
 use crate::journal::{JournalReader, read_contents};
 
-/// Reads a journal to its end.
-pub fn journal(bytes: &[u8]) {
-    if let Ok((_, mut journal)) = JournalReader::open(bytes) {
-        let mut batch = Batch::default();
-        while journal.next(&mut batch).unwrap_or(false) {
-            batch.clear();
-        }
+/// Reads a journal to its end, and returns how many batches it has.
+pub fn journal(bytes: &[u8]) -> usize {
+    let Ok((_, mut journal)) = JournalReader::open(bytes) else { return 0 };
+    let (mut batch, mut batches) = (Batch::default(), 0);
+    while journal.next(&mut batch).unwrap_or(false) {
+        batch.clear();
+        batches += 1;
     }
+    batches
+}
+
+/// Returns what [`journal_contents`] reads, of a journal; `None` of what is none.
+pub fn contents_of_journal(bytes: &[u8]) -> Option<Vec<u8>> {
+    let (_, mut journal) = JournalReader::open(bytes).ok()?;
+    let opening = journal.contents();
+    let mut input = u16::try_from(opening.len()).ok()?.to_le_bytes().to_vec();
+    input.extend_from_slice(opening);
+    let mut batch = Batch::default();
+    while journal.next(&mut batch).unwrap_or(false) {
+        input.extend_from_slice(journal.contents());
+    }
+    Some(input)
 }
 
 /// Reads a capture of smemcap.

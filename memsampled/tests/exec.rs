@@ -138,6 +138,22 @@ fn a_daemon_that_hangs_or_dies_fails_no_test() {
     assert!(ended.stderr.contains("the end of this test is not marked"), "{}", ended.stderr);
 }
 
+#[test]
+fn what_is_sampled_before_the_command_begins_is_not_the_test() {
+    let daemon = Daemon::start();
+    let directory = daemon.directory.path();
+    let session = daemon.session(r#"{"interval": "1ms"}"#);
+    // Until it becomes the command, a child shows the memory of `memsample exec`, which is far more.
+    let line = "for i in 1 2 3 4 5 6 7 8 9 10; do for j in 1 2 3 4; do \
+                $MEMSAMPLE exec --socket s --test $j -- true & done; wait; done";
+    assert_eq!(shell(directory, line).code, Some(0));
+    let run = daemon.stop(&session)["run"].as_str().unwrap().to_owned();
+    let peaks = memsample(directory, &["peaks", &run, "--by", "test", "--json"]).json();
+    for row in peaks.as_array().unwrap() {
+        assert!(row["lower_bytes"].as_u64().unwrap() < 5 << 20, "{row}");
+    }
+}
+
 /// Holds memory until it is told to end.
 const HOLDS: &str =
     "python3 -c 'import sys; a = b\"x\" * (48 << 20); print(flush=True); sys.stdin.read()'";

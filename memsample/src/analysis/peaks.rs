@@ -161,8 +161,10 @@ pub(super) fn upper(image: &SampledImage, error_bytes: Option<u64>) -> Option<Bo
         }
         _ => return None,
     };
-    let bytes = bytes.checked_add(error_bytes?)?.max(lower(row).bytes);
-    Some(Bound { bytes, source })
+    let bytes = bytes.checked_add(error_bytes?)?;
+    // A mark below what was seen is that of another program, which the process became between its last
+    // sample and its end.
+    (bytes >= lower(row).bytes).then_some(Bound { bytes, source })
 }
 
 fn peak(image: SampledImage, error_bytes: Option<u64>) -> ProcessPeak {
@@ -203,5 +205,40 @@ fn peak(image: SampledImage, error_bytes: Option<u64>) -> ProcessPeak {
         by: Timestamp::from_millisecond(by_ms).unwrap_or_default(),
         composition: image.composition,
         rising_at_end,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::analysis::growth::Growth;
+    use crate::recording::ImageRow;
+
+    /// Returns the upper bound of an image that ended, with an error of 100 bytes.
+    fn upper_of(sampled: u64, recorded: Option<u64>) -> Option<u64> {
+        let row = ImageRow {
+            samples: 1,
+            rss_peak_bytes: Some(sampled),
+            exit_hwm_bytes: recorded,
+            ..ImageRow::unseen(0, 1, 0)
+        };
+        let image = SampledImage {
+            row,
+            composition: None,
+            hwm: None,
+            growth: Growth::default(),
+            last_ms: Some(0),
+            exit_ms: Some(0),
+            exit_ns: Some(0),
+        };
+        upper(&image, Some(100)).map(|bound| bound.bytes)
+    }
+
+    #[test]
+    fn a_record_below_what_was_seen_is_of_another_program() {
+        assert_eq!(upper_of(1000, Some(2000)), Some(2100));
+        assert_eq!(upper_of(1000, Some(950)), Some(1050));
+        assert_eq!(upper_of(1000, Some(899)), None);
+        assert_eq!(upper_of(1000, None), None);
     }
 }

@@ -100,12 +100,21 @@ pub fn test_peaks(
     let mut rows = Vec::new();
     recording.for_each_image(|row| rows.push(row))?;
     let tests = tests_of_images(recording, &rows)?;
-    rows.retain_mut(|row| match tests.get(&row.process).filter(|test| keep(test)) {
-        Some(test) => {
-            row.role = test.to_string();
-            true
+    // No image has so high a number, and so no samples.
+    let mut unsampled = u64::MAX;
+    rows.retain_mut(|row| {
+        let Some(of) = tests.get(&row.process).filter(|of| keep(&of.test)) else { return false };
+        row.role = of.test.to_string();
+        if of.is_copy {
+            // What was sampled of it is not the test. It has become the command and ended between two
+            // ticks if its mark at the end is below what it had: an exec begins another mark.
+            let became = row.exit_hwm_bytes < row.rss_peak_bytes && row.exit_hwm_bytes.is_some();
+            row.process = unsampled;
+            unsampled -= 1;
+            (row.samples, row.rss_peak_bytes, row.hwm_bytes) = (0, None, None);
+            return became;
         }
-        None => false,
+        true
     });
     peaks_of(recording, rows, top)
 }

@@ -1,6 +1,6 @@
 //! Which test a process image belongs to.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
 
@@ -13,8 +13,9 @@ use crate::recording::{ImageRow, MarkKind, Recording, numbers};
 /// whose children are the test.
 pub const EXEC_MARK: &str = "exec ";
 
-/// The start of a process is known in steps of this, rounded down.
-const START_STEP_NS: u64 = 10_000_000;
+/// How wrong a start may be: that of a process of which only the end is known is an estimate, and others
+/// are rounded down to clock ticks. No process id is given again within so short a time.
+const SLACK_NS: u64 = 1_000_000_000;
 /// Generations between a process and the test that is looked for. What is deeper is not found.
 const MAX_DEPTH: usize = 4096;
 
@@ -34,6 +35,13 @@ struct ExecMark {
     test: Arc<str>,
 }
 
+/// What a process image is to a test.
+pub(super) struct Membership {
+    pub(super) test: Arc<str>,
+    /// It has not become the command yet: it is a copy of `memsample exec`, whose memory it shows.
+    pub(super) is_copy: bool,
+}
+
 /// A process, whatever it executed.
 #[derive(Clone, Copy)]
 struct Life {
@@ -41,15 +49,15 @@ struct Life {
     ppid: i32,
 }
 
-/// Returns the test of each image that has one, by the key of its row.
+/// Returns what each image is to its test, if it has one, by the key of its row.
 pub(super) fn tests_of_images(
     recording: &Recording,
     rows: &[ImageRow],
-) -> io::Result<HashMap<u64, Arc<str>>> {
+) -> io::Result<HashMap<u64, Membership>> {
     Ok(tests_by(&spans(recording)?, rows))
 }
 
-fn tests_by(spans: &HashMap<i32, Vec<Span>>, rows: &[ImageRow]) -> HashMap<u64, Arc<str>> {
+fn tests_by(spans: &HashMap<i32, Vec<Span>>, rows: &[ImageRow]) -> HashMap<u64, Membership> {
     let mut lives: HashMap<i32, Vec<Life>> = HashMap::new();
     if !spans.is_empty() {
         for row in rows {
@@ -57,11 +65,18 @@ fn tests_by(spans: &HashMap<i32, Vec<Span>>, rows: &[ImageRow]) -> HashMap<u64, 
         }
         lives.values_mut().for_each(|lives| lives.sort_unstable_by_key(|life| life.start_ns));
     }
-    let test = |row: &ImageRow| match &row.test {
-        Some(test) => Some(Arc::from(test.as_str())),
-        None => test_by_descent(row, spans, &lives),
+    let of_marker = rows.iter().filter(|row| spans.contains_key(&row.pid));
+    let marker_comms: HashSet<(i32, &str)> =
+        of_marker.map(|row| (row.pid, row.comm.as_str())).collect();
+    let membership = |row: &ImageRow| {
+        let test = match &row.test {
+            Some(test) => Arc::from(test.as_str()),
+            None => test_by_descent(row, spans, &lives)?,
+        };
+        let is_copy = row.exec == 0 && marker_comms.contains(&(row.ppid, row.comm.as_str()));
+        Some((row.process, Membership { test, is_copy }))
     };
-    rows.iter().filter_map(|row| Some((row.process, test(row)?))).collect()
+    rows.iter().filter_map(membership).collect()
 }
 
 /// Goes from parent to parent up to a child of a `memsample exec`.
@@ -76,8 +91,8 @@ fn test_by_descent(
     let mut life = Life { start_ns: row.start_ns, ppid: row.ppid };
     for _ in 0..MAX_DEPTH {
         let began_within = |span: &&Span| {
-            life.start_ns.saturating_add(START_STEP_NS) > span.begin_ns
-                && life.start_ns <= span.end_ns
+            life.start_ns.saturating_add(SLACK_NS) > span.begin_ns
+                && life.start_ns <= span.end_ns.saturating_add(SLACK_NS)
         };
         let span = spans.get(&life.ppid).and_then(|spans| spans.iter().rfind(began_within));
         if let Some(span) = span {
@@ -85,7 +100,8 @@ fn test_by_descent(
         }
         // Of those that had the pid, the parent is the last that was there before.
         let parents = lives.get(&life.ppid)?;
-        let before = parents.partition_point(|parent| parent.start_ns <= life.start_ns);
+        let before = parents
+            .partition_point(|parent| parent.start_ns < life.start_ns.saturating_add(SLACK_NS));
         let parent = *parents.get(before.checked_sub(1)?)?;
         if parent.ppid == life.ppid {
             return None;
@@ -146,27 +162,8 @@ mod tests {
     const MS: u64 = 1_000_000;
 
     fn row(process: u64, pid: i32, ppid: i32, start_ms: u64) -> ImageRow {
-        ImageRow {
-            process,
-            pid,
-            ppid,
-            exec: 0,
-            comm: String::new(),
-            role: String::new(),
-            cmdline: None,
-            test: None,
-            // As the kernel tells it: in whole clock ticks.
-            start_ns: start_ms / 10 * 10 * MS,
-            ended: true,
-            samples: 0,
-            first_ms: 0,
-            last_ms: 0,
-            rss_peak_bytes: None,
-            rss_mean_bytes: None,
-            pss_peak_bytes: None,
-            hwm_bytes: None,
-            exit_hwm_bytes: None,
-        }
+        // As the kernel tells it: in whole clock ticks.
+        ImageRow { start_ns: start_ms / 10 * 10 * MS, ..ImageRow::unseen(process, pid, ppid) }
     }
 
     fn mark(at_ms: u64, begins: bool, pid: i32, test: &str) -> ExecMark {
@@ -183,7 +180,7 @@ mod tests {
         let tests = tests_by(&spans, &rows);
         let found: Vec<(u64, &str)> = rows
             .iter()
-            .map(|row| (row.process, tests.get(&row.process).map_or("", |test| test)))
+            .map(|row| (row.process, tests.get(&row.process).map_or("", |of| &*of.test)))
             .collect();
         assert_eq!(found, expected);
     }
@@ -191,17 +188,22 @@ mod tests {
     #[test]
     fn children_within_the_marks_and_all_below_them_are_the_test() {
         check(
-            vec![mark(1005, true, 50, "a"), mark(2000, false, 50, "a")],
+            vec![mark(5005, true, 50, "a"), mark(6000, false, 50, "a")],
             vec![
                 (row(0, 1, 0, 0), ""),
-                // The one that marks is none of the test, nor is who was there before.
-                (row(1, 50, 1, 1000), ""),
-                (row(2, 51, 50, 990), ""),
-                (row(3, 52, 50, 1006), "a"),
-                (row(4, 53, 52, 1500), "a"),
+                // The one that marks is none of the test, nor is a child of who had the pid before.
+                (row(1, 50, 1, 5000), ""),
+                (row(2, 51, 50, 3990), ""),
+                (row(3, 52, 50, 5006), "a"),
+                (row(4, 53, 52, 5500), "a"),
+                // Its start is an estimate.
+                (row(7, 56, 50, 4980), "a"),
+                // That of its parent is exact, and its own is rounded down.
+                (row(8, 58, 57, 5509), "a"),
+                (ImageRow { start_ns: 5_508_500_000, ..row(9, 57, 50, 0) }, "a"),
                 // It goes on after the mark at the end, and so does what it starts then.
-                (row(5, 54, 53, 2500), "a"),
-                (row(6, 55, 50, 2500), ""),
+                (row(5, 54, 53, 6500), "a"),
+                (row(6, 55, 50, 7500), ""),
             ],
         );
     }
@@ -210,18 +212,18 @@ mod tests {
     fn a_pid_that_is_given_again_is_another_process() {
         check(
             vec![
-                mark(1000, true, 50, "a"),
+                mark(10_000, true, 50, "a"),
                 // Killed: it set no mark at the end.
-                mark(3000, true, 50, "b"),
-                mark(4000, false, 50, "b"),
+                mark(30_000, true, 50, "b"),
+                mark(40_000, false, 50, "b"),
             ],
             vec![
-                (row(0, 60, 50, 1100), "a"),
-                (row(1, 61, 60, 1200), "a"),
-                (row(2, 60, 1, 2000), ""),
-                (row(3, 62, 60, 2100), ""),
-                (row(4, 63, 50, 3100), "b"),
-                (row(5, 64, 50, 4100), ""),
+                (row(0, 60, 50, 11_000), "a"),
+                (row(1, 61, 60, 12_000), "a"),
+                (row(2, 60, 1, 20_000), ""),
+                (row(3, 62, 60, 21_000), ""),
+                (row(4, 63, 50, 31_000), "b"),
+                (row(5, 64, 50, 42_000), ""),
             ],
         );
     }
@@ -239,5 +241,23 @@ mod tests {
                 (row(3, 72, 72, 10), ""),
             ],
         );
+    }
+
+    #[test]
+    fn what_has_not_become_the_command_is_a_copy() {
+        let spans = spans_of(vec![mark(1000, true, 50, "a")]);
+        let named = |row: ImageRow, comm: &str| ImageRow { comm: comm.to_owned(), ..row };
+        let rows = [
+            named(row(0, 50, 1, 900), "marker"),
+            named(row(1, 51, 50, 1010), "marker"),
+            ImageRow { exec: 1, ..named(row(2, 51, 50, 1010), "command") },
+            named(row(3, 52, 51, 1020), "marker"),
+            // Found after its exec.
+            named(row(4, 53, 50, 1030), "command"),
+        ];
+        let tests = tests_by(&spans, &rows);
+        let copies: Vec<u64> =
+            tests.iter().filter(|(_, of)| of.is_copy).map(|(process, _)| *process).collect();
+        assert_eq!((copies, tests.len()), (vec![1], 4));
     }
 }

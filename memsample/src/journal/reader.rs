@@ -75,6 +75,12 @@ impl<R: Read> JournalReader<R> {
         self.state == State::Torn
     }
 
+    /// Returns what is in the last block that was read.
+    #[cfg(feature = "fuzzing")]
+    pub(crate) fn contents(&self) -> &[u8] {
+        &self.contents
+    }
+
     /// Reads and expands a block into `contents`; `false` at the end.
     fn next_block(&mut self) -> io::Result<bool> {
         let mut head = [0; 8];

@@ -111,3 +111,30 @@ impl Recording {
         Ok(())
     }
 }
+
+#[cfg(test)]
+impl ImageRow {
+    /// A process that ended and of which nothing was seen.
+    pub(crate) fn unseen(process: u64, pid: i32, ppid: i32) -> Self {
+        Self {
+            process,
+            pid,
+            ppid,
+            exec: 0,
+            comm: String::new(),
+            role: String::new(),
+            cmdline: None,
+            test: None,
+            start_ns: 0,
+            ended: true,
+            samples: 0,
+            first_ms: 0,
+            last_ms: 0,
+            rss_peak_bytes: None,
+            rss_mean_bytes: None,
+            pss_peak_bytes: None,
+            hwm_bytes: None,
+            exit_hwm_bytes: None,
+        }
+    }
+}
