@@ -75,7 +75,7 @@ impl Drop for Daemon {
 }
 
 fn point() -> MarkRequest {
-    MarkRequest { kind: MarkKind::Point, name: "test_load".to_owned(), test: None }
+    MarkRequest { kind: MarkKind::Point, name: "test_load".to_owned(), ..MarkRequest::default() }
 }
 
 fn main() {

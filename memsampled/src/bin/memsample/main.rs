@@ -39,6 +39,7 @@ fn main() -> std::process::ExitCode {
         Command::Start(args) => control::start(args),
         Command::Mark(args) => control::mark(args),
         Command::Stop(args) => control::stop(&args),
+        Command::Dump(args) => control::dump(args),
         Command::Status(args) => control::status(&args),
         Command::Sessions(args) => control::sessions(&args),
         Command::Import(args) => import::run(&args),
