@@ -30,7 +30,7 @@ notebook: .venv/ready ## Run the notebook and the readers of other languages on 
 clients: .venv/ready ## Run the clients of the daemon with the tools that they are for
 	cargo build
 	.venv/bin/pip install --quiet --disable-pip-version-check ./clients/pytest-memsample
-	MEMSAMPLED=$(TARGET_DIR)/debug/memsampled .venv/bin/pytest --quiet clients/pytest-memsample/tests
+	MEMSAMPLED=$(TARGET_DIR)/debug/memsampled .venv/bin/pytest --quiet clients/pytest-memsample/tests clients/nextest/tests
 
 conformance: .venv-conformance/ready ## Hold the daemon to docs/openapi.yaml, for a minute
 	cargo build

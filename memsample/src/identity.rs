@@ -114,9 +114,16 @@ impl Identity {
     /// Returns the arguments with a space between them.
     #[must_use]
     pub fn cmdline_text(&self) -> String {
-        let end = self.cmdline.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
-        let mut line = text(self.cmdline.get(..end).unwrap_or_default()).replace('\0', " ");
-        if self.cmdline.len() >= Self::MAX_CMDLINE_BYTES {
+        Self::command(&self.cmdline)
+    }
+
+    /// Returns arguments, each ended by a NUL byte, with a space between them; cut where they are too
+    /// long.
+    pub(crate) fn command(arguments: &[u8]) -> String {
+        let kept = arguments.get(..Self::MAX_CMDLINE_BYTES).unwrap_or(arguments);
+        let end = kept.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
+        let mut line = text(kept.get(..end).unwrap_or_default()).replace('\0', " ");
+        if kept.len() >= Self::MAX_CMDLINE_BYTES {
             line.push('…');
         }
         line

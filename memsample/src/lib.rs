@@ -3,7 +3,8 @@
 //!
 //! Two ways in:
 //!
-//! - [`Sampler`] makes one sweep over all processes, into memory that it uses again.
+//! - [`Sampler`] makes sweeps over all processes, into memory that it uses again. For a single look
+//!   [`ProcessReader`] reads less.
 //! - [`Recorder`] samples in the background and writes a recording, a directory of Parquet files that
 //!   [`Recording`] opens, as do DuckDB, Polars, pandas and pyarrow.
 //!
@@ -57,8 +58,8 @@ mod role_rule;
 mod cgroups;
 mod events;
 mod machine;
-mod mappings;
 mod proc;
+mod process_reader;
 mod sampler;
 
 mod batch;
@@ -81,16 +82,16 @@ pub use identity::{Comm, Identity, ProcessId, text};
 pub use identity_rules::{KeptArguments, PatternError, Redaction};
 pub use import::{CaptureError, ImportError, import};
 pub use machine::hidepid_note;
-pub use mappings::MappingReader;
 pub use metric::{Files, Metric, Metrics};
+pub use process_reader::{OpenProcess, PartialMetrics, ProcessFacts, ProcessReader};
 pub use recorder::{
     Latest, LatestProcess, LatestRole, MarkError, OptionsError, Rate, RecordError, Recorder,
     RecorderOptions, Scope, ScopeError, Station, Status,
 };
 pub use recording::{
-    BirthsBy, ClockAnchor, End, InstantError, LargestProcess, Machine, Manifest, MarkKind,
-    OpenError, Provenance, Quantiles, RecordedInstant, RecordedProcess, RecorderUsage, Recording,
-    Recovery, RunState, Settings, Totals,
+    BirthsBy, ClockAnchor, End, InstantError, Machine, Manifest, MarkKind, OpenError, Provenance,
+    Quantiles, RecordedInstant, RecordedProcess, RecorderUsage, Recording, Recovery, RunState,
+    Settings, Totals,
 };
 pub use role::role;
 pub use role_rule::{RoleField, RoleRule, RoleRuleError};

@@ -97,7 +97,7 @@ pub(crate) const SAMPLE_KEY: [Column; 4] = [
         kind: ColumnKind::Timestamp,
         nullable: false,
         source: "recorder",
-        meaning: "The planned instant of the tick, on a regular grid. When the sweep really began is in `ticks`.",
+        meaning: "The planned instant of the tick: on a regular grid, but for the first and the last one, which are at once. When the sweep really began is in `ticks`.",
     },
     Column {
         name: "process",

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use memsample::{
     DumpError, DumpOptions, End, FlightOptions, FlightRecorder, Rate, Recorder, RecorderOptions,
-    Recording, RunState, SamplerOptions, Station,
+    Recording, RunState, SamplerOptions, Station, analysis,
 };
 use recorded::{Rows, batches, check_consistency, rows, timestamp};
 use scripted_clock::ScriptedClock;
@@ -113,7 +113,7 @@ fn a_dump_has_the_rows_of_a_recording_in_its_window() {
             // Every reader opens it again.
             let (again, _) = Recording::open(&path).unwrap();
             assert_eq!(again.manifest(), manifest);
-            assert!(!again.largest_processes(3).unwrap().is_empty());
+            assert!(!analysis::largest_processes(&again, 3).unwrap().is_empty());
         }
         let path = directory.path().join("plain");
         let refused = flight.dump(&path, DumpOptions::default());

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fake_proc::{FakeProc, FakeProcess};
+use memsample::analysis::largest_processes;
 use memsample::clock::Now;
 use memsample::{
     End, Files, Metric, Rate, Recorder, RecorderOptions, Recording, RunState, SamplerOptions,
@@ -60,7 +61,9 @@ fn check_simulation(seed: u64, ticks: u64, interval: Duration, detail: Rate, pss
             simulation.step();
         }
         let ts = START_MS + i64::try_from(interval_ms * tick).unwrap();
-        let mut rows = simulation.expected(ts, due(detail, tick), follows, due(pss, tick));
+        // The last tick reads the details of all.
+        let detailed = due(detail, tick) || (detail != Rate::Off && tick + 1 == ticks);
+        let mut rows = simulation.expected(ts, detailed, follows, due(pss, tick));
         if detail == Rate::Off {
             for (_, metrics) in rows.values_mut() {
                 for metric in Metric::ALL {
@@ -140,7 +143,7 @@ fn names_that_change_and_hostile_ones_are_recorded_as_they_were() {
     let name = |tick: i64, pid| rows[&(START_MS + 100 * tick, pid)].0.as_str();
     assert_eq!([0, 1, 2, 3].map(|tick| name(tick, 7)), ["before", "before", "after", "after"]);
     assert_eq!(name(0, 8), "a) R (\n\\xff");
-    let largest = recording.largest_processes(5).unwrap();
+    let largest = largest_processes(&recording, 5).unwrap();
     assert!(largest.iter().any(|process| process.comm == "after"));
     check_consistency(&recording);
 }

@@ -10,6 +10,7 @@ use arrow::array::AsArray;
 use arrow::datatypes::{Int32Type, Int64Type};
 use command::{manifest, memsample, shell};
 use memsample::Recording;
+use serde_json::Value;
 use tempfile::tempdir;
 
 struct Process {
@@ -143,6 +144,77 @@ fn without_events_processes_are_found_by_looking() {
     assert!(!record(directory.path(), &["--events", "off"], "sleep 0.3; :"));
     let processes = processes(&directory.path().join("runs/x"));
     assert!(processes.iter().any(|process| process.cmdline == "sleep 0.3"));
+}
+
+/// Records in a container of bubblewrap, and returns what `record --json` says.
+fn record_in_bwrap(directory: &Path, options: &str) -> Value {
+    let line = format!(
+        "bwrap --bind / / --dev-bind /dev /dev --die-with-parent {options} \
+         $MEMSAMPLE record --name x --json --duration 300ms"
+    );
+    let ended = shell(directory, &line);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    ended.json()
+}
+
+#[test]
+fn in_bubblewrap_its_own_processes_are_recorded_and_it_is_said_what_is_missing() {
+    let directory = tempdir().unwrap();
+    let json = record_in_bwrap(directory.path(), "--unshare-all --proc /proc");
+    // The first process of the container and the recorder; of the machine around it nothing.
+    assert_eq!(json["processes"].as_u64(), Some(2), "{json}");
+    let notes = json["notes"].to_string();
+    assert!(notes.contains("does not tell of processes that begin"), "{notes}");
+    assert!(notes.contains("does not tell of processes that end"), "{notes}");
+    let run = directory.path().join("runs/x");
+    let manifest = manifest(&run);
+    assert_eq!(
+        (&manifest["settings"]["births"], &manifest["settings"]["exits"]),
+        (&"listing".into(), &false.into())
+    );
+    let pids: Vec<i32> = processes(&run).iter().map(|process| process.pid).collect();
+    assert!(pids.iter().all(|&pid| pid < 100), "pids of the container: {pids:?}");
+}
+
+/// A filter of system calls by which the kernel refuses sockets of generic netlink, by which taskstats
+/// come, and of the connector, with what a kernel says that lacks both.
+fn without_netlink() -> Vec<u8> {
+    const LOAD: u16 = 0x20;
+    const JUMP_IF_EQUAL: u16 = 0x15;
+    const RETURN: u16 = 0x06;
+    const PROTOCOL_NOT_SUPPORTED: u32 = 93;
+    let socket_call = match std::env::consts::ARCH {
+        "x86_64" => 41,
+        _ => 198,
+    };
+    // Number of the call and arguments: offsets 0 and 16 + 8 n, low half first.
+    let program: [(u16, u8, u8, u32); 9] = [
+        (LOAD, 0, 0, 0),
+        (JUMP_IF_EQUAL, 0, 5, socket_call),
+        (LOAD, 0, 0, 16),
+        (JUMP_IF_EQUAL, 0, 3, 16), // AF_NETLINK
+        (LOAD, 0, 0, 32),
+        (JUMP_IF_EQUAL, 2, 0, 16), // NETLINK_GENERIC
+        (JUMP_IF_EQUAL, 1, 0, 11), // NETLINK_CONNECTOR
+        (RETURN, 0, 0, 0x7fff_0000),
+        (RETURN, 0, 0, 0x0005_0000 | PROTOCOL_NOT_SUPPORTED),
+    ];
+    let bytes = program.iter().flat_map(|&(code, yes, no, operand)| {
+        [&code.to_ne_bytes()[..], &[yes, no], &operand.to_ne_bytes()].concat()
+    });
+    bytes.collect()
+}
+
+#[test]
+fn a_kernel_without_taskstats_and_connector_is_recorded_without_them() {
+    let directory = tempdir().unwrap();
+    std::fs::write(directory.path().join("filter"), without_netlink()).unwrap();
+    let json = record_in_bwrap(directory.path(), "--cap-add ALL --seccomp 9 9<filter --proc /proc");
+    assert!(json["samples"].as_u64().unwrap() > 0, "{json}");
+    assert_eq!(json["exits"].as_u64(), Some(0));
+    let notes = json["notes"].to_string();
+    assert!(notes.contains("it has no taskstats"), "{notes}");
+    assert!(notes.contains("it has no proc connector"), "{notes}");
 }
 
 #[test]

@@ -40,7 +40,7 @@ fn dumped_for(daemon: &Daemon, reason: &str) -> Option<Recording> {
 
 #[test]
 fn a_dump_is_a_recording_of_the_last_minutes() {
-    let daemon = flying("");
+    let daemon = flying("pressure = 'off'\n");
     wait_for_ticks(&daemon);
     let request = r#"{"last": "30s", "name": "stuck", "labels": {"host": "a"}}"#;
     let answer = daemon.post("/v1/dump", request);
@@ -95,7 +95,7 @@ fn a_dump_is_a_recording_of_the_last_minutes() {
 
 #[test]
 fn what_a_killed_daemon_kept_is_a_recording_at_the_next_start() {
-    let daemon = flying("");
+    let daemon = flying("pressure = 'off'\n");
     wait_for_ticks(&daemon);
     daemon.signal("KILL");
     let (_, directory) = daemon.wait();
@@ -121,9 +121,9 @@ fn what_a_killed_daemon_kept_is_a_recording_at_the_next_start() {
 
 #[test]
 fn it_begins_anew_with_other_rules_for_arguments() {
-    let daemon = flying("");
+    let daemon = flying("pressure = 'off'\n");
     wait_for_ticks(&daemon);
-    let config = "redact = ['secret']\n[daemon.flight_recorder]\nspan = '1m'\ninterval = '50ms'\n";
+    let config = "redact = ['secret']\n[daemon.flight_recorder]\nspan = '1m'\ninterval = '50ms'\npressure = 'off'\n";
     std::fs::write(daemon.directory.path().join("config.toml"), config).unwrap();
     daemon.signal("HUP");
     wait_for("the new rules", || daemon.log().contains("began anew").then_some(()));

@@ -11,6 +11,7 @@ use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{Int32Type, Int64Type};
 use command::{manifest, memsample, shell};
 use memsample::Recording;
+use memsample::analysis::largest_processes;
 use tempfile::tempdir;
 
 const MIB: i64 = 1 << 20;
@@ -105,14 +106,14 @@ fn processes_that_live_between_two_ticks_leave_their_true_peak() {
         assert!((mib * MIB..(mib + 3) * MIB).contains(peak), "{mib} MiB: {peak}");
     }
     // Each has a row among the processes, and the largest ones are at the top.
-    let largest = recording.largest_processes(200).unwrap();
+    let largest = largest_processes(&recording, 200).unwrap();
     let by_process: HashMap<_, _> =
-        largest.iter().map(|process| (process.process as i64, process)).collect();
+        largest.iter().map(|process| (process.process.0 as i64, process)).collect();
     for exit in &exits {
         let process = by_process[&exit.process];
         assert_eq!(process.pid, exit.pid);
-        assert!(process.peak_is_exact);
-        assert!(process.peak_bytes >= exit.hwm_bytes.unsigned_abs());
+        assert!(process.is_exact);
+        assert!(process.lower.bytes >= exit.hwm_bytes.unsigned_abs());
         assert_eq!(process.samples == 0, process.rss_peak_bytes.is_none());
     }
     let unsampled = exits.iter().filter(|exit| by_process[&exit.process].samples == 0).count();
@@ -140,11 +141,12 @@ fn a_peak_just_before_the_end_is_known() {
     assert!((300_000_000..10_000_000_000).contains(&python.lived_ns));
     assert!(python.minflt > 1000 && python.utime_ns > 1_000_000);
     // It was sampled too, under the same number.
-    let largest = recording.largest_processes(100).unwrap();
-    let sampled = largest.iter().find(|process| process.process as i64 == python.process).unwrap();
-    assert!(sampled.samples >= 2 && sampled.peak_is_exact);
+    let largest = largest_processes(&recording, 100).unwrap();
+    let sampled =
+        largest.iter().find(|process| process.process.0 as i64 == python.process).unwrap();
+    assert!(sampled.samples >= 2 && sampled.is_exact);
     // What was sampled is exact; the mark at the end lacks what the CPUs have not yet added to it.
-    let above = sampled.peak_bytes as i64 - python.hwm_bytes;
+    let above = sampled.lower.bytes as i64 - python.hwm_bytes;
     assert!((0..=unfolded_bytes()).contains(&above), "{above}");
     assert!(sampled.rss_peak_bytes.unwrap() >= 40 << 20);
 }

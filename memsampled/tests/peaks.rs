@@ -148,6 +148,38 @@ for _ in range(3): os.waitpid(child(60, 0.25), 0)
 }
 
 #[test]
+fn what_outlives_the_recording_has_an_upper_bound() {
+    let directory = tempdir().unwrap();
+    // It does nothing for longer than details are read again, and is stopped between two ticks.
+    let program = "import sys, mmap
+memory = mmap.mmap(-1, 50 << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE)
+print(flush=True); sys.stdin.read()";
+    let mut child = std::process::Command::new("python3")
+        .args(["-c", program])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut [0]).unwrap();
+    for ends in [&["--duration", "300ms"][..], &["--", "sleep", "0.25"]] {
+        let ended = memsample(
+            directory.path(),
+            &[&["record", "--name", "x", "--interval", "100ms"], ends].concat(),
+        );
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        let peaks = peaks(directory.path(), &[]);
+        let peak = peaks.iter().find(|peak| peak["pid"] == child.id()).unwrap();
+        assert_eq!(peak["upper_source"], "high_water_mark", "{peak}");
+        let lower = peak["lower_bytes"].as_u64().unwrap();
+        let upper = peak["upper_bytes"].as_u64().unwrap();
+        assert!(lower >= 50 * MIB && upper <= lower + batch_bytes(), "{peak}");
+        std::fs::remove_dir_all(directory.path().join("runs/x")).unwrap();
+    }
+    drop(child.stdin.take());
+    child.wait().unwrap();
+}
+
+#[test]
 fn rows_are_text_json_and_csv() {
     let directory = tempdir().unwrap();
     record(directory.path(), "rows.py", "memory = anon(30)\ntime.sleep(0.3)\n");

@@ -1,12 +1,12 @@
 //! The peak of each process image, with bounds. The definitions are in `docs/peaks.md`.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
 use std::io;
 
 use jiff::Timestamp;
 
 use super::growth::step;
+use super::largest::largest_rows;
 use super::sampled_images::{SampledImage, sampled_images};
 use crate::identity::ProcessId;
 use crate::recording::{ImageRow, Machine, Recording};
@@ -129,45 +129,12 @@ pub fn process_peaks(
     top: usize,
     mut keep: impl FnMut(&str, Option<&str>) -> bool,
 ) -> io::Result<Vec<ProcessPeak>> {
-    let mut largest = BinaryHeap::new();
-    recording.for_each_image(|row| {
-        if keep(&row.comm, row.cmdline.as_deref()) {
-            let lower_bytes = lower(&row).bytes;
-            largest.push(Reverse((lower_bytes, row.process, Ranked(row))));
-            if largest.len() > top {
-                largest.pop();
-            }
-        }
-    })?;
-    let rows = largest.into_iter().map(|Reverse((_, _, Ranked(row)))| row).collect();
+    let rows = largest_rows(recording, top, |row| keep(&row.comm, row.cmdline.as_deref()))?;
     let error_bytes = counter_error_bytes(&recording.manifest().provenance.machine);
     let images = sampled_images(recording, rows)?;
     let mut peaks: Vec<_> = images.into_iter().map(|image| peak(image, error_bytes)).collect();
     peaks.sort_by_key(|peak| (Reverse(peak.lower.bytes), peak.process));
     Ok(peaks)
-}
-
-/// Carried in the heap beside what it is ordered by.
-struct Ranked(ImageRow);
-
-impl PartialEq for Ranked {
-    fn eq(&self, _: &Self) -> bool {
-        true
-    }
-}
-
-impl Eq for Ranked {}
-
-impl PartialOrd for Ranked {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Ranked {
-    fn cmp(&self, _: &Self) -> std::cmp::Ordering {
-        std::cmp::Ordering::Equal
-    }
 }
 
 /// Returns the largest number that the image is known to have had.

@@ -1,4 +1,4 @@
-//! The peak of all processes of a role together, with bounds. The definitions are in `docs/peaks.md`.
+//! The peak of all processes of a role or of a test together, with bounds. The definitions are in `docs/peaks.md`.
 
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
@@ -12,7 +12,8 @@ use jiff::Timestamp;
 use super::growth::Growth;
 use super::peaks::{Bound, Composition, Source, counter_error_bytes, lower, upper};
 use super::sampled_images::{SampledImage, known, sampled_images};
-use crate::recording::{ClockAnchor, MarkKind, Recording, numbers};
+use super::test_of_image::tests_of_images;
+use crate::recording::{ClockAnchor, ImageRow, MarkKind, Recording, numbers};
 
 /// Sums that are kept at a time, of each role at each tick: 32 MiB. Of a longer recording one span of
 /// time is read after the other.
@@ -20,14 +21,14 @@ const MAX_SUMS: usize = 4 << 20;
 /// The start of a process is known in steps of this, and its end is counted from there.
 const START_STEP_NS: u64 = 10_000_000;
 
-/// The largest sum of the resident sets of all processes of a role at one instant.
+/// The largest sum of the resident sets of all processes of a role, or of a test, at one instant.
 ///
 /// Memory that they share counts once for each of them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RolePeak {
-    /// What they do.
+    /// What they do; of [`test_peaks`], the name of the test.
     pub role: String,
-    /// Process images with this role in the whole recording.
+    /// Process images of them in the whole recording.
     pub images: u64,
     /// The sum was not smaller.
     pub lower: Bound,
@@ -79,6 +80,38 @@ pub fn role_peaks(
             rows.push(row);
         }
     })?;
+    peaks_of(recording, rows, top)
+}
+
+/// Returns the `top` largest peaks of the tests that `keep`, largest lower bound first.
+///
+/// The test of a process image is that of the column `processes.test`; where there is none, that of the
+/// `memsample exec` that it descends from. Where a test was run several times, the peak is that of all
+/// its runs. Processes of no test are left out. Memory is taken as by [`role_peaks`].
+///
+/// # Errors
+///
+/// A table cannot be read.
+pub fn test_peaks(
+    recording: &Recording,
+    top: usize,
+    mut keep: impl FnMut(&str) -> bool,
+) -> io::Result<Vec<RolePeak>> {
+    let mut rows = Vec::new();
+    recording.for_each_image(|row| rows.push(row))?;
+    let tests = tests_of_images(recording, &rows)?;
+    rows.retain_mut(|row| match tests.get(&row.process).filter(|test| keep(test)) {
+        Some(test) => {
+            row.role = test.to_string();
+            true
+        }
+        None => false,
+    });
+    peaks_of(recording, rows, top)
+}
+
+/// Returns the largest peaks of what the images have as their roles.
+fn peaks_of(recording: &Recording, rows: Vec<ImageRow>, top: usize) -> io::Result<Vec<RolePeak>> {
     let images = sampled_images(recording, rows)?;
     let ticks = ticks(recording)?;
     let (mut roles, role_of) = collect(recording, images, &ticks)?;

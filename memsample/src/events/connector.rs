@@ -94,7 +94,8 @@ impl ProcessEvents {
 
     fn try_open() -> Result<Self, Errno> {
         let socket = NetlinkSocket::open(netlink::CONNECTOR, GROUPS)?;
-        let mut events = Self { socket, numbers: Numbers::default() };
+        // Room for the CPUs of all but the largest machines, so that no sweep has to make it.
+        let mut events = Self { socket, numbers: Numbers(Vec::with_capacity(1024)) };
         events.listen()?;
         events.check_layout()?;
         Ok(events)

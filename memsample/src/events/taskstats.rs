@@ -86,7 +86,7 @@ impl ExitListener {
     /// `BADMSG` where its records are not understood.
     pub(super) fn open() -> Result<Self, Errno> {
         let mut socket = NetlinkSocket::open(netlink::GENERIC, 0)?;
-        let family = find_family(&mut socket)?;
+        let family = find_family(&mut socket, FAMILY_NAME)?;
         let mut listener = Self { socket, family };
         listener.check_layout()?;
         let cpus = std::fs::read_to_string("/sys/devices/system/cpu/possible");
@@ -132,9 +132,9 @@ impl ExitListener {
     }
 }
 
-fn find_family(socket: &mut NetlinkSocket) -> Result<u16, Errno> {
+fn find_family(socket: &mut NetlinkSocket, name: &[u8]) -> Result<u16, Errno> {
     let mut body = vec![CONTROL_GET_FAMILY, 1, 0, 0];
-    put_attribute(&mut body, CONTROL_ATTRIBUTE_NAME, FAMILY_NAME);
+    put_attribute(&mut body, CONTROL_ATTRIBUTE_NAME, name);
     let answer = socket.ask(CONTROL_FAMILY, &body)?.ok_or(Errno::BADMSG)?;
     let found = answer.get(GENERIC_HEADER_BYTES..).unwrap_or_default();
     attributes(found)
@@ -231,6 +231,14 @@ mod tests {
             counters: Counters { minflt: 5, majflt: 6, utime_us: 20, stime_us: 30 },
         };
         assert_eq!(parse_stats(&stats()), Some(expected));
+    }
+
+    #[test]
+    fn a_family_that_the_kernel_lacks_is_told_by_it() {
+        // What a kernel without taskstats says to the question for them.
+        let family = NetlinkSocket::open(netlink::GENERIC, 0)
+            .and_then(|mut socket| find_family(&mut socket, b"NO_SUCH_FAMILY\0"));
+        assert!(matches!(family, Err(Errno::NOENT | Errno::PROTONOSUPPORT)), "{family:?}");
     }
 
     #[test]

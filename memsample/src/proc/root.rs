@@ -41,6 +41,12 @@ impl ProcRoot {
         &self.path
     }
 
+    /// Returns the error of a tree without processes.
+    pub(crate) fn is_no_tree(&self) -> io::Error {
+        let message = format!("no process in `{}`: is it a /proc tree?", self.path.display());
+        io::Error::new(io::ErrorKind::InvalidInput, message)
+    }
+
     /// Says whether the kernel answers here, so that a kept descriptor follows its process.
     pub(crate) fn is_live(&self) -> bool {
         self.live

@@ -302,6 +302,14 @@ impl Sampling {
         if !self.sessions.iter().any(is_over) {
             return;
         }
+        let now = self.clock.now();
+        let mut stops = false;
+        for session in self.sessions.iter_mut().filter(|session| session.control.is_stopped()) {
+            stops |= session.schedule.stop(&now);
+        }
+        if stops {
+            self.tick(&now);
+        }
         // Such as the recorded command itself.
         let now = self.clock.now();
         let ts_ms = self.anchor.utc_ms(now.boot_ns);
@@ -572,8 +580,10 @@ impl Sampling {
 
 impl Session {
     fn asked(&mut self, due: &Due, alone: bool) -> Asked {
+        // At the last tick, so that the high-water mark of who lives on is that of the whole recording.
+        let is_last = self.schedule.next_boot_ns().is_none() && !self.newborn_files.is_empty();
         Asked {
-            detail: self.detail.is_due(due.index),
+            detail: self.detail.is_due(due.index) || is_last,
             pss: self.pss.is_due(due.index),
             meminfo: self.meminfo.is_due(due.index),
             counters: self.counters.is_due(due.index),

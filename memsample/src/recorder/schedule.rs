@@ -15,10 +15,14 @@ pub enum Rate {
     Every(Duration),
 }
 
+/// Two ticks of a recording have different timestamps, which are in milliseconds.
+const MIN_APART_NS: u64 = 1_000_000;
+
 /// The planned instants of a recording.
 ///
 /// All sessions of a station count from one instant, so that those whose intervals are multiples of
-/// each other meet. Only the first instant of a session is off that grid: the one at which it begins.
+/// each other meet. Two instants of a session are off that grid: the one at which it begins, and the
+/// one at which it is stopped.
 pub(super) struct Schedule {
     first_boot_ns: u64,
     origin_boot_ns: u64,
@@ -27,6 +31,10 @@ pub(super) struct Schedule {
     next: u64,
     /// The first instant that is not to be met any more.
     end: u64,
+    /// The instant at which it was stopped, if that is to be met.
+    stopped_boot_ns: Option<u64>,
+    /// The instant that was met last.
+    met_boot_ns: u64,
     /// By how much the clock with suspended time was ahead of the other at the last tick.
     suspended_ns: u64,
 }
@@ -59,13 +67,32 @@ impl Schedule {
             next: 0,
             // One sample of a duration shorter than the interval.
             end: duration.map_or(u64::MAX, |duration| nanos(duration).div_ceil(interval_ns).max(1)),
+            stopped_boot_ns: None,
+            met_boot_ns: 0,
             suspended_ns: suspended_ns(start),
         }
     }
 
     /// Returns the instant to wait for; `None` when the duration is over.
     pub(super) fn next_boot_ns(&self) -> Option<u64> {
-        (self.next < self.end).then(|| self.instant(self.next))
+        self.stopped_boot_ns.or_else(|| (self.next < self.end).then(|| self.instant(self.next)))
+    }
+
+    /// Ends at `now`, and returns whether there is one more instant to meet: the present one, unless
+    /// the last one was less than a millisecond ago.
+    pub(super) fn stop(&mut self, now: &Now) -> bool {
+        let Some(next_boot_ns) = self.next_boot_ns() else {
+            return false;
+        };
+        if next_boot_ns <= now.boot_ns {
+            // It is due anyway.
+            self.end = self.end.min(self.index_at(now) + 1);
+            return true;
+        }
+        self.end = self.next;
+        let is_apart = now.boot_ns.saturating_sub(self.met_boot_ns) >= MIN_APART_NS;
+        self.stopped_boot_ns = is_apart.then_some(now.boot_ns);
+        is_apart
     }
 
     /// Returns the planned instant that a sweep at `now` stands for: the last one that has passed.
@@ -73,8 +100,10 @@ impl Schedule {
     /// Instants that passed without a sweep are not made up for; they would all show the same state.
     /// `None` when the duration is over.
     pub(super) fn begin(&mut self, now: &Now) -> Option<Due> {
-        let index =
-            (now.boot_ns.saturating_sub(self.origin_boot_ns) / self.interval_ns).max(self.next);
+        if let Some(planned_ns) = self.stopped_boot_ns.take() {
+            return Some(Due { index: self.next, planned_ns, late: 0, missed: 0 });
+        }
+        let index = self.index_at(now);
         let passed = index - self.next;
         if index >= self.end {
             self.next = self.end;
@@ -84,6 +113,7 @@ impl Schedule {
         let suspended_ns = suspended_ns(now).saturating_sub(self.suspended_ns);
         self.suspended_ns += suspended_ns;
         let planned_ns = self.instant(index);
+        self.met_boot_ns = planned_ns;
         let began_late = now.boot_ns.saturating_sub(planned_ns) > self.interval_ns / 2;
         // Nothing runs while the machine sleeps, so nothing was missed.
         let asleep = suspended_ns.div_ceil(self.interval_ns);
@@ -97,6 +127,11 @@ impl Schedule {
             late: u32::try_from(late).unwrap_or(u32::MAX),
             missed: u32::try_from(passed).unwrap_or(u32::MAX),
         })
+    }
+
+    /// Returns the last instant that has passed, or else the next one.
+    fn index_at(&self, now: &Now) -> u64 {
+        (now.boot_ns.saturating_sub(self.origin_boot_ns) / self.interval_ns).max(self.next)
     }
 
     fn instant(&self, index: u64) -> u64 {
@@ -212,6 +247,36 @@ mod tests {
         let mut behind = schedule(Some(1000));
         assert_eq!(behind.begin(&at(5000)), None);
         assert_eq!(behind.next_boot_ns(), None);
+    }
+
+    #[test]
+    fn the_instant_of_the_end_is_met() {
+        let mut schedule = schedule(None);
+        schedule.begin(&at(0));
+        schedule.begin(&at(100));
+        assert!(schedule.stop(&at(130)));
+        assert_eq!(schedule.next_boot_ns(), Some(BOOT + 130 * MS));
+        let last = due(2, 0, 0).map(|due| Due { planned_ns: BOOT + 130 * MS, ..due });
+        assert_eq!(schedule.begin(&at(131)), last);
+        assert_eq!(schedule.next_boot_ns(), None);
+        assert!(!schedule.stop(&at(200)));
+    }
+
+    #[test]
+    fn an_instant_that_is_due_is_the_end() {
+        let mut overdue = schedule(None);
+        overdue.begin(&at(0));
+        assert!(overdue.stop(&at(210)));
+        assert_eq!(overdue.begin(&at(210)), due(2, 1, 1));
+        assert_eq!(overdue.next_boot_ns(), None);
+        let mut just_met = schedule(None);
+        just_met.begin(&at(0));
+        let now = Now { boot_ns: BOOT + MS - 1, ..at(0) };
+        assert!(!just_met.stop(&now));
+        assert_eq!(just_met.next_boot_ns(), None);
+        let mut over = schedule(Some(100));
+        over.begin(&at(0));
+        assert!(!over.stop(&at(50)));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use arrow::datatypes::{Int32Type, Int64Type, TimestampMillisecondType as Millise
 use super::instant::{missing, numbers, strings};
 use super::open::Recording;
 
-/// What the analysis of peaks reads of a row of `processes`.
+/// What the analysis reads of a row of `processes`.
 #[derive(Clone, Debug)]
 pub(crate) struct ImageRow {
     pub(crate) process: u64,
@@ -16,17 +16,20 @@ pub(crate) struct ImageRow {
     pub(crate) comm: String,
     pub(crate) role: String,
     pub(crate) cmdline: Option<String>,
+    pub(crate) test: Option<String>,
     pub(crate) start_ns: u64,
     pub(crate) ended: bool,
     pub(crate) samples: u64,
     pub(crate) first_ms: i64,
     pub(crate) last_ms: i64,
     pub(crate) rss_peak_bytes: Option<u64>,
+    pub(crate) rss_mean_bytes: Option<u64>,
+    pub(crate) pss_peak_bytes: Option<u64>,
     pub(crate) hwm_bytes: Option<u64>,
     pub(crate) exit_hwm_bytes: Option<u64>,
 }
 
-const COLUMNS: [&str; 16] = [
+const COLUMNS: [&str; 19] = [
     "process",
     "pid",
     "ppid",
@@ -35,12 +38,15 @@ const COLUMNS: [&str; 16] = [
     "exe",
     "role",
     "cmdline",
+    "test",
     "start_ns",
     "ended",
     "samples",
     "first_ts",
     "last_ts",
     "rss_peak_bytes",
+    "rss_mean_bytes",
+    "pss_peak_bytes",
     "hwm_bytes",
     "exit_hwm_bytes",
 ];
@@ -58,12 +64,14 @@ impl Recording {
                 (long("process")?, long("start_ns")?, long("samples")?);
             let (rss_peak, hwm, exit_hwm) =
                 (long("rss_peak_bytes")?, long("hwm_bytes")?, long("exit_hwm_bytes")?);
+            let (rss_mean, pss_peak) = (long("rss_mean_bytes")?, long("pss_peak_bytes")?);
             let (first, last) = (ts("first_ts")?, ts("last_ts")?);
             let ended = batch.column_by_name("ended").and_then(|column| column.as_boolean_opt());
             let ended = ended.ok_or_else(|| missing("ended"))?;
             let (comm, exe, cmdline) =
                 (strings(&batch, "comm")?, strings(&batch, "exe")?, strings(&batch, "cmdline")?);
             let role = strings(&batch, "role").ok();
+            let test = strings(&batch, "test").ok();
             for row in 0..batch.num_rows() {
                 let known = |column: &arrow::array::Int64Array| {
                     column.is_valid(row).then(|| column.value(row).unsigned_abs())
@@ -86,12 +94,15 @@ impl Recording {
                     comm,
                     role,
                     cmdline: cmdline.filter(|line| !line.is_empty()),
+                    test: test.and_then(text),
                     start_ns: start_ns.value(row).unsigned_abs(),
                     ended: ended.value(row),
                     samples: samples.value(row).unsigned_abs(),
                     first_ms: first.value(row),
                     last_ms: last.value(row),
                     rss_peak_bytes: known(rss_peak),
+                    rss_mean_bytes: known(rss_mean),
+                    pss_peak_bytes: known(pss_peak),
                     hwm_bytes: known(hwm),
                     exit_hwm_bytes: known(exit_hwm),
                 });

@@ -24,7 +24,7 @@ pub use manifest::{
     BirthsBy, ClockAnchor, End, Machine, Manifest, Provenance, Quantiles, RecorderUsage, RunState,
     Settings,
 };
-pub use open::{LargestProcess, OpenError, Recording, Recovery};
+pub use open::{OpenError, Recording, Recovery};
 pub use rows::marks::MarkKind;
 pub use totals::Totals;
 

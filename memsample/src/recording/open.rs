@@ -1,13 +1,10 @@
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
 use std::fmt;
 use std::fs::File;
 use std::io;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
-use arrow::array::{Array, AsArray, PrimitiveArray, RecordBatch};
-use arrow::datatypes::{Int32Type, Int64Type};
+use arrow::array::RecordBatch;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::file::metadata::RowGroupMetaData;
@@ -69,31 +66,6 @@ impl std::error::Error for OpenError {
             Self::Io(_, error) => Some(error),
         }
     }
-}
-
-/// A process image, by its largest resident set.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct LargestProcess {
-    /// The largest resident set that is known of: sampled, or a high-water mark. Stands first, since
-    /// the order is by it.
-    pub peak_bytes: u64,
-    /// Whether that is the true peak: the kernel told it at the end of the process. Else it is a lower
-    /// bound.
-    pub peak_is_exact: bool,
-    /// The largest sampled resident set; `None` of a process that lived between two ticks.
-    pub rss_peak_bytes: Option<u64>,
-    /// The mean over its samples.
-    pub rss_mean_bytes: Option<u64>,
-    /// The largest sampled PSS, where it was sampled.
-    pub pss_peak_bytes: Option<u64>,
-    /// The process id.
-    pub pid: i32,
-    /// The last known command name.
-    pub comm: String,
-    /// How many samples it has.
-    pub samples: u64,
-    /// The key of the row in `processes`.
-    pub process: u64,
 }
 
 impl Recording {
@@ -203,72 +175,6 @@ impl Recording {
             Ok(batches) => batches,
             Err(error) => Box::new(std::iter::once(Err(error))),
         })
-    }
-
-    /// Returns the `count` process images with the largest resident sets, largest first.
-    ///
-    /// # Errors
-    ///
-    /// The table of processes cannot be read.
-    pub fn largest_processes(&self, count: usize) -> io::Result<Vec<LargestProcess>> {
-        let columns = [
-            "process",
-            "pid",
-            "comm",
-            "samples",
-            "rss_peak_bytes",
-            "rss_mean_bytes",
-            "pss_peak_bytes",
-            "hwm_bytes",
-            "exit_hwm_bytes",
-        ];
-        let mut largest = BinaryHeap::new();
-        for batch in self.read_table("processes", &columns) {
-            let batch = batch?;
-            let missing = |name: &str| {
-                io::Error::new(
-                    io::ErrorKind::InvalidData,
-                    format!("no column `{name}` of its type"),
-                )
-            };
-            let number = |name: &str| {
-                let column =
-                    batch.column_by_name(name).and_then(|column| column.as_primitive_opt());
-                column.ok_or_else(|| missing(name)) as io::Result<&PrimitiveArray<Int64Type>>
-            };
-            let (process, samples) = (number("process")?, number("samples")?);
-            let (peak, mean, pss) =
-                (number("rss_peak_bytes")?, number("rss_mean_bytes")?, number("pss_peak_bytes")?);
-            let (hwm, exit_hwm) = (number("hwm_bytes")?, number("exit_hwm_bytes")?);
-            let pid = batch
-                .column_by_name("pid")
-                .and_then(|column| column.as_primitive_opt::<Int32Type>());
-            let pid = pid.ok_or_else(|| missing("pid"))?;
-            let comm =
-                batch.column_by_name("comm").and_then(|column| column.as_string_opt::<i32>());
-            let comm = comm.ok_or_else(|| missing("comm"))?;
-            for row in 0..batch.num_rows() {
-                let known = |column: &PrimitiveArray<Int64Type>| {
-                    column.is_valid(row).then(|| column.value(row).unsigned_abs())
-                };
-                let peaks = [known(peak), known(hwm), known(exit_hwm)];
-                largest.push(Reverse(LargestProcess {
-                    peak_bytes: peaks.into_iter().flatten().max().unwrap_or(0),
-                    peak_is_exact: known(exit_hwm).is_some(),
-                    rss_peak_bytes: known(peak),
-                    rss_mean_bytes: known(mean),
-                    pss_peak_bytes: known(pss),
-                    pid: pid.value(row),
-                    comm: comm.value(row).to_owned(),
-                    samples: samples.value(row).unsigned_abs(),
-                    process: process.value(row).unsigned_abs(),
-                }));
-                if largest.len() > count {
-                    largest.pop();
-                }
-            }
-        }
-        Ok(largest.into_sorted_vec().into_iter().map(|Reverse(process)| process).collect())
     }
 }
 

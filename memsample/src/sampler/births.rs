@@ -2,6 +2,7 @@
 //! every exec.
 
 use std::collections::HashMap;
+use std::io;
 
 use super::Sampler;
 use super::discovery::Candidate;
@@ -131,6 +132,22 @@ impl Births {
 }
 
 impl Sampler {
+    /// Asks the kernel to tell of every fork, exec and exit, by the proc connector, instead of looking for
+    /// new processes at each sweep: an exec that changes no number is seen too, and the parent of a
+    /// process is the one that forked it.
+    ///
+    /// A process that lives between two sweeps is in none of them all the same.
+    ///
+    /// # Errors
+    ///
+    /// Why the kernel does not tell, as a sentence for a person: it takes `CAP_NET_ADMIN`, and a program
+    /// outside of containers. The sampler goes on as before.
+    pub fn follow_births(&mut self) -> io::Result<()> {
+        let events = ProcessEvents::open().map_err(io::Error::other)?;
+        self.hear(events);
+        Ok(())
+    }
+
     /// Begins to follow what the kernel tells.
     pub(crate) fn hear(&mut self, events: ProcessEvents) {
         self.births = Some(Births::new(events));
@@ -308,5 +325,37 @@ impl Sampler {
     fn entry_of(&mut self, pid: i32) -> Option<&mut Entry> {
         let index = self.entries.partition_point(|entry| entry.pid < pid);
         self.entries.get_mut(index).filter(|entry| entry.pid == pid)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Files, Sampler, SamplerOptions};
+
+    #[test]
+    fn what_was_heard_is_forgotten_when_it_is_over() {
+        let mut sampler = Sampler::new(SamplerOptions::default()).unwrap();
+        if let Err(error) = sampler.follow_births() {
+            assert!(error.to_string().contains("does not tell of processes that begin"));
+            return;
+        }
+        sampler.sweep(Files::STATM);
+        let pids: Vec<i32> = (0..50)
+            .map(|_| {
+                let mut child = std::process::Command::new("true").spawn().unwrap();
+                child.wait().unwrap();
+                child.id().cast_signed()
+            })
+            .collect();
+        sampler.sweep(Files::STATM);
+        let heard = |sampler: &Sampler| {
+            let recent = &sampler.births.as_ref().unwrap().recent;
+            pids.iter().filter(|pid| recent.contains_key(pid)).count()
+        };
+        assert_eq!(heard(&sampler), pids.len());
+        for _ in 0..=super::MAX_AGE {
+            sampler.sweep(Files::STATM);
+        }
+        assert_eq!(heard(&sampler), 0);
     }
 }

@@ -8,6 +8,7 @@ mod descriptors;
 mod discovery;
 mod ends;
 mod entry;
+mod file_metrics;
 mod governor;
 mod handover;
 mod known_pss;
@@ -21,6 +22,7 @@ use std::sync::Arc;
 pub use descriptors::Descriptors;
 pub(crate) use ends::EndedImage;
 pub(crate) use entry::Slot;
+pub(crate) use file_metrics::{memory_cgroup, rollup_metrics, statm_metrics, status_metrics};
 pub(crate) use governor::Governor;
 pub use known_pss::KnownPss;
 pub use snapshot::{Sample, Snapshot};
@@ -41,7 +43,8 @@ use crate::units::ClockTicks;
 use births::Births;
 use ends::Unexplained;
 use entry::{Entry, EntryState, Occupant, Slots};
-use reading::{Image, Reader, Reading, read_file};
+pub(crate) use reading::read_file;
+use reading::{Image, Reader, Reading};
 
 /// How a [`Sampler`] reads.
 #[derive(Clone)]
@@ -273,8 +276,7 @@ impl Sampler {
         let mut listing = Listing::new();
         let processes = listing.read(root.directory())?.len();
         if processes == 0 {
-            let message = format!("no process in `{}`: is it a /proc tree?", root.path().display());
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+            return Err(root.is_no_tree());
         }
         let descriptors = Descriptors::new(options.max_descriptors);
         let reader = Reader::new(root, options.host, options.clock, descriptors, options.rules);
@@ -306,6 +308,8 @@ impl Sampler {
     ///
     /// `statm` is always read. `smaps_rollup` of all processes takes tens of milliseconds and more.
     pub fn sweep(&mut self, files: Files) -> Snapshot<'_> {
+        // What ended before the sweep before this one is of no more interest.
+        self.settle_births();
         let plan = Plan {
             files,
             newborn_files: Files::empty(),

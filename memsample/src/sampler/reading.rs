@@ -7,6 +7,7 @@ use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use super::SweepCounts;
 use super::descriptors::Descriptors;
 use super::entry::{Addresses, Entry, EntryState, Occupant, Process};
+use super::file_metrics::{memory_cgroup, rollup_metrics, statm_metrics, status_metrics};
 use crate::clock::Clock;
 use crate::error::{ParseError, ReadError};
 use crate::host::Host;
@@ -14,10 +15,10 @@ use crate::identity::{Comm, Identity};
 use crate::identity_rules::IdentityRules;
 use crate::metric::{Files, Metric};
 use crate::parse::{
-    Stat, Statm, Status, parse_cgroup, parse_smaps_rollup, parse_stat, parse_statm, parse_status,
+    Stat, Statm, Status, parse_smaps_rollup, parse_stat, parse_statm, parse_status,
 };
 use crate::proc::{Listing, ProcRoot, ProcessDir, ReadBuffer};
-use crate::units::{ClockTicks, Kibibytes};
+use crate::units::ClockTicks;
 
 /// What became of a process when it was read.
 pub(super) enum Reading {
@@ -387,13 +388,7 @@ impl Reader {
             if !same_process {
                 return Err(ReadError::Gone);
             }
-            let uss = rollup.uss().ok_or(ParseError::out_of_range("Private_Dirty"))?;
-            let swap_pss = rollup.swap_pss.ok_or(ParseError::missing("SwapPss"))?;
-            let values = [
-                (Metric::Pss, bytes_of(rollup.pss, "Pss")?),
-                (Metric::Uss, bytes_of(uss, "Private_Dirty")?),
-                (Metric::SwapPss, bytes_of(swap_pss, "SwapPss")?),
-            ];
+            let values = rollup_metrics(&rollup)?;
             set(process, state, &values);
             process.pss_boot_ns = Some(self.clock.now().boot_ns);
             *read |= Files::SMAPS_ROLLUP;
@@ -488,23 +483,12 @@ fn apply_statm(
     if statm == Statm::default() {
         return Ok(StatmReading::NoMemory);
     }
-    let size = |pages, field| host.bytes(pages).ok_or(ParseError::out_of_range(field));
-    let rss = size(statm.resident, "resident")?;
-    let shared = size(statm.shared, "shared")?;
-    let text = size(statm.text, "text")?;
-    let code = process.metrics.get(Metric::Text) != text;
-    let values = [
-        (Metric::Rss, rss),
-        (Metric::Vsize, size(statm.size, "size")?),
-        (Metric::Shared, shared),
-        // Two counters of the kernel, read one after the other.
-        (Metric::Anon, rss.saturating_sub(shared)),
-        (Metric::Data, size(statm.data, "data")?),
-        (Metric::Text, text),
-    ];
+    let values = statm_metrics(&statm, host)?;
+    let text_before = process.metrics.get(Metric::Text);
     set(process, &mut entry.state, &values);
     entry.state -= EntryState::STATUS_CURRENT;
     entry.keep_statm(bytes);
+    let code = process.metrics.get(Metric::Text) != text_before;
     Ok(StatmReading::Changed { code })
 }
 
@@ -513,31 +497,17 @@ fn apply_status(
     process: &mut Process,
     status: &Status<'_>,
 ) -> Result<(), ParseError> {
-    let value =
-        |value: Option<Kibibytes>, field| bytes_of(value.ok_or(ParseError::missing(field))?, field);
     if status.vm_rss.is_none() {
         // It ended between `statm` and here: its last numbers are gone.
         return Ok(());
     }
-    let file = value(status.rss_file, "RssFile")?;
-    let shmem = value(status.rss_shmem, "RssShmem")?;
-    // Taken over `statm`, read a moment before, so that the parts of a row add up.
-    let as_in_statm = [
-        (Metric::Rss, value(status.vm_rss, "VmRSS")?),
-        (Metric::Vsize, value(status.vm_size, "VmSize")?),
-        (Metric::Shared, file.saturating_add(shmem)),
-        (Metric::Anon, value(status.rss_anon, "RssAnon")?),
-    ];
-    let values = [
-        (Metric::File, file),
-        (Metric::Shmem, shmem),
-        (Metric::Swap, value(status.vm_swap, "VmSwap")?),
-        (Metric::Hwm, value(status.vm_hwm, "VmHWM")?),
-    ];
-    if set(process, &mut entry.state, &as_in_statm) {
+    let values = status_metrics(status)?;
+    // The first four are taken over `statm`, read a moment before, so that the parts of a row add up.
+    let (as_in_statm, own) = values.split_at(4);
+    if set(process, &mut entry.state, as_in_statm) {
         entry.forget_statm();
     }
-    set(process, &mut entry.state, &values);
+    set(process, &mut entry.state, own);
     entry.read |= Files::STATUS;
     entry.state |= EntryState::STATUS_CURRENT;
     Ok(())
@@ -576,24 +546,6 @@ fn set(process: &mut Process, state: &mut EntryState, values: &[(Metric, u64)]) 
     changed
 }
 
-fn bytes_of(value: Kibibytes, field: &'static str) -> Result<u64, ParseError> {
-    value.bytes().ok_or(ParseError::out_of_range(field))
-}
-
-/// Returns the path in the v1 memory hierarchy, or in v2 where that one has no memory controller.
-fn memory_cgroup(bytes: &[u8]) -> Option<&[u8]> {
-    let mut unified = None;
-    for entry in parse_cgroup(bytes).flatten() {
-        if entry.has_memory_controller() {
-            return Some(entry.path);
-        }
-        if entry.hierarchy == 0 {
-            unified = Some(entry.path);
-        }
-    }
-    unified
-}
-
 /// Counts what could not be read, and passes on only that the process has ended.
 fn counted(outcome: Result<(), ReadError>, counts: &mut SweepCounts) -> Result<(), ReadError> {
     match outcome {
@@ -629,7 +581,7 @@ fn open_and_read<'a>(
 }
 
 /// Opens, reads and closes one file of a process.
-pub(super) fn read_file<'a>(
+pub(crate) fn read_file<'a>(
     root: &ProcRoot,
     buffer: &'a mut ReadBuffer,
     directory: &ProcessDir,

@@ -25,6 +25,8 @@ use crate::api::{
 
 /// How long the body of a request may take.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a dump waits for another one.
+const DUMP_PATIENCE: Duration = Duration::from_secs(10);
 /// A file is sent in pieces of this size, of which one is in memory.
 const FILE_PIECE_BYTES: usize = 64 << 10;
 
@@ -273,6 +275,14 @@ async fn dump(
     if state.is_ending() {
         return Err(ending());
     }
+    let turns = Arc::clone(&state);
+    let turn = tokio::time::timeout(DUMP_PATIENCE, turns.flight.turn()).await;
+    let _turn = turn.map_err(|_| {
+        Failure::new(
+            ErrorCode::LimitReached,
+            "another dump is being made: try again when it is done",
+        )
+    })?;
     let made = blocking(move || {
         let made = state.flight.dump(peer, &request, Reason::Request)?;
         let removed = super::retention::remove_old(&state.runs, &state.retention());

@@ -17,7 +17,8 @@ use crate::{duration, share};
 #[command(name = "memsample", version, propagate_version = true, max_term_width = 100)]
 #[command(
     after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage, 4 disk full, 5 recording could not \
-    be written; `record -- COMMAND` exits with the code of COMMAND; those of `run` are in its help."
+    be written; `record -- COMMAND` and `exec -- COMMAND` exit with the code of COMMAND; those of `run` \
+    are in its help."
 )]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -35,6 +36,7 @@ pub(crate) enum Command {
     View(ViewArgs),
     Start(StartArgs),
     Mark(MarkArgs),
+    Exec(ExecArgs),
     Stop(StopArgs),
     Dump(DumpArgs),
     Status(StatusArgs),
@@ -229,6 +231,7 @@ pub(crate) struct SummaryArgs {
 #[command(after_help = "Examples:\n  \
     memsample peaks runs/nightly\n  \
     memsample peaks runs/nightly --by role --top 5\n  \
+    memsample peaks runs/nightly --by test\n  \
     memsample peaks runs/nightly --filter '^python3' --json | jq '.[].upper_bytes'")]
 pub(crate) struct PeaksArgs {
     /// The directory of a recording
@@ -243,7 +246,7 @@ pub(crate) struct PeaksArgs {
     #[arg(long, value_name = "COUNT", default_value_t = 20)]
     pub(crate) top: usize,
 
-    /// Only processes whose name or command line matches, or roles that do
+    /// Only processes whose name or command line matches, or roles or tests that do
     #[arg(long, value_name = "REGEX", value_parser = parse_regex)]
     pub(crate) filter: Option<Regex>,
 
@@ -461,6 +464,37 @@ pub(crate) enum MarkWord {
     Begin,
     End,
     Point,
+}
+
+/// Run a command as a test of a recording that goes on: mark its begin and its end
+///
+/// The test is what the command does and every process that it starts: `memsample peaks --by test` adds
+/// them up. Output, exit code and signals pass through untouched. Without a daemon or a session the
+/// command runs all the same, and a line on the error stream says that it is not marked.
+///
+/// Under cargo-nextest it needs no name: see clients/nextest.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:\n  \
+    eval \"$(memsample start --env)\"; memsample exec --test load -- ./load --users 100; memsample stop\n  \
+    CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER='memsample exec --' cargo nextest run")]
+pub(crate) struct ExecArgs {
+    /// Socket of the daemon [default: /run/memsampled/memsampled.sock as root, else
+    /// $XDG_RUNTIME_DIR/memsampled.sock]
+    #[arg(long, value_name = "PATH", env = memsampled::client::SOCKET_VARIABLE)]
+    pub(crate) socket: Option<PathBuf>,
+
+    /// Name of the test [default: of the test that cargo-nextest runs; where there is none, the command
+    /// runs without marks]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) test: Option<String>,
+
+    /// The session [default: the only one that goes on]
+    #[arg(long, value_name = "ID", env = memsampled::client::SESSION_VARIABLE)]
+    pub(crate) session: Option<String>,
+
+    /// The command and its arguments
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<String>,
 }
 
 /// Stop a recording of the daemon, and print its path

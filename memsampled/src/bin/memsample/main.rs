@@ -2,9 +2,11 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod child;
 mod control;
 mod doctor;
 mod duration;
+mod exec;
 mod exit;
 mod import;
 mod peaks;
@@ -38,6 +40,7 @@ fn main() -> std::process::ExitCode {
         Command::View(args) => view::run(&args),
         Command::Start(args) => control::start(args),
         Command::Mark(args) => control::mark(args),
+        Command::Exec(args) => exec::run(&args),
         Command::Stop(args) => control::stop(&args),
         Command::Dump(args) => control::dump(args),
         Command::Status(args) => control::status(&args),

@@ -10,7 +10,12 @@ const MAX_SIGNALS: usize = 16;
 
 /// Returns a channel of the signals that come from now on. They no longer end this program.
 pub(crate) fn signals() -> anyhow::Result<Receiver<i32>> {
-    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).context("cannot handle signals")?;
+    signals_of(&[SIGINT, SIGTERM, SIGHUP])
+}
+
+/// The same for the signals that are given.
+pub(crate) fn signals_of(signals: &[i32]) -> anyhow::Result<Receiver<i32>> {
+    let mut signals = Signals::new(signals).context("cannot handle signals")?;
     let (sender, receiver) = bounded(MAX_SIGNALS);
     std::thread::Builder::new().name("memsample-signal".to_owned()).spawn(move || {
         for signal in signals.forever() {

@@ -6,8 +6,9 @@ use std::io::{self, Write};
 use anyhow::Context;
 use bytesize::ByteSize;
 use comfy_table::{CellAlignment, Table, presets};
+use memsample::analysis::{LargestProcess, largest_processes};
 use memsample::parse::Meminfo;
-use memsample::{End, KnownPss, LargestProcess, Manifest, Quantiles, Recording, Recovery};
+use memsample::{End, KnownPss, Manifest, Quantiles, Recording, Recovery};
 use memsampled::api::Summary;
 
 use crate::args::SummaryArgs;
@@ -52,7 +53,8 @@ pub(crate) fn print_json(recording: &Recording) -> anyhow::Result<()> {
 
 /// Returns what a person reads at the end of a recording.
 pub(crate) fn text(recording: &Recording, top: usize) -> anyhow::Result<String> {
-    let largest = recording.largest_processes(top).context("cannot read the table of processes")?;
+    let largest =
+        largest_processes(recording, top).context("cannot read the table of processes")?;
     let Manifest { totals, recorder, provenance, notes, end, .. } = recording.manifest();
     let mut text = String::new();
     if !largest.is_empty() {
@@ -146,16 +148,16 @@ pub(crate) fn early_end(end: &End) -> Option<String> {
 fn table(largest: &[LargestProcess]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
-    table.set_header(["LARGEST", "PID", "PEAK RSS", "SAMPLED", "MEAN RSS", "PEAK PSS", "SAMPLES"]);
+    table.set_header(["ROLE", "PID", "PEAK RSS", "SAMPLED", "MEAN RSS", "PEAK PSS", "SAMPLES"]);
     for process in largest {
         table.add_row([
             // A name may hold anything, also what moves the cursor.
-            process.comm.escape_debug().to_string(),
+            process.role.escape_debug().to_string(),
             process.pid.to_string(),
             // What the kernel told at the end is the peak; what it told before is a lower bound.
-            match process.peak_is_exact {
-                true => bytes(process.peak_bytes),
-                false => format!(">= {}", bytes(process.peak_bytes)),
+            match process.is_exact {
+                true => bytes(process.lower.bytes),
+                false => format!("≥{}", bytes(process.lower.bytes)),
             },
             process.rss_peak_bytes.map_or("-".to_owned(), bytes),
             process.rss_mean_bytes.map_or("-".to_owned(), bytes),

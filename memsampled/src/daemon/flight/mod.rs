@@ -11,7 +11,7 @@ use std::fs;
 use std::io::ErrorKind::{QuotaExceeded, StorageFull};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -73,7 +73,7 @@ pub(super) struct Flight {
     /// Why it does not run, or runs without something.
     notes: Mutex<Vec<String>>,
     /// One dump after the other.
-    dumping: Mutex<()>,
+    dumping: tokio::sync::Mutex<()>,
     pub(super) dumps: AtomicU64,
 }
 
@@ -85,7 +85,7 @@ impl Flight {
             recorder: Mutex::default(),
             pressure: Mutex::default(),
             notes: Mutex::default(),
-            dumping: Mutex::default(),
+            dumping: tokio::sync::Mutex::default(),
             dumps: AtomicU64::new(0),
         }
     }
@@ -162,7 +162,12 @@ impl Flight {
         salvaged
     }
 
-    /// Makes a recording of the last minutes.
+    /// Waits until no other dump is made.
+    pub(super) async fn turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.dumping.lock().await
+    }
+
+    /// Makes a recording of the last minutes. It is the caller's turn.
     pub(super) fn dump(
         &self,
         owner: Peer,
@@ -176,16 +181,6 @@ impl Flight {
                 "this daemon keeps no last minutes: start it with --flight-recorder 5m",
             )
         })?;
-        let _one = match self.dumping.try_lock() {
-            Ok(one) => one,
-            Err(TryLockError::Poisoned(one)) => one.into_inner(),
-            Err(TryLockError::WouldBlock) => {
-                return Err(Failure::new(
-                    ErrorCode::LimitReached,
-                    "a dump is being made: try again when it is done",
-                ));
-            }
-        };
         let mut all = request.labels.clone();
         all.extend(labels(owner, reason));
         let last = request.last.map(|span| span.0);

@@ -58,6 +58,7 @@ pub(in crate::daemon) async fn watch(state: Arc<State>) {
         };
         let Some(reason) = waiting.filter(|_| Instant::now() >= free) else { continue };
         waiting = None;
+        let _turn = flight.turn().await;
         let of_dump = Arc::clone(&state);
         let _ = tokio::task::spawn_blocking(move || {
             let request = DumpRequest::default();

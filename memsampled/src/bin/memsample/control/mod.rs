@@ -1,7 +1,7 @@
 //! `memsample start`, `mark`, `stop`, `status` and `sessions`: clients of the daemon.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -191,12 +191,17 @@ pub(crate) fn parse_label(text: &str) -> Result<(String, String), String> {
 }
 
 fn connect(args: &DaemonArgs) -> anyhow::Result<(Client, PathBuf)> {
-    let socket = args.socket.clone().map_or_else(default_socket, Ok)?;
+    connect_to(args.socket.as_deref())
+}
+
+/// Connects to the daemon at a socket, by default where it listens unless it is told otherwise.
+pub(crate) fn connect_to(socket: Option<&Path>) -> anyhow::Result<(Client, PathBuf)> {
+    let socket = socket.map_or_else(default_socket, |socket| Ok(socket.to_owned()))?;
     Ok((Client::connect(&socket)?, socket))
 }
 
 /// Returns the session that is meant: the one that was named, else the only one that goes on.
-fn chosen(client: &mut Client, named: Option<String>) -> anyhow::Result<String> {
+pub(crate) fn chosen(client: &mut Client, named: Option<String>) -> anyhow::Result<String> {
     if let Some(named) = named {
         return Ok(named);
     }

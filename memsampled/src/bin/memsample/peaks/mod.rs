@@ -6,7 +6,7 @@ use std::io::{self, Write};
 
 use clap::ValueEnum;
 use memsample::Recording;
-use memsample::analysis::{counter_error_bytes, process_peaks, role_peaks};
+use memsample::analysis::{counter_error_bytes, process_peaks, role_peaks, test_peaks};
 
 use crate::args::PeaksArgs;
 use crate::exit::ExitCode;
@@ -20,6 +20,8 @@ pub(crate) enum PeaksBy {
     Process,
     /// All processes that do the same, together at one instant
     Role,
+    /// All processes of a test, together at one instant
+    Test,
 }
 
 pub(crate) fn run(args: &PeaksArgs) -> anyhow::Result<ExitCode> {
@@ -40,6 +42,10 @@ pub(crate) fn run(args: &PeaksArgs) -> anyhow::Result<ExitCode> {
         PeaksBy::Role => {
             let peaks = role_peaks(&recording, args.top, fits)?;
             peaks.into_iter().map(|peak| Row::of_role(peak, started)).collect()
+        }
+        PeaksBy::Test => {
+            let peaks = test_peaks(&recording, args.top, fits)?;
+            peaks.into_iter().map(|peak| Row::of_test(peak, started)).collect()
         }
     };
     let output = match (args.json, args.csv) {

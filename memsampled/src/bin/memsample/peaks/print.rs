@@ -18,11 +18,28 @@ const MAX_COMMAND_CHARS: usize = 60;
 pub(super) struct Row {
     #[serde(flatten)]
     process: Option<Process>,
-    role: String,
+    /// `role` or `test` and the name of it.
+    #[serde(flatten)]
+    group: Group,
     #[serde(flatten)]
     members: Option<Members>,
     #[serde(flatten)]
     peak: Peak,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Group {
+    Role(String),
+    Test(String),
+}
+
+impl Group {
+    fn name(&self) -> &str {
+        match self {
+            Self::Role(name) | Self::Test(name) => name,
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -71,18 +88,25 @@ impl Row {
         };
         Self {
             process: Some(process),
-            role: peak.role,
+            group: Group::Role(peak.role),
             members: None,
             peak: Peak::new(lower, upper, by, started, composition, rising_at_end),
         }
     }
 
     pub(super) fn of_role(peak: RolePeak, started: Timestamp) -> Self {
-        let RolePeak { role, images, processes, lower, upper, by, composition, rising_at_end } =
-            peak;
+        Self::of_group(Group::Role(peak.role.clone()), peak, started)
+    }
+
+    pub(super) fn of_test(peak: RolePeak, started: Timestamp) -> Self {
+        Self::of_group(Group::Test(peak.role.clone()), peak, started)
+    }
+
+    fn of_group(group: Group, peak: RolePeak, started: Timestamp) -> Self {
+        let RolePeak { images, processes, lower, upper, by, composition, rising_at_end, .. } = peak;
         Self {
             process: None,
-            role,
+            group,
             members: Some(Members { images, processes }),
             peak: Peak::new(lower, upper, by, started, composition, rising_at_end),
         }
@@ -138,12 +162,14 @@ pub(super) fn csv(rows: &[Row], by: PeaksBy) -> anyhow::Result<String> {
     let names: &[&str] = match by {
         PeaksBy::Process => &["process", "pid", "ppid", "comm", "command", "samples", "role"],
         PeaksBy::Role => &["role", "images", "processes"],
+        PeaksBy::Test => &["test", "images", "processes"],
     };
     writer.write_record(names.iter().chain(&PEAK_NAMES))?;
-    for Row { process, role, members, peak } in rows {
+    for Row { process, group, members, peak } in rows {
+        let group = group.name();
         match (process, members) {
-            (Some(process), _) => writer.serialize((process, role, peak))?,
-            (None, Some(members)) => writer.serialize((role, members, peak))?,
+            (Some(process), _) => writer.serialize((process, group, peak))?,
+            (None, Some(members)) => writer.serialize((group, members, peak))?,
             (None, None) => {}
         }
     }
@@ -158,6 +184,7 @@ pub(super) fn text(rows: &[Row], by: PeaksBy, error_bytes: Option<u64>) -> Strin
     let (before, after): (&[&str], &str) = match by {
         PeaksBy::Process => (&["PID"], "COMMAND"),
         PeaksBy::Role => (&["IMAGES", "AT PEAK"], "ROLE"),
+        PeaksBy::Test => (&["IMAGES", "AT PEAK"], "TEST"),
     };
     table.set_header(before.iter().chain(&parts).chain([&after]));
     for row in rows {
@@ -178,7 +205,7 @@ pub(super) fn text(rows: &[Row], by: PeaksBy, error_bytes: Option<u64>) -> Strin
         cells.push(if rising_at_end == Some(true) { "rising" } else { "" }.to_owned());
         cells.push(match &row.process {
             Some(process) => shortened(process.command.as_deref().unwrap_or(&process.comm)),
-            None => shortened(&row.role),
+            None => shortened(row.group.name()),
         });
         table.add_row(cells);
     }

@@ -1,6 +1,5 @@
 //! `memsample record`.
 
-mod child;
 mod descriptors;
 mod live;
 
@@ -14,10 +13,10 @@ use jiff::Timestamp;
 use memsample::{MarkKind, Rate, RecordError, Recorder, RecorderOptions, SamplerOptions};
 
 use crate::args::{Events, RecordArgs};
+use crate::child::RunningCommand;
 use crate::exit::ExitCode;
 use crate::signals::signals;
 use crate::summary;
-use child::RunningCommand;
 use descriptors::DescriptorLimit;
 use live::Live;
 use memsampled::config::Config;
@@ -161,7 +160,7 @@ fn wait_for_command(
     let mut interrupted = false;
     let code = loop {
         select! {
-            recv(command.exit_code()) -> code => break code.unwrap_or(1),
+            recv(command.ended()) -> end => break end.map_or(1, |end| end.code()),
             recv(tick) -> _ => live.show(&recorder.status()),
             recv(signals) -> signal => {
                 let Ok(signal) = signal else { continue };

@@ -6,6 +6,7 @@
 //! recording ──┘
 //! ```
 
+mod mapped;
 mod population;
 mod print;
 mod rows;
@@ -17,15 +18,16 @@ use std::time::Duration;
 use anyhow::bail;
 use clap::ValueEnum;
 use jiff::Timestamp;
-use memsample::{Files, MappingReader, Metric, Recording, SamplerOptions};
+use memsample::{Files, Recording, SamplerOptions};
 use regex::Regex;
 
 use crate::args::ViewArgs;
 use crate::duration;
 use crate::exit::ExitCode;
 use crate::summary;
+use mapped::Mapped;
 use memsampled::config::Config;
-use population::Population;
+use population::{Population, Wanted};
 use print::Unit;
 pub(crate) use print::terminal_width;
 use table::Column;
@@ -95,38 +97,46 @@ pub(crate) fn run(args: &ViewArgs) -> anyhow::Result<ExitCode> {
         bail!("a recording does not hold what processes map: leave out the column `maps`");
     }
 
+    let mut mapped = Mapped::default();
     let mut population = match &args.run {
         Some(run) => {
             let (recording, recovery) = Recording::open(run)?;
             summary::note_recovery(recovery)?;
-            Population::recorded(&recording, args.at, args.by)?
+            let mut population = Population::recorded(&recording, args.at, args.by)?;
+            population.filter(args)?;
+            population
         }
         None => {
-            // A file costs time, ours and the kernel's, and is read only for a column that needs it.
-            let files = chosen.iter().chain(&sort).filter_map(Column::metric).map(Metric::file);
-            let files = match args.by {
-                // To compare it with what is mapped.
-                By::System => Files::SMAPS_ROLLUP,
-                By::Mapping => Files::STATM,
-                _ => files.collect(),
-            };
-            let sampler = SamplerOptions::default().proc_root(&args.proc);
+            let options = SamplerOptions::default().proc_root(&args.proc);
             let config = Config::read(args.config.config.as_deref())?;
-            let sampler = config.redact(&args.config.redact).describe(sampler);
-            Population::live(&args.proc, sampler, files, args.by)?
+            let options = config.redact(&args.config.redact).describe(options);
+            if args.by == By::Mapping {
+                let population;
+                (population, mapped) = Population::mapped(args, options)?;
+                population
+            } else {
+                let needs_rollup = |column: &Column| {
+                    column.metric().is_some_and(|metric| metric.file() == Files::SMAPS_ROLLUP)
+                };
+                let wanted = Wanted {
+                    // To compare it with what is mapped.
+                    rollup: args.by == By::System || chosen.iter().chain(&sort).any(needs_rollup),
+                    command: used("command"),
+                    role: used("role") || args.by == By::Role,
+                    cgroup: used("cgroup") || args.by == By::Cgroup,
+                    maps: used("maps"),
+                };
+                Population::live(args, options, wanted)?
+            }
         }
     };
     if args.percent && population.meminfo.and_then(|meminfo| meminfo.mem_total).is_none() {
         bail!("the memory of the machine is not known, so there are no shares of it: no meminfo");
     }
-    population.filter(args)?;
     let mut table = match args.by {
-        By::Process => {
-            let maps = used("maps").then(|| MappingReader::open(&args.proc)).transpose()?;
-            rows::by_process(&population, maps)
-        }
+        By::Process => rows::by_process(&population),
         By::User | By::Cgroup | By::Role => rows::by_group(&population, args.by),
-        By::Mapping => rows::by_mapping(&mut population, &args.proc)?,
+        By::Mapping => rows::by_mapping(mapped),
         By::System => {
             population.note_coverage();
             rows::by_system(&population)?

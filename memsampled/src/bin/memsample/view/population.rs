@@ -2,19 +2,34 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
+use std::time::Instant;
 
 use anyhow::Context;
 use jiff::{SignedDuration, Timestamp};
 use memsample::parse::{Meminfo, parse_meminfo};
 use memsample::{
-    Files, Identity, KnownPss, Metric, RecordedInstant, Recording, Sampler, SamplerOptions,
-    SweepCounts,
+    KnownPss, Metric, OpenProcess, ProcessFacts, ProcessReader, ReadError, RecordedInstant,
+    Recording, Sampler, SamplerOptions, SweepCounts,
 };
+use regex::Regex;
 
+use super::mapped::Mapped;
 use super::table::{Column, Kind, Sum, Table};
 use super::{At, By};
 use crate::args::ViewArgs;
 use crate::summary;
+
+/// What is read of each live process apart from `status`. A file costs time, ours and the kernel's, so
+/// what no column needs is left out.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Wanted {
+    pub(super) rollup: bool,
+    pub(super) command: bool,
+    pub(super) role: bool,
+    pub(super) cgroup: bool,
+    /// How many mappings it has.
+    pub(super) maps: bool,
+}
 
 /// One process, live or recorded. What is not known is `None`.
 #[derive(Clone, Debug)]
@@ -28,9 +43,9 @@ pub(super) struct Process {
     pub(super) command: Option<String>,
     pub(super) role: Option<String>,
     pub(super) cgroup: Option<String>,
+    /// How many mappings it has.
+    pub(super) maps: Option<usize>,
     metrics: [Option<u64>; Metric::COUNT],
-    /// `None` for a recorded process.
-    pub(super) identity: Option<Identity>,
 }
 
 impl Process {
@@ -51,44 +66,115 @@ pub(super) struct Population {
 }
 
 impl Population {
-    /// Reads the memory of a machine, and `files` of all its processes.
+    /// Reads the memory of a machine, and what is wanted of the processes that are asked for.
     pub(super) fn live(
-        root: &Path,
-        sampler: SamplerOptions,
-        files: Files,
-        by: By,
+        args: &ViewArgs,
+        options: SamplerOptions,
+        wanted: Wanted,
     ) -> anyhow::Result<Self> {
-        let mut population =
-            Self { processes: Vec::new(), meminfo: None, known_pss: None, notes: Vec::new() };
-        let bytes = std::fs::read(root.join("meminfo")).ok();
-        population.meminfo = bytes.and_then(|bytes| parse_meminfo(&bytes).ok());
-        let mut sampler = match Sampler::new(sampler) {
-            Ok(sampler) => sampler,
+        let mut reader = ProcessReader::open(options)?;
+        let pids = reader.pids();
+        let mut population = Self::of_machine(&args.proc);
+        let pids = match pids {
+            Ok(pids) => pids,
             // A tree may hold what is known of the machine and nothing else.
-            Err(_) if by == By::System && population.meminfo.is_some() => return Ok(population),
+            Err(_) if args.by == By::System && population.meminfo.is_some() => {
+                return Ok(population);
+            }
             Err(error) => return Err(error.into()),
         };
+        let filter = Filter::new(args)?;
+        let mut counts = SweepCounts::default();
+        let mut pss = PssSum::default();
         let mut users = Users::default();
-        let snapshot = sampler.sweep(files);
-        for sample in snapshot.samples() {
-            let identity = sample.identity();
-            population.processes.push(Process {
-                pid: identity.pid,
-                ppid: Some(identity.ppid),
-                uid: identity.uid,
-                user: identity.uid.map(|uid| users.name(uid)),
-                comm: sample.comm().to_string(),
-                command: Some(identity.cmdline_text()).filter(|line| !line.is_empty()),
-                role: Some(identity.role.clone()),
-                cgroup: identity.cgroup.as_deref().map(memsample::text),
-                metrics: Metric::ALL.map(|metric| sample.get(metric)),
-                identity: Some(identity.clone()),
+        for pid in pids {
+            let process = reader.process(pid).and_then(|mut open| {
+                read(&mut open, wanted, &filter, &mut users, &mut counts, &mut pss)
             });
+            match process {
+                Ok(process) => population.processes.extend(process),
+                Err(error) => count(&mut counts, &error),
+            }
         }
-        population.known_pss = snapshot.known_pss().zip(population.meminfo);
-        population.note_counts(snapshot.counts());
-        population.notes.extend(memsample::hidepid_note(root));
+        let known = wanted.rollup.then(|| pss.known());
+        population.known_pss = known.zip(population.meminfo);
+        population.note_counts(counts);
+        population.notes.extend(memsample::hidepid_note(&args.proc));
+        population.note_filter(args);
         Ok(population)
+    }
+
+    /// Reads what the processes that are asked for map; of the processes nothing else is kept.
+    pub(super) fn mapped(
+        args: &ViewArgs,
+        options: SamplerOptions,
+    ) -> anyhow::Result<(Self, Mapped)> {
+        let mut reader = ProcessReader::open(options)?;
+        let pids = reader.pids()?;
+        let mut population = Self::of_machine(&args.proc);
+        let filter = Filter::new(args)?;
+        let mut mapped = Mapped::default();
+        let mut matched = 0_usize;
+        for pid in pids {
+            let Ok(mut open) = reader.process(pid) else {
+                continue;
+            };
+            // Who may be asked for nothing but its memory is asked for no more.
+            let rss_bytes = if filter.takes_all() {
+                open.rss_bytes()
+            } else {
+                open.facts().map(|facts| {
+                    let facts = facts?;
+                    let command = filter.needs_command().then(|| open.command()).flatten();
+                    let takes = filter.takes(pid, &facts, command.as_deref());
+                    facts.memory.get(Metric::Rss).filter(|_| takes)
+                })
+            };
+            let rss_bytes = match rss_bytes {
+                Ok(Some(rss_bytes)) => rss_bytes,
+                Ok(None) | Err(ReadError::Gone) => continue,
+                Err(_) => {
+                    mapped.unreadable += 1;
+                    continue;
+                }
+            };
+            matched += 1;
+            if rss_bytes > Sampler::MAX_ROLLUP_RSS_BYTES {
+                mapped.large += 1;
+                continue;
+            }
+            match open.mappings() {
+                Ok(mappings) => mapped.add(mappings),
+                // It has ended, and maps nothing.
+                Err(ReadError::Gone) => {}
+                Err(_) => mapped.unreadable += 1,
+            }
+        }
+        if mapped.unreadable > 0 {
+            population.notes.push(format!(
+                "the mappings of {} of {matched} processes could not be read: every sum lacks them",
+                mapped.unreadable,
+            ));
+        }
+        if mapped.large > 0 {
+            population.notes.push(format!(
+                "the mappings of {} processes were not read: they have more than {} GiB",
+                mapped.large,
+                Sampler::MAX_ROLLUP_RSS_BYTES >> 30,
+            ));
+        }
+        population.notes.extend(memsample::hidepid_note(&args.proc));
+        if !filter.takes_all() && matched == 0 {
+            population.notes.push(NO_MATCH.to_owned());
+        }
+        Ok((population, mapped))
+    }
+
+    /// Reads the memory of a machine.
+    fn of_machine(root: &Path) -> Self {
+        let bytes = std::fs::read(root.join("meminfo")).ok();
+        let meminfo = bytes.and_then(|bytes| parse_meminfo(&bytes).ok());
+        Self { processes: Vec::new(), meminfo, known_pss: None, notes: Vec::new() }
     }
 
     /// Says why numbers are missing.
@@ -160,7 +246,7 @@ impl Population {
             comm: process.comm,
             command: process.cmdline,
             cgroup: process.cgroup,
-            identity: None,
+            maps: None,
         });
         Ok(Self { processes: processes.collect(), meminfo, known_pss, notes })
     }
@@ -172,33 +258,164 @@ impl Population {
             .extend(coverage.and_then(|(known, meminfo)| summary::coverage_line(known, meminfo)));
     }
 
-    /// Keeps what the user asked for.
+    /// Keeps the processes that are asked for.
     pub(super) fn filter(&mut self, args: &ViewArgs) -> anyhow::Result<()> {
-        if let Some(user) = &args.user {
-            let uid = match user.parse() {
-                Ok(uid) => uid,
-                Err(_) => uzers::get_user_by_name(user)
-                    .with_context(|| format!("this machine has no user `{user}`"))?
-                    .uid(),
-            };
-            self.processes.retain(|process| process.uid == Some(uid));
-        }
-        if let Some(filter) = &args.filter {
-            // The expression is on the command line of this program too.
-            let own = (args.run.is_none() && args.proc == Path::new("/proc"))
-                .then(rustix::process::getpid)
-                .map(|pid| pid.as_raw_nonzero().get());
-            self.processes.retain(|process| Some(process.pid) != own);
-            self.processes.retain(|process| {
-                filter.is_match(&process.comm)
-                    || process.command.as_ref().is_some_and(|command| filter.is_match(command))
-            });
-        }
+        let filter = Filter::new(args)?;
+        self.processes.retain(|process| {
+            filter.takes_user(process.uid)
+                && filter.takes_name(&process.comm, process.command.as_deref())
+        });
+        self.note_filter(args);
+        Ok(())
+    }
+
+    fn note_filter(&mut self, args: &ViewArgs) {
         let filtered = args.user.is_some() || args.filter.is_some();
         if filtered && self.processes.is_empty() {
-            self.notes.push("no process matches".to_owned());
+            self.notes.push(NO_MATCH.to_owned());
         }
-        Ok(())
+    }
+}
+
+const NO_MATCH: &str = "no process matches";
+
+/// Which processes are asked for.
+struct Filter<'a> {
+    uid: Option<u32>,
+    name: Option<&'a Regex>,
+    /// This program, which has the expression among its arguments and is not meant.
+    own_pid: Option<i32>,
+}
+
+impl<'a> Filter<'a> {
+    fn new(args: &'a ViewArgs) -> anyhow::Result<Self> {
+        let uid = match args.user.as_deref().map(|user| (user, user.parse())) {
+            None => None,
+            Some((_, Ok(uid))) => Some(uid),
+            Some((user, Err(_))) => Some(
+                uzers::get_user_by_name(user)
+                    .with_context(|| format!("this machine has no user `{user}`"))?
+                    .uid(),
+            ),
+        };
+        let is_here = args.run.is_none() && args.proc == Path::new("/proc");
+        let own_pid = is_here.then(rustix::process::getpid).map(|pid| pid.as_raw_nonzero().get());
+        Ok(Self { uid, name: args.filter.as_ref(), own_pid })
+    }
+
+    fn takes_all(&self) -> bool {
+        self.uid.is_none() && self.name.is_none()
+    }
+
+    fn needs_command(&self) -> bool {
+        self.name.is_some()
+    }
+
+    fn takes_user(&self, uid: Option<u32>) -> bool {
+        self.uid.is_none_or(|wanted| uid == Some(wanted))
+    }
+
+    fn takes_name(&self, comm: &str, command: Option<&str>) -> bool {
+        self.name.is_none_or(|name| {
+            name.is_match(comm) || command.is_some_and(|command| name.is_match(command))
+        })
+    }
+
+    /// Says whether a live process is asked for.
+    fn takes(&self, pid: i32, facts: &ProcessFacts, command: Option<&str>) -> bool {
+        let is_own = self.name.is_some() && self.own_pid == Some(pid);
+        !is_own
+            && self.takes_user(facts.uid)
+            && (self.name.is_none() || self.takes_name(&facts.comm.to_string(), command))
+    }
+}
+
+/// Reads a process; `None` where it has no memory or was not asked for.
+fn read(
+    open: &mut OpenProcess<'_>,
+    wanted: Wanted,
+    filter: &Filter<'_>,
+    users: &mut Users,
+    counts: &mut SweepCounts,
+    pss: &mut PssSum,
+) -> Result<Option<Process>, ReadError> {
+    let Some(facts) = open.facts()? else {
+        return Ok(None);
+    };
+    let command = (wanted.command || filter.needs_command()).then(|| open.command()).flatten();
+    if !filter.takes(open.pid(), &facts, command.as_deref()) {
+        return Ok(None);
+    }
+    counts.unreadable += u32::from(!facts.has_status);
+    let mut metrics = Metric::ALL.map(|metric| facts.memory.get(metric));
+    let rss_bytes = facts.memory.get(Metric::Rss).unwrap_or(0);
+    if wanted.rollup && rss_bytes > Sampler::MAX_ROLLUP_RSS_BYTES {
+        counts.rollups_skipped += 1;
+        pss.add_unknown(rss_bytes);
+    } else if wanted.rollup {
+        match open.rollup() {
+            Ok(rollup) => {
+                for (place, metric) in metrics.iter_mut().zip(Metric::ALL) {
+                    *place = rollup.get(metric).or(*place);
+                }
+                pss.add(rollup.get(Metric::Pss).unwrap_or(0));
+            }
+            Err(ReadError::Gone) => return Err(ReadError::Gone),
+            Err(error) => {
+                count(counts, &error);
+                pss.add_unknown(rss_bytes);
+            }
+        }
+    }
+    Ok(Some(Process {
+        pid: open.pid(),
+        ppid: facts.ppid,
+        uid: facts.uid,
+        user: facts.uid.map(|uid| users.name(uid)),
+        comm: facts.comm.to_string(),
+        command,
+        role: wanted.role.then(|| open.role(&facts.comm)),
+        cgroup: wanted.cgroup.then(|| open.cgroup()).flatten().map(|path| memsample::text(&path)),
+        maps: wanted.maps.then(|| open.count_mappings().ok()).flatten(),
+        metrics,
+    }))
+}
+
+/// Counts what could not be read. Who has ended has no memory.
+fn count(counts: &mut SweepCounts, error: &ReadError) {
+    match error {
+        ReadError::Gone => {}
+        ReadError::Denied => counts.denied += 1,
+        _ => counts.unreadable += 1,
+    }
+}
+
+/// The PSS of the processes so far, and how old each is.
+#[derive(Default)]
+struct PssSum {
+    known: KnownPss,
+    readings: Vec<(Instant, u64)>,
+}
+
+impl PssSum {
+    fn add(&mut self, bytes: u64) {
+        self.known.known_processes += 1;
+        self.known.known_bytes = self.known.known_bytes.saturating_add(bytes);
+        self.readings.push((Instant::now(), bytes));
+    }
+
+    fn add_unknown(&mut self, rss_bytes: u64) {
+        self.known.unknown_processes += 1;
+        self.known.unknown_rss_bytes = self.known.unknown_rss_bytes.saturating_add(rss_bytes);
+    }
+
+    fn known(&self) -> KnownPss {
+        let ages = self.readings.iter().map(|(at, bytes)| (at.elapsed().as_millis(), *bytes));
+        let oldest = ages.clone().map(|(age_ms, _)| age_ms).max();
+        let weighted: u128 = ages.map(|(age_ms, bytes)| age_ms * u128::from(bytes)).sum();
+        let mean = weighted.checked_div(u128::from(self.known.known_bytes));
+        let ms = |ms: Option<u128>| ms.and_then(|ms| u64::try_from(ms).ok());
+        KnownPss { oldest_ms: ms(oldest), mean_age_ms: ms(mean), ..self.known }
     }
 }
 

@@ -1,19 +1,18 @@
 //! From processes to the rows of each view.
 
-use std::collections::{BTreeMap, HashSet};
-use std::path::Path;
+use std::collections::BTreeMap;
 
 use anyhow::Context;
-use memsample::parse::{Mapping, Meminfo};
+use memsample::parse::Meminfo;
 use memsample::units::Kibibytes;
-use memsample::{MappingReader, Metric, ReadError, Sampler};
 
 use super::By;
+use super::mapped::{Mapped, Sums};
 use super::population::{Population, Process};
 use super::table::{self, Column, Sum, Table, Value};
 
-/// Makes a row of each process. With `maps` it also counts their mappings.
-pub(super) fn by_process(population: &Population, mut maps: Option<MappingReader>) -> Table {
+/// Makes a row of each process.
+pub(super) fn by_process(population: &Population) -> Table {
     let columns = table::columns(By::Process);
     let row = |process: &Process| {
         let value = |column: &Column| match column.name {
@@ -28,11 +27,7 @@ pub(super) fn by_process(population: &Population, mut maps: Option<MappingReader
                 Some(command) => Value::Text(command.to_owned()),
                 None => Value::Absent(format!("[{}]", process.comm)),
             },
-            "maps" => {
-                let count =
-                    |reader: &mut MappingReader| reader.count(process.identity.as_ref()?).ok();
-                maps.as_mut().and_then(count).map_or(Value::Unknown, Value::count)
-            }
+            "maps" => process.maps.map_or(Value::Unknown, Value::count),
             _ => Value::size(column.metric().and_then(|metric| process.get(metric))),
         };
         columns.iter().map(value).collect()
@@ -73,85 +68,12 @@ pub(super) fn by_group(population: &Population, by: By) -> Table {
     Table { columns, rows }
 }
 
-/// What is known of one file, or of other memory with one name, over all processes.
-#[derive(Default)]
-struct Mapped {
-    processes: HashSet<i32>,
-    mappings: usize,
-    swap: Sum,
-    uss: Sum,
-    pss: Sum,
-    rss: Sum,
-    vsize: Sum,
-}
-
-impl Mapped {
-    fn add(&mut self, pid: i32, mapping: &Mapping<'_>) {
-        self.processes.insert(pid);
-        self.mappings += 1;
-        let add = |sum: &mut Sum, size: Option<Kibibytes>| {
-            sum.add(Value::size(size.and_then(Kibibytes::bytes)).as_sum());
-        };
-        add(&mut self.swap, mapping.swap);
-        add(&mut self.uss, mapping.uss());
-        add(&mut self.pss, Some(mapping.pss));
-        add(&mut self.rss, Some(mapping.rss));
-        add(&mut self.vsize, Some(mapping.size));
-    }
-
-    /// Returns the mean over the processes.
-    fn mean(&self, sum: Sum) -> Value {
-        let processes = self.processes.len() as u64;
-        Value::size(sum.known.and_then(|bytes| bytes.checked_div(processes)))
-    }
-}
-
-/// Reads what the processes map, and makes a row of each file and of each other name.
-pub(super) fn by_mapping(population: &mut Population, root: &Path) -> anyhow::Result<Table> {
+/// Makes a row of each file and of each other name that is mapped.
+pub(super) fn by_mapping(mapped: Mapped) -> Table {
     let columns = table::columns(By::Mapping);
-    let mut reader = MappingReader::open(root)?;
-    let mut by_name: BTreeMap<String, Mapped> = BTreeMap::new();
-    let (mut unreadable, mut large) = (0_usize, 0_usize);
-    for process in &population.processes {
-        if process.get(Metric::Rss).is_some_and(|rss| rss > Sampler::MAX_ROLLUP_RSS_BYTES) {
-            large += 1;
-            continue;
-        }
-        let Some(identity) = &process.identity else {
-            continue;
-        };
-        let mappings: Result<Vec<_>, ReadError> =
-            reader.read(identity).and_then(|mappings| Ok(mappings.collect::<Result<_, _>>()?));
-        match mappings {
-            Ok(mappings) => {
-                for mapping in mappings {
-                    let name = match mapping.path {
-                        b"" => "[anonymous]".to_owned(),
-                        path => memsample::text(path),
-                    };
-                    by_name.entry(name).or_default().add(process.pid, &mapping);
-                }
-            }
-            // It has ended, and maps nothing.
-            Err(ReadError::Gone) => {}
-            Err(_) => unreadable += 1,
-        }
-    }
-    if unreadable > 0 {
-        population.notes.push(format!(
-            "the mappings of {unreadable} of {} processes could not be read: every sum lacks them",
-            population.processes.len()
-        ));
-    }
-    if large > 0 {
-        population.notes.push(format!(
-            "the mappings of {large} processes were not read: they have more than {} GiB",
-            Sampler::MAX_ROLLUP_RSS_BYTES >> 30,
-        ));
-    }
-    let row = |(mapping, mapped): (String, Mapped)| {
+    let row = |(mapping, mapped): (String, Sums)| {
         let value = |column: &Column| match column.name {
-            "processes" => Value::count(mapped.processes.len()),
+            "processes" => Value::count(mapped.processes),
             "mappings" => Value::count(mapped.mappings),
             "swap_bytes" => Value::size(mapped.swap.known),
             "uss_bytes" => Value::size(mapped.uss.known),
@@ -165,8 +87,8 @@ pub(super) fn by_mapping(population: &mut Population, root: &Path) -> anyhow::Re
         };
         columns.iter().map(value).collect()
     };
-    let rows = by_name.into_iter().map(row).collect();
-    Ok(Table { columns, rows })
+    let rows = mapped.into_names().into_iter().map(row).collect();
+    Table { columns, rows }
 }
 
 /// Makes a row of each area of the machine's memory. They are disjoint, and their sum is all of it.

@@ -1,3 +1,5 @@
+//! A command that is run for a person: `record -- COMMAND` and `exec -- COMMAND`.
+
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -9,34 +11,51 @@ use rustix::process::{Pid, PidfdFlags, Signal, getpgrp, pidfd_open, pidfd_send_s
 use rustix::termios::tcgetpgrp;
 use signal_hook::consts::SIGINT;
 
-/// The command that is recorded.
-pub(super) struct RunningCommand {
+/// A command that runs.
+pub(crate) struct RunningCommand {
     /// Names this process, and no other one that gets its pid later.
     process: Option<OwnedFd>,
-    exit_code: Receiver<i32>,
+    ended: Receiver<CommandEnd>,
+}
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CommandEnd {
+    Exited(i32),
+    Signaled(i32),
+}
+
+impl CommandEnd {
+    /// Returns the exit code, or 128 and the signal.
+    pub(crate) fn code(self) -> i32 {
+        match self {
+            Self::Exited(code) => code,
+            Self::Signaled(signal) => 128 + signal,
+        }
+    }
 }
 
 impl RunningCommand {
     /// Starts the command with our standard streams.
-    pub(super) fn spawn(program: &str, arguments: &[String]) -> io::Result<Self> {
+    pub(crate) fn spawn(program: &str, arguments: &[String]) -> io::Result<Self> {
         let mut child = Command::new(program).args(arguments).spawn()?;
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
         let process = pid.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
-        let (sender, exit_code) = bounded(1);
+        let (sender, ended) = bounded(1);
         std::thread::Builder::new().name("memsample-wait".to_owned()).spawn(move || {
-            let code = child.wait().map_or(1, exit_code_of);
-            let _ = sender.send(code);
+            let end = child.wait().map_or(CommandEnd::Exited(1), end_of);
+            let _ = sender.send(end);
         })?;
-        Ok(Self { process, exit_code })
+        Ok(Self { process, ended })
     }
 
-    /// Returns a channel that tells the exit code, or 128 and the signal, once.
-    pub(super) fn exit_code(&self) -> &Receiver<i32> {
-        &self.exit_code
+    /// Returns a channel that tells once how it ended.
+    pub(crate) fn ended(&self) -> &Receiver<CommandEnd> {
+        &self.ended
     }
 
     /// Passes a signal on that was sent to us, unless the terminal has sent it to both.
-    pub(super) fn forward(&self, signal: i32) {
+    pub(crate) fn forward(&self, signal: i32) {
         if signal == SIGINT && is_in_foreground() {
             return;
         }
@@ -47,8 +66,11 @@ impl RunningCommand {
     }
 }
 
-fn exit_code_of(status: ExitStatus) -> i32 {
-    status.code().or_else(|| Some(128 + status.signal()?)).unwrap_or(1)
+fn end_of(status: ExitStatus) -> CommandEnd {
+    match status.signal() {
+        Some(signal) => CommandEnd::Signaled(signal),
+        None => CommandEnd::Exited(status.code().unwrap_or(1)),
+    }
 }
 
 /// Says whether Ctrl-C on the terminal reaches us, and so the command too.

@@ -1,0 +1,106 @@
+//! The largest process images, from the table of processes alone.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::io;
+
+use super::peaks::{Bound, lower};
+use crate::identity::ProcessId;
+use crate::recording::{ImageRow, Recording};
+
+/// A process image and what its row says of its memory.
+///
+/// What an upper bound is, and when the peak was, takes the samples too:
+/// [`process_peaks`](super::process_peaks).
+#[derive(Clone, Debug, PartialEq)]
+pub struct LargestProcess {
+    /// The key of the row in `processes`.
+    pub process: ProcessId,
+    /// The process id.
+    pub pid: i32,
+    /// The last known command name.
+    pub comm: String,
+    /// What the process does.
+    pub role: String,
+    /// Its largest resident set was not smaller.
+    pub lower: Bound,
+    /// Whether the kernel told the largest at its end, so that it was not larger either.
+    pub is_exact: bool,
+    /// The largest sampled resident set; `None` of a process that lived between two ticks.
+    pub rss_peak_bytes: Option<u64>,
+    /// The mean over its samples.
+    pub rss_mean_bytes: Option<u64>,
+    /// The largest sampled PSS, where it was sampled.
+    pub pss_peak_bytes: Option<u64>,
+    /// How many samples it has.
+    pub samples: u64,
+}
+
+/// Returns the `top` process images with the largest resident sets, largest lower bound first.
+///
+/// # Errors
+///
+/// The table of processes cannot be read.
+pub fn largest_processes(recording: &Recording, top: usize) -> io::Result<Vec<LargestProcess>> {
+    let rows = largest_rows(recording, top, |_| true)?;
+    Ok(rows.into_iter().map(LargestProcess::from).collect())
+}
+
+/// Returns the rows that `keep` with the largest lower bounds, largest first.
+pub(super) fn largest_rows(
+    recording: &Recording,
+    top: usize,
+    mut keep: impl FnMut(&ImageRow) -> bool,
+) -> io::Result<Vec<ImageRow>> {
+    let mut largest = BinaryHeap::new();
+    recording.for_each_image(|row| {
+        if keep(&row) {
+            largest.push(Reverse((lower(&row).bytes, Reverse(row.process), Ranked(row))));
+            if largest.len() > top {
+                largest.pop();
+            }
+        }
+    })?;
+    let rows = largest.into_sorted_vec().into_iter();
+    Ok(rows.map(|Reverse((_, _, Ranked(row)))| row).collect())
+}
+
+/// Carried in the heap beside what it is ordered by.
+struct Ranked(ImageRow);
+
+impl PartialEq for Ranked {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Ranked {}
+
+impl PartialOrd for Ranked {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Ranked {
+    fn cmp(&self, _: &Self) -> std::cmp::Ordering {
+        std::cmp::Ordering::Equal
+    }
+}
+
+impl From<ImageRow> for LargestProcess {
+    fn from(row: ImageRow) -> Self {
+        Self {
+            process: ProcessId(row.process),
+            pid: row.pid,
+            lower: lower(&row),
+            is_exact: row.exit_hwm_bytes.is_some(),
+            comm: row.comm,
+            role: row.role,
+            rss_peak_bytes: row.rss_peak_bytes,
+            rss_mean_bytes: row.rss_mean_bytes,
+            pss_peak_bytes: row.pss_peak_bytes,
+            samples: row.samples,
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! From what a file of a process says to metrics, in bytes.
+
+use crate::error::ParseError;
+use crate::host::Host;
+use crate::metric::Metric;
+use crate::parse::{SmapsRollup, Statm, Status, parse_cgroup};
+use crate::units::{Kibibytes, Pages};
+
+/// Returns what `statm` says.
+pub(crate) fn statm_metrics(statm: &Statm, host: &Host) -> Result<[(Metric, u64); 6], ParseError> {
+    let size = |pages: Pages, field| host.bytes(pages).ok_or(ParseError::out_of_range(field));
+    let rss = size(statm.resident, "resident")?;
+    let shared = size(statm.shared, "shared")?;
+    Ok([
+        (Metric::Rss, rss),
+        (Metric::Vsize, size(statm.size, "size")?),
+        (Metric::Shared, shared),
+        // Two counters of the kernel, read one after the other.
+        (Metric::Anon, rss.saturating_sub(shared)),
+        (Metric::Data, size(statm.data, "data")?),
+        (Metric::Text, size(statm.text, "text")?),
+    ])
+}
+
+/// Returns what `status` says: four metrics that `statm` has too, and four of its own.
+pub(crate) fn status_metrics(status: &Status<'_>) -> Result<[(Metric, u64); 8], ParseError> {
+    let value =
+        |value: Option<Kibibytes>, field| bytes_of(value.ok_or(ParseError::missing(field))?, field);
+    let file = value(status.rss_file, "RssFile")?;
+    let shmem = value(status.rss_shmem, "RssShmem")?;
+    Ok([
+        (Metric::Rss, value(status.vm_rss, "VmRSS")?),
+        (Metric::Vsize, value(status.vm_size, "VmSize")?),
+        (Metric::Shared, file.saturating_add(shmem)),
+        (Metric::Anon, value(status.rss_anon, "RssAnon")?),
+        (Metric::File, file),
+        (Metric::Shmem, shmem),
+        (Metric::Swap, value(status.vm_swap, "VmSwap")?),
+        (Metric::Hwm, value(status.vm_hwm, "VmHWM")?),
+    ])
+}
+
+/// Returns what `smaps_rollup` says.
+pub(crate) fn rollup_metrics(rollup: &SmapsRollup) -> Result<[(Metric, u64); 3], ParseError> {
+    let uss = rollup.uss().ok_or(ParseError::out_of_range("Private_Dirty"))?;
+    let swap_pss = rollup.swap_pss.ok_or(ParseError::missing("SwapPss"))?;
+    Ok([
+        (Metric::Pss, bytes_of(rollup.pss, "Pss")?),
+        (Metric::Uss, bytes_of(uss, "Private_Dirty")?),
+        (Metric::SwapPss, bytes_of(swap_pss, "SwapPss")?),
+    ])
+}
+
+/// Returns the path in the v1 memory hierarchy, or in v2 where that one has no memory controller.
+pub(crate) fn memory_cgroup(bytes: &[u8]) -> Option<&[u8]> {
+    let mut unified = None;
+    for entry in parse_cgroup(bytes).flatten() {
+        if entry.has_memory_controller() {
+            return Some(entry.path);
+        }
+        if entry.hierarchy == 0 {
+            unified = Some(entry.path);
+        }
+    }
+    unified
+}
+
+fn bytes_of(value: Kibibytes, field: &'static str) -> Result<u64, ParseError> {
+    value.bytes().ok_or(ParseError::out_of_range(field))
+}
