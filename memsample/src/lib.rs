@@ -56,6 +56,7 @@ mod role_rule;
 
 mod cgroups;
 mod events;
+mod kernel_source;
 mod machine;
 mod mappings;
 mod proc;
@@ -78,6 +79,7 @@ pub use host::Host;
 pub use identity::{Comm, Identity, ProcessId, text};
 pub use identity_rules::{KeptArguments, PatternError, Redaction};
 pub use import::{CaptureError, ImportError, import};
+pub use kernel_source::KernelSource;
 pub use machine::hidepid_note;
 pub use mappings::MappingReader;
 pub use metric::{Files, Metric, Metrics};

@@ -16,6 +16,7 @@ pub(crate) struct ImageRow {
     pub(crate) comm: String,
     pub(crate) role: String,
     pub(crate) cmdline: Option<String>,
+    pub(crate) test: Option<String>,
     pub(crate) start_ns: u64,
     pub(crate) ended: bool,
     pub(crate) samples: u64,
@@ -26,7 +27,7 @@ pub(crate) struct ImageRow {
     pub(crate) exit_hwm_bytes: Option<u64>,
 }
 
-const COLUMNS: [&str; 16] = [
+const COLUMNS: [&str; 17] = [
     "process",
     "pid",
     "ppid",
@@ -35,6 +36,7 @@ const COLUMNS: [&str; 16] = [
     "exe",
     "role",
     "cmdline",
+    "test",
     "start_ns",
     "ended",
     "samples",
@@ -63,7 +65,8 @@ impl Recording {
             let ended = ended.ok_or_else(|| missing("ended"))?;
             let (comm, exe, cmdline) =
                 (strings(&batch, "comm")?, strings(&batch, "exe")?, strings(&batch, "cmdline")?);
-            let role = strings(&batch, "role").ok();
+            // An older recording has neither.
+            let (role, test) = (strings(&batch, "role").ok(), strings(&batch, "test").ok());
             for row in 0..batch.num_rows() {
                 let known = |column: &arrow::array::Int64Array| {
                     column.is_valid(row).then(|| column.value(row).unsigned_abs())
@@ -85,6 +88,7 @@ impl Recording {
                     exec: exec.value(row),
                     comm,
                     role,
+                    test: test.and_then(text),
                     cmdline: cmdline.filter(|line| !line.is_empty()),
                     start_ns: start_ns.value(row).unsigned_abs(),
                     ended: ended.value(row),
