@@ -1,11 +1,10 @@
 //! What the runner adds to a test, and how long a thousand tests take that do nothing.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark fails by panicking")]
 
-use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use memsample_benches::{Table, memsample, raise_descriptor_limit};
 use memsampled::runner::{Event, Outcome, RunOptions, run};
@@ -68,7 +67,12 @@ fn suite_seconds(isolation: Isolation, tests: u32, jobs: u32) -> (f64, f64) {
         teardown: None,
         notes: Vec::new(),
         timeout: None,
-        tests: (0..tests).map(|number| test(format!("test {number}"))).collect(),
+        tests: (0..tests)
+            .map(|number| {
+                let program = Program::Command(vec!["true".to_owned()]);
+                Test::new(format!("test {number}"), program, "/")
+            })
+            .collect(),
     };
     let (began, mut first, mut last) = (Instant::now(), None, None);
     run(&suite, &options, crossbeam_channel::never(), &mut |event| match event {
@@ -82,28 +86,4 @@ fn suite_seconds(isolation: Isolation, tests: u32, jobs: u32) -> (f64, f64) {
     .unwrap();
     let whole = began.elapsed().as_secs_f64();
     (whole, last.unwrap().duration_since(first.unwrap()).as_secs_f64())
-}
-
-fn test(name: String) -> Test {
-    Test {
-        name,
-        program: Program::Command(vec!["true".to_owned()]),
-        setup: Vec::new(),
-        cleanup: Vec::new(),
-        cwd: "/".into(),
-        env: BTreeMap::new(),
-        timeout: Duration::from_secs(60),
-        grace: Duration::from_secs(5),
-        run_as: None,
-        isolation: None,
-        network: false,
-        memory_limit_bytes: None,
-        budgets: Vec::new(),
-        expect_exit: vec![0],
-        tags: Vec::new(),
-        artifacts: Vec::new(),
-        repeat: 1,
-        retries: 0,
-        requires: Vec::new(),
-    }
 }

@@ -57,6 +57,7 @@ mod role_rule;
 
 mod cgroups;
 mod events;
+mod kernel_source;
 mod machine;
 mod proc;
 mod process_reader;
@@ -81,6 +82,7 @@ pub use host::Host;
 pub use identity::{Comm, Identity, ProcessId, text};
 pub use identity_rules::{KeptArguments, PatternError, Redaction};
 pub use import::{CaptureError, ImportError, import};
+pub use kernel_source::KernelSource;
 pub use machine::hidepid_note;
 pub use metric::{Files, Metric, Metrics};
 pub use process_reader::{OpenProcess, PartialMetrics, ProcessFacts, ProcessReader};

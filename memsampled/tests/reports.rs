@@ -71,11 +71,12 @@ fn memory() -> TestMemory {
         }],
         processes: 3,
         unsampled: 1,
+        unbounded_images: 2,
         samples: 120,
         gaps: 2,
-        cpu: Duration::from_millis(1500),
-        minflt: 1000,
-        majflt: 3,
+        cpu: Some(Duration::from_millis(1500)),
+        minflt: Some(1000),
+        majflt: None,
     }
 }
 
@@ -397,7 +398,7 @@ fn a_suite_that_was_cut_short_says_so_everywhere() {
         (Some(Abort::Timeout), "aborted", "timeout".into()),
         (Some(Abort::FailFast), "failed", "fail_fast".into()),
         (Some(Abort::Setup), "aborted", "setup".into()),
-        (Some(Abort::Disk), "aborted", "disk".into()),
+        (Some(Abort::Disk { full: true }), "aborted", "disk".into()),
     ];
     let directory = tempdir().unwrap();
     for (aborted, outcome, word) in cases {

@@ -4,18 +4,27 @@
 mod command;
 mod report_outputs;
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use command::{Ended, memsample};
+use arrow::array::{Array, AsArray};
+use arrow::datatypes::{Int64Type, TimestampMillisecondType};
+use command::{Ended, Running, memsample, wait_for};
+use memsample::Recording;
 use report_outputs::{check_junit, check_results};
 use serde_json::Value;
 use tempfile::tempdir;
 
-/// Runs a suite in `directory` with more arguments.
+/// Runs a suite in `directory` without isolation, with more arguments.
 fn run(directory: &Path, suite: &str, arguments: &[&str]) -> Ended {
+    run_isolated(directory, suite, &[&["--isolation", "none"], arguments].concat())
+}
+
+/// Runs a suite in the isolation that its arguments say, or in the default one.
+fn run_isolated(directory: &Path, suite: &str, arguments: &[&str]) -> Ended {
     fs::write(directory.join("suite.toml"), suite).unwrap();
-    memsample(directory, &[&["run", "suite.toml", "--isolation", "none"], arguments].concat())
+    memsample(directory, &[&["run", "suite.toml"], arguments].concat())
 }
 
 /// Checks the files of a run, whose path is the last line, and returns its results.
@@ -63,8 +72,18 @@ requires = ["fails"]
 
 #[test]
 fn outcomes_are_alike_in_every_output() {
+    check_mixed(&["--name", "a", "--isolation", "none"]);
+}
+
+#[test]
+fn outcomes_are_the_same_in_the_isolation_that_is_the_default() {
+    check_mixed(&["--name", "a"]);
+}
+
+#[track_caller]
+fn check_mixed(arguments: &[&str]) {
     let directory = tempdir().unwrap();
-    let ended = run(directory.path(), MIXED, &["--name", "a"]);
+    let ended = run_isolated(directory.path(), MIXED, arguments);
     assert_eq!(ended.code, Some(10), "{}", ended.stderr);
     let results = results(&ended);
     let expected = [
@@ -155,15 +174,145 @@ fn a_run_that_came_to_its_end_is_not_run_again() {
 }
 
 #[test]
+fn each_of_three_tests_at_once_has_its_own_rows_and_sums() {
+    let directory = tempdir().unwrap();
+    let hold = |mib: u32| {
+        let line = format!("(head -c {mib}m /dev/zero; sleep 1.5) | tail -c {mib}m | wc -c");
+        format!("[[test]]\nname = \"{mib} MiB\"\nshell = \"{line}\"\n")
+    };
+    let suite = format!("name = \"three\"\n{}{}{}", hold(16), hold(48), hold(96));
+    let arguments = ["--jobs", "3", "--name", "a", "--interval", "20ms"];
+    let ended = run_isolated(directory.path(), &suite, &arguments);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let results = results(&ended);
+    let sums = sums_by_test(&directory.path().join("runs/a/recording"));
+    for (test, mib) in results["tests"].as_array().unwrap().iter().zip([16, 48, 96]) {
+        let told = test["memory"]["rss_peak_bytes"].as_i64().unwrap();
+        let summed = sums[test["name"].as_str().unwrap()];
+        // One process alone may have had more between two samples than all at one.
+        assert!((mib..mib + 24).contains(&(summed >> 20)), "{mib}: {summed} {test}");
+        assert!(told >= summed && told >> 20 < mib + 24, "{mib}: {summed} {test}");
+        let upper = &test["memory"]["rss_peak_bytes_upper"];
+        assert!(upper.as_i64().is_none_or(|upper| upper >= told), "{test}");
+    }
+    assert_eq!(sums.len(), 3);
+}
+
+/// Returns the largest sum of resident sets of each test: `SELECT test, max(sum) FROM (SELECT test, ts,
+/// sum(rss_bytes) … GROUP BY ALL) GROUP BY test`.
+fn sums_by_test(recording: &Path) -> HashMap<String, i64> {
+    let (recording, _) = Recording::open(recording).unwrap();
+    let mut test_of = HashMap::new();
+    for batch in recording.read_table("processes", &["process", "test"]) {
+        let batch = batch.unwrap();
+        let process = batch["process"].as_primitive::<Int64Type>();
+        let test = batch["test"].as_string::<i32>();
+        let rows = (0..batch.num_rows()).filter(|&row| test.is_valid(row));
+        test_of.extend(rows.map(|row| (process.value(row), test.value(row).to_owned())));
+    }
+    let mut sums: HashMap<(String, i64), i64> = HashMap::new();
+    for batch in recording.read_table("samples", &["ts", "process", "rss_bytes"]) {
+        let batch = batch.unwrap();
+        let ts = batch["ts"].as_primitive::<TimestampMillisecondType>().values();
+        let process = batch["process"].as_primitive::<Int64Type>().values();
+        let rss = batch["rss_bytes"].as_primitive::<Int64Type>().values();
+        for ((ts, process), rss) in ts.iter().zip(process).zip(rss) {
+            if let Some(test) = test_of.get(process) {
+                *sums.entry((test.clone(), *ts)).or_default() += rss;
+            }
+        }
+    }
+    let mut peaks: HashMap<String, i64> = HashMap::new();
+    for ((test, _), sum) in sums {
+        let peak = peaks.entry(test).or_default();
+        *peak = sum.max(*peak);
+    }
+    peaks
+}
+
+#[test]
+fn shared_memory_that_is_left_is_a_leak() {
+    let directory = tempdir().unwrap();
+    let suite = "name = \"s\"\n[[test]]\nname = \"leaves a file\"\n\
+                 shell = \"head -c 1m /dev/zero > /dev/shm/memsample-left\"\n\
+                 [[test]]\nname = \"removes it\"\n\
+                 shell = \"echo x > /dev/shm/memsample-left; rm /dev/shm/memsample-left\"\n";
+    let ended = run_isolated(directory.path(), suite, &["--isolation", "bwrap"]);
+    assert_eq!(ended.code, Some(10), "{}", ended.stderr);
+    let results = results(&ended);
+    assert_eq!(outcomes(&results), [("leaves a file", "leaked"), ("removes it", "passed")]);
+    let reason = results["tests"][0]["reason"].as_str().unwrap();
+    assert_eq!(reason, "it left 1048576 bytes of shared memory");
+    assert!(!Path::new("/dev/shm/memsample-left").exists());
+}
+
+#[test]
+fn a_second_signal_ends_at_once_what_the_first_one_asked() {
+    let directory = tempdir().unwrap();
+    // It goes on in spite of SIGTERM, for an hour if nobody is in a hurry.
+    let suite = "name = \"s\"\n[[test]]\nname = \"unwilling\"\ngrace = \"1h\"\ntimeout = \"1h\"\n\
+                 shell = \"trap 'touch asked' TERM; touch begun; while :; do sleep 0.1; done\"\n\
+                 [teardown]\nshell = \"touch torn-down\"\n";
+    fs::write(directory.path().join("suite.toml"), suite).unwrap();
+    let arguments = ["run", "suite.toml", "--isolation", "none", "--name", "a"];
+    let running = Running::start(directory.path(), &arguments);
+    let file = |name: &str| directory.path().join(name).exists().then_some(());
+    wait_for("the test", || file("begun"));
+    running.signal("INT");
+    wait_for("SIGTERM", || file("asked"));
+    running.signal("INT");
+    let ended = running.wait();
+    assert_eq!(ended.code, Some(11), "{}", ended.stderr);
+    let results = results(&ended);
+    assert_eq!(outcomes(&results), [("unwilling", "aborted")]);
+    assert_eq!((&results["aborted"], &results["abort_signal"]), (&"signal".into(), &2.into()));
+    // In a hurry nothing is torn down in order.
+    assert_eq!(file("torn-down"), None);
+}
+
+#[test]
+fn a_disk_that_is_full_and_results_that_are_gone_have_codes_of_their_own() {
+    let full = "name = \"s\"\n[[test]]\nname = \"fills the disk\"\n\
+                shell = \"cat /dev/zero > full/ballast; sleep 100\"\n";
+    let gone = "name = \"s\"\n[[test]]\nname = \"removes all\"\n\
+                shell = \"rm -r full/a/recording; sleep 1\"\n";
+    let run = "$MEMSAMPLE run suite.toml --isolation none --out full --name a --interval 1ms";
+    for (suite, code, message) in [(full, 4, "No space left on device"), (gone, 5, "cannot close")]
+    {
+        let directory = tempdir().unwrap();
+        fs::create_dir(directory.path().join("full")).unwrap();
+        fs::write(directory.path().join("suite.toml"), suite).unwrap();
+        let mounted = format!("mount -t tmpfs -o size=16m none full && {run}");
+        let line = format!("unshare -rm sh -c '{mounted}'");
+        let ended = command::shell(directory.path(), &line);
+        assert_eq!(ended.code, Some(code), "{}{}", ended.stdout, ended.stderr);
+        assert!(ended.stderr.contains(message), "{}", ended.stderr);
+    }
+}
+
+#[test]
 fn doctor_says_what_works() {
     let directory = tempdir().unwrap();
     let ended = memsample(directory.path(), &["doctor", "--json"]);
     let checks = ended.json();
-    for (index, name) in ["pidns", "bwrap", "lxc", "memory", "pids", "kill"].iter().enumerate() {
+    let boundaries = ["pidns", "bwrap", "lxc", "memory", "pids", "kill"];
+    let sources = ["processes", "births", "exits", "pss", "psi", "cgroups"];
+    for (index, name) in boundaries.iter().chain(&sources).enumerate() {
         let check = &checks[index];
         assert_eq!(check["name"], *name);
         assert_eq!(check["works"] == true, check["reason"].is_null(), "{check}");
+        assert!(check["works"] == true || index < 6 || check["remedy"].is_string(), "{check}");
     }
+    // What it says of the kernel is what a recording finds.
+    let recorded = memsample(directory.path(), &["record", "--name", "r", "--", "true"]);
+    assert_eq!(recorded.code, Some(0), "{}", recorded.stderr);
+    let settings = &command::manifest(&directory.path().join("runs/r"))["settings"];
+    let works = |name: &str| {
+        let checks = checks.as_array().unwrap().iter();
+        checks.filter(|check| check["name"] == name).any(|check| check["works"] == true)
+    };
+    assert_eq!(works("exits"), settings["exits"] == true, "{settings}");
+    assert_eq!(works("births"), settings["births"] == "proc_connector", "{settings}");
     let text = memsample(directory.path(), &["doctor"]).stdout;
     assert!(text.contains("pidns") && text.contains("nothing survives a test"), "{text}");
 }

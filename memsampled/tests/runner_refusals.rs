@@ -248,7 +248,7 @@ fn a_full_disk_ends_the_suite_and_keeps_what_was_known() {
             "fills failed none | its output was not kept: No space left on device*",
             "waits aborted none | *",
             "after skipped  | ",
-            "aborted Some(Disk)",
+            "aborted Some(Disk { full: true })",
         ],
     );
 }
@@ -267,7 +267,11 @@ fn a_directory_that_cannot_be_made_is_refused() {
 fn the_doctor_says_what_works_and_what_would_help() {
     let checks = doctor::checks();
     let names: Vec<&str> = checks.iter().map(|check| check.name).collect();
-    assert_eq!(names, ["pidns", "bwrap", "lxc", "memory", "pids", "kill"]);
+    let sources = ["processes", "births", "exits", "pss", "psi", "cgroups"];
+    assert_eq!(
+        names,
+        [&["pidns", "bwrap", "lxc", "memory", "pids", "kill"][..], &sources].concat()
+    );
     for check in &checks {
         match (check.name, &check.result) {
             (_, Ok(_)) => {}

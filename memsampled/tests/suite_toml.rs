@@ -1,6 +1,5 @@
 //! Suite files: what they mean, and what is said of those that mean nothing.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -26,27 +25,16 @@ fn schema() -> jsonschema::Validator {
 
 /// A test with what holds where the suite says nothing.
 fn test(name: &str, command: &[&str]) -> Test {
-    Test {
-        name: name.to_owned(),
-        program: Program::Command(command.iter().map(|&word| word.to_owned()).collect()),
-        setup: Vec::new(),
-        cleanup: Vec::new(),
-        cwd: PathBuf::from("/suites"),
-        env: BTreeMap::new(),
-        timeout: Duration::from_secs(600),
-        grace: Duration::from_secs(5),
-        run_as: None,
-        isolation: None,
-        network: false,
-        memory_limit_bytes: None,
-        budgets: Vec::new(),
-        expect_exit: vec![0],
-        tags: Vec::new(),
-        artifacts: Vec::new(),
-        repeat: 1,
-        retries: 0,
-        requires: Vec::new(),
-    }
+    let words = command.iter().map(|&word| word.to_owned()).collect();
+    Test::new(name, Program::Command(words), "/suites")
+}
+
+#[test]
+fn what_holds_where_nothing_is_said_is_what_the_document_says() {
+    let test = test("a", &["true"]);
+    assert_eq!((test.timeout, test.grace), (Duration::from_secs(600), Duration::from_secs(5)));
+    assert_eq!((test.repeat, test.retries, test.expect_exit.as_slice()), (1, 0, &[0][..]));
+    assert!(!test.network && test.isolation.is_none() && test.memory_limit_bytes.is_none());
 }
 
 const FULL: &str = r#"

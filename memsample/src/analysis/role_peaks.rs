@@ -5,21 +5,19 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 use std::ops::RangeInclusive;
 
-use arrow::array::AsArray;
 use arrow::datatypes::{Int64Type, TimestampMillisecondType as Millisecond};
 use jiff::Timestamp;
 
 use super::growth::Growth;
+use super::lives::{Lives, UpperSum, slept, ticks};
 use super::peaks::{Bound, Composition, Source, counter_error_bytes, lower, upper};
 use super::sampled_images::{SampledImage, known, sampled_images};
 use super::test_of_image::tests_of_images;
-use crate::recording::{ClockAnchor, ImageRow, MarkKind, Recording, numbers};
+use crate::recording::{ImageRow, Recording, numbers};
 
 /// Sums that are kept at a time, of each role at each tick: 32 MiB. Of a longer recording one span of
 /// time is read after the other.
 const MAX_SUMS: usize = 4 << 20;
-/// The start of a process is known in steps of this, and its end is counted from there.
-const START_STEP_NS: u64 = 10_000_000;
 
 /// The largest sum of the resident sets of all processes of a role, or of a test, at one instant.
 ///
@@ -52,9 +50,7 @@ struct Role {
     /// The largest of the lower bounds of single members, and when that was at the latest.
     single: Bound,
     single_ms: i64,
-    /// When members began, and ended, and by how much their upper bound changes the sum.
-    changes: Vec<(u64, i128)>,
-    all_bounded: bool,
+    upper: UpperSum,
     peak: Option<(u64, i64)>,
     growth: Growth,
     processes: u64,
@@ -155,81 +151,9 @@ fn collect(
             role.single = lower;
             role.single_ms = image.exit_ms.unwrap_or(image.row.last_ms);
         }
-        match upper(&image, error_bytes) {
-            Some(upper) => {
-                let (begin, end) = span.of(&image);
-                role.changes.push((begin, i128::from(upper.bytes)));
-                role.changes.push((end, -i128::from(upper.bytes)));
-            }
-            None => role.all_bounded = false,
-        }
+        role.upper.add(span.of(&image), upper(&image, error_bytes));
     }
     Ok((by_name.into_values().collect(), role_of))
-}
-
-/// When process images may have lived.
-struct Lives<'a> {
-    anchor: ClockAnchor,
-    ticks: &'a [i64],
-    /// Whether the machine was suspended, which the length of a life does not count.
-    slept: bool,
-}
-
-impl Lives<'_> {
-    /// Returns an instant before the beginning and one after the end, in nanoseconds since boot.
-    fn of(&self, image: &SampledImage) -> (u64, u64) {
-        let row = &image.row;
-        let begin = match row.exec {
-            0 => row.start_ns,
-            // It began after the tick before its first sample.
-            _ => {
-                let first = self.ticks.partition_point(|&tick| tick < row.first_ms);
-                let before = first.checked_sub(1).and_then(|index| self.ticks.get(index));
-                before.map_or(0, |&tick| self.boot_ns(tick))
-            }
-        };
-        let noticed = match (image.exit_ms, row.ended) {
-            (Some(exit_ms), _) => self.boot_ns(exit_ms.saturating_add(1)),
-            (None, true) => {
-                let after = self.ticks.partition_point(|&tick| tick <= row.last_ms);
-                self.ticks.get(after).map_or(u64::MAX, |&tick| self.boot_ns(tick))
-            }
-            (None, false) => u64::MAX,
-        };
-        let end = match image.exit_ns {
-            Some(exit_ns) if !self.slept => exit_ns.saturating_add(START_STEP_NS).min(noticed),
-            _ => noticed,
-        };
-        (begin, end.max(begin))
-    }
-
-    fn boot_ns(&self, ts_ms: i64) -> u64 {
-        let since_anchor = i128::from(ts_ms) * 1_000_000 - i128::from(self.anchor.utc_ns);
-        u64::try_from(i128::from(self.anchor.boot_ns) + since_anchor).unwrap_or(0)
-    }
-}
-
-/// Returns the ticks, ascending, in milliseconds since 1970.
-fn ticks(recording: &Recording) -> io::Result<Vec<i64>> {
-    let mut ticks = Vec::new();
-    for batch in recording.read_table("ticks", &["ts"]) {
-        ticks.extend_from_slice(numbers::<Millisecond>(&batch?, "ts")?.values());
-    }
-    ticks.sort_unstable();
-    ticks.dedup();
-    Ok(ticks)
-}
-
-fn slept(recording: &Recording) -> io::Result<bool> {
-    for batch in recording.read_table("marks", &["kind"]) {
-        let batch = batch?;
-        let kinds = batch.column_by_name("kind").and_then(|column| column.as_string_opt::<i32>());
-        let suspend = MarkKind::Suspend.as_str();
-        if kinds.is_some_and(|kinds| kinds.iter().any(|kind| kind == Some(suspend))) {
-            return Ok(true);
-        }
-    }
-    Ok(false)
 }
 
 /// Finds the largest sum of each role, one span of ticks after the other.
@@ -352,8 +276,7 @@ impl Role {
             images: 0,
             single: Bound { bytes: 0, source: Source::Sampled },
             single_ms: 0,
-            changes: Vec::new(),
-            all_bounded: true,
+            upper: UpperSum::default(),
             peak: None,
             growth: Growth::default(),
             processes: 0,
@@ -370,23 +293,9 @@ impl Role {
         }
     }
 
-    fn upper(&mut self) -> Option<Bound> {
-        if !self.all_bounded {
-            return None;
-        }
-        // At the same instant those who begin come first.
-        self.changes.sort_unstable_by_key(|&(at_ns, change)| (at_ns, Reverse(change)));
-        let mut sum = 0_i128;
-        let largest = self.changes.iter().map(|(_, change)| {
-            sum += change;
-            sum
-        });
-        let bytes = u64::try_from(largest.max().unwrap_or(0)).unwrap_or(u64::MAX);
-        Some(Bound { bytes: bytes.max(self.lower().bytes), source: Source::SumOfMembers })
-    }
-
-    fn into_peak(mut self) -> RolePeak {
-        let (lower, upper) = (self.lower(), self.upper());
+    fn into_peak(self) -> RolePeak {
+        let lower = self.lower();
+        let upper = self.upper.largest(lower.bytes);
         let by_ms = match self.peak {
             Some((bytes, ts_ms)) if bytes >= self.single.bytes => ts_ms,
             _ => self.single_ms,

@@ -56,6 +56,8 @@ struct LiveScope {
     members: u32,
     /// Of a tree: whether its root has been seen, and no end of it.
     root_lives: bool,
+    /// Processes that ended before are no members.
+    since_boot_ns: u64,
     /// Processes that began later are no members.
     until_boot_ns: Option<u64>,
     /// Sweeps since it is over, or since it began if it has no member.
@@ -78,6 +80,15 @@ struct Departed {
     inside: bool,
 }
 
+/// A process that was never looked at and has ended.
+struct BriefLife {
+    identity: Arc<Identity>,
+    /// The ancestors behind its parent that were not looked at then, the nearest first.
+    forebears: Vec<i32>,
+    /// Sweeps since its record came.
+    sweeps: u32,
+}
+
 /// The scopes of a recording, and the process images that are alive.
 pub(super) struct Attribution {
     target: SettledScope,
@@ -90,6 +101,8 @@ pub(super) struct Attribution {
     members: SlotMap<Member>,
     by_pid: HashMap<i32, Slot>,
     departed: VecDeque<Departed>,
+    /// Processes that were never looked at and have ended, by pid: what they forked is of their trees.
+    brief: HashMap<i32, BriefLife>,
     newcomers: Vec<Slot>,
 }
 
@@ -104,6 +117,7 @@ impl Attribution {
             members: SlotMap::default(),
             by_pid: HashMap::new(),
             departed: VecDeque::new(),
+            brief: HashMap::new(),
             newcomers: Vec::new(),
         }
     }
@@ -119,7 +133,9 @@ impl Attribution {
         while self.orders.front().is_some_and(|order| order.boot_ns <= now_ns) {
             let Some(order) = self.orders.pop_front() else { break };
             match order.what {
-                What::Assign(scope, test) => self.assign(scope, test, &mut moved),
+                What::Assign(scope, test) => {
+                    self.assign(scope, test, order.boot_ns, &mut moved);
+                }
                 What::Unassign(test) => {
                     let scopes = self.scopes.iter_mut().filter(|scope| scope.test == test);
                     scopes.for_each(|scope| {
@@ -131,7 +147,13 @@ impl Attribution {
         moved
     }
 
-    fn assign(&mut self, scope: SettledScope, test: TestName, moved: &mut Vec<Slot>) {
+    fn assign(
+        &mut self,
+        scope: SettledScope,
+        test: TestName,
+        since_boot_ns: u64,
+        moved: &mut Vec<Slot>,
+    ) {
         let id = ScopeId(self.next);
         self.next += 1;
         let root = match scope {
@@ -145,6 +167,7 @@ impl Attribution {
             test: Arc::clone(&test),
             members,
             root_lives,
+            since_boot_ns,
             until_boot_ns: None,
             sweeps: 0,
         });
@@ -155,7 +178,7 @@ impl Attribution {
         for slot in slots {
             let Some(member) = self.members.get(slot) else { continue };
             let trees = member.trees.as_deref().unwrap_or_default();
-            if self.winner(trees, &member.identity).is_some_and(|scope| scope.id == id)
+            if self.winner(trees, &member.identity, u64::MAX).is_some_and(|scope| scope.id == id)
                 && let Some(member) = self.members.get_mut(slot)
             {
                 member.test = Some(Arc::clone(&test));
@@ -247,6 +270,15 @@ impl Attribution {
         }
     }
 
+    /// A process has ended that was never looked at. Told before [`settle`](Self::settle) of the sweep
+    /// after its end, in which its children may be found.
+    pub(super) fn note_brief_life(&mut self, identity: &Arc<Identity>, forebears: &[i32]) {
+        if self.brief.len() < MAX_DEPARTED {
+            let (identity, forebears) = (Arc::clone(identity), forebears.to_vec());
+            self.brief.insert(identity.pid, BriefLife { identity, forebears, sweeps: 0 });
+        }
+    }
+
     /// Finds out to whom those belong that have begun since the last call.
     pub(super) fn settle(&mut self) {
         for index in 0..self.newcomers.len() {
@@ -274,9 +306,9 @@ impl Attribution {
                 (trees, inside) = (Arc::clone(&before.trees), before.inside);
                 break;
             }
-            at = self.parent(identity);
+            at = self.parent(identity).or_else(|| self.living_ancestor(identity));
             if at.is_none() {
-                (trees, inside) = self.of_departed_parent(identity.ppid, identity.start);
+                (trees, inside) = self.of_departed_parent(identity.ppid, identity.start, &[]);
             }
         }
         while let Some(slot) = chain.pop() {
@@ -284,7 +316,8 @@ impl Attribution {
             let identity = Arc::clone(&member.identity);
             trees = self.with_own(trees, &identity);
             inside = self.is_in_target(inside, &identity);
-            let test = self.winner(&trees, &identity).map(|scope| Arc::clone(&scope.test));
+            let test = self.winner(&trees, &identity, u64::MAX);
+            let test = test.map(|scope| Arc::clone(&scope.test));
             for scope in &mut self.scopes {
                 scope.members += u32::from(trees.contains(&scope.id));
             }
@@ -309,17 +342,78 @@ impl Attribution {
         self.departed.iter().rev().find(is_parent)
     }
 
-    /// Returns what a child inherits whose parent is not there any more, or never was seen.
-    fn of_departed_parent(&self, ppid: i32, child_start: ClockTicks) -> (Trees, bool) {
-        if let Some(parent) = self.departed(ppid, child_start) {
-            return (Arc::clone(&parent.trees), parent.inside);
+    fn brief_life(&self, pid: i32, child_start: ClockTicks) -> Option<&BriefLife> {
+        self.brief.get(&pid).filter(|brief| brief.identity.start <= child_start)
+    }
+
+    /// Returns the nearest ancestor that is there, where all between were never looked at and none of
+    /// them is the root of a tree.
+    fn living_ancestor(&self, identity: &Identity) -> Option<Slot> {
+        let (mut pid, mut start) = (identity.ppid, identity.start);
+        for _ in 0..MAX_DEPTH {
+            if self.departed(pid, start).is_some() || self.roots(pid, start).next().is_some() {
+                return None;
+            }
+            let brief = &self.brief_life(pid, start)?.identity;
+            if let Some(slot) = self.parent(brief) {
+                return Some(slot);
+            }
+            (pid, start) = (brief.ppid, brief.start);
         }
-        let is_root = |scope: &SettledScope| match scope {
-            SettledScope::Tree(root) => root.pid == ppid && root.start <= child_start,
+        None
+    }
+
+    /// Returns the trees whose root a process may be that was never looked at, and for that of the
+    /// target `None`; of its start it is known that it was before that of a child.
+    fn roots(&self, pid: i32, child_start: ClockTicks) -> impl Iterator<Item = Option<ScopeId>> {
+        let is_root = move |scope: &SettledScope| match scope {
+            SettledScope::Tree(root) => root.pid == pid && root.start <= child_start,
             SettledScope::Machine | SettledScope::Cgroup(_) => false,
         };
-        let roots = self.scopes.iter().rev().filter(|scope| is_root(&scope.scope));
-        (roots.map(|scope| scope.id).collect(), is_root(&self.target))
+        let scopes = self.scopes.iter().rev().filter(move |scope| is_root(&scope.scope));
+        let target = is_root(&self.target).then_some(None);
+        scopes.map(|scope| Some(scope.id)).chain(target)
+    }
+
+    /// Returns what a child inherits whose parent is not there any more, or never was seen; `forebears`
+    /// are the ancestors behind that, as far as they are known.
+    fn of_departed_parent(
+        &self,
+        ppid: i32,
+        child_start: ClockTicks,
+        forebears: &[i32],
+    ) -> (Trees, bool) {
+        let (mut trees, mut inside) = (Vec::new(), false);
+        let (mut pid, mut start) = (ppid, child_start);
+        let mut forebears = forebears.iter();
+        for _ in 0..MAX_DEPTH {
+            if let Some(parent) = self.departed(pid, start) {
+                trees.extend_from_slice(&parent.trees);
+                inside |= parent.inside;
+                break;
+            }
+            for root in self.roots(pid, start) {
+                trees.extend(root);
+                inside |= root.is_none();
+            }
+            let brief = self.brief_life(pid, start);
+            pid = match (forebears.next(), brief) {
+                (Some(&pid), _) => pid,
+                (None, Some(brief)) => {
+                    forebears = brief.forebears.iter();
+                    brief.identity.ppid
+                }
+                (None, None) => break,
+            };
+            start = brief.map_or(start, |brief| brief.identity.start);
+            let member = self.by_pid.get(&pid).and_then(|&slot| self.members.get(slot));
+            if let Some(member) = member.filter(|member| member.identity.start <= start) {
+                trees.extend_from_slice(member.trees.as_deref().unwrap_or_default());
+                inside |= member.inside;
+                break;
+            }
+        }
+        (trees.into(), inside)
     }
 
     /// Adds the trees of which a process is the root.
@@ -338,6 +432,7 @@ impl Attribution {
         if own.is_empty() { trees } else { own.iter().chain(trees.iter()).copied().collect() }
     }
 
+    /// Says whether a process is in the target, of which what it forks inherits.
     fn is_in_target(&self, inherited: bool, identity: &Identity) -> bool {
         match &self.target {
             SettledScope::Machine => true,
@@ -350,15 +445,26 @@ impl Attribution {
 
     /// Returns the scope that decides on the test of an image: the innermost tree against the
     /// innermost control group, and of these the one that was assigned later.
-    fn winner(&self, trees: &[ScopeId], identity: &Identity) -> Option<&LiveScope> {
+    fn winner(
+        &self,
+        trees: &[ScopeId],
+        identity: &Identity,
+        end_boot_ns: u64,
+    ) -> Option<&LiveScope> {
         let start_ns = identity.start_ns;
-        let is_open =
-            |scope: &&LiveScope| scope.until_boot_ns.is_none_or(|until| start_ns <= until);
+        let is_open = |scope: &&LiveScope| {
+            scope.since_boot_ns <= end_boot_ns
+                && scope.until_boot_ns.is_none_or(|until| start_ns <= until)
+        };
         let by_id = |id: &ScopeId| {
             let index = self.scopes.binary_search_by_key(id, |scope| scope.id).ok()?;
             self.scopes.get(index)
         };
-        let tree = trees.iter().filter_map(by_id).find(is_open);
+        let counts = |scope: &&LiveScope| match scope.scope {
+            SettledScope::Tree(root) => root.counts(identity),
+            SettledScope::Machine | SettledScope::Cgroup(_) => true,
+        };
+        let tree = trees.iter().filter_map(by_id).find(|scope| is_open(scope) && counts(scope));
         let mut inner: Option<(usize, &LiveScope)> = None;
         let mut machine = None;
         for scope in self.scopes.iter().filter(is_open) {
@@ -379,13 +485,26 @@ impl Attribution {
         [tree, inner].into_iter().flatten().max_by_key(|scope| scope.id).or(machine)
     }
 
-    /// Returns whether a process that was never sampled is recorded, and its test.
-    pub(super) fn of_unsampled(&self, identity: &Identity) -> (bool, Option<TestName>) {
+    /// Returns whether a process that was never sampled is recorded, and its test. The orders from before
+    /// its end must have been followed.
+    pub(super) fn of_unsampled(
+        &self,
+        identity: &Identity,
+        forebears: &[i32],
+        end_boot_ns: u64,
+    ) -> (bool, Option<TestName>) {
+        // The image that the same process had before knows most.
+        let same = self.by_pid.get(&identity.pid).and_then(|&slot| self.members.get(slot));
+        let same = same.filter(|member| member.identity.start == identity.start);
         let parent = self.parent(identity).and_then(|slot| self.members.get(slot));
+        let parent = same.or(parent);
         let departed = self.departed(identity.ppid, identity.start);
         let (trees, inside) = match parent {
             Some(parent) => (parent.trees.clone().unwrap_or_default(), parent.inside),
-            None => self.of_departed_parent(identity.ppid, identity.start),
+            None => match self.image_before(identity) {
+                Some(before) => (Arc::clone(&before.trees), before.inside),
+                None => self.of_departed_parent(identity.ppid, identity.start, forebears),
+            },
         };
         let own = |scope: &&LiveScope| match scope.scope {
             // Its start is known to the clock tick, or too late.
@@ -393,6 +512,7 @@ impl Attribution {
             SettledScope::Machine | SettledScope::Cgroup(_) => false,
         };
         let own = self.scopes.iter().rev().filter(own).map(|scope| scope.id);
+        let own = own.filter(|id| !trees.contains(id));
         let trees: Vec<ScopeId> = own.chain(trees.iter().copied()).collect();
         let mut identity = identity.clone();
         if identity.cgroup.is_none() {
@@ -401,8 +521,18 @@ impl Attribution {
             let parent = parent.or_else(|| Some(&departed?.identity));
             identity.cgroup = parent.and_then(|parent| parent.cgroup.clone());
         }
-        let test = self.winner(&trees, &identity).map(|scope| Arc::clone(&scope.test));
-        (self.is_in_target(inside, &identity), test)
+        let test = self.winner(&trees, &identity, end_boot_ns);
+        let test = test.map(|scope| Arc::clone(&scope.test));
+        let inside = self.is_in_target(inside, &identity) && self.target_counts(&identity);
+        (inside, test)
+    }
+
+    /// Says whether an image in the target is recorded.
+    fn target_counts(&self, identity: &Identity) -> bool {
+        match self.target {
+            SettledScope::Tree(root) => root.counts(identity),
+            SettledScope::Machine | SettledScope::Cgroup(_) => true,
+        }
     }
 
     /// Returns the test of an image.
@@ -422,11 +552,16 @@ impl Attribution {
 
     /// Says whether an image is in the target of the recording.
     pub(super) fn is_inside(&self, slot: Slot) -> bool {
-        self.members.get(slot).is_some_and(|member| member.inside)
+        let member = self.members.get(slot);
+        member.is_some_and(|member| member.inside && self.target_counts(&member.identity))
     }
 
     /// Forgets scopes that are over: a sweep has ended.
     pub(super) fn end_sweep(&mut self) {
+        self.brief.retain(|_, brief| {
+            brief.sweeps += 1;
+            brief.sweeps < SWEEPS_AFTER
+        });
         let before = self.scopes.len();
         self.scopes.retain_mut(|scope| {
             let is_empty_tree = matches!(scope.scope, SettledScope::Tree(_))
@@ -502,7 +637,8 @@ mod tests {
     }
 
     fn tree(pid: i32) -> SettledScope {
-        SettledScope::Tree(Root { pid, start: ClockTicks(u64::from(pid.unsigned_abs())) })
+        let start = ClockTicks(u64::from(pid.unsigned_abs()));
+        SettledScope::Tree(Root { pid, start, launcher: None })
     }
 
     fn some<const N: usize>(tests: [&str; N]) -> [Option<String>; N] {
@@ -595,6 +731,74 @@ mod tests {
         assert_eq!(world.count.load(Ordering::Acquire), 0);
     }
 
+    fn named(comm: &[u8], identity: &Identity) -> Arc<Identity> {
+        Arc::new(Identity { comm: Comm::new(comm), ..identity.clone() })
+    }
+
+    #[test]
+    fn of_what_is_launched_neither_the_launcher_counts_nor_who_has_its_name() {
+        let mut world = World::new();
+        let launcher = Some(Comm::new(b"launch"));
+        let root = Root { pid: 20, start: ClockTicks(20), launcher };
+        world.assign(SettledScope::Tree(root), "t");
+        let init = named(b"launch", &identity(20, 1, 0, "/"));
+        let gate = named(b"launch", &identity(21, 20, 1, "/"));
+        world.sweep(&[], &[(0, init), (1, gate)]);
+        assert_eq!(world.tests([0, 1]), some(["", ""]));
+        let program = named(b"sh", &identity(21, 20, 2, "/"));
+        world.sweep(&[1], &[(2, program), (3, identity(22, 21, 0, "/"))]);
+        assert_eq!(world.tests([2, 3]), some(["t", "t"]));
+        // A gate that never became a program, and one that did, between two sweeps.
+        let of = |comm: &[u8]| {
+            let ended = named(comm, &identity(23, 20, 1, "/"));
+            world.attribution.of_unsampled(&ended, &[], u64::MAX).1.map(|test| test.to_string())
+        };
+        assert_eq!([of(b"launch"), of(b"true")], some(["", "t"]));
+    }
+
+    #[test]
+    fn what_is_forked_by_who_was_never_seen_belongs_to_who_forked_that() {
+        let mut world = World::new();
+        world.assign(tree(20), "tree");
+        world.assign(tree(40), "unseen root");
+        world.sweep(&[], &[(0, identity(20, 1, 0, "/"))]);
+        // 20 forked 21, that 22, and that 23; only the last is there when it is looked. 40 forked 41.
+        for brief in [identity(22, 21, 0, "/"), identity(21, 20, 0, "/"), identity(41, 40, 0, "/")]
+        {
+            world.attribution.note_brief_life(&brief, &[]);
+        }
+        world.sweep(&[], &[(1, identity(23, 22, 0, "/")), (2, identity(42, 41, 0, "/"))]);
+        assert_eq!(world.tests([1, 2]), some(["tree", "unseen root"]));
+        let unseen = |pid, ppid| {
+            let identity = identity(pid, ppid, 0, "/");
+            world.attribution.of_unsampled(&identity, &[], u64::MAX).1.map(|test| test.to_string())
+        };
+        assert_eq!([unseen(24, 22), unseen(43, 41)], some(["tree", "unseen root"]));
+        // Its parent lives and was not looked at yet: the kernel told who forked that.
+        let child = identity(52, 51, 0, "/");
+        let told = world.attribution.of_unsampled(&child, &[50, 20], u64::MAX).1;
+        assert_eq!([told.map(|test| test.to_string())], some(["tree"]));
+        // So it did of a parent that has ended.
+        world.attribution.note_brief_life(&identity(61, 60, 0, "/"), &[20]);
+        let told = world.attribution.of_unsampled(&identity(62, 61, 0, "/"), &[], u64::MAX).1;
+        assert_eq!([told.map(|test| test.to_string())], some(["tree"]));
+        // After some sweeps nothing can be forked by them any more.
+        (0..SWEEPS_AFTER).for_each(|_| world.sweep(&[], &[]));
+        assert_eq!(world.attribution.brief.len(), 0);
+    }
+
+    #[test]
+    fn what_had_ended_before_a_test_began_is_not_of_it() {
+        let mut world = World::new();
+        world.sweep(&[], &[(0, identity(10, 1, 0, "/"))]);
+        world.assign(SettledScope::Machine, "all");
+        let assigned_ns = world.now;
+        world.sweep(&[], &[]);
+        let ended = identity(11, 10, 0, "/");
+        let of = |end_ns| world.attribution.of_unsampled(&ended, &[], end_ns).1.is_some();
+        assert_eq!([of(assigned_ns - 1), of(assigned_ns)], [false, true]);
+    }
+
     #[test]
     fn a_process_that_was_never_seen_belongs_to_its_parents() {
         let mut world = World::new();
@@ -604,7 +808,7 @@ mod tests {
         let unseen = |pid, ppid| {
             let mut identity = Identity::clone(&identity(pid, ppid, 0, ""));
             identity.cgroup = None;
-            world.attribution.of_unsampled(&identity).1.map(|test| test.to_string())
+            world.attribution.of_unsampled(&identity, &[], u64::MAX).1.map(|test| test.to_string())
         };
         assert_eq!(
             [unseen(20, 1), unseen(22, 21), unseen(31, 30), unseen(50, 1)],

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::attribution::{Attribution, TestName};
 use super::options::{Pss, RecorderOptions};
 use super::schedule::Rate;
-use super::sweeps::{Asked, SessionNumber, SessionTick, Sweeps};
+use super::sweeps::{Asked, EndedIdentity, SessionNumber, SessionTick, Sweeps};
 use crate::batch::{Batch, BatchTick, Change, Row};
 use crate::cgroups::CgroupCounts;
 use crate::clock::Now;
@@ -138,6 +138,7 @@ impl Follower {
         let number = self.number;
         let mut due = due.iter().filter(|due| due.session == number).peekable();
         let mut exits = batch.exits.iter().zip(ended).peekable();
+        let mut brief = exits.clone();
         let mut cgroups = batch.cgroups.iter().peekable();
         let mut systems = batch.system.iter().peekable();
         for (index, (tick, changes)) in batch.ticks().enumerate() {
@@ -155,6 +156,9 @@ impl Follower {
                 self.take_state(changes);
             } else {
                 changes.iter().for_each(|change| self.take(change));
+            }
+            while let Some(exit) = brief.next_if(|(exit, _)| exit.ts_ms <= tick.tick.ts_ms) {
+                self.note_brief_life(exit);
             }
             self.attribution.settle();
             self.attribution.end_sweep();
@@ -177,7 +181,9 @@ impl Follower {
                 self.write(&tick.tick, common, due, out);
             }
         }
-        exits.for_each(|(exit, identity)| self.take_exit(exit, identity));
+        // What ended since the last sweep, when there will be none any more.
+        brief.for_each(|exit| self.note_brief_life(exit));
+        exits.for_each(|(exit, ended)| self.take_exit(exit, ended));
         let anchor = self.anchor;
         out.marks.extend(
             batch
@@ -297,13 +303,26 @@ impl Follower {
         }
     }
 
-    fn take_exit(&mut self, exit: &Exit, identity: &Arc<Identity>) {
+    /// Remembers who was never looked at, so that its children are known.
+    fn note_brief_life(&mut self, (exit, ended): (&Exit, &EndedIdentity)) {
+        if exit.unsampled.is_some() {
+            self.attribution.note_brief_life(&ended.identity, &ended.forebears);
+        }
+    }
+
+    fn take_exit(&mut self, exit: &Exit, ended: &EndedIdentity) {
         if !self.exits {
             return;
         }
         let mut exit = exit.clone();
+        // What began and ended since the sweep began may be of a test that did so too.
+        let end_ns = exit.start_ns.saturating_add(exit.lived_ns);
+        for slot in self.attribution.follow_orders(end_ns) {
+            self.touch(slot);
+        }
+        let EndedIdentity { identity, forebears } = ended;
         if let Some(identity) = &exit.unsampled {
-            let (inside, test) = self.attribution.of_unsampled(identity);
+            let (inside, test) = self.attribution.of_unsampled(identity, forebears, end_ns);
             exit.test = test;
             if inside {
                 self.push_exit(exit);
@@ -334,7 +353,7 @@ impl Follower {
         let (inside, test) = match slot {
             Some(slot) => (self.attribution.is_inside(slot), self.attribution.test(slot)),
             // It ended before the session had seen it.
-            None => self.attribution.of_unsampled(identity),
+            None => self.attribution.of_unsampled(identity, forebears, end_ns),
         };
         if !told {
             (exit.unsampled, exit.test) = (Some(Arc::clone(identity)), test);

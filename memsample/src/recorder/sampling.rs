@@ -10,7 +10,9 @@ use super::control::{Control, Wake};
 use super::options::{Pss, RecorderOptions};
 use super::schedule::{Due, Rate, Recurrence, Schedule, suspended_ns};
 use super::station::Running;
-use super::sweeps::{Asked, Message, SessionNumber, SessionTick, SharedSweeps, Sweeps};
+use super::sweeps::{
+    Asked, EndedIdentity, Message, SessionNumber, SessionTick, SharedSweeps, Sweeps,
+};
 use super::writing::seconds_of;
 use crate::batch::{Batch, BatchTick};
 use crate::cgroups::CgroupCounts;
@@ -648,8 +650,11 @@ fn drain_exits(
     sampler.hear_before_ends(now);
     if let Some(exits) = exits {
         drained = exits.drain(|exit| {
-            let image = sampler.image_that_ended(&exit, now);
-            sweeps.ended.push(Arc::clone(&image.identity));
+            let mut image = sampler.image_that_ended(&exit, now);
+            sweeps.ended.push(EndedIdentity {
+                identity: Arc::clone(&image.identity),
+                forebears: std::mem::take(&mut image.forebears),
+            });
             sweeps.batch.exits.push(exit_row(ts_ms, &exit, image));
         });
         sampler.forget_old_ends();

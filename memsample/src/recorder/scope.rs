@@ -6,9 +6,9 @@ use std::path::{Component, Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::error::ReadError;
-use crate::identity::Identity;
+use crate::identity::{Comm, Identity};
 use crate::proc::ProcRoot;
-use crate::sampler::start_of;
+use crate::sampler::start_and_name_of;
 use crate::units::ClockTicks;
 
 /// Which processes belong together.
@@ -27,6 +27,15 @@ pub enum Scope {
     Tree {
         /// The process at the root. Which process that is, is settled at once: by its start.
         pid: i32,
+    },
+    /// What a process starts: all that descend from it, once they have begun a program of their own.
+    ///
+    /// As [`Tree`](Self::Tree), but no process image belongs to it that has the command name which the
+    /// process has now. So neither what the launcher itself uses counts, nor its children while they
+    /// prepare and have not yet executed what they are for.
+    Launched {
+        /// The launcher. Which process that is, and its name, are settled at once.
+        by: i32,
     },
     /// The processes of a control group, and of those below it.
     ///
@@ -97,6 +106,8 @@ pub(super) enum SettledScope {
 pub(super) struct Root {
     pub(super) pid: i32,
     pub(super) start: ClockTicks,
+    /// The name of a launcher: images that have it do not count.
+    pub(super) launcher: Option<Comm>,
 }
 
 impl Scope {
@@ -104,10 +115,14 @@ impl Scope {
     pub(super) fn settle(&self, root: &ProcRoot) -> Result<SettledScope, ScopeError> {
         match self {
             Self::Machine => Ok(SettledScope::Machine),
-            Self::Tree { pid } => match start_of(root, *pid) {
-                Ok(start) => Ok(SettledScope::Tree(Root { pid: *pid, start })),
-                Err(error) => Err(ScopeError::NoProcess(*pid, io_error(error))),
-            },
+            Self::Tree { pid } => {
+                let (start, _) = look_at(root, *pid)?;
+                Ok(SettledScope::Tree(Root { pid: *pid, start, launcher: None }))
+            }
+            Self::Launched { by } => {
+                let (start, name) = look_at(root, *by)?;
+                Ok(SettledScope::Tree(Root { pid: *by, start, launcher: Some(name) }))
+            }
             Self::Cgroup(path) => {
                 let mut components = path.components();
                 let absolute = components.next() == Some(Component::RootDir);
@@ -132,6 +147,15 @@ impl Root {
     pub(super) fn is(self, identity: &Identity) -> bool {
         (self.pid, self.start) == (identity.pid, identity.start)
     }
+
+    /// Says whether an image in the tree counts.
+    pub(super) fn counts(self, identity: &Identity) -> bool {
+        self.launcher != Some(identity.comm)
+    }
+}
+
+fn look_at(root: &ProcRoot, pid: i32) -> Result<(ClockTicks, Comm), ScopeError> {
+    start_and_name_of(root, pid).map_err(|error| ScopeError::NoProcess(pid, io_error(error)))
 }
 
 /// Says whether the control group `path` is `group` or below it.
@@ -177,5 +201,7 @@ mod tests {
             assert_eq!(settle(path), None, "{path}");
         }
         assert!(matches!(Scope::Tree { pid: -5 }.settle(&root), Err(ScopeError::NoProcess(-5, _))));
+        let launched = Scope::Launched { by: -5 };
+        assert!(matches!(launched.settle(&root), Err(ScopeError::NoProcess(-5, _))));
     }
 }

@@ -19,12 +19,20 @@ pub(super) struct Sweeps {
     /// In the time of the station; a session has its own.
     pub(super) batch: Batch,
     /// Of each exit in the batch, the image that ended.
-    pub(super) ended: Vec<Arc<Identity>>,
+    pub(super) ended: Vec<EndedIdentity>,
     /// In the order of the ticks.
     pub(super) due: Vec<SessionTick>,
     /// Whether the changes of the last tick are all that there is, so that who knows nothing can begin
     /// with it.
     pub(super) is_state: bool,
+}
+
+/// An image that ended.
+#[derive(Clone, Debug)]
+pub(super) struct EndedIdentity {
+    pub(super) identity: Arc<Identity>,
+    /// The ancestors behind its parent that were never looked at, as far as the kernel told of them.
+    pub(super) forebears: Vec<i32>,
 }
 
 /// A sweep that is a tick of a session.

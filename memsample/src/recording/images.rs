@@ -70,8 +70,8 @@ impl Recording {
             let ended = ended.ok_or_else(|| missing("ended"))?;
             let (comm, exe, cmdline) =
                 (strings(&batch, "comm")?, strings(&batch, "exe")?, strings(&batch, "cmdline")?);
-            let role = strings(&batch, "role").ok();
-            let test = strings(&batch, "test").ok();
+            // An older recording has neither.
+            let (role, test) = (strings(&batch, "role").ok(), strings(&batch, "test").ok());
             for row in 0..batch.num_rows() {
                 let known = |column: &arrow::array::Int64Array| {
                     column.is_valid(row).then(|| column.value(row).unsigned_abs())
@@ -93,8 +93,8 @@ impl Recording {
                     exec: exec.value(row),
                     comm,
                     role,
-                    cmdline: cmdline.filter(|line| !line.is_empty()),
                     test: test.and_then(text),
+                    cmdline: cmdline.filter(|line| !line.is_empty()),
                     start_ns: start_ns.value(row).unsigned_abs(),
                     ended: ended.value(row),
                     samples: samples.value(row).unsigned_abs(),

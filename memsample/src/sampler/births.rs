@@ -16,6 +16,8 @@ use crate::identity::Comm;
 const RELIST_NS: u64 = 10_000_000_000;
 /// Births between two ticks, at most; of more the rest is found by a listing.
 const MAX_BIRTHS: usize = 64 * 1024;
+/// Generations between two sweeps that are followed, at most.
+const MAX_FOREBEARS: usize = 64;
 /// A birth whose end or record has not come after so many sweeps is not waited for.
 const MAX_AGE: u8 = 2;
 /// The start of a process in `stat` is up to one clock tick before its fork is told.
@@ -88,6 +90,17 @@ impl Births {
 
     pub(super) fn parent_of(&self, pid: i32) -> Option<i32> {
         self.recent.get(&pid).map(|birth| birth.parent)
+    }
+
+    /// Returns the parent of a process that was not looked at, the parent of that, and so on.
+    pub(super) fn forebears_of(&self, pid: i32) -> Vec<i32> {
+        let mut forebears = Vec::new();
+        let mut at = pid;
+        while let Some(parent) = self.parent_of(at).filter(|_| forebears.len() < MAX_FOREBEARS) {
+            forebears.push(parent);
+            at = parent;
+        }
+        forebears
     }
 
     /// Takes out the birth that an exit record is of.

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use super::Sampler;
 use super::births::BriefLife;
-use super::entry::{Entry, EntryState};
+use super::entry::{Entry, EntryState, Process};
 use crate::clock::Now;
 use crate::events::TaskExit;
-use crate::identity::Identity;
+use crate::identity::{Comm, Identity};
 use crate::metric::{Metric, Metrics};
 use crate::units::ClockTicks;
 
@@ -24,10 +24,35 @@ pub(super) struct Unexplained {
     /// Whether a batch has the identity.
     is_known: bool,
     metrics: Metrics,
+    last_look: LastLook,
     /// The last sweep before the end was seen.
     alive_boot_ns: u64,
     /// Sweeps since then.
     age: u8,
+}
+
+/// How a process was when it was last looked at, as far as that tells whether another program followed.
+struct LastLook {
+    comm: Comm,
+    /// The kernel told of an exec after it.
+    is_exec_told: bool,
+    /// Or so soon after it that it may have been the one before.
+    may_be_told: bool,
+}
+
+impl LastLook {
+    fn of(process: &Process) -> Self {
+        Self {
+            comm: process.comm,
+            is_exec_told: process.is_exec_told(),
+            may_be_told: process.told_exec_boot_ns > process.image_boot_ns,
+        }
+    }
+
+    /// Says whether what ended is a program that was never looked at. A change of name alone is told.
+    fn missed_a_program(&self, exit: &TaskExit) -> bool {
+        self.is_exec_told || (self.may_be_told && self.comm != exit.comm)
+    }
 }
 
 /// The process image that has ended.
@@ -37,6 +62,9 @@ pub(crate) struct EndedImage {
     pub(crate) is_known: bool,
     /// What was last read of it; zeros of what was never read.
     pub(crate) metrics: Metrics,
+    /// The ancestors behind its parent, up to the first that was looked at, the nearest first, where the
+    /// kernel told of their births; empty where the parent was looked at.
+    pub(crate) forebears: Vec<i32>,
 }
 
 impl Sampler {
@@ -71,8 +99,12 @@ impl Sampler {
                 end.pid == exit.pid && lived_until(end.alive_boot_ns, end.identity.start_ns)
             })
         {
-            let Unexplained { identity, is_known, metrics, .. } = unexplained.swap_remove(place);
-            return EndedImage { identity, is_known, metrics };
+            let Unexplained { identity, is_known, metrics, last_look, .. } =
+                unexplained.swap_remove(place);
+            if last_look.missed_a_program(exit) {
+                return self.unseen_program(exit, &identity, metrics);
+            }
+            return EndedImage { identity, is_known, metrics, forebears: Vec::new() };
         }
         let index = self.entries.partition_point(|entry| entry.pid < exit.pid);
         if let Some(entry) = self.entries.get_mut(index)
@@ -81,13 +113,14 @@ impl Sampler {
             && let Some(process) = entry.process()
             && lived_until(self.swept_before_boot_ns, process.identity.start_ns)
         {
-            let ended = EndedImage {
-                identity: Arc::clone(&process.identity),
-                is_known: entry.state.contains(EntryState::IDENTITY_REPORTED),
-                metrics: process.metrics,
-            };
+            let (identity, metrics) = (Arc::clone(&process.identity), process.metrics);
+            let last_look = LastLook::of(process);
+            let is_known = entry.state.contains(EntryState::IDENTITY_REPORTED);
             entry.state |= EntryState::EXIT_KNOWN;
-            return ended;
+            if last_look.missed_a_program(exit) {
+                return self.unseen_program(exit, &identity, metrics);
+            }
+            return EndedImage { identity, is_known, metrics, forebears: Vec::new() };
         }
         // Exact where the kernel told of the beginning, else as late as the record was read.
         let birth = self.births.as_mut().and_then(|births| births.claim(exit, now));
@@ -96,6 +129,23 @@ impl Sampler {
             start_ns: now.boot_ns.saturating_sub(lived_ns),
         });
         self.unseen_image(exit, parent, start_ns)
+    }
+
+    /// Makes an image of the program that a process began after its last image was looked at, and that
+    /// has ended since: the mark in the record is its own.
+    fn unseen_program(
+        &mut self,
+        exit: &TaskExit,
+        before: &Identity,
+        metrics: Metrics,
+    ) -> EndedImage {
+        let unseen = self.unseen_image(exit, before.ppid, before.start_ns);
+        let identity = Identity {
+            start: before.start,
+            exec: before.exec + 1,
+            ..Identity::clone(&unseen.identity)
+        };
+        EndedImage { identity: Arc::new(identity), metrics, ..unseen }
     }
 
     fn unseen_image(&mut self, exit: &TaskExit, ppid: i32, start_ns: u64) -> EndedImage {
@@ -116,7 +166,8 @@ impl Sampler {
             role: self.reader.rules.role(&exit.comm, None, b"", None),
         };
         let identity = Arc::new(identity);
-        EndedImage { identity, is_known: false, metrics: Metrics::default() }
+        let forebears = self.births.as_ref().map_or(Vec::new(), |births| births.forebears_of(ppid));
+        EndedImage { identity, is_known: false, metrics: Metrics::default(), forebears }
     }
 }
 
@@ -134,6 +185,7 @@ impl Unexplained {
             identity: Arc::clone(&process.identity),
             is_known: entry.state.contains(EntryState::IDENTITY_REPORTED),
             metrics: process.metrics,
+            last_look: LastLook::of(process),
             alive_boot_ns,
             age: 0,
         });

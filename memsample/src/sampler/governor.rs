@@ -2,18 +2,31 @@
 //!
 //! Reading it costs 60 times as much as `statm`, and more the larger the process. So there is an account
 //! of CPU time that fills with time, and once a second a queue: whose memory changed most comes first,
-//! and who was not read for long is in it too.
+//! and who was not read for long is in it too. Who has just begun, and is small, has a purse of its own,
+//! so that there is a reading of what lives for a moment beside what is large and changes.
+
+use std::cmp::Reverse;
 
 use super::Sampler;
 use super::entry::{Entry, Process};
+use crate::identity::ProcessId;
 use crate::metric::Metric;
 
 /// How often it is decided who is next.
 const PLAN_NS: u64 = 1_000_000_000;
+/// How often those come into the queue who have begun since, so that of who lives for a moment there is
+/// one reading, as far as the account goes.
+const NEWBORN_NS: u64 = 50_000_000;
 /// What may be saved up: the share of this much time. So much may be spent at once, too.
 const SAVED_NS: f64 = 10_000_000_000.0;
 /// What is in the account at the start: the share of this much time.
 const FIRST_NS: f64 = 1_000_000_000.0;
+/// The part of the income that goes to the purse of those who have just begun.
+const NEWBORN_PART: f64 = 0.125;
+/// What may be in that purse: the share of this much time.
+const NEWBORN_SAVED_NS: f64 = 1_000_000_000.0;
+/// Who costs more waits with the others.
+const NEWBORN_MAX_NS: u64 = 1_000_000;
 /// The longest that a process may be held up: its memory map is locked while it is read.
 const MAX_STALL_NS: u64 = 75_000_000;
 /// Who did not change is read again after this time, since what it shares changes with others.
@@ -41,8 +54,21 @@ pub(crate) struct Governor {
     saving_for_ns: Option<u64>,
     credited_boot_ns: Option<u64>,
     planned_boot_ns: Option<u64>,
+    /// When it was last looked who has begun, and the newest process image that was there.
+    joined_boot_ns: u64,
+    newest: ProcessId,
     /// Whom to read, the first last.
     queue: Vec<Candidate>,
+    /// Who was never read and is cheap, the first last; and what is theirs alone.
+    newborns: Vec<Candidate>,
+    newborn_ns: f64,
+}
+
+/// Who pays for a reading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purse {
+    Account,
+    Newborns,
 }
 
 struct Candidate {
@@ -67,12 +93,16 @@ impl Governor {
     pub(crate) fn new(share: f64) -> Self {
         Self {
             share,
-            account_ns: share * FIRST_NS,
+            account_ns: share * FIRST_NS * (1.0 - NEWBORN_PART),
             savings_ns: 0.0,
             saving_for_ns: None,
             credited_boot_ns: None,
             planned_boot_ns: None,
+            joined_boot_ns: 0,
+            newest: ProcessId(0),
             queue: Vec::new(),
+            newborns: Vec::new(),
+            newborn_ns: share * FIRST_NS * NEWBORN_PART,
         }
     }
 
@@ -81,6 +111,11 @@ impl Governor {
     fn credit(&mut self, now_ns: u64) {
         let before_ns = self.credited_boot_ns.replace(now_ns).unwrap_or(now_ns);
         let income_ns = self.share * now_ns.saturating_sub(before_ns) as f64;
+        let room_ns = (self.share * NEWBORN_SAVED_NS - self.newborn_ns).max(0.0);
+        let newborn_ns = (income_ns * NEWBORN_PART).min(room_ns);
+        self.newborn_ns += newborn_ns;
+        // An income without limit is not divided.
+        let income_ns = if income_ns.is_finite() { income_ns - newborn_ns } else { income_ns };
         let most_ns = self.share * SAVED_NS;
         if self.saving_for_ns.is_some() {
             self.savings_ns = (self.savings_ns + income_ns / 2.0).min(most_ns);
@@ -92,7 +127,10 @@ impl Governor {
     }
 
     /// Takes the next who can be paid out of the queue; who cannot is saved for.
-    fn next(&mut self, now_ns: u64, until_boot_ns: u64) -> Option<i32> {
+    fn next(&mut self, now_ns: u64, until_boot_ns: u64) -> Option<(i32, Purse)> {
+        if let Some(pid) = self.next_newborn(self.newborn_ns, now_ns, until_boot_ns) {
+            return Some((pid, Purse::Newborns));
+        }
         self.saving_for_ns = None;
         for index in (0..self.queue.len()).rev() {
             let predicted_ns = self.queue.get(index)?.predicted_ns;
@@ -102,7 +140,7 @@ impl Governor {
             let cost_ns = predicted_ns as f64;
             let savings_ns = if self.saving_for_ns.is_none() { self.savings_ns } else { 0.0 };
             if cost_ns <= self.account_ns + savings_ns {
-                return Some(self.queue.remove(index).pid);
+                return Some((self.queue.remove(index).pid, Purse::Account));
             }
             if self.account_ns <= BASE_COST_NS as f64 {
                 // It is enough for nobody.
@@ -111,10 +149,25 @@ impl Governor {
             }
             self.saving_for_ns.get_or_insert(predicted_ns);
         }
-        None
+        if self.saving_for_ns.is_some() {
+            return None;
+        }
+        // Nobody else waits for what is in the account.
+        let newborn = self.next_newborn(self.account_ns, now_ns, until_boot_ns);
+        newborn.map(|pid| (pid, Purse::Account))
     }
 
-    fn pay(&mut self, cost_ns: u64) {
+    fn next_newborn(&mut self, purse_ns: f64, now_ns: u64, until_boot_ns: u64) -> Option<i32> {
+        let predicted_ns = self.newborns.last()?.predicted_ns;
+        let fits = now_ns.saturating_add(predicted_ns) <= until_boot_ns;
+        (fits && predicted_ns as f64 <= purse_ns).then(|| self.newborns.pop())?.map(|it| it.pid)
+    }
+
+    fn pay(&mut self, cost_ns: u64, purse: Purse) {
+        if purse == Purse::Newborns {
+            self.newborn_ns -= cost_ns as f64;
+            return;
+        }
         self.account_ns -= cost_ns as f64;
         if self.account_ns < 0.0 && self.saving_for_ns.is_none() {
             let taken_ns = self.savings_ns.min(-self.account_ns);
@@ -131,11 +184,25 @@ impl Governor {
 
     /// Puts everyone into the queue who is to be read, and returns how many never will be.
     fn plan(&mut self, entries: &[Entry], now_ns: u64, longest_ns: u64) -> u32 {
-        let max_single_ns = self.max_single_ns(longest_ns);
-        let mut skipped = 0;
+        (self.planned_boot_ns, self.newest) = (Some(now_ns), ProcessId(0));
         self.queue.clear();
+        self.newborns.clear();
+        self.join(entries, now_ns, longest_ns)
+    }
+
+    /// Puts those who have begun since the last time into the queue too, in the same order.
+    fn join(&mut self, entries: &[Entry], now_ns: u64, longest_ns: u64) -> u32 {
+        let max_single_ns = self.max_single_ns(longest_ns);
+        let before = self.newest;
+        let mut skipped = 0;
+        self.joined_boot_ns = now_ns;
         let read = entries.iter().filter(|entry| !entry.read.is_empty());
         for (entry, process) in read.filter_map(|entry| Some((entry, entry.process()?))) {
+            let id = process.identity.process;
+            if id <= before && before != ProcessId(0) {
+                continue;
+            }
+            self.newest = self.newest.max(id);
             let rss_bytes = process.metrics.get(Metric::Rss);
             let last = process.rollup;
             let predicted_ns = last.predict_ns(rss_bytes);
@@ -150,9 +217,18 @@ impl Governor {
             if last.boot_ns == 0 || changed || age_ns >= refresh_ns {
                 let overdue = last.boot_ns != 0 && age_ns >= OVERDUE * refresh_ns;
                 let pid = entry.pid;
-                self.queue.push(Candidate { pid, predicted_ns, overdue, change_bytes, age_ns });
+                let candidate = Candidate { pid, predicted_ns, overdue, change_bytes, age_ns };
+                match last.boot_ns == 0 && predicted_ns <= NEWBORN_MAX_NS {
+                    true => {
+                        let age_ns = now_ns.saturating_sub(process.identity.start_ns);
+                        self.newborns.push(Candidate { age_ns, ..candidate });
+                    }
+                    false => self.queue.push(candidate),
+                }
             }
         }
+        // The youngest first: it may end first.
+        self.newborns.sort_unstable_by_key(|it| Reverse(it.age_ns));
         self.queue.sort_unstable_by_key(|it| (it.overdue, it.change_bytes, it.age_ns));
         skipped
     }
@@ -182,12 +258,14 @@ impl Sampler {
         let mut now_ns = self.reader.clock.now().boot_ns;
         governor.credit(now_ns);
         let planned_ns = governor.planned_boot_ns;
+        let longest_ns = until_boot_ns.saturating_sub(now_ns);
         if planned_ns.is_none_or(|planned_ns| now_ns >= planned_ns.saturating_add(PLAN_NS)) {
-            governor.planned_boot_ns = Some(now_ns);
-            let longest_ns = until_boot_ns.saturating_sub(now_ns);
             self.counts.rollups_skipped += governor.plan(&self.entries, now_ns, longest_ns);
+        } else if now_ns >= governor.joined_boot_ns.saturating_add(NEWBORN_NS) {
+            // Who is too large now is counted when all are planned.
+            governor.join(&self.entries, now_ns, longest_ns);
         }
-        while let Some(pid) = governor.next(now_ns, until_boot_ns) {
+        while let Some((pid, purse)) = governor.next(now_ns, until_boot_ns) {
             let index = self.entries.partition_point(|entry| entry.pid < pid);
             let entry = self.entries.get_mut(index);
             let Some(entry) = entry.filter(|entry| entry.pid == pid && !entry.read.is_empty())
@@ -197,7 +275,7 @@ impl Sampler {
             let before_ns = self.reader.clock.thread_cpu_ns();
             self.reader.read_rollup(entry, &mut self.counts);
             let cost_ns = self.reader.clock.thread_cpu_ns().saturating_sub(before_ns);
-            governor.pay(cost_ns);
+            governor.pay(cost_ns, purse);
             self.counts.rollups_read += 1;
             self.counts.rollups_cost_us = self
                 .counts
@@ -208,7 +286,8 @@ impl Sampler {
             }
             now_ns = self.reader.clock.now().boot_ns;
         }
-        self.counts.rollups_pending = u32::try_from(governor.queue.len()).unwrap_or(u32::MAX);
+        self.counts.rollups_pending =
+            u32::try_from(governor.queue.len() + governor.newborns.len()).unwrap_or(u32::MAX);
     }
 }
 
@@ -228,12 +307,12 @@ mod tests {
         let mut governor = Governor::new(0.01);
         let second = 1_000_000_000;
         governor.credit(5 * second);
-        assert_eq!(governor.account_ns, 10_000_000.0);
+        assert_eq!((governor.account_ns, governor.newborn_ns), (8_750_000.0, 1_250_000.0));
         governor.account_ns = -5_000_000.0;
         governor.credit(6 * second);
-        assert_eq!(governor.account_ns, 5_000_000.0);
+        assert_eq!((governor.account_ns, governor.newborn_ns), (3_750_000.0, 2_500_000.0));
         governor.credit(600 * second);
-        assert_eq!(governor.account_ns, 100_000_000.0);
+        assert_eq!((governor.account_ns, governor.newborn_ns), (100_000_000.0, 10_000_000.0));
         assert_eq!(governor.max_single_ns(u64::MAX), MAX_STALL_NS);
         assert_eq!(Governor::new(0.001).max_single_ns(u64::MAX), 10_000_000);
         assert_eq!(Governor::new(f64::INFINITY).max_single_ns(80_000_000), MAX_STALL_NS);
@@ -258,16 +337,44 @@ mod tests {
                 governor.queue = (0..20).map(|pid| candidate(pid, 1_000_000)).collect();
                 governor.queue.push(candidate(99, 50_000_000));
             }
-            while let Some(pid) = governor.next(now_ns, u64::MAX) {
+            while let Some((pid, purse)) = governor.next(now_ns, u64::MAX) {
                 let cost_ns = if pid == 99 { 50_000_000 } else { 1_000_000 };
                 *(if pid == 99 { &mut dear } else { &mut cheap }) += 1;
-                governor.pay(cost_ns);
+                governor.pay(cost_ns, purse);
             }
         }
         // A minute's budget is 600 ms, and half of it goes to each.
         assert!((5..=7).contains(&dear), "{dear}");
         assert!((250..=360).contains(&cheap), "{cheap}");
         assert!(dear * 50 + cheap <= 610, "{dear}, {cheap}");
+    }
+
+    #[test]
+    fn who_has_just_begun_is_read_beside_who_is_large_and_changes() {
+        let candidate = |pid, predicted_ns| Candidate {
+            pid,
+            predicted_ns,
+            overdue: false,
+            change_bytes: predicted_ns,
+            age_ns: 0,
+        };
+        let mut governor = Governor::new(0.01);
+        let (mut small, mut large) = (0, 0);
+        for tick in 0..600 {
+            let now_ns = tick * 100_000_000;
+            governor.credit(now_ns);
+            governor.queue = (0..10).map(|pid| candidate(pid, 10_000_000)).collect();
+            governor.newborns.push(candidate(100, 100_000));
+            while let Some((pid, purse)) = governor.next(now_ns, u64::MAX) {
+                let cost_ns = if pid == 100 { 100_000 } else { 10_000_000 };
+                *(if pid == 100 { &mut small } else { &mut large }) += 1;
+                assert_eq!(purse == Purse::Newborns, pid == 100);
+                governor.pay(cost_ns, purse);
+            }
+        }
+        // A minute's budget is 600 ms, of which 60 go to the small ones, all of which are read.
+        assert_eq!(small, 600);
+        assert!((50..=55).contains(&large), "{large}");
     }
 
     #[test]

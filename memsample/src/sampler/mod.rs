@@ -33,7 +33,7 @@ use crate::cgroups::Hierarchies;
 use crate::clock::{Clock, SystemClock};
 use crate::error::ReadError;
 use crate::host::Host;
-use crate::identity::Identity;
+use crate::identity::{Comm, Identity};
 use crate::identity_rules::{IdentityRules, KeptArguments, Redaction};
 use crate::metric::{Files, Metric};
 use crate::parse::parse_stat;
@@ -452,15 +452,19 @@ impl Sampler {
     }
 }
 
-/// Reads when the process began that has `pid` now.
+/// Reads when the process began that has `pid` now, and its command name.
 ///
 /// # Errors
 ///
 /// There is none, or it may not be looked at.
-pub(crate) fn start_of(root: &ProcRoot, pid: i32) -> Result<ClockTicks, ReadError> {
+pub(crate) fn start_and_name_of(
+    root: &ProcRoot,
+    pid: i32,
+) -> Result<(ClockTicks, Comm), ReadError> {
     let directory = root.open_process(pid)?;
     let mut buffer = ReadBuffer::new();
-    Ok(parse_stat(read_file(root, &mut buffer, &directory, c"stat")?)?.starttime)
+    let stat = parse_stat(read_file(root, &mut buffer, &directory, c"stat")?)?;
+    Ok((stat.starttime, Comm::new(stat.comm)))
 }
 
 /// Ends the image of an entry. Its slot is free at once if no batch knows it, else once a batch knows

@@ -146,17 +146,19 @@ struct Memory {
     pss_peak_bytes: Option<u64>,
     pss_peak_bytes_upper: Option<u64>,
     pss_peak_at: Option<Timestamp>,
+    pss_missing: Option<&'static str>,
     anon_peak_bytes: Option<u64>,
     anon_peak_bytes_upper: Option<u64>,
     anon_peak_at: Option<Timestamp>,
     growth_bytes_per_minute: Option<i64>,
     processes: u64,
     unsampled_processes: u64,
+    unbounded_images: u64,
     samples: u64,
     gaps: u64,
-    cpu_ns: u64,
-    minor_faults: u64,
-    major_faults: u64,
+    cpu_ns: Option<u64>,
+    minor_faults: Option<u64>,
+    major_faults: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -284,15 +286,17 @@ fn memory(memory: &TestMemory) -> Memory {
         pss_peak_bytes: lower(memory.pss),
         pss_peak_bytes_upper: upper(memory.pss),
         pss_peak_at: at(memory.pss),
+        pss_missing: memory.pss_missing(),
         anon_peak_bytes: lower(memory.anon),
         anon_peak_bytes_upper: upper(memory.anon),
         anon_peak_at: at(memory.anon),
         growth_bytes_per_minute: memory.growth_bytes_per_minute,
         processes: memory.processes,
         unsampled_processes: memory.unsampled,
+        unbounded_images: memory.unbounded_images,
         samples: memory.samples,
         gaps: memory.gaps,
-        cpu_ns: nanoseconds(memory.cpu),
+        cpu_ns: memory.cpu.map(nanoseconds),
         minor_faults: memory.minflt,
         major_faults: memory.majflt,
     }
@@ -334,7 +338,7 @@ fn abort_word(abort: Abort) -> &'static str {
         Abort::Timeout => "timeout",
         Abort::FailFast => "fail_fast",
         Abort::Setup => "setup",
-        Abort::Disk => "disk",
+        Abort::Disk { .. } => "disk",
     }
 }
 

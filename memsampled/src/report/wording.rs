@@ -121,7 +121,9 @@ pub(super) fn memory_lines(memory: Option<&TestMemory>) -> Vec<String> {
     let Some(memory) = memory else { return vec!["memory: not measured".to_owned()] };
     let mut peaks = Vec::new();
     for (name, sum) in [("RSS", memory.rss), ("PSS", memory.pss), ("anonymous", memory.anon)] {
-        let peak = sum.map_or("not measured".to_owned(), |sum| bounded(sum.peak));
+        let missing = memory.pss_missing().filter(|_| name == "PSS");
+        let missing = missing.map_or(String::new(), |why| format!(" ({why})"));
+        let peak = sum.map_or_else(|| format!("not measured{missing}"), |sum| bounded(sum.peak));
         peaks.push(format!("{name} peak {peak}"));
     }
     let mut lines = vec![format!("memory: {}", peaks.join(", "))];
@@ -141,11 +143,18 @@ pub(super) fn memory_lines(memory: Option<&TestMemory>) -> Vec<String> {
         "from {} samples of {} processes, {} of them known only by their end; {} gaps",
         memory.samples, memory.processes, memory.unsampled, memory.gaps
     ));
+    if memory.unbounded_images > 0 {
+        lines.push(format!(
+            "no upper bound: of {} process images the kernel did not tell the peak",
+            memory.unbounded_images
+        ));
+    }
+    let unknown = || "not known".to_owned();
     lines.push(format!(
         "CPU {}, page faults {} minor and {} major",
-        duration(memory.cpu),
-        memory.minflt,
-        memory.majflt
+        memory.cpu.map_or_else(unknown, duration),
+        memory.minflt.map_or_else(unknown, |count| count.to_string()),
+        memory.majflt.map_or_else(unknown, |count| count.to_string())
     ));
     lines
 }
@@ -165,7 +174,10 @@ pub(super) fn abort(abort: Abort) -> String {
         Abort::Timeout => "the time of the suite was over".to_owned(),
         Abort::FailFast => "a test failed, and it was to end then".to_owned(),
         Abort::Setup => "the setup of the suite failed".to_owned(),
-        Abort::Disk => "the recording or the results could not be written".to_owned(),
+        Abort::Disk { full: true } => "the disk was full".to_owned(),
+        Abort::Disk { full: false } => {
+            "the recording or the results could not be written".to_owned()
+        }
     }
 }
 

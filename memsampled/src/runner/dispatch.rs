@@ -1,25 +1,24 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
+use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, after, bounded, never, select};
 use jiff::Timestamp;
-use memsample::{MarkKind, Recorder, Recording};
-use rustix::time::{ClockId, clock_gettime};
+use memsample::{End, MarkKind, Recorder, Recording, Scope};
 
 use super::RunError;
 use super::admission::{Admission, Claim, Memory};
 use super::artifacts;
 use super::attempt::{Heard, Running, spec_of_step, spec_of_test};
-use super::attribution::Trace;
-use super::boundary::{Ending, Spec, Told, remove_left};
+use super::boundary::{Ending, Spec, StageKind, Told, remove_left};
 use super::budget;
 use super::event::{Abort, Attempt, Event, Outcome, Survivor, TestResult};
 use super::isolation::Isolations;
 use super::layout::Layout;
-use super::measure::measure;
+use super::measure::{mark_of, measure};
 use super::options::RunOptions;
 use super::plan::{Next, Plan};
 use super::progress::{Ended, Progress};
@@ -66,7 +65,10 @@ struct Active {
     spec: Spec,
     running: Running,
     claim: Claim,
-    trace: Trace,
+    /// Whether its recording has its beginning, and not yet its end.
+    is_marked: bool,
+    /// What went wrong around it that its supervisor does not know.
+    notes: Vec<String>,
     started: Option<Timestamp>,
     ending: Option<Ending>,
 }
@@ -78,6 +80,40 @@ enum Turn {
     SignalsClosed,
     RecordingEnded,
     Time,
+}
+
+impl Active {
+    /// Tells the recording that it begins: all that `init` starts is of the test. Nothing of it has
+    /// executed an instruction. A step of the suite is of no test.
+    fn begin(&mut self, recorder: &Recorder, init: i32) {
+        if std::mem::replace(&mut self.is_marked, true) {
+            return;
+        }
+        // The recording may have ended, of which it tells by itself.
+        if self.item.is_none() {
+            let _ = recorder.mark(MarkKind::Begin, &self.attempt.test, None);
+            return;
+        }
+        let test = &self.attempt.test;
+        let _ = recorder.mark(MarkKind::Begin, &mark_of(&self.attempt), Some(test));
+        if let Err(error) = recorder.assign(&Scope::Launched { by: init }, test) {
+            self.notes.push(format!("what it uses cannot be recorded: {error}"));
+        }
+    }
+
+    /// Tells the recording that it has ended, with all that it started.
+    fn end(&mut self, recorder: &Recorder) {
+        if !std::mem::replace(&mut self.is_marked, false) {
+            return;
+        }
+        if self.item.is_none() {
+            let _ = recorder.mark(MarkKind::End, &self.attempt.test, None);
+            return;
+        }
+        let test = &self.attempt.test;
+        let _ = recorder.unassign(test);
+        let _ = recorder.mark(MarkKind::End, &mark_of(&self.attempt), Some(test));
+    }
 }
 
 impl<'a> Dispatcher<'a> {
@@ -142,6 +178,9 @@ impl<'a> Dispatcher<'a> {
         self.tear_down(setup);
         self.finish_rest();
         let stopped = self.recorder.stop();
+        if let (Some(Abort::Disk { full }), Ok(recording)) = (&mut self.aborted, &stopped) {
+            *full |= recording.manifest().end == Some(End::DiskFull);
+        }
         let mut ended: Vec<Ended> = self.results.into_values().collect();
         for note in measure_all(&self.layout, &mut ended) {
             (self.events)(Event::Note(note));
@@ -197,7 +236,6 @@ impl<'a> Dispatcher<'a> {
         let (test, attempt, index) = (planned.test, planned.attempt(), planned.index);
         self.plan.begun(item);
         let (id, name) = next_id();
-        let trace = Trace { group: name.clone(), init: 0, began_ns: boot_ns(), ended_ns: 0 };
         let directory = self.layout.attempt(index, &attempt);
         // What an attempt left whose runner was killed.
         let _ = fs::remove_dir_all(&directory);
@@ -223,7 +261,8 @@ impl<'a> Dispatcher<'a> {
                     spec,
                     running,
                     claim: Claim { predicted_bytes, used_bytes: 0 },
-                    trace,
+                    is_marked: false,
+                    notes: Vec::new(),
                     started: None,
                     ending: None,
                 };
@@ -240,7 +279,7 @@ impl<'a> Dispatcher<'a> {
     fn skip(&mut self, item: usize, outcome: Outcome) {
         let Some(planned) = self.plan.item(item) else { return };
         let (attempt, index) = (planned.attempt(), planned.index);
-        self.finished(item, index, TestResult::not_run(attempt, outcome), None);
+        self.finished(item, index, TestResult::not_run(attempt, outcome));
     }
 
     /// Waits for one thing to happen, at most for `time`, and does what it asks for.
@@ -261,7 +300,8 @@ impl<'a> Dispatcher<'a> {
             Turn::SignalsClosed => self.signals = never(),
             Turn::RecordingEnded => {
                 self.recording_ended = never();
-                self.abort(Abort::Disk);
+                // Whether for want of room, its end tells.
+                self.abort(Abort::Disk { full: false });
             }
             Turn::Time => {
                 if end.is_some_and(|timeout| self.began.elapsed() >= timeout) {
@@ -294,12 +334,13 @@ impl<'a> Dispatcher<'a> {
     fn hear(&mut self, heard: Heard) {
         let Some(active) = self.active.get_mut(&heard.id) else { return };
         match heard.told {
-            Some(Told::Ready { pid: _, init }) => {
-                active.trace.init = init;
-                active.started = Some(Timestamp::now());
-                // The recording may have ended, of which it tells by itself.
-                let _ = self.recorder.mark(MarkKind::Begin, "test", Some(&active.attempt.test));
-                if active.item.is_some() {
+            Some(Told::Ready { stage, init }) => {
+                active.begin(&self.recorder, init);
+                let is_test = active.item.is_some();
+                if stage == StageKind::Program {
+                    active.started = Some(Timestamp::now());
+                }
+                if stage == StageKind::Program && is_test {
                     (self.events)(Event::TestStarted {
                         test: active.attempt.clone(),
                         isolation: active.isolation.clone(),
@@ -307,7 +348,8 @@ impl<'a> Dispatcher<'a> {
                 }
                 active.running.go();
                 // It may have been aborted while it was made ready.
-                if self.aborted.is_some_and(|why| why != Abort::FailFast) && active.item.is_some() {
+                let is_aborted = self.aborted.is_some_and(|why| why != Abort::FailFast);
+                if is_aborted && is_test && stage != StageKind::Cleanup {
                     active.running.end();
                 }
             }
@@ -320,9 +362,7 @@ impl<'a> Dispatcher<'a> {
                 }
             }
             Some(Told::Ended(ending)) => {
-                if active.started.is_some() && active.ending.is_none() {
-                    let _ = self.recorder.mark(MarkKind::End, "test", Some(&active.attempt.test));
-                }
+                active.end(&self.recorder);
                 active.ending = Some(*ending);
             }
             None => {
@@ -334,9 +374,10 @@ impl<'a> Dispatcher<'a> {
     }
 
     /// Makes the result of an attempt whose supervisor has ended.
-    fn gone(&mut self, active: Active) {
-        let Active { item, attempt, isolation, spec, running, started, ending, trace, .. } = active;
-        let trace = Trace { ended_ns: boot_ns(), ..trace };
+    fn gone(&mut self, mut active: Active) {
+        active.end(&self.recorder);
+        let Active { item, attempt, isolation, spec, running, mut notes, started, ending, .. } =
+            active;
         running.join();
         let ending = ending.unwrap_or_else(|| {
             remove_left(&spec.id);
@@ -358,7 +399,7 @@ impl<'a> Dispatcher<'a> {
         };
         let relative = |path: &PathBuf| self.layout.relative(path);
         let log = |path: &PathBuf| path.exists().then(|| relative(path));
-        let mut notes = ending.notes;
+        notes.extend(ending.notes);
         notes.extend(kept.notes);
         notes.extend(ending.output_error.map(|error| format!("its output was not kept: {error}")));
         let result = TestResult {
@@ -381,19 +422,18 @@ impl<'a> Dispatcher<'a> {
             memory: None,
             budgets: Vec::new(),
         };
-        let trace = Some(trace).filter(|_| result.started.is_some());
-        self.finished(item, index, result, trace);
+        self.finished(item, index, result);
     }
 
     /// Notes a result, tells it, and decides what follows.
-    fn finished(&mut self, item: usize, index: usize, result: TestResult, trace: Option<Trace>) {
-        let ended = Ended { recording: self.recording, trace, result };
+    fn finished(&mut self, item: usize, index: usize, result: TestResult) {
+        let ended = Ended { recording: self.recording, result };
         let result = &ended.result;
         let is_final = self.plan.ended(item, &result.outcome);
         // What was not run, or not to its end, is run when the suite is resumed.
         let is_ended = !matches!(result.outcome, Outcome::Skipped { .. } | Outcome::Aborted);
-        if is_ended && self.progress.ended(&ended).is_err() {
-            self.abort(Abort::Disk);
+        if is_ended && let Err(error) = self.progress.ended(&ended) {
+            self.abort(Abort::Disk { full: is_full(&error) });
         }
         if is_final
             && self.options.fail_fast
@@ -462,7 +502,6 @@ impl<'a> Dispatcher<'a> {
         lives_on: bool,
     ) -> (u64, Option<String>) {
         let (id, unique) = next_id();
-        let group = unique.clone();
         let directory = self.layout.step(name);
         let _ = fs::remove_dir_all(&directory);
         let cwd = self.suite.directory.clone();
@@ -479,7 +518,8 @@ impl<'a> Dispatcher<'a> {
             spec,
             running,
             claim: Claim::default(),
-            trace: Trace { group, init: 0, began_ns: boot_ns(), ended_ns: 0 },
+            is_marked: false,
+            notes: Vec::new(),
             started: None,
             ending: None,
         };
@@ -503,24 +543,23 @@ impl<'a> Dispatcher<'a> {
 /// sentence each.
 fn measure_all(layout: &Layout<'_>, ended: &mut [Ended]) -> Vec<String> {
     let mut by_recording: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
-    for (index, ended) in ended.iter().enumerate().filter(|(_, ended)| ended.trace.is_some()) {
+    let started = |(_, ended): &(usize, &Ended)| ended.result.started.is_some();
+    for (index, ended) in ended.iter().enumerate().filter(started) {
         by_recording.entry(ended.recording).or_default().push(index);
     }
     let mut notes = Vec::new();
     for (number, indices) in by_recording {
         let path = layout.recording(number);
-        let traces: Vec<Trace> =
-            indices.iter().filter_map(|&index| ended.get(index)?.trace.clone()).collect();
         // One of a part that was killed is put together here.
         let measured = Recording::open(&path).map_err(|error| error.to_string());
-        let measured = measured.and_then(|(recording, _)| {
-            measure(&recording, &traces).map_err(|error| error.to_string())
-        });
+        let measured = measured
+            .and_then(|(recording, _)| measure(&recording).map_err(|error| error.to_string()));
         match measured {
-            Ok(memories) => {
-                for (&index, memory) in indices.iter().zip(memories) {
-                    if let Some(ended) = ended.get_mut(index) {
-                        ended.result.memory = Some(memory);
+            Ok(mut memories) => {
+                for index in indices {
+                    if let Some(Ended { result, .. }) = ended.get_mut(index) {
+                        let key = (result.test.test.clone(), mark_of(&result.test));
+                        result.memory = memories.remove(&key);
                     }
                 }
             }
@@ -531,13 +570,6 @@ fn measure_all(layout: &Layout<'_>, ended: &mut [Ended]) -> Vec<String> {
         }
     }
     notes
-}
-
-/// Returns the present instant, in nanoseconds since boot, as the recording counts.
-fn boot_ns() -> u64 {
-    let now = clock_gettime(ClockId::Boottime);
-    let nanoseconds = i128::from(now.tv_sec) * 1_000_000_000 + i128::from(now.tv_nsec);
-    u64::try_from(nanoseconds).unwrap_or(0)
 }
 
 /// Holds what an attempt used to its budgets: those of its suite and those of the policy.
@@ -561,6 +593,10 @@ fn judge_budgets(suite: &Suite, options: &RunOptions, result: &mut TestResult) {
     {
         (result.outcome, result.reason) = (Outcome::OverBudget, Some(reason));
     }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// Says why a step of the suite failed, as the end of a sentence.

@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use memsample::KernelSource;
 use rustix::process::getuid;
 
 use super::boundary::{Controllers, bubblewrap_arguments, controllers, pid_namespace_arguments};
@@ -13,7 +14,8 @@ use crate::suite::Isolation;
 /// One thing that was tried.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Check {
-    /// What it is: a word of a suite file, or the name of a control group's controller.
+    /// What it is: a word of a suite file, the name of a control group's controller, or what the kernel
+    /// tells.
     pub name: &'static str,
     /// What it is for.
     pub purpose: &'static str,
@@ -42,14 +44,65 @@ impl fmt::Display for Missing {
 pub fn checks() -> Vec<Check> {
     let check = |name, purpose, result| Check { name, purpose, result };
     let controllers = controllers();
-    vec![
+    let mut checks = vec![
         check("pidns", "nothing survives a test", pid_namespace()),
         check("bwrap", "a test cannot write to the machine", bubblewrap(None)),
         check("lxc", "a container for each test", lxc_tools()),
         check("memory", "memory limits, and who ran out of memory", memory(&controllers)),
         check("pids", "limits on the number of processes", pids(&controllers)),
         check("kill", "a kill that no process escapes", kill(&controllers)),
-    ]
+    ];
+    checks.extend(KernelSource::ALL.into_iter().filter_map(source));
+    checks
+}
+
+/// What the recording of a suite gets from the kernel.
+fn source(source: KernelSource) -> Option<Check> {
+    let privileged = "run it as root, or: setcap cap_net_admin=ep \"$(command -v memsample)\"; in a container \
+                      it is not there";
+    let (name, purpose, works, remedy) = match source {
+        KernelSource::Processes => (
+            "processes",
+            "the processes of every user",
+            "/proc shows all",
+            "run it as root, or: mount -o remount,hidepid=0 /proc",
+        ),
+        KernelSource::Births => (
+            "births",
+            "forks and execs, so that no process goes unseen",
+            "the proc connector",
+            privileged,
+        ),
+        KernelSource::Exits => (
+            "exits",
+            "the true peak of every process: upper bounds for budgets",
+            "taskstats",
+            privileged,
+        ),
+        KernelSource::ProportionalSets => (
+            "pss",
+            "memory in which shared pages count once",
+            "smaps_rollup",
+            "Linux 4.14 or later",
+        ),
+        KernelSource::Pressure => (
+            "psi",
+            "how long processes waited for memory",
+            "/proc/pressure/memory",
+            "Linux 4.20 or later with CONFIG_PSI, started with psi=1",
+        ),
+        KernelSource::ControlGroups => (
+            "cgroups",
+            "the memory of control groups",
+            "mounted",
+            "mount -t cgroup2 none /sys/fs/cgroup",
+        ),
+        // A later library may know more.
+        _ => return None,
+    };
+    let missing = |reason| Missing { reason, remedy: Some(remedy.to_owned()) };
+    let result = source.try_open().map(|()| works.to_owned()).map_err(missing);
+    Some(Check { name, purpose, result })
 }
 
 /// Where containers are, unless LXC was built otherwise.

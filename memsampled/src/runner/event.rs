@@ -72,7 +72,10 @@ pub enum Abort {
     /// The suite's setup failed.
     Setup,
     /// The recording or the results could not be written.
-    Disk,
+    Disk {
+        /// For want of room.
+        full: bool,
+    },
 }
 
 /// How an attempt ended: one word each, defined in `docs/verdicts.md`.
@@ -241,16 +244,30 @@ pub struct TestMemory {
     pub processes: u64,
     /// Of these, those that are known only by their exit record.
     pub unsampled: u64,
+    /// Process images of which no upper bound is known: one of them leaves the sums without one.
+    pub unbounded_images: u64,
     /// Rows of samples.
     pub samples: u64,
     /// Planned instants at which nothing was sampled, or too late.
     pub gaps: u64,
-    /// CPU time of all its processes, as far as it is known.
-    pub cpu: Duration,
-    /// Page faults without I/O.
-    pub minflt: u64,
-    /// Page faults with I/O.
-    pub majflt: u64,
+    /// CPU time of all its processes, as far as it was read; `None` where it was of none.
+    pub cpu: Option<Duration>,
+    /// Page faults without I/O; the same holds.
+    pub minflt: Option<u64>,
+    /// Page faults with I/O; the same holds.
+    pub majflt: Option<u64>,
+}
+
+impl TestMemory {
+    /// Says why there is no peak of proportional sets, as the end of a sentence; `None` where there is one.
+    #[must_use]
+    pub fn pss_missing(&self) -> Option<&'static str> {
+        match (self.pss, self.samples) {
+            (Some(_), _) => None,
+            (None, 0) => Some("none of its processes lived long enough to be sampled"),
+            (None, _) => Some("none of its processes was read for it before it ended"),
+        }
+    }
 }
 
 /// What the processes of one role used together.

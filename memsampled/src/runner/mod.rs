@@ -12,7 +12,6 @@
 mod admission;
 mod artifacts;
 mod attempt;
-mod attribution;
 mod boundary;
 mod budget;
 mod dispatch;

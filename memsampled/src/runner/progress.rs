@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::attribution::Trace;
 use super::event::TestResult;
 use crate::suite::Suite;
 
@@ -35,8 +34,6 @@ enum Line {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Ended {
     pub(super) recording: u32,
-    /// How its processes are known there; `None` if it was not run.
-    pub(super) trace: Option<Trace>,
     pub(super) result: TestResult,
 }
 

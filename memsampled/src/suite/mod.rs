@@ -149,6 +149,34 @@ pub struct Test {
     pub requires: Vec<String>,
 }
 
+impl Test {
+    /// Makes a test of a program with what holds where a suite file says nothing more.
+    #[must_use]
+    pub fn new(name: impl Into<String>, program: Program, cwd: impl Into<PathBuf>) -> Self {
+        Self {
+            name: name.into(),
+            program,
+            setup: Vec::new(),
+            cleanup: Vec::new(),
+            cwd: cwd.into(),
+            env: BTreeMap::new(),
+            timeout: settings::TEST_TIMEOUT,
+            grace: settings::GRACE,
+            run_as: None,
+            isolation: None,
+            network: false,
+            memory_limit_bytes: None,
+            budgets: Vec::new(),
+            expect_exit: vec![0],
+            tags: Vec::new(),
+            artifacts: Vec::new(),
+            repeat: 1,
+            retries: 0,
+            requires: Vec::new(),
+        }
+    }
+}
+
 /// What is between a test and the machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Isolation {

@@ -134,15 +134,12 @@ impl Settings {
         name: String,
         program: Program,
     ) -> super::Test {
+        let cwd = self.cwd.map_or_else(|| directory.to_owned(), |cwd| directory.join(cwd));
+        let test = super::Test::new(name, program, cwd);
         super::Test {
-            name,
-            program,
-            setup: Vec::new(),
-            cleanup: Vec::new(),
-            cwd: self.cwd.map_or_else(|| directory.to_owned(), |cwd| directory.join(cwd)),
             env: self.env,
-            timeout: self.timeout.unwrap_or(TEST_TIMEOUT),
-            grace: self.grace.unwrap_or(GRACE),
+            timeout: self.timeout.unwrap_or(test.timeout),
+            grace: self.grace.unwrap_or(test.grace),
             run_as: self.run_as,
             isolation: match self.isolation {
                 Some(Isolation::Bubblewrap { root: Some(root) }) => {
@@ -150,15 +147,15 @@ impl Settings {
                 }
                 isolation => isolation,
             },
-            network: self.network.unwrap_or(false),
+            network: self.network.unwrap_or(test.network),
             memory_limit_bytes: self.memory_limit_bytes,
             budgets: self.budgets,
-            expect_exit: self.expect_exit.unwrap_or_else(|| vec![0]),
+            expect_exit: self.expect_exit.unwrap_or(test.expect_exit),
             tags: self.tags,
             artifacts: self.artifacts,
-            repeat: self.repeat.unwrap_or(1),
-            retries: self.retries.unwrap_or(0),
-            requires: Vec::new(),
+            repeat: self.repeat.unwrap_or(test.repeat),
+            retries: self.retries.unwrap_or(test.retries),
+            ..test
         }
     }
 }

@@ -1,7 +1,6 @@
 //! Running suites through the library, as `memsample run` does.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -26,27 +25,7 @@ pub(crate) fn command(name: &str, argv: &[&str]) -> Test {
 }
 
 fn test(name: &str, program: Program) -> Test {
-    Test {
-        name: name.to_owned(),
-        program,
-        setup: Vec::new(),
-        cleanup: Vec::new(),
-        cwd: PathBuf::from("/"),
-        env: BTreeMap::new(),
-        timeout: LONG,
-        grace: Duration::from_secs(5),
-        run_as: None,
-        isolation: None,
-        network: false,
-        memory_limit_bytes: None,
-        budgets: Vec::new(),
-        expect_exit: vec![0],
-        tags: Vec::new(),
-        artifacts: Vec::new(),
-        repeat: 1,
-        retries: 0,
-        requires: Vec::new(),
-    }
+    Test { timeout: LONG, ..Test::new(name, program, "/") }
 }
 
 pub(crate) fn suite(tests: Vec<Test>) -> Suite {

@@ -169,7 +169,7 @@ pub(crate) const FIELDS: Fields<ProcessRow> = Fields(&[
     Field {
         name: "test",
         source: "caller",
-        meaning: "The test that the image belongs to: of the scope that was assigned, the innermost or else the latest. Null where there is none.",
+        meaning: "The test that the image belongs to: of the scope that was assigned, the innermost or else the latest. Null where there is none. Repetitions and retries have the same name; `marks` tell when each began and ended.",
         value: Value::OptionalText(|row| row.test.as_deref().map(Cow::Borrowed)),
     },
     Field {

@@ -98,6 +98,11 @@ impl Capture {
 
     /// Writes the first bytes of the buffer to where they belong.
     fn keep(&mut self, bytes: usize) {
+        if self.file.is_none() {
+            // Drained and counted: the bound may be nothing by now.
+            self.total_bytes += bytes as u64;
+            return;
+        }
         let (head, tail) = (self.head_bytes(), self.tail_bytes());
         let mut rest = self.buffer.get(..bytes).unwrap_or_default();
         while !rest.is_empty() {

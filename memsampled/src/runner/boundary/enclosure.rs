@@ -1,6 +1,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -8,7 +9,7 @@ use rustix::process::getuid;
 
 use super::init::SharedMemory;
 use super::protocol::{Enclosure, Spec};
-use super::{GATE, INIT};
+use super::{GATE, INIT, OWN_NAME};
 
 /// Where our own program is, in a root that is not the host's. `/dev` is a file system of the
 /// boundary's own in each of them, so that nothing of a root is hidden or changed.
@@ -30,13 +31,13 @@ pub(super) fn entrance(spec: &Spec) -> io::Result<Entrance> {
     let is_root = getuid().is_root();
     match &spec.enclosure {
         Enclosure::None => {
-            let program = vec![text(&spec.launcher)?];
-            let mut command = Command::new(&spec.launcher);
+            let program = under_own_name(spec)?;
+            let mut command = Command::new(&program);
             command.args([INIT, SharedMemory::Host.word()]);
-            Ok(Entrance { command, gate: gate(program), tool: None })
+            Ok(Entrance { command, gate: gate(vec![program]), tool: None })
         }
         Enclosure::PidNamespace => {
-            let program = vec![text(&spec.launcher)?];
+            let program = vec![under_own_name(spec)?];
             let mut command = Command::new("unshare");
             command.args(pid_namespace_arguments(is_root));
             // Without rights of its own, init cannot mount.
@@ -81,6 +82,14 @@ pub(super) fn entrance(spec: &Spec) -> io::Result<Entrance> {
             Ok(Entrance { command, gate: gate(staged.program), tool: Some("lxc-execute") })
         }
     }
+}
+
+/// Links our own program under the name that tells its processes from those of the test, and returns the
+/// path. An exec gives a process the name of the file.
+fn under_own_name(spec: &Spec) -> io::Result<String> {
+    let path = spec.scratch.join(OWN_NAME);
+    symlink(fs::canonicalize(&spec.launcher)?, &path)?;
+    text(&path)
 }
 
 /// Returns the arguments of unshare(1) up to the program.
@@ -176,23 +185,32 @@ impl Staged {
         let mapped: BTreeSet<&str> =
             maps.lines().filter_map(|line| Some(line.split_at(line.find('/')?).1)).collect();
         let is_library = |name: &str| name.ends_with(".so") || name.contains(".so.");
-        let mut files = vec![(launcher.to_owned(), Path::new(STAGE).join("memsample"))];
+        // Who is executed gets the name: the loader, where there is one.
+        let own = Path::new(STAGE).join(OWN_NAME);
+        let mut files = Vec::new();
         let mut loader = None;
         for path in mapped.into_iter().map(Path::new) {
             let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
             if !is_library(name) {
                 continue;
             }
-            let inside = Path::new(STAGE).join(name);
             if name.starts_with("ld-") || name.starts_with("ld.") {
-                loader = Some(text(&inside)?);
+                loader = Some(path);
+            } else {
+                files.push((path.to_owned(), Path::new(STAGE).join(name)));
             }
-            files.push((path.to_owned(), inside));
         }
-        let program = format!("{STAGE}/memsample");
         let program = match loader {
-            Some(loader) => vec![loader, "--library-path".to_owned(), STAGE.to_owned(), program],
-            None => vec![program],
+            Some(loader) => {
+                let program = Path::new(STAGE).join("memsample");
+                files.push((loader.to_owned(), own.clone()));
+                files.push((launcher.to_owned(), program.clone()));
+                vec![text(&own)?, "--library-path".to_owned(), STAGE.to_owned(), text(&program)?]
+            }
+            None => {
+                files.push((launcher.to_owned(), own.clone()));
+                vec![text(&own)?]
+            }
         };
         Ok(Self { files, program })
     }

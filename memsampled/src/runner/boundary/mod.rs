@@ -13,6 +13,8 @@
 //! - *Init* is pid 1 in the boundary, or a subreaper where there is no pid namespace: it starts gates,
 //!   and knows how each ended. When its channel closes, it kills all below it and ends.
 //! - The *gate* joins the control groups, waits until the recording knows it, and executes the test.
+//!
+//! Init and gates have a command name of their own, by which the recording tells them from the test.
 
 mod capture;
 mod channel;
@@ -31,27 +33,14 @@ use std::process::ExitCode;
 pub(super) use enclosure::{bubblewrap_arguments, pid_namespace_arguments};
 pub(super) use groups::{Controllers, controllers, remove_left};
 pub(super) use launch::{Supervised, launch};
-pub(super) use protocol::{Enclosure, Ending, Order, Spec, Stage, Told, User};
+pub(super) use protocol::{Enclosure, Ending, Order, Spec, Stage, StageKind, Told, User};
 
 const SUPERVISOR: &str = "boundary-supervisor";
 const INIT: &str = "boundary-init";
 const GATE: &str = "boundary-gate";
-
-/// Says whether a process image is one of ours around a test, and not of a test: by its name and its
-/// arguments with a space between them.
-pub(super) fn is_ours(comm: &str, arguments: Option<&str>) -> bool {
-    match arguments {
-        Some(arguments) => {
-            let mut words = arguments.split(' ').take(MAX_OWN_WORDS);
-            words.any(|word| [SUPERVISOR, INIT, GATE].contains(&word))
-        }
-        // Of an image that lived for an instant only the name is known.
-        None => comm == "memsample",
-    }
-}
-
-/// The tool and its arguments are before the name of a role.
-const MAX_OWN_WORDS: usize = 64;
+/// The command name of init and of gates: that of the file by which they are executed. No program of a
+/// test has it, so that the memory of the test is told from ours.
+const OWN_NAME: &str = "memsample-init";
 
 /// Runs the program in one of the roles of this module, if its first argument names one.
 ///

@@ -62,6 +62,14 @@ pub(crate) enum Enclosure {
     },
 }
 
+/// What a command is to its test.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum StageKind {
+    Setup,
+    Program,
+    Cleanup,
+}
+
 /// One command of an attempt.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Stage {
@@ -82,7 +90,7 @@ pub(crate) struct User {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Order {
     Start(Box<Spec>),
-    /// The program may execute its first instruction.
+    /// What waits may execute its first instruction.
     Go,
     /// End it; also after its end, where survivors were wanted.
     End,
@@ -90,11 +98,10 @@ pub(crate) enum Order {
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Told {
-    /// The program waits for [`Order::Go`].
+    /// A stage waits for [`Order::Go`].
     Ready {
-        /// The process that will be the program, as a pid of the runner's namespace.
-        pid: i32,
-        /// Init, the same.
+        stage: StageKind,
+        /// Init, as a pid of the runner's namespace.
         init: i32,
     },
     /// It executes.

@@ -11,13 +11,14 @@ use memsample::parse::parse_vmstat;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Signal, WaitOptions, getpid, set_child_subreaper, setsid, waitpid};
 
+use super::OWN_NAME;
 use super::capture::Capture;
 use super::channel::{self, Channel, inherited};
 use super::enclosure::{Entrance, entrance};
 use super::groups::{Groups, OomCounts};
 use super::processes::{descendants, describe, rss_bytes, signal};
 use super::protocol::{
-    Ending, Exec, GateOrder, GateTold, InitOrder, InitTold, Order, Spec, Stage, Told,
+    Ending, Exec, GateOrder, GateTold, InitOrder, InitTold, Order, Spec, Stage, StageKind, Told,
 };
 
 /// What a tool needs to make a boundary, at most, on a machine that is busy.
@@ -82,6 +83,8 @@ fn remove_scratch(spec: &Spec, ending: &mut Ending) {
         .exit_code
         .is_some_and(|code| u8::try_from(code).is_ok_and(|code| spec.expect_exit.contains(&code)));
     if spec.keep_failed && ending.not_started.is_none() && (ending.timed_out || !expected) {
+        // What a person looks at holds nothing of ours.
+        let _ = fs::remove_file(spec.scratch.join(OWN_NAME));
         ending.kept = Some(spec.scratch.clone());
         return;
     }
@@ -104,14 +107,6 @@ struct Exit {
     signal: Option<i32>,
 }
 
-/// What a stage is to its test.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Role {
-    Setup,
-    Program,
-    Cleanup,
-}
-
 /// How a stage ended.
 enum StageEnd {
     /// By itself.
@@ -131,10 +126,7 @@ enum Happening {
     RunnerGone,
     Init(InitTold),
     InitGone,
-    Gate {
-        told: GateTold,
-        pid: i32,
-    },
+    Gate(GateTold),
     /// The gate has become the program, or has ended.
     GateClosed,
     Deadline,
@@ -230,7 +222,7 @@ impl<'a> Supervisor<'a> {
         let spec = self.spec;
         let mut ready = true;
         for stage in &spec.setup {
-            let end = self.run(stage, Role::Setup, &mut None);
+            let end = self.run(stage, StageKind::Setup, &mut None);
             if let Some(reason) = failure(&end) {
                 ending.not_started = Some(format!("its setup `{}` {reason}", stage.argv.join(" ")));
                 ready = false;
@@ -239,7 +231,7 @@ impl<'a> Supervisor<'a> {
         }
         let mut began = None;
         if ready && !self.is_over {
-            match self.run(&spec.main, Role::Program, &mut began) {
+            match self.run(&spec.main, StageKind::Program, &mut began) {
                 StageEnd::Exited(exit) => ending.set(exit),
                 StageEnd::NotStarted(reason) => ending.not_started = Some(reason),
                 StageEnd::TimedOut(exit) => {
@@ -260,7 +252,7 @@ impl<'a> Supervisor<'a> {
         if !self.runner_gone {
             for stage in &spec.cleanup {
                 // Also when the suite is aborted: only the runner's death ends it.
-                let end = self.run(stage, Role::Cleanup, &mut None);
+                let end = self.run(stage, StageKind::Cleanup, &mut None);
                 if let Some(reason) = failure(&end) {
                     ending.notes.push(format!("its cleanup `{}` {reason}", stage.argv.join(" ")));
                 }
@@ -294,18 +286,18 @@ impl<'a> Supervisor<'a> {
     }
 
     /// Runs one command until it ends, or its time is over, or the runner wants it to end.
-    fn run(&mut self, stage: &Stage, role: Role, began: &mut Option<Instant>) -> StageEnd {
+    fn run(&mut self, stage: &Stage, kind: StageKind, began: &mut Option<Instant>) -> StageEnd {
         let exec = Exec {
             argv: stage.argv.clone(),
             cwd: self.spec.cwd.clone(),
             env: self.spec.env.clone(),
             user: self.spec.user.clone(),
         };
-        if let Err(end) = self.launch(exec, role) {
+        if let Err(end) = self.launch(exec, kind) {
             return end;
         }
         *began = Some(Instant::now());
-        if role == Role::Program {
+        if kind == StageKind::Program {
             let _ = self.runner.send(&Told::Started);
             self.next_progress = Some(Instant::now() + PROGRESS);
         }
@@ -323,7 +315,7 @@ impl<'a> Supervisor<'a> {
                     return StageEnd::Ended(None);
                 }
                 // Cleanup is what is left to do then.
-                Happening::Order(Order::End) if role != Role::Cleanup => {
+                Happening::Order(Order::End) if kind != StageKind::Cleanup => {
                     return StageEnd::Ended(self.stop());
                 }
                 _ => {}
@@ -332,7 +324,7 @@ impl<'a> Supervisor<'a> {
     }
 
     /// Brings a gate to become the program.
-    fn launch(&mut self, exec: Exec, role: Role) -> Result<(), StageEnd> {
+    fn launch(&mut self, exec: Exec, kind: StageKind) -> Result<(), StageEnd> {
         let failed = |error: io::Error| StageEnd::NotStarted(error.to_string());
         let (gate, gate_socket) = channel::pair().map_err(failed)?;
         let groups = self.groups.open().map_err(failed)?;
@@ -353,12 +345,12 @@ impl<'a> Supervisor<'a> {
         let mut reason = None;
         loop {
             match self.next(deadline) {
-                Happening::Gate { told: GateTold::Ready, pid } if role == Role::Program => {
-                    self.runner.send(&Told::Ready { pid, init: self.init_pid }).map_err(failed)?;
+                Happening::Gate(GateTold::Ready) => {
+                    let ready = Told::Ready { stage: kind, init: self.init_pid };
+                    self.runner.send(&ready).map_err(failed)?;
                 }
-                Happening::Gate { told: GateTold::Ready, .. } => go(self)?,
                 Happening::Order(Order::Go) => go(self)?,
-                Happening::Gate { told: GateTold::Failed(told), .. } => reason = Some(told),
+                Happening::Gate(GateTold::Failed(told)) => reason = Some(told),
                 Happening::GateClosed if reason.is_none() => return Ok(()),
                 // Init reaps the gate that has failed.
                 Happening::Init(InitTold::Exited { .. }) => {
@@ -372,7 +364,7 @@ impl<'a> Supervisor<'a> {
                     return Err(StageEnd::NotStarted(reason));
                 }
                 Happening::InitGone => return Err(StageEnd::Lost),
-                Happening::Order(Order::End) if role == Role::Cleanup => {}
+                Happening::Order(Order::End) if kind == StageKind::Cleanup => {}
                 Happening::RunnerGone | Happening::Order(Order::End) => {
                     self.gate = None;
                     self.kill();
@@ -545,8 +537,7 @@ impl<'a> Supervisor<'a> {
             if gate && let Some(channel) = &self.gate {
                 match channel.receive::<GateTold>() {
                     Ok(Some(received)) => {
-                        let pid = received.sender.unwrap_or(0);
-                        return Happening::Gate { told: received.message, pid };
+                        return Happening::Gate(received.message);
                     }
                     Ok(None) | Err(_) => {
                         self.gate = None;

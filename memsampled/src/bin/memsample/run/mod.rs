@@ -68,7 +68,8 @@ fn code(suite: &SuiteResult) -> ExitCode {
     match (suite.outcome(), suite.aborted) {
         (SuiteOutcome::Passed, _) => ExitCode::SUCCESS,
         (SuiteOutcome::Failed, _) => ExitCode::TESTS_FAILED,
-        (SuiteOutcome::Aborted, Some(Abort::Disk)) => ExitCode::WRITE_FAILED,
+        (SuiteOutcome::Aborted, Some(Abort::Disk { full: true })) => ExitCode::DISK_FULL,
+        (SuiteOutcome::Aborted, Some(Abort::Disk { full: false })) => ExitCode::WRITE_FAILED,
         (SuiteOutcome::Aborted, _) => ExitCode::SUITE_ABORTED,
     }
 }

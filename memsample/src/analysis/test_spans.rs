@@ -1,0 +1,85 @@
+//! When each test ran: from the marks of its beginning and its end.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+
+use arrow::array::{Array, AsArray};
+use arrow::datatypes::{Int64Type, TimestampMillisecondType as Millisecond};
+
+use super::lives::START_STEP_NS;
+use super::sampled_images::SampledImage;
+use crate::recording::{MarkKind, Recording, numbers};
+
+/// One run of a test, from one mark to the other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Span {
+    /// The name of the mark.
+    pub(super) name: String,
+    pub(super) begin_ms: i64,
+    pub(super) begin_ns: u64,
+    /// `None` where the recording ended before.
+    pub(super) end: Option<(i64, u64)>,
+}
+
+/// Reads the spans of each test, in the order of time.
+///
+/// A span ends with the mark of the same name; what begins and ends within it is a part of the test.
+pub(super) fn spans(recording: &Recording) -> io::Result<HashMap<String, Vec<Span>>> {
+    let mut marks = BTreeMap::new();
+    for batch in recording.read_table("marks", &["ts", "boot_ns", "kind", "name", "test"]) {
+        let batch = batch?;
+        let ts = numbers::<Millisecond>(&batch, "ts")?.values();
+        let boot = numbers::<Int64Type>(&batch, "boot_ns")?.values();
+        let text = |name| {
+            let column = batch.column_by_name(name);
+            let column = column.and_then(|column| column.as_string_opt::<i32>());
+            column.ok_or_else(|| io::Error::other(format!("no column `{name}` of its type")))
+        };
+        let (kind, name, test) = (text("kind")?, text("name")?, text("test")?);
+        for (row, (&ts_ms, boot_ns)) in ts.iter().zip(boot).enumerate() {
+            let begins = match kind.value(row) {
+                word if word == MarkKind::Begin.as_str() => true,
+                word if word == MarkKind::End.as_str() => false,
+                _ => continue,
+            };
+            if test.is_valid(row) {
+                let order = (boot_ns.unsigned_abs(), marks.len());
+                let (test, name) = (test.value(row).to_owned(), name.value(row).to_owned());
+                marks.insert(order, (ts_ms, begins, test, name));
+            }
+        }
+    }
+    let mut spans: HashMap<String, Vec<Span>> = HashMap::new();
+    for ((boot_ns, _), (ts_ms, begins, test, name)) in marks {
+        let spans = spans.entry(test).or_default();
+        match spans.last_mut().filter(|span| span.end.is_none()) {
+            Some(open) if !begins && open.name == name => open.end = Some((ts_ms, boot_ns)),
+            Some(_) => {}
+            None if begins => {
+                spans.push(Span { name, begin_ms: ts_ms, begin_ns: boot_ns, end: None });
+            }
+            None => {}
+        }
+    }
+    spans.retain(|_, spans| !spans.is_empty());
+    Ok(spans)
+}
+
+/// Returns which of the spans of its test an image is of. They do not overlap. Who began between two is
+/// of the later one, which is marked when its processes have been made ready.
+pub(super) fn span_of(spans: &[Span], image: &SampledImage) -> usize {
+    let start_ns = image.row.start_ns;
+    let before = spans.partition_point(|span| span.begin_ns <= start_ns).saturating_sub(1);
+    let Some((end_ms, end_ns)) = spans.get(before).and_then(|span| span.end) else {
+        return before;
+    };
+    // It began then or up to one step later: who was there after the end began after it.
+    let outlived = image.exit_ns.is_some_and(|exit_ns| exit_ns > end_ns)
+        || (image.row.samples > 0 && image.row.last_ms > end_ms);
+    let may_be_later = start_ns.saturating_add(START_STEP_NS) > end_ns;
+    let began_after = start_ns > end_ns || (may_be_later && outlived);
+    match began_after && before + 1 < spans.len() {
+        true => before + 1,
+        false => before,
+    }
+}

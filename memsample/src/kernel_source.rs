@@ -1,0 +1,78 @@
+//! Which sources of the kernel a recording can draw from on this machine, by asking for each.
+
+use std::path::Path;
+
+use crate::cgroups::Hierarchies;
+use crate::events::{ProcessEvents, ProcessExits};
+use crate::machine::hidepid_note;
+use crate::metric::Files;
+use crate::parse::parse_pressure;
+use crate::sampler::{Sampler, SamplerOptions};
+
+/// Where a part of a recording comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum KernelSource {
+    /// `/proc` of every process, also of other users.
+    Processes,
+    /// The proc connector: forks and execs.
+    Births,
+    /// Taskstats: the true peak of every process that ends.
+    Exits,
+    /// `smaps_rollup`: PSS and USS.
+    ProportionalSets,
+    /// `pressure/memory`: how long processes waited for memory.
+    Pressure,
+    /// The memory files of control groups.
+    ControlGroups,
+}
+
+impl KernelSource {
+    /// Every source.
+    pub const ALL: [Self; 6] = [
+        Self::Processes,
+        Self::Births,
+        Self::Exits,
+        Self::ProportionalSets,
+        Self::Pressure,
+        Self::ControlGroups,
+    ];
+
+    /// Asks for it on this machine, as a recording would, and lets it go again.
+    ///
+    /// # Errors
+    ///
+    /// Why it is not there and what a recording lacks without it, as a sentence.
+    pub fn try_open(self) -> Result<(), String> {
+        let absent = |note: Option<String>| note.map_or(Ok(()), Err);
+        match self {
+            Self::Processes => absent(hidepid_note(Path::new("/proc"))),
+            Self::Births => ProcessEvents::open().map(drop),
+            Self::Exits => ProcessExits::open().map(drop),
+            Self::ProportionalSets => {
+                let sampler = Sampler::new(SamplerOptions::default());
+                let sampler =
+                    sampler.map_err(|error| format!("`/proc` cannot be read: {error}"))?;
+                match sampler.supported_files().contains(Files::SMAPS_ROLLUP) {
+                    true => Ok(()),
+                    false => Err("this kernel has no smaps_rollup (it came with Linux 4.14): PSS and USS are \
+                                  null"
+                        .to_owned()),
+                }
+            }
+            Self::Pressure => {
+                let bytes = std::fs::read("/proc/pressure/memory");
+                let bytes = bytes.map_err(|error| error.to_string());
+                let parsed = bytes.and_then(|bytes| {
+                    parse_pressure(&bytes).map(drop).map_err(|error| error.to_string())
+                });
+                parsed.map_err(|error| {
+                    format!(
+                        "`/proc/pressure/memory` cannot be read ({error}): psi columns are null"
+                    )
+                })
+            }
+            Self::ControlGroups => absent(Hierarchies::mounted().note()),
+        }
+    }
+}
