@@ -7,7 +7,7 @@ mod command;
 use std::collections::HashMap;
 use std::path::Path;
 
-use arrow::array::{AsArray, RecordBatch};
+use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{Int32Type, Int64Type};
 use command::{manifest, memsample, shell};
 use memsample::Recording;
@@ -183,4 +183,32 @@ fn without_the_right_a_note_says_what_is_missing() {
         &["record", "--events", "off", "--name", "y", "--json", "--duration", "200ms"],
     );
     assert_eq!(off.json()["notes"].to_string(), "[]");
+}
+
+#[test]
+fn the_peak_of_a_program_is_not_that_of_the_one_before_it() {
+    let directory = tempdir().unwrap();
+    // Sampled as a shell; what it becomes is gone before the next tick, but by chance.
+    let line = "for i in 1 2 3 4 5; do (sleep 0.3; exec /bin/true) & wait; done";
+    let Some((recording, exits)) = record(directory.path(), line) else { return };
+    if manifest(&directory.path().join("runs/x"))["settings"]["births"] != "proc_connector" {
+        // Without it an exec that no tick sees is not known of.
+        return;
+    }
+    let mut images: HashMap<i64, (String, bool)> = HashMap::new();
+    for batch in recording.read_table("processes", &["process", "comm", "exit_hwm_bytes"]) {
+        let batch = batch.unwrap();
+        let process = batch["process"].as_primitive::<Int64Type>();
+        let comm = batch["comm"].as_string::<i32>();
+        let hwm = batch["exit_hwm_bytes"].as_primitive::<Int64Type>();
+        for row in 0..batch.num_rows() {
+            let image = (comm.value(row).to_owned(), hwm.is_valid(row));
+            images.insert(process.value(row), image);
+        }
+    }
+    let exits: Vec<&Exit> = exits.iter().filter(|exit| exit.comm == "true").collect();
+    assert_eq!(exits.len(), 5);
+    for exit in exits {
+        assert_eq!(images[&exit.process], ("true".to_owned(), true));
+    }
 }

@@ -329,5 +329,9 @@ fn the_demo_shows_what_it_says() {
     assert_eq!(ended.code, Some(10), "{}", ended.stderr);
     let results = results(&ended);
     let words: Vec<&str> = outcomes(&results).into_iter().map(|(_, outcome)| outcome).collect();
+    // What a budget makes of a test is known at the end, and then it has its line in the log.
+    let mut log = ended.stderr.lines().filter(|line| line.contains("  is over its budget"));
+    assert!(log.next().unwrap().trim_start().starts_with("passed"), "{}", ended.stderr);
+    assert!(log.next().unwrap().trim_start().starts_with("over_budget"), "{}", ended.stderr);
     assert_eq!(words, ["passed", "failed", "timed_out", "leaked", "over_budget", last]);
 }

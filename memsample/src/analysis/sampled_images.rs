@@ -111,7 +111,7 @@ pub(super) fn known(column: &PrimitiveArray<Int64Type>, row: usize) -> Option<u6
 }
 
 impl SampledImage {
-    fn new(row: ImageRow) -> Self {
+    pub(super) fn new(row: ImageRow) -> Self {
         Self {
             row,
             composition: None,

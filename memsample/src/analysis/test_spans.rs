@@ -83,3 +83,65 @@ pub(super) fn span_of(spans: &[Span], image: &SampledImage) -> usize {
         false => before,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recording::ImageRow;
+
+    const MS: u64 = 1_000_000;
+
+    fn spans() -> Vec<Span> {
+        let span = |begin_ms: i64, end_ms: Option<i64>| Span {
+            name: String::new(),
+            begin_ms,
+            begin_ns: begin_ms.unsigned_abs() * MS,
+            end: end_ms.map(|end_ms| (end_ms, end_ms.unsigned_abs() * MS)),
+        };
+        vec![span(100, Some(200)), span(230, Some(300)), span(305, None)]
+    }
+
+    /// An image that began and ended then, or was sampled last then, in milliseconds.
+    #[track_caller]
+    fn check(start_ms: u64, exit_ms: Option<u64>, last_ms: Option<i64>, expected: usize) {
+        let row = ImageRow {
+            process: 1,
+            pid: 1,
+            ppid: 0,
+            exec: 0,
+            comm: String::new(),
+            role: String::new(),
+            cmdline: None,
+            test: None,
+            start_ns: start_ms * MS,
+            ended: true,
+            samples: u64::from(last_ms.is_some()),
+            first_ms: last_ms.unwrap_or_default(),
+            last_ms: last_ms.unwrap_or_default(),
+            rss_peak_bytes: None,
+            hwm_bytes: None,
+            exit_hwm_bytes: None,
+        };
+        let exit_ns = exit_ms.map(|exit_ms| exit_ms * MS);
+        let image = SampledImage { exit_ns, ..SampledImage::new(row) };
+        assert_eq!(span_of(&spans(), &image), expected, "{start_ms} {exit_ms:?} {last_ms:?}");
+    }
+
+    #[test]
+    fn an_image_is_of_the_span_in_which_it_began() {
+        check(150, Some(160), None, 0);
+        check(150, None, Some(160), 0);
+        // What a test is started by is forked before the mark.
+        check(50, Some(120), None, 0);
+        check(210, Some(240), None, 1);
+        check(240, None, Some(260), 1);
+        check(400, None, Some(500), 2);
+        // Its start may be up to a step later: its end tells.
+        check(195, Some(199), None, 0);
+        check(195, Some(203), None, 1);
+        check(295, None, Some(310), 2);
+        check(295, None, Some(298), 1);
+        // Behind a server that outlives its test nothing begins anew.
+        check(150, Some(400), None, 0);
+    }
+}

@@ -26,6 +26,8 @@ use crate::slot_map::SlotMap;
 
 /// Images that have ended and whose exit record may still come, at most: it comes one sweep later.
 const MAX_ENDED: usize = 16 * 1024;
+/// The steps in which `stat` tells when a process began, at most.
+const START_STEP_NS: u64 = 10_000_000;
 /// What `statm` tells: if it is the same, nobody asked for more of the process.
 const STATM_METRICS: [Metric; 6] =
     [Metric::Rss, Metric::Vsize, Metric::Shared, Metric::Anon, Metric::Data, Metric::Text];
@@ -316,7 +318,10 @@ impl Follower {
         }
         let mut exit = exit.clone();
         // What began and ended since the sweep began may be of a test that did so too.
-        let end_ns = exit.start_ns.saturating_add(exit.lived_ns);
+        // A start that `stat` told is up to one step too early.
+        let is_rounded = exit.start_ns.is_multiple_of(START_STEP_NS);
+        let begun_ns = exit.start_ns.saturating_add(if is_rounded { START_STEP_NS } else { 0 });
+        let end_ns = begun_ns.saturating_add(exit.lived_ns);
         for slot in self.attribution.follow_orders(end_ns) {
             self.touch(slot);
         }

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use indicatif::ProgressDrawTarget;
 
 use super::wording;
-use crate::runner::{Attempt, Event};
+use crate::runner::{Attempt, Event, Outcome};
 use live::Live;
 
 /// How many seconds a test runs before a log says that it does, again and again.
@@ -67,7 +67,11 @@ impl<W: Write> Terminal<W> {
                 lines.push(line::finished(result, self.color));
                 lines.extend(line::output(result, &self.directory));
             }
-            Event::SuiteFinished { .. } => {}
+            Event::SuiteFinished { results, .. } => {
+                // Told as passed before, since what they used is known only now.
+                let over = results.iter().filter(|it| it.outcome == Outcome::OverBudget);
+                lines.extend(over.map(|result| line::finished(result, self.color)));
+            }
         }
         match &mut self.live {
             Some(live) => {
