@@ -149,7 +149,7 @@ fn wrong_requests_are_told_what_is_wrong() {
         (
             sessions.clone(),
             r#"{"target": {"kind": "pid", "pid": 2147483647}}"#,
-            422,
+            404,
             "no_such_target",
             "there is no process with pid 2147483647",
         ),
@@ -163,7 +163,7 @@ fn wrong_requests_are_told_what_is_wrong() {
         (
             sessions.clone(),
             r#"{"target": {"kind": "cgroup", "path": "/no/such/group"}}"#,
-            422,
+            404,
             "no_such_target",
             "there is no control group `/no/such/group`",
         ),
