@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use memsample::parse;
-use memsampled::api::{self, MarkRequest, Request, StartRequest};
+use memsampled::api::{self, DumpRequest, MarkRequest, Request, StartRequest};
 use memsampled::suite::{Policy, Suite, SuiteError, Tree};
 
 /// A target: its name, which is that of its corpus, and its function.
@@ -176,7 +176,12 @@ pub fn requests(bytes: &[u8]) {
     }
     if let Ok(mark) = api::parse::<MarkRequest>(bytes) {
         assert!(!mark.name.is_empty() && mark.name.len() <= 4 * api::limits::MARK_CHARACTERS);
+        assert!(mark.labels.len() <= api::limits::LABELS);
         again(&mark);
+    }
+    if let Ok(dump) = api::parse::<DumpRequest>(bytes) {
+        assert!(dump.name.as_deref().is_none_or(api::is_name));
+        again(&dump);
     }
 }
 

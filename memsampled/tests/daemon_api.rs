@@ -148,8 +148,15 @@ fn wrong_requests_are_told_what_is_wrong() {
         ),
         (
             sessions.clone(),
-            r#"{"target": {"kind": "pid", "pid": 2147483647}}"#,
+            r#"{"target": {"kind": "pid", "pid": 1.5}}"#,
             422,
+            "invalid_request",
+            "1.5 is no process id",
+        ),
+        (
+            sessions.clone(),
+            r#"{"target": {"kind": "pid", "pid": 2147483647.0}}"#,
+            404,
             "no_such_target",
             "there is no process with pid 2147483647",
         ),
@@ -163,7 +170,7 @@ fn wrong_requests_are_told_what_is_wrong() {
         (
             sessions.clone(),
             r#"{"target": {"kind": "cgroup", "path": "/no/such/group"}}"#,
-            422,
+            404,
             "no_such_target",
             "there is no control group `/no/such/group`",
         ),

@@ -40,6 +40,7 @@ pub enum Target {
     /// A process and all that descend from it.
     Pid {
         /// Its process id.
+        #[serde(deserialize_with = "whole_pid")]
         pid: i32,
     },
     /// The processes of a control group, and of those below it.
@@ -68,6 +69,20 @@ pub struct SessionLimits {
     /// When no client has marked it or asked for it for this time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub idle: Option<Span>,
+}
+
+/// Reads a process id, which in JSON may also be written as `42.0`.
+fn whole_pid<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i32, D::Error> {
+    use serde::de::Error;
+    let number = serde_json::Number::deserialize(deserializer)?;
+    let whole = number.as_i64().or_else(|| {
+        number
+            .as_f64()
+            .filter(|it| it.fract() == 0.0 && it.abs() <= 2_f64.powi(32))
+            .map(|it| it as i64)
+    });
+    let pid = whole.and_then(|whole| i32::try_from(whole).ok());
+    pid.ok_or_else(|| D::Error::custom(format_args!("{number} is no process id")))
 }
 
 /// Reads a whole number, which in JSON may also be written as `4194304.0`.

@@ -10,8 +10,9 @@
 //! 1. The configuration is read and put together with the arguments: [`Options`].
 //! 2. It takes the lock of the runs directory, so that no second daemon writes there, and the socket.
 //! 3. It protects itself from the kernel's choice of whom to end when memory is out ([`survival`]), and
-//!    says that it is ready.
-//! 4. Recordings that another daemon left open are recovered, old ones are removed, while it serves.
+//!    says that it is ready. The flight recorder begins, where there is to be one ([`FlightSettings`]).
+//! 4. Recordings that another daemon left open are recovered, and what its flight recorder has left is
+//!    made one; old ones are removed, while it serves.
 //! 5. On SIGTERM or SIGINT it accepts nothing more, closes all recordings at once, and ends.
 //!
 //! One thread serves all clients: a request is short, and what takes long (starting, closing, reading

@@ -72,6 +72,13 @@ fn is_trigger(text: &str) -> bool {
     (min_us..=max_us).contains(&window_us) && (1..=window_us).contains(&stall_us)
 }
 
+/// Returns whether a trigger is about everybody, and the time in which they wait, in microseconds.
+pub(super) fn share_of(trigger: &str) -> (bool, u64) {
+    let mut words = trigger.split(' ');
+    let is_full = words.next() == Some("full");
+    (is_full, words.next().and_then(|stall| stall.parse().ok()).unwrap_or(0))
+}
+
 /// Returns the same share of a window that also those may ask for who have not CAP_SYS_RESOURCE.
 pub(super) fn without_capability(trigger: &str) -> Option<String> {
     const STEP_US: u64 = 2_000_000;

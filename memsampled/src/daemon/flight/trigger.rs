@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use memsample::parse::parse_pressure;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
@@ -14,7 +15,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::super::{log, retention};
-use super::settings::without_capability;
+use super::settings::{share_of, without_capability};
 use super::{Flight, Reason, daemon_peer};
 use crate::api::DumpRequest;
 use crate::daemon::state::State;
@@ -98,13 +99,21 @@ fn trigger(text: &str, pressed: Arc<Notify>) -> io::Result<()> {
         OpenOptions::new().read(true).write(true).custom_flags(nonblocking).open(PRESSURE)?;
     // The kernel overwrites the last byte.
     file.write_all(format!("{text}\0").as_bytes())?;
+    let (is_full, stall_us) = share_of(text);
+    let mut known_us = stalled_us(is_full);
     // It ends with the daemon: there is nothing that it would have to tidy up.
     std::thread::Builder::new().name("memsampled-psi".to_owned()).spawn(move || {
         loop {
             let mut files = [PollFd::new(&file, PollFlags::PRI)];
             match poll(&mut files, None) {
                 Ok(_) if files.iter().any(|file| file.revents().contains(PollFlags::PRI)) => {
-                    pressed.notify_one();
+                    // Without CAP_SYS_RESOURCE the kernel begins its windows at the sum of another
+                    // counter (seen on Linux 6.18), and tells twice of what never was.
+                    let now_us = stalled_us(is_full);
+                    if now_us.saturating_sub(known_us) >= stall_us {
+                        pressed.notify_one();
+                    }
+                    known_us = now_us;
                 }
                 Err(Errno::INTR) => {}
                 // The kernel has dropped the trigger.
@@ -113,4 +122,12 @@ fn trigger(text: &str, pressed: Arc<Notify>) -> io::Result<()> {
         }
     })?;
     Ok(())
+}
+
+/// Returns for how long somebody, or everybody, has waited for memory since boot.
+fn stalled_us(is_full: bool) -> u64 {
+    let text = std::fs::read(PRESSURE).unwrap_or_default();
+    let Ok(pressure) = parse_pressure(&text) else { return 0 };
+    let stall = if is_full { pressure.full } else { Some(pressure.some) };
+    stall.map_or(0, |stall| stall.total_us)
 }
