@@ -70,20 +70,24 @@ fn check_sampler(mut sampler: Sampler, hears_of_births: bool, files: Files) {
     let mut given = last_pid();
     // What began just before a sweep may be heard of in the next one.
     let mut given_earlier = String::new();
+    let mut images_before = 0;
     let mut quiet = 0;
     for _ in 0..10_000 {
         let mut counts = Default::default();
-        let mut rss_bytes = 0;
+        let (mut rss_bytes, mut images) = (0, 0);
         let allocated = allocations(|| {
             let snapshot = sampler.sweep(files);
             counts = snapshot.counts();
             rss_bytes = snapshot.samples().map(|sample| sample.rss_bytes()).sum();
+            images = snapshot.samples().map(|sample| sample.process().0).sum();
         });
         assert!(counts.processes > 0 && rss_bytes > 0, "nothing was sampled: {counts:?}");
         let given_before = std::mem::replace(&mut given, last_pid());
         let nothing_new = given == given_before && (!hears_of_births || given == given_earlier);
         given_earlier = given_before;
-        if nothing_new && (counts.born, counts.gone) == (0, 0) {
+        // An exec begins another image, whose name and arguments are remembered.
+        let same_images = std::mem::replace(&mut images_before, images) == images;
+        if nothing_new && same_images && (counts.born, counts.gone) == (0, 0) {
             assert_eq!(allocated, 0, "{files:?}, {counts:?}");
             quiet += 1;
         }
