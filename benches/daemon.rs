@@ -1,4 +1,5 @@
-//! The daemon: idle, from a start to the first sample, marks, and a thousand sessions.
+//! The daemon: idle, from a start to the first sample, marks, a thousand sessions, many at once, and the
+//! flight recorder.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark fails by panicking")]
 
 use std::fs;
@@ -7,7 +8,7 @@ use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use memsample_benches::{Table, median, memsampled};
-use memsampled::api::{MarkKind, MarkRequest, Span, StartRequest};
+use memsampled::api::{DumpRequest, MarkKind, MarkRequest, Span, StartRequest};
 use memsampled::client::Client;
 use tempfile::{TempDir, tempdir};
 
@@ -22,10 +23,10 @@ struct Daemon {
 }
 
 impl Daemon {
-    fn start() -> Self {
+    fn start(arguments: &[&str]) -> Self {
         let directory = tempdir().unwrap();
         let mut command = memsampled().unwrap();
-        command.current_dir(&directory).args(["--socket", "s", "--runs", "runs"]);
+        command.current_dir(&directory).args(["--socket", "s", "--runs", "runs"]).args(arguments);
         let child = command.stderr(Stdio::null()).spawn().unwrap();
         let daemon = Self { child, directory };
         while Client::connect(&daemon.socket()).is_err() {
@@ -75,7 +76,7 @@ impl Drop for Daemon {
 }
 
 fn point() -> MarkRequest {
-    MarkRequest { kind: MarkKind::Point, name: "test_load".to_owned(), test: None }
+    MarkRequest { kind: MarkKind::Point, name: "test_load".to_owned(), ..MarkRequest::default() }
 }
 
 fn main() {
@@ -83,7 +84,7 @@ fn main() {
     let mut table = Table::new(&["what", "measured"]);
     let mut row = |what: &str, measured: String| table.row([what.to_owned(), measured]);
 
-    let daemon = Daemon::start();
+    let daemon = Daemon::start(&[]);
     let before_ms = daemon.cpu_ms();
     std::thread::sleep(IDLE);
     let used_ms = daemon.cpu_ms() - before_ms;
@@ -171,6 +172,61 @@ fn main() {
             "{rss:.1} MiB and {descriptors} descriptors before, {:.1} MiB and {} after",
             daemon.rss_mib(),
             daemon.descriptors()
+        ),
+    );
+    drop(daemon);
+
+    // How much more many sessions cost than one, ten times a second each.
+    let daemon = Daemon::start(&[]);
+    let mut client = daemon.connect();
+    let mut sessions = Vec::new();
+    for count in [1, 10, 48] {
+        while sessions.len() < count {
+            sessions.push(client.start(&StartRequest::default()).unwrap().id);
+        }
+        // The files are brought up to date after 1, 3, 7 and 15 seconds.
+        std::thread::sleep(IDLE);
+        let before_ms = daemon.cpu_ms();
+        std::thread::sleep(IDLE);
+        let used_ms = daemon.cpu_ms() - before_ms;
+        // The connection was closed meanwhile.
+        client = daemon.connect();
+        row(
+            &format!("{count} sessions at once"),
+            format!(
+                "{used_ms:.0} ms of CPU in {} s, {:.1} MiB, {} descriptors",
+                IDLE.as_secs(),
+                daemon.rss_mib(),
+                daemon.descriptors()
+            ),
+        );
+    }
+    drop(daemon);
+
+    let daemon = Daemon::start(&["--flight-recorder", "10s"]);
+    std::thread::sleep(IDLE + IDLE);
+    let before_ms = daemon.cpu_ms();
+    std::thread::sleep(IDLE);
+    let used_ms = daemon.cpu_ms() - before_ms;
+    let mut client = daemon.connect();
+    let kept = client.health().unwrap().flight_recorder.unwrap();
+    row(
+        "a flight recorder of 10 s",
+        format!(
+            "{used_ms:.0} ms of CPU in {} s, {:.1} MiB, {} KiB on disk",
+            IDLE.as_secs(),
+            daemon.rss_mib(),
+            kept.kept_bytes >> 10
+        ),
+    );
+    let began = Instant::now();
+    let dump = client.dump(&DumpRequest::default()).unwrap();
+    row(
+        "a dump of it",
+        format!(
+            "{:.2} s with {} samples, of which up to 0.6 s wait for the last of them",
+            began.elapsed().as_secs_f64(),
+            dump.summary.samples
         ),
     );
     println!("{table}");

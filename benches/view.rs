@@ -41,7 +41,7 @@ fn main() {
         "smem, ms of CPU",
         "memsample's part",
         "processes in both",
-        "largest sums differ by",
+        "sums differ by",
     ]);
     for processes in [300, 1000] {
         let _population = Population::top_up_to(processes).unwrap();
@@ -93,17 +93,25 @@ fn run(ours: &[&str], theirs: &[&str]) -> Vec<(f64, f64)> {
     (0..TURNS).map(turn).collect()
 }
 
-/// Returns how many processes both programs saw, and the largest difference of the sums over these.
+/// Returns how many processes both programs saw, and by how much the sums over these differ, at the
+/// median of the turns: what begins and ends between the two shares pages with the others.
 fn agreement() -> (String, String) {
-    let (ours, theirs) = (sizes_of_memsample(), sizes_of_smem());
-    let both: Vec<i64> = ours.keys().filter(|pid| theirs.contains_key(pid)).copied().collect();
-    let sum = |sizes: &Sizes, index: usize| both.iter().map(|pid| sizes[pid][index]).sum::<u64>();
-    let differences = SIZES.iter().enumerate().map(|(index, (_, name))| {
-        let (ours, theirs) = (sum(&ours, index), sum(&theirs, index));
-        let percent = 100.0 * ours.abs_diff(theirs) as f64 / theirs.max(1) as f64;
-        format!("{name} {percent:.2} %")
-    });
-    (both.len().to_string(), differences.collect::<Vec<_>>().join(", "))
+    let mut seen_by_both = 0;
+    let mut percents: [Vec<f64>; SIZES.len()] = Default::default();
+    for _ in 0..TURNS {
+        let (ours, theirs) = (sizes_of_memsample(), sizes_of_smem());
+        let both: Vec<i64> = ours.keys().filter(|pid| theirs.contains_key(pid)).copied().collect();
+        seen_by_both = both.len();
+        let sum =
+            |sizes: &Sizes, index: usize| both.iter().map(|pid| sizes[pid][index]).sum::<u64>();
+        for (index, percents) in percents.iter_mut().enumerate() {
+            let (ours, theirs) = (sum(&ours, index), sum(&theirs, index));
+            percents.push(100.0 * ours.abs_diff(theirs) as f64 / theirs.max(1) as f64);
+        }
+    }
+    let differences = SIZES.iter().zip(percents);
+    let differences = differences.map(|((_, name), all)| format!("{name} {:.2} %", median(all)));
+    (seen_by_both.to_string(), differences.collect::<Vec<_>>().join(", "))
 }
 
 fn sizes_of_memsample() -> Sizes {

@@ -64,6 +64,7 @@ mod sampler;
 
 mod batch;
 mod codec;
+mod flight;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -75,6 +76,7 @@ mod segment;
 mod slot_map;
 
 pub use error::{ParseError, ParseErrorKind, ReadError};
+pub use flight::{DumpError, DumpOptions, FlightOptions, FlightRecorder};
 pub use host::Host;
 pub use identity::{Comm, Identity, ProcessId, text};
 pub use identity_rules::{KeptArguments, PatternError, Redaction};

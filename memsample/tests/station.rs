@@ -183,6 +183,40 @@ fn marks_are_kept_at_ten_thousand_a_second_and_limits_end_a_recording() {
 }
 
 #[test]
+fn limits_are_of_time_that_passes_whatever_the_wall_clock_does() {
+    const DAY_NS: i64 = 86_400_000_000_000;
+    let tree = FakeProc::new();
+    tree.set(&FakeProcess::new(7));
+    for step_ns in [DAY_NS, -DAY_NS] {
+        let directory = tempfile::tempdir().unwrap();
+        let clock = ScriptedClock::new(move |tick, now| {
+            if tick == 5 {
+                now.utc_ns += step_ns;
+            }
+        });
+        let sampler = SamplerOptions::default().proc_root(tree.path()).clock(clock.shared());
+        let station = Station::new(sampler);
+        let every = || RecorderOptions::new().interval(Duration::from_millis(100));
+        let start = |name: &str, options: RecorderOptions| {
+            station.start(&directory.path().join(name), options).unwrap()
+        };
+        let held = clock.hold();
+        // An hour is not over because the clock was set by a day, and ten seconds do not last one.
+        let patient = every().max_idle(Duration::from_secs(3600)).duration(Duration::from_secs(30));
+        let patient = start("patient", patient);
+        let idle = start("idle", every().max_idle(Duration::from_secs(10)));
+        drop(held);
+        let recordings = clock.run_all(vec![patient, idle]);
+        let ends = recordings.iter().map(|recording| recording.manifest().end.clone().unwrap());
+        assert_eq!(ends.collect::<Vec<_>>(), [End::Duration, End::Idle], "{step_ns}");
+        assert_eq!(recordings[0].manifest().totals.ticks, 300);
+        let ticks = recordings[1].manifest().totals.ticks;
+        // Looked at after each piece of half a second, of which some wait.
+        assert!((100..=300).contains(&ticks), "{ticks} ticks, {step_ns}");
+    }
+}
+
+#[test]
 fn there_are_so_many_recordings_and_a_place_is_free_again() {
     let tree = FakeProc::new();
     tree.set(&FakeProcess::new(7));

@@ -66,7 +66,12 @@ fn marked<T>(
     name: &str,
     function: impl FnOnce() -> T,
 ) -> Result<T, ClientError> {
-    let mark = |kind| MarkRequest { kind, name: name.to_owned(), test: Some(name.to_owned()) };
+    let mark = |kind| MarkRequest {
+        kind,
+        name: name.to_owned(),
+        test: Some(name.to_owned()),
+        ..MarkRequest::default()
+    };
     client.mark(session, &mark(MarkKind::Begin))?;
     let result = function();
     client.mark(session, &mark(MarkKind::End))?;

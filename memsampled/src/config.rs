@@ -59,6 +59,8 @@ pub struct Config {
     cmdline: Option<KeptArguments>,
     redactions: Vec<Redaction>,
     roles: Vec<RoleRule>,
+    /// All these as they stand in the file, to be compared.
+    described: String,
     /// What the daemon shall do.
     pub daemon: DaemonConfig,
 }
@@ -128,12 +130,19 @@ impl Config {
         });
         let daemon = DaemonConfig::try_from(file.daemon)
             .map_err(|error| anyhow!("{}: {error}", path.display()))?;
+        let described = format!("{:?}", (&file.cmdline, &file.redact, &file.role));
         Ok(Self {
+            described,
             daemon,
             cmdline: file.cmdline,
             redactions: redactions.collect::<Result<_, _>>()?,
             roles: roles.collect::<Result<_, _>>()?,
         })
+    }
+
+    /// Says whether the file of the other says the same of processes and their arguments.
+    pub(crate) fn describes_like(&self, other: &Self) -> bool {
+        self.described == other.described
     }
 
     /// Names processes, and takes out of their arguments what must not be seen.

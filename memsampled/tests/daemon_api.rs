@@ -27,7 +27,7 @@ fn a_session_is_started_marked_and_stopped() {
     for mark in [
         r#"{"kind": "begin", "name": "load", "test": "test_load"}"#,
         r#"{"kind": "point", "name": "päuse \u0000 \"quoted\""}"#,
-        r#"{"kind": "end", "name": "load", "test": null}"#,
+        r#"{"kind": "end", "name": "load", "test": null, "labels": {"b": "2", "a": "\"1\""}}"#,
     ] {
         let answer = daemon.post(&marks, mark);
         assert_eq!((answer.status, answer.text().as_str()), (204, ""));
@@ -53,6 +53,14 @@ fn a_session_is_started_marked_and_stopped() {
         })
         .collect();
     assert_eq!(names, ["load", "päuse \0 \"quoted\"", "load"]);
+    let labels: Vec<Option<String>> = (recording.read_table("marks", &["labels"]))
+        .flat_map(|batch| {
+            let batch = batch.unwrap();
+            let labels = arrow::array::AsArray::as_string::<i32>(batch.column(0).as_ref()).clone();
+            labels.iter().map(|text| text.map(str::to_owned)).collect::<Vec<_>>()
+        })
+        .collect();
+    assert_eq!(labels, [None, None, Some(r#"{"a":"\"1\"","b":"2"}"#.to_owned())]);
 
     assert_eq!(daemon.get("/v1/sessions").json(), json!({"sessions": []}));
     let listed = daemon.get("/v1/runs").json();
@@ -84,6 +92,7 @@ fn wrong_requests_are_told_what_is_wrong() {
     let long_name = format!(r#"{{"kind": "point", "name": "{long}"}}"#);
     let labels: Vec<String> = (0..33).map(|label| format!(r#""{label}": """#)).collect();
     let labels = format!(r#"{{"labels": {{{}}}}}"#, labels.join(","));
+    let mark_labels = labels.replacen('{', r#"{"kind": "point", "name": "x", "#, 1);
     let deep = "[".repeat(100_000);
     let cases: Vec<(String, &str, u16, &str, &str)> = vec![
         (sessions.clone(), "{", 400, "malformed_json", "the body is not JSON"),
@@ -129,6 +138,35 @@ fn wrong_requests_are_told_what_is_wrong() {
             "invalid_request",
             "unknown field",
         ),
+        (sessions.clone(), r#"{"target": {"kind": "pid"}}"#, 422, "invalid_request", "missing"),
+        (
+            sessions.clone(),
+            r#"{"target": {"kind": "pid", "pid": 0}}"#,
+            422,
+            "invalid_request",
+            "at least 1",
+        ),
+        (
+            sessions.clone(),
+            r#"{"target": {"kind": "pid", "pid": 2147483647}}"#,
+            422,
+            "no_such_target",
+            "there is no process with pid 2147483647",
+        ),
+        (
+            sessions.clone(),
+            r#"{"target": {"kind": "cgroup", "path": "/a/../b"}}"#,
+            422,
+            "invalid_request",
+            "without `..`",
+        ),
+        (
+            sessions.clone(),
+            r#"{"target": {"kind": "cgroup", "path": "/no/such/group"}}"#,
+            422,
+            "no_such_target",
+            "there is no control group `/no/such/group`",
+        ),
         (sessions.clone(), r#"{"limits": {"bytes": 5e6}}"#, 201, "none", "5000000"),
         (
             sessions.clone(),
@@ -157,6 +195,7 @@ fn wrong_requests_are_told_what_is_wrong() {
         ),
         (session("/marks"), r#"{"kind": "point"}"#, 422, "invalid_request", "missing field `name`"),
         (session("/marks"), r#"{"kind": "point", "name": ""}"#, 422, "invalid_request", "is empty"),
+        (session("/marks"), &mark_labels, 422, "invalid_request", "more than 32"),
         (session("/marks"), &long_name, 422, "invalid_request", "at most 1024"),
         (
             stopped("/marks"),
@@ -243,7 +282,10 @@ fn no_file_outside_of_the_recordings_is_served() {
 #[test]
 fn events_tell_of_a_session_until_it_ends() {
     let daemon = Daemon::start();
-    let id = daemon.session(r#"{"limits": {"duration": "1s"}}"#);
+    let id = daemon.session(r#"{"limits": {"duration": "3s"}}"#);
+    let begin = r#"{"kind": "begin", "name": "load", "test": "test_load"}"#;
+    assert_eq!(daemon.post(&format!("/v1/sessions/{id}/marks"), begin).status, 204);
+    let mut told = 0;
     let mut stream = daemon.connect();
     write!(stream, "GET /v1/sessions/{id}/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         .unwrap();
@@ -256,7 +298,22 @@ fn events_tell_of_a_session_until_it_ends() {
     for line in lines.iter().filter_map(|line| line.strip_prefix("data: ")) {
         let session: serde_json::Value = serde_json::from_str(line).unwrap();
         assert_eq!(session["id"], id);
+        if let Some(latest) = session["latest"].as_object() {
+            told += 1;
+            assert_eq!(session["tests"], json!(["test_load"]));
+            let sum = |of: &str| {
+                latest[of]
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .map(|row| row["rss_bytes"].as_u64().unwrap())
+                    .sum::<u64>()
+            };
+            assert!(latest["rss_bytes"].as_u64().unwrap() >= sum("largest"));
+            assert!(sum("roles") > 0 && latest["processes"].as_u64().unwrap() > 0);
+        }
     }
+    assert!(told > 0, "{lines:?}");
     // It ended by itself, and who stops it learns why.
     let mark =
         daemon.post(&format!("/v1/sessions/{id}/marks"), r#"{"kind": "point", "name": "x"}"#);
@@ -281,8 +338,11 @@ fn limits_are_kept_and_said() {
         assert!(answer.text().contains("daemon.limits.sessions"), "{}", answer.text());
         None
     });
-    assert_eq!(daemon.stop(&idle)["summary"]["state"], "closed");
-    assert!(daemon.log().contains("no client asked for it for 1ms"), "{}", daemon.log());
+    let stopped = daemon.stop(&idle);
+    assert_eq!(
+        (&stopped["summary"]["state"], &stopped["summary"]["end"]),
+        (&json!("closed"), &json!("idle"))
+    );
     for id in [first, third] {
         daemon.stop(&id);
     }

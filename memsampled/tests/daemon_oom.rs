@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 
 use arrow::array::AsArray;
 use arrow::datatypes::{Int32Type, Int64Type, TimestampMillisecondType};
-use daemon::Daemon;
+use daemon::{Daemon, wait_for};
 use memsample::Recording;
 
 const LIMIT_BYTES: u64 = 96 << 20;
@@ -43,7 +43,8 @@ impl Drop for Group {
 
 #[test]
 fn who_was_killed_for_want_of_memory_is_named_with_the_reason() {
-    let daemon = Daemon::start();
+    let config = "[daemon.flight_recorder]\nspan = '1m'\npressure = 'off'\n";
+    let daemon = Daemon::start_with(tempfile::tempdir().unwrap(), config);
     let group = Group::new();
     let id = daemon.session(r#"{"interval": "10ms"}"#);
     // It grows within the group until the kernel ends it.
@@ -107,4 +108,21 @@ fn who_was_killed_for_want_of_memory_is_named_with_the_reason() {
     }
     assert!(ended - last.0 <= 1000, "the last sample is {} ms before its end", ended - last.0);
     assert!(last.1.unsigned_abs() > LIMIT_BYTES / 2, "{last:?}");
+
+    // The flight recorder makes a dump of it by itself, in which it is named too.
+    let dump = wait_for("a dump", || {
+        let runs = daemon.get("/v1/runs").json();
+        let ids = runs["runs"].as_array().unwrap().iter().map(|run| run["id"].as_str().unwrap());
+        let mut opened = ids.map(|id| Recording::open(&daemon.runs().join(id)).unwrap().0);
+        opened.find(|recording| {
+            let labels = &recording.manifest().provenance.labels;
+            labels.get("memsampled.dump").is_some_and(|reason| reason == "oom_kill")
+        })
+    });
+    let named = (dump.read_table("marks", &["name"])).any(|batch| {
+        let batch = batch.unwrap();
+        let names = batch.column(0).as_string::<i32>();
+        names.iter().flatten().any(|name| name.starts_with(&format!("python3 ({pid}) of ")))
+    });
+    assert!(named);
 }

@@ -72,7 +72,7 @@ fn a_capture_is_viewed_as_the_machine() {
         let live = rows(directory.path(), &["--filter", "24 << 20"]);
         let ended = memsample(directory.path(), &["import", "night.1.tar"]);
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-        assert!(ended.stdout.contains("python3") && ended.stdout.contains("runs/night ("));
+        assert!(ended.stdout.contains("python -c") && ended.stdout.contains("runs/night ("));
         let recorded = rows(directory.path(), &["runs/night"]);
         assert_eq!(recorded.len(), 1);
         let live = live.iter().find(|row| row["pid"] == idle.0.id()).unwrap();

@@ -25,11 +25,12 @@ use crate::host::Host;
 use crate::identity::{Comm, Identity, ProcessId};
 use crate::identity_rules::IdentityRules;
 use crate::metric::{Files, Metric, Metrics};
+use crate::recorder::Scope;
 use crate::recording::rows::system::SystemSample;
 use crate::recording::rows::ticks::Tick;
 use crate::recording::{
-    BirthsBy, ClockAnchor, Machine, Manifest, Provenance, Recording, RecordingWriter, RunDirectory,
-    RunState, Settings, Totals, file_names,
+    BirthsBy, ClockAnchor, End, Machine, Manifest, Provenance, Recording, RecordingWriter,
+    RunDirectory, RunState, Settings, Totals, file_names,
 };
 use crate::sampler::{KnownPss, SamplerOptions, Slot, SweepCounts};
 use crate::schema::FORMAT_VERSION;
@@ -168,7 +169,7 @@ fn write(
     if !batch.is_empty() {
         writer.append(&batch)?;
     }
-    writer.close_imported()
+    writer.close_assembled(End::Imported, RunState::Closed)
 }
 
 /// Who is in the recording, from one capture to the next.
@@ -320,6 +321,9 @@ fn manifest(path: &Path, captures: &[Capture], options: &SamplerOptions) -> io::
         pss_interval_ms: Some(interval_ms),
         pss_budget: None,
         duration_ms: None,
+        max_bytes: None,
+        max_idle_ms: None,
+        target: Scope::Machine,
         proc_root: PathBuf::new(),
         command: None,
         arguments: rules.kept,

@@ -133,6 +133,7 @@ fn batch() -> impl Strategy<Value = Batch> {
                     ts_ms: -5,
                     boot_ns: 7,
                     kind: MarkKind::ALL[kind],
+                    labels: test.iter().map(|test| (name.clone(), test.clone())).collect(),
                     name,
                     test,
                 });

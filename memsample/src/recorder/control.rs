@@ -1,10 +1,10 @@
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use rustix::event::{EventfdFlags, eventfd};
 
 use super::attribution::{MAX_SCOPES, Order, What};
@@ -20,6 +20,8 @@ const MAX_WAITING_MARKS: usize = 64 * 1024;
 const MAX_WAITING_BYTES: usize = 16 << 20;
 /// The longest name of a mark or a test, in bytes.
 const MAX_NAME_BYTES: usize = 4096;
+/// What the labels of one mark may come to: 32 of a thousand characters.
+const MAX_LABELS_BYTES: usize = 160 << 10;
 /// Orders that wait for the next batch, at most: every scope there can be, assigned and unassigned.
 const MAX_ORDERS: usize = 2 * MAX_SCOPES;
 
@@ -29,7 +31,7 @@ const MAX_ORDERS: usize = 2 * MAX_SCOPES;
 pub enum MarkError {
     /// The recording has ended.
     Ended,
-    /// A name has more than 4096 bytes.
+    /// A name has more than 4096 bytes, or the labels have more than 160 KiB.
     TooLong,
     /// More marks wait than the queue holds: 65536, or 16 MiB of names.
     TooMany,
@@ -39,7 +41,9 @@ impl fmt::Display for MarkError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Ended => "the recording has ended",
-            Self::TooLong => "the name of a mark has more than 4096 bytes",
+            Self::TooLong => {
+                "the name of a mark has more than 4096 bytes, or its labels more than 160 KiB"
+            }
             Self::TooMany => {
                 "too many marks at once: 65536 of them, or 16 MiB of names, wait to be written"
             }
@@ -73,6 +77,13 @@ impl Wake {
     }
 }
 
+/// Marks that wait to be written, and what their texts come to.
+#[derive(Default)]
+struct WaitingMarks {
+    marks: Vec<Mark>,
+    bytes: usize,
+}
+
 /// What other threads say to the two threads of a session.
 pub(super) struct Control {
     clock: Arc<dyn Clock>,
@@ -82,13 +93,15 @@ pub(super) struct Control {
     /// Why it was stopped, where nobody asked for it.
     end: OnceLock<End>,
     wake: Arc<Wake>,
-    marks: (Sender<Mark>, Receiver<Mark>),
-    mark_bytes: AtomicUsize,
-    orders: (Sender<Order>, Receiver<Order>),
+    /// Not a bounded channel: that would take the memory of all marks there can be, 8 MiB, at once.
+    marks: Mutex<WaitingMarks>,
+    orders: Mutex<Vec<Order>>,
     /// Scopes that are live or wait.
     scopes: Arc<AtomicUsize>,
     /// When somebody last took an interest.
     touched_boot_ns: AtomicU64,
+    /// What waits for the writing thread, as who put or took something last has seen it.
+    queued: AtomicUsize,
     /// `i32::MIN` where there is none.
     command_exit_code: AtomicI32,
 }
@@ -107,11 +120,11 @@ impl Control {
             stopped: AtomicBool::new(false),
             end: OnceLock::new(),
             wake,
-            marks: bounded(MAX_WAITING_MARKS),
-            mark_bytes: AtomicUsize::new(0),
-            orders: bounded(MAX_ORDERS),
+            marks: Mutex::default(),
+            orders: Mutex::default(),
             scopes: Arc::default(),
             touched_boot_ns: AtomicU64::new(anchor.boot_ns),
+            queued: AtomicUsize::new(0),
             command_exit_code: AtomicI32::new(i32::MIN),
         }
     }
@@ -121,11 +134,16 @@ impl Control {
         kind: MarkKind,
         name: &str,
         test: Option<&str>,
+        labels: BTreeMap<String, String>,
     ) -> Result<(), MarkError> {
         if self.is_stopped() {
             return Err(MarkError::Ended);
         }
         if name.len().max(test.map_or(0, str::len)) > MAX_NAME_BYTES {
+            return Err(MarkError::TooLong);
+        }
+        let label_bytes: usize = labels.iter().map(|(key, value)| key.len() + value.len()).sum();
+        if label_bytes > MAX_LABELS_BYTES {
             return Err(MarkError::TooLong);
         }
         let boot_ns = self.touch();
@@ -135,19 +153,16 @@ impl Control {
             kind,
             name: name.to_owned(),
             test: test.map(str::to_owned),
+            labels,
         };
-        let bytes = mark.text_bytes();
-        if self.mark_bytes.fetch_add(bytes, Ordering::AcqRel) + bytes > MAX_WAITING_BYTES {
-            self.mark_bytes.fetch_sub(bytes, Ordering::AcqRel);
+        let mut waiting = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
+        let bytes = waiting.bytes + mark.text_bytes();
+        if waiting.marks.len() >= MAX_WAITING_MARKS || bytes > MAX_WAITING_BYTES {
             return Err(MarkError::TooMany);
         }
-        self.marks.0.try_send(mark).map_err(|error| {
-            self.mark_bytes.fetch_sub(bytes, Ordering::AcqRel);
-            match error {
-                TrySendError::Full(_) => MarkError::TooMany,
-                TrySendError::Disconnected(_) => MarkError::Ended,
-            }
-        })
+        waiting.bytes = bytes;
+        waiting.marks.push(mark);
+        Ok(())
     }
 
     pub(super) fn assign(&self, scope: &Scope, test: &str) -> Result<(), ScopeError> {
@@ -179,10 +194,12 @@ impl Control {
 
     fn order(&self, what: What) -> Result<(), ScopeError> {
         let boot_ns = self.touch();
-        self.orders.0.try_send(Order { boot_ns, what }).map_err(|error| match error {
-            TrySendError::Full(_) => ScopeError::TooMany,
-            TrySendError::Disconnected(_) => ScopeError::Ended,
-        })
+        let mut orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
+        if orders.len() >= MAX_ORDERS {
+            return Err(ScopeError::TooMany);
+        }
+        orders.push(Order { boot_ns, what });
+        Ok(())
     }
 
     /// Notes that somebody takes an interest, and returns when.
@@ -194,6 +211,14 @@ impl Control {
 
     pub(super) fn touched_boot_ns(&self) -> u64 {
         self.touched_boot_ns.load(Ordering::Acquire)
+    }
+
+    pub(super) fn set_queued(&self, queued: usize) {
+        self.queued.store(queued, Ordering::Relaxed);
+    }
+
+    pub(super) fn queued(&self) -> usize {
+        self.queued.load(Ordering::Relaxed)
     }
 
     pub(super) fn scopes(&self) -> Arc<AtomicUsize> {
@@ -234,14 +259,12 @@ impl Control {
     }
 
     /// Returns the marks that wait.
-    pub(super) fn waiting_marks(&self) -> impl Iterator<Item = Mark> + '_ {
-        self.marks.1.try_iter().inspect(|mark| {
-            self.mark_bytes.fetch_sub(mark.text_bytes(), Ordering::AcqRel);
-        })
+    pub(super) fn waiting_marks(&self) -> Vec<Mark> {
+        std::mem::take(&mut *self.marks.lock().unwrap_or_else(PoisonError::into_inner)).marks
     }
 
     /// Returns the orders that wait.
-    pub(super) fn waiting_orders(&self) -> impl Iterator<Item = Order> + '_ {
-        self.orders.1.try_iter()
+    pub(super) fn waiting_orders(&self) -> Vec<Order> {
+        std::mem::take(&mut *self.orders.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

@@ -15,6 +15,7 @@
 
 mod attribution;
 mod control;
+pub(crate) mod destination;
 mod follower;
 mod latest;
 mod oom;
@@ -26,6 +27,7 @@ mod station;
 mod sweeps;
 mod writing;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -118,6 +120,13 @@ pub struct Status {
     pub totals: Totals,
     /// The process with the largest resident set: its name, pid and bytes.
     pub largest: Option<(Comm, i32, u64)>,
+    /// How long the sweeps of its ticks took, together.
+    pub sweeping: std::time::Duration,
+    /// How many kills for want of memory were marked.
+    pub oom_kills: u64,
+    /// Pieces of at most half a second that wait to be written, now: of 32, behind which samples are
+    /// dropped.
+    pub queued: usize,
 }
 
 /// A recording in the background.
@@ -163,6 +172,18 @@ impl Recorder {
         Station::new(options.sampler.clone()).start(path, options)
     }
 
+    /// Returns the present instant, by the clock of the recording.
+    pub(crate) fn now_boot_ns(&self) -> u64 {
+        self.control.now().boot_ns
+    }
+
+    /// Stops, and waits until nothing is written any more.
+    pub(crate) fn end(&mut self) {
+        if self.writer.is_some() {
+            let _ = self.finish();
+        }
+    }
+
     /// Returns the directory of the recording.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -175,7 +196,22 @@ impl Recorder {
     ///
     /// The recording has ended, a name is too long, or more marks wait than the queue holds.
     pub fn mark(&self, kind: MarkKind, name: &str, test: Option<&str>) -> Result<(), MarkError> {
-        self.control.mark(kind, name, test)
+        self.control.mark(kind, name, test, BTreeMap::new())
+    }
+
+    /// Sets a mark with labels: what else the caller wants to find in its row.
+    ///
+    /// # Errors
+    ///
+    /// The same; or the labels have more than 160 KiB together.
+    pub fn mark_labelled(
+        &self,
+        kind: MarkKind,
+        name: &str,
+        test: Option<&str>,
+        labels: BTreeMap<String, String>,
+    ) -> Result<(), MarkError> {
+        self.control.mark(kind, name, test, labels)
     }
 
     /// Lets every process image of `scope` belong to `test` from now on, in the column
@@ -206,7 +242,6 @@ impl Recorder {
     /// ago, with the `count` largest processes and roles; `None` before the first tick.
     #[must_use]
     pub fn latest(&self, count: usize) -> Option<Latest> {
-        self.control.touch();
         let follower = self.follower.lock().unwrap_or_else(PoisonError::into_inner);
         latest::latest(&follower, count)
     }
@@ -214,8 +249,13 @@ impl Recorder {
     /// Returns what was written so far. Brought up to date about twice a second.
     #[must_use]
     pub fn status(&self) -> Status {
+        let status = self.status.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Status { queued: self.control.queued(), ..status }
+    }
+
+    /// Says that somebody still wants the recording: see [`max_idle`](RecorderOptions::max_idle).
+    pub fn touch(&self) {
         self.control.touch();
-        self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Says whether the recording has ended by itself: its duration is over, or it could not be written.
@@ -266,9 +306,7 @@ impl Recorder {
 impl Drop for Recorder {
     /// Closes the recording like [`stop`](Self::stop), and ignores the outcome.
     fn drop(&mut self) {
-        if self.writer.is_some() {
-            let _ = self.finish();
-        }
+        self.end();
     }
 }
 

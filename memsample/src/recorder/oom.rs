@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use super::scope::is_within;
 use crate::batch::Batch;
 use crate::identity::{Comm, text};
 use crate::recording::rows::exits::Exit;
@@ -36,6 +37,7 @@ struct End {
     pid: i32,
     comm: Comm,
     hwm_bytes: u64,
+    cgroup: Option<Vec<u8>>,
 }
 
 /// Kills that were counted between two readings.
@@ -156,9 +158,15 @@ impl OomWatch {
             }
         };
         let mut candidates: Vec<usize> = self.ends_of(&kill).collect();
-        // Somebody else may have sent a signal too. The kernel takes the largest.
-        candidates
-            .sort_by_key(|&index| std::cmp::Reverse(self.ends.get(index).map(|end| end.hwm_bytes)));
+        // Somebody else may have sent a signal too. The kernel takes the largest of the group.
+        let is_member = |end: &End| {
+            let groups = kill.groups.last().zip(end.cgroup.as_ref());
+            groups.is_none_or(|(group, path)| is_within(path, group))
+        };
+        candidates.sort_by_key(|&index| {
+            let end = self.ends.get(index);
+            std::cmp::Reverse(end.map(|end| (is_member(end), end.hwm_bytes)))
+        });
         let known = usize::try_from(kill.count.min(MAX_NAMED)).unwrap_or(usize::MAX);
         candidates.truncate(known);
         candidates.sort_unstable();
@@ -179,13 +187,20 @@ impl OomWatch {
         let since_anchor_ns = (i128::from(ts_ms) * 1_000_000) - i128::from(self.anchor.utc_ns);
         let boot_ns = i128::from(self.anchor.boot_ns) + since_anchor_ns;
         let boot_ns = u64::try_from(boot_ns).unwrap_or(0);
-        Mark { ts_ms, boot_ns, kind: MarkKind::OomKill, name, test: None }
+        Mark { ts_ms, boot_ns, kind: MarkKind::OomKill, name, test: None, labels: BTreeMap::new() }
     }
 }
 
 impl End {
     fn of(exit: &Exit) -> Self {
-        Self { ts_ms: exit.ts_ms, pid: exit.pid, comm: exit.comm, hwm_bytes: exit.hwm_bytes }
+        let Exit { ts_ms, pid, comm, hwm_bytes, killed_in, .. } = exit;
+        Self {
+            ts_ms: *ts_ms,
+            pid: *pid,
+            comm: *comm,
+            hwm_bytes: *hwm_bytes,
+            cgroup: killed_in.clone(),
+        }
     }
 }
 
@@ -228,6 +243,8 @@ mod tests {
             majflt: 0,
             utime_ns: 0,
             stime_ns: 0,
+            // One of another group, which would be the largest.
+            killed_in: Some(if mib == 999 { &b"/other"[..] } else { b"/ci/job" }.to_vec()),
         }));
         batch
     }
@@ -256,6 +273,11 @@ mod tests {
     #[test]
     fn a_kill_is_named_with_its_reason() {
         check(&mut [second(0, 5, 0, &[]), second(1000, 6, 1, &[(7, 9, 90)])], &[IN_GROUP]);
+        // A larger one that ended in the same second was of another group.
+        check(
+            &mut [second(0, 5, 0, &[]), second(1000, 6, 1, &[(8, 9, 999), (7, 9, 90)])],
+            &[IN_GROUP],
+        );
         // It ended only later, and another one was killed by somebody else or ended in another way.
         check(
             &mut [

@@ -150,8 +150,9 @@ impl RecorderOptions {
         self
     }
 
-    /// Ends the recording by itself when for this long nobody has set a mark, assigned a scope or
-    /// asked how it stands.
+    /// Ends the recording by itself when for this long nobody has set a mark, assigned a scope or said
+    /// that they still want it ([`touch`](super::Recorder::touch)). To look how it stands is not enough:
+    /// a monitor does that as long as it runs.
     #[must_use]
     pub fn max_idle(mut self, idle: Duration) -> Self {
         self.max_idle = Some(idle);
@@ -238,6 +239,9 @@ impl RecorderOptions {
                 Pss::AtRate(_) => None,
             },
             duration_ms: self.duration.map(millis),
+            max_bytes: self.max_bytes,
+            max_idle_ms: self.max_idle.map(millis),
+            target: self.target.clone(),
             proc_root: self.sampler.root_path().to_owned(),
             command: self.command.as_deref().and_then(|it| rules.command(it)),
             arguments: rules.kept,

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -507,6 +508,7 @@ impl Sampling {
                 kind,
                 name,
                 test: None,
+                labels: BTreeMap::new(),
             };
             self.sweeps.batch.marks.push(mark);
         };
@@ -554,6 +556,7 @@ impl Sampling {
                 // The writer has ended.
                 session.control.stop();
             }
+            session.control.set_queued(session.queue.len());
         }
     }
 
@@ -657,7 +660,7 @@ fn drain_exits(
 fn exit_row(ts_ms: i64, exit: &TaskExit, image: EndedImage) -> Exit {
     let nanos = |us: u64| us.saturating_mul(1000);
     let Counters { minflt, majflt, utime_us, stime_us } = exit.counters;
-    Exit {
+    let mut row = Exit {
         ts_ms,
         process: image.identity.process,
         pid: exit.pid,
@@ -672,9 +675,14 @@ fn exit_row(ts_ms: i64, exit: &TaskExit, image: EndedImage) -> Exit {
         majflt: image.at_least(Metric::Majflt, majflt),
         utime_ns: image.at_least(Metric::Utime, nanos(utime_us)),
         stime_ns: image.at_least(Metric::Stime, nanos(stime_us)),
-        unsampled: (!image.is_known).then_some(image.identity),
+        unsampled: (!image.is_known).then(|| Arc::clone(&image.identity)),
         test: None,
+        killed_in: None,
+    };
+    if row.signal() == Some(9) {
+        row.killed_in.clone_from(&image.identity.cgroup);
     }
+    row
 }
 
 impl Waiting {

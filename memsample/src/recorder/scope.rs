@@ -1,7 +1,9 @@
 use std::fmt;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Component, PathBuf};
+use std::path::{Component, Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
 
 use crate::error::ReadError;
 use crate::identity::Identity;
@@ -10,9 +12,11 @@ use crate::sampler::start_of;
 use crate::units::ClockTicks;
 
 /// Which processes belong together.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Scope {
     /// Every process there is.
+    #[default]
     Machine,
     /// A process and all that descend from it, as long as one of them lives.
     ///
@@ -29,7 +33,13 @@ pub enum Scope {
     /// The path is that of `/proc/PID/cgroup`, absolute, and of the hierarchy of the column
     /// `processes.cgroup`: v1 memory where a process has one, else v2. It is compared when a process
     /// is first seen and at each exec, not when it is moved in between.
+    #[serde(serialize_with = "as_text")]
     Cgroup(PathBuf),
+}
+
+/// Writes a path that need not be UTF-8: what tells of a recording may not make it fail.
+fn as_text<S: serde::Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&path.display())
 }
 
 /// Why a scope was not taken.

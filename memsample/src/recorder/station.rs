@@ -7,19 +7,20 @@ use rustix::time::ClockId;
 
 use super::attribution::Attribution;
 use super::control::{Control, Wake};
+use super::destination::Destination;
 use super::follower::Follower;
 use super::oom::OomWatch;
 use super::options::RecorderOptions;
 use super::sampling::{Join, QUEUE, Sampling};
 use super::sweeps::SessionNumber;
-use super::writing::{Writing, seconds_of};
+use super::writing::{Counted, Writing, seconds_of};
 use super::{RecordError, Recorder, Status, manifest};
 use crate::batch::Batch;
 use crate::clock::{Clock, Now};
 use crate::events::{ProcessEvents, ProcessExits};
 use crate::machine::MachineReader;
 use crate::metric::Files;
-use crate::recording::{BirthsBy, ClockAnchor, RecordingWriter, RunDirectory};
+use crate::recording::{BirthsBy, ClockAnchor, Manifest, RecordingWriter, RunDirectory};
 use crate::sampler::{Descriptors, Sampler, SamplerOptions};
 
 /// One sweep for many recordings.
@@ -100,6 +101,28 @@ impl Station {
     /// An option is out of range, the target is none, the directory exists or cannot be made, there
     /// are too many recordings, or `/proc` cannot be read. Nothing is left behind then.
     pub fn start(&self, path: &Path, options: RecorderOptions) -> Result<Recorder, RecordError> {
+        let mut made = false;
+        let begun = self.begin(path, options, |manifest| {
+            let directory = RunDirectory::create(path)?;
+            made = true;
+            let lock =
+                directory.lock()?.ok_or_else(|| io::Error::other("another program writes it"))?;
+            RecordingWriter::create(directory, lock, manifest)
+        });
+        if begun.is_err() && made {
+            // Nothing was recorded yet.
+            let _ = std::fs::remove_dir_all(path);
+        }
+        begun
+    }
+
+    /// Begins to write to what `create` makes of the manifest.
+    pub(crate) fn begin<D: Destination>(
+        &self,
+        path: &Path,
+        options: RecorderOptions,
+        create: impl FnOnce(Manifest) -> io::Result<D>,
+    ) -> Result<Recorder, RecordError> {
         let cpu_seconds_before = seconds_of(ClockId::ProcessCPUTime);
         let options = options.sampler(self.sampler.clone());
         options.check().map_err(RecordError::Options)?;
@@ -126,10 +149,7 @@ impl Station {
         };
         let clock = options.sampler.shared_clock();
         let mut machine = MachineReader::open(&options.sampler).map_err(RecordError::Proc)?;
-        let directory = RunDirectory::create(path).map_err(failed)?;
         let started = (|| {
-            let lock =
-                directory.lock()?.ok_or_else(|| io::Error::other("another program writes it"))?;
             let start = clock.now();
             let anchor = ClockAnchor { boot_ns: start.boot_ns, utc_ns: start.utc_ns };
             let mut manifest = manifest(path, &options, &running.facts, &mut machine, anchor);
@@ -146,7 +166,7 @@ impl Station {
                     .notes
                     .extend([exits, births].into_iter().filter_map(|it| it.clone().err()));
             }
-            let recording = RecordingWriter::create(directory.clone(), lock, manifest)?;
+            let recording = create(manifest)?;
             let wake = Arc::clone(&running.wake);
             let control = Arc::new(Control::new(Arc::clone(&clock), anchor, root, wake));
             let number = SessionNumber(running.next_session);
@@ -164,6 +184,7 @@ impl Station {
                 follower: Arc::clone(&follower),
                 batch: Batch::default(),
                 status: Arc::clone(&status),
+                counted: Counted::default(),
                 recording,
                 oom: OomWatch::new(anchor),
                 max_bytes: options.max_bytes,
@@ -196,11 +217,7 @@ impl Station {
                 finished,
             })
         })();
-        let recorder = started.map_err(|error| {
-            // Nothing was recorded yet.
-            let _ = std::fs::remove_dir_all(path);
-            failed(error)
-        })?;
+        let recorder = started.map_err(failed)?;
         if let Some(fresh) = fresh {
             let Fresh { running, sampling } = fresh;
             std::thread::Builder::new()

@@ -8,27 +8,30 @@ use rustix::time::{ClockId, clock_gettime};
 
 use super::Status;
 use super::control::Control;
+use super::destination::Destination;
 use super::follower::Follower;
 use super::oom::OomWatch;
 use super::sampling::SamplingUsage;
 use super::sweeps::Message;
 use crate::batch::Batch;
 use crate::parse::parse_status;
-use crate::recording::{End, Manifest, Quantiles, RecorderUsage, RecordingWriter, is_disk_full};
+use crate::recording::{End, Manifest, Mark, MarkKind, Quantiles, RecorderUsage, is_disk_full};
 use crate::units::Kibibytes;
 
 /// A mark is on disk within this time, also where ticks are farther apart. About as often sweeps come.
 const MAX_MARK_DELAY: Duration = Duration::from_millis(500);
 
 /// The writing thread of a session.
-pub(super) struct Writing {
+pub(super) struct Writing<D> {
     pub(super) control: Arc<Control>,
     pub(super) queue: Receiver<Message>,
     pub(super) follower: Arc<Mutex<Follower>>,
     /// Used again and again.
     pub(super) batch: Batch,
     pub(super) status: Arc<Mutex<Status>>,
-    pub(super) recording: RecordingWriter,
+    /// What was counted so far that the recording does not count.
+    pub(super) counted: Counted,
+    pub(super) recording: D,
     pub(super) oom: OomWatch,
     pub(super) max_bytes: Option<u64>,
     pub(super) max_idle: Option<Duration>,
@@ -39,7 +42,22 @@ pub(super) struct Writing {
     pub(super) _finished: Sender<()>,
 }
 
-impl Writing {
+/// What only the status of a session tells.
+#[derive(Default)]
+pub(super) struct Counted {
+    sweep_us: u64,
+    oom_kills: u64,
+}
+
+impl Counted {
+    fn add(&mut self, batch: &Batch) {
+        self.sweep_us += batch.ticks.iter().map(|tick| tick.tick.duration_us).sum::<u64>();
+        let is_kill = |mark: &&Mark| mark.kind == MarkKind::OomKill;
+        self.oom_kills += batch.marks.iter().filter(is_kill).count() as u64;
+    }
+}
+
+impl<D: Destination> Writing<D> {
     /// Writes batches until there are no more, then closes the recording.
     pub(super) fn run(mut self) -> io::Result<Manifest> {
         let written = self.write();
@@ -69,12 +87,13 @@ impl Writing {
             None if sampling.as_ref().is_some_and(|sampling| sampling.ran_out) => End::Duration,
             None => control.end().unwrap_or(End::Stopped),
         };
-        recording.manifest.totals.exits_lost +=
+        let manifest = recording.manifest_mut();
+        manifest.totals.exits_lost +=
             sampling.as_ref().map_or(0, |sampling| u64::from(sampling.exits_lost));
-        recording.manifest.command_exit_code = control.command_exit_code();
-        let totals = recording.manifest.totals;
+        manifest.command_exit_code = control.command_exit_code();
+        let totals = manifest.totals;
         if totals.reopened > 0 {
-            recording.manifest.notes.push(format!(
+            manifest.notes.push(format!(
                 "RLIMIT_NOFILE left too few descriptors: {} readings had to open the files of the process, \
                  at eight times the cost (raise it with `ulimit -n`)",
                 totals.reopened
@@ -92,10 +111,12 @@ impl Writing {
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => return Ok(None),
             };
+            self.control.set_queued(self.queue.len());
             let usage = self.follow(message);
             self.batch.marks.extend(self.control.waiting_marks());
             self.oom.add_marks(&mut self.batch);
             if !self.batch.is_empty() {
+                self.counted.add(&self.batch);
                 self.recording.append(&self.batch)?;
                 self.batch.clear();
                 self.report();
@@ -110,7 +131,10 @@ impl Writing {
     fn follow(&mut self, message: Option<Message>) -> Option<Box<SamplingUsage>> {
         let mut follower = self.follower.lock().unwrap_or_else(PoisonError::into_inner);
         // After the message has come: whatever it tells of, orders from before that are known.
-        self.control.waiting_orders().for_each(|order| follower.attribution.order(order));
+        self.control
+            .waiting_orders()
+            .into_iter()
+            .for_each(|order| follower.attribution.order(order));
         match message? {
             Message::Sweeps(shared) => {
                 follower.follow(shared.sweeps(), &mut self.batch);
@@ -140,7 +164,7 @@ impl Writing {
     }
 
     fn report(&self) {
-        let manifest = &self.recording.manifest;
+        let manifest = self.recording.manifest();
         let elapsed_ms = manifest.last_tick.map_or(0, |last_tick| {
             last_tick.as_millisecond().saturating_sub(manifest.provenance.started.as_millisecond())
         });
@@ -148,6 +172,9 @@ impl Writing {
             elapsed: Duration::from_millis(elapsed_ms.unsigned_abs()),
             totals: manifest.totals,
             largest: self.recording.largest(),
+            sweeping: Duration::from_micros(self.counted.sweep_us),
+            oom_kills: self.counted.oom_kills,
+            queued: self.queue.len(),
         };
         *self.status.lock().unwrap_or_else(PoisonError::into_inner) = status;
     }

@@ -14,6 +14,7 @@ use super::totals::Totals;
 use crate::host::Host;
 use crate::identity_rules::KeptArguments;
 use crate::metric::Files;
+use crate::recorder::Scope;
 use crate::schema::FORMAT_VERSION;
 
 /// The contents of `run.json`.
@@ -95,6 +96,8 @@ pub enum End {
     Crashed,
     /// It was not recorded here, but made of captures.
     Imported,
+    /// It was cut out of a flight recorder, which goes on.
+    Dumped,
 }
 
 /// The instant that ties two clocks together.
@@ -131,6 +134,15 @@ pub struct Settings {
     pub pss_budget: Option<f64>,
     /// How long to record, in milliseconds; absent: until stopped.
     pub duration_ms: Option<u64>,
+    /// The size of the files at which it ends by itself; absent: none.
+    #[serde(default)]
+    pub max_bytes: Option<u64>,
+    /// The time without interest after which it ends by itself, in milliseconds; absent: none.
+    #[serde(default)]
+    pub max_idle_ms: Option<u64>,
+    /// Which processes are recorded: `"machine"`, `{"tree": {"pid": 1}}` or `{"cgroup": "/path"}`.
+    #[serde(default)]
+    pub target: Scope,
     /// The tree that was read.
     pub proc_root: PathBuf,
     /// The command that was recorded, as far as arguments are.

@@ -30,7 +30,7 @@ pub use totals::Totals;
 
 pub(crate) use images::ImageRow;
 pub(crate) use instant::numbers;
-pub(crate) use layout::RunDirectory;
+pub(crate) use layout::{Lock, RunDirectory};
 pub(crate) use manifest::{file_names, millis};
 pub(crate) use rows::marks::Mark;
 pub(crate) use writer::{RecordingWriter, is_disk_full};

@@ -10,7 +10,7 @@ use super::rows::processes::{ProcessRow, Summary};
 use super::table::{TableFile, table_files};
 use crate::batch::{Batch, BatchTick, Change};
 use crate::identity::Comm;
-use crate::journal::{JournalReader, JournalWriter, Opening};
+use crate::journal::{Carried, JournalReader, JournalWriter, Opening};
 use crate::schema::Table;
 use crate::segment::SampledTick;
 
@@ -274,16 +274,55 @@ impl RecordingWriter {
         self.finish(RunState::Closed)
     }
 
-    /// Does the same for a recording that was made of captures, and so tells of no recorder.
+    /// Does the same for a recording that was put together of what was there already, and so tells of
+    /// no recorder.
     ///
     /// # Errors
     ///
     /// The files could not be written; a full disk is one too.
-    pub(crate) fn close_imported(mut self) -> io::Result<Manifest> {
-        self.manifest.end = Some(End::Imported);
+    pub(crate) fn close_assembled(mut self, end: End, state: RunState) -> io::Result<Manifest> {
+        self.manifest.end = Some(end);
         self.directory.release_space()?;
         self.tables.settle(self.checkpoint + 1, true)?;
-        self.finish(RunState::Closed)
+        self.finish(state)
+    }
+
+    /// Begins a recording that is put together of pieces of journals, with the process images that go
+    /// on. It needs no journal: if this program ends, the pieces are still there.
+    pub(crate) fn assemble(
+        directory: RunDirectory,
+        lock: Lock,
+        manifest: Manifest,
+        carried: &[Carried],
+        began_boot_ns: u64,
+    ) -> io::Result<Self> {
+        let tables = Tables::create(directory.path(), &provenance(&manifest)?)?;
+        let mut writer = Self::new(directory, lock, manifest, None, tables);
+        writer.checkpoint_boot_ns = began_boot_ns;
+        writer.manifest.totals.processes = carried.len() as u64;
+        writer.resume(carried);
+        Ok(writer)
+    }
+
+    /// Takes a batch of a piece, and settles what there is now and then.
+    pub(crate) fn take(&mut self, batch: &Batch) -> io::Result<()> {
+        self.apply(batch);
+        let Some(now_ns) = batch.ticks.last().map(|tick| tick.tick.began_ns) else { return Ok(()) };
+        if self.is_checkpoint_due(now_ns) {
+            self.tables.settle(self.checkpoint + 1, false)?;
+            self.checkpoint += 1;
+            self.tables.begin_segment();
+            self.checkpoint_boot_ns = now_ns;
+        }
+        Ok(())
+    }
+
+    /// Goes on with process images that were being sampled.
+    fn resume(&mut self, carried: &[Carried]) {
+        let Tables { samples, processes, .. } = &mut self.tables;
+        for carried in carried {
+            processes.roster.resume(carried, &mut samples.segment);
+        }
     }
 
     fn settle_all(&mut self) -> io::Result<()> {
@@ -379,10 +418,7 @@ impl RecordingWriter {
     ) -> io::Result<Replayed> {
         self.checkpoint = opening.checkpoint;
         self.manifest.totals = opening.totals;
-        let Tables { samples, processes, .. } = &mut self.tables;
-        for carried in &opening.carried {
-            processes.roster.resume(carried, &mut samples.segment);
-        }
+        self.resume(&opening.carried);
         let mut batch = Batch::default();
         let mut blocks = 0;
         while journal.next(&mut batch)? {

@@ -52,6 +52,11 @@ impl ScriptedClock {
         self.run_all(vec![recorder]).remove(0)
     }
 
+    /// Says that so many ticks were written, for those who look themselves.
+    pub(crate) fn pace(&self, written: u64) {
+        self.0.written.store(written, Ordering::Release);
+    }
+
     /// Does so with several recordings, of which the first has a tick at every sweep.
     pub(crate) fn run_all(&self, recorders: Vec<Recorder>) -> Vec<Recording> {
         while !recorders.iter().all(Recorder::is_finished) {

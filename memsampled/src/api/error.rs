@@ -19,12 +19,16 @@ pub enum ErrorCode {
     NoSuchSession,
     /// There is no such recording, or no such file in it.
     NoSuchRun,
+    /// There is no such process or control group to be recorded.
+    NoSuchTarget,
     /// The path has no such method.
     MethodNotAllowed,
     /// The session was stopped before.
     AlreadyStopped,
     /// The session ended by itself; stop it to learn how it ended.
     SessionEnded,
+    /// The daemon keeps no last minutes of which a dump could be made.
+    NoFlightRecorder,
     /// The body is larger than allowed.
     BodyTooLarge,
     /// The body is not declared as JSON.
@@ -45,7 +49,7 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// Every code.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::MalformedJson,
         Self::InvalidName,
         Self::Unauthorized,
@@ -53,9 +57,11 @@ impl ErrorCode {
         Self::NoSuchRoute,
         Self::NoSuchSession,
         Self::NoSuchRun,
+        Self::NoSuchTarget,
         Self::MethodNotAllowed,
         Self::AlreadyStopped,
         Self::SessionEnded,
+        Self::NoFlightRecorder,
         Self::BodyTooLarge,
         Self::UnsupportedMediaType,
         Self::InvalidRequest,
@@ -75,10 +81,10 @@ impl ErrorCode {
             Self::Forbidden => 403,
             Self::NoSuchRoute | Self::NoSuchSession | Self::NoSuchRun => 404,
             Self::MethodNotAllowed => 405,
-            Self::AlreadyStopped | Self::SessionEnded => 409,
+            Self::AlreadyStopped | Self::SessionEnded | Self::NoFlightRecorder => 409,
             Self::BodyTooLarge => 413,
             Self::UnsupportedMediaType => 415,
-            Self::InvalidRequest => 422,
+            Self::InvalidRequest | Self::NoSuchTarget => 422,
             Self::LimitReached | Self::TooManyMarks => 429,
             Self::Unavailable => 503,
             Self::DiskFull => 507,

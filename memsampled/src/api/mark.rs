@@ -1,12 +1,14 @@
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::limits::MARK_CHARACTERS;
-use super::request::{Request, check_length};
+use super::request::{Request, check_labels, check_length};
 
 /// `POST /v1/sessions/{id}/marks`: an instant that means something to whoever reads the recording.
 ///
 /// The instant is that at which the daemon reads the request.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MarkRequest {
     /// What the mark says.
@@ -16,10 +18,13 @@ pub struct MarkRequest {
     /// The test that the mark belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test: Option<String>,
+    /// What else the client wants to find in the row of the mark.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
 }
 
 /// What a mark says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MarkKind {
     /// Something begins, such as a test.
@@ -27,6 +32,7 @@ pub enum MarkKind {
     /// What began under the same name ends.
     End,
     /// Something happened at this instant.
+    #[default]
     Point,
 }
 
@@ -42,6 +48,7 @@ impl From<MarkKind> for memsample::MarkKind {
 
 impl Request for MarkRequest {
     fn check(&self) -> Result<(), String> {
+        check_labels(&self.labels)?;
         check_length("the name of the mark", &self.name, 1, MARK_CHARACTERS)?;
         match &self.test {
             Some(test) => check_length("the name of the test", test, 1, MARK_CHARACTERS),

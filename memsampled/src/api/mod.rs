@@ -3,8 +3,10 @@
 //! All of it is JSON, described in `docs/openapi.yaml`. The types are their own, apart from those of the
 //! library, so that the one can change without the other. Everything is bounded: see [`limits`].
 
+mod dump;
 mod error;
 pub mod limits;
+mod live;
 mod mark;
 mod request;
 mod run;
@@ -13,7 +15,9 @@ mod span;
 mod status;
 mod summary;
 
+pub use dump::DumpRequest;
 pub use error::{ErrorBody, ErrorCode};
+pub use live::{LiveMemory, LiveProcess, LiveRole, LiveSession};
 pub use mark::{MarkKind, MarkRequest};
 pub use request::{Refusal, Request, parse};
 pub use run::{RunFile, RunInfo, RunList, RunListEntry};
@@ -22,7 +26,7 @@ pub use session::{
     Target, TopProcess,
 };
 pub use span::Span;
-pub use status::{Health, Protection};
+pub use status::{FlightHealth, Health, Protection};
 pub use summary::Summary;
 
 /// Says whether `name` can name a session that is to be started: an id of at most

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
 
@@ -5,7 +6,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, DeserializeOwned, Deserializer, MapAccess, Visitor};
 use serde_json::error::Category;
 
-use super::ErrorCode;
+use super::{ErrorCode, is_name, limits};
 
 /// What a client sends as a body.
 pub trait Request: DeserializeOwned {
@@ -65,6 +66,30 @@ pub(super) fn object<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
         }
     }
     deserializer.deserialize_map(Object(PhantomData))
+}
+
+/// Checks what a recording is to be called, if anything.
+pub(super) fn check_recording_name(name: Option<&str>) -> Result<(), String> {
+    match name {
+        Some(name) if !is_name(name) => Err(format!(
+            "`name` cannot be the name of a recording: use up to {} letters, digits, dots, underscores \
+             and hyphens, beginning with a letter or a digit",
+            limits::NAME_BYTES
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Checks how many labels there are, and how long.
+pub(super) fn check_labels(labels: &BTreeMap<String, String>) -> Result<(), String> {
+    if labels.len() > limits::LABELS {
+        return Err(format!("`labels` has more than {} entries", limits::LABELS));
+    }
+    for (key, value) in labels {
+        check_length("the key of a label", key, 1, limits::LABEL_KEY_CHARACTERS)?;
+        check_length("the value of a label", value, 0, limits::LABEL_VALUE_CHARACTERS)?;
+    }
+    Ok(())
 }
 
 /// Checks how long a text is, in characters.

@@ -4,8 +4,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::request::{Request, check_length, object};
-use super::{Span, Summary, is_name, limits};
+use super::request::{Request, check_labels, check_length, check_recording_name, object};
+use super::{Span, Summary, limits};
 
 /// `POST /v1/sessions`: begins a recording. Every field may be left out.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -37,6 +37,16 @@ pub enum Target {
     /// All of the machine.
     // With braces, since what else stands beside the kind would be let through otherwise.
     Machine {},
+    /// A process and all that descend from it.
+    Pid {
+        /// Its process id.
+        pid: i32,
+    },
+    /// The processes of a control group, and of those below it.
+    Cgroup {
+        /// Its path, as in `/proc/PID/cgroup`.
+        path: String,
+    },
 }
 
 impl Default for Target {
@@ -76,15 +86,7 @@ fn whole_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64
 
 impl Request for StartRequest {
     fn check(&self) -> Result<(), String> {
-        if let Some(name) = &self.name
-            && !is_name(name)
-        {
-            return Err(format!(
-                "`name` cannot be the name of a recording: use up to {} letters, digits, dots, underscores \
-                 and hyphens, beginning with a letter or a digit",
-                limits::NAME_BYTES
-            ));
-        }
+        check_recording_name(self.name.as_deref())?;
         if let Some(Span(interval)) = self.interval
             && interval > Duration::from_secs(3600)
         {
@@ -97,12 +99,24 @@ impl Request for StartRequest {
                 "`pss_budget` is out of range: it is a share of one CPU, from 0 to 1".to_owned()
             );
         }
-        if self.labels.len() > limits::LABELS {
-            return Err(format!("`labels` has more than {} entries", limits::LABELS));
-        }
-        for (key, value) in &self.labels {
-            check_length("the key of a label", key, 1, limits::LABEL_KEY_CHARACTERS)?;
-            check_length("the value of a label", value, 0, limits::LABEL_VALUE_CHARACTERS)?;
+        check_labels(&self.labels)?;
+        match &self.target {
+            Target::Machine {} => {}
+            Target::Pid { pid } => {
+                if *pid < 1 {
+                    return Err("`target.pid` is out of range: it must be at least 1".to_owned());
+                }
+            }
+            Target::Cgroup { path } => {
+                check_length("`target.path`", path, 1, limits::CGROUP_CHARACTERS)?;
+                if !path.starts_with('/') || path.split('/').any(|name| name == "..") {
+                    return Err(
+                        "`target.path` is no control group: it must be an absolute path without `..`, as in \
+                         /proc/PID/cgroup"
+                            .to_owned(),
+                    );
+                }
+            }
         }
         if self.limits.bytes.is_some_and(|bytes| bytes < limits::MIN_SESSION_BYTES) {
             return Err(format!(

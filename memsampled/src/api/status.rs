@@ -1,5 +1,7 @@
 use serde::{Deserialize, Serialize};
 
+use super::Span;
+
 /// `GET /healthz`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Health {
@@ -19,6 +21,27 @@ pub struct Health {
     pub problems: Vec<String>,
     /// What the daemon could do so that the kernel does not end it first.
     pub protection: Protection,
+    /// The flight recorder; null where there is none.
+    pub flight_recorder: Option<FlightHealth>,
+}
+
+/// How the flight recorder is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlightHealth {
+    /// How much it is to keep.
+    pub span: Span,
+    /// The most that this may take on disk.
+    pub max_bytes: u64,
+    /// How far back it reaches now, in milliseconds.
+    pub kept_ms: u64,
+    /// What that takes on disk.
+    pub kept_bytes: u64,
+    /// The memory pressure for which a dump is made, as `/proc/pressure/memory` has taken it; null: none.
+    pub pressure: Option<String>,
+    /// Dumps since the daemon began.
+    pub dumps: u64,
+    /// What this machine or these rights did not allow.
+    pub notes: Vec<String>,
 }
 
 /// What the daemon could do so that the kernel does not end it first.

@@ -16,7 +16,7 @@ use tokio::net::UnixStream;
 use tokio::runtime::Runtime;
 
 use crate::api::{
-    ErrorBody, Health, MarkRequest, Session, SessionList, StartRequest, Stopped, is_id,
+    DumpRequest, ErrorBody, Health, MarkRequest, Session, SessionList, StartRequest, Stopped, is_id,
 };
 
 /// Names the socket for programs that are started.
@@ -76,7 +76,7 @@ impl std::error::Error for ClientError {
 ///
 /// let mut client = Client::connect("/run/memsampled/memsampled.sock".as_ref())?;
 /// let session = client.start(&StartRequest::default())?;
-/// let test = MarkRequest { kind: MarkKind::Begin, name: "test_load".into(), test: None };
+/// let test = MarkRequest { kind: MarkKind::Begin, name: "test_load".into(), ..MarkRequest::default() };
 /// client.mark(&session.id, &test)?;
 /// println!("{}", client.stop(&session.id)?.run);
 /// # Ok::<(), memsampled::client::ClientError>(())
@@ -149,6 +149,15 @@ impl Client {
     /// The daemon refused or did not answer.
     pub fn stop(&mut self, id: &str) -> Result<Stopped, ClientError> {
         self.send("POST", &path(id, "/stop")?, None::<&()>)
+    }
+
+    /// Makes a recording of the last minutes.
+    ///
+    /// # Errors
+    ///
+    /// The daemon refused or did not answer.
+    pub fn dump(&mut self, request: &DumpRequest) -> Result<Stopped, ClientError> {
+        self.send("POST", "/v1/dump", Some(request))
     }
 
     /// Describes a session.

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use super::limits::{Limits, Retention};
+use super::flight::{FlightSettings, FlightTable};
+use super::limits::{Limits, MAX_METRICS_ROLES, MAX_SESSIONS, Retention};
 use crate::api::{Span, limits::MIN_SESSION_BYTES};
 
 /// What the configuration says of the daemon; what it does not say has its default.
@@ -18,6 +19,8 @@ pub struct DaemonConfig {
     pub(super) user: Option<String>,
     pub(super) group: Option<String>,
     pub(super) own_cgroup: bool,
+    pub(super) metrics_roles: usize,
+    pub(super) flight: Option<FlightSettings>,
     pub(super) limits: Limits,
     pub(super) retention: Retention,
 }
@@ -49,6 +52,12 @@ impl TryFrom<DaemonTable> for DaemonConfig {
         if config.limits.connections > MAX_CONNECTIONS {
             return Err(format!("`daemon.limits.connections` is larger than {MAX_CONNECTIONS}"));
         }
+        if let Some(flight) = &config.flight {
+            flight.check().map_err(|error| format!("`daemon.flight_recorder`: {error}"))?;
+        }
+        if config.metrics_roles > MAX_METRICS_ROLES {
+            return Err(format!("`daemon.metrics_roles` is larger than {MAX_METRICS_ROLES}"));
+        }
         if config.limits.bytes < MIN_SESSION_BYTES {
             return Err(format!("`daemon.limits.bytes` is smaller than {MIN_SESSION_BYTES}"));
         }
@@ -56,8 +65,6 @@ impl TryFrom<DaemonTable> for DaemonConfig {
     }
 }
 
-/// Each has a thread.
-const MAX_SESSIONS: usize = 1024;
 /// Each has a descriptor, of which the sampler needs most.
 const MAX_CONNECTIONS: usize = 16 * 1024;
 
@@ -72,6 +79,8 @@ pub struct DaemonTable {
     user: Option<String>,
     group: Option<String>,
     own_cgroup: Option<bool>,
+    metrics_roles: Option<usize>,
+    flight_recorder: Option<FlightTable>,
     limits: LimitsTable,
     retention: RetentionTable,
 }
@@ -108,6 +117,8 @@ impl DaemonConfig {
             user: table.user,
             group: table.group,
             own_cgroup: table.own_cgroup.unwrap_or(true),
+            metrics_roles: table.metrics_roles.unwrap_or(0),
+            flight: table.flight_recorder.map(FlightSettings::from),
             limits: Limits {
                 sessions: sessions.unwrap_or(defaults.sessions),
                 sessions_per_user: sessions_per_user.unwrap_or(defaults.sessions_per_user),

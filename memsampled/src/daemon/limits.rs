@@ -1,9 +1,17 @@
 use std::time::Duration;
 
+use memsample::Station;
+
+/// The largest `sessions`: one recording more is the flight recorder.
+pub(super) const MAX_SESSIONS: usize = Station::MAX_RECORDINGS - 1;
+/// The most roles in `/metrics`: a monitor keeps a series for each that was ever among them.
+pub(super) const MAX_METRICS_ROLES: usize = 100;
+
 /// What sessions and connections may take. Each can be set in the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Sessions at once: each has a writing thread and up to 8 MiB of samples in memory.
+    /// Sessions at once, at most [`MAX_SESSIONS`]: each has a writing thread and up to 8 MiB of samples in
+    /// memory, and all share one sweep.
     pub sessions: usize,
     /// Sessions at once of one user who is not root, so that one cannot take all.
     pub sessions_per_user: usize,
@@ -20,8 +28,8 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            sessions: 16,
-            sessions_per_user: 8,
+            sessions: 48,
+            sessions_per_user: 16,
             duration: Duration::from_secs(24 * 3600),
             bytes: 4 << 30,
             idle: Duration::from_secs(6 * 3600),

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::session::ActiveSession;
+use crate::api::SessionState;
 
 /// From one event to the next.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -40,9 +41,10 @@ pub(super) fn events(
             _ = feed.ending.wait_for(|ending| *ending) => return None,
         }
         feed.session.touch();
-        feed.ended = !feed.session.is_recording();
+        let live = feed.session.live();
+        feed.ended = live.session.state == SessionState::Ended;
         let name = if feed.ended { "ended" } else { "session" };
-        let text = serde_json::to_string(&feed.session.describe()).unwrap_or_default();
+        let text = serde_json::to_string(&live).unwrap_or_default();
         let event = format!("event: {name}\ndata: {text}\n\n");
         Some((Ok(Bytes::from(event)), feed))
     })

@@ -3,10 +3,14 @@
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use memsample::{LatestRole, Status};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::peer::Peer;
 use super::state::State;
+
+/// The longest value of a label that others choose: the monitor keeps each for ever.
+const MAX_LABEL_CHARACTERS: usize = 64;
 
 /// Returns what `/metrics` answers. Sums over sessions are of those that the peer may see.
 pub(super) fn text(state: &State, peer: Peer) -> String {
@@ -92,7 +96,95 @@ pub(super) fn text(state: &State, peer: Peer) -> String {
             text.labelled(&name, "session", &session.id, value(&session.totals) as f64);
         }
     }
+    recorders(state, peer, &mut text);
     text.0
+}
+
+/// What the recorders that go on say of themselves, and the largest roles where they are wanted.
+fn recorders(state: &State, peer: Peer, text: &mut Exposition) {
+    let roles = state.options().metrics_roles;
+    let gauges: Vec<_> = (state.sessions.visible(peer).iter())
+        .filter_map(|session| Some((session.id().to_owned(), session.gauge(roles)?)))
+        .collect();
+    type Value = fn(&Status) -> f64;
+    let families: [(&str, &str, &str, Value); 3] = [
+        (
+            "memsampled_session_queue_depth",
+            "gauge",
+            "Pieces of at most half a second that wait to be written, of 32.",
+            |status| status.queued as f64,
+        ),
+        (
+            "memsampled_session_sweep_seconds_total",
+            "counter",
+            "How long the sweeps of the session took; a sweep for several counts for each.",
+            |status| status.sweeping.as_secs_f64(),
+        ),
+        (
+            "memsampled_session_oom_kills_total",
+            "counter",
+            "Processes that the kernel killed for want of memory.",
+            |status| status.oom_kills as f64,
+        ),
+    ];
+    for (name, kind, help, value) in families {
+        text.family(name, kind, help);
+        for (session, (status, _)) in &gauges {
+            text.labelled(name, "session", session, value(status));
+        }
+    }
+    if let Some(status) = state.flight.status() {
+        let (kept, bytes) = state.flight.kept();
+        let dumps = state.flight.dumps.load(Ordering::Relaxed) as f64;
+        let depth = status.queued as f64;
+        text.gauge("memsampled_flight_kept_seconds", "What is kept.", kept.as_secs_f64());
+        text.gauge("memsampled_flight_kept_bytes", "The same on disk.", bytes as f64);
+        text.gauge("memsampled_flight_queue_depth", "Pieces that wait to be written.", depth);
+        text.counter("memsampled_flight_dumps_total", "Dumps that were made.", dumps);
+    }
+    if roles == 0 {
+        return;
+    }
+    type OfRole = fn(&LatestRole) -> u64;
+    let families: [(&str, &str, OfRole); 3] = [
+        (
+            "memsampled_role_resident_bytes",
+            "Sum of the resident sets of a role; shared pages count for each process.",
+            |role| role.rss_bytes,
+        ),
+        ("memsampled_role_anonymous_bytes", "Anonymous memory of a role.", |role| role.anon_bytes),
+        ("memsampled_role_processes", "Processes of a role.", |role| role.processes as u64),
+    ];
+    for (name, help, value) in families {
+        text.family(name, "gauge", help);
+        for (session, (_, roles)) in &gauges {
+            for role in roles {
+                let _ = writeln!(
+                    text.0,
+                    "{name}{{session=\"{session}\",role=\"{}\"}} {}",
+                    label_value(&role.role),
+                    value(role)
+                );
+            }
+        }
+    }
+}
+
+/// Returns a text as the value of a label: escaped, and cut where it is long.
+fn label_value(text: &str) -> String {
+    let mut value = String::new();
+    for (index, character) in text.chars().enumerate() {
+        match character {
+            _ if index == MAX_LABEL_CHARACTERS => {
+                value.push('…');
+                break;
+            }
+            '\\' | '"' => value.extend(['\\', character]),
+            '\n' => value.push_str("\\n"),
+            character => value.push(character),
+        }
+    }
+    value
 }
 
 #[derive(Default)]

@@ -21,6 +21,7 @@
 mod config;
 mod connections;
 mod failure;
+mod flight;
 mod guard;
 mod limits;
 mod listen;
@@ -39,9 +40,11 @@ mod session;
 mod sessions;
 mod state;
 mod survival;
+mod target;
 mod watch;
 
 pub use config::{DaemonConfig, DaemonTable};
+pub use flight::FlightSettings;
 pub use limits::{Limits, Retention};
 pub use options::{Arguments, Options, OptionsError, default_socket};
 pub use routes::Operation;

@@ -1,8 +1,10 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use super::limits::{Limits, Retention};
+use super::flight::FlightSettings;
+use super::limits::{Limits, MAX_METRICS_ROLES, Retention};
 use crate::config::Config;
 
 /// What can be typed, and overrides the configuration.
@@ -18,6 +20,12 @@ pub struct Arguments {
     pub token_file: Option<PathBuf>,
     /// The group whose members may connect.
     pub group: Option<String>,
+    /// How many of the largest roles `/metrics` tells of.
+    pub metrics_roles: Option<usize>,
+    /// How much the flight recorder keeps.
+    pub flight_recorder: Option<Duration>,
+    /// The most that this may take on disk, in bytes.
+    pub flight_recorder_bytes: Option<u64>,
     /// The configuration, also read again on SIGHUP.
     pub config: Option<PathBuf>,
 }
@@ -39,6 +47,10 @@ pub struct Options {
     pub group: Option<u32>,
     /// Whether to leave the control group it was started in, where it may.
     pub own_cgroup: bool,
+    /// How many of the largest roles of each session `/metrics` tells of.
+    pub metrics_roles: usize,
+    /// The flight recorder; `None`: there is none.
+    pub flight: Option<FlightSettings>,
     /// What sessions and connections may take.
     pub limits: Limits,
     /// Which recordings are kept.
@@ -70,7 +82,10 @@ impl Options {
     pub fn new(arguments: Arguments, config: Config) -> Result<Self, OptionsError> {
         let recording = config.clone();
         let config = config.daemon;
-        let Arguments { socket, runs, http, token_file, group, config: path } = arguments;
+        let flight = flight(&arguments, config.flight)?;
+        let Arguments {
+            socket, runs, http, token_file, group, metrics_roles, config: path, ..
+        } = arguments;
         let socket = socket.or(config.socket).map_or_else(default_socket, Ok)?;
         let runs = runs.or(config.runs).unwrap_or_else(default_runs);
         let http = http.or(config.http);
@@ -90,6 +105,12 @@ impl Options {
                 ));
             }
         }
+        let metrics_roles = metrics_roles.unwrap_or(config.metrics_roles);
+        if metrics_roles > MAX_METRICS_ROLES {
+            return Err(OptionsError(format!(
+                "`--metrics-roles {metrics_roles}` is too many: at most {MAX_METRICS_ROLES}"
+            )));
+        }
         let user = config.user.as_deref().map(user_id).transpose()?;
         let group = group.or(config.group).as_deref().map(group_id).transpose()?;
         Ok(Self {
@@ -100,12 +121,37 @@ impl Options {
             user,
             group,
             own_cgroup: config.own_cgroup,
+            metrics_roles,
+            flight,
             limits: config.limits,
             retention: config.retention,
             recording,
             config: path,
         })
     }
+}
+
+/// Puts together what was typed and what is configured.
+fn flight(
+    arguments: &Arguments,
+    configured: Option<FlightSettings>,
+) -> Result<Option<FlightSettings>, OptionsError> {
+    let mut settings = match (configured, arguments.flight_recorder) {
+        (Some(configured), span) => {
+            Some(FlightSettings { span: span.unwrap_or(configured.span), ..configured })
+        }
+        (None, span) => span.map(FlightSettings::new),
+    };
+    if let Some(bytes) = arguments.flight_recorder_bytes {
+        let settings = settings.as_mut().ok_or_else(|| {
+            OptionsError("`--flight-recorder-bytes` needs `--flight-recorder 5m`".to_owned())
+        })?;
+        settings.bytes = bytes;
+    }
+    if let Some(settings) = &settings {
+        settings.check().map_err(OptionsError)?;
+    }
+    Ok(settings)
 }
 
 /// Returns where the daemon listens by default: `/run/memsampled/memsampled.sock` as root, else

@@ -15,13 +15,18 @@ use futures_util::stream;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
 use super::failure::{Failure, json};
+use super::flight::Reason;
 use super::peer::Peer;
 use super::state::{Counters, State};
 use super::{live, metrics};
-use crate::api::{self, ErrorCode, Health, MarkRequest, SessionList, StartRequest, limits};
+use crate::api::{
+    self, DumpRequest, ErrorCode, Health, MarkRequest, SessionList, StartRequest, limits,
+};
 
 /// How long the body of a request may take.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a dump waits for another one.
+const DUMP_PATIENCE: Duration = Duration::from_secs(10);
 /// A file is sent in pieces of this size, of which one is in memory.
 const FILE_PIECE_BYTES: usize = 64 << 10;
 
@@ -44,6 +49,8 @@ pub enum Operation {
     StopSession,
     /// Sends what a session sees, once a second.
     WatchSession,
+    /// Makes a recording of the last minutes.
+    Dump,
     /// Lists recordings.
     ListRuns,
     /// Describes a recording.
@@ -54,7 +61,7 @@ pub enum Operation {
 
 impl Operation {
     /// Every operation.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::GetHealth,
         Self::GetMetrics,
         Self::StartSession,
@@ -63,6 +70,7 @@ impl Operation {
         Self::MarkSession,
         Self::StopSession,
         Self::WatchSession,
+        Self::Dump,
         Self::ListRuns,
         Self::GetRun,
         Self::GetRunFile,
@@ -72,7 +80,7 @@ impl Operation {
     #[must_use]
     pub const fn method(self) -> &'static str {
         match self {
-            Self::StartSession | Self::MarkSession | Self::StopSession => "POST",
+            Self::StartSession | Self::MarkSession | Self::StopSession | Self::Dump => "POST",
             _ => "GET",
         }
     }
@@ -88,6 +96,7 @@ impl Operation {
             Self::MarkSession => "/v1/sessions/{id}/marks",
             Self::StopSession => "/v1/sessions/{id}/stop",
             Self::WatchSession => "/v1/sessions/{id}/live",
+            Self::Dump => "/v1/dump",
             Self::ListRuns => "/v1/runs",
             Self::GetRun => "/v1/runs/{id}",
             Self::GetRunFile => "/v1/runs/{id}/{file}",
@@ -104,6 +113,7 @@ impl Operation {
             Self::MarkSession => post(mark_session),
             Self::StopSession => post(stop_session),
             Self::WatchSession => get(watch_session),
+            Self::Dump => post(dump),
             Self::ListRuns => get(list_runs),
             Self::GetRun => get(get_run),
             Self::GetRunFile => get(get_run_file),
@@ -148,6 +158,7 @@ async fn health(Shared(state): Shared<Arc<State>>) -> Response {
         runs: state.runs.path().display().to_string(),
         problems,
         protection: state.protection.clone(),
+        flight_recorder: state.flight.health(),
     };
     json(if failing { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK }, &health)
 }
@@ -241,6 +252,48 @@ async fn watch_session(
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
+}
+
+async fn dump(
+    Shared(state): Shared<Arc<State>>,
+    Extension(peer): Extension<Peer>,
+    request: Request,
+) -> Answer {
+    // It holds the processes of all, from before anybody asked for a recording.
+    if !peer.is_root() && peer.uid != rustix::process::geteuid().as_raw() {
+        return Err(Failure::new(
+            ErrorCode::Forbidden,
+            "a dump holds the last minutes of everybody: only root and the user of the daemon may make one",
+        ));
+    }
+    let body = body(request).await?;
+    let request: DumpRequest = match body.is_empty() {
+        true => DumpRequest::default(),
+        false => api::parse(&body)?,
+    };
+    if state.is_ending() {
+        return Err(ending());
+    }
+    let turns = Arc::clone(&state);
+    let turn = tokio::time::timeout(DUMP_PATIENCE, turns.flight.turn()).await;
+    let _turn = turn.map_err(|_| {
+        Failure::new(
+            ErrorCode::LimitReached,
+            "another dump is being made: try again when it is done",
+        )
+    })?;
+    let made = blocking(move || {
+        let made = state.flight.dump(peer, &request, Reason::Request)?;
+        let removed = super::retention::remove_old(&state.runs, &state.retention());
+        state.counters.removed.fetch_add(removed, Ordering::Relaxed);
+        Ok(made)
+    })
+    .await?;
+    let mut response = json(StatusCode::CREATED, &made);
+    if let Ok(location) = HeaderValue::from_str(&format!("/v1/runs/{}", made.id)) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
     Ok(response)
 }
 

@@ -18,7 +18,7 @@ use super::lock::Lock;
 use super::options::{Arguments, Options};
 use super::runs::RunsDirectory;
 use super::state::State;
-use super::{log, recovery, retention, routes, survival, watch as watching};
+use super::{flight, log, recovery, retention, routes, survival, watch as watching};
 use crate::config::Config;
 
 /// Threads for what waits for the disk: starting, closing, listing, reading.
@@ -110,6 +110,7 @@ pub fn run(options: Options, arguments: &Arguments) -> Result<(), DaemonError> {
         .map_err(DaemonError::System)?;
     let (ending, is_ending) = watch::channel(false);
     let state = Arc::new(State::new(Arc::new(options), protection, runs, is_ending));
+    state.flight.start(&state.sessions.station());
     log::info(format_args!(
         "listening on `{}`{}, recordings in `{}`, {descriptors} descriptors",
         state.options().socket.display(),
@@ -144,6 +145,7 @@ async fn serve(
     }
     tokio::spawn(watching::watch_sessions(Arc::clone(state)));
     tokio::spawn(watching::feed_watchdog());
+    tokio::spawn(flight::watch(Arc::clone(state)));
     tokio::spawn(tidy_up(Arc::clone(state)));
     // Fails only if systemd has gone.
     let _ = sd_notify::notify(&[NotifyState::Ready]);
@@ -151,13 +153,17 @@ async fn serve(
     while signals.next().await == Said::Reload {
         reload(state, arguments);
     }
-    let _ = sd_notify::notify(&[NotifyState::Stopping]);
+    // Not waited for: systemd may be busy, and recordings are to be closed.
+    drop(tokio::task::spawn_blocking(|| sd_notify::notify(&[NotifyState::Stopping])));
     log::info("ending: closing all recordings");
     let _ = ending.send(true);
     let closing = {
         let state = Arc::clone(state);
         // Not of the pool, whose threads may all wait for the disk.
-        std::thread::spawn(move || state.sessions.close_all())
+        std::thread::spawn(move || {
+            state.flight.stop();
+            state.sessions.close_all();
+        })
     };
     let closed = tokio::task::spawn_blocking(move || closing.join());
     tokio::select! {
@@ -172,7 +178,7 @@ async fn serve(
 async fn tidy_up(state: Arc<State>) {
     let of_recovery = Arc::clone(&state);
     let _ = tokio::task::spawn_blocking(move || {
-        let recovered = recovery::recover_all(&of_recovery.runs);
+        let recovered = of_recovery.flight.salvage() + recovery::recover_all(&of_recovery.runs);
         of_recovery.counters.recovered.fetch_add(recovered, Ordering::Relaxed);
     })
     .await;
@@ -197,9 +203,14 @@ fn reload(state: &State, arguments: &Arguments) {
                 ("http", old.http != options.http),
                 ("token_file", old.token_file != options.token_file),
                 ("own_cgroup", old.own_cgroup != options.own_cgroup),
+                ("flight_recorder", old.flight != options.flight),
             ];
             for (key, _) in fixed.iter().filter(|(_, changed)| *changed) {
                 log::warning(format_args!("`daemon.{key}` has changed: restart the daemon for it"));
+            }
+            if !old.recording.describes_like(&options.recording) {
+                state.sessions.describe_by(&options.recording);
+                state.flight.restart(&state.sessions.station());
             }
             state.set_options(options);
             let removed = retention::remove_old(&state.runs, &state.retention());

@@ -3,36 +3,41 @@
 use std::collections::BTreeMap;
 use std::io::ErrorKind::{QuotaExceeded, StorageFull};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::Timestamp;
-use memsample::{MarkError, Rate, RecordError, Recorder, RecorderOptions, SamplerOptions};
+use memsample::{
+    LatestRole, MarkError, Rate, RecordError, Recorder, RecorderOptions, Scope, Station, Status,
+};
 
 use super::failure::Failure;
-use super::options::Options;
+use super::limits::Limits;
 use super::peer::Peer;
 use super::runs::{UID_LABEL, give_to};
 use crate::api::{
-    ErrorCode, MarkRequest, Session, SessionLimits, SessionState, SessionTotals, Span,
-    StartRequest, Stopped, Summary, Target, TopProcess,
+    ErrorCode, LiveMemory, LiveSession, MarkKind, MarkRequest, Session, SessionLimits,
+    SessionState, SessionTotals, Span, StartRequest, Stopped, Summary, Target, TopProcess,
 };
+
+/// Processes and roles in an event: what fits on a screen.
+const LIVE_ROWS: usize = 10;
+/// Tests at once of which an event tells: more than a machine has CPUs for.
+const MAX_TESTS: usize = 256;
 
 /// A recording that somebody started.
 pub(super) struct ActiveSession {
     id: String,
     owner: Peer,
     started: Timestamp,
-    began: Instant,
     path: PathBuf,
     interval: Span,
     target: Target,
     labels: BTreeMap<String, String>,
     /// In force: the narrower of what the client and the daemon allow.
     limits: EffectiveLimits,
-    /// When it was last marked or asked for, in milliseconds since it began.
-    used_ms: AtomicU64,
+    /// Tests whose begin was marked and whose end was not yet.
+    tests: Mutex<Vec<String>>,
     /// Gone when it has ended.
     recorder: RwLock<Option<Recorder>>,
     /// How it ended.
@@ -49,14 +54,14 @@ struct EffectiveLimits {
 impl ActiveSession {
     /// Begins a recording. Takes some milliseconds.
     pub(super) fn start(
+        station: &Station,
         runs: &Path,
         id: &str,
         owner: Peer,
         request: &StartRequest,
-        options: &Options,
-        max_descriptors: usize,
+        target: Scope,
+        limits: &Limits,
     ) -> Result<Self, RecordError> {
-        let limits = &options.limits;
         let limits = EffectiveLimits {
             duration: request
                 .limits
@@ -68,31 +73,30 @@ impl ActiveSession {
         let interval = request.interval.unwrap_or(Span(Duration::from_millis(100)));
         let mut labels = request.labels.clone();
         labels.insert(UID_LABEL.to_owned(), owner.uid.to_string());
-        let sampler = SamplerOptions::default().max_descriptors(max_descriptors);
-        let sampler = options.recording.clone().describe_recorded(sampler, None);
         let mut options = RecorderOptions::new()
             .interval(interval.0)
+            .target(target)
             .duration(limits.duration)
-            .labels(labels)
-            .sampler(sampler);
+            .max_bytes(limits.bytes)
+            .max_idle(limits.idle)
+            .labels(labels);
         options = match request.pss_budget {
             None => options,
             Some(share) if share > 0.0 => options.pss_budget(share),
             Some(_) => options.pss(Rate::Off),
         };
         let path = runs.join(id);
-        let recorder = Recorder::start(&path, options)?;
+        let recorder = station.start(&path, options)?;
         Ok(Self {
             id: id.to_owned(),
             owner,
             started: Timestamp::now(),
-            began: Instant::now(),
             path,
             interval,
             target: request.target.clone(),
             labels: request.labels.clone(),
             limits,
-            used_ms: AtomicU64::new(0),
+            tests: Mutex::default(),
             recorder: RwLock::new(Some(recorder)),
             outcome: Mutex::new(None),
         })
@@ -112,13 +116,13 @@ impl ActiveSession {
 
     /// Notes that a client still wants it.
     pub(super) fn touch(&self) {
-        let now = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.used_ms.store(now, Ordering::Relaxed);
+        if let Some(recorder) = &*self.recorder.read().unwrap_or_else(PoisonError::into_inner) {
+            recorder.touch();
+        }
     }
 
     /// Sets a mark at the present instant. Does not wait for anything.
     pub(super) fn mark(&self, request: &MarkRequest) -> Result<(), Failure> {
-        self.touch();
         let recorder = self.recorder.read().unwrap_or_else(PoisonError::into_inner);
         let ended = || {
             Failure::new(
@@ -127,22 +131,64 @@ impl ActiveSession {
             )
         };
         let recorder = recorder.as_ref().ok_or_else(ended)?;
-        recorder.mark(request.kind.into(), &request.name, request.test.as_deref()).map_err(
-            |error| match error {
+        let MarkRequest { kind, name, test, labels } = request;
+        let test = test.as_deref();
+        recorder.mark_labelled((*kind).into(), name, test, labels.clone()).map_err(|error| {
+            match error {
                 MarkError::Ended => ended(),
                 MarkError::TooMany => {
                     Failure::new(ErrorCode::TooManyMarks, format!("{error}: try again in a second"))
                 }
                 error => Failure::new(ErrorCode::InvalidRequest, error.to_string()),
-            },
-        )
+            }
+        })?;
+        if let Some(test) = test {
+            self.note_test(*kind, test);
+        }
+        Ok(())
+    }
+
+    fn note_test(&self, kind: MarkKind, test: &str) {
+        let mut tests = self.tests.lock().unwrap_or_else(PoisonError::into_inner);
+        match kind {
+            MarkKind::Begin if tests.len() < MAX_TESTS => tests.push(test.to_owned()),
+            MarkKind::End => {
+                if let Some(place) = tests.iter().position(|begun| begun == test) {
+                    tests.remove(place);
+                }
+            }
+            MarkKind::Begin | MarkKind::Point => {}
+        }
+    }
+
+    /// Returns what an event tells of it.
+    pub(super) fn live(&self) -> LiveSession {
+        let recorder = self.recorder.read().unwrap_or_else(PoisonError::into_inner);
+        let recording = recorder.as_ref().filter(|recorder| !recorder.is_finished());
+        LiveSession {
+            session: self.describe_with(recorder.as_ref()),
+            tests: self.tests.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            latest: recording.and_then(|it| it.latest(LIVE_ROWS)).map(LiveMemory::from),
+        }
+    }
+
+    /// Returns what the recorder says of itself, and its `roles` largest roles; `None` when it has ended.
+    pub(super) fn gauge(&self, roles: usize) -> Option<(Status, Vec<LatestRole>)> {
+        let recorder = self.recorder.read().unwrap_or_else(PoisonError::into_inner);
+        let recorder = recorder.as_ref()?;
+        let latest = if roles == 0 { None } else { recorder.latest(roles) };
+        Some((recorder.status(), latest.map_or(Vec::new(), |latest| latest.roles)))
     }
 
     /// Returns what clients are told of it.
     pub(super) fn describe(&self) -> Session {
         let recorder = self.recorder.read().unwrap_or_else(PoisonError::into_inner);
-        let status = recorder.as_ref().map(Recorder::status).unwrap_or_default();
-        let ended = recorder.as_ref().is_none_or(Recorder::is_finished);
+        self.describe_with(recorder.as_ref())
+    }
+
+    fn describe_with(&self, recorder: Option<&Recorder>) -> Session {
+        let status = recorder.map(Recorder::status).unwrap_or_default();
+        let ended = recorder.is_none_or(Recorder::is_finished);
         let totals = status.totals;
         Session {
             id: self.id.clone(),
@@ -187,26 +233,10 @@ impl ActiveSession {
         self.recorder.read().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
-    /// Returns why it must be closed now, if so.
-    pub(super) fn must_end(&self) -> Option<String> {
-        {
-            let recorder = self.recorder.read().unwrap_or_else(PoisonError::into_inner);
-            if recorder.as_ref()?.is_finished() {
-                return Some("it ended by itself".to_owned());
-            }
-        }
-        let unused = self
-            .began
-            .elapsed()
-            .saturating_sub(Duration::from_millis(self.used_ms.load(Ordering::Relaxed)));
-        if unused > self.limits.idle {
-            return Some(format!("no client asked for it for {}", Span(self.limits.idle)));
-        }
-        match size_bytes(&self.path) {
-            Ok(bytes) if bytes > self.limits.bytes => Some(format!("it has {bytes} bytes on disk")),
-            Ok(_) => None,
-            Err(error) => Some(format!("its directory cannot be read: {error}")),
-        }
+    /// Says whether it ended by itself and is to be closed.
+    pub(super) fn has_ended(&self) -> bool {
+        let recorder = self.recorder.read().unwrap_or_else(PoisonError::into_inner);
+        recorder.as_ref().is_some_and(Recorder::is_finished)
     }
 
     /// Closes the recording and returns what it holds. Takes up to a second; the second time it
@@ -248,17 +278,4 @@ impl ActiveSession {
         }
         Ok(Stopped { id: self.id.clone(), run: summary.run.clone(), summary })
     }
-}
-
-/// Returns the size of a recording on disk, with its journal.
-fn size_bytes(run: &Path) -> std::io::Result<u64> {
-    let of = |directory: &Path| -> std::io::Result<u64> {
-        let mut bytes = 0;
-        for entry in std::fs::read_dir(directory)? {
-            // A file may be renamed meanwhile.
-            bytes += entry?.metadata().map_or(0, |metadata| metadata.len());
-        }
-        Ok(bytes)
-    };
-    Ok(of(run)? + of(&run.join("journal")).unwrap_or(0))
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
-use memsample::RecordError;
+use memsample::{RecordError, SamplerOptions, Station};
 use tokio::sync::Notify;
 
 use super::failure::Failure;
@@ -14,7 +14,9 @@ use super::options::Options;
 use super::peer::Peer;
 use super::runs::RunsDirectory;
 use super::session::ActiveSession;
+use super::target;
 use crate::api::{ErrorCode, SessionLimits, StartRequest, Stopped, is_id};
+use crate::config::Config;
 
 /// Sessions that ended by themselves and were not stopped yet, at most; then the oldest are forgotten.
 const MAX_ENDED: usize = 256;
@@ -24,6 +26,9 @@ const MAX_NAMES: u32 = 1000;
 /// The sessions there are.
 pub(super) struct Sessions {
     runs: Arc<RunsDirectory>,
+    /// Makes one sweep for all of them. Another one after the rules by which processes are described
+    /// have changed; sessions that go on keep theirs.
+    station: Mutex<Arc<Station>>,
     table: Mutex<Table>,
     /// Told when a session begins.
     pub(super) begun: Notify,
@@ -37,8 +42,23 @@ struct Table {
 }
 
 impl Sessions {
-    pub(super) fn new(runs: Arc<RunsDirectory>) -> Self {
-        Self { runs, table: Mutex::new(Table::default()), begun: Notify::new() }
+    pub(super) fn new(runs: Arc<RunsDirectory>, config: &Config) -> Self {
+        Self {
+            runs,
+            station: Mutex::new(Arc::new(station(config))),
+            table: Mutex::new(Table::default()),
+            begun: Notify::new(),
+        }
+    }
+
+    /// Describes processes by the rules of another configuration, in sessions that begin from now on.
+    pub(super) fn describe_by(&self, config: &Config) {
+        *self.station.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(station(config));
+    }
+
+    /// Returns what samples for sessions that begin now.
+    pub(super) fn station(&self) -> Arc<Station> {
+        Arc::clone(&self.station.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Begins a session. Takes some milliseconds.
@@ -50,12 +70,7 @@ impl Sessions {
     ) -> Result<Arc<ActiveSession>, Failure> {
         let limits = &options.limits;
         check_limits(&request.limits, limits)?;
-        if request.labels.keys().any(|key| key.starts_with("memsampled.")) {
-            return Err(Failure::new(
-                ErrorCode::InvalidRequest,
-                "labels that begin with `memsampled.` are set by the daemon: choose other names",
-            ));
-        }
+        check_own_labels(&request.labels)?;
         self.reserve(peer, limits)?;
         let begun = self.begin(peer, request, options);
         let mut table = self.table();
@@ -102,18 +117,32 @@ impl Sessions {
     ) -> Result<ActiveSession, Failure> {
         // The runs directory is made once, at the start: if it is gone, its disk may be too.
         let runs = self.runs.path();
+        let target = target::scope(&request.target)?;
+        let station = self.station();
         let name = base_name(request.name.as_deref(), Timestamp::now());
         for number in 1..=MAX_NAMES {
             let id = if number == 1 { name.clone() } else { format!("{name}-{number}") };
             if !runs.is_dir() {
                 return Err(unusable(runs, &std::io::Error::from(NotFound)));
             }
-            let descriptors = max_descriptors(&options.limits);
-            match ActiveSession::start(runs, &id, peer, request, options, descriptors) {
+            let started = ActiveSession::start(
+                &station,
+                runs,
+                &id,
+                peer,
+                request,
+                target.clone(),
+                &options.limits,
+            );
+            match started {
                 Ok(session) => return Ok(session),
                 Err(RecordError::Exists(_)) => {}
                 Err(RecordError::Options(error)) => {
                     return Err(Failure::new(ErrorCode::InvalidRequest, error.to_string()));
+                }
+                Err(RecordError::Target(error)) => return Err(target::refusal(&error)),
+                Err(error @ RecordError::TooMany) => {
+                    return Err(Failure::new(ErrorCode::LimitReached, error.to_string()));
                 }
                 Err(RecordError::Create(_, error)) => return Err(unusable(runs, &error)),
                 Err(error) => return Err(Failure::internal("starting the session", error)),
@@ -170,14 +199,17 @@ impl Sessions {
         session.close()
     }
 
-    /// Closes what has reached a limit or has ended by itself, and keeps it until it is stopped.
+    /// Closes what has ended by itself, such as by a limit, and keeps it until it is stopped.
     pub(super) fn close_ended(&self) {
         let sessions = self.all();
         for session in &sessions {
-            if let Some(reason) = session.must_end() {
-                log::info(format_args!("session `{}` is closed: {reason}", session.id()));
+            if session.has_ended() {
                 // How it went is kept for who stops it.
-                let _ = session.close();
+                let end = match session.close() {
+                    Ok(stopped) => serde_json::to_string(&stopped.summary.end).unwrap_or_default(),
+                    Err(failure) => failure.message,
+                };
+                log::info(format_args!("session `{}` ended by itself: {end}", session.id()));
             }
         }
         let mut ended: Vec<_> = sessions.iter().filter(|session| !session.is_recording()).collect();
@@ -232,6 +264,17 @@ fn check_limits(asked: &SessionLimits, limits: &Limits) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Refuses labels that the daemon sets itself.
+pub(super) fn check_own_labels(labels: &BTreeMap<String, String>) -> Result<(), Failure> {
+    if labels.keys().any(|key| key.starts_with("memsampled.")) {
+        return Err(Failure::new(
+            ErrorCode::InvalidRequest,
+            "labels that begin with `memsampled.` are set by the daemon: choose other names",
+        ));
+    }
+    Ok(())
+}
+
 /// Refuses what cannot be the name of a session or recording, before it becomes part of a path.
 pub(super) fn check_name(id: &str) -> Result<(), Failure> {
     if is_id(id) {
@@ -244,7 +287,7 @@ pub(super) fn check_name(id: &str) -> Result<(), Failure> {
 }
 
 /// Returns the name of a session: what the client called it, and the time.
-fn base_name(name: Option<&str>, now: Timestamp) -> String {
+pub(super) fn base_name(name: Option<&str>, now: Timestamp) -> String {
     let time = now.strftime("%Y%m%dT%H%M%SZ");
     match name {
         Some(name) => format!("{name}-{time}"),
@@ -274,9 +317,11 @@ fn unusable(runs: &Path, error: &std::io::Error) -> Failure {
     }
 }
 
-/// Returns how many descriptors one session may keep: all together leave half to the clients.
-fn max_descriptors(limits: &Limits) -> usize {
+/// Makes what samples for all sessions. It keeps half of the descriptors, the others are for clients
+/// and files.
+fn station(config: &Config) -> Station {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     let limit = usize::try_from(limit.unwrap_or(1 << 20)).unwrap_or(usize::MAX);
-    limit / 2 / limits.sessions.max(1)
+    let sampler = SamplerOptions::default().max_descriptors(limit / 2);
+    Station::new(config.clone().describe_recorded(sampler, None))
 }

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use tokio::sync::watch;
 
+use super::flight::Flight;
 use super::limits::Retention;
 use super::options::Options;
 use super::runs::RunsDirectory;
@@ -19,6 +20,7 @@ pub(super) struct State {
     pub(super) protection: Protection,
     pub(super) runs: Arc<RunsDirectory>,
     pub(super) sessions: Sessions,
+    pub(super) flight: Flight,
     pub(super) counters: Counters,
     /// Whether the daemon is ending.
     pub(super) ending: watch::Receiver<bool>,
@@ -59,7 +61,8 @@ impl State {
         let runs = Arc::new(runs);
         Self {
             started: Instant::now(),
-            sessions: Sessions::new(Arc::clone(&runs)),
+            sessions: Sessions::new(Arc::clone(&runs), &options.recording),
+            flight: Flight::new(Arc::clone(&runs), options.flight.clone()),
             options: RwLock::new(options),
             protection,
             runs,
@@ -92,6 +95,7 @@ impl State {
             problems
                 .push(format!("the runs directory `{}` cannot be used: {error}", path.display()));
         }
+        problems.extend(self.flight.problem());
         problems
     }
 }

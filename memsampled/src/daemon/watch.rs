@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use super::state::State;
 
-/// How often sessions are compared with their limits.
+/// How often it is looked for sessions that have ended by themselves.
 const PERIOD: Duration = Duration::from_secs(1);
 /// How often old recordings are looked for while nothing is stopped.
 const RETENTION_PERIOD: Duration = Duration::from_secs(600);
 
-/// Closes sessions that have reached a limit. Sleeps while there is none, so that an idle daemon uses no
+/// Closes sessions that have ended by themselves. Sleeps while there is none, so that an idle daemon uses no
 /// CPU.
 pub(super) async fn watch_sessions(state: Arc<State>) {
     loop {
@@ -43,8 +43,9 @@ pub(super) async fn watch_retention(state: Arc<State>) {
 pub(super) async fn feed_watchdog() {
     let Some(timeout) = sd_notify::watchdog_enabled() else { return };
     loop {
-        // Nobody is left to tell if this fails.
-        let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
+        // Beside this thread: it waits while systemd does not read. Nobody is left to tell if it fails.
+        let tell = || sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
+        let _ = tokio::task::spawn_blocking(tell).await;
         tokio::time::sleep(timeout / 3).await;
     }
 }

@@ -28,6 +28,10 @@ pub(crate) struct Exit {
     pub(crate) majflt: u64,
     pub(crate) utime_ns: u64,
     pub(crate) stime_ns: u64,
+    /// The control group of an image that signal 9 has ended, to tell whether its limit was the reason.
+    /// In no table; that of every image is in `processes`.
+    #[serde(skip)]
+    pub(crate) killed_in: Option<Vec<u8>>,
 }
 
 impl Exit {

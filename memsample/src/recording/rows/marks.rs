@@ -1,4 +1,5 @@
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
@@ -13,12 +14,14 @@ pub(crate) struct Mark {
     pub(crate) kind: MarkKind,
     pub(crate) name: String,
     pub(crate) test: Option<String>,
+    pub(crate) labels: BTreeMap<String, String>,
 }
 
 impl Mark {
     /// Returns what its texts come to.
     pub(crate) fn text_bytes(&self) -> usize {
-        self.name.len() + self.test.as_ref().map_or(0, String::len)
+        let labels = self.labels.iter().map(|(key, value)| key.len() + value.len());
+        self.name.len() + self.test.as_ref().map_or(0, String::len) + labels.sum::<usize>()
     }
 }
 
@@ -93,5 +96,15 @@ pub(crate) const FIELDS: Fields<Mark> = Fields(&[
         source: "caller",
         meaning: "The test that the mark belongs to.",
         value: Value::OptionalText(|mark| mark.test.as_deref().map(Cow::Borrowed)),
+    },
+    Field {
+        name: "labels",
+        source: "caller",
+        meaning: "What else the caller wanted to find here: a JSON object of texts, its keys in their order. Null where there are none.",
+        value: Value::OptionalText(|mark| {
+            let some = Some(&mark.labels).filter(|labels| !labels.is_empty())?;
+            // A map of texts is always JSON.
+            serde_json::to_string(some).ok().map(Cow::Owned)
+        }),
     },
 ]);

@@ -38,6 +38,7 @@ pub(crate) enum Command {
     Mark(MarkArgs),
     Exec(ExecArgs),
     Stop(StopArgs),
+    Dump(DumpArgs),
     Status(StatusArgs),
     Sessions(SessionsArgs),
     Import(ImportArgs),
@@ -398,6 +399,15 @@ pub(crate) struct StartArgs {
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     pub(crate) interval: Option<Duration>,
 
+    /// Record only this process and all that descend from it, instead of the whole machine
+    #[arg(long, value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
+    pub(crate) pid: Option<i32>,
+
+    /// Record only the processes of this control group and of those below it: a path as in
+    /// /proc/PID/cgroup
+    #[arg(long, value_name = "PATH", conflicts_with = "pid")]
+    pub(crate) cgroup: Option<String>,
+
     /// Share of one CPU for reading PSS and USS, such as `1%` or `off` [default: 1%]
     #[arg(long, value_name = "SHARE", value_parser = share::parse)]
     pub(crate) pss_budget: Option<f64>,
@@ -439,6 +449,10 @@ pub(crate) struct MarkArgs {
     /// The test that the mark belongs to
     #[arg(long, value_name = "TEST")]
     pub(crate) test: Option<String>,
+
+    /// A label to find in the row of the mark; may be given more than once
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = crate::control::parse_label)]
+    pub(crate) labels: Vec<(String, String)>,
 
     /// The session [default: the only one that goes on]
     #[arg(long, value_name = "ID", env = memsampled::client::SESSION_VARIABLE)]
@@ -492,6 +506,31 @@ pub(crate) struct StopArgs {
     /// The session [default: the only one that goes on]
     #[arg(value_name = "SESSION", env = memsampled::client::SESSION_VARIABLE)]
     pub(crate) session: Option<String>,
+}
+
+/// Make a recording of the last minutes that the daemon keeps, and print its path
+///
+/// The daemon keeps them where it was started with --flight-recorder. Only root and the user of the
+/// daemon may do this, since it holds the processes of all.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:\n  \
+    memsample peaks \"$(memsample dump --last 2m)\"\n  \
+    memsample dump --name stuck --label host=$(hostname)")]
+pub(crate) struct DumpArgs {
+    #[command(flatten)]
+    pub(crate) daemon: DaemonArgs,
+
+    /// How much [default: all that is kept]
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    pub(crate) last: Option<Duration>,
+
+    /// Name of the recording; its id is this and the time [default: flight]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+
+    /// A label to find in run.json; may be given more than once
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = crate::control::parse_label)]
+    pub(crate) labels: Vec<(String, String)>,
 }
 
 /// Say how the daemon is, and what protects it

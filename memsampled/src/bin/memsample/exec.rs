@@ -131,6 +131,6 @@ impl<'a> Marker<'a> {
 
     fn mark(&self, kind: MarkKind) -> MarkRequest {
         let name = format!("{EXEC_MARK}{}", std::process::id());
-        MarkRequest { kind, name, test: Some(self.test.clone()) }
+        MarkRequest { kind, name, test: Some(self.test.clone()), ..MarkRequest::default() }
     }
 }

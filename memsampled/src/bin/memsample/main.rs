@@ -43,6 +43,7 @@ fn main() -> std::process::ExitCode {
         Command::Mark(args) => control::mark(args),
         Command::Exec(args) => exec::run(&args),
         Command::Stop(args) => control::stop(&args),
+        Command::Dump(args) => control::dump(args),
         Command::Status(args) => control::status(&args),
         Command::Sessions(args) => control::sessions(&args),
         Command::Import(args) => import::run(&args),

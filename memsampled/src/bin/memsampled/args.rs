@@ -3,9 +3,11 @@
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{CommandFactory, Parser};
 use memsampled::daemon::Arguments;
+use memsampled::quantity;
 
 /// Records the memory of every process when clients ask for it, over a socket.
 ///
@@ -17,6 +19,7 @@ use memsampled::daemon::Arguments;
 #[command(after_help = "Examples:\n  \
     memsampled\n  \
     memsampled --socket /tmp/m.sock --runs ./runs\n  \
+    memsampled --flight-recorder 5m\n  \
     memsampled --http 127.0.0.1:8021 --token-file token")]
 pub(crate) struct Args {
     /// Socket to listen on [default: /run/memsampled/memsampled.sock as root, else
@@ -41,6 +44,20 @@ pub(crate) struct Args {
     /// Group whose members may connect to the socket
     #[arg(long, value_name = "GROUP")]
     group: Option<String>,
+
+    /// Tell in /metrics of this many of the largest roles of each session, at most 100: a series each for
+    /// resident set, anonymous memory and processes [default: 0]
+    #[arg(long, value_name = "N")]
+    metrics_roles: Option<usize>,
+
+    /// Keep the last minutes of everything, such as `5m`, of which `memsample dump` makes a recording.
+    /// One is made by itself when memory is short, and when the kernel kills for want of memory
+    #[arg(long, value_name = "TIME", value_parser = quantity::parse_duration)]
+    flight_recorder: Option<Duration>,
+
+    /// The most that this may take on disk [default: 256MiB]
+    #[arg(long, value_name = "SIZE", value_parser = quantity::parse_bytes)]
+    flight_recorder_bytes: Option<u64>,
 
     /// Configuration in TOML, of which this program reads the table [daemon]; arguments come first
     #[arg(long, value_name = "FILE", env = "MEMSAMPLED_CONFIG")]
@@ -72,7 +89,18 @@ impl Args {
     }
 
     pub(crate) fn into_arguments(self) -> Arguments {
-        let Self { socket, runs, http, token_file, group, config, .. } = self;
-        Arguments { socket, runs, http, token_file, group, config }
+        let Self { socket, runs, http, token_file, group, metrics_roles, config, .. } = self;
+        let Self { flight_recorder, flight_recorder_bytes, .. } = self;
+        Arguments {
+            socket,
+            runs,
+            http,
+            token_file,
+            group,
+            metrics_roles,
+            flight_recorder,
+            flight_recorder_bytes,
+            config,
+        }
     }
 }

@@ -8,30 +8,38 @@ use anyhow::{Context, bail};
 use bytesize::ByteSize;
 use comfy_table::{CellAlignment, Table};
 use memsampled::api::{
-    MarkKind, MarkRequest, Session, SessionLimits, SessionState, Span, StartRequest,
+    DumpRequest, MarkKind, MarkRequest, Session, SessionLimits, SessionState, Span, StartRequest,
+    Target,
 };
 use memsampled::client::{Client, SESSION_VARIABLE, SOCKET_VARIABLE};
 use memsampled::daemon::default_socket;
 use serde::Serialize;
 
-use crate::args::{DaemonArgs, MarkArgs, MarkWord, SessionsArgs, StartArgs, StatusArgs, StopArgs};
+use crate::args::{
+    DaemonArgs, DumpArgs, MarkArgs, MarkWord, SessionsArgs, StartArgs, StatusArgs, StopArgs,
+};
 use crate::exit::ExitCode;
 use crate::plain_table::{lines, plain_table};
 use crate::summary::count;
 
 pub(crate) fn start(args: StartArgs) -> anyhow::Result<ExitCode> {
-    let StartArgs { daemon, name, interval, pss_budget, labels, duration, idle, env } = args;
+    let StartArgs { daemon, name, interval, pid, cgroup, pss_budget, labels, .. } = args;
+    let StartArgs { duration, idle, env, .. } = args;
     let request = StartRequest {
         name,
         interval: interval.map(span).transpose()?,
         pss_budget,
         labels: labels.into_iter().collect(),
+        target: match (pid, cgroup) {
+            (Some(pid), _) => Target::Pid { pid },
+            (None, Some(path)) => Target::Cgroup { path },
+            (None, None) => Target::Machine {},
+        },
         limits: SessionLimits {
             duration: duration.map(span).transpose()?,
             bytes: None,
             idle: idle.map(span).transpose()?,
         },
-        ..StartRequest::default()
     };
     let (mut client, socket) = connect(&daemon)?;
     let session = client.start(&request)?;
@@ -54,7 +62,8 @@ pub(crate) fn start(args: StartArgs) -> anyhow::Result<ExitCode> {
 }
 
 pub(crate) fn mark(args: MarkArgs) -> anyhow::Result<ExitCode> {
-    let MarkArgs { daemon, kind, name, test, session } = args;
+    let MarkArgs { daemon, kind, name, test, labels, session } = args;
+    let labels = labels.into_iter().collect();
     let kind = match kind {
         MarkWord::Begin => MarkKind::Begin,
         MarkWord::End => MarkKind::End,
@@ -62,7 +71,7 @@ pub(crate) fn mark(args: MarkArgs) -> anyhow::Result<ExitCode> {
     };
     let (mut client, _) = connect(&daemon)?;
     let session = chosen(&mut client, session)?;
-    client.mark(&session, &MarkRequest { kind, name, test })?;
+    client.mark(&session, &MarkRequest { kind, name, test, labels })?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -92,6 +101,29 @@ pub(crate) fn stop(args: &StopArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::of_end(summary.end.as_ref()))
 }
 
+pub(crate) fn dump(args: DumpArgs) -> anyhow::Result<ExitCode> {
+    let DumpArgs { daemon, last, name, labels } = args;
+    let labels = labels.into_iter().collect();
+    let request = DumpRequest { last: last.map(span).transpose()?, name, labels };
+    let (mut client, _) = connect(&daemon)?;
+    let dumped = client.dump(&request)?;
+    let summary = &dumped.summary;
+    if daemon.json {
+        print_json(&dumped)?;
+    } else {
+        writeln!(
+            io::stderr(),
+            "{} holds {} ticks, {} samples of {} process images",
+            dumped.id,
+            summary.ticks,
+            summary.samples,
+            summary.processes,
+        )?;
+        writeln!(io::stdout(), "{}", dumped.run)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
 pub(crate) fn status(args: &StatusArgs) -> anyhow::Result<ExitCode> {
     let (mut client, socket) = connect(&args.daemon)?;
     let health = client.health()?;
@@ -118,7 +150,19 @@ pub(crate) fn status(args: &StatusArgs) -> anyhow::Result<ExitCode> {
             if protection.memory_locked { "locked" } else { "not locked" },
             protection.cgroup.as_deref().unwrap_or("shared"),
         )?;
-        for note in &protection.notes {
+        if let Some(flight) = &health.flight_recorder {
+            writeln!(
+                out,
+                "flight recorder: {:.1}s of {} kept in {} of {}, {} dumps",
+                Duration::from_millis(flight.kept_ms).as_secs_f64(),
+                flight.span,
+                ByteSize::b(flight.kept_bytes).display().iec(),
+                ByteSize::b(flight.max_bytes).display().iec(),
+                flight.dumps,
+            )?;
+        }
+        let flight_notes = health.flight_recorder.iter().flat_map(|flight| &flight.notes);
+        for note in protection.notes.iter().chain(flight_notes) {
             writeln!(out, "note: {note}")?;
         }
         for problem in &health.problems {

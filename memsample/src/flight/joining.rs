@@ -1,0 +1,179 @@
+//! Segments put together as a recording.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, BufReader, ErrorKind, Read};
+use std::path::{Path, PathBuf};
+
+use super::present::Present;
+use crate::batch::{Batch, Change};
+use crate::journal::JournalReader;
+use crate::recording::{End, Manifest, Recording, RecordingWriter, RunDirectory, RunState};
+
+/// What is put together.
+pub(super) struct Joined<R> {
+    /// The segments, oldest first. Each begins with all there is at its time.
+    pub(super) segments: Vec<R>,
+    /// Ticks that were planned before this instant are left out.
+    pub(super) from_boot_ns: u64,
+    /// Of the ring.
+    pub(super) manifest: Manifest,
+    pub(super) labels: BTreeMap<String, String>,
+    pub(super) notes: Vec<String>,
+    pub(super) end: End,
+    pub(super) state: RunState,
+}
+
+/// Puts segments together at `path`, which must not exist; `None` where no tick is left.
+///
+/// It is made beside its place under a hidden name, and is there when it is whole.
+pub(super) fn join<R: Read>(joined: Joined<R>, path: &Path) -> io::Result<Option<Recording>> {
+    if path.exists() {
+        return Err(ErrorKind::AlreadyExists.into());
+    }
+    let hidden = hidden_path(path);
+    // Of a dump that was interrupted.
+    remove(&hidden)?;
+    let outcome = assemble(joined, path, &hidden);
+    match outcome {
+        Ok(Some(manifest)) => {
+            fs::rename(&hidden, path)?;
+            Ok(Some(Recording::from_parts(path, manifest)))
+        }
+        outcome => {
+            let _ = fs::remove_dir_all(&hidden);
+            outcome.map(|_| None)
+        }
+    }
+}
+
+/// Returns where a dump is made before it is whole.
+fn hidden_path(path: &Path) -> PathBuf {
+    let mut name = std::ffi::OsString::from(".dump-");
+    name.push(path.file_name().unwrap_or_default());
+    path.with_file_name(name)
+}
+
+fn remove(directory: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(directory) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        outcome => outcome,
+    }
+}
+
+fn assemble<R: Read>(
+    joined: Joined<R>,
+    path: &Path,
+    hidden: &Path,
+) -> io::Result<Option<Manifest>> {
+    let Joined { segments, from_boot_ns, mut manifest, labels, notes, end, state } = joined;
+    manifest.provenance.name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    manifest.provenance.labels.extend(labels);
+    manifest.notes.extend(notes);
+    let mut joining =
+        Joining { manifest, hidden, from_boot_ns, present: Present::default(), writer: None };
+    // Whether what comes next does not follow what came before.
+    let mut broken = true;
+    let mut batch = Batch::default();
+    for segment in segments {
+        let (opening, mut journal) = match JournalReader::open(BufReader::new(segment)) {
+            Ok(opened) => opened,
+            Err(error) if error.kind() == ErrorKind::InvalidData => {
+                joining.note("a piece could not be read");
+                broken = true;
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        if broken {
+            joining.begin_anew(opening.carried)?;
+        }
+        while journal.next(&mut batch)? {
+            joining.take(&mut batch)?;
+            batch.clear();
+        }
+        broken = journal.is_torn();
+    }
+    if broken {
+        joining.note("the last piece was cut off, and what came after it is lost");
+    }
+    match joining.writer {
+        Some(writer) => writer.close_assembled(end, state).map(Some),
+        None => Ok(None),
+    }
+}
+
+struct Joining<'a> {
+    manifest: Manifest,
+    hidden: &'a Path,
+    from_boot_ns: u64,
+    /// Who is there, until the first tick that is wanted.
+    present: Present,
+    writer: Option<RecordingWriter>,
+}
+
+impl Joining<'_> {
+    /// Begins with a segment that does not follow the one before: what came before it is left out, since
+    /// nobody knows what was between.
+    fn begin_anew(&mut self, carried: Vec<crate::journal::Carried>) -> io::Result<()> {
+        if self.writer.take().is_some() {
+            remove(self.hidden)?;
+            self.note("a piece was damaged, and what came before it is left out");
+        }
+        self.present = Present::of(carried);
+        Ok(())
+    }
+
+    fn note(&mut self, note: &str) {
+        let manifest = self.writer.as_mut().map_or(&mut self.manifest, |it| &mut it.manifest);
+        manifest.notes.push(note.to_owned());
+    }
+
+    fn take(&mut self, batch: &mut Batch) -> io::Result<()> {
+        if self.writer.is_none() && !self.begin(batch)? {
+            return Ok(());
+        }
+        for exit in &mut batch.exits {
+            self.present.complete(exit);
+        }
+        match &mut self.writer {
+            Some(writer) => writer.take(batch),
+            None => Ok(()),
+        }
+    }
+
+    /// Leaves out what comes before the first tick that is wanted, and begins the recording with it;
+    /// `false` if it is not in this batch.
+    fn begin(&mut self, batch: &mut Batch) -> io::Result<bool> {
+        let from_boot_ns = self.from_boot_ns;
+        let wanted = batch.ticks.iter().position(|tick| tick.tick.planned_ns >= from_boot_ns);
+        let before = wanted.unwrap_or(batch.ticks.len());
+        let mut changes = 0;
+        for (_, of_tick) in batch.ticks().take(before) {
+            of_tick.iter().for_each(|change| self.present.apply(change));
+            changes += of_tick.len();
+        }
+        let Some(first) = wanted.and_then(|first| batch.ticks.get(first)) else { return Ok(false) };
+        let first = first.tick;
+        batch.ticks.drain(..before);
+        batch.changes.drain(..changes);
+        // Who ended before the first tick has no sample.
+        for change in batch.changes.iter().take_while(|change| matches!(change, Change::End(_))) {
+            self.present.apply(change);
+        }
+        batch.system.retain(|row| row.ts_ms >= first.ts_ms);
+        batch.cgroups.retain(|row| row.ts_ms >= first.ts_ms);
+        batch.exits.retain(|row| row.ts_ms >= first.ts_ms);
+        batch.marks.retain(|mark| mark.boot_ns >= from_boot_ns);
+        let mut manifest = self.manifest.clone();
+        let started = jiff::Timestamp::from_millisecond(first.ts_ms).map_err(io::Error::other)?;
+        manifest.provenance.started = started;
+        manifest.totals = crate::recording::Totals::default();
+        let directory = RunDirectory::create(self.hidden)?;
+        let lock = directory.lock()?.ok_or_else(|| io::Error::other("another dump is made"))?;
+        let carried = self.present.carried();
+        self.writer =
+            Some(RecordingWriter::assemble(directory, lock, manifest, &carried, first.planned_ns)?);
+        Ok(true)
+    }
+}

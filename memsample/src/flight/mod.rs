@@ -1,0 +1,271 @@
+//! The last minutes of everything, within a bounded space, and recordings cut out of them.
+//!
+//! ```text
+//! station ═ sweeps ═▶ writing: follower ─▶ batch ─▶ ring: segment, segment, segment
+//!                                                             └── joining ──▶ recording
+//! ```
+//!
+//! A segment is a journal that begins with all there is at its time, so that those before it can simply
+//! be removed. A dump replays segments, as recovery does with the journal of a recorder that died.
+
+mod joining;
+mod present;
+mod ring;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::recorder::{Latest, RecordError, Recorder, RecorderOptions, Station, Status};
+use crate::recording::{End, Manifest, Recording, RunDirectory, RunState};
+use joining::{Joined, join};
+use ring::{OpenSegments, Ring, RingWriter, manifest_path};
+
+/// How long a dump waits for what was sampled up to now. It is on disk within half a second and a
+/// tick; a tick may be an hour away.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Keeps the last minutes of what a [`Station`] sweeps, and makes recordings of them.
+///
+/// ```
+/// use std::time::Duration;
+/// use memsample::{DumpOptions, FlightOptions, FlightRecorder, SamplerOptions, Station};
+///
+/// # let directory = std::env::temp_dir().join(format!("memsample-flight-{}", std::process::id()));
+/// let station = Station::new(SamplerOptions::default());
+/// let kept = FlightOptions::new(Duration::from_secs(60), 16 << 20);
+/// let flight = FlightRecorder::start(&station, &directory.join("ring"), kept)?;
+/// // When something has happened that nobody had expected:
+/// let recording = flight.dump(&directory.join("dump"), DumpOptions::default())?;
+/// println!("{} samples of the last minute", recording.manifest().totals.samples);
+/// # std::fs::remove_dir_all(&directory)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// Two threads are started and joined, as for a recording; it is one of those of its station. The
+/// directory is removed at the end. What a program that died has left there is still a recording:
+/// [`salvage`](Self::salvage).
+pub struct FlightRecorder {
+    recorder: Recorder,
+    ring: Arc<Ring>,
+    span: Duration,
+}
+
+/// How much a [`FlightRecorder`] keeps.
+#[derive(Clone)]
+pub struct FlightOptions {
+    span: Duration,
+    max_bytes: u64,
+    recorder: RecorderOptions,
+}
+
+impl FlightOptions {
+    /// Keeps the last `span`, and up to an eighth more; but no more than `max_bytes` on disk, within
+    /// half a second.
+    #[must_use]
+    pub fn new(span: Duration, max_bytes: u64) -> Self {
+        Self { span, max_bytes, recorder: RecorderOptions::new() }
+    }
+
+    /// Sets what is recorded and how often. Its limits hold for the flight recorder as a whole.
+    #[must_use]
+    pub fn recorder(mut self, options: RecorderOptions) -> Self {
+        self.recorder = options;
+        self
+    }
+}
+
+/// What of a [`FlightRecorder`] becomes a recording.
+#[derive(Clone, Debug, Default)]
+pub struct DumpOptions {
+    /// How much: the last so long; everything that is to be kept by default.
+    pub last: Option<Duration>,
+    /// What the caller wants to find in `run.json`.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// Why no dump was made.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum DumpError {
+    /// There is no tick yet.
+    Empty,
+    /// There is a file or a directory at the path of the dump.
+    Exists(PathBuf),
+    /// It could not be read or written. Nothing is left behind.
+    Io(PathBuf, io::Error),
+}
+
+impl fmt::Display for DumpError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => f.write_str("the flight recorder holds no tick yet"),
+            Self::Exists(path) => {
+                write!(f, "`{}` exists: choose another name, or remove it", path.display())
+            }
+            Self::Io(path, _) => write!(f, "cannot make the dump `{}`", path.display()),
+        }
+    }
+}
+
+impl std::error::Error for DumpError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Io(_, error) => Some(error),
+            Self::Empty | Self::Exists(_) => None,
+        }
+    }
+}
+
+impl FlightRecorder {
+    /// Begins to keep what the station sweeps, in a new directory.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Station::start`]. A directory that exists is that of a program that died: see
+    /// [`salvage`](Self::salvage).
+    pub fn start(
+        station: &Station,
+        directory: &Path,
+        options: FlightOptions,
+    ) -> Result<Self, RecordError> {
+        let FlightOptions { span, max_bytes, recorder } = options;
+        let ring = Arc::new(Ring::new(RunDirectory::existing(directory)));
+        let of_writer = Arc::clone(&ring);
+        let mut made = false;
+        let begun = station.begin(directory, recorder, |manifest| {
+            let directory = RunDirectory::create(directory)?;
+            made = true;
+            let lock = directory.lock()?.ok_or_else(|| io::Error::other("another has it"))?;
+            RingWriter::create(of_writer, lock, manifest, span, max_bytes)
+        });
+        if begun.is_err() && made {
+            let _ = fs::remove_dir_all(directory);
+        }
+        Ok(Self { recorder: begun?, ring, span })
+    }
+
+    /// Makes a closed recording of the last minutes at `path`, which must not exist. It goes on keeping
+    /// meanwhile.
+    ///
+    /// The sums in `processes` and `run.json` are of what is in the dump alone. A process that ended
+    /// before its first tick, and of whose end the kernel told later, is one of which only the end is
+    /// known.
+    ///
+    /// # Errors
+    ///
+    /// There is nothing yet, the path exists, or the disk is full. Nothing is left behind then.
+    pub fn dump(&self, path: &Path, options: DumpOptions) -> Result<Recording, DumpError> {
+        if !self.recorder.is_finished() {
+            self.ring.wait_for(self.recorder.now_boot_ns(), PATIENCE);
+        }
+        let failed = |error| failed(path, error);
+        let DumpOptions { last, labels } = options;
+        let asked = last.unwrap_or(self.span);
+        let open = self.ring.open(asked).map_err(failed)?.ok_or(DumpError::Empty)?;
+        let OpenSegments { files: segments, from_boot_ns, manifest } = open;
+        let note = format!("cut out of the flight recorder, which keeps {:?}", self.span);
+        let joined = Joined {
+            segments,
+            from_boot_ns,
+            manifest,
+            labels,
+            notes: vec![note],
+            end: End::Dumped,
+            state: RunState::Closed,
+        };
+        join(joined, path).map_err(failed)?.ok_or(DumpError::Empty)
+    }
+
+    /// Makes a recording at `path` of all that a flight recorder has left in `directory` whose program
+    /// died, and removes the directory; `None` where there was none, or no tick in it.
+    ///
+    /// # Errors
+    ///
+    /// Another program has it, or the recording cannot be made. Then it stays.
+    pub fn salvage(
+        directory: &Path,
+        path: &Path,
+        labels: BTreeMap<String, String>,
+    ) -> Result<Option<Recording>, DumpError> {
+        let failed = |error| failed(path, error);
+        if !directory.exists() {
+            return Ok(None);
+        }
+        let ring = RunDirectory::existing(directory);
+        let manifest = match Manifest::read(&manifest_path(directory)) {
+            Ok(manifest) => Some(manifest),
+            // It died before it had written anything; or there is nothing that could be used.
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) =>
+            {
+                None
+            }
+            Err(error) => return Err(failed(error)),
+        };
+        let mut salvaged = None;
+        if let Some(manifest) = manifest {
+            let lock = ring.lock().map_err(failed)?;
+            let _lock = lock.ok_or_else(|| failed(io::Error::other("another program has it")))?;
+            let files = ring.journal_files().map_err(failed)?;
+            let segments = files.into_iter().map(|(_, path)| File::open(path));
+            let segments = segments.collect::<io::Result<_>>().map_err(failed)?;
+            let note = "left by a flight recorder whose program died".to_owned();
+            let joined = Joined {
+                segments,
+                from_boot_ns: 0,
+                manifest,
+                labels,
+                notes: vec![note],
+                end: End::Crashed,
+                state: RunState::Recovered,
+            };
+            salvaged = join(joined, path).map_err(failed)?;
+        }
+        fs::remove_dir_all(directory).map_err(failed)?;
+        Ok(salvaged)
+    }
+
+    /// Returns how far back it reaches now, and what that takes on disk, in bytes.
+    #[must_use]
+    pub fn kept(&self) -> (Duration, u64) {
+        self.ring.kept()
+    }
+
+    /// Returns what was written since it began.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.recorder.status()
+    }
+
+    /// Returns the present memory of all processes: see [`Recorder::latest`].
+    #[must_use]
+    pub fn latest(&self, count: usize) -> Option<Latest> {
+        self.recorder.latest(count)
+    }
+
+    /// Says whether it has ended by itself, such as for want of space. Dumps can still be made.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.recorder.is_finished()
+    }
+}
+
+impl Drop for FlightRecorder {
+    /// Ends it, and removes its directory.
+    fn drop(&mut self) {
+        self.recorder.end();
+        let _ = fs::remove_dir_all(self.ring.directory.path());
+    }
+}
+
+fn failed(path: &Path, error: io::Error) -> DumpError {
+    match error.kind() {
+        io::ErrorKind::AlreadyExists => DumpError::Exists(path.to_owned()),
+        _ => DumpError::Io(path.to_owned(), error),
+    }
+}

@@ -1,0 +1,96 @@
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::batch::Change;
+use crate::identity::Identity;
+use crate::journal::Carried;
+use crate::metric::{Metric, Metrics};
+use crate::recording::rows::exits::Exit;
+use crate::recording::rows::processes::Summary;
+use crate::slot_map::SlotMap;
+
+/// Images that have ended and whose exit record may still come, at most: it comes one tick later.
+const MAX_ENDED: usize = 16 * 1024;
+
+/// The process images that are being sampled at a tick, with their last numbers.
+#[derive(Default)]
+pub(super) struct Present {
+    images: SlotMap<Carried>,
+    /// Those that ended last.
+    ended: VecDeque<(Arc<Identity>, Option<Arc<str>>)>,
+}
+
+impl Present {
+    /// Begins with what a segment begins with.
+    pub(super) fn of(carried: Vec<Carried>) -> Self {
+        let mut present = Self::default();
+        for image in carried {
+            present.images.insert(image.slot, image);
+        }
+        present
+    }
+
+    pub(super) fn apply(&mut self, change: &Change) {
+        match change {
+            Change::End(slot) => {
+                if let Some(image) = self.images.remove(*slot) {
+                    if self.ended.len() >= MAX_ENDED {
+                        self.ended.pop_front();
+                    }
+                    self.ended.push_back((image.identity, image.test));
+                }
+            }
+            Change::Begin(slot, identity) => {
+                let image = Carried {
+                    slot: *slot,
+                    identity: Arc::clone(identity),
+                    comm: identity.comm,
+                    test: None,
+                    metrics: Metrics::default(),
+                    summary: Summary::default(),
+                };
+                self.images.insert(*slot, image);
+            }
+            Change::Rename(slot, comm) => {
+                if let Some(image) = self.images.get_mut(*slot) {
+                    image.comm = *comm;
+                }
+            }
+            Change::Assign(slot, test) => {
+                if let Some(image) = self.images.get_mut(*slot) {
+                    image.test.clone_from(test);
+                }
+            }
+            Change::Row(slot, row) => {
+                if let Some(image) = self.images.get_mut(*slot) {
+                    image.metrics = row.metrics;
+                }
+            }
+            Change::Absent(_) => {}
+        }
+    }
+
+    /// Returns the images, of whose samples nothing is summed up.
+    pub(super) fn carried(&self) -> Vec<Carried> {
+        self.images.iter().map(|(_, image)| image.clone()).collect()
+    }
+
+    /// Returns the image with the largest resident set.
+    pub(super) fn largest(&self) -> Option<&Carried> {
+        let images = self.images.iter().map(|(_, image)| image);
+        images.max_by_key(|image| image.metrics.get(Metric::Rss))
+    }
+
+    /// Makes the exit record of an image that had ended by now one of a process of which nothing but
+    /// the end is known.
+    pub(super) fn complete(&self, exit: &mut Exit) {
+        if exit.unsampled.is_some() {
+            return;
+        }
+        let of = |(identity, _): &&(Arc<Identity>, _)| identity.process == exit.process;
+        if let Some((identity, test)) = self.ended.iter().rev().find(of) {
+            exit.unsampled = Some(Arc::clone(identity));
+            exit.test.clone_from(test);
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! The flight recorder: the last minutes of everything, and dumps of them.
+//!
+//! It is in the directory `.flight` of the runs directory, where nothing is served from. At the end of
+//! the daemon it is removed. What a daemon that was killed has left is put aside at the next start,
+//! where a new one begins at once, and becomes a recording: its last minutes may tell who killed it.
+
+mod settings;
+mod trigger;
+
+use std::fs;
+use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use memsample::{
+    DumpError, DumpOptions, FlightOptions, FlightRecorder, RecorderOptions, Recording, Station,
+};
+
+pub use settings::FlightSettings;
+pub(super) use settings::FlightTable;
+pub(super) use trigger::watch;
+
+use super::failure::Failure;
+use super::log;
+use super::peer::Peer;
+use super::runs::{RunsDirectory, UID_LABEL};
+use super::sessions::{base_name, check_own_labels};
+use crate::api::{DumpRequest, ErrorCode, FlightHealth, Span, Stopped, Summary};
+
+/// Where the segments are.
+const DIRECTORY: &str = ".flight";
+/// Where those are that another daemon has left.
+const LEFT: &str = ".flight-left-";
+/// Dumps that are being made.
+const UNFINISHED: &str = ".dump-";
+/// The label in `run.json` that says why a dump was made.
+const REASON_LABEL: &str = "memsampled.dump";
+/// What a dump is called for which nobody chose a name.
+const NAME: &str = "flight";
+/// How many names are tried for one dump.
+const MAX_NAMES: u32 = 1000;
+
+/// Why a dump is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reason {
+    Request,
+    Pressure,
+    OomKill,
+    Crash,
+}
+
+impl Reason {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Request => "request",
+            Self::Pressure => "pressure",
+            Self::OomKill => "oom_kill",
+            Self::Crash => "crash",
+        }
+    }
+}
+
+/// The flight recorder of a daemon, if it has one.
+pub(super) struct Flight {
+    runs: Arc<RunsDirectory>,
+    settings: Option<FlightSettings>,
+    recorder: Mutex<Option<Arc<FlightRecorder>>>,
+    /// The trigger that the kernel has taken.
+    pressure: Mutex<Option<String>>,
+    /// Why it does not run, or runs without something.
+    notes: Mutex<Vec<String>>,
+    /// One dump after the other.
+    dumping: tokio::sync::Mutex<()>,
+    pub(super) dumps: AtomicU64,
+}
+
+impl Flight {
+    pub(super) fn new(runs: Arc<RunsDirectory>, settings: Option<FlightSettings>) -> Self {
+        Self {
+            runs,
+            settings,
+            recorder: Mutex::default(),
+            pressure: Mutex::default(),
+            notes: Mutex::default(),
+            dumping: tokio::sync::Mutex::default(),
+            dumps: AtomicU64::new(0),
+        }
+    }
+
+    /// Puts aside what another daemon has left, and begins.
+    pub(super) fn start(&self, station: &Station) {
+        let runs = self.runs.path();
+        let directory = runs.join(DIRECTORY);
+        if directory.exists() {
+            let aside = (1..).map(|number| runs.join(format!("{LEFT}{number}")));
+            let aside = aside.take(MAX_NAMES as usize).find(|path| !path.exists());
+            let moved = aside.ok_or_else(|| std::io::Error::other("too many were left"));
+            if let Err(error) = moved.and_then(|aside| fs::rename(&directory, aside)) {
+                log::error(format_args!("cannot put the last flight recorder aside: {error}"));
+            }
+        }
+        let Some(settings) = &self.settings else { return };
+        let options = RecorderOptions::new().interval(settings.interval);
+        let options = FlightOptions::new(settings.span, settings.bytes).recorder(options);
+        match FlightRecorder::start(station, &directory, options) {
+            Ok(recorder) => *self.recorder() = Some(Arc::new(recorder)),
+            Err(error) => {
+                let cause = std::error::Error::source(&error);
+                let cause = cause.map(|cause| format!(": {cause}")).unwrap_or_default();
+                self.note(format!("the flight recorder does not run: {error}{cause}"));
+            }
+        }
+    }
+
+    /// Begins anew, with another station: what was kept was described by rules that hold no more.
+    pub(super) fn restart(&self, station: &Station) {
+        if self.settings.is_some() {
+            self.stop();
+            self.start(station);
+            log::info(
+                "the flight recorder began anew, since the rules for arguments or roles have changed",
+            );
+        }
+    }
+
+    /// Ends it, and removes what it kept.
+    pub(super) fn stop(&self) {
+        // A dump that is being made goes on with its own.
+        drop(self.recorder().take());
+    }
+
+    /// Makes recordings of what daemons that were killed have left, and returns how many.
+    pub(super) fn salvage(&self) -> u64 {
+        let runs = self.runs.path();
+        let mut salvaged = 0;
+        for name in hidden_names(runs) {
+            let path = runs.join(&name);
+            if name.starts_with(UNFINISHED) {
+                if let Err(error) = fs::remove_dir_all(&path) {
+                    log::warning(format_args!("cannot remove `{}`: {error}", path.display()));
+                }
+            } else if name.starts_with(LEFT) {
+                let labels = labels(daemon_peer(), Reason::Crash);
+                let make = |run: &Path| FlightRecorder::salvage(&path, run, labels.clone());
+                match self.named(None, make) {
+                    Ok(Some((id, _))) => {
+                        salvaged += 1;
+                        log::info(format_args!("what a flight recorder had left is `{id}`"));
+                    }
+                    Ok(None) => {}
+                    Err(error) => log::error(format_args!(
+                        "cannot save what a flight recorder has left in `{}`: {}",
+                        path.display(),
+                        failure(&error).message
+                    )),
+                }
+            }
+        }
+        salvaged
+    }
+
+    /// Waits until no other dump is made.
+    pub(super) async fn turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.dumping.lock().await
+    }
+
+    /// Makes a recording of the last minutes. It is the caller's turn.
+    pub(super) fn dump(
+        &self,
+        owner: Peer,
+        request: &DumpRequest,
+        reason: Reason,
+    ) -> Result<Stopped, Failure> {
+        check_own_labels(&request.labels)?;
+        let recorder = self.recorder().clone().ok_or_else(|| {
+            Failure::new(
+                ErrorCode::NoFlightRecorder,
+                "this daemon keeps no last minutes: start it with --flight-recorder 5m",
+            )
+        })?;
+        let mut all = request.labels.clone();
+        all.extend(labels(owner, reason));
+        let last = request.last.map(|span| span.0);
+        let make = |run: &Path| {
+            let options = DumpOptions { last, labels: all.clone() };
+            recorder.dump(run, options).map(Some)
+        };
+        let made = self.named(request.name.as_deref(), make).map_err(|error| failure(&error))?;
+        let (id, recording) = made.ok_or_else(|| failure(&DumpError::Empty))?;
+        self.dumps.fetch_add(1, Ordering::Relaxed);
+        let summary = Summary::of(&recording)
+            .map_err(|error| Failure::internal("reading the dump", error))?;
+        log::info(format_args!("`{id}` holds the last minutes ({})", reason.as_str()));
+        Ok(Stopped { id, run: summary.run.clone(), summary })
+    }
+
+    /// Has a recording made under a name that is free.
+    fn named(
+        &self,
+        name: Option<&str>,
+        make: impl Fn(&Path) -> Result<Option<Recording>, DumpError>,
+    ) -> Result<Option<(String, Recording)>, DumpError> {
+        let base = base_name(Some(name.unwrap_or(NAME)), Timestamp::now());
+        for number in 1..=MAX_NAMES {
+            let id = if number == 1 { base.clone() } else { format!("{base}-{number}") };
+            match make(&self.runs.path().join(&id)) {
+                Err(DumpError::Exists(_)) => {}
+                outcome => return outcome.map(|made| made.map(|recording| (id, recording))),
+            }
+        }
+        Err(DumpError::Exists(self.runs.path().join(base)))
+    }
+
+    /// Returns how it is; `None` where there is none.
+    pub(super) fn health(&self) -> Option<FlightHealth> {
+        let settings = self.settings.as_ref()?;
+        let (kept, kept_bytes) = self.kept();
+        Some(FlightHealth {
+            span: Span(settings.span),
+            max_bytes: settings.bytes,
+            kept_ms: u64::try_from(kept.as_millis()).unwrap_or(u64::MAX),
+            kept_bytes,
+            pressure: self.pressure.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            dumps: self.dumps.load(Ordering::Relaxed),
+            notes: self.notes.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+        })
+    }
+
+    /// Returns how far back it reaches, and how many bytes it takes.
+    pub(super) fn kept(&self) -> (Duration, u64) {
+        self.recorder().as_ref().map_or((Duration::ZERO, 0), |recorder| recorder.kept())
+    }
+
+    /// Returns what it says of itself.
+    pub(super) fn status(&self) -> Option<memsample::Status> {
+        self.recorder().as_ref().map(|recorder| recorder.status())
+    }
+
+    /// Returns what is wrong with it now.
+    pub(super) fn problem(&self) -> Option<String> {
+        let settings = self.settings.as_ref()?;
+        let runs = self.recorder().as_ref().is_some_and(|recorder| !recorder.is_finished());
+        (!runs).then(|| {
+            format!("the flight recorder of {} does not run: see the log", Span(settings.span))
+        })
+    }
+
+    fn set_pressure(&self, trigger: String) {
+        *self.pressure.lock().unwrap_or_else(PoisonError::into_inner) = Some(trigger);
+    }
+
+    fn note(&self, note: String) {
+        log::warning(&note);
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner).push(note);
+    }
+
+    fn recorder(&self) -> MutexGuard<'_, Option<Arc<FlightRecorder>>> {
+        self.recorder.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Returns the user of the daemon, to whom dumps belong for which nobody asked.
+pub(super) fn daemon_peer() -> Peer {
+    Peer { uid: rustix::process::geteuid().as_raw(), gid: rustix::process::getegid().as_raw() }
+}
+
+fn labels(owner: Peer, reason: Reason) -> std::collections::BTreeMap<String, String> {
+    let texts = [(UID_LABEL, owner.uid.to_string()), (REASON_LABEL, reason.as_str().to_owned())];
+    texts.map(|(key, value)| (key.to_owned(), value)).into()
+}
+
+fn hidden_names(runs: &Path) -> Vec<String> {
+    let entries = fs::read_dir(runs).into_iter().flatten().filter_map(Result::ok);
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    names.filter(|name| name.starts_with('.')).collect()
+}
+
+fn failure(error: &DumpError) -> Failure {
+    match error {
+        DumpError::Empty => {
+            Failure::new(ErrorCode::Unavailable, format!("{error}: try again in a second"))
+        }
+        DumpError::Io(_, cause) if matches!(cause.kind(), StorageFull | QuotaExceeded) => {
+            Failure::new(ErrorCode::DiskFull, format!("{error}: {cause}"))
+        }
+        DumpError::Io(_, cause) => {
+            Failure::internal("making a dump", format_args!("{error}: {cause}"))
+        }
+        error => Failure::internal("making a dump", error),
+    }
+}
