@@ -6,6 +6,8 @@ use rustix::io::Errno;
 
 /// One `getdents64` fills 32 KiB: about 1300 processes.
 const DIRENT_BYTES: usize = 32 * 1024;
+/// There is room for so many process ids, or threads of one process, before more memory is taken.
+const IDS: usize = 1024;
 
 /// The process ids of a directory, ascending, in memory that is used again for each listing.
 pub(crate) struct Listing {
@@ -15,7 +17,7 @@ pub(crate) struct Listing {
 
 impl Listing {
     pub(crate) fn new() -> Self {
-        Self { entries: Box::new_uninit_slice(DIRENT_BYTES), pids: Vec::new() }
+        Self { entries: Box::new_uninit_slice(DIRENT_BYTES), pids: Vec::with_capacity(IDS) }
     }
 
     /// Lists the process ids in `directory`, which is open for reading.
