@@ -119,6 +119,8 @@ mod tests {
             first_ms: last_ms.unwrap_or_default(),
             last_ms: last_ms.unwrap_or_default(),
             rss_peak_bytes: None,
+            rss_mean_bytes: None,
+            pss_peak_bytes: None,
             hwm_bytes: None,
             exit_hwm_bytes: None,
         };
