@@ -194,10 +194,11 @@ fn memory_pressure_makes_a_dump() {
     assert!(["some 50 500000", "some 200 2000000"].contains(&in_force.as_str()), "{in_force}");
     wait_for_ticks(&daemon);
     let group = short_group();
-    // Reads a file again and again for which the group has no room.
+    // Reads a file again and again for which the group has no room. It writes it itself, so that its
+    // pages are counted in the group, and not where they would stay.
     let file = daemon.directory.path().join("file");
-    std::fs::write(&file, vec![7; 96 << 20]).unwrap();
-    let line = "echo $$ > $GROUP/cgroup.procs && while :; do cat $FILE > /dev/null; done";
+    let line = "echo $$ > $GROUP/cgroup.procs && head -c 96M /dev/zero > $FILE && \
+                while :; do cat $FILE > /dev/null; done";
     let mut command = Command::new("sh");
     command.args(["-c", line]).env("GROUP", &group).env("FILE", &file).stdin(Stdio::null());
     let thrashing = Thrashing(command.spawn().unwrap());
