@@ -3,6 +3,7 @@
 MEMSAMPLE names the program that records.
 """
 
+import contextlib
 import io
 import json
 import os
@@ -10,6 +11,7 @@ import signal
 import subprocess
 import sys
 import tarfile
+import tempfile
 from pathlib import Path
 
 import duckdb
@@ -25,7 +27,7 @@ TABLES = ["samples", "processes", "ticks", "system", "marks"]
 
 # Grows by 4 MiB forty times, so that there is something to see.
 GROWN_BYTES = 160 << 20
-GROW = "blocks = []\nfor _ in range(40):\n blocks.append(b'x' * (4 << 20))\n input()"
+GROW = "blocks = []\nfor _ in range(40):\n input()\n blocks.append(b'x' * (4 << 20))\ninput()"
 
 
 def record(out, name, command):
@@ -52,16 +54,31 @@ def value(query):
     return duckdb.sql(query).fetchall()[0][0]
 
 
+@contextlib.contextmanager
+def as_of_now(run):
+    """Links to the files as they are now. DuckDB opens a file several times in one query, and a file of a
+    recording that goes on may be replaced in between."""
+    with tempfile.TemporaryDirectory(dir=run.parent) as now:
+        for path in run.glob("*.parquet"):
+            Path(now, path.name).hardlink_to(path)
+        yield Path(now)
+
+
 def ticks_in(run):
-    return value(f"SELECT count(*) FROM '{run}/ticks*.parquet'")
+    return pyarrow.parquet.read_metadata(run / "ticks.parquet").num_rows
 
 
 def grown_bytes(run):
-    """How much the process that grows has grown, as far as the files tell."""
-    return value(f"""
-        SELECT coalesce(max(anon_bytes) - min(anon_bytes), 0) FROM '{run}/samples*.parquet'
-        WHERE process IN (SELECT process FROM '{run}/processes*.parquet' WHERE comm LIKE 'python%' AND cmdline LIKE '%blocks%')
-    """)
+    """How much the process that grows has grown, as far as the files tell; None before it is in them."""
+    with as_of_now(run) as now:
+        return value(f"""
+            SELECT max(anon_bytes) - min(anon_bytes) FROM '{now}/samples*.parquet'
+            WHERE process IN (SELECT process FROM '{now}/processes*.parquet' WHERE comm LIKE 'python%' AND cmdline LIKE '%blocks%')
+        """)
+
+
+def wait_for_growth(recorder, run, grown):
+    wait_until(recorder, lambda: (grown_bytes(run) or 0) >= grown)
 
 
 @pytest.fixture(scope="module")
@@ -69,12 +86,13 @@ def closed(tmp_path_factory):
     out = tmp_path_factory.mktemp("closed")
     run = out / "grow"
     recorder = record(out, "grow", [sys.executable, "-c", GROW])
-    # The files are brought up to date one second after the start, and two seconds later.
     wait_until(recorder, (run / "marks.parquet").exists)
+    # It grows once it has been sampled, and on both sides of an update of the files.
+    wait_until(recorder, lambda: grown_bytes(run) is not None)
     feed(recorder, 20)
-    wait_until(recorder, lambda: ticks_in(run) > 0)
-    feed(recorder, 19)
-    wait_until(recorder, lambda: grown_bytes(run) >= GROWN_BYTES)
+    wait_for_growth(recorder, run, GROWN_BYTES // 2)
+    feed(recorder, 20)
+    wait_for_growth(recorder, run, GROWN_BYTES)
     output, _ = recorder.communicate(b"\n")
     assert recorder.returncode == 0
     assert json.loads(output)["dropped"] == 0
@@ -123,32 +141,29 @@ def imported(tmp_path_factory):
 
 @pytest.mark.parametrize("state", ["closed", "live"])
 def test_every_reader_reads_the_same(state, request):
-    run = request.getfixturevalue(state)
-    for table in TABLES:
-        # As of one instant: a file is replaced whole while it is being recorded.
-        path = run / f"{table}-as-of-now"
-        path.hardlink_to(run / f"{table}.parquet")
-        rows = pyarrow.parquet.read_table(path)
-        assert value(f"SELECT count(*) FROM read_parquet('{path}')") == len(rows)
-        frame = polars.read_parquet(path)
-        assert len(frame) == len(rows)
-        assert len(pandas.read_parquet(path)) == len(rows)
-        assert frame.columns == rows.column_names
-        for column in rows.column_names:
-            assert frame[column].null_count() == rows[column].null_count
-        path.unlink()
+    with as_of_now(request.getfixturevalue(state)) as run:
+        for table in TABLES:
+            path = run / f"{table}.parquet"
+            rows = pyarrow.parquet.read_table(path)
+            assert value(f"SELECT count(*) FROM '{path}'") == len(rows)
+            frame = polars.read_parquet(path)
+            assert len(frame) == len(rows)
+            assert len(pandas.read_parquet(path)) == len(rows)
+            assert frame.columns == rows.column_names
+            for column in rows.column_names:
+                assert frame[column].null_count() == rows[column].null_count
     assert state == "live" or len(rows) > 0  # marks: the command
 
 
 @pytest.mark.parametrize("state", ["closed", "live"])
 def test_a_plain_group_by_is_right(state, request):
-    run = request.getfixturevalue(state)
-    # Samples are brought up to date before ticks, so the later ticks are left out.
-    wrong = value(f"""
-        WITH counted AS (SELECT ts, count(*) AS samples FROM '{run}/samples*.parquet' GROUP BY ts)
-        SELECT count(*) FROM '{run}/ticks*.parquet' AS ticks LEFT JOIN counted USING (ts)
-        WHERE samples IS DISTINCT FROM processes AND ts <= (SELECT max(ts) FROM counted)
-    """)
+    # Samples are brought up to date before ticks, so the later ones of either are left out.
+    with as_of_now(request.getfixturevalue(state)) as run:
+        wrong = value(f"""
+            WITH counted AS (SELECT ts, count(*) AS samples FROM '{run}/samples*.parquet' GROUP BY ts)
+            SELECT count(*) FROM '{run}/ticks*.parquet' AS ticks LEFT JOIN counted USING (ts)
+            WHERE samples IS DISTINCT FROM processes AND ts <= (SELECT max(ts) FROM counted)
+        """)
     assert wrong == 0
 
 
