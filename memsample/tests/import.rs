@@ -153,6 +153,43 @@ fn captures_become_ticks_at_their_times() {
 }
 
 #[test]
+fn each_of_many_captures_has_what_was_in_it() {
+    // 8 is missing in the last, and 9 begins in the third.
+    let first = capture(TIME, &[(7, 50, 100, 50), (8, 60, 80, 40)]);
+    let second = capture(TIME + 5, &[(7, 50, 200, 100), (8, 60, 90, 45)]);
+    let third = capture(TIME + 10, &[(7, 50, 500, 250), (8, 60, 70, 35), (9, 70, 10, 5)]);
+    let fourth = capture(TIME + 15, &[(7, 50, 300, 150), (9, 70, 20, 10)]);
+    let captures: [&[u8]; 4] = [&first, &second, &third, &fourth];
+    let (_directory, recording) = import_bytes(&captures, &SamplerOptions::default());
+    let recording = recording.unwrap();
+    check_consistency(&recording);
+    let mut samples = Vec::new();
+    for batch in recording.read_table("samples", &["ts", "pid", "rss_bytes"]) {
+        let batch = batch.unwrap();
+        let ts = batch["ts"].as_primitive::<arrow::datatypes::TimestampMillisecondType>();
+        let pids = batch["pid"].as_primitive::<arrow::datatypes::Int32Type>();
+        let rss = batch["rss_bytes"].as_primitive::<Int64Type>();
+        let rows = ts.values().iter().zip(pids.values()).zip(rss.values());
+        samples.extend(rows.map(|((ts, pid), rss)| (*pid, ts / 1000 - TIME as i64, rss / KIB)));
+    }
+    samples.retain(|&(pid, ..)| pid > 2);
+    samples.sort_unstable();
+    let of_7 = [(7, 0, 100), (7, 5, 200), (7, 10, 500), (7, 15, 300)];
+    let of_others = [(8, 0, 80), (8, 5, 90), (8, 10, 70), (9, 10, 10), (9, 15, 20)];
+    assert_eq!(samples, [&of_7[..], &of_others].concat());
+    let mut peaks = Vec::new();
+    for batch in recording.read_table("processes", &["pid", "rss_peak_bytes"]) {
+        let batch = batch.unwrap();
+        let pids = batch["pid"].as_primitive::<arrow::datatypes::Int32Type>();
+        let rss = batch["rss_peak_bytes"].as_primitive::<Int64Type>();
+        peaks.extend(pids.values().iter().copied().zip(rss.iter().flatten().map(|rss| rss / KIB)));
+    }
+    peaks.retain(|&(pid, _)| pid > 2);
+    peaks.sort_unstable();
+    assert_eq!(peaks, [(7, 500), (8, 90), (9, 20)]);
+}
+
+#[test]
 fn what_must_not_be_recorded_is_taken_out() {
     let options = SamplerOptions::default().redact(Redaction::new("s[0-9]cret").unwrap());
     let bytes = capture(TIME, &[(7, 50, 200, 100)]);

@@ -198,6 +198,8 @@ impl<'a> Population<'a> {
     /// Turns a capture into a tick.
     fn advance(&mut self, capture: &Capture, first_ms: i64, batch: &mut Batch) {
         let changes = &mut batch.changes;
+        // A batch has those of several ticks.
+        let before = changes.len();
         let is_there = |(pid, start): &(i32, ClockTicks)| {
             capture.processes.get(pid).is_some_and(|process| process.start == *start)
         };
@@ -256,7 +258,7 @@ impl<'a> Population<'a> {
         // Since the first capture: how long the machine had been running is not in it.
         let planned_ns = u64::try_from(ts_ms - first_ms).unwrap_or(0).saturating_mul(1_000_000);
         let tick = Tick { ts_ms, planned_ns, began_ns: planned_ns, counts, ..Tick::default() };
-        let changes = count(changes.len());
+        let changes = count(changes.len() - before);
         batch.ticks.push(BatchTick { tick, common_files: Some(FILES), changes });
     }
 

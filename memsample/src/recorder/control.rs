@@ -156,6 +156,10 @@ impl Control {
             labels,
         };
         let mut waiting = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
+        // Those that wait are taken for the last time after it was stopped.
+        if self.is_stopped() {
+            return Err(MarkError::Ended);
+        }
         let bytes = waiting.bytes + mark.text_bytes();
         if waiting.marks.len() >= MAX_WAITING_MARKS || bytes > MAX_WAITING_BYTES {
             return Err(MarkError::TooMany);

@@ -113,6 +113,10 @@ impl<D: Destination> Writing<D> {
             };
             self.control.set_queued(self.queue.len());
             let usage = self.follow(message);
+            if usage.is_some() {
+                // A mark behind the last batch would be in no table, so it is refused from here on.
+                self.control.stop();
+            }
             self.batch.marks.extend(self.control.waiting_marks());
             self.oom.add_marks(&mut self.batch);
             if !self.batch.is_empty() {

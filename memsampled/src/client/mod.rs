@@ -83,6 +83,7 @@ impl std::error::Error for ClientError {
 /// ```
 pub struct Client {
     runtime: Runtime,
+    socket: PathBuf,
     sender: SendRequest<Full<Bytes>>,
     timeout: Duration,
 }
@@ -94,27 +95,13 @@ impl Client {
     ///
     /// Nobody listens there, or this user may not connect.
     pub fn connect(socket: &Path) -> Result<Self, ClientError> {
-        let failed = |error: io::Error| match error.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
-                ClientError::NoDaemon(socket.to_owned())
-            }
-            _ => ClientError::Connect(socket.to_owned(), error),
-        };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()
             .enable_time()
             .build()
-            .map_err(failed)?;
-        let sender = runtime.block_on(async {
-            let stream = UnixStream::connect(socket).await.map_err(failed)?;
-            let (sender, connection) = handshake(TokioIo::new(stream))
-                .await
-                .map_err(|error| ClientError::Broken(error.to_string()))?;
-            // Its end is seen by who sends.
-            tokio::spawn(connection);
-            Ok(sender)
-        })?;
-        Ok(Self { runtime, sender, timeout: TIMEOUT })
+            .map_err(|error| ClientError::Connect(socket.to_owned(), error))?;
+        let sender = runtime.block_on(open(socket))?;
+        Ok(Self { runtime, socket: socket.to_owned(), sender, timeout: TIMEOUT })
     }
 
     /// Waits no longer than this for an answer, instead of a minute.
@@ -231,10 +218,23 @@ impl Client {
             None => Vec::new(),
         };
         let request = request.body(Full::from(body)).map_err(|error| broken(&error))?;
-        let (sender, timeout) = (&mut self.sender, self.timeout);
+        let Self { sender, socket, .. } = self;
+        let timeout = self.timeout;
         let exchange = async {
-            sender.ready().await.map_err(|error| broken(&error))?;
-            let response = sender.send_request(request).await.map_err(|error| broken(&error))?;
+            // The daemon closes a connection on which nothing comes for ten seconds, which may be noticed
+            // only now. What was not sent can be sent again.
+            let answered = match sender.ready().await {
+                Ok(()) => sender.send_request(request.clone()).await,
+                Err(error) => Err(error),
+            };
+            let response = match answered {
+                Err(error) if error.is_canceled() || error.is_closed() => {
+                    *sender = open(socket).await?;
+                    sender.send_request(request).await
+                }
+                answered => answered,
+            };
+            let response = response.map_err(|error| broken(&error))?;
             let status = response.status();
             let body = Limited::new(response.into_body(), ANSWER_BYTES).collect().await;
             Ok((status, body.map_err(|error| broken(&error))?.to_bytes()))
@@ -245,6 +245,22 @@ impl Client {
             })
         })
     }
+}
+
+/// Opens a connection.
+async fn open(socket: &Path) -> Result<SendRequest<Full<Bytes>>, ClientError> {
+    let stream = UnixStream::connect(socket).await.map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+            ClientError::NoDaemon(socket.to_owned())
+        }
+        _ => ClientError::Connect(socket.to_owned(), error),
+    })?;
+    let (sender, connection) = handshake(TokioIo::new(stream))
+        .await
+        .map_err(|error| ClientError::Broken(error.to_string()))?;
+    // Its end is seen by who sends.
+    tokio::spawn(connection);
+    Ok(sender)
 }
 
 fn parse<A: DeserializeOwned>(body: &[u8]) -> Result<A, ClientError> {

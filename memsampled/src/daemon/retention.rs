@@ -1,6 +1,7 @@
 //! Removes old recordings: whole closed ones only, oldest first.
 
 use jiff::Timestamp;
+use rustix::fs::{Mode, OFlags};
 
 use super::limits::Retention;
 use super::log;
@@ -30,7 +31,7 @@ pub(super) fn remove_old(runs: &RunsDirectory, retention: &Retention) -> u64 {
     let count = surplus(&closed, retention, Timestamp::now());
     let mut removed = 0;
     for (_, _, id) in closed.iter().take(count) {
-        match std::fs::remove_dir_all(runs.path().join(id)) {
+        match remove(&runs.path().join(id)) {
             Ok(()) => {
                 log::info(format_args!("removed the recording `{id}`, as `daemon.retention` says"));
                 removed += 1;
@@ -39,6 +40,18 @@ pub(super) fn remove_old(runs: &RunsDirectory, retention: &Retention) -> u64 {
         }
     }
     removed
+}
+
+/// Removes a recording, which may have been given to its owner: without CAP_DAC_OVERRIDE root removes
+/// nothing from a directory of somebody else.
+fn remove(run: &std::path::Path) -> std::io::Result<()> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let directory = rustix::fs::open(run, flags, Mode::empty())?;
+    let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
+    if rustix::fs::fstat(&directory)?.st_uid != uid.as_raw() {
+        rustix::fs::fchown(&directory, Some(uid), Some(gid))?;
+    }
+    std::fs::remove_dir_all(run)
 }
 
 /// Returns how many of the oldest are to be removed.

@@ -88,7 +88,7 @@ pub fn run(options: Options, arguments: &Arguments) -> Result<(), DaemonError> {
     let failed = |error| DaemonError::Runs(options.runs.clone(), error);
     let runs = RunsDirectory::open(&options.runs).map_err(failed)?;
     // Recordings are for their owner.
-    rustix::process::umask(Mode::from_raw_mode(0o027));
+    rustix::process::umask(Mode::from_raw_mode(0o077));
     let lock = Lock::take(&runs.path().join(LOCK_FILE)).map_err(failed)?;
     let _lock = lock.ok_or_else(|| DaemonError::RunsInUse(options.runs.clone()))?;
     let socket = Socket::open(&options)

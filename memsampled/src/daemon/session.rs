@@ -40,6 +40,8 @@ pub(super) struct ActiveSession {
     tests: Mutex<Vec<String>>,
     /// Gone when it has ended.
     recorder: RwLock<Option<Recorder>>,
+    /// What the recorder said of itself when it ended.
+    last_status: Mutex<Status>,
     /// How it ended.
     outcome: Mutex<Option<Result<Stopped, Failure>>>,
 }
@@ -98,6 +100,7 @@ impl ActiveSession {
             limits,
             tests: Mutex::default(),
             recorder: RwLock::new(Some(recorder)),
+            last_status: Mutex::default(),
             outcome: Mutex::new(None),
         })
     }
@@ -187,7 +190,8 @@ impl ActiveSession {
     }
 
     fn describe_with(&self, recorder: Option<&Recorder>) -> Session {
-        let status = recorder.map(Recorder::status).unwrap_or_default();
+        let last = || self.last_status.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let status = recorder.map_or_else(last, Recorder::status);
         let ended = recorder.is_none_or(Recorder::is_finished);
         let totals = status.totals;
         Session {
@@ -246,7 +250,14 @@ impl ActiveSession {
         if let Some(outcome) = &*outcome {
             return outcome.clone();
         }
-        let recorder = self.recorder.write().unwrap_or_else(PoisonError::into_inner).take();
+        let recorder = {
+            let mut recorder = self.recorder.write().unwrap_or_else(PoisonError::into_inner);
+            if let Some(recorder) = &*recorder {
+                *self.last_status.lock().unwrap_or_else(PoisonError::into_inner) =
+                    recorder.status();
+            }
+            recorder.take()
+        };
         let closed = match recorder {
             Some(recorder) => self.stop(recorder),
             None => Err(Failure::new(ErrorCode::Internal, "the session has no recorder")),

@@ -39,6 +39,8 @@ struct Table {
     sessions: BTreeMap<String, Arc<ActiveSession>>,
     /// Users whose session is being started, and counts already.
     starting: Vec<u32>,
+    /// Those that were asked to stop, until they are closed.
+    closing: Vec<Arc<ActiveSession>>,
 }
 
 impl Sessions {
@@ -122,9 +124,7 @@ impl Sessions {
         let name = base_name(request.name.as_deref(), Timestamp::now());
         for number in 1..=MAX_NAMES {
             let id = if number == 1 { name.clone() } else { format!("{name}-{number}") };
-            if !runs.is_dir() {
-                return Err(unusable(runs, &std::io::Error::from(NotFound)));
-            }
+            self.runs.check().map_err(|error| unusable(runs, &error))?;
             let started = ActiveSession::start(
                 &station,
                 runs,
@@ -193,10 +193,17 @@ impl Sessions {
     /// Closes a session, and forgets it. Takes up to a second.
     pub(super) fn stop(&self, peer: Peer, id: &str) -> Result<Stopped, Failure> {
         let session = self.find(peer, id)?;
-        if self.table().sessions.remove(id).is_none() {
-            return Err(self.absent(peer, id));
+        {
+            let mut table = self.table();
+            if table.sessions.remove(id).is_none() {
+                drop(table);
+                return Err(self.absent(peer, id));
+            }
+            table.closing.push(Arc::clone(&session));
         }
-        session.close()
+        let outcome = session.close();
+        self.table().closing.retain(|closing| !Arc::ptr_eq(closing, &session));
+        outcome
     }
 
     /// Closes what has ended by itself, such as by a limit, and keeps it until it is stopped.
@@ -225,7 +232,8 @@ impl Sessions {
     /// Closes all, each in a thread of its own, and waits for them.
     pub(super) fn close_all(&self) {
         std::thread::scope(|scope| {
-            for session in self.all() {
+            let closing = self.table().closing.clone();
+            for session in self.all().into_iter().chain(closing) {
                 scope.spawn(move || {
                     if let Err(failure) = session.close() {
                         log::error(format_args!("session `{}`: {}", session.id(), failure.message));
@@ -305,7 +313,7 @@ fn unusable(runs: &Path, error: &std::io::Error) -> Failure {
         ),
         NotFound => Failure::new(
             ErrorCode::Unavailable,
-            format!("the runs directory `{runs}` is gone: make it again"),
+            format!("the runs directory `{runs}` is gone: make it again and restart the daemon"),
         ),
         PermissionDenied => Failure::new(
             ErrorCode::Unavailable,

@@ -284,7 +284,8 @@ impl<'a> Dispatcher<'a> {
 
     /// Waits for one thing to happen, at most for `time`, and does what it asks for.
     fn turn(&mut self, time: Option<Duration>) {
-        let end = self.suite.timeout.filter(|_| self.aborted.is_none());
+        let goes_on = matches!(self.aborted, None | Some(Abort::FailFast));
+        let end = self.suite.timeout.filter(|_| goes_on);
         let left = end.map(|timeout| timeout.saturating_sub(self.began.elapsed()));
         let wait = [time, left].into_iter().flatten().min();
         let timer = wait.map_or_else(never, after);
@@ -323,9 +324,9 @@ impl<'a> Dispatcher<'a> {
 
     /// Ends the suite: what runs is ended, and nothing is started any more.
     fn abort(&mut self, why: Abort) {
-        self.aborted.get_or_insert(why);
-        if let Abort::Signal(_) = why {
-            self.aborted = Some(why);
+        match (self.aborted, why) {
+            (None | Some(Abort::FailFast), _) | (_, Abort::Signal(_)) => self.aborted = Some(why),
+            _ => {}
         }
         let tests = self.active.values().filter(|active| active.item.is_some());
         tests.for_each(|active| active.running.end());
@@ -431,7 +432,11 @@ impl<'a> Dispatcher<'a> {
         let result = &ended.result;
         let is_final = self.plan.ended(item, &result.outcome);
         // What was not run, or not to its end, is run when the suite is resumed.
-        let is_ended = !matches!(result.outcome, Outcome::Skipped { .. } | Outcome::Aborted);
+        let is_ended = match result.outcome {
+            Outcome::Skipped { .. } | Outcome::Aborted => false,
+            Outcome::NotStarted { .. } => self.aborted != Some(Abort::Setup),
+            _ => true,
+        };
         if is_ended && let Err(error) = self.progress.ended(&ended) {
             self.abort(Abort::Disk { full: is_full(&error) });
         }
@@ -459,6 +464,8 @@ impl<'a> Dispatcher<'a> {
         };
         loop {
             match self.plan.next() {
+                // One that was tried before ended as it did then.
+                Next::Run(item) | Next::Skip(item, _) if self.plan.give_up(item) => {}
                 Next::Run(item) | Next::Skip(item, _) => self.skip(item, outcome.clone()),
                 Next::Wait | Next::Nothing => return,
             }
@@ -585,7 +592,10 @@ fn judge_budgets(suite: &Suite, options: &RunOptions, result: &mut TestResult) {
     let budgets: Vec<Budget> =
         of_suite.chain(of_policy.map(|policy| &policy.budget)).cloned().collect();
     let of_survivor = |survivor: &Survivor| survivor.rss_bytes;
+    // What is ended by the runner is not looked at for what it leaves.
+    let is_counted = !matches!(result.outcome, Outcome::TimedOut { .. } | Outcome::Aborted);
     let survivors: Option<u64> = result.survivors.iter().map(of_survivor).sum();
+    let survivors = survivors.filter(|_| is_counted);
     let left_bytes = survivors.map(|bytes| bytes + result.left_bytes.unwrap_or(0));
     result.budgets = budget::judge(&budgets, result.memory.as_ref(), left_bytes);
     if result.outcome == Outcome::Passed

@@ -139,6 +139,15 @@ impl<'a> Plan<'a> {
         }
     }
 
+    /// Runs an item no more that has been tried before; says whether it has.
+    pub(super) fn give_up(&mut self, item: usize) -> bool {
+        let Some(item) = self.items.get_mut(item).filter(|item| item.attempt > 1) else {
+            return false;
+        };
+        item.state = State::Done { passed: false };
+        true
+    }
+
     /// Notes that an attempt of an item has ended; says whether that was its last.
     pub(super) fn ended(&mut self, item: usize, outcome: &Outcome) -> bool {
         let Some(item) = self.items.get_mut(item) else { return true };

@@ -27,7 +27,9 @@ use memsampled::config::Config;
 pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let suite = Suite::load(&args.suite)?;
     let options = options(args, &suite)?;
-    if args.shard.is_none() && options.selection.of(&suite.tests).is_empty() {
+    // A part may be empty, but what the parts are of may not.
+    let whole = Selection { shard: None, ..options.selection.clone() };
+    if whole.of(&suite.tests).is_empty() {
         bail!(NoTests);
     }
     let signals = signals()?;
