@@ -93,7 +93,7 @@ pub use recorder::{
 pub use recording::{
     BirthsBy, ClockAnchor, End, InstantError, Machine, Manifest, MarkKind, OpenError, Provenance,
     Quantiles, RecordedInstant, RecordedProcess, RecorderUsage, Recording, Recovery, RunState,
-    Settings, Totals,
+    Settings, Totals, is_disk_full,
 };
 pub use role::role;
 pub use role_rule::{RoleField, RoleRule, RoleRuleError};

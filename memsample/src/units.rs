@@ -21,6 +21,9 @@ pub struct Pages(pub u64);
 )]
 pub struct ClockTicks(pub u64);
 
+/// The steps in which `stat` tells when a process began, at most: a clock tick where there are 100 a second.
+pub(crate) const START_STEP_NS: u64 = 10_000_000;
+
 /// Units of 1024 bytes, which the kernel prints as `kB` in `status`, `meminfo` and `smaps_rollup`.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,

@@ -3,18 +3,17 @@
 
 mod command;
 mod report_outputs;
+mod test_sums;
 
-use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use arrow::array::{Array, AsArray};
-use arrow::datatypes::{Int64Type, TimestampMillisecondType};
 use command::{Ended, Running, memsample, wait_for};
 use memsample::Recording;
 use report_outputs::{check_junit, check_results};
 use serde_json::Value;
 use tempfile::tempdir;
+use test_sums::sums_by_test;
 
 /// Runs a suite in `directory` without isolation, with more arguments.
 fn run(directory: &Path, suite: &str, arguments: &[&str]) -> Ended {
@@ -185,7 +184,8 @@ fn each_of_three_tests_at_once_has_its_own_rows_and_sums() {
     let ended = run_isolated(directory.path(), &suite, &arguments);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     let results = results(&ended);
-    let sums = sums_by_test(&directory.path().join("runs/a/recording"));
+    let (recording, _) = Recording::open(&directory.path().join("runs/a/recording")).unwrap();
+    let sums = sums_by_test(&recording, |_| ());
     for (test, mib) in results["tests"].as_array().unwrap().iter().zip([16, 48, 96]) {
         let told = test["memory"]["rss_peak_bytes"].as_i64().unwrap();
         let summed = sums[test["name"].as_str().unwrap()];
@@ -196,38 +196,6 @@ fn each_of_three_tests_at_once_has_its_own_rows_and_sums() {
         assert!(upper.as_i64().is_none_or(|upper| upper >= told), "{test}");
     }
     assert_eq!(sums.len(), 3);
-}
-
-/// Returns the largest sum of resident sets of each test: `SELECT test, max(sum) FROM (SELECT test, ts,
-/// sum(rss_bytes) … GROUP BY ALL) GROUP BY test`.
-fn sums_by_test(recording: &Path) -> HashMap<String, i64> {
-    let (recording, _) = Recording::open(recording).unwrap();
-    let mut test_of = HashMap::new();
-    for batch in recording.read_table("processes", &["process", "test"]) {
-        let batch = batch.unwrap();
-        let process = batch["process"].as_primitive::<Int64Type>();
-        let test = batch["test"].as_string::<i32>();
-        let rows = (0..batch.num_rows()).filter(|&row| test.is_valid(row));
-        test_of.extend(rows.map(|row| (process.value(row), test.value(row).to_owned())));
-    }
-    let mut sums: HashMap<(String, i64), i64> = HashMap::new();
-    for batch in recording.read_table("samples", &["ts", "process", "rss_bytes"]) {
-        let batch = batch.unwrap();
-        let ts = batch["ts"].as_primitive::<TimestampMillisecondType>().values();
-        let process = batch["process"].as_primitive::<Int64Type>().values();
-        let rss = batch["rss_bytes"].as_primitive::<Int64Type>().values();
-        for ((ts, process), rss) in ts.iter().zip(process).zip(rss) {
-            if let Some(test) = test_of.get(process) {
-                *sums.entry((test.clone(), *ts)).or_default() += rss;
-            }
-        }
-    }
-    let mut peaks: HashMap<String, i64> = HashMap::new();
-    for ((test, _), sum) in sums {
-        let peak = peaks.entry(test).or_default();
-        *peak = sum.max(*peak);
-    }
-    peaks
 }
 
 #[test]

@@ -2,19 +2,18 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod running;
+mod test_sums;
 
-use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::time::Duration;
 
-use arrow::array::{Array, AsArray};
-use arrow::datatypes::{Int64Type, TimestampMillisecondType};
 use memsample::{BirthsBy, Rate, RecorderOptions, Recording};
 use memsampled::runner::{BudgetVerdict, Outcome, RunOptions, TestResult};
 use memsampled::suite::{Action, Budget, Isolation, PolicyBudget, Quantity, Test};
 use running::{container, isolated, options, results, shell, suite};
 use tempfile::tempdir;
+use test_sums::sums_by_test;
 
 const MIB: u64 = 1 << 20;
 
@@ -79,31 +78,9 @@ fn check_isolation(isolation: Isolation) {
 #[track_caller]
 fn check_column(recording: &Path, results: &[TestResult]) {
     let (recording, _) = Recording::open(recording).unwrap();
-    let mut test_of = HashMap::new();
-    for batch in recording.read_table("processes", &["process", "comm", "test"]) {
-        let batch = batch.unwrap();
-        let process = batch["process"].as_primitive::<Int64Type>();
-        let (comm, test) = (batch["comm"].as_string::<i32>(), batch["test"].as_string::<i32>());
-        for row in (0..batch.num_rows()).filter(|&row| test.is_valid(row)) {
-            assert!(!comm.value(row).starts_with("memsample"), "{}", comm.value(row));
-            test_of.insert(process.value(row), test.value(row).to_owned());
-        }
-    }
-    let mut sums: HashMap<(String, i64), i64> = HashMap::new();
-    for batch in recording.read_table("samples", &["ts", "process", "rss_bytes"]) {
-        let batch = batch.unwrap();
-        let ts = batch["ts"].as_primitive::<TimestampMillisecondType>().values();
-        let process = batch["process"].as_primitive::<Int64Type>().values();
-        let rss = batch["rss_bytes"].as_primitive::<Int64Type>().values();
-        for ((ts, process), rss) in ts.iter().zip(process).zip(rss) {
-            if let Some(test) = test_of.get(process) {
-                *sums.entry((test.clone(), *ts)).or_default() += rss;
-            }
-        }
-    }
+    let sums = sums_by_test(&recording, |comm| assert!(!comm.starts_with("memsample"), "{comm}"));
     for result in results {
-        let of = sums.iter().filter(|((test, _), _)| *test == result.test.test);
-        let peak = u64::try_from(*of.map(|(_, sum)| sum).max().unwrap()).unwrap();
+        let peak = u64::try_from(sums[&result.test.test]).unwrap();
         // One process alone may have had more between two samples.
         let told = result.memory.as_ref().unwrap().rss.unwrap().peak.lower;
         assert!(peak <= told && told < peak + 24 * MIB, "{peak} {result:#?}");

@@ -9,9 +9,7 @@ use arrow::datatypes::TimestampMillisecondType as Millisecond;
 use super::peaks::{Bound, Source};
 use super::sampled_images::SampledImage;
 use crate::recording::{ClockAnchor, MarkKind, Recording, numbers};
-
-/// The start of a process is known in steps of this, and its end is counted from there.
-pub(super) const START_STEP_NS: u64 = 10_000_000;
+use crate::units::START_STEP_NS;
 
 /// The largest sum of upper bounds of images that may have lived at the same time.
 #[derive(Debug, Default)]

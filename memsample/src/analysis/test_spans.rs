@@ -6,9 +6,9 @@ use std::io;
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::{Int64Type, TimestampMillisecondType as Millisecond};
 
-use super::lives::START_STEP_NS;
 use super::sampled_images::SampledImage;
 use crate::recording::{MarkKind, Recording, numbers};
+use crate::units::START_STEP_NS;
 
 /// One run of a test, from one mark to the other.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,24 +105,11 @@ mod tests {
     #[track_caller]
     fn check(start_ms: u64, exit_ms: Option<u64>, last_ms: Option<i64>, expected: usize) {
         let row = ImageRow {
-            process: 1,
-            pid: 1,
-            ppid: 0,
-            exec: 0,
-            comm: String::new(),
-            role: String::new(),
-            cmdline: None,
-            test: None,
             start_ns: start_ms * MS,
-            ended: true,
             samples: u64::from(last_ms.is_some()),
             first_ms: last_ms.unwrap_or_default(),
             last_ms: last_ms.unwrap_or_default(),
-            rss_peak_bytes: None,
-            rss_mean_bytes: None,
-            pss_peak_bytes: None,
-            hwm_bytes: None,
-            exit_hwm_bytes: None,
+            ..ImageRow::unseen(1, 1, 0)
         };
         let exit_ns = exit_ms.map(|exit_ms| exit_ms * MS);
         let image = SampledImage { exit_ns, ..SampledImage::new(row) };

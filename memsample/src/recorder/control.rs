@@ -136,6 +136,8 @@ impl Control {
         test: Option<&str>,
         labels: BTreeMap<String, String>,
     ) -> Result<(), MarkError> {
+        // The last ones are taken after it was stopped: none may come behind them.
+        let mut waiting = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
         if self.is_stopped() {
             return Err(MarkError::Ended);
         }
@@ -155,11 +157,6 @@ impl Control {
             test: test.map(str::to_owned),
             labels,
         };
-        let mut waiting = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
-        // Those that wait are taken for the last time after it was stopped.
-        if self.is_stopped() {
-            return Err(MarkError::Ended);
-        }
         let bytes = waiting.bytes + mark.text_bytes();
         if waiting.marks.len() >= MAX_WAITING_MARKS || bytes > MAX_WAITING_BYTES {
             return Err(MarkError::TooMany);

@@ -23,11 +23,10 @@ use crate::recording::rows::ticks::Tick;
 use crate::recording::{ClockAnchor, Mark};
 use crate::sampler::{Slot, SweepCounts};
 use crate::slot_map::SlotMap;
+use crate::units::START_STEP_NS;
 
 /// Images that have ended and whose exit record may still come, at most: it comes one sweep later.
 const MAX_ENDED: usize = 16 * 1024;
-/// The steps in which `stat` tells when a process began, at most.
-const START_STEP_NS: u64 = 10_000_000;
 /// What `statm` tells: if it is the same, nobody asked for more of the process.
 const STATM_METRICS: [Metric; 6] =
     [Metric::Rss, Metric::Vsize, Metric::Shared, Metric::Anon, Metric::Data, Metric::Text];

@@ -70,14 +70,20 @@ impl<D: Destination> Writing<D> {
             Err(error) => (queue.iter().find_map(Message::into_usage), Some(error)),
         };
         drop(queue);
-        let failure = failure.or_else(|| {
-            let mut last = std::mem::take(&mut sampling.as_mut()?.last_counters);
+        let mut last = Batch::default();
+        if failure.is_none()
+            && let Some(sampling) = &mut sampling
+        {
+            last = std::mem::take(&mut sampling.last_counters);
             oom.add_last_marks(&mut last);
             // Its rows are of no tick, and known by now.
             last.system.clear();
             last.cgroups.clear();
-            if last.is_empty() { None } else { recording.append(&last).err() }
-        });
+        }
+        // Those that were accepted while the last batch was written.
+        last.marks.extend(control.waiting_marks());
+        let appended = if last.is_empty() { Ok(()) } else { recording.append(&last) };
+        let failure = failure.or(appended.err());
         let end = match failure {
             Some(error) if is_disk_full(&error) => End::DiskFull,
             Some(error) => End::WriteFailed(error.to_string()),
@@ -113,10 +119,6 @@ impl<D: Destination> Writing<D> {
             };
             self.control.set_queued(self.queue.len());
             let usage = self.follow(message);
-            if usage.is_some() {
-                // A mark behind the last batch would be in no table, so it is refused from here on.
-                self.control.stop();
-            }
             self.batch.marks.extend(self.control.waiting_marks());
             self.oom.add_marks(&mut self.batch);
             if !self.batch.is_empty() {

@@ -33,4 +33,5 @@ pub(crate) use instant::numbers;
 pub(crate) use layout::{Lock, RunDirectory};
 pub(crate) use manifest::{file_names, millis};
 pub(crate) use rows::marks::Mark;
-pub(crate) use writer::{RecordingWriter, is_disk_full};
+pub(crate) use writer::RecordingWriter;
+pub use writer::is_disk_full;

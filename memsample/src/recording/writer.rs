@@ -460,6 +460,7 @@ fn provenance(manifest: &Manifest) -> io::Result<String> {
 }
 
 /// Says whether an error means that there is no space: on the disk, or within the quota.
-pub(crate) fn is_disk_full(error: &io::Error) -> bool {
+#[must_use]
+pub fn is_disk_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }

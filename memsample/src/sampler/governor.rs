@@ -302,6 +302,11 @@ impl Process {
 mod tests {
     use super::*;
 
+    /// Somebody who changed by as much as a reading is dear.
+    fn candidate(pid: i32, predicted_ns: u64) -> Candidate {
+        Candidate { pid, predicted_ns, overdue: false, change_bytes: predicted_ns, age_ns: 0 }
+    }
+
     #[test]
     fn the_account_fills_with_time_and_not_for_ever() {
         let mut governor = Governor::new(0.01);
@@ -320,13 +325,6 @@ mod tests {
 
     #[test]
     fn somebody_dear_is_saved_for_while_others_go_on() {
-        let candidate = |pid, predicted_ns| Candidate {
-            pid,
-            predicted_ns,
-            overdue: false,
-            change_bytes: predicted_ns,
-            age_ns: 0,
-        };
         let mut governor = Governor::new(0.01);
         let (mut cheap, mut dear) = (0, 0);
         for tick in 0..600 {
@@ -351,13 +349,6 @@ mod tests {
 
     #[test]
     fn who_has_just_begun_is_read_beside_who_is_large_and_changes() {
-        let candidate = |pid, predicted_ns| Candidate {
-            pid,
-            predicted_ns,
-            overdue: false,
-            change_bytes: predicted_ns,
-            age_ns: 0,
-        };
         let mut governor = Governor::new(0.01);
         let (mut small, mut large) = (0, 0);
         for tick in 0..600 {

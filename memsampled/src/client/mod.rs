@@ -276,3 +276,47 @@ fn path(id: &str, rest: &str) -> Result<String, ClientError> {
     }
     Ok(format!("/v1/sessions/{id}{rest}"))
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixListener;
+    use std::sync::mpsc::channel;
+
+    use super::*;
+
+    /// Reads one request and answers that there is nothing to say.
+    fn answer_one(listener: &UnixListener) -> String {
+        let (mut stream, _) = listener.accept().unwrap();
+        let (mut request, mut piece) = (Vec::new(), [0; 4096]);
+        while !request.ends_with(b"}") {
+            let length = stream.read(&mut piece).unwrap();
+            request.extend_from_slice(piece.get(..length).unwrap());
+        }
+        stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").unwrap();
+        String::from_utf8(request).unwrap()
+    }
+
+    #[test]
+    fn a_connection_that_was_closed_while_idle_is_opened_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("s");
+        let listener = UnixListener::bind(&socket).unwrap();
+        let (closed, is_closed) = channel();
+        let daemon = std::thread::spawn(move || {
+            for number in 0..20 {
+                // Closes the connection behind each answer, as after ten seconds in which nothing comes.
+                assert!(answer_one(&listener).contains(&format!("m{number}\"")));
+                closed.send(()).unwrap();
+            }
+        });
+        let mut client = Client::connect(&socket).unwrap();
+        for number in 0..20 {
+            let mark = MarkRequest { name: format!("m{number}"), ..MarkRequest::default() };
+            client.mark("session", &mark).unwrap();
+            is_closed.recv().unwrap();
+        }
+        daemon.join().unwrap();
+    }
+}

@@ -1,5 +1,8 @@
 //! Removes old recordings: whole closed ones only, oldest first.
 
+use std::path::Path;
+use std::{fs, io};
+
 use jiff::Timestamp;
 use rustix::fs::{Mode, OFlags};
 
@@ -44,14 +47,14 @@ pub(super) fn remove_old(runs: &RunsDirectory, retention: &Retention) -> u64 {
 
 /// Removes a recording, which may have been given to its owner: without CAP_DAC_OVERRIDE root removes
 /// nothing from a directory of somebody else.
-fn remove(run: &std::path::Path) -> std::io::Result<()> {
+fn remove(run: &Path) -> io::Result<()> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let directory = rustix::fs::open(run, flags, Mode::empty())?;
     let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
     if rustix::fs::fstat(&directory)?.st_uid != uid.as_raw() {
         rustix::fs::fchown(&directory, Some(uid), Some(gid))?;
     }
-    std::fs::remove_dir_all(run)
+    fs::remove_dir_all(run)
 }
 
 /// Returns how many of the oldest are to be removed.

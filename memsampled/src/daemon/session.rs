@@ -1,7 +1,6 @@
 //! One session. The only module that knows how the library records.
 
 use std::collections::BTreeMap;
-use std::io::ErrorKind::{QuotaExceeded, StorageFull};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError, RwLock};
 use std::time::Duration;
@@ -9,6 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use memsample::{
     LatestRole, MarkError, Rate, RecordError, Recorder, RecorderOptions, Scope, Station, Status,
+    is_disk_full,
 };
 
 use super::failure::Failure;
@@ -250,14 +250,12 @@ impl ActiveSession {
         if let Some(outcome) = &*outcome {
             return outcome.clone();
         }
-        let recorder = {
-            let mut recorder = self.recorder.write().unwrap_or_else(PoisonError::into_inner);
-            if let Some(recorder) = &*recorder {
-                *self.last_status.lock().unwrap_or_else(PoisonError::into_inner) =
-                    recorder.status();
-            }
-            recorder.take()
+        let note_status = |recorder: &Recorder| {
+            *self.last_status.lock().unwrap_or_else(PoisonError::into_inner) = recorder.status();
         };
+        let mut place = self.recorder.write().unwrap_or_else(PoisonError::into_inner);
+        let recorder = place.take().inspect(note_status);
+        drop(place);
         let closed = match recorder {
             Some(recorder) => self.stop(recorder),
             None => Err(Failure::new(ErrorCode::Internal, "the session has no recorder")),
@@ -270,7 +268,7 @@ impl ActiveSession {
             Failure::internal(&format!("closing the recording of session `{}`", self.id), error)
         };
         let recording = recorder.stop().map_err(|error| match &error {
-            RecordError::Close(_, cause) if matches!(cause.kind(), StorageFull | QuotaExceeded) => {
+            RecordError::Close(_, cause) if is_disk_full(cause) => {
                 Failure::new(ErrorCode::DiskFull, format!("{error}: {cause}"))
             }
             RecordError::Close(_, cause) => {

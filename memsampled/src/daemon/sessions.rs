@@ -119,12 +119,12 @@ impl Sessions {
     ) -> Result<ActiveSession, Failure> {
         // The runs directory is made once, at the start: if it is gone, its disk may be too.
         let runs = self.runs.path();
+        self.runs.check().map_err(|error| unusable(runs, &error))?;
         let target = target::scope(&request.target)?;
         let station = self.station();
         let name = base_name(request.name.as_deref(), Timestamp::now());
         for number in 1..=MAX_NAMES {
             let id = if number == 1 { name.clone() } else { format!("{name}-{number}") };
-            self.runs.check().map_err(|error| unusable(runs, &error))?;
             let started = ActiveSession::start(
                 &station,
                 runs,
@@ -193,13 +193,14 @@ impl Sessions {
     /// Closes a session, and forgets it. Takes up to a second.
     pub(super) fn stop(&self, peer: Peer, id: &str) -> Result<Stopped, Failure> {
         let session = self.find(peer, id)?;
-        {
+        let is_first = {
             let mut table = self.table();
-            if table.sessions.remove(id).is_none() {
-                drop(table);
-                return Err(self.absent(peer, id));
-            }
-            table.closing.push(Arc::clone(&session));
+            let removed = table.sessions.remove(id);
+            table.closing.extend(removed.clone());
+            removed.is_some()
+        };
+        if !is_first {
+            return Err(self.absent(peer, id));
         }
         let outcome = session.close();
         self.table().closing.retain(|closing| !Arc::ptr_eq(closing, &session));

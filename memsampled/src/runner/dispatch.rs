@@ -1,13 +1,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
-use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, after, bounded, never, select};
 use jiff::Timestamp;
-use memsample::{End, MarkKind, Recorder, Recording, Scope};
+use memsample::{End, MarkKind, Recorder, Recording, Scope, is_disk_full};
 
 use super::RunError;
 use super::admission::{Admission, Claim, Memory};
@@ -438,7 +437,7 @@ impl<'a> Dispatcher<'a> {
             _ => true,
         };
         if is_ended && let Err(error) = self.progress.ended(&ended) {
-            self.abort(Abort::Disk { full: is_full(&error) });
+            self.abort(Abort::Disk { full: is_disk_full(&error) });
         }
         if is_final
             && self.options.fail_fast
@@ -464,9 +463,12 @@ impl<'a> Dispatcher<'a> {
         };
         loop {
             match self.plan.next() {
-                // One that was tried before ended as it did then.
-                Next::Run(item) | Next::Skip(item, _) if self.plan.give_up(item) => {}
-                Next::Run(item) | Next::Skip(item, _) => self.skip(item, outcome.clone()),
+                Next::Run(item) | Next::Skip(item, _) => {
+                    // One that was tried before ended as it did then.
+                    if !self.plan.give_up(item) {
+                        self.skip(item, outcome.clone());
+                    }
+                }
                 Next::Wait | Next::Nothing => return,
             }
         }
@@ -603,10 +605,6 @@ fn judge_budgets(suite: &Suite, options: &RunOptions, result: &mut TestResult) {
     {
         (result.outcome, result.reason) = (Outcome::OverBudget, Some(reason));
     }
-}
-
-fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// Says why a step of the suite failed, as the end of a sentence.

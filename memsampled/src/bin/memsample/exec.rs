@@ -98,39 +98,34 @@ fn die_of(signal: i32) {
     let _ = emulate_default_handler(signal);
 }
 
-fn connect(args: &ExecArgs) -> anyhow::Result<Client> {
-    let (client, _) = connect_to(args.socket.as_deref())?;
-    Ok(client.timeout(PATIENCE))
-}
-
 /// Marks the begin and the end of the test.
-struct Marker<'a> {
-    args: &'a ExecArgs,
+struct Marker {
+    client: Client,
     session: String,
     test: String,
 }
 
-impl<'a> Marker<'a> {
-    fn begin(args: &'a ExecArgs, test: String) -> anyhow::Result<Self> {
-        let mut client = connect(args)?;
+impl Marker {
+    fn begin(args: &ExecArgs, test: String) -> anyhow::Result<Self> {
+        let (client, _) = connect_to(args.socket.as_deref())?;
+        let mut client = client.timeout(PATIENCE);
         let session = chosen(&mut client, args.session.clone())?;
-        let marker = Self { args, session, test };
-        client.mark(&marker.session, &marker.mark(MarkKind::Begin))?;
+        let mut marker = Self { client, session, test };
+        marker.mark(MarkKind::Begin)?;
         Ok(marker)
     }
 
     fn end(&mut self) {
-        // The daemon has closed the connection of the beginning, if the test took long.
-        let ended = connect(self.args)
-            .and_then(|mut client| Ok(client.mark(&self.session, &self.mark(MarkKind::End))?));
-        if let Err(error) = ended {
+        if let Err(error) = self.mark(MarkKind::End) {
             let _ =
                 writeln!(io::stderr(), "memsample: the end of this test is not marked: {error:#}");
         }
     }
 
-    fn mark(&self, kind: MarkKind) -> MarkRequest {
+    fn mark(&mut self, kind: MarkKind) -> anyhow::Result<()> {
         let name = format!("{EXEC_MARK}{}", std::process::id());
-        MarkRequest { kind, name, test: Some(self.test.clone()), ..MarkRequest::default() }
+        let test = Some(self.test.clone());
+        let mark = MarkRequest { kind, name, test, ..MarkRequest::default() };
+        Ok(self.client.mark(&self.session, &mark)?)
     }
 }

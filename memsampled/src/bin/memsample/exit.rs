@@ -1,6 +1,6 @@
 //! The exit codes of the command. They are part of its interface: see README.md.
 
-use memsample::{End, RecordError};
+use memsample::{End, RecordError, is_disk_full};
 use memsampled::runner::RunError;
 use memsampled::suite::SuiteError;
 
@@ -50,8 +50,6 @@ impl ExitCode {
 
     /// Returns the code for an error.
     pub(crate) fn of(error: &anyhow::Error) -> Self {
-        use std::io::ErrorKind::{QuotaExceeded, StorageFull};
-        let full = |error: &std::io::Error| matches!(error.kind(), StorageFull | QuotaExceeded);
         if error.is::<SuiteError>() {
             return Self::SUITE_INVALID;
         }
@@ -59,12 +57,12 @@ impl ExitCode {
             return Self::NO_TESTS;
         }
         if let Some(RunError::Directory(_, error)) = error.downcast_ref()
-            && full(error)
+            && is_disk_full(error)
         {
             return Self::DISK_FULL;
         }
         // Of files that could not be written.
-        if error.downcast_ref::<std::io::Error>().is_some_and(full) {
+        if error.downcast_ref::<std::io::Error>().is_some_and(is_disk_full) {
             return Self::DISK_FULL;
         }
         let record = match error.downcast_ref() {
@@ -73,7 +71,9 @@ impl ExitCode {
         };
         match record {
             Some(RecordError::Options(_)) => Self::WRONG_USAGE,
-            Some(RecordError::Create(_, error) | RecordError::Close(_, error)) if full(error) => {
+            Some(RecordError::Create(_, error) | RecordError::Close(_, error))
+                if is_disk_full(error) =>
+            {
                 Self::DISK_FULL
             }
             Some(RecordError::Close(..)) => Self::WRITE_FAILED,

@@ -8,7 +8,6 @@ mod settings;
 mod trigger;
 
 use std::fs;
-use std::io::ErrorKind::{QuotaExceeded, StorageFull};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,6 +16,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use memsample::{
     DumpError, DumpOptions, FlightOptions, FlightRecorder, RecorderOptions, Recording, Station,
+    is_disk_full,
 };
 
 pub use settings::FlightSettings;
@@ -283,7 +283,7 @@ fn failure(error: &DumpError) -> Failure {
         DumpError::Empty => {
             Failure::new(ErrorCode::Unavailable, format!("{error}: try again in a second"))
         }
-        DumpError::Io(_, cause) if matches!(cause.kind(), StorageFull | QuotaExceeded) => {
+        DumpError::Io(_, cause) if is_disk_full(cause) => {
             Failure::new(ErrorCode::DiskFull, format!("{error}: {cause}"))
         }
         DumpError::Io(_, cause) => {
