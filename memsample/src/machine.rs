@@ -163,11 +163,20 @@ pub fn hidepid_note(root: &Path) -> Option<String> {
     let mount = mounts.into_iter().rfind(is_root)?;
     let hidepid = mount.super_options.get("hidepid")?.clone()?;
     // Root sees everything, and so does a member of the group that the mount names.
-    let hides = !matches!(hidepid.as_str(), "0" | "off") && !rustix::process::geteuid().is_root();
+    let sees_all = rustix::process::geteuid().is_root()
+        || mount.super_options.get("gid").is_some_and(|group| {
+            group.as_deref().and_then(|group| group.parse().ok()).is_some_and(is_member)
+        });
+    let hides = !matches!(hidepid.as_str(), "0" | "off") && !sees_all;
     hides.then(|| {
         format!(
             "`{}` is mounted with hidepid={hidepid}: processes of other users are missing here",
             root.display()
         )
     })
+}
+
+fn is_member(group: u32) -> bool {
+    let groups = rustix::process::getgroups().unwrap_or_default();
+    groups.into_iter().chain([rustix::process::getegid()]).any(|of| of.as_raw() == group)
 }

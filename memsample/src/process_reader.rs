@@ -197,6 +197,10 @@ impl OpenProcess<'_> {
         }
         let (ppid, comm) = (Some(stat.ppid), Comm::new(stat.comm));
         let statm = parse_statm(read_file(root, buffer, &self.directory, c"statm")?)?;
+        if statm.size.0 == 0 {
+            // A zombie.
+            return Ok(None);
+        }
         let values = statm_metrics(&statm, host)?;
         let memory = PartialMetrics::new(&values);
         Ok(Some(ProcessFacts { ppid, uid: None, comm, memory, has_status: false }))

@@ -250,6 +250,38 @@ fn damaged_files_are_set_aside_and_said() {
 }
 
 #[test]
+fn the_files_before_a_damaged_one_go_on() {
+    let copies = tempfile::tempdir().unwrap();
+    let to = copies.path().join("copy");
+    let copied = to.clone();
+    let watched = Watched::record(40, move |tick, run| {
+        if tick == 39 {
+            copy(run, &copied);
+        }
+    });
+    // Nothing but the first file tells of the checkpoints, so the table must not begin anew at its name.
+    let checkpoint = copies.path().join("settled");
+    copy(&to, &checkpoint);
+    let (settled, _) = recover(&checkpoint);
+    let settled_rows = rows(&settled);
+    for (garbage, name) in [(&b""[..], "samples-0002"), (b"PAR1 none PAR1", "samples-0002")] {
+        fs::write(checkpoint.join(format!("{name}.parquet")), garbage).unwrap();
+        // As it was before the recording was closed.
+        let run = fs::read_to_string(checkpoint.join("run.json")).unwrap();
+        assert!(run.contains("\"recovered\""), "{run}");
+        fs::write(checkpoint.join("run.json"), run.replace("\"recovered\"", "\"recording\""))
+            .unwrap();
+        fs::create_dir(checkpoint.join("journal")).unwrap();
+        let (recording, _) = recover(&checkpoint);
+        assert_eq!(rows(&recording), settled_rows);
+        let notes = recording.manifest().notes.join("\n");
+        assert!(notes.contains(&format!("{name}.parquet")), "{notes}");
+        assert!(checkpoint.join(format!("{name}.parquet.damaged")).exists());
+    }
+    assert!(watched.check_prefix(&settled_rows) >= 29);
+}
+
+#[test]
 fn without_a_journal_what_was_flushed_is_kept() {
     let copies = tempfile::tempdir().unwrap();
     let to = copies.path().join("copy");

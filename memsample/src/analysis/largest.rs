@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::io;
 
-use super::peaks::{Bound, lower};
+use super::peaks::{Bound, counter_error_bytes, is_bounded_at_exit, lower};
 use crate::identity::ProcessId;
 use crate::recording::{ImageRow, Recording};
 
@@ -24,7 +24,8 @@ pub struct LargestProcess {
     pub role: String,
     /// Its largest resident set was not smaller.
     pub lower: Bound,
-    /// Whether the kernel told the largest at its end, so that it was not larger either.
+    /// Whether the kernel told the largest at its end, so that it was not larger either, but for the
+    /// error of its count ([`counter_error_bytes`](super::counter_error_bytes)).
     pub is_exact: bool,
     /// The largest sampled resident set; `None` of a process that lived between two ticks.
     pub rss_peak_bytes: Option<u64>,
@@ -43,7 +44,8 @@ pub struct LargestProcess {
 /// The table of processes cannot be read.
 pub fn largest_processes(recording: &Recording, top: usize) -> io::Result<Vec<LargestProcess>> {
     let rows = largest_rows(recording, top, |_| true)?;
-    Ok(rows.into_iter().map(LargestProcess::from).collect())
+    let error_bytes = counter_error_bytes(&recording.manifest().provenance.machine);
+    Ok(rows.into_iter().map(|row| LargestProcess::new(row, error_bytes)).collect())
 }
 
 /// Returns the rows that `keep` with the largest lower bounds, largest first.
@@ -88,13 +90,14 @@ impl Ord for Ranked {
     }
 }
 
-impl From<ImageRow> for LargestProcess {
-    fn from(row: ImageRow) -> Self {
+impl LargestProcess {
+    fn new(row: ImageRow, error_bytes: Option<u64>) -> Self {
+        let lower = lower(&row);
         Self {
             process: ProcessId(row.process),
             pid: row.pid,
-            lower: lower(&row),
-            is_exact: row.exit_hwm_bytes.is_some(),
+            lower,
+            is_exact: is_bounded_at_exit(&row, error_bytes),
             comm: row.comm,
             role: row.role,
             rss_peak_bytes: row.rss_peak_bytes,

@@ -8,7 +8,7 @@ use arrow::datatypes::TimestampMillisecondType as Millisecond;
 
 use super::peaks::{Bound, Source};
 use super::sampled_images::SampledImage;
-use crate::recording::{ClockAnchor, MarkKind, Recording, numbers};
+use crate::recording::{BirthsBy, ClockAnchor, MarkKind, Recording, numbers};
 use crate::units::START_STEP_NS;
 
 /// The largest sum of upper bounds of images that may have lived at the same time.
@@ -55,24 +55,49 @@ impl UpperSum {
 
 /// When process images may have lived.
 pub(super) struct Lives<'a> {
-    pub(super) anchor: ClockAnchor,
-    pub(super) ticks: &'a [i64],
+    anchor: ClockAnchor,
+    ticks: &'a [i64],
     /// Whether the machine was suspended, which the length of a life does not count.
-    pub(super) slept: bool,
+    slept: bool,
+    /// Whether the kernel told of every birth. Else the start of an image that was never looked at is an
+    /// estimate.
+    are_births_told: bool,
 }
 
-impl Lives<'_> {
+impl<'a> Lives<'a> {
+    pub(super) fn new(recording: &Recording, ticks: &'a [i64]) -> io::Result<Self> {
+        let manifest = recording.manifest();
+        let provenance = &manifest.provenance;
+        Ok(Self {
+            anchor: provenance.clock,
+            ticks,
+            slept: slept(recording)?,
+            are_births_told: provenance.settings.births == BirthsBy::ProcConnector
+                && manifest.totals.events_lost == 0,
+        })
+    }
+
     /// Returns an instant before the beginning and one after the end, in nanoseconds since boot.
     pub(super) fn of(&self, image: &SampledImage) -> (u64, u64) {
         let row = &image.row;
-        let begin = match row.exec {
-            0 => row.start_ns,
-            // It began after the tick before its first sample.
-            _ => {
-                let first = self.ticks.partition_point(|&tick| tick < row.first_ms);
-                let before = first.checked_sub(1).and_then(|index| self.ticks.get(index));
-                before.map_or(0, |&tick| self.boot_ns(tick))
+        let before = |ts_ms: i64| {
+            let tick = self.ticks.partition_point(|&tick| tick < ts_ms).checked_sub(1);
+            tick.and_then(|index| self.ticks.get(index)).map(|&tick| self.boot_ns(tick))
+        };
+        let begin = match (row.exec, row.samples, image.exit_ns) {
+            // Its length of life was counted back from when its record was read, up to one tick after its
+            // end; and the record does not count time asleep.
+            (_, 0, Some(exit_ns)) if !self.are_births_told => {
+                let lived_ns = exit_ns.saturating_sub(row.start_ns);
+                let read_ms = image.exit_ms.unwrap_or(row.first_ms);
+                let ended_after = before(read_ms).filter(|_| !self.slept);
+                ended_after
+                    .map_or(0, |ended_ns| ended_ns.saturating_sub(lived_ns))
+                    .min(row.start_ns)
             }
+            (0, ..) => row.start_ns,
+            // It began after the tick before its first sample.
+            _ => before(row.first_ms).unwrap_or(0),
         };
         let noticed = match (image.exit_ms, row.ended) {
             (Some(exit_ms), _) => self.boot_ns(exit_ms.saturating_add(1)),
@@ -106,7 +131,7 @@ pub(super) fn ticks(recording: &Recording) -> io::Result<Vec<i64>> {
     Ok(ticks)
 }
 
-pub(super) fn slept(recording: &Recording) -> io::Result<bool> {
+fn slept(recording: &Recording) -> io::Result<bool> {
     for batch in recording.read_table("marks", &["kind"]) {
         let batch = batch?;
         let kinds = batch.column_by_name("kind").and_then(|column| column.as_string_opt::<i32>());
@@ -116,4 +141,36 @@ pub(super) fn slept(recording: &Recording) -> io::Result<bool> {
         }
     }
     Ok(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recording::ImageRow;
+
+    const MS: u64 = 1_000_000;
+
+    /// When an image may have begun that was never looked at, counted back to 150 ms from a record that
+    /// was read at the tick at 200 ms, in milliseconds.
+    fn begin_ms(slept: bool, are_births_told: bool) -> u64 {
+        let lives = Lives {
+            anchor: ClockAnchor { boot_ns: 0, utc_ns: 0 },
+            ticks: &[0, 100, 200, 300],
+            slept,
+            are_births_told,
+        };
+        let row = ImageRow { start_ns: 150 * MS, ..ImageRow::unseen(0, 1, 0) };
+        let mut image = SampledImage::new(row);
+        (image.exit_ms, image.exit_ns) = (Some(200), Some(200 * MS));
+        lives.of(&image).0 / MS
+    }
+
+    #[test]
+    fn a_start_that_was_counted_back_may_have_been_a_tick_before() {
+        // It lived for 50 ms, and ended after the tick at 100 ms.
+        assert_eq!(begin_ms(false, false), 50);
+        assert_eq!(begin_ms(false, true), 150);
+        // It may have slept for any time.
+        assert_eq!(begin_ms(true, false), 0);
+    }
 }

@@ -153,17 +153,26 @@ pub(super) fn lower(row: &ImageRow) -> Bound {
 /// Returns what the image cannot have been larger than.
 pub(super) fn upper(image: &SampledImage, error_bytes: Option<u64>) -> Option<Bound> {
     let row = &image.row;
-    let (bytes, source) = match (row.exit_hwm_bytes, image.hwm) {
-        (Some(bytes), _) => (bytes, Source::ExitRecord),
+    match (row.exit_hwm_bytes, image.hwm) {
+        (Some(bytes), _) => within(row, bytes, error_bytes, Source::ExitRecord),
         // It says nothing of the time after it was read, so that must have been at the last sample.
         (None, Some(hwm)) if !row.ended && Some(hwm.read_ms) == image.last_ms => {
-            (hwm.bytes, Source::HighWaterMark)
+            within(row, hwm.bytes, error_bytes, Source::HighWaterMark)
         }
-        _ => return None,
-    };
-    let bytes = bytes.checked_add(error_bytes?)?;
-    // A mark below what was seen is that of another program, which the process became between its last
-    // sample and its end.
+        _ => None,
+    }
+}
+
+/// Says whether the exit record bounds the peak.
+pub(super) fn is_bounded_at_exit(row: &ImageRow, error_bytes: Option<u64>) -> bool {
+    let bounded = |bytes| within(row, bytes, error_bytes, Source::ExitRecord);
+    row.exit_hwm_bytes.and_then(bounded).is_some()
+}
+
+/// Returns the bound that a high-water mark is, unless it is below what was seen: then it is that of
+/// another program, which the process became between its last sample and its end.
+fn within(row: &ImageRow, mark: u64, error_bytes: Option<u64>, source: Source) -> Option<Bound> {
+    let bytes = mark.checked_add(error_bytes?)?;
     (bytes >= lower(row).bytes).then_some(Bound { bytes, source })
 }
 
@@ -231,7 +240,9 @@ mod tests {
             exit_ms: Some(0),
             exit_ns: Some(0),
         };
-        upper(&image, Some(100)).map(|bound| bound.bytes)
+        let bound = upper(&image, Some(100));
+        assert_eq!(bound.is_some(), is_bounded_at_exit(&image.row, Some(100)));
+        bound.map(|bound| bound.bytes)
     }
 
     #[test]

@@ -9,13 +9,13 @@ use arrow::datatypes::{Int64Type, TimestampMillisecondType as Millisecond};
 use jiff::Timestamp;
 
 use super::growth::Growth;
-use super::lives::{Lives, UpperSum, slept, ticks};
+use super::lives::{Lives, UpperSum, ticks};
 use super::peaks::{Bound, Composition, Source, counter_error_bytes, lower, upper};
 use super::sampled_images::{SampledImage, known, sampled_images};
-use super::test_of_image::tests_of_images;
+use super::test_of_image::images_of_tests;
 use crate::recording::{ImageRow, Recording, numbers};
 
-/// Sums that are kept at a time, of each role at each tick: 32 MiB. Of a longer recording one span of
+/// Sums that are kept at a time, of each role at each tick: 64 MiB. Of a longer recording one span of
 /// time is read after the other.
 const MAX_SUMS: usize = 4 << 20;
 
@@ -73,7 +73,7 @@ pub fn role_peaks(
     let mut rows = Vec::new();
     recording.for_each_image(|row| {
         if keep(&row.role) {
-            rows.push(row);
+            rows.push(ImageRow { cmdline: None, ..row });
         }
     })?;
     peaks_of(recording, rows, top)
@@ -93,24 +93,10 @@ pub fn test_peaks(
     top: usize,
     mut keep: impl FnMut(&str) -> bool,
 ) -> io::Result<Vec<RolePeak>> {
-    let mut rows = Vec::new();
-    recording.for_each_image(|row| rows.push(row))?;
-    let tests = tests_of_images(recording, &rows)?;
-    // No image has so high a number, and so no samples.
-    let mut unsampled = u64::MAX;
+    let mut rows = images_of_tests(recording)?;
     rows.retain_mut(|row| {
-        let Some(of) = tests.get(&row.process).filter(|of| keep(&of.test)) else { return false };
-        row.role = of.test.to_string();
-        if of.is_copy {
-            // What was sampled of it is not the test. It has become the command and ended between two
-            // ticks if its mark at the end is below what it had: an exec begins another mark.
-            let became = row.exit_hwm_bytes < row.rss_peak_bytes && row.exit_hwm_bytes.is_some();
-            row.process = unsampled;
-            unsampled -= 1;
-            (row.samples, row.rss_peak_bytes, row.hwm_bytes) = (0, None, None);
-            return became;
-        }
-        true
+        row.role = row.test.take().unwrap_or_default();
+        keep(&row.role)
     });
     peaks_of(recording, rows, top)
 }
@@ -136,9 +122,8 @@ fn collect(
     images: Vec<SampledImage>,
     ticks: &[i64],
 ) -> io::Result<(Vec<Role>, HashMap<u64, String>)> {
-    let provenance = &recording.manifest().provenance;
-    let error_bytes = counter_error_bytes(&provenance.machine);
-    let span = Lives { anchor: provenance.clock, ticks, slept: slept(recording)? };
+    let error_bytes = counter_error_bytes(&recording.manifest().provenance.machine);
+    let lives = Lives::new(recording, ticks)?;
     let mut by_name: HashMap<String, Role> = HashMap::new();
     let mut role_of = HashMap::with_capacity(images.len());
     for image in images {
@@ -151,7 +136,7 @@ fn collect(
             role.single = lower;
             role.single_ms = image.exit_ms.unwrap_or(image.row.last_ms);
         }
-        role.upper.add(span.of(&image), upper(&image, error_bytes));
+        role.upper.add(lives.of(&image), upper(&image, error_bytes));
     }
     Ok((by_name.into_values().collect(), role_of))
 }

@@ -36,10 +36,10 @@ struct ExecMark {
 }
 
 /// What a process image is to a test.
-pub(super) struct Membership {
-    pub(super) test: Arc<str>,
+struct Membership {
+    test: Arc<str>,
     /// It has not become the command yet: it is a copy of `memsample exec`, whose memory it shows.
-    pub(super) is_copy: bool,
+    is_copy: bool,
 }
 
 /// A process, whatever it executed.
@@ -49,12 +49,41 @@ struct Life {
     ppid: i32,
 }
 
-/// Returns what each image is to its test, if it has one, by the key of its row.
-pub(super) fn tests_of_images(
-    recording: &Recording,
-    rows: &[ImageRow],
-) -> io::Result<HashMap<u64, Membership>> {
-    Ok(tests_by(&spans(recording)?, rows))
+/// Returns the images that belong to a test, whose name they have then.
+///
+/// The test is that of the column `test`, else that of the `memsample exec` that the image descends
+/// from.
+pub(super) fn images_of_tests(recording: &Recording) -> io::Result<Vec<ImageRow>> {
+    let spans = spans(recording)?;
+    let mut rows = Vec::new();
+    recording.for_each_image(|row| {
+        // Without such marks nothing descends from them.
+        if row.test.is_some() || !spans.is_empty() {
+            rows.push(ImageRow { cmdline: None, ..row });
+        }
+    })?;
+    Ok(keep_tests(&spans, rows))
+}
+
+fn keep_tests(spans: &HashMap<i32, Vec<Span>>, mut rows: Vec<ImageRow>) -> Vec<ImageRow> {
+    let tests = tests_by(spans, &rows);
+    // No image has so high a number, and so no samples.
+    let mut unsampled = u64::MAX;
+    rows.retain_mut(|row| {
+        let Some(of) = tests.get(&row.process) else { return false };
+        row.test = Some(of.test.to_string());
+        if of.is_copy {
+            // What was sampled of it is not the test. It has become the command and ended between two
+            // ticks if its mark at the end is below what it had: an exec begins another mark.
+            let became = row.exit_hwm_bytes < row.rss_peak_bytes && row.exit_hwm_bytes.is_some();
+            row.process = unsampled;
+            unsampled -= 1;
+            (row.samples, row.rss_peak_bytes, row.hwm_bytes) = (0, None, None);
+            return became;
+        }
+        true
+    });
+    rows
 }
 
 fn tests_by(spans: &HashMap<i32, Vec<Span>>, rows: &[ImageRow]) -> HashMap<u64, Membership> {

@@ -7,6 +7,7 @@ use arrow::array::{Array, AsArray};
 use arrow::datatypes::{Int64Type, TimestampMillisecondType as Millisecond};
 
 use super::sampled_images::SampledImage;
+use super::test_of_image::EXEC_MARK;
 use crate::recording::{MarkKind, Recording, numbers};
 use crate::units::START_STEP_NS;
 
@@ -23,7 +24,8 @@ pub(super) struct Span {
 
 /// Reads the spans of each test, in the order of time.
 ///
-/// A span ends with the mark of the same name; what begins and ends within it is a part of the test.
+/// A span ends with the mark of the same name; what begins and ends within it is a part of the test. But
+/// where `memsample exec` runs the test again, it was killed before and could set no mark.
 pub(super) fn spans(recording: &Recording) -> io::Result<HashMap<String, Vec<Span>>> {
     let mut marks = BTreeMap::new();
     for batch in recording.read_table("marks", &["ts", "boot_ns", "kind", "name", "test"]) {
@@ -49,20 +51,45 @@ pub(super) fn spans(recording: &Recording) -> io::Result<HashMap<String, Vec<Spa
             }
         }
     }
+    let marks = marks.into_iter().map(|((boot_ns, _), (ts_ms, begins, test, name))| Mark {
+        ts_ms,
+        boot_ns,
+        begins,
+        test,
+        name,
+    });
+    Ok(spans_of(marks))
+}
+
+/// A mark of a test.
+struct Mark {
+    ts_ms: i64,
+    boot_ns: u64,
+    begins: bool,
+    test: String,
+    name: String,
+}
+
+fn spans_of(marks: impl IntoIterator<Item = Mark>) -> HashMap<String, Vec<Span>> {
     let mut spans: HashMap<String, Vec<Span>> = HashMap::new();
-    for ((boot_ns, _), (ts_ms, begins, test, name)) in marks {
+    for Mark { ts_ms, boot_ns, begins, test, name } in marks {
         let spans = spans.entry(test).or_default();
-        match spans.last_mut().filter(|span| span.end.is_none()) {
-            Some(open) if !begins && open.name == name => open.end = Some((ts_ms, boot_ns)),
-            Some(_) => {}
-            None if begins => {
+        let open = spans.last_mut().filter(|span| span.end.is_none());
+        let runs_again =
+            |open: &Span| begins && open.name.starts_with(EXEC_MARK) && name.starts_with(EXEC_MARK);
+        let ends = |open: &Span| !begins && open.name == name;
+        match open {
+            Some(open) if ends(open) => open.end = Some((ts_ms, boot_ns)),
+            Some(open) if !runs_again(open) => {}
+            open if begins => {
+                open.into_iter().for_each(|killed| killed.end = Some((ts_ms, boot_ns)));
                 spans.push(Span { name, begin_ms: ts_ms, begin_ns: boot_ns, end: None });
             }
-            None => {}
+            _ => {}
         }
     }
     spans.retain(|_, spans| !spans.is_empty());
-    Ok(spans)
+    spans
 }
 
 /// Returns which of the spans of its test an image is of. They do not overlap. Who began between two is
@@ -114,6 +141,34 @@ mod tests {
         let exit_ns = exit_ms.map(|exit_ms| exit_ms * MS);
         let image = SampledImage { exit_ns, ..SampledImage::new(row) };
         assert_eq!(span_of(&spans(), &image), expected, "{start_ms} {exit_ms:?} {last_ms:?}");
+    }
+
+    #[test]
+    fn what_runs_again_has_ended_before() {
+        let mark = |at_ms: u64, begins, name: &str| Mark {
+            ts_ms: at_ms as i64,
+            boot_ns: at_ms * MS,
+            begins,
+            test: "a".to_owned(),
+            name: name.to_owned(),
+        };
+        let found = |marks: Vec<Mark>| -> Vec<(i64, Option<i64>)> {
+            let spans = spans_of(marks).remove("a").unwrap_or_default();
+            spans.iter().map(|span| (span.begin_ms, span.end.map(|end| end.0))).collect()
+        };
+        // The first was killed.
+        let again =
+            vec![mark(1, true, "exec 50"), mark(5, true, "exec 60"), mark(9, false, "exec 60")];
+        assert_eq!(found(again), [(1, Some(5)), (5, Some(9))]);
+        // A part of the test, as who set the marks has named it.
+        let part = vec![
+            mark(1, true, "whole"),
+            mark(2, true, "part"),
+            mark(3, false, "part"),
+            mark(9, false, "whole"),
+            mark(10, false, "exec 3"),
+        ];
+        assert_eq!(found(part), [(1, Some(9))]);
     }
 
     #[test]

@@ -6,9 +6,10 @@ use std::io;
 use arrow::datatypes::{Int32Type, Int64Type, TimestampMillisecondType as Millisecond};
 use jiff::Timestamp;
 
-use super::lives::{Lives, UpperSum, slept, ticks};
+use super::lives::{Lives, UpperSum, ticks};
 use super::peaks::{Bound, Source, counter_error_bytes, lower, upper};
 use super::sampled_images::{SampledImage, known, sampled_images};
+use super::test_of_image::images_of_tests;
 use super::test_spans::{Span, span_of, spans};
 use crate::recording::{ImageRow, Recording, numbers};
 
@@ -18,7 +19,8 @@ const MIN_GROWTH_MS: i64 = 10_000;
 /// of each role at each of them is kept.
 const MAX_TICKS: usize = 16_384;
 
-/// What the processes of a test used together: those that have its name in `processes.test`.
+/// What the processes of a test used together: those that have its name in `processes.test`, or that
+/// descend from the `memsample exec` that ran it.
 ///
 /// A test that ran several times, by its marks, has one for each time.
 #[derive(Clone, Debug, PartialEq)]
@@ -93,14 +95,8 @@ pub struct SumPeak {
 ///
 /// A table cannot be read.
 pub fn test_usages(recording: &Recording) -> io::Result<Vec<TestUsage>> {
-    let mut rows = Vec::new();
-    recording.for_each_image(|row| {
-        if row.test.is_some() {
-            rows.push(row);
-        }
-    })?;
     let spans = spans(recording)?;
-    let images = sampled_images(recording, rows)?;
+    let images = sampled_images(recording, images_of_tests(recording)?)?;
     let ticks = ticks(recording)?;
     let mut collected = Collected::new(&spans);
     collected.add_images(recording, images, &ticks)?;
@@ -201,9 +197,8 @@ impl<'a> Collected<'a> {
         images: Vec<SampledImage>,
         ticks: &[i64],
     ) -> io::Result<()> {
-        let provenance = &recording.manifest().provenance;
-        let error_bytes = counter_error_bytes(&provenance.machine);
-        let lives = Lives { anchor: provenance.clock, ticks, slept: slept(recording)? };
+        let error_bytes = counter_error_bytes(&recording.manifest().provenance.machine);
+        let lives = Lives::new(recording, ticks)?;
         for image in images {
             let Some(test) = image.row.test.clone() else { continue };
             let span = self.spans.get(&test).map_or(0, |spans| span_of(spans, &image));

@@ -24,12 +24,20 @@ use taskstats::ExitListener;
 
 /// Processes of which threads have ended and others go on. Further ones are not added up.
 const MAX_THREADED: usize = 64 * 1024;
+/// What is read may have come while it was read. No process id is given again within so short a time.
+const SLACK_NS: u64 = 1_000_000_000;
 
 /// The ends of processes.
 pub(crate) struct ProcessExits {
     listener: ExitListener,
-    threads: HashMap<i32, EndedThreads>,
+    threads: Threads,
+    /// When it was asked before (`CLOCK_MONOTONIC`).
+    drained_ns: u64,
 }
+
+/// Processes of which threads have ended, by their ids.
+#[derive(Default)]
+struct Threads(HashMap<i32, EndedThreads>);
 
 /// The threads of a living process that have ended.
 #[derive(Clone, Copy, Default)]
@@ -37,6 +45,21 @@ struct EndedThreads {
     counters: Counters,
     /// The name of the first thread, if that is one of them: the name of the process.
     comm: Option<Comm>,
+    began: Began,
+}
+
+/// Between which instants a process began, in nanoseconds of `CLOCK_MONOTONIC`: a record says how long it
+/// has lived, and was made after the reading before.
+#[derive(Clone, Copy, Default)]
+struct Began {
+    earliest_ns: u64,
+    latest_ns: u64,
+}
+
+impl Began {
+    fn meets(self, other: Self) -> bool {
+        self.earliest_ns <= other.latest_ns && other.earliest_ns <= self.latest_ns
+    }
 }
 
 /// What a reading brought.
@@ -71,31 +94,100 @@ impl ProcessExits {
                  ticks are not seen, and peaks are as of the last reading"
             )
         })?;
-        Ok(Self { listener, threads: HashMap::new() })
+        Ok(Self { listener, threads: Threads::default(), drained_ns: 0 })
     }
 
     /// Passes on the processes that have ended since the last call, with what all their threads used.
-    pub(crate) fn drain(&mut self, mut exited: impl FnMut(TaskExit)) -> Drained {
-        let Self { listener, threads } = self;
+    pub(crate) fn drain(
+        &mut self,
+        now_monotonic_ns: u64,
+        mut exited: impl FnMut(TaskExit),
+    ) -> Drained {
+        let Self { listener, threads, drained_ns } = self;
+        let before_ns = std::mem::replace(drained_ns, now_monotonic_ns);
         let mut exits = 0;
         let overflows = listener.drain(|task| {
             // A kernel thread has no memory.
             if task.hwm.0 == 0 {
                 return;
             }
-            if task.is_last {
-                let EndedThreads { counters, comm } = threads.remove(&task.pid).unwrap_or_default();
+            let lived_ns = task.process_lived_us.saturating_mul(1000);
+            let began = Began {
+                earliest_ns: before_ns.saturating_sub(lived_ns.saturating_add(SLACK_NS)),
+                latest_ns: now_monotonic_ns.saturating_add(SLACK_NS).saturating_sub(lived_ns),
+            };
+            if let Some(process) = threads.add(task, began) {
                 exits += 1;
-                let counters = task.counters.plus(counters);
-                exited(TaskExit { counters, comm: comm.unwrap_or(task.comm), ..task });
-            } else if threads.len() < MAX_THREADED || threads.contains_key(&task.pid) {
-                let ended = threads.entry(task.pid).or_default();
-                ended.counters = ended.counters.plus(task.counters);
-                if task.tid == task.pid {
-                    ended.comm = Some(task.comm);
-                }
+                exited(process);
             }
         });
         Drained { exits, overflows, unseen: 0 }
+    }
+}
+
+impl Threads {
+    /// Returns the process that has ended with the task, if it has.
+    fn add(&mut self, task: TaskExit, began: Began) -> Option<TaskExit> {
+        let Self(threads) = self;
+        // Of one whose last record was lost, the pid has been given again.
+        let known = threads.get(&task.pid).is_some_and(|ended| ended.began.meets(began));
+        if !known {
+            threads.remove(&task.pid);
+        }
+        if task.is_last {
+            let EndedThreads { counters, comm, .. } = threads.remove(&task.pid).unwrap_or_default();
+            let counters = task.counters.plus(counters);
+            return Some(TaskExit { counters, comm: comm.unwrap_or(task.comm), ..task });
+        }
+        if known || threads.len() < MAX_THREADED {
+            let ended = threads.entry(task.pid).or_default();
+            ended.counters = ended.counters.plus(task.counters);
+            ended.began = began;
+            if task.tid == task.pid {
+                ended.comm = Some(task.comm);
+            }
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::units::Kibibytes;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    fn task(tid: i32, pid: i32, comm: &[u8], is_last: bool) -> TaskExit {
+        TaskExit {
+            tid,
+            pid,
+            ppid: 1,
+            uid: 0,
+            comm: Comm::new(comm),
+            exit_code: 0,
+            is_last,
+            hwm: Kibibytes(1),
+            process_lived_us: 0,
+            counters: Counters { minflt: 1, ..Counters::default() },
+        }
+    }
+
+    fn at(second: u64) -> Began {
+        Began { earliest_ns: second * SECOND, latest_ns: (second + 1) * SECOND }
+    }
+
+    #[test]
+    fn threads_count_for_the_process_that_they_were_of() {
+        let mut threads = Threads::default();
+        assert_eq!(threads.add(task(10, 10, b"first", false), at(5)), None);
+        assert_eq!(threads.add(task(11, 10, b"second", false), at(5)), None);
+        let ended = threads.add(task(12, 10, b"third", true), at(6)).unwrap();
+        assert_eq!((ended.comm, ended.counters.minflt), (Comm::new(b"first"), 3));
+        // The record of its last thread is lost, and another process gets the pid.
+        assert_eq!(threads.add(task(10, 10, b"lost", false), at(20)), None);
+        let other = threads.add(task(10, 10, b"other", true), at(90)).unwrap();
+        assert_eq!((other.comm, other.counters.minflt), (Comm::new(b"other"), 1));
+        assert!(threads.0.is_empty());
     }
 }

@@ -382,15 +382,17 @@ impl Follower {
             unreadable,
             reopened,
             rollups_pending: tick.counts.rollups_pending,
-            events_lost: before.events_lost + tick.counts.events_lost,
+            events_lost: before.events_lost + if self.exits { tick.counts.events_lost } else { 0 },
             born: before.born + born,
             gone: before.gone + gone,
             rollups_read: before.rollups_read + tick.counts.rollups_read,
             rollups_cost_us: before.rollups_cost_us.saturating_add(tick.counts.rollups_cost_us),
             rollups_skipped: before.rollups_skipped + tick.counts.rollups_skipped,
         };
-        self.exit_counts.unseen += tick.exits.unseen;
-        self.exit_counts.overflows += tick.exits.overflows;
+        if self.exits {
+            self.exit_counts.unseen += tick.exits.unseen;
+            self.exit_counts.overflows += tick.exits.overflows;
+        }
     }
 
     /// Returns what may stand in the row of a process that did nothing.

@@ -35,19 +35,11 @@ pub(super) enum Pss {
 
 /// An option that is out of range.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OptionsError {
-    option: &'static str,
-    given: Duration,
-}
+pub struct OptionsError(String);
 
 impl fmt::Display for OptionsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { option, given } = self;
-        write!(
-            f,
-            "the {option} of {given:?} is out of range: it must be a whole number of milliseconds from 1ms to {}s",
-            RecorderOptions::MAX_INTERVAL.as_secs()
-        )
+        f.write_str(&self.0)
     }
 }
 
@@ -198,12 +190,24 @@ impl RecorderOptions {
             let fits = !given.is_zero()
                 && given <= Self::MAX_INTERVAL
                 && given.subsec_nanos().is_multiple_of(1_000_000);
-            if fits { Ok(()) } else { Err(OptionsError { option, given }) }
+            let longest = Self::MAX_INTERVAL.as_secs();
+            let wrong = || {
+                OptionsError(format!(
+                    "the {option} of {given:?} is out of range: it must be a whole number of milliseconds from \
+                     1ms to {longest}s"
+                ))
+            };
+            if fits { Ok(()) } else { Err(wrong()) }
         };
         whole_millis("interval", self.interval)?;
         let pss = match self.pss {
             Pss::AtRate(rate) => rate,
-            Pss::WithinShare(_) => Rate::Off,
+            Pss::WithinShare(share) if share > 0.0 => Rate::Off,
+            Pss::WithinShare(share) => {
+                return Err(OptionsError(format!(
+                    "the PSS budget of {share} is out of range: it must be a share of one CPU above 0, such as 0.01"
+                )));
+            }
         };
         let rates = [
             ("detail interval", self.detail),
@@ -252,6 +256,22 @@ impl RecorderOptions {
             cgroup_interval_ms: interval_ms(self.cgroups),
             supported_files: Vec::new(),
             max_descriptors: 0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_budget_is_a_share_above_nothing() {
+        for share in [0.01, 2.0, f64::INFINITY] {
+            assert_eq!(RecorderOptions::new().pss_budget(share).check(), Ok(()));
+        }
+        for share in [0.0, -0.5, f64::NAN, f64::NEG_INFINITY] {
+            let error = RecorderOptions::new().pss_budget(share).check().unwrap_err();
+            assert!(error.to_string().contains("PSS budget"), "{error}");
         }
     }
 }

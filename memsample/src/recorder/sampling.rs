@@ -55,8 +55,11 @@ pub(super) struct SamplingUsage {
     pub(super) lateness_us: Quantiles,
     pub(super) descriptors: usize,
     pub(super) cpu_seconds: f64,
-    /// How often the kernel had more ends to tell of than it could keep, after the last tick.
+    /// How often the kernel had more ends to tell of than it could keep, after the last tick; and ends
+    /// that were told of and found no room.
     pub(super) exits_lost: u32,
+    /// Processes that began and ended since then and of which nothing else is known.
+    pub(super) unseen: u32,
     /// Whether the duration is over.
     pub(super) ran_out: bool,
     /// The counters of the machine and of control groups, read once more at the end: what ended the
@@ -91,6 +94,10 @@ struct Session {
     on_change: Files,
     newborn_files: Files,
     pss_share: Option<f64>,
+    /// Whether it wants to hear of ends.
+    events: bool,
+    sweep_us: Histogram<u64>,
+    lateness_us: Histogram<u64>,
     /// Whether it has no state to which changes could be added: it is new, or missed some.
     needs_state: bool,
     /// Whether it ever had one.
@@ -105,8 +112,10 @@ struct Waiting {
     ticks: Vec<(Tick, Due)>,
     /// Ticks that did not even fit there: added to `missed` of the next one.
     lost_ticks: u32,
-    /// Ends of processes of which it did not hear.
+    /// Ends of processes of which it did not hear: known ones, and one for each overflow.
     lost_exits: u32,
+    /// Processes of which only births and ends were told.
+    lost_unseen: u32,
     marks: Vec<Mark>,
 }
 
@@ -135,8 +144,6 @@ pub(super) struct Sampling {
     rollups_pending: bool,
     suspended_ns: u64,
     clock_offset_us: i64,
-    sweep_us: Histogram<u64>,
-    lateness_us: Histogram<u64>,
     /// The sessions that have a tick now; memory that is used again.
     due_sessions: Vec<(usize, Due, Asked)>,
     /// The rows of the present tick.
@@ -157,12 +164,6 @@ impl Sampling {
         machine: MachineReader,
     ) -> Self {
         let start = clock.now();
-        // Wide enough for its maximum with two digits: a fixed 200 KiB.
-        let histogram = || {
-            Histogram::new_with_bounds(1, MAX_HISTOGRAM_US, 2).unwrap_or_else(|_| {
-                unreachable!("the bounds are constants within what the histogram allows")
-            })
-        };
         Self {
             start,
             clock,
@@ -184,8 +185,6 @@ impl Sampling {
             rollups_pending: false,
             suspended_ns: suspended_ns(&start),
             clock_offset_us: 0,
-            sweep_us: histogram(),
-            lateness_us: histogram(),
             due_sessions: Vec::new(),
             cgroup_rows: Vec::new(),
             sweeps: Sweeps::default(),
@@ -272,6 +271,9 @@ impl Sampling {
             on_change,
             newborn_files: if options.detail == Rate::Off { Files::empty() } else { Files::DETAIL },
             pss_share,
+            events: options.events,
+            sweep_us: histogram(),
+            lateness_us: histogram(),
             needs_state: true,
             fed: false,
             waiting: Waiting::default(),
@@ -298,19 +300,18 @@ impl Sampling {
 
     /// Ends the sessions that were stopped or whose duration is over.
     fn end_sessions(&mut self) {
-        let is_over = |session: &Session| {
-            session.control.is_stopped() || session.schedule.next_boot_ns().is_none()
-        };
+        let now = self.clock.now();
+        let mut has_last_tick = false;
+        for session in self.sessions.iter_mut().filter(|session| session.control.is_stopped()) {
+            has_last_tick |= session.schedule.stop(&now);
+        }
+        if has_last_tick {
+            self.tick(&now);
+        }
+        // Not all that are stopped by now: they have a last tick too.
+        let is_over = |session: &Session| session.schedule.next_boot_ns().is_none();
         if !self.sessions.iter().any(is_over) {
             return;
-        }
-        let now = self.clock.now();
-        let mut stops = false;
-        for session in self.sessions.iter_mut().filter(|session| session.control.is_stopped()) {
-            stops |= session.schedule.stop(&now);
-        }
-        if stops {
-            self.tick(&now);
         }
         // Such as the recorded command itself.
         let now = self.clock.now();
@@ -329,7 +330,7 @@ impl Sampling {
                 continue;
             }
             let session = self.sessions.remove(index);
-            let mut usage = self.usage(&session, drained.overflows);
+            let mut usage = self.usage(&session, drained);
             usage.last_counters.system.clone_from(&last_counters.system);
             usage.last_counters.cgroups.clone_from(&last_counters.cgroups);
             session.end(usage);
@@ -387,8 +388,6 @@ impl Sampling {
             false => CgroupCounts::default(),
         };
         let duration_us = self.clock.now().boot_ns.saturating_sub(now.boot_ns) / 1000;
-        self.sweep_us.saturating_record(duration_us);
-        self.lateness_us.saturating_record(now.boot_ns.saturating_sub(planned_ns) / 1000);
         let Self { exits, sampler, sweeps, .. } = self;
         let changes = sampler.hand_over(&mut sweeps.batch.changes);
         let exits_before = sweeps.ended.len();
@@ -413,9 +412,11 @@ impl Sampling {
         batch.system.extend(system);
         batch.cgroups.extend(self.cgroup_rows.iter().cloned());
         for &(index, due, asked) in &due_sessions {
-            if let Some(session) = self.sessions.get(index)
-                && !session.needs_state
-            {
+            let Some(session) = self.sessions.get_mut(index) else { continue };
+            session.sweep_us.saturating_record(duration_us);
+            let lateness_ns = now.boot_ns.saturating_sub(due.planned_ns);
+            session.lateness_us.saturating_record(lateness_ns / 1000);
+            if !session.needs_state {
                 let tick = self.sweeps.batch.ticks.len() - 1;
                 self.sweeps.due.push(SessionTick { session: session.number, tick, due, asked });
             }
@@ -446,10 +447,12 @@ impl Sampling {
         exits_before: usize,
         due_sessions: &[(usize, Due, Asked)],
     ) {
-        let needs_state = |(index, ..): &&(usize, Due, Asked)| {
+        let needs_state = |(index, ..): &(usize, Due, Asked)| {
             self.sessions.get(*index).is_some_and(|session| session.needs_state)
         };
-        if !due_sessions.iter().any(|due| needs_state(&due)) {
+        // Not those whose queue is found full only now: their tick is among those that they miss.
+        let lacking: Vec<_> = due_sessions.iter().filter(|due| needs_state(due)).copied().collect();
+        if lacking.is_empty() {
             return;
         }
         // They come with the state: the first children of a program may have ended already.
@@ -457,11 +460,8 @@ impl Sampling {
         let ended = self.sweeps.ended.get(exits_before..).unwrap_or_default().to_vec();
         // What comes after the state is in another batch than what came before.
         self.hand_over();
-        for &(index, due, asked) in due_sessions {
-            let Some(session) = self.sessions.get_mut(index).filter(|session| session.needs_state)
-            else {
-                continue;
-            };
+        for (index, due, asked) in lacking {
+            let Some(session) = self.sessions.get_mut(index) else { continue };
             if session.queue.len() >= QUEUE {
                 session.waiting.push(*tick, due);
                 continue;
@@ -473,7 +473,9 @@ impl Sampling {
                 // These have not been missed after all.
                 let came = u32::try_from(exits.len()).unwrap_or(u32::MAX);
                 let lost = std::mem::take(&mut session.waiting.lost_exits);
-                tick.exits.overflows += lost.saturating_sub(came);
+                // What is lost at this tick is among them.
+                tick.exits.overflows = lost.saturating_sub(came);
+                tick.exits.unseen = std::mem::take(&mut session.waiting.lost_unseen);
             }
             sweeps.batch.exits.extend(exits.iter().cloned());
             sweeps.ended.extend(ended.iter().cloned());
@@ -562,18 +564,19 @@ impl Sampling {
         }
     }
 
-    fn usage(&self, session: &Session, exits_lost: u32) -> SamplingUsage {
+    fn usage(&self, session: &Session, drained: Drained) -> SamplingUsage {
         let quantiles = |histogram: &Histogram<u64>| Quantiles {
             p50: histogram.value_at_quantile(0.5),
             p99: histogram.value_at_quantile(0.99),
             max: histogram.max(),
         };
         SamplingUsage {
-            sweep_us: quantiles(&self.sweep_us),
-            lateness_us: quantiles(&self.lateness_us),
+            sweep_us: quantiles(&session.sweep_us),
+            lateness_us: quantiles(&session.lateness_us),
             descriptors: self.sampler.descriptors().kept,
             cpu_seconds: seconds_of(ClockId::ThreadCPUTime) - session.cpu_seconds_before,
-            exits_lost,
+            exits_lost: drained.overflows,
+            unseen: drained.unseen,
             ran_out: !session.control.is_stopped(),
             last_counters: Batch::default(),
         }
@@ -603,7 +606,11 @@ impl Session {
         }
         // One that has just begun has missed nothing.
         if self.fed {
-            self.waiting.lost_exits += u32::try_from(sweeps.batch.exits.len()).unwrap_or(u32::MAX);
+            let told = u32::try_from(sweeps.batch.exits.len()).unwrap_or(u32::MAX);
+            let drained = || sweeps.batch.ticks.iter().map(|tick| tick.tick.exits);
+            let overflows: u32 = drained().map(|drained| drained.overflows).sum();
+            self.waiting.lost_exits = self.waiting.lost_exits.saturating_add(told + overflows);
+            self.waiting.lost_unseen += drained().map(|drained| drained.unseen).sum::<u32>();
             self.waiting.marks.extend(sweeps.batch.marks.iter().cloned());
         }
     }
@@ -621,7 +628,13 @@ impl Session {
     }
 
     fn end(mut self, mut usage: SamplingUsage) {
-        usage.exits_lost += self.waiting.lost_exits;
+        match self.events {
+            true => {
+                usage.exits_lost += self.waiting.lost_exits;
+                usage.unseen += self.waiting.lost_unseen;
+            }
+            false => (usage.exits_lost, usage.unseen) = (0, 0),
+        }
         let rest = Box::new(self.rest());
         // The last place in the queue was kept for it.
         let _ = self.queue.try_send(Message::End { rest, usage: Box::new(usage) });
@@ -638,6 +651,13 @@ impl Asked {
     }
 }
 
+/// Returns one that is wide enough for its maximum with two digits: 26 KiB.
+fn histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, MAX_HISTOGRAM_US, 2).unwrap_or_else(|_| {
+        unreachable!("the bounds are constants within what the histogram allows")
+    })
+}
+
 /// Notes the processes of whose end the kernel has told.
 fn drain_exits(
     exits: &mut Option<ProcessExits>,
@@ -649,7 +669,7 @@ fn drain_exits(
     let mut drained = Drained::default();
     sampler.hear_before_ends(now);
     if let Some(exits) = exits {
-        drained = exits.drain(|exit| {
+        drained = exits.drain(now.monotonic_ns, |exit| {
             let mut image = sampler.image_that_ended(&exit, now);
             sweeps.ended.push(EndedIdentity {
                 identity: Arc::clone(&image.identity),

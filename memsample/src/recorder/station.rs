@@ -148,6 +148,7 @@ impl Station {
             _ => RecordError::Create(path.to_owned(), error),
         };
         let clock = options.sampler.shared_clock();
+        let asked_before = running.heard.is_some();
         let mut machine = MachineReader::open(&options.sampler).map_err(RecordError::Proc)?;
         let started = (|| {
             let start = clock.now();
@@ -217,6 +218,10 @@ impl Station {
                 finished,
             })
         })();
+        if started.is_err() && !asked_before {
+            // What was opened for it is closed again: the next one asks.
+            running.heard = None;
+        }
         let recorder = started.map_err(failed)?;
         if let Some(fresh) = fresh {
             let Fresh { running, sampling } = fresh;

@@ -94,8 +94,10 @@ impl<D: Destination> Writing<D> {
             None => control.end().unwrap_or(End::Stopped),
         };
         let manifest = recording.manifest_mut();
-        manifest.totals.exits_lost +=
-            sampling.as_ref().map_or(0, |sampling| u64::from(sampling.exits_lost));
+        if let Some(sampling) = &sampling {
+            manifest.totals.exits_lost += u64::from(sampling.exits_lost);
+            manifest.totals.unseen += u64::from(sampling.unseen);
+        }
         manifest.command_exit_code = control.command_exit_code();
         let totals = manifest.totals;
         if totals.reopened > 0 {

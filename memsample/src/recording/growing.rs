@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::roster::Roster;
 use super::rows::Fields;
+use super::rows::marks::Mark;
 use super::rows::processes::{self, ProcessRow};
 use super::table::{Purpose, RowGroups, TableFile, Tail};
 use crate::identity::ProcessId;
@@ -78,6 +79,21 @@ impl<R> GrowingTable<R> {
     pub(super) fn clear(&mut self) {
         self.rows.clear();
         self.flushed = 0;
+    }
+}
+
+impl GrowingTable<Mark> {
+    /// Settles the marks in the order of time: those that the recorder sets itself come up to half a
+    /// second after those of callers, which may have been flushed by then.
+    fn settle_sorted(&mut self, checkpoint: u64) -> io::Result<()> {
+        if self.file.checkpoint() >= checkpoint {
+            return Ok(());
+        }
+        // A copy: the tail has the others in the order in which they came.
+        let mut rows = self.rows.clone();
+        rows.sort_by_key(|mark| mark.boot_ns);
+        let rows = encode(&self.file, self.fields, Purpose::Settled, Some(&rows))?;
+        self.file.publish(checkpoint, rows, Tail::Replace(None))
     }
 }
 
@@ -234,9 +250,11 @@ pub(super) struct Tables {
     pub(super) processes: ProcessTable,
     pub(super) ticks: GrowingTable<super::rows::ticks::Tick>,
     pub(super) system: GrowingTable<super::rows::system::SystemSample>,
-    pub(super) marks: GrowingTable<super::rows::marks::Mark>,
+    pub(super) marks: GrowingTable<Mark>,
     pub(super) cgroups: GrowingTable<super::rows::cgroups::CgroupSample>,
     pub(super) exits: GrowingTable<super::rows::exits::Exit>,
+    /// What the texts of the marks since the last checkpoint come to.
+    mark_text_bytes: usize,
 }
 
 impl Tables {
@@ -251,6 +269,7 @@ impl Tables {
             cgroups: GrowingTable::new(open(cgroups::table())?, cgroups::FIELDS),
             marks: GrowingTable::new(open(marks::table())?, marks::FIELDS),
             exits: GrowingTable::new(open(exits::table())?, exits::FIELDS),
+            mark_text_bytes: 0,
         })
     }
 
@@ -259,20 +278,28 @@ impl Tables {
         Self::open(|table| TableFile::create(directory, table, provenance.to_owned()))
     }
 
+    pub(super) fn push_mark(&mut self, mark: Mark) {
+        self.mark_text_bytes += mark.text_bytes();
+        self.marks.push(mark);
+    }
+
     /// Returns how much memory the rows since the last checkpoint take.
     pub(super) fn memory_bytes(&self) -> usize {
-        let Self { samples, processes, ticks, system, cgroups, exits, marks: _ } = self;
+        let Self { samples, processes, ticks, system, cgroups, exits, marks, mark_text_bytes } =
+            self;
         samples.segment.memory_bytes()
             + processes.memory_bytes()
             + ticks.memory_bytes()
             + system.memory_bytes()
             + cgroups.memory_bytes()
             + exits.memory_bytes()
+            + marks.memory_bytes()
+            + mark_text_bytes
     }
 
     /// Brings the tails of all files up to date.
     pub(super) fn flush(&mut self) -> io::Result<()> {
-        let Self { samples, processes, ticks, system, cgroups, marks, exits } = self;
+        let Self { samples, processes, ticks, system, cgroups, marks, exits, .. } = self;
         samples.flush()?;
         ticks.flush()?;
         system.flush()?;
@@ -285,12 +312,12 @@ impl Tables {
     /// Settles what came since the last checkpoint. A table that has it already, because a crash came
     /// between two tables, gets no second copy.
     pub(super) fn settle(&mut self, checkpoint: u64, closing: bool) -> io::Result<()> {
-        let Self { samples, processes, ticks, system, cgroups, marks, exits } = self;
+        let Self { samples, processes, ticks, system, cgroups, marks, exits, .. } = self;
         samples.settle(checkpoint)?;
         ticks.settle(checkpoint)?;
         system.settle(checkpoint)?;
         cgroups.settle(checkpoint)?;
-        marks.settle(checkpoint)?;
+        marks.settle_sorted(checkpoint)?;
         exits.settle(checkpoint)?;
         processes.settle(checkpoint, &samples.segment, closing)
     }
@@ -299,7 +326,7 @@ impl Tables {
     ///
     /// Only the rows of processes, which change, must be copied; they are few, and come last.
     pub(super) fn settle_beside(&mut self, checkpoint: u64) -> io::Result<()> {
-        let Self { samples, processes, ticks, system, cgroups, marks, exits } = self;
+        let Self { samples, processes, ticks, system, cgroups, marks, exits, .. } = self;
         samples.settle_beside(checkpoint)?;
         ticks.settle_beside(checkpoint)?;
         system.settle_beside(checkpoint)?;
@@ -311,7 +338,7 @@ impl Tables {
 
     /// Begins anew behind a checkpoint: what it settled is forgotten, and who is sampled goes on.
     pub(super) fn begin_segment(&mut self) {
-        let Self { samples, processes, ticks, system, cgroups, marks, exits } = self;
+        let Self { samples, processes, ticks, system, cgroups, marks, exits, .. } = self;
         samples.clear();
         processes.clear();
         processes.roster.begin_segment(&mut samples.segment);
@@ -320,5 +347,35 @@ impl Tables {
         cgroups.clear();
         marks.clear();
         exits.clear();
+        self.mark_text_bytes = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::recording::MarkKind;
+
+    #[test]
+    fn marks_count_until_the_next_checkpoint() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut tables = Tables::create(directory.path(), "{}").unwrap();
+        assert_eq!(tables.memory_bytes(), 0);
+        for _ in 0..10 {
+            tables.push_mark(Mark {
+                ts_ms: 0,
+                boot_ns: 0,
+                kind: MarkKind::Point,
+                name: "n".repeat(1000),
+                test: Some("t".repeat(500)),
+                labels: BTreeMap::from([("key".to_owned(), "v".repeat(497))]),
+            });
+        }
+        assert_eq!(tables.memory_bytes(), 10 * (2000 + size_of::<Mark>()));
+        tables.settle(1, false).unwrap();
+        tables.begin_segment();
+        assert_eq!(tables.memory_bytes(), 0);
     }
 }

@@ -4,7 +4,7 @@
 //! batches ─ writer ─▶ journal/000000.log          at once; lost by nothing but a broken disk
 //!             ├─ roster: who is being sampled
 //!             ├─ segment: samples since the last checkpoint
-//!             └─ rows ─ table ─▶ NAME.parquet     tails every 10 s, settled at each checkpoint
+//!             └─ rows ─ table ─▶ NAME.parquet     tails every 30 s, settled at each checkpoint
 //! ```
 
 mod growing;

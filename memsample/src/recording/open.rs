@@ -72,7 +72,7 @@ impl Recording {
     /// Opens a recording, and puts it together first if its recorder died.
     ///
     /// A recording that is still being written is opened as it is: its files hold what was sampled up
-    /// to the last flush, at most ten seconds ago.
+    /// to the last flush, at most thirty seconds ago.
     ///
     /// # Errors
     ///

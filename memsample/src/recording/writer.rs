@@ -137,7 +137,7 @@ impl RecordingWriter {
         }
         batch.system.iter().for_each(|system| self.tables.system.push(*system));
         batch.cgroups.iter().for_each(|cgroup| self.tables.cgroups.push(cgroup.clone()));
-        batch.marks.iter().for_each(|mark| self.tables.marks.push(mark.clone()));
+        batch.marks.iter().for_each(|mark| self.tables.push_mark(mark.clone()));
         for exit in &batch.exits {
             self.apply_exit(exit);
         }
@@ -430,29 +430,32 @@ impl RecordingWriter {
     }
 }
 
-/// Opens a table of a recording to be recovered. One that cannot be read is set aside, which a note
-/// says, and begun anew.
+/// Opens a table of a recording to be recovered. A file that cannot be read is set aside, which a note
+/// says, and the one before it goes on; where there is none, the table begins anew.
 fn reopen(
     directory: &RunDirectory,
     table: Table,
     provenance: &str,
     notes: &mut Vec<String>,
 ) -> io::Result<TableFile> {
-    let name = table.name;
-    match TableFile::reopen(directory.path(), table.clone(), provenance.to_owned()) {
-        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-            if let Some(path) = table_files(directory.path(), name).pop() {
+    loop {
+        match TableFile::reopen(directory.path(), table.clone(), provenance.to_owned()) {
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                let Some(path) = table_files(directory.path(), table.name).pop() else {
+                    return Err(error);
+                };
                 fs::rename(&path, path.with_extension("parquet.damaged"))?;
                 notes.push(format!(
                     "`{}` could not be read and was set aside: {error}",
                     path.display()
                 ));
             }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return TableFile::create(directory.path(), table, provenance.to_owned());
+            }
+            outcome => return outcome,
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        outcome => return outcome,
     }
-    TableFile::create(directory.path(), table, provenance.to_owned())
 }
 
 fn provenance(manifest: &Manifest) -> io::Result<String> {
