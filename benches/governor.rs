@@ -1,4 +1,5 @@
-//! Whether the budget for PSS holds, with a process of 4 GiB among the others.
+//! Whether the budget for PSS holds, with a process of 4 GiB among the others, and with some that change
+//! all the time, so that there is more to read than it allows.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark fails by panicking")]
 
 use std::io::{BufRead, BufReader};
@@ -13,6 +14,10 @@ const PROCESSES: usize = 300;
 const SECONDS: u32 = 60;
 /// Resident of the large process. What is left of 4 GiB is the interpreter's own.
 const LARGE_MIB: u32 = 4 * 1024 - 16;
+/// Processes that change, and what each of them holds. To read them at every tick would take some tens
+/// of times the budget.
+const CHANGING: u32 = 20;
+const CHANGING_MIB: u32 = 50;
 /// The share of one CPU that the budget is, and the longest that a process may be held up.
 const BUDGET: f64 = 0.01;
 const MAX_STALL_US: i32 = 75_000;
@@ -20,21 +25,43 @@ const MAX_STALL_US: i32 = 75_000;
 fn main() {
     raise_descriptor_limit().unwrap();
     let mut table = Table::new(&[
-        "large process",
+        "beside idle processes",
         "CPU of the recorder, % of one core",
         "of that PSS, % (budget 1)",
         "readings of PSS",
-        "of the large one",
+        "of the large or first one",
         "longest in one tick, us (bound of one reading 75000)",
         "skipped",
     ]);
-    for large_mib in [None, Some(LARGE_MIB)] {
-        let mut large = large_mib.map(|mib| {
-            let program = format!(
-                "import mmap\nm = mmap.mmap(-1, {mib} << 20, \
-                 flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE)\n\
-                 print('ready', flush=True)\ninput()"
-            );
+    let large = format!(
+        "import mmap\nm = mmap.mmap(-1, {LARGE_MIB} << 20, \
+         flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE)\n\
+         print('ready', flush=True)\ninput()"
+    );
+    // Each ends when the first does, whose end of the pipe they poll.
+    let changing = format!(
+        "import os, select\n\
+         end, kept = os.pipe()\n\
+         for _ in range({CHANGING}):\n    \
+             if os.fork() == 0:\n        \
+                 os.close(kept)\n        \
+                 held = os.urandom(1 << 20) * {CHANGING_MIB}\n        \
+                 while not select.select([end], [], [], 0.05)[0]:\n            \
+                     more = None\n            \
+                     if not select.select([end], [], [], 0.05)[0]: more = b'x' * (1 << 20)\n        \
+                 os._exit(0)\n\
+         print('ready', flush=True)\ninput()"
+    );
+    let scenes = [
+        ("none".to_owned(), None),
+        (format!("one of {LARGE_MIB} MiB"), Some(large)),
+        (
+            format!("{CHANGING} of {CHANGING_MIB} MiB that change ten times a second"),
+            Some(changing),
+        ),
+    ];
+    for (scene, program) in scenes {
+        let mut large = program.map(|program| {
             let mut child = Command::new("/usr/bin/python3")
                 .args(["-c", &program])
                 .stdin(Stdio::piped())
@@ -67,7 +94,7 @@ fn main() {
         let share = cost.iter().map(|&us| f64::from(us)).sum::<f64>() / f64::from(SECONDS) / 1e6;
         let longest = cost.iter().copied().max().unwrap_or(0);
         table.row([
-            large_mib.map_or("none".to_owned(), |mib| format!("{mib} MiB")),
+            scene,
             format!("{:.2}", 100.0 * cpu / f64::from(SECONDS)),
             format!("{:.2}{}", 100.0 * share, if share <= 1.2 * BUDGET { "" } else { " (over)" }),
             column(&recording, "pss_read").iter().sum::<i32>().to_string(),
