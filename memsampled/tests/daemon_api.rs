@@ -119,8 +119,8 @@ fn wrong_requests_are_told_what_is_wrong() {
         (
             sessions.clone(),
             r#"{"limits": {"duration": "999h"}}"#,
-            429,
-            "limit_reached",
+            422,
+            "invalid_request",
             "at most 24h",
         ),
         (sessions.clone(), r#"{"limits": ["1h"]}"#, 422, "invalid_request", "expected an object"),
@@ -248,6 +248,15 @@ fn wrong_requests_are_told_what_is_wrong() {
 }
 
 #[test]
+fn a_body_that_does_not_come_is_told_so() {
+    let daemon = Daemon::start();
+    let head = "POST /v1/sessions HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\
+                Content-Type: application/json\r\nContent-Length: 10\r\n\r\n{";
+    let answer = daemon.raw(head.as_bytes());
+    assert_eq!(answer.refusal(), (408, "too_slow".to_owned()));
+}
+
+#[test]
 fn no_file_outside_of_the_recordings_is_served() {
     let daemon = Daemon::start();
     let id = daemon.session("{}");
@@ -321,6 +330,10 @@ fn events_tell_of_a_session_until_it_ends() {
         }
     }
     assert!(told > 0, "{lines:?}");
+    // What it holds is still told.
+    let ended = daemon.get(&format!("/v1/sessions/{id}")).json();
+    assert!(ended["totals"]["samples"].as_u64().unwrap() > 0, "{ended}");
+    assert!(ended["elapsed_ms"].as_u64().unwrap() >= 2000, "{ended}");
     // It ended by itself, and who stops it learns why.
     let mark =
         daemon.post(&format!("/v1/sessions/{id}/marks"), r#"{"kind": "point", "name": "x"}"#);

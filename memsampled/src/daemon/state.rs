@@ -10,6 +10,7 @@ use super::limits::Retention;
 use super::options::Options;
 use super::runs::RunsDirectory;
 use super::sessions::Sessions;
+use super::work::Work;
 use crate::api::Protection;
 
 /// All that requests have in common.
@@ -20,6 +21,7 @@ pub(super) struct State {
     pub(super) protection: Protection,
     pub(super) runs: Arc<RunsDirectory>,
     pub(super) sessions: Sessions,
+    pub(super) work: Work,
     pub(super) flight: Flight,
     pub(super) counters: Counters,
     /// Whether the daemon is ending.
@@ -62,6 +64,7 @@ impl State {
         Self {
             started: Instant::now(),
             sessions: Sessions::new(Arc::clone(&runs), &options.recording),
+            work: Work::default(),
             flight: Flight::new(Arc::clone(&runs), options.flight.clone()),
             options: RwLock::new(options),
             protection,
