@@ -29,6 +29,7 @@ mod listen;
 mod live;
 mod lock;
 mod log;
+mod memory;
 mod metrics;
 mod options;
 mod peer;

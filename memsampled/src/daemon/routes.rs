@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, Bytes};
+use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Extension, Path, Request, State as Shared};
 use axum::http::{HeaderValue, StatusCode, header};
@@ -29,6 +29,8 @@ use crate::api::{
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a dump waits for another one.
 const DUMP_PATIENCE: Duration = Duration::from_secs(10);
+/// A body that is larger needs one of a few places.
+const SMALL_BODY_BYTES: u64 = 16 << 10;
 /// A file is sent in pieces of this size, of which one is in memory.
 const FILE_PIECE_BYTES: usize = 64 << 10;
 
@@ -178,13 +180,16 @@ async fn start_session(
     Extension(peer): Extension<Peer>,
     request: Request,
 ) -> Answer {
-    let body = body(request).await?;
+    let body = body(&state, request).await?;
     let request: StartRequest = match body.is_empty() {
         true => StartRequest::default(),
         false => api::parse(&body)?,
     };
     if state.is_ending() {
         return Err(ending());
+    }
+    if !state.memory.look(state.options().limits.memory) {
+        return Err(short_of_memory(ErrorCode::LimitReached));
     }
     let start = move |state: &Arc<State>| state.sessions.start(peer, &request, &state.options());
     let session = slow(&state, peer, start).await?;
@@ -221,8 +226,11 @@ async fn mark_session(
     request: Request,
 ) -> Answer {
     let id = parameter(id)?;
-    let body = body(request).await?;
+    let body = body(&state, request).await?;
     let mark: MarkRequest = api::parse(&body)?;
+    if !state.memory.has_room(body.len() as u64, state.options().limits.memory) {
+        return Err(short_of_memory(ErrorCode::TooManyMarks));
+    }
     find(&state, peer, id).await?.mark(&mark)?;
     Counters::add(&state.counters.marks);
     Ok(StatusCode::NO_CONTENT.into_response())
@@ -270,13 +278,16 @@ async fn dump(
             "a dump holds the last minutes of everybody: only root and the user of the daemon may make one",
         ));
     }
-    let body = body(request).await?;
+    let body = body(&state, request).await?;
     let request: DumpRequest = match body.is_empty() {
         true => DumpRequest::default(),
         false => api::parse(&body)?,
     };
     if state.is_ending() {
         return Err(ending());
+    }
+    if !state.memory.look(state.options().limits.memory) {
+        return Err(short_of_memory(ErrorCode::LimitReached));
     }
     let turn = tokio::time::timeout(DUMP_PATIENCE, state.flight.turn()).await;
     let turn = turn.map_err(|_| {
@@ -387,7 +398,7 @@ async fn find(state: &Arc<State>, peer: Peer, id: String) -> Result<Arc<ActiveSe
 }
 
 /// Reads a body of JSON.
-async fn body(request: Request) -> Result<Bytes, Failure> {
+async fn body(state: &State, request: Request) -> Result<Bytes, Failure> {
     let is_json = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let is_json = is_json.map(|value| {
         let media_type = value.split(';').next().unwrap_or("").trim();
@@ -398,6 +409,19 @@ async fn body(request: Request) -> Result<Bytes, Failure> {
             ErrorCode::BodyTooLarge,
             format!("the body has more than {} bytes", limits::BODY_BYTES),
         )
+    };
+    // As it says; what does not say it may be as large as any.
+    let is_small =
+        request.body().size_hint().upper().is_some_and(|upper| upper <= SMALL_BODY_BYTES);
+    let _place = if is_small {
+        None
+    } else {
+        Some(state.bodies.try_acquire().map_err(|_| {
+            Failure::new(
+                ErrorCode::LimitReached,
+                "many large bodies are being read: try again in a second, or send less at once",
+            )
+        })?)
     };
     let body = Limited::new(request.into_body(), limits::BODY_BYTES).collect();
     let body = match tokio::time::timeout(BODY_TIMEOUT, body).await {
@@ -423,6 +447,14 @@ async fn body(request: Request) -> Result<Bytes, Failure> {
         ErrorCode::UnsupportedMediaType,
         "the body must be JSON and say so: `Content-Type: application/json` (with curl: --json)",
     ))
+}
+
+fn short_of_memory(code: ErrorCode) -> Failure {
+    Failure::new(
+        code,
+        "the daemon has as much in memory as it may: stop a session, try again when its disk has caught up, or \
+         raise `daemon.limits.memory`",
+    )
 }
 
 fn parameter(id: Id) -> Result<String, Failure> {
