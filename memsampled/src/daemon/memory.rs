@@ -7,8 +7,8 @@
 //! | bodies of more than 16 KiB, 64 at once | 16 MiB |
 //! | 32 sessions and a flight recorder: 8 MiB of samples, 4 MiB for writing them | 396 MiB |
 //!
-//! That is 484 MiB of the 512 MiB of the unit, by the bounds of each; what sessions take as a rule is a
-//! fifth of it. What has no place in this, such as 16 MiB of marks for each session when the disk stands
+//! That is 484 MiB of the 512 MiB of the unit. It is reckoned and was not measured: the 4 MiB for writing
+//! are an estimate, the others are bounds. What has no place in this, such as 16 MiB of marks for each session when the disk stands
 //! still, is refused as soon as the daemon has [`Limits::memory`](super::Limits::memory).
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
