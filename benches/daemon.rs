@@ -180,7 +180,7 @@ fn main() {
     let daemon = Daemon::start(&[]);
     let mut client = daemon.connect();
     let mut sessions = Vec::new();
-    for count in [1, 10, 48] {
+    for count in [1, 10, 32] {
         while sessions.len() < count {
             sessions.push(client.start(&StartRequest::default()).unwrap().id);
         }

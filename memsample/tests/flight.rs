@@ -194,6 +194,18 @@ fn what_a_crash_leaves_is_a_recording_up_to_where_it_is_whole() {
         let expected = all.range((first, i32::MIN)..=(last, i32::MAX));
         check(&salvaged, &expected.map(|(key, row)| (*key, row.clone())).collect());
     }
+    // What cannot be read stays, under another name.
+    for (case, file) in ["flight.json", "journal/000001.log"].into_iter().enumerate() {
+        let left = directory.path().join(format!("damaged-{case}"));
+        copy(&ring, &left);
+        fs::write(left.join(file), "damaged").unwrap();
+        let path = directory.path().join(format!("of-damaged-{case}"));
+        let salvaged = FlightRecorder::salvage(&left, &path, [].into()).unwrap();
+        assert_eq!(salvaged.is_some(), case == 1, "what can be read is a recording");
+        let aside = FlightRecorder::set_aside(&left);
+        assert_eq!(fs::read(aside.join(file)).unwrap(), b"damaged");
+        assert!(!left.exists() && fs::read_dir(aside.join("journal")).unwrap().count() > 3);
+    }
     drop(flight);
     // Nothing there, and nothing in it.
     let path = directory.path().join("none");

@@ -119,8 +119,8 @@ fn wrong_requests_are_told_what_is_wrong() {
         (
             sessions.clone(),
             r#"{"limits": {"duration": "999h"}}"#,
-            429,
-            "limit_reached",
+            422,
+            "invalid_request",
             "at most 24h",
         ),
         (sessions.clone(), r#"{"limits": ["1h"]}"#, 422, "invalid_request", "expected an object"),
@@ -248,6 +248,15 @@ fn wrong_requests_are_told_what_is_wrong() {
 }
 
 #[test]
+fn a_body_that_does_not_come_is_told_so() {
+    let daemon = Daemon::start();
+    let head = "POST /v1/sessions HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\
+                Content-Type: application/json\r\nContent-Length: 10\r\n\r\n{";
+    let answer = daemon.raw(head.as_bytes());
+    assert_eq!(answer.refusal(), (408, "too_slow".to_owned()));
+}
+
+#[test]
 fn no_file_outside_of_the_recordings_is_served() {
     let daemon = Daemon::start();
     let id = daemon.session("{}");
@@ -321,6 +330,10 @@ fn events_tell_of_a_session_until_it_ends() {
         }
     }
     assert!(told > 0, "{lines:?}");
+    // What it holds is still told.
+    let ended = daemon.get(&format!("/v1/sessions/{id}")).json();
+    assert!(ended["totals"]["samples"].as_u64().unwrap() > 0, "{ended}");
+    assert!(ended["elapsed_ms"].as_u64().unwrap() >= 2000, "{ended}");
     // It ended by itself, and who stops it learns why.
     let mark =
         daemon.post(&format!("/v1/sessions/{id}/marks"), r#"{"kind": "point", "name": "x"}"#);
@@ -385,4 +398,52 @@ fn the_document_describes_every_operation_and_no_other() {
     let codes: Vec<&str> = codes.unwrap().iter().map(|code| code.as_str().unwrap()).collect();
     let known = memsampled::api::ErrorCode::ALL.map(|code| serde_json::to_value(code).unwrap());
     assert_eq!(codes, known.each_ref().map(|code| code.as_str().unwrap()));
+}
+
+#[test]
+fn nothing_more_is_taken_in_when_memory_is_short() {
+    let daemon = Daemon::start();
+    let id = daemon.session("{}");
+    let config = daemon.directory.path().join("config.toml");
+    let set = |bytes: u64, round: usize| {
+        std::fs::write(&config, format!("[daemon.limits]\nmemory = {bytes}\n")).unwrap();
+        daemon.signal("HUP");
+        let read = || daemon.log().matches("was read again").count();
+        wait_for("the log", || (read() == round).then_some(()));
+    };
+    // It has more than this before the first session.
+    set(1 << 20, 1);
+    let refused = daemon.post("/v1/sessions", "{}");
+    assert_eq!(refused.refusal(), (429, "limit_reached".to_owned()));
+    assert!(refused.text().contains("`daemon.limits.memory`"), "{}", refused.text());
+    let marks = format!("/v1/sessions/{id}/marks");
+    let mark = r#"{"kind": "point", "name": "x"}"#;
+    assert_eq!(daemon.post(&marks, mark).refusal(), (429, "too_many_marks".to_owned()));
+    set(1 << 30, 2);
+    assert_eq!(daemon.post(&marks, mark).status, 204);
+    daemon.stop(&id);
+}
+
+#[test]
+fn large_bodies_are_read_a_few_at_a_time() {
+    let daemon = Daemon::start();
+    let head = "POST /v1/sessions HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\
+                Content-Type: application/json\r\nContent-Length: 200000\r\n\r\n";
+    let waiting: Vec<_> = (0..64)
+        .map(|_| {
+            let mut stream = daemon.connect();
+            stream.write_all(head.as_bytes()).unwrap();
+            stream
+        })
+        .collect();
+    let large = format!(r#"{{"name": "{}"}}"#, "x".repeat(20_000));
+    wait_for("a refusal", || {
+        let refused = daemon.post("/v1/sessions", &large).refusal();
+        (refused == (429, "limit_reached".to_owned())).then_some(())
+    });
+    // Others are served all the same.
+    let id = daemon.session("{}");
+    daemon.stop(&id);
+    drop(waiting);
+    wait_for("room", || (daemon.post("/v1/sessions", &large).status == 422).then_some(()));
 }

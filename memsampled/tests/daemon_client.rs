@@ -36,6 +36,19 @@ fn the_session_may_be_left_out_where_there_is_only_one() {
     assert!(ended.stderr.contains("no session goes on: start one"), "{}", ended.stderr);
     assert_eq!(run(&["sessions"]).stderr, "no session goes on\n");
     let first = run(&["start"]).stdout.trim().to_owned();
+    let marked = run(&["mark", "--json", "point", "x", "--label", "a=b"]);
+    assert_eq!(marked.code, Some(0), "{}", marked.stderr);
+    let marked = marked.json();
+    assert_eq!(
+        (&marked["session"], &marked["name"], &marked["labels"]["a"]),
+        (&first.as_str().into(), &"x".into(), &"b".into())
+    );
+    // One that has ended by itself is not one that goes on.
+    let over = run(&["start", "--duration", "1ms"]).stdout.trim().to_owned();
+    daemon::wait_for("its end", || {
+        let session = daemon.get(&format!("/v1/sessions/{over}")).json();
+        (session["state"] == "ended").then_some(())
+    });
     assert_eq!(run(&["mark", "point", "x"]).code, Some(0));
     let second = run(&["start", "--json"]).json()["id"].as_str().unwrap().to_owned();
     let ended = run(&["stop"]);
@@ -44,6 +57,7 @@ fn the_session_may_be_left_out_where_there_is_only_one() {
     let stopped = run(&["stop", "--json", &second]).json();
     assert_eq!((&stopped["id"], &stopped["summary"]["end"]), (&second.into(), &"stopped".into()));
     assert!(run(&["stop"]).stdout.trim().ends_with(&first));
+    assert!(run(&["stop"]).stdout.trim().ends_with(&over));
     let ended = run(&["stop", &first]);
     assert_eq!(ended.code, Some(1));
     assert!(ended.stderr.contains("was stopped: its recording is"), "{}", ended.stderr);

@@ -4,6 +4,7 @@
 mod command;
 mod daemon;
 
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -134,11 +135,127 @@ fn it_begins_anew_with_other_rules_for_arguments() {
 }
 
 #[test]
+fn dumps_go_on_while_it_begins_anew() {
+    let daemon = flying("pressure = 'off'\n");
+    wait_for_ticks(&daemon);
+    let ended = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let dumping = scope.spawn(|| {
+            while !ended.load(std::sync::atomic::Ordering::Relaxed) {
+                let status = daemon.post("/v1/dump", "").status;
+                // There is no tick yet, for a moment.
+                assert!(matches!(status, 201 | 503), "{status}: {}", daemon.log());
+            }
+        });
+        for round in 1..=5 {
+            let config = format!(
+                "redact = ['secret{round}']\n[daemon.flight_recorder]\nspan = '1m'\ninterval = '50ms'\n\
+                 pressure = 'off'\n"
+            );
+            std::fs::write(daemon.directory.path().join("config.toml"), config).unwrap();
+            daemon.signal("HUP");
+            let anew = || daemon.log().matches("began anew").count();
+            wait_for("the new rules", || (anew() == round).then_some(()));
+            assert!(daemon.runs().join(".flight/flight.json").exists());
+        }
+        ended.store(true, std::sync::atomic::Ordering::Relaxed);
+        dumping.join().unwrap();
+    });
+    wait_for_ticks(&daemon);
+    assert_eq!(daemon.post("/v1/dump", "").status, 201);
+    assert_eq!(daemon.get("/healthz").status, 200);
+}
+
+#[test]
+fn one_that_has_ended_for_want_of_space_is_told_of_and_begins_anew() {
+    let directory = tempdir().unwrap();
+    let config = "[daemon.flight_recorder]\nspan = '1m'\ninterval = '1ms'\npressure = 'off'\nbytes = 16777216\n";
+    std::fs::write(directory.path().join("config.toml"), config).unwrap();
+    let mut command = Command::new("unshare");
+    let line = "mkdir runs && mount -t tmpfs -o size=8m none runs && \
+                exec \"$MEMSAMPLED\" --socket s --runs runs --config config.toml";
+    command.args(["-rm", "sh", "-c", line]).env("MEMSAMPLED", daemon::MEMSAMPLED);
+    command.current_dir(directory.path());
+    let daemon = Daemon::spawn(directory, command);
+    wait_for_ticks(&daemon);
+    let fill = format!("/proc/{}/root{}/ballast", daemon.pid(), daemon.runs().display());
+    let mut ballast = std::fs::File::create(&fill).unwrap();
+    let error = std::io::copy(&mut std::io::repeat(0), &mut ballast).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::StorageFull);
+    let failing = wait_for("the end", || {
+        let health = daemon.get("/healthz");
+        (health.status == 503).then(|| health.text())
+    });
+    assert!(failing.contains("the flight recorder of 1m does not run"), "{failing}");
+    let metrics = daemon.get("/metrics").text();
+    assert!(metrics.contains("\nmemsampled_flight_running 0\n"), "{metrics}");
+    wait_for("the log", || {
+        daemon.log().contains("has ended by itself: \"disk_full\"").then_some(())
+    });
+    drop(ballast);
+    std::fs::remove_file(&fill).unwrap();
+    wait_for("another one", || (daemon.get("/healthz").status == 200).then_some(()));
+    wait_for_ticks(&daemon);
+    assert_eq!(daemon.get("/healthz").json()["flight_recorder"]["restarts"], 1);
+    assert!(daemon.get("/metrics").text().contains("\nmemsampled_flight_running 1\n"));
+}
+
+#[test]
+fn dumps_that_nobody_asked_for_are_bounded() {
+    let daemon = flying("pressure = 'off'\ndumps = 1\n");
+    wait_for_ticks(&daemon);
+    daemon.signal("KILL");
+    let (_, directory) = daemon.wait();
+    let command = Daemon::command(directory.path());
+    let daemon = Daemon::spawn(directory, command);
+    wait_for("what was left", || dumped_for(&daemon, "crash"));
+    wait_for_ticks(&daemon);
+    daemon.signal("KILL");
+    let (_, directory) = daemon.wait();
+    let command = Daemon::command(directory.path());
+    let daemon = Daemon::spawn(directory, command);
+    let health = wait_for("a refusal", || {
+        let flight = daemon.get("/healthz").json()["flight_recorder"].clone();
+        (flight["dumps_refused"] == 1).then_some(flight)
+    });
+    assert!(health["notes"][0].as_str().unwrap().contains("`daemon.flight_recorder.dumps` is 1"));
+    assert!(daemon.log().contains("no dump for `crash`"), "{}", daemon.log());
+    let metrics = daemon.get("/metrics").text();
+    assert!(metrics.contains("\nmemsampled_flight_dumps_refused_total 1\n"), "{metrics}");
+    assert_eq!(daemon.get("/v1/runs").json()["runs"].as_array().unwrap().len(), 1);
+    // What it would have been made of stays, and who asks gets one.
+    assert!(daemon.runs().join(".flight-left-1").exists());
+    wait_for_ticks(&daemon);
+    assert_eq!(daemon.post("/v1/dump", "").status, 201);
+}
+
+#[test]
+fn what_cannot_be_read_of_one_that_was_left_is_kept() {
+    let daemon = flying("pressure = 'off'\n");
+    wait_for_ticks(&daemon);
+    daemon.signal("KILL");
+    let (_, directory) = daemon.wait();
+    let left = directory.path().join("runs/.flight");
+    let segment = std::fs::OpenOptions::new().write(true).open(left.join("journal/000000.log"));
+    segment.unwrap().write_all_at(b"damaged!", 0).unwrap();
+    let command = Daemon::command(directory.path());
+    let daemon = Daemon::spawn(directory, command);
+    let note = wait_for("a note", || {
+        let flight = daemon.get("/healthz").json()["flight_recorder"].clone();
+        flight["notes"][0].as_str().map(str::to_owned)
+    });
+    assert!(note.contains(".flight-left-1.damaged`, until you remove it"), "{note}");
+    let kept = daemon.runs().join(".flight-left-1.damaged/journal/000000.log");
+    assert!(std::fs::read(kept).unwrap().starts_with(b"damaged!"));
+}
+
+#[test]
 fn wrong_settings_say_what_to_write() {
     for (config, hint) in [
         ("span = '1s'", "from 10s to 24h"),
         ("span = '1m'\nbytes = 1", "at least 16 MiB"),
         ("span = '1m'\npressure = 'lots'", "no trigger of memory pressure"),
+        ("span = '1m'\ngap = '1ms'", "at least 1s"),
         ("bytes = 1", "missing field `span`"),
     ] {
         let directory = tempdir().unwrap();

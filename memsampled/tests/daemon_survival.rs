@@ -43,6 +43,95 @@ fn sigterm_closes_all_recordings() {
 }
 
 #[test]
+fn no_session_outlives_the_end_of_the_daemon() {
+    let daemon = Daemon::start_with(tempdir().unwrap(), "[daemon.limits]\nsessions = 60\n");
+    std::thread::scope(|scope| {
+        let (begun, begins) = std::sync::mpsc::channel();
+        for _ in 0..4 {
+            let begun = begun.clone();
+            let socket = daemon.socket();
+            scope.spawn(move || {
+                // Until there is nobody any more.
+                while let Ok(mut client) = memsampled::client::Client::connect(&socket) {
+                    while client.start(&memsampled::api::StartRequest::default()).is_ok() {
+                        let _ = begun.send(());
+                    }
+                }
+            });
+        }
+        for _ in 0..5 {
+            begins.recv_timeout(daemon::PATIENCE).unwrap();
+        }
+        daemon.signal("TERM");
+        let (status, directory) = daemon.wait();
+        assert!(status.success());
+        let mut runs = 0;
+        for run in std::fs::read_dir(directory.path().join("runs")).unwrap() {
+            let run = run.unwrap().path();
+            if run.is_dir() {
+                runs += 1;
+                assert_eq!(manifest(&run)["state"], "closed", "{}", run.display());
+                assert!(!run.join("journal").exists());
+            }
+        }
+        assert!(runs >= 5);
+    });
+}
+
+#[test]
+fn the_daemon_protects_itself_as_far_as_it_may() {
+    let daemon = Daemon::start();
+    let protection = daemon.get("/healthz").json()["protection"].clone();
+    let proc =
+        |file: &str| std::fs::read_to_string(format!("/proc/{}/{file}", daemon.pid())).unwrap();
+    let notes = protection["notes"].to_string();
+    let score: i64 = proc("oom_score_adj").trim().parse().unwrap();
+    assert_eq!(protection["oom_score_adj"], score);
+    assert!(score == -900 || notes.contains("CAP_SYS_RESOURCE"), "{score}: {notes}");
+    let status = proc("status");
+    let locked = status.lines().find_map(|line| line.strip_prefix("VmLck:")).unwrap();
+    let locked: u64 = locked.split_whitespace().next().unwrap().parse().unwrap();
+    assert_eq!(protection["memory_locked"], locked > 0);
+    assert!(locked > 0 || notes.contains("CAP_IPC_LOCK"), "{notes}");
+}
+
+#[test]
+fn old_recordings_are_removed_by_age_and_by_size() {
+    let daemon = Daemon::start();
+    let ids: Vec<String> = (0..3)
+        .map(|_| {
+            let id = daemon.session("{}");
+            daemon.stop(&id);
+            id
+        })
+        .collect();
+    let config = daemon.directory.path().join("config.toml");
+    let left = |retention: &str, round: usize| {
+        std::fs::write(&config, format!("[daemon.retention]\n{retention}\n")).unwrap();
+        daemon.signal("HUP");
+        let read = || daemon.log().matches("was read again").count();
+        wait_for("the log", || (read() == round).then_some(()));
+        let runs = daemon.get("/v1/runs").json()["runs"].as_array().unwrap().clone();
+        runs.iter().map(|run| run["id"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let bytes = |id: &str| {
+        let runs = daemon.get("/v1/runs").json();
+        let run = runs["runs"].as_array().unwrap().iter().find(|run| run["id"] == *id).unwrap();
+        run["bytes"].as_u64().unwrap()
+    };
+    // An hour is not over.
+    assert_eq!(left("age = '1h'", 1).len(), 3);
+    let two = bytes(&ids[1]) + bytes(&ids[2]);
+    let mut newest = vec![ids[2].clone(), ids[1].clone()];
+    newest.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| b.cmp(a)));
+    let mut kept = left(&format!("bytes = {two}"), 2);
+    kept.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| b.cmp(a)));
+    assert_eq!(kept, newest);
+    assert_eq!(left("age = '1ms'", 3), Vec::<String>::new());
+    assert!(daemon.get("/metrics").text().contains("\nmemsampled_runs_removed_total 3\n"));
+}
+
+#[test]
 fn the_next_daemon_recovers_what_a_killed_one_left() {
     let daemon = Daemon::start();
     let ids = [daemon.session("{}"), daemon.session(r#"{"interval": "10ms"}"#)];

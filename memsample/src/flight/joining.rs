@@ -24,25 +24,35 @@ pub(super) struct Joined<R> {
     pub(super) state: RunState,
 }
 
-/// Puts segments together at `path`, which must not exist; `None` where no tick is left.
+/// What became of segments.
+pub(super) struct Outcome {
+    /// `None` where no tick is left.
+    pub(super) recording: Option<Recording>,
+    /// Whether there is more in them than a program that died leaves unfinished, and it is not in the
+    /// recording.
+    pub(super) is_damaged: bool,
+}
+
+/// Puts segments together at `path`, which must not exist.
 ///
 /// It is made beside its place under a hidden name, and is there when it is whole.
-pub(super) fn join<R: Read>(joined: Joined<R>, path: &Path) -> io::Result<Option<Recording>> {
+pub(super) fn join<R: Read>(joined: Joined<R>, path: &Path) -> io::Result<Outcome> {
     if path.exists() {
         return Err(ErrorKind::AlreadyExists.into());
     }
     let hidden = hidden_path(path);
     // Of a dump that was interrupted.
     remove(&hidden)?;
-    let outcome = assemble(joined, path, &hidden);
-    match outcome {
+    let mut is_damaged = false;
+    match assemble(joined, path, &hidden, &mut is_damaged) {
         Ok(Some(manifest)) => {
             fs::rename(&hidden, path)?;
-            Ok(Some(Recording::from_parts(path, manifest)))
+            let recording = Some(Recording::from_parts(path, manifest));
+            Ok(Outcome { recording, is_damaged })
         }
         outcome => {
             let _ = fs::remove_dir_all(&hidden);
-            outcome.map(|_| None)
+            outcome.map(|_| Outcome { recording: None, is_damaged })
         }
     }
 }
@@ -65,6 +75,7 @@ fn assemble<R: Read>(
     joined: Joined<R>,
     path: &Path,
     hidden: &Path,
+    is_damaged: &mut bool,
 ) -> io::Result<Option<Manifest>> {
     let Joined { segments, from_boot_ns, mut manifest, labels, notes, end, state } = joined;
     manifest.provenance.name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -75,11 +86,13 @@ fn assemble<R: Read>(
     // Whether what comes next does not follow what came before.
     let mut broken = true;
     let mut batch = Batch::default();
-    for segment in segments {
+    let count = segments.len();
+    for (index, segment) in segments.into_iter().enumerate() {
         let (opening, mut journal) = match JournalReader::open(BufReader::new(segment)) {
             Ok(opened) => opened,
             Err(error) if error.kind() == ErrorKind::InvalidData => {
                 joining.note("a piece could not be read");
+                *is_damaged = true;
                 broken = true;
                 continue;
             }
@@ -93,6 +106,8 @@ fn assemble<R: Read>(
             batch.clear();
         }
         broken = journal.is_torn();
+        // The last one was being written.
+        *is_damaged |= broken && index + 1 < count;
     }
     if broken {
         joining.note("the last piece was cut off, and what came after it is lost");

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use crate::recorder::{Latest, RecordError, Recorder, RecorderOptions, Station, Status};
 use crate::recording::{End, Manifest, Recording, RunDirectory, RunState};
-use joining::{Joined, join};
+use joining::{Joined, Outcome, join};
 use ring::{OpenSegments, Ring, RingWriter, manifest_path};
 
 /// How long a dump waits for what was sampled up to now. It is on disk within half a second and a
@@ -178,11 +178,14 @@ impl FlightRecorder {
             end: End::Dumped,
             state: RunState::Closed,
         };
-        join(joined, path).map_err(failed)?.ok_or(DumpError::Empty)
+        join(joined, path).map_err(failed)?.recording.ok_or(DumpError::Empty)
     }
 
     /// Makes a recording at `path` of all that a flight recorder has left in `directory` whose program
     /// died, and removes the directory; `None` where there was none, or no tick in it.
+    ///
+    /// A directory in which something is damaged is not removed: it is called
+    /// [`set_aside`](Self::set_aside) from then on, whether or not a part of it became a recording.
     ///
     /// # Errors
     ///
@@ -197,37 +200,63 @@ impl FlightRecorder {
             return Ok(None);
         }
         let ring = RunDirectory::existing(directory);
-        let manifest = match Manifest::read(&manifest_path(directory)) {
-            Ok(manifest) => Some(manifest),
-            // It died before it had written anything; or there is nothing that could be used.
-            Err(error)
-                if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) =>
-            {
-                None
+        let lock = match ring.lock() {
+            Ok(lock) => lock,
+            // It died before it had written anything.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return match fs::remove_dir(directory) {
+                    Ok(()) => Ok(None),
+                    Err(_) => set_aside(directory).map_err(failed).map(|()| None),
+                };
             }
             Err(error) => return Err(failed(error)),
         };
-        let mut salvaged = None;
-        if let Some(manifest) = manifest {
-            let lock = ring.lock().map_err(failed)?;
-            let _lock = lock.ok_or_else(|| failed(io::Error::other("another program has it")))?;
-            let files = ring.journal_files().map_err(failed)?;
-            let segments = files.into_iter().map(|(_, path)| File::open(path));
-            let segments = segments.collect::<io::Result<_>>().map_err(failed)?;
-            let note = "left by a flight recorder whose program died".to_owned();
-            let joined = Joined {
-                segments,
-                from_boot_ns: 0,
-                manifest,
-                labels,
-                notes: vec![note],
-                end: End::Crashed,
-                state: RunState::Recovered,
-            };
-            salvaged = join(joined, path).map_err(failed)?;
+        let _lock = lock.ok_or_else(|| failed(io::Error::other("another program has it")))?;
+        let mut segments = Vec::new();
+        for (_, path) in ring.journal_files().map_err(failed)? {
+            let file = File::open(path).map_err(failed)?;
+            // One that was just made.
+            if file.metadata().map_err(failed)?.len() > 0 {
+                segments.push(file);
+            }
         }
-        fs::remove_dir_all(directory).map_err(failed)?;
-        Ok(salvaged)
+        let manifest = match Manifest::read(&manifest_path(directory)) {
+            Ok(manifest) => manifest,
+            Err(error) if error.kind() == io::ErrorKind::NotFound && segments.is_empty() => {
+                return fs::remove_dir_all(directory).map_err(failed).map(|()| None);
+            }
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) =>
+            {
+                return set_aside(directory).map_err(failed).map(|()| None);
+            }
+            Err(error) => return Err(failed(error)),
+        };
+        let note = "left by a flight recorder whose program died".to_owned();
+        let joined = Joined {
+            segments,
+            from_boot_ns: 0,
+            manifest,
+            labels,
+            notes: vec![note],
+            end: End::Crashed,
+            state: RunState::Recovered,
+        };
+        let Outcome { recording, is_damaged } = join(joined, path).map_err(failed)?;
+        if is_damaged {
+            set_aside(directory).map_err(failed)?;
+        } else {
+            fs::remove_dir_all(directory).map_err(failed)?;
+        }
+        Ok(recording)
+    }
+
+    /// Returns where [`salvage`](Self::salvage) puts a directory in which something is damaged.
+    #[must_use]
+    pub fn set_aside(directory: &Path) -> PathBuf {
+        let mut name = directory.file_name().unwrap_or_default().to_owned();
+        name.push(".damaged");
+        directory.with_file_name(name)
     }
 
     /// Returns how far back it reaches now, and what that takes on disk, in bytes.
@@ -248,6 +277,12 @@ impl FlightRecorder {
         self.recorder.latest(count)
     }
 
+    /// Returns why it has ended by itself; `None` while it goes on.
+    #[must_use]
+    pub fn end(&self) -> Option<End> {
+        self.ring.end()
+    }
+
     /// Says whether it has ended by itself, such as for want of space. Dumps can still be made.
     #[must_use]
     pub fn is_finished(&self) -> bool {
@@ -261,6 +296,14 @@ impl Drop for FlightRecorder {
         self.recorder.end();
         let _ = fs::remove_dir_all(self.ring.directory.path());
     }
+}
+
+fn set_aside(directory: &Path) -> io::Result<()> {
+    let aside = FlightRecorder::set_aside(directory);
+    if aside.exists() {
+        return Err(io::Error::other(format!("`{}` is there already", aside.display())));
+    }
+    fs::rename(directory, aside)
 }
 
 fn failed(path: &Path, error: io::Error) -> DumpError {

@@ -47,6 +47,8 @@ struct State {
     /// The planned instant of the last tick on disk.
     latest_boot_ns: u64,
     manifest: Option<Manifest>,
+    /// Why nothing is written any more.
+    end: Option<End>,
 }
 
 /// A file that begins with all there is.
@@ -80,7 +82,7 @@ impl Ring {
     /// Opens what holds the last `span`; `None` where there is no tick yet.
     pub(super) fn open(&self, span: Duration) -> io::Result<Option<OpenSegments>> {
         let state = self.state();
-        let State { segments, latest_boot_ns, manifest } = &*state;
+        let State { segments, latest_boot_ns, manifest, .. } = &*state;
         let span_ns = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
         let from_boot_ns = latest_boot_ns.saturating_add(1).saturating_sub(span_ns);
         let (Some(manifest), true) = (manifest, *latest_boot_ns > 0) else { return Ok(None) };
@@ -98,6 +100,10 @@ impl Ring {
             })
             .collect::<io::Result<_>>()?;
         Ok(Some(OpenSegments { files, from_boot_ns, manifest: manifest.clone() }))
+    }
+
+    pub(super) fn end(&self) -> Option<End> {
+        self.state().end.clone()
     }
 
     /// Returns what is kept: how long, and how many bytes.
@@ -237,7 +243,8 @@ impl Destination for RingWriter {
     }
 
     /// Leaves what there is: a dump can still be made of it.
-    fn close(self, _: End, _: impl FnOnce() -> RecorderUsage) -> io::Result<Manifest> {
+    fn close(self, end: End, _: impl FnOnce() -> RecorderUsage) -> io::Result<Manifest> {
+        self.ring.state().end = Some(end);
         Ok(self.manifest)
     }
 }

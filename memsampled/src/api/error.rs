@@ -29,6 +29,8 @@ pub enum ErrorCode {
     SessionEnded,
     /// The daemon keeps no last minutes of which a dump could be made.
     NoFlightRecorder,
+    /// The body did not come in time.
+    TooSlow,
     /// The body is larger than allowed.
     BodyTooLarge,
     /// The body is not declared as JSON.
@@ -49,7 +51,7 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// Every code.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::MalformedJson,
         Self::InvalidName,
         Self::Unauthorized,
@@ -62,6 +64,7 @@ impl ErrorCode {
         Self::AlreadyStopped,
         Self::SessionEnded,
         Self::NoFlightRecorder,
+        Self::TooSlow,
         Self::BodyTooLarge,
         Self::UnsupportedMediaType,
         Self::InvalidRequest,
@@ -81,6 +84,7 @@ impl ErrorCode {
             Self::Forbidden => 403,
             Self::NoSuchRoute | Self::NoSuchSession | Self::NoSuchRun | Self::NoSuchTarget => 404,
             Self::MethodNotAllowed => 405,
+            Self::TooSlow => 408,
             Self::AlreadyStopped | Self::SessionEnded | Self::NoFlightRecorder => 409,
             Self::BodyTooLarge => 413,
             Self::UnsupportedMediaType => 415,

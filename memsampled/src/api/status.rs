@@ -40,6 +40,10 @@ pub struct FlightHealth {
     pub pressure: Option<String>,
     /// Dumps since the daemon began.
     pub dumps: u64,
+    /// Dumps that were to be made by themselves and were not, since those that are kept fill what they may.
+    pub dumps_refused: u64,
+    /// How often it had ended by itself, such as for want of space, and began anew.
+    pub restarts: u64,
     /// What this machine or these rights did not allow.
     pub notes: Vec<String>,
 }

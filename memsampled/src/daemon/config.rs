@@ -58,6 +58,9 @@ impl TryFrom<DaemonTable> for DaemonConfig {
         if config.metrics_roles > MAX_METRICS_ROLES {
             return Err(format!("`daemon.metrics_roles` is larger than {MAX_METRICS_ROLES}"));
         }
+        if config.limits.memory == 0 {
+            return Err("`daemon.limits.memory` is 0: nobody could use the daemon".to_owned());
+        }
         if config.limits.bytes < MIN_SESSION_BYTES {
             return Err(format!("`daemon.limits.bytes` is smaller than {MIN_SESSION_BYTES}"));
         }
@@ -93,6 +96,7 @@ struct LimitsTable {
     duration: Option<Span>,
     bytes: Option<u64>,
     idle: Option<Span>,
+    memory: Option<u64>,
     connections: Option<usize>,
 }
 
@@ -107,8 +111,8 @@ struct RetentionTable {
 impl DaemonConfig {
     fn of(table: DaemonTable) -> Self {
         let defaults = Limits::default();
-        let LimitsTable { sessions, sessions_per_user, duration, bytes, idle, connections } =
-            table.limits;
+        let LimitsTable { sessions, sessions_per_user, duration, bytes, idle, .. } = table.limits;
+        let LimitsTable { memory, connections, .. } = table.limits;
         Self {
             socket: table.socket,
             runs: table.runs,
@@ -125,6 +129,7 @@ impl DaemonConfig {
                 duration: duration.map_or(defaults.duration, |span| span.0),
                 bytes: bytes.unwrap_or(defaults.bytes),
                 idle: idle.map_or(defaults.idle, |span| span.0),
+                memory: memory.unwrap_or(defaults.memory),
                 connections: connections.unwrap_or(defaults.connections),
             },
             retention: Retention {

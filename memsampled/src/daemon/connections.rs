@@ -23,11 +23,12 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::Semaphore;
 
 use super::failure::Failure;
 use super::guard::Guard;
 use super::log;
-use super::peer::Peer;
+use super::peer::{LOOKUPS, Peer};
 use super::state::{Counters, State};
 use crate::api::ErrorCode;
 
@@ -96,6 +97,7 @@ impl Drop for Place {
 /// Serves what connects to the socket, until the daemon ends.
 pub(super) async fn serve_unix(listener: UnixListener, router: Router, state: Arc<State>) {
     let counts = Arc::new(ConnectionCounts::default());
+    let lookups = Arc::new(Semaphore::new(LOOKUPS));
     let mut ending = state.ending.clone();
     loop {
         let accepted = tokio::select! {
@@ -113,9 +115,9 @@ pub(super) async fn serve_unix(listener: UnixListener, router: Router, state: Ar
             let _ = stream.try_write(TOO_MANY);
             continue;
         };
-        let (router, state) = (router.clone(), Arc::clone(&state));
+        let (router, state, lookups) = (router.clone(), Arc::clone(&state), Arc::clone(&lookups));
         tokio::spawn(async move {
-            let allowed = peer.is_allowed(&options).await;
+            let allowed = peer.is_allowed(&options, &lookups).await;
             let access = if allowed { Access::Granted(peer) } else { Access::Refused(peer) };
             serve_connection(stream, Arc::new(access), router, state).await;
             drop(place);

@@ -21,6 +21,8 @@ pub struct Limits {
     pub bytes: u64,
     /// How long a session may be neither marked nor asked for: its client has died.
     pub idle: Duration,
+    /// The resident set beyond which nothing new is taken in, in bytes: sessions, marks, dumps.
+    pub memory: u64,
     /// Connections at once: each has up to 32 KiB of buffers and one descriptor.
     pub connections: usize,
 }
@@ -28,11 +30,12 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            sessions: 48,
+            sessions: 32,
             sessions_per_user: 16,
             duration: Duration::from_secs(24 * 3600),
             bytes: 4 << 30,
             idle: Duration::from_secs(6 * 3600),
+            memory: 384 << 20,
             connections: 1024,
         }
     }

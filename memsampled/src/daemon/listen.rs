@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::net::TcpListener;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, lchown};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
@@ -51,8 +51,13 @@ impl Socket {
         let busy = || io::Error::new(ErrorKind::AddrInUse, "another daemon listens there");
         let lock = Lock::take(Path::new(&lock_path))?.ok_or_else(busy)?;
         remove_stale(path)?;
-        let listener = bind(path, options.group)?;
+        let listener = bind(path, options)?;
         Ok(Self { listener, own: Some((path.clone(), lock)) })
+    }
+
+    /// Returns where it is, if it was made by the daemon.
+    pub(super) fn own_path(&self) -> Option<PathBuf> {
+        self.own.as_ref().map(|(path, _)| path.clone())
     }
 }
 
@@ -85,18 +90,35 @@ fn remove_stale(path: &Path) -> io::Result<()> {
     }
 }
 
-fn bind(path: &Path, group: Option<u32>) -> io::Result<UnixListener> {
+fn bind(path: &Path, options: &Options) -> io::Result<UnixListener> {
     // From its first moment on nobody else may connect.
     let before = rustix::process::umask(Mode::from_raw_mode(0o117));
     let listener = UnixListener::bind(path);
     rustix::process::umask(before);
     let listener = listener?;
-    if let Some(group) = group {
-        std::os::unix::fs::chown(path, None, Some(group)).map_err(|error| {
-            io::Error::new(error.kind(), format!("cannot give it to the group {group}: {error}"))
-        })?;
-    }
+    give(path, options)?;
     Ok(listener)
+}
+
+/// Gives the socket to the user and the group of the configuration: who may connect is decided by the
+/// kernel first, and only root can make it somebody's who is neither.
+pub(super) fn give(path: &Path, options: &Options) -> io::Result<()> {
+    let is_root = rustix::process::geteuid().is_root();
+    let user = options.user.or(is_root.then_some(0)).filter(|_| is_root);
+    let group = options.group.or(is_root.then_some(0));
+    // A link that somebody has put in its place is not followed.
+    lchown(path, user, group).map_err(|error| {
+        let name = |id: Option<u32>| id.map_or("no other".to_owned(), |id| id.to_string());
+        io::Error::new(
+            error.kind(),
+            format!(
+                "cannot give `{}` to user {} and group {}: {error}",
+                path.display(),
+                name(user),
+                name(group)
+            ),
+        )
+    })
 }
 
 /// Listens on TCP, where the options say so.

@@ -133,6 +133,21 @@ fn recorders(state: &State, peer: Peer, text: &mut Exposition) {
             text.labelled(name, "session", session, value(status));
         }
     }
+    if let Some(health) = state.flight.health() {
+        let runs = f64::from(u8::from(state.flight.problem().is_none()));
+        text.gauge("memsampled_flight_running", "1 while the flight recorder keeps what is.", runs);
+        let count = |count: u64| count as f64;
+        text.counter(
+            "memsampled_flight_dumps_refused_total",
+            "Dumps that were not made, since those that are kept fill what they may.",
+            count(health.dumps_refused),
+        );
+        text.counter(
+            "memsampled_flight_restarts_total",
+            "How often it had ended by itself and began anew.",
+            count(health.restarts),
+        );
+    }
     if let Some(status) = state.flight.status() {
         let (kept, bytes) = state.flight.kept();
         let dumps = state.flight.dumps.load(Ordering::Relaxed) as f64;

@@ -16,8 +16,8 @@
 //! 5. On SIGTERM or SIGINT it accepts nothing more, closes all recordings at once, and ends.
 //!
 //! One thread serves all clients: a request is short, and what takes long (starting, closing, reading
-//! files) is given to a few others. Sampling and writing have threads of their own, so that a client
-//! cannot hold them up.
+//! files) is given to a few others, of which one user gets no more than a part. Sampling and writing have
+//! threads of their own, so that a client cannot hold them up.
 
 mod config;
 mod connections;
@@ -29,6 +29,7 @@ mod listen;
 mod live;
 mod lock;
 mod log;
+mod memory;
 mod metrics;
 mod options;
 mod peer;
@@ -43,6 +44,7 @@ mod state;
 mod survival;
 mod target;
 mod watch;
+mod work;
 
 pub use config::{DaemonConfig, DaemonTable};
 pub use flight::FlightSettings;

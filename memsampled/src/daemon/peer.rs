@@ -1,13 +1,17 @@
 //! Who is at the other end of a connection, and whether they may use the daemon.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::UnixStream;
+use tokio::sync::Semaphore;
 
 use super::options::Options;
 
 /// The list of a user's groups may come over a network; it must not hold the client up for ever.
 const GROUPS_TIMEOUT: Duration = Duration::from_secs(2);
+/// Lists of groups that are asked for at once: they must not take every thread of the daemon.
+pub(super) const LOOKUPS: usize = 2;
 
 /// A user at the other end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +38,10 @@ impl Peer {
 
     /// Says whether the peer may use the daemon at all: root, the user of the daemon, the user of the
     /// configuration, and the members of its group.
-    pub(super) async fn is_allowed(self, options: &Options) -> bool {
+    ///
+    /// Of further groups the list of the system decides. The kernel knows which ones the peer had when it
+    /// connected (SO_PEERGROUPS), but can be asked only by unsafe code, of which there is none here.
+    pub(super) async fn is_allowed(self, options: &Options, lookups: &Arc<Semaphore>) -> bool {
         if self.is_root()
             || self.uid == rustix::process::geteuid().as_raw()
             || Some(self.uid) == options.user
@@ -43,12 +50,18 @@ impl Peer {
             return true;
         }
         let Some(group) = options.group else { return false };
-        // A member by the list of groups, not by the group at the moment: as `newgrp` would allow.
-        let is_member = tokio::task::spawn_blocking(move || {
-            uzers::get_user_by_uid(self.uid)
-                .and_then(|user| user.groups())
-                .is_some_and(|groups| groups.iter().any(|of_user| of_user.gid() == group))
-        });
-        matches!(tokio::time::timeout(GROUPS_TIMEOUT, is_member).await, Ok(Ok(true)))
+        let lookups = Arc::clone(lookups);
+        let is_member = async move {
+            let turn = lookups.acquire_owned().await.ok()?;
+            // A member by the list of groups, not by the group at the moment: as `newgrp` would allow.
+            let look_up = move || {
+                let _turn = turn;
+                uzers::get_user_by_uid(self.uid)
+                    .and_then(|user| user.groups())
+                    .is_some_and(|groups| groups.iter().any(|of_user| of_user.gid() == group))
+            };
+            tokio::task::spawn_blocking(look_up).await.ok()
+        };
+        matches!(tokio::time::timeout(GROUPS_TIMEOUT, is_member).await, Ok(Some(true)))
     }
 }

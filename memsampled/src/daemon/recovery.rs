@@ -1,12 +1,13 @@
 //! Puts together what another daemon left open.
 
-use memsample::{Recording, Recovery, RunState};
+use memsample::{Recording, Recovery};
 
 use super::log;
 use super::peer::Peer;
-use super::runs::{RunsDirectory, give_to};
+use super::runs::{Run, RunsDirectory};
 
-/// Recovers every open recording, one after the other, and returns how many.
+/// Recovers every open recording, one after the other, and returns how many. What was closed and not given
+/// to its owner is given.
 pub(super) fn recover_all(runs: &RunsDirectory) -> u64 {
     let names = match runs.names() {
         Ok(names) => names,
@@ -19,22 +20,18 @@ pub(super) fn recover_all(runs: &RunsDirectory) -> u64 {
     for name in names {
         let Ok(run) = runs.run(&name) else { continue };
         // What was given to its owner was closed before: its files may be links by now.
-        if run.manifest.state != RunState::Recording || !run.belongs_to_daemon() {
+        if !run.belongs_to_daemon() {
             continue;
         }
-        let path = runs.path().join(&name);
-        match Recording::recover(&path) {
+        if run.is_closed() {
+            give(runs, &run);
+            continue;
+        }
+        match Recording::recover(&runs.path().join(&name)) {
             Ok(Recovery::Recovered { .. }) => {
                 recovered += 1;
                 log::info(format_args!("recovered the recording `{name}`"));
-                if let Some(uid) = run.uid
-                    && let Some(user) = uzers::get_user_by_uid(uid)
-                    && let Err(error) = give_to(&path, Peer { uid, gid: user.primary_group_id() })
-                {
-                    log::warning(format_args!(
-                        "`{name}` could not be given to user {uid}: {error}"
-                    ));
-                }
+                give(runs, &run);
             }
             // A session that was started meanwhile, or another program records.
             Ok(_) => {}
@@ -48,4 +45,16 @@ pub(super) fn recover_all(runs: &RunsDirectory) -> u64 {
         }
     }
     recovered
+}
+
+/// Gives a recording to who asked for it: the daemon may have been killed when it was closed and not
+/// given yet.
+fn give(runs: &RunsDirectory, run: &Run) {
+    let Some(uid) = run.uid else { return };
+    // The group of who is not known any more may do nothing either.
+    let gid = uzers::get_user_by_uid(uid)
+        .map_or_else(|| rustix::process::getegid().as_raw(), |user| user.primary_group_id());
+    if let Err(error) = runs.give(&run.id, Peer { uid, gid }) {
+        log::warning(format_args!("`{}` could not be given to user {uid}: {error}", run.id));
+    }
 }

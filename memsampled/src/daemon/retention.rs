@@ -1,17 +1,35 @@
 //! Removes old recordings: whole closed ones only, oldest first.
 
-use std::path::Path;
-use std::{fs, io};
+use std::sync::TryLockError;
+use std::sync::atomic::Ordering;
 
 use jiff::Timestamp;
-use rustix::fs::{Mode, OFlags};
 
 use super::limits::Retention;
 use super::log;
-use super::runs::RunsDirectory;
+use super::runs::{OldRun, RunsDirectory};
 
 /// Removes what is older, more or larger than is to be kept, and returns how many recordings that was.
+///
+/// While another removal goes on it returns at once, and that one looks again: many who wait for it would
+/// hold up everybody else.
 pub(super) fn remove_old(runs: &RunsDirectory, retention: &Retention) -> u64 {
+    runs.remove_again.store(true, Ordering::SeqCst);
+    let mut removed = 0;
+    while runs.remove_again.load(Ordering::SeqCst) {
+        let _turn = match runs.removing.try_lock() {
+            Ok(turn) => turn,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => break,
+        };
+        runs.remove_again.store(false, Ordering::SeqCst);
+        removed += remove_once(runs, retention);
+    }
+    removed
+}
+
+fn remove_once(runs: &RunsDirectory, retention: &Retention) -> u64 {
+    runs.finish_removals();
     if *retention == Retention::default() {
         return 0;
     }
@@ -22,19 +40,12 @@ pub(super) fn remove_old(runs: &RunsDirectory, retention: &Retention) -> u64 {
             return 0;
         }
     };
-    let mut closed: Vec<(Timestamp, u64, String)> = (names.iter())
-        .filter_map(|name| runs.run(name).ok())
-        .filter(|run| run.is_closed())
-        .map(|run| {
-            let ended = run.manifest.last_tick.unwrap_or(run.manifest.provenance.started);
-            (ended, run.bytes(), run.id)
-        })
-        .collect();
+    let mut closed: Vec<OldRun> = names.iter().filter_map(|name| runs.old_run(name)).collect();
     closed.sort();
     let count = surplus(&closed, retention, Timestamp::now());
     let mut removed = 0;
-    for (_, _, id) in closed.iter().take(count) {
-        match remove(&runs.path().join(id)) {
+    for OldRun { id, .. } in closed.iter().take(count) {
+        match runs.remove(id) {
             Ok(()) => {
                 log::info(format_args!("removed the recording `{id}`, as `daemon.retention` says"));
                 removed += 1;
@@ -45,35 +56,23 @@ pub(super) fn remove_old(runs: &RunsDirectory, retention: &Retention) -> u64 {
     removed
 }
 
-/// Removes a recording, which may have been given to its owner: without CAP_DAC_OVERRIDE root removes
-/// nothing from a directory of somebody else.
-fn remove(run: &Path) -> io::Result<()> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let directory = rustix::fs::open(run, flags, Mode::empty())?;
-    let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
-    if rustix::fs::fstat(&directory)?.st_uid != uid.as_raw() {
-        rustix::fs::fchown(&directory, Some(uid), Some(gid))?;
-    }
-    fs::remove_dir_all(run)
-}
-
 /// Returns how many of the oldest are to be removed.
-fn surplus(closed: &[(Timestamp, u64, String)], retention: &Retention, now: Timestamp) -> usize {
+fn surplus(closed: &[OldRun], retention: &Retention, now: Timestamp) -> usize {
     let too_old = closed
         .iter()
-        .take_while(|(ended, _, _)| {
-            let age = now.duration_since(*ended).unsigned_abs();
+        .take_while(|run| {
+            let age = now.duration_since(run.ended).unsigned_abs();
             // Of the future, as after a step of the clock, is not old.
-            *ended < now && retention.age.is_some_and(|limit| age > limit)
+            run.ended < now && retention.age.is_some_and(|limit| age > limit)
         })
         .count();
     let too_many = retention.count.map_or(0, |count| closed.len().saturating_sub(count));
-    let mut bytes: u64 = closed.iter().map(|(_, bytes, _)| bytes).sum();
+    let mut bytes: u64 = closed.iter().map(|run| run.bytes).sum();
     let too_large = closed
         .iter()
-        .take_while(|(_, of_run, _)| {
+        .take_while(|run| {
             let exceeded = retention.bytes.is_some_and(|limit| bytes > limit);
-            bytes -= of_run;
+            bytes -= run.bytes;
             exceeded
         })
         .count();
@@ -89,7 +88,9 @@ mod tests {
     #[test]
     fn the_oldest_go_first_whatever_limit_is_narrowest() {
         let at = |hour: i64| Timestamp::from_second(hour * 3600).unwrap();
-        let closed: Vec<_> = (0..5).map(|hour| (at(hour), 100, hour.to_string())).collect();
+        let closed: Vec<_> = (0..5)
+            .map(|hour| OldRun { ended: at(hour), bytes: 100, id: hour.to_string() })
+            .collect();
         let hours = |hours: u64| Some(Duration::from_secs(hours * 3600));
         let cases = [
             (Retention::default(), 0),

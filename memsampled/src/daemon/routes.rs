@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, Bytes};
+use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Extension, Path, Request, State as Shared};
 use axum::http::{HeaderValue, StatusCode, header};
@@ -17,6 +17,8 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use super::failure::{Failure, json};
 use super::flight::Reason;
 use super::peer::Peer;
+use super::session::ActiveSession;
+use super::sessions::ending;
 use super::state::{Counters, State};
 use super::{live, metrics};
 use crate::api::{
@@ -27,6 +29,8 @@ use crate::api::{
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a dump waits for another one.
 const DUMP_PATIENCE: Duration = Duration::from_secs(10);
+/// A body that is larger needs one of a few places.
+const SMALL_BODY_BYTES: u64 = 16 << 10;
 /// A file is sent in pieces of this size, of which one is in memory.
 const FILE_PIECE_BYTES: usize = 64 << 10;
 
@@ -145,8 +149,8 @@ pub(super) fn router(state: Arc<State>) -> Router {
 type Answer = Result<Response, Failure>;
 type Id = Result<Path<String>, PathRejection>;
 
-async fn health(Shared(state): Shared<Arc<State>>) -> Response {
-    let problems = state.problems();
+async fn health(Shared(state): Shared<Arc<State>>, Extension(peer): Extension<Peer>) -> Answer {
+    let problems = slow(&state, peer, |state| Ok(state.problems())).await?;
     let failing = !problems.is_empty();
     let health = Health {
         status: if failing { "failing" } else { "ok" }.to_owned(),
@@ -160,11 +164,11 @@ async fn health(Shared(state): Shared<Arc<State>>) -> Response {
         protection: state.protection.clone(),
         flight_recorder: state.flight.health(),
     };
-    json(if failing { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK }, &health)
+    Ok(json(if failing { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK }, &health))
 }
 
 async fn metrics(Shared(state): Shared<Arc<State>>, Extension(peer): Extension<Peer>) -> Answer {
-    let text = blocking(move || Ok(metrics::text(&state, peer))).await?;
+    let text = slow(&state, peer, move |state| Ok(metrics::text(state, peer))).await?;
     let mut response = Response::new(Body::from(text));
     let content_type = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, content_type);
@@ -176,7 +180,7 @@ async fn start_session(
     Extension(peer): Extension<Peer>,
     request: Request,
 ) -> Answer {
-    let body = body(request).await?;
+    let body = body(&state, request).await?;
     let request: StartRequest = match body.is_empty() {
         true => StartRequest::default(),
         false => api::parse(&body)?,
@@ -184,7 +188,11 @@ async fn start_session(
     if state.is_ending() {
         return Err(ending());
     }
-    let session = blocking(move || state.sessions.start(peer, &request, &state.options())).await?;
+    if !state.memory.look(state.options().limits.memory) {
+        return Err(short_of_memory(ErrorCode::LimitReached));
+    }
+    let start = move |state: &Arc<State>| state.sessions.start(peer, &request, &state.options());
+    let session = slow(&state, peer, start).await?;
     let mut response = json(StatusCode::CREATED, &session.describe());
     if let Ok(location) = HeaderValue::from_str(&format!("/v1/sessions/{}", session.id())) {
         response.headers_mut().insert(header::LOCATION, location);
@@ -206,7 +214,7 @@ async fn get_session(
     Extension(peer): Extension<Peer>,
     id: Id,
 ) -> Answer {
-    let session = state.sessions.find(peer, &parameter(id)?)?;
+    let session = find(&state, peer, parameter(id)?).await?;
     session.touch();
     Ok(json(StatusCode::OK, &session.describe()))
 }
@@ -218,9 +226,12 @@ async fn mark_session(
     request: Request,
 ) -> Answer {
     let id = parameter(id)?;
-    let body = body(request).await?;
+    let body = body(&state, request).await?;
     let mark: MarkRequest = api::parse(&body)?;
-    state.sessions.find(peer, &id)?.mark(&mark)?;
+    if !state.memory.has_room(body.len() as u64, state.options().limits.memory) {
+        return Err(short_of_memory(ErrorCode::TooManyMarks));
+    }
+    find(&state, peer, id).await?.mark(&mark)?;
     Counters::add(&state.counters.marks);
     Ok(StatusCode::NO_CONTENT.into_response())
 }
@@ -231,7 +242,7 @@ async fn stop_session(
     id: Id,
 ) -> Answer {
     let id = parameter(id)?;
-    let stopped = blocking(move || {
+    let stopped = slow(&state, peer, move |state| {
         let stopped = state.sessions.stop(peer, &id)?;
         let removed = super::retention::remove_old(&state.runs, &state.retention());
         state.counters.removed.fetch_add(removed, Ordering::Relaxed);
@@ -246,7 +257,7 @@ async fn watch_session(
     Extension(peer): Extension<Peer>,
     id: Id,
 ) -> Answer {
-    let session = state.sessions.find(peer, &parameter(id)?)?;
+    let session = find(&state, peer, parameter(id)?).await?;
     let mut response =
         Response::new(Body::from_stream(live::events(session, state.ending.clone())));
     let headers = response.headers_mut();
@@ -267,7 +278,7 @@ async fn dump(
             "a dump holds the last minutes of everybody: only root and the user of the daemon may make one",
         ));
     }
-    let body = body(request).await?;
+    let body = body(&state, request).await?;
     let request: DumpRequest = match body.is_empty() {
         true => DumpRequest::default(),
         false => api::parse(&body)?,
@@ -275,15 +286,19 @@ async fn dump(
     if state.is_ending() {
         return Err(ending());
     }
-    let turns = Arc::clone(&state);
-    let turn = tokio::time::timeout(DUMP_PATIENCE, turns.flight.turn()).await;
-    let _turn = turn.map_err(|_| {
+    if !state.memory.look(state.options().limits.memory) {
+        return Err(short_of_memory(ErrorCode::LimitReached));
+    }
+    let turn = tokio::time::timeout(DUMP_PATIENCE, state.flight.turn()).await;
+    let turn = turn.map_err(|_| {
         Failure::new(
             ErrorCode::LimitReached,
             "another dump is being made: try again when it is done",
         )
     })?;
-    let made = blocking(move || {
+    let made = slow(&state, peer, move |state| {
+        // Until it is made, also when the client has gone.
+        let _turn = turn;
         let made = state.flight.dump(peer, &request, Reason::Request)?;
         let removed = super::retention::remove_old(&state.runs, &state.retention());
         state.counters.removed.fetch_add(removed, Ordering::Relaxed);
@@ -298,7 +313,7 @@ async fn dump(
 }
 
 async fn list_runs(Shared(state): Shared<Arc<State>>, Extension(peer): Extension<Peer>) -> Answer {
-    let runs = blocking(move || state.runs.list(peer)).await?;
+    let runs = slow(&state, peer, move |state| state.runs.list(peer)).await?;
     Ok(json(StatusCode::OK, &runs))
 }
 
@@ -308,7 +323,7 @@ async fn get_run(
     id: Id,
 ) -> Answer {
     let id = parameter(id)?;
-    let run = blocking(move || state.runs.info(peer, &id)).await?;
+    let run = slow(&state, peer, move |state| state.runs.info(peer, &id)).await?;
     Ok(json(StatusCode::OK, &run))
 }
 
@@ -323,9 +338,9 @@ async fn get_run_file(
         Some((_, "parquet")) => "application/vnd.apache.parquet",
         _ => "application/octet-stream",
     };
-    let (file, bytes) = blocking(move || state.runs.file(peer, &id, &name)).await?;
+    let (file, bytes) = slow(&state, peer, move |state| state.runs.file(peer, &id, &name)).await?;
     // No more than was promised, also if it grows: a file is replaced, never appended to.
-    let mut response = Response::new(Body::from_stream(pieces(file, bytes)));
+    let mut response = Response::new(Body::from_stream(pieces(state, peer, file, bytes)));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(bytes));
@@ -335,41 +350,55 @@ async fn get_run_file(
 
 /// Reads a file piece by piece, each when the one before is sent.
 fn pieces(
+    state: Arc<State>,
+    peer: Peer,
     file: std::fs::File,
     bytes: u64,
 ) -> impl stream::Stream<Item = std::io::Result<Bytes>> + Send + 'static {
-    stream::try_unfold((file, bytes), |(file, left)| async move {
-        if left == 0 {
-            return Ok(None);
-        }
-        let read = move || {
-            use std::io::Read;
-            let mut piece = Vec::with_capacity(FILE_PIECE_BYTES);
-            let read = (&file).take(left.min(FILE_PIECE_BYTES as u64)).read_to_end(&mut piece)?;
-            if read == 0 {
-                return Err(std::io::ErrorKind::UnexpectedEof.into());
+    stream::try_unfold((file, bytes), move |(file, left)| {
+        let state = Arc::clone(&state);
+        async move {
+            if left == 0 {
+                return Ok(None);
             }
-            Ok(Some((Bytes::from(piece), (file, left - read as u64))))
-        };
-        tokio::task::spawn_blocking(read)
-            .await
-            .unwrap_or_else(|error| Err(std::io::Error::other(error)))
+            let read = move |_: &Arc<State>| Ok(read_piece(file, left));
+            let read = slow(&state, peer, read).await;
+            read.unwrap_or_else(|failure| Err(std::io::Error::other(failure.message))).map(Some)
+        }
     })
 }
 
-/// Runs what waits for the disk or for another thread, beside the thread that serves.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+/// Reads a piece, and returns it with what is left.
+fn read_piece(file: std::fs::File, left: u64) -> std::io::Result<(Bytes, (std::fs::File, u64))> {
+    use std::io::Read;
+    let mut piece = Vec::with_capacity(FILE_PIECE_BYTES);
+    let read = (&file).take(left.min(FILE_PIECE_BYTES as u64)).read_to_end(&mut piece)?;
+    if read == 0 {
+        return Err(std::io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok((Bytes::from(piece), (file, left - read as u64)))
+}
+
+/// Does slow work for a request, when it is its turn.
+async fn slow<T: Send + 'static>(
+    state: &Arc<State>,
+    peer: Peer,
+    work: impl FnOnce(&Arc<State>) -> Result<T, Failure> + Send + 'static,
 ) -> Result<T, Failure> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(outcome) => outcome,
-        Err(error) if error.is_cancelled() => Err(ending()),
-        Err(error) => Err(Failure::internal("the request", error)),
+    let of_work = Arc::clone(state);
+    state.work.run(peer, move || work(&of_work)).await
+}
+
+/// Returns a session that the peer may see. Only why there is none is to be looked for on the disk.
+async fn find(state: &Arc<State>, peer: Peer, id: String) -> Result<Arc<ActiveSession>, Failure> {
+    match state.sessions.find(peer, &id)? {
+        Some(session) => Ok(session),
+        None => slow(state, peer, move |state| Err(state.sessions.absent(peer, &id))).await,
     }
 }
 
 /// Reads a body of JSON.
-async fn body(request: Request) -> Result<Bytes, Failure> {
+async fn body(state: &State, request: Request) -> Result<Bytes, Failure> {
     let is_json = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let is_json = is_json.map(|value| {
         let media_type = value.split(';').next().unwrap_or("").trim();
@@ -381,6 +410,19 @@ async fn body(request: Request) -> Result<Bytes, Failure> {
             format!("the body has more than {} bytes", limits::BODY_BYTES),
         )
     };
+    // As it says; what does not say it may be as large as any.
+    let is_small =
+        request.body().size_hint().upper().is_some_and(|upper| upper <= SMALL_BODY_BYTES);
+    let _place = if is_small {
+        None
+    } else {
+        Some(state.bodies.try_acquire().map_err(|_| {
+            Failure::new(
+                ErrorCode::LimitReached,
+                "many large bodies are being read: try again in a second, or send less at once",
+            )
+        })?)
+    };
     let body = Limited::new(request.into_body(), limits::BODY_BYTES).collect();
     let body = match tokio::time::timeout(BODY_TIMEOUT, body).await {
         Ok(Ok(body)) => body.to_bytes(),
@@ -391,7 +433,12 @@ async fn body(request: Request) -> Result<Bytes, Failure> {
                 format!("the body broke off: {error}"),
             ));
         }
-        Err(_) => return Err(Failure::new(ErrorCode::Unavailable, "the body came too slowly")),
+        Err(_) => {
+            return Err(Failure::new(
+                ErrorCode::TooSlow,
+                format!("the body took more than {BODY_TIMEOUT:?}: send it at once"),
+            ));
+        }
     };
     if body.is_empty() || is_json == Some(true) {
         return Ok(body);
@@ -402,14 +449,18 @@ async fn body(request: Request) -> Result<Bytes, Failure> {
     ))
 }
 
+fn short_of_memory(code: ErrorCode) -> Failure {
+    Failure::new(
+        code,
+        "the daemon has as much in memory as it may: stop a session, try again when its disk has caught up, or \
+         raise `daemon.limits.memory`",
+    )
+}
+
 fn parameter(id: Id) -> Result<String, Failure> {
     id.map(|Path(id)| id).map_err(invalid_name)
 }
 
 fn invalid_name(rejection: PathRejection) -> Failure {
     Failure::new(ErrorCode::InvalidName, format!("the path is not understood: {rejection}"))
-}
-
-fn ending() -> Failure {
-    Failure::new(ErrorCode::Unavailable, "the daemon is ending: try again when it runs again")
 }

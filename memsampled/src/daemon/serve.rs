@@ -1,6 +1,6 @@
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use rustix::fs::Mode;
 use sd_notify::NotifyState;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::connections::{serve_tcp, serve_unix};
 use super::guard::Guard;
@@ -18,12 +18,10 @@ use super::lock::Lock;
 use super::options::{Arguments, Options};
 use super::runs::RunsDirectory;
 use super::state::State;
-use super::{flight, log, recovery, retention, routes, survival, watch as watching};
+use super::{flight, listen, log, recovery, retention, routes, survival, watch as watching, work};
 use crate::config::Config;
 
-/// Threads for what waits for the disk: starting, closing, listing, reading.
-const BLOCKING_THREADS: usize = 8;
-/// They end when there was nothing to do for this long.
+/// Threads for what waits for the disk end when there was nothing to do for this long.
 const BLOCKING_KEEP_ALIVE: Duration = Duration::from_secs(2);
 /// How long answers that have begun may take when the daemon ends.
 const GRACE: Duration = Duration::from_millis(200);
@@ -104,7 +102,7 @@ pub fn run(options: Options, arguments: &Arguments) -> Result<(), DaemonError> {
     let protection = survival::protect(options.own_cgroup);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .max_blocking_threads(BLOCKING_THREADS)
+        .max_blocking_threads(work::THREADS)
         .thread_keep_alive(BLOCKING_KEEP_ALIVE)
         .build()
         .map_err(DaemonError::System)?;
@@ -150,13 +148,21 @@ async fn serve(
     // Fails only if systemd has gone.
     let _ = sd_notify::notify(&[NotifyState::Ready]);
 
+    let reloads = Arc::new(Notify::new());
+    tokio::spawn(reload_when_told(
+        Arc::clone(state),
+        arguments.clone(),
+        socket.own_path(),
+        Arc::clone(&reloads),
+    ));
     while signals.next().await == Said::Reload {
-        reload(state, arguments);
+        reloads.notify_one();
     }
     // Not waited for: systemd may be busy, and recordings are to be closed.
     drop(tokio::task::spawn_blocking(|| sd_notify::notify(&[NotifyState::Stopping])));
     log::info("ending: closing all recordings");
     let _ = ending.send(true);
+    state.work.close();
     let closing = {
         let state = Arc::clone(state);
         // Not of the pool, whose threads may all wait for the disk.
@@ -178,6 +184,7 @@ async fn serve(
 async fn tidy_up(state: Arc<State>) {
     let of_recovery = Arc::clone(&state);
     let _ = tokio::task::spawn_blocking(move || {
+        of_recovery.runs.finish_removals();
         let recovered = of_recovery.flight.salvage() + recovery::recover_all(&of_recovery.runs);
         of_recovery.counters.recovered.fetch_add(recovered, Ordering::Relaxed);
     })
@@ -185,8 +192,24 @@ async fn tidy_up(state: Arc<State>) {
     watching::watch_retention(state).await;
 }
 
+/// Reads the configuration each time that it is told to, beside the thread that serves: names of users
+/// may be looked up over a network, and the flight recorder waits for its disk.
+async fn reload_when_told(
+    state: Arc<State>,
+    arguments: Arguments,
+    socket: Option<PathBuf>,
+    told: Arc<Notify>,
+) {
+    loop {
+        told.notified().await;
+        let (state, arguments, socket) = (Arc::clone(&state), arguments.clone(), socket.clone());
+        let reload = move || reload(&state, &arguments, socket.as_deref());
+        let _ = tokio::task::spawn_blocking(reload).await;
+    }
+}
+
 /// Reads the configuration again. What it says of limits and retention holds from now on.
-fn reload(state: &State, arguments: &Arguments) {
+fn reload(state: &State, arguments: &Arguments, socket: Option<&Path>) {
     let config = match &arguments.config {
         Some(path) => Config::read_file(path),
         None => Ok(Config::default()),
@@ -212,12 +235,26 @@ fn reload(state: &State, arguments: &Arguments) {
                 state.sessions.describe_by(&options.recording);
                 state.flight.restart(&state.sessions.station());
             }
+            if (old.user, old.group) != (options.user, options.group) {
+                give_socket(socket, &options);
+            }
             state.set_options(options);
             let removed = retention::remove_old(&state.runs, &state.retention());
             state.counters.removed.fetch_add(removed, Ordering::Relaxed);
             log::info("the configuration was read again");
         }
         Err(error) => log::error(format_args!("the configuration stays as it was: {error:#}")),
+    }
+}
+
+/// Lets those connect whom the configuration names by now; who has connected is checked again.
+fn give_socket(socket: Option<&Path>, options: &Options) {
+    match socket.map(|socket| listen::give(socket, options)) {
+        None => log::warning(
+            "the socket is that of systemd: change `SocketUser` and `SocketGroup` of its unit too",
+        ),
+        Some(Err(error)) => log::error(error),
+        Some(Ok(())) => {}
     }
 }
 

@@ -1,8 +1,8 @@
 //! One session. The only module that knows how the library records.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError, RwLock};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -14,7 +14,7 @@ use memsample::{
 use super::failure::Failure;
 use super::limits::Limits;
 use super::peer::Peer;
-use super::runs::{UID_LABEL, give_to};
+use super::runs::{RunsDirectory, UID_LABEL};
 use crate::api::{
     ErrorCode, LiveMemory, LiveSession, MarkKind, MarkRequest, Session, SessionLimits,
     SessionState, SessionTotals, Span, StartRequest, Stopped, Summary, Target, TopProcess,
@@ -31,6 +31,7 @@ pub(super) struct ActiveSession {
     owner: Peer,
     started: Timestamp,
     path: PathBuf,
+    runs: Arc<RunsDirectory>,
     interval: Span,
     target: Target,
     labels: BTreeMap<String, String>,
@@ -57,7 +58,7 @@ impl ActiveSession {
     /// Begins a recording. Takes some milliseconds.
     pub(super) fn start(
         station: &Station,
-        runs: &Path,
+        runs: &Arc<RunsDirectory>,
         id: &str,
         owner: Peer,
         request: &StartRequest,
@@ -87,13 +88,14 @@ impl ActiveSession {
             Some(share) if share > 0.0 => options.pss_budget(share),
             Some(_) => options.pss(Rate::Off),
         };
-        let path = runs.join(id);
+        let path = runs.path().join(id);
         let recorder = station.start(&path, options)?;
         Ok(Self {
             id: id.to_owned(),
             owner,
             started: Timestamp::now(),
             path,
+            runs: Arc::clone(runs),
             interval,
             target: request.target.clone(),
             labels: request.labels.clone(),
@@ -278,7 +280,7 @@ impl ActiveSession {
         })?;
         let summary = Summary::of(&recording).map_err(failed)?;
         // From now on this daemon only reads it, so that nothing its owner puts there is written to.
-        if let Err(error) = give_to(&self.path, self.owner) {
+        if let Err(error) = self.runs.give(&self.id, self.owner) {
             super::log::warning(format_args!(
                 "`{}` could not be given to user {}: {error}",
                 self.path.display(),

@@ -1,7 +1,8 @@
 use std::collections::BTreeMap;
 use std::io::ErrorKind::{NotFound, PermissionDenied, QuotaExceeded, StorageFull};
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use memsample::{RecordError, SamplerOptions, Station};
@@ -20,6 +21,8 @@ use crate::config::Config;
 
 /// Sessions that ended by themselves and were not stopped yet, at most; then the oldest are forgotten.
 const MAX_ENDED: usize = 256;
+/// How long the end of the daemon waits for a session that is being started, which takes milliseconds.
+const START_PATIENCE: Duration = Duration::from_secs(5);
 /// How many names are tried for one session: another may have begun in the same second.
 const MAX_NAMES: u32 = 1000;
 
@@ -30,6 +33,8 @@ pub(super) struct Sessions {
     /// have changed; sessions that go on keep theirs.
     station: Mutex<Arc<Station>>,
     table: Mutex<Table>,
+    /// Told when none is being started any more.
+    settled: Condvar,
     /// Told when a session begins.
     pub(super) begun: Notify,
 }
@@ -41,6 +46,8 @@ struct Table {
     starting: Vec<u32>,
     /// Those that were asked to stop, until they are closed.
     closing: Vec<Arc<ActiveSession>>,
+    /// Whether the daemon ends: none begins any more.
+    is_ending: bool,
 }
 
 impl Sessions {
@@ -49,6 +56,7 @@ impl Sessions {
             runs,
             station: Mutex::new(Arc::new(station(config))),
             table: Mutex::new(Table::default()),
+            settled: Condvar::new(),
             begun: Notify::new(),
         }
     }
@@ -74,13 +82,19 @@ impl Sessions {
         check_limits(&request.limits, limits)?;
         check_own_labels(&request.labels)?;
         self.reserve(peer, limits)?;
-        let begun = self.begin(peer, request, options);
+        // Given back also if this panics.
+        let place = Place { sessions: self, uid: peer.uid };
+        let session = Arc::new(self.begin(peer, request, options)?);
         let mut table = self.table();
-        if let Some(place) = table.starting.iter().position(|&uid| uid == peer.uid) {
-            table.starting.swap_remove(place);
+        if table.is_ending {
+            // Who closes all waits for this place.
+            drop(table);
+            close_unasked(&session);
+            return Err(ending());
         }
-        let session = Arc::new(begun?);
         table.sessions.insert(session.id().to_owned(), Arc::clone(&session));
+        // At once, so that it never counts twice.
+        place.give_back(&mut table);
         drop(table);
         self.begun.notify_one();
         Ok(session)
@@ -89,6 +103,9 @@ impl Sessions {
     /// Takes a place among the sessions, before the work of starting one.
     fn reserve(&self, peer: Peer, limits: &Limits) -> Result<(), Failure> {
         let mut table = self.table();
+        if table.is_ending {
+            return Err(ending());
+        }
         let recording: Vec<u32> = (table.sessions.values())
             .filter(|session| session.is_recording())
             .map(|session| session.owner().uid)
@@ -127,7 +144,7 @@ impl Sessions {
             let id = if number == 1 { name.clone() } else { format!("{name}-{number}") };
             let started = ActiveSession::start(
                 &station,
-                runs,
+                &self.runs,
                 &id,
                 peer,
                 request,
@@ -154,18 +171,16 @@ impl Sessions {
         ))
     }
 
-    /// Returns a session that the peer may see.
-    pub(super) fn find(&self, peer: Peer, id: &str) -> Result<Arc<ActiveSession>, Failure> {
+    /// Returns a session that the peer may see; `None` where there is none, which
+    /// [`absent`](Self::absent) explains.
+    pub(super) fn find(&self, peer: Peer, id: &str) -> Result<Option<Arc<ActiveSession>>, Failure> {
         check_name(id)?;
         let session = self.table().sessions.get(id).cloned();
-        match session {
-            Some(session) if peer.may_use(session.owner().uid) => Ok(session),
-            _ => Err(self.absent(peer, id)),
-        }
+        Ok(session.filter(|session| peer.may_use(session.owner().uid)))
     }
 
-    /// Why there is no such session: it was stopped, or there never was one.
-    fn absent(&self, peer: Peer, id: &str) -> Failure {
+    /// Why there is no such session: it was stopped, or there never was one. Reads the disk.
+    pub(super) fn absent(&self, peer: Peer, id: &str) -> Failure {
         // What others may not see they are told nothing of, as if it were not there.
         let is_session = self.table().sessions.contains_key(id);
         if !is_session && self.runs.is_visible(peer, id) {
@@ -192,7 +207,7 @@ impl Sessions {
 
     /// Closes a session, and forgets it. Takes up to a second.
     pub(super) fn stop(&self, peer: Peer, id: &str) -> Result<Stopped, Failure> {
-        let session = self.find(peer, id)?;
+        let session = self.find(peer, id)?.ok_or_else(|| self.absent(peer, id))?;
         let is_first = {
             let mut table = self.table();
             let removed = table.sessions.remove(id);
@@ -230,18 +245,21 @@ impl Sessions {
         }
     }
 
-    /// Closes all, each in a thread of its own, and waits for them.
+    /// Closes all, each in a thread of its own, and waits for them. None begins any more.
     pub(super) fn close_all(&self) {
+        let open: Vec<_> = {
+            let mut table = self.table();
+            table.is_ending = true;
+            table.sessions.values().chain(&table.closing).cloned().collect()
+        };
         std::thread::scope(|scope| {
-            let closing = self.table().closing.clone();
-            for session in self.all().into_iter().chain(closing) {
-                scope.spawn(move || {
-                    if let Err(failure) = session.close() {
-                        log::error(format_args!("session `{}`: {}", session.id(), failure.message));
-                    }
-                });
+            for session in open {
+                scope.spawn(move || close_unasked(&session));
             }
         });
+        // Those that were being started are closed by who starts them.
+        let are_starting = |table: &mut Table| !table.starting.is_empty();
+        drop(self.settled.wait_timeout_while(self.table(), START_PATIENCE, are_starting));
     }
 
     pub(super) fn all(&self) -> Vec<Arc<ActiveSession>> {
@@ -253,11 +271,51 @@ impl Sessions {
     }
 }
 
+/// A place among the sessions that are being started.
+struct Place<'a> {
+    sessions: &'a Sessions,
+    uid: u32,
+}
+
+impl Place<'_> {
+    fn give_back(self, table: &mut Table) {
+        self.remove_from(table);
+        std::mem::forget(self);
+    }
+
+    fn remove_from(&self, table: &mut Table) {
+        if let Some(place) = table.starting.iter().position(|&uid| uid == self.uid) {
+            table.starting.swap_remove(place);
+        }
+        if table.starting.is_empty() {
+            self.sessions.settled.notify_all();
+        }
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.remove_from(&mut self.sessions.table());
+    }
+}
+
+/// Closes a session that nobody has stopped.
+fn close_unasked(session: &ActiveSession) {
+    if let Err(failure) = session.close() {
+        log::error(format_args!("session `{}`: {}", session.id(), failure.message));
+    }
+}
+
+/// Why nothing begins any more.
+pub(super) fn ending() -> Failure {
+    Failure::new(ErrorCode::Unavailable, "the daemon is ending: try again when it runs again")
+}
+
 /// Refuses what the daemon would not keep to.
 fn check_limits(asked: &SessionLimits, limits: &Limits) -> Result<(), Failure> {
     let refuse = |key: &str, limit: &dyn std::fmt::Display| {
         Err(Failure::new(
-            ErrorCode::LimitReached,
+            ErrorCode::InvalidRequest,
             format!("`limits.{key}` is more than this daemon allows: at most {limit}"),
         ))
     };

@@ -3,14 +3,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use super::flight::Flight;
 use super::limits::Retention;
+use super::memory::Memory;
 use super::options::Options;
 use super::runs::RunsDirectory;
 use super::sessions::Sessions;
+use super::work::Work;
 use crate::api::Protection;
+
+/// Large bodies that are read at once.
+const LARGE_BODIES: usize = 64;
 
 /// All that requests have in common.
 pub(super) struct State {
@@ -20,6 +25,10 @@ pub(super) struct State {
     pub(super) protection: Protection,
     pub(super) runs: Arc<RunsDirectory>,
     pub(super) sessions: Sessions,
+    pub(super) work: Work,
+    pub(super) memory: Memory,
+    /// Places for large bodies.
+    pub(super) bodies: Semaphore,
     pub(super) flight: Flight,
     pub(super) counters: Counters,
     /// Whether the daemon is ending.
@@ -62,6 +71,9 @@ impl State {
         Self {
             started: Instant::now(),
             sessions: Sessions::new(Arc::clone(&runs), &options.recording),
+            work: Work::default(),
+            memory: Memory::default(),
+            bodies: Semaphore::new(LARGE_BODIES),
             flight: Flight::new(Arc::clone(&runs), options.flight.clone()),
             options: RwLock::new(options),
             protection,

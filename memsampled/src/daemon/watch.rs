@@ -39,13 +39,24 @@ pub(super) async fn watch_retention(state: Arc<State>) {
     }
 }
 
-/// Tells systemd that this thread still runs, as often as it wants to know.
+/// Tells systemd that the thread that serves still runs, as often as it wants to know.
 pub(super) async fn feed_watchdog() {
     let Some(timeout) = sd_notify::watchdog_enabled() else { return };
+    let (alive, is_alive) = std::sync::mpsc::sync_channel::<()>(1);
+    // In a thread of its own: it waits while systemd does not read, and those of the pool may all wait for
+    // the disk, of which systemd is not to conclude that nothing works. Nobody is left to tell if it fails.
+    let tell = move || {
+        for () in is_alive {
+            let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
+        }
+    };
+    let telling = std::thread::Builder::new().name("memsampled-dog".to_owned()).spawn(tell);
+    if let Err(error) = telling {
+        super::log::error(format_args!("the watchdog is not fed: {error}"));
+    }
     loop {
-        // Beside this thread: it waits while systemd does not read. Nobody is left to tell if it fails.
-        let tell = || sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
-        let _ = tokio::task::spawn_blocking(tell).await;
+        // One that was not taken yet says the same.
+        let _ = alive.try_send(());
         tokio::time::sleep(timeout / 3).await;
     }
 }

@@ -4,10 +4,13 @@ import http.client
 import json
 import os
 import socket
+import time
 from pathlib import Path
 
 # The daemon answers within milliseconds; a test run must not hang because it does not.
 TIMEOUT_SECONDS = 10
+# The daemon closes a connection on which nothing comes for ten seconds.
+IDLE_SECONDS = 5
 
 
 class DaemonError(Exception):
@@ -38,6 +41,7 @@ class Daemon:
     def __init__(self, path):
         self.path = path
         self._connection = _UnixConnection(path)
+        self._used = time.monotonic()
 
     def start(self, interval, labels):
         """Begins a session and returns it."""
@@ -53,19 +57,22 @@ class Daemon:
     def _post(self, path, body):
         payload = json.dumps(body) if body is not None else ""
         headers = {"Content-Type": "application/json"} if body is not None else {}
-        for attempt in (1, 2):
+        if time.monotonic() - self._used > IDLE_SECONDS:
+            self._connection.close()
+        is_kept = self._connection.sock is not None
+        try:
             try:
-                self._connection.request("POST", path, payload, headers)
-                answer = self._connection.getresponse()
-                content = answer.read()
-                break
-            except (OSError, http.client.HTTPException) as error:
+                answer, content = self._exchange(path, payload, headers)
+            except (BrokenPipeError, ConnectionResetError) as error:
+                # A connection that the daemon had closed before it read this, which can be sent again. What
+                # it may have read cannot: a mark would be there twice. RemoteDisconnected does not tell.
+                if not is_kept or isinstance(error, http.client.RemoteDisconnected):
+                    raise
                 self._connection.close()
-                # An idle connection may have been closed by the daemon.
-                if attempt == 2:
-                    raise DaemonError(
-                        f"no memsampled answers at {self.path} ({error}): start it with `memsampled`"
-                    ) from error
+                answer, content = self._exchange(path, payload, headers)
+        except (OSError, http.client.HTTPException) as error:
+            self._connection.close()
+            raise DaemonError(f"no memsampled answers at {self.path} ({error}): start it with `memsampled`") from error
         if answer.status >= 400:
             try:
                 message = json.loads(content)["message"]
@@ -73,3 +80,10 @@ class Daemon:
                 message = f"status {answer.status}"
             raise DaemonError(f"memsampled refused: {message}")
         return json.loads(content) if content else None
+
+    def _exchange(self, path, payload, headers):
+        self._connection.request("POST", path, payload, headers)
+        answer = self._connection.getresponse()
+        content = answer.read()
+        self._used = time.monotonic()
+        return answer, content

@@ -8,8 +8,8 @@ mod settings;
 mod trigger;
 
 use std::fs;
-use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ pub(super) use trigger::watch;
 use super::failure::Failure;
 use super::log;
 use super::peer::Peer;
-use super::runs::{RunsDirectory, UID_LABEL};
+use super::runs::{Run, RunsDirectory, UID_LABEL};
 use super::sessions::{base_name, check_own_labels};
 use crate::api::{DumpRequest, ErrorCode, FlightHealth, Span, Stopped, Summary};
 
@@ -42,6 +42,9 @@ const REASON_LABEL: &str = "memsampled.dump";
 const NAME: &str = "flight";
 /// How many names are tried for one dump.
 const MAX_NAMES: u32 = 1000;
+/// Directories that daemons have left and of which no recording could be made, at most: each may be as
+/// large as the flight recorder.
+const MAX_LEFT: usize = 4;
 
 /// Why a dump is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,9 +75,17 @@ pub(super) struct Flight {
     pressure: Mutex<Option<String>>,
     /// Why it does not run, or runs without something.
     notes: Mutex<Vec<String>>,
-    /// One dump after the other.
-    dumping: tokio::sync::Mutex<()>,
+    /// One dump after the other, and none while it begins anew.
+    dumping: Arc<tokio::sync::Mutex<()>>,
     pub(super) dumps: AtomicU64,
+    /// Those that were to be made by themselves, but not beyond what may be kept of them.
+    pub(super) dumps_refused: AtomicU64,
+    /// Why the last one was refused, until one is made again.
+    refusal: Mutex<Option<String>>,
+    /// How often it had ended by itself and began anew.
+    pub(super) restarts: AtomicU64,
+    /// Whether the daemon ends: it does not begin any more.
+    is_ending: AtomicBool,
 }
 
 impl Flight {
@@ -85,8 +96,12 @@ impl Flight {
             recorder: Mutex::default(),
             pressure: Mutex::default(),
             notes: Mutex::default(),
-            dumping: tokio::sync::Mutex::default(),
+            dumping: Arc::default(),
             dumps: AtomicU64::new(0),
+            dumps_refused: AtomicU64::new(0),
+            refusal: Mutex::default(),
+            restarts: AtomicU64::new(0),
+            is_ending: AtomicBool::new(false),
         }
     }
 
@@ -95,8 +110,10 @@ impl Flight {
         let runs = self.runs.path();
         let directory = runs.join(DIRECTORY);
         if directory.exists() {
-            let aside = (1..).map(|number| runs.join(format!("{LEFT}{number}")));
-            let aside = aside.take(MAX_NAMES as usize).find(|path| !path.exists());
+            let is_free =
+                |path: &PathBuf| !path.exists() && !FlightRecorder::set_aside(path).exists();
+            let aside = (1..=MAX_NAMES).map(|number| runs.join(format!("{LEFT}{number}")));
+            let aside = aside.into_iter().find(is_free);
             let moved = aside.ok_or_else(|| std::io::Error::other("too many were left"));
             if let Err(error) = moved.and_then(|aside| fs::rename(&directory, aside)) {
                 log::error(format_args!("cannot put the last flight recorder aside: {error}"));
@@ -105,12 +122,16 @@ impl Flight {
         let Some(settings) = &self.settings else { return };
         let options = RecorderOptions::new().interval(settings.interval);
         let options = FlightOptions::new(settings.span, settings.bytes).recorder(options);
+        let mut recorder = self.recorder();
+        if self.is_ending.load(Ordering::SeqCst) {
+            return;
+        }
         match FlightRecorder::start(station, &directory, options) {
-            Ok(recorder) => *self.recorder() = Some(Arc::new(recorder)),
+            Ok(started) => *recorder = Some(Arc::new(started)),
             Err(error) => {
                 let cause = std::error::Error::source(&error);
                 let cause = cause.map(|cause| format!(": {cause}")).unwrap_or_default();
-                self.note(format!("the flight recorder does not run: {error}{cause}"));
+                log::error(format_args!("the flight recorder cannot begin: {error}{cause}"));
             }
         }
     }
@@ -118,7 +139,9 @@ impl Flight {
     /// Begins anew, with another station: what was kept was described by rules that hold no more.
     pub(super) fn restart(&self, station: &Station) {
         if self.settings.is_some() {
-            self.stop();
+            // The directory of the old one goes when the last dump of it is made.
+            let _turn = Arc::clone(&self.dumping).blocking_lock_owned();
+            drop(self.recorder().take());
             self.start(station);
             log::info(
                 "the flight recorder began anew, since the rules for arguments or roles have changed",
@@ -126,8 +149,37 @@ impl Flight {
         }
     }
 
+    /// Says whether it is to run and does not.
+    fn is_dead(&self) -> bool {
+        let runs = self.recorder().as_ref().is_some_and(|recorder| !recorder.is_finished());
+        self.settings.is_some() && !runs && !self.is_ending.load(Ordering::SeqCst)
+    }
+
+    /// Says why it has ended.
+    fn tell_end(&self) {
+        if let Some(recorder) = &*self.recorder() {
+            let end = recorder.end().map(|end| serde_json::to_string(&end).unwrap_or_default());
+            log::error(format_args!(
+                "the flight recorder has ended by itself: {}; it begins anew when it can",
+                end.as_deref().unwrap_or("its thread has died")
+            ));
+        }
+    }
+
+    /// Begins anew after it had ended by itself. What was kept until then is gone.
+    fn revive(&self, station: &Station) {
+        let _turn = Arc::clone(&self.dumping).blocking_lock_owned();
+        drop(self.recorder().take());
+        self.start(station);
+        if !self.is_dead() {
+            self.restarts.fetch_add(1, Ordering::Relaxed);
+            log::info("the flight recorder began anew");
+        }
+    }
+
     /// Ends it, and removes what it kept.
     pub(super) fn stop(&self) {
+        self.is_ending.store(true, Ordering::SeqCst);
         // A dump that is being made goes on with its own.
         drop(self.recorder().take());
     }
@@ -142,29 +194,127 @@ impl Flight {
                 if let Err(error) = fs::remove_dir_all(&path) {
                     log::warning(format_args!("cannot remove `{}`: {error}", path.display()));
                 }
-            } else if name.starts_with(LEFT) {
-                let labels = labels(daemon_peer(), Reason::Crash);
-                let make = |run: &Path| FlightRecorder::salvage(&path, run, labels.clone());
-                match self.named(None, make) {
-                    Ok(Some((id, _))) => {
-                        salvaged += 1;
-                        log::info(format_args!("what a flight recorder had left is `{id}`"));
-                    }
-                    Ok(None) => {}
-                    Err(error) => log::error(format_args!(
-                        "cannot save what a flight recorder has left in `{}`: {}",
-                        path.display(),
-                        failure(&error).message
-                    )),
-                }
+            } else if name.strip_prefix(LEFT).is_some_and(|number| number.parse::<u32>().is_ok()) {
+                salvaged += u64::from(self.salvage_one(&path));
             }
         }
+        self.remove_left();
         salvaged
     }
 
+    fn salvage_one(&self, path: &Path) -> bool {
+        if let Err(why) = self.room() {
+            self.refuse(Reason::Crash, &why);
+            return false;
+        }
+        let labels = labels(daemon_peer(), Reason::Crash);
+        let make = |run: &Path| FlightRecorder::salvage(path, run, labels.clone());
+        let made = self.named(None, make);
+        let aside = FlightRecorder::set_aside(path);
+        if aside.exists() {
+            self.note(format!(
+                "what a flight recorder has left is damaged: it is kept in `{}`, until you remove it",
+                aside.display()
+            ));
+        }
+        match made {
+            Ok(Some((id, _))) => {
+                log::info(format_args!("what a flight recorder had left is `{id}`"));
+                return true;
+            }
+            Ok(None) => {}
+            Err(error) => log::error(format_args!(
+                "cannot save what a flight recorder has left in `{}`: {}",
+                path.display(),
+                failure(&error).message
+            )),
+        }
+        false
+    }
+
+    /// Removes the oldest of what was left and could not be made recordings, beyond what is kept of it.
+    fn remove_left(&self) {
+        let runs = self.runs.path();
+        let left = hidden_names(runs).into_iter().filter(|name| name.starts_with(LEFT));
+        let mut left: Vec<_> = left
+            .map(|name| {
+                let path = runs.join(name);
+                (fs::metadata(&path).and_then(|metadata| metadata.modified()).ok(), path)
+            })
+            .collect();
+        left.sort();
+        let surplus = left.len().saturating_sub(MAX_LEFT);
+        for (_, path) in left.into_iter().take(surplus) {
+            let path_shown = path.display();
+            match fs::remove_dir_all(&path) {
+                Ok(()) => log::warning(format_args!(
+                    "removed `{path_shown}`, which a flight recorder has left: {MAX_LEFT} newer ones are kept"
+                )),
+                Err(error) => log::warning(format_args!("cannot remove `{path_shown}`: {error}")),
+            }
+        }
+    }
+
     /// Waits until no other dump is made.
-    pub(super) async fn turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
-        self.dumping.lock().await
+    pub(super) async fn turn(&self) -> tokio::sync::OwnedMutexGuard<()> {
+        Arc::clone(&self.dumping).lock_owned().await
+    }
+
+    /// Makes a dump that nobody has asked for, if there may be one more. It is the caller's turn.
+    fn dump_by_itself(&self, reason: Reason) {
+        if let Err(why) = self.room() {
+            return self.refuse(reason, &why);
+        }
+        match self.dump(daemon_peer(), &DumpRequest::default(), reason) {
+            Ok(_) => *self.refusal() = None,
+            Err(failure) => log::warning(format_args!("no dump: {}", failure.message)),
+        }
+    }
+
+    /// Says why no dump more is made by itself: those that there are fill what they may.
+    fn room(&self) -> Result<(), String> {
+        let defaults = FlightSettings::new(Duration::from_secs(60));
+        let settings = self.settings.as_ref().unwrap_or(&defaults);
+        let (mut count, mut bytes) = (0, 0);
+        for name in self.runs.names().map_err(|error| error.to_string())? {
+            // What belongs to a user says of itself what they like.
+            let Some(run) = self.runs.run(&name).ok().filter(Run::belongs_to_daemon) else {
+                continue;
+            };
+            let reason = run.manifest.provenance.labels.get(REASON_LABEL);
+            if reason.is_some_and(|reason| reason != Reason::Request.as_str()) {
+                count += 1;
+                bytes += run.bytes();
+            }
+        }
+        if count >= settings.dumps {
+            return Err(format!(
+                "{count} dumps that were made by themselves are kept, and `daemon.flight_recorder.dumps` is {}",
+                settings.dumps
+            ));
+        }
+        // About as large as what it is cut out of.
+        let next = self.kept().1;
+        if bytes + next > settings.dumps_bytes() {
+            return Err(format!(
+                "dumps that were made by themselves take {bytes} bytes, the next one about {next}, and \
+                 `daemon.flight_recorder.dumps_bytes` is {}",
+                settings.dumps_bytes()
+            ));
+        }
+        Ok(())
+    }
+
+    fn refuse(&self, reason: Reason, why: &str) {
+        self.dumps_refused.fetch_add(1, Ordering::Relaxed);
+        let text = format!(
+            "no dump for `{}`: {why}: remove some of them, or set `daemon.retention`",
+            reason.as_str()
+        );
+        // Said once: the counter tells how often.
+        if self.refusal().replace(text.clone()).is_none() {
+            log::warning(text);
+        }
     }
 
     /// Makes a recording of the last minutes. It is the caller's turn.
@@ -225,7 +375,12 @@ impl Flight {
             kept_bytes,
             pressure: self.pressure.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             dumps: self.dumps.load(Ordering::Relaxed),
-            notes: self.notes.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            dumps_refused: self.dumps_refused.load(Ordering::Relaxed),
+            restarts: self.restarts.load(Ordering::Relaxed),
+            notes: {
+                let notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+                notes.iter().cloned().chain(self.refusal().clone()).collect()
+            },
         })
     }
 
@@ -241,11 +396,15 @@ impl Flight {
 
     /// Returns what is wrong with it now.
     pub(super) fn problem(&self) -> Option<String> {
-        let settings = self.settings.as_ref()?;
-        let runs = self.recorder().as_ref().is_some_and(|recorder| !recorder.is_finished());
-        (!runs).then(|| {
-            format!("the flight recorder of {} does not run: see the log", Span(settings.span))
-        })
+        let settings = self.settings.as_ref().filter(|_| self.is_dead())?;
+        Some(format!(
+            "the flight recorder of {} does not run: see the log; it is tried again",
+            Span(settings.span)
+        ))
+    }
+
+    fn refusal(&self) -> MutexGuard<'_, Option<String>> {
+        self.refusal.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn set_pressure(&self, trigger: String) {

@@ -8,6 +8,8 @@ use crate::api::Span;
 const SPAN: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(24 * 3600));
 /// The smallest space: eight segments, each of which begins with everything there is.
 const MIN_BYTES: u64 = 16 << 20;
+/// A dump takes up to a second by itself.
+const MIN_GAP: Duration = Duration::from_secs(1);
 /// The window of a trigger, in microseconds, as the kernel bounds it.
 const PRESSURE_WINDOW_US: (u64, u64) = (500_000, 10_000_000);
 
@@ -24,6 +26,10 @@ pub struct FlightSettings {
     pub pressure: Option<String>,
     /// From one dump that is made by itself to the next, at least.
     pub gap: Duration,
+    /// How many dumps that were made by themselves there may be; then none is made until some are removed.
+    pub dumps: usize,
+    /// How much they may take on disk together, in bytes; `None`: four times `bytes`, at least 1 GiB.
+    pub dumps_bytes: Option<u64>,
 }
 
 impl FlightSettings {
@@ -36,7 +42,14 @@ impl FlightSettings {
             // 15 % of a second in which somebody waited for memory.
             pressure: Some("some 150000 1000000".to_owned()),
             gap: Duration::from_secs(60),
+            dumps: 16,
+            dumps_bytes: None,
         }
+    }
+
+    /// Returns how much dumps that were made by themselves may take together, in bytes.
+    pub(in crate::daemon) fn dumps_bytes(&self) -> u64 {
+        self.dumps_bytes.unwrap_or_else(|| self.bytes.saturating_mul(4).max(1 << 30))
     }
 
     /// Says what is out of range.
@@ -49,6 +62,9 @@ impl FlightSettings {
         }
         if self.interval > Duration::from_secs(3600) {
             return Err("the interval of the flight recorder must be from 1ms to 1h".to_owned());
+        }
+        if self.gap < MIN_GAP {
+            return Err("the gap between two dumps must be at least 1s".to_owned());
         }
         match &self.pressure {
             Some(pressure) if !is_trigger(pressure) => Err(format!(
@@ -99,6 +115,8 @@ pub(in crate::daemon) struct FlightTable {
     interval: Option<Span>,
     pressure: Option<String>,
     gap: Option<Span>,
+    dumps: Option<usize>,
+    dumps_bytes: Option<u64>,
 }
 
 impl From<FlightTable> for FlightSettings {
@@ -113,6 +131,8 @@ impl From<FlightTable> for FlightSettings {
                 Some(pressure) => Some(pressure.to_owned()),
             },
             gap: table.gap.map_or(defaults.gap, |span| span.0),
+            dumps: table.dumps.unwrap_or(defaults.dumps),
+            dumps_bytes: table.dumps_bytes,
             span: defaults.span,
         }
     }

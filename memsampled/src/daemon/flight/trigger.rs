@@ -14,15 +14,16 @@ use rustix::io::Errno;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::super::{log, retention};
+use super::super::retention;
 use super::settings::{share_of, without_capability};
-use super::{Flight, Reason, daemon_peer};
-use crate::api::DumpRequest;
+use super::{Flight, Reason};
 use crate::daemon::state::State;
 
 const PRESSURE: &str = "/proc/pressure/memory";
 /// How often it is looked whether the kernel has killed. A kill is named within seconds of it.
 const PERIOD: Duration = Duration::from_secs(1);
+/// After which time a flight recorder that has ended begins anew, the first time and at last.
+const REVIVAL_PAUSE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(640));
 
 /// Makes dumps when there is a reason, with a time between them. A reason that comes too early is
 /// followed when that time is over: by then what it was about is still kept, unless the time is set
@@ -43,12 +44,14 @@ pub(in crate::daemon) async fn watch(state: Arc<State>) {
     let mut waiting: Option<Reason> = None;
     // Monotonic, so that a step of the clock changes nothing.
     let mut free = Instant::now();
+    let mut revival = Revival { pause: REVIVAL_PAUSE.0, due: None };
     loop {
         let reason = tokio::select! {
             () = pressed.notified() => Some(Reason::Pressure),
             () = sleep(PERIOD) => None,
             () = sleep_until(free), if waiting.is_some() => None,
         };
+        revival.look(&state).await;
         let now_kills = flight.status().map_or(0, |status| status.oom_kills);
         // It may have begun anew.
         let killed = now_kills > kills;
@@ -59,20 +62,45 @@ pub(in crate::daemon) async fn watch(state: Arc<State>) {
         };
         let Some(reason) = waiting.filter(|_| Instant::now() >= free) else { continue };
         waiting = None;
-        let _turn = flight.turn().await;
+        let turn = flight.turn().await;
         let of_dump = Arc::clone(&state);
         let _ = tokio::task::spawn_blocking(move || {
-            let request = DumpRequest::default();
-            match of_dump.flight.dump(daemon_peer(), &request, reason) {
-                Ok(_) => {
-                    let removed = retention::remove_old(&of_dump.runs, &of_dump.retention());
-                    of_dump.counters.removed.fetch_add(removed, Ordering::Relaxed);
-                }
-                Err(failure) => log::warning(format_args!("no dump: {}", failure.message)),
-            }
+            let _turn = turn;
+            of_dump.flight.dump_by_itself(reason);
+            let removed = retention::remove_old(&of_dump.runs, &of_dump.retention());
+            of_dump.counters.removed.fetch_add(removed, Ordering::Relaxed);
         })
         .await;
         free = Instant::now() + settings.gap;
+    }
+}
+
+/// Has the flight recorder begin anew when it has ended by itself, such as for want of space: at once is
+/// too early, and what failed again is tried after a longer time.
+struct Revival {
+    pause: Duration,
+    due: Option<Instant>,
+}
+
+impl Revival {
+    async fn look(&mut self, state: &Arc<State>) {
+        let now = Instant::now();
+        match self.due {
+            None if state.flight.is_dead() => {
+                state.flight.tell_end();
+                self.due = Some(now + self.pause);
+                self.pause = (self.pause * 2).min(REVIVAL_PAUSE.1);
+            }
+            Some(due) if now >= due => {
+                if state.flight.is_dead() {
+                    let state = Arc::clone(state);
+                    let revive = move || state.flight.revive(&state.sessions.station());
+                    let _ = tokio::task::spawn_blocking(revive).await;
+                }
+                self.due = None;
+            }
+            _ => {}
+        }
     }
 }
 

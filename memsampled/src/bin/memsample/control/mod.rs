@@ -71,8 +71,20 @@ pub(crate) fn mark(args: MarkArgs) -> anyhow::Result<ExitCode> {
     };
     let (mut client, _) = connect(&daemon)?;
     let session = chosen(&mut client, session)?;
-    client.mark(&session, &MarkRequest { kind, name, test, labels })?;
+    let mark = MarkRequest { kind, name, test, labels };
+    client.mark(&session, &mark)?;
+    if daemon.json {
+        print_json(&Marked { session: &session, mark: &mark })?;
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What `mark --json` prints: the daemon answers nothing.
+#[derive(Serialize)]
+struct Marked<'a> {
+    session: &'a str,
+    #[serde(flatten)]
+    mark: &'a MarkRequest,
 }
 
 pub(crate) fn stop(args: &StopArgs) -> anyhow::Result<ExitCode> {
@@ -203,18 +215,23 @@ pub(crate) fn connect_to(socket: Option<&Path>) -> anyhow::Result<(Client, PathB
     Ok((Client::connect(&socket)?, socket))
 }
 
-/// Returns the session that is meant: the one that was named, else the only one that goes on.
+/// Returns the session that is meant: the one that was named, else the only one that goes on; where none
+/// does, the only one that has ended by itself and was not stopped yet.
 pub(crate) fn chosen(client: &mut Client, named: Option<String>) -> anyhow::Result<String> {
     if let Some(named) = named {
         return Ok(named);
     }
     let sessions = client.sessions()?.sessions;
-    match sessions.as_slice() {
+    let (going, ended): (Vec<_>, Vec<_>) =
+        sessions.into_iter().partition(|session| session.state == SessionState::Recording);
+    let (verb, candidates) =
+        if going.is_empty() { ("have ended", ended) } else { ("go on", going) };
+    match candidates.as_slice() {
         [only] => Ok(only.id.clone()),
         [] => bail!("no session goes on: start one with `memsample start`"),
         several => {
             let ids: Vec<_> = several.iter().map(|session| session.id.as_str()).collect();
-            bail!("several sessions go on: name one of {}", ids.join(", "))
+            bail!("several sessions {verb}: name one of {}", ids.join(", "))
         }
     }
 }
