@@ -214,3 +214,96 @@ fn a_test_above_its_budget_does_not_pass() {
     assert_ne!(results[1].budgets[1].verdict, BudgetVerdict::Exceeded);
     assert!(results[2].reason.as_ref().unwrap().contains("RSS"));
 }
+
+fn budget(role: Option<&str>, quantity: Quantity, limit_bytes: u64) -> Budget {
+    let role = role.map(str::to_owned);
+    Budget { role, quantity, limit_bytes, action: Action::Fail }
+}
+
+#[test]
+fn roles_are_held_to_their_budgets() {
+    let directory = tempdir().unwrap();
+    let mut options = options(&directory.path().join("results"));
+    closely(&mut options);
+    let mut test = holding("roles", 48);
+    test.budgets = vec![
+        budget(Some("tail"), Quantity::AnonPeak, 32 * MIB),
+        budget(Some("tail"), Quantity::PssPeak, 32 * MIB),
+        budget(Some("sleep"), Quantity::AnonPeak, 32 * MIB),
+        // The shell has a role of its own, and is far below.
+        budget(Some("tail"), Quantity::LeftOver, 0),
+    ];
+    let results = results(&suite(vec![test]), &options);
+    assert_eq!(running::words(&results), ["over_budget"], "{results:#?}");
+    let verdicts: Vec<_> = results[0].budgets.iter().map(|budget| budget.verdict).collect();
+    assert_eq!(verdicts[0], BudgetVerdict::Exceeded, "{results:#?}");
+    // On a busy machine PSS may be put off, and then nobody can tell.
+    assert_ne!(verdicts[1], BudgetVerdict::Kept, "{results:#?}");
+    assert_ne!(verdicts[2], BudgetVerdict::Exceeded, "{results:#?}");
+    assert_eq!(verdicts[3], BudgetVerdict::Kept, "{results:#?}");
+    let reason = results[0].reason.as_ref().unwrap();
+    assert!(reason.contains("its peak of anonymous memory in the role `tail`"), "{reason}");
+    assert_no_own_recording(directory.path());
+}
+
+#[test]
+fn what_is_left_may_be_within_a_budget() {
+    let directory = tempdir().unwrap();
+    let mut options = options(&directory.path().join("results"));
+    closely(&mut options);
+    let leaving = |name, budgets| {
+        let mut test = shell(name, "sleep 1000 & sleep 0.5");
+        test.budgets = budgets;
+        test
+    };
+    let all = |bytes| budget(None, Quantity::LeftOver, bytes);
+    let tests = vec![
+        leaving("allowed", vec![all(100 * MIB)]),
+        leaving("not allowed", vec![all(1)]),
+        leaving(
+            "not by its role",
+            vec![all(100 * MIB), budget(Some("sleep"), Quantity::LeftOver, 1)],
+        ),
+    ];
+    let results = results(&suite(tests), &options);
+    assert_eq!(running::words(&results), ["passed", "leaked", "over_budget"], "{results:#?}");
+    assert!(results[0].notes[0].contains("which its budget allows"), "{results:#?}");
+    assert_eq!(results[1].budgets[0].verdict, BudgetVerdict::Exceeded);
+}
+
+#[test]
+fn a_test_above_its_budget_is_seen_by_what_follows() {
+    let above = || {
+        let mut test = holding("above", 48);
+        test.budgets = vec![budget(None, Quantity::AnonPeak, 32 * MIB)];
+        test
+    };
+    let directory = tempdir().unwrap();
+    let mut opts = options(&directory.path().join("results"));
+    closely(&mut opts);
+    opts.retries = Some(1);
+    let mut needs = shell("needs it", "true");
+    needs.requires = vec!["above".to_owned()];
+    let tried = results(&suite(vec![above(), needs]), &opts);
+    assert_eq!(running::words(&tried), ["over_budget", "over_budget", "skipped"], "{tried:#?}");
+
+    // A run that is resumed knows it too, and why.
+    opts.resume = true;
+    let resumed = results(&suite(vec![above(), shell("needs it", "true")]), &opts);
+    assert_eq!(running::words(&resumed), ["over_budget", "over_budget", "passed"], "{resumed:#?}");
+    assert_eq!(resumed[0].budgets, tried[0].budgets);
+
+    let mut opts = options(&directory.path().join("fail-fast"));
+    closely(&mut opts);
+    opts.fail_fast = true;
+    let ended = results(&suite(vec![above(), shell("after", "true")]), &opts);
+    assert_eq!(running::words(&ended), ["over_budget", "skipped"], "{ended:#?}");
+}
+
+/// The recording of one attempt alone goes when it was read.
+#[track_caller]
+fn assert_no_own_recording(directory: &Path) {
+    let found = walkdir::WalkDir::new(directory).into_iter().flatten();
+    let left: Vec<_> = found.filter(|entry| entry.file_name() == "budget-recording").collect();
+    assert!(left.is_empty(), "{left:?}");
+}

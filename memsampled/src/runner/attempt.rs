@@ -10,6 +10,7 @@ use uzers::os::unix::UserExt;
 
 use super::boundary::{Enclosure, Order, Spec, Stage, Supervised, Told, User, launch};
 use super::options::RunOptions;
+use super::own_recording::OwnRecording;
 use crate::suite::{Program, Step, Test};
 
 /// What a running attempt tells the dispatcher.
@@ -87,6 +88,7 @@ pub(super) fn spec_of_test(
         enclosure,
         launcher: options.launcher.clone(),
         scratch: directory.join("scratch"),
+        of_runner: Some(OwnRecording::path(directory)),
         stdout: directory.join("stdout"),
         stderr: directory.join("stderr"),
         output_limit_bytes: options.output_limit_bytes,
@@ -120,6 +122,7 @@ pub(super) fn spec_of_step(
         enclosure: Enclosure::None,
         launcher: options.launcher.clone(),
         scratch: directory.join("scratch"),
+        of_runner: None,
         stdout: directory.join("stdout"),
         stderr: directory.join("stderr"),
         output_limit_bytes: options.output_limit_bytes,

@@ -1,16 +1,24 @@
-use super::event::{BoundedBytes, BudgetResult, BudgetVerdict, TestMemory};
+use super::event::{BoundedBytes, BudgetResult, BudgetVerdict, Survivor};
+use super::own_recording::Used;
 use crate::suite::{Action, Budget, Quantity};
 
-/// Says of each budget of an attempt whether it was kept.
-///
-/// `left_bytes` is what the attempt left behind, as far as that is known.
-pub(super) fn judge(
-    budgets: &[Budget],
-    memory: Option<&TestMemory>,
-    left_bytes: Option<u64>,
-) -> Vec<BudgetResult> {
+/// What an attempt left behind.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Left<'a> {
+    pub(super) survivors: &'a [Survivor],
+    /// Bytes of shared memory, where that is the boundary's own.
+    pub(super) shared_bytes: Option<u64>,
+    /// Whether it was looked at: what is ended by the runner is not.
+    pub(super) is_known: bool,
+}
+
+/// Says of each budget of an attempt whether it was kept. `used` is `None` where nothing was measured.
+pub(super) fn judge(budgets: &[Budget], used: Option<&Used>, left: Left<'_>) -> Vec<BudgetResult> {
     let judge = |budget: &Budget| {
-        let measured = measured(budget, memory, left_bytes);
+        let measured = match budget.quantity {
+            Quantity::LeftOver => left_over(budget.role.as_deref(), used, left),
+            quantity => used.and_then(|used| measured(quantity, budget.role.as_deref(), used)),
+        };
         let limit = budget.limit_bytes;
         let verdict = match measured {
             Some(bytes) if bytes.lower > limit => BudgetVerdict::Exceeded,
@@ -22,29 +30,76 @@ pub(super) fn judge(
     budgets.iter().map(judge).collect()
 }
 
-fn measured(
-    budget: &Budget,
-    memory: Option<&TestMemory>,
-    left_bytes: Option<u64>,
-) -> Option<BoundedBytes> {
-    match (budget.quantity, &budget.role) {
-        (Quantity::LeftOver, None) => {
-            left_bytes.map(|bytes| BoundedBytes { lower: bytes, upper: Some(bytes) })
+fn measured(quantity: Quantity, role: Option<&str>, used: &Used) -> Option<BoundedBytes> {
+    let memory = used.memory.as_ref();
+    let exactly = |growth: i64| {
+        // What shrinks does not grow.
+        let growth = u64::try_from(growth).unwrap_or(0);
+        BoundedBytes { lower: growth, upper: Some(growth) }
+    };
+    let Some(role) = role else {
+        let memory = memory?;
+        return match quantity {
+            Quantity::RssPeak => Some(memory.rss?.peak),
+            Quantity::PssPeak => Some(memory.pss?.peak),
+            Quantity::AnonPeak => Some(memory.anon?.peak),
+            Quantity::Growth => memory.growth_bytes_per_minute.map(exactly),
+            Quantity::LeftOver => None,
+        };
+    };
+    let rss = memory?.roles.iter().find(|found| found.role == role).map(|found| found.rss_peak)?;
+    // Both are parts of the resident set, so that its bound is theirs too.
+    let within = |lower: u64| BoundedBytes { lower, upper: rss.upper.map(|rss| rss.max(lower)) };
+    match quantity {
+        Quantity::RssPeak => Some(rss),
+        // Of one that was never sampled all that is known is that bound.
+        Quantity::AnonPeak => Some(within(used.roles.of(role).map_or(0, |used| used.anon_bytes))),
+        Quantity::PssPeak => {
+            Some(within(used.roles.of(role).and_then(|used| used.pss_bytes).unwrap_or(0)))
         }
-        (Quantity::RssPeak, Some(role)) => {
-            memory?.roles.iter().find(|found| found.role == *role).map(|found| found.rss_peak)
-        }
-        (Quantity::RssPeak, None) => Some(memory?.rss?.peak),
-        (Quantity::PssPeak, None) => Some(memory?.pss?.peak),
-        (Quantity::AnonPeak, None) => Some(memory?.anon?.peak),
-        (Quantity::Growth, None) => {
-            // What shrinks does not grow.
-            let growth = u64::try_from(memory?.growth_bytes_per_minute?).unwrap_or(0);
-            Some(BoundedBytes { lower: growth, upper: Some(growth) })
-        }
-        // Of a role only resident sets are known.
-        (_, Some(_)) => None,
+        Quantity::Growth => used.roles.of(role)?.growth_bytes_per_minute.map(exactly),
+        Quantity::LeftOver => None,
     }
+}
+
+/// Sums up what was left, by all or by one role.
+fn left_over(role: Option<&str>, used: Option<&Used>, left: Left<'_>) -> Option<BoundedBytes> {
+    if !left.is_known {
+        return None;
+    }
+    let mut bytes = BoundedBytes { lower: 0, upper: Some(0) };
+    for survivor in left.survivors {
+        let found = used.and_then(|used| used.roles.role_of(survivor.pid));
+        let (is_certain, is_possible) = match (role, found) {
+            (None, _) => (true, true),
+            (Some(role), Some(found)) => (role == found, role == found),
+            (Some(_), None) => (false, true),
+        };
+        let rss = survivor.rss_bytes;
+        if is_certain {
+            bytes.lower = bytes.lower.saturating_add(rss.unwrap_or(0));
+        }
+        if is_possible {
+            bytes.upper = bytes.upper.and_then(|upper| upper.checked_add(rss?));
+        }
+    }
+    if role.is_none() {
+        let shared = left.shared_bytes.unwrap_or(0);
+        bytes.lower = bytes.lower.saturating_add(shared);
+        bytes.upper = bytes.upper.and_then(|upper| upper.checked_add(shared));
+    }
+    Some(bytes)
+}
+
+/// Says whether what a test left is allowed: by a budget that fails, of all that is left, and that was
+/// kept for certain.
+pub(super) fn allows_left(results: &[BudgetResult]) -> bool {
+    let is_of_left = |result: &&BudgetResult| {
+        let Budget { role, quantity, action, .. } = &result.budget;
+        (role, *quantity, *action) == (&None, Quantity::LeftOver, Action::Fail)
+    };
+    let mut verdicts = results.iter().filter(is_of_left).map(|result| result.verdict).peekable();
+    verdicts.peek().is_some() && verdicts.all(|verdict| verdict == BudgetVerdict::Kept)
 }
 
 /// Says in a sentence which budgets that fail were exceeded; `None` where none was.
@@ -72,65 +127,122 @@ pub(super) fn failure(results: &[BudgetResult]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::runner::event::{RoleMemory, Sum};
+    use crate::runner::event::{RoleMemory, Sum, TestMemory};
+    use crate::runner::role_use::{RoleUse, RoleUses};
 
-    fn memory(lower: u64, upper: Option<u64>) -> TestMemory {
+    fn used(lower: u64, upper: Option<u64>) -> Used {
         let peak = BoundedBytes { lower, upper };
-        TestMemory {
+        let memory = TestMemory {
             anon: Some(Sum { peak, at: jiff::Timestamp::UNIX_EPOCH }),
             growth_bytes_per_minute: Some(-5),
-            roles: vec![RoleMemory { role: "cc".to_owned(), rss_peak: peak, processes: 1 }],
+            roles: vec![
+                RoleMemory { role: "cc".to_owned(), rss_peak: peak, processes: 1 },
+                RoleMemory { role: "unsampled".to_owned(), rss_peak: peak, processes: 1 },
+            ],
             ..TestMemory::default()
-        }
+        };
+        let of_cc = RoleUse {
+            anon_bytes: lower / 2,
+            pss_bytes: Some(lower / 4),
+            growth_bytes_per_minute: Some(101),
+        };
+        Used { memory: Some(memory), roles: RoleUses::known("cc", of_cc, 7) }
+    }
+
+    fn budget(role: Option<&str>, quantity: Quantity) -> Budget {
+        let role = role.map(str::to_owned);
+        Budget { role, quantity, limit_bytes: 100, action: Action::Fail }
     }
 
     #[track_caller]
-    fn check(
+    fn check(role: Option<&str>, quantity: Quantity, used: Option<&Used>, verdict: BudgetVerdict) {
+        check_left(role, quantity, used, Left::default(), verdict);
+    }
+
+    #[track_caller]
+    fn check_left(
         role: Option<&str>,
         quantity: Quantity,
-        memory: Option<&TestMemory>,
-        left_bytes: Option<u64>,
+        used: Option<&Used>,
+        left: Left<'_>,
         verdict: BudgetVerdict,
     ) {
-        let role = role.map(str::to_owned);
-        let budget = Budget { role, quantity, limit_bytes: 100, action: Action::Fail };
-        let results = judge(&[budget], memory, left_bytes);
+        let results = judge(&[budget(role, quantity)], used, left);
         let verdicts: Vec<_> = results.iter().map(|result| result.verdict).collect();
-        assert_eq!(verdicts, [verdict]);
+        assert_eq!(verdicts, [verdict], "{results:?}");
         assert_eq!(failure(&results).is_some(), verdict == BudgetVerdict::Exceeded);
     }
 
+    use BudgetVerdict::{CannotTell, Exceeded, Kept};
+    use Quantity::{AnonPeak, Growth, LeftOver, PssPeak, RssPeak};
+
     #[test]
     fn a_budget_fails_only_when_the_lower_bound_is_above_it() {
-        use BudgetVerdict::{CannotTell, Exceeded, Kept};
-        use Quantity::{AnonPeak, Growth, LeftOver, PssPeak, RssPeak};
-        let bounds = |lower, upper| memory(lower, upper);
-        check(None, AnonPeak, Some(&bounds(101, None)), None, Exceeded);
-        check(None, AnonPeak, Some(&bounds(101, Some(500))), None, Exceeded);
-        check(None, AnonPeak, Some(&bounds(100, Some(101))), None, CannotTell);
-        check(None, AnonPeak, Some(&bounds(0, None)), None, CannotTell);
-        check(None, AnonPeak, Some(&bounds(50, Some(100))), None, Kept);
-        check(None, AnonPeak, None, None, CannotTell);
-        check(None, PssPeak, Some(&bounds(500, None)), None, CannotTell);
-        check(Some("cc"), RssPeak, Some(&bounds(101, None)), None, Exceeded);
-        check(Some("ld"), RssPeak, Some(&bounds(101, None)), None, CannotTell);
-        check(Some("cc"), AnonPeak, Some(&bounds(101, None)), None, CannotTell);
-        check(None, Growth, Some(&bounds(0, None)), None, Kept);
-        check(None, LeftOver, None, Some(100), Kept);
-        check(None, LeftOver, None, Some(101), Exceeded);
-        check(None, LeftOver, None, None, CannotTell);
+        check(None, AnonPeak, Some(&used(101, None)), Exceeded);
+        check(None, AnonPeak, Some(&used(101, Some(500))), Exceeded);
+        check(None, AnonPeak, Some(&used(100, Some(101))), CannotTell);
+        check(None, AnonPeak, Some(&used(0, None)), CannotTell);
+        check(None, AnonPeak, Some(&used(50, Some(100))), Kept);
+        check(None, AnonPeak, None, CannotTell);
+        check(None, PssPeak, Some(&used(500, None)), CannotTell);
+        check(None, Growth, Some(&used(0, None)), Kept);
+    }
+
+    #[test]
+    fn a_role_is_held_to_each_quantity() {
+        check(Some("cc"), RssPeak, Some(&used(101, None)), Exceeded);
+        check(Some("ld"), RssPeak, Some(&used(101, None)), CannotTell);
+        check(Some("cc"), AnonPeak, Some(&used(202, None)), Exceeded);
+        check(Some("cc"), AnonPeak, Some(&used(101, None)), CannotTell);
+        check(Some("cc"), AnonPeak, Some(&used(80, Some(100))), Kept);
+        check(Some("cc"), PssPeak, Some(&used(404, None)), Exceeded);
+        check(Some("cc"), PssPeak, Some(&used(202, Some(300))), CannotTell);
+        check(Some("cc"), PssPeak, Some(&used(80, Some(100))), Kept);
+        check(Some("cc"), Growth, Some(&used(1, None)), Exceeded);
+        check(Some("unsampled"), Growth, Some(&used(1, None)), CannotTell);
+        check(Some("unsampled"), AnonPeak, Some(&used(80, Some(100))), Kept);
+        check(Some("unsampled"), AnonPeak, Some(&used(500, None)), CannotTell);
+    }
+
+    #[test]
+    fn what_is_left_is_that_of_all_or_of_a_role() {
+        let survivor = |pid, rss_bytes| Survivor { pid, comm: String::new(), rss_bytes };
+        fn left(survivors: &[Survivor], shared_bytes: Option<u64>) -> Left<'_> {
+            Left { survivors, shared_bytes, is_known: true }
+        }
+        let used = used(1, None);
+        let used = Some(&used);
+        check(None, LeftOver, used, CannotTell);
+        check_left(None, LeftOver, None, left(&[], None), Kept);
+        check_left(None, LeftOver, used, left(&[], Some(101)), Exceeded);
+        check_left(None, LeftOver, used, left(&[survivor(7, Some(60))], Some(40)), Kept);
+        check_left(None, LeftOver, used, left(&[survivor(7, Some(60))], Some(41)), Exceeded);
+        check_left(None, LeftOver, used, left(&[survivor(7, None)], None), CannotTell);
+        let two = [survivor(7, Some(101)), survivor(8, Some(1))];
+        check_left(Some("cc"), LeftOver, used, left(&two, None), Exceeded);
+        check_left(Some("ld"), LeftOver, used, left(&two, None), Kept);
+        let unknown = [survivor(8, Some(101))];
+        check_left(Some("cc"), LeftOver, used, left(&unknown, None), CannotTell);
+    }
+
+    #[test]
+    fn only_a_budget_of_all_that_fails_and_was_kept_allows_to_leave() {
+        let allows = |budget: Budget, bytes| {
+            let left = Left { shared_bytes: Some(bytes), is_known: true, ..Left::default() };
+            allows_left(&judge(&[budget], None, left))
+        };
+        assert!(allows(budget(None, LeftOver), 100));
+        assert!(!allows(budget(None, LeftOver), 101));
+        assert!(!allows(budget(Some("cc"), LeftOver), 0));
+        assert!(!allows(Budget { action: Action::Warn, ..budget(None, LeftOver) }, 0));
+        assert!(!allows_left(&[]));
     }
 
     #[test]
     fn a_budget_that_warns_does_not_fail() {
-        let budget = Budget {
-            role: None,
-            quantity: Quantity::AnonPeak,
-            limit_bytes: 1,
-            action: Action::Warn,
-        };
-        let results = judge(&[budget], Some(&memory(2, None)), None);
-        assert_eq!(results[0].verdict, BudgetVerdict::Exceeded);
+        let budget = Budget { action: Action::Warn, limit_bytes: 1, ..budget(None, AnonPeak) };
+        let results = judge(&[budget], Some(&used(2, None)), Left::default());
+        assert_eq!(results[0].verdict, Exceeded);
         assert_eq!(failure(&results), None);
     }
 }

@@ -6,23 +6,25 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, after, bounded, never, select};
 use jiff::Timestamp;
-use memsample::{End, MarkKind, Recorder, Recording, Scope, is_disk_full};
+use memsample::{End, MarkKind, Recorder, Recording, Scope, Station, is_disk_full};
 
 use super::RunError;
 use super::admission::{Admission, Claim, Memory};
 use super::artifacts;
 use super::attempt::{Heard, Running, spec_of_step, spec_of_test};
 use super::boundary::{Ending, Spec, StageKind, Told, remove_left};
-use super::budget;
-use super::event::{Abort, Attempt, Event, Outcome, Survivor, TestResult};
+use super::budget::{self, Left};
+use super::event::{Abort, Attempt, Event, Outcome, TestResult};
 use super::isolation::Isolations;
 use super::layout::Layout;
 use super::measure::{mark_of, measure};
 use super::options::RunOptions;
+use super::own_recording::{OwnRecording, Used};
 use super::plan::{Next, Plan};
 use super::progress::{Ended, Progress};
+use super::role_use::RoleUses;
 use super::verdict::judge;
-use crate::suite::{Budget, Step, Suite};
+use crate::suite::{Budget, Step, Suite, Test};
 
 /// What waits to be heard, at most: the supervisors wait then.
 const MAX_HEARD: usize = 1024;
@@ -37,6 +39,7 @@ pub(super) struct Dispatcher<'a> {
     options: &'a RunOptions,
     layout: Layout<'a>,
     recording: u32,
+    station: Station,
     recorder: Recorder,
     recording_ended: Receiver<()>,
     progress: Progress,
@@ -66,6 +69,8 @@ struct Active {
     claim: Claim,
     /// Whether its recording has its beginning, and not yet its end.
     is_marked: bool,
+    /// A recording of it alone, where it has budgets.
+    own_recording: Option<OwnRecording>,
     /// What went wrong around it that its supervisor does not know.
     notes: Vec<String>,
     started: Option<Timestamp>,
@@ -100,6 +105,17 @@ impl Active {
         }
     }
 
+    /// Begins a recording of it alone, by which its budgets are judged at its end.
+    fn record_alone(&mut self, station: &Station, options: &RunOptions, init: i32) {
+        let Some(directory) = self.spec.scratch.parent() else { return };
+        match OwnRecording::start(station, options, directory, init, &self.attempt) {
+            Ok(recording) => self.own_recording = Some(recording),
+            Err(error) => self.notes.push(format!(
+                "its budgets were judged when the suite had ended, for it was not recorded alone: {error}"
+            )),
+        }
+    }
+
     /// Tells the recording that it has ended, with all that it started.
     fn end(&mut self, recorder: &Recorder) {
         if !std::mem::replace(&mut self.is_marked, false) {
@@ -121,7 +137,7 @@ impl<'a> Dispatcher<'a> {
         suite: &'a Suite,
         options: &'a RunOptions,
         layout: Layout<'a>,
-        (recording, recorder): (u32, Recorder),
+        (recording, station, recorder): (u32, Station, Recorder),
         progress: Progress,
         ended: Vec<Ended>,
         signals: Receiver<i32>,
@@ -143,6 +159,7 @@ impl<'a> Dispatcher<'a> {
             options,
             layout,
             recording,
+            station,
             recording_ended: recorder.finished(),
             recorder,
             progress,
@@ -185,8 +202,11 @@ impl<'a> Dispatcher<'a> {
             (self.events)(Event::Note(note));
         }
         let mut results: Vec<TestResult> = ended.into_iter().map(|ended| ended.result).collect();
-        for result in &mut results {
-            judge_budgets(self.suite, self.options, result);
+        for result in results.iter_mut().filter(|result| result.budgets.is_empty()) {
+            let test = self.suite.tests.iter().find(|test| test.name == result.test.test);
+            let budgets = test.map_or_else(Vec::new, |test| budgets_of(test, self.options));
+            let used = Used { memory: result.memory.clone(), roles: RoleUses::default() };
+            judge_budgets(&budgets, &used, result);
         }
         let duration = self.began.elapsed();
         // Told also when the recording could not be closed: the outcomes are known.
@@ -261,6 +281,7 @@ impl<'a> Dispatcher<'a> {
                     running,
                     claim: Claim { predicted_bytes, used_bytes: 0 },
                     is_marked: false,
+                    own_recording: None,
                     notes: Vec::new(),
                     started: None,
                     ending: None,
@@ -335,8 +356,15 @@ impl<'a> Dispatcher<'a> {
         let Some(active) = self.active.get_mut(&heard.id) else { return };
         match heard.told {
             Some(Told::Ready { stage, init }) => {
+                let is_first = !active.is_marked;
                 active.begin(&self.recorder, init);
                 let is_test = active.item.is_some();
+                let planned = active.item.and_then(|item| self.plan.item(item));
+                if let Some(planned) = planned.filter(|_| is_first)
+                    && !budgets_of(planned.test, self.options).is_empty()
+                {
+                    active.record_alone(&self.station, self.options, init);
+                }
                 if stage == StageKind::Program {
                     active.started = Some(Timestamp::now());
                 }
@@ -378,6 +406,7 @@ impl<'a> Dispatcher<'a> {
         active.end(&self.recorder);
         let Active { item, attempt, isolation, spec, running, mut notes, started, ending, .. } =
             active;
+        let used = active.own_recording.map(OwnRecording::finish);
         running.join();
         let ending = ending.unwrap_or_else(|| {
             remove_left(&spec.id);
@@ -402,7 +431,19 @@ impl<'a> Dispatcher<'a> {
         notes.extend(ending.notes);
         notes.extend(kept.notes);
         notes.extend(ending.output_error.map(|error| format!("its output was not kept: {error}")));
-        let result = TestResult {
+        let used = used.and_then(|used| match used {
+            Ok(used) => Some(used),
+            // What is abandoned is not judged.
+            Err(_) if self.in_a_hurry => None,
+            Err(error) => {
+                notes.push(format!(
+                    "its budgets were judged when the suite had ended, for what was recorded of it alone \
+                     cannot be read: {error}"
+                ));
+                None
+            }
+        });
+        let mut result = TestResult {
             test: attempt,
             outcome,
             reason,
@@ -422,6 +463,9 @@ impl<'a> Dispatcher<'a> {
             memory: None,
             budgets: Vec::new(),
         };
+        if let Some(used) = used {
+            judge_budgets(&budgets_of(test, self.options), &used, &mut result);
+        }
         self.finished(item, index, result);
     }
 
@@ -528,6 +572,7 @@ impl<'a> Dispatcher<'a> {
             running,
             claim: Claim::default(),
             is_marked: false,
+            own_recording: None,
             notes: Vec::new(),
             started: None,
             ending: None,
@@ -581,30 +626,38 @@ fn measure_all(layout: &Layout<'_>, ended: &mut [Ended]) -> Vec<String> {
     notes
 }
 
-/// Holds what an attempt used to its budgets: those of its suite and those of the policy.
-fn judge_budgets(suite: &Suite, options: &RunOptions, result: &mut TestResult) {
-    if result.started.is_none() {
+/// Returns the budgets of a test: those of its suite and those of the policy.
+fn budgets_of(test: &Test, options: &RunOptions) -> Vec<Budget> {
+    let of_policy = options
+        .policy
+        .iter()
+        .filter(|policy| policy.tests.as_ref().is_none_or(|tests| tests.is_match(&test.name)));
+    test.budgets.iter().chain(of_policy.map(|policy| &policy.budget)).cloned().collect()
+}
+
+/// Holds what an attempt used to its budgets.
+fn judge_budgets(budgets: &[Budget], used: &Used, result: &mut TestResult) {
+    if result.started.is_none() || budgets.is_empty() {
         return;
     }
-    let test = suite.tests.iter().find(|test| test.name == result.test.test);
-    let of_suite = test.map_or(&[][..], |test| &test.budgets).iter();
-    let of_policy = options.policy.iter().filter(|policy| {
-        policy.tests.as_ref().is_none_or(|tests| tests.is_match(&result.test.test))
-    });
-    let budgets: Vec<Budget> =
-        of_suite.chain(of_policy.map(|policy| &policy.budget)).cloned().collect();
-    let of_survivor = |survivor: &Survivor| survivor.rss_bytes;
-    // What is ended by the runner is not looked at for what it leaves.
-    let is_counted = !matches!(result.outcome, Outcome::TimedOut { .. } | Outcome::Aborted);
-    let survivors: Option<u64> = result.survivors.iter().map(of_survivor).sum();
-    let survivors = survivors.filter(|_| is_counted);
-    let left_bytes = survivors.map(|bytes| bytes + result.left_bytes.unwrap_or(0));
-    result.budgets = budget::judge(&budgets, result.memory.as_ref(), left_bytes);
+    let left = Left {
+        survivors: &result.survivors,
+        shared_bytes: result.left_bytes,
+        // What is ended by the runner is not looked at for what it leaves.
+        is_known: !matches!(result.outcome, Outcome::TimedOut { .. } | Outcome::Aborted),
+    };
+    let judged = budget::judge(budgets, Some(used), left);
+    if result.outcome == Outcome::Leaked && budget::allows_left(&judged) {
+        result.outcome = Outcome::Passed;
+        let left = result.reason.take().unwrap_or_default();
+        result.notes.push(format!("{left}, which its budget allows"));
+    }
     if result.outcome == Outcome::Passed
-        && let Some(reason) = budget::failure(&result.budgets)
+        && let Some(reason) = budget::failure(&judged)
     {
         (result.outcome, result.reason) = (Outcome::OverBudget, Some(reason));
     }
+    result.budgets = judged;
 }
 
 /// Says why a step of the suite failed, as the end of a sentence.

@@ -194,7 +194,7 @@ pub struct TestResult {
     #[serde(skip)]
     pub memory: Option<TestMemory>,
     /// What became of its budgets.
-    #[serde(skip)]
+    #[serde(default)]
     pub budgets: Vec<BudgetResult>,
 }
 
@@ -210,7 +210,7 @@ pub struct Survivor {
 }
 
 /// A number of bytes that is known within bounds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BoundedBytes {
     /// It was this at least.
     pub lower: u64,
@@ -282,7 +282,7 @@ pub struct RoleMemory {
 }
 
 /// What became of a budget.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BudgetResult {
     /// The budget.
     pub budget: Budget,
@@ -293,7 +293,7 @@ pub struct BudgetResult {
 }
 
 /// Whether a budget was kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum BudgetVerdict {
     /// The upper bound is not above it.
     Kept,

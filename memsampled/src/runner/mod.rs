@@ -21,8 +21,10 @@ mod isolation;
 mod layout;
 mod measure;
 mod options;
+mod own_recording;
 mod plan;
 mod progress;
+mod role_use;
 mod selection;
 mod verdict;
 
@@ -32,7 +34,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crossbeam_channel::Receiver;
-use memsample::{RecordError, Recorder};
+use memsample::{RecordError, Station};
 
 pub use boundary::role;
 pub use event::{
@@ -120,7 +122,9 @@ pub fn run(
     let first = ended.iter().map(|ended| ended.recording).max().unwrap_or(0) + 1;
     let number = (first..MAX_RECORDINGS).find(|&number| !layout.recording(number).exists());
     let number = number.unwrap_or(MAX_RECORDINGS);
-    let recorder = Recorder::start(&layout.recording(number), options.recorder.clone());
+    // One sweep for the recording of the run and those of attempts with budgets.
+    let station = Station::new(options.sampler.clone());
+    let recorder = station.start(&layout.recording(number), options.recorder.clone());
     let recorder = recorder.map_err(|error| {
         // Of a run that never began nothing is left.
         if ended.is_empty() {
@@ -128,8 +132,8 @@ pub fn run(
         }
         RunError::Record(error)
     })?;
-    Dispatcher::new(suite, &options, layout, (number, recorder), progress, ended, signals, events)
-        .run()
+    let recording = (number, station, recorder);
+    Dispatcher::new(suite, &options, layout, recording, progress, ended, signals, events).run()
 }
 
 fn remove_if_empty(directory: &Path) {

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use memsample::RecorderOptions;
+use memsample::{RecorderOptions, SamplerOptions};
 use regex::Regex;
 
 use super::doctor;
@@ -38,6 +38,8 @@ pub struct RunOptions {
     pub degrade: bool,
     /// How memory is recorded.
     pub recorder: RecorderOptions,
+    /// How processes are read; what the recorder's options say of that does not count.
+    pub sampler: SamplerOptions,
     /// Budgets beside those of the suite.
     pub policy: Vec<PolicyBudget>,
     /// The largest sum of resident sets of each test in an earlier run, by name, in bytes.
@@ -92,6 +94,7 @@ impl RunOptions {
             lxc_path: PathBuf::from(doctor::LXC_PATH),
             degrade: false,
             recorder: RecorderOptions::new(),
+            sampler: SamplerOptions::default(),
             policy: Vec::new(),
             predicted_bytes: BTreeMap::new(),
             output_limit_bytes: Self::OUTPUT_LIMIT_BYTES,

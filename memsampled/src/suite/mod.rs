@@ -16,6 +16,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 pub use error::{Problem, SuiteError};
 pub use policy::{Policy, PolicyBudget};
 pub use utah::Tree;
@@ -197,7 +199,7 @@ pub enum Isolation {
 }
 
 /// A bound on memory.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Budget {
     /// Of which processes of the test; `None`: the sum over all.
     pub role: Option<String>,
@@ -210,7 +212,7 @@ pub struct Budget {
 }
 
 /// What a budget bounds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Quantity {
     /// The peak of the sum of resident sets.
     RssPeak,
@@ -225,7 +227,7 @@ pub enum Quantity {
 }
 
 /// What happens above a budget.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Action {
     /// It is said in the report.
     Warn,

@@ -4,7 +4,7 @@ mod line;
 mod live;
 pub mod table;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -27,12 +27,21 @@ pub struct Terminal<W> {
     directory: PathBuf,
     /// Of each running test, how often its memory was told: about once a second.
     running: HashMap<Attempt, u64>,
+    /// What was told to be over its budget.
+    over_budget: HashSet<Attempt>,
 }
 
 impl<W: Write> Terminal<W> {
     /// Shows lines on `out`.
     pub fn lines(out: W, color: bool) -> Self {
-        Self { out, live: None, color, directory: PathBuf::new(), running: HashMap::new() }
+        Self {
+            out,
+            live: None,
+            color,
+            directory: PathBuf::new(),
+            running: HashMap::new(),
+            over_budget: HashSet::new(),
+        }
     }
 
     /// Shows the lines above what runs now, on `target`.
@@ -64,12 +73,17 @@ impl<W: Write> Terminal<W> {
             }
             Event::TestFinished(result) => {
                 self.running.remove(&result.test);
+                if result.outcome == Outcome::OverBudget {
+                    self.over_budget.insert(result.test.clone());
+                }
                 lines.push(line::finished(result, self.color));
                 lines.extend(line::output(result, &self.directory));
             }
             Event::SuiteFinished { results, .. } => {
-                // Told as passed before, since what they used is known only now.
-                let over = results.iter().filter(|it| it.outcome == Outcome::OverBudget);
+                // Told as passed before, where what they used is known only now.
+                let over = results.iter().filter(|it| {
+                    it.outcome == Outcome::OverBudget && !self.over_budget.contains(&it.test)
+                });
                 lines.extend(over.map(|result| line::finished(result, self.color)));
             }
         }

@@ -25,6 +25,8 @@ pub(crate) struct Spec {
     pub(crate) launcher: PathBuf,
     /// A directory that nobody else uses. Removed at the end, unless it is kept.
     pub(crate) scratch: PathBuf,
+    /// Another that the runner may use meanwhile, and cannot remove if it is killed.
+    pub(crate) of_runner: Option<PathBuf>,
     pub(crate) stdout: PathBuf,
     pub(crate) stderr: PathBuf,
     pub(crate) output_limit_bytes: u64,

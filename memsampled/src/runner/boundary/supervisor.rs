@@ -61,6 +61,9 @@ fn attempt(runner: &Channel<io::Stdin>, spec: &Spec) -> Ending {
         Ok(mut supervisor) => {
             supervisor.conduct(&mut ending);
             supervisor.leave(&mut ending);
+            if let Some(path) = spec.of_runner.as_ref().filter(|_| supervisor.runner_gone) {
+                let _ = fs::remove_dir_all(path);
+            }
         }
         Err(reason) => ending.not_started = Some(reason),
     }

@@ -93,7 +93,9 @@ fn options(args: &RunArgs, suite: &Suite) -> anyhow::Result<RunOptions> {
     if let Some(path) = &args.lxc_path {
         options.lxc_path.clone_from(path);
     }
-    options.recorder = recorder_options(args)?;
+    options.recorder = recorder_options(args);
+    let config = Config::read(args.config.config.as_deref())?.redact(&args.config.redact);
+    options.sampler = config.describe_recorded(SamplerOptions::default(), None);
     if let Some(path) = &args.policy {
         options.policy = Policy::load(path)?.budgets;
     }
@@ -110,19 +112,16 @@ fn options(args: &RunArgs, suite: &Suite) -> anyhow::Result<RunOptions> {
     Ok(options)
 }
 
-fn recorder_options(args: &RunArgs) -> anyhow::Result<RecorderOptions> {
-    let config = Config::read(args.config.config.as_deref())?.redact(&args.config.redact);
-    let mut options = RecorderOptions::new()
-        .interval(args.interval)
-        .events(args.events == Events::Auto)
-        .sampler(config.describe_recorded(SamplerOptions::default(), None));
+fn recorder_options(args: &RunArgs) -> RecorderOptions {
+    let mut options =
+        RecorderOptions::new().interval(args.interval).events(args.events == Events::Auto);
     if let Some(rate) = args.pss_interval {
         options = options.pss(rate);
     }
     if let Some(share) = args.pss_budget {
         options = if share > 0.0 { options.pss_budget(share) } else { options.pss(Rate::Off) };
     }
-    Ok(options)
+    options
 }
 
 /// Reads the peaks of an earlier run, from its directory or from its results.
