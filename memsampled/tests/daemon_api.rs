@@ -119,8 +119,8 @@ fn wrong_requests_are_told_what_is_wrong() {
         (
             sessions.clone(),
             r#"{"limits": {"duration": "999h"}}"#,
-            422,
-            "invalid_request",
+            403,
+            "beyond_limit",
             "at most 24h",
         ),
         (sessions.clone(), r#"{"limits": ["1h"]}"#, 422, "invalid_request", "expected an object"),
@@ -183,6 +183,13 @@ fn wrong_requests_are_told_what_is_wrong() {
             "whole number",
         ),
         (sessions.clone(), r#"{} {}"#, 400, "malformed_json", "trailing"),
+        (
+            sessions.clone(),
+            r#"{"limits": {"bytes": 9007199254740991}}"#,
+            403,
+            "beyond_limit",
+            "at most 4294967296",
+        ),
         (sessions.clone(), r#"{"limits": {"bytes": 1}}"#, 422, "invalid_request", "at least"),
         (
             sessions.clone(),

@@ -37,7 +37,9 @@ pub enum ErrorCode {
     UnsupportedMediaType,
     /// The body is JSON, but not such a request: an unknown field, a wrong type, a value out of range.
     InvalidRequest,
-    /// More than this daemon is set to allow.
+    /// The request is one, but asks for more than this daemon is set to grant anybody.
+    BeyondLimit,
+    /// As much goes on as this daemon is set to allow at a time.
     LimitReached,
     /// More marks wait to be written than the queue holds.
     TooManyMarks,
@@ -51,7 +53,7 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// Every code.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::MalformedJson,
         Self::InvalidName,
         Self::Unauthorized,
@@ -68,6 +70,7 @@ impl ErrorCode {
         Self::BodyTooLarge,
         Self::UnsupportedMediaType,
         Self::InvalidRequest,
+        Self::BeyondLimit,
         Self::LimitReached,
         Self::TooManyMarks,
         Self::Unavailable,
@@ -81,7 +84,7 @@ impl ErrorCode {
         match self {
             Self::MalformedJson | Self::InvalidName => 400,
             Self::Unauthorized => 401,
-            Self::Forbidden => 403,
+            Self::Forbidden | Self::BeyondLimit => 403,
             Self::NoSuchRoute | Self::NoSuchSession | Self::NoSuchRun | Self::NoSuchTarget => 404,
             Self::MethodNotAllowed => 405,
             Self::TooSlow => 408,

@@ -315,7 +315,7 @@ pub(super) fn ending() -> Failure {
 fn check_limits(asked: &SessionLimits, limits: &Limits) -> Result<(), Failure> {
     let refuse = |key: &str, limit: &dyn std::fmt::Display| {
         Err(Failure::new(
-            ErrorCode::InvalidRequest,
+            ErrorCode::BeyondLimit,
             format!("`limits.{key}` is more than this daemon allows: at most {limit}"),
         ))
     };
