@@ -1,10 +1,13 @@
-//! The daemon: idle, from a start to the first sample, marks, a thousand sessions, many at once, and the
-//! flight recorder.
+//! The daemon: idle, from a start to the first sample, marks, a thousand sessions, many at once, clients
+//! that mean no good, the end, and the flight recorder.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark fails by panicking")]
 
 use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use memsample_benches::{Table, median, memsampled};
@@ -16,6 +19,9 @@ const IDLE: Duration = Duration::from_secs(10);
 const MARKS_PER_SECOND: u32 = 10_000;
 const MARKS_FOR: Duration = Duration::from_secs(10);
 const SESSIONS: usize = 1000;
+/// Clients that say nothing, that send a byte now and then, and that send a header without an end.
+const BAD_CLIENTS: [usize; 3] = [300, 150, 50];
+const HEADER_BYTES: usize = 1 << 30;
 
 struct Daemon {
     child: Child,
@@ -79,12 +85,28 @@ fn point() -> MarkRequest {
     MarkRequest { kind: MarkKind::Point, name: "test_load".to_owned(), ..MarkRequest::default() }
 }
 
+/// Sets so many marks and returns how long the answer took, in microseconds: the median, and at 99 %.
+fn mark_latencies(client: &mut Client, session: &str, count: usize) -> (f64, f64) {
+    let mut latencies: Vec<f64> = (0..count)
+        .map(|_| {
+            let began = Instant::now();
+            client.mark(session, &point()).unwrap();
+            began.elapsed().as_secs_f64() * 1e6
+        })
+        .collect();
+    latencies.sort_by(f64::total_cmp);
+    let p99 = latencies.get(latencies.len() * 99 / 100).copied().unwrap();
+    (median(latencies), p99)
+}
+
 fn main() {
     println!("## daemon\n");
     let mut table = Table::new(&["what", "measured"]);
     let mut row = |what: &str, measured: String| table.row([what.to_owned(), measured]);
 
     let daemon = Daemon::start(&[]);
+    // Until it has looked at what is there, and ended the threads for that.
+    std::thread::sleep(IDLE);
     let before_ms = daemon.cpu_ms();
     std::thread::sleep(IDLE);
     let used_ms = daemon.cpu_ms() - before_ms;
@@ -92,6 +114,53 @@ fn main() {
     row("idle, resident", format!("{:.1} MiB", daemon.rss_mib()));
 
     let mut client = daemon.connect();
+    let session = client.start(&StartRequest::default()).unwrap().id;
+    let alone = mark_latencies(&mut client, &session, 1000);
+    let done = AtomicBool::new(false);
+    let (silent, slow, large) = BAD_CLIENTS.into();
+    let connect = || UnixStream::connect(daemon.socket()).unwrap();
+    let silent: Vec<UnixStream> = (0..silent).map(|_| connect()).collect();
+    let mut slow: Vec<UnixStream> = (0..slow).map(|_| connect()).collect();
+    let (among, refused) = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                slow.iter_mut().for_each(|stream| drop(stream.write(b"x")));
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        });
+        let large: Vec<_> = (0..large)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut stream = connect();
+                    let _ = stream.write_all(b"GET / HTTP/1.1\r\nX: ");
+                    let chunk = vec![b'x'; 1 << 16];
+                    let chunks = HEADER_BYTES / chunk.len();
+                    let sent = (0..chunks).take_while(|_| stream.write_all(&chunk).is_ok()).count();
+                    let _ = stream.read_to_string(&mut String::new());
+                    sent < chunks
+                })
+            })
+            .collect();
+        let among = mark_latencies(&mut client, &session, 1000);
+        let refused = large.into_iter().filter_map(|client| client.join().ok()).filter(|cut| *cut);
+        let refused = refused.count();
+        done.store(true, Ordering::Relaxed);
+        (among, refused)
+    });
+    drop((silent, slow));
+    client.stop(&session).unwrap();
+    row(
+        "a mark of the client after 500 that mean no good",
+        format!(
+            "{:.0} us at the median, {:.0} us at 99 % (alone {:.0} and {:.0}); {refused} of {} headers of 1 GiB cut off",
+            among.0,
+            among.1,
+            alone.0,
+            alone.1,
+            BAD_CLIENTS.into_iter().next_back().unwrap_or(0)
+        ),
+    );
+
     let mut starts = Vec::new();
     let mut firsts = Vec::new();
     for _ in 0..20 {
@@ -117,18 +186,8 @@ fn main() {
     row("from the request to the first sweep", format!("{:.1} ms at the median", median(firsts)));
 
     let session = client.start(&StartRequest::default()).unwrap();
-    let mut latencies = Vec::new();
-    for _ in 0..5000 {
-        let began = Instant::now();
-        client.mark(&session.id, &point()).unwrap();
-        latencies.push(began.elapsed().as_secs_f64() * 1e6);
-    }
-    latencies.sort_by(f64::total_cmp);
-    let p99 = latencies.get(latencies.len() * 99 / 100).copied().unwrap();
-    row(
-        "a mark is acknowledged",
-        format!("{:.0} us at the median, {p99:.0} us at 99 %", median(latencies)),
-    );
+    let (p50, p99) = mark_latencies(&mut client, &session.id, 5000);
+    row("a mark is acknowledged", format!("{p50:.0} us at the median, {p99:.0} us at 99 %"));
     client.stop(&session.id).unwrap();
 
     let session = client.start(&StartRequest::default()).unwrap();
@@ -157,22 +216,38 @@ fn main() {
     );
 
     drop(client);
-    let (rss, descriptors) = (daemon.rss_mib(), daemon.descriptors());
-    let mut client = daemon.connect();
-    for _ in 0..SESSIONS {
-        let session = client.start(&StartRequest::default()).unwrap();
-        client.stop(&session.id).unwrap();
+    let mut held = vec![(daemon.rss_mib(), daemon.descriptors())];
+    for _ in 0..2 {
+        let mut client = daemon.connect();
+        for _ in 0..SESSIONS {
+            let session = client.start(&StartRequest::default()).unwrap();
+            client.stop(&session.id).unwrap();
+        }
+        drop(client);
+        // The pool of threads ends its idle ones after two seconds.
+        std::thread::sleep(Duration::from_secs(3));
+        held.push((daemon.rss_mib(), daemon.descriptors()));
     }
-    drop(client);
-    // The pool of threads ends its idle ones after two seconds.
-    std::thread::sleep(Duration::from_secs(3));
+    let held: Vec<String> =
+        held.iter().map(|(mib, descriptors)| format!("{mib:.1} MiB and {descriptors}")).collect();
     row(
         &format!("{SESSIONS} sessions, one after the other"),
-        format!(
-            "{rss:.1} MiB and {descriptors} descriptors before, {:.1} MiB and {} after",
-            daemon.rss_mib(),
-            daemon.descriptors()
-        ),
+        format!("{} descriptors before, after them, and after as many more", held.join(", ")),
+    );
+
+    let mut daemon = daemon;
+    let mut client = daemon.connect();
+    for _ in 0..10 {
+        client.start(&StartRequest::default()).unwrap();
+    }
+    std::thread::sleep(IDLE);
+    let began = Instant::now();
+    let pid = rustix::process::Pid::from_child(&daemon.child);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    daemon.child.wait().unwrap();
+    row(
+        "SIGTERM with ten recordings that go on",
+        format!("all closed and ended after {:.0} ms", began.elapsed().as_secs_f64() * 1e3),
     );
     drop(daemon);
 

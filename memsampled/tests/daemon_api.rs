@@ -423,6 +423,8 @@ fn nothing_more_is_taken_in_when_memory_is_short() {
     let refused = daemon.post("/v1/sessions", "{}");
     assert_eq!(refused.refusal(), (429, "limit_reached".to_owned()));
     assert!(refused.text().contains("`daemon.limits.memory`"), "{}", refused.text());
+    // Also where there is nothing of which one could be made.
+    assert_eq!(daemon.post("/v1/dump", "").refusal(), (429, "limit_reached".to_owned()));
     let marks = format!("/v1/sessions/{id}/marks");
     let mark = r#"{"kind": "point", "name": "x"}"#;
     assert_eq!(daemon.post(&marks, mark).refusal(), (429, "too_many_marks".to_owned()));

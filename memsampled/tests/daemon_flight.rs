@@ -230,6 +230,23 @@ fn dumps_that_nobody_asked_for_are_bounded() {
 }
 
 #[test]
+fn a_dump_that_nobody_asked_for_needs_room() {
+    let daemon = flying("pressure = 'off'\ndumps_bytes = 1\n");
+    wait_for_ticks(&daemon);
+    daemon.signal("KILL");
+    let (_, directory) = daemon.wait();
+    let command = Daemon::command(directory.path());
+    let daemon = Daemon::spawn(directory, command);
+    let note = wait_for("a refusal", || {
+        let flight = daemon.get("/healthz").json()["flight_recorder"].clone();
+        flight["notes"][0].as_str().map(str::to_owned)
+    });
+    assert!(note.contains("`daemon.flight_recorder.dumps_bytes` is 1"), "{note}");
+    assert!(daemon.runs().join(".flight-left-1").exists());
+    assert!(dumped_for(&daemon, "crash").is_none());
+}
+
+#[test]
 fn what_cannot_be_read_of_one_that_was_left_is_kept() {
     let daemon = flying("pressure = 'off'\n");
     wait_for_ticks(&daemon);

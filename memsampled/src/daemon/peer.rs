@@ -40,7 +40,7 @@ impl Peer {
     /// configuration, and the members of its group.
     ///
     /// Of further groups the list of the system decides. The kernel knows which ones the peer had when it
-    /// connected (SO_PEERGROUPS), but can be asked only by unsafe code, of which there is none here.
+    /// connected (SO_PEERGROUPS), but can be asked only by unsafe code, of which there is none in this library.
     pub(super) async fn is_allowed(self, options: &Options, lookups: &Arc<Semaphore>) -> bool {
         if self.is_root()
             || self.uid == rustix::process::geteuid().as_raw()

@@ -1,7 +1,8 @@
 //! The daemon `memsampled`.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod args;
+mod heap;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -13,6 +14,7 @@ use memsampled::daemon::{self, Options};
 use args::Args;
 
 fn main() -> ExitCode {
+    heap::share_one_heap();
     let args = Args::parse();
     match args.print_documents().map(|done| if done { Ok(()) } else { serve(args) }) {
         Ok(Ok(())) => ExitCode::SUCCESS,

@@ -203,7 +203,7 @@ impl Flight {
     }
 
     fn salvage_one(&self, path: &Path) -> bool {
-        if let Err(why) = self.room() {
+        if let Err(why) = self.room(bytes_of(path)) {
             self.refuse(Reason::Crash, &why);
             return false;
         }
@@ -262,7 +262,7 @@ impl Flight {
 
     /// Makes a dump that nobody has asked for, if there may be one more. It is the caller's turn.
     fn dump_by_itself(&self, reason: Reason) {
-        if let Err(why) = self.room() {
+        if let Err(why) = self.room(self.kept().1) {
             return self.refuse(reason, &why);
         }
         match self.dump(daemon_peer(), &DumpRequest::default(), reason) {
@@ -271,8 +271,9 @@ impl Flight {
         }
     }
 
-    /// Says why no dump more is made by itself: those that there are fill what they may.
-    fn room(&self) -> Result<(), String> {
+    /// Says why no dump more is made by itself: those that there are fill what they may. The next one is
+    /// about as large as what it is cut out of, which takes `next_bytes`.
+    fn room(&self, next_bytes: u64) -> Result<(), String> {
         let defaults = FlightSettings::new(Duration::from_secs(60));
         let settings = self.settings.as_ref().unwrap_or(&defaults);
         let (mut count, mut bytes) = (0, 0);
@@ -293,11 +294,9 @@ impl Flight {
                 settings.dumps
             ));
         }
-        // About as large as what it is cut out of.
-        let next = self.kept().1;
-        if bytes + next > settings.dumps_bytes() {
+        if bytes + next_bytes > settings.dumps_bytes() {
             return Err(format!(
-                "dumps that were made by themselves take {bytes} bytes, the next one about {next}, and \
+                "dumps that were made by themselves take {bytes} bytes, the next one about {next_bytes}, and \
                  `daemon.flight_recorder.dumps_bytes` is {}",
                 settings.dumps_bytes()
             ));
@@ -429,6 +428,13 @@ pub(super) fn daemon_peer() -> Peer {
 fn labels(owner: Peer, reason: Reason) -> std::collections::BTreeMap<String, String> {
     let texts = [(UID_LABEL, owner.uid.to_string()), (REASON_LABEL, reason.as_str().to_owned())];
     texts.map(|(key, value)| (key.to_owned(), value)).into()
+}
+
+/// Returns what the files in a directory and in those below it take.
+fn bytes_of(directory: &Path) -> u64 {
+    let files = walkdir::WalkDir::new(directory).into_iter().filter_map(Result::ok);
+    let files = files.filter(|entry| entry.file_type().is_file());
+    files.filter_map(|file| file.metadata().ok()).map(|metadata| metadata.len()).sum()
 }
 
 fn hidden_names(runs: &Path) -> Vec<String> {
