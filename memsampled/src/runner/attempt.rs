@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::Sender;
+use rustix::process::{Pid, Signal, kill_process};
 use uzers::os::unix::UserExt;
 
 use super::boundary::{Enclosure, Order, Spec, Stage, Supervised, Told, User, launch};
@@ -62,10 +63,16 @@ impl Running {
 }
 
 fn listen(id: u64, supervised: &Supervised, mut child: Child, heard: &Sender<Heard>) {
-    while let Some(told) = supervised.hear() {
+    // A test with our rights may have stopped it, and with it its own time. To one that is not stopped
+    // the signal means nothing.
+    let wake = || {
+        let _ = kill_process(Pid::from_child(&child), Signal::CONT);
+    };
+    while let Some(told) = supervised.hear(wake) {
         // The dispatcher outlives all attempts.
         let _ = heard.send(Heard { id, told: Some(told) });
     }
+    wake();
     let _ = child.wait();
     let _ = heard.send(Heard { id, told: None });
 }

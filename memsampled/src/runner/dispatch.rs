@@ -411,7 +411,13 @@ impl<'a> Dispatcher<'a> {
         let ending = ending.unwrap_or_else(|| {
             remove_left(&spec.id);
             let _ = fs::remove_dir_all(&spec.scratch);
-            Ending { ended_by_runner: self.in_a_hurry, lost: true, ..Ending::default() }
+            let duration = started.map(|started| Timestamp::now().duration_since(started));
+            Ending {
+                ended_by_runner: self.in_a_hurry,
+                lost: true,
+                duration: duration.map_or(Duration::ZERO, |duration| duration.unsigned_abs()),
+                ..Ending::default()
+            }
         });
         let Some((item, planned)) = item.and_then(|item| Some((item, self.plan.item(item)?)))
         else {

@@ -8,6 +8,7 @@ use std::process::Command;
 use rustix::process::getuid;
 
 use super::init::SharedMemory;
+use super::processes::MARK;
 use super::protocol::{Enclosure, Spec};
 use super::{GATE, INIT, OWN_NAME};
 
@@ -143,6 +144,8 @@ fn lxc_configuration(
     lines.extend([
         format!("lxc.rootfs.path = overlayfs:{}:{}", word(rootfs)?, word(&delta)?),
         format!("lxc.uts.name = {}", spec.id),
+        // A container inherits nothing.
+        format!("lxc.environment = {MARK}={}", spec.id),
         format!("lxc.log.file = {}", word(&spec.scratch.join("lxc.log"))?),
         "lxc.apparmor.profile = unconfined".to_owned(),
         "lxc.autodev = 1".to_owned(),

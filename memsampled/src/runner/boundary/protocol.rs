@@ -155,8 +155,6 @@ pub(super) enum InitOrder {
         /// The arguments with which this program runs as a gate here.
         argv: Vec<String>,
     },
-    /// Kill all processes below you.
-    KillAll,
     /// Tell what memory is left in files.
     Left,
 }
@@ -173,10 +171,6 @@ pub(super) enum InitTold {
     Exited {
         exit_code: Option<i32>,
         signal: Option<i32>,
-    },
-    /// Nothing is left below init; or something, for it cannot be killed.
-    KilledAll {
-        left: usize,
     },
     Left {
         bytes: Option<u64>,
