@@ -70,48 +70,6 @@ requires = ["fails"]
 "#;
 
 #[test]
-fn outcomes_are_alike_in_every_output() {
-    check_mixed(&["--name", "a", "--isolation", "none"]);
-}
-
-#[test]
-fn outcomes_are_the_same_in_the_isolation_that_is_the_default() {
-    check_mixed(&["--name", "a"]);
-}
-
-#[track_caller]
-fn check_mixed(arguments: &[&str]) {
-    let directory = tempdir().unwrap();
-    let ended = run_isolated(directory.path(), MIXED, arguments);
-    assert_eq!(ended.code, Some(10), "{}", ended.stderr);
-    let results = results(&ended);
-    let expected = [
-        ("passes", "passed"),
-        ("fails", "failed"),
-        ("is too slow", "timed_out"),
-        ("crashes", "signaled"),
-        ("is absent", "not_started"),
-        ("needs the one that fails", "skipped"),
-    ];
-    assert_eq!(outcomes(&results), expected);
-    assert_eq!(results["outcome"], "failed");
-    for (name, outcome) in expected {
-        let line = |text: &str| {
-            let mut lines = text.lines();
-            lines.any(|line| line.trim_start().starts_with(outcome) && line.contains(name))
-        };
-        assert!(
-            line(&ended.stdout) && line(&ended.stderr),
-            "{name}: {}{}",
-            ended.stdout,
-            ended.stderr
-        );
-    }
-    assert!(ended.stderr.contains("    | broken\n"), "{}", ended.stderr);
-    assert!(!ended.stdout.contains('\u{1b}') && !ended.stderr.contains('\u{1b}'));
-}
-
-#[test]
 fn exit_codes_say_what_became_of_the_suite() {
     let long = "name = \"long\"\ntimeout = \"200ms\"\n[[test]]\nname = \"a\"\ncommand = [\"sleep\", \"600\"]\ngrace = \"0s\"\n";
     let setup =
