@@ -1,5 +1,6 @@
 use std::fs;
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::sync::Arc;
@@ -30,10 +31,15 @@ pub(super) struct Running {
 
 impl Running {
     /// Starts an attempt. What it tells comes through the channel, whose last word is that its
-    /// supervisor is gone.
-    pub(super) fn start(id: u64, spec: &Spec, heard: Sender<Heard>) -> io::Result<Self> {
+    /// supervisor is gone, which keeps what is `held` open.
+    pub(super) fn start(
+        id: u64,
+        spec: &Spec,
+        held: Option<BorrowedFd<'_>>,
+        heard: Sender<Heard>,
+    ) -> io::Result<Self> {
         fs::create_dir_all(&spec.scratch)?;
-        let (supervised, child) = launch(spec)?;
+        let (supervised, child) = launch(spec, held)?;
         let supervised = Arc::new(supervised);
         let from = Arc::clone(&supervised);
         let listener = std::thread::Builder::new().name("memsample-attempt".to_owned());

@@ -43,6 +43,8 @@ pub(super) struct Dispatcher<'a> {
     recorder: Recorder,
     recording_ended: Receiver<()>,
     progress: Progress,
+    /// Whether an earlier part of this run has been cut short.
+    is_resumed: bool,
     signals: Receiver<i32>,
     events: &'a mut dyn FnMut(Event),
     heard: (Sender<Heard>, Receiver<Heard>),
@@ -132,17 +134,17 @@ impl Active {
 }
 
 impl<'a> Dispatcher<'a> {
-    #[expect(clippy::too_many_arguments, reason = "called once, by who has made them")]
     pub(super) fn new(
         suite: &'a Suite,
         options: &'a RunOptions,
         layout: Layout<'a>,
         (recording, station, recorder): (u32, Station, Recorder),
-        progress: Progress,
-        ended: Vec<Ended>,
+        (progress, resumed): (Progress, Option<Vec<Ended>>),
         signals: Receiver<i32>,
         events: &'a mut dyn FnMut(Event),
     ) -> Self {
+        let is_resumed = resumed.is_some();
+        let ended = resumed.unwrap_or_default();
         let plan = Plan::new(suite, options, &ended);
         let index_of: HashMap<&str, usize> = suite
             .tests
@@ -163,6 +165,7 @@ impl<'a> Dispatcher<'a> {
             recording_ended: recorder.finished(),
             recorder,
             progress,
+            is_resumed,
             signals,
             events,
             heard: bounded(MAX_HEARD),
@@ -184,6 +187,13 @@ impl<'a> Dispatcher<'a> {
             tests: self.plan.len(),
             directory: self.options.directory.clone(),
         });
+        if self.is_resumed {
+            let (count, directory) = (self.results.len(), self.options.directory.display());
+            let note = format!(
+                "goes on with the run in {directory}, of which {count} attempts have ended"
+            );
+            (self.events)(Event::Note(note));
+        }
         for note in &self.suite.notes {
             (self.events)(Event::Note(note.clone()));
         }
@@ -267,7 +277,8 @@ impl<'a> Dispatcher<'a> {
         let spec = enclosure
             .and_then(|enclosure| spec_of_test(test, enclosure, name, &directory, self.options));
         let started = spec.and_then(|spec| {
-            let running = Running::start(id, &spec, self.heard.0.clone());
+            let held = Some(self.progress.held());
+            let running = Running::start(id, &spec, held, self.heard.0.clone());
             let running = running.map_err(|error| format!("cannot start it: {error}"))?;
             Ok((spec, running))
         });
@@ -566,7 +577,8 @@ impl<'a> Dispatcher<'a> {
         let cwd = self.suite.directory.clone();
         let spec = spec_of_step(step, unique, cwd, &directory, self.options, lives_on);
         let attempt = Attempt { test: name.to_owned(), repetition: 1, attempt: 1 };
-        let running = match Running::start(id, &spec, self.heard.0.clone()) {
+        let held = Some(self.progress.held());
+        let running = match Running::start(id, &spec, held, self.heard.0.clone()) {
             Ok(running) => running,
             Err(error) => return (id, Some(format!("could not be started: {error}"))),
         };
@@ -686,7 +698,7 @@ fn next_id() -> (u64, String) {
 
 impl TestResult {
     /// Returns the result of an attempt that was not run.
-    fn not_run(test: Attempt, outcome: Outcome) -> Self {
+    pub(crate) fn not_run(test: Attempt, outcome: Outcome) -> Self {
         Self {
             test,
             outcome,

@@ -1,5 +1,5 @@
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::process::{Child, Command, Stdio};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -19,12 +19,12 @@ pub(crate) struct Supervised {
     channel: Channel<OwnedFd>,
 }
 
-/// Starts a supervisor for an attempt.
+/// Starts a supervisor for an attempt. It keeps what is `held` open until nothing of the attempt is left.
 ///
 /// # Errors
 ///
 /// The program cannot be run, or what it must know is too long.
-pub(crate) fn launch(spec: &Spec) -> io::Result<(Supervised, Child)> {
+pub(crate) fn launch(spec: &Spec, held: Option<BorrowedFd<'_>>) -> io::Result<(Supervised, Child)> {
     let (channel, socket) = channel::pair()?;
     let mut child = Command::new(&spec.launcher)
         .arg(SUPERVISOR)
@@ -33,7 +33,8 @@ pub(crate) fn launch(spec: &Spec) -> io::Result<(Supervised, Child)> {
         .stderr(Stdio::null())
         .spawn()?;
     // What is lost with a failure is the child's reason to live: its channel.
-    if let Err(error) = channel.send(&Order::Start(Box::new(spec.clone()))) {
+    let held: Vec<BorrowedFd<'_>> = held.into_iter().collect();
+    if let Err(error) = channel.send_with(&Order::Start(Box::new(spec.clone())), &held) {
         drop(channel);
         let _ = child.wait();
         return Err(error);

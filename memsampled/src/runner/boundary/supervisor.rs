@@ -48,6 +48,8 @@ pub(super) fn run() -> ExitCode {
     let runner = inherited();
     let Ok(Some(received)) = runner.receive::<Order>() else { return ExitCode::FAILURE };
     let Order::Start(spec) = received.message else { return ExitCode::FAILURE };
+    // What the runner holds is held until nothing is left.
+    let _held = received.descriptors;
     let ending = attempt(&runner, &spec);
     match runner.send(&Told::Ended(Box::new(ending))) {
         Ok(()) => ExitCode::SUCCESS,
