@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use crossbeam_channel::Sender;
 use rustix::process::{Pid, Signal, kill_process};
-use uzers::os::unix::UserExt;
 
-use super::boundary::{Enclosure, Order, Spec, Stage, Supervised, Told, User, launch};
+use super::artifacts;
+use super::boundary::{Enclosure, Order, Spec, Stage, Supervised, Told, launch};
 use super::options::RunOptions;
 use super::own_recording::OwnRecording;
+use super::users;
 use crate::suite::{Program, Step, Test};
 
 /// What a running attempt tells the dispatcher.
@@ -92,7 +93,7 @@ pub(super) fn spec_of_test(
     options: &RunOptions,
 ) -> Result<Spec, String> {
     let user = match &test.run_as {
-        Some(name) => Some(user(name)?),
+        Some(name) => Some(users::find(name, enclosure.root())?),
         None => None,
     };
     let stages = |steps: &[Step]| steps.iter().map(stage_of_step).collect();
@@ -116,6 +117,8 @@ pub(super) fn spec_of_test(
         cwd: test.cwd.clone(),
         env: test.env.clone(),
         expect_exit: test.expect_exit.clone(),
+        artifacts: test.artifacts.clone(),
+        artifacts_directory: artifacts::directory(directory),
         keep_failed: options.keep_failed,
         survivors_wanted: false,
     })
@@ -150,6 +153,8 @@ pub(super) fn spec_of_step(
         cwd,
         env: std::collections::BTreeMap::new(),
         expect_exit: vec![0],
+        artifacts: Vec::new(),
+        artifacts_directory: artifacts::directory(directory),
         keep_failed: false,
         survivors_wanted,
     }
@@ -167,22 +172,4 @@ fn argv(program: &Program) -> Vec<String> {
         Program::Command(argv) => argv.clone(),
         Program::Shell(line) => vec!["/bin/sh".to_owned(), "-c".to_owned(), line.clone()],
     }
-}
-
-/// Looks a user of this machine up, by name or by number.
-fn user(name: &str) -> Result<User, String> {
-    let found = match name.parse::<u32>() {
-        Ok(uid) => uzers::get_user_by_uid(uid),
-        Err(_) => uzers::get_user_by_name(name),
-    };
-    let user = found.ok_or_else(|| format!("there is no user `{name}`"))?;
-    let gid = user.primary_group_id();
-    let groups = uzers::get_user_groups(user.name(), gid).unwrap_or_default();
-    Ok(User {
-        name: user.name().to_string_lossy().into_owned(),
-        uid: user.uid(),
-        gid,
-        groups: groups.iter().map(uzers::Group::gid).collect(),
-        home: user.home_dir().to_owned(),
-    })
 }

@@ -437,16 +437,10 @@ impl<'a> Dispatcher<'a> {
         let (test, index) = (planned.test, planned.index);
         let (outcome, reason) = judge(test, &ending);
         let started = started.filter(|_| !matches!(outcome, Outcome::NotStarted { .. }));
-        let kept = match started {
-            Some(_) => {
-                artifacts::keep(test, &self.layout.attempt(index, &attempt).join("artifacts"))
-            }
-            None => artifacts::Kept::default(),
-        };
+        let kept = artifacts::kept(&spec.artifacts_directory);
         let relative = |path: &PathBuf| self.layout.relative(path);
         let log = |path: &PathBuf| path.exists().then(|| relative(path));
         notes.extend(ending.notes);
-        notes.extend(kept.notes);
         notes.extend(ending.output_error.map(|error| format!("its output was not kept: {error}")));
         let used = used.and_then(|used| match used {
             Ok(used) => Some(used),
@@ -474,7 +468,7 @@ impl<'a> Dispatcher<'a> {
             stdout: log(&spec.stdout),
             stderr: log(&spec.stderr),
             output_cut_bytes: ending.output_cut_bytes,
-            artifacts: kept.files.iter().map(relative).collect(),
+            artifacts: kept.iter().map(relative).collect(),
             kept: ending.kept.as_ref().map(relative),
             notes,
             memory: None,

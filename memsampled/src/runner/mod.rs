@@ -26,6 +26,7 @@ mod plan;
 mod progress;
 mod role_use;
 mod selection;
+mod users;
 mod verdict;
 
 use std::fmt;

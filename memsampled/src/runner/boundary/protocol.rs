@@ -41,6 +41,9 @@ pub(crate) struct Spec {
     pub(crate) cwd: PathBuf,
     pub(crate) env: BTreeMap<String, String>,
     pub(crate) expect_exit: Vec<u8>,
+    /// Globs of files below `cwd` that are kept, and where.
+    pub(crate) artifacts: Vec<String>,
+    pub(crate) artifacts_directory: PathBuf,
     /// Whether the scratch directory stays if the program does not end as expected.
     pub(crate) keep_failed: bool,
     /// Whether processes that are left at the end are what was wanted, as of the setup of a suite:

@@ -15,13 +15,14 @@ use rustix::process::{
 
 use super::capture::Capture;
 use super::channel::{self, Channel, inherited};
-use super::enclosure::{Entrance, entrance};
+use super::enclosure::{Entrance, entrance, outside};
 use super::groups::{Groups, OomCounts};
 use super::processes::{MARK, descendants, describe, kill_below, rss_bytes, signal};
 use super::protocol::{
     Ending, Exec, GateOrder, GateTold, InitOrder, InitTold, Order, Spec, Stage, StageKind, Told,
 };
 use super::{OWN_NAME, ignore_signals};
+use crate::runner::artifacts;
 
 /// What a tool needs to make a boundary, at most, on a machine that is busy.
 const MAX_ENTRANCE: Duration = Duration::from_secs(60);
@@ -36,6 +37,8 @@ const SETTLE_PAUSE: Duration = Duration::from_millis(5);
 const MAX_DRAIN: Duration = Duration::from_secs(1);
 /// How often the runner is told what the processes use.
 const PROGRESS: Duration = Duration::from_secs(1);
+/// Characters of a command in a message.
+const MAX_SHOWN: usize = 200;
 /// Survivors that are described, at most; all are killed.
 const MAX_SURVIVORS: usize = 100;
 
@@ -66,6 +69,12 @@ fn attempt(runner: &Channel<io::Stdin>, spec: &Spec) -> Ending {
         Ok(mut supervisor) => {
             supervisor.conduct(&mut ending);
             supervisor.leave(&mut ending);
+            if ending.not_started.is_none() && !supervisor.runner_gone {
+                let (from, within) = outside(spec);
+                let notes =
+                    artifacts::keep(&spec.artifacts, &from, &within, &spec.artifacts_directory);
+                ending.notes.extend(notes);
+            }
             if let Some(path) = spec.of_runner.as_ref().filter(|_| supervisor.runner_gone) {
                 let _ = fs::remove_dir_all(path);
             }
@@ -240,7 +249,7 @@ impl<'a> Supervisor<'a> {
         for stage in &spec.setup {
             let end = self.run(stage, StageKind::Setup, &mut None);
             if let Some(reason) = failure(&end) {
-                ending.not_started = Some(format!("its setup `{}` {reason}", stage.argv.join(" ")));
+                ending.not_started = Some(format!("its setup `{}` {reason}", shown(stage)));
                 ready = false;
                 break;
             }
@@ -270,7 +279,7 @@ impl<'a> Supervisor<'a> {
                 // Also when the suite is aborted: only the runner's death ends it.
                 let end = self.run(stage, StageKind::Cleanup, &mut None);
                 if let Some(reason) = failure(&end) {
-                    ending.notes.push(format!("its cleanup `{}` {reason}", stage.argv.join(" ")));
+                    ending.notes.push(format!("its cleanup `{}` {reason}", shown(stage)));
                 }
             }
         }
@@ -650,6 +659,15 @@ impl<'a> Supervisor<'a> {
 impl Ending {
     fn set(&mut self, exit: Exit) {
         (self.exit_code, self.signal) = (exit.exit_code, exit.signal);
+    }
+}
+
+/// Returns the command of a stage for a message, which has a bound as all that is told.
+fn shown(stage: &Stage) -> String {
+    let command = stage.argv.join(" ");
+    match command.char_indices().nth(MAX_SHOWN) {
+        Some((end, _)) => format!("{}…", command.get(..end).unwrap_or_default()),
+        None => command,
     }
 }
 
