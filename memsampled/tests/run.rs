@@ -139,6 +139,38 @@ fn a_directory_that_means_nothing_is_refused_before_anything_is_run() {
 }
 
 #[test]
+fn what_lists_tests_ends_with_who_waits_for_it() {
+    // It goes on in a session of its own, and does not care.
+    let list = "trap '' INT TERM; setsid sleep 1000 & echo $! $$ > pids; touch begun; sleep 1000";
+    for (signal, code) in [("INT", Some(11)), ("TERM", Some(11)), ("KILL", None)] {
+        let directory = tempdir().unwrap();
+        let file = |name: &str| directory.path().join(name);
+        fs::create_dir(file("utah")).unwrap();
+        let text = format!("discovery_cmd: {list:?}\ntest_cmd: x {{}}\n");
+        fs::write(file("utah/tslist.auto"), text).unwrap();
+        let running = Running::start(directory.path(), &["run", "utah"]);
+        wait_for("the command", || file("begun").exists().then_some(()));
+        running.signal(signal);
+        // The second time it is in a hurry.
+        if code.is_some() {
+            running.signal(signal);
+        }
+        let ended = running.wait();
+        assert_eq!(ended.code, code, "{signal}: {}", ended.stderr);
+        let pids = fs::read_to_string(file("pids")).unwrap();
+        for pid in pids.split_whitespace() {
+            let gone = || (!Path::new("/proc").join(pid).exists()).then_some(());
+            // Who is killed waits for nothing; who is asked to end has waited.
+            match code {
+                Some(_) => assert!(gone().is_some(), "{signal}"),
+                None => wait_for("its end", gone),
+            }
+        }
+        assert!(!file("runs").exists());
+    }
+}
+
+#[test]
 fn json_is_one_object_with_the_directory() {
     let directory = tempdir().unwrap();
     let ended = run(directory.path(), MIXED, &["--json", "--filter", "passes"]);

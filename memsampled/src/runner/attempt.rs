@@ -10,7 +10,7 @@ use crossbeam_channel::Sender;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::artifacts;
-use super::boundary::{Enclosure, Order, Spec, Stage, Supervised, Told, launch};
+use super::boundary::{Enclosure, Ending, Order, Spec, Stage, Supervised, Told, launch};
 use super::options::RunOptions;
 use super::own_recording::OwnRecording;
 use super::users;
@@ -171,5 +171,18 @@ fn argv(program: &Program) -> Vec<String> {
     match program {
         Program::Command(argv) => argv.clone(),
         Program::Shell(line) => vec!["/bin/sh".to_owned(), "-c".to_owned(), line.clone()],
+    }
+}
+
+/// Says why a step of the suite failed, as the end of a sentence.
+pub(super) fn failure(ending: &Ending) -> Option<String> {
+    match ending {
+        Ending { not_started: Some(reason), .. } => Some(format!("could not be started: {reason}")),
+        Ending { timed_out: true, .. } => Some("did not end in its time".to_owned()),
+        Ending { ended_by_runner: true, .. } => Some("was ended".to_owned()),
+        Ending { exit_code: Some(0), .. } => None,
+        Ending { exit_code: Some(code), .. } => Some(format!("exited with {code}")),
+        Ending { signal: Some(signal), .. } => Some(format!("was ended by signal {signal}")),
+        _ => Some("was lost".to_owned()),
     }
 }

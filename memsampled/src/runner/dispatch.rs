@@ -11,7 +11,7 @@ use memsample::{End, MarkKind, Recorder, Recording, Scope, Station, is_disk_full
 use super::RunError;
 use super::admission::{Admission, Claim, Memory};
 use super::artifacts;
-use super::attempt::{Heard, Running, spec_of_step, spec_of_test};
+use super::attempt::{Heard, Running, failure, spec_of_step, spec_of_test};
 use super::boundary::{Ending, Spec, StageKind, Told, remove_left};
 use super::budget::{self, Left};
 use super::event::{Abort, Attempt, Event, Outcome, TestResult};
@@ -672,20 +672,8 @@ fn judge_budgets(budgets: &[Budget], used: &Used, result: &mut TestResult) {
     result.budgets = judged;
 }
 
-/// Says why a step of the suite failed, as the end of a sentence.
-fn failure(ending: &Ending) -> Option<String> {
-    match ending {
-        Ending { not_started: Some(reason), .. } => Some(format!("could not be started: {reason}")),
-        Ending { timed_out: true, .. } => Some("did not end in its time".to_owned()),
-        Ending { ended_by_runner: true, .. } => Some("was ended".to_owned()),
-        Ending { exit_code: Some(0), .. } => None,
-        Ending { exit_code: Some(code), .. } => Some(format!("exited with {code}")),
-        Ending { signal: Some(signal), .. } => Some(format!("was ended by signal {signal}")),
-        _ => Some("was lost".to_owned()),
-    }
-}
-
-fn next_id() -> (u64, String) {
+/// Returns a number and a name that nothing else has that was started by this process.
+pub(super) fn next_id() -> (u64, String) {
     let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
     (id, format!("memsample-{}-{id}", std::process::id()))
 }

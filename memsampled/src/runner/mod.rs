@@ -14,6 +14,7 @@ mod artifacts;
 mod attempt;
 mod boundary;
 mod budget;
+mod discovery;
 mod dispatch;
 pub mod doctor;
 mod event;
@@ -38,6 +39,7 @@ use crossbeam_channel::Receiver;
 use memsample::{RecordError, Station};
 
 pub use boundary::role;
+pub use discovery::{DiscoverError, discover};
 pub use event::{
     Abort, Attempt, BoundedBytes, BudgetResult, BudgetVerdict, Event, Outcome, RoleMemory, Sum,
     Survivor, TestMemory, TestResult,
