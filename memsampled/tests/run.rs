@@ -70,48 +70,6 @@ requires = ["fails"]
 "#;
 
 #[test]
-fn outcomes_are_alike_in_every_output() {
-    check_mixed(&["--name", "a", "--isolation", "none"]);
-}
-
-#[test]
-fn outcomes_are_the_same_in_the_isolation_that_is_the_default() {
-    check_mixed(&["--name", "a"]);
-}
-
-#[track_caller]
-fn check_mixed(arguments: &[&str]) {
-    let directory = tempdir().unwrap();
-    let ended = run_isolated(directory.path(), MIXED, arguments);
-    assert_eq!(ended.code, Some(10), "{}", ended.stderr);
-    let results = results(&ended);
-    let expected = [
-        ("passes", "passed"),
-        ("fails", "failed"),
-        ("is too slow", "timed_out"),
-        ("crashes", "signaled"),
-        ("is absent", "not_started"),
-        ("needs the one that fails", "skipped"),
-    ];
-    assert_eq!(outcomes(&results), expected);
-    assert_eq!(results["outcome"], "failed");
-    for (name, outcome) in expected {
-        let line = |text: &str| {
-            let mut lines = text.lines();
-            lines.any(|line| line.trim_start().starts_with(outcome) && line.contains(name))
-        };
-        assert!(
-            line(&ended.stdout) && line(&ended.stderr),
-            "{name}: {}{}",
-            ended.stdout,
-            ended.stderr
-        );
-    }
-    assert!(ended.stderr.contains("    | broken\n"), "{}", ended.stderr);
-    assert!(!ended.stdout.contains('\u{1b}') && !ended.stderr.contains('\u{1b}'));
-}
-
-#[test]
 fn exit_codes_say_what_became_of_the_suite() {
     let long = "name = \"long\"\ntimeout = \"200ms\"\n[[test]]\nname = \"a\"\ncommand = [\"sleep\", \"600\"]\ngrace = \"0s\"\n";
     let setup =
@@ -134,8 +92,19 @@ fn exit_codes_say_what_became_of_the_suite() {
 
 #[test]
 fn what_cannot_be_run_is_refused_before_anything_is_written() {
-    let cases: [(&str, &[&str], i32, &str); 5] = [
+    let named = |name: &str| format!("name = \"s\"\n[[test]]\nname = {name}\nshell = \":\"\n");
+    let (twice, long) = (format!("{}{}", named("'a'"), &named("'a'")[10..]), "n".repeat(1000));
+    let circle =
+        format!("{}requires = ['b']\n{}requires = ['a']\n", named("'a'"), &named("'b'")[10..]);
+    let cases: [(&str, &[&str], i32, &str); 12] = [
         ("name = 1", &[], 12, "suite.toml:1:8"),
+        ("name = \"s\n", &[], 12, "suite.toml:1:10: not TOML"),
+        (&format!("{}timout = '1s'", named("'a'")), &[], 12, "5:1: unknown key `timout`"),
+        (&circle, &[], 12, "require each other in a circle: `a` and `b`"),
+        (&twice, &[], 12, "7:8: a second test `a`"),
+        (&named("\"a\\nb\""), &[], 12, "3:1: `name` of test `a\\nb`: must not contain"),
+        (&named(&format!("'{long}'")), &[], 12, "must have at most 256 bytes, not 1000"),
+        ("name = \"s\"", &[], 12, "the suite has no test"),
         (MIXED, &["--policy", "absent.toml"], 12, "absent.toml"),
         (MIXED, &["--filter", "no such test"], 13, "no test of the suite is selected"),
         (MIXED, &["--shard", "3/2"], 2, "such as 1/4"),
@@ -147,6 +116,57 @@ fn what_cannot_be_run_is_refused_before_anything_is_written() {
         assert_eq!(ended.code, Some(code), "{arguments:?}: {}", ended.stderr);
         assert!(ended.stderr.contains(message), "{arguments:?}: {}", ended.stderr);
         assert!(!directory.path().join("runs").exists(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_directory_that_means_nothing_is_refused_before_anything_is_run() {
+    let cases = [
+        ("tslist.run", "- test: 'a", "utah/tslist.run:1:"),
+        ("tslist.run", "[]", "the suite has no test"),
+        ("readme", "", "not a suite"),
+        ("tslist.run", "- test: absent", "test `absent` has no file"),
+    ];
+    for (name, text, message) in cases {
+        let directory = tempdir().unwrap();
+        fs::create_dir(directory.path().join("utah")).unwrap();
+        fs::write(directory.path().join("utah").join(name), text).unwrap();
+        let ended = memsample(directory.path(), &["run", "utah"]);
+        assert_eq!(ended.code, Some(12), "{text}: {}", ended.stderr);
+        assert!(ended.stderr.contains(message), "{text}: {}", ended.stderr);
+        assert!(!directory.path().join("runs").exists(), "{text}");
+    }
+}
+
+#[test]
+fn what_lists_tests_ends_with_who_waits_for_it() {
+    // It goes on in a session of its own, and does not care.
+    let list = "trap '' INT TERM; setsid sleep 1000 & echo $! $$ > pids; touch begun; sleep 1000";
+    for (signal, code) in [("INT", Some(11)), ("TERM", Some(11)), ("KILL", None)] {
+        let directory = tempdir().unwrap();
+        let file = |name: &str| directory.path().join(name);
+        fs::create_dir(file("utah")).unwrap();
+        let text = format!("discovery_cmd: {list:?}\ntest_cmd: x {{}}\n");
+        fs::write(file("utah/tslist.auto"), text).unwrap();
+        let running = Running::start(directory.path(), &["run", "utah"]);
+        wait_for("the command", || file("begun").exists().then_some(()));
+        running.signal(signal);
+        // The second time it is in a hurry.
+        if code.is_some() {
+            running.signal(signal);
+        }
+        let ended = running.wait();
+        assert_eq!(ended.code, code, "{signal}: {}", ended.stderr);
+        let pids = fs::read_to_string(file("pids")).unwrap();
+        for pid in pids.split_whitespace() {
+            let gone = || (!Path::new("/proc").join(pid).exists()).then_some(());
+            // Who is killed waits for nothing; who is asked to end has waited.
+            match code {
+                Some(_) => assert!(gone().is_some(), "{signal}"),
+                None => wait_for("its end", gone),
+            }
+        }
+        assert!(!file("runs").exists());
     }
 }
 
@@ -170,6 +190,88 @@ fn a_run_that_came_to_its_end_is_not_run_again() {
     assert_eq!(outcomes(&results(&again)), [("passes", "passed")]);
     let refused = run(directory.path(), MIXED, &["--name", "a"]);
     assert!(refused.code == Some(1) && refused.stderr.contains("not empty"), "{}", refused.stderr);
+}
+
+/// A suite whose second test waits for ever, until there is a file `go`; the process of an earlier
+/// attempt must be gone then.
+const INTERRUPTED: &str = r#"
+name = "s"
+[[test]]
+name = "first"
+shell = "echo first >> trace"
+[[test]]
+name = "second"
+shell = """
+if test -e go; then ! kill -0 $(cat pid); exit; fi
+trap '' TERM
+echo $$ > pid
+touch begun
+while :; do sleep 0.1; done"""
+[[test]]
+name = "third"
+shell = "echo third >> trace"
+"#;
+
+#[test]
+fn a_run_that_was_killed_goes_on_at_once_and_no_other_does() {
+    let directory = tempdir().unwrap();
+    let file = |name: &str| directory.path().join(name);
+    // Runs that did not come to their end, of other suites: one whose name begins alike, and one with
+    // other tests. And one of this suite that did.
+    let unfinished = |name: &str, test: &str| {
+        format!(
+            "name = \"{name}\"\n[setup]\nshell = \"exit 1\"\n\
+             [[test]]\nname = \"{test}\"\ncommand = [\"true\"]\n"
+        )
+    };
+    assert_eq!(run(directory.path(), &unfinished("s-z", "first"), &[]).code, Some(11));
+    assert_eq!(run(directory.path(), &unfinished("s", "other"), &[]).code, Some(11));
+    fs::write(file("go"), "").unwrap();
+    fs::write(file("pid"), "4194304").unwrap();
+    assert_eq!(run(directory.path(), INTERRUPTED, &["--name", "s-zz"]).code, Some(0));
+    for name in ["go", "trace", "pid"] {
+        fs::remove_file(file(name)).unwrap();
+    }
+    let others = command::runs(directory.path());
+
+    let running = Running::start(directory.path(), &["run", "suite.toml", "--isolation", "none"]);
+    wait_for("the second test", || file("begun").exists().then_some(()));
+    fs::write(file("go"), "").unwrap();
+    running.signal("KILL");
+    let ended = run(directory.path(), INTERRUPTED, &["--resume"]);
+    assert_eq!(running.wait().code, None);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let all = command::runs(directory.path());
+    let new: Vec<&PathBuf> = all.iter().filter(|path| !others.contains(path)).collect();
+    let [killed] = new[..] else { panic!("{new:?}") };
+    let told = format!("note: goes on with the run in {}, of which 1 attempts", killed.display());
+    assert!(ended.stderr.contains(&told), "{told}: {}", ended.stderr);
+    assert_eq!(ended.stdout.lines().last(), killed.to_str());
+    let results = results(&ended);
+    let expected = [("first", "passed"), ("second", "passed"), ("third", "passed")];
+    assert_eq!(outcomes(&results), expected);
+    assert_eq!(fs::read_to_string(file("trace")).unwrap(), "first\nthird\n");
+    assert!(killed.join("recording-2/run.json").exists());
+
+    // Now there is none to go on with.
+    let again = run(directory.path(), INTERRUPTED, &["--resume"]);
+    assert_eq!(again.code, Some(0), "{}", again.stderr);
+    assert_eq!(command::runs(directory.path()).len(), all.len() + 1);
+}
+
+#[test]
+fn a_run_that_goes_on_is_not_resumed_beside_it() {
+    let directory = tempdir().unwrap();
+    fs::write(directory.path().join("suite.toml"), INTERRUPTED).unwrap();
+    let arguments = ["run", "suite.toml", "--isolation", "none", "--name", "a"];
+    let running = Running::start(directory.path(), &arguments);
+    wait_for("the second test", || directory.path().join("begun").exists().then_some(()));
+    let refused = run(directory.path(), INTERRUPTED, &["--name", "a", "--resume"]);
+    assert_eq!(refused.code, Some(1), "{}", refused.stderr);
+    assert!(refused.stderr.contains("another run writes these results"), "{}", refused.stderr);
+    running.signal("INT");
+    running.signal("TERM");
+    assert_eq!(running.wait().code, Some(11));
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod running;
 
 use std::fs;
 use std::num::NonZeroUsize;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -384,7 +385,8 @@ fn artifacts_are_kept_and_only_they() {
     let mut test = traced(
         "test",
         "mkdir -p out/deep; echo 1 > out/a.log; echo 2 > out/deep/b.log; echo 3 > out/c.txt; \
-         ln -s /etc/passwd out/passwd.log; ln -s /etc out/etc; mkfifo out/pipe.log",
+         ln -s /etc/passwd out/passwd.log; ln -s /etc out/etc; mkfifo out/pipe.log; \
+         echo 4 > out/$(printf '\\377').log; chmod 6755 out/a.log",
     );
     test.cwd = cwd;
     test.artifacts = ["out/**/*.log", "out/etc/passwd", "../*", "/etc/passwd", "out/["]
@@ -398,7 +400,12 @@ fn artifacts_are_kept_and_only_they() {
         [Path::new(kept).join("a.log"), Path::new(kept).join("deep/b.log")]
     );
     assert_eq!(fs::read_to_string(results_in.join(&result.artifacts[1])).unwrap(), "2\n");
-    assert_eq!(result.notes.len(), 3, "{:?}", result.notes);
+    assert_eq!(result.notes.len(), 4, "{:?}", result.notes);
+    let is_told = result.notes.iter().any(|note| note.contains("its name is not UTF-8"));
+    assert!(is_told, "{:?}", result.notes);
+    // Whose rights a program gets is not ours to give.
+    let metadata = fs::metadata(results_in.join(&result.artifacts[0])).unwrap();
+    assert_eq!(metadata.permissions().mode() & 0o7777, 0o755);
 }
 
 #[test]

@@ -36,6 +36,19 @@ const UNWILLING: [(&str, &str); 8] = [
     ("ends and leaves all", "trap '' TERM; (setsid sleep 1000 &); sleep 1000 & exit 0"),
 ];
 
+/// Shell lines that turn on what runs them, which they can without a pid namespace, and what is said of
+/// them. `$supervisor` is the parent of their parent.
+const HOSTILE: [(&str, &str, &str); 8] = [
+    ("kills its init", "setsid sleep 1000 & kill -9 $PPID; sleep 1000", "signaled"),
+    ("stops its init", "setsid sleep 1000 & kill -STOP $PPID; sleep 1000", "timed_out"),
+    ("stops its init and fails", "kill -STOP $PPID; exit 3", "failed"),
+    ("asks its init and its supervisor to end", "kill $PPID $supervisor; exit 3", "failed"),
+    ("stops its supervisor", "kill -STOP $supervisor; sleep 1000", "timed_out"),
+    ("kills its supervisor", "setsid sleep 1000 & kill -9 $supervisor; sleep 1000", "signaled"),
+    ("kills both", "setsid sleep 1000 & kill -9 $supervisor $PPID; sleep 1000", "signaled"),
+    ("stops both", "setsid sleep 1000 & kill -STOP $PPID $supervisor; sleep 1000", "timed_out"),
+];
+
 /// Forks until the limit on processes, and does not stop when one ends.
 const BOMB: &str =
     "bomb='while :; do sh -c \"$bomb\" & done'; export bomb; sh -c \"$bomb\"; sleep 1000";
@@ -45,6 +58,8 @@ const DIRECTORY: &str = "RUNNER_TEST_DIRECTORY";
 const ISOLATION: &str = "RUNNER_TEST_ISOLATION";
 const TIMEOUT_MS: &str = "RUNNER_TEST_TIMEOUT_MS";
 const BOMBS: &str = "RUNNER_TEST_BOMBS";
+/// Whether the tests are those that turn on what runs them.
+const HOSTILITY: &str = "RUNNER_TEST_HOSTILITY";
 /// In the environment of a runner and of all that comes of it.
 const MARK: &str = "RUNNER_TEST_MARK";
 
@@ -53,15 +68,30 @@ fn unwilling_suite(isolation: &Isolation, timeout: Duration, with_bomb: bool) ->
     if with_bomb {
         lines.push(("fork bomb", BOMB));
     }
-    let mut tests = Vec::new();
-    for (name, line) in lines {
+    suite_of(lines, isolation, timeout)
+}
+
+fn suite_of<'a>(
+    lines: impl IntoIterator<Item = (&'a str, &'a str)>,
+    isolation: &Isolation,
+    timeout: Duration,
+) -> Suite {
+    let test = |(name, line)| {
         let mut test = isolated(shell(name, line), isolation.clone());
         (test.timeout, test.grace) = (timeout, Duration::from_millis(100));
         // A container inherits nothing.
         test.env.extend(std::env::var(MARK).map(|mark| (MARK.to_owned(), mark)));
-        tests.push(test);
-    }
-    suite(tests)
+        test
+    };
+    suite(lines.into_iter().map(test).collect())
+}
+
+fn hostile_suite(timeout: Duration) -> Suite {
+    let lines = HOSTILE.map(|(name, line, _)| {
+        (name, format!("read -r _ _ _ supervisor _ < /proc/$PPID/stat; {line}"))
+    });
+    let lines = lines.iter().map(|(name, line)| (*name, line.as_str()));
+    suite_of(lines, &Isolation::None, timeout)
 }
 
 fn isolation(word: &str) -> Isolation {
@@ -82,8 +112,12 @@ fn a_runner() {
     let directory = variable(DIRECTORY).map_or(own.path().join("results"), PathBuf::from);
     let isolation = isolation(&variable(ISOLATION).unwrap_or_else(|| "none".to_owned()));
     let timeout = variable(TIMEOUT_MS).map_or(300, |text| text.parse().unwrap());
-    let suite =
-        unwilling_suite(&isolation, Duration::from_millis(timeout), variable(BOMBS).is_some());
+    let timeout = Duration::from_millis(timeout);
+    let is_hostile = variable(HOSTILITY).is_some();
+    let suite = match is_hostile {
+        true => hostile_suite(timeout),
+        false => unwilling_suite(&isolation, timeout, variable(BOMBS).is_some()),
+    };
     let mut options = options(&directory);
     options.jobs = NonZeroUsize::new(16).unwrap();
     options.processes_max = Some(64);
@@ -101,6 +135,9 @@ fn a_runner() {
     let mut expected = vec!["timed_out"; words.len()];
     // The last of those that are always there.
     expected[UNWILLING.len() - 1] = "leaked";
+    if is_hostile {
+        expected = HOSTILE.map(|(_, _, word)| word).to_vec();
+    }
     assert_eq!(words, expected);
 }
 
@@ -112,8 +149,8 @@ struct Runner {
 }
 
 impl Runner {
-    /// Starts one; `wrapper` is what runs it, such as a change of user.
-    fn start(isolation: &str, timeout: Duration, with_bomb: bool, wrapper: &[&str]) -> Self {
+    /// Starts one; `wrapper` is what runs it, such as a change of user. `also` is set in its environment.
+    fn start(isolation: &str, timeout: Duration, also: Option<&str>, wrapper: &[&str]) -> Self {
         let directory = tempdir().unwrap();
         fs::set_permissions(directory.path(), PermissionsExt::from_mode(0o777)).unwrap();
         if isolation == "lxc" {
@@ -139,9 +176,7 @@ impl Runner {
             .env("TMPDIR", directory.path())
             .stdout(Stdio::piped())
             .stderr(Stdio::null());
-        if with_bomb {
-            command.env(BOMBS, "1");
-        }
+        command.envs(also.map(|variable| (variable, "1")));
         Self { child: command.spawn().unwrap(), directory, mark }
     }
 
@@ -209,8 +244,8 @@ impl Runner {
 
 /// Runs all to their timeouts: when the runner has ended, nothing is left at that instant.
 #[track_caller]
-fn check_ends(isolation: &str, with_bomb: bool, wrapper: &[&str]) {
-    let mut runner = Runner::start(isolation, Duration::from_millis(300), with_bomb, wrapper);
+fn check_ends(isolation: &str, also: Option<&str>, wrapper: &[&str]) {
+    let mut runner = Runner::start(isolation, Duration::from_millis(300), also, wrapper);
     let mut output = String::new();
     std::io::Read::read_to_string(&mut runner.child.stdout.take().unwrap(), &mut output).unwrap();
     let status = runner.child.wait().unwrap();
@@ -220,9 +255,9 @@ fn check_ends(isolation: &str, with_bomb: bool, wrapper: &[&str]) {
 
 /// Kills the runner while all run: soon nothing is left.
 #[track_caller]
-fn check_killed(isolation: &str, with_bomb: bool, wrapper: &[&str]) {
-    let mut runner = Runner::start(isolation, Duration::from_secs(1000), with_bomb, wrapper);
-    let count = UNWILLING.len() + usize::from(with_bomb);
+fn check_killed(isolation: &str, also: Option<&str>, wrapper: &[&str]) {
+    let mut runner = Runner::start(isolation, Duration::from_secs(1000), also, wrapper);
+    let count = UNWILLING.len() + usize::from(also == Some(BOMBS));
     let lines = BufReader::new(runner.child.stdout.take().unwrap()).lines();
     let started = lines.filter(|line| line.as_ref().unwrap().starts_with("started "));
     assert_eq!(started.take(count).count(), count);
@@ -247,50 +282,60 @@ const NOBODY: [&str; 4] = ["setpriv", "--reuid=65534", "--regid=65534", "--clear
 
 #[test]
 fn nothing_survives_without_isolation() {
-    check_ends("none", true, &[]);
+    check_ends("none", Some(BOMBS), &[]);
 }
 
 #[test]
 fn nothing_survives_in_a_pid_namespace() {
-    check_ends("pidns", true, &[]);
+    check_ends("pidns", Some(BOMBS), &[]);
 }
 
 #[test]
 fn nothing_survives_in_bubblewrap() {
-    check_ends("bwrap", true, &[]);
+    check_ends("bwrap", Some(BOMBS), &[]);
 }
 
 #[test]
 fn nothing_survives_in_containers() {
-    check_ends("lxc", true, &[]);
+    check_ends("lxc", Some(BOMBS), &[]);
 }
 
 #[test]
 fn nothing_survives_without_control_groups() {
-    check_ends("none", false, &NOBODY);
+    check_ends("none", None, &NOBODY);
 }
 
 #[test]
 fn nothing_survives_the_death_of_a_runner_without_isolation() {
-    check_killed("none", true, &[]);
+    check_killed("none", Some(BOMBS), &[]);
 }
 
 #[test]
 fn nothing_survives_the_death_of_a_runner_in_a_pid_namespace() {
-    check_killed("pidns", true, &[]);
+    check_killed("pidns", Some(BOMBS), &[]);
 }
 
 #[test]
 fn nothing_survives_the_death_of_a_runner_in_bubblewrap() {
-    check_killed("bwrap", true, &[]);
+    check_killed("bwrap", Some(BOMBS), &[]);
 }
 
 #[test]
 fn nothing_survives_the_death_of_a_runner_of_containers() {
-    check_killed("lxc", true, &[]);
+    check_killed("lxc", Some(BOMBS), &[]);
 }
 
 #[test]
 fn nothing_survives_the_death_of_a_runner_without_control_groups() {
-    check_killed("none", false, &NOBODY);
+    check_killed("none", None, &NOBODY);
+}
+
+#[test]
+fn nothing_survives_that_turns_on_what_runs_it() {
+    check_ends("none", Some(HOSTILITY), &[]);
+}
+
+#[test]
+fn nothing_survives_that_turns_on_what_runs_it_without_control_groups() {
+    check_ends("none", Some(HOSTILITY), &NOBODY);
 }

@@ -209,6 +209,7 @@ fn table(directory: &std::path::Path) -> Vec<Row> {
             shell("binary output", "head -c 100000 /dev/urandom; head -c 100000 /dev/urandom >&2"),
             Outcome::Passed,
         ),
+        row(shell("a gibibyte of output", "head -c 1073741824 /dev/zero; exit 6"), failed(6)),
         row(shell("closes its output", "exec >&- 2>&-; exit 0"), Outcome::Passed),
         row(shell("closes all and lives", "exec <&- >&- 2>&-; sleep 0.2; exit 4"), failed(4)),
         row(shell("reads its input", "test -z \"$(cat)\""), Outcome::Passed),
@@ -224,9 +225,8 @@ fn table(directory: &std::path::Path) -> Vec<Row> {
         ),
     ];
     // Every signal that ends a program.
-    for signal in
-        [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 24, 25, 26, 27, 29, 30, 31]
-    {
+    let ending = (1..=16).chain([24, 25, 26, 27, 29, 30, 31, 34, 50, 64]);
+    for signal in ending {
         rows.push(row(
             shell(
                 &format!("signal {signal}"), // From outside: a shell may ignore some that it sends to itself.
@@ -234,6 +234,12 @@ fn table(directory: &std::path::Path) -> Vec<Row> {
             ),
             signaled(signal),
         ));
+    }
+    // And those that end none: SIGCHLD, SIGCONT, SIGURG, SIGWINCH, and for a session without a
+    // terminal what stops a job.
+    for signal in [17, 18, 20, 21, 22, 23, 28] {
+        let line = format!("kill -{signal} $$; exit 5");
+        rows.push(row(shell(&format!("in spite of signal {signal}"), &line), failed(5)));
     }
     rows
 }
@@ -285,6 +291,7 @@ fn check_all(isolation: Isolation) {
     options.isolation = Some(isolation);
     options.lxc_path = directory.path().join("lxc");
     options.jobs = NonZeroUsize::new(3).unwrap();
+    options.output_limit_bytes = MIB;
     let results = results(&suite(tests), &options);
     assert_eq!(results.len(), rows.len());
     for (row, result) in rows.iter().zip(&results) {

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use crossbeam_channel::never;
+use memsampled::runner::discover;
 use memsampled::suite::{Program, Step, Suite, SuiteError, Tree};
 
 /// Files by their paths, and what the command prints that lists tests.
@@ -257,7 +259,23 @@ const REFUSED: &[Refused] = &[
             ("tslist.run", "- test: a"),
             ("a/tc_control", TC),
         ],
-        &["`include_tests` names `b`, which is not in tslist.run"],
+        &["/s/master.run:5:19: `include_tests` names `b`, which is not in tslist.run"],
+    ),
+    (
+        &[
+            (
+                "master.run",
+                "testsuites:\n- name: a\n  fetch_method: dev\n  fetch_location: '1'\n- name: a\n  fetch_method: dev\n  fetch_location: '2'",
+            ),
+            ("1/tslist.run", "- test: b"),
+            ("1/b/tc_control", TC),
+            ("2/tslist.run", "\n- test: b"),
+            ("2/b/tc_control", TC),
+        ],
+        &[
+            "/s/2/tslist.run:2:9: a second test `a/b`",
+            "the first is in line 1 of `/s/1/tslist.run`",
+        ],
     ),
     (
         &[
@@ -299,6 +317,14 @@ fn nesting_is_bounded() {
     );
 }
 
+/// Reads a directory as the command does.
+fn load(root: &Path) -> Result<Suite, SuiteError> {
+    Suite::load(root, &|line, cwd| {
+        let listed = discover(Path::new(running::LAUNCHER), &never(), line, cwd);
+        listed.map_err(|error| error.to_string())
+    })
+}
+
 /// Copies the fixture, for its tests write into it.
 fn fixture() -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
@@ -313,7 +339,7 @@ fn fixture() -> tempfile::TempDir {
 fn a_directory_runs_as_it_is() {
     let directory = fixture();
     let root = directory.path().join("utah");
-    let suite = Suite::load(&root).unwrap_or_else(|error| panic!("{error}"));
+    let suite = load(&root).unwrap_or_else(|error| panic!("{error}"));
     let expected = [
         ("smoke/here", "passed"),
         ("smoke/fails", "failed"),
@@ -339,16 +365,13 @@ fn a_command_that_lists_tests_is_run_above_them_and_its_failure_is_told() {
     let directory = fixture();
     let list = directory.path().join("utah/listed/tslist.auto");
     for (command, said) in [
-        (
-            "echo bad >&2; echo 'no such module' >&2; exit 7",
-            "failed (exit status: 7): no such module",
-        ),
+        ("echo bad >&2; echo 'no such module' >&2; exit 7", "exited with 7: no such module"),
         ("head -c 2000000 /dev/zero", "printed more than 1 MiB"),
         ("printf '\\377'", "printed what is not UTF-8"),
-        ("kill -9 $$", "failed (signal: 9"),
+        ("kill -9 $$", "was ended by signal 9"),
     ] {
         fs::write(&list, format!("discovery_cmd: {command:?}\ntest_cmd: x {{}}\n")).unwrap();
-        let message = Suite::load(&directory.path().join("utah")).unwrap_err().to_string();
+        let message = load(&directory.path().join("utah")).unwrap_err().to_string();
         assert!(message.contains(said), "{said}: {message}");
     }
 }

@@ -1,17 +1,18 @@
-use std::fs;
+use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Component, Path, PathBuf};
 
 use glob::{MatchOptions, Pattern};
 use walkdir::WalkDir;
-
-use crate::suite::Test;
 
 /// Files that are kept of one attempt, at most.
 const MAX_FILES: usize = 1000;
 /// Bytes that are kept of one attempt, at most.
 const MAX_BYTES: u64 = 1 << 30;
 
+/// Sentences about what was not kept, at most.
+const MAX_NOTES: usize = 20;
 /// Files and directories that are looked at for one pattern, at most.
 const MAX_VISITED: usize = 100_000;
 
@@ -23,21 +24,49 @@ const AS_PATHS: MatchOptions = MatchOptions {
 
 /// What was kept of an attempt, and what was not.
 #[derive(Debug, Default)]
-pub(super) struct Kept {
+struct Kept {
     /// Where each file is now.
-    pub(super) files: Vec<PathBuf>,
+    files: Vec<PathBuf>,
     /// A sentence for each thing that went wrong.
-    pub(super) notes: Vec<String>,
+    notes: Vec<String>,
 }
 
-/// Copies what the globs of a test match below its directory into `directory`.
+/// Returns where the artifacts of an attempt with this directory are kept.
+pub(super) fn directory(directory: &Path) -> PathBuf {
+    directory.join("artifacts")
+}
+
+/// Returns what was kept, in order.
+pub(super) fn kept(directory: &Path) -> Vec<PathBuf> {
+    let entries = WalkDir::new(directory).sort_by_file_name().into_iter().flatten();
+    entries.filter(|entry| entry.file_type().is_file()).map(|entry| entry.into_path()).collect()
+}
+
+/// Copies what the globs match below `from`, where that is within `within`, into `directory`. Returns a
+/// sentence for each thing that went wrong.
 ///
 /// Only regular files are copied, and no link is followed: a test may run with fewer rights than we have.
-pub(super) fn keep(test: &Test, directory: &Path) -> Kept {
+pub(super) fn keep(globs: &[String], from: &Path, within: &Path, directory: &Path) -> Vec<String> {
+    let Kept { mut notes, .. } = copies(globs, from, within, directory);
+    let more = notes.len().saturating_sub(MAX_NOTES);
+    if more > 0 {
+        notes.truncate(MAX_NOTES);
+        notes.push(format!("and {more} more artifacts were not kept"));
+    }
+    notes
+}
+
+fn copies(globs: &[String], from: &Path, within: &Path, directory: &Path) -> Kept {
     let mut kept = Kept::default();
-    let Ok(root) = fs::canonicalize(&test.cwd) else { return kept };
+    let (Ok(root), Ok(within)) = (fs::canonicalize(from), fs::canonicalize(within)) else {
+        return kept;
+    };
+    // What a test made in a root of its own may be a link.
+    if !root.starts_with(within) {
+        return kept;
+    }
     let mut bytes = 0;
-    for pattern in &test.artifacts {
+    for pattern in globs {
         let parts: Option<Vec<&str>> = Path::new(pattern)
             .components()
             .filter(|part| *part != Component::CurDir)
@@ -99,7 +128,6 @@ pub(super) fn keep(test: &Test, directory: &Path) -> Kept {
             }
         }
     }
-    kept.files.sort();
     kept
 }
 
@@ -115,9 +143,13 @@ fn walk(root: &Path, parts: &[&str]) -> Option<WalkDir> {
     is_within.then(|| WalkDir::new(base).max_depth(depth).sort_by_file_name())
 }
 
+/// Copies a file with its permissions, but for those that give the rights of who copies.
 fn copy(from: &Path, to: &Path) -> io::Result<()> {
     if let Some(parent) = to.parent() {
         fs::create_dir_all(parent)?;
     }
-    fs::copy(from, to).map(drop)
+    let mut from = File::open(from)?;
+    let mode = from.metadata()?.permissions().mode() & 0o777;
+    let mut to = OpenOptions::new().write(true).create_new(true).mode(mode).open(to)?;
+    io::copy(&mut from, &mut to).map(drop)
 }

@@ -1,16 +1,19 @@
 use std::fs;
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::Sender;
-use uzers::os::unix::UserExt;
+use rustix::process::{Pid, Signal, kill_process};
 
-use super::boundary::{Enclosure, Order, Spec, Stage, Supervised, Told, User, launch};
+use super::artifacts;
+use super::boundary::{Enclosure, Ending, Order, Spec, Stage, Supervised, Told, launch};
 use super::options::RunOptions;
 use super::own_recording::OwnRecording;
+use super::users;
 use crate::suite::{Program, Step, Test};
 
 /// What a running attempt tells the dispatcher.
@@ -29,10 +32,15 @@ pub(super) struct Running {
 
 impl Running {
     /// Starts an attempt. What it tells comes through the channel, whose last word is that its
-    /// supervisor is gone.
-    pub(super) fn start(id: u64, spec: &Spec, heard: Sender<Heard>) -> io::Result<Self> {
+    /// supervisor is gone, which keeps what is `held` open.
+    pub(super) fn start(
+        id: u64,
+        spec: &Spec,
+        held: Option<BorrowedFd<'_>>,
+        heard: Sender<Heard>,
+    ) -> io::Result<Self> {
         fs::create_dir_all(&spec.scratch)?;
-        let (supervised, child) = launch(spec)?;
+        let (supervised, child) = launch(spec, held)?;
         let supervised = Arc::new(supervised);
         let from = Arc::clone(&supervised);
         let listener = std::thread::Builder::new().name("memsample-attempt".to_owned());
@@ -62,10 +70,16 @@ impl Running {
 }
 
 fn listen(id: u64, supervised: &Supervised, mut child: Child, heard: &Sender<Heard>) {
-    while let Some(told) = supervised.hear() {
+    // A test with our rights may have stopped it, and with it its own time. To one that is not stopped
+    // the signal means nothing.
+    let wake = || {
+        let _ = kill_process(Pid::from_child(&child), Signal::CONT);
+    };
+    while let Some(told) = supervised.hear(wake) {
         // The dispatcher outlives all attempts.
         let _ = heard.send(Heard { id, told: Some(told) });
     }
+    wake();
     let _ = child.wait();
     let _ = heard.send(Heard { id, told: None });
 }
@@ -79,7 +93,7 @@ pub(super) fn spec_of_test(
     options: &RunOptions,
 ) -> Result<Spec, String> {
     let user = match &test.run_as {
-        Some(name) => Some(user(name)?),
+        Some(name) => Some(users::find(name, enclosure.root())?),
         None => None,
     };
     let stages = |steps: &[Step]| steps.iter().map(stage_of_step).collect();
@@ -103,6 +117,8 @@ pub(super) fn spec_of_test(
         cwd: test.cwd.clone(),
         env: test.env.clone(),
         expect_exit: test.expect_exit.clone(),
+        artifacts: test.artifacts.clone(),
+        artifacts_directory: artifacts::directory(directory),
         keep_failed: options.keep_failed,
         survivors_wanted: false,
     })
@@ -137,6 +153,8 @@ pub(super) fn spec_of_step(
         cwd,
         env: std::collections::BTreeMap::new(),
         expect_exit: vec![0],
+        artifacts: Vec::new(),
+        artifacts_directory: artifacts::directory(directory),
         keep_failed: false,
         survivors_wanted,
     }
@@ -156,20 +174,15 @@ fn argv(program: &Program) -> Vec<String> {
     }
 }
 
-/// Looks a user of this machine up, by name or by number.
-fn user(name: &str) -> Result<User, String> {
-    let found = match name.parse::<u32>() {
-        Ok(uid) => uzers::get_user_by_uid(uid),
-        Err(_) => uzers::get_user_by_name(name),
-    };
-    let user = found.ok_or_else(|| format!("there is no user `{name}`"))?;
-    let gid = user.primary_group_id();
-    let groups = uzers::get_user_groups(user.name(), gid).unwrap_or_default();
-    Ok(User {
-        name: user.name().to_string_lossy().into_owned(),
-        uid: user.uid(),
-        gid,
-        groups: groups.iter().map(uzers::Group::gid).collect(),
-        home: user.home_dir().to_owned(),
-    })
+/// Says why a step of the suite failed, as the end of a sentence.
+pub(super) fn failure(ending: &Ending) -> Option<String> {
+    match ending {
+        Ending { not_started: Some(reason), .. } => Some(format!("could not be started: {reason}")),
+        Ending { timed_out: true, .. } => Some("did not end in its time".to_owned()),
+        Ending { ended_by_runner: true, .. } => Some("was ended".to_owned()),
+        Ending { exit_code: Some(0), .. } => None,
+        Ending { exit_code: Some(code), .. } => Some(format!("exited with {code}")),
+        Ending { signal: Some(signal), .. } => Some(format!("was ended by signal {signal}")),
+        _ => Some("was lost".to_owned()),
+    }
 }

@@ -11,7 +11,7 @@ use memsample::{End, MarkKind, Recorder, Recording, Scope, Station, is_disk_full
 use super::RunError;
 use super::admission::{Admission, Claim, Memory};
 use super::artifacts;
-use super::attempt::{Heard, Running, spec_of_step, spec_of_test};
+use super::attempt::{Heard, Running, failure, spec_of_step, spec_of_test};
 use super::boundary::{Ending, Spec, StageKind, Told, remove_left};
 use super::budget::{self, Left};
 use super::event::{Abort, Attempt, Event, Outcome, TestResult};
@@ -43,6 +43,8 @@ pub(super) struct Dispatcher<'a> {
     recorder: Recorder,
     recording_ended: Receiver<()>,
     progress: Progress,
+    /// Whether an earlier part of this run has been cut short.
+    is_resumed: bool,
     signals: Receiver<i32>,
     events: &'a mut dyn FnMut(Event),
     heard: (Sender<Heard>, Receiver<Heard>),
@@ -132,17 +134,17 @@ impl Active {
 }
 
 impl<'a> Dispatcher<'a> {
-    #[expect(clippy::too_many_arguments, reason = "called once, by who has made them")]
     pub(super) fn new(
         suite: &'a Suite,
         options: &'a RunOptions,
         layout: Layout<'a>,
         (recording, station, recorder): (u32, Station, Recorder),
-        progress: Progress,
-        ended: Vec<Ended>,
+        (progress, resumed): (Progress, Option<Vec<Ended>>),
         signals: Receiver<i32>,
         events: &'a mut dyn FnMut(Event),
     ) -> Self {
+        let is_resumed = resumed.is_some();
+        let ended = resumed.unwrap_or_default();
         let plan = Plan::new(suite, options, &ended);
         let index_of: HashMap<&str, usize> = suite
             .tests
@@ -163,6 +165,7 @@ impl<'a> Dispatcher<'a> {
             recording_ended: recorder.finished(),
             recorder,
             progress,
+            is_resumed,
             signals,
             events,
             heard: bounded(MAX_HEARD),
@@ -184,6 +187,13 @@ impl<'a> Dispatcher<'a> {
             tests: self.plan.len(),
             directory: self.options.directory.clone(),
         });
+        if self.is_resumed {
+            let (count, directory) = (self.results.len(), self.options.directory.display());
+            let note = format!(
+                "goes on with the run in {directory}, of which {count} attempts have ended"
+            );
+            (self.events)(Event::Note(note));
+        }
         for note in &self.suite.notes {
             (self.events)(Event::Note(note.clone()));
         }
@@ -267,7 +277,8 @@ impl<'a> Dispatcher<'a> {
         let spec = enclosure
             .and_then(|enclosure| spec_of_test(test, enclosure, name, &directory, self.options));
         let started = spec.and_then(|spec| {
-            let running = Running::start(id, &spec, self.heard.0.clone());
+            let held = Some(self.progress.held());
+            let running = Running::start(id, &spec, held, self.heard.0.clone());
             let running = running.map_err(|error| format!("cannot start it: {error}"))?;
             Ok((spec, running))
         });
@@ -411,7 +422,13 @@ impl<'a> Dispatcher<'a> {
         let ending = ending.unwrap_or_else(|| {
             remove_left(&spec.id);
             let _ = fs::remove_dir_all(&spec.scratch);
-            Ending { ended_by_runner: self.in_a_hurry, lost: true, ..Ending::default() }
+            let duration = started.map(|started| Timestamp::now().duration_since(started));
+            Ending {
+                ended_by_runner: self.in_a_hurry,
+                lost: true,
+                duration: duration.map_or(Duration::ZERO, |duration| duration.unsigned_abs()),
+                ..Ending::default()
+            }
         });
         let Some((item, planned)) = item.and_then(|item| Some((item, self.plan.item(item)?)))
         else {
@@ -420,16 +437,10 @@ impl<'a> Dispatcher<'a> {
         let (test, index) = (planned.test, planned.index);
         let (outcome, reason) = judge(test, &ending);
         let started = started.filter(|_| !matches!(outcome, Outcome::NotStarted { .. }));
-        let kept = match started {
-            Some(_) => {
-                artifacts::keep(test, &self.layout.attempt(index, &attempt).join("artifacts"))
-            }
-            None => artifacts::Kept::default(),
-        };
+        let kept = artifacts::kept(&spec.artifacts_directory);
         let relative = |path: &PathBuf| self.layout.relative(path);
         let log = |path: &PathBuf| path.exists().then(|| relative(path));
         notes.extend(ending.notes);
-        notes.extend(kept.notes);
         notes.extend(ending.output_error.map(|error| format!("its output was not kept: {error}")));
         let used = used.and_then(|used| match used {
             Ok(used) => Some(used),
@@ -457,7 +468,7 @@ impl<'a> Dispatcher<'a> {
             stdout: log(&spec.stdout),
             stderr: log(&spec.stderr),
             output_cut_bytes: ending.output_cut_bytes,
-            artifacts: kept.files.iter().map(relative).collect(),
+            artifacts: kept.iter().map(relative).collect(),
             kept: ending.kept.as_ref().map(relative),
             notes,
             memory: None,
@@ -560,7 +571,8 @@ impl<'a> Dispatcher<'a> {
         let cwd = self.suite.directory.clone();
         let spec = spec_of_step(step, unique, cwd, &directory, self.options, lives_on);
         let attempt = Attempt { test: name.to_owned(), repetition: 1, attempt: 1 };
-        let running = match Running::start(id, &spec, self.heard.0.clone()) {
+        let held = Some(self.progress.held());
+        let running = match Running::start(id, &spec, held, self.heard.0.clone()) {
             Ok(running) => running,
             Err(error) => return (id, Some(format!("could not be started: {error}"))),
         };
@@ -660,27 +672,15 @@ fn judge_budgets(budgets: &[Budget], used: &Used, result: &mut TestResult) {
     result.budgets = judged;
 }
 
-/// Says why a step of the suite failed, as the end of a sentence.
-fn failure(ending: &Ending) -> Option<String> {
-    match ending {
-        Ending { not_started: Some(reason), .. } => Some(format!("could not be started: {reason}")),
-        Ending { timed_out: true, .. } => Some("did not end in its time".to_owned()),
-        Ending { ended_by_runner: true, .. } => Some("was ended".to_owned()),
-        Ending { exit_code: Some(0), .. } => None,
-        Ending { exit_code: Some(code), .. } => Some(format!("exited with {code}")),
-        Ending { signal: Some(signal), .. } => Some(format!("was ended by signal {signal}")),
-        _ => Some("was lost".to_owned()),
-    }
-}
-
-fn next_id() -> (u64, String) {
+/// Returns a number and a name that nothing else has that was started by this process.
+pub(super) fn next_id() -> (u64, String) {
     let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
     (id, format!("memsample-{}-{id}", std::process::id()))
 }
 
 impl TestResult {
     /// Returns the result of an attempt that was not run.
-    fn not_run(test: Attempt, outcome: Outcome) -> Self {
+    pub(crate) fn not_run(test: Attempt, outcome: Outcome) -> Self {
         Self {
             test,
             outcome,

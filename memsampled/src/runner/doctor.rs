@@ -8,7 +8,9 @@ use std::process::{Command, Stdio};
 use memsample::KernelSource;
 use rustix::process::getuid;
 
-use super::boundary::{Controllers, bubblewrap_arguments, controllers, pid_namespace_arguments};
+use super::boundary::{
+    Controllers, bubblewrap_namespaces, bubblewrap_root, controllers, pid_namespace_arguments,
+};
 use crate::suite::Isolation;
 
 /// One thing that was tried.
@@ -160,7 +162,7 @@ fn bubblewrap(root: Option<&Path>) -> Result<String, Missing> {
     let mut command = Command::new("bwrap");
     // The network is tried too: making one may be what is not allowed. The program is the host's, since
     // another root need not have one; what it is run with is tried by running.
-    command.args(bubblewrap_arguments(None, false)).args(["--", "true"]);
+    command.args(bubblewrap_namespaces(false)).args(bubblewrap_root()).args(["--", "true"]);
     try_tool(command, "apt-get install bubblewrap", NAMESPACES)
 }
 

@@ -109,6 +109,15 @@ fn word(isolation: &Isolation) -> String {
 }
 
 impl Enclosure {
+    /// Returns the root file system that is not the host's.
+    pub(super) fn root(&self) -> Option<&Path> {
+        match self {
+            Self::None | Self::PidNamespace => None,
+            Self::Bubblewrap { root } => root.as_deref(),
+            Self::Lxc { rootfs, .. } => Some(rootfs),
+        }
+    }
+
     /// Returns the word of a suite file.
     pub(super) fn word(&self) -> String {
         match self {

@@ -14,6 +14,7 @@ mod artifacts;
 mod attempt;
 mod boundary;
 mod budget;
+mod discovery;
 mod dispatch;
 pub mod doctor;
 mod event;
@@ -26,6 +27,7 @@ mod plan;
 mod progress;
 mod role_use;
 mod selection;
+mod users;
 mod verdict;
 
 use std::fmt;
@@ -37,6 +39,7 @@ use crossbeam_channel::Receiver;
 use memsample::{RecordError, Station};
 
 pub use boundary::role;
+pub use discovery::{DiscoverError, discover};
 pub use event::{
     Abort, Attempt, BoundedBytes, BudgetResult, BudgetVerdict, Event, Outcome, RoleMemory, Sum,
     Survivor, TestMemory, TestResult,
@@ -110,16 +113,18 @@ pub fn run(
     // Relative to a test's own directory it would be another.
     let directory = fs::canonicalize(&options.directory).map_err(failed)?;
     let options = RunOptions { directory: directory.clone(), ..options.clone() };
-    let (progress, ended) = if options.resume && Progress::path(&directory).exists() {
-        Progress::resume(&directory, suite).map_err(RunError::Resume)?
+    let (progress, resumed) = if options.resume && Progress::path(&directory).exists() {
+        let (progress, ended) = Progress::resume(&directory, suite).map_err(RunError::Resume)?;
+        (progress, Some(ended))
     } else if fs::read_dir(&directory).map_err(failed)?.next().is_some() {
         return Err(RunError::NotEmpty(options.directory));
     } else {
-        (Progress::create(&directory, suite).map_err(failed)?, Vec::new())
+        (Progress::create(&directory, suite).map_err(failed)?, None)
     };
     let layout = Layout::new(&directory);
     // Behind those of which an attempt is known, and behind one whose attempts all were cut short.
-    let first = ended.iter().map(|ended| ended.recording).max().unwrap_or(0) + 1;
+    let last = resumed.iter().flatten().map(|ended| ended.recording).max();
+    let first = last.unwrap_or(0) + 1;
     let number = (first..MAX_RECORDINGS).find(|&number| !layout.recording(number).exists());
     let number = number.unwrap_or(MAX_RECORDINGS);
     // One sweep for the recording of the run and those of attempts with budgets.
@@ -127,13 +132,19 @@ pub fn run(
     let recorder = station.start(&layout.recording(number), options.recorder.clone());
     let recorder = recorder.map_err(|error| {
         // Of a run that never began nothing is left.
-        if ended.is_empty() {
+        if resumed.is_none() {
             remove_if_empty(&directory);
         }
         RunError::Record(error)
     })?;
     let recording = (number, station, recorder);
-    Dispatcher::new(suite, &options, layout, recording, progress, ended, signals, events).run()
+    Dispatcher::new(suite, &options, layout, recording, (progress, resumed), signals, events).run()
+}
+
+/// Says whether a directory has results of a run of this suite, so that the run can go on there.
+#[must_use]
+pub fn is_run_of(directory: &Path, suite: &Suite) -> bool {
+    Progress::is_of(directory, suite)
 }
 
 fn remove_if_empty(directory: &Path) {

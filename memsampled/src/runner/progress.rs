@@ -1,6 +1,8 @@
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -9,6 +11,11 @@ use crate::suite::Suite;
 
 /// The longest line that is read: a result with all its artifacts is far below.
 const MAX_LINE_BYTES: usize = 4 << 20;
+/// How long a run that goes on waits for the supervisors of one that was killed. They kill without
+/// grace, so that only a process that waits for a disk makes them wait.
+const MAX_WAIT: Duration = Duration::from_secs(10);
+/// Between two looks.
+const PAUSE: Duration = Duration::from_millis(10);
 /// The file, in the directory of results.
 const FILE: &str = "progress.jsonl";
 
@@ -43,11 +50,20 @@ impl Progress {
         directory.join(FILE)
     }
 
+    /// Says whether a directory has results of this suite, with the same tests.
+    pub(super) fn is_of(directory: &Path, suite: &Suite) -> bool {
+        let Ok(file) = File::open(Self::path(directory)) else { return false };
+        let mut first = Vec::new();
+        let read = BufReader::new(file.take(MAX_LINE_BYTES as u64)).read_until(b'\n', &mut first);
+        let line = read.ok().and_then(|_| serde_json::from_slice::<Line>(&first).ok());
+        line.is_some_and(|line| line.is_of(suite))
+    }
+
     /// Begins anew.
     pub(super) fn create(directory: &Path, suite: &Suite) -> io::Result<Self> {
         let file = OpenOptions::new().append(true).create_new(true).open(Self::path(directory))?;
         let mut progress = Self { file };
-        progress.lock()?;
+        progress.lock(Duration::ZERO)?;
         progress.write(&Line::of(suite))?;
         // The name too must survive a power failure.
         File::open(directory)?.sync_all()?;
@@ -58,7 +74,7 @@ impl Progress {
     pub(super) fn resume(directory: &Path, suite: &Suite) -> io::Result<(Self, Vec<Ended>)> {
         let path = Self::path(directory);
         let progress = Self { file: OpenOptions::new().append(true).open(&path)? };
-        progress.lock()?;
+        progress.lock(MAX_WAIT)?;
         let bytes = fs::read(&path)?;
         let invalid = |reason: &str| {
             io::Error::new(io::ErrorKind::InvalidData, format!("`{}` {reason}", path.display()))
@@ -85,12 +101,27 @@ impl Progress {
         Ok((progress, ended))
     }
 
-    /// Keeps other runs out as long as we live.
-    fn lock(&self) -> io::Result<()> {
-        self.file.try_lock().map_err(|error| match error {
-            TryLockError::WouldBlock => io::Error::other("another run writes these results"),
-            TryLockError::Error(error) => error,
-        })
+    /// Keeps other runs out as long as we live, and as long as anybody who got [`Self::held`].
+    fn lock(&self, patience: Duration) -> io::Result<()> {
+        let deadline = Instant::now() + patience;
+        loop {
+            match self.file.try_lock() {
+                Ok(()) => return Ok(()),
+                Err(TryLockError::Error(error)) => return Err(error),
+                Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
+                    std::thread::sleep(PAUSE);
+                }
+                Err(TryLockError::WouldBlock) => {
+                    return Err(io::Error::other("another run writes these results"));
+                }
+            }
+        }
+    }
+
+    /// Returns what holds the lock. Each supervisor gets a copy: so a run that goes on behind one that
+    /// was killed meets none of its processes.
+    pub(super) fn held(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
     }
 
     /// Notes an attempt that has ended. When this returns, it is on disk.

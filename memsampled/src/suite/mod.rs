@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 pub use error::{Problem, SuiteError};
 pub use policy::{Policy, PolicyBudget};
-pub use utah::Tree;
+pub use utah::{Discover, Tree};
 
 /// Tests, in the order in which they are run.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,16 +45,16 @@ impl Suite {
     /// Reads a suite: a TOML file, or a directory in the format of UTAH, the Ubuntu Test Automation
     /// Harness. `docs/suite.md` describes both.
     ///
-    /// Of a directory with a `tslist.auto`, the command in it that lists the tests is run, for at most a
-    /// minute.
+    /// Of a directory with a `tslist.auto`, the command in it that lists the tests is run by `discover`,
+    /// such as [`runner::discover`](crate::runner::discover()).
     ///
     /// # Errors
     ///
     /// If it cannot be read or understood; all problems are told at once, each with file, line and
     /// column, and with what to write instead.
-    pub fn load(path: &Path) -> Result<Self, SuiteError> {
+    pub fn load(path: &Path, discover: &Discover<'_>) -> Result<Self, SuiteError> {
         if path.is_dir() {
-            return utah::read(path, &utah::Disk);
+            return utah::read(path, &utah::Disk(discover));
         }
         Self::from_toml(&source::read(path)?, path)
     }

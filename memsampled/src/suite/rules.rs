@@ -25,7 +25,13 @@ pub(super) fn check(tests: &[Named], problems: &Problems) {
     for (index, test) in tests.iter().enumerate() {
         if let Some(first) = by_name.get(test.name.as_str()).and_then(|first| tests.get(*first)) {
             let message = format!("a second test {}", quoted(&test.name));
-            let help = format!("the first is in line {}", first.place.line);
+            let line = first.place.line;
+            let help = match first.source.path() {
+                path if path == test.source.path() => format!("the first is in line {line}"),
+                path => {
+                    format!("the first is in line {line} of {}", quoted(&path.to_string_lossy()))
+                }
+            };
             problems.add(&test.source, test.place, message, Some(help));
         } else {
             by_name.insert(&test.name, index);

@@ -4,7 +4,7 @@ use memsample::{End, RecordError, is_disk_full};
 use memsampled::runner::RunError;
 use memsampled::suite::SuiteError;
 
-use crate::run::NoTests;
+use crate::run::{Interrupted, NoTests};
 
 /// How the command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +52,9 @@ impl ExitCode {
     pub(crate) fn of(error: &anyhow::Error) -> Self {
         if error.is::<SuiteError>() {
             return Self::SUITE_INVALID;
+        }
+        if error.is::<Interrupted>() {
+            return Self::SUITE_ABORTED;
         }
         if error.is::<NoTests>() {
             return Self::NO_TESTS;

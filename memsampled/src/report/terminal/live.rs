@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -16,7 +16,7 @@ pub(super) struct Live {
     display: MultiProgress,
     suite: ProgressBar,
     shown: BTreeMap<Attempt, ProgressBar>,
-    running: usize,
+    running: BTreeSet<Attempt>,
     counts: BTreeMap<&'static str, usize>,
 }
 
@@ -25,7 +25,8 @@ impl Live {
         let display = MultiProgress::with_draw_target(target);
         let suite = display.add(ProgressBar::new(0));
         suite.set_style(style("{bar:24} {pos} of {len}, {elapsed}{wide_msg}"));
-        Self { display, suite, shown: BTreeMap::new(), running: 0, counts: BTreeMap::new() }
+        let (shown, running) = (BTreeMap::new(), BTreeSet::new());
+        Self { display, suite, shown, running, counts: BTreeMap::new() }
     }
 
     /// Prints lines above.
@@ -42,7 +43,7 @@ impl Live {
                 self.suite.enable_steady_tick(TICK);
             }
             Event::TestStarted { test, .. } => {
-                self.running += 1;
+                self.running.insert(test.clone());
                 if self.shown.len() < MAX_SHOWN {
                     let line = self.display.add(ProgressBar::no_length());
                     line.set_style(style("  {elapsed:>4}  {wide_msg}"));
@@ -58,9 +59,8 @@ impl Live {
                 }
             }
             Event::TestFinished(result) => {
-                if result.started.is_some() {
-                    self.running = self.running.saturating_sub(1);
-                }
+                // One that was skipped never ran; one whose command was not found was about to.
+                self.running.remove(&result.test);
                 if let Some(line) = self.shown.remove(&result.test) {
                     line.finish_and_clear();
                     self.display.remove(&line);
@@ -80,10 +80,34 @@ impl Live {
         }
         let counts = self.counts.iter().map(|(word, count)| format!("{count} {word}"));
         let counts: Vec<String> = counts.collect();
-        self.suite.set_message(format!("  {} running  {}", self.running, counts.join(", ")));
+        self.suite.set_message(format!("  {} running  {}", self.running.len(), counts.join(", ")));
     }
 }
 
 fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runner::{Outcome, TestResult};
+
+    #[test]
+    fn a_test_whose_command_is_not_found_does_not_run_for_ever() {
+        let mut live = Live::new(ProgressDrawTarget::hidden());
+        let attempt = |name: &str| Attempt { test: name.to_owned(), repetition: 1, attempt: 1 };
+        let started =
+            |name| Event::TestStarted { test: attempt(name), isolation: "none".to_owned() };
+        let finished = |name, outcome| {
+            Event::TestFinished(Box::new(TestResult::not_run(attempt(name), outcome)))
+        };
+        live.show(&started("runs"));
+        live.show(&started("is not found"));
+        assert!(live.suite.message().contains("2 running"), "{}", live.suite.message());
+        live.show(&finished("is not found", Outcome::NotStarted { reason: String::new() }));
+        live.show(&finished("is skipped", Outcome::Skipped { reason: String::new() }));
+        let message = live.suite.message();
+        assert_eq!(message, "  1 running  1 not_started, 1 skipped");
+    }
 }

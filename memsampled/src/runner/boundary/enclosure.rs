@@ -1,4 +1,5 @@
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::os::unix::fs::symlink;
@@ -8,12 +9,19 @@ use std::process::Command;
 use rustix::process::getuid;
 
 use super::init::SharedMemory;
+use super::processes::MARK;
 use super::protocol::{Enclosure, Spec};
 use super::{GATE, INIT, OWN_NAME};
 
 /// Where our own program is, in a root that is not the host's. `/dev` is a file system of the
 /// boundary's own in each of them, so that nothing of a root is hidden or changed.
 const STAGE: &str = "/dev/memsample";
+/// What every boundary by bwrap has of its own.
+const PRIVATE: [&str; 3] = ["/dev", "/proc", "/tmp"];
+/// Where the private `/tmp` of a boundary by bwrap is, in its scratch directory.
+const TMP: &str = "tmp";
+/// Where what is written in a container is, in its scratch directory.
+const DELTA: &str = "overlay/delta";
 
 /// How a boundary is entered.
 pub(super) struct Entrance {
@@ -48,17 +56,28 @@ pub(super) fn entrance(spec: &Spec) -> io::Result<Entrance> {
         Enclosure::Bubblewrap { root } => {
             let staged = Staged::find(&spec.launcher)?;
             let mut command = Command::new("bwrap");
-            command.args(bubblewrap_arguments(root.as_deref(), spec.network));
-            let tmp = spec.scratch.join("tmp");
+            command.args(bubblewrap_namespaces(spec.network));
+            match root {
+                None => command.args(bubblewrap_root()),
+                Some(root) => command.args(other_root(root)?),
+            };
+            let tmp = spec.scratch.join(TMP);
             fs::create_dir(&tmp)?;
             fs::set_permissions(&tmp, std::os::unix::fs::PermissionsExt::from_mode(0o1777))?;
             command.arg("--bind").arg(&tmp).arg("/tmp");
-            // Hidden by the line above, or not in another root.
-            if (root.is_some() || spec.cwd.starts_with("/tmp")) && spec.cwd != Path::new("/") {
-                command.arg("--ro-bind").arg(&spec.cwd).arg(&spec.cwd);
+            if is_bound(spec) {
+                let made = match root {
+                    Some(root) if !spec.cwd.starts_with("/tmp") => make_room(root, &spec.cwd)?,
+                    _ => Room::default(),
+                };
+                command.args(made.arguments).arg("--ro-bind").arg(&spec.cwd).arg(&spec.cwd);
+                command.args(made.read_only);
             }
             for (host, inside) in &staged.files {
                 command.arg("--ro-bind").arg(host).arg(inside);
+            }
+            if root.is_some() {
+                command.args(["--remount-ro", "/"]);
             }
             command.arg("--").args(&staged.program).args([INIT, SharedMemory::Own.word()]);
             Ok(Entrance { command, gate: gate(staged.program), tool: Some("bwrap") })
@@ -68,7 +87,7 @@ pub(super) fn entrance(spec: &Spec) -> io::Result<Entrance> {
             let file = spec.scratch.join("lxc.conf");
             let path = spec.scratch.join("lxc");
             fs::create_dir(&path)?;
-            fs::create_dir_all(spec.scratch.join("overlay/delta"))?;
+            fs::create_dir_all(spec.scratch.join(DELTA))?;
             fs::write(&file, lxc_configuration(spec, configuration, rootfs, &staged)?)?;
             let mut command = Command::new("lxc-execute");
             command
@@ -101,19 +120,103 @@ pub(crate) fn pid_namespace_arguments(is_root: bool) -> Vec<&'static str> {
     arguments
 }
 
-/// Returns the arguments of bwrap(1) up to what is private to a test.
-pub(crate) fn bubblewrap_arguments(root: Option<&Path>, network: bool) -> Vec<std::ffi::OsString> {
-    let mut arguments: Vec<std::ffi::OsString> =
-        ["--unshare-pid", "--unshare-ipc", "--unshare-uts", "--as-pid-1", "--die-with-parent"]
-            .into_iter()
-            .map(Into::into)
-            .collect();
+/// Returns the arguments of bwrap(1) that make its namespaces.
+pub(crate) fn bubblewrap_namespaces(network: bool) -> Vec<&'static str> {
+    let mut arguments =
+        vec!["--unshare-pid", "--unshare-ipc", "--unshare-uts", "--as-pid-1", "--die-with-parent"];
     if !network {
-        arguments.push("--unshare-net".into());
+        arguments.push("--unshare-net");
     }
-    arguments.extend(["--ro-bind".into(), root.unwrap_or(Path::new("/")).into(), "/".into()]);
-    arguments.extend(["--dev", "/dev", "--proc", "/proc"].map(Into::into));
     arguments
+}
+
+/// Returns those that make a root of the host's, up to what is private to a test.
+pub(crate) fn bubblewrap_root() -> [&'static str; 7] {
+    ["--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"]
+}
+
+/// Returns those for another root. What is in it is bound one by one, so that what it lacks, such as a
+/// place for the test's directory, is made in the boundary and not in the root.
+fn other_root(root: &Path) -> io::Result<Vec<OsString>> {
+    let mut arguments = Vec::new();
+    bind_entries(root, Path::new("/"), &mut arguments)?;
+    arguments.extend(["--dev", "/dev", "--proc", "/proc"].map(OsString::from));
+    Ok(arguments)
+}
+
+fn bind_entries(root: &Path, at: &Path, arguments: &mut Vec<OsString>) -> io::Result<()> {
+    for entry in fs::read_dir(root.join(at.strip_prefix("/").unwrap_or(at)))? {
+        let entry = entry?;
+        let inside = at.join(entry.file_name());
+        // The boundary has its own.
+        if PRIVATE.iter().any(|own| inside == Path::new(own)) {
+            continue;
+        }
+        if entry.file_type()?.is_symlink() {
+            let to = fs::read_link(entry.path())?;
+            arguments.extend(["--symlink".into(), to.into(), inside.into()]);
+        } else {
+            arguments.extend(["--ro-bind".into(), entry.path().into(), inside.into()]);
+        }
+    }
+    Ok(())
+}
+
+/// Arguments of bwrap that make room for a directory which a root lacks, and those that close it.
+#[derive(Default)]
+struct Room {
+    arguments: Vec<OsString>,
+    read_only: Vec<OsString>,
+}
+
+/// Makes the nearest directory that the root has one of the boundary's own, with the same in it.
+fn make_room(root: &Path, cwd: &Path) -> io::Result<Room> {
+    let is_there = |at: &&Path| {
+        let path = root.join(at.strip_prefix("/").unwrap_or(at));
+        path.symlink_metadata().is_ok_and(|metadata| metadata.is_dir())
+    };
+    let mut room = Room::default();
+    let nearest = cwd.ancestors().find(is_there).filter(|at| *at != Path::new("/"));
+    if let Some(at) = nearest {
+        room.arguments.extend(["--tmpfs".into(), at.into()]);
+        bind_entries(root, at, &mut room.arguments)?;
+        room.read_only.extend(["--remount-ro".into(), at.into()]);
+    }
+    Ok(room)
+}
+
+/// Says whether the test's directory is the host's, bound into a root that lacks it.
+fn is_bound(spec: &Spec) -> bool {
+    let in_root = |root: &Path| root.join(spec.cwd.strip_prefix("/").unwrap_or(&spec.cwd)).is_dir();
+    let lacks = match &spec.enclosure {
+        Enclosure::None | Enclosure::PidNamespace => false,
+        // The boundary has a `/tmp` of its own.
+        Enclosure::Bubblewrap { .. } if spec.cwd.starts_with("/tmp") => {
+            spec.cwd != Path::new("/tmp")
+        }
+        Enclosure::Bubblewrap { root } => root.as_ref().is_some_and(|root| !in_root(root)),
+        Enclosure::Lxc { rootfs, .. } => !in_root(rootfs),
+    };
+    lacks && spec.cwd.is_dir()
+}
+
+/// Returns where on the host is what a test wrote into its directory, and what no link there may lead
+/// out of.
+pub(super) fn outside(spec: &Spec) -> (PathBuf, PathBuf) {
+    let below = |directory: PathBuf, top: &str| {
+        (directory.join(spec.cwd.strip_prefix(top).unwrap_or(&spec.cwd)), directory)
+    };
+    match &spec.enclosure {
+        _ if is_bound(spec) => (spec.cwd.clone(), PathBuf::from("/")),
+        Enclosure::Bubblewrap { .. } if spec.cwd.starts_with("/tmp") => {
+            below(spec.scratch.join(TMP), "/tmp")
+        }
+        Enclosure::Bubblewrap { root: Some(root) } => below(root.clone(), "/"),
+        Enclosure::Lxc { .. } => below(spec.scratch.join(DELTA), "/"),
+        Enclosure::None | Enclosure::PidNamespace | Enclosure::Bubblewrap { root: None } => {
+            (spec.cwd.clone(), PathBuf::from("/"))
+        }
+    }
 }
 
 fn lxc_configuration(
@@ -139,10 +242,12 @@ fn lxc_configuration(
     } else if !configuration.exists() {
         lines.push("lxc.net.0.type = none".to_owned());
     }
-    let delta = spec.scratch.join("overlay/delta");
+    let delta = spec.scratch.join(DELTA);
     lines.extend([
         format!("lxc.rootfs.path = overlayfs:{}:{}", word(rootfs)?, word(&delta)?),
         format!("lxc.uts.name = {}", spec.id),
+        // A container inherits nothing.
+        format!("lxc.environment = {MARK}={}", spec.id),
         format!("lxc.log.file = {}", word(&spec.scratch.join("lxc.log"))?),
         "lxc.apparmor.profile = unconfined".to_owned(),
         "lxc.autodev = 1".to_owned(),
@@ -162,8 +267,7 @@ fn lxc_configuration(
     for (host, inside) in &staged.files {
         bind(host, inside, "file")?;
     }
-    let in_rootfs = rootfs.join(spec.cwd.strip_prefix("/").unwrap_or(&spec.cwd));
-    if !in_rootfs.is_dir() && spec.cwd.is_dir() {
+    if is_bound(spec) {
         bind(&spec.cwd, &spec.cwd, "dir")?;
     }
     lines.push(String::new());

@@ -292,7 +292,7 @@ pub(crate) fn controllers() -> Controllers {
 }
 
 /// Kills what is in the groups of a supervisor that was killed, and removes them.
-pub(crate) fn remove_left(name: &str) {
+pub(super) fn remove_left(name: &str) {
     let parents = parents();
     let near = |(_, path): &(_, PathBuf)| -> Vec<PathBuf> {
         let groups = path.ancestors().take_while(|path| path.join("cgroup.procs").exists());

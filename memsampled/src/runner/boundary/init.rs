@@ -10,23 +10,16 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
-use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::mount::{MountFlags, mount};
-use rustix::process::{Pid, Signal, WaitOptions, getpid, set_child_subreaper, wait};
+use rustix::process::{Pid, WaitOptions, getpid, set_child_subreaper, wait};
 
 use super::channel::{Channel, inherited};
-use super::processes::{descendants, signal};
+use super::ignore_signals;
+use super::processes::kill_below;
 use super::protocol::{InitOrder, InitTold};
 
-/// How often all processes are listed and killed until it is given up. What is killed can fork no
-/// more, so that a few rounds do; a fork bomb on a busy machine takes longer.
-const MAX_KILL_ROUNDS: u32 = 500;
-/// Listings in one round, in which what is found is stopped, so that a fork bomb forks no more.
-const MAX_STOP_ROUNDS: u32 = 20;
-/// What a kill needs to become an end.
-const KILL_PAUSE: Duration = Duration::from_millis(2);
 /// Files of `/dev/shm` that are looked at, at most.
 const MAX_FILES: usize = 100_000;
 
@@ -68,8 +61,9 @@ pub(super) fn run(word: Option<&str>) -> ExitCode {
     let mut init = Init { channel: inherited(), program: None, own_shm };
     // Only fails on kernels before 3.4.
     let _ = set_child_subreaper(Some(getpid()));
+    ignore_signals();
     let served = init.serve();
-    init.kill_all();
+    kill_below(getpid().as_raw_nonzero().get(), || drop(init.reap()));
     if served.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
@@ -112,11 +106,6 @@ impl Init {
                 Ok(pid) => self.program = Some(pid),
                 Err(error) => self.channel.send(&InitTold::NoGate(error.to_string()))?,
             },
-            InitOrder::KillAll => {
-                let left = self.kill_all();
-                self.reap()?;
-                self.channel.send(&InitTold::KilledAll { left })?;
-            }
             InitOrder::Left => {
                 let bytes = self.own_shm.then(|| left_in_files() + left_in_segments());
                 self.channel.send(&InitTold::Left { bytes })?;
@@ -135,30 +124,6 @@ impl Init {
             }
         }
         Ok(())
-    }
-
-    /// Kills all that is below us, and returns how many are left.
-    fn kill_all(&mut self) -> usize {
-        let me = getpid().as_raw_nonzero().get();
-        for _ in 0..MAX_KILL_ROUNDS {
-            let mut found = descendants(me);
-            for _ in 0..MAX_STOP_ROUNDS {
-                signal(&found, Signal::STOP);
-                let again = descendants(me);
-                if again.len() <= found.len() {
-                    break;
-                }
-                found = again;
-            }
-            signal(&found, Signal::KILL);
-            // What cannot be told now, nobody waits for any more.
-            let _ = self.reap();
-            if descendants(me).is_empty() {
-                return 0;
-            }
-            std::thread::sleep(KILL_PAUSE);
-        }
-        descendants(me).len()
     }
 }
 

@@ -1,12 +1,17 @@
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::process::{Child, Command, Stdio};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{Shutdown, shutdown};
 
 use super::SUPERVISOR;
 use super::channel::{self, Channel};
 use super::protocol::{Order, Spec, Told};
+
+/// After how long without a word a supervisor is called silent: while its program runs it speaks every
+/// second.
+const SILENCE: Timespec = Timespec { tv_sec: 2, tv_nsec: 0 };
 
 /// A supervisor, as its runner sees it. What it tells and what it is told may be on two threads.
 #[derive(Debug)]
@@ -14,12 +19,12 @@ pub(crate) struct Supervised {
     channel: Channel<OwnedFd>,
 }
 
-/// Starts a supervisor for an attempt.
+/// Starts a supervisor for an attempt. It keeps what is `held` open until nothing of the attempt is left.
 ///
 /// # Errors
 ///
 /// The program cannot be run, or what it must know is too long.
-pub(crate) fn launch(spec: &Spec) -> io::Result<(Supervised, Child)> {
+pub(crate) fn launch(spec: &Spec, held: Option<BorrowedFd<'_>>) -> io::Result<(Supervised, Child)> {
     let (channel, socket) = channel::pair()?;
     let mut child = Command::new(&spec.launcher)
         .arg(SUPERVISOR)
@@ -28,7 +33,8 @@ pub(crate) fn launch(spec: &Spec) -> io::Result<(Supervised, Child)> {
         .stderr(Stdio::null())
         .spawn()?;
     // What is lost with a failure is the child's reason to live: its channel.
-    if let Err(error) = channel.send(&Order::Start(Box::new(spec.clone()))) {
+    let held: Vec<BorrowedFd<'_>> = held.into_iter().collect();
+    if let Err(error) = channel.send_with(&Order::Start(Box::new(spec.clone())), &held) {
         drop(channel);
         let _ = child.wait();
         return Err(error);
@@ -37,9 +43,18 @@ pub(crate) fn launch(spec: &Spec) -> io::Result<(Supervised, Child)> {
 }
 
 impl Supervised {
-    /// Waits for what it tells next; `None` when it is gone.
-    pub(crate) fn hear(&self) -> Option<Told> {
-        self.channel.receive().ok().flatten().map(|received| received.message)
+    /// Waits for what it tells next; `None` when it is gone. `silent` is called whenever nothing came
+    /// for a while.
+    pub(crate) fn hear(&self, mut silent: impl FnMut()) -> Option<Told> {
+        loop {
+            let mut files = [PollFd::new(&self.channel, PollFlags::IN)];
+            match poll(&mut files, Some(&SILENCE)) {
+                Ok(0) => silent(),
+                Ok(_) => return self.channel.receive().ok().flatten().map(|told| told.message),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(_) => return None,
+            }
+        }
     }
 
     /// Tells it something. If it is gone, [`hear`](Self::hear) says so.

@@ -29,9 +29,10 @@ mod supervisor;
 
 use std::ffi::{OsStr, OsString};
 use std::process::ExitCode;
+use std::sync::Arc;
 
-pub(super) use enclosure::{bubblewrap_arguments, pid_namespace_arguments};
-pub(super) use groups::{Controllers, controllers, remove_left};
+pub(super) use enclosure::{bubblewrap_namespaces, bubblewrap_root, pid_namespace_arguments};
+pub(super) use groups::{Controllers, controllers};
 pub(super) use launch::{Supervised, launch};
 pub(super) use protocol::{Enclosure, Ending, Order, Spec, Stage, StageKind, Told, User};
 
@@ -41,6 +42,17 @@ const GATE: &str = "boundary-gate";
 /// The command name of init and of gates: that of the file by which they are executed. No program of a
 /// test has it, so that the memory of the test is told from ours.
 const OWN_NAME: &str = "memsample-init";
+
+/// Makes signals that would end this process do nothing. Whoever sends SIGTERM to all processes of a CI
+/// job, or to its parent, means the runner or the test: the runner judges, and what must end does so
+/// when its channel closes.
+fn ignore_signals() {
+    use signal_hook::consts::{SIGALRM, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
+    for signal in [SIGALRM, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2] {
+        // A handler, which exec resets, so that the test does not inherit it.
+        let _ = signal_hook::flag::register(signal, Arc::default());
+    }
+}
 
 /// Runs the program in one of the roles of this module, if its first argument names one.
 ///
@@ -55,4 +67,10 @@ pub fn role(arguments: impl IntoIterator<Item = OsString>) -> Option<ExitCode> {
         GATE => Some(gate::run()),
         _ => None,
     }
+}
+
+/// Kills what is left of an attempt whose supervisor was killed, and removes its control groups.
+pub(super) fn remove_left(id: &str) {
+    processes::kill_marked(id);
+    groups::remove_left(id);
 }

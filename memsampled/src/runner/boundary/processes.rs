@@ -1,6 +1,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use memsample::parse::{parse_stat, parse_statm};
 use rustix::process::{Pid, Signal, kill_process};
@@ -9,6 +10,16 @@ use crate::runner::event::Survivor;
 
 /// Processes that one walk looks at, at most: the largest `pid_max` of Linux.
 const MAX_PROCESSES: usize = 4 * 1024 * 1024;
+/// How often all processes are listed and killed until it is given up. What is killed can fork no
+/// more, so that a few rounds do; a fork bomb on a busy machine takes longer.
+const MAX_KILL_ROUNDS: u32 = 500;
+/// Listings in one round, in which what is found is stopped, so that a fork bomb forks no more.
+const MAX_STOP_ROUNDS: u32 = 20;
+/// What a kill needs to become an end.
+const KILL_PAUSE: Duration = Duration::from_millis(2);
+/// The variable in the environment of all that is of an attempt, with its name. It finds what has
+/// lost both its init and its supervisor, where no pid namespace and no control group does.
+pub(super) const MARK: &str = "MEMSAMPLE_BOUNDARY";
 
 /// Returns all processes below `ancestor`, without itself, of whatever depth.
 ///
@@ -54,10 +65,7 @@ fn children(pid: i32) -> Option<Vec<i32>> {
 /// The same from the parent that every process names: slower, and works everywhere.
 fn descendants_by_parent(ancestor: i32) -> Vec<i32> {
     let mut children: HashMap<i32, Vec<i32>> = HashMap::new();
-    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {
-            continue;
-        };
+    for pid in all() {
         if let Some(stat) = Stat::of(pid) {
             children.entry(stat.parent).or_default().push(pid);
         }
@@ -114,4 +122,48 @@ pub(super) fn signal(pids: &[i32], signal: Signal) {
     for pid in pids.iter().filter_map(|&pid| Pid::from_raw(pid)) {
         let _ = kill_process(pid, signal);
     }
+}
+
+/// Kills all processes below `ancestor`, and returns how many are left. `reap` takes what has ended, if
+/// that is for the caller to do.
+pub(super) fn kill_below(ancestor: i32, reap: impl FnMut()) -> usize {
+    kill_all(|| descendants(ancestor), reap)
+}
+
+/// Kills all processes of an attempt that carry its mark, and returns how many are left.
+pub(super) fn kill_marked(id: &str) -> usize {
+    let mark = format!("{MARK}={id}");
+    let is_marked = |pid: &i32| {
+        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        environment.split(|&byte| byte == 0).any(|variable| variable == mark.as_bytes())
+    };
+    kill_all(|| all().into_iter().filter(is_marked).collect(), || ())
+}
+
+fn kill_all(find: impl Fn() -> Vec<i32>, mut reap: impl FnMut()) -> usize {
+    let alive = || find().into_iter().filter(|&pid| is_alive(pid)).collect::<Vec<i32>>();
+    for _ in 0..MAX_KILL_ROUNDS {
+        let mut found = alive();
+        for _ in 0..MAX_STOP_ROUNDS {
+            signal(&found, Signal::STOP);
+            let again = alive();
+            if again.len() <= found.len() {
+                break;
+            }
+            found = again;
+        }
+        signal(&found, Signal::KILL);
+        reap();
+        if alive().is_empty() {
+            return 0;
+        }
+        std::thread::sleep(KILL_PAUSE);
+    }
+    alive().len()
+}
+
+/// Returns the pids of all processes of this machine.
+fn all() -> Vec<i32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
 }

@@ -41,6 +41,9 @@ pub(crate) struct Spec {
     pub(crate) cwd: PathBuf,
     pub(crate) env: BTreeMap<String, String>,
     pub(crate) expect_exit: Vec<u8>,
+    /// Globs of files below `cwd` that are kept, and where.
+    pub(crate) artifacts: Vec<String>,
+    pub(crate) artifacts_directory: PathBuf,
     /// Whether the scratch directory stays if the program does not end as expected.
     pub(crate) keep_failed: bool,
     /// Whether processes that are left at the end are what was wanted, as of the setup of a suite:
@@ -155,8 +158,6 @@ pub(super) enum InitOrder {
         /// The arguments with which this program runs as a gate here.
         argv: Vec<String>,
     },
-    /// Kill all processes below you.
-    KillAll,
     /// Tell what memory is left in files.
     Left,
 }
@@ -173,10 +174,6 @@ pub(super) enum InitTold {
     Exited {
         exit_code: Option<i32>,
         signal: Option<i32>,
-    },
-    /// Nothing is left below init; or something, for it cannot be killed.
-    KilledAll {
-        left: usize,
     },
     Left {
         bytes: Option<u64>,

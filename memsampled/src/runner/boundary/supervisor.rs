@@ -9,17 +9,20 @@ use std::time::{Duration, Instant};
 
 use memsample::parse::parse_vmstat;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Signal, WaitOptions, getpid, set_child_subreaper, setsid, waitpid};
+use rustix::process::{
+    Signal, WaitOptions, getpid, kill_process, set_child_subreaper, setsid, waitpid,
+};
 
-use super::OWN_NAME;
 use super::capture::Capture;
 use super::channel::{self, Channel, inherited};
-use super::enclosure::{Entrance, entrance};
+use super::enclosure::{Entrance, entrance, outside};
 use super::groups::{Groups, OomCounts};
-use super::processes::{descendants, describe, rss_bytes, signal};
+use super::processes::{MARK, descendants, describe, kill_below, rss_bytes, signal};
 use super::protocol::{
     Ending, Exec, GateOrder, GateTold, InitOrder, InitTold, Order, Spec, Stage, StageKind, Told,
 };
+use super::{OWN_NAME, ignore_signals};
+use crate::runner::artifacts;
 
 /// What a tool needs to make a boundary, at most, on a machine that is busy.
 const MAX_ENTRANCE: Duration = Duration::from_secs(60);
@@ -34,6 +37,8 @@ const SETTLE_PAUSE: Duration = Duration::from_millis(5);
 const MAX_DRAIN: Duration = Duration::from_secs(1);
 /// How often the runner is told what the processes use.
 const PROGRESS: Duration = Duration::from_secs(1);
+/// Characters of a command in a message.
+const MAX_SHOWN: usize = 200;
 /// Survivors that are described, at most; all are killed.
 const MAX_SURVIVORS: usize = 100;
 
@@ -41,10 +46,13 @@ const MAX_SURVIVORS: usize = 100;
 pub(super) fn run() -> ExitCode {
     // What ends the runner's process group, such as Ctrl-C, is for the runner to judge.
     let _ = setsid();
+    ignore_signals();
     let _ = set_child_subreaper(Some(getpid()));
     let runner = inherited();
     let Ok(Some(received)) = runner.receive::<Order>() else { return ExitCode::FAILURE };
     let Order::Start(spec) = received.message else { return ExitCode::FAILURE };
+    // What the runner holds is held until nothing is left.
+    let _held = received.descriptors;
     let ending = attempt(&runner, &spec);
     match runner.send(&Told::Ended(Box::new(ending))) {
         Ok(()) => ExitCode::SUCCESS,
@@ -61,6 +69,12 @@ fn attempt(runner: &Channel<io::Stdin>, spec: &Spec) -> Ending {
         Ok(mut supervisor) => {
             supervisor.conduct(&mut ending);
             supervisor.leave(&mut ending);
+            if ending.not_started.is_none() && !supervisor.runner_gone {
+                let (from, within) = outside(spec);
+                let notes =
+                    artifacts::keep(&spec.artifacts, &from, &within, &spec.artifacts_directory);
+                ending.notes.extend(notes);
+            }
             if let Some(path) = spec.of_runner.as_ref().filter(|_| supervisor.runner_gone) {
                 let _ = fs::remove_dir_all(path);
             }
@@ -79,6 +93,10 @@ fn attempt(runner: &Channel<io::Stdin>, spec: &Spec) -> Ending {
     }
     remove_scratch(spec, &mut ending);
     ending
+}
+
+fn own_pid() -> i32 {
+    getpid().as_raw_nonzero().get()
 }
 
 fn remove_scratch(spec: &Spec, ending: &mut Ending) {
@@ -152,6 +170,8 @@ struct Supervisor<'a> {
     next_progress: Option<Instant>,
     /// How the program that init launched last ended.
     last_exit: Option<Exit>,
+    /// Whether init has launched one and not told of its end.
+    awaits_exit: bool,
     /// The runner wants it to end, or is gone.
     is_over: bool,
     runner_gone: bool,
@@ -185,6 +205,7 @@ impl<'a> Supervisor<'a> {
         let (init, init_socket) = channel::pair().map_err(failed)?;
         entrance
             .command
+            .env(MARK, &spec.id)
             .stdin(Stdio::from(init_socket))
             .stdout(Stdio::from(stdout_pipe))
             .stderr(Stdio::from(stderr_pipe));
@@ -207,6 +228,7 @@ impl<'a> Supervisor<'a> {
             captures: [stdout, stderr],
             next_progress: None,
             last_exit: None,
+            awaits_exit: false,
             is_over: false,
             runner_gone: false,
         };
@@ -227,7 +249,7 @@ impl<'a> Supervisor<'a> {
         for stage in &spec.setup {
             let end = self.run(stage, StageKind::Setup, &mut None);
             if let Some(reason) = failure(&end) {
-                ending.not_started = Some(format!("its setup `{}` {reason}", stage.argv.join(" ")));
+                ending.not_started = Some(format!("its setup `{}` {reason}", shown(stage)));
                 ready = false;
                 break;
             }
@@ -257,7 +279,7 @@ impl<'a> Supervisor<'a> {
                 // Also when the suite is aborted: only the runner's death ends it.
                 let end = self.run(stage, StageKind::Cleanup, &mut None);
                 if let Some(reason) = failure(&end) {
-                    ending.notes.push(format!("its cleanup `{}` {reason}", stage.argv.join(" ")));
+                    ending.notes.push(format!("its cleanup `{}` {reason}", shown(stage)));
                 }
             }
         }
@@ -337,6 +359,7 @@ impl<'a> Supervisor<'a> {
         self.last_exit = None;
         let init = self.init.as_ref().ok_or(StageEnd::Lost)?;
         init.send_with(&order, &[gate_socket.as_fd()]).map_err(failed)?;
+        self.awaits_exit = true;
         drop(gate_socket);
         self.gate = Some(gate);
         let deadline = Some(Instant::now() + MAX_ENTRANCE);
@@ -411,11 +434,23 @@ impl<'a> Supervisor<'a> {
         self.last_exit
     }
 
+    /// Returns what all processes inside are below of; `None` where the kernel has ended them.
+    ///
+    /// Without a pid namespace a test can kill its init. What that leaves is ours then.
+    fn ancestor(&self) -> Option<i32> {
+        match (&self.init, self.entrance.tool) {
+            (Some(_), _) => Some(self.init_pid),
+            (None, None) => Some(own_pid()),
+            (None, Some(_)) => None,
+        }
+    }
+
     /// Returns all processes inside, without init.
     fn processes(&self) -> Vec<i32> {
         let mut processes = self.groups.processes();
         let alive = |&pid: &i32| describe(pid).is_some();
-        processes.extend(descendants(self.init_pid).into_iter().filter(alive));
+        let below = self.ancestor().map(descendants).unwrap_or_default();
+        processes.extend(below.into_iter().filter(alive));
         processes.sort_unstable();
         processes.dedup();
         processes
@@ -439,7 +474,16 @@ impl<'a> Supervisor<'a> {
         if !self.groups.is_empty() {
             self.groups.kill();
         }
-        let _ = self.ask(&InitOrder::KillAll);
+        if let Some(ancestor) = self.ancestor() {
+            kill_below(ancestor, || self.reap());
+        }
+        // The word of its end must not be taken for that of the next program.
+        let deadline = Some(Instant::now() + MAX_ANSWER);
+        while self.awaits_exit {
+            if let Happening::InitGone | Happening::Deadline = self.next(deadline) {
+                break;
+            }
+        }
     }
 
     /// Orders init, and waits for its answer.
@@ -474,12 +518,7 @@ impl<'a> Supervisor<'a> {
             ending.notes.push(format!("`{}` did not end and was killed", self.tool.id()));
         }
         // What init left, if it was killed: it is ours by now.
-        while !descendants(getpid().as_raw_nonzero().get()).is_empty() && Instant::now() < deadline
-        {
-            signal(&descendants(getpid().as_raw_nonzero().get()), Signal::KILL);
-            self.reap();
-            std::thread::sleep(SETTLE_PAUSE);
-        }
+        kill_below(own_pid(), || self.reap());
         let deadline = Instant::now() + MAX_DRAIN;
         while self.captures.iter().any(|capture| capture.pipe().is_some()) {
             if let Happening::Deadline = self.next(Some(deadline)) {
@@ -496,8 +535,14 @@ impl<'a> Supervisor<'a> {
 
     /// Reaps what has ended.
     fn reap(&mut self) {
-        while let Ok(Some((pid, _))) = waitpid(None, WaitOptions::NOHANG) {
-            self.tool_ended |= u32::try_from(pid.as_raw_nonzero().get()) == Ok(self.tool.id());
+        let options = WaitOptions::NOHANG | WaitOptions::UNTRACED;
+        while let Ok(Some((pid, status))) = waitpid(None, options) {
+            if status.stopped() {
+                // Only a test stops its init: it would reap no more, and tell nothing.
+                let _ = kill_process(pid, Signal::CONT);
+            } else {
+                self.tool_ended |= u32::try_from(pid.as_raw_nonzero().get()) == Ok(self.tool.id());
+            }
         }
     }
 
@@ -512,11 +557,10 @@ impl<'a> Supervisor<'a> {
                 let _ = self.runner.send(&Told::Progress { rss_bytes });
                 self.next_progress = Some(now + PROGRESS);
             }
-            if deadline.is_some_and(|deadline| now >= deadline) {
-                return Happening::Deadline;
-            }
+            // What has happened by then counts: we may have been stopped, or have waited for a CPU.
+            let is_due = deadline.is_some_and(|deadline| now >= deadline);
             let wake = [deadline, self.next_progress].into_iter().flatten().min();
-            let wait = wake.map(|wake| wake.duration_since(now));
+            let wait = wake.map(|wake| wake.saturating_duration_since(now));
             let [runner, init, gate, stdout, stderr, children] = match self.poll(wait) {
                 Ok(ready) => ready,
                 // Nothing can be waited for: as good as lost.
@@ -557,6 +601,9 @@ impl<'a> Supervisor<'a> {
                         if let InitTold::Exited { exit_code, signal } = received.message {
                             self.last_exit = Some(Exit { exit_code, signal });
                         }
+                        if let InitTold::Exited { .. } | InitTold::NoGate(_) = received.message {
+                            self.awaits_exit = false;
+                        }
                         return Happening::Init(received.message);
                     }
                     Ok(None) | Err(_) => {
@@ -576,6 +623,9 @@ impl<'a> Supervisor<'a> {
                         return Happening::RunnerGone;
                     }
                 }
+            }
+            if is_due {
+                return Happening::Deadline;
             }
         }
     }
@@ -609,6 +659,15 @@ impl<'a> Supervisor<'a> {
 impl Ending {
     fn set(&mut self, exit: Exit) {
         (self.exit_code, self.signal) = (exit.exit_code, exit.signal);
+    }
+}
+
+/// Returns the command of a stage for a message, which has a bound as all that is told.
+fn shown(stage: &Stage) -> String {
+    let command = stage.argv.join(" ");
+    match command.char_indices().nth(MAX_SHOWN) {
+        Some((end, _)) => format!("{}…", command.get(..end).unwrap_or_default()),
+        None => command,
     }
 }
 

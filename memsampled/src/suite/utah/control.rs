@@ -15,8 +15,14 @@ pub(super) struct TestSuite {
     pub(super) directory: PathBuf,
     /// What the names of its tests begin with.
     pub(super) prefix: String,
-    pub(super) include: Option<Vec<String>>,
+    pub(super) include: Option<Include>,
     pub(super) exclude: Vec<String>,
+}
+
+/// The tests that a `master.run` names, and where.
+pub(super) struct Include {
+    pub(super) source: Rc<Source>,
+    pub(super) names: Vec<(String, Place)>,
 }
 
 const TS_KEYS: [&str; 4] = ["build_cmd", "timeout", "ts_setup", "ts_cleanup"];
@@ -43,8 +49,17 @@ impl TestSuite {
     }
 
     fn is_meant(&self, test: &str) -> bool {
-        let is_in = |names: &[String]| names.iter().any(|name| name == test);
-        self.include.as_deref().is_none_or(is_in) && !is_in(&self.exclude)
+        let included = |include: &Include| include.names.iter().any(|(name, _)| name == test);
+        self.include.as_ref().is_none_or(included) && !self.exclude.iter().any(|name| name == test)
+    }
+
+    /// Adds a problem for each test that shall be run and is not there; `why` is the end of a sentence.
+    fn miss(&self, reading: &Reading<'_>, names: &[String], why: &str) {
+        let Some(include) = &self.include else { return };
+        for (missing, place) in include.names.iter().filter(|(name, _)| !names.contains(name)) {
+            let message = format!("`include_tests` names {}, which {why}", quoted(missing));
+            reading.problems.add(&include.source, *place, message, None);
+        }
     }
 }
 
@@ -109,11 +124,7 @@ fn listed(reading: &mut Reading<'_>, of: &TestSuite, source: &Rc<Source>, node: 
             names.push(name);
         }
     }
-    for missing in of.include.iter().flatten().filter(|name| !names.contains(name)) {
-        let message =
-            format!("`include_tests` names {}, which is not in tslist.run", quoted(missing));
-        reading.problems.add(source, source.place(0..0), message, None);
-    }
+    of.miss(reading, &names, "is not in tslist.run");
 }
 
 /// Reads the `tc_control` of a test; `overrides` of `tslist.run` take the place of what it says.
@@ -236,11 +247,7 @@ fn discovered(reading: &mut Reading<'_>, of: &TestSuite, source: &Rc<Source>, no
             }
         }
     }
-    for missing in of.include.iter().flatten().filter(|name| !names.contains(name)) {
-        let message =
-            format!("`include_tests` names {}, which was not discovered", quoted(missing));
-        reading.problems.add(source, source.place(0..0), message, None);
-    }
+    of.miss(reading, &names, "was not discovered");
 }
 
 /// A test of `tslist.auto` runs in a directory of its own below its test suite: commands lead out of it

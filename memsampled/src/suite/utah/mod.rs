@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use self::control::TestSuite;
 pub(super) use self::tree::Disk;
-pub use self::tree::Tree;
+pub use self::tree::{Discover, Tree};
 use super::document::Node;
 use super::error::{Problems, SuiteError};
 use super::rules::{self, Named};

@@ -2,11 +2,11 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::control::{self, TestSuite};
+use super::control::{self, Include, TestSuite};
 use super::{Reading, is_test_suite, seconds};
 use crate::suite::document::{Fields, Node, Value};
 use crate::suite::error::quoted;
-use crate::suite::source::Source;
+use crate::suite::source::{Place, Source};
 
 /// Reads `master.run`: a table, or as in older suites a list of one, of `testsuites`.
 pub(super) fn read(
@@ -34,7 +34,7 @@ pub(super) fn read(
             let what = format!("the test suite with number {}", index + 1);
             let Some(table) = fields.table(node, what, &keys) else { continue };
             let is_only_one = fields.tables("testsuites").len() == 1;
-            found.extend(test_suite(reading, root, &table, is_only_one));
+            found.extend(test_suite(reading, root, source, &table, is_only_one));
         }
     }
     for (test_suite, note) in found {
@@ -48,6 +48,7 @@ pub(super) fn read(
 fn test_suite(
     reading: &Reading<'_>,
     root: &Path,
+    source: &Rc<Source>,
     table: &Fields<'_>,
     is_only_one: bool,
 ) -> Option<(TestSuite, Option<String>)> {
@@ -92,13 +93,15 @@ fn test_suite(
     });
     let names = |key| {
         let names = table.node(key).and_then(|_| table.texts(key))?;
-        Some(names.into_iter().map(|(name, _)| name.to_owned()).collect::<Vec<_>>())
+        Some(names.into_iter().map(|(name, place)| (name.to_owned(), place)).collect())
     };
+    let include = names("include_tests");
+    let exclude: Vec<(String, Place)> = names("exclude_tests").unwrap_or_default();
     let test_suite = TestSuite {
         directory,
         prefix: format!("{name}/"),
-        include: names("include_tests"),
-        exclude: names("exclude_tests").unwrap_or_default(),
+        include: include.map(|names| Include { source: Rc::clone(source), names }),
+        exclude: exclude.into_iter().map(|(name, _)| name).collect(),
     };
     Some((test_suite, note))
 }

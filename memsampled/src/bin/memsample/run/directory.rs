@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use anyhow::bail;
 use jiff::Timestamp;
 use memsampled::report::results;
+use memsampled::runner::is_run_of;
 use memsampled::suite::Suite;
 
 use super::RunArgs;
@@ -24,7 +25,7 @@ pub(super) fn choose(args: &RunArgs, suite: &Suite) -> anyhow::Result<PathBuf> {
     }
     let prefix = format!("{}-", as_file_name(&suite.name));
     if args.resume
-        && let Some(unfinished) = latest_unfinished(&args.out, &prefix)
+        && let Some(unfinished) = latest_unfinished(&args.out, suite)
     {
         return Ok(unfinished);
     }
@@ -38,13 +39,14 @@ pub(super) fn choose(args: &RunArgs, suite: &Suite) -> anyhow::Result<PathBuf> {
     }
 }
 
-/// Returns the latest run of a suite that has begun and not come to its end. Names end in the time, so
-/// that the last is the latest.
-fn latest_unfinished(out: &Path, prefix: &str) -> Option<PathBuf> {
-    let entries = fs::read_dir(out).ok()?.flatten();
-    let runs = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(prefix));
-    let runs = runs.map(|entry| entry.path());
-    runs.filter(|path| path.join("progress.jsonl").exists() && !has_ended(path)).max()
+/// Returns the latest run of a suite, with the same tests, that has begun and not come to its end: that
+/// of which something was noted last.
+fn latest_unfinished(out: &Path, suite: &Suite) -> Option<PathBuf> {
+    let runs = fs::read_dir(out).ok()?.flatten().map(|entry| entry.path());
+    let unfinished = runs.filter(|path| is_run_of(path, suite) && !has_ended(path));
+    unfinished.max_by_key(|path| {
+        fs::metadata(path.join("progress.jsonl")).and_then(|it| it.modified()).ok()
+    })
 }
 
 /// Says whether a run came to its end: its results say so.

@@ -3,17 +3,19 @@
 mod args;
 mod directory;
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal, Write};
 use std::num::NonZeroU32;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use crossbeam_channel::Receiver;
 use indicatif::ProgressDrawTarget;
 use memsample::{Rate, RecorderOptions, SamplerOptions};
 use memsampled::report::terminal::{Terminal, table};
 use memsampled::report::{Collector, SuiteOutcome, SuiteResult, junit, replace, results};
-use memsampled::runner::{self, Abort, RunOptions, Selection};
+use memsampled::runner::{self, Abort, DiscoverError, RunOptions, Selection};
 use memsampled::suite::{Policy, Suite};
 
 pub(crate) use args::RunArgs;
@@ -25,14 +27,15 @@ use crate::signals::signals;
 use memsampled::config::Config;
 
 pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
-    let suite = Suite::load(&args.suite)?;
-    let options = options(args, &suite)?;
+    let launcher = std::env::current_exe().context("cannot find this program")?;
+    let signals = signals()?;
+    let suite = load(&args.suite, &launcher, &signals)?;
+    let options = options(args, &suite, launcher)?;
     // A part may be empty, but what the parts are of may not.
     let whole = Selection { shard: None, ..options.selection.clone() };
     if whole.of(&suite.tests).is_empty() {
         bail!(NoTests);
     }
-    let signals = signals()?;
     let mut terminal = terminal(args);
     let mut collector = Collector::default();
     let mut ended = None;
@@ -53,6 +56,32 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     written?;
     Ok(code(&ended))
 }
+
+/// Reads the suite, for which a command may be run that lists its tests.
+fn load(path: &Path, launcher: &Path, signals: &Receiver<i32>) -> anyhow::Result<Suite> {
+    let interrupted = Cell::new(false);
+    let suite = Suite::load(path, &|line, cwd| {
+        let listed = runner::discover(launcher, signals, line, cwd);
+        interrupted.set(matches!(listed, Err(DiscoverError::Interrupted(_))) || interrupted.get());
+        listed.map_err(|error| error.to_string())
+    });
+    if interrupted.get() {
+        bail!(Interrupted);
+    }
+    Ok(suite?)
+}
+
+/// A signal came before the first test.
+#[derive(Debug)]
+pub(crate) struct Interrupted;
+
+impl std::fmt::Display for Interrupted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ended by a signal while the tests were listed")
+    }
+}
+
+impl std::error::Error for Interrupted {}
 
 /// No test of the suite is selected, which is seldom what was meant.
 #[derive(Debug)]
@@ -76,8 +105,7 @@ fn code(suite: &SuiteResult) -> ExitCode {
     }
 }
 
-fn options(args: &RunArgs, suite: &Suite) -> anyhow::Result<RunOptions> {
-    let launcher = std::env::current_exe().context("cannot find this program")?;
+fn options(args: &RunArgs, suite: &Suite, launcher: PathBuf) -> anyhow::Result<RunOptions> {
     let directory = directory::choose(args, suite)?;
     let mut options = RunOptions::new(directory, launcher);
     options.jobs = args.jobs;
