@@ -300,6 +300,117 @@ fn each_of_three_tests_at_once_has_its_own_rows_and_sums() {
     assert_eq!(sums.len(), 3);
 }
 
+/// A control group of version 1 or 2 with a memory limit, in which a command can be run.
+struct Limited {
+    group: PathBuf,
+}
+
+impl Limited {
+    fn new(mib: u64) -> Self {
+        let name = format!("memsample-test-{}-{mib}", std::process::id());
+        for (hierarchy, limit) in [("memory", "memory.limit_in_bytes"), ("", "memory.max")] {
+            let group = Path::new("/sys/fs/cgroup").join(hierarchy).join(&name);
+            if fs::create_dir(&group).is_err() {
+                continue;
+            }
+            if fs::write(group.join(limit), (mib << 20).to_string()).is_ok() {
+                return Self { group };
+            }
+            fs::remove_dir(group).unwrap();
+        }
+        panic!("no control group with the memory controller can be made: see `memsample doctor`");
+    }
+
+    /// Runs `memsample` in it.
+    fn run(&self, directory: &Path, suite: &str, arguments: &str) -> Ended {
+        fs::write(directory.join("suite.toml"), suite).unwrap();
+        let procs = self.group.join("cgroup.procs");
+        let line =
+            format!("echo 0 > {} && exec $MEMSAMPLE run suite.toml {arguments}", procs.display());
+        command::shell(directory, &line)
+    }
+}
+
+impl Drop for Limited {
+    fn drop(&mut self) {
+        // Busy as long as the last process of it is not reaped.
+        wait_for("the end of its processes", || fs::remove_dir(&self.group).ok());
+    }
+}
+
+#[test]
+fn a_test_that_is_killed_for_want_of_memory_above_it_is_not_to_blame() {
+    let group = Limited::new(192);
+    let directory = tempdir().unwrap();
+    let hog = "head -c 1G /dev/zero | tail -c 1G | wc -c";
+    let suite = format!(
+        "name = \"s\"\n[[test]]\nname = \"without a limit\"\nshell = \"{hog}\"\n\
+         [[test]]\nname = \"below its limit\"\nshell = \"{hog}\"\nmemory_limit = \"900MiB\"\n"
+    );
+    for isolation in ["--isolation none", ""] {
+        let ended = group.run(directory.path(), &suite, isolation);
+        assert_eq!(ended.code, Some(10), "{}", ended.stderr);
+        let results = results(&ended);
+        let word = "host_out_of_memory";
+        assert_eq!(outcomes(&results), [("without a limit", word), ("below its limit", word)]);
+        let reason = results["tests"][0]["reason"].as_str().unwrap();
+        assert!(reason.contains("the kernel killed one of its processes"), "{reason}");
+        for text in [&ended.stdout, &ended.stderr] {
+            assert_eq!(text.lines().filter(|line| line.trim().starts_with(word)).count(), 2);
+        }
+        let last = ended.stdout.lines().last().unwrap();
+        let junit = fs::read_to_string(Path::new(last).join("junit.xml")).unwrap();
+        assert_eq!(junit.matches("<error type=\"host_out_of_memory\"").count(), 2, "{junit}");
+    }
+}
+
+/// Tests of which none bears another beside it, with a line of the suite file for each.
+fn alone(lines: &str) -> String {
+    let test = |name: &str| {
+        format!(
+            "[[test]]\nname = \"{name}\"\nshell = \"mkdir alone && sleep 0.3 && rmdir alone\"\n{lines}"
+        )
+    };
+    format!("name = \"s\"\n{}{}{}", test("a"), test("b"), test("c"))
+}
+
+#[test]
+fn tests_fit_into_the_control_group_of_their_runner() {
+    let group = Limited::new(512);
+    let directory = tempdir().unwrap();
+    let suite = alone("memory_limit = \"300MiB\"\n");
+    let ended = group.run(directory.path(), &suite, "--isolation none --jobs 3");
+    assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
+}
+
+#[test]
+fn the_peaks_of_an_earlier_run_say_what_fits() {
+    let directory = tempdir().unwrap();
+    let suite = alone("");
+    let first = run(directory.path(), &suite, &["--name", "first"]);
+    assert_eq!(first.code, Some(0), "{}", first.stderr);
+    // They fit beside each other by what they used, and so get into each other's way.
+    let arguments = ["--jobs", "3", "--peaks", "runs/first", "--name", "small"];
+    let small = run(directory.path(), &suite, &arguments);
+    assert_eq!(small.code, Some(10), "{}", small.stderr);
+    fs::remove_dir(directory.path().join("alone")).unwrap_or_default();
+    // Of what no machine has they do not.
+    let path = directory.path().join("runs/first/results.json");
+    let mut results: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    for test in results["tests"].as_array_mut().unwrap() {
+        test["attempts"][0]["memory"] = serde_json::json!({ "rss_peak_bytes": 1_u64 << 60 });
+    }
+    fs::write(&path, serde_json::to_vec(&results).unwrap()).unwrap();
+    let file = "runs/first/results.json";
+    let arguments = ["--jobs", "3", "--peaks", file, "--name", "large"];
+    let large = run(directory.path(), &suite, &arguments);
+    assert_eq!(large.code, Some(0), "{}", large.stderr);
+    let arguments = ["--peaks", "suite.toml", "--name", "none"];
+    let refused = run(directory.path(), &suite, &arguments);
+    assert_eq!(refused.code, Some(1), "{}", refused.stderr);
+    assert!(refused.stderr.contains("cannot read the results of a run from `suite.toml`"));
+}
+
 #[test]
 fn shared_memory_that_is_left_is_a_leak() {
     let directory = tempdir().unwrap();

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use memsampled::runner::{Outcome, RunOptions, TestResult};
+use memsampled::runner::{Keep, Outcome, RunOptions, TestResult};
 use memsampled::suite::{Isolation, Test};
 use running::{container, isolated, options, results, shell, suite};
 use tempfile::{TempDir, tempdir};
@@ -174,7 +174,7 @@ fn what_a_container_wrote_is_kept_of_a_test_that_fails_or_takes_too_long() {
     let roots = Roots::new();
     let [_, lxc] = roots.isolations();
     let mut options = roots.options();
-    options.keep_failed = true;
+    options.keep_failed = Some(Keep::Directory);
     let line = |end: &str| format!("echo x > /usr/left; {end}");
     let mut slow = shell("takes too long", &line("sleep 1000"));
     (slow.timeout, slow.grace) = (Duration::from_millis(500), Duration::ZERO);

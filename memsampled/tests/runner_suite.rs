@@ -8,11 +8,12 @@ use std::fs;
 use std::num::NonZeroUsize;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use crossbeam_channel::bounded;
 use memsampled::runner::{
-    Abort, Event, Outcome, RunError, RunOptions, Shard, TestResult, of_test, run,
+    Abort, Event, Keep, Outcome, RunError, RunOptions, Shard, TestResult, of_test, run,
 };
 use memsampled::suite::{Isolation, Program, Step, Suite, Test};
 use running::{LONG, events, isolated, options, results, shell, suite, words};
@@ -378,6 +379,67 @@ fn the_first_failure_ends_a_suite_that_asks_for_it() {
 }
 
 #[test]
+fn a_suite_whose_setup_failed_runs_all_when_it_goes_on() {
+    let directory = tempdir().unwrap();
+    let ready = directory.path().join("ready");
+    let mut suite = suite(vec![shell("one", "true"), shell("two", "exit 2")]);
+    suite.setup = Some(step(&format!("test -e {}", ready.display())));
+    let mut options = options(&directory.path().join("results"));
+    assert_eq!(words(&results(&suite, &options)), ["not_started", "not_started"]);
+    fs::write(ready, "").unwrap();
+    options.resume = true;
+    let resumed = results(&suite, &options);
+    assert_eq!(lines(&resumed), ["one 1.1 passed", "two 1.1 failed"]);
+}
+
+#[test]
+fn a_test_that_is_not_tried_again_ended_as_it_did() {
+    let directory = tempdir().unwrap();
+    let over = directory.path().join("over");
+    // It fails when the other one has ended the suite.
+    let mut tried =
+        traced("tried", &format!("until test -e {}; do sleep 0.02; done; exit 7", over.display()));
+    tried.retries = 1;
+    let suite = suite(vec![tried, shell("fails", "false"), shell("after", "true")]);
+    let mut options = options(&directory.path().join("results"));
+    options.fail_fast = true;
+    options.jobs = NonZeroUsize::new(2).unwrap();
+    // They fit on any machine.
+    options.predicted_bytes.extend(["tried", "fails"].map(|name| (name.to_owned(), 1)));
+    let mut end = None;
+    run(&suite, &options, crossbeam_channel::never(), &mut |event| match event {
+        Event::TestFinished(result) if result.test.test == "fails" => {
+            fs::write(&over, "").unwrap();
+        }
+        Event::SuiteFinished { results, aborted, .. } => end = Some((results, aborted)),
+        _ => {}
+    })
+    .unwrap();
+    let (results, aborted) = end.unwrap();
+    assert_eq!(aborted, Some(Abort::FailFast));
+    assert_eq!(lines(&results), ["tried 1.1 failed", "fails 1.1 failed", "after 1.1 skipped"]);
+    assert_eq!(of_test(&results[..1]), Some(Outcome::Failed { exit_code: 7 }));
+}
+
+#[test]
+fn the_time_of_a_suite_also_ends_what_runs_after_the_first_failure() {
+    let directory = tempdir().unwrap();
+    let mut options = options(&directory.path().join("results"));
+    options.fail_fast = true;
+    options.jobs = NonZeroUsize::new(2).unwrap();
+    // They fit on any machine.
+    options.predicted_bytes.extend(["waits", "fails"].map(|name| (name.to_owned(), 1)));
+    let mut suite =
+        suite(vec![shell("waits", "sleep 1000"), shell("fails", "false"), shell("after", "true")]);
+    suite.timeout = Some(Duration::from_secs(2));
+    let Some(Event::SuiteFinished { results, aborted, .. }) = events(&suite, &options).pop() else {
+        panic!();
+    };
+    assert_eq!(words(&results), ["aborted", "failed", "skipped"]);
+    assert_eq!(aborted, Some(Abort::Timeout));
+}
+
+#[test]
 fn artifacts_are_kept_and_only_they() {
     let directory = tempdir().unwrap();
     let cwd = directory.path().join("work");
@@ -413,16 +475,58 @@ fn what_a_failed_boundary_wrote_is_kept_if_asked() {
     let directory = tempdir().unwrap();
     let bwrap = Isolation::Bubblewrap { root: None };
     let mut options = options(&directory.path().join("results"));
-    options.keep_failed = true;
+    options.keep_failed = Some(Keep::Directory);
     let tests = vec![
         isolated(shell("fails", "echo x > /tmp/left; exit 1"), bwrap.clone()),
+        isolated(shell("leaves", "echo x > /tmp/left; sleep 1000 &"), bwrap.clone()),
         isolated(shell("passes", "echo x > /tmp/left"), bwrap),
+        // It has no file system of its own.
+        shell("has none", "exit 1"),
     ];
     let results = results(&suite(tests), &options);
+    assert_eq!(words(&results), ["failed", "leaked", "passed", "failed"]);
+    for result in &results[..2] {
+        let kept = result.kept.as_ref().unwrap();
+        assert!(options.directory.join(kept).join("tmp/left").exists());
+    }
+    for (result, directory) in [(&results[2], "0003-passes"), (&results[3], "0004-has_none")] {
+        assert_eq!(result.kept, None);
+        assert!(!options.directory.join("tests").join(directory).join("1.1/scratch").exists());
+    }
+}
+
+#[test]
+fn a_test_is_offered_to_the_kernel_before_its_runner() {
+    let directory = tempdir().unwrap();
+    let own = fs::read_to_string("/proc/self/oom_score_adj").unwrap();
+    let expected = (own.trim().parse::<i32>().unwrap() + 500).min(1000);
+    let line = format!("test $(cat /proc/self/oom_score_adj) = {expected}");
+    let tests = [
+        ("none", Isolation::None),
+        ("pidns", Isolation::PidNamespace),
+        ("bwrap", Isolation::Bubblewrap { root: None }),
+    ]
+    .map(|(name, isolation)| isolated(shell(name, &line), isolation));
+    let results = results(&suite(tests.into()), &options(&directory.path().join("results")));
+    assert_eq!(words(&results), ["passed"; 3]);
+}
+
+#[test]
+fn what_a_failed_boundary_wrote_is_archived_whatever_it_is() {
+    let directory = tempdir().unwrap();
+    let mut options = options(&directory.path().join("results"));
+    options.keep_failed = Some(Keep::Archive);
+    let line = "cd /tmp; mkdir deep; echo x > deep/left; mkfifo pipe; chmod 0 deep; exit 1";
+    let test = isolated(shell("fails", line), Isolation::Bubblewrap { root: None });
+    let results = results(&suite(vec![test]), &options);
     let kept = results[0].kept.as_ref().unwrap();
-    assert!(options.directory.join(kept).join("tmp/left").exists());
-    assert_eq!(results[1].kept, None);
-    assert!(!options.directory.join("tests/0002-passes/1.1/scratch").exists());
+    assert_eq!(kept, Path::new("tests/0001-fails/1.1/scratch.tar.gz"));
+    assert!(!options.directory.join("tests/0001-fails/1.1/scratch").exists());
+    let tar = Command::new("tar").arg("tf").arg(options.directory.join(kept)).output().unwrap();
+    let names = String::from_utf8(tar.stdout).unwrap();
+    for name in ["./tmp/deep/left", "./tmp/pipe"] {
+        assert!(names.lines().any(|line| line == name), "{names}");
+    }
 }
 
 #[test]

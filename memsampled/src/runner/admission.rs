@@ -3,6 +3,8 @@ use std::num::NonZeroUsize;
 
 use memsample::parse::parse_meminfo;
 
+use super::boundary::allowed_memory;
+
 /// Decides whether another test may begin, by the memory that is free.
 ///
 /// A test counts with what it used in an earlier run; or else with its own limit, or else with half of
@@ -21,7 +23,7 @@ pub(super) struct Claim {
     pub(super) used_bytes: u64,
 }
 
-/// The memory of the machine, in bytes.
+/// The memory that there is for all tests, in bytes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Memory {
     pub(super) total_bytes: u64,
@@ -29,8 +31,20 @@ pub(super) struct Memory {
 }
 
 impl Memory {
-    /// Reads `/proc/meminfo`; `None` where it does not tell.
+    /// Returns that of the machine, or what the control groups of the runner allow of it; `None` where
+    /// `/proc/meminfo` does not tell.
     pub(super) fn now() -> Option<Self> {
+        let machine = Self::of_machine()?;
+        Some(match allowed_memory() {
+            Some(allowed) => Self {
+                total_bytes: machine.total_bytes.min(allowed.limit_bytes),
+                available_bytes: machine.available_bytes.min(allowed.free_bytes),
+            },
+            None => machine,
+        })
+    }
+
+    fn of_machine() -> Option<Self> {
         let meminfo = parse_meminfo(&fs::read("/proc/meminfo").ok()?).ok()?;
         let bytes = |kib: memsample::units::Kibibytes| kib.0.checked_mul(1024);
         Some(Self {

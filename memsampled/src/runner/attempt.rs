@@ -155,7 +155,7 @@ pub(super) fn spec_of_step(
         expect_exit: vec![0],
         artifacts: Vec::new(),
         artifacts_directory: artifacts::directory(directory),
-        keep_failed: false,
+        keep_failed: None,
         survivors_wanted,
     }
 }

@@ -44,7 +44,7 @@ pub use event::{
     Abort, Attempt, BoundedBytes, BudgetResult, BudgetVerdict, Event, Outcome, RoleMemory, Sum,
     Survivor, TestMemory, TestResult,
 };
-pub use options::{RunOptions, Selection, Shard};
+pub use options::{Keep, RunOptions, Selection, Shard};
 pub use verdict::of_test;
 
 use crate::suite::Suite;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use memsample::{RecorderOptions, SamplerOptions};
 use regex::Regex;
+use serde::{Deserialize, Serialize};
 
 use super::doctor;
 use crate::suite::{Isolation, PolicyBudget};
@@ -28,8 +29,8 @@ pub struct RunOptions {
     pub fail_fast: bool,
     /// Whether a run that was cut short goes on behind the last attempt that ended.
     pub resume: bool,
-    /// Whether what the boundary of a failed test wrote is kept.
-    pub keep_failed: bool,
+    /// How what the boundary of a failed test wrote is kept; it is not if `None`.
+    pub keep_failed: Option<Keep>,
     /// The isolation of tests for which the suite names none; `None`: the best that works here.
     pub isolation: Option<Isolation>,
     /// Where containers are whose root file systems tests use.
@@ -61,6 +62,15 @@ pub struct Selection {
     pub shard: Option<Shard>,
 }
 
+/// How what was written in a boundary is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Keep {
+    /// As the directory that it was.
+    Directory,
+    /// As one compressed archive, which a CI server can collect whatever kinds of files are in it.
+    Archive,
+}
+
 /// One of several parts of a suite. Tests that require each other are in the same part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shard {
@@ -89,7 +99,7 @@ impl RunOptions {
             selection: Selection::default(),
             fail_fast: false,
             resume: false,
-            keep_failed: false,
+            keep_failed: None,
             isolation: None,
             lxc_path: PathBuf::from(doctor::LXC_PATH),
             degrade: false,

@@ -65,6 +65,9 @@ pub(super) fn output(result: &TestResult, directory: &Path) -> Vec<String> {
             lines.push(format!("    | {cut}{more}"));
         }
     }
+    if let Some(kept) = &result.kept {
+        lines.push(format!("    {} has what it wrote", kept.display()));
+    }
     lines
 }
 

@@ -32,7 +32,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 pub(super) use enclosure::{bubblewrap_namespaces, bubblewrap_root, pid_namespace_arguments};
-pub(super) use groups::{Controllers, controllers};
+pub(super) use groups::{Controllers, allowed_memory, controllers};
 pub(super) use launch::{Supervised, launch};
 pub(super) use protocol::{Enclosure, Ending, Order, Spec, Stage, StageKind, Told, User};
 

@@ -14,6 +14,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::runner::event::Survivor;
+use crate::runner::options::Keep;
 
 /// Everything that a supervisor must know of one attempt.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -44,8 +45,8 @@ pub(crate) struct Spec {
     /// Globs of files below `cwd` that are kept, and where.
     pub(crate) artifacts: Vec<String>,
     pub(crate) artifacts_directory: PathBuf,
-    /// Whether the scratch directory stays if the program does not end as expected.
-    pub(crate) keep_failed: bool,
+    /// How the scratch directory stays if the test does not go well; it does not if `None`.
+    pub(crate) keep_failed: Option<Keep>,
     /// Whether processes that are left at the end are what was wanted, as of the setup of a suite:
     /// they live until the supervisor is told to end.
     pub(crate) survivors_wanted: bool,

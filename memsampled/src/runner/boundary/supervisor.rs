@@ -4,7 +4,8 @@ use std::fs;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::process::{Child, ExitCode, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use memsample::parse::parse_vmstat;
@@ -23,6 +24,7 @@ use super::protocol::{
 };
 use super::{OWN_NAME, ignore_signals};
 use crate::runner::artifacts;
+use crate::runner::options::Keep;
 
 /// What a tool needs to make a boundary, at most, on a machine that is busy.
 const MAX_ENTRANCE: Duration = Duration::from_secs(60);
@@ -103,17 +105,52 @@ fn remove_scratch(spec: &Spec, ending: &mut Ending) {
     let expected = ending
         .exit_code
         .is_some_and(|code| u8::try_from(code).is_ok_and(|code| spec.expect_exit.contains(&code)));
-    if spec.keep_failed && ending.not_started.is_none() && (ending.timed_out || !expected) {
+    let is_well = expected
+        && !ending.timed_out
+        && ending.oom_kills.is_none_or(|kills| kills == 0)
+        && ending.survivors.is_empty();
+    if let Some(keep) = spec.keep_failed.filter(|_| !is_well && ending.not_started.is_none()) {
         // What a person looks at holds nothing of ours.
         let _ = fs::remove_file(spec.scratch.join(OWN_NAME));
-        ending.kept = Some(spec.scratch.clone());
-        return;
+        // A boundary without a file system of its own has nothing to keep.
+        if fs::remove_dir(&spec.scratch).is_ok() {
+            return;
+        }
+        let archived = match keep {
+            Keep::Directory => None,
+            Keep::Archive => archive(&spec.scratch)
+                .inspect_err(|why| ending.notes.push(format!("its files are not archived: {why}")))
+                .ok(),
+        };
+        let Some(archived) = archived else {
+            ending.kept = Some(spec.scratch.clone());
+            return;
+        };
+        ending.kept = Some(archived);
     }
     if let Err(error) = fs::remove_dir_all(&spec.scratch)
         && error.kind() != io::ErrorKind::NotFound
     {
         ending.notes.push(format!("`{}` could not be removed: {error}", spec.scratch.display()));
     }
+}
+
+/// Writes what is in a directory into an archive beside it, and returns its path.
+fn archive(directory: &Path) -> Result<PathBuf, String> {
+    let path = directory.with_extension("tar.gz");
+    let mut tar = Command::new("tar");
+    // Where an overlay has a file removed is a device, and an attribute where it has a directory anew.
+    tar.args(["--create", "--gzip", "--sparse", "--xattrs", "--xattrs-include=*", "--file"]);
+    tar.arg(&path).arg("--directory").arg(directory).arg(".");
+    // Its own is the runner's.
+    tar.stdin(Stdio::null());
+    let why = match tar.output() {
+        Ok(output) if output.status.success() => return Ok(path),
+        Ok(output) => String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; "),
+        Err(error) => format!("cannot run `tar`: {error}"),
+    };
+    let _ = fs::remove_file(&path);
+    Err(why)
 }
 
 /// Reads how often the kernel killed for want of memory since the machine was started.
@@ -213,7 +250,7 @@ impl<'a> Supervisor<'a> {
             format!("cannot run `{}`: {error}", entrance.tool.unwrap_or("memsample"))
         })?;
         // Closes our copies of the pipes and of the socket.
-        entrance.command = std::process::Command::new("");
+        entrance.command = Command::new("");
         let mut supervisor = Self {
             runner,
             spec,

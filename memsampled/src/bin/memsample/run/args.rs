@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 use memsample::Rate;
 use memsampled::quantity::parse_bytes;
-use memsampled::runner::Shard;
+use memsampled::runner::{Keep, Shard};
 use memsampled::suite::Isolation;
 use regex::Regex;
 
@@ -51,9 +51,9 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "PROFILE", default_value = "jenkins", help_heading = "Results")]
     pub(crate) junit_profile: JunitProfile,
 
-    /// What else is kept: of failed tests, what their boundary had written
+    /// Keep what a failed test wrote into the file system of its boundary
     #[arg(long, value_name = "WHAT", help_heading = "Results")]
-    pub(crate) keep: Option<Keep>,
+    pub(crate) keep: Option<KeepArg>,
 
     /// Most bytes kept of each stream of a test; the beginning and the end [default: 64MiB]
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes, help_heading = "Results")]
@@ -149,8 +149,20 @@ pub(crate) enum JunitProfile {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Keep {
+pub(crate) enum KeepArg {
+    /// As a directory
     Failed,
+    /// As a `.tar.gz`, for a CI server to collect
+    FailedArchive,
+}
+
+impl From<KeepArg> for Keep {
+    fn from(keep: KeepArg) -> Self {
+        match keep {
+            KeepArg::Failed => Self::Directory,
+            KeepArg::FailedArchive => Self::Archive,
+        }
+    }
 }
 
 fn parse_isolation(word: &str) -> Result<Isolation, String> {

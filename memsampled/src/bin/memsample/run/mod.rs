@@ -18,8 +18,8 @@ use memsampled::report::{Collector, SuiteOutcome, SuiteResult, junit, replace, r
 use memsampled::runner::{self, Abort, DiscoverError, RunOptions, Selection};
 use memsampled::suite::{Policy, Suite};
 
+use args::JunitProfile;
 pub(crate) use args::RunArgs;
-use args::{JunitProfile, Keep};
 
 use crate::args::{Events, Progress};
 use crate::exit::ExitCode;
@@ -115,7 +115,7 @@ fn options(args: &RunArgs, suite: &Suite, launcher: PathBuf) -> anyhow::Result<R
         Selection { filter: args.filter.clone(), tags: args.tag.clone(), shard: args.shard };
     options.fail_fast = args.fail_fast;
     options.resume = args.resume;
-    options.keep_failed = args.keep == Some(Keep::Failed);
+    options.keep_failed = args.keep.map(Into::into);
     options.isolation = args.isolation.clone();
     options.degrade = args.degrade;
     if let Some(path) = &args.lxc_path {
