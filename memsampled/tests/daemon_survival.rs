@@ -262,6 +262,59 @@ fn a_disk_that_fills_ends_the_session_and_the_next_is_refused() {
     assert_eq!(daemon.get("/healthz").status, 200);
 }
 
+/// A file system of a daemon in which nothing can be written until this is dropped.
+struct Frozen<'a>(&'a Daemon);
+
+impl<'a> Frozen<'a> {
+    fn new(daemon: &'a Daemon) -> Self {
+        let frozen = Self(daemon);
+        assert!(frozen.fsfreeze("--freeze"));
+        frozen
+    }
+
+    fn fsfreeze(&self, option: &str) -> bool {
+        let mut nsenter = Command::new("nsenter");
+        nsenter.args(["--mount", "--target", &self.0.pid().to_string(), "fsfreeze", option]);
+        nsenter.arg(self.0.runs()).status().unwrap().success()
+    }
+}
+
+impl Drop for Frozen<'_> {
+    fn drop(&mut self) {
+        self.fsfreeze("--unfreeze");
+    }
+}
+
+#[test]
+fn a_disk_that_stands_still_holds_nobody_up() {
+    let directory = tempdir().unwrap();
+    let mut command = Command::new("unshare");
+    let line = "truncate -s 64M image && mkfs.ext4 -q image && mkdir runs && \
+                mount -o loop image runs && exec \"$MEMSAMPLED\" --socket s --runs runs";
+    command.args(["-m", "sh", "-c", line]).env("MEMSAMPLED", daemon::MEMSAMPLED);
+    command.current_dir(directory.path());
+    let daemon = Daemon::spawn(directory, command);
+    let id = daemon.session(r#"{"interval": "1ms"}"#);
+    wait_for_samples(&daemon, &id);
+    let path = format!("/v1/sessions/{id}");
+    // Batches that wait to be written.
+    let waiting = || {
+        let metrics = daemon.get("/metrics").text().to_owned();
+        let depth =
+            metrics.lines().find(|line| line.starts_with("memsampled_session_queue_depth{"));
+        depth.unwrap().rsplit(' ').next().unwrap().parse::<u64>().unwrap()
+    };
+    {
+        let _frozen = Frozen::new(&daemon);
+        wait_for("what waits", || (waiting() > 1).then_some(()));
+        assert_eq!(daemon.get("/healthz").status, 200);
+        let mark = daemon.post(&format!("{path}/marks"), r#"{"kind": "point", "name": "still"}"#);
+        assert!(mark.status < 300, "{}", mark.text());
+    }
+    let summary = &daemon.stop(&id)["summary"];
+    assert_eq!((&summary["end"], &summary["dropped"]), (&json!("stopped"), &json!(0)));
+}
+
 #[test]
 fn sighup_reads_the_configuration_again() {
     let daemon = Daemon::start();

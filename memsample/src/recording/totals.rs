@@ -6,7 +6,7 @@ use super::rows::ticks::Tick;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Totals {
-    /// Sweeps that were made.
+    /// Sweeps that were made; while it is recorded, those of them that were written.
     pub ticks: u64,
     /// Rows of `samples`.
     pub samples: u64,

@@ -185,7 +185,7 @@ pub enum SessionState {
 /// What a session holds and lacks so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionTotals {
-    /// Sweeps that were made.
+    /// Sweeps that were made, as far as they were written: while the disk stands still it does not grow.
     pub ticks: u64,
     /// Samples that were written.
     pub samples: u64,

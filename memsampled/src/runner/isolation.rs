@@ -62,7 +62,7 @@ impl<'a> Isolations<'a> {
 
     fn works(&mut self, isolation: &Isolation) -> Result<(), String> {
         let options = self.options;
-        let tried = self.tried.entry(key(isolation));
+        let tried = self.tried.entry(word(isolation));
         let tried = tried.or_insert_with(|| {
             doctor::isolation(isolation, &options.lxc_path).map_err(|missing| missing.to_string())
         });
@@ -74,13 +74,6 @@ impl<'a> Isolations<'a> {
         if self.tried.insert(note.clone(), Ok(())).is_none() {
             self.notes.push(note);
         }
-    }
-}
-
-fn key(isolation: &Isolation) -> String {
-    match isolation {
-        Isolation::Bubblewrap { root: Some(root) } => format!("bwrap:{}", root.display()),
-        isolation => word(isolation),
     }
 }
 
@@ -103,7 +96,8 @@ fn word(isolation: &Isolation) -> String {
     match isolation {
         Isolation::None => "none".to_owned(),
         Isolation::PidNamespace => "pidns".to_owned(),
-        Isolation::Bubblewrap { .. } => "bwrap".to_owned(),
+        Isolation::Bubblewrap { root: None } => "bwrap".to_owned(),
+        Isolation::Bubblewrap { root: Some(root) } => format!("bwrap:{}", root.display()),
         Isolation::Lxc { name } => format!("lxc:{name}"),
     }
 }

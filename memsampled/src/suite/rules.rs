@@ -51,7 +51,9 @@ pub(super) fn check(tests: &[Named], problems: &Problems) {
                     .map(|known| (strsim::damerau_levenshtein(known, name), *known))
                     .min();
                 let help = match nearest {
-                    Some((1..=3, known)) => Some(format!("did you mean {}?", quoted(known))),
+                    Some((distance @ 1..=3, known)) if distance < known.len() => {
+                        Some(format!("did you mean {}?", quoted(known)))
+                    }
                     _ => None,
                 };
                 problems.add(&test.source, *place, message, help);
