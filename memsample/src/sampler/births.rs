@@ -210,7 +210,7 @@ impl Sampler {
         births.heard_boot_ns = now.boot_ns;
     }
 
-    fn hear_events(&mut self, births: &mut Births, now: &Now) {
+    pub(super) fn hear_events(&mut self, births: &mut Births, now: &Now) {
         let suspended_ns = now.boot_ns.saturating_sub(now.monotonic_ns);
         let Births { events, recent, pending, .. } = births;
         let mut not_kept = 0;

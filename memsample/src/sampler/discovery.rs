@@ -119,6 +119,12 @@ impl Sampler {
             }
         }
         entries.for_each(|unlisted| unlisted.state |= EntryState::GONE);
+        if let Some(births) = births.as_deref_mut() {
+            // What began before its pid was listed has been told of by now. Without this, who has lost its
+            // parent meanwhile would have the one that took it in.
+            let now = self.reader.clock.now();
+            self.hear_events(births, &now);
+        }
         for pid in newcomers.drain(..) {
             let parent = births.as_deref().and_then(|births| births.parent_of(pid));
             let tracked = self.track(pid, Candidate::Listed { parent });
