@@ -299,7 +299,7 @@ fn a_disk_that_stands_still_holds_nobody_up() {
     let path = format!("/v1/sessions/{id}");
     // Batches that wait to be written.
     let waiting = || {
-        let metrics = daemon.get("/metrics").text().to_owned();
+        let metrics = daemon.get("/metrics").text();
         let depth =
             metrics.lines().find(|line| line.starts_with("memsampled_session_queue_depth{"));
         depth.unwrap().rsplit(' ').next().unwrap().parse::<u64>().unwrap()

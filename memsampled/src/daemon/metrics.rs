@@ -81,7 +81,7 @@ pub(super) fn text(state: &State, peer: Peer) -> String {
     );
     type Value = fn(&crate::api::SessionTotals) -> u64;
     let totals: [(&str, &str, Value); 6] = [
-        ("ticks", "Sweeps that were made.", |totals| totals.ticks),
+        ("ticks", "Sweeps that were made and written.", |totals| totals.ticks),
         ("samples", "Samples that were written.", |totals| totals.samples),
         ("late", "Planned instants at which no sweep began in time.", |totals| totals.late),
         ("missed", "Planned instants at which none began at all.", |totals| totals.missed),
