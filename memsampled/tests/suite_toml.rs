@@ -493,6 +493,16 @@ fn an_error_reads_like_that_of_a_compiler() {
 }
 
 #[test]
+fn a_name_that_has_nothing_in_common_is_not_what_was_meant() {
+    let text = "name = 's'\n[[test]]\nname = 'a'\nshell = ':'\nrequires = ['zz']\n";
+    let expected = "\
+/suites/nightly.toml:5:13: test `a` requires `zz`, which is not a test
+    5 | requires = ['zz']
+      |             ^^^^";
+    assert_eq!(parse(text).unwrap_err().to_string(), expected);
+}
+
+#[test]
 fn a_message_is_never_longer_than_a_screen_nor_moves_the_cursor() {
     let mut text = "name = 's'\n".to_owned();
     for index in 0..500 {

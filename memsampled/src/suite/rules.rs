@@ -1,7 +1,7 @@
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
-use super::document::listed;
+use super::document::{listed, meant};
 use super::error::{Problems, quoted};
 use super::source::{Place, Source};
 
@@ -21,7 +21,7 @@ pub(super) struct Named {
 /// Checks what no file can say wrong by itself: names that are unique, requirements that exist and do
 /// not go round.
 pub(super) fn check(tests: &[Named], problems: &Problems) {
-    let mut by_name: HashMap<&str, usize> = HashMap::new();
+    let mut by_name: BTreeMap<&str, usize> = BTreeMap::new();
     for (index, test) in tests.iter().enumerate() {
         if let Some(first) = by_name.get(test.name.as_str()).and_then(|first| tests.get(*first)) {
             let message = format!("a second test {}", quoted(&test.name));
@@ -45,17 +45,8 @@ pub(super) fn check(tests: &[Named], problems: &Problems) {
                     quoted(&test.name),
                     quoted(name)
                 );
-                let nearest = by_name
-                    .keys()
-                    .filter(|known| known.len().abs_diff(name.len()) <= 3 && known.len() < 64)
-                    .map(|known| (strsim::damerau_levenshtein(known, name), *known))
-                    .min();
-                let help = match nearest {
-                    Some((distance @ 1..=3, known)) if distance < known.len() => {
-                        Some(format!("did you mean {}?", quoted(known)))
-                    }
-                    _ => None,
-                };
+                let help = meant(name, by_name.keys().copied())
+                    .map(|known| format!("did you mean {}?", quoted(known)));
                 problems.add(&test.source, *place, message, help);
             }
         }
@@ -95,7 +86,7 @@ pub(super) fn wrong_name(name: &str) -> Option<String> {
 }
 
 /// Returns the tests of a circle of requirements, each requiring the next and the last the first.
-fn circle<'a>(tests: &'a [Named], by_name: &HashMap<&str, usize>) -> Option<Vec<&'a Named>> {
+fn circle<'a>(tests: &'a [Named], by_name: &BTreeMap<&str, usize>) -> Option<Vec<&'a Named>> {
     let required = |index: usize, at: usize| {
         let (name, _) = tests.get(index)?.requires.get(at)?;
         Some(by_name.get(name.as_str()).copied())

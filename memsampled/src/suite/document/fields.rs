@@ -6,8 +6,10 @@ use crate::quantity;
 use crate::suite::error::{Problems, quoted};
 use crate::suite::source::{Place, Source};
 
-/// Keys that are no more different than this from one that is known are taken for a slip.
+/// Words that are no more different than this from one that is known are taken for a slip.
 const SLIP: usize = 3;
+/// Longer words are not compared: it costs the product of both lengths.
+const COMPARED_MAX: usize = 64;
 
 /// The keys of a table, read one by one. What is wrong is kept as a problem, and reading goes on.
 pub(in crate::suite) struct Fields<'a> {
@@ -37,15 +39,9 @@ impl<'a> Fields<'a> {
             if allowed.contains(&entry.key.as_str()) {
                 continue;
             }
-            let nearest = allowed
-                .iter()
-                .map(|known| (strsim::damerau_levenshtein(known, &slice(&entry.key)), known))
-                .min_by_key(|(distance, _)| *distance);
-            let help = match nearest {
-                Some((distance, known)) if distance <= SLIP && distance < known.len() => {
-                    format!("did you mean `{known}`?")
-                }
-                _ => format!("allowed are {}", listed(allowed)),
+            let help = match meant(&entry.key, allowed.iter().copied()) {
+                Some(known) => format!("did you mean `{known}`?"),
+                None => format!("allowed are {}", listed(allowed)),
             };
             let message = format!("unknown key {} in {what}", quoted(&entry.key));
             problems.add(source, entry.place, message, Some(help));
@@ -260,7 +256,18 @@ pub(in crate::suite) fn listed(words: &[&str]) -> String {
     }
 }
 
-/// As much of a key as may be compared: comparing costs the product of both lengths.
-fn slice(key: &str) -> String {
-    key.chars().take(40).collect()
+/// Returns the first of the known words that is nearest to `word`, if it may be a slip of that.
+pub(in crate::suite) fn meant<'a>(
+    word: &str,
+    known: impl Iterator<Item = &'a str>,
+) -> Option<&'a str> {
+    let length = word.chars().count();
+    known
+        .filter(|known| known.len() < COMPARED_MAX)
+        // It is at least that much different.
+        .filter(|known| known.chars().count().abs_diff(length) <= SLIP)
+        .map(|known| (strsim::damerau_levenshtein(known, word), known))
+        .min_by_key(|(distance, _)| *distance)
+        .filter(|(distance, known)| *distance <= SLIP && *distance < known.len())
+        .map(|(_, known)| known)
 }

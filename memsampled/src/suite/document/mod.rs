@@ -4,7 +4,7 @@ mod fields;
 mod toml;
 mod yaml;
 
-pub(super) use fields::{Fields, listed};
+pub(super) use fields::{Fields, listed, meant};
 
 use super::source::Place;
 
