@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use memsample_benches::{Table, median, memsampled};
-use memsampled::api::{DumpRequest, MarkKind, MarkRequest, Span, StartRequest};
-use memsampled::client::Client;
+use memsample_client::Client;
+use memsample_client::wire::{DumpRequest, MarkKind, MarkRequest, Span, StartRequest};
 use tempfile::{TempDir, tempdir};
 
 const IDLE: Duration = Duration::from_secs(10);

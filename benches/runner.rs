@@ -7,8 +7,8 @@ use std::process::Command;
 use std::time::Instant;
 
 use memsample_benches::{Table, memsample, raise_descriptor_limit};
-use memsampled::runner::{Event, Outcome, RunOptions, run};
-use memsampled::suite::{Isolation, Program, Suite, Test};
+use memsample_runner::runner::{Event, Outcome, RunOptions, run};
+use memsample_runner::suite::{Isolation, Program, Suite, Test};
 
 fn main() {
     raise_descriptor_limit().unwrap();

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use memsample::parse;
-use memsampled::api::{self, DumpRequest, MarkRequest, Request, StartRequest};
-use memsampled::suite::{Policy, Suite, SuiteError, Tree};
+use memsample_client::wire::{self, DumpRequest, MarkRequest, Request, StartRequest};
+use memsample_runner::suite::{Policy, Suite, SuiteError, Tree};
 
 /// A target: its name, which is that of its corpus, and its function.
 pub type Target = (&'static str, fn(&[u8]));
@@ -167,20 +167,20 @@ pub fn journal_contents(bytes: &[u8]) {
 pub fn requests(bytes: &[u8]) {
     fn again<R: Request + serde::Serialize + PartialEq + std::fmt::Debug>(request: &R) {
         let sent = serde_json::to_vec(request).expect("a request is JSON");
-        assert_eq!(api::parse::<R>(&sent).as_ref(), Ok(request));
+        assert_eq!(wire::parse::<R>(&sent).as_ref(), Ok(request));
     }
-    if let Ok(start) = api::parse::<StartRequest>(bytes) {
-        assert!(start.name.as_deref().is_none_or(api::is_name));
-        assert!(start.labels.len() <= api::limits::LABELS);
+    if let Ok(start) = wire::parse::<StartRequest>(bytes) {
+        assert!(start.name.as_deref().is_none_or(wire::is_name));
+        assert!(start.labels.len() <= wire::limits::LABELS);
         again(&start);
     }
-    if let Ok(mark) = api::parse::<MarkRequest>(bytes) {
-        assert!(!mark.name.is_empty() && mark.name.len() <= 4 * api::limits::MARK_CHARACTERS);
-        assert!(mark.labels.len() <= api::limits::LABELS);
+    if let Ok(mark) = wire::parse::<MarkRequest>(bytes) {
+        assert!(!mark.name.is_empty() && mark.name.len() <= 4 * wire::limits::MARK_CHARACTERS);
+        assert!(mark.labels.len() <= wire::limits::LABELS);
         again(&mark);
     }
-    if let Ok(dump) = api::parse::<DumpRequest>(bytes) {
-        assert!(dump.name.as_deref().is_none_or(api::is_name));
+    if let Ok(dump) = wire::parse::<DumpRequest>(bytes) {
+        assert!(dump.name.as_deref().is_none_or(wire::is_name));
         again(&dump);
     }
 }

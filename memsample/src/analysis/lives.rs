@@ -3,8 +3,8 @@
 use std::cmp::Reverse;
 use std::io;
 
-use arrow::array::AsArray;
-use arrow::datatypes::TimestampMillisecondType as Millisecond;
+use arrow_array::cast::AsArray;
+use arrow_array::types::TimestampMillisecondType as Millisecond;
 
 use super::peaks::{Bound, Source};
 use super::sampled_images::SampledImage;

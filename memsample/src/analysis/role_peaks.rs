@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 use std::ops::RangeInclusive;
 
-use arrow::datatypes::{Int64Type, TimestampMillisecondType as Millisecond};
+use arrow_array::types::{Int64Type, TimestampMillisecondType as Millisecond};
 use jiff::Timestamp;
 
 use super::growth::Growth;

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::io;
 
-use arrow::array::{Array, PrimitiveArray};
-use arrow::datatypes::{Int64Type, TimestampMillisecondType as Millisecond};
+use arrow_array::types::{Int64Type, TimestampMillisecondType as Millisecond};
+use arrow_array::{Array, PrimitiveArray};
 use jiff::Timestamp;
 
 use super::growth::Growth;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 
-use arrow::datatypes::{Int32Type, Int64Type, TimestampMillisecondType as Millisecond};
+use arrow_array::types::{Int32Type, Int64Type, TimestampMillisecondType as Millisecond};
 use jiff::Timestamp;
 
 use super::lives::{Lives, UpperSum, ticks};

@@ -1,7 +1,8 @@
 use std::io;
 
-use arrow::array::{Array, AsArray};
-use arrow::datatypes::{Int32Type, Int64Type, TimestampMillisecondType as Millisecond};
+use arrow_array::Array;
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Int32Type, Int64Type, TimestampMillisecondType as Millisecond};
 
 use super::instant::{missing, numbers, strings};
 use super::open::Recording;
@@ -73,10 +74,10 @@ impl Recording {
             // An older recording has neither.
             let (role, test) = (strings(&batch, "role").ok(), strings(&batch, "test").ok());
             for row in 0..batch.num_rows() {
-                let known = |column: &arrow::array::Int64Array| {
+                let known = |column: &arrow_array::Int64Array| {
                     column.is_valid(row).then(|| column.value(row).unsigned_abs())
                 };
-                let text = |column: &arrow::array::StringArray| {
+                let text = |column: &arrow_array::StringArray| {
                     column.is_valid(row).then(|| column.value(row).to_owned())
                 };
                 let (comm, exe, cmdline) = (comm.value(row).to_owned(), text(exe), text(cmdline));

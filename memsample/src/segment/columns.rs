@@ -1,13 +1,11 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{
-    ArrayRef, BooleanBufferBuilder, Int32Array, Int64Array, RecordBatch, StringBuilder,
-    TimestampMillisecondArray,
-};
-use arrow::buffer::{NullBuffer, ScalarBuffer};
-use arrow::datatypes::SchemaRef;
-use arrow::error::ArrowError;
+use arrow_array::builder::{BooleanBufferBuilder, StringBuilder};
+use arrow_array::{ArrayRef, Int32Array, Int64Array, RecordBatch, TimestampMillisecondArray};
+use arrow_buffer::{NullBuffer, ScalarBuffer};
+use arrow_schema::ArrowError;
+use arrow_schema::SchemaRef;
 
 use super::SampledTick;
 use super::series::{Run, Series};

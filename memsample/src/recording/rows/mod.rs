@@ -12,11 +12,11 @@ pub(crate) mod ticks;
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use arrow::array::{
+use arrow_array::{
     ArrayRef, BooleanArray, Int32Array, Int64Array, RecordBatch, StringArray,
     TimestampMillisecondArray,
 };
-use arrow::error::ArrowError;
+use arrow_schema::ArrowError;
 
 use crate::schema::{Column, ColumnKind, Table};
 

@@ -1,0 +1,304 @@
+//! What a recorder leaves behind that dies at any moment, put together.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use crate::recorded::{Rows, batches, check_consistency, rows};
+use crate::scripted_clock::{START, ScriptedClock};
+use crate::simulation::Simulation;
+use memsample::{
+    End, Rate, Recorder, RecorderOptions, Recording, Recovery, RunState, SamplerOptions,
+};
+
+const START_MS: i64 = START.utc_ns / 1_000_000;
+const TABLES: [&str; 5] = ["samples", "processes", "ticks", "system", "marks"];
+
+/// A recording of one tick a second, with what was to be seen at each, and copies of its directory as
+/// it was at some moments.
+struct Watched {
+    directory: tempfile::TempDir,
+    expected: Rows,
+}
+
+impl Watched {
+    /// Records `ticks` ticks, and calls `watch` with the directory before each.
+    fn record(ticks: u64, mut watch: impl FnMut(u64, &Path) + Send + 'static) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let run = directory.path().join("run");
+        let mut simulation = Simulation::new(ticks);
+        let expected = Arc::new(Mutex::new(Rows::new()));
+        let root = simulation.tree.path().to_owned();
+        let (sink, watched) = (Arc::clone(&expected), run.clone());
+        let clock = ScriptedClock::new(move |tick, _| {
+            watch(tick, &watched);
+            if tick > 0 {
+                simulation.step();
+            }
+            let ts = START_MS + 1000 * i64::try_from(tick).unwrap();
+            sink.lock().unwrap().append(&mut simulation.expected(ts, true, false, false));
+        });
+        let interval = Duration::from_secs(1);
+        let options = RecorderOptions::new()
+            .interval(interval)
+            .duration(interval * u32::try_from(ticks).unwrap())
+            .detail(Rate::EveryTick)
+            .pss(Rate::Off)
+            .sampler(SamplerOptions::default().proc_root(root).clock(clock.shared()));
+        clock.run(Recorder::start(&run, options).unwrap());
+        let expected = std::mem::take(&mut *expected.lock().unwrap());
+        Self { directory, expected }
+    }
+
+    /// Checks that `recorded` is what was to be seen up to some tick, and returns how many ticks.
+    #[track_caller]
+    fn check_prefix(&self, recorded: &Rows) -> usize {
+        for (key, row) in recorded {
+            assert_eq!(self.expected.get(key), Some(row), "{key:?}");
+        }
+        let Some(end) = recorded.keys().map(|key| key.0).max() else {
+            return 0;
+        };
+        let expected = self.expected.range(..(end + 1, 0)).count();
+        assert_eq!(recorded.len(), expected, "a row before the last tick is missing");
+        usize::try_from((end - START_MS) / 1000 + 1).unwrap()
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let (from, to) = (entry.as_ref().unwrap().path(), to.join(entry.unwrap().file_name()));
+        if from.is_dir() {
+            copy(&from, &to);
+        } else {
+            // A temporary file may have taken its name meanwhile.
+            let _ = fs::copy(&from, &to);
+        }
+    }
+}
+
+#[track_caller]
+fn recover(path: &Path) -> (Recording, Recovery) {
+    let (recording, recovery) = Recording::open(path).unwrap();
+    let manifest = recording.manifest();
+    assert_eq!((manifest.state, manifest.end.clone()), (RunState::Recovered, Some(End::Crashed)));
+    assert!(!path.join("journal").exists());
+    check_consistency(&recording);
+    // A second time there is nothing to do.
+    assert_eq!(Recording::recover(path).unwrap(), Recovery::NotNeeded);
+    (recording, recovery)
+}
+
+#[test]
+fn a_recorder_that_dies_at_any_tick_loses_at_most_what_was_not_handed_over() {
+    let copies = tempfile::tempdir().unwrap();
+    let to = copies.path().to_owned();
+    // The first checkpoint is at tick 600.
+    let watched = Watched::record(700, move |tick, run| {
+        if tick % 23 == 22 {
+            copy(run, &to.join(tick.to_string()));
+        }
+    });
+    let mut recovered = 0;
+    for entry in fs::read_dir(copies.path()).unwrap() {
+        let path = entry.unwrap().path();
+        let tick: usize = path.file_name().unwrap().to_str().unwrap().parse().unwrap();
+        let (recording, _) = recover(&path);
+        let ticks = watched.check_prefix(&rows(&recording));
+        // The sampler may be this far ahead of the writer here; it never is of the journal in life.
+        assert!((tick.saturating_sub(10)..=tick).contains(&ticks), "{ticks} of {tick}");
+        recovered += 1;
+    }
+    assert_eq!(recovered, 30);
+    drop(watched.directory);
+}
+
+#[test]
+fn a_journal_cut_anywhere_gives_all_ticks_before_the_cut() {
+    let copies = tempfile::tempdir().unwrap();
+    let to = copies.path().join("copy");
+    let copied = to.clone();
+    let watched = Watched::record(30, move |tick, run| {
+        if tick == 29 {
+            copy(run, &copied);
+        }
+    });
+    let journal = fs::read(to.join("journal/000000.log")).unwrap();
+    // What was flushed after 1, 3, 7 and 15 seconds is in the files, whatever becomes of the journal.
+    let mut last = 15;
+    // Each recovery waits for the disk a dozen times, so not at each byte: at a prime step, and whole.
+    for length in (0..journal.len()).step_by(37).chain([journal.len() - 1, journal.len()]) {
+        let cut = copies.path().join("cut");
+        copy(&to, &cut);
+        fs::write(cut.join("journal/000000.log"), &journal[..length]).unwrap();
+        let (recording, _) = recover(&cut);
+        let ticks = watched.check_prefix(&rows(&recording));
+        assert!(ticks >= last, "{ticks} ticks of {length} bytes, and {last} of fewer");
+        last = ticks;
+        fs::remove_dir_all(&cut).unwrap();
+    }
+    assert!(last >= 19);
+}
+
+#[test]
+fn garbage_behind_the_journal_is_left_out() {
+    let copies = tempfile::tempdir().unwrap();
+    let to = copies.path().join("copy");
+    let copied = to.clone();
+    let watched = Watched::record(60, move |tick, run| {
+        if tick == 59 {
+            copy(run, &copied);
+        }
+    });
+    let journal = to.join("journal/000000.log");
+    let whole = fs::read(&journal).unwrap();
+    let mut ticks = Vec::new();
+    for garbage in
+        [&b""[..], b"x", b"\0\0\0\0\0\0\0\0", b"\xff\xff\xff\xff\0\0\0\0garbage", &[7; 5000]]
+    {
+        let damaged = copies.path().join("damaged");
+        copy(&to, &damaged);
+        fs::write(damaged.join("journal/000000.log"), [&whole, garbage].concat()).unwrap();
+        let (recording, recovery) = recover(&damaged);
+        let Recovery::Recovered { torn, .. } = recovery else { panic!("{recovery:?}") };
+        // An empty block is a block.
+        assert_eq!(torn, !garbage.is_empty() && garbage != b"\0\0\0\0\0\0\0\0", "{garbage:?}");
+        ticks.push(watched.check_prefix(&rows(&recording)));
+        fs::remove_dir_all(&damaged).unwrap();
+    }
+    assert!(ticks.iter().all(|&count| count == ticks[0]), "{ticks:?}");
+}
+
+#[test]
+fn a_crash_between_two_tables_of_a_checkpoint_neither_loses_nor_doubles_rows() {
+    let copies = tempfile::tempdir().unwrap();
+    let (before, after) = (copies.path().join("before"), copies.path().join("after"));
+    let old_journal = copies.path().join("old journal");
+    let (to_before, to_after, link) = (before.clone(), after.clone(), old_journal.clone());
+    let watched = Watched::record(640, move |tick, run| match tick {
+        // The old journal is removed at the checkpoint, but not its contents while they have a name.
+        0 => fs::hard_link(run.join("journal/000000.log"), &link).unwrap(),
+        580 => copy(run, &to_before),
+        630 => {
+            assert!(run.join("journal/000001.log").exists(), "no checkpoint yet");
+            copy(run, &to_after);
+        }
+        _ => {}
+    });
+    let mut results = Vec::new();
+    for settled in 0..=TABLES.len() {
+        let mixed = copies.path().join("mixed");
+        copy(&before, &mixed);
+        fs::copy(&old_journal, mixed.join("journal/000000.log")).unwrap();
+        for table in &TABLES[..settled] {
+            let file = format!("{table}.parquet");
+            fs::copy(after.join(&file), mixed.join(&file)).unwrap();
+        }
+        let (recording, _) = recover(&mixed);
+        let recorded = rows(&recording);
+        assert!(watched.check_prefix(&recorded) >= 600);
+        let counts = TABLES.map(|table| {
+            batches(&recording, table).iter().map(|batch| batch.num_rows()).sum::<usize>()
+        });
+        results.push((recorded, counts));
+        fs::remove_dir_all(&mixed).unwrap();
+    }
+    assert!(results.iter().all(|result| *result == results[0]));
+}
+
+#[test]
+fn a_journal_that_was_begun_and_not_opened_is_passed_over() {
+    let copies = tempfile::tempdir().unwrap();
+    let to = copies.path().join("copy");
+    let copied = to.clone();
+    let watched = Watched::record(40, move |tick, run| {
+        if tick == 39 {
+            copy(run, &copied);
+        }
+    });
+    fs::write(to.join("journal/000001.log"), b"memsample jour").unwrap();
+    let (recording, _) = recover(&to);
+    assert!(watched.check_prefix(&rows(&recording)) >= 29);
+}
+
+#[test]
+fn damaged_files_are_set_aside_and_said() {
+    let copies = tempfile::tempdir().unwrap();
+    let to = copies.path().join("copy");
+    let copied = to.clone();
+    let watched = Watched::record(40, move |tick, run| {
+        if tick == 39 {
+            copy(run, &copied);
+        }
+    });
+    fs::write(to.join("samples.parquet"), b"PAR1 this is none PAR1").unwrap();
+    fs::write(to.join("ticks.parquet"), b"").unwrap();
+    let (recording, _) = recover(&to);
+    // The journal still has everything since the last checkpoint, which here is everything.
+    assert!(watched.check_prefix(&rows(&recording)) >= 29);
+    let notes = recording.manifest().notes.join("\n");
+    assert!(notes.contains("samples.parquet") && notes.contains("ticks.parquet"), "{notes}");
+    assert!(to.join("samples.parquet.damaged").exists());
+}
+
+#[test]
+fn the_files_before_a_damaged_one_go_on() {
+    let copies = tempfile::tempdir().unwrap();
+    let to = copies.path().join("copy");
+    let copied = to.clone();
+    let watched = Watched::record(40, move |tick, run| {
+        if tick == 39 {
+            copy(run, &copied);
+        }
+    });
+    // Nothing but the first file tells of the checkpoints, so the table must not begin anew at its name.
+    let checkpoint = copies.path().join("settled");
+    copy(&to, &checkpoint);
+    let (settled, _) = recover(&checkpoint);
+    let settled_rows = rows(&settled);
+    for (garbage, name) in [(&b""[..], "samples-0002"), (b"PAR1 none PAR1", "samples-0002")] {
+        fs::write(checkpoint.join(format!("{name}.parquet")), garbage).unwrap();
+        // As it was before the recording was closed.
+        let run = fs::read_to_string(checkpoint.join("run.json")).unwrap();
+        assert!(run.contains("\"recovered\""), "{run}");
+        fs::write(checkpoint.join("run.json"), run.replace("\"recovered\"", "\"recording\""))
+            .unwrap();
+        fs::create_dir(checkpoint.join("journal")).unwrap();
+        let (recording, _) = recover(&checkpoint);
+        assert_eq!(rows(&recording), settled_rows);
+        let notes = recording.manifest().notes.join("\n");
+        assert!(notes.contains(&format!("{name}.parquet")), "{notes}");
+        assert!(checkpoint.join(format!("{name}.parquet.damaged")).exists());
+    }
+    assert!(watched.check_prefix(&settled_rows) >= 29);
+}
+
+#[test]
+fn without_a_journal_what_was_flushed_is_kept() {
+    let copies = tempfile::tempdir().unwrap();
+    let to = copies.path().join("copy");
+    let copied = to.clone();
+    let watched = Watched::record(50, move |tick, run| {
+        // The writer may be ten ticks behind, and must have flushed for the fifth time.
+        if tick == 49 {
+            copy(run, &copied);
+        }
+    });
+    fs::remove_file(to.join("journal/000000.log")).unwrap();
+    let (recording, _) = Recording::open(&to).unwrap();
+    // Flushed after 1, 3, 7, 15 and 31 seconds.
+    assert!(watched.check_prefix(&rows(&recording)) >= 31);
+    assert!(recording.manifest().notes.join("\n").contains("no journal could be read"));
+}
+
+#[test]
+fn what_is_no_recording_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let message = |path: PathBuf| format!("{:#}", Recording::open(&path).unwrap_err());
+    assert!(message(directory.path().to_owned()).contains("is not a recording"));
+    assert!(message(directory.path().join("absent")).contains("is not a recording"));
+    fs::write(directory.path().join("run.json"), b"{\"format\":").unwrap();
+    assert!(message(directory.path().to_owned()).contains("cannot read the recording"));
+}

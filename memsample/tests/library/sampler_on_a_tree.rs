@@ -1,0 +1,262 @@
+//! The sampler on trees whose contents are known.
+
+use std::fs;
+use std::num::NonZeroU64;
+
+use crate::fake_proc::{FakeProc, FakeProcess};
+use memsample::{Files, Host, Metric, ProcessId, Sampler, SamplerOptions, SweepCounts};
+
+const PAGE: u64 = 4096;
+
+/// A sweep reads every file but the one of imported captures.
+const READ_BY_SWEEPS: Files = Files::all().difference(Files::SMAPS);
+
+fn sampler(tree: &FakeProc) -> Sampler {
+    let host = Host {
+        page_bytes: NonZeroU64::new(PAGE).unwrap(),
+        ticks_per_second: NonZeroU64::new(100).unwrap(),
+    };
+    Sampler::new(SamplerOptions::default().proc_root(tree.path()).host(host)).unwrap()
+}
+
+/// Returns pid, image and resident set of every sample.
+fn sweep(sampler: &mut Sampler, files: Files) -> (Vec<(i32, ProcessId, u64)>, SweepCounts) {
+    let snapshot = sampler.sweep(files);
+    let samples = snapshot
+        .samples()
+        .map(|sample| (sample.pid(), sample.process(), sample.rss_bytes() / PAGE));
+    (samples.collect(), snapshot.counts())
+}
+
+#[test]
+fn every_metric_comes_from_its_file() {
+    let tree = FakeProc::new();
+    tree.set(&FakeProcess::new(7));
+    let mut sampler = sampler(&tree);
+    let snapshot = sampler.sweep(Files::all());
+    let sample = snapshot.samples().next().unwrap();
+    let expected = [
+        (Metric::Rss, 100 * PAGE),
+        (Metric::Vsize, 1000 * PAGE),
+        (Metric::Shared, 40 * PAGE),
+        (Metric::Anon, 60 * PAGE),
+        (Metric::Data, 50 * PAGE),
+        (Metric::Text, 3 * PAGE),
+        (Metric::File, 40 * PAGE),
+        (Metric::Shmem, 0),
+        (Metric::Swap, 8 * 1024),
+        (Metric::Hwm, 120 * PAGE),
+        (Metric::Minflt, 5),
+        (Metric::Majflt, 2),
+        (Metric::Utime, 70_000_000),
+        (Metric::Stime, 30_000_000),
+        (Metric::Pss, 250 * 1024),
+        (Metric::Uss, 100 * 1024),
+        (Metric::SwapPss, 2 * 1024),
+    ];
+    assert_eq!(expected.len(), Metric::COUNT);
+    for (metric, value) in expected {
+        assert_eq!(sample.get(metric), Some(value), "{metric:?}");
+    }
+    let identity = sample.identity();
+    assert_eq!((identity.pid, identity.ppid, identity.uid), (7, 1, Some(1000)));
+    assert_eq!((identity.start_ns, identity.exec), (10_000_000_000, 0));
+    assert_eq!(identity.cmdline_text(), "/bin/fake --arg");
+    assert_eq!(identity.cgroup.as_deref(), Some(&b"/test"[..]));
+}
+
+#[test]
+fn what_was_not_read_is_absent() {
+    let tree = FakeProc::new();
+    tree.set(&FakeProcess::new(7));
+    let mut sampler = sampler(&tree);
+    let snapshot = sampler.sweep(Files::STATM);
+    let sample = snapshot.samples().next().unwrap();
+    for metric in Metric::ALL {
+        assert_eq!(sample.get(metric).is_some(), metric.file() == Files::STATM, "{metric:?}");
+    }
+}
+
+#[test]
+fn a_value_is_that_of_the_present_sweep() {
+    let tree = FakeProc::new();
+    let mut process = FakeProcess::new(7);
+    tree.set(&process);
+    let mut sampler = sampler(&tree);
+    for rss in [100, 100, 250, 50] {
+        process.rss = rss;
+        tree.set(&process);
+        let (samples, _) = sweep(&mut sampler, Files::STATM);
+        assert_eq!(samples[0].2, rss);
+    }
+    // `status` says something else than `statm` did, and is taken; then `statm` counts again.
+    tree.write("7/statm", b"1000 60 40 3 0 50 0\n");
+    assert_eq!(sweep(&mut sampler, Files::DETAIL).0[0].2, 50);
+    assert_eq!(sweep(&mut sampler, Files::STATM).0[0].2, 60);
+}
+
+#[test]
+fn processes_come_and_go() {
+    let tree = FakeProc::new();
+    tree.set(&FakeProcess::new(7));
+    tree.set(&FakeProcess::new(30));
+    let mut sampler = sampler(&tree);
+    assert_eq!(sweep(&mut sampler, Files::STATM).0.len(), 2);
+    tree.set(&FakeProcess::new(8));
+    let (samples, counts) = sweep(&mut sampler, Files::STATM);
+    assert_eq!(samples.iter().map(|sample| sample.0).collect::<Vec<_>>(), [7, 8, 30]);
+    assert_eq!((counts.processes, counts.born, counts.gone), (3, 1, 0));
+    tree.remove(7);
+    let (samples, counts) = sweep(&mut sampler, Files::STATM);
+    assert_eq!(samples.iter().map(|sample| sample.0).collect::<Vec<_>>(), [8, 30]);
+    assert_eq!((counts.processes, counts.born, counts.gone), (2, 0, 1));
+}
+
+#[test]
+fn a_pid_that_is_given_again_is_another_process() {
+    let tree = FakeProc::new();
+    let mut process = FakeProcess::new(7);
+    tree.set(&process);
+    tree.set(&FakeProcess::new(9));
+    let mut sampler = sampler(&tree);
+    let before = sweep(&mut sampler, Files::STATM).0[0].1;
+    process.start += 1;
+    process.comm = b"other".to_vec();
+    tree.set(&process);
+    // The change is seen when it is read, and the new process found in the next sweep.
+    let (samples, counts) = sweep(&mut sampler, Files::STATM);
+    assert_eq!((samples.len(), counts.gone), (1, 1));
+    let snapshot = sampler.sweep(Files::STATM);
+    let sample = snapshot.samples().find(|sample| sample.pid() == 7).unwrap();
+    assert!(sample.process() > before);
+    assert_eq!(sample.comm().as_bytes(), b"other");
+}
+
+#[test]
+fn an_exec_begins_another_image_of_the_same_process() {
+    let tree = FakeProc::new();
+    let mut process = FakeProcess::new(7);
+    tree.set(&process);
+    let mut sampler = sampler(&tree);
+    let before = sweep(&mut sampler, Files::DETAIL).0[0].1;
+    process.stack += PAGE;
+    process.comm = b"cc1".to_vec();
+    process.cmdline = b"cc1\0x.c\0".to_vec();
+    tree.set(&process);
+    let snapshot = sampler.sweep(Files::DETAIL);
+    let sample = snapshot.samples().next().unwrap();
+    assert!(sample.process() > before);
+    assert_eq!((sample.identity().exec, sample.identity().cmdline_text().as_str()), (1, "cc1 x.c"));
+    assert_eq!(sample.comm().as_bytes(), b"cc1");
+}
+
+#[test]
+fn another_name_without_exec_is_the_same_image() {
+    let tree = FakeProc::new();
+    let mut process = FakeProcess::new(7);
+    tree.set(&process);
+    let mut sampler = sampler(&tree);
+    let before = sweep(&mut sampler, Files::DETAIL).0[0].1;
+    process.comm = b"renamed".to_vec();
+    tree.set(&process);
+    let snapshot = sampler.sweep(Files::DETAIL);
+    let sample = snapshot.samples().next().unwrap();
+    assert_eq!(sample.process(), before);
+    assert_eq!(sample.comm().as_bytes(), b"renamed");
+    assert_eq!(sample.identity().comm.as_bytes(), b"fake");
+}
+
+#[test]
+fn names_may_hold_anything() {
+    let names: [&[u8]; 6] = [b"a) R (b c", b"new\nline", b")", b"\xff\xfe", b"", b"(((("];
+    let tree = FakeProc::new();
+    for (pid, comm) in (10..).zip(names) {
+        tree.set(&FakeProcess { comm: comm.to_vec(), ..FakeProcess::new(pid) });
+    }
+    let mut sampler = sampler(&tree);
+    let snapshot = sampler.sweep(Files::all());
+    let read: Vec<_> = snapshot.samples().map(|sample| sample.comm().as_bytes().to_vec()).collect();
+    assert_eq!(read, names);
+    assert_eq!(snapshot.counts().unreadable, 0);
+}
+
+#[test]
+fn kernel_threads_and_zombies_have_no_samples() {
+    let tree = FakeProc::new();
+    tree.set(&FakeProcess {
+        flags: 0x0020_8040,
+        size: 0,
+        rss: 0,
+        shared: 0,
+        ..FakeProcess::new(2)
+    });
+    let mut process = FakeProcess::new(7);
+    tree.set(&process);
+    tree.set(&FakeProcess::new(8));
+    let mut sampler = sampler(&tree);
+    assert_eq!(sweep(&mut sampler, Files::all()).0.len(), 2);
+    process = FakeProcess { state: 'Z', size: 0, rss: 0, shared: 0, ..process };
+    tree.set(&process);
+    tree.write("7/statm", b"0 0 0 0 0 0 0\n");
+    let (samples, counts) = sweep(&mut sampler, Files::all());
+    assert_eq!((samples.len(), counts.gone, counts.unreadable), (1, 1, 0));
+    // It is counted once, however long nobody reaps it.
+    let (samples, counts) = sweep(&mut sampler, Files::all());
+    assert_eq!((samples.len(), counts.gone), (1, 0));
+}
+
+#[test]
+fn broken_files_are_counted_and_leave_the_rest_alone() {
+    let tree = FakeProc::new();
+    for pid in [7, 8, 9, 10, 11] {
+        tree.set(&FakeProcess::new(pid));
+    }
+    let mut sampler = sampler(&tree);
+    assert_eq!(sweep(&mut sampler, Files::all()).0.len(), 5);
+    tree.write("7/statm", b"1000 100");
+    tree.write("8/status", b"Name:\tfake\nVmRSS:\tlots kB\n");
+    tree.write("9/smaps_rollup", b"garbage\xff\x00");
+    fs::remove_file(tree.process_path(10).join("status")).unwrap();
+    tree.write("11/stat", b"11 (x");
+    let snapshot = sampler.sweep(Files::all());
+    assert_eq!(snapshot.counts().unreadable, 5);
+    let read: Vec<_> = snapshot.samples().map(|sample| (sample.pid(), sample.files())).collect();
+    // Without `statm` there is no sample, and without `stat` nobody knows whose the numbers are.
+    let expected = [
+        (8, READ_BY_SWEEPS - Files::STATUS),
+        (9, READ_BY_SWEEPS - Files::SMAPS_ROLLUP),
+        (10, READ_BY_SWEEPS - Files::STATUS),
+    ];
+    assert_eq!(read, expected);
+}
+
+#[test]
+fn numbers_that_overflow_are_broken_files() {
+    let tree = FakeProc::new();
+    tree.set(&FakeProcess::new(7));
+    tree.set(&FakeProcess::new(8));
+    let mut sampler = sampler(&tree);
+    tree.write("7/statm", b"18446744073709551615 18446744073709551615 0 0 0 0 0\n");
+    let (samples, counts) = sweep(&mut sampler, Files::STATM);
+    assert_eq!((samples.len(), counts.unreadable), (1, 1));
+}
+
+#[test]
+fn what_is_no_proc_tree_is_refused() {
+    let empty = tempfile::tempdir().unwrap();
+    let open = |path: &std::path::Path| {
+        Sampler::new(SamplerOptions::default().proc_root(path)).err().unwrap()
+    };
+    assert!(open(empty.path()).to_string().contains("is it a /proc tree?"));
+    assert!(open(&empty.path().join("absent")).to_string().contains("cannot read"));
+}
+
+#[test]
+fn a_tree_that_disappears_ends_its_processes() {
+    let tree = FakeProc::new();
+    tree.set(&FakeProcess::new(7));
+    let mut sampler = sampler(&tree);
+    fs::remove_dir_all(tree.path()).unwrap();
+    let (samples, counts) = sweep(&mut sampler, Files::all());
+    assert_eq!((samples.len(), counts.gone), (0, 1));
+}

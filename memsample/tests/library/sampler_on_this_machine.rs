@@ -1,0 +1,263 @@
+//! The sampler on the live `/proc`: what must hold on any machine, and processes made for the purpose.
+
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, Command, Stdio};
+
+use memsample::{Files, Metric, Sampler, SamplerOptions};
+
+fn sampler() -> Sampler {
+    Sampler::new(SamplerOptions::default()).unwrap()
+}
+
+/// A process that says a line when it is ready, and ends when it is dropped.
+struct Helper(Child);
+
+impl Helper {
+    fn start(program: &str, arguments: &[&str]) -> Self {
+        let child = Command::new(program)
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("cannot start {program}: {error}"));
+        let mut helper = Self(child);
+        helper.wait_for_line();
+        helper
+    }
+
+    fn pid(&self) -> i32 {
+        i32::try_from(self.0.id()).unwrap()
+    }
+
+    /// Sends a line, and waits for the answer.
+    fn go_on(&mut self) {
+        self.0.stdin.as_mut().unwrap().write_all(b"go\n").unwrap();
+        self.wait_for_line();
+    }
+
+    fn wait_for_line(&mut self) {
+        // One byte at a time, so that nothing of the next line is taken.
+        let mut line = String::new();
+        let output = self.0.stdout.as_mut().unwrap();
+        BufReader::with_capacity(1, output).read_line(&mut line).unwrap();
+        assert!(!line.is_empty(), "the helper ended");
+    }
+}
+
+impl Drop for Helper {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn every_row_adds_up() {
+    let mut sampler = sampler();
+    let snapshot = sampler.sweep(Files::all());
+    let mut rows = 0;
+    for sample in snapshot.samples() {
+        rows += 1;
+        let get = |metric| sample.get(metric);
+        let (Some(anon), Some(file), Some(shmem)) =
+            (get(Metric::Anon), get(Metric::File), get(Metric::Shmem))
+        else {
+            continue;
+        };
+        assert_eq!(sample.rss_bytes(), anon + file + shmem, "{}", sample.comm());
+        assert_eq!(get(Metric::Shared), Some(file + shmem));
+        assert!(get(Metric::Hwm) >= get(Metric::Rss), "{}", sample.comm());
+        assert!(get(Metric::Vsize) >= get(Metric::Rss));
+        assert!(get(Metric::Uss) <= get(Metric::Pss) || get(Metric::Pss).is_none());
+    }
+    assert_eq!(rows, snapshot.counts().processes);
+    assert!(rows > 1);
+}
+
+#[test]
+fn identities_are_unique_and_last() {
+    let mut sampler = sampler();
+    let mut seen = HashMap::new();
+    for _ in 0..20 {
+        for sample in sampler.sweep(Files::STATM | Files::DETAIL).samples() {
+            let identity = sample.identity();
+            let before = seen.insert(sample.process(), (identity.pid, identity.start));
+            assert!(before.is_none_or(|before| before == (identity.pid, identity.start)));
+        }
+    }
+    let own_pid = i32::try_from(std::process::id()).unwrap();
+    assert_eq!(seen.values().filter(|&&(pid, _)| pid == own_pid).count(), 1);
+}
+
+#[test]
+fn a_kept_reading_is_the_same_as_an_opened_one() {
+    let mut kept = sampler();
+    let mut opened = Sampler::new(SamplerOptions::default().max_descriptors(0)).unwrap();
+    let helper = Helper::start("python3", &["-c", "print('ready', flush=True); input()"]);
+    let row = |sampler: &mut Sampler| {
+        let snapshot = sampler.sweep(Files::all());
+        let counts = snapshot.counts();
+        let sample = snapshot.samples().find(|sample| sample.pid() == helper.pid()).unwrap();
+        // What a process shares, and so its PSS, depends on what others do.
+        let metrics = Metric::ALL
+            .map(|metric| sample.get(metric).filter(|_| metric.file() != Files::SMAPS_ROLLUP));
+        (metrics, counts.reopened)
+    };
+    let (kept_row, kept_reopened) = row(&mut kept);
+    let (opened_row, opened_reopened) = row(&mut opened);
+    // It sleeps, so nothing changes in between.
+    assert_eq!(kept_row, opened_row);
+    assert_eq!(kept_reopened, 0);
+    assert!(opened_reopened > 1);
+    assert_eq!(opened.descriptors().kept, 0);
+}
+
+#[test]
+fn a_new_process_is_in_the_next_sweep_and_an_ended_one_is_not() {
+    let mut sampler = sampler();
+    for _ in 0..10 {
+        let helper = Helper::start("python3", &["-c", "print('ready', flush=True); input()"]);
+        let pid = helper.pid();
+        let is_sampled = |sampler: &mut Sampler| {
+            sampler.sweep(Files::STATM).samples().any(|sample| sample.pid() == pid)
+        };
+        assert!(is_sampled(&mut sampler));
+        drop(helper);
+        assert!(!is_sampled(&mut sampler));
+    }
+}
+
+#[test]
+fn allocated_memory_is_seen_in_every_metric_that_counts_it() {
+    const ALLOCATED: u64 = 64 << 20;
+    let program = "print('ready', flush=True); input(); a = bytearray(64 << 20); \
+                   a[::4096] = b'x' * 16384; print('done', flush=True); input()";
+    let mut helper = Helper::start("python3", &["-c", program]);
+    let mut sampler = sampler();
+    let pid = helper.pid();
+    let row = |sampler: &mut Sampler| {
+        let snapshot = sampler.sweep(Files::all());
+        let sample = snapshot.samples().find(|sample| sample.pid() == pid).unwrap();
+        Metric::ALL.map(|metric| sample.get(metric).unwrap())
+    };
+    let before = row(&mut sampler);
+    helper.go_on();
+    let after = row(&mut sampler);
+    for metric in [Metric::Rss, Metric::Anon, Metric::Vsize, Metric::Data, Metric::Hwm] {
+        let grown = after[metric as usize] - before[metric as usize];
+        assert!((ALLOCATED..ALLOCATED + (2 << 20)).contains(&grown), "{metric:?} grew by {grown}");
+    }
+    for metric in [Metric::Pss, Metric::Uss] {
+        // Who else maps the interpreter's files changes meanwhile, and with it the share of 7 MiB.
+        let grown = after[metric as usize] - before[metric as usize];
+        assert!(grown.abs_diff(ALLOCATED) < 8 << 20, "{metric:?} grew by {grown}");
+    }
+    for metric in [Metric::Shared, Metric::File, Metric::Shmem, Metric::Text] {
+        let grown = after[metric as usize] - before[metric as usize];
+        assert!(grown < 1 << 20, "{metric:?} grew by {grown}");
+    }
+    assert!(after[Metric::Minflt as usize] > before[Metric::Minflt as usize]);
+}
+
+#[test]
+fn an_exec_begins_another_image() {
+    let script = "echo ready; read line; exec python3 -c \"print('done', flush=True); input()\"";
+    let mut helper = Helper::start("sh", &["-c", script]);
+    let pid = helper.pid();
+    let mut sampler = sampler();
+    let sample = |sampler: &mut Sampler| {
+        let snapshot = sampler.sweep(Files::STATM);
+        let sample = snapshot.samples().find(|sample| sample.pid() == pid).unwrap();
+        (
+            sample.process(),
+            sample.identity().exec,
+            sample.comm().to_string(),
+            sample.identity().start,
+        )
+    };
+    let (shell, first_exec, name, start) = sample(&mut sampler);
+    assert_eq!((first_exec, name.as_str()), (0, "sh"));
+    helper.go_on();
+    // Seen in `statm` alone: the code has another size.
+    let (python, exec, name, same_start) = sample(&mut sampler);
+    assert!(python > shell && exec == 1 && name.starts_with("python"), "{name}");
+    assert_eq!(start, same_start);
+}
+
+#[test]
+fn a_process_whose_first_thread_ended_is_still_sampled() {
+    let program = "import ctypes, threading\n\
+                   def work():\n print('ready', flush=True)\n input()\n\
+                   threading.Thread(target=work).start()\n\
+                   ctypes.CDLL(None).syscall(60, 0)";
+    let helper = Helper::start("python3", &["-c", program]);
+    let read_statm = || std::fs::read_to_string(format!("/proc/{}/statm", helper.pid())).unwrap();
+    let mut kept = sampler();
+    let mut opened = Sampler::new(SamplerOptions::default().max_descriptors(0)).unwrap();
+    // The thread says that it is ready before the first one has ended.
+    while !read_statm().starts_with("0 0") {
+        std::thread::yield_now();
+    }
+    let pid = helper.pid();
+    for sampler in [&mut kept, &mut opened] {
+        for _ in 0..3 {
+            let snapshot = sampler.sweep(Files::all());
+            let sample = snapshot.samples().find(|sample| sample.pid() == pid).unwrap();
+            assert_eq!(sample.files(), Files::all() - Files::SMAPS);
+            assert!(sample.get(Metric::Hwm) >= Some(sample.rss_bytes()));
+            assert!(sample.rss_bytes() > 1 << 20);
+        }
+    }
+    drop(helper);
+    for sampler in [&mut kept, &mut opened] {
+        assert!(!sampler.sweep(Files::STATM).samples().any(|sample| sample.pid() == pid));
+    }
+}
+
+#[test]
+fn another_thread_stands_in_when_the_first_stand_in_ends() {
+    let program = "import ctypes, threading\n\
+                   first, second = threading.Event(), threading.Event()\n\
+                   def wait():\n first.wait()\n\
+                   def work():\n print('ready', flush=True)\n input()\n first.set()\n waiter.join()\n \
+                   print('one is left', flush=True)\n input()\n\
+                   waiter = threading.Thread(target=wait)\n\
+                   waiter.start()\n\
+                   threading.Thread(target=work).start()\n\
+                   ctypes.CDLL(None).syscall(60, 0)";
+    let mut helper = Helper::start("python3", &["-c", program]);
+    let pid = helper.pid();
+    let statm = format!("/proc/{pid}/statm");
+    while !std::fs::read_to_string(&statm).unwrap().starts_with("0 0") {
+        std::thread::yield_now();
+    }
+    let mut sampler = sampler();
+    let process = |sampler: &mut Sampler| {
+        let snapshot = sampler.sweep(Files::STATM | Files::DETAIL);
+        let sample = snapshot.samples().find(|sample| sample.pid() == pid).unwrap();
+        assert_eq!(sample.files(), Files::STATM | Files::DETAIL);
+        sample.process()
+    };
+    let before = process(&mut sampler);
+    helper.go_on();
+    assert_eq!(process(&mut sampler), before);
+}
+
+#[test]
+fn a_zombie_has_no_sample_and_its_end_is_counted_once() {
+    let mut sampler = sampler();
+    let mut child = Command::new("sleep").arg("1000").spawn().unwrap();
+    let pid = i32::try_from(child.id()).unwrap();
+    let is_sampled = |sampler: &mut Sampler| {
+        sampler.sweep(Files::STATM).samples().any(|sample| sample.pid() == pid)
+    };
+    assert!(is_sampled(&mut sampler));
+    child.kill().unwrap();
+    while !std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap().contains(") Z ") {
+        std::thread::yield_now();
+    }
+    assert!(!is_sampled(&mut sampler));
+    child.wait().unwrap();
+    assert!(!is_sampled(&mut sampler));
+}

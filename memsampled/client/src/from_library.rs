@@ -1,0 +1,169 @@
+//! The library's types as those of the wire, for programs that link both.
+
+use std::io;
+
+use memsample::{Latest, LatestProcess, LatestRole, Manifest, Recording};
+
+use crate::wire::{
+    End, LiveMemory, LiveProcess, LiveRole, Quantiles, RecordingState, Summary, Totals,
+};
+
+impl Summary {
+    /// Sums a recording up.
+    ///
+    /// # Errors
+    ///
+    /// Its directory cannot be read.
+    pub fn of(recording: &Recording) -> io::Result<Self> {
+        let Manifest { state, end, provenance, totals, recorder, command_exit_code, notes, .. } =
+            recording.manifest();
+        Ok(Self {
+            run: recording.path().display().to_string(),
+            state: (*state).into(),
+            end: end.clone().map(End::from),
+            interval_ms: provenance.settings.interval_ms,
+            ticks: totals.ticks,
+            samples: totals.samples,
+            processes: totals.processes,
+            late: totals.late,
+            missed: totals.missed,
+            dropped: totals.dropped,
+            gone: totals.gone,
+            exits: totals.exits,
+            exits_lost: totals.exits_lost,
+            unsampled: totals.unsampled,
+            unseen: totals.unseen,
+            events_lost: totals.events_lost,
+            denied: totals.denied,
+            unreadable: totals.unreadable,
+            reopened: totals.reopened,
+            pss_skipped: totals.pss_skipped,
+            sweep_us: recorder.map(|recorder| recorder.sweep_us.into()),
+            lateness_us: recorder.map(|recorder| recorder.lateness_us.into()),
+            cpu_seconds: recorder.map(|recorder| recorder.cpu_seconds),
+            peak_rss_bytes: recorder.and_then(|recorder| recorder.peak_rss_bytes),
+            bytes: recording.size_bytes()?,
+            command_exit_code: *command_exit_code,
+            notes: notes.clone(),
+        })
+    }
+}
+
+impl From<memsample::RunState> for RecordingState {
+    fn from(state: memsample::RunState) -> Self {
+        match state {
+            memsample::RunState::Closed => Self::Closed,
+            memsample::RunState::Recovered => Self::Recovered,
+            // What else there may be later is not whole.
+            _ => Self::Recording,
+        }
+    }
+}
+
+impl From<memsample::End> for End {
+    fn from(end: memsample::End) -> Self {
+        match end {
+            memsample::End::Stopped => Self::Stopped,
+            memsample::End::Duration => Self::Duration,
+            memsample::End::Size => Self::Size,
+            memsample::End::Idle => Self::Idle,
+            memsample::End::DiskFull => Self::DiskFull,
+            memsample::End::WriteFailed(reason) => Self::WriteFailed(reason),
+            memsample::End::Crashed => Self::Crashed,
+            memsample::End::Imported => Self::Imported,
+            memsample::End::Dumped => Self::Dumped,
+            other => Self::WriteFailed(format!("{other:?}")),
+        }
+    }
+}
+
+impl From<memsample::Quantiles> for Quantiles {
+    fn from(quantiles: memsample::Quantiles) -> Self {
+        let memsample::Quantiles { p50, p99, max } = quantiles;
+        Self { p50, p99, max }
+    }
+}
+
+impl From<memsample::Totals> for Totals {
+    fn from(totals: memsample::Totals) -> Self {
+        let memsample::Totals {
+            ticks,
+            samples,
+            processes,
+            exits,
+            unsampled,
+            exits_lost,
+            events_lost,
+            unseen,
+            late,
+            missed,
+            dropped,
+            outside,
+            gone,
+            denied,
+            unreadable,
+            reopened,
+            pss_skipped,
+        } = totals;
+        Self {
+            ticks,
+            samples,
+            processes,
+            exits,
+            unsampled,
+            exits_lost,
+            events_lost,
+            unseen,
+            late,
+            missed,
+            dropped,
+            outside,
+            gone,
+            denied,
+            unreadable,
+            reopened,
+            pss_skipped,
+        }
+    }
+}
+
+impl From<Latest> for LiveMemory {
+    fn from(latest: Latest) -> Self {
+        Self {
+            ts: latest.ts,
+            processes: latest.processes as u64,
+            rss_bytes: latest.rss_bytes,
+            anon_bytes: latest.anon_bytes,
+            pss_bytes: latest.pss_bytes,
+            pss_processes: latest.pss_processes as u64,
+            largest: latest.largest.into_iter().map(LiveProcess::from).collect(),
+            roles: latest.roles.into_iter().map(LiveRole::from).collect(),
+        }
+    }
+}
+
+impl From<LatestProcess> for LiveProcess {
+    fn from(process: LatestProcess) -> Self {
+        Self {
+            process: process.process.0,
+            pid: process.pid,
+            comm: process.comm.to_string(),
+            role: process.role,
+            test: process.test,
+            rss_bytes: process.rss_bytes,
+            anon_bytes: process.anon_bytes,
+            pss_bytes: process.pss_bytes,
+        }
+    }
+}
+
+impl From<LatestRole> for LiveRole {
+    fn from(role: LatestRole) -> Self {
+        Self {
+            role: role.role,
+            processes: role.processes as u64,
+            rss_bytes: role.rss_bytes,
+            anon_bytes: role.anon_bytes,
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! The table `[daemon]` of the configuration file.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use super::flight::{FlightSettings, FlightTable};
+use super::limits::{Limits, MAX_METRICS_ROLES, MAX_SESSIONS, Retention};
+use memsample_client::wire::limits::MIN_SESSION_BYTES;
+use memsample_input::Span;
+
+/// What the configuration says of the daemon; what it does not say has its default.
+#[derive(Clone, Debug)]
+pub struct DaemonConfig {
+    /// Where clients connect.
+    pub socket: Option<PathBuf>,
+    /// Where recordings are made.
+    pub runs: Option<PathBuf>,
+    /// A loopback address on which to serve HTTP as well.
+    pub http: Option<SocketAddr>,
+    /// The file with the token that clients over TCP must show.
+    pub token_file: Option<PathBuf>,
+    /// The user, beside root and that of the daemon, who may connect.
+    pub user: Option<String>,
+    /// The group whose members may connect.
+    pub group: Option<String>,
+    /// Whether to leave the control group it was started in, where it may.
+    pub own_cgroup: bool,
+    /// How many of the largest roles of each session `/metrics` reports.
+    pub metrics_roles: usize,
+    /// The flight recorder; `None`: there is none.
+    pub flight: Option<FlightSettings>,
+    /// What sessions and connections may take.
+    pub limits: Limits,
+    /// Which recordings are kept.
+    pub retention: Retention,
+}
+
+impl Default for DaemonConfig {
+    fn default() -> Self {
+        Self::of(DaemonTable::default())
+    }
+}
+
+impl TryFrom<DaemonTable> for DaemonConfig {
+    type Error = String;
+
+    fn try_from(table: DaemonTable) -> Result<Self, String> {
+        let config = Self::of(table);
+        let positive = [
+            ("limits.sessions", config.limits.sessions),
+            ("limits.sessions_per_user", config.limits.sessions_per_user),
+            ("limits.connections", config.limits.connections),
+        ];
+        for (key, value) in positive {
+            if value == 0 {
+                return Err(format!("`daemon.{key}` is 0: nobody could use the daemon"));
+            }
+        }
+        if config.limits.sessions > MAX_SESSIONS {
+            return Err(format!("`daemon.limits.sessions` is larger than {MAX_SESSIONS}"));
+        }
+        if config.limits.connections > MAX_CONNECTIONS {
+            return Err(format!("`daemon.limits.connections` is larger than {MAX_CONNECTIONS}"));
+        }
+        if let Some(flight) = &config.flight {
+            flight.check().map_err(|error| format!("`daemon.flight_recorder`: {error}"))?;
+        }
+        if config.metrics_roles > MAX_METRICS_ROLES {
+            return Err(format!("`daemon.metrics_roles` is larger than {MAX_METRICS_ROLES}"));
+        }
+        if config.limits.memory == 0 {
+            return Err("`daemon.limits.memory` is 0: nobody could use the daemon".to_owned());
+        }
+        if config.limits.bytes < MIN_SESSION_BYTES {
+            return Err(format!("`daemon.limits.bytes` is smaller than {MIN_SESSION_BYTES}"));
+        }
+        Ok(config)
+    }
+}
+
+/// Each has a descriptor, of which the sampler needs most.
+const MAX_CONNECTIONS: usize = 16 * 1024;
+
+/// The table as it is in the file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DaemonTable {
+    socket: Option<PathBuf>,
+    runs: Option<PathBuf>,
+    http: Option<SocketAddr>,
+    token_file: Option<PathBuf>,
+    user: Option<String>,
+    group: Option<String>,
+    own_cgroup: Option<bool>,
+    metrics_roles: Option<usize>,
+    flight_recorder: Option<FlightTable>,
+    limits: LimitsTable,
+    retention: RetentionTable,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct LimitsTable {
+    sessions: Option<usize>,
+    sessions_per_user: Option<usize>,
+    duration: Option<Span>,
+    bytes: Option<u64>,
+    idle: Option<Span>,
+    memory: Option<u64>,
+    connections: Option<usize>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RetentionTable {
+    age: Option<Span>,
+    count: Option<usize>,
+    bytes: Option<u64>,
+}
+
+impl DaemonConfig {
+    fn of(table: DaemonTable) -> Self {
+        let defaults = Limits::default();
+        let LimitsTable { sessions, sessions_per_user, duration, bytes, idle, .. } = table.limits;
+        let LimitsTable { memory, connections, .. } = table.limits;
+        Self {
+            socket: table.socket,
+            runs: table.runs,
+            http: table.http,
+            token_file: table.token_file,
+            user: table.user,
+            group: table.group,
+            own_cgroup: table.own_cgroup.unwrap_or(true),
+            metrics_roles: table.metrics_roles.unwrap_or(0),
+            flight: table.flight_recorder.map(FlightSettings::from),
+            limits: Limits {
+                sessions: sessions.unwrap_or(defaults.sessions),
+                sessions_per_user: sessions_per_user.unwrap_or(defaults.sessions_per_user),
+                duration: duration.map_or(defaults.duration, |span| span.0),
+                bytes: bytes.unwrap_or(defaults.bytes),
+                idle: idle.map_or(defaults.idle, |span| span.0),
+                memory: memory.unwrap_or(defaults.memory),
+                connections: connections.unwrap_or(defaults.connections),
+            },
+            retention: Retention {
+                age: table.retention.age.map(|span| span.0),
+                count: table.retention.count,
+                bytes: table.retention.bytes,
+            },
+        }
+    }
+}

@@ -1,0 +1,63 @@
+use std::fmt;
+
+use axum::body::Body;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use memsample_client::wire::{ErrorBody, ErrorCode, Refusal};
+
+/// An answer that is not a success.
+#[derive(Clone, Debug)]
+pub(super) struct Failure {
+    pub(super) code: ErrorCode,
+    pub(super) message: String,
+}
+
+impl Failure {
+    pub(super) fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+
+    /// An error of the system that the client cannot help: the log says more.
+    pub(super) fn internal(doing: &str, error: impl fmt::Display) -> Self {
+        super::log::error(format_args!("{doing}: {error}"));
+        Self::new(
+            ErrorCode::Internal,
+            format!("{doing} failed: {error}; the log of the daemon says more"),
+        )
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        Self { code: refusal.code, message: refusal.message }
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let Self { code, message } = self;
+        let status =
+            StatusCode::from_u16(code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = json(status, &ErrorBody { code, message });
+        if code == ErrorCode::Unauthorized {
+            let challenge = HeaderValue::from_static("Bearer");
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+        }
+        response
+    }
+}
+
+/// Makes an answer of JSON, ended by a line feed for those who read it in a terminal.
+pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Response {
+    let Ok(mut text) = serde_json::to_vec(value) else {
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    };
+    text.push(b'\n');
+    let mut response = Response::new(Body::from(text));
+    *response.status_mut() = status;
+    let content_type = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+    response
+}

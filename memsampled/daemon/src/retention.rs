@@ -1,0 +1,111 @@
+//! Removes old recordings: whole closed ones only, oldest first.
+
+use std::sync::TryLockError;
+use std::sync::atomic::Ordering;
+
+use jiff::Timestamp;
+
+use super::log;
+use super::runs::{OldRun, RunsDirectory};
+use memsample_config::Retention;
+
+/// Removes what is older, more or larger than is to be kept, and returns how many recordings that was.
+///
+/// While another removal goes on it returns at once, and that one looks again: many who wait for it would
+/// hold up everybody else.
+pub(super) fn remove_old(runs: &RunsDirectory, retention: &Retention) -> u64 {
+    runs.remove_again.store(true, Ordering::SeqCst);
+    let mut removed = 0;
+    while runs.remove_again.load(Ordering::SeqCst) {
+        let _turn = match runs.removing.try_lock() {
+            Ok(turn) => turn,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => break,
+        };
+        runs.remove_again.store(false, Ordering::SeqCst);
+        removed += remove_once(runs, retention);
+    }
+    removed
+}
+
+fn remove_once(runs: &RunsDirectory, retention: &Retention) -> u64 {
+    runs.finish_removals();
+    if *retention == Retention::default() {
+        return 0;
+    }
+    let names = match runs.names() {
+        Ok(names) => names,
+        Err(error) => {
+            log::error(format_args!("cannot list the recordings to remove old ones: {error}"));
+            return 0;
+        }
+    };
+    let mut closed: Vec<OldRun> = names.iter().filter_map(|name| runs.old_run(name)).collect();
+    closed.sort();
+    let count = surplus(&closed, retention, Timestamp::now());
+    let mut removed = 0;
+    for OldRun { id, .. } in closed.iter().take(count) {
+        match runs.remove(id) {
+            Ok(()) => {
+                log::info(format_args!("removed the recording `{id}`, as `daemon.retention` says"));
+                removed += 1;
+            }
+            Err(error) => log::warning(format_args!("cannot remove the recording `{id}`: {error}")),
+        }
+    }
+    removed
+}
+
+/// Returns how many of the oldest are to be removed.
+fn surplus(closed: &[OldRun], retention: &Retention, now: Timestamp) -> usize {
+    let too_old = closed
+        .iter()
+        .take_while(|run| {
+            let age = now.duration_since(run.ended).unsigned_abs();
+            // Of the future, as after a step of the clock, is not old.
+            run.ended < now && retention.age.is_some_and(|limit| age > limit)
+        })
+        .count();
+    let too_many = retention.count.map_or(0, |count| closed.len().saturating_sub(count));
+    let mut bytes: u64 = closed.iter().map(|run| run.bytes).sum();
+    let too_large = closed
+        .iter()
+        .take_while(|run| {
+            let exceeded = retention.bytes.is_some_and(|limit| bytes > limit);
+            bytes -= run.bytes;
+            exceeded
+        })
+        .count();
+    too_old.max(too_many).max(too_large)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn the_oldest_go_first_whatever_limit_is_narrowest() {
+        let at = |hour: i64| Timestamp::from_second(hour * 3600).unwrap();
+        let closed: Vec<_> = (0..5)
+            .map(|hour| OldRun { ended: at(hour), bytes: 100, id: hour.to_string() })
+            .collect();
+        let hours = |hours: u64| Some(Duration::from_secs(hours * 3600));
+        let cases = [
+            (Retention::default(), 0),
+            (Retention { age: hours(3), ..Retention::default() }, 2),
+            (Retention { count: Some(4), ..Retention::default() }, 1),
+            (Retention { bytes: Some(300), ..Retention::default() }, 2),
+            (Retention { bytes: Some(299), ..Retention::default() }, 3),
+            (Retention { bytes: Some(0), ..Retention::default() }, 5),
+            (Retention { age: hours(3), count: Some(1), bytes: Some(400) }, 4),
+        ];
+        for (retention, expected) in cases {
+            assert_eq!(surplus(&closed, &retention, at(5)), expected, "{retention:?}");
+        }
+        // The clock was set back.
+        let by_age = Retention { age: hours(0), ..Retention::default() };
+        assert_eq!(surplus(&closed, &by_age, at(0)), 0);
+    }
+}

@@ -1,0 +1,294 @@
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use rustix::fs::Mode;
+use sd_notify::NotifyState;
+use tokio::net::{TcpListener, UnixListener};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{Notify, watch};
+
+use super::connections::{serve_tcp, serve_unix};
+use super::guard::Guard;
+use super::listen::{Socket, open_tcp};
+use super::lock::Lock;
+use super::options::{Arguments, Options};
+use super::runs::RunsDirectory;
+use super::state::State;
+use super::{flight, listen, log, recovery, retention, routes, survival, watch as watching, work};
+use memsample_config::Config;
+
+/// Threads for what waits for the disk end when there was nothing to do for this long.
+const BLOCKING_KEEP_ALIVE: Duration = Duration::from_secs(2);
+/// How long answers that have begun may take when the daemon ends.
+const GRACE: Duration = Duration::from_millis(200);
+/// The file in the runs directory that says that a daemon uses it.
+const LOCK_FILE: &str = ".memsampled.lock";
+
+/// Why the daemon could not begin.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum DaemonError {
+    /// The runs directory cannot be used.
+    Runs(PathBuf, io::Error),
+    /// Another daemon uses the runs directory.
+    RunsInUse(PathBuf),
+    /// The socket cannot be made.
+    Socket(PathBuf, io::Error),
+    /// TCP cannot be served.
+    Tcp(io::Error),
+    /// The system refused something else.
+    System(io::Error),
+}
+
+impl fmt::Display for DaemonError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Runs(path, _) => write!(f, "cannot use the runs directory `{}`", path.display()),
+            Self::RunsInUse(path) => write!(
+                f,
+                "another daemon uses the runs directory `{}`: stop it, or give this one another with --runs",
+                path.display()
+            ),
+            Self::Socket(path, _) => write!(f, "cannot listen on the socket `{}`", path.display()),
+            Self::Tcp(_) => f.write_str("cannot serve HTTP over TCP"),
+            Self::System(_) => f.write_str("cannot begin"),
+        }
+    }
+}
+
+impl std::error::Error for DaemonError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Runs(_, error)
+            | Self::Socket(_, error)
+            | Self::Tcp(error)
+            | Self::System(error) => Some(error),
+            Self::RunsInUse(_) => None,
+        }
+    }
+}
+
+/// Runs the daemon until SIGTERM or SIGINT. Changes the limits, the umask and the control group of this
+/// process.
+///
+/// `arguments` are those that `options` were made of: they are put together with the configuration
+/// again on SIGHUP.
+///
+/// # Errors
+///
+/// Why it could not begin.
+pub fn run(options: Options, arguments: &Arguments) -> Result<(), DaemonError> {
+    let descriptors = survival::raise_descriptor_limit();
+    let failed = |error| DaemonError::Runs(options.runs.clone(), error);
+    let runs = RunsDirectory::open(&options.runs).map_err(failed)?;
+    // Recordings are for their owner.
+    rustix::process::umask(Mode::from_raw_mode(0o077));
+    let lock = Lock::take(&runs.path().join(LOCK_FILE)).map_err(failed)?;
+    let _lock = lock.ok_or_else(|| DaemonError::RunsInUse(options.runs.clone()))?;
+    let socket = Socket::open(&options)
+        .map_err(|error| DaemonError::Socket(options.socket.clone(), error))?;
+    let tcp = open_tcp(&options).map_err(DaemonError::Tcp)?;
+    let guard = match (&tcp, &options.token_file) {
+        (Some(tcp), Some(file)) => {
+            let address = tcp.local_addr().map_err(DaemonError::Tcp)?;
+            Some(Guard::new(address, file).map_err(DaemonError::Tcp)?)
+        }
+        _ => None,
+    };
+    let protection = survival::protect(options.own_cgroup);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(work::THREADS)
+        .thread_keep_alive(BLOCKING_KEEP_ALIVE)
+        .build()
+        .map_err(DaemonError::System)?;
+    let (ending, is_ending) = watch::channel(false);
+    let state = Arc::new(State::new(Arc::new(options), protection, runs, is_ending));
+    state.flight.start(&state.sessions.station());
+    log::info(format_args!(
+        "listening on `{}`{}, recordings in `{}`, {descriptors} descriptors",
+        state.options().socket.display(),
+        guard.as_ref().map(|guard| format!(" and http://{}", guard.address())).unwrap_or_default(),
+        state.runs.path().display(),
+    ));
+    runtime.block_on(serve(&socket, tcp.zip(guard), &state, arguments, &ending))?;
+    // Who still waits for a thread of the pool is told that the daemon ends.
+    runtime.shutdown_timeout(GRACE);
+    log::info("ended");
+    Ok(())
+}
+
+async fn serve(
+    socket: &Socket,
+    tcp: Option<(std::net::TcpListener, Guard)>,
+    state: &Arc<State>,
+    arguments: &Arguments,
+    ending: &watch::Sender<bool>,
+) -> Result<(), DaemonError> {
+    let failed = DaemonError::System;
+    let router = routes::router(Arc::clone(state));
+    let listener = socket.listener.try_clone().map_err(failed)?;
+    listener.set_nonblocking(true).map_err(failed)?;
+    let listener = UnixListener::from_std(listener).map_err(failed)?;
+    let mut signals = Signals::new().map_err(failed)?;
+    tokio::spawn(serve_unix(listener, router.clone(), Arc::clone(state)));
+    if let Some((listener, guard)) = tcp {
+        listener.set_nonblocking(true).map_err(failed)?;
+        let listener = TcpListener::from_std(listener).map_err(failed)?;
+        tokio::spawn(serve_tcp(listener, guard, router, Arc::clone(state)));
+    }
+    tokio::spawn(watching::watch_sessions(Arc::clone(state)));
+    tokio::spawn(watching::feed_watchdog());
+    tokio::spawn(flight::watch(Arc::clone(state)));
+    tokio::spawn(tidy_up(Arc::clone(state)));
+    // Fails only if systemd has gone.
+    let _ = sd_notify::notify(&[NotifyState::Ready]);
+
+    let reloads = Arc::new(Notify::new());
+    tokio::spawn(reload_when_told(
+        Arc::clone(state),
+        arguments.clone(),
+        socket.own_path(),
+        Arc::clone(&reloads),
+    ));
+    while signals.next().await == Said::Reload {
+        reloads.notify_one();
+    }
+    // Not waited for: systemd may be busy, and recordings are to be closed.
+    drop(tokio::task::spawn_blocking(|| sd_notify::notify(&[NotifyState::Stopping])));
+    log::info("ending: closing all recordings");
+    let _ = ending.send(true);
+    state.work.close();
+    let closing = {
+        let state = Arc::clone(state);
+        // Not of the pool, whose threads may all wait for the disk.
+        std::thread::spawn(move || {
+            state.flight.stop();
+            state.sessions.close_all();
+        })
+    };
+    let closed = tokio::task::spawn_blocking(move || closing.join());
+    tokio::select! {
+        _ = closed => {}
+        _ = signals.next_end() => log::warning("told to end again: open recordings are recovered at the next start"),
+    }
+    tokio::time::sleep(GRACE).await;
+    Ok(())
+}
+
+/// Recovers what another daemon left, and then removes what is too old, again and again.
+async fn tidy_up(state: Arc<State>) {
+    let of_recovery = Arc::clone(&state);
+    let _ = tokio::task::spawn_blocking(move || {
+        of_recovery.runs.finish_removals();
+        let recovered = of_recovery.flight.salvage() + recovery::recover_all(&of_recovery.runs);
+        of_recovery.counters.recovered.fetch_add(recovered, Ordering::Relaxed);
+    })
+    .await;
+    watching::watch_retention(state).await;
+}
+
+/// Reads the configuration each time that it is told to, beside the thread that serves: names of users
+/// may be looked up over a network, and the flight recorder waits for its disk.
+async fn reload_when_told(
+    state: Arc<State>,
+    arguments: Arguments,
+    socket: Option<PathBuf>,
+    told: Arc<Notify>,
+) {
+    loop {
+        told.notified().await;
+        let (state, arguments, socket) = (Arc::clone(&state), arguments.clone(), socket.clone());
+        let reload = move || reload(&state, &arguments, socket.as_deref());
+        let _ = tokio::task::spawn_blocking(reload).await;
+    }
+}
+
+/// Reads the configuration again. What it says of limits and retention holds from now on.
+fn reload(state: &State, arguments: &Arguments, socket: Option<&Path>) {
+    let config = match &arguments.config {
+        Some(path) => Config::read_file(path),
+        None => Ok(Config::default()),
+    };
+    let options = config.map_err(|error| error.to_string()).and_then(|config| {
+        Options::new(arguments.clone(), config).map_err(|error| error.to_string())
+    });
+    match options {
+        Ok(options) => {
+            let old = state.options();
+            let fixed = [
+                ("socket", old.socket != options.socket),
+                ("runs", old.runs != options.runs),
+                ("http", old.http != options.http),
+                ("token_file", old.token_file != options.token_file),
+                ("own_cgroup", old.own_cgroup != options.own_cgroup),
+                ("flight_recorder", old.flight != options.flight),
+            ];
+            for (key, _) in fixed.iter().filter(|(_, changed)| *changed) {
+                log::warning(format_args!("`daemon.{key}` has changed: restart the daemon for it"));
+            }
+            if !old.recording.describes_like(&options.recording) {
+                state.sessions.describe_by(&options.recording);
+                state.flight.restart(&state.sessions.station());
+            }
+            if (old.user, old.group) != (options.user, options.group) {
+                give_socket(socket, &options);
+            }
+            state.set_options(options);
+            let removed = retention::remove_old(&state.runs, &state.retention());
+            state.counters.removed.fetch_add(removed, Ordering::Relaxed);
+            log::info("the configuration was read again");
+        }
+        Err(error) => log::error(format_args!("the configuration stays as it was: {error:#}")),
+    }
+}
+
+/// Lets those connect whom the configuration names by now; who has connected is checked again.
+fn give_socket(socket: Option<&Path>, options: &Options) {
+    match socket.map(|socket| listen::give(socket, options)) {
+        None => log::warning(
+            "the socket is that of systemd: change `SocketUser` and `SocketGroup` of its unit too",
+        ),
+        Some(Err(error)) => log::error(error),
+        Some(Ok(())) => {}
+    }
+}
+
+/// The signals that mean something to the daemon.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+#[derive(PartialEq, Eq)]
+enum Said {
+    End,
+    Reload,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) -> Said {
+        tokio::select! {
+            _ = self.terminate.recv() => Said::End,
+            _ = self.interrupt.recv() => Said::End,
+            _ = self.hangup.recv() => Said::Reload,
+        }
+    }
+
+    async fn next_end(&mut self) {
+        while self.next().await == Said::Reload {}
+    }
+}

@@ -1,0 +1,141 @@
+//! Protects the daemon from the kernel's choice of whom to end when memory is out.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rustix::mm::{MlockAllFlags, mlockall};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::thread::{CapabilitySet, capabilities};
+
+use super::log;
+use memsample_client::wire::Protection;
+
+/// Below this only programs without which the machine does not run.
+const OOM_SCORE_ADJ: i32 = -900;
+/// The group that the daemon makes for itself, below the root of each hierarchy.
+const OWN_CGROUP: &str = "memsampled";
+
+/// Does what is permitted, and says what was not.
+pub(super) fn protect(own_cgroup: bool) -> Protection {
+    let mut protection = Protection::default();
+    let file = "/proc/self/oom_score_adj";
+    if let Err(error) = fs::write(file, OOM_SCORE_ADJ.to_string()) {
+        protection.notes.push(format!(
+            "oom_score_adj stays as it is ({error}): give the daemon CAP_SYS_RESOURCE, or set \
+             OOMScoreAdjust={OOM_SCORE_ADJ} in its unit"
+        ));
+    }
+    protection.oom_score_adj =
+        fs::read_to_string(file).ok().and_then(|text| text.trim().parse().ok());
+    match lock_memory() {
+        Ok(()) => protection.memory_locked = true,
+        Err(note) => protection.notes.push(note),
+    }
+    // A unit of systemd is in a group of its own.
+    if own_cgroup && std::env::var_os("INVOCATION_ID").is_none() {
+        match join_own_cgroup() {
+            Ok(path) => protection.cgroup = Some(path),
+            Err(note) => protection.notes.push(note),
+        }
+    }
+    for note in &protection.notes {
+        log::warning(note);
+    }
+    protection
+}
+
+/// Keeps the daemon's pages in memory, each from its first use on.
+fn lock_memory() -> Result<(), String> {
+    let allowed =
+        capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::IPC_LOCK));
+    // With a limit, memory that is taken later would be refused.
+    if !allowed && getrlimit(Resource::Memlock).current.is_some() {
+        return Err("memory is not locked: give the daemon CAP_IPC_LOCK, or set \
+                    LimitMEMLOCK=infinity in its unit"
+            .to_owned());
+    }
+    mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT)
+        .map_err(|errno| format!("memory is not locked: {errno}"))
+}
+
+/// Moves the daemon into a control group of its own, so that the limit of the one it was started in,
+/// such as that of a CI job, is not its limit.
+fn join_own_cgroup() -> Result<String, String> {
+    if !rustix::process::geteuid().is_root() {
+        return Err("the daemon shares a control group: start it as a unit of systemd, or as root"
+            .to_owned());
+    }
+    let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let roots = memory_hierarchies(&own);
+    if roots.is_empty() {
+        return Err(
+            "no control group hierarchy of memory is mounted below /sys/fs/cgroup".to_owned()
+        );
+    }
+    let mut joined = Err("no control group could be made".to_owned());
+    for root in roots {
+        let group = root.join(OWN_CGROUP);
+        match join(&group) {
+            Ok(()) => joined = Ok(format!("/{OWN_CGROUP}")),
+            Err(error) => {
+                joined = Err(format!(
+                    "the daemon shares a control group: `{}`: {error}",
+                    group.display()
+                ));
+                break;
+            }
+        }
+    }
+    joined
+}
+
+/// Returns where the hierarchies are mounted that bound the memory of this process: the one with the
+/// controller `memory` of version 1, and that of version 2.
+fn memory_hierarchies(own: &str) -> Vec<PathBuf> {
+    let mut roots = Vec::new();
+    for line in own.lines() {
+        let mut parts = line.splitn(3, ':');
+        let (Some(number), Some(controllers)) = (parts.next(), parts.next()) else { continue };
+        let candidates: &[&str] = match (number, controllers) {
+            ("0", "") => &["/sys/fs/cgroup", "/sys/fs/cgroup/unified"],
+            (_, controllers) if controllers.split(',').any(|name| name == "memory") => {
+                &["/sys/fs/cgroup/memory"]
+            }
+            _ => continue,
+        };
+        let root = candidates.iter().map(Path::new).find(|path| path.join("cgroup.procs").exists());
+        roots.extend(root.map(Path::to_owned));
+    }
+    roots
+}
+
+fn join(group: &Path) -> io::Result<()> {
+    match fs::create_dir(group) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    fs::write(group.join("cgroup.procs"), std::process::id().to_string())
+}
+
+/// Raises the soft limit of open files as far as it may be, and returns it: the sampler keeps three for
+/// each process, and each client takes one.
+pub(super) fn raise_descriptor_limit() -> u64 {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    let limit = if setrlimit(Resource::Nofile, raised).is_ok() { raised } else { limit };
+    limit.current.unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_hierarchies_that_bound_memory_are_joined() {
+        assert!(memory_hierarchies("").is_empty());
+        assert!(memory_hierarchies("garbage\n3:cpu:/\n:::\n").is_empty());
+        let joined = memory_hierarchies("4:memory:/job\n9:name=systemd:/\n");
+        assert!(joined.iter().all(|root| root.ends_with("memory")), "{joined:?}");
+    }
+}

@@ -1,0 +1,184 @@
+//! What waits for the disk or for another thread, beside the thread that serves.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::failure::Failure;
+use super::peer::Peer;
+use super::sessions::ending;
+use memsample_client::wire::ErrorCode;
+
+/// Slow requests that go on at once.
+const PLACES: usize = 8;
+/// Those of one user: others always get a turn.
+const PLACES_OF_ONE: usize = 4;
+/// Threads beside those of requests, for what the daemon does by itself.
+const OWN_THREADS: usize = 4;
+/// All threads of the pool.
+pub(super) const THREADS: usize = PLACES + OWN_THREADS;
+/// How long a request waits for its turn.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Gives slow work its turn, so that no user can take every thread.
+pub(super) struct Work {
+    all: Arc<Semaphore>,
+    of_users: Mutex<HashMap<u32, Arc<Semaphore>>>,
+    patience: Duration,
+}
+
+/// A turn, until dropped.
+struct Turn {
+    _all: OwnedSemaphorePermit,
+    _own: OwnedSemaphorePermit,
+}
+
+impl Default for Work {
+    fn default() -> Self {
+        Self::with_patience(PATIENCE)
+    }
+}
+
+impl Work {
+    fn with_patience(patience: Duration) -> Self {
+        Self { all: Arc::new(Semaphore::new(PLACES)), of_users: Mutex::default(), patience }
+    }
+
+    /// Does slow work for a request of `peer` when it is its turn.
+    ///
+    /// It goes on, and keeps its turn, also when the client has gone meanwhile.
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        peer: Peer,
+        work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let turn = self.turn(peer).await?;
+        let work = move || {
+            let _turn = turn;
+            work()
+        };
+        match tokio::task::spawn_blocking(work).await {
+            Ok(outcome) => outcome,
+            Err(error) if error.is_cancelled() => Err(ending()),
+            Err(error) => Err(Failure::internal("the request", error)),
+        }
+    }
+
+    /// Tells all who wait for their turn, now and later, that the daemon ends.
+    pub(super) fn close(&self) {
+        self.all.close();
+        self.users().values().for_each(|own| own.close());
+    }
+
+    async fn turn(&self, peer: Peer) -> Result<Turn, Failure> {
+        let own = self.of(peer.uid);
+        let own = tokio::time::timeout(self.patience, own.acquire_owned()).await;
+        let own = own.map_err(|_| {
+            Failure::new(
+                ErrorCode::LimitReached,
+                format!(
+                    "{PLACES_OF_ONE} slow requests of user {} go on, and this one has waited for {:?}: try again \
+                     when one is done",
+                    peer.uid, self.patience
+                ),
+            )
+        })?;
+        let all = tokio::time::timeout(self.patience, Arc::clone(&self.all).acquire_owned()).await;
+        let all = all.map_err(|_| {
+            Failure::new(
+                ErrorCode::Unavailable,
+                format!(
+                    "{PLACES} slow requests go on, and this one has waited for {:?}: try again later",
+                    self.patience
+                ),
+            )
+        })?;
+        match (all, own) {
+            (Ok(all), Ok(own)) => Ok(Turn { _all: all, _own: own }),
+            // They were closed.
+            _ => Err(ending()),
+        }
+    }
+
+    fn of(&self, uid: u32) -> Arc<Semaphore> {
+        let mut users = self.users();
+        // Who waits or works holds one beside the table.
+        users.retain(|_, own| Arc::strong_count(own) > 1);
+        let own = users.entry(uid).or_insert_with(|| Arc::new(Semaphore::new(PLACES_OF_ONE)));
+        Arc::clone(own)
+    }
+
+    fn users(&self) -> MutexGuard<'_, HashMap<u32, Arc<Semaphore>>> {
+        self.of_users.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Sender, channel};
+
+    use super::*;
+
+    fn peer(uid: u32) -> Peer {
+        Peer { uid, gid: uid }
+    }
+
+    /// Begins work that lasts until its sender is dropped, and waits until it has begun.
+    async fn begin(
+        work: &Arc<Work>,
+        uid: u32,
+    ) -> (Sender<()>, tokio::task::JoinHandle<Result<(), Failure>>) {
+        let (end, ends) = channel::<()>();
+        let (began, begins) = tokio::sync::oneshot::channel();
+        let work = Arc::clone(work);
+        let job = move || {
+            let _ = began.send(());
+            let _ = ends.recv();
+            Ok(())
+        };
+        let working = tokio::spawn(async move { work.run(peer(uid), job).await });
+        begins.await.unwrap();
+        (end, working)
+    }
+
+    #[test]
+    fn one_user_cannot_take_every_thread() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .max_blocking_threads(THREADS)
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let work = Arc::new(Work::with_patience(Duration::from_millis(20)));
+            let mut going = Vec::new();
+            for _ in 0..PLACES_OF_ONE {
+                going.push(begin(&work, 1).await);
+            }
+            let refused = work.run(peer(1), || Ok(())).await.unwrap_err();
+            assert_eq!(refused.code, ErrorCode::LimitReached, "{}", refused.message);
+            assert!(work.run(peer(2), || Ok(())).await.is_ok());
+            for _ in 0..PLACES_OF_ONE {
+                going.push(begin(&work, 2).await);
+            }
+            let refused = work.run(peer(3), || Ok(())).await.unwrap_err();
+            assert_eq!(refused.code, ErrorCode::Unavailable, "{}", refused.message);
+            // What the daemon does by itself has threads all the same.
+            tokio::task::spawn_blocking(|| ()).await.unwrap();
+            // A client that goes away does not give its turn back before its work is done.
+            let (end, working) = going.remove(0);
+            working.abort();
+            assert!(working.await.unwrap_err().is_cancelled());
+            assert!(work.run(peer(1), || Ok(())).await.is_err());
+            drop(end);
+            for (end, working) in going {
+                drop(end);
+                working.await.unwrap().unwrap();
+            }
+            assert!(work.run(peer(1), || Ok(())).await.is_ok());
+            work.of(4);
+            assert_eq!(work.users().len(), 1, "users who are gone are forgotten");
+        });
+    }
+}

@@ -1,0 +1,62 @@
+//! `memsample doctor`.
+
+use std::io::{self, Write};
+
+use comfy_table::{Table, presets};
+use memsample_runner::runner::doctor::{Check, checks};
+use serde_json::json;
+
+use crate::args::DoctorArgs;
+use crate::exit::ExitCode;
+
+pub(crate) fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
+    let checks = checks();
+    let text = if args.json { json(&checks) } else { text(&checks) };
+    io::stdout().write_all(text.as_bytes())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn text(checks: &[Check]) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_header(["", "WORKS", "FOR", ""]);
+    for check in checks {
+        let (works, details) = match &check.result {
+            Ok(details) => ("yes", details.clone()),
+            Err(missing) => ("no", missing.reason.clone()),
+        };
+        table.add_row([check.name, works, check.purpose, &details]);
+    }
+    let mut text = String::new();
+    for line in table.lines() {
+        text.push_str(line.strip_prefix(' ').unwrap_or(&line).trim_end());
+        text.push('\n');
+    }
+    let mut remedies = Vec::new();
+    for check in checks {
+        let Err(missing) = &check.result else { continue };
+        let Some(remedy) = &missing.remedy else { continue };
+        remedies.push(format!("  {}: {remedy}\n", check.name));
+    }
+    if !remedies.is_empty() {
+        text.push_str("\nWhat would help:\n");
+        remedies.iter().for_each(|remedy| text.push_str(remedy));
+    }
+    text
+}
+
+fn json(checks: &[Check]) -> String {
+    let check = |check: &Check| {
+        let missing = check.result.as_ref().err();
+        json!({
+            "name": check.name,
+            "purpose": check.purpose,
+            "works": check.result.is_ok(),
+            "details": check.result.as_ref().ok(),
+            "reason": missing.map(|missing| &missing.reason),
+            "remedy": missing.and_then(|missing| missing.remedy.as_ref()),
+        })
+    };
+    let checks: Vec<_> = checks.iter().map(check).collect();
+    format!("{}\n", serde_json::Value::Array(checks))
+}

@@ -1,0 +1,131 @@
+//! `memsample exec`: a command as a test of a recording that goes on.
+
+use std::env;
+use std::io::{self, Write};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use std::time::Duration;
+
+use crossbeam_channel::select;
+use memsample::analysis::EXEC_MARK;
+use memsample_client::Client;
+use memsample_client::wire::{MarkKind, MarkRequest};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
+use signal_hook::low_level::emulate_default_handler;
+
+use crate::args::ExecArgs;
+use crate::child::{CommandEnd, RunningCommand};
+use crate::control::{chosen, connect_to};
+use crate::exit::ExitCode;
+use crate::signals::signals_of;
+
+/// What a person or a test runner ends or wakes a program with.
+const FORWARDED: [i32; 6] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2];
+
+/// How long a test waits for a daemon that does not answer: it answers within a millisecond, and tests
+/// have a time of their own that is counted.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+pub(crate) fn run(args: &ExecArgs) -> anyhow::Result<ExitCode> {
+    let Some((program, arguments)) = args.command.split_first() else {
+        return Ok(ExitCode::WRONG_USAGE);
+    };
+    let Some(test) = args.test.clone().or_else(nextest_test) else {
+        return Ok(become_command(program, arguments));
+    };
+    let mut marker = match Marker::begin(args, test) {
+        Ok(marker) => marker,
+        Err(error) => {
+            // Who records must never be the reason that a test fails.
+            let _ = writeln!(io::stderr(), "memsample: this test is not marked: {error:#}");
+            return Ok(become_command(program, arguments));
+        }
+    };
+    let signals = signals_of(&FORWARDED)?;
+    let command = match RunningCommand::spawn(program, arguments) {
+        Ok(command) => command,
+        Err(error) => {
+            marker.end();
+            return Ok(cannot_run(program, &error));
+        }
+    };
+    let end = loop {
+        select! {
+            recv(command.ended()) -> end => break end.unwrap_or(CommandEnd::Exited(1)),
+            // Whoever signals the process group has reached the command too, and it gets the signal
+            // twice: whether they did cannot be told.
+            recv(signals) -> signal => if let Ok(signal) = signal {
+                command.forward(signal);
+            },
+        }
+    };
+    marker.end();
+    if let CommandEnd::Signaled(signal) = end {
+        die_of(signal);
+    }
+    Ok(ExitCode::of_command(end.code()))
+}
+
+/// Returns the name of the test that cargo-nextest has started this process for, as it prints it.
+///
+/// It also starts programs to list their tests; then there is none.
+fn nextest_test() -> Option<String> {
+    let (binary, test) = (env::var("NEXTEST_BINARY_ID").ok()?, env::var("NEXTEST_TEST_NAME").ok()?);
+    Some(format!("{binary} {test}"))
+}
+
+/// Becomes the command, with everything that this process has.
+fn become_command(program: &str, arguments: &[String]) -> ExitCode {
+    let error = Command::new(program).args(arguments).exec();
+    cannot_run(program, &error)
+}
+
+fn cannot_run(program: &str, error: &io::Error) -> ExitCode {
+    let _ = writeln!(io::stderr(), "error: cannot run `{program}`: {error}");
+    match error.kind() {
+        io::ErrorKind::NotFound => ExitCode::COMMAND_NOT_FOUND,
+        _ => ExitCode::COMMAND_NOT_EXECUTABLE,
+    }
+}
+
+/// Ends this process as the command was ended, so that whoever waits for it sees the same.
+fn die_of(signal: i32) {
+    // The command has left a core, if it was to.
+    let limit = getrlimit(Resource::Core);
+    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), ..limit });
+    // Fails for a signal that it does not know, such as one of real time.
+    let _ = emulate_default_handler(signal);
+}
+
+/// Marks the begin and the end of the test.
+struct Marker {
+    client: Client,
+    session: String,
+    test: String,
+}
+
+impl Marker {
+    fn begin(args: &ExecArgs, test: String) -> anyhow::Result<Self> {
+        let (client, _) = connect_to(args.socket.as_deref())?;
+        let mut client = client.timeout(PATIENCE);
+        let session = chosen(&mut client, args.session.clone())?;
+        let mut marker = Self { client, session, test };
+        marker.mark(MarkKind::Begin)?;
+        Ok(marker)
+    }
+
+    fn end(&mut self) {
+        if let Err(error) = self.mark(MarkKind::End) {
+            let _ =
+                writeln!(io::stderr(), "memsample: the end of this test is not marked: {error:#}");
+        }
+    }
+
+    fn mark(&mut self, kind: MarkKind) -> anyhow::Result<()> {
+        let name = format!("{EXEC_MARK}{}", std::process::id());
+        let test = Some(self.test.clone());
+        let mark = MarkRequest { kind, name, test, ..MarkRequest::default() };
+        Ok(self.client.mark(&self.session, &mark)?)
+    }
+}

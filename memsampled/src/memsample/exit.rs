@@ -1,0 +1,93 @@
+//! The exit codes of the command. They are part of its interface: see README.md.
+
+use memsample::{RecordError, is_disk_full};
+use memsample_client::wire::End;
+use memsample_runner::runner::RunError;
+use memsample_runner::suite::SuiteError;
+
+use crate::run::{Interrupted, NoTests};
+
+/// How the command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ExitCode(u8);
+
+impl ExitCode {
+    /// It did what it was asked.
+    pub(crate) const SUCCESS: Self = Self(0);
+    /// Something failed; the message says what.
+    pub(crate) const FAILURE: Self = Self(1);
+    /// An argument is wrong; the code is also that of the parser of arguments.
+    pub(crate) const WRONG_USAGE: Self = Self(2);
+    /// The disk or the quota was full. What was written until then is kept.
+    pub(crate) const DISK_FULL: Self = Self(4);
+    /// The recording could not be written for another reason. What was written until then is kept.
+    pub(crate) const WRITE_FAILED: Self = Self(5);
+    /// A test of the suite did not pass.
+    pub(crate) const TESTS_FAILED: Self = Self(10);
+    /// The suite did not come to its end: a signal, its time or its setup prevented it.
+    pub(crate) const SUITE_ABORTED: Self = Self(11);
+    /// The suite or the policy cannot be understood.
+    pub(crate) const SUITE_INVALID: Self = Self(12);
+    /// No test of the suite is selected.
+    pub(crate) const NO_TESTS: Self = Self(13);
+    /// The command to record could not be run.
+    pub(crate) const COMMAND_NOT_EXECUTABLE: Self = Self(126);
+    /// The command to record was not found.
+    pub(crate) const COMMAND_NOT_FOUND: Self = Self(127);
+
+    /// Returns the code of a recorded command: its own, or 128 and its signal.
+    pub(crate) fn of_command(code: i32) -> Self {
+        Self(u8::try_from(code).unwrap_or(u8::MAX))
+    }
+
+    /// Returns the code for why a recording ended.
+    pub(crate) fn of_end(end: Option<&End>) -> Self {
+        match end {
+            Some(End::DiskFull) => Self::DISK_FULL,
+            Some(End::WriteFailed(_)) => Self::WRITE_FAILED,
+            _ => Self::SUCCESS,
+        }
+    }
+
+    /// Returns the code for an error.
+    pub(crate) fn of(error: &anyhow::Error) -> Self {
+        if error.is::<SuiteError>() {
+            return Self::SUITE_INVALID;
+        }
+        if error.is::<Interrupted>() {
+            return Self::SUITE_ABORTED;
+        }
+        if error.is::<NoTests>() {
+            return Self::NO_TESTS;
+        }
+        if let Some(RunError::Directory(_, error)) = error.downcast_ref()
+            && is_disk_full(error)
+        {
+            return Self::DISK_FULL;
+        }
+        // Of files that could not be written.
+        if error.downcast_ref::<std::io::Error>().is_some_and(is_disk_full) {
+            return Self::DISK_FULL;
+        }
+        let record = match error.downcast_ref() {
+            Some(RunError::Record(error)) => Some(error),
+            _ => error.downcast_ref(),
+        };
+        match record {
+            Some(RecordError::Options(_)) => Self::WRONG_USAGE,
+            Some(RecordError::Create(_, error) | RecordError::Close(_, error))
+                if is_disk_full(error) =>
+            {
+                Self::DISK_FULL
+            }
+            Some(RecordError::Close(..)) => Self::WRITE_FAILED,
+            _ => Self::FAILURE,
+        }
+    }
+}
+
+impl From<ExitCode> for std::process::ExitCode {
+    fn from(code: ExitCode) -> Self {
+        Self::from(code.0)
+    }
+}

@@ -1,0 +1,67 @@
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::bail;
+use jiff::Timestamp;
+use memsample_runner::report::results;
+use memsample_runner::runner::is_run_of;
+use memsample_runner::suite::Suite;
+
+use super::RunArgs;
+use crate::record::{file_name, numbered};
+
+/// Characters of a suite's name in the name of its directory.
+const MAX_SUITE_CHARS: usize = 64;
+/// Runs that begin in the same second, at most.
+const MAX_RUNS: u32 = 1000;
+
+/// Chooses the directory of results, which the runner makes.
+pub(super) fn choose(args: &RunArgs, suite: &Suite) -> anyhow::Result<PathBuf> {
+    if args.out.join(results::FILE).exists() || args.out.join("run.json").exists() {
+        bail!("`{}` is itself a run: give the directory above it to --out", args.out.display());
+    }
+    if let Some(name) = &args.name {
+        return Ok(args.out.join(file_name(name)?));
+    }
+    let prefix = format!("{}-", as_file_name(&suite.name));
+    if args.resume
+        && let Some(unfinished) = latest_unfinished(&args.out, suite)
+    {
+        return Ok(unfinished);
+    }
+    let now = Timestamp::now().strftime("%Y%m%dT%H%M%SZ");
+    let path = args.out.join(format!("{prefix}{now}"));
+    // Another run may have begun in the same second.
+    let free = (1..=MAX_RUNS).map(|number| numbered(path.clone(), number));
+    match free.into_iter().find(|path| !path.exists()) {
+        Some(path) => Ok(path),
+        None => bail!("no name is free in `{}`", args.out.display()),
+    }
+}
+
+/// Returns the latest run of a suite, with the same tests, that has begun and not come to its end: that
+/// of which something was noted last.
+fn latest_unfinished(out: &Path, suite: &Suite) -> Option<PathBuf> {
+    let runs = fs::read_dir(out).ok()?.flatten().map(|entry| entry.path());
+    let unfinished = runs.filter(|path| is_run_of(path, suite) && !has_ended(path));
+    unfinished.max_by_key(|path| {
+        fs::metadata(path.join("progress.jsonl")).and_then(|it| it.modified()).ok()
+    })
+}
+
+/// Says whether a run came to its end: its results say so.
+fn has_ended(directory: &Path) -> bool {
+    let results = fs::read(directory.join(results::FILE)).ok();
+    let results =
+        results.and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok());
+    results.is_some_and(|results| results.get("aborted").is_some_and(serde_json::Value::is_null))
+}
+
+/// Returns what of a name can be the name of a directory anywhere.
+fn as_file_name(name: &str) -> String {
+    let part = |char: char| match char {
+        'a'..='z' | 'A'..='Z' | '0'..='9' | '_' | '-' => char,
+        _ => '_',
+    };
+    name.chars().map(part).take(MAX_SUITE_CHARS).collect()
+}

@@ -1,0 +1,206 @@
+//! `memsample run`.
+
+mod args;
+mod directory;
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::io::{self, IsTerminal, Write};
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use crossbeam_channel::Receiver;
+use indicatif::ProgressDrawTarget;
+use memsample::{Rate, RecorderOptions, SamplerOptions};
+use memsample_runner::report::terminal::{Terminal, table};
+use memsample_runner::report::{Collector, SuiteOutcome, SuiteResult, junit, replace, results};
+use memsample_runner::runner::{self, Abort, DiscoverError, RunOptions, Selection};
+use memsample_runner::suite::{Policy, Suite};
+
+use args::JunitProfile;
+pub(crate) use args::RunArgs;
+
+use crate::args::{Events, Progress};
+use crate::exit::ExitCode;
+use crate::signals::signals;
+use memsample_config::Config;
+
+pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
+    let launcher = std::env::current_exe().context("cannot find this program")?;
+    let signals = signals()?;
+    let suite = load(&args.suite, &launcher, &signals)?;
+    let options = options(args, &suite, launcher)?;
+    // A part may be empty, but what the parts are of may not.
+    let whole = Selection { shard: None, ..options.selection.clone() };
+    if whole.of(&suite.tests).is_empty() {
+        bail!(NoTests);
+    }
+    let mut terminal = terminal(args);
+    let mut collector = Collector::default();
+    let mut ended = None;
+    let outcome = runner::run(&suite, &options, signals, &mut |event| {
+        terminal.show(&event);
+        if let Some(result) = collector.take(&event) {
+            ended = Some(result);
+        }
+    });
+    let Some(ended) = ended else {
+        outcome?;
+        bail!("the run ended without a result");
+    };
+    let written = write_files(&ended, args);
+    print(&ended, args)?;
+    // The results are printed all the same: outcomes are known also when a disk is full.
+    outcome?;
+    written?;
+    Ok(code(&ended))
+}
+
+/// Reads the suite, for which a command may be run that lists its tests.
+fn load(path: &Path, launcher: &Path, signals: &Receiver<i32>) -> anyhow::Result<Suite> {
+    let interrupted = Cell::new(false);
+    let suite = Suite::load(path, &|line, cwd| {
+        let listed = runner::discover(launcher, signals, line, cwd);
+        interrupted.set(matches!(listed, Err(DiscoverError::Interrupted(_))) || interrupted.get());
+        listed.map_err(|error| error.to_string())
+    });
+    if interrupted.get() {
+        bail!(Interrupted);
+    }
+    Ok(suite?)
+}
+
+/// A signal came before the first test.
+#[derive(Debug)]
+pub(crate) struct Interrupted;
+
+impl std::fmt::Display for Interrupted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ended by a signal while the tests were listed")
+    }
+}
+
+impl std::error::Error for Interrupted {}
+
+/// No test of the suite is selected, which is seldom what was meant.
+#[derive(Debug)]
+pub(crate) struct NoTests;
+
+impl std::fmt::Display for NoTests {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("no test of the suite is selected: look at --filter and --tag")
+    }
+}
+
+impl std::error::Error for NoTests {}
+
+fn code(suite: &SuiteResult) -> ExitCode {
+    match (suite.outcome(), suite.aborted) {
+        (SuiteOutcome::Passed, _) => ExitCode::SUCCESS,
+        (SuiteOutcome::Failed, _) => ExitCode::TESTS_FAILED,
+        (SuiteOutcome::Aborted, Some(Abort::Disk { full: true })) => ExitCode::DISK_FULL,
+        (SuiteOutcome::Aborted, Some(Abort::Disk { full: false })) => ExitCode::WRITE_FAILED,
+        (SuiteOutcome::Aborted, _) => ExitCode::SUITE_ABORTED,
+    }
+}
+
+fn options(args: &RunArgs, suite: &Suite, launcher: PathBuf) -> anyhow::Result<RunOptions> {
+    let directory = directory::choose(args, suite)?;
+    let mut options = RunOptions::new(directory, launcher);
+    options.jobs = args.jobs;
+    options.repeat = args.repeat.map(NonZeroU32::get);
+    options.retries = args.retries.map(u32::from);
+    options.selection =
+        Selection { filter: args.filter.clone(), tags: args.tag.clone(), shard: args.shard };
+    options.fail_fast = args.fail_fast;
+    options.resume = args.resume;
+    options.keep_failed = args.keep.map(Into::into);
+    options.isolation = args.isolation.clone();
+    options.degrade = args.degrade;
+    if let Some(path) = &args.lxc_path {
+        options.lxc_path.clone_from(path);
+    }
+    options.recorder = recorder_options(args);
+    let config = Config::read(args.config.config.as_deref())?.redact(&args.config.redact);
+    options.sampler = config.describe_recorded(SamplerOptions::default(), None);
+    if let Some(path) = &args.policy {
+        options.policy = Policy::load(path)?.budgets;
+    }
+    options.predicted_bytes = match &args.peaks {
+        Some(path) => peaks(path)?,
+        None => BTreeMap::new(),
+    };
+    if let Some(bytes) = args.output_limit {
+        options.output_limit_bytes = bytes;
+    }
+    if let Some(processes) = args.processes_max {
+        options.processes_max = Some(processes.get().into());
+    }
+    Ok(options)
+}
+
+fn recorder_options(args: &RunArgs) -> RecorderOptions {
+    let mut options =
+        RecorderOptions::new().interval(args.interval).events(args.events == Events::Auto);
+    if let Some(rate) = args.pss_interval {
+        options = options.pss(rate);
+    }
+    if let Some(share) = args.pss_budget {
+        options = if share > 0.0 { options.pss_budget(share) } else { options.pss(Rate::Off) };
+    }
+    options
+}
+
+/// Reads the peaks of an earlier run, from its directory or from its results.
+fn peaks(path: &Path) -> anyhow::Result<BTreeMap<String, u64>> {
+    let file = if path.is_dir() { path.join(results::FILE) } else { path.to_owned() };
+    results::rss_peaks(&file)
+        .with_context(|| format!("cannot read the results of a run from `{}`", file.display()))
+}
+
+fn terminal(args: &RunArgs) -> Terminal<io::Stderr> {
+    let live = match args.progress {
+        Progress::Auto => io::stderr().is_terminal(),
+        Progress::Always => true,
+        Progress::Never => false,
+    };
+    let color = colors(&io::stderr());
+    if live {
+        Terminal::live(io::stderr(), color, ProgressDrawTarget::stderr())
+    } else {
+        Terminal::lines(io::stderr(), color)
+    }
+}
+
+/// Says whether a stream shows colours: a terminal does, unless `NO_COLOR` says otherwise; a log does
+/// if `CLICOLOR_FORCE` says so.
+fn colors<S: anstream::stream::RawStream>(stream: &S) -> bool {
+    anstream::AutoStream::choice(stream) != anstream::ColorChoice::Never
+}
+
+/// Writes what programs read, in whole files, one after the other.
+fn write_files(suite: &SuiteResult, args: &RunArgs) -> anyhow::Result<()> {
+    let write = |name: &str, contents: &[u8]| {
+        let path = suite.directory.join(name);
+        replace(&path, contents).with_context(|| format!("cannot write `{}`", path.display()))
+    };
+    write(results::FILE, &results::json(suite)?)?;
+    let profile = match args.junit_profile {
+        JunitProfile::Jenkins => junit::Profile::Jenkins,
+        JunitProfile::Extended => junit::Profile::Extended,
+    };
+    write(junit::FILE, &junit::xml(suite, profile)?)
+}
+
+fn print(suite: &SuiteResult, args: &RunArgs) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    if args.json {
+        out.write_all(&results::json_line(suite)?)?;
+        return Ok(out.flush()?);
+    }
+    let width = crate::view::terminal_width();
+    write!(out, "{}", table::text(suite, colors(&io::stdout()), width))?;
+    writeln!(out, "{}", suite.directory.display())?;
+    Ok(out.flush()?)
+}

@@ -1,0 +1,106 @@
+//! What can be typed.
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{CommandFactory, Parser};
+use memsample_daemon::Arguments;
+use memsample_input::quantity;
+
+/// Records the memory of every process when clients ask for it, over a socket.
+///
+/// `memsample start`, `mark` and `stop` are its clients, as is `curl --unix-socket`; what they can say
+/// is in docs/control-api.md. SIGTERM closes all recordings and ends the daemon, SIGHUP has it read its
+/// configuration again.
+#[derive(Parser)]
+#[command(name = "memsampled", version, max_term_width = 100)]
+#[command(after_help = "Examples:\n  \
+    memsampled\n  \
+    memsampled --socket /tmp/m.sock --runs ./runs\n  \
+    memsampled --flight-recorder 5m\n  \
+    memsampled --http 127.0.0.1:8021 --token-file token")]
+pub(crate) struct Args {
+    /// Socket to listen on [default: /run/memsampled/memsampled.sock as root, else
+    /// $XDG_RUNTIME_DIR/memsampled.sock]. A socket that systemd passes is used instead
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+
+    /// Directory for recordings [default: /var/lib/memsampled/runs as root, else
+    /// $XDG_STATE_HOME/memsampled/runs]
+    #[arg(long, value_name = "DIR")]
+    runs: Option<PathBuf>,
+
+    /// Serve HTTP on this loopback address too. Needs --token-file
+    #[arg(long, value_name = "127.0.0.1:PORT")]
+    http: Option<SocketAddr>,
+
+    /// File with the token that clients over TCP show as `Authorization: Bearer TOKEN`; only its owner
+    /// may read it
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+
+    /// Group whose members may connect to the socket
+    #[arg(long, value_name = "GROUP")]
+    group: Option<String>,
+
+    /// Tell in /metrics of this many of the largest roles of each session, at most 100: a series each for
+    /// resident set, anonymous memory and processes [default: 0]
+    #[arg(long, value_name = "N")]
+    metrics_roles: Option<usize>,
+
+    /// Keep the last minutes of everything, such as `5m`, of which `memsample dump` makes a recording.
+    /// One is made by itself when memory is short, and when the kernel kills for want of memory
+    #[arg(long, value_name = "TIME", value_parser = quantity::parse_duration)]
+    flight_recorder: Option<Duration>,
+
+    /// The most that this may take on disk [default: 256MiB]
+    #[arg(long, value_name = "SIZE", value_parser = quantity::parse_bytes)]
+    flight_recorder_bytes: Option<u64>,
+
+    /// Configuration in TOML, of which this program reads the table [daemon]; arguments come first
+    #[arg(long, value_name = "FILE", env = "MEMSAMPLED_CONFIG")]
+    config: Option<PathBuf>,
+
+    /// Print a script that completes the arguments in a shell, and end
+    #[arg(long, value_name = "SHELL", exclusive = true)]
+    completions: Option<clap_complete::Shell>,
+
+    /// Write the manual page into a directory, and end
+    #[arg(long, value_name = "DIR", exclusive = true)]
+    man: Option<PathBuf>,
+}
+
+impl Args {
+    /// Prints what describes the arguments, if asked to; then there is nothing else to do.
+    pub(crate) fn print_documents(&self) -> anyhow::Result<bool> {
+        if let Some(shell) = self.completions {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Self::command(), "memsampled", &mut script);
+            io::stdout().write_all(&script)?;
+            return Ok(true);
+        }
+        if let Some(directory) = &self.man {
+            clap_mangen::generate_to(Self::command(), directory)?;
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    pub(crate) fn into_arguments(self) -> Arguments {
+        let Self { socket, runs, http, token_file, group, metrics_roles, config, .. } = self;
+        let Self { flight_recorder, flight_recorder_bytes, .. } = self;
+        Arguments {
+            socket,
+            runs,
+            http,
+            token_file,
+            group,
+            metrics_roles,
+            flight_recorder,
+            flight_recorder_bytes,
+            config,
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! Running the `memsample` command as a user does.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+pub(crate) const MEMSAMPLE: &str = env!("CARGO_BIN_EXE_memsample");
+
+/// A wait that lasts this long is a failure: slow machines are slow, but not that slow.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What a command printed and how it ended.
+pub(crate) struct Ended {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Ended {
+    fn of(output: Output) -> Self {
+        Self {
+            code: output.status.code(),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
+    /// The JSON object on the last line of the standard output.
+    #[track_caller]
+    pub(crate) fn json(&self) -> Value {
+        let line =
+            self.stdout.lines().last().unwrap_or_else(|| panic!("no output: {}", self.stderr));
+        serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))
+    }
+}
+
+/// Runs `memsample` in `directory`.
+pub(crate) fn memsample<S: AsRef<OsStr>>(directory: &Path, arguments: &[S]) -> Ended {
+    let output = Command::new(MEMSAMPLE)
+        .args(arguments)
+        // Not that of whoever runs the tests.
+        .env("MEMSAMPLE_CONFIG", "")
+        .current_dir(directory)
+        .output()
+        .unwrap();
+    Ended::of(output)
+}
+
+/// Runs a line of shell in `directory`, with the command's path in `$MEMSAMPLE`.
+pub(crate) fn shell(directory: &Path, line: &str) -> Ended {
+    let output = Command::new("sh")
+        .args(["-c", line])
+        .env("MEMSAMPLE", MEMSAMPLE)
+        .env("MEMSAMPLE_CONFIG", "")
+        .current_dir(directory)
+        .output()
+        .unwrap();
+    Ended::of(output)
+}
+
+/// A `memsample` that runs until it is told to end.
+pub(crate) struct Running {
+    child: Option<Child>,
+}
+
+impl Running {
+    pub(crate) fn start(directory: &Path, arguments: &[&str]) -> Self {
+        let child = Command::new(MEMSAMPLE)
+            .args(arguments)
+            .env("MEMSAMPLE_CONFIG", "")
+            .current_dir(directory)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        Self { child: Some(child) }
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.as_ref().unwrap().id()
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
+        let killed =
+            Command::new("kill").args(["-s", name, &self.pid().to_string()]).status().unwrap();
+        assert!(killed.success());
+    }
+
+    pub(crate) fn wait(mut self) -> Ended {
+        Ended::of(self.child.take().unwrap().wait_with_output().unwrap())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// Waits until `condition` gives a value.
+#[track_caller]
+pub(crate) fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let began = Instant::now();
+    loop {
+        if let Some(value) = condition() {
+            return value;
+        }
+        assert!(began.elapsed() < PATIENCE, "waited in vain for {what}");
+        std::thread::yield_now();
+    }
+}
+
+/// Waits until the journal of a recording has grown to `bytes`.
+#[track_caller]
+pub(crate) fn wait_for_journal(run: &Path, bytes: u64) {
+    wait_for("the journal", || {
+        let metadata = std::fs::metadata(run.join("journal/000000.log")).ok()?;
+        (metadata.len() >= bytes).then_some(())
+    });
+}
+
+/// Reads `run.json`.
+#[track_caller]
+pub(crate) fn manifest(run: &Path) -> Value {
+    let text = std::fs::read_to_string(run.join("run.json")).unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
+/// Returns the directories below `runs`.
+pub(crate) fn runs(directory: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(directory.join("runs")).into_iter().flatten();
+    let mut runs: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    runs.sort();
+    runs
+}

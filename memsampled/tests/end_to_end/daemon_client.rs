@@ -1,0 +1,141 @@
+//! The commands that are clients of the daemon, and the lines of docs/control-api.md.
+
+use crate::command::{MEMSAMPLE, memsample, shell};
+use crate::daemon::Daemon;
+use tempfile::tempdir;
+
+#[test]
+fn programs_that_are_started_need_no_arguments() {
+    let daemon = Daemon::start();
+    let line = "eval \"$($MEMSAMPLE start --env --socket s --name 'a-b' --interval 10ms --label k=v)\" && \
+                cd / && sh -c '$MEMSAMPLE mark begin x --test t && $MEMSAMPLE mark end x --test t' && \
+                $MEMSAMPLE sessions && $MEMSAMPLE stop";
+    let ended = shell(daemon.directory.path(), line);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(ended.stderr.contains("session a-b-20"), "{}", ended.stderr);
+    assert!(ended.stdout.starts_with("SESSION"), "{}", ended.stdout);
+    let run = ended.stdout.lines().last().unwrap();
+    let manifest = crate::command::manifest(std::path::Path::new(run));
+    assert_eq!((&manifest["state"], &manifest["labels"]["k"]), (&"closed".into(), &"v".into()));
+}
+
+#[test]
+fn the_session_may_be_left_out_where_there_is_only_one() {
+    let daemon = Daemon::start();
+    let directory = daemon.directory.path();
+    let run = |arguments: &[&str]| {
+        let (command, rest) = arguments.split_first().unwrap();
+        memsample(directory, &[&[*command, "--socket", "s"], rest].concat())
+    };
+    let ended = run(&["mark", "point", "x"]);
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.stderr.contains("no session goes on: start one"), "{}", ended.stderr);
+    assert_eq!(run(&["sessions"]).stderr, "no session goes on\n");
+    let first = run(&["start"]).stdout.trim().to_owned();
+    let marked = run(&["mark", "--json", "point", "x", "--label", "a=b"]);
+    assert_eq!(marked.code, Some(0), "{}", marked.stderr);
+    let marked = marked.json();
+    assert_eq!(
+        (&marked["session"], &marked["name"], &marked["labels"]["a"]),
+        (&first.as_str().into(), &"x".into(), &"b".into())
+    );
+    // One that has ended by itself is not one that goes on.
+    let over = run(&["start", "--duration", "1ms"]).stdout.trim().to_owned();
+    crate::daemon::wait_for("its end", || {
+        let session = daemon.get(&format!("/v1/sessions/{over}")).json();
+        (session["state"] == "ended").then_some(())
+    });
+    assert_eq!(run(&["mark", "point", "x"]).code, Some(0));
+    let second = run(&["start", "--json"]).json()["id"].as_str().unwrap().to_owned();
+    let ended = run(&["stop"]);
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.stderr.contains("several sessions go on: name one of"), "{}", ended.stderr);
+    let stopped = run(&["stop", "--json", &second]).json();
+    assert_eq!((&stopped["id"], &stopped["summary"]["end"]), (&second.into(), &"stopped".into()));
+    assert!(run(&["stop"]).stdout.trim().ends_with(&first));
+    assert!(run(&["stop"]).stdout.trim().ends_with(&over));
+    let ended = run(&["stop", &first]);
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.stderr.contains("was stopped: its recording is"), "{}", ended.stderr);
+    let ended = run(&["stop", "../x"]);
+    assert!(ended.stderr.contains("`../x` is no session"), "{}", ended.stderr);
+    let ended = run(&["start", "--interval", "2h"]);
+    assert!(ended.stderr.contains("`interval` is out of range"), "{}", ended.stderr);
+    let status = run(&["status"]);
+    assert_eq!(status.code, Some(0));
+    assert!(status.stdout.contains(": ok, for ") && status.stdout.contains("protection: "));
+    assert_eq!(run(&["status", "--json"]).json()["status"], "ok");
+}
+
+#[test]
+fn without_a_daemon_it_is_said_how_to_start_one() {
+    let directory = tempdir().unwrap();
+    for command in ["start", "stop", "status", "sessions"] {
+        let ended = memsample(directory.path(), &[command, "--socket", "absent"]);
+        assert_eq!(ended.code, Some(1));
+        assert!(
+            ended.stderr.contains(
+                "no daemon listens on `absent`: start one with `memsampled --socket absent`"
+            ),
+            "{}",
+            ended.stderr
+        );
+    }
+    std::fs::write(directory.path().join("file"), "").unwrap();
+    let ended = memsample(directory.path(), &["status", "--socket", "file"]);
+    assert_eq!(ended.code, Some(1));
+    let ended = shell(
+        directory.path(),
+        "unset XDG_RUNTIME_DIR; exec setpriv --reuid=65534 $MEMSAMPLE status",
+    );
+    assert!(
+        ended.stderr.contains("XDG_RUNTIME_DIR is not set")
+            || ended.stderr.contains("Permission denied"),
+        "{}",
+        ended.stderr
+    );
+}
+
+#[test]
+fn the_lines_of_the_document_run() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/control-api.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    let blocks = text.split("```sh\n").skip(1).map(|block| block.split("```").next().unwrap());
+    let script: String = blocks.collect();
+    assert!(script.lines().count() > 20, "{script}");
+    let config = "[daemon.flight_recorder]\nspan = '5m'\npressure = 'off'\n";
+    let daemon = Daemon::start_with(tempdir().unwrap(), config);
+    let directory = daemon.directory.path();
+    std::os::unix::fs::symlink(MEMSAMPLE, directory.join("memsample")).unwrap();
+    let line = format!(
+        "PATH=$PWD:$PATH MEMSAMPLE_SOCKET=$PWD/s; export MEMSAMPLE_SOCKET; set -eu\n{script}"
+    );
+    let ended = shell(directory, &line);
+    assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
+    let runs = daemon.get("/v1/runs").json();
+    let states: Vec<_> = runs["runs"].as_array().unwrap().iter().map(|run| &run["state"]).collect();
+    assert_eq!(states, ["closed"; 7]);
+    assert!(std::fs::read(directory.join("samples.parquet")).unwrap().starts_with(b"PAR1"));
+}
+
+#[test]
+fn the_daemon_describes_itself() {
+    let directory = tempdir().unwrap();
+    let run = |arguments: &[&str]| {
+        let output = std::process::Command::new(crate::daemon::MEMSAMPLED)
+            .args(arguments)
+            .current_dir(&directory)
+            .output()
+            .unwrap();
+        assert!(output.status.success());
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let (help, completions) = (run(&["--help"]), run(&["--completions", "bash"]));
+    run(&["--man", "."]);
+    let manual = std::fs::read_to_string(directory.path().join("memsampled.1")).unwrap();
+    for option in ["socket", "runs", "http", "token-file", "group", "config"] {
+        let option = format!("--{option}");
+        assert!(help.contains(&option) && completions.contains(&option), "{option}");
+        assert!(manual.replace('\\', "").contains(&option), "{option}");
+    }
+}

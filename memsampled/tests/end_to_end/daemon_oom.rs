@@ -1,0 +1,125 @@
+//! A workload that runs out of memory while the daemon records it.
+
+use std::io::Write;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::daemon::{Daemon, wait_for};
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Int32Type, Int64Type, TimestampMillisecondType};
+use memsample::Recording;
+
+const LIMIT_BYTES: u64 = 96 << 20;
+
+/// A control group with a limit of memory, version 1 or 2.
+struct Group(PathBuf);
+
+impl Group {
+    fn new() -> Self {
+        let first = Path::new("/sys/fs/cgroup/memory");
+        let (root, limit) = match first.join("memory.limit_in_bytes").exists() {
+            true => (first, "memory.limit_in_bytes"),
+            false => (Path::new("/sys/fs/cgroup"), "memory.max"),
+        };
+        let group = root.join(format!("memsample-test-{}", std::process::id()));
+        std::fs::create_dir(&group).unwrap();
+        let group = Self(group);
+        std::fs::write(group.0.join(limit), LIMIT_BYTES.to_string()).unwrap();
+        // Without swap, where it is counted.
+        let _ = std::fs::write(group.0.join("memory.swap.max"), "0");
+        group
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir(&self.0);
+    }
+}
+
+#[test]
+fn who_was_killed_for_want_of_memory_is_named_with_the_reason() {
+    let config = "[daemon.flight_recorder]\nspan = '1m'\npressure = 'off'\n";
+    let daemon = Daemon::start_with(tempfile::tempdir().unwrap(), config);
+    let group = Group::new();
+    let id = daemon.session(r#"{"interval": "10ms"}"#);
+    // It grows within the group until the kernel ends it.
+    let line = "echo $$ > $GROUP/cgroup.procs && \
+                exec python3 -c 'input()\nkept = []\nwhile True: kept.append(b\"x\" * 1000000)'";
+    let mut eater = Command::new("sh");
+    eater.args(["-c", line]).env("GROUP", &group.0).stdin(Stdio::piped());
+    let mut eater = eater.spawn().unwrap();
+    let pid = i64::from(eater.id());
+    // Groups are looked for once a second, and a group that was never seen cannot be named.
+    let elapsed_ms =
+        || daemon.get(&format!("/v1/sessions/{id}")).json()["elapsed_ms"].as_u64().unwrap();
+    let found_ms = elapsed_ms() + 3000;
+    while elapsed_ms() < found_ms {
+        std::thread::yield_now();
+    }
+    eater.stdin.take().unwrap().write_all(b"\n").unwrap();
+    assert_eq!(eater.wait().unwrap().signal(), Some(9));
+    // At once, as a test run does that is over with this.
+    daemon.stop(&id);
+    assert_eq!(daemon.get("/healthz").status, 200);
+
+    let (recording, _) = Recording::open(&daemon.runs().join(&id)).unwrap();
+    let marks: Vec<(String, String)> = (recording.read_table("marks", &["kind", "name"]))
+        .flat_map(|batch| {
+            let batch = batch.unwrap();
+            let text = |column: usize| batch.column(column).as_string::<i32>().clone();
+            let (kinds, names) = (text(0), text(1));
+            (0..batch.num_rows())
+                .map(|row| (kinds.value(row).to_owned(), names.value(row).to_owned()))
+                .collect::<Vec<_>>()
+        })
+        .collect();
+    let kills: Vec<&String> =
+        marks.iter().filter(|(kind, _)| kind == "oom_kill").map(|(_, name)| name).collect();
+    let [kill] = kills.as_slice() else { panic!("{marks:?}") };
+    assert!(kill.starts_with(&format!("python3 ({pid}) of ")), "{kill}");
+    let name = group.0.file_name().unwrap().to_str().unwrap();
+    assert!(kill.contains(&format!("/{name}` was at its limit")), "{kill} instead of {name}");
+
+    // The samples reach to its end, at the limit.
+    let columns = ["ts", "pid", "rss_bytes"];
+    let mut last = (0, 0);
+    for batch in recording.read_table("samples", &columns) {
+        let batch = batch.unwrap();
+        let column = |name: &str| batch.column_by_name(name).unwrap();
+        let ts = column("ts").as_primitive::<TimestampMillisecondType>();
+        let pids = column("pid").as_primitive::<Int32Type>();
+        let rss = column("rss_bytes").as_primitive::<Int64Type>();
+        for row in (0..batch.num_rows()).filter(|&row| i64::from(pids.value(row)) == pid) {
+            last = last.max((ts.value(row), rss.value(row)));
+        }
+    }
+    let mut ended = 0;
+    for batch in recording.read_table("exits", &["ts", "pid"]) {
+        let batch = batch.unwrap();
+        let ts = batch.column(0).as_primitive::<TimestampMillisecondType>();
+        let pids = batch.column(1).as_primitive::<Int32Type>();
+        let own = (0..batch.num_rows()).find(|&row| i64::from(pids.value(row)) == pid);
+        ended = own.map_or(ended, |row| ts.value(row));
+    }
+    assert!(ended - last.0 <= 1000, "the last sample is {} ms before its end", ended - last.0);
+    assert!(last.1.unsigned_abs() > LIMIT_BYTES / 2, "{last:?}");
+
+    // The flight recorder makes a dump of it by itself, in which it is named too.
+    let dump = wait_for("a dump", || {
+        let runs = daemon.get("/v1/runs").json();
+        let ids = runs["runs"].as_array().unwrap().iter().map(|run| run["id"].as_str().unwrap());
+        let mut opened = ids.map(|id| Recording::open(&daemon.runs().join(id)).unwrap().0);
+        opened.find(|recording| {
+            let labels = &recording.manifest().provenance.labels;
+            labels.get("memsampled.dump").is_some_and(|reason| reason == "oom_kill")
+        })
+    });
+    let named = (dump.read_table("marks", &["name"])).any(|batch| {
+        let batch = batch.unwrap();
+        let names = batch.column(0).as_string::<i32>();
+        names.iter().flatten().any(|name| name.starts_with(&format!("python3 ({pid}) of ")))
+    });
+    assert!(named);
+}

@@ -1,0 +1,495 @@
+//! A daemon that is ended, killed, doubled or left without its directory, disk or rights.
+
+use std::os::unix::net::{UnixDatagram, UnixListener};
+use std::path::Path;
+use std::process::Command;
+
+use crate::daemon::{Daemon, wait_for};
+use memsample::{Recording, Recovery, RunState};
+use serde_json::{Value, json};
+use tempfile::{TempDir, tempdir};
+
+fn manifest(run: &Path) -> Value {
+    let text = std::fs::read_to_string(run.join("run.json")).unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
+fn wait_for_samples(daemon: &Daemon, id: &str) {
+    wait_for("samples", || {
+        let session = daemon.get(&format!("/v1/sessions/{id}")).json();
+        session["totals"]["samples"].as_u64().filter(|&samples| samples > 0)
+    });
+}
+
+#[test]
+fn sigterm_closes_all_recordings() {
+    let daemon = Daemon::start();
+    let ids = [daemon.session("{}"), daemon.session(r#"{"interval": "1ms"}"#)];
+    ids.iter().for_each(|id| wait_for_samples(&daemon, id));
+    // A client that waits does not hold it up.
+    let _waiting = daemon.connect();
+    daemon.signal("TERM");
+    let (status, directory) = daemon.wait();
+    assert!(status.success());
+    for id in ids {
+        let run = directory.path().join("runs").join(id);
+        assert_eq!(manifest(&run)["state"], "closed");
+        assert!(!run.join("journal").exists());
+    }
+    assert!(!directory.path().join("s").exists());
+}
+
+#[test]
+fn no_session_outlives_the_end_of_the_daemon() {
+    let daemon = Daemon::start_with(tempdir().unwrap(), "[daemon.limits]\nsessions = 60\n");
+    std::thread::scope(|scope| {
+        let (begun, begins) = std::sync::mpsc::channel();
+        for _ in 0..4 {
+            let begun = begun.clone();
+            let socket = daemon.socket();
+            scope.spawn(move || {
+                // Until there is nobody any more.
+                while let Ok(mut client) = memsample_client::Client::connect(&socket) {
+                    while client.start(&memsample_client::wire::StartRequest::default()).is_ok() {
+                        let _ = begun.send(());
+                    }
+                }
+            });
+        }
+        for _ in 0..5 {
+            begins.recv_timeout(crate::daemon::PATIENCE).unwrap();
+        }
+        daemon.signal("TERM");
+        let (status, directory) = daemon.wait();
+        assert!(status.success());
+        let mut runs = 0;
+        for run in std::fs::read_dir(directory.path().join("runs")).unwrap() {
+            let run = run.unwrap().path();
+            if run.is_dir() {
+                runs += 1;
+                assert_eq!(manifest(&run)["state"], "closed", "{}", run.display());
+                assert!(!run.join("journal").exists());
+            }
+        }
+        assert!(runs >= 5);
+    });
+}
+
+#[test]
+fn the_daemon_protects_itself_as_far_as_it_may() {
+    let daemon = Daemon::start();
+    let protection = daemon.get("/healthz").json()["protection"].clone();
+    let proc =
+        |file: &str| std::fs::read_to_string(format!("/proc/{}/{file}", daemon.pid())).unwrap();
+    let notes = protection["notes"].to_string();
+    let score: i64 = proc("oom_score_adj").trim().parse().unwrap();
+    assert_eq!(protection["oom_score_adj"], score);
+    assert!(score == -900 || notes.contains("CAP_SYS_RESOURCE"), "{score}: {notes}");
+    let status = proc("status");
+    let locked = status.lines().find_map(|line| line.strip_prefix("VmLck:")).unwrap();
+    let locked: u64 = locked.split_whitespace().next().unwrap().parse().unwrap();
+    assert_eq!(protection["memory_locked"], locked > 0);
+    assert!(locked > 0 || notes.contains("CAP_IPC_LOCK"), "{notes}");
+}
+
+#[test]
+fn old_recordings_are_removed_by_age_and_by_size() {
+    let daemon = Daemon::start();
+    let ids: Vec<String> = (0..3)
+        .map(|_| {
+            let id = daemon.session("{}");
+            daemon.stop(&id);
+            id
+        })
+        .collect();
+    let config = daemon.directory.path().join("config.toml");
+    let left = |retention: &str, round: usize| {
+        std::fs::write(&config, format!("[daemon.retention]\n{retention}\n")).unwrap();
+        daemon.signal("HUP");
+        let read = || daemon.log().matches("was read again").count();
+        wait_for("the log", || (read() == round).then_some(()));
+        let runs = daemon.get("/v1/runs").json()["runs"].as_array().unwrap().clone();
+        runs.iter().map(|run| run["id"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let bytes = |id: &str| {
+        let runs = daemon.get("/v1/runs").json();
+        let run = runs["runs"].as_array().unwrap().iter().find(|run| run["id"] == *id).unwrap();
+        run["bytes"].as_u64().unwrap()
+    };
+    // An hour is not over.
+    assert_eq!(left("age = '1h'", 1).len(), 3);
+    let two = bytes(&ids[1]) + bytes(&ids[2]);
+    let mut newest = vec![ids[2].clone(), ids[1].clone()];
+    newest.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| b.cmp(a)));
+    let mut kept = left(&format!("bytes = {two}"), 2);
+    kept.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| b.cmp(a)));
+    assert_eq!(kept, newest);
+    assert_eq!(left("age = '1ms'", 3), Vec::<String>::new());
+    assert!(daemon.get("/metrics").text().contains("\nmemsampled_runs_removed_total 3\n"));
+}
+
+#[test]
+fn the_next_daemon_recovers_what_a_killed_one_left() {
+    let daemon = Daemon::start();
+    let ids = [daemon.session("{}"), daemon.session(r#"{"interval": "10ms"}"#)];
+    ids.iter().for_each(|id| wait_for_samples(&daemon, id));
+    daemon.signal("KILL");
+    let (_, directory) = daemon.wait();
+    assert!(directory.path().join("s").exists(), "a stale socket is left");
+    let command = Daemon::command(directory.path());
+    let daemon = Daemon::spawn(directory, command);
+    for id in ids {
+        let path = format!("/v1/runs/{id}");
+        let run = wait_for("recovery", || {
+            let run = daemon.get(&path).json();
+            (run["state"] == "recovered").then_some(run)
+        });
+        assert_eq!(run["end"], "crashed");
+        assert!(run["totals"]["samples"].as_u64().unwrap() > 0);
+        let (recording, recovery) = Recording::open(&daemon.runs().join(&id)).unwrap();
+        assert_eq!(
+            (recovery, recording.manifest().state),
+            (Recovery::NotNeeded, RunState::Recovered)
+        );
+    }
+}
+
+/// Starts a daemon that must fail, and returns what it says.
+fn refused(directory: &Path, arguments: &[&str]) -> String {
+    let output =
+        Command::new(crate::daemon::MEMSAMPLED).args(arguments).current_dir(directory).output();
+    let output = output.unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    String::from_utf8(output.stderr).unwrap()
+}
+
+#[test]
+fn two_daemons_do_not_share_a_directory_or_a_socket() {
+    let daemon = Daemon::start();
+    let directory = daemon.directory.path();
+    let said = refused(directory, &["--socket", "other", "--runs", "runs"]);
+    assert!(said.contains("another daemon uses the runs directory `runs`"), "{said}");
+    assert!(!directory.join("other").exists());
+    let said = refused(directory, &["--socket", "s", "--runs", "other"]);
+    assert!(
+        said.contains("cannot listen on the socket `s`: another daemon listens there"),
+        "{said}"
+    );
+    // Nor is a socket of another program taken, or a file.
+    let _listener = UnixListener::bind(directory.join("foreign")).unwrap();
+    let said = refused(directory, &["--socket", "foreign", "--runs", "other"]);
+    assert!(said.contains("another program listens there"), "{said}");
+    std::fs::write(directory.join("file"), "kept").unwrap();
+    let said = refused(directory, &["--socket", "file", "--runs", "other"]);
+    assert!(said.contains("a file that is no socket"), "{said}");
+    assert_eq!(std::fs::read(directory.join("file")).unwrap(), b"kept");
+    assert_eq!(daemon.get("/healthz").status, 200);
+}
+
+#[test]
+fn wrong_arguments_and_configurations_say_what_to_do() {
+    let directory = tempdir().unwrap();
+    let long = "x".repeat(200);
+    std::fs::write(directory.path().join("open"), "0123456789abcdef").unwrap();
+    std::fs::write(directory.path().join("bad.toml"), "[daemon]\nrns = 'x'\n").unwrap();
+    let cases: [(&[&str], &str); 7] = [
+        (&["--socket", "s", "--runs", "/proc/x"], "cannot use the runs directory `/proc/x`"),
+        (&["--socket", &long, "--runs", "r"], "more than 107 bytes"),
+        (&["--socket", "s", "--http", "0.0.0.0:0"], "not a loopback address"),
+        (&["--socket", "s", "--http", "127.0.0.1:0"], "needs a token"),
+        (
+            &["--socket", "s", "--runs", "r", "--http", "127.0.0.1:0", "--token-file", "open"],
+            "only its owner may read",
+        ),
+        (&["--config", "bad.toml"], "bad.toml:2: unknown field `rns`"),
+        (&["--socket", "s", "--group", "no-such-group"], "there is no group `no-such-group`"),
+    ];
+    for (arguments, message) in cases {
+        let said = refused(directory.path(), arguments);
+        assert!(said.contains(message), "{arguments:?}: {said}");
+    }
+}
+
+#[test]
+fn a_runs_directory_that_vanishes_is_said_and_found_again() {
+    let daemon = Daemon::start();
+    let id = daemon.session("{}");
+    wait_for_samples(&daemon, &id);
+    std::fs::remove_dir_all(daemon.runs()).unwrap();
+    assert_eq!(daemon.post("/v1/sessions", "{}").refusal(), (503, "unavailable".to_owned()));
+    let health = daemon.get("/healthz");
+    assert_eq!((health.status, &health.json()["status"]), (503, &json!("failing")));
+    assert!(health.text().contains("cannot be used"), "{}", health.text());
+    // Its session cannot be closed, and that is all.
+    let stopped = daemon.post(&format!("/v1/sessions/{id}/stop"), "");
+    assert_eq!(stopped.refusal(), (500, "internal".to_owned()), "{}", stopped.text());
+    std::fs::create_dir(daemon.runs()).unwrap();
+    assert!(daemon.get("/healthz").text().contains("restart the daemon"));
+    let (_, directory) = {
+        daemon.signal("TERM");
+        daemon.wait()
+    };
+    let command = Daemon::command(directory.path());
+    let daemon = Daemon::spawn(directory, command);
+    let id = daemon.session("{}");
+    daemon.stop(&id);
+}
+
+#[test]
+fn a_disk_that_fills_ends_the_session_and_the_next_is_refused() {
+    let directory = tempdir().unwrap();
+    let mut command = Command::new("unshare");
+    // A file system of 6 MiB that only the daemon sees.
+    let line = "mkdir runs && mount -t tmpfs -o size=6m none runs && exec \"$MEMSAMPLED\" --socket s --runs runs";
+    command.args(["-rm", "sh", "-c", line]).env("MEMSAMPLED", crate::daemon::MEMSAMPLED);
+    command.current_dir(directory.path());
+    let daemon = Daemon::spawn(directory, command);
+    let id = daemon.session(r#"{"interval": "1ms"}"#);
+    wait_for_samples(&daemon, &id);
+    // Inside of the name space of the daemon.
+    let fill = format!("/proc/{}/root{}/ballast", daemon.pid(), daemon.runs().display());
+    let mut ballast = std::fs::File::create(fill).unwrap();
+    let error = std::io::copy(&mut std::io::repeat(0), &mut ballast).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::StorageFull);
+    let path = format!("/v1/sessions/{id}");
+    wait_for("the end", || (daemon.get(&path).json()["state"] == "ended").then_some(()));
+    assert_eq!(daemon.post("/v1/sessions", "{}").refusal(), (507, "disk_full".to_owned()));
+    let summary = &daemon.stop(&id)["summary"];
+    assert_eq!((&summary["end"], &summary["state"]), (&json!("disk_full"), &json!("closed")));
+    assert!(summary["samples"].as_u64().unwrap() > 0);
+    assert_eq!(daemon.get("/healthz").status, 200);
+}
+
+/// A file system of a daemon in which nothing can be written until this is dropped.
+struct Frozen<'a>(&'a Daemon);
+
+impl<'a> Frozen<'a> {
+    fn new(daemon: &'a Daemon) -> Self {
+        let frozen = Self(daemon);
+        assert!(frozen.fsfreeze("--freeze"));
+        frozen
+    }
+
+    fn fsfreeze(&self, option: &str) -> bool {
+        let mut nsenter = Command::new("nsenter");
+        nsenter.args(["--mount", "--target", &self.0.pid().to_string(), "fsfreeze", option]);
+        nsenter.arg(self.0.runs()).status().unwrap().success()
+    }
+}
+
+impl Drop for Frozen<'_> {
+    fn drop(&mut self) {
+        self.fsfreeze("--unfreeze");
+    }
+}
+
+#[test]
+fn a_disk_that_stands_still_holds_nobody_up() {
+    let directory = tempdir().unwrap();
+    let mut command = Command::new("unshare");
+    let line = "truncate -s 64M image && mkfs.ext4 -q image && mkdir runs && \
+                mount -o loop image runs && exec \"$MEMSAMPLED\" --socket s --runs runs";
+    command.args(["-m", "sh", "-c", line]).env("MEMSAMPLED", crate::daemon::MEMSAMPLED);
+    command.current_dir(directory.path());
+    let daemon = Daemon::spawn(directory, command);
+    let id = daemon.session(r#"{"interval": "1ms"}"#);
+    wait_for_samples(&daemon, &id);
+    let path = format!("/v1/sessions/{id}");
+    // Batches that wait to be written.
+    let waiting = || {
+        let metrics = daemon.get("/metrics").text();
+        let depth =
+            metrics.lines().find(|line| line.starts_with("memsampled_session_queue_depth{"));
+        depth.unwrap().rsplit(' ').next().unwrap().parse::<u64>().unwrap()
+    };
+    {
+        let _frozen = Frozen::new(&daemon);
+        wait_for("what waits", || (waiting() > 1).then_some(()));
+        assert_eq!(daemon.get("/healthz").status, 200);
+        let mark = daemon.post(&format!("{path}/marks"), r#"{"kind": "point", "name": "still"}"#);
+        assert!(mark.status < 300, "{}", mark.text());
+    }
+    let summary = &daemon.stop(&id)["summary"];
+    assert_eq!((&summary["end"], &summary["dropped"]), (&json!("stopped"), &json!(0)));
+}
+
+#[test]
+fn sighup_reads_the_configuration_again() {
+    let daemon = Daemon::start();
+    let ids: Vec<String> = (0..3)
+        .map(|_| {
+            let id = daemon.session("{}");
+            daemon.stop(&id);
+            id
+        })
+        .collect();
+    let config = daemon.directory.path().join("config.toml");
+    std::fs::write(&config, "[daemon.retention]\ncount = nonsense\n").unwrap();
+    daemon.signal("HUP");
+    wait_for("the log", || daemon.log().contains("stays as it was").then_some(()));
+    assert_eq!(daemon.get("/v1/runs").json()["runs"].as_array().unwrap().len(), 3);
+    // An open recording is never removed.
+    let open = daemon.session("{}");
+    std::fs::write(&config, "[daemon.retention]\ncount = 1\n[daemon.limits]\nsessions = 1\n")
+        .unwrap();
+    daemon.signal("HUP");
+    wait_for("the log", || daemon.log().contains("was read again").then_some(()));
+    let left: Vec<String> = (daemon.get("/v1/runs").json()["runs"].as_array().unwrap().iter())
+        .map(|run| run["id"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(left, [open.clone(), ids[2].clone()]);
+    assert_eq!(daemon.post("/v1/sessions", "{}").refusal(), (429, "limit_reached".to_owned()));
+    // What is stopped is the newest.
+    daemon.stop(&open);
+    assert_eq!(daemon.get("/v1/runs").json()["runs"].as_array().unwrap().len(), 1);
+    assert!(daemon.runs().join(&open).exists());
+}
+
+#[test]
+fn systemd_is_told_and_its_socket_is_taken() {
+    let directory = tempdir().unwrap();
+    let notify = UnixDatagram::bind(directory.path().join("notify")).unwrap();
+    // Read all the time, as systemd does: the kernel keeps ten messages.
+    let (sender, messages) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let mut message = [0; 256];
+        while let Ok(length) = notify.recv(&mut message) {
+            let text = String::from_utf8(message[..length].to_vec()).unwrap();
+            if sender.send(text).is_err() {
+                break;
+            }
+        }
+    });
+    let received = || messages.recv_timeout(crate::daemon::PATIENCE).unwrap();
+    // Passes a listening socket as descriptor 3, and becomes the daemon.
+    let line = "import os, socket\n\
+                listener = socket.socket(socket.AF_UNIX)\n\
+                listener.bind('s')\n\
+                listener.listen()\n\
+                os.dup2(listener.fileno(), 3)\n\
+                os.set_inheritable(3, True)\n\
+                os.environ.update(LISTEN_FDS='1', LISTEN_PID=str(os.getpid()), WATCHDOG_PID=str(os.getpid()))\n\
+                os.execv(os.environ['MEMSAMPLED'], ['memsampled', '--runs', 'runs', '--socket', 'unused'])";
+    let mut command = Command::new("python3");
+    command.args(["-c", line]).current_dir(directory.path());
+    command.env("MEMSAMPLED", crate::daemon::MEMSAMPLED).env("WATCHDOG_USEC", "300000");
+    command.env("NOTIFY_SOCKET", directory.path().join("notify"));
+    let daemon = Daemon::spawn(directory, command);
+    let id = daemon.session("{}");
+    assert_eq!(received(), "READY=1\n");
+    assert_eq!(received(), "WATCHDOG=1\n");
+    assert_eq!(received(), "WATCHDOG=1\n");
+    daemon.stop(&id);
+    assert!(!daemon.directory.path().join("unused").exists());
+    daemon.signal("TERM");
+    let (status, directory) = daemon.wait();
+    assert!(status.success());
+    let last = std::iter::repeat_with(received).find(|message| !message.starts_with("WATCHDOG"));
+    assert_eq!(last.unwrap(), "STOPPING=1\n");
+    // It belongs to systemd.
+    assert!(directory.path().join("s").exists());
+}
+
+#[test]
+fn units_are_verified_and_hardened() {
+    let units = concat!(env!("CARGO_MANIFEST_DIR"), "/systemd");
+    // The program must exist where the unit says it is.
+    let directory = tempdir().unwrap();
+    for unit in ["memsampled.service", "memsampled.socket"] {
+        let text = std::fs::read_to_string(format!("{units}/{unit}")).unwrap();
+        let text = text.replace("/usr/bin/memsampled", crate::daemon::MEMSAMPLED);
+        std::fs::write(directory.path().join(unit), text).unwrap();
+    }
+    let analyze = |arguments: &[&str]| {
+        let output =
+            Command::new("systemd-analyze").args(arguments).current_dir(&directory).output();
+        let output = output.unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (output.status.success(), text(output.stdout), text(output.stderr))
+    };
+    let (verified, out, err) =
+        analyze(&["verify", "--man=no", "./memsampled.service", "./memsampled.socket"]);
+    // It exits with 0 also where it does not know a key.
+    assert!(verified && out.is_empty() && err.is_empty(), "{out}{err}");
+    let (_, out, err) = analyze(&[
+        "security",
+        "--offline=true",
+        "--no-pager",
+        "--threshold=30",
+        "./memsampled.service",
+    ]);
+    let exposure = out.lines().last().unwrap_or_else(|| panic!("{err}"));
+    let score = exposure.split_whitespace().find_map(|word| word.parse::<f64>().ok());
+    assert!(score.unwrap() <= 3.0, "{exposure}");
+}
+
+/// Runs curl in a directory as another user.
+fn as_user(directory: &TempDir, uid: &str, groups: &str, arguments: &str) -> Value {
+    let line = format!("curl --silent --unix-socket s {arguments}");
+    let output = Command::new("setpriv")
+        .args(["--reuid", uid, "--regid", uid, groups, "sh", "-c", &line])
+        .current_dir(directory)
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    serde_json::from_str(&text)
+        .unwrap_or_else(|_| json!({"curl": output.status.code(), "out": text}))
+}
+
+#[test]
+fn users_see_and_stop_only_their_own() {
+    let directory = tempdir().unwrap();
+    std::fs::set_permissions(directory.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))
+        .unwrap();
+    let daemon = Daemon::start_with(directory, "[daemon]\ngroup = '64123'\n");
+    let directory = &daemon.directory;
+    let member = "--groups=64123";
+    let of_root = daemon.session(r#"{"name": "root"}"#);
+    // Who is not in the group does not get as far as a connection.
+    assert_eq!(as_user(directory, "64001", "--clear-groups", "http://x/healthz")["curl"], 7);
+    // By the primary group the kernel tells; by a further one, the user's list of groups does.
+    let with_group = |uid: &str, arguments: &str| {
+        let line = format!("curl --silent --unix-socket s {arguments}");
+        let output = Command::new("setpriv")
+            .args(["--reuid", uid, "--regid", "64123", "--clear-groups", "sh", "-c", &line])
+            .current_dir(directory)
+            .output()
+            .unwrap();
+        serde_json::from_slice::<Value>(&output.stdout).unwrap()
+    };
+    assert_eq!(as_user(directory, "64001", member, "http://x/healthz")["code"], "forbidden");
+    assert_eq!(with_group("64001", "http://x/v1/sessions"), json!({"sessions": []}));
+    let stop =
+        |uid: &str, id: &str| with_group(uid, &format!("-X POST http://x/v1/sessions/{id}/stop"));
+    assert_eq!(stop("64001", &of_root)["code"], "no_such_session");
+    // What was before they came is not for them.
+    assert_eq!(with_group("64001", "-X POST http://x/v1/dump")["code"], "forbidden");
+    let own = with_group("64001", "-X POST http://x/v1/sessions");
+    let id = own["id"].as_str().unwrap();
+    assert_eq!(own["uid"], 64001);
+    assert_eq!(stop("64002", id)["code"], "no_such_session");
+    let mark = format!(
+        "--json '{{\"kind\": \"point\", \"name\": \"x\"}}' http://x/v1/sessions/{id}/marks"
+    );
+    assert_eq!(with_group("64002", &mark)["code"], "no_such_session");
+    assert_eq!(daemon.get("/v1/sessions").json()["sessions"].as_array().unwrap().len(), 2);
+    assert_eq!(stop("64001", id)["summary"]["state"], "closed");
+    // The closed recording is theirs: they read it as files and over HTTP, and nobody else does.
+    let listed = with_group("64001", "http://x/v1/runs");
+    assert_eq!(listed["runs"].as_array().unwrap().len(), 1);
+    assert_eq!(with_group("64002", "http://x/v1/runs")["runs"], json!([]));
+    assert_eq!(with_group("64002", &format!("http://x/v1/runs/{id}"))["code"], "no_such_run");
+    let reads = |uid: &str| {
+        let read = Command::new("setpriv")
+            .args(["--reuid", uid, "--regid", uid, "--clear-groups", "cat"])
+            .arg(daemon.runs().join(id).join("run.json"))
+            .output()
+            .unwrap();
+        read.status.success()
+    };
+    assert!(reads("64001") && !reads("64002"));
+    // Links that its owner puts there lead nowhere, also for a daemon that recovers.
+    std::fs::write(daemon.runs().join(id).join("run.json"), "{}").unwrap();
+    assert_eq!(daemon.get(&format!("/v1/runs/{id}")).refusal(), (404, "no_such_run".to_owned()));
+    daemon.stop(&of_root);
+}

@@ -1,0 +1,116 @@
+//! `memsample import`: a capture of this machine is viewed as the machine itself.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use crate::command::{memsample, wait_for};
+use serde_json::Value;
+use tar::{Builder, Header};
+use tempfile::tempdir;
+
+/// A process that holds memory and does nothing.
+struct Idle(Child);
+
+impl Idle {
+    fn start() -> Self {
+        let program = "import sys; a = b'x' * (24 << 20); print(flush=True); sys.stdin.read()";
+        let mut child = Command::new("python3")
+            .args(["-c", program])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        Self(child)
+    }
+}
+
+impl Drop for Idle {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Writes a capture of the process and of the machine.
+fn capture(path: &Path, pid: u32) {
+    let mut tar = Builder::new(fs::File::create(path).unwrap());
+    let files = ["meminfo".to_owned(), "version".to_owned()];
+    let of_process = ["smaps", "cmdline", "stat"].map(|name| format!("{pid}/{name}"));
+    for name in files.iter().chain(&of_process) {
+        let contents = fs::read(format!("/proc/{name}")).unwrap();
+        let mut header = Header::new_gnu();
+        header.set_size(contents.len() as u64);
+        header.set_uid(0);
+        header.set_mtime(1_700_000_000);
+        header.set_cksum();
+        tar.append_data(&mut header, name, &*contents).unwrap();
+    }
+    tar.into_inner().unwrap();
+}
+
+fn rows(directory: &Path, arguments: &[&str]) -> Vec<Value> {
+    let ended = memsample(directory, &[&["view", "--json"], arguments].concat());
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    ended.json().as_array().unwrap().clone()
+}
+
+#[test]
+fn a_capture_is_viewed_as_the_machine() {
+    let idle = Idle::start();
+    let directory = tempdir().unwrap();
+    // Other processes come and go meanwhile, and share pages with this one.
+    wait_for("a capture and a view to agree", || {
+        let _ = fs::remove_dir_all(directory.path().join("runs"));
+        capture(&directory.path().join("night.1.tar"), idle.0.id());
+        let live = rows(directory.path(), &["--filter", "24 << 20"]);
+        let ended = memsample(directory.path(), &["import", "night.1.tar"]);
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        assert!(ended.stdout.contains("python -c") && ended.stdout.contains("runs/night ("));
+        let recorded = rows(directory.path(), &["runs/night"]);
+        assert_eq!(recorded.len(), 1);
+        let live = live.iter().find(|row| row["pid"] == idle.0.id()).unwrap();
+        for key in ["pid", "ppid", "comm", "command", "vsize_bytes"] {
+            assert_eq!(recorded[0][key], live[key], "{key}");
+        }
+        for key in ["hwm_bytes", "file_bytes", "cgroup"] {
+            assert!(recorded[0][key].is_null());
+        }
+        let agree = ["pss_bytes", "uss_bytes", "rss_bytes", "swap_bytes"].iter().all(|key| {
+            let [recorded, live] = [&recorded[0], live].map(|row| row[key].as_u64().unwrap());
+            recorded.abs_diff(live) * 100 <= live
+        });
+        agree.then_some(())
+    });
+    let users = rows(directory.path(), &["runs/night", "--by", "user"]);
+    assert_eq!(users.len(), 1);
+    let areas = rows(directory.path(), &["runs/night", "--by", "system"]);
+    assert!(areas.iter().all(|area| area["used_bytes"].is_u64()));
+}
+
+#[test]
+fn what_cannot_be_imported_is_refused_in_one_line() {
+    let idle = Idle::start();
+    let directory = tempdir().unwrap();
+    capture(&directory.path().join("one.tar"), idle.0.id());
+    fs::write(directory.path().join("two.tar"), "not a tar, but long enough to look like one")
+        .unwrap();
+    assert_eq!(memsample(directory.path(), &["import", "one.tar"]).code, Some(0));
+    for (arguments, message) in [
+        (&["import", "absent.tar"][..], "`absent.tar` is not a capture of smemcap: No such file"),
+        (&["import", "two.tar"], "`two.tar` is not a capture of smemcap: it is no tar"),
+        (&["import", "one.tar", "one.tar", "--name", "x"], "are of the same second"),
+        (&["import", "one.tar"], "`runs/one` exists: choose another name, or remove it"),
+        (&["import", "one.tar", "--name", "../x"], "cannot be the name of a recording"),
+        (&["import"], "required arguments were not provided"),
+    ] {
+        let ended = memsample(directory.path(), arguments);
+        assert!(matches!(ended.code, Some(1 | 2)), "{arguments:?}");
+        assert!(ended.stderr.starts_with("error: "), "{}", ended.stderr);
+        assert!(ended.stderr.contains(message), "{arguments:?} said {}", ended.stderr);
+        assert_eq!(crate::command::runs(directory.path()).len(), 1, "{arguments:?}");
+    }
+}

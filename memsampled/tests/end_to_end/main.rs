@@ -1,0 +1,40 @@
+//! The programs `memsample` and `memsampled` as their users run them.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+mod command;
+mod daemon;
+mod report_outputs;
+mod running;
+mod test_sums;
+
+mod births;
+mod config;
+mod daemon_api;
+mod daemon_client;
+mod daemon_flight;
+mod daemon_load;
+mod daemon_oom;
+mod daemon_ownership;
+mod daemon_sharing;
+mod daemon_survival;
+mod daemon_tcp;
+mod exec;
+mod exits;
+mod fixture_suites;
+mod import;
+mod interface;
+mod peaks;
+mod record;
+mod reports;
+mod run;
+mod runner_memory;
+mod runner_output;
+mod runner_refusals;
+mod runner_roots;
+mod runner_suite;
+mod runner_survival;
+mod runner_verdicts;
+mod rust_client;
+mod suite_utah;
+mod survival;
+mod view;

@@ -1,0 +1,40 @@
+//! What programs check reports with: the JSON schema, and the XML schema of Jenkins' xUnit plugin.
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+/// Returns the validator of `results.json`.
+pub(crate) fn results_schema() -> jsonschema::Validator {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/results.schema.json");
+    let schema: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    jsonschema::meta::validate(&schema).unwrap();
+    jsonschema::validator_for(&schema).unwrap()
+}
+
+/// Checks results against the schema and returns them.
+#[track_caller]
+pub(crate) fn check_results(bytes: &[u8]) -> Value {
+    let results: Value = serde_json::from_slice(bytes).unwrap();
+    if let Err(error) = results_schema().validate(&results) {
+        panic!("{error} at {}: {results:#}", error.instance_path());
+    }
+    results
+}
+
+/// Says whether a document is valid against `junit-10.xsd`, or why not.
+pub(crate) fn check_junit(xml: &[u8]) -> Result<(), String> {
+    let schema = concat!(env!("CARGO_MANIFEST_DIR"), "/../.ci/schemas/junit-10.xsd");
+    assert!(std::path::Path::new(schema).exists(), "`make tools` fetches {schema}");
+    let mut child = Command::new("xmllint")
+        .args(["--nonet", "--noout", "--schema", schema, "-"])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("`make tools` installs xmllint");
+    child.stdin.take().unwrap().write_all(xml).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    if output.status.success() { Ok(()) } else { Err(message) }
+}

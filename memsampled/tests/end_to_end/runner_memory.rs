@@ -1,0 +1,317 @@
+//! What each test used, of which the recording tells, and the budgets that it is held to.
+
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::running::{container, isolated, options, results, shell, suite};
+use crate::test_sums::sums_by_test;
+use memsample::{BirthsBy, Rate, RecorderOptions, Recording};
+use memsample_runner::runner::{BudgetVerdict, Outcome, RunOptions, TestResult};
+use memsample_runner::suite::{Action, Budget, Isolation, PolicyBudget, Quantity, Test};
+use tempfile::tempdir;
+
+const MIB: u64 = 1 << 20;
+
+/// Holds `mib` MiB that it has written to until it has been sampled for long enough.
+fn holding(name: &str, mib: u64) -> Test {
+    // `tail` keeps all that it reads until it ends, which is when the writer closes.
+    shell(name, &format!("(head -c {mib}m /dev/zero; sleep 1.5) | tail -c {mib}m | wc -c"))
+}
+
+/// Samples often, and everything at every tick.
+fn closely(options: &mut RunOptions) {
+    options.recorder =
+        RecorderOptions::new().interval(Duration::from_millis(20)).pss(Rate::EveryTick);
+}
+
+#[track_caller]
+fn check_holds(result: &TestResult, mib: u64) {
+    assert_eq!(result.outcome, Outcome::Passed, "{result:#?}");
+    let memory = result.memory.as_ref().unwrap();
+    let bytes = mib * MIB..(mib + 24) * MIB;
+    for sum in [memory.rss, memory.anon] {
+        let peak = sum.unwrap().peak;
+        assert!(bytes.contains(&peak.lower), "{result:#?}");
+        assert!(peak.upper.is_none_or(|upper| upper >= peak.lower), "{result:#?}");
+        assert_eq!(peak.upper.is_none(), memory.unbounded_images > 0, "{result:#?}");
+        assert!(sum.unwrap().at >= result.started.unwrap(), "{result:#?}");
+    }
+    // On a busy machine it is put off.
+    if let (Some(rss), Some(pss)) = (memory.rss, memory.pss) {
+        assert!(pss.peak.lower <= rss.peak.lower, "{result:#?}");
+    }
+    // sh, head, sleep, tail and wc, and nothing of ours.
+    assert!((4..=8).contains(&memory.processes), "{result:#?}");
+    assert!(memory.roles.iter().all(|role| !role.role.contains("memsample")), "{result:#?}");
+    assert!(bytes.contains(&memory.roles[0].rss_peak.lower), "{result:#?}");
+    assert!(memory.samples > 20 && memory.minflt > Some(mib), "{result:#?}");
+    assert!(memory.unsampled <= memory.processes, "{result:#?}");
+    // Much too short to tell.
+    assert_eq!(memory.growth_bytes_per_minute, None);
+}
+
+#[track_caller]
+fn check_isolation(isolation: Isolation) {
+    let directory = tempdir().unwrap();
+    container(directory.path(), "minimal");
+    let mut options = options(&directory.path().join("results"));
+    closely(&mut options);
+    options.lxc_path = directory.path().join("lxc");
+    // At the same time, so that time alone does not tell them apart.
+    options.jobs = NonZeroUsize::new(2).unwrap();
+    let tests = vec![
+        isolated(holding("large", 96), isolation.clone()),
+        isolated(holding("small", 16), isolation.clone()),
+    ];
+    let results = results(&suite(tests), &options);
+    check_holds(&results[0], 96);
+    check_holds(&results[1], 16);
+    check_column(&directory.path().join("results/recording"), &results);
+}
+
+/// Sums up what the rows of the recording say, as a query in SQL would, and compares.
+#[track_caller]
+fn check_column(recording: &Path, results: &[TestResult]) {
+    let (recording, _) = Recording::open(recording).unwrap();
+    let sums = sums_by_test(&recording, |comm| assert!(!comm.starts_with("memsample"), "{comm}"));
+    for result in results {
+        let peak = u64::try_from(sums[&result.test.test]).unwrap();
+        // One process alone may have had more between two samples.
+        let told = result.memory.as_ref().unwrap().rss.unwrap().peak.lower;
+        assert!(peak <= told && told < peak + 24 * MIB, "{peak} {result:#?}");
+    }
+}
+
+#[test]
+fn what_lives_for_an_instant_is_counted_with_its_peak() {
+    let directory = tempdir().unwrap();
+    let mut options = options(&directory.path().join("results"));
+    // Of none there is a sample but by chance; and twice, so that attempts are told apart.
+    options.recorder = RecorderOptions::new().interval(Duration::from_secs(1));
+    options.repeat = Some(2);
+    // 1 shell, 10 subshells, 10 true and 10 that fork and end at once, with 10 below them.
+    let line =
+        "for i in 1 2 3 4 5 6 7 8 9 10; do /bin/true | /bin/sh -c 'exit 0'; (/bin/true &); done";
+    let tests = vec![shell("brief", line)];
+    let results = results(&suite(tests), &options);
+    let (recording, _) = Recording::open(&directory.path().join("results/recording")).unwrap();
+    let settings = &recording.manifest().provenance.settings;
+    let totals = recording.manifest().totals;
+    for result in results {
+        assert_eq!(result.outcome, Outcome::Passed, "{result:#?}");
+        if !settings.exits || settings.births == BirthsBy::Listing {
+            // What nobody tells of is not measured.
+            continue;
+        }
+        let memory = result.memory.as_ref().unwrap_or_else(|| panic!("{result:#?} {totals:?}"));
+        assert_eq!(memory.processes, 41, "{result:#?}");
+        assert!(memory.rss.unwrap().peak.lower > 100 << 10, "{result:#?}");
+        assert_eq!(memory.roles.iter().map(|role| role.processes).sum::<u64>(), 41, "{memory:#?}");
+        assert!(memory.minflt > Some(41) && memory.cpu.is_some(), "{memory:#?}");
+        if memory.samples == 0 {
+            assert_eq!(memory.unsampled, 41);
+            assert!(memory.pss.is_none() && memory.pss_missing().is_some());
+            assert!(memory.rss.unwrap().peak.upper.is_some(), "{memory:#?}");
+        }
+    }
+}
+
+#[test]
+fn a_test_of_half_a_second_has_its_proportional_set() {
+    let directory = tempdir().unwrap();
+    let mut options = options(&directory.path().join("results"));
+    // More than by default, since others of a busy machine begin too.
+    options.recorder = RecorderOptions::new().pss_budget(0.1);
+    options.repeat = Some(4);
+    let results = results(&suite(vec![shell("short", "sleep 0.5")]), &options);
+    let memories: Vec<_> = results.iter().filter_map(|result| result.memory.as_ref()).collect();
+    for memory in &memories {
+        assert_eq!(memory.pss.is_none(), memory.pss_missing().is_some());
+    }
+    // On a machine that is busy one or the other is put off.
+    assert!(memories.iter().any(|memory| memory.pss.is_some()), "{memories:#?}");
+}
+
+#[test]
+fn tests_without_isolation_have_their_memory() {
+    check_isolation(Isolation::None);
+}
+
+#[test]
+fn tests_in_pid_namespaces_have_their_memory() {
+    check_isolation(Isolation::PidNamespace);
+}
+
+#[test]
+fn tests_in_bubblewrap_have_their_memory() {
+    check_isolation(Isolation::Bubblewrap { root: None });
+}
+
+#[test]
+fn tests_in_containers_have_their_memory() {
+    check_isolation(Isolation::Lxc { name: "minimal".to_owned() });
+}
+
+#[test]
+fn tests_that_do_not_pass_have_their_memory_too() {
+    let directory = tempdir().unwrap();
+    let mut options = options(&directory.path().join("results"));
+    closely(&mut options);
+    let line = "head -c 32m /dev/zero | tail -c 32m | (sleep 1000; cat) & wait";
+    let mut times_out = shell("times out", line);
+    times_out.timeout = Duration::from_secs(2);
+    let fails = shell("fails", "(head -c 32m /dev/zero; sleep 1) | tail -c 32m | wc -c; exit 1");
+    let mut leaks = shell("leaks", "sleep 1000 & sleep 0.5");
+    leaks.budgets = vec![Budget {
+        role: None,
+        quantity: Quantity::LeftOver,
+        limit_bytes: 1,
+        action: Action::Warn,
+    }];
+    let results = results(&suite(vec![times_out, fails, leaks]), &options);
+    assert_eq!(crate::running::words(&results), ["timed_out", "failed", "leaked"]);
+    for result in &results[..2] {
+        let anon = result.memory.as_ref().unwrap().anon.unwrap().peak.lower;
+        assert!(anon >= 32 * MIB, "{result:#?}");
+    }
+    assert!(results[2].memory.as_ref().unwrap().rss.is_some());
+    assert_eq!(results[2].budgets[0].verdict, BudgetVerdict::Exceeded);
+}
+
+#[test]
+fn a_test_above_its_budget_does_not_pass() {
+    let directory = tempdir().unwrap();
+    let mut options = options(&directory.path().join("results"));
+    closely(&mut options);
+    let budget = |quantity, mib: u64, action| Budget {
+        role: None,
+        quantity,
+        limit_bytes: mib * MIB,
+        action,
+    };
+    let mut above = holding("above", 48);
+    above.budgets = vec![budget(Quantity::AnonPeak, 32, Action::Fail)];
+    let mut warned = holding("warned", 48);
+    warned.budgets = vec![
+        budget(Quantity::RssPeak, 32, Action::Warn),
+        budget(Quantity::AnonPeak, 1000, Action::Fail),
+    ];
+    // Of a policy, for one of them.
+    options.policy = vec![PolicyBudget {
+        tests: Some(regex::Regex::new("^policy$").unwrap()),
+        budget: budget(Quantity::RssPeak, 32, Action::Fail),
+    }];
+    let results = results(&suite(vec![above, warned, holding("policy", 48)]), &options);
+    assert_eq!(crate::running::words(&results), ["over_budget", "passed", "over_budget"]);
+    let reason = results[0].reason.as_ref().unwrap();
+    assert!(reason.contains("its peak of anonymous memory was at least"), "{reason}");
+    assert_eq!(results[1].budgets[0].verdict, BudgetVerdict::Exceeded);
+    assert_ne!(results[1].budgets[1].verdict, BudgetVerdict::Exceeded);
+    assert!(results[2].reason.as_ref().unwrap().contains("RSS"));
+}
+
+fn budget(role: Option<&str>, quantity: Quantity, limit_bytes: u64) -> Budget {
+    let role = role.map(str::to_owned);
+    Budget { role, quantity, limit_bytes, action: Action::Fail }
+}
+
+#[test]
+fn roles_are_held_to_their_budgets() {
+    let directory = tempdir().unwrap();
+    let mut options = options(&directory.path().join("results"));
+    closely(&mut options);
+    let mut test = holding("roles", 48);
+    test.budgets = vec![
+        budget(Some("tail"), Quantity::AnonPeak, 32 * MIB),
+        budget(Some("tail"), Quantity::PssPeak, 32 * MIB),
+        budget(Some("sleep"), Quantity::AnonPeak, 32 * MIB),
+        // The shell has a role of its own, and is far below.
+        budget(Some("tail"), Quantity::LeftOver, 0),
+    ];
+    let results = results(&suite(vec![test]), &options);
+    assert_eq!(crate::running::words(&results), ["over_budget"], "{results:#?}");
+    let verdicts: Vec<_> = results[0].budgets.iter().map(|budget| budget.verdict).collect();
+    assert_eq!(verdicts[0], BudgetVerdict::Exceeded, "{results:#?}");
+    // On a busy machine PSS may be put off, and then nobody can tell.
+    assert_ne!(verdicts[1], BudgetVerdict::Kept, "{results:#?}");
+    assert_ne!(verdicts[2], BudgetVerdict::Exceeded, "{results:#?}");
+    assert_eq!(verdicts[3], BudgetVerdict::Kept, "{results:#?}");
+    let reason = results[0].reason.as_ref().unwrap();
+    assert!(reason.contains("its peak of anonymous memory in the role `tail`"), "{reason}");
+    assert_no_own_recording(directory.path());
+}
+
+#[test]
+fn what_is_left_may_be_within_a_budget() {
+    let directory = tempdir().unwrap();
+    let mut options = options(&directory.path().join("results"));
+    closely(&mut options);
+    let leaving = |name, budgets| {
+        let mut test = shell(name, "sleep 1000 & sleep 0.5");
+        test.budgets = budgets;
+        test
+    };
+    let all = |bytes| budget(None, Quantity::LeftOver, bytes);
+    let tests = vec![
+        leaving("allowed", vec![all(100 * MIB)]),
+        leaving("not allowed", vec![all(1)]),
+        leaving(
+            "not by its role",
+            vec![all(100 * MIB), budget(Some("sleep"), Quantity::LeftOver, 1)],
+        ),
+    ];
+    let results = results(&suite(tests), &options);
+    assert_eq!(
+        crate::running::words(&results),
+        ["passed", "leaked", "over_budget"],
+        "{results:#?}"
+    );
+    assert!(results[0].notes[0].contains("which its budget allows"), "{results:#?}");
+    assert_eq!(results[1].budgets[0].verdict, BudgetVerdict::Exceeded);
+}
+
+#[test]
+fn a_test_above_its_budget_is_seen_by_what_follows() {
+    let above = || {
+        let mut test = holding("above", 48);
+        test.budgets = vec![budget(None, Quantity::AnonPeak, 32 * MIB)];
+        test
+    };
+    let directory = tempdir().unwrap();
+    let mut opts = options(&directory.path().join("results"));
+    closely(&mut opts);
+    opts.retries = Some(1);
+    let mut needs = shell("needs it", "true");
+    needs.requires = vec!["above".to_owned()];
+    let tried = results(&suite(vec![above(), needs]), &opts);
+    assert_eq!(
+        crate::running::words(&tried),
+        ["over_budget", "over_budget", "skipped"],
+        "{tried:#?}"
+    );
+
+    // A run that is resumed knows it too, and why.
+    opts.resume = true;
+    let resumed = results(&suite(vec![above(), shell("needs it", "true")]), &opts);
+    assert_eq!(
+        crate::running::words(&resumed),
+        ["over_budget", "over_budget", "passed"],
+        "{resumed:#?}"
+    );
+    assert_eq!(resumed[0].budgets, tried[0].budgets);
+
+    let mut opts = options(&directory.path().join("fail-fast"));
+    closely(&mut opts);
+    opts.fail_fast = true;
+    let ended = results(&suite(vec![above(), shell("after", "true")]), &opts);
+    assert_eq!(crate::running::words(&ended), ["over_budget", "skipped"], "{ended:#?}");
+}
+
+/// The recording of one attempt alone goes when it was read.
+#[track_caller]
+fn assert_no_own_recording(directory: &Path) {
+    let found = walkdir::WalkDir::new(directory).into_iter().flatten();
+    let left: Vec<_> = found.filter(|entry| entry.file_name() == "budget-recording").collect();
+    assert!(left.is_empty(), "{left:?}");
+}
