@@ -32,7 +32,10 @@ impl Daemon {
     fn start(arguments: &[&str]) -> Self {
         let directory = tempdir().unwrap();
         let mut command = memsampled().unwrap();
-        command.current_dir(&directory).args(["--socket", "s", "--runs", "runs"]).args(arguments);
+        command
+            .current_dir(&directory)
+            .args(["--socket", "s", "--recordings", "recordings"])
+            .args(arguments);
         let child = command.stderr(Stdio::null()).spawn().unwrap();
         let daemon = Self { child, directory };
         while Client::connect(&daemon.socket()).is_err() {
@@ -174,7 +177,7 @@ fn main() {
         starts.push(began.elapsed().as_secs_f64() * 1e3);
         // It is over only after its first sweep.
         std::thread::sleep(Duration::from_millis(200));
-        let run = client.stop(&session.id).unwrap().run;
+        let run = client.stop(&session.id).unwrap().recording;
         let (recording, _) = memsample::Recording::open(run.as_ref()).unwrap();
         let first = (recording.read_table("ticks", &["began_ns"]))
             .filter_map(|batch| first_int64(&batch.unwrap()))
@@ -203,7 +206,7 @@ fn main() {
     }
     let took = began.elapsed().as_secs_f64();
     let stopped = client.stop(&session.id).unwrap();
-    let (recording, _) = memsample::Recording::open(stopped.run.as_ref()).unwrap();
+    let (recording, _) = memsample::Recording::open(stopped.recording.as_ref()).unwrap();
     let kept: usize =
         recording.read_table("marks", &["ts"]).map(|batch| batch.unwrap().num_rows()).sum();
     let late = 100.0 * stopped.summary.late as f64 / stopped.summary.ticks as f64;

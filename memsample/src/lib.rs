@@ -92,8 +92,8 @@ pub use recorder::{
 };
 pub use recording::{
     BirthsBy, ClockAnchor, End, InstantError, Machine, Manifest, MarkKind, OpenError, Provenance,
-    Quantiles, RecordedInstant, RecordedProcess, RecorderUsage, Recording, Recovery, RunState,
-    Settings, Totals, is_disk_full,
+    Quantiles, RecordedInstant, RecordedProcess, RecorderUsage, Recording, RecordingState,
+    Recovery, Settings, Totals, is_disk_full,
 };
 pub use role::role;
 pub use role_rule::{RoleField, RoleRule, RoleRuleError};

@@ -109,7 +109,7 @@ impl MachineReader {
         let mut notes = Vec::new();
         if !self.root.is_live() {
             notes.push(format!(
-                "`{}` is a copy of a /proc tree: `machine` in run.json, and the times, are those of its reader",
+                "`{}` is a copy of a /proc tree: `machine` in recording.json, and the times, are those of its reader",
                 self.root.path().display()
             ));
         }

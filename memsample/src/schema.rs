@@ -10,7 +10,7 @@ use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
 
 use crate::metric::Metric;
 
-/// The version of the recording's format, in `run.json` and in every file's key-value metadata.
+/// The version of the recording's format, in `recording.json` and in every file's key-value metadata.
 ///
 /// Raised when a reader of the version before would misread a file; a new column does not raise it.
 pub const FORMAT_VERSION: u32 = 1;

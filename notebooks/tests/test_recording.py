@@ -109,7 +109,7 @@ def live(tmp_path_factory):
     yield run
     recorder.send_signal(signal.SIGINT)
     recorder.communicate()
-    assert json.loads((run / "run.json").read_text())["state"] == "closed"
+    assert json.loads((run / "recording.json").read_text())["state"] == "closed"
 
 
 def capture(path):

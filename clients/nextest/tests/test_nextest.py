@@ -42,7 +42,7 @@ def environment(tmp_path):
     )
     config = tmp_path / "config.toml"
     config.write_text("")
-    command = [MEMSAMPLED, "--socket", path, "--runs", tmp_path / "runs", "--config", config]
+    command = [MEMSAMPLED, "--socket", path, "--recordings", tmp_path / "recordings", "--config", config]
     with open(tmp_path / "log", "w") as log:
         daemon = subprocess.Popen(command, stderr=log)
     while not answers(path):

@@ -50,7 +50,7 @@ MEMSAMPLE = Path(os.environ["MEMSAMPLED"]).with_name("memsample")
 def daemon(tmp_path):
     """A daemon of its own, and the environment in which its clients find it."""
     socket = tmp_path / "memsampled.sock"
-    program = [os.environ["MEMSAMPLED"], "--socket", socket, "--runs", tmp_path / "runs"]
+    program = [os.environ["MEMSAMPLED"], "--socket", socket, "--recordings", tmp_path / "recordings"]
     daemon = subprocess.Popen(program, stderr=subprocess.PIPE, text=True)
     # It says so when it listens.
     while not socket.exists():
@@ -83,7 +83,7 @@ def test_each_test_has_its_peak_and_growth(tmp_path, daemon, workers):
     # The process that it started is in its peak, and not in its growth.
     assert int(found[f"memsample.rss_peak_bytes[{test}starts_a_process]"]) >= 120 * MIB
     assert int(found[f"memsample.rss_growth_bytes[{test}starts_a_process]"]) < 40 * MIB
-    assert Path(found["memsample.run"], "samples.parquet").exists()
+    assert Path(found["memsample.recording"], "samples.parquet").exists()
     assert f"{test}grows" in done.stdout and "memory (memsample)" in done.stdout
     assert ("5 tests shared 2 processes" if workers else "5 tests shared 1 process:") in done.stdout
 

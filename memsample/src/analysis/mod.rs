@@ -1,4 +1,4 @@
-//! Answers from a recording: nothing here reads anything but its Parquet files and `run.json`.
+//! Answers from a recording: nothing here reads anything but its Parquet files and `recording.json`.
 
 mod growth;
 mod largest;

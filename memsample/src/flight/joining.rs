@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use super::present::Present;
 use crate::batch::{Batch, Change};
 use crate::journal::JournalReader;
-use crate::recording::{End, Manifest, Recording, RecordingWriter, RunDirectory, RunState};
+use crate::recording::{
+    End, Manifest, Recording, RecordingDirectory, RecordingState, RecordingWriter,
+};
 
 /// What is put together.
 pub(super) struct Joined<R> {
@@ -21,7 +23,7 @@ pub(super) struct Joined<R> {
     pub(super) labels: BTreeMap<String, String>,
     pub(super) notes: Vec<String>,
     pub(super) end: End,
-    pub(super) state: RunState,
+    pub(super) state: RecordingState,
 }
 
 /// What became of segments.
@@ -184,7 +186,7 @@ impl Joining<'_> {
         let started = jiff::Timestamp::from_millisecond(first.ts_ms).map_err(io::Error::other)?;
         manifest.provenance.started = started;
         manifest.totals = crate::recording::Totals::default();
-        let directory = RunDirectory::create(self.hidden)?;
+        let directory = RecordingDirectory::create(self.hidden)?;
         let lock = directory.lock()?.ok_or_else(|| io::Error::other("another dump is made"))?;
         let carried = self.present.carried();
         self.writer =

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::recorder::{Latest, RecordError, Recorder, RecorderOptions, Station, Status};
-use crate::recording::{End, Manifest, Recording, RunDirectory, RunState};
+use crate::recording::{End, Manifest, Recording, RecordingDirectory, RecordingState};
 use joining::{Joined, Outcome, join};
 use ring::{OpenSegments, Ring, RingWriter, manifest_path};
 
@@ -84,7 +84,7 @@ impl FlightOptions {
 pub struct DumpOptions {
     /// How much: the last so long; everything that is to be kept by default.
     pub last: Option<Duration>,
-    /// What the caller wants to find in `run.json`.
+    /// What the caller wants to find in `recording.json`.
     pub labels: BTreeMap<String, String>,
 }
 
@@ -134,11 +134,11 @@ impl FlightRecorder {
         options: FlightOptions,
     ) -> Result<Self, RecordError> {
         let FlightOptions { span, max_bytes, recorder } = options;
-        let ring = Arc::new(Ring::new(RunDirectory::existing(directory)));
+        let ring = Arc::new(Ring::new(RecordingDirectory::existing(directory)));
         let of_writer = Arc::clone(&ring);
         let mut made = false;
         let begun = station.begin(directory, recorder, |manifest| {
-            let directory = RunDirectory::create(directory)?;
+            let directory = RecordingDirectory::create(directory)?;
             made = true;
             let lock = directory.lock()?.ok_or_else(|| io::Error::other("another has it"))?;
             RingWriter::create(of_writer, lock, manifest, span, max_bytes)
@@ -152,7 +152,7 @@ impl FlightRecorder {
     /// Makes a closed recording of the last minutes at `path`, which must not exist. It goes on keeping
     /// meanwhile.
     ///
-    /// The sums in `processes` and `run.json` are of what is in the dump alone. A process that ended
+    /// The sums in `processes` and `recording.json` are of what is in the dump alone. A process that ended
     /// before its first tick, and of whose end the kernel told later, is one of which only the end is
     /// known.
     ///
@@ -176,7 +176,7 @@ impl FlightRecorder {
             labels,
             notes: vec![note],
             end: End::Dumped,
-            state: RunState::Closed,
+            state: RecordingState::Closed,
         };
         join(joined, path).map_err(failed)?.recording.ok_or(DumpError::Empty)
     }
@@ -199,7 +199,7 @@ impl FlightRecorder {
         if !directory.exists() {
             return Ok(None);
         }
-        let ring = RunDirectory::existing(directory);
+        let ring = RecordingDirectory::existing(directory);
         let lock = match ring.lock() {
             Ok(lock) => lock,
             // It died before it had written anything.
@@ -240,7 +240,7 @@ impl FlightRecorder {
             labels,
             notes: vec![note],
             end: End::Crashed,
-            state: RunState::Recovered,
+            state: RecordingState::Recovered,
         };
         let Outcome { recording, is_damaged } = join(joined, path).map_err(failed)?;
         if is_damaged {

@@ -20,7 +20,7 @@ use crate::journal::{JournalWriter, Opening};
 use crate::metric::Metric;
 use crate::recorder::destination::Destination;
 use crate::recording::totals::Totals;
-use crate::recording::{End, Lock, Manifest, RecorderUsage, RunDirectory};
+use crate::recording::{End, Lock, Manifest, RecorderUsage, RecordingDirectory};
 
 /// A segment is this part of the ring, of its time and of its bytes. With more of them less is kept
 /// beyond what was asked for, and more is spent on their beginnings.
@@ -35,7 +35,7 @@ pub(super) fn manifest_path(directory: &Path) -> PathBuf {
 
 /// What the writing thread and those who make dumps have in common.
 pub(super) struct Ring {
-    pub(super) directory: RunDirectory,
+    pub(super) directory: RecordingDirectory,
     state: Mutex<State>,
     /// Told after each batch.
     grown: Condvar,
@@ -68,7 +68,7 @@ pub(super) struct OpenSegments {
 }
 
 impl Ring {
-    pub(super) fn new(directory: RunDirectory) -> Self {
+    pub(super) fn new(directory: RecordingDirectory) -> Self {
         Self { directory, state: Mutex::default(), grown: Condvar::new() }
     }
 

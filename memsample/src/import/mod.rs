@@ -29,8 +29,8 @@ use crate::recorder::Scope;
 use crate::recording::rows::system::SystemSample;
 use crate::recording::rows::ticks::Tick;
 use crate::recording::{
-    BirthsBy, ClockAnchor, End, Machine, Manifest, Provenance, Recording, RecordingWriter,
-    RunDirectory, RunState, Settings, Totals, file_names,
+    BirthsBy, ClockAnchor, End, Machine, Manifest, Provenance, Recording, RecordingDirectory,
+    RecordingState, RecordingWriter, Settings, Totals, file_names,
 };
 use crate::sampler::{KnownPss, SamplerOptions, Slot, SweepCounts};
 use crate::schema::FORMAT_VERSION;
@@ -137,7 +137,7 @@ pub fn import(
         io::ErrorKind::AlreadyExists => ImportError::Exists(path.to_owned()),
         _ => ImportError::Write(path.to_owned(), error),
     };
-    let directory = RunDirectory::create(path).map_err(failed)?;
+    let directory = RecordingDirectory::create(path).map_err(failed)?;
     match write(&directory, &captures, options) {
         Ok(manifest) => Ok(Recording::from_parts(path, manifest)),
         Err(error) => {
@@ -148,7 +148,7 @@ pub fn import(
 }
 
 fn write(
-    directory: &RunDirectory,
+    directory: &RecordingDirectory,
     captures: &[Capture],
     options: &SamplerOptions,
 ) -> io::Result<Manifest> {
@@ -169,7 +169,7 @@ fn write(
     if !batch.is_empty() {
         writer.append(&batch)?;
     }
-    writer.close_assembled(End::Imported, RunState::Closed)
+    writer.close_assembled(End::Imported, RecordingState::Closed)
 }
 
 /// Who is in the recording, from one capture to the next.
@@ -382,7 +382,7 @@ fn manifest(path: &Path, captures: &[Capture], options: &SamplerOptions) -> io::
     };
     Ok(Manifest {
         provenance,
-        state: RunState::Recording,
+        state: RecordingState::Recording,
         end: None,
         last_tick: None,
         totals: Totals::default(),

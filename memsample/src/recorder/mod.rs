@@ -47,8 +47,8 @@ use crate::identity::Comm;
 use crate::machine::{MachineReader, hidepid_note};
 use crate::metric::Files;
 use crate::recording::{
-    ClockAnchor, Machine, Manifest, MarkKind, Provenance, Recording, RunState, Settings, Totals,
-    file_names,
+    ClockAnchor, Machine, Manifest, MarkKind, Provenance, Recording, RecordingState, Settings,
+    Totals, file_names,
 };
 use crate::schema::FORMAT_VERSION;
 use control::Control;
@@ -271,7 +271,7 @@ impl Recorder {
         self.finished.clone()
     }
 
-    /// Notes the exit code of the recorded command in `run.json`.
+    /// Notes the exit code of the recorded command in `recording.json`.
     pub fn set_command_exit_code(&self, code: i32) {
         self.control.set_command_exit_code(code);
     }
@@ -348,7 +348,7 @@ fn manifest(
     };
     Manifest {
         provenance,
-        state: RunState::Recording,
+        state: RecordingState::Recording,
         end: None,
         last_tick: None,
         totals: Totals::default(),

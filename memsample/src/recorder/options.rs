@@ -163,7 +163,7 @@ impl RecorderOptions {
     /// one that ends, with its exact peak.
     ///
     /// It tells only programs with `CAP_NET_ADMIN` outside of containers (of births since Linux 6.6
-    /// others, too), of the live `/proc`; where it does not, a note in `run.json` says why, processes
+    /// others, too), of the live `/proc`; where it does not, a note in `recording.json` says why, processes
     /// are found by looking for them, and nothing else changes.
     #[must_use]
     pub fn events(mut self, events: bool) -> Self {
@@ -171,14 +171,14 @@ impl RecorderOptions {
         self
     }
 
-    /// Notes in `run.json` which command is recorded.
+    /// Notes in `recording.json` which command is recorded.
     #[must_use]
     pub fn command(mut self, command: Vec<String>) -> Self {
         self.command = Some(command);
         self
     }
 
-    /// Notes in `run.json` what the caller wants to find there, such as the commit that is tested.
+    /// Notes in `recording.json` what the caller wants to find there, such as the commit that is tested.
     #[must_use]
     pub fn labels(mut self, labels: BTreeMap<String, String>) -> Self {
         self.labels = labels;

@@ -20,7 +20,7 @@ use crate::clock::{Clock, Now};
 use crate::events::{ProcessEvents, ProcessExits};
 use crate::machine::MachineReader;
 use crate::metric::Files;
-use crate::recording::{BirthsBy, ClockAnchor, Manifest, RecordingWriter, RunDirectory};
+use crate::recording::{BirthsBy, ClockAnchor, Manifest, RecordingDirectory, RecordingWriter};
 use crate::sampler::{Descriptors, Sampler, SamplerOptions};
 
 /// One sweep for many recordings.
@@ -103,7 +103,7 @@ impl Station {
     pub fn start(&self, path: &Path, options: RecorderOptions) -> Result<Recorder, RecordError> {
         let mut made = false;
         let begun = self.begin(path, options, |manifest| {
-            let directory = RunDirectory::create(path)?;
+            let directory = RecordingDirectory::create(path)?;
             made = true;
             let lock =
                 directory.lock()?.ok_or_else(|| io::Error::other("another program writes it"))?;

@@ -198,7 +198,7 @@ fn usage_of_this_program(
     cpu_seconds_before: f64,
     sampling: Option<Box<SamplingUsage>>,
 ) -> RecorderUsage {
-    // The scheduler does not count nanoseconds, so neither does `run.json`.
+    // The scheduler does not count nanoseconds, so neither does `recording.json`.
     let micros = |seconds: f64| (seconds * 1e6).round() / 1e6;
     let status = fs::read("/proc/self/status").unwrap_or_default();
     let high_water = parse_status(&status).ok().and_then(|status| status.vm_hwm);

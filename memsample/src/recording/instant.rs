@@ -11,7 +11,7 @@ use arrow_array::types::{
 use arrow_array::{Array, PrimitiveArray, RecordBatch, StringArray};
 use jiff::Timestamp;
 
-use super::manifest::RunState;
+use super::manifest::RecordingState;
 use super::open::Recording;
 use crate::identity::ProcessId;
 use crate::metric::Metric;
@@ -182,7 +182,7 @@ impl Recording {
                     .map(|(&ts, &dropped)| (ts, u64::from(dropped.unsigned_abs()))),
             );
         }
-        if self.manifest().state == RunState::Recording {
+        if self.manifest().state == RecordingState::Recording {
             // The tables are brought up to date one after the other: go no further than the samples.
             let mut sampled = i64::MIN;
             for batch in self.read_table("samples", &["ts"]) {

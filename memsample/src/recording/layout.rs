@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// What a recording is made of, apart from its tables.
-const MANIFEST: &str = "run.json";
+const MANIFEST: &str = "recording.json";
 const JOURNAL: &str = "journal";
 const LOCK: &str = "lock";
 const RESERVE: &str = "reserve";
@@ -16,9 +16,9 @@ const RESERVE_BYTES: u64 = 2 << 20;
 
 /// The directory of a recording.
 #[derive(Clone, Debug)]
-pub(crate) struct RunDirectory(PathBuf);
+pub(crate) struct RecordingDirectory(PathBuf);
 
-impl RunDirectory {
+impl RecordingDirectory {
     /// Makes the directory, which must not exist, and those above it.
     pub(crate) fn create(path: &Path) -> io::Result<Self> {
         if let Some(parent) = path.parent() {

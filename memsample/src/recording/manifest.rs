@@ -1,4 +1,4 @@
-//! `run.json`: what was recorded, where, when and how.
+//! `recording.json`: what was recorded, where, when and how.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,14 +17,14 @@ use crate::metric::Files;
 use crate::recorder::Scope;
 use crate::schema::FORMAT_VERSION;
 
-/// The contents of `run.json`.
+/// The contents of `recording.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
     /// What was recorded, where and how.
     #[serde(flatten)]
     pub provenance: Provenance,
     /// Whether the recording is whole.
-    pub state: RunState,
+    pub state: RecordingState,
     /// Why it ended; absent while it is being recorded.
     pub end: Option<End>,
     /// The last tick, as of the last time this file was written.
@@ -66,7 +66,7 @@ pub struct Provenance {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
-pub enum RunState {
+pub enum RecordingState {
     /// It is being written, or its recorder died: then it can be recovered.
     Recording,
     /// It was closed by its recorder.
@@ -271,7 +271,7 @@ pub struct Quantiles {
 }
 
 impl Manifest {
-    /// Reads `run.json`.
+    /// Reads `recording.json`.
     ///
     /// # Errors
     ///
@@ -292,7 +292,7 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// Writes `run.json`, whole or not at all.
+    /// Writes `recording.json`, whole or not at all.
     pub(crate) fn write(&self, path: &Path) -> io::Result<()> {
         let mut text = serde_json::to_vec_pretty(self).map_err(io::Error::other)?;
         text.push(b'\n');
@@ -300,7 +300,7 @@ impl Manifest {
     }
 }
 
-/// Returns the names of the files, for `run.json`.
+/// Returns the names of the files, for `recording.json`.
 pub(crate) fn file_names(files: Files) -> Vec<String> {
     files.iter_names().map(|(name, _)| name.to_lowercase()).collect()
 }

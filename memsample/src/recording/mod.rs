@@ -21,8 +21,8 @@ mod writer;
 
 pub use instant::{InstantError, RecordedInstant, RecordedProcess};
 pub use manifest::{
-    BirthsBy, ClockAnchor, End, Machine, Manifest, Provenance, Quantiles, RecorderUsage, RunState,
-    Settings,
+    BirthsBy, ClockAnchor, End, Machine, Manifest, Provenance, Quantiles, RecorderUsage,
+    RecordingState, Settings,
 };
 pub use open::{OpenError, Recording, Recovery};
 pub use rows::marks::MarkKind;
@@ -30,7 +30,7 @@ pub use totals::Totals;
 
 pub(crate) use images::ImageRow;
 pub(crate) use instant::numbers;
-pub(crate) use layout::{Lock, RunDirectory};
+pub(crate) use layout::{Lock, RecordingDirectory};
 pub(crate) use manifest::{file_names, millis};
 pub(crate) use rows::marks::Mark;
 pub(crate) use writer::RecordingWriter;

@@ -10,15 +10,15 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::file::metadata::RowGroupMetaData;
 use parquet::file::statistics::Statistics;
 
-use super::layout::RunDirectory;
-use super::manifest::{Manifest, RunState};
+use super::layout::RecordingDirectory;
+use super::manifest::{Manifest, RecordingState};
 use super::table::table_files;
 use super::writer::RecordingWriter;
 
 /// A recording on disk.
 #[derive(Debug)]
 pub struct Recording {
-    directory: RunDirectory,
+    directory: RecordingDirectory,
     manifest: Manifest,
 }
 
@@ -42,7 +42,7 @@ pub enum Recovery {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum OpenError {
-    /// There is no `run.json` at this path.
+    /// There is no `recording.json` at this path.
     NotARecording(PathBuf),
     /// A file is damaged, of a newer format, or cannot be read.
     Io(PathBuf, io::Error),
@@ -52,7 +52,7 @@ impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotARecording(path) => {
-                write!(f, "`{}` is not a recording: it has no run.json", path.display())
+                write!(f, "`{}` is not a recording: it has no recording.json", path.display())
             }
             Self::Io(path, _) => write!(f, "cannot read the recording `{}`", path.display()),
         }
@@ -79,7 +79,7 @@ impl Recording {
     /// The path is not a recording, or a file in it is damaged.
     pub fn open(path: &Path) -> Result<(Self, Recovery), OpenError> {
         let recovery = Self::recover(path)?;
-        let directory = RunDirectory::existing(path);
+        let directory = RecordingDirectory::existing(path);
         let manifest = read_manifest(&directory)?;
         Ok((Self { directory, manifest }, recovery))
     }
@@ -93,12 +93,12 @@ impl Recording {
     ///
     /// The path is not a recording, a file in it is damaged, or the disk is full.
     pub fn recover(path: &Path) -> Result<Recovery, OpenError> {
-        let directory = RunDirectory::existing(path);
+        let directory = RecordingDirectory::existing(path);
         let failed = |error| OpenError::Io(path.to_owned(), error);
         let manifest = read_manifest(&directory)?;
         if !directory.journal().exists() {
             // The recorder died before it had written anything.
-            if manifest.state == RunState::Recording {
+            if manifest.state == RecordingState::Recording {
                 std::fs::create_dir(directory.journal()).map_err(failed)?;
             } else {
                 return Ok(Recovery::NotNeeded);
@@ -109,7 +109,7 @@ impl Recording {
         };
         // While this program waited for the lock, the recorder may have closed the recording.
         let manifest = read_manifest(&directory)?;
-        if manifest.state != RunState::Recording {
+        if manifest.state != RecordingState::Recording {
             // It died after the last file was written and before the journal was removed.
             directory.remove_journal().map_err(failed)?;
             return Ok(Recovery::NotNeeded);
@@ -119,7 +119,7 @@ impl Recording {
     }
 
     pub(crate) fn from_parts(path: &Path, manifest: Manifest) -> Self {
-        Self { directory: RunDirectory::existing(path), manifest }
+        Self { directory: RecordingDirectory::existing(path), manifest }
     }
 
     /// Returns the directory.
@@ -128,7 +128,7 @@ impl Recording {
         self.directory.path()
     }
 
-    /// Returns the contents of `run.json`.
+    /// Returns the contents of `recording.json`.
     #[must_use]
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
@@ -205,7 +205,7 @@ fn may_hold(group: &RowGroupMetaData, span: &RangeInclusive<i64>) -> bool {
     }
 }
 
-fn read_manifest(directory: &RunDirectory) -> Result<Manifest, OpenError> {
+fn read_manifest(directory: &RecordingDirectory) -> Result<Manifest, OpenError> {
     Manifest::read(&directory.manifest()).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => OpenError::NotARecording(directory.path().to_owned()),
         _ => OpenError::Io(directory.path().to_owned(), error),

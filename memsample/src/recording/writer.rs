@@ -3,8 +3,8 @@ use std::io;
 use std::sync::Arc;
 
 use super::growing::Tables;
-use super::layout::{Lock, RunDirectory};
-use super::manifest::{End, Manifest, RecorderUsage, RunState};
+use super::layout::{Lock, RecordingDirectory};
+use super::manifest::{End, Manifest, RecorderUsage, RecordingState};
 use super::rows::exits::Exit;
 use super::rows::processes::{ProcessRow, Summary};
 use super::table::{TableFile, table_files};
@@ -34,7 +34,7 @@ const CHECKPOINT_NS: u64 = 600_000_000_000;
 /// seen in the Parquet files after the next flush; and it is where it stays, in large sorted row
 /// groups, after the next checkpoint, when the journal begins anew.
 pub(crate) struct RecordingWriter {
-    directory: RunDirectory,
+    directory: RecordingDirectory,
     _lock: Lock,
     pub(crate) manifest: Manifest,
     /// `None` once it could not be written, and while a recording is recovered.
@@ -51,7 +51,7 @@ pub(crate) struct RecordingWriter {
 impl RecordingWriter {
     /// Begins a recording in an empty directory that was just made.
     pub(crate) fn create(
-        directory: RunDirectory,
+        directory: RecordingDirectory,
         lock: Lock,
         manifest: Manifest,
     ) -> io::Result<Self> {
@@ -64,7 +64,7 @@ impl RecordingWriter {
     }
 
     fn new(
-        directory: RunDirectory,
+        directory: RecordingDirectory,
         lock: Lock,
         manifest: Manifest,
         journal: Option<JournalWriter>,
@@ -244,13 +244,13 @@ impl RecordingWriter {
         self.manifest.write(&self.directory.manifest())
     }
 
-    /// Writes everything, removes the journal and says so in `run.json`.
+    /// Writes everything, removes the journal and says so in `recording.json`.
     ///
     /// On a full disk the space that was kept back is used.
     ///
     /// # Errors
     ///
-    /// That was not enough either, or something else failed. Then the journal stays, `run.json` says
+    /// That was not enough either, or something else failed. Then the journal stays, `recording.json` says
     /// `recording`, and the recording can be recovered once the cause is gone: what was written is
     /// not lost.
     pub(crate) fn close(
@@ -271,7 +271,7 @@ impl RecordingWriter {
         let journal_bytes =
             self.journal_bytes + self.journal.as_ref().map_or(0, JournalWriter::bytes);
         self.manifest.recorder = Some(RecorderUsage { journal_bytes, ..usage() });
-        self.finish(RunState::Closed)
+        self.finish(RecordingState::Closed)
     }
 
     /// Does the same for a recording that was put together of what was there already, and so tells of
@@ -280,7 +280,11 @@ impl RecordingWriter {
     /// # Errors
     ///
     /// The files could not be written; a full disk is one too.
-    pub(crate) fn close_assembled(mut self, end: End, state: RunState) -> io::Result<Manifest> {
+    pub(crate) fn close_assembled(
+        mut self,
+        end: End,
+        state: RecordingState,
+    ) -> io::Result<Manifest> {
         self.manifest.end = Some(end);
         self.directory.release_space()?;
         self.tables.settle(self.checkpoint + 1, true)?;
@@ -290,7 +294,7 @@ impl RecordingWriter {
     /// Begins a recording that is put together of pieces of journals, with the process images that go
     /// on. It needs no journal: if this program ends, the pieces are still there.
     pub(crate) fn assemble(
-        directory: RunDirectory,
+        directory: RecordingDirectory,
         lock: Lock,
         manifest: Manifest,
         carried: &[Carried],
@@ -335,7 +339,7 @@ impl RecordingWriter {
         }
     }
 
-    fn finish(mut self, state: RunState) -> io::Result<Manifest> {
+    fn finish(mut self, state: RecordingState) -> io::Result<Manifest> {
         self.directory.sync()?;
         self.manifest.state = state;
         self.manifest.write(&self.directory.manifest())?;
@@ -356,7 +360,7 @@ pub(crate) struct Replayed {
 impl RecordingWriter {
     /// Puts together what a recorder that died has written.
     pub(crate) fn recover(
-        directory: RunDirectory,
+        directory: RecordingDirectory,
         lock: Lock,
         mut manifest: Manifest,
     ) -> io::Result<(Manifest, Replayed)> {
@@ -383,7 +387,7 @@ impl RecordingWriter {
             }
         };
         writer.manifest.notes.extend(note.map(str::to_owned));
-        Ok((writer.finish(RunState::Recovered)?, replayed))
+        Ok((writer.finish(RecordingState::Recovered)?, replayed))
     }
 
     /// Takes the newest whole journal into memory. `None` where there is none, or where it holds less
@@ -433,7 +437,7 @@ impl RecordingWriter {
 /// Opens a table of a recording to be recovered. A file that cannot be read is set aside, which a note
 /// says, and the one before it goes on; where there is none, the table begins anew.
 fn reopen(
-    directory: &RunDirectory,
+    directory: &RecordingDirectory,
     table: Table,
     provenance: &str,
     notes: &mut Vec<String>,

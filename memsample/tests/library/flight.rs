@@ -9,7 +9,7 @@ use crate::scripted_clock::ScriptedClock;
 use crate::simulation::{Random, Simulation};
 use memsample::{
     DumpError, DumpOptions, End, FlightOptions, FlightRecorder, Rate, Recorder, RecorderOptions,
-    Recording, RunState, SamplerOptions, Station, analysis,
+    Recording, RecordingState, SamplerOptions, Station, analysis,
 };
 
 const TICK_MS: u64 = 100;
@@ -102,7 +102,10 @@ fn a_dump_has_the_rows_of_a_recording_in_its_window() {
             let dump = flight.dump(&path, DumpOptions { last: asked, labels }).unwrap();
             check(&dump, &last(&all, last_ms, asked.unwrap_or(span)));
             let manifest = dump.manifest();
-            assert_eq!((manifest.state, &manifest.end), (RunState::Closed, &Some(End::Dumped)));
+            assert_eq!(
+                (manifest.state, &manifest.end),
+                (RecordingState::Closed, &Some(End::Dumped))
+            );
             assert_eq!(manifest.provenance.labels["why"], "a test");
             // Every reader opens it again.
             let (again, _) = Recording::open(&path).unwrap();
@@ -182,7 +185,10 @@ fn what_a_crash_leaves_is_a_recording_up_to_where_it_is_whole() {
         let salvaged = FlightRecorder::salvage(&left, &path, labels).unwrap().unwrap();
         assert!(!left.exists());
         let manifest = salvaged.manifest();
-        assert_eq!((manifest.state, &manifest.end), (RunState::Recovered, &Some(End::Crashed)));
+        assert_eq!(
+            (manifest.state, &manifest.end),
+            (RecordingState::Recovered, &Some(End::Crashed))
+        );
         let dumped = rows(&salvaged);
         let (first, last) = (dumped.keys().next().unwrap().0, dumped.keys().last().unwrap().0);
         let expected = all.range((first, i32::MIN)..=(last, i32::MAX));

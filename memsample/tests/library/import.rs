@@ -11,7 +11,8 @@ use arrow_array::types::Int64Type;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use memsample::{
-    End, ImportError, KeptArguments, Metric, Recording, Redaction, RunState, SamplerOptions, import,
+    End, ImportError, KeptArguments, Metric, Recording, RecordingState, Redaction, SamplerOptions,
+    import,
 };
 use proptest::prelude::*;
 use tar::{EntryType, Header};
@@ -132,7 +133,10 @@ fn captures_become_ticks_at_their_times() {
     };
     assert_eq!(*metrics, Metric::ALL.map(expected));
     let manifest = recording.manifest();
-    assert_eq!((manifest.state, manifest.end.as_ref()), (RunState::Closed, Some(&End::Imported)));
+    assert_eq!(
+        (manifest.state, manifest.end.as_ref()),
+        (RecordingState::Closed, Some(&End::Imported))
+    );
     assert_eq!(
         (manifest.totals.ticks, manifest.totals.gone, manifest.totals.unreadable),
         (2, 1, 0)

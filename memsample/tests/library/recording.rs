@@ -11,7 +11,7 @@ use crate::simulation::Simulation;
 use memsample::analysis::largest_processes;
 use memsample::clock::Now;
 use memsample::{
-    End, Files, Metric, Rate, Recorder, RecorderOptions, Recording, RunState, SamplerOptions,
+    End, Files, Metric, Rate, Recorder, RecorderOptions, Recording, RecordingState, SamplerOptions,
 };
 
 const START_MS: i64 = START.utc_ns / 1_000_000;
@@ -271,7 +271,10 @@ fn a_closed_recording_is_whole_and_its_journal_gone() {
     let directory = tempfile::tempdir().unwrap();
     let recording = record(directory.path(), &tree, every_100_ms(3), |_, _| {});
     let manifest = recording.manifest();
-    assert_eq!((manifest.state, manifest.end.clone()), (RunState::Closed, Some(End::Duration)));
+    assert_eq!(
+        (manifest.state, manifest.end.clone()),
+        (RecordingState::Closed, Some(End::Duration))
+    );
     assert!(!recording.path().join("journal").exists());
     let (opened, recovery) = Recording::open(recording.path()).unwrap();
     assert_eq!(recovery, memsample::Recovery::NotNeeded);

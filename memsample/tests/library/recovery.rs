@@ -9,7 +9,7 @@ use crate::recorded::{Rows, batches, check_consistency, rows};
 use crate::scripted_clock::{START, ScriptedClock};
 use crate::simulation::Simulation;
 use memsample::{
-    End, Rate, Recorder, RecorderOptions, Recording, Recovery, RunState, SamplerOptions,
+    End, Rate, Recorder, RecorderOptions, Recording, RecordingState, Recovery, SamplerOptions,
 };
 
 const START_MS: i64 = START.utc_ns / 1_000_000;
@@ -83,7 +83,10 @@ fn copy(from: &Path, to: &Path) {
 fn recover(path: &Path) -> (Recording, Recovery) {
     let (recording, recovery) = Recording::open(path).unwrap();
     let manifest = recording.manifest();
-    assert_eq!((manifest.state, manifest.end.clone()), (RunState::Recovered, Some(End::Crashed)));
+    assert_eq!(
+        (manifest.state, manifest.end.clone()),
+        (RecordingState::Recovered, Some(End::Crashed))
+    );
     assert!(!path.join("journal").exists());
     check_consistency(&recording);
     // A second time there is nothing to do.
@@ -261,9 +264,9 @@ fn the_files_before_a_damaged_one_go_on() {
     for (garbage, name) in [(&b""[..], "samples-0002"), (b"PAR1 none PAR1", "samples-0002")] {
         fs::write(checkpoint.join(format!("{name}.parquet")), garbage).unwrap();
         // As it was before the recording was closed.
-        let run = fs::read_to_string(checkpoint.join("run.json")).unwrap();
+        let run = fs::read_to_string(checkpoint.join("recording.json")).unwrap();
         assert!(run.contains("\"recovered\""), "{run}");
-        fs::write(checkpoint.join("run.json"), run.replace("\"recovered\"", "\"recording\""))
+        fs::write(checkpoint.join("recording.json"), run.replace("\"recovered\"", "\"recording\""))
             .unwrap();
         fs::create_dir(checkpoint.join("journal")).unwrap();
         let (recording, _) = recover(&checkpoint);
@@ -299,6 +302,6 @@ fn what_is_no_recording_is_refused() {
     let message = |path: PathBuf| format!("{:#}", Recording::open(&path).unwrap_err());
     assert!(message(directory.path().to_owned()).contains("is not a recording"));
     assert!(message(directory.path().join("absent")).contains("is not a recording"));
-    fs::write(directory.path().join("run.json"), b"{\"format\":").unwrap();
+    fs::write(directory.path().join("recording.json"), b"{\"format\":").unwrap();
     assert!(message(directory.path().to_owned()).contains("cannot read the recording"));
 }

@@ -44,7 +44,7 @@ pub(crate) fn record(socket: &Path, out: &mut impl Write) -> Result<(), Box<dyn 
         "{} ticks, {} samples of {} process images; {} late, {} dropped",
         summary.ticks, summary.samples, summary.processes, summary.late, summary.dropped,
     )?;
-    let (recording, _) = Recording::open(stopped.run.as_ref())?;
+    let (recording, _) = Recording::open(stopped.recording.as_ref())?;
     let ours = i32::try_from(std::process::id())?;
     let peaks = process_peaks(&recording, usize::MAX, |_, _| true)?;
     if let Some(peak) = peaks.iter().find(|peak| peak.pid == ours) {
@@ -54,7 +54,7 @@ pub(crate) fn record(socket: &Path, out: &mut impl Write) -> Result<(), Box<dyn 
             None => writeln!(out, "peak of this process: at least {lower} bytes")?,
         }
     }
-    writeln!(out, "{}", stopped.run)?;
+    writeln!(out, "{}", stopped.recording)?;
     Ok(())
 }
 

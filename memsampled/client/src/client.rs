@@ -78,7 +78,7 @@ impl std::error::Error for ClientError {
 /// let session = client.start(&StartRequest::default())?;
 /// let test = MarkRequest { kind: MarkKind::Begin, name: "test_load".into(), ..MarkRequest::default() };
 /// client.mark(&session.id, &test)?;
-/// println!("{}", client.stop(&session.id)?.run);
+/// println!("{}", client.stop(&session.id)?.recording);
 /// # Ok::<(), memsample_client::ClientError>(())
 /// ```
 pub struct Client {

@@ -18,7 +18,7 @@ impl Summary {
         let Manifest { state, end, provenance, totals, recorder, command_exit_code, notes, .. } =
             recording.manifest();
         Ok(Self {
-            run: recording.path().display().to_string(),
+            recording: recording.path().display().to_string(),
             state: (*state).into(),
             end: end.clone().map(End::from),
             interval_ms: provenance.settings.interval_ms,
@@ -49,11 +49,11 @@ impl Summary {
     }
 }
 
-impl From<memsample::RunState> for RecordingState {
-    fn from(state: memsample::RunState) -> Self {
+impl From<memsample::RecordingState> for RecordingState {
+    fn from(state: memsample::RecordingState) -> Self {
         match state {
-            memsample::RunState::Closed => Self::Closed,
-            memsample::RunState::Recovered => Self::Recovered,
+            memsample::RecordingState::Closed => Self::Closed,
+            memsample::RecordingState::Recovered => Self::Recovered,
             // What else there may be later is not whole.
             _ => Self::Recording,
         }

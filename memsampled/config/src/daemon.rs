@@ -16,7 +16,7 @@ pub struct DaemonConfig {
     /// Where clients connect.
     pub socket: Option<PathBuf>,
     /// Where recordings are made.
-    pub runs: Option<PathBuf>,
+    pub recordings: Option<PathBuf>,
     /// A loopback address on which to serve HTTP as well.
     pub http: Option<SocketAddr>,
     /// The file with the token that clients over TCP must show.
@@ -88,7 +88,7 @@ const MAX_CONNECTIONS: usize = 16 * 1024;
 #[serde(deny_unknown_fields, default)]
 pub struct DaemonTable {
     socket: Option<PathBuf>,
-    runs: Option<PathBuf>,
+    recordings: Option<PathBuf>,
     http: Option<SocketAddr>,
     token_file: Option<PathBuf>,
     user: Option<String>,
@@ -127,7 +127,7 @@ impl DaemonConfig {
         let LimitsTable { memory, connections, .. } = table.limits;
         Self {
             socket: table.socket,
-            runs: table.runs,
+            recordings: table.recordings,
             http: table.http,
             token_file: table.token_file,
             user: table.user,

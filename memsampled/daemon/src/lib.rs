@@ -1,14 +1,14 @@
 //! The daemon: sessions that are started, marked and stopped over HTTP.
 //!
 //! ```text
-//! listen ─▶ connections ─ peer, guard ─▶ routes ─▶ sessions ─▶ recorder ─▶ runs/ID
-//!                                          └─────▶ runs (files of recordings)
+//! listen ─▶ connections ─ peer, guard ─▶ routes ─▶ sessions ─▶ recorder ─▶ recordings/ID
+//!                                          └─────▶ recordings (files of recordings)
 //! ```
 //!
 //! The life of a daemon:
 //!
 //! 1. The configuration is read and put together with the arguments: [`Options`].
-//! 2. It takes the lock of the runs directory, so that no second daemon writes there, and the socket.
+//! 2. It takes the lock of the recordings directory, so that no second daemon writes there, and the socket.
 //! 3. It protects itself from the kernel's choice of whom to end when memory is out ([`survival`]), and
 //!    says that it is ready. The flight recorder begins, where there is to be one ([`FlightSettings`](memsample_config::FlightSettings)).
 //! 4. Recordings that another daemon left open are recovered, and what its flight recorder has left is
@@ -31,10 +31,10 @@ mod memory;
 mod metrics;
 mod options;
 mod peer;
+mod recordings;
 mod recovery;
 mod retention;
 mod routes;
-mod runs;
 mod serve;
 mod session;
 mod sessions;

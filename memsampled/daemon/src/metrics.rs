@@ -134,8 +134,12 @@ fn recorders(state: &State, peer: Peer, text: &mut Exposition) {
         }
     }
     if let Some(health) = state.flight.health() {
-        let runs = f64::from(u8::from(state.flight.problem().is_none()));
-        text.gauge("memsampled_flight_running", "1 while the flight recorder keeps what is.", runs);
+        let recordings = f64::from(u8::from(state.flight.problem().is_none()));
+        text.gauge(
+            "memsampled_flight_running",
+            "1 while the flight recorder keeps what is.",
+            recordings,
+        );
         let count = |count: u64| count as f64;
         text.counter(
             "memsampled_flight_dumps_refused_total",

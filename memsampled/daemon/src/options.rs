@@ -14,7 +14,7 @@ pub struct Arguments {
     /// Where clients connect.
     pub socket: Option<PathBuf>,
     /// Where recordings are made.
-    pub runs: Option<PathBuf>,
+    pub recordings: Option<PathBuf>,
     /// A loopback address on which to serve HTTP as well.
     pub http: Option<SocketAddr>,
     /// The file with the token that clients over TCP must show.
@@ -37,7 +37,7 @@ pub struct Options {
     /// Where clients connect.
     pub socket: PathBuf,
     /// Where recordings are made.
-    pub runs: PathBuf,
+    pub recordings: PathBuf,
     /// A loopback address on which to serve HTTP as well.
     pub http: Option<SocketAddr>,
     /// The file with the token that clients over TCP must show; only its owner may read it.
@@ -85,13 +85,20 @@ impl Options {
         let config = config.daemon;
         let flight = flight(&arguments, config.flight)?;
         let Arguments {
-            socket, runs, http, token_file, group, metrics_roles, config: path, ..
+            socket,
+            recordings,
+            http,
+            token_file,
+            group,
+            metrics_roles,
+            config: path,
+            ..
         } = arguments;
         let socket = socket.or(config.socket).map_or_else(
             || default_socket().map_err(|error| OptionsError(error.to_string())),
             Ok,
         )?;
-        let runs = runs.or(config.runs).unwrap_or_else(default_runs);
+        let recordings = recordings.or(config.recordings).unwrap_or_else(default_recordings);
         let http = http.or(config.http);
         let token_file = token_file.or(config.token_file);
         if let Some(address) = http {
@@ -119,7 +126,7 @@ impl Options {
         let group = group.or(config.group).as_deref().map(group_id).transpose()?;
         Ok(Self {
             socket,
-            runs,
+            recordings,
             http,
             token_file,
             user,
@@ -158,13 +165,15 @@ fn flight(
     Ok(settings)
 }
 
-fn default_runs() -> PathBuf {
+fn default_recordings() -> PathBuf {
     let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/state"));
     let state = || std::env::var_os("XDG_STATE_HOME").map(PathBuf::from);
     if rustix::process::geteuid().is_root() {
-        return PathBuf::from("/var/lib/memsampled/runs");
+        return PathBuf::from("/var/lib/memsampled/recordings");
     }
-    state().or_else(home).map_or_else(|| "runs".into(), |state| state.join("memsampled/runs"))
+    state()
+        .or_else(home)
+        .map_or_else(|| "recordings".into(), |state| state.join("memsampled/recordings"))
 }
 
 fn user_id(name: &str) -> Result<u32, OptionsError> {

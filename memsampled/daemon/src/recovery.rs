@@ -4,12 +4,12 @@ use memsample::{Recording, Recovery};
 
 use super::log;
 use super::peer::Peer;
-use super::runs::{Run, RunsDirectory};
+use super::recordings::{RecordingsDirectory, StoredRecording};
 
 /// Recovers every open recording, one after the other, and returns how many. What was closed and not given
 /// to its owner is given.
-pub(super) fn recover_all(runs: &RunsDirectory) -> u64 {
-    let names = match runs.names() {
+pub(super) fn recover_all(recordings: &RecordingsDirectory) -> u64 {
+    let names = match recordings.names() {
         Ok(names) => names,
         Err(error) => {
             log::error(format_args!("cannot list the recordings to recover open ones: {error}"));
@@ -18,20 +18,20 @@ pub(super) fn recover_all(runs: &RunsDirectory) -> u64 {
     };
     let mut recovered = 0;
     for name in names {
-        let Ok(run) = runs.run(&name) else { continue };
+        let Ok(run) = recordings.run(&name) else { continue };
         // What was given to its owner was closed before: its files may be links by now.
         if !run.belongs_to_daemon() {
             continue;
         }
         if run.is_closed() {
-            give(runs, &run);
+            give(recordings, &run);
             continue;
         }
-        match Recording::recover(&runs.path().join(&name)) {
+        match Recording::recover(&recordings.path().join(&name)) {
             Ok(Recovery::Recovered { .. }) => {
                 recovered += 1;
                 log::info(format_args!("recovered the recording `{name}`"));
-                give(runs, &run);
+                give(recordings, &run);
             }
             // A session that was started meanwhile, or another program records.
             Ok(_) => {}
@@ -49,12 +49,12 @@ pub(super) fn recover_all(runs: &RunsDirectory) -> u64 {
 
 /// Gives a recording to who asked for it: the daemon may have been killed when it was closed and not
 /// given yet.
-fn give(runs: &RunsDirectory, run: &Run) {
+fn give(recordings: &RecordingsDirectory, run: &StoredRecording) {
     let Some(uid) = run.uid else { return };
     // The group of who is not known any more may do nothing either.
     let gid = uzers::get_user_by_uid(uid)
         .map_or_else(|| rustix::process::getegid().as_raw(), |user| user.primary_group_id());
-    if let Err(error) = runs.give(&run.id, Peer { uid, gid }) {
+    if let Err(error) = recordings.give(&run.id, Peer { uid, gid }) {
         log::warning(format_args!("`{}` could not be given to user {uid}: {error}", run.id));
     }
 }

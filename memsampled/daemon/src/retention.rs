@@ -6,46 +6,47 @@ use std::sync::atomic::Ordering;
 use jiff::Timestamp;
 
 use super::log;
-use super::runs::{OldRun, RunsDirectory};
+use super::recordings::{OldRecording, RecordingsDirectory};
 use memsample_config::Retention;
 
 /// Removes what is older, more or larger than is to be kept, and returns how many recordings that was.
 ///
 /// While another removal goes on it returns at once, and that one looks again: many who wait for it would
 /// hold up everybody else.
-pub(super) fn remove_old(runs: &RunsDirectory, retention: &Retention) -> u64 {
-    runs.remove_again.store(true, Ordering::SeqCst);
+pub(super) fn remove_old(recordings: &RecordingsDirectory, retention: &Retention) -> u64 {
+    recordings.remove_again.store(true, Ordering::SeqCst);
     let mut removed = 0;
-    while runs.remove_again.load(Ordering::SeqCst) {
-        let _turn = match runs.removing.try_lock() {
+    while recordings.remove_again.load(Ordering::SeqCst) {
+        let _turn = match recordings.removing.try_lock() {
             Ok(turn) => turn,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => break,
         };
-        runs.remove_again.store(false, Ordering::SeqCst);
-        removed += remove_once(runs, retention);
+        recordings.remove_again.store(false, Ordering::SeqCst);
+        removed += remove_once(recordings, retention);
     }
     removed
 }
 
-fn remove_once(runs: &RunsDirectory, retention: &Retention) -> u64 {
-    runs.finish_removals();
+fn remove_once(recordings: &RecordingsDirectory, retention: &Retention) -> u64 {
+    recordings.finish_removals();
     if *retention == Retention::default() {
         return 0;
     }
-    let names = match runs.names() {
+    let names = match recordings.names() {
         Ok(names) => names,
         Err(error) => {
             log::error(format_args!("cannot list the recordings to remove old ones: {error}"));
             return 0;
         }
     };
-    let mut closed: Vec<OldRun> = names.iter().filter_map(|name| runs.old_run(name)).collect();
+    let mut closed: Vec<OldRecording> =
+        names.iter().filter_map(|name| recordings.old_run(name)).collect();
     closed.sort();
     let count = surplus(&closed, retention, Timestamp::now());
     let mut removed = 0;
-    for OldRun { id, .. } in closed.iter().take(count) {
-        match runs.remove(id) {
+    for OldRecording { id, .. } in closed.iter().take(count) {
+        match recordings.remove(id) {
             Ok(()) => {
                 log::info(format_args!("removed the recording `{id}`, as `daemon.retention` says"));
                 removed += 1;
@@ -57,7 +58,7 @@ fn remove_once(runs: &RunsDirectory, retention: &Retention) -> u64 {
 }
 
 /// Returns how many of the oldest are to be removed.
-fn surplus(closed: &[OldRun], retention: &Retention, now: Timestamp) -> usize {
+fn surplus(closed: &[OldRecording], retention: &Retention, now: Timestamp) -> usize {
     let too_old = closed
         .iter()
         .take_while(|run| {
@@ -89,7 +90,7 @@ mod tests {
     fn the_oldest_go_first_whatever_limit_is_narrowest() {
         let at = |hour: i64| Timestamp::from_second(hour * 3600).unwrap();
         let closed: Vec<_> = (0..5)
-            .map(|hour| OldRun { ended: at(hour), bytes: 100, id: hour.to_string() })
+            .map(|hour| OldRecording { ended: at(hour), bytes: 100, id: hour.to_string() })
             .collect();
         let hours = |hours: u64| Some(Duration::from_secs(hours * 3600));
         let cases = [

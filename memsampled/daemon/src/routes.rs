@@ -56,11 +56,11 @@ pub enum Operation {
     /// Makes a recording of the last minutes.
     Dump,
     /// Lists recordings.
-    ListRuns,
+    ListRecordings,
     /// Describes a recording.
-    GetRun,
+    GetRecording,
     /// Sends a file of a recording.
-    GetRunFile,
+    GetRecordingFile,
 }
 
 impl Operation {
@@ -75,9 +75,9 @@ impl Operation {
         Self::StopSession,
         Self::WatchSession,
         Self::Dump,
-        Self::ListRuns,
-        Self::GetRun,
-        Self::GetRunFile,
+        Self::ListRecordings,
+        Self::GetRecording,
+        Self::GetRecordingFile,
     ];
 
     /// Returns the method.
@@ -101,9 +101,9 @@ impl Operation {
             Self::StopSession => "/v1/sessions/{id}/stop",
             Self::WatchSession => "/v1/sessions/{id}/live",
             Self::Dump => "/v1/dump",
-            Self::ListRuns => "/v1/runs",
-            Self::GetRun => "/v1/runs/{id}",
-            Self::GetRunFile => "/v1/runs/{id}/{file}",
+            Self::ListRecordings => "/v1/recordings",
+            Self::GetRecording => "/v1/recordings/{id}",
+            Self::GetRecordingFile => "/v1/recordings/{id}/{file}",
         }
     }
 
@@ -118,9 +118,9 @@ impl Operation {
             Self::StopSession => post(stop_session),
             Self::WatchSession => get(watch_session),
             Self::Dump => post(dump),
-            Self::ListRuns => get(list_runs),
-            Self::GetRun => get(get_run),
-            Self::GetRunFile => get(get_run_file),
+            Self::ListRecordings => get(list_runs),
+            Self::GetRecording => get(get_run),
+            Self::GetRecordingFile => get(get_run_file),
         }
     }
 }
@@ -159,7 +159,7 @@ async fn health(Shared(state): Shared<Arc<State>>, Extension(peer): Extension<Pe
         uptime_ms: u64::try_from(state.started.elapsed().as_millis()).unwrap_or(u64::MAX),
         sessions: state.sessions.all().iter().filter(|session| session.is_recording()).count()
             as u64,
-        runs: state.runs.path().display().to_string(),
+        recordings: state.recordings.path().display().to_string(),
         problems,
         protection: state.protection.clone(),
         flight_recorder: state.flight.health(),
@@ -244,7 +244,7 @@ async fn stop_session(
     let id = parameter(id)?;
     let stopped = slow(&state, peer, move |state| {
         let stopped = state.sessions.stop(peer, &id)?;
-        let removed = super::retention::remove_old(&state.runs, &state.retention());
+        let removed = super::retention::remove_old(&state.recordings, &state.retention());
         state.counters.removed.fetch_add(removed, Ordering::Relaxed);
         Ok(stopped)
     })
@@ -300,21 +300,21 @@ async fn dump(
         // Until it is made, also when the client has gone.
         let _turn = turn;
         let made = state.flight.dump(peer, &request, Reason::Request)?;
-        let removed = super::retention::remove_old(&state.runs, &state.retention());
+        let removed = super::retention::remove_old(&state.recordings, &state.retention());
         state.counters.removed.fetch_add(removed, Ordering::Relaxed);
         Ok(made)
     })
     .await?;
     let mut response = json(StatusCode::CREATED, &made);
-    if let Ok(location) = HeaderValue::from_str(&format!("/v1/runs/{}", made.id)) {
+    if let Ok(location) = HeaderValue::from_str(&format!("/v1/recordings/{}", made.id)) {
         response.headers_mut().insert(header::LOCATION, location);
     }
     Ok(response)
 }
 
 async fn list_runs(Shared(state): Shared<Arc<State>>, Extension(peer): Extension<Peer>) -> Answer {
-    let runs = slow(&state, peer, move |state| state.runs.list(peer)).await?;
-    Ok(json(StatusCode::OK, &runs))
+    let recordings = slow(&state, peer, move |state| state.recordings.list(peer)).await?;
+    Ok(json(StatusCode::OK, &recordings))
 }
 
 async fn get_run(
@@ -323,7 +323,7 @@ async fn get_run(
     id: Id,
 ) -> Answer {
     let id = parameter(id)?;
-    let run = slow(&state, peer, move |state| state.runs.info(peer, &id)).await?;
+    let run = slow(&state, peer, move |state| state.recordings.info(peer, &id)).await?;
     Ok(json(StatusCode::OK, &run))
 }
 
@@ -338,7 +338,8 @@ async fn get_run_file(
         Some((_, "parquet")) => "application/vnd.apache.parquet",
         _ => "application/octet-stream",
     };
-    let (file, bytes) = slow(&state, peer, move |state| state.runs.file(peer, &id, &name)).await?;
+    let (file, bytes) =
+        slow(&state, peer, move |state| state.recordings.file(peer, &id, &name)).await?;
     // No more than was promised, also if it grows: a file is replaced, never appended to.
     let mut response = Response::new(Body::from_stream(pieces(state, peer, file, bytes)));
     let headers = response.headers_mut();

@@ -16,7 +16,7 @@ use super::guard::Guard;
 use super::listen::{Socket, open_tcp};
 use super::lock::Lock;
 use super::options::{Arguments, Options};
-use super::runs::RunsDirectory;
+use super::recordings::RecordingsDirectory;
 use super::state::State;
 use super::{flight, listen, log, recovery, retention, routes, survival, watch as watching, work};
 use memsample_config::Config;
@@ -25,17 +25,17 @@ use memsample_config::Config;
 const BLOCKING_KEEP_ALIVE: Duration = Duration::from_secs(2);
 /// How long answers that have begun may take when the daemon ends.
 const GRACE: Duration = Duration::from_millis(200);
-/// The file in the runs directory that says that a daemon uses it.
+/// The file in the recordings directory that says that a daemon uses it.
 const LOCK_FILE: &str = ".memsampled.lock";
 
 /// Why the daemon could not begin.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum DaemonError {
-    /// The runs directory cannot be used.
-    Runs(PathBuf, io::Error),
-    /// Another daemon uses the runs directory.
-    RunsInUse(PathBuf),
+    /// The recordings directory cannot be used.
+    Recordings(PathBuf, io::Error),
+    /// Another daemon uses the recordings directory.
+    RecordingsInUse(PathBuf),
     /// The socket cannot be made.
     Socket(PathBuf, io::Error),
     /// TCP cannot be served.
@@ -47,10 +47,12 @@ pub enum DaemonError {
 impl fmt::Display for DaemonError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Runs(path, _) => write!(f, "cannot use the runs directory `{}`", path.display()),
-            Self::RunsInUse(path) => write!(
+            Self::Recordings(path, _) => {
+                write!(f, "cannot use the recordings directory `{}`", path.display())
+            }
+            Self::RecordingsInUse(path) => write!(
                 f,
-                "another daemon uses the runs directory `{}`: stop it, or give this one another with --runs",
+                "another daemon uses the recordings directory `{}`: stop it, or give this one another with --recordings",
                 path.display()
             ),
             Self::Socket(path, _) => write!(f, "cannot listen on the socket `{}`", path.display()),
@@ -63,11 +65,11 @@ impl fmt::Display for DaemonError {
 impl std::error::Error for DaemonError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Runs(_, error)
+            Self::Recordings(_, error)
             | Self::Socket(_, error)
             | Self::Tcp(error)
             | Self::System(error) => Some(error),
-            Self::RunsInUse(_) => None,
+            Self::RecordingsInUse(_) => None,
         }
     }
 }
@@ -83,12 +85,12 @@ impl std::error::Error for DaemonError {
 /// Why it could not begin.
 pub fn run(options: Options, arguments: &Arguments) -> Result<(), DaemonError> {
     let descriptors = survival::raise_descriptor_limit();
-    let failed = |error| DaemonError::Runs(options.runs.clone(), error);
-    let runs = RunsDirectory::open(&options.runs).map_err(failed)?;
+    let failed = |error| DaemonError::Recordings(options.recordings.clone(), error);
+    let recordings = RecordingsDirectory::open(&options.recordings).map_err(failed)?;
     // Recordings are for their owner.
     rustix::process::umask(Mode::from_raw_mode(0o077));
-    let lock = Lock::take(&runs.path().join(LOCK_FILE)).map_err(failed)?;
-    let _lock = lock.ok_or_else(|| DaemonError::RunsInUse(options.runs.clone()))?;
+    let lock = Lock::take(&recordings.path().join(LOCK_FILE)).map_err(failed)?;
+    let _lock = lock.ok_or_else(|| DaemonError::RecordingsInUse(options.recordings.clone()))?;
     let socket = Socket::open(&options)
         .map_err(|error| DaemonError::Socket(options.socket.clone(), error))?;
     let tcp = open_tcp(&options).map_err(DaemonError::Tcp)?;
@@ -107,13 +109,13 @@ pub fn run(options: Options, arguments: &Arguments) -> Result<(), DaemonError> {
         .build()
         .map_err(DaemonError::System)?;
     let (ending, is_ending) = watch::channel(false);
-    let state = Arc::new(State::new(Arc::new(options), protection, runs, is_ending));
+    let state = Arc::new(State::new(Arc::new(options), protection, recordings, is_ending));
     state.flight.start(&state.sessions.station());
     log::info(format_args!(
         "listening on `{}`{}, recordings in `{}`, {descriptors} descriptors",
         state.options().socket.display(),
         guard.as_ref().map(|guard| format!(" and http://{}", guard.address())).unwrap_or_default(),
-        state.runs.path().display(),
+        state.recordings.path().display(),
     ));
     runtime.block_on(serve(&socket, tcp.zip(guard), &state, arguments, &ending))?;
     // Who still waits for a thread of the pool is told that the daemon ends.
@@ -184,8 +186,9 @@ async fn serve(
 async fn tidy_up(state: Arc<State>) {
     let of_recovery = Arc::clone(&state);
     let _ = tokio::task::spawn_blocking(move || {
-        of_recovery.runs.finish_removals();
-        let recovered = of_recovery.flight.salvage() + recovery::recover_all(&of_recovery.runs);
+        of_recovery.recordings.finish_removals();
+        let recovered =
+            of_recovery.flight.salvage() + recovery::recover_all(&of_recovery.recordings);
         of_recovery.counters.recovered.fetch_add(recovered, Ordering::Relaxed);
     })
     .await;
@@ -222,7 +225,7 @@ fn reload(state: &State, arguments: &Arguments, socket: Option<&Path>) {
             let old = state.options();
             let fixed = [
                 ("socket", old.socket != options.socket),
-                ("runs", old.runs != options.runs),
+                ("recordings", old.recordings != options.recordings),
                 ("http", old.http != options.http),
                 ("token_file", old.token_file != options.token_file),
                 ("own_cgroup", old.own_cgroup != options.own_cgroup),
@@ -239,7 +242,7 @@ fn reload(state: &State, arguments: &Arguments, socket: Option<&Path>) {
                 give_socket(socket, &options);
             }
             state.set_options(options);
-            let removed = retention::remove_old(&state.runs, &state.retention());
+            let removed = retention::remove_old(&state.recordings, &state.retention());
             state.counters.removed.fetch_add(removed, Ordering::Relaxed);
             log::info("the configuration was read again");
         }

@@ -13,7 +13,7 @@ use memsample::{
 
 use super::failure::Failure;
 use super::peer::Peer;
-use super::runs::{RunsDirectory, UID_LABEL};
+use super::recordings::{RecordingsDirectory, UID_LABEL};
 use memsample_client::wire::{
     ErrorCode, LiveMemory, LiveSession, MarkKind, MarkRequest, Session, SessionLimits,
     SessionState, SessionTotals, Span, StartRequest, Stopped, Summary, Target, TopProcess,
@@ -31,7 +31,7 @@ pub(super) struct ActiveSession {
     owner: Peer,
     started: Timestamp,
     path: PathBuf,
-    runs: Arc<RunsDirectory>,
+    recordings: Arc<RecordingsDirectory>,
     interval: Span,
     target: Target,
     labels: BTreeMap<String, String>,
@@ -58,7 +58,7 @@ impl ActiveSession {
     /// Begins a recording. Takes some milliseconds.
     pub(super) fn start(
         station: &Station,
-        runs: &Arc<RunsDirectory>,
+        recordings: &Arc<RecordingsDirectory>,
         id: &str,
         owner: Peer,
         request: &StartRequest,
@@ -88,14 +88,14 @@ impl ActiveSession {
             Some(share) if share > 0.0 => options.pss_budget(share),
             Some(_) => options.pss(Rate::Off),
         };
-        let path = runs.path().join(id);
+        let path = recordings.path().join(id);
         let recorder = station.start(&path, options)?;
         Ok(Self {
             id: id.to_owned(),
             owner,
             started: Timestamp::now(),
             path,
-            runs: Arc::clone(runs),
+            recordings: Arc::clone(recordings),
             interval,
             target: request.target.clone(),
             labels: request.labels.clone(),
@@ -201,7 +201,7 @@ impl ActiveSession {
             state: if ended { SessionState::Ended } else { SessionState::Recording },
             uid: self.owner.uid,
             started: self.started,
-            run: self.path.display().to_string(),
+            recording: self.path.display().to_string(),
             interval: self.interval,
             target: self.target.clone(),
             labels: self.labels.clone(),
@@ -280,13 +280,13 @@ impl ActiveSession {
         })?;
         let summary = Summary::of(&recording).map_err(failed)?;
         // From now on this daemon only reads it, so that nothing its owner puts there is written to.
-        if let Err(error) = self.runs.give(&self.id, self.owner) {
+        if let Err(error) = self.recordings.give(&self.id, self.owner) {
             super::log::warning(format_args!(
                 "`{}` could not be given to user {}: {error}",
                 self.path.display(),
                 self.owner.uid
             ));
         }
-        Ok(Stopped { id: self.id.clone(), run: summary.run.clone(), summary })
+        Ok(Stopped { id: self.id.clone(), recording: summary.recording.clone(), summary })
     }
 }

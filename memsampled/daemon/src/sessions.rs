@@ -12,7 +12,7 @@ use super::failure::Failure;
 use super::log;
 use super::options::Options;
 use super::peer::Peer;
-use super::runs::RunsDirectory;
+use super::recordings::RecordingsDirectory;
 use super::session::ActiveSession;
 use super::target;
 use memsample_client::wire::{ErrorCode, SessionLimits, StartRequest, Stopped, is_id};
@@ -28,7 +28,7 @@ const MAX_NAMES: u32 = 1000;
 
 /// The sessions there are.
 pub(super) struct Sessions {
-    runs: Arc<RunsDirectory>,
+    recordings: Arc<RecordingsDirectory>,
     /// Makes one sweep for all of them. Another one after the rules by which processes are described
     /// have changed; sessions that go on keep theirs.
     station: Mutex<Arc<Station>>,
@@ -51,9 +51,9 @@ struct Table {
 }
 
 impl Sessions {
-    pub(super) fn new(runs: Arc<RunsDirectory>, config: &Config) -> Self {
+    pub(super) fn new(recordings: Arc<RecordingsDirectory>, config: &Config) -> Self {
         Self {
-            runs,
+            recordings,
             station: Mutex::new(Arc::new(station(config))),
             table: Mutex::new(Table::default()),
             settled: Condvar::new(),
@@ -134,9 +134,9 @@ impl Sessions {
         request: &StartRequest,
         options: &Options,
     ) -> Result<ActiveSession, Failure> {
-        // The runs directory is made once, at the start: if it is gone, its disk may be too.
-        let runs = self.runs.path();
-        self.runs.check().map_err(|error| unusable(runs, &error))?;
+        // The recordings directory is made once, at the start: if it is gone, its disk may be too.
+        let recordings = self.recordings.path();
+        self.recordings.check().map_err(|error| unusable(recordings, &error))?;
         let target = target::scope(&request.target)?;
         let station = self.station();
         let name = base_name(request.name.as_deref(), Timestamp::now());
@@ -144,7 +144,7 @@ impl Sessions {
             let id = if number == 1 { name.clone() } else { format!("{name}-{number}") };
             let started = ActiveSession::start(
                 &station,
-                &self.runs,
+                &self.recordings,
                 &id,
                 peer,
                 request,
@@ -161,7 +161,7 @@ impl Sessions {
                 Err(error @ RecordError::TooMany) => {
                     return Err(Failure::new(ErrorCode::LimitReached, error.to_string()));
                 }
-                Err(RecordError::Create(_, error)) => return Err(unusable(runs, &error)),
+                Err(RecordError::Create(_, error)) => return Err(unusable(recordings, &error)),
                 Err(error) => return Err(Failure::internal("starting the session", error)),
             }
         }
@@ -183,10 +183,10 @@ impl Sessions {
     pub(super) fn absent(&self, peer: Peer, id: &str) -> Failure {
         // What others may not see they are told nothing of, as if it were not there.
         let is_session = self.table().sessions.contains_key(id);
-        if !is_session && self.runs.is_visible(peer, id) {
+        if !is_session && self.recordings.is_visible(peer, id) {
             return Failure::new(
                 ErrorCode::AlreadyStopped,
-                format!("session `{id}` was stopped: its recording is `/v1/runs/{id}`"),
+                format!("session `{id}` was stopped: its recording is `/v1/recordings/{id}`"),
             );
         }
         Failure::new(
@@ -308,7 +308,7 @@ fn close_unasked(session: &ActiveSession) {
 
 /// Why nothing begins any more.
 pub(super) fn ending() -> Failure {
-    Failure::new(ErrorCode::Unavailable, "the daemon is ending: try again when it runs again")
+    Failure::new(ErrorCode::Unavailable, "the daemon is ending: try again when it recordings again")
 }
 
 /// Refuses what the daemon would not keep to.
@@ -362,25 +362,29 @@ pub(super) fn base_name(name: Option<&str>, now: Timestamp) -> String {
     }
 }
 
-fn unusable(runs: &Path, error: &std::io::Error) -> Failure {
-    let runs = runs.display();
-    log::error(format_args!("cannot make a recording in `{runs}`: {error}"));
+fn unusable(recordings: &Path, error: &std::io::Error) -> Failure {
+    let recordings = recordings.display();
+    log::error(format_args!("cannot make a recording in `{recordings}`: {error}"));
     match error.kind() {
         StorageFull | QuotaExceeded => Failure::new(
             ErrorCode::DiskFull,
-            format!("the disk of `{runs}` is full: remove recordings, or set `daemon.retention`"),
+            format!(
+                "the disk of `{recordings}` is full: remove recordings, or set `daemon.retention`"
+            ),
         ),
         NotFound => Failure::new(
             ErrorCode::Unavailable,
-            format!("the runs directory `{runs}` is gone: make it again and restart the daemon"),
+            format!(
+                "the recordings directory `{recordings}` is gone: make it again and restart the daemon"
+            ),
         ),
         PermissionDenied => Failure::new(
             ErrorCode::Unavailable,
             format!(
-                "the daemon may not write into `{runs}`: give it the directory, or another one with --runs"
+                "the daemon may not write into `{recordings}`: give it the directory, or another one with --recordings"
             ),
         ),
-        _ => Failure::internal(&format!("making a recording in `{runs}`"), error),
+        _ => Failure::internal(&format!("making a recording in `{recordings}`"), error),
     }
 }
 

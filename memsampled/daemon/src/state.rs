@@ -8,7 +8,7 @@ use tokio::sync::{Semaphore, watch};
 use super::flight::Flight;
 use super::memory::Memory;
 use super::options::Options;
-use super::runs::RunsDirectory;
+use super::recordings::RecordingsDirectory;
 use super::sessions::Sessions;
 use super::work::Work;
 use memsample_client::wire::Protection;
@@ -23,7 +23,7 @@ pub(super) struct State {
     /// Changes on SIGHUP.
     options: RwLock<Arc<Options>>,
     pub(super) protection: Protection,
-    pub(super) runs: Arc<RunsDirectory>,
+    pub(super) recordings: Arc<RecordingsDirectory>,
     pub(super) sessions: Sessions,
     pub(super) work: Work,
     pub(super) memory: Memory,
@@ -64,20 +64,20 @@ impl State {
     pub(super) fn new(
         options: Arc<Options>,
         protection: Protection,
-        runs: RunsDirectory,
+        recordings: RecordingsDirectory,
         ending: watch::Receiver<bool>,
     ) -> Self {
-        let runs = Arc::new(runs);
+        let recordings = Arc::new(recordings);
         Self {
             started: Instant::now(),
-            sessions: Sessions::new(Arc::clone(&runs), &options.recording),
+            sessions: Sessions::new(Arc::clone(&recordings), &options.recording),
             work: Work::default(),
             memory: Memory::default(),
             bodies: Semaphore::new(LARGE_BODIES),
-            flight: Flight::new(Arc::clone(&runs), options.flight.clone()),
+            flight: Flight::new(Arc::clone(&recordings), options.flight.clone()),
             options: RwLock::new(options),
             protection,
-            runs,
+            recordings,
             counters: Counters::default(),
             ending,
         }
@@ -102,10 +102,12 @@ impl State {
     /// Returns what is wrong now, for `/healthz`.
     pub(super) fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
-        let path: PathBuf = self.runs.path().to_owned();
-        if let Err(error) = self.runs.check() {
-            problems
-                .push(format!("the runs directory `{}` cannot be used: {error}", path.display()));
+        let path: PathBuf = self.recordings.path().to_owned();
+        if let Err(error) = self.recordings.check() {
+            problems.push(format!(
+                "the recordings directory `{}` cannot be used: {error}",
+                path.display()
+            ));
         }
         problems.extend(self.flight.problem());
         problems

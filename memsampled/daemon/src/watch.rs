@@ -31,7 +31,7 @@ pub(super) async fn watch_retention(state: Arc<State>) {
         let of_retention = Arc::clone(&state);
         let _ = tokio::task::spawn_blocking(move || {
             let removed =
-                super::retention::remove_old(&of_retention.runs, &of_retention.retention());
+                super::retention::remove_old(&of_retention.recordings, &of_retention.retention());
             of_retention.counters.removed.fetch_add(removed, Ordering::Relaxed);
         })
         .await;
@@ -39,7 +39,7 @@ pub(super) async fn watch_retention(state: Arc<State>) {
     }
 }
 
-/// Tells systemd that the thread that serves still runs, as often as it wants to know.
+/// Tells systemd that the thread that serves still recordings, as often as it wants to know.
 pub(super) async fn feed_watchdog() {
     let Some(timeout) = sd_notify::watchdog_enabled() else { return };
     let (alive, is_alive) = std::sync::mpsc::sync_channel::<()>(1);

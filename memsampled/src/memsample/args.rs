@@ -77,7 +77,7 @@ pub(crate) struct RecordArgs {
     pub(crate) duration: Option<Duration>,
 
     /// Directory in which the recording gets a directory of its own
-    #[arg(long, value_name = "DIR", default_value = "runs")]
+    #[arg(long, value_name = "DIR", default_value = "recordings")]
     pub(crate) out: PathBuf,
 
     /// Name of the recording [default: the time, such as 20261122T172633Z]
@@ -202,16 +202,16 @@ pub(crate) struct DoctorArgs {
 #[derive(clap::Args)]
 pub(crate) struct RecoverArgs {
     /// Directories of recordings
-    #[arg(required = true, value_name = "RUN")]
-    pub(crate) runs: Vec<PathBuf>,
+    #[arg(required = true, value_name = "RECORDING")]
+    pub(crate) recordings: Vec<PathBuf>,
 }
 
 /// Print the largest processes of a recording, and what it could not see
 #[derive(clap::Args)]
 pub(crate) struct SummaryArgs {
     /// The directory of a recording
-    #[arg(value_name = "RUN")]
-    pub(crate) run: PathBuf,
+    #[arg(value_name = "RECORDING")]
+    pub(crate) recording: PathBuf,
 
     /// How many processes to print
     #[arg(long, value_name = "COUNT", default_value_t = crate::summary::LARGEST)]
@@ -229,14 +229,14 @@ pub(crate) struct SummaryArgs {
 /// was at the latest, since the first tick; SAMPLED is the largest sample, and what follows its parts.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  \
-    memsample peaks runs/nightly\n  \
-    memsample peaks runs/nightly --by role --top 5\n  \
-    memsample peaks runs/nightly --by test\n  \
-    memsample peaks runs/nightly --filter '^python3' --json | jq '.[].upper_bytes'")]
+    memsample peaks recordings/nightly\n  \
+    memsample peaks recordings/nightly --by role --top 5\n  \
+    memsample peaks recordings/nightly --by test\n  \
+    memsample peaks recordings/nightly --filter '^python3' --json | jq '.[].upper_bytes'")]
 pub(crate) struct PeaksArgs {
     /// The directory of a recording
-    #[arg(value_name = "RUN")]
-    pub(crate) run: PathBuf,
+    #[arg(value_name = "RECORDING")]
+    pub(crate) recording: PathBuf,
 
     /// What a row stands for
     #[arg(long, value_name = "WHAT", default_value = "process")]
@@ -268,14 +268,14 @@ pub(crate) struct PeaksArgs {
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  \
     memsample import --name before capture.tar\n  \
-    memsample import --name night captures/*.tgz && memsample view runs/night --by user")]
+    memsample import --name night captures/*.tgz && memsample view recordings/night --by user")]
 pub(crate) struct ImportArgs {
     /// The captures, in any order
     #[arg(required = true, value_name = "CAPTURE")]
     pub(crate) captures: Vec<PathBuf>,
 
     /// Directory in which the recording gets a directory of its own
-    #[arg(long, value_name = "DIR", default_value = "runs")]
+    #[arg(long, value_name = "DIR", default_value = "recordings")]
     pub(crate) out: PathBuf,
 
     /// Name of the recording [default: that of the first capture, without what is behind its first dot]
@@ -305,16 +305,16 @@ pub(crate) struct ImportArgs {
     memsample view --by user --totals\n  \
     memsample view --columns pid,role,pss,command --sort rss --filter cargo\n  \
     memsample view --by mapping --filter '^python3' | head\n  \
-    memsample view runs/nightly --at 12.5s --by role\n  \
+    memsample view recordings/nightly --at 12.5s --by role\n  \
     memsample view --json | jq 'map(select(.pss_bytes > 100e6))'")]
 pub(crate) struct ViewArgs {
     /// The directory of a recording [default: this machine, now]
-    #[arg(value_name = "RUN")]
-    pub(crate) run: Option<PathBuf>,
+    #[arg(value_name = "RECORDING")]
+    pub(crate) recording: Option<PathBuf>,
 
     /// The instant of the recording: a time such as 2026-11-22T20:59:38.281Z, or a length of time
     /// since its first tick, such as 12.5s. Shows the last tick that is not later [default: the last]
-    #[arg(long, value_name = "TIME", requires = "run", value_parser = parse_at)]
+    #[arg(long, value_name = "TIME", requires = "recording", value_parser = parse_at)]
     pub(crate) at: Option<At>,
 
     /// What a row stands for
@@ -365,7 +365,7 @@ pub(crate) struct ViewArgs {
     pub(crate) config: ConfigArgs,
 
     /// Another /proc tree to read: a mount elsewhere, or a captured copy
-    #[arg(long, value_name = "ROOT", default_value = "/proc", conflicts_with = "run")]
+    #[arg(long, value_name = "ROOT", default_value = "/proc", conflicts_with = "recording")]
     pub(crate) proc: PathBuf,
 }
 
@@ -412,7 +412,7 @@ pub(crate) struct StartArgs {
     #[arg(long, value_name = "SHARE", value_parser = share::parse)]
     pub(crate) pss_budget: Option<f64>,
 
-    /// A label to find in run.json; may be given more than once
+    /// A label to find in recording.json; may be given more than once
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = crate::control::parse_label)]
     pub(crate) labels: Vec<(String, String)>,
 
@@ -528,7 +528,7 @@ pub(crate) struct DumpArgs {
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
 
-    /// A label to find in run.json; may be given more than once
+    /// A label to find in recording.json; may be given more than once
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = crate::control::parse_label)]
     pub(crate) labels: Vec<(String, String)>,
 }

@@ -8,7 +8,7 @@ use crate::exit::ExitCode;
 /// Recovers each recording, and goes on to the next where one cannot be.
 pub(crate) fn run(args: &RecoverArgs) -> anyhow::Result<ExitCode> {
     let mut code = ExitCode::SUCCESS;
-    for run in &args.runs {
+    for run in &args.recordings {
         let path = run.display();
         match Recording::recover(run) {
             Ok(Recovery::NotNeeded) => writeln!(io::stdout(), "{path}: is whole")?,

@@ -19,7 +19,7 @@ use crate::plain_table::{lines, plain_table};
 pub(crate) const LARGEST: usize = 10;
 
 pub(crate) fn run(args: &SummaryArgs) -> anyhow::Result<ExitCode> {
-    let (recording, recovery) = Recording::open(&args.run)?;
+    let (recording, recovery) = Recording::open(&args.recording)?;
     note_recovery(recovery)?;
     if args.json {
         print_json(&recording)?;

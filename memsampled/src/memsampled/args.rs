@@ -18,7 +18,7 @@ use memsample_input::quantity;
 #[command(name = "memsampled", version, max_term_width = 100)]
 #[command(after_help = "Examples:\n  \
     memsampled\n  \
-    memsampled --socket /tmp/m.sock --runs ./runs\n  \
+    memsampled --socket /tmp/m.sock --recordings ./recordings\n  \
     memsampled --flight-recorder 5m\n  \
     memsampled --http 127.0.0.1:8021 --token-file token")]
 pub(crate) struct Args {
@@ -27,10 +27,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
 
-    /// Directory for recordings [default: /var/lib/memsampled/runs as root, else
-    /// $XDG_STATE_HOME/memsampled/runs]
+    /// Directory for recordings [default: /var/lib/memsampled/recordings as root, else
+    /// $XDG_STATE_HOME/memsampled/recordings]
     #[arg(long, value_name = "DIR")]
-    runs: Option<PathBuf>,
+    recordings: Option<PathBuf>,
 
     /// Serve HTTP on this loopback address too. Needs --token-file
     #[arg(long, value_name = "127.0.0.1:PORT")]
@@ -89,11 +89,11 @@ impl Args {
     }
 
     pub(crate) fn into_arguments(self) -> Arguments {
-        let Self { socket, runs, http, token_file, group, metrics_roles, config, .. } = self;
+        let Self { socket, recordings, http, token_file, group, metrics_roles, config, .. } = self;
         let Self { flight_recorder, flight_recorder_bytes, .. } = self;
         Arguments {
             socket,
-            runs,
+            recordings,
             http,
             token_file,
             group,

@@ -56,7 +56,7 @@ fn record(directory: &Path, options: &[&str], line: &str) -> bool {
     arguments.extend(["--", "sh", "-c", line]);
     let ended = memsample(directory, &arguments);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    let manifest = manifest(&directory.join("runs/x"));
+    let manifest = manifest(&directory.join("recordings/x"));
     let told = manifest["settings"]["births"] == "proc_connector";
     let notes = manifest["notes"].to_string();
     assert_ne!(
@@ -74,7 +74,7 @@ fn the_parent_is_the_one_that_forked_also_when_it_has_ended() {
     let told = record(directory.path(), &[], line);
     let (middle, orphan) =
         (number(&directory.path().join("middle")), number(&directory.path().join("orphan")));
-    let processes = processes(&directory.path().join("runs/x"));
+    let processes = processes(&directory.path().join("recordings/x"));
     let of_orphan: Vec<_> = processes.iter().filter(|process| process.pid == orphan).collect();
     assert!(of_orphan.iter().any(|process| process.samples > 1 && process.cmdline == "sleep 0.5"));
     if told {
@@ -92,7 +92,7 @@ if n: os.execv(sys.executable, sys.orig_argv)";
     let line = format!("echo $$ > pid; N=3 exec setarch -R /usr/bin/python3 -c \"{program}\"");
     let told = record(directory.path(), &[], &line);
     let pid = number(&directory.path().join("pid"));
-    let processes = processes(&directory.path().join("runs/x"));
+    let processes = processes(&directory.path().join("recordings/x"));
     let mut images: Vec<_> = processes
         .iter()
         .filter(|process| process.pid == pid && process.cmdline.contains("import os"))
@@ -120,8 +120,8 @@ for _ in range(1500):
     );
     let told = record(directory.path(), &["--interval=50ms"], &line);
     let forkers = ["a", "b"].map(|name| number(&directory.path().join(name)));
-    let manifest = manifest(&directory.path().join("runs/x"));
-    let children = processes(&directory.path().join("runs/x"))
+    let manifest = manifest(&directory.path().join("recordings/x"));
+    let children = processes(&directory.path().join("recordings/x"))
         .iter()
         .filter(|process| forkers.contains(&process.ppid))
         .count() as u64;
@@ -139,7 +139,7 @@ for _ in range(1500):
 fn without_events_processes_are_found_by_looking() {
     let directory = tempdir().unwrap();
     assert!(!record(directory.path(), &["--events", "off"], "sleep 0.3; :"));
-    let processes = processes(&directory.path().join("runs/x"));
+    let processes = processes(&directory.path().join("recordings/x"));
     assert!(processes.iter().any(|process| process.cmdline == "sleep 0.3"));
 }
 
@@ -163,7 +163,7 @@ fn in_bubblewrap_its_own_processes_are_recorded_and_it_is_said_what_is_missing()
     let notes = json["notes"].to_string();
     assert!(notes.contains("does not tell of processes that begin"), "{notes}");
     assert!(notes.contains("does not tell of processes that end"), "{notes}");
-    let run = directory.path().join("runs/x");
+    let run = directory.path().join("recordings/x");
     let manifest = manifest(&run);
     assert_eq!(
         (&manifest["settings"]["births"], &manifest["settings"]["exits"]),
@@ -231,7 +231,7 @@ fn in_a_container_a_note_says_what_is_missing() {
     let notes = json["notes"].to_string();
     assert!(notes.contains("does not tell of processes that begin"), "{notes}");
     assert!(notes.contains("does not tell of processes that end"), "{notes}");
-    let manifest = manifest(&directory.path().join("runs/x"));
+    let manifest = manifest(&directory.path().join("recordings/x"));
     assert_eq!(manifest["settings"]["births"], "listing");
     assert_eq!(manifest["settings"]["exits"], false);
 }

@@ -125,16 +125,16 @@ pub(crate) fn wait_for_journal(run: &Path, bytes: u64) {
     });
 }
 
-/// Reads `run.json`.
+/// Reads `recording.json`.
 #[track_caller]
 pub(crate) fn manifest(run: &Path) -> Value {
-    let text = std::fs::read_to_string(run.join("run.json")).unwrap();
+    let text = std::fs::read_to_string(run.join("recording.json")).unwrap();
     serde_json::from_str(&text).unwrap()
 }
 
 /// Returns the directories below `runs`.
 pub(crate) fn runs(directory: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(directory.join("runs")).into_iter().flatten();
+    let entries = std::fs::read_dir(directory.join("recordings")).into_iter().flatten();
     let mut runs: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
     runs.sort();
     runs

@@ -69,7 +69,7 @@ fn record(directory: &Path, arguments: &[&str]) {
 fn secrets_are_taken_out_before_anything_is_written() {
     let secretive = Secretive::start();
     let directory = tempdir().unwrap();
-    let run = directory.path().join("runs/x");
+    let run = directory.path().join("recordings/x");
     record(directory.path(), &["--redact", r"--password[= ]\S+", "--redact", "hunter[0-9]"]);
     let expected = "sh -c read line db-client [redacted] --verbose";
     assert_eq!(cmdline_of(&run, secretive.0.id()).as_deref(), Some(expected));
@@ -79,7 +79,7 @@ fn secrets_are_taken_out_before_anything_is_written() {
             assert!(!text.contains("hunter") || !text.contains("memsample"), "{text}");
         }
     }
-    let text = fs::read_to_string(run.join("run.json")).unwrap();
+    let text = fs::read_to_string(run.join("recording.json")).unwrap();
     assert!(!text.contains("hunter"), "{text}");
     assert_eq!(manifest(&run)["settings"]["redactions"], 2);
 }
@@ -88,7 +88,7 @@ fn secrets_are_taken_out_before_anything_is_written() {
 fn a_killed_recorder_has_not_written_them_either() {
     let secretive = Secretive::start();
     let directory = tempdir().unwrap();
-    let run = directory.path().join("runs/x");
+    let run = directory.path().join("recordings/x");
     let arguments = ["record", "--name", "x", "--redact", "hunter2", "--progress", "never"];
     let recorder = Running::start(directory.path(), &arguments);
     wait_for_journal(&run, 500);
@@ -105,7 +105,7 @@ fn a_recorded_command_is_redacted_too() {
                 $MEMSAMPLE record --name y --cmdline none -- true";
     assert_eq!(shell(directory.path(), line).code, Some(0));
     let settings =
-        |name: &str| manifest(&directory.path().join("runs").join(name))["settings"].clone();
+        |name: &str| manifest(&directory.path().join("recordings").join(name))["settings"].clone();
     assert_eq!(settings("x")["command"], serde_json::json!(["sh", "-c", ": [redacted]"]));
     let without = settings("y");
     assert_eq!((&without["arguments"], &without["command"]), (&"none".into(), &Value::Null));
@@ -122,7 +122,7 @@ fn arguments_are_kept_as_far_as_asked() {
     ] {
         let directory = tempdir().unwrap();
         record(directory.path(), arguments);
-        let run = directory.path().join("runs/x");
+        let run = directory.path().join("recordings/x");
         assert_eq!(cmdline_of(&run, secretive.0.id()).as_deref(), expected, "{arguments:?}");
         // The role is the same in each.
         let processes = processes(&run);
@@ -159,7 +159,7 @@ fn the_configuration_names_roles_and_is_found() {
         ("variable", Some("sh"), "sh -c"),
         ("xdg", None, "client --password"),
     ] {
-        let processes = processes(&directory.path().join("runs").join(name));
+        let processes = processes(&directory.path().join("recordings").join(name));
         let own = processes.iter().find(|it| u32::try_from(it.0) == Ok(secretive.0.id())).unwrap();
         assert_eq!((own.1.as_deref(), own.2.as_str()), (cmdline, role), "{name}");
     }
@@ -167,7 +167,7 @@ fn the_configuration_names_roles_and_is_found() {
     let own = rows.as_array().unwrap().iter().find(|row| row["pid"] == secretive.0.id()).unwrap();
     assert_eq!((&own["role"], &own["command"]), (&"client --password".into(), &redacted.into()));
     // A recording has the roles of its time.
-    let ended = memsample(directory.path(), &["view", "runs/home", "--by", "role", "--json"]);
+    let ended = memsample(directory.path(), &["view", "recordings/home", "--by", "role", "--json"]);
     let rows = ended.json();
     let names: Vec<_> = rows.as_array().unwrap().iter().map(|row| row["role"].clone()).collect();
     assert!(names.contains(&"client --password".into()), "{names:?}");
@@ -177,7 +177,7 @@ fn the_configuration_names_roles_and_is_found() {
 fn a_wrong_configuration_is_refused_with_its_line() {
     let directory = tempdir().unwrap();
     fs::write(directory.path().join("c.toml"), "[[role]]\nname = 'x'\ncomm = '('\n").unwrap();
-    let (_, run) = (record(directory.path(), &[]), "runs/x");
+    let (_, run) = (record(directory.path(), &[]), "recordings/x");
     for (arguments, message) in [
         (&["view", "--config", "c.toml"][..], "error: c.toml:3: role `x`: `comm`: unclosed group"),
         (&["record", "--config", "absent"], "error: cannot read the configuration `absent`"),

@@ -14,7 +14,7 @@ pub(crate) const MEMSAMPLED: &str = env!("CARGO_BIN_EXE_memsampled");
 /// A wait that lasts this long is a failure: slow machines are slow, but not that slow.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A daemon with a socket and a runs directory of its own.
+/// A daemon with a socket and a recordings directory of its own.
 pub(crate) struct Daemon {
     pub(crate) directory: TempDir,
     child: Option<Child>,
@@ -36,7 +36,7 @@ impl Daemon {
     /// Returns the command that starts a daemon in a directory.
     pub(crate) fn command(directory: &Path) -> Command {
         let mut command = Command::new(MEMSAMPLED);
-        command.current_dir(directory).args(["--socket", "s", "--runs", "runs"]);
+        command.current_dir(directory).args(["--socket", "s", "--recordings", "recordings"]);
         command.args(["--config", "config.toml"]);
         command
     }
@@ -60,8 +60,8 @@ impl Daemon {
         self.directory.path().join("s")
     }
 
-    pub(crate) fn runs(&self) -> PathBuf {
-        self.directory.path().join("runs")
+    pub(crate) fn recordings(&self) -> PathBuf {
+        self.directory.path().join("recordings")
     }
 
     pub(crate) fn log(&self) -> String {

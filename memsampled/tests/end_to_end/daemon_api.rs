@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Write};
 
 use crate::daemon::{Daemon, wait_for};
-use memsample::{Recording, Recovery, RunState};
+use memsample::{Recording, RecordingState, Recovery};
 use memsample_daemon::Operation;
 use serde_json::json;
 use tempfile::tempdir;
@@ -37,10 +37,13 @@ fn a_session_is_started_marked_and_stopped() {
 
     let stopped = daemon.stop(id);
     assert_eq!(stopped["summary"]["end"], "stopped");
-    let run = daemon.runs().canonicalize().unwrap().join(id);
-    assert_eq!(stopped["run"], run.display().to_string());
+    let run = daemon.recordings().canonicalize().unwrap().join(id);
+    assert_eq!(stopped["recording"], run.display().to_string());
     let (recording, recovery) = Recording::open(&run).unwrap();
-    assert_eq!((recovery, recording.manifest().state), (Recovery::NotNeeded, RunState::Closed));
+    assert_eq!(
+        (recovery, recording.manifest().state),
+        (Recovery::NotNeeded, RecordingState::Closed)
+    );
     assert_eq!(recording.manifest().provenance.labels["commit"], "abc");
     let names: Vec<String> = (recording.read_table("marks", &["name"]))
         .flat_map(|batch| {
@@ -62,16 +65,16 @@ fn a_session_is_started_marked_and_stopped() {
     assert_eq!(labels, [None, None, Some(r#"{"a":"\"1\"","b":"2"}"#.to_owned())]);
 
     assert_eq!(daemon.get("/v1/sessions").json(), json!({"sessions": []}));
-    let listed = daemon.get("/v1/runs").json();
+    let listed = daemon.get("/v1/recordings").json();
     assert_eq!(
-        (&listed["runs"][0]["id"], &listed["runs"][0]["state"]),
+        (&listed["recordings"][0]["id"], &listed["recordings"][0]["state"]),
         (&json!(id), &json!("closed"))
     );
-    let described = daemon.get(&format!("/v1/runs/{id}")).json();
+    let described = daemon.get(&format!("/v1/recordings/{id}")).json();
     assert_eq!(described["labels"], json!({"commit": "abc"}));
     for file in described["files"].as_array().unwrap() {
         let name = file["name"].as_str().unwrap();
-        let served = daemon.get(&format!("/v1/runs/{id}/{name}"));
+        let served = daemon.get(&format!("/v1/recordings/{id}/{name}"));
         assert_eq!(served.status, 200);
         assert_eq!(served.body, std::fs::read(run.join(name)).unwrap(), "{name}");
         assert_eq!(file["bytes"], served.body.len());
@@ -267,35 +270,36 @@ fn no_file_outside_of_the_recordings_is_served() {
     let daemon = Daemon::start();
     let id = daemon.session("{}");
     daemon.stop(&id);
-    let run = daemon.runs().join(&id);
+    let run = daemon.recordings().join(&id);
     let secret = daemon.directory.path().join("secret");
     std::fs::write(&secret, "secret").unwrap();
     std::os::unix::fs::symlink(&secret, run.join("link.parquet")).unwrap();
     std::fs::hard_link(&secret, run.join("hard.parquet")).unwrap();
-    std::os::unix::fs::symlink(daemon.directory.path(), daemon.runs().join("linked")).unwrap();
+    std::os::unix::fs::symlink(daemon.directory.path(), daemon.recordings().join("linked"))
+        .unwrap();
     std::fs::create_dir(run.join("directory")).unwrap();
     assert!(std::process::Command::new("mkfifo").arg(run.join("pipe")).status().unwrap().success());
     for path in [
-        format!("/v1/runs/{id}/link.parquet"),
-        format!("/v1/runs/{id}/hard.parquet"),
-        format!("/v1/runs/{id}/directory"),
-        format!("/v1/runs/{id}/pipe"),
-        format!("/v1/runs/{id}/../../secret"),
-        format!("/v1/runs/{id}/..%2f..%2fsecret"),
-        format!("/v1/runs/{id}/%2e%2e"),
-        format!("/v1/runs/{id}/"),
-        "/v1/runs/linked/secret".to_owned(),
-        "/v1/runs/linked".to_owned(),
-        "/v1/runs/../secret".to_owned(),
-        "/v1/runs/%2e%2e/secret".to_owned(),
-        "/v1/runs/.memsampled.lock".to_owned(),
-        format!("/v1/runs/{id}/absent.parquet"),
+        format!("/v1/recordings/{id}/link.parquet"),
+        format!("/v1/recordings/{id}/hard.parquet"),
+        format!("/v1/recordings/{id}/directory"),
+        format!("/v1/recordings/{id}/pipe"),
+        format!("/v1/recordings/{id}/../../secret"),
+        format!("/v1/recordings/{id}/..%2f..%2fsecret"),
+        format!("/v1/recordings/{id}/%2e%2e"),
+        format!("/v1/recordings/{id}/"),
+        "/v1/recordings/linked/secret".to_owned(),
+        "/v1/recordings/linked".to_owned(),
+        "/v1/recordings/../secret".to_owned(),
+        "/v1/recordings/%2e%2e/secret".to_owned(),
+        "/v1/recordings/.memsampled.lock".to_owned(),
+        format!("/v1/recordings/{id}/absent.parquet"),
     ] {
         let answer = daemon.get(&path);
         assert!(matches!(answer.status, 400 | 404), "{path}: {answer:?}");
         assert!(!answer.text().contains("secret\n") && answer.body != b"secret", "{path}");
     }
-    let files = daemon.get(&format!("/v1/runs/{id}")).text();
+    let files = daemon.get(&format!("/v1/recordings/{id}")).text();
     for name in ["link.parquet", "hard.parquet", "directory", "pipe"] {
         assert!(!files.contains(name), "{files}");
     }

@@ -112,8 +112,9 @@ fn the_lines_of_the_document_run() {
     );
     let ended = shell(directory, &line);
     assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
-    let runs = daemon.get("/v1/runs").json();
-    let states: Vec<_> = runs["runs"].as_array().unwrap().iter().map(|run| &run["state"]).collect();
+    let runs = daemon.get("/v1/recordings").json();
+    let states: Vec<_> =
+        runs["recordings"].as_array().unwrap().iter().map(|run| &run["state"]).collect();
     assert_eq!(states, ["closed"; 7]);
     assert!(std::fs::read(directory.join("samples.parquet")).unwrap().starts_with(b"PAR1"));
 }
@@ -133,7 +134,7 @@ fn the_daemon_describes_itself() {
     let (help, completions) = (run(&["--help"]), run(&["--completions", "bash"]));
     run(&["--man", "."]);
     let manual = std::fs::read_to_string(directory.path().join("memsampled.1")).unwrap();
-    for option in ["socket", "runs", "http", "token-file", "group", "config"] {
+    for option in ["socket", "recordings", "http", "token-file", "group", "config"] {
         let option = format!("--{option}");
         assert!(help.contains(&option) && completions.contains(&option), "{option}");
         assert!(manual.replace('\\', "").contains(&option), "{option}");

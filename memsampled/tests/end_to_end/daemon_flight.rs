@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 
 use crate::command::{MEMSAMPLE, shell};
 use crate::daemon::{Daemon, wait_for};
-use memsample::{End, Recording, Recovery, RunState};
+use memsample::{End, Recording, RecordingState, Recovery};
 use serde_json::{Value, json};
 use tempfile::tempdir;
 
@@ -25,9 +25,9 @@ fn wait_for_ticks(daemon: &Daemon) {
 
 /// Returns the recording that was dumped for a reason, when there is one.
 fn dumped_for(daemon: &Daemon, reason: &str) -> Option<Recording> {
-    let runs = daemon.get("/v1/runs").json();
-    let ids = runs["runs"].as_array().unwrap().iter().map(|run| run["id"].as_str().unwrap());
-    let opened = ids.map(|id| Recording::open(&daemon.runs().join(id)).unwrap());
+    let runs = daemon.get("/v1/recordings").json();
+    let ids = runs["recordings"].as_array().unwrap().iter().map(|run| run["id"].as_str().unwrap());
+    let opened = ids.map(|id| Recording::open(&daemon.recordings().join(id)).unwrap());
     let mut of_reason = opened.filter(|(recording, recovery)| {
         assert_eq!(*recovery, Recovery::NotNeeded);
         recording.manifest().provenance.labels.get("memsampled.dump").is_some_and(|it| it == reason)
@@ -45,7 +45,7 @@ fn a_dump_is_a_recording_of_the_last_minutes() {
     let dumped = answer.json();
     let id = dumped["id"].as_str().unwrap();
     assert!(id.starts_with("stuck-20"), "{id}");
-    assert!(answer.head.contains(&format!("location: /v1/runs/{id}\r\n")), "{}", answer.head);
+    assert!(answer.head.contains(&format!("location: /v1/recordings/{id}\r\n")), "{}", answer.head);
     assert_eq!(
         (&dumped["summary"]["end"], &dumped["summary"]["state"]),
         (&json!("dumped"), &json!("closed"))
@@ -70,7 +70,7 @@ fn a_dump_is_a_recording_of_the_last_minutes() {
     assert!(metrics.contains("\nmemsampled_flight_dumps_total 4\n"), "{metrics}");
     // A session beside it is one of the same sweep, and nothing of the ring is served.
     let session = daemon.session(r#"{"interval": "50ms"}"#);
-    assert_eq!(daemon.get("/v1/runs/.flight").status, 400);
+    assert_eq!(daemon.get("/v1/recordings/.flight").status, 400);
     daemon.stop(&session);
     for (request, status, code) in [
         (r#"{"last": 5}"#, 422, "invalid_request"),
@@ -83,7 +83,7 @@ fn a_dump_is_a_recording_of_the_last_minutes() {
     daemon.signal("TERM");
     let (status, directory) = daemon.wait();
     assert!(status.success());
-    assert!(!directory.path().join("runs/.flight").exists());
+    assert!(!directory.path().join("recordings/.flight").exists());
     let plain = Daemon::start();
     let refused = plain.post("/v1/dump", "");
     assert_eq!(refused.refusal(), (409, "no_flight_recorder".to_owned()));
@@ -96,17 +96,17 @@ fn what_a_killed_daemon_kept_is_a_recording_at_the_next_start() {
     wait_for_ticks(&daemon);
     daemon.signal("KILL");
     let (_, directory) = daemon.wait();
-    assert!(directory.path().join("runs/.flight").exists());
+    assert!(directory.path().join("recordings/.flight").exists());
     // A dump that was being made.
-    std::fs::create_dir(directory.path().join("runs/.dump-x")).unwrap();
+    std::fs::create_dir(directory.path().join("recordings/.dump-x")).unwrap();
     let command = Daemon::command(directory.path());
     let daemon = Daemon::spawn(directory, command);
     let recording = wait_for("what was left", || dumped_for(&daemon, "crash"));
     let manifest = recording.manifest();
-    assert_eq!((manifest.state, &manifest.end), (RunState::Recovered, &Some(End::Crashed)));
+    assert_eq!((manifest.state, &manifest.end), (RecordingState::Recovered, &Some(End::Crashed)));
     assert!(manifest.totals.samples > 0);
     wait_for("order", || {
-        let names = std::fs::read_dir(daemon.runs()).unwrap();
+        let names = std::fs::read_dir(daemon.recordings()).unwrap();
         let names: Vec<String> =
             names.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
         let hidden = names.iter().filter(|name| name.starts_with('.')).count();
@@ -152,7 +152,7 @@ fn dumps_go_on_while_it_begins_anew() {
             daemon.signal("HUP");
             let anew = || daemon.log().matches("began anew").count();
             wait_for("the new rules", || (anew() == round).then_some(()));
-            assert!(daemon.runs().join(".flight/flight.json").exists());
+            assert!(daemon.recordings().join(".flight/flight.json").exists());
         }
         ended.store(true, std::sync::atomic::Ordering::Relaxed);
         dumping.join().unwrap();
@@ -169,12 +169,12 @@ fn one_that_has_ended_for_want_of_space_is_told_of_and_begins_anew() {
     std::fs::write(directory.path().join("config.toml"), config).unwrap();
     let mut command = Command::new("unshare");
     let line = "mkdir runs && mount -t tmpfs -o size=8m none runs && \
-                exec \"$MEMSAMPLED\" --socket s --runs runs --config config.toml";
+                exec \"$MEMSAMPLED\" --socket s --recordings runs --config config.toml";
     command.args(["-rm", "sh", "-c", line]).env("MEMSAMPLED", crate::daemon::MEMSAMPLED);
     command.current_dir(directory.path());
     let daemon = Daemon::spawn(directory, command);
     wait_for_ticks(&daemon);
-    let fill = format!("/proc/{}/root{}/ballast", daemon.pid(), daemon.runs().display());
+    let fill = format!("/proc/{}/root{}/ballast", daemon.pid(), daemon.recordings().display());
     let mut ballast = std::fs::File::create(&fill).unwrap();
     let error = std::io::copy(&mut std::io::repeat(0), &mut ballast).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::StorageFull);
@@ -218,9 +218,9 @@ fn dumps_that_nobody_asked_for_are_bounded() {
     assert!(daemon.log().contains("no dump for `crash`"), "{}", daemon.log());
     let metrics = daemon.get("/metrics").text();
     assert!(metrics.contains("\nmemsampled_flight_dumps_refused_total 1\n"), "{metrics}");
-    assert_eq!(daemon.get("/v1/runs").json()["runs"].as_array().unwrap().len(), 1);
+    assert_eq!(daemon.get("/v1/recordings").json()["recordings"].as_array().unwrap().len(), 1);
     // What it would have been made of stays, and who asks gets one.
-    assert!(daemon.runs().join(".flight-left-1").exists());
+    assert!(daemon.recordings().join(".flight-left-1").exists());
     wait_for_ticks(&daemon);
     assert_eq!(daemon.post("/v1/dump", "").status, 201);
 }
@@ -238,7 +238,7 @@ fn a_dump_that_nobody_asked_for_needs_room() {
         flight["notes"][0].as_str().map(str::to_owned)
     });
     assert!(note.contains("`daemon.flight_recorder.dumps_bytes` is 1"), "{note}");
-    assert!(daemon.runs().join(".flight-left-1").exists());
+    assert!(daemon.recordings().join(".flight-left-1").exists());
     assert!(dumped_for(&daemon, "crash").is_none());
 }
 
@@ -248,7 +248,7 @@ fn what_cannot_be_read_of_one_that_was_left_is_kept() {
     wait_for_ticks(&daemon);
     daemon.signal("KILL");
     let (_, directory) = daemon.wait();
-    let left = directory.path().join("runs/.flight");
+    let left = directory.path().join("recordings/.flight");
     let segment = std::fs::OpenOptions::new().write(true).open(left.join("journal/000000.log"));
     segment.unwrap().write_all_at(b"damaged!", 0).unwrap();
     let command = Daemon::command(directory.path());
@@ -258,7 +258,7 @@ fn what_cannot_be_read_of_one_that_was_left_is_kept() {
         flight["notes"][0].as_str().map(str::to_owned)
     });
     assert!(note.contains(".flight-left-1.damaged`, until you remove it"), "{note}");
-    let kept = daemon.runs().join(".flight-left-1.damaged/journal/000000.log");
+    let kept = daemon.recordings().join(".flight-left-1.damaged/journal/000000.log");
     assert!(std::fs::read(kept).unwrap().starts_with(b"damaged!"));
 }
 

@@ -134,7 +134,7 @@ fn no_mark_is_lost() {
         set = clients.into_iter().map(|client| client.join().unwrap()).sum();
     });
     daemon.stop(&id);
-    let (recording, _) = Recording::open(&daemon.runs().join(&id)).unwrap();
+    let (recording, _) = Recording::open(&daemon.recordings().join(&id)).unwrap();
     let kept: usize =
         recording.read_table("marks", &["ts"]).map(|batch| batch.unwrap().num_rows()).sum();
     assert_eq!(kept, set);
@@ -150,7 +150,7 @@ fn sessions_leave_nothing_behind() {
             let session = client.start(&StartRequest::default()).unwrap();
             client.mark(&session.id, &point("x")).unwrap();
             client.stop(&session.id).unwrap();
-            std::fs::remove_dir_all(daemon.runs().join(&session.id)).unwrap();
+            std::fs::remove_dir_all(daemon.recordings().join(&session.id)).unwrap();
         }
         // The threads of the pool have no descriptors, so these are exact at once.
         (open_descriptors(&daemon), status_kib(&daemon, "VmRSS:"))

@@ -64,7 +64,7 @@ fn who_was_killed_for_want_of_memory_is_named_with_the_reason() {
     daemon.stop(&id);
     assert_eq!(daemon.get("/healthz").status, 200);
 
-    let (recording, _) = Recording::open(&daemon.runs().join(&id)).unwrap();
+    let (recording, _) = Recording::open(&daemon.recordings().join(&id)).unwrap();
     let marks: Vec<(String, String)> = (recording.read_table("marks", &["kind", "name"]))
         .flat_map(|batch| {
             let batch = batch.unwrap();
@@ -108,9 +108,10 @@ fn who_was_killed_for_want_of_memory_is_named_with_the_reason() {
 
     // The flight recorder makes a dump of it by itself, in which it is named too.
     let dump = wait_for("a dump", || {
-        let runs = daemon.get("/v1/runs").json();
-        let ids = runs["runs"].as_array().unwrap().iter().map(|run| run["id"].as_str().unwrap());
-        let mut opened = ids.map(|id| Recording::open(&daemon.runs().join(id)).unwrap().0);
+        let runs = daemon.get("/v1/recordings").json();
+        let ids =
+            runs["recordings"].as_array().unwrap().iter().map(|run| run["id"].as_str().unwrap());
+        let mut opened = ids.map(|id| Recording::open(&daemon.recordings().join(id)).unwrap().0);
         opened.find(|recording| {
             let labels = &recording.manifest().provenance.labels;
             labels.get("memsampled.dump").is_some_and(|reason| reason == "oom_kill")

@@ -39,7 +39,7 @@ fn recorded(daemon: &Daemon) -> PathBuf {
     let id = started["id"].as_str().unwrap_or_else(|| panic!("{started}")).to_owned();
     let stopped = ask(daemon, USER, &format!("-X POST http://x/v1/sessions/{id}/stop"));
     assert_eq!(stopped["summary"]["state"], "closed", "{stopped}");
-    daemon.runs().join(id)
+    daemon.recordings().join(id)
 }
 
 fn id_of(run: &std::path::Path) -> String {
@@ -52,16 +52,16 @@ fn what_its_owner_makes_of_a_recording_does_not_keep_it_from_being_removed() {
     let without = |line: &str| {
         let run = recorded(&daemon);
         assert_eq!(fs::metadata(&run).unwrap().uid(), USER);
-        sh(&daemon, USER, &format!("cd runs/{} && {line}", id_of(&run)));
+        sh(&daemon, USER, &format!("cd recordings/{} && {line}", id_of(&run)));
         // The next one is the one that is kept.
         recorded(&daemon);
         assert!(!run.exists(), "`{line}` keeps it: {}", daemon.log());
     };
-    without("rm run.json");
-    without("echo '{}' > run.json");
-    without("sed -i 's/\"closed\"/\"recording\"/' run.json");
+    without("rm recording.json");
+    without("echo '{}' > recording.json");
+    without("sed -i 's/\"closed\"/\"recording\"/' recording.json");
     without(
-        "sed -i 's/\"last_tick\": *\"2/\"last_tick\": \"8/; s/\"started\": *\"2/\"started\": \"8/' run.json",
+        "sed -i 's/\"last_tick\": *\"2/\"last_tick\": \"8/; s/\"started\": *\"2/\"started\": \"8/' recording.json",
     );
     without("mkdir -p a/b && touch a/b/c && chmod 500 a/b a .");
     // Nothing is followed to the outside.
@@ -72,7 +72,7 @@ fn what_its_owner_makes_of_a_recording_does_not_keep_it_from_being_removed() {
     without("ln -s ../../outside linked && ln -s ../../outside/kept file");
     assert_eq!(fs::read(outside.join("kept")).unwrap(), b"kept");
     // What somebody else has put there is not a recording that was given away.
-    let backup = daemon.runs().join("backup");
+    let backup = daemon.recordings().join("backup");
     fs::create_dir(&backup).unwrap();
     chown(&backup, Some(USER), None).unwrap();
     recorded(&daemon);
@@ -90,20 +90,20 @@ fn a_file_that_its_owner_has_moved_there_is_not_served() {
     fs::write(theirs.join("secret.json"), "secret").unwrap();
     fs::set_permissions(theirs.join("secret.json"), fs::Permissions::from_mode(0o600)).unwrap();
     chown(&theirs, Some(USER), None).unwrap();
-    sh(&daemon, USER, &format!("mv theirs/secret.json runs/{id}/"));
+    sh(&daemon, USER, &format!("mv theirs/secret.json recordings/{id}/"));
     assert!(run.join("secret.json").exists());
-    let served = ask(&daemon, USER, &format!("http://x/v1/runs/{id}/secret.json"));
+    let served = ask(&daemon, USER, &format!("http://x/v1/recordings/{id}/secret.json"));
     assert_eq!(served["code"], "no_such_run", "{served}");
-    let described = ask(&daemon, USER, &format!("http://x/v1/runs/{id}"));
+    let described = ask(&daemon, USER, &format!("http://x/v1/recordings/{id}"));
     assert!(!described["files"].to_string().contains("secret"), "{described}");
     // Nor does it become somebody else's by what its file says.
     let line = format!(
-        "sed -i 's/\"memsampled.uid\": *\"{USER}\"/\"memsampled.uid\": \"64002\"/' runs/{id}/run.json"
+        "sed -i 's/\"memsampled.uid\": *\"{USER}\"/\"memsampled.uid\": \"64002\"/' recordings/{id}/recording.json"
     );
     sh(&daemon, USER, &line);
-    assert!(fs::read_to_string(run.join("run.json")).unwrap().contains("64002"));
-    assert_eq!(ask(&daemon, 64_002, "http://x/v1/runs")["runs"], json!([]));
-    assert_eq!(ask(&daemon, USER, &format!("http://x/v1/runs/{id}"))["uid"], USER);
+    assert!(fs::read_to_string(run.join("recording.json")).unwrap().contains("64002"));
+    assert_eq!(ask(&daemon, 64_002, "http://x/v1/recordings")["recordings"], json!([]));
+    assert_eq!(ask(&daemon, USER, &format!("http://x/v1/recordings/{id}"))["uid"], USER);
 }
 
 #[test]
@@ -122,9 +122,9 @@ fn a_kill_between_closing_and_giving_or_while_removing_is_made_good() {
     chown(&run, Some(0), Some(0)).unwrap();
     let first = files().next().unwrap();
     chown(&first, Some(0), Some(0)).unwrap();
-    let removed = directory.path().join("runs/.removed-a-20261125T171004Z");
+    let removed = directory.path().join("recordings/.removed-a-20261125T171004Z");
     fs::create_dir_all(removed.join("deep")).unwrap();
-    fs::write(removed.join("run.json"), "{}").unwrap();
+    fs::write(removed.join("recording.json"), "{}").unwrap();
     chown(&removed, Some(USER), None).unwrap();
     let command = Daemon::command(directory.path());
     let daemon = Daemon::spawn(directory, command);

@@ -62,7 +62,7 @@ fn ten_sessions_share_one_sweep_and_each_has_its_own_ticks() {
     );
     let of = |id: &str| {
         daemon.stop(id);
-        Recording::open(&daemon.runs().join(id)).unwrap().0
+        Recording::open(&daemon.recordings().join(id)).unwrap().0
     };
     let others: Vec<Recording> = others.iter().map(|id| of(id)).collect();
     let all: BTreeSet<i64> = sweeps(&of(&first)).into_values().collect();
@@ -115,7 +115,7 @@ fn a_session_records_what_it_is_to_record() {
     assert_eq!(session["target"], target);
     wait_for_ticks(&daemon, &id, 5);
     daemon.stop(&id);
-    let run = daemon.runs().join(&id);
+    let run = daemon.recordings().join(&id);
     let mut expected = children.clone();
     expected.push(i32::try_from(shell.id()).unwrap());
     expected.sort_unstable();
@@ -151,7 +151,7 @@ fn a_session_of_a_control_group_records_its_members() {
     let id = daemon.session(&request.to_string());
     wait_for_ticks(&daemon, &id, 5);
     daemon.stop(&id);
-    assert_eq!(pids(&daemon.runs().join(&id)), [i32::try_from(member.id()).unwrap()]);
+    assert_eq!(pids(&daemon.recordings().join(&id)), [i32::try_from(member.id()).unwrap()]);
     member.kill().unwrap();
     member.wait().unwrap();
     std::fs::remove_dir(&group).unwrap();

@@ -5,12 +5,12 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::daemon::{Daemon, wait_for};
-use memsample::{Recording, Recovery, RunState};
+use memsample::{Recording, RecordingState, Recovery};
 use serde_json::{Value, json};
 use tempfile::{TempDir, tempdir};
 
 fn manifest(run: &Path) -> Value {
-    let text = std::fs::read_to_string(run.join("run.json")).unwrap();
+    let text = std::fs::read_to_string(run.join("recording.json")).unwrap();
     serde_json::from_str(&text).unwrap()
 }
 
@@ -32,7 +32,7 @@ fn sigterm_closes_all_recordings() {
     let (status, directory) = daemon.wait();
     assert!(status.success());
     for id in ids {
-        let run = directory.path().join("runs").join(id);
+        let run = directory.path().join("recordings").join(id);
         assert_eq!(manifest(&run)["state"], "closed");
         assert!(!run.join("journal").exists());
     }
@@ -63,7 +63,7 @@ fn no_session_outlives_the_end_of_the_daemon() {
         let (status, directory) = daemon.wait();
         assert!(status.success());
         let mut runs = 0;
-        for run in std::fs::read_dir(directory.path().join("runs")).unwrap() {
+        for run in std::fs::read_dir(directory.path().join("recordings")).unwrap() {
             let run = run.unwrap().path();
             if run.is_dir() {
                 runs += 1;
@@ -108,12 +108,13 @@ fn old_recordings_are_removed_by_age_and_by_size() {
         daemon.signal("HUP");
         let read = || daemon.log().matches("was read again").count();
         wait_for("the log", || (read() == round).then_some(()));
-        let runs = daemon.get("/v1/runs").json()["runs"].as_array().unwrap().clone();
+        let runs = daemon.get("/v1/recordings").json()["recordings"].as_array().unwrap().clone();
         runs.iter().map(|run| run["id"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
     let bytes = |id: &str| {
-        let runs = daemon.get("/v1/runs").json();
-        let run = runs["runs"].as_array().unwrap().iter().find(|run| run["id"] == *id).unwrap();
+        let runs = daemon.get("/v1/recordings").json();
+        let run =
+            runs["recordings"].as_array().unwrap().iter().find(|run| run["id"] == *id).unwrap();
         run["bytes"].as_u64().unwrap()
     };
     // An hour is not over.
@@ -139,17 +140,17 @@ fn the_next_daemon_recovers_what_a_killed_one_left() {
     let command = Daemon::command(directory.path());
     let daemon = Daemon::spawn(directory, command);
     for id in ids {
-        let path = format!("/v1/runs/{id}");
+        let path = format!("/v1/recordings/{id}");
         let run = wait_for("recovery", || {
             let run = daemon.get(&path).json();
             (run["state"] == "recovered").then_some(run)
         });
         assert_eq!(run["end"], "crashed");
         assert!(run["totals"]["samples"].as_u64().unwrap() > 0);
-        let (recording, recovery) = Recording::open(&daemon.runs().join(&id)).unwrap();
+        let (recording, recovery) = Recording::open(&daemon.recordings().join(&id)).unwrap();
         assert_eq!(
             (recovery, recording.manifest().state),
-            (Recovery::NotNeeded, RunState::Recovered)
+            (Recovery::NotNeeded, RecordingState::Recovered)
         );
     }
 }
@@ -167,20 +168,20 @@ fn refused(directory: &Path, arguments: &[&str]) -> String {
 fn two_daemons_do_not_share_a_directory_or_a_socket() {
     let daemon = Daemon::start();
     let directory = daemon.directory.path();
-    let said = refused(directory, &["--socket", "other", "--runs", "runs"]);
-    assert!(said.contains("another daemon uses the runs directory `runs`"), "{said}");
+    let said = refused(directory, &["--socket", "other", "--recordings", "recordings"]);
+    assert!(said.contains("another daemon uses the recordings directory `runs`"), "{said}");
     assert!(!directory.join("other").exists());
-    let said = refused(directory, &["--socket", "s", "--runs", "other"]);
+    let said = refused(directory, &["--socket", "s", "--recordings", "other"]);
     assert!(
         said.contains("cannot listen on the socket `s`: another daemon listens there"),
         "{said}"
     );
     // Nor is a socket of another program taken, or a file.
     let _listener = UnixListener::bind(directory.join("foreign")).unwrap();
-    let said = refused(directory, &["--socket", "foreign", "--runs", "other"]);
+    let said = refused(directory, &["--socket", "foreign", "--recordings", "other"]);
     assert!(said.contains("another program listens there"), "{said}");
     std::fs::write(directory.join("file"), "kept").unwrap();
-    let said = refused(directory, &["--socket", "file", "--runs", "other"]);
+    let said = refused(directory, &["--socket", "file", "--recordings", "other"]);
     assert!(said.contains("a file that is no socket"), "{said}");
     assert_eq!(std::fs::read(directory.join("file")).unwrap(), b"kept");
     assert_eq!(daemon.get("/healthz").status, 200);
@@ -193,12 +194,24 @@ fn wrong_arguments_and_configurations_say_what_to_do() {
     std::fs::write(directory.path().join("open"), "0123456789abcdef").unwrap();
     std::fs::write(directory.path().join("bad.toml"), "[daemon]\nrns = 'x'\n").unwrap();
     let cases: [(&[&str], &str); 7] = [
-        (&["--socket", "s", "--runs", "/proc/x"], "cannot use the runs directory `/proc/x`"),
-        (&["--socket", &long, "--runs", "r"], "more than 107 bytes"),
+        (
+            &["--socket", "s", "--recordings", "/proc/x"],
+            "cannot use the recordings directory `/proc/x`",
+        ),
+        (&["--socket", &long, "--recordings", "r"], "more than 107 bytes"),
         (&["--socket", "s", "--http", "0.0.0.0:0"], "not a loopback address"),
         (&["--socket", "s", "--http", "127.0.0.1:0"], "needs a token"),
         (
-            &["--socket", "s", "--runs", "r", "--http", "127.0.0.1:0", "--token-file", "open"],
+            &[
+                "--socket",
+                "s",
+                "--recordings",
+                "r",
+                "--http",
+                "127.0.0.1:0",
+                "--token-file",
+                "open",
+            ],
             "only its owner may read",
         ),
         (&["--config", "bad.toml"], "bad.toml:2: unknown field `rns`"),
@@ -215,7 +228,7 @@ fn a_runs_directory_that_vanishes_is_said_and_found_again() {
     let daemon = Daemon::start();
     let id = daemon.session("{}");
     wait_for_samples(&daemon, &id);
-    std::fs::remove_dir_all(daemon.runs()).unwrap();
+    std::fs::remove_dir_all(daemon.recordings()).unwrap();
     assert_eq!(daemon.post("/v1/sessions", "{}").refusal(), (503, "unavailable".to_owned()));
     let health = daemon.get("/healthz");
     assert_eq!((health.status, &health.json()["status"]), (503, &json!("failing")));
@@ -223,7 +236,7 @@ fn a_runs_directory_that_vanishes_is_said_and_found_again() {
     // Its session cannot be closed, and that is all.
     let stopped = daemon.post(&format!("/v1/sessions/{id}/stop"), "");
     assert_eq!(stopped.refusal(), (500, "internal".to_owned()), "{}", stopped.text());
-    std::fs::create_dir(daemon.runs()).unwrap();
+    std::fs::create_dir(daemon.recordings()).unwrap();
     assert!(daemon.get("/healthz").text().contains("restart the daemon"));
     let (_, directory) = {
         daemon.signal("TERM");
@@ -240,14 +253,14 @@ fn a_disk_that_fills_ends_the_session_and_the_next_is_refused() {
     let directory = tempdir().unwrap();
     let mut command = Command::new("unshare");
     // A file system of 6 MiB that only the daemon sees.
-    let line = "mkdir runs && mount -t tmpfs -o size=6m none runs && exec \"$MEMSAMPLED\" --socket s --runs runs";
+    let line = "mkdir runs && mount -t tmpfs -o size=6m none runs && exec \"$MEMSAMPLED\" --socket s --recordings runs";
     command.args(["-rm", "sh", "-c", line]).env("MEMSAMPLED", crate::daemon::MEMSAMPLED);
     command.current_dir(directory.path());
     let daemon = Daemon::spawn(directory, command);
     let id = daemon.session(r#"{"interval": "1ms"}"#);
     wait_for_samples(&daemon, &id);
     // Inside of the name space of the daemon.
-    let fill = format!("/proc/{}/root{}/ballast", daemon.pid(), daemon.runs().display());
+    let fill = format!("/proc/{}/root{}/ballast", daemon.pid(), daemon.recordings().display());
     let mut ballast = std::fs::File::create(fill).unwrap();
     let error = std::io::copy(&mut std::io::repeat(0), &mut ballast).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::StorageFull);
@@ -273,7 +286,7 @@ impl<'a> Frozen<'a> {
     fn fsfreeze(&self, option: &str) -> bool {
         let mut nsenter = Command::new("nsenter");
         nsenter.args(["--mount", "--target", &self.0.pid().to_string(), "fsfreeze", option]);
-        nsenter.arg(self.0.runs()).status().unwrap().success()
+        nsenter.arg(self.0.recordings()).status().unwrap().success()
     }
 }
 
@@ -288,7 +301,7 @@ fn a_disk_that_stands_still_holds_nobody_up() {
     let directory = tempdir().unwrap();
     let mut command = Command::new("unshare");
     let line = "truncate -s 64M image && mkfs.ext4 -q image && mkdir runs && \
-                mount -o loop image runs && exec \"$MEMSAMPLED\" --socket s --runs runs";
+                mount -o loop image runs && exec \"$MEMSAMPLED\" --socket s --recordings runs";
     command.args(["-m", "sh", "-c", line]).env("MEMSAMPLED", crate::daemon::MEMSAMPLED);
     command.current_dir(directory.path());
     let daemon = Daemon::spawn(directory, command);
@@ -327,22 +340,23 @@ fn sighup_reads_the_configuration_again() {
     std::fs::write(&config, "[daemon.retention]\ncount = nonsense\n").unwrap();
     daemon.signal("HUP");
     wait_for("the log", || daemon.log().contains("stays as it was").then_some(()));
-    assert_eq!(daemon.get("/v1/runs").json()["runs"].as_array().unwrap().len(), 3);
+    assert_eq!(daemon.get("/v1/recordings").json()["recordings"].as_array().unwrap().len(), 3);
     // An open recording is never removed.
     let open = daemon.session("{}");
     std::fs::write(&config, "[daemon.retention]\ncount = 1\n[daemon.limits]\nsessions = 1\n")
         .unwrap();
     daemon.signal("HUP");
     wait_for("the log", || daemon.log().contains("was read again").then_some(()));
-    let left: Vec<String> = (daemon.get("/v1/runs").json()["runs"].as_array().unwrap().iter())
-        .map(|run| run["id"].as_str().unwrap().to_owned())
-        .collect();
+    let left: Vec<String> =
+        (daemon.get("/v1/recordings").json()["recordings"].as_array().unwrap().iter())
+            .map(|run| run["id"].as_str().unwrap().to_owned())
+            .collect();
     assert_eq!(left, [open.clone(), ids[2].clone()]);
     assert_eq!(daemon.post("/v1/sessions", "{}").refusal(), (429, "limit_reached".to_owned()));
     // What is stopped is the newest.
     daemon.stop(&open);
-    assert_eq!(daemon.get("/v1/runs").json()["runs"].as_array().unwrap().len(), 1);
-    assert!(daemon.runs().join(&open).exists());
+    assert_eq!(daemon.get("/v1/recordings").json()["recordings"].as_array().unwrap().len(), 1);
+    assert!(daemon.recordings().join(&open).exists());
 }
 
 #[test]
@@ -369,7 +383,7 @@ fn systemd_is_told_and_its_socket_is_taken() {
                 os.dup2(listener.fileno(), 3)\n\
                 os.set_inheritable(3, True)\n\
                 os.environ.update(LISTEN_FDS='1', LISTEN_PID=str(os.getpid()), WATCHDOG_PID=str(os.getpid()))\n\
-                os.execv(os.environ['MEMSAMPLED'], ['memsampled', '--runs', 'runs', '--socket', 'unused'])";
+                os.execv(os.environ['MEMSAMPLED'], ['memsampled', '--recordings', 'runs', '--socket', 'unused'])";
     let mut command = Command::new("python3");
     command.args(["-c", line]).current_dir(directory.path());
     command.env("MEMSAMPLED", crate::daemon::MEMSAMPLED).env("WATCHDOG_USEC", "300000");
@@ -475,21 +489,24 @@ fn users_see_and_stop_only_their_own() {
     assert_eq!(daemon.get("/v1/sessions").json()["sessions"].as_array().unwrap().len(), 2);
     assert_eq!(stop("64001", id)["summary"]["state"], "closed");
     // The closed recording is theirs: they read it as files and over HTTP, and nobody else does.
-    let listed = with_group("64001", "http://x/v1/runs");
-    assert_eq!(listed["runs"].as_array().unwrap().len(), 1);
-    assert_eq!(with_group("64002", "http://x/v1/runs")["runs"], json!([]));
-    assert_eq!(with_group("64002", &format!("http://x/v1/runs/{id}"))["code"], "no_such_run");
+    let listed = with_group("64001", "http://x/v1/recordings");
+    assert_eq!(listed["recordings"].as_array().unwrap().len(), 1);
+    assert_eq!(with_group("64002", "http://x/v1/recordings")["recordings"], json!([]));
+    assert_eq!(with_group("64002", &format!("http://x/v1/recordings/{id}"))["code"], "no_such_run");
     let reads = |uid: &str| {
         let read = Command::new("setpriv")
             .args(["--reuid", uid, "--regid", uid, "--clear-groups", "cat"])
-            .arg(daemon.runs().join(id).join("run.json"))
+            .arg(daemon.recordings().join(id).join("recording.json"))
             .output()
             .unwrap();
         read.status.success()
     };
     assert!(reads("64001") && !reads("64002"));
     // Links that its owner puts there lead nowhere, also for a daemon that recovers.
-    std::fs::write(daemon.runs().join(id).join("run.json"), "{}").unwrap();
-    assert_eq!(daemon.get(&format!("/v1/runs/{id}")).refusal(), (404, "no_such_run".to_owned()));
+    std::fs::write(daemon.recordings().join(id).join("recording.json"), "{}").unwrap();
+    assert_eq!(
+        daemon.get(&format!("/v1/recordings/{id}")).refusal(),
+        (404, "no_such_run".to_owned())
+    );
     daemon.stop(&of_root);
 }

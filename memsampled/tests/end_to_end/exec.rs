@@ -48,7 +48,7 @@ fn a_command_ends_as_without_and_is_marked() {
     let ended = exec(directory, &["--test", "prints", "--", "sh", "-c", "cat; echo err >&2"]);
     assert_eq!((&*ended.stdout, &*ended.stderr), ("", "err\n"));
     let stopped = daemon.stop(&session);
-    let marks = marks(stopped["run"].as_str().unwrap());
+    let marks = marks(stopped["recording"].as_str().unwrap());
     let tests = ["passes", "fails", "not found", "not a program", "prints"];
     assert_eq!(marks.len(), 2 * tests.len());
     for (pair, test) in marks.chunks(2).zip(tests) {
@@ -85,7 +85,7 @@ fn a_signal_reaches_the_command_and_ends_both_alike() {
             (!Path::new(&format!("/proc/{}", line.trim())).exists()).then_some(())
         });
     }
-    let marks = marks(daemon.stop(&session)["run"].as_str().unwrap());
+    let marks = marks(daemon.stop(&session)["recording"].as_str().unwrap());
     assert_eq!(marks.iter().filter(|[kind, ..]| kind == "end").count(), 4, "{marks:?}");
 }
 
@@ -113,7 +113,7 @@ fn without_daemon_session_or_test_the_command_runs_unmarked() {
     assert!(pids.len() == 2 && pids[0] == pids[1], "{}", ended.stdout);
     assert_eq!(ended.stderr, "");
     assert_eq!(exec(directory, &[]).code, Some(2));
-    let run = daemon.stop(&session)["run"].as_str().unwrap().to_owned();
+    let run = daemon.stop(&session)["recording"].as_str().unwrap().to_owned();
     assert!(marks(&run).is_empty());
     let peaks = memsample(directory, &["peaks", &run, "--by", "test"]);
     assert!(peaks.stderr.contains("no process of this recording belongs to a test"));
@@ -144,7 +144,7 @@ fn what_is_sampled_before_the_command_begins_is_not_the_test() {
     let line = "for i in 1 2 3 4 5 6 7 8 9 10; do for j in 1 2 3 4; do \
                 $MEMSAMPLE exec --socket s --test $j -- true & done; wait; done";
     assert_eq!(shell(directory, line).code, Some(0));
-    let run = daemon.stop(&session)["run"].as_str().unwrap().to_owned();
+    let run = daemon.stop(&session)["recording"].as_str().unwrap().to_owned();
     let peaks = memsample(directory, &["peaks", &run, "--by", "test", "--json"]).json();
     for row in peaks.as_array().unwrap() {
         assert!(row["lower_bytes"].as_u64().unwrap() < 5 << 20, "{row}");
@@ -184,7 +184,7 @@ fn a_test_is_all_that_its_command_starts_and_nothing_else() {
         drop(child.stdin.take());
         child.wait().unwrap();
     }
-    let run = daemon.stop(&session)["run"].as_str().unwrap().to_owned();
+    let run = daemon.stop(&session)["recording"].as_str().unwrap().to_owned();
     let json = memsample(directory, &["peaks", &run, "--by", "test", "--json"]).json();
     let mib = |test: &str| {
         let row = json.as_array().unwrap().iter().find(|row| row["test"] == test).unwrap();

@@ -68,7 +68,7 @@ fn record(directory: &Path, line: &str) -> Option<(Recording, Vec<Exit>)> {
     let line = format!("echo $$ > pid; {line}; :");
     let ended = memsample(directory, &["record", "--name", "x", "--", "sh", "-c", &line]);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    let run = directory.join("runs/x");
+    let run = directory.join("recordings/x");
     let manifest = manifest(&run);
     let (recording, _) = Recording::open(&run).unwrap();
     let exits: Vec<_> = recording
@@ -189,7 +189,7 @@ fn the_peak_of_a_program_is_not_that_of_the_one_before_it() {
     // Sampled as a shell; what it becomes is gone before the next tick, but by chance.
     let line = "for i in 1 2 3 4 5; do (sleep 0.3; exec /bin/true) & wait; done";
     let Some((recording, exits)) = record(directory.path(), line) else { return };
-    if manifest(&directory.path().join("runs/x"))["settings"]["births"] != "proc_connector" {
+    if manifest(&directory.path().join("recordings/x"))["settings"]["births"] != "proc_connector" {
         // Without it an exec that no tick sees is not known of.
         return;
     }

@@ -64,13 +64,13 @@ fn a_capture_is_viewed_as_the_machine() {
     let directory = tempdir().unwrap();
     // Other processes come and go meanwhile, and share pages with this one.
     wait_for("a capture and a view to agree", || {
-        let _ = fs::remove_dir_all(directory.path().join("runs"));
+        let _ = fs::remove_dir_all(directory.path().join("recordings"));
         capture(&directory.path().join("night.1.tar"), idle.0.id());
         let live = rows(directory.path(), &["--filter", "24 << 20"]);
         let ended = memsample(directory.path(), &["import", "night.1.tar"]);
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-        assert!(ended.stdout.contains("python -c") && ended.stdout.contains("runs/night ("));
-        let recorded = rows(directory.path(), &["runs/night"]);
+        assert!(ended.stdout.contains("python -c") && ended.stdout.contains("recordings/night ("));
+        let recorded = rows(directory.path(), &["recordings/night"]);
         assert_eq!(recorded.len(), 1);
         let live = live.iter().find(|row| row["pid"] == idle.0.id()).unwrap();
         for key in ["pid", "ppid", "comm", "command", "vsize_bytes"] {
@@ -85,9 +85,9 @@ fn a_capture_is_viewed_as_the_machine() {
         });
         agree.then_some(())
     });
-    let users = rows(directory.path(), &["runs/night", "--by", "user"]);
+    let users = rows(directory.path(), &["recordings/night", "--by", "user"]);
     assert_eq!(users.len(), 1);
-    let areas = rows(directory.path(), &["runs/night", "--by", "system"]);
+    let areas = rows(directory.path(), &["recordings/night", "--by", "system"]);
     assert!(areas.iter().all(|area| area["used_bytes"].is_u64()));
 }
 
@@ -103,7 +103,7 @@ fn what_cannot_be_imported_is_refused_in_one_line() {
         (&["import", "absent.tar"][..], "`absent.tar` is not a capture of smemcap: No such file"),
         (&["import", "two.tar"], "`two.tar` is not a capture of smemcap: it is no tar"),
         (&["import", "one.tar", "one.tar", "--name", "x"], "are of the same second"),
-        (&["import", "one.tar"], "`runs/one` exists: choose another name, or remove it"),
+        (&["import", "one.tar"], "`recordings/one` exists: choose another name, or remove it"),
         (&["import", "one.tar", "--name", "../x"], "cannot be the name of a recording"),
         (&["import"], "required arguments were not provided"),
     ] {

@@ -69,14 +69,14 @@ fn paths_that_are_no_recordings_are_refused() {
         let ended = memsample(directory.path(), &[command, "absent"]);
         assert_eq!(ended.code, Some(1));
         assert!(
-            ended.stderr.contains("`absent` is not a recording: it has no run.json"),
+            ended.stderr.contains("`absent` is not a recording: it has no recording.json"),
             "{}",
             ended.stderr
         );
     }
-    std::fs::write(directory.path().join("run.json"), "{}").unwrap();
+    std::fs::write(directory.path().join("recording.json"), "{}").unwrap();
     let ended = memsample(directory.path(), &["summary", "."]);
-    assert!(ended.stderr.contains("`./run.json` is damaged"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("`./recording.json` is damaged"), "{}", ended.stderr);
 }
 
 #[test]

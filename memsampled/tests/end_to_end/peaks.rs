@@ -25,13 +25,13 @@ fn record(directory: &Path, name: &str, program: &str) -> bool {
     let script = script.to_str().unwrap();
     let ended = memsample(directory, &["record", "--name", "x", "--", "/usr/bin/python3", script]);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    let manifest = manifest(&directory.join("runs/x"));
+    let manifest = manifest(&directory.join("recordings/x"));
     assert_eq!(manifest["totals"]["exits_lost"], 0);
     manifest["settings"]["exits"] == true
 }
 
 fn peaks(directory: &Path, options: &[&str]) -> Vec<Value> {
-    let mut arguments = vec!["peaks", "runs/x", "--json", "--top", "100000"];
+    let mut arguments = vec!["peaks", "recordings/x", "--json", "--top", "100000"];
     arguments.extend(options);
     let ended = memsample(directory, &arguments);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
@@ -108,7 +108,7 @@ os._exit(0)
         assert!(peak["upper_bytes"].as_u64().unwrap() >= expected);
         assert_eq!(peak["rising_at_end"], true, "{peak}");
     }
-    let text = memsample(directory.path(), &["peaks", "runs/x", "--filter", "doubles.py"]);
+    let text = memsample(directory.path(), &["peaks", "recordings/x", "--filter", "doubles.py"]);
     assert!(text.stdout.contains("PEAK RSS") && text.stdout.contains("doubles.py"));
 }
 
@@ -170,7 +170,7 @@ print(flush=True); sys.stdin.read()";
         let lower = peak["lower_bytes"].as_u64().unwrap();
         let upper = peak["upper_bytes"].as_u64().unwrap();
         assert!(lower >= 50 * MIB && upper <= lower + batch_bytes(), "{peak}");
-        std::fs::remove_dir_all(directory.path().join("runs/x")).unwrap();
+        std::fs::remove_dir_all(directory.path().join("recordings/x")).unwrap();
     }
     drop(child.stdin.take());
     child.wait().unwrap();
@@ -181,7 +181,7 @@ fn rows_are_text_json_and_csv() {
     let directory = tempdir().unwrap();
     record(directory.path(), "rows.py", "memory = anon(30)\ntime.sleep(0.3)\n");
     for by in ["process", "role"] {
-        let arguments = ["peaks", "runs/x", "--by", by, "--top", "3"];
+        let arguments = ["peaks", "recordings/x", "--by", by, "--top", "3"];
         let csv = memsample(directory.path(), &[&arguments[..], &["--csv"]].concat());
         let json = memsample(directory.path(), &[&arguments[..], &["--json"]].concat()).json();
         let mut reader = csv::Reader::from_reader(csv.stdout.as_bytes());
@@ -202,9 +202,9 @@ fn rows_are_text_json_and_csv() {
         let text = memsample(directory.path(), &arguments).stdout;
         assert!(text.contains("PEAK RSS") && text.contains("MiB"), "{text}");
     }
-    let none = memsample(directory.path(), &["peaks", "runs/absent"]);
+    let none = memsample(directory.path(), &["peaks", "recordings/absent"]);
     assert!(none.code == Some(1) && none.stderr.contains("is not a recording"), "{}", none.stderr);
-    let wrong = memsample(directory.path(), &["peaks", "runs/x", "--filter", "("]);
+    let wrong = memsample(directory.path(), &["peaks", "recordings/x", "--filter", "("]);
     assert_eq!(wrong.code, Some(2));
 }
 

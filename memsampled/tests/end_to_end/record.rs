@@ -30,7 +30,7 @@ fn a_second_has_ten_ticks_of_every_process() {
     }
     assert!(json["cpu_seconds"].as_f64().unwrap() > 0.0);
     assert!(json["peak_rss_bytes"].as_u64().unwrap() > 1 << 20);
-    let run = Path::new(json["run"].as_str().unwrap());
+    let run = Path::new(json["recording"].as_str().unwrap());
     assert_eq!(runs(directory.path()), [directory.path().join(run)]);
     let files = std::fs::read_dir(directory.path().join(run)).unwrap();
     let bytes: u64 = files.map(|file| file.unwrap().metadata().unwrap().len()).sum();
@@ -46,13 +46,14 @@ fn a_person_reads_a_table_and_what_is_missing() {
     let ended =
         memsample(directory.path(), &["record", "--duration", "300ms", "--name", "evening"]);
     assert_eq!(ended.code, Some(0));
-    for part in ["ROLE", "PEAK RSS", "MEAN RSS", "PEAK PSS", "honesty: ", "cost: ", "runs/evening"]
+    for part in
+        ["ROLE", "PEAK RSS", "MEAN RSS", "PEAK PSS", "honesty: ", "cost: ", "recordings/evening"]
     {
         assert!(ended.stdout.contains(part), "{part} in:\n{}", ended.stdout);
     }
     // Not a terminal, so no live line.
     assert_eq!(ended.stderr, "");
-    let again = memsample(directory.path(), &["summary", "runs/evening"]);
+    let again = memsample(directory.path(), &["summary", "recordings/evening"]);
     assert_eq!(again.stdout, ended.stdout);
 }
 
@@ -65,8 +66,8 @@ fn a_command_is_recorded_as_long_as_it_runs() {
     // Its output is untouched, so ours is on the other stream.
     assert_eq!(ended.stdout, "to stdout");
     assert!(ended.stderr.starts_with("to stderr"), "{}", ended.stderr);
-    assert!(ended.stderr.contains("runs/x"));
-    let run = directory.path().join("runs/x");
+    assert!(ended.stderr.contains("recordings/x"));
+    let run = directory.path().join("recordings/x");
     assert_eq!(manifest(&run)["command_exit_code"].as_i64(), Some(7));
     assert_eq!(manifest(&run)["settings"]["command"][0], "sh");
     let (recording, _) = Recording::open(&run).unwrap();
@@ -97,7 +98,7 @@ fn a_command_gets_the_limits_that_memsample_had() {
 fn a_duration_ends_the_recording_and_not_the_command() {
     let directory = tempdir().unwrap();
     // The command ends when it sees that the recording is closed.
-    let line = "until grep -q '\"closed\"' runs/x/run.json; do :; done; echo seen";
+    let line = "until grep -q '\"closed\"' recordings/x/recording.json; do :; done; echo seen";
     let arguments = ["record", "--name", "x", "--duration", "200ms", "--", "sh", "-c", line];
     let ended = memsample(directory.path(), &arguments);
     assert_eq!((ended.code, ended.stdout.as_str()), (Some(0), "seen\n"));
@@ -138,7 +139,7 @@ fn signals_close_the_recording() {
             directory.path(),
             &["record", "--name", "x", "--json", "--interval", "10ms"],
         );
-        let run = directory.path().join("runs/x");
+        let run = directory.path().join("recordings/x");
         wait_for_journal(&run, 2000);
         recorder.signal(signal);
         let ended = recorder.wait();
@@ -160,7 +161,7 @@ fn a_signal_goes_on_to_the_command_and_its_end_ends_the_recording() {
     wait_for("the command", || directory.path().join("ready").exists().then_some(()));
     recorder.signal("TERM");
     assert_eq!(recorder.wait().code, Some(9));
-    assert_eq!(manifest(&directory.path().join("runs/x"))["state"], "closed");
+    assert_eq!(manifest(&directory.path().join("recordings/x"))["state"], "closed");
 }
 
 #[test]

@@ -9,8 +9,8 @@ use crate::report_outputs::{check_junit, check_results, results_schema};
 use jiff::Timestamp;
 use memsample_runner::report::{Collector, SuiteResult, junit, replace, results, terminal};
 use memsample_runner::runner::{
-    Abort, Attempt, BoundedBytes, BudgetResult, BudgetVerdict, Event, Outcome, RoleMemory, Sum,
-    Survivor, TestMemory, TestResult,
+    Abort, Attempt, BoundedBytes, BudgetResult, BudgetVerdict, Event, LeftOverProcess, Outcome,
+    RoleMemory, Sum, TestMemory, TestResult,
 };
 use memsample_runner::suite::{Action, Budget, Quantity};
 use proptest::prelude::*;
@@ -26,7 +26,7 @@ fn attempt(name: &str, repetition: u32, number: u32, outcome: Outcome) -> TestRe
         test: Attempt { test: name.to_owned(), repetition, attempt: number },
         exit_code: match outcome {
             Outcome::Failed { exit_code } => Some(exit_code),
-            Outcome::Passed | Outcome::Leaked | Outcome::OverBudget => Some(0),
+            Outcome::Passed | Outcome::LeftOver | Outcome::OverBudget => Some(0),
             _ => None,
         },
         signal: match outcome {
@@ -38,7 +38,7 @@ fn attempt(name: &str, repetition: u32, number: u32, outcome: Outcome) -> TestRe
         started: ran.then(|| Timestamp::from_second(BEGAN).unwrap()),
         duration: Duration::from_millis(12),
         isolation: if ran { "pidns".to_owned() } else { String::new() },
-        survivors: Vec::new(),
+        left_over_processes: Vec::new(),
         left_bytes: None,
         stdout: None,
         stderr: None,
@@ -192,14 +192,18 @@ fn model() -> Vec<(&'static str, Vec<TestResult>, Expected)> {
             Some("requires"),
         ),
     ];
-    let mut leaked = attempt("leaky", 1, 1, Outcome::Leaked);
+    let mut leaked = attempt("leaky", 1, 1, Outcome::LeftOver);
     leaked.reason = Some("it left `sleep` (4711)".to_owned());
-    leaked.survivors =
-        vec![Survivor { pid: 4711, comm: "sle\u{1b}ep".to_owned(), rss_bytes: None }];
+    leaked.left_over_processes =
+        vec![LeftOverProcess { pid: 4711, comm: "sle\u{1b}ep".to_owned(), rss_bytes: None }];
     all.push((
         "leaky",
         vec![leaked],
-        Expected { outcome: "leaked", junit: &[&["failure"]], why: Some("it left `sleep` (4711)") },
+        Expected {
+            outcome: "left_over",
+            junit: &[&["failure"]],
+            why: Some("it left `sleep` (4711)"),
+        },
     ));
     let mut over = attempt("fat", 1, 1, Outcome::OverBudget);
     over.budgets = vec![budget(Action::Fail, BudgetVerdict::Exceeded)];
@@ -592,7 +596,7 @@ fn the_schema_refuses_what_results_are_not() {
     // With --json the directory is in it.
     let line = results::json_line(&suite).unwrap();
     let line = check_results(&line);
-    assert_eq!(line["directory"], directory.path().display().to_string());
+    assert_eq!(line["run"], directory.path().display().to_string());
 }
 
 #[test]

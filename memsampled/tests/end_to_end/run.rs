@@ -28,7 +28,7 @@ fn results(ended: &Ended) -> Value {
     let directory = PathBuf::from(last);
     let results = check_results(&fs::read(directory.join("results.json")).unwrap());
     check_junit(&fs::read(directory.join("junit.xml")).unwrap()).unwrap();
-    assert!(directory.join("recording/run.json").exists());
+    assert!(directory.join("recording/recording.json").exists());
     results
 }
 
@@ -171,7 +171,7 @@ fn json_is_one_object_with_the_directory() {
     let ended = run(directory.path(), MIXED, &["--json", "--filter", "passes"]);
     assert_eq!(ended.stdout.lines().count(), 1);
     let results = check_results(ended.stdout.as_bytes());
-    assert!(Path::new(results["directory"].as_str().unwrap()).join("junit.xml").exists());
+    assert!(Path::new(results["run"].as_str().unwrap()).join("junit.xml").exists());
 }
 
 #[test]
@@ -246,7 +246,7 @@ fn a_run_that_was_killed_goes_on_at_once_and_no_other_does() {
     let expected = [("first", "passed"), ("second", "passed"), ("third", "passed")];
     assert_eq!(outcomes(&results), expected);
     assert_eq!(fs::read_to_string(file("trace")).unwrap(), "first\nthird\n");
-    assert!(killed.join("recording-2/run.json").exists());
+    assert!(killed.join("recording-2/recording.json").exists());
 
     // Now there is none to go on with.
     let again = run(directory.path(), INTERRUPTED, &["--resume"]);
@@ -416,7 +416,7 @@ fn shared_memory_that_is_left_is_a_leak() {
     let ended = run_isolated(directory.path(), suite, &["--isolation", "bwrap"]);
     assert_eq!(ended.code, Some(10), "{}", ended.stderr);
     let results = results(&ended);
-    assert_eq!(outcomes(&results), [("leaves a file", "leaked"), ("removes it", "passed")]);
+    assert_eq!(outcomes(&results), [("leaves a file", "left_over"), ("removes it", "passed")]);
     let reason = results["tests"][0]["reason"].as_str().unwrap();
     assert_eq!(reason, "it left 1048576 bytes of shared memory");
     assert!(!Path::new("/dev/shm/memsample-left").exists());
@@ -513,5 +513,5 @@ fn the_demo_shows_what_it_says() {
     let log: Vec<&str> = log.map(str::trim_start).collect();
     assert_eq!(log.len(), 1, "{}", ended.stderr);
     assert!(log[0].starts_with("over_budget"), "{}", ended.stderr);
-    assert_eq!(words, ["passed", "failed", "timed_out", "leaked", "over_budget", last]);
+    assert_eq!(words, ["passed", "failed", "timed_out", "left_over", "over_budget", last]);
 }

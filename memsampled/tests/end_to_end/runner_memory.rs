@@ -170,7 +170,7 @@ fn tests_that_do_not_pass_have_their_memory_too() {
         action: Action::Warn,
     }];
     let results = results(&suite(vec![times_out, fails, leaks]), &options);
-    assert_eq!(crate::running::words(&results), ["timed_out", "failed", "leaked"]);
+    assert_eq!(crate::running::words(&results), ["timed_out", "failed", "left_over"]);
     for result in &results[..2] {
         let anon = result.memory.as_ref().unwrap().anon.unwrap().peak.lower;
         assert!(anon >= 32 * MIB, "{result:#?}");
@@ -264,7 +264,7 @@ fn what_is_left_may_be_within_a_budget() {
     let results = results(&suite(tests), &options);
     assert_eq!(
         crate::running::words(&results),
-        ["passed", "leaked", "over_budget"],
+        ["passed", "left_over", "over_budget"],
         "{results:#?}"
     );
     assert!(results[0].notes[0].contains("which its budget allows"), "{results:#?}");

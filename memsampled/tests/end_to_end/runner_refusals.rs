@@ -98,7 +98,7 @@ fn a_runner() {
 fn lines(case: &str, wrapper: &str) -> Vec<String> {
     let directory = tempdir().unwrap();
     fs::set_permissions(directory.path(), PermissionsExt::from_mode(0o777)).unwrap();
-    let line = wrapper.replace("RUN", "\"$0\" --exact a_runner --nocapture");
+    let line = wrapper.replace("RUN", "\"$0\" --exact runner_refusals::a_runner --nocapture");
     let output = Command::new("sh")
         .args(["-c", &line])
         .arg(std::env::current_exe().unwrap())

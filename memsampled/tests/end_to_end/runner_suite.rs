@@ -303,8 +303,8 @@ fn a_signal_ends_the_suite_in_order_and_it_can_be_resumed() {
     assert_eq!(words(&results), ["passed", "failed", "passed", "passed"]);
     assert_eq!(trace(), "waits\ncleanup\nafter\nteardown\n");
     // Each part has its recording.
-    assert!(directory.path().join("results/recording/run.json").exists());
-    assert!(directory.path().join("results/recording-2/run.json").exists());
+    assert!(directory.path().join("results/recording/recording.json").exists());
+    assert!(directory.path().join("results/recording-2/recording.json").exists());
 
     // Of another suite nothing is resumed.
     let other = crate::running::suite(vec![shell("other", "true")]);
@@ -481,7 +481,7 @@ fn what_a_failed_boundary_wrote_is_kept_if_asked() {
         shell("has none", "exit 1"),
     ];
     let results = results(&suite(tests), &options);
-    assert_eq!(words(&results), ["failed", "leaked", "passed", "failed"]);
+    assert_eq!(words(&results), ["failed", "left_over", "passed", "failed"]);
     for result in &results[..2] {
         let kept = result.kept.as_ref().unwrap();
         assert!(options.directory.join(kept).join("tmp/left").exists());

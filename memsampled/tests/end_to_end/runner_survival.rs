@@ -131,7 +131,7 @@ fn a_runner() {
     .unwrap();
     let mut expected = vec!["timed_out"; words.len()];
     // The last of those that are always there.
-    expected[UNWILLING.len() - 1] = "leaked";
+    expected[UNWILLING.len() - 1] = "left_over";
     if is_hostile {
         expected = HOSTILE.map(|(_, _, word)| word).to_vec();
     }
@@ -164,7 +164,7 @@ impl Runner {
             }
         };
         command
-            .args(["--exact", "a_runner", "--nocapture"])
+            .args(["--exact", "runner_survival::a_runner", "--nocapture"])
             .env(DIRECTORY, directory.path().join("results"))
             .env(ISOLATION, isolation)
             .env(TIMEOUT_MS, timeout.as_millis().to_string())

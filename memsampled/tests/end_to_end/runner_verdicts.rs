@@ -185,10 +185,10 @@ fn table(directory: &std::path::Path) -> Vec<Row> {
             timed_out(),
         ),
         // What is left.
-        because(shell("leaves a child", "sleep 1000 & exit 0"), Outcome::Leaked, "`sleep`"),
+        because(shell("leaves a child", "sleep 1000 & exit 0"), Outcome::LeftOver, "`sleep`"),
         because(
             shell("leaves a session", "setsid sleep 1000 & sleep 0.1"),
-            Outcome::Leaked,
+            Outcome::LeftOver,
             "`sleep`",
         ),
         because(
@@ -196,7 +196,7 @@ fn table(directory: &std::path::Path) -> Vec<Row> {
                 "leaves a grandchild",
                 "(setsid sh -c 'sleep 1000 & sleep 1001 &' &) ; sleep 0.2",
             ),
-            Outcome::Leaked,
+            Outcome::LeftOver,
             "`sleep`",
         ),
         row(shell("fails and leaves a child", "sleep 1000 & exit 1"), failed(1)),

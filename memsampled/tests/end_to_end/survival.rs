@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::command::{Running, manifest, memsample, shell, wait_for, wait_for_journal};
-use memsample::{Recording, Recovery, RunState};
+use memsample::{Recording, RecordingState, Recovery};
 use tempfile::tempdir;
 
 fn since_1970() -> Duration {
@@ -26,7 +26,7 @@ fn kill_9_loses_at_most_a_second_twenty_times() {
         let interval = ["1ms", "10ms", "100ms", "500ms"][round as usize % 4];
         let recorder =
             Running::start(directory.path(), &["record", "--name", "x", "--interval", interval]);
-        let run = directory.path().join("runs/x");
+        let run = directory.path().join("recordings/x");
         // Before the first flush, and behind it.
         let bytes = if round % 5 == 0 { 3000 } else { 500 };
         wait_for_journal(&run, bytes);
@@ -39,7 +39,7 @@ fn kill_9_loses_at_most_a_second_twenty_times() {
         assert_eq!(recorder.wait().code, None);
         let (recording, recovery) = Recording::open(&run).unwrap();
         assert!(matches!(recovery, Recovery::Recovered { .. }), "{recovery:?}");
-        assert_eq!(recording.manifest().state, RunState::Recovered);
+        assert_eq!(recording.manifest().state, RecordingState::Recovered);
         let samples: usize =
             recording.read_table("samples", &["ts"]).map(|batch| batch.unwrap().num_rows()).sum();
         assert_eq!(recording.manifest().totals.samples, samples as u64);
@@ -55,21 +55,21 @@ fn what_was_killed_is_recovered_when_it_is_next_opened() {
     let directory = tempdir().unwrap();
     let recorder =
         Running::start(directory.path(), &["record", "--name", "x", "--interval", "10ms"]);
-    wait_for_journal(&directory.path().join("runs/x"), 3000);
+    wait_for_journal(&directory.path().join("recordings/x"), 3000);
     // While it runs it is not touched.
-    let ended = memsample(directory.path(), &["recover", "runs/x"]);
-    assert_eq!(ended.stdout, "runs/x: is still being written; left as it is\n");
-    assert_eq!(memsample(directory.path(), &["summary", "runs/x"]).code, Some(0));
+    let ended = memsample(directory.path(), &["recover", "recordings/x"]);
+    assert_eq!(ended.stdout, "recordings/x: is still being written; left as it is\n");
+    assert_eq!(memsample(directory.path(), &["summary", "recordings/x"]).code, Some(0));
     recorder.signal("KILL");
     recorder.wait();
-    let ended = memsample(directory.path(), &["summary", "--json", "runs/x"]);
+    let ended = memsample(directory.path(), &["summary", "--json", "recordings/x"]);
     assert!(ended.stderr.contains("the recording was put together"), "{}", ended.stderr);
     assert_eq!(
         (ended.json()["state"].as_str(), ended.json()["end"].as_str()),
         (Some("recovered"), Some("crashed"))
     );
-    let ended = memsample(directory.path(), &["recover", "runs/x"]);
-    assert_eq!((ended.code, ended.stdout.as_str()), (Some(0), "runs/x: is whole\n"));
+    let ended = memsample(directory.path(), &["recover", "recordings/x"]);
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(0), "recordings/x: is whole\n"));
 }
 
 /// Runs a line of shell with a file system of `size` at `full`, seen by nobody else.
@@ -130,7 +130,7 @@ fn a_disk_too_full_to_close_leaves_a_recording_that_can_be_recovered() {
     let ended = with_small_disk(directory.path(), "6m", line);
     assert_eq!(ended.code, Some(4), "{}", ended.stderr);
     let (recording, _) = Recording::open(&directory.path().join("kept")).unwrap();
-    assert_ne!(recording.manifest().state, RunState::Recording);
+    assert_ne!(recording.manifest().state, RecordingState::Recording);
     let samples: usize =
         recording.read_table("samples", &["ts"]).map(|batch| batch.unwrap().num_rows()).sum();
     assert!(samples > 0);
@@ -149,7 +149,7 @@ fn too_few_descriptors_are_made_up_for_and_said() {
     assert!(json["reopened"].as_u64().unwrap() > 0, "{json}");
     assert_eq!(json["unreadable"].as_u64(), Some(0), "{json}");
     assert!(json["samples"].as_u64().unwrap() >= 5 * 10);
-    let notes = manifest(&directory.path().join("runs/x"))["notes"].to_string();
+    let notes = manifest(&directory.path().join("recordings/x"))["notes"].to_string();
     assert!(notes.contains("RLIMIT_NOFILE"), "{notes}");
 }
 
@@ -188,5 +188,5 @@ fn two_recorders_of_one_name_do_not_mix() {
     let mut codes = recorders.map(|recorder| recorder.wait().code);
     codes.sort();
     assert_eq!(codes, [Some(0), Some(1), Some(1)]);
-    assert_eq!(manifest(&directory.path().join("runs/x"))["state"], "closed");
+    assert_eq!(manifest(&directory.path().join("recordings/x"))["state"], "closed");
 }

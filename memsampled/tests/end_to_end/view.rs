@@ -73,7 +73,7 @@ fn record(arguments: &[&str]) -> (TempDir, PathBuf) {
     let fixed = ["record", "--name", "x", "--pss-interval", "every", "--detail-interval", "every"];
     let ended = memsample(directory.path(), &[&fixed, arguments].concat());
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    let run = directory.path().join("runs/x");
+    let run = directory.path().join("recordings/x");
     (directory, run)
 }
 
@@ -424,7 +424,7 @@ fn wrong_wishes_are_refused_in_one_line() {
         (&["--json", "--totals"], "cannot be used with"),
         (&["--proc", "/absent"], "cannot read `/absent`"),
         (&["--at", "1s"], "required arguments were not provided"),
-        (&["/absent"], "`/absent` is not a recording: it has no run.json"),
+        (&["/absent"], "`/absent` is not a recording: it has no recording.json"),
         (&[run, "--at", "yesterday"], "write a time such as 2026-11-22T20:59:38.281Z"),
         (&[run, "--at", "1h"], "is outside the recording, which goes from "),
         (&[run, "--at", "2001-01-01T00:00:00Z"], "is outside the recording, which goes from "),

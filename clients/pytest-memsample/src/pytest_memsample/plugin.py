@@ -96,9 +96,9 @@ class Recording:
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self):
         self._stop()
-        if not self.closing or "run" not in self.closing:
+        if not self.closing or "recording" not in self.closing:
             return
-        self.usages = usage_by_test(self.closing["run"])
+        self.usages = usage_by_test(self.closing["recording"])
         junit = self._junit()
         for usage in self.usages if junit else []:
             for name in ("rss_peak_bytes", "rss_growth_bytes"):
@@ -106,7 +106,7 @@ class Recording:
                 if value is not None:
                     junit.add_global_property(f"memsample.{name}[{usage.test}]", value)
         if junit:
-            junit.add_global_property("memsample.run", self.closing["run"])
+            junit.add_global_property("memsample.recording", self.closing["recording"])
 
     def _junit(self):
         from _pytest.junitxml import xml_key

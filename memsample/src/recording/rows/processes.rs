@@ -108,7 +108,7 @@ pub(crate) const FIELDS: Fields<ProcessRow> = Fields(&[
     Field {
         name: "start_ns",
         source: "stat 22",
-        meaning: "When the process began, in nanoseconds since boot; steps of one clock tick (10 ms). With the boot id in `run.json` and `pid` it names the process.",
+        meaning: "When the process began, in nanoseconds since boot; steps of one clock tick (10 ms). With the boot id in `recording.json` and `pid` it names the process.",
         value: Value::Int64(|row| row.identity.start_ns),
     },
     Field {
@@ -120,7 +120,7 @@ pub(crate) const FIELDS: Fields<ProcessRow> = Fields(&[
     Field {
         name: "ppid",
         source: "proc connector; stat 4",
-        meaning: "The process id of the parent that forked it, where the kernel told (`births` in `run.json`); else of the one it had when it was first seen.",
+        meaning: "The process id of the parent that forked it, where the kernel told (`births` in `recording.json`); else of the one it had when it was first seen.",
         value: Value::Int32(|row| row.identity.ppid),
     },
     Field {
@@ -146,7 +146,7 @@ pub(crate) const FIELDS: Fields<ProcessRow> = Fields(&[
     Field {
         name: "cmdline",
         source: "cmdline",
-        meaning: "The arguments with a space between them, cut at 4096 bytes with `…`; `[redacted]` stands for what was taken out. Null where they are not known, and where they are left out: see `settings` in `run.json`.",
+        meaning: "The arguments with a space between them, cut at 4096 bytes with `…`; `[redacted]` stands for what was taken out. Null where they are not known, and where they are left out: see `settings` in `recording.json`.",
         value: Value::OptionalText(|row| {
             let known = !row.identity.cmdline.is_empty();
             known.then(|| Cow::Owned(row.identity.cmdline_text()))

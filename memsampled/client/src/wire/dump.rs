@@ -15,7 +15,7 @@ pub struct DumpRequest {
     /// What the recording is called; its id is this and the time. By default `flight`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// What the client wants to find in `run.json`.
+    /// What the client wants to find in `recording.json`.
     pub labels: BTreeMap<String, String>,
 }
 

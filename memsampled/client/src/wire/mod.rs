@@ -20,7 +20,8 @@ pub use live::{LiveMemory, LiveProcess, LiveRole, LiveSession};
 pub use mark::{MarkKind, MarkRequest};
 pub use memsample_input::Span;
 pub use recording::{
-    End, Quantiles, RecordingState, RunFile, RunInfo, RunList, RunListEntry, Totals,
+    End, Quantiles, RecordingFile, RecordingInfo, RecordingList, RecordingListEntry,
+    RecordingState, Totals,
 };
 pub use request::{Refusal, Request, parse};
 pub use session::{

@@ -3,19 +3,19 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// `GET /v1/runs`.
+/// `GET /v1/recordings`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct RunList {
+pub struct RecordingList {
     /// Those that the caller may see, newest first.
-    pub runs: Vec<RunListEntry>,
+    pub recordings: Vec<RecordingListEntry>,
     /// Whether there are more than could be listed.
     pub truncated: bool,
 }
 
-/// A recording in the runs directory.
+/// A recording in the recordings directory.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct RunListEntry {
-    /// Its name in the runs directory.
+pub struct RecordingListEntry {
+    /// Its name in the recordings directory.
     pub id: String,
     /// Whether it is whole.
     pub state: RecordingState,
@@ -25,20 +25,20 @@ pub struct RunListEntry {
     pub bytes: u64,
 }
 
-/// `GET /v1/runs/{id}`.
+/// `GET /v1/recordings/{id}`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct RunInfo {
-    /// Its name in the runs directory.
+pub struct RecordingInfo {
+    /// Its name in the recordings directory.
     pub id: String,
     /// Its directory.
-    pub run: String,
+    pub recording: String,
     /// Whether it is whole.
     pub state: RecordingState,
     /// Why it ended; null while it is being recorded.
     pub end: Option<End>,
     /// When it began.
     pub started: Timestamp,
-    /// The last tick, as of the last time `run.json` was written.
+    /// The last tick, as of the last time `recording.json` was written.
     pub last_tick: Option<Timestamp>,
     /// From one tick to the next, in milliseconds.
     pub interval_ms: u64,
@@ -48,13 +48,13 @@ pub struct RunInfo {
     pub labels: BTreeMap<String, String>,
     /// What it holds and lacks.
     pub totals: Totals,
-    /// Its files, each to be had as `/v1/runs/{id}/{name}`.
-    pub files: Vec<RunFile>,
+    /// Its files, each to be had as `/v1/recordings/{id}/{name}`.
+    pub files: Vec<RecordingFile>,
 }
 
 /// A file of a recording.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RunFile {
+pub struct RecordingFile {
     /// Its name.
     pub name: String,
     /// Its size, in bytes.

@@ -22,7 +22,7 @@ pub struct StartRequest {
     /// The share of one CPU for reading PSS, 0 to 1; by default 0.01. With 0 it is not read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pss_budget: Option<f64>,
-    /// What the client wants to find in `run.json`.
+    /// What the client wants to find in `recording.json`.
     pub labels: BTreeMap<String, String>,
     /// Which processes are recorded.
     #[serde(deserialize_with = "object")]
@@ -157,7 +157,7 @@ pub struct Session {
     /// When it was started.
     pub started: Timestamp,
     /// The directory of the recording.
-    pub run: String,
+    pub recording: String,
     /// From one sample of every process to the next.
     pub interval: Span,
     /// Which processes are recorded.
@@ -227,7 +227,7 @@ pub struct Stopped {
     /// The session.
     pub id: String,
     /// The directory of the closed recording.
-    pub run: String,
+    pub recording: String,
     /// What it holds and lacks.
     pub summary: Summary,
 }

@@ -16,7 +16,7 @@ pub struct Health {
     /// Sessions that go on, of all users.
     pub sessions: u64,
     /// The directory in which recordings are made.
-    pub runs: String,
+    pub recordings: String,
     /// What is wrong now.
     pub problems: Vec<String>,
     /// What the daemon could do so that the kernel does not end it first.

@@ -6,7 +6,7 @@ use super::{End, Quantiles, RecordingState};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
     /// Path of the recording.
-    pub run: String,
+    pub recording: String,
     /// Whether it is whole.
     pub state: RecordingState,
     /// Why it ended.

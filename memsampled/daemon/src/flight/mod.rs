@@ -1,6 +1,6 @@
 //! The flight recorder: the last minutes of everything, and dumps of them.
 //!
-//! It is in the directory `.flight` of the runs directory, where nothing is served from. At the end of
+//! It is in the directory `.flight` of the recordings directory, where nothing is served from. At the end of
 //! the daemon it is removed. What a daemon that was killed has left is put aside at the next start,
 //! where a new one begins at once, and becomes a recording: its last minutes may tell who killed it.
 
@@ -23,7 +23,7 @@ pub(super) use trigger::watch;
 use super::failure::Failure;
 use super::log;
 use super::peer::Peer;
-use super::runs::{Run, RunsDirectory, UID_LABEL};
+use super::recordings::{RecordingsDirectory, StoredRecording, UID_LABEL};
 use super::sessions::{base_name, check_own_labels};
 use memsample_client::wire::{DumpRequest, ErrorCode, FlightHealth, Span, Stopped, Summary};
 use memsample_config::FlightSettings;
@@ -34,7 +34,7 @@ const DIRECTORY: &str = ".flight";
 const LEFT: &str = ".flight-left-";
 /// Dumps that are being made.
 const UNFINISHED: &str = ".dump-";
-/// The label in `run.json` that says why a dump was made.
+/// The label in `recording.json` that says why a dump was made.
 const REASON_LABEL: &str = "memsampled.dump";
 /// What a dump is called for which nobody chose a name.
 const NAME: &str = "flight";
@@ -66,12 +66,12 @@ impl Reason {
 
 /// The flight recorder of a daemon, if it has one.
 pub(super) struct Flight {
-    runs: Arc<RunsDirectory>,
+    recordings: Arc<RecordingsDirectory>,
     settings: Option<FlightSettings>,
     recorder: Mutex<Option<Arc<FlightRecorder>>>,
     /// The trigger that the kernel has taken.
     pressure: Mutex<Option<String>>,
-    /// Why it does not run, or runs without something.
+    /// Why it does not run, or recordings without something.
     notes: Mutex<Vec<String>>,
     /// One dump after the other, and none while it begins anew.
     dumping: Arc<tokio::sync::Mutex<()>>,
@@ -87,9 +87,12 @@ pub(super) struct Flight {
 }
 
 impl Flight {
-    pub(super) fn new(runs: Arc<RunsDirectory>, settings: Option<FlightSettings>) -> Self {
+    pub(super) fn new(
+        recordings: Arc<RecordingsDirectory>,
+        settings: Option<FlightSettings>,
+    ) -> Self {
         Self {
-            runs,
+            recordings,
             settings,
             recorder: Mutex::default(),
             pressure: Mutex::default(),
@@ -105,12 +108,12 @@ impl Flight {
 
     /// Puts aside what another daemon has left, and begins.
     pub(super) fn start(&self, station: &Station) {
-        let runs = self.runs.path();
-        let directory = runs.join(DIRECTORY);
+        let recordings = self.recordings.path();
+        let directory = recordings.join(DIRECTORY);
         if directory.exists() {
             let is_free =
                 |path: &PathBuf| !path.exists() && !FlightRecorder::set_aside(path).exists();
-            let aside = (1..=MAX_NAMES).map(|number| runs.join(format!("{LEFT}{number}")));
+            let aside = (1..=MAX_NAMES).map(|number| recordings.join(format!("{LEFT}{number}")));
             let aside = aside.into_iter().find(is_free);
             let moved = aside.ok_or_else(|| std::io::Error::other("too many were left"));
             if let Err(error) = moved.and_then(|aside| fs::rename(&directory, aside)) {
@@ -149,8 +152,8 @@ impl Flight {
 
     /// Says whether it is to run and does not.
     fn is_dead(&self) -> bool {
-        let runs = self.recorder().as_ref().is_some_and(|recorder| !recorder.is_finished());
-        self.settings.is_some() && !runs && !self.is_ending.load(Ordering::SeqCst)
+        let recordings = self.recorder().as_ref().is_some_and(|recorder| !recorder.is_finished());
+        self.settings.is_some() && !recordings && !self.is_ending.load(Ordering::SeqCst)
     }
 
     /// Says why it has ended.
@@ -184,10 +187,10 @@ impl Flight {
 
     /// Makes recordings of what daemons that were killed have left, and returns how many.
     pub(super) fn salvage(&self) -> u64 {
-        let runs = self.runs.path();
+        let recordings = self.recordings.path();
         let mut salvaged = 0;
-        for name in hidden_names(runs) {
-            let path = runs.join(&name);
+        for name in hidden_names(recordings) {
+            let path = recordings.join(&name);
             if name.starts_with(UNFINISHED) {
                 if let Err(error) = fs::remove_dir_all(&path) {
                     log::warning(format_args!("cannot remove `{}`: {error}", path.display()));
@@ -232,11 +235,11 @@ impl Flight {
 
     /// Removes the oldest of what was left and could not be made recordings, beyond what is kept of it.
     fn remove_left(&self) {
-        let runs = self.runs.path();
-        let left = hidden_names(runs).into_iter().filter(|name| name.starts_with(LEFT));
+        let recordings = self.recordings.path();
+        let left = hidden_names(recordings).into_iter().filter(|name| name.starts_with(LEFT));
         let mut left: Vec<_> = left
             .map(|name| {
-                let path = runs.join(name);
+                let path = recordings.join(name);
                 (fs::metadata(&path).and_then(|metadata| metadata.modified()).ok(), path)
             })
             .collect();
@@ -275,9 +278,11 @@ impl Flight {
         let defaults = FlightSettings::new(Duration::from_secs(60));
         let settings = self.settings.as_ref().unwrap_or(&defaults);
         let (mut count, mut bytes) = (0, 0);
-        for name in self.runs.names().map_err(|error| error.to_string())? {
+        for name in self.recordings.names().map_err(|error| error.to_string())? {
             // What belongs to a user says of itself what they like.
-            let Some(run) = self.runs.run(&name).ok().filter(Run::belongs_to_daemon) else {
+            let Some(run) =
+                self.recordings.run(&name).ok().filter(StoredRecording::belongs_to_daemon)
+            else {
                 continue;
             };
             let reason = run.manifest.provenance.labels.get(REASON_LABEL);
@@ -341,7 +346,7 @@ impl Flight {
         let summary = Summary::of(&recording)
             .map_err(|error| Failure::internal("reading the dump", error))?;
         log::info(format_args!("`{id}` holds the last minutes ({})", reason.as_str()));
-        Ok(Stopped { id, run: summary.run.clone(), summary })
+        Ok(Stopped { id, recording: summary.recording.clone(), summary })
     }
 
     /// Has a recording made under a name that is free.
@@ -353,12 +358,12 @@ impl Flight {
         let base = base_name(Some(name.unwrap_or(NAME)), Timestamp::now());
         for number in 1..=MAX_NAMES {
             let id = if number == 1 { base.clone() } else { format!("{base}-{number}") };
-            match make(&self.runs.path().join(&id)) {
+            match make(&self.recordings.path().join(&id)) {
                 Err(DumpError::Exists(_)) => {}
                 outcome => return outcome.map(|made| made.map(|recording| (id, recording))),
             }
         }
-        Err(DumpError::Exists(self.runs.path().join(base)))
+        Err(DumpError::Exists(self.recordings.path().join(base)))
     }
 
     /// Returns how it is; `None` where there is none.
@@ -435,8 +440,8 @@ fn bytes_of(directory: &Path) -> u64 {
     files.filter_map(|file| file.metadata().ok()).map(|metadata| metadata.len()).sum()
 }
 
-fn hidden_names(runs: &Path) -> Vec<String> {
-    let entries = fs::read_dir(runs).into_iter().flatten().filter_map(Result::ok);
+fn hidden_names(recordings: &Path) -> Vec<String> {
+    let entries = fs::read_dir(recordings).into_iter().flatten().filter_map(Result::ok);
     let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
     names.filter(|name| name.starts_with('.')).collect()
 }

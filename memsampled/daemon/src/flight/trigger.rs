@@ -67,7 +67,7 @@ pub(crate) async fn watch(state: Arc<State>) {
         let _ = tokio::task::spawn_blocking(move || {
             let _turn = turn;
             of_dump.flight.dump_by_itself(reason);
-            let removed = retention::remove_old(&of_dump.runs, &of_dump.retention());
+            let removed = retention::remove_old(&of_dump.recordings, &of_dump.retention());
             of_dump.counters.removed.fetch_add(removed, Ordering::Relaxed);
         })
         .await;

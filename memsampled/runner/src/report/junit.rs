@@ -303,10 +303,10 @@ fn peaks(memory: &TestMemory) -> Vec<(&'static str, String)> {
 fn explanation(result: &TestResult) -> String {
     let why = wording::why(result).map_or(String::new(), |why| format!(": {why}"));
     let mut lines = vec![format!("{}{why}", result.outcome.word())];
-    for survivor in &result.survivors {
-        let rss = survivor.rss_bytes.map_or("RSS unknown".to_owned(), wording::size);
-        let comm = wording::printable(&survivor.comm);
-        lines.push(format!("left behind: {comm} ({}), {rss}", survivor.pid));
+    for left in &result.left_over_processes {
+        let rss = left.rss_bytes.map_or("RSS unknown".to_owned(), wording::size);
+        let comm = wording::printable(&left.comm);
+        lines.push(format!("left behind: {comm} ({}), {rss}", left.pid));
     }
     lines.extend(wording::memory_lines(result.memory.as_ref()));
     lines.join("\n")

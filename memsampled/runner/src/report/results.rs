@@ -97,7 +97,7 @@ struct Document<'a> {
     counts: BTreeMap<&'static str, usize>,
     notes: &'a [String],
     #[serde(skip_serializing_if = "Option::is_none")]
-    directory: Option<String>,
+    run: Option<String>,
     tests: Vec<Test<'a>>,
 }
 
@@ -129,7 +129,7 @@ struct Ended<'a> {
     memory: Option<Memory>,
     roles: Vec<Role<'a>>,
     budgets: Vec<Budget<'a>>,
-    survivors: Vec<Survivor<'a>>,
+    left_over_processes: Vec<LeftOverProcess<'a>>,
     stdout: Option<String>,
     stderr: Option<String>,
     output_cut_bytes: u64,
@@ -181,7 +181,7 @@ struct Budget<'a> {
 }
 
 #[derive(Serialize)]
-struct Survivor<'a> {
+struct LeftOverProcess<'a> {
     pid: i32,
     comm: &'a str,
     rss_bytes: Option<u64>,
@@ -202,7 +202,7 @@ fn document<'a>(suite: &'a SuiteResult, directory: Option<&Path>) -> Document<'a
         duration_ns: nanoseconds(suite.duration),
         counts: suite.counts(),
         notes: &suite.notes,
-        directory: directory.map(|directory| directory.display().to_string()),
+        run: directory.map(|directory| directory.display().to_string()),
         tests: suite.tests.iter().map(test).collect(),
     }
 }
@@ -252,13 +252,13 @@ fn ended(result: &TestResult) -> Ended<'_> {
             })
             .collect(),
         budgets: result.budgets.iter().map(budget).collect(),
-        survivors: result
-            .survivors
+        left_over_processes: result
+            .left_over_processes
             .iter()
-            .map(|survivor| Survivor {
-                pid: survivor.pid,
-                comm: &survivor.comm,
-                rss_bytes: survivor.rss_bytes,
+            .map(|left| LeftOverProcess {
+                pid: left.pid,
+                comm: &left.comm,
+                rss_bytes: left.rss_bytes,
             })
             .collect(),
         stdout: result.stdout.as_ref().map(|path| text(path)),

@@ -120,7 +120,7 @@ pub(super) fn spec_of_test(
         artifacts: test.artifacts.clone(),
         artifacts_directory: artifacts::directory(directory),
         keep_failed: options.keep_failed,
-        survivors_wanted: false,
+        keep_left_over: false,
     })
 }
 
@@ -131,7 +131,7 @@ pub(super) fn spec_of_step(
     cwd: PathBuf,
     directory: &Path,
     options: &RunOptions,
-    survivors_wanted: bool,
+    keep_left_over: bool,
 ) -> Spec {
     Spec {
         id,
@@ -156,7 +156,7 @@ pub(super) fn spec_of_step(
         artifacts: Vec::new(),
         artifacts_directory: artifacts::directory(directory),
         keep_failed: None,
-        survivors_wanted,
+        keep_left_over,
     }
 }
 

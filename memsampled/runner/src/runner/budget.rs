@@ -1,11 +1,11 @@
-use super::event::{BoundedBytes, BudgetResult, BudgetVerdict, Survivor};
+use super::event::{BoundedBytes, BudgetResult, BudgetVerdict, LeftOverProcess};
 use super::own_recording::Used;
 use crate::suite::{Action, Budget, Quantity};
 
 /// What an attempt left behind.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Left<'a> {
-    pub(super) survivors: &'a [Survivor],
+    pub(super) left_over_processes: &'a [LeftOverProcess],
     /// Bytes of shared memory, where that is the boundary's own.
     pub(super) shared_bytes: Option<u64>,
     /// Whether it was looked at: what is ended by the runner is not.
@@ -68,14 +68,14 @@ fn left_over(role: Option<&str>, used: Option<&Used>, left: Left<'_>) -> Option<
         return None;
     }
     let mut bytes = BoundedBytes { lower: 0, upper: Some(0) };
-    for survivor in left.survivors {
-        let found = used.and_then(|used| used.roles.role_of(survivor.pid));
+    for left in left.left_over_processes {
+        let found = used.and_then(|used| used.roles.role_of(left.pid));
         let (is_certain, is_possible) = match (role, found) {
             (None, _) => (true, true),
             (Some(role), Some(found)) => (role == found, role == found),
             (Some(_), None) => (false, true),
         };
-        let rss = survivor.rss_bytes;
+        let rss = left.rss_bytes;
         if is_certain {
             bytes.lower = bytes.lower.saturating_add(rss.unwrap_or(0));
         }
@@ -206,22 +206,22 @@ mod tests {
 
     #[test]
     fn what_is_left_is_that_of_all_or_of_a_role() {
-        let survivor = |pid, rss_bytes| Survivor { pid, comm: String::new(), rss_bytes };
-        fn left(survivors: &[Survivor], shared_bytes: Option<u64>) -> Left<'_> {
-            Left { survivors, shared_bytes, is_known: true }
+        let process = |pid, rss_bytes| LeftOverProcess { pid, comm: String::new(), rss_bytes };
+        fn left(left_over_processes: &[LeftOverProcess], shared_bytes: Option<u64>) -> Left<'_> {
+            Left { left_over_processes, shared_bytes, is_known: true }
         }
         let used = used(1, None);
         let used = Some(&used);
         check(None, LeftOver, used, CannotTell);
         check_left(None, LeftOver, None, left(&[], None), Kept);
         check_left(None, LeftOver, used, left(&[], Some(101)), Exceeded);
-        check_left(None, LeftOver, used, left(&[survivor(7, Some(60))], Some(40)), Kept);
-        check_left(None, LeftOver, used, left(&[survivor(7, Some(60))], Some(41)), Exceeded);
-        check_left(None, LeftOver, used, left(&[survivor(7, None)], None), CannotTell);
-        let two = [survivor(7, Some(101)), survivor(8, Some(1))];
+        check_left(None, LeftOver, used, left(&[process(7, Some(60))], Some(40)), Kept);
+        check_left(None, LeftOver, used, left(&[process(7, Some(60))], Some(41)), Exceeded);
+        check_left(None, LeftOver, used, left(&[process(7, None)], None), CannotTell);
+        let two = [process(7, Some(101)), process(8, Some(1))];
         check_left(Some("cc"), LeftOver, used, left(&two, None), Exceeded);
         check_left(Some("ld"), LeftOver, used, left(&two, None), Kept);
-        let unknown = [survivor(8, Some(101))];
+        let unknown = [process(8, Some(101))];
         check_left(Some("cc"), LeftOver, used, left(&unknown, None), CannotTell);
     }
 

@@ -463,7 +463,7 @@ impl<'a> Dispatcher<'a> {
             exit_code: ending.exit_code,
             signal: ending.signal,
             isolation,
-            survivors: ending.survivors,
+            left_over_processes: ending.left_over_processes,
             left_bytes: ending.left_bytes,
             stdout: log(&spec.stdout),
             stderr: log(&spec.stderr),
@@ -653,13 +653,13 @@ fn judge_budgets(budgets: &[Budget], used: &Used, result: &mut TestResult) {
         return;
     }
     let left = Left {
-        survivors: &result.survivors,
+        left_over_processes: &result.left_over_processes,
         shared_bytes: result.left_bytes,
         // What is ended by the runner is not looked at for what it leaves.
         is_known: !matches!(result.outcome, Outcome::TimedOut { .. } | Outcome::Aborted),
     };
     let judged = budget::judge(budgets, Some(used), left);
-    if result.outcome == Outcome::Leaked && budget::allows_left(&judged) {
+    if result.outcome == Outcome::LeftOver && budget::allows_left(&judged) {
         result.outcome = Outcome::Passed;
         let left = result.reason.take().unwrap_or_default();
         result.notes.push(format!("{left}, which its budget allows"));
@@ -690,7 +690,7 @@ impl TestResult {
             exit_code: None,
             signal: None,
             isolation: String::new(),
-            survivors: Vec::new(),
+            left_over_processes: Vec::new(),
             left_bytes: None,
             stdout: None,
             stderr: None,

@@ -111,7 +111,7 @@ pub enum Outcome {
     /// It would have passed, but its memory was above a budget that fails.
     OverBudget,
     /// It would have passed, but left processes, or memory in files of `/dev/shm` and `/tmp`.
-    Leaked,
+    LeftOver,
     /// The runner ended it because the suite was aborted.
     Aborted,
     /// It could not be started.
@@ -140,7 +140,7 @@ impl Outcome {
             Self::OutOfMemory { .. } => "out_of_memory",
             Self::HostOutOfMemory => "host_out_of_memory",
             Self::OverBudget => "over_budget",
-            Self::Leaked => "leaked",
+            Self::LeftOver => "left_over",
             Self::Aborted => "aborted",
             Self::NotStarted { .. } => "not_started",
             Self::Skipped { .. } => "skipped",
@@ -174,7 +174,7 @@ pub struct TestResult {
     /// The boundary that it had, in the words of a suite file.
     pub isolation: String,
     /// Processes that it left behind, which were killed.
-    pub survivors: Vec<Survivor>,
+    pub left_over_processes: Vec<LeftOverProcess>,
     /// Bytes of shared memory that it left; `None` where its boundary has none of its own, so that
     /// nobody can tell.
     pub left_bytes: Option<u64>,
@@ -200,7 +200,7 @@ pub struct TestResult {
 
 /// A process that outlived its test.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Survivor {
+pub struct LeftOverProcess {
     /// Its process id.
     pub pid: i32,
     /// Its command name.

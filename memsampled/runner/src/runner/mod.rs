@@ -41,8 +41,8 @@ use memsample::{RecordError, Station};
 pub use boundary::role;
 pub use discovery::{DiscoverError, discover};
 pub use event::{
-    Abort, Attempt, BoundedBytes, BudgetResult, BudgetVerdict, Event, Outcome, RoleMemory, Sum,
-    Survivor, TestMemory, TestResult,
+    Abort, Attempt, BoundedBytes, BudgetResult, BudgetVerdict, Event, LeftOverProcess, Outcome,
+    RoleMemory, Sum, TestMemory, TestResult,
 };
 pub use options::{Keep, RunOptions, Selection, Shard};
 pub use verdict::of_test;

@@ -66,7 +66,7 @@ pub(super) fn judge(test: &Test, ending: &Ending) -> (Outcome, Option<String>) {
             (Outcome::Failed { exit_code: code }, None)
         }
         (Some(_), None) => match left(ending) {
-            Some(left) => (Outcome::Leaked, Some(left)),
+            Some(left) => (Outcome::LeftOver, Some(left)),
             None => (Outcome::Passed, None),
         },
         (None, None) => {
@@ -86,7 +86,7 @@ fn is_expected(test: &Test, code: i32) -> bool {
 /// Says what an attempt left behind, if anything.
 fn left(ending: &Ending) -> Option<String> {
     let mut parts = Vec::new();
-    match ending.survivors.as_slice() {
+    match ending.left_over_processes.as_slice() {
         [] => {}
         [one] => parts.push(format!("`{}` ({})", one.comm.escape_debug(), one.pid)),
         [first, rest @ ..] => parts.push(format!(

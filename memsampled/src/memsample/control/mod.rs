@@ -54,8 +54,8 @@ pub(crate) fn start(args: StartArgs) -> anyhow::Result<ExitCode> {
         writeln!(out, "{}", session.id)?;
     }
     if !daemon.json {
-        let Session { id, interval, run, .. } = session;
-        writeln!(io::stderr(), "session {id} started: every {interval}, writing {run}")?;
+        let Session { id, interval, recording, .. } = session;
+        writeln!(io::stderr(), "session {id} started: every {interval}, writing {recording}")?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -104,7 +104,7 @@ pub(crate) fn stop(args: &StopArgs) -> anyhow::Result<ExitCode> {
             summary.late,
             summary.dropped,
         )?;
-        writeln!(io::stdout(), "{}", stopped.run)?;
+        writeln!(io::stdout(), "{}", stopped.recording)?;
     }
     if let Some(reason) = summary.end.as_ref().and_then(crate::summary::early_end) {
         writeln!(io::stderr(), "error: the recording ended early: {reason}")?;
@@ -130,7 +130,7 @@ pub(crate) fn dump(args: DumpArgs) -> anyhow::Result<ExitCode> {
             summary.samples,
             summary.processes,
         )?;
-        writeln!(io::stdout(), "{}", dumped.run)?;
+        writeln!(io::stdout(), "{}", dumped.recording)?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -153,7 +153,7 @@ pub(crate) fn status(args: &StatusArgs) -> anyhow::Result<ExitCode> {
             health.pid,
         )?;
         let sessions = count(health.sessions, "session");
-        writeln!(out, "{sessions}, recordings in {}", health.runs)?;
+        writeln!(out, "{sessions}, recordings in {}", health.recordings)?;
         writeln!(
             out,
             "protection: oom_score_adj {}, memory {}, control group {}",

@@ -25,7 +25,7 @@ pub(crate) enum PeaksBy {
 }
 
 pub(crate) fn run(args: &PeaksArgs) -> anyhow::Result<ExitCode> {
-    let (recording, recovery) = Recording::open(&args.run)?;
+    let (recording, recovery) = Recording::open(&args.recording)?;
     summary::note_recovery(recovery)?;
     let provenance = &recording.manifest().provenance;
     let fits = |text: &str| args.filter.as_ref().is_none_or(|filter| filter.is_match(text));

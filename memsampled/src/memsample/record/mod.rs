@@ -93,7 +93,7 @@ fn start(args: &RecordArgs, descriptors: &DescriptorLimit) -> anyhow::Result<Rec
     if !args.command.is_empty() {
         options = options.command(args.command.clone());
     }
-    if args.out.join("run.json").exists() {
+    if args.out.join("recording.json").exists() {
         bail!(
             "`{}` is itself a recording: give the directory above it to --out",
             args.out.display()

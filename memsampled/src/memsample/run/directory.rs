@@ -17,7 +17,7 @@ const MAX_RUNS: u32 = 1000;
 
 /// Chooses the directory of results, which the runner makes.
 pub(super) fn choose(args: &RunArgs, suite: &Suite) -> anyhow::Result<PathBuf> {
-    if args.out.join(results::FILE).exists() || args.out.join("run.json").exists() {
+    if args.out.join(results::FILE).exists() || args.out.join("recording.json").exists() {
         bail!("`{}` is itself a run: give the directory above it to --out", args.out.display());
     }
     if let Some(name) = &args.name {

@@ -81,10 +81,11 @@ pub(crate) fn run(args: &ViewArgs) -> anyhow::Result<ExitCode> {
     if args.by == By::System && (args.filter.is_some() || args.user.is_some()) {
         bail!("`--by system` is about the whole machine: leave out --filter and --user");
     }
-    if args.by == By::Mapping && args.run.is_some() {
+    if args.by == By::Mapping && args.recording.is_some() {
         bail!("a recording does not hold what processes map: use `--by mapping` without RUN");
     }
-    if args.run.is_some() && (args.config.config.is_some() || !args.config.redact.is_empty()) {
+    if args.recording.is_some() && (args.config.config.is_some() || !args.config.redact.is_empty())
+    {
         bail!(
             "a recording holds the roles and arguments of its time: leave out --config and --redact"
         );
@@ -93,12 +94,12 @@ pub(crate) fn run(args: &ViewArgs) -> anyhow::Result<ExitCode> {
     let chosen = table::choose(args.by, args.columns.as_deref(), args.json || args.csv)?;
     let sort = args.sort.as_deref().map(|name| table::column(args.by, name)).transpose()?;
     let used = |name: &str| chosen.iter().chain(&sort).any(|column| column.name == name);
-    if used("maps") && args.run.is_some() {
+    if used("maps") && args.recording.is_some() {
         bail!("a recording does not hold what processes map: leave out the column `maps`");
     }
 
     let mut mapped = Mapped::default();
-    let mut population = match &args.run {
+    let mut population = match &args.recording {
         Some(run) => {
             let (recording, recovery) = Recording::open(run)?;
             summary::note_recovery(recovery)?;

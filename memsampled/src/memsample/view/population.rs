@@ -298,7 +298,7 @@ impl<'a> Filter<'a> {
                     .uid(),
             ),
         };
-        let is_here = args.run.is_none() && args.proc == Path::new("/proc");
+        let is_here = args.recording.is_none() && args.proc == Path::new("/proc");
         let own_pid = is_here.then(rustix::process::getpid).map(|pid| pid.as_raw_nonzero().get());
         Ok(Self { uid, name: args.filter.as_ref(), own_pid })
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use memsample::parse::{parse_stat, parse_statm};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::runner::event::Survivor;
+use crate::runner::event::LeftOverProcess;
 
 /// Processes that one walk looks at, at most: the largest `pid_max` of Linux.
 const MAX_PROCESSES: usize = 4 * 1024 * 1024;
@@ -105,9 +105,9 @@ pub(super) fn is_alive(pid: i32) -> bool {
 }
 
 /// Describes a process; `None` if it has ended.
-pub(super) fn describe(pid: i32) -> Option<Survivor> {
+pub(super) fn describe(pid: i32) -> Option<LeftOverProcess> {
     let stat = Stat::of(pid).filter(|stat| !stat.is_dead)?;
-    Some(Survivor { pid, comm: stat.comm, rss_bytes: rss_bytes(pid) })
+    Some(LeftOverProcess { pid, comm: stat.comm, rss_bytes: rss_bytes(pid) })
 }
 
 /// Reads the resident set of a process.

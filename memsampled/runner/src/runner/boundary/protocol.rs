@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::runner::event::Survivor;
+use crate::runner::event::LeftOverProcess;
 use crate::runner::options::Keep;
 
 /// Everything that a supervisor must know of one attempt.
@@ -49,7 +49,7 @@ pub(crate) struct Spec {
     pub(crate) keep_failed: Option<Keep>,
     /// Whether processes that are left at the end are what was wanted, as of the setup of a suite:
     /// they live until the supervisor is told to end.
-    pub(crate) survivors_wanted: bool,
+    pub(crate) keep_left_over: bool,
 }
 
 /// What is between the program and the machine, once it is known what works here.
@@ -98,7 +98,7 @@ pub(crate) enum Order {
     Start(Box<Spec>),
     /// What waits may execute its first instruction.
     Go,
-    /// End it; also after its end, where survivors were wanted.
+    /// End it; also after its end, where left-over processes were asked for.
     End,
 }
 
@@ -115,7 +115,7 @@ pub(crate) enum Told {
     Progress {
         rss_bytes: u64,
     },
-    /// It ended, and lives on where survivors were wanted.
+    /// It ended, and lives on where left-over processes were asked for.
     Ended(Box<Ending>),
 }
 
@@ -134,7 +134,7 @@ pub(crate) struct Ending {
     pub(crate) lost: bool,
     /// From its first instruction until its last process ended.
     pub(crate) duration: Duration,
-    pub(crate) survivors: Vec<Survivor>,
+    pub(crate) left_over_processes: Vec<LeftOverProcess>,
     /// Bytes left in `/dev/shm` and System V shared memory, where those are the boundary's own.
     pub(crate) left_bytes: Option<u64>,
     /// Processes in its control group that the kernel killed for want of memory.

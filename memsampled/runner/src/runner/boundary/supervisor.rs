@@ -41,7 +41,7 @@ const MAX_DRAIN: Duration = Duration::from_secs(1);
 const PROGRESS: Duration = Duration::from_secs(1);
 /// Characters of a command in a message.
 const MAX_SHOWN: usize = 200;
-/// Survivors that are described, at most; all are killed.
+/// LeftOverProcesses that are described, at most; all are killed.
 const MAX_SURVIVORS: usize = 100;
 
 /// Runs until the attempt is over.
@@ -108,7 +108,7 @@ fn remove_scratch(spec: &Spec, ending: &mut Ending) {
     let is_well = expected
         && !ending.timed_out
         && ending.oom_kills.is_none_or(|kills| kills == 0)
-        && ending.survivors.is_empty();
+        && ending.left_over_processes.is_empty();
     if let Some(keep) = spec.keep_failed.filter(|_| !is_well && ending.not_started.is_none()) {
         // What a person looks at holds nothing of ours.
         let _ = fs::remove_file(spec.scratch.join(OWN_NAME));
@@ -320,10 +320,10 @@ impl<'a> Supervisor<'a> {
                 }
             }
         }
-        if spec.survivors_wanted && ending.not_started.is_none() && !self.is_over {
+        if spec.keep_left_over && ending.not_started.is_none() && !self.is_over {
             self.live_on(ending);
         } else if ending.not_started.is_none() {
-            ending.survivors = self.survivors();
+            ending.left_over_processes = self.left_over_processes();
         }
         self.kill();
         ending.duration = match began {
@@ -494,7 +494,7 @@ impl<'a> Supervisor<'a> {
     }
 
     /// Waits a moment for what is about to end, and returns what is not.
-    fn survivors(&mut self) -> Vec<crate::runner::event::Survivor> {
+    fn left_over_processes(&mut self) -> Vec<crate::runner::event::LeftOverProcess> {
         let deadline = Instant::now() + SETTLE;
         loop {
             let left = self.processes();

@@ -9,7 +9,7 @@ use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 
 use jiff::Timestamp;
-use memsample::{Manifest, RunState};
+use memsample::{Manifest, RecordingState};
 use rustix::fs::{
     AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, StatxFlags, fchmod, fchown, fstat, openat,
     openat2, renameat, statx, unlinkat,
@@ -20,15 +20,17 @@ use rustix::path::Arg;
 use super::failure::Failure;
 use super::peer::Peer;
 use super::sessions::check_name;
-use memsample_client::wire::{End, ErrorCode, RunFile, RunInfo, RunList, RunListEntry};
+use memsample_client::wire::{
+    End, ErrorCode, RecordingFile, RecordingInfo, RecordingList, RecordingListEntry,
+};
 
-/// The label in `run.json` that says who started a session.
+/// The label in `recording.json` that says who started a session.
 pub(super) const UID_LABEL: &str = "memsampled.uid";
 /// Recordings in one list, at most; the newest are shown.
 const MAX_LISTED: usize = 1000;
-/// Entries of the runs directory that are looked at.
+/// Entries of the recordings directory that are looked at.
 const MAX_ENTRIES: usize = 100_000;
-/// A `run.json` is a few kilobytes; its owner may have made another of it.
+/// A `recording.json` is a few kilobytes; its owner may have made another of it.
 const MAX_MANIFEST_BYTES: u64 = 1 << 20;
 /// What a recording is called while it is removed.
 const REMOVED: &str = ".removed-";
@@ -37,7 +39,7 @@ const MAX_DEPTH: usize = 32;
 
 /// The directory with the recordings. It is open all the time, and files in it are reached through it
 /// name by name without following links, so that nothing outside of it is ever served.
-pub(super) struct RunsDirectory {
+pub(super) struct RecordingsDirectory {
     path: PathBuf,
     directory: OwnedFd,
     /// One removal after the other.
@@ -47,7 +49,7 @@ pub(super) struct RunsDirectory {
 }
 
 /// A recording in the directory.
-pub(super) struct Run {
+pub(super) struct StoredRecording {
     pub(super) id: String,
     pub(super) manifest: Manifest,
     /// Who started it, where that was noted by the daemon.
@@ -59,13 +61,13 @@ pub(super) struct Run {
 
 /// What is known of a recording that may be removed, without trusting whom it was given to.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct OldRun {
+pub(super) struct OldRecording {
     pub(super) ended: Timestamp,
     pub(super) bytes: u64,
     pub(super) id: String,
 }
 
-impl RunsDirectory {
+impl RecordingsDirectory {
     /// Opens the directory, and makes it if it is missing.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         // To be passed through by who owns a recording in it, and listed by nobody else.
@@ -114,10 +116,10 @@ impl RunsDirectory {
     }
 
     /// Opens a recording of any user.
-    pub(super) fn run(&self, id: &str) -> io::Result<Run> {
+    pub(super) fn run(&self, id: &str) -> io::Result<StoredRecording> {
         let directory = open_directory(self.directory.as_fd(), id)?;
         let owner = fstat(&directory)?.st_uid;
-        let (file, _) = open_file(directory.as_fd(), "run.json")?;
+        let (file, _) = open_file(directory.as_fd(), "recording.json")?;
         let mut text = Vec::new();
         file.take(MAX_MANIFEST_BYTES).read_to_end(&mut text)?;
         let manifest: Manifest = serde_json::from_slice(&text)?;
@@ -127,14 +129,14 @@ impl RunsDirectory {
         } else {
             Some(owner)
         };
-        Ok(Run { id: id.to_owned(), manifest, uid, directory, owner })
+        Ok(StoredRecording { id: id.to_owned(), manifest, uid, directory, owner })
     }
 
     /// Returns what may be removed of a name: a recording that is closed.
     ///
     /// One that was given to a user was closed before. What its files say by now is theirs, so it ended
-    /// when its name says that it began, and it cannot be kept by a `run.json` that is changed or gone.
-    pub(super) fn old_run(&self, id: &str) -> Option<OldRun> {
+    /// when its name says that it began, and it cannot be kept by a `recording.json` that is changed or gone.
+    pub(super) fn old_run(&self, id: &str) -> Option<OldRecording> {
         let directory = open_directory(self.directory.as_fd(), id).ok()?;
         let owner = fstat(&directory).ok()?.st_uid;
         if !is_own(owner) {
@@ -145,11 +147,11 @@ impl RunsDirectory {
                 .unwrap_or(begun);
             let bytes = files_of(&directory, owner)
                 .map_or(0, |files| files.iter().map(|file| file.bytes).sum());
-            return Some(OldRun { ended, bytes, id: id.to_owned() });
+            return Some(OldRecording { ended, bytes, id: id.to_owned() });
         }
-        let run = self.run(id).ok().filter(Run::is_closed)?;
+        let run = self.run(id).ok().filter(StoredRecording::is_closed)?;
         let ended = run.manifest.last_tick.unwrap_or(run.manifest.provenance.started);
-        Some(OldRun { ended, bytes: run.bytes(), id: run.id })
+        Some(OldRecording { ended, bytes: run.bytes(), id: run.id })
     }
 
     /// Gives a closed recording to the user who asked for it, so that their programs can read it.
@@ -194,12 +196,14 @@ impl RunsDirectory {
     }
 
     /// Opens a recording that the peer may see.
-    fn visible(&self, peer: Peer, id: &str) -> Result<Run, Failure> {
+    fn visible(&self, peer: Peer, id: &str) -> Result<StoredRecording, Failure> {
         check_name(id)?;
         let absent = || {
             Failure::new(
                 ErrorCode::NoSuchRun,
-                format!("there is no recording `{id}`: `/v1/runs` lists those that there are"),
+                format!(
+                    "there is no recording `{id}`: `/v1/recordings` lists those that there are"
+                ),
             )
         };
         let run = self.run(id).map_err(|_| absent())?;
@@ -212,34 +216,34 @@ impl RunsDirectory {
     }
 
     /// Lists the recordings that the peer may see, newest first.
-    pub(super) fn list(&self, peer: Peer) -> Result<RunList, Failure> {
+    pub(super) fn list(&self, peer: Peer) -> Result<RecordingList, Failure> {
         let names =
             self.names().map_err(|error| Failure::internal("listing the recordings", error))?;
-        let mut runs: Vec<RunListEntry> = (names.iter())
+        let mut recordings: Vec<RecordingListEntry> = (names.iter())
             .filter_map(|name| self.run(name).ok())
             .filter(|run| run.is_visible_to(peer))
-            .map(|run| RunListEntry {
+            .map(|run| RecordingListEntry {
                 bytes: run.bytes(),
                 id: run.id,
                 state: run.manifest.state.into(),
                 started: run.manifest.provenance.started,
             })
             .collect();
-        runs.sort_by(|a, b| b.started.cmp(&a.started).then_with(|| a.id.cmp(&b.id)));
-        let truncated = runs.len() > MAX_LISTED;
-        runs.truncate(MAX_LISTED);
-        Ok(RunList { runs, truncated })
+        recordings.sort_by(|a, b| b.started.cmp(&a.started).then_with(|| a.id.cmp(&b.id)));
+        let truncated = recordings.len() > MAX_LISTED;
+        recordings.truncate(MAX_LISTED);
+        Ok(RecordingList { recordings, truncated })
     }
 
     /// Describes a recording.
-    pub(super) fn info(&self, peer: Peer, id: &str) -> Result<RunInfo, Failure> {
+    pub(super) fn info(&self, peer: Peer, id: &str) -> Result<RecordingInfo, Failure> {
         let run = self.visible(peer, id)?;
         let files = run.files().map_err(|error| Failure::internal("listing the files", error))?;
-        let Run { id, manifest, uid, .. } = run;
+        let StoredRecording { id, manifest, uid, .. } = run;
         let mut labels = manifest.provenance.labels;
         labels.remove(UID_LABEL);
-        Ok(RunInfo {
-            run: self.path.join(&id).display().to_string(),
+        Ok(RecordingInfo {
+            recording: self.path.join(&id).display().to_string(),
             id,
             state: manifest.state.into(),
             end: manifest.end.map(End::from),
@@ -259,7 +263,7 @@ impl RunsDirectory {
         let absent = |_| {
             Failure::new(
                 ErrorCode::NoSuchRun,
-                format!("the recording `{id}` has no such file: `/v1/runs/{id}` lists them"),
+                format!("the recording `{id}` has no such file: `/v1/recordings/{id}` lists them"),
             )
         };
         if check_name(name).is_err() {
@@ -271,7 +275,7 @@ impl RunsDirectory {
     }
 }
 
-impl Run {
+impl StoredRecording {
     fn is_visible_to(&self, peer: Peer) -> bool {
         // What was put here by other means belongs to whom its directory belongs to.
         peer.may_use(self.uid.unwrap_or(self.owner))
@@ -284,19 +288,19 @@ impl Run {
 
     /// Says whether it is whole, so that it may be removed.
     pub(super) fn is_closed(&self) -> bool {
-        matches!(self.manifest.state, RunState::Closed | RunState::Recovered)
+        matches!(self.manifest.state, RecordingState::Closed | RecordingState::Recovered)
     }
 
     pub(super) fn bytes(&self) -> u64 {
         self.files().map_or(0, |files| files.iter().map(|file| file.bytes).sum())
     }
 
-    fn files(&self) -> io::Result<Vec<RunFile>> {
+    fn files(&self) -> io::Result<Vec<RecordingFile>> {
         files_of(&self.directory, self.owner)
     }
 }
 
-fn files_of(directory: &OwnedFd, owner: u32) -> io::Result<Vec<RunFile>> {
+fn files_of(directory: &OwnedFd, owner: u32) -> io::Result<Vec<RecordingFile>> {
     let mut files = Vec::new();
     for entry in Dir::read_from(directory)?.take(MAX_ENTRIES) {
         let entry = entry?;
@@ -304,7 +308,7 @@ fn files_of(directory: &OwnedFd, owner: u32) -> io::Result<Vec<RunFile>> {
         if check_name(name).is_ok()
             && let Ok((_, metadata)) = open_file_of(directory.as_fd(), name, owner)
         {
-            files.push(RunFile { name: name.to_owned(), bytes: metadata.len() });
+            files.push(RecordingFile { name: name.to_owned(), bytes: metadata.len() });
         }
     }
     files.sort_by(|a, b| a.name.cmp(&b.name));
