@@ -8,27 +8,27 @@ use std::time::Instant;
 
 use memsample_benches::{Table, memsample, raise_descriptor_limit};
 use memsample_runner::runner::{Event, Outcome, RunOptions, run};
-use memsample_runner::suite::{Isolation, Program, Suite, Test};
+use memsample_runner::suite::{Program, Sandbox, Suite, Test};
 
 fn main() {
     raise_descriptor_limit().unwrap();
     let bare = bare_ms(200);
     let mut table = Table::new(&[
-        "isolation",
+        "sandbox",
         "tests",
         "jobs",
         "whole suite, s",
         "a test, ms",
         "the runner adds, ms",
     ]);
-    let bwrap = || Isolation::Bubblewrap { root: None };
-    for (word, isolation, tests, jobs) in [
-        ("none", Isolation::None, 200, 1),
-        ("pidns", Isolation::PidNamespace, 200, 1),
+    let bwrap = || Sandbox::Bubblewrap { root: None };
+    for (word, sandbox, tests, jobs) in [
+        ("none", Sandbox::None, 200, 1),
+        ("pidns", Sandbox::PidNamespace, 200, 1),
         ("bwrap", bwrap(), 200, 1),
-        ("pidns", Isolation::PidNamespace, 1000, 2),
+        ("pidns", Sandbox::PidNamespace, 1000, 2),
     ] {
-        let (suite_seconds, tests_seconds) = suite_seconds(isolation, tests, jobs);
+        let (suite_seconds, tests_seconds) = suite_seconds(sandbox, tests, jobs);
         // With two at once, each takes the time of two.
         let test_ms = 1e3 * tests_seconds * f64::from(jobs) / f64::from(tests);
         table.row([
@@ -54,12 +54,12 @@ fn bare_ms(count: u32) -> f64 {
 }
 
 /// Returns what a suite takes with all, and from its begin to the end of its last test.
-fn suite_seconds(isolation: Isolation, tests: u32, jobs: u32) -> (f64, f64) {
+fn suite_seconds(sandbox: Sandbox, tests: u32, jobs: u32) -> (f64, f64) {
     let directory = tempfile::tempdir().unwrap();
     let launcher = PathBuf::from(memsample().unwrap().get_program());
     let mut options = RunOptions::new(directory.path().join("results"), launcher);
     options.jobs = NonZeroUsize::new(jobs as usize).unwrap();
-    options.isolation = Some(isolation);
+    options.sandbox = Some(sandbox);
     let suite = Suite {
         name: "suite".to_owned(),
         directory: "/".into(),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use memsample_runner::suite::{
-    Action, Budget, Isolation, Policy, Program, Quantity, Step, Suite, SuiteError, Test,
+    Action, Budget, Policy, Program, Quantity, Sandbox, Step, Suite, SuiteError, Test,
 };
 
 const PATH: &str = "/suites/nightly.toml";
@@ -34,7 +34,7 @@ fn what_holds_where_nothing_is_said_is_what_the_document_says() {
     let test = test("a", &["true"]);
     assert_eq!((test.timeout, test.grace), (Duration::from_secs(600), Duration::from_secs(5)));
     assert_eq!((test.repeat, test.retries, test.expect_exit.as_slice()), (1, 0, &[0][..]));
-    assert!(!test.network && test.isolation.is_none() && test.memory_limit_bytes.is_none());
+    assert!(!test.network && test.sandbox.is_none() && test.memory_limit_bytes.is_none());
 }
 
 const FULL: &str = r#"
@@ -52,7 +52,7 @@ shell = "kill $(cat server.pid)"
 cwd = "build"
 env = { LANG = "C", EMPTY = "" }
 timeout = "30s"
-isolation = "pidns"
+sandbox = "pidns"
 tags = ["nightly"]
 budget = [{ rss_peak = "1GiB", left_over = "0B" }]
 
@@ -68,7 +68,7 @@ env = { LANG = "de_DE.UTF-8" }
 timeout = "1m30s"
 grace = "0s"
 run_as = "nobody"
-isolation = "bwrap:rootfs"
+sandbox = "bwrap:rootfs"
 network = true
 memory_limit = "64MiB"
 expect_exit = [0, 77]
@@ -108,7 +108,7 @@ fn every_key_says_what_it_means() {
         cwd: PathBuf::from("/suites/build"),
         env: env(&[("EMPTY", ""), ("LANG", "C")]),
         timeout: Duration::from_secs(30),
-        isolation: Some(Isolation::PidNamespace),
+        sandbox: Some(Sandbox::PidNamespace),
         tags: vec!["nightly".to_owned()],
         budgets: vec![
             budget(None, Quantity::RssPeak, 1 << 30, Action::Fail),
@@ -131,7 +131,7 @@ fn every_key_says_what_it_means() {
         timeout: Duration::from_secs(90),
         grace: Duration::ZERO,
         run_as: Some("nobody".to_owned()),
-        isolation: Some(Isolation::Bubblewrap { root: Some(PathBuf::from("/suites/rootfs")) }),
+        sandbox: Some(Sandbox::Bubblewrap { root: Some(PathBuf::from("/suites/rootfs")) }),
         network: true,
         memory_limit_bytes: Some(64 << 20),
         budgets: vec![
@@ -298,16 +298,16 @@ const REFUSED: &[(&str, &[&str], bool)] = &[
         false,
     ),
     (
-        "name = 's'\n[[test]]\nname='t'\nshell=':'\nisolation='docker'",
-        &["not an isolation", "`lxc:NAME`"],
+        "name = 's'\n[[test]]\nname='t'\nshell=':'\nsandbox='docker'",
+        &["not a sandbox", "`lxc:NAME`"],
         true,
     ),
     (
-        "name = 's'\n[[test]]\nname='t'\nshell=':'\nisolation='lxc:../../etc'",
-        &["not an isolation"],
+        "name = 's'\n[[test]]\nname='t'\nshell=':'\nsandbox='lxc:../../etc'",
+        &["not a sandbox"],
         true,
     ),
-    ("name = 's'\n[[test]]\nname='t'\nshell=':'\nisolation='lxc:'", &["not an isolation"], true),
+    ("name = 's'\n[[test]]\nname='t'\nshell=':'\nsandbox='lxc:'", &["not a sandbox"], true),
     (
         "name = 's'\n[[test]]\nname='t'\nshell=':'\nenv={A=1}",
         &["`A` of `env` of test `t`: must be a text", "put it in quotes"],
@@ -439,7 +439,7 @@ fn what_means_nothing_is_refused_with_its_place_and_a_way_out() {
 #[test]
 fn what_is_accepted_satisfies_the_schema() {
     let minimal = "name = 's'\n[[test]]\nname = 't'\ncommand = ['true', '']\n";
-    let hostile = "name='s'\n[[test]]\nname='../../etc/\\u{1b}'\nshell=':'\nisolation='lxc:a.b'\nexpect_exit=255";
+    let hostile = "name='s'\n[[test]]\nname='../../etc/\\u{1b}'\nshell=':'\nsandbox='lxc:a.b'\nexpect_exit=255";
     for text in [FULL, minimal, hostile] {
         parse(text).unwrap_or_else(|error| panic!("{error}"));
         let value: serde_json::Value = toml::from_str(text).unwrap();

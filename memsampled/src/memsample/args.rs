@@ -185,7 +185,7 @@ pub(crate) enum Progress {
     Never,
 }
 
-/// Say which boundaries, limits and counters work on this machine, and what would make the rest work
+/// Say which sandboxes, limits and counters work on this machine, and what would make the rest work
 ///
 /// What does not work here is not used by `memsample run`, or refused if a suite asks for it.
 #[derive(clap::Args)]

@@ -132,10 +132,19 @@ pub(crate) fn manifest(run: &Path) -> Value {
     serde_json::from_str(&text).unwrap()
 }
 
+/// Returns the directories below `recordings`.
+pub(crate) fn recordings(directory: &Path) -> Vec<PathBuf> {
+    directories_below(&directory.join("recordings"))
+}
+
 /// Returns the directories below `runs`.
 pub(crate) fn runs(directory: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(directory.join("recordings")).into_iter().flatten();
-    let mut runs: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
-    runs.sort();
-    runs
+    directories_below(&directory.join("runs"))
+}
+
+fn directories_below(directory: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(directory).into_iter().flatten();
+    let mut directories: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    directories.sort();
+    directories
 }

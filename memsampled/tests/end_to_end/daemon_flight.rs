@@ -168,8 +168,8 @@ fn one_that_has_ended_for_want_of_space_is_told_of_and_begins_anew() {
     let config = "[daemon.flight_recorder]\nspan = '1m'\ninterval = '1ms'\npressure = 'off'\nbytes = 16777216\n";
     std::fs::write(directory.path().join("config.toml"), config).unwrap();
     let mut command = Command::new("unshare");
-    let line = "mkdir runs && mount -t tmpfs -o size=8m none runs && \
-                exec \"$MEMSAMPLED\" --socket s --recordings runs --config config.toml";
+    let line = "mkdir recordings && mount -t tmpfs -o size=8m none recordings && \
+                exec \"$MEMSAMPLED\" --socket s --recordings recordings --config config.toml";
     command.args(["-rm", "sh", "-c", line]).env("MEMSAMPLED", crate::daemon::MEMSAMPLED);
     command.current_dir(directory.path());
     let daemon = Daemon::spawn(directory, command);

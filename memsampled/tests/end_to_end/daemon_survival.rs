@@ -169,7 +169,7 @@ fn two_daemons_do_not_share_a_directory_or_a_socket() {
     let daemon = Daemon::start();
     let directory = daemon.directory.path();
     let said = refused(directory, &["--socket", "other", "--recordings", "recordings"]);
-    assert!(said.contains("another daemon uses the recordings directory `runs`"), "{said}");
+    assert!(said.contains("another daemon uses the recordings directory `recordings`"), "{said}");
     assert!(!directory.join("other").exists());
     let said = refused(directory, &["--socket", "s", "--recordings", "other"]);
     assert!(
@@ -253,7 +253,7 @@ fn a_disk_that_fills_ends_the_session_and_the_next_is_refused() {
     let directory = tempdir().unwrap();
     let mut command = Command::new("unshare");
     // A file system of 6 MiB that only the daemon sees.
-    let line = "mkdir runs && mount -t tmpfs -o size=6m none runs && exec \"$MEMSAMPLED\" --socket s --recordings runs";
+    let line = "mkdir recordings && mount -t tmpfs -o size=6m none recordings && exec \"$MEMSAMPLED\" --socket s --recordings recordings";
     command.args(["-rm", "sh", "-c", line]).env("MEMSAMPLED", crate::daemon::MEMSAMPLED);
     command.current_dir(directory.path());
     let daemon = Daemon::spawn(directory, command);
@@ -300,8 +300,8 @@ impl Drop for Frozen<'_> {
 fn a_disk_that_stands_still_holds_nobody_up() {
     let directory = tempdir().unwrap();
     let mut command = Command::new("unshare");
-    let line = "truncate -s 64M image && mkfs.ext4 -q image && mkdir runs && \
-                mount -o loop image runs && exec \"$MEMSAMPLED\" --socket s --recordings runs";
+    let line = "truncate -s 64M image && mkfs.ext4 -q image && mkdir recordings && \
+                mount -o loop image recordings && exec \"$MEMSAMPLED\" --socket s --recordings recordings";
     command.args(["-m", "sh", "-c", line]).env("MEMSAMPLED", crate::daemon::MEMSAMPLED);
     command.current_dir(directory.path());
     let daemon = Daemon::spawn(directory, command);
@@ -383,7 +383,7 @@ fn systemd_is_told_and_its_socket_is_taken() {
                 os.dup2(listener.fileno(), 3)\n\
                 os.set_inheritable(3, True)\n\
                 os.environ.update(LISTEN_FDS='1', LISTEN_PID=str(os.getpid()), WATCHDOG_PID=str(os.getpid()))\n\
-                os.execv(os.environ['MEMSAMPLED'], ['memsampled', '--recordings', 'runs', '--socket', 'unused'])";
+                os.execv(os.environ['MEMSAMPLED'], ['memsampled', '--recordings', 'recordings', '--socket', 'unused'])";
     let mut command = Command::new("python3");
     command.args(["-c", line]).current_dir(directory.path());
     command.env("MEMSAMPLED", crate::daemon::MEMSAMPLED).env("WATCHDOG_USEC", "300000");

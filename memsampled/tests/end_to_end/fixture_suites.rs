@@ -71,7 +71,7 @@ fn suites() -> PathBuf {
 fn check(name: &str) {
     let text = fs::read_to_string(suites().join(format!("{name}.expected.toml"))).unwrap();
     let expected: ExpectedSuite = toml::from_str(&text).unwrap();
-    for isolation in [&["--isolation", "none"][..], &[]] {
+    for sandbox in [&["--sandbox", "none"][..], &[]] {
         let directory = tempdir().unwrap();
         let status = Command::new("cp")
             .args(["-r", "--"])
@@ -85,7 +85,7 @@ fn check(name: &str) {
             false => format!("suites/{name}"),
         };
         let mut arguments = vec!["run", suite.as_str()];
-        arguments.extend(isolation);
+        arguments.extend(sandbox);
         arguments.extend(expected.arguments.iter().map(String::as_str));
         let ended = memsample(directory.path(), &arguments);
         let context = format!("{arguments:?}:\n{}\n{}", ended.stdout, ended.stderr);

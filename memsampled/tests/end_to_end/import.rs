@@ -111,6 +111,6 @@ fn what_cannot_be_imported_is_refused_in_one_line() {
         assert!(matches!(ended.code, Some(1 | 2)), "{arguments:?}");
         assert!(ended.stderr.starts_with("error: "), "{}", ended.stderr);
         assert!(ended.stderr.contains(message), "{arguments:?} said {}", ended.stderr);
-        assert_eq!(crate::command::runs(directory.path()).len(), 1, "{arguments:?}");
+        assert_eq!(crate::command::recordings(directory.path()).len(), 1, "{arguments:?}");
     }
 }

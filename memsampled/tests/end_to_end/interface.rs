@@ -36,7 +36,7 @@ fn wrong_arguments_say_what_to_type() {
         assert_eq!(ended.stdout, "");
     }
     assert_eq!(memsample(directory.path(), &["record", "--interval", "2h"]).code, Some(2));
-    assert!(!directory.path().join("runs").exists());
+    assert!(!directory.path().join("recordings").exists());
 }
 
 #[test]
@@ -55,10 +55,11 @@ fn places_that_cannot_be_written_say_why() {
     assert_eq!(code_and_message(&["--name", "x"]).0, Some(0));
     let (code, message) = code_and_message(&["--name", "x"]);
     assert!(
-        code == Some(1) && message.contains("`runs/x` exists: choose another name, or remove it"),
+        code == Some(1)
+            && message.contains("`recordings/x` exists: choose another name, or remove it"),
         "{message}"
     );
-    let (code, message) = code_and_message(&["--out", "runs/x"]);
+    let (code, message) = code_and_message(&["--out", "recordings/x"]);
     assert!(code == Some(1) && message.contains("is itself a recording"), "{message}");
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::command::{Running, manifest, memsample, runs, shell, wait_for, wait_for_journal};
+use crate::command::{Running, manifest, memsample, recordings, shell, wait_for, wait_for_journal};
 use memsample::analysis::largest_processes;
 use memsample::{MarkKind, Recording};
 use tempfile::tempdir;
@@ -31,7 +31,7 @@ fn a_second_has_ten_ticks_of_every_process() {
     assert!(json["cpu_seconds"].as_f64().unwrap() > 0.0);
     assert!(json["peak_rss_bytes"].as_u64().unwrap() > 1 << 20);
     let run = Path::new(json["recording"].as_str().unwrap());
-    assert_eq!(runs(directory.path()), [directory.path().join(run)]);
+    assert_eq!(recordings(directory.path()), [directory.path().join(run)]);
     let files = std::fs::read_dir(directory.path().join(run)).unwrap();
     let bytes: u64 = files.map(|file| file.unwrap().metadata().unwrap().len()).sum();
     assert_eq!(json["bytes"].as_u64(), Some(bytes));
@@ -116,7 +116,7 @@ fn a_command_that_cannot_be_run_leaves_nothing_behind() {
             ended.stderr
         );
     }
-    assert!(runs(directory.path()).is_empty());
+    assert!(recordings(directory.path()).is_empty());
 }
 
 #[test]
@@ -128,7 +128,7 @@ fn recordings_get_names_of_their_own() {
     for recorder in recorders {
         assert_eq!(recorder.wait().code, Some(0));
     }
-    assert_eq!(runs(directory.path()).len(), 3);
+    assert_eq!(recordings(directory.path()).len(), 3);
 }
 
 #[test]

@@ -37,7 +37,7 @@ fn attempt(name: &str, repetition: u32, number: u32, outcome: Outcome) -> TestRe
         reason: None,
         started: ran.then(|| Timestamp::from_second(BEGAN).unwrap()),
         duration: Duration::from_millis(12),
-        isolation: if ran { "pidns".to_owned() } else { String::new() },
+        sandbox: if ran { "pidns".to_owned() } else { String::new() },
         left_over_processes: Vec::new(),
         left_bytes: None,
         stdout: None,
@@ -100,8 +100,8 @@ fn finished(
     }];
     for result in &results {
         if result.started.is_some() {
-            let isolation = result.isolation.clone();
-            events.push(Event::TestStarted { test: result.test.clone(), isolation });
+            let sandbox = result.sandbox.clone();
+            events.push(Event::TestStarted { test: result.test.clone(), sandbox });
             events.push(Event::TestProgress { test: result.test.clone(), rss_bytes: 32 << 20 });
         }
         // Memory is told at the end only.
@@ -512,7 +512,7 @@ fn the_extended_profile_has_properties_in_each_case() {
         .map(|node| (node.attribute("name").unwrap(), node.attribute("value").unwrap()))
         .collect();
     assert!(properties.contains(&("outcome", "passed")));
-    assert!(properties.contains(&("isolation", "pidns")));
+    assert!(properties.contains(&("sandbox", "pidns")));
     assert!(properties.contains(&("rss_peak_bytes", "67108864")));
 }
 

@@ -10,12 +10,12 @@ use memsample::Recording;
 use serde_json::Value;
 use tempfile::tempdir;
 
-/// Runs a suite in `directory` without isolation, with more arguments.
+/// Runs a suite in `directory` without sandbox, with more arguments.
 fn run(directory: &Path, suite: &str, arguments: &[&str]) -> Ended {
-    run_isolated(directory, suite, &[&["--isolation", "none"], arguments].concat())
+    run_isolated(directory, suite, &[&["--sandbox", "none"], arguments].concat())
 }
 
-/// Runs a suite in the isolation that its arguments say, or in the default one.
+/// Runs a suite in the sandbox that its arguments say, or in the default one.
 fn run_isolated(directory: &Path, suite: &str, arguments: &[&str]) -> Ended {
     fs::write(directory.join("suite.toml"), suite).unwrap();
     memsample(directory, &[&["run", "suite.toml"], arguments].concat())
@@ -229,7 +229,7 @@ fn a_run_that_was_killed_goes_on_at_once_and_no_other_does() {
     }
     let others = crate::command::runs(directory.path());
 
-    let running = Running::start(directory.path(), &["run", "suite.toml", "--isolation", "none"]);
+    let running = Running::start(directory.path(), &["run", "suite.toml", "--sandbox", "none"]);
     wait_for("the second test", || file("begun").exists().then_some(()));
     fs::write(file("go"), "").unwrap();
     running.signal("KILL");
@@ -258,7 +258,7 @@ fn a_run_that_was_killed_goes_on_at_once_and_no_other_does() {
 fn a_run_that_goes_on_is_not_resumed_beside_it() {
     let directory = tempdir().unwrap();
     fs::write(directory.path().join("suite.toml"), INTERRUPTED).unwrap();
-    let arguments = ["run", "suite.toml", "--isolation", "none", "--name", "a"];
+    let arguments = ["run", "suite.toml", "--sandbox", "none", "--name", "a"];
     let running = Running::start(directory.path(), &arguments);
     wait_for("the second test", || directory.path().join("begun").exists().then_some(()));
     let refused = run(directory.path(), INTERRUPTED, &["--name", "a", "--resume"]);
@@ -342,8 +342,8 @@ fn a_test_that_is_killed_for_want_of_memory_above_it_is_not_to_blame() {
         "name = \"s\"\n[[test]]\nname = \"without a limit\"\nshell = \"{hog}\"\n\
          [[test]]\nname = \"below its limit\"\nshell = \"{hog}\"\nmemory_limit = \"900MiB\"\n"
     );
-    for isolation in ["--isolation none", ""] {
-        let ended = group.run(directory.path(), &suite, isolation);
+    for sandbox in ["--sandbox none", ""] {
+        let ended = group.run(directory.path(), &suite, sandbox);
         assert_eq!(ended.code, Some(10), "{}", ended.stderr);
         let results = results(&ended);
         let word = "host_out_of_memory";
@@ -374,7 +374,7 @@ fn tests_fit_into_the_control_group_of_their_runner() {
     let group = Limited::new(512);
     let directory = tempdir().unwrap();
     let suite = alone("memory_limit = \"300MiB\"\n");
-    let ended = group.run(directory.path(), &suite, "--isolation none --jobs 3");
+    let ended = group.run(directory.path(), &suite, "--sandbox none --jobs 3");
     assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
 }
 
@@ -413,7 +413,7 @@ fn shared_memory_that_is_left_is_a_leak() {
                  shell = \"head -c 1m /dev/zero > /dev/shm/memsample-left\"\n\
                  [[test]]\nname = \"removes it\"\n\
                  shell = \"echo x > /dev/shm/memsample-left; rm /dev/shm/memsample-left\"\n";
-    let ended = run_isolated(directory.path(), suite, &["--isolation", "bwrap"]);
+    let ended = run_isolated(directory.path(), suite, &["--sandbox", "bwrap"]);
     assert_eq!(ended.code, Some(10), "{}", ended.stderr);
     let results = results(&ended);
     assert_eq!(outcomes(&results), [("leaves a file", "left_over"), ("removes it", "passed")]);
@@ -430,7 +430,7 @@ fn a_second_signal_ends_at_once_what_the_first_one_asked() {
                  shell = \"trap 'touch asked' TERM; touch begun; while :; do sleep 0.1; done\"\n\
                  [teardown]\nshell = \"touch torn-down\"\n";
     fs::write(directory.path().join("suite.toml"), suite).unwrap();
-    let arguments = ["run", "suite.toml", "--isolation", "none", "--name", "a"];
+    let arguments = ["run", "suite.toml", "--sandbox", "none", "--name", "a"];
     let running = Running::start(directory.path(), &arguments);
     let file = |name: &str| directory.path().join(name).exists().then_some(());
     wait_for("the test", || file("begun"));
@@ -452,7 +452,7 @@ fn a_disk_that_is_full_and_results_that_are_gone_have_codes_of_their_own() {
                 shell = \"cat /dev/zero > full/ballast; sleep 100\"\n";
     let gone = "name = \"s\"\n[[test]]\nname = \"removes all\"\n\
                 shell = \"rm -r full/a/recording; sleep 1\"\n";
-    let run = "$MEMSAMPLE run suite.toml --isolation none --out full --name a --interval 1ms";
+    let run = "$MEMSAMPLE run suite.toml --sandbox none --out full --name a --interval 1ms";
     for (suite, code, message) in [(full, 4, "No space left on device"), (gone, 5, "cannot close")]
     {
         let directory = tempdir().unwrap();
@@ -471,9 +471,9 @@ fn doctor_says_what_works() {
     let directory = tempdir().unwrap();
     let ended = memsample(directory.path(), &["doctor", "--json"]);
     let checks = ended.json();
-    let boundaries = ["pidns", "bwrap", "lxc", "memory", "pids", "kill"];
+    let sandboxes = ["pidns", "bwrap", "lxc", "memory", "pids", "kill"];
     let sources = ["processes", "births", "exits", "pss", "psi", "cgroups"];
-    for (index, name) in boundaries.iter().chain(&sources).enumerate() {
+    for (index, name) in sandboxes.iter().chain(&sources).enumerate() {
         let check = &checks[index];
         assert_eq!(check["name"], *name);
         assert_eq!(check["works"] == true, check["reason"].is_null(), "{check}");

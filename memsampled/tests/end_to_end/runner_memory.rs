@@ -8,7 +8,7 @@ use crate::running::{container, isolated, options, results, shell, suite};
 use crate::test_sums::sums_by_test;
 use memsample::{BirthsBy, Rate, RecorderOptions, Recording};
 use memsample_runner::runner::{BudgetVerdict, Outcome, RunOptions, TestResult};
-use memsample_runner::suite::{Action, Budget, Isolation, PolicyBudget, Quantity, Test};
+use memsample_runner::suite::{Action, Budget, PolicyBudget, Quantity, Sandbox, Test};
 use tempfile::tempdir;
 
 const MIB: u64 = 1 << 20;
@@ -52,7 +52,7 @@ fn check_holds(result: &TestResult, mib: u64) {
 }
 
 #[track_caller]
-fn check_isolation(isolation: Isolation) {
+fn check_sandbox(sandbox: Sandbox) {
     let directory = tempdir().unwrap();
     container(directory.path(), "minimal");
     let mut options = options(&directory.path().join("results"));
@@ -61,8 +61,8 @@ fn check_isolation(isolation: Isolation) {
     // At the same time, so that time alone does not tell them apart.
     options.jobs = NonZeroUsize::new(2).unwrap();
     let tests = vec![
-        isolated(holding("large", 96), isolation.clone()),
-        isolated(holding("small", 16), isolation.clone()),
+        isolated(holding("large", 96), sandbox.clone()),
+        isolated(holding("small", 16), sandbox.clone()),
     ];
     let results = results(&suite(tests), &options);
     check_holds(&results[0], 96);
@@ -134,23 +134,23 @@ fn a_test_of_half_a_second_has_its_proportional_set() {
 }
 
 #[test]
-fn tests_without_isolation_have_their_memory() {
-    check_isolation(Isolation::None);
+fn tests_without_sandbox_have_their_memory() {
+    check_sandbox(Sandbox::None);
 }
 
 #[test]
 fn tests_in_pid_namespaces_have_their_memory() {
-    check_isolation(Isolation::PidNamespace);
+    check_sandbox(Sandbox::PidNamespace);
 }
 
 #[test]
 fn tests_in_bubblewrap_have_their_memory() {
-    check_isolation(Isolation::Bubblewrap { root: None });
+    check_sandbox(Sandbox::Bubblewrap { root: None });
 }
 
 #[test]
 fn tests_in_containers_have_their_memory() {
-    check_isolation(Isolation::Lxc { name: "minimal".to_owned() });
+    check_sandbox(Sandbox::Lxc { name: "minimal".to_owned() });
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::process::Command;
 
 use crate::running::{isolated, options, shell, suite};
 use memsample_runner::runner::{Event, Outcome, doctor, run};
-use memsample_runner::suite::{Isolation, Suite, Test};
+use memsample_runner::suite::{Sandbox, Suite, Test};
 use tempfile::tempdir;
 
 const DIRECTORY: &str = "RUNNER_TEST_DIRECTORY";
@@ -25,19 +25,19 @@ fn case(name: &str) -> (Suite, bool) {
         test.run_as = Some(user.to_owned());
         test
     };
-    let pidns = || isolated(shell("pidns", "true"), Isolation::PidNamespace);
-    let bwrap = || isolated(shell("bwrap", "true"), Isolation::Bubblewrap { root: None });
+    let pidns = || isolated(shell("pidns", "true"), Sandbox::PidNamespace);
+    let bwrap = || isolated(shell("bwrap", "true"), Sandbox::Bubblewrap { root: None });
     let root = |path: &str| {
-        isolated(shell("root", "true"), Isolation::Bubblewrap { root: Some(path.into()) })
+        isolated(shell("root", "true"), Sandbox::Bubblewrap { root: Some(path.into()) })
     };
-    let lxc = |name: &str| isolated(shell("lxc", "true"), Isolation::Lxc { name: name.to_owned() });
+    let lxc = |name: &str| isolated(shell("lxc", "true"), Sandbox::Lxc { name: name.to_owned() });
     match name {
         "default" => (suite(vec![shell("default", "true")]), false),
         "namespaces" => (suite(vec![pidns(), bwrap()]), false),
         "namespaces or less" => (suite(vec![pidns(), bwrap()]), true),
-        "limit" => (suite(vec![limited(isolated(shell("limit", "true"), Isolation::None))]), true),
+        "limit" => (suite(vec![limited(isolated(shell("limit", "true"), Sandbox::None))]), true),
         "user" => {
-            (suite(vec![as_user(isolated(shell("user", "true"), Isolation::None), "root")]), true)
+            (suite(vec![as_user(isolated(shell("user", "true"), Sandbox::None), "root")]), true)
         }
         "roots" => (
             suite(vec![
@@ -56,8 +56,8 @@ fn case(name: &str) -> (Suite, bool) {
         }
         "disk" => {
             let fills =
-                isolated(shell("fills", "head -c 100000000 /dev/zero; exit 3"), Isolation::None);
-            let waits = isolated(shell("waits", "sleep 1000"), Isolation::None);
+                isolated(shell("fills", "head -c 100000000 /dev/zero; exit 3"), Sandbox::None);
+            let waits = isolated(shell("waits", "sleep 1000"), Sandbox::None);
             (suite(vec![fills, waits, shell("after", "true")]), false)
         }
         name => panic!("{name}"),
@@ -82,7 +82,7 @@ fn a_runner() {
                     _ => &result.notes.join("; "),
                 };
                 let (name, word) = (&result.test.test, result.outcome.word());
-                println!("\n> {name} {word} {} | {reason}", result.isolation);
+                println!("\n> {name} {word} {} | {reason}", result.sandbox);
             }
             println!("\n> aborted {aborted:?}");
         }
@@ -142,7 +142,7 @@ fn without_namespaces_the_default_is_less_and_says_so() {
         "default",
         NO_NAMESPACES,
         &[
-            "note tests without an isolation of their own run with `none`, for `pidns` does not work here: `unshare` failed: *(try: *)",
+            "note tests without a sandbox of their own run with `none`, for `pidns` does not work here: `unshare` failed: *(try: *)",
             "default passed none | ",
             "aborted None",
         ],
@@ -155,8 +155,8 @@ fn what_was_asked_for_is_refused_where_it_does_not_work() {
         "namespaces",
         NO_NAMESPACES,
         &[
-            "pidns not_started  | the isolation `pidns` does not work here: `unshare` failed: *(try: run it as root*)",
-            "bwrap not_started  | the isolation `bwrap` does not work here: `bwrap` failed: *(try: run it as root*)",
+            "pidns not_started  | the sandbox `pidns` does not work here: `unshare` failed: *(try: run it as root*)",
+            "bwrap not_started  | the sandbox `bwrap` does not work here: `bwrap` failed: *(try: run it as root*)",
             "aborted None",
         ],
     );
@@ -212,7 +212,7 @@ fn roots_that_are_none_are_refused() {
         "RUN",
         &[
             "root not_started  | *does not work here: there is no root file system at `/nonexistent`",
-            "root not_started bwrap | cannot make its boundary: *",
+            "root not_started bwrap | cannot make its sandbox: *",
             "lxc not_started  | *`lxc:nonexistent` does not work here: the container `nonexistent` has no root file system at `/var/lib/lxc/nonexistent/rootfs` (try: lxc-create*)",
             "lxc not_started  | *`../x` cannot be the name of a container",
             "lxc not_started  | *`` cannot be the name of a container",
@@ -280,6 +280,6 @@ fn the_doctor_says_what_works_and_what_would_help() {
     }
     // It agrees with what the runner then does.
     let works = |name: &str| checks.iter().any(|check| check.name == name && check.result.is_ok());
-    let isolation = doctor::isolation(&Isolation::PidNamespace, Path::new(doctor::LXC_PATH));
-    assert_eq!(works("pidns"), isolation.is_ok());
+    let sandbox = doctor::sandbox(&Sandbox::PidNamespace, Path::new(doctor::LXC_PATH));
+    assert_eq!(works("pidns"), sandbox.is_ok());
 }

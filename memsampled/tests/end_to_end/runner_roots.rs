@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::running::{container, isolated, options, results, shell, suite};
 use memsample_runner::runner::{Keep, Outcome, RunOptions, TestResult};
-use memsample_runner::suite::{Isolation, Test};
+use memsample_runner::suite::{Sandbox, Test};
 use tempfile::{TempDir, tempdir};
 
 /// A directory with a root file system of busybox, in which there is a user whom no other has.
@@ -37,9 +37,9 @@ impl Roots {
     }
 
     /// The root in bubblewrap and in a container.
-    fn isolations(&self) -> [Isolation; 2] {
+    fn sandboxes(&self) -> [Sandbox; 2] {
         let root = Some(self.root());
-        [Isolation::Bubblewrap { root }, Isolation::Lxc { name: "minimal".to_owned() }]
+        [Sandbox::Bubblewrap { root }, Sandbox::Lxc { name: "minimal".to_owned() }]
     }
 
     /// Runs tests and returns their results.
@@ -65,19 +65,19 @@ fn a_directory_that_a_root_lacks_is_the_hosts() {
     let mut tests = Vec::new();
     // Below a directory that the root has, and below none.
     for cwd in ["/usr/lib", "/opt"] {
-        for isolation in roots.isolations() {
+        for sandbox in roots.sandboxes() {
             let line = format!(
                 "test $(pwd) = {cwd} && test \"$(ls -a | wc -l)\" -ge 2 && ! touch {cwd}/x && test -d /usr"
             );
-            let test = shell(&format!("{cwd} {isolation:?}"), &line);
-            tests.push(isolated(Test { cwd: cwd.into(), ..test }, isolation));
+            let test = shell(&format!("{cwd} {sandbox:?}"), &line);
+            tests.push(isolated(Test { cwd: cwd.into(), ..test }, sandbox));
         }
     }
     // Of the host's files those of the directory are seen, and no others.
     let seen = Path::new("/usr/lib/os-release").exists();
     assert!(seen, "a Linux without os-release");
     let line = "test -e os-release && test ! -e /usr/bin && ! touch /x && ! touch /usr/x";
-    let [bwrap, _] = roots.isolations();
+    let [bwrap, _] = roots.sandboxes();
     let reads = shell("reads", line);
     tests.push(isolated(Test { cwd: "/usr/lib".into(), ..reads }, bwrap));
     assert_passed(&roots.run(tests));
@@ -90,19 +90,19 @@ fn a_user_is_looked_up_in_the_root() {
     let line =
         "test $(id -u) = 4242 && test \"$(id -G)\" = '4343 4444' && test $HOME = /home/inside";
     let mut tests = Vec::new();
-    for isolation in roots.isolations() {
+    for sandbox in roots.sandboxes() {
         for user in ["inside", "4242"] {
-            let test = shell(&format!("{user} {isolation:?}"), line);
-            tests.push(isolated(as_user(test, user), isolation.clone()));
+            let test = shell(&format!("{user} {sandbox:?}"), line);
+            tests.push(isolated(as_user(test, user), sandbox.clone()));
         }
     }
     let known = tests.len();
     // Who is on this machine alone, and who is in the root alone.
-    for isolation in roots.isolations() {
-        let test = as_user(shell(&format!("nobody {isolation:?}"), "true"), "nobody");
-        tests.push(isolated(test, isolation));
+    for sandbox in roots.sandboxes() {
+        let test = as_user(shell(&format!("nobody {sandbox:?}"), "true"), "nobody");
+        tests.push(isolated(test, sandbox));
     }
-    tests.push(isolated(as_user(shell("outside", "true"), "inside"), Isolation::None));
+    tests.push(isolated(as_user(shell("outside", "true"), "inside"), Sandbox::None));
     let results = roots.run(tests);
     assert_passed(&results[..known]);
     let reasons = results[known..].iter().map(|result| match &result.outcome {
@@ -121,12 +121,12 @@ fn users_that_a_root_does_not_tell_are_not_guessed() {
     // A link out of the root leads to what the root has there, which is nothing.
     fs::remove_file(roots.root().join("etc/passwd")).unwrap();
     std::os::unix::fs::symlink("/../../etc/shells", roots.root().join("etc/passwd")).unwrap();
-    for isolation in roots.isolations() {
+    for sandbox in roots.sandboxes() {
         let directory = tempdir().unwrap();
         let mut options = roots.options();
         options.directory = directory.path().join("results");
         let test = Test { run_as: Some("root".to_owned()), ..shell("test", "true") };
-        let result = crate::running::result(isolated(test, isolation), &options);
+        let result = crate::running::result(isolated(test, sandbox), &options);
         let Outcome::NotStarted { reason } = &result.outcome else { panic!("{result:#?}") };
         assert!(reason.contains("/etc/passwd: No such file"), "{reason}");
     }
@@ -136,14 +136,14 @@ fn users_that_a_root_does_not_tell_are_not_guessed() {
 fn artifacts_are_what_the_test_wrote_in_its_root() {
     let roots = Roots::new();
     let writes = "mkdir out && echo inside > out/a.log && chmod 4755 out/a.log && ln -s /etc/passwd out/b.log";
-    let [root, lxc] = roots.isolations();
-    let isolations = [Isolation::Bubblewrap { root: None }, root, lxc.clone()];
-    let mut tests: Vec<Test> = isolations
+    let [root, lxc] = roots.sandboxes();
+    let sandboxes = [Sandbox::Bubblewrap { root: None }, root, lxc.clone()];
+    let mut tests: Vec<Test> = sandboxes
         .into_iter()
-        .map(|isolation| {
-            let test = shell(&format!("{isolation:?}"), writes);
+        .map(|sandbox| {
+            let test = shell(&format!("{sandbox:?}"), writes);
             let artifacts = vec!["out/*.log".to_owned(), "*.conf".to_owned()];
-            isolated(Test { cwd: "/tmp".into(), artifacts, ..test }, isolation)
+            isolated(Test { cwd: "/tmp".into(), artifacts, ..test }, sandbox)
         })
         .collect();
     // A link in the place of its directory leads out of what it wrote.
@@ -169,7 +169,7 @@ fn artifacts_are_what_the_test_wrote_in_its_root() {
 #[test]
 fn what_a_container_wrote_is_kept_of_a_test_that_fails_or_takes_too_long() {
     let roots = Roots::new();
-    let [_, lxc] = roots.isolations();
+    let [_, lxc] = roots.sandboxes();
     let mut options = roots.options();
     options.keep_failed = Some(Keep::Directory);
     let line = |end: &str| format!("echo x > /usr/left; {end}");

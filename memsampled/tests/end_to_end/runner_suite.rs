@@ -13,7 +13,7 @@ use crossbeam_channel::bounded;
 use memsample_runner::runner::{
     Abort, Event, Keep, Outcome, RunError, RunOptions, Shard, TestResult, of_test, run,
 };
-use memsample_runner::suite::{Isolation, Program, Step, Suite, Test};
+use memsample_runner::suite::{Program, Sandbox, Step, Suite, Test};
 use tempfile::tempdir;
 
 /// What a run came to, in few words: `name 1.1 passed`.
@@ -25,9 +25,9 @@ fn lines(results: &[TestResult]) -> Vec<String> {
     results.iter().map(line).collect()
 }
 
-/// Without a boundary, so that tests can leave traces on disk.
+/// Without a sandbox, so that tests can leave traces on disk.
 fn traced(name: &str, line: &str) -> Test {
-    isolated(shell(name, line), Isolation::None)
+    isolated(shell(name, line), Sandbox::None)
 }
 
 fn step(line: &str) -> Step {
@@ -468,9 +468,9 @@ fn artifacts_are_kept_and_only_they() {
 }
 
 #[test]
-fn what_a_failed_boundary_wrote_is_kept_if_asked() {
+fn what_a_failed_sandbox_wrote_is_kept_if_asked() {
     let directory = tempdir().unwrap();
-    let bwrap = Isolation::Bubblewrap { root: None };
+    let bwrap = Sandbox::Bubblewrap { root: None };
     let mut options = options(&directory.path().join("results"));
     options.keep_failed = Some(Keep::Directory);
     let tests = vec![
@@ -499,22 +499,22 @@ fn a_test_is_offered_to_the_kernel_before_its_runner() {
     let expected = (own.trim().parse::<i32>().unwrap() + 500).min(1000);
     let line = format!("test $(cat /proc/self/oom_score_adj) = {expected}");
     let tests = [
-        ("none", Isolation::None),
-        ("pidns", Isolation::PidNamespace),
-        ("bwrap", Isolation::Bubblewrap { root: None }),
+        ("none", Sandbox::None),
+        ("pidns", Sandbox::PidNamespace),
+        ("bwrap", Sandbox::Bubblewrap { root: None }),
     ]
-    .map(|(name, isolation)| isolated(shell(name, &line), isolation));
+    .map(|(name, sandbox)| isolated(shell(name, &line), sandbox));
     let results = results(&suite(tests.into()), &options(&directory.path().join("results")));
     assert_eq!(words(&results), ["passed"; 3]);
 }
 
 #[test]
-fn what_a_failed_boundary_wrote_is_archived_whatever_it_is() {
+fn what_a_failed_sandbox_wrote_is_archived_whatever_it_is() {
     let directory = tempdir().unwrap();
     let mut options = options(&directory.path().join("results"));
     options.keep_failed = Some(Keep::Archive);
     let line = "cd /tmp; mkdir deep; echo x > deep/left; mkfifo pipe; chmod 0 deep; exit 1";
-    let test = isolated(shell("fails", line), Isolation::Bubblewrap { root: None });
+    let test = isolated(shell("fails", line), Sandbox::Bubblewrap { root: None });
     let results = results(&suite(vec![test]), &options);
     let kept = results[0].kept.as_ref().unwrap();
     assert_eq!(kept, Path::new("tests/0001-fails/1.1/scratch.tar.gz"));

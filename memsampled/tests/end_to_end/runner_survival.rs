@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use crate::running::{container, isolated, options, shell, suite};
 use memsample_runner::runner::{Event, run};
-use memsample_runner::suite::{Isolation, Suite};
+use memsample_runner::suite::{Sandbox, Suite};
 use tempfile::{TempDir, tempdir};
 
 /// A wait that lasts this long is a failure: slow machines are slow, but not that slow.
@@ -60,21 +60,21 @@ const HOSTILITY: &str = "RUNNER_TEST_HOSTILITY";
 /// In the environment of a runner and of all that comes of it.
 const MARK: &str = "RUNNER_TEST_MARK";
 
-fn unwilling_suite(isolation: &Isolation, timeout: Duration, with_bomb: bool) -> Suite {
+fn unwilling_suite(sandbox: &Sandbox, timeout: Duration, with_bomb: bool) -> Suite {
     let mut lines = UNWILLING.to_vec();
     if with_bomb {
         lines.push(("fork bomb", BOMB));
     }
-    suite_of(lines, isolation, timeout)
+    suite_of(lines, sandbox, timeout)
 }
 
 fn suite_of<'a>(
     lines: impl IntoIterator<Item = (&'a str, &'a str)>,
-    isolation: &Isolation,
+    sandbox: &Sandbox,
     timeout: Duration,
 ) -> Suite {
     let test = |(name, line)| {
-        let mut test = isolated(shell(name, line), isolation.clone());
+        let mut test = isolated(shell(name, line), sandbox.clone());
         (test.timeout, test.grace) = (timeout, Duration::from_millis(100));
         // A container inherits nothing.
         test.env.extend(std::env::var(MARK).map(|mark| (MARK.to_owned(), mark)));
@@ -88,15 +88,15 @@ fn hostile_suite(timeout: Duration) -> Suite {
         (name, format!("read -r _ _ _ supervisor _ < /proc/$PPID/stat; {line}"))
     });
     let lines = lines.iter().map(|(name, line)| (*name, line.as_str()));
-    suite_of(lines, &Isolation::None, timeout)
+    suite_of(lines, &Sandbox::None, timeout)
 }
 
-fn isolation(word: &str) -> Isolation {
+fn sandbox(word: &str) -> Sandbox {
     match word {
-        "none" => Isolation::None,
-        "pidns" => Isolation::PidNamespace,
-        "bwrap" => Isolation::Bubblewrap { root: None },
-        "lxc" => Isolation::Lxc { name: "minimal".to_owned() },
+        "none" => Sandbox::None,
+        "pidns" => Sandbox::PidNamespace,
+        "bwrap" => Sandbox::Bubblewrap { root: None },
+        "lxc" => Sandbox::Lxc { name: "minimal".to_owned() },
         word => panic!("{word}"),
     }
 }
@@ -107,13 +107,13 @@ fn a_runner() {
     let variable = |name| std::env::var(name).ok();
     let own = tempdir().unwrap();
     let directory = variable(DIRECTORY).map_or(own.path().join("results"), PathBuf::from);
-    let isolation = isolation(&variable(ISOLATION).unwrap_or_else(|| "none".to_owned()));
+    let sandbox = sandbox(&variable(ISOLATION).unwrap_or_else(|| "none".to_owned()));
     let timeout = variable(TIMEOUT_MS).map_or(300, |text| text.parse().unwrap());
     let timeout = Duration::from_millis(timeout);
     let is_hostile = variable(HOSTILITY).is_some();
     let suite = match is_hostile {
         true => hostile_suite(timeout),
-        false => unwilling_suite(&isolation, timeout, variable(BOMBS).is_some()),
+        false => unwilling_suite(&sandbox, timeout, variable(BOMBS).is_some()),
     };
     let mut options = options(&directory);
     options.jobs = NonZeroUsize::new(16).unwrap();
@@ -147,10 +147,10 @@ struct Runner {
 
 impl Runner {
     /// Starts one; `wrapper` is what runs it, such as a change of user. `also` is set in its environment.
-    fn start(isolation: &str, timeout: Duration, also: Option<&str>, wrapper: &[&str]) -> Self {
+    fn start(sandbox: &str, timeout: Duration, also: Option<&str>, wrapper: &[&str]) -> Self {
         let directory = tempdir().unwrap();
         fs::set_permissions(directory.path(), PermissionsExt::from_mode(0o777)).unwrap();
-        if isolation == "lxc" {
+        if sandbox == "lxc" {
             container(directory.path(), "minimal");
         }
         let mark = directory.path().file_name().unwrap().to_str().unwrap().to_owned();
@@ -166,7 +166,7 @@ impl Runner {
         command
             .args(["--exact", "runner_survival::a_runner", "--nocapture"])
             .env(DIRECTORY, directory.path().join("results"))
-            .env(ISOLATION, isolation)
+            .env(ISOLATION, sandbox)
             .env(TIMEOUT_MS, timeout.as_millis().to_string())
             .env(MARK, &mark)
             // Its own temporary directory would be left by a kill.
@@ -241,8 +241,8 @@ impl Runner {
 
 /// Runs all to their timeouts: when the runner has ended, nothing is left at that instant.
 #[track_caller]
-fn check_ends(isolation: &str, also: Option<&str>, wrapper: &[&str]) {
-    let mut runner = Runner::start(isolation, Duration::from_millis(300), also, wrapper);
+fn check_ends(sandbox: &str, also: Option<&str>, wrapper: &[&str]) {
+    let mut runner = Runner::start(sandbox, Duration::from_millis(300), also, wrapper);
     let mut output = String::new();
     std::io::Read::read_to_string(&mut runner.child.stdout.take().unwrap(), &mut output).unwrap();
     let status = runner.child.wait().unwrap();
@@ -252,8 +252,8 @@ fn check_ends(isolation: &str, also: Option<&str>, wrapper: &[&str]) {
 
 /// Kills the runner while all run: soon nothing is left.
 #[track_caller]
-fn check_killed(isolation: &str, also: Option<&str>, wrapper: &[&str]) {
-    let mut runner = Runner::start(isolation, Duration::from_secs(1000), also, wrapper);
+fn check_killed(sandbox: &str, also: Option<&str>, wrapper: &[&str]) {
+    let mut runner = Runner::start(sandbox, Duration::from_secs(1000), also, wrapper);
     let count = UNWILLING.len() + usize::from(also == Some(BOMBS));
     let lines = BufReader::new(runner.child.stdout.take().unwrap()).lines();
     let started = lines.filter(|line| line.as_ref().unwrap().starts_with("started "));
@@ -278,7 +278,7 @@ fn wait_for(mut condition: impl FnMut() -> bool, state: impl Fn() -> String) {
 const NOBODY: [&str; 4] = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
 
 #[test]
-fn nothing_survives_without_isolation() {
+fn nothing_survives_without_sandbox() {
     check_ends("none", Some(BOMBS), &[]);
 }
 
@@ -303,7 +303,7 @@ fn nothing_survives_without_control_groups() {
 }
 
 #[test]
-fn nothing_survives_the_death_of_a_runner_without_isolation() {
+fn nothing_survives_the_death_of_a_runner_without_sandbox() {
     check_killed("none", Some(BOMBS), &[]);
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::running::{command, container, options, results, shell, suite};
 use memsample_runner::runner::{Outcome, TestResult};
-use memsample_runner::suite::{Isolation, Test};
+use memsample_runner::suite::{Sandbox, Test};
 use tempfile::tempdir;
 
 /// Sets fields of a test in an expression.
@@ -54,7 +54,7 @@ fn hurried(name: &str, line: &str, grace: Duration) -> Test {
     shell(name, line).with(|test| (test.timeout, test.grace) = (SOON, grace))
 }
 
-/// The same programs for every isolation. `directory` holds the files that they are made of.
+/// The same programs for every sandbox. `directory` holds the files that they are made of.
 fn table(directory: &std::path::Path) -> Vec<Row> {
     let not_executable = directory.join("not-executable");
     std::fs::write(&not_executable, "#!/bin/sh\n").unwrap();
@@ -67,7 +67,7 @@ fn table(directory: &std::path::Path) -> Vec<Row> {
     std::fs::write(&no_format, "exit 9\n").unwrap();
     std::fs::set_permissions(&no_format, PermissionsExt::from_mode(0o755)).unwrap();
     let path = |path: &std::path::PathBuf| path.to_str().unwrap().to_owned();
-    // Visible in every boundary.
+    // Visible in every sandbox.
     let here = |test: Test| test.with(|test| test.cwd = directory.to_owned());
 
     let failed = |exit_code| Outcome::Failed { exit_code };
@@ -253,7 +253,7 @@ impl Row {
 
 #[track_caller]
 fn check(row: &Row, result: &TestResult) {
-    let context = format!("`{}` in `{}`: {result:#?}", result.test.test, result.isolation);
+    let context = format!("`{}` in `{}`: {result:#?}", result.test.test, result.sandbox);
     match (&result.outcome, &row.outcome) {
         (Outcome::NotStarted { reason }, Outcome::NotStarted { .. }) => {
             assert!(reason.contains(row.reason), "{context}");
@@ -279,14 +279,14 @@ fn check(row: &Row, result: &TestResult) {
     assert!(result.notes.is_empty(), "{context}");
 }
 
-fn check_all(isolation: Isolation) {
+fn check_all(sandbox: Sandbox) {
     let directory = tempdir().unwrap();
     container(directory.path(), "minimal");
     std::fs::set_permissions(directory.path(), PermissionsExt::from_mode(0o755)).unwrap();
     let rows = table(directory.path());
     let tests = rows.iter().map(|row| row.test.clone()).collect();
     let mut options = options(&directory.path().join("results"));
-    options.isolation = Some(isolation);
+    options.sandbox = Some(sandbox);
     options.lxc_path = directory.path().join("lxc");
     options.jobs = NonZeroUsize::new(3).unwrap();
     options.output_limit_bytes = MIB;
@@ -299,21 +299,21 @@ fn check_all(isolation: Isolation) {
 }
 
 #[test]
-fn without_isolation() {
-    check_all(Isolation::None);
+fn without_sandbox() {
+    check_all(Sandbox::None);
 }
 
 #[test]
 fn in_a_pid_namespace() {
-    check_all(Isolation::PidNamespace);
+    check_all(Sandbox::PidNamespace);
 }
 
 #[test]
 fn in_bubblewrap() {
-    check_all(Isolation::Bubblewrap { root: None });
+    check_all(Sandbox::Bubblewrap { root: None });
 }
 
 #[test]
 fn in_a_container() {
-    check_all(Isolation::Lxc { name: "minimal".to_owned() });
+    check_all(Sandbox::Lxc { name: "minimal".to_owned() });
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crossbeam_channel::never;
 use memsample_runner::runner::{Event, Outcome, RunOptions, TestResult, run};
-use memsample_runner::suite::{Isolation, Program, Suite, Test};
+use memsample_runner::suite::{Program, Sandbox, Suite, Test};
 
 pub(crate) const LAUNCHER: &str = env!("CARGO_BIN_EXE_memsample");
 
@@ -66,8 +66,8 @@ pub(crate) fn result(test: Test, options: &RunOptions) -> TestResult {
     results(&suite(vec![test]), options).pop().unwrap()
 }
 
-pub(crate) fn isolated(mut test: Test, isolation: Isolation) -> Test {
-    test.isolation = Some(isolation);
+pub(crate) fn isolated(mut test: Test, sandbox: Sandbox) -> Test {
+    test.sandbox = Some(sandbox);
     test
 }
 

@@ -33,6 +33,8 @@ fn the_example_marks_its_function_and_says_what_it_used() {
                 .map(|row| format!("{} {}", kind.value(row), test.value(row)))
                 .collect::<Vec<_>>()
         })
+        // What the kernel kills meanwhile is marked as well.
+        .filter(|mark| !mark.starts_with("oom_kill"))
         .collect();
     assert_eq!(marks, ["begin primes_below", "end primes_below"]);
 }

@@ -186,7 +186,7 @@ impl Document<'_> {
         if self.profile == Profile::Extended {
             self.open("properties", &[])?;
             self.property("outcome", case.outcome.word())?;
-            self.property("isolation", &result.isolation)?;
+            self.property("sandbox", &result.sandbox)?;
             for (key, value) in result.memory.as_ref().map(peaks).unwrap_or_default() {
                 self.property(key, &value)?;
             }

@@ -125,7 +125,7 @@ struct Ended<'a> {
     signal: Option<i32>,
     started: Option<Timestamp>,
     duration_ns: Option<u64>,
-    isolation: Option<&'a str>,
+    sandbox: Option<&'a str>,
     memory: Option<Memory>,
     roles: Vec<Role<'a>>,
     budgets: Vec<Budget<'a>>,
@@ -241,7 +241,7 @@ fn ended(result: &TestResult) -> Ended<'_> {
         signal: result.signal,
         started: result.started,
         duration_ns: result.started.map(|_| nanoseconds(result.duration)),
-        isolation: Some(result.isolation.as_str()).filter(|word| !word.is_empty()),
+        sandbox: Some(result.sandbox.as_str()).filter(|word| !word.is_empty()),
         memory: result.memory.as_ref().map(memory),
         roles: roles
             .map(|of| Role {

@@ -3,7 +3,7 @@ use std::num::NonZeroUsize;
 
 use memsample::parse::parse_meminfo;
 
-use super::boundary::allowed_memory;
+use super::sandbox::allowed_memory;
 
 /// Decides whether another test may begin, by the memory that is free.
 ///

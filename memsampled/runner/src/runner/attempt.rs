@@ -10,9 +10,9 @@ use crossbeam_channel::Sender;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::artifacts;
-use super::boundary::{Enclosure, Ending, Order, Spec, Stage, Supervised, Told, launch};
 use super::options::RunOptions;
 use super::own_recording::OwnRecording;
+use super::sandbox::{Enclosure, Ending, Order, Spec, Stage, Supervised, Told, launch};
 use super::users;
 use crate::suite::{Program, Step, Test};
 
@@ -124,7 +124,7 @@ pub(super) fn spec_of_test(
     })
 }
 
-/// The same for a step of the suite itself, which has no boundary but a control group.
+/// The same for a step of the suite itself, which has no sandbox but a control group.
 pub(super) fn spec_of_step(
     step: &Step,
     id: String,

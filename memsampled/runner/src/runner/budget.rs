@@ -6,7 +6,7 @@ use crate::suite::{Action, Budget, Quantity};
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Left<'a> {
     pub(super) left_over_processes: &'a [LeftOverProcess],
-    /// Bytes of shared memory, where that is the boundary's own.
+    /// Bytes of shared memory, where that is the sandbox's own.
     pub(super) shared_bytes: Option<u64>,
     /// Whether it was looked at: what is ended by the runner is not.
     pub(super) is_known: bool,

@@ -8,9 +8,9 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, bounded, never, select};
 
 use super::attempt::{Running, failure, spec_of_step};
-use super::boundary::{Ending, Told};
 use super::dispatch::next_id;
 use super::options::RunOptions;
+use super::sandbox::{Ending, Told};
 use crate::suite::{Program, Step};
 
 /// How long a command may take that lists tests.

@@ -12,10 +12,8 @@ use super::RunError;
 use super::admission::{Admission, Claim, Memory};
 use super::artifacts;
 use super::attempt::{Heard, Running, failure, spec_of_step, spec_of_test};
-use super::boundary::{Ending, Spec, StageKind, Told, remove_left};
 use super::budget::{self, Left};
 use super::event::{Abort, Attempt, Event, Outcome, TestResult};
-use super::isolation::Isolations;
 use super::layout::Layout;
 use super::measure::{mark_of, measure};
 use super::options::RunOptions;
@@ -23,6 +21,8 @@ use super::own_recording::{OwnRecording, Used};
 use super::plan::{Next, Plan};
 use super::progress::{Ended, Progress};
 use super::role_use::RoleUses;
+use super::sandbox::Sandboxes;
+use super::sandbox::{Ending, Spec, StageKind, Told, remove_left};
 use super::verdict::judge;
 use crate::suite::{Budget, Step, Suite, Test};
 
@@ -30,7 +30,7 @@ use crate::suite::{Budget, Step, Suite, Test};
 const MAX_HEARD: usize = 1024;
 /// How often it is looked whether a test fits now that did not before.
 const ADMISSION_INTERVAL: Duration = Duration::from_secs(1);
-/// Counts what was ever started by this process, so that no name of a boundary is used twice.
+/// Counts what was ever started by this process, so that no name of a sandbox is used twice.
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
 /// The loop that orders all that happens.
@@ -48,7 +48,7 @@ pub(super) struct Dispatcher<'a> {
     signals: Receiver<i32>,
     events: &'a mut dyn FnMut(Event),
     heard: (Sender<Heard>, Receiver<Heard>),
-    isolations: Isolations<'a>,
+    sandboxes: Sandboxes<'a>,
     admission: Admission,
     plan: Plan<'a>,
     active: HashMap<u64, Active>,
@@ -65,7 +65,7 @@ struct Active {
     /// Of the plan; `None` for a step of the suite.
     item: Option<usize>,
     attempt: Attempt,
-    isolation: String,
+    sandbox: String,
     spec: Spec,
     running: Running,
     claim: Claim,
@@ -169,7 +169,7 @@ impl<'a> Dispatcher<'a> {
             signals,
             events,
             heard: bounded(MAX_HEARD),
-            isolations: Isolations::new(options),
+            sandboxes: Sandboxes::new(options),
             admission: Admission::new(options.jobs),
             plan,
             active: HashMap::new(),
@@ -268,11 +268,11 @@ impl<'a> Dispatcher<'a> {
         let directory = self.layout.attempt(index, &attempt);
         // What an attempt left whose runner was killed.
         let _ = fs::remove_dir_all(&directory);
-        let enclosure = self.isolations.of(test);
-        for note in self.isolations.take_notes() {
+        let enclosure = self.sandboxes.of(test);
+        for note in self.sandboxes.take_notes() {
             (self.events)(Event::Note(note));
         }
-        let isolation =
+        let sandbox =
             enclosure.as_ref().map_or_else(|_| String::new(), |enclosure| enclosure.word());
         let spec = enclosure
             .and_then(|enclosure| spec_of_test(test, enclosure, name, &directory, self.options));
@@ -287,7 +287,7 @@ impl<'a> Dispatcher<'a> {
                 let active = Active {
                     item: Some(item),
                     attempt,
-                    isolation,
+                    sandbox,
                     spec,
                     running,
                     claim: Claim { predicted_bytes, used_bytes: 0 },
@@ -382,7 +382,7 @@ impl<'a> Dispatcher<'a> {
                 if stage == StageKind::Program && is_test {
                     (self.events)(Event::TestStarted {
                         test: active.attempt.clone(),
-                        isolation: active.isolation.clone(),
+                        sandbox: active.sandbox.clone(),
                     });
                 }
                 active.running.go();
@@ -415,7 +415,7 @@ impl<'a> Dispatcher<'a> {
     /// Makes the result of an attempt whose supervisor has ended.
     fn gone(&mut self, mut active: Active) {
         active.end(&self.recorder);
-        let Active { item, attempt, isolation, spec, running, mut notes, started, ending, .. } =
+        let Active { item, attempt, sandbox, spec, running, mut notes, started, ending, .. } =
             active;
         let used = active.own_recording.map(OwnRecording::finish);
         running.join();
@@ -462,7 +462,7 @@ impl<'a> Dispatcher<'a> {
             duration: ending.duration,
             exit_code: ending.exit_code,
             signal: ending.signal,
-            isolation,
+            sandbox,
             left_over_processes: ending.left_over_processes,
             left_bytes: ending.left_bytes,
             stdout: log(&spec.stdout),
@@ -579,7 +579,7 @@ impl<'a> Dispatcher<'a> {
         let active = Active {
             item: None,
             attempt,
-            isolation: "none".to_owned(),
+            sandbox: "none".to_owned(),
             spec,
             running,
             claim: Claim::default(),
@@ -689,7 +689,7 @@ impl TestResult {
             duration: Duration::ZERO,
             exit_code: None,
             signal: None,
-            isolation: String::new(),
+            sandbox: String::new(),
             left_over_processes: Vec::new(),
             left_bytes: None,
             stdout: None,

@@ -8,10 +8,10 @@ use std::process::{Command, Stdio};
 use memsample::KernelSource;
 use rustix::process::getuid;
 
-use super::boundary::{
+use super::sandbox::{
     Controllers, bubblewrap_namespaces, bubblewrap_root, controllers, pid_namespace_arguments,
 };
-use crate::suite::Isolation;
+use crate::suite::Sandbox;
 
 /// One thing that was tried.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,17 +110,17 @@ fn source(source: KernelSource) -> Option<Check> {
 /// Where containers are, unless LXC was built otherwise.
 pub const LXC_PATH: &str = "/var/lib/lxc";
 
-/// Says whether an isolation works here, with containers at `lxc_path`.
+/// Says whether a sandbox works here, with containers at `lxc_path`.
 ///
 /// # Errors
 ///
 /// [`Missing`] says what does not work.
-pub fn isolation(isolation: &Isolation, lxc_path: &Path) -> Result<(), Missing> {
-    match isolation {
-        Isolation::None => Ok(()),
-        Isolation::PidNamespace => pid_namespace().map(drop),
-        Isolation::Bubblewrap { root } => bubblewrap(root.as_deref()).map(drop),
-        Isolation::Lxc { name } => lxc_tools().and_then(|_| lxc_rootfs(lxc_path, name)).map(drop),
+pub fn sandbox(sandbox: &Sandbox, lxc_path: &Path) -> Result<(), Missing> {
+    match sandbox {
+        Sandbox::None => Ok(()),
+        Sandbox::PidNamespace => pid_namespace().map(drop),
+        Sandbox::Bubblewrap { root } => bubblewrap(root.as_deref()).map(drop),
+        Sandbox::Lxc { name } => lxc_tools().and_then(|_| lxc_rootfs(lxc_path, name)).map(drop),
     }
 }
 

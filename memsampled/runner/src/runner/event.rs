@@ -19,14 +19,14 @@ pub enum Event {
         /// Where the recording and all results go.
         directory: PathBuf,
     },
-    /// Something that a reader must know, such as a boundary that does not work here.
+    /// Something that a reader must know, such as a sandbox that does not work here.
     Note(String),
     /// A test is about to execute its first instruction.
     TestStarted {
         /// Which one.
         test: Attempt,
-        /// The boundary that was made, in the words of a suite file: `none`, `pidns`, `bwrap`, `lxc:NAME`.
-        isolation: String,
+        /// The sandbox that was made, in the words of a suite file: `none`, `pidns`, `bwrap`, `lxc:NAME`.
+        sandbox: String,
     },
     /// What running tests use now; about once a second for each.
     TestProgress {
@@ -171,11 +171,11 @@ pub struct TestResult {
     pub exit_code: Option<i32>,
     /// The signal that ended its program.
     pub signal: Option<i32>,
-    /// The boundary that it had, in the words of a suite file.
-    pub isolation: String,
+    /// The sandbox that it had, in the words of a suite file.
+    pub sandbox: String,
     /// Processes that it left behind, which were killed.
     pub left_over_processes: Vec<LeftOverProcess>,
-    /// Bytes of shared memory that it left; `None` where its boundary has none of its own, so that
+    /// Bytes of shared memory that it left; `None` where its sandbox has none of its own, so that
     /// nobody can tell.
     pub left_bytes: Option<u64>,
     /// What it wrote to its standard output and standard error, relative to the directory of results.
@@ -186,7 +186,7 @@ pub struct TestResult {
     pub output_cut_bytes: u64,
     /// Files that were kept, relative to the directory of results.
     pub artifacts: Vec<PathBuf>,
-    /// What its boundary had written, kept since it failed, relative to the directory of results.
+    /// What its sandbox had written, kept since it failed, relative to the directory of results.
     pub kept: Option<PathBuf>,
     /// What went wrong around it, such as a cleanup step that failed, a sentence each.
     pub notes: Vec<String>,

@@ -1,7 +1,7 @@
-//! Runs the tests of a suite, each in its own boundary, and tells what happens as [`Event`]s.
+//! Runs the tests of a suite, each in its own sandbox, and tells what happens as [`Event`]s.
 //!
 //! ```text
-//! Suite ─ selection ─▶ plan ─ admission ─▶ dispatch ─▶ attempt ─▶ boundary: supervisor ─▶ … ─▶ the test
+//! Suite ─ selection ─▶ plan ─ admission ─▶ dispatch ─▶ attempt ─▶ sandbox: supervisor ─▶ … ─▶ the test
 //!                                             │ ▲ Ending
 //!                       Event ◀── verdict ◀───┘ └─ recording, progress
 //! ```
@@ -12,13 +12,11 @@
 mod admission;
 mod artifacts;
 mod attempt;
-mod boundary;
 mod budget;
 mod discovery;
 mod dispatch;
 pub mod doctor;
 mod event;
-mod isolation;
 mod layout;
 mod measure;
 mod options;
@@ -26,6 +24,7 @@ mod own_recording;
 mod plan;
 mod progress;
 mod role_use;
+mod sandbox;
 mod selection;
 mod users;
 mod verdict;
@@ -38,13 +37,13 @@ use std::path::{Path, PathBuf};
 use crossbeam_channel::Receiver;
 use memsample::{RecordError, Station};
 
-pub use boundary::role;
 pub use discovery::{DiscoverError, discover};
 pub use event::{
     Abort, Attempt, BoundedBytes, BudgetResult, BudgetVerdict, Event, LeftOverProcess, Outcome,
     RoleMemory, Sum, TestMemory, TestResult,
 };
 pub use options::{Keep, RunOptions, Selection, Shard};
+pub use sandbox::role;
 pub use verdict::of_test;
 
 use crate::suite::Suite;

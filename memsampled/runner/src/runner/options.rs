@@ -7,7 +7,7 @@ use regex::Regex;
 use serde::{Deserialize, Serialize};
 
 use super::doctor;
-use crate::suite::{Isolation, PolicyBudget};
+use crate::suite::{PolicyBudget, Sandbox};
 
 /// How a suite is run.
 #[derive(Clone)]
@@ -29,13 +29,13 @@ pub struct RunOptions {
     pub fail_fast: bool,
     /// Whether a run that was cut short goes on behind the last attempt that ended.
     pub resume: bool,
-    /// How what the boundary of a failed test wrote is kept; it is not if `None`.
+    /// How what the sandbox of a failed test wrote is kept; it is not if `None`.
     pub keep_failed: Option<Keep>,
-    /// The isolation of tests for which the suite names none; `None`: the best that works here.
-    pub isolation: Option<Isolation>,
+    /// The sandbox of tests for which the suite names none; `None`: the best that works here.
+    pub sandbox: Option<Sandbox>,
     /// Where containers are whose root file systems tests use.
     pub lxc_path: PathBuf,
-    /// Whether a test whose isolation does not work here is run with less, or refused.
+    /// Whether a test whose sandbox does not work here is run with less, or refused.
     pub degrade: bool,
     /// How memory is recorded.
     pub recorder: RecorderOptions,
@@ -62,7 +62,7 @@ pub struct Selection {
     pub shard: Option<Shard>,
 }
 
-/// How what was written in a boundary is kept.
+/// How what was written in a sandbox is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Keep {
     /// As the directory that it was.
@@ -86,7 +86,7 @@ impl RunOptions {
     /// Tasks of a test by default: more than any build has, fewer than stop a machine.
     pub const PROCESSES_MAX: u64 = 4096;
 
-    /// Runs all tests one after the other, with the best isolation that works here, and refuses what
+    /// Runs all tests one after the other, with the best sandbox that works here, and refuses what
     /// does not work.
     #[must_use]
     pub fn new(directory: PathBuf, launcher: PathBuf) -> Self {
@@ -100,7 +100,7 @@ impl RunOptions {
             fail_fast: false,
             resume: false,
             keep_failed: None,
-            isolation: None,
+            sandbox: None,
             lxc_path: PathBuf::from(doctor::LXC_PATH),
             degrade: false,
             recorder: RecorderOptions::new(),

@@ -1,5 +1,5 @@
-use super::boundary::Ending;
 use super::event::{Outcome, TestResult};
+use super::sandbox::Ending;
 use crate::suite::Test;
 
 /// Decides how an attempt ended, from what is known of it. The order is the meaning: see

@@ -79,12 +79,12 @@ impl Suite {
     }
 }
 
-impl Isolation {
-    /// Reads the word that a suite file or an option has for an isolation: `none`, `pidns`, `bwrap`,
+impl Sandbox {
+    /// Reads the word that a suite file or an option has for a sandbox: `none`, `pidns`, `bwrap`,
     /// `bwrap:ROOT` or `lxc:NAME`; `None` where it is none of them.
     #[must_use]
     pub fn parse(word: &str) -> Option<Self> {
-        settings::parse_isolation(word)
+        settings::parse_sandbox(word)
     }
 }
 
@@ -114,7 +114,7 @@ pub struct Test {
     pub name: String,
     /// What is run.
     pub program: Program,
-    /// Run before the program, in the same isolation, with the same rights; the test is not started
+    /// Run before the program, in the same sandbox, with the same rights; the test is not started
     /// if one fails.
     pub setup: Vec<Step>,
     /// Run after the program, whatever became of it.
@@ -130,8 +130,8 @@ pub struct Test {
     /// The user who runs it; `None`: who runs the runner.
     pub run_as: Option<String>,
     /// What is between it and the machine; `None`: the best that works here, see `memsample doctor`.
-    pub isolation: Option<Isolation>,
-    /// Whether it may use the network, where the isolation can tell.
+    pub sandbox: Option<Sandbox>,
+    /// Whether it may use the network, where the sandbox can tell.
     pub network: bool,
     /// The most memory that its control group may have.
     pub memory_limit_bytes: Option<u64>,
@@ -165,7 +165,7 @@ impl Test {
             timeout: settings::TEST_TIMEOUT,
             grace: settings::GRACE,
             run_as: None,
-            isolation: None,
+            sandbox: None,
             network: false,
             memory_limit_bytes: None,
             budgets: Vec::new(),
@@ -181,7 +181,7 @@ impl Test {
 
 /// What is between a test and the machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Isolation {
+pub enum Sandbox {
     /// Nothing but a process group, and a control group where one can be had.
     None,
     /// A pid namespace of its own: nothing survives the test.

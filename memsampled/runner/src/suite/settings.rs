@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::document::{Fields, Node, Value};
-use super::{Action, Budget, Isolation, Program, Quantity, Step};
+use super::{Action, Budget, Program, Quantity, Sandbox, Step};
 
 /// The keys of `[defaults]`, which every test may have too.
 pub(super) const KEYS: [&str; 14] = [
@@ -12,7 +12,7 @@ pub(super) const KEYS: [&str; 14] = [
     "timeout",
     "grace",
     "run_as",
-    "isolation",
+    "sandbox",
     "network",
     "memory_limit",
     "budget",
@@ -56,7 +56,7 @@ pub(super) struct Settings {
     timeout: Option<Duration>,
     grace: Option<Duration>,
     run_as: Option<String>,
-    isolation: Option<Isolation>,
+    sandbox: Option<Sandbox>,
     network: Option<bool>,
     memory_limit_bytes: Option<u64>,
     budgets: Vec<Budget>,
@@ -75,7 +75,7 @@ impl Settings {
             timeout: fields.duration("timeout", Duration::from_millis(1), TIMEOUT_MAX),
             grace: fields.duration("grace", Duration::ZERO, GRACE_MAX),
             run_as: fields.text("run_as").map(str::to_owned),
-            isolation: isolation(fields),
+            sandbox: sandbox(fields),
             network: fields.boolean("network"),
             memory_limit_bytes: memory_limit(fields),
             budgets: fields
@@ -115,7 +115,7 @@ impl Settings {
             timeout: self.timeout.or(defaults.timeout),
             grace: self.grace.or(defaults.grace),
             run_as: self.run_as.or_else(|| defaults.run_as.clone()),
-            isolation: self.isolation.or_else(|| defaults.isolation.clone()),
+            sandbox: self.sandbox.or_else(|| defaults.sandbox.clone()),
             network: self.network.or(defaults.network),
             memory_limit_bytes: self.memory_limit_bytes.or(defaults.memory_limit_bytes),
             expect_exit: self.expect_exit.or_else(|| defaults.expect_exit.clone()),
@@ -141,11 +141,11 @@ impl Settings {
             timeout: self.timeout.unwrap_or(test.timeout),
             grace: self.grace.unwrap_or(test.grace),
             run_as: self.run_as,
-            isolation: match self.isolation {
-                Some(Isolation::Bubblewrap { root: Some(root) }) => {
-                    Some(Isolation::Bubblewrap { root: Some(directory.join(root)) })
+            sandbox: match self.sandbox {
+                Some(Sandbox::Bubblewrap { root: Some(root) }) => {
+                    Some(Sandbox::Bubblewrap { root: Some(directory.join(root)) })
                 }
-                isolation => isolation,
+                sandbox => sandbox,
             },
             network: self.network.unwrap_or(test.network),
             memory_limit_bytes: self.memory_limit_bytes,
@@ -222,20 +222,20 @@ pub(super) fn budgets(fields: &Fields<'_>) -> Vec<Budget> {
     budgets
 }
 
-/// Reads the word of an isolation: `none`, `pidns`, `bwrap`, `bwrap:ROOT` or `lxc:NAME`.
-pub(super) fn parse_isolation(word: &str) -> Option<Isolation> {
+/// Reads the word of a sandbox: `none`, `pidns`, `bwrap`, `bwrap:ROOT` or `lxc:NAME`.
+pub(super) fn parse_sandbox(word: &str) -> Option<Sandbox> {
     match word.split_once(':') {
         None => match word {
-            "none" => Some(Isolation::None),
-            "pidns" => Some(Isolation::PidNamespace),
-            "bwrap" => Some(Isolation::Bubblewrap { root: None }),
+            "none" => Some(Sandbox::None),
+            "pidns" => Some(Sandbox::PidNamespace),
+            "bwrap" => Some(Sandbox::Bubblewrap { root: None }),
             _ => None,
         },
         Some(("bwrap", root)) if !root.is_empty() => {
-            Some(Isolation::Bubblewrap { root: Some(PathBuf::from(root)) })
+            Some(Sandbox::Bubblewrap { root: Some(PathBuf::from(root)) })
         }
         Some(("lxc", name)) if is_container_name(name) => {
-            Some(Isolation::Lxc { name: name.to_owned() })
+            Some(Sandbox::Lxc { name: name.to_owned() })
         }
         Some(_) => None,
     }
@@ -247,15 +247,15 @@ fn is_container_name(name: &str) -> bool {
     (1..=64).contains(&name.len()) && !name.starts_with('.') && name.bytes().all(is_allowed)
 }
 
-fn isolation(fields: &Fields<'_>) -> Option<Isolation> {
-    let word = fields.text("isolation")?;
-    let isolation = parse_isolation(word);
-    if isolation.is_none() {
-        let place = fields.node("isolation").map_or(fields.place(), |node| node.place);
+fn sandbox(fields: &Fields<'_>) -> Option<Sandbox> {
+    let word = fields.text("sandbox")?;
+    let sandbox = parse_sandbox(word);
+    if sandbox.is_none() {
+        let place = fields.node("sandbox").map_or(fields.place(), |node| node.place);
         let help = "allowed are `none`, `pidns`, `bwrap`, `bwrap:ROOT` and `lxc:NAME`; see `memsample doctor`";
-        fields.problem("isolation", place, "not an isolation", Some(help));
+        fields.problem("sandbox", place, "not a sandbox", Some(help));
     }
-    isolation
+    sandbox
 }
 
 fn memory_limit(fields: &Fields<'_>) -> Option<u64> {

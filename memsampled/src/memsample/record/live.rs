@@ -46,7 +46,8 @@ impl Live {
             String::new()
         };
         self.line.set_message(format!(
-            "{seconds:.1} s{of}, {} samples{largest}, {} late ticks{dropped}",
+            // The name stands last: a narrow terminal cuts it, and not the losses.
+            "{seconds:.1} s{of}, {} samples, {} late ticks{dropped}{largest}",
             totals.samples, totals.late,
         ));
     }

@@ -6,14 +6,14 @@ use clap::ValueEnum;
 use memsample::Rate;
 use memsample_input::quantity::parse_bytes;
 use memsample_runner::runner::{Keep, Shard};
-use memsample_runner::suite::Isolation;
+use memsample_runner::suite::Sandbox;
 use regex::Regex;
 
 use crate::args::{ConfigArgs, Events, Progress};
 use crate::view::parse_regex;
 use crate::{duration, share};
 
-/// Run the tests of a suite, each in its own boundary, and say what became of each and what it used
+/// Run the tests of a suite, each in its own sandbox, and say what became of each and what it used
 ///
 /// A directory below --out gets the recording, `results.json`, `junit.xml`, and the output and
 /// artifacts of each test. Its path is the last line on the standard output; what happens meanwhile
@@ -51,7 +51,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "PROFILE", default_value = "jenkins", help_heading = "Results")]
     pub(crate) junit_profile: JunitProfile,
 
-    /// Keep what a failed test wrote into the file system of its boundary
+    /// Keep what a failed test wrote into the file system of its sandbox
     #[arg(long, value_name = "WHAT", help_heading = "Results")]
     pub(crate) keep: Option<KeepArg>,
 
@@ -102,10 +102,10 @@ pub(crate) struct RunArgs {
 
     /// What is between a test and the machine where the suite does not say: none, pidns, bwrap,
     /// bwrap:ROOT or lxc:NAME [default: the best that works here, see `memsample doctor`]
-    #[arg(long, value_name = "WHAT", value_parser = parse_isolation, help_heading = "How they are run")]
-    pub(crate) isolation: Option<Isolation>,
+    #[arg(long, value_name = "WHAT", value_parser = parse_sandbox, help_heading = "How they are run")]
+    pub(crate) sandbox: Option<Sandbox>,
 
-    /// Run a test with less isolation where what it asks for does not work here, and say so, instead
+    /// Run a test with less sandbox where what it asks for does not work here, and say so, instead
     /// of not starting it
     #[arg(long, help_heading = "How they are run")]
     pub(crate) degrade: bool,
@@ -165,8 +165,8 @@ impl From<KeepArg> for Keep {
     }
 }
 
-fn parse_isolation(word: &str) -> Result<Isolation, String> {
-    Isolation::parse(word)
+fn parse_sandbox(word: &str) -> Result<Sandbox, String> {
+    Sandbox::parse(word)
         .ok_or_else(|| "allowed are none, pidns, bwrap, bwrap:ROOT and lxc:NAME".to_owned())
 }
 

@@ -116,7 +116,7 @@ fn options(args: &RunArgs, suite: &Suite, launcher: PathBuf) -> anyhow::Result<R
     options.fail_fast = args.fail_fast;
     options.resume = args.resume;
     options.keep_failed = args.keep.map(Into::into);
-    options.isolation = args.isolation.clone();
+    options.sandbox = args.sandbox.clone();
     options.degrade = args.degrade;
     if let Some(path) = &args.lxc_path {
         options.lxc_path.clone_from(path);

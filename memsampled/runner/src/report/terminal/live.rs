@@ -97,8 +97,7 @@ mod tests {
     fn a_test_whose_command_is_not_found_does_not_run_for_ever() {
         let mut live = Live::new(ProgressDrawTarget::hidden());
         let attempt = |name: &str| Attempt { test: name.to_owned(), repetition: 1, attempt: 1 };
-        let started =
-            |name| Event::TestStarted { test: attempt(name), isolation: "none".to_owned() };
+        let started = |name| Event::TestStarted { test: attempt(name), sandbox: "none".to_owned() };
         let finished = |name, outcome| {
             Event::TestFinished(Box::new(TestResult::not_run(attempt(name), outcome)))
         };

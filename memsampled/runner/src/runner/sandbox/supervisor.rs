@@ -1,4 +1,4 @@
-//! The supervisor: runs one attempt from outside of its boundary, and leaves nothing behind.
+//! The supervisor: runs one attempt from outside of its sandbox, and leaves nothing behind.
 
 use std::fs;
 use std::io::{self, Read};
@@ -26,7 +26,7 @@ use super::{OWN_NAME, ignore_signals};
 use crate::runner::artifacts;
 use crate::runner::options::Keep;
 
-/// What a tool needs to make a boundary, at most, on a machine that is busy.
+/// What a tool needs to make a sandbox, at most, on a machine that is busy.
 const MAX_ENTRANCE: Duration = Duration::from_secs(60);
 /// What init needs to answer, at most.
 const MAX_ANSWER: Duration = Duration::from_secs(20);
@@ -62,7 +62,7 @@ pub(super) fn run() -> ExitCode {
     }
 }
 
-/// Makes the boundary, runs the attempt in it, and removes it.
+/// Makes the sandbox, runs the attempt in it, and removes it.
 fn attempt(runner: &Channel<io::Stdin>, spec: &Spec) -> Ending {
     let oom_kills_before = machine_oom_kills();
     let groups = Groups::create(&spec.id);
@@ -112,7 +112,7 @@ fn remove_scratch(spec: &Spec, ending: &mut Ending) {
     if let Some(keep) = spec.keep_failed.filter(|_| !is_well && ending.not_started.is_none()) {
         // What a person looks at holds nothing of ours.
         let _ = fs::remove_file(spec.scratch.join(OWN_NAME));
-        // A boundary without a file system of its own has nothing to keep.
+        // A sandbox without a file system of its own has nothing to keep.
         if fs::remove_dir(&spec.scratch).is_ok() {
             return;
         }
@@ -221,14 +221,14 @@ impl<'a> Supervisor<'a> {
         spec: &'a Spec,
         groups: &'a Groups,
     ) -> Result<Self, String> {
-        let failed = |error: io::Error| format!("cannot make its boundary: {error}");
+        let failed = |error: io::Error| format!("cannot make its sandbox: {error}");
         if let Some(bytes) = spec.memory_limit_bytes {
             groups
                 .limit_memory(bytes)
                 .map_err(|reason| format!("cannot limit its memory: {reason}"))?;
         }
         if let Some(count) = spec.processes_max {
-            // Where it does not work there is no boundary against a fork bomb, but all else works.
+            // Where it does not work there is no sandbox against a fork bomb, but all else works.
             let _ = groups.limit_processes(count);
         }
         let mut entrance = entrance(spec).map_err(failed)?;
@@ -274,7 +274,7 @@ impl<'a> Supervisor<'a> {
             _ => {
                 let tool = supervisor.entrance.tool.unwrap_or("memsample");
                 supervisor.leave(&mut Ending::default());
-                Err(format!("cannot make its boundary: {}", last_words(spec, tool)))
+                Err(format!("cannot make its sandbox: {}", last_words(spec, tool)))
             }
         }
     }

@@ -19,7 +19,7 @@ const MAX_STOP_ROUNDS: u32 = 20;
 const KILL_PAUSE: Duration = Duration::from_millis(2);
 /// The variable in the environment of all that is of an attempt, with its name. It finds what has
 /// lost both its init and its supervisor, where no pid namespace and no control group does.
-pub(super) const MARK: &str = "MEMSAMPLE_BOUNDARY";
+pub(super) const MARK: &str = "MEMSAMPLE_SANDBOX";
 
 /// Returns all processes below `ancestor`, without itself, of whatever depth.
 ///

@@ -1,7 +1,7 @@
-//! The process inside of a boundary that starts programs, reaps what is orphaned, and knows how each
+//! The process inside of a sandbox that starts programs, reaps what is orphaned, and knows how each
 //! ended.
 //!
-//! Tools for isolation tell the end of a program as an exit code, in which a signal and an exit with
+//! Tools for sandbox tell the end of a program as an exit code, in which a signal and an exit with
 //! 128 and more cannot be told apart; so the parent of the program is always ours.
 
 use std::fs;
@@ -28,7 +28,7 @@ const MAX_FILES: usize = 100_000;
 pub(super) enum SharedMemory {
     /// What the machine has there: what is left in it may be anybody's.
     Host,
-    /// Something of the boundary's own, made by the tool.
+    /// Something of the sandbox's own, made by the tool.
     Own,
     /// Init shall mount something there.
     Mount,

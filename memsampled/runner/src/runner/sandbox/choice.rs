@@ -1,27 +1,27 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use super::boundary::Enclosure;
-use super::doctor;
-use super::options::RunOptions;
-use crate::suite::{Isolation, Test};
+use super::super::doctor;
+use super::super::options::RunOptions;
+use super::Enclosure;
+use crate::suite::{Sandbox, Test};
 
 /// Finds what is between each test and the machine, and tries each kind only once.
-pub(super) struct Isolations<'a> {
+pub(in crate::runner) struct Sandboxes<'a> {
     options: &'a RunOptions,
     tried: HashMap<String, Result<(), String>>,
     /// What a reader must know, once.
     notes: Vec<String>,
 }
 
-impl<'a> Isolations<'a> {
-    pub(super) fn new(options: &'a RunOptions) -> Self {
+impl<'a> Sandboxes<'a> {
+    pub(in crate::runner) fn new(options: &'a RunOptions) -> Self {
         Self { options, tried: HashMap::new(), notes: Vec::new() }
     }
 
     /// Returns what to run a test in, or why it cannot be run.
-    pub(super) fn of(&mut self, test: &Test) -> Result<Enclosure, String> {
-        let Some(wanted) = test.isolation.as_ref().or(self.options.isolation.as_ref()) else {
+    pub(in crate::runner) fn of(&mut self, test: &Test) -> Result<Enclosure, String> {
+        let Some(wanted) = test.sandbox.as_ref().or(self.options.sandbox.as_ref()) else {
             return Ok(self.best());
         };
         match self.works(wanted) {
@@ -36,23 +36,23 @@ impl<'a> Isolations<'a> {
                 Ok(best)
             }
             Err(reason) => {
-                Err(format!("the isolation `{}` does not work here: {reason}", word(wanted)))
+                Err(format!("the sandbox `{}` does not work here: {reason}", word(wanted)))
             }
         }
     }
 
     /// Returns what a reader must know and was not told yet.
-    pub(super) fn take_notes(&mut self) -> Vec<String> {
+    pub(in crate::runner) fn take_notes(&mut self) -> Vec<String> {
         std::mem::take(&mut self.notes)
     }
 
     /// The best that is given unless something else is asked for.
     fn best(&mut self) -> Enclosure {
-        match self.works(&Isolation::PidNamespace) {
+        match self.works(&Sandbox::PidNamespace) {
             Ok(()) => Enclosure::PidNamespace,
             Err(reason) => {
                 self.note(format!(
-                    "tests without an isolation of their own run with `none`, for `pidns` does not work \
+                    "tests without a sandbox of their own run with `none`, for `pidns` does not work \
                      here: {reason}"
                 ));
                 Enclosure::None
@@ -60,11 +60,11 @@ impl<'a> Isolations<'a> {
         }
     }
 
-    fn works(&mut self, isolation: &Isolation) -> Result<(), String> {
+    fn works(&mut self, sandbox: &Sandbox) -> Result<(), String> {
         let options = self.options;
-        let tried = self.tried.entry(word(isolation));
+        let tried = self.tried.entry(word(sandbox));
         let tried = tried.or_insert_with(|| {
-            doctor::isolation(isolation, &options.lxc_path).map_err(|missing| missing.to_string())
+            doctor::sandbox(sandbox, &options.lxc_path).map_err(|missing| missing.to_string())
         });
         tried.clone()
     }
@@ -77,12 +77,12 @@ impl<'a> Isolations<'a> {
     }
 }
 
-fn enclosure(isolation: &Isolation, lxc_path: &Path) -> Result<Enclosure, String> {
-    Ok(match isolation {
-        Isolation::None => Enclosure::None,
-        Isolation::PidNamespace => Enclosure::PidNamespace,
-        Isolation::Bubblewrap { root } => Enclosure::Bubblewrap { root: root.clone() },
-        Isolation::Lxc { name } => {
+fn enclosure(sandbox: &Sandbox, lxc_path: &Path) -> Result<Enclosure, String> {
+    Ok(match sandbox {
+        Sandbox::None => Enclosure::None,
+        Sandbox::PidNamespace => Enclosure::PidNamespace,
+        Sandbox::Bubblewrap { root } => Enclosure::Bubblewrap { root: root.clone() },
+        Sandbox::Lxc { name } => {
             let rootfs = doctor::lxc_rootfs(lxc_path, name);
             let rootfs = rootfs.map_err(|missing| missing.to_string())?;
             let configuration = lxc_path.join(name).join("config");
@@ -92,19 +92,19 @@ fn enclosure(isolation: &Isolation, lxc_path: &Path) -> Result<Enclosure, String
 }
 
 /// Returns the word of a suite file.
-fn word(isolation: &Isolation) -> String {
-    match isolation {
-        Isolation::None => "none".to_owned(),
-        Isolation::PidNamespace => "pidns".to_owned(),
-        Isolation::Bubblewrap { root: None } => "bwrap".to_owned(),
-        Isolation::Bubblewrap { root: Some(root) } => format!("bwrap:{}", root.display()),
-        Isolation::Lxc { name } => format!("lxc:{name}"),
+fn word(sandbox: &Sandbox) -> String {
+    match sandbox {
+        Sandbox::None => "none".to_owned(),
+        Sandbox::PidNamespace => "pidns".to_owned(),
+        Sandbox::Bubblewrap { root: None } => "bwrap".to_owned(),
+        Sandbox::Bubblewrap { root: Some(root) } => format!("bwrap:{}", root.display()),
+        Sandbox::Lxc { name } => format!("lxc:{name}"),
     }
 }
 
 impl Enclosure {
     /// Returns the root file system that is not the host's.
-    pub(super) fn root(&self) -> Option<&Path> {
+    pub(in crate::runner) fn root(&self) -> Option<&Path> {
         match self {
             Self::None | Self::PidNamespace => None,
             Self::Bubblewrap { root } => root.as_deref(),
@@ -113,7 +113,7 @@ impl Enclosure {
     }
 
     /// Returns the word of a suite file.
-    pub(super) fn word(&self) -> String {
+    pub(in crate::runner) fn word(&self) -> String {
         match self {
             Self::None => "none".to_owned(),
             Self::PidNamespace => "pidns".to_owned(),

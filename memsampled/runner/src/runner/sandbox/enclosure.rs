@@ -14,16 +14,16 @@ use super::protocol::{Enclosure, Spec};
 use super::{GATE, INIT, OWN_NAME};
 
 /// Where our own program is, in a root that is not the host's. `/dev` is a file system of the
-/// boundary's own in each of them, so that nothing of a root is hidden or changed.
+/// sandbox's own in each of them, so that nothing of a root is hidden or changed.
 const STAGE: &str = "/dev/memsample";
-/// What every boundary by bwrap has of its own.
+/// What every sandbox by bwrap has of its own.
 const PRIVATE: [&str; 3] = ["/dev", "/proc", "/tmp"];
-/// Where the private `/tmp` of a boundary by bwrap is, in its scratch directory.
+/// Where the private `/tmp` of a sandbox by bwrap is, in its scratch directory.
 const TMP: &str = "tmp";
 /// Where what is written in a container is, in its scratch directory.
 const DELTA: &str = "overlay/delta";
 
-/// How a boundary is entered.
+/// How a sandbox is entered.
 pub(super) struct Entrance {
     /// The tool that makes it and runs init inside.
     pub(super) command: Command,
@@ -33,7 +33,7 @@ pub(super) struct Entrance {
     pub(super) tool: Option<&'static str>,
 }
 
-/// Returns how to enter the boundary that `spec` asks for, and writes the files that its tool reads
+/// Returns how to enter the sandbox that `spec` asks for, and writes the files that its tool reads
 /// into the scratch directory.
 pub(super) fn entrance(spec: &Spec) -> io::Result<Entrance> {
     let is_root = getuid().is_root();
@@ -136,7 +136,7 @@ pub(crate) fn bubblewrap_root() -> [&'static str; 7] {
 }
 
 /// Returns those for another root. What is in it is bound one by one, so that what it lacks, such as a
-/// place for the test's directory, is made in the boundary and not in the root.
+/// place for the test's directory, is made in the sandbox and not in the root.
 fn other_root(root: &Path) -> io::Result<Vec<OsString>> {
     let mut arguments = Vec::new();
     bind_entries(root, Path::new("/"), &mut arguments)?;
@@ -148,7 +148,7 @@ fn bind_entries(root: &Path, at: &Path, arguments: &mut Vec<OsString>) -> io::Re
     for entry in fs::read_dir(root.join(at.strip_prefix("/").unwrap_or(at)))? {
         let entry = entry?;
         let inside = at.join(entry.file_name());
-        // The boundary has its own.
+        // The sandbox has its own.
         if PRIVATE.iter().any(|own| inside == Path::new(own)) {
             continue;
         }
@@ -169,7 +169,7 @@ struct Room {
     read_only: Vec<OsString>,
 }
 
-/// Makes the nearest directory that the root has one of the boundary's own, with the same in it.
+/// Makes the nearest directory that the root has one of the sandbox's own, with the same in it.
 fn make_room(root: &Path, cwd: &Path) -> io::Result<Room> {
     let is_there = |at: &&Path| {
         let path = root.join(at.strip_prefix("/").unwrap_or(at));
@@ -190,7 +190,7 @@ fn is_bound(spec: &Spec) -> bool {
     let in_root = |root: &Path| root.join(spec.cwd.strip_prefix("/").unwrap_or(&spec.cwd)).is_dir();
     let lacks = match &spec.enclosure {
         Enclosure::None | Enclosure::PidNamespace => false,
-        // The boundary has a `/tmp` of its own.
+        // The sandbox has a `/tmp` of its own.
         Enclosure::Bubblewrap { .. } if spec.cwd.starts_with("/tmp") => {
             spec.cwd != Path::new("/tmp")
         }

@@ -1,4 +1,4 @@
-//! What the processes of a boundary say to each other.
+//! What the processes of a sandbox say to each other.
 //!
 //! ```text
 //! runner ── Order ──▶ supervisor ── InitOrder ──▶ init
@@ -135,7 +135,7 @@ pub(crate) struct Ending {
     /// From its first instruction until its last process ended.
     pub(crate) duration: Duration,
     pub(crate) left_over_processes: Vec<LeftOverProcess>,
-    /// Bytes left in `/dev/shm` and System V shared memory, where those are the boundary's own.
+    /// Bytes left in `/dev/shm` and System V shared memory, where those are the sandbox's own.
     pub(crate) left_bytes: Option<u64>,
     /// Processes in its control group that the kernel killed for want of memory.
     pub(crate) oom_kills: Option<u64>,
@@ -166,7 +166,7 @@ pub(super) enum InitOrder {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum InitTold {
     Ready {
-        /// Whether `/dev/shm` is the boundary's own.
+        /// Whether `/dev/shm` is the sandbox's own.
         own_shm: bool,
     },
     /// The gate could not be started.

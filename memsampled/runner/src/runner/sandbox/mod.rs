@@ -10,7 +10,7 @@
 //! - The *supervisor* makes the control groups, takes the output, minds the time and kills. It lives
 //!   in a session of its own and only as long as its runner: when the channel to it closes, which a
 //!   `kill -9` of the runner does too, it ends everything and removes what it made.
-//! - *Init* is pid 1 in the boundary, or a subreaper where there is no pid namespace: it starts gates,
+//! - *Init* is pid 1 in the sandbox, or a subreaper where there is no pid namespace: it starts gates,
 //!   and knows how each ended. When its channel closes, it kills all below it and ends.
 //! - The *gate* joins the control groups, waits until the recording knows it, and executes the test.
 //!
@@ -18,6 +18,7 @@
 
 mod capture;
 mod channel;
+mod choice;
 mod enclosure;
 mod gate;
 mod groups;
@@ -31,14 +32,15 @@ use std::ffi::{OsStr, OsString};
 use std::process::ExitCode;
 use std::sync::Arc;
 
+pub(super) use choice::Sandboxes;
 pub(super) use enclosure::{bubblewrap_namespaces, bubblewrap_root, pid_namespace_arguments};
 pub(super) use groups::{Controllers, allowed_memory, controllers};
 pub(super) use launch::{Supervised, launch};
 pub(super) use protocol::{Enclosure, Ending, Order, Spec, Stage, StageKind, Told, User};
 
-const SUPERVISOR: &str = "boundary-supervisor";
-const INIT: &str = "boundary-init";
-const GATE: &str = "boundary-gate";
+const SUPERVISOR: &str = "sandbox-supervisor";
+const INIT: &str = "sandbox-init";
+const GATE: &str = "sandbox-gate";
 /// The command name of init and of gates: that of the file by which they are executed. No program of a
 /// test has it, so that the memory of the test is told from ours.
 const OWN_NAME: &str = "memsample-init";
