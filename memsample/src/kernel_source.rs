@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::cgroups::Hierarchies;
+use crate::cgroup_reader::OpenHierarchies;
 use crate::events::{ProcessEvents, ProcessExits};
 use crate::machine::hidepid_note;
 use crate::metric::Files;
@@ -72,7 +72,7 @@ impl KernelSource {
                     )
                 })
             }
-            Self::ControlGroups => absent(Hierarchies::mounted().note()),
+            Self::ControlGroups => absent(OpenHierarchies::mounted().note()),
         }
     }
 }

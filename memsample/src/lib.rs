@@ -42,6 +42,7 @@
 #![forbid(unsafe_code)]
 
 pub mod analysis;
+pub mod cgroups;
 pub mod clock;
 pub mod error;
 pub mod parse;
@@ -55,7 +56,7 @@ mod metric;
 mod role;
 mod role_rule;
 
-mod cgroups;
+mod cgroup_reader;
 mod events;
 mod kernel_source;
 mod machine;

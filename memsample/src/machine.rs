@@ -5,11 +5,13 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use procfs::process::MountInfo;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
-use crate::cgroups::{CgroupCounts, CgroupReader};
-use crate::parse::{Zram, parse_meminfo, parse_pressure, parse_swaps, parse_vmstat, parse_zram};
+use crate::cgroup_reader::{CgroupCounts, CgroupReader};
+use crate::parse::{
+    MountEntry, Zram, decode_path, parse_meminfo, parse_mountinfo, parse_pressure, parse_swaps,
+    parse_vmstat, parse_zram,
+};
 use crate::proc::{MachineFile, ProcRoot, ReadBuffer};
 use crate::recording::rows::cgroups::CgroupSample;
 use crate::recording::rows::system::SystemSample;
@@ -155,19 +157,23 @@ fn read_zram(paths: &[CString], buffer: &mut ReadBuffer) -> Option<Zram> {
 /// A hidden process is not listed, so it can be neither read nor counted.
 #[must_use]
 pub fn hidepid_note(root: &Path) -> Option<String> {
-    // Read once at the start, so a crate that allocates will do.
-    let mounts = procfs::process::Process::myself().ok()?.mountinfo().ok()?;
+    let mounts = std::fs::read("/proc/self/mountinfo").ok()?;
     let root = std::fs::canonicalize(root).ok()?;
-    let is_root = |mount: &MountInfo| mount.fs_type == "proc" && mount.mount_point == root;
+    let is_root = |mount: &MountEntry<'_>| {
+        mount.fs_type == b"proc"
+            && decode_path(mount.mount_point).eq(root.as_os_str().as_bytes().iter().copied())
+    };
     // The last mount at a path hides the others.
-    let mount = mounts.into_iter().rfind(is_root)?;
-    let hidepid = mount.super_options.get("hidepid")?.clone()?;
+    let mount = parse_mountinfo(&mounts).filter_map(Result::ok).filter(is_root).last()?;
+    let option = |wanted: &str| {
+        let (_, value) = mount.options().find(|(name, _)| *name == wanted.as_bytes())?;
+        std::str::from_utf8(value?).ok()
+    };
+    let hidepid = option("hidepid")?;
     // Root sees everything, and so does a member of the group that the mount names.
     let sees_all = rustix::process::geteuid().is_root()
-        || mount.super_options.get("gid").is_some_and(|group| {
-            group.as_deref().and_then(|group| group.parse().ok()).is_some_and(is_member)
-        });
-    let hides = !matches!(hidepid.as_str(), "0" | "off") && !sees_all;
+        || option("gid").is_some_and(|group| group.parse().is_ok_and(is_member));
+    let hides = !matches!(hidepid, "0" | "off") && !sees_all;
     hides.then(|| {
         format!(
             "`{}` is mounted with hidepid={hidepid}: processes of other users are missing here",

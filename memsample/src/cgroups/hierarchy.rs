@@ -1,117 +1,258 @@
-use std::os::fd::OwnedFd;
-use std::path::Path;
+//! The mounted hierarchies, by `/proc/self/mountinfo`.
 
-use procfs::process::{MountInfo, Process};
-use rustix::fs::{CWD, Mode, OFlags, fstatfs, openat};
-use rustix::io::Errno;
-use serde::{Deserialize, Serialize};
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::{Path, PathBuf};
 
-/// What `fstatfs` says of the two kinds of file systems of control groups.
-const CGROUP_SUPER_MAGIC: u64 = 0x0027_e0eb;
-const CGROUP2_SUPER_MAGIC: u64 = 0x6367_7270;
+use super::{OwnGroup, Version};
+use crate::parse::{MountEntry, decode_path, parse_mountinfo};
 
-/// Which files a hierarchy has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Version {
-    V1,
-    V2,
+/// The hierarchies that are mounted, as this process sees them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hierarchies {
+    /// In the order of mountinfo. A hierarchy may be mounted more than once.
+    mounts: Vec<Hierarchy>,
 }
 
-/// A hierarchy of control groups: one that is mounted, or a captured copy.
-pub(super) struct Hierarchy {
-    directory: OwnedFd,
-    pub(super) version: Version,
-    /// The path of the group that the mount shows as its root. Empty for the root of the hierarchy.
-    mounted: Vec<u8>,
-    /// Whether the kernel answers here, so that a kept descriptor follows its group.
-    pub(super) live: bool,
-}
-
-/// The hierarchies that tell of memory.
-pub(crate) struct Hierarchies {
-    /// That of v1 with the memory controller, or else v2: as the group in `processes` is chosen.
-    pub(super) memory: Option<Hierarchy>,
-    /// That of v2, which alone has the pressure. On a hybrid machine it is another one.
-    pub(super) pressure: Option<Hierarchy>,
+/// A mount of a hierarchy of control groups.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hierarchy {
+    version: Version,
+    mount_point: PathBuf,
+    /// The group that the mount shows as its root.
+    root: PathBuf,
+    /// Of version 1, the options of the file system, which name its controllers.
+    options: Vec<String>,
 }
 
 impl Hierarchies {
-    /// Opens what is mounted, as this program sees it.
-    pub(crate) fn mounted() -> Self {
-        // Read once at the start, so a crate that allocates will do.
-        let mounts = Process::myself().and_then(|process| process.mountinfo());
-        let mounts: Vec<MountInfo> =
-            mounts.map(IntoIterator::into_iter).into_iter().flatten().collect();
-        let find = |version| {
-            let wanted = |mount: &&MountInfo| match version {
-                Version::V1 => {
-                    mount.fs_type == "cgroup" && mount.super_options.contains_key("memory")
-                }
-                Version::V2 => mount.fs_type == "cgroup2",
-            };
-            // One may be mounted twice, in part: the largest part shows the most.
-            let mount = mounts.iter().filter(wanted).min_by_key(|mount| mount.root.len())?;
-            Hierarchy::open(&mount.mount_point, mount.root.as_bytes(), version)
-        };
-        let memory = find(Version::V1).or_else(|| find(Version::V2));
-        Self { memory, pressure: find(Version::V2) }
+    /// Reads which hierarchies are mounted; none if `/proc/self/mountinfo` cannot be read.
+    #[must_use]
+    pub fn mounted() -> Self {
+        Self::parse(&std::fs::read("/proc/self/mountinfo").unwrap_or_default())
     }
 
-    /// Opens a copy of `/sys/fs/cgroup`, of v1, v2 or both.
-    pub(crate) fn captured(root: &Path) -> Self {
-        let open = |path: &Path, version| Hierarchy::open(path, b"/", version);
-        let is_v2 = |path: &Path| path.join("cgroup.controllers").exists();
-        let v2 = |path: &Path| is_v2(path).then(|| open(path, Version::V2)).flatten();
-        let unified = || v2(root).or_else(|| v2(&root.join("unified")));
-        let memory = open(&root.join("memory"), Version::V1);
-        let memory = if is_v2(root) { unified() } else { memory.or_else(unified) };
-        Self { memory, pressure: unified() }
+    /// Parses the contents of `/proc/[pid]/mountinfo`; leaves out malformed lines.
+    #[must_use]
+    pub fn parse(mountinfo: &[u8]) -> Self {
+        let entries = parse_mountinfo(mountinfo).filter_map(Result::ok);
+        Self { mounts: entries.filter_map(|entry| Hierarchy::of_mount(&entry)).collect() }
     }
 
-    /// Says what is missing, for whoever reads the recording.
-    pub(crate) fn note(&self) -> Option<String> {
-        self.memory.is_none().then(|| {
-            "no control groups with the memory controller are mounted here: the table `cgroups` is empty"
-                .to_owned()
-        })
+    /// Returns the hierarchy of version 1 with a controller, such as `memory`.
+    #[must_use]
+    pub fn v1(&self, controller: &str) -> Option<&Hierarchy> {
+        let has = |mount: &Hierarchy| mount.options.iter().any(|option| option == controller);
+        self.largest(|mount| mount.version == Version::V1 && has(mount))
+    }
+
+    /// Returns the hierarchy of version 2.
+    #[must_use]
+    pub fn v2(&self) -> Option<&Hierarchy> {
+        self.largest(|mount| mount.version == Version::V2)
+    }
+
+    /// Returns the hierarchy that the column `processes.cgroup` refers to: that of version 1 with the memory
+    /// controller, or else that of version 2.
+    #[must_use]
+    pub fn memory(&self) -> Option<&Hierarchy> {
+        self.v1("memory").or_else(|| self.v2())
+    }
+
+    /// Returns the hierarchy that a group of this process is in, if it is mounted.
+    #[must_use]
+    pub fn of_group(&self, group: &OwnGroup) -> Option<&Hierarchy> {
+        match group.controllers.first() {
+            None => self.v2(),
+            Some(controller) => self.v1(controller),
+        }
+    }
+
+    /// Returns the mount that shows the most of a hierarchy: one may be mounted again, in part.
+    fn largest(&self, wanted: impl Fn(&Hierarchy) -> bool) -> Option<&Hierarchy> {
+        let mounts = self.mounts.iter().filter(|mount| wanted(mount));
+        mounts.min_by_key(|mount| mount.root.as_os_str().len())
     }
 }
 
 impl Hierarchy {
-    fn open(path: &Path, root: &[u8], version: Version) -> Option<Self> {
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let directory = openat(CWD, path, flags, Mode::empty()).ok()?;
-        let kind = fstatfs(&directory).ok()?.f_type;
-        let live = u64::try_from(kind)
-            .is_ok_and(|kind| [CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC].contains(&kind));
-        let mounted = if root == b"/" { Vec::new() } else { root.to_vec() };
-        Some(Self { directory, version, mounted, live })
+    fn of_mount(entry: &MountEntry<'_>) -> Option<Self> {
+        let version = match entry.fs_type {
+            b"cgroup" => Version::V1,
+            b"cgroup2" => Version::V2,
+            _ => return None,
+        };
+        let path = |encoded| PathBuf::from(OsString::from_vec(decode_path(encoded).collect()));
+        let options = entry.super_options.split(|&byte| byte == b',');
+        let options = match version {
+            Version::V1 => options.map(|name| String::from_utf8_lossy(name).into_owned()).collect(),
+            Version::V2 => Vec::new(),
+        };
+        Some(Self {
+            version,
+            mount_point: path(entry.mount_point),
+            root: path(entry.root),
+            options,
+        })
     }
 
-    /// Opens a file of a group, or with an empty name its directory. `path` is memory for its path.
-    pub(super) fn open_file(
-        &self,
-        group: &[u8],
-        name: &[u8],
-        path: &mut Vec<u8>,
-    ) -> Result<OwnedFd, Errno> {
-        let below = group.strip_prefix(self.mounted.as_slice()).ok_or(Errno::NOENT)?;
-        // `/..` stands for what is outside of the namespace; a crafted copy must not lead outside
-        // either.
-        let outside = below.split(|&byte| byte == b'/').any(|part| part == b"..");
-        if outside || !(below.is_empty() || below.starts_with(b"/")) {
-            return Err(Errno::NOENT);
+    /// Returns the version.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// Returns the directory where it is mounted.
+    #[must_use]
+    pub fn mount_point(&self) -> &Path {
+        &self.mount_point
+    }
+
+    /// Returns the group that the mount shows as its root. In a container that is not always `/`.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Returns the directory of a group, whose path is as in `/proc/PID/cgroup`; `None` if the mount does not
+    /// show it. The group need not exist.
+    #[must_use]
+    pub fn directory(&self, group: &Path) -> Option<PathBuf> {
+        let below = relative_to(self.root.as_os_str().as_bytes(), group.as_os_str().as_bytes())?;
+        let below = below.strip_prefix(b"/").unwrap_or_default();
+        match below.is_empty() {
+            true => Some(self.mount_point.clone()),
+            false => Some(self.mount_point.join(OsString::from_vec(below.to_vec()))),
         }
-        path.clear();
-        path.push(b'.');
-        path.extend_from_slice(below);
-        let flags = if name.is_empty() {
-            OFlags::PATH | OFlags::DIRECTORY
-        } else {
-            path.push(b'/');
-            path.extend_from_slice(name);
-            OFlags::RDONLY
+    }
+
+    /// Returns the directory of a group that this process is in, or else the mount point: in a container the
+    /// group may be outside of what is mounted, and the mount point is then all there is.
+    #[must_use]
+    pub fn nearest_directory(&self, group: &Path) -> PathBuf {
+        let directory = self.directory(group).filter(|path| path.exists());
+        directory.unwrap_or_else(|| self.mount_point.clone())
+    }
+}
+
+/// Returns the path of a group relative to the group `root`: empty, or with a `/` at its start. `None` if the
+/// group is not `root` or below it, as far as the paths say.
+///
+/// Both are as in `/proc/PID/cgroup` and mountinfo: relative to the cgroup namespace of the reader, so that
+/// `/..` stands for what is outside of the namespace.
+pub(crate) fn relative_to<'a>(root: &[u8], group: &'a [u8]) -> Option<&'a [u8]> {
+    let root = if root == b"/" { b"" } else { root };
+    let below = group.strip_prefix(root)?;
+    // A crafted path must not lead outside either.
+    let outside = below.split(|&byte| byte == b'/').any(|part| part == b"..");
+    (!outside && (below.is_empty() || below.starts_with(b"/"))).then_some(below)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HYBRID: &str = "32 31 0:29 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu,cpuacct\n\
+                          35 31 0:32 / /sys/fs/cgroup/memory rw shared:9 - cgroup cgroup rw,memory\n\
+                          40 31 0:37 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,name=systemd\n\
+                          41 31 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw,nsdelegate\n";
+
+    #[track_caller]
+    fn check(line: &str, group: &str, directory: Option<&str>) {
+        let hierarchies = Hierarchies::parse(line.as_bytes());
+        let hierarchy = hierarchies.memory().unwrap();
+        assert_eq!(hierarchy.directory(group.as_ref()).as_deref(), directory.map(Path::new));
+    }
+
+    #[test]
+    fn a_hybrid_machine_has_its_controllers_on_version_1() {
+        let hierarchies = Hierarchies::parse(HYBRID.as_bytes());
+        let point = |hierarchy: Option<&Hierarchy>| hierarchy.map(|it| it.mount_point().to_owned());
+        let path = |path: &str| Some(PathBuf::from(path));
+        assert_eq!(point(hierarchies.v1("memory")), path("/sys/fs/cgroup/memory"));
+        assert_eq!(point(hierarchies.v1("cpuacct")), path("/sys/fs/cgroup/cpu"));
+        assert_eq!(point(hierarchies.v1("pids")), None);
+        assert_eq!(point(hierarchies.v2()), path("/sys/fs/cgroup/unified"));
+        assert_eq!(hierarchies.memory().unwrap().version(), Version::V1);
+        let groups = OwnGroup::parse(b"9:name=systemd:/\n3:pids:/\n2:cpu,cpuacct:/a\n0::/\n");
+        let points: Vec<_> = groups.iter().map(|it| point(hierarchies.of_group(it))).collect();
+        let [systemd, cpu, unified] =
+            ["systemd", "cpu", "unified"].map(|name| path(&format!("/sys/fs/cgroup/{name}")));
+        assert_eq!(points, [systemd, None, cpu, unified]);
+    }
+
+    #[test]
+    fn version_2_alone_has_all_controllers() {
+        let line = "30 23 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw";
+        let hierarchies = Hierarchies::parse(line.as_bytes());
+        assert_eq!(hierarchies.v1("memory"), None);
+        assert_eq!(hierarchies.memory(), hierarchies.v2());
+        check(line, "/", Some("/sys/fs/cgroup"));
+        check(line, "/a/b", Some("/sys/fs/cgroup/a/b"));
+        check(line, "/a//b", Some("/sys/fs/cgroup/a/b"));
+        check(line, "", Some("/sys/fs/cgroup"));
+        check(line, "a", None);
+    }
+
+    #[test]
+    fn a_group_is_found_in_a_hierarchy_that_is_mounted_in_part() {
+        let line = "33 29 0:28 /docker/7 /mnt rw - cgroup2 cgroup2 rw";
+        check(line, "/docker/7", Some("/mnt"));
+        check(line, "/docker/7/self", Some("/mnt/self"));
+        check(line, "/docker/77", None);
+        check(line, "/elsewhere", None);
+        check(line, "/", None);
+    }
+
+    #[test]
+    fn a_group_outside_of_the_mount_is_nearest_to_the_mount_point() {
+        let near = |line: &str, group: &str| {
+            let hierarchies = Hierarchies::parse(line.as_bytes());
+            hierarchies.memory().unwrap().nearest_directory(group.as_ref())
         };
-        openat(&self.directory, path.as_slice(), flags | OFlags::CLOEXEC, Mode::empty())
+        let v1 = "33 29 0:28 / / rw,relatime shared:9 - cgroup cgroup rw,cpu,memory";
+        let v2 = "33 29 0:28 /docker/7 /proc rw - cgroup2 cgroup2 rw";
+        assert_eq!(near(v1, "/proc"), Path::new("/proc"));
+        assert_eq!(near(v1, "/no such group"), Path::new("/"));
+        assert_eq!(near(v2, "/docker/7/self"), Path::new("/proc/self"));
+        assert_eq!(near(v2, "/elsewhere"), Path::new("/proc"));
+    }
+
+    #[test]
+    fn what_is_outside_of_the_namespace_is_found_only_by_a_mount_that_shows_it() {
+        let inside = "33 29 0:28 / /mnt rw - cgroup2 cgroup2 rw";
+        check(inside, "/../sibling", None);
+        check(inside, "/a/../../b", None);
+        // The mount was made outside of the namespace, and shows the parent of its root.
+        let outside = "33 29 0:28 /.. /mnt rw - cgroup2 cgroup2 rw";
+        check(outside, "/../sibling", Some("/mnt/sibling"));
+        check(outside, "/..", Some("/mnt"));
+        check(outside, "/../../x", None);
+        check(outside, "/a", None);
+    }
+
+    #[test]
+    fn escapes_of_mountinfo_are_decoded() {
+        let line = r"33 29 0:28 /my\040job /run/c\134g rw - cgroup cgroup rw,memory";
+        check(line, "/my job/a", Some(r"/run/c\g/a"));
+    }
+
+    #[test]
+    fn the_largest_part_of_a_hierarchy_is_taken() {
+        let twice = "33 29 0:28 /a/b /part rw - cgroup cgroup rw,memory\n\
+                     34 29 0:28 / /whole rw - cgroup cgroup rw,memory\n\
+                     35 29 0:28 / /again rw - cgroup cgroup rw,memory\n";
+        check(twice, "/a/b", Some("/whole/a/b"));
+        assert_eq!(Hierarchies::parse(b"garbage\n- cgroup\n"), Hierarchies::default());
+    }
+
+    #[test]
+    fn this_machine_has_them_where_the_kernel_says() {
+        for group in super::super::own_groups() {
+            if let Some(hierarchy) = Hierarchies::mounted().of_group(&group) {
+                let directory = hierarchy.nearest_directory(&group.path);
+                assert!(directory.join("cgroup.procs").exists(), "{directory:?}");
+            }
+        }
     }
 }

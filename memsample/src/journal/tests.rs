@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::batch::{Batch, BatchTick, Change, Row};
-use crate::cgroups::CgroupCounts;
+use crate::cgroup_reader::CgroupCounts;
 use crate::identity::{Comm, Identity, ProcessId};
 use crate::metric::{Files, Metric, Metrics};
 use crate::parse::{Meminfo, Pressure, Stall, Vmstat, Zram};

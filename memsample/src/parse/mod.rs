@@ -9,6 +9,7 @@ mod cgroup;
 mod cgroup_memory;
 mod io;
 mod meminfo;
+mod mountinfo;
 mod pressure;
 mod smaps;
 mod smaps_rollup;
@@ -25,6 +26,7 @@ pub use cgroup_memory::{
 };
 pub use io::{Io, parse_io};
 pub use meminfo::{Meminfo, parse_meminfo};
+pub use mountinfo::{MountEntry, decode_path, parse_mountinfo};
 pub use pressure::{Pressure, Stall, parse_pressure};
 pub use smaps::{Mapping, Smaps, parse_smaps};
 pub use smaps_rollup::{SmapsRollup, parse_smaps_rollup};

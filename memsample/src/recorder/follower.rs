@@ -11,7 +11,7 @@ use super::options::{Pss, RecorderOptions};
 use super::schedule::Rate;
 use super::sweeps::{Asked, EndedIdentity, SessionNumber, SessionTick, Sweeps};
 use crate::batch::{Batch, BatchTick, Change, Row};
-use crate::cgroups::CgroupCounts;
+use crate::cgroup_reader::CgroupCounts;
 use crate::clock::Now;
 use crate::events::Drained;
 use crate::identity::{Comm, Identity, ProcessId};

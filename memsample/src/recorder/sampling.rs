@@ -15,7 +15,7 @@ use super::sweeps::{
 };
 use super::writing::seconds_of;
 use crate::batch::{Batch, BatchTick};
-use crate::cgroups::CgroupCounts;
+use crate::cgroup_reader::CgroupCounts;
 use crate::clock::{Clock, Now, Timer};
 use crate::events::{Counters, Drained, ProcessEvents, ProcessExits, TaskExit};
 use crate::machine::MachineReader;

@@ -29,7 +29,7 @@ pub use snapshot::{Sample, Snapshot};
 
 use serde::{Deserialize, Serialize};
 
-use crate::cgroups::Hierarchies;
+use crate::cgroup_reader::OpenHierarchies;
 use crate::clock::{Clock, SystemClock};
 use crate::error::ReadError;
 use crate::host::Host;
@@ -154,10 +154,10 @@ impl SamplerOptions {
     }
 
     /// Opens the control groups that go with the tree.
-    pub(crate) fn open_cgroups(&self, live: bool) -> Option<Hierarchies> {
+    pub(crate) fn open_cgroups(&self, live: bool) -> Option<OpenHierarchies> {
         match &self.sys_root {
-            Some(root) => Some(Hierarchies::captured(&root.join("fs/cgroup"))),
-            None => live.then(Hierarchies::mounted),
+            Some(root) => Some(OpenHierarchies::captured(&root.join("fs/cgroup"))),
+            None => live.then(OpenHierarchies::mounted),
         }
     }
 

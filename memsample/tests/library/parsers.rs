@@ -4,10 +4,10 @@ use std::fs;
 use std::panic::catch_unwind;
 
 use memsample::parse::{
-    parse_cgroup, parse_cgroup_events, parse_cgroup_limit, parse_cgroup_oom_control,
-    parse_cgroup_stat, parse_cgroup_stat_v1, parse_io, parse_meminfo, parse_pressure, parse_smaps,
-    parse_smaps_rollup, parse_stat, parse_statm, parse_status, parse_swaps, parse_vmstat,
-    parse_zram,
+    decode_path, parse_cgroup, parse_cgroup_events, parse_cgroup_limit, parse_cgroup_oom_control,
+    parse_cgroup_stat, parse_cgroup_stat_v1, parse_io, parse_meminfo, parse_mountinfo,
+    parse_pressure, parse_smaps, parse_smaps_rollup, parse_stat, parse_statm, parse_status,
+    parse_swaps, parse_vmstat, parse_zram,
 };
 use memsample::units::Kibibytes;
 use procfs::process::{Process, Stat, StatM, Status};
@@ -17,6 +17,8 @@ use proptest::prelude::*;
 /// Gives bytes to every parser.
 fn parse_as_everything(bytes: &[u8]) {
     let _ = parse_statm(bytes);
+    parse_mountinfo(bytes).flatten().for_each(|mount| mount.options().for_each(drop));
+    assert!(decode_path(bytes).count() <= bytes.len());
     let _ = parse_stat(bytes);
     let _ = parse_status(bytes);
     let _ = parse_smaps_rollup(bytes);
@@ -217,6 +219,22 @@ fn every_process_of_this_machine_agrees_with_procfs() {
         }
     }
     assert!(compared > 1);
+}
+
+#[test]
+fn the_mounts_agree_with_procfs() {
+    let bytes = fs::read("/proc/self/mountinfo").unwrap();
+    let ours: Vec<_> = parse_mountinfo(&bytes).map(Result::unwrap).collect();
+    let theirs = Process::myself().unwrap().mountinfo().unwrap();
+    assert_eq!(ours.len(), theirs.0.len());
+    for (ours, theirs) in ours.iter().zip(theirs) {
+        assert_eq!(ours.fs_type, theirs.fs_type.as_bytes());
+        let point = theirs.mount_point.into_os_string().into_encoded_bytes();
+        assert_eq!(decode_path(ours.mount_point).collect::<Vec<_>>(), point);
+        assert!(ours.options().all(|(name, _)| {
+            theirs.super_options.contains_key(std::str::from_utf8(name).unwrap())
+        }));
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use memsample::cgroups::Hierarchies;
 use rustix::mm::{MlockAllFlags, mlockall};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CapabilitySet, capabilities};
@@ -66,12 +67,9 @@ fn join_own_cgroup() -> Result<String, String> {
         return Err("the daemon shares a control group: start it as a unit of systemd, or as root"
             .to_owned());
     }
-    let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    let roots = memory_hierarchies(&own);
+    let roots = memory_hierarchies(&Hierarchies::mounted());
     if roots.is_empty() {
-        return Err(
-            "no control group hierarchy of memory is mounted below /sys/fs/cgroup".to_owned()
-        );
+        return Err("no control group hierarchy of memory is mounted".to_owned());
     }
     let mut joined = Err("no control group could be made".to_owned());
     for root in roots {
@@ -92,22 +90,10 @@ fn join_own_cgroup() -> Result<String, String> {
 
 /// Returns where the hierarchies are mounted that bound the memory of this process: the one with the
 /// controller `memory` of version 1, and that of version 2.
-fn memory_hierarchies(own: &str) -> Vec<PathBuf> {
-    let mut roots = Vec::new();
-    for line in own.lines() {
-        let mut parts = line.splitn(3, ':');
-        let (Some(number), Some(controllers)) = (parts.next(), parts.next()) else { continue };
-        let candidates: &[&str] = match (number, controllers) {
-            ("0", "") => &["/sys/fs/cgroup", "/sys/fs/cgroup/unified"],
-            (_, controllers) if controllers.split(',').any(|name| name == "memory") => {
-                &["/sys/fs/cgroup/memory"]
-            }
-            _ => continue,
-        };
-        let root = candidates.iter().map(Path::new).find(|path| path.join("cgroup.procs").exists());
-        roots.extend(root.map(Path::to_owned));
-    }
-    roots
+fn memory_hierarchies(hierarchies: &Hierarchies) -> Vec<PathBuf> {
+    let roots = [hierarchies.v1("memory"), hierarchies.v2()].into_iter().flatten();
+    let roots = roots.map(|hierarchy| hierarchy.mount_point().to_owned());
+    roots.filter(|root| root.join("cgroup.procs").exists()).collect()
 }
 
 fn join(group: &Path) -> io::Result<()> {
@@ -133,9 +119,19 @@ mod tests {
 
     #[test]
     fn only_hierarchies_that_bound_memory_are_joined() {
-        assert!(memory_hierarchies("").is_empty());
-        assert!(memory_hierarchies("garbage\n3:cpu:/\n:::\n").is_empty());
-        let joined = memory_hierarchies("4:memory:/job\n9:name=systemd:/\n");
-        assert!(joined.iter().all(|root| root.ends_with("memory")), "{joined:?}");
+        let [memory, cpu] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+        for root in [&memory, &cpu] {
+            fs::write(root.path().join("cgroup.procs"), "").unwrap();
+        }
+        let joined =
+            |mountinfo: &str| memory_hierarchies(&Hierarchies::parse(mountinfo.as_bytes()));
+        assert!(joined("").is_empty());
+        assert!(joined("garbage\n1 1 0:1 / /no/such rw - cgroup cgroup rw,memory\n").is_empty());
+        let mounts = format!(
+            "1 1 0:1 / {} rw - cgroup cgroup rw,cpu\n2 1 0:2 / {} rw - cgroup cgroup rw,memory\n",
+            cpu.path().display(),
+            memory.path().display()
+        );
+        assert_eq!(joined(&mounts), [memory.path()]);
     }
 }

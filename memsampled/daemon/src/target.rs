@@ -4,16 +4,13 @@
 //! machine recorded, so to refuse a part of it would protect nobody.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use memsample::cgroups::Hierarchies;
 use memsample::{Scope, ScopeError};
 
 use super::failure::Failure;
 use memsample_client::wire::{ErrorCode, Target};
-
-/// Where the hierarchy with the groups of the column `processes.cgroup` is mounted: that of v1 with the
-/// memory controller, or else v2.
-const HIERARCHIES: [&str; 2] = ["/sys/fs/cgroup/memory", "/sys/fs/cgroup"];
 
 /// Returns what the library calls it.
 pub(super) fn scope(target: &Target) -> Result<Scope, Failure> {
@@ -21,10 +18,11 @@ pub(super) fn scope(target: &Target) -> Result<Scope, Failure> {
         Target::Machine {} => Ok(Scope::Machine),
         Target::Pid { pid } => Ok(Scope::Tree { pid: *pid }),
         Target::Cgroup { path } => {
-            let hierarchies = HIERARCHIES.map(Path::new);
-            let mounted = hierarchies.iter().find(|root| root.join("cgroup.procs").exists());
-            if let Some(root) = mounted
-                && !root.join(path.trim_start_matches('/')).join("cgroup.procs").exists()
+            let hierarchies = Hierarchies::mounted();
+            let exists = |directory: PathBuf| directory.join("cgroup.procs").exists();
+            if let Some(hierarchy) = hierarchies.memory()
+                && exists(hierarchy.mount_point().to_owned())
+                && !hierarchy.directory(path.as_ref()).is_some_and(exists)
             {
                 return Err(Failure::new(
                     ErrorCode::NoSuchTarget,
@@ -32,7 +30,7 @@ pub(super) fn scope(target: &Target) -> Result<Scope, Failure> {
                         "there is no control group `{}` below `{}`: make it first; its path is that in \
                          /proc/PID/cgroup",
                         path.escape_debug(),
-                        root.display()
+                        hierarchy.mount_point().display()
                     ),
                 ));
             }

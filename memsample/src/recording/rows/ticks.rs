@@ -1,7 +1,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Field, Fields, Value};
-use crate::cgroups::CgroupCounts;
+use crate::cgroup_reader::CgroupCounts;
 use crate::events::Drained;
 use crate::sampler::SweepCounts;
 use crate::schema::Table;

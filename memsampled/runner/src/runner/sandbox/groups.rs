@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use memsample::cgroups::{Hierarchies, Version, own_groups};
 use rustix::process::Signal;
 
 use super::processes::{is_alive, signal};
@@ -33,12 +34,6 @@ pub(super) struct Groups {
     freezer: Option<(Version, PathBuf)>,
     /// The file that kills all.
     kill: Option<PathBuf>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Version {
-    V1,
-    V2,
 }
 
 /// What the kernel counted in a group.
@@ -368,80 +363,26 @@ fn below(path: &Path) -> Vec<PathBuf> {
 /// Returns the directory of our own group in each hierarchy of use: for version 1 with its controller,
 /// for version 2 without. Version 1 comes first, since a hybrid has the memory controller there.
 fn parents() -> Vec<(Option<String>, PathBuf)> {
-    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    let own = fs::read("/proc/self/cgroup").unwrap_or_default();
-    let own = String::from_utf8_lossy(&own);
+    let hierarchies = Hierarchies::mounted();
     let mut parents = Vec::new();
-    for line in own.lines() {
-        let mut fields = line.splitn(3, ':');
-        let (Some(_), Some(controllers), Some(group)) =
-            (fields.next(), fields.next(), fields.next())
-        else {
-            continue;
-        };
-        let controller =
-            controllers.split(',').find(|name| ["memory", "pids", "freezer"].contains(name));
-        if !controllers.is_empty() && controller.is_none() {
+    for group in own_groups() {
+        let of_use = |name: &&String| ["memory", "pids", "freezer"].contains(&name.as_str());
+        let controller = group.controllers.iter().find(of_use);
+        if !group.is_v2() && controller.is_none() {
             continue;
         }
-        let path = mounts.lines().find_map(|mount| Mount::parse(mount)?.path_of(controller, group));
-        if let Some(path) = path {
-            parents.push((controller.map(str::to_owned), path));
+        if let Some(hierarchy) = hierarchies.of_group(&group) {
+            parents.push((controller.cloned(), hierarchy.nearest_directory(&group.path)));
         }
     }
     parents.sort_by_key(|(controller, _)| controller.is_none());
     parents
 }
 
-/// A mount of a hierarchy.
-struct Mount<'a> {
-    root: &'a str,
-    point: &'a str,
-    kind: &'a str,
-    options: &'a str,
-}
-
-impl<'a> Mount<'a> {
-    fn parse(line: &'a str) -> Option<Self> {
-        let (first, second) = line.split_once(" - ")?;
-        let mut first = first.split(' ').skip(3);
-        let mut second = second.split(' ');
-        Some(Self {
-            root: first.next()?,
-            point: first.next()?,
-            kind: second.next()?,
-            options: second.nth(1)?,
-        })
-    }
-
-    /// Returns where a group is, if it is in this hierarchy.
-    fn path_of(&self, controller: Option<&str>, group: &str) -> Option<PathBuf> {
-        let is_it = match controller {
-            None => self.kind == "cgroup2",
-            Some(controller) => {
-                self.kind == "cgroup" && self.options.split(',').any(|option| option == controller)
-            }
-        };
-        if !is_it {
-            return None;
-        }
-        let below = Path::new(group).strip_prefix(self.root).ok();
-        let path = below.map(|below| Path::new(self.point).join(below));
-        // In a container our group may be outside of what is mounted: then its root is all there is.
-        path.filter(|path| path.exists()).or_else(|| Some(PathBuf::from(self.point)))
-    }
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
-
-    #[track_caller]
-    fn check(line: &str, controller: Option<&str>, group: &str, path: Option<&str>) {
-        let found = Mount::parse(line).unwrap().path_of(controller, group);
-        assert_eq!(found.as_deref(), path.map(Path::new));
-    }
 
     #[test]
     fn what_a_group_allows_is_its_limit_less_what_it_cannot_give_back() {
@@ -457,18 +398,5 @@ mod tests {
         assert_eq!(Allowed::of(directory.path(), files), allowed(780));
         write("memory.current", "2000\n");
         assert_eq!(Allowed::of(directory.path(), files), allowed(0));
-    }
-
-    #[test]
-    fn a_group_is_found_in_its_hierarchy() {
-        let v1 = "33 29 0:28 / / rw,relatime shared:9 - cgroup cgroup rw,cpu,memory";
-        let v2 = "33 29 0:28 /docker/7 /proc rw - cgroup2 cgroup2 rw";
-        check(v1, Some("memory"), "/proc", Some("/proc"));
-        check(v1, Some("pids"), "/proc", None);
-        check(v1, None, "/proc", None);
-        check(v2, None, "/docker/7/self", Some("/proc/self"));
-        check(v2, None, "/elsewhere", Some("/proc"));
-        check(v2, Some("memory"), "/docker/7", None);
-        assert!(Mount::parse("33 29 0:28 / / rw shared:9").is_none());
     }
 }

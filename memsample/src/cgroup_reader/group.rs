@@ -1,9 +1,12 @@
+//! One control group: its files, kept open, and the row they give.
+
 use std::os::fd::OwnedFd;
 
 use rustix::io::Errno;
 
 use super::Descriptors;
-use super::hierarchy::{Hierarchies, Hierarchy, Version};
+use super::open::{OpenHierarchies, OpenHierarchy};
+use crate::cgroups::Version;
 use crate::error::{ParseError, ReadError};
 use crate::parse::{
     parse_cgroup_events, parse_cgroup_limit, parse_cgroup_number, parse_cgroup_oom_control,
@@ -102,7 +105,7 @@ pub(super) struct Group {
 
 /// What is used to read each group.
 struct Access<'a> {
-    hierarchy: &'a Hierarchy,
+    hierarchy: &'a OpenHierarchy,
     name: &'a [u8],
     descriptors: &'a mut Descriptors,
     buffer: &'a mut ReadBuffer,
@@ -114,7 +117,7 @@ impl Group {
     pub(super) fn read(
         &mut self,
         name: &[u8],
-        hierarchies: &Hierarchies,
+        hierarchies: &OpenHierarchies,
         descriptors: &mut Descriptors,
         buffer: &mut ReadBuffer,
         path: &mut Vec<u8>,

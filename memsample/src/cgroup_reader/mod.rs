@@ -1,0 +1,223 @@
+//! Reading the memory of control groups: those that sampled processes are in, and those above them.
+//!
+//! A group above is read too because that is where limits are: the group of a container or of a unit
+//! of systemd often has none of its own, and ends by that of its parent.
+//!
+//! A group is followed until it is removed, also when its last process has ended: what killed it is
+//! counted in the group.
+
+mod group;
+mod open;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Clock;
+use crate::proc::ReadBuffer;
+use crate::recording::rows::cgroups::CgroupSample;
+use group::{Group, Reading};
+pub(crate) use open::OpenHierarchies;
+
+/// Groups that are followed, at most. One costs about 30 us each time, so that many cost a
+/// thirtieth of a CPU at once a second; a host has a few hundred.
+const MAX_GROUPS: usize = 1024;
+/// Descriptors kept open, at most: for the first few dozen groups. Further files are opened for each
+/// reading, at twice the cost.
+const MAX_DESCRIPTORS: usize = 256;
+/// And this part of what the program may have open.
+const DESCRIPTORS_PART: usize = 8;
+
+/// What one reading of all groups did and did not read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct CgroupCounts {
+    /// Groups that were read.
+    pub(crate) read: u32,
+    /// Groups that were removed since the reading before.
+    pub(crate) gone: u32,
+    /// Groups of which something could not be read or understood, or that were too many.
+    pub(crate) unreadable: u32,
+    /// The CPU time that it took, in microseconds.
+    pub(crate) cost_us: u32,
+}
+
+/// Reads control groups, through kept descriptors as far as they go.
+pub(crate) struct CgroupReader {
+    hierarchies: OpenHierarchies,
+    clock: Arc<dyn Clock>,
+    /// By path, so that a group comes after those above it.
+    groups: BTreeMap<Arc<[u8]>, Group>,
+    descriptors: Descriptors,
+    buffer: ReadBuffer,
+    /// Memory for the path of a file.
+    path: Vec<u8>,
+}
+
+/// How many descriptors are kept, and how many may be.
+struct Descriptors {
+    kept: usize,
+    allowed: usize,
+}
+
+impl CgroupReader {
+    pub(crate) fn new(hierarchies: OpenHierarchies, clock: Arc<dyn Clock>) -> Self {
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+        let limit = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
+        Self {
+            hierarchies,
+            clock,
+            groups: BTreeMap::new(),
+            descriptors: Descriptors {
+                kept: 0,
+                allowed: MAX_DESCRIPTORS.min(limit / DESCRIPTORS_PART),
+            },
+            buffer: ReadBuffer::new(),
+            path: Vec::new(),
+        }
+    }
+
+    /// Says what cannot be seen, for whoever reads the recording.
+    pub(crate) fn note(&self) -> Option<String> {
+        self.hierarchies.note()
+    }
+
+    /// Reads the groups at `paths`, one for each process, and those above; appends a row for each.
+    ///
+    /// Allocates only for groups that are new.
+    pub(crate) fn read<'a>(
+        &mut self,
+        ts_ms: i64,
+        paths: impl Iterator<Item = &'a [u8]>,
+        rows: &mut Vec<CgroupSample>,
+    ) -> CgroupCounts {
+        let before_ns = self.clock.thread_cpu_ns();
+        let mut counts = CgroupCounts::default();
+        self.groups.values_mut().for_each(|group| group.processes = 0);
+        for path in paths {
+            if let Some(group) = self.groups.get_mut(path) {
+                group.processes += 1;
+            } else if self.follow(path) {
+                if let Some(group) = self.groups.get_mut(path) {
+                    group.processes = 1;
+                }
+            } else {
+                counts.unreadable += 1;
+            }
+        }
+        let first = rows.len();
+        let Self { hierarchies, groups, descriptors, buffer, path, .. } = self;
+        groups.retain(|name, group| {
+            let mut row = CgroupSample::new(ts_ms, Arc::clone(name), group.processes);
+            match group.read(name, hierarchies, descriptors, buffer, path, &mut row) {
+                Reading::Whole => {}
+                Reading::InPart => counts.unreadable += 1,
+                Reading::Gone => {
+                    descriptors.kept -= group.descriptors();
+                    // One that never was there to be read: a path that cannot be seen from here.
+                    match group.was_read {
+                        true => counts.gone += 1,
+                        false => counts.unreadable += u32::from(group.processes > 0),
+                    }
+                    return false;
+                }
+            }
+            group.was_read = true;
+            counts.read += 1;
+            // The groups above come first, so theirs is known.
+            rows.push(row);
+            true
+        });
+        inherit_limits(rows.get_mut(first..).unwrap_or_default());
+        let cost_ns = self.clock.thread_cpu_ns().saturating_sub(before_ns);
+        counts.cost_us = u32::try_from(cost_ns / 1000).unwrap_or(u32::MAX);
+        counts
+    }
+
+    /// Begins to follow the group at `path` and those above, and says whether there was room.
+    fn follow(&mut self, path: &[u8]) -> bool {
+        for path in above(path).chain([path]) {
+            if self.groups.contains_key(path) {
+                continue;
+            }
+            if self.groups.len() >= MAX_GROUPS && !self.make_room() {
+                return false;
+            }
+            self.groups.insert(path.into(), Group::default());
+        }
+        true
+    }
+
+    /// Lets a group go that has no process, and none below it.
+    fn make_room(&mut self) -> bool {
+        let idle = |(path, group): (&Arc<[u8]>, &Group)| {
+            let below = self.groups.range(Arc::clone(path)..).nth(1);
+            let has_below = below.is_some_and(|(other, _)| above(other).any(|it| it == &**path));
+            (group.processes == 0 && !has_below).then(|| Arc::clone(path))
+        };
+        let Some(path) = self.groups.iter().find_map(idle) else {
+            return false;
+        };
+        if let Some(group) = self.groups.remove(&path) {
+            self.descriptors.kept -= group.descriptors();
+        }
+        true
+    }
+}
+
+/// Iterates over the paths above a group, from the root on; none for the root itself.
+fn above(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
+    slashes.filter(move |_| path.len() > 1).filter_map(|at| path.get(..at.max(1)))
+}
+
+/// Gives each row the smallest of its limit and those of the groups above.
+fn inherit_limits(rows: &mut [CgroupSample]) {
+    for index in 0..rows.len() {
+        let (known, rest) = rows.split_at_mut(index);
+        let Some(row) = rest.first_mut() else {
+            return;
+        };
+        let path = &row.cgroup;
+        let inherited = above(path)
+            .filter_map(|path| known.binary_search_by(|row| (*row.cgroup).cmp(path)).ok())
+            .filter_map(|at| known.get(at)?.effective_limit_bytes)
+            .min();
+        row.effective_limit_bytes =
+            [row.effective_limit_bytes, row.limit_bytes, inherited].into_iter().flatten().min();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_groups_above_come_first() {
+        let paths = |path: &'static str| -> Vec<_> {
+            above(path.as_bytes()).map(|path| std::str::from_utf8(path).unwrap()).collect()
+        };
+        assert_eq!(paths("/a/b/c"), ["/", "/a", "/a/b"]);
+        assert_eq!(paths("/a"), ["/"]);
+        assert!(paths("/").is_empty() && paths("").is_empty());
+    }
+
+    #[test]
+    fn a_limit_holds_for_all_below() {
+        let row = |path: &[u8], limit_bytes| CgroupSample {
+            limit_bytes,
+            ..CgroupSample::new(0, path.into(), 1)
+        };
+        let mut rows = [
+            row(b"/", None),
+            row(b"/a", Some(100)),
+            row(b"/a/b", None),
+            row(b"/a/b/c", Some(70)),
+            row(b"/a/d", Some(300)),
+            row(b"/ab", None),
+        ];
+        inherit_limits(&mut rows);
+        let limits: Vec<_> = rows.iter().map(|row| row.effective_limit_bytes).collect();
+        assert_eq!(limits, [None, Some(100), Some(100), Some(70), Some(100), None]);
+    }
+}
