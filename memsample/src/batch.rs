@@ -10,12 +10,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::identity::{Comm, Identity};
 use crate::metric::{Files, Metrics};
-use crate::recording::rows::cgroups::CgroupSample;
-use crate::recording::rows::exits::Exit;
-use crate::recording::rows::marks::Mark;
-use crate::recording::rows::system::SystemSample;
-use crate::recording::rows::ticks::Tick;
-use crate::sampler::Slot;
+use crate::schema::cgroups::CgroupSample;
+use crate::schema::exits::Exit;
+use crate::schema::marks::Mark;
+use crate::schema::system::SystemSample;
+use crate::schema::ticks::Tick;
+use crate::slot::Slot;
 
 /// Ticks in their order. Used again once the writer is done with it, so its vectors keep their size.
 #[derive(Debug, Default)]

@@ -49,12 +49,15 @@ pub mod parse;
 pub mod schema;
 pub mod units;
 
+mod counts;
 mod host;
 mod identity;
 mod identity_rules;
 mod metric;
 mod role;
 mod role_rule;
+mod scope;
+mod slot;
 
 mod cgroup_reader;
 mod events;
@@ -77,6 +80,7 @@ mod recording;
 mod segment;
 mod slot_map;
 
+pub use counts::SweepCounts;
 pub use error::{ParseError, ParseErrorKind, ReadError};
 pub use flight::{DumpError, DumpOptions, FlightOptions, FlightRecorder};
 pub use host::Host;
@@ -89,13 +93,15 @@ pub use metric::{Files, Metric, Metrics};
 pub use process_reader::{OpenProcess, PartialMetrics, ProcessFacts, ProcessReader};
 pub use recorder::{
     Latest, LatestProcess, LatestRole, MarkError, OptionsError, Rate, RecordError, Recorder,
-    RecorderOptions, Scope, ScopeError, Station, Status,
+    RecorderOptions, Station, Status,
 };
 pub use recording::{
-    BirthsBy, ClockAnchor, End, InstantError, Machine, Manifest, MarkKind, OpenError, Provenance,
-    Quantiles, RecordedInstant, RecordedProcess, RecorderUsage, Recording, RecordingState,
-    Recovery, Settings, Totals, is_disk_full,
+    BirthsBy, ClockAnchor, End, InstantError, Machine, Manifest, OpenError, Provenance, Quantiles,
+    RecordedInstant, RecordedProcess, RecorderUsage, Recording, RecordingState, Recovery, Settings,
+    is_disk_full,
 };
 pub use role::role;
 pub use role_rule::{RoleField, RoleRule, RoleRuleError};
-pub use sampler::{Descriptors, KnownPss, Sample, Sampler, SamplerOptions, Snapshot, SweepCounts};
+pub use sampler::{Descriptors, Sample, Sampler, SamplerOptions, Snapshot};
+pub use schema::{KnownPss, Totals, marks::MarkKind};
+pub use scope::{Scope, ScopeError};

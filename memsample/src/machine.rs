@@ -7,15 +7,16 @@ use std::path::Path;
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
-use crate::cgroup_reader::{CgroupCounts, CgroupReader};
+use crate::cgroup_reader::CgroupReader;
+use crate::counts::CgroupCounts;
 use crate::parse::{
     MountEntry, Zram, decode_path, parse_meminfo, parse_mountinfo, parse_pressure, parse_swaps,
     parse_vmstat, parse_zram,
 };
 use crate::proc::{MachineFile, ProcRoot, ReadBuffer};
-use crate::recording::rows::cgroups::CgroupSample;
-use crate::recording::rows::system::SystemSample;
 use crate::sampler::SamplerOptions;
+use crate::schema::cgroups::CgroupSample;
+use crate::schema::system::SystemSample;
 
 /// Reads the files about the machine, through kept descriptors.
 pub(crate) struct MachineReader {

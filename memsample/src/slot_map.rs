@@ -1,6 +1,6 @@
 //! Values by slot.
 
-use crate::sampler::Slot;
+use crate::slot::Slot;
 
 /// The kernel allows four million processes; a larger slot is that of a damaged journal.
 const MAX_SLOTS: u32 = 1 << 22;

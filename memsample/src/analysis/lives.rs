@@ -8,7 +8,8 @@ use arrow_array::types::TimestampMillisecondType as Millisecond;
 
 use super::peaks::{Bound, Source};
 use super::sampled_images::SampledImage;
-use crate::recording::{BirthsBy, ClockAnchor, MarkKind, Recording, numbers};
+use crate::recording::{BirthsBy, ClockAnchor, Recording, numbers};
+use crate::schema::marks::MarkKind;
 use crate::units::START_STEP_NS;
 
 /// The largest sum of upper bounds of images that may have lived at the same time.

@@ -8,7 +8,8 @@ use arrow_array::Array;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 
-use crate::recording::{ImageRow, MarkKind, Recording, numbers};
+use crate::recording::{ImageRow, Recording, numbers};
+use crate::schema::marks::MarkKind;
 
 /// What the marks that `memsample exec` sets are called: this, and the process id of `memsample exec`,
 /// whose children are the test.

@@ -9,7 +9,8 @@ use arrow_array::types::{Int64Type, TimestampMillisecondType as Millisecond};
 
 use super::sampled_images::SampledImage;
 use super::test_of_image::EXEC_MARK;
-use crate::recording::{MarkKind, Recording, numbers};
+use crate::recording::{Recording, numbers};
+use crate::schema::marks::MarkKind;
 use crate::units::START_STEP_NS;
 
 /// One run of a test, from one mark to the other.

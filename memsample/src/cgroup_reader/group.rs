@@ -13,7 +13,7 @@ use crate::parse::{
     parse_cgroup_stat, parse_cgroup_stat_v1, parse_pressure,
 };
 use crate::proc::ReadBuffer;
-use crate::recording::rows::cgroups::CgroupSample;
+use crate::schema::cgroups::CgroupSample;
 
 /// Takes a value out of the bytes of a file and into a row.
 type Apply = fn(&[u8], &mut CgroupSample) -> Result<(), ParseError>;

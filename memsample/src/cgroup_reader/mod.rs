@@ -12,11 +12,10 @@ mod open;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
 use crate::clock::Clock;
+use crate::counts::CgroupCounts;
 use crate::proc::ReadBuffer;
-use crate::recording::rows::cgroups::CgroupSample;
+use crate::schema::cgroups::CgroupSample;
 use group::{Group, Reading};
 pub(crate) use open::OpenHierarchies;
 
@@ -28,19 +27,6 @@ const MAX_GROUPS: usize = 1024;
 const MAX_DESCRIPTORS: usize = 256;
 /// And this part of what the program may have open.
 const DESCRIPTORS_PART: usize = 8;
-
-/// What one reading of all groups did and did not read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct CgroupCounts {
-    /// Groups that were read.
-    pub(crate) read: u32,
-    /// Groups that were removed since the reading before.
-    pub(crate) gone: u32,
-    /// Groups of which something could not be read or understood, or that were too many.
-    pub(crate) unreadable: u32,
-    /// The CPU time that it took, in microseconds.
-    pub(crate) cost_us: u32,
-}
 
 /// Reads control groups, through kept descriptors as far as they go.
 pub(crate) struct CgroupReader {

@@ -8,8 +8,8 @@ mod taskstats;
 use std::collections::HashMap;
 
 use rustix::io::Errno;
-use serde::{Deserialize, Serialize};
 
+use crate::counts::ExitCounts;
 use crate::identity::Comm;
 
 pub(crate) use connector::{ProcessEvent, ProcessEvents, What};
@@ -62,17 +62,6 @@ impl Began {
     }
 }
 
-/// What a reading brought.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Drained {
-    /// Processes that ended.
-    pub(crate) exits: u32,
-    /// How often the kernel had more to tell than it could keep. Each stands for at least one record.
-    pub(crate) overflows: u32,
-    /// Processes of which the kernel told that they began and ended between two ticks, and nothing more.
-    pub(crate) unseen: u32,
-}
-
 impl ProcessExits {
     /// Asks the kernel to tell of every process that ends.
     ///
@@ -102,7 +91,7 @@ impl ProcessExits {
         &mut self,
         now_monotonic_ns: u64,
         mut exited: impl FnMut(TaskExit),
-    ) -> Drained {
+    ) -> ExitCounts {
         let Self { listener, threads, drained_ns } = self;
         let before_ns = std::mem::replace(drained_ns, now_monotonic_ns);
         let mut exits = 0;
@@ -121,7 +110,7 @@ impl ProcessExits {
                 exited(process);
             }
         });
-        Drained { exits, overflows, unseen: 0 }
+        ExitCounts { exits, overflows, unseen: 0 }
     }
 }
 

@@ -185,7 +185,7 @@ impl Joining<'_> {
         let mut manifest = self.manifest.clone();
         let started = jiff::Timestamp::from_millisecond(first.ts_ms).map_err(io::Error::other)?;
         manifest.provenance.started = started;
-        manifest.totals = crate::recording::Totals::default();
+        manifest.totals = crate::schema::Totals::default();
         let directory = RecordingDirectory::create(self.hidden)?;
         let lock = directory.lock()?.ok_or_else(|| io::Error::other("another dump is made"))?;
         let carried = self.present.carried();

@@ -5,8 +5,8 @@ use crate::batch::Change;
 use crate::identity::Identity;
 use crate::journal::Carried;
 use crate::metric::{Metric, Metrics};
-use crate::recording::rows::exits::Exit;
-use crate::recording::rows::processes::Summary;
+use crate::schema::exits::Exit;
+use crate::schema::processes::Summary;
 use crate::slot_map::SlotMap;
 
 /// Images that have ended and whose exit record may still come, at most: it comes one tick later.

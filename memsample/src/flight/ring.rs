@@ -19,8 +19,8 @@ use crate::identity::Comm;
 use crate::journal::{JournalWriter, Opening};
 use crate::metric::Metric;
 use crate::recorder::destination::Destination;
-use crate::recording::totals::Totals;
 use crate::recording::{End, Lock, Manifest, RecorderUsage, RecordingDirectory};
+use crate::schema::Totals;
 
 /// A segment is this part of the ring, of its time and of its bytes. With more of them less is kept
 /// beyond what was asked for, and more is spent on their beginnings.

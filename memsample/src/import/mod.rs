@@ -21,19 +21,23 @@ pub(crate) use capture::read_bytes;
 use capture::{Capture, CapturedProcess, read_capture};
 
 use crate::batch::{Batch, BatchTick, Change, Row};
+use crate::counts::SweepCounts;
 use crate::host::Host;
 use crate::identity::{Comm, Identity, ProcessId};
 use crate::identity_rules::IdentityRules;
 use crate::metric::{Files, Metric, Metrics};
-use crate::recorder::Scope;
-use crate::recording::rows::system::SystemSample;
-use crate::recording::rows::ticks::Tick;
 use crate::recording::{
     BirthsBy, ClockAnchor, End, Machine, Manifest, Provenance, Recording, RecordingDirectory,
-    RecordingState, RecordingWriter, Settings, Totals, file_names,
+    RecordingState, RecordingWriter, Settings, file_names,
 };
-use crate::sampler::{KnownPss, SamplerOptions, Slot, SweepCounts};
+use crate::sampler::SamplerOptions;
 use crate::schema::FORMAT_VERSION;
+use crate::schema::KnownPss;
+use crate::schema::Totals;
+use crate::schema::system::SystemSample;
+use crate::schema::ticks::Tick;
+use crate::scope::Scope;
+use crate::slot::Slot;
 use crate::units::ClockTicks;
 
 /// What is known of each process of a capture.

@@ -13,13 +13,13 @@ use crate::batch::{Batch, BatchTick, Change, Row};
 use crate::codec::{Decoder, put_changes};
 use crate::identity::{Comm, Identity};
 use crate::metric::{Files, Metrics};
-use crate::recording::rows::cgroups::CgroupSample;
-use crate::recording::rows::exits::Exit;
-use crate::recording::rows::marks::Mark;
-use crate::recording::rows::processes::Summary;
-use crate::recording::rows::system::SystemSample;
-use crate::recording::totals::Totals;
-use crate::sampler::Slot;
+use crate::schema::Totals;
+use crate::schema::cgroups::CgroupSample;
+use crate::schema::exits::Exit;
+use crate::schema::marks::Mark;
+use crate::schema::processes::Summary;
+use crate::schema::system::SystemSample;
+use crate::slot::Slot;
 use crate::slot_map::SlotMap;
 
 /// What a journal begins with: where the recording stood at the checkpoint before it.

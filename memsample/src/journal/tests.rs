@@ -7,17 +7,19 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::batch::{Batch, BatchTick, Change, Row};
-use crate::cgroup_reader::CgroupCounts;
+use crate::counts::CgroupCounts;
+use crate::counts::SweepCounts;
 use crate::identity::{Comm, Identity, ProcessId};
 use crate::metric::{Files, Metric, Metrics};
 use crate::parse::{Meminfo, Pressure, Stall, Vmstat, Zram};
-use crate::recording::rows::cgroups::CgroupSample;
-use crate::recording::rows::marks::{Mark, MarkKind};
-use crate::recording::rows::processes::Summary;
-use crate::recording::rows::system::SystemSample;
-use crate::recording::rows::ticks::Tick;
-use crate::recording::totals::Totals;
-use crate::sampler::{KnownPss, Slot, SweepCounts};
+use crate::schema::KnownPss;
+use crate::schema::Totals;
+use crate::schema::cgroups::CgroupSample;
+use crate::schema::marks::{Mark, MarkKind};
+use crate::schema::processes::Summary;
+use crate::schema::system::SystemSample;
+use crate::schema::ticks::Tick;
+use crate::slot::Slot;
 use crate::units::{ClockTicks, Kibibytes};
 
 /// The slots that a batch may name.
@@ -102,7 +104,7 @@ fn batch() -> impl Strategy<Value = Batch> {
                     outside: dropped / 2,
                     dropped,
                     clock_offset_us,
-                    exits: crate::events::Drained::default(),
+                    exits: crate::counts::ExitCounts::default(),
                     cgroups: CgroupCounts { read: late, ..CgroupCounts::default() },
                 };
                 let common_files = sampled.then_some(Files::STATM);

@@ -7,9 +7,10 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::scope::{Root, SettledScope, is_within};
+use super::settled_scope::{Root, SettledScope};
 use crate::identity::Identity;
-use crate::sampler::Slot;
+use crate::scope::is_within;
+use crate::slot::Slot;
 use crate::slot_map::SlotMap;
 use crate::units::ClockTicks;
 

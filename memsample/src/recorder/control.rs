@@ -8,10 +8,12 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use rustix::event::{EventfdFlags, eventfd};
 
 use super::attribution::{MAX_SCOPES, Order, What};
-use super::scope::{Scope, ScopeError};
+use super::settled_scope::SettledScope;
 use crate::clock::Clock;
 use crate::proc::ProcRoot;
-use crate::recording::{ClockAnchor, End, Mark, MarkKind};
+use crate::recording::{ClockAnchor, End};
+use crate::schema::marks::{Mark, MarkKind};
+use crate::scope::{Scope, ScopeError};
 
 /// Marks that wait to be written, at most. They are fetched twice a second, so at 10,000 a second the
 /// disk may stand still for six seconds.
@@ -167,7 +169,7 @@ impl Control {
     }
 
     pub(super) fn assign(&self, scope: &Scope, test: &str) -> Result<(), ScopeError> {
-        let scope = scope.settle(&self.root)?;
+        let scope = SettledScope::of(scope, &self.root)?;
         self.check_test(test)?;
         if self.scopes.fetch_add(1, Ordering::AcqRel) >= MAX_SCOPES {
             self.scopes.fetch_sub(1, Ordering::AcqRel);

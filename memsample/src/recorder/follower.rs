@@ -11,17 +11,18 @@ use super::options::{Pss, RecorderOptions};
 use super::schedule::Rate;
 use super::sweeps::{Asked, EndedIdentity, SessionNumber, SessionTick, Sweeps};
 use crate::batch::{Batch, BatchTick, Change, Row};
-use crate::cgroup_reader::CgroupCounts;
 use crate::clock::Now;
-use crate::events::Drained;
+use crate::counts::CgroupCounts;
+use crate::counts::{ExitCounts, SweepCounts};
 use crate::identity::{Comm, Identity, ProcessId};
 use crate::metric::{Files, Metric, Metrics};
-use crate::recording::rows::cgroups::CgroupSample;
-use crate::recording::rows::exits::Exit;
-use crate::recording::rows::system::SystemSample;
-use crate::recording::rows::ticks::Tick;
-use crate::recording::{ClockAnchor, Mark};
-use crate::sampler::{Slot, SweepCounts};
+use crate::recording::ClockAnchor;
+use crate::schema::cgroups::CgroupSample;
+use crate::schema::exits::Exit;
+use crate::schema::marks::Mark;
+use crate::schema::system::SystemSample;
+use crate::schema::ticks::Tick;
+use crate::slot::Slot;
 use crate::slot_map::SlotMap;
 use crate::units::START_STEP_NS;
 
@@ -52,7 +53,7 @@ pub(super) struct Follower {
     told: u32,
     /// What the sweeps since the last tick counted.
     counts: SweepCounts,
-    exit_counts: Drained,
+    exit_counts: ExitCounts,
     pending_exits: Vec<Exit>,
     system: Option<SystemSample>,
     /// The last reading of control groups since then.
@@ -123,7 +124,7 @@ impl Follower {
             ended: VecDeque::new(),
             told: 0,
             counts: SweepCounts::default(),
-            exit_counts: Drained::default(),
+            exit_counts: ExitCounts::default(),
             pending_exits: Vec::new(),
             system: None,
             cgroups: Vec::new(),

@@ -22,7 +22,7 @@ mod oom;
 mod options;
 mod sampling;
 mod schedule;
-mod scope;
+mod settled_scope;
 mod station;
 mod sweeps;
 mod writing;
@@ -40,17 +40,18 @@ pub use latest::{Latest, LatestProcess, LatestRole};
 use options::Pss;
 pub use options::{OptionsError, RecorderOptions};
 pub use schedule::Rate;
-pub use scope::{Scope, ScopeError};
 pub use station::Station;
 
 use crate::identity::Comm;
 use crate::machine::{MachineReader, hidepid_note};
 use crate::metric::Files;
 use crate::recording::{
-    ClockAnchor, Machine, Manifest, MarkKind, Provenance, Recording, RecordingState, Settings,
-    Totals, file_names,
+    ClockAnchor, Machine, Manifest, Provenance, Recording, RecordingState, Settings, file_names,
 };
 use crate::schema::FORMAT_VERSION;
+use crate::schema::Totals;
+use crate::schema::marks::MarkKind;
+use crate::scope::{Scope, ScopeError};
 use control::Control;
 use follower::Follower;
 use station::SamplerFacts;

@@ -7,11 +7,12 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use super::scope::is_within;
 use crate::batch::Batch;
 use crate::identity::{Comm, text};
-use crate::recording::rows::exits::Exit;
-use crate::recording::{ClockAnchor, Mark, MarkKind};
+use crate::recording::ClockAnchor;
+use crate::schema::exits::Exit;
+use crate::schema::marks::{Mark, MarkKind};
+use crate::scope::is_within;
 
 /// A killed process may need this long to end: its memory is taken from it first.
 const MAX_DYING_MS: i64 = 5000;
@@ -210,9 +211,9 @@ mod tests {
     use crate::batch::BatchTick;
     use crate::identity::ProcessId;
     use crate::parse::Vmstat;
-    use crate::recording::rows::cgroups::CgroupSample;
-    use crate::recording::rows::system::SystemSample;
-    use crate::recording::rows::ticks::Tick;
+    use crate::schema::cgroups::CgroupSample;
+    use crate::schema::system::SystemSample;
+    use crate::schema::ticks::Tick;
 
     /// A second of a recording: the counter of the machine, that of a group, and who ended by which
     /// signal with how many MiB.

@@ -3,9 +3,9 @@ use std::fmt;
 use std::time::Duration;
 
 use super::schedule::Rate;
-use super::scope::Scope;
 use crate::recording::{BirthsBy, Settings, millis};
 use crate::sampler::SamplerOptions;
+use crate::scope::Scope;
 
 /// How a [`Recorder`](super::Recorder) records.
 #[derive(Clone)]

@@ -15,17 +15,19 @@ use super::sweeps::{
 };
 use super::writing::seconds_of;
 use crate::batch::{Batch, BatchTick};
-use crate::cgroup_reader::CgroupCounts;
 use crate::clock::{Clock, Now, Timer};
-use crate::events::{Counters, Drained, ProcessEvents, ProcessExits, TaskExit};
+use crate::counts::CgroupCounts;
+use crate::counts::ExitCounts;
+use crate::events::{Counters, ProcessEvents, ProcessExits, TaskExit};
 use crate::machine::MachineReader;
 use crate::metric::{Files, Metric};
-use crate::recording::rows::cgroups::CgroupSample;
-use crate::recording::rows::exits::Exit;
-use crate::recording::rows::system::SystemSample;
-use crate::recording::rows::ticks::Tick;
-use crate::recording::{ClockAnchor, Mark, MarkKind, Quantiles};
+use crate::recording::{ClockAnchor, Quantiles};
 use crate::sampler::{EndedImage, Governor, Plan, Sampler};
+use crate::schema::cgroups::CgroupSample;
+use crate::schema::exits::Exit;
+use crate::schema::marks::{Mark, MarkKind};
+use crate::schema::system::SystemSample;
+use crate::schema::ticks::Tick;
 
 /// Sweeps are handed over after this time, so that a crash loses no more.
 const MAX_BATCH_NS: u64 = 500_000_000;
@@ -564,7 +566,7 @@ impl Sampling {
         }
     }
 
-    fn usage(&self, session: &Session, drained: Drained) -> SamplingUsage {
+    fn usage(&self, session: &Session, drained: ExitCounts) -> SamplingUsage {
         let quantiles = |histogram: &Histogram<u64>| Quantiles {
             p50: histogram.value_at_quantile(0.5),
             p99: histogram.value_at_quantile(0.99),
@@ -665,8 +667,8 @@ fn drain_exits(
     sweeps: &mut Sweeps,
     ts_ms: i64,
     now: &Now,
-) -> Drained {
-    let mut drained = Drained::default();
+) -> ExitCounts {
+    let mut drained = ExitCounts::default();
     sampler.hear_before_ends(now);
     if let Some(exits) = exits {
         drained = exits.drain(now.monotonic_ns, |exit| {
@@ -679,7 +681,7 @@ fn drain_exits(
         });
         sampler.forget_old_ends();
     }
-    Drained { unseen: sampler.settle_births(), ..drained }
+    ExitCounts { unseen: sampler.settle_births(), ..drained }
 }
 
 fn exit_row(ts_ms: i64, exit: &TaskExit, image: EndedImage) -> Exit {
@@ -714,7 +716,7 @@ impl Waiting {
     fn push(&mut self, mut tick: Tick, due: Due) {
         if self.ticks.len() < MAX_WAITING_TICKS {
             // Told with the next tick that arrives.
-            tick.exits = Drained::default();
+            tick.exits = ExitCounts::default();
             let due = self.with_lost(due);
             self.ticks.push((tick, due));
         } else {

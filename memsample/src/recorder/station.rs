@@ -12,6 +12,7 @@ use super::follower::Follower;
 use super::oom::OomWatch;
 use super::options::RecorderOptions;
 use super::sampling::{Join, QUEUE, Sampling};
+use super::settled_scope::SettledScope;
 use super::sweeps::SessionNumber;
 use super::writing::{Counted, Writing, seconds_of};
 use super::{RecordError, Recorder, Status, manifest};
@@ -127,7 +128,7 @@ impl Station {
         let options = options.sampler(self.sampler.clone());
         options.check().map_err(RecordError::Options)?;
         let root = options.sampler.open_root().map_err(RecordError::Proc)?;
-        let target = options.target.settle(&root).map_err(RecordError::Target)?;
+        let target = SettledScope::of(&options.target, &root).map_err(RecordError::Target)?;
         // One after the other: whoever is first starts the sampling for all.
         let mut slot = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         let mut fresh = None;

@@ -15,7 +15,8 @@ use super::sampling::SamplingUsage;
 use super::sweeps::Message;
 use crate::batch::Batch;
 use crate::parse::parse_status;
-use crate::recording::{End, Manifest, Mark, MarkKind, Quantiles, RecorderUsage, is_disk_full};
+use crate::recording::{End, Manifest, Quantiles, RecorderUsage, is_disk_full};
+use crate::schema::marks::{Mark, MarkKind};
 use crate::units::Kibibytes;
 
 /// A mark is on disk within this time, also where ticks are farther apart. About as often sweeps come.

@@ -5,11 +5,11 @@ use std::io;
 use std::path::Path;
 
 use super::roster::Roster;
-use super::rows::Fields;
-use super::rows::marks::Mark;
-use super::rows::processes::{self, ProcessRow};
 use super::table::{Purpose, RowGroups, TableFile, Tail};
 use crate::identity::ProcessId;
+use crate::schema::Fields;
+use crate::schema::marks::Mark;
+use crate::schema::processes::{self, ProcessRow};
 use crate::schema::{self, Table};
 use crate::segment::Segment;
 
@@ -248,11 +248,11 @@ fn encode<R>(
 pub(super) struct Tables {
     pub(super) samples: SampleTable,
     pub(super) processes: ProcessTable,
-    pub(super) ticks: GrowingTable<super::rows::ticks::Tick>,
-    pub(super) system: GrowingTable<super::rows::system::SystemSample>,
+    pub(super) ticks: GrowingTable<crate::schema::ticks::Tick>,
+    pub(super) system: GrowingTable<crate::schema::system::SystemSample>,
     pub(super) marks: GrowingTable<Mark>,
-    pub(super) cgroups: GrowingTable<super::rows::cgroups::CgroupSample>,
-    pub(super) exits: GrowingTable<super::rows::exits::Exit>,
+    pub(super) cgroups: GrowingTable<crate::schema::cgroups::CgroupSample>,
+    pub(super) exits: GrowingTable<crate::schema::exits::Exit>,
     /// What the texts of the marks since the last checkpoint come to.
     mark_text_bytes: usize,
 }
@@ -260,7 +260,7 @@ pub(super) struct Tables {
 impl Tables {
     /// Opens each table with `open`.
     pub(super) fn open(mut open: impl FnMut(Table) -> io::Result<TableFile>) -> io::Result<Self> {
-        use super::rows::{cgroups, exits, marks, system, ticks};
+        use crate::schema::{cgroups, exits, marks, system, ticks};
         Ok(Self {
             samples: SampleTable::new(open(schema::samples())?),
             processes: ProcessTable::new(open(processes::table())?),
@@ -356,7 +356,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::recording::MarkKind;
+    use crate::schema::marks::MarkKind;
 
     #[test]
     fn marks_count_until_the_next_checkpoint() {

@@ -16,7 +16,7 @@ use super::open::Recording;
 use crate::identity::ProcessId;
 use crate::metric::Metric;
 use crate::parse::Meminfo;
-use crate::sampler::KnownPss;
+use crate::schema::KnownPss;
 use crate::units::Kibibytes;
 
 /// All processes of a recording, and its machine, at one tick.

@@ -10,12 +10,12 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::layout::replace_file;
-use super::totals::Totals;
 use crate::host::Host;
 use crate::identity_rules::KeptArguments;
 use crate::metric::Files;
-use crate::recorder::Scope;
 use crate::schema::FORMAT_VERSION;
+use crate::schema::Totals;
+use crate::scope::Scope;
 
 /// The contents of `recording.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -14,9 +14,7 @@ mod layout;
 mod manifest;
 mod open;
 mod roster;
-pub(crate) mod rows;
 mod table;
-pub(crate) mod totals;
 mod writer;
 
 pub use instant::{InstantError, RecordedInstant, RecordedProcess};
@@ -25,13 +23,10 @@ pub use manifest::{
     RecordingState, Settings,
 };
 pub use open::{OpenError, Recording, Recovery};
-pub use rows::marks::MarkKind;
-pub use totals::Totals;
 
 pub(crate) use images::ImageRow;
 pub(crate) use instant::numbers;
 pub(crate) use layout::{Lock, RecordingDirectory};
 pub(crate) use manifest::{file_names, millis};
-pub(crate) use rows::marks::Mark;
 pub(crate) use writer::RecordingWriter;
 pub use writer::is_disk_full;

@@ -1,12 +1,12 @@
 use std::sync::Arc;
 
-use super::rows::processes::{ProcessRow, Summary};
 use crate::batch::Row;
 use crate::identity::{Comm, Identity, ProcessId};
 use crate::journal::Carried;
 use crate::metric::{Files, Metric, Metrics};
-use crate::sampler::Slot;
+use crate::schema::processes::{ProcessRow, Summary};
 use crate::segment::{SampledTick, Segment, SeriesIndex};
+use crate::slot::Slot;
 use crate::slot_map::SlotMap;
 
 /// The process images that are being sampled, by their slots.

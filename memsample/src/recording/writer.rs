@@ -5,13 +5,13 @@ use std::sync::Arc;
 use super::growing::Tables;
 use super::layout::{Lock, RecordingDirectory};
 use super::manifest::{End, Manifest, RecorderUsage, RecordingState};
-use super::rows::exits::Exit;
-use super::rows::processes::{ProcessRow, Summary};
 use super::table::{TableFile, table_files};
 use crate::batch::{Batch, BatchTick, Change};
 use crate::identity::Comm;
 use crate::journal::{Carried, JournalReader, JournalWriter, Opening};
 use crate::schema::Table;
+use crate::schema::exits::Exit;
+use crate::schema::processes::{ProcessRow, Summary};
 use crate::segment::SampledTick;
 
 /// Every thirty seconds the Parquet files are brought up to date, for those who look meanwhile.

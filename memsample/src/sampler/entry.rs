@@ -1,11 +1,10 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
 use super::governor::LastRollup;
 use crate::identity::{Comm, Identity, ProcessId};
 use crate::metric::{Files, Metrics};
+use crate::slot::Slot;
 use crate::units::ClockTicks;
 
 /// An exec is told of within this time, unless a debugger holds the process up. Another that follows so
@@ -206,11 +205,6 @@ impl Process {
         usize::from(self.status.is_some()) + usize::from(self.stat.is_some())
     }
 }
-
-/// Where a process image stands in the tables of the writer: a small number, used again when the
-/// image has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Slot(pub(crate) u32);
 
 /// The slots and the numbers of process images.
 #[derive(Default)]

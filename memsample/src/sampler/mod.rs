@@ -21,16 +21,13 @@ use std::sync::Arc;
 
 pub use descriptors::Descriptors;
 pub(crate) use ends::EndedImage;
-pub(crate) use entry::Slot;
 pub(crate) use file_metrics::{memory_cgroup, rollup_metrics, statm_metrics, status_metrics};
 pub(crate) use governor::Governor;
-pub use known_pss::KnownPss;
 pub use snapshot::{Sample, Snapshot};
-
-use serde::{Deserialize, Serialize};
 
 use crate::cgroup_reader::OpenHierarchies;
 use crate::clock::{Clock, SystemClock};
+use crate::counts::SweepCounts;
 use crate::error::ReadError;
 use crate::host::Host;
 use crate::identity::{Comm, Identity};
@@ -39,6 +36,7 @@ use crate::metric::{Files, Metric};
 use crate::parse::parse_stat;
 use crate::proc::{Listing, MachineFile, ProcRoot, ReadBuffer};
 use crate::role_rule::RoleRule;
+use crate::slot::Slot;
 use crate::units::ClockTicks;
 use births::Births;
 use ends::Unexplained;
@@ -168,34 +166,6 @@ impl SamplerOptions {
     pub(crate) fn open_root(&self) -> io::Result<ProcRoot> {
         ProcRoot::open(&self.proc_root)
     }
-}
-
-/// What one sweep did and did not read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SweepCounts {
-    /// Processes sampled.
-    pub processes: u32,
-    /// Process images seen for the first time: new processes, and known ones after an exec.
-    pub born: u32,
-    /// Processes that were found to have ended since the sweep before, or ended while they were read.
-    pub gone: u32,
-    /// Files, or whole processes, that the kernel refused to show.
-    pub denied: u32,
-    /// Files that could not be read or understood for another reason.
-    pub unreadable: u32,
-    /// Processes that were read by opening their files, for want of descriptors to keep.
-    pub reopened: u32,
-    /// Events of processes that the kernel told of and that were lost; a listing made up for them.
-    pub events_lost: u32,
-    /// Readings of `smaps_rollup`.
-    pub rollups_read: u32,
-    /// The CPU time that they took, in microseconds.
-    pub rollups_cost_us: u32,
-    /// Readings of `smaps_rollup` that are due and were put off to a later sweep.
-    pub rollups_pending: u32,
-    /// Processes whose `smaps_rollup` is not read because a single reading would take too long: they
-    /// are larger than [`Sampler::MAX_ROLLUP_RSS_BYTES`], or than the budget of a recording allows.
-    pub rollups_skipped: u32,
 }
 
 /// What a sweep shall read.

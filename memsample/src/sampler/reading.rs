@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 
-use super::SweepCounts;
 use super::descriptors::Descriptors;
 use super::entry::{Addresses, Entry, EntryState, Occupant, Process};
 use super::file_metrics::{memory_cgroup, rollup_metrics, statm_metrics, status_metrics};
 use crate::clock::Clock;
+use crate::counts::SweepCounts;
 use crate::error::{ParseError, ReadError};
 use crate::host::Host;
 use crate::identity::{Comm, Identity};

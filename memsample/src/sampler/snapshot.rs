@@ -1,5 +1,6 @@
+use super::Sampler;
 use super::entry::Process;
-use super::{Sampler, SweepCounts};
+use crate::counts::SweepCounts;
 use crate::identity::{Comm, Identity, ProcessId};
 use crate::metric::{Files, Metric};
 

@@ -10,8 +10,8 @@ use arrow_schema::SchemaRef;
 use super::SampledTick;
 use super::series::{Run, Series};
 use crate::metric::{Files, Metric};
-use crate::recording::rows::int64;
 use crate::schema;
+use crate::schema::int64;
 
 /// Rows in one Arrow batch: large enough that the cost of a batch does not show, and 3 MiB of memory.
 const BATCH_ROWS: usize = 16 * 1024;

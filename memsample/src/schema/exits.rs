@@ -1,10 +1,12 @@
+//! The table `exits`: a process that ended, as the kernel reported it.
+
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Field, Fields, Value};
+use super::field::{Field, Fields, Value};
+use super::table::Table;
 use crate::identity::{Comm, Identity, ProcessId};
-use crate::schema::Table;
 
 /// The end of a process, as the kernel reported it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -1,15 +1,10 @@
+//! Which processes are meant: the machine, a tree, or a control group.
+
 use std::fmt;
 use std::io;
-use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-
-use crate::error::ReadError;
-use crate::identity::{Comm, Identity};
-use crate::proc::ProcRoot;
-use crate::sampler::start_and_name_of;
-use crate::units::ClockTicks;
 
 /// Which processes belong together.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,84 +87,9 @@ impl std::error::Error for ScopeError {
     }
 }
 
-/// A scope that stands for the same processes for ever.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum SettledScope {
-    Machine,
-    Tree(Root),
-    /// The components of the path, each behind a `/`; empty for the root group.
-    Cgroup(Vec<u8>),
-}
-
-/// The process at the root of a tree.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Root {
-    pub(super) pid: i32,
-    pub(super) start: ClockTicks,
-    /// The name of a launcher: images that have it do not count.
-    pub(super) launcher: Option<Comm>,
-}
-
-impl Scope {
-    /// Finds out which processes are meant.
-    pub(super) fn settle(&self, root: &ProcRoot) -> Result<SettledScope, ScopeError> {
-        match self {
-            Self::Machine => Ok(SettledScope::Machine),
-            Self::Tree { pid } => {
-                let (start, _) = look_at(root, *pid)?;
-                Ok(SettledScope::Tree(Root { pid: *pid, start, launcher: None }))
-            }
-            Self::Launched { by } => {
-                let (start, name) = look_at(root, *by)?;
-                Ok(SettledScope::Tree(Root { pid: *by, start, launcher: Some(name) }))
-            }
-            Self::Cgroup(path) => {
-                let mut components = path.components();
-                let absolute = components.next() == Some(Component::RootDir);
-                let mut bytes = Vec::new();
-                for component in components {
-                    let Component::Normal(name) = component else {
-                        return Err(ScopeError::NotACgroup(path.clone()));
-                    };
-                    bytes.push(b'/');
-                    bytes.extend_from_slice(name.as_bytes());
-                }
-                match absolute {
-                    true => Ok(SettledScope::Cgroup(bytes)),
-                    false => Err(ScopeError::NotACgroup(path.clone())),
-                }
-            }
-        }
-    }
-}
-
-impl Root {
-    pub(super) fn is(self, identity: &Identity) -> bool {
-        (self.pid, self.start) == (identity.pid, identity.start)
-    }
-
-    /// Says whether an image in the tree counts.
-    pub(super) fn counts(self, identity: &Identity) -> bool {
-        self.launcher != Some(identity.comm)
-    }
-}
-
-fn look_at(root: &ProcRoot, pid: i32) -> Result<(ClockTicks, Comm), ScopeError> {
-    start_and_name_of(root, pid).map_err(|error| ScopeError::NoProcess(pid, io_error(error)))
-}
-
 /// Says whether the control group `path` is `group` or below it.
 pub(super) fn is_within(path: &[u8], group: &[u8]) -> bool {
     path.strip_prefix(group).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
-}
-
-fn io_error(error: ReadError) -> io::Error {
-    match error {
-        ReadError::Io(error) => error,
-        ReadError::Gone => io::ErrorKind::NotFound.into(),
-        ReadError::Denied => io::ErrorKind::PermissionDenied.into(),
-        error => io::Error::other(error),
-    }
 }
 
 #[cfg(test)]
@@ -188,20 +108,5 @@ mod tests {
         ] {
             assert_eq!(is_within(path, group), within, "{path:?} {group:?}");
         }
-    }
-
-    #[test]
-    fn paths_are_settled_or_refused() {
-        let root = ProcRoot::open("/proc".as_ref()).unwrap();
-        let settle = |path: &str| Scope::Cgroup(path.into()).settle(&root).ok();
-        let cgroup = |bytes: &[u8]| Some(SettledScope::Cgroup(bytes.to_vec()));
-        assert_eq!(settle("/"), cgroup(b""));
-        assert_eq!(settle("/a//b/"), cgroup(b"/a/b"));
-        for path in ["", "a", "/a/../b"] {
-            assert_eq!(settle(path), None, "{path}");
-        }
-        assert!(matches!(Scope::Tree { pid: -5 }.settle(&root), Err(ScopeError::NoProcess(-5, _))));
-        let launched = Scope::Launched { by: -5 };
-        assert!(matches!(launched.settle(&root), Err(ScopeError::NoProcess(-5, _))));
     }
 }

@@ -1,10 +1,10 @@
+//! The table `ticks`: one tick of the recorder.
+
 use serde::{Deserialize, Serialize};
 
-use super::{Field, Fields, Value};
-use crate::cgroup_reader::CgroupCounts;
-use crate::events::Drained;
-use crate::sampler::SweepCounts;
-use crate::schema::Table;
+use super::field::{Field, Fields, Value};
+use super::table::Table;
+use crate::counts::{CgroupCounts, ExitCounts, SweepCounts};
 
 /// One tick of the recorder: when it was due, when it ran, and what it could not do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,7 +20,7 @@ pub(crate) struct Tick {
     pub(crate) missed: u32,
     pub(crate) dropped: u32,
     pub(crate) clock_offset_us: i64,
-    pub(crate) exits: Drained,
+    pub(crate) exits: ExitCounts,
     pub(crate) cgroups: CgroupCounts,
 }
 

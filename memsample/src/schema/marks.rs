@@ -1,10 +1,12 @@
+//! The table `marks`: instants that mean something to whoever reads the recording.
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Field, Fields, Value};
-use crate::schema::Table;
+use super::field::{Field, Fields, Value};
+use super::table::Table;
 
 /// An instant that means something to whoever reads the recording.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,13 +1,4 @@
-//! The rows of the small tables, and how each becomes columns.
-//!
-//! A list of fields gives both the schema and the values, so the two cannot differ.
-
-pub(crate) mod cgroups;
-pub(crate) mod exits;
-pub(crate) mod marks;
-pub(crate) mod processes;
-pub(crate) mod system;
-pub(crate) mod ticks;
+//! The columns of a small table, each with how its value is taken from a row.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -18,7 +9,7 @@ use arrow_array::{
 };
 use arrow_schema::ArrowError;
 
-use crate::schema::{Column, ColumnKind, Table};
+use super::table::{Column, ColumnKind, Table};
 
 /// The columns of a table whose rows are `R`.
 pub(crate) struct Fields<R: 'static>(pub(crate) &'static [Field<R>]);

@@ -1,12 +1,14 @@
+//! The table `processes`: a process image, with what its samples come to.
+
 use std::borrow::Cow;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Field, Fields, Value};
+use super::field::{Field, Fields, Value};
+use super::table::Table;
 use crate::identity::{Comm, Identity, text};
 use crate::metric::{Files, Metric, Metrics};
-use crate::schema::Table;
 
 /// One process image, with what its samples come to.
 #[derive(Clone, Debug, PartialEq)]

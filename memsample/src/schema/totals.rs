@@ -1,6 +1,8 @@
+//! What the ticks of a recording come to.
+
 use serde::{Deserialize, Serialize};
 
-use super::rows::ticks::Tick;
+use super::ticks::Tick;
 
 /// What a recording holds and what it lacks, in numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

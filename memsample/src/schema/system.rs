@@ -1,9 +1,11 @@
+//! The table `system`: the machine at one tick.
+
 use serde::{Deserialize, Serialize};
 
-use super::{Field, Fields, Value};
+use super::field::{Field, Fields, Value};
+use super::known_pss::KnownPss;
+use super::table::Table;
 use crate::parse::{Meminfo, Pressure, Swaps, Vmstat, Zram};
-use crate::sampler::KnownPss;
-use crate::schema::Table;
 use crate::units::Kibibytes;
 
 /// The machine at one tick. What this kernel does not have, or refuses, is `None`.

@@ -1,13 +1,15 @@
+//! The table `cgroups`: a control group at one tick.
+
 use std::borrow::Cow;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Field, Fields, Value};
+use super::field::{Field, Fields, Value};
+use super::table::Table;
 use crate::cgroups::Version;
 use crate::identity::text;
 use crate::parse::{CgroupEvents, CgroupStat, Pressure};
-use crate::schema::Table;
 
 /// A control group at one tick. What this kernel does not have, or refuses, is `None`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

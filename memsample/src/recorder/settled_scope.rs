@@ -1,0 +1,110 @@
+//! A scope that stands for the same processes for ever.
+
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Component;
+
+use crate::error::ReadError;
+use crate::identity::{Comm, Identity};
+use crate::proc::ProcRoot;
+use crate::sampler::start_and_name_of;
+use crate::scope::{Scope, ScopeError};
+use crate::units::ClockTicks;
+
+/// A scope that stands for the same processes for ever.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum SettledScope {
+    Machine,
+    Tree(Root),
+    /// The components of the path, each behind a `/`; empty for the root group.
+    Cgroup(Vec<u8>),
+}
+
+/// The process at the root of a tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Root {
+    pub(super) pid: i32,
+    pub(super) start: ClockTicks,
+    /// The name of a launcher: images that have it do not count.
+    pub(super) launcher: Option<Comm>,
+}
+
+impl SettledScope {
+    /// Finds out which processes are meant.
+    pub(super) fn of(scope: &Scope, root: &ProcRoot) -> Result<Self, ScopeError> {
+        match scope {
+            Scope::Machine => Ok(Self::Machine),
+            Scope::Tree { pid } => {
+                let (start, _) = look_at(root, *pid)?;
+                Ok(Self::Tree(Root { pid: *pid, start, launcher: None }))
+            }
+            Scope::Launched { by } => {
+                let (start, name) = look_at(root, *by)?;
+                Ok(Self::Tree(Root { pid: *by, start, launcher: Some(name) }))
+            }
+            Scope::Cgroup(path) => {
+                let mut components = path.components();
+                let absolute = components.next() == Some(Component::RootDir);
+                let mut bytes = Vec::new();
+                for component in components {
+                    let Component::Normal(name) = component else {
+                        return Err(ScopeError::NotACgroup(path.clone()));
+                    };
+                    bytes.push(b'/');
+                    bytes.extend_from_slice(name.as_bytes());
+                }
+                match absolute {
+                    true => Ok(Self::Cgroup(bytes)),
+                    false => Err(ScopeError::NotACgroup(path.clone())),
+                }
+            }
+        }
+    }
+}
+
+impl Root {
+    pub(super) fn is(self, identity: &Identity) -> bool {
+        (self.pid, self.start) == (identity.pid, identity.start)
+    }
+
+    /// Says whether an image in the tree counts.
+    pub(super) fn counts(self, identity: &Identity) -> bool {
+        self.launcher != Some(identity.comm)
+    }
+}
+
+fn look_at(root: &ProcRoot, pid: i32) -> Result<(ClockTicks, Comm), ScopeError> {
+    start_and_name_of(root, pid).map_err(|error| ScopeError::NoProcess(pid, io_error(error)))
+}
+
+fn io_error(error: ReadError) -> io::Error {
+    match error {
+        ReadError::Io(error) => error,
+        ReadError::Gone => io::ErrorKind::NotFound.into(),
+        ReadError::Denied => io::ErrorKind::PermissionDenied.into(),
+        error => io::Error::other(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_settled_or_refused() {
+        let root = ProcRoot::open("/proc".as_ref()).unwrap();
+        let settle = |path: &str| SettledScope::of(&Scope::Cgroup(path.into()), &root).ok();
+        let cgroup = |bytes: &[u8]| Some(SettledScope::Cgroup(bytes.to_vec()));
+        assert_eq!(settle("/"), cgroup(b""));
+        assert_eq!(settle("/a//b/"), cgroup(b"/a/b"));
+        for path in ["", "a", "/a/../b"] {
+            assert_eq!(settle(path), None, "{path}");
+        }
+        assert!(matches!(
+            SettledScope::of(&Scope::Tree { pid: -5 }, &root),
+            Err(ScopeError::NoProcess(-5, _))
+        ));
+        let launched = Scope::Launched { by: -5 };
+        assert!(matches!(SettledScope::of(&launched, &root), Err(ScopeError::NoProcess(-5, _))));
+    }
+}
