@@ -7,6 +7,7 @@ use regex::bytes::Regex;
 use serde::{Deserialize, Serialize};
 
 use crate::identity::Comm;
+use crate::pattern::{PatternError, compile};
 use crate::role::role;
 use crate::role_rule::RoleRule;
 
@@ -73,31 +74,6 @@ impl fmt::Debug for Redaction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Redaction").finish_non_exhaustive()
     }
-}
-
-/// A text that is no regular expression.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PatternError(String);
-
-impl PatternError {
-    /// What is wrong fits on a line: the last one of the message, without its heading.
-    fn new(error: &regex::Error) -> Self {
-        let message = error.to_string();
-        let last = message.lines().last().unwrap_or_default();
-        Self(last.trim_start_matches("error: ").to_owned())
-    }
-}
-
-impl fmt::Display for PatternError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for PatternError {}
-
-pub(crate) fn compile(pattern: &str) -> Result<Regex, PatternError> {
-    Regex::new(pattern).map_err(|error| PatternError::new(&error))
 }
 
 /// How an image is described, from what `/proc` says of it.

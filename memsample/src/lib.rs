@@ -54,6 +54,7 @@ mod host;
 mod identity;
 mod identity_rules;
 mod metric;
+mod pattern;
 mod role;
 mod role_rule;
 mod scope;
@@ -85,15 +86,16 @@ pub use error::{ParseError, ParseErrorKind, ReadError};
 pub use flight::{DumpError, DumpOptions, FlightOptions, FlightRecorder};
 pub use host::Host;
 pub use identity::{Comm, Identity, ProcessId, text};
-pub use identity_rules::{KeptArguments, PatternError, Redaction};
+pub use identity_rules::{KeptArguments, Redaction};
 pub use import::{CaptureError, ImportError, import};
 pub use kernel_source::KernelSource;
 pub use machine::hidepid_note;
 pub use metric::{Files, Metric, Metrics};
+pub use pattern::PatternError;
 pub use process_reader::{OpenProcess, PartialMetrics, ProcessFacts, ProcessReader};
 pub use recorder::{
     Latest, LatestProcess, LatestRole, MarkError, OptionsError, Rate, RecordError, Recorder,
-    RecorderOptions, Station, Status,
+    RecorderOptions, SharedSampler, Status,
 };
 pub use recording::{
     BirthsBy, ClockAnchor, End, InstantError, Machine, Manifest, OpenError, Provenance, Quantiles,

@@ -3,7 +3,7 @@ use std::fmt;
 use regex::bytes::{Captures, Regex};
 
 use crate::identity::text;
-use crate::identity_rules::{PatternError, compile};
+use crate::pattern::{PatternError, compile};
 
 /// A rule that names the processes that fit its patterns.
 ///

@@ -1,7 +1,7 @@
 //! The last minutes of everything, within a bounded space, and recordings cut out of them.
 //!
 //! ```text
-//! station ═ sweeps ═▶ writing: follower ─▶ batch ─▶ ring: segment, segment, segment
+//! sampler ═ sweeps ═▶ writing: follower ─▶ batch ─▶ ring: segment, segment, segment
 //!                                                             └── joining ──▶ recording
 //! ```
 //!
@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::recorder::{Latest, RecordError, Recorder, RecorderOptions, Station, Status};
+use crate::recorder::{Latest, RecordError, Recorder, RecorderOptions, SharedSampler, Status};
 use crate::recording::{End, Manifest, Recording, RecordingDirectory, RecordingState};
 use joining::{Joined, Outcome, join};
 use ring::{OpenSegments, Ring, RingWriter, manifest_path};
@@ -29,16 +29,16 @@ use ring::{OpenSegments, Ring, RingWriter, manifest_path};
 /// tick; a tick may be an hour away.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Keeps the last minutes of what a [`Station`] sweeps, and makes recordings of them.
+/// Keeps the last minutes of what a [`SharedSampler`] sweeps, and makes recordings of them.
 ///
 /// ```
 /// use std::time::Duration;
-/// use memsample::{DumpOptions, FlightOptions, FlightRecorder, SamplerOptions, Station};
+/// use memsample::{DumpOptions, FlightOptions, FlightRecorder, SamplerOptions, SharedSampler};
 ///
 /// # let directory = std::env::temp_dir().join(format!("memsample-flight-{}", std::process::id()));
-/// let station = Station::new(SamplerOptions::default());
+/// let sampler = SharedSampler::new(SamplerOptions::default());
 /// let kept = FlightOptions::new(Duration::from_secs(60), 16 << 20);
-/// let flight = FlightRecorder::start(&station, &directory.join("ring"), kept)?;
+/// let flight = FlightRecorder::start(&sampler, &directory.join("ring"), kept)?;
 /// // When something has happened that nobody had expected:
 /// let recording = flight.dump(&directory.join("dump"), DumpOptions::default())?;
 /// println!("{} samples of the last minute", recording.manifest().totals.samples);
@@ -46,7 +46,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// Two threads are started and joined, as for a recording; it is one of those of its station. The
+/// Two threads are started and joined, as for a recording; it is one of those of its sampler. The
 /// directory is removed at the end. What a program that died has left there is still a recording:
 /// [`salvage`](Self::salvage).
 pub struct FlightRecorder {
@@ -122,14 +122,14 @@ impl std::error::Error for DumpError {
 }
 
 impl FlightRecorder {
-    /// Begins to keep what the station sweeps, in a new directory.
+    /// Begins to keep what the sampler sweeps, in a new directory.
     ///
     /// # Errors
     ///
-    /// Those of [`Station::start`]. A directory that exists is that of a program that died: see
+    /// Those of [`SharedSampler::start`]. A directory that exists is that of a program that died: see
     /// [`salvage`](Self::salvage).
     pub fn start(
-        station: &Station,
+        sampler: &SharedSampler,
         directory: &Path,
         options: FlightOptions,
     ) -> Result<Self, RecordError> {
@@ -137,7 +137,7 @@ impl FlightRecorder {
         let ring = Arc::new(Ring::new(RecordingDirectory::existing(directory)));
         let of_writer = Arc::clone(&ring);
         let mut made = false;
-        let begun = station.begin(directory, recorder, |manifest| {
+        let begun = sampler.begin(directory, recorder, |manifest| {
             let directory = RecordingDirectory::create(directory)?;
             made = true;
             let lock = directory.lock()?.ok_or_else(|| io::Error::other("another has it"))?;

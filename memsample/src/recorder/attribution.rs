@@ -3,122 +3,30 @@
 //! Settled once for each image, when it is first seen: a sweep that finds nobody new costs nothing
 //! here. Being in a tree is inherited, so that a child keeps its test when its parent ends.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 
+use super::ancestry::{Ancestry, MAX_DEPTH, Member};
+use super::scopes::{Order, OrderKind, ScopeId, Scopes, TestName, Trees};
 use super::settled_scope::{Root, SettledScope};
 use crate::identity::Identity;
-use crate::scope::is_within;
 use crate::slot::Slot;
-use crate::slot_map::SlotMap;
-use crate::units::ClockTicks;
-
-/// The name of a test.
-pub(crate) type TestName = Arc<str>;
-
-/// Scopes that are live, at most: to look through them takes tens of microseconds for a new process.
-pub(super) const MAX_SCOPES: usize = 4096;
-
-/// Members of trees that have ended and whose children may still be found, at most. A child is found
-/// one sweep after its parent has ended, or its exit record two.
-const MAX_DEPARTED: usize = 4096;
-/// Generations between a process and the ancestor that is looked for. What is deeper is not found.
-const MAX_DEPTH: usize = 4096;
-/// Sweeps for which a scope is kept when it is over: the processes of its last moments are found in
-/// the next one, and their exit records in the one after.
-const SWEEPS_AFTER: u32 = 3;
-
-/// What a caller said, and when.
-#[derive(Debug)]
-pub(super) struct Order {
-    pub(super) boot_ns: u64,
-    pub(super) what: What,
-}
-
-#[derive(Debug)]
-pub(super) enum What {
-    Assign(SettledScope, TestName),
-    Unassign(TestName),
-}
-
-/// In the order in which scopes were assigned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct ScopeId(u32);
-
-/// The trees that an image is in, the innermost first.
-type Trees = Arc<[ScopeId]>;
-
-struct LiveScope {
-    id: ScopeId,
-    scope: SettledScope,
-    test: TestName,
-    /// Of a tree: members that live.
-    members: u32,
-    /// Of a tree: whether its root has been seen, and no end of it.
-    root_lives: bool,
-    /// Processes that ended before are no members.
-    since_boot_ns: u64,
-    /// Processes that began later are no members.
-    until_boot_ns: Option<u64>,
-    /// Sweeps since it is over, or since it began if it has no member.
-    sweeps: u32,
-}
-
-struct Member {
-    identity: Arc<Identity>,
-    /// `None` until it is settled.
-    trees: Option<Trees>,
-    /// Whether it is in the target.
-    inside: bool,
-    test: Option<TestName>,
-}
-
-/// A member of trees that has ended.
-struct Departed {
-    identity: Arc<Identity>,
-    trees: Trees,
-    inside: bool,
-}
-
-/// A process that was never looked at and has ended.
-struct BriefLife {
-    identity: Arc<Identity>,
-    /// The ancestors behind its parent that were not looked at then, the nearest first.
-    forebears: Vec<i32>,
-    /// Sweeps since its record came.
-    sweeps: u32,
-}
 
 /// The scopes of a recording, and the process images that are alive.
 pub(super) struct Attribution {
-    target: SettledScope,
-    /// Ascending by number.
-    scopes: Vec<LiveScope>,
-    next: u32,
-    /// How many scopes there are, waiting orders included.
-    count: Arc<AtomicUsize>,
+    scopes: Scopes,
+    ancestry: Ancestry,
     orders: VecDeque<Order>,
-    members: SlotMap<Member>,
-    by_pid: HashMap<i32, Slot>,
-    departed: VecDeque<Departed>,
-    /// Processes that were never looked at and have ended, by pid: what they forked is of their trees.
-    brief: HashMap<i32, BriefLife>,
     newcomers: Vec<Slot>,
 }
 
 impl Attribution {
     pub(super) fn new(target: SettledScope, count: Arc<AtomicUsize>) -> Self {
         Self {
-            target,
-            scopes: Vec::new(),
-            next: 0,
-            count,
+            scopes: Scopes::new(target, count),
+            ancestry: Ancestry::default(),
             orders: VecDeque::new(),
-            members: SlotMap::default(),
-            by_pid: HashMap::new(),
-            departed: VecDeque::new(),
-            brief: HashMap::new(),
             newcomers: Vec::new(),
         }
     }
@@ -128,20 +36,17 @@ impl Attribution {
         self.orders.push_back(order);
     }
 
-    /// Follows the orders that were given before `now_ns`, and returns the images that changed tests.
-    pub(super) fn follow_orders(&mut self, now_ns: u64) -> Vec<Slot> {
+    /// Applies the orders that were given before `now_ns`, and returns the images that changed tests.
+    pub(super) fn apply_orders(&mut self, now_ns: u64) -> Vec<Slot> {
         let mut moved = Vec::new();
         while self.orders.front().is_some_and(|order| order.boot_ns <= now_ns) {
             let Some(order) = self.orders.pop_front() else { break };
-            match order.what {
-                What::Assign(scope, test) => {
+            match order.kind {
+                OrderKind::Assign(scope, test) => {
                     self.assign(scope, test, order.boot_ns, &mut moved);
                 }
-                What::Unassign(test) => {
-                    let scopes = self.scopes.iter_mut().filter(|scope| scope.test == test);
-                    scopes.for_each(|scope| {
-                        scope.until_boot_ns.get_or_insert(order.boot_ns);
-                    });
+                OrderKind::Unassign(test) => {
+                    self.scopes.end_test(&test, order.boot_ns);
                 }
             }
         }
@@ -155,32 +60,19 @@ impl Attribution {
         since_boot_ns: u64,
         moved: &mut Vec<Slot>,
     ) {
-        let id = ScopeId(self.next);
-        self.next += 1;
         let root = match scope {
             SettledScope::Tree(root) => Some(root),
             SettledScope::Machine | SettledScope::Cgroup(_) => None,
         };
-        let (members, root_lives) = (0, false);
-        self.scopes.push(LiveScope {
-            id,
-            scope,
-            test: Arc::clone(&test),
-            members,
-            root_lives,
-            since_boot_ns,
-            until_boot_ns: None,
-            sweeps: 0,
-        });
+        let id = self.scopes.add(scope, Arc::clone(&test), since_boot_ns);
         if let Some(root) = root {
             self.plant(id, root);
         }
-        let slots: Vec<Slot> = self.members.iter().map(|(slot, _)| slot).collect();
-        for slot in slots {
-            let Some(member) = self.members.get(slot) else { continue };
+        for slot in self.ancestry.slots() {
+            let Some(member) = self.ancestry.members.get(slot) else { continue };
             let trees = member.trees.as_deref().unwrap_or_default();
-            if self.winner(trees, &member.identity, u64::MAX).is_some_and(|scope| scope.id == id)
-                && let Some(member) = self.members.get_mut(slot)
+            if self.decides(id, trees, &member.identity)
+                && let Some(member) = self.ancestry.members.get_mut(slot)
             {
                 member.test = Some(Arc::clone(&test));
                 moved.push(slot);
@@ -188,96 +80,58 @@ impl Attribution {
         }
     }
 
+    fn decides(&self, id: ScopeId, trees: &[ScopeId], identity: &Identity) -> bool {
+        self.scopes.deciding(trees, identity, u64::MAX).is_some_and(|scope| scope.id == id)
+    }
+
     /// Puts a new tree into the lists of those who are in it already.
     fn plant(&mut self, id: ScopeId, root: Root) {
-        let Some(&root_slot) = self.by_pid.get(&root.pid) else { return };
-        let Some(member) = self.members.get(root_slot).filter(|member| root.is(&member.identity))
+        let Some(root_slot) = self.ancestry.slot_of(root.pid) else { return };
+        let Some(member) =
+            self.ancestry.members.get(root_slot).filter(|member| root.is(&member.identity))
         else {
             return;
         };
         // Of a descendant, what it shares with the root stands behind what is nearer to it.
         let outer = member.trees.as_ref().map_or(0, |trees| trees.len());
-        let slots: Vec<Slot> = self.members.iter().map(|(slot, _)| slot).collect();
+        let slots = self.ancestry.slots();
         let inside: Vec<Slot> =
-            slots.into_iter().filter(|&slot| self.descends(slot, root_slot)).collect();
+            slots.into_iter().filter(|&slot| self.ancestry.descends(slot, root_slot)).collect();
         let count = u32::try_from(inside.len()).unwrap_or(u32::MAX);
         for slot in inside {
-            if let Some(member) = self.members.get_mut(slot) {
+            if let Some(member) = self.ancestry.members.get_mut(slot) {
                 let trees = member.trees.as_deref().unwrap_or_default();
                 let (inner, outer) = trees.split_at(trees.len().saturating_sub(outer));
                 member.trees = Some(inner.iter().chain([&id]).chain(outer).copied().collect());
             }
         }
-        if let Some(scope) = self.scope_mut(id) {
+        if let Some(scope) = self.scopes.get_mut(id) {
             (scope.members, scope.root_lives) = (count, true);
         }
     }
 
-    /// Says whether an image is another or descends from it, by parents that live.
-    fn descends(&self, slot: Slot, from: Slot) -> bool {
-        let mut at = Some(slot);
-        for _ in 0..MAX_DEPTH {
-            match at {
-                Some(slot) if slot == from => return true,
-                Some(slot) => {
-                    at = self.members.get(slot).and_then(|member| self.parent(&member.identity));
-                }
-                None => return false,
-            }
-        }
-        false
-    }
-
-    fn parent(&self, of: &Identity) -> Option<Slot> {
-        let slot = *self.by_pid.get(&of.ppid).filter(|_| of.ppid != of.pid)?;
-        // Who began later has only got the pid of the parent.
-        (self.members.get(slot)?.identity.start <= of.start).then_some(slot)
-    }
-
-    fn scope_mut(&mut self, id: ScopeId) -> Option<&mut LiveScope> {
-        let index = self.scopes.binary_search_by_key(&id, |scope| scope.id).ok()?;
-        self.scopes.get_mut(index)
-    }
-
     /// An image is there. Its test is known after [`settle`](Self::settle).
     pub(super) fn begin(&mut self, slot: Slot, identity: &Arc<Identity>) {
-        let member =
-            Member { identity: Arc::clone(identity), trees: None, inside: false, test: None };
-        if self.members.insert(slot, member).is_some() {
-            self.by_pid.insert(identity.pid, slot);
+        if self.ancestry.begin(slot, identity) {
             self.newcomers.push(slot);
         }
     }
 
     /// An image has ended.
     pub(super) fn end(&mut self, slot: Slot) {
-        let Some(member) = self.members.remove(slot) else { return };
+        let Some(member) = self.ancestry.end(slot) else { return };
         let Member { identity, trees, inside, .. } = member;
-        if self.by_pid.get(&identity.pid) == Some(&slot) {
-            self.by_pid.remove(&identity.pid);
-        }
         let trees = trees.unwrap_or_default();
-        for scope in &mut self.scopes {
-            scope.members -= u32::from(trees.contains(&scope.id)).min(scope.members);
-            if let SettledScope::Tree(root) = scope.scope {
-                scope.root_lives &= !root.is(&identity);
-            }
-        }
-        if !self.scopes.is_empty() || self.target != SettledScope::Machine {
-            if self.departed.len() >= MAX_DEPARTED {
-                self.departed.pop_front();
-            }
-            self.departed.push_back(Departed { identity, trees, inside });
+        self.scopes.remove_member(&trees, &identity);
+        if self.scopes.need_ancestry() {
+            self.ancestry.remember(identity, trees, inside);
         }
     }
 
-    /// A process has ended that was never looked at. Told before [`settle`](Self::settle) of the sweep
+    /// A process has ended that was never sampled. Comes before [`settle`](Self::settle) of the sweep
     /// after its end, in which its children may be found.
-    pub(super) fn note_brief_life(&mut self, identity: &Arc<Identity>, forebears: &[i32]) {
-        if self.brief.len() < MAX_DEPARTED {
-            let (identity, forebears) = (Arc::clone(identity), forebears.to_vec());
-            self.brief.insert(identity.pid, BriefLife { identity, forebears, sweeps: 0 });
-        }
+    pub(super) fn note_unsampled(&mut self, identity: &Arc<Identity>, ancestors: &[i32]) {
+        self.ancestry.note_unsampled(identity, ancestors);
     }
 
     /// Finds out to whom those belong that have begun since the last call.
@@ -296,194 +150,43 @@ impl Attribution {
         let mut at = Some(slot);
         let (mut trees, mut inside) = (Trees::default(), false);
         while let Some(slot) = at.filter(|_| chain.len() < MAX_DEPTH) {
-            let Some(member) = self.members.get(slot) else { break };
+            let Some(member) = self.ancestry.members.get(slot) else { break };
             if let Some(known) = &member.trees {
                 (trees, inside) = (Arc::clone(known), member.inside);
                 break;
             }
             chain.push(slot);
             let identity = &member.identity;
-            if let Some(before) = self.image_before(identity) {
+            if let Some(before) = self.ancestry.image_before(identity) {
                 (trees, inside) = (Arc::clone(&before.trees), before.inside);
                 break;
             }
-            at = self.parent(identity).or_else(|| self.living_ancestor(identity));
+            at = self
+                .ancestry
+                .parent(identity)
+                .or_else(|| self.ancestry.living_ancestor(identity, &self.scopes));
             if at.is_none() {
-                (trees, inside) = self.of_departed_parent(identity.ppid, identity.start, &[]);
+                (trees, inside) = self.ancestry.of_departed_parent(
+                    identity.ppid,
+                    identity.start,
+                    &[],
+                    &self.scopes,
+                );
             }
         }
         while let Some(slot) = chain.pop() {
-            let Some(member) = self.members.get(slot) else { continue };
+            let Some(member) = self.ancestry.members.get(slot) else { continue };
             let identity = Arc::clone(&member.identity);
-            trees = self.with_own(trees, &identity);
-            inside = self.is_in_target(inside, &identity);
-            let test = self.winner(&trees, &identity, u64::MAX);
+            trees = self.scopes.with_own(trees, &identity);
+            inside = self.scopes.is_in_target(inside, &identity);
+            let test = self.scopes.deciding(&trees, &identity, u64::MAX);
             let test = test.map(|scope| Arc::clone(&scope.test));
-            for scope in &mut self.scopes {
-                scope.members += u32::from(trees.contains(&scope.id));
-            }
-            if let Some(member) = self.members.get_mut(slot) {
+            self.scopes.add_member(&trees);
+            if let Some(member) = self.ancestry.members.get_mut(slot) {
                 (member.trees, member.inside, member.test) =
                     (Some(Arc::clone(&trees)), inside, test);
             }
         }
-    }
-
-    /// Returns the image that an exec has ended.
-    fn image_before(&self, identity: &Identity) -> Option<&Departed> {
-        let same = |ended: &&Departed| {
-            (ended.identity.pid, ended.identity.start) == (identity.pid, identity.start)
-        };
-        self.departed.iter().rev().find(same).filter(|_| identity.exec > 0)
-    }
-
-    fn departed(&self, pid: i32, child_start: ClockTicks) -> Option<&Departed> {
-        let is_parent =
-            |ended: &&Departed| ended.identity.pid == pid && ended.identity.start <= child_start;
-        self.departed.iter().rev().find(is_parent)
-    }
-
-    fn brief_life(&self, pid: i32, child_start: ClockTicks) -> Option<&BriefLife> {
-        self.brief.get(&pid).filter(|brief| brief.identity.start <= child_start)
-    }
-
-    /// Returns the nearest ancestor that is there, where all between were never looked at and none of
-    /// them is the root of a tree.
-    fn living_ancestor(&self, identity: &Identity) -> Option<Slot> {
-        let (mut pid, mut start) = (identity.ppid, identity.start);
-        for _ in 0..MAX_DEPTH {
-            if self.departed(pid, start).is_some() || self.roots(pid, start).next().is_some() {
-                return None;
-            }
-            let brief = &self.brief_life(pid, start)?.identity;
-            if let Some(slot) = self.parent(brief) {
-                return Some(slot);
-            }
-            (pid, start) = (brief.ppid, brief.start);
-        }
-        None
-    }
-
-    /// Returns the trees whose root a process may be that was never looked at, and for that of the
-    /// target `None`; of its start it is known that it was before that of a child.
-    fn roots(&self, pid: i32, child_start: ClockTicks) -> impl Iterator<Item = Option<ScopeId>> {
-        let is_root = move |scope: &SettledScope| match scope {
-            SettledScope::Tree(root) => root.pid == pid && root.start <= child_start,
-            SettledScope::Machine | SettledScope::Cgroup(_) => false,
-        };
-        let scopes = self.scopes.iter().rev().filter(move |scope| is_root(&scope.scope));
-        let target = is_root(&self.target).then_some(None);
-        scopes.map(|scope| Some(scope.id)).chain(target)
-    }
-
-    /// Returns what a child inherits whose parent is not there any more, or never was seen; `forebears`
-    /// are the ancestors behind that, as far as they are known.
-    fn of_departed_parent(
-        &self,
-        ppid: i32,
-        child_start: ClockTicks,
-        forebears: &[i32],
-    ) -> (Trees, bool) {
-        let (mut trees, mut inside) = (Vec::new(), false);
-        let (mut pid, mut start) = (ppid, child_start);
-        let mut forebears = forebears.iter();
-        for _ in 0..MAX_DEPTH {
-            if let Some(parent) = self.departed(pid, start) {
-                trees.extend_from_slice(&parent.trees);
-                inside |= parent.inside;
-                break;
-            }
-            for root in self.roots(pid, start) {
-                trees.extend(root);
-                inside |= root.is_none();
-            }
-            let brief = self.brief_life(pid, start);
-            pid = match (forebears.next(), brief) {
-                (Some(&pid), _) => pid,
-                (None, Some(brief)) => {
-                    forebears = brief.forebears.iter();
-                    brief.identity.ppid
-                }
-                (None, None) => break,
-            };
-            start = brief.map_or(start, |brief| brief.identity.start);
-            let member = self.by_pid.get(&pid).and_then(|&slot| self.members.get(slot));
-            if let Some(member) = member.filter(|member| member.identity.start <= start) {
-                trees.extend_from_slice(member.trees.as_deref().unwrap_or_default());
-                inside |= member.inside;
-                break;
-            }
-        }
-        (trees.into(), inside)
-    }
-
-    /// Adds the trees of which a process is the root.
-    fn with_own(&mut self, trees: Trees, identity: &Identity) -> Trees {
-        let mut own = Vec::new();
-        for scope in self.scopes.iter_mut().rev() {
-            if let SettledScope::Tree(root) = scope.scope
-                && root.is(identity)
-            {
-                scope.root_lives = true;
-                if !trees.contains(&scope.id) {
-                    own.push(scope.id);
-                }
-            }
-        }
-        if own.is_empty() { trees } else { own.iter().chain(trees.iter()).copied().collect() }
-    }
-
-    /// Says whether a process is in the target, of which what it forks inherits.
-    fn is_in_target(&self, inherited: bool, identity: &Identity) -> bool {
-        match &self.target {
-            SettledScope::Machine => true,
-            SettledScope::Tree(root) => inherited || root.is(identity),
-            SettledScope::Cgroup(group) => {
-                identity.cgroup.as_deref().is_some_and(|path| is_within(path, group))
-            }
-        }
-    }
-
-    /// Returns the scope that decides on the test of an image: the innermost tree against the
-    /// innermost control group, and of these the one that was assigned later.
-    fn winner(
-        &self,
-        trees: &[ScopeId],
-        identity: &Identity,
-        end_boot_ns: u64,
-    ) -> Option<&LiveScope> {
-        let start_ns = identity.start_ns;
-        let is_open = |scope: &&LiveScope| {
-            scope.since_boot_ns <= end_boot_ns
-                && scope.until_boot_ns.is_none_or(|until| start_ns <= until)
-        };
-        let by_id = |id: &ScopeId| {
-            let index = self.scopes.binary_search_by_key(id, |scope| scope.id).ok()?;
-            self.scopes.get(index)
-        };
-        let counts = |scope: &&LiveScope| match scope.scope {
-            SettledScope::Tree(root) => root.counts(identity),
-            SettledScope::Machine | SettledScope::Cgroup(_) => true,
-        };
-        let tree = trees.iter().filter_map(by_id).find(|scope| is_open(scope) && counts(scope));
-        let mut inner: Option<(usize, &LiveScope)> = None;
-        let mut machine = None;
-        for scope in self.scopes.iter().filter(is_open) {
-            match &scope.scope {
-                SettledScope::Machine => machine = Some(scope),
-                SettledScope::Tree(_) => {}
-                SettledScope::Cgroup(group) => {
-                    let path = identity.cgroup.as_deref();
-                    if path.is_some_and(|path| is_within(path, group))
-                        && inner.is_none_or(|(length, _)| length <= group.len())
-                    {
-                        inner = Some((group.len(), scope));
-                    }
-                }
-            }
-        }
-        let inner = inner.map(|(_, scope)| scope);
-        [tree, inner].into_iter().flatten().max_by_key(|scope| scope.id).or(machine)
     }
 
     /// Returns whether a process that was never sampled is recorded, and its test. The orders from before
@@ -491,98 +194,77 @@ impl Attribution {
     pub(super) fn of_unsampled(
         &self,
         identity: &Identity,
-        forebears: &[i32],
+        ancestors: &[i32],
         end_boot_ns: u64,
     ) -> (bool, Option<TestName>) {
         // The image that the same process had before knows most.
-        let same = self.by_pid.get(&identity.pid).and_then(|&slot| self.members.get(slot));
+        let same = self.ancestry.of_pid(identity.pid);
         let same = same.filter(|member| member.identity.start == identity.start);
-        let parent = self.parent(identity).and_then(|slot| self.members.get(slot));
-        let parent = same.or(parent);
-        let departed = self.departed(identity.ppid, identity.start);
+        let parent = same.or_else(|| self.ancestry.living_parent(identity));
         let (trees, inside) = match parent {
             Some(parent) => (parent.trees.clone().unwrap_or_default(), parent.inside),
-            None => match self.image_before(identity) {
+            None => match self.ancestry.image_before(identity) {
                 Some(before) => (Arc::clone(&before.trees), before.inside),
-                None => self.of_departed_parent(identity.ppid, identity.start, forebears),
+                None => self.ancestry.of_departed_parent(
+                    identity.ppid,
+                    identity.start,
+                    ancestors,
+                    &self.scopes,
+                ),
             },
         };
-        let own = |scope: &&LiveScope| match scope.scope {
-            // Its start is known to the clock tick, or too late.
-            SettledScope::Tree(root) => root.pid == identity.pid && root.start <= identity.start,
-            SettledScope::Machine | SettledScope::Cgroup(_) => false,
-        };
-        let own = self.scopes.iter().rev().filter(own).map(|scope| scope.id);
-        let own = own.filter(|id| !trees.contains(id));
-        let trees: Vec<ScopeId> = own.chain(trees.iter().copied()).collect();
+        let trees = self.scopes.with_possible_own(&trees, identity);
+        let departed = self.ancestry.departed(identity.ppid, identity.start);
         let mut identity = identity.clone();
         if identity.cgroup.is_none() {
             // A child begins in the group of its parent.
-            let parent = parent.map(|parent| &parent.identity);
-            let parent = parent.or_else(|| Some(&departed?.identity));
+            let parent = parent.map(|parent| &*parent.identity);
+            let parent = parent.or_else(|| Some(departed?.identity()));
             identity.cgroup = parent.and_then(|parent| parent.cgroup.clone());
         }
-        let test = self.winner(&trees, &identity, end_boot_ns);
+        let test = self.scopes.deciding(&trees, &identity, end_boot_ns);
         let test = test.map(|scope| Arc::clone(&scope.test));
-        let inside = self.is_in_target(inside, &identity) && self.target_counts(&identity);
+        let inside =
+            self.scopes.is_in_target(inside, &identity) && self.scopes.target_counts(&identity);
         (inside, test)
-    }
-
-    /// Says whether an image in the target is recorded.
-    fn target_counts(&self, identity: &Identity) -> bool {
-        match self.target {
-            SettledScope::Tree(root) => root.counts(identity),
-            SettledScope::Machine | SettledScope::Cgroup(_) => true,
-        }
     }
 
     /// Returns the test of an image.
     pub(super) fn test(&self, slot: Slot) -> Option<TestName> {
-        self.members.get(slot)?.test.clone()
+        self.ancestry.members.get(slot)?.test.clone()
     }
 
     /// Says whether nothing is outside of the target.
     pub(super) fn takes_all(&self) -> bool {
-        self.target == SettledScope::Machine
+        self.scopes.takes_all()
     }
 
     /// Returns the image that a process has now.
     pub(super) fn slot_of(&self, pid: i32) -> Option<Slot> {
-        self.by_pid.get(&pid).copied()
+        self.ancestry.slot_of(pid)
     }
 
     /// Says whether an image is in the target of the recording.
     pub(super) fn is_inside(&self, slot: Slot) -> bool {
-        let member = self.members.get(slot);
-        member.is_some_and(|member| member.inside && self.target_counts(&member.identity))
+        let member = self.ancestry.members.get(slot);
+        member.is_some_and(|member| member.inside && self.scopes.target_counts(&member.identity))
     }
 
     /// Forgets scopes that are over: a sweep has ended.
     pub(super) fn end_sweep(&mut self) {
-        self.brief.retain(|_, brief| {
-            brief.sweeps += 1;
-            brief.sweeps < SWEEPS_AFTER
-        });
-        let before = self.scopes.len();
-        self.scopes.retain_mut(|scope| {
-            let is_empty_tree = matches!(scope.scope, SettledScope::Tree(_))
-                && scope.members == 0
-                && !scope.root_lives;
-            if is_empty_tree || scope.until_boot_ns.is_some() {
-                scope.sweeps += 1;
-            } else {
-                scope.sweeps = 0;
-            }
-            scope.sweeps < SWEEPS_AFTER
-        });
-        self.count.fetch_sub(before - self.scopes.len(), Ordering::AcqRel);
+        self.ancestry.end_sweep();
+        self.scopes.end_sweep();
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::Ordering;
+
+    use super::super::scopes::SWEEPS_AFTER;
     use super::*;
     use crate::identity::{Comm, ProcessId};
+    use crate::units::ClockTicks;
 
     fn identity(pid: i32, ppid: i32, exec: u32, cgroup: &str) -> Arc<Identity> {
         Arc::new(Identity {
@@ -619,13 +301,13 @@ mod tests {
 
         fn assign(&mut self, scope: SettledScope, test: &str) {
             self.count.fetch_add(1, Ordering::AcqRel);
-            let what = What::Assign(scope, test.into());
-            self.attribution.order(Order { boot_ns: self.now, what });
+            let kind = OrderKind::Assign(scope, test.into());
+            self.attribution.order(Order { boot_ns: self.now, kind });
         }
 
         fn sweep(&mut self, ended: &[u32], begun: &[(u32, Arc<Identity>)]) {
             self.now += 1;
-            self.attribution.follow_orders(self.now);
+            self.attribution.apply_orders(self.now);
             ended.iter().for_each(|&slot| self.attribution.end(Slot(slot)));
             begun.iter().for_each(|(slot, identity)| self.attribution.begin(Slot(*slot), identity));
             self.attribution.settle();
@@ -724,7 +406,9 @@ mod tests {
         let mut world = World::new();
         world.assign(SettledScope::Cgroup(b"/t".to_vec()), "t");
         world.sweep(&[], &[(0, identity(10, 1, 0, "/t"))]);
-        world.attribution.order(Order { boot_ns: world.now, what: What::Unassign("t".into()) });
+        world
+            .attribution
+            .order(Order { boot_ns: world.now, kind: OrderKind::Unassign("t".into()) });
         let late = i32::try_from(world.now).unwrap() + 1;
         world.sweep(&[], &[(1, identity(900, 10, 0, "/t")), (2, identity(late, 10, 0, "/t"))]);
         assert_eq!(world.tests([0, 1, 2]), some(["t", "t", ""]));
@@ -766,7 +450,7 @@ mod tests {
         // 20 forked 21, that 22, and that 23; only the last is there when it is looked. 40 forked 41.
         for brief in [identity(22, 21, 0, "/"), identity(21, 20, 0, "/"), identity(41, 40, 0, "/")]
         {
-            world.attribution.note_brief_life(&brief, &[]);
+            world.attribution.note_unsampled(&brief, &[]);
         }
         world.sweep(&[], &[(1, identity(23, 22, 0, "/")), (2, identity(42, 41, 0, "/"))]);
         assert_eq!(world.tests([1, 2]), some(["tree", "unseen root"]));
@@ -780,12 +464,12 @@ mod tests {
         let told = world.attribution.of_unsampled(&child, &[50, 20], u64::MAX).1;
         assert_eq!([told.map(|test| test.to_string())], some(["tree"]));
         // So it did of a parent that has ended.
-        world.attribution.note_brief_life(&identity(61, 60, 0, "/"), &[20]);
+        world.attribution.note_unsampled(&identity(61, 60, 0, "/"), &[20]);
         let told = world.attribution.of_unsampled(&identity(62, 61, 0, "/"), &[], u64::MAX).1;
         assert_eq!([told.map(|test| test.to_string())], some(["tree"]));
         // After some sweeps nothing can be forked by them any more.
         (0..SWEEPS_AFTER).for_each(|_| world.sweep(&[], &[]));
-        assert_eq!(world.attribution.brief.len(), 0);
+        assert_eq!(world.attribution.ancestry.unsampled.len(), 0);
     }
 
     #[test]

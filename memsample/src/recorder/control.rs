@@ -1,3 +1,5 @@
+//! What other threads ask of the two threads of a session.
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
@@ -7,7 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use rustix::event::{EventfdFlags, eventfd};
 
-use super::attribution::{MAX_SCOPES, Order, What};
+use super::scopes::{MAX_SCOPES, Order, OrderKind};
 use super::settled_scope::SettledScope;
 use crate::clock::Clock;
 use crate::proc::ProcRoot;
@@ -175,14 +177,14 @@ impl Control {
             self.scopes.fetch_sub(1, Ordering::AcqRel);
             return Err(ScopeError::TooMany);
         }
-        self.order(What::Assign(scope, test.into())).inspect_err(|_| {
+        self.order(OrderKind::Assign(scope, test.into())).inspect_err(|_| {
             self.scopes.fetch_sub(1, Ordering::AcqRel);
         })
     }
 
     pub(super) fn unassign(&self, test: &str) -> Result<(), ScopeError> {
         self.check_test(test)?;
-        self.order(What::Unassign(test.into()))
+        self.order(OrderKind::Unassign(test.into()))
     }
 
     fn check_test(&self, test: &str) -> Result<(), ScopeError> {
@@ -195,13 +197,13 @@ impl Control {
         }
     }
 
-    fn order(&self, what: What) -> Result<(), ScopeError> {
+    fn order(&self, kind: OrderKind) -> Result<(), ScopeError> {
         let boot_ns = self.touch();
         let mut orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
         if orders.len() >= MAX_ORDERS {
             return Err(ScopeError::TooMany);
         }
-        orders.push(Order { boot_ns, what });
+        orders.push(Order { boot_ns, kind });
         Ok(())
     }
 

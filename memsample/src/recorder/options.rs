@@ -151,7 +151,7 @@ impl RecorderOptions {
         self
     }
 
-    /// Sets which tree is read, and how. A recording of a [`Station`](super::Station) reads what that
+    /// Sets which tree is read, and how. A recording of a [`SharedSampler`](super::SharedSampler) reads what that
     /// does.
     #[must_use]
     pub fn sampler(mut self, options: SamplerOptions) -> Self {

@@ -1,30 +1,28 @@
+//! The sampling thread: one sweep for all sessions whose ticks are due.
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use hdrhistogram::Histogram;
 use rustix::time::ClockId;
 
-use super::control::{Control, Wake};
-use super::options::{Pss, RecorderOptions};
-use super::schedule::{Due, Rate, Recurrence, Schedule, suspended_ns};
-use super::station::Running;
-use super::sweeps::{
-    Asked, EndedIdentity, Message, SessionNumber, SessionTick, SharedSweeps, Sweeps,
-};
-use super::writing::seconds_of;
+use super::control::Wake;
+use super::exit_rows::drain_exits;
+use super::sampling_thread::{Join, SamplingThread};
+use super::schedule::{Due, suspended_ns};
+use super::session::Session;
+use super::sweeps::{Asked, Message, QUEUE, SessionTick, SharedSweeps, Sweeps};
+use super::usage::{SamplingUsage, seconds_of};
 use crate::batch::{Batch, BatchTick};
 use crate::clock::{Clock, Now, Timer};
-use crate::counts::CgroupCounts;
-use crate::counts::ExitCounts;
-use crate::events::{Counters, ProcessEvents, ProcessExits, TaskExit};
+use crate::counts::{CgroupCounts, ExitCounts};
+use crate::events::ProcessExits;
 use crate::machine::MachineReader;
-use crate::metric::{Files, Metric};
+use crate::metric::Files;
 use crate::recording::{ClockAnchor, Quantiles};
-use crate::sampler::{EndedImage, Governor, Plan, Sampler};
+use crate::sampler::{Governor, Plan, Sampler};
 use crate::schema::cgroups::CgroupSample;
-use crate::schema::exits::Exit;
 use crate::schema::marks::{Mark, MarkKind};
 use crate::schema::system::SystemSample;
 use crate::schema::ticks::Tick;
@@ -33,103 +31,21 @@ use crate::schema::ticks::Tick;
 const MAX_BATCH_NS: u64 = 500_000_000;
 /// Or when they are this large.
 const MAX_BATCH_BYTES: usize = 1 << 20;
-/// What waits for the writing thread of a session, at most. At two a second it may stand still for a
-/// quarter of a minute before a sample is dropped.
-pub(super) const QUEUE: usize = 32;
 /// Memory for sweeps that is kept between two uses. One is filled, one is written; more are under way
 /// only while somebody is behind.
 const POOL: usize = 4;
-/// Ticks without samples that wait for room in a queue. At 1000 a second the writer may stand still
-/// for a minute before even these are lost.
-const MAX_WAITING_TICKS: usize = 64 * 1024;
-/// `meminfo` is read at most this often.
-const MEMINFO_INTERVAL: Duration = Duration::from_millis(100);
-/// `vmstat` and `pressure/memory` are read at most this often; they are counters, so nothing is lost.
-const COUNTERS_INTERVAL: Duration = Duration::from_secs(1);
 /// The wall clock is slewed by at most 500 ppm, and was set when it is off by more between two ticks.
 const CLOCK_STEP_US: i64 = 10_000;
-/// Quantiles are of microseconds up to an hour, with an error below one percent.
-const MAX_HISTOGRAM_US: u64 = 3_600_000_000;
 
-/// What the sampling thread knows of itself at the end of a session.
-pub(super) struct SamplingUsage {
-    pub(super) sweep_us: Quantiles,
-    pub(super) lateness_us: Quantiles,
-    pub(super) descriptors: usize,
-    pub(super) cpu_seconds: f64,
-    /// How often the kernel had more ends to tell of than it could keep, after the last tick; and ends
-    /// that were told of and found no room.
-    pub(super) exits_lost: u32,
-    /// Processes that began and ended since then and of which nothing else is known.
-    pub(super) unseen: u32,
-    /// Whether the duration is over.
-    pub(super) ran_out: bool,
-    /// The counters of the machine and of control groups, read once more at the end: what ended the
-    /// recording may have been a kill.
-    pub(super) last_counters: Batch,
-}
-
-/// A session that begins.
-pub(super) struct Join {
-    pub(super) number: SessionNumber,
-    pub(super) control: Arc<Control>,
-    pub(super) queue: Sender<Message>,
-    pub(super) options: RecorderOptions,
-    /// The source of exit records, if this session is the first that wants them.
-    pub(super) exits: Option<ProcessExits>,
-    /// The same for births.
-    pub(super) births: Option<ProcessEvents>,
-}
-
-/// A session, as the sampling thread sees it.
-struct Session {
-    number: SessionNumber,
-    control: Arc<Control>,
-    queue: Sender<Message>,
-    schedule: Schedule,
-    interval_ns: u64,
-    detail: Recurrence,
-    pss: Recurrence,
-    meminfo: Recurrence,
-    counters: Recurrence,
-    cgroups: Recurrence,
-    on_change: Files,
-    newborn_files: Files,
-    pss_share: Option<f64>,
-    /// Whether it wants to hear of ends.
-    events: bool,
-    sweep_us: Histogram<u64>,
-    lateness_us: Histogram<u64>,
-    /// Whether it has no state to which changes could be added: it is new, or missed some.
-    needs_state: bool,
-    /// Whether it ever had one.
-    fed: bool,
-    /// What found no room in its queue.
-    waiting: Waiting,
-    cpu_seconds_before: f64,
-}
-
-#[derive(Default)]
-struct Waiting {
-    ticks: Vec<(Tick, Due)>,
-    /// Ticks that did not even fit there: added to `missed` of the next one.
-    lost_ticks: u32,
-    /// Ends of processes of which it did not hear: known ones, and one for each overflow.
-    lost_exits: u32,
-    /// Processes of which only births and ends were told.
-    lost_unseen: u32,
-    marks: Vec<Mark>,
-}
-
-/// The sampling thread of a station.
+/// What the sampling thread has.
 pub(super) struct Sampling {
     start: Now,
     clock: Arc<dyn Clock>,
     timer: Box<dyn Timer>,
     wake: Arc<Wake>,
     joins: Receiver<Join>,
-    /// Where the station looks whether somebody samples.
-    running: Arc<Mutex<Option<Running>>>,
+    /// Where the shared sampler looks whether somebody samples.
+    shared: Arc<Mutex<Option<SamplingThread>>>,
     /// Says that the thread lives.
     _thread: Arc<()>,
     anchor: ClockAnchor,
@@ -161,7 +77,7 @@ impl Sampling {
         timer: Box<dyn Timer>,
         wake: Arc<Wake>,
         joins: Receiver<Join>,
-        (running, thread): (Arc<Mutex<Option<Running>>>, Arc<()>),
+        (shared, thread): (Arc<Mutex<Option<SamplingThread>>>, Arc<()>),
         sampler: Sampler,
         machine: MachineReader,
     ) -> Self {
@@ -172,7 +88,7 @@ impl Sampling {
             timer,
             wake,
             joins,
-            running,
+            shared,
             _thread: thread,
             anchor: ClockAnchor { boot_ns: start.boot_ns, utc_ns: start.utc_ns },
             epoch_boot_ns: None,
@@ -194,7 +110,7 @@ impl Sampling {
         }
     }
 
-    /// Returns the instant that ties the clocks of the station together.
+    /// Returns the instant that ties the clocks of all sessions together.
     pub(super) fn start(&self) -> Now {
         self.start
     }
@@ -230,19 +146,19 @@ impl Sampling {
 
     /// Ends, unless a session has begun meanwhile. Memory and descriptors are given back.
     fn retire(&mut self) -> bool {
-        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
         // Whoever begins one holds the lock.
         let retires = self.joins.is_empty();
         if retires {
-            *running = None;
+            *shared = None;
         }
         retires
     }
 
     fn join(&mut self, join: Join) {
-        let Join { number, control, queue, options, exits, births } = join;
-        if let Some(births) = births {
-            self.sampler.hear(births);
+        let Join { number, control, queue, options, exits, events } = join;
+        if let Some(events) = events {
+            self.sampler.follow_events(events);
         }
         if exits.is_some() {
             self.exits = exits;
@@ -250,37 +166,7 @@ impl Sampling {
         }
         let now = self.clock.now();
         let epoch_boot_ns = *self.epoch_boot_ns.get_or_insert(now.boot_ns);
-        let interval = options.interval;
-        let (pss_rate, pss_share) = match options.pss {
-            Pss::AtRate(rate) => (rate, None),
-            Pss::WithinShare(share) => (Rate::Off, Some(share)),
-        };
-        let on_change = match options.detail {
-            Rate::Every(_) => Files::DETAIL,
-            Rate::Off | Rate::EveryTick => Files::empty(),
-        };
-        self.sessions.push(Session {
-            number,
-            control,
-            queue,
-            schedule: Schedule::new(epoch_boot_ns, &now, interval, options.duration),
-            interval_ns: u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX),
-            detail: Recurrence::new(options.detail, interval),
-            pss: Recurrence::new(pss_rate, interval),
-            meminfo: Recurrence::new(Rate::Every(MEMINFO_INTERVAL), interval),
-            counters: Recurrence::new(Rate::Every(COUNTERS_INTERVAL), interval),
-            cgroups: Recurrence::new(options.cgroups, interval),
-            on_change,
-            newborn_files: if options.detail == Rate::Off { Files::empty() } else { Files::DETAIL },
-            pss_share,
-            events: options.events,
-            sweep_us: histogram(),
-            lateness_us: histogram(),
-            needs_state: true,
-            fed: false,
-            waiting: Waiting::default(),
-            cpu_seconds_before: seconds_of(ClockId::ThreadCPUTime),
-        });
+        self.sessions.push(Session::new(number, control, queue, &options, epoch_boot_ns, &now));
         self.combine();
     }
 
@@ -582,151 +468,5 @@ impl Sampling {
             ran_out: !session.control.is_stopped(),
             last_counters: Batch::default(),
         }
-    }
-}
-
-impl Session {
-    fn asked(&mut self, due: &Due, alone: bool) -> Asked {
-        // At the last tick, so that the high-water mark of who lives on is that of the whole recording.
-        let is_last = self.schedule.next_boot_ns().is_none() && !self.newborn_files.is_empty();
-        Asked {
-            detail: self.detail.is_due(due.index) || is_last,
-            pss: self.pss.is_due(due.index),
-            meminfo: self.meminfo.is_due(due.index),
-            counters: self.counters.is_due(due.index),
-            cgroups: self.cgroups.is_due(due.index),
-            alone,
-        }
-    }
-
-    /// Notes what the session will not get.
-    fn miss(&mut self, sweeps: &Sweeps) {
-        for due in sweeps.due.iter().filter(|due| due.session == self.number) {
-            if let Some(tick) = sweeps.batch.ticks.get(due.tick) {
-                self.waiting.push(tick.tick, due.due);
-            }
-        }
-        // One that has just begun has missed nothing.
-        if self.fed {
-            let told = u32::try_from(sweeps.batch.exits.len()).unwrap_or(u32::MAX);
-            let drained = || sweeps.batch.ticks.iter().map(|tick| tick.tick.exits);
-            let overflows: u32 = drained().map(|drained| drained.overflows).sum();
-            self.waiting.lost_exits = self.waiting.lost_exits.saturating_add(told + overflows);
-            self.waiting.lost_unseen += drained().map(|drained| drained.unseen).sum::<u32>();
-            self.waiting.marks.extend(sweeps.batch.marks.iter().cloned());
-        }
-    }
-
-    /// Returns the ticks whose samples it did not get.
-    fn rest(&mut self) -> Sweeps {
-        let mut sweeps = Sweeps::default();
-        for (index, (tick, due)) in self.waiting.ticks.drain(..).enumerate() {
-            sweeps.batch.ticks.push(BatchTick { tick, common_files: None, changes: 0 });
-            let asked = Asked::default();
-            sweeps.due.push(SessionTick { session: self.number, tick: index, due, asked });
-        }
-        sweeps.batch.marks.append(&mut self.waiting.marks);
-        sweeps
-    }
-
-    fn end(mut self, mut usage: SamplingUsage) {
-        match self.events {
-            true => {
-                usage.exits_lost += self.waiting.lost_exits;
-                usage.unseen += self.waiting.lost_unseen;
-            }
-            false => (usage.exits_lost, usage.unseen) = (0, 0),
-        }
-        let rest = Box::new(self.rest());
-        // The last place in the queue was kept for it.
-        let _ = self.queue.try_send(Message::End { rest, usage: Box::new(usage) });
-    }
-}
-
-impl Asked {
-    fn add(&mut self, other: Self) {
-        self.detail |= other.detail;
-        self.pss |= other.pss;
-        self.meminfo |= other.meminfo;
-        self.counters |= other.counters;
-        self.cgroups |= other.cgroups;
-    }
-}
-
-/// Returns one that is wide enough for its maximum with two digits: 26 KiB.
-fn histogram() -> Histogram<u64> {
-    Histogram::new_with_bounds(1, MAX_HISTOGRAM_US, 2).unwrap_or_else(|_| {
-        unreachable!("the bounds are constants within what the histogram allows")
-    })
-}
-
-/// Notes the processes of whose end the kernel has told.
-fn drain_exits(
-    exits: &mut Option<ProcessExits>,
-    sampler: &mut Sampler,
-    sweeps: &mut Sweeps,
-    ts_ms: i64,
-    now: &Now,
-) -> ExitCounts {
-    let mut drained = ExitCounts::default();
-    sampler.hear_before_ends(now);
-    if let Some(exits) = exits {
-        drained = exits.drain(now.monotonic_ns, |exit| {
-            let mut image = sampler.image_that_ended(&exit, now);
-            sweeps.ended.push(EndedIdentity {
-                identity: Arc::clone(&image.identity),
-                forebears: std::mem::take(&mut image.forebears),
-            });
-            sweeps.batch.exits.push(exit_row(ts_ms, &exit, image));
-        });
-        sampler.forget_old_ends();
-    }
-    ExitCounts { unseen: sampler.settle_births(), ..drained }
-}
-
-fn exit_row(ts_ms: i64, exit: &TaskExit, image: EndedImage) -> Exit {
-    let nanos = |us: u64| us.saturating_mul(1000);
-    let Counters { minflt, majflt, utime_us, stime_us } = exit.counters;
-    let mut row = Exit {
-        ts_ms,
-        process: image.identity.process,
-        pid: exit.pid,
-        ppid: exit.ppid,
-        uid: exit.uid,
-        comm: exit.comm,
-        start_ns: image.identity.start_ns,
-        lived_ns: nanos(exit.process_lived_us),
-        status: exit.exit_code,
-        hwm_bytes: exit.hwm.bytes().unwrap_or(u64::MAX),
-        minflt: image.at_least(Metric::Minflt, minflt),
-        majflt: image.at_least(Metric::Majflt, majflt),
-        utime_ns: image.at_least(Metric::Utime, nanos(utime_us)),
-        stime_ns: image.at_least(Metric::Stime, nanos(stime_us)),
-        unsampled: (!image.is_known).then(|| Arc::clone(&image.identity)),
-        test: None,
-        killed_in: None,
-    };
-    if row.signal() == Some(9) {
-        row.killed_in.clone_from(&image.identity.cgroup);
-    }
-    row
-}
-
-impl Waiting {
-    fn push(&mut self, mut tick: Tick, due: Due) {
-        if self.ticks.len() < MAX_WAITING_TICKS {
-            // Told with the next tick that arrives.
-            tick.exits = ExitCounts::default();
-            let due = self.with_lost(due);
-            self.ticks.push((tick, due));
-        } else {
-            self.lost_ticks = self.lost_ticks.saturating_add(1);
-        }
-    }
-
-    /// Counts the ticks that were lost before it.
-    fn with_lost(&mut self, mut due: Due) -> Due {
-        due.missed = due.missed.saturating_add(std::mem::take(&mut self.lost_ticks));
-        due
     }
 }

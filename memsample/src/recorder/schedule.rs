@@ -20,7 +20,7 @@ const MIN_APART_NS: u64 = 1_000_000;
 
 /// The planned instants of a recording.
 ///
-/// All sessions of a station count from one instant, so that those whose intervals are multiples of
+/// All sessions of a shared sampler count from one instant, so that those whose intervals are multiples of
 /// each other meet. Two instants of a session are off that grid: the one at which it begins, and the
 /// one at which it is stopped.
 pub(super) struct Schedule {

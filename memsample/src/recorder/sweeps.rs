@@ -4,19 +4,23 @@ use std::sync::Arc;
 
 use crossbeam_channel::Sender;
 
-use super::sampling::SamplingUsage;
 use super::schedule::Due;
+use super::usage::SamplingUsage;
 use crate::batch::Batch;
 use crate::identity::Identity;
 
-/// The sessions of a station, in the order in which they began.
+/// What waits for the writing thread of a session, at most. At two a second it may stand still for a
+/// quarter of a minute before a sample is dropped.
+pub(super) const QUEUE: usize = 32;
+
+/// The sessions of a shared sampler, in the order in which they began.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct SessionNumber(pub(super) u64);
 
 /// Sweeps in their order, and which of them are ticks of which session.
 #[derive(Debug, Default)]
 pub(super) struct Sweeps {
-    /// In the time of the station; a session has its own.
+    /// In the time of the sampler; a session has its own.
     pub(super) batch: Batch,
     /// Of each exit in the batch, the image that ended.
     pub(super) ended: Vec<EndedIdentity>,
@@ -32,7 +36,7 @@ pub(super) struct Sweeps {
 pub(super) struct EndedIdentity {
     pub(super) identity: Arc<Identity>,
     /// The ancestors behind its parent that were never looked at, as far as the kernel told of them.
-    pub(super) forebears: Vec<i32>,
+    pub(super) ancestors: Vec<i32>,
 }
 
 /// A sweep that is a tick of a session.
@@ -55,6 +59,17 @@ pub(super) struct Asked {
     pub(super) cgroups: bool,
     /// Whether nobody else is there who could have wanted anything.
     pub(super) alone: bool,
+}
+
+impl Asked {
+    /// Adds what another session asks for.
+    pub(super) fn add(&mut self, other: Self) {
+        self.detail |= other.detail;
+        self.pss |= other.pss;
+        self.meminfo |= other.meminfo;
+        self.counters |= other.counters;
+        self.cgroups |= other.cgroups;
+    }
 }
 
 impl Sweeps {

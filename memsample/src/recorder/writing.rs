@@ -1,23 +1,21 @@
-use std::fs;
+//! The thread that writes the recording of a session.
+
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
-use rustix::time::{ClockId, clock_gettime};
 
-use super::Status;
 use super::control::Control;
 use super::destination::Destination;
-use super::follower::Follower;
 use super::oom::OomWatch;
-use super::sampling::SamplingUsage;
+use super::projection::Projection;
+use super::status::Status;
 use super::sweeps::Message;
+use super::usage::{SamplingUsage, usage_of_this_program};
 use crate::batch::Batch;
-use crate::parse::parse_status;
-use crate::recording::{End, Manifest, Quantiles, RecorderUsage, is_disk_full};
+use crate::recording::{End, Manifest, is_disk_full};
 use crate::schema::marks::{Mark, MarkKind};
-use crate::units::Kibibytes;
 
 /// A mark is on disk within this time, also where ticks are farther apart. About as often sweeps come.
 const MAX_MARK_DELAY: Duration = Duration::from_millis(500);
@@ -26,7 +24,7 @@ const MAX_MARK_DELAY: Duration = Duration::from_millis(500);
 pub(super) struct Writing<D> {
     pub(super) control: Arc<Control>,
     pub(super) queue: Receiver<Message>,
-    pub(super) follower: Arc<Mutex<Follower>>,
+    pub(super) projection: Arc<Mutex<Projection>>,
     /// Used again and again.
     pub(super) batch: Batch,
     pub(super) status: Arc<Mutex<Status>>,
@@ -121,7 +119,7 @@ impl<D: Destination> Writing<D> {
                 Err(RecvTimeoutError::Disconnected) => return Ok(None),
             };
             self.control.set_queued(self.queue.len());
-            let usage = self.follow(message);
+            let usage = self.project(message);
             self.batch.marks.extend(self.control.waiting_marks());
             self.oom.add_marks(&mut self.batch);
             if !self.batch.is_empty() {
@@ -137,21 +135,21 @@ impl<D: Destination> Writing<D> {
         }
     }
 
-    fn follow(&mut self, message: Option<Message>) -> Option<Box<SamplingUsage>> {
-        let mut follower = self.follower.lock().unwrap_or_else(PoisonError::into_inner);
+    fn project(&mut self, message: Option<Message>) -> Option<Box<SamplingUsage>> {
+        let mut projection = self.projection.lock().unwrap_or_else(PoisonError::into_inner);
         // After the message has come: whatever it tells of, orders from before that are known.
         self.control
             .waiting_orders()
             .into_iter()
-            .for_each(|order| follower.attribution.order(order));
+            .for_each(|order| projection.attribution.order(order));
         match message? {
             Message::Sweeps(shared) => {
-                follower.follow(shared.sweeps(), &mut self.batch);
+                projection.project(shared.sweeps(), &mut self.batch);
                 None
             }
             Message::End { rest, usage } => {
-                follower.follow(&rest, &mut self.batch);
-                follower.finish(&self.control.now(), &mut self.batch);
+                projection.project(&rest, &mut self.batch);
+                projection.finish(&self.control.now(), &mut self.batch);
                 Some(usage)
             }
         }
@@ -186,33 +184,5 @@ impl<D: Destination> Writing<D> {
             queued: self.queue.len(),
         };
         *self.status.lock().unwrap_or_else(PoisonError::into_inner) = status;
-    }
-}
-
-/// Returns what a clock says, in seconds.
-pub(super) fn seconds_of(clock: ClockId) -> f64 {
-    let time = clock_gettime(clock);
-    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
-}
-
-fn usage_of_this_program(
-    cpu_seconds_before: f64,
-    sampling: Option<Box<SamplingUsage>>,
-) -> RecorderUsage {
-    // The scheduler does not count nanoseconds, so neither does `recording.json`.
-    let micros = |seconds: f64| (seconds * 1e6).round() / 1e6;
-    let status = fs::read("/proc/self/status").unwrap_or_default();
-    let high_water = parse_status(&status).ok().and_then(|status| status.vm_hwm);
-    let quantiles =
-        |of: fn(&SamplingUsage) -> Quantiles| sampling.as_deref().map(of).unwrap_or_default();
-    RecorderUsage {
-        cpu_seconds: micros(seconds_of(ClockId::ProcessCPUTime) - cpu_seconds_before),
-        sampling_cpu_seconds: micros(sampling.as_ref().map_or(0.0, |usage| usage.cpu_seconds)),
-        writing_cpu_seconds: micros(seconds_of(ClockId::ThreadCPUTime)),
-        journal_bytes: 0,
-        peak_rss_bytes: high_water.and_then(Kibibytes::bytes),
-        sweep_us: quantiles(|sampling| sampling.sweep_us),
-        lateness_us: quantiles(|sampling| sampling.lateness_us),
-        descriptors: sampling.map_or(0, |sampling| sampling.descriptors),
     }
 }

@@ -17,7 +17,7 @@ const RELIST_NS: u64 = 10_000_000_000;
 /// Births between two ticks, at most; of more the rest is found by a listing.
 const MAX_BIRTHS: usize = 64 * 1024;
 /// Generations between two sweeps that are followed, at most.
-const MAX_FOREBEARS: usize = 64;
+const MAX_ANCESTORS: usize = 64;
 /// A birth whose end or record has not come after so many sweeps is not waited for.
 const MAX_AGE: u8 = 2;
 /// The start of a process in `stat` is up to one clock tick before its fork is told.
@@ -93,14 +93,14 @@ impl Births {
     }
 
     /// Returns the parent of a process that was not looked at, the parent of that, and so on.
-    pub(super) fn forebears_of(&self, pid: i32) -> Vec<i32> {
-        let mut forebears = Vec::new();
+    pub(super) fn ancestors_of(&self, pid: i32) -> Vec<i32> {
+        let mut ancestors = Vec::new();
         let mut at = pid;
-        while let Some(parent) = self.parent_of(at).filter(|_| forebears.len() < MAX_FOREBEARS) {
-            forebears.push(parent);
+        while let Some(parent) = self.parent_of(at).filter(|_| ancestors.len() < MAX_ANCESTORS) {
+            ancestors.push(parent);
             at = parent;
         }
-        forebears
+        ancestors
     }
 
     /// Takes out the birth that an exit record is of.
@@ -157,12 +157,12 @@ impl Sampler {
     /// outside of containers. The sampler goes on as before.
     pub fn follow_births(&mut self) -> io::Result<()> {
         let events = ProcessEvents::open().map_err(io::Error::other)?;
-        self.hear(events);
+        self.follow_events(events);
         Ok(())
     }
 
     /// Begins to follow what the kernel tells.
-    pub(crate) fn hear(&mut self, events: ProcessEvents) {
+    pub(crate) fn follow_events(&mut self, events: ProcessEvents) {
         self.births = Some(Births::new(events));
     }
 

@@ -64,7 +64,7 @@ pub(crate) struct EndedImage {
     pub(crate) metrics: Metrics,
     /// The ancestors behind its parent, up to the first that was looked at, the nearest first, where the
     /// kernel told of their births; empty where the parent was looked at.
-    pub(crate) forebears: Vec<i32>,
+    pub(crate) ancestors: Vec<i32>,
 }
 
 impl Sampler {
@@ -104,7 +104,7 @@ impl Sampler {
             if last_look.missed_a_program(exit) {
                 return self.unseen_program(exit, &identity, metrics);
             }
-            return EndedImage { identity, is_known, metrics, forebears: Vec::new() };
+            return EndedImage { identity, is_known, metrics, ancestors: Vec::new() };
         }
         let index = self.entries.partition_point(|entry| entry.pid < exit.pid);
         if let Some(entry) = self.entries.get_mut(index)
@@ -120,7 +120,7 @@ impl Sampler {
             if last_look.missed_a_program(exit) {
                 return self.unseen_program(exit, &identity, metrics);
             }
-            return EndedImage { identity, is_known, metrics, forebears: Vec::new() };
+            return EndedImage { identity, is_known, metrics, ancestors: Vec::new() };
         }
         // Exact where the kernel told of the beginning, else as late as the record was read.
         let birth = self.births.as_mut().and_then(|births| births.claim(exit, now));
@@ -166,8 +166,8 @@ impl Sampler {
             role: self.reader.rules.role(&exit.comm, None, b"", None),
         };
         let identity = Arc::new(identity);
-        let forebears = self.births.as_ref().map_or(Vec::new(), |births| births.forebears_of(ppid));
-        EndedImage { identity, is_known: false, metrics: Metrics::default(), forebears }
+        let ancestors = self.births.as_ref().map_or(Vec::new(), |births| births.ancestors_of(ppid));
+        EndedImage { identity, is_known: false, metrics: Metrics::default(), ancestors }
     }
 }
 

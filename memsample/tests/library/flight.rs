@@ -9,7 +9,7 @@ use crate::scripted_clock::ScriptedClock;
 use crate::simulation::{Random, Simulation};
 use memsample::{
     DumpError, DumpOptions, End, FlightOptions, FlightRecorder, Rate, Recorder, RecorderOptions,
-    Recording, RecordingState, SamplerOptions, Station, analysis,
+    Recording, RecordingState, SamplerOptions, SharedSampler, analysis,
 };
 
 const TICK_MS: u64 = 100;
@@ -27,8 +27,8 @@ fn options() -> RecorderOptions {
         .pss(Rate::Every(ms(1500)))
 }
 
-/// A station whose tree changes at each tick, at which `script` looks too.
-fn station(seed: u64, mut script: impl FnMut() + Send + 'static) -> (Station, ScriptedClock) {
+/// A shared sampler whose tree changes at each tick, at which `script` looks too.
+fn shared(seed: u64, mut script: impl FnMut() + Send + 'static) -> (SharedSampler, ScriptedClock) {
     let mut simulation = Simulation::new(seed);
     let root = simulation.tree.path().to_owned();
     let clock = ScriptedClock::new(move |_, _| {
@@ -36,7 +36,7 @@ fn station(seed: u64, mut script: impl FnMut() + Send + 'static) -> (Station, Sc
         script();
     });
     let sampler = SamplerOptions::default().proc_root(root).clock(clock.shared());
-    (Station::new(sampler), clock)
+    (SharedSampler::new(sampler), clock)
 }
 
 /// Records everything and keeps the last `span` of it, and returns both when they have ended.
@@ -47,11 +47,11 @@ fn record(
     max_bytes: u64,
     script: impl FnMut() + Send + 'static,
 ) -> (Recording, FlightRecorder) {
-    let (station, clock) = station(seed, script);
+    let (shared, clock) = shared(seed, script);
     let held = clock.hold();
-    let plain = station.start(&directory.join("plain"), options()).unwrap();
+    let plain = shared.start(&directory.join("plain"), options()).unwrap();
     let kept = FlightOptions::new(span, max_bytes).recorder(options());
-    let flight = FlightRecorder::start(&station, &directory.join("ring"), kept).unwrap();
+    let flight = FlightRecorder::start(&shared, &directory.join("ring"), kept).unwrap();
     drop(held);
     let ticks = |plain: &Recorder| plain.status().totals.ticks.min(flight.status().totals.ticks);
     while !plain.is_finished() || !flight.is_finished() {
@@ -218,10 +218,10 @@ fn what_a_crash_leaves_is_a_recording_up_to_where_it_is_whole() {
 #[test]
 fn a_dump_of_this_machine_reaches_up_to_the_moment() {
     let directory = tempfile::tempdir().unwrap();
-    let station = Station::new(SamplerOptions::default());
+    let shared = SharedSampler::new(SamplerOptions::default());
     let kept = FlightOptions::new(Duration::from_secs(60), 64 << 20)
         .recorder(RecorderOptions::new().interval(ms(20)));
-    let flight = FlightRecorder::start(&station, &directory.path().join("ring"), kept).unwrap();
+    let flight = FlightRecorder::start(&shared, &directory.path().join("ring"), kept).unwrap();
     let empty = flight.dump(&directory.path().join("early"), DumpOptions::default());
     // It waits for a first tick; on a machine that is too slow for that there is none.
     assert!(matches!(empty, Ok(_) | Err(DumpError::Empty)));
@@ -236,6 +236,6 @@ fn a_dump_of_this_machine_reaches_up_to_the_moment() {
     let taken = FlightRecorder::salvage(&ring, &directory.path().join("taken"), [].into());
     assert!(matches!(taken, Err(DumpError::Io(..))), "{taken:?}");
     let kept = FlightOptions::new(Duration::from_secs(60), 64 << 20);
-    assert!(FlightRecorder::start(&station, &ring, kept).is_err());
+    assert!(FlightRecorder::start(&shared, &ring, kept).is_err());
     assert!(ring.exists());
 }

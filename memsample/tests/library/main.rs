@@ -18,4 +18,4 @@ mod recording;
 mod recovery;
 mod sampler_on_a_tree;
 mod sampler_on_this_machine;
-mod station;
+mod shared_sampler;

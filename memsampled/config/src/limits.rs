@@ -1,9 +1,9 @@
 use std::time::Duration;
 
-use memsample::Station;
+use memsample::SharedSampler;
 
 /// The largest `sessions`: one recording more is the flight recorder.
-pub const MAX_SESSIONS: usize = Station::MAX_RECORDINGS - 1;
+pub const MAX_SESSIONS: usize = SharedSampler::MAX_RECORDINGS - 1;
 /// The most roles in `/metrics`: a monitor keeps a series for each that was ever among them.
 pub const MAX_METRICS_ROLES: usize = 100;
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use memsample::{
-    LatestRole, MarkError, Rate, RecordError, Recorder, RecorderOptions, Scope, Station, Status,
-    is_disk_full,
+    LatestRole, MarkError, Rate, RecordError, Recorder, RecorderOptions, Scope, SharedSampler,
+    Status, is_disk_full,
 };
 
 use super::failure::Failure;
@@ -57,7 +57,7 @@ struct EffectiveLimits {
 impl ActiveSession {
     /// Begins a recording. Takes some milliseconds.
     pub(super) fn start(
-        station: &Station,
+        station: &SharedSampler,
         recordings: &Arc<RecordingsDirectory>,
         id: &str,
         owner: Peer,

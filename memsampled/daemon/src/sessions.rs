@@ -5,7 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use memsample::{RecordError, SamplerOptions, Station};
+use memsample::{RecordError, SamplerOptions, SharedSampler};
 use tokio::sync::Notify;
 
 use super::failure::Failure;
@@ -31,7 +31,7 @@ pub(super) struct Sessions {
     recordings: Arc<RecordingsDirectory>,
     /// Makes one sweep for all of them. Another one after the rules by which processes are described
     /// have changed; sessions that go on keep theirs.
-    station: Mutex<Arc<Station>>,
+    station: Mutex<Arc<SharedSampler>>,
     table: Mutex<Table>,
     /// Told when none is being started any more.
     settled: Condvar,
@@ -67,7 +67,7 @@ impl Sessions {
     }
 
     /// Returns what samples for sessions that begin now.
-    pub(super) fn station(&self) -> Arc<Station> {
+    pub(super) fn station(&self) -> Arc<SharedSampler> {
         Arc::clone(&self.station.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -390,9 +390,9 @@ fn unusable(recordings: &Path, error: &std::io::Error) -> Failure {
 
 /// Makes what samples for all sessions. It keeps half of the descriptors, the others are for clients
 /// and files.
-fn station(config: &Config) -> Station {
+fn station(config: &Config) -> SharedSampler {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     let limit = usize::try_from(limit.unwrap_or(1 << 20)).unwrap_or(usize::MAX);
     let sampler = SamplerOptions::default().max_descriptors(limit / 2);
-    Station::new(config.clone().describe_recorded(sampler, None))
+    SharedSampler::new(config.clone().describe_recorded(sampler, None))
 }

@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use memsample::{
-    DumpError, DumpOptions, FlightOptions, FlightRecorder, RecorderOptions, Recording, Station,
-    is_disk_full,
+    DumpError, DumpOptions, FlightOptions, FlightRecorder, RecorderOptions, Recording,
+    SharedSampler, is_disk_full,
 };
 
 pub(super) use trigger::watch;
@@ -107,7 +107,7 @@ impl Flight {
     }
 
     /// Puts aside what another daemon has left, and begins.
-    pub(super) fn start(&self, station: &Station) {
+    pub(super) fn start(&self, station: &SharedSampler) {
         let recordings = self.recordings.path();
         let directory = recordings.join(DIRECTORY);
         if directory.exists() {
@@ -138,7 +138,7 @@ impl Flight {
     }
 
     /// Begins anew, with another station: what was kept was described by rules that hold no more.
-    pub(super) fn restart(&self, station: &Station) {
+    pub(super) fn restart(&self, station: &SharedSampler) {
         if self.settings.is_some() {
             // The directory of the old one goes when the last dump of it is made.
             let _turn = Arc::clone(&self.dumping).blocking_lock_owned();
@@ -168,7 +168,7 @@ impl Flight {
     }
 
     /// Begins anew after it had ended by itself. What was kept until then is gone.
-    fn revive(&self, station: &Station) {
+    fn revive(&self, station: &SharedSampler) {
         let _turn = Arc::clone(&self.dumping).blocking_lock_owned();
         drop(self.recorder().take());
         self.start(station);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, after, bounded, never, select};
 use jiff::Timestamp;
-use memsample::{End, MarkKind, Recorder, Recording, Scope, Station, is_disk_full};
+use memsample::{End, MarkKind, Recorder, Recording, Scope, SharedSampler, is_disk_full};
 
 use super::RunError;
 use super::admission::{Admission, Claim, Memory};
@@ -39,7 +39,7 @@ pub(super) struct Dispatcher<'a> {
     options: &'a RunOptions,
     layout: Layout<'a>,
     recording: u32,
-    station: Station,
+    station: SharedSampler,
     recorder: Recorder,
     recording_ended: Receiver<()>,
     progress: Progress,
@@ -108,7 +108,7 @@ impl Active {
     }
 
     /// Begins a recording of it alone, by which its budgets are judged at its end.
-    fn record_alone(&mut self, station: &Station, options: &RunOptions, init: i32) {
+    fn record_alone(&mut self, station: &SharedSampler, options: &RunOptions, init: i32) {
         let Some(directory) = self.spec.scratch.parent() else { return };
         match OwnRecording::start(station, options, directory, init, &self.attempt) {
             Ok(recording) => self.own_recording = Some(recording),
@@ -138,7 +138,7 @@ impl<'a> Dispatcher<'a> {
         suite: &'a Suite,
         options: &'a RunOptions,
         layout: Layout<'a>,
-        (recording, station, recorder): (u32, Station, Recorder),
+        (recording, station, recorder): (u32, SharedSampler, Recorder),
         (progress, resumed): (Progress, Option<Vec<Ended>>),
         signals: Receiver<i32>,
         events: &'a mut dyn FnMut(Event),

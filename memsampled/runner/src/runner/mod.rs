@@ -35,7 +35,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crossbeam_channel::Receiver;
-use memsample::{RecordError, Station};
+use memsample::{RecordError, SharedSampler};
 
 pub use discovery::{DiscoverError, discover};
 pub use event::{
@@ -127,7 +127,7 @@ pub fn run(
     let number = (first..MAX_RECORDINGS).find(|&number| !layout.recording(number).exists());
     let number = number.unwrap_or(MAX_RECORDINGS);
     // One sweep for the recording of the run and those of attempts with budgets.
-    let station = Station::new(options.sampler.clone());
+    let station = SharedSampler::new(options.sampler.clone());
     let recorder = station.start(&layout.recording(number), options.recorder.clone());
     let recorder = recorder.map_err(|error| {
         // Of a run that never began nothing is left.

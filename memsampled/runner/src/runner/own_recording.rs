@@ -2,7 +2,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use memsample::{MarkKind, Rate, Recorder, Recording, Scope, Station};
+use memsample::{MarkKind, Rate, Recorder, Recording, Scope, SharedSampler};
 
 use super::event::{Attempt, TestMemory};
 use super::measure::{mark_of, measure};
@@ -34,7 +34,7 @@ impl OwnRecording {
 
     /// Begins, before what `init` launches executes its first instruction.
     pub(super) fn start(
-        station: &Station,
+        station: &SharedSampler,
         options: &RunOptions,
         directory: &Path,
         init: i32,

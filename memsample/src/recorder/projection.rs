@@ -1,21 +1,23 @@
-//! From the sweeps of a station to the batches of one session: its ticks, its processes, its tests.
+//! The shared sweeps, projected onto one recording: its ticks, its processes, its tests.
 //!
-//! A follower knows the present numbers of every process, as all sweeps tell them. At a tick of its
-//! session it writes down what is different from what it wrote before.
+//! A projection keeps the present numbers of every process, from all sweeps. At a tick of its session it
+//! emits what changed since the tick before.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::attribution::{Attribution, TestName};
+use super::attribution::Attribution;
 use super::options::{Pss, RecorderOptions};
+use super::projected_image::{ProjectedImage, TickFiles};
 use super::schedule::Rate;
+use super::scopes::TestName;
 use super::sweeps::{Asked, EndedIdentity, SessionNumber, SessionTick, Sweeps};
-use crate::batch::{Batch, BatchTick, Change, Row};
+use crate::batch::{Batch, BatchTick, Change};
 use crate::clock::Now;
 use crate::counts::CgroupCounts;
 use crate::counts::{ExitCounts, SweepCounts};
-use crate::identity::{Comm, Identity, ProcessId};
-use crate::metric::{Files, Metric, Metrics};
+use crate::identity::Identity;
+use crate::metric::Files;
 use crate::recording::ClockAnchor;
 use crate::schema::cgroups::CgroupSample;
 use crate::schema::exits::Exit;
@@ -28,20 +30,16 @@ use crate::units::START_STEP_NS;
 
 /// Images that have ended and whose exit record may still come, at most: it comes one sweep later.
 const MAX_ENDED: usize = 16 * 1024;
-/// What `statm` tells: if it is the same, nobody asked for more of the process.
-const STATM_METRICS: [Metric; 6] =
-    [Metric::Rss, Metric::Vsize, Metric::Shared, Metric::Anon, Metric::Data, Metric::Text];
-
-pub(super) struct Follower {
+pub(super) struct Projection {
     number: SessionNumber,
     anchor: ClockAnchor,
-    /// By how much the wall clock was off the station's when the session began, in microseconds.
+    /// By how much the wall clock was off the sampler's when the session began, in microseconds.
     clock_shift_us: i64,
     detail: Rate,
     pss: Option<Rate>,
     exits: bool,
     pub(super) attribution: Attribution,
-    images: SlotMap<Image>,
+    images: SlotMap<ProjectedImage>,
     /// Sweeps so far.
     sweep: u64,
     /// Images of which something was said since the last tick of the session.
@@ -50,7 +48,7 @@ pub(super) struct Follower {
     ends: Vec<Slot>,
     ended: VecDeque<Ended>,
     /// Images in the recording.
-    told: u32,
+    recorded: u32,
     /// What the sweeps since the last tick counted.
     counts: SweepCounts,
     exit_counts: ExitCounts,
@@ -64,47 +62,23 @@ pub(super) struct Follower {
     latest_ts_ms: Option<i64>,
 }
 
-/// A process image, told of or not.
-pub(super) struct Image {
-    pub(super) identity: Arc<Identity>,
-    pub(super) comm: Comm,
-    pub(super) metrics: Metrics,
-    pub(super) pss_known: bool,
-    /// The sweep that said something of it last, and what was read in it.
-    sweep: u64,
-    files: Files,
-    /// What was read since the last tick of the session and goes into its row: counters, and PSS.
-    since: Files,
-    touched: bool,
-    exit_known: bool,
-    told: Option<Told>,
-}
-
-/// What the recording knows of an image.
-struct Told {
-    comm: Comm,
-    metrics: Metrics,
-    test: Option<TestName>,
-    rows: u64,
-}
-
 struct Ended {
     identity: Arc<Identity>,
-    told: bool,
+    recorded: bool,
     inside: bool,
     test: Option<TestName>,
 }
 
-impl Follower {
+impl Projection {
     pub(super) fn new(
         number: SessionNumber,
         options: &RecorderOptions,
         start: &Now,
-        station_start: &Now,
+        sampler_start: &Now,
         attribution: Attribution,
     ) -> Self {
         let utc_minus_boot = |now: &Now| i128::from(now.utc_ns) - i128::from(now.boot_ns);
-        let shift_us = (utc_minus_boot(station_start) - utc_minus_boot(start)) / 1000;
+        let shift_us = (utc_minus_boot(sampler_start) - utc_minus_boot(start)) / 1000;
         Self {
             number,
             anchor: ClockAnchor { boot_ns: start.boot_ns, utc_ns: start.utc_ns },
@@ -122,7 +96,7 @@ impl Follower {
             touched: Vec::new(),
             ends: Vec::new(),
             ended: VecDeque::new(),
-            told: 0,
+            recorded: 0,
             counts: SweepCounts::default(),
             exit_counts: ExitCounts::default(),
             pending_exits: Vec::new(),
@@ -135,12 +109,12 @@ impl Follower {
     }
 
     /// Appends to `out` what the sweeps bring to the session.
-    pub(super) fn follow(&mut self, sweeps: &Sweeps, out: &mut Batch) {
+    pub(super) fn project(&mut self, sweeps: &Sweeps, out: &mut Batch) {
         let Sweeps { batch, ended, due, is_state } = sweeps;
         let number = self.number;
         let mut due = due.iter().filter(|due| due.session == number).peekable();
         let mut exits = batch.exits.iter().zip(ended).peekable();
-        let mut brief = exits.clone();
+        let mut unsampled = exits.clone();
         let mut cgroups = batch.cgroups.iter().peekable();
         let mut systems = batch.system.iter().peekable();
         for (index, (tick, changes)) in batch.ticks().enumerate() {
@@ -151,7 +125,7 @@ impl Follower {
                 continue;
             };
             self.sweep += 1;
-            for slot in self.attribution.follow_orders(tick.tick.began_ns) {
+            for slot in self.attribution.apply_orders(tick.tick.began_ns) {
                 self.touch(slot);
             }
             if *is_state && is_last {
@@ -159,8 +133,8 @@ impl Follower {
             } else {
                 changes.iter().for_each(|change| self.take(change));
             }
-            while let Some(exit) = brief.next_if(|(exit, _)| exit.ts_ms <= tick.tick.ts_ms) {
-                self.note_brief_life(exit);
+            while let Some(exit) = unsampled.next_if(|(exit, _)| exit.ts_ms <= tick.tick.ts_ms) {
+                self.note_unsampled(exit);
             }
             self.attribution.settle();
             self.attribution.end_sweep();
@@ -184,7 +158,7 @@ impl Follower {
             }
         }
         // What ended since the last sweep, when there will be none any more.
-        brief.for_each(|exit| self.note_brief_life(exit));
+        unsampled.for_each(|exit| self.note_unsampled(exit));
         exits.for_each(|(exit, ended)| self.take_exit(exit, ended));
         let anchor = self.anchor;
         out.marks.extend(
@@ -243,28 +217,16 @@ impl Follower {
     }
 
     fn begin(&mut self, slot: Slot, identity: &Arc<Identity>) {
-        let image = Image {
-            identity: Arc::clone(identity),
-            comm: identity.comm,
-            metrics: Metrics::default(),
-            pss_known: false,
-            sweep: 0,
-            files: Files::empty(),
-            since: Files::empty(),
-            touched: false,
-            exit_known: false,
-            told: None,
-        };
-        self.images.insert(slot, image);
+        self.images.insert(slot, ProjectedImage::new(identity));
         self.attribution.begin(slot, identity);
         self.touch(slot);
     }
 
     fn end(&mut self, slot: Slot) {
         let Some(image) = self.images.remove(slot) else { return };
-        if image.told.is_some() {
+        if image.recorded.is_some() {
             self.ends.push(slot);
-            self.told -= 1;
+            self.recorded -= 1;
         }
         if self.exits && !image.exit_known {
             if self.ended.len() >= MAX_ENDED {
@@ -272,7 +234,7 @@ impl Follower {
             }
             self.ended.push_back(Ended {
                 identity: image.identity,
-                told: image.told.is_some(),
+                recorded: image.recorded.is_some(),
                 inside: self.attribution.is_inside(slot),
                 test: self.attribution.test(slot),
             });
@@ -286,8 +248,8 @@ impl Follower {
         for (slot, _) in self.images.iter() {
             missing.insert(slot, ());
         }
-        let known = |follower: &Self, slot: Slot, identity: &Identity| {
-            follower.images.get(slot).map(|image| image.identity.process == identity.process)
+        let known = |projection: &Self, slot: Slot, identity: &Identity| {
+            projection.images.get(slot).map(|image| image.identity.process == identity.process)
         };
         for change in changes {
             if let Change::Begin(slot, identity) = change
@@ -306,9 +268,9 @@ impl Follower {
     }
 
     /// Remembers who was never looked at, so that its children are known.
-    fn note_brief_life(&mut self, (exit, ended): (&Exit, &EndedIdentity)) {
+    fn note_unsampled(&mut self, (exit, ended): (&Exit, &EndedIdentity)) {
         if exit.unsampled.is_some() {
-            self.attribution.note_brief_life(&ended.identity, &ended.forebears);
+            self.attribution.note_unsampled(&ended.identity, &ended.ancestors);
         }
     }
 
@@ -318,16 +280,16 @@ impl Follower {
         }
         let mut exit = exit.clone();
         // What began and ended since the sweep began may be of a test that did so too.
-        // A start that `stat` told is up to one step too early.
+        // A start that `stat` recorded is up to one step too early.
         let is_rounded = exit.start_ns.is_multiple_of(START_STEP_NS);
         let begun_ns = exit.start_ns.saturating_add(if is_rounded { START_STEP_NS } else { 0 });
         let end_ns = begun_ns.saturating_add(exit.lived_ns);
-        for slot in self.attribution.follow_orders(end_ns) {
+        for slot in self.attribution.apply_orders(end_ns) {
             self.touch(slot);
         }
-        let EndedIdentity { identity, forebears } = ended;
+        let EndedIdentity { identity, ancestors } = ended;
         if let Some(identity) = &exit.unsampled {
-            let (inside, test) = self.attribution.of_unsampled(identity, forebears, end_ns);
+            let (inside, test) = self.attribution.of_unsampled(identity, ancestors, end_ns);
             exit.test = test;
             if inside {
                 self.push_exit(exit);
@@ -337,10 +299,10 @@ impl Follower {
         // Either it has been seen to end, or it will be.
         let of = |identity: &Identity| identity.process == exit.process;
         if let Some(index) = self.ended.iter().rposition(|ended| of(&ended.identity)) {
-            let Some(Ended { identity, told, inside, test }) = self.ended.remove(index) else {
+            let Some(Ended { identity, recorded, inside, test }) = self.ended.remove(index) else {
                 return;
             };
-            if !told {
+            if !recorded {
                 (exit.unsampled, exit.test) = (Some(identity), test);
             }
             if inside {
@@ -351,16 +313,16 @@ impl Follower {
         let slot = self.attribution.slot_of(exit.pid);
         let slot =
             slot.filter(|&slot| self.images.get(slot).is_some_and(|image| of(&image.identity)));
-        let told = slot.and_then(|slot| self.images.get_mut(slot)).is_some_and(|image| {
+        let recorded = slot.and_then(|slot| self.images.get_mut(slot)).is_some_and(|image| {
             image.exit_known = true;
-            image.told.is_some()
+            image.recorded.is_some()
         });
         let (inside, test) = match slot {
             Some(slot) => (self.attribution.is_inside(slot), self.attribution.test(slot)),
             // It ended before the session had seen it.
-            None => self.attribution.of_unsampled(identity, forebears, end_ns),
+            None => self.attribution.of_unsampled(identity, ancestors, end_ns),
         };
-        if !told {
+        if !recorded {
             (exit.unsampled, exit.test) = (Some(Arc::clone(identity)), test);
         }
         if inside {
@@ -421,6 +383,7 @@ impl Follower {
         self.pss_round |= due.asked.pss;
         let quiet = self.quiet_files(due.asked);
         let common_here = common & quiet;
+        let tick_files = TickFiles { common: common_here, quiet, detail: self.detail };
         let before = out.changes.len();
         let (mut born, gone, mut absent) = (0, self.ends.len() as u32, 0);
         out.changes.extend(self.ends.drain(..).map(Change::End));
@@ -431,12 +394,12 @@ impl Follower {
             let listed = image.sweep == self.sweep;
             image.touched = false;
             let files = if listed { image.files } else { common };
-            if !inside || (image.told.is_none() && image.exit_known) {
+            if !inside || (image.recorded.is_none() && image.exit_known) {
                 image.since = Files::empty();
                 return false;
             }
             if files.is_empty() {
-                match image.told {
+                match image.recorded {
                     Some(_) => {
                         out.changes.push(Change::Absent(slot));
                         absent += 1;
@@ -446,14 +409,14 @@ impl Follower {
                 }
                 return image.touched;
             }
-            born += u32::from(image.told.is_none());
+            born += u32::from(image.recorded.is_none());
             let test = self.attribution.test(slot);
-            image.write(slot, files, common_here, quiet, self.detail, test, out);
+            image.write(slot, files, &tick_files, test, out);
             false
         });
         self.touched = touched;
-        self.told += born;
-        let rows = self.told.saturating_sub(absent);
+        self.recorded += born;
+        let rows = self.recorded.saturating_sub(absent);
         let mut counts = std::mem::take(&mut self.counts);
         let outside = match self.attribution.takes_all() {
             true => 0,
@@ -499,7 +462,7 @@ impl Follower {
         let mut counts = tick.counts;
         if !self.attribution.takes_all() {
             // Who of them was in the target is not known; about as many as before.
-            counts.processes = self.told;
+            counts.processes = self.recorded;
         }
         let tick = Tick {
             ts_ms: self.anchor.utc_ms(due.due.planned_ns),
@@ -515,75 +478,8 @@ impl Follower {
     }
 
     /// Returns the last tick, and the images that the recording has then.
-    pub(super) fn latest(&self) -> Option<(i64, impl Iterator<Item = (Slot, &Image)>)> {
-        let images = self.images.iter().filter(|(_, image)| image.told.is_some());
+    pub(super) fn latest(&self) -> Option<(i64, impl Iterator<Item = (Slot, &ProjectedImage)>)> {
+        let images = self.images.iter().filter(|(_, image)| image.recorded.is_some());
         Some((self.latest_ts_ms?, images))
-    }
-}
-
-impl Image {
-    /// Writes the row of a tick, and what goes before it.
-    #[expect(clippy::too_many_arguments, reason = "what a row depends on")]
-    fn write(
-        &mut self,
-        slot: Slot,
-        now: Files,
-        common: Files,
-        quiet: Files,
-        detail: Rate,
-        test: Option<TestName>,
-        out: &mut Batch,
-    ) {
-        let moved = |told: &Told| {
-            STATM_METRICS.iter().any(|&metric| told.metrics.get(metric) != self.metrics.get(metric))
-        };
-        let mut wanted = quiet;
-        // Who is new, and who moved, is looked at closer.
-        if detail != Rate::Off && self.told.as_ref().is_none_or(|told| told.rows < 2 || moved(told))
-        {
-            wanted |= Files::DETAIL;
-        }
-        let files = (now | std::mem::take(&mut self.since)) & wanted;
-        let told = match &mut self.told {
-            Some(told) => {
-                if told.comm != self.comm {
-                    out.changes.push(Change::Rename(slot, self.comm));
-                }
-                if told.test != test {
-                    out.changes.push(Change::Assign(slot, test.clone()));
-                }
-                if files != common || told.metrics != self.metrics {
-                    let row = Row { files, metrics: self.metrics };
-                    out.changes.push(Change::Row(slot, row));
-                }
-                told
-            }
-            none => {
-                out.changes.push(Change::Begin(slot, Arc::clone(&self.identity)));
-                if self.comm != self.identity.comm {
-                    out.changes.push(Change::Rename(slot, self.comm));
-                }
-                if test.is_some() {
-                    out.changes.push(Change::Assign(slot, test.clone()));
-                }
-                out.changes.push(Change::Row(slot, Row { files, metrics: self.metrics }));
-                let metrics = self.metrics;
-                none.insert(Told { comm: self.comm, metrics, test: None, rows: 0 })
-            }
-        };
-        told.comm = self.comm;
-        told.metrics = self.metrics;
-        told.test = test;
-        told.rows += 1;
-    }
-
-    /// Returns the test that the recording knows of.
-    pub(super) fn test(&self) -> Option<&str> {
-        self.told.as_ref()?.test.as_deref()
-    }
-
-    /// Returns the process image.
-    pub(super) fn process(&self) -> ProcessId {
-        self.identity.process
     }
 }

@@ -13,7 +13,7 @@ use arrow_array::Array;
 use arrow_array::cast::AsArray;
 use memsample::{
     End, MarkKind, Rate, RecordError, Recorder, RecorderOptions, Recording, SamplerOptions, Scope,
-    ScopeError, Station,
+    ScopeError, SharedSampler,
 };
 
 const DURATION_MS: u64 = 6000;
@@ -27,7 +27,7 @@ fn options(interval_ms: u64) -> RecorderOptions {
         .pss(Rate::Every(ms(1500)))
 }
 
-/// Records a tree that changes every 100 ms, once for each interval, by one station.
+/// Records a tree that changes every 100 ms, once for each interval, by one shared sampler.
 fn record(directory: &Path, seed: u64, intervals_ms: &[u64]) -> Vec<Recording> {
     let mut simulation = Simulation::new(seed);
     let root = simulation.tree.path().to_owned();
@@ -39,9 +39,10 @@ fn record(directory: &Path, seed: u64, intervals_ms: &[u64]) -> Vec<Recording> {
             stepped += 1;
         }
     });
-    let station = Station::new(SamplerOptions::default().proc_root(root).clock(clock.shared()));
+    let shared =
+        SharedSampler::new(SamplerOptions::default().proc_root(root).clock(clock.shared()));
     let start = |interval_ms: &u64| {
-        station.start(&directory.join(interval_ms.to_string()), options(*interval_ms)).unwrap()
+        shared.start(&directory.join(interval_ms.to_string()), options(*interval_ms)).unwrap()
     };
     // Held back until all have begun, so that they begin at one instant.
     let held = clock.hold();
@@ -160,12 +161,12 @@ fn a_target_keeps_others_out_and_says_how_many() {
 #[test]
 fn marks_are_kept_at_ten_thousand_a_second_and_limits_end_a_recording() {
     let directory = tempfile::tempdir().unwrap();
-    let station = Station::new(SamplerOptions::default());
+    let shared = SharedSampler::new(SamplerOptions::default());
     let every = || RecorderOptions::new().interval(Duration::from_millis(50)).pss(Rate::Off);
-    let marked = station.start(&directory.path().join("marked"), every()).unwrap();
+    let marked = shared.start(&directory.path().join("marked"), every()).unwrap();
     let idle = every().max_idle(Duration::from_millis(1));
-    let idle = station.start(&directory.path().join("idle"), idle).unwrap();
-    let small = station.start(&directory.path().join("small"), every().max_bytes(1)).unwrap();
+    let idle = shared.start(&directory.path().join("idle"), idle).unwrap();
+    let small = shared.start(&directory.path().join("small"), every().max_bytes(1)).unwrap();
     (0..20_000).for_each(|_| marked.mark(MarkKind::Point, "mark", Some("test")).unwrap());
     for (recorder, reason) in [(idle, End::Idle), (small, End::Size)] {
         // Disconnected when it has ended by itself.
@@ -190,10 +191,10 @@ fn limits_are_of_time_that_passes_whatever_the_wall_clock_does() {
             }
         });
         let sampler = SamplerOptions::default().proc_root(tree.path()).clock(clock.shared());
-        let station = Station::new(sampler);
+        let shared = SharedSampler::new(sampler);
         let every = || RecorderOptions::new().interval(Duration::from_millis(100));
         let start = |name: &str, options: RecorderOptions| {
-            station.start(&directory.path().join(name), options).unwrap()
+            shared.start(&directory.path().join(name), options).unwrap()
         };
         let held = clock.hold();
         // An hour is not over because the clock was set by a day, and ten seconds do not last one.
@@ -216,10 +217,11 @@ fn there_are_so_many_recordings_and_a_place_is_free_again() {
     let tree = FakeProc::new();
     tree.set(&FakeProcess::new(7));
     let directory = tempfile::tempdir().unwrap();
-    let station = Station::new(SamplerOptions::default().proc_root(tree.path()));
-    let start = |name: &str| station.start(&directory.path().join(name), RecorderOptions::new());
-    let mut recorders: Vec<Recorder> =
-        (0..Station::MAX_RECORDINGS).map(|number| start(&number.to_string()).unwrap()).collect();
+    let shared = SharedSampler::new(SamplerOptions::default().proc_root(tree.path()));
+    let start = |name: &str| shared.start(&directory.path().join(name), RecorderOptions::new());
+    let mut recorders: Vec<Recorder> = (0..SharedSampler::MAX_RECORDINGS)
+        .map(|number| start(&number.to_string()).unwrap())
+        .collect();
     assert!(matches!(start("more"), Err(RecordError::TooMany)));
     assert!(!directory.path().join("more").exists());
     recorders.pop().unwrap().stop().unwrap();

@@ -1,0 +1,63 @@
+//! Rows of the table `exits`, from the exit records of the kernel.
+
+use std::sync::Arc;
+
+use super::sweeps::{EndedIdentity, Sweeps};
+use crate::clock::Now;
+use crate::counts::ExitCounts;
+use crate::events::{Counters, ProcessExits, TaskExit};
+use crate::metric::Metric;
+use crate::sampler::{EndedImage, Sampler};
+use crate::schema::exits::Exit;
+
+/// Appends the processes whose exit the kernel has reported to the sweeps.
+pub(super) fn drain_exits(
+    exits: &mut Option<ProcessExits>,
+    sampler: &mut Sampler,
+    sweeps: &mut Sweeps,
+    ts_ms: i64,
+    now: &Now,
+) -> ExitCounts {
+    let mut drained = ExitCounts::default();
+    sampler.hear_before_ends(now);
+    if let Some(exits) = exits {
+        drained = exits.drain(now.monotonic_ns, |exit| {
+            let mut image = sampler.image_that_ended(&exit, now);
+            sweeps.ended.push(EndedIdentity {
+                identity: Arc::clone(&image.identity),
+                ancestors: std::mem::take(&mut image.ancestors),
+            });
+            sweeps.batch.exits.push(exit_row(ts_ms, &exit, image));
+        });
+        sampler.forget_old_ends();
+    }
+    ExitCounts { unseen: sampler.settle_births(), ..drained }
+}
+
+fn exit_row(ts_ms: i64, exit: &TaskExit, image: EndedImage) -> Exit {
+    let nanos = |us: u64| us.saturating_mul(1000);
+    let Counters { minflt, majflt, utime_us, stime_us } = exit.counters;
+    let mut row = Exit {
+        ts_ms,
+        process: image.identity.process,
+        pid: exit.pid,
+        ppid: exit.ppid,
+        uid: exit.uid,
+        comm: exit.comm,
+        start_ns: image.identity.start_ns,
+        lived_ns: nanos(exit.process_lived_us),
+        status: exit.exit_code,
+        hwm_bytes: exit.hwm.bytes().unwrap_or(u64::MAX),
+        minflt: image.at_least(Metric::Minflt, minflt),
+        majflt: image.at_least(Metric::Majflt, majflt),
+        utime_ns: image.at_least(Metric::Utime, nanos(utime_us)),
+        stime_ns: image.at_least(Metric::Stime, nanos(stime_us)),
+        unsampled: (!image.is_known).then(|| Arc::clone(&image.identity)),
+        test: None,
+        killed_in: None,
+    };
+    if row.signal() == Some(9) {
+        row.killed_in.clone_from(&image.identity.cgroup);
+    }
+    row
+}

@@ -1,0 +1,70 @@
+//! What `recording.json` says when a recording begins.
+
+use std::path::Path;
+
+use super::options::{Pss, RecorderOptions};
+use super::schedule::Rate;
+use crate::machine::{MachineReader, hidepid_note};
+use crate::metric::Files;
+use crate::recording::{
+    ClockAnchor, Machine, Manifest, Provenance, RecordingState, Settings, file_names,
+};
+use crate::sampler::Descriptors;
+use crate::schema::{FORMAT_VERSION, Totals};
+
+/// What a recording must know of the sampler that feeds it.
+#[derive(Clone, Copy)]
+pub(super) struct SamplerFacts {
+    pub(super) supported: Files,
+    pub(super) descriptors: Descriptors,
+    pub(super) sees_own_namespace: bool,
+}
+
+/// Returns the manifest of a recording that begins.
+pub(super) fn manifest(
+    path: &Path,
+    options: &RecorderOptions,
+    sampler: &SamplerFacts,
+    machine: &mut MachineReader,
+    anchor: ClockAnchor,
+) -> Manifest {
+    let supported = sampler.supported;
+    let mut notes = machine.notes();
+    notes.extend(hidepid_note(options.sampler.root_path()));
+    if !matches!(options.pss, Pss::AtRate(Rate::Off)) && !supported.contains(Files::SMAPS_ROLLUP) {
+        notes.push(
+            "this kernel has no smaps_rollup (it came with Linux 4.14): PSS and USS are null"
+                .to_owned(),
+        );
+    }
+    let mut settings = Settings {
+        supported_files: file_names(supported),
+        max_descriptors: sampler.descriptors.allowed,
+        ..options.settings()
+    };
+    if settings.cgroup_interval_ms.is_some() {
+        let note = machine.cgroups_note();
+        settings.cgroup_interval_ms = settings.cgroup_interval_ms.filter(|_| note.is_none());
+        notes.extend(note);
+    }
+    let provenance = Provenance {
+        format: FORMAT_VERSION,
+        name: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+        memsample: env!("CARGO_PKG_VERSION").to_owned(),
+        started: jiff::Timestamp::from_nanosecond(anchor.utc_ns.into()).unwrap_or_default(),
+        clock: anchor,
+        settings,
+        labels: options.labels.clone(),
+        machine: Machine::current(options.sampler.host_constants()),
+    };
+    Manifest {
+        provenance,
+        state: RecordingState::Recording,
+        end: None,
+        last_tick: None,
+        totals: Totals::default(),
+        recorder: None,
+        command_exit_code: None,
+        notes,
+    }
+}

@@ -1,0 +1,254 @@
+//! The scopes of a recording: its target, and those that are assigned to tests.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::settled_scope::SettledScope;
+use crate::identity::Identity;
+use crate::scope::is_within;
+use crate::units::ClockTicks;
+
+/// The name of a test.
+pub(super) type TestName = Arc<str>;
+
+/// Scopes that are live, at most: to look through them takes tens of microseconds for a new process.
+pub(super) const MAX_SCOPES: usize = 4096;
+/// Sweeps for which a scope is kept when it is over: the processes of its last moments are found in
+/// the next one, and their exit records in the one after.
+pub(super) const SWEEPS_AFTER: u32 = 3;
+
+/// What a caller asked for, and when.
+#[derive(Debug)]
+pub(super) struct Order {
+    pub(super) boot_ns: u64,
+    pub(super) kind: OrderKind,
+}
+
+#[derive(Debug)]
+pub(super) enum OrderKind {
+    Assign(SettledScope, TestName),
+    Unassign(TestName),
+}
+
+/// In the order in which scopes were assigned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct ScopeId(u32);
+
+/// The trees that an image is in, the innermost first.
+pub(super) type Trees = Arc<[ScopeId]>;
+
+/// A scope that was assigned to a test.
+pub(super) struct LiveScope {
+    pub(super) id: ScopeId,
+    pub(super) scope: SettledScope,
+    pub(super) test: TestName,
+    /// Of a tree: members that live.
+    pub(super) members: u32,
+    /// Of a tree: whether its root has been seen, and no end of it.
+    pub(super) root_lives: bool,
+    /// Processes that ended before are no members.
+    since_boot_ns: u64,
+    /// Processes that began later are no members.
+    pub(super) until_boot_ns: Option<u64>,
+    /// Sweeps since it is over, or since it began if it has no member.
+    sweeps: u32,
+}
+
+/// The scopes that are live, and the target of the recording.
+pub(super) struct Scopes {
+    target: SettledScope,
+    /// Ascending by number.
+    live: Vec<LiveScope>,
+    next: u32,
+    /// How many scopes there are, waiting orders included.
+    count: Arc<AtomicUsize>,
+}
+
+impl Scopes {
+    pub(super) fn new(target: SettledScope, count: Arc<AtomicUsize>) -> Self {
+        Self { target, live: Vec::new(), next: 0, count }
+    }
+
+    /// Adds a scope whose members lived at `since_boot_ns` or began later.
+    pub(super) fn add(
+        &mut self,
+        scope: SettledScope,
+        test: TestName,
+        since_boot_ns: u64,
+    ) -> ScopeId {
+        let id = ScopeId(self.next);
+        self.next += 1;
+        self.live.push(LiveScope {
+            id,
+            scope,
+            test,
+            members: 0,
+            root_lives: false,
+            since_boot_ns,
+            until_boot_ns: None,
+            sweeps: 0,
+        });
+        id
+    }
+
+    /// Ends the scopes of a test: what begins after `boot_ns` is no member.
+    pub(super) fn end_test(&mut self, test: &TestName, boot_ns: u64) {
+        for scope in self.live.iter_mut().filter(|scope| scope.test == *test) {
+            scope.until_boot_ns.get_or_insert(boot_ns);
+        }
+    }
+
+    /// Says whether anything depends on who descends from whom.
+    pub(super) fn need_ancestry(&self) -> bool {
+        !self.live.is_empty() || self.target != SettledScope::Machine
+    }
+
+    /// Counts an image among the members of its trees.
+    pub(super) fn add_member(&mut self, trees: &[ScopeId]) {
+        for scope in &mut self.live {
+            scope.members += u32::from(trees.contains(&scope.id));
+        }
+    }
+
+    /// Counts an image that has ended no more.
+    pub(super) fn remove_member(&mut self, trees: &[ScopeId], identity: &Identity) {
+        for scope in &mut self.live {
+            scope.members -= u32::from(trees.contains(&scope.id)).min(scope.members);
+            if let SettledScope::Tree(root) = scope.scope {
+                scope.root_lives &= !root.is(identity);
+            }
+        }
+    }
+
+    /// Returns a scope that is live.
+    pub(super) fn get_mut(&mut self, id: ScopeId) -> Option<&mut LiveScope> {
+        let index = self.live.binary_search_by_key(&id, |scope| scope.id).ok()?;
+        self.live.get_mut(index)
+    }
+
+    /// Returns the trees whose root a process may be that was never looked at, and for that of the
+    /// target `None`; of its start it is known that it was before that of a child.
+    pub(super) fn roots(
+        &self,
+        pid: i32,
+        child_start: ClockTicks,
+    ) -> impl Iterator<Item = Option<ScopeId>> {
+        let is_root = move |scope: &SettledScope| match scope {
+            SettledScope::Tree(root) => root.pid == pid && root.start <= child_start,
+            SettledScope::Machine | SettledScope::Cgroup(_) => false,
+        };
+        let scopes = self.live.iter().rev().filter(move |scope| is_root(&scope.scope));
+        let target = is_root(&self.target).then_some(None);
+        scopes.map(|scope| Some(scope.id)).chain(target)
+    }
+
+    /// Adds the trees of which a process is the root.
+    pub(super) fn with_own(&mut self, trees: Trees, identity: &Identity) -> Trees {
+        let mut own = Vec::new();
+        for scope in self.live.iter_mut().rev() {
+            if let SettledScope::Tree(root) = scope.scope
+                && root.is(identity)
+            {
+                scope.root_lives = true;
+                if !trees.contains(&scope.id) {
+                    own.push(scope.id);
+                }
+            }
+        }
+        if own.is_empty() { trees } else { own.iter().chain(trees.iter()).copied().collect() }
+    }
+
+    /// Adds the trees of which a process may be the root that was never sampled: its start is known to the
+    /// clock tick, or too late.
+    pub(super) fn with_possible_own(&self, trees: &[ScopeId], identity: &Identity) -> Vec<ScopeId> {
+        let own = |scope: &&LiveScope| match scope.scope {
+            SettledScope::Tree(root) => root.pid == identity.pid && root.start <= identity.start,
+            SettledScope::Machine | SettledScope::Cgroup(_) => false,
+        };
+        let own = self.live.iter().rev().filter(own).map(|scope| scope.id);
+        own.filter(|id| !trees.contains(id)).chain(trees.iter().copied()).collect()
+    }
+
+    /// Says whether a process is in the target, of which what it forks inherits.
+    pub(super) fn is_in_target(&self, inherited: bool, identity: &Identity) -> bool {
+        match &self.target {
+            SettledScope::Machine => true,
+            SettledScope::Tree(root) => inherited || root.is(identity),
+            SettledScope::Cgroup(group) => {
+                identity.cgroup.as_deref().is_some_and(|path| is_within(path, group))
+            }
+        }
+    }
+
+    /// Says whether an image in the target is recorded.
+    pub(super) fn target_counts(&self, identity: &Identity) -> bool {
+        match self.target {
+            SettledScope::Tree(root) => root.counts(identity),
+            SettledScope::Machine | SettledScope::Cgroup(_) => true,
+        }
+    }
+
+    /// Says whether nothing is outside of the target.
+    pub(super) fn takes_all(&self) -> bool {
+        self.target == SettledScope::Machine
+    }
+
+    /// Returns the scope that decides on the test of an image: the innermost tree against the
+    /// innermost control group, and of these the one that was assigned later.
+    pub(super) fn deciding(
+        &self,
+        trees: &[ScopeId],
+        identity: &Identity,
+        end_boot_ns: u64,
+    ) -> Option<&LiveScope> {
+        let start_ns = identity.start_ns;
+        let is_open = |scope: &&LiveScope| {
+            scope.since_boot_ns <= end_boot_ns
+                && scope.until_boot_ns.is_none_or(|until| start_ns <= until)
+        };
+        let by_id = |id: &ScopeId| {
+            let index = self.live.binary_search_by_key(id, |scope| scope.id).ok()?;
+            self.live.get(index)
+        };
+        let counts = |scope: &&LiveScope| match scope.scope {
+            SettledScope::Tree(root) => root.counts(identity),
+            SettledScope::Machine | SettledScope::Cgroup(_) => true,
+        };
+        let tree = trees.iter().filter_map(by_id).find(|scope| is_open(scope) && counts(scope));
+        let mut inner: Option<(usize, &LiveScope)> = None;
+        let mut machine = None;
+        for scope in self.live.iter().filter(is_open) {
+            match &scope.scope {
+                SettledScope::Machine => machine = Some(scope),
+                SettledScope::Tree(_) => {}
+                SettledScope::Cgroup(group) => {
+                    let path = identity.cgroup.as_deref();
+                    if path.is_some_and(|path| is_within(path, group))
+                        && inner.is_none_or(|(length, _)| length <= group.len())
+                    {
+                        inner = Some((group.len(), scope));
+                    }
+                }
+            }
+        }
+        let inner = inner.map(|(_, scope)| scope);
+        [tree, inner].into_iter().flatten().max_by_key(|scope| scope.id).or(machine)
+    }
+
+    /// Forgets scopes that are over: a sweep has ended.
+    pub(super) fn end_sweep(&mut self) {
+        let before = self.live.len();
+        self.live.retain_mut(|scope| {
+            let is_empty_tree = matches!(scope.scope, SettledScope::Tree(_))
+                && scope.members == 0
+                && !scope.root_lives;
+            if is_empty_tree || scope.until_boot_ns.is_some() {
+                scope.sweeps += 1;
+            } else {
+                scope.sweeps = 0;
+            }
+            scope.sweeps < SWEEPS_AFTER
+        });
+        self.count.fetch_sub(before - self.live.len(), Ordering::AcqRel);
+    }
+}
