@@ -78,6 +78,7 @@ mod import;
 mod journal;
 mod recorder;
 mod recording;
+mod replace_file;
 mod segment;
 mod slot_map;
 
@@ -102,6 +103,7 @@ pub use recording::{
     RecordedInstant, RecordedProcess, RecorderUsage, Recording, RecordingState, Recovery, Settings,
     is_disk_full,
 };
+pub use replace_file::replace_file;
 pub use role::role;
 pub use role_rule::{RoleField, RoleRule, RoleRuleError};
 pub use sampler::{Descriptors, Sample, Sampler, SamplerOptions, Snapshot};

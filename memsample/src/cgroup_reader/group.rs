@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 
 use rustix::io::Errno;
 
-use super::Descriptors;
+use super::descriptors::GroupDescriptors;
 use super::open::{OpenHierarchies, OpenHierarchy};
 use crate::cgroups::Version;
 use crate::error::{ParseError, ReadError};
@@ -85,7 +85,7 @@ const PRESSURE: (&str, Apply) = ("memory.pressure", |bytes, row| {
 });
 
 /// What became of a group when it was read.
-pub(super) enum Reading {
+pub(super) enum GroupReading {
     Whole,
     /// A file could not be read or understood. That this kernel has none of that name is no failure.
     InPart,
@@ -107,7 +107,7 @@ pub(super) struct Group {
 struct Access<'a> {
     hierarchy: &'a OpenHierarchy,
     name: &'a [u8],
-    descriptors: &'a mut Descriptors,
+    descriptors: &'a mut GroupDescriptors,
     buffer: &'a mut ReadBuffer,
     path: &'a mut Vec<u8>,
 }
@@ -118,13 +118,13 @@ impl Group {
         &mut self,
         name: &[u8],
         hierarchies: &OpenHierarchies,
-        descriptors: &mut Descriptors,
+        descriptors: &mut GroupDescriptors,
         buffer: &mut ReadBuffer,
         path: &mut Vec<u8>,
         row: &mut CgroupSample,
-    ) -> Reading {
+    ) -> GroupReading {
         let Some(hierarchy) = &hierarchies.memory else {
-            return Reading::Gone;
+            return GroupReading::Gone;
         };
         row.version = Some(hierarchy.version);
         let mut access = Access { hierarchy, name, descriptors, buffer, path };
@@ -138,7 +138,7 @@ impl Group {
                 Ok(()) => {}
                 // The root of v2 has few of the files, and an old kernel lacks some.
                 Err(ReadError::Gone) if index > 0 || access.is_there() => {}
-                Err(ReadError::Gone) => return Reading::Gone,
+                Err(ReadError::Gone) => return GroupReading::Gone,
                 Err(_) => whole = false,
             }
         }
@@ -150,7 +150,7 @@ impl Group {
             let outcome = access.read(&mut self.pressure, PRESSURE.0, PRESSURE.1, row);
             whole &= matches!(outcome, Ok(()) | Err(ReadError::Gone));
         }
-        if whole { Reading::Whole } else { Reading::InPart }
+        if whole { GroupReading::Whole } else { GroupReading::InPart }
     }
 
     /// Returns how many descriptors are kept.

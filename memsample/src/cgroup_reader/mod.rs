@@ -1,11 +1,12 @@
-//! Reading the memory of control groups: those that sampled processes are in, and those above them.
+//! Reads the memory of control groups: those that sampled processes are in, and their ancestors.
 //!
-//! A group above is read too because that is where limits are: the group of a container or of a unit
-//! of systemd often has none of its own, and ends by that of its parent.
+//! The ancestors are read because they have the limits: the group of a container or of a systemd unit often
+//! has no limit of its own, and the limit of its parent applies.
 //!
-//! A group is followed until it is removed, also when its last process has ended: what killed it is
-//! counted in the group.
+//! A group is read until it is removed, even after its last process exited: its counters say what killed the
+//! process.
 
+mod descriptors;
 mod group;
 mod open;
 
@@ -16,17 +17,13 @@ use crate::clock::Clock;
 use crate::counts::CgroupCounts;
 use crate::proc::ReadBuffer;
 use crate::schema::cgroups::CgroupSample;
-use group::{Group, Reading};
+use descriptors::GroupDescriptors;
+use group::{Group, GroupReading};
 pub(crate) use open::OpenHierarchies;
 
 /// Groups that are followed, at most. One costs about 30 us each time, so that many cost a
 /// thirtieth of a CPU at once a second; a host has a few hundred.
 const MAX_GROUPS: usize = 1024;
-/// Descriptors kept open, at most: for the first few dozen groups. Further files are opened for each
-/// reading, at twice the cost.
-const MAX_DESCRIPTORS: usize = 256;
-/// And this part of what the program may have open.
-const DESCRIPTORS_PART: usize = 8;
 
 /// Reads control groups, through kept descriptors as far as they go.
 pub(crate) struct CgroupReader {
@@ -34,30 +31,19 @@ pub(crate) struct CgroupReader {
     clock: Arc<dyn Clock>,
     /// By path, so that a group comes after those above it.
     groups: BTreeMap<Arc<[u8]>, Group>,
-    descriptors: Descriptors,
+    descriptors: GroupDescriptors,
     buffer: ReadBuffer,
     /// Memory for the path of a file.
     path: Vec<u8>,
 }
 
-/// How many descriptors are kept, and how many may be.
-struct Descriptors {
-    kept: usize,
-    allowed: usize,
-}
-
 impl CgroupReader {
     pub(crate) fn new(hierarchies: OpenHierarchies, clock: Arc<dyn Clock>) -> Self {
-        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-        let limit = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
         Self {
             hierarchies,
             clock,
             groups: BTreeMap::new(),
-            descriptors: Descriptors {
-                kept: 0,
-                allowed: MAX_DESCRIPTORS.min(limit / DESCRIPTORS_PART),
-            },
+            descriptors: GroupDescriptors::within_limit(),
             buffer: ReadBuffer::new(),
             path: Vec::new(),
         }
@@ -96,9 +82,9 @@ impl CgroupReader {
         groups.retain(|name, group| {
             let mut row = CgroupSample::new(ts_ms, Arc::clone(name), group.processes);
             match group.read(name, hierarchies, descriptors, buffer, path, &mut row) {
-                Reading::Whole => {}
-                Reading::InPart => counts.unreadable += 1,
-                Reading::Gone => {
+                GroupReading::Whole => {}
+                GroupReading::InPart => counts.unreadable += 1,
+                GroupReading::Gone => {
                     descriptors.kept -= group.descriptors();
                     // One that never was there to be read: a path that cannot be seen from here.
                     match group.was_read {

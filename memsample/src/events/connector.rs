@@ -40,12 +40,12 @@ const MAX_CPUS: usize = 8192;
 pub(crate) struct ProcessEvent {
     /// When, on `CLOCK_MONOTONIC`.
     pub(crate) monotonic_ns: u64,
-    pub(crate) what: What,
+    pub(crate) kind: EventKind,
 }
 
-/// What it did. A process has the number of its first thread.
+/// EventKind it did. A process has the number of its first thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum What {
+pub(crate) enum EventKind {
     /// A process began a thread of its own, or a child.
     Fork { parent: i32, tid: i32, pid: i32 },
     /// A process began another program.
@@ -129,11 +129,11 @@ impl ProcessEvents {
                     for message in messages(bytes) {
                         let event = parse(&message).ok_or(Errno::BADMSG)?;
                         answer = answer.or(event.answer);
-                        let told = event.told.map(|event| event.what);
-                        heard |= told == Some(What::Rename { tid, pid, comm });
+                        let told = event.told.map(|event| event.kind);
+                        heard |= told == Some(EventKind::Rename { tid, pid, comm });
                     }
                 }
-                // What is lost here may have been the answer; the listing that follows finds the rest.
+                // EventKind is lost here may have been the answer; the listing that follows finds the rest.
                 Received::Overflow => {}
                 Received::Nothing => break,
             }
@@ -218,25 +218,25 @@ fn parse(message: &Message<'_>) -> Option<Event> {
     let pid_at =
         |place: usize| field(details, 4 * place).map(i32::from_ne_bytes).filter(|&pid| pid >= 0);
     let mut answer = None;
-    let what = match u32::from_ne_bytes(field(header, 0)?) {
+    let kind = match u32::from_ne_bytes(field(header, 0)?) {
         WHAT_NONE => {
             answer = Some(field(details, 0).map(i32::from_ne_bytes)?);
             None
         }
-        WHAT_FORK => Some(What::Fork { parent: pid_at(1)?, tid: pid_at(2)?, pid: pid_at(3)? }),
-        WHAT_EXEC => Some(What::Exec { pid: pid_at(1)? }),
+        WHAT_FORK => Some(EventKind::Fork { parent: pid_at(1)?, tid: pid_at(2)?, pid: pid_at(3)? }),
+        WHAT_EXEC => Some(EventKind::Exec { pid: pid_at(1)? }),
         WHAT_COMM => {
             let name: [u8; COMM_BYTES] = field(details, 8)?;
             let end = name.iter().position(|&byte| byte == 0).unwrap_or(COMM_BYTES);
             let comm = Comm::new(name.get(..end)?);
-            Some(What::Rename { tid: pid_at(0)?, pid: pid_at(1)?, comm })
+            Some(EventKind::Rename { tid: pid_at(0)?, pid: pid_at(1)?, comm })
         }
-        WHAT_EXIT => Some(What::Exit { pid: pid_at(1)? }),
+        WHAT_EXIT => Some(EventKind::Exit { pid: pid_at(1)? }),
         _ => None,
     };
     let monotonic_ns = u64::from_ne_bytes(field(header, 8)?);
     let cpu = u32::from_ne_bytes(field(header, 4)?);
-    let told = what.map(|what| ProcessEvent { monotonic_ns, what });
+    let told = kind.map(|kind| ProcessEvent { monotonic_ns, kind });
     Some(Event { cpu, number, answer, told })
 }
 
@@ -246,7 +246,7 @@ pub(crate) fn read_events(bytes: &[u8]) {
     let mut numbers = Numbers::default();
     for event in messages(bytes).filter_map(|message| parse(&message)) {
         numbers.lost_before(event.cpu, event.number);
-        if let Some(ProcessEvent { what: What::Fork { parent, tid, pid }, .. }) = event.told {
+        if let Some(ProcessEvent { kind: EventKind::Fork { parent, tid, pid }, .. }) = event.told {
             assert!(parent >= 0 && tid >= 0 && pid >= 0);
         }
         assert!(numbers.0.len() <= MAX_CPUS);
@@ -280,22 +280,22 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(what: u32, details: &[u8], expected: Option<What>) {
+    fn check(what: u32, details: &[u8], expected: Option<EventKind>) {
         let body = body(9, what, details);
         let event = parse(&Message { kind: TYPE_CONNECTOR, body: &body }).unwrap();
         assert_eq!((event.cpu, event.number), (3, 9));
-        assert_eq!(event.told, expected.map(|what| ProcessEvent { monotonic_ns: 77, what }));
+        assert_eq!(event.told, expected.map(|kind| ProcessEvent { monotonic_ns: 77, kind }));
     }
 
     #[test]
     fn fields_are_where_the_kernel_has_them() {
-        let fork = What::Fork { parent: 11, tid: 20, pid: 21 };
+        let fork = EventKind::Fork { parent: 11, tid: 20, pid: 21 };
         check(WHAT_FORK, &pids(&[10, 11, 20, 21]), Some(fork));
-        check(WHAT_EXEC, &pids(&[30, 31]), Some(What::Exec { pid: 31 }));
-        check(WHAT_EXIT, &pids(&[40, 41, 256, 17, 1, 1]), Some(What::Exit { pid: 41 }));
+        check(WHAT_EXEC, &pids(&[30, 31]), Some(EventKind::Exec { pid: 31 }));
+        check(WHAT_EXIT, &pids(&[40, 41, 256, 17, 1, 1]), Some(EventKind::Exit { pid: 41 }));
         let rename = |name: &[u8]| {
             let comm = Comm::new(name);
-            Some(What::Rename { tid: 50, pid: 51, comm })
+            Some(EventKind::Rename { tid: 50, pid: 51, comm })
         };
         check(WHAT_COMM, &[&pids(&[50, 51])[..], b"a b)\0rest"].concat(), rename(b"a b)"));
         let whole = b"0123456789abcdef";

@@ -1,4 +1,4 @@
-//! What the kernel tells by itself, where it may be asked: which processes begin, which have ended, and
+//! EventKind the kernel tells by itself, where it may be asked: which processes begin, which have ended, and
 //! how large they were.
 
 mod connector;
@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use crate::counts::ExitCounts;
 use crate::identity::Comm;
 
-pub(crate) use connector::{ProcessEvent, ProcessEvents, What};
+pub(crate) use connector::{EventKind, ProcessEvent, ProcessEvents};
 pub(crate) use taskstats::{Counters, TaskExit};
 
 #[cfg(feature = "fuzzing")]
@@ -24,7 +24,7 @@ use taskstats::ExitListener;
 
 /// Processes of which threads have ended and others go on. Further ones are not added up.
 const MAX_THREADED: usize = 64 * 1024;
-/// What is read may have come while it was read. No process id is given again within so short a time.
+/// EventKind is read may have come while it was read. No process id is given again within so short a time.
 const SLACK_NS: u64 = 1_000_000_000;
 
 /// The ends of processes.

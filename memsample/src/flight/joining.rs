@@ -5,9 +5,9 @@ use std::fs;
 use std::io::{self, BufReader, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
-use super::present::Present;
+use super::live_images::LiveImages;
 use crate::batch::{Batch, Change};
-use crate::journal::JournalReader;
+use crate::journal::{ImageState, JournalReader};
 use crate::recording::{
     End, Manifest, Recording, RecordingDirectory, RecordingState, RecordingWriter,
 };
@@ -84,7 +84,7 @@ fn assemble<R: Read>(
     manifest.provenance.labels.extend(labels);
     manifest.notes.extend(notes);
     let mut joining =
-        Joining { manifest, hidden, from_boot_ns, present: Present::default(), writer: None };
+        Joining { manifest, hidden, from_boot_ns, live: LiveImages::default(), writer: None };
     // Whether what comes next does not follow what came before.
     let mut broken = true;
     let mut batch = Batch::default();
@@ -101,7 +101,7 @@ fn assemble<R: Read>(
             Err(error) => return Err(error),
         };
         if broken {
-            joining.begin_anew(opening.carried)?;
+            joining.begin_anew(opening.images)?;
         }
         while journal.next(&mut batch)? {
             joining.take(&mut batch)?;
@@ -125,19 +125,19 @@ struct Joining<'a> {
     hidden: &'a Path,
     from_boot_ns: u64,
     /// Who is there, until the first tick that is wanted.
-    present: Present,
+    live: LiveImages,
     writer: Option<RecordingWriter>,
 }
 
 impl Joining<'_> {
     /// Begins with a segment that does not follow the one before: what came before it is left out, since
     /// nobody knows what was between.
-    fn begin_anew(&mut self, carried: Vec<crate::journal::Carried>) -> io::Result<()> {
+    fn begin_anew(&mut self, images: Vec<ImageState>) -> io::Result<()> {
         if self.writer.take().is_some() {
             remove(self.hidden)?;
             self.note("a piece was damaged, and what came before it is left out");
         }
-        self.present = Present::of(carried);
+        self.live = LiveImages::of(images);
         Ok(())
     }
 
@@ -151,7 +151,7 @@ impl Joining<'_> {
             return Ok(());
         }
         for exit in &mut batch.exits {
-            self.present.complete(exit);
+            self.live.complete(exit);
         }
         match &mut self.writer {
             Some(writer) => writer.take(batch),
@@ -167,7 +167,7 @@ impl Joining<'_> {
         let before = wanted.unwrap_or(batch.ticks.len());
         let mut changes = 0;
         for (_, of_tick) in batch.ticks().take(before) {
-            of_tick.iter().for_each(|change| self.present.apply(change));
+            of_tick.iter().for_each(|change| self.live.apply(change));
             changes += of_tick.len();
         }
         let Some(first) = wanted.and_then(|first| batch.ticks.get(first)) else { return Ok(false) };
@@ -176,7 +176,7 @@ impl Joining<'_> {
         batch.changes.drain(..changes);
         // Who ended before the first tick has no sample.
         for change in batch.changes.iter().take_while(|change| matches!(change, Change::End(_))) {
-            self.present.apply(change);
+            self.live.apply(change);
         }
         batch.system.retain(|row| row.ts_ms >= first.ts_ms);
         batch.cgroups.retain(|row| row.ts_ms >= first.ts_ms);
@@ -188,9 +188,9 @@ impl Joining<'_> {
         manifest.totals = crate::schema::Totals::default();
         let directory = RecordingDirectory::create(self.hidden)?;
         let lock = directory.lock()?.ok_or_else(|| io::Error::other("another dump is made"))?;
-        let carried = self.present.carried();
+        let images = self.live.states();
         self.writer =
-            Some(RecordingWriter::assemble(directory, lock, manifest, &carried, first.planned_ns)?);
+            Some(RecordingWriter::assemble(directory, lock, manifest, &images, first.planned_ns)?);
         Ok(true)
     }
 }

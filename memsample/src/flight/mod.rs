@@ -1,29 +1,32 @@
 //! The last minutes of everything, within a bounded space, and recordings cut out of them.
 //!
 //! ```text
-//! sampler ═ sweeps ═▶ writing: follower ─▶ batch ─▶ ring: segment, segment, segment
+//! sampler ═ sweeps ═▶ writing: projection ─▶ batch ─▶ ring: segment, segment, segment
 //!                                                             └── joining ──▶ recording
 //! ```
 //!
 //! A segment is a journal that begins with all there is at its time, so that those before it can simply
 //! be removed. A dump replays segments, as recovery does with the journal of a recorder that died.
 
+mod dump;
 mod joining;
-mod present;
+mod live_images;
 mod ring;
+mod salvage;
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::recorder::{Latest, RecordError, Recorder, RecorderOptions, SharedSampler, Status};
-use crate::recording::{End, Manifest, Recording, RecordingDirectory, RecordingState};
-use joining::{Joined, Outcome, join};
-use ring::{OpenSegments, Ring, RingWriter, manifest_path};
+use crate::recording::{End, Recording, RecordingDirectory};
+use dump::dump;
+pub use dump::{DumpError, DumpOptions};
+use ring::{Ring, RingWriter};
+use salvage::{aside, salvage};
 
 /// How long a dump waits for what was sampled up to now. It is on disk within half a second and a
 /// tick; a tick may be an hour away.
@@ -79,48 +82,6 @@ impl FlightOptions {
     }
 }
 
-/// What of a [`FlightRecorder`] becomes a recording.
-#[derive(Clone, Debug, Default)]
-pub struct DumpOptions {
-    /// How much: the last so long; everything that is to be kept by default.
-    pub last: Option<Duration>,
-    /// What the caller wants to find in `recording.json`.
-    pub labels: BTreeMap<String, String>,
-}
-
-/// Why no dump was made.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum DumpError {
-    /// There is no tick yet.
-    Empty,
-    /// There is a file or a directory at the path of the dump.
-    Exists(PathBuf),
-    /// It could not be read or written. Nothing is left behind.
-    Io(PathBuf, io::Error),
-}
-
-impl fmt::Display for DumpError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Empty => f.write_str("the flight recorder holds no tick yet"),
-            Self::Exists(path) => {
-                write!(f, "`{}` exists: choose another name, or remove it", path.display())
-            }
-            Self::Io(path, _) => write!(f, "cannot make the dump `{}`", path.display()),
-        }
-    }
-}
-
-impl std::error::Error for DumpError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Io(_, error) => Some(error),
-            Self::Empty | Self::Exists(_) => None,
-        }
-    }
-}
-
 impl FlightRecorder {
     /// Begins to keep what the sampler sweeps, in a new directory.
     ///
@@ -163,22 +124,7 @@ impl FlightRecorder {
         if !self.recorder.is_finished() {
             self.ring.wait_for(self.recorder.now_boot_ns(), PATIENCE);
         }
-        let failed = |error| failed(path, error);
-        let DumpOptions { last, labels } = options;
-        let asked = last.unwrap_or(self.span);
-        let open = self.ring.open(asked).map_err(failed)?.ok_or(DumpError::Empty)?;
-        let OpenSegments { files: segments, from_boot_ns, manifest } = open;
-        let note = format!("cut out of the flight recorder, which keeps {:?}", self.span);
-        let joined = Joined {
-            segments,
-            from_boot_ns,
-            manifest,
-            labels,
-            notes: vec![note],
-            end: End::Dumped,
-            state: RecordingState::Closed,
-        };
-        join(joined, path).map_err(failed)?.recording.ok_or(DumpError::Empty)
+        dump(&self.ring, self.span, path, options)
     }
 
     /// Makes a recording at `path` of all that a flight recorder has left in `directory` whose program
@@ -195,68 +141,13 @@ impl FlightRecorder {
         path: &Path,
         labels: BTreeMap<String, String>,
     ) -> Result<Option<Recording>, DumpError> {
-        let failed = |error| failed(path, error);
-        if !directory.exists() {
-            return Ok(None);
-        }
-        let ring = RecordingDirectory::existing(directory);
-        let lock = match ring.lock() {
-            Ok(lock) => lock,
-            // It died before it had written anything.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return match fs::remove_dir(directory) {
-                    Ok(()) => Ok(None),
-                    Err(_) => set_aside(directory).map_err(failed).map(|()| None),
-                };
-            }
-            Err(error) => return Err(failed(error)),
-        };
-        let _lock = lock.ok_or_else(|| failed(io::Error::other("another program has it")))?;
-        let mut segments = Vec::new();
-        for (_, path) in ring.journal_files().map_err(failed)? {
-            let file = File::open(path).map_err(failed)?;
-            // One that was just made.
-            if file.metadata().map_err(failed)?.len() > 0 {
-                segments.push(file);
-            }
-        }
-        let manifest = match Manifest::read(&manifest_path(directory)) {
-            Ok(manifest) => manifest,
-            Err(error) if error.kind() == io::ErrorKind::NotFound && segments.is_empty() => {
-                return fs::remove_dir_all(directory).map_err(failed).map(|()| None);
-            }
-            Err(error)
-                if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) =>
-            {
-                return set_aside(directory).map_err(failed).map(|()| None);
-            }
-            Err(error) => return Err(failed(error)),
-        };
-        let note = "left by a flight recorder whose program died".to_owned();
-        let joined = Joined {
-            segments,
-            from_boot_ns: 0,
-            manifest,
-            labels,
-            notes: vec![note],
-            end: End::Crashed,
-            state: RecordingState::Recovered,
-        };
-        let Outcome { recording, is_damaged } = join(joined, path).map_err(failed)?;
-        if is_damaged {
-            set_aside(directory).map_err(failed)?;
-        } else {
-            fs::remove_dir_all(directory).map_err(failed)?;
-        }
-        Ok(recording)
+        salvage(directory, path, labels)
     }
 
     /// Returns where [`salvage`](Self::salvage) puts a directory in which something is damaged.
     #[must_use]
     pub fn set_aside(directory: &Path) -> PathBuf {
-        let mut name = directory.file_name().unwrap_or_default().to_owned();
-        name.push(".damaged");
-        directory.with_file_name(name)
+        aside(directory)
     }
 
     /// Returns how far back it reaches now, and what that takes on disk, in bytes.
@@ -295,20 +186,5 @@ impl Drop for FlightRecorder {
     fn drop(&mut self) {
         self.recorder.end();
         let _ = fs::remove_dir_all(self.ring.directory.path());
-    }
-}
-
-fn set_aside(directory: &Path) -> io::Result<()> {
-    let aside = FlightRecorder::set_aside(directory);
-    if aside.exists() {
-        return Err(io::Error::other(format!("`{}` is there already", aside.display())));
-    }
-    fs::rename(directory, aside)
-}
-
-fn failed(path: &Path, error: io::Error) -> DumpError {
-    match error.kind() {
-        io::ErrorKind::AlreadyExists => DumpError::Exists(path.to_owned()),
-        _ => DumpError::Io(path.to_owned(), error),
     }
 }

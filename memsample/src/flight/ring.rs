@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::present::Present;
+use super::live_images::LiveImages;
 use crate::batch::Batch;
 use crate::identity::Comm;
 use crate::journal::{JournalWriter, Opening};
@@ -126,7 +126,7 @@ pub(super) struct RingWriter {
     _lock: Lock,
     manifest: Manifest,
     journal: JournalWriter,
-    present: Present,
+    live: LiveImages,
     span_ns: u64,
     max_bytes: u64,
 }
@@ -152,8 +152,8 @@ impl RingWriter {
             state.manifest = Some(manifest.clone());
         }
         let span_ns = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
-        let present = Present::default();
-        Ok(Self { ring, _lock: lock, manifest, journal, present, span_ns, max_bytes })
+        let live = LiveImages::default();
+        Ok(Self { ring, _lock: lock, manifest, journal, live, span_ns, max_bytes })
     }
 
     /// Says whether the segment has come to its part of the ring.
@@ -169,11 +169,8 @@ impl RingWriter {
     /// Begins a segment with all there is now.
     fn begin_segment(&mut self) -> io::Result<()> {
         let number = self.ring.state().segments.back().map_or(0, |segment| segment.number + 1);
-        let opening = Opening {
-            checkpoint: number,
-            totals: Totals::default(),
-            carried: self.present.carried(),
-        };
+        let opening =
+            Opening { checkpoint: number, totals: Totals::default(), images: self.live.states() };
         let path = self.ring.directory.journal_file(number);
         self.journal = JournalWriter::create(&path, &opening)?;
         let bytes = self.journal.bytes();
@@ -220,7 +217,7 @@ impl Destination for RingWriter {
             let count = u64::from(tick.tick.counts.processes.saturating_sub(tick.tick.dropped));
             self.manifest.totals.add(&tick.tick, count);
             self.manifest.last_tick = jiff::Timestamp::from_millisecond(tick.tick.ts_ms).ok();
-            changes.iter().for_each(|change| self.present.apply(change));
+            changes.iter().for_each(|change| self.live.apply(change));
         }
         self.note(batch)
     }
@@ -238,7 +235,7 @@ impl Destination for RingWriter {
     }
 
     fn largest(&self) -> Option<(Comm, i32, u64)> {
-        let largest = self.present.largest()?;
+        let largest = self.live.largest()?;
         Some((largest.comm, largest.identity.pid, largest.metrics.get(Metric::Rss)))
     }
 

@@ -29,12 +29,12 @@ pub(crate) struct Opening {
     pub(crate) checkpoint: u64,
     pub(crate) totals: Totals,
     /// The process images that go on.
-    pub(crate) carried: Vec<Carried>,
+    pub(crate) images: Vec<ImageState>,
 }
 
 /// A process image that was being sampled when the journal began.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Carried {
+pub(crate) struct ImageState {
     pub(crate) slot: Slot,
     pub(crate) identity: Arc<Identity>,
     pub(crate) comm: Comm,
@@ -92,8 +92,8 @@ impl BatchEncoder {
     /// Encodes the opening. The result is valid until the next call.
     pub(super) fn opening(&mut self, opening: &Opening) -> io::Result<&[u8]> {
         self.bytes.clear();
-        for carried in &opening.carried {
-            self.last.begin(carried.slot, carried.metrics);
+        for image in &opening.images {
+            self.last.begin(image.slot, image.metrics);
         }
         self.put(opening)?;
         Ok(&self.bytes)
@@ -162,8 +162,8 @@ impl BatchDecoder {
     /// Reads an opening; `None` where the bytes are none.
     pub(super) fn opening(&mut self, bytes: &[u8]) -> Option<Opening> {
         let opening: Opening = Decoder::new(bytes).item()?;
-        for carried in &opening.carried {
-            self.last.begin(carried.slot, carried.metrics)?;
+        for image in &opening.images {
+            self.last.begin(image.slot, image.metrics)?;
         }
         Some(opening)
     }

@@ -20,7 +20,7 @@ mod writer;
 
 #[cfg(feature = "fuzzing")]
 pub(crate) use encoding::read_contents;
-pub(crate) use encoding::{Carried, Opening};
+pub(crate) use encoding::{ImageState, Opening};
 pub(crate) use reader::JournalReader;
 pub(crate) use writer::JournalWriter;
 

@@ -150,13 +150,13 @@ fn opening() -> impl Strategy<Value = Opening> {
     let image = (identity(), metrics(), any::<u128>());
     let images = prop::collection::vec(image, SLOTS as usize);
     (any::<[u64; 2]>(), images).prop_map(|([checkpoint, samples], images)| {
-        let carried = (0..).zip(images).map(|(slot, (identity, metrics, rss_sum))| {
+        let images = (0..).zip(images).map(|(slot, (identity, metrics, rss_sum))| {
             let summary = Summary { rss_sum, samples: 3, pss_peak: Some(4), ..Summary::default() };
             let test = Some(Arc::from("a test")).filter(|_| slot % 2 == 0);
-            Carried { slot: Slot(slot), comm: identity.comm, identity, test, metrics, summary }
+            ImageState { slot: Slot(slot), comm: identity.comm, identity, test, metrics, summary }
         });
         let totals = Totals { samples, ..Totals::default() };
-        Opening { checkpoint, totals, carried: carried.collect() }
+        Opening { checkpoint, totals, images: images.collect() }
     })
 }
 

@@ -143,27 +143,3 @@ pub(crate) fn remove_if_exists(path: &Path) -> io::Result<()> {
         outcome => outcome,
     }
 }
-
-/// Replaces a file by `write`'s output, whole or not at all, and returns it open.
-///
-/// The new contents are on disk before the old ones are gone.
-pub(crate) fn replace_file<T>(
-    path: &Path,
-    write: impl FnOnce(&File) -> io::Result<T>,
-) -> io::Result<T> {
-    let mut name = std::ffi::OsString::from(".");
-    name.push(path.file_name().unwrap_or_default());
-    name.push(".tmp");
-    // Hidden, so that `*.parquet` does not match it.
-    let temporary = path.with_file_name(name);
-    let outcome = File::create(&temporary).and_then(|file| {
-        let value = write(&file)?;
-        file.sync_data()?;
-        fs::rename(&temporary, path)?;
-        Ok(value)
-    });
-    if outcome.is_err() {
-        let _ = fs::remove_file(&temporary);
-    }
-    outcome
-}

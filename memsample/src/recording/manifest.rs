@@ -9,10 +9,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::layout::replace_file;
 use crate::host::Host;
 use crate::identity_rules::KeptArguments;
 use crate::metric::Files;
+use crate::replace_file::replace_file;
 use crate::schema::FORMAT_VERSION;
 use crate::schema::Totals;
 use crate::scope::Scope;

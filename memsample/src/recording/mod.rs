@@ -2,19 +2,19 @@
 //!
 //! ```text
 //! batches ─ writer ─▶ journal/000000.log          at once; lost by nothing but a broken disk
-//!             ├─ roster: who is being sampled
+//!             ├─ images: who is being sampled
 //!             ├─ segment: samples since the last checkpoint
 //!             └─ rows ─ table ─▶ NAME.parquet     tails every 30 s, settled at each checkpoint
 //! ```
 
-mod growing;
 mod images;
 mod instant;
 mod layout;
 mod manifest;
 mod open;
-mod roster;
+mod sampled_images;
 mod table;
+mod tables;
 mod writer;
 
 pub use instant::{InstantError, RecordedInstant, RecordedProcess};

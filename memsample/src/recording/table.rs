@@ -27,7 +27,7 @@ use parquet::file::reader::ChunkReader;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::ColumnPath;
 
-use super::layout::replace_file;
+use crate::replace_file::replace_file;
 use crate::schema::{ColumnKind, Table};
 
 /// A file of this size is not copied any more.

@@ -2,13 +2,13 @@ use std::fs;
 use std::io;
 use std::sync::Arc;
 
-use super::growing::Tables;
 use super::layout::{Lock, RecordingDirectory};
 use super::manifest::{End, Manifest, RecorderUsage, RecordingState};
 use super::table::{TableFile, table_files};
+use super::tables::Tables;
 use crate::batch::{Batch, BatchTick, Change};
 use crate::identity::Comm;
-use crate::journal::{Carried, JournalReader, JournalWriter, Opening};
+use crate::journal::{ImageState, JournalReader, JournalWriter, Opening};
 use crate::schema::Table;
 use crate::schema::exits::Exit;
 use crate::schema::processes::{ProcessRow, Summary};
@@ -121,7 +121,7 @@ impl RecordingWriter {
 
     /// Returns the image with the largest resident set: its name, pid and bytes.
     pub(crate) fn largest(&self) -> Option<(Comm, i32, u64)> {
-        self.tables.processes.roster.largest()
+        self.tables.processes.images.largest()
     }
 
     fn is_checkpoint_due(&self, now_ns: u64) -> bool {
@@ -159,27 +159,27 @@ impl RecordingWriter {
         segment.begin_tick(SampledTick { ts_ms: tick.ts_ms, files });
         let mut absent = 0;
         for change in changes {
-            let roster = &mut processes.roster;
+            let images = &mut processes.images;
             let ended = match change {
-                Change::End(slot) => roster.end(*slot, segment),
+                Change::End(slot) => images.end(*slot, segment),
                 Change::Begin(slot, identity) => {
                     totals.processes += 1;
-                    roster.begin(*slot, identity.clone(), segment)
+                    images.begin(*slot, identity.clone(), segment)
                 }
                 Change::Rename(slot, comm) => {
-                    roster.rename(*slot, *comm, segment);
+                    images.rename(*slot, *comm, segment);
                     None
                 }
                 Change::Assign(slot, test) => {
-                    roster.assign(*slot, test.clone());
+                    images.assign(*slot, test.clone());
                     None
                 }
                 Change::Row(slot, row) => {
-                    roster.set_row(*slot, row, segment);
+                    images.set_row(*slot, row, segment);
                     None
                 }
                 Change::Absent(slot) => {
-                    absent += u64::from(roster.set_absent(*slot, segment));
+                    absent += u64::from(images.set_absent(*slot, segment));
                     None
                 }
             };
@@ -187,7 +187,7 @@ impl RecordingWriter {
                 processes.push_ended(ended);
             }
         }
-        let count = processes.roster.count().saturating_sub(absent);
+        let count = processes.images.count().saturating_sub(absent);
         totals.add(tick, count);
         samples.samples += count;
     }
@@ -231,7 +231,7 @@ impl RecordingWriter {
         let opening = Opening {
             checkpoint: self.checkpoint,
             totals: self.manifest.totals,
-            carried: self.tables.processes.roster.carried(),
+            images: self.tables.processes.images.states(),
         };
         // The old journal is let go only when the new one is on disk.
         let journal =
@@ -297,14 +297,14 @@ impl RecordingWriter {
         directory: RecordingDirectory,
         lock: Lock,
         manifest: Manifest,
-        carried: &[Carried],
+        images: &[ImageState],
         began_boot_ns: u64,
     ) -> io::Result<Self> {
         let tables = Tables::create(directory.path(), &provenance(&manifest)?)?;
         let mut writer = Self::new(directory, lock, manifest, None, tables);
         writer.checkpoint_boot_ns = began_boot_ns;
-        writer.manifest.totals.processes = carried.len() as u64;
-        writer.resume(carried);
+        writer.manifest.totals.processes = images.len() as u64;
+        writer.resume(images);
         Ok(writer)
     }
 
@@ -322,10 +322,10 @@ impl RecordingWriter {
     }
 
     /// Goes on with process images that were being sampled.
-    fn resume(&mut self, carried: &[Carried]) {
+    fn resume(&mut self, images: &[ImageState]) {
         let Tables { samples, processes, .. } = &mut self.tables;
-        for carried in carried {
-            processes.roster.resume(carried, &mut samples.segment);
+        for state in images {
+            processes.images.resume(state, &mut samples.segment);
         }
     }
 
@@ -422,7 +422,7 @@ impl RecordingWriter {
     ) -> io::Result<Replayed> {
         self.checkpoint = opening.checkpoint;
         self.manifest.totals = opening.totals;
-        self.resume(&opening.carried);
+        self.resume(&opening.images);
         let mut batch = Batch::default();
         let mut blocks = 0;
         while journal.next(&mut batch)? {

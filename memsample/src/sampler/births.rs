@@ -8,7 +8,7 @@ use super::Sampler;
 use super::discovery::Candidate;
 use super::entry::{Entry, EntryState, Occupant};
 use crate::clock::Now;
-use crate::events::{ProcessEvent, ProcessEvents, TaskExit, What};
+use crate::events::{EventKind, ProcessEvent, ProcessEvents, TaskExit};
 use crate::identity::Comm;
 
 /// `/proc` is listed after this time nevertheless: another program may have told the kernel to be silent,
@@ -27,7 +27,7 @@ const TOLD_WITHIN_NS: u64 = 1_000_000_000;
 /// The first process of the kernel's own threads.
 const KTHREADD: i32 = 2;
 
-/// What is heard of the kernel.
+/// EventKind is heard of the kernel.
 pub(super) struct Births {
     events: ProcessEvents,
     /// Processes that began since the last sweep, and those of which not all is known yet.
@@ -57,7 +57,7 @@ struct Birth {
     age: u8,
 }
 
-/// What the birth of a process tells of it that has ended without being looked at.
+/// EventKind the birth of a process tells of it that has ended without being looked at.
 pub(super) struct BriefLife {
     pub(super) parent: i32,
     pub(super) start_ns: u64,
@@ -214,10 +214,10 @@ impl Sampler {
         let suspended_ns = now.boot_ns.saturating_sub(now.monotonic_ns);
         let Births { events, recent, pending, .. } = births;
         let mut not_kept = 0;
-        let lost = events.drain(|ProcessEvent { monotonic_ns, what }| {
+        let lost = events.drain(|ProcessEvent { monotonic_ns, kind }| {
             let boot_ns = monotonic_ns.saturating_add(suspended_ns);
-            match what {
-                What::Fork { parent, tid, pid } if tid == pid => {
+            match kind {
+                EventKind::Fork { parent, tid, pid } if tid == pid => {
                     if recent.len() >= MAX_BIRTHS && !recent.contains_key(&pid) {
                         not_kept += 1;
                         return;
@@ -225,22 +225,22 @@ impl Sampler {
                     pending.push(pid);
                     recent.insert(pid, Birth::new(parent, boot_ns));
                 }
-                What::Fork { pid, .. } => {
+                EventKind::Fork { pid, .. } => {
                     if let Some(birth) = recent.get_mut(&pid) {
                         birth.threads = birth.threads.saturating_add(1);
                     }
                 }
-                What::Exit { pid } => {
+                EventKind::Exit { pid } => {
                     if let Some(birth) = recent.get_mut(&pid) {
                         birth.threads = birth.threads.saturating_sub(1);
                     }
                 }
-                What::Exec { pid } => match recent.get_mut(&pid) {
+                EventKind::Exec { pid } => match recent.get_mut(&pid) {
                     Some(birth) => birth.has_begun_a_program = true,
                     None if self.note_exec(pid, boot_ns) => {}
                     None => pending.push(pid),
                 },
-                What::Rename { tid, pid, comm } => {
+                EventKind::Rename { tid, pid, comm } => {
                     if tid == pid {
                         self.note_name(pid, comm);
                     }

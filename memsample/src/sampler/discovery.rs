@@ -11,7 +11,7 @@ use std::os::fd::OwnedFd;
 use super::Sampler;
 use super::births::Births;
 use super::entry::{Addresses, Entry, EntryState, Occupant, Process};
-use super::reading::{Image, Reader, read_file};
+use super::reading::{ImageDescription, Reader, read_file};
 use crate::error::ReadError;
 use crate::identity::{Comm, Identity};
 use crate::parse::{parse_stat, parse_status};
@@ -223,7 +223,7 @@ impl Sampler {
         let addresses = Addresses { code: stat.startcode, stack: stat.startstack };
         let (ppid, comm) = (stat.ppid, Comm::new(stat.comm));
         let image_boot_ns = self.reader.clock.now().boot_ns;
-        let Image { uid, comm, exe, cmdline, cgroup, role } =
+        let ImageDescription { uid, comm, exe, cmdline, cgroup, role } =
             self.reader.read_image(&directory, comm);
         // Who lost its parent has another one now.
         let ppid = candidate.parent().unwrap_or(ppid);

@@ -42,7 +42,7 @@ use births::Births;
 use ends::Unexplained;
 use entry::{Entry, EntryState, Occupant, Slots};
 pub(crate) use reading::read_file;
-use reading::{Image, Reader, Reading};
+use reading::{ImageDescription, Reader, Reading};
 
 /// How a [`Sampler`] reads.
 #[derive(Clone)]
@@ -451,11 +451,11 @@ fn retire(entry: &mut Entry, departed: &mut Vec<Slot>, slots: &mut Slots) {
 }
 
 /// Goes on as another program after an exec: same process, same descriptors, another image.
-fn begin_image(entry: &mut Entry, image: Image, slots: &mut Slots) {
+fn begin_image(entry: &mut Entry, image: ImageDescription, slots: &mut Slots) {
     let Occupant::Process(process) = &mut entry.occupant else {
         return;
     };
-    let Image { uid, comm, exe, cmdline, cgroup, role } = image;
+    let ImageDescription { uid, comm, exe, cmdline, cgroup, role } = image;
     let Identity { pid, start, start_ns, exec, ppid, .. } = *process.identity;
     let exec = exec.saturating_add(1);
     let number = slots.next_process();

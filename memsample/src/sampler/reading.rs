@@ -25,7 +25,7 @@ pub(super) enum Reading {
     /// It has been read, as far as the kernel allowed.
     Alive,
     /// It has begun another program. Its numbers are those of the new one.
-    NewImage(Image),
+    NewImage(ImageDescription),
     /// It has no memory any more: it ended, and waits to be reaped.
     NoMemory,
     /// It has been reaped.
@@ -33,7 +33,7 @@ pub(super) enum Reading {
 }
 
 /// What belongs to a process image, apart from its numbers.
-pub(super) struct Image {
+pub(super) struct ImageDescription {
     pub(super) uid: Option<u32>,
     pub(super) comm: Comm,
     pub(super) exe: Option<Vec<u8>>,
@@ -399,7 +399,7 @@ impl Reader {
     }
 
     /// Reads what a process is, apart from its numbers.
-    pub(super) fn read_image(&mut self, directory: &ProcessDir, comm: Comm) -> Image {
+    pub(super) fn read_image(&mut self, directory: &ProcessDir, comm: Comm) -> ImageDescription {
         let Self { root, buffer, rules, .. } = self;
         let cmdline = read_file(root, buffer, directory, c"cmdline").unwrap_or_default();
         let redacted = rules.redact(cmdline);
@@ -415,7 +415,7 @@ impl Reader {
         let role = rules.role(&comm, exe.as_deref(), &redacted, cgroup.as_deref());
         let kept = rules.keep(&redacted);
         let cmdline = kept.get(..Identity::MAX_CMDLINE_BYTES).unwrap_or(kept).to_vec();
-        Image { uid, comm, exe, cmdline, cgroup, role }
+        ImageDescription { uid, comm, exe, cmdline, cgroup, role }
     }
 
     fn follow_image(

@@ -7,8 +7,8 @@ use arrow_buffer::{NullBuffer, ScalarBuffer};
 use arrow_schema::ArrowError;
 use arrow_schema::SchemaRef;
 
-use super::SampledTick;
-use super::series::{Run, Series};
+use super::sampled_tick::SampledTick;
+use super::series::{EqualRows, Series};
 use crate::metric::{Files, Metric};
 use crate::schema;
 use crate::schema::int64;
@@ -28,9 +28,9 @@ const OPTIONAL_FILES: [Files; 5] = [
 /// The rows of a segment, process after process, as Arrow batches of the `samples` table.
 pub(crate) struct SampleBatches<'a> {
     ticks: &'a [SampledTick],
-    rows: Box<dyn Iterator<Item = (&'a Series, Run)> + 'a>,
+    rows: Box<dyn Iterator<Item = (&'a Series, EqualRows)> + 'a>,
     /// A run that did not fit into the batch before.
-    rest: Option<(&'a Series, Run)>,
+    rest: Option<(&'a Series, EqualRows)>,
     schema: SchemaRef,
 }
 
@@ -38,7 +38,7 @@ impl<'a> SampleBatches<'a> {
     pub(super) fn new(ticks: &'a [SampledTick], series: Vec<&'a Series>, first: u32) -> Self {
         let end = ticks.len() as u32;
         let rows = series.into_iter().flat_map(move |series| {
-            series.runs(end).filter_map(move |mut run| {
+            series.equal_rows(end).filter_map(move |mut run| {
                 run.ticks.start = run.ticks.start.max(first);
                 (!run.ticks.is_empty()).then_some((series, run))
             })
@@ -62,7 +62,7 @@ impl Iterator for SampleBatches<'_> {
                 let (ticks, own_files, metrics) =
                     (middle..run.ticks.end, run.own_files, run.metrics);
                 run.ticks.end = middle;
-                self.rest = Some((series, Run { ticks, own_files, metrics }));
+                self.rest = Some((series, EqualRows { ticks, own_files, metrics }));
             }
             columns.push(self.ticks, series, &run);
         }
@@ -93,7 +93,7 @@ impl Columns {
         }
     }
 
-    fn push(&mut self, ticks: &[SampledTick], series: &Series, run: &Run) {
+    fn push(&mut self, ticks: &[SampledTick], series: &Series, run: &EqualRows) {
         let count = run.ticks.len();
         let sampled = ticks.get(as_usize(&run.ticks)).unwrap_or_default();
         self.ts.extend(sampled.iter().map(|tick| tick.ts_ms));

@@ -6,24 +6,18 @@
 //! of them again, process after process.
 
 mod columns;
+mod sampled_tick;
 mod series;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use columns::SampleBatches;
+pub(crate) use sampled_tick::SampledTick;
 
 use crate::batch::Row;
 use crate::identity::Comm;
 use crate::metric::{Files, Metrics};
 use series::Series;
-
-/// A tick that has samples.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct SampledTick {
-    pub(crate) ts_ms: i64,
-    /// What was read of every process whose series does not say otherwise.
-    pub(crate) files: Files,
-}
 
 /// Which series of the segment a process image has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 use std::ops::Range;
 
-use super::SampledTick;
+use super::sampled_tick::SampledTick;
 use crate::batch::Row;
 use crate::codec::{Decoder, put_changes, put_number};
 use crate::identity::Comm;
@@ -104,8 +104,8 @@ impl Series {
     }
 
     /// Returns the runs of the series, in order of time.
-    pub(super) fn runs(&self, ticks: u32) -> Runs<'_> {
-        Runs {
+    pub(super) fn equal_rows(&self, ticks: u32) -> EqualRowsIter<'_> {
+        EqualRowsIter {
             log: Decoder::new(&self.log),
             metrics: *self.start,
             tick: self.first,
@@ -116,21 +116,21 @@ impl Series {
     }
 }
 
-/// Consecutive ticks at which a process had the same numbers.
-pub(super) struct Run {
+/// The rows of a process at consecutive ticks, all with the same numbers.
+pub(super) struct EqualRows {
     pub(super) ticks: Range<u32>,
     /// What was read; `None` for what was read of every process at each of these ticks.
     pub(super) own_files: Option<Files>,
     pub(super) metrics: Metrics,
 }
 
-impl Run {
+impl EqualRows {
     pub(super) fn files(&self, tick: &SampledTick) -> Files {
         self.own_files.unwrap_or(tick.files)
     }
 }
 
-pub(super) struct Runs<'a> {
+pub(super) struct EqualRowsIter<'a> {
     log: Decoder<'a>,
     metrics: Metrics,
     /// The next tick to return.
@@ -142,7 +142,7 @@ pub(super) struct Runs<'a> {
     entry: Option<(u32, u8)>,
 }
 
-impl Runs<'_> {
+impl EqualRowsIter<'_> {
     /// Reads the tick and flags of the next entry, but not its numbers, which come into effect later.
     fn peek(&mut self) -> Option<(u32, u8)> {
         if self.entry.is_none() && !self.log.is_empty() {
@@ -154,10 +154,10 @@ impl Runs<'_> {
     }
 }
 
-impl Iterator for Runs<'_> {
-    type Item = Run;
+impl Iterator for EqualRowsIter<'_> {
+    type Item = EqualRows;
 
-    fn next(&mut self) -> Option<Run> {
+    fn next(&mut self) -> Option<EqualRows> {
         loop {
             if self.tick >= self.end {
                 return None;
@@ -179,11 +179,15 @@ impl Iterator for Runs<'_> {
                             .peek()
                             .map_or(self.end, |(tick, _)| tick.clamp(first + 1, self.end));
                     }
-                    return Some(Run { ticks: first..self.tick, own_files, metrics: self.metrics });
+                    return Some(EqualRows {
+                        ticks: first..self.tick,
+                        own_files,
+                        metrics: self.metrics,
+                    });
                 }
                 entry => {
                     self.tick = entry.map_or(self.end, |(tick, _)| tick.min(self.end));
-                    return Some(Run {
+                    return Some(EqualRows {
                         ticks: first..self.tick,
                         own_files: None,
                         metrics: self.metrics,
@@ -212,7 +216,7 @@ mod tests {
     /// Returns the resident set and whether the files are the series' own, tick by tick.
     fn expand(series: &Series, ticks: u32) -> Vec<(u32, u64, Option<Files>)> {
         series
-            .runs(ticks)
+            .equal_rows(ticks)
             .flat_map(|run| {
                 run.ticks.map(move |tick| (tick, run.metrics.get(Metric::Rss), run.own_files))
             })

@@ -4,7 +4,7 @@
 use std::io;
 use std::path::Path;
 
-use super::roster::Roster;
+use super::sampled_images::SampledImages;
 use super::table::{Purpose, RowGroups, TableFile, Tail};
 use crate::identity::ProcessId;
 use crate::schema::Fields;
@@ -20,7 +20,7 @@ const BATCH_ROWS: usize = 1024;
 const LAST_ENDED: usize = 16 * 1024;
 
 /// A small table whose rows never change.
-pub(super) struct GrowingTable<R: 'static> {
+pub(super) struct AppendTable<R: 'static> {
     pub(super) file: TableFile,
     fields: Fields<R>,
     /// The rows since the last checkpoint, of which the first `flushed` are in the tail of the file.
@@ -28,7 +28,7 @@ pub(super) struct GrowingTable<R: 'static> {
     flushed: usize,
 }
 
-impl<R> GrowingTable<R> {
+impl<R> AppendTable<R> {
     pub(super) fn new(file: TableFile, fields: Fields<R>) -> Self {
         Self { file, fields, rows: Vec::new(), flushed: 0 }
     }
@@ -82,7 +82,7 @@ impl<R> GrowingTable<R> {
     }
 }
 
-impl GrowingTable<Mark> {
+impl AppendTable<Mark> {
     /// Settles the marks in the order of time: those that the recorder sets itself come up to half a
     /// second after those of callers, which may have been flushed by then.
     fn settle_sorted(&mut self, checkpoint: u64) -> io::Result<()> {
@@ -155,7 +155,7 @@ impl SampleTable {
 pub(super) struct ProcessTable {
     pub(super) file: TableFile,
     /// Those that are being sampled.
-    pub(super) roster: Roster,
+    pub(super) images: SampledImages,
     /// Those that ended since the last checkpoint.
     ended: Vec<ProcessRow>,
     ended_bytes: usize,
@@ -163,7 +163,7 @@ pub(super) struct ProcessTable {
 
 impl ProcessTable {
     pub(super) fn new(file: TableFile) -> Self {
-        Self { file, roster: Roster::default(), ended: Vec::new(), ended_bytes: 0 }
+        Self { file, images: SampledImages::default(), ended: Vec::new(), ended_bytes: 0 }
     }
 
     pub(super) fn push_ended(&mut self, row: ProcessRow) {
@@ -176,7 +176,7 @@ impl ProcessTable {
         let mut last = self.ended.iter_mut().rev().take(LAST_ENDED);
         match last.find(|row| row.identity.process == process) {
             Some(row) => row.summary.exit_hwm = Some(hwm_bytes),
-            None => self.roster.set_exit_hwm(process, hwm_bytes),
+            None => self.images.set_exit_hwm(process, hwm_bytes),
         }
     }
 
@@ -186,9 +186,9 @@ impl ProcessTable {
 
     /// Writes all rows since the last checkpoint anew.
     pub(super) fn flush(&mut self, segment: &Segment) -> io::Result<()> {
-        self.roster.sum(segment);
+        self.images.sum(segment);
         let rows =
-            self.encode(Purpose::SmallTail, self.ended.iter().cloned().chain(self.roster.rows()))?;
+            self.encode(Purpose::SmallTail, self.ended.iter().cloned().chain(self.images.rows()))?;
         self.file.publish(self.file.checkpoint(), None, Tail::Replace(rows))
     }
 
@@ -199,15 +199,15 @@ impl ProcessTable {
         segment: &Segment,
         closing: bool,
     ) -> io::Result<()> {
-        self.roster.sum(segment);
+        self.images.sum(segment);
         let lacks_ended = self.file.checkpoint() < checkpoint;
         let ended = self.ended.iter().filter(|_| lacks_ended).cloned();
         let (settled, tail) = if closing {
-            (self.encode(Purpose::Settled, ended.chain(self.roster.rows()))?, None)
+            (self.encode(Purpose::Settled, ended.chain(self.images.rows()))?, None)
         } else {
             (
                 self.encode(Purpose::Settled, ended)?,
-                self.encode(Purpose::SmallTail, self.roster.rows())?,
+                self.encode(Purpose::SmallTail, self.images.rows())?,
             )
         };
         self.file.publish(checkpoint, settled, Tail::Replace(tail))
@@ -248,11 +248,11 @@ fn encode<R>(
 pub(super) struct Tables {
     pub(super) samples: SampleTable,
     pub(super) processes: ProcessTable,
-    pub(super) ticks: GrowingTable<crate::schema::ticks::Tick>,
-    pub(super) system: GrowingTable<crate::schema::system::SystemSample>,
-    pub(super) marks: GrowingTable<Mark>,
-    pub(super) cgroups: GrowingTable<crate::schema::cgroups::CgroupSample>,
-    pub(super) exits: GrowingTable<crate::schema::exits::Exit>,
+    pub(super) ticks: AppendTable<crate::schema::ticks::Tick>,
+    pub(super) system: AppendTable<crate::schema::system::SystemSample>,
+    pub(super) marks: AppendTable<Mark>,
+    pub(super) cgroups: AppendTable<crate::schema::cgroups::CgroupSample>,
+    pub(super) exits: AppendTable<crate::schema::exits::Exit>,
     /// What the texts of the marks since the last checkpoint come to.
     mark_text_bytes: usize,
 }
@@ -264,11 +264,11 @@ impl Tables {
         Ok(Self {
             samples: SampleTable::new(open(schema::samples())?),
             processes: ProcessTable::new(open(processes::table())?),
-            ticks: GrowingTable::new(open(ticks::table())?, ticks::FIELDS),
-            system: GrowingTable::new(open(system::table())?, system::FIELDS),
-            cgroups: GrowingTable::new(open(cgroups::table())?, cgroups::FIELDS),
-            marks: GrowingTable::new(open(marks::table())?, marks::FIELDS),
-            exits: GrowingTable::new(open(exits::table())?, exits::FIELDS),
+            ticks: AppendTable::new(open(ticks::table())?, ticks::FIELDS),
+            system: AppendTable::new(open(system::table())?, system::FIELDS),
+            cgroups: AppendTable::new(open(cgroups::table())?, cgroups::FIELDS),
+            marks: AppendTable::new(open(marks::table())?, marks::FIELDS),
+            exits: AppendTable::new(open(exits::table())?, exits::FIELDS),
             mark_text_bytes: 0,
         })
     }
@@ -341,7 +341,7 @@ impl Tables {
         let Self { samples, processes, ticks, system, cgroups, marks, exits, .. } = self;
         samples.clear();
         processes.clear();
-        processes.roster.begin_segment(&mut samples.segment);
+        processes.images.begin_segment(&mut samples.segment);
         ticks.clear();
         system.clear();
         cgroups.clear();

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use crate::batch::Row;
 use crate::identity::{Comm, Identity, ProcessId};
-use crate::journal::Carried;
+use crate::journal::ImageState;
 use crate::metric::{Files, Metric, Metrics};
 use crate::schema::processes::{ProcessRow, Summary};
 use crate::segment::{SampledTick, Segment, SeriesIndex};
@@ -11,12 +11,12 @@ use crate::slot_map::SlotMap;
 
 /// The process images that are being sampled, by their slots.
 #[derive(Default)]
-pub(super) struct Roster {
-    images: SlotMap<Image>,
+pub(super) struct SampledImages {
+    images: SlotMap<SampledImage>,
 }
 
 /// A process image that is being sampled.
-pub(super) struct Image {
+pub(super) struct SampledImage {
     identity: Arc<Identity>,
     comm: Comm,
     test: Option<Arc<str>>,
@@ -27,7 +27,7 @@ pub(super) struct Image {
     summed: u32,
 }
 
-impl Roster {
+impl SampledImages {
     /// Returns how many images there are.
     pub(super) fn count(&self) -> u64 {
         self.images.len() as u64
@@ -47,17 +47,17 @@ impl Roster {
         let series = segment.begin(identity.process.0, identity.pid, comm, tick, metrics);
         let summary = Summary::default();
         let test = None;
-        let image = Image { identity, comm, test, metrics, summary, series, summed: tick };
+        let image = SampledImage { identity, comm, test, metrics, summary, series, summed: tick };
         self.images.insert(slot, image);
         displaced
     }
 
     /// Goes on with an image from an earlier segment.
-    pub(super) fn resume(&mut self, carried: &Carried, segment: &mut Segment) {
-        let Carried { slot, identity, comm, test, metrics, summary } = carried;
+    pub(super) fn resume(&mut self, state: &ImageState, segment: &mut Segment) {
+        let ImageState { slot, identity, comm, test, metrics, summary } = state;
         let series = segment.begin(identity.process.0, identity.pid, *comm, 0, *metrics);
         let identity = Arc::clone(identity);
-        let image = Image {
+        let image = SampledImage {
             identity,
             comm: *comm,
             test: test.clone(),
@@ -142,8 +142,8 @@ impl Roster {
     }
 
     /// Returns what the next journal must know of the images.
-    pub(super) fn carried(&self) -> Vec<Carried> {
-        let carried = |(slot, image): (Slot, &Image)| Carried {
+    pub(super) fn states(&self) -> Vec<ImageState> {
+        let state = |(slot, image): (Slot, &SampledImage)| ImageState {
             slot,
             identity: Arc::clone(&image.identity),
             comm: image.comm,
@@ -151,7 +151,7 @@ impl Roster {
             metrics: image.metrics,
             summary: image.summary,
         };
-        self.images.iter().map(carried).collect()
+        self.images.iter().map(state).collect()
     }
 
     /// Returns the image with the largest resident set: its name, pid and bytes.
@@ -162,7 +162,7 @@ impl Roster {
     }
 }
 
-impl Image {
+impl SampledImage {
     /// Adds the samples before tick `end` that the summary lacks; they all have the present numbers.
     fn sum_until(&mut self, end: u32, ticks: &[SampledTick]) {
         self.sum_until_with(end, ticks, None);

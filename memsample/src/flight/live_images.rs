@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use crate::batch::Change;
 use crate::identity::Identity;
-use crate::journal::Carried;
+use crate::journal::ImageState;
 use crate::metric::{Metric, Metrics};
 use crate::schema::exits::Exit;
 use crate::schema::processes::Summary;
@@ -14,20 +14,20 @@ const MAX_ENDED: usize = 16 * 1024;
 
 /// The process images that are being sampled at a tick, with their last numbers.
 #[derive(Default)]
-pub(super) struct Present {
-    images: SlotMap<Carried>,
+pub(super) struct LiveImages {
+    images: SlotMap<ImageState>,
     /// Those that ended last.
     ended: VecDeque<(Arc<Identity>, Option<Arc<str>>)>,
 }
 
-impl Present {
+impl LiveImages {
     /// Begins with what a segment begins with.
-    pub(super) fn of(carried: Vec<Carried>) -> Self {
-        let mut present = Self::default();
-        for image in carried {
-            present.images.insert(image.slot, image);
+    pub(super) fn of(images: Vec<ImageState>) -> Self {
+        let mut live = Self::default();
+        for image in images {
+            live.images.insert(image.slot, image);
         }
-        present
+        live
     }
 
     pub(super) fn apply(&mut self, change: &Change) {
@@ -41,7 +41,7 @@ impl Present {
                 }
             }
             Change::Begin(slot, identity) => {
-                let image = Carried {
+                let image = ImageState {
                     slot: *slot,
                     identity: Arc::clone(identity),
                     comm: identity.comm,
@@ -71,12 +71,12 @@ impl Present {
     }
 
     /// Returns the images, of whose samples nothing is summed up.
-    pub(super) fn carried(&self) -> Vec<Carried> {
+    pub(super) fn states(&self) -> Vec<ImageState> {
         self.images.iter().map(|(_, image)| image.clone()).collect()
     }
 
     /// Returns the image with the largest resident set.
-    pub(super) fn largest(&self) -> Option<&Carried> {
+    pub(super) fn largest(&self) -> Option<&ImageState> {
         let images = self.images.iter().map(|(_, image)| image);
         images.max_by_key(|image| image.metrics.get(Metric::Rss))
     }
