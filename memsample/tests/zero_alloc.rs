@@ -122,7 +122,7 @@ fn sweeps_of_everything() {
 #[test]
 fn sweeps_that_hear_of_births() {
     let mut sampler = Sampler::new(SamplerOptions::default()).unwrap();
-    let followed = sampler.follow_births();
+    let followed = sampler.follow_process_events();
     if let Err(error) = &followed {
         // Then there is nothing to hear, and sweeps look for processes: the tests above.
         assert!(error.to_string().contains("does not tell of processes that begin"));

@@ -19,7 +19,7 @@ pub(super) fn drain_exits(
     now: &Now,
 ) -> ExitCounts {
     let mut drained = ExitCounts::default();
-    sampler.hear_before_ends(now);
+    sampler.drain_events(now);
     if let Some(exits) = exits {
         drained = exits.drain(now.monotonic_ns, |exit| {
             let mut image = sampler.image_that_ended(&exit, now);
@@ -29,9 +29,9 @@ pub(super) fn drain_exits(
             });
             sweeps.batch.exits.push(exit_row(ts_ms, &exit, image));
         });
-        sampler.forget_old_ends();
+        sampler.forget_old_exits();
     }
-    ExitCounts { unseen: sampler.settle_births(), ..drained }
+    ExitCounts { unseen: sampler.settle_forks(), ..drained }
 }
 
 fn exit_row(ts_ms: i64, exit: &TaskExit, image: EndedImage) -> Exit {

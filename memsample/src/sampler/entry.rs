@@ -1,15 +1,17 @@
+//! What is kept of a process between two sweeps.
+
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use super::governor::LastRollup;
+use super::last_rollup::LastRollup;
 use crate::identity::{Comm, Identity, ProcessId};
 use crate::metric::{Files, Metrics};
 use crate::slot::Slot;
 use crate::units::ClockTicks;
 
-/// An exec is told of within this time, unless a debugger holds the process up. Another that follows so
+/// The kernel reports an exec within this time, unless a debugger holds the process up. Another that follows so
 /// soon is known by the addresses of the image.
-const TOLD_AFTER_EXEC_NS: u64 = 10_000_000;
+const REPORTED_AFTER_EXEC_NS: u64 = 10_000_000;
 
 /// Enough for the `statm` of a process of a hundred gigabytes. A longer line is parsed each time.
 const STATM_BYTES: usize = 36;
@@ -86,8 +88,8 @@ pub(super) struct Process {
     pub(super) addresses: Addresses,
     /// When the image was looked at that the identity is of.
     pub(super) image_boot_ns: u64,
-    /// When the kernel last told of an exec; 0: never.
-    pub(super) told_exec_boot_ns: u64,
+    /// When the kernel last reported an exec; 0: never.
+    pub(super) reported_exec_boot_ns: u64,
     pub(super) rollup: LastRollup,
     /// When the present PSS was read, since boot; `None` before the first reading of the image.
     pub(super) pss_boot_ns: Option<u64>,
@@ -180,7 +182,7 @@ impl Process {
     ) -> Self {
         Self {
             image_boot_ns,
-            told_exec_boot_ns: 0,
+            reported_exec_boot_ns: 0,
             comm: identity.comm,
             identity: Arc::new(identity),
             slot,
@@ -194,11 +196,11 @@ impl Process {
         }
     }
 
-    /// Says whether the kernel told of an exec since the image was looked at.
+    /// Says whether the kernel reported an exec since the image was looked at.
     ///
-    /// It tells of one a moment after it was made, when the new image may have been looked at already.
-    pub(super) fn is_exec_told(&self) -> bool {
-        self.told_exec_boot_ns > self.image_boot_ns.saturating_add(TOLD_AFTER_EXEC_NS)
+    /// It reports an exec a moment after it happened, when the new image may have been looked at already.
+    pub(super) fn is_exec_reported(&self) -> bool {
+        self.reported_exec_boot_ns > self.image_boot_ns.saturating_add(REPORTED_AFTER_EXEC_NS)
     }
 
     pub(super) fn descriptors(&self) -> usize {

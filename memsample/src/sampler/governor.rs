@@ -7,10 +7,11 @@
 
 use std::cmp::Reverse;
 
-use super::Sampler;
-use super::entry::{Entry, Process};
+use super::entry::Entry;
+use super::last_rollup::{BASE_COST_NS, LastRollup};
+use super::processes::Processes;
 use crate::identity::ProcessId;
-use crate::metric::Metric;
+use crate::metric::{Files, Metric};
 
 /// How often it is decided who is next.
 const PLAN_NS: u64 = 1_000_000_000;
@@ -38,10 +39,6 @@ const OVERDUE: u64 = 3;
 /// A smaller change of the resident set is none.
 const MIN_CHANGE_BYTES: u64 = 64 * 1024;
 const MIN_CHANGE_PART: u64 = 100;
-
-/// What a reading costs that was never made: measured on an EPYC, see `docs/cost.md`.
-const BASE_COST_NS: u64 = 60_000;
-const COST_NS_PER_MIB: u64 = 14_600;
 
 /// The account, and who is next.
 pub(crate) struct Governor {
@@ -77,15 +74,6 @@ struct Candidate {
     overdue: bool,
     change_bytes: u64,
     age_ns: u64,
-}
-
-/// What was read of a process last.
-#[derive(Clone, Copy, Default)]
-pub(super) struct LastRollup {
-    /// 0: never.
-    boot_ns: u64,
-    rss_bytes: u64,
-    cost_ns: u64,
 }
 
 impl Governor {
@@ -232,69 +220,47 @@ impl Governor {
         self.queue.sort_unstable_by_key(|it| (it.overdue, it.change_bytes, it.age_ns));
         skipped
     }
-}
 
-impl LastRollup {
-    /// Returns about what a reading costs now: it grows with the pages that are resident.
-    fn predict_ns(self, rss_bytes: u64) -> u64 {
-        let by_size = |bytes: u64| BASE_COST_NS + (bytes >> 10) * COST_NS_PER_MIB / 1024;
-        match self.cost_ns {
-            0 => by_size(rss_bytes),
-            cost_ns => {
-                let grown = by_size(rss_bytes) as f64 / by_size(self.rss_bytes) as f64;
-                (cost_ns as f64 * grown) as u64
-            }
-        }
-    }
-}
-
-impl Sampler {
     /// Reads `smaps_rollup` of those who are next, as far as the account of the governor goes, and no
     /// longer than until `until_boot_ns`, of processes that were read in this sweep.
-    pub(crate) fn read_rollups_within(&mut self, governor: &mut Governor, until_boot_ns: u64) {
-        if !self.supported_files().contains(crate::metric::Files::SMAPS_ROLLUP) {
+    pub(super) fn read_rollups(&mut self, processes: &mut Processes, until_boot_ns: u64) {
+        if !processes.reader.supported.contains(Files::SMAPS_ROLLUP) {
             return;
         }
-        let mut now_ns = self.reader.clock.now().boot_ns;
-        governor.credit(now_ns);
-        let planned_ns = governor.planned_boot_ns;
+        let mut now_ns = processes.reader.clock.now().boot_ns;
+        self.credit(now_ns);
+        let planned_ns = self.planned_boot_ns;
         let longest_ns = until_boot_ns.saturating_sub(now_ns);
         if planned_ns.is_none_or(|planned_ns| now_ns >= planned_ns.saturating_add(PLAN_NS)) {
-            self.counts.rollups_skipped += governor.plan(&self.entries, now_ns, longest_ns);
-        } else if now_ns >= governor.joined_boot_ns.saturating_add(NEWBORN_NS) {
+            processes.counts.rollups_skipped += self.plan(&processes.entries, now_ns, longest_ns);
+        } else if now_ns >= self.joined_boot_ns.saturating_add(NEWBORN_NS) {
             // Who is too large now is counted when all are planned.
-            governor.join(&self.entries, now_ns, longest_ns);
+            self.join(&processes.entries, now_ns, longest_ns);
         }
-        while let Some((pid, purse)) = governor.next(now_ns, until_boot_ns) {
-            let index = self.entries.partition_point(|entry| entry.pid < pid);
-            let entry = self.entries.get_mut(index);
+        while let Some((pid, purse)) = self.next(now_ns, until_boot_ns) {
+            let index = processes.entries.partition_point(|entry| entry.pid < pid);
+            let entry = processes.entries.get_mut(index);
             let Some(entry) = entry.filter(|entry| entry.pid == pid && !entry.read.is_empty())
             else {
                 continue;
             };
-            let before_ns = self.reader.clock.thread_cpu_ns();
-            self.reader.read_rollup(entry, &mut self.counts);
-            let cost_ns = self.reader.clock.thread_cpu_ns().saturating_sub(before_ns);
-            governor.pay(cost_ns, purse);
-            self.counts.rollups_read += 1;
-            self.counts.rollups_cost_us = self
+            let before_ns = processes.reader.clock.thread_cpu_ns();
+            processes.reader.read_rollup(entry, &mut processes.counts);
+            let cost_ns = processes.reader.clock.thread_cpu_ns().saturating_sub(before_ns);
+            self.pay(cost_ns, purse);
+            processes.counts.rollups_read += 1;
+            processes.counts.rollups_cost_us = processes
                 .counts
                 .rollups_cost_us
                 .saturating_add(u32::try_from(cost_ns / 1000).unwrap_or(u32::MAX));
             if let Some(process) = entry.process_mut() {
-                process.note_rollup(now_ns, cost_ns);
+                let rss_bytes = process.metrics.get(Metric::Rss);
+                process.rollup = LastRollup { boot_ns: now_ns, rss_bytes, cost_ns: cost_ns.max(1) };
             }
-            now_ns = self.reader.clock.now().boot_ns;
+            now_ns = processes.reader.clock.now().boot_ns;
         }
-        self.counts.rollups_pending =
-            u32::try_from(governor.queue.len() + governor.newborns.len()).unwrap_or(u32::MAX);
-    }
-}
-
-impl Process {
-    fn note_rollup(&mut self, boot_ns: u64, cost_ns: u64) {
-        let rss_bytes = self.metrics.get(Metric::Rss);
-        self.rollup = LastRollup { boot_ns, rss_bytes, cost_ns: cost_ns.max(1) };
+        processes.counts.rollups_pending =
+            u32::try_from(self.queue.len() + self.newborns.len()).unwrap_or(u32::MAX);
     }
 }
 
@@ -366,16 +332,5 @@ mod tests {
         // A minute's budget is 600 ms, of which 60 go to the small ones, all of which are read.
         assert_eq!(small, 600);
         assert!((50..=55).contains(&large), "{large}");
-    }
-
-    #[test]
-    fn a_cost_is_predicted_from_the_size_and_from_what_it_was() {
-        let never = LastRollup::default();
-        assert_eq!(never.predict_ns(0), BASE_COST_NS);
-        assert_eq!(never.predict_ns(1 << 30), BASE_COST_NS + 1024 * COST_NS_PER_MIB);
-        // Huge pages make it cheap, and twice the size twice as dear.
-        let cheap = LastRollup { boot_ns: 1, rss_bytes: 1 << 30, cost_ns: 1_000_000 };
-        assert_eq!(cheap.predict_ns(1 << 30), 1_000_000);
-        assert!((1_990_000..2_000_000).contains(&cheap.predict_ns(2 << 30)));
     }
 }

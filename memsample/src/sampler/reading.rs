@@ -192,7 +192,7 @@ impl Reader {
         let start = process.identity.start;
         let faults_before = page_faults(process);
         let mut change = ImageChange::None;
-        if files.contains(Files::STAT) || code_changed || process.is_exec_told() {
+        if files.contains(Files::STAT) || code_changed || process.is_exec_reported() {
             let host = self.host;
             let outcome = self
                 .read_keeping(entry.pid, start, None, &mut process.stat, c"stat")
@@ -453,7 +453,7 @@ impl Reader {
 /// Says what `stat` tells of an exec, or of another name, since it was last read.
 fn image_change(process: &Process, stat: &Stat<'_>, code_changed: bool) -> ImageChange {
     let addresses = Addresses { code: stat.startcode, stack: stat.startstack };
-    let exec = process.is_exec_told()
+    let exec = process.is_exec_reported()
         || if addresses.hidden() || process.addresses.hidden() {
             // Then the only sign is that the code has another size.
             code_changed

@@ -1,29 +1,40 @@
-use super::Sampler;
+//! What a caller sees of a sweep.
+
 use super::entry::Process;
+use super::known_pss::known_pss;
+use super::processes::Processes;
 use crate::counts::SweepCounts;
 use crate::identity::{Comm, Identity, ProcessId};
 use crate::metric::{Files, Metric};
+use crate::schema::KnownPss;
 
 /// One pass over all processes. Borrows the sampler, whose memory it is.
 pub struct Snapshot<'a> {
-    pub(super) sampler: &'a Sampler,
+    processes: &'a Processes,
 }
 
 impl<'a> Snapshot<'a> {
-    pub(super) fn new(sampler: &'a Sampler) -> Self {
-        Self { sampler }
+    pub(super) fn new(processes: &'a Processes) -> Self {
+        Self { processes }
     }
 
     /// Returns the processes that were read, ascending by pid.
     pub fn samples(&self) -> impl Iterator<Item = Sample<'a>> + use<'a> {
-        let read = self.sampler.entries.iter().filter(|entry| !entry.read.is_empty());
+        let read = self.processes.entries.iter().filter(|entry| !entry.read.is_empty());
         read.filter_map(|entry| Some(Sample { process: entry.process()?, read: entry.read }))
     }
 
     /// Returns what the sweep did and did not read.
     #[must_use]
     pub fn counts(&self) -> SweepCounts {
-        self.sampler.counts
+        self.processes.counts
+    }
+
+    /// Returns what is known of the PSS of all processes together, also from earlier sweeps; `None`
+    /// where this kernel has no `smaps_rollup`.
+    #[must_use]
+    pub fn known_pss(&self) -> Option<KnownPss> {
+        known_pss(self.processes)
     }
 }
 

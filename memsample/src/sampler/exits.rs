@@ -2,58 +2,18 @@
 
 use std::sync::Arc;
 
-use super::Sampler;
-use super::births::BriefLife;
-use super::entry::{Entry, EntryState, Process};
+use super::entry::EntryState;
+use super::fork_tracker::{ForkTracker, UnseenProcess};
+use super::processes::Processes;
+use super::unmatched_exit::{LastLook, UnmatchedExit};
 use crate::clock::Now;
 use crate::events::TaskExit;
-use crate::identity::{Comm, Identity};
+use crate::identity::Identity;
 use crate::metric::{Metric, Metrics};
 use crate::units::ClockTicks;
 
-/// The record of an end comes at most one sweep after the end is seen. More than this many ends are
-/// not waited for.
-const MAX_UNEXPLAINED: usize = 64 * 1024;
 /// The clock tick, in which the start of a process is known, and the time between two clock readings.
 const SLACK_NS: u64 = 20_000_000;
-
-/// A process whose end was seen before its record came.
-pub(super) struct Unexplained {
-    pid: i32,
-    identity: Arc<Identity>,
-    /// Whether a batch has the identity.
-    is_known: bool,
-    metrics: Metrics,
-    last_look: LastLook,
-    /// The last sweep before the end was seen.
-    alive_boot_ns: u64,
-    /// Sweeps since then.
-    age: u8,
-}
-
-/// How a process was when it was last looked at, as far as that tells whether another program followed.
-struct LastLook {
-    comm: Comm,
-    /// The kernel told of an exec after it.
-    is_exec_told: bool,
-    /// Or so soon after it that it may have been the one before.
-    may_be_told: bool,
-}
-
-impl LastLook {
-    fn of(process: &Process) -> Self {
-        Self {
-            comm: process.comm,
-            is_exec_told: process.is_exec_told(),
-            may_be_told: process.told_exec_boot_ns > process.image_boot_ns,
-        }
-    }
-
-    /// Says whether what ended is a program that was never looked at. A change of name alone is told.
-    fn missed_a_program(&self, exit: &TaskExit) -> bool {
-        self.is_exec_told || (self.may_be_told && self.comm != exit.comm)
-    }
-}
 
 /// The process image that has ended.
 pub(crate) struct EndedImage {
@@ -67,51 +27,49 @@ pub(crate) struct EndedImage {
     pub(crate) ancestors: Vec<i32>,
 }
 
-impl Sampler {
-    /// Begins to remember what has ended until its record comes.
-    pub(crate) fn expect_exits(&mut self) {
-        self.unexplained.get_or_insert_default();
+impl EndedImage {
+    /// Returns the larger of what was read of a counter and what the record says.
+    pub(crate) fn at_least(&self, metric: Metric, recorded: u64) -> u64 {
+        self.metrics.get(metric).max(recorded)
     }
+}
 
-    /// Forgets ends whose record did not come.
-    pub(crate) fn forget_old_ends(&mut self) {
-        if let Some(unexplained) = &mut self.unexplained {
-            unexplained.retain_mut(|end| {
-                end.age += 1;
-                end.age <= 2
-            });
-        }
-    }
+/// Finds the images that exit records belong to.
+pub(super) struct ExitMatcher<'a> {
+    pub(super) processes: &'a mut Processes,
+    pub(super) forks: Option<&'a mut ForkTracker>,
+}
 
+impl ExitMatcher<'_> {
     /// Finds the image of a process that has ended, or makes one where it was never sampled.
     ///
     /// The pid may have been given again. Who was seen in a sweep has lived at least until then, and
     /// who got the pid afterwards has not.
-    pub(crate) fn image_that_ended(&mut self, exit: &TaskExit, now: &Now) -> EndedImage {
+    pub(super) fn image_that_ended(&mut self, exit: &TaskExit, now: &Now) -> EndedImage {
         let lived_ns = exit.process_lived_us.saturating_mul(1000);
         // The record does not count the time that the machine was suspended.
         let slack_ns = SLACK_NS + now.boot_ns.saturating_sub(now.monotonic_ns);
         let lived_until = |alive_boot_ns: u64, start_ns: u64| {
             lived_ns.saturating_add(slack_ns) >= alive_boot_ns.saturating_sub(start_ns)
         };
-        if let Some(unexplained) = &mut self.unexplained
-            && let Some(place) = unexplained.iter().position(|end| {
+        if let Some(unmatched) = &mut self.processes.unmatched_exits
+            && let Some(place) = unmatched.iter().position(|end| {
                 end.pid == exit.pid && lived_until(end.alive_boot_ns, end.identity.start_ns)
             })
         {
-            let Unexplained { identity, is_known, metrics, last_look, .. } =
-                unexplained.swap_remove(place);
+            let UnmatchedExit { identity, is_known, metrics, last_look, .. } =
+                unmatched.swap_remove(place);
             if last_look.missed_a_program(exit) {
                 return self.unseen_program(exit, &identity, metrics);
             }
             return EndedImage { identity, is_known, metrics, ancestors: Vec::new() };
         }
-        let index = self.entries.partition_point(|entry| entry.pid < exit.pid);
-        if let Some(entry) = self.entries.get_mut(index)
+        let index = self.processes.entries.partition_point(|entry| entry.pid < exit.pid);
+        if let Some(entry) = self.processes.entries.get_mut(index)
             && entry.pid == exit.pid
             && !entry.state.contains(EntryState::EXIT_KNOWN)
             && let Some(process) = entry.process()
-            && lived_until(self.swept_before_boot_ns, process.identity.start_ns)
+            && lived_until(self.processes.swept_before_boot_ns, process.identity.start_ns)
         {
             let (identity, metrics) = (Arc::clone(&process.identity), process.metrics);
             let last_look = LastLook::of(process);
@@ -123,8 +81,8 @@ impl Sampler {
             return EndedImage { identity, is_known, metrics, ancestors: Vec::new() };
         }
         // Exact where the kernel told of the beginning, else as late as the record was read.
-        let birth = self.births.as_mut().and_then(|births| births.claim(exit, now));
-        let BriefLife { parent, start_ns } = birth.unwrap_or(BriefLife {
+        let fork = self.forks.as_mut().and_then(|forks| forks.claim(exit, now));
+        let UnseenProcess { parent, start_ns } = fork.unwrap_or(UnseenProcess {
             parent: exit.ppid,
             start_ns: now.boot_ns.saturating_sub(lived_ns),
         });
@@ -149,10 +107,10 @@ impl Sampler {
     }
 
     fn unseen_image(&mut self, exit: &TaskExit, ppid: i32, start_ns: u64) -> EndedImage {
-        let ticks_per_second = u128::from(self.reader.host.ticks_per_second.get());
+        let ticks_per_second = u128::from(self.processes.reader.host.ticks_per_second.get());
         let start = u128::from(start_ns) * ticks_per_second / 1_000_000_000;
         let identity = Identity {
-            process: self.slots.next_process(),
+            process: self.processes.slots.next_process(),
             pid: exit.pid,
             start: ClockTicks(u64::try_from(start).unwrap_or(u64::MAX)),
             start_ns,
@@ -163,38 +121,10 @@ impl Sampler {
             exe: None,
             cmdline: Vec::new(),
             cgroup: None,
-            role: self.reader.rules.role(&exit.comm, None, b"", None),
+            role: self.processes.reader.rules.role(&exit.comm, None, b"", None),
         };
         let identity = Arc::new(identity);
-        let ancestors = self.births.as_ref().map_or(Vec::new(), |births| births.ancestors_of(ppid));
+        let ancestors = self.forks.as_ref().map_or(Vec::new(), |forks| forks.ancestors_of(ppid));
         EndedImage { identity, is_known: false, metrics: Metrics::default(), ancestors }
-    }
-}
-
-impl Unexplained {
-    /// Remembers an entry whose end has been seen.
-    pub(super) fn remember(ends: &mut Option<Vec<Self>>, entry: &Entry, alive_boot_ns: u64) {
-        let (Some(ends), Some(process)) = (ends, entry.process()) else {
-            return;
-        };
-        if entry.state.contains(EntryState::EXIT_KNOWN) || ends.len() >= MAX_UNEXPLAINED {
-            return;
-        }
-        ends.push(Self {
-            pid: entry.pid,
-            identity: Arc::clone(&process.identity),
-            is_known: entry.state.contains(EntryState::IDENTITY_REPORTED),
-            metrics: process.metrics,
-            last_look: LastLook::of(process),
-            alive_boot_ns,
-            age: 0,
-        });
-    }
-}
-
-impl EndedImage {
-    /// Returns the larger of what was read of a counter and what the record says.
-    pub(crate) fn at_least(&self, metric: Metric, recorded: u64) -> u64 {
-        self.metrics.get(metric).max(recorded)
     }
 }

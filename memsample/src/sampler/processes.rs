@@ -1,0 +1,440 @@
+//! The processes that are followed, and reading all of them.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use super::descriptors::Descriptors;
+use super::entry::{Addresses, Entry, EntryState, Occupant, Process, Slots};
+use super::options::SamplerOptions;
+use super::plan::Plan;
+use super::reading::{ImageDescription, Reader, Reading, read_file};
+use super::unmatched_exit::UnmatchedExit;
+use crate::counts::SweepCounts;
+use crate::error::ReadError;
+use crate::identity::{Comm, Identity};
+use crate::metric::{Files, Metric};
+use crate::parse::{parse_stat, parse_status};
+use crate::proc::{ProcRoot, ProcessDir};
+use crate::slot::Slot;
+
+/// The start of a process in `stat` is up to one clock tick before its fork is told.
+pub(super) const SLACK_NS: u64 = 20_000_000;
+
+/// The processes that are followed. Which those are, others find out.
+pub(super) struct Processes {
+    pub(super) reader: Reader,
+    /// Ascending by pid.
+    pub(super) entries: Vec<Entry>,
+    /// Process images that have ended since the last batch, of which a batch knows the beginning.
+    pub(super) departed: Vec<Slot>,
+    pub(super) slots: Slots,
+    /// Exits whose records have not come; `None` where none will.
+    pub(super) unmatched_exits: Option<Vec<UnmatchedExit>>,
+    /// Whether the kernel reports what gets a pid, so that no pid must be tried.
+    pub(super) forks_are_reported: bool,
+    pub(super) swept_boot_ns: u64,
+    pub(super) swept_before_boot_ns: u64,
+    /// Pids to look at in the next sweep: their process ended, and another may have the pid already.
+    pub(super) suspects: Vec<i32>,
+    pub(super) counts: SweepCounts,
+    /// What the last sweep read of every process that was due.
+    pub(super) common_files: Files,
+}
+
+/// What a pid may stand for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Candidate {
+    /// It was listed, and only processes are. The kernel may have told who forked it.
+    Listed { parent: Option<i32> },
+    /// It was given since the last sweep, to a process or to a thread.
+    ProcessOrThread,
+    /// The kernel reported its fork or exec.
+    Reported { parent: Option<i32> },
+}
+
+impl Candidate {
+    pub(super) fn parent(self) -> Option<i32> {
+        match self {
+            Self::Listed { parent } | Self::Reported { parent } => parent,
+            Self::ProcessOrThread => None,
+        }
+    }
+}
+
+impl Processes {
+    /// The largest resident set of a process whose PSS is read.
+    pub(super) const MAX_ROLLUP_RSS_BYTES: u64 = 4 << 30;
+
+    /// Follows no process yet, and has room for `processes` of them.
+    pub(super) fn new(root: ProcRoot, options: SamplerOptions, processes: usize) -> Self {
+        let descriptors = Descriptors::new(options.max_descriptors);
+        let reader = Reader::new(root, options.host, options.clock, descriptors, options.rules);
+        reader.grow_descriptor_table(processes);
+        Self {
+            reader,
+            entries: Vec::with_capacity(2 * processes),
+            departed: Vec::new(),
+            slots: Slots::default(),
+            unmatched_exits: None,
+            forks_are_reported: false,
+            swept_boot_ns: 0,
+            swept_before_boot_ns: 0,
+            suspects: Vec::with_capacity(2 * processes),
+            counts: SweepCounts::default(),
+            common_files: Files::empty(),
+        }
+    }
+
+    /// Reads all of them, after the entries were brought up to date.
+    pub(super) fn read(&mut self, plan: &Plan) {
+        let files = (plan.files | Files::STATM) & self.reader.supported;
+        let on_change = plan.on_change & self.reader.supported;
+        let newborn_files = files | (plan.newborn_files & self.reader.supported);
+        for entry in &mut self.entries {
+            if entry.state.contains(EntryState::GONE) {
+                entry.read = Files::empty();
+                continue;
+            }
+            match entry.occupant {
+                Occupant::Process(_) => {}
+                Occupant::Zombie(start) => {
+                    let reaped = self.reader.is_no_zombie(entry.pid, start, entry.statm.as_ref());
+                    entry.state.set(EntryState::GONE, reaped);
+                    continue;
+                }
+                Occupant::Denied => {
+                    self.counts.denied += 1;
+                    continue;
+                }
+                Occupant::KernelThread(_) => continue,
+            }
+            let files =
+                if entry.state.contains(EntryState::NEWBORN) { newborn_files } else { files };
+            match self.reader.read(entry, files, on_change, &mut self.counts) {
+                Reading::Alive => {}
+                Reading::NewImage(image) => {
+                    retire(entry, &mut self.departed, &mut self.slots);
+                    begin_image(entry, image, &mut self.slots);
+                    self.counts.born += 1;
+                }
+                Reading::NoMemory => {
+                    self.counts.gone += 1;
+                    UnmatchedExit::remember(
+                        &mut self.unmatched_exits,
+                        entry,
+                        self.swept_before_boot_ns,
+                    );
+                    retire(entry, &mut self.departed, &mut self.slots);
+                    become_zombie(entry, &mut self.reader.descriptors);
+                }
+                Reading::Gone => {
+                    entry.read = Files::empty();
+                    entry.state |= EntryState::GONE;
+                }
+            }
+            self.counts.processes += u32::from(!entry.read.is_empty());
+        }
+        self.common_files = files - Files::SMAPS_ROLLUP;
+        self.common_files |= on_change & Files::STATUS;
+        if files.contains(Files::SMAPS_ROLLUP) && self.read_rollups(plan.rollups_until_boot_ns) {
+            self.common_files |= Files::SMAPS_ROLLUP;
+        }
+        self.forget_gone();
+    }
+
+    /// Reads `smaps_rollup` of the processes that are due until `until_boot_ns`, and returns whether
+    /// this sweep began and finished a round.
+    fn read_rollups(&mut self, until_boot_ns: u64) -> bool {
+        let begins = !self.entries.iter().any(|entry| entry.state.contains(EntryState::ROLLUP_DUE));
+        let mut out_of_time = false;
+        for entry in &mut self.entries {
+            let due = begins || entry.state.contains(EntryState::ROLLUP_DUE);
+            let due = due && !entry.read.is_empty();
+            entry.state.set(EntryState::ROLLUP_DUE, due && out_of_time);
+            if !due {
+                continue;
+            }
+            if out_of_time {
+                self.counts.rollups_pending += 1;
+                continue;
+            }
+            let rss_bytes = entry.process().map_or(0, |process| process.metrics.get(Metric::Rss));
+            if rss_bytes > Self::MAX_ROLLUP_RSS_BYTES {
+                self.counts.rollups_skipped += 1;
+                continue;
+            }
+            self.reader.read_rollup(entry, &mut self.counts);
+            self.counts.rollups_read += 1;
+            out_of_time = self.reader.clock.now().boot_ns >= until_boot_ns;
+        }
+        begins && self.counts.rollups_pending == 0
+    }
+
+    /// Drops what has ended, and remembers to look at its pid in the next sweep.
+    fn forget_gone(&mut self) {
+        let Self { entries, departed, slots, suspects, reader, counts, unmatched_exits, .. } = self;
+        entries.retain_mut(|entry| {
+            if !entry.state.contains(EntryState::GONE) {
+                return true;
+            }
+            if !self.forks_are_reported {
+                suspects.push(entry.pid);
+            }
+            counts.gone += u32::from(entry.process().is_some());
+            UnmatchedExit::remember(unmatched_exits, entry, self.swept_before_boot_ns);
+            retire(entry, departed, slots);
+            reader.descriptors.release(entry.descriptors());
+            false
+        });
+    }
+
+    /// Looks again at the pids of which no descriptor is kept that would tell of their end.
+    pub(super) fn look_again(&mut self, mut at: impl FnMut(i32) -> bool) {
+        for index in 0..self.entries.len() {
+            if self.entries.get(index).is_some_and(|entry| at(entry.pid)) {
+                self.is_replaced(index);
+            }
+        }
+    }
+
+    /// Says whether an entry without descriptor no longer stands for what has its pid.
+    pub(super) fn is_replaced(&mut self, index: usize) -> bool {
+        let Some(entry) = self.entries.get_mut(index) else {
+            return false;
+        };
+        let Reader { root, buffer, .. } = &mut self.reader;
+        let replaced = match entry.occupant {
+            // Of a process and a zombie the descriptor tells; or it is compared at every reading.
+            Occupant::Process(_) | Occupant::Zombie(_) => false,
+            Occupant::Denied => root.open_process(entry.pid).is_ok(),
+            // A kernel thread that runs a user's program (a helper such as modprobe) is none any more.
+            Occupant::KernelThread(start) => match root.open_process(entry.pid) {
+                Ok(directory) => {
+                    let bytes = read_file(root, buffer, &directory, c"stat");
+                    let stat = bytes.ok().and_then(|bytes| parse_stat(bytes).ok());
+                    !stat.is_some_and(|stat| stat.is_kernel_thread() && stat.starttime == start)
+                }
+                Err(_) => true,
+            },
+        };
+        entry.state.set(EntryState::GONE, replaced || entry.state.contains(EntryState::GONE));
+        replaced
+    }
+
+    /// Restores the order by pid after new entries were pushed.
+    pub(super) fn sort_if_grown(&mut self, known: usize) {
+        if self.entries.len() > known {
+            // Of two entries with one pid, one is marked as gone, so their order does not matter.
+            self.entries.sort_unstable_by_key(|entry| entry.pid);
+        }
+    }
+
+    /// Begins to follow the process that has `pid`, and returns whether it has an entry now.
+    pub(super) fn track(&mut self, pid: i32, candidate: Candidate) -> bool {
+        match self.open(pid, candidate) {
+            Ok(Some(entry)) => {
+                self.counts.born += u32::from(entry.process().is_some());
+                self.entries.push(entry);
+                return true;
+            }
+            Ok(None) => {}
+            Err(ReadError::Gone) => {
+                if matches!(candidate, Candidate::Listed { .. }) {
+                    self.counts.gone += 1;
+                }
+            }
+            Err(ReadError::Denied) => {
+                self.entries.push(Entry::new(pid, Occupant::Denied));
+                return true;
+            }
+            Err(ReadError::NoDescriptor | ReadError::Io(_) | ReadError::Parse(_)) => {
+                self.counts.unreadable += 1;
+                // Perhaps it can be read next time.
+                self.suspects.push(pid);
+            }
+        }
+        false
+    }
+
+    fn open(&mut self, pid: i32, candidate: Candidate) -> Result<Option<Entry>, ReadError> {
+        let directory = self.reader.root.open_process(pid)?;
+        let root = &self.reader.root;
+        let buffer = &mut self.reader.buffer;
+        if candidate == Candidate::ProcessOrThread {
+            let status = parse_status(read_file(root, buffer, &directory, c"status")?)?;
+            if status.tgid.is_some_and(|tgid| u64::try_from(pid) != Ok(tgid)) {
+                return Ok(None);
+            }
+        }
+        let stat = parse_stat(read_file(root, buffer, &directory, c"stat")?)?;
+        let start = stat.starttime;
+        if stat.is_kernel_thread() {
+            return Ok(Some(Entry::new(pid, Occupant::KernelThread(start))));
+        }
+        let start_ns = self.reader.host.nanos(start).unwrap_or(u64::MAX);
+        let addresses = Addresses { code: stat.startcode, stack: stat.startstack };
+        let (ppid, comm) = (stat.ppid, Comm::new(stat.comm));
+        let image_boot_ns = self.reader.clock.now().boot_ns;
+        let ImageDescription { uid, comm, exe, cmdline, cgroup, role } =
+            self.reader.read_image(&directory, comm);
+        // Who lost its parent has another one now.
+        let ppid = candidate.parent().unwrap_or(ppid);
+        let statm = self.keep_statm(&directory)?;
+        let process = self.slots.next_process();
+        let identity = Identity {
+            process,
+            pid,
+            start,
+            start_ns,
+            exec: 0,
+            ppid,
+            uid,
+            comm,
+            exe,
+            cmdline,
+            cgroup,
+            role,
+        };
+        let process = Process::new(identity, self.slots.take(), addresses, image_boot_ns);
+        let mut entry = Entry::new(pid, Occupant::Process(Box::new(process)));
+        entry.statm = statm;
+        Ok(Some(entry))
+    }
+
+    /// Opens `statm` to keep it, as far as descriptors allow.
+    fn keep_statm(&mut self, directory: &ProcessDir) -> Result<Option<OwnedFd>, ReadError> {
+        let Reader { root, descriptors, .. } = &mut self.reader;
+        if !root.is_live() || !descriptors.take(0) {
+            return Ok(None);
+        }
+        match directory.open_file(c"statm") {
+            Ok(statm) => Ok(Some(statm)),
+            Err(errno) => {
+                descriptors.release(1);
+                Err(errno.into())
+            }
+        }
+    }
+
+    /// Says whether `pid` is to be looked at: it has no entry, or that of a process that has ended,
+    /// which is then marked so.
+    pub(super) fn has_place_for(
+        &mut self,
+        pid: i32,
+        known: usize,
+        fork_boot_ns: Option<u64>,
+    ) -> bool {
+        let entries = self.entries.get_mut(..known).unwrap_or_default();
+        let index = entries.partition_point(|entry| entry.pid < pid);
+        let Some(entry) = entries.get_mut(index).filter(|entry| entry.pid == pid) else {
+            return true;
+        };
+        if entry.state.contains(EntryState::GONE) {
+            return true;
+        }
+        match (&entry.occupant, fork_boot_ns) {
+            (Occupant::Process(process), Some(fork_boot_ns)) => {
+                // Found by a listing before its birth was told, or another that had the pid before.
+                let start_ns = process.identity.start_ns;
+                let same = start_ns.saturating_add(SLACK_NS) >= fork_boot_ns;
+                entry.state.set(EntryState::GONE, !same);
+                !same
+            }
+            // Its descriptor tells.
+            (Occupant::Process(_) | Occupant::Zombie(_), None) => false,
+            // Of these little is kept, so they are looked at anew.
+            (Occupant::Zombie(_), Some(_)) | (Occupant::KernelThread(_) | Occupant::Denied, _) => {
+                entry.state |= EntryState::GONE;
+                true
+            }
+        }
+    }
+
+    /// Notes that a process that is known has begun another program, and returns whether it is known.
+    pub(super) fn note_exec(&mut self, pid: i32, boot_ns: u64) -> bool {
+        let Some(entry) = self.entry_of(pid) else {
+            return false;
+        };
+        let Some(process) = entry.process_mut() else {
+            return false;
+        };
+        process.reported_exec_boot_ns = boot_ns;
+        // So that it is not taken for unchanged.
+        entry.forget_statm();
+        true
+    }
+
+    /// Notes the command name that a process has now.
+    pub(super) fn note_name(&mut self, pid: i32, comm: Comm) {
+        if let Some(entry) = self.entry_of(pid)
+            && let Some(process) = entry.process_mut()
+            && process.comm != comm
+        {
+            process.comm = comm;
+            entry.state.remove(EntryState::COMM_REPORTED);
+        }
+    }
+
+    /// Returns the entry of a pid.
+    pub(super) fn entry_of(&mut self, pid: i32) -> Option<&mut Entry> {
+        let index = self.entries.partition_point(|entry| entry.pid < pid);
+        self.entries.get_mut(index).filter(|entry| entry.pid == pid)
+    }
+}
+
+/// Ends the image of an entry. Its slot is free at once if no batch knows it, else once a batch knows
+/// the end.
+fn retire(entry: &mut Entry, departed: &mut Vec<Slot>, slots: &mut Slots) {
+    let Some(process) = entry.process() else {
+        return;
+    };
+    if entry.state.contains(EntryState::IDENTITY_REPORTED) {
+        departed.push(process.slot);
+    } else {
+        slots.give_back(process.slot);
+    }
+}
+
+/// Goes on as another program after an exec: same process, same descriptors, another image.
+fn begin_image(entry: &mut Entry, image: ImageDescription, slots: &mut Slots) {
+    let Occupant::Process(process) = &mut entry.occupant else {
+        return;
+    };
+    let ImageDescription { uid, comm, exe, cmdline, cgroup, role } = image;
+    let Identity { pid, start, start_ns, exec, ppid, .. } = *process.identity;
+    let exec = exec.saturating_add(1);
+    let number = slots.next_process();
+    let identity = Identity {
+        process: number,
+        pid,
+        start,
+        start_ns,
+        exec,
+        ppid,
+        uid,
+        comm,
+        exe,
+        cmdline,
+        cgroup,
+        role,
+    };
+    process.comm = comm;
+    process.identity = Arc::new(identity);
+    process.slot = slots.take();
+    process.rollup = Default::default();
+    process.pss_boot_ns = None;
+    entry.state -= EntryState::REPORTED;
+    // So that the next sweep reads its details.
+    entry.state |= EntryState::NEWBORN;
+}
+
+/// Keeps only what tells when the process is reaped.
+fn become_zombie(entry: &mut Entry, descriptors: &mut Descriptors) {
+    let Some(process) = entry.process() else {
+        return;
+    };
+    let start = process.identity.start;
+    descriptors.release(process.descriptors());
+    entry.occupant = Occupant::Zombie(start);
+    entry.read = Files::empty();
+}
