@@ -5,7 +5,7 @@ use std::io;
 use memsample::{Latest, LatestProcess, LatestRole, Manifest, Recording};
 
 use crate::wire::{
-    End, LiveMemory, LiveProcess, LiveRole, Quantiles, RecordingState, Summary, Totals,
+    End, LiveMemory, LiveProcess, LiveRole, MarkKind, Quantiles, RecordingState, Summary, Totals,
 };
 
 impl Summary {
@@ -46,6 +46,16 @@ impl Summary {
             command_exit_code: *command_exit_code,
             notes: notes.clone(),
         })
+    }
+}
+
+impl From<MarkKind> for memsample::MarkKind {
+    fn from(kind: MarkKind) -> Self {
+        match kind {
+            MarkKind::Begin => Self::Begin,
+            MarkKind::End => Self::End,
+            MarkKind::Point => Self::Point,
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::flight::{FlightSettings, FlightTable};
 use super::limits::{Limits, MAX_METRICS_ROLES, MAX_SESSIONS, Retention};
 use memsample_client::wire::limits::MIN_SESSION_BYTES;
-use memsample_input::Span;
+use memsample_input::{ByteSize, Span};
 
 /// What the configuration says of the daemon; what it does not say has its default.
 #[derive(Clone, Debug)]
@@ -47,6 +47,15 @@ impl TryFrom<DaemonTable> for DaemonConfig {
     type Error = String;
 
     fn try_from(table: DaemonTable) -> Result<Self, String> {
+        let spans = [
+            ("limits.duration", table.limits.duration),
+            ("limits.idle", table.limits.idle),
+            ("retention.age", table.retention.age),
+        ];
+        for (key, span) in spans {
+            let checked = span.map(Span::whole_millis).transpose();
+            checked.map_err(|wrong| format!("`daemon.{key}` {wrong}"))?;
+        }
         let config = Self::of(table);
         let positive = [
             ("limits.sessions", config.limits.sessions),
@@ -74,7 +83,10 @@ impl TryFrom<DaemonTable> for DaemonConfig {
             return Err("`daemon.limits.memory` is 0: nobody could use the daemon".to_owned());
         }
         if config.limits.bytes < MIN_SESSION_BYTES {
-            return Err(format!("`daemon.limits.bytes` is smaller than {MIN_SESSION_BYTES}"));
+            return Err(format!(
+                "`daemon.limits.bytes` is smaller than {}",
+                ByteSize(MIN_SESSION_BYTES)
+            ));
         }
         Ok(config)
     }
@@ -106,9 +118,9 @@ struct LimitsTable {
     sessions: Option<usize>,
     sessions_per_user: Option<usize>,
     duration: Option<Span>,
-    bytes: Option<u64>,
+    bytes: Option<ByteSize>,
     idle: Option<Span>,
-    memory: Option<u64>,
+    memory: Option<ByteSize>,
     connections: Option<usize>,
 }
 
@@ -117,7 +129,7 @@ struct LimitsTable {
 struct RetentionTable {
     age: Option<Span>,
     count: Option<usize>,
-    bytes: Option<u64>,
+    bytes: Option<ByteSize>,
 }
 
 impl DaemonConfig {
@@ -139,15 +151,15 @@ impl DaemonConfig {
                 sessions: sessions.unwrap_or(defaults.sessions),
                 sessions_per_user: sessions_per_user.unwrap_or(defaults.sessions_per_user),
                 duration: duration.map_or(defaults.duration, |span| span.0),
-                bytes: bytes.unwrap_or(defaults.bytes),
+                bytes: bytes.map_or(defaults.bytes, |size| size.0),
                 idle: idle.map_or(defaults.idle, |span| span.0),
-                memory: memory.unwrap_or(defaults.memory),
+                memory: memory.map_or(defaults.memory, |size| size.0),
                 connections: connections.unwrap_or(defaults.connections),
             },
             retention: Retention {
                 age: table.retention.age.map(|span| span.0),
                 count: table.retention.count,
-                bytes: table.retention.bytes,
+                bytes: table.retention.bytes.map(|size| size.0),
             },
         }
     }

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use memsample_input::Span;
+use memsample_input::{ByteSize, Span};
 
 /// The shortest and the longest time that can be kept.
 const SPAN: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(24 * 3600));
@@ -60,7 +60,8 @@ impl FlightSettings {
         if self.bytes < MIN_BYTES {
             return Err("the flight recorder needs at least 16 MiB".to_owned());
         }
-        if self.interval > Duration::from_secs(3600) {
+        let is_whole = Span(self.interval).whole_millis().is_ok();
+        if !is_whole || self.interval > Duration::from_secs(3600) {
             return Err("the interval of the flight recorder must be from 1ms to 1h".to_owned());
         }
         if self.gap < MIN_GAP {
@@ -111,19 +112,19 @@ pub fn without_capability(trigger: &str) -> Option<String> {
 #[serde(deny_unknown_fields)]
 pub(crate) struct FlightTable {
     span: Span,
-    bytes: Option<u64>,
+    bytes: Option<ByteSize>,
     interval: Option<Span>,
     pressure: Option<String>,
     gap: Option<Span>,
     dumps: Option<usize>,
-    dumps_bytes: Option<u64>,
+    dumps_bytes: Option<ByteSize>,
 }
 
 impl From<FlightTable> for FlightSettings {
     fn from(table: FlightTable) -> Self {
         let defaults = Self::new(table.span.0);
         Self {
-            bytes: table.bytes.unwrap_or(defaults.bytes),
+            bytes: table.bytes.map_or(defaults.bytes, |size| size.0),
             interval: table.interval.map_or(defaults.interval, |span| span.0),
             pressure: match table.pressure.as_deref() {
                 None => defaults.pressure,
@@ -132,7 +133,7 @@ impl From<FlightTable> for FlightSettings {
             },
             gap: table.gap.map_or(defaults.gap, |span| span.0),
             dumps: table.dumps.unwrap_or(defaults.dumps),
-            dumps_bytes: table.dumps_bytes,
+            dumps_bytes: table.dumps_bytes.map(|size| size.0),
             span: defaults.span,
         }
     }

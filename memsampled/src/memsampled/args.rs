@@ -3,11 +3,10 @@
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::{CommandFactory, Parser};
 use memsample_daemon::Arguments;
-use memsample_input::quantity;
+use memsample_input::{ByteSize, Span};
 
 /// Records the memory of every process when clients ask for it, over a socket.
 ///
@@ -52,12 +51,12 @@ pub(crate) struct Args {
 
     /// Keep the last minutes of everything, such as `5m`, of which `memsample dump` makes a recording.
     /// One is made by itself when memory is short, and when the kernel kills for want of memory
-    #[arg(long, value_name = "TIME", value_parser = quantity::parse_duration)]
-    flight_recorder: Option<Duration>,
+    #[arg(long, value_name = "TIME")]
+    flight_recorder: Option<Span>,
 
     /// The most that this may take on disk [default: 256MiB]
-    #[arg(long, value_name = "SIZE", value_parser = quantity::parse_bytes)]
-    flight_recorder_bytes: Option<u64>,
+    #[arg(long, value_name = "SIZE")]
+    flight_recorder_bytes: Option<ByteSize>,
 
     /// Configuration in TOML, of which this program reads the table [daemon]; arguments come first
     #[arg(long, value_name = "FILE", env = "MEMSAMPLED_CONFIG")]
@@ -98,8 +97,8 @@ impl Args {
             token_file,
             group,
             metrics_roles,
-            flight_recorder,
-            flight_recorder_bytes,
+            flight_recorder: flight_recorder.map(|span| span.0),
+            flight_recorder_bytes: flight_recorder_bytes.map(|size| size.0),
             config,
         }
     }

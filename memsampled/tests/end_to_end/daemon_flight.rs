@@ -266,10 +266,10 @@ fn what_cannot_be_read_of_one_that_was_left_is_kept() {
 fn wrong_settings_say_what_to_write() {
     for (config, hint) in [
         ("span = '1s'", "from 10s to 24h"),
-        ("span = '1m'\nbytes = 1", "at least 16 MiB"),
+        ("span = '1m'\nbytes = '1B'", "at least 16 MiB"),
         ("span = '1m'\npressure = 'lots'", "no trigger of memory pressure"),
         ("span = '1m'\ngap = '1ms'", "at least 1s"),
-        ("bytes = 1", "missing field `span`"),
+        ("bytes = '1B'", "missing field `span`"),
     ] {
         let directory = tempdir().unwrap();
         let config = format!("[daemon.flight_recorder]\n{config}\n");

@@ -36,16 +36,6 @@ pub enum MarkKind {
     Point,
 }
 
-impl From<MarkKind> for memsample::MarkKind {
-    fn from(kind: MarkKind) -> Self {
-        match kind {
-            MarkKind::Begin => Self::Begin,
-            MarkKind::End => Self::End,
-            MarkKind::Point => Self::Point,
-        }
-    }
-}
-
 impl Request for MarkRequest {
     fn check(&self) -> Result<(), String> {
         check_labels(&self.labels)?;

@@ -6,7 +6,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, DeserializeOwned, Deserializer, MapAccess, Visitor};
 use serde_json::error::Category;
 
-use super::{ErrorCode, is_name, limits};
+use super::{ErrorCode, Span, is_name, limits};
 
 /// What a client sends as a body.
 pub trait Request: DeserializeOwned {
@@ -78,6 +78,12 @@ pub(super) fn check_recording_name(name: Option<&str>) -> Result<(), String> {
         )),
         _ => Ok(()),
     }
+}
+
+/// Checks a length of time, if there is one.
+pub(super) fn check_span(key: &str, span: Option<Span>) -> Result<(), String> {
+    let checked = span.map(Span::whole_millis).transpose();
+    checked.map(drop).map_err(|wrong| format!("`{key}` {wrong}, such as 100ms"))
 }
 
 /// Checks how many labels there are, and how long.

@@ -4,7 +4,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::request::{Request, check_labels, check_length, check_recording_name, object};
+use super::request::{
+    Request, check_labels, check_length, check_recording_name, check_span, object,
+};
 use memsample_input::Span;
 
 use super::{Summary, limits};
@@ -104,6 +106,9 @@ fn whole_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64
 impl Request for StartRequest {
     fn check(&self) -> Result<(), String> {
         check_recording_name(self.name.as_deref())?;
+        check_span("interval", self.interval)?;
+        check_span("limits.duration", self.limits.duration)?;
+        check_span("limits.idle", self.limits.idle)?;
         if let Some(Span(interval)) = self.interval
             && interval > Duration::from_secs(3600)
         {

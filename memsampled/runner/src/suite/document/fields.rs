@@ -4,7 +4,7 @@ use std::time::Duration;
 use super::{Entry, Node, Value};
 use crate::suite::error::{Problems, quoted};
 use crate::suite::source::{Place, Source};
-use memsample_input::quantity;
+use memsample_input::{ByteSize, Span};
 
 /// Words that are no more different than this from one that is known are taken for a slip.
 const SLIP: usize = 3;
@@ -196,9 +196,9 @@ impl<'a> Fields<'a> {
     ) -> Option<Duration> {
         let node = self.node(key)?;
         let wrong = match &node.value {
-            Value::Text(text) => match quantity::parse_duration(text) {
-                Ok(duration) if (from..=to).contains(&duration) => return Some(duration),
-                Ok(_) => format!("must be from {from:?} to {}h", to.as_secs() / 3600),
+            Value::Text(text) => match Span::parse(text) {
+                Ok(Span(duration)) if (from..=to).contains(&duration) => return Some(duration),
+                Ok(_) => format!("must be from {} to {}", Span(from), Span(to)),
                 Err(wrong) => wrong,
             },
             Value::Integer(number) => format!("a unit is missing: write \"{number}s\""),
@@ -212,8 +212,8 @@ impl<'a> Fields<'a> {
     pub(in crate::suite) fn bytes(&self, key: &str) -> Option<u64> {
         let node = self.node(key)?;
         let wrong = match &node.value {
-            Value::Text(text) => match quantity::parse_bytes(text) {
-                Ok(bytes) => return Some(bytes),
+            Value::Text(text) => match ByteSize::parse(text) {
+                Ok(ByteSize(bytes)) => return Some(bytes),
                 Err(wrong) => wrong,
             },
             Value::Integer(number) => format!("a unit is missing: write \"{number}MiB\""),
