@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::flight::{FlightSettings, FlightTable};
 use super::limits::{Limits, MAX_METRICS_ROLES, MAX_SESSIONS, Retention};
+use super::wrong_value::WrongValue;
 use memsample_client::wire::limits::MIN_SESSION_BYTES;
 use memsample_input::{ByteSize, Span};
 
@@ -44,9 +45,9 @@ impl Default for DaemonConfig {
 }
 
 impl TryFrom<DaemonTable> for DaemonConfig {
-    type Error = String;
+    type Error = WrongValue;
 
-    fn try_from(table: DaemonTable) -> Result<Self, String> {
+    fn try_from(table: DaemonTable) -> Result<Self, WrongValue> {
         let spans = [
             ("limits.duration", table.limits.duration),
             ("limits.idle", table.limits.idle),
@@ -54,39 +55,35 @@ impl TryFrom<DaemonTable> for DaemonConfig {
         ];
         for (key, span) in spans {
             let checked = span.map(Span::whole_millis).transpose();
-            checked.map_err(|wrong| format!("`daemon.{key}` {wrong}"))?;
+            checked.map_err(|wrong| WrongValue::new(key, wrong))?;
         }
         let config = Self::of(table);
+        let limits = &config.limits;
         let positive = [
-            ("limits.sessions", config.limits.sessions),
-            ("limits.sessions_per_user", config.limits.sessions_per_user),
-            ("limits.connections", config.limits.connections),
+            ("limits.sessions", limits.sessions as u64),
+            ("limits.sessions_per_user", limits.sessions_per_user as u64),
+            ("limits.connections", limits.connections as u64),
+            ("limits.memory", limits.memory),
         ];
-        for (key, value) in positive {
-            if value == 0 {
-                return Err(format!("`daemon.{key}` is 0: nobody could use the daemon"));
-            }
+        if let Some((key, _)) = positive.iter().find(|(_, value)| *value == 0) {
+            return Err(WrongValue::new(*key, "is 0: nobody could use the daemon"));
         }
-        if config.limits.sessions > MAX_SESSIONS {
-            return Err(format!("`daemon.limits.sessions` is larger than {MAX_SESSIONS}"));
+        let largest = [
+            ("limits.sessions", limits.sessions, MAX_SESSIONS),
+            ("limits.connections", limits.connections, MAX_CONNECTIONS),
+            ("metrics_roles", config.metrics_roles, MAX_METRICS_ROLES),
+        ];
+        if let Some((key, _, max)) = largest.iter().find(|(_, value, max)| value > max) {
+            return Err(WrongValue::new(*key, format!("must be at most {max}")));
         }
-        if config.limits.connections > MAX_CONNECTIONS {
-            return Err(format!("`daemon.limits.connections` is larger than {MAX_CONNECTIONS}"));
+        if limits.bytes < MIN_SESSION_BYTES {
+            let min = ByteSize(MIN_SESSION_BYTES);
+            return Err(WrongValue::new("limits.bytes", format!("must be at least {min}")));
         }
         if let Some(flight) = &config.flight {
-            flight.check().map_err(|error| format!("`daemon.flight_recorder`: {error}"))?;
-        }
-        if config.metrics_roles > MAX_METRICS_ROLES {
-            return Err(format!("`daemon.metrics_roles` is larger than {MAX_METRICS_ROLES}"));
-        }
-        if config.limits.memory == 0 {
-            return Err("`daemon.limits.memory` is 0: nobody could use the daemon".to_owned());
-        }
-        if config.limits.bytes < MIN_SESSION_BYTES {
-            return Err(format!(
-                "`daemon.limits.bytes` is smaller than {}",
-                ByteSize(MIN_SESSION_BYTES)
-            ));
+            flight.check().map_err(|wrong| {
+                WrongValue::new(format!("flight_recorder.{}", wrong.key), wrong.message)
+            })?;
         }
         Ok(config)
     }

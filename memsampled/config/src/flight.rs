@@ -1,8 +1,12 @@
+//! The table `[daemon.flight_recorder]`.
+
 use std::time::Duration;
 
 use serde::Deserialize;
 
 use memsample_input::{ByteSize, Span};
+
+use super::wrong_value::WrongValue;
 
 /// The shortest and the longest time that can be kept.
 const SPAN: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(24 * 3600));
@@ -53,26 +57,31 @@ impl FlightSettings {
     }
 
     /// Says what is out of range.
-    pub fn check(&self) -> Result<(), String> {
+    ///
+    /// # Errors
+    ///
+    /// The key below `[daemon.flight_recorder]`, and what to write.
+    pub fn check(&self) -> Result<(), WrongValue> {
+        let wrong = |key, message: &str| Err(WrongValue::new(key, message));
         if !(SPAN.0..=SPAN.1).contains(&self.span) {
-            return Err("the span of the flight recorder must be from 10s to 24h".to_owned());
+            return wrong("span", "the flight recorder keeps from 10s to 24h");
         }
         if self.bytes < MIN_BYTES {
-            return Err("the flight recorder needs at least 16 MiB".to_owned());
+            return wrong("bytes", "the flight recorder needs at least 16 MiB");
         }
         let is_whole = Span(self.interval).whole_millis().is_ok();
         if !is_whole || self.interval > Duration::from_secs(3600) {
-            return Err("the interval of the flight recorder must be from 1ms to 1h".to_owned());
+            return wrong("interval", "must be a whole number of milliseconds from 1ms to 1h");
         }
         if self.gap < MIN_GAP {
-            return Err("the gap between two dumps must be at least 1s".to_owned());
+            return wrong("gap", "must be at least 1s");
         }
         match &self.pressure {
-            Some(pressure) if !is_trigger(pressure) => Err(format!(
-                "`{pressure}` is no trigger of memory pressure: write `some` or `full`, the time in which \
-                 somebody waits and the window of 500000 to 10000000, both in microseconds, such as \
-                 `some 150000 1000000`; or `off`"
-            )),
+            Some(pressure) if !is_trigger(pressure) => wrong(
+                "pressure",
+                "no trigger of memory pressure: write `some` or `full`, the time in which somebody waits and the \
+                 window of 500000 to 10000000, both in microseconds, such as `some 150000 1000000`; or `off`",
+            ),
             _ => Ok(()),
         }
     }

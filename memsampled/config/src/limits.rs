@@ -1,3 +1,5 @@
+//! The tables `[daemon.limits]` and `[daemon.retention]`, with their defaults.
+
 use std::time::Duration;
 
 use memsample::Station;

@@ -160,7 +160,7 @@ fn flight(
         settings.bytes = bytes;
     }
     if let Some(settings) = &settings {
-        settings.check().map_err(OptionsError)?;
+        settings.check().map_err(|wrong| OptionsError(wrong.to_string()))?;
     }
     Ok(settings)
 }

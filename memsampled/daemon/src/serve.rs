@@ -246,7 +246,11 @@ fn reload(state: &State, arguments: &Arguments, socket: Option<&Path>) {
             state.counters.removed.fetch_add(removed, Ordering::Relaxed);
             log::info("the configuration was read again");
         }
-        Err(error) => log::error(format_args!("the configuration stays as it was: {error:#}")),
+        Err(error) => {
+            for line in format!("the configuration stays as it was: {error}").lines() {
+                log::error(line);
+            }
+        }
     }
 }
 

@@ -74,11 +74,16 @@ impl FromStr for ByteSize {
 }
 
 impl fmt::Display for ByteSize {
-    /// Writes the first unit of which it is a whole number, so that no byte is lost.
+    /// Writes the largest unit of which it is a whole number, so that no byte is lost.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let is_whole =
             |(_, bytes): &&(&str, u64)| self.0 >= *bytes && self.0.is_multiple_of(*bytes);
-        let (unit, bytes) = UNITS.iter().find(is_whole).copied().unwrap_or(("B", 1));
+        let (unit, bytes) = UNITS
+            .iter()
+            .filter(is_whole)
+            .max_by_key(|(_, bytes)| *bytes)
+            .copied()
+            .unwrap_or(("B", 1));
         write!(f, "{}{unit}", self.0 / bytes)
     }
 }
@@ -151,6 +156,7 @@ mod tests {
             (256 << 20, "256MiB"),
             (3 << 29, "1536MiB"),
             (1_000_000_000, "1GB"),
+            (50_000_000_000, "50GB"),
             (1_000_000_001, "1000000001B"),
             (u64::MAX, "18446744073709551615B"),
         ] {

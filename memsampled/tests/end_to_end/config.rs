@@ -179,7 +179,10 @@ fn a_wrong_configuration_is_refused_with_its_line() {
     fs::write(directory.path().join("c.toml"), "[[role]]\nname = 'x'\ncomm = '('\n").unwrap();
     let (_, run) = (record(directory.path(), &[]), "recordings/x");
     for (arguments, message) in [
-        (&["view", "--config", "c.toml"][..], "error: c.toml:3: role `x`: `comm`: unclosed group"),
+        (
+            &["view", "--config", "c.toml"][..],
+            "error: c.toml:3:8: role `x`: `comm`: unclosed group",
+        ),
         (&["record", "--config", "absent"], "error: cannot read the configuration `absent`"),
         (&["record", "--redact", "("], "error: invalid value '(' for '--redact <REGEX>'"),
         (&["record", "--cmdline", "some"], "error: invalid value 'some' for '--cmdline <WHAT>'"),

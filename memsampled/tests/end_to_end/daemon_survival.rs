@@ -214,7 +214,7 @@ fn wrong_arguments_and_configurations_say_what_to_do() {
             ],
             "only its owner may read",
         ),
-        (&["--config", "bad.toml"], "bad.toml:2: unknown field `rns`"),
+        (&["--config", "bad.toml"], "bad.toml:2:1: unknown field `rns`"),
         (&["--socket", "s", "--group", "no-such-group"], "there is no group `no-such-group`"),
     ];
     for (arguments, message) in cases {

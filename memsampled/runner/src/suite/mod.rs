@@ -4,11 +4,10 @@
 //! own types stay in their modules, and all that follows knows only [`Suite`].
 
 mod document;
-mod error;
 mod policy;
 mod rules;
 mod settings;
-mod source;
+mod suite_file;
 mod toml;
 mod utah;
 
@@ -18,8 +17,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-pub use error::{Problem, SuiteError};
+use suite_file::SUITE_FILE;
+
+pub use memsample_input::Problem;
 pub use policy::{Policy, PolicyBudget};
+pub use suite_file::SuiteError;
 pub use utah::{Discover, Tree};
 
 /// Tests, in the order in which they are run.
@@ -54,9 +56,9 @@ impl Suite {
     /// column, and with what to write instead.
     pub fn load(path: &Path, discover: &Discover<'_>) -> Result<Self, SuiteError> {
         if path.is_dir() {
-            return utah::read(path, &utah::Disk(discover));
+            return Ok(utah::read(path, &utah::Disk(discover))?);
         }
-        Self::from_toml(&source::read(path)?, path)
+        Self::from_toml(&SUITE_FILE.read(path)?, path)
     }
 
     /// Reads a directory in UTAH's format, wherever its files are.
@@ -65,7 +67,7 @@ impl Suite {
     ///
     /// As [`Suite::load`].
     pub fn from_utah(root: &Path, tree: &dyn Tree) -> Result<Self, SuiteError> {
-        utah::read(root, tree)
+        Ok(utah::read(root, tree)?)
     }
 
     /// Reads a suite from the bytes of a TOML file. `path` names it in errors, and relative paths in it
@@ -75,7 +77,7 @@ impl Suite {
     ///
     /// As [`Suite::load`], but for what comes of reading the file.
     pub fn from_toml(bytes: &[u8], path: &Path) -> Result<Self, SuiteError> {
-        toml::parse(bytes, path)
+        Ok(toml::parse(bytes, path)?)
     }
 }
 

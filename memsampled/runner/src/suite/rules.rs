@@ -1,9 +1,11 @@
+//! Rules about all tests of a suite: unique names, and requirements that exist and form no circle.
+
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
+use memsample_input::{Location, Problems, Source, quoted};
+
 use super::document::{listed, meant};
-use super::error::{Problems, quoted};
-use super::source::{Place, Source};
 
 /// Tests of a suite, at most: a day of tests of ten seconds each.
 pub(super) const TESTS_MAX: usize = 10_000;
@@ -14,8 +16,8 @@ const NAME_BYTES_MAX: usize = 256;
 pub(super) struct Named {
     pub(super) source: Rc<Source>,
     pub(super) name: String,
-    pub(super) place: Place,
-    pub(super) requires: Vec<(String, Place)>,
+    pub(super) location: Location,
+    pub(super) requires: Vec<(String, Location)>,
 }
 
 /// Checks what no file can say wrong by itself: names that are unique, requirements that exist and do
@@ -25,20 +27,20 @@ pub(super) fn check(tests: &[Named], problems: &Problems) {
     for (index, test) in tests.iter().enumerate() {
         if let Some(first) = by_name.get(test.name.as_str()).and_then(|first| tests.get(*first)) {
             let message = format!("a second test {}", quoted(&test.name));
-            let line = first.place.line;
+            let line = first.location.line;
             let help = match first.source.path() {
                 path if path == test.source.path() => format!("the first is in line {line}"),
                 path => {
                     format!("the first is in line {line} of {}", quoted(&path.to_string_lossy()))
                 }
             };
-            problems.add(&test.source, test.place, message, Some(help));
+            problems.add(&test.source, test.location, message, Some(help));
         } else {
             by_name.insert(&test.name, index);
         }
     }
     for test in tests {
-        for (name, place) in &test.requires {
+        for (name, location) in &test.requires {
             if !by_name.contains_key(name.as_str()) {
                 let message = format!(
                     "test {} requires {}, which is not a test",
@@ -47,7 +49,7 @@ pub(super) fn check(tests: &[Named], problems: &Problems) {
                 );
                 let help = meant(name, by_name.keys().copied())
                     .map(|known| format!("did you mean {}?", quoted(known)));
-                problems.add(&test.source, *place, message, help);
+                problems.add(&test.source, *location, message, help);
             }
         }
     }
@@ -68,7 +70,7 @@ pub(super) fn check(tests: &[Named], problems: &Problems) {
             _ => format!("tests require each other in a circle: {}", listed(shown)),
         };
         let help = "none of them could be the first to run".to_owned();
-        problems.add(&first.source, first.place, message, Some(help));
+        problems.add(&first.source, first.location, message, Some(help));
     }
 }
 

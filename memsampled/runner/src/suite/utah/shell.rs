@@ -1,3 +1,5 @@
+//! Setups and cleanups of several test suites as one line of shell.
+
 use std::path::PathBuf;
 use std::time::Duration;
 
