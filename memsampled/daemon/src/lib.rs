@@ -26,7 +26,6 @@ mod guard;
 mod listen;
 mod live;
 mod lock;
-mod log;
 mod memory;
 mod metrics;
 mod options;

@@ -190,7 +190,7 @@ impl RecordingsDirectory {
             names.filter_map(|entry| Some(entry.ok()?.file_name().to_str().ok()?.to_owned()));
         for name in names.filter(|name| name.starts_with(REMOVED)).collect::<Vec<_>>() {
             if let Err(error) = remove_tree(self.directory.as_fd(), &name, MAX_DEPTH) {
-                super::log::warning(format_args!("cannot remove `{name}`: {error}"));
+                tracing::warn!("cannot remove `{name}`: {error}");
             }
         }
     }

@@ -2,7 +2,6 @@
 
 use memsample::{Recording, Recovery};
 
-use super::log;
 use super::peer::Peer;
 use super::recordings::{RecordingsDirectory, StoredRecording};
 
@@ -12,7 +11,7 @@ pub(super) fn recover_all(recordings: &RecordingsDirectory) -> u64 {
     let names = match recordings.names() {
         Ok(names) => names,
         Err(error) => {
-            log::error(format_args!("cannot list the recordings to recover open ones: {error}"));
+            tracing::error!("cannot list the recordings to recover open ones: {error}");
             return 0;
         }
     };
@@ -30,17 +29,17 @@ pub(super) fn recover_all(recordings: &RecordingsDirectory) -> u64 {
         match Recording::recover(&recordings.path().join(&name)) {
             Ok(Recovery::Recovered { .. }) => {
                 recovered += 1;
-                log::info(format_args!("recovered the recording `{name}`"));
+                tracing::info!("recovered the recording `{name}`");
                 give(recordings, &run);
             }
             // A session that was started meanwhile, or another program records.
             Ok(_) => {}
             Err(error) => {
                 let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
-                log::error(format_args!(
+                tracing::error!(
                     "cannot recover the recording `{name}`: {error}{}",
                     cause.unwrap_or_default()
-                ));
+                );
             }
         }
     }
@@ -55,6 +54,6 @@ fn give(recordings: &RecordingsDirectory, run: &StoredRecording) {
     let gid = uzers::get_user_by_uid(uid)
         .map_or_else(|| rustix::process::getegid().as_raw(), |user| user.primary_group_id());
     if let Err(error) = recordings.give(&run.id, Peer { uid, gid }) {
-        log::warning(format_args!("`{}` could not be given to user {uid}: {error}", run.id));
+        tracing::warn!("`{}` could not be given to user {uid}: {error}", run.id);
     }
 }

@@ -5,7 +5,6 @@ use std::sync::atomic::Ordering;
 
 use jiff::Timestamp;
 
-use super::log;
 use super::recordings::{OldRecording, RecordingsDirectory};
 use memsample_config::Retention;
 
@@ -36,7 +35,7 @@ fn remove_once(recordings: &RecordingsDirectory, retention: &Retention) -> u64 {
     let names = match recordings.names() {
         Ok(names) => names,
         Err(error) => {
-            log::error(format_args!("cannot list the recordings to remove old ones: {error}"));
+            tracing::error!("cannot list the recordings to remove old ones: {error}");
             return 0;
         }
     };
@@ -48,10 +47,10 @@ fn remove_once(recordings: &RecordingsDirectory, retention: &Retention) -> u64 {
     for OldRecording { id, .. } in closed.iter().take(count) {
         match recordings.remove(id) {
             Ok(()) => {
-                log::info(format_args!("removed the recording `{id}`, as `daemon.retention` says"));
+                tracing::info!("removed the recording `{id}`, as `daemon.retention` says");
                 removed += 1;
             }
-            Err(error) => log::warning(format_args!("cannot remove the recording `{id}`: {error}")),
+            Err(error) => tracing::warn!("cannot remove the recording `{id}`: {error}"),
         }
     }
     removed

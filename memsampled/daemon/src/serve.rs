@@ -11,14 +11,14 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, watch};
 
-use super::connections::{serve_tcp, serve_unix};
+use super::connections::{self, Listener};
 use super::guard::Guard;
 use super::listen::{Socket, open_tcp};
 use super::lock::Lock;
 use super::options::{Arguments, Options};
 use super::recordings::RecordingsDirectory;
 use super::state::State;
-use super::{flight, listen, log, recovery, retention, routes, survival, watch as watching, work};
+use super::{flight, listen, recovery, retention, routes, survival, watch as watching, work};
 use memsample_config::Config;
 
 /// Threads for what waits for the disk end when there was nothing to do for this long.
@@ -111,16 +111,16 @@ pub fn run(options: Options, arguments: &Arguments) -> Result<(), DaemonError> {
     let (ending, is_ending) = watch::channel(false);
     let state = Arc::new(State::new(Arc::new(options), protection, recordings, is_ending));
     state.flight.start(&state.sessions.station());
-    log::info(format_args!(
+    tracing::info!(
         "listening on `{}`{}, recordings in `{}`, {descriptors} descriptors",
         state.options().socket.display(),
         guard.as_ref().map(|guard| format!(" and http://{}", guard.address())).unwrap_or_default(),
         state.recordings.path().display(),
-    ));
+    );
     runtime.block_on(serve(&socket, tcp.zip(guard), &state, arguments, &ending))?;
     // Who still waits for a thread of the pool is told that the daemon ends.
     runtime.shutdown_timeout(GRACE);
-    log::info("ended");
+    tracing::info!("ended");
     Ok(())
 }
 
@@ -137,11 +137,13 @@ async fn serve(
     listener.set_nonblocking(true).map_err(failed)?;
     let listener = UnixListener::from_std(listener).map_err(failed)?;
     let mut signals = Signals::new().map_err(failed)?;
-    tokio::spawn(serve_unix(listener, router.clone(), Arc::clone(state)));
+    let listener = Listener::Unix(listener);
+    tokio::spawn(connections::serve(listener, router.clone(), Arc::clone(state)));
     if let Some((listener, guard)) = tcp {
         listener.set_nonblocking(true).map_err(failed)?;
         let listener = TcpListener::from_std(listener).map_err(failed)?;
-        tokio::spawn(serve_tcp(listener, guard, router, Arc::clone(state)));
+        let listener = Listener::guarded(listener, guard);
+        tokio::spawn(connections::serve(listener, router, Arc::clone(state)));
     }
     tokio::spawn(watching::watch_sessions(Arc::clone(state)));
     tokio::spawn(watching::feed_watchdog());
@@ -162,7 +164,7 @@ async fn serve(
     }
     // Not waited for: systemd may be busy, and recordings are to be closed.
     drop(tokio::task::spawn_blocking(|| sd_notify::notify(&[NotifyState::Stopping])));
-    log::info("ending: closing all recordings");
+    tracing::info!("ending: closing all recordings");
     let _ = ending.send(true);
     state.work.close();
     let closing = {
@@ -176,7 +178,7 @@ async fn serve(
     let closed = tokio::task::spawn_blocking(move || closing.join());
     tokio::select! {
         _ = closed => {}
-        _ = signals.next_end() => log::warning("told to end again: open recordings are recovered at the next start"),
+        _ = signals.next_end() => tracing::warn!("told to end again: open recordings are recovered at the next start"),
     }
     tokio::time::sleep(GRACE).await;
     Ok(())
@@ -232,7 +234,7 @@ fn reload(state: &State, arguments: &Arguments, socket: Option<&Path>) {
                 ("flight_recorder", old.flight != options.flight),
             ];
             for (key, _) in fixed.iter().filter(|(_, changed)| *changed) {
-                log::warning(format_args!("`daemon.{key}` has changed: restart the daemon for it"));
+                tracing::warn!("`daemon.{key}` has changed: restart the daemon for it");
             }
             if !old.recording.describes_like(&options.recording) {
                 state.sessions.describe_by(&options.recording);
@@ -244,11 +246,11 @@ fn reload(state: &State, arguments: &Arguments, socket: Option<&Path>) {
             state.set_options(options);
             let removed = retention::remove_old(&state.recordings, &state.retention());
             state.counters.removed.fetch_add(removed, Ordering::Relaxed);
-            log::info("the configuration was read again");
+            tracing::info!("the configuration was read again");
         }
         Err(error) => {
             for line in format!("the configuration stays as it was: {error}").lines() {
-                log::error(line);
+                tracing::error!("{line}");
             }
         }
     }
@@ -257,10 +259,10 @@ fn reload(state: &State, arguments: &Arguments, socket: Option<&Path>) {
 /// Lets those connect whom the configuration names by now; who has connected is checked again.
 fn give_socket(socket: Option<&Path>, options: &Options) {
     match socket.map(|socket| listen::give(socket, options)) {
-        None => log::warning(
-            "the socket is that of systemd: change `SocketUser` and `SocketGroup` of its unit too",
+        None => tracing::warn!(
+            "the socket is that of systemd: change `SocketUser` and `SocketGroup` of its unit too"
         ),
-        Some(Err(error)) => log::error(error),
+        Some(Err(error)) => tracing::error!("{error}"),
         Some(Ok(())) => {}
     }
 }

@@ -281,11 +281,11 @@ impl ActiveSession {
         let summary = Summary::of(&recording).map_err(failed)?;
         // From now on this daemon only reads it, so that nothing its owner puts there is written to.
         if let Err(error) = self.recordings.give(&self.id, self.owner) {
-            super::log::warning(format_args!(
+            tracing::warn!(
                 "`{}` could not be given to user {}: {error}",
                 self.path.display(),
                 self.owner.uid
-            ));
+            );
         }
         Ok(Stopped { id: self.id.clone(), recording: summary.recording.clone(), summary })
     }

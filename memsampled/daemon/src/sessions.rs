@@ -9,7 +9,6 @@ use memsample::{RecordError, SamplerOptions, Station};
 use tokio::sync::Notify;
 
 use super::failure::Failure;
-use super::log;
 use super::options::Options;
 use super::peer::Peer;
 use super::recordings::RecordingsDirectory;
@@ -232,7 +231,7 @@ impl Sessions {
                     Ok(stopped) => serde_json::to_string(&stopped.summary.end).unwrap_or_default(),
                     Err(failure) => failure.message,
                 };
-                log::info(format_args!("session `{}` ended by itself: {end}", session.id()));
+                tracing::info!("session `{}` ended by itself: {end}", session.id());
             }
         }
         let mut ended: Vec<_> = sessions.iter().filter(|session| !session.is_recording()).collect();
@@ -302,7 +301,7 @@ impl Drop for Place<'_> {
 /// Closes a session that nobody has stopped.
 fn close_unasked(session: &ActiveSession) {
     if let Err(failure) = session.close() {
-        log::error(format_args!("session `{}`: {}", session.id(), failure.message));
+        tracing::error!("session `{}`: {}", session.id(), failure.message);
     }
 }
 
@@ -364,7 +363,7 @@ pub(super) fn base_name(name: Option<&str>, now: Timestamp) -> String {
 
 fn unusable(recordings: &Path, error: &std::io::Error) -> Failure {
     let recordings = recordings.display();
-    log::error(format_args!("cannot make a recording in `{recordings}`: {error}"));
+    tracing::error!("cannot make a recording in `{recordings}`: {error}");
     match error.kind() {
         StorageFull | QuotaExceeded => Failure::new(
             ErrorCode::DiskFull,

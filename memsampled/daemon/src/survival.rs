@@ -8,7 +8,6 @@ use rustix::mm::{MlockAllFlags, mlockall};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CapabilitySet, capabilities};
 
-use super::log;
 use memsample_client::wire::Protection;
 
 /// Below this only programs without which the machine does not run.
@@ -40,7 +39,7 @@ pub(super) fn protect(own_cgroup: bool) -> Protection {
         }
     }
     for note in &protection.notes {
-        log::warning(note);
+        tracing::warn!("{note}");
     }
     protection
 }

@@ -52,7 +52,7 @@ pub(super) async fn feed_watchdog() {
     };
     let telling = std::thread::Builder::new().name("memsampled-dog".to_owned()).spawn(tell);
     if let Err(error) = telling {
-        super::log::error(format_args!("the watchdog is not fed: {error}"));
+        tracing::error!("the watchdog is not fed: {error}");
     }
     loop {
         // One that was not taken yet says the same.

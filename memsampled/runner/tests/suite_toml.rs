@@ -273,7 +273,7 @@ const REFUSED: &[(&str, &[&str], bool)] = &[
         &["a unit is missing: `30ms` or `30s`?"],
         true,
     ),
-    ("name = 's'\n[[test]]\nname='t'\nshell=':'\ntimeout='soon'", &["not a length of time"], false),
+    ("name = 's'\n[[test]]\nname='t'\nshell=':'\ntimeout='soon'", &["not a length of time"], true),
     (
         "name = 's'\n[[test]]\nname='t'\nshell=':'\ntimeout='0s'",
         &["must be from 1ms to 720h"],

@@ -21,7 +21,6 @@ use memsample::{
 pub(super) use trigger::watch;
 
 use super::failure::Failure;
-use super::log;
 use super::peer::Peer;
 use super::recordings::{RecordingsDirectory, StoredRecording, UID_LABEL};
 use super::sessions::{base_name, check_own_labels};
@@ -117,7 +116,7 @@ impl Flight {
             let aside = aside.into_iter().find(is_free);
             let moved = aside.ok_or_else(|| std::io::Error::other("too many were left"));
             if let Err(error) = moved.and_then(|aside| fs::rename(&directory, aside)) {
-                log::error(format_args!("cannot put the last flight recorder aside: {error}"));
+                tracing::error!("cannot put the last flight recorder aside: {error}");
             }
         }
         let Some(settings) = &self.settings else { return };
@@ -132,7 +131,7 @@ impl Flight {
             Err(error) => {
                 let cause = std::error::Error::source(&error);
                 let cause = cause.map(|cause| format!(": {cause}")).unwrap_or_default();
-                log::error(format_args!("the flight recorder cannot begin: {error}{cause}"));
+                tracing::error!("the flight recorder cannot begin: {error}{cause}");
             }
         }
     }
@@ -144,8 +143,8 @@ impl Flight {
             let _turn = Arc::clone(&self.dumping).blocking_lock_owned();
             drop(self.recorder().take());
             self.start(station);
-            log::info(
-                "the flight recorder began anew, since the rules for arguments or roles have changed",
+            tracing::info!(
+                "the flight recorder began anew, since the rules for arguments or roles have changed"
             );
         }
     }
@@ -160,10 +159,10 @@ impl Flight {
     fn tell_end(&self) {
         if let Some(recorder) = &*self.recorder() {
             let end = recorder.end().map(|end| serde_json::to_string(&end).unwrap_or_default());
-            log::error(format_args!(
+            tracing::error!(
                 "the flight recorder has ended by itself: {}; it begins anew when it can",
                 end.as_deref().unwrap_or("its thread has died")
-            ));
+            );
         }
     }
 
@@ -174,7 +173,7 @@ impl Flight {
         self.start(station);
         if !self.is_dead() {
             self.restarts.fetch_add(1, Ordering::Relaxed);
-            log::info("the flight recorder began anew");
+            tracing::info!("the flight recorder began anew");
         }
     }
 
@@ -193,7 +192,7 @@ impl Flight {
             let path = recordings.join(&name);
             if name.starts_with(UNFINISHED) {
                 if let Err(error) = fs::remove_dir_all(&path) {
-                    log::warning(format_args!("cannot remove `{}`: {error}", path.display()));
+                    tracing::warn!("cannot remove `{}`: {error}", path.display());
                 }
             } else if name.strip_prefix(LEFT).is_some_and(|number| number.parse::<u32>().is_ok()) {
                 salvaged += u64::from(self.salvage_one(&path));
@@ -220,15 +219,15 @@ impl Flight {
         }
         match made {
             Ok(Some((id, _))) => {
-                log::info(format_args!("what a flight recorder had left is `{id}`"));
+                tracing::info!("what a flight recorder had left is `{id}`");
                 return true;
             }
             Ok(None) => {}
-            Err(error) => log::error(format_args!(
+            Err(error) => tracing::error!(
                 "cannot save what a flight recorder has left in `{}`: {}",
                 path.display(),
                 failure(&error).message
-            )),
+            ),
         }
         false
     }
@@ -248,10 +247,10 @@ impl Flight {
         for (_, path) in left.into_iter().take(surplus) {
             let path_shown = path.display();
             match fs::remove_dir_all(&path) {
-                Ok(()) => log::warning(format_args!(
+                Ok(()) => tracing::warn!(
                     "removed `{path_shown}`, which a flight recorder has left: {MAX_LEFT} newer ones are kept"
-                )),
-                Err(error) => log::warning(format_args!("cannot remove `{path_shown}`: {error}")),
+                ),
+                Err(error) => tracing::warn!("cannot remove `{path_shown}`: {error}"),
             }
         }
     }
@@ -268,7 +267,7 @@ impl Flight {
         }
         match self.dump(daemon_peer(), &DumpRequest::default(), reason) {
             Ok(_) => *self.refusal() = None,
-            Err(failure) => log::warning(format_args!("no dump: {}", failure.message)),
+            Err(failure) => tracing::warn!("no dump: {}", failure.message),
         }
     }
 
@@ -315,7 +314,7 @@ impl Flight {
         );
         // Said once: the counter tells how often.
         if self.refusal().replace(text.clone()).is_none() {
-            log::warning(text);
+            tracing::warn!("{text}");
         }
     }
 
@@ -345,7 +344,7 @@ impl Flight {
         self.dumps.fetch_add(1, Ordering::Relaxed);
         let summary = Summary::of(&recording)
             .map_err(|error| Failure::internal("reading the dump", error))?;
-        log::info(format_args!("`{id}` holds the last minutes ({})", reason.as_str()));
+        tracing::info!("`{id}` holds the last minutes ({})", reason.as_str());
         Ok(Stopped { id, recording: summary.recording.clone(), summary })
     }
 
@@ -414,7 +413,7 @@ impl Flight {
     }
 
     fn note(&self, note: String) {
-        log::warning(&note);
+        tracing::warn!("{note}");
         self.notes.lock().unwrap_or_else(PoisonError::into_inner).push(note);
     }
 
