@@ -41,19 +41,19 @@ const MAX_RULES: usize = 1000;
 /// What is in the file.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct File {
+struct ConfigFile {
     cmdline: Option<KeptArguments>,
     #[serde(default)]
     redact: Vec<Spanned<String>>,
     #[serde(default)]
-    role: Vec<Role>,
+    role: Vec<RoleTable>,
     #[serde(default)]
     daemon: DaemonTable,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Role {
+struct RoleTable {
     name: Spanned<String>,
     exe: Option<Spanned<String>>,
     comm: Option<Spanned<String>>,
@@ -114,7 +114,7 @@ impl Config {
         let add = |range: Range<usize>, message: String| {
             problems.add(&source, source.location(range), message, None);
         };
-        let file: File = match toml::from_str(source.text()) {
+        let file: ConfigFile = match toml::from_str(source.text()) {
             Ok(file) => file,
             Err(error) => {
                 let range = error.span().unwrap_or(0..0);
@@ -180,7 +180,7 @@ impl Config {
     }
 }
 
-impl Role {
+impl RoleTable {
     fn patterns(&self) -> [(RoleField, &Option<Spanned<String>>); 4] {
         [
             (RoleField::Exe, &self.exe),

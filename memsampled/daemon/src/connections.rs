@@ -99,7 +99,7 @@ pub(super) enum Listener {
     /// The socket: the kernel says who has connected.
     Unix(UnixListener),
     /// A loopback address: the guard checks the token of each request.
-    Tcp(TcpListener, Arc<Access>),
+    Tcp(TcpListener, Arc<Caller>),
 }
 
 /// A connection as it was accepted.
@@ -111,7 +111,7 @@ enum Accepted {
 impl Listener {
     /// Makes a listener of TCP whose requests the guard checks.
     pub(super) fn guarded(listener: TcpListener, guard: Guard) -> Self {
-        Self::Tcp(listener, Arc::new(Access::Guarded(guard)))
+        Self::Tcp(listener, Arc::new(Caller::Guarded(guard)))
     }
 
     async fn accept(&self) -> io::Result<Accepted> {
@@ -162,20 +162,20 @@ pub(super) async fn serve(listener: Listener, router: Router, state: Arc<State>)
         };
         let guarded = match &listener {
             Listener::Unix(_) => None,
-            Listener::Tcp(_, access) => Some(Arc::clone(access)),
+            Listener::Tcp(_, caller) => Some(Arc::clone(caller)),
         };
         let (router, state, lookups) = (router.clone(), Arc::clone(&state), Arc::clone(&lookups));
         tokio::spawn(async move {
-            let access = match guarded {
-                Some(access) => access,
+            let caller = match guarded {
+                Some(caller) => caller,
                 None if peer.is_allowed(&options, &lookups).await => {
-                    Arc::new(Access::Granted(peer))
+                    Arc::new(Caller::Granted(peer))
                 }
-                None => Arc::new(Access::Refused(peer)),
+                None => Arc::new(Caller::Refused(peer)),
             };
             match stream {
-                Accepted::Unix(stream) => serve_connection(stream, access, router, state).await,
-                Accepted::Tcp(stream) => serve_connection(stream, access, router, state).await,
+                Accepted::Unix(stream) => serve_connection(stream, caller, router, state).await,
+                Accepted::Tcp(stream) => serve_connection(stream, caller, router, state).await,
             }
             drop(slot);
         });
@@ -183,13 +183,13 @@ pub(super) async fn serve(listener: Listener, router: Router, state: Arc<State>)
 }
 
 /// On whose behalf the requests of a connection are.
-pub(super) enum Access {
+pub(super) enum Caller {
     Granted(Peer),
     Refused(Peer),
     Guarded(Guard),
 }
 
-impl Access {
+impl Caller {
     fn check(&self, request: &Request<Incoming>) -> Result<Peer, Failure> {
         match self {
             Self::Granted(peer) => Ok(*peer),
@@ -216,15 +216,15 @@ async fn accepted_or_pause(accepted: io::Result<Accepted>) -> Option<Accepted> {
     }
 }
 
-async fn serve_connection<S>(stream: S, access: Arc<Access>, router: Router, state: Arc<State>)
+async fn serve_connection<S>(stream: S, caller: Arc<Caller>, router: Router, state: Arc<State>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let _open = Open::new(&state.counters.connections);
+    let _open = OpenConnection::new(&state.counters.connections);
     let mut ending = state.ending.clone();
     let for_requests = Arc::clone(&state);
     let service = service_fn(move |request| {
-        answer(request, Arc::clone(&access), router.clone(), Arc::clone(&for_requests))
+        answer(request, Arc::clone(&caller), router.clone(), Arc::clone(&for_requests))
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -246,11 +246,11 @@ where
 
 async fn answer(
     mut request: Request<Incoming>,
-    access: Arc<Access>,
+    caller: Arc<Caller>,
     mut router: Router,
     state: Arc<State>,
 ) -> Result<Response, Infallible> {
-    let response = match access.check(&request) {
+    let response = match caller.check(&request) {
         Ok(peer) => {
             request.extensions_mut().insert(peer);
             let answered = tower_service::Service::call(&mut router, request.map(Body::new)).await;
@@ -264,16 +264,16 @@ async fn answer(
 }
 
 /// Counts a connection while it is open.
-struct Open<'a>(&'a AtomicU64);
+struct OpenConnection<'a>(&'a AtomicU64);
 
-impl<'a> Open<'a> {
+impl<'a> OpenConnection<'a> {
     fn new(connections: &'a AtomicU64) -> Self {
         connections.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         Self(connections)
     }
 }
 
-impl Drop for Open<'_> {
+impl Drop for OpenConnection<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
     }

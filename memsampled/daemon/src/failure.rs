@@ -1,3 +1,5 @@
+//! Answers that are not a success, and answers in JSON.
+
 use std::fmt;
 
 use axum::body::Body;

@@ -9,7 +9,7 @@
 //!
 //! 1. The configuration is read and put together with the arguments: [`Options`].
 //! 2. It takes the lock of the recordings directory, so that no second daemon writes there, and the socket.
-//! 3. It protects itself from the kernel's choice of whom to end when memory is out ([`survival`]), and
+//! 3. It protects itself from the OOM killer ([`protection`]), and
 //!    says that it is ready. The flight recorder begins, where there is to be one ([`FlightSettings`](memsample_config::FlightSettings)).
 //! 4. Recordings that another daemon left open are recovered, and what its flight recorder has left is
 //!    made one; old ones are removed, while it serves.
@@ -26,10 +26,11 @@ mod guard;
 mod listen;
 mod live;
 mod lock;
-mod memory;
+mod memory_limit;
 mod metrics;
 mod options;
 mod peer;
+mod protection;
 mod recordings;
 mod recovery;
 mod retention;
@@ -38,7 +39,6 @@ mod serve;
 mod session;
 mod sessions;
 mod state;
-mod survival;
 mod target;
 mod watch;
 mod work;

@@ -116,7 +116,7 @@ impl RecordingsDirectory {
     }
 
     /// Opens a recording of any user.
-    pub(super) fn run(&self, id: &str) -> io::Result<StoredRecording> {
+    pub(super) fn recording(&self, id: &str) -> io::Result<StoredRecording> {
         let directory = open_directory(self.directory.as_fd(), id)?;
         let owner = fstat(&directory)?.st_uid;
         let (file, _) = open_file(directory.as_fd(), "recording.json")?;
@@ -136,7 +136,7 @@ impl RecordingsDirectory {
     ///
     /// One that was given to a user was closed before. What its files say by now is theirs, so it ended
     /// when its name says that it began, and it cannot be kept by a `recording.json` that is changed or gone.
-    pub(super) fn old_run(&self, id: &str) -> Option<OldRecording> {
+    pub(super) fn old_recording(&self, id: &str) -> Option<OldRecording> {
         let directory = open_directory(self.directory.as_fd(), id).ok()?;
         let owner = fstat(&directory).ok()?.st_uid;
         if !is_own(owner) {
@@ -149,9 +149,9 @@ impl RecordingsDirectory {
                 .map_or(0, |files| files.iter().map(|file| file.bytes).sum());
             return Some(OldRecording { ended, bytes, id: id.to_owned() });
         }
-        let run = self.run(id).ok().filter(StoredRecording::is_closed)?;
-        let ended = run.manifest.last_tick.unwrap_or(run.manifest.provenance.started);
-        Some(OldRecording { ended, bytes: run.bytes(), id: run.id })
+        let recording = self.recording(id).ok().filter(StoredRecording::is_closed)?;
+        let ended = recording.manifest.last_tick.unwrap_or(recording.manifest.provenance.started);
+        Some(OldRecording { ended, bytes: recording.bytes(), id: recording.id })
     }
 
     /// Gives a closed recording to the user who asked for it, so that their programs can read it.
@@ -200,14 +200,14 @@ impl RecordingsDirectory {
         check_name(id)?;
         let absent = || {
             Failure::new(
-                ErrorCode::NoSuchRun,
+                ErrorCode::NoSuchRecording,
                 format!(
                     "there is no recording `{id}`: `/v1/recordings` lists those that there are"
                 ),
             )
         };
-        let run = self.run(id).map_err(|_| absent())?;
-        if run.is_visible_to(peer) { Ok(run) } else { Err(absent()) }
+        let recording = self.recording(id).map_err(|_| absent())?;
+        if recording.is_visible_to(peer) { Ok(recording) } else { Err(absent()) }
     }
 
     /// Says whether there is a recording that the peer may see.
@@ -220,13 +220,13 @@ impl RecordingsDirectory {
         let names =
             self.names().map_err(|error| Failure::internal("listing the recordings", error))?;
         let mut recordings: Vec<RecordingListEntry> = (names.iter())
-            .filter_map(|name| self.run(name).ok())
-            .filter(|run| run.is_visible_to(peer))
-            .map(|run| RecordingListEntry {
-                bytes: run.bytes(),
-                id: run.id,
-                state: run.manifest.state.into(),
-                started: run.manifest.provenance.started,
+            .filter_map(|name| self.recording(name).ok())
+            .filter(|recording| recording.is_visible_to(peer))
+            .map(|recording| RecordingListEntry {
+                bytes: recording.bytes(),
+                id: recording.id,
+                state: recording.manifest.state.into(),
+                started: recording.manifest.provenance.started,
             })
             .collect();
         recordings.sort_by(|a, b| b.started.cmp(&a.started).then_with(|| a.id.cmp(&b.id)));
@@ -237,9 +237,10 @@ impl RecordingsDirectory {
 
     /// Describes a recording.
     pub(super) fn info(&self, peer: Peer, id: &str) -> Result<RecordingInfo, Failure> {
-        let run = self.visible(peer, id)?;
-        let files = run.files().map_err(|error| Failure::internal("listing the files", error))?;
-        let StoredRecording { id, manifest, uid, .. } = run;
+        let recording = self.visible(peer, id)?;
+        let files =
+            recording.files().map_err(|error| Failure::internal("listing the files", error))?;
+        let StoredRecording { id, manifest, uid, .. } = recording;
         let mut labels = manifest.provenance.labels;
         labels.remove(UID_LABEL);
         Ok(RecordingInfo {
@@ -259,17 +260,17 @@ impl RecordingsDirectory {
 
     /// Opens a file of a recording, and returns its size.
     pub(super) fn file(&self, peer: Peer, id: &str, name: &str) -> Result<(File, u64), Failure> {
-        let run = self.visible(peer, id)?;
+        let recording = self.visible(peer, id)?;
         let absent = |_| {
             Failure::new(
-                ErrorCode::NoSuchRun,
+                ErrorCode::NoSuchRecording,
                 format!("the recording `{id}` has no such file: `/v1/recordings/{id}` lists them"),
             )
         };
         if check_name(name).is_err() {
             return Err(absent(io::Error::from(io::ErrorKind::NotFound)));
         }
-        let opened = open_file_of(run.directory.as_fd(), name, run.owner);
+        let opened = open_file_of(recording.directory.as_fd(), name, recording.owner);
         let (file, metadata) = opened.map_err(absent)?;
         Ok((file, metadata.len()))
     }

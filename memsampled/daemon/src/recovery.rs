@@ -17,20 +17,20 @@ pub(super) fn recover_all(recordings: &RecordingsDirectory) -> u64 {
     };
     let mut recovered = 0;
     for name in names {
-        let Ok(run) = recordings.run(&name) else { continue };
+        let Ok(recording) = recordings.recording(&name) else { continue };
         // What was given to its owner was closed before: its files may be links by now.
-        if !run.belongs_to_daemon() {
+        if !recording.belongs_to_daemon() {
             continue;
         }
-        if run.is_closed() {
-            give(recordings, &run);
+        if recording.is_closed() {
+            give(recordings, &recording);
             continue;
         }
         match Recording::recover(&recordings.path().join(&name)) {
             Ok(Recovery::Recovered { .. }) => {
                 recovered += 1;
                 tracing::info!("recovered the recording `{name}`");
-                give(recordings, &run);
+                give(recordings, &recording);
             }
             // A session that was started meanwhile, or another program records.
             Ok(_) => {}
@@ -48,12 +48,12 @@ pub(super) fn recover_all(recordings: &RecordingsDirectory) -> u64 {
 
 /// Gives a recording to who asked for it: the daemon may have been killed when it was closed and not
 /// given yet.
-fn give(recordings: &RecordingsDirectory, run: &StoredRecording) {
-    let Some(uid) = run.uid else { return };
+fn give(recordings: &RecordingsDirectory, recording: &StoredRecording) {
+    let Some(uid) = recording.uid else { return };
     // The group of who is not known any more may do nothing either.
     let gid = uzers::get_user_by_uid(uid)
         .map_or_else(|| rustix::process::getegid().as_raw(), |user| user.primary_group_id());
-    if let Err(error) = recordings.give(&run.id, Peer { uid, gid }) {
-        tracing::warn!("`{}` could not be given to user {uid}: {error}", run.id);
+    if let Err(error) = recordings.give(&recording.id, Peer { uid, gid }) {
+        tracing::warn!("`{}` could not be given to user {uid}: {error}", recording.id);
     }
 }

@@ -16,8 +16,8 @@ pub(super) fn remove_old(recordings: &RecordingsDirectory, retention: &Retention
     recordings.remove_again.store(true, Ordering::SeqCst);
     let mut removed = 0;
     while recordings.remove_again.load(Ordering::SeqCst) {
-        let _turn = match recordings.removing.try_lock() {
-            Ok(turn) => turn,
+        let _lock = match recordings.removing.try_lock() {
+            Ok(lock) => lock,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => break,
         };
@@ -40,7 +40,7 @@ fn remove_once(recordings: &RecordingsDirectory, retention: &Retention) -> u64 {
         }
     };
     let mut closed: Vec<OldRecording> =
-        names.iter().filter_map(|name| recordings.old_run(name)).collect();
+        names.iter().filter_map(|name| recordings.old_recording(name)).collect();
     closed.sort();
     let count = surplus(&closed, retention, Timestamp::now());
     let mut removed = 0;
@@ -60,19 +60,19 @@ fn remove_once(recordings: &RecordingsDirectory, retention: &Retention) -> u64 {
 fn surplus(closed: &[OldRecording], retention: &Retention, now: Timestamp) -> usize {
     let too_old = closed
         .iter()
-        .take_while(|run| {
-            let age = now.duration_since(run.ended).unsigned_abs();
+        .take_while(|recording| {
+            let age = now.duration_since(recording.ended).unsigned_abs();
             // Of the future, as after a step of the clock, is not old.
-            run.ended < now && retention.age.is_some_and(|limit| age > limit)
+            recording.ended < now && retention.age.is_some_and(|limit| age > limit)
         })
         .count();
     let too_many = retention.count.map_or(0, |count| closed.len().saturating_sub(count));
-    let mut bytes: u64 = closed.iter().map(|run| run.bytes).sum();
+    let mut bytes: u64 = closed.iter().map(|recording| recording.bytes).sum();
     let too_large = closed
         .iter()
-        .take_while(|run| {
+        .take_while(|recording| {
             let exceeded = retention.bytes.is_some_and(|limit| bytes > limit);
-            bytes -= run.bytes;
+            bytes -= recording.bytes;
             exceeded
         })
         .count();

@@ -1,3 +1,5 @@
+//! The life of the daemon: it begins, serves, reads its configuration again and ends.
+
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -18,7 +20,7 @@ use super::lock::Lock;
 use super::options::{Arguments, Options};
 use super::recordings::RecordingsDirectory;
 use super::state::State;
-use super::{flight, listen, recovery, retention, routes, survival, watch as watching, work};
+use super::{flight, listen, protection, recovery, retention, routes, watch as watching, work};
 use memsample_config::Config;
 
 /// Threads for what waits for the disk end when there was nothing to do for this long.
@@ -84,7 +86,7 @@ impl std::error::Error for DaemonError {
 ///
 /// Why it could not begin.
 pub fn run(options: Options, arguments: &Arguments) -> Result<(), DaemonError> {
-    let descriptors = survival::raise_descriptor_limit();
+    let descriptors = protection::raise_descriptor_limit();
     let failed = |error| DaemonError::Recordings(options.recordings.clone(), error);
     let recordings = RecordingsDirectory::open(&options.recordings).map_err(failed)?;
     // Recordings are for their owner.
@@ -101,7 +103,7 @@ pub fn run(options: Options, arguments: &Arguments) -> Result<(), DaemonError> {
         }
         _ => None,
     };
-    let protection = survival::protect(options.own_cgroup);
+    let protection = protection::protect(options.own_cgroup);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(work::THREADS)
@@ -118,7 +120,7 @@ pub fn run(options: Options, arguments: &Arguments) -> Result<(), DaemonError> {
         state.recordings.path().display(),
     );
     runtime.block_on(serve(&socket, tcp.zip(guard), &state, arguments, &ending))?;
-    // Who still waits for a thread of the pool is told that the daemon ends.
+    // Requests that still wait for a thread of the pool are refused: the daemon ends.
     runtime.shutdown_timeout(GRACE);
     tracing::info!("ended");
     Ok(())
@@ -153,13 +155,13 @@ async fn serve(
     let _ = sd_notify::notify(&[NotifyState::Ready]);
 
     let reloads = Arc::new(Notify::new());
-    tokio::spawn(reload_when_told(
+    tokio::spawn(reload_on_request(
         Arc::clone(state),
         arguments.clone(),
         socket.own_path(),
         Arc::clone(&reloads),
     ));
-    while signals.next().await == Said::Reload {
+    while signals.next().await == Request::Reload {
         reloads.notify_one();
     }
     // Not waited for: systemd may be busy, and recordings are to be closed.
@@ -197,16 +199,16 @@ async fn tidy_up(state: Arc<State>) {
     watching::watch_retention(state).await;
 }
 
-/// Reads the configuration each time that it is told to, beside the thread that serves: names of users
+/// Reads the configuration each time that it is requested, beside the thread that serves: names of users
 /// may be looked up over a network, and the flight recorder waits for its disk.
-async fn reload_when_told(
+async fn reload_on_request(
     state: Arc<State>,
     arguments: Arguments,
     socket: Option<PathBuf>,
-    told: Arc<Notify>,
+    requests: Arc<Notify>,
 ) {
     loop {
-        told.notified().await;
+        requests.notified().await;
         let (state, arguments, socket) = (Arc::clone(&state), arguments.clone(), socket.clone());
         let reload = move || reload(&state, &arguments, socket.as_deref());
         let _ = tokio::task::spawn_blocking(reload).await;
@@ -275,7 +277,7 @@ struct Signals {
 }
 
 #[derive(PartialEq, Eq)]
-enum Said {
+enum Request {
     End,
     Reload,
 }
@@ -289,15 +291,15 @@ impl Signals {
         })
     }
 
-    async fn next(&mut self) -> Said {
+    async fn next(&mut self) -> Request {
         tokio::select! {
-            _ = self.terminate.recv() => Said::End,
-            _ = self.interrupt.recv() => Said::End,
-            _ = self.hangup.recv() => Said::Reload,
+            _ = self.terminate.recv() => Request::End,
+            _ = self.interrupt.recv() => Request::End,
+            _ = self.hangup.recv() => Request::Reload,
         }
     }
 
     async fn next_end(&mut self) {
-        while self.next().await == Said::Reload {}
+        while self.next().await == Request::Reload {}
     }
 }

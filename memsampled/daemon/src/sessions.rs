@@ -1,3 +1,5 @@
+//! The sessions there are: they are started within limits, found, stopped and closed.
+
 use std::collections::BTreeMap;
 use std::io::ErrorKind::{NotFound, PermissionDenied, QuotaExceeded, StorageFull};
 use std::path::Path;
@@ -21,7 +23,7 @@ use memsample_config::Limits;
 /// Sessions that ended by themselves and were not stopped yet, at most; then the oldest are forgotten.
 const MAX_ENDED: usize = 256;
 /// How long the end of the daemon waits for a session that is being started, which takes milliseconds.
-const START_PATIENCE: Duration = Duration::from_secs(5);
+const START_TIMEOUT: Duration = Duration::from_secs(5);
 /// How many names are tried for one session: another may have begun in the same second.
 const MAX_NAMES: u32 = 1000;
 
@@ -29,12 +31,12 @@ const MAX_NAMES: u32 = 1000;
 pub(super) struct Sessions {
     recordings: Arc<RecordingsDirectory>,
     /// Makes one sweep for all of them. Another one after the rules by which processes are described
-    /// have changed; sessions that go on keep theirs.
+    /// have changed; running sessions keep theirs.
     station: Mutex<Arc<Station>>,
     table: Mutex<Table>,
-    /// Told when none is being started any more.
+    /// Notified when no session is being started any more.
     settled: Condvar,
-    /// Told when a session begins.
+    /// Notified when a session begins.
     pub(super) begun: Notify,
 }
 
@@ -82,24 +84,24 @@ impl Sessions {
         check_own_labels(&request.labels)?;
         self.reserve(peer, limits)?;
         // Given back also if this panics.
-        let place = Place { sessions: self, uid: peer.uid };
+        let reservation = Reservation { sessions: self, uid: peer.uid };
         let session = Arc::new(self.begin(peer, request, options)?);
         let mut table = self.table();
         if table.is_ending {
-            // Who closes all waits for this place.
+            // Who closes all waits for this reservation.
             drop(table);
             close_unasked(&session);
             return Err(ending());
         }
         table.sessions.insert(session.id().to_owned(), Arc::clone(&session));
         // At once, so that it never counts twice.
-        place.give_back(&mut table);
+        reservation.give_back(&mut table);
         drop(table);
         self.begun.notify_one();
         Ok(session)
     }
 
-    /// Takes a place among the sessions, before the work of starting one.
+    /// Reserves a slot among the sessions, before the work of starting one.
     fn reserve(&self, peer: Peer, limits: &Limits) -> Result<(), Failure> {
         let mut table = self.table();
         if table.is_ending {
@@ -180,7 +182,7 @@ impl Sessions {
 
     /// Why there is no such session: it was stopped, or there never was one. Reads the disk.
     pub(super) fn absent(&self, peer: Peer, id: &str) -> Failure {
-        // What others may not see they are told nothing of, as if it were not there.
+        // What others may not see is reported as if it were not there.
         let is_session = self.table().sessions.contains_key(id);
         if !is_session && self.recordings.is_visible(peer, id) {
             return Failure::new(
@@ -258,7 +260,7 @@ impl Sessions {
         });
         // Those that were being started are closed by who starts them.
         let are_starting = |table: &mut Table| !table.starting.is_empty();
-        drop(self.settled.wait_timeout_while(self.table(), START_PATIENCE, are_starting));
+        drop(self.settled.wait_timeout_while(self.table(), START_TIMEOUT, are_starting));
     }
 
     pub(super) fn all(&self) -> Vec<Arc<ActiveSession>> {
@@ -270,21 +272,21 @@ impl Sessions {
     }
 }
 
-/// A place among the sessions that are being started.
-struct Place<'a> {
+/// A reserved slot among the sessions that are being started.
+struct Reservation<'a> {
     sessions: &'a Sessions,
     uid: u32,
 }
 
-impl Place<'_> {
+impl Reservation<'_> {
     fn give_back(self, table: &mut Table) {
         self.remove_from(table);
         std::mem::forget(self);
     }
 
     fn remove_from(&self, table: &mut Table) {
-        if let Some(place) = table.starting.iter().position(|&uid| uid == self.uid) {
-            table.starting.swap_remove(place);
+        if let Some(index) = table.starting.iter().position(|&uid| uid == self.uid) {
+            table.starting.swap_remove(index);
         }
         if table.starting.is_empty() {
             self.sessions.settled.notify_all();
@@ -292,7 +294,7 @@ impl Place<'_> {
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for Reservation<'_> {
     fn drop(&mut self) {
         self.remove_from(&mut self.sessions.table());
     }
@@ -307,7 +309,7 @@ fn close_unasked(session: &ActiveSession) {
 
 /// Why nothing begins any more.
 pub(super) fn ending() -> Failure {
-    Failure::new(ErrorCode::Unavailable, "the daemon is ending: try again when it recordings again")
+    Failure::new(ErrorCode::Unavailable, "the daemon is ending: try again when it runs again")
 }
 
 /// Refuses what the daemon would not keep to.

@@ -38,9 +38,9 @@ fn a_session_is_started_marked_and_stopped() {
 
     let stopped = daemon.stop(id);
     assert_eq!(stopped["summary"]["end"], "stopped");
-    let run = daemon.recordings().canonicalize().unwrap().join(id);
-    assert_eq!(stopped["recording"], run.display().to_string());
-    let (recording, recovery) = Recording::open(&run).unwrap();
+    let directory = daemon.recordings().canonicalize().unwrap().join(id);
+    assert_eq!(stopped["recording"], directory.display().to_string());
+    let (recording, recovery) = Recording::open(&directory).unwrap();
     assert_eq!(
         (recovery, recording.manifest().state),
         (Recovery::NotNeeded, RecordingState::Closed)
@@ -77,7 +77,7 @@ fn a_session_is_started_marked_and_stopped() {
         let name = file["name"].as_str().unwrap();
         let served = daemon.get(&format!("/v1/recordings/{id}/{name}"));
         assert_eq!(served.status, 200);
-        assert_eq!(served.body, std::fs::read(run.join(name)).unwrap(), "{name}");
+        assert_eq!(served.body, std::fs::read(directory.join(name)).unwrap(), "{name}");
         assert_eq!(file["bytes"], served.body.len());
     }
 }
@@ -271,15 +271,21 @@ fn no_file_outside_of_the_recordings_is_served() {
     let daemon = Daemon::start();
     let id = daemon.session("{}");
     daemon.stop(&id);
-    let run = daemon.recordings().join(&id);
+    let recording = daemon.recordings().join(&id);
     let secret = daemon.directory.path().join("secret");
     std::fs::write(&secret, "secret").unwrap();
-    std::os::unix::fs::symlink(&secret, run.join("link.parquet")).unwrap();
-    std::fs::hard_link(&secret, run.join("hard.parquet")).unwrap();
+    std::os::unix::fs::symlink(&secret, recording.join("link.parquet")).unwrap();
+    std::fs::hard_link(&secret, recording.join("hard.parquet")).unwrap();
     std::os::unix::fs::symlink(daemon.directory.path(), daemon.recordings().join("linked"))
         .unwrap();
-    std::fs::create_dir(run.join("directory")).unwrap();
-    assert!(std::process::Command::new("mkfifo").arg(run.join("pipe")).status().unwrap().success());
+    std::fs::create_dir(recording.join("directory")).unwrap();
+    assert!(
+        std::process::Command::new("mkfifo")
+            .arg(recording.join("pipe"))
+            .status()
+            .unwrap()
+            .success()
+    );
     for path in [
         format!("/v1/recordings/{id}/link.parquet"),
         format!("/v1/recordings/{id}/hard.parquet"),

@@ -1,3 +1,5 @@
+//! The request for a recording of the last minutes.
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};

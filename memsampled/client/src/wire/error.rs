@@ -1,3 +1,5 @@
+//! Answers that are not a success: their codes and bodies.
+
 use serde::{Deserialize, Serialize};
 
 /// What went wrong, for programs. The words are stable; so is the status that belongs to each.
@@ -18,7 +20,7 @@ pub enum ErrorCode {
     /// There is no such session.
     NoSuchSession,
     /// There is no such recording, or no such file in it.
-    NoSuchRun,
+    NoSuchRecording,
     /// There is no such process or control group to be recorded.
     NoSuchTarget,
     /// The path has no such method.
@@ -60,7 +62,7 @@ impl ErrorCode {
         Self::Forbidden,
         Self::NoSuchRoute,
         Self::NoSuchSession,
-        Self::NoSuchRun,
+        Self::NoSuchRecording,
         Self::NoSuchTarget,
         Self::MethodNotAllowed,
         Self::AlreadyStopped,
@@ -85,7 +87,10 @@ impl ErrorCode {
             Self::MalformedJson | Self::InvalidName => 400,
             Self::Unauthorized => 401,
             Self::Forbidden | Self::BeyondLimit => 403,
-            Self::NoSuchRoute | Self::NoSuchSession | Self::NoSuchRun | Self::NoSuchTarget => 404,
+            Self::NoSuchRoute
+            | Self::NoSuchSession
+            | Self::NoSuchRecording
+            | Self::NoSuchTarget => 404,
             Self::MethodNotAllowed => 405,
             Self::TooSlow => 408,
             Self::AlreadyStopped | Self::SessionEnded | Self::NoFlightRecorder => 409,

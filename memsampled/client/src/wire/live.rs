@@ -1,3 +1,5 @@
+//! The events that `GET /v1/sessions/{id}/live` sends.
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 

@@ -1,3 +1,5 @@
+//! The request that sets a mark.
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};

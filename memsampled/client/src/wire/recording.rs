@@ -1,3 +1,5 @@
+//! Recordings and their files, as the daemon lists and describes them.
+
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;

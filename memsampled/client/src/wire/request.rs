@@ -1,3 +1,5 @@
+//! The reading of requests, and the checks that several of them share.
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;

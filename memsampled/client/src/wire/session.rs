@@ -1,3 +1,5 @@
+//! Sessions: the request that starts one, and their descriptions.
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 

@@ -1,3 +1,5 @@
+//! The health of the daemon.
+
 use serde::{Deserialize, Serialize};
 
 use super::Span;

@@ -1,3 +1,5 @@
+//! The summary of a recording.
+
 use serde::{Deserialize, Serialize};
 
 use super::{End, Quantiles, RecordingState};

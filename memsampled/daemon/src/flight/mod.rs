@@ -2,7 +2,7 @@
 //!
 //! It is in the directory `.flight` of the recordings directory, where nothing is served from. At the end of
 //! the daemon it is removed. What a daemon that was killed has left is put aside at the next start,
-//! where a new one begins at once, and becomes a recording: its last minutes may tell who killed it.
+//! where a new one begins at once, and becomes a recording: its last minutes may show who killed it.
 
 mod trigger;
 
@@ -70,18 +70,18 @@ pub(super) struct Flight {
     recorder: Mutex<Option<Arc<FlightRecorder>>>,
     /// The trigger that the kernel has taken.
     pressure: Mutex<Option<String>>,
-    /// Why it does not run, or recordings without something.
+    /// Why it does not run, or what it lacks.
     notes: Mutex<Vec<String>>,
     /// One dump after the other, and none while it begins anew.
     dumping: Arc<tokio::sync::Mutex<()>>,
     pub(super) dumps: AtomicU64,
-    /// Those that were to be made by themselves, but not beyond what may be kept of them.
+    /// Automatic dumps that were not made, since those that are kept fill what they may.
     pub(super) dumps_refused: AtomicU64,
     /// Why the last one was refused, until one is made again.
     refusal: Mutex<Option<String>>,
-    /// How often it had ended by itself and began anew.
+    /// How often it had ended unasked and began again.
     pub(super) restarts: AtomicU64,
-    /// Whether the daemon ends: it does not begin any more.
+    /// Whether the daemon ends: then no flight recorder begins.
     is_ending: AtomicBool,
 }
 
@@ -140,7 +140,7 @@ impl Flight {
     pub(super) fn restart(&self, station: &Station) {
         if self.settings.is_some() {
             // The directory of the old one goes when the last dump of it is made.
-            let _turn = Arc::clone(&self.dumping).blocking_lock_owned();
+            let _lock = Arc::clone(&self.dumping).blocking_lock_owned();
             drop(self.recorder().take());
             self.start(station);
             tracing::info!(
@@ -150,13 +150,13 @@ impl Flight {
     }
 
     /// Says whether it is to run and does not.
-    fn is_dead(&self) -> bool {
-        let recordings = self.recorder().as_ref().is_some_and(|recorder| !recorder.is_finished());
-        self.settings.is_some() && !recordings && !self.is_ending.load(Ordering::SeqCst)
+    fn is_down(&self) -> bool {
+        let is_running = self.recorder().as_ref().is_some_and(|recorder| !recorder.is_finished());
+        self.settings.is_some() && !is_running && !self.is_ending.load(Ordering::SeqCst)
     }
 
     /// Says why it has ended.
-    fn tell_end(&self) {
+    fn log_end(&self) {
         if let Some(recorder) = &*self.recorder() {
             let end = recorder.end().map(|end| serde_json::to_string(&end).unwrap_or_default());
             tracing::error!(
@@ -167,11 +167,11 @@ impl Flight {
     }
 
     /// Begins anew after it had ended by itself. What was kept until then is gone.
-    fn revive(&self, station: &Station) {
-        let _turn = Arc::clone(&self.dumping).blocking_lock_owned();
+    fn restart_after_end(&self, station: &Station) {
+        let _lock = Arc::clone(&self.dumping).blocking_lock_owned();
         drop(self.recorder().take());
         self.start(station);
-        if !self.is_dead() {
+        if !self.is_down() {
             self.restarts.fetch_add(1, Ordering::Relaxed);
             tracing::info!("the flight recorder began anew");
         }
@@ -208,7 +208,7 @@ impl Flight {
             return false;
         }
         let labels = labels(daemon_peer(), Reason::Crash);
-        let make = |run: &Path| FlightRecorder::salvage(path, run, labels.clone());
+        let make = |recording: &Path| FlightRecorder::salvage(path, recording, labels.clone());
         let made = self.named(None, make);
         let aside = FlightRecorder::set_aside(path);
         if aside.exists() {
@@ -256,12 +256,12 @@ impl Flight {
     }
 
     /// Waits until no other dump is made.
-    pub(super) async fn turn(&self) -> tokio::sync::OwnedMutexGuard<()> {
+    pub(super) async fn lock_dumps(&self) -> tokio::sync::OwnedMutexGuard<()> {
         Arc::clone(&self.dumping).lock_owned().await
     }
 
-    /// Makes a dump that nobody has asked for, if there may be one more. It is the caller's turn.
-    fn dump_by_itself(&self, reason: Reason) {
+    /// Makes a dump that nobody has asked for, if there may be one more. The caller holds the lock of dumps.
+    fn dump_automatically(&self, reason: Reason) {
         if let Err(why) = self.room(self.kept().1) {
             return self.refuse(reason, &why);
         }
@@ -279,15 +279,15 @@ impl Flight {
         let (mut count, mut bytes) = (0, 0);
         for name in self.recordings.names().map_err(|error| error.to_string())? {
             // What belongs to a user says of itself what they like.
-            let Some(run) =
-                self.recordings.run(&name).ok().filter(StoredRecording::belongs_to_daemon)
+            let Some(recording) =
+                self.recordings.recording(&name).ok().filter(StoredRecording::belongs_to_daemon)
             else {
                 continue;
             };
-            let reason = run.manifest.provenance.labels.get(REASON_LABEL);
+            let reason = recording.manifest.provenance.labels.get(REASON_LABEL);
             if reason.is_some_and(|reason| reason != Reason::Request.as_str()) {
                 count += 1;
-                bytes += run.bytes();
+                bytes += recording.bytes();
             }
         }
         if count >= settings.dumps {
@@ -312,13 +312,13 @@ impl Flight {
             "no dump for `{}`: {why}: remove some of them, or set `daemon.retention`",
             reason.as_str()
         );
-        // Said once: the counter tells how often.
+        // Logged once: the counter says how often.
         if self.refusal().replace(text.clone()).is_none() {
             tracing::warn!("{text}");
         }
     }
 
-    /// Makes a recording of the last minutes. It is the caller's turn.
+    /// Makes a recording of the last minutes. The caller holds the lock of dumps.
     pub(super) fn dump(
         &self,
         owner: Peer,
@@ -335,9 +335,9 @@ impl Flight {
         let mut all = request.labels.clone();
         all.extend(labels(owner, reason));
         let last = request.last.map(|span| span.0);
-        let make = |run: &Path| {
+        let make = |recording: &Path| {
             let options = DumpOptions { last, labels: all.clone() };
-            recorder.dump(run, options).map(Some)
+            recorder.dump(recording, options).map(Some)
         };
         let made = self.named(request.name.as_deref(), make).map_err(|error| failure(&error))?;
         let (id, recording) = made.ok_or_else(|| failure(&DumpError::Empty))?;
@@ -397,7 +397,7 @@ impl Flight {
 
     /// Returns what is wrong with it now.
     pub(super) fn problem(&self) -> Option<String> {
-        let settings = self.settings.as_ref().filter(|_| self.is_dead())?;
+        let settings = self.settings.as_ref().filter(|_| self.is_down())?;
         Some(format!(
             "the flight recorder of {} does not run: see the log; it is tried again",
             Span(settings.span)

@@ -1,4 +1,4 @@
-//! Dumps that are made by themselves: when memory is short, and when the kernel has killed for it.
+//! Automatic dumps: when memory is short, and when the kernel has killed for it.
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};
@@ -23,7 +23,7 @@ const PRESSURE: &str = "/proc/pressure/memory";
 /// How often it is looked whether the kernel has killed. A kill is named within seconds of it.
 const PERIOD: Duration = Duration::from_secs(1);
 /// After which time a flight recorder that has ended begins anew, the first time and at last.
-const REVIVAL_PAUSE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(640));
+const RESTART_PAUSE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(640));
 
 /// Makes dumps when there is a reason, with a time between them. A reason that comes too early is
 /// followed when that time is over: by then what it was about is still kept, unless the time is set
@@ -44,14 +44,14 @@ pub(crate) async fn watch(state: Arc<State>) {
     let mut waiting: Option<Reason> = None;
     // Monotonic, so that a step of the clock changes nothing.
     let mut free = Instant::now();
-    let mut revival = Revival { pause: REVIVAL_PAUSE.0, due: None };
+    let mut restart = Restart { pause: RESTART_PAUSE.0, due: None };
     loop {
         let reason = tokio::select! {
             () = pressed.notified() => Some(Reason::Pressure),
             () = sleep(PERIOD) => None,
             () = sleep_until(free), if waiting.is_some() => None,
         };
-        revival.look(&state).await;
+        restart.look(&state).await;
         let now_kills = flight.status().map_or(0, |status| status.oom_kills);
         // It may have begun anew.
         let killed = now_kills > kills;
@@ -62,11 +62,11 @@ pub(crate) async fn watch(state: Arc<State>) {
         };
         let Some(reason) = waiting.filter(|_| Instant::now() >= free) else { continue };
         waiting = None;
-        let turn = flight.turn().await;
+        let lock = flight.lock_dumps().await;
         let of_dump = Arc::clone(&state);
         let _ = tokio::task::spawn_blocking(move || {
-            let _turn = turn;
-            of_dump.flight.dump_by_itself(reason);
+            let _lock = lock;
+            of_dump.flight.dump_automatically(reason);
             let removed = retention::remove_old(&of_dump.recordings, &of_dump.retention());
             of_dump.counters.removed.fetch_add(removed, Ordering::Relaxed);
         })
@@ -77,24 +77,24 @@ pub(crate) async fn watch(state: Arc<State>) {
 
 /// Has the flight recorder begin anew when it has ended by itself, such as for want of space: at once is
 /// too early, and what failed again is tried after a longer time.
-struct Revival {
+struct Restart {
     pause: Duration,
     due: Option<Instant>,
 }
 
-impl Revival {
+impl Restart {
     async fn look(&mut self, state: &Arc<State>) {
         let now = Instant::now();
         match self.due {
-            None if state.flight.is_dead() => {
-                state.flight.tell_end();
+            None if state.flight.is_down() => {
+                state.flight.log_end();
                 self.due = Some(now + self.pause);
-                self.pause = (self.pause * 2).min(REVIVAL_PAUSE.1);
+                self.pause = (self.pause * 2).min(RESTART_PAUSE.1);
             }
             Some(due) if now >= due => {
-                if state.flight.is_dead() {
+                if state.flight.is_down() {
                     let state = Arc::clone(state);
-                    let revive = move || state.flight.revive(&state.sessions.station());
+                    let revive = move || state.flight.restart_after_end(&state.sessions.station());
                     let _ = tokio::task::spawn_blocking(revive).await;
                 }
                 self.due = None;
@@ -120,7 +120,7 @@ fn watch_pressure(flight: &Flight, text: &str, pressed: &Arc<Notify>) -> io::Res
     Ok(())
 }
 
-/// Asks the kernel to tell when memory is short, and tells `pressed` each time.
+/// Asks the kernel for an event when memory is short, and notifies `pressed` of each.
 fn trigger(text: &str, pressed: Arc<Notify>) -> io::Result<()> {
     let nonblocking = OFlags::NONBLOCK.bits().cast_signed();
     let mut file =
@@ -136,7 +136,7 @@ fn trigger(text: &str, pressed: Arc<Notify>) -> io::Result<()> {
             match poll(&mut files, None) {
                 Ok(_) if files.iter().any(|file| file.revents().contains(PollFlags::PRI)) => {
                     // Without CAP_SYS_RESOURCE the kernel begins its windows at the sum of another
-                    // counter (seen on Linux 6.18), and tells twice of what never was.
+                    // counter (seen on Linux 6.18), and reports twice what never was.
                     let now_us = stalled_us(is_full);
                     if now_us.saturating_sub(known_us) >= stall_us {
                         pressed.notify_one();

@@ -13,7 +13,7 @@ use memsample_client::wire::{ErrorCode, limits};
 
 /// How long the body of a request may take.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
-/// A body that is larger needs one of a few places.
+/// A body that is larger needs one of a few permits.
 const SMALL_BODY_BYTES: u64 = 16 << 10;
 
 /// Reads a body of JSON.
@@ -32,7 +32,7 @@ pub(super) async fn body(state: &State, request: Request) -> Result<Bytes, Failu
     // As it says; what does not say it may be as large as any.
     let is_small =
         request.body().size_hint().upper().is_some_and(|upper| upper <= SMALL_BODY_BYTES);
-    let _place = if is_small {
+    let _permit = if is_small {
         None
     } else {
         Some(state.bodies.try_acquire().map_err(|_| {

@@ -18,7 +18,7 @@ use crate::state::State;
 use memsample_client::wire::{self, DumpRequest, ErrorCode};
 
 /// How long a dump waits for another one.
-const DUMP_PATIENCE: Duration = Duration::from_secs(10);
+const DUMP_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(super) async fn dump(
     Shared(state): Shared<Arc<State>>,
@@ -33,11 +33,11 @@ pub(super) async fn dump(
     if state.is_ending() {
         return Err(ending());
     }
-    if !state.memory.look(state.options().limits.memory) {
+    if !state.memory.check(state.options().limits.memory) {
         return Err(short_of_memory(ErrorCode::LimitReached));
     }
-    let turn = tokio::time::timeout(DUMP_PATIENCE, state.flight.turn()).await;
-    let turn = turn.map_err(|_| {
+    let lock = tokio::time::timeout(DUMP_TIMEOUT, state.flight.lock_dumps()).await;
+    let lock = lock.map_err(|_| {
         Failure::new(
             ErrorCode::LimitReached,
             "another dump is being made: try again when it is done",
@@ -45,7 +45,7 @@ pub(super) async fn dump(
     })?;
     let made = slow(&state, peer, move |state| {
         // Until it is made, also when the client has gone.
-        let _turn = turn;
+        let _lock = lock;
         let made = state.flight.dump(peer, &request, Reason::Request)?;
         let removed = retention::remove_old(&state.recordings, &state.retention());
         state.counters.removed.fetch_add(removed, Ordering::Relaxed);

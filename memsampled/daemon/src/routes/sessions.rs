@@ -31,7 +31,7 @@ pub(super) async fn start_session(
     if state.is_ending() {
         return Err(ending());
     }
-    if !state.memory.look(state.options().limits.memory) {
+    if !state.memory.check(state.options().limits.memory) {
         return Err(short_of_memory(ErrorCode::LimitReached));
     }
     let start = move |state: &Arc<State>| state.sessions.start(peer, &request, &state.options());
