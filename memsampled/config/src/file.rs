@@ -272,7 +272,10 @@ mod tests {
             "[daemon.limits]\nidle = 5",
             "c.toml:2:8: invalid type: integer `5`, expected a length",
         );
-        check("[daemon.limits]\nidle = '1h30'", "c.toml:2:8: `1h30`: not a length of time");
+        check(
+            "[daemon.limits]\nidle = '1h30'",
+            "c.toml:2:8: expected a number and its unit, not `1h30`: not a length of time",
+        );
         check("[daemon.limits]\nidle = '0s'", "c.toml:2:8: `daemon.limits.idle`: must be a whole");
         check("[daemon.limits]\nsessions = -1", "c.toml:2:12: invalid value");
         check("[daemon.limits]\nsessions = 0", "c.toml:2:12: `daemon.limits.sessions`: is 0");

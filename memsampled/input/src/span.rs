@@ -153,7 +153,8 @@ impl<'de> Deserialize<'de> for Span {
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Span, E> {
                 Span::parse(text).map_err(|wrong| {
                     let text: String = text.chars().take(32).collect();
-                    E::custom(format_args!("`{}`: {wrong}", text.escape_debug()))
+                    let text = text.escape_debug();
+                    E::custom(format_args!("expected a number and its unit, not `{text}`: {wrong}"))
                 })
             }
         }

@@ -85,7 +85,9 @@ pub(super) fn check_recording_name(name: Option<&str>) -> Result<(), String> {
 /// Checks a length of time, if there is one.
 pub(super) fn check_span(key: &str, span: Option<Span>) -> Result<(), String> {
     let checked = span.map(Span::whole_millis).transpose();
-    checked.map(drop).map_err(|wrong| format!("`{key}` {wrong}, such as 100ms"))
+    checked
+        .map(drop)
+        .map_err(|wrong| format!("`{key}` {wrong}: write a length of time such as 100ms"))
 }
 
 /// Checks how many labels there are, and how long.

@@ -1,7 +1,7 @@
 //! A suite: the tests of a release, and how each shall be run.
 //!
-//! What a file says, TOML or a directory in UTAH's format, and what is run are two types: the files'
-//! own types stay in their modules, and all that follows knows only [`Suite`].
+//! The readers of TOML and of directories in UTAH's format have types of their own; everything behind them knows
+//! only [`Suite`].
 
 mod document;
 mod policy;
@@ -39,7 +39,7 @@ pub struct Suite {
     pub timeout: Option<Duration>,
     /// The tests. Names are unique.
     pub tests: Vec<Test>,
-    /// What a reader must know, such as what of the file is not honoured.
+    /// What a reader must know, such as the parts of the file that are not honoured.
     pub notes: Vec<String>,
 }
 
@@ -52,7 +52,7 @@ impl Suite {
     ///
     /// # Errors
     ///
-    /// If it cannot be read or understood; all problems are told at once, each with file, line and
+    /// If it cannot be read or understood; all problems are reported at once, each with file, line and
     /// column, and with what to write instead.
     pub fn load(path: &Path, discover: &Discover<'_>) -> Result<Self, SuiteError> {
         if path.is_dir() {
@@ -231,7 +231,7 @@ pub enum Quantity {
 /// What happens above a budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Action {
-    /// It is said in the report.
+    /// The report says so.
     Warn,
     /// The test is `over_budget`.
     Fail,

@@ -19,10 +19,10 @@ pub struct PolicyBudget {
     pub budget: Budget,
 }
 
-/// Budgets that stand in a file of their own, beside the suites that they are for: a TOML file of
+/// Budgets in a file of their own, for several suites: a TOML file of
 /// `[[budget]]` tables, each with the keys of a budget and with `test`, a glob, or `test_regex`.
 ///
-/// A `*` in the glob stands for any characters, a `?` for one; without either key the budget holds for
+/// `*` in the glob matches any characters, `?` one; without either key the budget holds for
 /// every test.
 #[derive(Clone, Debug)]
 pub struct Policy {
@@ -35,7 +35,7 @@ impl Policy {
     ///
     /// # Errors
     ///
-    /// If the file cannot be read or is not a policy; all problems are told at once.
+    /// If the file cannot be read or is not a policy; all problems are reported at once.
     pub fn load(path: &Path) -> Result<Self, SuiteError> {
         Self::from_toml(&SUITE_FILE.read(path)?, path)
     }

@@ -20,8 +20,7 @@ pub(super) struct Named {
     pub(super) requires: Vec<(String, Location)>,
 }
 
-/// Checks what no file can say wrong by itself: names that are unique, requirements that exist and do
-/// not go round.
+/// Checks what concerns several tests: names are unique, requirements exist and form no circle.
 pub(super) fn check(tests: &[Named], problems: &Problems) {
     let mut by_name: BTreeMap<&str, usize> = BTreeMap::new();
     for (index, test) in tests.iter().enumerate() {
@@ -93,8 +92,7 @@ fn circle<'a>(tests: &'a [Named], by_name: &BTreeMap<&str, usize>) -> Option<Vec
         let (name, _) = tests.get(index)?.requires.get(at)?;
         Some(by_name.get(name.as_str()).copied())
     };
-    // On the path that is followed now, or done with; a path of its own, for ten thousand tests in a
-    // row are no reason to run out of stack.
+    // A path of its own instead of recursion: ten thousand tests in a row must not overflow the stack.
     let mut done = vec![false; tests.len()];
     let mut position: HashMap<usize, usize> = HashMap::new();
     for start in 0..tests.len() {

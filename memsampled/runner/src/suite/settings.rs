@@ -40,13 +40,13 @@ const QUANTITIES: [(&str, Quantity); 5] = [
 pub(super) const BUDGET_KEYS: [&str; 7] =
     ["rss_peak", "pss_peak", "anon_peak", "growth_per_minute", "left_over", "role", "action"];
 
-/// A test that takes longer than this by intent says so.
+/// A test that may take longer says so.
 pub(super) const TEST_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 /// The same for a step around tests.
 pub(super) const STEP_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 /// Time to write a log after SIGTERM.
 pub(super) const GRACE: Duration = Duration::from_secs(5);
-/// A run that takes longer is no test, and a larger number a slip of the unit.
+/// A larger number is a wrong unit.
 pub(super) const TIMEOUT_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
 const GRACE_MAX: Duration = Duration::from_secs(3600);
 const REPEAT_MAX: i64 = 10_000;
@@ -268,7 +268,12 @@ fn memory_limit(fields: &Fields<'_>) -> Option<u64> {
         return Some(bytes);
     }
     let location = fields.node("memory_limit").map_or(fields.location(), |node| node.location);
-    fields.problem("memory_limit", location, "must be above 0", Some("leave it away for no limit"));
+    fields.problem(
+        "memory_limit",
+        location,
+        "must be above 0",
+        Some("leave the key out for no limit"),
+    );
     None
 }
 

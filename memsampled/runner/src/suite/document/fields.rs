@@ -7,12 +7,12 @@ use memsample_input::{ByteSize, Location, Problems, Source, Span, quoted};
 
 use super::{Entry, Node, Value};
 
-/// Words that are no more different than this from one that is known are taken for a slip.
+/// A word at most this many edits away from a known one is taken for a misspelling.
 const SLIP: usize = 3;
-/// Longer words are not compared: it costs the product of both lengths.
+/// Longer words are not compared: a comparison costs the product of both lengths.
 const COMPARED_MAX: usize = 64;
 
-/// The keys of a table, read one by one. What is wrong is kept as a problem, and reading goes on.
+/// The keys of a table, read one by one. Each mistake is kept as a problem, and reading continues.
 pub(in crate::suite) struct Fields<'a> {
     source: &'a Source,
     problems: &'a Problems,
@@ -54,7 +54,7 @@ impl<'a> Fields<'a> {
         self.location
     }
 
-    /// Returns a value; one that is nothing is not there.
+    /// Returns a value; `None` where the key is absent or its value null.
     pub(in crate::suite) fn node(&self, key: &str) -> Option<&'a Node> {
         let entry = self.entries.iter().find(|entry| entry.key == key)?;
         (!matches!(entry.node.value, Value::Null)).then_some(&entry.node)
@@ -232,7 +232,7 @@ impl<'a> Fields<'a> {
         None
     }
 
-    /// Returns the tables of a list, or the one table that stands for a list of one.
+    /// Returns the tables of a list; one table alone counts as a list of one.
     pub(in crate::suite) fn tables(&self, key: &str) -> &'a [Node] {
         let Some(node) = self.node(key) else { return &[] };
         match &node.value {
@@ -265,7 +265,7 @@ pub(in crate::suite) fn listed(words: &[&str]) -> String {
     }
 }
 
-/// Returns the first of the known words that is nearest to `word`, if it may be a slip of that.
+/// Returns the known word nearest to `word`, the first of several, if `word` may be a misspelling of it.
 pub(in crate::suite) fn meant<'a>(
     word: &str,
     known: impl Iterator<Item = &'a str>,

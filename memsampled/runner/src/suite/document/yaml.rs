@@ -13,10 +13,10 @@ const NODES_MAX: usize = 100_000;
 const DEPTH_MAX: usize = 32;
 
 impl Node {
-    /// Reads a file with one YAML document; an empty one is nothing.
+    /// Reads a file with one YAML document; an empty one is null.
     ///
-    /// Plain words are what YAML 1.1 says, for that is what the files were written for: `yes` is a
-    /// boolean and `~` is nothing.
+    /// Plain words have the meaning of YAML 1.1, for which the files were written: `yes` is a boolean and `~` is
+    /// null.
     pub(in crate::suite) fn of_yaml(source: &Source) -> Result<Self, InputError> {
         let problems = Problems::default();
         let mut builder =

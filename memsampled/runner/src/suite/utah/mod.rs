@@ -104,7 +104,7 @@ impl Reading<'_> {
         }
     }
 
-    /// Says once what tests depend on: nobody looks whether it is there.
+    /// Notes once what tests depend on: memsample does not check whether it is installed.
     fn note_dependencies(&mut self) {
         self.dependencies.sort();
         self.dependencies.dedup();
