@@ -12,12 +12,12 @@ use super::wrong_value::WrongValue;
 const SPAN: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(24 * 3600));
 /// The smallest space: eight segments, each of which begins with everything there is.
 const MIN_BYTES: u64 = 16 << 20;
-/// A dump takes up to a second by itself.
+/// A dump itself takes up to a second.
 const MIN_GAP: Duration = Duration::from_secs(1);
 /// The window of a trigger, in microseconds, as the kernel bounds it.
 const PRESSURE_WINDOW_US: (u64, u64) = (500_000, 10_000_000);
 
-/// What the flight recorder keeps, and when it makes a dump by itself.
+/// What the flight recorder keeps, and when the daemon makes an automatic dump.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FlightSettings {
     /// How much it keeps.
@@ -28,9 +28,9 @@ pub struct FlightSettings {
     pub interval: Duration,
     /// When memory pressure makes a dump, as it is written to `/proc/pressure/memory`; `None`: never.
     pub pressure: Option<String>,
-    /// From one dump that is made by itself to the next, at least.
+    /// From one automatic dump to the next, at least.
     pub gap: Duration,
-    /// How many dumps that were made by themselves there may be; then none is made until some are removed.
+    /// How many automatic dumps there may be; then none is made until some are removed.
     pub dumps: usize,
     /// How much they may take on disk together, in bytes; `None`: four times `bytes`, at least 1 GiB.
     pub dumps_bytes: Option<u64>,
@@ -43,7 +43,7 @@ impl FlightSettings {
             span,
             bytes: 256 << 20,
             interval: Duration::from_millis(100),
-            // 15 % of a second in which somebody waited for memory.
+            // 15 % of a second in which some task waited for memory.
             pressure: Some("some 150000 1000000".to_owned()),
             gap: Duration::from_secs(60),
             dumps: 16,
@@ -51,7 +51,7 @@ impl FlightSettings {
         }
     }
 
-    /// Returns how much dumps that were made by themselves may take together, in bytes.
+    /// Returns how much automatic dumps may take together, in bytes.
     pub fn dumps_bytes(&self) -> u64 {
         self.dumps_bytes.unwrap_or_else(|| self.bytes.saturating_mul(4).max(1 << 30))
     }
@@ -87,7 +87,7 @@ impl FlightSettings {
     }
 }
 
-/// Says whether the kernel would take it.
+/// Says whether the kernel would accept a trigger.
 fn is_trigger(text: &str) -> bool {
     let words: Vec<&str> = text.split(' ').collect();
     let ["some" | "full", stall, window] = words.as_slice() else { return false };
@@ -98,14 +98,14 @@ fn is_trigger(text: &str) -> bool {
     (min_us..=max_us).contains(&window_us) && (1..=window_us).contains(&stall_us)
 }
 
-/// Returns whether a trigger is about everybody, and the time in which they wait, in microseconds.
+/// Returns whether a trigger is about all tasks, and how long they wait, in microseconds.
 pub fn share_of(trigger: &str) -> (bool, u64) {
     let mut words = trigger.split(' ');
     let is_full = words.next() == Some("full");
     (is_full, words.next().and_then(|stall| stall.parse().ok()).unwrap_or(0))
 }
 
-/// Returns the same share of a window that also those may ask for who have not CAP_SYS_RESOURCE.
+/// Returns the same share of a window for which the kernel needs no CAP_SYS_RESOURCE.
 pub fn without_capability(trigger: &str) -> Option<String> {
     const STEP_US: u64 = 2_000_000;
     let mut words = trigger.split(' ');

@@ -47,7 +47,7 @@ const FOR_ROOT: usize = 32;
 /// When the system has no descriptor left, it will not have one at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// What is answered to a connection too many. It is written at once or not at all.
+/// The answer to a connection beyond the limit. It is written at once or not at all.
 const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\n\
     Connection: close\r\nContent-Length: 98\r\n\r\n\
     {\"code\":\"unavailable\",\"message\":\"too many connections: close one, or raise `limits.connections`\"}\n";
@@ -123,7 +123,7 @@ impl Listener {
 }
 
 impl Accepted {
-    /// Returns for whom a connection counts.
+    /// Returns the user for whom a connection counts.
     fn peer(&self) -> io::Result<Peer> {
         match self {
             Self::Unix(stream) => Peer::of(stream),
@@ -182,7 +182,7 @@ pub(super) async fn serve(listener: Listener, router: Router, state: Arc<State>)
     }
 }
 
-/// On whose behalf the requests of a connection are.
+/// The user behind the requests of a connection.
 pub(super) enum Caller {
     Granted(Peer),
     Refused(Peer),
@@ -235,7 +235,7 @@ where
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
     tokio::select! {
-        // A client that breaks off is its own affair.
+        // A client may break off.
         _ = connection.as_mut() => return,
         () = tokio::time::sleep(CONNECTION_LIFE) => {}
         _ = ending.wait_for(|ending| *ending) => {}

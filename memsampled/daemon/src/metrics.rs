@@ -100,7 +100,7 @@ pub(super) fn text(state: &State, peer: Peer) -> String {
     text.0
 }
 
-/// What the recorders that go on say of themselves, and the largest roles where they are wanted.
+/// The status of running recorders, and the largest roles where they are wanted.
 fn recorders(state: &State, peer: Peer, text: &mut Exposition) {
     let roles = state.options().metrics_roles;
     let gauges: Vec<_> = (state.sessions.visible(peer).iter())

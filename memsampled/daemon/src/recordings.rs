@@ -44,7 +44,7 @@ pub(super) struct RecordingsDirectory {
     directory: OwnedFd,
     /// One removal after the other.
     pub(super) removing: Mutex<()>,
-    /// Whether another one is wanted, behind that which goes on.
+    /// Whether another removal is wanted after the current one.
     pub(super) remove_again: AtomicBool,
 }
 
@@ -55,11 +55,11 @@ pub(super) struct StoredRecording {
     /// Who started it, where that was noted by the daemon.
     pub(super) uid: Option<u32>,
     directory: OwnedFd,
-    /// To whom its directory belongs.
+    /// The user who owns its directory.
     owner: u32,
 }
 
-/// What is known of a recording that may be removed, without trusting whom it was given to.
+/// What the daemon knows of a recording that may be removed, without trust in its owner.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct OldRecording {
     pub(super) ended: Timestamp,
@@ -70,7 +70,7 @@ pub(super) struct OldRecording {
 impl RecordingsDirectory {
     /// Opens the directory, and makes it if it is missing.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
-        // To be passed through by who owns a recording in it, and listed by nobody else.
+        // Owners of recordings may pass through it; only the daemon may list it.
         std::fs::DirBuilder::new().recursive(true).mode(0o711).create(path)?;
         let path = path.canonicalize()?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -141,7 +141,7 @@ impl RecordingsDirectory {
         let owner = fstat(&directory).ok()?.st_uid;
         if !is_own(owner) {
             let begun = begun_by_name(id)?;
-            // Within the second that the name tells, the file system knows better.
+            // The file system knows the time within the second that the name contains.
             let ended = begun_by_inode(&directory)
                 .filter(|exact| (0..2).contains(&exact.duration_since(begun).as_secs()))
                 .unwrap_or(begun);
@@ -278,7 +278,7 @@ impl RecordingsDirectory {
 
 impl StoredRecording {
     fn is_visible_to(&self, peer: Peer) -> bool {
-        // What was put here by other means belongs to whom its directory belongs to.
+        // A recording from elsewhere belongs to the owner of its directory.
         peer.may_use(self.uid.unwrap_or(self.owner))
     }
 
@@ -329,7 +329,7 @@ fn begun_by_name(id: &str) -> Option<Timestamp> {
     Some(time.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp())
 }
 
-/// Returns when a directory was made, where the file system notes it: nobody can set that.
+/// Returns when a directory was made, where the file system records it: no user can set that.
 fn begun_by_inode(directory: &OwnedFd) -> Option<Timestamp> {
     let stat = statx(directory, c"", AtFlags::EMPTY_PATH, StatxFlags::BTIME).ok()?;
     let has_time = stat.stx_mask & StatxFlags::BTIME.bits() != 0;

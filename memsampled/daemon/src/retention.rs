@@ -10,8 +10,8 @@ use memsample_config::Retention;
 
 /// Removes what is older, more or larger than is to be kept, and returns how many recordings that was.
 ///
-/// While another removal goes on it returns at once, and that one looks again: many who wait for it would
-/// hold up everybody else.
+/// While another removal runs it returns at once, and the other one repeats its work: requests that wait for it
+/// would take the threads of all others.
 pub(super) fn remove_old(recordings: &RecordingsDirectory, retention: &Retention) -> u64 {
     recordings.remove_again.store(true, Ordering::SeqCst);
     let mut removed = 0;

@@ -258,7 +258,7 @@ fn reload(state: &State, arguments: &Arguments, socket: Option<&Path>) {
     }
 }
 
-/// Lets those connect whom the configuration names by now; who has connected is checked again.
+/// Gives the socket to the user and group that the configuration names now; peers are checked again anyway.
 fn give_socket(socket: Option<&Path>, options: &Options) {
     match socket.map(|socket| listen::give(socket, options)) {
         None => tracing::warn!(

@@ -25,7 +25,7 @@ const LIVE_ROWS: usize = 10;
 /// Tests that an event lists: more than a machine has CPUs for.
 const MAX_TESTS: usize = 256;
 
-/// A recording that somebody started.
+/// A session that a client started.
 pub(super) struct ActiveSession {
     id: String,
     owner: Peer,
@@ -239,7 +239,7 @@ impl ActiveSession {
         self.recorder.read().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
-    /// Says whether it ended by itself and is to be closed.
+    /// Says whether it ended without a stop and is to be closed.
     pub(super) fn has_ended(&self) -> bool {
         let recorder = self.recorder.read().unwrap_or_else(PoisonError::into_inner);
         recorder.as_ref().is_some_and(Recorder::is_finished)

@@ -20,7 +20,7 @@ use memsample_client::wire::{ErrorCode, SessionLimits, StartRequest, Stopped, is
 use memsample_config::Config;
 use memsample_config::Limits;
 
-/// Sessions that ended by themselves and were not stopped yet, at most; then the oldest are forgotten.
+/// Sessions that ended without a stop, at most; beyond that the daemon forgets the oldest.
 const MAX_ENDED: usize = 256;
 /// How long the end of the daemon waits for a session that is being started, which takes milliseconds.
 const START_TIMEOUT: Duration = Duration::from_secs(5);
@@ -47,7 +47,7 @@ struct Table {
     starting: Vec<u32>,
     /// Those that were asked to stop, until they are closed.
     closing: Vec<Arc<ActiveSession>>,
-    /// Whether the daemon ends: none begins any more.
+    /// Whether the daemon ends: then no session begins.
     is_ending: bool,
 }
 
@@ -180,7 +180,7 @@ impl Sessions {
         Ok(session.filter(|session| peer.may_use(session.owner().uid)))
     }
 
-    /// Why there is no such session: it was stopped, or there never was one. Reads the disk.
+    /// Returns why there is no such session: it was stopped, or there never was one. Reads the disk.
     pub(super) fn absent(&self, peer: Peer, id: &str) -> Failure {
         // What others may not see is reported as if it were not there.
         let is_session = self.table().sessions.contains_key(id);
@@ -223,7 +223,7 @@ impl Sessions {
         outcome
     }
 
-    /// Closes what has ended by itself, such as by a limit, and keeps it until it is stopped.
+    /// Closes sessions that ended without a stop, by a limit for example, and keeps them until they are stopped.
     pub(super) fn close_ended(&self) {
         let sessions = self.all();
         for session in &sessions {
@@ -300,14 +300,14 @@ impl Drop for Reservation<'_> {
     }
 }
 
-/// Closes a session that nobody has stopped.
+/// Closes a session that no client has stopped.
 fn close_unasked(session: &ActiveSession) {
     if let Err(failure) = session.close() {
         tracing::error!("session `{}`: {}", session.id(), failure.message);
     }
 }
 
-/// Why nothing begins any more.
+/// The refusal of a daemon that ends.
 pub(super) fn ending() -> Failure {
     Failure::new(ErrorCode::Unavailable, "the daemon is ending: try again when it runs again")
 }

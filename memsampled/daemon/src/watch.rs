@@ -1,4 +1,4 @@
-//! What happens without a request: limits of sessions, and the watchdog of systemd.
+//! What the daemon does without a request: it closes sessions at their limits, and feeds the watchdog of systemd.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -44,7 +44,7 @@ pub(super) async fn feed_watchdog() {
     let Some(timeout) = sd_notify::watchdog_enabled() else { return };
     let (alive, is_alive) = std::sync::mpsc::sync_channel::<()>(1);
     // In a thread of its own: it waits while systemd does not read, and those of the pool may all wait for
-    // the disk, of which systemd is not to conclude that nothing works. Nobody can be notified if it fails.
+    // the disk, which must not look to systemd as if nothing works. A failure cannot be reported.
     let notify = move || {
         for () in is_alive {
             let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);

@@ -27,9 +27,9 @@ pub enum ErrorCode {
     MethodNotAllowed,
     /// The session was stopped before.
     AlreadyStopped,
-    /// The session ended by itself; stop it to learn how it ended.
+    /// The session ended without a stop; stop it to learn how it ended.
     SessionEnded,
-    /// The daemon keeps no last minutes of which a dump could be made.
+    /// The daemon has no flight recorder of which a dump could be made.
     NoFlightRecorder,
     /// The body did not come in time.
     TooSlow,
@@ -41,7 +41,7 @@ pub enum ErrorCode {
     InvalidRequest,
     /// The request is one, but asks for more than this daemon is set to grant anybody.
     BeyondLimit,
-    /// As much goes on as this daemon is set to allow at a time.
+    /// This daemon is set to allow no more at a time.
     LimitReached,
     /// More marks wait to be written than the queue holds.
     TooManyMarks,

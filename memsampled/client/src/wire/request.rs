@@ -50,8 +50,8 @@ pub fn parse<R: Request>(body: &[u8]) -> Result<R, Refusal> {
     }
 }
 
-/// Reads a value from an object alone. By itself serde also takes the values of a structure from an
-/// array, in their order, which nobody means.
+/// Reads a value from an object alone. Otherwise serde also takes the values of a structure from an array, in
+/// their order, which no client means.
 pub(super) fn object<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<T, D::Error> {

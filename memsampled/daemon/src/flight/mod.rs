@@ -35,7 +35,7 @@ const LEFT: &str = ".flight-left-";
 const UNFINISHED: &str = ".dump-";
 /// The label in `recording.json` that says why a dump was made.
 const REASON_LABEL: &str = "memsampled.dump";
-/// What a dump is called for which nobody chose a name.
+/// The name of a dump for which the client chose none.
 const NAME: &str = "flight";
 /// How many names are tried for one dump.
 const MAX_NAMES: u32 = 1000;
@@ -72,7 +72,7 @@ pub(super) struct Flight {
     pressure: Mutex<Option<String>>,
     /// Why it does not run, or what it lacks.
     notes: Mutex<Vec<String>>,
-    /// One dump after the other, and none while it begins anew.
+    /// One dump after the other, and none while the recorder is replaced.
     dumping: Arc<tokio::sync::Mutex<()>>,
     pub(super) dumps: AtomicU64,
     /// Automatic dumps that were not made, since those that are kept fill what they may.
@@ -136,7 +136,7 @@ impl Flight {
         }
     }
 
-    /// Begins anew, with another station: what was kept was described by rules that hold no more.
+    /// Replaces the recorder, with another station: the rules that described what it kept have changed.
     pub(super) fn restart(&self, station: &Station) {
         if self.settings.is_some() {
             // The directory of the old one goes when the last dump of it is made.
@@ -166,7 +166,7 @@ impl Flight {
         }
     }
 
-    /// Begins anew after it had ended by itself. What was kept until then is gone.
+    /// Replaces the recorder after it failed. What it kept is lost.
     fn restart_after_end(&self, station: &Station) {
         let _lock = Arc::clone(&self.dumping).blocking_lock_owned();
         drop(self.recorder().take());
@@ -180,7 +180,7 @@ impl Flight {
     /// Ends it, and removes what it kept.
     pub(super) fn stop(&self) {
         self.is_ending.store(true, Ordering::SeqCst);
-        // A dump that is being made goes on with its own.
+        // A dump that is being made holds the recorder until it is done.
         drop(self.recorder().take());
     }
 
@@ -260,7 +260,7 @@ impl Flight {
         Arc::clone(&self.dumping).lock_owned().await
     }
 
-    /// Makes a dump that nobody has asked for, if there may be one more. The caller holds the lock of dumps.
+    /// Makes an automatic dump, if there may be one more. The caller holds the lock of dumps.
     fn dump_automatically(&self, reason: Reason) {
         if let Err(why) = self.room(self.kept().1) {
             return self.refuse(reason, &why);
@@ -271,8 +271,8 @@ impl Flight {
         }
     }
 
-    /// Says why no dump more is made by itself: those that there are fill what they may. The next one is
-    /// about as large as what it is cut out of, which takes `next_bytes`.
+    /// Returns why there may be no further automatic dump: those that are kept fill what they may. The next one is
+    /// about as large as what it is cut out of, `next_bytes`.
     fn room(&self, next_bytes: u64) -> Result<(), String> {
         let defaults = FlightSettings::new(Duration::from_secs(60));
         let settings = self.settings.as_ref().unwrap_or(&defaults);
@@ -422,7 +422,7 @@ impl Flight {
     }
 }
 
-/// Returns the user of the daemon, to whom dumps belong for which nobody asked.
+/// Returns the user of the daemon, who owns automatic dumps.
 pub(super) fn daemon_peer() -> Peer {
     Peer { uid: rustix::process::geteuid().as_raw(), gid: rustix::process::getegid().as_raw() }
 }

@@ -20,14 +20,13 @@ use crate::state::State;
 use memsample_config::{share_of, without_capability};
 
 const PRESSURE: &str = "/proc/pressure/memory";
-/// How often it is looked whether the kernel has killed. A kill is named within seconds of it.
+/// How often the count of OOM kills is read. The recorder names a victim within seconds.
 const PERIOD: Duration = Duration::from_secs(1);
-/// After which time a flight recorder that has ended begins anew, the first time and at last.
+/// How long a flight recorder that failed stays down: the first time, and at most.
 const RESTART_PAUSE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(640));
 
-/// Makes dumps when there is a reason, with a time between them. A reason that comes too early is
-/// followed when that time is over: by then what it was about is still kept, unless the time is set
-/// longer than what is kept.
+/// Makes automatic dumps, at least `gap` apart. For a reason that comes sooner, it makes the dump when `gap` is
+/// over: what the reason is about is still kept then, unless `gap` is longer than what is kept.
 pub(crate) async fn watch(state: Arc<State>) {
     let flight = &state.flight;
     let Some(settings) = &flight.settings else { return };
@@ -53,7 +52,7 @@ pub(crate) async fn watch(state: Arc<State>) {
         };
         restart.look(&state).await;
         let now_kills = flight.status().map_or(0, |status| status.oom_kills);
-        // It may have begun anew.
+        // A new recorder counts from 0.
         let killed = now_kills > kills;
         kills = now_kills;
         waiting = match (killed, reason) {
@@ -75,8 +74,8 @@ pub(crate) async fn watch(state: Arc<State>) {
     }
 }
 
-/// Has the flight recorder begin anew when it has ended by itself, such as for want of space: at once is
-/// too early, and what failed again is tried after a longer time.
+/// Replaces a flight recorder that failed, for lack of space for example: after a pause, which doubles each time
+/// that it fails again.
 struct Restart {
     pause: Duration,
     due: Option<Instant>,
@@ -152,7 +151,7 @@ fn trigger(text: &str, pressed: Arc<Notify>) -> io::Result<()> {
     Ok(())
 }
 
-/// Returns for how long somebody, or everybody, has waited for memory since boot.
+/// Returns for how long some task, or all of them, waited for memory since boot, in microseconds, from PSI.
 fn stalled_us(is_full: bool) -> u64 {
     let text = std::fs::read(PRESSURE).unwrap_or_default();
     let Ok(pressure) = parse_pressure(&text) else { return 0 };

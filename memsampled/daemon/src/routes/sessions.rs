@@ -107,7 +107,7 @@ pub(super) async fn watch_session(
     Ok(response)
 }
 
-/// Returns a session that the peer may see. Only why there is none is to be looked for on the disk.
+/// Returns a session that the peer may see. Reads the disk only to find out why there is none.
 async fn find(state: &Arc<State>, peer: Peer, id: String) -> Result<Arc<ActiveSession>, Failure> {
     match state.sessions.find(peer, &id)? {
         Some(session) => Ok(session),
