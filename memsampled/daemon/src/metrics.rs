@@ -123,7 +123,7 @@ fn recorders(state: &State, peer: Peer, text: &mut Exposition) {
         (
             "memsampled_session_oom_kills_total",
             "counter",
-            "Processes that the kernel killed for want of memory.",
+            "Processes that the OOM killer killed.",
             |status| status.oom_kills as f64,
         ),
     ];
@@ -148,7 +148,7 @@ fn recorders(state: &State, peer: Peer, text: &mut Exposition) {
         );
         text.counter(
             "memsampled_flight_restarts_total",
-            "How often it had ended by itself and began anew.",
+            "How often the flight recorder failed and began again.",
             count(health.restarts),
         );
     }

@@ -132,7 +132,7 @@ impl ActiveSession {
         let ended = || {
             Failure::new(
                 ErrorCode::SessionEnded,
-                format!("session `{}` ended by itself: stop it to learn why", self.id),
+                format!("session `{}` ended without a stop: stop it to learn why", self.id),
             )
         };
         let recorder = recorder.as_ref().ok_or_else(ended)?;

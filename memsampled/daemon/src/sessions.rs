@@ -115,7 +115,9 @@ impl Sessions {
         let refuse = |limit: usize, key: &str, whose: &str| {
             Err(Failure::new(
                 ErrorCode::LimitReached,
-                format!("{limit} sessions{whose} go on: stop one, or raise `daemon.limits.{key}`"),
+                format!(
+                    "{limit} sessions{whose} are being recorded: stop one, or raise `daemon.limits.{key}`"
+                ),
             ))
         };
         if recording.len() >= limits.sessions {

@@ -79,7 +79,7 @@ impl Work {
             Failure::new(
                 ErrorCode::LimitReached,
                 format!(
-                    "{PERMITS_OF_ONE} slow requests of user {} go on, and this one has waited for {:?}: try again \
+                    "{PERMITS_OF_ONE} slow requests of user {} are running, and this one has waited for {:?}: try again \
                      when one is done",
                     peer.uid, self.timeout
                 ),
@@ -90,7 +90,7 @@ impl Work {
             Failure::new(
                 ErrorCode::Unavailable,
                 format!(
-                    "{PERMITS} slow requests go on, and this one has waited for {:?}: try again later",
+                    "{PERMITS} slow requests are running, and this one has waited for {:?}: try again later",
                     self.timeout
                 ),
             )

@@ -292,13 +292,13 @@ impl Flight {
         }
         if count >= settings.dumps {
             return Err(format!(
-                "{count} dumps that were made by themselves are kept, and `daemon.flight_recorder.dumps` is {}",
+                "{count} automatic dumps are kept, and `daemon.flight_recorder.dumps` is {}",
                 settings.dumps
             ));
         }
         if bytes + next_bytes > settings.dumps_bytes() {
             return Err(format!(
-                "dumps that were made by themselves take {bytes} bytes, the next one about {next_bytes}, and \
+                "automatic dumps take {bytes} bytes, the next one about {next_bytes}, and \
                  `daemon.flight_recorder.dumps_bytes` is {}",
                 settings.dumps_bytes()
             ));
