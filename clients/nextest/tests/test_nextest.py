@@ -61,13 +61,13 @@ def call(environment, *arguments):
     return subprocess.run(arguments, env=environment, capture_output=True, text=True, check=True).stdout
 
 
-def peaks(environment, run):
-    rows = json.loads(call(environment, MEMSAMPLE, "peaks", run, "--by", "test", "--json"))
+def peaks(environment, recording):
+    rows = json.loads(call(environment, MEMSAMPLE, "peaks", recording, "--by", "test", "--json"))
     return {row["test"].removeprefix("fixture "): row for row in rows}
 
 
-def marks(run):
-    rows = pyarrow.parquet.read_table(Path(run, "marks.parquet"), columns=["kind", "name", "test"]).to_pylist()
+def marks(recording):
+    rows = pyarrow.parquet.read_table(Path(recording, "marks.parquet"), columns=["kind", "name", "test"]).to_pylist()
     return [(row["kind"], row["name"], row["test"].removeprefix("fixture ")) for row in rows if row["test"]]
 
 
@@ -113,10 +113,10 @@ def test_each_test_has_its_own_peak(fixture, environment):
     )  # fmt: skip
     assert done.returncode == 100, done.stdout + done.stderr
     check_outcomes(done.stderr)
-    *table, run = done.stdout.strip().splitlines()
+    *table, recording = done.stdout.strip().splitlines()
     assert table[0].split()[-1] == "TEST" and table[1].split()[-1] == "starts_a_process"
-    check_marks(marks(run))
-    check_peaks(peaks(environment, run))
+    check_marks(marks(recording))
+    check_peaks(peaks(environment, recording))
 
 
 def test_scripts_of_the_configuration_do_the_same(fixture, environment):
@@ -132,9 +132,9 @@ def test_scripts_of_the_configuration_do_the_same(fixture, environment):
     )  # fmt: skip
     assert done.returncode == 100, done.stdout + done.stderr
     check_outcomes(done.stderr)
-    run = call(environment, MEMSAMPLE, "stop").strip()
-    check_marks(marks(run))
-    check_peaks(peaks(environment, run))
+    recording = call(environment, MEMSAMPLE, "stop").strip()
+    check_marks(marks(recording))
+    check_peaks(peaks(environment, recording))
 
 
 def test_a_session_of_somebody_else_is_marked_and_goes_on(fixture, environment):
@@ -144,8 +144,8 @@ def test_a_session_of_somebody_else_is_marked_and_goes_on(fixture, environment):
         cwd=fixture, env=dict(environment, MEMSAMPLE_SESSION=session), capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    run = call(environment, MEMSAMPLE, "stop", session).strip()
-    assert [(kind, test) for kind, _, test in marks(run)] == [("begin", "is_over_at_once"), ("end", "is_over_at_once")]
+    recording = call(environment, MEMSAMPLE, "stop", session).strip()
+    assert [(kind, test) for kind, _, test in marks(recording)] == [("begin", "is_over_at_once"), ("end", "is_over_at_once")]
 
 
 def test_without_a_daemon_tests_run_all_the_same(fixture, environment):

@@ -92,11 +92,11 @@ def test_a_session_of_somebody_else_is_marked_and_goes_on(tmp_path, daemon):
     call = lambda *arguments: subprocess.run([MEMSAMPLE, *arguments], env=daemon, capture_output=True, text=True, check=True)
     session = call("start", "--interval", "10ms").stdout.strip()
     done = run_pytest(tmp_path, dict(daemon, MEMSAMPLE_SESSION=session), "--memsample")
-    assert f"session {session}, which goes on" in done.stdout
-    run = call("stop", session).stdout.strip()
+    assert f"session {session}, which continues" in done.stdout
+    recording = call("stop", session).stdout.strip()
     from pytest_memsample.usage import usage_by_test
 
-    usages = usage_by_test(run)
+    usages = usage_by_test(recording)
     assert [usage.test.rsplit("::")[-1] for usage in usages] == [
         "test_settles", "test_grows", "test_starts_a_process", "test_is_over_at_once", "test_fails",
     ]

@@ -33,7 +33,7 @@ const ANSWER_BYTES: usize = 64 << 20;
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ClientError {
-    /// Nobody listens on the socket.
+    /// No daemon listens on the socket.
     NoDaemon(PathBuf),
     /// The socket cannot be used.
     Connect(PathBuf, io::Error),
@@ -93,7 +93,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// Nobody listens there, or this user may not connect.
+    /// No daemon listens there, or this user may not connect.
     pub fn connect(socket: &Path) -> Result<Self, ClientError> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()
@@ -165,7 +165,7 @@ impl Client {
         self.send("GET", "/v1/sessions", None::<&()>)
     }
 
-    /// Says how the daemon is, also if it is not well.
+    /// Returns the health of the daemon, also while it is failing.
     ///
     /// # Errors
     ///
@@ -258,7 +258,7 @@ async fn open(socket: &Path) -> Result<SendRequest<Full<Bytes>>, ClientError> {
     let (sender, connection) = handshake(TokioIo::new(stream))
         .await
         .map_err(|error| ClientError::Broken(error.to_string()))?;
-    // Its end is seen by who sends.
+    // A request reports how the connection ended.
     tokio::spawn(connection);
     Ok(sender)
 }
@@ -269,7 +269,7 @@ fn parse<A: DeserializeOwned>(body: &[u8]) -> Result<A, ClientError> {
     })
 }
 
-/// Returns the path of a session. What is no name never becomes part of a path.
+/// Returns the path of a session. Only a valid id becomes part of a path.
 fn path(id: &str, rest: &str) -> Result<String, ClientError> {
     if !is_id(id) {
         return Err(ClientError::Broken(format!("`{}` is no session", id.escape_debug())));

@@ -5,7 +5,7 @@ use std::io;
 use memsample::{Latest, LatestProcess, LatestRole, Manifest, Recording};
 
 use crate::wire::{
-    End, LiveMemory, LiveProcess, LiveRole, Quantiles, RecordingState, Summary, Totals,
+    End, LiveMemory, LiveProcess, LiveRole, MarkKind, Quantiles, RecordingState, Summary, Totals,
 };
 
 impl Summary {
@@ -46,6 +46,16 @@ impl Summary {
             command_exit_code: *command_exit_code,
             notes: notes.clone(),
         })
+    }
+}
+
+impl From<MarkKind> for memsample::MarkKind {
+    fn from(kind: MarkKind) -> Self {
+        match kind {
+            MarkKind::Begin => Self::Begin,
+            MarkKind::End => Self::End,
+            MarkKind::Point => Self::Point,
+        }
     }
 }
 
@@ -164,6 +174,64 @@ impl From<LatestRole> for LiveRole {
             processes: role.processes as u64,
             rss_bytes: role.rss_bytes,
             anon_bytes: role.anon_bytes,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Serialize;
+    use serde::de::DeserializeOwned;
+    use serde_json::Value;
+
+    use super::*;
+
+    /// Returns a value of the library with another number for each key, and its JSON.
+    fn numbered<L: Default + Serialize + DeserializeOwned>() -> (L, Value) {
+        let mut json = serde_json::to_value(L::default()).unwrap();
+        for (index, value) in json.as_object_mut().unwrap().values_mut().enumerate() {
+            *value = Value::from(index + 1);
+        }
+        (serde_json::from_value(json.clone()).unwrap(), json)
+    }
+
+    #[test]
+    fn the_json_of_the_wire_is_that_of_the_library() {
+        let (totals, json) = numbered::<memsample::Totals>();
+        assert_eq!(serde_json::to_value(Totals::from(totals)).unwrap(), json);
+        assert_eq!(serde_json::from_value::<Totals>(json).unwrap(), Totals::from(totals));
+        let (quantiles, json) = numbered::<memsample::Quantiles>();
+        assert_eq!(serde_json::to_value(Quantiles::from(quantiles)).unwrap(), json);
+        for state in [
+            memsample::RecordingState::Recording,
+            memsample::RecordingState::Closed,
+            memsample::RecordingState::Recovered,
+        ] {
+            let json = serde_json::to_value(state).unwrap();
+            assert_eq!(serde_json::to_value(RecordingState::from(state)).unwrap(), json);
+        }
+        for end in [
+            memsample::End::Stopped,
+            memsample::End::Duration,
+            memsample::End::Size,
+            memsample::End::Idle,
+            memsample::End::DiskFull,
+            memsample::End::WriteFailed("no such device".to_owned()),
+            memsample::End::Crashed,
+            memsample::End::Imported,
+            memsample::End::Dumped,
+        ] {
+            let json = serde_json::to_value(&end).unwrap();
+            let wire = End::from(end);
+            assert_eq!(serde_json::to_value(&wire).unwrap(), json);
+            assert_eq!(serde_json::from_value::<End>(json).unwrap(), wire);
+        }
+        for (kind, wire) in [
+            (memsample::MarkKind::Begin, MarkKind::Begin),
+            (memsample::MarkKind::End, MarkKind::End),
+            (memsample::MarkKind::Point, MarkKind::Point),
+        ] {
+            assert_eq!(memsample::MarkKind::from(wire), kind);
         }
     }
 }

@@ -7,8 +7,9 @@ use serde::Deserialize;
 
 use super::flight::{FlightSettings, FlightTable};
 use super::limits::{Limits, MAX_METRICS_ROLES, MAX_SESSIONS, Retention};
+use super::wrong_value::WrongValue;
 use memsample_client::wire::limits::MIN_SESSION_BYTES;
-use memsample_input::Span;
+use memsample_input::{ByteSize, Span};
 
 /// What the configuration says of the daemon; what it does not say has its default.
 #[derive(Clone, Debug)]
@@ -44,37 +45,45 @@ impl Default for DaemonConfig {
 }
 
 impl TryFrom<DaemonTable> for DaemonConfig {
-    type Error = String;
+    type Error = WrongValue;
 
-    fn try_from(table: DaemonTable) -> Result<Self, String> {
-        let config = Self::of(table);
-        let positive = [
-            ("limits.sessions", config.limits.sessions),
-            ("limits.sessions_per_user", config.limits.sessions_per_user),
-            ("limits.connections", config.limits.connections),
+    fn try_from(table: DaemonTable) -> Result<Self, WrongValue> {
+        let spans = [
+            ("limits.duration", table.limits.duration),
+            ("limits.idle", table.limits.idle),
+            ("retention.age", table.retention.age),
         ];
-        for (key, value) in positive {
-            if value == 0 {
-                return Err(format!("`daemon.{key}` is 0: nobody could use the daemon"));
-            }
+        for (key, span) in spans {
+            let checked = span.map(Span::whole_millis).transpose();
+            checked.map_err(|wrong| WrongValue::new(key, wrong))?;
         }
-        if config.limits.sessions > MAX_SESSIONS {
-            return Err(format!("`daemon.limits.sessions` is larger than {MAX_SESSIONS}"));
+        let config = Self::of(table);
+        let limits = &config.limits;
+        let positive = [
+            ("limits.sessions", limits.sessions as u64),
+            ("limits.sessions_per_user", limits.sessions_per_user as u64),
+            ("limits.connections", limits.connections as u64),
+            ("limits.memory", limits.memory),
+        ];
+        if let Some((key, _)) = positive.iter().find(|(_, value)| *value == 0) {
+            return Err(WrongValue::new(*key, "is 0: nobody could use the daemon"));
         }
-        if config.limits.connections > MAX_CONNECTIONS {
-            return Err(format!("`daemon.limits.connections` is larger than {MAX_CONNECTIONS}"));
+        let largest = [
+            ("limits.sessions", limits.sessions, MAX_SESSIONS),
+            ("limits.connections", limits.connections, MAX_CONNECTIONS),
+            ("metrics_roles", config.metrics_roles, MAX_METRICS_ROLES),
+        ];
+        if let Some((key, _, max)) = largest.iter().find(|(_, value, max)| value > max) {
+            return Err(WrongValue::new(*key, format!("must be at most {max}")));
+        }
+        if limits.bytes < MIN_SESSION_BYTES {
+            let min = ByteSize(MIN_SESSION_BYTES);
+            return Err(WrongValue::new("limits.bytes", format!("must be at least {min}")));
         }
         if let Some(flight) = &config.flight {
-            flight.check().map_err(|error| format!("`daemon.flight_recorder`: {error}"))?;
-        }
-        if config.metrics_roles > MAX_METRICS_ROLES {
-            return Err(format!("`daemon.metrics_roles` is larger than {MAX_METRICS_ROLES}"));
-        }
-        if config.limits.memory == 0 {
-            return Err("`daemon.limits.memory` is 0: nobody could use the daemon".to_owned());
-        }
-        if config.limits.bytes < MIN_SESSION_BYTES {
-            return Err(format!("`daemon.limits.bytes` is smaller than {MIN_SESSION_BYTES}"));
+            flight.check().map_err(|wrong| {
+                WrongValue::new(format!("flight_recorder.{}", wrong.key), wrong.message)
+            })?;
         }
         Ok(config)
     }
@@ -106,9 +115,9 @@ struct LimitsTable {
     sessions: Option<usize>,
     sessions_per_user: Option<usize>,
     duration: Option<Span>,
-    bytes: Option<u64>,
+    bytes: Option<ByteSize>,
     idle: Option<Span>,
-    memory: Option<u64>,
+    memory: Option<ByteSize>,
     connections: Option<usize>,
 }
 
@@ -117,7 +126,7 @@ struct LimitsTable {
 struct RetentionTable {
     age: Option<Span>,
     count: Option<usize>,
-    bytes: Option<u64>,
+    bytes: Option<ByteSize>,
 }
 
 impl DaemonConfig {
@@ -139,15 +148,15 @@ impl DaemonConfig {
                 sessions: sessions.unwrap_or(defaults.sessions),
                 sessions_per_user: sessions_per_user.unwrap_or(defaults.sessions_per_user),
                 duration: duration.map_or(defaults.duration, |span| span.0),
-                bytes: bytes.unwrap_or(defaults.bytes),
+                bytes: bytes.map_or(defaults.bytes, |size| size.0),
                 idle: idle.map_or(defaults.idle, |span| span.0),
-                memory: memory.unwrap_or(defaults.memory),
+                memory: memory.map_or(defaults.memory, |size| size.0),
                 connections: connections.unwrap_or(defaults.connections),
             },
             retention: Retention {
                 age: table.retention.age.map(|span| span.0),
                 count: table.retention.count,
-                bytes: table.retention.bytes,
+                bytes: table.retention.bytes.map(|size| size.0),
             },
         }
     }

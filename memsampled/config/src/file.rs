@@ -13,39 +13,47 @@
 //! ```
 
 use std::fs;
-use std::io;
+use std::io::{self, Read as _};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, anyhow, bail};
-use memsample::{KeptArguments, Redaction, RoleField, RoleRule, SamplerOptions};
+use anyhow::Context;
+use memsample::{KeptArguments, Redaction, RoleField, RoleRule, RoleRuleError, SamplerOptions};
+use memsample_input::{FileKind, InputError, Problems, quoted};
 use serde::Deserialize;
 use toml::Spanned;
+use toml::de::DeTable;
 
 use crate::daemon::{DaemonConfig, DaemonTable};
+use crate::wrong_value::WrongValue;
 
 /// The variable that names the file; empty for none.
 const VARIABLE: &str = "MEMSAMPLE_CONFIG";
-/// A larger file is none.
-const MAX_BYTES: u64 = 1 << 20;
+/// What the file may be.
+const CONFIGURATION: FileKind = FileKind {
+    bytes_max: 1 << 20,
+    too_large_help: "a configuration of that size is another file",
+    absent_help: "name another file, or write this one",
+};
 /// More rules would be tried for every process that begins.
 const MAX_RULES: usize = 1000;
 
 /// What is in the file.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct File {
+struct ConfigFile {
     cmdline: Option<KeptArguments>,
     #[serde(default)]
     redact: Vec<Spanned<String>>,
     #[serde(default)]
-    role: Vec<Role>,
+    role: Vec<RoleTable>,
     #[serde(default)]
     daemon: DaemonTable,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Role {
+struct RoleTable {
     name: Spanned<String>,
     exe: Option<Spanned<String>>,
     comm: Option<Spanned<String>>,
@@ -70,7 +78,7 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// The file cannot be read, or says something wrong: the message begins with its line.
+    /// The file cannot be read, or is wrong: an [`InputError`] with every problem, its line and column.
     pub fn read(named: Option<&Path>) -> anyhow::Result<Self> {
         let named =
             named.map(Path::to_owned).or_else(|| std::env::var_os(VARIABLE).map(PathBuf::from));
@@ -90,7 +98,7 @@ impl Config {
     ///
     /// The same.
     pub fn read_file(path: &Path) -> anyhow::Result<Self> {
-        Self::parse(path, &read(path)?)
+        Ok(Self::parse(path, &read(path)?)?)
     }
 
     /// Adds what else to take out of arguments.
@@ -100,44 +108,52 @@ impl Config {
         self
     }
 
-    fn parse(path: &Path, text: &str) -> anyhow::Result<Self> {
-        let at = |offset: usize| {
-            let before = text.as_bytes().get(..offset).unwrap_or_default();
-            let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
-            format!("{}:{line}", path.display())
+    fn parse(path: &Path, bytes: &[u8]) -> Result<Self, InputError> {
+        let source = CONFIGURATION.decode(path, bytes)?;
+        let problems = Problems::default();
+        let add = |range: Range<usize>, message: String| {
+            problems.add(&source, source.location(range), message, None);
         };
-        let file: File = toml::from_str(text).map_err(|error| {
-            let offset = error.span().map_or(0, |span| span.start);
-            anyhow!("{}: {}", at(offset), error.message().replace('\n', ", "))
-        })?;
-        if file.role.len() + file.redact.len() > MAX_RULES {
-            bail!("{}: more than {MAX_RULES} rules", path.display());
+        let file: ConfigFile = match toml::from_str(source.text()) {
+            Ok(file) => file,
+            Err(error) => {
+                let range = error.span().unwrap_or(0..0);
+                add(range, error.message().replace('\n', ", "));
+                return problems.or(Self::default());
+            }
+        };
+        let rules = file.role.len() + file.redact.len();
+        if rules > MAX_RULES {
+            let message = format!("{rules} rules in all, more than {MAX_RULES}");
+            return Err(InputError::of_file(path, message, None));
         }
-        let redactions = file.redact.iter().map(|pattern| {
-            let redaction = Redaction::new(pattern.get_ref());
-            redaction.map_err(|error| anyhow!("{}: redact: {error}", at(pattern.span().start)))
-        });
-        let roles = file.role.iter().map(|role| {
-            let patterns = role.patterns();
-            let patterns: Vec<_> = patterns
-                .iter()
-                .filter_map(|(field, pattern)| Some((*field, pattern.as_ref()?.get_ref().as_str())))
-                .collect();
-            RoleRule::new(role.name.get_ref(), &patterns).map_err(|error| {
-                let place = role.place_of(&error);
-                anyhow!("{}: role `{}`: {error}", at(place), role.name.get_ref())
-            })
-        });
-        let daemon = DaemonConfig::try_from(file.daemon)
-            .map_err(|error| anyhow!("{}: {error}", path.display()))?;
         let described = format!("{:?}", (&file.cmdline, &file.redact, &file.role));
-        Ok(Self {
-            described,
-            daemon,
-            cmdline: file.cmdline,
-            redactions: redactions.collect::<Result<_, _>>()?,
-            roles: roles.collect::<Result<_, _>>()?,
-        })
+        let mut redactions = Vec::new();
+        for pattern in &file.redact {
+            match Redaction::new(pattern.get_ref()) {
+                Ok(redaction) => redactions.push(redaction),
+                Err(error) => add(pattern.span(), format!("redact: {error}")),
+            }
+        }
+        let mut roles = Vec::new();
+        for role in &file.role {
+            match role.rule() {
+                Ok(rule) => roles.push(rule),
+                Err(error) => {
+                    let name = quoted(role.name.get_ref());
+                    add(role.span_of(&error), format!("role {name}: {error}"));
+                }
+            }
+        }
+        let mut daemon = DaemonConfig::default();
+        match DaemonConfig::try_from(file.daemon) {
+            Ok(config) => daemon = config,
+            Err(WrongValue { key, message }) => {
+                let key = format!("daemon.{key}");
+                add(span_of(source.text(), &key), format!("`{key}`: {message}"));
+            }
+        }
+        problems.or(Self { cmdline: file.cmdline, redactions, roles, described, daemon })
     }
 
     /// Says whether the file of the other says the same of processes and their arguments.
@@ -164,7 +180,7 @@ impl Config {
     }
 }
 
-impl Role {
+impl RoleTable {
     fn patterns(&self) -> [(RoleField, &Option<Spanned<String>>); 4] {
         [
             (RoleField::Exe, &self.exe),
@@ -174,29 +190,48 @@ impl Role {
         ]
     }
 
-    /// Returns where in the file the value is that an error is about.
-    fn place_of(&self, error: &memsample::RoleRuleError) -> usize {
+    fn rule(&self) -> Result<RoleRule, RoleRuleError> {
+        let patterns = self.patterns();
+        let patterns: Vec<_> = patterns
+            .iter()
+            .filter_map(|(field, pattern)| Some((*field, pattern.as_ref()?.get_ref().as_str())))
+            .collect();
+        RoleRule::new(self.name.get_ref(), &patterns)
+    }
+
+    /// Returns the bytes of the value that an error is about.
+    fn span_of(&self, error: &RoleRuleError) -> Range<usize> {
         let wrong = match error {
-            memsample::RoleRuleError::Pattern(field, _) => Some(*field),
+            RoleRuleError::Pattern(field, _) => Some(*field),
             _ => None,
         };
         let mut patterns = self.patterns().into_iter();
         let pattern = patterns.find(|(field, _)| Some(*field) == wrong);
         let value = pattern.and_then(|(_, pattern)| pattern.as_ref()).unwrap_or(&self.name);
-        value.span().start
+        value.span()
     }
 }
 
-fn read(path: &Path) -> anyhow::Result<String> {
-    let failed = || format!("cannot read the configuration `{}`", path.display());
-    let mut text = String::new();
-    let file = fs::File::open(path).with_context(failed)?;
-    io::Read::read_to_string(&mut io::Read::take(file, MAX_BYTES + 1), &mut text)
-        .with_context(failed)?;
-    if text.len() as u64 > MAX_BYTES {
-        bail!("the configuration `{}` has more than {} KiB", path.display(), MAX_BYTES >> 10);
+/// Returns the bytes of the value of a key with dots; where it is not there, those of the table above it.
+fn span_of(text: &str, key: &str) -> Range<usize> {
+    let Ok(root) = DeTable::parse(text) else { return 0..0 };
+    let mut span = 0..0;
+    let mut table = Some(root.get_ref());
+    for name in key.split('.') {
+        let Some(value) = table.and_then(|table| table.get(name)) else { break };
+        span = value.span();
+        table = value.get_ref().as_table();
     }
-    Ok(text)
+    span
+}
+
+fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+    let failed = || format!("cannot read the configuration `{}`", path.display());
+    let mut bytes = Vec::new();
+    let file = fs::File::open(path).with_context(failed)?;
+    let bytes_max = CONFIGURATION.bytes_max as u64;
+    io::Read::take(file, bytes_max + 1).read_to_end(&mut bytes).with_context(failed)?;
+    Ok(bytes)
 }
 
 /// Returns where the file of the user would be.
@@ -214,40 +249,77 @@ mod tests {
 
     #[track_caller]
     fn check(text: &str, expected: &str) {
-        let error = Config::parse(Path::new("c.toml"), text).unwrap_err().to_string();
+        let error = Config::parse(Path::new("c.toml"), text.as_bytes()).unwrap_err().to_string();
         assert!(error.starts_with(expected), "{error}");
     }
 
     #[test]
-    fn what_is_wrong_is_said_with_its_line() {
-        check("cmdline = \"some\"", "c.toml:1: unknown variant `some`");
-        check("\n\nfoo = 1", "c.toml:3: unknown field `foo`");
-        check("a = ", "c.toml:1: ");
-        check("redact = [\n'a',\n'(']", "c.toml:3: redact: unclosed group");
-        check("[[role]]\ncomm = 'x'", "c.toml:1: missing field `name`");
-        check("[[role]]\nname = 'x'", "c.toml:2: role `x`: a role needs at least one pattern");
+    fn what_is_wrong_is_said_with_its_line_and_column() {
+        check("cmdline = \"some\"", "c.toml:1:11: unknown variant `some`");
+        check("\n\nfoo = 1", "c.toml:3:1: unknown field `foo`");
+        check("a = ", "c.toml:1:5: ");
+        check("redact = [\n'a',\n'(']", "c.toml:3:1: redact: unclosed group");
+        check("[[role]]\ncomm = 'x'", "c.toml:1:1: missing field `name`");
+        check("[[role]]\nname = 'x'", "c.toml:2:8: role `x`: a role needs at least one pattern");
         check(
             "[[role]]\nname = 'x'\ncomm = 'x'\nexe = '['\n",
-            "c.toml:4: role `x`: `exe`: unclosed character class",
+            "c.toml:4:7: role `x`: `exe`: unclosed character class",
         );
-        check("[[role]]\nname = '${y}'\ncomm = 'x'", "c.toml:2: role `${y}`: `${y}` is no group");
-        check("[daemon]\nrns = '/x'", "c.toml:2: unknown field `rns`");
-        check("[daemon]\n\nhttp = 'here'", "c.toml:3: invalid socket address");
+        check("[[role]]\nname = '${y}'\ncomm = 'x'", "c.toml:2:8: role `${y}`: `${y}` is no group");
+        check("[daemon]\nrns = '/x'", "c.toml:2:1: unknown field `rns`");
+        check("[daemon]\n\nhttp = 'here'", "c.toml:3:8: invalid socket address");
         check(
             "[daemon.limits]\nidle = 5",
-            "c.toml:2: invalid type: integer `5`, expected a length",
+            "c.toml:2:8: invalid type: integer `5`, expected a length",
         );
-        check("[daemon.limits]\nsessions = -1", "c.toml:2: invalid value");
-        check("[daemon.limits]\nsessions = 0", "c.toml: `daemon.limits.sessions` is 0");
-        check("[[role]]\nname = 'x'\npid = 7", "c.toml:3: unknown field `pid`");
+        check(
+            "[daemon.limits]\nidle = '1h30'",
+            "c.toml:2:8: expected a number and its unit, not `1h30`: not a length of time",
+        );
+        check("[daemon.limits]\nidle = '0s'", "c.toml:2:8: `daemon.limits.idle`: must be a whole");
+        check("[daemon.limits]\nsessions = -1", "c.toml:2:12: invalid value");
+        check("[daemon.limits]\nsessions = 0", "c.toml:2:12: `daemon.limits.sessions`: is 0");
+        check("[[role]]\nname = 'x'\npid = 7", "c.toml:3:1: unknown field `pid`");
+        check(
+            "[daemon.retention]\nbytes = 50000000000",
+            "c.toml:2:9: a unit is missing: write \"50GB\"",
+        );
+        check(
+            "[daemon]\nflight_recorder = { span = '1m', gap = '1ms' }",
+            "c.toml:2:40: `daemon.flight_recorder.gap`: must be at least 1s",
+        );
+    }
+
+    #[test]
+    fn a_problem_shows_its_line_and_points_at_the_value() {
+        let text = "redact = ['(', 'a', ')']\n[daemon.limits]\nbytes = '1MiB'\n";
+        let error = Config::parse(Path::new("c.toml"), text.as_bytes()).unwrap_err().to_string();
+        let lines: Vec<&str> = error.lines().collect();
+        assert_eq!(lines.len(), 9, "{error}");
+        assert_eq!(
+            lines.get(1..3),
+            Some(&["    1 | redact = ['(', 'a', ')']", "      |           ^^^"][..])
+        );
+        assert_eq!(
+            lines.get(6..),
+            Some(
+                &[
+                    "c.toml:3:9: `daemon.limits.bytes`: must be at least 4MiB",
+                    "    3 | bytes = '1MiB'",
+                    "      |         ^^^^^^"
+                ][..]
+            )
+        );
     }
 
     #[test]
     fn a_whole_file_is_taken() {
-        let text = "cmdline = \"program\"\nredact = ['a', 'b']\n[[role]]\nname = 'x'\ncomm = 'x'\n";
-        let config = Config::parse(Path::new("c.toml"), text).unwrap();
+        let text = "cmdline = \"program\"\nredact = ['a', 'b']\n[[role]]\nname = 'x'\ncomm = 'x'\n\
+                    [daemon.retention]\nage = '720h'\nbytes = '50GB'\n";
+        let config = Config::parse(Path::new("c.toml"), text.as_bytes()).unwrap();
         assert_eq!(config.cmdline, Some(KeptArguments::Program));
         assert_eq!((config.redactions.len(), config.roles.len()), (2, 1));
-        assert_eq!(Config::parse(Path::new("c.toml"), "").unwrap().roles.len(), 0);
+        assert_eq!(config.daemon.retention.bytes, Some(50_000_000_000));
+        assert_eq!(Config::parse(Path::new("c.toml"), b"").unwrap().roles.len(), 0);
     }
 }

@@ -1,19 +1,23 @@
+//! The table `[daemon.flight_recorder]`.
+
 use std::time::Duration;
 
 use serde::Deserialize;
 
-use memsample_input::Span;
+use memsample_input::{ByteSize, Span};
+
+use super::wrong_value::WrongValue;
 
 /// The shortest and the longest time that can be kept.
 const SPAN: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(24 * 3600));
 /// The smallest space: eight segments, each of which begins with everything there is.
 const MIN_BYTES: u64 = 16 << 20;
-/// A dump takes up to a second by itself.
+/// A dump itself takes up to a second.
 const MIN_GAP: Duration = Duration::from_secs(1);
 /// The window of a trigger, in microseconds, as the kernel bounds it.
 const PRESSURE_WINDOW_US: (u64, u64) = (500_000, 10_000_000);
 
-/// What the flight recorder keeps, and when it makes a dump by itself.
+/// What the flight recorder keeps, and when the daemon makes an automatic dump.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FlightSettings {
     /// How much it keeps.
@@ -24,9 +28,9 @@ pub struct FlightSettings {
     pub interval: Duration,
     /// When memory pressure makes a dump, as it is written to `/proc/pressure/memory`; `None`: never.
     pub pressure: Option<String>,
-    /// From one dump that is made by itself to the next, at least.
+    /// From one automatic dump to the next, at least.
     pub gap: Duration,
-    /// How many dumps that were made by themselves there may be; then none is made until some are removed.
+    /// How many automatic dumps there may be; then none is made until some are removed.
     pub dumps: usize,
     /// How much they may take on disk together, in bytes; `None`: four times `bytes`, at least 1 GiB.
     pub dumps_bytes: Option<u64>,
@@ -39,7 +43,7 @@ impl FlightSettings {
             span,
             bytes: 256 << 20,
             interval: Duration::from_millis(100),
-            // 15 % of a second in which somebody waited for memory.
+            // 15 % of a second in which some task waited for memory.
             pressure: Some("some 150000 1000000".to_owned()),
             gap: Duration::from_secs(60),
             dumps: 16,
@@ -47,37 +51,43 @@ impl FlightSettings {
         }
     }
 
-    /// Returns how much dumps that were made by themselves may take together, in bytes.
+    /// Returns how much automatic dumps may take together, in bytes.
     pub fn dumps_bytes(&self) -> u64 {
         self.dumps_bytes.unwrap_or_else(|| self.bytes.saturating_mul(4).max(1 << 30))
     }
 
     /// Says what is out of range.
-    pub fn check(&self) -> Result<(), String> {
+    ///
+    /// # Errors
+    ///
+    /// The key below `[daemon.flight_recorder]`, and what to write.
+    pub fn check(&self) -> Result<(), WrongValue> {
+        let wrong = |key, message: &str| Err(WrongValue::new(key, message));
         if !(SPAN.0..=SPAN.1).contains(&self.span) {
-            return Err("the span of the flight recorder must be from 10s to 24h".to_owned());
+            return wrong("span", "the flight recorder keeps from 10s to 24h");
         }
         if self.bytes < MIN_BYTES {
-            return Err("the flight recorder needs at least 16 MiB".to_owned());
+            return wrong("bytes", "the flight recorder needs at least 16 MiB");
         }
-        if self.interval > Duration::from_secs(3600) {
-            return Err("the interval of the flight recorder must be from 1ms to 1h".to_owned());
+        let is_whole = Span(self.interval).whole_millis().is_ok();
+        if !is_whole || self.interval > Duration::from_secs(3600) {
+            return wrong("interval", "must be a whole number of milliseconds from 1ms to 1h");
         }
         if self.gap < MIN_GAP {
-            return Err("the gap between two dumps must be at least 1s".to_owned());
+            return wrong("gap", "must be at least 1s");
         }
         match &self.pressure {
-            Some(pressure) if !is_trigger(pressure) => Err(format!(
-                "`{pressure}` is no trigger of memory pressure: write `some` or `full`, the time in which \
-                 somebody waits and the window of 500000 to 10000000, both in microseconds, such as \
-                 `some 150000 1000000`; or `off`"
-            )),
+            Some(pressure) if !is_trigger(pressure) => wrong(
+                "pressure",
+                "no trigger of memory pressure: write `some` or `full`, the time in which somebody waits and the \
+                 window of 500000 to 10000000, both in microseconds, such as `some 150000 1000000`; or `off`",
+            ),
             _ => Ok(()),
         }
     }
 }
 
-/// Says whether the kernel would take it.
+/// Says whether the kernel would accept a trigger.
 fn is_trigger(text: &str) -> bool {
     let words: Vec<&str> = text.split(' ').collect();
     let ["some" | "full", stall, window] = words.as_slice() else { return false };
@@ -88,14 +98,14 @@ fn is_trigger(text: &str) -> bool {
     (min_us..=max_us).contains(&window_us) && (1..=window_us).contains(&stall_us)
 }
 
-/// Returns whether a trigger is about everybody, and the time in which they wait, in microseconds.
+/// Returns whether a trigger is about all tasks, and how long they wait, in microseconds.
 pub fn share_of(trigger: &str) -> (bool, u64) {
     let mut words = trigger.split(' ');
     let is_full = words.next() == Some("full");
     (is_full, words.next().and_then(|stall| stall.parse().ok()).unwrap_or(0))
 }
 
-/// Returns the same share of a window that also those may ask for who have not CAP_SYS_RESOURCE.
+/// Returns the same share of a window for which the kernel needs no CAP_SYS_RESOURCE.
 pub fn without_capability(trigger: &str) -> Option<String> {
     const STEP_US: u64 = 2_000_000;
     let mut words = trigger.split(' ');
@@ -111,19 +121,19 @@ pub fn without_capability(trigger: &str) -> Option<String> {
 #[serde(deny_unknown_fields)]
 pub(crate) struct FlightTable {
     span: Span,
-    bytes: Option<u64>,
+    bytes: Option<ByteSize>,
     interval: Option<Span>,
     pressure: Option<String>,
     gap: Option<Span>,
     dumps: Option<usize>,
-    dumps_bytes: Option<u64>,
+    dumps_bytes: Option<ByteSize>,
 }
 
 impl From<FlightTable> for FlightSettings {
     fn from(table: FlightTable) -> Self {
         let defaults = Self::new(table.span.0);
         Self {
-            bytes: table.bytes.unwrap_or(defaults.bytes),
+            bytes: table.bytes.map_or(defaults.bytes, |size| size.0),
             interval: table.interval.map_or(defaults.interval, |span| span.0),
             pressure: match table.pressure.as_deref() {
                 None => defaults.pressure,
@@ -132,7 +142,7 @@ impl From<FlightTable> for FlightSettings {
             },
             gap: table.gap.map_or(defaults.gap, |span| span.0),
             dumps: table.dumps.unwrap_or(defaults.dumps),
-            dumps_bytes: table.dumps_bytes,
+            dumps_bytes: table.dumps_bytes.map(|size| size.0),
             span: defaults.span,
         }
     }

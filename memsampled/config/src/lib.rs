@@ -5,8 +5,10 @@ mod daemon;
 mod file;
 mod flight;
 mod limits;
+mod wrong_value;
 
 pub use daemon::{DaemonConfig, DaemonTable};
 pub use file::Config;
 pub use flight::{FlightSettings, share_of, without_capability};
 pub use limits::{Limits, MAX_METRICS_ROLES, MAX_SESSIONS, Retention};
+pub use wrong_value::WrongValue;

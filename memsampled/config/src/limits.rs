@@ -1,3 +1,5 @@
+//! The tables `[daemon.limits]` and `[daemon.retention]`, with their defaults.
+
 use std::time::Duration;
 
 use memsample::SharedSampler;
@@ -19,7 +21,7 @@ pub struct Limits {
     pub duration: Duration,
     /// The largest recording on disk, in bytes.
     pub bytes: u64,
-    /// How long a session may be neither marked nor asked for: its client has died.
+    /// How long a session may be neither marked nor asked for: then its client has died.
     pub idle: Duration,
     /// The resident set beyond which nothing new is taken in, in bytes: sessions, marks, dumps.
     pub memory: u64,

@@ -4,11 +4,12 @@
 //! |---|---|---|
 //! | connections | `limits.connections`, the last 32 for root; half for one user | one descriptor each |
 //! | header of a request | 16 KiB, 64 fields, 10 s | a client that sends a byte a second |
-//! | body of a request | 256 KiB, 10 s | see `api::limits` |
+//! | body of a request | 256 KiB, 10 s | see `wire::limits` |
 //! | a connection | one hour | a client that does not read its answer |
 
 use std::collections::HashMap;
 use std::convert::Infallible;
+use std::io;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -22,12 +23,11 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 
 use super::failure::Failure;
 use super::guard::Guard;
-use super::log;
 use super::peer::{LOOKUPS, Peer};
 use super::state::{Counters, State};
 use memsample_client::wire::ErrorCode;
@@ -47,7 +47,7 @@ const FOR_ROOT: usize = 32;
 /// When the system has no descriptor left, it will not have one at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// What is answered to a connection too many. It is written at once or not at all.
+/// The answer to a connection beyond the limit. It is written at once or not at all.
 const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\n\
     Connection: close\r\nContent-Length: 98\r\n\r\n\
     {\"code\":\"unavailable\",\"message\":\"too many connections: close one, or raise `limits.connections`\"}\n";
@@ -56,14 +56,14 @@ const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: appl
 #[derive(Default)]
 pub(super) struct ConnectionCounts(Mutex<HashMap<u32, usize>>);
 
-/// A place among the connections, until dropped.
-struct Place {
+/// A slot among the connections, until dropped.
+struct Slot {
     counts: Arc<ConnectionCounts>,
     uid: u32,
 }
 
 impl ConnectionCounts {
-    fn take(self: &Arc<Self>, peer: Peer, limit: usize) -> Option<Place> {
+    fn take(self: &Arc<Self>, peer: Peer, limit: usize) -> Option<Slot> {
         let mut counts = self.counts();
         let all: usize = counts.values().sum();
         let own = counts.entry(peer.uid).or_default();
@@ -74,7 +74,7 @@ impl ConnectionCounts {
         if *own == 0 {
             counts.remove(&peer.uid);
         }
-        free.then(|| Place { counts: Arc::clone(self), uid: peer.uid })
+        free.then(|| Slot { counts: Arc::clone(self), uid: peer.uid })
     }
 
     fn counts(&self) -> MutexGuard<'_, HashMap<u32, usize>> {
@@ -82,7 +82,7 @@ impl ConnectionCounts {
     }
 }
 
-impl Drop for Place {
+impl Drop for Slot {
     fn drop(&mut self) {
         let mut counts = self.counts.counts();
         if let Some(own) = counts.get_mut(&self.uid) {
@@ -94,8 +94,55 @@ impl Drop for Place {
     }
 }
 
-/// Serves what connects to the socket, until the daemon ends.
-pub(super) async fn serve_unix(listener: UnixListener, router: Router, state: Arc<State>) {
+/// What accepts connections.
+pub(super) enum Listener {
+    /// The socket: the kernel says who has connected.
+    Unix(UnixListener),
+    /// A loopback address: the guard checks the token of each request.
+    Tcp(TcpListener, Arc<Caller>),
+}
+
+/// A connection as it was accepted.
+enum Accepted {
+    Unix(UnixStream),
+    Tcp(TcpStream),
+}
+
+impl Listener {
+    /// Makes a listener of TCP whose requests the guard checks.
+    pub(super) fn guarded(listener: TcpListener, guard: Guard) -> Self {
+        Self::Tcp(listener, Arc::new(Caller::Guarded(guard)))
+    }
+
+    async fn accept(&self) -> io::Result<Accepted> {
+        match self {
+            Self::Unix(listener) => Ok(Accepted::Unix(listener.accept().await?.0)),
+            Self::Tcp(listener, _) => Ok(Accepted::Tcp(listener.accept().await?.0)),
+        }
+    }
+}
+
+impl Accepted {
+    /// Returns the user for whom a connection counts.
+    fn peer(&self) -> io::Result<Peer> {
+        match self {
+            Self::Unix(stream) => Peer::of(stream),
+            // Who connects is not known before the token is.
+            Self::Tcp(_) => Ok(Peer { uid: u32::MAX, gid: u32::MAX }),
+        }
+    }
+
+    /// Answers a connection too many.
+    fn refuse(&self) {
+        let _ = match self {
+            Self::Unix(stream) => stream.try_write(TOO_MANY),
+            Self::Tcp(stream) => stream.try_write(TOO_MANY),
+        };
+    }
+}
+
+/// Serves what connects, until the daemon ends.
+pub(super) async fn serve(listener: Listener, router: Router, state: Arc<State>) {
     let counts = Arc::new(ConnectionCounts::default());
     let lookups = Arc::new(Semaphore::new(LOOKUPS));
     let mut ending = state.ending.clone();
@@ -104,68 +151,45 @@ pub(super) async fn serve_unix(listener: UnixListener, router: Router, state: Ar
             accepted = listener.accept() => accepted,
             _ = ending.wait_for(|ending| *ending) => return,
         };
-        let Some(stream) = accepted_or_pause(accepted.map(|(stream, _)| stream)).await else {
+        let Some(stream) = accepted_or_pause(accepted).await else { continue };
+        // A client that is gone already.
+        let Ok(peer) = stream.peer() else { continue };
+        let options = state.options();
+        let Some(slot) = counts.take(peer, options.limits.connections) else {
+            Counters::add(&state.counters.connections_refused);
+            stream.refuse();
             continue;
         };
-        // A client that is gone already.
-        let Ok(peer) = Peer::of(&stream) else { continue };
-        let options = state.options();
-        let Some(place) = counts.take(peer, options.limits.connections) else {
-            Counters::add(&state.counters.connections_refused);
-            let _ = stream.try_write(TOO_MANY);
-            continue;
+        let guarded = match &listener {
+            Listener::Unix(_) => None,
+            Listener::Tcp(_, caller) => Some(Arc::clone(caller)),
         };
         let (router, state, lookups) = (router.clone(), Arc::clone(&state), Arc::clone(&lookups));
         tokio::spawn(async move {
-            let allowed = peer.is_allowed(&options, &lookups).await;
-            let access = if allowed { Access::Granted(peer) } else { Access::Refused(peer) };
-            serve_connection(stream, Arc::new(access), router, state).await;
-            drop(place);
+            let caller = match guarded {
+                Some(caller) => caller,
+                None if peer.is_allowed(&options, &lookups).await => {
+                    Arc::new(Caller::Granted(peer))
+                }
+                None => Arc::new(Caller::Refused(peer)),
+            };
+            match stream {
+                Accepted::Unix(stream) => serve_connection(stream, caller, router, state).await,
+                Accepted::Tcp(stream) => serve_connection(stream, caller, router, state).await,
+            }
+            drop(slot);
         });
     }
 }
 
-/// Serves what connects over TCP, until the daemon ends.
-pub(super) async fn serve_tcp(
-    listener: TcpListener,
-    guard: Guard,
-    router: Router,
-    state: Arc<State>,
-) {
-    let counts = Arc::new(ConnectionCounts::default());
-    let access = Arc::new(Access::Guarded(guard));
-    let mut ending = state.ending.clone();
-    // Who connects is not known before the token is.
-    let anybody = Peer { uid: u32::MAX, gid: u32::MAX };
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            _ = ending.wait_for(|ending| *ending) => return,
-        };
-        let Some(stream) = accepted_or_pause(accepted.map(|(stream, _)| stream)).await else {
-            continue;
-        };
-        let Some(place) = counts.take(anybody, state.options().limits.connections) else {
-            Counters::add(&state.counters.connections_refused);
-            let _ = stream.try_write(TOO_MANY);
-            continue;
-        };
-        let (router, state, access) = (router.clone(), Arc::clone(&state), Arc::clone(&access));
-        tokio::spawn(async move {
-            serve_connection(stream, access, router, state).await;
-            drop(place);
-        });
-    }
-}
-
-/// On whose behalf the requests of a connection are.
-enum Access {
+/// The user behind the requests of a connection.
+pub(super) enum Caller {
     Granted(Peer),
     Refused(Peer),
     Guarded(Guard),
 }
 
-impl Access {
+impl Caller {
     fn check(&self, request: &Request<Incoming>) -> Result<Peer, Failure> {
         match self {
             Self::Granted(peer) => Ok(*peer),
@@ -181,26 +205,26 @@ impl Access {
     }
 }
 
-async fn accepted_or_pause<S>(accepted: std::io::Result<S>) -> Option<S> {
+async fn accepted_or_pause(accepted: io::Result<Accepted>) -> Option<Accepted> {
     match accepted {
         Ok(stream) => Some(stream),
         Err(error) => {
-            log::warning(format_args!("cannot accept a connection: {error}"));
+            tracing::warn!("cannot accept a connection: {error}");
             tokio::time::sleep(ACCEPT_PAUSE).await;
             None
         }
     }
 }
 
-async fn serve_connection<S>(stream: S, access: Arc<Access>, router: Router, state: Arc<State>)
+async fn serve_connection<S>(stream: S, caller: Arc<Caller>, router: Router, state: Arc<State>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let _open = Open::new(&state.counters.connections);
+    let _open = OpenConnection::new(&state.counters.connections);
     let mut ending = state.ending.clone();
     let for_requests = Arc::clone(&state);
     let service = service_fn(move |request| {
-        answer(request, Arc::clone(&access), router.clone(), Arc::clone(&for_requests))
+        answer(request, Arc::clone(&caller), router.clone(), Arc::clone(&for_requests))
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -211,7 +235,7 @@ where
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
     tokio::select! {
-        // A client that breaks off is its own affair.
+        // A client may break off.
         _ = connection.as_mut() => return,
         () = tokio::time::sleep(CONNECTION_LIFE) => {}
         _ = ending.wait_for(|ending| *ending) => {}
@@ -222,11 +246,11 @@ where
 
 async fn answer(
     mut request: Request<Incoming>,
-    access: Arc<Access>,
+    caller: Arc<Caller>,
     mut router: Router,
     state: Arc<State>,
 ) -> Result<Response, Infallible> {
-    let response = match access.check(&request) {
+    let response = match caller.check(&request) {
         Ok(peer) => {
             request.extensions_mut().insert(peer);
             let answered = tower_service::Service::call(&mut router, request.map(Body::new)).await;
@@ -240,16 +264,16 @@ async fn answer(
 }
 
 /// Counts a connection while it is open.
-struct Open<'a>(&'a AtomicU64);
+struct OpenConnection<'a>(&'a AtomicU64);
 
-impl<'a> Open<'a> {
+impl<'a> OpenConnection<'a> {
     fn new(connections: &'a AtomicU64) -> Self {
         connections.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         Self(connections)
     }
 }
 
-impl Drop for Open<'_> {
+impl Drop for OpenConnection<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
     }
@@ -269,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn one_user_cannot_take_all_places_and_root_always_has_some() {
+    fn one_user_cannot_take_all_slots_and_root_always_has_some() {
         let counts = Arc::new(ConnectionCounts::default());
         let peer = |uid| Peer { uid, gid: uid };
         let take = |uid| counts.take(peer(uid), 100);

@@ -1,3 +1,5 @@
+//! Answers that are not a success, and answers in JSON.
+
 use std::fmt;
 
 use axum::body::Body;
@@ -21,7 +23,7 @@ impl Failure {
 
     /// An error of the system that the client cannot help: the log says more.
     pub(super) fn internal(doing: &str, error: impl fmt::Display) -> Self {
-        super::log::error(format_args!("{doing}: {error}"));
+        tracing::error!("{doing}: {error}");
         Self::new(
             ErrorCode::Internal,
             format!("{doing} failed: {error}; the log of the daemon says more"),

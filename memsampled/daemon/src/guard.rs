@@ -27,7 +27,7 @@ pub(super) struct Guard {
 }
 
 impl Guard {
-    /// Reads the token, whose file nobody but its owner may read.
+    /// Reads the token, whose file only its owner may read.
     pub(super) fn new(address: SocketAddr, token_file: &Path) -> io::Result<Self> {
         let refuse = |reason: &str| {
             Err(io::Error::new(
@@ -54,7 +54,7 @@ impl Guard {
         self.address
     }
 
-    /// Returns for whom a request is: the owner of the token.
+    /// Returns the user behind a request: the owner of the token.
     pub(super) fn check(&self, headers: &HeaderMap) -> Result<Peer, Failure> {
         let one = |name| {
             let mut values = headers.get_all(name).iter();
@@ -84,7 +84,7 @@ impl Guard {
             scheme.eq_ignore_ascii_case(b"Bearer ").then(|| token.trim_ascii())
         });
         match shown {
-            // In a time that does not tell how much of it was right.
+            // In constant time: how much of it is right must not show.
             Some(token) if bool::from(token.ct_eq(&self.token)) => Ok(self.owner),
             _ => Err(Failure::new(
                 ErrorCode::Unauthorized,

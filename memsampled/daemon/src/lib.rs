@@ -7,17 +7,17 @@
 //!
 //! The life of a daemon:
 //!
-//! 1. The configuration is read and put together with the arguments: [`Options`].
-//! 2. It takes the lock of the recordings directory, so that no second daemon writes there, and the socket.
-//! 3. It protects itself from the kernel's choice of whom to end when memory is out ([`survival`]), and
-//!    says that it is ready. The flight recorder begins, where there is to be one ([`FlightSettings`](memsample_config::FlightSettings)).
-//! 4. Recordings that another daemon left open are recovered, and what its flight recorder has left is
-//!    made one; old ones are removed, while it serves.
-//! 5. On SIGTERM or SIGINT it accepts nothing more, closes all recordings at once, and ends.
+//! 1. The program reads the configuration and puts it together with the arguments: [`Options`].
+//! 2. The daemon locks the recordings directory, so that no second daemon writes there, and opens the socket.
+//! 3. It protects itself from the OOM killer ([`protection`]), starts the flight recorder, where one is configured
+//!    ([`FlightSettings`](memsample_config::FlightSettings)), and reports that it is ready.
+//! 4. While it serves, it recovers recordings that another daemon left open, makes a recording of what the flight
+//!    recorder of that daemon left, and removes old recordings.
+//! 5. On SIGTERM or SIGINT it accepts no more connections, closes all recordings at once, and ends.
 //!
-//! One thread serves all clients: a request is short, and what takes long (starting, closing, reading
-//! files) is given to a few others, of which one user gets no more than a part. Sampling and writing have
-//! threads of their own, so that a client cannot hold them up.
+//! One thread serves all clients: requests are short. A few other threads do what takes long (starting, closing,
+//! reading files); one user gets no more than a part of them. Sampling and writing have threads of their own, so
+//! that no client can delay them.
 
 mod connections;
 mod failure;
@@ -26,11 +26,11 @@ mod guard;
 mod listen;
 mod live;
 mod lock;
-mod log;
-mod memory;
+mod memory_limit;
 mod metrics;
 mod options;
 mod peer;
+mod protection;
 mod recordings;
 mod recovery;
 mod retention;
@@ -39,7 +39,6 @@ mod serve;
 mod session;
 mod sessions;
 mod state;
-mod survival;
 mod target;
 mod watch;
 mod work;

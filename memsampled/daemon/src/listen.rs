@@ -70,7 +70,7 @@ impl Drop for Socket {
     }
 }
 
-/// Removes a socket that nobody listens on.
+/// Removes a socket on which no program listens.
 fn remove_stale(path: &Path) -> io::Result<()> {
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
@@ -91,7 +91,7 @@ fn remove_stale(path: &Path) -> io::Result<()> {
 }
 
 fn bind(path: &Path, options: &Options) -> io::Result<UnixListener> {
-    // From its first moment on nobody else may connect.
+    // No other user may connect, from the first moment on.
     let before = rustix::process::umask(Mode::from_raw_mode(0o117));
     let listener = UnixListener::bind(path);
     rustix::process::umask(before);
@@ -106,7 +106,7 @@ pub(super) fn give(path: &Path, options: &Options) -> io::Result<()> {
     let is_root = rustix::process::geteuid().is_root();
     let user = options.user.or(is_root.then_some(0)).filter(|_| is_root);
     let group = options.group.or(is_root.then_some(0));
-    // A link that somebody has put in its place is not followed.
+    // `lchown` does not follow a link that a user has put in its place.
     lchown(path, user, group).map_err(|error| {
         let name = |id: Option<u32>| id.map_or("no other".to_owned(), |id| id.to_string());
         io::Error::new(

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Bytes;
+use axum::response::sse::Event;
 use futures_util::stream::{self, Stream};
 use tokio::sync::watch;
 use tokio::time::{Interval, MissedTickBehavior, interval};
@@ -29,7 +29,7 @@ struct Feed {
 pub(super) fn events(
     session: Arc<ActiveSession>,
     ending: watch::Receiver<bool>,
-) -> impl Stream<Item = Result<Bytes, Infallible>> + Send + 'static {
+) -> impl Stream<Item = Result<Event, Infallible>> + Send + 'static {
     let mut period = interval(PERIOD);
     period.set_missed_tick_behavior(MissedTickBehavior::Delay);
     stream::unfold(Feed { session, ending, period, ended: false }, |mut feed| async move {
@@ -45,7 +45,6 @@ pub(super) fn events(
         feed.ended = live.session.state == SessionState::Ended;
         let name = if feed.ended { "ended" } else { "session" };
         let text = serde_json::to_string(&live).unwrap_or_default();
-        let event = format!("event: {name}\ndata: {text}\n\n");
-        Some((Ok(Bytes::from(event)), feed))
+        Some((Ok(Event::default().event(name).data(text)), feed))
     })
 }

@@ -1,3 +1,5 @@
+//! Lock files, which say to other daemons that something is taken.
+
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::path::Path;

@@ -62,12 +62,12 @@ pub(super) fn text(state: &State, peer: Peer) -> String {
     );
     text.counter("memsampled_marks_total", "Marks that were set.", load(&counters.marks));
     text.counter(
-        "memsampled_runs_recovered_total",
+        "memsampled_recordings_recovered_total",
         "Recordings that were recovered.",
         load(&counters.recovered),
     );
     text.counter(
-        "memsampled_runs_removed_total",
+        "memsampled_recordings_removed_total",
         "Recordings that were removed.",
         load(&counters.removed),
     );
@@ -76,7 +76,7 @@ pub(super) fn text(state: &State, peer: Peer) -> String {
         state.sessions.visible(peer).iter().map(|session| session.describe()).collect();
     text.gauge(
         "memsampled_sessions",
-        "Sessions that go on or were not stopped yet.",
+        "Sessions that are recorded or were not stopped yet.",
         sessions.len() as f64,
     );
     type Value = fn(&memsample_client::wire::SessionTotals) -> u64;
@@ -100,7 +100,7 @@ pub(super) fn text(state: &State, peer: Peer) -> String {
     text.0
 }
 
-/// What the recorders that go on say of themselves, and the largest roles where they are wanted.
+/// The status of running recorders, and the largest roles where they are wanted.
 fn recorders(state: &State, peer: Peer, text: &mut Exposition) {
     let roles = state.options().metrics_roles;
     let gauges: Vec<_> = (state.sessions.visible(peer).iter())
@@ -123,7 +123,7 @@ fn recorders(state: &State, peer: Peer, text: &mut Exposition) {
         (
             "memsampled_session_oom_kills_total",
             "counter",
-            "Processes that the kernel killed for want of memory.",
+            "Processes that the OOM killer killed.",
             |status| status.oom_kills as f64,
         ),
     ];
@@ -134,11 +134,11 @@ fn recorders(state: &State, peer: Peer, text: &mut Exposition) {
         }
     }
     if let Some(health) = state.flight.health() {
-        let recordings = f64::from(u8::from(state.flight.problem().is_none()));
+        let running = f64::from(u8::from(state.flight.problem().is_none()));
         text.gauge(
             "memsampled_flight_running",
             "1 while the flight recorder keeps what is.",
-            recordings,
+            running,
         );
         let count = |count: u64| count as f64;
         text.counter(
@@ -148,7 +148,7 @@ fn recorders(state: &State, peer: Peer, text: &mut Exposition) {
         );
         text.counter(
             "memsampled_flight_restarts_total",
-            "How often it had ended by itself and began anew.",
+            "How often the flight recorder failed and began again.",
             count(health.restarts),
         );
     }

@@ -1,3 +1,5 @@
+//! What the daemon shall do: arguments and configuration put together.
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -21,7 +23,7 @@ pub struct Arguments {
     pub token_file: Option<PathBuf>,
     /// The group whose members may connect.
     pub group: Option<String>,
-    /// How many of the largest roles `/metrics` tells of.
+    /// How many of the largest roles `/metrics` reports.
     pub metrics_roles: Option<usize>,
     /// How much the flight recorder keeps.
     pub flight_recorder: Option<Duration>,
@@ -48,7 +50,7 @@ pub struct Options {
     pub group: Option<u32>,
     /// Whether to leave the control group it was started in, where it may.
     pub own_cgroup: bool,
-    /// How many of the largest roles of each session `/metrics` tells of.
+    /// How many of the largest roles of each session `/metrics` reports.
     pub metrics_roles: usize,
     /// The flight recorder; `None`: there is none.
     pub flight: Option<FlightSettings>,
@@ -160,7 +162,7 @@ fn flight(
         settings.bytes = bytes;
     }
     if let Some(settings) = &settings {
-        settings.check().map_err(OptionsError)?;
+        settings.check().map_err(|wrong| OptionsError(wrong.to_string()))?;
     }
     Ok(settings)
 }

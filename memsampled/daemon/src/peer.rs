@@ -52,10 +52,10 @@ impl Peer {
         let Some(group) = options.group else { return false };
         let lookups = Arc::clone(lookups);
         let is_member = async move {
-            let turn = lookups.acquire_owned().await.ok()?;
+            let permit = lookups.acquire_owned().await.ok()?;
             // A member by the list of groups, not by the group at the moment: as `newgrp` would allow.
             let look_up = move || {
-                let _turn = turn;
+                let _permit = permit;
                 uzers::get_user_by_uid(self.uid)
                     .and_then(|user| user.groups())
                     .is_some_and(|groups| groups.iter().any(|of_user| of_user.gid() == group))

@@ -44,7 +44,7 @@ pub(super) struct RecordingsDirectory {
     directory: OwnedFd,
     /// One removal after the other.
     pub(super) removing: Mutex<()>,
-    /// Whether another one is wanted, behind that which goes on.
+    /// Whether another removal is wanted after the current one.
     pub(super) remove_again: AtomicBool,
 }
 
@@ -55,11 +55,11 @@ pub(super) struct StoredRecording {
     /// Who started it, where that was noted by the daemon.
     pub(super) uid: Option<u32>,
     directory: OwnedFd,
-    /// To whom its directory belongs.
+    /// The user who owns its directory.
     owner: u32,
 }
 
-/// What is known of a recording that may be removed, without trusting whom it was given to.
+/// What the daemon knows of a recording that may be removed, without trust in its owner.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct OldRecording {
     pub(super) ended: Timestamp,
@@ -70,7 +70,7 @@ pub(super) struct OldRecording {
 impl RecordingsDirectory {
     /// Opens the directory, and makes it if it is missing.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
-        // To be passed through by who owns a recording in it, and listed by nobody else.
+        // Owners of recordings may pass through it; only the daemon may list it.
         std::fs::DirBuilder::new().recursive(true).mode(0o711).create(path)?;
         let path = path.canonicalize()?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -116,7 +116,7 @@ impl RecordingsDirectory {
     }
 
     /// Opens a recording of any user.
-    pub(super) fn run(&self, id: &str) -> io::Result<StoredRecording> {
+    pub(super) fn recording(&self, id: &str) -> io::Result<StoredRecording> {
         let directory = open_directory(self.directory.as_fd(), id)?;
         let owner = fstat(&directory)?.st_uid;
         let (file, _) = open_file(directory.as_fd(), "recording.json")?;
@@ -136,12 +136,12 @@ impl RecordingsDirectory {
     ///
     /// One that was given to a user was closed before. What its files say by now is theirs, so it ended
     /// when its name says that it began, and it cannot be kept by a `recording.json` that is changed or gone.
-    pub(super) fn old_run(&self, id: &str) -> Option<OldRecording> {
+    pub(super) fn old_recording(&self, id: &str) -> Option<OldRecording> {
         let directory = open_directory(self.directory.as_fd(), id).ok()?;
         let owner = fstat(&directory).ok()?.st_uid;
         if !is_own(owner) {
             let begun = begun_by_name(id)?;
-            // Within the second that the name tells, the file system knows better.
+            // The file system knows the time within the second that the name contains.
             let ended = begun_by_inode(&directory)
                 .filter(|exact| (0..2).contains(&exact.duration_since(begun).as_secs()))
                 .unwrap_or(begun);
@@ -149,9 +149,9 @@ impl RecordingsDirectory {
                 .map_or(0, |files| files.iter().map(|file| file.bytes).sum());
             return Some(OldRecording { ended, bytes, id: id.to_owned() });
         }
-        let run = self.run(id).ok().filter(StoredRecording::is_closed)?;
-        let ended = run.manifest.last_tick.unwrap_or(run.manifest.provenance.started);
-        Some(OldRecording { ended, bytes: run.bytes(), id: run.id })
+        let recording = self.recording(id).ok().filter(StoredRecording::is_closed)?;
+        let ended = recording.manifest.last_tick.unwrap_or(recording.manifest.provenance.started);
+        Some(OldRecording { ended, bytes: recording.bytes(), id: recording.id })
     }
 
     /// Gives a closed recording to the user who asked for it, so that their programs can read it.
@@ -190,7 +190,7 @@ impl RecordingsDirectory {
             names.filter_map(|entry| Some(entry.ok()?.file_name().to_str().ok()?.to_owned()));
         for name in names.filter(|name| name.starts_with(REMOVED)).collect::<Vec<_>>() {
             if let Err(error) = remove_tree(self.directory.as_fd(), &name, MAX_DEPTH) {
-                super::log::warning(format_args!("cannot remove `{name}`: {error}"));
+                tracing::warn!("cannot remove `{name}`: {error}");
             }
         }
     }
@@ -200,14 +200,14 @@ impl RecordingsDirectory {
         check_name(id)?;
         let absent = || {
             Failure::new(
-                ErrorCode::NoSuchRun,
+                ErrorCode::NoSuchRecording,
                 format!(
                     "there is no recording `{id}`: `/v1/recordings` lists those that there are"
                 ),
             )
         };
-        let run = self.run(id).map_err(|_| absent())?;
-        if run.is_visible_to(peer) { Ok(run) } else { Err(absent()) }
+        let recording = self.recording(id).map_err(|_| absent())?;
+        if recording.is_visible_to(peer) { Ok(recording) } else { Err(absent()) }
     }
 
     /// Says whether there is a recording that the peer may see.
@@ -220,13 +220,13 @@ impl RecordingsDirectory {
         let names =
             self.names().map_err(|error| Failure::internal("listing the recordings", error))?;
         let mut recordings: Vec<RecordingListEntry> = (names.iter())
-            .filter_map(|name| self.run(name).ok())
-            .filter(|run| run.is_visible_to(peer))
-            .map(|run| RecordingListEntry {
-                bytes: run.bytes(),
-                id: run.id,
-                state: run.manifest.state.into(),
-                started: run.manifest.provenance.started,
+            .filter_map(|name| self.recording(name).ok())
+            .filter(|recording| recording.is_visible_to(peer))
+            .map(|recording| RecordingListEntry {
+                bytes: recording.bytes(),
+                id: recording.id,
+                state: recording.manifest.state.into(),
+                started: recording.manifest.provenance.started,
             })
             .collect();
         recordings.sort_by(|a, b| b.started.cmp(&a.started).then_with(|| a.id.cmp(&b.id)));
@@ -237,9 +237,10 @@ impl RecordingsDirectory {
 
     /// Describes a recording.
     pub(super) fn info(&self, peer: Peer, id: &str) -> Result<RecordingInfo, Failure> {
-        let run = self.visible(peer, id)?;
-        let files = run.files().map_err(|error| Failure::internal("listing the files", error))?;
-        let StoredRecording { id, manifest, uid, .. } = run;
+        let recording = self.visible(peer, id)?;
+        let files =
+            recording.files().map_err(|error| Failure::internal("listing the files", error))?;
+        let StoredRecording { id, manifest, uid, .. } = recording;
         let mut labels = manifest.provenance.labels;
         labels.remove(UID_LABEL);
         Ok(RecordingInfo {
@@ -259,17 +260,17 @@ impl RecordingsDirectory {
 
     /// Opens a file of a recording, and returns its size.
     pub(super) fn file(&self, peer: Peer, id: &str, name: &str) -> Result<(File, u64), Failure> {
-        let run = self.visible(peer, id)?;
+        let recording = self.visible(peer, id)?;
         let absent = |_| {
             Failure::new(
-                ErrorCode::NoSuchRun,
+                ErrorCode::NoSuchRecording,
                 format!("the recording `{id}` has no such file: `/v1/recordings/{id}` lists them"),
             )
         };
         if check_name(name).is_err() {
             return Err(absent(io::Error::from(io::ErrorKind::NotFound)));
         }
-        let opened = open_file_of(run.directory.as_fd(), name, run.owner);
+        let opened = open_file_of(recording.directory.as_fd(), name, recording.owner);
         let (file, metadata) = opened.map_err(absent)?;
         Ok((file, metadata.len()))
     }
@@ -277,7 +278,7 @@ impl RecordingsDirectory {
 
 impl StoredRecording {
     fn is_visible_to(&self, peer: Peer) -> bool {
-        // What was put here by other means belongs to whom its directory belongs to.
+        // A recording from elsewhere belongs to the owner of its directory.
         peer.may_use(self.uid.unwrap_or(self.owner))
     }
 
@@ -328,7 +329,7 @@ fn begun_by_name(id: &str) -> Option<Timestamp> {
     Some(time.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp())
 }
 
-/// Returns when a directory was made, where the file system notes it: nobody can set that.
+/// Returns when a directory was made, where the file system records it: no user can set that.
 fn begun_by_inode(directory: &OwnedFd) -> Option<Timestamp> {
     let stat = statx(directory, c"", AtFlags::EMPTY_PATH, StatxFlags::BTIME).ok()?;
     let has_time = stat.stx_mask & StatxFlags::BTIME.bits() != 0;

@@ -5,20 +5,19 @@ use std::sync::atomic::Ordering;
 
 use jiff::Timestamp;
 
-use super::log;
 use super::recordings::{OldRecording, RecordingsDirectory};
 use memsample_config::Retention;
 
 /// Removes what is older, more or larger than is to be kept, and returns how many recordings that was.
 ///
-/// While another removal goes on it returns at once, and that one looks again: many who wait for it would
-/// hold up everybody else.
+/// While another removal runs it returns at once, and the other one repeats its work: requests that wait for it
+/// would take the threads of all others.
 pub(super) fn remove_old(recordings: &RecordingsDirectory, retention: &Retention) -> u64 {
     recordings.remove_again.store(true, Ordering::SeqCst);
     let mut removed = 0;
     while recordings.remove_again.load(Ordering::SeqCst) {
-        let _turn = match recordings.removing.try_lock() {
-            Ok(turn) => turn,
+        let _lock = match recordings.removing.try_lock() {
+            Ok(lock) => lock,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => break,
         };
@@ -36,22 +35,22 @@ fn remove_once(recordings: &RecordingsDirectory, retention: &Retention) -> u64 {
     let names = match recordings.names() {
         Ok(names) => names,
         Err(error) => {
-            log::error(format_args!("cannot list the recordings to remove old ones: {error}"));
+            tracing::error!("cannot list the recordings to remove old ones: {error}");
             return 0;
         }
     };
     let mut closed: Vec<OldRecording> =
-        names.iter().filter_map(|name| recordings.old_run(name)).collect();
+        names.iter().filter_map(|name| recordings.old_recording(name)).collect();
     closed.sort();
     let count = surplus(&closed, retention, Timestamp::now());
     let mut removed = 0;
     for OldRecording { id, .. } in closed.iter().take(count) {
         match recordings.remove(id) {
             Ok(()) => {
-                log::info(format_args!("removed the recording `{id}`, as `daemon.retention` says"));
+                tracing::info!("removed the recording `{id}`, as `daemon.retention` says");
                 removed += 1;
             }
-            Err(error) => log::warning(format_args!("cannot remove the recording `{id}`: {error}")),
+            Err(error) => tracing::warn!("cannot remove the recording `{id}`: {error}"),
         }
     }
     removed
@@ -61,19 +60,19 @@ fn remove_once(recordings: &RecordingsDirectory, retention: &Retention) -> u64 {
 fn surplus(closed: &[OldRecording], retention: &Retention, now: Timestamp) -> usize {
     let too_old = closed
         .iter()
-        .take_while(|run| {
-            let age = now.duration_since(run.ended).unsigned_abs();
+        .take_while(|recording| {
+            let age = now.duration_since(recording.ended).unsigned_abs();
             // Of the future, as after a step of the clock, is not old.
-            run.ended < now && retention.age.is_some_and(|limit| age > limit)
+            recording.ended < now && retention.age.is_some_and(|limit| age > limit)
         })
         .count();
     let too_many = retention.count.map_or(0, |count| closed.len().saturating_sub(count));
-    let mut bytes: u64 = closed.iter().map(|run| run.bytes).sum();
+    let mut bytes: u64 = closed.iter().map(|recording| recording.bytes).sum();
     let too_large = closed
         .iter()
-        .take_while(|run| {
+        .take_while(|recording| {
             let exceeded = retention.bytes.is_some_and(|limit| bytes > limit);
-            bytes -= run.bytes;
+            bytes -= recording.bytes;
             exceeded
         })
         .count();

@@ -1,3 +1,5 @@
+//! The life of the daemon: it begins, serves, reads its configuration again and ends.
+
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,14 +13,14 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, watch};
 
-use super::connections::{serve_tcp, serve_unix};
+use super::connections::{self, Listener};
 use super::guard::Guard;
 use super::listen::{Socket, open_tcp};
 use super::lock::Lock;
 use super::options::{Arguments, Options};
 use super::recordings::RecordingsDirectory;
 use super::state::State;
-use super::{flight, listen, log, recovery, retention, routes, survival, watch as watching, work};
+use super::{flight, listen, protection, recovery, retention, routes, watch as watching, work};
 use memsample_config::Config;
 
 /// Threads for what waits for the disk end when there was nothing to do for this long.
@@ -84,7 +86,7 @@ impl std::error::Error for DaemonError {
 ///
 /// Why it could not begin.
 pub fn run(options: Options, arguments: &Arguments) -> Result<(), DaemonError> {
-    let descriptors = survival::raise_descriptor_limit();
+    let descriptors = protection::raise_descriptor_limit();
     let failed = |error| DaemonError::Recordings(options.recordings.clone(), error);
     let recordings = RecordingsDirectory::open(&options.recordings).map_err(failed)?;
     // Recordings are for their owner.
@@ -101,7 +103,7 @@ pub fn run(options: Options, arguments: &Arguments) -> Result<(), DaemonError> {
         }
         _ => None,
     };
-    let protection = survival::protect(options.own_cgroup);
+    let protection = protection::protect(options.own_cgroup);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(work::THREADS)
@@ -111,16 +113,16 @@ pub fn run(options: Options, arguments: &Arguments) -> Result<(), DaemonError> {
     let (ending, is_ending) = watch::channel(false);
     let state = Arc::new(State::new(Arc::new(options), protection, recordings, is_ending));
     state.flight.start(&state.sessions.station());
-    log::info(format_args!(
+    tracing::info!(
         "listening on `{}`{}, recordings in `{}`, {descriptors} descriptors",
         state.options().socket.display(),
         guard.as_ref().map(|guard| format!(" and http://{}", guard.address())).unwrap_or_default(),
         state.recordings.path().display(),
-    ));
+    );
     runtime.block_on(serve(&socket, tcp.zip(guard), &state, arguments, &ending))?;
-    // Who still waits for a thread of the pool is told that the daemon ends.
+    // Requests that still wait for a thread of the pool are refused: the daemon ends.
     runtime.shutdown_timeout(GRACE);
-    log::info("ended");
+    tracing::info!("ended");
     Ok(())
 }
 
@@ -137,11 +139,13 @@ async fn serve(
     listener.set_nonblocking(true).map_err(failed)?;
     let listener = UnixListener::from_std(listener).map_err(failed)?;
     let mut signals = Signals::new().map_err(failed)?;
-    tokio::spawn(serve_unix(listener, router.clone(), Arc::clone(state)));
+    let listener = Listener::Unix(listener);
+    tokio::spawn(connections::serve(listener, router.clone(), Arc::clone(state)));
     if let Some((listener, guard)) = tcp {
         listener.set_nonblocking(true).map_err(failed)?;
         let listener = TcpListener::from_std(listener).map_err(failed)?;
-        tokio::spawn(serve_tcp(listener, guard, router, Arc::clone(state)));
+        let listener = Listener::guarded(listener, guard);
+        tokio::spawn(connections::serve(listener, router, Arc::clone(state)));
     }
     tokio::spawn(watching::watch_sessions(Arc::clone(state)));
     tokio::spawn(watching::feed_watchdog());
@@ -151,18 +155,18 @@ async fn serve(
     let _ = sd_notify::notify(&[NotifyState::Ready]);
 
     let reloads = Arc::new(Notify::new());
-    tokio::spawn(reload_when_told(
+    tokio::spawn(reload_on_request(
         Arc::clone(state),
         arguments.clone(),
         socket.own_path(),
         Arc::clone(&reloads),
     ));
-    while signals.next().await == Said::Reload {
+    while signals.next().await == Request::Reload {
         reloads.notify_one();
     }
     // Not waited for: systemd may be busy, and recordings are to be closed.
     drop(tokio::task::spawn_blocking(|| sd_notify::notify(&[NotifyState::Stopping])));
-    log::info("ending: closing all recordings");
+    tracing::info!("ending: closing all recordings");
     let _ = ending.send(true);
     state.work.close();
     let closing = {
@@ -176,7 +180,7 @@ async fn serve(
     let closed = tokio::task::spawn_blocking(move || closing.join());
     tokio::select! {
         _ = closed => {}
-        _ = signals.next_end() => log::warning("told to end again: open recordings are recovered at the next start"),
+        _ = signals.next_end() => tracing::warn!("told to end again: open recordings are recovered at the next start"),
     }
     tokio::time::sleep(GRACE).await;
     Ok(())
@@ -195,16 +199,16 @@ async fn tidy_up(state: Arc<State>) {
     watching::watch_retention(state).await;
 }
 
-/// Reads the configuration each time that it is told to, beside the thread that serves: names of users
+/// Reads the configuration each time that it is requested, beside the thread that serves: names of users
 /// may be looked up over a network, and the flight recorder waits for its disk.
-async fn reload_when_told(
+async fn reload_on_request(
     state: Arc<State>,
     arguments: Arguments,
     socket: Option<PathBuf>,
-    told: Arc<Notify>,
+    requests: Arc<Notify>,
 ) {
     loop {
-        told.notified().await;
+        requests.notified().await;
         let (state, arguments, socket) = (Arc::clone(&state), arguments.clone(), socket.clone());
         let reload = move || reload(&state, &arguments, socket.as_deref());
         let _ = tokio::task::spawn_blocking(reload).await;
@@ -232,7 +236,7 @@ fn reload(state: &State, arguments: &Arguments, socket: Option<&Path>) {
                 ("flight_recorder", old.flight != options.flight),
             ];
             for (key, _) in fixed.iter().filter(|(_, changed)| *changed) {
-                log::warning(format_args!("`daemon.{key}` has changed: restart the daemon for it"));
+                tracing::warn!("`daemon.{key}` has changed: restart the daemon for it");
             }
             if !old.recording.describes_like(&options.recording) {
                 state.sessions.describe_by(&options.recording);
@@ -244,19 +248,23 @@ fn reload(state: &State, arguments: &Arguments, socket: Option<&Path>) {
             state.set_options(options);
             let removed = retention::remove_old(&state.recordings, &state.retention());
             state.counters.removed.fetch_add(removed, Ordering::Relaxed);
-            log::info("the configuration was read again");
+            tracing::info!("the configuration was read again");
         }
-        Err(error) => log::error(format_args!("the configuration stays as it was: {error:#}")),
+        Err(error) => {
+            for line in format!("the configuration stays as it was: {error}").lines() {
+                tracing::error!("{line}");
+            }
+        }
     }
 }
 
-/// Lets those connect whom the configuration names by now; who has connected is checked again.
+/// Gives the socket to the user and group that the configuration names now; peers are checked again anyway.
 fn give_socket(socket: Option<&Path>, options: &Options) {
     match socket.map(|socket| listen::give(socket, options)) {
-        None => log::warning(
-            "the socket is that of systemd: change `SocketUser` and `SocketGroup` of its unit too",
+        None => tracing::warn!(
+            "the socket is that of systemd: change `SocketUser` and `SocketGroup` of its unit too"
         ),
-        Some(Err(error)) => log::error(error),
+        Some(Err(error)) => tracing::error!("{error}"),
         Some(Ok(())) => {}
     }
 }
@@ -269,7 +277,7 @@ struct Signals {
 }
 
 #[derive(PartialEq, Eq)]
-enum Said {
+enum Request {
     End,
     Reload,
 }
@@ -283,15 +291,15 @@ impl Signals {
         })
     }
 
-    async fn next(&mut self) -> Said {
+    async fn next(&mut self) -> Request {
         tokio::select! {
-            _ = self.terminate.recv() => Said::End,
-            _ = self.interrupt.recv() => Said::End,
-            _ = self.hangup.recv() => Said::Reload,
+            _ = self.terminate.recv() => Request::End,
+            _ = self.interrupt.recv() => Request::End,
+            _ = self.hangup.recv() => Request::Reload,
         }
     }
 
     async fn next_end(&mut self) {
-        while self.next().await == Said::Reload {}
+        while self.next().await == Request::Reload {}
     }
 }

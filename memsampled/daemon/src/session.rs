@@ -22,10 +22,10 @@ use memsample_config::Limits;
 
 /// Processes and roles in an event: what fits on a screen.
 const LIVE_ROWS: usize = 10;
-/// Tests at once of which an event tells: more than a machine has CPUs for.
+/// Tests that an event lists: more than a machine has CPUs for.
 const MAX_TESTS: usize = 256;
 
-/// A recording that somebody started.
+/// A session that a client started.
 pub(super) struct ActiveSession {
     id: String,
     owner: Peer,
@@ -132,7 +132,7 @@ impl ActiveSession {
         let ended = || {
             Failure::new(
                 ErrorCode::SessionEnded,
-                format!("session `{}` ended by itself: stop it to learn why", self.id),
+                format!("session `{}` ended without a stop: stop it to learn why", self.id),
             )
         };
         let recorder = recorder.as_ref().ok_or_else(ended)?;
@@ -158,15 +158,15 @@ impl ActiveSession {
         match kind {
             MarkKind::Begin if tests.len() < MAX_TESTS => tests.push(test.to_owned()),
             MarkKind::End => {
-                if let Some(place) = tests.iter().position(|begun| begun == test) {
-                    tests.remove(place);
+                if let Some(index) = tests.iter().position(|begun| begun == test) {
+                    tests.remove(index);
                 }
             }
             MarkKind::Begin | MarkKind::Point => {}
         }
     }
 
-    /// Returns what an event tells of it.
+    /// Returns the contents of an event.
     pub(super) fn live(&self) -> LiveSession {
         let recorder = self.recorder.read().unwrap_or_else(PoisonError::into_inner);
         let recording = recorder.as_ref().filter(|recorder| !recorder.is_finished());
@@ -185,7 +185,7 @@ impl ActiveSession {
         Some((recorder.status(), latest.map_or(Vec::new(), |latest| latest.roles)))
     }
 
-    /// Returns what clients are told of it.
+    /// Returns its description for clients.
     pub(super) fn describe(&self) -> Session {
         let recorder = self.recorder.read().unwrap_or_else(PoisonError::into_inner);
         self.describe_with(recorder.as_ref())
@@ -228,7 +228,7 @@ impl ActiveSession {
         }
     }
 
-    /// Says whether it goes on.
+    /// Says whether it is being recorded.
     pub(super) fn is_recording(&self) -> bool {
         let recorder = self.recorder.read().unwrap_or_else(PoisonError::into_inner);
         recorder.as_ref().is_some_and(|recorder| !recorder.is_finished())
@@ -239,7 +239,7 @@ impl ActiveSession {
         self.recorder.read().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
-    /// Says whether it ended by itself and is to be closed.
+    /// Says whether it ended without a stop and is to be closed.
     pub(super) fn has_ended(&self) -> bool {
         let recorder = self.recorder.read().unwrap_or_else(PoisonError::into_inner);
         recorder.as_ref().is_some_and(Recorder::is_finished)
@@ -255,9 +255,9 @@ impl ActiveSession {
         let note_status = |recorder: &Recorder| {
             *self.last_status.lock().unwrap_or_else(PoisonError::into_inner) = recorder.status();
         };
-        let mut place = self.recorder.write().unwrap_or_else(PoisonError::into_inner);
-        let recorder = place.take().inspect(note_status);
-        drop(place);
+        let mut slot = self.recorder.write().unwrap_or_else(PoisonError::into_inner);
+        let recorder = slot.take().inspect(note_status);
+        drop(slot);
         let closed = match recorder {
             Some(recorder) => self.stop(recorder),
             None => Err(Failure::new(ErrorCode::Internal, "the session has no recorder")),
@@ -281,11 +281,11 @@ impl ActiveSession {
         let summary = Summary::of(&recording).map_err(failed)?;
         // From now on this daemon only reads it, so that nothing its owner puts there is written to.
         if let Err(error) = self.recordings.give(&self.id, self.owner) {
-            super::log::warning(format_args!(
+            tracing::warn!(
                 "`{}` could not be given to user {}: {error}",
                 self.path.display(),
                 self.owner.uid
-            ));
+            );
         }
         Ok(Stopped { id: self.id.clone(), recording: summary.recording.clone(), summary })
     }

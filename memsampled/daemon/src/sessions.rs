@@ -1,3 +1,5 @@
+//! The sessions there are: they are started within limits, found, stopped and closed.
+
 use std::collections::BTreeMap;
 use std::io::ErrorKind::{NotFound, PermissionDenied, QuotaExceeded, StorageFull};
 use std::path::Path;
@@ -9,7 +11,6 @@ use memsample::{RecordError, SamplerOptions, SharedSampler};
 use tokio::sync::Notify;
 
 use super::failure::Failure;
-use super::log;
 use super::options::Options;
 use super::peer::Peer;
 use super::recordings::RecordingsDirectory;
@@ -19,10 +20,10 @@ use memsample_client::wire::{ErrorCode, SessionLimits, StartRequest, Stopped, is
 use memsample_config::Config;
 use memsample_config::Limits;
 
-/// Sessions that ended by themselves and were not stopped yet, at most; then the oldest are forgotten.
+/// Sessions that ended without a stop, at most; beyond that the daemon forgets the oldest.
 const MAX_ENDED: usize = 256;
 /// How long the end of the daemon waits for a session that is being started, which takes milliseconds.
-const START_PATIENCE: Duration = Duration::from_secs(5);
+const START_TIMEOUT: Duration = Duration::from_secs(5);
 /// How many names are tried for one session: another may have begun in the same second.
 const MAX_NAMES: u32 = 1000;
 
@@ -30,12 +31,12 @@ const MAX_NAMES: u32 = 1000;
 pub(super) struct Sessions {
     recordings: Arc<RecordingsDirectory>,
     /// Makes one sweep for all of them. Another one after the rules by which processes are described
-    /// have changed; sessions that go on keep theirs.
-    station: Mutex<Arc<SharedSampler>>,
+    /// have changed; running sessions keep theirs.
+    sampler: Mutex<Arc<SharedSampler>>,
     table: Mutex<Table>,
-    /// Told when none is being started any more.
+    /// Notified when no session is being started any more.
     settled: Condvar,
-    /// Told when a session begins.
+    /// Notified when a session begins.
     pub(super) begun: Notify,
 }
 
@@ -46,7 +47,7 @@ struct Table {
     starting: Vec<u32>,
     /// Those that were asked to stop, until they are closed.
     closing: Vec<Arc<ActiveSession>>,
-    /// Whether the daemon ends: none begins any more.
+    /// Whether the daemon ends: then no session begins.
     is_ending: bool,
 }
 
@@ -54,7 +55,7 @@ impl Sessions {
     pub(super) fn new(recordings: Arc<RecordingsDirectory>, config: &Config) -> Self {
         Self {
             recordings,
-            station: Mutex::new(Arc::new(station(config))),
+            sampler: Mutex::new(Arc::new(sampler(config))),
             table: Mutex::new(Table::default()),
             settled: Condvar::new(),
             begun: Notify::new(),
@@ -63,12 +64,12 @@ impl Sessions {
 
     /// Describes processes by the rules of another configuration, in sessions that begin from now on.
     pub(super) fn describe_by(&self, config: &Config) {
-        *self.station.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(station(config));
+        *self.sampler.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(sampler(config));
     }
 
     /// Returns what samples for sessions that begin now.
-    pub(super) fn station(&self) -> Arc<SharedSampler> {
-        Arc::clone(&self.station.lock().unwrap_or_else(PoisonError::into_inner))
+    pub(super) fn sampler(&self) -> Arc<SharedSampler> {
+        Arc::clone(&self.sampler.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Begins a session. Takes some milliseconds.
@@ -83,24 +84,24 @@ impl Sessions {
         check_own_labels(&request.labels)?;
         self.reserve(peer, limits)?;
         // Given back also if this panics.
-        let place = Place { sessions: self, uid: peer.uid };
+        let reservation = Reservation { sessions: self, uid: peer.uid };
         let session = Arc::new(self.begin(peer, request, options)?);
         let mut table = self.table();
         if table.is_ending {
-            // Who closes all waits for this place.
+            // Who closes all waits for this reservation.
             drop(table);
             close_unasked(&session);
             return Err(ending());
         }
         table.sessions.insert(session.id().to_owned(), Arc::clone(&session));
         // At once, so that it never counts twice.
-        place.give_back(&mut table);
+        reservation.give_back(&mut table);
         drop(table);
         self.begun.notify_one();
         Ok(session)
     }
 
-    /// Takes a place among the sessions, before the work of starting one.
+    /// Reserves a slot among the sessions, before the work of starting one.
     fn reserve(&self, peer: Peer, limits: &Limits) -> Result<(), Failure> {
         let mut table = self.table();
         if table.is_ending {
@@ -114,7 +115,9 @@ impl Sessions {
         let refuse = |limit: usize, key: &str, whose: &str| {
             Err(Failure::new(
                 ErrorCode::LimitReached,
-                format!("{limit} sessions{whose} go on: stop one, or raise `daemon.limits.{key}`"),
+                format!(
+                    "{limit} sessions{whose} are being recorded: stop one, or raise `daemon.limits.{key}`"
+                ),
             ))
         };
         if recording.len() >= limits.sessions {
@@ -138,12 +141,12 @@ impl Sessions {
         let recordings = self.recordings.path();
         self.recordings.check().map_err(|error| unusable(recordings, &error))?;
         let target = target::scope(&request.target)?;
-        let station = self.station();
+        let sampler = self.sampler();
         let name = base_name(request.name.as_deref(), Timestamp::now());
         for number in 1..=MAX_NAMES {
             let id = if number == 1 { name.clone() } else { format!("{name}-{number}") };
             let started = ActiveSession::start(
-                &station,
+                &sampler,
                 &self.recordings,
                 &id,
                 peer,
@@ -179,9 +182,9 @@ impl Sessions {
         Ok(session.filter(|session| peer.may_use(session.owner().uid)))
     }
 
-    /// Why there is no such session: it was stopped, or there never was one. Reads the disk.
+    /// Returns why there is no such session: it was stopped, or there never was one. Reads the disk.
     pub(super) fn absent(&self, peer: Peer, id: &str) -> Failure {
-        // What others may not see they are told nothing of, as if it were not there.
+        // What others may not see is reported as if it were not there.
         let is_session = self.table().sessions.contains_key(id);
         if !is_session && self.recordings.is_visible(peer, id) {
             return Failure::new(
@@ -222,7 +225,7 @@ impl Sessions {
         outcome
     }
 
-    /// Closes what has ended by itself, such as by a limit, and keeps it until it is stopped.
+    /// Closes sessions that ended without a stop, by a limit for example, and keeps them until they are stopped.
     pub(super) fn close_ended(&self) {
         let sessions = self.all();
         for session in &sessions {
@@ -232,7 +235,7 @@ impl Sessions {
                     Ok(stopped) => serde_json::to_string(&stopped.summary.end).unwrap_or_default(),
                     Err(failure) => failure.message,
                 };
-                log::info(format_args!("session `{}` ended by itself: {end}", session.id()));
+                tracing::info!("session `{}` ended by itself: {end}", session.id());
             }
         }
         let mut ended: Vec<_> = sessions.iter().filter(|session| !session.is_recording()).collect();
@@ -259,7 +262,7 @@ impl Sessions {
         });
         // Those that were being started are closed by who starts them.
         let are_starting = |table: &mut Table| !table.starting.is_empty();
-        drop(self.settled.wait_timeout_while(self.table(), START_PATIENCE, are_starting));
+        drop(self.settled.wait_timeout_while(self.table(), START_TIMEOUT, are_starting));
     }
 
     pub(super) fn all(&self) -> Vec<Arc<ActiveSession>> {
@@ -271,21 +274,21 @@ impl Sessions {
     }
 }
 
-/// A place among the sessions that are being started.
-struct Place<'a> {
+/// A reserved slot among the sessions that are being started.
+struct Reservation<'a> {
     sessions: &'a Sessions,
     uid: u32,
 }
 
-impl Place<'_> {
+impl Reservation<'_> {
     fn give_back(self, table: &mut Table) {
         self.remove_from(table);
         std::mem::forget(self);
     }
 
     fn remove_from(&self, table: &mut Table) {
-        if let Some(place) = table.starting.iter().position(|&uid| uid == self.uid) {
-            table.starting.swap_remove(place);
+        if let Some(index) = table.starting.iter().position(|&uid| uid == self.uid) {
+            table.starting.swap_remove(index);
         }
         if table.starting.is_empty() {
             self.sessions.settled.notify_all();
@@ -293,22 +296,22 @@ impl Place<'_> {
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for Reservation<'_> {
     fn drop(&mut self) {
         self.remove_from(&mut self.sessions.table());
     }
 }
 
-/// Closes a session that nobody has stopped.
+/// Closes a session that no client has stopped.
 fn close_unasked(session: &ActiveSession) {
     if let Err(failure) = session.close() {
-        log::error(format_args!("session `{}`: {}", session.id(), failure.message));
+        tracing::error!("session `{}`: {}", session.id(), failure.message);
     }
 }
 
-/// Why nothing begins any more.
+/// The refusal of a daemon that ends.
 pub(super) fn ending() -> Failure {
-    Failure::new(ErrorCode::Unavailable, "the daemon is ending: try again when it recordings again")
+    Failure::new(ErrorCode::Unavailable, "the daemon is ending: try again when it runs again")
 }
 
 /// Refuses what the daemon would not keep to.
@@ -364,7 +367,7 @@ pub(super) fn base_name(name: Option<&str>, now: Timestamp) -> String {
 
 fn unusable(recordings: &Path, error: &std::io::Error) -> Failure {
     let recordings = recordings.display();
-    log::error(format_args!("cannot make a recording in `{recordings}`: {error}"));
+    tracing::error!("cannot make a recording in `{recordings}`: {error}");
     match error.kind() {
         StorageFull | QuotaExceeded => Failure::new(
             ErrorCode::DiskFull,
@@ -390,7 +393,7 @@ fn unusable(recordings: &Path, error: &std::io::Error) -> Failure {
 
 /// Makes what samples for all sessions. It keeps half of the descriptors, the others are for clients
 /// and files.
-fn station(config: &Config) -> SharedSampler {
+fn sampler(config: &Config) -> SharedSampler {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     let limit = usize::try_from(limit.unwrap_or(1 << 20)).unwrap_or(usize::MAX);
     let sampler = SamplerOptions::default().max_descriptors(limit / 2);

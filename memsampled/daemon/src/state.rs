@@ -1,3 +1,5 @@
+//! What all requests share.
+
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -6,7 +8,7 @@ use std::time::Instant;
 use tokio::sync::{Semaphore, watch};
 
 use super::flight::Flight;
-use super::memory::Memory;
+use super::memory_limit::MemoryLimit;
 use super::options::Options;
 use super::recordings::RecordingsDirectory;
 use super::sessions::Sessions;
@@ -26,8 +28,8 @@ pub(super) struct State {
     pub(super) recordings: Arc<RecordingsDirectory>,
     pub(super) sessions: Sessions,
     pub(super) work: Work,
-    pub(super) memory: Memory,
-    /// Places for large bodies.
+    pub(super) memory: MemoryLimit,
+    /// Permits for large bodies.
     pub(super) bodies: Semaphore,
     pub(super) flight: Flight,
     pub(super) counters: Counters,
@@ -72,7 +74,7 @@ impl State {
             started: Instant::now(),
             sessions: Sessions::new(Arc::clone(&recordings), &options.recording),
             work: Work::default(),
-            memory: Memory::default(),
+            memory: MemoryLimit::default(),
             bodies: Semaphore::new(LARGE_BODIES),
             flight: Flight::new(Arc::clone(&recordings), options.flight.clone()),
             options: RwLock::new(options),

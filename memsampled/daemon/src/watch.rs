@@ -1,4 +1,4 @@
-//! What happens without a request: limits of sessions, and the watchdog of systemd.
+//! What the daemon does without a request: it closes sessions at their limits, and feeds the watchdog of systemd.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use super::state::State;
 
-/// How often it is looked for sessions that have ended by themselves.
+/// How often the daemon looks for sessions that have ended unasked.
 const PERIOD: Duration = Duration::from_secs(1);
-/// How often old recordings are looked for while nothing is stopped.
+/// How often the daemon looks for old recordings while no session is stopped.
 const RETENTION_PERIOD: Duration = Duration::from_secs(600);
 
-/// Closes sessions that have ended by themselves. Sleeps while there is none, so that an idle daemon uses no
+/// Closes sessions that have ended unasked. Sleeps while there is none, so that an idle daemon uses no
 /// CPU.
 pub(super) async fn watch_sessions(state: Arc<State>) {
     loop {
@@ -39,20 +39,20 @@ pub(super) async fn watch_retention(state: Arc<State>) {
     }
 }
 
-/// Tells systemd that the thread that serves still recordings, as often as it wants to know.
+/// Notifies systemd that the thread that serves still runs, as often as it wants to know.
 pub(super) async fn feed_watchdog() {
     let Some(timeout) = sd_notify::watchdog_enabled() else { return };
     let (alive, is_alive) = std::sync::mpsc::sync_channel::<()>(1);
     // In a thread of its own: it waits while systemd does not read, and those of the pool may all wait for
-    // the disk, of which systemd is not to conclude that nothing works. Nobody is left to tell if it fails.
-    let tell = move || {
+    // the disk, which must not look to systemd as if nothing works. A failure cannot be reported.
+    let notify = move || {
         for () in is_alive {
             let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
         }
     };
-    let telling = std::thread::Builder::new().name("memsampled-dog".to_owned()).spawn(tell);
-    if let Err(error) = telling {
-        super::log::error(format_args!("the watchdog is not fed: {error}"));
+    let spawned = std::thread::Builder::new().name("memsampled-dog".to_owned()).spawn(notify);
+    if let Err(error) = spawned {
+        tracing::error!("the watchdog is not fed: {error}");
     }
     loop {
         // One that was not taken yet says the same.

@@ -11,52 +11,52 @@ use super::peer::Peer;
 use super::sessions::ending;
 use memsample_client::wire::ErrorCode;
 
-/// Slow requests that go on at once.
-const PLACES: usize = 8;
-/// Those of one user: others always get a turn.
-const PLACES_OF_ONE: usize = 4;
-/// Threads beside those of requests, for what the daemon does by itself.
+/// Slow requests that are served at once.
+const PERMITS: usize = 8;
+/// Those of one user: others always get a permit.
+const PERMITS_OF_ONE: usize = 4;
+/// Threads beside those of requests, for what the daemon does unasked.
 const OWN_THREADS: usize = 4;
 /// All threads of the pool.
-pub(super) const THREADS: usize = PLACES + OWN_THREADS;
-/// How long a request waits for its turn.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const THREADS: usize = PERMITS + OWN_THREADS;
+/// How long a request waits for its permit.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Gives slow work its turn, so that no user can take every thread.
+/// Bounds slow work, so that no user can take every thread.
 pub(super) struct Work {
     all: Arc<Semaphore>,
     of_users: Mutex<HashMap<u32, Arc<Semaphore>>>,
-    patience: Duration,
+    timeout: Duration,
 }
 
-/// A turn, until dropped.
-struct Turn {
+/// A permit for one piece of slow work, until dropped.
+struct Permit {
     _all: OwnedSemaphorePermit,
     _own: OwnedSemaphorePermit,
 }
 
 impl Default for Work {
     fn default() -> Self {
-        Self::with_patience(PATIENCE)
+        Self::with_timeout(TIMEOUT)
     }
 }
 
 impl Work {
-    fn with_patience(patience: Duration) -> Self {
-        Self { all: Arc::new(Semaphore::new(PLACES)), of_users: Mutex::default(), patience }
+    fn with_timeout(timeout: Duration) -> Self {
+        Self { all: Arc::new(Semaphore::new(PERMITS)), of_users: Mutex::default(), timeout }
     }
 
-    /// Does slow work for a request of `peer` when it is its turn.
+    /// Does slow work for a request of `peer` as soon as there is a permit.
     ///
-    /// It goes on, and keeps its turn, also when the client has gone meanwhile.
+    /// The work continues, and keeps its permit, also when the client has gone meanwhile.
     pub(super) async fn run<T: Send + 'static>(
         &self,
         peer: Peer,
         work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Failure> {
-        let turn = self.turn(peer).await?;
+        let permit = self.permit(peer).await?;
         let work = move || {
-            let _turn = turn;
+            let _permit = permit;
             work()
         };
         match tokio::task::spawn_blocking(work).await {
@@ -66,37 +66,37 @@ impl Work {
         }
     }
 
-    /// Tells all who wait for their turn, now and later, that the daemon ends.
+    /// Refuses all who wait for a permit, now and later: the daemon ends.
     pub(super) fn close(&self) {
         self.all.close();
         self.users().values().for_each(|own| own.close());
     }
 
-    async fn turn(&self, peer: Peer) -> Result<Turn, Failure> {
+    async fn permit(&self, peer: Peer) -> Result<Permit, Failure> {
         let own = self.of(peer.uid);
-        let own = tokio::time::timeout(self.patience, own.acquire_owned()).await;
+        let own = tokio::time::timeout(self.timeout, own.acquire_owned()).await;
         let own = own.map_err(|_| {
             Failure::new(
                 ErrorCode::LimitReached,
                 format!(
-                    "{PLACES_OF_ONE} slow requests of user {} go on, and this one has waited for {:?}: try again \
+                    "{PERMITS_OF_ONE} slow requests of user {} are running, and this one has waited for {:?}: try again \
                      when one is done",
-                    peer.uid, self.patience
+                    peer.uid, self.timeout
                 ),
             )
         })?;
-        let all = tokio::time::timeout(self.patience, Arc::clone(&self.all).acquire_owned()).await;
+        let all = tokio::time::timeout(self.timeout, Arc::clone(&self.all).acquire_owned()).await;
         let all = all.map_err(|_| {
             Failure::new(
                 ErrorCode::Unavailable,
                 format!(
-                    "{PLACES} slow requests go on, and this one has waited for {:?}: try again later",
-                    self.patience
+                    "{PERMITS} slow requests are running, and this one has waited for {:?}: try again later",
+                    self.timeout
                 ),
             )
         })?;
         match (all, own) {
-            (Ok(all), Ok(own)) => Ok(Turn { _all: all, _own: own }),
+            (Ok(all), Ok(own)) => Ok(Permit { _all: all, _own: own }),
             // They were closed.
             _ => Err(ending()),
         }
@@ -106,7 +106,7 @@ impl Work {
         let mut users = self.users();
         // Who waits or works holds one beside the table.
         users.retain(|_, own| Arc::strong_count(own) > 1);
-        let own = users.entry(uid).or_insert_with(|| Arc::new(Semaphore::new(PLACES_OF_ONE)));
+        let own = users.entry(uid).or_insert_with(|| Arc::new(Semaphore::new(PERMITS_OF_ONE)));
         Arc::clone(own)
     }
 
@@ -151,22 +151,22 @@ mod tests {
             .build()
             .unwrap();
         runtime.block_on(async {
-            let work = Arc::new(Work::with_patience(Duration::from_millis(20)));
+            let work = Arc::new(Work::with_timeout(Duration::from_millis(20)));
             let mut going = Vec::new();
-            for _ in 0..PLACES_OF_ONE {
+            for _ in 0..PERMITS_OF_ONE {
                 going.push(begin(&work, 1).await);
             }
             let refused = work.run(peer(1), || Ok(())).await.unwrap_err();
             assert_eq!(refused.code, ErrorCode::LimitReached, "{}", refused.message);
             assert!(work.run(peer(2), || Ok(())).await.is_ok());
-            for _ in 0..PLACES_OF_ONE {
+            for _ in 0..PERMITS_OF_ONE {
                 going.push(begin(&work, 2).await);
             }
             let refused = work.run(peer(3), || Ok(())).await.unwrap_err();
             assert_eq!(refused.code, ErrorCode::Unavailable, "{}", refused.message);
-            // What the daemon does by itself has threads all the same.
+            // What the daemon does unasked has threads all the same.
             tokio::task::spawn_blocking(|| ()).await.unwrap();
-            // A client that goes away does not give its turn back before its work is done.
+            // A client that goes away does not give its permit back before its work is done.
             let (end, working) = going.remove(0);
             working.abort();
             assert!(working.await.unwrap_err().is_cancelled());

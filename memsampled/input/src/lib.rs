@@ -1,7 +1,17 @@
-//! What a person writes and the programs read: times and sizes, always with a unit.
+//! What a person writes and the programs read: times and sizes, always with a unit, and files with their mistakes.
+//!
+//! Options of the command line, suite files, policies, the configuration and the HTTP interface read times and sizes
+//! here. Suite files, policies and the configuration report their mistakes by [`Problems`].
 #![forbid(unsafe_code)]
 
-pub mod quantity;
+mod byte_size;
+mod file;
+mod problem;
+mod source;
 mod span;
 
+pub use byte_size::ByteSize;
+pub use file::FileKind;
+pub use problem::{InputError, Problem, Problems, quoted};
+pub use source::{Location, Source};
 pub use span::Span;

@@ -1,7 +1,14 @@
 //! Lengths of time and rates as a person types them: `100ms`, `10s`, `every`, `off`.
 
+use std::time::Duration;
+
 use memsample::Rate;
-pub(crate) use memsample_input::quantity::parse_duration as parse;
+use memsample_input::Span;
+
+/// Reads a length of time.
+pub(crate) fn parse(text: &str) -> Result<Duration, String> {
+    Span::parse(text).map(|span| span.0)
+}
 
 /// Reads how often something is read: a length of time, `every` tick, or `off`.
 pub(crate) fn parse_rate(text: &str) -> Result<Rate, String> {
@@ -14,8 +21,6 @@ pub(crate) fn parse_rate(text: &str) -> Result<Rate, String> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]

@@ -1,19 +1,17 @@
-//! What can be typed.
+//! The options of the daemon.
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::{CommandFactory, Parser};
 use memsample_daemon::Arguments;
-use memsample_input::quantity;
+use memsample_input::{ByteSize, Span};
 
-/// Records the memory of every process when clients ask for it, over a socket.
+/// Record the memory of every process on request, over a socket.
 ///
-/// `memsample start`, `mark` and `stop` are its clients, as is `curl --unix-socket`; what they can say
-/// is in docs/control-api.md. SIGTERM closes all recordings and ends the daemon, SIGHUP has it read its
-/// configuration again.
+/// Clients are `memsample start`, `mark` and `stop`, and `curl --unix-socket`; docs/control-api.md describes the
+/// requests. SIGTERM closes all recordings and ends the daemon. On SIGHUP the daemon reads its configuration again.
 #[derive(Parser)]
 #[command(name = "memsampled", version, max_term_width = 100)]
 #[command(after_help = "Examples:\n  \
@@ -22,52 +20,52 @@ use memsample_input::quantity;
     memsampled --flight-recorder 5m\n  \
     memsampled --http 127.0.0.1:8021 --token-file token")]
 pub(crate) struct Args {
-    /// Socket to listen on [default: /run/memsampled/memsampled.sock as root, else
-    /// $XDG_RUNTIME_DIR/memsampled.sock]. A socket that systemd passes is used instead
+    /// Listen on this socket [default: /run/memsampled/memsampled.sock as root, else
+    /// $XDG_RUNTIME_DIR/memsampled.sock], unless systemd passes one
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
 
-    /// Directory for recordings [default: /var/lib/memsampled/recordings as root, else
+    /// Write recordings into this directory [default: /var/lib/memsampled/recordings as root, else
     /// $XDG_STATE_HOME/memsampled/recordings]
     #[arg(long, value_name = "DIR")]
     recordings: Option<PathBuf>,
 
-    /// Serve HTTP on this loopback address too. Needs --token-file
+    /// Serve HTTP on this loopback address too; needs --token-file
     #[arg(long, value_name = "127.0.0.1:PORT")]
     http: Option<SocketAddr>,
 
-    /// File with the token that clients over TCP show as `Authorization: Bearer TOKEN`; only its owner
-    /// may read it
+    /// Read the token that clients over TCP send as `Authorization: Bearer TOKEN` from this file, which only
+    /// its owner may read
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
 
-    /// Group whose members may connect to the socket
+    /// Let the members of this group connect to the socket
     #[arg(long, value_name = "GROUP")]
     group: Option<String>,
 
-    /// Tell in /metrics of this many of the largest roles of each session, at most 100: a series each for
+    /// Report this many of the largest roles of each session in /metrics, at most 100: a series each for
     /// resident set, anonymous memory and processes [default: 0]
     #[arg(long, value_name = "N")]
     metrics_roles: Option<usize>,
 
-    /// Keep the last minutes of everything, such as `5m`, of which `memsample dump` makes a recording.
-    /// One is made by itself when memory is short, and when the kernel kills for want of memory
-    #[arg(long, value_name = "TIME", value_parser = quantity::parse_duration)]
-    flight_recorder: Option<Duration>,
+    /// Keep the last minutes of everything, such as `5m`: `memsample dump` makes a recording of them. The daemon
+    /// makes one automatically when memory is short, and after the OOM killer has killed
+    #[arg(long, value_name = "TIME")]
+    flight_recorder: Option<Span>,
 
-    /// The most that this may take on disk [default: 256MiB]
-    #[arg(long, value_name = "SIZE", value_parser = quantity::parse_bytes)]
-    flight_recorder_bytes: Option<u64>,
+    /// Limit the size of the last minutes on disk [default: 256MiB]
+    #[arg(long, value_name = "SIZE")]
+    flight_recorder_bytes: Option<ByteSize>,
 
-    /// Configuration in TOML, of which this program reads the table [daemon]; arguments come first
+    /// Read this configuration, in TOML: its table [daemon], which arguments override
     #[arg(long, value_name = "FILE", env = "MEMSAMPLED_CONFIG")]
     config: Option<PathBuf>,
 
-    /// Print a script that completes the arguments in a shell, and end
+    /// Print a script that completes the arguments in a shell, and exit
     #[arg(long, value_name = "SHELL", exclusive = true)]
     completions: Option<clap_complete::Shell>,
 
-    /// Write the manual page into a directory, and end
+    /// Write the manual page into a directory, and exit
     #[arg(long, value_name = "DIR", exclusive = true)]
     man: Option<PathBuf>,
 }
@@ -98,8 +96,8 @@ impl Args {
             token_file,
             group,
             metrics_roles,
-            flight_recorder,
-            flight_recorder_bytes,
+            flight_recorder: flight_recorder.map(|span| span.0),
+            flight_recorder_bytes: flight_recorder_bytes.map(|size| size.0),
             config,
         }
     }

@@ -3,6 +3,7 @@
 
 mod args;
 mod heap;
+mod log;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
 }
 
 fn serve(args: Args) -> anyhow::Result<()> {
+    log::start();
     let arguments = args.into_arguments();
     let config = match &arguments.config {
         Some(path) => Config::read_file(path)?,

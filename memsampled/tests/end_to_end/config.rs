@@ -38,8 +38,8 @@ impl Drop for Secretive {
 }
 
 /// The arguments and the role of every recorded process.
-fn processes(run: &Path) -> Vec<(i32, Option<String>, String)> {
-    let (recording, _) = Recording::open(run).unwrap();
+fn processes(recording: &Path) -> Vec<(i32, Option<String>, String)> {
+    let (recording, _) = Recording::open(recording).unwrap();
     let mut processes = Vec::new();
     for batch in recording.read_table("processes", &["pid", "cmdline", "role"]) {
         let batch = batch.unwrap();
@@ -54,8 +54,8 @@ fn processes(run: &Path) -> Vec<(i32, Option<String>, String)> {
 }
 
 /// Returns the arguments that are recorded of a process.
-fn cmdline_of(run: &Path, pid: u32) -> Option<String> {
-    let processes = processes(run);
+fn cmdline_of(recording: &Path, pid: u32) -> Option<String> {
+    let processes = processes(recording);
     processes.into_iter().find(|(it, ..)| u32::try_from(*it) == Ok(pid)).unwrap().1
 }
 
@@ -69,33 +69,33 @@ fn record(directory: &Path, arguments: &[&str]) {
 fn secrets_are_taken_out_before_anything_is_written() {
     let secretive = Secretive::start();
     let directory = tempdir().unwrap();
-    let run = directory.path().join("recordings/x");
+    let recording = directory.path().join("recordings/x");
     record(directory.path(), &["--redact", r"--password[= ]\S+", "--redact", "hunter[0-9]"]);
     let expected = "sh -c read line db-client [redacted] --verbose";
-    assert_eq!(cmdline_of(&run, secretive.0.id()).as_deref(), Some(expected));
+    assert_eq!(cmdline_of(&recording, secretive.0.id()).as_deref(), Some(expected));
     // Neither the secret nor the pattern, which is on the command line of the recorder.
-    for (_, cmdline, role) in processes(&run) {
+    for (_, cmdline, role) in processes(&recording) {
         for text in [cmdline.unwrap_or_default(), role] {
             assert!(!text.contains("hunter") || !text.contains("memsample"), "{text}");
         }
     }
-    let text = fs::read_to_string(run.join("recording.json")).unwrap();
+    let text = fs::read_to_string(recording.join("recording.json")).unwrap();
     assert!(!text.contains("hunter"), "{text}");
-    assert_eq!(manifest(&run)["settings"]["redactions"], 2);
+    assert_eq!(manifest(&recording)["settings"]["redactions"], 2);
 }
 
 #[test]
 fn a_killed_recorder_has_not_written_them_either() {
     let secretive = Secretive::start();
     let directory = tempdir().unwrap();
-    let run = directory.path().join("recordings/x");
+    let recording = directory.path().join("recordings/x");
     let arguments = ["record", "--name", "x", "--redact", "hunter2", "--progress", "never"];
     let recorder = Running::start(directory.path(), &arguments);
-    wait_for_journal(&run, 500);
+    wait_for_journal(&recording, 500);
     recorder.signal("KILL");
     recorder.wait();
     let expected = "sh -c read line db-client --password [redacted] --verbose";
-    assert_eq!(cmdline_of(&run, secretive.0.id()).as_deref(), Some(expected));
+    assert_eq!(cmdline_of(&recording, secretive.0.id()).as_deref(), Some(expected));
 }
 
 #[test]
@@ -122,10 +122,10 @@ fn arguments_are_kept_as_far_as_asked() {
     ] {
         let directory = tempdir().unwrap();
         record(directory.path(), arguments);
-        let run = directory.path().join("recordings/x");
-        assert_eq!(cmdline_of(&run, secretive.0.id()).as_deref(), expected, "{arguments:?}");
+        let recording = directory.path().join("recordings/x");
+        assert_eq!(cmdline_of(&recording, secretive.0.id()).as_deref(), expected, "{arguments:?}");
         // The role is the same in each.
-        let processes = processes(&run);
+        let processes = processes(&recording);
         let role = processes.iter().find(|it| u32::try_from(it.0) == Ok(secretive.0.id()));
         assert_eq!(role.unwrap().2, "sh -c");
     }
@@ -177,13 +177,16 @@ fn the_configuration_names_roles_and_is_found() {
 fn a_wrong_configuration_is_refused_with_its_line() {
     let directory = tempdir().unwrap();
     fs::write(directory.path().join("c.toml"), "[[role]]\nname = 'x'\ncomm = '('\n").unwrap();
-    let (_, run) = (record(directory.path(), &[]), "recordings/x");
+    let (_, recording) = (record(directory.path(), &[]), "recordings/x");
     for (arguments, message) in [
-        (&["view", "--config", "c.toml"][..], "error: c.toml:3: role `x`: `comm`: unclosed group"),
+        (
+            &["view", "--config", "c.toml"][..],
+            "error: c.toml:3:8: role `x`: `comm`: unclosed group",
+        ),
         (&["record", "--config", "absent"], "error: cannot read the configuration `absent`"),
         (&["record", "--redact", "("], "error: invalid value '(' for '--redact <REGEX>'"),
         (&["record", "--cmdline", "some"], "error: invalid value 'some' for '--cmdline <WHAT>'"),
-        (&["view", run, "--redact", "x"], "error: a recording holds the roles"),
+        (&["view", recording, "--redact", "x"], "error: a recording holds the roles"),
     ] {
         let ended = memsample(directory.path(), arguments);
         assert!(matches!(ended.code, Some(1 | 2)), "{arguments:?}");

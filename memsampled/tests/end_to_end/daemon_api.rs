@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Write};
 
 use crate::daemon::{Daemon, wait_for};
 use memsample::{Recording, RecordingState, Recovery};
+use memsample_client::wire::{Span, StartRequest, parse};
 use memsample_daemon::Operation;
 use serde_json::json;
 use tempfile::tempdir;
@@ -37,9 +38,9 @@ fn a_session_is_started_marked_and_stopped() {
 
     let stopped = daemon.stop(id);
     assert_eq!(stopped["summary"]["end"], "stopped");
-    let run = daemon.recordings().canonicalize().unwrap().join(id);
-    assert_eq!(stopped["recording"], run.display().to_string());
-    let (recording, recovery) = Recording::open(&run).unwrap();
+    let directory = daemon.recordings().canonicalize().unwrap().join(id);
+    assert_eq!(stopped["recording"], directory.display().to_string());
+    let (recording, recovery) = Recording::open(&directory).unwrap();
     assert_eq!(
         (recovery, recording.manifest().state),
         (Recovery::NotNeeded, RecordingState::Closed)
@@ -76,7 +77,7 @@ fn a_session_is_started_marked_and_stopped() {
         let name = file["name"].as_str().unwrap();
         let served = daemon.get(&format!("/v1/recordings/{id}/{name}"));
         assert_eq!(served.status, 200);
-        assert_eq!(served.body, std::fs::read(run.join(name)).unwrap(), "{name}");
+        assert_eq!(served.body, std::fs::read(directory.join(name)).unwrap(), "{name}");
         assert_eq!(file["bytes"], served.body.len());
     }
 }
@@ -270,15 +271,21 @@ fn no_file_outside_of_the_recordings_is_served() {
     let daemon = Daemon::start();
     let id = daemon.session("{}");
     daemon.stop(&id);
-    let run = daemon.recordings().join(&id);
+    let recording = daemon.recordings().join(&id);
     let secret = daemon.directory.path().join("secret");
     std::fs::write(&secret, "secret").unwrap();
-    std::os::unix::fs::symlink(&secret, run.join("link.parquet")).unwrap();
-    std::fs::hard_link(&secret, run.join("hard.parquet")).unwrap();
+    std::os::unix::fs::symlink(&secret, recording.join("link.parquet")).unwrap();
+    std::fs::hard_link(&secret, recording.join("hard.parquet")).unwrap();
     std::os::unix::fs::symlink(daemon.directory.path(), daemon.recordings().join("linked"))
         .unwrap();
-    std::fs::create_dir(run.join("directory")).unwrap();
-    assert!(std::process::Command::new("mkfifo").arg(run.join("pipe")).status().unwrap().success());
+    std::fs::create_dir(recording.join("directory")).unwrap();
+    assert!(
+        std::process::Command::new("mkfifo")
+            .arg(recording.join("pipe"))
+            .status()
+            .unwrap()
+            .success()
+    );
     for path in [
         format!("/v1/recordings/{id}/link.parquet"),
         format!("/v1/recordings/{id}/hard.parquet"),
@@ -398,7 +405,7 @@ fn the_document_describes_every_operation_and_no_other() {
         }
     }
     let mut operations: Vec<String> = (Operation::ALL.iter())
-        .map(|operation| format!("{} {} {operation:?}", operation.method(), operation.path()))
+        .map(|operation| format!("{} {} {}", operation.method, operation.path, operation.name))
         .collect();
     described.sort();
     operations.sort();
@@ -411,13 +418,104 @@ fn the_document_describes_every_operation_and_no_other() {
     assert_eq!(codes, known.each_ref().map(|code| code.as_str().unwrap()));
 }
 
+/// Returns texts around the bounds of each part of a length of time, well and badly written.
+fn lengths_of_time() -> Vec<String> {
+    let numbers = [
+        "",
+        "0",
+        "00",
+        "000",
+        "1",
+        "05",
+        "005",
+        "9",
+        "59",
+        "60",
+        "61",
+        "99",
+        "100",
+        "999",
+        "0999",
+        "1000",
+        "2000",
+        "3599",
+        "3600",
+        "3601",
+        "3599999",
+        "3600000",
+        "3600001",
+        "999999999",
+        "1000000000",
+        "0.0",
+        "0.001",
+        "0.01",
+        "0.010",
+        "0.5",
+        "1.0",
+        "2.25",
+        "3599.999",
+        "3600.000",
+        "3600.001",
+        "1.0000",
+        "1.",
+        ".5",
+        "1.5.5",
+        "-1",
+        "+1",
+        "1e3",
+        " 1",
+        "1 ",
+    ];
+    let parts: Vec<String> = (["h", "m", "s", "ms", "us", "d", "S", ""].iter())
+        .flat_map(|unit| numbers.map(|number| format!("{number}{unit}")))
+        .collect();
+    let few = ["0m", "00m", "5m", "59m", "60m", "0s", "00s", "05s", "59s", "60s", "0.0s", "5.25s"];
+    let few = few.into_iter().chain(["0ms", "000ms", "5ms", "0999ms", "999ms", "1h", "1us"]);
+    let few: Vec<String> = few.map(str::to_owned).collect();
+    let mut texts = parts.clone();
+    for first in &parts {
+        texts.extend(few.iter().map(|second| format!("{first}{second}")));
+    }
+    for first in ["0h", "1h", "2h", "1m", "59m", "60m", "1s"] {
+        for second in &few {
+            texts.extend(few.iter().map(|third| format!("{first}{second}{third}")));
+        }
+    }
+    texts
+}
+
+#[test]
+fn lengths_of_time_are_read_as_the_patterns_of_the_documents_say() {
+    let read = |name: &str| {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs").join(name);
+        let text = std::fs::read_to_string(path).unwrap();
+        // JSON is YAML.
+        yaml_rust2::YamlLoader::load_from_str(&text).unwrap().remove(0)
+    };
+    let regex = |pattern: &yaml_rust2::Yaml| regex::Regex::new(pattern.as_str().unwrap()).unwrap();
+    let schemas = &read("openapi.yaml")["components"]["schemas"];
+    let span = regex(&schemas["Span"]["pattern"]);
+    let interval = regex(&schemas["StartRequest"]["properties"]["interval"]["pattern"]);
+    let of_suites = regex(&read("suite.schema.json")["$defs"]["duration"]["pattern"]);
+    let is_taken = |key: &str, text: &str| {
+        let limit = serde_json::json!({ key: text });
+        let body = if key == "interval" { limit } else { serde_json::json!({ "limits": limit }) };
+        parse::<StartRequest>(body.to_string().as_bytes()).is_ok()
+    };
+    for text in lengths_of_time() {
+        assert_eq!(is_taken("duration", &text), span.is_match(&text), "{text:?}");
+        assert_eq!(is_taken("interval", &text), interval.is_match(&text), "interval {text:?}");
+        assert_eq!(Span::parse(&text).is_ok(), of_suites.is_match(&text), "suite {text:?}");
+    }
+}
+
 #[test]
 fn nothing_more_is_taken_in_when_memory_is_short() {
     let daemon = Daemon::start();
     let id = daemon.session("{}");
     let config = daemon.directory.path().join("config.toml");
     let set = |bytes: u64, round: usize| {
-        std::fs::write(&config, format!("[daemon.limits]\nmemory = {bytes}\n")).unwrap();
+        std::fs::write(&config, format!("[daemon.limits]\nmemory = '{bytes}B'\n")).unwrap();
         daemon.signal("HUP");
         let read = || daemon.log().matches("was read again").count();
         wait_for("the log", || (read() == round).then_some(()));

@@ -14,8 +14,8 @@ fn programs_that_are_started_need_no_arguments() {
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     assert!(ended.stderr.contains("session a-b-20"), "{}", ended.stderr);
     assert!(ended.stdout.starts_with("SESSION"), "{}", ended.stdout);
-    let run = ended.stdout.lines().last().unwrap();
-    let manifest = crate::command::manifest(std::path::Path::new(run));
+    let recording = ended.stdout.lines().last().unwrap();
+    let manifest = crate::command::manifest(std::path::Path::new(recording));
     assert_eq!((&manifest["state"], &manifest["labels"]["k"]), (&"closed".into(), &"v".into()));
 }
 
@@ -103,7 +103,8 @@ fn the_lines_of_the_document_run() {
     let blocks = text.split("```sh\n").skip(1).map(|block| block.split("```").next().unwrap());
     let script: String = blocks.collect();
     assert!(script.lines().count() > 20, "{script}");
-    let config = "[daemon.flight_recorder]\nspan = '5m'\npressure = 'off'\n";
+    // No automatic dumps: other tests provoke OOM kills at the same time, and recordings are counted below.
+    let config = "[daemon.flight_recorder]\nspan = '5m'\npressure = 'off'\ndumps = 0\n";
     let daemon = Daemon::start_with(tempdir().unwrap(), config);
     let directory = daemon.directory.path();
     std::os::unix::fs::symlink(MEMSAMPLE, directory.join("memsample")).unwrap();
@@ -112,9 +113,13 @@ fn the_lines_of_the_document_run() {
     );
     let ended = shell(directory, &line);
     assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
-    let runs = daemon.get("/v1/recordings").json();
-    let states: Vec<_> =
-        runs["recordings"].as_array().unwrap().iter().map(|run| &run["state"]).collect();
+    let recordings = daemon.get("/v1/recordings").json();
+    let states: Vec<_> = recordings["recordings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|recording| &recording["state"])
+        .collect();
     assert_eq!(states, ["closed"; 7]);
     assert!(std::fs::read(directory.join("samples.parquet")).unwrap().starts_with(b"PAR1"));
 }

@@ -25,8 +25,12 @@ fn wait_for_ticks(daemon: &Daemon) {
 
 /// Returns the recording that was dumped for a reason, when there is one.
 fn dumped_for(daemon: &Daemon, reason: &str) -> Option<Recording> {
-    let runs = daemon.get("/v1/recordings").json();
-    let ids = runs["recordings"].as_array().unwrap().iter().map(|run| run["id"].as_str().unwrap());
+    let recordings = daemon.get("/v1/recordings").json();
+    let ids = recordings["recordings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|recording| recording["id"].as_str().unwrap());
     let opened = ids.map(|id| Recording::open(&daemon.recordings().join(id)).unwrap());
     let mut of_reason = opened.filter(|(recording, recovery)| {
         assert_eq!(*recovery, Recovery::NotNeeded);
@@ -126,8 +130,8 @@ fn it_begins_anew_with_other_rules_for_arguments() {
     wait_for("the new rules", || daemon.log().contains("began anew").then_some(()));
     wait_for_ticks(&daemon);
     assert_eq!(daemon.post("/v1/dump", "").status, 201);
-    let run = dumped_for(&daemon, "request").unwrap();
-    assert_eq!(run.manifest().provenance.settings.redactions, 1);
+    let recording = dumped_for(&daemon, "request").unwrap();
+    assert_eq!(recording.manifest().provenance.settings.redactions, 1);
 }
 
 #[test]
@@ -165,7 +169,7 @@ fn dumps_go_on_while_it_begins_anew() {
 #[test]
 fn one_that_has_ended_for_want_of_space_is_told_of_and_begins_anew() {
     let directory = tempdir().unwrap();
-    let config = "[daemon.flight_recorder]\nspan = '1m'\ninterval = '1ms'\npressure = 'off'\nbytes = 16777216\n";
+    let config = "[daemon.flight_recorder]\nspan = '1m'\ninterval = '1ms'\npressure = 'off'\nbytes = '16MiB'\n";
     std::fs::write(directory.path().join("config.toml"), config).unwrap();
     let mut command = Command::new("unshare");
     let line = "mkdir recordings && mount -t tmpfs -o size=8m none recordings && \
@@ -227,7 +231,7 @@ fn dumps_that_nobody_asked_for_are_bounded() {
 
 #[test]
 fn a_dump_that_nobody_asked_for_needs_room() {
-    let daemon = flying("pressure = 'off'\ndumps_bytes = 1\n");
+    let daemon = flying("pressure = 'off'\ndumps_bytes = '1B'\n");
     wait_for_ticks(&daemon);
     daemon.signal("KILL");
     let (_, directory) = daemon.wait();
@@ -266,10 +270,10 @@ fn what_cannot_be_read_of_one_that_was_left_is_kept() {
 fn wrong_settings_say_what_to_write() {
     for (config, hint) in [
         ("span = '1s'", "from 10s to 24h"),
-        ("span = '1m'\nbytes = 1", "at least 16 MiB"),
+        ("span = '1m'\nbytes = '1B'", "at least 16 MiB"),
         ("span = '1m'\npressure = 'lots'", "no trigger of memory pressure"),
         ("span = '1m'\ngap = '1ms'", "at least 1s"),
-        ("bytes = 1", "missing field `span`"),
+        ("bytes = '1B'", "missing field `span`"),
     ] {
         let directory = tempdir().unwrap();
         let config = format!("[daemon.flight_recorder]\n{config}\n");

@@ -108,9 +108,12 @@ fn who_was_killed_for_want_of_memory_is_named_with_the_reason() {
 
     // The flight recorder makes a dump of it by itself, in which it is named too.
     let dump = wait_for("a dump", || {
-        let runs = daemon.get("/v1/recordings").json();
-        let ids =
-            runs["recordings"].as_array().unwrap().iter().map(|run| run["id"].as_str().unwrap());
+        let recordings = daemon.get("/v1/recordings").json();
+        let ids = recordings["recordings"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|recording| recording["id"].as_str().unwrap());
         let mut opened = ids.map(|id| Recording::open(&daemon.recordings().join(id)).unwrap().0);
         opened.find(|recording| {
             let labels = &recording.manifest().provenance.labels;

@@ -42,20 +42,20 @@ fn recorded(daemon: &Daemon) -> PathBuf {
     daemon.recordings().join(id)
 }
 
-fn id_of(run: &std::path::Path) -> String {
-    run.file_name().unwrap().to_str().unwrap().to_owned()
+fn id_of(recording: &std::path::Path) -> String {
+    recording.file_name().unwrap().to_str().unwrap().to_owned()
 }
 
 #[test]
 fn what_its_owner_makes_of_a_recording_does_not_keep_it_from_being_removed() {
     let daemon = shared("[daemon.retention]\ncount = 1\n");
     let without = |line: &str| {
-        let run = recorded(&daemon);
-        assert_eq!(fs::metadata(&run).unwrap().uid(), USER);
-        sh(&daemon, USER, &format!("cd recordings/{} && {line}", id_of(&run)));
+        let recording = recorded(&daemon);
+        assert_eq!(fs::metadata(&recording).unwrap().uid(), USER);
+        sh(&daemon, USER, &format!("cd recordings/{} && {line}", id_of(&recording)));
         // The next one is the one that is kept.
         recorded(&daemon);
-        assert!(!run.exists(), "`{line}` keeps it: {}", daemon.log());
+        assert!(!recording.exists(), "`{line}` keeps it: {}", daemon.log());
     };
     without("rm recording.json");
     without("echo '{}' > recording.json");
@@ -82,8 +82,8 @@ fn what_its_owner_makes_of_a_recording_does_not_keep_it_from_being_removed() {
 #[test]
 fn a_file_that_its_owner_has_moved_there_is_not_served() {
     let daemon = shared("");
-    let run = recorded(&daemon);
-    let id = id_of(&run);
+    let recording = recorded(&daemon);
+    let id = id_of(&recording);
     // As of a program of root that writes into a directory of the user: they may move it, not read it.
     let theirs = daemon.directory.path().join("theirs");
     fs::create_dir(&theirs).unwrap();
@@ -91,9 +91,9 @@ fn a_file_that_its_owner_has_moved_there_is_not_served() {
     fs::set_permissions(theirs.join("secret.json"), fs::Permissions::from_mode(0o600)).unwrap();
     chown(&theirs, Some(USER), None).unwrap();
     sh(&daemon, USER, &format!("mv theirs/secret.json recordings/{id}/"));
-    assert!(run.join("secret.json").exists());
+    assert!(recording.join("secret.json").exists());
     let served = ask(&daemon, USER, &format!("http://x/v1/recordings/{id}/secret.json"));
-    assert_eq!(served["code"], "no_such_run", "{served}");
+    assert_eq!(served["code"], "no_such_recording", "{served}");
     let described = ask(&daemon, USER, &format!("http://x/v1/recordings/{id}"));
     assert!(!described["files"].to_string().contains("secret"), "{described}");
     // Nor does it become somebody else's by what its file says.
@@ -101,7 +101,7 @@ fn a_file_that_its_owner_has_moved_there_is_not_served() {
         "sed -i 's/\"memsampled.uid\": *\"{USER}\"/\"memsampled.uid\": \"64002\"/' recordings/{id}/recording.json"
     );
     sh(&daemon, USER, &line);
-    assert!(fs::read_to_string(run.join("recording.json")).unwrap().contains("64002"));
+    assert!(fs::read_to_string(recording.join("recording.json")).unwrap().contains("64002"));
     assert_eq!(ask(&daemon, 64_002, "http://x/v1/recordings")["recordings"], json!([]));
     assert_eq!(ask(&daemon, USER, &format!("http://x/v1/recordings/{id}"))["uid"], USER);
 }
@@ -109,9 +109,9 @@ fn a_file_that_its_owner_has_moved_there_is_not_served() {
 #[test]
 fn a_kill_between_closing_and_giving_or_while_removing_is_made_good() {
     let daemon = shared("");
-    let run = recorded(&daemon);
-    let files = || fs::read_dir(&run).unwrap().map(|entry| entry.unwrap().path());
-    for path in files().chain([run.clone()]) {
+    let recording = recorded(&daemon);
+    let files = || fs::read_dir(&recording).unwrap().map(|entry| entry.unwrap().path());
+    for path in files().chain([recording.clone()]) {
         assert_eq!(fs::metadata(&path).unwrap().uid(), USER, "{}", path.display());
         // For nobody else, whatever umask the daemon was started with.
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o077, 0, "{}", path.display());
@@ -119,7 +119,7 @@ fn a_kill_between_closing_and_giving_or_while_removing_is_made_good() {
     daemon.signal("KILL");
     let (_, directory) = daemon.wait();
     // As it is before it is given: its directory is the last.
-    chown(&run, Some(0), Some(0)).unwrap();
+    chown(&recording, Some(0), Some(0)).unwrap();
     let first = files().next().unwrap();
     chown(&first, Some(0), Some(0)).unwrap();
     let removed = directory.path().join("recordings/.removed-a-20261125T171004Z");
@@ -128,7 +128,7 @@ fn a_kill_between_closing_and_giving_or_while_removing_is_made_good() {
     chown(&removed, Some(USER), None).unwrap();
     let command = Daemon::command(directory.path());
     let daemon = Daemon::spawn(directory, command);
-    wait_for("its owner", || (fs::metadata(&run).unwrap().uid() == USER).then_some(()));
+    wait_for("its owner", || (fs::metadata(&recording).unwrap().uid() == USER).then_some(()));
     assert_eq!(fs::metadata(&first).unwrap().uid(), USER);
     wait_for("the removal", || (!removed.exists()).then_some(()));
     assert_eq!(daemon.get("/healthz").status, 200);

@@ -84,8 +84,8 @@ fn sleeper() -> Child {
     Command::new("sleep").arg("infinity").stdin(Stdio::null()).spawn().unwrap()
 }
 
-fn pids(run: &Path) -> Vec<i32> {
-    let (recording, _) = Recording::open(run).unwrap();
+fn pids(recording: &Path) -> Vec<i32> {
+    let (recording, _) = Recording::open(recording).unwrap();
     let mut pids: Vec<i32> = (recording.read_table("processes", &["pid"]))
         .flat_map(|batch| batch.unwrap().column(0).as_primitive::<Int32Type>().values().to_vec())
         .collect();
@@ -115,12 +115,12 @@ fn a_session_records_what_it_is_to_record() {
     assert_eq!(session["target"], target);
     wait_for_ticks(&daemon, &id, 5);
     daemon.stop(&id);
-    let run = daemon.recordings().join(&id);
+    let recording = daemon.recordings().join(&id);
     let mut expected = children.clone();
     expected.push(i32::try_from(shell.id()).unwrap());
     expected.sort_unstable();
-    assert_eq!(pids(&run), expected);
-    let (recording, _) = Recording::open(&run).unwrap();
+    assert_eq!(pids(&recording), expected);
+    let (recording, _) = Recording::open(&recording).unwrap();
     let settings = &recording.manifest().provenance.settings;
     assert_eq!(settings.target, Scope::Tree { pid: i32::try_from(shell.id()).unwrap() });
     assert!(settings.max_bytes.is_some() && settings.max_idle_ms.is_some());

@@ -9,8 +9,8 @@ use memsample::{Recording, RecordingState, Recovery};
 use serde_json::{Value, json};
 use tempfile::{TempDir, tempdir};
 
-fn manifest(run: &Path) -> Value {
-    let text = std::fs::read_to_string(run.join("recording.json")).unwrap();
+fn manifest(recording: &Path) -> Value {
+    let text = std::fs::read_to_string(recording.join("recording.json")).unwrap();
     serde_json::from_str(&text).unwrap()
 }
 
@@ -32,9 +32,9 @@ fn sigterm_closes_all_recordings() {
     let (status, directory) = daemon.wait();
     assert!(status.success());
     for id in ids {
-        let run = directory.path().join("recordings").join(id);
-        assert_eq!(manifest(&run)["state"], "closed");
-        assert!(!run.join("journal").exists());
+        let recording = directory.path().join("recordings").join(id);
+        assert_eq!(manifest(&recording)["state"], "closed");
+        assert!(!recording.join("journal").exists());
     }
     assert!(!directory.path().join("s").exists());
 }
@@ -63,12 +63,12 @@ fn no_session_outlives_the_end_of_the_daemon() {
         let (status, directory) = daemon.wait();
         assert!(status.success());
         let mut runs = 0;
-        for run in std::fs::read_dir(directory.path().join("recordings")).unwrap() {
-            let run = run.unwrap().path();
-            if run.is_dir() {
+        for recording in std::fs::read_dir(directory.path().join("recordings")).unwrap() {
+            let recording = recording.unwrap().path();
+            if recording.is_dir() {
                 runs += 1;
-                assert_eq!(manifest(&run)["state"], "closed", "{}", run.display());
-                assert!(!run.join("journal").exists());
+                assert_eq!(manifest(&recording)["state"], "closed", "{}", recording.display());
+                assert!(!recording.join("journal").exists());
             }
         }
         assert!(runs >= 5);
@@ -108,25 +108,33 @@ fn old_recordings_are_removed_by_age_and_by_size() {
         daemon.signal("HUP");
         let read = || daemon.log().matches("was read again").count();
         wait_for("the log", || (read() == round).then_some(()));
-        let runs = daemon.get("/v1/recordings").json()["recordings"].as_array().unwrap().clone();
-        runs.iter().map(|run| run["id"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        let recordings =
+            daemon.get("/v1/recordings").json()["recordings"].as_array().unwrap().clone();
+        recordings
+            .iter()
+            .map(|recording| recording["id"].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
     };
     let bytes = |id: &str| {
-        let runs = daemon.get("/v1/recordings").json();
-        let run =
-            runs["recordings"].as_array().unwrap().iter().find(|run| run["id"] == *id).unwrap();
-        run["bytes"].as_u64().unwrap()
+        let recordings = daemon.get("/v1/recordings").json();
+        let recording = recordings["recordings"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|recording| recording["id"] == *id)
+            .unwrap();
+        recording["bytes"].as_u64().unwrap()
     };
     // An hour is not over.
     assert_eq!(left("age = '1h'", 1).len(), 3);
     let two = bytes(&ids[1]) + bytes(&ids[2]);
     let mut newest = vec![ids[2].clone(), ids[1].clone()];
     newest.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| b.cmp(a)));
-    let mut kept = left(&format!("bytes = {two}"), 2);
+    let mut kept = left(&format!("bytes = '{two}B'"), 2);
     kept.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| b.cmp(a)));
     assert_eq!(kept, newest);
     assert_eq!(left("age = '1ms'", 3), Vec::<String>::new());
-    assert!(daemon.get("/metrics").text().contains("\nmemsampled_runs_removed_total 3\n"));
+    assert!(daemon.get("/metrics").text().contains("\nmemsampled_recordings_removed_total 3\n"));
 }
 
 #[test]
@@ -141,12 +149,12 @@ fn the_next_daemon_recovers_what_a_killed_one_left() {
     let daemon = Daemon::spawn(directory, command);
     for id in ids {
         let path = format!("/v1/recordings/{id}");
-        let run = wait_for("recovery", || {
-            let run = daemon.get(&path).json();
-            (run["state"] == "recovered").then_some(run)
+        let recording = wait_for("recovery", || {
+            let recording = daemon.get(&path).json();
+            (recording["state"] == "recovered").then_some(recording)
         });
-        assert_eq!(run["end"], "crashed");
-        assert!(run["totals"]["samples"].as_u64().unwrap() > 0);
+        assert_eq!(recording["end"], "crashed");
+        assert!(recording["totals"]["samples"].as_u64().unwrap() > 0);
         let (recording, recovery) = Recording::open(&daemon.recordings().join(&id)).unwrap();
         assert_eq!(
             (recovery, recording.manifest().state),
@@ -214,7 +222,7 @@ fn wrong_arguments_and_configurations_say_what_to_do() {
             ],
             "only its owner may read",
         ),
-        (&["--config", "bad.toml"], "bad.toml:2: unknown field `rns`"),
+        (&["--config", "bad.toml"], "bad.toml:2:1: unknown field `rns`"),
         (&["--socket", "s", "--group", "no-such-group"], "there is no group `no-such-group`"),
     ];
     for (arguments, message) in cases {
@@ -224,7 +232,7 @@ fn wrong_arguments_and_configurations_say_what_to_do() {
 }
 
 #[test]
-fn a_runs_directory_that_vanishes_is_said_and_found_again() {
+fn a_recordings_directory_that_vanishes_is_said_and_found_again() {
     let daemon = Daemon::start();
     let id = daemon.session("{}");
     wait_for_samples(&daemon, &id);
@@ -349,7 +357,7 @@ fn sighup_reads_the_configuration_again() {
     wait_for("the log", || daemon.log().contains("was read again").then_some(()));
     let left: Vec<String> =
         (daemon.get("/v1/recordings").json()["recordings"].as_array().unwrap().iter())
-            .map(|run| run["id"].as_str().unwrap().to_owned())
+            .map(|recording| recording["id"].as_str().unwrap().to_owned())
             .collect();
     assert_eq!(left, [open.clone(), ids[2].clone()]);
     assert_eq!(daemon.post("/v1/sessions", "{}").refusal(), (429, "limit_reached".to_owned()));
@@ -492,7 +500,10 @@ fn users_see_and_stop_only_their_own() {
     let listed = with_group("64001", "http://x/v1/recordings");
     assert_eq!(listed["recordings"].as_array().unwrap().len(), 1);
     assert_eq!(with_group("64002", "http://x/v1/recordings")["recordings"], json!([]));
-    assert_eq!(with_group("64002", &format!("http://x/v1/recordings/{id}"))["code"], "no_such_run");
+    assert_eq!(
+        with_group("64002", &format!("http://x/v1/recordings/{id}"))["code"],
+        "no_such_recording"
+    );
     let reads = |uid: &str| {
         let read = Command::new("setpriv")
             .args(["--reuid", uid, "--regid", uid, "--clear-groups", "cat"])
@@ -506,7 +517,7 @@ fn users_see_and_stop_only_their_own() {
     std::fs::write(daemon.recordings().join(id).join("recording.json"), "{}").unwrap();
     assert_eq!(
         daemon.get(&format!("/v1/recordings/{id}")).refusal(),
-        (404, "no_such_run".to_owned())
+        (404, "no_such_recording".to_owned())
     );
     daemon.stop(&of_root);
 }

@@ -59,7 +59,7 @@ class Marker:
             # The pid is that of the process that runs the test now: a worker may have been forked.
             self.daemon.mark(self.session, kind, f"{MARK_PREFIX}{os.getpid()}", test)
         except DaemonError as error:
-            # Tests go on without: a recorder must never fail a test.
+            # Tests continue without it: a recorder must never fail a test.
             self.failed = True
             warnings.warn(f"memsample: tests are no longer marked: {error}", stacklevel=1)
 
@@ -118,7 +118,7 @@ class Recording:
         write = terminalreporter.write_line
         terminalreporter.section("memory (memsample)")
         if not self.is_ours:
-            write(f"tests are marked in session {self.session}, which goes on")
+            write(f"tests are marked in session {self.session}, which continues")
             return
         if "error" in self.closing:
             write(f"not recorded: {self.closing['error']}")
@@ -134,7 +134,7 @@ class Recording:
         workers = len({usage.worker_pid for usage in self.usages})
         write(f"{len(self.usages)} tests shared {workers} process{'es' if workers != 1 else ''}: a peak holds what earlier tests of the same process left, growth does not")
         summary = self.closing["summary"]
-        write(f"{summary['ticks']} ticks, {summary['late']} late, {summary['dropped']} dropped: {self.closing['run']}")
+        write(f"{summary['ticks']} ticks, {summary['late']} late, {summary['dropped']} dropped: {self.closing['recording']}")
 
 
 def _size(size, sign=""):

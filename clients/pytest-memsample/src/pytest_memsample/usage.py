@@ -23,16 +23,16 @@ class TestUsage:
     rss_growth_bytes: Optional[int]
 
 
-def _rows(run, table, columns):
-    for path in sorted(Path(run).glob(f"{table}.parquet")) + sorted(Path(run).glob(f"{table}-*.parquet")):
+def _rows(recording, table, columns):
+    for path in sorted(Path(recording).glob(f"{table}.parquet")) + sorted(Path(recording).glob(f"{table}-*.parquet")):
         for batch in pyarrow.parquet.ParquetFile(path).iter_batches(columns=columns):
             yield from zip(*(batch.column(name).to_pylist() for name in columns))
 
 
-def _windows(run):
+def _windows(recording):
     """Yields test, pid of the worker, begin and end of each test."""
     began = {}
-    for ts, kind, name, test in _rows(run, "marks", ["ts", "kind", "name", "test"]):
+    for ts, kind, name, test in _rows(recording, "marks", ["ts", "kind", "name", "test"]):
         if test is None or not name.startswith(MARK_PREFIX):
             continue
         if kind == "begin":
@@ -41,16 +41,16 @@ def _windows(run):
             yield test, int(name[len(MARK_PREFIX):]), began.pop((name, test)), ts
 
 
-def usage_by_test(run):
+def usage_by_test(recording):
     """Returns the usage of every test that was marked, in the order in which they ended."""
-    windows = list(_windows(run))
+    windows = list(_windows(recording))
     workers = {pid for _, pid, _, _ in windows}
     # A process belongs to the worker that it descends from. A pid may be given again, so the parent is
     # looked for among those that lived when the child was first seen.
     images = defaultdict(list)
     parents = {}
     columns = ["process", "pid", "ppid", "first_ts", "last_ts"]
-    for process, pid, ppid, first, last in _rows(run, "processes", columns):
+    for process, pid, ppid, first, last in _rows(recording, "processes", columns):
         images[pid].append((first, last, process))
         parents[process] = (pid, ppid, first)
 
@@ -67,7 +67,7 @@ def usage_by_test(run):
 
     worker = {process: worker_of(process) for process in parents}
     tree, alone = defaultdict(lambda: defaultdict(int)), defaultdict(dict)
-    for ts, process, pid, rss in _rows(run, "samples", ["ts", "process", "pid", "rss_bytes"]):
+    for ts, process, pid, rss in _rows(recording, "samples", ["ts", "process", "pid", "rss_bytes"]):
         owner = worker.get(process)
         if owner is not None:
             tree[owner][ts] += rss

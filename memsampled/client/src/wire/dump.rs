@@ -1,9 +1,11 @@
+//! The request for a recording of the last minutes.
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use super::Span;
-use super::request::{Request, check_labels, check_recording_name};
+use super::request::{Request, check_labels, check_recording_name, check_span};
 
 /// `POST /v1/dump`: makes a recording of the last minutes. Every field may be left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +23,7 @@ pub struct DumpRequest {
 
 impl Request for DumpRequest {
     fn check(&self) -> Result<(), String> {
+        check_span("last", self.last)?;
         check_recording_name(self.name.as_deref())?;
         check_labels(&self.labels)
     }

@@ -1,3 +1,5 @@
+//! Answers that are not a success: their codes and bodies.
+
 use serde::{Deserialize, Serialize};
 
 /// What went wrong, for programs. The words are stable; so is the status that belongs to each.
@@ -18,16 +20,16 @@ pub enum ErrorCode {
     /// There is no such session.
     NoSuchSession,
     /// There is no such recording, or no such file in it.
-    NoSuchRun,
+    NoSuchRecording,
     /// There is no such process or control group to be recorded.
     NoSuchTarget,
     /// The path has no such method.
     MethodNotAllowed,
     /// The session was stopped before.
     AlreadyStopped,
-    /// The session ended by itself; stop it to learn how it ended.
+    /// The session ended without a stop; stop it to learn how it ended.
     SessionEnded,
-    /// The daemon keeps no last minutes of which a dump could be made.
+    /// The daemon has no flight recorder of which a dump could be made.
     NoFlightRecorder,
     /// The body did not come in time.
     TooSlow,
@@ -39,7 +41,7 @@ pub enum ErrorCode {
     InvalidRequest,
     /// The request is one, but asks for more than this daemon is set to grant anybody.
     BeyondLimit,
-    /// As much goes on as this daemon is set to allow at a time.
+    /// This daemon is set to allow no more at a time.
     LimitReached,
     /// More marks wait to be written than the queue holds.
     TooManyMarks,
@@ -60,7 +62,7 @@ impl ErrorCode {
         Self::Forbidden,
         Self::NoSuchRoute,
         Self::NoSuchSession,
-        Self::NoSuchRun,
+        Self::NoSuchRecording,
         Self::NoSuchTarget,
         Self::MethodNotAllowed,
         Self::AlreadyStopped,
@@ -85,7 +87,10 @@ impl ErrorCode {
             Self::MalformedJson | Self::InvalidName => 400,
             Self::Unauthorized => 401,
             Self::Forbidden | Self::BeyondLimit => 403,
-            Self::NoSuchRoute | Self::NoSuchSession | Self::NoSuchRun | Self::NoSuchTarget => 404,
+            Self::NoSuchRoute
+            | Self::NoSuchSession
+            | Self::NoSuchRecording
+            | Self::NoSuchTarget => 404,
             Self::MethodNotAllowed => 405,
             Self::TooSlow => 408,
             Self::AlreadyStopped | Self::SessionEnded | Self::NoFlightRecorder => 409,

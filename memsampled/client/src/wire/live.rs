@@ -1,3 +1,5 @@
+//! The events that `GET /v1/sessions/{id}/live` sends.
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -9,7 +11,7 @@ pub struct LiveSession {
     /// The session.
     #[serde(flatten)]
     pub session: Session,
-    /// The tests that go on: whose `begin` was marked and whose `end` was not yet, oldest first.
+    /// The tests that run: their `begin` was marked and their `end` was not yet, oldest first.
     pub tests: Vec<String>,
     /// The memory of its processes at the latest tick; null before the first, and when it has ended.
     pub latest: Option<LiveMemory>,

@@ -1,3 +1,5 @@
+//! The request that sets a mark.
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -34,16 +36,6 @@ pub enum MarkKind {
     /// Something happened at this instant.
     #[default]
     Point,
-}
-
-impl From<MarkKind> for memsample::MarkKind {
-    fn from(kind: MarkKind) -> Self {
-        match kind {
-            MarkKind::Begin => Self::Begin,
-            MarkKind::End => Self::End,
-            MarkKind::Point => Self::Point,
-        }
-    }
 }
 
 impl Request for MarkRequest {

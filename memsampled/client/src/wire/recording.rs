@@ -1,3 +1,5 @@
+//! Recordings and their files, as the daemon lists and describes them.
+
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
@@ -85,7 +87,7 @@ pub enum End {
     Duration,
     /// Its files had come to as many bytes as they may.
     Size,
-    /// Nobody had taken an interest in it for as long as was allowed.
+    /// No client had marked it or asked for it for as long as was allowed.
     Idle,
     /// The disk, or the quota, was full.
     DiskFull,
@@ -95,7 +97,7 @@ pub enum End {
     Crashed,
     /// It was not recorded here, but made of captures.
     Imported,
-    /// It was cut out of a flight recorder, which goes on.
+    /// It was cut out of a flight recorder, which continues.
     Dumped,
 }
 
@@ -109,17 +111,17 @@ pub struct Totals {
     pub samples: u64,
     /// Process images that were seen: the rows of `processes`.
     pub processes: u64,
-    /// Ends of processes of which the kernel told: the rows of `exits`.
+    /// Exits that the kernel reported: the rows of `exits`.
     pub exits: u64,
-    /// Processes that lived between two ticks, of which only their end is known. Contained in
+    /// Processes that began and exited between two ticks, of which only the exit is known. Contained in
     /// `processes`.
     pub unsampled: u64,
-    /// How often the kernel had more ends to tell of than it could keep. Each stands for at least one
-    /// process that is missing in `exits`.
+    /// How often the kernel had more exits to report than its buffer holds. Each time at least one process is
+    /// missing in `exits`.
     pub exits_lost: u64,
     /// Events of processes that were lost, and which a listing made up for.
     pub events_lost: u64,
-    /// Processes that began and ended between two ticks and of which nothing else is known.
+    /// Processes that began and exited between two ticks and of which nothing else is known.
     pub unseen: u64,
     /// Planned instants that were met late, or not at all.
     pub late: u64,
@@ -130,13 +132,13 @@ pub struct Totals {
     pub dropped: u64,
     /// Samples of processes outside of the target of the recording, which were read and not written.
     pub outside: u64,
-    /// Processes that ended.
+    /// Processes that exited.
     pub gone: u64,
     /// Readings that the kernel refused.
     pub denied: u64,
     /// Readings that failed for another reason.
     pub unreadable: u64,
-    /// Readings that had to open the files of the process, for want of descriptors.
+    /// Readings that had to open the files of the process again, for lack of descriptors.
     pub reopened: u64,
     /// Readings of PSS that were left out because the process is too large.
     pub pss_skipped: u64,

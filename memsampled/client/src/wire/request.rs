@@ -1,3 +1,5 @@
+//! The reading of requests, and the checks that several of them share.
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
@@ -6,7 +8,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, DeserializeOwned, Deserializer, MapAccess, Visitor};
 use serde_json::error::Category;
 
-use super::{ErrorCode, is_name, limits};
+use super::{ErrorCode, Span, is_name, limits};
 
 /// What a client sends as a body.
 pub trait Request: DeserializeOwned {
@@ -48,8 +50,8 @@ pub fn parse<R: Request>(body: &[u8]) -> Result<R, Refusal> {
     }
 }
 
-/// Reads a value from an object alone. By itself serde also takes the values of a structure from an
-/// array, in their order, which nobody means.
+/// Reads a value from an object alone. Otherwise serde also takes the values of a structure from an array, in
+/// their order, which no client means.
 pub(super) fn object<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<T, D::Error> {
@@ -78,6 +80,14 @@ pub(super) fn check_recording_name(name: Option<&str>) -> Result<(), String> {
         )),
         _ => Ok(()),
     }
+}
+
+/// Checks a length of time, if there is one.
+pub(super) fn check_span(key: &str, span: Option<Span>) -> Result<(), String> {
+    let checked = span.map(Span::whole_millis).transpose();
+    checked
+        .map(drop)
+        .map_err(|wrong| format!("`{key}` {wrong}: write a length of time such as 100ms"))
 }
 
 /// Checks how many labels there are, and how long.

@@ -1,10 +1,14 @@
+//! Sessions: the request that starts one, and their descriptions.
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::request::{Request, check_labels, check_length, check_recording_name, object};
+use super::request::{
+    Request, check_labels, check_length, check_recording_name, check_span, object,
+};
 use memsample_input::Span;
 
 use super::{Summary, limits};
@@ -58,7 +62,7 @@ impl Default for Target {
     }
 }
 
-/// What ends a session by itself.
+/// What ends a session without a stop.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SessionLimits {
@@ -104,6 +108,9 @@ fn whole_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64
 impl Request for StartRequest {
     fn check(&self) -> Result<(), String> {
         check_recording_name(self.name.as_deref())?;
+        check_span("interval", self.interval)?;
+        check_span("limits.duration", self.limits.duration)?;
+        check_span("limits.idle", self.limits.idle)?;
         if let Some(Span(interval)) = self.interval
             && interval > Duration::from_secs(3600)
         {
@@ -145,12 +152,12 @@ impl Request for StartRequest {
     }
 }
 
-/// A recording that goes on, or has ended and was not stopped yet.
+/// A recording that is being made, or has ended and was not stopped yet.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Session {
     /// Names the session, and its recording when it is closed.
     pub id: String,
-    /// Whether it goes on.
+    /// Whether it is being recorded.
     pub state: SessionState,
     /// The user who started it.
     pub uid: u32,
@@ -164,7 +171,7 @@ pub struct Session {
     pub target: Target,
     /// What the client wants to find.
     pub labels: BTreeMap<String, String>,
-    /// What ends it by itself.
+    /// What ends it without a stop.
     pub limits: SessionLimits,
     /// From the first planned tick to the last one that was written, in milliseconds.
     pub elapsed_ms: u64,
@@ -174,20 +181,20 @@ pub struct Session {
     pub largest: Option<TopProcess>,
 }
 
-/// Whether a session goes on.
+/// Whether a session is being recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SessionState {
-    /// It goes on.
+    /// It is being recorded.
     Recording,
-    /// It ended by itself: a limit was reached, or it could not be written. Stopping it tells why.
+    /// It ended without a stop: a limit was reached, or it could not be written. The answer to stop says why.
     Ended,
 }
 
 /// What a session holds and lacks so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionTotals {
-    /// Sweeps that were made, as far as they were written: while the disk stands still it does not grow.
+    /// Sweeps that were made, as far as they were written: while the disk does not respond it does not grow.
     pub ticks: u64,
     /// Samples that were written.
     pub samples: u64,

@@ -1,3 +1,5 @@
+//! The health of the daemon.
+
 use serde::{Deserialize, Serialize};
 
 use super::Span;
@@ -11,15 +13,15 @@ pub struct Health {
     pub version: String,
     /// The process id of the daemon.
     pub pid: u32,
-    /// For how long it runs, in milliseconds.
+    /// For how long it has been running, in milliseconds.
     pub uptime_ms: u64,
-    /// Sessions that go on, of all users.
+    /// Sessions that are being recorded, of all users.
     pub sessions: u64,
     /// The directory in which recordings are made.
     pub recordings: String,
     /// What is wrong now.
     pub problems: Vec<String>,
-    /// What the daemon could do so that the kernel does not end it first.
+    /// What the daemon could do so that the OOM killer does not choose it first.
     pub protection: Protection,
     /// The flight recorder; null where there is none.
     pub flight_recorder: Option<FlightHealth>,
@@ -40,15 +42,15 @@ pub struct FlightHealth {
     pub pressure: Option<String>,
     /// Dumps since the daemon began.
     pub dumps: u64,
-    /// Dumps that were to be made by themselves and were not, since those that are kept fill what they may.
+    /// Automatic dumps that were not made, since those that are kept fill what they may.
     pub dumps_refused: u64,
-    /// How often it had ended by itself, such as for want of space, and began anew.
+    /// How often it failed, for lack of space for example, and began again.
     pub restarts: u64,
     /// What this machine or these rights did not allow.
     pub notes: Vec<String>,
 }
 
-/// What the daemon could do so that the kernel does not end it first.
+/// What the daemon could do so that the OOM killer does not choose it first.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Protection {
     /// Its `oom_score_adj` as the kernel has it; -1000 to 1000, lower is safer.

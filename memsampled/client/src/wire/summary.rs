@@ -1,3 +1,5 @@
+//! The summary of a recording.
+
 use serde::{Deserialize, Serialize};
 
 use super::{End, Quantiles, RecordingState};
@@ -25,15 +27,15 @@ pub struct Summary {
     pub missed: u64,
     /// Samples that were read and not written.
     pub dropped: u64,
-    /// Processes that ended between two ticks.
+    /// Processes that exited between two ticks.
     pub gone: u64,
-    /// Ends of which the kernel told.
+    /// Exits that the kernel reported.
     pub exits: u64,
-    /// How often it had more to tell than it could keep.
+    /// How often the kernel had more exits to report than its buffer holds.
     pub exits_lost: u64,
-    /// Processes of which only the end is known.
+    /// Processes of which only the exit is known.
     pub unsampled: u64,
-    /// Processes that began and ended between two ticks and of which nothing else is known.
+    /// Processes that began and exited between two ticks and of which nothing else is known.
     pub unseen: u64,
     /// Events of processes that were lost, and which a listing made up for.
     pub events_lost: u64,

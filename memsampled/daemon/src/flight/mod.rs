@@ -2,7 +2,7 @@
 //!
 //! It is in the directory `.flight` of the recordings directory, where nothing is served from. At the end of
 //! the daemon it is removed. What a daemon that was killed has left is put aside at the next start,
-//! where a new one begins at once, and becomes a recording: its last minutes may tell who killed it.
+//! where a new one begins at once, and becomes a recording: its last minutes may show who killed it.
 
 mod trigger;
 
@@ -21,7 +21,6 @@ use memsample::{
 pub(super) use trigger::watch;
 
 use super::failure::Failure;
-use super::log;
 use super::peer::Peer;
 use super::recordings::{RecordingsDirectory, StoredRecording, UID_LABEL};
 use super::sessions::{base_name, check_own_labels};
@@ -36,7 +35,7 @@ const LEFT: &str = ".flight-left-";
 const UNFINISHED: &str = ".dump-";
 /// The label in `recording.json` that says why a dump was made.
 const REASON_LABEL: &str = "memsampled.dump";
-/// What a dump is called for which nobody chose a name.
+/// The name of a dump for which the client chose none.
 const NAME: &str = "flight";
 /// How many names are tried for one dump.
 const MAX_NAMES: u32 = 1000;
@@ -71,18 +70,18 @@ pub(super) struct Flight {
     recorder: Mutex<Option<Arc<FlightRecorder>>>,
     /// The trigger that the kernel has taken.
     pressure: Mutex<Option<String>>,
-    /// Why it does not run, or recordings without something.
+    /// Why it does not run, or what it lacks.
     notes: Mutex<Vec<String>>,
-    /// One dump after the other, and none while it begins anew.
+    /// One dump after the other, and none while the recorder is replaced.
     dumping: Arc<tokio::sync::Mutex<()>>,
     pub(super) dumps: AtomicU64,
-    /// Those that were to be made by themselves, but not beyond what may be kept of them.
+    /// Automatic dumps that were not made, since those that are kept fill what they may.
     pub(super) dumps_refused: AtomicU64,
     /// Why the last one was refused, until one is made again.
     refusal: Mutex<Option<String>>,
-    /// How often it had ended by itself and began anew.
+    /// How often it had ended unasked and began again.
     pub(super) restarts: AtomicU64,
-    /// Whether the daemon ends: it does not begin any more.
+    /// Whether the daemon ends: then no flight recorder begins.
     is_ending: AtomicBool,
 }
 
@@ -107,7 +106,7 @@ impl Flight {
     }
 
     /// Puts aside what another daemon has left, and begins.
-    pub(super) fn start(&self, station: &SharedSampler) {
+    pub(super) fn start(&self, sampler: &SharedSampler) {
         let recordings = self.recordings.path();
         let directory = recordings.join(DIRECTORY);
         if directory.exists() {
@@ -117,7 +116,7 @@ impl Flight {
             let aside = aside.into_iter().find(is_free);
             let moved = aside.ok_or_else(|| std::io::Error::other("too many were left"));
             if let Err(error) = moved.and_then(|aside| fs::rename(&directory, aside)) {
-                log::error(format_args!("cannot put the last flight recorder aside: {error}"));
+                tracing::error!("cannot put the last flight recorder aside: {error}");
             }
         }
         let Some(settings) = &self.settings else { return };
@@ -127,61 +126,61 @@ impl Flight {
         if self.is_ending.load(Ordering::SeqCst) {
             return;
         }
-        match FlightRecorder::start(station, &directory, options) {
+        match FlightRecorder::start(sampler, &directory, options) {
             Ok(started) => *recorder = Some(Arc::new(started)),
             Err(error) => {
                 let cause = std::error::Error::source(&error);
                 let cause = cause.map(|cause| format!(": {cause}")).unwrap_or_default();
-                log::error(format_args!("the flight recorder cannot begin: {error}{cause}"));
+                tracing::error!("the flight recorder cannot begin: {error}{cause}");
             }
         }
     }
 
-    /// Begins anew, with another station: what was kept was described by rules that hold no more.
-    pub(super) fn restart(&self, station: &SharedSampler) {
+    /// Replaces the recorder, with another shared sampler: the rules that described what it kept have changed.
+    pub(super) fn restart(&self, sampler: &SharedSampler) {
         if self.settings.is_some() {
             // The directory of the old one goes when the last dump of it is made.
-            let _turn = Arc::clone(&self.dumping).blocking_lock_owned();
+            let _lock = Arc::clone(&self.dumping).blocking_lock_owned();
             drop(self.recorder().take());
-            self.start(station);
-            log::info(
-                "the flight recorder began anew, since the rules for arguments or roles have changed",
+            self.start(sampler);
+            tracing::info!(
+                "the flight recorder began anew, since the rules for arguments or roles have changed"
             );
         }
     }
 
     /// Says whether it is to run and does not.
-    fn is_dead(&self) -> bool {
-        let recordings = self.recorder().as_ref().is_some_and(|recorder| !recorder.is_finished());
-        self.settings.is_some() && !recordings && !self.is_ending.load(Ordering::SeqCst)
+    fn is_down(&self) -> bool {
+        let is_running = self.recorder().as_ref().is_some_and(|recorder| !recorder.is_finished());
+        self.settings.is_some() && !is_running && !self.is_ending.load(Ordering::SeqCst)
     }
 
     /// Says why it has ended.
-    fn tell_end(&self) {
+    fn log_end(&self) {
         if let Some(recorder) = &*self.recorder() {
             let end = recorder.end().map(|end| serde_json::to_string(&end).unwrap_or_default());
-            log::error(format_args!(
+            tracing::error!(
                 "the flight recorder has ended by itself: {}; it begins anew when it can",
                 end.as_deref().unwrap_or("its thread has died")
-            ));
+            );
         }
     }
 
-    /// Begins anew after it had ended by itself. What was kept until then is gone.
-    fn revive(&self, station: &SharedSampler) {
-        let _turn = Arc::clone(&self.dumping).blocking_lock_owned();
+    /// Replaces the recorder after it failed. What it kept is lost.
+    fn restart_after_end(&self, sampler: &SharedSampler) {
+        let _lock = Arc::clone(&self.dumping).blocking_lock_owned();
         drop(self.recorder().take());
-        self.start(station);
-        if !self.is_dead() {
+        self.start(sampler);
+        if !self.is_down() {
             self.restarts.fetch_add(1, Ordering::Relaxed);
-            log::info("the flight recorder began anew");
+            tracing::info!("the flight recorder began anew");
         }
     }
 
     /// Ends it, and removes what it kept.
     pub(super) fn stop(&self) {
         self.is_ending.store(true, Ordering::SeqCst);
-        // A dump that is being made goes on with its own.
+        // A dump that is being made holds the recorder until it is done.
         drop(self.recorder().take());
     }
 
@@ -193,7 +192,7 @@ impl Flight {
             let path = recordings.join(&name);
             if name.starts_with(UNFINISHED) {
                 if let Err(error) = fs::remove_dir_all(&path) {
-                    log::warning(format_args!("cannot remove `{}`: {error}", path.display()));
+                    tracing::warn!("cannot remove `{}`: {error}", path.display());
                 }
             } else if name.strip_prefix(LEFT).is_some_and(|number| number.parse::<u32>().is_ok()) {
                 salvaged += u64::from(self.salvage_one(&path));
@@ -209,7 +208,7 @@ impl Flight {
             return false;
         }
         let labels = labels(daemon_peer(), Reason::Crash);
-        let make = |run: &Path| FlightRecorder::salvage(path, run, labels.clone());
+        let make = |recording: &Path| FlightRecorder::salvage(path, recording, labels.clone());
         let made = self.named(None, make);
         let aside = FlightRecorder::set_aside(path);
         if aside.exists() {
@@ -220,15 +219,15 @@ impl Flight {
         }
         match made {
             Ok(Some((id, _))) => {
-                log::info(format_args!("what a flight recorder had left is `{id}`"));
+                tracing::info!("what a flight recorder had left is `{id}`");
                 return true;
             }
             Ok(None) => {}
-            Err(error) => log::error(format_args!(
+            Err(error) => tracing::error!(
                 "cannot save what a flight recorder has left in `{}`: {}",
                 path.display(),
                 failure(&error).message
-            )),
+            ),
         }
         false
     }
@@ -248,58 +247,58 @@ impl Flight {
         for (_, path) in left.into_iter().take(surplus) {
             let path_shown = path.display();
             match fs::remove_dir_all(&path) {
-                Ok(()) => log::warning(format_args!(
+                Ok(()) => tracing::warn!(
                     "removed `{path_shown}`, which a flight recorder has left: {MAX_LEFT} newer ones are kept"
-                )),
-                Err(error) => log::warning(format_args!("cannot remove `{path_shown}`: {error}")),
+                ),
+                Err(error) => tracing::warn!("cannot remove `{path_shown}`: {error}"),
             }
         }
     }
 
     /// Waits until no other dump is made.
-    pub(super) async fn turn(&self) -> tokio::sync::OwnedMutexGuard<()> {
+    pub(super) async fn lock_dumps(&self) -> tokio::sync::OwnedMutexGuard<()> {
         Arc::clone(&self.dumping).lock_owned().await
     }
 
-    /// Makes a dump that nobody has asked for, if there may be one more. It is the caller's turn.
-    fn dump_by_itself(&self, reason: Reason) {
+    /// Makes an automatic dump, if there may be one more. The caller holds the lock of dumps.
+    fn dump_automatically(&self, reason: Reason) {
         if let Err(why) = self.room(self.kept().1) {
             return self.refuse(reason, &why);
         }
         match self.dump(daemon_peer(), &DumpRequest::default(), reason) {
             Ok(_) => *self.refusal() = None,
-            Err(failure) => log::warning(format_args!("no dump: {}", failure.message)),
+            Err(failure) => tracing::warn!("no dump: {}", failure.message),
         }
     }
 
-    /// Says why no dump more is made by itself: those that there are fill what they may. The next one is
-    /// about as large as what it is cut out of, which takes `next_bytes`.
+    /// Returns why there may be no further automatic dump: those that are kept fill what they may. The next one is
+    /// about as large as what it is cut out of, `next_bytes`.
     fn room(&self, next_bytes: u64) -> Result<(), String> {
         let defaults = FlightSettings::new(Duration::from_secs(60));
         let settings = self.settings.as_ref().unwrap_or(&defaults);
         let (mut count, mut bytes) = (0, 0);
         for name in self.recordings.names().map_err(|error| error.to_string())? {
             // What belongs to a user says of itself what they like.
-            let Some(run) =
-                self.recordings.run(&name).ok().filter(StoredRecording::belongs_to_daemon)
+            let Some(recording) =
+                self.recordings.recording(&name).ok().filter(StoredRecording::belongs_to_daemon)
             else {
                 continue;
             };
-            let reason = run.manifest.provenance.labels.get(REASON_LABEL);
+            let reason = recording.manifest.provenance.labels.get(REASON_LABEL);
             if reason.is_some_and(|reason| reason != Reason::Request.as_str()) {
                 count += 1;
-                bytes += run.bytes();
+                bytes += recording.bytes();
             }
         }
         if count >= settings.dumps {
             return Err(format!(
-                "{count} dumps that were made by themselves are kept, and `daemon.flight_recorder.dumps` is {}",
+                "{count} automatic dumps are kept, and `daemon.flight_recorder.dumps` is {}",
                 settings.dumps
             ));
         }
         if bytes + next_bytes > settings.dumps_bytes() {
             return Err(format!(
-                "dumps that were made by themselves take {bytes} bytes, the next one about {next_bytes}, and \
+                "automatic dumps take {bytes} bytes, the next one about {next_bytes}, and \
                  `daemon.flight_recorder.dumps_bytes` is {}",
                 settings.dumps_bytes()
             ));
@@ -313,13 +312,13 @@ impl Flight {
             "no dump for `{}`: {why}: remove some of them, or set `daemon.retention`",
             reason.as_str()
         );
-        // Said once: the counter tells how often.
+        // Logged once: the counter says how often.
         if self.refusal().replace(text.clone()).is_none() {
-            log::warning(text);
+            tracing::warn!("{text}");
         }
     }
 
-    /// Makes a recording of the last minutes. It is the caller's turn.
+    /// Makes a recording of the last minutes. The caller holds the lock of dumps.
     pub(super) fn dump(
         &self,
         owner: Peer,
@@ -336,16 +335,16 @@ impl Flight {
         let mut all = request.labels.clone();
         all.extend(labels(owner, reason));
         let last = request.last.map(|span| span.0);
-        let make = |run: &Path| {
+        let make = |recording: &Path| {
             let options = DumpOptions { last, labels: all.clone() };
-            recorder.dump(run, options).map(Some)
+            recorder.dump(recording, options).map(Some)
         };
         let made = self.named(request.name.as_deref(), make).map_err(|error| failure(&error))?;
         let (id, recording) = made.ok_or_else(|| failure(&DumpError::Empty))?;
         self.dumps.fetch_add(1, Ordering::Relaxed);
         let summary = Summary::of(&recording)
             .map_err(|error| Failure::internal("reading the dump", error))?;
-        log::info(format_args!("`{id}` holds the last minutes ({})", reason.as_str()));
+        tracing::info!("`{id}` holds the last minutes ({})", reason.as_str());
         Ok(Stopped { id, recording: summary.recording.clone(), summary })
     }
 
@@ -398,7 +397,7 @@ impl Flight {
 
     /// Returns what is wrong with it now.
     pub(super) fn problem(&self) -> Option<String> {
-        let settings = self.settings.as_ref().filter(|_| self.is_dead())?;
+        let settings = self.settings.as_ref().filter(|_| self.is_down())?;
         Some(format!(
             "the flight recorder of {} does not run: see the log; it is tried again",
             Span(settings.span)
@@ -414,7 +413,7 @@ impl Flight {
     }
 
     fn note(&self, note: String) {
-        log::warning(&note);
+        tracing::warn!("{note}");
         self.notes.lock().unwrap_or_else(PoisonError::into_inner).push(note);
     }
 
@@ -423,7 +422,7 @@ impl Flight {
     }
 }
 
-/// Returns the user of the daemon, to whom dumps belong for which nobody asked.
+/// Returns the user of the daemon, who owns automatic dumps.
 pub(super) fn daemon_peer() -> Peer {
     Peer { uid: rustix::process::geteuid().as_raw(), gid: rustix::process::getegid().as_raw() }
 }

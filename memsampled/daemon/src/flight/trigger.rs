@@ -1,4 +1,4 @@
-//! Dumps that are made by themselves: when memory is short, and when the kernel has killed for it.
+//! Automatic dumps: when memory is short, and when the kernel has killed for it.
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};
@@ -20,14 +20,13 @@ use crate::state::State;
 use memsample_config::{share_of, without_capability};
 
 const PRESSURE: &str = "/proc/pressure/memory";
-/// How often it is looked whether the kernel has killed. A kill is named within seconds of it.
+/// How often the count of OOM kills is read. The recorder names a victim within seconds.
 const PERIOD: Duration = Duration::from_secs(1);
-/// After which time a flight recorder that has ended begins anew, the first time and at last.
-const REVIVAL_PAUSE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(640));
+/// How long a flight recorder that failed stays down: the first time, and at most.
+const RESTART_PAUSE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(640));
 
-/// Makes dumps when there is a reason, with a time between them. A reason that comes too early is
-/// followed when that time is over: by then what it was about is still kept, unless the time is set
-/// longer than what is kept.
+/// Makes automatic dumps, at least `gap` apart. For a reason that comes sooner, it makes the dump when `gap` is
+/// over: what the reason is about is still kept then, unless `gap` is longer than what is kept.
 pub(crate) async fn watch(state: Arc<State>) {
     let flight = &state.flight;
     let Some(settings) = &flight.settings else { return };
@@ -44,16 +43,16 @@ pub(crate) async fn watch(state: Arc<State>) {
     let mut waiting: Option<Reason> = None;
     // Monotonic, so that a step of the clock changes nothing.
     let mut free = Instant::now();
-    let mut revival = Revival { pause: REVIVAL_PAUSE.0, due: None };
+    let mut restart = Restart { pause: RESTART_PAUSE.0, due: None };
     loop {
         let reason = tokio::select! {
             () = pressed.notified() => Some(Reason::Pressure),
             () = sleep(PERIOD) => None,
             () = sleep_until(free), if waiting.is_some() => None,
         };
-        revival.look(&state).await;
+        restart.look(&state).await;
         let now_kills = flight.status().map_or(0, |status| status.oom_kills);
-        // It may have begun anew.
+        // A new recorder counts from 0.
         let killed = now_kills > kills;
         kills = now_kills;
         waiting = match (killed, reason) {
@@ -62,11 +61,11 @@ pub(crate) async fn watch(state: Arc<State>) {
         };
         let Some(reason) = waiting.filter(|_| Instant::now() >= free) else { continue };
         waiting = None;
-        let turn = flight.turn().await;
+        let lock = flight.lock_dumps().await;
         let of_dump = Arc::clone(&state);
         let _ = tokio::task::spawn_blocking(move || {
-            let _turn = turn;
-            of_dump.flight.dump_by_itself(reason);
+            let _lock = lock;
+            of_dump.flight.dump_automatically(reason);
             let removed = retention::remove_old(&of_dump.recordings, &of_dump.retention());
             of_dump.counters.removed.fetch_add(removed, Ordering::Relaxed);
         })
@@ -75,26 +74,26 @@ pub(crate) async fn watch(state: Arc<State>) {
     }
 }
 
-/// Has the flight recorder begin anew when it has ended by itself, such as for want of space: at once is
-/// too early, and what failed again is tried after a longer time.
-struct Revival {
+/// Replaces a flight recorder that failed, for lack of space for example: after a pause, which doubles each time
+/// that it fails again.
+struct Restart {
     pause: Duration,
     due: Option<Instant>,
 }
 
-impl Revival {
+impl Restart {
     async fn look(&mut self, state: &Arc<State>) {
         let now = Instant::now();
         match self.due {
-            None if state.flight.is_dead() => {
-                state.flight.tell_end();
+            None if state.flight.is_down() => {
+                state.flight.log_end();
                 self.due = Some(now + self.pause);
-                self.pause = (self.pause * 2).min(REVIVAL_PAUSE.1);
+                self.pause = (self.pause * 2).min(RESTART_PAUSE.1);
             }
             Some(due) if now >= due => {
-                if state.flight.is_dead() {
+                if state.flight.is_down() {
                     let state = Arc::clone(state);
-                    let revive = move || state.flight.revive(&state.sessions.station());
+                    let revive = move || state.flight.restart_after_end(&state.sessions.station());
                     let _ = tokio::task::spawn_blocking(revive).await;
                 }
                 self.due = None;
@@ -120,7 +119,7 @@ fn watch_pressure(flight: &Flight, text: &str, pressed: &Arc<Notify>) -> io::Res
     Ok(())
 }
 
-/// Asks the kernel to tell when memory is short, and tells `pressed` each time.
+/// Asks the kernel for an event when memory is short, and notifies `pressed` of each.
 fn trigger(text: &str, pressed: Arc<Notify>) -> io::Result<()> {
     let nonblocking = OFlags::NONBLOCK.bits().cast_signed();
     let mut file =
@@ -136,7 +135,7 @@ fn trigger(text: &str, pressed: Arc<Notify>) -> io::Result<()> {
             match poll(&mut files, None) {
                 Ok(_) if files.iter().any(|file| file.revents().contains(PollFlags::PRI)) => {
                     // Without CAP_SYS_RESOURCE the kernel begins its windows at the sum of another
-                    // counter (seen on Linux 6.18), and tells twice of what never was.
+                    // counter (seen on Linux 6.18), and reports twice what never was.
                     let now_us = stalled_us(is_full);
                     if now_us.saturating_sub(known_us) >= stall_us {
                         pressed.notify_one();
@@ -152,7 +151,7 @@ fn trigger(text: &str, pressed: Arc<Notify>) -> io::Result<()> {
     Ok(())
 }
 
-/// Returns for how long somebody, or everybody, has waited for memory since boot.
+/// Returns for how long some task, or all of them, waited for memory since boot, in microseconds, from PSI.
 fn stalled_us(is_full: bool) -> u64 {
     let text = std::fs::read(PRESSURE).unwrap_or_default();
     let Ok(pressure) = parse_pressure(&text) else { return 0 };

@@ -1,14 +1,13 @@
 //! A suite: the tests of a release, and how each shall be run.
 //!
-//! What a file says, TOML or a directory in UTAH's format, and what is run are two types: the files'
-//! own types stay in their modules, and all that follows knows only [`Suite`].
+//! The readers of TOML and of directories in UTAH's format have types of their own; everything behind them knows
+//! only [`Suite`].
 
 mod document;
-mod error;
 mod policy;
 mod rules;
 mod settings;
-mod source;
+mod suite_file;
 mod toml;
 mod utah;
 
@@ -18,8 +17,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-pub use error::{Problem, SuiteError};
+use suite_file::SUITE_FILE;
+
+pub use memsample_input::Problem;
 pub use policy::{Policy, PolicyBudget};
+pub use suite_file::SuiteError;
 pub use utah::{Discover, Tree};
 
 /// Tests, in the order in which they are run.
@@ -37,7 +39,7 @@ pub struct Suite {
     pub timeout: Option<Duration>,
     /// The tests. Names are unique.
     pub tests: Vec<Test>,
-    /// What a reader must know, such as what of the file is not honoured.
+    /// What a reader must know, such as the parts of the file that are not honoured.
     pub notes: Vec<String>,
 }
 
@@ -50,13 +52,13 @@ impl Suite {
     ///
     /// # Errors
     ///
-    /// If it cannot be read or understood; all problems are told at once, each with file, line and
+    /// If it cannot be read or understood; all problems are reported at once, each with file, line and
     /// column, and with what to write instead.
     pub fn load(path: &Path, discover: &Discover<'_>) -> Result<Self, SuiteError> {
         if path.is_dir() {
-            return utah::read(path, &utah::Disk(discover));
+            return Ok(utah::read(path, &utah::Disk(discover))?);
         }
-        Self::from_toml(&source::read(path)?, path)
+        Self::from_toml(&SUITE_FILE.read(path)?, path)
     }
 
     /// Reads a directory in UTAH's format, wherever its files are.
@@ -65,7 +67,7 @@ impl Suite {
     ///
     /// As [`Suite::load`].
     pub fn from_utah(root: &Path, tree: &dyn Tree) -> Result<Self, SuiteError> {
-        utah::read(root, tree)
+        Ok(utah::read(root, tree)?)
     }
 
     /// Reads a suite from the bytes of a TOML file. `path` names it in errors, and relative paths in it
@@ -75,7 +77,7 @@ impl Suite {
     ///
     /// As [`Suite::load`], but for what comes of reading the file.
     pub fn from_toml(bytes: &[u8], path: &Path) -> Result<Self, SuiteError> {
-        toml::parse(bytes, path)
+        Ok(toml::parse(bytes, path)?)
     }
 }
 
@@ -229,7 +231,7 @@ pub enum Quantity {
 /// What happens above a budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Action {
-    /// It is said in the report.
+    /// The report says so.
     Warn,
     /// The test is `over_budget`.
     Fail,

@@ -1,11 +1,13 @@
+//! Policies: budgets in a file of their own.
+
 use std::path::Path;
 
+use memsample_input::{Problems, Source};
 use regex::Regex;
 
 use super::document::{Fields, Node};
-use super::error::{Problems, SuiteError};
 use super::settings;
-use super::source::{self, Source};
+use super::suite_file::{SUITE_FILE, SuiteError};
 use super::{Budget, rules};
 
 /// A budget for all tests whose name matches.
@@ -17,10 +19,10 @@ pub struct PolicyBudget {
     pub budget: Budget,
 }
 
-/// Budgets that stand in a file of their own, beside the suites that they are for: a TOML file of
+/// Budgets in a file of their own, for several suites: a TOML file of
 /// `[[budget]]` tables, each with the keys of a budget and with `test`, a glob, or `test_regex`.
 ///
-/// A `*` in the glob stands for any characters, a `?` for one; without either key the budget holds for
+/// `*` in the glob matches any characters, `?` one; without either key the budget holds for
 /// every test.
 #[derive(Clone, Debug)]
 pub struct Policy {
@@ -33,9 +35,9 @@ impl Policy {
     ///
     /// # Errors
     ///
-    /// If the file cannot be read or is not a policy; all problems are told at once.
+    /// If the file cannot be read or is not a policy; all problems are reported at once.
     pub fn load(path: &Path) -> Result<Self, SuiteError> {
-        Self::from_toml(&source::read(path)?, path)
+        Self::from_toml(&SUITE_FILE.read(path)?, path)
     }
 
     /// Reads a policy from the bytes of a file; `path` names it in errors.
@@ -44,11 +46,11 @@ impl Policy {
     ///
     /// If it is not a policy.
     pub fn from_toml(bytes: &[u8], path: &Path) -> Result<Self, SuiteError> {
-        let source = Source::new(path, bytes)?;
+        let source = SUITE_FILE.decode(path, bytes)?;
         let root = Node::of_toml(&source)?;
         let problems = Problems::default();
         let budgets = read(&source, &problems, &root);
-        problems.or(Self { budgets })
+        Ok(problems.or(Self { budgets })?)
     }
 }
 
@@ -83,11 +85,11 @@ fn read(source: &Source, problems: &Problems, root: &Node) -> Vec<PolicyBudget> 
 }
 
 fn tests(table: &Fields<'_>) -> Option<Regex> {
-    let place = |key| table.node(key).map_or(table.place(), |node| node.place);
+    let location = |key| table.node(key).map_or(table.location(), |node| node.location);
     let (key, pattern) = match (table.text("test"), table.text("test_regex")) {
         (Some(_), Some(_)) => {
             let wrong = "stands beside `test`: only one of them can hold";
-            table.problem("test_regex", place("test_regex"), wrong, None);
+            table.problem("test_regex", location("test_regex"), wrong, None);
             return None;
         }
         (Some(glob), None) => ("test", regex_of_glob(glob)),
@@ -100,7 +102,7 @@ fn tests(table: &Fields<'_>) -> Option<Regex> {
             // Of its several lines the last says what is wrong.
             let error = error.to_string();
             let wrong = error.lines().last().unwrap_or_default().trim_start_matches("error: ");
-            table.problem(key, place(key), &format!("not a pattern: {wrong}"), None);
+            table.problem(key, location(key), &format!("not a pattern: {wrong}"), None);
             None
         }
     }

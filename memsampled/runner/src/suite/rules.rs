@@ -1,9 +1,11 @@
+//! Rules about all tests of a suite: unique names, and requirements that exist and form no circle.
+
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
+use memsample_input::{Location, Problems, Source, quoted};
+
 use super::document::{listed, meant};
-use super::error::{Problems, quoted};
-use super::source::{Place, Source};
 
 /// Tests of a suite, at most: a day of tests of ten seconds each.
 pub(super) const TESTS_MAX: usize = 10_000;
@@ -14,31 +16,30 @@ const NAME_BYTES_MAX: usize = 256;
 pub(super) struct Named {
     pub(super) source: Rc<Source>,
     pub(super) name: String,
-    pub(super) place: Place,
-    pub(super) requires: Vec<(String, Place)>,
+    pub(super) location: Location,
+    pub(super) requires: Vec<(String, Location)>,
 }
 
-/// Checks what no file can say wrong by itself: names that are unique, requirements that exist and do
-/// not go round.
+/// Checks what concerns several tests: names are unique, requirements exist and form no circle.
 pub(super) fn check(tests: &[Named], problems: &Problems) {
     let mut by_name: BTreeMap<&str, usize> = BTreeMap::new();
     for (index, test) in tests.iter().enumerate() {
         if let Some(first) = by_name.get(test.name.as_str()).and_then(|first| tests.get(*first)) {
             let message = format!("a second test {}", quoted(&test.name));
-            let line = first.place.line;
+            let line = first.location.line;
             let help = match first.source.path() {
                 path if path == test.source.path() => format!("the first is in line {line}"),
                 path => {
                     format!("the first is in line {line} of {}", quoted(&path.to_string_lossy()))
                 }
             };
-            problems.add(&test.source, test.place, message, Some(help));
+            problems.add(&test.source, test.location, message, Some(help));
         } else {
             by_name.insert(&test.name, index);
         }
     }
     for test in tests {
-        for (name, place) in &test.requires {
+        for (name, location) in &test.requires {
             if !by_name.contains_key(name.as_str()) {
                 let message = format!(
                     "test {} requires {}, which is not a test",
@@ -47,7 +48,7 @@ pub(super) fn check(tests: &[Named], problems: &Problems) {
                 );
                 let help = meant(name, by_name.keys().copied())
                     .map(|known| format!("did you mean {}?", quoted(known)));
-                problems.add(&test.source, *place, message, help);
+                problems.add(&test.source, *location, message, help);
             }
         }
     }
@@ -68,7 +69,7 @@ pub(super) fn check(tests: &[Named], problems: &Problems) {
             _ => format!("tests require each other in a circle: {}", listed(shown)),
         };
         let help = "none of them could be the first to run".to_owned();
-        problems.add(&first.source, first.place, message, Some(help));
+        problems.add(&first.source, first.location, message, Some(help));
     }
 }
 
@@ -91,8 +92,7 @@ fn circle<'a>(tests: &'a [Named], by_name: &BTreeMap<&str, usize>) -> Option<Vec
         let (name, _) = tests.get(index)?.requires.get(at)?;
         Some(by_name.get(name.as_str()).copied())
     };
-    // On the path that is followed now, or done with; a path of its own, for ten thousand tests in a
-    // row are no reason to run out of stack.
+    // A path of its own instead of recursion: ten thousand tests in a row must not overflow the stack.
     let mut done = vec![false; tests.len()];
     let mut position: HashMap<usize, usize> = HashMap::new();
     for start in 0..tests.len() {

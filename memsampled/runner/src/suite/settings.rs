@@ -1,6 +1,10 @@
+//! What can be set for a test or for all of them, from its keys to a [`Test`](super::Test).
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
+
+use memsample_input::Location;
 
 use super::document::{Fields, Node, Value};
 use super::{Action, Budget, Program, Quantity, Sandbox, Step};
@@ -36,13 +40,13 @@ const QUANTITIES: [(&str, Quantity); 5] = [
 pub(super) const BUDGET_KEYS: [&str; 7] =
     ["rss_peak", "pss_peak", "anon_peak", "growth_per_minute", "left_over", "role", "action"];
 
-/// A test that takes longer than this by intent says so.
+/// A test that may take longer says so.
 pub(super) const TEST_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 /// The same for a step around tests.
 pub(super) const STEP_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 /// Time to write a log after SIGTERM.
 pub(super) const GRACE: Duration = Duration::from_secs(5);
-/// A run that takes longer is no test, and a larger number a slip of the unit.
+/// A larger number is a wrong unit.
 pub(super) const TIMEOUT_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
 const GRACE_MAX: Duration = Duration::from_secs(3600);
 const REPEAT_MAX: i64 = 10_000;
@@ -96,7 +100,7 @@ impl Settings {
     }
 
     /// Returns these settings, and where they say nothing, the defaults. Environments are merged, tags
-    /// and artifacts added up; a budget takes the place of one for the same role and quantity.
+    /// and artifacts added up; a budget replaces one for the same role and quantity.
     pub(super) fn or(self, defaults: &Self) -> Self {
         let budgets = defaults.budgets.iter().filter(|default| {
             let is_same =
@@ -166,13 +170,13 @@ pub(super) fn program(fields: &Fields<'_>) -> Option<Program> {
         (Some(_), Some(_)) => {
             let help = "`command` is a program and its arguments, `shell` a line for /bin/sh";
             let wrong = "stands beside `command`: only one of them can be run";
-            fields.problem("shell", fields.key_place("shell"), wrong, Some(help));
+            fields.problem("shell", fields.key_location("shell"), wrong, Some(help));
             None
         }
         (Some(node), None) => {
             let words = fields.texts_or_empty("command")?;
             if words.is_empty() {
-                fields.problem("command", node.place, "must name a program", None);
+                fields.problem("command", node.location, "must name a program", None);
                 return None;
             }
             Some(Program::Command(words))
@@ -201,8 +205,8 @@ pub(super) fn budgets(fields: &Fields<'_>) -> Vec<Budget> {
         None | Some("fail") => Action::Fail,
         Some("warn") => Action::Warn,
         Some(_) => {
-            let place = fields.node("action").map_or(fields.place(), |node| node.place);
-            fields.problem("action", place, "must be \"fail\" or \"warn\"", None);
+            let location = fields.node("action").map_or(fields.location(), |node| node.location);
+            fields.problem("action", location, "must be \"fail\" or \"warn\"", None);
             Action::Fail
         }
     };
@@ -251,9 +255,9 @@ fn sandbox(fields: &Fields<'_>) -> Option<Sandbox> {
     let word = fields.text("sandbox")?;
     let sandbox = parse_sandbox(word);
     if sandbox.is_none() {
-        let place = fields.node("sandbox").map_or(fields.place(), |node| node.place);
+        let location = fields.node("sandbox").map_or(fields.location(), |node| node.location);
         let help = "allowed are `none`, `pidns`, `bwrap`, `bwrap:ROOT` and `lxc:NAME`; see `memsample doctor`";
-        fields.problem("sandbox", place, "not a sandbox", Some(help));
+        fields.problem("sandbox", location, "not a sandbox", Some(help));
     }
     sandbox
 }
@@ -263,8 +267,13 @@ fn memory_limit(fields: &Fields<'_>) -> Option<u64> {
     if bytes > 0 {
         return Some(bytes);
     }
-    let place = fields.node("memory_limit").map_or(fields.place(), |node| node.place);
-    fields.problem("memory_limit", place, "must be above 0", Some("leave it away for no limit"));
+    let location = fields.node("memory_limit").map_or(fields.location(), |node| node.location);
+    fields.problem(
+        "memory_limit",
+        location,
+        "must be above 0",
+        Some("leave the key out for no limit"),
+    );
     None
 }
 
@@ -273,7 +282,7 @@ fn env(fields: &Fields<'_>) -> BTreeMap<String, String> {
     let Value::Table(entries) = &node.value else {
         let wrong =
             format!("must be a table such as {{ LANG = \"C\" }}, not {}", node.value.kind());
-        fields.problem("env", node.place, &wrong, None);
+        fields.problem("env", node.location, &wrong, None);
         return BTreeMap::new();
     };
     let names: Vec<&str> = entries.iter().map(|entry| entry.key.as_str()).collect();
@@ -283,7 +292,7 @@ fn env(fields: &Fields<'_>) -> BTreeMap<String, String> {
     for entry in entries {
         if entry.key.is_empty() || entry.key.contains(['=', '\0']) {
             let wrong = "not a name of a variable";
-            table.problem(&entry.key.escape_default().to_string(), entry.place, wrong, None);
+            table.problem(&entry.key.escape_default().to_string(), entry.location, wrong, None);
         } else if let Value::Text(value) = &entry.node.value
             && value.is_empty()
         {
@@ -302,7 +311,7 @@ fn expect_exit(fields: &Fields<'_>) -> Option<Vec<u8>> {
     };
     match &node.value {
         Value::List(items) if items.is_empty() => {
-            fields.problem("expect_exit", node.place, "must name an exit code", None);
+            fields.problem("expect_exit", node.location, "must name an exit code", None);
             None
         }
         Value::List(items) => Some(items.iter().filter_map(code).collect()),
@@ -312,15 +321,15 @@ fn expect_exit(fields: &Fields<'_>) -> Option<Vec<u8>> {
 
 fn artifacts(fields: &Fields<'_>) -> Vec<String> {
     let mut kept = Vec::new();
-    for (pattern, place) in fields.texts("artifacts").unwrap_or_default() {
+    for (pattern, location) in fields.texts("artifacts").unwrap_or_default() {
         let leads_out = pattern.starts_with('/') || pattern.split('/').any(|part| part == "..");
         match glob::Pattern::new(pattern) {
             _ if leads_out => {
                 let help = "patterns begin in `cwd` and stay there";
-                fields.problem("artifacts", place, "leads out of `cwd`", Some(help));
+                fields.problem("artifacts", location, "leads out of `cwd`", Some(help));
             }
             Err(error) => {
-                fields.problem("artifacts", place, &format!("not a glob: {}", error.msg), None);
+                fields.problem("artifacts", location, &format!("not a glob: {}", error.msg), None);
             }
             Ok(_) => kept.push(pattern.to_owned()),
         }
@@ -328,6 +337,6 @@ fn artifacts(fields: &Fields<'_>) -> Vec<String> {
     kept
 }
 
-fn owned(texts: Option<Vec<(&str, super::source::Place)>>) -> Vec<String> {
+fn owned(texts: Option<Vec<(&str, Location)>>) -> Vec<String> {
     texts.unwrap_or_default().into_iter().map(|(text, _)| text.to_owned()).collect()
 }

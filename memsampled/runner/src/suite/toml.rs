@@ -1,12 +1,15 @@
+//! The suite file in TOML.
+
 use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
+use memsample_input::{InputError, Problems, Source, quoted};
+
 use super::document::{Fields, Node, Value};
-use super::error::{Problems, SuiteError, quoted};
 use super::rules::{self, Named};
 use super::settings::{self, Settings};
-use super::source::Source;
+use super::suite_file::SUITE_FILE;
 use super::{Suite, Test};
 
 /// The keys of a suite file.
@@ -16,8 +19,8 @@ pub(super) const TEST_KEYS: [&str; 6] =
     ["name", "command", "shell", "setup", "cleanup", "requires"];
 
 /// Reads a suite from the bytes of a TOML file.
-pub(super) fn parse(bytes: &[u8], path: &Path) -> Result<Suite, SuiteError> {
-    let source = Rc::new(Source::new(path, bytes)?);
+pub(super) fn parse(bytes: &[u8], path: &Path) -> Result<Suite, InputError> {
+    let source = Rc::new(SUITE_FILE.decode(path, bytes)?);
     let root = Node::of_toml(&source)?;
     let problems = Problems::default();
     let directory = match path.parent() {
@@ -25,17 +28,17 @@ pub(super) fn parse(bytes: &[u8], path: &Path) -> Result<Suite, SuiteError> {
         _ => Path::new("."),
     };
     let directory = std::path::absolute(directory).map_err(|error| {
-        SuiteError::of_file(path, format!("its directory cannot be found: {error}"), None)
+        InputError::of_file(path, format!("its directory cannot be found: {error}"), None)
     })?;
     let suite = read(&source, &problems, &root, &directory);
-    problems.or(suite)?.ok_or_else(|| SuiteError::of_file(path, "not a suite".to_owned(), None))
+    problems.or(suite)?.ok_or_else(|| InputError::of_file(path, "not a suite".to_owned(), None))
 }
 
 fn read(source: &Rc<Source>, problems: &Problems, root: &Node, directory: &Path) -> Option<Suite> {
     let fields = Fields::of(source, problems, root, "the suite".to_owned(), &KEYS)?;
     let name = fields.required_text("name").unwrap_or_default();
     if let Some(wrong) = rules::wrong_name(name) {
-        fields.problem("name", fields.key_place("name"), &wrong, None);
+        fields.problem("name", fields.key_location("name"), &wrong, None);
     }
     let timeout = fields.duration("timeout", Duration::from_millis(1), settings::TIMEOUT_MAX);
     let step = |key| settings::step(&fields, fields.node(key)?, format!("[{key}]"));
@@ -50,7 +53,7 @@ fn read(source: &Rc<Source>, problems: &Problems, root: &Node, directory: &Path)
         Some(Node { value: Value::List(items), .. }) => items.as_slice(),
         Some(node) => {
             let wrong = "must be a list of tables";
-            fields.problem("test", node.place, wrong, Some("write [[test]], with two brackets"));
+            fields.problem("test", node.location, wrong, Some("write [[test]], with two brackets"));
             return None;
         }
         None => &[],
@@ -102,7 +105,7 @@ fn test(
 ) -> (Option<Test>, Option<Named>) {
     let name = table.required_text("name");
     if let Some(wrong) = name.and_then(rules::wrong_name) {
-        table.problem("name", table.key_place("name"), &wrong, None);
+        table.problem("name", table.key_location("name"), &wrong, None);
     }
     let program = settings::program(table);
     let own = Settings::read(table);
@@ -114,7 +117,7 @@ fn test(
     let (setup, cleanup) = (steps("setup", "setup"), steps("cleanup", "cleanup"));
     let requires: Vec<_> = table.texts("requires").unwrap_or_default();
     let requires: Vec<_> =
-        requires.into_iter().map(|(name, place)| (name.to_owned(), place)).collect();
+        requires.into_iter().map(|(name, location)| (name.to_owned(), location)).collect();
     let Some(name) = name else { return (None, None) };
     let test = program.map(|program| {
         let mut test = own.or(defaults).into_test(directory, name.to_owned(), program);
@@ -123,6 +126,6 @@ fn test(
         test.requires = requires.iter().map(|(name, _)| name.clone()).collect();
         test
     });
-    let place = table.node("name").map_or(table.place(), |node| node.place);
-    (test, Some(Named { source: Rc::clone(source), name: name.to_owned(), place, requires }))
+    let location = table.node("name").map_or(table.location(), |node| node.location);
+    (test, Some(Named { source: Rc::clone(source), name: name.to_owned(), location, requires }))
 }

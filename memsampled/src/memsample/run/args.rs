@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use memsample::Rate;
-use memsample_input::quantity::parse_bytes;
+use memsample_input::ByteSize;
 use memsample_runner::runner::{Keep, Shard};
 use memsample_runner::suite::Sandbox;
 use regex::Regex;
@@ -56,8 +56,8 @@ pub(crate) struct RunArgs {
     pub(crate) keep: Option<KeepArg>,
 
     /// Most bytes kept of each stream of a test; the beginning and the end [default: 64MiB]
-    #[arg(long, value_name = "SIZE", value_parser = parse_bytes, help_heading = "Results")]
-    pub(crate) output_limit: Option<u64>,
+    #[arg(long, value_name = "SIZE", help_heading = "Results")]
+    pub(crate) output_limit: Option<ByteSize>,
 
     /// Whether to show what runs now below the lines; `auto` does on a terminal
     #[arg(long, value_name = "WHEN", default_value = "auto", help_heading = "Results")]

@@ -131,8 +131,8 @@ fn options(args: &RunArgs, suite: &Suite, launcher: PathBuf) -> anyhow::Result<R
         Some(path) => peaks(path)?,
         None => BTreeMap::new(),
     };
-    if let Some(bytes) = args.output_limit {
-        options.output_limit_bytes = bytes;
+    if let Some(size) = args.output_limit {
+        options.output_limit_bytes = size.0;
     }
     if let Some(processes) = args.processes_max {
         options.processes_max = Some(processes.get().into());

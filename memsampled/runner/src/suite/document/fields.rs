@@ -1,23 +1,24 @@
+//! The keys of a table, read one by one, with a problem for each that is wrong.
+
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Entry, Node, Value};
-use crate::suite::error::{Problems, quoted};
-use crate::suite::source::{Place, Source};
-use memsample_input::quantity;
+use memsample_input::{ByteSize, Location, Problems, Source, Span, quoted};
 
-/// Words that are no more different than this from one that is known are taken for a slip.
+use super::{Entry, Node, Value};
+
+/// A word at most this many edits away from a known one is taken for a misspelling.
 const SLIP: usize = 3;
-/// Longer words are not compared: it costs the product of both lengths.
+/// Longer words are not compared: a comparison costs the product of both lengths.
 const COMPARED_MAX: usize = 64;
 
-/// The keys of a table, read one by one. What is wrong is kept as a problem, and reading goes on.
+/// The keys of a table, read one by one. Each mistake is kept as a problem, and reading continues.
 pub(in crate::suite) struct Fields<'a> {
     source: &'a Source,
     problems: &'a Problems,
     /// What the table is, such as "test `leak`".
     what: String,
-    place: Place,
+    location: Location,
     entries: &'a [Entry],
 }
 
@@ -32,7 +33,7 @@ impl<'a> Fields<'a> {
     ) -> Option<Self> {
         let Value::Table(entries) = &node.value else {
             let message = format!("{what} must be a table, not {}", node.value.kind());
-            problems.add(source, node.place, message, None);
+            problems.add(source, node.location, message, None);
             return None;
         };
         for entry in entries {
@@ -44,42 +45,45 @@ impl<'a> Fields<'a> {
                 None => format!("allowed are {}", listed(allowed)),
             };
             let message = format!("unknown key {} in {what}", quoted(&entry.key));
-            problems.add(source, entry.place, message, Some(help));
+            problems.add(source, entry.location, message, Some(help));
         }
-        Some(Self { source, problems, what, place: node.place, entries })
+        Some(Self { source, problems, what, location: node.location, entries })
     }
 
-    pub(in crate::suite) fn place(&self) -> Place {
-        self.place
+    pub(in crate::suite) fn location(&self) -> Location {
+        self.location
     }
 
-    /// Returns a value; one that is nothing is not there.
+    /// Returns a value; `None` where the key is absent or its value null.
     pub(in crate::suite) fn node(&self, key: &str) -> Option<&'a Node> {
         let entry = self.entries.iter().find(|entry| entry.key == key)?;
         (!matches!(entry.node.value, Value::Null)).then_some(&entry.node)
     }
 
-    /// Returns the place of a key; that of the table where the key is not there.
-    pub(in crate::suite) fn key_place(&self, key: &str) -> Place {
-        self.entries.iter().find(|entry| entry.key == key).map_or(self.place, |entry| entry.place)
+    /// Returns the location of a key; that of the table where the key is not there.
+    pub(in crate::suite) fn key_location(&self, key: &str) -> Location {
+        self.entries
+            .iter()
+            .find(|entry| entry.key == key)
+            .map_or(self.location, |entry| entry.location)
     }
 
     /// Keeps a problem of a value.
     pub(in crate::suite) fn problem(
         &self,
         key: &str,
-        place: Place,
+        location: Location,
         wrong: &str,
         help: Option<&str>,
     ) {
         let message = format!("`{key}` of {}: {wrong}", self.what);
-        self.problems.add(self.source, place, message, help.map(str::to_owned));
+        self.problems.add(self.source, location, message, help.map(str::to_owned));
     }
 
     /// Keeps a problem of the table.
     pub(in crate::suite) fn problem_of_table(&self, wrong: &str, help: Option<&str>) {
         let message = format!("{} {wrong}", self.what);
-        self.problems.add(self.source, self.place, message, help.map(str::to_owned));
+        self.problems.add(self.source, self.location, message, help.map(str::to_owned));
     }
 
     /// Returns a text that must be there and not be empty.
@@ -97,7 +101,7 @@ impl<'a> Fields<'a> {
     }
 
     /// Returns the texts of a list.
-    pub(in crate::suite) fn texts(&self, key: &str) -> Option<Vec<(&'a str, Place)>> {
+    pub(in crate::suite) fn texts(&self, key: &str) -> Option<Vec<(&'a str, Location)>> {
         let node = self.node(key)?;
         let Value::List(items) = &node.value else {
             let help = match &node.value {
@@ -105,10 +109,15 @@ impl<'a> Fields<'a> {
                 _ => None,
             };
             let wrong = format!("must be a list of texts, not {}", node.value.kind());
-            self.problem(key, node.place, &wrong, help.as_deref());
+            self.problem(key, node.location, &wrong, help.as_deref());
             return None;
         };
-        Some(items.iter().filter_map(|item| Some((self.text_of(key, item)?, item.place))).collect())
+        Some(
+            items
+                .iter()
+                .filter_map(|item| Some((self.text_of(key, item)?, item.location)))
+                .collect(),
+        )
     }
 
     /// Returns the words of a command; all but the first may be empty.
@@ -125,18 +134,18 @@ impl<'a> Fields<'a> {
     fn text_of(&self, key: &str, node: &'a Node) -> Option<&'a str> {
         match &node.value {
             Value::Text(text) if text.is_empty() => {
-                self.problem(key, node.place, "must not be empty", None);
+                self.problem(key, node.location, "must not be empty", None);
                 None
             }
             // The kernel ends arguments, paths and names there.
             Value::Text(text) if text.contains('\0') => {
-                self.problem(key, node.place, "must not contain a NUL character", None);
+                self.problem(key, node.location, "must not contain a NUL character", None);
                 None
             }
             Value::Text(text) => Some(text),
             other => {
                 let wrong = format!("must be a text, not {}", other.kind());
-                self.problem(key, node.place, &wrong, Some("put it in quotes"));
+                self.problem(key, node.location, &wrong, Some("put it in quotes"));
                 None
             }
         }
@@ -152,7 +161,7 @@ impl<'a> Fields<'a> {
             Value::Boolean(boolean) => Some(boolean),
             ref other => {
                 let wrong = format!("must be true or false, not {}", other.kind());
-                self.problem(key, node.place, &wrong, None);
+                self.problem(key, node.location, &wrong, None);
                 None
             }
         }
@@ -175,13 +184,13 @@ impl<'a> Fields<'a> {
             Value::Integer(integer) if (from..=to).contains(&integer) => Some(integer),
             Value::Integer(integer) => {
                 let wrong = format!("must be from {from} to {to}, not {integer}");
-                self.problem(key, node.place, &wrong, None);
+                self.problem(key, node.location, &wrong, None);
                 None
             }
             ref other => {
                 let wrong =
                     format!("must be a whole number from {from} to {to}, not {}", other.kind());
-                self.problem(key, node.place, &wrong, None);
+                self.problem(key, node.location, &wrong, None);
                 None
             }
         }
@@ -196,15 +205,15 @@ impl<'a> Fields<'a> {
     ) -> Option<Duration> {
         let node = self.node(key)?;
         let wrong = match &node.value {
-            Value::Text(text) => match quantity::parse_duration(text) {
-                Ok(duration) if (from..=to).contains(&duration) => return Some(duration),
-                Ok(_) => format!("must be from {from:?} to {}h", to.as_secs() / 3600),
+            Value::Text(text) => match Span::parse(text) {
+                Ok(Span(duration)) if (from..=to).contains(&duration) => return Some(duration),
+                Ok(_) => format!("must be from {} to {}", Span(from), Span(to)),
                 Err(wrong) => wrong,
             },
             Value::Integer(number) => format!("a unit is missing: write \"{number}s\""),
             other => format!("must be a length of time such as \"30s\", not {}", other.kind()),
         };
-        self.problem(key, node.place, &wrong, None);
+        self.problem(key, node.location, &wrong, None);
         None
     }
 
@@ -212,18 +221,18 @@ impl<'a> Fields<'a> {
     pub(in crate::suite) fn bytes(&self, key: &str) -> Option<u64> {
         let node = self.node(key)?;
         let wrong = match &node.value {
-            Value::Text(text) => match quantity::parse_bytes(text) {
-                Ok(bytes) => return Some(bytes),
+            Value::Text(text) => match ByteSize::parse(text) {
+                Ok(ByteSize(bytes)) => return Some(bytes),
                 Err(wrong) => wrong,
             },
             Value::Integer(number) => format!("a unit is missing: write \"{number}MiB\""),
             other => format!("must be a size such as \"64MiB\", not {}", other.kind()),
         };
-        self.problem(key, node.place, &wrong, None);
+        self.problem(key, node.location, &wrong, None);
         None
     }
 
-    /// Returns the tables of a list, or the one table that stands for a list of one.
+    /// Returns the tables of a list; one table alone counts as a list of one.
     pub(in crate::suite) fn tables(&self, key: &str) -> &'a [Node] {
         let Some(node) = self.node(key) else { return &[] };
         match &node.value {
@@ -256,7 +265,7 @@ pub(in crate::suite) fn listed(words: &[&str]) -> String {
     }
 }
 
-/// Returns the first of the known words that is nearest to `word`, if it may be a slip of that.
+/// Returns the known word nearest to `word`, the first of several, if `word` may be a misspelling of it.
 pub(in crate::suite) fn meant<'a>(
     word: &str,
     known: impl Iterator<Item = &'a str>,

@@ -1,18 +1,18 @@
-//! A file as values with their places, whether it is TOML or YAML, and the reading of tables.
+//! A file as values with their locations, whether it is TOML or YAML, and the reading of tables.
 
 mod fields;
 mod toml;
 mod yaml;
 
+use memsample_input::Location;
+
 pub(super) use fields::{Fields, listed, meant};
 
-use super::source::Place;
-
-/// A value and where it stands.
+/// A value and its location.
 #[derive(Clone, Debug)]
 pub(super) struct Node {
     pub(super) value: Value,
-    pub(super) place: Place,
+    pub(super) location: Location,
 }
 
 #[derive(Clone, Debug)]
@@ -32,7 +32,7 @@ pub(super) enum Value {
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
     pub(super) key: String,
-    pub(super) place: Place,
+    pub(super) location: Location,
     pub(super) node: Node,
 }
 

@@ -1,24 +1,25 @@
+//! TOML as nodes.
+
+use memsample_input::{InputError, Problems, Source};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::{Entry, Node, Value};
-use crate::suite::error::{Problems, SuiteError};
-use crate::suite::source::Source;
 
 impl Node {
     /// Reads a TOML file. Nesting is bounded by the parser, at 80.
-    pub(in crate::suite) fn of_toml(source: &Source) -> Result<Self, SuiteError> {
+    pub(in crate::suite) fn of_toml(source: &Source) -> Result<Self, InputError> {
         match DeTable::parse(source.text()) {
             Ok(table) => {
-                let place = source.place(0..0);
-                Ok(Self { value: table_of(source, table.get_ref()), place })
+                let location = source.location(0..0);
+                Ok(Self { value: table_of(source, table.get_ref()), location })
             }
             Err(error) => {
                 let problems = Problems::default();
-                let place = source.place(error.span().unwrap_or(0..0));
+                let location = source.location(error.span().unwrap_or(0..0));
                 let message = format!("not TOML: {}", error.message().replace('\n', ", "));
-                problems.add(source, place, message, None);
-                problems.or(Self { value: Value::Null, place })
+                problems.add(source, location, message, None);
+                problems.or(Self { value: Value::Null, location })
             }
         }
     }
@@ -27,7 +28,7 @@ impl Node {
 fn table_of(source: &Source, table: &DeTable<'_>) -> Value {
     let entries = table.iter().map(|(key, value)| Entry {
         key: key.get_ref().to_string(),
-        place: source.place(key.span()),
+        location: source.location(key.span()),
         node: node_of(source, value),
     });
     Value::Table(entries.collect())
@@ -48,5 +49,5 @@ fn node_of(source: &Source, value: &Spanned<DeValue<'_>>) -> Node {
         }
         DeValue::Table(table) => table_of(source, table),
     };
-    Node { value: node, place: source.place(value.span()) }
+    Node { value: node, location: source.location(value.span()) }
 }

@@ -1,10 +1,11 @@
+//! YAML as nodes: one document, within bounds, with the plain words of YAML 1.1.
+
 use std::collections::HashMap;
 
+use memsample_input::{InputError, Location, Problems, Source, quoted};
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Span};
 
 use super::{Entry, Node, Value};
-use crate::suite::error::{Problems, SuiteError, quoted};
-use crate::suite::source::{Place, Source};
 
 /// Values of a file, those that aliases repeat included: a file of a few lines can ask for billions.
 const NODES_MAX: usize = 100_000;
@@ -12,17 +13,17 @@ const NODES_MAX: usize = 100_000;
 const DEPTH_MAX: usize = 32;
 
 impl Node {
-    /// Reads a file with one YAML document; an empty one is nothing.
+    /// Reads a file with one YAML document; an empty one is null.
     ///
-    /// Plain words are what YAML 1.1 says, for that is what the files were written for: `yes` is a
-    /// boolean and `~` is nothing.
-    pub(in crate::suite) fn of_yaml(source: &Source) -> Result<Self, SuiteError> {
+    /// Plain words have the meaning of YAML 1.1, for which the files were written: `yes` is a boolean and `~` is
+    /// null.
+    pub(in crate::suite) fn of_yaml(source: &Source) -> Result<Self, InputError> {
         let problems = Problems::default();
         let mut builder =
             Builder { source, problems: &problems, anchors: HashMap::new(), nodes: 0 };
         let node = builder.document();
-        let place = source.place(0..0);
-        problems.or(node.unwrap_or(Self { value: Value::Null, place }))
+        let location = source.location(0..0);
+        problems.or(node.unwrap_or(Self { value: Value::Null, location }))
     }
 
     /// How many values it is made of.
@@ -46,13 +47,13 @@ struct Builder<'a> {
 /// A list or table that is not closed yet.
 enum Open {
     List(Vec<Node>),
-    Table { entries: Vec<Entry>, key: Option<(String, Place)> },
+    Table { entries: Vec<Entry>, key: Option<(String, Location)> },
 }
 
 struct Level {
     open: Open,
     anchor: usize,
-    place: Place,
+    location: Location,
 }
 
 impl Builder<'_> {
@@ -65,16 +66,16 @@ impl Builder<'_> {
             let (event, span) = match parser.next_event()? {
                 Ok(event) => event,
                 Err(error) => {
-                    let place = place_of(Span::empty(*error.marker()));
-                    return self.fail(place, format!("not YAML: {}", error.info()), None);
+                    let location = location_of(Span::empty(*error.marker()));
+                    return self.fail(location, format!("not YAML: {}", error.info()), None);
                 }
             };
-            let place = place_of(span);
+            let location = location_of(span);
             let (node, anchor) = match event {
                 Event::StreamEnd => return root,
                 Event::DocumentStart(_) if root.is_some() => {
                     let help = Some("put each into a file of its own".to_owned());
-                    return self.fail(place, "a second document in one file".to_owned(), help);
+                    return self.fail(location, "a second document in one file".to_owned(), help);
                 }
                 Event::Nothing
                 | Event::StreamStart
@@ -83,26 +84,26 @@ impl Builder<'_> {
                 Event::Alias(id) => {
                     let Some((node, count)) = self.anchors.get(&id).cloned() else {
                         return self.fail(
-                            place,
+                            location,
                             "an alias of something that is not closed yet".to_owned(),
                             None,
                         );
                     };
-                    self.spend(place, count)?;
+                    self.spend(location, count)?;
                     (node, 0)
                 }
                 Event::Scalar(text, style, anchor, tag) => {
-                    self.spend(place, 1)?;
+                    self.spend(location, 1)?;
                     let is_text = style != ScalarStyle::Plain
                         || tag.is_some_and(|tag| tag.is_yaml_core_schema() && tag.suffix == "str");
                     let value = if is_text { Value::Text(text.into_owned()) } else { plain(&text) };
-                    (Node { value, place }, anchor)
+                    (Node { value, location }, anchor)
                 }
                 Event::SequenceStart(anchor, _) | Event::MappingStart(anchor, _) => {
-                    self.spend(place, 1)?;
+                    self.spend(location, 1)?;
                     if levels.len() >= DEPTH_MAX {
                         return self.fail(
-                            place,
+                            location,
                             format!("more than {DEPTH_MAX} levels deep"),
                             None,
                         );
@@ -111,7 +112,7 @@ impl Builder<'_> {
                         Event::SequenceStart(..) => Open::List(Vec::new()),
                         _ => Open::Table { entries: Vec::new(), key: None },
                     };
-                    levels.push(Level { open, anchor, place });
+                    levels.push(Level { open, anchor, location });
                     continue;
                 }
                 Event::SequenceEnd | Event::MappingEnd => {
@@ -120,13 +121,13 @@ impl Builder<'_> {
                         Open::List(items) => Value::List(items),
                         Open::Table { entries, .. } => Value::Table(entries),
                     };
-                    (Node { value, place: level.place }, level.anchor)
+                    (Node { value, location: level.location }, level.anchor)
                 }
             };
             if anchor != 0 {
                 let count = node.count();
                 // What an anchor keeps is a copy, which counts like what an alias repeats.
-                self.spend(node.place, count)?;
+                self.spend(node.location, count)?;
                 self.anchors.insert(anchor, (node.clone(), count));
             }
             match levels.last_mut().map(|level| &mut level.open) {
@@ -134,35 +135,35 @@ impl Builder<'_> {
                 Some(Open::List(items)) => items.push(node),
                 Some(Open::Table { entries, key }) => match key.take() {
                     None => {
-                        let place = node.place;
+                        let location = node.location;
                         let Some(text) = key_of(node.value) else {
                             let message = "a key that is not a word".to_owned();
-                            return self.fail(place, message, None);
+                            return self.fail(location, message, None);
                         };
                         if entries.iter().any(|entry| entry.key == text) {
                             let message = format!("the key {} a second time", quoted(&text));
-                            return self.fail(place, message, None);
+                            return self.fail(location, message, None);
                         }
-                        *key = Some((text, place));
+                        *key = Some((text, location));
                     }
-                    Some((key, place)) => entries.push(Entry { key, place, node }),
+                    Some((key, location)) => entries.push(Entry { key, location, node }),
                 },
             }
         }
     }
 
     /// Counts values; `None`, and a problem, where there are too many.
-    fn spend(&mut self, place: Place, nodes: usize) -> Option<()> {
+    fn spend(&mut self, location: Location, nodes: usize) -> Option<()> {
         self.nodes = self.nodes.saturating_add(nodes);
         if self.nodes <= NODES_MAX {
             return Some(());
         }
         let message = format!("more than {NODES_MAX} values, those that aliases repeat included");
-        self.fail(place, message, None)
+        self.fail(location, message, None)
     }
 
-    fn fail<T>(&self, place: Place, message: String, help: Option<String>) -> Option<T> {
-        self.problems.add(self.source, place, message, help);
+    fn fail<T>(&self, location: Location, message: String, help: Option<String>) -> Option<T> {
+        self.problems.add(self.source, location, message, help);
         None
     }
 }
@@ -198,13 +199,13 @@ fn plain(text: &str) -> Value {
     }
 }
 
-fn place_of(span: Span) -> Place {
+fn location_of(span: Span) -> Location {
     let number = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
     let column = |marker: &Marker| number(marker.col().saturating_add(1));
     let is_one_line = span.start.line() == span.end.line();
     let length =
         if is_one_line { column(&span.end).saturating_sub(column(&span.start)) } else { 1 };
-    Place {
+    Location {
         line: number(span.start.line()).max(1),
         column: column(&span.start),
         length: length.max(1),

@@ -1,13 +1,15 @@
+//! Test suites and tests: `ts_control`, `tslist.run`, `tslist.auto` and `tc_control`.
+
 use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
+use memsample_input::{Location, Source, quoted};
+
 use super::{Reading, seconds, shell};
 use crate::suite::document::{Fields, Node, Value};
-use crate::suite::error::quoted;
 use crate::suite::rules::{self, Named};
 use crate::suite::settings::{STEP_TIMEOUT, Settings, TEST_TIMEOUT};
-use crate::suite::source::{Place, Source};
 use crate::suite::{Program, Step, Test};
 
 /// A directory with tests, and which of them are meant.
@@ -22,7 +24,7 @@ pub(super) struct TestSuite {
 /// The tests that a `master.run` names, and where.
 pub(super) struct Include {
     pub(super) source: Rc<Source>,
-    pub(super) names: Vec<(String, Place)>,
+    pub(super) names: Vec<(String, Location)>,
 }
 
 const TS_KEYS: [&str; 4] = ["build_cmd", "timeout", "ts_setup", "ts_cleanup"];
@@ -56,9 +58,9 @@ impl TestSuite {
     /// Adds a problem for each test that shall be run and is not there; `why` is the end of a sentence.
     fn miss(&self, reading: &Reading<'_>, names: &[String], why: &str) {
         let Some(include) = &self.include else { return };
-        for (missing, place) in include.names.iter().filter(|(name, _)| !names.contains(name)) {
+        for (missing, location) in include.names.iter().filter(|(name, _)| !names.contains(name)) {
             let message = format!("`include_tests` names {}, which {why}", quoted(missing));
-            reading.problems.add(&include.source, *place, message, None);
+            reading.problems.add(&include.source, *location, message, None);
         }
     }
 }
@@ -98,7 +100,7 @@ fn listed(reading: &mut Reading<'_>, of: &TestSuite, source: &Rc<Source>, node: 
         other => {
             let message = format!("tslist.run must be a list, not {}", other.kind());
             let help = Some("write - test: DIRECTORY for each test".to_owned());
-            return reading.problems.add(source, node.place, message, help);
+            return reading.problems.add(source, node.location, message, help);
         }
     };
     let mut names = Vec::new();
@@ -109,17 +111,17 @@ fn listed(reading: &mut Reading<'_>, of: &TestSuite, source: &Rc<Source>, node: 
             continue;
         };
         let Some(name) = fields.required_text("test").map(str::to_owned) else { continue };
-        let place = fields.node("test").map_or(node.place, |node| node.place);
+        let location = fields.node("test").map_or(node.location, |node| node.location);
         if !stays_below(&name) {
-            fields.problem("test", place, "must be a directory below that of tslist.run", None);
+            fields.problem("test", location, "must be a directory below that of tslist.run", None);
         } else if let Some(wrong) = rules::wrong_name(&format!("{}{name}", of.prefix)) {
-            fields.problem("test", place, &wrong, None);
-        } else if is_full(reading, source, place) {
+            fields.problem("test", location, &wrong, None);
+        } else if is_full(reading, source, location) {
             return;
         } else {
             let overrides = fields.node("overrides").cloned();
             if of.is_meant(&name) {
-                tc_control(reading, of, (source, place), &name, overrides.as_ref());
+                tc_control(reading, of, (source, location), &name, overrides.as_ref());
             }
             names.push(name);
         }
@@ -127,11 +129,11 @@ fn listed(reading: &mut Reading<'_>, of: &TestSuite, source: &Rc<Source>, node: 
     of.miss(reading, &names, "is not in tslist.run");
 }
 
-/// Reads the `tc_control` of a test; `overrides` of `tslist.run` take the place of what it says.
+/// Reads the `tc_control` of a test; `overrides` of `tslist.run` take the location of what it says.
 fn tc_control(
     reading: &mut Reading<'_>,
     of: &TestSuite,
-    (list, place): (&Rc<Source>, Place),
+    (list, location): (&Rc<Source>, Location),
     name: &str,
     overrides: Option<&Node>,
 ) {
@@ -140,7 +142,7 @@ fn tc_control(
     if !reading.tree.is_file(&path) {
         let message =
             format!("test {} has no file {}", quoted(name), quoted(&path.to_string_lossy()));
-        return reading.problems.add(list, place, message, None);
+        return reading.problems.add(list, location, message, None);
     }
     let Some((source, node)) = reading.document(&path) else { return };
     let problems = &reading.problems;
@@ -158,9 +160,9 @@ fn tc_control(
         && reboot != "never"
     {
         let fields = of_key("reboot");
-        let place = fields.node("reboot").map_or(fields.place(), |node| node.place);
+        let location = fields.node("reboot").map_or(fields.location(), |node| node.location);
         let help = "reboot: never, or two suites with a reboot between them";
-        fields.problem("reboot", place, "the machine is not rebooted", Some(help));
+        fields.problem("reboot", location, "the machine is not rebooted", Some(help));
     }
     let step_timeout = timeout.unwrap_or(STEP_TIMEOUT);
     let steps = |keys: &[&str]| {
@@ -190,10 +192,10 @@ fn tc_control(
         reading.tests.push(test);
     }
     let name = format!("{}{name}", of.prefix);
-    reading.named.push(Named { source: Rc::clone(list), name, place, requires: Vec::new() });
+    reading.named.push(Named { source: Rc::clone(list), name, location, requires: Vec::new() });
 }
 
-/// Lists the tests of `tslist.auto`: each line that `discovery_cmd` prints takes the place of `{}` in
+/// Lists the tests of `tslist.auto`: each line that `discovery_cmd` prints replaces `{}` in
 /// `test_cmd`.
 fn discovered(reading: &mut Reading<'_>, of: &TestSuite, source: &Rc<Source>, node: &Node) {
     let items = match &node.value {
@@ -211,11 +213,11 @@ fn discovered(reading: &mut Reading<'_>, of: &TestSuite, source: &Rc<Source>, no
         let (Some(discovery), Some(command)) = (discovery, fields.required_text("test_cmd")) else {
             continue;
         };
-        let place = fields.node("discovery_cmd").map_or(node.place, |node| node.place);
+        let location = fields.node("discovery_cmd").map_or(node.location, |node| node.location);
         if !command.contains("{}") {
-            let place = fields.node("test_cmd").map_or(node.place, |node| node.place);
+            let location = fields.node("test_cmd").map_or(node.location, |node| node.location);
             let help = "`{}` is where the name of the test goes";
-            fields.problem("test_cmd", place, "is the same for every test", Some(help));
+            fields.problem("test_cmd", location, "is the same for every test", Some(help));
             continue;
         }
         // In the directory that contains the test suite, as the paths in it are written.
@@ -224,17 +226,17 @@ fn discovered(reading: &mut Reading<'_>, of: &TestSuite, source: &Rc<Source>, no
             Ok(lines) => lines,
             Err(wrong) => {
                 let help = "it is run before build_cmd and ts_setup, in the directory above";
-                fields.problem("discovery_cmd", place, &wrong, Some(help));
+                fields.problem("discovery_cmd", location, &wrong, Some(help));
                 continue;
             }
         };
         for line in lines.lines().map(str::trim).filter(|line| !line.is_empty()) {
             if let Some(wrong) = rules::wrong_name(&format!("{}{line}", of.prefix)) {
                 let wrong = format!("the name {}, which it printed, {wrong}", quoted(line));
-                fields.problem("discovery_cmd", place, &wrong, None);
+                fields.problem("discovery_cmd", location, &wrong, None);
                 break;
             }
-            if is_full(reading, source, place) {
+            if is_full(reading, source, location) {
                 return;
             }
             names.push(line.to_owned());
@@ -243,7 +245,7 @@ fn discovered(reading: &mut Reading<'_>, of: &TestSuite, source: &Rc<Source>, no
                 let name = test.name.clone();
                 reading.tests.push(test);
                 let source = Rc::clone(source);
-                reading.named.push(Named { source, name, place, requires: Vec::new() });
+                reading.named.push(Named { source, name, location, requires: Vec::new() });
             }
         }
     }
@@ -287,11 +289,11 @@ fn step(command: String, timeout: Duration) -> Step {
 }
 
 /// Says whether there are as many tests as a suite may have, as a problem.
-fn is_full(reading: &Reading<'_>, source: &Source, place: Place) -> bool {
+fn is_full(reading: &Reading<'_>, source: &Source, location: Location) -> bool {
     let is_full = reading.named.len() >= rules::TESTS_MAX;
     if is_full {
         let message = format!("more than {} tests", rules::TESTS_MAX);
-        reading.problems.add(source, place, message, None);
+        reading.problems.add(source, location, message, None);
     }
     is_full
 }

@@ -15,13 +15,14 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
+use memsample_input::{InputError, Problems, Source};
+
 use self::control::TestSuite;
 pub(super) use self::tree::Disk;
 pub use self::tree::{Discover, Tree};
 use super::document::Node;
-use super::error::{Problems, SuiteError};
 use super::rules::{self, Named};
-use super::source::Source;
+use super::suite_file::SUITE_FILE;
 use super::{Suite, Test};
 
 /// What is read of a directory, and of all directories that its `master.run` names.
@@ -38,9 +39,9 @@ struct Reading<'a> {
 }
 
 /// Reads a directory.
-pub(super) fn read(root: &Path, tree: &dyn Tree) -> Result<Suite, SuiteError> {
+pub(super) fn read(root: &Path, tree: &dyn Tree) -> Result<Suite, InputError> {
     let root = std::path::absolute(root)
-        .map_err(|error| SuiteError::of_file(root, format!("cannot be found: {error}"), None))?;
+        .map_err(|error| InputError::of_file(root, format!("cannot be found: {error}"), None))?;
     let mut reading = Reading {
         tree,
         problems: Problems::default(),
@@ -59,12 +60,12 @@ pub(super) fn read(root: &Path, tree: &dyn Tree) -> Result<Suite, SuiteError> {
         control::read(&mut reading, &TestSuite::alone(&root));
     } else if reading.problems.is_empty() {
         let help = "a directory in UTAH's format has a master.run, a tslist.run or a tslist.auto";
-        return Err(SuiteError::of_file(&root, "not a suite".to_owned(), Some(help)));
+        return Err(InputError::of_file(&root, "not a suite".to_owned(), Some(help)));
     }
     rules::check(&reading.named, &reading.problems);
     if reading.tests.is_empty() && reading.problems.is_empty() {
         let help = Some("name directories in tslist.run: - test: DIRECTORY");
-        return Err(SuiteError::of_file(&root, "the suite has no test".to_owned(), help));
+        return Err(InputError::of_file(&root, "the suite has no test".to_owned(), help));
     }
     reading.note_dependencies();
     let suite = Suite {
@@ -87,10 +88,10 @@ fn is_test_suite(tree: &dyn Tree, directory: &Path) -> bool {
 impl Reading<'_> {
     /// Reads a file; `None` where it is not there, and after a problem.
     fn document(&mut self, path: &Path) -> Option<(Rc<Source>, Node)> {
-        let read = || -> Result<Option<(Rc<Source>, Node)>, SuiteError> {
-            let failed = |error: String| SuiteError::of_file(path, error, None);
+        let read = || -> Result<Option<(Rc<Source>, Node)>, InputError> {
+            let failed = |error: String| InputError::of_file(path, error, None);
             let Some(bytes) = self.tree.read(path).map_err(failed)? else { return Ok(None) };
-            let source = Rc::new(Source::new(path, &bytes)?);
+            let source = Rc::new(SUITE_FILE.decode(path, &bytes)?);
             let node = Node::of_yaml(&source)?;
             Ok(Some((source, node)))
         };
@@ -103,7 +104,7 @@ impl Reading<'_> {
         }
     }
 
-    /// Says once what tests depend on: nobody looks whether it is there.
+    /// Notes once what tests depend on: memsample does not check whether it is installed.
     fn note_dependencies(&mut self) {
         self.dependencies.sort();
         self.dependencies.dedup();

@@ -1,12 +1,14 @@
+//! The run list `master.run`: which test suites there are, and where.
+
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
+use memsample_input::{Location, Source, quoted};
+
 use super::control::{self, Include, TestSuite};
 use super::{Reading, is_test_suite, seconds};
 use crate::suite::document::{Fields, Node, Value};
-use crate::suite::error::quoted;
-use crate::suite::source::{Place, Source};
 
 /// Reads `master.run`: a table, or as in older suites a list of one, of `testsuites`.
 pub(super) fn read(
@@ -54,20 +56,20 @@ fn test_suite(
 ) -> Option<(TestSuite, Option<String>)> {
     let name = table.required_text("name")?;
     if name.contains('/') || name == "." || name == ".." {
-        let place = table.node("name").map_or(table.place(), |node| node.place);
-        table.problem("name", place, "must be the name of a directory", None);
+        let location = table.node("name").map_or(table.location(), |node| node.location);
+        table.problem("name", location, "must be the name of a directory", None);
         return None;
     }
     let method = table.required_text("fetch_method")?;
-    let location = table.required_text("fetch_location")?;
-    let place = |key| table.node(key).map_or(table.place(), |node| node.place);
+    let fetch_location = table.required_text("fetch_location")?;
+    let location = |key| table.node(key).map_or(table.location(), |node| node.location);
     let directory = match method {
         "dev" => {
-            let directory = root.join(location);
+            let directory = root.join(fetch_location);
             if !is_test_suite(reading.tree, &directory) {
-                let wrong = format!("{} has no tslist.run and no tslist.auto", quoted(location));
+                let wrong = format!("{} has no tslist.run and no tslist.auto", quoted(fetch_location));
                 let help = "a path begins in the directory of master.run";
-                table.problem("fetch_location", place("fetch_location"), &wrong, Some(help));
+                table.problem("fetch_location", location("fetch_location"), &wrong, Some(help));
                 return None;
             }
             directory
@@ -76,14 +78,14 @@ fn test_suite(
             let wrong = format!("test suite {} is not here, and nothing is fetched", quoted(name));
             let help = format!(
                 "fetch {} into a directory `{name}` beside master.run, or write fetch_method: dev and its path",
-                quoted(location)
+                quoted(fetch_location)
             );
-            table.problem("fetch_method", place("fetch_method"), &wrong, Some(&help));
+            table.problem("fetch_method", location("fetch_method"), &wrong, Some(&help));
             None
         })?,
         _ => {
             let help = "allowed are `dev`, `bzr`, `bzr-export` and `git`";
-            table.problem("fetch_method", place("fetch_method"), "not a method", Some(help));
+            table.problem("fetch_method", location("fetch_method"), "not a method", Some(help));
             return None;
         }
     };
@@ -93,10 +95,10 @@ fn test_suite(
     });
     let names = |key| {
         let names = table.node(key).and_then(|_| table.texts(key))?;
-        Some(names.into_iter().map(|(name, place)| (name.to_owned(), place)).collect())
+        Some(names.into_iter().map(|(name, location)| (name.to_owned(), location)).collect())
     };
     let include = names("include_tests");
-    let exclude: Vec<(String, Place)> = names("exclude_tests").unwrap_or_default();
+    let exclude: Vec<(String, Location)> = names("exclude_tests").unwrap_or_default();
     let test_suite = TestSuite {
         directory,
         prefix: format!("{name}/"),

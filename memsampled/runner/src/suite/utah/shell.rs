@@ -1,3 +1,5 @@
+//! Setups and cleanups of several test suites as one line of shell.
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -24,7 +26,7 @@ pub(super) fn all_or_nothing(parts: &[Part]) -> Option<Step> {
     step(parts, |part| format!("{} || exit", part.line()), "")
 }
 
-/// Makes one step of commands that are run whatever becomes of the others. They share their time.
+/// Makes one step of commands that are run whatever the others return. They share their time.
 pub(super) fn one_after_the_other(parts: &[Part]) -> Option<Step> {
     step(parts, |part| format!("{} || failed=$?", part.line()), "\nexit ${failed:-0}")
 }

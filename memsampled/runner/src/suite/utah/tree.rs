@@ -1,7 +1,9 @@
+//! Where the files of a directory come from, and who lists the tests of `tslist.auto`.
+
 use std::io;
 use std::path::Path;
 
-use crate::suite::source;
+use crate::suite::suite_file::SUITE_FILE;
 
 /// Where the files of a directory in UTAH's format are.
 pub trait Tree {
@@ -35,7 +37,7 @@ impl Tree for Disk<'_> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             // The path of what a file names as a directory.
             Err(error) if error.kind() == io::ErrorKind::NotADirectory => Ok(None),
-            _ => source::read(path).map(Some).map_err(|error| {
+            _ => SUITE_FILE.read(path).map(Some).map_err(|error| {
                 error.problems().first().map_or_else(String::new, |problem| problem.message.clone())
             }),
         }

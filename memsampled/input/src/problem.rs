@@ -1,17 +1,19 @@
+//! What is wrong with a file: every problem with its line, the place in it and what to write instead.
+
 use std::cell::RefCell;
 use std::fmt::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use super::source::{Place, Source};
+use super::source::{Location, Source};
 
-/// Problems that are kept; a file that has more is not a suite with mistakes, but another file.
+/// Problems that are kept; a file with more is no file with mistakes, but another kind of file.
 const KEPT: usize = 100;
 /// Problems that are printed: a screen.
 const PRINTED: usize = 20;
 /// Characters of a line that are shown around a problem, and of a name in a message.
 const SHOWN: usize = 100;
 
-/// Why a suite cannot be understood: every problem that was found, with file, line and column.
+/// Why a file cannot be understood: every problem that was found, with file, line and column.
 ///
 /// Its display is what a person reads, several lines for each problem and no newline at the end:
 ///
@@ -22,13 +24,13 @@ const SHOWN: usize = 100;
 ///      = did you mean `timeout`?
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SuiteError {
+pub struct InputError {
     problems: Vec<Problem>,
     /// Problems beyond those that were kept.
     more: usize,
 }
 
-/// One problem of a suite.
+/// One problem of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// The file that has it.
@@ -51,14 +53,16 @@ struct Excerpt {
     marked: usize,
 }
 
-impl SuiteError {
+impl InputError {
     /// Returns the problems, by file, line and column. There is at least one.
     #[must_use]
     pub fn problems(&self) -> &[Problem] {
         &self.problems
     }
 
-    pub(super) fn of_file(file: &Path, message: String, help: Option<&str>) -> Self {
+    /// Makes an error of one problem of a file as a whole.
+    #[must_use]
+    pub fn of_file(file: &Path, message: String, help: Option<&str>) -> Self {
         let help = help.map(str::to_owned);
         let file = file.to_owned();
         Self {
@@ -68,9 +72,9 @@ impl SuiteError {
     }
 }
 
-impl std::error::Error for SuiteError {}
+impl std::error::Error for InputError {}
 
-impl fmt::Display for SuiteError {
+impl fmt::Display for InputError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, problem) in self.problems.iter().take(PRINTED).enumerate() {
             if index > 0 {
@@ -109,24 +113,24 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Problems as they are found, in any file of a suite: reading goes on, so that all are told at once.
+/// Problems as they are found, in one file or several: reading continues, so that all are reported at once.
 #[derive(Debug, Default)]
-pub(super) struct Problems {
+pub struct Problems {
     found: RefCell<Vec<Problem>>,
     more: std::cell::Cell<usize>,
 }
 
 impl Problems {
-    /// Adds a problem at a place.
-    pub(super) fn add(&self, source: &Source, place: Place, message: String, help: Option<String>) {
+    /// Adds a problem at a location.
+    pub fn add(&self, source: &Source, location: Location, message: String, help: Option<String>) {
         let mut found = self.found.borrow_mut();
         if found.len() < KEPT {
             found.push(Problem {
                 file: source.path().to_owned(),
-                position: Some((place.line, place.column)),
+                position: Some((location.line, location.column)),
                 message,
                 help,
-                excerpt: Some(excerpt(source.line(place.line), place)),
+                excerpt: Some(excerpt(source.line(location.line), location)),
             });
         } else {
             self.more.set(self.more.get() + 1);
@@ -134,7 +138,7 @@ impl Problems {
     }
 
     /// Adds all problems of another file.
-    pub(super) fn append(&self, error: SuiteError) {
+    pub fn append(&self, error: InputError) {
         let mut found = self.found.borrow_mut();
         let kept = KEPT.saturating_sub(found.len()).min(error.problems.len());
         self.more.set(self.more.get() + error.more + error.problems.len() - kept);
@@ -142,12 +146,17 @@ impl Problems {
     }
 
     /// Says whether none was found.
-    pub(super) fn is_empty(&self) -> bool {
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
         self.found.borrow().is_empty()
     }
 
     /// Returns `value` if there was no problem.
-    pub(super) fn or<T>(self, value: T) -> Result<T, SuiteError> {
+    ///
+    /// # Errors
+    ///
+    /// The problems, by file, line and column.
+    pub fn or<T>(self, value: T) -> Result<T, InputError> {
         let mut problems = self.found.into_inner();
         if problems.is_empty() {
             return Ok(value);
@@ -162,13 +171,14 @@ impl Problems {
         problems.sort_by_key(|problem| {
             (files.iter().position(|file| *file == problem.file), problem.position)
         });
-        Err(SuiteError { problems, more: self.more.get() })
+        Err(InputError { problems, more: self.more.get() })
     }
 }
 
 /// Returns text from a file as it may stand in a message: short, on one line, and without characters
 /// that would move the cursor of a terminal.
-pub(super) fn quoted(text: &str) -> String {
+#[must_use]
+pub fn quoted(text: &str) -> String {
     let mut quoted = printable(text);
     if let Some((end, _)) = quoted.char_indices().nth(SHOWN) {
         quoted.truncate(end);
@@ -189,14 +199,15 @@ fn printable(text: &str) -> String {
     printable
 }
 
-fn excerpt(line: &str, place: Place) -> Excerpt {
-    let column = place.column.saturating_sub(1) as usize;
+fn excerpt(line: &str, location: Location) -> Excerpt {
+    let column = location.column.saturating_sub(1) as usize;
     // A long line is shown from a little before the problem.
     let skipped = if column + 20 > SHOWN { column.saturating_sub(SHOWN / 2) } else { 0 };
     let shown: Vec<char> = line.chars().skip(skipped).take(SHOWN).collect();
     // One column for each character, whatever it is.
     let shown: String = shown.iter().map(|c| if c.is_control() { ' ' } else { *c }).collect();
     let before = column - skipped;
-    let marked = (place.length as usize).min(shown.chars().count().saturating_sub(before)).max(1);
+    let marked =
+        (location.length as usize).min(shown.chars().count().saturating_sub(before)).max(1);
     Excerpt { line: shown.trim_end().to_owned(), before, marked }
 }

@@ -1,4 +1,4 @@
-//! Protects the daemon from the kernel's choice of whom to end when memory is out.
+//! Protects the daemon from the OOM killer, and raises its limit of descriptors.
 
 use std::fs;
 use std::io;
@@ -9,10 +9,9 @@ use rustix::mm::{MlockAllFlags, mlockall};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CapabilitySet, capabilities};
 
-use super::log;
 use memsample_client::wire::Protection;
 
-/// Below this only programs without which the machine does not run.
+/// Lower scores are for programs without which the machine does not run.
 const OOM_SCORE_ADJ: i32 = -900;
 /// The group that the daemon makes for itself, below the root of each hierarchy.
 const OWN_CGROUP: &str = "memsampled";
@@ -41,7 +40,7 @@ pub(super) fn protect(own_cgroup: bool) -> Protection {
         }
     }
     for note in &protection.notes {
-        log::warning(note);
+        tracing::warn!("{note}");
     }
     protection
 }

@@ -7,35 +7,35 @@
 //! | bodies of more than 16 KiB, 64 at once | 16 MiB |
 //! | 32 sessions and a flight recorder: 8 MiB of samples, 4 MiB for writing them | 396 MiB |
 //!
-//! That is 484 MiB of the 512 MiB of the unit. It is reckoned and was not measured: the 4 MiB for writing
-//! are an estimate, the others are bounds. What has no place in this, such as 16 MiB of marks for each session when the disk stands
-//! still, is refused as soon as the daemon has [`Limits::memory`](super::Limits::memory).
+//! That is 484 MiB of the 512 MiB of the unit. It is calculated and was not measured: the 4 MiB for writing
+//! are an estimate, the others are bounds. What has no place in this, such as 16 MiB of marks
+//! for each session when the disk does not respond, is refused as soon as the daemon has [`Limits::memory`](memsample_config::Limits::memory).
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// After so many bytes of marks it is looked again.
+/// After this many bytes of marks the resident set is read again.
 const STEP_BYTES: u64 = 4 << 20;
 
 /// Whether there is memory for more.
 #[derive(Default)]
-pub(super) struct Memory {
-    /// Bytes that were taken in since it was looked.
+pub(super) struct MemoryLimit {
+    /// Bytes that were taken in since the last check.
     taken: AtomicU64,
     is_short: AtomicBool,
 }
 
-impl Memory {
-    /// Says whether `bytes` more may be kept. Looks at times only, so that it costs nothing.
+impl MemoryLimit {
+    /// Says whether `bytes` more may be kept. Reads the resident set only at times, so that it costs nothing.
     pub(super) fn has_room(&self, bytes: u64, limit: u64) -> bool {
         let taken = self.taken.fetch_add(bytes, Ordering::Relaxed) + bytes;
         if taken >= STEP_BYTES || self.is_short.load(Ordering::Relaxed) {
-            return self.look(limit);
+            return self.check(limit);
         }
         true
     }
 
     /// Says whether there is room now.
-    pub(super) fn look(&self, limit: u64) -> bool {
+    pub(super) fn check(&self, limit: u64) -> bool {
         self.taken.store(0, Ordering::Relaxed);
         let is_short = resident_bytes().is_some_and(|bytes| bytes > limit);
         self.is_short.store(is_short, Ordering::Relaxed);

@@ -1,0 +1,56 @@
+//! The log of the daemon: one line for each event on the error stream, with the priority in front where the
+//! journal of systemd reads it.
+
+use std::fmt;
+use std::io;
+
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::registry::LookupSpan;
+
+/// Writes what the daemon logs from now on: errors, warnings and what it does.
+pub(crate) fn start() {
+    let to_journal = std::env::var_os("JOURNAL_STREAM").is_some();
+    tracing_subscriber::fmt()
+        .with_max_level(Level::INFO)
+        .with_ansi(false)
+        // Nobody is left to tell if a line cannot be written.
+        .log_internal_errors(false)
+        .with_writer(io::stderr)
+        .event_format(Lines { to_journal })
+        .init();
+}
+
+/// Formats an event as a line. It is written at once, so that lines are not mixed; names of clients are escaped
+/// by the caller.
+struct Lines {
+    to_journal: bool,
+}
+
+impl<S, N> FormatEvent<S, N> for Lines
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        // The number is how the kernel and syslog number priorities.
+        let (number, word) = match *event.metadata().level() {
+            Level::ERROR => (3, "error: "),
+            Level::WARN => (4, "warning: "),
+            _ => (6, ""),
+        };
+        if self.to_journal {
+            write!(writer, "<{number}>")?;
+        } else {
+            write!(writer, "memsampled: {word}")?;
+        }
+        context.field_format().format_fields(writer.by_ref(), event)?;
+        writeln!(writer)
+    }
+}
