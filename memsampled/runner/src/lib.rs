@@ -5,6 +5,10 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod replace;
 pub mod report;
+pub mod results;
 pub mod runner;
 pub mod suite;
+
+pub use replace::replace;

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::running::{isolated, options, shell, suite};
-use memsample_runner::runner::{Event, Outcome, doctor, run};
+use memsample_runner::results::Outcome;
+use memsample_runner::runner::{Event, doctor, run};
 use memsample_runner::suite::{Sandbox, Suite, Test};
 use tempfile::tempdir;
 

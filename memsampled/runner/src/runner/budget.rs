@@ -1,5 +1,7 @@
-use super::event::{BoundedBytes, BudgetResult, BudgetVerdict, LeftOverProcess};
+//! Judges the budgets of an attempt.
+
 use super::own_recording::Used;
+use crate::results::{BoundedBytes, BudgetResult, BudgetVerdict, LeftOverProcess};
 use crate::suite::{Action, Budget, Quantity};
 
 /// What an attempt left behind.
@@ -25,29 +27,34 @@ pub(super) fn judge(budgets: &[Budget], used: Option<&Used>, left: Left<'_>) -> 
             Some(BoundedBytes { upper: Some(upper), .. }) if upper <= limit => BudgetVerdict::Kept,
             Some(_) | None => BudgetVerdict::CannotTell,
         };
-        BudgetResult { budget: budget.clone(), measured, verdict }
+        BudgetResult {
+            budget: budget.clone(),
+            measured_bytes: measured.map(|bytes| bytes.lower),
+            measured_bytes_upper: measured.and_then(|bytes| bytes.upper),
+            verdict,
+        }
     };
     budgets.iter().map(judge).collect()
 }
 
 fn measured(quantity: Quantity, role: Option<&str>, used: &Used) -> Option<BoundedBytes> {
-    let memory = used.memory.as_ref();
+    let usage = used.usage.as_ref()?;
     let exactly = |growth: i64| {
         // What shrinks does not grow.
         let growth = u64::try_from(growth).unwrap_or(0);
         BoundedBytes { lower: growth, upper: Some(growth) }
     };
     let Some(role) = role else {
-        let memory = memory?;
+        let memory = &usage.memory;
         return match quantity {
-            Quantity::RssPeak => Some(memory.rss?.peak),
-            Quantity::PssPeak => Some(memory.pss?.peak),
-            Quantity::AnonPeak => Some(memory.anon?.peak),
+            Quantity::RssPeak => memory.rss_peak(),
+            Quantity::PssPeak => memory.pss_peak(),
+            Quantity::AnonPeak => memory.anon_peak(),
             Quantity::Growth => memory.growth_bytes_per_minute.map(exactly),
             Quantity::LeftOver => None,
         };
     };
-    let rss = memory?.roles.iter().find(|found| found.role == role).map(|found| found.rss_peak)?;
+    let rss = usage.roles.iter().find(|found| found.role == role)?.rss_peak();
     // Both are parts of the resident set, so that its bound is theirs too.
     let within = |lower: u64| BoundedBytes { lower, upper: rss.upper.map(|rss| rss.max(lower)) };
     match quantity {
@@ -117,7 +124,7 @@ pub(super) fn failure(results: &[BudgetResult]) -> Option<String> {
             Quantity::LeftOver => "what it left",
         };
         let of = role.as_ref().map_or(String::new(), |role| format!(" in the role `{role}`"));
-        let lower = result.measured.map_or(0, |bytes| bytes.lower);
+        let lower = result.measured_bytes.unwrap_or(0);
         format!("{quantity}{of} was at least {lower} bytes, and its budget is {limit_bytes} bytes")
     };
     let sentences: Vec<String> = failed.map(sentence).collect();
@@ -127,26 +134,30 @@ pub(super) fn failure(results: &[BudgetResult]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::runner::event::{RoleMemory, Sum, TestMemory};
+    use crate::results::{Memory, RoleMemory};
+    use crate::runner::measure::Usage;
     use crate::runner::role_use::{RoleUse, RoleUses};
 
     fn used(lower: u64, upper: Option<u64>) -> Used {
-        let peak = BoundedBytes { lower, upper };
-        let memory = TestMemory {
-            anon: Some(Sum { peak, at: jiff::Timestamp::UNIX_EPOCH }),
+        let memory = Memory {
+            anon_peak_bytes: Some(lower),
+            anon_peak_bytes_upper: upper,
             growth_bytes_per_minute: Some(-5),
-            roles: vec![
-                RoleMemory { role: "cc".to_owned(), rss_peak: peak, processes: 1 },
-                RoleMemory { role: "unsampled".to_owned(), rss_peak: peak, processes: 1 },
-            ],
-            ..TestMemory::default()
+            ..Memory::default()
         };
+        let role = |role: &str| RoleMemory {
+            role: role.to_owned(),
+            rss_peak_bytes: lower,
+            rss_peak_bytes_upper: upper,
+            processes: 1,
+        };
+        let usage = Usage { memory, roles: vec![role("cc"), role("unsampled")] };
         let of_cc = RoleUse {
             anon_bytes: lower / 2,
             pss_bytes: Some(lower / 4),
             growth_bytes_per_minute: Some(101),
         };
-        Used { memory: Some(memory), roles: RoleUses::known("cc", of_cc, 7) }
+        Used { usage: Some(usage), roles: RoleUses::known("cc", of_cc, 7) }
     }
 
     fn budget(role: Option<&str>, quantity: Quantity) -> Budget {

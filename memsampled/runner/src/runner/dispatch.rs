@@ -13,9 +13,9 @@ use super::admission::{Admission, Claim, Memory};
 use super::artifacts;
 use super::attempt::{Heard, Running, failure, spec_of_step, spec_of_test};
 use super::budget::{self, Left};
-use super::event::{Abort, Attempt, Event, Outcome, TestResult};
+use super::event::Event;
 use super::layout::Layout;
-use super::measure::{mark_of, measure};
+use super::measure::{Usage, mark_of, measure};
 use super::options::RunOptions;
 use super::own_recording::{OwnRecording, Used};
 use super::plan::{Next, Plan};
@@ -24,6 +24,7 @@ use super::role_use::RoleUses;
 use super::sandbox::Sandboxes;
 use super::sandbox::{Ending, Spec, StageKind, Told, remove_left};
 use super::verdict::judge;
+use crate::results::{Abort, Attempt, Outcome, TestResult};
 use crate::suite::{Budget, Step, Suite, Test};
 
 /// What waits to be heard, at most: the supervisors wait then.
@@ -215,7 +216,9 @@ impl<'a> Dispatcher<'a> {
         for result in results.iter_mut().filter(|result| result.budgets.is_empty()) {
             let test = self.suite.tests.iter().find(|test| test.name == result.test.test);
             let budgets = test.map_or_else(Vec::new, |test| budgets_of(test, self.options));
-            let used = Used { memory: result.memory.clone(), roles: RoleUses::default() };
+            let roles = result.roles.clone();
+            let usage = result.memory.clone().map(|memory| Usage { memory, roles });
+            let used = Used { usage, roles: RoleUses::default() };
             judge_budgets(&budgets, &used, result);
         }
         let duration = self.began.elapsed();
@@ -472,6 +475,7 @@ impl<'a> Dispatcher<'a> {
             kept: ending.kept.as_ref().map(relative),
             notes,
             memory: None,
+            roles: Vec::new(),
             budgets: Vec::new(),
         };
         if let Some(used) = used {
@@ -621,11 +625,13 @@ fn measure_all(layout: &Layout<'_>, ended: &mut [Ended]) -> Vec<String> {
         let measured = measured
             .and_then(|(recording, _)| measure(&recording).map_err(|error| error.to_string()));
         match measured {
-            Ok(mut memories) => {
+            Ok(mut usages) => {
                 for index in indices {
                     if let Some(Ended { result, .. }) = ended.get_mut(index) {
                         let key = (result.test.test.clone(), mark_of(&result.test));
-                        result.memory = memories.remove(&key);
+                        if let Some(Usage { memory, roles }) = usages.remove(&key) {
+                            (result.memory, result.roles) = (Some(memory), roles);
+                        }
                     }
                 }
             }
@@ -676,30 +682,4 @@ fn judge_budgets(budgets: &[Budget], used: &Used, result: &mut TestResult) {
 pub(super) fn next_id() -> (u64, String) {
     let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
     (id, format!("memsample-{}-{id}", std::process::id()))
-}
-
-impl TestResult {
-    /// Returns the result of an attempt that was not run.
-    pub(crate) fn not_run(test: Attempt, outcome: Outcome) -> Self {
-        Self {
-            test,
-            outcome,
-            reason: None,
-            started: None,
-            duration: Duration::ZERO,
-            exit_code: None,
-            signal: None,
-            sandbox: String::new(),
-            left_over_processes: Vec::new(),
-            left_bytes: None,
-            stdout: None,
-            stderr: None,
-            output_cut_bytes: 0,
-            artifacts: Vec::new(),
-            kept: None,
-            notes: Vec::new(),
-            memory: None,
-            budgets: Vec::new(),
-        }
-    }
 }

@@ -1,6 +1,6 @@
 use std::path::{Path, PathBuf};
 
-use super::event::Attempt;
+use crate::results::Attempt;
 
 /// Bytes of a test's name that are in the name of its directory.
 const MAX_SLUG_BYTES: usize = 64;

@@ -38,13 +38,9 @@ use crossbeam_channel::Receiver;
 use memsample::{RecordError, Station};
 
 pub use discovery::{DiscoverError, discover};
-pub use event::{
-    Abort, Attempt, BoundedBytes, BudgetResult, BudgetVerdict, Event, LeftOverProcess, Outcome,
-    RoleMemory, Sum, TestMemory, TestResult,
-};
+pub use event::Event;
 pub use options::{Keep, RunOptions, Selection, Shard};
 pub use sandbox::role;
-pub use verdict::of_test;
 
 use crate::suite::Suite;
 use dispatch::Dispatcher;

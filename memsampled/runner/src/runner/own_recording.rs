@@ -1,13 +1,15 @@
+//! A recording of one attempt alone, for its budgets.
+
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use memsample::{MarkKind, Rate, Recorder, Recording, Scope, Station};
 
-use super::event::{Attempt, TestMemory};
-use super::measure::{mark_of, measure};
+use super::measure::{Usage, mark_of, measure};
 use super::options::RunOptions;
 use super::role_use::RoleUses;
+use crate::results::Attempt;
 
 /// A recording of one attempt alone, beside that of the run, by which its budgets are judged as soon
 /// as it has ended: what is retried, what is required and what ends a suite must know.
@@ -22,7 +24,7 @@ pub(super) struct OwnRecording {
 /// What it says.
 pub(super) struct Used {
     /// `None` where no process was seen.
-    pub(super) memory: Option<TestMemory>,
+    pub(super) usage: Option<Usage>,
     pub(super) roles: RoleUses,
 }
 
@@ -70,5 +72,5 @@ impl OwnRecording {
 
 fn read(recording: &Recording, attempt: &Attempt) -> io::Result<Used> {
     let key = (attempt.test.clone(), mark_of(attempt));
-    Ok(Used { memory: measure(recording)?.remove(&key), roles: RoleUses::read(recording)? })
+    Ok(Used { usage: measure(recording)?.remove(&key), roles: RoleUses::read(recording)? })
 }

@@ -1,8 +1,8 @@
 use std::collections::HashMap;
 
-use super::event::{Attempt, Outcome};
 use super::options::RunOptions;
 use super::progress::Ended;
+use crate::results::{Attempt, Outcome};
 use crate::suite::{Suite, Test};
 
 /// What is still to be run, in the order of the suite.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::event::TestResult;
+use crate::results::TestResult;
 use crate::suite::Suite;
 
 /// The longest line that is read: a result with all its artifacts is far below.

@@ -1,5 +1,7 @@
-use super::event::{Outcome, TestResult};
+//! Decides how an attempt ended.
+
 use super::sandbox::Ending;
+use crate::results::Outcome;
 use crate::suite::Test;
 
 /// Decides how an attempt ended, from what is known of it. The order is the meaning: see
@@ -100,35 +102,4 @@ fn left(ending: &Ending) -> Option<String> {
         parts.push(format!("{bytes} bytes of shared memory"));
     }
     if parts.is_empty() { None } else { Some(format!("it left {}", parts.join(" and "))) }
-}
-
-/// Returns how a test as a whole ended, from all its attempts: the worst of its repetitions, of which
-/// each is its last attempt, or `flaky` where that passed after another had not.
-///
-/// `None` where there is no attempt.
-#[must_use]
-pub fn of_test<'a>(attempts: impl IntoIterator<Item = &'a TestResult>) -> Option<Outcome> {
-    let mut repetitions: std::collections::BTreeMap<u32, (u32, Outcome, bool)> = Default::default();
-    for result in attempts {
-        let (attempt, failed) = (result.test.attempt, !result.outcome.is_success());
-        let entry = repetitions.entry(result.test.repetition);
-        let entry = entry.or_insert((0, result.outcome.clone(), false));
-        entry.2 |= failed;
-        if attempt > entry.0 {
-            (entry.0, entry.1) = (attempt, result.outcome.clone());
-        }
-    }
-    let of_repetition = |(_, outcome, failed_once)| match outcome {
-        Outcome::Passed if failed_once => Outcome::Flaky,
-        outcome => outcome,
-    };
-    let rank = |outcome: &Outcome| match outcome {
-        Outcome::Passed => 0,
-        Outcome::Skipped { .. } => 1,
-        Outcome::Flaky => 2,
-        _ => 3,
-    };
-    let outcomes = repetitions.into_values().map(of_repetition);
-    // Of the worst, the first.
-    outcomes.reduce(|worst, next| if rank(&next) > rank(&worst) { next } else { worst })
 }

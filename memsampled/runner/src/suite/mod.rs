@@ -213,6 +213,7 @@ pub struct Budget {
 
 /// What a budget bounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Quantity {
     /// The peak of the sum of resident sets.
     RssPeak,
@@ -228,6 +229,7 @@ pub enum Quantity {
 
 /// What happens above a budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Action {
     /// It is said in the report.
     Warn,

@@ -1,10 +1,12 @@
+//! Lines about single attempts.
+
 use std::path::Path;
 
 use anstyle::{AnsiColor, Style};
 
-use super::super::output_tail::OutputTail;
-use super::super::wording;
-use crate::runner::{Attempt, Outcome, TestResult};
+use crate::report::output_tail::OutputTail;
+use crate::results::wording;
+use crate::results::{Attempt, TestResult, Verdict};
 
 /// The longest word for an outcome, `host_out_of_memory`.
 const WORD_WIDTH: usize = 18;
@@ -17,7 +19,7 @@ const OUTPUT_BYTES: u64 = 4096;
 
 /// Says how an attempt ended: `failed   0.012 s  name: exit code 1`.
 pub(super) fn finished(result: &TestResult, color: bool) -> String {
-    let word = styled(&result.outcome, WORD_WIDTH, color);
+    let word = styled(result.outcome.verdict(), WORD_WIDTH, color);
     let time = match result.started {
         Some(_) => wording::duration(result.duration),
         None => "-".to_owned(),
@@ -72,20 +74,20 @@ pub(super) fn output(result: &TestResult, directory: &Path) -> Vec<String> {
 }
 
 /// Returns the word for an outcome, filled up to a width, in its colour.
-pub(super) fn styled(outcome: &Outcome, width: usize, color: bool) -> String {
-    let word = outcome.word();
+pub(super) fn styled(verdict: Verdict, width: usize, color: bool) -> String {
+    let word = verdict.word();
     if !color {
         return format!("{word:>width$}");
     }
-    let style = style(outcome);
+    let style = style(verdict);
     format!("{style}{word:>width$}{style:#}")
 }
 
 /// Green is well, yellow is worth a look, red is not well.
-pub(super) fn style(outcome: &Outcome) -> Style {
-    let color = match outcome {
-        Outcome::Passed => AnsiColor::Green,
-        Outcome::Flaky | Outcome::Skipped { .. } => AnsiColor::Yellow,
+pub(super) fn style(verdict: Verdict) -> Style {
+    let color = match verdict {
+        Verdict::Passed => AnsiColor::Green,
+        Verdict::Flaky | Verdict::Skipped => AnsiColor::Yellow,
         _ => AnsiColor::Red,
     };
     color.on_default()

@@ -1,10 +1,13 @@
+//! The live display: a bar for the suite, and a line for each running test.
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::super::wording;
-use crate::runner::{Attempt, Event};
+use crate::results::Attempt;
+use crate::results::wording;
+use crate::runner::Event;
 
 /// Running tests that are shown, at most: more would fill the screen.
 const MAX_SHOWN: usize = 8;
@@ -91,7 +94,7 @@ fn style(template: &str) -> ProgressStyle {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::runner::{Outcome, TestResult};
+    use crate::results::{Outcome, TestResult};
 
     #[test]
     fn a_test_whose_command_is_not_found_does_not_run_for_ever() {

@@ -10,8 +10,9 @@ use std::path::PathBuf;
 
 use indicatif::ProgressDrawTarget;
 
-use super::wording;
-use crate::runner::{Attempt, Event, Outcome};
+use crate::results::wording;
+use crate::results::{Attempt, Outcome};
+use crate::runner::Event;
 use live::Live;
 
 /// How many seconds a test runs before a log says that it does, again and again.

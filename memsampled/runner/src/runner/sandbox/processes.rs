@@ -6,7 +6,7 @@ use std::time::Duration;
 use memsample::parse::{parse_stat, parse_statm};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::runner::event::LeftOverProcess;
+use crate::results::LeftOverProcess;
 
 /// Processes that one walk looks at, at most: the largest `pid_max` of Linux.
 const MAX_PROCESSES: usize = 4 * 1024 * 1024;

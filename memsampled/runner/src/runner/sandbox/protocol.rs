@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::runner::event::LeftOverProcess;
+use crate::results::LeftOverProcess;
 use crate::runner::options::Keep;
 
 /// Everything that a supervisor must know of one attempt.

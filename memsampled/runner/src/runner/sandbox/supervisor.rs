@@ -494,7 +494,7 @@ impl<'a> Supervisor<'a> {
     }
 
     /// Waits a moment for what is about to end, and returns what is not.
-    fn left_over_processes(&mut self) -> Vec<crate::runner::event::LeftOverProcess> {
+    fn left_over_processes(&mut self) -> Vec<crate::results::LeftOverProcess> {
         let deadline = Instant::now() + SETTLE;
         loop {
             let left = self.processes();

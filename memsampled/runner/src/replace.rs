@@ -1,3 +1,5 @@
+//! Replaces a file whole or not at all.
+
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};

@@ -1,21 +1,22 @@
-//! How reports say what was measured.
+//! How results are put into words.
 
 use std::time::Duration;
 
 use bytesize::ByteSize;
 
-use crate::runner::{
-    Abort, Attempt, BoundedBytes, BudgetResult, BudgetVerdict, Outcome, TestMemory, TestResult,
-};
+use super::attempt::{Attempt, TestResult};
+use super::budget::{BudgetResult, BudgetVerdict};
+use super::memory::{BoundedBytes, Memory, RoleMemory};
+use super::outcome::{Abort, Outcome};
 use crate::suite::{Action, Quantity};
 
 /// Formats a size: `1.5 MiB`.
-pub(super) fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     ByteSize::b(bytes).display().iec().to_string()
 }
 
 /// Formats a size within its bounds: `1.5 MiB`, `1.5 MiB to 2.0 MiB`, `≥1.5 MiB`.
-pub(super) fn bounded(bytes: BoundedBytes) -> String {
+pub(crate) fn bounded(bytes: BoundedBytes) -> String {
     let lower = size(bytes.lower);
     match bytes.upper.map(size) {
         None => format!("≥{lower}"),
@@ -25,7 +26,7 @@ pub(super) fn bounded(bytes: BoundedBytes) -> String {
 }
 
 /// Formats a length of time: `0.012 s`, `3m 25s`.
-pub(super) fn duration(duration: Duration) -> String {
+pub(crate) fn duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
     match seconds {
         0..100 => format!("{:.3} s", duration.as_secs_f64()),
@@ -35,7 +36,7 @@ pub(super) fn duration(duration: Duration) -> String {
 }
 
 /// Names an attempt: `name`, `name [2]` of the second repetition, `name (try 3)`.
-pub(super) fn label(attempt: &Attempt) -> String {
+pub(crate) fn label(attempt: &Attempt) -> String {
     let mut label = printable(&attempt.test);
     if attempt.repetition > 1 {
         label.push_str(&format!(" [{}]", attempt.repetition));
@@ -47,7 +48,7 @@ pub(super) fn label(attempt: &Attempt) -> String {
 }
 
 /// Returns text in which nothing moves the cursor: a name may hold anything.
-pub(super) fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     let mut printable = String::with_capacity(text.len());
     for char in text.chars() {
         match char {
@@ -59,7 +60,7 @@ pub(super) fn printable(text: &str) -> String {
 }
 
 /// Says why an attempt ended as it did; `None` where the word says all.
-pub(super) fn why(result: &TestResult) -> Option<String> {
+pub(crate) fn why(result: &TestResult) -> Option<String> {
     let first = match &result.outcome {
         Outcome::Failed { exit_code } => Some(format!("exit code {exit_code}")),
         Outcome::Signaled { signal } => Some(signal_name(*signal)),
@@ -85,13 +86,13 @@ fn breach(result: &BudgetResult) -> Option<String> {
 }
 
 /// Says what became of a budget: `RSS peak 80.0 MiB, above its budget of 64.0 MiB`.
-pub(super) fn budget(result: &BudgetResult) -> String {
+pub(crate) fn budget(result: &BudgetResult) -> String {
     let budget = &result.budget;
     let per = if budget.quantity == Quantity::Growth { " a minute" } else { "" };
     let role = budget.role.as_ref();
     let role = role.map_or(String::new(), |role| format!(" of role {}", printable(role)));
     let measured = result
-        .measured
+        .measured()
         .map_or("was not measured".to_owned(), |bytes| format!("{}{per}", bounded(bytes)));
     let limit = format!("its budget of {}{per}", size(budget.limit_bytes));
     let verdict = match result.verdict {
@@ -117,31 +118,35 @@ fn quantity_text(quantity: Quantity) -> &'static str {
 }
 
 /// Says what a test used, in a few lines.
-pub(super) fn memory_lines(memory: Option<&TestMemory>) -> Vec<String> {
+pub(crate) fn memory_lines(memory: Option<&Memory>, roles: &[RoleMemory]) -> Vec<String> {
     let Some(memory) = memory else { return vec!["memory: not measured".to_owned()] };
-    let mut peaks = Vec::new();
-    for (name, sum) in [("RSS", memory.rss), ("PSS", memory.pss), ("anonymous", memory.anon)] {
-        let missing = memory.pss_missing().filter(|_| name == "PSS");
-        let missing = missing.map_or(String::new(), |why| format!(" ({why})"));
-        let peak = sum.map_or_else(|| format!("not measured{missing}"), |sum| bounded(sum.peak));
-        peaks.push(format!("{name} peak {peak}"));
-    }
+    let peak = |name: &str, peak: Option<BoundedBytes>, missing: &str| {
+        let peak = peak.map_or_else(|| format!("not measured{missing}"), bounded);
+        format!("{name} peak {peak}")
+    };
+    let missing = memory.pss_missing.as_ref();
+    let missing = missing.map_or(String::new(), |why| format!(" ({why})"));
+    let peaks = [
+        peak("RSS", memory.rss_peak(), ""),
+        peak("PSS", memory.pss_peak(), &missing),
+        peak("anonymous", memory.anon_peak(), ""),
+    ];
     let mut lines = vec![format!("memory: {}", peaks.join(", "))];
     if let Some(growth) = memory.growth_bytes_per_minute {
         let sign = if growth < 0 { "-" } else { "" };
         lines.push(format!("growth: {sign}{} a minute", size(growth.unsigned_abs())));
     }
-    for role in &memory.roles {
+    for role in roles {
         lines.push(format!(
             "role {}: RSS peak {}, processes {}",
             printable(&role.role),
-            bounded(role.rss_peak),
+            bounded(role.rss_peak()),
             role.processes
         ));
     }
     lines.push(format!(
         "from {} samples of {} processes, {} of them known only by their end; {} gaps",
-        memory.samples, memory.processes, memory.unsampled, memory.gaps
+        memory.samples, memory.processes, memory.unsampled_processes, memory.gaps
     ));
     if memory.unbounded_images > 0 {
         lines.push(format!(
@@ -150,17 +155,18 @@ pub(super) fn memory_lines(memory: Option<&TestMemory>) -> Vec<String> {
         ));
     }
     let unknown = || "not known".to_owned();
+    let count = |count: Option<u64>| count.map_or_else(unknown, |count| count.to_string());
     lines.push(format!(
         "CPU {}, page faults {} minor and {} major",
-        memory.cpu.map_or_else(unknown, duration),
-        memory.minflt.map_or_else(unknown, |count| count.to_string()),
-        memory.majflt.map_or_else(unknown, |count| count.to_string())
+        memory.cpu_ns.map_or_else(unknown, |ns| duration(Duration::from_nanos(ns))),
+        count(memory.minor_faults),
+        count(memory.major_faults)
     ));
     lines
 }
 
 /// Names a signal: `SIGSEGV (11)`.
-pub(super) fn signal_name(signal: i32) -> String {
+pub(crate) fn signal_name(signal: i32) -> String {
     match signal_hook::low_level::signal_name(signal) {
         Some(name) => format!("{name} ({signal})"),
         None => format!("signal {signal}"),
@@ -168,7 +174,7 @@ pub(super) fn signal_name(signal: i32) -> String {
 }
 
 /// Says why a suite was cut short.
-pub(super) fn abort(abort: Abort) -> String {
+pub(crate) fn abort(abort: Abort) -> String {
     match abort {
         Abort::Signal(signal) => format!("it was ended by {}", signal_name(signal)),
         Abort::Timeout => "the time of the suite was over".to_owned(),
