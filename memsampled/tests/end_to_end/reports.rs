@@ -13,7 +13,7 @@ use memsample_runner::results::{
     self, Abort, Attempt, BudgetResult, BudgetVerdict, LeftOverProcess, Memory, Outcome, Results,
     RoleMemory, TestResult,
 };
-use memsample_runner::runner::Event;
+use memsample_runner::run::Event;
 use memsample_runner::suite::{Action, Budget, Quantity};
 use proptest::prelude::*;
 use serde_json::Value;

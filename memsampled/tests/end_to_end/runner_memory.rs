@@ -8,7 +8,7 @@ use crate::running::{container, isolated, options, results, shell, suite};
 use crate::test_sums::sums_by_test;
 use memsample::{BirthsBy, Rate, RecorderOptions, Recording};
 use memsample_runner::results::{BudgetVerdict, Outcome, TestResult};
-use memsample_runner::runner::RunOptions;
+use memsample_runner::run::RunOptions;
 use memsample_runner::suite::{Action, Budget, PolicyBudget, Quantity, Sandbox, Test};
 use tempfile::tempdir;
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::results::{Abort, Results};
-use crate::runner::Event;
+use crate::run::Event;
 
 /// Notes that are kept of a run: more is the same again.
 const MAX_NOTES: usize = 1000;

@@ -1,4 +1,4 @@
-//! What people and programs read of a run, made of [`Event`](crate::runner::Event)s and of nothing else.
+//! What people and programs read of a run, made of [`Event`](crate::run::Event)s and of nothing else.
 //!
 //! ```text
 //! Event ─┬─ terminal ─▶ lines, or a live display

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use super::attempt::{Attempt, TestResult};
 use super::file::{AttemptResults, Ended, FORMAT_VERSION, Results, TestResults};
-use super::outcome::{Abort, SuiteOutcome, Verdict, of_test};
+use super::outcome::{Abort, SuiteOutcome, Verdict};
+use super::whole::of_test;
 use super::wording;
 
 impl Results {

@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 use super::attempt::LeftOverProcess;
 use super::budget::BudgetResult;
 use super::memory::{Memory, RoleMemory};
-use super::outcome::{AbortCause, SuiteOutcome, Verdict, whole};
+use super::outcome::{AbortCause, SuiteOutcome, Verdict};
+use super::whole::whole;
 use crate::replace::replace;
 
 /// The name of the file in the directory of results.

@@ -14,10 +14,12 @@ mod build;
 mod file;
 mod memory;
 mod outcome;
+mod whole;
 pub(crate) mod wording;
 
 pub use attempt::{Attempt, LeftOverProcess, TestResult};
 pub use budget::{BudgetResult, BudgetVerdict};
 pub use file::{AttemptResults, Ended, FILE, FORMAT_VERSION, Results, ResultsError, TestResults};
 pub use memory::{BoundedBytes, Memory, RoleMemory};
-pub use outcome::{Abort, AbortCause, Outcome, SuiteOutcome, Verdict, of_test};
+pub use outcome::{Abort, AbortCause, Outcome, SuiteOutcome, Verdict};
+pub use whole::of_test;

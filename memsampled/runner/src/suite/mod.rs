@@ -46,7 +46,7 @@ impl Suite {
     /// Harness. `docs/suite.md` describes both.
     ///
     /// Of a directory with a `tslist.auto`, the command in it that lists the tests is run by `discover`,
-    /// such as [`runner::discover`](crate::runner::discover()).
+    /// such as [`run::discover`](crate::run::discover()).
     ///
     /// # Errors
     ///

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use anyhow::bail;
 use jiff::Timestamp;
 use memsample_runner::results::{self, Results};
-use memsample_runner::runner::is_run_of;
+use memsample_runner::run::is_run_of;
 use memsample_runner::suite::Suite;
 
 use super::RunArgs;

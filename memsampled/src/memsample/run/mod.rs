@@ -13,11 +13,12 @@ use anyhow::{Context, bail};
 use crossbeam_channel::Receiver;
 use indicatif::ProgressDrawTarget;
 use memsample::{Rate, RecorderOptions, SamplerOptions};
+use memsample_runner::plan::Selection;
 use memsample_runner::replace;
 use memsample_runner::report::terminal::{Terminal, table};
 use memsample_runner::report::{Collector, SuiteResult, junit};
 use memsample_runner::results::{self, Abort, Results, SuiteOutcome};
-use memsample_runner::runner::{self, DiscoverError, RunOptions, Selection};
+use memsample_runner::run::{DiscoverError, RunOptions, discover};
 use memsample_runner::suite::{Policy, Suite};
 
 use args::JunitProfile;
@@ -41,7 +42,7 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let mut terminal = terminal(args);
     let mut collector = Collector::default();
     let mut ended = None;
-    let outcome = runner::run(&suite, &options, signals, &mut |event| {
+    let outcome = memsample_runner::run::run(&suite, &options, signals, &mut |event| {
         terminal.show(&event);
         if let Some(result) = collector.take(&event) {
             ended = Some(result);
@@ -63,7 +64,7 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
 fn load(path: &Path, launcher: &Path, signals: &Receiver<i32>) -> anyhow::Result<Suite> {
     let interrupted = Cell::new(false);
     let suite = Suite::load(path, &|line, cwd| {
-        let listed = runner::discover(launcher, signals, line, cwd);
+        let listed = discover(launcher, signals, line, cwd);
         interrupted.set(matches!(listed, Err(DiscoverError::Interrupted(_))) || interrupted.get());
         listed.map_err(|error| error.to_string())
     });

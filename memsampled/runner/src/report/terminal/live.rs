@@ -7,7 +7,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::results::Attempt;
 use crate::results::wording;
-use crate::runner::Event;
+use crate::run::Event;
 
 /// Running tests that are shown, at most: more would fill the screen.
 const MAX_SHOWN: usize = 8;

@@ -12,7 +12,7 @@ use indicatif::ProgressDrawTarget;
 
 use crate::results::wording;
 use crate::results::{Attempt, Outcome};
-use crate::runner::Event;
+use crate::run::Event;
 use live::Live;
 
 /// How many seconds a test runs before a log says that it does, again and again.

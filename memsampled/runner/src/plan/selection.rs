@@ -1,7 +1,30 @@
+//! Which tests of a suite are run.
+
 use std::collections::HashMap;
 
-use super::options::{Selection, Shard};
+use regex::Regex;
+
 use crate::suite::Test;
+
+/// Which tests of a suite are run. A test must satisfy all parts.
+#[derive(Clone, Debug, Default)]
+pub struct Selection {
+    /// Its name matches.
+    pub filter: Option<Regex>,
+    /// It has one of these tags; none: any test.
+    pub tags: Vec<String>,
+    /// It is in this part.
+    pub shard: Option<Shard>,
+}
+
+/// One of several parts of a suite. Tests that require each other are in the same part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shard {
+    /// Which part, from 1.
+    pub index: u32,
+    /// How many parts there are.
+    pub count: u32,
+}
 
 impl Selection {
     /// Returns the positions of the selected tests, in the order of the suite.

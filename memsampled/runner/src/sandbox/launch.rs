@@ -5,8 +5,8 @@ use std::process::{Child, Command, Stdio};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{Shutdown, shutdown};
 
-use super::SUPERVISOR;
 use super::channel::{self, Channel};
+use super::names::SUPERVISOR;
 use super::protocol::{Order, Spec, Told};
 
 /// After how long without a word a supervisor is called silent: while its program runs it speaks every

@@ -1,7 +1,7 @@
 //! Decides how an attempt ended.
 
-use super::sandbox::Ending;
 use crate::results::Outcome;
+use crate::sandbox::Ending;
 use crate::suite::Test;
 
 /// Decides how an attempt ended, from what is known of it. The order is the meaning: see

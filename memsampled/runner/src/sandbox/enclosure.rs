@@ -9,9 +9,9 @@ use std::process::Command;
 use rustix::process::getuid;
 
 use super::init::SharedMemory;
+use super::names::{GATE, INIT, OWN_NAME};
 use super::processes::MARK;
 use super::protocol::{Enclosure, Spec};
-use super::{GATE, INIT, OWN_NAME};
 
 /// Where our own program is, in a root that is not the host's. `/dev` is a file system of the
 /// sandbox's own in each of them, so that nothing of a root is hidden or changed.

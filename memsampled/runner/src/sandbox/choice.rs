@@ -1,32 +1,37 @@
+//! Chooses the sandbox of each test.
+
 use std::collections::HashMap;
 use std::path::Path;
 
-use super::super::doctor;
-use super::super::options::RunOptions;
-use super::Enclosure;
+use super::available::{available, lxc_rootfs};
+use super::protocol::Enclosure;
 use crate::suite::{Sandbox, Test};
 
 /// Finds what is between each test and the machine, and tries each kind only once.
-pub(in crate::runner) struct Sandboxes<'a> {
-    options: &'a RunOptions,
+pub(crate) struct Sandboxes<'a> {
+    /// The sandbox of tests for which the suite names none; `None`: the best that works here.
+    default: Option<&'a Sandbox>,
+    lxc_path: &'a Path,
+    /// Whether a test whose sandbox does not work here is run with less, or refused.
+    degrade: bool,
     tried: HashMap<String, Result<(), String>>,
     /// What a reader must know, once.
     notes: Vec<String>,
 }
 
 impl<'a> Sandboxes<'a> {
-    pub(in crate::runner) fn new(options: &'a RunOptions) -> Self {
-        Self { options, tried: HashMap::new(), notes: Vec::new() }
+    pub(crate) fn new(default: Option<&'a Sandbox>, lxc_path: &'a Path, degrade: bool) -> Self {
+        Self { default, lxc_path, degrade, tried: HashMap::new(), notes: Vec::new() }
     }
 
     /// Returns what to run a test in, or why it cannot be run.
-    pub(in crate::runner) fn of(&mut self, test: &Test) -> Result<Enclosure, String> {
-        let Some(wanted) = test.sandbox.as_ref().or(self.options.sandbox.as_ref()) else {
+    pub(crate) fn of(&mut self, test: &Test) -> Result<Enclosure, String> {
+        let Some(wanted) = test.sandbox.as_ref().or(self.default) else {
             return Ok(self.best());
         };
         match self.works(wanted) {
-            Ok(()) => enclosure(wanted, &self.options.lxc_path),
-            Err(reason) if self.options.degrade => {
+            Ok(()) => enclosure(wanted, self.lxc_path),
+            Err(reason) if self.degrade => {
                 let best = self.best();
                 let word = word(wanted);
                 self.note(format!(
@@ -42,7 +47,7 @@ impl<'a> Sandboxes<'a> {
     }
 
     /// Returns what a reader must know and was not told yet.
-    pub(in crate::runner) fn take_notes(&mut self) -> Vec<String> {
+    pub(crate) fn take_notes(&mut self) -> Vec<String> {
         std::mem::take(&mut self.notes)
     }
 
@@ -61,11 +66,10 @@ impl<'a> Sandboxes<'a> {
     }
 
     fn works(&mut self, sandbox: &Sandbox) -> Result<(), String> {
-        let options = self.options;
+        let lxc_path = self.lxc_path;
         let tried = self.tried.entry(word(sandbox));
-        let tried = tried.or_insert_with(|| {
-            doctor::sandbox(sandbox, &options.lxc_path).map_err(|missing| missing.to_string())
-        });
+        let tried = tried
+            .or_insert_with(|| available(sandbox, lxc_path).map_err(|missing| missing.to_string()));
         tried.clone()
     }
 
@@ -83,7 +87,7 @@ fn enclosure(sandbox: &Sandbox, lxc_path: &Path) -> Result<Enclosure, String> {
         Sandbox::PidNamespace => Enclosure::PidNamespace,
         Sandbox::Bubblewrap { root } => Enclosure::Bubblewrap { root: root.clone() },
         Sandbox::Lxc { name } => {
-            let rootfs = doctor::lxc_rootfs(lxc_path, name);
+            let rootfs = lxc_rootfs(lxc_path, name);
             let rootfs = rootfs.map_err(|missing| missing.to_string())?;
             let configuration = lxc_path.join(name).join("config");
             Enclosure::Lxc { name: name.clone(), configuration, rootfs }
@@ -104,7 +108,7 @@ fn word(sandbox: &Sandbox) -> String {
 
 impl Enclosure {
     /// Returns the root file system that is not the host's.
-    pub(in crate::runner) fn root(&self) -> Option<&Path> {
+    pub(crate) fn root(&self) -> Option<&Path> {
         match self {
             Self::None | Self::PidNamespace => None,
             Self::Bubblewrap { root } => root.as_deref(),
@@ -113,7 +117,7 @@ impl Enclosure {
     }
 
     /// Returns the word of a suite file.
-    pub(in crate::runner) fn word(&self) -> String {
+    pub(crate) fn word(&self) -> String {
         match self {
             Self::None => "none".to_owned(),
             Self::PidNamespace => "pidns".to_owned(),

@@ -1,3 +1,5 @@
+//! Where things are in the directory of results.
+
 use std::path::{Path, PathBuf};
 
 use crate::results::Attempt;

@@ -1,12 +1,13 @@
+//! The order in which tests are run: what each waits for, and what is tried again.
+
 use std::collections::HashMap;
 
-use super::options::RunOptions;
-use super::progress::Ended;
-use crate::results::{Attempt, Outcome};
+use super::selection::Selection;
+use crate::results::{Attempt, Outcome, TestResult};
 use crate::suite::{Suite, Test};
 
 /// What is still to be run, in the order of the suite.
-pub(super) struct Plan<'a> {
+pub(crate) struct Plan<'a> {
     items: Vec<Item<'a>>,
     by_name: HashMap<&'a str, Vec<usize>>,
     /// Nothing before it waits.
@@ -15,10 +16,10 @@ pub(super) struct Plan<'a> {
 
 /// One repetition of a test.
 #[derive(Clone, Debug)]
-pub(super) struct Item<'a> {
+pub(crate) struct Item<'a> {
     /// The position of the test in the suite.
-    pub(super) index: usize,
-    pub(super) test: &'a Test,
+    pub(crate) index: usize,
+    pub(crate) test: &'a Test,
     repetition: u32,
     /// Of the attempt that is next or runs now.
     attempt: u32,
@@ -34,7 +35,7 @@ enum State {
 }
 
 /// What comes next.
-pub(super) enum Next {
+pub(crate) enum Next {
     /// This item can be run.
     Run(usize),
     /// This one never can, and why.
@@ -47,13 +48,20 @@ pub(super) enum Next {
 
 impl<'a> Plan<'a> {
     /// Plans the selected tests, without those that have ended.
-    pub(super) fn new(suite: &'a Suite, options: &RunOptions, ended: &[Ended]) -> Self {
+    /// `repeat` and `retries` stand instead of what the tests say.
+    pub(crate) fn new<'b>(
+        suite: &'a Suite,
+        selection: &Selection,
+        repeat: Option<u32>,
+        retries: Option<u32>,
+        ended: impl IntoIterator<Item = &'b TestResult>,
+    ) -> Self {
         let mut plan = Self { items: Vec::new(), by_name: HashMap::new(), first_waiting: 0 };
-        for index in options.selection.of(&suite.tests) {
+        for index in selection.of(&suite.tests) {
             let Some(test) = suite.tests.get(index) else { continue };
-            for repetition in 1..=options.repeat.unwrap_or(test.repeat).max(1) {
+            for repetition in 1..=repeat.unwrap_or(test.repeat).max(1) {
                 plan.by_name.entry(&test.name).or_default().push(plan.items.len());
-                let retries = options.retries.unwrap_or(test.retries);
+                let retries = retries.unwrap_or(test.retries);
                 plan.items.push(Item {
                     index,
                     test,
@@ -64,7 +72,7 @@ impl<'a> Plan<'a> {
                 });
             }
         }
-        for Ended { result, .. } in ended {
+        for result in ended {
             let items = plan.by_name.get(result.test.test.as_str()).into_iter().flatten().copied();
             for item in items.collect::<Vec<_>>() {
                 let is_it = |item: &Item<'_>| {
@@ -79,16 +87,16 @@ impl<'a> Plan<'a> {
     }
 
     /// Returns how many attempts there are, retries not included.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.items.len()
     }
 
-    pub(super) fn item(&self, item: usize) -> Option<&Item<'a>> {
+    pub(crate) fn item(&self, item: usize) -> Option<&Item<'a>> {
         self.items.get(item)
     }
 
     /// Returns what comes next.
-    pub(super) fn next(&mut self) -> Next {
+    pub(crate) fn next(&mut self) -> Next {
         let is_waiting = |item: &Item<'_>| item.state == State::Waiting;
         while self.items.get(self.first_waiting).is_some_and(|item| !is_waiting(item)) {
             self.first_waiting += 1;
@@ -133,14 +141,14 @@ impl<'a> Plan<'a> {
     }
 
     /// Notes that an item runs.
-    pub(super) fn begun(&mut self, item: usize) {
+    pub(crate) fn begun(&mut self, item: usize) {
         if let Some(item) = self.items.get_mut(item) {
             item.state = State::Running;
         }
     }
 
     /// Runs an item no more that has been tried before; says whether it has.
-    pub(super) fn give_up(&mut self, item: usize) -> bool {
+    pub(crate) fn give_up(&mut self, item: usize) -> bool {
         let Some(item) = self.items.get_mut(item).filter(|item| item.attempt > 1) else {
             return false;
         };
@@ -149,7 +157,7 @@ impl<'a> Plan<'a> {
     }
 
     /// Notes that an attempt of an item has ended; says whether that was its last.
-    pub(super) fn ended(&mut self, item: usize, outcome: &Outcome) -> bool {
+    pub(crate) fn ended(&mut self, item: usize, outcome: &Outcome) -> bool {
         let Some(item) = self.items.get_mut(item) else { return true };
         let is_final = outcome.is_success()
             || item.attempt > item.retries
@@ -168,7 +176,7 @@ impl<'a> Plan<'a> {
 }
 
 impl Item<'_> {
-    pub(super) fn attempt(&self) -> Attempt {
+    pub(crate) fn attempt(&self) -> Attempt {
         Attempt { test: self.test.name.clone(), repetition: self.repetition, attempt: self.attempt }
     }
 }

@@ -1,3 +1,5 @@
+//! Files of a test that are kept.
+
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
@@ -32,12 +34,12 @@ struct Kept {
 }
 
 /// Returns where the artifacts of an attempt with this directory are kept.
-pub(super) fn directory(directory: &Path) -> PathBuf {
+pub(crate) fn artifacts_directory(directory: &Path) -> PathBuf {
     directory.join("artifacts")
 }
 
 /// Returns what was kept, in order.
-pub(super) fn kept(directory: &Path) -> Vec<PathBuf> {
+pub(crate) fn kept_artifacts(directory: &Path) -> Vec<PathBuf> {
     let entries = WalkDir::new(directory).sort_by_file_name().into_iter().flatten();
     entries.filter(|entry| entry.file_type().is_file()).map(|entry| entry.into_path()).collect()
 }
@@ -46,7 +48,7 @@ pub(super) fn kept(directory: &Path) -> Vec<PathBuf> {
 /// sentence for each thing that went wrong.
 ///
 /// Only regular files are copied, and no link is followed: a test may run with fewer rights than we have.
-pub(super) fn keep(globs: &[String], from: &Path, within: &Path, directory: &Path) -> Vec<String> {
+pub(crate) fn keep(globs: &[String], from: &Path, within: &Path, directory: &Path) -> Vec<String> {
     let Kept { mut notes, .. } = copies(globs, from, within, directory);
     let more = notes.len().saturating_sub(MAX_NOTES);
     if more > 0 {

@@ -16,9 +16,9 @@ use rustix::mount::{MountFlags, mount};
 use rustix::process::{Pid, WaitOptions, getpid, set_child_subreaper, wait};
 
 use super::channel::{Channel, inherited};
-use super::ignore_signals;
 use super::processes::kill_below;
 use super::protocol::{InitOrder, InitTold};
+use super::signals::ignore_signals;
 
 /// Files of `/dev/shm` that are looked at, at most.
 const MAX_FILES: usize = 100_000;

@@ -1,29 +1,14 @@
-//! What works on this machine, and what would make the rest work.
+//! Which kinds of sandbox work on this machine, and what would make the others work.
 
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use memsample::KernelSource;
 use rustix::process::getuid;
 
-use super::sandbox::{
-    Controllers, bubblewrap_namespaces, bubblewrap_root, controllers, pid_namespace_arguments,
-};
+use super::enclosure::{bubblewrap_namespaces, bubblewrap_root, pid_namespace_arguments};
 use crate::suite::Sandbox;
-
-/// One thing that was tried.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Check {
-    /// What it is: a word of a suite file, the name of a control group's controller, or what the kernel
-    /// tells.
-    pub name: &'static str,
-    /// What it is for.
-    pub purpose: &'static str,
-    /// Whether it works.
-    pub result: Result<String, Missing>,
-}
 
 /// Why something does not work, and what would help.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,72 +26,6 @@ impl fmt::Display for Missing {
     }
 }
 
-/// Tries everything that the runner can use, which takes about a tenth of a second.
-#[must_use]
-pub fn checks() -> Vec<Check> {
-    let check = |name, purpose, result| Check { name, purpose, result };
-    let controllers = controllers();
-    let mut checks = vec![
-        check("pidns", "nothing survives a test", pid_namespace()),
-        check("bwrap", "a test cannot write to the machine", bubblewrap(None)),
-        check("lxc", "a container for each test", lxc_tools()),
-        check("memory", "memory limits, and who ran out of memory", memory(&controllers)),
-        check("pids", "limits on the number of processes", pids(&controllers)),
-        check("kill", "a kill that no process escapes", kill(&controllers)),
-    ];
-    checks.extend(KernelSource::ALL.into_iter().filter_map(source));
-    checks
-}
-
-/// What the recording of a suite gets from the kernel.
-fn source(source: KernelSource) -> Option<Check> {
-    let privileged = "run it as root, or: setcap cap_net_admin=ep \"$(command -v memsample)\"; in a container \
-                      it is not there";
-    let (name, purpose, works, remedy) = match source {
-        KernelSource::Processes => (
-            "processes",
-            "the processes of every user",
-            "/proc shows all",
-            "run it as root, or: mount -o remount,hidepid=0 /proc",
-        ),
-        KernelSource::Births => (
-            "births",
-            "forks and execs, so that no process goes unseen",
-            "the proc connector",
-            privileged,
-        ),
-        KernelSource::Exits => (
-            "exits",
-            "the true peak of every process: upper bounds for budgets",
-            "taskstats",
-            privileged,
-        ),
-        KernelSource::ProportionalSets => (
-            "pss",
-            "memory in which shared pages count once",
-            "smaps_rollup",
-            "Linux 4.14 or later",
-        ),
-        KernelSource::Pressure => (
-            "psi",
-            "how long processes waited for memory",
-            "/proc/pressure/memory",
-            "Linux 4.20 or later with CONFIG_PSI, started with psi=1",
-        ),
-        KernelSource::ControlGroups => (
-            "cgroups",
-            "the memory of control groups",
-            "mounted",
-            "mount -t cgroup2 none /sys/fs/cgroup",
-        ),
-        // A later library may know more.
-        _ => return None,
-    };
-    let missing = |reason| Missing { reason, remedy: Some(remedy.to_owned()) };
-    let result = source.try_open().map(|()| works.to_owned()).map_err(missing);
-    Some(Check { name, purpose, result })
-}
-
 /// Where containers are, unless LXC was built otherwise.
 pub const LXC_PATH: &str = "/var/lib/lxc";
 
@@ -115,7 +34,7 @@ pub const LXC_PATH: &str = "/var/lib/lxc";
 /// # Errors
 ///
 /// [`Missing`] says what does not work.
-pub fn sandbox(sandbox: &Sandbox, lxc_path: &Path) -> Result<(), Missing> {
+pub fn available(sandbox: &Sandbox, lxc_path: &Path) -> Result<(), Missing> {
     match sandbox {
         Sandbox::None => Ok(()),
         Sandbox::PidNamespace => pid_namespace().map(drop),
@@ -148,13 +67,13 @@ pub(super) fn lxc_rootfs(lxc_path: &Path, name: &str) -> Result<PathBuf, Missing
     )
 }
 
-fn pid_namespace() -> Result<String, Missing> {
+pub(crate) fn pid_namespace() -> Result<String, Missing> {
     let mut command = Command::new("unshare");
     command.args(pid_namespace_arguments(getuid().is_root())).args(["--", "true"]);
     try_tool(command, "apt-get install util-linux", NAMESPACES)
 }
 
-fn bubblewrap(root: Option<&Path>) -> Result<String, Missing> {
+pub(crate) fn bubblewrap(root: Option<&Path>) -> Result<String, Missing> {
     if let Some(root) = root.filter(|root| !root.is_dir()) {
         let reason = format!("there is no root file system at `{}`", root.display());
         return Err(Missing { reason, remedy: None });
@@ -166,7 +85,7 @@ fn bubblewrap(root: Option<&Path>) -> Result<String, Missing> {
     try_tool(command, "apt-get install bubblewrap", NAMESPACES)
 }
 
-fn lxc_tools() -> Result<String, Missing> {
+pub(crate) fn lxc_tools() -> Result<String, Missing> {
     let mut command = Command::new("lxc-execute");
     command.arg("--version");
     let version = try_tool(command, "apt-get install lxc", "")?;
@@ -211,33 +130,5 @@ fn try_tool(mut command: Command, install: &str, allow: &str) -> Result<String, 
         Err(error) => {
             Err(Missing { reason: format!("`{name}` cannot be run: {error}"), remedy: None })
         }
-    }
-}
-
-fn memory(controllers: &Controllers) -> Result<String, Missing> {
-    controllers
-        .memory
-        .map(|version| format!("control groups, version {version}"))
-        .ok_or_else(no_group)
-}
-
-fn pids(controllers: &Controllers) -> Result<String, Missing> {
-    controllers.pids.then(|| "pids.max".to_owned()).ok_or_else(no_group)
-}
-
-fn kill(controllers: &Controllers) -> Result<String, Missing> {
-    match controllers {
-        Controllers { kill_file: true, .. } => Ok("cgroup.kill".to_owned()),
-        Controllers { freezer: true, .. } => Ok("the freezer".to_owned()),
-        _ => Err(no_group()),
-    }
-}
-
-fn no_group() -> Missing {
-    Missing {
-        reason: "no control group with it can be made here".to_owned(),
-        remedy: Some(
-            "run it as root, or by `systemd-run --user --scope --property=Delegate=yes`".to_owned(),
-        ),
     }
 }

@@ -135,8 +135,8 @@ pub(super) fn failure(results: &[BudgetResult]) -> Option<String> {
 mod tests {
     use super::*;
     use crate::results::{Memory, RoleMemory};
-    use crate::runner::measure::Usage;
-    use crate::runner::role_use::{RoleUse, RoleUses};
+    use crate::run::measure::Usage;
+    use crate::run::role_use::{RoleUse, RoleUses};
 
     fn used(lower: u64, upper: Option<u64>) -> Used {
         let memory = Memory {

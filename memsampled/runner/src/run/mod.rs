@@ -10,37 +10,31 @@
 //! It never prints: what a person or a machine reads is made of the events by others.
 
 mod admission;
-mod artifacts;
 mod attempt;
 mod budget;
 mod discovery;
 mod dispatch;
-pub mod doctor;
+mod error;
 mod event;
+mod id;
 mod layout;
 mod measure;
 mod options;
 mod own_recording;
-mod plan;
 mod progress;
 mod role_use;
-mod sandbox;
-mod selection;
-mod users;
 mod verdict;
 
-use std::fmt;
 use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crossbeam_channel::Receiver;
-use memsample::{RecordError, Station};
+use memsample::Station;
 
 pub use discovery::{DiscoverError, discover};
+pub use error::RunError;
 pub use event::Event;
-pub use options::{Keep, RunOptions, Selection, Shard};
-pub use sandbox::role;
+pub use options::RunOptions;
 
 use crate::suite::Suite;
 use dispatch::Dispatcher;
@@ -49,44 +43,6 @@ use progress::Progress;
 
 /// Recordings of one run, at most: one for each time that it was resumed.
 const MAX_RECORDINGS: u32 = 10_000;
-
-/// Why a suite could not be run.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum RunError {
-    /// The directory of results cannot be made or read.
-    Directory(PathBuf, io::Error),
-    /// The directory of results holds something, and the run is not to be resumed.
-    NotEmpty(PathBuf),
-    /// What an earlier run noted cannot be used.
-    Resume(io::Error),
-    /// The recording cannot be begun or closed.
-    Record(RecordError),
-}
-
-impl fmt::Display for RunError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Directory(path, _) => write!(f, "cannot write results to `{}`", path.display()),
-            Self::NotEmpty(path) => {
-                write!(f, "`{}` is not empty: choose another directory, or resume", path.display())
-            }
-            Self::Resume(_) => f.write_str("cannot resume"),
-            Self::Record(error) => error.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for RunError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Directory(_, error) | Self::Resume(error) => Some(error),
-            Self::NotEmpty(_) => None,
-            // Displayed as it is.
-            Self::Record(error) => std::error::Error::source(error),
-        }
-    }
-}
 
 /// Runs a suite, and returns when nothing of it is left running.
 ///

@@ -1,9 +1,11 @@
+//! Decides whether another test may begin.
+
 use std::fs;
 use std::num::NonZeroUsize;
 
 use memsample::parse::parse_meminfo;
 
-use super::sandbox::allowed_memory;
+use crate::sandbox::allowed_memory;
 
 /// Decides whether another test may begin, by the memory that is free.
 ///

@@ -1,3 +1,5 @@
+//! The attempts that have ended, on disk.
+
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};

@@ -14,17 +14,18 @@ use rustix::process::{
     Signal, WaitOptions, getpid, kill_process, set_child_subreaper, setsid, waitpid,
 };
 
+use super::artifacts;
 use super::capture::Capture;
 use super::channel::{self, Channel, inherited};
 use super::enclosure::{Entrance, entrance, outside};
 use super::groups::{Groups, OomCounts};
+use super::names::OWN_NAME;
 use super::processes::{MARK, descendants, describe, kill_below, rss_bytes, signal};
 use super::protocol::{
-    Ending, Exec, GateOrder, GateTold, InitOrder, InitTold, Order, Spec, Stage, StageKind, Told,
+    Ending, Exec, GateOrder, GateTold, InitOrder, InitTold, Keep, Order, Spec, Stage, StageKind,
+    Told,
 };
-use super::{OWN_NAME, ignore_signals};
-use crate::runner::artifacts;
-use crate::runner::options::Keep;
+use super::signals::ignore_signals;
 
 /// What a tool needs to make a sandbox, at most, on a machine that is busy.
 const MAX_ENTRANCE: Duration = Duration::from_secs(60);

@@ -1,3 +1,5 @@
+//! Lists the tests of a suite by a command of that suite.
+
 use std::fmt;
 use std::fs::{self, DirBuilder};
 use std::io;
@@ -8,9 +10,9 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, bounded, never, select};
 
 use super::attempt::{Running, failure, spec_of_step};
-use super::dispatch::next_id;
+use super::id::next_id;
 use super::options::RunOptions;
-use super::sandbox::{Ending, Told};
+use crate::sandbox::{Ending, Told};
 use crate::suite::{Program, Step};
 
 /// How long a command may take that lists tests.

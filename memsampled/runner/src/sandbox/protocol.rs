@@ -14,7 +14,6 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::results::LeftOverProcess;
-use crate::runner::options::Keep;
 
 /// Everything that a supervisor must know of one attempt.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -50,6 +49,15 @@ pub(crate) struct Spec {
     /// Whether processes that are left at the end are what was wanted, as of the setup of a suite:
     /// they live until the supervisor is told to end.
     pub(crate) keep_left_over: bool,
+}
+
+/// How what was written in a sandbox is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Keep {
+    /// As the directory that it was.
+    Directory,
+    /// As one compressed archive, which a CI server can collect whatever kinds of files are in it.
+    Archive,
 }
 
 /// What is between the program and the machine, once it is known what works here.

@@ -1,3 +1,5 @@
+//! The users of this machine, and of another root file system.
+
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -5,14 +7,14 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Mode, OFlags, ResolveFlags, open, openat2};
 use uzers::os::unix::UserExt;
 
-use super::sandbox::User;
+use super::protocol::User;
 
 /// Bytes of a list of users or groups that are read, at most: that of a hundred thousand.
 const MAX_BYTES: u64 = 16 << 20;
 
 /// Looks a user up by name or by number: in the root file system in which a test runs, or else on this
 /// machine.
-pub(super) fn find(name: &str, root: Option<&Path>) -> Result<User, String> {
+pub(crate) fn find_user(name: &str, root: Option<&Path>) -> Result<User, String> {
     match root {
         None => of_machine(name).ok_or_else(|| format!("there is no user `{name}`")),
         Some(root) => {

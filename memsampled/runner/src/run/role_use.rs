@@ -1,3 +1,5 @@
+//! What the roles of one attempt used.
+
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 

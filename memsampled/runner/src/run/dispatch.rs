@@ -1,38 +1,36 @@
+//! The loop that orders all that happens in a run.
+
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, after, bounded, never, select};
 use jiff::Timestamp;
 use memsample::{End, MarkKind, Recorder, Recording, Scope, Station, is_disk_full};
 
-use super::RunError;
 use super::admission::{Admission, Claim, Memory};
-use super::artifacts;
 use super::attempt::{Heard, Running, failure, spec_of_step, spec_of_test};
 use super::budget::{self, Left};
+use super::error::RunError;
 use super::event::Event;
+use super::id::next_id;
 use super::layout::Layout;
 use super::measure::{Usage, mark_of, measure};
 use super::options::RunOptions;
 use super::own_recording::{OwnRecording, Used};
-use super::plan::{Next, Plan};
 use super::progress::{Ended, Progress};
 use super::role_use::RoleUses;
-use super::sandbox::Sandboxes;
-use super::sandbox::{Ending, Spec, StageKind, Told, remove_left};
 use super::verdict::judge;
+use crate::plan::{Next, Plan};
 use crate::results::{Abort, Attempt, Outcome, TestResult};
+use crate::sandbox::{Ending, Sandboxes, Spec, StageKind, Told, kept_artifacts, remove_left};
 use crate::suite::{Budget, Step, Suite, Test};
 
 /// What waits to be heard, at most: the supervisors wait then.
 const MAX_HEARD: usize = 1024;
 /// How often it is looked whether a test fits now that did not before.
 const ADMISSION_INTERVAL: Duration = Duration::from_secs(1);
-/// Counts what was ever started by this process, so that no name of a sandbox is used twice.
-static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
 /// The loop that orders all that happens.
 pub(super) struct Dispatcher<'a> {
@@ -146,7 +144,9 @@ impl<'a> Dispatcher<'a> {
     ) -> Self {
         let is_resumed = resumed.is_some();
         let ended = resumed.unwrap_or_default();
-        let plan = Plan::new(suite, options, &ended);
+        let ended_before = ended.iter().map(|ended| &ended.result);
+        let RunOptions { selection, repeat, retries, .. } = options;
+        let plan = Plan::new(suite, selection, *repeat, *retries, ended_before);
         let index_of: HashMap<&str, usize> = suite
             .tests
             .iter()
@@ -170,7 +170,7 @@ impl<'a> Dispatcher<'a> {
             signals,
             events,
             heard: bounded(MAX_HEARD),
-            sandboxes: Sandboxes::new(options),
+            sandboxes: Sandboxes::new(options.sandbox.as_ref(), &options.lxc_path, options.degrade),
             admission: Admission::new(options.jobs),
             plan,
             active: HashMap::new(),
@@ -440,7 +440,7 @@ impl<'a> Dispatcher<'a> {
         let (test, index) = (planned.test, planned.index);
         let (outcome, reason) = judge(test, &ending);
         let started = started.filter(|_| !matches!(outcome, Outcome::NotStarted { .. }));
-        let kept = artifacts::kept(&spec.artifacts_directory);
+        let kept = kept_artifacts(&spec.artifacts_directory);
         let relative = |path: &PathBuf| self.layout.relative(path);
         let log = |path: &PathBuf| path.exists().then(|| relative(path));
         notes.extend(ending.notes);
@@ -676,10 +676,4 @@ fn judge_budgets(budgets: &[Budget], used: &Used, result: &mut TestResult) {
         (result.outcome, result.reason) = (Outcome::OverBudget, Some(reason));
     }
     result.budgets = judged;
-}
-
-/// Returns a number and a name that nothing else has that was started by this process.
-pub(super) fn next_id() -> (u64, String) {
-    let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
-    (id, format!("memsample-{}-{id}", std::process::id()))
 }

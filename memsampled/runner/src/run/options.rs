@@ -1,12 +1,13 @@
+//! How a suite is run.
+
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use memsample::{RecorderOptions, SamplerOptions};
-use regex::Regex;
-use serde::{Deserialize, Serialize};
 
-use super::doctor;
+use crate::plan::Selection;
+use crate::sandbox::{Keep, LXC_PATH};
 use crate::suite::{PolicyBudget, Sandbox};
 
 /// How a suite is run.
@@ -15,7 +16,7 @@ pub struct RunOptions {
     /// Where the recording and all results go. Made if it is not there; must be empty unless the run
     /// is resumed.
     pub directory: PathBuf,
-    /// A program that calls [`role`](super::role) first: the processes around a test are made of it.
+    /// A program that calls [`role`](crate::sandbox::role) first: the processes around a test are made of it.
     pub launcher: PathBuf,
     /// How many tests run at once, at most.
     pub jobs: NonZeroUsize,
@@ -51,35 +52,6 @@ pub struct RunOptions {
     pub processes_max: Option<u64>,
 }
 
-/// Which tests of a suite are run. A test must satisfy all parts.
-#[derive(Clone, Debug, Default)]
-pub struct Selection {
-    /// Its name matches.
-    pub filter: Option<Regex>,
-    /// It has one of these tags; none: any test.
-    pub tags: Vec<String>,
-    /// It is in this part.
-    pub shard: Option<Shard>,
-}
-
-/// How what was written in a sandbox is kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Keep {
-    /// As the directory that it was.
-    Directory,
-    /// As one compressed archive, which a CI server can collect whatever kinds of files are in it.
-    Archive,
-}
-
-/// One of several parts of a suite. Tests that require each other are in the same part.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shard {
-    /// Which part, from 1.
-    pub index: u32,
-    /// How many parts there are.
-    pub count: u32,
-}
-
 impl RunOptions {
     /// Bytes that are kept of a stream by default: more than a person reads, less than a disk minds.
     pub const OUTPUT_LIMIT_BYTES: u64 = 64 << 20;
@@ -101,7 +73,7 @@ impl RunOptions {
             resume: false,
             keep_failed: None,
             sandbox: None,
-            lxc_path: PathBuf::from(doctor::LXC_PATH),
+            lxc_path: PathBuf::from(LXC_PATH),
             degrade: false,
             recorder: RecorderOptions::new(),
             sampler: SamplerOptions::default(),

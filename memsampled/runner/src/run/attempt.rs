@@ -1,3 +1,5 @@
+//! An attempt that runs, as the dispatcher sees it, and all that its supervisor must know.
+
 use std::fs;
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -9,11 +11,11 @@ use std::time::Duration;
 use crossbeam_channel::Sender;
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::artifacts;
 use super::options::RunOptions;
 use super::own_recording::OwnRecording;
-use super::sandbox::{Enclosure, Ending, Order, Spec, Stage, Supervised, Told, launch};
-use super::users;
+use crate::sandbox::{
+    Enclosure, Ending, Order, Spec, Stage, Supervised, Told, artifacts_directory, find_user, launch,
+};
 use crate::suite::{Program, Step, Test};
 
 /// What a running attempt tells the dispatcher.
@@ -93,7 +95,7 @@ pub(super) fn spec_of_test(
     options: &RunOptions,
 ) -> Result<Spec, String> {
     let user = match &test.run_as {
-        Some(name) => Some(users::find(name, enclosure.root())?),
+        Some(name) => Some(find_user(name, enclosure.root())?),
         None => None,
     };
     let stages = |steps: &[Step]| steps.iter().map(stage_of_step).collect();
@@ -118,7 +120,7 @@ pub(super) fn spec_of_test(
         env: test.env.clone(),
         expect_exit: test.expect_exit.clone(),
         artifacts: test.artifacts.clone(),
-        artifacts_directory: artifacts::directory(directory),
+        artifacts_directory: artifacts_directory(directory),
         keep_failed: options.keep_failed,
         keep_left_over: false,
     })
@@ -154,7 +156,7 @@ pub(super) fn spec_of_step(
         env: std::collections::BTreeMap::new(),
         expect_exit: vec![0],
         artifacts: Vec::new(),
-        artifacts_directory: artifacts::directory(directory),
+        artifacts_directory: artifacts_directory(directory),
         keep_failed: None,
         keep_left_over,
     }

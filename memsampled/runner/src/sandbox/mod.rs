@@ -1,0 +1,48 @@
+//! What is between a test and the machine.
+//!
+//! An attempt is run by a chain of processes of the program itself, each in a role of its own:
+//!
+//! ```text
+//! runner ─▶ supervisor ─▶ unshare, bwrap or lxc-execute ─▶ init ─▶ gate, which becomes the test
+//!           outside, a session of its own                  inside: parent of all that the test starts
+//! ```
+//!
+//! - The *supervisor* makes the control groups, takes the output, minds the time and kills. It lives
+//!   in a session of its own and only as long as its runner: when the channel to it closes, which a
+//!   `kill -9` of the runner does too, it ends everything and removes what it made.
+//! - *Init* is pid 1 in the sandbox, or a subreaper where there is no pid namespace: it starts gates,
+//!   and knows how each ended. When its channel closes, it kills all below it and ends.
+//! - The *gate* joins the control groups, waits until the recording knows it, and executes the test.
+//!
+//! Init and gates have a command name of their own, by which the recording tells them from the test.
+
+mod artifacts;
+mod available;
+mod capture;
+mod channel;
+mod choice;
+mod enclosure;
+mod gate;
+mod groups;
+mod init;
+mod internal_program;
+mod launch;
+mod names;
+mod processes;
+mod protocol;
+mod signals;
+mod supervisor;
+mod users;
+
+pub use available::{LXC_PATH, Missing, available};
+pub use internal_program::role;
+pub use protocol::Keep;
+
+pub(crate) use artifacts::{artifacts_directory, kept_artifacts};
+pub(crate) use available::{bubblewrap, lxc_tools, pid_namespace};
+pub(crate) use choice::Sandboxes;
+pub(crate) use groups::{Controllers, allowed_memory, controllers};
+pub(crate) use internal_program::remove_left;
+pub(crate) use launch::{Supervised, launch};
+pub(crate) use protocol::{Enclosure, Ending, Order, Spec, Stage, StageKind, Told};
+pub(crate) use users::find_user;
