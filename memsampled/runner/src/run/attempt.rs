@@ -14,7 +14,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::options::RunOptions;
 use super::own_recording::OwnRecording;
 use crate::sandbox::{
-    Enclosure, Ending, Order, Spec, Stage, Supervised, Told, artifacts_directory, find_user, launch,
+    AttemptEnd, ResolvedSandbox, Spec, Stage, SupervisorHandle, SupervisorMessage, SupervisorOrder,
+    artifacts_directory, find_user, launch,
 };
 use crate::suite::{Program, Step, Test};
 
@@ -23,12 +24,12 @@ pub(super) struct Heard {
     /// Which attempt: as it was given to [`Running::start`].
     pub(super) id: u64,
     /// What its supervisor tells; `None` when that is gone.
-    pub(super) told: Option<Told>,
+    pub(super) told: Option<SupervisorMessage>,
 }
 
 /// An attempt whose supervisor runs.
 pub(super) struct Running {
-    supervised: Arc<Supervised>,
+    supervised: Arc<SupervisorHandle>,
     listener: std::thread::JoinHandle<()>,
 }
 
@@ -52,12 +53,12 @@ impl Running {
 
     /// Lets the program execute its first instruction.
     pub(super) fn go(&self) {
-        self.supervised.tell(&Order::Go);
+        self.supervised.tell(&SupervisorOrder::Go);
     }
 
     /// Ends it: SIGTERM, grace, cleanup.
     pub(super) fn end(&self) {
-        self.supervised.tell(&Order::End);
+        self.supervised.tell(&SupervisorOrder::End);
     }
 
     /// Ends it at once.
@@ -71,7 +72,7 @@ impl Running {
     }
 }
 
-fn listen(id: u64, supervised: &Supervised, mut child: Child, heard: &Sender<Heard>) {
+fn listen(id: u64, supervised: &SupervisorHandle, mut child: Child, heard: &Sender<Heard>) {
     // A test with our rights may have stopped it, and with it its own time. To one that is not stopped
     // the signal means nothing.
     let wake = || {
@@ -89,22 +90,22 @@ fn listen(id: u64, supervised: &Supervised, mut child: Child, heard: &Sender<Hea
 /// Says everything that a supervisor must know of an attempt.
 pub(super) fn spec_of_test(
     test: &Test,
-    enclosure: Enclosure,
+    sandbox: ResolvedSandbox,
     id: String,
     directory: &Path,
     options: &RunOptions,
 ) -> Result<Spec, String> {
     let user = match &test.run_as {
-        Some(name) => Some(find_user(name, enclosure.root())?),
+        Some(name) => Some(find_user(name, sandbox.root())?),
         None => None,
     };
     let stages = |steps: &[Step]| steps.iter().map(stage_of_step).collect();
     Ok(Spec {
         id,
-        enclosure,
+        sandbox,
         launcher: options.launcher.clone(),
         scratch: directory.join("scratch"),
-        of_runner: Some(OwnRecording::path(directory)),
+        runner_scratch: Some(OwnRecording::path(directory)),
         stdout: directory.join("stdout"),
         stderr: directory.join("stderr"),
         output_limit_bytes: options.output_limit_bytes,
@@ -137,10 +138,10 @@ pub(super) fn spec_of_step(
 ) -> Spec {
     Spec {
         id,
-        enclosure: Enclosure::None,
+        sandbox: ResolvedSandbox::None,
         launcher: options.launcher.clone(),
         scratch: directory.join("scratch"),
-        of_runner: None,
+        runner_scratch: None,
         stdout: directory.join("stdout"),
         stderr: directory.join("stderr"),
         output_limit_bytes: options.output_limit_bytes,
@@ -177,14 +178,16 @@ fn argv(program: &Program) -> Vec<String> {
 }
 
 /// Says why a step of the suite failed, as the end of a sentence.
-pub(super) fn failure(ending: &Ending) -> Option<String> {
-    match ending {
-        Ending { not_started: Some(reason), .. } => Some(format!("could not be started: {reason}")),
-        Ending { timed_out: true, .. } => Some("did not end in its time".to_owned()),
-        Ending { ended_by_runner: true, .. } => Some("was ended".to_owned()),
-        Ending { exit_code: Some(0), .. } => None,
-        Ending { exit_code: Some(code), .. } => Some(format!("exited with {code}")),
-        Ending { signal: Some(signal), .. } => Some(format!("was ended by signal {signal}")),
+pub(super) fn failure(end: &AttemptEnd) -> Option<String> {
+    match end {
+        AttemptEnd { not_started: Some(reason), .. } => {
+            Some(format!("could not be started: {reason}"))
+        }
+        AttemptEnd { timed_out: true, .. } => Some("did not end in its time".to_owned()),
+        AttemptEnd { ended_by_runner: true, .. } => Some("was ended".to_owned()),
+        AttemptEnd { exit_code: Some(0), .. } => None,
+        AttemptEnd { exit_code: Some(code), .. } => Some(format!("exited with {code}")),
+        AttemptEnd { signal: Some(signal), .. } => Some(format!("was ended by signal {signal}")),
         _ => Some("was lost".to_owned()),
     }
 }

@@ -12,7 +12,7 @@ use crossbeam_channel::{Receiver, bounded, never, select};
 use super::attempt::{Running, failure, spec_of_step};
 use super::id::next_id;
 use super::options::RunOptions;
-use crate::sandbox::{Ending, Told};
+use crate::sandbox::{AttemptEnd, SupervisorMessage};
 use crate::suite::{Program, Step};
 
 /// How long a command may take that lists tests.
@@ -65,17 +65,17 @@ pub fn discover(
     options.output_limit_bytes = MAX_BYTES;
     let step = Step { program: Program::Shell(line.to_owned()), timeout: TIMEOUT };
     let mut spec = spec_of_step(&step, name, cwd.to_owned(), &directory, &options, false);
-    spec.of_runner = Some(directory.clone());
+    spec.runner_scratch = Some(directory.clone());
     let (sender, heard) = bounded(MAX_HEARD);
     let listed = Running::start(id, &spec, None, sender).map_err(failed).and_then(|running| {
         let mut signals = signals.clone();
         let mut interrupted = None;
-        let mut ended = Ending { lost: true, ..Ending::default() };
+        let mut ended = AttemptEnd { lost: true, ..AttemptEnd::default() };
         loop {
             select! {
                 recv(heard) -> told => match told.ok().and_then(|heard| heard.told) {
-                    Some(Told::Ready { .. }) => running.go(),
-                    Some(Told::Ended(ending)) => ended = *ending,
+                    Some(SupervisorMessage::Ready { .. }) => running.go(),
+                    Some(SupervisorMessage::Ended(end)) => ended = *end,
                     Some(_) => {}
                     None => break,
                 },
@@ -100,8 +100,8 @@ pub fn discover(
 }
 
 /// Returns what it printed, or why that does not count.
-fn printed(ending: &Ending, stdout: &PathBuf, stderr: &PathBuf) -> Result<String, String> {
-    if let Some(reason) = failure(ending) {
+fn printed(end: &AttemptEnd, stdout: &PathBuf, stderr: &PathBuf) -> Result<String, String> {
+    if let Some(reason) = failure(end) {
         let complained = fs::read(stderr).unwrap_or_default();
         let complained = String::from_utf8_lossy(&complained);
         let last = complained.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();

@@ -24,7 +24,9 @@ use super::role_use::RoleUses;
 use super::verdict::judge;
 use crate::plan::{Next, Plan};
 use crate::results::{Abort, Attempt, Outcome, TestResult};
-use crate::sandbox::{Ending, Sandboxes, Spec, StageKind, Told, kept_artifacts, remove_left};
+use crate::sandbox::{
+    AttemptEnd, Sandboxes, Spec, StageKind, SupervisorMessage, kept_artifacts, remove_left,
+};
 use crate::suite::{Budget, Step, Suite, Test};
 
 /// What waits to be heard, at most: the supervisors wait then.
@@ -75,7 +77,7 @@ struct Active {
     /// What went wrong around it that its supervisor does not know.
     notes: Vec<String>,
     started: Option<Timestamp>,
-    ending: Option<Ending>,
+    end: Option<AttemptEnd>,
 }
 
 /// What the loop does next.
@@ -222,7 +224,7 @@ impl<'a> Dispatcher<'a> {
             judge_budgets(&budgets, &used, result);
         }
         let duration = self.began.elapsed();
-        // Told also when the recording could not be closed: the outcomes are known.
+        // SupervisorMessage also when the recording could not be closed: the outcomes are known.
         (self.events)(Event::SuiteFinished { results, aborted: self.aborted, duration });
         stopped.map(drop).map_err(RunError::Record)
     }
@@ -271,14 +273,13 @@ impl<'a> Dispatcher<'a> {
         let directory = self.layout.attempt(index, &attempt);
         // What an attempt left whose runner was killed.
         let _ = fs::remove_dir_all(&directory);
-        let enclosure = self.sandboxes.of(test);
+        let resolved = self.sandboxes.of(test);
         for note in self.sandboxes.take_notes() {
             (self.events)(Event::Note(note));
         }
-        let sandbox =
-            enclosure.as_ref().map_or_else(|_| String::new(), |enclosure| enclosure.word());
-        let spec = enclosure
-            .and_then(|enclosure| spec_of_test(test, enclosure, name, &directory, self.options));
+        let sandbox = resolved.as_ref().map_or_else(|_| String::new(), |resolved| resolved.word());
+        let spec = resolved
+            .and_then(|resolved| spec_of_test(test, resolved, name, &directory, self.options));
         let started = spec.and_then(|spec| {
             let held = Some(self.progress.held());
             let running = Running::start(id, &spec, held, self.heard.0.clone());
@@ -298,7 +299,7 @@ impl<'a> Dispatcher<'a> {
                     own_recording: None,
                     notes: Vec::new(),
                     started: None,
-                    ending: None,
+                    end: None,
                 };
                 self.active.insert(id, active);
             }
@@ -369,7 +370,7 @@ impl<'a> Dispatcher<'a> {
     fn hear(&mut self, heard: Heard) {
         let Some(active) = self.active.get_mut(&heard.id) else { return };
         match heard.told {
-            Some(Told::Ready { stage, init }) => {
+            Some(SupervisorMessage::Ready { stage, init }) => {
                 let is_first = !active.is_marked;
                 active.begin(&self.recorder, init);
                 let is_test = active.item.is_some();
@@ -395,17 +396,16 @@ impl<'a> Dispatcher<'a> {
                     active.running.end();
                 }
             }
-            Some(Told::Started) => {}
-            Some(Told::Progress { rss_bytes }) => {
+            Some(SupervisorMessage::Progress { rss_bytes }) => {
                 active.claim.used_bytes = rss_bytes;
                 if active.item.is_some() {
                     let test = active.attempt.clone();
                     (self.events)(Event::TestProgress { test, rss_bytes });
                 }
             }
-            Some(Told::Ended(ending)) => {
+            Some(SupervisorMessage::Ended(end)) => {
                 active.end(&self.recorder);
-                active.ending = Some(*ending);
+                active.end = Some(*end);
             }
             None => {
                 if let Some(active) = self.active.remove(&heard.id) {
@@ -418,19 +418,18 @@ impl<'a> Dispatcher<'a> {
     /// Makes the result of an attempt whose supervisor has ended.
     fn gone(&mut self, mut active: Active) {
         active.end(&self.recorder);
-        let Active { item, attempt, sandbox, spec, running, mut notes, started, ending, .. } =
-            active;
+        let Active { item, attempt, sandbox, spec, running, mut notes, started, end, .. } = active;
         let used = active.own_recording.map(OwnRecording::finish);
         running.join();
-        let ending = ending.unwrap_or_else(|| {
+        let end = end.unwrap_or_else(|| {
             remove_left(&spec.id);
             let _ = fs::remove_dir_all(&spec.scratch);
             let duration = started.map(|started| Timestamp::now().duration_since(started));
-            Ending {
+            AttemptEnd {
                 ended_by_runner: self.in_a_hurry,
                 lost: true,
                 duration: duration.map_or(Duration::ZERO, |duration| duration.unsigned_abs()),
-                ..Ending::default()
+                ..AttemptEnd::default()
             }
         });
         let Some((item, planned)) = item.and_then(|item| Some((item, self.plan.item(item)?)))
@@ -438,13 +437,13 @@ impl<'a> Dispatcher<'a> {
             return;
         };
         let (test, index) = (planned.test, planned.index);
-        let (outcome, reason) = judge(test, &ending);
+        let (outcome, reason) = judge(test, &end);
         let started = started.filter(|_| !matches!(outcome, Outcome::NotStarted { .. }));
         let kept = kept_artifacts(&spec.artifacts_directory);
         let relative = |path: &PathBuf| self.layout.relative(path);
         let log = |path: &PathBuf| path.exists().then(|| relative(path));
-        notes.extend(ending.notes);
-        notes.extend(ending.output_error.map(|error| format!("its output was not kept: {error}")));
+        notes.extend(end.notes);
+        notes.extend(end.output_error.map(|error| format!("its output was not kept: {error}")));
         let used = used.and_then(|used| match used {
             Ok(used) => Some(used),
             // What is abandoned is not judged.
@@ -462,17 +461,17 @@ impl<'a> Dispatcher<'a> {
             outcome,
             reason,
             started,
-            duration: ending.duration,
-            exit_code: ending.exit_code,
-            signal: ending.signal,
+            duration: end.duration,
+            exit_code: end.exit_code,
+            signal: end.signal,
             sandbox,
-            left_over_processes: ending.left_over_processes,
-            left_bytes: ending.left_bytes,
+            left_over_processes: end.left_over_processes,
+            left_bytes: end.left_bytes,
             stdout: log(&spec.stdout),
             stderr: log(&spec.stderr),
-            output_cut_bytes: ending.output_cut_bytes,
+            output_cut_bytes: end.output_cut_bytes,
             artifacts: kept.iter().map(relative).collect(),
-            kept: ending.kept.as_ref().map(relative),
+            kept: end.kept.as_ref().map(relative),
             notes,
             memory: None,
             roles: Vec::new(),
@@ -591,15 +590,15 @@ impl<'a> Dispatcher<'a> {
             own_recording: None,
             notes: Vec::new(),
             started: None,
-            ending: None,
+            end: None,
         };
         self.active.insert(id, active);
         let was_aborted = self.aborted.is_some();
         loop {
             match self.active.get(&id) {
                 None => return (id, Some("was lost: its supervisor was killed".to_owned())),
-                Some(Active { ending: Some(ending), .. }) => {
-                    return (id, failure(ending));
+                Some(Active { end: Some(end), .. }) => {
+                    return (id, failure(end));
                 }
                 Some(active) if self.aborted.is_some() && !was_aborted => active.running.end(),
                 Some(_) => {}

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Suite ─ selection ─▶ plan ─ admission ─▶ dispatch ─▶ attempt ─▶ sandbox: supervisor ─▶ … ─▶ the test
-//!                                             │ ▲ Ending
+//!                                             │ ▲ AttemptEnd
 //!                       Event ◀── verdict ◀───┘ └─ recording, progress
 //! ```
 //!

@@ -16,7 +16,7 @@ pub struct RunOptions {
     /// Where the recording and all results go. Made if it is not there; must be empty unless the run
     /// is resumed.
     pub directory: PathBuf,
-    /// A program that calls [`role`](crate::sandbox::role) first: the processes around a test are made of it.
+    /// A program that calls [`internal_program`](crate::sandbox::internal_program()) first: the processes around a test are made of it.
     pub launcher: PathBuf,
     /// How many tests run at once, at most.
     pub jobs: NonZeroUsize,

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use rustix::process::getuid;
 
-use super::enclosure::{bubblewrap_namespaces, bubblewrap_root, pid_namespace_arguments};
+use super::tool::{bubblewrap_namespaces, bubblewrap_root, pid_namespace_arguments};
 use crate::suite::Sandbox;
 
 /// Why something does not work, and what would help.

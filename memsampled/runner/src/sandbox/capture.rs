@@ -53,19 +53,6 @@ impl Capture {
         Ok((capture, theirs))
     }
 
-    /// Returns one that takes nothing.
-    pub(super) fn closed() -> Self {
-        Self {
-            path: PathBuf::new(),
-            pipe: None,
-            file: None,
-            limit_bytes: 2,
-            total_bytes: 0,
-            error: None,
-            buffer: Vec::new(),
-        }
-    }
-
     /// Returns the pipe, until its other end is closed everywhere.
     pub(super) fn pipe(&self) -> Option<BorrowedFd<'_>> {
         self.pipe.as_ref().map(AsFd::as_fd)

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use super::available::{available, lxc_rootfs};
-use super::protocol::Enclosure;
+use super::protocol::ResolvedSandbox;
 use crate::suite::{Sandbox, Test};
 
 /// Finds what is between each test and the machine, and tries each kind only once.
@@ -25,12 +25,12 @@ impl<'a> Sandboxes<'a> {
     }
 
     /// Returns what to run a test in, or why it cannot be run.
-    pub(crate) fn of(&mut self, test: &Test) -> Result<Enclosure, String> {
+    pub(crate) fn of(&mut self, test: &Test) -> Result<ResolvedSandbox, String> {
         let Some(wanted) = test.sandbox.as_ref().or(self.default) else {
             return Ok(self.best());
         };
         match self.works(wanted) {
-            Ok(()) => enclosure(wanted, self.lxc_path),
+            Ok(()) => sandbox(wanted, self.lxc_path),
             Err(reason) if self.degrade => {
                 let best = self.best();
                 let word = word(wanted);
@@ -52,15 +52,15 @@ impl<'a> Sandboxes<'a> {
     }
 
     /// The best that is given unless something else is asked for.
-    fn best(&mut self) -> Enclosure {
+    fn best(&mut self) -> ResolvedSandbox {
         match self.works(&Sandbox::PidNamespace) {
-            Ok(()) => Enclosure::PidNamespace,
+            Ok(()) => ResolvedSandbox::PidNamespace,
             Err(reason) => {
                 self.note(format!(
                     "tests without a sandbox of their own run with `none`, for `pidns` does not work \
                      here: {reason}"
                 ));
-                Enclosure::None
+                ResolvedSandbox::None
             }
         }
     }
@@ -74,23 +74,23 @@ impl<'a> Sandboxes<'a> {
     }
 
     fn note(&mut self, note: String) {
-        // Told already if there is an entry of its own for it.
+        // SupervisorMessage already if there is an entry of its own for it.
         if self.tried.insert(note.clone(), Ok(())).is_none() {
             self.notes.push(note);
         }
     }
 }
 
-fn enclosure(sandbox: &Sandbox, lxc_path: &Path) -> Result<Enclosure, String> {
+fn sandbox(sandbox: &Sandbox, lxc_path: &Path) -> Result<ResolvedSandbox, String> {
     Ok(match sandbox {
-        Sandbox::None => Enclosure::None,
-        Sandbox::PidNamespace => Enclosure::PidNamespace,
-        Sandbox::Bubblewrap { root } => Enclosure::Bubblewrap { root: root.clone() },
+        Sandbox::None => ResolvedSandbox::None,
+        Sandbox::PidNamespace => ResolvedSandbox::PidNamespace,
+        Sandbox::Bubblewrap { root } => ResolvedSandbox::Bubblewrap { root: root.clone() },
         Sandbox::Lxc { name } => {
             let rootfs = lxc_rootfs(lxc_path, name);
             let rootfs = rootfs.map_err(|missing| missing.to_string())?;
             let configuration = lxc_path.join(name).join("config");
-            Enclosure::Lxc { name: name.clone(), configuration, rootfs }
+            ResolvedSandbox::Lxc { name: name.clone(), configuration, rootfs }
         }
     })
 }
@@ -106,7 +106,7 @@ fn word(sandbox: &Sandbox) -> String {
     }
 }
 
-impl Enclosure {
+impl ResolvedSandbox {
     /// Returns the root file system that is not the host's.
     pub(crate) fn root(&self) -> Option<&Path> {
         match self {

@@ -17,7 +17,7 @@ use rustix::process::{Pid, WaitOptions, getpid, set_child_subreaper, wait};
 
 use super::channel::{Channel, inherited};
 use super::processes::kill_below;
-use super::protocol::{InitOrder, InitTold};
+use super::protocol::{InitMessage, InitOrder};
 use super::signals::ignore_signals;
 
 /// Files of `/dev/shm` that are looked at, at most.
@@ -79,7 +79,7 @@ impl Init {
         let (mut ended, ended_sender) = UnixStream::pair()?;
         ended.set_nonblocking(true)?;
         signal_hook::low_level::pipe::register(signal_hook::consts::SIGCHLD, ended_sender)?;
-        self.channel.send(&InitTold::Ready { own_shm: self.own_shm })?;
+        self.channel.send(&InitMessage::Ready { own_shm: self.own_shm })?;
         loop {
             let mut files =
                 [PollFd::new(&self.channel, PollFlags::IN), PollFd::new(&ended, PollFlags::IN)];
@@ -104,11 +104,11 @@ impl Init {
         match order {
             InitOrder::Launch { argv } => match launch(&argv, descriptors) {
                 Ok(pid) => self.program = Some(pid),
-                Err(error) => self.channel.send(&InitTold::NoGate(error.to_string()))?,
+                Err(error) => self.channel.send(&InitMessage::ShimNotStarted(error.to_string()))?,
             },
             InitOrder::Left => {
                 let bytes = self.own_shm.then(|| left_in_files() + left_in_segments());
-                self.channel.send(&InitTold::Left { bytes })?;
+                self.channel.send(&InitMessage::Left { bytes })?;
             }
         }
         Ok(())
@@ -120,7 +120,7 @@ impl Init {
             if self.program == Some(pid) {
                 self.program = None;
                 let (exit_code, signal) = (status.exit_status(), status.terminating_signal());
-                self.channel.send(&InitTold::Exited { exit_code, signal })?;
+                self.channel.send(&InitMessage::Exited { exit_code, signal })?;
             }
         }
         Ok(())

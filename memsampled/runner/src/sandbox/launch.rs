@@ -7,7 +7,7 @@ use rustix::net::{Shutdown, shutdown};
 
 use super::channel::{self, Channel};
 use super::names::SUPERVISOR;
-use super::protocol::{Order, Spec, Told};
+use super::protocol::{Spec, SupervisorMessage, SupervisorOrder};
 
 /// After how long without a word a supervisor is called silent: while its program runs it speaks every
 /// second.
@@ -15,7 +15,7 @@ const SILENCE: Timespec = Timespec { tv_sec: 2, tv_nsec: 0 };
 
 /// A supervisor, as its runner sees it. What it tells and what it is told may be on two threads.
 #[derive(Debug)]
-pub(crate) struct Supervised {
+pub(crate) struct SupervisorHandle {
     channel: Channel<OwnedFd>,
 }
 
@@ -24,7 +24,10 @@ pub(crate) struct Supervised {
 /// # Errors
 ///
 /// The program cannot be run, or what it must know is too long.
-pub(crate) fn launch(spec: &Spec, held: Option<BorrowedFd<'_>>) -> io::Result<(Supervised, Child)> {
+pub(crate) fn launch(
+    spec: &Spec,
+    held: Option<BorrowedFd<'_>>,
+) -> io::Result<(SupervisorHandle, Child)> {
     let (channel, socket) = channel::pair()?;
     let mut child = Command::new(&spec.launcher)
         .arg(SUPERVISOR)
@@ -34,18 +37,18 @@ pub(crate) fn launch(spec: &Spec, held: Option<BorrowedFd<'_>>) -> io::Result<(S
         .spawn()?;
     // What is lost with a failure is the child's reason to live: its channel.
     let held: Vec<BorrowedFd<'_>> = held.into_iter().collect();
-    if let Err(error) = channel.send_with(&Order::Start(Box::new(spec.clone())), &held) {
+    if let Err(error) = channel.send_with(&SupervisorOrder::Start(Box::new(spec.clone())), &held) {
         drop(channel);
         let _ = child.wait();
         return Err(error);
     }
-    Ok((Supervised { channel }, child))
+    Ok((SupervisorHandle { channel }, child))
 }
 
-impl Supervised {
+impl SupervisorHandle {
     /// Waits for what it tells next; `None` when it is gone. `silent` is called whenever nothing came
     /// for a while.
-    pub(crate) fn hear(&self, mut silent: impl FnMut()) -> Option<Told> {
+    pub(crate) fn hear(&self, mut silent: impl FnMut()) -> Option<SupervisorMessage> {
         loop {
             let mut files = [PollFd::new(&self.channel, PollFlags::IN)];
             match poll(&mut files, Some(&SILENCE)) {
@@ -58,7 +61,7 @@ impl Supervised {
     }
 
     /// Tells it something. If it is gone, [`hear`](Self::hear) says so.
-    pub(crate) fn tell(&self, order: &Order) {
+    pub(crate) fn tell(&self, order: &SupervisorOrder) {
         let _ = self.channel.send(order);
     }
 

@@ -21,8 +21,7 @@ mod available;
 mod capture;
 mod channel;
 mod choice;
-mod enclosure;
-mod gate;
+mod exec_shim;
 mod groups;
 mod init;
 mod internal_program;
@@ -32,10 +31,11 @@ mod processes;
 mod protocol;
 mod signals;
 mod supervisor;
+mod tool;
 mod users;
 
 pub use available::{LXC_PATH, Missing, available};
-pub use internal_program::role;
+pub use internal_program::internal_program;
 pub use protocol::Keep;
 
 pub(crate) use artifacts::{artifacts_directory, kept_artifacts};
@@ -43,6 +43,8 @@ pub(crate) use available::{bubblewrap, lxc_tools, pid_namespace};
 pub(crate) use choice::Sandboxes;
 pub(crate) use groups::{Controllers, allowed_memory, controllers};
 pub(crate) use internal_program::remove_left;
-pub(crate) use launch::{Supervised, launch};
-pub(crate) use protocol::{Enclosure, Ending, Order, Spec, Stage, StageKind, Told};
+pub(crate) use launch::{SupervisorHandle, launch};
+pub(crate) use protocol::{
+    AttemptEnd, ResolvedSandbox, Spec, Stage, StageKind, SupervisorMessage, SupervisorOrder,
+};
 pub(crate) use users::find_user;

@@ -2,7 +2,7 @@
 
 pub(super) const SUPERVISOR: &str = "sandbox-supervisor";
 pub(super) const INIT: &str = "sandbox-init";
-pub(super) const GATE: &str = "sandbox-gate";
+pub(super) const EXEC_SHIM: &str = "sandbox-exec-shim";
 /// The command name of init and of gates: that of the file by which they are executed. No program of a
 /// test has it, so that the memory of the test is told from ours.
-pub(super) const OWN_NAME: &str = "memsample-init";
+pub(super) const PROCESS_NAME: &str = "memsample-init";

@@ -19,7 +19,7 @@ const MAX_STOP_ROUNDS: u32 = 20;
 const KILL_PAUSE: Duration = Duration::from_millis(2);
 /// The variable in the environment of all that is of an attempt, with its name. It finds what has
 /// lost both its init and its supervisor, where no pid namespace and no control group does.
-pub(super) const MARK: &str = "MEMSAMPLE_SANDBOX";
+pub(super) const SANDBOX_VARIABLE: &str = "MEMSAMPLE_SANDBOX";
 
 /// Returns all processes below `ancestor`, without itself, of whatever depth.
 ///
@@ -66,7 +66,7 @@ fn children(pid: i32) -> Option<Vec<i32>> {
 fn descendants_by_parent(ancestor: i32) -> Vec<i32> {
     let mut children: HashMap<i32, Vec<i32>> = HashMap::new();
     for pid in all() {
-        if let Some(stat) = Stat::of(pid) {
+        if let Some(stat) = ProcessStat::of(pid) {
             children.entry(stat.parent).or_default().push(pid);
         }
     }
@@ -81,13 +81,13 @@ fn descendants_by_parent(ancestor: i32) -> Vec<i32> {
 }
 
 /// What is needed of `/proc/PID/stat`.
-struct Stat {
+struct ProcessStat {
     comm: String,
     parent: i32,
     is_dead: bool,
 }
 
-impl Stat {
+impl ProcessStat {
     fn of(pid: i32) -> Option<Self> {
         let bytes = fs::read(PathBuf::from(format!("/proc/{pid}/stat"))).ok()?;
         let stat = parse_stat(&bytes).ok()?;
@@ -101,12 +101,12 @@ impl Stat {
 
 /// Says whether a process is there and not a zombie.
 pub(super) fn is_alive(pid: i32) -> bool {
-    Stat::of(pid).is_some_and(|stat| !stat.is_dead)
+    ProcessStat::of(pid).is_some_and(|stat| !stat.is_dead)
 }
 
 /// Describes a process; `None` if it has ended.
 pub(super) fn describe(pid: i32) -> Option<LeftOverProcess> {
-    let stat = Stat::of(pid).filter(|stat| !stat.is_dead)?;
+    let stat = ProcessStat::of(pid).filter(|stat| !stat.is_dead)?;
     Some(LeftOverProcess { pid, comm: stat.comm, rss_bytes: rss_bytes(pid) })
 }
 
@@ -131,8 +131,8 @@ pub(super) fn kill_below(ancestor: i32, reap: impl FnMut()) -> usize {
 }
 
 /// Kills all processes of an attempt that carry its mark, and returns how many are left.
-pub(super) fn kill_marked(id: &str) -> usize {
-    let mark = format!("{MARK}={id}");
+pub(super) fn kill_by_variable(id: &str) -> usize {
+    let mark = format!("{SANDBOX_VARIABLE}={id}");
     let is_marked = |pid: &i32| {
         let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
         environment.split(|&byte| byte == 0).any(|variable| variable == mark.as_bytes())

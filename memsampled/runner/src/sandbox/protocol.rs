@@ -1,10 +1,10 @@
 //! What the processes of a sandbox say to each other.
 //!
 //! ```text
-//! runner ── Order ──▶ supervisor ── InitOrder ──▶ init
-//!        ◀── Told ──             ◀── InitTold ──    │ starts
+//! runner ── SupervisorOrder ──▶ supervisor ── InitOrder ──▶ init
+//!        ◀── SupervisorMessage ──             ◀── InitMessage ──    │ starts
 //!                                ── Exec ──────▶ gate ─ exec ─▶ the program
-//!                                ◀── GateTold ──
+//!                                ◀── ShimMessage ──
 //! ```
 
 use std::collections::BTreeMap;
@@ -20,13 +20,13 @@ use crate::results::LeftOverProcess;
 pub(crate) struct Spec {
     /// Unique on this machine: control groups and the container have this name.
     pub(crate) id: String,
-    pub(crate) enclosure: Enclosure,
+    pub(crate) sandbox: ResolvedSandbox,
     /// A program that takes the roles of this module, see [`super::role`].
     pub(crate) launcher: PathBuf,
     /// A directory that nobody else uses. Removed at the end, unless it is kept.
     pub(crate) scratch: PathBuf,
     /// Another that the runner may use meanwhile, and cannot remove if it is killed.
-    pub(crate) of_runner: Option<PathBuf>,
+    pub(crate) runner_scratch: Option<PathBuf>,
     pub(crate) stdout: PathBuf,
     pub(crate) stderr: PathBuf,
     pub(crate) output_limit_bytes: u64,
@@ -62,7 +62,7 @@ pub enum Keep {
 
 /// What is between the program and the machine, once it is known what works here.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Enclosure {
+pub(crate) enum ResolvedSandbox {
     None,
     PidNamespace,
     Bubblewrap {
@@ -102,7 +102,7 @@ pub(crate) struct User {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) enum Order {
+pub(crate) enum SupervisorOrder {
     Start(Box<Spec>),
     /// What waits may execute its first instruction.
     Go,
@@ -111,25 +111,30 @@ pub(crate) enum Order {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) enum Told {
-    /// A stage waits for [`Order::Go`].
+pub(crate) enum SupervisorMessage {
+    /// A stage waits for [`SupervisorOrder::Go`].
     Ready {
         stage: StageKind,
         /// Init, as a pid of the runner's namespace.
         init: i32,
     },
-    /// It executes.
-    Started,
     Progress {
         rss_bytes: u64,
     },
     /// It ended, and lives on where left-over processes were asked for.
-    Ended(Box<Ending>),
+    Ended(Box<AttemptEnd>),
+}
+
+/// How a program ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ProgramExit {
+    pub(super) exit_code: Option<i32>,
+    pub(super) signal: Option<i32>,
 }
 
 /// What is known when everything has ended.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub(crate) struct Ending {
+pub(crate) struct AttemptEnd {
     /// Why the program did not begin.
     pub(crate) not_started: Option<String>,
     pub(crate) exit_code: Option<i32>,
@@ -160,6 +165,13 @@ pub(crate) struct Ending {
     pub(crate) kept: Option<PathBuf>,
 }
 
+impl AttemptEnd {
+    /// Returns the end of an attempt whose program did not begin, for a reason that is the end of a sentence.
+    pub(super) fn not_started(reason: String) -> Self {
+        Self { not_started: Some(reason), ..Self::default() }
+    }
+}
+
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum InitOrder {
     /// Start a gate, whose standard input is the descriptor that comes along.
@@ -172,13 +184,13 @@ pub(super) enum InitOrder {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) enum InitTold {
+pub(super) enum InitMessage {
     Ready {
         /// Whether `/dev/shm` is the sandbox's own.
         own_shm: bool,
     },
     /// The gate could not be started.
-    NoGate(String),
+    ShimNotStarted(String),
     /// The program that was launched last has ended.
     Exited {
         exit_code: Option<i32>,
@@ -199,7 +211,7 @@ pub(super) struct Exec {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) enum GateTold {
+pub(super) enum ShimMessage {
     /// It waits, in its control groups.
     Ready,
     /// It could not become the program. When it can, the channel is closed without a word.
@@ -208,7 +220,7 @@ pub(super) enum GateTold {
 
 /// To a gate.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) enum GateOrder {
+pub(super) enum ShimOrder {
     /// Join the control groups whose `cgroup.procs` come along.
     Join,
     Exec(Box<Exec>),

@@ -14,7 +14,7 @@ use rustix::stdio::dup2_stdin;
 use rustix::thread::{set_thread_gid, set_thread_groups, set_thread_uid};
 
 use super::channel::{Channel, inherited};
-use super::protocol::{Exec, GateOrder, GateTold};
+use super::protocol::{Exec, ShimMessage, ShimOrder};
 
 /// How much earlier than its runner a test is killed when memory is short: as if it used half of all
 /// memory more.
@@ -25,7 +25,7 @@ pub(super) fn run() -> ExitCode {
     let channel = inherited();
     if let Err(reason) = pass(&channel) {
         // The supervisor may be gone; then nobody is left to tell.
-        let _ = channel.send(&GateTold::Failed(reason));
+        let _ = channel.send(&ShimMessage::Failed(reason));
     }
     ExitCode::FAILURE
 }
@@ -33,17 +33,17 @@ pub(super) fn run() -> ExitCode {
 fn pass(channel: &Channel<io::Stdin>) -> Result<(), String> {
     let closed = || "the supervisor is gone".to_owned();
     let broken = |error: io::Error| error.to_string();
-    let join = channel.receive::<GateOrder>().map_err(broken)?.ok_or_else(closed)?;
+    let join = channel.receive::<ShimOrder>().map_err(broken)?.ok_or_else(closed)?;
     for group in &join.descriptors {
         // To a control group, 0 is whoever writes.
         rustix::io::write(group, b"0")
             .map_err(|error| format!("cannot join its control group: {error}"))?;
     }
     drop(join);
-    channel.send(&GateTold::Ready).map_err(broken)?;
-    match channel.receive::<GateOrder>().map_err(broken)?.ok_or_else(closed)?.message {
-        GateOrder::Exec(exec) => Err(become_program(channel, &exec)),
-        GateOrder::Join => Err("joined twice".to_owned()),
+    channel.send(&ShimMessage::Ready).map_err(broken)?;
+    match channel.receive::<ShimOrder>().map_err(broken)?.ok_or_else(closed)?.message {
+        ShimOrder::Exec(exec) => Err(become_program(channel, &exec)),
+        ShimOrder::Join => Err("joined twice".to_owned()),
     }
 }
 

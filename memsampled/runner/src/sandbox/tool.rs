@@ -9,9 +9,9 @@ use std::process::Command;
 use rustix::process::getuid;
 
 use super::init::SharedMemory;
-use super::names::{GATE, INIT, OWN_NAME};
-use super::processes::MARK;
-use super::protocol::{Enclosure, Spec};
+use super::names::{EXEC_SHIM, INIT, PROCESS_NAME};
+use super::processes::SANDBOX_VARIABLE;
+use super::protocol::{ResolvedSandbox, Spec};
 
 /// Where our own program is, in a root that is not the host's. `/dev` is a file system of the
 /// sandbox's own in each of them, so that nothing of a root is hidden or changed.
@@ -24,36 +24,36 @@ const TMP: &str = "tmp";
 const DELTA: &str = "overlay/delta";
 
 /// How a sandbox is entered.
-pub(super) struct Entrance {
+pub(super) struct SandboxTool {
     /// The tool that makes it and runs init inside.
     pub(super) command: Command,
-    /// The arguments with which a gate is run inside.
-    pub(super) gate: Vec<String>,
+    /// The arguments with which an exec shim is run inside.
+    pub(super) shim: Vec<String>,
     /// The tool, for messages; `None` where there is none between.
     pub(super) tool: Option<&'static str>,
 }
 
 /// Returns how to enter the sandbox that `spec` asks for, and writes the files that its tool reads
 /// into the scratch directory.
-pub(super) fn entrance(spec: &Spec) -> io::Result<Entrance> {
+pub(super) fn sandbox_tool(spec: &Spec) -> io::Result<SandboxTool> {
     let is_root = getuid().is_root();
-    match &spec.enclosure {
-        Enclosure::None => {
-            let program = under_own_name(spec)?;
+    match &spec.sandbox {
+        ResolvedSandbox::None => {
+            let program = under_process_name(spec)?;
             let mut command = Command::new(&program);
             command.args([INIT, SharedMemory::Host.word()]);
-            Ok(Entrance { command, gate: gate(vec![program]), tool: None })
+            Ok(SandboxTool { command, shim: shim(vec![program]), tool: None })
         }
-        Enclosure::PidNamespace => {
-            let program = vec![under_own_name(spec)?];
+        ResolvedSandbox::PidNamespace => {
+            let program = vec![under_process_name(spec)?];
             let mut command = Command::new("unshare");
             command.args(pid_namespace_arguments(is_root));
             // Without rights of its own, init cannot mount.
             let shm = if is_root { SharedMemory::Mount } else { SharedMemory::Host };
             command.arg("--").args(&program).args([INIT, shm.word()]);
-            Ok(Entrance { command, gate: gate(program), tool: Some("unshare") })
+            Ok(SandboxTool { command, shim: shim(program), tool: Some("unshare") })
         }
-        Enclosure::Bubblewrap { root } => {
+        ResolvedSandbox::Bubblewrap { root } => {
             let staged = Staged::find(&spec.launcher)?;
             let mut command = Command::new("bwrap");
             command.args(bubblewrap_namespaces(spec.network));
@@ -80,9 +80,9 @@ pub(super) fn entrance(spec: &Spec) -> io::Result<Entrance> {
                 command.args(["--remount-ro", "/"]);
             }
             command.arg("--").args(&staged.program).args([INIT, SharedMemory::Own.word()]);
-            Ok(Entrance { command, gate: gate(staged.program), tool: Some("bwrap") })
+            Ok(SandboxTool { command, shim: shim(staged.program), tool: Some("bwrap") })
         }
-        Enclosure::Lxc { configuration, rootfs, .. } => {
+        ResolvedSandbox::Lxc { configuration, rootfs, .. } => {
             let staged = Staged::find(&spec.launcher)?;
             let file = spec.scratch.join("lxc.conf");
             let path = spec.scratch.join("lxc");
@@ -98,15 +98,15 @@ pub(super) fn entrance(spec: &Spec) -> io::Result<Entrance> {
                 .arg("--rcfile")
                 .arg(file);
             command.arg("--").args(&staged.program).args([INIT, SharedMemory::Own.word()]);
-            Ok(Entrance { command, gate: gate(staged.program), tool: Some("lxc-execute") })
+            Ok(SandboxTool { command, shim: shim(staged.program), tool: Some("lxc-execute") })
         }
     }
 }
 
 /// Links our own program under the name that tells its processes from those of the test, and returns the
 /// path. An exec gives a process the name of the file.
-fn under_own_name(spec: &Spec) -> io::Result<String> {
-    let path = spec.scratch.join(OWN_NAME);
+fn under_process_name(spec: &Spec) -> io::Result<String> {
+    let path = spec.scratch.join(PROCESS_NAME);
     symlink(fs::canonicalize(&spec.launcher)?, &path)?;
     text(&path)
 }
@@ -188,14 +188,14 @@ fn make_room(root: &Path, cwd: &Path) -> io::Result<Room> {
 /// Says whether the test's directory is the host's, bound into a root that lacks it.
 fn is_bound(spec: &Spec) -> bool {
     let in_root = |root: &Path| root.join(spec.cwd.strip_prefix("/").unwrap_or(&spec.cwd)).is_dir();
-    let lacks = match &spec.enclosure {
-        Enclosure::None | Enclosure::PidNamespace => false,
+    let lacks = match &spec.sandbox {
+        ResolvedSandbox::None | ResolvedSandbox::PidNamespace => false,
         // The sandbox has a `/tmp` of its own.
-        Enclosure::Bubblewrap { .. } if spec.cwd.starts_with("/tmp") => {
+        ResolvedSandbox::Bubblewrap { .. } if spec.cwd.starts_with("/tmp") => {
             spec.cwd != Path::new("/tmp")
         }
-        Enclosure::Bubblewrap { root } => root.as_ref().is_some_and(|root| !in_root(root)),
-        Enclosure::Lxc { rootfs, .. } => !in_root(rootfs),
+        ResolvedSandbox::Bubblewrap { root } => root.as_ref().is_some_and(|root| !in_root(root)),
+        ResolvedSandbox::Lxc { rootfs, .. } => !in_root(rootfs),
     };
     lacks && spec.cwd.is_dir()
 }
@@ -206,16 +206,16 @@ pub(super) fn outside(spec: &Spec) -> (PathBuf, PathBuf) {
     let below = |directory: PathBuf, top: &str| {
         (directory.join(spec.cwd.strip_prefix(top).unwrap_or(&spec.cwd)), directory)
     };
-    match &spec.enclosure {
+    match &spec.sandbox {
         _ if is_bound(spec) => (spec.cwd.clone(), PathBuf::from("/")),
-        Enclosure::Bubblewrap { .. } if spec.cwd.starts_with("/tmp") => {
+        ResolvedSandbox::Bubblewrap { .. } if spec.cwd.starts_with("/tmp") => {
             below(spec.scratch.join(TMP), "/tmp")
         }
-        Enclosure::Bubblewrap { root: Some(root) } => below(root.clone(), "/"),
-        Enclosure::Lxc { .. } => below(spec.scratch.join(DELTA), "/"),
-        Enclosure::None | Enclosure::PidNamespace | Enclosure::Bubblewrap { root: None } => {
-            (spec.cwd.clone(), PathBuf::from("/"))
-        }
+        ResolvedSandbox::Bubblewrap { root: Some(root) } => below(root.clone(), "/"),
+        ResolvedSandbox::Lxc { .. } => below(spec.scratch.join(DELTA), "/"),
+        ResolvedSandbox::None
+        | ResolvedSandbox::PidNamespace
+        | ResolvedSandbox::Bubblewrap { root: None } => (spec.cwd.clone(), PathBuf::from("/")),
     }
 }
 
@@ -247,7 +247,7 @@ fn lxc_configuration(
         format!("lxc.rootfs.path = overlayfs:{}:{}", word(rootfs)?, word(&delta)?),
         format!("lxc.uts.name = {}", spec.id),
         // A container inherits nothing.
-        format!("lxc.environment = {MARK}={}", spec.id),
+        format!("lxc.environment = {SANDBOX_VARIABLE}={}", spec.id),
         format!("lxc.log.file = {}", word(&spec.scratch.join("lxc.log"))?),
         "lxc.apparmor.profile = unconfined".to_owned(),
         "lxc.autodev = 1".to_owned(),
@@ -290,7 +290,7 @@ impl Staged {
             maps.lines().filter_map(|line| Some(line.split_at(line.find('/')?).1)).collect();
         let is_library = |name: &str| name.ends_with(".so") || name.contains(".so.");
         // Who is executed gets the name: the loader, where there is one.
-        let own = Path::new(STAGE).join(OWN_NAME);
+        let own = Path::new(STAGE).join(PROCESS_NAME);
         let mut files = Vec::new();
         let mut loader = None;
         for path in mapped.into_iter().map(Path::new) {
@@ -320,8 +320,8 @@ impl Staged {
     }
 }
 
-fn gate(mut program: Vec<String>) -> Vec<String> {
-    program.push(GATE.to_owned());
+fn shim(mut program: Vec<String>) -> Vec<String> {
+    program.push(EXEC_SHIM.to_owned());
     program
 }
 
