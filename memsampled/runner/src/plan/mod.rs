@@ -3,5 +3,5 @@
 mod order;
 mod selection;
 
-pub(crate) use order::{Next, Plan};
+pub(crate) use order::{NextItem, Plan};
 pub use selection::{Selection, Shard};

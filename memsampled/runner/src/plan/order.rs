@@ -24,18 +24,18 @@ pub(crate) struct Item<'a> {
     /// Of the attempt that is next or runs now.
     attempt: u32,
     retries: u32,
-    state: State,
+    state: ItemState,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum ItemState {
     Waiting,
     Running,
     Done { passed: bool },
 }
 
 /// What comes next.
-pub(crate) enum Next {
+pub(crate) enum NextItem {
     /// This item can be run.
     Run(usize),
     /// This one never can, and why.
@@ -68,7 +68,7 @@ impl<'a> Plan<'a> {
                     repetition,
                     attempt: 1,
                     retries,
-                    state: State::Waiting,
+                    state: ItemState::Waiting,
                 });
             }
         }
@@ -96,20 +96,20 @@ impl<'a> Plan<'a> {
     }
 
     /// Returns what comes next.
-    pub(crate) fn next(&mut self) -> Next {
-        let is_waiting = |item: &Item<'_>| item.state == State::Waiting;
+    pub(crate) fn next(&mut self) -> NextItem {
+        let is_waiting = |item: &Item<'_>| item.state == ItemState::Waiting;
         while self.items.get(self.first_waiting).is_some_and(|item| !is_waiting(item)) {
             self.first_waiting += 1;
         }
-        let mut next = Next::Nothing;
+        let mut next = NextItem::Nothing;
         for (position, item) in self.items.iter().enumerate().skip(self.first_waiting) {
             if !is_waiting(item) {
                 continue;
             }
             match self.readiness(item) {
-                Ok(true) => return Next::Run(position),
-                Ok(false) => next = Next::Wait,
-                Err(reason) => return Next::Skip(position, reason),
+                Ok(true) => return NextItem::Run(position),
+                Ok(false) => next = NextItem::Wait,
+                Err(reason) => return NextItem::Skip(position, reason),
             }
         }
         next
@@ -122,18 +122,18 @@ impl<'a> Plan<'a> {
             items.filter_map(|&item| self.items.get(item))
         };
         // A test may not stand another one of itself beside it.
-        let mut is_ready = of(&item.test.name).all(|other| other.state != State::Running);
+        let mut is_ready = of(&item.test.name).all(|other| other.state != ItemState::Running);
         for name in &item.test.requires {
             if !self.by_name.contains_key(name.as_str()) {
                 return Err(format!("it requires `{name}`, which was not selected"));
             }
             for other in of(name) {
                 match other.state {
-                    State::Done { passed: true } => {}
-                    State::Done { passed: false } => {
+                    ItemState::Done { passed: true } => {}
+                    ItemState::Done { passed: false } => {
                         return Err(format!("it requires `{name}`, which did not pass"));
                     }
-                    State::Waiting | State::Running => is_ready = false,
+                    ItemState::Waiting | ItemState::Running => is_ready = false,
                 }
             }
         }
@@ -143,7 +143,7 @@ impl<'a> Plan<'a> {
     /// Notes that an item runs.
     pub(crate) fn begun(&mut self, item: usize) {
         if let Some(item) = self.items.get_mut(item) {
-            item.state = State::Running;
+            item.state = ItemState::Running;
         }
     }
 
@@ -152,7 +152,7 @@ impl<'a> Plan<'a> {
         let Some(item) = self.items.get_mut(item).filter(|item| item.attempt > 1) else {
             return false;
         };
-        item.state = State::Done { passed: false };
+        item.state = ItemState::Done { passed: false };
         true
     }
 
@@ -165,10 +165,10 @@ impl<'a> Plan<'a> {
         if is_final {
             // One that was skipped proves nothing to who requires it.
             let passed = matches!(outcome, Outcome::Passed | Outcome::Flaky);
-            item.state = State::Done { passed };
+            item.state = ItemState::Done { passed };
         } else {
             item.attempt += 1;
-            item.state = State::Waiting;
+            item.state = ItemState::Waiting;
             self.first_waiting = 0;
         }
         is_final

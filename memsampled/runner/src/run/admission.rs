@@ -27,12 +27,12 @@ pub(super) struct Claim {
 
 /// The memory that there is for all tests, in bytes.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Memory {
+pub(super) struct MachineMemory {
     pub(super) total_bytes: u64,
     pub(super) available_bytes: u64,
 }
 
-impl Memory {
+impl MachineMemory {
     /// Returns that of the machine, or what the control groups of the runner allow of it; `None` where
     /// `/proc/meminfo` does not tell.
     pub(super) fn now() -> Option<Self> {
@@ -66,7 +66,7 @@ impl Admission {
         &self,
         earlier_bytes: Option<u64>,
         limit_bytes: Option<u64>,
-        memory: Option<Memory>,
+        memory: Option<MachineMemory>,
     ) -> u64 {
         let share = memory.map_or(0, |memory| memory.total_bytes / (2 * self.jobs));
         // An earlier peak may be above what the test is allowed now.
@@ -79,7 +79,7 @@ impl Admission {
         &self,
         predicted_bytes: u64,
         running: impl Iterator<Item = Claim>,
-        memory: Option<Memory>,
+        memory: Option<MachineMemory>,
     ) -> bool {
         let (mut count, mut to_come) = (0, 0_u64);
         for claim in running {
@@ -102,7 +102,8 @@ mod tests {
     use super::*;
 
     const GIB: u64 = 1 << 30;
-    const MEMORY: Option<Memory> = Some(Memory { total_bytes: 16 * GIB, available_bytes: 8 * GIB });
+    const MEMORY: Option<MachineMemory> =
+        Some(MachineMemory { total_bytes: 16 * GIB, available_bytes: 8 * GIB });
 
     #[track_caller]
     fn check(predicted_gib: u64, running: &[(u64, u64)], admitted: bool) {

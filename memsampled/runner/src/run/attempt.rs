@@ -20,45 +20,45 @@ use crate::sandbox::{
 use crate::suite::{Program, Step, Test};
 
 /// What a running attempt tells the dispatcher.
-pub(super) struct Heard {
-    /// Which attempt: as it was given to [`Running::start`].
+pub(super) struct AttemptMessage {
+    /// Which attempt: as it was given to [`RunningAttempt::start`].
     pub(super) id: u64,
     /// What its supervisor tells; `None` when that is gone.
-    pub(super) told: Option<SupervisorMessage>,
+    pub(super) message: Option<SupervisorMessage>,
 }
 
 /// An attempt whose supervisor runs.
-pub(super) struct Running {
+pub(super) struct RunningAttempt {
     supervised: Arc<SupervisorHandle>,
     listener: std::thread::JoinHandle<()>,
 }
 
-impl Running {
+impl RunningAttempt {
     /// Starts an attempt. What it tells comes through the channel, whose last word is that its
     /// supervisor is gone, which keeps what is `held` open.
     pub(super) fn start(
         id: u64,
         spec: &Spec,
         held: Option<BorrowedFd<'_>>,
-        heard: Sender<Heard>,
+        messages: Sender<AttemptMessage>,
     ) -> io::Result<Self> {
         fs::create_dir_all(&spec.scratch)?;
         let (supervised, child) = launch(spec, held)?;
         let supervised = Arc::new(supervised);
         let from = Arc::clone(&supervised);
         let listener = std::thread::Builder::new().name("memsample-attempt".to_owned());
-        let listener = listener.spawn(move || listen(id, &from, child, &heard))?;
+        let listener = listener.spawn(move || listen(id, &from, child, &messages))?;
         Ok(Self { supervised, listener })
     }
 
     /// Lets the program execute its first instruction.
     pub(super) fn go(&self) {
-        self.supervised.tell(&SupervisorOrder::Go);
+        self.supervised.send(&SupervisorOrder::Go);
     }
 
     /// Ends it: SIGTERM, grace, cleanup.
     pub(super) fn end(&self) {
-        self.supervised.tell(&SupervisorOrder::End);
+        self.supervised.send(&SupervisorOrder::End);
     }
 
     /// Ends it at once.
@@ -72,19 +72,24 @@ impl Running {
     }
 }
 
-fn listen(id: u64, supervised: &SupervisorHandle, mut child: Child, heard: &Sender<Heard>) {
+fn listen(
+    id: u64,
+    supervised: &SupervisorHandle,
+    mut child: Child,
+    messages: &Sender<AttemptMessage>,
+) {
     // A test with our rights may have stopped it, and with it its own time. To one that is not stopped
     // the signal means nothing.
     let wake = || {
         let _ = kill_process(Pid::from_child(&child), Signal::CONT);
     };
-    while let Some(told) = supervised.hear(wake) {
+    while let Some(message) = supervised.receive(wake) {
         // The dispatcher outlives all attempts.
-        let _ = heard.send(Heard { id, told: Some(told) });
+        let _ = messages.send(AttemptMessage { id, message: Some(message) });
     }
     wake();
     let _ = child.wait();
-    let _ = heard.send(Heard { id, told: None });
+    let _ = messages.send(AttemptMessage { id, message: None });
 }
 
 /// Says everything that a supervisor must know of an attempt.

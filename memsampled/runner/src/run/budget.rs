@@ -1,21 +1,24 @@
 //! Judges the budgets of an attempt.
 
+use super::options::RunOptions;
 use super::own_recording::Used;
-use crate::results::{BoundedBytes, BudgetResult, BudgetVerdict, LeftOverProcess};
-use crate::suite::{Action, Budget, Quantity};
+use crate::results::{
+    BoundedBytes, BudgetResult, BudgetVerdict, LeftOverProcess, Outcome, TestResult,
+};
+use crate::suite::{Action, Budget, Quantity, Test};
 
 /// What an attempt left behind.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Left<'a> {
-    pub(super) left_over_processes: &'a [LeftOverProcess],
+struct LeftOverMemory<'a> {
+    left_over_processes: &'a [LeftOverProcess],
     /// Bytes of shared memory, where that is the sandbox's own.
-    pub(super) shared_bytes: Option<u64>,
+    shared_bytes: Option<u64>,
     /// Whether it was looked at: what is ended by the runner is not.
-    pub(super) is_known: bool,
+    is_known: bool,
 }
 
 /// Says of each budget of an attempt whether it was kept. `used` is `None` where nothing was measured.
-pub(super) fn judge(budgets: &[Budget], used: Option<&Used>, left: Left<'_>) -> Vec<BudgetResult> {
+fn judge(budgets: &[Budget], used: Option<&Used>, left: LeftOverMemory<'_>) -> Vec<BudgetResult> {
     let judge = |budget: &Budget| {
         let measured = match budget.quantity {
             Quantity::LeftOver => left_over(budget.role.as_deref(), used, left),
@@ -70,7 +73,11 @@ fn measured(quantity: Quantity, role: Option<&str>, used: &Used) -> Option<Bound
 }
 
 /// Sums up what was left, by all or by one role.
-fn left_over(role: Option<&str>, used: Option<&Used>, left: Left<'_>) -> Option<BoundedBytes> {
+fn left_over(
+    role: Option<&str>,
+    used: Option<&Used>,
+    left: LeftOverMemory<'_>,
+) -> Option<BoundedBytes> {
     if !left.is_known {
         return None;
     }
@@ -100,7 +107,7 @@ fn left_over(role: Option<&str>, used: Option<&Used>, left: Left<'_>) -> Option<
 
 /// Says whether what a test left is allowed: by a budget that fails, of all that is left, and that was
 /// kept for certain.
-pub(super) fn allows_left(results: &[BudgetResult]) -> bool {
+fn allows_left(results: &[BudgetResult]) -> bool {
     let is_of_left = |result: &&BudgetResult| {
         let Budget { role, quantity, action, .. } = &result.budget;
         (role, *quantity, *action) == (&None, Quantity::LeftOver, Action::Fail)
@@ -110,7 +117,7 @@ pub(super) fn allows_left(results: &[BudgetResult]) -> bool {
 }
 
 /// Says in a sentence which budgets that fail were exceeded; `None` where none was.
-pub(super) fn failure(results: &[BudgetResult]) -> Option<String> {
+fn failure(results: &[BudgetResult]) -> Option<String> {
     let failed = results.iter().filter(|result| {
         result.budget.action == Action::Fail && result.verdict == BudgetVerdict::Exceeded
     });
@@ -129,6 +136,40 @@ pub(super) fn failure(results: &[BudgetResult]) -> Option<String> {
     };
     let sentences: Vec<String> = failed.map(sentence).collect();
     if sentences.is_empty() { None } else { Some(sentences.join("; ")) }
+}
+
+/// Returns the budgets of a test: those of its suite and those of the policy.
+pub(super) fn budgets_of(test: &Test, options: &RunOptions) -> Vec<Budget> {
+    let of_policy = options
+        .policy
+        .iter()
+        .filter(|policy| policy.tests.as_ref().is_none_or(|tests| tests.is_match(&test.name)));
+    test.budgets.iter().chain(of_policy.map(|policy| &policy.budget)).cloned().collect()
+}
+
+/// Holds what an attempt used to its budgets.
+pub(super) fn hold_to_budgets(budgets: &[Budget], used: &Used, result: &mut TestResult) {
+    if result.started.is_none() || budgets.is_empty() {
+        return;
+    }
+    let left = LeftOverMemory {
+        left_over_processes: &result.left_over_processes,
+        shared_bytes: result.left_bytes,
+        // What is ended by the runner is not looked at for what it leaves.
+        is_known: !matches!(result.outcome, Outcome::TimedOut { .. } | Outcome::Aborted),
+    };
+    let judged = judge(budgets, Some(used), left);
+    if result.outcome == Outcome::LeftOver && allows_left(&judged) {
+        result.outcome = Outcome::Passed;
+        let left = result.reason.take().unwrap_or_default();
+        result.notes.push(format!("{left}, which its budget allows"));
+    }
+    if result.outcome == Outcome::Passed
+        && let Some(reason) = failure(&judged)
+    {
+        (result.outcome, result.reason) = (Outcome::OverBudget, Some(reason));
+    }
+    result.budgets = judged;
 }
 
 #[cfg(test)]
@@ -167,7 +208,7 @@ mod tests {
 
     #[track_caller]
     fn check(role: Option<&str>, quantity: Quantity, used: Option<&Used>, verdict: BudgetVerdict) {
-        check_left(role, quantity, used, Left::default(), verdict);
+        check_left(role, quantity, used, LeftOverMemory::default(), verdict);
     }
 
     #[track_caller]
@@ -175,7 +216,7 @@ mod tests {
         role: Option<&str>,
         quantity: Quantity,
         used: Option<&Used>,
-        left: Left<'_>,
+        left: LeftOverMemory<'_>,
         verdict: BudgetVerdict,
     ) {
         let results = judge(&[budget(role, quantity)], used, left);
@@ -218,8 +259,11 @@ mod tests {
     #[test]
     fn what_is_left_is_that_of_all_or_of_a_role() {
         let process = |pid, rss_bytes| LeftOverProcess { pid, comm: String::new(), rss_bytes };
-        fn left(left_over_processes: &[LeftOverProcess], shared_bytes: Option<u64>) -> Left<'_> {
-            Left { left_over_processes, shared_bytes, is_known: true }
+        fn left(
+            left_over_processes: &[LeftOverProcess],
+            shared_bytes: Option<u64>,
+        ) -> LeftOverMemory<'_> {
+            LeftOverMemory { left_over_processes, shared_bytes, is_known: true }
         }
         let used = used(1, None);
         let used = Some(&used);
@@ -239,7 +283,11 @@ mod tests {
     #[test]
     fn only_a_budget_of_all_that_fails_and_was_kept_allows_to_leave() {
         let allows = |budget: Budget, bytes| {
-            let left = Left { shared_bytes: Some(bytes), is_known: true, ..Left::default() };
+            let left = LeftOverMemory {
+                shared_bytes: Some(bytes),
+                is_known: true,
+                ..LeftOverMemory::default()
+            };
             allows_left(&judge(&[budget], None, left))
         };
         assert!(allows(budget(None, LeftOver), 100));
@@ -252,7 +300,7 @@ mod tests {
     #[test]
     fn a_budget_that_warns_does_not_fail() {
         let budget = Budget { action: Action::Warn, limit_bytes: 1, ..budget(None, AnonPeak) };
-        let results = judge(&[budget], Some(&used(2, None)), Left::default());
+        let results = judge(&[budget], Some(&used(2, None)), LeftOverMemory::default());
         assert_eq!(results[0].verdict, Exceeded);
         assert_eq!(failure(&results), None);
     }

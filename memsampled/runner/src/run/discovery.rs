@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, bounded, never, select};
 
-use super::attempt::{Running, failure, spec_of_step};
+use super::attempt::{RunningAttempt, failure, spec_of_step};
 use super::id::next_id;
 use super::options::RunOptions;
 use crate::sandbox::{AttemptEnd, SupervisorMessage};
@@ -20,7 +20,7 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 /// Bytes that it may print: ten thousand names of a hundred bytes.
 const MAX_BYTES: u64 = 1 << 20;
 /// What its supervisor tells that waits.
-const MAX_HEARD: usize = 16;
+const MAX_MESSAGES: usize = 16;
 
 /// Why tests were not listed, as the end of a sentence.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,14 +66,14 @@ pub fn discover(
     let step = Step { program: Program::Shell(line.to_owned()), timeout: TIMEOUT };
     let mut spec = spec_of_step(&step, name, cwd.to_owned(), &directory, &options, false);
     spec.runner_scratch = Some(directory.clone());
-    let (sender, heard) = bounded(MAX_HEARD);
-    let listed = Running::start(id, &spec, None, sender).map_err(failed).and_then(|running| {
+    let (sender, messages) = bounded(MAX_MESSAGES);
+    let listed = RunningAttempt::start(id, &spec, None, sender).map_err(failed).and_then(|running| {
         let mut signals = signals.clone();
         let mut interrupted = None;
         let mut ended = AttemptEnd { lost: true, ..AttemptEnd::default() };
         loop {
             select! {
-                recv(heard) -> told => match told.ok().and_then(|heard| heard.told) {
+                recv(messages) -> message => match message.ok().and_then(|message| message.message) {
                     Some(SupervisorMessage::Ready { .. }) => running.go(),
                     Some(SupervisorMessage::Ended(end)) => ended = *end,
                     Some(_) => {}

@@ -1,11 +1,13 @@
 //! Measures what attempts used, from the recording that they are in.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 
 use memsample::Recording;
 use memsample::analysis::{SumPeak, TestUsage, test_usages};
 
+use super::layout::Layout;
+use super::progress::EndedAttempt;
 use crate::results::{Attempt, Memory, RoleMemory};
 
 /// Roles of one attempt that are kept, at most; the largest.
@@ -38,6 +40,41 @@ pub(super) fn measure(recording: &Recording) -> io::Result<HashMap<(String, Stri
         Some((key, Usage::of(usage)))
     });
     Ok(measured.collect())
+}
+
+/// Fills in what each attempt used, from the recording that it is in. Returns what went wrong, a
+/// sentence each.
+pub(super) fn measure_all(layout: &Layout<'_>, ended: &mut [EndedAttempt]) -> Vec<String> {
+    let mut by_recording: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
+    let started = |(_, ended): &(usize, &EndedAttempt)| ended.result.started.is_some();
+    for (index, ended) in ended.iter().enumerate().filter(started) {
+        by_recording.entry(ended.recording).or_default().push(index);
+    }
+    let mut notes = Vec::new();
+    for (number, indices) in by_recording {
+        let path = layout.recording(number);
+        // One of a part that was killed is put together here.
+        let measured = Recording::open(&path).map_err(|error| error.to_string());
+        let measured = measured
+            .and_then(|(recording, _)| measure(&recording).map_err(|error| error.to_string()));
+        match measured {
+            Ok(mut usages) => {
+                for index in indices {
+                    if let Some(EndedAttempt { result, .. }) = ended.get_mut(index) {
+                        let key = (result.test.test.clone(), mark_of(&result.test));
+                        if let Some(Usage { memory, roles }) = usages.remove(&key) {
+                            (result.memory, result.roles) = (Some(memory), roles);
+                        }
+                    }
+                }
+            }
+            Err(error) => notes.push(format!(
+                "what the tests used is not known, for `{}` cannot be read: {error}",
+                path.display()
+            )),
+        }
+    }
+    notes
 }
 
 impl Usage {

@@ -30,18 +30,18 @@ pub(super) struct Progress {
 }
 
 #[derive(Serialize, Deserialize)]
-enum Line {
+enum ProgressLine {
     /// The first one: of which suite it is.
     Suite {
         name: String,
         tests: Vec<String>,
     },
-    Ended(Box<Ended>),
+    Ended(Box<EndedAttempt>),
 }
 
 /// An attempt that ended, and in which recording its memory is.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Ended {
+pub(super) struct EndedAttempt {
     pub(super) recording: u32,
     pub(super) result: TestResult,
 }
@@ -57,7 +57,7 @@ impl Progress {
         let Ok(file) = File::open(Self::path(directory)) else { return false };
         let mut first = Vec::new();
         let read = BufReader::new(file.take(MAX_LINE_BYTES as u64)).read_until(b'\n', &mut first);
-        let line = read.ok().and_then(|_| serde_json::from_slice::<Line>(&first).ok());
+        let line = read.ok().and_then(|_| serde_json::from_slice::<ProgressLine>(&first).ok());
         line.is_some_and(|line| line.is_of(suite))
     }
 
@@ -66,14 +66,14 @@ impl Progress {
         let file = OpenOptions::new().append(true).create_new(true).open(Self::path(directory))?;
         let mut progress = Self { file };
         progress.lock(Duration::ZERO)?;
-        progress.write(&Line::of(suite))?;
+        progress.write(&ProgressLine::of(suite))?;
         // The name too must survive a power failure.
         File::open(directory)?.sync_all()?;
         Ok(progress)
     }
 
     /// Goes on behind what has ended, and returns it.
-    pub(super) fn resume(directory: &Path, suite: &Suite) -> io::Result<(Self, Vec<Ended>)> {
+    pub(super) fn resume(directory: &Path, suite: &Suite) -> io::Result<(Self, Vec<EndedAttempt>)> {
         let path = Self::path(directory);
         let progress = Self { file: OpenOptions::new().append(true).open(&path)? };
         progress.lock(MAX_WAIT)?;
@@ -84,7 +84,7 @@ impl Progress {
         let whole = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
         let mut lines =
             bytes.get(..whole).unwrap_or_default().split_inclusive(|&byte| byte == b'\n');
-        let parse = |line: &[u8]| -> Option<Line> {
+        let parse = |line: &[u8]| -> Option<ProgressLine> {
             if line.len() > MAX_LINE_BYTES { None } else { serde_json::from_slice(line).ok() }
         };
         match lines.next().and_then(parse) {
@@ -95,7 +95,7 @@ impl Progress {
         let mut ended = Vec::new();
         for line in lines {
             match parse(line) {
-                Some(Line::Ended(line)) => ended.push(*line),
+                Some(ProgressLine::Ended(line)) => ended.push(*line),
                 _ => return Err(invalid("is damaged")),
             }
         }
@@ -127,11 +127,11 @@ impl Progress {
     }
 
     /// Notes an attempt that has ended. When this returns, it is on disk.
-    pub(super) fn ended(&mut self, ended: &Ended) -> io::Result<()> {
-        self.write(&Line::Ended(Box::new(ended.clone())))
+    pub(super) fn ended(&mut self, ended: &EndedAttempt) -> io::Result<()> {
+        self.write(&ProgressLine::Ended(Box::new(ended.clone())))
     }
 
-    fn write(&mut self, line: &Line) -> io::Result<()> {
+    fn write(&mut self, line: &ProgressLine) -> io::Result<()> {
         let mut bytes = serde_json::to_vec(line)?;
         bytes.push(b'\n');
         self.file.write_all(&bytes)?;
@@ -139,7 +139,7 @@ impl Progress {
     }
 }
 
-impl Line {
+impl ProgressLine {
     fn of(suite: &Suite) -> Self {
         let tests = suite.tests.iter().map(|test| test.name.clone()).collect();
         Self::Suite { name: suite.name.clone(), tests }

@@ -48,20 +48,22 @@ pub(crate) fn launch(
 impl SupervisorHandle {
     /// Waits for what it tells next; `None` when it is gone. `silent` is called whenever nothing came
     /// for a while.
-    pub(crate) fn hear(&self, mut silent: impl FnMut()) -> Option<SupervisorMessage> {
+    pub(crate) fn receive(&self, mut silent: impl FnMut()) -> Option<SupervisorMessage> {
         loop {
             let mut files = [PollFd::new(&self.channel, PollFlags::IN)];
             match poll(&mut files, Some(&SILENCE)) {
                 Ok(0) => silent(),
-                Ok(_) => return self.channel.receive().ok().flatten().map(|told| told.message),
+                Ok(_) => {
+                    return self.channel.receive().ok().flatten().map(|received| received.message);
+                }
                 Err(rustix::io::Errno::INTR) => {}
                 Err(_) => return None,
             }
         }
     }
 
-    /// Tells it something. If it is gone, [`hear`](Self::hear) says so.
-    pub(crate) fn tell(&self, order: &SupervisorOrder) {
+    /// Tells it something. If it is gone, [`receive`](Self::receive) says so.
+    pub(crate) fn send(&self, order: &SupervisorOrder) {
         let _ = self.channel.send(order);
     }
 
