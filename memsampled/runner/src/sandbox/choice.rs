@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use super::available::{available, lxc_rootfs};
-use super::protocol::ResolvedSandbox;
+use super::spec::ResolvedSandbox;
 use crate::suite::{Sandbox, Test};
 
 /// Finds what is between each test and the machine, and tries each kind only once.
@@ -103,26 +103,5 @@ fn word(sandbox: &Sandbox) -> String {
         Sandbox::Bubblewrap { root: None } => "bwrap".to_owned(),
         Sandbox::Bubblewrap { root: Some(root) } => format!("bwrap:{}", root.display()),
         Sandbox::Lxc { name } => format!("lxc:{name}"),
-    }
-}
-
-impl ResolvedSandbox {
-    /// Returns the root file system that is not the host's.
-    pub(crate) fn root(&self) -> Option<&Path> {
-        match self {
-            Self::None | Self::PidNamespace => None,
-            Self::Bubblewrap { root } => root.as_deref(),
-            Self::Lxc { rootfs, .. } => Some(rootfs),
-        }
-    }
-
-    /// Returns the word of a suite file.
-    pub(crate) fn word(&self) -> String {
-        match self {
-            Self::None => "none".to_owned(),
-            Self::PidNamespace => "pidns".to_owned(),
-            Self::Bubblewrap { .. } => "bwrap".to_owned(),
-            Self::Lxc { name, .. } => format!("lxc:{name}"),
-        }
     }
 }

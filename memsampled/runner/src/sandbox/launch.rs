@@ -7,7 +7,8 @@ use rustix::net::{Shutdown, shutdown};
 
 use super::channel::{self, Channel};
 use super::names::SUPERVISOR;
-use super::protocol::{Spec, SupervisorMessage, SupervisorOrder};
+use super::protocol::{SupervisorMessage, SupervisorOrder};
+use super::spec::Spec;
 
 /// After how long without a word a supervisor is called silent: while its program runs it speaks every
 /// second.

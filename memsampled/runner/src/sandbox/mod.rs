@@ -17,6 +17,7 @@
 //! Init and gates have a command name of their own, by which the recording tells them from the test.
 
 mod artifacts;
+mod attempt_end;
 mod available;
 mod capture;
 mod channel;
@@ -30,21 +31,22 @@ mod names;
 mod processes;
 mod protocol;
 mod signals;
+mod spec;
 mod supervisor;
 mod tool;
 mod users;
 
 pub use available::{LXC_PATH, Missing, available};
 pub use internal_program::internal_program;
-pub use protocol::Keep;
+pub use spec::Keep;
 
 pub(crate) use artifacts::{artifacts_directory, kept_artifacts};
+pub(crate) use attempt_end::AttemptEnd;
 pub(crate) use available::{bubblewrap, lxc_tools, pid_namespace};
 pub(crate) use choice::Sandboxes;
 pub(crate) use groups::{Controllers, allowed_memory, controllers};
 pub(crate) use internal_program::remove_left;
 pub(crate) use launch::{SupervisorHandle, launch};
-pub(crate) use protocol::{
-    AttemptEnd, ResolvedSandbox, Spec, Stage, StageKind, SupervisorMessage, SupervisorOrder,
-};
+pub(crate) use protocol::{SupervisorMessage, SupervisorOrder};
+pub(crate) use spec::{ResolvedSandbox, Spec, Stage, StageKind};
 pub(crate) use users::find_user;

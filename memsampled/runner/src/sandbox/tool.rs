@@ -11,7 +11,7 @@ use rustix::process::getuid;
 use super::init::SharedMemory;
 use super::names::{EXEC_SHIM, INIT, PROCESS_NAME};
 use super::processes::SANDBOX_VARIABLE;
-use super::protocol::{ResolvedSandbox, Spec};
+use super::spec::{ResolvedSandbox, Spec};
 
 /// Where our own program is, in a root that is not the host's. `/dev` is a file system of the
 /// sandbox's own in each of them, so that nothing of a root is hidden or changed.

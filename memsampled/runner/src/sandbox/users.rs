@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Mode, OFlags, ResolveFlags, open, openat2};
 use uzers::os::unix::UserExt;
 
-use super::protocol::User;
+use super::spec::User;
 
 /// Bytes of a list of users or groups that are read, at most: that of a hundred thousand.
 const MAX_BYTES: u64 = 16 << 20;

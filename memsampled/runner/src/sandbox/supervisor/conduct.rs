@@ -14,11 +14,13 @@ use super::inside::{Inside, kill_own};
 use super::machine::Machine;
 use super::stage::StageRef;
 use super::state::{Action, SupervisorEvent};
+use crate::sandbox::attempt_end::AttemptEnd;
 use crate::sandbox::capture::Capture;
 use crate::sandbox::channel::{self, Channel};
 use crate::sandbox::groups::Groups;
 use crate::sandbox::processes::{SANDBOX_VARIABLE, describe, signal};
-use crate::sandbox::protocol::{AttemptEnd, Exec, InitOrder, ShimOrder, Spec, SupervisorMessage};
+use crate::sandbox::protocol::{Exec, InitOrder, ShimOrder, SupervisorMessage};
+use crate::sandbox::spec::Spec;
 use crate::sandbox::tool::sandbox_tool;
 
 /// Processes left over that are described, at most; all are killed.

@@ -9,12 +9,11 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::inside::{Inside, reap};
 use super::state::SupervisorEvent;
+use crate::sandbox::attempt_end::ProgramExit;
 use crate::sandbox::capture::Capture;
 use crate::sandbox::channel::Channel;
 use crate::sandbox::processes::rss_bytes;
-use crate::sandbox::protocol::{
-    InitMessage, ProgramExit, ShimMessage, SupervisorMessage, SupervisorOrder,
-};
+use crate::sandbox::protocol::{InitMessage, ShimMessage, SupervisorMessage, SupervisorOrder};
 
 /// Between two looks at whether processes have ended.
 const LOOK_PAUSE: Duration = Duration::from_millis(5);

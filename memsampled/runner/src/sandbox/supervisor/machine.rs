@@ -20,7 +20,8 @@ use std::time::{Duration, Instant};
 
 use super::state::{Action, SupervisorEvent, SupervisorState};
 use crate::results::LeftOverProcess;
-use crate::sandbox::protocol::{AttemptEnd, ProgramExit, Spec};
+use crate::sandbox::attempt_end::{AttemptEnd, ProgramExit};
+use crate::sandbox::spec::Spec;
 
 /// What a tool needs to make a sandbox, at most, on a machine that is busy.
 pub(super) const MAX_ENTRY: Duration = Duration::from_secs(60);

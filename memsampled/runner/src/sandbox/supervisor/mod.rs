@@ -26,10 +26,12 @@ use memsample::parse::parse_vmstat;
 use rustix::process::{getpid, set_child_subreaper, setsid};
 
 use super::artifacts;
+use super::attempt_end::AttemptEnd;
 use super::channel::{Channel, inherited};
 use super::groups::{Groups, OomCounts};
-use super::protocol::{AttemptEnd, Spec, SupervisorMessage, SupervisorOrder};
+use super::protocol::{SupervisorMessage, SupervisorOrder};
 use super::signals::ignore_signals;
+use super::spec::Spec;
 use super::tool::outside;
 use conduct::Supervisor;
 use scratch::remove_scratch;

@@ -5,8 +5,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use crate::sandbox::attempt_end::AttemptEnd;
 use crate::sandbox::names::PROCESS_NAME;
-use crate::sandbox::protocol::{AttemptEnd, Keep, Spec};
+use crate::sandbox::spec::{Keep, Spec};
 
 /// Removes the scratch directory, or keeps it as the specification says of a test that did not go well.
 pub(super) fn remove_scratch(spec: &Spec, end: &mut AttemptEnd) {

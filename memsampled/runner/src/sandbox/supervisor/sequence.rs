@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::machine::{MAX_ENTRY, Machine};
 use super::stage::{StageEnd, StageRef, StopReason, failure, shown};
 use super::state::{Action, AfterKill, SupervisorState};
-use crate::sandbox::protocol::{Stage, StageKind};
+use crate::sandbox::spec::{Stage, StageKind};
 
 /// What init needs to answer, at most.
 pub(super) const MAX_ANSWER: Duration = Duration::from_secs(20);

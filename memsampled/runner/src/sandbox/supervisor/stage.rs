@@ -1,6 +1,7 @@
 //! The commands of an attempt, and how each ended.
 
-use crate::sandbox::protocol::{ProgramExit, Stage, StageKind};
+use crate::sandbox::attempt_end::ProgramExit;
+use crate::sandbox::spec::{Stage, StageKind};
 
 /// Characters of a command in a message.
 const MAX_SHOWN: usize = 200;

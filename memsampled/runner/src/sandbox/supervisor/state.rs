@@ -3,7 +3,8 @@
 use std::time::Instant;
 
 use super::stage::{StageEnd, StageRef, StopReason};
-use crate::sandbox::protocol::{ProgramExit, StageKind};
+use crate::sandbox::attempt_end::ProgramExit;
+use crate::sandbox::spec::StageKind;
 
 /// What happens to an attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use super::machine::Machine;
 use super::stage::StageRef;
 use super::state::{Action, SupervisorEvent, SupervisorState};
-use crate::sandbox::protocol::{AttemptEnd, ProgramExit, ResolvedSandbox, Spec, Stage, StageKind};
+use crate::sandbox::attempt_end::{AttemptEnd, ProgramExit};
+use crate::sandbox::spec::{ResolvedSandbox, Spec, Stage, StageKind};
 use SupervisorEvent as Event;
 
 const SETUP: StageRef = StageRef { kind: StageKind::Setup, index: 0 };

@@ -6,7 +6,7 @@ use super::machine::{MAX_ENTRY, Machine};
 use super::sequence::MAX_ANSWER;
 use super::stage::{StageEnd, StageRef, StopReason};
 use super::state::{Action, AfterKill, SupervisorEvent, SupervisorState};
-use crate::sandbox::protocol::StageKind;
+use crate::sandbox::spec::StageKind;
 
 impl Machine<'_> {
     pub(super) fn entering(
