@@ -569,9 +569,14 @@ fn a_file_is_replaced_whole_or_not_at_all() {
     assert_eq!(fs::read(&path).unwrap(), b"second");
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
     // What cannot be written leaves what was there.
-    fs::create_dir(directory.path().join("results.json.partial")).unwrap();
-    replace(&path, b"third").unwrap_err();
+    let taken = directory.path().join("taken");
+    fs::create_dir(&taken).unwrap();
+    replace(&taken, b"third").unwrap_err();
+    assert!(taken.is_dir());
+    replace(&directory.path().join("absent/results.json"), b"third").unwrap_err();
     assert_eq!(fs::read(&path).unwrap(), b"second");
+    // Nor does it leave what it had written.
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 2);
 }
 
 #[test]

@@ -8,6 +8,8 @@ use std::time::Duration;
 use quick_xml::Writer;
 use quick_xml::events::{BytesDecl, BytesText, Event as Xml};
 
+use memsample_input::{printable, rounded_size};
+
 use super::collector::SuiteResult;
 use super::output_tail::OutputTail;
 use crate::results::wording;
@@ -248,7 +250,7 @@ impl Document<'_> {
             self.tails_bytes = self.tails_bytes.saturating_sub(tail.text.len() as u64);
             let before = match tail.before_bytes {
                 0 => String::new(),
-                bytes => format!(", of which {} come before this", wording::size(bytes)),
+                bytes => format!(", of which {} come before this", rounded_size(bytes)),
             };
             Some(format!("{name}: {path}{before}\n{}", tail.text.trim_end()))
         })
@@ -313,8 +315,8 @@ fn explanation(result: &Ended) -> String {
     let why = result.reason.as_ref().map_or(String::new(), |why| format!(": {why}"));
     let mut lines = vec![format!("{}{why}", result.outcome.word())];
     for left in &result.left_over_processes {
-        let rss = left.rss_bytes.map_or("RSS unknown".to_owned(), wording::size);
-        let comm = wording::printable(&left.comm);
+        let rss = left.rss_bytes.map_or("RSS unknown".to_owned(), rounded_size);
+        let comm = printable(&left.comm);
         lines.push(format!("left behind: {comm} ({}), {rss}", left.pid));
     }
     lines.extend(wording::memory_lines(result.memory.as_ref(), &result.roles));

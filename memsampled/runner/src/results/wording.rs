@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bytesize::ByteSize;
+use memsample_input::{printable, rounded_size};
 
 use super::attempt::{Attempt, TestResult};
 use super::budget::{BudgetResult, BudgetVerdict};
@@ -10,15 +10,10 @@ use super::memory::{BoundedBytes, Memory, RoleMemory};
 use super::outcome::{Abort, Outcome};
 use crate::suite::{Action, Quantity};
 
-/// Formats a size: `1.5 MiB`.
-pub(crate) fn size(bytes: u64) -> String {
-    ByteSize::b(bytes).display().iec().to_string()
-}
-
 /// Formats a size within its bounds: `1.5 MiB`, `1.5 MiB to 2.0 MiB`, `≥1.5 MiB`.
 pub(crate) fn bounded(bytes: BoundedBytes) -> String {
-    let lower = size(bytes.lower);
-    match bytes.upper.map(size) {
+    let lower = rounded_size(bytes.lower);
+    match bytes.upper.map(rounded_size) {
         None => format!("≥{lower}"),
         Some(upper) if upper == lower => lower,
         Some(upper) => format!("{lower} to {upper}"),
@@ -47,18 +42,6 @@ pub(crate) fn label(attempt: &Attempt) -> String {
     label
 }
 
-/// Returns text in which nothing moves the cursor: a name may hold anything.
-pub(crate) fn printable(text: &str) -> String {
-    let mut printable = String::with_capacity(text.len());
-    for char in text.chars() {
-        match char {
-            '\'' | '"' | '\\' => printable.push(char),
-            char => printable.extend(char.escape_debug()),
-        }
-    }
-    printable
-}
-
 /// Says why an attempt ended as it did; `None` where the word says all.
 pub(crate) fn why(result: &TestResult) -> Option<String> {
     let first = match &result.outcome {
@@ -66,7 +49,7 @@ pub(crate) fn why(result: &TestResult) -> Option<String> {
         Outcome::Signaled { signal } => Some(signal_name(*signal)),
         Outcome::TimedOut { after } => Some(format!("its time was {}", duration(*after))),
         Outcome::OutOfMemory { limit_bytes } => {
-            Some(format!("its memory limit is {}", size(*limit_bytes)))
+            Some(format!("its memory limit is {}", rounded_size(*limit_bytes)))
         }
         Outcome::NotStarted { reason } | Outcome::Skipped { reason } => Some(reason.clone()),
         _ => None,
@@ -94,7 +77,7 @@ pub(crate) fn budget(result: &BudgetResult) -> String {
     let measured = result
         .measured()
         .map_or("was not measured".to_owned(), |bytes| format!("{}{per}", bounded(bytes)));
-    let limit = format!("its budget of {}{per}", size(budget.limit_bytes));
+    let limit = format!("its budget of {}{per}", rounded_size(budget.limit_bytes));
     let verdict = match result.verdict {
         BudgetVerdict::Kept => format!("within {limit}"),
         BudgetVerdict::Exceeded => format!("above {limit}"),
@@ -134,7 +117,7 @@ pub(crate) fn memory_lines(memory: Option<&Memory>, roles: &[RoleMemory]) -> Vec
     let mut lines = vec![format!("memory: {}", peaks.join(", "))];
     if let Some(growth) = memory.growth_bytes_per_minute {
         let sign = if growth < 0 { "-" } else { "" };
-        lines.push(format!("growth: {sign}{} a minute", size(growth.unsigned_abs())));
+        lines.push(format!("growth: {sign}{} a minute", rounded_size(growth.unsigned_abs())));
     }
     for role in roles {
         lines.push(format!(

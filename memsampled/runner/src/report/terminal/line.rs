@@ -4,6 +4,8 @@ use std::path::Path;
 
 use anstyle::{AnsiColor, Style};
 
+use memsample_input::{printable, rounded_size};
+
 use crate::report::output_tail::OutputTail;
 use crate::results::wording;
 use crate::results::{Attempt, TestResult, Verdict};
@@ -26,15 +28,10 @@ pub(super) fn finished(result: &TestResult, color: bool) -> String {
     };
     let label = wording::label(&result.test);
     let why = wording::why(result);
-    let why = why.map_or(String::new(), |why| format!(": {}", wording::printable(&why)));
+    let why = why.map_or(String::new(), |why| format!(": {}", printable(&why)));
     let mut line = format!("{word}  {time:>9}  {label}{why}");
     for note in &result.notes {
-        line.push_str(&format!(
-            "\n{:WORD_WIDTH$}  {:9}  note: {}",
-            "",
-            "",
-            wording::printable(note)
-        ));
+        line.push_str(&format!("\n{:WORD_WIDTH$}  {:9}  note: {}", "", "", printable(note)));
     }
     line
 }
@@ -42,7 +39,7 @@ pub(super) fn finished(result: &TestResult, color: bool) -> String {
 /// Says that an attempt still runs.
 pub(super) fn running(test: &Attempt, seconds: u64, rss_bytes: u64) -> String {
     let time = wording::duration(std::time::Duration::from_secs(seconds));
-    let (label, size) = (wording::label(test), wording::size(rss_bytes));
+    let (label, size) = (wording::label(test), rounded_size(rss_bytes));
     format!("{:>WORD_WIDTH$}  {time:>9}  {label}: RSS {size} now", "running")
 }
 
@@ -62,7 +59,7 @@ pub(super) fn output(result: &TestResult, directory: &Path) -> Vec<String> {
         lines.push(format!("    {}{}", if more { "… " } else { "" }, path.display()));
         for line in last {
             let cut: String = line.chars().take(OUTPUT_CHARS).collect();
-            let cut = wording::printable(&cut.replace('\t', "    "));
+            let cut = printable(&cut.replace('\t', "    "));
             let more = if line.chars().nth(OUTPUT_CHARS).is_some() { "…" } else { "" };
             lines.push(format!("    | {cut}{more}"));
         }

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use memsample_input::rounded_size;
+
 use crate::results::Attempt;
 use crate::results::wording;
 use crate::run::Event;
@@ -57,7 +59,7 @@ impl Live {
             }
             Event::TestProgress { test, rss_bytes } => {
                 if let Some(line) = self.shown.get(test) {
-                    let size = wording::size(*rss_bytes);
+                    let size = rounded_size(*rss_bytes);
                     line.set_message(format!("{size:>10}  {}", wording::label(test)));
                 }
             }

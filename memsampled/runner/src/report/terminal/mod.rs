@@ -10,7 +10,8 @@ use std::path::PathBuf;
 
 use indicatif::ProgressDrawTarget;
 
-use crate::results::wording;
+use memsample_input::printable;
+
 use crate::results::{Attempt, Outcome};
 use crate::run::Event;
 use live::Live;
@@ -56,12 +57,12 @@ impl<W: Write> Terminal<W> {
         match event {
             Event::SuiteStarted { suite, tests, directory } => {
                 self.directory.clone_from(directory);
-                let suite = wording::printable(suite);
+                let suite = printable(suite);
                 let plural = if *tests == 1 { "" } else { "s" };
                 let directory = directory.display();
                 lines.push(format!("suite {suite}: {tests} test{plural}, results in {directory}"));
             }
-            Event::Note(note) => lines.push(format!("note: {}", wording::printable(note))),
+            Event::Note(note) => lines.push(format!("note: {}", printable(note))),
             Event::TestStarted { test, .. } => {
                 self.running.insert(test.clone(), 0);
             }

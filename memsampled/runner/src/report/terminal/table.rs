@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use comfy_table::{CellAlignment, Table, presets};
 
+use memsample_input::printable;
+
 use super::line;
 use crate::report::collector::SuiteResult;
 use crate::results::wording;
@@ -72,11 +74,11 @@ fn row(test: &TestResults) -> [String; 6] {
     let duration = ended.duration_ns.map(Duration::from_nanos);
     [
         ended.outcome.word().to_owned(),
-        wording::printable(&test.name),
+        printable(&test.name),
         duration.map_or_else(unknown, wording::duration),
         peak(memory.and_then(|memory| memory.rss_peak())),
         peak(memory.and_then(|memory| memory.pss_peak())),
-        wording::printable(&why.unwrap_or_default()),
+        printable(&why.unwrap_or_default()),
     ]
 }
 
