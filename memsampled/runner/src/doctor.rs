@@ -1,4 +1,4 @@
-//! What works on this machine, and what would make the rest work.
+//! Which sandboxes, limits and kernel sources work on this machine, and what would make the others work.
 
 use memsample::KernelSource;
 
@@ -9,7 +9,7 @@ pub use crate::sandbox::{LXC_PATH, Missing, available};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Check {
     /// What it is: a word of a suite file, the name of a control group's controller, or what the kernel
-    /// tells.
+    /// reports.
     pub name: &'static str,
     /// What it is for.
     pub purpose: &'static str,
@@ -26,7 +26,7 @@ pub fn checks() -> Vec<Check> {
         check("pidns", "nothing survives a test", pid_namespace()),
         check("bwrap", "a test cannot write to the machine", bubblewrap(None)),
         check("lxc", "a container for each test", lxc_tools()),
-        check("memory", "memory limits, and who ran out of memory", memory(&controllers)),
+        check("memory", "memory limits, and which test ran out of memory", memory(&controllers)),
         check("pids", "limits on the number of processes", pids(&controllers)),
         check("kill", "a kill that no process escapes", kill(&controllers)),
     ];
@@ -36,8 +36,8 @@ pub fn checks() -> Vec<Check> {
 
 /// What the recording of a suite gets from the kernel.
 fn source(source: KernelSource) -> Option<Check> {
-    let privileged = "run it as root, or: setcap cap_net_admin=ep \"$(command -v memsample)\"; in a container \
-                      it is not there";
+    let privileged = "run it as root, or: setcap cap_net_admin=ep \"$(command -v memsample)\"; a \
+                      container does not have it";
     let (name, purpose, works, remedy) = match source {
         KernelSource::Processes => (
             "processes",
@@ -104,7 +104,7 @@ fn kill(controllers: &Controllers) -> Result<String, Missing> {
 
 fn no_group() -> Missing {
     Missing {
-        reason: "no control group with it can be made here".to_owned(),
+        reason: "no control group with this controller can be made here".to_owned(),
         remedy: Some(
             "run it as root, or by `systemd-run --user --scope --property=Delegate=yes`".to_owned(),
         ),

@@ -11,7 +11,7 @@
 //! - [`results`]: the model of `results.json`. `plan`, `sandbox` and `run` speak of attempts in its terms; it knows none
 //!   of them.
 //! - [`report`]: what a person or a CI server reads.
-//! - [`doctor`]: which of all that works on this machine.
+//! - [`doctor`]: which sandboxes, limits and kernel sources work on this machine.
 #![forbid(unsafe_code)]
 
 pub mod doctor;

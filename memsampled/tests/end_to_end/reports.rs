@@ -426,7 +426,7 @@ fn a_suite_that_was_cut_short_says_so_everywhere() {
         let table = terminal::table::text(&suite, false, None);
         let last = table.lines().last().unwrap();
         assert!(last.to_lowercase().starts_with(&format!("{outcome}: 1 test in")), "{last}");
-        assert_eq!(last.contains("so not all was run"), aborted.is_some(), "{last}");
+        assert_eq!(last.contains("so not every test was run"), aborted.is_some(), "{last}");
     }
 }
 

@@ -239,7 +239,7 @@ fn a_run_that_was_killed_goes_on_at_once_and_no_other_does() {
     let all = crate::command::runs(directory.path());
     let new: Vec<&PathBuf> = all.iter().filter(|path| !others.contains(path)).collect();
     let [killed] = new[..] else { panic!("{new:?}") };
-    let told = format!("note: goes on with the run in {}, of which 1 attempts", killed.display());
+    let told = format!("note: resumes the run in {}, of which 1 attempts", killed.display());
     assert!(ended.stderr.contains(&told), "{told}: {}", ended.stderr);
     assert_eq!(ended.stdout.lines().last(), killed.to_str());
     let results = results(&ended);

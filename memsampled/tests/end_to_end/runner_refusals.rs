@@ -144,7 +144,7 @@ fn without_namespaces_the_default_is_less_and_says_so() {
         "default",
         NO_NAMESPACES,
         &[
-            "note tests without a sandbox of their own run with `none`, for `pidns` does not work here: `unshare` failed: *(try: *)",
+            "note tests without a sandbox of their own run with `none`, because `pidns` does not work here: `unshare` failed: *(try: *)",
             "default passed none | ",
             "aborted None",
         ],

@@ -232,7 +232,7 @@ impl Document<'_> {
         self.close("testcase")
     }
 
-    /// Returns what is told of the two streams: the end for a test that did not succeed, as long as
+    /// Returns what is written of the two streams: the end for a test that did not succeed, as long as
     /// there is room, and where the whole is.
     fn streams(&mut self, result: &Ended, kind: Kind) -> [Option<String>; 2] {
         let directory = self.directory;

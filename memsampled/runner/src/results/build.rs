@@ -33,7 +33,7 @@ impl Results {
             memsample_version: env!("CARGO_PKG_VERSION").to_owned(),
             suite,
             outcome: match aborted {
-                // It was told to end at the first failure, and did.
+                // It ended at the first failure, as was asked for.
                 Some(Abort::FailFast) => SuiteOutcome::Failed,
                 Some(_) => SuiteOutcome::Aborted,
                 None if tests.iter().all(|test| test.ended.outcome.is_success()) => {

@@ -55,7 +55,7 @@ pub(crate) fn why(result: &TestResult) -> Option<String> {
         _ => None,
     };
     let breaches: Vec<String> = result.budgets.iter().filter_map(breach).collect();
-    // The reason tells the budgets too, in bytes, once they are judged; of other outcomes it tells more.
+    // The reason of an attempt that is judged by its budgets says the same in bytes; that of another says more.
     let judged = matches!(result.outcome, Outcome::OverBudget | Outcome::Passed);
     let reason = result.reason.clone().filter(|_| !judged || breaches.is_empty());
     let parts = first.into_iter().chain(reason).filter(|part| !part.is_empty());
@@ -128,12 +128,12 @@ pub(crate) fn memory_lines(memory: Option<&Memory>, roles: &[RoleMemory]) -> Vec
         ));
     }
     lines.push(format!(
-        "from {} samples of {} processes, {} of them known only by their end; {} gaps",
+        "from {} samples of {} processes, {} of them known only from their exit records; {} gaps",
         memory.samples, memory.processes, memory.unsampled_processes, memory.gaps
     ));
     if memory.unbounded_images > 0 {
         lines.push(format!(
-            "no upper bound: of {} process images the kernel did not tell the peak",
+            "no upper bound: the kernel did not report the peak of {} process images",
             memory.unbounded_images
         ));
     }
@@ -160,8 +160,8 @@ pub(crate) fn signal_name(signal: i32) -> String {
 pub(crate) fn abort(abort: Abort) -> String {
     match abort {
         Abort::Signal(signal) => format!("it was ended by {}", signal_name(signal)),
-        Abort::Timeout => "the time of the suite was over".to_owned(),
-        Abort::FailFast => "a test failed, and it was to end then".to_owned(),
+        Abort::Timeout => "the timeout of the suite had passed".to_owned(),
+        Abort::FailFast => "a test failed, and --fail-fast was given".to_owned(),
         Abort::Setup => "the setup of the suite failed".to_owned(),
         Abort::Disk { full: true } => "the disk was full".to_owned(),
         Abort::Disk { full: false } => {

@@ -34,7 +34,7 @@ pub(super) struct MachineMemory {
 
 impl MachineMemory {
     /// Returns that of the machine, or what the control groups of the runner allow of it; `None` where
-    /// `/proc/meminfo` does not tell.
+    /// `/proc/meminfo` cannot be read.
     pub(super) fn now() -> Option<Self> {
         let machine = Self::of_machine()?;
         Some(match allowed_memory() {
@@ -90,7 +90,7 @@ impl Admission {
         match (count, memory) {
             (0, _) => true,
             (count, _) if count >= self.jobs => false,
-            // A machine that does not tell cannot be asked.
+            // Where that is unknown, memory is no reason to wait.
             (_, None) => true,
             (_, Some(memory)) => to_come.saturating_add(predicted_bytes) <= memory.available_bytes,
         }

@@ -19,23 +19,23 @@ use crate::sandbox::{
 };
 use crate::suite::{Program, Step, Test};
 
-/// What a running attempt tells the dispatcher.
+/// What a running attempt reports to the dispatcher.
 pub(super) struct AttemptMessage {
     /// Which attempt: as it was given to [`RunningAttempt::start`].
     pub(super) id: u64,
-    /// What its supervisor tells; `None` when that is gone.
+    /// The message of its supervisor; `None` when that is gone.
     pub(super) message: Option<SupervisorMessage>,
 }
 
 /// An attempt whose supervisor runs.
 pub(super) struct RunningAttempt {
-    supervised: Arc<SupervisorHandle>,
+    supervisor: Arc<SupervisorHandle>,
     listener: std::thread::JoinHandle<()>,
 }
 
 impl RunningAttempt {
-    /// Starts an attempt. What it tells comes through the channel, whose last word is that its
-    /// supervisor is gone, which keeps what is `held` open.
+    /// Starts an attempt. What it reports comes through the channel; the last message says that its supervisor is gone.
+    /// The supervisor keeps `held` open until then.
     pub(super) fn start(
         id: u64,
         spec: &Spec,
@@ -43,27 +43,27 @@ impl RunningAttempt {
         messages: Sender<AttemptMessage>,
     ) -> io::Result<Self> {
         fs::create_dir_all(&spec.scratch)?;
-        let (supervised, child) = launch(spec, held)?;
-        let supervised = Arc::new(supervised);
-        let from = Arc::clone(&supervised);
+        let (supervisor, child) = launch(spec, held)?;
+        let supervisor = Arc::new(supervisor);
+        let from = Arc::clone(&supervisor);
         let listener = std::thread::Builder::new().name("memsample-attempt".to_owned());
         let listener = listener.spawn(move || listen(id, &from, child, &messages))?;
-        Ok(Self { supervised, listener })
+        Ok(Self { supervisor, listener })
     }
 
     /// Lets the program execute its first instruction.
     pub(super) fn go(&self) {
-        self.supervised.send(&SupervisorOrder::Go);
+        self.supervisor.send(&SupervisorOrder::Go);
     }
 
     /// Ends it: SIGTERM, grace, cleanup.
     pub(super) fn end(&self) {
-        self.supervised.send(&SupervisorOrder::End);
+        self.supervisor.send(&SupervisorOrder::End);
     }
 
     /// Ends it at once.
     pub(super) fn abandon(&self) {
-        self.supervised.abandon();
+        self.supervisor.abandon();
     }
 
     /// Waits for the thread that listens, which ends with the supervisor.
@@ -74,7 +74,7 @@ impl RunningAttempt {
 
 fn listen(
     id: u64,
-    supervised: &SupervisorHandle,
+    supervisor: &SupervisorHandle,
     mut child: Child,
     messages: &Sender<AttemptMessage>,
 ) {
@@ -83,7 +83,7 @@ fn listen(
     let wake = || {
         let _ = kill_process(Pid::from_child(&child), Signal::CONT);
     };
-    while let Some(message) = supervised.receive(wake) {
+    while let Some(message) = supervisor.receive(wake) {
         // The dispatcher outlives all attempts.
         let _ = messages.send(AttemptMessage { id, message: Some(message) });
     }
@@ -92,7 +92,7 @@ fn listen(
     let _ = messages.send(AttemptMessage { id, message: None });
 }
 
-/// Says everything that a supervisor must know of an attempt.
+/// Returns everything that a supervisor must know of an attempt.
 pub(super) fn spec_of_test(
     test: &Test,
     sandbox: ResolvedSandbox,

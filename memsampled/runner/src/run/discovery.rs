@@ -12,14 +12,14 @@ use crossbeam_channel::{Receiver, bounded, never, select};
 use super::attempt::{RunningAttempt, failure, spec_of_step};
 use super::id::next_id;
 use super::options::RunOptions;
-use crate::sandbox::{AttemptEnd, SupervisorMessage};
+use crate::sandbox::{AttemptEnd, SupervisorMessage, last_line};
 use crate::suite::{Program, Step};
 
 /// How long a command may take that lists tests.
 const TIMEOUT: Duration = Duration::from_secs(60);
 /// Bytes that it may print: ten thousand names of a hundred bytes.
 const MAX_BYTES: u64 = 1 << 20;
-/// What its supervisor tells that waits.
+/// Messages of its supervisor that wait, at most.
 const MAX_MESSAGES: usize = 16;
 
 /// Why tests were not listed, as the end of a sentence.
@@ -35,7 +35,7 @@ pub enum DiscoverError {
 impl fmt::Display for DiscoverError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Interrupted(signal) => write!(f, "was ended, for signal {signal} came"),
+            Self::Interrupted(signal) => write!(f, "was ended by signal {signal}"),
             Self::Failed(reason) => f.write_str(reason),
         }
     }
@@ -104,7 +104,7 @@ fn printed(end: &AttemptEnd, stdout: &PathBuf, stderr: &PathBuf) -> Result<Strin
     if let Some(reason) = failure(end) {
         let complained = fs::read(stderr).unwrap_or_default();
         let complained = String::from_utf8_lossy(&complained);
-        let last = complained.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
+        let last = last_line(&complained).unwrap_or_default();
         let last: String = last.chars().filter(|char| !char.is_control()).take(200).collect();
         let colon = if last.is_empty() { "" } else { ": " };
         return Err(format!("{reason}{colon}{last}"));

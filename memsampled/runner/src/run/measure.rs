@@ -69,7 +69,7 @@ pub(super) fn measure_all(layout: &Layout<'_>, ended: &mut [EndedAttempt]) -> Ve
                 }
             }
             Err(error) => notes.push(format!(
-                "what the tests used is not known, for `{}` cannot be read: {error}",
+                "the memory of the tests is not known, because `{}` cannot be read: {error}",
                 path.display()
             )),
         }

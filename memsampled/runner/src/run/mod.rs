@@ -1,4 +1,4 @@
-//! Runs the tests of a suite, each in its own sandbox, and tells what happens as [`Event`]s.
+//! Runs the tests of a suite, each in its own sandbox, and reports what happens as [`Event`]s.
 //!
 //! ```text
 //! Suite ─ selection ─▶ plan ─ admission ─▶ dispatch ─▶ attempt ─▶ sandbox: supervisor ─▶ … ─▶ the test
@@ -92,7 +92,7 @@ pub fn run(
     Dispatcher::new(suite, &options, layout, recording, (progress, resumed), signals, events).run()
 }
 
-/// Says whether a directory has results of a run of this suite, so that the run can go on there.
+/// Says whether a directory has results of a run of this suite, so that it can be resumed.
 #[must_use]
 pub fn is_run_of(directory: &Path, suite: &Suite) -> bool {
     Progress::is_of(directory, suite)

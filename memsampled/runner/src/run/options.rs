@@ -28,7 +28,7 @@ pub struct RunOptions {
     pub selection: Selection,
     /// Whether the first test that does not succeed ends the suite.
     pub fail_fast: bool,
-    /// Whether a run that was cut short goes on behind the last attempt that ended.
+    /// Whether to resume a run that was cut short, after the last attempt that ended.
     pub resume: bool,
     /// How what the sandbox of a failed test wrote is kept; it is not if `None`.
     pub keep_failed: Option<Keep>,

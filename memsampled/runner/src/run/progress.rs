@@ -13,7 +13,7 @@ use crate::suite::Suite;
 
 /// The longest line that is read: a result with all its artifacts is far below.
 const MAX_LINE_BYTES: usize = 4 << 20;
-/// How long a run that goes on waits for the supervisors of one that was killed. They kill without
+/// How long a resumed run waits for the supervisors of one that was killed. They kill without
 /// grace, so that only a process that waits for a disk makes them wait.
 const MAX_WAIT: Duration = Duration::from_secs(10);
 /// Between two looks.
@@ -72,7 +72,7 @@ impl Progress {
         Ok(progress)
     }
 
-    /// Goes on behind what has ended, and returns it.
+    /// Opens the file of a run that is resumed, and returns the attempts that have ended.
     pub(super) fn resume(directory: &Path, suite: &Suite) -> io::Result<(Self, Vec<EndedAttempt>)> {
         let path = Self::path(directory);
         let progress = Self { file: OpenOptions::new().append(true).open(&path)? };
@@ -120,7 +120,7 @@ impl Progress {
         }
     }
 
-    /// Returns what holds the lock. Each supervisor gets a copy: so a run that goes on behind one that
+    /// Returns what holds the lock. Each supervisor gets a copy: so a run that resumes one that
     /// was killed meets none of its processes.
     pub(super) fn held(&self) -> BorrowedFd<'_> {
         self.file.as_fd()

@@ -8,7 +8,7 @@ use arrow_array::types::{Int32Type, Int64Type, TimestampMillisecondType};
 use arrow_array::{Array, ArrayRef, ArrowPrimitiveType, PrimitiveArray, RecordBatch};
 use memsample::Recording;
 
-/// Samples that span less tell nothing of growth: the same as for a whole test.
+/// Growth is not computed from samples that span less: the same as for a whole test.
 const MIN_GROWTH_MS: i64 = 10_000;
 
 /// What the roles of one attempt used, beside their resident sets, from a recording of it alone.

@@ -45,14 +45,14 @@ pub(super) fn judge(test: &Test, end: &AttemptEnd) -> (Outcome, Option<String>) 
         return (outcome, Some(also.join("; ")));
     }
     // Where no control group counts, what is left is what the whole machine counts: that the program
-    // was killed by no one we know while the kernel killed for want of memory.
+    // was killed by no one we know while the kernel killed because memory was short.
     if end.oom_kills.is_none()
         && end.machine_oom_kills.is_some_and(|kills| kills > 0)
         && end.signal == Some(SIGKILL)
         && !end.timed_out
     {
-        let reason = "its program was killed while the kernel killed for want of memory somewhere on \
-                      this machine; no control group tells more";
+        let reason = "its program was killed while the OOM killer was active on this machine; no control \
+                      group counts whom it killed";
         return (Outcome::HostOutOfMemory, Some(reason.to_owned()));
     }
     if end.timed_out {

@@ -84,14 +84,14 @@ fn copies(globs: &[String], from: &Path, within: &Path, directory: &Path) -> Kep
         let glob = match Pattern::new(&parts.join("/")) {
             Ok(glob) => glob,
             Err(error) => {
-                kept.notes.push(format!("the artifacts `{pattern}` are no pattern: {error}"));
+                kept.notes.push(format!("the artifacts `{pattern}` are not a pattern: {error}"));
                 continue;
             }
         };
         for (visited, entry) in walk(&root, &parts).into_iter().flatten().flatten().enumerate() {
             if visited >= MAX_VISITED {
                 kept.notes.push(format!(
-                    "the artifacts `{pattern}` were looked for among {MAX_VISITED} files, and no more"
+                    "the artifacts `{pattern}` were searched for in the first {MAX_VISITED} files only"
                 ));
                 break;
             }

@@ -32,11 +32,11 @@ pub(crate) struct AttemptEnd {
     pub(crate) left_over_processes: Vec<LeftOverProcess>,
     /// Bytes left in `/dev/shm` and System V shared memory, where those are the sandbox's own.
     pub(crate) left_bytes: Option<u64>,
-    /// Processes in its control group that the kernel killed for want of memory.
+    /// Processes in its control group that the OOM killer killed.
     pub(crate) oom_kills: Option<u64>,
     /// Whether its own limit was reached then.
     pub(crate) limit_reached: bool,
-    /// The kernel's kills for want of memory on the whole machine meanwhile.
+    /// The kills of the OOM killer on the whole machine during the attempt.
     pub(crate) machine_oom_kills: Option<u64>,
     pub(crate) output_cut_bytes: u64,
     /// Why output is missing.

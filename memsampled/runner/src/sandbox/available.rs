@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 
 use rustix::process::getuid;
 
+use super::last_line::last_line;
 use super::tool::{bubblewrap_namespaces, bubblewrap_root, pid_namespace_arguments};
 use crate::suite::Sandbox;
 
@@ -115,8 +116,7 @@ fn try_tool(mut command: Command, install: &str, allow: &str) -> Result<String, 
         }
         Ok(output) => {
             let words = String::from_utf8_lossy(&output.stderr);
-            let words =
-                words.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("no reason given");
+            let words = last_line(&words).unwrap_or("no reason given");
             let words = words.strip_prefix(&format!("{name}: ")).unwrap_or(words);
             Err(Missing {
                 reason: format!("`{name}` failed: {words}"),

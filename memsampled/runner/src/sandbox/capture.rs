@@ -1,3 +1,5 @@
+//! Captures the output of a program in a file of bounded length.
+
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

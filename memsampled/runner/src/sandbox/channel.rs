@@ -1,3 +1,5 @@
+//! A socket over which the processes around a test exchange messages and descriptors.
+
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -31,7 +33,7 @@ pub(super) struct Received<M> {
     pub(super) sender: Option<i32>,
 }
 
-/// Makes a channel: our end, which is told the pid of each sender, and the end for a child.
+/// Makes a channel: our end, which gets the pid of each sender, and the end for a child.
 pub(super) fn pair() -> io::Result<(Channel<OwnedFd>, OwnedFd)> {
     let (ours, theirs) =
         socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;

@@ -46,7 +46,7 @@ impl<'a> Sandboxes<'a> {
         }
     }
 
-    /// Returns what a reader must know and was not told yet.
+    /// Returns the new notes for the reader: each is returned once.
     pub(crate) fn take_notes(&mut self) -> Vec<String> {
         std::mem::take(&mut self.notes)
     }
@@ -57,7 +57,7 @@ impl<'a> Sandboxes<'a> {
             Ok(()) => ResolvedSandbox::PidNamespace,
             Err(reason) => {
                 self.note(format!(
-                    "tests without a sandbox of their own run with `none`, for `pidns` does not work \
+                    "tests without a sandbox of their own run with `none`, because `pidns` does not work \
                      here: {reason}"
                 ));
                 ResolvedSandbox::None

@@ -1,5 +1,5 @@
-//! The gate: a process that joins the test's control groups, waits until it is known to the
-//! recording, and becomes the program.
+//! The exec shim: a process that joins the test's control groups, waits until the recording knows it, and executes
+//! the program.
 
 use std::fs;
 use std::io;
@@ -23,14 +23,14 @@ const OOM_SCORE_ABOVE_RUNNER: i32 = 500;
 /// Runs until it becomes the program; returns only if it could not.
 pub(super) fn run() -> ExitCode {
     let channel = inherited();
-    if let Err(reason) = pass(&channel) {
-        // The supervisor may be gone; then nobody is left to tell.
+    if let Err(reason) = wait_and_execute(&channel) {
+        // The supervisor may be gone; then nobody is left to report to.
         let _ = channel.send(&ShimMessage::Failed(reason));
     }
     ExitCode::FAILURE
 }
 
-fn pass(channel: &Channel<io::Stdin>) -> Result<(), String> {
+fn wait_and_execute(channel: &Channel<io::Stdin>) -> Result<(), String> {
     let closed = || "the supervisor is gone".to_owned();
     let broken = |error: io::Error| error.to_string();
     let join = channel.receive::<ShimOrder>().map_err(broken)?.ok_or_else(closed)?;
@@ -54,8 +54,8 @@ fn become_program(channel: &Channel<io::Stdin>, exec: &Exec) -> String {
     };
     // A session of its own: no terminal, and a process group that ends with it.
     let _ = setsid();
-    // Standard input becomes empty; the channel lives on in a copy that is closed by exec, which tells
-    // the supervisor that it succeeded.
+    // Standard input becomes empty; the channel lives on in a copy that exec closes: then the
+    // supervisor knows that it succeeded.
     let copy = match rustix::io::fcntl_dupfd_cloexec(channel, 3) {
         Ok(copy) => copy,
         Err(error) => return error.to_string(),

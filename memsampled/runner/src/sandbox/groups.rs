@@ -1,3 +1,5 @@
+//! The control groups of an attempt: limits, what the kernel killed, and a kill that no process escapes.
+
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io;

@@ -1,8 +1,7 @@
-//! The process inside of a sandbox that starts programs, reaps what is orphaned, and knows how each
-//! ended.
+//! Init: the process inside of a sandbox that starts programs, reaps orphans, and reports how each program ended.
 //!
-//! Tools for sandbox tell the end of a program as an exit code, in which a signal and an exit with
-//! 128 and more cannot be told apart; so the parent of the program is always ours.
+//! The tools that make sandboxes report the end of a program as an exit code, which does not distinguish a signal from
+//! an exit with 128 and more; so the parent of the program is always init.
 
 use std::fs;
 use std::io::{self, Read};
@@ -114,7 +113,7 @@ impl Init {
         Ok(())
     }
 
-    /// Reaps all that have ended, and tells of the program.
+    /// Reaps all that have ended, and reports the end of the program.
     fn reap(&mut self) -> io::Result<()> {
         while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
             if self.program == Some(pid) {
@@ -127,13 +126,13 @@ impl Init {
     }
 }
 
-/// Starts a gate whose standard input is the descriptor.
+/// Starts an exec shim whose standard input is the descriptor.
 fn launch(argv: &[String], descriptors: Vec<std::os::fd::OwnedFd>) -> io::Result<Pid> {
     let missing = || io::Error::other("the order to launch lacks a part");
     let (program, arguments) = argv.split_first().ok_or_else(missing)?;
     let stdin = descriptors.into_iter().next().ok_or_else(missing)?;
-    let gate = Command::new(program).args(arguments).stdin(Stdio::from(stdin)).spawn()?;
-    Pid::from_raw(i32::try_from(gate.id()).unwrap_or(0)).ok_or_else(missing)
+    let shim = Command::new(program).args(arguments).stdin(Stdio::from(stdin)).spawn()?;
+    Pid::from_raw(i32::try_from(shim.id()).unwrap_or(0)).ok_or_else(missing)
 }
 
 /// Returns the bytes that files in `/dev/shm` occupy.

@@ -1,4 +1,4 @@
-//! The processes of a sandbox, which are the program itself with an argument that names what it shall be.
+//! The processes around a test, which are the program itself with a first argument that says which one.
 
 use std::ffi::{OsStr, OsString};
 use std::process::ExitCode;
@@ -6,10 +6,10 @@ use std::process::ExitCode;
 use super::names::{EXEC_SHIM, INIT, SUPERVISOR};
 use super::{exec_shim, groups, init, processes, supervisor};
 
-/// Runs the program in one of the roles of this module, if its first argument names one.
+/// Runs as supervisor, init or exec shim, if the first argument names one of them.
 ///
 /// A program that is given to [`RunOptions`](crate::run::RunOptions) as its launcher calls this before it
-/// does anything else. The arguments are no interface: only this library gives them.
+/// does anything else. The arguments are not an interface: only this library passes them.
 #[must_use]
 pub fn internal_program(arguments: impl IntoIterator<Item = OsString>) -> Option<ExitCode> {
     let mut arguments = arguments.into_iter().skip(1);

@@ -1,3 +1,5 @@
+//! Starts supervisors.
+
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::process::{Child, Command, Stdio};
@@ -10,11 +12,10 @@ use super::names::SUPERVISOR;
 use super::protocol::{SupervisorMessage, SupervisorOrder};
 use super::spec::Spec;
 
-/// After how long without a word a supervisor is called silent: while its program runs it speaks every
-/// second.
+/// After how long without a message a supervisor is called silent: while its program runs it sends one every second.
 const SILENCE: Timespec = Timespec { tv_sec: 2, tv_nsec: 0 };
 
-/// A supervisor, as its runner sees it. What it tells and what it is told may be on two threads.
+/// A supervisor, as its runner sees it. One thread may receive its messages while another sends it orders.
 #[derive(Debug)]
 pub(crate) struct SupervisorHandle {
     channel: Channel<OwnedFd>,
@@ -36,7 +37,7 @@ pub(crate) fn launch(
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()?;
-    // What is lost with a failure is the child's reason to live: its channel.
+    // If this fails, the child ends, since its channel is closed.
     let held: Vec<BorrowedFd<'_>> = held.into_iter().collect();
     if let Err(error) = channel.send_with(&SupervisorOrder::Start(Box::new(spec.clone())), &held) {
         drop(channel);
@@ -47,8 +48,7 @@ pub(crate) fn launch(
 }
 
 impl SupervisorHandle {
-    /// Waits for what it tells next; `None` when it is gone. `silent` is called whenever nothing came
-    /// for a while.
+    /// Waits for its next message; `None` when it is gone. Calls `silent` whenever nothing came for a while.
     pub(crate) fn receive(&self, mut silent: impl FnMut()) -> Option<SupervisorMessage> {
         loop {
             let mut files = [PollFd::new(&self.channel, PollFlags::IN)];
@@ -63,7 +63,7 @@ impl SupervisorHandle {
         }
     }
 
-    /// Tells it something. If it is gone, [`receive`](Self::receive) says so.
+    /// Sends it an order. If it is gone, [`receive`](Self::receive) returns `None`.
     pub(crate) fn send(&self, order: &SupervisorOrder) {
         let _ = self.channel.send(order);
     }

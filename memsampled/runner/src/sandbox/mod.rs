@@ -1,20 +1,20 @@
 //! What is between a test and the machine.
 //!
-//! An attempt is run by a chain of processes of the program itself, each in a role of its own:
+//! A chain of processes runs an attempt, each of which is the program itself with another first argument:
 //!
 //! ```text
-//! runner ─▶ supervisor ─▶ unshare, bwrap or lxc-execute ─▶ init ─▶ gate, which becomes the test
+//! runner ─▶ supervisor ─▶ unshare, bwrap or lxc-execute ─▶ init ─▶ exec shim, which becomes the test
 //!           outside, a session of its own                  inside: parent of all that the test starts
 //! ```
 //!
-//! - The *supervisor* makes the control groups, takes the output, minds the time and kills. It lives
-//!   in a session of its own and only as long as its runner: when the channel to it closes, which a
-//!   `kill -9` of the runner does too, it ends everything and removes what it made.
-//! - *Init* is pid 1 in the sandbox, or a subreaper where there is no pid namespace: it starts gates,
-//!   and knows how each ended. When its channel closes, it kills all below it and ends.
-//! - The *gate* joins the control groups, waits until the recording knows it, and executes the test.
+//! - The *supervisor* makes the control groups, captures the output, enforces timeouts and kills. It runs in a session
+//!   of its own, and only as long as its runner: when the channel to the runner closes, also because of a `kill -9`,
+//!   it ends everything and removes what it made.
+//! - *Init* is pid 1 in the sandbox, or a subreaper where there is no pid namespace. It starts exec shims, and reports
+//!   how each ended. When its channel closes, it kills all its descendants and exits.
+//! - The *exec shim* joins the control groups, waits until the recording knows it, and executes the test.
 //!
-//! Init and gates have a command name of their own, by which the recording tells them from the test.
+//! Init and exec shims have a command name of their own, by which the recording distinguishes them from the test.
 
 mod artifacts;
 mod attempt_end;
@@ -26,6 +26,7 @@ mod exec_shim;
 mod groups;
 mod init;
 mod internal_program;
+mod last_line;
 mod launch;
 mod names;
 mod processes;
@@ -46,6 +47,7 @@ pub(crate) use available::{bubblewrap, lxc_tools, pid_namespace};
 pub(crate) use choice::Sandboxes;
 pub(crate) use groups::{Controllers, allowed_memory, controllers};
 pub(crate) use internal_program::remove_left;
+pub(crate) use last_line::last_line;
 pub(crate) use launch::{SupervisorHandle, launch};
 pub(crate) use protocol::{SupervisorMessage, SupervisorOrder};
 pub(crate) use spec::{ResolvedSandbox, Spec, Stage, StageKind};

@@ -1,3 +1,5 @@
+//! Processes of an attempt, as `/proc` shows them: finding, describing and killing them.
+
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::path::PathBuf;

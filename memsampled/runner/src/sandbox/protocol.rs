@@ -41,12 +41,12 @@ pub(crate) enum SupervisorMessage {
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum InitOrder {
-    /// Start a gate, whose standard input is the descriptor that comes along.
+    /// Start an exec shim, whose standard input is the descriptor that comes along.
     Launch {
-        /// The arguments with which this program runs as a gate here.
+        /// The command line of the exec shim.
         argv: Vec<String>,
     },
-    /// Tell what memory is left in files.
+    /// Count the shared memory that is left over.
     Left,
 }
 
@@ -56,7 +56,7 @@ pub(super) enum InitMessage {
         /// Whether `/dev/shm` is the sandbox's own.
         own_shm: bool,
     },
-    /// The gate could not be started.
+    /// The exec shim could not be started.
     ShimNotStarted(String),
     /// The program that was launched last has ended.
     Exited {
@@ -68,7 +68,7 @@ pub(super) enum InitMessage {
     },
 }
 
-/// What a gate shall become.
+/// The program that an exec shim executes, and how.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Exec {
     pub(super) argv: Vec<String>,
@@ -85,7 +85,7 @@ pub(super) enum ShimMessage {
     Failed(String),
 }
 
-/// To a gate.
+/// From the supervisor to an exec shim.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum ShimOrder {
     /// Join the control groups whose `cgroup.procs` come along.

@@ -12,7 +12,7 @@ pub(crate) struct Spec {
     /// Unique on this machine: control groups and the container have this name.
     pub(crate) id: String,
     pub(crate) sandbox: ResolvedSandbox,
-    /// A program that takes the roles of this module, see [`super::role`].
+    /// A program that calls [`internal_program`](super::internal_program()) first.
     pub(crate) launcher: PathBuf,
     /// A directory that nobody else uses. Removed at the end, unless it is kept.
     pub(crate) scratch: PathBuf,
@@ -38,7 +38,7 @@ pub(crate) struct Spec {
     /// How the scratch directory stays if the test does not go well; it does not if `None`.
     pub(crate) keep_failed: Option<Keep>,
     /// Whether processes that are left at the end are what was wanted, as of the setup of a suite:
-    /// they live until the supervisor is told to end.
+    /// they live until the runner ends the attempt.
     pub(crate) keep_left_over: bool,
 }
 

@@ -1,3 +1,5 @@
+//! The tools that make sandboxes: unshare(1), bwrap(1) and lxc-execute(1), and how they are called.
+
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;

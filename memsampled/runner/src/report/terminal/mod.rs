@@ -27,9 +27,9 @@ pub struct Terminal<W> {
     live: Option<Live>,
     color: bool,
     directory: PathBuf,
-    /// Of each running test, how often its memory was told: about once a second.
+    /// Of each running test, how many reports of its memory have come: about one a second.
     running: HashMap<Attempt, u64>,
-    /// What was told to be over its budget.
+    /// The attempts that were shown as over their budget.
     over_budget: HashSet<Attempt>,
 }
 
@@ -82,7 +82,7 @@ impl<W: Write> Terminal<W> {
                 lines.extend(line::output(result, &self.directory));
             }
             Event::SuiteFinished { results, .. } => {
-                // Told as passed before, where what they used is known only now.
+                // Shown as passed before, where what they used is known only now.
                 let over = results.iter().filter(|it| {
                     it.outcome == Outcome::OverBudget && !self.over_budget.contains(&it.test)
                 });

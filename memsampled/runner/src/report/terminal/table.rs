@@ -113,7 +113,7 @@ fn summary(suite: &SuiteResult) -> String {
         counts.map(|(verdict, count)| format!("{count} {}", verdict.word())).collect();
     let plural = if count == 1 { "" } else { "s" };
     let aborted = suite.aborted.map_or(String::new(), |aborted| {
-        format!("; {}, so not all was run", wording::abort(aborted))
+        format!("; {}, so not every test was run", wording::abort(aborted))
     });
     let list = if counts.is_empty() { "none to run".to_owned() } else { counts.join(", ") };
     let word = match results.outcome {

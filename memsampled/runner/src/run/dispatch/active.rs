@@ -31,13 +31,13 @@ pub(super) struct ActiveAttempt {
 }
 
 impl ActiveAttempt {
-    /// Tells the recording that it begins: all that `init` starts is of the test. Nothing of it has
-    /// executed an instruction. A step of the suite is of no test.
+    /// Marks its beginning in the recording: all that `init` starts belongs to the test. Nothing of it has executed an
+    /// instruction yet. A step of the suite belongs to no test.
     pub(super) fn begin(&mut self, recorder: &Recorder, init: i32) {
         if std::mem::replace(&mut self.is_marked, true) {
             return;
         }
-        // The recording may have ended, of which it tells by itself.
+        // The recording may have ended, which is an event of its own.
         if self.item.is_none() {
             let _ = recorder.mark(MarkKind::Begin, &self.attempt.test, None);
             return;
@@ -55,12 +55,12 @@ impl ActiveAttempt {
         match OwnRecording::start(station, options, directory, init, &self.attempt) {
             Ok(recording) => self.own_recording = Some(recording),
             Err(error) => self.notes.push(format!(
-                "its budgets were judged when the suite had ended, for it was not recorded alone: {error}"
+                "its budgets were judged at the end of the suite, because it has no recording of its own: {error}"
             )),
         }
     }
 
-    /// Tells the recording that it has ended, with all that it started.
+    /// Marks its end in the recording, with all that it started.
     pub(super) fn end(&mut self, recorder: &Recorder) {
         if !std::mem::replace(&mut self.is_marked, false) {
             return;

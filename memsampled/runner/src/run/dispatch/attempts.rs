@@ -185,8 +185,8 @@ impl Dispatcher<'_> {
             Err(_) if self.in_a_hurry => None,
             Err(error) => {
                 notes.push(format!(
-                    "its budgets were judged when the suite had ended, for what was recorded of it alone \
-                     cannot be read: {error}"
+                    "its budgets were judged at the end of the suite, because its own recording cannot be \
+                     read: {error}"
                 ));
                 None
             }
@@ -218,7 +218,7 @@ impl Dispatcher<'_> {
         self.finished(item, index, result);
     }
 
-    /// Notes a result, tells it, and decides what follows.
+    /// Notes a result, reports it, and decides what follows.
     pub(super) fn finished(&mut self, item: usize, index: usize, result: TestResult) {
         let ended = EndedAttempt { recording: self.recording, result };
         let result = &ended.result;

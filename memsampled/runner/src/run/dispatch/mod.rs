@@ -124,7 +124,7 @@ impl<'a> Dispatcher<'a> {
         }
     }
 
-    /// Runs everything, closes the recording and tells the results.
+    /// Runs everything, closes the recording and reports the results.
     pub(super) fn run(mut self) -> Result<(), RunError> {
         (self.events)(Event::SuiteStarted {
             suite: self.suite.name.clone(),
@@ -133,9 +133,8 @@ impl<'a> Dispatcher<'a> {
         });
         if self.is_resumed {
             let (count, directory) = (self.results.len(), self.options.directory.display());
-            let note = format!(
-                "goes on with the run in {directory}, of which {count} attempts have ended"
-            );
+            let note =
+                format!("resumes the run in {directory}, of which {count} attempts have ended");
             (self.events)(Event::Note(note));
         }
         for note in &self.suite.notes {
@@ -199,7 +198,7 @@ impl<'a> Dispatcher<'a> {
             DispatchEvent::SignalsClosed => self.signals = never(),
             DispatchEvent::RecordingEnded => {
                 self.recording_ended = never();
-                // Whether for want of room, its end tells.
+                // Whether the disk was full is known when it is closed.
                 self.abort(Abort::Disk { full: false });
             }
             DispatchEvent::Time => {

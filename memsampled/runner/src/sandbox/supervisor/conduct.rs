@@ -18,6 +18,7 @@ use crate::sandbox::attempt_end::AttemptEnd;
 use crate::sandbox::capture::Capture;
 use crate::sandbox::channel::{self, Channel};
 use crate::sandbox::groups::Groups;
+use crate::sandbox::last_line::last_line;
 use crate::sandbox::processes::{SANDBOX_VARIABLE, describe, signal};
 use crate::sandbox::protocol::{Exec, InitOrder, ShimOrder, SupervisorMessage};
 use crate::sandbox::spec::Spec;
@@ -177,7 +178,7 @@ impl<'a> Supervisor<'a> {
         None
     }
 
-    /// Tells the runner something. If it is gone, its channel says so.
+    /// Sends the runner a message. If it is gone, its channel is closed, which is an event.
     fn report(&self, message: &SupervisorMessage) {
         let _ = self.events.runner.send(message);
     }
@@ -204,7 +205,7 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    /// Tells the exec shim what to become.
+    /// Sends the exec shim the program to execute.
     fn send_exec(&mut self, stage: StageRef) -> Option<SupervisorEvent> {
         let exec = Exec {
             argv: self.machine.stage(stage)?.argv.clone(),
@@ -221,8 +222,8 @@ impl<'a> Supervisor<'a> {
 fn last_words(spec: &Spec, tool: &str) -> String {
     let bytes = fs::read(&spec.stderr).unwrap_or_default();
     let text = String::from_utf8_lossy(&bytes).into_owned();
-    match text.lines().rfind(|line| !line.trim().is_empty()) {
+    match last_line(&text) {
         Some(line) => line.to_owned(),
-        None => format!("`{tool}` ended without a word"),
+        None => format!("`{tool}` ended without a message"),
     }
 }

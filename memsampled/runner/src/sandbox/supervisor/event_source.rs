@@ -17,7 +17,7 @@ use crate::sandbox::protocol::{InitMessage, ShimMessage, SupervisorMessage, Supe
 
 /// Between two looks at whether processes have ended.
 const LOOK_PAUSE: Duration = Duration::from_millis(5);
-/// How often the runner is told what the processes use.
+/// How often the runner gets a report of what the processes use.
 const PROGRESS: Duration = Duration::from_secs(1);
 
 /// All that a supervisor waits for.
@@ -36,7 +36,7 @@ pub(super) struct EventSource<'a> {
     /// Whether the end of the tool was reported.
     is_tool_reported: bool,
     pub(super) captures: [Capture; 2],
-    /// When the runner is told next what the processes use; `None` while they are none of its test.
+    /// When that report is due next; `None` while no program of the test runs.
     next_progress: Option<Instant>,
 }
 
@@ -72,7 +72,7 @@ impl<'a> EventSource<'a> {
         }
     }
 
-    /// Begins to tell the runner what the processes use.
+    /// Begins to report to the runner what the processes use.
     pub(super) fn start_progress(&mut self) {
         self.next_progress = Some(Instant::now() + PROGRESS);
     }

@@ -84,7 +84,7 @@ fn attempt(runner: &Channel<io::Stdin>, spec: &Spec) -> AttemptEnd {
     end
 }
 
-/// Reads how often the kernel killed for want of memory since the machine was started.
+/// Reads how often the OOM killer has killed since the machine was started.
 fn machine_oom_kills() -> Option<u64> {
     parse_vmstat(&fs::read("/proc/vmstat").ok()?).ok()?.oom_kill
 }

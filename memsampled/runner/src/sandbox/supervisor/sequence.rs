@@ -92,7 +92,7 @@ impl Machine<'_> {
         SupervisorState::Killing { next, deadline: now + MAX_ANSWER }
     }
 
-    /// Goes on when all inside is killed.
+    /// Continues when all inside is killed.
     pub(super) fn killed(&mut self, next: AfterKill, now: Instant) -> SupervisorState {
         match next {
             AfterKill::FinishStage(stage, end) => self.finish_stage(stage, end, now),

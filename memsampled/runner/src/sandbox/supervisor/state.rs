@@ -15,7 +15,7 @@ pub(super) enum SupervisorEvent {
     ShimNotStarted(String),
     /// The exec shim or the program that init started last has ended.
     Exited(ProgramExit),
-    /// Init says how much shared memory is left.
+    /// Init reports how much shared memory is left.
     LeftBytes(Option<u64>),
     /// Init has ended.
     InitGone,
@@ -27,7 +27,7 @@ pub(super) enum SupervisorEvent {
     ShimClosed,
     /// Init could not be asked to start the exec shim.
     LaunchFailed(String),
-    /// The exec shim could not be told what to become.
+    /// The program could not be sent to the exec shim.
     ExecNotSent(String),
     /// The runner lets the program begin.
     Go,
@@ -52,21 +52,21 @@ pub(super) enum SupervisorEvent {
 pub(super) enum Action {
     /// Have init start an exec shim for a stage.
     Launch(StageRef),
-    /// Tell the runner that a stage waits to begin.
+    /// Report to the runner that a stage waits to begin.
     ReportReady(StageKind),
-    /// Tell the exec shim what to become.
+    /// Send the exec shim the program to execute.
     SendExec(StageRef),
     /// Close the channel to the exec shim, which ends if it still waits.
     CloseShim,
-    /// Tell the runner from time to time what the processes use.
+    /// Begin to report to the runner what the processes use.
     StartProgress,
-    /// Tell it no more.
+    /// Stop that.
     StopProgress,
     /// Ask all processes inside to end: SIGTERM.
     Terminate,
     /// Kill all processes inside, but not init.
     Kill,
-    /// Tell the runner how the attempt ended, whose processes live on.
+    /// Report to the runner how the attempt ended, while its processes continue.
     ReportEnd,
     /// Note which processes are left over.
     DescribeLeftOver,

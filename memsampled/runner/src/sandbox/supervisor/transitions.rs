@@ -88,7 +88,7 @@ impl Machine<'_> {
             // Cleanup is what is left to do then.
             SupervisorEvent::End if stage.kind == StageKind::Cleanup => stay(failure, is_sent),
             SupervisorEvent::End => self.give_up_shim(stage, StageEnd::Ended { began: false }, now),
-            // The shim that has failed ends, or has been told before.
+            // The shim that has failed ends.
             SupervisorEvent::ShimClosed
             | SupervisorEvent::InitReady
             | SupervisorEvent::LeftBytes(_)
