@@ -7,7 +7,8 @@ use std::process::Command;
 use std::time::Instant;
 
 use memsample_benches::{Table, memsample, raise_descriptor_limit};
-use memsample_runner::runner::{Event, Outcome, RunOptions, run};
+use memsample_runner::results::Outcome;
+use memsample_runner::run::{Event, RunOptions, run};
 use memsample_runner::suite::{Program, Sandbox, Suite, Test};
 
 fn main() {

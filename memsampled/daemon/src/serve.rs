@@ -112,7 +112,7 @@ pub fn run(options: Options, arguments: &Arguments) -> Result<(), DaemonError> {
         .map_err(DaemonError::System)?;
     let (ending, is_ending) = watch::channel(false);
     let state = Arc::new(State::new(Arc::new(options), protection, recordings, is_ending));
-    state.flight.start(&state.sessions.station());
+    state.flight.start(&state.sessions.sampler());
     tracing::info!(
         "listening on `{}`{}, recordings in `{}`, {descriptors} descriptors",
         state.options().socket.display(),
@@ -240,7 +240,7 @@ fn reload(state: &State, arguments: &Arguments, socket: Option<&Path>) {
             }
             if !old.recording.describes_like(&options.recording) {
                 state.sessions.describe_by(&options.recording);
-                state.flight.restart(&state.sessions.station());
+                state.flight.restart(&state.sessions.sampler());
             }
             if (old.user, old.group) != (options.user, options.group) {
                 give_socket(socket, &options);

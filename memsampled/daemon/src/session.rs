@@ -57,7 +57,7 @@ struct EffectiveLimits {
 impl ActiveSession {
     /// Begins a recording. Takes some milliseconds.
     pub(super) fn start(
-        station: &SharedSampler,
+        sampler: &SharedSampler,
         recordings: &Arc<RecordingsDirectory>,
         id: &str,
         owner: Peer,
@@ -89,7 +89,7 @@ impl ActiveSession {
             Some(_) => options.pss(Rate::Off),
         };
         let path = recordings.path().join(id);
-        let recorder = station.start(&path, options)?;
+        let recorder = sampler.start(&path, options)?;
         Ok(Self {
             id: id.to_owned(),
             owner,

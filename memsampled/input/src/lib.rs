@@ -6,12 +6,16 @@
 
 mod byte_size;
 mod file;
+mod printable;
 mod problem;
+mod rounded_size;
 mod source;
 mod span;
 
 pub use byte_size::ByteSize;
 pub use file::FileKind;
+pub use printable::printable;
 pub use problem::{InputError, Problem, Problems, quoted};
+pub use rounded_size::rounded_size;
 pub use source::{Location, Source};
 pub use span::Span;

@@ -1,10 +1,26 @@
 //! Runs suites of tests and says what became of them.
 //!
 //! ```text
-//! suite file ─ suite ─▶ Suite ─ runner ─▶ Event ─ report ─▶ terminal, results.json, JUnit
+//! suite ─▶ plan ─▶ sandbox ─▶ run ─▶ results ─▶ report
 //! ```
+//!
+//! - [`suite`]: what a suite file says.
+//! - [`plan`]: which attempts of which tests are run, and in which order.
+//! - [`sandbox`]: what is between a test and the machine.
+//! - [`run`]: runs the attempts, records what they use, and decides how each ended.
+//! - [`results`]: the model of `results.json`. `plan`, `sandbox` and `run` speak of attempts in its terms; it knows none
+//!   of them.
+//! - [`report`]: what a person or a CI server reads.
+//! - [`doctor`]: which sandboxes, limits and kernel sources work on this machine.
 #![forbid(unsafe_code)]
 
+pub mod doctor;
+pub mod plan;
+mod replace;
 pub mod report;
-pub mod runner;
+pub mod results;
+pub mod run;
+pub mod sandbox;
 pub mod suite;
+
+pub use replace::replace;

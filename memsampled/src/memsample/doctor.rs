@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use comfy_table::{Table, presets};
-use memsample_runner::runner::doctor::{Check, checks};
+use memsample_runner::doctor::{Check, checks};
 use serde_json::json;
 
 use crate::args::DoctorArgs;

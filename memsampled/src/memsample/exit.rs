@@ -2,7 +2,7 @@
 
 use memsample::{RecordError, is_disk_full};
 use memsample_client::wire::End;
-use memsample_runner::runner::RunError;
+use memsample_runner::run::RunError;
 use memsample_runner::suite::SuiteError;
 
 use crate::run::{Interrupted, NoTests};

@@ -28,7 +28,7 @@ use exit::ExitCode;
 
 fn main() -> std::process::ExitCode {
     // Not a person's command: one of the processes around a test.
-    if let Some(code) = memsample_runner::runner::role(std::env::args_os()) {
+    if let Some(code) = memsample_runner::sandbox::internal_program(std::env::args_os()) {
         return code;
     }
     let outcome = match Args::parse().command {

@@ -148,7 +148,7 @@ fn check_terminal(expected: &ExpectedSuite, ended: &Ended, context: &str) {
     let counts: Vec<String> =
         counts(expected).iter().map(|(word, count)| format!("{count} {word}")).collect();
     assert!(rest.contains(&format!(": {}", counts.join(", "))), "{counts:?}: {context}");
-    assert_eq!(rest.contains("so not all was run"), expected.aborted.is_some(), "{context}");
+    assert_eq!(rest.contains("so not every test was run"), expected.aborted.is_some(), "{context}");
 }
 
 fn check_json(expected: &ExpectedSuite, results: &Value) {

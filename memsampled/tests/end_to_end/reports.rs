@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use crate::report_outputs::{check_junit, check_results, results_schema};
 use jiff::Timestamp;
-use memsample_runner::report::{Collector, SuiteResult, junit, replace, results, terminal};
-use memsample_runner::runner::{
-    Abort, Attempt, BoundedBytes, BudgetResult, BudgetVerdict, Event, LeftOverProcess, Outcome,
-    RoleMemory, Sum, TestMemory, TestResult,
+use memsample_runner::replace;
+use memsample_runner::report::{Collector, SuiteResult, junit, terminal};
+use memsample_runner::results::{
+    self, Abort, Attempt, BudgetResult, BudgetVerdict, LeftOverProcess, Memory, Outcome, Results,
+    RoleMemory, TestResult,
 };
+use memsample_runner::run::Event;
 use memsample_runner::suite::{Action, Budget, Quantity};
 use proptest::prelude::*;
 use serde_json::Value;
@@ -47,33 +49,37 @@ fn attempt(name: &str, repetition: u32, number: u32, outcome: Outcome) -> TestRe
         kept: None,
         notes: Vec::new(),
         memory: ran.then(memory),
+        roles: if ran { vec![role()] } else { Vec::new() },
         budgets: Vec::new(),
     }
 }
 
-fn memory() -> TestMemory {
-    let sum = |lower, upper| {
-        let peak = BoundedBytes { lower, upper };
-        Some(Sum { peak, at: Timestamp::from_second(BEGAN).unwrap() })
-    };
-    TestMemory {
-        rss: sum(64 << 20, Some(70 << 20)),
-        pss: sum(50 << 20, None),
-        anon: None,
+fn memory() -> Memory {
+    let at = Some(Timestamp::from_second(BEGAN).unwrap());
+    Memory {
+        rss_peak_bytes: Some(64 << 20),
+        rss_peak_bytes_upper: Some(70 << 20),
+        rss_peak_at: at,
+        pss_peak_bytes: Some(50 << 20),
+        pss_peak_at: at,
         growth_bytes_per_minute: Some(-(1 << 20)),
-        roles: vec![RoleMemory {
-            role: "python <script>".to_owned(),
-            rss_peak: BoundedBytes { lower: 60 << 20, upper: Some(60 << 20) },
-            processes: 2,
-        }],
         processes: 3,
-        unsampled: 1,
+        unsampled_processes: 1,
         unbounded_images: 2,
         samples: 120,
         gaps: 2,
-        cpu: Some(Duration::from_millis(1500)),
-        minflt: Some(1000),
-        majflt: None,
+        cpu_ns: Some(1_500_000_000),
+        minor_faults: Some(1000),
+        ..Memory::default()
+    }
+}
+
+fn role() -> RoleMemory {
+    RoleMemory {
+        role: "python <script>".to_owned(),
+        rss_peak_bytes: 60 << 20,
+        rss_peak_bytes_upper: Some(60 << 20),
+        processes: 2,
     }
 }
 
@@ -82,7 +88,8 @@ fn budget(action: Action, verdict: BudgetVerdict) -> BudgetResult {
     let limit_bytes = 48 << 20;
     BudgetResult {
         budget: Budget { role: None, quantity, limit_bytes, action },
-        measured: Some(BoundedBytes { lower: 64 << 20, upper: Some(70 << 20) }),
+        measured_bytes: Some(64 << 20),
+        measured_bytes_upper: Some(70 << 20),
         verdict,
     }
 }
@@ -105,7 +112,8 @@ fn finished(
             events.push(Event::TestProgress { test: result.test.clone(), rss_bytes: 32 << 20 });
         }
         // Memory is told at the end only.
-        let told = TestResult { memory: None, budgets: Vec::new(), ..result.clone() };
+        let told =
+            TestResult { memory: None, roles: Vec::new(), budgets: Vec::new(), ..result.clone() };
         events.push(Event::TestFinished(Box::new(told)));
     }
     events.push(Event::Note("there is no control group here".to_owned()));
@@ -218,7 +226,7 @@ fn model() -> Vec<(&'static str, Vec<TestResult>, Expected)> {
     ));
     let mut warned = attempt("warned", 1, 1, Outcome::Passed);
     warned.budgets = vec![budget(Action::Warn, BudgetVerdict::Exceeded)];
-    warned.memory = None;
+    (warned.memory, warned.roles) = (None, Vec::new());
     all.push((
         "warned",
         vec![warned],
@@ -257,7 +265,7 @@ fn every_outcome_is_told_alike_in_every_output() {
     let directory = tempdir().unwrap();
     let results = model().into_iter().flat_map(|(_, attempts, _)| attempts).collect();
     let (events, suite) = finished(directory.path(), results, None);
-    let json = check_results(&results::json(&suite).unwrap());
+    let json = check_results(&suite.results.to_json().unwrap());
     let xml = junit::xml(&suite, junit::Profile::Jenkins).unwrap();
     check_junit(&xml).unwrap();
     let xml = String::from_utf8(xml).unwrap();
@@ -333,10 +341,10 @@ fn every_outcome_is_told_alike_in_every_output() {
 fn memory_has_its_bounds_everywhere_and_is_null_where_it_was_not_measured() {
     let directory = tempdir().unwrap();
     let mut unmeasured = attempt("unmeasured", 1, 1, Outcome::Passed);
-    unmeasured.memory = None;
+    (unmeasured.memory, unmeasured.roles) = (None, Vec::new());
     let results = vec![attempt("measured", 1, 1, Outcome::Passed), unmeasured];
     let (_, suite) = finished(directory.path(), results, None);
-    let json = check_results(&results::json(&suite).unwrap());
+    let json = check_results(&suite.results.to_json().unwrap());
     let memory = &json["tests"][0]["memory"];
     assert_eq!(memory["rss_peak_bytes"], 64 << 20);
     assert_eq!(memory["rss_peak_bytes_upper"], 70 << 20);
@@ -386,8 +394,8 @@ fn memory_has_its_bounds_everywhere_and_is_null_where_it_was_not_measured() {
 
     // What the next run predicts from it.
     let path = directory.path().join(results::FILE);
-    replace(&path, &results::json(&suite).unwrap()).unwrap();
-    let peaks: Vec<_> = results::rss_peaks(&path).unwrap().into_iter().collect();
+    replace(&path, &suite.results.to_json().unwrap()).unwrap();
+    let peaks: Vec<_> = Results::read(&path).unwrap().rss_peaks().into_iter().collect();
     assert_eq!(peaks, [("measured".to_owned(), 64 << 20)]);
 }
 
@@ -406,7 +414,7 @@ fn a_suite_that_was_cut_short_says_so_everywhere() {
         let skipped = Outcome::Skipped { reason: "the suite ended before".to_owned() };
         let results = vec![attempt("a", 1, 1, skipped)];
         let (_, suite) = finished(directory.path(), results, aborted);
-        let json = check_results(&results::json(&suite).unwrap());
+        let json = check_results(&suite.results.to_json().unwrap());
         assert_eq!((&json["outcome"], &json["aborted"]), (&outcome.into(), &word));
         let signal = if word == "signal" { Value::from(15) } else { Value::Null };
         assert_eq!(json["abort_signal"], signal);
@@ -418,7 +426,7 @@ fn a_suite_that_was_cut_short_says_so_everywhere() {
         let table = terminal::table::text(&suite, false, None);
         let last = table.lines().last().unwrap();
         assert!(last.to_lowercase().starts_with(&format!("{outcome}: 1 test in")), "{last}");
-        assert_eq!(last.contains("so not all was run"), aborted.is_some(), "{last}");
+        assert_eq!(last.contains("so not every test was run"), aborted.is_some(), "{last}");
     }
 }
 
@@ -426,7 +434,7 @@ fn a_suite_that_was_cut_short_says_so_everywhere() {
 fn an_empty_part_of_a_suite_is_no_failure() {
     let directory = tempdir().unwrap();
     let (_, suite) = finished(directory.path(), Vec::new(), None);
-    let json = check_results(&results::json(&suite).unwrap());
+    let json = check_results(&suite.results.to_json().unwrap());
     assert_eq!((&json["outcome"], &json["started"]), (&"passed".into(), &Value::Null));
     check_junit(&junit::xml(&suite, junit::Profile::Jenkins).unwrap()).unwrap();
     assert_eq!(
@@ -523,7 +531,7 @@ fn of_many_tests_those_that_did_not_succeed_and_the_largest_are_shown() {
         .map(|number| attempt(&format!("test-{number:03}"), 1, 1, Outcome::Passed))
         .collect();
     results[321].outcome = Outcome::Failed { exit_code: 1 };
-    results[432].memory.as_mut().unwrap().rss.as_mut().unwrap().peak.lower = 1 << 40;
+    results[432].memory.as_mut().unwrap().rss_peak_bytes = Some(1 << 40);
     let (_, suite) = finished(directory.path(), results, None);
     let table = terminal::table::text(&suite, false, None);
     assert!(table.contains("test-321") && table.contains("test-432"), "{table}");
@@ -561,16 +569,21 @@ fn a_file_is_replaced_whole_or_not_at_all() {
     assert_eq!(fs::read(&path).unwrap(), b"second");
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
     // What cannot be written leaves what was there.
-    fs::create_dir(directory.path().join("results.json.partial")).unwrap();
-    replace(&path, b"third").unwrap_err();
+    let taken = directory.path().join("taken");
+    fs::create_dir(&taken).unwrap();
+    replace(&taken, b"third").unwrap_err();
+    assert!(taken.is_dir());
+    replace(&directory.path().join("absent/results.json"), b"third").unwrap_err();
     assert_eq!(fs::read(&path).unwrap(), b"second");
+    // Nor does it leave what it had written.
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 2);
 }
 
 #[test]
 fn the_schema_refuses_what_results_are_not() {
     let directory = tempdir().unwrap();
     let (_, suite) = finished(directory.path(), vec![attempt("a", 1, 1, Outcome::Passed)], None);
-    let good = check_results(&results::json(&suite).unwrap());
+    let good = check_results(&suite.results.to_json().unwrap());
     let schema = results_schema();
     let cases: [(&str, Value); 8] = [
         ("/outcome", "fine".into()),
@@ -594,7 +607,7 @@ fn the_schema_refuses_what_results_are_not() {
         assert!(!schema.is_valid(&results), "an unknown key in {pointer}");
     }
     // With --json the directory is in it.
-    let line = results::json_line(&suite).unwrap();
+    let line = suite.results.to_json_line(directory.path()).unwrap();
     let line = check_results(&line);
     assert_eq!(line["run"], directory.path().display().to_string());
 }
@@ -605,7 +618,7 @@ fn results_that_are_none_are_refused() {
     let path = directory.path().join("results.json");
     for garbage in ["", "[]", "{}", "{\"tests\":[{}]}", "{\"tests\":[{\"name\":\"a\"}]}"] {
         fs::write(&path, garbage).unwrap();
-        results::rss_peaks(&path).unwrap_err();
+        Results::read(&path).unwrap_err();
     }
 }
 
@@ -621,7 +634,7 @@ proptest! {
         result.reason = Some(reason.clone());
         result.notes = vec![reason.clone()];
         let (events, suite) = finished(directory.path(), vec![result], None);
-        let json = check_results(&results::json(&suite).unwrap());
+        let json = check_results(&suite.results.to_json().unwrap());
         prop_assert_eq!(&json["tests"][0]["name"], &Value::from(name));
         let xml = String::from_utf8(junit::xml(&suite, junit::Profile::Jenkins).unwrap()).unwrap();
         let document = roxmltree::Document::parse(&xml);

@@ -239,7 +239,7 @@ fn a_run_that_was_killed_goes_on_at_once_and_no_other_does() {
     let all = crate::command::runs(directory.path());
     let new: Vec<&PathBuf> = all.iter().filter(|path| !others.contains(path)).collect();
     let [killed] = new[..] else { panic!("{new:?}") };
-    let told = format!("note: goes on with the run in {}, of which 1 attempts", killed.display());
+    let told = format!("note: resumes the run in {}, of which 1 attempts", killed.display());
     assert!(ended.stderr.contains(&told), "{told}: {}", ended.stderr);
     assert_eq!(ended.stdout.lines().last(), killed.to_str());
     let results = results(&ended);
@@ -482,7 +482,7 @@ fn doctor_says_what_works() {
     // What it says of the kernel is what a recording finds.
     let recorded = memsample(directory.path(), &["record", "--name", "r", "--", "true"]);
     assert_eq!(recorded.code, Some(0), "{}", recorded.stderr);
-    let settings = &crate::command::manifest(&directory.path().join("runs/r"))["settings"];
+    let settings = &crate::command::manifest(&directory.path().join("recordings/r"))["settings"];
     let works = |name: &str| {
         let checks = checks.as_array().unwrap().iter();
         checks.filter(|check| check["name"] == name).any(|check| check["works"] == true)

@@ -7,7 +7,8 @@ use std::time::Duration;
 use crate::running::{container, isolated, options, results, shell, suite};
 use crate::test_sums::sums_by_test;
 use memsample::{BirthsBy, Rate, RecorderOptions, Recording};
-use memsample_runner::runner::{BudgetVerdict, Outcome, RunOptions, TestResult};
+use memsample_runner::results::{BudgetVerdict, Outcome, TestResult};
+use memsample_runner::run::RunOptions;
 use memsample_runner::suite::{Action, Budget, PolicyBudget, Quantity, Sandbox, Test};
 use tempfile::tempdir;
 
@@ -30,23 +31,24 @@ fn check_holds(result: &TestResult, mib: u64) {
     assert_eq!(result.outcome, Outcome::Passed, "{result:#?}");
     let memory = result.memory.as_ref().unwrap();
     let bytes = mib * MIB..(mib + 24) * MIB;
-    for sum in [memory.rss, memory.anon] {
-        let peak = sum.unwrap().peak;
+    let rss = (memory.rss_peak(), memory.rss_peak_at);
+    for (peak, at) in [rss, (memory.anon_peak(), memory.anon_peak_at)] {
+        let peak = peak.unwrap();
         assert!(bytes.contains(&peak.lower), "{result:#?}");
         assert!(peak.upper.is_none_or(|upper| upper >= peak.lower), "{result:#?}");
         assert_eq!(peak.upper.is_none(), memory.unbounded_images > 0, "{result:#?}");
-        assert!(sum.unwrap().at >= result.started.unwrap(), "{result:#?}");
+        assert!(at.unwrap() >= result.started.unwrap(), "{result:#?}");
     }
     // On a busy machine it is put off.
-    if let (Some(rss), Some(pss)) = (memory.rss, memory.pss) {
-        assert!(pss.peak.lower <= rss.peak.lower, "{result:#?}");
+    if let (Some(rss), Some(pss)) = (memory.rss_peak(), memory.pss_peak()) {
+        assert!(pss.lower <= rss.lower, "{result:#?}");
     }
     // sh, head, sleep, tail and wc, and nothing of ours.
     assert!((4..=8).contains(&memory.processes), "{result:#?}");
-    assert!(memory.roles.iter().all(|role| !role.role.contains("memsample")), "{result:#?}");
-    assert!(bytes.contains(&memory.roles[0].rss_peak.lower), "{result:#?}");
-    assert!(memory.samples > 20 && memory.minflt > Some(mib), "{result:#?}");
-    assert!(memory.unsampled <= memory.processes, "{result:#?}");
+    assert!(result.roles.iter().all(|role| !role.role.contains("memsample")), "{result:#?}");
+    assert!(bytes.contains(&result.roles[0].rss_peak_bytes), "{result:#?}");
+    assert!(memory.samples > 20 && memory.minor_faults > Some(mib), "{result:#?}");
+    assert!(memory.unsampled_processes <= memory.processes, "{result:#?}");
     // Much too short to tell.
     assert_eq!(memory.growth_bytes_per_minute, None);
 }
@@ -78,7 +80,7 @@ fn check_column(recording: &Path, results: &[TestResult]) {
     for result in results {
         let peak = u64::try_from(sums[&result.test.test]).unwrap();
         // One process alone may have had more between two samples.
-        let told = result.memory.as_ref().unwrap().rss.unwrap().peak.lower;
+        let told = result.memory.as_ref().unwrap().rss_peak_bytes.unwrap();
         assert!(peak <= told && told < peak + 24 * MIB, "{peak} {result:#?}");
     }
 }
@@ -106,13 +108,13 @@ fn what_lives_for_an_instant_is_counted_with_its_peak() {
         }
         let memory = result.memory.as_ref().unwrap_or_else(|| panic!("{result:#?} {totals:?}"));
         assert_eq!(memory.processes, 41, "{result:#?}");
-        assert!(memory.rss.unwrap().peak.lower > 100 << 10, "{result:#?}");
-        assert_eq!(memory.roles.iter().map(|role| role.processes).sum::<u64>(), 41, "{memory:#?}");
-        assert!(memory.minflt > Some(41) && memory.cpu.is_some(), "{memory:#?}");
+        assert!(memory.rss_peak_bytes.unwrap() > 100 << 10, "{result:#?}");
+        assert_eq!(result.roles.iter().map(|role| role.processes).sum::<u64>(), 41, "{result:#?}");
+        assert!(memory.minor_faults > Some(41) && memory.cpu_ns.is_some(), "{memory:#?}");
         if memory.samples == 0 {
-            assert_eq!(memory.unsampled, 41);
-            assert!(memory.pss.is_none() && memory.pss_missing().is_some());
-            assert!(memory.rss.unwrap().peak.upper.is_some(), "{memory:#?}");
+            assert_eq!(memory.unsampled_processes, 41);
+            assert!(memory.pss_peak_bytes.is_none() && memory.pss_missing.is_some());
+            assert!(memory.rss_peak_bytes_upper.is_some(), "{memory:#?}");
         }
     }
 }
@@ -127,10 +129,10 @@ fn a_test_of_half_a_second_has_its_proportional_set() {
     let results = results(&suite(vec![shell("short", "sleep 0.5")]), &options);
     let memories: Vec<_> = results.iter().filter_map(|result| result.memory.as_ref()).collect();
     for memory in &memories {
-        assert_eq!(memory.pss.is_none(), memory.pss_missing().is_some());
+        assert_eq!(memory.pss_peak_bytes.is_none(), memory.pss_missing.is_some());
     }
     // On a machine that is busy one or the other is put off.
-    assert!(memories.iter().any(|memory| memory.pss.is_some()), "{memories:#?}");
+    assert!(memories.iter().any(|memory| memory.pss_peak_bytes.is_some()), "{memories:#?}");
 }
 
 #[test]
@@ -172,10 +174,10 @@ fn tests_that_do_not_pass_have_their_memory_too() {
     let results = results(&suite(vec![times_out, fails, leaks]), &options);
     assert_eq!(crate::running::words(&results), ["timed_out", "failed", "left_over"]);
     for result in &results[..2] {
-        let anon = result.memory.as_ref().unwrap().anon.unwrap().peak.lower;
+        let anon = result.memory.as_ref().unwrap().anon_peak_bytes.unwrap();
         assert!(anon >= 32 * MIB, "{result:#?}");
     }
-    assert!(results[2].memory.as_ref().unwrap().rss.is_some());
+    assert!(results[2].memory.as_ref().unwrap().rss_peak_bytes.is_some());
     assert_eq!(results[2].budgets[0].verdict, BudgetVerdict::Exceeded);
 }
 

@@ -3,7 +3,8 @@
 use std::fs;
 
 use crate::running::{options, result, shell};
-use memsample_runner::runner::{Outcome, RunOptions, TestResult};
+use memsample_runner::results::{Outcome, TestResult};
+use memsample_runner::run::RunOptions;
 use tempfile::tempdir;
 
 /// Runs a line and returns its result, standard output and standard error.

@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::running::{isolated, options, shell, suite};
-use memsample_runner::runner::{Event, Outcome, doctor, run};
+use memsample_runner::doctor;
+use memsample_runner::results::Outcome;
+use memsample_runner::run::{Event, run};
 use memsample_runner::suite::{Sandbox, Suite, Test};
 use tempfile::tempdir;
 
@@ -142,7 +144,7 @@ fn without_namespaces_the_default_is_less_and_says_so() {
         "default",
         NO_NAMESPACES,
         &[
-            "note tests without a sandbox of their own run with `none`, for `pidns` does not work here: `unshare` failed: *(try: *)",
+            "note tests without a sandbox of their own run with `none`, because `pidns` does not work here: `unshare` failed: *(try: *)",
             "default passed none | ",
             "aborted None",
         ],
@@ -280,6 +282,6 @@ fn the_doctor_says_what_works_and_what_would_help() {
     }
     // It agrees with what the runner then does.
     let works = |name: &str| checks.iter().any(|check| check.name == name && check.result.is_ok());
-    let sandbox = doctor::sandbox(&Sandbox::PidNamespace, Path::new(doctor::LXC_PATH));
+    let sandbox = doctor::available(&Sandbox::PidNamespace, Path::new(doctor::LXC_PATH));
     assert_eq!(works("pidns"), sandbox.is_ok());
 }

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::running::{container, isolated, options, results, shell, suite};
-use memsample_runner::runner::{Keep, Outcome, RunOptions, TestResult};
+use memsample_runner::results::{Outcome, TestResult};
+use memsample_runner::run::RunOptions;
+use memsample_runner::sandbox::Keep;
 use memsample_runner::suite::{Sandbox, Test};
 use tempfile::{TempDir, tempdir};
 

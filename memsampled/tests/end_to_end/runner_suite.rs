@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use crate::running::{LONG, events, isolated, options, results, shell, suite, words};
 use crossbeam_channel::bounded;
-use memsample_runner::runner::{
-    Abort, Event, Keep, Outcome, RunError, RunOptions, Shard, TestResult, of_test, run,
-};
+use memsample_runner::plan::Shard;
+use memsample_runner::results::{Abort, Outcome, TestResult, of_test};
+use memsample_runner::run::{Event, RunError, RunOptions, run};
+use memsample_runner::sandbox::Keep;
 use memsample_runner::suite::{Program, Sandbox, Step, Suite, Test};
 use tempfile::tempdir;
 

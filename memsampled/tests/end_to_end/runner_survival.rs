@@ -11,7 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::running::{container, isolated, options, shell, suite};
-use memsample_runner::runner::{Event, run};
+use memsample_runner::run::{Event, run};
 use memsample_runner::suite::{Sandbox, Suite};
 use tempfile::{TempDir, tempdir};
 

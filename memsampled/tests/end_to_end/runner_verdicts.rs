@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use crate::running::{command, container, options, results, shell, suite};
-use memsample_runner::runner::{Outcome, TestResult};
+use memsample_runner::results::{Outcome, TestResult};
 use memsample_runner::suite::{Sandbox, Test};
 use tempfile::tempdir;
 

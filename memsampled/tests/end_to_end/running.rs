@@ -5,7 +5,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use crossbeam_channel::never;
-use memsample_runner::runner::{Event, Outcome, RunOptions, TestResult, run};
+use memsample_runner::results::{Outcome, TestResult};
+use memsample_runner::run::{Event, RunOptions, run};
 use memsample_runner::suite::{Program, Sandbox, Suite, Test};
 
 pub(crate) const LAUNCHER: &str = env!("CARGO_BIN_EXE_memsample");

@@ -9,7 +9,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use crossbeam_channel::never;
-use memsample_runner::runner::discover;
+use memsample_runner::run::discover;
 use memsample_runner::suite::{Program, Step, Suite, SuiteError, Tree};
 
 /// Files by their paths, and what the command prints that lists tests.

@@ -93,7 +93,7 @@ impl Restart {
             Some(due) if now >= due => {
                 if state.flight.is_down() {
                     let state = Arc::clone(state);
-                    let revive = move || state.flight.restart_after_end(&state.sessions.station());
+                    let revive = move || state.flight.restart_after_end(&state.sessions.sampler());
                     let _ = tokio::task::spawn_blocking(revive).await;
                 }
                 self.due = None;

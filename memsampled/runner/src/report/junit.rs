@@ -3,15 +3,19 @@
 
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use quick_xml::Writer;
 use quick_xml::events::{BytesDecl, BytesText, Event as Xml};
 
+use memsample_input::{printable, rounded_size};
+
+use super::collector::SuiteResult;
 use super::output_tail::OutputTail;
-use super::results::first_failure;
-use super::suite_result::{SuiteOutcome, SuiteResult, TestVerdict};
-use super::wording;
-use crate::runner::{Outcome, TestMemory, TestResult, of_test};
+use crate::results::wording;
+use crate::results::{
+    AttemptResults, BoundedBytes, Ended, Memory, SuiteOutcome, TestResults, Verdict,
+};
 
 /// The name of the file in the directory of results.
 pub const FILE: &str = "junit.xml";
@@ -53,9 +57,9 @@ pub fn xml(suite: &SuiteResult, profile: Profile) -> io::Result<Vec<u8>> {
 /// One `testcase`: a repetition of a test, with all its tries.
 struct Case<'a> {
     name: String,
-    outcome: Outcome,
+    verdict: Verdict,
     /// The last is what the case is about.
-    attempts: Vec<&'a TestResult>,
+    attempts: Vec<&'a AttemptResults>,
 }
 
 /// How a case counts.
@@ -70,11 +74,11 @@ enum Kind {
 }
 
 impl Kind {
-    fn of(outcome: &Outcome) -> Self {
-        match outcome {
-            Outcome::Passed | Outcome::Flaky => Self::Success,
-            Outcome::Skipped { .. } => Self::Skipped,
-            Outcome::Aborted | Outcome::NotStarted { .. } | Outcome::HostOutOfMemory => Self::Error,
+    fn of(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Passed | Verdict::Flaky => Self::Success,
+            Verdict::Skipped => Self::Skipped,
+            Verdict::Aborted | Verdict::NotStarted | Verdict::HostOutOfMemory => Self::Error,
             _ => Self::Failure,
         }
     }
@@ -92,17 +96,16 @@ impl Kind {
     }
 }
 
-fn cases(tests: &[TestVerdict]) -> Vec<Case<'_>> {
+fn cases(tests: &[TestResults]) -> Vec<Case<'_>> {
     let mut cases = Vec::new();
     for test in tests {
-        for (repetition, attempts) in test.repetitions() {
-            let Some(outcome) = of_test(attempts.iter().copied()) else { continue };
+        for (repetition, (verdict, attempts)) in test.repetitions() {
             // Two cases of one name are one for GitLab.
             let name = match repetition {
                 0 | 1 => test.name.clone(),
                 repetition => format!("{} [{repetition}]", test.name),
             };
-            cases.push(Case { name, outcome, attempts });
+            cases.push(Case { name, verdict, attempts });
         }
     }
     cases
@@ -118,16 +121,17 @@ struct Document<'a> {
 
 impl Document<'_> {
     fn suite(&mut self, suite: &SuiteResult) -> io::Result<()> {
-        let cases = cases(&suite.tests);
-        let count = |kind| cases.iter().filter(|case| Kind::of(&case.outcome) == kind).count();
+        let results = &suite.results;
+        let cases = cases(&results.tests);
+        let count = |kind| cases.iter().filter(|case| Kind::of(case.verdict) == kind).count();
         // A suite of which every test was skipped would look as if all were well.
-        let aborted = suite.aborted.filter(|_| suite.outcome() == SuiteOutcome::Aborted);
+        let aborted = suite.aborted.filter(|_| results.outcome == SuiteOutcome::Aborted);
         let tests = (cases.len() + usize::from(aborted.is_some())).to_string();
         let errors = (count(Kind::Error) + usize::from(aborted.is_some())).to_string();
         let failures = count(Kind::Failure).to_string();
         let skipped = count(Kind::Skipped).to_string();
-        let time = format!("{:.3}", suite.duration.as_secs_f64());
-        let name = text(&suite.name);
+        let time = seconds(results.duration_ns);
+        let name = text(&results.suite);
         self.writer.write_event(Xml::Decl(BytesDecl::new("1.0", Some("UTF-8"), None)))?;
         let totals = [
             ("name", name.as_str()),
@@ -137,7 +141,7 @@ impl Document<'_> {
             ("time", &time),
         ];
         self.open("testsuites", &totals)?;
-        let timestamp = suite.started.map(|started| {
+        let timestamp = results.started.map(|started| {
             // Without a zone, since Jenkins reads it as UTC so and refuses some with one.
             started.strftime("%Y-%m-%dT%H:%M:%S").to_string()
         });
@@ -162,15 +166,15 @@ impl Document<'_> {
     fn suite_properties(&mut self, suite: &SuiteResult, cases: &[Case]) -> io::Result<()> {
         self.open("properties", &[])?;
         self.property("memsample_version", env!("CARGO_PKG_VERSION"))?;
-        self.property("outcome", suite.outcome().word())?;
+        self.property("outcome", suite.results.outcome.word())?;
         if let Some(aborted) = suite.aborted {
             self.property("aborted", &wording::abort(aborted))?;
         }
-        for note in &suite.notes {
+        for note in &suite.results.notes {
             self.property("note", note)?;
         }
         for case in cases {
-            let memory = case.attempts.last().and_then(|result| result.memory.as_ref());
+            let memory = case.attempts.last().and_then(|attempt| attempt.ended.memory.as_ref());
             for (key, value) in memory.map(peaks).unwrap_or_default() {
                 self.property(&format!("{key} {}", case.name), &value)?;
             }
@@ -179,23 +183,24 @@ impl Document<'_> {
     }
 
     fn case(&mut self, classname: &str, case: &Case) -> io::Result<()> {
-        let Some(result) = case.attempts.last() else { return Ok(()) };
-        let time = format!("{:.3}", result.duration.as_secs_f64());
+        let Some(result) = case.attempts.last().map(|attempt| &attempt.ended) else {
+            return Ok(());
+        };
+        let time = seconds(result.duration_ns.unwrap_or(0));
         let name = text(&case.name);
         self.open("testcase", &[("name", &name), ("classname", classname), ("time", &time)])?;
         if self.profile == Profile::Extended {
             self.open("properties", &[])?;
-            self.property("outcome", case.outcome.word())?;
-            self.property("sandbox", &result.sandbox)?;
+            self.property("outcome", case.verdict.word())?;
+            self.property("sandbox", result.sandbox.as_deref().unwrap_or_default())?;
             for (key, value) in result.memory.as_ref().map(peaks).unwrap_or_default() {
                 self.property(key, &value)?;
             }
             self.close("properties")?;
         }
-        let kind = Kind::of(&case.outcome);
-        let why = wording::why(result);
-        let message = why.as_deref().unwrap_or(case.outcome.word());
-        let attributes = [("type", case.outcome.word()), ("message", message)];
+        let kind = Kind::of(case.verdict);
+        let message = result.reason.as_deref().unwrap_or(case.verdict.word());
+        let attributes = [("type", case.verdict.word()), ("message", message)];
         match kind.element(None) {
             Some(element) => self.leaf(element, &attributes, &explanation(result))?,
             None if kind == Kind::Skipped => self.leaf("skipped", &attributes, "")?,
@@ -203,14 +208,15 @@ impl Document<'_> {
         }
         let prefix = if kind == Kind::Success { "flaky" } else { "rerun" };
         for earlier in case.attempts.iter().rev().skip(1).rev() {
-            if let Some(element) = Kind::of(&earlier.outcome).element(Some(prefix)) {
-                let message = first_failure(earlier);
-                let attributes = [("type", earlier.outcome.word()), ("message", message.as_str())];
-                self.leaf(element, &attributes, &explanation(earlier))?;
+            if let Some(element) = Kind::of(earlier.ended.outcome).element(Some(prefix)) {
+                let message = earlier.failure();
+                let verdict = earlier.ended.outcome.word();
+                let attributes = [("type", verdict), ("message", message.as_str())];
+                self.leaf(element, &attributes, &explanation(&earlier.ended))?;
             }
         }
         let [stdout, stderr] = self.streams(result, kind);
-        let mut out = wording::memory_lines(result.memory.as_ref());
+        let mut out = wording::memory_lines(result.memory.as_ref(), &result.roles);
         out.extend(result.budgets.iter().map(wording::budget));
         out.extend(result.notes.iter().map(|note| format!("note: {note}")));
         out.extend(stdout);
@@ -226,9 +232,9 @@ impl Document<'_> {
         self.close("testcase")
     }
 
-    /// Returns what is told of the two streams: the end for a test that did not succeed, as long as
+    /// Returns what is written of the two streams: the end for a test that did not succeed, as long as
     /// there is room, and where the whole is.
-    fn streams(&mut self, result: &TestResult, kind: Kind) -> [Option<String>; 2] {
+    fn streams(&mut self, result: &Ended, kind: Kind) -> [Option<String>; 2] {
         let directory = self.directory;
         [("stdout", &result.stdout), ("stderr", &result.stderr)].map(|(name, path)| {
             let path = path.as_ref()?;
@@ -239,14 +245,14 @@ impl Document<'_> {
             let tail = OutputTail::read(&directory.join(path), max_bytes);
             let Some(tail) = tail else {
                 // Of the error stream there is nothing to say then.
-                return (name == "stdout").then(|| format!("{name}: {}", path.display()));
+                return (name == "stdout").then(|| format!("{name}: {path}"));
             };
             self.tails_bytes = self.tails_bytes.saturating_sub(tail.text.len() as u64);
             let before = match tail.before_bytes {
                 0 => String::new(),
-                bytes => format!(", of which {} come before this", wording::size(bytes)),
+                bytes => format!(", of which {} come before this", rounded_size(bytes)),
             };
-            Some(format!("{name}: {}{before}\n{}", path.display(), tail.text.trim_end()))
+            Some(format!("{name}: {path}{before}\n{}", tail.text.trim_end()))
         })
     }
 
@@ -282,33 +288,38 @@ impl Document<'_> {
 }
 
 /// Returns what is known of the peaks, with the keys of `results.json`.
-fn peaks(memory: &TestMemory) -> Vec<(&'static str, String)> {
-    let sums = [
-        ("rss_peak_bytes", "rss_peak_bytes_upper", memory.rss),
-        ("pss_peak_bytes", "pss_peak_bytes_upper", memory.pss),
-        ("anon_peak_bytes", "anon_peak_bytes_upper", memory.anon),
+fn peaks(memory: &Memory) -> Vec<(&'static str, String)> {
+    let bounds = [
+        ("rss_peak_bytes", "rss_peak_bytes_upper", memory.rss_peak()),
+        ("pss_peak_bytes", "pss_peak_bytes_upper", memory.pss_peak()),
+        ("anon_peak_bytes", "anon_peak_bytes_upper", memory.anon_peak()),
     ];
     let mut peaks = Vec::new();
-    for (lower, upper, sum) in sums {
-        let Some(sum) = sum else { continue };
-        peaks.push((lower, sum.peak.lower.to_string()));
-        peaks.extend(sum.peak.upper.map(|bytes| (upper, bytes.to_string())));
+    for (lower_key, upper_key, peak) in bounds {
+        let Some(BoundedBytes { lower, upper }) = peak else { continue };
+        peaks.push((lower_key, lower.to_string()));
+        peaks.extend(upper.map(|bytes| (upper_key, bytes.to_string())));
     }
     let growth = memory.growth_bytes_per_minute;
     peaks.extend(growth.map(|growth| ("growth_bytes_per_minute", growth.to_string())));
     peaks
 }
 
+/// Formats a length of time in seconds, with three digits behind the point.
+fn seconds(nanoseconds: u64) -> String {
+    format!("{:.3}", Duration::from_nanos(nanoseconds).as_secs_f64())
+}
+
 /// Says in a few lines what a person needs who sees only this.
-fn explanation(result: &TestResult) -> String {
-    let why = wording::why(result).map_or(String::new(), |why| format!(": {why}"));
+fn explanation(result: &Ended) -> String {
+    let why = result.reason.as_ref().map_or(String::new(), |why| format!(": {why}"));
     let mut lines = vec![format!("{}{why}", result.outcome.word())];
     for left in &result.left_over_processes {
-        let rss = left.rss_bytes.map_or("RSS unknown".to_owned(), wording::size);
-        let comm = wording::printable(&left.comm);
+        let rss = left.rss_bytes.map_or("RSS unknown".to_owned(), rounded_size);
+        let comm = printable(&left.comm);
         lines.push(format!("left behind: {comm} ({}), {rss}", left.pid));
     }
-    lines.extend(wording::memory_lines(result.memory.as_ref()));
+    lines.extend(wording::memory_lines(result.memory.as_ref(), &result.roles));
     lines.join("\n")
 }
 

@@ -1,21 +1,17 @@
-//! What people and programs read of a run: made of [`Event`](crate::runner::Event)s, and of nothing else.
+//! What people and programs read of a run, made of [`Event`](crate::run::Event)s and of nothing else.
 //!
 //! ```text
 //! Event ─┬─ terminal ─▶ lines, or a live display
 //!        └─ Collector ─▶ SuiteResult ─┬─ terminal::table ─▶ what is printed last
-//!                                     ├─ results ─▶ results.json
+//!                                     ├─ Results ─▶ results.json
 //!                                     └─ junit ─▶ junit.xml
 //! ```
 //!
-//! It never runs anything. Files are written whole or not at all.
+//! It never runs anything.
 
+mod collector;
 pub mod junit;
 mod output_tail;
-mod replace;
-pub mod results;
-mod suite_result;
 pub mod terminal;
-mod wording;
 
-pub use replace::replace;
-pub use suite_result::{Collector, SuiteOutcome, SuiteResult, TestVerdict};
+pub use collector::{Collector, SuiteResult};

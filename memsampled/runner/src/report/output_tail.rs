@@ -1,3 +1,5 @@
+//! The end of the output of a test.
+
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;

@@ -48,7 +48,7 @@ impl Suite {
     /// Harness. `docs/suite.md` describes both.
     ///
     /// Of a directory with a `tslist.auto`, the command in it that lists the tests is run by `discover`,
-    /// such as [`runner::discover`](crate::runner::discover()).
+    /// such as [`run::discover`](crate::run::discover()).
     ///
     /// # Errors
     ///
@@ -215,6 +215,7 @@ pub struct Budget {
 
 /// What a budget bounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Quantity {
     /// The peak of the sum of resident sets.
     RssPeak,
@@ -230,6 +231,7 @@ pub enum Quantity {
 
 /// What happens above a budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Action {
     /// The report says so.
     Warn,

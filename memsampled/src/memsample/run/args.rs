@@ -5,7 +5,8 @@ use std::time::Duration;
 use clap::ValueEnum;
 use memsample::Rate;
 use memsample_input::ByteSize;
-use memsample_runner::runner::{Keep, Shard};
+use memsample_runner::plan::Shard;
+use memsample_runner::sandbox::Keep;
 use memsample_runner::suite::Sandbox;
 use regex::Regex;
 

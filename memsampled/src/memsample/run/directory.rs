@@ -3,8 +3,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use jiff::Timestamp;
-use memsample_runner::report::results;
-use memsample_runner::runner::is_run_of;
+use memsample_runner::results::{self, Results};
+use memsample_runner::run::is_run_of;
 use memsample_runner::suite::Suite;
 
 use super::RunArgs;
@@ -51,10 +51,8 @@ fn latest_unfinished(out: &Path, suite: &Suite) -> Option<PathBuf> {
 
 /// Says whether a run came to its end: its results say so.
 fn has_ended(directory: &Path) -> bool {
-    let results = fs::read(directory.join(results::FILE)).ok();
-    let results =
-        results.and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok());
-    results.is_some_and(|results| results.get("aborted").is_some_and(serde_json::Value::is_null))
+    let results = Results::read(&directory.join(results::FILE));
+    results.is_ok_and(|results| results.aborted.is_none())
 }
 
 /// Returns what of a name can be the name of a directory anywhere.

@@ -13,9 +13,12 @@ use anyhow::{Context, bail};
 use crossbeam_channel::Receiver;
 use indicatif::ProgressDrawTarget;
 use memsample::{Rate, RecorderOptions, SamplerOptions};
+use memsample_runner::plan::Selection;
+use memsample_runner::replace;
 use memsample_runner::report::terminal::{Terminal, table};
-use memsample_runner::report::{Collector, SuiteOutcome, SuiteResult, junit, replace, results};
-use memsample_runner::runner::{self, Abort, DiscoverError, RunOptions, Selection};
+use memsample_runner::report::{Collector, SuiteResult, junit};
+use memsample_runner::results::{self, Abort, Results, SuiteOutcome};
+use memsample_runner::run::{DiscoverError, RunOptions, discover};
 use memsample_runner::suite::{Policy, Suite};
 
 use args::JunitProfile;
@@ -39,7 +42,7 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let mut terminal = terminal(args);
     let mut collector = Collector::default();
     let mut ended = None;
-    let outcome = runner::run(&suite, &options, signals, &mut |event| {
+    let outcome = memsample_runner::run::run(&suite, &options, signals, &mut |event| {
         terminal.show(&event);
         if let Some(result) = collector.take(&event) {
             ended = Some(result);
@@ -61,7 +64,7 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
 fn load(path: &Path, launcher: &Path, signals: &Receiver<i32>) -> anyhow::Result<Suite> {
     let interrupted = Cell::new(false);
     let suite = Suite::load(path, &|line, cwd| {
-        let listed = runner::discover(launcher, signals, line, cwd);
+        let listed = discover(launcher, signals, line, cwd);
         interrupted.set(matches!(listed, Err(DiscoverError::Interrupted(_))) || interrupted.get());
         listed.map_err(|error| error.to_string())
     });
@@ -96,7 +99,7 @@ impl std::fmt::Display for NoTests {
 impl std::error::Error for NoTests {}
 
 fn code(suite: &SuiteResult) -> ExitCode {
-    match (suite.outcome(), suite.aborted) {
+    match (suite.results.outcome, suite.aborted) {
         (SuiteOutcome::Passed, _) => ExitCode::SUCCESS,
         (SuiteOutcome::Failed, _) => ExitCode::TESTS_FAILED,
         (SuiteOutcome::Aborted, Some(Abort::Disk { full: true })) => ExitCode::DISK_FULL,
@@ -155,8 +158,9 @@ fn recorder_options(args: &RunArgs) -> RecorderOptions {
 /// Reads the peaks of an earlier run, from its directory or from its results.
 fn peaks(path: &Path) -> anyhow::Result<BTreeMap<String, u64>> {
     let file = if path.is_dir() { path.join(results::FILE) } else { path.to_owned() };
-    results::rss_peaks(&file)
-        .with_context(|| format!("cannot read the results of a run from `{}`", file.display()))
+    let results = Results::read(&file)
+        .with_context(|| format!("cannot read the results of a run from `{}`", file.display()))?;
+    Ok(results.rss_peaks())
 }
 
 fn terminal(args: &RunArgs) -> Terminal<io::Stderr> {
@@ -185,7 +189,7 @@ fn write_files(suite: &SuiteResult, args: &RunArgs) -> anyhow::Result<()> {
         let path = suite.directory.join(name);
         replace(&path, contents).with_context(|| format!("cannot write `{}`", path.display()))
     };
-    write(results::FILE, &results::json(suite)?)?;
+    write(results::FILE, &suite.results.to_json()?)?;
     let profile = match args.junit_profile {
         JunitProfile::Jenkins => junit::Profile::Jenkins,
         JunitProfile::Extended => junit::Profile::Extended,
@@ -196,7 +200,7 @@ fn write_files(suite: &SuiteResult, args: &RunArgs) -> anyhow::Result<()> {
 fn print(suite: &SuiteResult, args: &RunArgs) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
     if args.json {
-        out.write_all(&results::json_line(suite)?)?;
+        out.write_all(&suite.results.to_json_line(&suite.directory)?)?;
         return Ok(out.flush()?);
     }
     let width = crate::view::terminal_width();

@@ -1,10 +1,14 @@
+//! Lines about single attempts.
+
 use std::path::Path;
 
 use anstyle::{AnsiColor, Style};
 
-use super::super::output_tail::OutputTail;
-use super::super::wording;
-use crate::runner::{Attempt, Outcome, TestResult};
+use memsample_input::{printable, rounded_size};
+
+use crate::report::output_tail::OutputTail;
+use crate::results::wording;
+use crate::results::{Attempt, TestResult, Verdict};
 
 /// The longest word for an outcome, `host_out_of_memory`.
 const WORD_WIDTH: usize = 18;
@@ -17,22 +21,17 @@ const OUTPUT_BYTES: u64 = 4096;
 
 /// Says how an attempt ended: `failed   0.012 s  name: exit code 1`.
 pub(super) fn finished(result: &TestResult, color: bool) -> String {
-    let word = styled(&result.outcome, WORD_WIDTH, color);
+    let word = styled(result.outcome.verdict(), WORD_WIDTH, color);
     let time = match result.started {
         Some(_) => wording::duration(result.duration),
         None => "-".to_owned(),
     };
     let label = wording::label(&result.test);
     let why = wording::why(result);
-    let why = why.map_or(String::new(), |why| format!(": {}", wording::printable(&why)));
+    let why = why.map_or(String::new(), |why| format!(": {}", printable(&why)));
     let mut line = format!("{word}  {time:>9}  {label}{why}");
     for note in &result.notes {
-        line.push_str(&format!(
-            "\n{:WORD_WIDTH$}  {:9}  note: {}",
-            "",
-            "",
-            wording::printable(note)
-        ));
+        line.push_str(&format!("\n{:WORD_WIDTH$}  {:9}  note: {}", "", "", printable(note)));
     }
     line
 }
@@ -40,7 +39,7 @@ pub(super) fn finished(result: &TestResult, color: bool) -> String {
 /// Says that an attempt still runs.
 pub(super) fn running(test: &Attempt, seconds: u64, rss_bytes: u64) -> String {
     let time = wording::duration(std::time::Duration::from_secs(seconds));
-    let (label, size) = (wording::label(test), wording::size(rss_bytes));
+    let (label, size) = (wording::label(test), rounded_size(rss_bytes));
     format!("{:>WORD_WIDTH$}  {time:>9}  {label}: RSS {size} now", "running")
 }
 
@@ -60,7 +59,7 @@ pub(super) fn output(result: &TestResult, directory: &Path) -> Vec<String> {
         lines.push(format!("    {}{}", if more { "… " } else { "" }, path.display()));
         for line in last {
             let cut: String = line.chars().take(OUTPUT_CHARS).collect();
-            let cut = wording::printable(&cut.replace('\t', "    "));
+            let cut = printable(&cut.replace('\t', "    "));
             let more = if line.chars().nth(OUTPUT_CHARS).is_some() { "…" } else { "" };
             lines.push(format!("    | {cut}{more}"));
         }
@@ -72,20 +71,20 @@ pub(super) fn output(result: &TestResult, directory: &Path) -> Vec<String> {
 }
 
 /// Returns the word for an outcome, filled up to a width, in its colour.
-pub(super) fn styled(outcome: &Outcome, width: usize, color: bool) -> String {
-    let word = outcome.word();
+pub(super) fn styled(verdict: Verdict, width: usize, color: bool) -> String {
+    let word = verdict.word();
     if !color {
         return format!("{word:>width$}");
     }
-    let style = style(outcome);
+    let style = style(verdict);
     format!("{style}{word:>width$}{style:#}")
 }
 
 /// Green is well, yellow is worth a look, red is not well.
-pub(super) fn style(outcome: &Outcome) -> Style {
-    let color = match outcome {
-        Outcome::Passed => AnsiColor::Green,
-        Outcome::Flaky | Outcome::Skipped { .. } => AnsiColor::Yellow,
+pub(super) fn style(verdict: Verdict) -> Style {
+    let color = match verdict {
+        Verdict::Passed => AnsiColor::Green,
+        Verdict::Flaky | Verdict::Skipped => AnsiColor::Yellow,
         _ => AnsiColor::Red,
     };
     color.on_default()

@@ -1,10 +1,15 @@
+//! The live display: a bar for the suite, and a line for each running test.
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::super::wording;
-use crate::runner::{Attempt, Event};
+use memsample_input::rounded_size;
+
+use crate::results::Attempt;
+use crate::results::wording;
+use crate::run::Event;
 
 /// Running tests that are shown, at most: more would fill the screen.
 const MAX_SHOWN: usize = 8;
@@ -54,7 +59,7 @@ impl Live {
             }
             Event::TestProgress { test, rss_bytes } => {
                 if let Some(line) = self.shown.get(test) {
-                    let size = wording::size(*rss_bytes);
+                    let size = rounded_size(*rss_bytes);
                     line.set_message(format!("{size:>10}  {}", wording::label(test)));
                 }
             }
@@ -91,7 +96,7 @@ fn style(template: &str) -> ProgressStyle {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::runner::{Outcome, TestResult};
+    use crate::results::{Outcome, TestResult};
 
     #[test]
     fn a_test_whose_command_is_not_found_does_not_run_for_ever() {

@@ -10,8 +10,10 @@ use std::path::PathBuf;
 
 use indicatif::ProgressDrawTarget;
 
-use super::wording;
-use crate::runner::{Attempt, Event, Outcome};
+use memsample_input::printable;
+
+use crate::results::{Attempt, Outcome};
+use crate::run::Event;
 use live::Live;
 
 /// How many seconds a test runs before a log says that it does, again and again.
@@ -25,9 +27,9 @@ pub struct Terminal<W> {
     live: Option<Live>,
     color: bool,
     directory: PathBuf,
-    /// Of each running test, how often its memory was told: about once a second.
+    /// Of each running test, how many reports of its memory have come: about one a second.
     running: HashMap<Attempt, u64>,
-    /// What was told to be over its budget.
+    /// The attempts that were shown as over their budget.
     over_budget: HashSet<Attempt>,
 }
 
@@ -55,12 +57,12 @@ impl<W: Write> Terminal<W> {
         match event {
             Event::SuiteStarted { suite, tests, directory } => {
                 self.directory.clone_from(directory);
-                let suite = wording::printable(suite);
+                let suite = printable(suite);
                 let plural = if *tests == 1 { "" } else { "s" };
                 let directory = directory.display();
                 lines.push(format!("suite {suite}: {tests} test{plural}, results in {directory}"));
             }
-            Event::Note(note) => lines.push(format!("note: {}", wording::printable(note))),
+            Event::Note(note) => lines.push(format!("note: {}", printable(note))),
             Event::TestStarted { test, .. } => {
                 self.running.insert(test.clone(), 0);
             }
@@ -80,7 +82,7 @@ impl<W: Write> Terminal<W> {
                 lines.extend(line::output(result, &self.directory));
             }
             Event::SuiteFinished { results, .. } => {
-                // Told as passed before, where what they used is known only now.
+                // Shown as passed before, where what they used is known only now.
                 let over = results.iter().filter(|it| {
                     it.outcome == Outcome::OverBudget && !self.over_budget.contains(&it.test)
                 });

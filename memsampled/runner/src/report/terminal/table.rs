@@ -1,11 +1,15 @@
 //! What is printed when a suite has ended.
 
+use std::time::Duration;
+
 use comfy_table::{CellAlignment, Table, presets};
 
-use super::super::suite_result::{SuiteOutcome, SuiteResult, TestVerdict};
-use super::super::{results, wording};
+use memsample_input::printable;
+
 use super::line;
-use crate::runner::{Outcome, TestMemory};
+use crate::report::collector::SuiteResult;
+use crate::results::wording;
+use crate::results::{AttemptResults, BoundedBytes, FILE, SuiteOutcome, TestResults, Verdict};
 
 /// Rows that are printed: more cannot be read, and are in the files.
 const MAX_ROWS: usize = 100;
@@ -15,7 +19,8 @@ const MAX_ROWS: usize = 100;
 /// Of more than a hundred tests it shows those that did not succeed first, then the largest.
 #[must_use]
 pub fn text(suite: &SuiteResult, color: bool, width: Option<usize>) -> String {
-    let shown = shown(&suite.tests);
+    let tests = &suite.results.tests;
+    let shown = shown(tests);
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     table.set_header(["OUTCOME", "TEST", "TIME", "RSS PEAK", "PSS PEAK", "WHY"]);
@@ -28,27 +33,27 @@ pub fn text(suite: &SuiteResult, color: bool, width: Option<usize>) -> String {
         }
     }
     let mut text = String::new();
-    let outcomes = std::iter::once(None).chain(shown.iter().map(|test| Some(&test.outcome)));
+    let verdicts = std::iter::once(None).chain(shown.iter().map(|test| Some(test.ended.outcome)));
     if !shown.is_empty() {
-        for (text_of_row, outcome) in table.lines().zip(outcomes) {
-            text.push_str(&colored(&cut(&text_of_row, width), outcome.filter(|_| color)));
+        for (text_of_row, verdict) in table.lines().zip(verdicts) {
+            text.push_str(&colored(&cut(&text_of_row, width), verdict.filter(|_| color)));
             text.push('\n');
         }
     }
-    if shown.len() < suite.tests.len() {
-        let more = suite.tests.len() - shown.len();
-        text.push_str(&format!("… and {more} more, in {}\n", results::FILE));
+    if shown.len() < tests.len() {
+        let more = tests.len() - shown.len();
+        text.push_str(&format!("… and {more} more, in {}\n", FILE));
     }
     text.push_str(&summary(suite));
     text
 }
 
 /// Returns the tests that are shown, in the order of the suite.
-fn shown(tests: &[TestVerdict]) -> Vec<&TestVerdict> {
-    let mut ranked: Vec<(usize, &TestVerdict)> = tests.iter().enumerate().collect();
+fn shown(tests: &[TestResults]) -> Vec<&TestResults> {
+    let mut ranked: Vec<(usize, &TestResults)> = tests.iter().enumerate().collect();
     if ranked.len() > MAX_ROWS {
         ranked.sort_by_key(|(_, test)| {
-            (test.outcome.is_success(), std::cmp::Reverse(rss_peak_bytes(test)))
+            (test.ended.outcome.is_success(), std::cmp::Reverse(test.rss_peak_bytes()))
         });
         ranked.truncate(MAX_ROWS);
         ranked.sort_by_key(|(position, _)| *position);
@@ -56,31 +61,24 @@ fn shown(tests: &[TestVerdict]) -> Vec<&TestVerdict> {
     ranked.into_iter().map(|(_, test)| test).collect()
 }
 
-fn rss_peak_bytes(test: &TestVerdict) -> Option<u64> {
-    let memory = |memory: &TestMemory| Some(memory.rss?.peak.lower);
-    test.attempts.iter().filter_map(|attempt| memory(attempt.memory.as_ref()?)).max()
-}
-
-fn row(test: &TestVerdict) -> [String; 6] {
-    let deciding = test.deciding();
+fn row(test: &TestResults) -> [String; 6] {
     let unknown = || "-".to_owned();
-    let memory = deciding.and_then(|result| result.memory.as_ref());
-    let peak = |sum: Option<crate::runner::Sum>| {
-        sum.map_or_else(unknown, |sum| wording::bounded(sum.peak))
+    let ended = &test.ended;
+    let memory = ended.memory.as_ref();
+    let peak = |peak: Option<BoundedBytes>| peak.map_or_else(unknown, wording::bounded);
+    let failed = test.attempts.iter().find(|attempt| !attempt.ended.outcome.is_success());
+    let why = match (ended.outcome, failed) {
+        (Verdict::Flaky, Some(failed)) => Some(AttemptResults::failure(failed)),
+        _ => ended.reason.clone(),
     };
-    let failed = test.attempts.iter().find(|attempt| !attempt.outcome.is_success());
-    let why = match (&test.outcome, failed) {
-        (Outcome::Flaky, Some(failed)) => Some(results::first_failure(failed)),
-        _ => deciding.and_then(wording::why),
-    };
-    let started = deciding.filter(|result| result.started.is_some());
+    let duration = ended.duration_ns.map(Duration::from_nanos);
     [
-        test.outcome.word().to_owned(),
-        wording::printable(&test.name),
-        started.map_or_else(unknown, |result| wording::duration(result.duration)),
-        peak(memory.and_then(|memory| memory.rss)),
-        peak(memory.and_then(|memory| memory.pss)),
-        wording::printable(&why.unwrap_or_default()),
+        ended.outcome.word().to_owned(),
+        printable(&test.name),
+        duration.map_or_else(unknown, wording::duration),
+        peak(memory.and_then(|memory| memory.rss_peak())),
+        peak(memory.and_then(|memory| memory.pss_peak())),
+        printable(&why.unwrap_or_default()),
     ]
 }
 
@@ -98,30 +96,31 @@ fn cut(line: &str, width: Option<usize>) -> String {
 }
 
 /// Colours the outcome, with which a row begins.
-fn colored(line: &str, outcome: Option<&Outcome>) -> String {
-    let Some(outcome) = outcome else { return line.to_owned() };
-    match line.strip_prefix(outcome.word()) {
-        Some(rest) => format!("{}{rest}", line::styled(outcome, 0, true)),
+fn colored(line: &str, verdict: Option<Verdict>) -> String {
+    let Some(verdict) = verdict else { return line.to_owned() };
+    match line.strip_prefix(verdict.word()) {
+        Some(rest) => format!("{}{rest}", line::styled(verdict, 0, true)),
         None => line.to_owned(),
     }
 }
 
 /// Says how it went in one line: `failed: 6 tests in 4.123 s: 2 passed, 1 failed, …`.
 fn summary(suite: &SuiteResult) -> String {
-    let count = suite.tests.len();
-    let counts = suite.counts();
+    let results = &suite.results;
+    let count = results.tests.len();
+    let counts = results.counts.iter();
     let counts: Vec<String> =
-        counts.iter().map(|(word, count)| format!("{count} {word}")).collect();
+        counts.map(|(verdict, count)| format!("{count} {}", verdict.word())).collect();
     let plural = if count == 1 { "" } else { "s" };
     let aborted = suite.aborted.map_or(String::new(), |aborted| {
-        format!("; {}, so not all was run", wording::abort(aborted))
+        format!("; {}, so not every test was run", wording::abort(aborted))
     });
     let list = if counts.is_empty() { "none to run".to_owned() } else { counts.join(", ") };
-    let word = match suite.outcome() {
+    let word = match results.outcome {
         SuiteOutcome::Passed => "passed",
         SuiteOutcome::Failed => "FAILED",
         SuiteOutcome::Aborted => "ABORTED",
     };
-    let time = wording::duration(suite.duration);
+    let time = wording::duration(Duration::from_nanos(results.duration_ns));
     format!("\n{word}: {count} test{plural} in {time}: {list}{aborted}\n")
 }

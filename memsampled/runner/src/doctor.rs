@@ -1,0 +1,112 @@
+//! Which sandboxes, limits and kernel sources work on this machine, and what would make the others work.
+
+use memsample::KernelSource;
+
+use crate::sandbox::{Controllers, bubblewrap, controllers, lxc_tools, pid_namespace};
+pub use crate::sandbox::{LXC_PATH, Missing, available};
+
+/// One thing that was tried.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Check {
+    /// What it is: a word of a suite file, the name of a control group's controller, or what the kernel
+    /// reports.
+    pub name: &'static str,
+    /// What it is for.
+    pub purpose: &'static str,
+    /// Whether it works.
+    pub result: Result<String, Missing>,
+}
+
+/// Tries everything that the runner can use, which takes about a tenth of a second.
+#[must_use]
+pub fn checks() -> Vec<Check> {
+    let check = |name, purpose, result| Check { name, purpose, result };
+    let controllers = controllers();
+    let mut checks = vec![
+        check("pidns", "nothing survives a test", pid_namespace()),
+        check("bwrap", "a test cannot write to the machine", bubblewrap(None)),
+        check("lxc", "a container for each test", lxc_tools()),
+        check("memory", "memory limits, and which test ran out of memory", memory(&controllers)),
+        check("pids", "limits on the number of processes", pids(&controllers)),
+        check("kill", "a kill that no process escapes", kill(&controllers)),
+    ];
+    checks.extend(KernelSource::ALL.into_iter().filter_map(source));
+    checks
+}
+
+/// What the recording of a suite gets from the kernel.
+fn source(source: KernelSource) -> Option<Check> {
+    let privileged = "run it as root, or: setcap cap_net_admin=ep \"$(command -v memsample)\"; a \
+                      container does not have it";
+    let (name, purpose, works, remedy) = match source {
+        KernelSource::Processes => (
+            "processes",
+            "the processes of every user",
+            "/proc shows all",
+            "run it as root, or: mount -o remount,hidepid=0 /proc",
+        ),
+        KernelSource::Births => (
+            "births",
+            "forks and execs, so that no process goes unseen",
+            "the proc connector",
+            privileged,
+        ),
+        KernelSource::Exits => (
+            "exits",
+            "the true peak of every process: upper bounds for budgets",
+            "taskstats",
+            privileged,
+        ),
+        KernelSource::ProportionalSets => (
+            "pss",
+            "memory in which shared pages count once",
+            "smaps_rollup",
+            "Linux 4.14 or later",
+        ),
+        KernelSource::Pressure => (
+            "psi",
+            "how long processes waited for memory",
+            "/proc/pressure/memory",
+            "Linux 4.20 or later with CONFIG_PSI, started with psi=1",
+        ),
+        KernelSource::ControlGroups => (
+            "cgroups",
+            "the memory of control groups",
+            "mounted",
+            "mount -t cgroup2 none /sys/fs/cgroup",
+        ),
+        // A later library may know more.
+        _ => return None,
+    };
+    let missing = |reason| Missing { reason, remedy: Some(remedy.to_owned()) };
+    let result = source.try_open().map(|()| works.to_owned()).map_err(missing);
+    Some(Check { name, purpose, result })
+}
+
+fn memory(controllers: &Controllers) -> Result<String, Missing> {
+    controllers
+        .memory
+        .map(|version| format!("control groups, version {version}"))
+        .ok_or_else(no_group)
+}
+
+fn pids(controllers: &Controllers) -> Result<String, Missing> {
+    controllers.pids.then(|| "pids.max".to_owned()).ok_or_else(no_group)
+}
+
+fn kill(controllers: &Controllers) -> Result<String, Missing> {
+    match controllers {
+        Controllers { kill_file: true, .. } => Ok("cgroup.kill".to_owned()),
+        Controllers { freezer: true, .. } => Ok("the freezer".to_owned()),
+        _ => Err(no_group()),
+    }
+}
+
+fn no_group() -> Missing {
+    Missing {
+        reason: "no control group with this controller can be made here".to_owned(),
+        remedy: Some(
+            "run it as root, or by `systemd-run --user --scope --property=Delegate=yes`".to_owned(),
+        ),
+    }
+}

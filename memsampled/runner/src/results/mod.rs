@@ -1,0 +1,25 @@
+//! What became of a suite: the results of attempts, tests and the whole, as the runner fills them in and as
+//! `results.json` holds them.
+//!
+//! ```text
+//! TestResult, of each attempt ─▶ TestResults ─▶ Results ─▶ results.json ─▶ Results
+//! ```
+//!
+//! Whoever reads `results.json`, such as a comparison of two runs, reads it with [`Results::read`]. Nothing in here
+//! runs a test or knows how one is run.
+
+mod attempt;
+mod budget;
+mod build;
+mod file;
+mod memory;
+mod outcome;
+mod whole;
+pub(crate) mod wording;
+
+pub use attempt::{Attempt, LeftOverProcess, TestResult};
+pub use budget::{BudgetResult, BudgetVerdict};
+pub use file::{AttemptResults, Ended, FILE, FORMAT_VERSION, Results, ResultsError, TestResults};
+pub use memory::{BoundedBytes, Memory, RoleMemory};
+pub use outcome::{Abort, AbortCause, Outcome, SuiteOutcome, Verdict};
+pub use whole::of_test;

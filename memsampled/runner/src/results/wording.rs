@@ -1,0 +1,198 @@
+//! How results are put into words.
+
+use std::time::Duration;
+
+use memsample_input::{printable, rounded_size};
+
+use super::attempt::{Attempt, TestResult};
+use super::budget::{BudgetResult, BudgetVerdict};
+use super::memory::{BoundedBytes, Memory, RoleMemory};
+use super::outcome::{Abort, Outcome};
+use crate::suite::{Action, Quantity};
+
+/// Formats a size within its bounds: `1.5 MiB`, `1.5 MiB to 2.0 MiB`, `≥1.5 MiB`.
+pub(crate) fn bounded(bytes: BoundedBytes) -> String {
+    let lower = rounded_size(bytes.lower);
+    match bytes.upper.map(rounded_size) {
+        None => format!("≥{lower}"),
+        Some(upper) if upper == lower => lower,
+        Some(upper) => format!("{lower} to {upper}"),
+    }
+}
+
+/// Formats a length of time: `0.012 s`, `3m 25s`.
+pub(crate) fn duration(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    match seconds {
+        0..100 => format!("{:.3} s", duration.as_secs_f64()),
+        100..3600 => format!("{}m {:02}s", seconds / 60, seconds % 60),
+        _ => format!("{}h {:02}m {:02}s", seconds / 3600, seconds / 60 % 60, seconds % 60),
+    }
+}
+
+/// Names an attempt: `name`, `name [2]` of the second repetition, `name (try 3)`.
+pub(crate) fn label(attempt: &Attempt) -> String {
+    let mut label = printable(&attempt.test);
+    if attempt.repetition > 1 {
+        label.push_str(&format!(" [{}]", attempt.repetition));
+    }
+    if attempt.attempt > 1 {
+        label.push_str(&format!(" (try {})", attempt.attempt));
+    }
+    label
+}
+
+/// Says why an attempt ended as it did; `None` where the word says all.
+pub(crate) fn why(result: &TestResult) -> Option<String> {
+    let first = match &result.outcome {
+        Outcome::Failed { exit_code } => Some(format!("exit code {exit_code}")),
+        Outcome::Signaled { signal } => Some(signal_name(*signal)),
+        Outcome::TimedOut { after } => Some(format!("its time was {}", duration(*after))),
+        Outcome::OutOfMemory { limit_bytes } => {
+            Some(format!("its memory limit is {}", rounded_size(*limit_bytes)))
+        }
+        Outcome::NotStarted { reason } | Outcome::Skipped { reason } => Some(reason.clone()),
+        _ => None,
+    };
+    let breaches: Vec<String> = result.budgets.iter().filter_map(breach).collect();
+    // The reason of an attempt that is judged by its budgets says the same in bytes; that of another says more.
+    let judged = matches!(result.outcome, Outcome::OverBudget | Outcome::Passed);
+    let reason = result.reason.clone().filter(|_| !judged || breaches.is_empty());
+    let parts = first.into_iter().chain(reason).filter(|part| !part.is_empty());
+    let parts: Vec<String> = if judged { parts.chain(breaches).collect() } else { parts.collect() };
+    if parts.is_empty() { None } else { Some(parts.join("; ")) }
+}
+
+/// Says what became of a budget that was not kept.
+fn breach(result: &BudgetResult) -> Option<String> {
+    (result.verdict != BudgetVerdict::Kept).then(|| budget(result))
+}
+
+/// Says what became of a budget: `RSS peak 80.0 MiB, above its budget of 64.0 MiB`.
+pub(crate) fn budget(result: &BudgetResult) -> String {
+    let budget = &result.budget;
+    let per = if budget.quantity == Quantity::Growth { " a minute" } else { "" };
+    let role = budget.role.as_ref();
+    let role = role.map_or(String::new(), |role| format!(" of role {}", printable(role)));
+    let measured = result
+        .measured()
+        .map_or("was not measured".to_owned(), |bytes| format!("{}{per}", bounded(bytes)));
+    let limit = format!("its budget of {}{per}", rounded_size(budget.limit_bytes));
+    let verdict = match result.verdict {
+        BudgetVerdict::Kept => format!("within {limit}"),
+        BudgetVerdict::Exceeded => format!("above {limit}"),
+        BudgetVerdict::CannotTell => format!("cannot tell whether within {limit}"),
+    };
+    let warn = match (budget.action, result.verdict) {
+        (Action::Warn, BudgetVerdict::Exceeded) => " (a warning)",
+        _ => "",
+    };
+    format!("{}{role} {measured}, {verdict}{warn}", quantity_text(budget.quantity))
+}
+
+fn quantity_text(quantity: Quantity) -> &'static str {
+    match quantity {
+        Quantity::RssPeak => "RSS peak",
+        Quantity::PssPeak => "PSS peak",
+        Quantity::AnonPeak => "anonymous peak",
+        Quantity::Growth => "growth",
+        Quantity::LeftOver => "memory left over",
+    }
+}
+
+/// Says what a test used, in a few lines.
+pub(crate) fn memory_lines(memory: Option<&Memory>, roles: &[RoleMemory]) -> Vec<String> {
+    let Some(memory) = memory else { return vec!["memory: not measured".to_owned()] };
+    let peak = |name: &str, peak: Option<BoundedBytes>, missing: &str| {
+        let peak = peak.map_or_else(|| format!("not measured{missing}"), bounded);
+        format!("{name} peak {peak}")
+    };
+    let missing = memory.pss_missing.as_ref();
+    let missing = missing.map_or(String::new(), |why| format!(" ({why})"));
+    let peaks = [
+        peak("RSS", memory.rss_peak(), ""),
+        peak("PSS", memory.pss_peak(), &missing),
+        peak("anonymous", memory.anon_peak(), ""),
+    ];
+    let mut lines = vec![format!("memory: {}", peaks.join(", "))];
+    if let Some(growth) = memory.growth_bytes_per_minute {
+        let sign = if growth < 0 { "-" } else { "" };
+        lines.push(format!("growth: {sign}{} a minute", rounded_size(growth.unsigned_abs())));
+    }
+    for role in roles {
+        lines.push(format!(
+            "role {}: RSS peak {}, processes {}",
+            printable(&role.role),
+            bounded(role.rss_peak()),
+            role.processes
+        ));
+    }
+    lines.push(format!(
+        "from {} samples of {} processes, {} of them known only from their exit records; {} gaps",
+        memory.samples, memory.processes, memory.unsampled_processes, memory.gaps
+    ));
+    if memory.unbounded_images > 0 {
+        lines.push(format!(
+            "no upper bound: the kernel did not report the peak of {} process images",
+            memory.unbounded_images
+        ));
+    }
+    let unknown = || "not known".to_owned();
+    let count = |count: Option<u64>| count.map_or_else(unknown, |count| count.to_string());
+    lines.push(format!(
+        "CPU {}, page faults {} minor and {} major",
+        memory.cpu_ns.map_or_else(unknown, |ns| duration(Duration::from_nanos(ns))),
+        count(memory.minor_faults),
+        count(memory.major_faults)
+    ));
+    lines
+}
+
+/// Names a signal: `SIGSEGV (11)`.
+pub(crate) fn signal_name(signal: i32) -> String {
+    match signal_hook::low_level::signal_name(signal) {
+        Some(name) => format!("{name} ({signal})"),
+        None => format!("signal {signal}"),
+    }
+}
+
+/// Says why a suite was cut short.
+pub(crate) fn abort(abort: Abort) -> String {
+    match abort {
+        Abort::Signal(signal) => format!("it was ended by {}", signal_name(signal)),
+        Abort::Timeout => "the timeout of the suite had passed".to_owned(),
+        Abort::FailFast => "a test failed, and --fail-fast was given".to_owned(),
+        Abort::Setup => "the setup of the suite failed".to_owned(),
+        Abort::Disk { full: true } => "the disk was full".to_owned(),
+        Abort::Disk { full: false } => {
+            "the recording or the results could not be written".to_owned()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bounds_are_said_where_they_differ() {
+        let cases = [
+            (64 << 20, Some(64 << 20), "64.0 MiB"),
+            (64 << 20, Some((64 << 20) + 100), "64.0 MiB"),
+            (64 << 20, Some(70 << 20), "64.0 MiB to 70.0 MiB"),
+            (0, None, "≥0 B"),
+        ];
+        for (lower, upper, expected) in cases {
+            assert_eq!(bounded(BoundedBytes { lower, upper }), expected);
+        }
+    }
+
+    #[test]
+    fn times_are_exact_where_they_are_short() {
+        let cases =
+            [(12, "0.012 s"), (99_999, "99.999 s"), (205_400, "3m 25s"), (7_384_000, "2h 03m 04s")];
+        for (millis, expected) in cases {
+            assert_eq!(duration(Duration::from_millis(millis)), expected);
+        }
+    }
+}

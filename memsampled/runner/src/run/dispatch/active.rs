@@ -1,0 +1,76 @@
+//! An attempt that runs, as the dispatcher knows it.
+
+use jiff::Timestamp;
+use memsample::{MarkKind, Recorder, Scope, SharedSampler};
+
+use crate::results::Attempt;
+use crate::run::admission::Claim;
+use crate::run::attempt::RunningAttempt;
+use crate::run::measure::mark_of;
+use crate::run::options::RunOptions;
+use crate::run::own_recording::OwnRecording;
+use crate::sandbox::{AttemptEnd, Spec};
+
+/// An attempt that runs.
+pub(super) struct ActiveAttempt {
+    /// Of the plan; `None` for a step of the suite.
+    pub(super) item: Option<usize>,
+    pub(super) attempt: Attempt,
+    pub(super) sandbox: String,
+    pub(super) spec: Spec,
+    pub(super) running: RunningAttempt,
+    pub(super) claim: Claim,
+    /// Whether its recording has its beginning, and not yet its end.
+    pub(super) is_marked: bool,
+    /// A recording of it alone, where it has budgets.
+    pub(super) own_recording: Option<OwnRecording>,
+    /// What went wrong around it that its supervisor does not know.
+    pub(super) notes: Vec<String>,
+    pub(super) started: Option<Timestamp>,
+    pub(super) end: Option<AttemptEnd>,
+}
+
+impl ActiveAttempt {
+    /// Marks its beginning in the recording: all that `init` starts belongs to the test. Nothing of it has executed an
+    /// instruction yet. A step of the suite belongs to no test.
+    pub(super) fn begin(&mut self, recorder: &Recorder, init: i32) {
+        if std::mem::replace(&mut self.is_marked, true) {
+            return;
+        }
+        // The recording may have ended, which is an event of its own.
+        if self.item.is_none() {
+            let _ = recorder.mark(MarkKind::Begin, &self.attempt.test, None);
+            return;
+        }
+        let test = &self.attempt.test;
+        let _ = recorder.mark(MarkKind::Begin, &mark_of(&self.attempt), Some(test));
+        if let Err(error) = recorder.assign(&Scope::Launched { by: init }, test) {
+            self.notes.push(format!("what it uses cannot be recorded: {error}"));
+        }
+    }
+
+    /// Begins a recording of it alone, by which its budgets are judged at its end.
+    pub(super) fn record_alone(&mut self, sampler: &SharedSampler, options: &RunOptions, init: i32) {
+        let Some(directory) = self.spec.scratch.parent() else { return };
+        match OwnRecording::start(sampler, options, directory, init, &self.attempt) {
+            Ok(recording) => self.own_recording = Some(recording),
+            Err(error) => self.notes.push(format!(
+                "its budgets were judged at the end of the suite, because it has no recording of its own: {error}"
+            )),
+        }
+    }
+
+    /// Marks its end in the recording, with all that it started.
+    pub(super) fn end(&mut self, recorder: &Recorder) {
+        if !std::mem::replace(&mut self.is_marked, false) {
+            return;
+        }
+        if self.item.is_none() {
+            let _ = recorder.mark(MarkKind::End, &self.attempt.test, None);
+            return;
+        }
+        let test = &self.attempt.test;
+        let _ = recorder.unassign(test);
+        let _ = recorder.mark(MarkKind::End, &mark_of(&self.attempt), Some(test));
+    }
+}

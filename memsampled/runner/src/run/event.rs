@@ -1,0 +1,49 @@
+//! What happens while a suite runs.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::results::{Abort, Attempt, TestResult};
+
+/// What happens while a suite runs, in the order in which it happens.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Event {
+    /// The recording has begun, and the first test is about to.
+    SuiteStarted {
+        /// The name of the suite.
+        suite: String,
+        /// How many attempts are planned, retries not included.
+        tests: usize,
+        /// Where the recording and all results go.
+        directory: PathBuf,
+    },
+    /// Something that a reader must know, such as a sandbox that does not work here.
+    Note(String),
+    /// A test is about to execute its first instruction.
+    TestStarted {
+        /// Which one.
+        test: Attempt,
+        /// The sandbox that was made, in the words of a suite file: `none`, `pidns`, `bwrap`, `lxc:NAME`.
+        sandbox: String,
+    },
+    /// What running tests use now; about once a second for each.
+    TestProgress {
+        /// Which one.
+        test: Attempt,
+        /// The sum of the resident sets of its processes.
+        rss_bytes: u64,
+    },
+    /// A test and everything that it started has ended.
+    TestFinished(Box<TestResult>),
+    /// All tests have ended and the recording is closed. Their memory is in here, since it is known
+    /// only now; the results are in the order of the suite.
+    SuiteFinished {
+        /// One for each attempt.
+        results: Vec<TestResult>,
+        /// Why not every test was run; `None` where all were.
+        aborted: Option<Abort>,
+        /// How long it took.
+        duration: Duration,
+    },
+}

@@ -1,0 +1,119 @@
+//! Measures what attempts used, from the recording that they are in.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+
+use memsample::Recording;
+use memsample::analysis::{SumPeak, TestUsage, test_usages};
+
+use super::layout::Layout;
+use super::progress::EndedAttempt;
+use crate::results::{Attempt, Memory, RoleMemory};
+
+/// Roles of one attempt that are kept, at most; the largest.
+const MAX_ROLES: usize = 50;
+
+/// What an attempt used.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Usage {
+    pub(super) memory: Memory,
+    /// Largest first.
+    pub(super) roles: Vec<RoleMemory>,
+}
+
+/// Returns the name of the marks between which an attempt is: `attempt 1.2` is the second attempt of
+/// the first repetition. Its processes have the name of the test alone, as those of other attempts.
+pub(super) fn mark_of(attempt: &Attempt) -> String {
+    format!("attempt {}.{}", attempt.repetition, attempt.attempt)
+}
+
+/// Returns what each attempt in a recording used, by the name of its test and of its marks. An attempt of whose
+/// processes nothing is known is not in it.
+///
+/// # Errors
+///
+/// A table cannot be read.
+pub(super) fn measure(recording: &Recording) -> io::Result<HashMap<(String, String), Usage>> {
+    let usages = test_usages(recording)?.into_iter();
+    let measured = usages.filter(|usage| usage.processes > 0).filter_map(|mut usage| {
+        let key = (std::mem::take(&mut usage.test), usage.mark.take()?);
+        Some((key, Usage::of(usage)))
+    });
+    Ok(measured.collect())
+}
+
+/// Fills in what each attempt used, from the recording that it is in. Returns what went wrong, a
+/// sentence each.
+pub(super) fn measure_all(layout: &Layout<'_>, ended: &mut [EndedAttempt]) -> Vec<String> {
+    let mut by_recording: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
+    let started = |(_, ended): &(usize, &EndedAttempt)| ended.result.started.is_some();
+    for (index, ended) in ended.iter().enumerate().filter(started) {
+        by_recording.entry(ended.recording).or_default().push(index);
+    }
+    let mut notes = Vec::new();
+    for (number, indices) in by_recording {
+        let path = layout.recording(number);
+        // One of a part that was killed is put together here.
+        let measured = Recording::open(&path).map_err(|error| error.to_string());
+        let measured = measured
+            .and_then(|(recording, _)| measure(&recording).map_err(|error| error.to_string()));
+        match measured {
+            Ok(mut usages) => {
+                for index in indices {
+                    if let Some(EndedAttempt { result, .. }) = ended.get_mut(index) {
+                        let key = (result.test.test.clone(), mark_of(&result.test));
+                        if let Some(Usage { memory, roles }) = usages.remove(&key) {
+                            (result.memory, result.roles) = (Some(memory), roles);
+                        }
+                    }
+                }
+            }
+            Err(error) => notes.push(format!(
+                "the memory of the tests is not known, because `{}` cannot be read: {error}",
+                path.display()
+            )),
+        }
+    }
+    notes
+}
+
+impl Usage {
+    fn of(usage: TestUsage) -> Self {
+        let lower = |peak: Option<SumPeak>| peak.map(|peak| peak.lower.bytes);
+        let upper = |peak: Option<SumPeak>| Some(peak?.upper?.bytes);
+        let at = |peak: Option<SumPeak>| peak.map(|peak| peak.by);
+        let roles = usage.roles.into_iter().take(MAX_ROLES).map(|role| RoleMemory {
+            role: role.role,
+            rss_peak_bytes: role.rss.lower.bytes,
+            rss_peak_bytes_upper: role.rss.upper.map(|upper| upper.bytes),
+            processes: role.processes,
+        });
+        let pss_missing = match (usage.pss, usage.samples) {
+            (Some(_), _) => None,
+            (None, 0) => Some("none of its processes lived long enough to be sampled"),
+            (None, _) => Some("none of its processes was read for it before it ended"),
+        };
+        let memory = Memory {
+            rss_peak_bytes: lower(usage.rss),
+            rss_peak_bytes_upper: upper(usage.rss),
+            rss_peak_at: at(usage.rss),
+            pss_peak_bytes: lower(usage.pss),
+            pss_peak_bytes_upper: upper(usage.pss),
+            pss_peak_at: at(usage.pss),
+            pss_missing: pss_missing.map(str::to_owned),
+            anon_peak_bytes: lower(usage.anon),
+            anon_peak_bytes_upper: upper(usage.anon),
+            anon_peak_at: at(usage.anon),
+            growth_bytes_per_minute: usage.growth_bytes_per_minute,
+            processes: usage.processes,
+            unsampled_processes: usage.unsampled,
+            unbounded_images: usage.unbounded_images,
+            samples: usage.samples,
+            gaps: usage.gaps,
+            cpu_ns: usage.cpu_ns,
+            minor_faults: usage.minflt,
+            major_faults: usage.majflt,
+        };
+        Self { memory, roles: roles.collect() }
+    }
+}

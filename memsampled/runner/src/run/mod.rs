@@ -1,0 +1,104 @@
+//! Runs the tests of a suite, each in its own sandbox, and reports what happens as [`Event`]s.
+//!
+//! ```text
+//! Suite ─ selection ─▶ plan ─ admission ─▶ dispatch ─▶ attempt ─▶ sandbox: supervisor ─▶ … ─▶ the test
+//!                                             │ ▲ AttemptEnd
+//!                       Event ◀── verdict ◀───┘ └─ recording, progress
+//! ```
+//!
+//! One loop orders all events; each attempt has a supervisor process and a thread that listens to it.
+//! It never prints: what a person or a machine reads is made of the events by others.
+
+mod admission;
+mod attempt;
+mod budget;
+mod discovery;
+mod dispatch;
+mod error;
+mod event;
+mod id;
+mod layout;
+mod measure;
+mod options;
+mod own_recording;
+mod progress;
+mod role_use;
+mod verdict;
+
+use std::fs;
+use std::path::Path;
+
+use crossbeam_channel::Receiver;
+use memsample::SharedSampler;
+
+pub use discovery::{DiscoverError, discover};
+pub use error::RunError;
+pub use event::Event;
+pub use options::RunOptions;
+
+use crate::suite::Suite;
+use dispatch::Dispatcher;
+use layout::Layout;
+use progress::Progress;
+
+/// Recordings of one run, at most: one for each time that it was resumed.
+const MAX_RECORDINGS: u32 = 10_000;
+
+/// Runs a suite, and returns when nothing of it is left running.
+///
+/// The first signal that comes through the channel ends the suite: tests get SIGTERM and their grace,
+/// cleanup and teardown are run. The second ends everything at once.
+///
+/// # Errors
+///
+/// The suite could not begin, or the recording not be closed. A test that cannot be run is no error
+/// but an outcome.
+pub fn run(
+    suite: &Suite,
+    options: &RunOptions,
+    signals: Receiver<i32>,
+    events: &mut dyn FnMut(Event),
+) -> Result<(), RunError> {
+    let failed = |error| RunError::Directory(options.directory.clone(), error);
+    fs::create_dir_all(&options.directory).map_err(failed)?;
+    // Relative to a test's own directory it would be another.
+    let directory = fs::canonicalize(&options.directory).map_err(failed)?;
+    let options = RunOptions { directory: directory.clone(), ..options.clone() };
+    let (progress, resumed) = if options.resume && Progress::path(&directory).exists() {
+        let (progress, ended) = Progress::resume(&directory, suite).map_err(RunError::Resume)?;
+        (progress, Some(ended))
+    } else if fs::read_dir(&directory).map_err(failed)?.next().is_some() {
+        return Err(RunError::NotEmpty(options.directory));
+    } else {
+        (Progress::create(&directory, suite).map_err(failed)?, None)
+    };
+    let layout = Layout::new(&directory);
+    // Behind those of which an attempt is known, and behind one whose attempts all were cut short.
+    let last = resumed.iter().flatten().map(|ended| ended.recording).max();
+    let first = last.unwrap_or(0) + 1;
+    let number = (first..MAX_RECORDINGS).find(|&number| !layout.recording(number).exists());
+    let number = number.unwrap_or(MAX_RECORDINGS);
+    // One sweep for the recording of the run and those of attempts with budgets.
+    let sampler = SharedSampler::new(options.sampler.clone());
+    let recorder = sampler.start(&layout.recording(number), options.recorder.clone());
+    let recorder = recorder.map_err(|error| {
+        // Of a run that never began nothing is left.
+        if resumed.is_none() {
+            remove_if_empty(&directory);
+        }
+        RunError::Record(error)
+    })?;
+    let recording = (number, sampler, recorder);
+    Dispatcher::new(suite, &options, layout, recording, (progress, resumed), signals, events).run()
+}
+
+/// Says whether a directory has results of a run of this suite, so that it can be resumed.
+#[must_use]
+pub fn is_run_of(directory: &Path, suite: &Suite) -> bool {
+    Progress::is_of(directory, suite)
+}
+
+fn remove_if_empty(directory: &Path) {
+    let _ = fs::remove_file(Progress::path(directory));
+    let _ = fs::remove_dir(directory);
+}

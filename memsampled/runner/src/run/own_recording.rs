@@ -1,0 +1,76 @@
+//! A recording of one attempt alone, for its budgets.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use memsample::{MarkKind, Rate, Recorder, Recording, Scope, SharedSampler};
+
+use super::measure::{Usage, mark_of, measure};
+use super::options::RunOptions;
+use super::role_use::RoleUses;
+use crate::results::Attempt;
+
+/// A recording of one attempt alone, beside that of the run, by which its budgets are judged as soon
+/// as it has ended: what is retried, what is required and what ends a suite must know.
+///
+/// It has the rows that the recording of the run has of the attempt, and is removed when it was read.
+pub(super) struct OwnRecording {
+    recorder: Recorder,
+    attempt: Attempt,
+    path: PathBuf,
+}
+
+/// What it says.
+pub(super) struct Used {
+    /// `None` where no process was seen.
+    pub(super) usage: Option<Usage>,
+    pub(super) roles: RoleUses,
+}
+
+impl OwnRecording {
+    /// Returns where it is, for an attempt with this directory.
+    pub(super) fn path(directory: &Path) -> PathBuf {
+        directory.join("budget-recording")
+    }
+
+    /// Begins, before what `init` launches executes its first instruction.
+    pub(super) fn start(
+        sampler: &SharedSampler,
+        options: &RunOptions,
+        directory: &Path,
+        init: i32,
+        attempt: &Attempt,
+    ) -> Result<Self, String> {
+        let path = Self::path(directory);
+        let scope = Scope::Launched { by: init };
+        let recorder = options.recorder.clone().target(scope.clone()).cgroups(Rate::Off);
+        let recorder = sampler.start(&path, recorder).map_err(|error| error.to_string())?;
+        let own = Self { recorder, attempt: attempt.clone(), path };
+        own.mark(MarkKind::Begin)?;
+        own.recorder.assign(&scope, &attempt.test).map_err(|error| error.to_string())?;
+        Ok(own)
+    }
+
+    fn mark(&self, kind: MarkKind) -> Result<(), String> {
+        let marked = self.recorder.mark(kind, &mark_of(&self.attempt), Some(&self.attempt.test));
+        marked.map_err(|error| error.to_string())
+    }
+
+    /// Ends, and returns what the attempt used.
+    pub(super) fn finish(self) -> Result<Used, String> {
+        let marked = self.mark(MarkKind::End);
+        let Self { recorder, attempt, path } = self;
+        let stopped = recorder.stop().map_err(|error| error.to_string());
+        let used = marked
+            .and(stopped)
+            .and_then(|recording| read(&recording, &attempt).map_err(|error| error.to_string()));
+        let _ = fs::remove_dir_all(path);
+        used
+    }
+}
+
+fn read(recording: &Recording, attempt: &Attempt) -> io::Result<Used> {
+    let key = (attempt.test.clone(), mark_of(attempt));
+    Ok(Used { usage: measure(recording)?.remove(&key), roles: RoleUses::read(recording)? })
+}

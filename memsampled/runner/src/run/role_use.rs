@@ -1,0 +1,168 @@
+//! What the roles of one attempt used.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Int32Type, Int64Type, TimestampMillisecondType};
+use arrow_array::{Array, ArrayRef, ArrowPrimitiveType, PrimitiveArray, RecordBatch};
+use memsample::Recording;
+
+/// Growth is not computed from samples that span less: the same as for a whole test.
+const MIN_GROWTH_MS: i64 = 10_000;
+
+/// What the roles of one attempt used, beside their resident sets, from a recording of it alone.
+#[derive(Clone, Debug, Default)]
+pub(super) struct RoleUses {
+    by_role: HashMap<String, RoleUse>,
+    /// The role of what each process was last.
+    role_of: HashMap<i32, String>,
+}
+
+/// Peaks of sums over the processes of a role at one tick, and how the last of them grew.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct RoleUse {
+    pub(super) anon_bytes: u64,
+    /// Of those whose proportional set was read at the same tick; `None` where it was of none.
+    pub(super) pss_bytes: Option<u64>,
+    /// `None` where the samples span less than ten seconds.
+    pub(super) growth_bytes_per_minute: Option<i64>,
+}
+
+/// Sums of one role at one tick.
+#[derive(Default)]
+struct Sums {
+    anon_bytes: u64,
+    pss_bytes: Option<u64>,
+}
+
+impl RoleUses {
+    /// Sums up a recording in which nothing else is.
+    ///
+    /// # Errors
+    ///
+    /// A table cannot be read.
+    pub(super) fn read(recording: &Recording) -> io::Result<Self> {
+        let mut uses = Self::default();
+        let mut roles: HashMap<i64, String> = HashMap::new();
+        for batch in recording.read_table("processes", &["process", "pid", "role"]) {
+            let batch = batch?;
+            let process = numbers::<Int64Type>(&batch, "process")?;
+            let pid = numbers::<Int32Type>(&batch, "pid")?;
+            let role =
+                column(&batch, "role")?.as_string_opt::<i32>().ok_or_else(|| wrong("role"))?;
+            for ((process, pid), role) in process.iter().zip(pid.iter()).zip(role.iter()) {
+                let (Some(process), Some(pid), Some(role)) = (process, pid, role) else { continue };
+                roles.insert(process, role.to_owned());
+                // Images are in the order in which they began.
+                uses.role_of.insert(pid, role.to_owned());
+            }
+        }
+        let mut sums: HashMap<&str, BTreeMap<i64, Sums>> = HashMap::new();
+        let columns = ["ts", "process", "anon_bytes", "pss_bytes"];
+        for batch in recording.read_table("samples", &columns) {
+            let batch = batch?;
+            let ts = numbers::<TimestampMillisecondType>(&batch, "ts")?;
+            let process = numbers::<Int64Type>(&batch, "process")?;
+            let anon = numbers::<Int64Type>(&batch, "anon_bytes")?;
+            let pss = numbers::<Int64Type>(&batch, "pss_bytes")?;
+            let rows = ts.iter().zip(process.iter()).zip(anon.iter().zip(pss.iter()));
+            for ((ts, process), (anon, pss)) in rows {
+                let Some(role) = process.and_then(|process| roles.get(&process)) else { continue };
+                let sums = sums.entry(role).or_default().entry(ts.unwrap_or(0)).or_default();
+                sums.anon_bytes += anon.unwrap_or(0).unsigned_abs();
+                if let Some(pss) = pss {
+                    *sums.pss_bytes.get_or_insert(0) += pss.unsigned_abs();
+                }
+            }
+        }
+        uses.by_role =
+            sums.into_iter().map(|(role, sums)| (role.to_owned(), RoleUse::of(&sums))).collect();
+        Ok(uses)
+    }
+
+    /// Returns what a role used; `None` where nothing of it was sampled.
+    pub(super) fn of(&self, role: &str) -> Option<RoleUse> {
+        self.by_role.get(role).copied()
+    }
+
+    /// Returns the role of a process, where it is known.
+    pub(super) fn role_of(&self, pid: i32) -> Option<&str> {
+        self.role_of.get(&pid).map(String::as_str)
+    }
+}
+
+impl RoleUse {
+    fn of(sums: &BTreeMap<i64, Sums>) -> Self {
+        Self {
+            anon_bytes: sums.values().map(|sums| sums.anon_bytes).max().unwrap_or(0),
+            pss_bytes: sums.values().filter_map(|sums| sums.pss_bytes).max(),
+            growth_bytes_per_minute: growth(sums),
+        }
+    }
+}
+
+/// The slope of anonymous memory by least squares, in bytes a minute.
+fn growth(sums: &BTreeMap<i64, Sums>) -> Option<i64> {
+    let (&first, &last) = (sums.keys().next()?, sums.keys().next_back()?);
+    if last.saturating_sub(first) < MIN_GROWTH_MS {
+        return None;
+    }
+    let count = sums.len() as f64;
+    let minutes = |ts: i64| (ts - first) as f64 / 60_000.0;
+    let mean_minutes = sums.keys().map(|&ts| minutes(ts)).sum::<f64>() / count;
+    let mean_bytes = sums.values().map(|sums| sums.anon_bytes as f64).sum::<f64>() / count;
+    let (mut covariance, mut variance) = (0.0, 0.0);
+    for (&ts, sums) in sums {
+        let off = minutes(ts) - mean_minutes;
+        covariance += off * (sums.anon_bytes as f64 - mean_bytes);
+        variance += off * off;
+    }
+    // What is too large for the integer becomes the largest one.
+    Some((covariance / variance).round() as i64)
+}
+
+fn column<'a>(batch: &'a RecordBatch, name: &str) -> io::Result<&'a ArrayRef> {
+    batch.column_by_name(name).ok_or_else(|| wrong(name))
+}
+
+fn numbers<'a, T: ArrowPrimitiveType>(
+    batch: &'a RecordBatch,
+    name: &str,
+) -> io::Result<&'a PrimitiveArray<T>> {
+    column(batch, name)?.as_any().downcast_ref().ok_or_else(|| wrong(name))
+}
+
+fn wrong(column: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("the column `{column}` is not as it was"))
+}
+
+impl RoleUses {
+    /// Makes one of what is known, for tests of who judges by it.
+    #[cfg(test)]
+    pub(super) fn known(role: &str, used: RoleUse, pid: i32) -> Self {
+        Self {
+            by_role: HashMap::from([(role.to_owned(), used)]),
+            role_of: HashMap::from([(pid, role.to_owned())]),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn growth_is_the_slope_of_ten_seconds_or_more() {
+        let line = |seconds: i64| -> BTreeMap<i64, Sums> {
+            let point = |second: i64| {
+                let anon_bytes = 1000 + 5 * second.unsigned_abs();
+                (second * 1000, Sums { anon_bytes, pss_bytes: None })
+            };
+            (0..=seconds).map(point).collect()
+        };
+        assert_eq!(growth(&line(20)), Some(300));
+        assert_eq!(growth(&line(9)), None);
+        assert_eq!(RoleUse::of(&line(9)).anon_bytes, 1045);
+    }
+}

@@ -1,0 +1,105 @@
+//! Decides how an attempt ended.
+
+use crate::results::Outcome;
+use crate::sandbox::AttemptEnd;
+use crate::suite::Test;
+
+/// Decides how an attempt ended, from what is known of it. The order is the meaning: see
+/// `docs/verdicts.md`.
+///
+/// Budgets are not judged here: they need the recording.
+pub(super) fn judge(test: &Test, end: &AttemptEnd) -> (Outcome, Option<String>) {
+    let mut also = Vec::new();
+    if end.timed_out {
+        also.push(format!("it did not end in its time of {:?}", test.timeout));
+    }
+    let exit = match (end.exit_code, end.signal) {
+        (Some(code), _) => Some(format!("its program exited with {code}")),
+        (None, Some(signal)) if !end.timed_out => {
+            Some(format!("its program was ended by signal {signal}"))
+        }
+        _ => None,
+    };
+    if let Some(reason) = &end.not_started {
+        if end.ended_by_runner {
+            return (Outcome::Aborted, Some("the suite was ended before it began".to_owned()));
+        }
+        return (Outcome::NotStarted { reason: reason.clone() }, None);
+    }
+    if end.ended_by_runner {
+        return (Outcome::Aborted, exit);
+    }
+    let kills = end.oom_kills.unwrap_or(0);
+    if kills > 0 {
+        also.extend(exit);
+        let killed = match kills {
+            1 => "the kernel killed one of its processes".to_owned(),
+            kills => format!("the kernel killed {kills} of its processes"),
+        };
+        let limit_bytes = test.memory_limit_bytes.filter(|_| end.limit_reached);
+        let outcome = match limit_bytes {
+            Some(limit_bytes) => Outcome::OutOfMemory { limit_bytes },
+            None => Outcome::HostOutOfMemory,
+        };
+        also.insert(0, killed);
+        return (outcome, Some(also.join("; ")));
+    }
+    // Where no control group counts, what is left is what the whole machine counts: that the program
+    // was killed by no one we know while the kernel killed because memory was short.
+    if end.oom_kills.is_none()
+        && end.machine_oom_kills.is_some_and(|kills| kills > 0)
+        && end.signal == Some(SIGKILL)
+        && !end.timed_out
+    {
+        let reason = "its program was killed while the OOM killer was active on this machine; no control \
+                      group counts whom it killed";
+        return (Outcome::HostOutOfMemory, Some(reason.to_owned()));
+    }
+    if end.timed_out {
+        return (Outcome::TimedOut { after: test.timeout }, exit);
+    }
+    if end.lost {
+        let reason = "the process that started it was killed, so how it ended is not known";
+        return (Outcome::Signaled { signal: SIGKILL }, Some(reason.to_owned()));
+    }
+    match (end.exit_code, end.signal) {
+        (_, Some(signal)) => (Outcome::Signaled { signal }, None),
+        (Some(code), None) if !is_expected(test, code) => {
+            (Outcome::Failed { exit_code: code }, None)
+        }
+        (Some(_), None) => match left(end) {
+            Some(left) => (Outcome::LeftOver, Some(left)),
+            None => (Outcome::Passed, None),
+        },
+        (None, None) => {
+            let reason = "how it ended is not known: its supervisor was killed".to_owned();
+            (Outcome::NotStarted { reason }, None)
+        }
+    }
+}
+
+/// The signal that nobody can catch.
+const SIGKILL: i32 = 9;
+
+fn is_expected(test: &Test, code: i32) -> bool {
+    u8::try_from(code).is_ok_and(|code| test.expect_exit.contains(&code))
+}
+
+/// Says what an attempt left behind, if anything.
+fn left(end: &AttemptEnd) -> Option<String> {
+    let mut parts = Vec::new();
+    match end.left_over_processes.as_slice() {
+        [] => {}
+        [one] => parts.push(format!("`{}` ({})", one.comm.escape_debug(), one.pid)),
+        [first, rest @ ..] => parts.push(format!(
+            "`{}` ({}) and {} other processes",
+            first.comm.escape_debug(),
+            first.pid,
+            rest.len()
+        )),
+    }
+    if let Some(bytes) = end.left_bytes.filter(|&bytes| bytes > 0) {
+        parts.push(format!("{bytes} bytes of shared memory"));
+    }
+    if parts.is_empty() { None } else { Some(format!("it left {}", parts.join(" and "))) }
+}

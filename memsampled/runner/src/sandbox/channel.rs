@@ -1,0 +1,117 @@
+//! A socket over which the processes around a test exchange messages and descriptors.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::net::sockopt::set_socket_passcred;
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
+    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg,
+    sendmsg, socketpair,
+};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// The longest message. The kernel takes no longer one with its default buffer of 208 KiB.
+pub(super) const MAX_MESSAGE_BYTES: usize = 192 * 1024;
+/// Descriptors in one message, at most: one for each hierarchy of control groups.
+pub(super) const MAX_DESCRIPTORS: usize = 16;
+
+/// One end of a socket that keeps the bounds of messages. Each message is a JSON value.
+#[derive(Debug)]
+pub(crate) struct Channel<T> {
+    socket: T,
+}
+
+/// A message, and what came with it.
+#[derive(Debug)]
+pub(super) struct Received<M> {
+    pub(super) message: M,
+    pub(super) descriptors: Vec<OwnedFd>,
+    /// The process that sent it, as a pid of our own namespace.
+    pub(super) sender: Option<i32>,
+}
+
+/// Makes a channel: our end, which gets the pid of each sender, and the end for a child.
+pub(super) fn pair() -> io::Result<(Channel<OwnedFd>, OwnedFd)> {
+    let (ours, theirs) =
+        socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+    set_socket_passcred(&ours, true)?;
+    Ok((Channel { socket: ours }, theirs))
+}
+
+/// Returns the end that our parent gave us as standard input.
+pub(super) fn inherited() -> Channel<io::Stdin> {
+    Channel { socket: io::stdin() }
+}
+
+impl<T: AsFd> Channel<T> {
+    pub(super) fn send(&self, message: &impl Serialize) -> io::Result<()> {
+        self.send_with(message, &[])
+    }
+
+    /// Sends a message and copies of descriptors.
+    pub(super) fn send_with(
+        &self,
+        message: &impl Serialize,
+        descriptors: &[BorrowedFd<'_>],
+    ) -> io::Result<()> {
+        let bytes = serde_json::to_vec(message)?;
+        if bytes.len() > MAX_MESSAGE_BYTES || descriptors.len() > MAX_DESCRIPTORS {
+            let reason = format!(
+                "arguments and environment have {} bytes; the limit is {MAX_MESSAGE_BYTES}",
+                bytes.len()
+            );
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
+        }
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        if !descriptors.is_empty() {
+            control.push(SendAncillaryMessage::ScmRights(descriptors));
+        }
+        sendmsg(&self.socket, &[IoSlice::new(&bytes)], &mut control, SendFlags::NOSIGNAL)?;
+        Ok(())
+    }
+
+    /// Waits for a message; `None` when the other end is closed.
+    pub(super) fn receive<M: DeserializeOwned>(&self) -> io::Result<Option<Received<M>>> {
+        let mut bytes = vec![0; MAX_MESSAGE_BYTES];
+        let mut space = [MaybeUninit::uninit();
+            rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS), ScmCredentials(1))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let mut buffers = [IoSliceMut::new(&mut bytes)];
+        let received = loop {
+            match recvmsg(&self.socket, &mut buffers, &mut control, RecvFlags::CMSG_CLOEXEC) {
+                Err(rustix::io::Errno::INTR) => {}
+                // Closed with something unread.
+                Err(rustix::io::Errno::CONNRESET) => return Ok(None),
+                received => break received?,
+            }
+        };
+        if received.bytes == 0 {
+            return Ok(None);
+        }
+        if received.flags.contains(ReturnFlags::TRUNC) {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "a message is too long"));
+        }
+        let (mut descriptors, mut sender) = (Vec::new(), None);
+        for part in control.drain() {
+            match part {
+                RecvAncillaryMessage::ScmRights(rights) => descriptors.extend(rights),
+                RecvAncillaryMessage::ScmCredentials(credentials) => {
+                    sender = Some(credentials.pid.as_raw_nonzero().get());
+                }
+                _ => {}
+            }
+        }
+        let bytes = bytes.get(..received.bytes).unwrap_or_default();
+        Ok(Some(Received { message: serde_json::from_slice(bytes)?, descriptors, sender }))
+    }
+}
+
+impl<T: AsFd> AsFd for Channel<T> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}

@@ -1,0 +1,132 @@
+//! The exec shim: a process that joins the test's control groups, waits until the recording knows it, and executes
+//! the program.
+
+use std::fs;
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitCode};
+use std::sync::Arc;
+
+use rustix::fs::{Mode, OFlags, open};
+use rustix::process;
+use rustix::process::setsid;
+use rustix::stdio::dup2_stdin;
+use rustix::thread::{set_thread_gid, set_thread_groups, set_thread_uid};
+
+use super::channel::{Channel, inherited};
+use super::protocol::{Exec, ShimMessage, ShimOrder};
+
+/// How much earlier than its runner a test is killed when memory is short: as if it used half of all
+/// memory more.
+const OOM_SCORE_ABOVE_RUNNER: i32 = 500;
+
+/// Runs until it becomes the program; returns only if it could not.
+pub(super) fn run() -> ExitCode {
+    let channel = inherited();
+    if let Err(reason) = wait_and_execute(&channel) {
+        // The supervisor may be gone; then nobody is left to report to.
+        let _ = channel.send(&ShimMessage::Failed(reason));
+    }
+    ExitCode::FAILURE
+}
+
+fn wait_and_execute(channel: &Channel<io::Stdin>) -> Result<(), String> {
+    let closed = || "the supervisor is gone".to_owned();
+    let broken = |error: io::Error| error.to_string();
+    let join = channel.receive::<ShimOrder>().map_err(broken)?.ok_or_else(closed)?;
+    for group in &join.descriptors {
+        // To a control group, 0 is whoever writes.
+        rustix::io::write(group, b"0")
+            .map_err(|error| format!("cannot join its control group: {error}"))?;
+    }
+    drop(join);
+    channel.send(&ShimMessage::Ready).map_err(broken)?;
+    match channel.receive::<ShimOrder>().map_err(broken)?.ok_or_else(closed)?.message {
+        ShimOrder::Exec(exec) => Err(become_program(channel, &exec)),
+        ShimOrder::Join => Err("joined twice".to_owned()),
+    }
+}
+
+/// Becomes the program. Returns why it could not.
+fn become_program(channel: &Channel<io::Stdin>, exec: &Exec) -> String {
+    let Some((program, arguments)) = exec.argv.split_first() else {
+        return "there is no command".to_owned();
+    };
+    // A session of its own: no terminal, and a process group that ends with it.
+    let _ = setsid();
+    // Standard input becomes empty; the channel lives on in a copy that exec closes: then the
+    // supervisor knows that it succeeded.
+    let copy = match rustix::io::fcntl_dupfd_cloexec(channel, 3) {
+        Ok(copy) => copy,
+        Err(error) => return error.to_string(),
+    };
+    let opened = open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+    if let Err(error) = opened.and_then(|null| dup2_stdin(&null)) {
+        return format!("cannot open /dev/null: {error}");
+    }
+    default_signals();
+    // Where `/proc` is not there or not ours to write, the kernel chooses as it does.
+    let _ = offer_to_oom_killer();
+    let reason = match prepare(exec) {
+        Err(reason) => reason,
+        Ok(()) => {
+            let mut command = Command::new(program);
+            command.args(arguments).envs(&exec.env);
+            if let Some(user) = &exec.user {
+                let defaults = [
+                    ("HOME", user.home.as_os_str()),
+                    ("USER", user.name.as_ref()),
+                    ("LOGNAME", user.name.as_ref()),
+                ];
+                command
+                    .envs(defaults.into_iter().filter(|(name, _)| !exec.env.contains_key(*name)));
+            }
+            let error = command.exec();
+            match error.kind() {
+                io::ErrorKind::NotFound if !program.contains('/') => {
+                    format!("`{program}` is not a command that can be found")
+                }
+                _ => format!("cannot execute `{program}`: {error}"),
+            }
+        }
+    };
+    // Let the answer go through the standard input again.
+    let _ = dup2_stdin(&copy);
+    reason
+}
+
+/// Makes signals that are ignored end the program again, as a shell's child expects: `nohup`, a CI
+/// server or lxc-execute may have had a reason to ignore them, but the test has not.
+fn default_signals() {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    let ignored = (1..=64).filter(|signal| mask & (1 << (signal - 1)) != 0);
+    for signal in ignored.filter(|signal| !signal_hook::consts::FORBIDDEN.contains(signal)) {
+        // Exec gives a signal that has a handler its default back.
+        let _ = signal_hook::flag::register(signal, Arc::default());
+    }
+}
+
+/// Makes the kernel kill the test, not its runner, when the machine or a control group of both is out of
+/// memory: else nobody is left to say what happened.
+fn offer_to_oom_killer() -> io::Result<()> {
+    let file = "/proc/self/oom_score_adj";
+    let inherited: i32 = fs::read_to_string(file)?.trim().parse().map_err(io::Error::other)?;
+    fs::write(file, inherited.saturating_add(OOM_SCORE_ABOVE_RUNNER).min(1000).to_string())
+}
+
+/// Changes to the directory and to the user.
+fn prepare(exec: &Exec) -> Result<(), String> {
+    if let Some(user) = &exec.user {
+        let gid = |gid| process::Gid::from_raw(gid);
+        let groups: Vec<_> = user.groups.iter().copied().map(gid).collect();
+        set_thread_groups(&groups)
+            .and_then(|()| set_thread_gid(gid(user.gid)))
+            .and_then(|()| set_thread_uid(process::Uid::from_raw(user.uid)))
+            .map_err(|error| format!("cannot become the user `{}`: {error}", user.name))?;
+    }
+    // As that user, who may have no right to enter it.
+    process::chdir(&exec.cwd)
+        .map_err(|error| format!("cannot change to `{}`: {error}", exec.cwd.display()))
+}

@@ -1,0 +1,404 @@
+//! The control groups of an attempt: limits, what the kernel killed, and a kill that no process escapes.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use memsample::cgroups::{Hierarchies, Version, own_groups};
+use rustix::process::Signal;
+
+use super::processes::{is_alive, signal};
+
+/// What a killed process needs, at most, until it is out of its group: it may wait for a disk.
+const MAX_END: Duration = Duration::from_secs(10);
+/// Between two looks.
+const PAUSE: Duration = Duration::from_millis(1);
+/// What the kernel charges to a group at once: 64 pages of 4 KiB. A group that is closer to its limit
+/// has reached it.
+const CHARGE_BYTES: u64 = 64 * 4096;
+/// Groups below one that are looked at, at most.
+const MAX_GROUPS: usize = 10_000;
+
+/// The control groups of one attempt: one directory in each hierarchy that is of use.
+///
+/// Version 1 has a hierarchy for each controller, version 2 one for all; a hybrid has both. What is
+/// there is found anew for each attempt, since it costs a millisecond and anything else gets stale.
+#[derive(Debug, Default)]
+pub(super) struct Groups {
+    directories: Vec<PathBuf>,
+    /// Where the memory controller is.
+    memory: Option<(Version, PathBuf)>,
+    /// Where the pids controller is.
+    processes: Option<PathBuf>,
+    /// Where processes can be frozen, for a kill that none escapes.
+    freezer: Option<(Version, PathBuf)>,
+    /// The file that kills all.
+    kill: Option<PathBuf>,
+}
+
+/// What the kernel counted in a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct OomCounts {
+    /// Processes of the group that were killed.
+    pub(super) kills: u64,
+    /// Whether the group's own limit was reached.
+    pub(super) limit_reached: bool,
+}
+
+impl Groups {
+    /// Makes a group of this name wherever one can be had.
+    pub(super) fn create(name: &str) -> Self {
+        let mut groups = Self::default();
+        for (controller, parent) in parents() {
+            match controller {
+                Some(controller) => groups.create_v1(&controller, &parent.join(name)),
+                None => groups.create_v2(&parent, name),
+            }
+        }
+        groups
+    }
+
+    fn create_v1(&mut self, controller: &str, path: &Path) {
+        if fs::create_dir(path).is_err() {
+            return;
+        }
+        match controller {
+            "memory" => self.memory = self.memory.take().or(Some((Version::V1, path.to_owned()))),
+            "pids" => self.processes = self.processes.take().or(Some(path.to_owned())),
+            _ => self.freezer = self.freezer.take().or(Some((Version::V1, path.to_owned()))),
+        }
+        self.directories.push(path.to_owned());
+    }
+
+    /// Makes the group in the nearest group that hands on the memory controller, or else in the nearest.
+    ///
+    /// A group with processes in it cannot hand a controller on, so it is often not our own.
+    fn create_v2(&mut self, own: &Path, name: &str) {
+        let mut nearest = None;
+        for parent in own.ancestors().take_while(|path| path.join("cgroup.procs").exists()) {
+            let path = parent.join(name);
+            if fs::create_dir(&path).is_err() {
+                continue;
+            }
+            let has = |controller: &str| {
+                let text = fs::read_to_string(path.join("cgroup.controllers")).unwrap_or_default();
+                text.split_ascii_whitespace().any(|word| word == controller)
+            };
+            for controller in ["memory", "pids"].into_iter().filter(|controller| !has(controller)) {
+                // It may not be there at all, or not be ours to hand on.
+                let _ = fs::write(parent.join("cgroup.subtree_control"), format!("+{controller}"));
+            }
+            if has("memory") || self.memory.is_some() {
+                if let Some(nearest) = nearest.take() {
+                    let _ = fs::remove_dir(nearest);
+                }
+                self.memory = self.memory.take().or(Some((Version::V2, path.clone())));
+                return self.add_v2(path);
+            }
+            match nearest {
+                None => nearest = Some(path),
+                Some(_) => drop(fs::remove_dir(path)),
+            }
+        }
+        if let Some(path) = nearest {
+            self.add_v2(path);
+        }
+    }
+
+    fn add_v2(&mut self, path: PathBuf) {
+        if path.join("pids.max").exists() {
+            self.processes = self.processes.take().or(Some(path.clone()));
+        }
+        if path.join("cgroup.freeze").exists() {
+            self.freezer = Some((Version::V2, path.clone()));
+        }
+        self.kill = Some(path.join("cgroup.kill")).filter(|file| file.exists());
+        self.directories.push(path);
+    }
+
+    /// Says whether there is any.
+    pub(super) fn is_empty(&self) -> bool {
+        self.directories.is_empty()
+    }
+
+    /// Limits memory and swap together.
+    pub(super) fn limit_memory(&self, bytes: u64) -> Result<(), String> {
+        let (version, path) = self.memory.as_ref().ok_or(
+            "no control group with the memory controller can be made (see `memsample doctor`)",
+        )?;
+        let write = |file: &str, value: &str| {
+            let path = path.join(file);
+            fs::write(&path, value)
+                .map_err(|error| format!("cannot write `{}`: {error}", path.display()))
+        };
+        let value = bytes.to_string();
+        let (limit, swap, swap_value) = match version {
+            Version::V1 => ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes", value.as_str()),
+            Version::V2 => ("memory.max", "memory.swap.max", "0"),
+        };
+        write(limit, &value)?;
+        // Not there where swap is not accounted.
+        if path.join(swap).exists() {
+            write(swap, swap_value)?;
+        }
+        Ok(())
+    }
+
+    /// Limits the number of tasks; says whether that worked.
+    pub(super) fn limit_processes(&self, count: u64) -> bool {
+        self.processes
+            .as_ref()
+            .is_some_and(|path| fs::write(path.join("pids.max"), count.to_string()).is_ok())
+    }
+
+    /// Opens the files by which a process joins.
+    pub(super) fn open(&self) -> io::Result<Vec<File>> {
+        let open = |path: &PathBuf| OpenOptions::new().write(true).open(path.join("cgroup.procs"));
+        self.directories.iter().map(open).collect()
+    }
+
+    /// Returns what the kernel counted, where the memory controller is.
+    pub(super) fn oom_counts(&self) -> Option<OomCounts> {
+        let (version, path) = self.memory.as_ref()?;
+        let value = |file: &str, key: &str| -> Option<u64> {
+            let text = fs::read_to_string(path.join(file)).ok()?;
+            text.lines().find_map(|line| line.strip_prefix(key)?.trim().parse().ok())
+        };
+        Some(match version {
+            Version::V1 => OomCounts {
+                // It came with Linux 4.13.
+                kills: value("memory.oom_control", "oom_kill ")?,
+                limit_reached: {
+                    // Kernels count failures only in some paths, so the high-water mark tells.
+                    let failures = value("memory.failcnt", "")?;
+                    let peak = value("memory.max_usage_in_bytes", "")?;
+                    let limit = value("memory.limit_in_bytes", "")?;
+                    failures > 0 || peak.saturating_add(CHARGE_BYTES) >= limit
+                },
+            },
+            Version::V2 => OomCounts {
+                kills: value("memory.events", "oom_kill ")?,
+                limit_reached: value("memory.events", "oom ")? > 0,
+            },
+        })
+    }
+
+    /// Returns the live processes in the groups, and in those that a test made below.
+    pub(super) fn processes(&self) -> Vec<i32> {
+        let mut pids = BTreeSet::new();
+        for directory in self.directories.iter().flat_map(|path| below(path)) {
+            let text = fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default();
+            pids.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()));
+        }
+        // 0 is a process of another pid namespace.
+        pids.into_iter().filter(|&pid| pid > 0 && is_alive(pid)).collect()
+    }
+
+    /// Kills all processes in the groups; returns how many are left.
+    pub(super) fn kill(&self) -> usize {
+        let by_file = self.kill.as_ref().is_some_and(|file| fs::write(file, "1").is_ok());
+        let deadline = Instant::now() + MAX_END;
+        loop {
+            let left = self.processes();
+            if left.is_empty() || Instant::now() > deadline {
+                return left.len();
+            }
+            if !by_file {
+                self.freeze(true, deadline);
+                signal(&self.processes(), Signal::KILL);
+                self.freeze(false, deadline);
+            } else {
+                // A process that left only one of the groups.
+                signal(&left, Signal::KILL);
+            }
+            std::thread::sleep(PAUSE);
+        }
+    }
+
+    fn freeze(&self, frozen: bool, deadline: Instant) {
+        let Some((version, path)) = &self.freezer else { return };
+        match version {
+            Version::V2 => {
+                drop(fs::write(path.join("cgroup.freeze"), if frozen { "1" } else { "0" }))
+            }
+            Version::V1 => {
+                let (file, state) =
+                    (path.join("freezer.state"), if frozen { "FROZEN" } else { "THAWED" });
+                let reached =
+                    || fs::read_to_string(&file).map_or(true, |text| text.trim() == state);
+                let _ = fs::write(&file, state);
+                while !reached() && Instant::now() < deadline {
+                    std::thread::sleep(PAUSE);
+                    // Freezing is tried again by writing again.
+                    let _ = fs::write(&file, state);
+                }
+            }
+        }
+    }
+
+    /// Removes the groups and those below; returns those that could not be removed.
+    pub(super) fn remove(&self) -> Vec<PathBuf> {
+        let deadline = Instant::now() + MAX_END;
+        let mut left = Vec::new();
+        for directory in &self.directories {
+            loop {
+                for path in below(directory).into_iter().rev() {
+                    let _ = fs::remove_dir(path);
+                }
+                if !directory.exists() {
+                    break;
+                }
+                if Instant::now() > deadline {
+                    left.push(directory.clone());
+                    break;
+                }
+                std::thread::sleep(PAUSE);
+            }
+        }
+        left
+    }
+}
+
+/// What control groups can do here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Controllers {
+    /// The version that has the memory controller.
+    pub(crate) memory: Option<u8>,
+    pub(crate) pids: bool,
+    pub(crate) freezer: bool,
+    pub(crate) kill_file: bool,
+}
+
+/// Tries what control groups can do here, by making one.
+pub(crate) fn controllers() -> Controllers {
+    let groups = Groups::create(&format!("memsample-{}-try", std::process::id()));
+    let found = Controllers {
+        memory: groups.memory.as_ref().map(|(version, _)| match version {
+            Version::V1 => 1,
+            Version::V2 => 2,
+        }),
+        pids: groups.processes.is_some(),
+        freezer: groups.freezer.is_some(),
+        kill_file: groups.kill.is_some(),
+    };
+    // Nothing was ever in it.
+    groups.remove();
+    found
+}
+
+/// What the control groups that we are in allow, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Allowed {
+    /// The least of their limits.
+    pub(crate) limit_bytes: u64,
+    /// The least that is free below one of them, where the cache that is used no more counts as free.
+    pub(crate) free_bytes: u64,
+}
+
+/// Returns what the control groups allow that we are in; `None` where none has a limit.
+pub(crate) fn allowed_memory() -> Option<Allowed> {
+    let mut least: Option<Allowed> = None;
+    for (controller, own) in parents() {
+        let files = match controller.as_deref() {
+            Some("memory") => {
+                ["memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file "]
+            }
+            Some(_) => continue,
+            None => ["memory.max", "memory.current", "inactive_file "],
+        };
+        for group in own.ancestors().take_while(|path| path.join("cgroup.procs").exists()) {
+            let Some(allowed) = Allowed::of(group, files) else { continue };
+            let before = least.unwrap_or(allowed);
+            least = Some(Allowed {
+                limit_bytes: allowed.limit_bytes.min(before.limit_bytes),
+                free_bytes: allowed.free_bytes.min(before.free_bytes),
+            });
+        }
+    }
+    least
+}
+
+impl Allowed {
+    /// Reads those of one group; `None` where it has no limit, of which version 2 says `max`.
+    fn of(group: &Path, [limit, usage, cache]: [&str; 3]) -> Option<Self> {
+        let text = |file: &str| fs::read_to_string(group.join(file)).ok();
+        let number = |file: &str| text(file)?.trim().parse::<u64>().ok();
+        let (limit_bytes, usage) = (number(limit)?, number(usage)?);
+        let stat = text("memory.stat").unwrap_or_default();
+        let cache = stat.lines().find_map(|line| line.strip_prefix(cache)?.parse::<u64>().ok());
+        let used = usage.saturating_sub(cache.unwrap_or(0));
+        Some(Self { limit_bytes, free_bytes: limit_bytes.saturating_sub(used) })
+    }
+}
+
+/// Kills what is in the groups of a supervisor that was killed, and removes them.
+pub(super) fn remove_left(name: &str) {
+    let parents = parents();
+    let near = |(_, path): &(_, PathBuf)| -> Vec<PathBuf> {
+        let groups = path.ancestors().take_while(|path| path.join("cgroup.procs").exists());
+        groups.map(|group| group.join(name)).filter(|path| path.exists()).collect()
+    };
+    let directories: Vec<PathBuf> = parents.iter().flat_map(near).collect();
+    let kill = directories.iter().map(|path| path.join("cgroup.kill")).find(|file| file.exists());
+    let groups = Groups { directories, kill, ..Groups::default() };
+    groups.kill();
+    groups.remove();
+}
+
+/// Returns a group and all below it, parents first.
+fn below(path: &Path) -> Vec<PathBuf> {
+    let mut found = vec![path.to_owned()];
+    let mut next = 0;
+    while let Some(directory) = found.get(next).cloned() {
+        next += 1;
+        for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+            if found.len() < MAX_GROUPS && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                found.push(entry.path());
+            }
+        }
+    }
+    found
+}
+
+/// Returns the directory of our own group in each hierarchy of use: for version 1 with its controller,
+/// for version 2 without. Version 1 comes first, since a hybrid has the memory controller there.
+fn parents() -> Vec<(Option<String>, PathBuf)> {
+    let hierarchies = Hierarchies::mounted();
+    let mut parents = Vec::new();
+    for group in own_groups() {
+        let of_use = |name: &&String| ["memory", "pids", "freezer"].contains(&name.as_str());
+        let controller = group.controllers.iter().find(of_use);
+        if !group.is_v2() && controller.is_none() {
+            continue;
+        }
+        if let Some(hierarchy) = hierarchies.of_group(&group) {
+            parents.push((controller.cloned(), hierarchy.nearest_directory(&group.path)));
+        }
+    }
+    parents.sort_by_key(|(controller, _)| controller.is_none());
+    parents
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_group_allows_is_its_limit_less_what_it_cannot_give_back() {
+        let directory = tempfile::tempdir().unwrap();
+        let files = ["memory.max", "memory.current", "inactive_file "];
+        let write = |file: &str, text: &str| fs::write(directory.path().join(file), text).unwrap();
+        write("memory.max", "max\n");
+        write("memory.current", "300\n");
+        write("memory.stat", "anon 200\nfile 100\ninactive_file 80\nactive_file 20\n");
+        assert_eq!(Allowed::of(directory.path(), files), None);
+        write("memory.max", "1000\n");
+        let allowed = |free_bytes| Some(Allowed { limit_bytes: 1000, free_bytes });
+        assert_eq!(Allowed::of(directory.path(), files), allowed(780));
+        write("memory.current", "2000\n");
+        assert_eq!(Allowed::of(directory.path(), files), allowed(0));
+    }
+}

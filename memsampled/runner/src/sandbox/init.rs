@@ -1,0 +1,168 @@
+//! Init: the process inside of a sandbox that starts programs, reaps orphans, and reports how each program ended.
+//!
+//! The tools that make sandboxes report the end of a program as an exit code, which does not distinguish a signal from
+//! an exit with 128 and more; so the parent of the program is always init.
+
+use std::fs;
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Command, ExitCode, Stdio};
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::mount::{MountFlags, mount};
+use rustix::process::{Pid, WaitOptions, getpid, set_child_subreaper, wait};
+
+use super::channel::{Channel, inherited};
+use super::processes::kill_below;
+use super::protocol::{InitMessage, InitOrder};
+use super::signals::ignore_signals;
+
+/// Files of `/dev/shm` that are looked at, at most.
+const MAX_FILES: usize = 100_000;
+
+/// What is mounted at `/dev/shm`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SharedMemory {
+    /// What the machine has there: what is left in it may be anybody's.
+    Host,
+    /// Something of the sandbox's own, made by the tool.
+    Own,
+    /// Init shall mount something there.
+    Mount,
+}
+
+impl SharedMemory {
+    const ALL: [Self; 3] = [Self::Host, Self::Own, Self::Mount];
+
+    /// Returns the word for it on the command line of init.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Host => "host",
+            Self::Own => "own",
+            Self::Mount => "mount",
+        }
+    }
+}
+
+/// Runs until the supervisor closes the channel.
+pub(super) fn run(word: Option<&str>) -> ExitCode {
+    let asked = SharedMemory::ALL.into_iter().find(|shm| Some(shm.word()) == word);
+    let own_shm = match asked {
+        Some(SharedMemory::Own) => true,
+        Some(SharedMemory::Mount) => {
+            let flags = MountFlags::NOSUID | MountFlags::NODEV;
+            mount("tmpfs", "/dev/shm", "tmpfs", flags, Some(c"mode=1777")).is_ok()
+        }
+        Some(SharedMemory::Host) | None => false,
+    };
+    let mut init = Init { channel: inherited(), program: None, own_shm };
+    // Only fails on kernels before 3.4.
+    let _ = set_child_subreaper(Some(getpid()));
+    ignore_signals();
+    let served = init.serve();
+    kill_below(getpid().as_raw_nonzero().get(), || drop(init.reap()));
+    if served.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+struct Init {
+    channel: Channel<io::Stdin>,
+    /// The program that was launched last, until it ends.
+    program: Option<Pid>,
+    own_shm: bool,
+}
+
+impl Init {
+    fn serve(&mut self) -> io::Result<()> {
+        let (mut ended, ended_sender) = UnixStream::pair()?;
+        ended.set_nonblocking(true)?;
+        signal_hook::low_level::pipe::register(signal_hook::consts::SIGCHLD, ended_sender)?;
+        self.channel.send(&InitMessage::Ready { own_shm: self.own_shm })?;
+        loop {
+            let mut files =
+                [PollFd::new(&self.channel, PollFlags::IN), PollFd::new(&ended, PollFlags::IN)];
+            match poll(&mut files, None) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+            let [order, end] = files.map(|file| !file.revents().is_empty());
+            if end {
+                // As many as wait: each byte is one end, and all ends are looked at anyway.
+                let _ = ended.read(&mut [0; 4096]);
+                self.reap()?;
+            }
+            if order {
+                let Some(received) = self.channel.receive::<InitOrder>()? else { return Ok(()) };
+                self.obey(received.message, received.descriptors)?;
+            }
+        }
+    }
+
+    fn obey(&mut self, order: InitOrder, descriptors: Vec<std::os::fd::OwnedFd>) -> io::Result<()> {
+        match order {
+            InitOrder::Launch { argv } => match launch(&argv, descriptors) {
+                Ok(pid) => self.program = Some(pid),
+                Err(error) => self.channel.send(&InitMessage::ShimNotStarted(error.to_string()))?,
+            },
+            InitOrder::Left => {
+                let bytes = self.own_shm.then(|| left_in_files() + left_in_segments());
+                self.channel.send(&InitMessage::Left { bytes })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reaps all that have ended, and reports the end of the program.
+    fn reap(&mut self) -> io::Result<()> {
+        while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
+            if self.program == Some(pid) {
+                self.program = None;
+                let (exit_code, signal) = (status.exit_status(), status.terminating_signal());
+                self.channel.send(&InitMessage::Exited { exit_code, signal })?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Starts an exec shim whose standard input is the descriptor.
+fn launch(argv: &[String], descriptors: Vec<std::os::fd::OwnedFd>) -> io::Result<Pid> {
+    let missing = || io::Error::other("the order to launch lacks a part");
+    let (program, arguments) = argv.split_first().ok_or_else(missing)?;
+    let stdin = descriptors.into_iter().next().ok_or_else(missing)?;
+    let shim = Command::new(program).args(arguments).stdin(Stdio::from(stdin)).spawn()?;
+    Pid::from_raw(i32::try_from(shim.id()).unwrap_or(0)).ok_or_else(missing)
+}
+
+/// Returns the bytes that files in `/dev/shm` occupy.
+fn left_in_files() -> u64 {
+    let (mut open, mut bytes, mut files) = (vec![Path::new("/dev/shm").to_owned()], 0, 0);
+    while let Some(directory) = open.pop() {
+        for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+            files += 1;
+            if files > MAX_FILES {
+                return bytes;
+            }
+            let Ok(metadata) = entry.metadata() else { continue };
+            if metadata.is_dir() {
+                open.push(entry.path());
+            } else {
+                bytes += metadata.blocks() * 512;
+            }
+        }
+    }
+    bytes
+}
+
+/// Returns the resident bytes of System V shared memory in our namespace.
+fn left_in_segments() -> u64 {
+    let text = fs::read_to_string("/proc/sysvipc/shm").unwrap_or_default();
+    let mut lines = text.lines();
+    let column = lines
+        .next()
+        .and_then(|names| names.split_ascii_whitespace().position(|name| name == "rss"));
+    let Some(column) = column else { return 0 };
+    let rss = |line: &str| line.split_ascii_whitespace().nth(column)?.parse::<u64>().ok();
+    lines.filter_map(rss).sum()
+}

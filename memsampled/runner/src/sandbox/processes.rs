@@ -1,0 +1,171 @@
+//! Processes of an attempt, as `/proc` shows them: finding, describing and killing them.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use memsample::parse::{parse_stat, parse_statm};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::results::LeftOverProcess;
+
+/// Processes that one walk looks at, at most: the largest `pid_max` of Linux.
+const MAX_PROCESSES: usize = 4 * 1024 * 1024;
+/// How often all processes are listed and killed until it is given up. What is killed can fork no
+/// more, so that a few rounds do; a fork bomb on a busy machine takes longer.
+const MAX_KILL_ROUNDS: u32 = 500;
+/// Listings in one round, in which what is found is stopped, so that a fork bomb forks no more.
+const MAX_STOP_ROUNDS: u32 = 20;
+/// What a kill needs to become an end.
+const KILL_PAUSE: Duration = Duration::from_millis(2);
+/// The variable in the environment of all that is of an attempt, with its name. It finds what has
+/// lost both its init and its supervisor, where no pid namespace and no control group does.
+pub(super) const SANDBOX_VARIABLE: &str = "MEMSAMPLE_SANDBOX";
+
+/// Returns all processes below `ancestor`, without itself, of whatever depth.
+///
+/// What is orphaned meanwhile is below the nearest subreaper or the init of its pid namespace, so that
+/// with such an `ancestor` nothing gets out of sight.
+pub(super) fn descendants(ancestor: i32) -> Vec<i32> {
+    let mut found = BTreeSet::new();
+    let mut open = vec![ancestor];
+    while let Some(parent) = open.pop() {
+        let Some(children) = children(parent) else { return descendants_by_parent(ancestor) };
+        for child in children {
+            if found.len() < MAX_PROCESSES && found.insert(child) {
+                open.push(child);
+            }
+        }
+    }
+    found.into_iter().collect()
+}
+
+/// Reads the children of all threads of a process; `None` where the kernel has no such files.
+fn children(pid: i32) -> Option<Vec<i32>> {
+    let tasks = match fs::read_dir(format!("/proc/{pid}/task")) {
+        Ok(tasks) => tasks,
+        // It is gone.
+        Err(_) => return Some(Vec::new()),
+    };
+    let mut children = Vec::new();
+    for task in tasks.flatten() {
+        let path = task.path();
+        match fs::read_to_string(path.join("children")) {
+            Ok(text) => {
+                children.extend(
+                    text.split_ascii_whitespace().filter_map(|pid| pid.parse::<i32>().ok()),
+                );
+            }
+            Err(_) if path.exists() => return None,
+            Err(_) => {}
+        }
+    }
+    Some(children)
+}
+
+/// The same from the parent that every process names: slower, and works everywhere.
+fn descendants_by_parent(ancestor: i32) -> Vec<i32> {
+    let mut children: HashMap<i32, Vec<i32>> = HashMap::new();
+    for pid in all() {
+        if let Some(stat) = ProcessStat::of(pid) {
+            children.entry(stat.parent).or_default().push(pid);
+        }
+    }
+    let (mut found, mut open) = (BTreeSet::new(), vec![ancestor]);
+    while let Some(parent) = open.pop() {
+        for child in children.remove(&parent).unwrap_or_default() {
+            found.insert(child);
+            open.push(child);
+        }
+    }
+    found.into_iter().collect()
+}
+
+/// What is needed of `/proc/PID/stat`.
+struct ProcessStat {
+    comm: String,
+    parent: i32,
+    is_dead: bool,
+}
+
+impl ProcessStat {
+    fn of(pid: i32) -> Option<Self> {
+        let bytes = fs::read(PathBuf::from(format!("/proc/{pid}/stat"))).ok()?;
+        let stat = parse_stat(&bytes).ok()?;
+        Some(Self {
+            comm: String::from_utf8_lossy(stat.comm).into_owned(),
+            parent: stat.ppid,
+            is_dead: matches!(stat.state, b'Z' | b'X'),
+        })
+    }
+}
+
+/// Says whether a process is there and not a zombie.
+pub(super) fn is_alive(pid: i32) -> bool {
+    ProcessStat::of(pid).is_some_and(|stat| !stat.is_dead)
+}
+
+/// Describes a process; `None` if it has ended.
+pub(super) fn describe(pid: i32) -> Option<LeftOverProcess> {
+    let stat = ProcessStat::of(pid).filter(|stat| !stat.is_dead)?;
+    Some(LeftOverProcess { pid, comm: stat.comm, rss_bytes: rss_bytes(pid) })
+}
+
+/// Reads the resident set of a process.
+pub(super) fn rss_bytes(pid: i32) -> Option<u64> {
+    let bytes = fs::read(format!("/proc/{pid}/statm")).ok()?;
+    let pages = parse_statm(&bytes).ok()?.resident;
+    pages.0.checked_mul(rustix::param::page_size() as u64)
+}
+
+/// Sends a signal to each process. One that has ended meanwhile is none of our business.
+pub(super) fn signal(pids: &[i32], signal: Signal) {
+    for pid in pids.iter().filter_map(|&pid| Pid::from_raw(pid)) {
+        let _ = kill_process(pid, signal);
+    }
+}
+
+/// Kills all processes below `ancestor`, and returns how many are left. `reap` takes what has ended, if
+/// that is for the caller to do.
+pub(super) fn kill_below(ancestor: i32, reap: impl FnMut()) -> usize {
+    kill_all(|| descendants(ancestor), reap)
+}
+
+/// Kills all processes of an attempt that carry its mark, and returns how many are left.
+pub(super) fn kill_by_variable(id: &str) -> usize {
+    let mark = format!("{SANDBOX_VARIABLE}={id}");
+    let is_marked = |pid: &i32| {
+        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        environment.split(|&byte| byte == 0).any(|variable| variable == mark.as_bytes())
+    };
+    kill_all(|| all().into_iter().filter(is_marked).collect(), || ())
+}
+
+fn kill_all(find: impl Fn() -> Vec<i32>, mut reap: impl FnMut()) -> usize {
+    let alive = || find().into_iter().filter(|&pid| is_alive(pid)).collect::<Vec<i32>>();
+    for _ in 0..MAX_KILL_ROUNDS {
+        let mut found = alive();
+        for _ in 0..MAX_STOP_ROUNDS {
+            signal(&found, Signal::STOP);
+            let again = alive();
+            if again.len() <= found.len() {
+                break;
+            }
+            found = again;
+        }
+        signal(&found, Signal::KILL);
+        reap();
+        if alive().is_empty() {
+            return 0;
+        }
+        std::thread::sleep(KILL_PAUSE);
+    }
+    alive().len()
+}
+
+/// Returns the pids of all processes of this machine.
+fn all() -> Vec<i32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+}

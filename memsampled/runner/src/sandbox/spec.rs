@@ -1,0 +1,114 @@
+//! Everything that a supervisor must know of one attempt.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// Everything that a supervisor must know of one attempt.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Spec {
+    /// Unique on this machine: control groups and the container have this name.
+    pub(crate) id: String,
+    pub(crate) sandbox: ResolvedSandbox,
+    /// A program that calls [`internal_program`](super::internal_program()) first.
+    pub(crate) launcher: PathBuf,
+    /// A directory that nobody else uses. Removed at the end, unless it is kept.
+    pub(crate) scratch: PathBuf,
+    /// Another that the runner may use meanwhile, and cannot remove if it is killed.
+    pub(crate) runner_scratch: Option<PathBuf>,
+    pub(crate) stdout: PathBuf,
+    pub(crate) stderr: PathBuf,
+    pub(crate) output_limit_bytes: u64,
+    pub(crate) memory_limit_bytes: Option<u64>,
+    pub(crate) processes_max: Option<u64>,
+    pub(crate) setup: Vec<Stage>,
+    pub(crate) main: Stage,
+    pub(crate) cleanup: Vec<Stage>,
+    pub(crate) grace: Duration,
+    pub(crate) user: Option<User>,
+    pub(crate) network: bool,
+    pub(crate) cwd: PathBuf,
+    pub(crate) env: BTreeMap<String, String>,
+    pub(crate) expect_exit: Vec<u8>,
+    /// Globs of files below `cwd` that are kept, and where.
+    pub(crate) artifacts: Vec<String>,
+    pub(crate) artifacts_directory: PathBuf,
+    /// How the scratch directory stays if the test does not go well; it does not if `None`.
+    pub(crate) keep_failed: Option<Keep>,
+    /// Whether processes that are left at the end are what was wanted, as of the setup of a suite:
+    /// they live until the runner ends the attempt.
+    pub(crate) keep_left_over: bool,
+}
+
+/// How what was written in a sandbox is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Keep {
+    /// As the directory that it was.
+    Directory,
+    /// As one compressed archive, which a CI server can collect whatever kinds of files are in it.
+    Archive,
+}
+
+/// What is between the program and the machine, once it is known what works here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum ResolvedSandbox {
+    None,
+    PidNamespace,
+    Bubblewrap {
+        root: Option<PathBuf>,
+    },
+    Lxc {
+        name: String,
+        /// The container's own configuration, which may not be there.
+        configuration: PathBuf,
+        rootfs: PathBuf,
+    },
+}
+
+/// What a command is to its test.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum StageKind {
+    Setup,
+    Program,
+    Cleanup,
+}
+
+/// One command of an attempt.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Stage {
+    pub(crate) argv: Vec<String>,
+    pub(crate) timeout: Duration,
+}
+
+/// Whose rights a program gets.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct User {
+    pub(crate) name: String,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) groups: Vec<u32>,
+    pub(crate) home: PathBuf,
+}
+
+impl ResolvedSandbox {
+    /// Returns the root file system that is not the host's.
+    pub(crate) fn root(&self) -> Option<&Path> {
+        match self {
+            Self::None | Self::PidNamespace => None,
+            Self::Bubblewrap { root } => root.as_deref(),
+            Self::Lxc { rootfs, .. } => Some(rootfs),
+        }
+    }
+
+    /// Returns the word of a suite file.
+    pub(crate) fn word(&self) -> String {
+        match self {
+            Self::None => "none".to_owned(),
+            Self::PidNamespace => "pidns".to_owned(),
+            Self::Bubblewrap { .. } => "bwrap".to_owned(),
+            Self::Lxc { name, .. } => format!("lxc:{name}"),
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! Starts a sandbox, and performs what the state machine of its attempt asks for.
+
+use std::fs;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::process::{Child, Command, Stdio};
+use std::time::Instant;
+
+use rustix::process::Signal;
+
+use super::event_source::{EventSource, Wanted};
+use super::inside::{Inside, kill_own};
+use super::machine::Machine;
+use super::stage::StageRef;
+use super::state::{Action, SupervisorEvent};
+use crate::sandbox::attempt_end::AttemptEnd;
+use crate::sandbox::capture::Capture;
+use crate::sandbox::channel::{self, Channel};
+use crate::sandbox::groups::Groups;
+use crate::sandbox::last_line::last_line;
+use crate::sandbox::processes::{SANDBOX_VARIABLE, describe, signal};
+use crate::sandbox::protocol::{Exec, InitOrder, ShimOrder, SupervisorMessage};
+use crate::sandbox::spec::Spec;
+use crate::sandbox::tool::sandbox_tool;
+
+/// Processes left over that are described, at most; all are killed.
+const MAX_LEFT_OVER: usize = 100;
+
+/// One attempt, while it is supervised.
+pub(super) struct Supervisor<'a> {
+    spec: &'a Spec,
+    groups: &'a Groups,
+    machine: Machine<'a>,
+    events: EventSource<'a>,
+    inside: Inside<'a>,
+    /// The arguments with which an exec shim is run inside.
+    shim: Vec<String>,
+    /// The name of the tool, for messages.
+    tool_name: &'static str,
+    tool: Child,
+}
+
+impl<'a> Supervisor<'a> {
+    /// Starts the tool that makes the sandbox.
+    ///
+    /// # Errors
+    ///
+    /// Why it could not be started, as the end of a sentence.
+    pub(super) fn start(
+        runner: &'a Channel<io::Stdin>,
+        spec: &'a Spec,
+        groups: &'a Groups,
+    ) -> Result<Self, String> {
+        let failed = |error: io::Error| format!("cannot make its sandbox: {error}");
+        if let Some(bytes) = spec.memory_limit_bytes {
+            groups
+                .limit_memory(bytes)
+                .map_err(|reason| format!("cannot limit its memory: {reason}"))?;
+        }
+        if let Some(count) = spec.processes_max {
+            // Where it does not work there is no protection from a fork bomb, but all else works.
+            let _ = groups.limit_processes(count);
+        }
+        let mut sandbox = sandbox_tool(spec).map_err(failed)?;
+        let (ended_children, sender) = UnixStream::pair().map_err(failed)?;
+        ended_children.set_nonblocking(true).map_err(failed)?;
+        signal_hook::low_level::pipe::register(signal_hook::consts::SIGCHLD, sender)
+            .map_err(failed)?;
+        let capture = |path| Capture::create(path, spec.output_limit_bytes).map_err(failed);
+        let (stdout, stdout_pipe) = capture(&spec.stdout)?;
+        let (stderr, stderr_pipe) = capture(&spec.stderr)?;
+        let (init, init_socket) = channel::pair().map_err(failed)?;
+        sandbox
+            .command
+            .env(SANDBOX_VARIABLE, &spec.id)
+            .stdin(Stdio::from(init_socket))
+            .stdout(Stdio::from(stdout_pipe))
+            .stderr(Stdio::from(stderr_pipe));
+        let tool_name = sandbox.tool.unwrap_or("memsample");
+        let tool = sandbox.command.spawn();
+        // Closes our copies of the pipes and of the socket.
+        sandbox.command = Command::new("");
+        let tool = tool.map_err(|error| format!("cannot run `{tool_name}`: {error}"))?;
+        Ok(Self {
+            spec,
+            groups,
+            machine: Machine::new(spec, Instant::now()),
+            events: EventSource::new(runner, init, ended_children, tool.id(), [stdout, stderr]),
+            inside: Inside::new(groups, sandbox.tool.is_some()),
+            shim: sandbox.shim,
+            tool_name,
+            tool,
+        })
+    }
+
+    /// Conducts the attempt until nothing is left of it. Returns how it ended, and whether the runner is gone.
+    pub(super) fn conduct(mut self) -> (AttemptEnd, bool) {
+        while !self.machine.is_done() {
+            if let Some(action) = self.machine.next_action() {
+                if let Some(event) = self.perform(action) {
+                    self.machine.handle(event, Instant::now());
+                }
+                continue;
+            }
+            let wanted = Wanted {
+                deadline: self.machine.deadline(),
+                looks_for_processes: self.machine.looks_for_processes(),
+                drains_output: self.machine.drains_output(),
+            };
+            let event = self.events.next(&mut self.inside, wanted);
+            self.machine.handle(event, Instant::now());
+        }
+        let runner_gone = self.machine.runner_gone();
+        let (spec, tool_name) = (self.spec, self.tool_name);
+        let end = self.machine.into_end();
+        let captured = self.events.captures.map(Capture::finish);
+        let Some(mut end) = end else {
+            let why = last_words(spec, tool_name);
+            return (
+                AttemptEnd::not_started(format!("cannot make its sandbox: {why}")),
+                runner_gone,
+            );
+        };
+        for (cut_bytes, error) in captured {
+            end.output_cut_bytes += cut_bytes;
+            end.output_error = end.output_error.take().or(error);
+        }
+        (end, runner_gone)
+    }
+
+    /// Performs an action; returns the event that comes of it.
+    fn perform(&mut self, action: Action) -> Option<SupervisorEvent> {
+        match action {
+            Action::Launch(stage) => return self.launch(stage),
+            Action::ReportReady(stage) => {
+                let init = self.inside.init_pid();
+                self.report(&SupervisorMessage::Ready { stage, init });
+            }
+            Action::SendExec(stage) => return self.send_exec(stage),
+            Action::CloseShim => self.events.shim = None,
+            Action::StartProgress => self.events.start_progress(),
+            Action::StopProgress => self.events.stop_progress(),
+            Action::Terminate => {
+                let processes = self.inside.processes();
+                signal(&processes, Signal::TERM);
+                // One that is stopped would not see it.
+                signal(&processes, Signal::CONT);
+            }
+            Action::Kill => {
+                let tool_ended = self.inside.kill(self.tool.id());
+                self.events.note_reaped(tool_ended);
+                return Some(SupervisorEvent::Killed);
+            }
+            Action::ReportEnd => {
+                let end = Box::new(self.machine.end().clone());
+                self.report(&SupervisorMessage::Ended(end));
+            }
+            Action::DescribeLeftOver => {
+                let left = self.inside.processes().into_iter().filter_map(describe);
+                self.machine.note_left_over(left.take(MAX_LEFT_OVER).collect());
+            }
+            Action::AskLeft => {
+                let sent = self.events.init.as_ref().map(|init| init.send(&InitOrder::Left));
+                if !matches!(sent, Some(Ok(()))) {
+                    return Some(SupervisorEvent::InitGone);
+                }
+            }
+            Action::CloseInit => (self.events.init, self.events.shim) = (None, None),
+            Action::KillTool => {
+                let _ = self.tool.kill();
+            }
+            Action::KillOrphans => {
+                self.events.note_reaped(kill_own(self.tool.id()));
+                return Some(SupervisorEvent::Killed);
+            }
+        }
+        None
+    }
+
+    /// Sends the runner a message. If it is gone, its channel is closed, which is an event.
+    fn report(&self, message: &SupervisorMessage) {
+        let _ = self.events.runner.send(message);
+    }
+
+    /// Has init start an exec shim.
+    fn launch(&mut self, _stage: StageRef) -> Option<SupervisorEvent> {
+        let launch = || -> io::Result<_> {
+            let (shim, shim_socket) = channel::pair()?;
+            let groups = self.groups.open()?;
+            let groups: Vec<_> = groups.iter().map(AsFd::as_fd).collect();
+            shim.send_with(&ShimOrder::Join, &groups)?;
+            let order = InitOrder::Launch { argv: self.shim.clone() };
+            if let Some(init) = &self.events.init {
+                init.send_with(&order, &[shim_socket.as_fd()])?;
+            }
+            Ok(shim)
+        };
+        match launch() {
+            Ok(shim) => {
+                self.events.shim = Some(shim);
+                None
+            }
+            Err(error) => Some(SupervisorEvent::LaunchFailed(error.to_string())),
+        }
+    }
+
+    /// Sends the exec shim the program to execute.
+    fn send_exec(&mut self, stage: StageRef) -> Option<SupervisorEvent> {
+        let exec = Exec {
+            argv: self.machine.stage(stage)?.argv.clone(),
+            cwd: self.spec.cwd.clone(),
+            env: self.spec.env.clone(),
+            user: self.spec.user.clone(),
+        };
+        let sent = self.events.shim.as_ref()?.send(&ShimOrder::Exec(Box::new(exec)));
+        sent.err().map(|error| SupervisorEvent::ExecNotSent(error.to_string()))
+    }
+}
+
+/// Returns what a tool wrote at last, which says why it failed.
+fn last_words(spec: &Spec, tool: &str) -> String {
+    let bytes = fs::read(&spec.stderr).unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    match last_line(&text) {
+        Some(line) => line.to_owned(),
+        None => format!("`{tool}` ended without a message"),
+    }
+}

@@ -1,0 +1,90 @@
+//! The supervisor: runs one attempt from outside of its sandbox, and leaves nothing behind.
+//!
+//! ```text
+//! EventSource ─ SupervisorEvent ─▶ Machine ─ Action ─▶ Supervisor
+//!      ▲                                                   │ signals, messages
+//!      └── runner, init, exec shim, output, time ──────────┘
+//! ```
+
+mod conduct;
+mod event_source;
+mod inside;
+mod machine;
+mod scratch;
+mod sequence;
+mod stage;
+mod state;
+#[cfg(test)]
+mod tests;
+mod transitions;
+
+use std::fs;
+use std::io;
+use std::process::ExitCode;
+
+use memsample::parse::parse_vmstat;
+use rustix::process::{getpid, set_child_subreaper, setsid};
+
+use super::artifacts;
+use super::attempt_end::AttemptEnd;
+use super::channel::{Channel, inherited};
+use super::groups::{Groups, OomCounts};
+use super::protocol::{SupervisorMessage, SupervisorOrder};
+use super::signals::ignore_signals;
+use super::spec::Spec;
+use super::tool::outside;
+use conduct::Supervisor;
+use scratch::remove_scratch;
+
+/// Runs until the attempt is over.
+pub(super) fn run() -> ExitCode {
+    // What ends the runner's process group, such as Ctrl-C, is for the runner to judge.
+    let _ = setsid();
+    ignore_signals();
+    let _ = set_child_subreaper(Some(getpid()));
+    let runner = inherited();
+    let Ok(Some(received)) = runner.receive::<SupervisorOrder>() else { return ExitCode::FAILURE };
+    let SupervisorOrder::Start(spec) = received.message else { return ExitCode::FAILURE };
+    // What the runner holds is held until nothing is left.
+    let _held = received.descriptors;
+    let end = attempt(&runner, &spec);
+    match runner.send(&SupervisorMessage::Ended(Box::new(end))) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+/// Makes the sandbox, runs the attempt in it, and removes it.
+fn attempt(runner: &Channel<io::Stdin>, spec: &Spec) -> AttemptEnd {
+    let oom_kills_before = machine_oom_kills();
+    let groups = Groups::create(&spec.id);
+    let (mut end, runner_gone) = match Supervisor::start(runner, spec, &groups) {
+        Ok(supervisor) => supervisor.conduct(),
+        Err(reason) => (AttemptEnd::not_started(reason), false),
+    };
+    if end.not_started.is_none() && !runner_gone {
+        let (from, within) = outside(spec);
+        let notes = artifacts::keep(&spec.artifacts, &from, &within, &spec.artifacts_directory);
+        end.notes.extend(notes);
+    }
+    if let Some(path) = spec.runner_scratch.as_ref().filter(|_| runner_gone) {
+        let _ = fs::remove_dir_all(path);
+    }
+    let counts = groups.oom_counts();
+    end.oom_kills = counts.map(|OomCounts { kills, .. }| kills);
+    end.limit_reached =
+        spec.memory_limit_bytes.is_some() && counts.is_some_and(|counts| counts.limit_reached);
+    end.machine_oom_kills =
+        oom_kills_before.and_then(|before| machine_oom_kills()?.checked_sub(before));
+    groups.kill();
+    for path in groups.remove() {
+        end.notes.push(format!("the control group `{}` could not be removed", path.display()));
+    }
+    remove_scratch(spec, &mut end);
+    end
+}
+
+/// Reads how often the OOM killer has killed since the machine was started.
+fn machine_oom_kills() -> Option<u64> {
+    parse_vmstat(&fs::read("/proc/vmstat").ok()?).ok()?.oom_kill
+}
