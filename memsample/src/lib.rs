@@ -47,6 +47,7 @@ pub mod error;
 pub mod parse;
 pub mod schema;
 pub mod units;
+pub mod view;
 
 mod host;
 mod identity;

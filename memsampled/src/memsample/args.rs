@@ -9,8 +9,9 @@ use regex::Regex;
 
 use crate::peaks::PeaksBy;
 use crate::run::RunArgs;
-use crate::view::{At, By, parse_at, parse_regex};
+use crate::view::{By, parse_at, parse_regex};
 use crate::{duration, share};
+use memsample::view::At;
 
 /// Records the memory of every process, for test runs on Linux.
 #[derive(Parser)]

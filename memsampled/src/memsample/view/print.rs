@@ -7,8 +7,8 @@ use memsample::parse::Meminfo;
 use memsample::units::Kibibytes;
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 
-use super::table::{Column, Kind, Sum, Table, Value};
 use crate::summary;
+use memsample::view::{Column, ColumnKind, Sum, Table, Value};
 
 /// How sizes are printed for a person.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +39,7 @@ pub(super) fn text(
         output.add_row(total_row(table, columns, unit, meminfo));
     }
     for (column, output) in columns.iter().zip(output.column_iter_mut()) {
-        if column.kind != Kind::Text {
+        if column.kind != ColumnKind::Text {
             output.set_cell_alignment(CellAlignment::Right);
         }
     }
@@ -68,7 +68,9 @@ fn total_row(
 ) -> Vec<String> {
     let label = columns.iter().position(|column| !column.adds_up);
     let cell = |(index, column): (usize, &Column)| match table.total(column) {
-        Some(sum) if column.kind == Kind::Size => cell(column, &Value::Sum(sum), unit, meminfo),
+        Some(sum) if column.kind == ColumnKind::Size => {
+            cell(column, &Value::Sum(sum), unit, meminfo)
+        }
         Some(sum) => at_least(sum, sum.known.map(|count| count.to_string())),
         None if Some(index) == label => "total".to_owned(),
         None => String::new(),
