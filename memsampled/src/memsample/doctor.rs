@@ -1,4 +1,4 @@
-//! `memsample doctor`.
+//! `memsample doctor`: what works on this machine.
 
 use std::io::{self, Write};
 
@@ -6,8 +6,17 @@ use comfy_table::{Table, presets};
 use memsample_runner::runner::doctor::{Check, checks};
 use serde_json::json;
 
-use crate::args::DoctorArgs;
 use crate::exit::ExitCode;
+
+/// Show which sandboxes, limits and counters work on this machine, and how to enable the rest
+///
+/// `memsample run` does not use what does not work here, and does not start a test that requires it.
+#[derive(clap::Args)]
+pub(crate) struct DoctorArgs {
+    /// Print a JSON array with an object for each check
+    #[arg(long)]
+    pub(crate) json: bool,
+}
 
 pub(crate) fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
     let checks = checks();

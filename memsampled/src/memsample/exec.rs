@@ -1,8 +1,9 @@
-//! `memsample exec`: a command as a test of a recording that goes on.
+//! `memsample exec`: runs a command as a test of a session.
 
 use std::env;
 use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -14,11 +15,41 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::low_level::emulate_default_handler;
 
-use crate::args::ExecArgs;
 use crate::child::{CommandEnd, RunningCommand};
 use crate::control::{chosen, connect_to};
 use crate::exit::ExitCode;
 use crate::signals::signals_of;
+
+/// Run a command as a test of a session, and mark its begin and end
+///
+/// The test consists of the command and all its descendants: `memsample peaks --by test` adds them up.
+/// Output, exit code and signals pass through unchanged. Without a daemon or a session the command runs
+/// without marks, and a line on stderr says so.
+///
+/// cargo-nextest provides the name of the test: see clients/nextest.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:\n  \
+    eval \"$(memsample start --env)\"; memsample exec --test load -- ./load --users 100; memsample stop\n  \
+    CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER='memsample exec --' cargo nextest run")]
+pub(crate) struct ExecArgs {
+    /// Socket of the daemon [default: /run/memsampled/memsampled.sock as root, else
+    /// $XDG_RUNTIME_DIR/memsampled.sock]
+    #[arg(long, value_name = "PATH", env = memsample_client::SOCKET_VARIABLE)]
+    pub(crate) socket: Option<PathBuf>,
+
+    /// Name of the test [default: the test that cargo-nextest runs; without one, the command runs
+    /// without marks]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) test: Option<String>,
+
+    /// Session to mark [default: the only one that is recording]
+    #[arg(long, value_name = "ID", env = memsample_client::SESSION_VARIABLE)]
+    pub(crate) session: Option<String>,
+
+    /// Command and its arguments
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<String>,
+}
 
 /// What a person or a test runner ends or wakes a program with.
 const FORWARDED: [i32; 6] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2];

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
+use std::path::PathBuf;
 
 use anyhow::Context;
 use bytesize::ByteSize;
@@ -11,12 +12,27 @@ use memsample::parse::Meminfo;
 use memsample::{KnownPss, Manifest, Quantiles, Recording, Recovery};
 use memsample_client::wire::{End, Summary};
 
-use crate::args::SummaryArgs;
 use crate::exit::ExitCode;
 use crate::plain_table::{lines, plain_table};
 
 /// How many of the largest processes are shown.
 pub(crate) const LARGEST: usize = 10;
+
+/// Print the largest processes of a recording, its losses and its cost
+#[derive(clap::Args)]
+pub(crate) struct SummaryArgs {
+    /// Directory of the recording
+    #[arg(value_name = "RECORDING")]
+    pub(crate) recording: PathBuf,
+
+    /// Maximum number of processes
+    #[arg(long, value_name = "COUNT", default_value_t = LARGEST)]
+    pub(crate) top: usize,
+
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
 
 pub(crate) fn run(args: &SummaryArgs) -> anyhow::Result<ExitCode> {
     let (recording, recovery) = Recording::open(&args.recording)?;

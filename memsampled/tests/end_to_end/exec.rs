@@ -102,7 +102,7 @@ fn without_daemon_session_or_test_the_command_runs_unmarked() {
     );
     let ended = exec(directory, &["--test", "t", "--", "echo", "a"]);
     assert_eq!((ended.code, &*ended.stdout), (Some(0), "a\n"));
-    assert!(ended.stderr.contains("no session goes on"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("no session is recording"), "{}", ended.stderr);
     let session = daemon.session("{}");
     // The process itself becomes the command.
     let ended = shell(

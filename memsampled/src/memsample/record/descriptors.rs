@@ -1,3 +1,5 @@
+//! The limit of open files of `memsample record`.
+
 use std::fs;
 use std::path::Path;
 

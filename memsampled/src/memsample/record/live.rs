@@ -1,9 +1,11 @@
+//! The live line of `memsample record`.
+
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use memsample::Status;
 
-use crate::args::Progress;
+use super::Progress;
 use crate::summary::bytes;
 
 /// How often the line is drawn anew.

@@ -1,5 +1,6 @@
-//! `memsample record`.
+//! `memsample record`: records until Ctrl-C, for a time, or while a command runs.
 
+mod args;
 mod descriptors;
 mod live;
 
@@ -12,11 +13,11 @@ use crossbeam_channel::{Receiver, select, tick};
 use jiff::Timestamp;
 use memsample::{MarkKind, Rate, RecordError, Recorder, RecorderOptions, SamplerOptions};
 
-use crate::args::{Events, RecordArgs};
 use crate::child::RunningCommand;
 use crate::exit::ExitCode;
 use crate::signals::signals;
 use crate::summary;
+pub(crate) use args::{Events, Progress, RecordArgs};
 use descriptors::DescriptorLimit;
 use live::Live;
 use memsample_client::wire::End;

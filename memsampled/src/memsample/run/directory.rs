@@ -1,3 +1,5 @@
+//! The directory of a run.
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! `memsample run`.
+//! `memsample run`: runs the tests of a suite.
 
 mod args;
 mod directory;
@@ -21,8 +21,8 @@ use memsample_runner::suite::{Policy, Suite};
 use args::JunitProfile;
 pub(crate) use args::RunArgs;
 
-use crate::args::{Events, Progress};
 use crate::exit::ExitCode;
+use crate::record::{Events, Progress};
 use crate::signals::signals;
 use memsample_config::Config;
 

@@ -1,77 +1,24 @@
 //! `memsample view`: what the memory of a machine is used for, now or at an instant of a recording.
 
+mod args;
 mod notes;
 mod print;
 
 use std::io::{self, Write};
 use std::path::Path;
-use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::ValueEnum;
-use jiff::Timestamp;
-use memsample::view::{self, At, Column, View, ViewOptions};
+use memsample::view::{self, Column, View, ViewOptions};
 use memsample::{Recording, SamplerOptions};
 use memsample_config::Config;
-use regex::Regex;
 
-use crate::args::ViewArgs;
-use crate::duration;
 use crate::exit::ExitCode;
 use crate::summary;
+use args::By;
+pub(crate) use args::ViewArgs;
 use print::Unit;
 pub(crate) use print::terminal_width;
-
-/// What a row stands for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum By {
-    /// One process
-    Process,
-    /// All processes of a user
-    User,
-    /// A file, or another thing that processes map
-    Mapping,
-    /// An area of the machine's memory
-    System,
-    /// All processes of a control group
-    Cgroup,
-    /// All processes that do the same: one program, one script, one crate that is compiled
-    Role,
-}
-
-impl From<By> for view::By {
-    fn from(by: By) -> Self {
-        match by {
-            By::Process => Self::Process,
-            By::User => Self::User,
-            By::Mapping => Self::Mapping,
-            By::System => Self::System,
-            By::Cgroup => Self::Cgroup,
-            By::Role => Self::Role,
-        }
-    }
-}
-
-/// Reads an instant of a recording: a time, or a length of time since the first tick.
-pub(crate) fn parse_at(text: &str) -> Result<At, String> {
-    if let Ok(time) = text.parse::<Timestamp>() {
-        return Ok(At::Time(time));
-    }
-    let offset: Result<Duration, _> = duration::parse(text);
-    offset.map(At::Offset).map_err(|_| {
-        "write a time such as 2026-11-22T20:59:38.281Z, or a length of time since the beginning such as 12.5s"
-            .to_owned()
-    })
-}
-
-/// Reads a regular expression. The error is one line.
-pub(crate) fn parse_regex(text: &str) -> Result<Regex, String> {
-    Regex::new(text).map_err(|error| {
-        let message = error.to_string();
-        let last = message.lines().last().unwrap_or_default();
-        last.trim_start_matches("error: ").to_owned()
-    })
-}
 
 pub(crate) fn run(args: &ViewArgs) -> anyhow::Result<ExitCode> {
     refuse_contradictions(args)?;
