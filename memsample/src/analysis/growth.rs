@@ -1,3 +1,5 @@
+//! Whether memory still rose at the end of a recording.
+
 /// What is within this time of the end was at the end.
 const END_MS: i64 = 1000;
 /// A smaller step is no growth: this part of what was, and this many bytes.
@@ -7,11 +9,11 @@ const STEP_BYTES: u64 = 64 * 1024;
 /// Whether a series of numbers still rose when it ended, seen in the order of time.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Growth {
-    span: Option<Span>,
+    series: Option<Series>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Span {
+struct Series {
     first_ms: i64,
     /// The last step up to what was never reached before.
     risen: u64,
@@ -23,18 +25,18 @@ struct Span {
 impl Growth {
     pub(super) fn observe(&mut self, ts_ms: i64, bytes: u64) {
         let first =
-            Span { first_ms: ts_ms, risen: bytes, risen_ms: ts_ms, last: bytes, last_ms: ts_ms };
-        let span = self.span.get_or_insert(first);
-        if bytes > span.risen.saturating_add(step(span.risen)) {
-            (span.risen, span.risen_ms) = (bytes, ts_ms);
+            Series { first_ms: ts_ms, risen: bytes, risen_ms: ts_ms, last: bytes, last_ms: ts_ms };
+        let series = self.series.get_or_insert(first);
+        if bytes > series.risen.saturating_add(step(series.risen)) {
+            (series.risen, series.risen_ms) = (bytes, ts_ms);
         }
-        (span.last, span.last_ms) = (bytes, ts_ms);
+        (series.last, series.last_ms) = (bytes, ts_ms);
     }
 
     /// Says whether, within the last second, it reached what it had never reached before, and was there
     /// at the end. `None` where one number is all there is.
     pub(super) fn rising(&self) -> Option<bool> {
-        let Span { first_ms, risen, risen_ms, last, last_ms } = self.span?;
+        let Series { first_ms, risen, risen_ms, last, last_ms } = self.series?;
         let recent = last_ms.saturating_sub(risen_ms) <= END_MS && risen_ms > first_ms;
         (last_ms > first_ms).then_some(recent && last.saturating_add(step(risen)) >= risen)
     }

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::io;
 
-use super::peaks::{Bound, counter_error_bytes, is_bounded_at_exit, lower};
+use super::bound::{Bound, counter_error_bytes, is_bounded_at_exit, lower};
 use crate::identity::ProcessId;
 use crate::recording::{ImageRow, Recording};
 
@@ -24,7 +24,7 @@ pub struct LargestProcess {
     pub role: String,
     /// Its largest resident set was not smaller.
     pub lower: Bound,
-    /// Whether the kernel told the largest at its end, so that it was not larger either, but for the
+    /// Whether the kernel reported the largest at its exit, so that it was not larger either, except for the
     /// error of its count ([`counter_error_bytes`](super::counter_error_bytes)).
     pub is_exact: bool,
     /// The largest sampled resident set; `None` of a process that lived between two ticks.

@@ -8,11 +8,12 @@ use std::ops::RangeInclusive;
 use arrow_array::types::{Int64Type, TimestampMillisecondType as Millisecond};
 use jiff::Timestamp;
 
+use super::bound::{Bound, Source, counter_error_bytes, lower};
 use super::growth::Growth;
-use super::lives::{Lives, UpperSum, ticks};
-use super::peaks::{Bound, Composition, Source, counter_error_bytes, lower, upper};
-use super::sampled_images::{SampledImage, known, sampled_images};
-use super::test_of_image::images_of_tests;
+use super::lifetimes::{Lifetimes, ticks};
+use super::sampled_image::{Composition, SampledImage, known, sampled_images};
+use super::test_membership::images_of_tests;
+use super::upper_sum::UpperSum;
 use crate::recording::{ImageRow, Recording, numbers};
 
 /// Sums that are kept at a time, of each role at each tick: 64 MiB. Of a longer recording one span of
@@ -44,7 +45,7 @@ pub struct RolePeak {
 }
 
 /// What is collected of a role.
-struct Role {
+struct RoleSums {
     name: String,
     images: u64,
     /// The largest of the lower bounds of single members, and when that was at the latest.
@@ -108,12 +109,12 @@ fn peaks_of(recording: &Recording, rows: Vec<ImageRow>, top: usize) -> io::Resul
     let (mut roles, role_of) = collect(recording, images, &ticks)?;
     sum_samples(recording, &mut roles, &role_of, &ticks)?;
     roles.sort_by(|a, b| {
-        let largest = |role: &Role| Reverse(role.lower().bytes);
+        let largest = |role: &RoleSums| Reverse(role.lower().bytes);
         (largest(a), &a.name).cmp(&(largest(b), &b.name))
     });
     roles.truncate(top);
     compose(recording, &mut roles, &role_of)?;
-    Ok(roles.into_iter().map(Role::into_peak).collect())
+    Ok(roles.into_iter().map(RoleSums::into_peak).collect())
 }
 
 /// Puts the images into their roles, and returns the name of the role of each.
@@ -121,22 +122,22 @@ fn collect(
     recording: &Recording,
     images: Vec<SampledImage>,
     ticks: &[i64],
-) -> io::Result<(Vec<Role>, HashMap<u64, String>)> {
+) -> io::Result<(Vec<RoleSums>, HashMap<u64, String>)> {
     let error_bytes = counter_error_bytes(&recording.manifest().provenance.machine);
-    let lives = Lives::new(recording, ticks)?;
-    let mut by_name: HashMap<String, Role> = HashMap::new();
+    let lifetimes = Lifetimes::new(recording, ticks)?;
+    let mut by_name: HashMap<String, RoleSums> = HashMap::new();
     let mut role_of = HashMap::with_capacity(images.len());
     for image in images {
         let name = image.row.role.clone();
         role_of.insert(image.row.process, name.clone());
-        let role = by_name.entry(name).or_insert_with_key(|name| Role::new(name.clone()));
+        let role = by_name.entry(name).or_insert_with_key(|name| RoleSums::new(name.clone()));
         role.images += 1;
         let lower = lower(&image.row);
         if lower.bytes > role.single.bytes {
             role.single = lower;
             role.single_ms = image.exit_ms.unwrap_or(image.row.last_ms);
         }
-        role.upper.add(lives.of(&image), upper(&image, error_bytes));
+        role.upper.add(lifetimes.of(&image), image.upper(error_bytes));
     }
     Ok((by_name.into_values().collect(), role_of))
 }
@@ -144,7 +145,7 @@ fn collect(
 /// Finds the largest sum of each role, one span of ticks after the other.
 fn sum_samples(
     recording: &Recording,
-    roles: &mut [Role],
+    roles: &mut [RoleSums],
     role_of: &HashMap<u64, String>,
     ticks: &[i64],
 ) -> io::Result<()> {
@@ -203,14 +204,14 @@ fn for_each_sample(
 /// Adds up what the largest sums consist of.
 fn compose(
     recording: &Recording,
-    roles: &mut [Role],
+    roles: &mut [RoleSums],
     role_of: &HashMap<u64, String>,
 ) -> io::Result<()> {
     let peaks: HashSet<i64> = roles.iter().filter_map(|role| Some(role.peak?.1)).collect();
     let (Some(&first), Some(&last)) = (peaks.iter().min(), peaks.iter().max()) else {
         return Ok(());
     };
-    let mut by_name: HashMap<String, &mut Role> =
+    let mut by_name: HashMap<String, &mut RoleSums> =
         roles.iter_mut().map(|role| (role.name.clone(), role)).collect();
     let columns =
         ["ts", "process", "rss_bytes", "anon_bytes", "file_bytes", "shmem_bytes", "swap_bytes"];
@@ -254,7 +255,7 @@ fn compose(
     Ok(())
 }
 
-impl Role {
+impl RoleSums {
     fn new(name: String) -> Self {
         Self {
             name,

@@ -1,4 +1,4 @@
-//! When each test ran: from the marks of its beginning and its end.
+//! When each test ran, by the marks of its begin and its end.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -7,14 +7,14 @@ use arrow_array::Array;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int64Type, TimestampMillisecondType as Millisecond};
 
-use super::sampled_images::SampledImage;
-use super::test_of_image::EXEC_MARK;
+use super::sampled_image::SampledImage;
+use super::test_membership::EXEC_MARK;
 use crate::recording::{MarkKind, Recording, numbers};
 use crate::units::START_STEP_NS;
 
-/// One run of a test, from one mark to the other.
+/// One attempt of a test, from one mark to the other.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Span {
+pub(super) struct TestSpan {
     /// The name of the mark.
     pub(super) name: String,
     pub(super) begin_ms: i64,
@@ -27,7 +27,7 @@ pub(super) struct Span {
 ///
 /// A span ends with the mark of the same name; what begins and ends within it is a part of the test. But
 /// where `memsample exec` runs the test again, it was killed before and could set no mark.
-pub(super) fn spans(recording: &Recording) -> io::Result<HashMap<String, Vec<Span>>> {
+pub(super) fn spans(recording: &Recording) -> io::Result<HashMap<String, Vec<TestSpan>>> {
     let mut marks = BTreeMap::new();
     for batch in recording.read_table("marks", &["ts", "boot_ns", "kind", "name", "test"]) {
         let batch = batch?;
@@ -52,7 +52,7 @@ pub(super) fn spans(recording: &Recording) -> io::Result<HashMap<String, Vec<Spa
             }
         }
     }
-    let marks = marks.into_iter().map(|((boot_ns, _), (ts_ms, begins, test, name))| Mark {
+    let marks = marks.into_iter().map(|((boot_ns, _), (ts_ms, begins, test, name))| TestMark {
         ts_ms,
         boot_ns,
         begins,
@@ -63,7 +63,7 @@ pub(super) fn spans(recording: &Recording) -> io::Result<HashMap<String, Vec<Spa
 }
 
 /// A mark of a test.
-struct Mark {
+struct TestMark {
     ts_ms: i64,
     boot_ns: u64,
     begins: bool,
@@ -71,20 +71,21 @@ struct Mark {
     name: String,
 }
 
-fn spans_of(marks: impl IntoIterator<Item = Mark>) -> HashMap<String, Vec<Span>> {
-    let mut spans: HashMap<String, Vec<Span>> = HashMap::new();
-    for Mark { ts_ms, boot_ns, begins, test, name } in marks {
+fn spans_of(marks: impl IntoIterator<Item = TestMark>) -> HashMap<String, Vec<TestSpan>> {
+    let mut spans: HashMap<String, Vec<TestSpan>> = HashMap::new();
+    for TestMark { ts_ms, boot_ns, begins, test, name } in marks {
         let spans = spans.entry(test).or_default();
         let open = spans.last_mut().filter(|span| span.end.is_none());
-        let runs_again =
-            |open: &Span| begins && open.name.starts_with(EXEC_MARK) && name.starts_with(EXEC_MARK);
-        let ends = |open: &Span| !begins && open.name == name;
+        let runs_again = |open: &TestSpan| {
+            begins && open.name.starts_with(EXEC_MARK) && name.starts_with(EXEC_MARK)
+        };
+        let ends = |open: &TestSpan| !begins && open.name == name;
         match open {
             Some(open) if ends(open) => open.end = Some((ts_ms, boot_ns)),
             Some(open) if !runs_again(open) => {}
             open if begins => {
                 open.into_iter().for_each(|killed| killed.end = Some((ts_ms, boot_ns)));
-                spans.push(Span { name, begin_ms: ts_ms, begin_ns: boot_ns, end: None });
+                spans.push(TestSpan { name, begin_ms: ts_ms, begin_ns: boot_ns, end: None });
             }
             _ => {}
         }
@@ -95,7 +96,7 @@ fn spans_of(marks: impl IntoIterator<Item = Mark>) -> HashMap<String, Vec<Span>>
 
 /// Returns which of the spans of its test an image is of. They do not overlap. Who began between two is
 /// of the later one, which is marked when its processes have been made ready.
-pub(super) fn span_of(spans: &[Span], image: &SampledImage) -> usize {
+pub(super) fn span_of(spans: &[TestSpan], image: &SampledImage) -> usize {
     let start_ns = image.row.start_ns;
     let before = spans.partition_point(|span| span.begin_ns <= start_ns).saturating_sub(1);
     let Some((end_ms, end_ns)) = spans.get(before).and_then(|span| span.end) else {
@@ -119,8 +120,8 @@ mod tests {
 
     const MS: u64 = 1_000_000;
 
-    fn spans() -> Vec<Span> {
-        let span = |begin_ms: i64, end_ms: Option<i64>| Span {
+    fn spans() -> Vec<TestSpan> {
+        let span = |begin_ms: i64, end_ms: Option<i64>| TestSpan {
             name: String::new(),
             begin_ms,
             begin_ns: begin_ms.unsigned_abs() * MS,
@@ -146,14 +147,14 @@ mod tests {
 
     #[test]
     fn what_runs_again_has_ended_before() {
-        let mark = |at_ms: u64, begins, name: &str| Mark {
+        let mark = |at_ms: u64, begins, name: &str| TestMark {
             ts_ms: at_ms as i64,
             boot_ns: at_ms * MS,
             begins,
             test: "a".to_owned(),
             name: name.to_owned(),
         };
-        let found = |marks: Vec<Mark>| -> Vec<(i64, Option<i64>)> {
+        let found = |marks: Vec<TestMark>| -> Vec<(i64, Option<i64>)> {
             let spans = spans_of(marks).remove("a").unwrap_or_default();
             spans.iter().map(|span| (span.begin_ms, span.end.map(|end| end.0))).collect()
         };
@@ -181,7 +182,7 @@ mod tests {
         check(210, Some(240), None, 1);
         check(240, None, Some(260), 1);
         check(400, None, Some(500), 2);
-        // Its start may be up to a step later: its end tells.
+        // Its start may be up to a step later, and its end decides.
         check(195, Some(199), None, 0);
         check(195, Some(203), None, 1);
         check(295, None, Some(310), 2);

@@ -1,4 +1,4 @@
-//! What the samples and the exit record of some process images tell of their peaks, in one pass.
+//! What the samples and the exit record of process images say about their peaks, read in one pass.
 
 use std::collections::HashMap;
 use std::io;
@@ -7,9 +7,26 @@ use arrow_array::types::{Int64Type, TimestampMillisecondType as Millisecond};
 use arrow_array::{Array, PrimitiveArray};
 use jiff::Timestamp;
 
+use super::bound::{Bound, Source, within};
 use super::growth::Growth;
-use super::peaks::Composition;
 use crate::recording::{ImageRow, Recording, numbers};
+
+/// What the memory consisted of at the tick with the largest sample.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Composition {
+    /// The planned instant of the tick.
+    pub ts: Timestamp,
+    /// Resident.
+    pub rss_bytes: u64,
+    /// Resident anonymous memory.
+    pub anon_bytes: u64,
+    /// Resident pages of files; `None` where it was not read, as in what follows.
+    pub file_bytes: Option<u64>,
+    /// Resident shared memory.
+    pub shmem_bytes: Option<u64>,
+    /// In swap, and so not resident.
+    pub swap_bytes: Option<u64>,
+}
 
 /// A process image with what was found of it.
 pub(super) struct SampledImage {
@@ -123,6 +140,19 @@ impl SampledImage {
         }
     }
 
+    /// Returns what the image cannot have been larger than.
+    pub(super) fn upper(&self, error_bytes: Option<u64>) -> Option<Bound> {
+        let row = &self.row;
+        match (row.exit_hwm_bytes, self.hwm) {
+            (Some(bytes), _) => within(row, bytes, error_bytes, Source::ExitRecord),
+            // It says nothing of the time after it was read, so that must have been at the last sample.
+            (None, Some(hwm)) if !row.ended && Some(hwm.read_ms) == self.last_ms => {
+                within(row, hwm.bytes, error_bytes, Source::HighWaterMark)
+            }
+            _ => None,
+        }
+    }
+
     fn observe(
         &mut self,
         ts_ms: i64,
@@ -144,5 +174,41 @@ impl SampledImage {
             before.filter(|hwm| hwm.bytes >= bytes).map_or(ts_ms, |hwm| hwm.reached_ms);
         let bytes = before.map_or(bytes, |hwm| hwm.bytes.max(bytes));
         self.hwm = Some(HighWaterMark { bytes, read_ms: ts_ms, reached_ms });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::analysis::bound::is_bounded_at_exit;
+
+    /// Returns the upper bound of an image that ended, with an error of 100 bytes.
+    fn upper_of(sampled: u64, recorded: Option<u64>) -> Option<u64> {
+        let row = ImageRow {
+            samples: 1,
+            rss_peak_bytes: Some(sampled),
+            exit_hwm_bytes: recorded,
+            ..ImageRow::unseen(0, 1, 0)
+        };
+        let image = SampledImage {
+            row,
+            composition: None,
+            hwm: None,
+            growth: Growth::default(),
+            last_ms: Some(0),
+            exit_ms: Some(0),
+            exit_ns: Some(0),
+        };
+        let bound = image.upper(Some(100));
+        assert_eq!(bound.is_some(), is_bounded_at_exit(&image.row, Some(100)));
+        bound.map(|bound| bound.bytes)
+    }
+
+    #[test]
+    fn a_record_below_what_was_seen_is_of_another_program() {
+        assert_eq!(upper_of(1000, Some(2000)), Some(2100));
+        assert_eq!(upper_of(1000, Some(950)), Some(1050));
+        assert_eq!(upper_of(1000, Some(899)), None);
+        assert_eq!(upper_of(1000, None), None);
     }
 }
