@@ -1,9 +1,9 @@
-//! Lengths of time and rates as a person types them: `100ms`, `10s`, `every`, `off`.
+//! Durations and rates as a person types them: `100ms`, `10s`, `every`, `off`.
 
 use memsample::Rate;
 pub(crate) use memsample_input::quantity::parse_duration as parse;
 
-/// Reads how often something is read: a length of time, `every` tick, or `off`.
+/// Parses a rate: a duration, `every` (at every tick) or `off`.
 pub(crate) fn parse_rate(text: &str) -> Result<Rate, String> {
     match text {
         "off" => Ok(Rate::Off),

@@ -51,11 +51,11 @@ pub(crate) struct ExecArgs {
     pub(crate) command: Vec<String>,
 }
 
-/// What a person or a test runner ends or wakes a program with.
+/// Signals with which a person or a test runner stops or wakes a program.
 const FORWARDED: [i32; 6] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2];
 
-/// How long a test waits for a daemon that does not answer: it answers within a millisecond, and tests
-/// have a time of their own that is counted.
+/// How long a test waits for a daemon that does not answer. It usually answers within a millisecond, and
+/// the wait counts towards the time of the test.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 pub(crate) fn run(args: &ExecArgs) -> anyhow::Result<ExitCode> {
@@ -68,7 +68,7 @@ pub(crate) fn run(args: &ExecArgs) -> anyhow::Result<ExitCode> {
     let mut marker = match Marker::begin(args, test) {
         Ok(marker) => marker,
         Err(error) => {
-            // Who records must never be the reason that a test fails.
+            // A recorder must never make a test fail.
             let _ = writeln!(io::stderr(), "memsample: this test is not marked: {error:#}");
             return Ok(become_command(program, arguments));
         }
@@ -84,8 +84,8 @@ pub(crate) fn run(args: &ExecArgs) -> anyhow::Result<ExitCode> {
     let end = loop {
         select! {
             recv(command.ended()) -> end => break end.unwrap_or(CommandEnd::Exited(1)),
-            // Whoever signals the process group has reached the command too, and it gets the signal
-            // twice: whether they did cannot be told.
+            // A signal to the process group has reached the command too, which then receives it twice:
+            // the two cases cannot be distinguished.
             recv(signals) -> signal => if let Ok(signal) = signal {
                 command.forward(signal);
             },
@@ -106,7 +106,7 @@ fn nextest_test() -> Option<String> {
     Some(format!("{binary} {test}"))
 }
 
-/// Becomes the command, with everything that this process has.
+/// Executes the command in place of this program.
 fn become_command(program: &str, arguments: &[String]) -> ExitCode {
     let error = Command::new(program).args(arguments).exec();
     cannot_run(program, &error)
@@ -120,12 +120,12 @@ fn cannot_run(program: &str, error: &io::Error) -> ExitCode {
     }
 }
 
-/// Ends this process as the command was ended, so that whoever waits for it sees the same.
+/// Ends this process by the signal that ended the command, so that its parent sees the same status.
 fn die_of(signal: i32) {
-    // The command has left a core, if it was to.
+    // The command has dumped its core already, if it was to.
     let limit = getrlimit(Resource::Core);
     let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), ..limit });
-    // Fails for a signal that it does not know, such as one of real time.
+    // Fails for a signal that it does not know, such as a real-time signal.
     let _ = emulate_default_handler(signal);
 }
 

@@ -18,6 +18,7 @@ mod run;
 mod share;
 mod signals;
 mod summary;
+mod text;
 mod view;
 
 use std::io::{self, Write};

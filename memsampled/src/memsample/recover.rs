@@ -24,15 +24,15 @@ pub(crate) fn run(args: &RecoverArgs) -> anyhow::Result<ExitCode> {
     for directory in &args.recordings {
         let path = directory.display();
         match Recording::recover(directory) {
-            Ok(Recovery::NotNeeded) => writeln!(io::stdout(), "{path}: is whole")?,
+            Ok(Recovery::NotNeeded) => writeln!(io::stdout(), "{path}: is complete")?,
             Ok(Recovery::StillRecording) => {
-                writeln!(io::stdout(), "{path}: is still being written; left as it is")?;
+                writeln!(io::stdout(), "{path}: is still being written; not changed")?;
             }
             Ok(Recovery::Recovered { batches, torn }) => {
-                let torn = if torn { ", without the last one, which was cut off" } else { "" };
+                let torn = if torn { "; the last one was incomplete and is lost" } else { "" };
                 writeln!(
                     io::stdout(),
-                    "{path}: recovered from {batches} batches of its journal{torn}"
+                    "{path}: recovered {batches} batches from its journal{torn}"
                 )?;
             }
             Err(error) => {

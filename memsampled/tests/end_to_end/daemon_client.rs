@@ -67,7 +67,7 @@ fn the_session_may_be_left_out_where_there_is_only_one() {
     assert!(ended.stderr.contains("`interval` is out of range"), "{}", ended.stderr);
     let status = run(&["status"]);
     assert_eq!(status.code, Some(0));
-    assert!(status.stdout.contains(": ok, for ") && status.stdout.contains("protection: "));
+    assert!(status.stdout.contains(": ok, up ") && status.stdout.contains("protection: "));
     assert_eq!(run(&["status", "--json"]).json()["status"], "ok");
 }
 

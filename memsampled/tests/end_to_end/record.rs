@@ -47,7 +47,7 @@ fn a_person_reads_a_table_and_what_is_missing() {
         memsample(directory.path(), &["record", "--duration", "300ms", "--name", "evening"]);
     assert_eq!(ended.code, Some(0));
     for part in
-        ["ROLE", "PEAK RSS", "MEAN RSS", "PEAK PSS", "honesty: ", "cost: ", "recordings/evening"]
+        ["ROLE", "PEAK RSS", "MEAN RSS", "PEAK PSS", "losses: ", "cost: ", "recordings/evening"]
     {
         assert!(ended.stdout.contains(part), "{part} in:\n{}", ended.stdout);
     }

@@ -58,18 +58,18 @@ fn what_was_killed_is_recovered_when_it_is_next_opened() {
     wait_for_journal(&directory.path().join("recordings/x"), 3000);
     // While it runs it is not touched.
     let ended = memsample(directory.path(), &["recover", "recordings/x"]);
-    assert_eq!(ended.stdout, "recordings/x: is still being written; left as it is\n");
+    assert_eq!(ended.stdout, "recordings/x: is still being written; not changed\n");
     assert_eq!(memsample(directory.path(), &["summary", "recordings/x"]).code, Some(0));
     recorder.signal("KILL");
     recorder.wait();
     let ended = memsample(directory.path(), &["summary", "--json", "recordings/x"]);
-    assert!(ended.stderr.contains("the recording was put together"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("the recording has been recovered"), "{}", ended.stderr);
     assert_eq!(
         (ended.json()["state"].as_str(), ended.json()["end"].as_str()),
         (Some("recovered"), Some("crashed"))
     );
     let ended = memsample(directory.path(), &["recover", "recordings/x"]);
-    assert_eq!((ended.code, ended.stdout.as_str()), (Some(0), "recordings/x: is whole\n"));
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(0), "recordings/x: is complete\n"));
 }
 
 /// Runs a line of shell with a file system of `size` at `full`, seen by nobody else.
@@ -91,7 +91,7 @@ fn a_full_disk_ends_the_recording_and_keeps_what_was_written() {
     let ended = with_small_disk(directory.path(), "6m", line);
     assert_eq!(ended.code, Some(4), "{}", ended.stderr);
     assert!(
-        ended.stderr.contains("the disk is full; everything up to then was kept"),
+        ended.stderr.contains("the disk is full; everything written before is kept"),
         "{}",
         ended.stderr
     );

@@ -8,7 +8,7 @@ use memsample_client::wire::DumpRequest;
 use super::{DaemonArgs, connect, parse_label, print_json, span};
 use crate::duration;
 use crate::exit::ExitCode;
-use crate::summary::count;
+use crate::text::count;
 
 /// Make a recording of the last minutes that the daemon keeps, and print its path
 ///

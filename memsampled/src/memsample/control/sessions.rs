@@ -3,13 +3,13 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
-use comfy_table::{CellAlignment, Table};
+use comfy_table::Table;
 use memsample_client::wire::{Session, SessionState};
 
 use super::{DaemonArgs, connect, print_json};
 use crate::exit::ExitCode;
-use crate::plain_table::{lines, plain_table};
-use crate::summary::bytes;
+use crate::plain_table::{align_right, lines, plain_table};
+use crate::text::{bytes, printable};
 
 /// List the sessions of the daemon
 #[derive(clap::Args)]
@@ -51,13 +51,11 @@ fn table(sessions: &[Session]) -> Table {
             session.totals.late.to_string(),
             session.totals.dropped.to_string(),
             session.largest.as_ref().map_or("-".to_owned(), |largest| {
-                let (comm, rss) = (largest.comm.escape_debug(), bytes(largest.rss_bytes));
+                let (comm, rss) = (printable(&largest.comm), bytes(largest.rss_bytes));
                 format!("{comm} ({}) {rss}", largest.pid)
             }),
         ]);
     }
-    for column in table.column_iter_mut().skip(2).take(6) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
+    align_right(&mut table, |column| (2..8).contains(&column));
     table
 }

@@ -93,7 +93,7 @@ pub(crate) fn run(args: StartArgs) -> anyhow::Result<ExitCode> {
     }
     if !daemon.json {
         let Session { id, interval, recording, .. } = session;
-        writeln!(io::stderr(), "session {id} started: every {interval}, writing {recording}")?;
+        writeln!(io::stderr(), "session {id} started: sampling every {interval} into {recording}")?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{DaemonArgs, connect, print_json};
 use crate::exit::ExitCode;
-use crate::summary::{bytes, count};
+use crate::text::{bytes, count};
 
 /// Show the health of the daemon, and how it is protected
 #[derive(clap::Args)]
@@ -24,7 +24,7 @@ pub(crate) fn run(args: &StatusArgs) -> anyhow::Result<ExitCode> {
         let mut out = io::stdout();
         writeln!(
             out,
-            "memsampled {} on {}: {}, for {:?}, pid {}",
+            "memsampled {} on {}: {}, up {:?}, pid {}",
             health.version,
             socket.display(),
             health.status,
@@ -32,7 +32,7 @@ pub(crate) fn run(args: &StatusArgs) -> anyhow::Result<ExitCode> {
             health.pid,
         )?;
         let sessions = count(health.sessions, "session");
-        writeln!(out, "{sessions}, recordings in {}", health.recordings)?;
+        writeln!(out, "{sessions}; recordings in {}", health.recordings)?;
         writeln!(
             out,
             "protection: oom_score_adj {}, memory {}, control group {}",
@@ -43,12 +43,12 @@ pub(crate) fn run(args: &StatusArgs) -> anyhow::Result<ExitCode> {
         if let Some(flight) = &health.flight_recorder {
             writeln!(
                 out,
-                "flight recorder: {:.1}s of {} kept in {} of {}, {} dumps",
+                "flight recorder: keeps {:.1}s of {} in {} of {}; {}",
                 Duration::from_millis(flight.kept_ms).as_secs_f64(),
                 flight.span,
                 bytes(flight.kept_bytes),
                 bytes(flight.max_bytes),
-                flight.dumps,
+                count(flight.dumps, "dump"),
             )?;
         }
         let flight_notes = health.flight_recorder.iter().flat_map(|flight| &flight.notes);

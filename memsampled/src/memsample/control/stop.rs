@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use super::{DaemonArgs, chosen, connect, print_json};
 use crate::exit::ExitCode;
-use crate::summary::count;
+use crate::text::count;
 
 /// Stop a session of the daemon, and print the path of its recording
 #[derive(clap::Args)]

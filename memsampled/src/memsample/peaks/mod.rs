@@ -48,8 +48,8 @@ pub(crate) fn run(args: &PeaksArgs) -> anyhow::Result<ExitCode> {
     if rows.is_empty() && args.by == PeaksBy::Test && args.filter.is_none() {
         writeln!(
             io::stderr(),
-            "note: no process of this recording belongs to a test: run tests by `memsample exec --test NAME`, \
-             or by `memsample run`"
+            "note: no process of this recording belongs to a test: run tests with `memsample exec --test NAME`, \
+             or with `memsample run`"
         )?;
     }
     io::stdout().write_all(output.as_bytes())?;

@@ -18,7 +18,6 @@ use crate::summary;
 use args::By;
 pub(crate) use args::ViewArgs;
 use print::Unit;
-pub(crate) use print::terminal_width;
 
 pub(crate) fn run(args: &ViewArgs) -> anyhow::Result<ExitCode> {
     refuse_contradictions(args)?;
