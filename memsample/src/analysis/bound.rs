@@ -2,7 +2,7 @@
 
 use crate::recording::{ImageRow, Machine};
 
-/// Where a bound is from.
+/// The source of a bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Source {
@@ -10,7 +10,7 @@ pub enum Source {
     Sampled,
     /// `VmHWM` of `status`.
     HighWaterMark,
-    /// The high-water mark in the record that the kernel sent at the end.
+    /// The high-water mark in the exit record of the kernel.
     ExitRecord,
     /// The sum of the upper bounds of processes that may have lived at the same time.
     SumOfMembers,
@@ -32,9 +32,9 @@ impl Source {
 /// A bound of a peak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bound {
-    /// Bytes.
+    /// The resident set, in bytes.
     pub bytes: u64,
-    /// Where it is from.
+    /// Its source.
     pub source: Source,
 }
 
@@ -62,7 +62,7 @@ pub(super) fn lower(row: &ImageRow) -> Bound {
     ];
     let known =
         candidates.into_iter().filter_map(|(bytes, source)| Some(Bound { bytes: bytes?, source }));
-    // Of equal ones the last: it knows more.
+    // Of equal ones the last, which is the most precise source.
     known.max_by_key(|bound| bound.bytes).unwrap_or(Bound { bytes: 0, source: Source::Sampled })
 }
 
@@ -84,10 +84,11 @@ pub(super) fn within(
     (bytes >= lower(row).bytes).then_some(Bound { bytes, source })
 }
 
-/// Since this release the kernel counts a resident set on each CPU.
+/// The first release that counts a resident set on each CPU.
 const COUNTS_BY_CPU: (u32, u32) = (6, 2);
-/// Pages that a CPU keeps to itself, at least, and for each CPU that is online: `percpu_counter_batch`.
+/// The batch in which a CPU adds pages to the total: at least 32, or two for each online CPU
+/// (`percpu_counter_batch`).
 const MIN_BATCH_PAGES: u64 = 32;
 const BATCH_PAGES_PER_CPU: u64 = 2;
-/// Memory of files, anonymous memory and shared memory are counted apart.
+/// The kernel counts file, anonymous and shared memory separately.
 const COUNTERS: u64 = 3;

@@ -1,12 +1,12 @@
 //! Whether memory still rose at the end of a recording.
 
-/// What is within this time of the end was at the end.
+/// The length of the end of a series: what happened within it happened at the end.
 const END_MS: i64 = 1000;
-/// A smaller step is no growth: this part of what was, and this many bytes.
+/// The smallest step that counts as growth: this fraction of the value before, and this many bytes.
 const STEP_PART: u64 = 100;
 const STEP_BYTES: u64 = 64 * 1024;
 
-/// Whether a series of numbers still rose when it ended, seen in the order of time.
+/// Whether a series of sizes in the order of time still rose when it ended.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Growth {
     series: Option<Series>,
@@ -15,7 +15,7 @@ pub(super) struct Growth {
 #[derive(Clone, Copy, Debug)]
 struct Series {
     first_ms: i64,
-    /// The last step up to what was never reached before.
+    /// The last value that was higher than all before it by a step.
     risen: u64,
     risen_ms: i64,
     last: u64,
@@ -33,8 +33,8 @@ impl Growth {
         (series.last, series.last_ms) = (bytes, ts_ms);
     }
 
-    /// Says whether, within the last second, it reached what it had never reached before, and was there
-    /// at the end. `None` where one number is all there is.
+    /// Says whether the series reached a new maximum within its last second and was still there at its end;
+    /// `None` for fewer than two values.
     pub(super) fn rising(&self) -> Option<bool> {
         let Series { first_ms, risen, risen_ms, last, last_ms } = self.series?;
         let recent = last_ms.saturating_sub(risen_ms) <= END_MS && risen_ms > first_ms;
@@ -42,7 +42,7 @@ impl Growth {
     }
 }
 
-/// Returns by how much a number must be larger than another to have grown.
+/// Returns the smallest step from `bytes` that counts as growth.
 pub(super) fn step(bytes: u64) -> u64 {
     (bytes / STEP_PART).max(STEP_BYTES)
 }

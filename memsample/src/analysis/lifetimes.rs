@@ -9,7 +9,7 @@ use super::sampled_image::SampledImage;
 use crate::recording::{BirthsBy, ClockAnchor, MarkKind, Recording, numbers};
 use crate::units::START_STEP_NS;
 
-/// When process images may have lived.
+/// The spans of time in which process images may have lived.
 pub(super) struct Lifetimes<'a> {
     anchor: ClockAnchor,
     ticks: &'a [i64],
@@ -33,7 +33,7 @@ impl<'a> Lifetimes<'a> {
         })
     }
 
-    /// Returns an instant before the beginning and one after the end, in nanoseconds since boot.
+    /// Returns an instant before the start and one after the end of an image, in nanoseconds since boot.
     pub(super) fn of(&self, image: &SampledImage) -> (u64, u64) {
         let row = &image.row;
         let before = |ts_ms: i64| {
@@ -41,8 +41,8 @@ impl<'a> Lifetimes<'a> {
             tick.and_then(|index| self.ticks.get(index)).map(|&tick| self.boot_ns(tick))
         };
         let begin = match (row.exec, row.samples, image.exit_ns) {
-            // Its length of life was counted back from when its record was read, up to one tick after its
-            // end; and the record does not count time asleep.
+            // Its start is estimated: the time at which its exit record was read, up to one tick after the
+            // exit, less its length of life, which does not include time asleep.
             (_, 0, Some(exit_ns)) if !self.has_all_forks => {
                 let lived_ns = exit_ns.saturating_sub(row.start_ns);
                 let read_ms = image.exit_ms.unwrap_or(row.first_ms);
@@ -52,7 +52,7 @@ impl<'a> Lifetimes<'a> {
                     .min(row.start_ns)
             }
             (0, ..) => row.start_ns,
-            // It began after the tick before its first sample.
+            // It started after the tick before its first sample.
             _ => before(row.first_ms).unwrap_or(0),
         };
         let noticed = match (image.exit_ms, row.ended) {
@@ -106,8 +106,8 @@ mod tests {
 
     const MS: u64 = 1_000_000;
 
-    /// When an image may have begun that was never looked at, counted back to 150 ms from a record that
-    /// was read at the tick at 200 ms, in milliseconds.
+    /// Returns the earliest start, in milliseconds, of an image that was never sampled and whose start was
+    /// estimated as 150 ms by a record that was read at the tick at 200 ms.
     fn begin_ms(slept: bool, has_all_forks: bool) -> u64 {
         let lifetimes = Lifetimes {
             anchor: ClockAnchor { boot_ns: 0, utc_ns: 0 },

@@ -12,8 +12,8 @@ use super::sampled_image::{Composition, SampledImage, sampled_images};
 use crate::identity::ProcessId;
 use crate::recording::{ImageRow, Recording};
 
-/// The largest resident set that a process image had: from its start until its end, or, where it
-/// outlived the recording, until its last sample.
+/// The largest resident set of a process image, from its start to its end, or to its last sample if it
+/// outlived the recording.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ProcessPeak {
     /// The key of the row in `processes`.
@@ -28,24 +28,24 @@ pub struct ProcessPeak {
     pub role: String,
     /// The arguments with a space between them, where they were recorded.
     pub cmdline: Option<String>,
-    /// How many samples it has; 0 of one that lived between two ticks.
+    /// The number of its samples; 0 for a process that lived between two ticks.
     pub samples: u64,
-    /// It was not smaller.
+    /// The lower bound.
     pub lower: Bound,
-    /// It was not larger; `None` where that is not known.
+    /// The upper bound; `None` where it is not known.
     pub upper: Option<Bound>,
-    /// When the peak was, at the latest.
+    /// The latest possible time of the peak.
     pub by: Timestamp,
-    /// What the largest sample consisted of; `None` of a process without samples.
+    /// The parts of the largest sample; `None` for a process without samples.
     pub composition: Option<Composition>,
-    /// Whether it rose up to its end, or to that of the recording; `None` where that is not known.
+    /// Whether it rose until its end, or until that of the recording; `None` where that is not known.
     pub rising_at_end: Option<bool>,
 }
 
-/// Returns the `top` largest peaks of the process images that `keep` (by command name and arguments),
+/// Returns the `top` largest peaks of the process images that `keep` accepts by command name and arguments,
 /// largest lower bound first.
 ///
-/// Memory is taken for what is returned only; `processes`, `exits` and `samples` are read once each.
+/// Needs memory only for what it returns. Reads `processes`, `exits` and `samples` once each.
 ///
 /// # Errors
 ///
@@ -82,7 +82,7 @@ fn peak(image: SampledImage, error_bytes: Option<u64>) -> ProcessPeak {
         (None, None) => image.exit_ms.unwrap_or(image.row.last_ms),
     };
     let rising_at_end = match image.composition {
-        // Of a process that was never looked at, nothing is known but its peak.
+        // Only the peak is known of a process that was never sampled.
         None => None,
         Some(_) if grew_unseen => Some(true),
         Some(_) => image.growth.rising(),

@@ -11,7 +11,7 @@ use super::bound::{Bound, Source, within};
 use super::growth::Growth;
 use crate::recording::{ImageRow, Recording, numbers};
 
-/// What the memory consisted of at the tick with the largest sample.
+/// The parts of the memory at the tick with the largest sample, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Composition {
     /// The planned instant of the tick.
@@ -20,7 +20,7 @@ pub struct Composition {
     pub rss_bytes: u64,
     /// Resident anonymous memory.
     pub anon_bytes: u64,
-    /// Resident pages of files; `None` where it was not read, as in what follows.
+    /// Resident pages of files; `None` where it was not read, like the following parts.
     pub file_bytes: Option<u64>,
     /// Resident shared memory.
     pub shmem_bytes: Option<u64>,
@@ -28,7 +28,7 @@ pub struct Composition {
     pub swap_bytes: Option<u64>,
 }
 
-/// A process image with what was found of it.
+/// A process image with the results of its samples and its exit record.
 pub(super) struct SampledImage {
     pub(super) row: ImageRow,
     /// The first of the largest samples.
@@ -36,7 +36,7 @@ pub(super) struct SampledImage {
     pub(super) hwm: Option<HighWaterMark>,
     pub(super) growth: Growth,
     pub(super) last_ms: Option<i64>,
-    /// The tick at which its end was known, and the instant of it in nanoseconds since boot.
+    /// The tick at which its exit was known, and the instant of the exit in nanoseconds since boot.
     pub(super) exit_ms: Option<i64>,
     pub(super) exit_ns: Option<u64>,
 }
@@ -63,7 +63,7 @@ const SAMPLES: [&str; 9] = [
     "minflt",
 ];
 
-/// Looks the images up in `samples` and `exits`.
+/// Reads `samples` and `exits` for the images of `rows`.
 pub(super) fn sampled_images(
     recording: &Recording,
     rows: Vec<ImageRow>,
@@ -97,7 +97,7 @@ pub(super) fn sampled_images(
         let columns = ts.iter().zip(process).zip(rss.iter().zip(anon)).enumerate();
         for (row, ((&ts_ms, process), (rss, anon))) in columns {
             let process = process.unsigned_abs();
-            // The rows of an image stand together.
+            // The rows of an image are adjacent.
             if image.as_ref().is_none_or(|image| image.row.process != process) {
                 image = images.get_mut(&process);
             }
@@ -113,7 +113,7 @@ pub(super) fn sampled_images(
                 swap_bytes: known(swap, row),
             };
             image.observe(ts_ms, rss.unsigned_abs(), composition);
-            // Between two readings the last one is repeated; faults are there only where both were read.
+            // The recording repeats the last reading; faults are not null only where both were read.
             if let Some(bytes) = known(hwm, row).filter(|_| minflt.is_valid(row)) {
                 image.note_hwm(ts_ms, bytes);
             }
@@ -122,7 +122,7 @@ pub(super) fn sampled_images(
     Ok(images.into_values().collect())
 }
 
-/// Returns a number of a column, where there is one.
+/// Returns a number of a column; `None` where it is null.
 pub(super) fn known(column: &PrimitiveArray<Int64Type>, row: usize) -> Option<u64> {
     column.is_valid(row).then(|| column.value(row).unsigned_abs())
 }
@@ -145,7 +145,7 @@ impl SampledImage {
         let row = &self.row;
         match (row.exit_hwm_bytes, self.hwm) {
             (Some(bytes), _) => within(row, bytes, error_bytes, Source::ExitRecord),
-            // It says nothing of the time after it was read, so that must have been at the last sample.
+            // The mark covers only the time before its reading, which must have been at the last sample.
             (None, Some(hwm)) if !row.ended && Some(hwm.read_ms) == self.last_ms => {
                 within(row, hwm.bytes, error_bytes, Source::HighWaterMark)
             }

@@ -3,7 +3,7 @@
 /// The shortest span of samples that has a slope: every program grows when it begins.
 const MIN_GROWTH_MS: i64 = 10_000;
 
-/// A line through points, by least squares, of which each is seen once.
+/// A line through points by least squares, computed in one pass.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Slope {
     first_ms: Option<i64>,
@@ -11,7 +11,7 @@ pub(super) struct Slope {
     count: f64,
     mean_minutes: f64,
     mean_bytes: f64,
-    /// Sums of products of what each is off the mean.
+    /// Sums of products of deviations from the means.
     covariance: f64,
     variance: f64,
 }
@@ -31,7 +31,7 @@ impl Slope {
 
     pub(super) fn bytes_per_minute(self) -> Option<i64> {
         let spanned_ms = self.last_ms.saturating_sub(self.first_ms?);
-        // What is too large for the integer becomes the largest one.
+        // A slope that is too large becomes the largest integer.
         (spanned_ms >= MIN_GROWTH_MS).then(|| (self.covariance / self.variance).round() as i64)
     }
 }

@@ -13,13 +13,13 @@ use super::test_usage::{SumPeak, TestRole, TestUsage};
 use super::upper_sum::UpperSum;
 use crate::recording::ImageRow;
 
-/// What is collected of one attempt of a test.
+/// The sums of one attempt of a test, while they are collected.
 pub(super) struct TestAttempt {
     test: String,
     mark: Option<String>,
     pub(super) begin_ms: i64,
     pub(super) end_ms: i64,
-    /// Whether a mark says when it began, and when it ended.
+    /// Whether there is a mark at its begin, and at its end.
     is_marked: (bool, bool),
     pub(super) whole: Part,
     pub(super) anon: Largest,
@@ -38,7 +38,7 @@ pub(super) struct TestAttempt {
 #[derive(Default)]
 pub(super) struct Part {
     pub(super) largest: Largest,
-    /// The largest of the lower bounds of single members, and when that was at the latest.
+    /// The largest lower bound of a single member, and the latest possible time of it.
     single: Option<(Bound, i64)>,
     upper: UpperSum,
     processes: HashSet<(i32, u64)>,
@@ -48,7 +48,7 @@ pub(super) struct Part {
 #[derive(Clone, Copy, Default)]
 pub(super) struct Largest(Option<(u64, i64)>);
 
-/// What the kernel counts of a process since it began.
+/// What the kernel counts of a process since its start.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Counters {
     pub(super) cpu_ns: u64,
@@ -118,7 +118,7 @@ impl TestAttempt {
 
     pub(super) fn count(&mut self, process: (i32, u64), counters: Counters) {
         let known = self.counters.entry(process).or_default();
-        // What was counted later is not less.
+        // Counters never decrease.
         known.cpu_ns = known.cpu_ns.max(counters.cpu_ns);
         known.minflt = known.minflt.max(counters.minflt);
         known.majflt = known.majflt.max(counters.majflt);
@@ -132,7 +132,7 @@ impl TestAttempt {
         let counts = (total(|it| it.cpu_ns), total(|it| it.minflt), total(|it| it.majflt));
         let unbounded_images = self.whole.upper.unbounded();
         let rss = self.whole.into_peak()?;
-        // A part of a resident set is not larger than the whole.
+        // A part of a resident set has its upper bound.
         let part = |largest: Largest| -> io::Result<Option<SumPeak>> {
             let Some((bytes, ts_ms)) = largest.0 else { return Ok(None) };
             let lower = Bound { bytes, source: Source::Sampled };

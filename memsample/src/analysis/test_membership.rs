@@ -10,21 +10,21 @@ use arrow_array::types::Int64Type;
 
 use crate::recording::{ImageRow, MarkKind, Recording, numbers};
 
-/// What the marks that `memsample exec` sets are called: this, and the process id of `memsample exec`,
-/// whose children are the test.
+/// The prefix of the names of the marks that `memsample exec` sets, before its process id. Its children are
+/// the test.
 pub const EXEC_MARK: &str = "exec ";
 
-/// How wrong a start may be: that of a process of which only the end is known is an estimate, and others
-/// are rounded down to clock ticks. No process id is given again within so short a time.
+/// The error of a start: it is an estimate for a process known only by its exit, and rounded down to clock
+/// ticks for others. The kernel does not reuse a process id within so short a time.
 const SLACK_NS: u64 = 1_000_000_000;
-/// Generations between a process and the test that is looked for. What is deeper is not found.
+/// Maximum number of generations between a process and its test.
 const MAX_DEPTH: usize = 4096;
 
 /// One execution of a test by `memsample exec`.
 struct ExecSpan {
     test: Arc<str>,
     begin_ns: u64,
-    /// `u64::MAX` where there is no mark, since it was killed or the recording ended before.
+    /// `u64::MAX` if there is no mark, since it was killed or the recording ended before.
     end_ns: u64,
 }
 
@@ -36,24 +36,23 @@ struct ExecMark {
     test: Arc<str>,
 }
 
-/// What a process image is to a test.
+/// The relation of a process image to a test.
 struct Membership {
     test: Arc<str>,
-    /// It has not become the command yet: it is a copy of `memsample exec`, whose memory it shows.
+    /// Whether it has not executed the command yet: it is a fork of `memsample exec` and shows its memory.
     is_copy: bool,
 }
 
-/// A process, whatever it executed.
+/// The start of a process, which all its images share.
 #[derive(Clone, Copy)]
 struct ProcessStart {
     start_ns: u64,
     ppid: i32,
 }
 
-/// Returns the images that belong to a test, whose name they have then.
+/// Returns the images that belong to a test, with its name in `test`.
 ///
-/// The test is that of the column `test`, else that of the `memsample exec` that the image descends
-/// from.
+/// The test is that of the column `test`, or else that of the `memsample exec` from which the image descends.
 pub(super) fn images_of_tests(recording: &Recording) -> io::Result<Vec<ImageRow>> {
     let spans = spans(recording)?;
     let mut rows = Vec::new();
@@ -68,14 +67,14 @@ pub(super) fn images_of_tests(recording: &Recording) -> io::Result<Vec<ImageRow>
 
 fn keep_tests(spans: &HashMap<i32, Vec<ExecSpan>>, mut rows: Vec<ImageRow>) -> Vec<ImageRow> {
     let tests = tests_by(spans, &rows);
-    // No image has so high a number, and so no samples.
+    // No image has so high a number, so none of these has samples.
     let mut unsampled = u64::MAX;
     rows.retain_mut(|row| {
         let Some(of) = tests.get(&row.process) else { return false };
         row.test = Some(of.test.to_string());
         if of.is_copy {
-            // What was sampled of it is not the test. It has become the command and ended between two
-            // ticks if its mark at the end is below what it had: an exec begins another mark.
+            // Its samples do not belong to the test. It executed the command and exited between two ticks if
+            // the mark at its exit is below its samples: an exec resets the mark.
             let became = row.exit_hwm_bytes < row.rss_peak_bytes && row.exit_hwm_bytes.is_some();
             row.process = unsampled;
             unsampled -= 1;
@@ -112,7 +111,7 @@ fn tests_by(spans: &HashMap<i32, Vec<ExecSpan>>, rows: &[ImageRow]) -> HashMap<u
     rows.iter().filter_map(membership).collect()
 }
 
-/// Goes from parent to parent up to a child of a `memsample exec`.
+/// Follows the parents up to a child of a `memsample exec`.
 fn test_by_descent(
     row: &ImageRow,
     spans: &HashMap<i32, Vec<ExecSpan>>,
@@ -131,7 +130,7 @@ fn test_by_descent(
         if let Some(span) = span {
             return Some(Arc::clone(&span.test));
         }
-        // Of those that had the pid, the parent is the last that was there before.
+        // Of the processes that had the pid, the parent is the last one that started before.
         let parents = starts.get(&process.ppid)?;
         let before = parents
             .partition_point(|parent| parent.start_ns < process.start_ns.saturating_add(SLACK_NS));
@@ -144,7 +143,7 @@ fn test_by_descent(
     None
 }
 
-/// Returns the executions of tests by the process id of `memsample exec`, each in the order of time.
+/// Returns the executions of tests by the process id of `memsample exec`, in the order of time.
 fn spans(recording: &Recording) -> io::Result<HashMap<i32, Vec<ExecSpan>>> {
     let mut marks = Vec::new();
     for batch in recording.read_table("marks", &["boot_ns", "kind", "name", "test"]) {
@@ -177,7 +176,7 @@ fn spans_of(mut marks: Vec<ExecMark>) -> HashMap<i32, Vec<ExecSpan>> {
     let mut spans: HashMap<i32, Vec<ExecSpan>> = HashMap::new();
     for ExecMark { at_ns, begins, pid, test } in marks {
         let of_pid = spans.entry(pid).or_default();
-        // Another begin of the same process id says that the one before has ended.
+        // Another begin with the same process id means that the process before has ended.
         if let Some(open) = of_pid.last_mut().filter(|span| span.end_ns == u64::MAX) {
             open.end_ns = at_ns;
         }

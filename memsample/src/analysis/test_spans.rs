@@ -19,14 +19,15 @@ pub(super) struct TestSpan {
     pub(super) name: String,
     pub(super) begin_ms: i64,
     pub(super) begin_ns: u64,
-    /// `None` where the recording ended before.
+    /// The time in milliseconds since 1970 and in nanoseconds since boot; `None` if the recording ended
+    /// before.
     pub(super) end: Option<(i64, u64)>,
 }
 
 /// Reads the spans of each test, in the order of time.
 ///
-/// A span ends with the mark of the same name; what begins and ends within it is a part of the test. But
-/// where `memsample exec` runs the test again, it was killed before and could set no mark.
+/// A span ends with the mark of the same name; marks within it are parts of the test. If `memsample exec`
+/// begins the test again, the one before was killed and could set no mark.
 pub(super) fn spans(recording: &Recording) -> io::Result<HashMap<String, Vec<TestSpan>>> {
     let mut marks = BTreeMap::new();
     for batch in recording.read_table("marks", &["ts", "boot_ns", "kind", "name", "test"]) {
@@ -94,15 +95,15 @@ fn spans_of(marks: impl IntoIterator<Item = TestMark>) -> HashMap<String, Vec<Te
     spans
 }
 
-/// Returns which of the spans of its test an image is of. They do not overlap. Who began between two is
-/// of the later one, which is marked when its processes have been made ready.
+/// Returns the index of the span, of those of its test, to which an image belongs. Spans do not overlap. An
+/// image that began between two belongs to the later one, whose mark is set when its processes are ready.
 pub(super) fn span_of(spans: &[TestSpan], image: &SampledImage) -> usize {
     let start_ns = image.row.start_ns;
     let before = spans.partition_point(|span| span.begin_ns <= start_ns).saturating_sub(1);
     let Some((end_ms, end_ns)) = spans.get(before).and_then(|span| span.end) else {
         return before;
     };
-    // It began then or up to one step later: who was there after the end began after it.
+    // Its start may be up to one step later: an image that was present after the end began after it.
     let outlived = image.exit_ns.is_some_and(|exit_ns| exit_ns > end_ns)
         || (image.row.samples > 0 && image.row.last_ms > end_ms);
     let may_be_later = start_ns.saturating_add(START_STEP_NS) > end_ns;

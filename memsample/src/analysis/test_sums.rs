@@ -14,13 +14,13 @@ use super::test_spans::{TestSpan, span_of, spans};
 use super::test_usage::TestUsage;
 use crate::recording::{Recording, numbers};
 
-/// Ticks of which sums are kept at a time: half an hour at ten a second. Of those tests that attempt, a sum
-/// of each role at each of them is kept.
+/// Ticks whose sums are kept at a time: half an hour at ten per second. There is a sum for each role of each
+/// running test at each of them.
 const MAX_TICKS: usize = 16_384;
 
-/// Returns what each test used, in the order in which they began.
+/// Returns what each attempt of each test used, in the order of their begin.
 ///
-/// Memory is taken for each process image of a test, about 300 bytes.
+/// Needs about 300 bytes of memory for each process image of a test.
 ///
 /// # Errors
 ///
@@ -60,7 +60,7 @@ struct ImagePlace {
     process: (i32, u64),
 }
 
-/// Sums over the processes of a attempt at one tick, in bytes.
+/// Sums over the processes of an attempt at one tick, in bytes.
 #[derive(Clone, Copy, Default)]
 struct Sums {
     rss: u64,
@@ -118,7 +118,7 @@ impl<'a> Collected<'a> {
             "stime_ns",
         ];
         let (Some(&first), Some(&last)) = (ticks.first(), ticks.last()) else { return Ok(()) };
-        // By time, so that what is found stands in the order of time.
+        // Ordered by time, as the slope needs it.
         let mut sums: BTreeMap<(i64, usize), Sums> = BTreeMap::new();
         let mut of_roles: HashMap<(i64, usize, usize), u64> = HashMap::new();
         for batch in recording.read_table_between("samples", &COLUMNS, first..=last) {

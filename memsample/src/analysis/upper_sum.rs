@@ -14,7 +14,7 @@ pub(super) struct UpperSum {
 }
 
 impl UpperSum {
-    /// Adds an image that lived in this span of time.
+    /// Adds an image that may have lived in this span of time.
     pub(super) fn add(&mut self, (begin_ns, end_ns): (u64, u64), upper: Option<Bound>) {
         match upper {
             Some(upper) => {
@@ -25,7 +25,7 @@ impl UpperSum {
         }
     }
 
-    /// Returns how many images have no upper bound.
+    /// Returns the number of images without an upper bound.
     pub(super) fn unbounded(&self) -> u64 {
         self.unbounded
     }

@@ -1,4 +1,4 @@
-//! A recorder that is killed, a disk that is full, limits that are low, rights that are few.
+//! Killed recorders, full disks, low limits and missing privileges.
 //!
 //! Slow: it kills twenty recorders.
 
@@ -27,7 +27,7 @@ fn kill_9_loses_at_most_a_second_twenty_times() {
         let recorder =
             Running::start(directory.path(), &["record", "--name", "x", "--interval", interval]);
         let run = directory.path().join("recordings/x");
-        // Before the first flush, and behind it.
+        // Before the first flush, and after it.
         let bytes = if round % 5 == 0 { 3000 } else { 500 };
         wait_for_journal(&run, bytes);
         // A batch comes every half second: at another moment of it each time.
@@ -56,7 +56,7 @@ fn what_was_killed_is_recovered_when_it_is_next_opened() {
     let recorder =
         Running::start(directory.path(), &["record", "--name", "x", "--interval", "10ms"]);
     wait_for_journal(&directory.path().join("recordings/x"), 3000);
-    // While it runs it is not touched.
+    // A recording is not changed while it is written.
     let ended = memsample(directory.path(), &["recover", "recordings/x"]);
     assert_eq!(ended.stdout, "recordings/x: is still being written; not changed\n");
     assert_eq!(memsample(directory.path(), &["summary", "recordings/x"]).code, Some(0));

@@ -1,4 +1,4 @@
-//! `memsample view`: the numbers beside those of smem, the sums, the formats, and what it refuses.
+//! `memsample view`: numbers compared with those of smem, sums, formats and refusals.
 
 use std::collections::BTreeMap;
 use std::fs;
