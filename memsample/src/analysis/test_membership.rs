@@ -233,7 +233,7 @@ mod tests {
                 // That of its parent is exact, and its own is rounded down.
                 (row(8, 58, 57, 5509), "a"),
                 (ImageRow { start_ns: 5_508_500_000, ..row(9, 57, 50, 0) }, "a"),
-                // It goes on after the mark at the end, and so does what it starts then.
+                // It continues after the mark at the end, and so does a process that it forks then.
                 (row(5, 54, 53, 6500), "a"),
                 (row(6, 55, 50, 7500), ""),
             ],

@@ -1,4 +1,4 @@
-//! Rows and columns, whatever they stand for.
+//! Rows and columns of any view.
 
 use std::cmp::Ordering;
 

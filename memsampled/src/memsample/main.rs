@@ -109,7 +109,7 @@ fn main() -> std::process::ExitCode {
         Ok(code) => code.into(),
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS.into(),
         Err(error) => {
-            // If this fails too, nobody can be told.
+            // A failure to write the message cannot be reported.
             let _ = writeln!(io::stderr(), "error: {error:#}");
             ExitCode::of(&error).into()
         }

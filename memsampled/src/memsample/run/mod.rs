@@ -57,7 +57,7 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     Ok(code(&ended))
 }
 
-/// Reads the suite, for which a command may be run that lists its tests.
+/// Reads the suite. This may run a command that lists its tests.
 fn load(path: &Path, launcher: &Path, signals: &Receiver<i32>) -> anyhow::Result<Suite> {
     let interrupted = Cell::new(false);
     let suite = Suite::load(path, &|line, cwd| {
@@ -83,7 +83,7 @@ impl std::fmt::Display for Interrupted {
 
 impl std::error::Error for Interrupted {}
 
-/// No test of the suite is selected, which is seldom what was meant.
+/// No test of the suite is selected, which is rarely intended.
 #[derive(Debug)]
 pub(crate) struct NoTests;
 
