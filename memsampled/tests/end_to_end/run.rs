@@ -482,7 +482,7 @@ fn doctor_says_what_works() {
     // What it says of the kernel is what a recording finds.
     let recorded = memsample(directory.path(), &["record", "--name", "r", "--", "true"]);
     assert_eq!(recorded.code, Some(0), "{}", recorded.stderr);
-    let settings = &crate::command::manifest(&directory.path().join("runs/r"))["settings"];
+    let settings = &crate::command::manifest(&directory.path().join("recordings/r"))["settings"];
     let works = |name: &str| {
         let checks = checks.as_array().unwrap().iter();
         checks.filter(|check| check["name"] == name).any(|check| check["works"] == true)
