@@ -48,6 +48,7 @@ pub mod error;
 pub mod parse;
 pub mod schema;
 pub mod units;
+pub mod view;
 
 mod counts;
 mod host;

@@ -1,4 +1,4 @@
-"""Stock readers and the notebook on recordings that are made here: one that is closed, one that goes on.
+"""Stock readers and the notebook on recordings that the tests make: a closed one, and one that is still being written.
 
 MEMSAMPLE names the program that records.
 """
@@ -55,61 +55,61 @@ def value(query):
 
 
 @contextlib.contextmanager
-def as_of_now(run):
+def as_of_now(recording):
     """Links to the files as they are now. DuckDB opens a file several times in one query, and a file of a
-    recording that goes on may be replaced in between."""
-    with tempfile.TemporaryDirectory(dir=run.parent) as now:
-        for path in run.glob("*.parquet"):
+    recording that is still being written may be replaced meanwhile."""
+    with tempfile.TemporaryDirectory(dir=recording.parent) as now:
+        for path in recording.glob("*.parquet"):
             Path(now, path.name).hardlink_to(path)
         yield Path(now)
 
 
-def ticks_in(run):
-    return pyarrow.parquet.read_metadata(run / "ticks.parquet").num_rows
+def ticks_in(recording):
+    return pyarrow.parquet.read_metadata(recording / "ticks.parquet").num_rows
 
 
-def grown_bytes(run):
+def grown_bytes(recording):
     """How much the process that grows has grown, as far as the files tell; None before it is in them."""
-    with as_of_now(run) as now:
+    with as_of_now(recording) as now:
         return value(f"""
             SELECT max(anon_bytes) - min(anon_bytes) FROM '{now}/samples*.parquet'
             WHERE process IN (SELECT process FROM '{now}/processes*.parquet' WHERE comm LIKE 'python%' AND cmdline LIKE '%blocks%')
         """)
 
 
-def wait_for_growth(recorder, run, grown):
-    wait_until(recorder, lambda: (grown_bytes(run) or 0) >= grown)
+def wait_for_growth(recorder, recording, grown):
+    wait_until(recorder, lambda: (grown_bytes(recording) or 0) >= grown)
 
 
 @pytest.fixture(scope="module")
 def closed(tmp_path_factory):
     out = tmp_path_factory.mktemp("closed")
-    run = out / "grow"
+    recording = out / "grow"
     recorder = record(out, "grow", [sys.executable, "-c", GROW])
-    wait_until(recorder, (run / "marks.parquet").exists)
+    wait_until(recorder, (recording / "marks.parquet").exists)
     # It grows once it has been sampled, and on both sides of an update of the files.
-    wait_until(recorder, lambda: grown_bytes(run) is not None)
+    wait_until(recorder, lambda: grown_bytes(recording) is not None)
     feed(recorder, 20)
-    wait_for_growth(recorder, run, GROWN_BYTES // 2)
+    wait_for_growth(recorder, recording, GROWN_BYTES // 2)
     feed(recorder, 20)
-    wait_for_growth(recorder, run, GROWN_BYTES)
+    wait_for_growth(recorder, recording, GROWN_BYTES)
     output, _ = recorder.communicate(b"\n")
     assert recorder.returncode == 0
     assert json.loads(output)["dropped"] == 0
-    return run
+    return recording
 
 
 @pytest.fixture(scope="module")
 def live(tmp_path_factory):
     out = tmp_path_factory.mktemp("live")
-    run = out / "cat"
+    recording = out / "cat"
     recorder = record(out, "cat", ["cat"])
-    wait_until(recorder, (run / "marks.parquet").exists)
-    wait_until(recorder, lambda: ticks_in(run) > 0)
-    yield run
+    wait_until(recorder, (recording / "marks.parquet").exists)
+    wait_until(recorder, lambda: ticks_in(recording) > 0)
+    yield recording
     recorder.send_signal(signal.SIGINT)
     recorder.communicate()
-    assert json.loads((run / "recording.json").read_text())["state"] == "closed"
+    assert json.loads((recording / "recording.json").read_text())["state"] == "closed"
 
 
 def capture(path):
@@ -141,9 +141,9 @@ def imported(tmp_path_factory):
 
 @pytest.mark.parametrize("state", ["closed", "live"])
 def test_every_reader_reads_the_same(state, request):
-    with as_of_now(request.getfixturevalue(state)) as run:
+    with as_of_now(request.getfixturevalue(state)) as recording:
         for table in TABLES:
-            path = run / f"{table}.parquet"
+            path = recording / f"{table}.parquet"
             rows = pyarrow.parquet.read_table(path)
             assert value(f"SELECT count(*) FROM '{path}'") == len(rows)
             frame = polars.read_parquet(path)
@@ -158,10 +158,10 @@ def test_every_reader_reads_the_same(state, request):
 @pytest.mark.parametrize("state", ["closed", "live"])
 def test_a_plain_group_by_is_right(state, request):
     # Samples are brought up to date before ticks, so the later ones of either are left out.
-    with as_of_now(request.getfixturevalue(state)) as run:
+    with as_of_now(request.getfixturevalue(state)) as recording:
         wrong = value(f"""
-            WITH counted AS (SELECT ts, count(*) AS samples FROM '{run}/samples*.parquet' GROUP BY ts)
-            SELECT count(*) FROM '{run}/ticks*.parquet' AS ticks LEFT JOIN counted USING (ts)
+            WITH counted AS (SELECT ts, count(*) AS samples FROM '{recording}/samples*.parquet' GROUP BY ts)
+            SELECT count(*) FROM '{recording}/ticks*.parquet' AS ticks LEFT JOIN counted USING (ts)
             WHERE samples IS DISTINCT FROM processes AND ts <= (SELECT max(ts) FROM counted)
         """)
     assert wrong == 0
@@ -174,7 +174,7 @@ def test_what_a_process_allocated_is_what_is_read(closed):
 @pytest.mark.parametrize("kind", ["closed", "imported"])
 def test_the_notebook_runs(kind, request, tmp_path):
     output = tmp_path / "first-look.ipynb"
-    run = str(request.getfixturevalue(kind))
-    papermill.execute_notebook(NOTEBOOKS / "first-look.ipynb", output, {"run": run}, progress_bar=False)
+    recording = str(request.getfixturevalue(kind))
+    papermill.execute_notebook(NOTEBOOKS / "first-look.ipynb", output, {"recording": recording}, progress_bar=False)
     pictures = output.read_text().count('"image/png"')
     assert pictures == 4

@@ -1,19 +1,21 @@
-/// What is within this time of the end was at the end.
+//! Whether memory still rose at the end of a recording.
+
+/// The length of the end of a series: what happened within it happened at the end.
 const END_MS: i64 = 1000;
-/// A smaller step is no growth: this part of what was, and this many bytes.
+/// The smallest step that counts as growth: this fraction of the value before, and this many bytes.
 const STEP_PART: u64 = 100;
 const STEP_BYTES: u64 = 64 * 1024;
 
-/// Whether a series of numbers still rose when it ended, seen in the order of time.
+/// Whether a series of sizes in the order of time still rose when it ended.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Growth {
-    span: Option<Span>,
+    series: Option<Series>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Span {
+struct Series {
     first_ms: i64,
-    /// The last step up to what was never reached before.
+    /// The last value that was higher than all before it by a step.
     risen: u64,
     risen_ms: i64,
     last: u64,
@@ -23,24 +25,24 @@ struct Span {
 impl Growth {
     pub(super) fn observe(&mut self, ts_ms: i64, bytes: u64) {
         let first =
-            Span { first_ms: ts_ms, risen: bytes, risen_ms: ts_ms, last: bytes, last_ms: ts_ms };
-        let span = self.span.get_or_insert(first);
-        if bytes > span.risen.saturating_add(step(span.risen)) {
-            (span.risen, span.risen_ms) = (bytes, ts_ms);
+            Series { first_ms: ts_ms, risen: bytes, risen_ms: ts_ms, last: bytes, last_ms: ts_ms };
+        let series = self.series.get_or_insert(first);
+        if bytes > series.risen.saturating_add(step(series.risen)) {
+            (series.risen, series.risen_ms) = (bytes, ts_ms);
         }
-        (span.last, span.last_ms) = (bytes, ts_ms);
+        (series.last, series.last_ms) = (bytes, ts_ms);
     }
 
-    /// Says whether, within the last second, it reached what it had never reached before, and was there
-    /// at the end. `None` where one number is all there is.
+    /// Says whether the series reached a new maximum within its last second and was still there at its end;
+    /// `None` for fewer than two values.
     pub(super) fn rising(&self) -> Option<bool> {
-        let Span { first_ms, risen, risen_ms, last, last_ms } = self.span?;
+        let Series { first_ms, risen, risen_ms, last, last_ms } = self.series?;
         let recent = last_ms.saturating_sub(risen_ms) <= END_MS && risen_ms > first_ms;
         (last_ms > first_ms).then_some(recent && last.saturating_add(step(risen)) >= risen)
     }
 }
 
-/// Returns by how much a number must be larger than another to have grown.
+/// Returns the smallest step from `bytes` that counts as growth.
 pub(super) fn step(bytes: u64) -> u64 {
     (bytes / STEP_PART).max(STEP_BYTES)
 }

@@ -4,13 +4,13 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::io;
 
-use super::peaks::{Bound, counter_error_bytes, is_bounded_at_exit, lower};
+use super::bound::{Bound, counter_error_bytes, is_bounded_at_exit, lower};
 use crate::identity::ProcessId;
 use crate::recording::{ImageRow, Recording};
 
-/// A process image and what its row says of its memory.
+/// A process image and its memory, by its row in the table of processes.
 ///
-/// What an upper bound is, and when the peak was, takes the samples too:
+/// Upper bounds and the times of peaks also need the samples: see
 /// [`process_peaks`](super::process_peaks).
 #[derive(Clone, Debug, PartialEq)]
 pub struct LargestProcess {
@@ -22,18 +22,18 @@ pub struct LargestProcess {
     pub comm: String,
     /// What the process does.
     pub role: String,
-    /// Its largest resident set was not smaller.
+    /// The lower bound of its largest resident set.
     pub lower: Bound,
-    /// Whether the kernel told the largest at its end, so that it was not larger either, but for the
+    /// Whether the kernel reported the largest at its exit, so that it was not larger either, except for the
     /// error of its count ([`counter_error_bytes`](super::counter_error_bytes)).
     pub is_exact: bool,
-    /// The largest sampled resident set; `None` of a process that lived between two ticks.
+    /// The largest sampled resident set, in bytes; `None` for a process that lived between two ticks.
     pub rss_peak_bytes: Option<u64>,
-    /// The mean over its samples.
+    /// The mean over its samples, in bytes.
     pub rss_mean_bytes: Option<u64>,
-    /// The largest sampled PSS, where it was sampled.
+    /// The largest sampled PSS, in bytes; `None` where none was sampled.
     pub pss_peak_bytes: Option<u64>,
-    /// How many samples it has.
+    /// The number of its samples.
     pub samples: u64,
 }
 
@@ -48,7 +48,7 @@ pub fn largest_processes(recording: &Recording, top: usize) -> io::Result<Vec<La
     Ok(rows.into_iter().map(|row| LargestProcess::new(row, error_bytes)).collect())
 }
 
-/// Returns the rows that `keep` with the largest lower bounds, largest first.
+/// Returns the `top` rows with the largest lower bounds among those that `keep` accepts, largest first.
 pub(super) fn largest_rows(
     recording: &Recording,
     top: usize,
@@ -67,7 +67,7 @@ pub(super) fn largest_rows(
     Ok(rows.map(|Reverse((_, _, Ranked(row)))| row).collect())
 }
 
-/// Carried in the heap beside what it is ordered by.
+/// A row in the heap, which does not take part in its order.
 struct Ranked(ImageRow);
 
 impl PartialEq for Ranked {

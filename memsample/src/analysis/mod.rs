@@ -1,17 +1,31 @@
-//! Answers from a recording: nothing here reads anything but its Parquet files and `recording.json`.
+//! Answers from a recording. Reads nothing but its Parquet files and `recording.json`.
+//!
+//! ```text
+//! bound ─▶ largest, sampled_image ─▶ process_peaks
+//!                   sampled_image ─▶ lifetimes, upper_sum ─▶ role_peaks
+//!                                                      └───▶ test_attempt ─▶ test_sums
+//! ```
 
+mod bound;
 mod growth;
 mod largest;
-mod lives;
-mod peaks;
+mod lifetimes;
+mod process_peaks;
 mod role_peaks;
-mod sampled_images;
-mod test_of_image;
+mod sampled_image;
+mod slope;
+mod test_attempt;
+mod test_membership;
 mod test_spans;
-mod tests;
+mod test_sums;
+mod test_usage;
+mod upper_sum;
 
+pub use bound::{Bound, Source, counter_error_bytes};
 pub use largest::{LargestProcess, largest_processes};
-pub use peaks::{Bound, Composition, ProcessPeak, Source, counter_error_bytes, process_peaks};
+pub use process_peaks::{ProcessPeak, process_peaks};
 pub use role_peaks::{RolePeak, role_peaks, test_peaks};
-pub use test_of_image::EXEC_MARK;
-pub use tests::{SumPeak, TestRole, TestUsage, test_usages};
+pub use sampled_image::Composition;
+pub use test_membership::EXEC_MARK;
+pub use test_sums::test_usages;
+pub use test_usage::{SumPeak, TestRole, TestUsage};

@@ -1,4 +1,4 @@
-//! The peak of all processes of a role or of a test together, with bounds. The definitions are in `docs/peaks.md`.
+//! The peak of all processes of a role or of a test together, with bounds: see `docs/peaks.md`.
 
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
@@ -8,15 +8,16 @@ use std::ops::RangeInclusive;
 use arrow_array::types::{Int64Type, TimestampMillisecondType as Millisecond};
 use jiff::Timestamp;
 
+use super::bound::{Bound, Source, counter_error_bytes, lower};
 use super::growth::Growth;
-use super::lives::{Lives, UpperSum, ticks};
-use super::peaks::{Bound, Composition, Source, counter_error_bytes, lower, upper};
-use super::sampled_images::{SampledImage, known, sampled_images};
-use super::test_of_image::images_of_tests;
+use super::lifetimes::{Lifetimes, ticks};
+use super::sampled_image::{Composition, SampledImage, known, sampled_images};
+use super::test_membership::images_of_tests;
+use super::upper_sum::UpperSum;
 use crate::recording::{ImageRow, Recording, numbers};
 
-/// Sums that are kept at a time, of each role at each tick: 64 MiB. Of a longer recording one span of
-/// time is read after the other.
+/// Sums that are kept at a time, one for each role and tick: 64 MiB. A longer recording is read in spans
+/// of time.
 const MAX_SUMS: usize = 4 << 20;
 
 /// The largest sum of the resident sets of all processes of a role, or of a test, at one instant.
@@ -24,43 +25,28 @@ const MAX_SUMS: usize = 4 << 20;
 /// Memory that they share counts once for each of them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RolePeak {
-    /// What they do; of [`test_peaks`], the name of the test.
+    /// The role; from [`test_peaks`], the name of the test.
     pub role: String,
-    /// Process images of them in the whole recording.
+    /// The number of their process images in the whole recording.
     pub images: u64,
-    /// The sum was not smaller.
+    /// The lower bound of the sum.
     pub lower: Bound,
-    /// It was not larger; `None` where that is not known of all members.
+    /// The upper bound; `None` where it is not known for every member.
     pub upper: Option<Bound>,
-    /// The tick with the largest sum, or when the process had its peak that alone was larger.
+    /// The tick with the largest sum; if a single process had a higher peak, the latest possible time of it.
     pub by: Timestamp,
-    /// Processes at the tick with the largest sum; 0 where none was ever sampled.
+    /// The number of processes at the tick with the largest sum; 0 where none was ever sampled.
     pub processes: u64,
-    /// What the largest sum consists of; `None` where none was ever sampled. A part is `None` where it
-    /// lacks a process.
+    /// The parts of the largest sum; `None` where no process was ever sampled. A part is `None` if it lacks
+    /// a process.
     pub composition: Option<Composition>,
-    /// Whether the sum rose up to its last tick.
+    /// Whether the sum rose until its last tick; `None` where that is not known.
     pub rising_at_end: Option<bool>,
 }
 
-/// What is collected of a role.
-struct Role {
-    name: String,
-    images: u64,
-    /// The largest of the lower bounds of single members, and when that was at the latest.
-    single: Bound,
-    single_ms: i64,
-    upper: UpperSum,
-    peak: Option<(u64, i64)>,
-    growth: Growth,
-    processes: u64,
-    composition: Option<Composition>,
-}
-
-/// Returns the `top` largest peaks of the roles that `keep`, largest lower bound first.
+/// Returns the `top` largest peaks of the roles that `keep` accepts, largest lower bound first.
 ///
-/// Memory is taken for each process image, about 200 bytes, and for the sums of each role at up to four
-/// million ticks at a time.
+/// Needs about 200 bytes of memory for each process image, and up to 64 MiB for sums.
 ///
 /// # Errors
 ///
@@ -79,11 +65,11 @@ pub fn role_peaks(
     peaks_of(recording, rows, top)
 }
 
-/// Returns the `top` largest peaks of the tests that `keep`, largest lower bound first.
+/// Returns the `top` largest peaks of the tests that `keep` accepts, largest lower bound first.
 ///
-/// The test of a process image is that of the column `processes.test`; where there is none, that of the
-/// `memsample exec` that it descends from. Where a test was run several times, the peak is that of all
-/// its runs. Processes of no test are left out. Memory is taken as by [`role_peaks`].
+/// The test of a process image is that of the column `processes.test`, or else that of the `memsample exec`
+/// from which it descends. If a test ran several times, the peak covers all its attempts. Processes of no
+/// test are left out. Needs as much memory as [`role_peaks`].
 ///
 /// # Errors
 ///
@@ -101,50 +87,64 @@ pub fn test_peaks(
     peaks_of(recording, rows, top)
 }
 
-/// Returns the largest peaks of what the images have as their roles.
+/// What is collected of a role.
+struct RoleSums {
+    name: String,
+    images: u64,
+    /// The largest lower bound of a single member, and the latest possible time of it.
+    single: Bound,
+    single_ms: i64,
+    upper: UpperSum,
+    peak: Option<(u64, i64)>,
+    growth: Growth,
+    processes: u64,
+    composition: Option<Composition>,
+}
+
+/// Returns the largest peaks of the images, grouped by their roles.
 fn peaks_of(recording: &Recording, rows: Vec<ImageRow>, top: usize) -> io::Result<Vec<RolePeak>> {
     let images = sampled_images(recording, rows)?;
     let ticks = ticks(recording)?;
     let (mut roles, role_of) = collect(recording, images, &ticks)?;
     sum_samples(recording, &mut roles, &role_of, &ticks)?;
     roles.sort_by(|a, b| {
-        let largest = |role: &Role| Reverse(role.lower().bytes);
+        let largest = |role: &RoleSums| Reverse(role.lower().bytes);
         (largest(a), &a.name).cmp(&(largest(b), &b.name))
     });
     roles.truncate(top);
     compose(recording, &mut roles, &role_of)?;
-    Ok(roles.into_iter().map(Role::into_peak).collect())
+    Ok(roles.into_iter().map(RoleSums::into_peak).collect())
 }
 
-/// Puts the images into their roles, and returns the name of the role of each.
+/// Adds the images to their roles, and returns the name of the role of each image.
 fn collect(
     recording: &Recording,
     images: Vec<SampledImage>,
     ticks: &[i64],
-) -> io::Result<(Vec<Role>, HashMap<u64, String>)> {
+) -> io::Result<(Vec<RoleSums>, HashMap<u64, String>)> {
     let error_bytes = counter_error_bytes(&recording.manifest().provenance.machine);
-    let lives = Lives::new(recording, ticks)?;
-    let mut by_name: HashMap<String, Role> = HashMap::new();
+    let lifetimes = Lifetimes::new(recording, ticks)?;
+    let mut by_name: HashMap<String, RoleSums> = HashMap::new();
     let mut role_of = HashMap::with_capacity(images.len());
     for image in images {
         let name = image.row.role.clone();
         role_of.insert(image.row.process, name.clone());
-        let role = by_name.entry(name).or_insert_with_key(|name| Role::new(name.clone()));
+        let role = by_name.entry(name).or_insert_with_key(|name| RoleSums::new(name.clone()));
         role.images += 1;
         let lower = lower(&image.row);
         if lower.bytes > role.single.bytes {
             role.single = lower;
             role.single_ms = image.exit_ms.unwrap_or(image.row.last_ms);
         }
-        role.upper.add(lives.of(&image), upper(&image, error_bytes));
+        role.upper.add(lifetimes.of(&image), image.upper(error_bytes));
     }
     Ok((by_name.into_values().collect(), role_of))
 }
 
-/// Finds the largest sum of each role, one span of ticks after the other.
+/// Finds the largest sum of each role, in spans of ticks.
 fn sum_samples(
     recording: &Recording,
-    roles: &mut [Role],
+    roles: &mut [RoleSums],
     role_of: &HashMap<u64, String>,
     ticks: &[i64],
 ) -> io::Result<()> {
@@ -193,24 +193,24 @@ fn for_each_sample(
         let process = numbers::<Int64Type>(&batch, "process")?.values();
         let rss = numbers::<Int64Type>(&batch, "rss_bytes")?.values();
         for ((&ts, process), rss) in ts.iter().zip(process).zip(rss) {
-            // What is of no interest is left out.
+            // Samples of other processes are skipped.
             let _ = each(ts, process.unsigned_abs(), rss.unsigned_abs());
         }
     }
     Ok(())
 }
 
-/// Adds up what the largest sums consist of.
+/// Adds up the parts of the largest sums.
 fn compose(
     recording: &Recording,
-    roles: &mut [Role],
+    roles: &mut [RoleSums],
     role_of: &HashMap<u64, String>,
 ) -> io::Result<()> {
     let peaks: HashSet<i64> = roles.iter().filter_map(|role| Some(role.peak?.1)).collect();
     let (Some(&first), Some(&last)) = (peaks.iter().min(), peaks.iter().max()) else {
         return Ok(());
     };
-    let mut by_name: HashMap<String, &mut Role> =
+    let mut by_name: HashMap<String, &mut RoleSums> =
         roles.iter_mut().map(|role| (role.name.clone(), role)).collect();
     let columns =
         ["ts", "process", "rss_bytes", "anon_bytes", "file_bytes", "shmem_bytes", "swap_bytes"];
@@ -254,7 +254,7 @@ fn compose(
     Ok(())
 }
 
-impl Role {
+impl RoleSums {
     fn new(name: String) -> Self {
         Self {
             name,

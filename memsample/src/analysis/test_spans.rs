@@ -1,4 +1,4 @@
-//! When each test ran: from the marks of its beginning and its end.
+//! When each test ran, by the marks of its begin and its end.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -7,28 +7,29 @@ use arrow_array::Array;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int64Type, TimestampMillisecondType as Millisecond};
 
-use super::sampled_images::SampledImage;
-use super::test_of_image::EXEC_MARK;
+use super::sampled_image::SampledImage;
+use super::test_membership::EXEC_MARK;
 use crate::recording::{Recording, numbers};
 use crate::schema::marks::MarkKind;
 use crate::units::START_STEP_NS;
 
-/// One run of a test, from one mark to the other.
+/// One attempt of a test, from one mark to the other.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Span {
+pub(super) struct TestSpan {
     /// The name of the mark.
     pub(super) name: String,
     pub(super) begin_ms: i64,
     pub(super) begin_ns: u64,
-    /// `None` where the recording ended before.
+    /// The time in milliseconds since 1970 and in nanoseconds since boot; `None` if the recording ended
+    /// before.
     pub(super) end: Option<(i64, u64)>,
 }
 
 /// Reads the spans of each test, in the order of time.
 ///
-/// A span ends with the mark of the same name; what begins and ends within it is a part of the test. But
-/// where `memsample exec` runs the test again, it was killed before and could set no mark.
-pub(super) fn spans(recording: &Recording) -> io::Result<HashMap<String, Vec<Span>>> {
+/// A span ends with the mark of the same name; marks within it are parts of the test. If `memsample exec`
+/// begins the test again, the one before was killed and could set no mark.
+pub(super) fn spans(recording: &Recording) -> io::Result<HashMap<String, Vec<TestSpan>>> {
     let mut marks = BTreeMap::new();
     for batch in recording.read_table("marks", &["ts", "boot_ns", "kind", "name", "test"]) {
         let batch = batch?;
@@ -53,7 +54,7 @@ pub(super) fn spans(recording: &Recording) -> io::Result<HashMap<String, Vec<Spa
             }
         }
     }
-    let marks = marks.into_iter().map(|((boot_ns, _), (ts_ms, begins, test, name))| Mark {
+    let marks = marks.into_iter().map(|((boot_ns, _), (ts_ms, begins, test, name))| TestMark {
         ts_ms,
         boot_ns,
         begins,
@@ -64,7 +65,7 @@ pub(super) fn spans(recording: &Recording) -> io::Result<HashMap<String, Vec<Spa
 }
 
 /// A mark of a test.
-struct Mark {
+struct TestMark {
     ts_ms: i64,
     boot_ns: u64,
     begins: bool,
@@ -72,20 +73,21 @@ struct Mark {
     name: String,
 }
 
-fn spans_of(marks: impl IntoIterator<Item = Mark>) -> HashMap<String, Vec<Span>> {
-    let mut spans: HashMap<String, Vec<Span>> = HashMap::new();
-    for Mark { ts_ms, boot_ns, begins, test, name } in marks {
+fn spans_of(marks: impl IntoIterator<Item = TestMark>) -> HashMap<String, Vec<TestSpan>> {
+    let mut spans: HashMap<String, Vec<TestSpan>> = HashMap::new();
+    for TestMark { ts_ms, boot_ns, begins, test, name } in marks {
         let spans = spans.entry(test).or_default();
         let open = spans.last_mut().filter(|span| span.end.is_none());
-        let runs_again =
-            |open: &Span| begins && open.name.starts_with(EXEC_MARK) && name.starts_with(EXEC_MARK);
-        let ends = |open: &Span| !begins && open.name == name;
+        let runs_again = |open: &TestSpan| {
+            begins && open.name.starts_with(EXEC_MARK) && name.starts_with(EXEC_MARK)
+        };
+        let ends = |open: &TestSpan| !begins && open.name == name;
         match open {
             Some(open) if ends(open) => open.end = Some((ts_ms, boot_ns)),
             Some(open) if !runs_again(open) => {}
             open if begins => {
                 open.into_iter().for_each(|killed| killed.end = Some((ts_ms, boot_ns)));
-                spans.push(Span { name, begin_ms: ts_ms, begin_ns: boot_ns, end: None });
+                spans.push(TestSpan { name, begin_ms: ts_ms, begin_ns: boot_ns, end: None });
             }
             _ => {}
         }
@@ -94,15 +96,15 @@ fn spans_of(marks: impl IntoIterator<Item = Mark>) -> HashMap<String, Vec<Span>>
     spans
 }
 
-/// Returns which of the spans of its test an image is of. They do not overlap. Who began between two is
-/// of the later one, which is marked when its processes have been made ready.
-pub(super) fn span_of(spans: &[Span], image: &SampledImage) -> usize {
+/// Returns the index of the span, of those of its test, to which an image belongs. Spans do not overlap. An
+/// image that began between two belongs to the later one, whose mark is set when its processes are ready.
+pub(super) fn span_of(spans: &[TestSpan], image: &SampledImage) -> usize {
     let start_ns = image.row.start_ns;
     let before = spans.partition_point(|span| span.begin_ns <= start_ns).saturating_sub(1);
     let Some((end_ms, end_ns)) = spans.get(before).and_then(|span| span.end) else {
         return before;
     };
-    // It began then or up to one step later: who was there after the end began after it.
+    // Its start may be up to one step later: an image that was present after the end began after it.
     let outlived = image.exit_ns.is_some_and(|exit_ns| exit_ns > end_ns)
         || (image.row.samples > 0 && image.row.last_ms > end_ms);
     let may_be_later = start_ns.saturating_add(START_STEP_NS) > end_ns;
@@ -120,8 +122,8 @@ mod tests {
 
     const MS: u64 = 1_000_000;
 
-    fn spans() -> Vec<Span> {
-        let span = |begin_ms: i64, end_ms: Option<i64>| Span {
+    fn spans() -> Vec<TestSpan> {
+        let span = |begin_ms: i64, end_ms: Option<i64>| TestSpan {
             name: String::new(),
             begin_ms,
             begin_ns: begin_ms.unsigned_abs() * MS,
@@ -147,14 +149,14 @@ mod tests {
 
     #[test]
     fn what_runs_again_has_ended_before() {
-        let mark = |at_ms: u64, begins, name: &str| Mark {
+        let mark = |at_ms: u64, begins, name: &str| TestMark {
             ts_ms: at_ms as i64,
             boot_ns: at_ms * MS,
             begins,
             test: "a".to_owned(),
             name: name.to_owned(),
         };
-        let found = |marks: Vec<Mark>| -> Vec<(i64, Option<i64>)> {
+        let found = |marks: Vec<TestMark>| -> Vec<(i64, Option<i64>)> {
             let spans = spans_of(marks).remove("a").unwrap_or_default();
             spans.iter().map(|span| (span.begin_ms, span.end.map(|end| end.0))).collect()
         };
@@ -182,7 +184,7 @@ mod tests {
         check(210, Some(240), None, 1);
         check(240, None, Some(260), 1);
         check(400, None, Some(500), 2);
-        // Its start may be up to a step later: its end tells.
+        // Its start may be up to a step later, and its end decides.
         check(195, Some(199), None, 0);
         check(195, Some(203), None, 1);
         check(295, None, Some(310), 2);

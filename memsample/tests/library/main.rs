@@ -19,3 +19,4 @@ mod recovery;
 mod sampler_on_a_tree;
 mod sampler_on_this_machine;
 mod shared_sampler;
+mod view;

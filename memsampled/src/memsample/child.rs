@@ -1,4 +1,4 @@
-//! A command that is run for a person: `record -- COMMAND` and `exec -- COMMAND`.
+//! The child process of `record -- COMMAND` and `exec -- COMMAND`.
 
 use std::fs::File;
 use std::io;
@@ -13,7 +13,7 @@ use signal_hook::consts::SIGINT;
 
 /// A command that runs.
 pub(crate) struct RunningCommand {
-    /// Names this process, and no other one that gets its pid later.
+    /// Refers to this process, and never to a later one with the same pid.
     process: Option<OwnedFd>,
     ended: Receiver<CommandEnd>,
 }
@@ -36,7 +36,7 @@ impl CommandEnd {
 }
 
 impl RunningCommand {
-    /// Starts the command with our standard streams.
+    /// Starts the command with the standard streams of this program.
     pub(crate) fn spawn(program: &str, arguments: &[String]) -> io::Result<Self> {
         let mut child = Command::new(program).args(arguments).spawn()?;
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
@@ -49,18 +49,18 @@ impl RunningCommand {
         Ok(Self { process, ended })
     }
 
-    /// Returns a channel that tells once how it ended.
+    /// Returns a channel that receives one message: how the command ended.
     pub(crate) fn ended(&self) -> &Receiver<CommandEnd> {
         &self.ended
     }
 
-    /// Passes a signal on that was sent to us, unless the terminal has sent it to both.
+    /// Forwards a signal that this program received, unless the terminal has sent it to both.
     pub(crate) fn forward(&self, signal: i32) {
         if signal == SIGINT && is_in_foreground() {
             return;
         }
         if let (Some(process), Some(signal)) = (&self.process, Signal::from_named_raw(signal)) {
-            // It may have ended meanwhile.
+            // Fails if the command has ended meanwhile.
             let _ = pidfd_send_signal(process, signal);
         }
     }
@@ -73,7 +73,7 @@ fn end_of(status: ExitStatus) -> CommandEnd {
     }
 }
 
-/// Says whether Ctrl-C on the terminal reaches us, and so the command too.
+/// Says whether Ctrl-C on the terminal reaches this program, and thus the command too.
 fn is_in_foreground() -> bool {
     File::open("/dev/tty")
         .is_ok_and(|terminal| tcgetpgrp(terminal).is_ok_and(|group| group == getpgrp()))

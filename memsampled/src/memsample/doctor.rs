@@ -1,13 +1,22 @@
-//! `memsample doctor`.
+//! `memsample doctor`: what works on this machine.
 
 use std::io::{self, Write};
 
-use comfy_table::{Table, presets};
 use memsample_runner::doctor::{Check, checks};
 use serde_json::json;
 
-use crate::args::DoctorArgs;
 use crate::exit::ExitCode;
+use crate::plain_table::{lines, plain_table};
+
+/// Show which sandboxes, limits and counters work on this machine, and how to enable the rest
+///
+/// `memsample run` does not use what does not work here, and does not start a test that requires it.
+#[derive(clap::Args)]
+pub(crate) struct DoctorArgs {
+    /// Print a JSON array with an object for each check
+    #[arg(long)]
+    pub(crate) json: bool,
+}
 
 pub(crate) fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
     let checks = checks();
@@ -17,8 +26,7 @@ pub(crate) fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn text(checks: &[Check]) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
+    let mut table = plain_table();
     table.set_header(["", "WORKS", "FOR", ""]);
     for check in checks {
         let (works, details) = match &check.result {
@@ -27,11 +35,7 @@ fn text(checks: &[Check]) -> String {
         };
         table.add_row([check.name, works, check.purpose, &details]);
     }
-    let mut text = String::new();
-    for line in table.lines() {
-        text.push_str(line.strip_prefix(' ').unwrap_or(&line).trim_end());
-        text.push('\n');
-    }
+    let mut text = lines(&table);
     let mut remedies = Vec::new();
     for check in checks {
         let Err(missing) = &check.result else { continue };
@@ -39,7 +43,7 @@ fn text(checks: &[Check]) -> String {
         remedies.push(format!("  {}: {remedy}\n", check.name));
     }
     if !remedies.is_empty() {
-        text.push_str("\nWhat would help:\n");
+        text.push_str("\nTo enable the rest:\n");
         remedies.iter().for_each(|remedy| text.push_str(remedy));
     }
     text

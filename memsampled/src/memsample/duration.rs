@@ -1,4 +1,4 @@
-//! Lengths of time and rates as a person types them: `100ms`, `10s`, `every`, `off`.
+//! Durations and rates as a person types them: `100ms`, `10s`, `every`, `off`.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ pub(crate) fn parse(text: &str) -> Result<Duration, String> {
     Span::parse(text).map(|span| span.0)
 }
 
-/// Reads how often something is read: a length of time, `every` tick, or `off`.
+/// Parses a rate: a duration, `every` (at every tick) or `off`.
 pub(crate) fn parse_rate(text: &str) -> Result<Rate, String> {
     match text {
         "off" => Ok(Rate::Off),

@@ -1,8 +1,9 @@
-//! `memsample exec`: a command as a test of a recording that goes on.
+//! `memsample exec`: runs a command as a test of a session.
 
 use std::env;
 use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -14,17 +15,47 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::low_level::emulate_default_handler;
 
-use crate::args::ExecArgs;
 use crate::child::{CommandEnd, RunningCommand};
 use crate::control::{chosen, connect_to};
 use crate::exit::ExitCode;
 use crate::signals::signals_of;
 
-/// What a person or a test runner ends or wakes a program with.
+/// Run a command as a test of a session, and mark its begin and end
+///
+/// The test consists of the command and all its descendants: `memsample peaks --by test` adds them up.
+/// Output, exit code and signals pass through unchanged. Without a daemon or a session the command runs
+/// without marks, and a line on stderr says so.
+///
+/// cargo-nextest provides the name of the test: see clients/nextest.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:\n  \
+    eval \"$(memsample start --env)\"; memsample exec --test load -- ./load --users 100; memsample stop\n  \
+    CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER='memsample exec --' cargo nextest run")]
+pub(crate) struct ExecArgs {
+    /// Socket of the daemon [default: /run/memsampled/memsampled.sock as root, else
+    /// $XDG_RUNTIME_DIR/memsampled.sock]
+    #[arg(long, value_name = "PATH", env = memsample_client::SOCKET_VARIABLE)]
+    pub(crate) socket: Option<PathBuf>,
+
+    /// Name of the test [default: the test that cargo-nextest runs; without one, the command runs
+    /// without marks]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) test: Option<String>,
+
+    /// Session to mark [default: the only one that is recording]
+    #[arg(long, value_name = "ID", env = memsample_client::SESSION_VARIABLE)]
+    pub(crate) session: Option<String>,
+
+    /// Command and its arguments
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<String>,
+}
+
+/// Signals with which a person or a test runner stops or wakes a program.
 const FORWARDED: [i32; 6] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2];
 
-/// How long a test waits for a daemon that does not answer: it answers within a millisecond, and tests
-/// have a time of their own that is counted.
+/// How long a test waits for a daemon that does not answer. It usually answers within a millisecond, and
+/// the wait counts towards the time of the test.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 pub(crate) fn run(args: &ExecArgs) -> anyhow::Result<ExitCode> {
@@ -37,7 +68,7 @@ pub(crate) fn run(args: &ExecArgs) -> anyhow::Result<ExitCode> {
     let mut marker = match Marker::begin(args, test) {
         Ok(marker) => marker,
         Err(error) => {
-            // Who records must never be the reason that a test fails.
+            // A recorder must never make a test fail.
             let _ = writeln!(io::stderr(), "memsample: this test is not marked: {error:#}");
             return Ok(become_command(program, arguments));
         }
@@ -53,8 +84,8 @@ pub(crate) fn run(args: &ExecArgs) -> anyhow::Result<ExitCode> {
     let end = loop {
         select! {
             recv(command.ended()) -> end => break end.unwrap_or(CommandEnd::Exited(1)),
-            // Whoever signals the process group has reached the command too, and it gets the signal
-            // twice: whether they did cannot be told.
+            // A signal to the process group has reached the command too, which then receives it twice:
+            // the two cases cannot be distinguished.
             recv(signals) -> signal => if let Ok(signal) = signal {
                 command.forward(signal);
             },
@@ -75,7 +106,7 @@ fn nextest_test() -> Option<String> {
     Some(format!("{binary} {test}"))
 }
 
-/// Becomes the command, with everything that this process has.
+/// Executes the command in place of this program.
 fn become_command(program: &str, arguments: &[String]) -> ExitCode {
     let error = Command::new(program).args(arguments).exec();
     cannot_run(program, &error)
@@ -89,12 +120,12 @@ fn cannot_run(program: &str, error: &io::Error) -> ExitCode {
     }
 }
 
-/// Ends this process as the command was ended, so that whoever waits for it sees the same.
+/// Ends this process by the signal that ended the command, so that its parent sees the same status.
 fn die_of(signal: i32) {
-    // The command has left a core, if it was to.
+    // The command has dumped its core already, if it was to.
     let limit = getrlimit(Resource::Core);
     let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), ..limit });
-    // Fails for a signal that it does not know, such as one of real time.
+    // Fails for a signal that it does not know, such as a real-time signal.
     let _ = emulate_default_handler(signal);
 }
 

@@ -12,25 +12,25 @@ use crate::run::{Interrupted, NoTests};
 pub(crate) struct ExitCode(u8);
 
 impl ExitCode {
-    /// It did what it was asked.
+    /// The command succeeded.
     pub(crate) const SUCCESS: Self = Self(0);
     /// Something failed; the message says what.
     pub(crate) const FAILURE: Self = Self(1);
-    /// An argument is wrong; the code is also that of the parser of arguments.
+    /// An argument is wrong. The parser of arguments uses the same code.
     pub(crate) const WRONG_USAGE: Self = Self(2);
-    /// The disk or the quota was full. What was written until then is kept.
+    /// The disk or the quota was full. What was written before is kept.
     pub(crate) const DISK_FULL: Self = Self(4);
-    /// The recording could not be written for another reason. What was written until then is kept.
+    /// The recording could not be written for another reason. What was written before is kept.
     pub(crate) const WRITE_FAILED: Self = Self(5);
     /// A test of the suite did not pass.
     pub(crate) const TESTS_FAILED: Self = Self(10);
-    /// The suite did not come to its end: a signal, its time or its setup prevented it.
+    /// The suite was aborted by a signal, its timeout or its setup.
     pub(crate) const SUITE_ABORTED: Self = Self(11);
-    /// The suite or the policy cannot be understood.
+    /// The suite or the policy is invalid.
     pub(crate) const SUITE_INVALID: Self = Self(12);
     /// No test of the suite is selected.
     pub(crate) const NO_TESTS: Self = Self(13);
-    /// The command to record could not be run.
+    /// The command to record could not be executed.
     pub(crate) const COMMAND_NOT_EXECUTABLE: Self = Self(126);
     /// The command to record was not found.
     pub(crate) const COMMAND_NOT_FOUND: Self = Self(127);
@@ -65,7 +65,7 @@ impl ExitCode {
         {
             return Self::DISK_FULL;
         }
-        // Of files that could not be written.
+        // A file could not be written.
         if error.downcast_ref::<std::io::Error>().is_some_and(is_disk_full) {
             return Self::DISK_FULL;
         }

@@ -1,6 +1,8 @@
-//! Tables as they are printed: words below each other, and nothing around them.
+//! Tables as they are printed: aligned columns without lines or borders.
 
-use comfy_table::{Table, presets};
+use std::io::{self, IsTerminal};
+
+use comfy_table::{CellAlignment, Table, presets};
 
 /// Returns a table without rows, lines or borders.
 pub(crate) fn plain_table() -> Table {
@@ -9,7 +11,16 @@ pub(crate) fn plain_table() -> Table {
     table
 }
 
-/// Returns the lines of a table, without the space that it has on both sides.
+/// Aligns the columns at these indices to the right.
+pub(crate) fn align_right(table: &mut Table, is_right: impl Fn(usize) -> bool) {
+    for (index, column) in table.column_iter_mut().enumerate() {
+        if is_right(index) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+}
+
+/// Returns the lines of a table, without the spaces that it has on both sides.
 pub(crate) fn lines(table: &Table) -> String {
     let mut text = String::new();
     for line in table.lines() {
@@ -17,4 +28,14 @@ pub(crate) fn lines(table: &Table) -> String {
         text.push('\n');
     }
     text
+}
+
+/// Returns the number of columns of the terminal on stdout, if there is one.
+pub(crate) fn terminal_width() -> Option<usize> {
+    let output = io::stdout();
+    if !output.is_terminal() {
+        return None;
+    }
+    let columns = rustix::termios::tcgetwinsize(output).ok()?.ws_col;
+    (columns > 0).then_some(columns.into())
 }

@@ -1,25 +1,38 @@
+//! `memsample recover`: completes recordings whose recorder was killed.
+
 use std::io::{self, Write};
+use std::path::PathBuf;
 
 use memsample::{Recording, Recovery};
 
-use crate::args::RecoverArgs;
 use crate::exit::ExitCode;
 
-/// Recovers each recording, and goes on to the next where one cannot be.
+/// Complete a recording whose recorder was killed
+///
+/// Opening a recording does the same. A recording that is complete, or that is still being written, is
+/// not changed.
+#[derive(clap::Args)]
+pub(crate) struct RecoverArgs {
+    /// Directories of recordings
+    #[arg(required = true, value_name = "RECORDING")]
+    pub(crate) recordings: Vec<PathBuf>,
+}
+
+/// Recovers each recording, and continues with the next if one cannot be recovered.
 pub(crate) fn run(args: &RecoverArgs) -> anyhow::Result<ExitCode> {
     let mut code = ExitCode::SUCCESS;
-    for run in &args.recordings {
-        let path = run.display();
-        match Recording::recover(run) {
-            Ok(Recovery::NotNeeded) => writeln!(io::stdout(), "{path}: is whole")?,
+    for directory in &args.recordings {
+        let path = directory.display();
+        match Recording::recover(directory) {
+            Ok(Recovery::NotNeeded) => writeln!(io::stdout(), "{path}: is complete")?,
             Ok(Recovery::StillRecording) => {
-                writeln!(io::stdout(), "{path}: is still being written; left as it is")?;
+                writeln!(io::stdout(), "{path}: is still being written; not changed")?;
             }
             Ok(Recovery::Recovered { batches, torn }) => {
-                let torn = if torn { ", without the last one, which was cut off" } else { "" };
+                let torn = if torn { "; the last one was incomplete and is lost" } else { "" };
                 writeln!(
                     io::stdout(),
-                    "{path}: recovered from {batches} batches of its journal{torn}"
+                    "{path}: recovered {batches} batches from its journal{torn}"
                 )?;
             }
             Err(error) => {

@@ -1,6 +1,6 @@
-//! Shares of a CPU, as they are typed.
+//! Shares of a CPU as a person types them.
 
-/// Reads `1%`, `off` (0) or `unlimited` (infinity).
+/// Parses `1%`, `off` (0) or `unlimited` (infinity).
 pub(crate) fn parse(text: &str) -> Result<f64, String> {
     match text {
         "off" => return Ok(0.0),

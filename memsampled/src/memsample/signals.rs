@@ -1,19 +1,19 @@
-//! The signals that end a recording or a run.
+//! The signals that stop a recording or a run.
 
 use anyhow::Context;
 use crossbeam_channel::{Receiver, bounded};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-/// Signals that wait to be handled, at most; of more, the last are dropped.
+/// Maximum number of signals that wait to be handled; later ones are dropped.
 const MAX_SIGNALS: usize = 16;
 
-/// Returns a channel of the signals that come from now on. They no longer end this program.
+/// Returns a channel of the signals that arrive from now on. They no longer terminate this program.
 pub(crate) fn signals() -> anyhow::Result<Receiver<i32>> {
     signals_of(&[SIGINT, SIGTERM, SIGHUP])
 }
 
-/// The same for the signals that are given.
+/// Returns a channel of the given signals, like [`signals`].
 pub(crate) fn signals_of(signals: &[i32]) -> anyhow::Result<Receiver<i32>> {
     let mut signals = Signals::new(signals).context("cannot handle signals")?;
     let (sender, receiver) = bounded(MAX_SIGNALS);

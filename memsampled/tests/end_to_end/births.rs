@@ -1,5 +1,5 @@
-//! What the kernel tells of processes that begin. It tells programs outside of containers; elsewhere
-//! the recording says that it does not, and the tests check that.
+//! Forks and execs that the kernel reports. It reports them outside of containers only; elsewhere the
+//! recording has a note that it does not, and the tests check that.
 
 use std::path::Path;
 
@@ -49,7 +49,7 @@ fn number(path: &Path) -> i32 {
     std::fs::read_to_string(path).unwrap().trim().parse().unwrap()
 }
 
-/// Records a line of shell, and returns whether the kernel told of births.
+/// Records a line of shell, and returns whether the kernel reported forks and execs.
 fn record(directory: &Path, options: &[&str], line: &str) -> bool {
     let mut arguments = vec!["record", "--name", "x"];
     arguments.extend(options);
@@ -57,27 +57,27 @@ fn record(directory: &Path, options: &[&str], line: &str) -> bool {
     let ended = memsample(directory, &arguments);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     let manifest = manifest(&directory.join("recordings/x"));
-    let told = manifest["settings"]["births"] == "proc_connector";
+    let reported = manifest["settings"]["births"] == "proc_connector";
     let notes = manifest["notes"].to_string();
     assert_ne!(
-        told,
+        reported,
         notes.contains("does not tell of processes that begin") || options.contains(&"off")
     );
     assert_eq!(manifest["totals"]["events_lost"].as_u64(), Some(0));
-    told
+    reported
 }
 
 #[test]
 fn the_parent_is_the_one_that_forked_also_when_it_has_ended() {
     let directory = tempdir().unwrap();
     let line = "sh -c 'echo $$ > middle; sleep 0.5 & echo $! > orphan'; sleep 0.5; :";
-    let told = record(directory.path(), &[], line);
+    let reported = record(directory.path(), &[], line);
     let (middle, orphan) =
         (number(&directory.path().join("middle")), number(&directory.path().join("orphan")));
     let processes = processes(&directory.path().join("recordings/x"));
     let of_orphan: Vec<_> = processes.iter().filter(|process| process.pid == orphan).collect();
     assert!(of_orphan.iter().any(|process| process.samples > 1 && process.cmdline == "sleep 0.5"));
-    if told {
+    if reported {
         // Of each image of it: that of the shell, if it was seen, and that of sleep.
         assert!(of_orphan.iter().all(|process| process.ppid == middle));
     }
@@ -90,7 +90,7 @@ fn an_exec_that_changes_no_number_and_no_address_is_another_image() {
     let program = "import os, sys, time; time.sleep(0.3); n = int(os.environ['N']); os.environ['N'] = str(n - 1)
 if n: os.execv(sys.executable, sys.orig_argv)";
     let line = format!("echo $$ > pid; N=3 exec setarch -R /usr/bin/python3 -c \"{program}\"");
-    let told = record(directory.path(), &[], &line);
+    let reported = record(directory.path(), &[], &line);
     let pid = number(&directory.path().join("pid"));
     let processes = processes(&directory.path().join("recordings/x"));
     let mut images: Vec<_> = processes
@@ -100,7 +100,7 @@ if n: os.execv(sys.executable, sys.orig_argv)";
         .collect();
     images.sort_unstable_by_key(|process| process.process);
     assert!(!images.is_empty());
-    if told {
+    if reported {
         assert_eq!(images.len(), 4);
         assert!(images.windows(2).all(|pair| pair[1].exec == pair[0].exec + 1));
         assert!(images.iter().all(|image| image.start_ns == images[0].start_ns));
@@ -118,7 +118,7 @@ for _ in range(1500):
     let line = format!(
         "/usr/bin/python3 -c '{forker}' & echo $! > a; /usr/bin/python3 -c '{forker}' & echo $! > b; wait; :"
     );
-    let told = record(directory.path(), &["--interval=50ms"], &line);
+    let reported = record(directory.path(), &["--interval=50ms"], &line);
     let forkers = ["a", "b"].map(|name| number(&directory.path().join(name)));
     let manifest = manifest(&directory.path().join("recordings/x"));
     let children = processes(&directory.path().join("recordings/x"))
@@ -126,10 +126,10 @@ for _ in range(1500):
         .filter(|process| forkers.contains(&process.ppid))
         .count() as u64;
     let total = |name: &str| manifest["totals"][name].as_u64().unwrap();
-    if told && total("exits_lost") == 0 {
+    if reported && total("exits_lost") == 0 {
         assert!(children + total("unseen") >= 3000, "{children}, {manifest:#}");
     }
-    if told && manifest["settings"]["exits"] == true {
+    if reported && manifest["settings"]["exits"] == true {
         // Unless something was lost, each has its row, even if it lived for a few microseconds.
         assert!(total("exits_lost") > 0 || children == 3000, "{children}, {manifest:#}");
     }

@@ -61,7 +61,7 @@ pub(crate) fn shell(directory: &Path, line: &str) -> Ended {
     Ended::of(output)
 }
 
-/// A `memsample` that runs until it is told to end.
+/// A `memsample` that runs until it is stopped.
 pub(crate) struct Running {
     child: Option<Child>,
 }

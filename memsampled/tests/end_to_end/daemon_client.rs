@@ -29,8 +29,8 @@ fn the_session_may_be_left_out_where_there_is_only_one() {
     };
     let ended = run(&["mark", "point", "x"]);
     assert_eq!(ended.code, Some(1));
-    assert!(ended.stderr.contains("no session goes on: start one"), "{}", ended.stderr);
-    assert_eq!(run(&["sessions"]).stderr, "no session goes on\n");
+    assert!(ended.stderr.contains("no session is recording: start one"), "{}", ended.stderr);
+    assert_eq!(run(&["sessions"]).stderr, "no session is recording\n");
     let first = run(&["start"]).stdout.trim().to_owned();
     let marked = run(&["mark", "--json", "point", "x", "--label", "a=b"]);
     assert_eq!(marked.code, Some(0), "{}", marked.stderr);
@@ -39,7 +39,7 @@ fn the_session_may_be_left_out_where_there_is_only_one() {
         (&marked["session"], &marked["name"], &marked["labels"]["a"]),
         (&first.as_str().into(), &"x".into(), &"b".into())
     );
-    // One that has ended by itself is not one that goes on.
+    // A session that reached a limit is not recording.
     let over = run(&["start", "--duration", "1ms"]).stdout.trim().to_owned();
     crate::daemon::wait_for("its end", || {
         let session = daemon.get(&format!("/v1/sessions/{over}")).json();
@@ -49,7 +49,11 @@ fn the_session_may_be_left_out_where_there_is_only_one() {
     let second = run(&["start", "--json"]).json()["id"].as_str().unwrap().to_owned();
     let ended = run(&["stop"]);
     assert_eq!(ended.code, Some(1));
-    assert!(ended.stderr.contains("several sessions go on: name one of"), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("several sessions are recording: name one of"),
+        "{}",
+        ended.stderr
+    );
     let stopped = run(&["stop", "--json", &second]).json();
     assert_eq!((&stopped["id"], &stopped["summary"]["end"]), (&second.into(), &"stopped".into()));
     assert!(run(&["stop"]).stdout.trim().ends_with(&first));
@@ -63,7 +67,7 @@ fn the_session_may_be_left_out_where_there_is_only_one() {
     assert!(ended.stderr.contains("`interval` is out of range"), "{}", ended.stderr);
     let status = run(&["status"]);
     assert_eq!(status.code, Some(0));
-    assert!(status.stdout.contains(": ok, for ") && status.stdout.contains("protection: "));
+    assert!(status.stdout.contains(": ok, up ") && status.stdout.contains("protection: "));
     assert_eq!(run(&["status", "--json"]).json()["status"], "ok");
 }
 

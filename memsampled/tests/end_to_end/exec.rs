@@ -1,4 +1,4 @@
-//! `memsample exec`: a command as a test of a recording.
+//! `memsample exec`: a command as a test of a session.
 
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -62,7 +62,7 @@ fn a_command_ends_as_without_and_is_marked() {
 fn a_signal_reaches_the_command_and_ends_both_alike() {
     let daemon = Daemon::start();
     let session = daemon.session("{}");
-    // Some leave a core, and none may be left in the tree.
+    // Some signals dump a core, and none may be left in the tree.
     for (signal, number) in [("TERM", 15), ("QUIT", 3), ("USR1", 10), ("KILL", 9)] {
         let mut child = Command::new("sh")
             .args(["-c", "ulimit -c 0; exec \"$@\"", "sh", MEMSAMPLE, "exec", "--socket", "s"])
@@ -102,9 +102,9 @@ fn without_daemon_session_or_test_the_command_runs_unmarked() {
     );
     let ended = exec(directory, &["--test", "t", "--", "echo", "a"]);
     assert_eq!((ended.code, &*ended.stdout), (Some(0), "a\n"));
-    assert!(ended.stderr.contains("no session goes on"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("no session is recording"), "{}", ended.stderr);
     let session = daemon.session("{}");
-    // The process itself becomes the command.
+    // The process itself executes the command.
     let ended = shell(
         directory,
         "env -u NEXTEST_TEST_NAME $MEMSAMPLE exec --socket s -- sh -c 'echo $$' & echo $!; wait",
@@ -140,7 +140,7 @@ fn what_is_sampled_before_the_command_begins_is_not_the_test() {
     let daemon = Daemon::start();
     let directory = daemon.directory.path();
     let session = daemon.session(r#"{"interval": "1ms"}"#);
-    // Until it becomes the command, a child shows the memory of `memsample exec`, which is far more.
+    // Until its exec, a child shows the memory of `memsample exec`, which is far more.
     let line = "for i in 1 2 3 4 5 6 7 8 9 10; do for j in 1 2 3 4; do \
                 $MEMSAMPLE exec --socket s --test $j -- true & done; wait; done";
     assert_eq!(shell(directory, line).code, Some(0));
@@ -151,7 +151,7 @@ fn what_is_sampled_before_the_command_begins_is_not_the_test() {
     }
 }
 
-/// Holds memory until it is told to end.
+/// Holds memory until its standard input is closed.
 const HOLDS: &str =
     "python3 -c 'import sys; a = b\"x\" * (48 << 20); print(flush=True); sys.stdin.read()'";
 

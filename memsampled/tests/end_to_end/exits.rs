@@ -1,5 +1,5 @@
-//! What the kernel tells of processes that end. It tells root outside of containers; elsewhere the
-//! recording says that it does not, and the tests check that.
+//! Exits that the kernel reports. It reports them to root outside of containers only; elsewhere the
+//! recording has a note that it does not, and the tests check that.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -62,9 +62,9 @@ fn rows(batch: &RecordBatch) -> impl Iterator<Item = Exit> {
     })
 }
 
-/// Returns the exits of the children of the recorded shell, or `None` where the kernel does not tell.
+/// Returns the exits of the children of the recorded shell, or `None` where the kernel does not report any.
 fn record(directory: &Path, line: &str) -> Option<(Recording, Vec<Exit>)> {
-    // Without the last command the one before would take the place of the shell.
+    // Without the last command, the shell would execute the one before in its place.
     let line = format!("echo $$ > pid; {line}; :");
     let ended = memsample(directory, &["record", "--name", "x", "--", "sh", "-c", &line]);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
@@ -120,8 +120,8 @@ fn processes_that_live_between_two_ticks_leave_their_true_peak() {
     assert!(totals.unsampled >= unsampled as u64 && totals.exits_lost == 0);
 }
 
-/// How much a high-water mark may lack since Linux 6.2: each CPU keeps up to a batch of pages for each
-/// of three counters (`percpu_counter_batch`, `mm_update_hiwater_rss`).
+/// The error of a high-water mark since Linux 6.2: each CPU keeps up to a batch of pages for each of
+/// three counters (`percpu_counter_batch`, `mm_update_hiwater_rss`).
 fn unfolded_bytes() -> i64 {
     let cpus = std::thread::available_parallelism().unwrap().get() as i64;
     3 * cpus * (2 * cpus).max(32) * 4096
@@ -186,11 +186,11 @@ fn without_the_right_a_note_says_what_is_missing() {
 #[test]
 fn the_peak_of_a_program_is_not_that_of_the_one_before_it() {
     let directory = tempdir().unwrap();
-    // Sampled as a shell; what it becomes is gone before the next tick, but by chance.
+    // Sampled as a shell; the program that it executes usually exits before the next tick.
     let line = "for i in 1 2 3 4 5; do (sleep 0.3; exec /bin/true) & wait; done";
     let Some((recording, exits)) = record(directory.path(), line) else { return };
     if manifest(&directory.path().join("recordings/x"))["settings"]["births"] != "proc_connector" {
-        // Without it an exec that no tick sees is not known of.
+        // Without the connector, an exec between two ticks is not known.
         return;
     }
     let mut images: HashMap<i64, (String, bool)> = HashMap::new();

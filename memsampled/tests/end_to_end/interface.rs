@@ -1,4 +1,4 @@
-//! What a user types wrongly, and what else the command offers.
+//! Wrong arguments, help, manual pages and completions.
 
 use crate::command::{memsample, shell};
 use tempfile::tempdir;

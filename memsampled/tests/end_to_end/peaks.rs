@@ -1,4 +1,4 @@
-//! `memsample peaks`, held against programs of which it is known how much they take.
+//! `memsample peaks`, compared with programs whose memory is known.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -9,7 +9,7 @@ use tempfile::tempdir;
 
 const MIB: u64 = 1 << 20;
 
-/// What every program of the tests begins with: memory that is mapped for itself and resident at once.
+/// The first lines of every program of the tests: private memory that is resident at once.
 const PREAMBLE: &str = "import mmap, os, sys, time
 def anon(mib):
     return mmap.mmap(-1, mib << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE)
@@ -58,7 +58,7 @@ fn a_thousand_processes_of_some_milliseconds_leave_their_peaks() {
         os._exit(0)
     os.waitpid(pid, 0)
 ";
-    let told = record(directory.path(), "thousand.py", program);
+    let reported = record(directory.path(), "thousand.py", program);
     let expected = std::fs::read_to_string(directory.path().join("peaks")).unwrap();
     let expected: HashMap<u64, u64> = expected
         .lines()
@@ -69,7 +69,7 @@ fn a_thousand_processes_of_some_milliseconds_leave_their_peaks() {
     let peaks = peaks(directory.path(), &[]);
     let by_pid: HashMap<u64, &Value> =
         peaks.iter().map(|peak| (peak["pid"].as_u64().unwrap(), peak)).collect();
-    if !told {
+    if !reported {
         assert!(peaks.iter().all(|peak| peak["lower_source"] != "exit_record"));
         return;
     }
@@ -78,7 +78,7 @@ fn a_thousand_processes_of_some_milliseconds_leave_their_peaks() {
         assert_eq!(peak["upper_source"], "exit_record");
         let (lower, upper) =
             (peak["lower_bytes"].as_u64().unwrap(), peak["upper_bytes"].as_u64().unwrap());
-        // Within one batch; the interpreter itself takes some hundred KiB more as it goes on.
+        // Within one batch; the interpreter itself takes some hundred KiB more as it continues.
         assert!(lower + batch_bytes() >= bytes, "{pid}: {lower} is not {bytes}");
         assert!(lower <= bytes + 2 * MIB, "{pid}: {lower} is not {bytes}");
         assert!(upper >= bytes && upper <= lower + batch_bytes(), "{peak}");
@@ -95,14 +95,14 @@ print(resident(), file=open('peak', 'w'), flush=True)
 time.sleep(0.03)
 os._exit(0)
 ";
-    let told = record(directory.path(), "doubles.py", program);
+    let reported = record(directory.path(), "doubles.py", program);
     let expected: u64 =
         std::fs::read_to_string(directory.path().join("peak")).unwrap().trim().parse().unwrap();
     let peaks = peaks(directory.path(), &["--filter", "doubles.py"]);
     let peak = peaks.iter().find(|peak| peak["comm"] == "python3").unwrap();
     let lower = peak["lower_bytes"].as_u64().unwrap();
     assert!(lower >= 100 * MIB);
-    if told {
+    if reported {
         let off = lower.abs_diff(expected);
         assert!(off <= batch_bytes() + MIB, "{lower} is not {expected}: {peak}");
         assert!(peak["upper_bytes"].as_u64().unwrap() >= expected);

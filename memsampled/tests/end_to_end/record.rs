@@ -1,4 +1,4 @@
-//! `memsample record` as it is meant to be used.
+//! `memsample record`: ticks, results, the recorded command and signals.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ fn a_second_has_ten_ticks_of_every_process() {
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     let json = ended.json();
     assert_eq!(json["interval_ms"].as_u64(), Some(100));
-    // A machine that is busy misses some, the last ones perhaps.
+    // A busy machine misses some ticks, perhaps the last ones.
     let ticks = json["ticks"].as_u64().unwrap();
     assert!((1..=10).contains(&ticks) && ticks + json["missed"].as_u64().unwrap() <= 10, "{json}");
     assert!(json["samples"].as_u64().unwrap() >= 20);
@@ -47,7 +47,7 @@ fn a_person_reads_a_table_and_what_is_missing() {
         memsample(directory.path(), &["record", "--duration", "300ms", "--name", "evening"]);
     assert_eq!(ended.code, Some(0));
     for part in
-        ["ROLE", "PEAK RSS", "MEAN RSS", "PEAK PSS", "honesty: ", "cost: ", "recordings/evening"]
+        ["ROLE", "PEAK RSS", "MEAN RSS", "PEAK PSS", "losses: ", "cost: ", "recordings/evening"]
     {
         assert!(ended.stdout.contains(part), "{part} in:\n{}", ended.stdout);
     }
@@ -63,7 +63,7 @@ fn a_command_is_recorded_as_long_as_it_runs() {
     let line = "printf 'to stdout'; printf 'to stderr' >&2; python3 -c 'a = bytearray(50 << 20); import time; time.sleep(0.5)'; exit 7";
     let ended = memsample(directory.path(), &["record", "--name", "x", "--", "sh", "-c", line]);
     assert_eq!(ended.code, Some(7));
-    // Its output is untouched, so ours is on the other stream.
+    // The command has stdout for itself, so the summary is on stderr.
     assert_eq!(ended.stdout, "to stdout");
     assert!(ended.stderr.starts_with("to stderr"), "{}", ended.stderr);
     assert!(ended.stderr.contains("recordings/x"));

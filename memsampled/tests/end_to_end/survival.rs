@@ -1,4 +1,4 @@
-//! A recorder that is killed, a disk that is full, limits that are low, rights that are few.
+//! Killed recorders, full disks, low limits and missing privileges.
 //!
 //! Slow: it kills twenty recorders.
 
@@ -27,7 +27,7 @@ fn kill_9_loses_at_most_a_second_twenty_times() {
         let recorder =
             Running::start(directory.path(), &["record", "--name", "x", "--interval", interval]);
         let run = directory.path().join("recordings/x");
-        // Before the first flush, and behind it.
+        // Before the first flush, and after it.
         let bytes = if round % 5 == 0 { 3000 } else { 500 };
         wait_for_journal(&run, bytes);
         // A batch comes every half second: at another moment of it each time.
@@ -56,20 +56,20 @@ fn what_was_killed_is_recovered_when_it_is_next_opened() {
     let recorder =
         Running::start(directory.path(), &["record", "--name", "x", "--interval", "10ms"]);
     wait_for_journal(&directory.path().join("recordings/x"), 3000);
-    // While it runs it is not touched.
+    // A recording is not changed while it is written.
     let ended = memsample(directory.path(), &["recover", "recordings/x"]);
-    assert_eq!(ended.stdout, "recordings/x: is still being written; left as it is\n");
+    assert_eq!(ended.stdout, "recordings/x: is still being written; not changed\n");
     assert_eq!(memsample(directory.path(), &["summary", "recordings/x"]).code, Some(0));
     recorder.signal("KILL");
     recorder.wait();
     let ended = memsample(directory.path(), &["summary", "--json", "recordings/x"]);
-    assert!(ended.stderr.contains("the recording was put together"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("the recording has been recovered"), "{}", ended.stderr);
     assert_eq!(
         (ended.json()["state"].as_str(), ended.json()["end"].as_str()),
         (Some("recovered"), Some("crashed"))
     );
     let ended = memsample(directory.path(), &["recover", "recordings/x"]);
-    assert_eq!((ended.code, ended.stdout.as_str()), (Some(0), "recordings/x: is whole\n"));
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(0), "recordings/x: is complete\n"));
 }
 
 /// Runs a line of shell with a file system of `size` at `full`, seen by nobody else.
@@ -91,7 +91,7 @@ fn a_full_disk_ends_the_recording_and_keeps_what_was_written() {
     let ended = with_small_disk(directory.path(), "6m", line);
     assert_eq!(ended.code, Some(4), "{}", ended.stderr);
     assert!(
-        ended.stderr.contains("the disk is full; everything up to then was kept"),
+        ended.stderr.contains("the disk is full; everything written before is kept"),
         "{}",
         ended.stderr
     );

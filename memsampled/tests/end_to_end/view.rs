@@ -1,4 +1,4 @@
-//! `memsample view`: the numbers beside those of smem, the sums, the formats, and what it refuses.
+//! `memsample view`: numbers compared with those of smem, sums, formats and refusals.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -146,7 +146,7 @@ fn a_sum_that_lacks_a_process_says_so() {
     assert!(rows.iter().any(|row| row["pss_bytes"].is_null()));
     let total = ended.stdout.lines().last().unwrap();
     assert!(total.starts_with("total") && total.contains(&format!("≥{sum}")), "{total}");
-    assert!(ended.stderr.contains("not known of 1 of "), "{}", ended.stderr);
+    assert!(ended.stderr.contains("unknown for 1 of "), "{}", ended.stderr);
     let complete = view(&["--proc", &tree("idle"), "--totals", "--columns", "pid,rss"]);
     assert!(!complete.stdout.contains('≥') && !complete.stderr.contains("not known"));
 }
@@ -173,10 +173,10 @@ fn a_user_without_rights_is_told_what_is_missing() {
     for other in others {
         assert!(other["rss_bytes"].is_u64() && other["pss_bytes"].is_null(), "{other}");
     }
-    assert!(open.stderr.contains("the kernel refused to show"), "{}", open.stderr);
+    assert!(open.stderr.contains("the kernel denied access to"), "{}", open.stderr);
     let closed = view("noaccess", "--json");
     assert_eq!(closed.json().as_array().unwrap().len(), 1);
-    assert!(closed.stderr.contains("the kernel refused to show"), "{}", closed.stderr);
+    assert!(closed.stderr.contains("the kernel denied access to"), "{}", closed.stderr);
     let hidden = view("invisible", "--by user --totals");
     assert!(hidden.stderr.contains("hidepid=invisible"), "{}", hidden.stderr);
     let mapped = view("off", "--by mapping");
@@ -375,7 +375,7 @@ fn an_instant_is_the_tick_before_it() {
     assert_eq!(tick(&first.to_string()), samples[&first_ms]);
     assert_eq!(tick(&last.to_string()), samples[&last.as_millisecond()]);
     let note = view(&[run.to_str().unwrap(), "--at", "250ms"]).stderr;
-    assert!(note.contains("0.2 s after its first tick of 0.5 s"), "{note}");
+    assert!(note.contains("0.2 s after its first tick, in a recording of 0.5 s"), "{note}");
 }
 
 #[test]

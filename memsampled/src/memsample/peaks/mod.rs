@@ -1,28 +1,17 @@
 //! `memsample peaks`: the largest resident sets of a recording, with bounds.
 
+mod args;
 mod print;
 
 use std::io::{self, Write};
 
-use clap::ValueEnum;
 use memsample::Recording;
 use memsample::analysis::{counter_error_bytes, process_peaks, role_peaks, test_peaks};
 
-use crate::args::PeaksArgs;
 use crate::exit::ExitCode;
 use crate::summary;
+pub(crate) use args::{PeaksArgs, PeaksBy};
 use print::Row;
-
-/// What a row stands for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum PeaksBy {
-    /// One process image: a process up to its end or the next program that it runs
-    Process,
-    /// All processes that do the same, together at one instant
-    Role,
-    /// All processes of a test, together at one instant
-    Test,
-}
 
 pub(crate) fn run(args: &PeaksArgs) -> anyhow::Result<ExitCode> {
     let (recording, recovery) = Recording::open(&args.recording)?;
@@ -59,8 +48,8 @@ pub(crate) fn run(args: &PeaksArgs) -> anyhow::Result<ExitCode> {
     if rows.is_empty() && args.by == PeaksBy::Test && args.filter.is_none() {
         writeln!(
             io::stderr(),
-            "note: no process of this recording belongs to a test: run tests by `memsample exec --test NAME`, \
-             or by `memsample run`"
+            "note: no process of this recording belongs to a test: run tests with `memsample exec --test NAME`, \
+             or with `memsample run`"
         )?;
     }
     io::stdout().write_all(output.as_bytes())?;

@@ -2,16 +2,15 @@
 
 use std::fmt::Write as _;
 
-use comfy_table::CellAlignment;
 use jiff::Timestamp;
 use memsample::analysis::{Bound, Composition, ProcessPeak, RolePeak};
 use serde::Serialize;
 
 use super::PeaksBy;
-use crate::plain_table::{lines, plain_table};
-use crate::summary::bytes;
+use crate::plain_table::{align_right, lines, plain_table};
+use crate::text::{bytes, cut, printable};
 
-/// The longest command line that a person is shown.
+/// Characters of a command line or a name that a person sees, with the mark of a cut.
 const MAX_COMMAND_CHARS: usize = 60;
 
 /// One row. Its keys are part of the interface: see README.md.
@@ -203,36 +202,33 @@ pub(super) fn text(rows: &[Row], by: PeaksBy, error_bytes: Option<u64>) -> Strin
         let sizes = [rss_bytes, anon_bytes, file_bytes, shmem_bytes, swap_bytes];
         cells.extend(sizes.map(|size| size.map_or("-".to_owned(), bytes)));
         cells.push(if rising_at_end == Some(true) { "rising" } else { "" }.to_owned());
-        cells.push(match &row.process {
-            Some(process) => shortened(process.command.as_deref().unwrap_or(&process.comm)),
-            None => shortened(row.group.name()),
-        });
+        let name = match &row.process {
+            Some(process) => process.command.as_deref().unwrap_or(&process.comm),
+            None => row.group.name(),
+        };
+        cells.push(printable(&cut(name, MAX_COMMAND_CHARS)));
         table.add_row(cells);
     }
     let last = table.column_count().saturating_sub(1);
-    for (index, column) in table.column_iter_mut().enumerate() {
-        if index < last {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
+    align_right(&mut table, |column| column < last);
     let mut text = lines(&table);
     // Writing to a string cannot fail.
     let _ = match error_bytes {
         Some(bytes_kept) => writeln!(
             text,
-            "\nEvery high-water mark may lack up to {}, which the CPUs of that machine keep to themselves.",
+            "\nA high-water mark may be up to {} too low: the CPUs of that machine count pages in batches.",
             bytes(bytes_kept)
         ),
         None => writeln!(
             text,
-            "\nHow much a high-water mark may lack is not known of that machine, so there is no upper bound."
+            "\nThe error of a high-water mark is not known for that machine, so there are no upper bounds."
         ),
     };
     text
 }
 
-/// Says how large a peak was: `412.0 MiB` where it is known but for what the kernel itself does not
-/// know, else `380.1 MiB to 412.0 MiB` or `at least 380.1 MiB`.
+/// Returns a peak as `412.0 MiB` where it is known to within the error of the kernel's counters, else as
+/// `380.1 MiB to 412.0 MiB` or `at least 380.1 MiB`.
 fn range(peak: &Peak, error_bytes: Option<u64>) -> String {
     let lower = bytes(peak.lower_bytes);
     match peak.upper_bytes {
@@ -244,20 +240,4 @@ fn range(peak: &Peak, error_bytes: Option<u64>) -> String {
 
 fn since_start(ms: i64) -> String {
     format!("{:.1} s", ms as f64 / 1000.0)
-}
-
-/// Returns text in which nothing moves the cursor, cut at a length that fits on a line.
-fn shortened(text: &str) -> String {
-    let mut shortened = String::new();
-    for (count, char) in text.chars().enumerate() {
-        if count == MAX_COMMAND_CHARS {
-            shortened.push('…');
-            break;
-        }
-        match char {
-            '\'' | '"' | '\\' => shortened.push(char),
-            char => shortened.extend(char.escape_debug()),
-        }
-    }
-    shortened
 }

@@ -1,24 +1,26 @@
+//! The limit of open files of `memsample record`.
+
 use std::fs;
 use std::path::Path;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Descriptors that are not for processes: standard streams, files being written, timers, and 256 for
+/// Descriptors of anything but processes: standard streams, files being written, timers, and 256 for
 /// control groups.
 const OTHERS: u64 = 320;
 /// One each for `statm`, `status` and `stat`.
 const PER_PROCESS: u64 = 3;
-/// How many times as many processes there may be as at the start before files must be opened anew.
+/// Growth of the number of processes, as a factor, before files must be reopened for each reading.
 const GROWTH: u64 = 4;
 
-/// The number of files that this program may have open, raised as far as it needs and may.
+/// The limit of open files of this program, raised as far as necessary and allowed.
 pub(super) struct DescriptorLimit {
     original: Rlimit,
     raised: Rlimit,
 }
 
 impl DescriptorLimit {
-    /// Raises the soft limit to what the processes below `proc` will take, within the hard limit.
+    /// Raises the soft limit to what the processes below `proc` need, within the hard limit.
     pub(super) fn raise(proc: &Path) -> Self {
         let original = getrlimit(Resource::Nofile);
         let entries = fs::read_dir(proc).map_or(0, |entries| entries.count() as u64);
@@ -39,11 +41,10 @@ impl DescriptorLimit {
         usize::try_from(limit).unwrap_or(usize::MAX)
     }
 
-    /// Runs `start` with the original limit, which the program that it starts inherits.
+    /// Calls `start` with the original limit, which the program that it starts inherits.
     ///
-    /// A program that expects no descriptor above 1023 would break otherwise. Descriptors that are
-    /// open stay open; if the sampler finds a new process in this moment, it tries again at the next
-    /// tick.
+    /// Otherwise a program that expects no descriptor above 1023 would break. Open descriptors stay open.
+    /// If the sampler finds a new process meanwhile, it tries again at the next tick.
     pub(super) fn with_original<T>(&self, start: impl FnOnce() -> T) -> T {
         let _ = setrlimit(Resource::Nofile, self.original);
         let started = start();

@@ -1,22 +1,24 @@
+//! The live line of `memsample record`.
+
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use memsample::Status;
 
-use crate::args::Progress;
-use crate::summary::bytes;
+use super::Progress;
+use crate::text::{bytes, printable};
 
-/// How often the line is drawn anew.
+/// Time between two updates of the line.
 pub(super) const INTERVAL: Duration = Duration::from_millis(250);
 
-/// One line that says how the recording goes.
+/// One line with the progress of the recording.
 pub(super) struct Live {
     line: ProgressBar,
     duration: Option<Duration>,
 }
 
 impl Live {
-    /// Makes the line, which is drawn only if `progress`, or by default `auto`, says so.
+    /// Makes the line, which is drawn if `progress` says so; with [`Progress::Auto`], if `auto` is true.
     pub(super) fn new(progress: Progress, auto: bool, duration: Option<Duration>) -> Self {
         let shown = match progress {
             Progress::Auto => auto,
@@ -37,7 +39,7 @@ impl Live {
         let seconds = status.elapsed.as_secs_f64();
         let of = self.duration.map_or(String::new(), |duration| format!(" of {duration:?}"));
         let largest = status.largest.map_or(String::new(), |(comm, pid, rss_bytes)| {
-            format!(", largest {} ({pid}) {}", comm.to_string().escape_debug(), bytes(rss_bytes))
+            format!(", largest {} ({pid}) {}", printable(&comm.to_string()), bytes(rss_bytes))
         });
         let totals = &status.totals;
         let dropped = if totals.dropped > 0 {
@@ -46,7 +48,7 @@ impl Live {
             String::new()
         };
         self.line.set_message(format!(
-            // The name stands last: a narrow terminal cuts it, and not the losses.
+            // The name is last: a narrow terminal cuts it, and not the losses.
             "{seconds:.1} s{of}, {} samples, {} late ticks{dropped}{largest}",
             totals.samples, totals.late,
         ));

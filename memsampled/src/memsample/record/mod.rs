@@ -1,5 +1,6 @@
-//! `memsample record`.
+//! `memsample record`: records until Ctrl-C, for a time, or while a command runs.
 
+mod args;
 mod descriptors;
 mod live;
 
@@ -12,11 +13,11 @@ use crossbeam_channel::{Receiver, select, tick};
 use jiff::Timestamp;
 use memsample::{MarkKind, Rate, RecordError, Recorder, RecorderOptions, SamplerOptions};
 
-use crate::args::{Events, RecordArgs};
 use crate::child::RunningCommand;
 use crate::exit::ExitCode;
 use crate::signals::signals;
 use crate::summary;
+pub(crate) use args::{Events, Progress, RecordArgs};
 use descriptors::DescriptorLimit;
 use live::Live;
 use memsample_client::wire::End;
@@ -34,7 +35,7 @@ pub(crate) fn run(args: &RecordArgs) -> anyhow::Result<ExitCode> {
         }
         Some((program, arguments)) => {
             match descriptors.with_original(|| RunningCommand::spawn(program, arguments)) {
-                // What a command writes and a live line on the same terminal would be mixed.
+                // A live line would be mixed with what the command writes to the same terminal.
                 Ok(command) => {
                     let live = Live::new(args.progress, false, args.duration);
                     Some(wait_for_command(&recorder, command, &signals, &live))
@@ -52,7 +53,7 @@ pub(crate) fn run(args: &RecordArgs) -> anyhow::Result<ExitCode> {
         if args.command.is_empty() {
             write!(io::stdout(), "{text}")?;
         } else {
-            // The standard output is the command's.
+            // stdout belongs to the command.
             write!(io::stderr(), "{text}")?;
         }
     }
@@ -60,7 +61,7 @@ pub(crate) fn run(args: &RecordArgs) -> anyhow::Result<ExitCode> {
     if let Some(reason) = end.as_ref().and_then(summary::early_end) {
         writeln!(io::stderr(), "error: the recording ended early: {reason}")?;
     }
-    // A failure of what was recorded comes before one of the recording.
+    // The exit code of a failed command has precedence over that of the recording.
     Ok(match command_code {
         Some(code) if code != 0 => ExitCode::of_command(code),
         _ => ExitCode::of_end(end.as_ref()),
@@ -95,7 +96,7 @@ fn start(args: &RecordArgs, descriptors: &DescriptorLimit) -> anyhow::Result<Rec
     }
     if args.out.join("recording.json").exists() {
         bail!(
-            "`{}` is itself a recording: give the directory above it to --out",
+            "`{}` is itself a recording: pass the directory above it to --out",
             args.out.display()
         );
     }
@@ -104,7 +105,7 @@ fn start(args: &RecordArgs, descriptors: &DescriptorLimit) -> anyhow::Result<Rec
         return Ok(Recorder::start(&path, options)?);
     }
     let now = Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
-    // Another recorder may have begun in the same second.
+    // Another recorder may have started in the same second.
     for path in (1..).map(|number| numbered(args.out.join(&now), number)) {
         match Recorder::start(&path, options.clone()) {
             Err(RecordError::Exists(_)) => {}
@@ -125,13 +126,13 @@ pub(crate) fn numbered(path: PathBuf, number: u32) -> PathBuf {
 pub(crate) fn file_name(name: &str) -> anyhow::Result<&str> {
     if name.is_empty() || name.starts_with('.') || name.contains(['/', '\0']) {
         bail!(
-            "`{name}` cannot be the name of a recording: it must not be empty, begin with a dot or hold a slash"
+            "`{name}` cannot be the name of a recording: it must not be empty, start with a dot or contain a slash"
         );
     }
     Ok(name)
 }
 
-/// Records until a signal comes or the recording ends by itself.
+/// Records until a signal arrives or the recording reaches its end.
 fn wait_for_end(recorder: &Recorder, signals: &Receiver<i32>, live: &Live) {
     let (finished, tick) = (recorder.finished(), tick(live::INTERVAL));
     loop {
@@ -145,7 +146,7 @@ fn wait_for_end(recorder: &Recorder, signals: &Receiver<i32>, live: &Live) {
 
 /// Records until the command ends, and returns its exit code.
 ///
-/// If the recording ends first, the command goes on: it is not ours to stop.
+/// If the recording ends first, the command continues: it is not ours to stop.
 fn wait_for_command(
     recorder: &Recorder,
     command: RunningCommand,
@@ -165,7 +166,7 @@ fn wait_for_command(
             recv(tick) -> _ => live.show(&recorder.status()),
             recv(signals) -> signal => {
                 let Ok(signal) = signal else { continue };
-                // The second time, somebody is in a hurry.
+                // At the second signal, do not wait for the command.
                 if interrupted {
                     break 128 + signal;
                 }
@@ -179,7 +180,7 @@ fn wait_for_command(
     code
 }
 
-/// Ends a recording whose command could not be run. There is nothing in it worth keeping.
+/// Removes a recording whose command could not be run.
 fn discard(recorder: Recorder, program: &str, error: &io::Error) -> anyhow::Result<ExitCode> {
     let path = recorder.path().to_owned();
     drop(recorder);

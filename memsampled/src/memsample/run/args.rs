@@ -1,3 +1,5 @@
+//! The options of `memsample run`.
+
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,36 +12,34 @@ use memsample_runner::sandbox::Keep;
 use memsample_runner::suite::Sandbox;
 use regex::Regex;
 
-use crate::args::{ConfigArgs, Events, Progress};
-use crate::view::parse_regex;
-use crate::{duration, share};
+use crate::config_args::ConfigArgs;
+use crate::record::{Events, Progress};
+use crate::{duration, pattern, share};
 
-/// Run the tests of a suite, each in its own sandbox, and say what became of each and what it used
+/// Run the tests of a suite, each in its own sandbox, and report their outcomes and memory
 ///
-/// A directory below --out gets the recording, `results.json`, `junit.xml`, and the output and
-/// artifacts of each test. Its path is the last line on the standard output; what happens meanwhile
-/// is on the error stream. Ctrl-C or SIGTERM ends the tests and the suite in order, a second one at
-/// once; nothing is left running.
+/// Creates a directory below --out with the recording, `results.json`, `junit.xml`, and the output and
+/// artifacts of each test, and prints its path as the last line to stdout. Progress goes to stderr.
+/// Ctrl-C or SIGTERM stops the tests and the suite in order; a second signal stops them at once. No
+/// process is left running.
 #[derive(clap::Args)]
-#[command(
-    after_help = "Exit codes: 0 every test passed or was skipped, 1 failed for another reason, \
+#[command(after_help = "Exit codes: 0 every test passed or was skipped, 1 another failure, \
     2 wrong usage, 4 disk full, 5 recording or results could not be written, 10 a test did not pass, \
-    11 the suite was aborted, 12 the suite or policy cannot be understood, 13 no test is selected.\n\n\
+    11 the suite was aborted, 12 the suite or policy is invalid, 13 no test is selected.\n\n\
     Examples:\n  \
     memsample run demo/suite.toml\n  \
     memsample run suite.toml --name nightly --resume --jobs 4 --peaks runs/yesterday\n  \
-    memsample run suite.toml --tag smoke --fail-fast --json | jq .counts"
-)]
+    memsample run suite.toml --tag smoke --fail-fast --json | jq .counts")]
 pub(crate) struct RunArgs {
-    /// A suite: a TOML file, or a directory in UTAH's format
+    /// Suite: a TOML file, or a directory in UTAH's format
     #[arg(value_name = "SUITE")]
     pub(crate) suite: PathBuf,
 
-    /// Directory in which the results get a directory of their own
+    /// Directory below which to create the directory of the run
     #[arg(long, value_name = "DIR", default_value = "runs", help_heading = "Results")]
     pub(crate) out: PathBuf,
 
-    /// Name of that directory [default: the suite and the time, such as demo-20261122T172633Z]
+    /// Name of the run [default: the suite and the time, such as demo-20261122T172633Z]
     #[arg(long, value_name = "NAME", help_heading = "Results")]
     pub(crate) name: Option<String>,
 
@@ -47,95 +47,94 @@ pub(crate) struct RunArgs {
     #[arg(long, help_heading = "Results")]
     pub(crate) json: bool,
 
-    /// `jenkins` is valid against the schema of Jenkins' xUnit plugin; `extended` adds properties to
-    /// each test case
+    /// Variant of junit.xml
     #[arg(long, value_name = "PROFILE", default_value = "jenkins", help_heading = "Results")]
     pub(crate) junit_profile: JunitProfile,
 
-    /// Keep what a failed test wrote into the file system of its sandbox
+    /// Keep what a failed test wrote to the file system of its sandbox
     #[arg(long, value_name = "WHAT", help_heading = "Results")]
     pub(crate) keep: Option<KeepArg>,
 
-    /// Most bytes kept of each stream of a test; the beginning and the end [default: 64MiB]
+    /// Maximum size to keep of each output stream of a test: its beginning and its end [default: 64MiB]
     #[arg(long, value_name = "SIZE", help_heading = "Results")]
     pub(crate) output_limit: Option<ByteSize>,
 
-    /// Whether to show what runs now below the lines; `auto` does on a terminal
+    /// Show the running tests in a live display below the output lines
     #[arg(long, value_name = "WHEN", default_value = "auto", help_heading = "Results")]
     pub(crate) progress: Progress,
 
-    /// Only tests whose name matches
-    #[arg(long, value_name = "REGEX", value_parser = parse_regex, help_heading = "Which tests")]
+    /// Run only tests whose name matches
+    #[arg(long, value_name = "REGEX", value_parser = pattern::parse, help_heading = "Selection")]
     pub(crate) filter: Option<Regex>,
 
-    /// Only tests with one of these tags
-    #[arg(long, value_name = "TAG", value_delimiter = ',', help_heading = "Which tests")]
+    /// Run only tests with one of these tags
+    #[arg(long, value_name = "TAG", value_delimiter = ',', help_heading = "Selection")]
     pub(crate) tag: Vec<String>,
 
-    /// Only one of several parts of the suite, such as 1/4; tests that require each other stay together
-    #[arg(long, value_name = "I/N", value_parser = parse_shard, help_heading = "Which tests")]
+    /// Run only part I of N parts of the suite, such as 1/4. Tests that require each other stay together
+    #[arg(long, value_name = "I/N", value_parser = parse_shard, help_heading = "Selection")]
     pub(crate) shard: Option<Shard>,
 
-    /// Go on with a run that was cut short, behind the last test that ended: that of --name, or the
-    /// latest of this suite that did not come to its end. Begins anew where there is none
-    #[arg(long, help_heading = "Which tests")]
+    /// Continue an interrupted run after its last completed test: the run --name, or the latest
+    /// unfinished run of this suite. Starts a new run if there is none
+    #[arg(long, help_heading = "Selection")]
     pub(crate) resume: bool,
 
-    /// How many tests run at once, at most. A test waits until its memory fits
-    #[arg(long, value_name = "COUNT", default_value = "1", help_heading = "How they are run")]
+    /// Maximum number of tests that run at once. A test waits until its memory fits
+    #[arg(long, value_name = "COUNT", default_value = "1", help_heading = "Execution")]
     pub(crate) jobs: NonZeroUsize,
 
-    /// An earlier run, from whose peaks is predicted what fits: its directory or its results.json
-    #[arg(long, value_name = "RUN", help_heading = "How they are run")]
+    /// Predict the memory of each test from an earlier run: its directory or its results.json
+    #[arg(long, value_name = "RUN", help_heading = "Execution")]
     pub(crate) peaks: Option<PathBuf>,
 
-    /// Run each test this often, whatever the suite says
-    #[arg(long, value_name = "COUNT", help_heading = "How they are run")]
+    /// Run each test this many times; overrides the suite
+    #[arg(long, value_name = "COUNT", help_heading = "Execution")]
     pub(crate) repeat: Option<NonZeroU32>,
 
-    /// Try a test that fails again this often, whatever the suite says; if it passes it is `flaky`
-    #[arg(long, value_name = "COUNT", help_heading = "How they are run")]
+    /// Retry a failed test up to this many times; a test that then passes is `flaky`. Overrides the suite
+    #[arg(long, value_name = "COUNT", help_heading = "Execution")]
     pub(crate) retries: Option<u8>,
 
-    /// End the suite with the first test that does not pass
-    #[arg(long, help_heading = "How they are run")]
+    /// Stop the suite at the first test that does not pass
+    #[arg(long, help_heading = "Execution")]
     pub(crate) fail_fast: bool,
 
-    /// What is between a test and the machine where the suite does not say: none, pidns, bwrap,
-    /// bwrap:ROOT or lxc:NAME [default: the best that works here, see `memsample doctor`]
-    #[arg(long, value_name = "WHAT", value_parser = parse_sandbox, help_heading = "How they are run")]
+    /// Sandbox of tests for which the suite names none: none, pidns, bwrap, bwrap:ROOT or lxc:NAME
+    /// [default: the strongest that works here, see `memsample doctor`]
+    #[arg(long, value_name = "WHAT", value_parser = parse_sandbox, help_heading = "Execution")]
     pub(crate) sandbox: Option<Sandbox>,
 
-    /// Run a test with less sandbox where what it asks for does not work here, and say so, instead
-    /// of not starting it
-    #[arg(long, help_heading = "How they are run")]
+    /// Run a test in a weaker sandbox, and report it, if the one it asks for does not work here. By
+    /// default such a test does not start
+    #[arg(long, help_heading = "Execution")]
     pub(crate) degrade: bool,
 
-    /// Directory of LXC's containers [default: /var/lib/lxc]
-    #[arg(long, value_name = "DIR", help_heading = "How they are run")]
+    /// Directory of the LXC containers [default: /var/lib/lxc]
+    #[arg(long, value_name = "DIR", help_heading = "Execution")]
     pub(crate) lxc_path: Option<PathBuf>,
 
-    /// Most processes and threads of a test, where control groups can tell [default: 4096]
-    #[arg(long, value_name = "COUNT", help_heading = "How they are run")]
+    /// Maximum number of processes and threads of a test, where control groups can limit it [default: 4096]
+    #[arg(long, value_name = "COUNT", help_heading = "Execution")]
     pub(crate) processes_max: Option<NonZeroU32>,
 
-    /// A file of budgets beside those of the suite
+    /// File of budgets to apply in addition to those of the suite
     #[arg(long, value_name = "FILE", help_heading = "Memory")]
     pub(crate) policy: Option<PathBuf>,
 
-    /// Time from one sample of every process to the next: 1ms to 1h
+    /// Sampling interval: 1ms to 1h
     #[arg(long, value_name = "TIME", default_value = "100ms", value_parser = duration::parse, help_heading = "Memory")]
     pub(crate) interval: Duration,
 
-    /// Share of one CPU for reading PSS: such as `1%`, `off` or `unlimited` [default: 1%]
+    /// Share of one CPU to spend on PSS: a percentage, `off` or `unlimited` [default: 1%]
     #[arg(long, value_name = "SHARE", conflicts_with = "pss_interval", value_parser = share::parse, help_heading = "Memory")]
     pub(crate) pss_budget: Option<f64>,
 
-    /// Instead, how often to read PSS of all processes, whatever it costs: a time, `every` or `off`
-    #[arg(long, value_name = "TIME", value_parser = duration::parse_rate, help_heading = "Memory")]
+    /// Read PSS of all processes at this interval, whatever it costs; `every` reads it at every tick
+    #[arg(long, value_name = "TIME|every|off", value_parser = duration::parse_rate, help_heading = "Memory")]
     pub(crate) pss_interval: Option<Rate>,
 
-    /// Whether to ask the kernel for births, ends and true peaks of processes
+    /// Receive forks, execs, exits and true peaks of processes from the kernel
     #[arg(long, value_name = "WHEN", default_value = "auto", help_heading = "Memory")]
     pub(crate) events: Events,
 
@@ -145,7 +144,9 @@ pub(crate) struct RunArgs {
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum JunitProfile {
+    /// Valid against the schema of Jenkins' xUnit plugin
     Jenkins,
+    /// With properties for each test case
     Extended,
 }
 

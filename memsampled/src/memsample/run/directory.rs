@@ -1,3 +1,5 @@
+//! The directory of a run.
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -12,13 +14,13 @@ use crate::record::{file_name, numbered};
 
 /// Characters of a suite's name in the name of its directory.
 const MAX_SUITE_CHARS: usize = 64;
-/// Runs that begin in the same second, at most.
+/// Maximum number of runs that start in the same second.
 const MAX_RUNS: u32 = 1000;
 
-/// Chooses the directory of results, which the runner makes.
+/// Chooses the directory of the run, which the runner creates.
 pub(super) fn choose(args: &RunArgs, suite: &Suite) -> anyhow::Result<PathBuf> {
     if args.out.join(results::FILE).exists() || args.out.join("recording.json").exists() {
-        bail!("`{}` is itself a run: give the directory above it to --out", args.out.display());
+        bail!("`{}` is itself a run: pass the directory above it to --out", args.out.display());
     }
     if let Some(name) = &args.name {
         return Ok(args.out.join(file_name(name)?));
@@ -31,7 +33,7 @@ pub(super) fn choose(args: &RunArgs, suite: &Suite) -> anyhow::Result<PathBuf> {
     }
     let now = Timestamp::now().strftime("%Y%m%dT%H%M%SZ");
     let path = args.out.join(format!("{prefix}{now}"));
-    // Another run may have begun in the same second.
+    // Another run may have started in the same second.
     let free = (1..=MAX_RUNS).map(|number| numbered(path.clone(), number));
     match free.into_iter().find(|path| !path.exists()) {
         Some(path) => Ok(path),
@@ -39,8 +41,8 @@ pub(super) fn choose(args: &RunArgs, suite: &Suite) -> anyhow::Result<PathBuf> {
     }
 }
 
-/// Returns the latest run of a suite, with the same tests, that has begun and not come to its end: that
-/// of which something was noted last.
+/// Returns the latest unfinished run of the suite with the same tests: the one whose progress was written
+/// last.
 fn latest_unfinished(out: &Path, suite: &Suite) -> Option<PathBuf> {
     let runs = fs::read_dir(out).ok()?.flatten().map(|entry| entry.path());
     let unfinished = runs.filter(|path| is_run_of(path, suite) && !has_ended(path));
@@ -49,13 +51,13 @@ fn latest_unfinished(out: &Path, suite: &Suite) -> Option<PathBuf> {
     })
 }
 
-/// Says whether a run came to its end: its results say so.
+/// Says whether a run is finished, by its results.
 fn has_ended(directory: &Path) -> bool {
     let results = Results::read(&directory.join(results::FILE));
     results.is_ok_and(|results| results.aborted.is_none())
 }
 
-/// Returns what of a name can be the name of a directory anywhere.
+/// Replaces the characters of a name that cannot be in the name of a directory on every system.
 fn as_file_name(name: &str) -> String {
     let part = |char: char| match char {
         'a'..='z' | 'A'..='Z' | '0'..='9' | '_' | '-' => char,

@@ -1,4 +1,4 @@
-//! `memsample run`.
+//! `memsample run`: runs the tests of a suite.
 
 mod args;
 mod directory;
@@ -24,8 +24,8 @@ use memsample_runner::suite::{Policy, Suite};
 use args::JunitProfile;
 pub(crate) use args::RunArgs;
 
-use crate::args::{Events, Progress};
 use crate::exit::ExitCode;
+use crate::record::{Events, Progress};
 use crate::signals::signals;
 use memsample_config::Config;
 
@@ -34,7 +34,7 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let signals = signals()?;
     let suite = load(&args.suite, &launcher, &signals)?;
     let options = options(args, &suite, launcher)?;
-    // A part may be empty, but what the parts are of may not.
+    // A shard may be empty; the whole selection may not.
     let whole = Selection { shard: None, ..options.selection.clone() };
     if whole.of(&suite.tests).is_empty() {
         bail!(NoTests);
@@ -54,13 +54,13 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     };
     let written = write_files(&ended, args);
     print(&ended, args)?;
-    // The results are printed all the same: outcomes are known also when a disk is full.
+    // Print the results first: the outcomes are known even if the disk is full.
     outcome?;
     written?;
     Ok(code(&ended))
 }
 
-/// Reads the suite, for which a command may be run that lists its tests.
+/// Reads the suite. This may run a command that lists its tests.
 fn load(path: &Path, launcher: &Path, signals: &Receiver<i32>) -> anyhow::Result<Suite> {
     let interrupted = Cell::new(false);
     let suite = Suite::load(path, &|line, cwd| {
@@ -74,25 +74,25 @@ fn load(path: &Path, launcher: &Path, signals: &Receiver<i32>) -> anyhow::Result
     Ok(suite?)
 }
 
-/// A signal came before the first test.
+/// A signal arrived before the first test.
 #[derive(Debug)]
 pub(crate) struct Interrupted;
 
 impl std::fmt::Display for Interrupted {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("ended by a signal while the tests were listed")
+        f.write_str("interrupted by a signal while the tests were being listed")
     }
 }
 
 impl std::error::Error for Interrupted {}
 
-/// No test of the suite is selected, which is seldom what was meant.
+/// No test of the suite is selected, which is rarely intended.
 #[derive(Debug)]
 pub(crate) struct NoTests;
 
 impl std::fmt::Display for NoTests {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("no test of the suite is selected: look at --filter and --tag")
+        f.write_str("no test of the suite is selected: check --filter and --tag")
     }
 }
 
@@ -177,8 +177,8 @@ fn terminal(args: &RunArgs) -> Terminal<io::Stderr> {
     }
 }
 
-/// Says whether a stream shows colours: a terminal does, unless `NO_COLOR` says otherwise; a log does
-/// if `CLICOLOR_FORCE` says so.
+/// Says whether to write colours to a stream: to a terminal, unless `NO_COLOR` is set; to a file, if
+/// `CLICOLOR_FORCE` is set.
 fn colors<S: anstream::stream::RawStream>(stream: &S) -> bool {
     anstream::AutoStream::choice(stream) != anstream::ColorChoice::Never
 }
@@ -203,7 +203,7 @@ fn print(suite: &SuiteResult, args: &RunArgs) -> anyhow::Result<()> {
         out.write_all(&suite.results.to_json_line(&suite.directory)?)?;
         return Ok(out.flush()?);
     }
-    let width = crate::view::terminal_width();
+    let width = crate::plain_table::terminal_width();
     write!(out, "{}", table::text(suite, colors(&io::stdout()), width))?;
     writeln!(out, "{}", suite.directory.display())?;
     Ok(out.flush()?)

@@ -1,14 +1,12 @@
 //! Rows as text for a person, as JSON and as CSV.
 
-use std::io::{self, IsTerminal};
-
-use comfy_table::{CellAlignment, presets};
 use memsample::parse::Meminfo;
 use memsample::units::Kibibytes;
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 
-use super::table::{Column, Kind, Sum, Table, Value};
-use crate::summary;
+use crate::plain_table::{align_right, lines, plain_table, terminal_width};
+use crate::text::{self, cut, printable};
+use memsample::view::{Column, ColumnKind, Sum, Table, Value};
 
 /// How sizes are printed for a person.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,8 +26,7 @@ pub(super) fn text(
     totals: bool,
     meminfo: Option<&Meminfo>,
 ) -> String {
-    let mut output = comfy_table::Table::new();
-    output.load_style(presets::NOTHING);
+    let mut output = plain_table();
     output.set_header(columns.iter().map(Column::title));
     for row in &table.rows {
         let cells = columns.iter().zip(table.values(row, columns));
@@ -38,28 +35,14 @@ pub(super) fn text(
     if totals {
         output.add_row(total_row(table, columns, unit, meminfo));
     }
-    for (column, output) in columns.iter().zip(output.column_iter_mut()) {
-        if column.kind != Kind::Text {
-            output.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    let width = terminal_width();
-    let mut text = String::new();
-    for line in output.lines() {
-        let line = line.strip_prefix(' ').unwrap_or(&line).trim_end();
-        match width {
-            Some(width) if line.chars().count() > width => {
-                text.extend(line.chars().take(width.saturating_sub(1)));
-                text.push('…');
-            }
-            _ => text.push_str(line),
-        }
-        text.push('\n');
-    }
-    text
+    let is_number = |index: usize| columns.get(index).is_some_and(|it| it.kind != ColumnKind::Text);
+    align_right(&mut output, is_number);
+    let text = lines(&output);
+    let Some(width) = terminal_width() else { return text };
+    text.lines().map(|line| cut(line, width) + "\n").collect()
 }
 
-/// Returns the sums over all rows. The word `total` stands where there is no sum.
+/// Returns the sums over all rows. The first column without a sum has the word `total`.
 fn total_row(
     table: &Table,
     columns: &[Column],
@@ -68,7 +51,9 @@ fn total_row(
 ) -> Vec<String> {
     let label = columns.iter().position(|column| !column.adds_up);
     let cell = |(index, column): (usize, &Column)| match table.total(column) {
-        Some(sum) if column.kind == Kind::Size => cell(column, &Value::Sum(sum), unit, meminfo),
+        Some(sum) if column.kind == ColumnKind::Size => {
+            cell(column, &Value::Sum(sum), unit, meminfo)
+        }
         Some(sum) => at_least(sum, sum.known.map(|count| count.to_string())),
         None if Some(index) == label => "total".to_owned(),
         None => String::new(),
@@ -88,7 +73,7 @@ fn cell(column: &Column, value: &Value, unit: Unit, meminfo: Option<&Meminfo>) -
     }
 }
 
-/// Marks a sum that lacks something: it is too small.
+/// Marks a sum that lacks a process, and so is too small.
 fn at_least(sum: Sum, text: Option<String>) -> String {
     match text {
         Some(text) if sum.unknown > 0 => format!("≥{text}"),
@@ -100,7 +85,7 @@ fn at_least(sum: Sum, text: Option<String>) -> String {
 fn size(column: &Column, bytes: u64, unit: Unit, meminfo: Option<&Meminfo>) -> Option<String> {
     match unit {
         Unit::Bytes => Some(bytes.to_string()),
-        Unit::Human => Some(summary::bytes(bytes)),
+        Unit::Human => Some(text::bytes(bytes)),
         Unit::Percent => {
             let whole = match column.short {
                 "swap" | "swap_pss" => meminfo?.swap_total,
@@ -110,27 +95,6 @@ fn size(column: &Column, bytes: u64, unit: Unit, meminfo: Option<&Meminfo>) -> O
             Some(format!("{:.2}%", 100.0 * bytes as f64 / whole as f64))
         }
     }
-}
-
-/// Returns text in which nothing moves the cursor: a name may hold anything.
-fn printable(text: &str) -> String {
-    let mut printable = String::with_capacity(text.len());
-    for char in text.chars() {
-        match char {
-            '\'' | '"' | '\\' => printable.push(char),
-            char => printable.extend(char.escape_debug()),
-        }
-    }
-    printable
-}
-
-pub(crate) fn terminal_width() -> Option<usize> {
-    let output = io::stdout();
-    if !output.is_terminal() {
-        return None;
-    }
-    let columns = rustix::termios::tcgetwinsize(output).ok()?.ws_col;
-    (columns > 0).then_some(columns.into())
 }
 
 /// Returns the rows as one JSON array, on one line.
@@ -177,7 +141,7 @@ enum Field<'a> {
     Null,
 }
 
-/// Returns the fields of a row, where a sum brings along how many processes it lacks.
+/// Returns the fields of a row. A sum is followed by the number of processes that it lacks.
 fn fields<'a>(
     table: &Table,
     row: &'a [Value],

@@ -50,7 +50,12 @@ impl ActiveAttempt {
     }
 
     /// Begins a recording of it alone, by which its budgets are judged at its end.
-    pub(super) fn record_alone(&mut self, sampler: &SharedSampler, options: &RunOptions, init: i32) {
+    pub(super) fn record_alone(
+        &mut self,
+        sampler: &SharedSampler,
+        options: &RunOptions,
+        init: i32,
+    ) {
         let Some(directory) = self.spec.scratch.parent() else { return };
         match OwnRecording::start(sampler, options, directory, init, &self.attempt) {
             Ok(recording) => self.own_recording = Some(recording),

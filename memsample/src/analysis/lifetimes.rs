@@ -1,71 +1,27 @@
-//! When process images may have lived, and what those that lived together can have had at most.
+//! The spans of time in which process images may have lived.
 
-use std::cmp::Reverse;
 use std::io;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::TimestampMillisecondType as Millisecond;
 
-use super::peaks::{Bound, Source};
-use super::sampled_images::SampledImage;
+use super::sampled_image::SampledImage;
 use crate::recording::{BirthsBy, ClockAnchor, Recording, numbers};
 use crate::schema::marks::MarkKind;
 use crate::units::START_STEP_NS;
 
-/// The largest sum of upper bounds of images that may have lived at the same time.
-#[derive(Debug, Default)]
-pub(super) struct UpperSum {
-    /// When members began, and ended, and by how much their upper bound changes the sum.
-    changes: Vec<(u64, i128)>,
-    unbounded: u64,
-}
-
-impl UpperSum {
-    /// Adds an image that lived in this span of time.
-    pub(super) fn add(&mut self, (begin_ns, end_ns): (u64, u64), upper: Option<Bound>) {
-        match upper {
-            Some(upper) => {
-                self.changes.push((begin_ns, i128::from(upper.bytes)));
-                self.changes.push((end_ns, -i128::from(upper.bytes)));
-            }
-            None => self.unbounded += 1,
-        }
-    }
-
-    /// Returns how many images have no upper bound.
-    pub(super) fn unbounded(&self) -> u64 {
-        self.unbounded
-    }
-
-    /// Returns the bound, which is not below `lower_bytes`; `None` where a member has none.
-    pub(super) fn largest(mut self, lower_bytes: u64) -> Option<Bound> {
-        if self.unbounded > 0 {
-            return None;
-        }
-        // At the same instant those who begin come first.
-        self.changes.sort_unstable_by_key(|&(at_ns, change)| (at_ns, Reverse(change)));
-        let mut sum = 0_i128;
-        let sums = self.changes.iter().map(|(_, change)| {
-            sum += change;
-            sum
-        });
-        let bytes = u64::try_from(sums.max().unwrap_or(0)).unwrap_or(u64::MAX);
-        Some(Bound { bytes: bytes.max(lower_bytes), source: Source::SumOfMembers })
-    }
-}
-
-/// When process images may have lived.
-pub(super) struct Lives<'a> {
+/// The spans of time in which process images may have lived.
+pub(super) struct Lifetimes<'a> {
     anchor: ClockAnchor,
     ticks: &'a [i64],
-    /// Whether the machine was suspended, which the length of a life does not count.
+    /// Whether the machine was suspended: the kernel does not count that time in the length of a life.
     slept: bool,
-    /// Whether the kernel told of every birth. Else the start of an image that was never looked at is an
-    /// estimate.
-    are_births_told: bool,
+    /// Whether the kernel reported every fork and exec. Otherwise the start of an image that was never
+    /// sampled is an estimate.
+    has_all_forks: bool,
 }
 
-impl<'a> Lives<'a> {
+impl<'a> Lifetimes<'a> {
     pub(super) fn new(recording: &Recording, ticks: &'a [i64]) -> io::Result<Self> {
         let manifest = recording.manifest();
         let provenance = &manifest.provenance;
@@ -73,12 +29,12 @@ impl<'a> Lives<'a> {
             anchor: provenance.clock,
             ticks,
             slept: slept(recording)?,
-            are_births_told: provenance.settings.births == BirthsBy::ProcConnector
+            has_all_forks: provenance.settings.births == BirthsBy::ProcConnector
                 && manifest.totals.events_lost == 0,
         })
     }
 
-    /// Returns an instant before the beginning and one after the end, in nanoseconds since boot.
+    /// Returns an instant before the start and one after the end of an image, in nanoseconds since boot.
     pub(super) fn of(&self, image: &SampledImage) -> (u64, u64) {
         let row = &image.row;
         let before = |ts_ms: i64| {
@@ -86,9 +42,9 @@ impl<'a> Lives<'a> {
             tick.and_then(|index| self.ticks.get(index)).map(|&tick| self.boot_ns(tick))
         };
         let begin = match (row.exec, row.samples, image.exit_ns) {
-            // Its length of life was counted back from when its record was read, up to one tick after its
-            // end; and the record does not count time asleep.
-            (_, 0, Some(exit_ns)) if !self.are_births_told => {
+            // Its start is estimated: the time at which its exit record was read, up to one tick after the
+            // exit, less its length of life, which does not include time asleep.
+            (_, 0, Some(exit_ns)) if !self.has_all_forks => {
                 let lived_ns = exit_ns.saturating_sub(row.start_ns);
                 let read_ms = image.exit_ms.unwrap_or(row.first_ms);
                 let ended_after = before(read_ms).filter(|_| !self.slept);
@@ -97,7 +53,7 @@ impl<'a> Lives<'a> {
                     .min(row.start_ns)
             }
             (0, ..) => row.start_ns,
-            // It began after the tick before its first sample.
+            // It started after the tick before its first sample.
             _ => before(row.first_ms).unwrap_or(0),
         };
         let noticed = match (image.exit_ms, row.ended) {
@@ -151,19 +107,19 @@ mod tests {
 
     const MS: u64 = 1_000_000;
 
-    /// When an image may have begun that was never looked at, counted back to 150 ms from a record that
-    /// was read at the tick at 200 ms, in milliseconds.
-    fn begin_ms(slept: bool, are_births_told: bool) -> u64 {
-        let lives = Lives {
+    /// Returns the earliest start, in milliseconds, of an image that was never sampled and whose start was
+    /// estimated as 150 ms by a record that was read at the tick at 200 ms.
+    fn begin_ms(slept: bool, has_all_forks: bool) -> u64 {
+        let lifetimes = Lifetimes {
             anchor: ClockAnchor { boot_ns: 0, utc_ns: 0 },
             ticks: &[0, 100, 200, 300],
             slept,
-            are_births_told,
+            has_all_forks,
         };
         let row = ImageRow { start_ns: 150 * MS, ..ImageRow::unseen(0, 1, 0) };
         let mut image = SampledImage::new(row);
         (image.exit_ms, image.exit_ns) = (Some(200), Some(200 * MS));
-        lives.of(&image).0 / MS
+        lifetimes.of(&image).0 / MS
     }
 
     #[test]

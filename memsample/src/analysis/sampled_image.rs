@@ -1,4 +1,4 @@
-//! What the samples and the exit record of some process images tell of their peaks, in one pass.
+//! What the samples and the exit record of process images say about their peaks, read in one pass.
 
 use std::collections::HashMap;
 use std::io;
@@ -7,11 +7,28 @@ use arrow_array::types::{Int64Type, TimestampMillisecondType as Millisecond};
 use arrow_array::{Array, PrimitiveArray};
 use jiff::Timestamp;
 
+use super::bound::{Bound, Source, within};
 use super::growth::Growth;
-use super::peaks::Composition;
 use crate::recording::{ImageRow, Recording, numbers};
 
-/// A process image with what was found of it.
+/// The parts of the memory at the tick with the largest sample, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Composition {
+    /// The planned instant of the tick.
+    pub ts: Timestamp,
+    /// Resident.
+    pub rss_bytes: u64,
+    /// Resident anonymous memory.
+    pub anon_bytes: u64,
+    /// Resident pages of files; `None` where it was not read, like the following parts.
+    pub file_bytes: Option<u64>,
+    /// Resident shared memory.
+    pub shmem_bytes: Option<u64>,
+    /// In swap, and so not resident.
+    pub swap_bytes: Option<u64>,
+}
+
+/// A process image with the results of its samples and its exit record.
 pub(super) struct SampledImage {
     pub(super) row: ImageRow,
     /// The first of the largest samples.
@@ -19,7 +36,7 @@ pub(super) struct SampledImage {
     pub(super) hwm: Option<HighWaterMark>,
     pub(super) growth: Growth,
     pub(super) last_ms: Option<i64>,
-    /// The tick at which its end was known, and the instant of it in nanoseconds since boot.
+    /// The tick at which its exit was known, and the instant of the exit in nanoseconds since boot.
     pub(super) exit_ms: Option<i64>,
     pub(super) exit_ns: Option<u64>,
 }
@@ -46,7 +63,7 @@ const SAMPLES: [&str; 9] = [
     "minflt",
 ];
 
-/// Looks the images up in `samples` and `exits`.
+/// Reads `samples` and `exits` for the images of `rows`.
 pub(super) fn sampled_images(
     recording: &Recording,
     rows: Vec<ImageRow>,
@@ -80,7 +97,7 @@ pub(super) fn sampled_images(
         let columns = ts.iter().zip(process).zip(rss.iter().zip(anon)).enumerate();
         for (row, ((&ts_ms, process), (rss, anon))) in columns {
             let process = process.unsigned_abs();
-            // The rows of an image stand together.
+            // The rows of an image are adjacent.
             if image.as_ref().is_none_or(|image| image.row.process != process) {
                 image = images.get_mut(&process);
             }
@@ -96,7 +113,7 @@ pub(super) fn sampled_images(
                 swap_bytes: known(swap, row),
             };
             image.observe(ts_ms, rss.unsigned_abs(), composition);
-            // Between two readings the last one is repeated; faults are there only where both were read.
+            // The recording repeats the last reading; faults are not null only where both were read.
             if let Some(bytes) = known(hwm, row).filter(|_| minflt.is_valid(row)) {
                 image.note_hwm(ts_ms, bytes);
             }
@@ -105,7 +122,7 @@ pub(super) fn sampled_images(
     Ok(images.into_values().collect())
 }
 
-/// Returns a number of a column, where there is one.
+/// Returns a number of a column; `None` where it is null.
 pub(super) fn known(column: &PrimitiveArray<Int64Type>, row: usize) -> Option<u64> {
     column.is_valid(row).then(|| column.value(row).unsigned_abs())
 }
@@ -120,6 +137,19 @@ impl SampledImage {
             last_ms: None,
             exit_ms: None,
             exit_ns: None,
+        }
+    }
+
+    /// Returns what the image cannot have been larger than.
+    pub(super) fn upper(&self, error_bytes: Option<u64>) -> Option<Bound> {
+        let row = &self.row;
+        match (row.exit_hwm_bytes, self.hwm) {
+            (Some(bytes), _) => within(row, bytes, error_bytes, Source::ExitRecord),
+            // The mark covers only the time before its reading, which must have been at the last sample.
+            (None, Some(hwm)) if !row.ended && Some(hwm.read_ms) == self.last_ms => {
+                within(row, hwm.bytes, error_bytes, Source::HighWaterMark)
+            }
+            _ => None,
         }
     }
 
@@ -144,5 +174,41 @@ impl SampledImage {
             before.filter(|hwm| hwm.bytes >= bytes).map_or(ts_ms, |hwm| hwm.reached_ms);
         let bytes = before.map_or(bytes, |hwm| hwm.bytes.max(bytes));
         self.hwm = Some(HighWaterMark { bytes, read_ms: ts_ms, reached_ms });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::analysis::bound::is_bounded_at_exit;
+
+    /// Returns the upper bound of an image that ended, with an error of 100 bytes.
+    fn upper_of(sampled: u64, recorded: Option<u64>) -> Option<u64> {
+        let row = ImageRow {
+            samples: 1,
+            rss_peak_bytes: Some(sampled),
+            exit_hwm_bytes: recorded,
+            ..ImageRow::unseen(0, 1, 0)
+        };
+        let image = SampledImage {
+            row,
+            composition: None,
+            hwm: None,
+            growth: Growth::default(),
+            last_ms: Some(0),
+            exit_ms: Some(0),
+            exit_ns: Some(0),
+        };
+        let bound = image.upper(Some(100));
+        assert_eq!(bound.is_some(), is_bounded_at_exit(&image.row, Some(100)));
+        bound.map(|bound| bound.bytes)
+    }
+
+    #[test]
+    fn a_record_below_what_was_seen_is_of_another_program() {
+        assert_eq!(upper_of(1000, Some(2000)), Some(2100));
+        assert_eq!(upper_of(1000, Some(950)), Some(1050));
+        assert_eq!(upper_of(1000, Some(899)), None);
+        assert_eq!(upper_of(1000, None), None);
     }
 }

@@ -1,4 +1,4 @@
-//! Which test a process image belongs to.
+//! The test to which a process image belongs.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -11,21 +11,21 @@ use arrow_array::types::Int64Type;
 use crate::recording::{ImageRow, Recording, numbers};
 use crate::schema::marks::MarkKind;
 
-/// What the marks that `memsample exec` sets are called: this, and the process id of `memsample exec`,
-/// whose children are the test.
+/// The prefix of the names of the marks that `memsample exec` sets, before its process id. Its children are
+/// the test.
 pub const EXEC_MARK: &str = "exec ";
 
-/// How wrong a start may be: that of a process of which only the end is known is an estimate, and others
-/// are rounded down to clock ticks. No process id is given again within so short a time.
+/// The error of a start: it is an estimate for a process known only by its exit, and rounded down to clock
+/// ticks for others. The kernel does not reuse a process id within so short a time.
 const SLACK_NS: u64 = 1_000_000_000;
-/// Generations between a process and the test that is looked for. What is deeper is not found.
+/// Maximum number of generations between a process and its test.
 const MAX_DEPTH: usize = 4096;
 
-/// A run of a test by `memsample exec`.
-struct Span {
+/// One execution of a test by `memsample exec`.
+struct ExecSpan {
     test: Arc<str>,
     begin_ns: u64,
-    /// `u64::MAX` where there is no mark, since it was killed or the recording ended before.
+    /// `u64::MAX` if there is no mark, since it was killed or the recording ended before.
     end_ns: u64,
 }
 
@@ -37,24 +37,23 @@ struct ExecMark {
     test: Arc<str>,
 }
 
-/// What a process image is to a test.
+/// The relation of a process image to a test.
 struct Membership {
     test: Arc<str>,
-    /// It has not become the command yet: it is a copy of `memsample exec`, whose memory it shows.
+    /// Whether it has not executed the command yet: it is a fork of `memsample exec` and shows its memory.
     is_copy: bool,
 }
 
-/// A process, whatever it executed.
+/// The start of a process, which all its images share.
 #[derive(Clone, Copy)]
-struct Life {
+struct ProcessStart {
     start_ns: u64,
     ppid: i32,
 }
 
-/// Returns the images that belong to a test, whose name they have then.
+/// Returns the images that belong to a test, with its name in `test`.
 ///
-/// The test is that of the column `test`, else that of the `memsample exec` that the image descends
-/// from.
+/// The test is that of the column `test`, or else that of the `memsample exec` from which the image descends.
 pub(super) fn images_of_tests(recording: &Recording) -> io::Result<Vec<ImageRow>> {
     let spans = spans(recording)?;
     let mut rows = Vec::new();
@@ -67,16 +66,16 @@ pub(super) fn images_of_tests(recording: &Recording) -> io::Result<Vec<ImageRow>
     Ok(keep_tests(&spans, rows))
 }
 
-fn keep_tests(spans: &HashMap<i32, Vec<Span>>, mut rows: Vec<ImageRow>) -> Vec<ImageRow> {
+fn keep_tests(spans: &HashMap<i32, Vec<ExecSpan>>, mut rows: Vec<ImageRow>) -> Vec<ImageRow> {
     let tests = tests_by(spans, &rows);
-    // No image has so high a number, and so no samples.
+    // No image has so high a number, so none of these has samples.
     let mut unsampled = u64::MAX;
     rows.retain_mut(|row| {
         let Some(of) = tests.get(&row.process) else { return false };
         row.test = Some(of.test.to_string());
         if of.is_copy {
-            // What was sampled of it is not the test. It has become the command and ended between two
-            // ticks if its mark at the end is below what it had: an exec begins another mark.
+            // Its samples do not belong to the test. It executed the command and exited between two ticks if
+            // the mark at its exit is below its samples: an exec resets the mark.
             let became = row.exit_hwm_bytes < row.rss_peak_bytes && row.exit_hwm_bytes.is_some();
             row.process = unsampled;
             unsampled -= 1;
@@ -88,13 +87,16 @@ fn keep_tests(spans: &HashMap<i32, Vec<Span>>, mut rows: Vec<ImageRow>) -> Vec<I
     rows
 }
 
-fn tests_by(spans: &HashMap<i32, Vec<Span>>, rows: &[ImageRow]) -> HashMap<u64, Membership> {
-    let mut lives: HashMap<i32, Vec<Life>> = HashMap::new();
+fn tests_by(spans: &HashMap<i32, Vec<ExecSpan>>, rows: &[ImageRow]) -> HashMap<u64, Membership> {
+    let mut starts: HashMap<i32, Vec<ProcessStart>> = HashMap::new();
     if !spans.is_empty() {
         for row in rows {
-            lives.entry(row.pid).or_default().push(Life { start_ns: row.start_ns, ppid: row.ppid });
+            starts
+                .entry(row.pid)
+                .or_default()
+                .push(ProcessStart { start_ns: row.start_ns, ppid: row.ppid });
         }
-        lives.values_mut().for_each(|lives| lives.sort_unstable_by_key(|life| life.start_ns));
+        starts.values_mut().for_each(|of_pid| of_pid.sort_unstable_by_key(|start| start.start_ns));
     }
     let of_marker = rows.iter().filter(|row| spans.contains_key(&row.pid));
     let marker_comms: HashSet<(i32, &str)> =
@@ -102,7 +104,7 @@ fn tests_by(spans: &HashMap<i32, Vec<Span>>, rows: &[ImageRow]) -> HashMap<u64, 
     let membership = |row: &ImageRow| {
         let test = match &row.test {
             Some(test) => Arc::from(test.as_str()),
-            None => test_by_descent(row, spans, &lives)?,
+            None => test_by_descent(row, spans, &starts)?,
         };
         let is_copy = row.exec == 0 && marker_comms.contains(&(row.ppid, row.comm.as_str()));
         Some((row.process, Membership { test, is_copy }))
@@ -110,40 +112,40 @@ fn tests_by(spans: &HashMap<i32, Vec<Span>>, rows: &[ImageRow]) -> HashMap<u64, 
     rows.iter().filter_map(membership).collect()
 }
 
-/// Goes from parent to parent up to a child of a `memsample exec`.
+/// Follows the parents up to a child of a `memsample exec`.
 fn test_by_descent(
     row: &ImageRow,
-    spans: &HashMap<i32, Vec<Span>>,
-    lives: &HashMap<i32, Vec<Life>>,
+    spans: &HashMap<i32, Vec<ExecSpan>>,
+    starts: &HashMap<i32, Vec<ProcessStart>>,
 ) -> Option<Arc<str>> {
     if spans.is_empty() {
         return None;
     }
-    let mut life = Life { start_ns: row.start_ns, ppid: row.ppid };
+    let mut process = ProcessStart { start_ns: row.start_ns, ppid: row.ppid };
     for _ in 0..MAX_DEPTH {
-        let began_within = |span: &&Span| {
-            life.start_ns.saturating_add(SLACK_NS) > span.begin_ns
-                && life.start_ns <= span.end_ns.saturating_add(SLACK_NS)
+        let began_within = |span: &&ExecSpan| {
+            process.start_ns.saturating_add(SLACK_NS) > span.begin_ns
+                && process.start_ns <= span.end_ns.saturating_add(SLACK_NS)
         };
-        let span = spans.get(&life.ppid).and_then(|spans| spans.iter().rfind(began_within));
+        let span = spans.get(&process.ppid).and_then(|spans| spans.iter().rfind(began_within));
         if let Some(span) = span {
             return Some(Arc::clone(&span.test));
         }
-        // Of those that had the pid, the parent is the last that was there before.
-        let parents = lives.get(&life.ppid)?;
+        // Of the processes that had the pid, the parent is the last one that started before.
+        let parents = starts.get(&process.ppid)?;
         let before = parents
-            .partition_point(|parent| parent.start_ns < life.start_ns.saturating_add(SLACK_NS));
+            .partition_point(|parent| parent.start_ns < process.start_ns.saturating_add(SLACK_NS));
         let parent = *parents.get(before.checked_sub(1)?)?;
-        if parent.ppid == life.ppid {
+        if parent.ppid == process.ppid {
             return None;
         }
-        life = parent;
+        process = parent;
     }
     None
 }
 
-/// Returns the runs of tests by the process id of `memsample exec`, each in the order of time.
-fn spans(recording: &Recording) -> io::Result<HashMap<i32, Vec<Span>>> {
+/// Returns the executions of tests by the process id of `memsample exec`, in the order of time.
+fn spans(recording: &Recording) -> io::Result<HashMap<i32, Vec<ExecSpan>>> {
     let mut marks = Vec::new();
     for batch in recording.read_table("marks", &["boot_ns", "kind", "name", "test"]) {
         let batch = batch?;
@@ -170,17 +172,17 @@ fn spans(recording: &Recording) -> io::Result<HashMap<i32, Vec<Span>>> {
     Ok(spans_of(marks))
 }
 
-fn spans_of(mut marks: Vec<ExecMark>) -> HashMap<i32, Vec<Span>> {
+fn spans_of(mut marks: Vec<ExecMark>) -> HashMap<i32, Vec<ExecSpan>> {
     marks.sort_by_key(|mark| mark.at_ns);
-    let mut spans: HashMap<i32, Vec<Span>> = HashMap::new();
+    let mut spans: HashMap<i32, Vec<ExecSpan>> = HashMap::new();
     for ExecMark { at_ns, begins, pid, test } in marks {
         let of_pid = spans.entry(pid).or_default();
-        // Another begin of the same process id says that the one before has ended.
+        // Another begin with the same process id means that the process before has ended.
         if let Some(open) = of_pid.last_mut().filter(|span| span.end_ns == u64::MAX) {
             open.end_ns = at_ns;
         }
         if begins {
-            of_pid.push(Span { test, begin_ns: at_ns, end_ns: u64::MAX });
+            of_pid.push(ExecSpan { test, begin_ns: at_ns, end_ns: u64::MAX });
         }
     }
     spans
@@ -193,7 +195,7 @@ mod tests {
     const MS: u64 = 1_000_000;
 
     fn row(process: u64, pid: i32, ppid: i32, start_ms: u64) -> ImageRow {
-        // As the kernel tells it: in whole clock ticks.
+        // As the kernel reports it, in whole clock ticks.
         ImageRow { start_ns: start_ms / 10 * 10 * MS, ..ImageRow::unseen(process, pid, ppid) }
     }
 
@@ -232,7 +234,7 @@ mod tests {
                 // That of its parent is exact, and its own is rounded down.
                 (row(8, 58, 57, 5509), "a"),
                 (ImageRow { start_ns: 5_508_500_000, ..row(9, 57, 50, 0) }, "a"),
-                // It goes on after the mark at the end, and so does what it starts then.
+                // It continues after the mark at the end, and so does a process that it forks then.
                 (row(5, 54, 53, 6500), "a"),
                 (row(6, 55, 50, 7500), ""),
             ],

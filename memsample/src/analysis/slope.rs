@@ -1,0 +1,64 @@
+//! The slope of a line through points, by least squares.
+
+/// The shortest span of samples that has a slope: every program grows when it begins.
+const MIN_GROWTH_MS: i64 = 10_000;
+
+/// A line through points by least squares, computed in one pass.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Slope {
+    first_ms: Option<i64>,
+    last_ms: i64,
+    count: f64,
+    mean_minutes: f64,
+    mean_bytes: f64,
+    /// Sums of products of deviations from the means.
+    covariance: f64,
+    variance: f64,
+}
+
+impl Slope {
+    pub(super) fn observe(&mut self, ts_ms: i64, bytes: u64) {
+        let first_ms = *self.first_ms.get_or_insert(ts_ms);
+        self.last_ms = ts_ms;
+        let (minutes, bytes) = ((ts_ms - first_ms) as f64 / 60_000.0, bytes as f64);
+        self.count += 1.0;
+        let off = minutes - self.mean_minutes;
+        self.mean_minutes += off / self.count;
+        self.mean_bytes += (bytes - self.mean_bytes) / self.count;
+        self.covariance += off * (bytes - self.mean_bytes);
+        self.variance += off * (minutes - self.mean_minutes);
+    }
+
+    pub(super) fn bytes_per_minute(self) -> Option<i64> {
+        let spanned_ms = self.last_ms.saturating_sub(self.first_ms?);
+        // A slope that is too large becomes the largest integer.
+        (spanned_ms >= MIN_GROWTH_MS).then(|| (self.covariance / self.variance).round() as i64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(points: impl IntoIterator<Item = (i64, u64)>, slope: Option<i64>) {
+        let mut line = Slope::default();
+        points.into_iter().for_each(|(ts_ms, bytes)| line.observe(ts_ms, bytes));
+        assert_eq!(line.bytes_per_minute(), slope);
+    }
+
+    #[test]
+    fn a_slope_is_that_of_the_line_through_the_points() {
+        let start = 1_700_000_000_000;
+        let every = |count: i64, bytes: fn(u64) -> u64| {
+            (0..count).map(move |index| (start + index * 1000, bytes(index.unsigned_abs())))
+        };
+        check([], None);
+        check(every(10, |index| index << 20), None);
+        check(every(61, |index| (1 << 30) + (index << 20)), Some(60 << 20));
+        check(every(61, |index| (1 << 30) - (index << 20)), Some(-(60 << 20)));
+        check(every(61, |_| 5), Some(0));
+        // Up and down: what is even at both ends has no slope.
+        check(every(61, |index| (index % 2) << 30), Some(0));
+    }
+}

@@ -1,0 +1,123 @@
+//! What to show, of which processes, and when.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use regex::Regex;
+
+use super::column::{Column, columns};
+use crate::metric::Files;
+
+/// What a row stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    /// One process.
+    Process,
+    /// All processes of a user.
+    User,
+    /// A file, or another thing that processes map.
+    Mapping,
+    /// An area of the machine's memory.
+    System,
+    /// All processes of a control group.
+    Cgroup,
+    /// All processes that do the same; see [`Identity::role`](crate::Identity::role).
+    Role,
+}
+
+/// An instant of a recording.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum At {
+    /// A time.
+    Time(Timestamp),
+    /// The time since the first tick.
+    Offset(Duration),
+}
+
+/// What to show, and of which processes.
+#[derive(Clone, Debug)]
+pub struct ViewOptions {
+    pub(super) by: By,
+    columns: Vec<Column>,
+    user: Option<u32>,
+    name: Option<Regex>,
+    except: Option<i32>,
+}
+
+impl ViewOptions {
+    /// Shows all processes of the machine, with all columns but those that cost most.
+    #[must_use]
+    pub fn new(by: By) -> Self {
+        let columns = columns(by).iter().filter(|column| column.in_machine);
+        Self { by, columns: columns.copied().collect(), user: None, name: None, except: None }
+    }
+
+    /// Reads no more files of a live process than these columns need. The value of another column may be
+    /// [`Unknown`](super::Value::Unknown).
+    #[must_use]
+    pub fn columns(mut self, columns: impl IntoIterator<Item = Column>) -> Self {
+        self.columns = columns.into_iter().collect();
+        self
+    }
+
+    /// Shows only processes of this user id. Has no effect on [`By::System`].
+    #[must_use]
+    pub fn user(mut self, uid: u32) -> Self {
+        self.user = Some(uid);
+        self
+    }
+
+    /// Shows only processes whose command name or command line matches. Has no effect on [`By::System`].
+    #[must_use]
+    pub fn name(mut self, name: Regex) -> Self {
+        self.name = Some(name);
+        self
+    }
+
+    /// Leaves out one live process: the caller, whose arguments may hold the expression it searches for.
+    #[must_use]
+    pub fn except(mut self, pid: i32) -> Self {
+        self.except = Some(pid);
+        self
+    }
+
+    pub(super) fn matches_all(&self) -> bool {
+        !self.is_filtered() && self.except.is_none()
+    }
+
+    /// Says whether some processes are left out by their user or name.
+    pub(super) fn is_filtered(&self) -> bool {
+        self.user.is_some() || self.name.is_some()
+    }
+
+    /// Says whether the command line decides about a process.
+    pub(super) fn matches_command(&self) -> bool {
+        self.name.is_some()
+    }
+
+    pub(super) fn matches(&self, uid: Option<u32>, comm: &str, command: Option<&str>) -> bool {
+        self.user.is_none_or(|wanted| uid == Some(wanted))
+            && self.name.as_ref().is_none_or(|name| {
+                name.is_match(comm) || command.is_some_and(|command| name.is_match(command))
+            })
+    }
+
+    /// Says whether a process is left out by its pid.
+    pub(super) fn excepts(&self, pid: i32) -> bool {
+        self.except == Some(pid)
+    }
+
+    /// Says whether a column has this name.
+    pub(super) fn has_column(&self, name: &str) -> bool {
+        self.columns.iter().any(|column| column.name == name)
+    }
+
+    /// Says whether a column needs `smaps_rollup`.
+    pub(super) fn needs_rollup(&self) -> bool {
+        let in_rollup = |column: &Column| {
+            column.metric().is_some_and(|metric| metric.file() == Files::SMAPS_ROLLUP)
+        };
+        // The areas are compared with what PSS explains of them.
+        self.by == By::System || self.columns.iter().any(in_rollup)
+    }
+}

@@ -1,0 +1,59 @@
+//! `memsample dump`: makes a recording of what the flight recorder of the daemon keeps.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use memsample_client::wire::DumpRequest;
+
+use super::{DaemonArgs, connect, parse_label, print_json, span};
+use crate::duration;
+use crate::exit::ExitCode;
+use crate::text::count;
+
+/// Make a recording of the last minutes that the daemon keeps, and print its path
+///
+/// The daemon keeps them if it was started with --flight-recorder. Only root and the user of the daemon
+/// may dump them, since they contain the processes of all users.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:\n  \
+    memsample peaks \"$(memsample dump --last 2m)\"\n  \
+    memsample dump --name stuck --label host=$(hostname)")]
+pub(crate) struct DumpArgs {
+    #[command(flatten)]
+    pub(crate) daemon: DaemonArgs,
+
+    /// Length of time to dump, up to now [default: all that is kept]
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    pub(crate) last: Option<Duration>,
+
+    /// Name of the recording; its id is the name and the time [default: flight]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+
+    /// Label to store in recording.json; may be given several times
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = parse_label)]
+    pub(crate) labels: Vec<(String, String)>,
+}
+
+pub(crate) fn run(args: DumpArgs) -> anyhow::Result<ExitCode> {
+    let DumpArgs { daemon, last, name, labels } = args;
+    let labels = labels.into_iter().collect();
+    let request = DumpRequest { last: last.map(span).transpose()?, name, labels };
+    let (mut client, _) = connect(&daemon)?;
+    let dumped = client.dump(&request)?;
+    let summary = &dumped.summary;
+    if daemon.json {
+        print_json(&dumped)?;
+    } else {
+        writeln!(
+            io::stderr(),
+            "{} contains {}, {} of {}",
+            dumped.id,
+            count(summary.ticks, "tick"),
+            count(summary.samples, "sample"),
+            count(summary.processes, "process image"),
+        )?;
+        writeln!(io::stdout(), "{}", dumped.recording)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}

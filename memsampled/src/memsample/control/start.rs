@@ -1,0 +1,104 @@
+//! `memsample start`: starts a session of the daemon.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use memsample_client::wire::{Session, SessionLimits, StartRequest, Target};
+use memsample_client::{SESSION_VARIABLE, SOCKET_VARIABLE};
+
+use super::{DaemonArgs, connect, parse_label, print_json, span};
+use crate::exit::ExitCode;
+use crate::{duration, share};
+
+/// Start a session of the daemon, which records until it is stopped, and print its id
+#[derive(clap::Args)]
+#[command(after_help = "Examples:\n  \
+    session=$(memsample start --name nightly --label commit=$(git rev-parse HEAD))\n  \
+    eval \"$(memsample start --env)\"; memsample mark begin load; ...; memsample stop")]
+pub(crate) struct StartArgs {
+    #[command(flatten)]
+    pub(crate) daemon: DaemonArgs,
+
+    /// Name of the recording; the id of the session is the name and the time [default: the time alone]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+
+    /// Sampling interval: 1ms to 1h [default: 100ms]
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    pub(crate) interval: Option<Duration>,
+
+    /// Record only this process and its descendants [default: the whole machine]
+    #[arg(long, value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
+    pub(crate) pid: Option<i32>,
+
+    /// Record only the processes of this control group and of those below it: a path as in
+    /// /proc/PID/cgroup
+    #[arg(long, value_name = "PATH", conflicts_with = "pid")]
+    pub(crate) cgroup: Option<String>,
+
+    /// Share of one CPU to spend on PSS and USS: a percentage, `off` or `unlimited` [default: 1%]
+    #[arg(long, value_name = "SHARE", value_parser = share::parse)]
+    pub(crate) pss_budget: Option<f64>,
+
+    /// Label to store in recording.json; may be given several times
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = parse_label)]
+    pub(crate) labels: Vec<(String, String)>,
+
+    /// Stop after this time [default: the limit of the daemon]
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    pub(crate) duration: Option<Duration>,
+
+    /// Stop after this time without a mark or a request about the session [default: the limit of the
+    /// daemon]
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    pub(crate) idle: Option<Duration>,
+
+    /// Print shell commands that export MEMSAMPLE_SOCKET and MEMSAMPLE_SESSION, so that `mark`, `exec`
+    /// and `stop` need no arguments
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) env: bool,
+}
+
+pub(crate) fn run(args: StartArgs) -> anyhow::Result<ExitCode> {
+    let StartArgs { daemon, name, interval, pid, cgroup, pss_budget, labels, .. } = args;
+    let StartArgs { duration, idle, env, .. } = args;
+    let request = StartRequest {
+        name,
+        interval: interval.map(span).transpose()?,
+        pss_budget,
+        labels: labels.into_iter().collect(),
+        target: match (pid, cgroup) {
+            (Some(pid), _) => Target::Pid { pid },
+            (None, Some(path)) => Target::Cgroup { path },
+            (None, None) => Target::Machine {},
+        },
+        limits: SessionLimits {
+            duration: duration.map(span).transpose()?,
+            bytes: None,
+            idle: idle.map(span).transpose()?,
+        },
+    };
+    let (mut client, socket) = connect(&daemon)?;
+    let session = client.start(&request)?;
+    let mut out = io::stdout();
+    if env {
+        // A program that is started may run in another directory.
+        let socket = std::path::absolute(socket)?;
+        writeln!(out, "export {SOCKET_VARIABLE}={}", quoted(&socket.display().to_string()))?;
+        writeln!(out, "export {SESSION_VARIABLE}={}", quoted(&session.id))?;
+    } else if daemon.json {
+        print_json(&session)?;
+    } else {
+        writeln!(out, "{}", session.id)?;
+    }
+    if !daemon.json {
+        let Session { id, interval, recording, .. } = session;
+        writeln!(io::stderr(), "session {id} started: sampling every {interval} into {recording}")?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Quotes a text for a shell.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}

@@ -1,0 +1,63 @@
+//! `memsample status`: shows the health of the daemon.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use super::{DaemonArgs, connect, print_json};
+use crate::exit::ExitCode;
+use crate::text::{bytes, count};
+
+/// Show the health of the daemon, and how it is protected
+#[derive(clap::Args)]
+pub(crate) struct StatusArgs {
+    #[command(flatten)]
+    pub(crate) daemon: DaemonArgs,
+}
+
+pub(crate) fn run(args: &StatusArgs) -> anyhow::Result<ExitCode> {
+    let (mut client, socket) = connect(&args.daemon)?;
+    let health = client.health()?;
+    if args.daemon.json {
+        print_json(&health)?;
+    } else {
+        let protection = &health.protection;
+        let mut out = io::stdout();
+        writeln!(
+            out,
+            "memsampled {} on {}: {}, up {:?}, pid {}",
+            health.version,
+            socket.display(),
+            health.status,
+            Duration::from_secs(health.uptime_ms / 1000),
+            health.pid,
+        )?;
+        let sessions = count(health.sessions, "session");
+        writeln!(out, "{sessions}; recordings in {}", health.recordings)?;
+        writeln!(
+            out,
+            "protection: oom_score_adj {}, memory {}, control group {}",
+            protection.oom_score_adj.map_or("unknown".to_owned(), |score| score.to_string()),
+            if protection.memory_locked { "locked" } else { "not locked" },
+            protection.cgroup.as_deref().unwrap_or("shared"),
+        )?;
+        if let Some(flight) = &health.flight_recorder {
+            writeln!(
+                out,
+                "flight recorder: keeps {:.1}s of {} in {} of {}; {}",
+                Duration::from_millis(flight.kept_ms).as_secs_f64(),
+                flight.span,
+                bytes(flight.kept_bytes),
+                bytes(flight.max_bytes),
+                count(flight.dumps, "dump"),
+            )?;
+        }
+        let flight_notes = health.flight_recorder.iter().flat_map(|flight| &flight.notes);
+        for note in protection.notes.iter().chain(flight_notes) {
+            writeln!(out, "note: {note}")?;
+        }
+        for problem in &health.problems {
+            writeln!(out, "problem: {problem}")?;
+        }
+    }
+    Ok(if health.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

@@ -1,0 +1,44 @@
+//! `memsample stop`: stops a session of the daemon.
+
+use std::io::{self, Write};
+
+use super::{DaemonArgs, chosen, connect, print_json};
+use crate::exit::ExitCode;
+use crate::text::count;
+
+/// Stop a session of the daemon, and print the path of its recording
+#[derive(clap::Args)]
+pub(crate) struct StopArgs {
+    #[command(flatten)]
+    pub(crate) daemon: DaemonArgs,
+
+    /// Session to stop [default: the only one that is recording]
+    #[arg(value_name = "SESSION", env = memsample_client::SESSION_VARIABLE)]
+    pub(crate) session: Option<String>,
+}
+
+pub(crate) fn run(args: &StopArgs) -> anyhow::Result<ExitCode> {
+    let (mut client, _) = connect(&args.daemon)?;
+    let session = chosen(&mut client, args.session.clone())?;
+    let stopped = client.stop(&session)?;
+    let summary = &stopped.summary;
+    if args.daemon.json {
+        print_json(&stopped)?;
+    } else {
+        writeln!(
+            io::stderr(),
+            "session {} stopped: {}, {} of {}, {} late, {} dropped",
+            stopped.id,
+            count(summary.ticks, "tick"),
+            count(summary.samples, "sample"),
+            count(summary.processes, "process image"),
+            summary.late,
+            summary.dropped,
+        )?;
+        writeln!(io::stdout(), "{}", stopped.recording)?;
+    }
+    if let Some(reason) = summary.end.as_ref().and_then(crate::summary::early_end) {
+        writeln!(io::stderr(), "error: the recording ended early: {reason}")?;
+    }
+    Ok(ExitCode::of_end(summary.end.as_ref()))
+}

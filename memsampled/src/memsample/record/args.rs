@@ -1,0 +1,109 @@
+//! The options of `memsample record`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::ValueEnum;
+use memsample::Rate;
+
+use crate::config_args::{Cmdline, ConfigArgs};
+use crate::{duration, share};
+
+/// Record the memory of every process until Ctrl-C, for a time, or while a command runs
+///
+/// Writes a directory of Parquet files, which DuckDB, Polars, pandas and pyarrow can open even while it
+/// grows. If this program is killed, at most the last half second is lost. At the end it prints the
+/// largest processes, losses and cost to stdout, or to stderr if it recorded a command.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:\n  \
+    memsample record --duration 10s\n  \
+    memsample record --interval 10ms --name nightly -- make check\n  \
+    memsample record --json --duration 1m | jq .late")]
+pub(crate) struct RecordArgs {
+    /// Sampling interval: 1ms to 1h
+    #[arg(long, value_name = "TIME", default_value = "100ms", value_parser = duration::parse)]
+    pub(crate) interval: Duration,
+
+    /// Stop recording after this time; the command continues to run
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    pub(crate) duration: Option<Duration>,
+
+    /// Directory below which to create the recording
+    #[arg(long, value_name = "DIR", default_value = "recordings")]
+    pub(crate) out: PathBuf,
+
+    /// Name of the recording [default: the time, such as 20261122T172633Z]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+
+    /// Maximum time between readings of the kinds of memory, swap, the high-water mark, faults and CPU
+    /// times, which are also read when memory changes; `every` reads them at every tick
+    #[arg(long, value_name = "TIME|every|off", default_value = "1s", value_parser = duration::parse_rate)]
+    pub(crate) detail_interval: Rate,
+
+    /// Share of one CPU to spend on PSS and USS, which cost sixty times as much as RSS: a percentage,
+    /// `off` or `unlimited`. Processes that changed most are read first [default: 1%]
+    #[arg(long, value_name = "SHARE", conflicts_with = "pss_interval", value_parser = share::parse)]
+    pub(crate) pss_budget: Option<f64>,
+
+    /// Read PSS and USS of all processes at this interval, whatever it costs; `every` reads them at
+    /// every tick
+    #[arg(long, value_name = "TIME|every|off", value_parser = duration::parse_rate)]
+    pub(crate) pss_interval: Option<Rate>,
+
+    /// Receive forks, execs, exits and true peaks of processes from the kernel
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    pub(crate) events: Events,
+
+    /// Interval between readings of the memory of control groups; `every` reads it at every tick
+    #[arg(long, value_name = "TIME|every|off", default_value = "1s", value_parser = duration::parse_rate)]
+    pub(crate) cgroup_interval: Rate,
+
+    /// How much of the arguments of a process to record. The role is derived from all of them, and may
+    /// contain the name of a script [default: full]
+    #[arg(long, value_name = "WHAT", value_enum)]
+    pub(crate) cmdline: Option<Cmdline>,
+
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+
+    /// Read another /proc tree: a mount elsewhere, or a captured copy
+    #[arg(long, value_name = "ROOT", default_value = "/proc")]
+    pub(crate) proc: PathBuf,
+
+    /// Read control groups and compressed swap from this copy of /sys, which belongs to a captured /proc
+    #[arg(long, value_name = "ROOT")]
+    pub(crate) sys: Option<PathBuf>,
+
+    /// Print the result as one JSON object to stdout
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Show a live status line
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    pub(crate) progress: Progress,
+
+    /// Command to record. Its output passes through, and its exit code becomes that of memsample
+    #[arg(last = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<String>,
+}
+
+/// Whether the kernel reports processes.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Events {
+    /// If the kernel allows it, which needs CAP_NET_ADMIN
+    Auto,
+    /// Never
+    Off,
+}
+
+/// Whether there is a live status line.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Progress {
+    /// On a terminal, unless a recorded command writes to it
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
