@@ -8,7 +8,7 @@ use arrow_array::types::TimestampMillisecondType as Millisecond;
 
 use super::peaks::{Bound, Source};
 use super::sampled_images::SampledImage;
-use crate::recording::{BirthsBy, ClockAnchor, Recording, numbers};
+use crate::recording::{ClockAnchor, ForksBy, Recording, numbers};
 use crate::schema::marks::MarkKind;
 use crate::units::START_STEP_NS;
 
@@ -73,7 +73,7 @@ impl<'a> Lives<'a> {
             anchor: provenance.clock,
             ticks,
             slept: slept(recording)?,
-            are_births_told: provenance.settings.births == BirthsBy::ProcConnector
+            are_births_told: provenance.settings.forks == ForksBy::ProcConnector
                 && manifest.totals.events_lost == 0,
         })
     }

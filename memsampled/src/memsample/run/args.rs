@@ -134,7 +134,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "TIME", value_parser = duration::parse_rate, help_heading = "Memory")]
     pub(crate) pss_interval: Option<Rate>,
 
-    /// Whether to ask the kernel for births, ends and true peaks of processes
+    /// Whether to ask the kernel for forks, execs, exits and true peaks of processes
     #[arg(long, value_name = "WHEN", default_value = "auto", help_heading = "Memory")]
     pub(crate) events: Events,
 
