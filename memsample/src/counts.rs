@@ -15,9 +15,9 @@ pub struct SweepCounts {
     pub denied: u32,
     /// Files that could not be read or understood for another reason.
     pub unreadable: u32,
-    /// Processes that were read by opening their files, for want of descriptors to keep.
+    /// Processes that were read by opening their files, because no descriptor was left to keep.
     pub reopened: u32,
-    /// Events of processes that the kernel told of and that were lost; a listing made up for them.
+    /// Events that the kernel reported and that were lost; a listing made up for them.
     pub events_lost: u32,
     /// Readings of `smaps_rollup`.
     pub rollups_read: u32,

@@ -1,4 +1,4 @@
-//! EventKind fuzzers call and nobody else may.
+//! What the fuzzers call, and nothing else.
 
 use crate::batch::Batch;
 use crate::events::{read_events, read_exits};
@@ -47,7 +47,7 @@ pub fn process_events(bytes: &[u8]) {
 ///
 /// # Panics
 ///
-/// EventKind was read and written again is not what is read then.
+/// What was read and written again is not what is read then.
 pub fn journal_contents(bytes: &[u8]) {
     let Some((&[low, high], rest)) = bytes.split_first_chunk() else {
         return;

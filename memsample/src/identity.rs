@@ -88,7 +88,7 @@ pub struct Identity {
     pub start_ns: u64,
     /// How many execs of this process have been seen before this image: 0 for the first.
     pub exec: u32,
-    /// The process id of the parent that forked the process, where the kernel told of that; else of
+    /// The process id of the parent that forked the process, where the kernel reported the fork; else of
     /// the one it had when it was first seen. An exec does not change it.
     pub ppid: i32,
     /// The effective user id; `None` where `status` could not be read.

@@ -16,7 +16,7 @@ pub enum KernelSource {
     /// `/proc` of every process, also of other users.
     Processes,
     /// The proc connector: forks and execs.
-    Births,
+    Forks,
     /// Taskstats: the true peak of every process that ends.
     Exits,
     /// `smaps_rollup`: PSS and USS.
@@ -31,7 +31,7 @@ impl KernelSource {
     /// Every source.
     pub const ALL: [Self; 6] = [
         Self::Processes,
-        Self::Births,
+        Self::Forks,
         Self::Exits,
         Self::ProportionalSets,
         Self::Pressure,
@@ -47,7 +47,7 @@ impl KernelSource {
         let absent = |note: Option<String>| note.map_or(Ok(()), Err);
         match self {
             Self::Processes => absent(hidepid_note(Path::new("/proc"))),
-            Self::Births => ProcessEvents::open().map(drop),
+            Self::Forks => ProcessEvents::open().map(drop),
             Self::Exits => ProcessExits::open().map(drop),
             Self::ProportionalSets => {
                 let sampler = Sampler::new(SamplerOptions::default());

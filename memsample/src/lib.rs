@@ -18,7 +18,23 @@
 //! # std::io::Result::Ok(())
 //! ```
 //!
-//! # How the parts follow from each other
+//! # Layers
+//!
+//! A module imports only modules above it in this list, and no two files import each other.
+//!
+//! 1. Vocabulary: `units`, `error`, `host`, `clock`, `identity`, `metric`, `counts`, `scope`, `slot`, `slot_map`,
+//!    `replace_file`; `pattern`, `role`, `role_rule` and `identity_rules`, which describe a process image.
+//! 2. `parse`: the bytes of `/proc` files to values. `cgroups`: where control groups are.
+//! 3. `proc`: opening and listing `/proc`. `events`: what the kernel reports over netlink.
+//! 4. `schema`: the columns of all tables and the rows of the small ones. `batch`: some ticks, and what changed.
+//! 5. `cgroup_reader`, `sampler`, `machine`: reading control groups, processes and the machine.
+//! 6. `codec`, `journal`, `segment`: batches as bytes, on disk and in memory.
+//! 7. `recording`: the directory of Parquet files.
+//! 8. `recorder`: sampling and writing in the background.
+//! 9. `flight`, `import`: recordings cut out of the last minutes, and made of captures.
+//! 10. `analysis`: what recordings say.
+//!
+//! # How data flows
 //!
 //! ```text
 //! /proc ─ proc ─▶ bytes ─ parse ─▶ Statm… ─ sampler ─▶ Snapshot
@@ -100,7 +116,7 @@ pub use recorder::{
     RecorderOptions, SharedSampler, Status,
 };
 pub use recording::{
-    BirthsBy, ClockAnchor, End, InstantError, Machine, Manifest, OpenError, Provenance, Quantiles,
+    ClockAnchor, End, ForksBy, InstantError, Machine, Manifest, OpenError, Provenance, Quantiles,
     RecordedInstant, RecordedProcess, RecorderUsage, Recording, RecordingState, Recovery, Settings,
     is_disk_full,
 };

@@ -103,7 +103,7 @@ impl MachineReader {
         }
     }
 
-    /// Says which files this machine does not have, for whoever reads the recording.
+    /// Says which files this machine does not have, for the reader of the recording.
     pub(crate) fn notes(&mut self) -> Vec<String> {
         let SystemSample { meminfo, pressure, vmstat, .. } = self.read(0, true);
         let file = |name: &CStr| {

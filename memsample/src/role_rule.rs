@@ -1,3 +1,5 @@
+//! Rules of a configuration that name the role of a process.
+
 use std::fmt;
 
 use regex::bytes::{Captures, Regex};

@@ -15,10 +15,9 @@ pub enum Scope {
     Machine,
     /// A process and all that descend from it, as long as one of them lives.
     ///
-    /// A child counts when its parent was a member at the time the child was first seen, and goes on
-    /// to count when it is given another parent. With exit records and births told by the kernel
-    /// nothing is missed; else a process counts for nobody whose parent ended before the two were
-    /// seen together.
+    /// A child counts when its parent was a member at the time the child was first seen, and still
+    /// counts after it is given another parent. Where the kernel reports forks and exits nothing is missed;
+    /// otherwise a process is no member if its parent exited before the two were seen together.
     Tree {
         /// The process at the root. Which process that is, is settled at once: by its start.
         pid: i32,
@@ -41,7 +40,7 @@ pub enum Scope {
     Cgroup(PathBuf),
 }
 
-/// Writes a path that need not be UTF-8: what tells of a recording may not make it fail.
+/// Writes a path that need not be UTF-8: the manifest of a recording may not make it fail.
 fn as_text<S: serde::Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&path.display())
 }

@@ -64,7 +64,7 @@ fn check(files: Files) {
 }
 
 #[track_caller]
-fn check_sampler(mut sampler: Sampler, hears_of_births: bool, files: Files) {
+fn check_sampler(mut sampler: Sampler, follows_forks: bool, files: Files) {
     // Opens what is opened at the first reading.
     sampler.sweep(files);
     let mut given = last_pid();
@@ -83,7 +83,7 @@ fn check_sampler(mut sampler: Sampler, hears_of_births: bool, files: Files) {
         });
         assert!(counts.processes > 0 && rss_bytes > 0, "nothing was sampled: {counts:?}");
         let given_before = std::mem::replace(&mut given, last_pid());
-        let nothing_new = given == given_before && (!hears_of_births || given == given_earlier);
+        let nothing_new = given == given_before && (!follows_forks || given == given_earlier);
         given_earlier = given_before;
         // An exec begins another image, whose name and arguments are remembered.
         let same_images = std::mem::replace(&mut images_before, images) == images;
@@ -125,7 +125,7 @@ fn sweeps_that_hear_of_births() {
     let followed = sampler.follow_process_events();
     if let Err(error) = &followed {
         // Then there is nothing to hear, and sweeps look for processes: the tests above.
-        assert!(error.to_string().contains("does not tell of processes that begin"));
+        assert!(error.to_string().contains("does not report forks"));
     }
     check_sampler(sampler, followed.is_ok(), Files::STATM | Files::DETAIL);
 }

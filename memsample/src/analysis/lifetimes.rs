@@ -6,7 +6,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::TimestampMillisecondType as Millisecond;
 
 use super::sampled_image::SampledImage;
-use crate::recording::{BirthsBy, ClockAnchor, Recording, numbers};
+use crate::recording::{ClockAnchor, ForksBy, Recording, numbers};
 use crate::schema::marks::MarkKind;
 use crate::units::START_STEP_NS;
 
@@ -29,7 +29,7 @@ impl<'a> Lifetimes<'a> {
             anchor: provenance.clock,
             ticks,
             slept: slept(recording)?,
-            has_all_forks: provenance.settings.births == BirthsBy::ProcConnector
+            has_all_forks: provenance.settings.forks == ForksBy::ProcConnector
                 && manifest.totals.events_lost == 0,
         })
     }

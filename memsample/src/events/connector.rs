@@ -1,4 +1,4 @@
-//! The proc connector: the kernel tells of every fork, exec, change of name and exit as it happens.
+//! The proc connector: the kernel reports every fork, exec, change of name and exit as it happens.
 //!
 //! `struct cn_msg` in `linux/connector.h` and `struct proc_event` in `linux/cn_proc.h`, over netlink.
 //! The kernel tells only programs in the first network, user and pid namespace; before Linux 6.6 they
@@ -43,7 +43,7 @@ pub(crate) struct ProcessEvent {
     pub(crate) kind: EventKind,
 }
 
-/// EventKind it did. A process has the number of its first thread.
+/// What it did. A process has the number of its first thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum EventKind {
     /// A process began a thread of its own, or a child.
@@ -67,7 +67,7 @@ pub(crate) struct ProcessEvents {
 struct Numbers(Vec<Option<u32>>);
 
 impl ProcessEvents {
-    /// Asks the kernel to tell.
+    /// Asks the kernel to report them.
     ///
     /// # Errors
     ///
@@ -76,7 +76,7 @@ impl ProcessEvents {
         Self::try_open().map_err(|errno| {
             let reason = match errno {
                 Errno::PERM | Errno::ACCESS => "it needs CAP_NET_ADMIN".to_owned(),
-                Errno::INVAL | Errno::CONNREFUSED => "it tells nothing to a container".to_owned(),
+                Errno::INVAL | Errno::CONNREFUSED => "it reports nothing to a container".to_owned(),
                 Errno::NOENT | Errno::PROTONOSUPPORT | Errno::AFNOSUPPORT => {
                     "it has no proc connector".to_owned()
                 }
@@ -86,7 +86,7 @@ impl ProcessEvents {
                 errno => errno.to_string(),
             };
             format!(
-                "the kernel does not tell of processes that begin ({reason}): they are found by their pids at \
+                "the kernel does not report forks ({reason}): processes are found by their pids at \
                  each tick, and their parent is the one they have then"
             )
         })
@@ -122,23 +122,23 @@ impl ProcessEvents {
         let tid = rustix::thread::gettid().as_raw_pid();
         let pid = rustix::process::getpid().as_raw_pid();
         let comm = Comm::new(name.to_bytes());
-        let (mut answer, mut heard) = (None, false);
+        let (mut answer, mut own_rename_seen) = (None, false);
         loop {
             match self.socket.receive()? {
                 Received::Bytes(bytes) => {
                     for message in messages(bytes) {
                         let event = parse(&message).ok_or(Errno::BADMSG)?;
                         answer = answer.or(event.answer);
-                        let told = event.told.map(|event| event.kind);
-                        heard |= told == Some(EventKind::Rename { tid, pid, comm });
+                        let reported = event.reported.map(|event| event.kind);
+                        own_rename_seen |= reported == Some(EventKind::Rename { tid, pid, comm });
                     }
                 }
-                // EventKind is lost here may have been the answer; the listing that follows finds the rest.
+                // What is lost here may have been the answer; the listing that follows finds the rest.
                 Received::Overflow => {}
                 Received::Nothing => break,
             }
         }
-        match (answer, heard) {
+        match (answer, own_rename_seen) {
             (Some(0), true) => Ok(()),
             (Some(0), false) => Err(Errno::BADMSG),
             (Some(errno), _) => Err(Errno::from_raw_os_error(errno)),
@@ -148,19 +148,19 @@ impl ProcessEvents {
     }
 
     /// Passes on what happened since the last call, and returns how many events were lost: all that
-    /// the numbers of later events tell of, and at least one for each time that the socket was full.
+    /// the numbers of later events show, and at least one for each time that the socket was full.
     pub(crate) fn drain(&mut self, mut happened: impl FnMut(ProcessEvent)) -> u32 {
         let (mut overflows, mut lost) = (0_u32, 0_u32);
         loop {
             match self.socket.receive() {
                 Ok(Received::Bytes(bytes)) => {
                     for message in messages(bytes) {
-                        let Some(Event { cpu, number, told, .. }) = parse(&message) else {
+                        let Some(Event { cpu, number, reported, .. }) = parse(&message) else {
                             lost = lost.saturating_add(1);
                             continue;
                         };
                         lost = lost.saturating_add(self.numbers.lost_before(cpu, number));
-                        told.into_iter().for_each(&mut happened);
+                        reported.into_iter().for_each(&mut happened);
                     }
                 }
                 Ok(Received::Overflow) => overflows += 1,
@@ -198,7 +198,7 @@ struct Event {
     /// The error number in an answer to who wants to listen; 0 where it is granted.
     answer: Option<i32>,
     /// `None` of an event that is of no interest, such as another user id.
-    told: Option<ProcessEvent>,
+    reported: Option<ProcessEvent>,
 }
 
 /// Reads a message; `None` where it is none of the proc connector, or of another layout.
@@ -236,8 +236,8 @@ fn parse(message: &Message<'_>) -> Option<Event> {
     };
     let monotonic_ns = u64::from_ne_bytes(field(header, 8)?);
     let cpu = u32::from_ne_bytes(field(header, 4)?);
-    let told = kind.map(|kind| ProcessEvent { monotonic_ns, kind });
-    Some(Event { cpu, number, answer, told })
+    let reported = kind.map(|kind| ProcessEvent { monotonic_ns, kind });
+    Some(Event { cpu, number, answer, reported })
 }
 
 /// Reads every event in `bytes`, and counts what is missing between them.
@@ -246,7 +246,9 @@ pub(crate) fn read_events(bytes: &[u8]) {
     let mut numbers = Numbers::default();
     for event in messages(bytes).filter_map(|message| parse(&message)) {
         numbers.lost_before(event.cpu, event.number);
-        if let Some(ProcessEvent { kind: EventKind::Fork { parent, tid, pid }, .. }) = event.told {
+        if let Some(ProcessEvent { kind: EventKind::Fork { parent, tid, pid }, .. }) =
+            event.reported
+        {
             assert!(parent >= 0 && tid >= 0 && pid >= 0);
         }
         assert!(numbers.0.len() <= MAX_CPUS);
@@ -284,7 +286,7 @@ mod tests {
         let body = body(9, what, details);
         let event = parse(&Message { kind: TYPE_CONNECTOR, body: &body }).unwrap();
         assert_eq!((event.cpu, event.number), (3, 9));
-        assert_eq!(event.told, expected.map(|kind| ProcessEvent { monotonic_ns: 77, kind }));
+        assert_eq!(event.reported, expected.map(|kind| ProcessEvent { monotonic_ns: 77, kind }));
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! EventKind the kernel tells by itself, where it may be asked: which processes begin, which have ended, and
-//! how large they were.
+//! What the kernel reports as it happens, where this program may ask: forks, execs, exits, and how large the
+//! processes were.
 
 mod connector;
 mod netlink;
@@ -22,12 +22,12 @@ pub(crate) use taskstats::read_exits;
 
 use taskstats::ExitListener;
 
-/// Processes of which threads have ended and others go on. Further ones are not added up.
+/// Processes of which threads have exited and others still run, at most. Others are not added up.
 const MAX_THREADED: usize = 64 * 1024;
-/// EventKind is read may have come while it was read. No process id is given again within so short a time.
+/// A record may have come while it was read. No process id is given again within so short a time.
 const SLACK_NS: u64 = 1_000_000_000;
 
-/// The ends of processes.
+/// The exits of processes.
 pub(crate) struct ProcessExits {
     listener: ExitListener,
     threads: Threads,
@@ -63,7 +63,7 @@ impl Began {
 }
 
 impl ProcessExits {
-    /// Asks the kernel to tell of every process that ends.
+    /// Asks the kernel to report every exit.
     ///
     /// # Errors
     ///
@@ -72,14 +72,14 @@ impl ProcessExits {
         let listener = ExitListener::open().map_err(|errno| {
             let reason = match errno {
                 Errno::PERM | Errno::ACCESS => "it needs CAP_NET_ADMIN",
-                Errno::INVAL => "it tells nothing to a container",
+                Errno::INVAL => "it reports nothing to a container",
                 Errno::NOENT | Errno::PROTONOSUPPORT | Errno::AFNOSUPPORT => "it has no taskstats",
                 Errno::BADMSG => "its taskstats are of another version than this program knows",
-                errno => return format!("the kernel does not tell of processes that end ({errno}): \
-                     those that live between two ticks are not seen, and peaks are as of the last reading"),
+                errno => return format!("the kernel does not report exits ({errno}): \
+                     processes that live between two ticks are not seen, and peaks are as of the last reading"),
             };
             format!(
-                "the kernel does not tell of processes that end ({reason}): those that live between two \
+                "the kernel does not report exits ({reason}): processes that live between two \
                  ticks are not seen, and peaks are as of the last reading"
             )
         })?;

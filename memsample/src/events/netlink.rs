@@ -52,7 +52,7 @@ impl NetlinkSocket {
     pub(super) fn open(protocol: Protocol, groups: u32) -> Result<Self, Errno> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = socket_with(AddressFamily::NETLINK, SocketType::DGRAM, flags, Some(protocol))?;
-        // Allowed to those who may hear events; others get as much as the system allows.
+        // Allowed to those who may receive events; others get as much as the system allows.
         if sockopt::set_socket_recv_buffer_size_force(&socket, RECEIVE_BYTES).is_err() {
             let _ = sockopt::set_socket_recv_buffer_size(&socket, RECEIVE_BYTES);
         }

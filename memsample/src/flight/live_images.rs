@@ -1,3 +1,5 @@
+//! The process images at a tick, for the beginning of a segment.
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 

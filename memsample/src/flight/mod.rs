@@ -110,11 +110,11 @@ impl FlightRecorder {
         Ok(Self { recorder: begun?, ring, span })
     }
 
-    /// Makes a closed recording of the last minutes at `path`, which must not exist. It goes on keeping
-    /// meanwhile.
+    /// Makes a closed recording of the last minutes at `path`, which must not exist. The flight
+    /// recorder continues meanwhile.
     ///
     /// The sums in `processes` and `recording.json` are of what is in the dump alone. A process that ended
-    /// before its first tick, and of whose end the kernel told later, is one of which only the end is
+    /// before its first tick, and whose exit the kernel reported later, is one of which only the end is
     /// known.
     ///
     /// # Errors
@@ -168,13 +168,13 @@ impl FlightRecorder {
         self.recorder.latest(count)
     }
 
-    /// Returns why it has ended by itself; `None` while it goes on.
+    /// Returns why it has ended; `None` while it is running.
     #[must_use]
     pub fn end(&self) -> Option<End> {
         self.ring.end()
     }
 
-    /// Says whether it has ended by itself, such as for want of space. Dumps can still be made.
+    /// Says whether it has ended, such as because the disk is full. Dumps can still be made.
     #[must_use]
     pub fn is_finished(&self) -> bool {
         self.recorder.is_finished()

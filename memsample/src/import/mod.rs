@@ -27,7 +27,7 @@ use crate::identity::{Comm, Identity, ProcessId};
 use crate::identity_rules::IdentityRules;
 use crate::metric::{Files, Metric, Metrics};
 use crate::recording::{
-    BirthsBy, ClockAnchor, End, Machine, Manifest, Provenance, Recording, RecordingDirectory,
+    ClockAnchor, End, ForksBy, Machine, Manifest, Provenance, Recording, RecordingDirectory,
     RecordingState, RecordingWriter, Settings, file_names,
 };
 use crate::sampler::SamplerOptions;
@@ -335,7 +335,7 @@ fn manifest(path: &Path, captures: &[Capture], options: &SamplerOptions) -> io::
         arguments: rules.kept,
         redactions: rules.redactions.len(),
         role_rules: rules.roles.len(),
-        births: BirthsBy::Listing,
+        forks: ForksBy::Listing,
         exits: false,
         cgroup_interval_ms: None,
         supported_files: file_names(FILES),

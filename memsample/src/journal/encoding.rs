@@ -28,7 +28,7 @@ pub(crate) struct Opening {
     /// The checkpoint that this journal follows; 0 for the first journal of a recording.
     pub(crate) checkpoint: u64,
     pub(crate) totals: Totals,
-    /// The process images that go on.
+    /// The process images that are still being sampled.
     pub(crate) images: Vec<ImageState>,
 }
 

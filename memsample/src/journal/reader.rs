@@ -1,3 +1,5 @@
+//! Reads a journal up to where it is whole.
+
 use std::io::{self, ErrorKind, Read};
 
 use zstd::stream::raw::{DParameter, Decoder, Operation};

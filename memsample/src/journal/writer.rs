@@ -1,3 +1,5 @@
+//! Writes a journal, block by block.
+
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;

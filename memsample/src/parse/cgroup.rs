@@ -1,3 +1,5 @@
+//! `/proc/[pid]/cgroup`: the control group of a process in each hierarchy.
+
 use super::scan::{next_line, number};
 use crate::error::ParseError;
 

@@ -81,7 +81,7 @@ pub fn parse_cgroup_stat_v1(bytes: &[u8]) -> Result<CgroupStat, ParseError> {
     Ok(stat)
 }
 
-/// How often something happened to a control group for want of memory.
+/// How often a control group reached a limit of its memory, and what followed.
 ///
 /// A line that this kernel does not print is `None`.
 /// Kernel source: `__memory_events_show` in `mm/memcontrol.c`.
@@ -95,7 +95,7 @@ pub struct CgroupEvents {
     pub max: Option<u64>,
     /// It could not be kept below its limit, and an allocation failed or somebody was killed.
     pub oom: Option<u64>,
-    /// Its processes that were killed for want of memory.
+    /// Its processes that were killed by the OOM killer.
     pub oom_kill: Option<u64>,
 }
 
@@ -123,7 +123,7 @@ pub fn parse_cgroup_events(bytes: &[u8]) -> Result<CgroupEvents, ParseError> {
 }
 
 /// Parses `memory.oom_control` of cgroup v1 and returns how many processes of the group were killed
-/// for want of memory; `None` before Linux 4.13.
+/// by the OOM killer; `None` before Linux 4.13.
 ///
 /// Kernel source: `mem_cgroup_oom_control_read` in `mm/memcontrol-v1.c`.
 ///

@@ -1,3 +1,5 @@
+//! `/proc/[pid]/io`: bytes read and written.
+
 use super::scan::{KeyValues, number};
 use crate::error::ParseError;
 

@@ -1,3 +1,5 @@
+//! `/proc/meminfo`: the memory of the machine.
+
 use serde::{Deserialize, Serialize};
 
 use super::scan::{KeyValues, kibibytes};

@@ -1,3 +1,5 @@
+//! `/proc/pressure/memory` and `memory.pressure`: time spent waiting for memory.
+
 use serde::{Deserialize, Serialize};
 
 use super::scan::{Tokens, next_line, number};

@@ -1,3 +1,5 @@
+//! `/proc/[pid]/smaps`: the memory of each mapping.
+
 use super::scan::{Tokens, kibibytes, next_line};
 use crate::error::ParseError;
 use crate::units::Kibibytes;

@@ -1,3 +1,5 @@
+//! `/proc/[pid]/smaps_rollup`: PSS and USS.
+
 use super::scan::{KeyValues, kibibytes};
 use crate::error::ParseError;
 use crate::units::Kibibytes;

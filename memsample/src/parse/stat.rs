@@ -1,3 +1,5 @@
+//! `/proc/[pid]/stat`: name, parent, start, faults and CPU time.
+
 use super::scan::{Tokens, number};
 use crate::error::ParseError;
 use crate::units::{ClockTicks, Pages};

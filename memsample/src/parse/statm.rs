@@ -1,3 +1,5 @@
+//! `/proc/[pid]/statm`: sizes in pages.
+
 use super::scan::Tokens;
 use crate::error::ParseError;
 use crate::units::Pages;

@@ -1,3 +1,5 @@
+//! `/proc/[pid]/status`: parts of the resident set, swap and the high-water mark.
+
 use super::scan::{KeyValues, Tokens, kibibytes, number};
 use crate::error::ParseError;
 use crate::units::Kibibytes;

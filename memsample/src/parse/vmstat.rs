@@ -1,3 +1,5 @@
+//! `/proc/vmstat`: counters of the memory of the machine.
+
 use serde::{Deserialize, Serialize};
 
 use super::scan::{Tokens, next_line};
@@ -9,7 +11,7 @@ use crate::error::ParseError;
 /// Kernel source: `vmstat_text` in `mm/vmstat.c`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Vmstat {
-    /// Processes that the kernel killed for want of memory, on the whole host (since 4.13).
+    /// Processes that the OOM killer killed, on the whole host (since 4.13).
     pub oom_kill: Option<u64>,
     /// Page faults of all kinds.
     pub pgfault: Option<u64>,

@@ -1,3 +1,5 @@
+//! The buffer through which all files of `/proc` are read.
+
 use std::ffi::CStr;
 use std::os::fd::AsFd;
 

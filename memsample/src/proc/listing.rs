@@ -1,3 +1,5 @@
+//! Lists the pids or thread ids in a directory of `/proc`.
+
 use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
 

@@ -1,3 +1,5 @@
+//! A `/proc` tree and its directories, opened by descriptor.
+
 use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

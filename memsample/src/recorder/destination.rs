@@ -1,3 +1,5 @@
+//! Where a writing thread puts its batches: a recording, or the ring of a flight recorder.
+
 use std::io;
 
 use crate::batch::Batch;

@@ -105,7 +105,7 @@ impl Recorder {
     }
 
     /// Ends the scopes of a test: a process image that begins from now on does not belong to it, those
-    /// that live go on to do so.
+    /// that live still do.
     ///
     /// # Errors
     ///
@@ -134,13 +134,13 @@ impl Recorder {
         self.control.touch();
     }
 
-    /// Says whether the recording has ended by itself: its duration is over, or it could not be written.
+    /// Says whether the recording has ended without a call of [`stop`](Self::stop): its duration is over, or it could not be written.
     #[must_use]
     pub fn is_finished(&self) -> bool {
         self.finished.try_recv() == Err(TryRecvError::Disconnected)
     }
 
-    /// Returns a channel that is disconnected when the recording has ended by itself: its duration is
+    /// Returns a channel that is disconnected when the recording has ended without a call of [`stop`](Self::stop): its duration is
     /// over, or it could not be written.
     #[must_use]
     pub fn finished(&self) -> Receiver<()> {

@@ -1,4 +1,4 @@
-//! Which process the kernel killed for want of memory, and why: made of what a recording holds anyway.
+//! Which process the OOM killer killed, and why, from what a recording contains anyway.
 //!
 //! The kernel counts such kills, of the machine in `vmstat` and of each control group, but does not say
 //! whom it killed. Exit records name who ended by signal 9. A kill that was counted since the reading
@@ -18,7 +18,7 @@ use crate::scope::is_within;
 const MAX_DYING_MS: i64 = 5000;
 /// Ends by signal 9 that are remembered: a test run that is aborted kills many.
 const MAX_ENDS: usize = 1024;
-/// Kills of one reading that are named; more are told by their number.
+/// Kills of one reading that are named, at most; of the rest only the number is.
 const MAX_NAMED: u64 = 64;
 
 /// Looks for kills in what is recorded.

@@ -1,9 +1,11 @@
+//! The options of a recording.
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
 use super::schedule::Rate;
-use crate::recording::{BirthsBy, Settings, millis};
+use crate::recording::{ForksBy, Settings, millis};
 use crate::sampler::SamplerOptions;
 use crate::scope::Scope;
 
@@ -120,7 +122,7 @@ impl RecorderOptions {
         self
     }
 
-    /// Ends the recording by itself after `duration`.
+    /// Ends the recording automatically after `duration`.
     #[must_use]
     pub fn duration(mut self, duration: Duration) -> Self {
         self.duration = Some(duration);
@@ -134,7 +136,7 @@ impl RecorderOptions {
         self
     }
 
-    /// Ends the recording by itself when its files come to `bytes`. Looked at twice a second, so they
+    /// Ends the recording automatically when its files come to `bytes`. Looked at twice a second, so they
     /// may come to a little more.
     #[must_use]
     pub fn max_bytes(mut self, bytes: u64) -> Self {
@@ -142,7 +144,7 @@ impl RecorderOptions {
         self
     }
 
-    /// Ends the recording by itself when for this long nobody has set a mark, assigned a scope or said
+    /// Ends the recording automatically when for this long nobody has set a mark, assigned a scope or said
     /// that they still want it ([`touch`](super::Recorder::touch)). To look how it stands is not enough:
     /// a monitor does that as long as it runs.
     #[must_use]
@@ -159,12 +161,11 @@ impl RecorderOptions {
         self
     }
 
-    /// Sets whether to ask the kernel to tell of every process that begins, and for a record of every
-    /// one that ends, with its exact peak.
+    /// Sets whether to ask the kernel to report every fork and exec, and every exit with its exact peak.
     ///
-    /// It tells only programs with `CAP_NET_ADMIN` outside of containers (of births since Linux 6.6
-    /// others, too), of the live `/proc`; where it does not, a note in `recording.json` says why, processes
-    /// are found by looking for them, and nothing else changes.
+    /// The kernel reports them only to programs with `CAP_NET_ADMIN` outside of containers (forks and execs
+    /// since Linux 6.6 to others too), and only of the live `/proc`. Where it does not, a note in
+    /// `recording.json` says why, the sampler finds new processes in `/proc`, and nothing else changes.
     #[must_use]
     pub fn events(mut self, events: bool) -> Self {
         self.events = events;
@@ -251,7 +252,7 @@ impl RecorderOptions {
             arguments: rules.kept,
             redactions: rules.redactions.len(),
             role_rules: rules.roles.len(),
-            births: BirthsBy::Listing,
+            forks: ForksBy::Listing,
             exits: false,
             cgroup_interval_ms: interval_ms(self.cgroups),
             supported_files: Vec::new(),

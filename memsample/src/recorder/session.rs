@@ -44,7 +44,7 @@ pub(super) struct Session {
     pub(super) on_change: Files,
     pub(super) newborn_files: Files,
     pub(super) pss_share: Option<f64>,
-    /// Whether it wants to hear of ends.
+    /// Whether it wants exit records.
     pub(super) events: bool,
     pub(super) sweep_us: Histogram<u64>,
     pub(super) lateness_us: Histogram<u64>,
@@ -62,9 +62,9 @@ pub(super) struct Waiting {
     pub(super) ticks: Vec<(Tick, Due)>,
     /// Ticks that did not even fit there: added to `missed` of the next one.
     pub(super) lost_ticks: u32,
-    /// Ends of processes of which it did not hear: known ones, and one for each overflow.
+    /// Exits that it did not get: known ones, and one for each overflow.
     pub(super) lost_exits: u32,
-    /// Processes of which only births and ends were told.
+    /// Processes of which only the fork and the exit were reported.
     pub(super) lost_unseen: u32,
     pub(super) marks: Vec<Mark>,
 }
@@ -135,10 +135,10 @@ impl Session {
         }
         // One that has just begun has missed nothing.
         if self.fed {
-            let told = u32::try_from(sweeps.batch.exits.len()).unwrap_or(u32::MAX);
+            let exits = u32::try_from(sweeps.batch.exits.len()).unwrap_or(u32::MAX);
             let drained = || sweeps.batch.ticks.iter().map(|tick| tick.tick.exits);
             let overflows: u32 = drained().map(|drained| drained.overflows).sum();
-            self.waiting.lost_exits = self.waiting.lost_exits.saturating_add(told + overflows);
+            self.waiting.lost_exits = self.waiting.lost_exits.saturating_add(exits + overflows);
             self.waiting.lost_unseen += drained().map(|drained| drained.unseen).sum::<u32>();
             self.waiting.marks.extend(sweeps.batch.marks.iter().cloned());
         }

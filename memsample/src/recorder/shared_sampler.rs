@@ -27,7 +27,7 @@ use crate::batch::Batch;
 use crate::clock::Clock;
 use crate::machine::MachineReader;
 use crate::proc::ProcRoot;
-use crate::recording::{BirthsBy, ClockAnchor, Manifest, RecordingDirectory, RecordingWriter};
+use crate::recording::{ClockAnchor, ForksBy, Manifest, RecordingDirectory, RecordingWriter};
 use crate::sampler::{Sampler, SamplerOptions};
 
 /// One sweep for many recordings.
@@ -244,7 +244,7 @@ impl Beginning<'_> {
             let settings = &mut manifest.provenance.settings;
             settings.exits = exits.is_ok();
             if forks.is_ok() {
-                settings.births = BirthsBy::ProcConnector;
+                settings.forks = ForksBy::ProcConnector;
             }
             let notes = [exits, forks].into_iter().filter_map(|outcome| outcome.clone().err());
             manifest.notes.extend(notes);

@@ -14,7 +14,7 @@ pub struct Status {
     pub largest: Option<(Comm, i32, u64)>,
     /// How long the sweeps of its ticks took, together.
     pub sweeping: std::time::Duration,
-    /// How many kills for want of memory were marked.
+    /// How many kills by the OOM killer were marked.
     pub oom_kills: u64,
     /// Pieces of at most half a second that wait to be written, now: of 32, behind which samples are
     /// dropped.

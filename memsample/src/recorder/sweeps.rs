@@ -35,7 +35,7 @@ pub(super) struct Sweeps {
 #[derive(Clone, Debug)]
 pub(super) struct EndedIdentity {
     pub(super) identity: Arc<Identity>,
-    /// The ancestors behind its parent that were never looked at, as far as the kernel told of them.
+    /// The ancestors behind its parent that were never sampled, as far as the kernel reported them.
     pub(super) ancestors: Vec<i32>,
 }
 

@@ -15,8 +15,7 @@ pub(super) struct SamplingUsage {
     pub(super) lateness_us: Quantiles,
     pub(super) descriptors: usize,
     pub(super) cpu_seconds: f64,
-    /// How often the kernel had more ends to tell of than it could keep, after the last tick; and ends
-    /// that were told of and found no room.
+    /// How often the kernel dropped exit records after the last tick; and exit records that found no room.
     pub(super) exits_lost: u32,
     /// Processes that began and ended since then and of which nothing else is known.
     pub(super) unseen: u32,

@@ -137,7 +137,7 @@ impl<D: Destination> Writing<D> {
 
     fn project(&mut self, message: Option<Message>) -> Option<Box<SamplingUsage>> {
         let mut projection = self.projection.lock().unwrap_or_else(PoisonError::into_inner);
-        // After the message has come: whatever it tells of, orders from before that are known.
+        // After the message has come: orders from before its sweeps are known.
         self.control
             .waiting_orders()
             .into_iter()

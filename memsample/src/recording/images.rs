@@ -1,3 +1,5 @@
+//! The process images of a recording, as its table `processes` has them.
+
 use std::io;
 
 use arrow_array::Array;

@@ -96,7 +96,7 @@ pub enum End {
     Crashed,
     /// It was not recorded here, but made of captures.
     Imported,
-    /// It was cut out of a flight recorder, which goes on.
+    /// It was cut out of a flight recorder, which continues.
     Dumped,
 }
 
@@ -134,10 +134,10 @@ pub struct Settings {
     pub pss_budget: Option<f64>,
     /// How long to record, in milliseconds; absent: until stopped.
     pub duration_ms: Option<u64>,
-    /// The size of the files at which it ends by itself; absent: none.
+    /// The size of the files at which it ends automatically; absent: none.
     #[serde(default)]
     pub max_bytes: Option<u64>,
-    /// The time without interest after which it ends by itself, in milliseconds; absent: none.
+    /// The time without interest after which it ends automatically, in milliseconds; absent: none.
     #[serde(default)]
     pub max_idle_ms: Option<u64>,
     /// Which processes are recorded: `"machine"`, `{"tree": {"pid": 1}}` or `{"cgroup": "/path"}`.
@@ -150,16 +150,16 @@ pub struct Settings {
     /// What was recorded of the arguments of processes.
     #[serde(default)]
     pub arguments: KeptArguments,
-    /// How many patterns took something out of the arguments. Not which: they may tell what is secret.
+    /// How many patterns took something out of the arguments. Not which: they may be secret.
     #[serde(default)]
     pub redactions: usize,
     /// How many rules of the configuration name roles.
     #[serde(default)]
     pub role_rules: usize,
-    /// How processes that begin are found.
+    /// How new processes are found.
     #[serde(default)]
-    pub births: BirthsBy,
-    /// Whether the kernel told of processes that ended: the table `exits`.
+    pub forks: ForksBy,
+    /// Whether the kernel reported exits: the table `exits`.
     #[serde(default)]
     pub exits: bool,
     /// From one reading of the control groups to the next, in milliseconds; absent: never, or there
@@ -172,12 +172,12 @@ pub struct Settings {
     pub max_descriptors: usize,
 }
 
-/// How processes that begin are found.
+/// How new processes are found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
-pub enum BirthsBy {
-    /// The kernel tells of every fork and exec.
+pub enum ForksBy {
+    /// The kernel reports every fork and exec.
     ProcConnector,
     /// By the pids that were given since the last tick, and by listing `/proc`.
     #[default]

@@ -19,7 +19,7 @@ mod writer;
 
 pub use instant::{InstantError, RecordedInstant, RecordedProcess};
 pub use manifest::{
-    BirthsBy, ClockAnchor, End, Machine, Manifest, Provenance, Quantiles, RecorderUsage,
+    ClockAnchor, End, ForksBy, Machine, Manifest, Provenance, Quantiles, RecorderUsage,
     RecordingState, Settings,
 };
 pub use open::{OpenError, Recording, Recovery};

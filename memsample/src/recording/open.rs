@@ -1,3 +1,5 @@
+//! Opens a recording, and recovers one whose recorder died.
+
 use std::fmt;
 use std::fs::File;
 use std::io;

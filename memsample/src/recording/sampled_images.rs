@@ -1,3 +1,5 @@
+//! The process images that are being sampled while a recording is written.
+
 use std::sync::Arc;
 
 use crate::batch::Row;
@@ -127,7 +129,7 @@ impl SampledImages {
         self.images.values_mut().for_each(|image| image.sum_until(end, segment.ticks()));
     }
 
-    /// Begins a new segment, in which every image goes on.
+    /// Begins a new segment, in which every image continues.
     pub(super) fn begin_segment(&mut self, segment: &mut Segment) {
         for image in self.images.values_mut() {
             let Identity { process, pid, .. } = *image.identity;

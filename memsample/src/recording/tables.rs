@@ -336,7 +336,7 @@ impl Tables {
         processes.settle(checkpoint, &samples.segment, true)
     }
 
-    /// Begins anew behind a checkpoint: what it settled is forgotten, and who is sampled goes on.
+    /// Begins anew behind a checkpoint: what it settled is forgotten, and the images that are sampled continue.
     pub(super) fn begin_segment(&mut self) {
         let Self { samples, processes, ticks, system, cgroups, marks, exits, .. } = self;
         samples.clear();

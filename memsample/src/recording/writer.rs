@@ -1,3 +1,5 @@
+//! Writes a recording: the journal at once, then the tables.
+
 use std::fs;
 use std::io;
 use std::sync::Arc;

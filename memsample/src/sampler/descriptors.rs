@@ -1,3 +1,5 @@
+//! How many descriptors the sampler keeps open.
+
 use rustix::process::{Resource, getrlimit};
 
 /// How many descriptors the sampler keeps open, and how many it may.

@@ -141,8 +141,8 @@ impl Discovery {
         }
         entries.for_each(|unlisted| unlisted.state |= EntryState::GONE);
         if let Some(forks) = forks.as_deref_mut() {
-            // What began before its pid was listed has been told of by now. Without this, who has lost its
-            // parent meanwhile would have the one that took it in.
+            // The kernel has reported by now what was forked before its pid was listed. Without this, an
+            // orphan would have the parent that adopted it.
             forks.catch_up(processes);
         }
         for pid in newcomers.drain(..) {

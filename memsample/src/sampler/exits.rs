@@ -23,7 +23,7 @@ pub(crate) struct EndedImage {
     /// What was last read of it; zeros of what was never read.
     pub(crate) metrics: Metrics,
     /// The ancestors behind its parent, up to the first that was looked at, the nearest first, where the
-    /// kernel told of their births; empty where the parent was looked at.
+    /// kernel reported their forks; empty where the parent was looked at.
     pub(crate) ancestors: Vec<i32>,
 }
 
@@ -80,7 +80,7 @@ impl ExitMatcher<'_> {
             }
             return EndedImage { identity, is_known, metrics, ancestors: Vec::new() };
         }
-        // Exact where the kernel told of the beginning, else as late as the record was read.
+        // Exact where the kernel reported the fork, else as late as the record was read.
         let fork = self.forks.as_mut().and_then(|forks| forks.claim(exit, now));
         let UnseenProcess { parent, start_ns } = fork.unwrap_or(UnseenProcess {
             parent: exit.ppid,

@@ -1,5 +1,4 @@
-//! Finding processes by what the kernel tells of them: no listing, the parent that forked them, and
-//! every exec.
+//! Finds processes by what the kernel reports: no listing, the parent that forked them, and every exec.
 
 use std::collections::HashMap;
 
@@ -9,21 +8,21 @@ use super::processes::{Candidate, Processes, SLACK_NS};
 use crate::clock::Now;
 use crate::events::{EventKind, ProcessEvent, ProcessEvents, TaskExit};
 
-/// `/proc` is listed after this time nevertheless: another program may have told the kernel to be silent,
+/// `/proc` is listed after this time nevertheless: another program may have switched the reports off,
 /// which before Linux 6.6 holds for all.
 const RELIST_NS: u64 = 10_000_000_000;
-/// ForkTracker between two ticks, at most; of more the rest is found by a listing.
+/// Forks between two ticks, at most; a listing finds the rest.
 const MAX_FORKS: usize = 64 * 1024;
 /// Generations between two sweeps that are followed, at most.
 const MAX_ANCESTORS: usize = 64;
 /// A fork whose end or record has not come after so many sweeps is not waited for.
 const MAX_AGE: u8 = 2;
-/// A process that a listing finds this long after it began should have been told of.
-const TOLD_WITHIN_NS: u64 = 1_000_000_000;
+/// A process that a listing finds this long after it began should have been reported.
+const REPORTED_WITHIN_NS: u64 = 1_000_000_000;
 /// The first process of the kernel's own threads.
 const KTHREADD: i32 = 2;
 
-/// EventKind is heard of the kernel.
+/// Finds processes by the events of the kernel.
 pub(super) struct ForkTracker {
     events: ProcessEvents,
     /// Processes that began since the last sweep, and those of which not all is known yet.
@@ -32,7 +31,7 @@ pub(super) struct ForkTracker {
     pending: Vec<i32>,
     /// Events that were lost and not yet made up for.
     lost: u32,
-    /// Pids whose exit record came before the fork was told, and when that was.
+    /// Pids whose exit record came before the report of the fork, and when that was.
     early: Vec<(i32, u64)>,
     /// `None` before the first listing.
     listed_boot_ns: Option<u64>,
@@ -41,7 +40,7 @@ pub(super) struct ForkTracker {
     drained_boot_ns: u64,
 }
 
-/// A process that began.
+/// A fork that the kernel reported.
 struct Fork {
     /// The process that forked it.
     parent: i32,
@@ -53,7 +52,7 @@ struct Fork {
     age: u8,
 }
 
-/// EventKind the fork of a process tells of it that has ended without being looked at.
+/// A process that exited without being sampled, as its fork shows it.
 pub(super) struct UnseenProcess {
     pub(super) parent: i32,
     pub(super) start_ns: u64,
@@ -92,7 +91,7 @@ impl ForkTracker {
 
     /// Takes out the fork that an exit record is of.
     ///
-    /// The record of who had the pid before tells of a longer life.
+    /// The record of a process that had the pid before shows a longer life.
     pub(super) fn claim(&mut self, exit: &TaskExit, now: &Now) -> Option<UnseenProcess> {
         let lived_ns = exit.process_lived_us.saturating_mul(1000);
         let latest_end_ns = now.boot_ns.saturating_add(SLACK_NS);
@@ -125,12 +124,12 @@ impl ForkTracker {
             unseen += u32::from(!is_kernel_thread && !early.iter().any(is_recorded));
             false
         });
-        // ForkTracker up to the present sweep have been told by now.
+        // Forks up to the present sweep have been reported by now.
         early.retain(|(_, at)| at >= swept_boot_ns);
         unseen
     }
 
-    /// Brings the entries up to date with what the kernel told since the last sweep.
+    /// Brings the entries up to date with what the kernel reported since the last sweep.
     pub(super) fn discover(
         &mut self,
         processes: &mut Processes,
@@ -231,15 +230,15 @@ impl ForkTracker {
         if is_first || lost {
             return;
         }
-        let told_before_ns = self.drained_boot_ns.saturating_sub(TOLD_WITHIN_NS);
+        let reported_before_ns = self.drained_boot_ns.saturating_sub(REPORTED_WITHIN_NS);
         let found = processes.entries.iter().filter_map(Entry::process);
-        let untold = found
+        let unreported = found
             .filter(|process| process.identity.process > newest)
-            .filter(|process| process.identity.start_ns < told_before_ns)
+            .filter(|process| process.identity.start_ns < reported_before_ns)
             .count();
-        if untold > 0 {
-            processes.counts.events_lost += u32::try_from(untold).unwrap_or(u32::MAX);
-            // Where this fails too, the listing goes on to find what begins.
+        if unreported > 0 {
+            processes.counts.events_lost += u32::try_from(unreported).unwrap_or(u32::MAX);
+            // If this fails too, the listing still finds new processes.
             let _ = self.events.listen();
         }
     }
@@ -268,7 +267,7 @@ mod tests {
     fn what_was_reported_is_forgotten_when_it_is_over() {
         let mut sampler = Sampler::new(SamplerOptions::default()).unwrap();
         if let Err(error) = sampler.follow_process_events() {
-            assert!(error.to_string().contains("does not tell of processes that begin"));
+            assert!(error.to_string().contains("does not report forks"));
             return;
         }
         sampler.sweep(Files::STATM);

@@ -33,7 +33,7 @@ pub(super) fn hand_over(processes: &mut Processes, changes: &mut Vec<Change>) ->
         }
         let known = state.contains(EntryState::IDENTITY_REPORTED);
         if !known && state.contains(EntryState::EXIT_KNOWN) {
-            // The exit record told of it.
+            // It is in the exit record.
             continue;
         }
         if !known {

@@ -3,6 +3,7 @@
 //! [`discovery`] and [`fork_tracker`] find processes, [`processes`] opens their files, and each sweep reads them
 //! through the kept descriptors ([`reading`]) until the kernel answers that the process has exited.
 
+mod apply;
 mod descriptors;
 mod discovery;
 mod entry;

@@ -17,7 +17,7 @@ use crate::parse::{parse_stat, parse_status};
 use crate::proc::{ProcRoot, ProcessDir};
 use crate::slot::Slot;
 
-/// The start of a process in `stat` is up to one clock tick before its fork is told.
+/// The start of a process in `stat` is up to one clock tick before the report of its fork.
 pub(super) const SLACK_NS: u64 = 20_000_000;
 
 /// The processes that are followed. Which those are, others find out.
@@ -44,7 +44,7 @@ pub(super) struct Processes {
 /// What a pid may stand for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Candidate {
-    /// It was listed, and only processes are. The kernel may have told who forked it.
+    /// It was listed, and only processes are. The kernel may have reported who forked it.
     Listed { parent: Option<i32> },
     /// It was given since the last sweep, to a process or to a thread.
     ProcessOrThread,
@@ -188,7 +188,7 @@ impl Processes {
         });
     }
 
-    /// Looks again at the pids of which no descriptor is kept that would tell of their end.
+    /// Looks again at the pids of which no descriptor is kept that would show their exit.
     pub(super) fn look_again(&mut self, mut at: impl FnMut(i32) -> bool) {
         for index in 0..self.entries.len() {
             if self.entries.get(index).is_some_and(|entry| at(entry.pid)) {
@@ -334,7 +334,7 @@ impl Processes {
         }
         match (&entry.occupant, fork_boot_ns) {
             (Occupant::Process(process), Some(fork_boot_ns)) => {
-                // Found by a listing before its birth was told, or another that had the pid before.
+                // Found by a listing before its fork was reported, or another that had the pid before.
                 let start_ns = process.identity.start_ns;
                 let same = start_ns.saturating_add(SLACK_NS) >= fork_boot_ns;
                 entry.state.set(EntryState::GONE, !same);

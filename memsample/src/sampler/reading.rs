@@ -1,22 +1,26 @@
+//! Reads the files of a process, through descriptors that are kept or opened for each reading.
+
 use std::ffi::CStr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 
+use super::apply::{
+    ImageChange, StatmReading, apply_counters, apply_statm, apply_status, counters,
+    files_after_statm, image_change, page_faults, set,
+};
 use super::descriptors::Descriptors;
-use super::entry::{Addresses, Entry, EntryState, Occupant, Process};
-use super::file_metrics::{memory_cgroup, rollup_metrics, statm_metrics, status_metrics};
+use super::entry::{Entry, EntryState, Occupant, Process};
+use super::file_metrics::{memory_cgroup, rollup_metrics};
 use crate::clock::Clock;
 use crate::counts::SweepCounts;
-use crate::error::{ParseError, ReadError};
+use crate::error::ReadError;
 use crate::host::Host;
 use crate::identity::{Comm, Identity};
 use crate::identity_rules::IdentityRules;
-use crate::metric::{Files, Metric};
-use crate::parse::{
-    Stat, Statm, Status, parse_smaps_rollup, parse_stat, parse_statm, parse_status,
-};
+use crate::metric::Files;
+use crate::parse::{Statm, parse_smaps_rollup, parse_stat, parse_statm, parse_status};
 use crate::proc::{Listing, ProcRoot, ProcessDir, ReadBuffer};
 use crate::units::ClockTicks;
 
@@ -52,20 +56,6 @@ pub(super) struct Reader {
     pub(super) buffer: ReadBuffer,
     pub(super) rules: IdentityRules,
     threads: Listing,
-}
-
-/// What `statm` says, compared to the sweep before.
-enum StatmReading {
-    Unchanged,
-    Changed { code: bool },
-    NoMemory,
-}
-
-/// What `stat` says of the image, compared to the reading before.
-enum ImageChange {
-    None,
-    Renamed(Comm),
-    Exec { comm: Comm, addresses: Addresses },
 }
 
 impl Reader {
@@ -162,7 +152,7 @@ impl Reader {
         &mut self,
         entry: &mut Entry,
         process: &mut Process,
-        mut files: Files,
+        files: Files,
         on_change: Files,
         counts: &mut SweepCounts,
     ) -> Result<Reading, ReadError> {
@@ -181,14 +171,7 @@ impl Reader {
             StatmReading::NoMemory if self.adopt_thread(entry, process)? => false,
             StatmReading::NoMemory => return Ok(Reading::NoMemory),
         };
-        entry.read |= Files::STATM;
-        match reading {
-            StatmReading::Unchanged if !files.contains(Files::STATUS) => {
-                entry.hold_status(on_change);
-            }
-            StatmReading::Unchanged => {}
-            StatmReading::Changed { .. } | StatmReading::NoMemory => files |= on_change,
-        }
+        let files = files_after_statm(entry, &reading, files, on_change);
         let start = process.identity.start;
         let faults_before = page_faults(process);
         let mut change = ImageChange::None;
@@ -260,7 +243,7 @@ impl Reader {
         &mut self,
         entry: &mut Entry,
         process: &mut Process,
-        mut files: Files,
+        files: Files,
         on_change: Files,
         counts: &mut SweepCounts,
     ) -> Result<Reading, ReadError> {
@@ -278,14 +261,7 @@ impl Reader {
             StatmReading::NoMemory => return Ok(Reading::NoMemory),
             StatmReading::Changed { .. } | StatmReading::Unchanged => None,
         };
-        entry.read |= Files::STATM;
-        match reading {
-            StatmReading::Unchanged if !files.contains(Files::STATUS) => {
-                entry.hold_status(on_change);
-            }
-            StatmReading::Unchanged => {}
-            StatmReading::Changed { .. } | StatmReading::NoMemory => files |= on_change,
-        }
+        let files = files_after_statm(entry, &reading, files, on_change);
         if self.root.is_live() {
             counts.reopened += 1;
         }
@@ -306,7 +282,7 @@ impl Reader {
     /// Handles a `statm` of zeros, and returns whether the process has memory nevertheless.
     ///
     /// The kernel shows the memory of the first thread under the pid. Where that thread has called
-    /// `pthread_exit` and others go on, the memory is there, and one of them stands in for it.
+    /// `pthread_exit` and others still run, the memory is there, and one of them stands in for it.
     fn adopt_thread(
         &mut self,
         entry: &mut Entry,
@@ -448,102 +424,6 @@ impl Reader {
             }
         }
     }
-}
-
-/// Says what `stat` tells of an exec, or of another name, since it was last read.
-fn image_change(process: &Process, stat: &Stat<'_>, code_changed: bool) -> ImageChange {
-    let addresses = Addresses { code: stat.startcode, stack: stat.startstack };
-    let exec = process.is_exec_reported()
-        || if addresses.hidden() || process.addresses.hidden() {
-            // Then the only sign is that the code has another size.
-            code_changed
-        } else {
-            addresses != process.addresses
-        };
-    let comm = Comm::new(stat.comm);
-    if exec {
-        ImageChange::Exec { comm, addresses }
-    } else if comm == process.comm {
-        ImageChange::None
-    } else {
-        ImageChange::Renamed(comm)
-    }
-}
-
-fn apply_statm(
-    entry: &mut Entry,
-    process: &mut Process,
-    bytes: &[u8],
-    host: &Host,
-) -> Result<StatmReading, ReadError> {
-    if entry.is_same_statm(bytes) {
-        return Ok(StatmReading::Unchanged);
-    }
-    let statm = parse_statm(bytes)?;
-    if statm == Statm::default() {
-        return Ok(StatmReading::NoMemory);
-    }
-    let values = statm_metrics(&statm, host)?;
-    let text_before = process.metrics.get(Metric::Text);
-    set(process, &mut entry.state, &values);
-    entry.state -= EntryState::STATUS_CURRENT;
-    entry.keep_statm(bytes);
-    let code = process.metrics.get(Metric::Text) != text_before;
-    Ok(StatmReading::Changed { code })
-}
-
-fn apply_status(
-    entry: &mut Entry,
-    process: &mut Process,
-    status: &Status<'_>,
-) -> Result<(), ParseError> {
-    if status.vm_rss.is_none() {
-        // It ended between `statm` and here: its last numbers are gone.
-        return Ok(());
-    }
-    let values = status_metrics(status)?;
-    // The first four are taken over `statm`, read a moment before, so that the parts of a row add up.
-    let (as_in_statm, own) = values.split_at(4);
-    if set(process, &mut entry.state, as_in_statm) {
-        entry.forget_statm();
-    }
-    set(process, &mut entry.state, own);
-    entry.read |= Files::STATUS;
-    entry.state |= EntryState::STATUS_CURRENT;
-    Ok(())
-}
-
-/// Returns the page faults of a process, as of the last reading of `stat`.
-fn page_faults(process: &Process) -> (u64, u64) {
-    (process.metrics.get(Metric::Minflt), process.metrics.get(Metric::Majflt))
-}
-
-/// Returns the metrics in `stat`.
-fn counters(stat: &Stat<'_>, host: &Host) -> Result<[(Metric, u64); 4], ParseError> {
-    let time = |ticks, field| host.nanos(ticks).ok_or(ParseError::out_of_range(field));
-    Ok([
-        (Metric::Minflt, stat.minflt),
-        (Metric::Majflt, stat.majflt),
-        (Metric::Utime, time(stat.utime, "utime")?),
-        (Metric::Stime, time(stat.stime, "stime")?),
-    ])
-}
-
-fn apply_counters(entry: &mut Entry, process: &mut Process, counters: &[(Metric, u64)]) {
-    set(process, &mut entry.state, counters);
-    entry.read |= Files::STAT;
-}
-
-/// Sets metrics and returns whether any of them changed.
-fn set(process: &mut Process, state: &mut EntryState, values: &[(Metric, u64)]) -> bool {
-    let mut changed = false;
-    for &(metric, value) in values {
-        changed |= process.metrics.set(metric, value);
-    }
-    if changed {
-        state.remove(EntryState::METRICS_REPORTED);
-    }
-    changed
 }
 
 /// Counts what could not be read, and passes on only that the process has ended.

@@ -27,10 +27,10 @@ pub(super) struct UnmatchedExit {
 /// How a process was when it was last looked at, as far as that tells whether another program followed.
 pub(super) struct LastLook {
     comm: Comm,
-    /// The kernel told of an exec after it.
+    /// The kernel reported an exec after it.
     is_exec_reported: bool,
     /// Or so soon after it that it may have been the one before.
-    may_be_told: bool,
+    may_be_reported: bool,
 }
 
 impl LastLook {
@@ -38,13 +38,13 @@ impl LastLook {
         Self {
             comm: process.comm,
             is_exec_reported: process.is_exec_reported(),
-            may_be_told: process.reported_exec_boot_ns > process.image_boot_ns,
+            may_be_reported: process.reported_exec_boot_ns > process.image_boot_ns,
         }
     }
 
-    /// Says whether what ended is a program that was never looked at. A change of name alone is told.
+    /// Says whether what ended is a program that was never looked at. A change of name alone is reported.
     pub(super) fn missed_a_program(&self, exit: &TaskExit) -> bool {
-        self.is_exec_reported || (self.may_be_told && self.comm != exit.comm)
+        self.is_exec_reported || (self.may_be_reported && self.comm != exit.comm)
     }
 }
 

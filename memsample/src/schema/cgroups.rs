@@ -177,7 +177,7 @@ pub(crate) const FIELDS: Fields<CgroupSample> = Fields(&[
         "oom_kill",
         "memory.events oom_kill; v1 memory.oom_control oom_kill",
         |row| row.events.oom_kill,
-        "Processes killed for want of memory. In v1 of the group itself. Linux 4.13."
+        "Processes killed by the OOM killer. In v1 of the group itself. Linux 4.13."
     ),
     optional!(
         "psi_some_us",

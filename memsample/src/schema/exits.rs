@@ -13,7 +13,7 @@ use crate::identity::{Comm, Identity, ProcessId};
 pub(crate) struct Exit {
     pub(crate) ts_ms: i64,
     pub(crate) process: ProcessId,
-    /// Of a process image that was never sampled, so that only this tells of it.
+    /// Of a process image that was never sampled, so that nothing else shows it.
     pub(crate) unsampled: Option<Arc<Identity>>,
     /// The test of such an image.
     pub(crate) test: Option<Arc<str>>,
@@ -92,7 +92,7 @@ pub(crate) const FIELDS: Fields<Exit> = Fields(&[
     Field {
         name: "start_ns",
         source: "stat 22; proc connector; taskstats ac_tgetime",
-        meaning: "When the process began, in nanoseconds since boot. Of a process that was never sampled it is exact where the kernel tells of births, else too late by up to one interval.",
+        meaning: "When the process began, in nanoseconds since boot. Of a process that was never sampled it is exact where the kernel reports forks, else too late by up to one interval.",
         value: Value::Int64(|exit| exit.start_ns),
     },
     Field {

@@ -1,4 +1,4 @@
-//! The table `marks`: instants that mean something to whoever reads the recording.
+//! The table `marks`: instants that mean something to the reader of the recording.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::field::{Field, Fields, Value};
 use super::table::Table;
 
-/// An instant that means something to whoever reads the recording.
+/// An instant that means something to the reader of the recording.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Mark {
     pub(crate) ts_ms: i64,
@@ -41,7 +41,7 @@ pub enum MarkKind {
     ClockStep,
     /// The machine was suspended until now. Written by the recorder.
     Suspend,
-    /// The kernel killed a process for want of memory. Written by the recorder.
+    /// The OOM killer killed a process. Written by the recorder.
     OomKill,
 }
 

@@ -122,7 +122,7 @@ pub(crate) const FIELDS: Fields<ProcessRow> = Fields(&[
     Field {
         name: "ppid",
         source: "proc connector; stat 4",
-        meaning: "The process id of the parent that forked it, where the kernel told (`births` in `recording.json`); else of the one it had when it was first seen.",
+        meaning: "The process id of the parent that forked it, where the kernel reported the fork (`forks` in `recording.json`); else of the one it had when it was first seen.",
         value: Value::Int32(|row| row.identity.ppid),
     },
     Field {

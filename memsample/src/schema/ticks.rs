@@ -92,13 +92,13 @@ pub(crate) const FIELDS: Fields<Tick> = Fields(&[
     Field {
         name: "exits",
         source: "taskstats",
-        meaning: "Processes of whose end the kernel told since the tick before: the rows of `exits` at this `ts`.",
+        meaning: "Exits that the kernel reported since the tick before: the rows of `exits` at this `ts`.",
         value: Value::Int32(|tick| count(tick.exits.exits)),
     },
     Field {
         name: "exits_lost",
         source: "ENOBUFS",
-        meaning: "How often the kernel had more ends to tell of than it could keep: each stands for one at least.",
+        meaning: "How often the kernel dropped exit records because the socket was full: each stands for one at least.",
         value: Value::Int32(|tick| count(tick.exits.overflows)),
     },
     Field {
@@ -116,7 +116,7 @@ pub(crate) const FIELDS: Fields<Tick> = Fields(&[
     Field {
         name: "reopened",
         source: "RLIMIT_NOFILE",
-        meaning: "Processes read by opening their files, for want of descriptors to keep.",
+        meaning: "Processes read by opening their files, because no descriptor was left to keep.",
         value: Value::Int32(|tick| count(tick.counts.reopened)),
     },
     Field {
@@ -134,7 +134,7 @@ pub(crate) const FIELDS: Fields<Tick> = Fields(&[
     Field {
         name: "pss_pending",
         source: "recorder",
-        meaning: "Processes whose PSS was due and was put off, for want of budget or so as not to be late.",
+        meaning: "Processes whose PSS was due and was put off, because the budget was spent or the sweep would have been late.",
         value: Value::Int32(|tick| count(tick.counts.rollups_pending)),
     },
     Field {

@@ -14,13 +14,13 @@ pub struct Totals {
     pub samples: u64,
     /// Process images that were seen: the rows of `processes`.
     pub processes: u64,
-    /// Ends of processes of which the kernel told: the rows of `exits`.
+    /// Exits that the kernel reported: the rows of `exits`.
     pub exits: u64,
     /// Processes that lived between two ticks, of which only their end is known. Contained in
     /// `processes`.
     pub unsampled: u64,
-    /// How often the kernel had more ends to tell of than it could keep. Each stands for at least one
-    /// process that is missing in `exits`.
+    /// How often the kernel dropped exit records because the socket was full. Each stands for at least
+    /// one process that is missing in `exits`.
     pub exits_lost: u64,
     /// Events of processes that were lost, and which a listing made up for.
     pub events_lost: u64,
@@ -41,7 +41,7 @@ pub struct Totals {
     pub denied: u64,
     /// Readings that failed for another reason.
     pub unreadable: u64,
-    /// Readings that had to open the files of the process, for want of descriptors.
+    /// Readings that had to open the files of the process, because no descriptor was left to keep.
     pub reopened: u64,
     /// Readings of PSS that were left out because the process is too large.
     pub pss_skipped: u64,

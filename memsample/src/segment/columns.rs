@@ -1,3 +1,5 @@
+//! The rows of a segment, as Arrow batches.
+
 use std::ops::Range;
 use std::sync::Arc;
 

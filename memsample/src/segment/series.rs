@@ -1,3 +1,5 @@
+//! The samples of one process image, as a log of changes.
+
 use std::ops::Range;
 
 use super::sampled_tick::SampledTick;
@@ -18,7 +20,7 @@ pub(super) struct Series {
     pid: i32,
     /// The tick of the first row.
     first: u32,
-    /// The tick behind the last row; `u32::MAX` while the process goes on.
+    /// The tick behind the last row; `u32::MAX` while the process is sampled.
     end: u32,
     /// The command names, each from a tick on.
     comms: Vec<(u32, Comm)>,

@@ -45,8 +45,8 @@ fn source(source: KernelSource) -> Option<Check> {
             "/proc shows all",
             "run it as root, or: mount -o remount,hidepid=0 /proc",
         ),
-        KernelSource::Births => (
-            "births",
+        KernelSource::Forks => (
+            "forks",
             "forks and execs, so that no process goes unseen",
             "the proc connector",
             privileged,

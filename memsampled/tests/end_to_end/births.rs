@@ -57,12 +57,9 @@ fn record(directory: &Path, options: &[&str], line: &str) -> bool {
     let ended = memsample(directory, &arguments);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     let manifest = manifest(&directory.join("recordings/x"));
-    let reported = manifest["settings"]["births"] == "proc_connector";
+    let reported = manifest["settings"]["forks"] == "proc_connector";
     let notes = manifest["notes"].to_string();
-    assert_ne!(
-        reported,
-        notes.contains("does not tell of processes that begin") || options.contains(&"off")
-    );
+    assert_ne!(reported, notes.contains("does not report forks") || options.contains(&"off"));
     assert_eq!(manifest["totals"]["events_lost"].as_u64(), Some(0));
     reported
 }
@@ -161,12 +158,12 @@ fn in_bubblewrap_its_own_processes_are_recorded_and_it_is_said_what_is_missing()
     // The first process of the container and the recorder; of the machine around it nothing.
     assert_eq!(json["processes"].as_u64(), Some(2), "{json}");
     let notes = json["notes"].to_string();
-    assert!(notes.contains("does not tell of processes that begin"), "{notes}");
-    assert!(notes.contains("does not tell of processes that end"), "{notes}");
+    assert!(notes.contains("does not report forks"), "{notes}");
+    assert!(notes.contains("does not report exits"), "{notes}");
     let run = directory.path().join("recordings/x");
     let manifest = manifest(&run);
     assert_eq!(
-        (&manifest["settings"]["births"], &manifest["settings"]["exits"]),
+        (&manifest["settings"]["forks"], &manifest["settings"]["exits"]),
         (&"listing".into(), &false.into())
     );
     let pids: Vec<i32> = processes(&run).iter().map(|process| process.pid).collect();
@@ -229,9 +226,9 @@ fn in_a_container_a_note_says_what_is_missing() {
     let json = ended.json();
     assert!(json["samples"].as_u64().unwrap() > 0);
     let notes = json["notes"].to_string();
-    assert!(notes.contains("does not tell of processes that begin"), "{notes}");
-    assert!(notes.contains("does not tell of processes that end"), "{notes}");
+    assert!(notes.contains("does not report forks"), "{notes}");
+    assert!(notes.contains("does not report exits"), "{notes}");
     let manifest = manifest(&directory.path().join("recordings/x"));
-    assert_eq!(manifest["settings"]["births"], "listing");
+    assert_eq!(manifest["settings"]["forks"], "listing");
     assert_eq!(manifest["settings"]["exits"], false);
 }

@@ -77,7 +77,7 @@ fn record(directory: &Path, line: &str) -> Option<(Recording, Vec<Exit>)> {
         .collect();
     assert_eq!(manifest["totals"]["exits"].as_u64(), Some(exits.len() as u64));
     if manifest["settings"]["exits"] == false {
-        assert!(manifest["notes"].to_string().contains("does not tell of processes that end"));
+        assert!(manifest["notes"].to_string().contains("does not report exits"));
         assert!(exits.is_empty());
         return None;
     }
@@ -189,7 +189,7 @@ fn the_peak_of_a_program_is_not_that_of_the_one_before_it() {
     // Sampled as a shell; the program that it executes usually exits before the next tick.
     let line = "for i in 1 2 3 4 5; do (sleep 0.3; exec /bin/true) & wait; done";
     let Some((recording, exits)) = record(directory.path(), line) else { return };
-    if manifest(&directory.path().join("recordings/x"))["settings"]["births"] != "proc_connector" {
+    if manifest(&directory.path().join("recordings/x"))["settings"]["forks"] != "proc_connector" {
         // Without the connector, an exec between two ticks is not known.
         return;
     }

@@ -7,7 +7,6 @@ mod report_outputs;
 mod running;
 mod test_sums;
 
-mod births;
 mod config;
 mod daemon_api;
 mod daemon_client;
@@ -21,6 +20,7 @@ mod daemon_tcp;
 mod exec;
 mod exits;
 mod fixture_suites;
+mod forks;
 mod import;
 mod interface;
 mod peaks;

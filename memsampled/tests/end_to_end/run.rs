@@ -472,7 +472,7 @@ fn doctor_says_what_works() {
     let ended = memsample(directory.path(), &["doctor", "--json"]);
     let checks = ended.json();
     let sandboxes = ["pidns", "bwrap", "lxc", "memory", "pids", "kill"];
-    let sources = ["processes", "births", "exits", "pss", "psi", "cgroups"];
+    let sources = ["processes", "forks", "exits", "pss", "psi", "cgroups"];
     for (index, name) in sandboxes.iter().chain(&sources).enumerate() {
         let check = &checks[index];
         assert_eq!(check["name"], *name);
@@ -488,7 +488,7 @@ fn doctor_says_what_works() {
         checks.filter(|check| check["name"] == name).any(|check| check["works"] == true)
     };
     assert_eq!(works("exits"), settings["exits"] == true, "{settings}");
-    assert_eq!(works("births"), settings["births"] == "proc_connector", "{settings}");
+    assert_eq!(works("forks"), settings["forks"] == "proc_connector", "{settings}");
     let text = memsample(directory.path(), &["doctor"]).stdout;
     assert!(text.contains("pidns") && text.contains("nothing survives a test"), "{text}");
 }

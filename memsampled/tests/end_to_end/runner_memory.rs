@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::running::{container, isolated, options, results, shell, suite};
 use crate::test_sums::sums_by_test;
-use memsample::{BirthsBy, Rate, RecorderOptions, Recording};
+use memsample::{ForksBy, Rate, RecorderOptions, Recording};
 use memsample_runner::results::{BudgetVerdict, Outcome, TestResult};
 use memsample_runner::run::RunOptions;
 use memsample_runner::suite::{Action, Budget, PolicyBudget, Quantity, Sandbox, Test};
@@ -102,7 +102,7 @@ fn what_lives_for_an_instant_is_counted_with_its_peak() {
     let totals = recording.manifest().totals;
     for result in results {
         assert_eq!(result.outcome, Outcome::Passed, "{result:#?}");
-        if !settings.exits || settings.births == BirthsBy::Listing {
+        if !settings.exits || settings.forks == ForksBy::Listing {
             // What nobody tells of is not measured.
             continue;
         }

@@ -1,0 +1,142 @@
+//! Applies what the files of a process say to what is kept of it.
+
+use super::entry::{Addresses, Entry, EntryState, Process};
+use super::file_metrics::{statm_metrics, status_metrics};
+use crate::error::{ParseError, ReadError};
+use crate::host::Host;
+use crate::identity::Comm;
+use crate::metric::{Files, Metric};
+use crate::parse::{Stat, Statm, Status, parse_statm};
+
+/// What `statm` says, compared to the sweep before.
+pub(super) enum StatmReading {
+    Unchanged,
+    Changed { code: bool },
+    NoMemory,
+}
+
+/// What `stat` says of the image, compared to the reading before.
+pub(super) enum ImageChange {
+    None,
+    Renamed(Comm),
+    Exec { comm: Comm, addresses: Addresses },
+}
+
+/// Returns what `stat` shows since it was last read: an exec, another name, or neither.
+pub(super) fn image_change(process: &Process, stat: &Stat<'_>, code_changed: bool) -> ImageChange {
+    let addresses = Addresses { code: stat.startcode, stack: stat.startstack };
+    let exec = process.is_exec_reported()
+        || if addresses.hidden() || process.addresses.hidden() {
+            // Then the only sign is that the code has another size.
+            code_changed
+        } else {
+            addresses != process.addresses
+        };
+    let comm = Comm::new(stat.comm);
+    if exec {
+        ImageChange::Exec { comm, addresses }
+    } else if comm == process.comm {
+        ImageChange::None
+    } else {
+        ImageChange::Renamed(comm)
+    }
+}
+
+/// Applies the bytes of `statm`.
+pub(super) fn apply_statm(
+    entry: &mut Entry,
+    process: &mut Process,
+    bytes: &[u8],
+    host: &Host,
+) -> Result<StatmReading, ReadError> {
+    if entry.is_same_statm(bytes) {
+        return Ok(StatmReading::Unchanged);
+    }
+    let statm = parse_statm(bytes)?;
+    if statm == Statm::default() {
+        return Ok(StatmReading::NoMemory);
+    }
+    let values = statm_metrics(&statm, host)?;
+    let text_before = process.metrics.get(Metric::Text);
+    set(process, &mut entry.state, &values);
+    entry.state -= EntryState::STATUS_CURRENT;
+    entry.keep_statm(bytes);
+    let code = process.metrics.get(Metric::Text) != text_before;
+    Ok(StatmReading::Changed { code })
+}
+
+/// Applies `status`.
+pub(super) fn apply_status(
+    entry: &mut Entry,
+    process: &mut Process,
+    status: &Status<'_>,
+) -> Result<(), ParseError> {
+    if status.vm_rss.is_none() {
+        // It ended between `statm` and here: its last numbers are gone.
+        return Ok(());
+    }
+    let values = status_metrics(status)?;
+    // The first four are taken over `statm`, read a moment before, so that the parts of a row add up.
+    let (as_in_statm, own) = values.split_at(4);
+    if set(process, &mut entry.state, as_in_statm) {
+        entry.forget_statm();
+    }
+    set(process, &mut entry.state, own);
+    entry.read |= Files::STATUS;
+    entry.state |= EntryState::STATUS_CURRENT;
+    Ok(())
+}
+
+/// Returns the page faults of a process, as of the last reading of `stat`.
+pub(super) fn page_faults(process: &Process) -> (u64, u64) {
+    (process.metrics.get(Metric::Minflt), process.metrics.get(Metric::Majflt))
+}
+
+/// Returns the metrics in `stat`.
+pub(super) fn counters(stat: &Stat<'_>, host: &Host) -> Result<[(Metric, u64); 4], ParseError> {
+    let time = |ticks, field| host.nanos(ticks).ok_or(ParseError::out_of_range(field));
+    Ok([
+        (Metric::Minflt, stat.minflt),
+        (Metric::Majflt, stat.majflt),
+        (Metric::Utime, time(stat.utime, "utime")?),
+        (Metric::Stime, time(stat.stime, "stime")?),
+    ])
+}
+
+/// Applies the metrics in `stat`.
+pub(super) fn apply_counters(entry: &mut Entry, process: &mut Process, counters: &[(Metric, u64)]) {
+    set(process, &mut entry.state, counters);
+    entry.read |= Files::STAT;
+}
+
+/// Sets metrics and returns whether any of them changed.
+pub(super) fn set(process: &mut Process, state: &mut EntryState, values: &[(Metric, u64)]) -> bool {
+    let mut changed = false;
+    for &(metric, value) in values {
+        changed |= process.metrics.set(metric, value);
+    }
+    if changed {
+        state.remove(EntryState::METRICS_REPORTED);
+    }
+    changed
+}
+
+/// Counts `statm` as read, and returns which files to read besides: those that were asked for, and `on_change`
+/// too if `statm` is another than before.
+pub(super) fn files_after_statm(
+    entry: &mut Entry,
+    reading: &StatmReading,
+    files: Files,
+    on_change: Files,
+) -> Files {
+    entry.read |= Files::STATM;
+    match reading {
+        StatmReading::Unchanged => {
+            if !files.contains(Files::STATUS) {
+                entry.hold_status(on_change);
+            }
+            files
+        }
+        StatmReading::Changed { .. } | StatmReading::NoMemory => files | on_change,
+    }
+}
