@@ -19,7 +19,7 @@ const PIPE_BYTES: usize = 1024 * 1024;
 ///
 /// Of more than the bound, the first and the last half are kept. The last half goes round in the file
 /// meanwhile, and is put in order at the end.
-pub(super) struct Capture {
+pub(super) struct OutputCapture {
     path: PathBuf,
     pipe: Option<OwnedFd>,
     file: Option<File>,
@@ -29,7 +29,7 @@ pub(super) struct Capture {
     buffer: Vec<u8>,
 }
 
-impl Capture {
+impl OutputCapture {
     /// Makes the file and the pipe, and returns its other end.
     pub(super) fn create(path: &Path, limit_bytes: u64) -> io::Result<(Self, OwnedFd)> {
         let (pipe, theirs) = pipe_with(PipeFlags::CLOEXEC)?;

@@ -28,17 +28,17 @@ const MAX_GROUPS: usize = 10_000;
 pub(super) struct Groups {
     directories: Vec<PathBuf>,
     /// Where the memory controller is.
-    memory: Option<(Version, PathBuf)>,
+    memory: Option<(CgroupVersion, PathBuf)>,
     /// Where the pids controller is.
     processes: Option<PathBuf>,
     /// Where processes can be frozen, for a kill that none escapes.
-    freezer: Option<(Version, PathBuf)>,
+    freezer: Option<(CgroupVersion, PathBuf)>,
     /// The file that kills all.
     kill: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Version {
+enum CgroupVersion {
     V1,
     V2,
 }
@@ -70,9 +70,11 @@ impl Groups {
             return;
         }
         match controller {
-            "memory" => self.memory = self.memory.take().or(Some((Version::V1, path.to_owned()))),
+            "memory" => {
+                self.memory = self.memory.take().or(Some((CgroupVersion::V1, path.to_owned())))
+            }
             "pids" => self.processes = self.processes.take().or(Some(path.to_owned())),
-            _ => self.freezer = self.freezer.take().or(Some((Version::V1, path.to_owned()))),
+            _ => self.freezer = self.freezer.take().or(Some((CgroupVersion::V1, path.to_owned()))),
         }
         self.directories.push(path.to_owned());
     }
@@ -99,7 +101,7 @@ impl Groups {
                 if let Some(nearest) = nearest.take() {
                     let _ = fs::remove_dir(nearest);
                 }
-                self.memory = self.memory.take().or(Some((Version::V2, path.clone())));
+                self.memory = self.memory.take().or(Some((CgroupVersion::V2, path.clone())));
                 return self.add_v2(path);
             }
             match nearest {
@@ -117,7 +119,7 @@ impl Groups {
             self.processes = self.processes.take().or(Some(path.clone()));
         }
         if path.join("cgroup.freeze").exists() {
-            self.freezer = Some((Version::V2, path.clone()));
+            self.freezer = Some((CgroupVersion::V2, path.clone()));
         }
         self.kill = Some(path.join("cgroup.kill")).filter(|file| file.exists());
         self.directories.push(path);
@@ -140,8 +142,10 @@ impl Groups {
         };
         let value = bytes.to_string();
         let (limit, swap, swap_value) = match version {
-            Version::V1 => ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes", value.as_str()),
-            Version::V2 => ("memory.max", "memory.swap.max", "0"),
+            CgroupVersion::V1 => {
+                ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes", value.as_str())
+            }
+            CgroupVersion::V2 => ("memory.max", "memory.swap.max", "0"),
         };
         write(limit, &value)?;
         // Not there where swap is not accounted.
@@ -172,7 +176,7 @@ impl Groups {
             text.lines().find_map(|line| line.strip_prefix(key)?.trim().parse().ok())
         };
         Some(match version {
-            Version::V1 => OomCounts {
+            CgroupVersion::V1 => OomCounts {
                 // It came with Linux 4.13.
                 kills: value("memory.oom_control", "oom_kill ")?,
                 limit_reached: {
@@ -183,7 +187,7 @@ impl Groups {
                     failures > 0 || peak.saturating_add(CHARGE_BYTES) >= limit
                 },
             },
-            Version::V2 => OomCounts {
+            CgroupVersion::V2 => OomCounts {
                 kills: value("memory.events", "oom_kill ")?,
                 limit_reached: value("memory.events", "oom ")? > 0,
             },
@@ -225,10 +229,10 @@ impl Groups {
     fn freeze(&self, frozen: bool, deadline: Instant) {
         let Some((version, path)) = &self.freezer else { return };
         match version {
-            Version::V2 => {
+            CgroupVersion::V2 => {
                 drop(fs::write(path.join("cgroup.freeze"), if frozen { "1" } else { "0" }))
             }
-            Version::V1 => {
+            CgroupVersion::V1 => {
                 let (file, state) =
                     (path.join("freezer.state"), if frozen { "FROZEN" } else { "THAWED" });
                 let reached =
@@ -281,8 +285,8 @@ pub(crate) fn controllers() -> Controllers {
     let groups = Groups::create(&format!("memsample-{}-try", std::process::id()));
     let found = Controllers {
         memory: groups.memory.as_ref().map(|(version, _)| match version {
-            Version::V1 => 1,
-            Version::V2 => 2,
+            CgroupVersion::V1 => 1,
+            CgroupVersion::V2 => 2,
         }),
         pids: groups.processes.is_some(),
         freezer: groups.freezer.is_some(),

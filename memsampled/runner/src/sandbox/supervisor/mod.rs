@@ -1,7 +1,7 @@
 //! The supervisor: runs one attempt from outside of its sandbox, and leaves nothing behind.
 //!
 //! ```text
-//! EventSource ─ SupervisorEvent ─▶ Machine ─ Action ─▶ Supervisor
+//! EventSource ─ SupervisorEvent ─▶ AttemptMachine ─ SupervisorAction ─▶ Supervisor
 //!      ▲                                                   │ signals, messages
 //!      └── runner, init, exec shim, output, time ──────────┘
 //! ```

@@ -49,7 +49,7 @@ pub(super) enum SupervisorEvent {
 
 /// What the supervisor shall do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Action {
+pub(super) enum SupervisorAction {
     /// Have init start an exec shim for a stage.
     Launch(StageRef),
     /// Report to the runner that a stage waits to begin.
