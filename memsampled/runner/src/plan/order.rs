@@ -121,7 +121,7 @@ impl<'a> RunPlan<'a> {
             let items = self.by_name.get(name).into_iter().flatten();
             items.filter_map(|&item| self.items.get(item))
         };
-        // A test may not stand another one of itself beside it.
+        // A test may conflict with another instance of itself.
         let mut is_ready = of(&item.test.name).all(|other| other.state != ItemState::Running);
         for name in &item.test.requires {
             if !self.by_name.contains_key(name.as_str()) {
@@ -163,7 +163,7 @@ impl<'a> RunPlan<'a> {
             || item.attempt > item.retries
             || matches!(outcome, Outcome::Aborted);
         if is_final {
-            // One that was skipped proves nothing to who requires it.
+            // A skipped test does not satisfy those that require it.
             let passed = matches!(outcome, Outcome::Passed | Outcome::Flaky);
             item.state = ItemState::Done { passed };
         } else {

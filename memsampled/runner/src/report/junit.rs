@@ -115,7 +115,7 @@ struct Document<'a> {
     writer: Writer<Vec<u8>>,
     directory: &'a Path,
     profile: Profile,
-    /// What is left of the bytes for streams.
+    /// Bytes of streams that may still be written.
     tails_bytes: u64,
 }
 
@@ -124,7 +124,7 @@ impl Document<'_> {
         let results = &suite.results;
         let cases = cases(&results.tests);
         let count = |kind| cases.iter().filter(|case| CaseKind::of(case.verdict) == kind).count();
-        // A suite of which every test was skipped would look as if all were well.
+        // If every test was skipped, the suite would look as if all had passed.
         let aborted = suite.aborted.filter(|_| results.outcome == SuiteOutcome::Aborted);
         let tests = (cases.len() + usize::from(aborted.is_some())).to_string();
         let errors = (count(CaseKind::Error) + usize::from(aborted.is_some())).to_string();

@@ -61,7 +61,7 @@ pub fn run(
 ) -> Result<(), RunError> {
     let failed = |error| RunError::Directory(options.directory.clone(), error);
     fs::create_dir_all(&options.directory).map_err(failed)?;
-    // Relative to a test's own directory it would be another.
+    // A relative path would name another directory in a test's own.
     let directory = fs::canonicalize(&options.directory).map_err(failed)?;
     let options = RunOptions { directory: directory.clone(), ..options.clone() };
     let (progress, resumed) = if options.resume && ProgressLog::path(&directory).exists() {
@@ -73,7 +73,7 @@ pub fn run(
         (ProgressLog::create(&directory, suite).map_err(failed)?, None)
     };
     let layout = Layout::new(&directory);
-    // Behind those of which an attempt is known, and behind one whose attempts all were cut short.
+    // After those of the attempts that have ended, and after one all of whose attempts were cut short.
     let last = resumed.iter().flatten().map(|ended| ended.recording).max();
     let first = last.unwrap_or(0) + 1;
     let number = (first..MAX_RECORDINGS).find(|&number| !layout.recording(number).exists());
@@ -82,7 +82,7 @@ pub fn run(
     let station = Station::new(options.sampler.clone());
     let recorder = station.start(&layout.recording(number), options.recorder.clone());
     let recorder = recorder.map_err(|error| {
-        // Of a run that never began nothing is left.
+        // A run that never began leaves nothing.
         if resumed.is_none() {
             remove_if_empty(&directory);
         }

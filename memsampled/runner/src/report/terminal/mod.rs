@@ -21,7 +21,7 @@ const SECONDS_TO_MENTION: u64 = 60;
 
 /// Shows events as they come.
 ///
-/// What cannot be written is not: a run does not end because nobody looks.
+/// Errors of the terminal are ignored: a run does not fail because its terminal is gone.
 pub struct Terminal<W> {
     out: W,
     live: Option<LiveDisplay>,

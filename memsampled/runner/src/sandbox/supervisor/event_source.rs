@@ -44,9 +44,9 @@ pub(super) struct EventSource<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct WaitFor {
     pub(super) deadline: Option<Instant>,
-    /// Whether it is of interest that no process is left.
+    /// Whether to report that no process is left.
     pub(super) looks_for_processes: bool,
-    /// Whether it is of interest that nobody can write output any more.
+    /// Whether to report that no process can write output any more.
     pub(super) drains_output: bool,
 }
 

@@ -25,7 +25,7 @@ use crate::sandbox::spec::Spec;
 
 /// What a tool needs to make a sandbox, at most, on a machine that is busy.
 pub(super) const MAX_ENTRY: Duration = Duration::from_secs(60);
-/// How long output may come after all processes have ended: somebody else may hold the pipe.
+/// How long output may come after all processes have ended: a process elsewhere may hold the pipe.
 const MAX_DRAIN: Duration = Duration::from_secs(1);
 
 /// One attempt, from the making of its sandbox until nothing is left of it.

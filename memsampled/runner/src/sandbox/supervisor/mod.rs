@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! EventSource ─ SupervisorEvent ─▶ AttemptMachine ─ SupervisorAction ─▶ Supervisor
-//!      ▲                                                   │ signals, messages
-//!      └── runner, init, exec shim, output, time ──────────┘
+//!      ▲                                                                   │ signals, messages
+//!      └─────────── runner, init, exec shim, output, time ─────────────────┘
 //! ```
 
 mod conduct;
