@@ -123,7 +123,7 @@ fn tests_are_listed_by_a_command() {
     let lines: Vec<&Program> = suite.tests.iter().map(|test| &test.program).collect();
     let expected = [
         "cd ./suite.Case.test_one || exit\n../run suite.Case.test_one --name=suite.Case.test_one",
-        "cd ./'dir_it'\\''s two' || exit\n../run 'dir/it'\\''s two' --name='dir/it'\\''s two'",
+        "cd ./\"dir_it's two\" || exit\n../run \"dir/it's two\" --name=\"dir/it's two\"",
         "cd ./_.. || exit\n../run .. --name=..",
     ];
     for (line, expected) in lines.iter().zip(expected) {

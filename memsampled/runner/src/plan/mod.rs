@@ -3,5 +3,5 @@
 mod order;
 mod selection;
 
-pub(crate) use order::{NextItem, Plan};
+pub(crate) use order::{NextItem, RunPlan};
 pub use selection::{Selection, Shard};

@@ -7,8 +7,8 @@ use crate::results::{Attempt, Outcome, TestResult};
 use crate::suite::{Suite, Test};
 
 /// What is still to be run, in the order of the suite.
-pub(crate) struct Plan<'a> {
-    items: Vec<Item<'a>>,
+pub(crate) struct RunPlan<'a> {
+    items: Vec<PlanItem<'a>>,
     by_name: HashMap<&'a str, Vec<usize>>,
     /// Nothing before it waits.
     first_waiting: usize,
@@ -16,7 +16,7 @@ pub(crate) struct Plan<'a> {
 
 /// One repetition of a test.
 #[derive(Clone, Debug)]
-pub(crate) struct Item<'a> {
+pub(crate) struct PlanItem<'a> {
     /// The position of the test in the suite.
     pub(crate) index: usize,
     pub(crate) test: &'a Test,
@@ -46,7 +46,7 @@ pub(crate) enum NextItem {
     Nothing,
 }
 
-impl<'a> Plan<'a> {
+impl<'a> RunPlan<'a> {
     /// Plans the selected tests, without those that have ended.
     /// `repeat` and `retries` stand instead of what the tests say.
     pub(crate) fn new<'b>(
@@ -62,7 +62,7 @@ impl<'a> Plan<'a> {
             for repetition in 1..=repeat.unwrap_or(test.repeat).max(1) {
                 plan.by_name.entry(&test.name).or_default().push(plan.items.len());
                 let retries = retries.unwrap_or(test.retries);
-                plan.items.push(Item {
+                plan.items.push(PlanItem {
                     index,
                     test,
                     repetition,
@@ -75,7 +75,7 @@ impl<'a> Plan<'a> {
         for result in ended {
             let items = plan.by_name.get(result.test.test.as_str()).into_iter().flatten().copied();
             for item in items.collect::<Vec<_>>() {
-                let is_it = |item: &Item<'_>| {
+                let is_it = |item: &PlanItem<'_>| {
                     item.repetition == result.test.repetition && item.attempt == result.test.attempt
                 };
                 if plan.items.get(item).is_some_and(is_it) {
@@ -91,13 +91,13 @@ impl<'a> Plan<'a> {
         self.items.len()
     }
 
-    pub(crate) fn item(&self, item: usize) -> Option<&Item<'a>> {
+    pub(crate) fn item(&self, item: usize) -> Option<&PlanItem<'a>> {
         self.items.get(item)
     }
 
     /// Returns what comes next.
     pub(crate) fn next(&mut self) -> NextItem {
-        let is_waiting = |item: &Item<'_>| item.state == ItemState::Waiting;
+        let is_waiting = |item: &PlanItem<'_>| item.state == ItemState::Waiting;
         while self.items.get(self.first_waiting).is_some_and(|item| !is_waiting(item)) {
             self.first_waiting += 1;
         }
@@ -116,12 +116,12 @@ impl<'a> Plan<'a> {
     }
 
     /// Says whether an item can be run now, or why it never can.
-    fn readiness(&self, item: &Item<'_>) -> Result<bool, String> {
+    fn readiness(&self, item: &PlanItem<'_>) -> Result<bool, String> {
         let of = |name: &str| {
             let items = self.by_name.get(name).into_iter().flatten();
             items.filter_map(|&item| self.items.get(item))
         };
-        // A test may not stand another one of itself beside it.
+        // A test may conflict with another instance of itself.
         let mut is_ready = of(&item.test.name).all(|other| other.state != ItemState::Running);
         for name in &item.test.requires {
             if !self.by_name.contains_key(name.as_str()) {
@@ -163,7 +163,7 @@ impl<'a> Plan<'a> {
             || item.attempt > item.retries
             || matches!(outcome, Outcome::Aborted);
         if is_final {
-            // One that was skipped proves nothing to who requires it.
+            // A skipped test does not satisfy those that require it.
             let passed = matches!(outcome, Outcome::Passed | Outcome::Flaky);
             item.state = ItemState::Done { passed };
         } else {
@@ -175,7 +175,7 @@ impl<'a> Plan<'a> {
     }
 }
 
-impl Item<'_> {
+impl PlanItem<'_> {
     pub(crate) fn attempt(&self) -> Attempt {
         Attempt { test: self.test.name.clone(), repetition: self.repetition, attempt: self.attempt }
     }

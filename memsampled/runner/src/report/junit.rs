@@ -14,7 +14,7 @@ use super::collector::SuiteResult;
 use super::output_tail::OutputTail;
 use crate::results::wording;
 use crate::results::{
-    AttemptResults, BoundedBytes, Ended, Memory, SuiteOutcome, TestResults, Verdict,
+    AttemptResults, BoundedBytes, EndResults, Memory, SuiteOutcome, TestResults, Verdict,
 };
 
 /// The name of the file in the directory of results.
@@ -64,7 +64,7 @@ struct Case<'a> {
 
 /// How a case counts.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum CaseKind {
     Success,
     Skipped,
     /// The test did something wrong.
@@ -73,7 +73,7 @@ enum Kind {
     Error,
 }
 
-impl Kind {
+impl CaseKind {
     fn of(verdict: Verdict) -> Self {
         match verdict {
             Verdict::Passed | Verdict::Flaky => Self::Success,
@@ -115,7 +115,7 @@ struct Document<'a> {
     writer: Writer<Vec<u8>>,
     directory: &'a Path,
     profile: Profile,
-    /// What is left of the bytes for streams.
+    /// Bytes of streams that may still be written.
     tails_bytes: u64,
 }
 
@@ -123,13 +123,13 @@ impl Document<'_> {
     fn suite(&mut self, suite: &SuiteResult) -> io::Result<()> {
         let results = &suite.results;
         let cases = cases(&results.tests);
-        let count = |kind| cases.iter().filter(|case| Kind::of(case.verdict) == kind).count();
-        // A suite of which every test was skipped would look as if all were well.
+        let count = |kind| cases.iter().filter(|case| CaseKind::of(case.verdict) == kind).count();
+        // If every test was skipped, the suite would look as if all had passed.
         let aborted = suite.aborted.filter(|_| results.outcome == SuiteOutcome::Aborted);
         let tests = (cases.len() + usize::from(aborted.is_some())).to_string();
-        let errors = (count(Kind::Error) + usize::from(aborted.is_some())).to_string();
-        let failures = count(Kind::Failure).to_string();
-        let skipped = count(Kind::Skipped).to_string();
+        let errors = (count(CaseKind::Error) + usize::from(aborted.is_some())).to_string();
+        let failures = count(CaseKind::Failure).to_string();
+        let skipped = count(CaseKind::Skipped).to_string();
         let time = seconds(results.duration_ns);
         let name = text(&results.suite);
         self.writer.write_event(Xml::Decl(BytesDecl::new("1.0", Some("UTF-8"), None)))?;
@@ -198,17 +198,17 @@ impl Document<'_> {
             }
             self.close("properties")?;
         }
-        let kind = Kind::of(case.verdict);
+        let kind = CaseKind::of(case.verdict);
         let message = result.reason.as_deref().unwrap_or(case.verdict.word());
         let attributes = [("type", case.verdict.word()), ("message", message)];
         match kind.element(None) {
             Some(element) => self.leaf(element, &attributes, &explanation(result))?,
-            None if kind == Kind::Skipped => self.leaf("skipped", &attributes, "")?,
+            None if kind == CaseKind::Skipped => self.leaf("skipped", &attributes, "")?,
             None => {}
         }
-        let prefix = if kind == Kind::Success { "flaky" } else { "rerun" };
+        let prefix = if kind == CaseKind::Success { "flaky" } else { "rerun" };
         for earlier in case.attempts.iter().rev().skip(1).rev() {
-            if let Some(element) = Kind::of(earlier.ended.outcome).element(Some(prefix)) {
+            if let Some(element) = CaseKind::of(earlier.ended.outcome).element(Some(prefix)) {
                 let message = earlier.failure();
                 let verdict = earlier.ended.outcome.word();
                 let attributes = [("type", verdict), ("message", message.as_str())];
@@ -220,7 +220,7 @@ impl Document<'_> {
         out.extend(result.budgets.iter().map(wording::budget));
         out.extend(result.notes.iter().map(|note| format!("note: {note}")));
         out.extend(stdout);
-        if !matches!(kind, Kind::Success | Kind::Skipped) {
+        if !matches!(kind, CaseKind::Success | CaseKind::Skipped) {
             let files = [&result.stdout, &result.stderr].into_iter().flatten();
             let files = files.chain(&result.artifacts).chain(&result.kept);
             out.extend(files.filter_map(|path| attachment(&self.directory.join(path))));
@@ -234,13 +234,13 @@ impl Document<'_> {
 
     /// Returns what is written of the two streams: the end for a test that did not succeed, as long as
     /// there is room, and where the whole is.
-    fn streams(&mut self, result: &Ended, kind: Kind) -> [Option<String>; 2] {
+    fn streams(&mut self, result: &EndResults, kind: CaseKind) -> [Option<String>; 2] {
         let directory = self.directory;
         [("stdout", &result.stdout), ("stderr", &result.stderr)].map(|(name, path)| {
             let path = path.as_ref()?;
             let max_bytes = match kind {
-                Kind::Failure | Kind::Error => TAIL_BYTES.min(self.tails_bytes),
-                Kind::Success | Kind::Skipped => 0,
+                CaseKind::Failure | CaseKind::Error => TAIL_BYTES.min(self.tails_bytes),
+                CaseKind::Success | CaseKind::Skipped => 0,
             };
             let tail = OutputTail::read(&directory.join(path), max_bytes);
             let Some(tail) = tail else {
@@ -311,7 +311,7 @@ fn seconds(nanoseconds: u64) -> String {
 }
 
 /// Says in a few lines what a person needs who sees only this.
-fn explanation(result: &Ended) -> String {
+fn explanation(result: &EndResults) -> String {
     let why = result.reason.as_ref().map_or(String::new(), |why| format!(": {why}"));
     let mut lines = vec![format!("{}{why}", result.outcome.word())];
     for left in &result.left_over_processes {

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::attempt::{Attempt, TestResult};
-use super::file::{AttemptResults, Ended, FORMAT_VERSION, Results, TestResults};
+use super::file::{AttemptResults, EndResults, FORMAT_VERSION, Results, TestResults};
 use super::outcome::{Abort, SuiteOutcome, Verdict};
 use super::whole::of_test;
 use super::wording;
@@ -88,7 +88,7 @@ impl TestResults {
         let deciding = repetitions.values().find(is_whole).and_then(|attempts| attempts.last());
         let deciding = deciding.or(attempts.last())?;
         let all: Vec<AttemptResults> = attempts.iter().map(|attempt| (*attempt).into()).collect();
-        let mut ended = Ended::from(*deciding);
+        let mut ended = EndResults::from(*deciding);
         ended.outcome = outcome.verdict();
         // Of a flaky test, what went wrong is in an attempt before.
         if deciding.outcome.is_success() && ended.reason.is_none() {
@@ -106,7 +106,7 @@ impl From<&TestResult> for AttemptResults {
     }
 }
 
-impl From<&TestResult> for Ended {
+impl From<&TestResult> for EndResults {
     fn from(result: &TestResult) -> Self {
         Self {
             outcome: result.outcome.verdict(),

@@ -61,7 +61,7 @@ pub struct TestResults {
     /// The outcome is the worst of its repetitions, or `flaky`; all else is of the attempt that decided it, the last
     /// of that repetition.
     #[serde(flatten)]
-    pub ended: Ended,
+    pub ended: EndResults,
     /// Its attempts by repetition and attempt; one at least.
     pub attempts: Vec<AttemptResults>,
 }
@@ -75,12 +75,12 @@ pub struct AttemptResults {
     pub attempt: u32,
     /// How it ended.
     #[serde(flatten)]
-    pub ended: Ended,
+    pub ended: EndResults,
 }
 
 /// How an attempt or a test ended, and what it used.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Ended {
+pub struct EndResults {
     /// How it ended, in one word.
     pub outcome: Verdict,
     /// For people: why it ended so.

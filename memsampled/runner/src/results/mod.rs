@@ -19,7 +19,9 @@ pub(crate) mod wording;
 
 pub use attempt::{Attempt, LeftOverProcess, TestResult};
 pub use budget::{BudgetResult, BudgetVerdict};
-pub use file::{AttemptResults, Ended, FILE, FORMAT_VERSION, Results, ResultsError, TestResults};
+pub use file::{
+    AttemptResults, EndResults, FILE, FORMAT_VERSION, Results, ResultsError, TestResults,
+};
 pub use memory::{BoundedBytes, Memory, RoleMemory};
 pub use outcome::{Abort, AbortCause, Outcome, SuiteOutcome, Verdict};
 pub use whole::of_test;

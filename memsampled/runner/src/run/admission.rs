@@ -9,9 +9,9 @@ use crate::sandbox::allowed_memory;
 
 /// Decides whether another test may begin, by the memory that is free.
 ///
-/// A test counts with what it used in an earlier run; or else with its own limit, or else with half of
-/// an equal share of the machine. Of a running test, what it has not used yet is still to come. A test
-/// always begins when nothing else runs: waiting longer would make nothing better.
+/// The predicted peak of a test is its peak in an earlier run, or else its own limit, or else half of an equal share of
+/// the machine. Running tests reserve what they have not used yet. A test always begins when nothing else runs: waiting
+/// longer would not help.
 pub(super) struct Admission {
     jobs: u64,
 }

@@ -51,7 +51,7 @@ impl<'a> Layout<'a> {
     }
 }
 
-/// Returns what of a name can be a part of a path anywhere: letters, digits, `.`, `_` and `-`.
+/// Returns a name for a path, with `_` for all but letters, digits, `.`, `_` and `-`.
 fn slug(name: &str) -> String {
     let part = |character: char| match character {
         'a'..='z' | 'A'..='Z' | '0'..='9' | '.' | '_' | '-' => character,

@@ -39,7 +39,7 @@ pub use options::RunOptions;
 use crate::suite::Suite;
 use dispatch::Dispatcher;
 use layout::Layout;
-use progress::Progress;
+use progress::ProgressLog;
 
 /// Recordings of one run, at most: one for each time that it was resumed.
 const MAX_RECORDINGS: u32 = 10_000;
@@ -61,19 +61,19 @@ pub fn run(
 ) -> Result<(), RunError> {
     let failed = |error| RunError::Directory(options.directory.clone(), error);
     fs::create_dir_all(&options.directory).map_err(failed)?;
-    // Relative to a test's own directory it would be another.
+    // A relative path would name another directory in a test's own.
     let directory = fs::canonicalize(&options.directory).map_err(failed)?;
     let options = RunOptions { directory: directory.clone(), ..options.clone() };
-    let (progress, resumed) = if options.resume && Progress::path(&directory).exists() {
-        let (progress, ended) = Progress::resume(&directory, suite).map_err(RunError::Resume)?;
+    let (progress, resumed) = if options.resume && ProgressLog::path(&directory).exists() {
+        let (progress, ended) = ProgressLog::resume(&directory, suite).map_err(RunError::Resume)?;
         (progress, Some(ended))
     } else if fs::read_dir(&directory).map_err(failed)?.next().is_some() {
         return Err(RunError::NotEmpty(options.directory));
     } else {
-        (Progress::create(&directory, suite).map_err(failed)?, None)
+        (ProgressLog::create(&directory, suite).map_err(failed)?, None)
     };
     let layout = Layout::new(&directory);
-    // Behind those of which an attempt is known, and behind one whose attempts all were cut short.
+    // After those of the attempts that have ended, and after one all of whose attempts were cut short.
     let last = resumed.iter().flatten().map(|ended| ended.recording).max();
     let first = last.unwrap_or(0) + 1;
     let number = (first..MAX_RECORDINGS).find(|&number| !layout.recording(number).exists());
@@ -82,7 +82,7 @@ pub fn run(
     let sampler = SharedSampler::new(options.sampler.clone());
     let recorder = sampler.start(&layout.recording(number), options.recorder.clone());
     let recorder = recorder.map_err(|error| {
-        // Of a run that never began nothing is left.
+        // A run that never began leaves nothing.
         if resumed.is_none() {
             remove_if_empty(&directory);
         }
@@ -95,10 +95,10 @@ pub fn run(
 /// Says whether a directory has results of a run of this suite, so that it can be resumed.
 #[must_use]
 pub fn is_run_of(directory: &Path, suite: &Suite) -> bool {
-    Progress::is_of(directory, suite)
+    ProgressLog::is_of(directory, suite)
 }
 
 fn remove_if_empty(directory: &Path) {
-    let _ = fs::remove_file(Progress::path(directory));
+    let _ = fs::remove_file(ProgressLog::path(directory));
     let _ = fs::remove_dir(directory);
 }

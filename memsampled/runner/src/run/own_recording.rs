@@ -14,14 +14,14 @@ use crate::results::Attempt;
 /// A recording of one attempt alone, beside that of the run, by which its budgets are judged as soon
 /// as it has ended: what is retried, what is required and what ends a suite must know.
 ///
-/// It has the rows that the recording of the run has of the attempt, and is removed when it was read.
+/// It has the rows that the recording of the run has of the attempt. It is removed once it has been read.
 pub(super) struct OwnRecording {
     recorder: Recorder,
     attempt: Attempt,
     path: PathBuf,
 }
 
-/// What it says.
+/// What an attempt used, according to its own recording.
 pub(super) struct Used {
     /// `None` where no process was seen.
     pub(super) usage: Option<Usage>,

@@ -25,7 +25,7 @@ const FILE: &str = "progress.jsonl";
 ///
 /// Each is a line that is written whole and synchronised. A line that a crash cut is as if it had not
 /// been: its attempt is run again.
-pub(super) struct Progress {
+pub(super) struct ProgressLog {
     file: File,
 }
 
@@ -46,7 +46,7 @@ pub(super) struct EndedAttempt {
     pub(super) result: TestResult,
 }
 
-impl Progress {
+impl ProgressLog {
     /// Returns where it is.
     pub(super) fn path(directory: &Path) -> PathBuf {
         directory.join(FILE)

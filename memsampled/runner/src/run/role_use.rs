@@ -31,7 +31,7 @@ pub(super) struct RoleUse {
 
 /// Sums of one role at one tick.
 #[derive(Default)]
-struct Sums {
+struct RoleSums {
     anon_bytes: u64,
     pss_bytes: Option<u64>,
 }
@@ -58,7 +58,7 @@ impl RoleUses {
                 uses.role_of.insert(pid, role.to_owned());
             }
         }
-        let mut sums: HashMap<&str, BTreeMap<i64, Sums>> = HashMap::new();
+        let mut sums: HashMap<&str, BTreeMap<i64, RoleSums>> = HashMap::new();
         let columns = ["ts", "process", "anon_bytes", "pss_bytes"];
         for batch in recording.read_table("samples", &columns) {
             let batch = batch?;
@@ -93,7 +93,7 @@ impl RoleUses {
 }
 
 impl RoleUse {
-    fn of(sums: &BTreeMap<i64, Sums>) -> Self {
+    fn of(sums: &BTreeMap<i64, RoleSums>) -> Self {
         Self {
             anon_bytes: sums.values().map(|sums| sums.anon_bytes).max().unwrap_or(0),
             pss_bytes: sums.values().filter_map(|sums| sums.pss_bytes).max(),
@@ -103,7 +103,7 @@ impl RoleUse {
 }
 
 /// The slope of anonymous memory by least squares, in bytes a minute.
-fn growth(sums: &BTreeMap<i64, Sums>) -> Option<i64> {
+fn growth(sums: &BTreeMap<i64, RoleSums>) -> Option<i64> {
     let (&first, &last) = (sums.keys().next()?, sums.keys().next_back()?);
     if last.saturating_sub(first) < MIN_GROWTH_MS {
         return None;
@@ -154,10 +154,10 @@ mod tests {
 
     #[test]
     fn growth_is_the_slope_of_ten_seconds_or_more() {
-        let line = |seconds: i64| -> BTreeMap<i64, Sums> {
+        let line = |seconds: i64| -> BTreeMap<i64, RoleSums> {
             let point = |second: i64| {
                 let anon_bytes = 1000 + 5 * second.unsigned_abs();
-                (second * 1000, Sums { anon_bytes, pss_bytes: None })
+                (second * 1000, RoleSums { anon_bytes, pss_bytes: None })
             };
             (0..=seconds).map(point).collect()
         };

@@ -15,11 +15,11 @@ const READS_IN_A_ROW: usize = 16;
 /// What the pipe holds, so that a program that writes much waits little. The kernel may allow less.
 const PIPE_BYTES: usize = 1024 * 1024;
 
-/// Takes what a program writes into a file of bounded length, and never lets it wait for long.
+/// Writes the output of a program to a file of bounded length, and never lets the program wait for long.
 ///
-/// Of more than the bound, the first and the last half are kept. The last half goes round in the file
-/// meanwhile, and is put in order at the end.
-pub(super) struct Capture {
+/// If the output exceeds the bound, its first and its last half of the bound are kept. The second half of the file is a
+/// ring buffer meanwhile, which is put in order at the end.
+pub(super) struct OutputCapture {
     path: PathBuf,
     pipe: Option<OwnedFd>,
     file: Option<File>,
@@ -29,7 +29,7 @@ pub(super) struct Capture {
     buffer: Vec<u8>,
 }
 
-impl Capture {
+impl OutputCapture {
     /// Makes the file and the pipe, and returns its other end.
     pub(super) fn create(path: &Path, limit_bytes: u64) -> io::Result<(Self, OwnedFd)> {
         let (pipe, theirs) = pipe_with(PipeFlags::CLOEXEC)?;
@@ -40,7 +40,7 @@ impl Capture {
         let (file, error) =
             match options.read(true).write(true).create(true).truncate(true).open(path) {
                 Ok(file) => (Some(file), None),
-                // The test runs nevertheless: its output is not its purpose.
+                // The test runs all the same: its output is not its purpose.
                 Err(error) => (None, Some(error.to_string())),
             };
         let capture = Self {

@@ -26,7 +26,7 @@ pub(crate) struct Channel<T> {
 
 /// A message, and what came with it.
 #[derive(Debug)]
-pub(super) struct Received<M> {
+pub(super) struct ReceivedMessage<M> {
     pub(super) message: M,
     pub(super) descriptors: Vec<OwnedFd>,
     /// The process that sent it, as a pid of our own namespace.
@@ -75,7 +75,7 @@ impl<T: AsFd> Channel<T> {
     }
 
     /// Waits for a message; `None` when the other end is closed.
-    pub(super) fn receive<M: DeserializeOwned>(&self) -> io::Result<Option<Received<M>>> {
+    pub(super) fn receive<M: DeserializeOwned>(&self) -> io::Result<Option<ReceivedMessage<M>>> {
         let mut bytes = vec![0; MAX_MESSAGE_BYTES];
         let mut space = [MaybeUninit::uninit();
             rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS), ScmCredentials(1))];
@@ -106,7 +106,7 @@ impl<T: AsFd> Channel<T> {
             }
         }
         let bytes = bytes.get(..received.bytes).unwrap_or_default();
-        Ok(Some(Received { message: serde_json::from_slice(bytes)?, descriptors, sender }))
+        Ok(Some(ReceivedMessage { message: serde_json::from_slice(bytes)?, descriptors, sender }))
     }
 }
 

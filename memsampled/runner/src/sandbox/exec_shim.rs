@@ -16,7 +16,7 @@ use rustix::thread::{set_thread_gid, set_thread_groups, set_thread_uid};
 use super::channel::{Channel, inherited};
 use super::protocol::{Exec, ShimMessage, ShimOrder};
 
-/// How much earlier than its runner a test is killed when memory is short: as if it used half of all
+/// Added to the `oom_score_adj` of the runner, so that the OOM killer chooses the test first: as if it used half of all
 /// memory more.
 const OOM_SCORE_ABOVE_RUNNER: i32 = 500;
 
@@ -35,7 +35,7 @@ fn wait_and_execute(channel: &Channel<io::Stdin>) -> Result<(), String> {
     let broken = |error: io::Error| error.to_string();
     let join = channel.receive::<ShimOrder>().map_err(broken)?.ok_or_else(closed)?;
     for group in &join.descriptors {
-        // To a control group, 0 is whoever writes.
+        // 0 stands for the process that writes.
         rustix::io::write(group, b"0")
             .map_err(|error| format!("cannot join its control group: {error}"))?;
     }
@@ -66,7 +66,7 @@ fn become_program(channel: &Channel<io::Stdin>, exec: &Exec) -> String {
     }
     default_signals();
     // Where `/proc` is not there or not ours to write, the kernel chooses as it does.
-    let _ = offer_to_oom_killer();
+    let _ = raise_oom_score();
     let reason = match prepare(exec) {
         Err(reason) => reason,
         Ok(()) => {
@@ -95,8 +95,8 @@ fn become_program(channel: &Channel<io::Stdin>, exec: &Exec) -> String {
     reason
 }
 
-/// Makes signals that are ignored end the program again, as a shell's child expects: `nohup`, a CI
-/// server or lxc-execute may have had a reason to ignore them, but the test has not.
+/// Resets signals that are ignored to their default, as a program expects: `nohup`, a CI server or lxc-execute may
+/// have had a reason to ignore them, but the test has not.
 fn default_signals() {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
@@ -108,9 +108,9 @@ fn default_signals() {
     }
 }
 
-/// Makes the kernel kill the test, not its runner, when the machine or a control group of both is out of
-/// memory: else nobody is left to say what happened.
-fn offer_to_oom_killer() -> io::Result<()> {
+/// Makes the OOM killer choose the test rather than its runner when the machine, or a control group of both, is out of
+/// memory: the runner has to report what happened.
+fn raise_oom_score() -> io::Result<()> {
     let file = "/proc/self/oom_score_adj";
     let inherited: i32 = fs::read_to_string(file)?.trim().parse().map_err(io::Error::other)?;
     fs::write(file, inherited.saturating_add(OOM_SCORE_ABOVE_RUNNER).min(1000).to_string())

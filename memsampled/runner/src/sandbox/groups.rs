@@ -23,8 +23,8 @@ const MAX_GROUPS: usize = 10_000;
 
 /// The control groups of one attempt: one directory in each hierarchy that is of use.
 ///
-/// Version 1 has a hierarchy for each controller, version 2 one for all; a hybrid has both. What is
-/// there is found anew for each attempt, since it costs a millisecond and anything else gets stale.
+/// Version 1 has a hierarchy for each controller, version 2 one for all; a hybrid has both. Each attempt looks for them
+/// anew, which takes a millisecond: a cached answer could be out of date.
 #[derive(Debug, Default)]
 pub(super) struct Groups {
     directories: Vec<PathBuf>,
@@ -48,7 +48,7 @@ pub(super) struct OomCounts {
 }
 
 impl Groups {
-    /// Makes a group of this name wherever one can be had.
+    /// Creates a group of this name in each hierarchy that allows it.
     pub(super) fn create(name: &str) -> Self {
         let mut groups = Self::default();
         for (controller, parent) in parents() {
@@ -72,9 +72,9 @@ impl Groups {
         self.directories.push(path.to_owned());
     }
 
-    /// Makes the group in the nearest group that hands on the memory controller, or else in the nearest.
+    /// Creates the group in the nearest ancestor that delegates the memory controller, or else in the nearest.
     ///
-    /// A group with processes in it cannot hand a controller on, so it is often not our own.
+    /// A group with processes in it cannot delegate a controller, so it is often not our own.
     fn create_v2(&mut self, own: &Path, name: &str) {
         let mut nearest = None;
         for parent in own.ancestors().take_while(|path| path.join("cgroup.procs").exists()) {
@@ -87,7 +87,7 @@ impl Groups {
                 text.split_ascii_whitespace().any(|word| word == controller)
             };
             for controller in ["memory", "pids"].into_iter().filter(|controller| !has(controller)) {
-                // It may not be there at all, or not be ours to hand on.
+                // The kernel may lack it, or we may not be allowed to delegate it.
                 let _ = fs::write(parent.join("cgroup.subtree_control"), format!("+{controller}"));
             }
             if has("memory") || self.memory.is_some() {
@@ -118,7 +118,7 @@ impl Groups {
         self.directories.push(path);
     }
 
-    /// Says whether there is any.
+    /// Says whether none could be created.
     pub(super) fn is_empty(&self) -> bool {
         self.directories.is_empty()
     }
@@ -171,7 +171,7 @@ impl Groups {
                 // It came with Linux 4.13.
                 kills: value("memory.oom_control", "oom_kill ")?,
                 limit_reached: {
-                    // Kernels count failures only in some paths, so the high-water mark tells.
+                    // Kernels count failures only in some paths, so the high-water mark counts too.
                     let failures = value("memory.failcnt", "")?;
                     let peak = value("memory.max_usage_in_bytes", "")?;
                     let limit = value("memory.limit_in_bytes", "")?;
@@ -210,7 +210,7 @@ impl Groups {
                 signal(&self.processes(), Signal::KILL);
                 self.freeze(false, deadline);
             } else {
-                // A process that left only one of the groups.
+                // A process may have left only one of the groups.
                 signal(&left, Signal::KILL);
             }
             std::thread::sleep(PAUSE);
@@ -271,7 +271,7 @@ pub(crate) struct Controllers {
     pub(crate) kill_file: bool,
 }
 
-/// Tries what control groups can do here, by making one.
+/// Tests what control groups can do here, by creating one.
 pub(crate) fn controllers() -> Controllers {
     let groups = Groups::create(&format!("memsample-{}-try", std::process::id()));
     let found = Controllers {
@@ -293,7 +293,7 @@ pub(crate) fn controllers() -> Controllers {
 pub(crate) struct Allowed {
     /// The least of their limits.
     pub(crate) limit_bytes: u64,
-    /// The least that is free below one of them, where the cache that is used no more counts as free.
+    /// The least that is free below one of them; inactive page cache counts as free.
     pub(crate) free_bytes: u64,
 }
 

@@ -10,14 +10,14 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::results::LeftOverProcess;
 
-/// Processes that one walk looks at, at most: the largest `pid_max` of Linux.
+/// Processes that one walk visits, at most: the largest `pid_max` of Linux.
 const MAX_PROCESSES: usize = 4 * 1024 * 1024;
 /// How often all processes are listed and killed until it is given up. What is killed can fork no
 /// more, so that a few rounds do; a fork bomb on a busy machine takes longer.
 const MAX_KILL_ROUNDS: u32 = 500;
 /// Listings in one round, in which what is found is stopped, so that a fork bomb forks no more.
 const MAX_STOP_ROUNDS: u32 = 20;
-/// What a kill needs to become an end.
+/// The time from a SIGKILL until the process has ended, usually.
 const KILL_PAUSE: Duration = Duration::from_millis(2);
 /// The variable in the environment of all that is of an attempt, with its name. It finds what has
 /// lost both its init and its supervisor, where no pid namespace and no control group does.
@@ -25,8 +25,8 @@ pub(super) const SANDBOX_VARIABLE: &str = "MEMSAMPLE_SANDBOX";
 
 /// Returns all processes below `ancestor`, without itself, of whatever depth.
 ///
-/// What is orphaned meanwhile is below the nearest subreaper or the init of its pid namespace, so that
-/// with such an `ancestor` nothing gets out of sight.
+/// The kernel gives orphans to the nearest subreaper or to the init of their pid namespace. If `ancestor` is one of
+/// these, no process escapes.
 pub(super) fn descendants(ancestor: i32) -> Vec<i32> {
     let mut found = BTreeSet::new();
     let mut open = vec![ancestor];
@@ -119,7 +119,7 @@ pub(super) fn rss_bytes(pid: i32) -> Option<u64> {
     pages.0.checked_mul(rustix::param::page_size() as u64)
 }
 
-/// Sends a signal to each process. One that has ended meanwhile is none of our business.
+/// Sends a signal to each process. Processes that have ended meanwhile are ignored.
 pub(super) fn signal(pids: &[i32], signal: Signal) {
     for pid in pids.iter().filter_map(|&pid| Pid::from_raw(pid)) {
         let _ = kill_process(pid, signal);

@@ -17,7 +17,7 @@ const MAX_SHOWN: usize = 8;
 const TICK: Duration = Duration::from_millis(200);
 
 /// A bar for the suite and below it a line for each running test.
-pub(super) struct Live {
+pub(super) struct LiveDisplay {
     display: MultiProgress,
     suite: ProgressBar,
     shown: BTreeMap<Attempt, ProgressBar>,
@@ -25,7 +25,7 @@ pub(super) struct Live {
     counts: BTreeMap<&'static str, usize>,
 }
 
-impl Live {
+impl LiveDisplay {
     pub(super) fn new(target: ProgressDrawTarget) -> Self {
         let display = MultiProgress::with_draw_target(target);
         let suite = display.add(ProgressBar::new(0));
@@ -100,7 +100,7 @@ mod tests {
 
     #[test]
     fn a_test_whose_command_is_not_found_does_not_run_for_ever() {
-        let mut live = Live::new(ProgressDrawTarget::hidden());
+        let mut live = LiveDisplay::new(ProgressDrawTarget::hidden());
         let attempt = |name: &str| Attempt { test: name.to_owned(), repetition: 1, attempt: 1 };
         let started = |name| Event::TestStarted { test: attempt(name), sandbox: "none".to_owned() };
         let finished = |name, outcome| {

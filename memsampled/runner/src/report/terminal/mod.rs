@@ -14,17 +14,17 @@ use memsample_input::printable;
 
 use crate::results::{Attempt, Outcome};
 use crate::run::Event;
-use live::Live;
+use live::LiveDisplay;
 
 /// How many seconds a test runs before a log says that it does, again and again.
 const SECONDS_TO_MENTION: u64 = 60;
 
 /// Shows events as they come.
 ///
-/// What cannot be written is not: a run does not end because nobody looks.
+/// Errors of the terminal are ignored: a run does not fail because its terminal is gone.
 pub struct Terminal<W> {
     out: W,
-    live: Option<Live>,
+    live: Option<LiveDisplay>,
     color: bool,
     directory: PathBuf,
     /// Of each running test, how many reports of its memory have come: about one a second.
@@ -48,7 +48,7 @@ impl<W: Write> Terminal<W> {
 
     /// Shows the lines above what runs now, on `target`.
     pub fn live(out: W, color: bool, target: ProgressDrawTarget) -> Self {
-        Self { live: Some(Live::new(target)), ..Self::lines(out, color) }
+        Self { live: Some(LiveDisplay::new(target)), ..Self::lines(out, color) }
     }
 
     /// Shows an event.

@@ -26,9 +26,9 @@ use super::layout::Layout;
 use super::measure::{Usage, measure_all};
 use super::options::RunOptions;
 use super::own_recording::Used;
-use super::progress::{EndedAttempt, Progress};
+use super::progress::{EndedAttempt, ProgressLog};
 use super::role_use::RoleUses;
-use crate::plan::Plan;
+use crate::plan::RunPlan;
 use crate::results::{Abort, Attempt, TestResult};
 use crate::sandbox::Sandboxes;
 use crate::suite::Suite;
@@ -48,7 +48,7 @@ pub(super) struct Dispatcher<'a> {
     sampler: SharedSampler,
     recorder: Recorder,
     recording_ended: Receiver<()>,
-    progress: Progress,
+    progress: ProgressLog,
     /// Whether an earlier part of this run has been cut short.
     is_resumed: bool,
     signals: Receiver<i32>,
@@ -56,7 +56,7 @@ pub(super) struct Dispatcher<'a> {
     messages: (Sender<AttemptMessage>, Receiver<AttemptMessage>),
     sandboxes: Sandboxes<'a>,
     admission: Admission,
-    plan: Plan<'a>,
+    plan: RunPlan<'a>,
     active: HashMap<u64, ActiveAttempt>,
     /// By position of the test in the suite, repetition and attempt.
     results: BTreeMap<(usize, u32, u32), EndedAttempt>,
@@ -81,7 +81,7 @@ impl<'a> Dispatcher<'a> {
         options: &'a RunOptions,
         layout: Layout<'a>,
         (recording, sampler, recorder): (u32, SharedSampler, Recorder),
-        (progress, resumed): (Progress, Option<Vec<EndedAttempt>>),
+        (progress, resumed): (ProgressLog, Option<Vec<EndedAttempt>>),
         signals: Receiver<i32>,
         events: &'a mut dyn FnMut(Event),
     ) -> Self {
@@ -89,7 +89,7 @@ impl<'a> Dispatcher<'a> {
         let ended = resumed.unwrap_or_default();
         let ended_before = ended.iter().map(|ended| &ended.result);
         let RunOptions { selection, repeat, retries, .. } = options;
-        let plan = Plan::new(suite, selection, *repeat, *retries, ended_before);
+        let plan = RunPlan::new(suite, selection, *repeat, *retries, ended_before);
         let index_of: HashMap<&str, usize> = suite
             .tests
             .iter()

@@ -9,13 +9,13 @@ use std::time::Instant;
 
 use rustix::process::Signal;
 
-use super::event_source::{EventSource, Wanted};
+use super::event_source::{EventSource, WaitFor};
 use super::inside::{Inside, kill_own};
-use super::machine::Machine;
+use super::machine::AttemptMachine;
 use super::stage::StageRef;
-use super::state::{Action, SupervisorEvent};
+use super::state::{SupervisorAction, SupervisorEvent};
 use crate::sandbox::attempt_end::AttemptEnd;
-use crate::sandbox::capture::Capture;
+use crate::sandbox::capture::OutputCapture;
 use crate::sandbox::channel::{self, Channel};
 use crate::sandbox::groups::Groups;
 use crate::sandbox::last_line::last_line;
@@ -31,7 +31,7 @@ const MAX_LEFT_OVER: usize = 100;
 pub(super) struct Supervisor<'a> {
     spec: &'a Spec,
     groups: &'a Groups,
-    machine: Machine<'a>,
+    machine: AttemptMachine<'a>,
     events: EventSource<'a>,
     inside: Inside<'a>,
     /// The arguments with which an exec shim is run inside.
@@ -67,7 +67,7 @@ impl<'a> Supervisor<'a> {
         ended_children.set_nonblocking(true).map_err(failed)?;
         signal_hook::low_level::pipe::register(signal_hook::consts::SIGCHLD, sender)
             .map_err(failed)?;
-        let capture = |path| Capture::create(path, spec.output_limit_bytes).map_err(failed);
+        let capture = |path| OutputCapture::create(path, spec.output_limit_bytes).map_err(failed);
         let (stdout, stdout_pipe) = capture(&spec.stdout)?;
         let (stderr, stderr_pipe) = capture(&spec.stderr)?;
         let (init, init_socket) = channel::pair().map_err(failed)?;
@@ -85,7 +85,7 @@ impl<'a> Supervisor<'a> {
         Ok(Self {
             spec,
             groups,
-            machine: Machine::new(spec, Instant::now()),
+            machine: AttemptMachine::new(spec, Instant::now()),
             events: EventSource::new(runner, init, ended_children, tool.id(), [stdout, stderr]),
             inside: Inside::new(groups, sandbox.tool.is_some()),
             shim: sandbox.shim,
@@ -103,7 +103,7 @@ impl<'a> Supervisor<'a> {
                 }
                 continue;
             }
-            let wanted = Wanted {
+            let wanted = WaitFor {
                 deadline: self.machine.deadline(),
                 looks_for_processes: self.machine.looks_for_processes(),
                 drains_output: self.machine.drains_output(),
@@ -114,7 +114,7 @@ impl<'a> Supervisor<'a> {
         let runner_gone = self.machine.runner_gone();
         let (spec, tool_name) = (self.spec, self.tool_name);
         let end = self.machine.into_end();
-        let captured = self.events.captures.map(Capture::finish);
+        let captured = self.events.captures.map(OutputCapture::finish);
         let Some(mut end) = end else {
             let why = last_words(spec, tool_name);
             return (
@@ -130,47 +130,47 @@ impl<'a> Supervisor<'a> {
     }
 
     /// Performs an action; returns the event that comes of it.
-    fn perform(&mut self, action: Action) -> Option<SupervisorEvent> {
+    fn perform(&mut self, action: SupervisorAction) -> Option<SupervisorEvent> {
         match action {
-            Action::Launch(stage) => return self.launch(stage),
-            Action::ReportReady(stage) => {
+            SupervisorAction::Launch(stage) => return self.launch(stage),
+            SupervisorAction::ReportReady(stage) => {
                 let init = self.inside.init_pid();
                 self.report(&SupervisorMessage::Ready { stage, init });
             }
-            Action::SendExec(stage) => return self.send_exec(stage),
-            Action::CloseShim => self.events.shim = None,
-            Action::StartProgress => self.events.start_progress(),
-            Action::StopProgress => self.events.stop_progress(),
-            Action::Terminate => {
+            SupervisorAction::SendExec(stage) => return self.send_exec(stage),
+            SupervisorAction::CloseShim => self.events.shim = None,
+            SupervisorAction::StartProgress => self.events.start_progress(),
+            SupervisorAction::StopProgress => self.events.stop_progress(),
+            SupervisorAction::Terminate => {
                 let processes = self.inside.processes();
                 signal(&processes, Signal::TERM);
                 // One that is stopped would not see it.
                 signal(&processes, Signal::CONT);
             }
-            Action::Kill => {
+            SupervisorAction::Kill => {
                 let tool_ended = self.inside.kill(self.tool.id());
                 self.events.note_reaped(tool_ended);
                 return Some(SupervisorEvent::Killed);
             }
-            Action::ReportEnd => {
+            SupervisorAction::ReportEnd => {
                 let end = Box::new(self.machine.end().clone());
                 self.report(&SupervisorMessage::Ended(end));
             }
-            Action::DescribeLeftOver => {
+            SupervisorAction::DescribeLeftOver => {
                 let left = self.inside.processes().into_iter().filter_map(describe);
                 self.machine.note_left_over(left.take(MAX_LEFT_OVER).collect());
             }
-            Action::AskLeft => {
+            SupervisorAction::AskLeft => {
                 let sent = self.events.init.as_ref().map(|init| init.send(&InitOrder::Left));
                 if !matches!(sent, Some(Ok(()))) {
                     return Some(SupervisorEvent::InitGone);
                 }
             }
-            Action::CloseInit => (self.events.init, self.events.shim) = (None, None),
-            Action::KillTool => {
+            SupervisorAction::CloseInit => (self.events.init, self.events.shim) = (None, None),
+            SupervisorAction::KillTool => {
                 let _ = self.tool.kill();
             }
-            Action::KillOrphans => {
+            SupervisorAction::KillOrphans => {
                 self.events.note_reaped(kill_own(self.tool.id()));
                 return Some(SupervisorEvent::Killed);
             }

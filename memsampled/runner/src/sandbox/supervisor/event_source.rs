@@ -10,7 +10,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::inside::{Inside, reap};
 use super::state::SupervisorEvent;
 use crate::sandbox::attempt_end::ProgramExit;
-use crate::sandbox::capture::Capture;
+use crate::sandbox::capture::OutputCapture;
 use crate::sandbox::channel::Channel;
 use crate::sandbox::processes::rss_bytes;
 use crate::sandbox::protocol::{InitMessage, ShimMessage, SupervisorMessage, SupervisorOrder};
@@ -35,18 +35,18 @@ pub(super) struct EventSource<'a> {
     tool_ended: bool,
     /// Whether the end of the tool was reported.
     is_tool_reported: bool,
-    pub(super) captures: [Capture; 2],
+    pub(super) captures: [OutputCapture; 2],
     /// When that report is due next; `None` while no program of the test runs.
     next_progress: Option<Instant>,
 }
 
 /// What is waited for beside messages.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Wanted {
+pub(super) struct WaitFor {
     pub(super) deadline: Option<Instant>,
-    /// Whether it is of interest that no process is left.
+    /// Whether to report that no process is left.
     pub(super) looks_for_processes: bool,
-    /// Whether it is of interest that nobody can write output any more.
+    /// Whether to report that no process can write output any more.
     pub(super) drains_output: bool,
 }
 
@@ -56,7 +56,7 @@ impl<'a> EventSource<'a> {
         init: Channel<OwnedFd>,
         ended_children: UnixStream,
         tool: u32,
-        captures: [Capture; 2],
+        captures: [OutputCapture; 2],
     ) -> Self {
         Self {
             runner,
@@ -87,7 +87,7 @@ impl<'a> EventSource<'a> {
     }
 
     /// Waits for what happens next, and takes output and reports progress meanwhile.
-    pub(super) fn next(&mut self, inside: &mut Inside<'_>, wanted: Wanted) -> SupervisorEvent {
+    pub(super) fn next(&mut self, inside: &mut Inside<'_>, wanted: WaitFor) -> SupervisorEvent {
         loop {
             if self.tool_ended && !self.is_tool_reported {
                 self.is_tool_reported = true;

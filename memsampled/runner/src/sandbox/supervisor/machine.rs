@@ -18,22 +18,22 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::state::{Action, SupervisorEvent, SupervisorState};
+use super::state::{SupervisorAction, SupervisorEvent, SupervisorState};
 use crate::results::LeftOverProcess;
 use crate::sandbox::attempt_end::{AttemptEnd, ProgramExit};
 use crate::sandbox::spec::Spec;
 
 /// What a tool needs to make a sandbox, at most, on a machine that is busy.
 pub(super) const MAX_ENTRY: Duration = Duration::from_secs(60);
-/// How long output may come after all processes have ended: somebody else may hold the pipe.
+/// How long output may come after all processes have ended: a process elsewhere may hold the pipe.
 const MAX_DRAIN: Duration = Duration::from_secs(1);
 
 /// One attempt, from the making of its sandbox until nothing is left of it.
 #[derive(Clone, Debug)]
-pub(super) struct Machine<'a> {
+pub(super) struct AttemptMachine<'a> {
     pub(super) spec: &'a Spec,
     state: SupervisorState,
-    pub(super) actions: VecDeque<Action>,
+    pub(super) actions: VecDeque<SupervisorAction>,
     pub(super) end: AttemptEnd,
     /// Whether the sandbox was made.
     pub(super) is_entered: bool,
@@ -50,7 +50,7 @@ pub(super) struct Machine<'a> {
     pub(super) stopped: Option<Instant>,
 }
 
-impl<'a> Machine<'a> {
+impl<'a> AttemptMachine<'a> {
     /// Begins when the tool has been started.
     pub(super) fn new(spec: &'a Spec, now: Instant) -> Self {
         Self {
@@ -71,7 +71,7 @@ impl<'a> Machine<'a> {
     }
 
     /// Returns what is to be done next, before another event is waited for.
-    pub(super) fn next_action(&mut self) -> Option<Action> {
+    pub(super) fn next_action(&mut self) -> Option<SupervisorAction> {
         self.actions.pop_front()
     }
 

@@ -1,9 +1,9 @@
 //! The supervisor: runs one attempt from outside of its sandbox, and leaves nothing behind.
 //!
 //! ```text
-//! EventSource ─ SupervisorEvent ─▶ Machine ─ Action ─▶ Supervisor
-//!      ▲                                                   │ signals, messages
-//!      └── runner, init, exec shim, output, time ──────────┘
+//! EventSource ─ SupervisorEvent ─▶ AttemptMachine ─ SupervisorAction ─▶ Supervisor
+//!      ▲                                                                   │ signals, messages
+//!      └─────────── runner, init, exec shim, output, time ─────────────────┘
 //! ```
 
 mod conduct;

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::machine::{MAX_ENTRY, Machine};
+use super::machine::{AttemptMachine, MAX_ENTRY};
 use super::stage::{StageEnd, StageRef, StopReason, failure, shown};
-use super::state::{Action, AfterKill, SupervisorState};
+use super::state::{AfterKill, SupervisorAction, SupervisorState};
 use crate::sandbox::spec::{Stage, StageKind};
 
 /// What init needs to answer, at most.
@@ -13,7 +13,7 @@ pub(super) const MAX_ANSWER: Duration = Duration::from_secs(20);
 /// ends a moment after the first.
 const SETTLE: Duration = Duration::from_millis(250);
 
-impl Machine<'_> {
+impl AttemptMachine<'_> {
     /// Begins a setup step, or the program after the last of them.
     pub(super) fn begin_setup(&mut self, index: usize, now: Instant) -> SupervisorState {
         if index < self.spec.setup.len() {
@@ -32,7 +32,7 @@ impl Machine<'_> {
         if self.end.not_started.is_some() {
             self.kill(AfterKill::AskLeft, now)
         } else if self.spec.keep_left_over && !self.is_over {
-            self.actions.push_back(Action::ReportEnd);
+            self.actions.push_back(SupervisorAction::ReportEnd);
             SupervisorState::LivingOn
         } else {
             SupervisorState::Settling { deadline: now + SETTLE }
@@ -48,7 +48,7 @@ impl Machine<'_> {
             return self.finish_stage(stage, StageEnd::Ended { began: false }, now);
         }
         (self.last_exit, self.awaits_exit) = (None, true);
-        self.actions.push_back(Action::Launch(stage));
+        self.actions.push_back(SupervisorAction::Launch(stage));
         let deadline = now + MAX_ENTRY;
         SupervisorState::Launching { stage, deadline, failure: None, is_sent: false }
     }
@@ -57,7 +57,7 @@ impl Machine<'_> {
     pub(super) fn begun(&mut self, stage: StageRef, now: Instant) -> SupervisorState {
         if stage.kind == StageKind::Program {
             self.began = Some(now);
-            self.actions.push_back(Action::StartProgress);
+            self.actions.push_back(SupervisorAction::StartProgress);
         }
         let timeout = self.stage(stage).map_or(Duration::ZERO, |stage| stage.timeout);
         // What can be waited for, for ever if it must be.
@@ -71,7 +71,7 @@ impl Machine<'_> {
         why: StopReason,
         now: Instant,
     ) -> SupervisorState {
-        self.actions.push_back(Action::Terminate);
+        self.actions.push_back(SupervisorAction::Terminate);
         SupervisorState::Stopping { stage, why, deadline: now.checked_add(self.spec.grace) }
     }
 
@@ -82,13 +82,13 @@ impl Machine<'_> {
         end: StageEnd,
         now: Instant,
     ) -> SupervisorState {
-        self.actions.push_back(Action::CloseShim);
+        self.actions.push_back(SupervisorAction::CloseShim);
         self.kill(AfterKill::FinishStage(stage, end), now)
     }
 
     /// Kills all inside.
     pub(super) fn kill(&mut self, next: AfterKill, now: Instant) -> SupervisorState {
-        self.actions.push_back(Action::Kill);
+        self.actions.push_back(SupervisorAction::Kill);
         SupervisorState::Killing { next, deadline: now + MAX_ANSWER }
     }
 
@@ -108,7 +108,7 @@ impl Machine<'_> {
                 if self.init_gone {
                     return self.leave(now);
                 }
-                self.actions.push_back(Action::AskLeft);
+                self.actions.push_back(SupervisorAction::AskLeft);
                 SupervisorState::AskingLeft { deadline: now + MAX_ANSWER }
             }
         }
@@ -116,7 +116,7 @@ impl Machine<'_> {
 
     /// Ends init and the tool.
     pub(super) fn leave(&mut self, now: Instant) -> SupervisorState {
-        self.actions.push_back(Action::CloseInit);
+        self.actions.push_back(SupervisorAction::CloseInit);
         if self.tool_ended {
             return self.kill_orphans();
         }
@@ -125,7 +125,7 @@ impl Machine<'_> {
 
     /// Kills what init left.
     pub(super) fn kill_orphans(&mut self) -> SupervisorState {
-        self.actions.push_back(Action::KillOrphans);
+        self.actions.push_back(SupervisorAction::KillOrphans);
         SupervisorState::KillingOrphans
     }
 
@@ -150,7 +150,7 @@ impl Machine<'_> {
             StageKind::Program => {
                 self.note_program(end);
                 self.stopped = Some(now);
-                self.actions.push_back(Action::StopProgress);
+                self.actions.push_back(SupervisorAction::StopProgress);
                 self.begin_cleanup(0, now)
             }
             StageKind::Cleanup => {

@@ -49,7 +49,7 @@ pub(super) enum SupervisorEvent {
 
 /// What the supervisor shall do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Action {
+pub(super) enum SupervisorAction {
     /// Have init start an exec shim for a stage.
     Launch(StageRef),
     /// Report to the runner that a stage waits to begin.
@@ -72,7 +72,7 @@ pub(super) enum Action {
     DescribeLeftOver,
     /// Ask init how much shared memory is left.
     AskLeft,
-    /// Close the channels to init and to the exec shim, whereupon init kills what is below it and ends.
+    /// Close the channels to init and to the exec shim: then init kills its descendants and exits.
     CloseInit,
     /// Kill the tool that made the sandbox.
     KillTool,
@@ -91,8 +91,8 @@ pub(super) enum SupervisorState {
     Running { stage: StageRef, deadline: Option<Instant> },
     /// It was asked to end, and has its grace.
     Stopping { stage: StageRef, why: StopReason, deadline: Option<Instant> },
-    /// All inside is killed; init still has to say that the program has ended, lest that is taken for the end of the
-    /// next program.
+    /// All inside is killed; init still has to report the end of the program, which could otherwise be taken for the end
+    /// of the next one.
     Killing { next: AfterKill, deadline: Instant },
     /// The program and its cleanup have ended: what is about to end has a moment to do so.
     Settling { deadline: Instant },

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use super::machine::Machine;
+use super::machine::AttemptMachine;
 use super::stage::StageRef;
-use super::state::{Action, SupervisorEvent, SupervisorState};
+use super::state::{SupervisorAction, SupervisorEvent, SupervisorState};
 use crate::sandbox::attempt_end::{AttemptEnd, ProgramExit};
 use crate::sandbox::spec::{ResolvedSandbox, Spec, Stage, StageKind};
 use SupervisorEvent as Event;
@@ -52,20 +52,20 @@ fn exited(exit_code: i32) -> Event {
 /// A machine to which events are given by hand.
 #[derive(Clone)]
 struct Driven<'a> {
-    machine: Machine<'a>,
+    machine: AttemptMachine<'a>,
     now: Instant,
     /// All that was performed.
-    performed: Vec<Action>,
+    performed: Vec<SupervisorAction>,
 }
 
 impl<'a> Driven<'a> {
     fn new(spec: &'a Spec) -> Self {
         let now = Instant::now();
-        Self { machine: Machine::new(spec, now), now, performed: Vec::new() }
+        Self { machine: AttemptMachine::new(spec, now), now, performed: Vec::new() }
     }
 
     /// Gives an event, and performs all that comes of it. Returns that.
-    fn give(&mut self, event: Event) -> Vec<Action> {
+    fn give(&mut self, event: Event) -> Vec<SupervisorAction> {
         let first = self.performed.len();
         self.now = match (&event, self.machine.deadline()) {
             (Event::Deadline, Some(deadline)) => deadline,
@@ -74,7 +74,7 @@ impl<'a> Driven<'a> {
         self.machine.handle(event, self.now);
         while let Some(action) = self.machine.next_action() {
             self.performed.push(action);
-            if matches!(action, Action::Kill | Action::KillOrphans) {
+            if matches!(action, SupervisorAction::Kill | SupervisorAction::KillOrphans) {
                 self.machine.handle(Event::Killed, self.now);
             }
         }
@@ -83,19 +83,20 @@ impl<'a> Driven<'a> {
 
     /// Begins a stage that was launched.
     fn begin(&mut self, stage: StageRef) {
-        assert_eq!(self.give(Event::ShimReady), [Action::ReportReady(stage.kind)]);
-        assert_eq!(self.give(Event::Go), [Action::SendExec(stage)]);
+        assert_eq!(self.give(Event::ShimReady), [SupervisorAction::ReportReady(stage.kind)]);
+        assert_eq!(self.give(Event::Go), [SupervisorAction::SendExec(stage)]);
         // Once is enough.
         assert_eq!(self.give(Event::Go), []);
-        let progress: &[Action] = if stage == PROGRAM { &[Action::StartProgress] } else { &[] };
+        let progress: &[SupervisorAction] =
+            if stage == PROGRAM { &[SupervisorAction::StartProgress] } else { &[] };
         assert_eq!(self.give(Event::ShimClosed), progress);
     }
 
     /// Ends it, from the question for what is left on.
     #[track_caller]
     fn finish(mut self) -> AttemptEnd {
-        assert_eq!(self.give(Event::LeftBytes(Some(7))), [Action::CloseInit]);
-        assert_eq!(self.give(Event::ToolEnded), [Action::KillOrphans]);
+        assert_eq!(self.give(Event::LeftBytes(Some(7))), [SupervisorAction::CloseInit]);
+        assert_eq!(self.give(Event::ToolEnded), [SupervisorAction::KillOrphans]);
         assert_eq!(self.give(Event::OutputClosed), []);
         assert!(self.machine.is_done());
         self.machine.into_end().unwrap()
@@ -106,15 +107,18 @@ impl<'a> Driven<'a> {
 fn a_program_is_prepared_run_and_tidied_up() {
     let spec = spec(1, 1);
     let mut driven = Driven::new(&spec);
-    assert_eq!(driven.give(Event::InitReady), [Action::Launch(SETUP)]);
+    assert_eq!(driven.give(Event::InitReady), [SupervisorAction::Launch(SETUP)]);
     driven.begin(SETUP);
-    assert_eq!(driven.give(exited(0)), [Action::Launch(PROGRAM)]);
+    assert_eq!(driven.give(exited(0)), [SupervisorAction::Launch(PROGRAM)]);
     driven.begin(PROGRAM);
-    assert_eq!(driven.give(exited(3)), [Action::StopProgress, Action::Launch(CLEANUP)]);
+    assert_eq!(
+        driven.give(exited(3)),
+        [SupervisorAction::StopProgress, SupervisorAction::Launch(CLEANUP)]
+    );
     driven.begin(CLEANUP);
     assert_eq!(driven.give(exited(0)), []);
     assert!(driven.machine.looks_for_processes());
-    assert_eq!(driven.give(Event::AllEnded), [Action::Kill, Action::AskLeft]);
+    assert_eq!(driven.give(Event::AllEnded), [SupervisorAction::Kill, SupervisorAction::AskLeft]);
     let end = driven.finish();
     assert_eq!((end.exit_code, end.signal, end.not_started), (Some(3), None, None));
     assert_eq!((end.left_bytes, end.timed_out, end.lost), (Some(7), false, false));
@@ -128,13 +132,13 @@ fn a_setup_that_fails_leaves_out_the_program_but_not_the_cleanup() {
     let mut driven = Driven::new(&spec);
     driven.give(Event::InitReady);
     driven.begin(SETUP);
-    assert_eq!(driven.give(exited(4)), [Action::Launch(CLEANUP)]);
+    assert_eq!(driven.give(exited(4)), [SupervisorAction::Launch(CLEANUP)]);
     driven.begin(CLEANUP);
     let second = StageRef { index: 1, ..CLEANUP };
-    assert_eq!(driven.give(exited(5)), [Action::Launch(second)]);
+    assert_eq!(driven.give(exited(5)), [SupervisorAction::Launch(second)]);
     driven.begin(second);
     // Nothing that was run is looked at for what it left.
-    assert_eq!(driven.give(exited(0)), [Action::Kill, Action::AskLeft]);
+    assert_eq!(driven.give(exited(0)), [SupervisorAction::Kill, SupervisorAction::AskLeft]);
     let end = driven.finish();
     assert_eq!(end.not_started.as_deref(), Some("its setup `prepare` exited with 4"));
     assert_eq!(end.notes, ["its cleanup `tidy` exited with 5"]);
@@ -146,7 +150,7 @@ fn a_program_that_does_not_end_in_time_has_its_grace() {
     let mut driven = Driven::new(&spec);
     driven.give(Event::InitReady);
     driven.begin(PROGRAM);
-    assert_eq!(driven.give(Event::Deadline), [Action::Terminate]);
+    assert_eq!(driven.give(Event::Deadline), [SupervisorAction::Terminate]);
     let grace = driven.machine.deadline().unwrap() - driven.now;
     assert_eq!(grace, spec.grace);
     assert!(!driven.machine.looks_for_processes());
@@ -154,14 +158,17 @@ fn a_program_that_does_not_end_in_time_has_its_grace() {
     // It ends, and what it started after it.
     assert_eq!(driven.give(exited(1)), []);
     assert!(driven.machine.looks_for_processes());
-    assert_eq!(driven.give(Event::AllEnded), [Action::Kill, Action::StopProgress]);
+    assert_eq!(
+        driven.give(Event::AllEnded),
+        [SupervisorAction::Kill, SupervisorAction::StopProgress]
+    );
     driven.give(Event::AllEnded);
     let end = driven.finish();
     assert_eq!((end.timed_out, end.exit_code), (true, Some(1)));
     // It does not, and is killed. Its end is waited for.
-    assert_eq!(unwilling.give(Event::Deadline), [Action::Kill]);
+    assert_eq!(unwilling.give(Event::Deadline), [SupervisorAction::Kill]);
     let killed = Event::Exited(ProgramExit { exit_code: None, signal: Some(9) });
-    assert_eq!(unwilling.give(killed), [Action::StopProgress]);
+    assert_eq!(unwilling.give(killed), [SupervisorAction::StopProgress]);
     unwilling.give(Event::AllEnded);
     let end = unwilling.finish();
     assert_eq!((end.timed_out, end.signal), (true, Some(9)));
@@ -174,7 +181,8 @@ fn what_outlives_its_program_is_left_over() {
     driven.give(Event::InitReady);
     driven.begin(PROGRAM);
     driven.give(exited(0));
-    let expected = [Action::DescribeLeftOver, Action::Kill, Action::AskLeft];
+    let expected =
+        [SupervisorAction::DescribeLeftOver, SupervisorAction::Kill, SupervisorAction::AskLeft];
     assert_eq!(driven.give(Event::Deadline), expected);
 }
 
@@ -184,10 +192,13 @@ fn what_the_setup_of_a_suite_started_lives_until_the_runner_ends_it() {
     let mut driven = Driven::new(&spec);
     driven.give(Event::InitReady);
     driven.begin(PROGRAM);
-    assert_eq!(driven.give(exited(0)), [Action::StopProgress, Action::ReportEnd]);
+    assert_eq!(
+        driven.give(exited(0)),
+        [SupervisorAction::StopProgress, SupervisorAction::ReportEnd]
+    );
     assert_eq!(driven.machine.deadline(), None);
     assert_eq!(driven.give(Event::InitGone), []);
-    assert_eq!(driven.give(Event::End), [Action::Kill, Action::CloseInit]);
+    assert_eq!(driven.give(Event::End), [SupervisorAction::Kill, SupervisorAction::CloseInit]);
 }
 
 #[test]
@@ -199,7 +210,8 @@ fn a_program_that_cannot_be_executed_says_why() {
     driven.give(Event::Go);
     assert_eq!(driven.give(Event::ShimFailed("no such file".to_owned())), []);
     assert_eq!(driven.give(Event::ShimClosed), []);
-    let expected = [Action::StopProgress, Action::Kill, Action::AskLeft];
+    let expected =
+        [SupervisorAction::StopProgress, SupervisorAction::Kill, SupervisorAction::AskLeft];
     assert_eq!(driven.give(exited(1)), expected);
     let end = driven.finish();
     assert_eq!(end.not_started.as_deref(), Some("no such file"));
@@ -212,9 +224,10 @@ fn the_runner_ends_a_program_and_its_cleanup_is_run_all_the_same() {
     let mut driven = Driven::new(&spec);
     driven.give(Event::InitReady);
     driven.begin(PROGRAM);
-    assert_eq!(driven.give(Event::End), [Action::Terminate]);
+    assert_eq!(driven.give(Event::End), [SupervisorAction::Terminate]);
     driven.give(exited(0));
-    let expected = [Action::Kill, Action::StopProgress, Action::Launch(CLEANUP)];
+    let expected =
+        [SupervisorAction::Kill, SupervisorAction::StopProgress, SupervisorAction::Launch(CLEANUP)];
     assert_eq!(driven.give(Event::AllEnded), expected);
     driven.begin(CLEANUP);
     assert_eq!(driven.give(Event::End), []);
@@ -231,9 +244,9 @@ fn a_runner_that_is_gone_ends_all_at_once() {
     driven.give(Event::InitReady);
     driven.begin(PROGRAM);
     // No grace and no cleanup, but the end of the program is waited for.
-    assert_eq!(driven.give(Event::RunnerGone), [Action::Kill]);
-    assert_eq!(driven.give(exited(0)), [Action::StopProgress]);
-    assert_eq!(driven.give(Event::AllEnded), [Action::Kill, Action::AskLeft]);
+    assert_eq!(driven.give(Event::RunnerGone), [SupervisorAction::Kill]);
+    assert_eq!(driven.give(exited(0)), [SupervisorAction::StopProgress]);
+    assert_eq!(driven.give(Event::AllEnded), [SupervisorAction::Kill, SupervisorAction::AskLeft]);
     assert!(driven.finish().ended_by_runner);
 }
 
@@ -243,9 +256,10 @@ fn a_test_that_kills_its_init_is_lost() {
     let mut driven = Driven::new(&spec);
     driven.give(Event::InitReady);
     driven.begin(PROGRAM);
-    assert_eq!(driven.give(Event::InitGone), [Action::StopProgress]);
+    assert_eq!(driven.give(Event::InitGone), [SupervisorAction::StopProgress]);
     assert_eq!(driven.give(Event::ToolEnded), []);
-    let expected = [Action::Kill, Action::CloseInit, Action::KillOrphans];
+    let expected =
+        [SupervisorAction::Kill, SupervisorAction::CloseInit, SupervisorAction::KillOrphans];
     assert_eq!(driven.give(Event::AllEnded), expected);
     driven.give(Event::Deadline);
     let end = driven.machine.into_end().unwrap();
@@ -258,9 +272,12 @@ fn a_sandbox_that_cannot_be_made_is_left() {
     for event in [Event::InitGone, Event::Deadline, Event::RunnerGone] {
         let spec = spec(0, 0);
         let mut driven = Driven::new(&spec);
-        assert_eq!(driven.give(event), [Action::CloseInit]);
+        assert_eq!(driven.give(event), [SupervisorAction::CloseInit]);
         // The tool does not end.
-        assert_eq!(driven.give(Event::Deadline), [Action::KillTool, Action::KillOrphans]);
+        assert_eq!(
+            driven.give(Event::Deadline),
+            [SupervisorAction::KillTool, SupervisorAction::KillOrphans]
+        );
         driven.give(Event::Deadline);
         assert!(driven.machine.is_done());
         assert!(driven.machine.into_end().is_none());
@@ -347,7 +364,11 @@ fn every_event_in_every_state_leads_to_the_end() {
 /// Lets the runner end, and time pass.
 fn check_ends(mut driven: Driven<'_>) {
     let launched = |driven: &Driven<'_>| {
-        driven.performed.iter().filter(|action| matches!(action, Action::Launch(_))).count()
+        driven
+            .performed
+            .iter()
+            .filter(|action| matches!(action, SupervisorAction::Launch(_)))
+            .count()
     };
     driven.give(Event::RunnerGone);
     let before = launched(&driven);
@@ -360,8 +381,10 @@ fn check_ends(mut driven: Driven<'_>) {
     }
     assert!(driven.machine.is_done(), "{:?}", driven.machine.state());
     assert_eq!(launched(&driven), before, "nothing begins without a runner");
-    let is_last = |action: &&Action| matches!(action, Action::CloseInit | Action::KillOrphans);
-    let last: Vec<&Action> = driven.performed.iter().filter(is_last).collect();
-    assert_eq!(last, [&Action::CloseInit, &Action::KillOrphans]);
+    let is_last = |action: &&SupervisorAction| {
+        matches!(action, SupervisorAction::CloseInit | SupervisorAction::KillOrphans)
+    };
+    let last: Vec<&SupervisorAction> = driven.performed.iter().filter(is_last).collect();
+    assert_eq!(last, [&SupervisorAction::CloseInit, &SupervisorAction::KillOrphans]);
     assert!(matches!(driven.machine.state(), SupervisorState::Done));
 }

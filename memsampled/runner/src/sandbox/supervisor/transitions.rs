@@ -2,13 +2,13 @@
 
 use std::time::Instant;
 
-use super::machine::{MAX_ENTRY, Machine};
+use super::machine::{AttemptMachine, MAX_ENTRY};
 use super::sequence::MAX_ANSWER;
 use super::stage::{StageEnd, StageRef, StopReason};
-use super::state::{Action, AfterKill, SupervisorEvent, SupervisorState};
+use super::state::{AfterKill, SupervisorAction, SupervisorEvent, SupervisorState};
 use crate::sandbox::spec::StageKind;
 
-impl Machine<'_> {
+impl AttemptMachine<'_> {
     pub(super) fn entering(
         &mut self,
         deadline: Instant,
@@ -52,12 +52,12 @@ impl Machine<'_> {
             |failure, is_sent| SupervisorState::Launching { stage, deadline, failure, is_sent };
         match event {
             SupervisorEvent::ShimReady => {
-                self.actions.push_back(Action::ReportReady(stage.kind));
+                self.actions.push_back(SupervisorAction::ReportReady(stage.kind));
                 stay(failure, is_sent)
             }
             SupervisorEvent::Go => {
                 if !is_sent {
-                    self.actions.push_back(Action::SendExec(stage));
+                    self.actions.push_back(SupervisorAction::SendExec(stage));
                 }
                 stay(failure, true)
             }
@@ -209,7 +209,7 @@ impl Machine<'_> {
         match event {
             SupervisorEvent::AllEnded => self.kill(AfterKill::AskLeft, now),
             SupervisorEvent::Deadline => {
-                self.actions.push_back(Action::DescribeLeftOver);
+                self.actions.push_back(SupervisorAction::DescribeLeftOver);
                 self.kill(AfterKill::AskLeft, now)
             }
             // It takes no longer than a moment, whatever happens.
@@ -263,7 +263,7 @@ impl Machine<'_> {
         match event {
             SupervisorEvent::ToolEnded => self.kill_orphans(),
             SupervisorEvent::Deadline => {
-                self.actions.push_back(Action::KillTool);
+                self.actions.push_back(SupervisorAction::KillTool);
                 self.end
                     .notes
                     .push("the tool of its sandbox did not end and was killed".to_owned());

@@ -43,11 +43,9 @@ fn step(parts: &[Part], line: impl Fn(&Part) -> String, end: &str) -> Option<Ste
 
 /// Returns a text as one word of a shell.
 pub(super) fn word(text: &str) -> String {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_./:@%+=,-".contains(&byte);
-    if !text.is_empty() && !text.starts_with('-') && text.bytes().all(is_plain) {
-        return text.to_owned();
-    }
-    format!("'{}'", text.replace('\'', r"'\''"))
+    // A NUL stays as it is: what is run with it cannot be started, and says so.
+    let quoted = shlex::Quoter::new().allow_nul(true).quote(text);
+    quoted.map_or_else(|_| text.to_owned(), std::borrow::Cow::into_owned)
 }
 
 #[cfg(test)]
