@@ -7,7 +7,7 @@
 use rustix::io::Errno;
 use rustix::net::netlink;
 
-use super::netlink::{Message, NetlinkSocket, Received, field, message, messages};
+use super::netlink::{NetlinkMessage, NetlinkSocket, Received, field, message, messages};
 use crate::identity::Comm;
 
 /// `CN_IDX_PROC` and `CN_VAL_PROC`: who speaks. The first is also the number of the multicast group.
@@ -202,7 +202,7 @@ struct Event {
 }
 
 /// Reads a message; `None` where it is none of the proc connector, or of another layout.
-fn parse(message: &Message<'_>) -> Option<Event> {
+fn parse(message: &NetlinkMessage<'_>) -> Option<Event> {
     let body = message.body;
     let number_at = |offset| field(body, offset).map(u32::from_ne_bytes);
     let length = usize::from(u16::from_ne_bytes(field(body, 16)?));
@@ -284,7 +284,7 @@ mod tests {
     #[track_caller]
     fn check(what: u32, details: &[u8], expected: Option<EventKind>) {
         let body = body(9, what, details);
-        let event = parse(&Message { kind: TYPE_CONNECTOR, body: &body }).unwrap();
+        let event = parse(&NetlinkMessage { kind: TYPE_CONNECTOR, body: &body }).unwrap();
         assert_eq!((event.cpu, event.number), (3, 9));
         assert_eq!(event.reported, expected.map(|kind| ProcessEvent { monotonic_ns: 77, kind }));
     }
@@ -310,7 +310,7 @@ mod tests {
     #[test]
     fn another_layout_or_another_speaker_is_refused() {
         let good = body(1, WHAT_EXEC, &pids(&[1, 1]));
-        let refused = |kind, body: &[u8]| parse(&Message { kind, body }).is_none();
+        let refused = |kind, body: &[u8]| parse(&NetlinkMessage { kind, body }).is_none();
         assert!(!refused(TYPE_CONNECTOR, &good));
         assert!(refused(2, &good));
         for (offset, byte) in [(0, 2), (4, 2), (16, MIN_EVENT_BYTES as u8 - 1), (16, 200)] {
@@ -338,7 +338,7 @@ mod tests {
         #[test]
         fn a_message_that_is_cut_off_is_refused(length in 0..CONNECTOR_HEADER_BYTES + MIN_EVENT_BYTES) {
             let whole = body(1, WHAT_FORK, &pids(&[1, 1, 2, 2]));
-            let message = Message { kind: TYPE_CONNECTOR, body: &whole[..length] };
+            let message = NetlinkMessage { kind: TYPE_CONNECTOR, body: &whole[..length] };
             prop_assert_eq!(parse(&message), None);
         }
     }

@@ -101,19 +101,19 @@ impl NetlinkSocket {
 }
 
 /// A message without its header.
-pub(super) struct Message<'a> {
+pub(super) struct NetlinkMessage<'a> {
     pub(super) kind: u16,
     pub(super) body: &'a [u8],
 }
 
 /// Returns the messages in `bytes`, up to the first that is malformed.
-pub(super) fn messages(mut bytes: &[u8]) -> impl Iterator<Item = Message<'_>> {
+pub(super) fn messages(mut bytes: &[u8]) -> impl Iterator<Item = NetlinkMessage<'_>> {
     std::iter::from_fn(move || {
         let length = u32::from_ne_bytes(field(bytes, 0)?) as usize;
         let kind = u16::from_ne_bytes(field(bytes, 4)?);
         let body = bytes.get(HEADER_BYTES..length)?;
         bytes = bytes.get(length.next_multiple_of(ALIGNMENT)..).unwrap_or_default();
-        Some(Message { kind, body })
+        Some(NetlinkMessage { kind, body })
     })
 }
 

@@ -36,14 +36,14 @@ pub(super) fn manifest_path(directory: &Path) -> PathBuf {
 /// What the writing thread and those who make dumps have in common.
 pub(super) struct Ring {
     pub(super) directory: RecordingDirectory,
-    state: Mutex<State>,
+    state: Mutex<RingState>,
     /// Told after each batch.
     grown: Condvar,
 }
 
 #[derive(Default)]
-struct State {
-    segments: VecDeque<Segment>,
+struct RingState {
+    segments: VecDeque<RingSegment>,
     /// The planned instant of the last tick on disk.
     latest_boot_ns: u64,
     manifest: Option<Manifest>,
@@ -52,7 +52,7 @@ struct State {
 }
 
 /// A file that begins with all there is.
-struct Segment {
+struct RingSegment {
     number: u64,
     /// The planned instant of its first tick; `None` until there is one.
     first_boot_ns: Option<u64>,
@@ -74,7 +74,7 @@ impl Ring {
 
     /// Waits until there is a tick that was planned at or after an instant.
     pub(super) fn wait_for(&self, boot_ns: u64, patience: Duration) {
-        let behind = |state: &mut State| state.latest_boot_ns < boot_ns;
+        let behind = |state: &mut RingState| state.latest_boot_ns < boot_ns;
         // Without it the dump lacks its last half second, and is made all the same.
         drop(self.grown.wait_timeout_while(self.state(), patience, behind));
     }
@@ -82,11 +82,11 @@ impl Ring {
     /// Opens what holds the last `span`; `None` where there is no tick yet.
     pub(super) fn open(&self, span: Duration) -> io::Result<Option<OpenSegments>> {
         let state = self.state();
-        let State { segments, latest_boot_ns, manifest, .. } = &*state;
+        let RingState { segments, latest_boot_ns, manifest, .. } = &*state;
         let span_ns = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
         let from_boot_ns = latest_boot_ns.saturating_add(1).saturating_sub(span_ns);
         let (Some(manifest), true) = (manifest, *latest_boot_ns > 0) else { return Ok(None) };
-        let begins_before = |segment: &Segment| {
+        let begins_before = |segment: &RingSegment| {
             segment.first_boot_ns.is_some_and(|first_boot_ns| first_boot_ns <= from_boot_ns)
         };
         let first = segments.iter().rposition(begins_before).unwrap_or(0);
@@ -115,7 +115,7 @@ impl Ring {
         (Duration::from_nanos(span_ns), bytes)
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, RingState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -144,7 +144,7 @@ impl RingWriter {
         let journal = JournalWriter::create(&ring.directory.journal_file(0), &Opening::default())?;
         {
             let mut state = ring.state();
-            state.segments.push_back(Segment {
+            state.segments.push_back(RingSegment {
                 number: 0,
                 first_boot_ns: None,
                 bytes: journal.bytes(),
@@ -174,7 +174,7 @@ impl RingWriter {
         let path = self.ring.directory.journal_file(number);
         self.journal = JournalWriter::create(&path, &opening)?;
         let bytes = self.journal.bytes();
-        self.ring.state().segments.push_back(Segment { number, first_boot_ns: None, bytes });
+        self.ring.state().segments.push_back(RingSegment { number, first_boot_ns: None, bytes });
         Ok(())
     }
 

@@ -20,12 +20,12 @@ pub(crate) struct JournalReader<R> {
     stream: Decoder<'static>,
     decoder: BatchDecoder,
     contents: Vec<u8>,
-    state: State,
+    state: ReaderState,
 }
 
 /// Where reading stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum ReaderState {
     Open,
     /// The file ended behind a whole block.
     Ended,
@@ -50,7 +50,8 @@ impl<R: Read> JournalReader<R> {
         let mut stream = Decoder::new()?;
         stream.set_parameter(DParameter::WindowLogMax(MAX_WINDOW_LOG))?;
         let decoder = BatchDecoder::default();
-        let mut reader = Self { file, stream, decoder, contents: Vec::new(), state: State::Open };
+        let mut reader =
+            Self { file, stream, decoder, contents: Vec::new(), state: ReaderState::Open };
         let opening =
             if reader.next_block()? { reader.decoder.opening(&reader.contents) } else { None };
         Ok((opening.ok_or_else(not_a_journal)?, reader))
@@ -63,18 +64,18 @@ impl<R: Read> JournalReader<R> {
     /// The file cannot be read. What is not a block ends the journal and is no error; see
     /// [`is_torn`](Self::is_torn).
     pub(crate) fn next(&mut self, batch: &mut Batch) -> io::Result<bool> {
-        if self.state != State::Open || !self.next_block()? {
+        if self.state != ReaderState::Open || !self.next_block()? {
             return Ok(false);
         }
         if self.decoder.batch(&self.contents, batch).is_none() {
-            self.state = State::Torn;
+            self.state = ReaderState::Torn;
         }
         Ok(true)
     }
 
     /// Says whether something that is not a whole block was found behind the last one.
     pub(crate) fn is_torn(&self) -> bool {
-        self.state == State::Torn
+        self.state == ReaderState::Torn
     }
 
     /// Returns what is in the last block that was read.
@@ -88,7 +89,7 @@ impl<R: Read> JournalReader<R> {
         let mut head = [0; 8];
         match read_up_to(&mut self.file, &mut head)? {
             0 => {
-                self.state = State::Ended;
+                self.state = ReaderState::Ended;
                 return Ok(false);
             }
             8 => {}
@@ -114,7 +115,7 @@ impl<R: Read> JournalReader<R> {
     }
 
     fn torn(&mut self) -> io::Result<bool> {
-        self.state = State::Torn;
+        self.state = ReaderState::Torn;
         Ok(false)
     }
 }

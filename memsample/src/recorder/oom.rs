@@ -27,13 +27,14 @@ pub(super) struct OomWatch {
     /// The counter of the machine, and when it was read.
     machine: Option<(i64, u64)>,
     groups: BTreeMap<Arc<[u8]>, u64>,
-    /// Ends by signal 9 that belong to no kill yet, oldest first.
-    ends: VecDeque<End>,
-    /// Kills to which no end belongs yet.
+    /// Exits by signal 9 that belong to no kill yet, oldest first.
+    exits: VecDeque<KilledExit>,
+    /// Kills to which no exit belongs yet.
     kills: VecDeque<Kill>,
 }
 
-struct End {
+/// An exit by signal 9.
+struct KilledExit {
     ts_ms: i64,
     pid: i32,
     comm: Comm,
@@ -52,17 +53,17 @@ struct Kill {
 
 impl OomWatch {
     pub(super) fn new(anchor: ClockAnchor) -> Self {
-        let (groups, ends, kills) = (BTreeMap::new(), VecDeque::new(), VecDeque::new());
-        Self { anchor, machine: None, groups, ends, kills }
+        let (groups, exits, kills) = (BTreeMap::new(), VecDeque::new(), VecDeque::new());
+        Self { anchor, machine: None, groups, exits, kills }
     }
 
-    /// Adds a mark to the batch for each kill that can be told by now.
+    /// Adds a mark to the batch for each kill that can be attributed by now.
     pub(super) fn add_marks(&mut self, batch: &mut Batch) {
         self.read(batch);
         self.tell_what_is_due(batch);
     }
 
-    /// Adds marks for what was not told yet, at the end of a recording, of which `last` holds the
+    /// Adds marks for the kills that have none yet, at the end of a recording, of which `last` holds the
     /// counters.
     pub(super) fn add_last_marks(&mut self, last: &mut Batch) {
         self.read(last);
@@ -73,9 +74,10 @@ impl OomWatch {
 
     /// Notes the ends and the counters of a batch.
     fn read(&mut self, batch: &Batch) {
-        self.ends.extend(batch.exits.iter().filter(|exit| exit.signal() == Some(9)).map(End::of));
-        let excess = self.ends.len().saturating_sub(MAX_ENDS);
-        self.ends.drain(..excess);
+        self.exits
+            .extend(batch.exits.iter().filter(|exit| exit.signal() == Some(9)).map(KilledExit::of));
+        let excess = self.exits.len().saturating_sub(MAX_ENDS);
+        self.exits.drain(..excess);
         let groups = self.groups_that_count_more(batch);
         for system in &batch.system {
             let Some(total) = system.vmstat.as_ref().and_then(|vmstat| vmstat.oom_kill) else {
@@ -113,7 +115,7 @@ impl OomWatch {
             }
             self.tell(kill, &mut batch.marks);
         }
-        self.ends.retain(|end| now_ms <= end.ts_ms.saturating_add(2 * MAX_DYING_MS));
+        self.exits.retain(|end| now_ms <= end.ts_ms.saturating_add(2 * MAX_DYING_MS));
     }
 
     /// Returns the groups whose counter moved in this batch, shortest path first.
@@ -145,7 +147,7 @@ impl OomWatch {
 
     fn ends_of(&self, kill: &Kill) -> impl Iterator<Item = usize> + '_ {
         let (after, until) = (kill.after_ms, kill.read_ms.saturating_add(MAX_DYING_MS));
-        (self.ends.iter().enumerate())
+        (self.exits.iter().enumerate())
             .filter(move |(_, end)| (after..=until).contains(&end.ts_ms))
             .map(|(index, _)| index)
     }
@@ -160,19 +162,19 @@ impl OomWatch {
         };
         let mut candidates: Vec<usize> = self.ends_of(&kill).collect();
         // Somebody else may have sent a signal too. The kernel takes the largest of the group.
-        let is_member = |end: &End| {
+        let is_member = |end: &KilledExit| {
             let groups = kill.groups.last().zip(end.cgroup.as_ref());
             groups.is_none_or(|(group, path)| is_within(path, group))
         };
         candidates.sort_by_key(|&index| {
-            let end = self.ends.get(index);
+            let end = self.exits.get(index);
             std::cmp::Reverse(end.map(|end| (is_member(end), end.hwm_bytes)))
         });
         let known = usize::try_from(kill.count.min(MAX_NAMED)).unwrap_or(usize::MAX);
         candidates.truncate(known);
         candidates.sort_unstable();
         for &index in candidates.iter().rev() {
-            let Some(end) = self.ends.remove(index) else { continue };
+            let Some(end) = self.exits.remove(index) else { continue };
             let mib = end.hwm_bytes >> 20;
             let name = format!("{} ({}) of {mib} MiB was killed: {why}", end.comm, end.pid);
             marks.push(self.mark(end.ts_ms, name));
@@ -192,7 +194,7 @@ impl OomWatch {
     }
 }
 
-impl End {
+impl KilledExit {
     fn of(exit: &Exit) -> Self {
         let Exit { ts_ms, pid, comm, hwm_bytes, killed_in, .. } = exit;
         Self {

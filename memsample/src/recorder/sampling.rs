@@ -12,7 +12,7 @@ use super::exit_rows::drain_exits;
 use super::sampling_thread::{Join, SamplingThread};
 use super::schedule::{Due, suspended_ns};
 use super::session::Session;
-use super::sweeps::{Asked, Message, QUEUE, SessionTick, SharedSweeps, Sweeps};
+use super::sweeps::{Asked, QUEUE, SessionMessage, SessionTick, SharedSweeps, Sweeps};
 use super::usage::{SamplingUsage, seconds_of};
 use crate::batch::{Batch, BatchTick};
 use crate::clock::{Clock, Now, Timer};
@@ -377,7 +377,7 @@ impl Sampling {
             sweeps.is_state = true;
             // There was room, and nobody else sends; it fails only if the writer ended.
             let shared = SharedSweeps::new(sweeps, self.pool.0.clone());
-            if session.queue.try_send(Message::Sweeps(shared)).is_err() {
+            if session.queue.try_send(SessionMessage::Sweeps(shared)).is_err() {
                 session.control.stop();
             }
             (session.needs_state, session.fed) = (false, true);
@@ -443,7 +443,7 @@ impl Sampling {
                 session.needs_state = true;
                 session.miss(shared.sweeps());
             } else if let Err(TrySendError::Disconnected(_)) =
-                session.queue.try_send(Message::Sweeps(Arc::clone(&shared)))
+                session.queue.try_send(SessionMessage::Sweeps(Arc::clone(&shared)))
             {
                 // The writer has ended.
                 session.control.stop();

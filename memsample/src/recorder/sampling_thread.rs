@@ -7,7 +7,7 @@ use crossbeam_channel::Sender;
 use super::control::{Control, Wake};
 use super::manifest::SamplerFacts;
 use super::options::RecorderOptions;
-use super::sweeps::{Message, SessionNumber};
+use super::sweeps::{SessionMessage, SessionNumber};
 use crate::clock::Now;
 use crate::events::{ProcessEvents, ProcessExits};
 
@@ -36,7 +36,7 @@ pub(super) struct KernelEvents {
 pub(super) struct Join {
     pub(super) number: SessionNumber,
     pub(super) control: Arc<Control>,
-    pub(super) queue: Sender<Message>,
+    pub(super) queue: Sender<SessionMessage>,
     pub(super) options: RecorderOptions,
     /// The source of exit records, if this session is the first that wants them.
     pub(super) exits: Option<ProcessExits>,

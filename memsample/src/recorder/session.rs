@@ -10,7 +10,7 @@ use rustix::time::ClockId;
 use super::control::Control;
 use super::options::{Pss, RecorderOptions};
 use super::schedule::{Due, Rate, Recurrence, Schedule};
-use super::sweeps::{Asked, Message, SessionNumber, SessionTick, Sweeps};
+use super::sweeps::{Asked, SessionMessage, SessionNumber, SessionTick, Sweeps};
 use super::usage::{SamplingUsage, seconds_of};
 use crate::batch::BatchTick;
 use crate::clock::Now;
@@ -33,7 +33,7 @@ const MAX_HISTOGRAM_US: u64 = 3_600_000_000;
 pub(super) struct Session {
     pub(super) number: SessionNumber,
     pub(super) control: Arc<Control>,
-    pub(super) queue: Sender<Message>,
+    pub(super) queue: Sender<SessionMessage>,
     pub(super) schedule: Schedule,
     pub(super) interval_ns: u64,
     pub(super) detail: Recurrence,
@@ -74,7 +74,7 @@ impl Session {
     pub(super) fn new(
         number: SessionNumber,
         control: Arc<Control>,
-        queue: Sender<Message>,
+        queue: Sender<SessionMessage>,
         options: &RecorderOptions,
         epoch_boot_ns: u64,
         now: &Now,
@@ -167,7 +167,7 @@ impl Session {
         }
         let rest = Box::new(self.rest());
         // The last place in the queue was kept for it.
-        let _ = self.queue.try_send(Message::End { rest, usage: Box::new(usage) });
+        let _ = self.queue.try_send(SessionMessage::End { rest, usage: Box::new(usage) });
     }
 }
 

@@ -20,7 +20,7 @@ use super::sampling::Sampling;
 use super::sampling_thread::{Join, KernelEvents, SamplingThread};
 use super::settled_scope::SettledScope;
 use super::status::Status;
-use super::sweeps::{Message, QUEUE, SessionNumber};
+use super::sweeps::{QUEUE, SessionMessage, SessionNumber};
 use super::usage::seconds_of;
 use super::writing::{Counted, Writing};
 use crate::batch::Batch;
@@ -209,7 +209,7 @@ impl Beginning<'_> {
         path: PathBuf,
         control: Arc<Control>,
         projection: Arc<Mutex<Projection>>,
-        queue: Receiver<Message>,
+        queue: Receiver<SessionMessage>,
         recording: D,
     ) -> io::Result<Recorder> {
         let (finished_sender, finished) = bounded(0);

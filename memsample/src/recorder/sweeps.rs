@@ -82,7 +82,7 @@ impl Sweeps {
 }
 
 /// What a session's queue holds.
-pub(super) enum Message {
+pub(super) enum SessionMessage {
     Sweeps(Arc<SharedSweeps>),
     /// The last one.
     End {
@@ -92,7 +92,7 @@ pub(super) enum Message {
     },
 }
 
-impl Message {
+impl SessionMessage {
     pub(super) fn into_usage(self) -> Option<Box<SamplingUsage>> {
         match self {
             Self::Sweeps(_) => None,

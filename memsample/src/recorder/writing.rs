@@ -11,7 +11,7 @@ use super::destination::Destination;
 use super::oom::OomWatch;
 use super::projection::Projection;
 use super::status::Status;
-use super::sweeps::Message;
+use super::sweeps::SessionMessage;
 use super::usage::{SamplingUsage, usage_of_this_program};
 use crate::batch::Batch;
 use crate::recording::{End, Manifest, is_disk_full};
@@ -23,7 +23,7 @@ const MAX_MARK_DELAY: Duration = Duration::from_millis(500);
 /// The writing thread of a session.
 pub(super) struct Writing<D> {
     pub(super) control: Arc<Control>,
-    pub(super) queue: Receiver<Message>,
+    pub(super) queue: Receiver<SessionMessage>,
     pub(super) projection: Arc<Mutex<Projection>>,
     /// Used again and again.
     pub(super) batch: Batch,
@@ -66,7 +66,7 @@ impl<D: Destination> Writing<D> {
         let (mut sampling, failure) = match written {
             Ok(usage) => (usage, None),
             // What the sampling thread has on its way is not needed any more, but its end.
-            Err(error) => (queue.iter().find_map(Message::into_usage), Some(error)),
+            Err(error) => (queue.iter().find_map(SessionMessage::into_usage), Some(error)),
         };
         drop(queue);
         let mut last = Batch::default();
@@ -135,7 +135,7 @@ impl<D: Destination> Writing<D> {
         }
     }
 
-    fn project(&mut self, message: Option<Message>) -> Option<Box<SamplingUsage>> {
+    fn project(&mut self, message: Option<SessionMessage>) -> Option<Box<SamplingUsage>> {
         let mut projection = self.projection.lock().unwrap_or_else(PoisonError::into_inner);
         // After the message has come: orders from before its sweeps are known.
         self.control
@@ -143,11 +143,11 @@ impl<D: Destination> Writing<D> {
             .into_iter()
             .for_each(|order| projection.attribution.order(order));
         match message? {
-            Message::Sweeps(shared) => {
+            SessionMessage::Sweeps(shared) => {
                 projection.project(shared.sweeps(), &mut self.batch);
                 None
             }
-            Message::End { rest, usage } => {
+            SessionMessage::End { rest, usage } => {
                 projection.project(&rest, &mut self.batch);
                 projection.finish(&self.control.now(), &mut self.batch);
                 Some(usage)

@@ -12,10 +12,10 @@ mod instant;
 mod layout;
 mod manifest;
 mod open;
-mod sampled_images;
 mod table;
 mod tables;
 mod writer;
+mod written_images;
 
 pub use instant::{InstantError, RecordedInstant, RecordedProcess};
 pub use manifest::{

@@ -4,8 +4,8 @@
 use std::io;
 use std::path::Path;
 
-use super::sampled_images::SampledImages;
 use super::table::{Purpose, RowGroups, TableFile, Tail};
+use super::written_images::WrittenImages;
 use crate::identity::ProcessId;
 use crate::schema::Fields;
 use crate::schema::marks::Mark;
@@ -155,7 +155,7 @@ impl SampleTable {
 pub(super) struct ProcessTable {
     pub(super) file: TableFile,
     /// Those that are being sampled.
-    pub(super) images: SampledImages,
+    pub(super) images: WrittenImages,
     /// Those that ended since the last checkpoint.
     ended: Vec<ProcessRow>,
     ended_bytes: usize,
@@ -163,7 +163,7 @@ pub(super) struct ProcessTable {
 
 impl ProcessTable {
     pub(super) fn new(file: TableFile) -> Self {
-        Self { file, images: SampledImages::default(), ended: Vec::new(), ended_bytes: 0 }
+        Self { file, images: WrittenImages::default(), ended: Vec::new(), ended_bytes: 0 }
     }
 
     pub(super) fn push_ended(&mut self, row: ProcessRow) {

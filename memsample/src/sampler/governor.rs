@@ -55,9 +55,9 @@ pub(crate) struct Governor {
     joined_boot_ns: u64,
     newest: ProcessId,
     /// Whom to read, the first last.
-    queue: Vec<Candidate>,
+    queue: Vec<RollupCandidate>,
     /// Who was never read and is cheap, the first last; and what is theirs alone.
-    newborns: Vec<Candidate>,
+    newborns: Vec<RollupCandidate>,
     newborn_ns: f64,
 }
 
@@ -68,7 +68,7 @@ enum Purse {
     Newborns,
 }
 
-struct Candidate {
+struct RollupCandidate {
     pid: i32,
     predicted_ns: u64,
     overdue: bool,
@@ -205,11 +205,12 @@ impl Governor {
             if last.boot_ns == 0 || changed || age_ns >= refresh_ns {
                 let overdue = last.boot_ns != 0 && age_ns >= OVERDUE * refresh_ns;
                 let pid = entry.pid;
-                let candidate = Candidate { pid, predicted_ns, overdue, change_bytes, age_ns };
+                let candidate =
+                    RollupCandidate { pid, predicted_ns, overdue, change_bytes, age_ns };
                 match last.boot_ns == 0 && predicted_ns <= NEWBORN_MAX_NS {
                     true => {
                         let age_ns = now_ns.saturating_sub(process.identity.start_ns);
-                        self.newborns.push(Candidate { age_ns, ..candidate });
+                        self.newborns.push(RollupCandidate { age_ns, ..candidate });
                     }
                     false => self.queue.push(candidate),
                 }
@@ -269,8 +270,8 @@ mod tests {
     use super::*;
 
     /// Somebody who changed by as much as a reading is dear.
-    fn candidate(pid: i32, predicted_ns: u64) -> Candidate {
-        Candidate { pid, predicted_ns, overdue: false, change_bytes: predicted_ns, age_ns: 0 }
+    fn candidate(pid: i32, predicted_ns: u64) -> RollupCandidate {
+        RollupCandidate { pid, predicted_ns, overdue: false, change_bytes: predicted_ns, age_ns: 0 }
     }
 
     #[test]

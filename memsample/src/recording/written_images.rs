@@ -13,12 +13,12 @@ use crate::slot_map::SlotMap;
 
 /// The process images that are being sampled, by their slots.
 #[derive(Default)]
-pub(super) struct SampledImages {
-    images: SlotMap<SampledImage>,
+pub(super) struct WrittenImages {
+    images: SlotMap<WrittenImage>,
 }
 
-/// A process image that is being sampled.
-pub(super) struct SampledImage {
+/// A process image whose samples are being written.
+pub(super) struct WrittenImage {
     identity: Arc<Identity>,
     comm: Comm,
     test: Option<Arc<str>>,
@@ -29,7 +29,7 @@ pub(super) struct SampledImage {
     summed: u32,
 }
 
-impl SampledImages {
+impl WrittenImages {
     /// Returns how many images there are.
     pub(super) fn count(&self) -> u64 {
         self.images.len() as u64
@@ -49,7 +49,7 @@ impl SampledImages {
         let series = segment.begin(identity.process.0, identity.pid, comm, tick, metrics);
         let summary = Summary::default();
         let test = None;
-        let image = SampledImage { identity, comm, test, metrics, summary, series, summed: tick };
+        let image = WrittenImage { identity, comm, test, metrics, summary, series, summed: tick };
         self.images.insert(slot, image);
         displaced
     }
@@ -59,7 +59,7 @@ impl SampledImages {
         let ImageState { slot, identity, comm, test, metrics, summary } = state;
         let series = segment.begin(identity.process.0, identity.pid, *comm, 0, *metrics);
         let identity = Arc::clone(identity);
-        let image = SampledImage {
+        let image = WrittenImage {
             identity,
             comm: *comm,
             test: test.clone(),
@@ -145,7 +145,7 @@ impl SampledImages {
 
     /// Returns what the next journal must know of the images.
     pub(super) fn states(&self) -> Vec<ImageState> {
-        let state = |(slot, image): (Slot, &SampledImage)| ImageState {
+        let state = |(slot, image): (Slot, &WrittenImage)| ImageState {
             slot,
             identity: Arc::clone(&image.identity),
             comm: image.comm,
@@ -164,7 +164,7 @@ impl SampledImages {
     }
 }
 
-impl SampledImage {
+impl WrittenImage {
     /// Adds the samples before tick `end` that the summary lacks; they all have the present numbers.
     fn sum_until(&mut self, end: u32, ticks: &[SampledTick]) {
         self.sum_until_with(end, ticks, None);
