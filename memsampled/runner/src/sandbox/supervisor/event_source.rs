@@ -180,7 +180,10 @@ impl<'a> EventSource<'a> {
         Some(match self.init.as_ref()?.receive::<InitMessage>() {
             Ok(Some(received)) => match received.message {
                 InitMessage::Ready { .. } => {
-                    inside.init_runs(received.sender.unwrap_or(0));
+                    // Never 0, below which is every process of the machine.
+                    if let Some(init) = received.sender {
+                        inside.init_runs(init);
+                    }
                     SupervisorEvent::InitReady
                 }
                 InitMessage::ShimNotStarted(reason) => SupervisorEvent::ShimNotStarted(reason),
