@@ -187,7 +187,7 @@ pub fn requests(bytes: &[u8]) {
 
 /// A suite keeps the rules, and an error is a screen that says where.
 pub fn suite_toml(bytes: &[u8]) {
-    check_suite(Suite::from_toml(bytes, Path::new("/suites/fuzzed.toml")));
+    check_suite(memsample_runner::suite::from_toml(bytes, Path::new("/suites/fuzzed.toml")));
     if let Err(error) = Policy::from_toml(bytes, Path::new("/suites/policy.toml")) {
         check_error(&error);
     }
@@ -217,7 +217,7 @@ pub fn suite_utah(bytes: &[u8]) {
         NAMES.iter().zip(bytes.split(|&byte| byte == 0)).filter(|(_, file)| !file.is_empty());
     let root = Path::new("/suites/fuzzed");
     let files = Files(files.map(|(name, file)| (root.join(name), file.to_vec())).collect());
-    check_suite(Suite::from_utah(root, &files));
+    check_suite(memsample_runner::suite::from_utah(root, &files));
 }
 
 fn check_suite(suite: Result<Suite, SuiteError>) {

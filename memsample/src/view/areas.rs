@@ -1,7 +1,7 @@
 //! The areas of the machine's memory.
 
+use super::by::By;
 use super::column::{Column, columns};
-use super::options::By;
 use super::table::Table;
 use super::value::Value;
 use crate::parse::Meminfo;

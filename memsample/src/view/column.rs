@@ -1,6 +1,6 @@
 //! The columns of each view.
 
-use super::options::By;
+use super::by::By;
 use crate::metric::Metric;
 
 /// Returns all columns of a view.

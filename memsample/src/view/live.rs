@@ -3,11 +3,13 @@
 use std::path::Path;
 use std::time::Instant;
 
+use super::by::By;
+use super::error::ViewError;
 use super::note::Note;
-use super::options::{By, ViewOptions};
+use super::options::ViewOptions;
+use super::population::Population;
 use super::process::Process;
 use super::user_names::UserNames;
-use super::{Population, ViewError};
 use crate::error::ReadError;
 use crate::metric::Metric;
 use crate::parse::{Meminfo, parse_meminfo};

@@ -3,22 +3,25 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 
-use super::View;
+use super::by::By;
 use super::column::{Column, columns};
 use super::live::{machine, matches};
 use super::note::Note;
-use super::options::{By, ViewOptions};
+use super::options::ViewOptions;
 use super::table::Table;
 use super::value::{Sum, Value};
 use crate::error::ReadError;
 use crate::metric::Metric;
-use crate::parse::{Mapping, Smaps};
+use crate::parse::{Mapping, Meminfo, Smaps};
 use crate::process_reader::{OpenProcess, ProcessReader};
 use crate::sampler::{Sampler, SamplerOptions};
 use crate::units::Kibibytes;
 
 /// Reads what the processes that match map. Keeps nothing else of a process.
-pub(super) fn view(sampler: SamplerOptions, options: &ViewOptions) -> io::Result<View> {
+pub(super) fn read(
+    sampler: SamplerOptions,
+    options: &ViewOptions,
+) -> io::Result<(Table, Option<Meminfo>, Vec<Note>)> {
     let root = sampler.root_path().to_owned();
     let mut reader = ProcessReader::open(sampler)?;
     let pids = reader.pids()?;
@@ -60,8 +63,7 @@ pub(super) fn view(sampler: SamplerOptions, options: &ViewOptions) -> io::Result
     if options.is_filtered() && matched == 0 {
         notes.push(Note::NoMatch);
     }
-    let meminfo = machine(&root);
-    Ok(View { table: mapped.into_table(), processes: 0, meminfo, known_pss: None, notes })
+    Ok((mapped.into_table(), machine(&root), notes))
 }
 
 /// Returns the RSS of a process that matches. Where all match, reads no more than the RSS.

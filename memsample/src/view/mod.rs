@@ -21,31 +21,33 @@
 //! ```
 
 mod areas;
+mod by;
 mod column;
+mod error;
 mod live;
 mod mappings;
 mod note;
 mod options;
+mod population;
 mod process;
 mod recorded;
 mod table;
 mod user_names;
 mod value;
 
-use std::fmt;
-use std::io;
-
+pub use by::By;
 pub use column::{Column, ColumnKind, column, columns};
+pub use error::ViewError;
 pub use note::Note;
-pub use options::{At, By, ViewOptions};
+pub use options::{At, ViewOptions};
 pub use table::Table;
 pub use value::{Sum, Value};
 
 use crate::parse::Meminfo;
-use crate::recording::{InstantError, Recording};
+use crate::recording::Recording;
 use crate::sampler::SamplerOptions;
 use crate::schema::KnownPss;
-use process::Process;
+use population::Population;
 
 /// The memory of a machine at one instant.
 #[derive(Debug)]
@@ -77,8 +79,11 @@ impl View {
         user_name: &dyn Fn(u32) -> Option<String>,
     ) -> Result<Self, ViewError> {
         match options.by {
-            By::Mapping => Ok(mappings::view(sampler, options)?),
-            by => live::read(sampler, options, user_name)?.into_view(by),
+            By::Mapping => {
+                let (table, meminfo, notes) = mappings::read(sampler, options)?;
+                Ok(Self { table, processes: 0, meminfo, known_pss: None, notes })
+            }
+            by => Self::of(live::read(sampler, options, user_name)?, by),
         }
     }
 
@@ -96,83 +101,18 @@ impl View {
     ) -> Result<Self, ViewError> {
         match options.by {
             By::Mapping => Err(ViewError::MappingsNotRecorded),
-            by => recorded::read(recording, at, options, user_name)?.into_view(by),
+            by => Self::of(recorded::read(recording, at, options, user_name)?, by),
         }
     }
-}
 
-/// Why there is no view.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum ViewError {
-    /// The `/proc` tree cannot be read.
-    Read(io::Error),
-    /// The recording has nothing at that instant, or cannot be read.
-    Instant(InstantError),
-    /// The offset from the first tick is after the last instant that a timestamp can hold.
-    OffsetTooLong,
-    /// A recording does not hold what processes map.
-    MappingsNotRecorded,
-    /// The memory of the machine is not known.
-    NoMeminfo,
-}
-
-impl fmt::Display for ViewError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Read(error) => write!(f, "{error}"),
-            Self::Instant(error) => write!(f, "{error}"),
-            Self::OffsetTooLong => f.write_str("the instant is after the end of time"),
-            Self::MappingsNotRecorded => {
-                f.write_str("a recording does not hold what processes map")
-            }
-            Self::NoMeminfo => {
-                f.write_str("the memory of the machine is not known: there is no meminfo")
-            }
-        }
-    }
-}
-
-impl std::error::Error for ViewError {
-    // The message of the inner error is already in ours.
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Read(error) => error.source(),
-            Self::Instant(error) => error.source(),
-            Self::OffsetTooLong | Self::MappingsNotRecorded | Self::NoMeminfo => None,
-        }
-    }
-}
-
-impl From<io::Error> for ViewError {
-    fn from(error: io::Error) -> Self {
-        Self::Read(error)
-    }
-}
-
-impl From<InstantError> for ViewError {
-    fn from(error: InstantError) -> Self {
-        Self::Instant(error)
-    }
-}
-
-/// The processes that match the options, and the memory of their machine.
-struct Population {
-    /// Ascending by pid.
-    processes: Vec<Process>,
-    meminfo: Option<Meminfo>,
-    known_pss: Option<(KnownPss, Meminfo)>,
-    notes: Vec<Note>,
-}
-
-impl Population {
-    fn into_view(self, by: By) -> Result<View, ViewError> {
+    /// Makes the rows of processes, or of their machine.
+    fn of(population: Population, by: By) -> Result<Self, ViewError> {
+        let Population { processes, meminfo, known_pss, notes } = population;
         let table = match by {
-            By::System => areas::table(&self.meminfo.ok_or(ViewError::NoMeminfo)?),
-            By::User | By::Cgroup | By::Role => process::table_of_groups(&self.processes, by),
-            By::Process | By::Mapping => process::table(&self.processes),
+            By::System => areas::table(&meminfo.ok_or(ViewError::NoMeminfo)?),
+            By::User | By::Cgroup | By::Role => process::table_of_groups(&processes, by),
+            By::Process | By::Mapping => process::table(&processes),
         };
-        let Self { processes, meminfo, known_pss, notes } = self;
-        Ok(View { table, processes: processes.len(), meminfo, known_pss, notes })
+        Ok(Self { table, processes: processes.len(), meminfo, known_pss, notes })
     }
 }

@@ -5,25 +5,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use regex::Regex;
 
+use super::by::By;
 use super::column::{Column, columns};
 use crate::metric::Files;
-
-/// What a row stands for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum By {
-    /// One process.
-    Process,
-    /// All processes of a user.
-    User,
-    /// A file, or another thing that processes map.
-    Mapping,
-    /// An area of the machine's memory.
-    System,
-    /// All processes of a control group.
-    Cgroup,
-    /// All processes that do the same; see [`Identity::role`](crate::Identity::role).
-    Role,
-}
 
 /// An instant of a recording.
 #[derive(Clone, Copy, Debug, PartialEq)]

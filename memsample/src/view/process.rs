@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use super::by::By;
 use super::column::{Column, columns};
-use super::options::By;
 use super::table::Table;
 use super::value::{Sum, Value};
 use crate::metric::Metric;

@@ -2,11 +2,13 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::by::By;
+use super::error::ViewError;
 use super::note::Note;
-use super::options::{At, By, ViewOptions};
+use super::options::{At, ViewOptions};
+use super::population::Population;
 use super::process::Process;
 use super::user_names::UserNames;
-use super::{Population, ViewError};
 use crate::metric::Metric;
 use crate::recording::{InstantError, RecordedInstant, Recording};
 

@@ -21,6 +21,11 @@ impl Failure {
         Self { code, message: message.into() }
     }
 
+    /// The refusal of a daemon that ends.
+    pub(super) fn ending() -> Self {
+        Self::new(ErrorCode::Unavailable, "the daemon is ending: try again when it runs again")
+    }
+
     /// An error of the system that the client cannot help: the log says more.
     pub(super) fn internal(doing: &str, error: impl fmt::Display) -> Self {
         tracing::error!("{doing}: {error}");

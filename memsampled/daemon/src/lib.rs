@@ -19,6 +19,7 @@
 //! reading files); one user gets no more than a part of them. Sampling and writing have threads of their own, so
 //! that no client can delay them.
 
+mod automatic_dumps;
 mod connections;
 mod failure;
 mod flight;
@@ -28,6 +29,7 @@ mod live;
 mod lock;
 mod memory_limit;
 mod metrics;
+mod names;
 mod options;
 mod peer;
 mod protection;

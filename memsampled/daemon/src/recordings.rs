@@ -18,8 +18,8 @@ use rustix::io::Errno;
 use rustix::path::Arg;
 
 use super::failure::Failure;
+use super::names::check_name;
 use super::peer::Peer;
-use super::sessions::check_name;
 use memsample_client::wire::{
     End, ErrorCode, RecordingFile, RecordingInfo, RecordingList, RecordingListEntry,
 };

@@ -20,7 +20,9 @@ use super::lock::Lock;
 use super::options::{Arguments, Options};
 use super::recordings::RecordingsDirectory;
 use super::state::State;
-use super::{flight, listen, protection, recovery, retention, routes, watch as watching, work};
+use super::{
+    automatic_dumps, listen, protection, recovery, retention, routes, watch as watching, work,
+};
 use memsample_config::Config;
 
 /// Threads for what waits for the disk end when there was nothing to do for this long.
@@ -149,7 +151,7 @@ async fn serve(
     }
     tokio::spawn(watching::watch_sessions(Arc::clone(state)));
     tokio::spawn(watching::feed_watchdog());
-    tokio::spawn(flight::watch(Arc::clone(state)));
+    tokio::spawn(automatic_dumps::watch(Arc::clone(state)));
     tokio::spawn(tidy_up(Arc::clone(state)));
     // Fails only if systemd has gone.
     let _ = sd_notify::notify(&[NotifyState::Ready]);

@@ -11,12 +11,13 @@ use memsample::{RecordError, SamplerOptions, SharedSampler};
 use tokio::sync::Notify;
 
 use super::failure::Failure;
+use super::names::{base_name, check_name, check_own_labels};
 use super::options::Options;
 use super::peer::Peer;
 use super::recordings::RecordingsDirectory;
 use super::session::ActiveSession;
 use super::target;
-use memsample_client::wire::{ErrorCode, SessionLimits, StartRequest, Stopped, is_id};
+use memsample_client::wire::{ErrorCode, SessionLimits, StartRequest, Stopped};
 use memsample_config::Config;
 use memsample_config::Limits;
 
@@ -91,7 +92,7 @@ impl Sessions {
             // Who closes all waits for this reservation.
             drop(table);
             close_unasked(&session);
-            return Err(ending());
+            return Err(Failure::ending());
         }
         table.sessions.insert(session.id().to_owned(), Arc::clone(&session));
         // At once, so that it never counts twice.
@@ -105,7 +106,7 @@ impl Sessions {
     fn reserve(&self, peer: Peer, limits: &Limits) -> Result<(), Failure> {
         let mut table = self.table();
         if table.is_ending {
-            return Err(ending());
+            return Err(Failure::ending());
         }
         let recording: Vec<u32> = (table.sessions.values())
             .filter(|session| session.is_recording())
@@ -309,11 +310,6 @@ fn close_unasked(session: &ActiveSession) {
     }
 }
 
-/// The refusal of a daemon that ends.
-pub(super) fn ending() -> Failure {
-    Failure::new(ErrorCode::Unavailable, "the daemon is ending: try again when it runs again")
-}
-
 /// Refuses what the daemon would not keep to.
 fn check_limits(asked: &SessionLimits, limits: &Limits) -> Result<(), Failure> {
     let refuse = |key: &str, limit: &dyn std::fmt::Display| {
@@ -332,37 +328,6 @@ fn check_limits(asked: &SessionLimits, limits: &Limits) -> Result<(), Failure> {
         return refuse("bytes", &limits.bytes);
     }
     Ok(())
-}
-
-/// Refuses labels that the daemon sets itself.
-pub(super) fn check_own_labels(labels: &BTreeMap<String, String>) -> Result<(), Failure> {
-    if labels.keys().any(|key| key.starts_with("memsampled.")) {
-        return Err(Failure::new(
-            ErrorCode::InvalidRequest,
-            "labels that begin with `memsampled.` are set by the daemon: choose other names",
-        ));
-    }
-    Ok(())
-}
-
-/// Refuses what cannot be the name of a session or recording, before it becomes part of a path.
-pub(super) fn check_name(id: &str) -> Result<(), Failure> {
-    if is_id(id) {
-        return Ok(());
-    }
-    Err(Failure::new(
-        ErrorCode::InvalidName,
-        "the path holds a name that no session can have: letters, digits, dots, underscores and hyphens",
-    ))
-}
-
-/// Returns the name of a session: what the client called it, and the time.
-pub(super) fn base_name(name: Option<&str>, now: Timestamp) -> String {
-    let time = now.strftime("%Y%m%dT%H%M%SZ");
-    match name {
-        Some(name) => format!("{name}-{time}"),
-        None => time.to_string(),
-    }
 }
 
 fn unusable(recordings: &Path, error: &std::io::Error) -> Failure {

@@ -8,7 +8,6 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::failure::Failure;
 use super::peer::Peer;
-use super::sessions::ending;
 use memsample_client::wire::ErrorCode;
 
 /// Slow requests that are served at once.
@@ -61,7 +60,7 @@ impl Work {
         };
         match tokio::task::spawn_blocking(work).await {
             Ok(outcome) => outcome,
-            Err(error) if error.is_cancelled() => Err(ending()),
+            Err(error) if error.is_cancelled() => Err(Failure::ending()),
             Err(error) => Err(Failure::internal("the request", error)),
         }
     }
@@ -98,7 +97,7 @@ impl Work {
         match (all, own) {
             (Ok(all), Ok(own)) => Ok(Permit { _all: all, _own: own }),
             // They were closed.
-            _ => Err(ending()),
+            _ => Err(Failure::ending()),
         }
     }
 

@@ -1,11 +1,11 @@
-//! The exit codes of the command. They are part of its interface: see README.md.
+//! The exit codes of the command. They are part of its interface: see docs/commands.md.
+
+use std::fmt;
 
 use memsample::{RecordError, is_disk_full};
 use memsample_client::wire::End;
 use memsample_runner::run::RunError;
 use memsample_runner::suite::SuiteError;
-
-use crate::run::{Interrupted, NoTests};
 
 /// How the command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,3 +91,27 @@ impl From<ExitCode> for std::process::ExitCode {
         Self::from(code.0)
     }
 }
+
+/// A signal arrived before the first test.
+#[derive(Debug)]
+pub(crate) struct Interrupted;
+
+impl fmt::Display for Interrupted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("interrupted by a signal while the tests were being listed")
+    }
+}
+
+impl std::error::Error for Interrupted {}
+
+/// No test of the suite is selected, which is rarely intended.
+#[derive(Debug)]
+pub(crate) struct NoTests;
+
+impl fmt::Display for NoTests {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("no test of the suite is selected: check --filter and --tag")
+    }
+}
+
+impl std::error::Error for NoTests {}

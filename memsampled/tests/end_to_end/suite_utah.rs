@@ -42,7 +42,7 @@ impl Tree for Files {
 }
 
 fn read(files: &Files) -> Result<Suite, SuiteError> {
-    Suite::from_utah(Path::new("/s"), files)
+    memsample_runner::suite::from_utah(Path::new("/s"), files)
 }
 
 fn names(suite: &Suite) -> Vec<&str> {
@@ -317,7 +317,7 @@ fn nesting_is_bounded() {
 
 /// Reads a directory as the command does.
 fn load(root: &Path) -> Result<Suite, SuiteError> {
-    Suite::load(root, &|line, cwd| {
+    memsample_runner::suite::load(root, &|line, cwd| {
         let listed = discover(Path::new(crate::running::LAUNCHER), &never(), line, cwd);
         listed.map_err(|error| error.to_string())
     })

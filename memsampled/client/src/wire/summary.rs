@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{End, Quantiles, RecordingState};
 
-/// What a recording comes to. Its keys are part of the interface: see README.md.
+/// What a recording comes to. Its keys are part of the interface: see docs/commands.md.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
     /// Path of the recording.

@@ -7,13 +7,12 @@ use std::time::Duration;
 use axum::extract::{Extension, Request, State as Shared};
 use axum::http::{HeaderValue, StatusCode, header};
 
+use super::answer::{Answer, short_of_memory, slow};
 use super::body::body;
-use super::{Answer, short_of_memory, slow};
 use crate::failure::{Failure, json};
 use crate::flight::Reason;
 use crate::peer::Peer;
 use crate::retention;
-use crate::sessions::ending;
 use crate::state::State;
 use memsample_client::wire::{self, DumpRequest, ErrorCode};
 
@@ -31,7 +30,7 @@ pub(super) async fn dump(
         false => wire::parse(&body)?,
     };
     if state.is_ending() {
-        return Err(ending());
+        return Err(Failure::ending());
     }
     if !state.memory.check(state.options().limits.memory) {
         return Err(short_of_memory(ErrorCode::LimitReached));

@@ -7,7 +7,7 @@ use axum::extract::{Extension, State as Shared};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 
-use super::{Answer, slow};
+use super::answer::{Answer, slow};
 use crate::failure::json;
 use crate::metrics;
 use crate::peer::Peer;

@@ -1,5 +1,6 @@
 //! Which request does what: one table of operations, and the router made of it.
 
+mod answer;
 mod body;
 mod dump;
 mod health;
@@ -9,11 +10,11 @@ mod sessions;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Extension, Path, Request};
+use axum::extract::{Extension, Request};
 use axum::middleware::{Next, from_fn};
-use axum::response::Response;
 use axum::routing::{MethodRouter, get, post};
+
+use answer::Answer;
 
 use super::failure::Failure;
 use super::peer::Peer;
@@ -177,9 +178,6 @@ pub(super) fn router(state: Arc<State>) -> Router {
         .with_state(state)
 }
 
-type Answer = Result<Response, Failure>;
-type Id = Result<Path<String>, PathRejection>;
-
 /// Refuses peers who are neither root nor the user of the daemon.
 async fn operators_only(Extension(peer): Extension<Peer>, request: Request, next: Next) -> Answer {
     if peer.is_root() || peer.uid == rustix::process::geteuid().as_raw() {
@@ -189,30 +187,4 @@ async fn operators_only(Extension(peer): Extension<Peer>, request: Request, next
         ErrorCode::Forbidden,
         "a dump holds the last minutes of everybody: only root and the user of the daemon may make one",
     ))
-}
-
-/// Does slow work for a request, when it is its turn.
-async fn slow<T: Send + 'static>(
-    state: &Arc<State>,
-    peer: Peer,
-    work: impl FnOnce(&Arc<State>) -> Result<T, Failure> + Send + 'static,
-) -> Result<T, Failure> {
-    let of_work = Arc::clone(state);
-    state.work.run(peer, move || work(&of_work)).await
-}
-
-fn short_of_memory(code: ErrorCode) -> Failure {
-    Failure::new(
-        code,
-        "the daemon has as much in memory as it may: stop a session, try again when its disk has caught up, or \
-         raise `daemon.limits.memory`",
-    )
-}
-
-fn parameter(id: Id) -> Result<String, Failure> {
-    id.map(|Path(id)| id).map_err(invalid_name)
-}
-
-fn invalid_name(rejection: PathRejection) -> Failure {
-    Failure::new(ErrorCode::InvalidName, format!("the path is not understood: {rejection}"))
 }

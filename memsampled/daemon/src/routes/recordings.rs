@@ -9,7 +9,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use futures_util::stream;
 
-use super::{Answer, Id, invalid_name, parameter, slow};
+use super::answer::{Answer, Id, invalid_name, parameter, slow};
 use crate::failure::json;
 use crate::peer::Peer;
 use crate::state::State;

@@ -8,12 +8,11 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::sse::Sse;
 use axum::response::{IntoResponse, Response};
 
+use super::answer::{Answer, Id, parameter, short_of_memory, slow};
 use super::body::body;
-use super::{Answer, Id, parameter, short_of_memory, slow};
 use crate::failure::{Failure, json};
 use crate::peer::Peer;
 use crate::session::ActiveSession;
-use crate::sessions::ending;
 use crate::state::{Counters, State};
 use crate::{live, retention};
 use memsample_client::wire::{self, ErrorCode, MarkRequest, SessionList, StartRequest};
@@ -29,7 +28,7 @@ pub(super) async fn start_session(
         false => wire::parse(&body)?,
     };
     if state.is_ending() {
-        return Err(ending());
+        return Err(Failure::ending());
     }
     if !state.memory.check(state.options().limits.memory) {
         return Err(short_of_memory(ErrorCode::LimitReached));

@@ -5,10 +5,11 @@ use std::path::Path;
 use memsample_input::{Problems, Source};
 use regex::Regex;
 
+use super::budget::Budget;
 use super::document::{Fields, Node};
+use super::rules;
 use super::settings;
 use super::suite_file::{SUITE_FILE, SuiteError};
-use super::{Budget, rules};
 
 /// A budget for all tests whose name matches.
 #[derive(Clone, Debug)]

@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use memsample_input::Location;
 
+use super::budget::{Action, Budget, Quantity};
 use super::document::{Fields, Node, Value};
-use super::{Action, Budget, Program, Quantity, Sandbox, Step};
+use super::sandbox::Sandbox;
+use super::test::{Program, Step, Test};
 
 /// The keys of `[defaults]`, which every test may have too.
 pub(super) const KEYS: [&str; 14] = [
@@ -40,12 +42,8 @@ const QUANTITIES: [(&str, Quantity); 5] = [
 pub(super) const BUDGET_KEYS: [&str; 7] =
     ["rss_peak", "pss_peak", "anon_peak", "growth_per_minute", "left_over", "role", "action"];
 
-/// A test that may take longer says so.
-pub(super) const TEST_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 /// The same for a step around tests.
 pub(super) const STEP_TIMEOUT: Duration = Duration::from_secs(5 * 60);
-/// Time to write a log after SIGTERM.
-pub(super) const GRACE: Duration = Duration::from_secs(5);
 /// A larger number is a wrong unit.
 pub(super) const TIMEOUT_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
 const GRACE_MAX: Duration = Duration::from_secs(3600);
@@ -139,7 +137,7 @@ impl Settings {
         program: Program,
     ) -> super::Test {
         let cwd = self.cwd.map_or_else(|| directory.to_owned(), |cwd| directory.join(cwd));
-        let test = super::Test::new(name, program, cwd);
+        let test = Test::new(name, program, cwd);
         super::Test {
             env: self.env,
             timeout: self.timeout.unwrap_or(test.timeout),
@@ -226,34 +224,9 @@ pub(super) fn budgets(fields: &Fields<'_>) -> Vec<Budget> {
     budgets
 }
 
-/// Reads the word of a sandbox: `none`, `pidns`, `bwrap`, `bwrap:ROOT` or `lxc:NAME`.
-pub(super) fn parse_sandbox(word: &str) -> Option<Sandbox> {
-    match word.split_once(':') {
-        None => match word {
-            "none" => Some(Sandbox::None),
-            "pidns" => Some(Sandbox::PidNamespace),
-            "bwrap" => Some(Sandbox::Bubblewrap { root: None }),
-            _ => None,
-        },
-        Some(("bwrap", root)) if !root.is_empty() => {
-            Some(Sandbox::Bubblewrap { root: Some(PathBuf::from(root)) })
-        }
-        Some(("lxc", name)) if is_container_name(name) => {
-            Some(Sandbox::Lxc { name: name.to_owned() })
-        }
-        Some(_) => None,
-    }
-}
-
-/// A container is a directory of that name, and never a path.
-fn is_container_name(name: &str) -> bool {
-    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-    (1..=64).contains(&name.len()) && !name.starts_with('.') && name.bytes().all(is_allowed)
-}
-
 fn sandbox(fields: &Fields<'_>) -> Option<Sandbox> {
     let word = fields.text("sandbox")?;
-    let sandbox = parse_sandbox(word);
+    let sandbox = Sandbox::parse(word);
     if sandbox.is_none() {
         let location = fields.node("sandbox").map_or(fields.location(), |node| node.location);
         let help = "allowed are `none`, `pidns`, `bwrap`, `bwrap:ROOT` and `lxc:NAME`; see `memsample doctor`";

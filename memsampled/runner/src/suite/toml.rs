@@ -10,7 +10,7 @@ use super::document::{Fields, Node, Value};
 use super::rules::{self, Named};
 use super::settings::{self, Settings};
 use super::suite_file::SUITE_FILE;
-use super::{Suite, Test};
+use super::test::{Suite, Test};
 
 /// The keys of a suite file.
 pub(super) const KEYS: [&str; 6] = ["name", "timeout", "setup", "teardown", "defaults", "test"];

@@ -16,7 +16,7 @@ use refused::REFUSED;
 const PATH: &str = "/suites/nightly.toml";
 
 fn parse(text: &str) -> Result<Suite, SuiteError> {
-    Suite::from_toml(text.as_bytes(), Path::new(PATH))
+    memsample_runner::suite::from_toml(text.as_bytes(), Path::new(PATH))
 }
 
 fn schema() -> jsonschema::Validator {
@@ -333,7 +333,9 @@ fn a_file_that_is_none_is_refused() {
         (write("latin1.toml", b"name = 's'\n# caf\xe9\n"), "latin1.toml:2:6: not UTF-8 text"),
         (write("binary.toml", b"\x7fELF\x02\x01\x01\0"), "binary.toml:1:9: not TOML"),
     ] {
-        let message = Suite::load(&path, &|line, _| panic!("{line}")).unwrap_err().to_string();
+        let message = memsample_runner::suite::load(&path, &|line, _| panic!("{line}"))
+            .unwrap_err()
+            .to_string();
         assert!(message.contains(said), "{said}: {message}");
     }
 }
@@ -343,10 +345,11 @@ fn a_relative_path_begins_where_the_file_is() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("s.toml");
     fs::write(&path, "name='s'\n[[test]]\nname='t'\nshell=':'\ncwd='sub'").unwrap();
-    let suite = Suite::load(&path, &|line, _| panic!("{line}")).unwrap();
+    let suite = memsample_runner::suite::load(&path, &|line, _| panic!("{line}")).unwrap();
     assert_eq!(suite.directory, directory.path());
     assert_eq!(suite.tests[0].cwd, directory.path().join("sub"));
-    let suite = Suite::from_toml(&fs::read(&path).unwrap(), Path::new("s.toml")).unwrap();
+    let suite =
+        memsample_runner::suite::from_toml(&fs::read(&path).unwrap(), Path::new("s.toml")).unwrap();
     assert!(suite.directory.is_absolute(), "{:?}", suite.directory);
 }
 

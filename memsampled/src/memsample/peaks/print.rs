@@ -13,7 +13,7 @@ use crate::text::{bytes, cut, printable};
 /// Characters of a command line or a name that a person sees, with the mark of a cut.
 const MAX_COMMAND_CHARS: usize = 60;
 
-/// One row. Its keys are part of the interface: see README.md.
+/// One row. Its keys are part of the interface: see docs/commands.md.
 #[derive(Serialize)]
 pub(super) struct Row {
     #[serde(flatten)]

@@ -24,7 +24,7 @@ use memsample_runner::suite::{Policy, Suite};
 use args::JunitProfile;
 pub(crate) use args::RunArgs;
 
-use crate::exit::ExitCode;
+use crate::exit::{ExitCode, Interrupted, NoTests};
 use crate::record::{Events, Progress};
 use crate::signals::signals;
 use memsample_config::Config;
@@ -63,7 +63,7 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
 /// Reads the suite. This may run a command that lists its tests.
 fn load(path: &Path, launcher: &Path, signals: &Receiver<i32>) -> anyhow::Result<Suite> {
     let interrupted = Cell::new(false);
-    let suite = Suite::load(path, &|line, cwd| {
+    let suite = memsample_runner::suite::load(path, &|line, cwd| {
         let listed = discover(launcher, signals, line, cwd);
         interrupted.set(matches!(listed, Err(DiscoverError::Interrupted(_))) || interrupted.get());
         listed.map_err(|error| error.to_string())
@@ -73,30 +73,6 @@ fn load(path: &Path, launcher: &Path, signals: &Receiver<i32>) -> anyhow::Result
     }
     Ok(suite?)
 }
-
-/// A signal arrived before the first test.
-#[derive(Debug)]
-pub(crate) struct Interrupted;
-
-impl std::fmt::Display for Interrupted {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("interrupted by a signal while the tests were being listed")
-    }
-}
-
-impl std::error::Error for Interrupted {}
-
-/// No test of the suite is selected, which is rarely intended.
-#[derive(Debug)]
-pub(crate) struct NoTests;
-
-impl std::fmt::Display for NoTests {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("no test of the suite is selected: check --filter and --tag")
-    }
-}
-
-impl std::error::Error for NoTests {}
 
 fn code(suite: &SuiteResult) -> ExitCode {
     match (suite.results.outcome, suite.aborted) {

@@ -9,7 +9,8 @@ use memsample_input::{Location, Source, quoted};
 use super::{Reading, seconds, shell};
 use crate::suite::document::{Fields, Node, Value};
 use crate::suite::rules::{self, Named};
-use crate::suite::settings::{STEP_TIMEOUT, Settings, TEST_TIMEOUT};
+use crate::suite::settings::{STEP_TIMEOUT, Settings};
+use crate::suite::test::TEST_TIMEOUT;
 use crate::suite::{Program, Step, Test};
 
 /// A directory with tests, and which of them are meant.

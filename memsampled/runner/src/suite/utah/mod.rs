@@ -23,7 +23,7 @@ pub use self::tree::{Discover, Tree};
 use super::document::Node;
 use super::rules::{self, Named};
 use super::suite_file::SUITE_FILE;
-use super::{Suite, Test};
+use super::test::{Suite, Test};
 
 /// What is read of a directory, and of all directories that its `master.run` names.
 struct Reading<'a> {

@@ -14,9 +14,9 @@ use rustix::io::Errno;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::super::retention;
-use super::{Flight, Reason};
-use crate::state::State;
+use super::flight::{Flight, Reason};
+use super::retention;
+use super::state::State;
 use memsample_config::{share_of, without_capability};
 
 const PRESSURE: &str = "/proc/pressure/memory";
@@ -27,7 +27,7 @@ const RESTART_PAUSE: (Duration, Duration) = (Duration::from_secs(5), Duration::f
 
 /// Makes automatic dumps, at least `gap` apart. For a reason that comes sooner, it makes the dump when `gap` is
 /// over: what the reason is about is still kept then, unless `gap` is longer than what is kept.
-pub(crate) async fn watch(state: Arc<State>) {
+pub(super) async fn watch(state: Arc<State>) {
     let flight = &state.flight;
     let Some(settings) = &flight.settings else { return };
     let pressed = Arc::new(Notify::new());

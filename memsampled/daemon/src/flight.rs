@@ -4,8 +4,6 @@
 //! the daemon it is removed. What a daemon that was killed has left is put aside at the next start,
 //! where a new one begins at once, and becomes a recording: its last minutes may show who killed it.
 
-mod trigger;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -18,12 +16,10 @@ use memsample::{
     SharedSampler, is_disk_full,
 };
 
-pub(super) use trigger::watch;
-
 use super::failure::Failure;
+use super::names::{base_name, check_own_labels};
 use super::peer::Peer;
 use super::recordings::{RecordingsDirectory, StoredRecording, UID_LABEL};
-use super::sessions::{base_name, check_own_labels};
 use memsample_client::wire::{DumpRequest, ErrorCode, FlightHealth, Span, Stopped, Summary};
 use memsample_config::FlightSettings;
 
@@ -66,7 +62,7 @@ impl Reason {
 /// The flight recorder of a daemon, if it has one.
 pub(super) struct Flight {
     recordings: Arc<RecordingsDirectory>,
-    settings: Option<FlightSettings>,
+    pub(super) settings: Option<FlightSettings>,
     recorder: Mutex<Option<Arc<FlightRecorder>>>,
     /// The trigger that the kernel has taken.
     pressure: Mutex<Option<String>>,
@@ -150,13 +146,13 @@ impl Flight {
     }
 
     /// Says whether it is to run and does not.
-    fn is_down(&self) -> bool {
+    pub(super) fn is_down(&self) -> bool {
         let is_running = self.recorder().as_ref().is_some_and(|recorder| !recorder.is_finished());
         self.settings.is_some() && !is_running && !self.is_ending.load(Ordering::SeqCst)
     }
 
     /// Says why it has ended.
-    fn log_end(&self) {
+    pub(super) fn log_end(&self) {
         if let Some(recorder) = &*self.recorder() {
             let end = recorder.end().map(|end| serde_json::to_string(&end).unwrap_or_default());
             tracing::error!(
@@ -167,7 +163,7 @@ impl Flight {
     }
 
     /// Replaces the recorder after it failed. What it kept is lost.
-    fn restart_after_end(&self, sampler: &SharedSampler) {
+    pub(super) fn restart_after_end(&self, sampler: &SharedSampler) {
         let _lock = Arc::clone(&self.dumping).blocking_lock_owned();
         drop(self.recorder().take());
         self.start(sampler);
@@ -261,7 +257,7 @@ impl Flight {
     }
 
     /// Makes an automatic dump, if there may be one more. The caller holds the lock of dumps.
-    fn dump_automatically(&self, reason: Reason) {
+    pub(super) fn dump_automatically(&self, reason: Reason) {
         if let Err(why) = self.room(self.kept().1) {
             return self.refuse(reason, &why);
         }
@@ -408,11 +404,11 @@ impl Flight {
         self.refusal.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn set_pressure(&self, trigger: String) {
+    pub(super) fn set_pressure(&self, trigger: String) {
         *self.pressure.lock().unwrap_or_else(PoisonError::into_inner) = Some(trigger);
     }
 
-    fn note(&self, note: String) {
+    pub(super) fn note(&self, note: String) {
         tracing::warn!("{note}");
         self.notes.lock().unwrap_or_else(PoisonError::into_inner).push(note);
     }

@@ -1,0 +1,42 @@
+//! The bounds on the memory of a test.
+
+use serde::{Deserialize, Serialize};
+
+/// A bound on memory.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Budget {
+    /// Of which processes of the test; `None`: the sum over all.
+    pub role: Option<String>,
+    /// What is bounded.
+    pub quantity: Quantity,
+    /// The bound: bytes, or bytes a minute for [`Quantity::Growth`].
+    pub limit_bytes: u64,
+    /// What happens above it.
+    pub action: Action,
+}
+
+/// What a budget bounds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Quantity {
+    /// The peak of the sum of resident sets.
+    RssPeak,
+    /// The peak of the sum of proportional sets.
+    PssPeak,
+    /// The peak of the sum of anonymous memory.
+    AnonPeak,
+    /// Growth of anonymous memory, in bytes a minute.
+    Growth,
+    /// Memory of processes that are left after the test.
+    LeftOver,
+}
+
+/// What happens above a budget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// The report says so.
+    Warn,
+    /// The test is `over_budget`.
+    Fail,
+}
