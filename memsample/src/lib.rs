@@ -20,19 +20,21 @@
 //!
 //! # Layers
 //!
-//! A module imports only modules above it in this list, and no two files import each other.
+//! A module imports only modules above it in this list, and no two files import each other; the package
+//! `memsample-layers` of the repository checks both.
 //!
 //! 1. Vocabulary: `units`, `error`, `host`, `clock`, `identity`, `metric`, `counts`, `scope`, `slot`, `slot_map`,
 //!    `replace_file`; `pattern`, `role`, `role_rule` and `identity_rules`, which describe a process image.
-//! 2. `parse`: the bytes of `/proc` files to values. `cgroups`: where control groups are.
-//! 3. `proc`: opening and listing `/proc`. `events`: what the kernel reports over netlink.
-//! 4. `schema`: the columns of all tables and the rows of the small ones. `batch`: some ticks, and what changed.
-//! 5. `cgroup_reader`, `sampler`, `machine`: reading control groups, processes and the machine.
-//! 6. `codec`, `journal`, `segment`: batches as bytes, on disk and in memory.
-//! 7. `recording`: the directory of Parquet files.
-//! 8. `recorder`: sampling and writing in the background.
-//! 9. `flight`, `import`: recordings cut out of the last minutes, and made of captures.
-//! 10. `analysis`: what recordings say.
+//! 2. `parse`: the bytes of `/proc` files to values. `codec`: values as bytes.
+//! 3. `cgroups`: where control groups are. `proc`: opening and listing `/proc`. `events`: what the kernel reports
+//!    over netlink.
+//! 4. `schema`: the columns of all tables and the rows of the small ones.
+//! 5. `batch`: what some ticks changed. `cgroup_reader`: the files of control groups.
+//! 6. `sampler`: reading processes. `journal`, `segment`: batches on disk and in memory.
+//! 7. `machine`, `process_reader`: reading the machine, and one process. `recording`: the directory of Parquet files.
+//! 8. `recorder`: sampling and writing in the background. `import`: recordings made of captures. `analysis`, `view`:
+//!    what recordings say. `kernel_source`: what works on this machine.
+//! 9. `flight`: recordings cut out of the last minutes.
 //!
 //! # How data flows
 //!

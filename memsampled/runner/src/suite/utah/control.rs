@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use memsample_input::{Location, Source, quoted};
 
-use super::{Reading, seconds, shell};
+use super::reading::{Reading, seconds};
+use super::shell;
 use crate::suite::document::{Fields, Node, Value};
 use crate::suite::rules::{self, Named};
 use crate::suite::settings::{STEP_TIMEOUT, Settings};

@@ -7,7 +7,7 @@ use std::time::Duration;
 use memsample_input::{Location, Source, quoted};
 
 use super::control::{self, Include, TestSuite};
-use super::{Reading, is_test_suite, seconds};
+use super::reading::{Reading, is_test_suite, seconds};
 use crate::suite::document::{Fields, Node, Value};
 
 /// Reads `master.run`: a table, or as in older suites a list of one, of `testsuites`.

@@ -1,0 +1,2 @@
+//! The lower layer.
+pub(crate) struct Row;

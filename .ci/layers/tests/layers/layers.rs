@@ -1,0 +1,58 @@
+//! The modules at the root of each package, from the lowest layer to the highest.
+
+/// The root file of each package, with its layers: a module imports only from the lines above its own.
+/// Modules on one line are one layer, and import nothing from each other.
+pub(crate) const PACKAGES: [(&str, &[&str]); 8] = [
+    (
+        "memsample/src/lib.rs",
+        &[
+            // The vocabulary.
+            "clock counts error metric pattern replace_file scope slot units",
+            "host identity parse slot_map codec",
+            // Where things are, and what the kernel reports.
+            "cgroups events proc role role_rule",
+            "identity_rules schema",
+            // Values of the machine, and what a tick changed.
+            "batch cgroup_reader",
+            "journal sampler segment",
+            "machine process_reader recording",
+            // Recordings are made, and read.
+            "analysis import kernel_source recorder view",
+            "flight fuzzing",
+        ],
+    ),
+    (
+        "memsampled/input/src/lib.rs",
+        &["byte_size printable rounded_size source span", "problem", "file"],
+    ),
+    ("memsampled/client/src/lib.rs", &["socket wire", "client from_library"]),
+    ("memsampled/config/src/lib.rs", &["limits wrong_value", "flight", "daemon", "file"]),
+    (
+        "memsampled/daemon/src/lib.rs",
+        &[
+            "failure lock memory_limit options protection",
+            "listen names peer target",
+            "guard recordings work",
+            "flight recovery retention session",
+            "live sessions",
+            "state",
+            "automatic_dumps connections metrics watch",
+            "routes",
+            "serve",
+        ],
+    ),
+    (
+        "memsampled/runner/src/lib.rs",
+        &["replace suite", "results", "plan sandbox", "doctor run", "report"],
+    ),
+    (
+        "memsampled/src/memsample/main.rs",
+        &[
+            "child config_args duration exit pattern plain_table share signals text",
+            "doctor recover summary",
+            "control peaks record view",
+            "exec import run",
+        ],
+    ),
+    ("memsampled/src/memsampled/main.rs", &["args heap log"]),
+];
