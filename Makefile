@@ -1,15 +1,25 @@
-# `make test` is the whole gate: what CI runs, and all that CI runs.
+# `make test` is the whole gate: what CI runs, and all that CI runs. `make check` is what a developer runs before a commit.
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
+# Where `make install` puts the programs, and the root in front of it for who makes a package.
+PREFIX ?= /usr/local
+DESTDIR ?=
 .DEFAULT_GOAL := help
-.PHONY: help build test tools fmt lint unit notebook clients conformance package demo demo-build bench fuzz fuzz-seeds docs
+.PHONY: help build install check test tools fmt lint unit layers doc msrv integration installed notebook clients conformance package wheel demo demo-build bench fuzz fuzz-seeds docs
 
 help: ## Show what can be made
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
-build: ## Build the command
-	cargo build --release
+build: ## Build the programs
+	cargo build --release --package memsampled
 
-test: tools fmt lint unit notebook clients conformance ## Install what the tests use, then run everything
+install: build ## Install the programs, their manual pages and completions below PREFIX (/usr/local)
+	install -d $(DESTDIR)$(PREFIX)/bin
+	install -m 755 $(TARGET_DIR)/release/memsample $(TARGET_DIR)/release/memsampled $(DESTDIR)$(PREFIX)/bin
+	.ci/documents $(TARGET_DIR)/release $(DESTDIR)$(PREFIX)/share
+
+check: fmt lint unit layers ## Check format, lints, unit tests and layers, within a minute when warm
+
+test: tools fmt lint layers doc msrv integration notebook clients conformance installed ## Install what the tests use, then run everything
 
 tools: ## Install what the tests use and this machine lacks
 	.ci/install
@@ -20,8 +30,23 @@ fmt:
 lint:
 	cargo clippy --workspace --all-targets -- --deny warnings
 
-unit: ## Run the tests in Rust
+unit: ## Run the unit tests, within seconds
+	cargo test --workspace --lib --bins
+
+layers: ## Hold the imports to the layers
+	cargo test --quiet --package memsample-layers
+
+doc: ## Build the documentation; a warning is an error
+	RUSTDOCFLAGS="--deny warnings" cargo doc --workspace --no-deps --document-private-items --quiet
+
+msrv: ## Build on the oldest Rust version that Cargo.toml names, if it is installed
+	.ci/msrv
+
+integration: ## Run all tests in Rust
 	cargo test --workspace
+
+installed: ## Try every way to install the programs, each in a clean environment (as root on Debian)
+	.ci/installed
 
 notebook: .venv/ready ## Run the notebook and the readers of other languages on recordings made now
 	cargo build
@@ -46,6 +71,11 @@ conformance: .venv-conformance/ready ## Hold the daemon to docs/openapi.yaml, fo
 	.venv/bin/pip install --quiet --disable-pip-version-check --requirement notebooks/requirements.txt
 	touch $@
 
+.venv-wheel/ready:
+	python3 -m venv --clear .venv-wheel
+	.venv-wheel/bin/pip install --quiet --disable-pip-version-check maturin==1.16.0
+	touch $@
+
 demo: ## Run a small suite of which most tests go wrong, each in a way of its own
 	cargo run --quiet --release --bin memsample -- run demo/suite.toml || test $$? -eq 10
 
@@ -62,9 +92,11 @@ fuzz: ## Fuzz one target: make fuzz TARGET=stat SECONDS=60
 fuzz-seeds: ## Write anew the seeds that depend on the version of the journal
 	cargo run --quiet --package memsample-fuzz --example seeds
 
-package: ## Build the Debian package, install, run and purge it (needs cargo-deb, and root)
+package: ## Build the Debian package into target/debian
 	memsampled/debian/build
-	memsampled/debian/try target/debian/memsampled_*.deb
+
+wheel: .venv-wheel/ready ## Build a wheel that carries the programs into target/wheels
+	.venv-wheel/bin/maturin build --release --quiet --manifest-path memsampled/Cargo.toml --out $(TARGET_DIR)/wheels
 
 docs: ## Write docs/schema.md anew
 	cargo run --quiet --bin memsample -- schema > docs/schema.md

@@ -13,7 +13,8 @@ use memsample_client::wire::{End, Summary};
 
 use crate::exit::ExitCode;
 use crate::plain_table::{align_right, lines, plain_table};
-use crate::text::{bytes, count, printable};
+use crate::text::count;
+use memsample_input::{printable, rounded_size};
 
 /// How many of the largest processes are shown.
 pub(crate) const LARGEST: usize = 10;
@@ -107,7 +108,7 @@ pub(crate) fn text(recording: &Recording, top: usize) -> anyhow::Result<String> 
     }
     if let Some(recorder) = recorder {
         let share = if seconds > 0.0 { 100.0 * recorder.cpu_seconds / seconds } else { 0.0 };
-        let memory = recorder.peak_rss_bytes.map_or("unknown".to_owned(), bytes);
+        let memory = recorder.peak_rss_bytes.map_or("unknown".to_owned(), rounded_size);
         let Quantiles { p50, p99, max } = recorder.sweep_us;
         writeln!(
             text,
@@ -129,14 +130,14 @@ pub(crate) fn text(recording: &Recording, top: usize) -> anyhow::Result<String> 
         0 => String::new(),
         samples => format!(", {:.2} bytes per sample", size as f64 / samples as f64),
     };
-    writeln!(text, "{} ({}{each})", recording.path().display(), bytes(size))?;
+    writeln!(text, "{} ({}{each})", recording.path().display(), rounded_size(size))?;
     Ok(text)
 }
 
 /// Returns the share of the mapped memory that PSS accounts for, its age, and what is missing.
 pub(crate) fn coverage_line(known: &KnownPss, meminfo: &Meminfo) -> Option<String> {
     let share = known.explains(meminfo).filter(|_| known.known_processes > 0)?;
-    let mapped = bytes(meminfo.mapped_bytes()?);
+    let mapped = rounded_size(meminfo.mapped_bytes()?);
     let seconds = |ms: Option<u64>| ms.unwrap_or(0) as f64 / 1000.0;
     let mut line = format!(
         "PSS of {} accounts for {:.0} % of {mapped} of mapped memory; read {:.1} s ago on average, at most {:.1} s ago",
@@ -146,8 +147,10 @@ pub(crate) fn coverage_line(known: &KnownPss, meminfo: &Meminfo) -> Option<Strin
         seconds(known.oldest_ms),
     );
     if known.unknown_processes > 0 {
-        let (unknown, rss) =
-            (count(known.unknown_processes.into(), "process"), bytes(known.unknown_rss_bytes));
+        let (unknown, rss) = (
+            count(known.unknown_processes.into(), "process"),
+            rounded_size(known.unknown_rss_bytes),
+        );
         line.push_str(&format!("; PSS unknown for {unknown} with an RSS of {rss}"));
     }
     Some(line)
@@ -172,12 +175,12 @@ fn table(largest: &[LargestProcess]) -> Table {
             process.pid.to_string(),
             // The mark that the kernel reports at the exit is the peak; an earlier one is a lower bound.
             match process.is_exact {
-                true => bytes(process.lower.bytes),
-                false => format!("≥{}", bytes(process.lower.bytes)),
+                true => rounded_size(process.lower.bytes),
+                false => format!("≥{}", rounded_size(process.lower.bytes)),
             },
-            process.rss_peak_bytes.map_or("-".to_owned(), bytes),
-            process.rss_mean_bytes.map_or("-".to_owned(), bytes),
-            process.pss_peak_bytes.map_or("-".to_owned(), bytes),
+            process.rss_peak_bytes.map_or("-".to_owned(), rounded_size),
+            process.rss_mean_bytes.map_or("-".to_owned(), rounded_size),
+            process.pss_peak_bytes.map_or("-".to_owned(), rounded_size),
             process.samples.to_string(),
         ]);
     }

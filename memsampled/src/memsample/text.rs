@@ -1,11 +1,4 @@
-//! Sizes, counts and names as a person reads them.
-
-use bytesize::ByteSize;
-
-/// Formats a size: `1.5 MiB`.
-pub(crate) fn bytes(bytes: u64) -> String {
-    ByteSize::b(bytes).display().iec().to_string()
-}
+//! Counts and long names as a person reads them.
 
 /// Formats a count and the singular or plural of a thing: `2 ticks`, `1 process`, `0 processes`.
 pub(crate) fn count(count: u64, thing: &str) -> String {
@@ -15,18 +8,6 @@ pub(crate) fn count(count: u64, thing: &str) -> String {
         (_, false) => "s",
     };
     format!("{count} {thing}{plural}")
-}
-
-/// Escapes what could move the cursor: a name can contain any character.
-pub(crate) fn printable(text: &str) -> String {
-    let mut printable = String::with_capacity(text.len());
-    for char in text.chars() {
-        match char {
-            '\'' | '"' | '\\' => printable.push(char),
-            char => printable.extend(char.escape_debug()),
-        }
-    }
-    printable
 }
 
 /// Cuts a text that has more than `chars` characters, and marks the cut with `…`, which counts as one.
@@ -47,11 +28,6 @@ mod tests {
     fn a_thing_has_a_plural() {
         let counts = [count(0, "tick"), count(1, "tick"), count(2, "process"), count(1, "process")];
         assert_eq!(counts, ["0 ticks", "1 tick", "2 processes", "1 process"]);
-    }
-
-    #[test]
-    fn a_name_cannot_move_the_cursor() {
-        assert_eq!(printable("a 'b' \u{1b}[2J\n"), "a 'b' \\u{1b}[2J\\n");
     }
 
     #[test]

@@ -5,12 +5,15 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags, ResolveFlags, open, openat2};
+use rustix::io::Errno;
 use uzers::os::unix::UserExt;
 
 use super::spec::User;
 
 /// Bytes of a list of users or groups that are read, at most: that of a hundred thousand.
 const MAX_BYTES: u64 = 16 << 20;
+/// Times that a path is resolved: each time, something else on the machine was renamed meanwhile.
+const MAX_TRIES: u32 = 1000;
 
 /// Looks a user up by name or by number: in the root file system in which a test runs, or else on this
 /// machine.
@@ -19,13 +22,19 @@ pub(crate) fn find_user(name: &str, root: Option<&Path>) -> Result<User, String>
         None => of_machine(name).ok_or_else(|| format!("there is no user `{name}`")),
         Some(root) => {
             let at = root.display();
-            let lines = |file| {
-                lines(root, file)
-                    .map_err(|error| format!("cannot read the users of `{at}`: /{file}: {error}"))
+            let read = |file| {
+                lines(root, file).map_err(|error| {
+                    let message = format!("cannot read the users of `{at}`: /{file}: {error}");
+                    (error.kind(), message)
+                })
             };
-            let users = lines("etc/passwd")?;
-            // Who has no groups has those of none.
-            let groups = lines("etc/group").unwrap_or_default();
+            let users = read("etc/passwd").map_err(|(_, message)| message)?;
+            let groups = match read("etc/group") {
+                Ok(groups) => groups,
+                // A root without a list of groups has users without further groups.
+                Err((io::ErrorKind::NotFound, _)) => String::new(),
+                Err((_, message)) => return Err(message),
+            };
             of_lists(name, &users, &groups)
                 .ok_or_else(|| format!("there is no user `{name}` in `{at}`"))
         }
@@ -53,7 +62,17 @@ fn lines(root: &Path, file: &str) -> io::Result<String> {
     let root = open(root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     // A pipe there is not waited for.
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    let file = File::from(openat2(root, file, flags, Mode::empty(), ResolveFlags::IN_ROOT)?);
+    let open = || openat2(&root, file, flags, Mode::empty(), ResolveFlags::IN_ROOT);
+    // The kernel cannot rule out that a rename, of whatever file, has led a `..` out of the root, and says EAGAIN.
+    let mut opened = open();
+    for _ in 1..MAX_TRIES {
+        if !matches!(opened, Err(Errno::AGAIN)) {
+            break;
+        }
+        std::thread::yield_now();
+        opened = open();
+    }
+    let file = File::from(opened?);
     let mut bytes = Vec::new();
     file.take(MAX_BYTES).read_to_end(&mut bytes)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())

@@ -9,7 +9,7 @@ use memsample_client::wire::{Session, SessionState};
 use super::{DaemonArgs, connect, print_json};
 use crate::exit::ExitCode;
 use crate::plain_table::{align_right, lines, plain_table};
-use crate::text::{bytes, printable};
+use memsample_input::{printable, rounded_size};
 
 /// List the sessions of the daemon
 #[derive(clap::Args)]
@@ -51,7 +51,7 @@ fn table(sessions: &[Session]) -> Table {
             session.totals.late.to_string(),
             session.totals.dropped.to_string(),
             session.largest.as_ref().map_or("-".to_owned(), |largest| {
-                let (comm, rss) = (printable(&largest.comm), bytes(largest.rss_bytes));
+                let (comm, rss) = (printable(&largest.comm), rounded_size(largest.rss_bytes));
                 format!("{comm} ({}) {rss}", largest.pid)
             }),
         ]);

@@ -100,5 +100,6 @@ pub(crate) fn run(args: StartArgs) -> anyhow::Result<ExitCode> {
 
 /// Quotes a text for a shell.
 fn quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\'', r"'\''"))
+    let quoted = shlex::Quoter::new().allow_nul(true).quote(text);
+    quoted.map_or_else(|_| text.to_owned(), std::borrow::Cow::into_owned)
 }

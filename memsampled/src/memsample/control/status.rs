@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::{DaemonArgs, connect, print_json};
 use crate::exit::ExitCode;
-use crate::text::{bytes, count};
+use crate::text::count;
+use memsample_input::rounded_size;
 
 /// Show the health of the daemon, and how it is protected
 #[derive(clap::Args)]
@@ -46,8 +47,8 @@ pub(crate) fn run(args: &StatusArgs) -> anyhow::Result<ExitCode> {
                 "flight recorder: keeps {:.1}s of {} in {} of {}; {}",
                 Duration::from_millis(flight.kept_ms).as_secs_f64(),
                 flight.span,
-                bytes(flight.kept_bytes),
-                bytes(flight.max_bytes),
+                rounded_size(flight.kept_bytes),
+                rounded_size(flight.max_bytes),
                 count(flight.dumps, "dump"),
             )?;
         }

@@ -8,7 +8,8 @@ use serde::Serialize;
 
 use super::PeaksBy;
 use crate::plain_table::{align_right, lines, plain_table};
-use crate::text::{bytes, cut, printable};
+use crate::text::cut;
+use memsample_input::{printable, rounded_size};
 
 /// Characters of a command line or a name that a person sees, with the mark of a cut.
 const MAX_COMMAND_CHARS: usize = 60;
@@ -200,7 +201,7 @@ pub(super) fn text(rows: &[Row], by: PeaksBy, error_bytes: Option<u64>) -> Strin
         cells.push(range(&row.peak, error_bytes));
         cells.push(since_start(row.peak.by_ms));
         let sizes = [rss_bytes, anon_bytes, file_bytes, shmem_bytes, swap_bytes];
-        cells.extend(sizes.map(|size| size.map_or("-".to_owned(), bytes)));
+        cells.extend(sizes.map(|size| size.map_or("-".to_owned(), rounded_size)));
         cells.push(if rising_at_end == Some(true) { "rising" } else { "" }.to_owned());
         let name = match &row.process {
             Some(process) => process.command.as_deref().unwrap_or(&process.comm),
@@ -217,7 +218,7 @@ pub(super) fn text(rows: &[Row], by: PeaksBy, error_bytes: Option<u64>) -> Strin
         Some(bytes_kept) => writeln!(
             text,
             "\nA high-water mark may be up to {} too low: the CPUs of that machine count pages in batches.",
-            bytes(bytes_kept)
+            rounded_size(bytes_kept)
         ),
         None => writeln!(
             text,
@@ -230,10 +231,10 @@ pub(super) fn text(rows: &[Row], by: PeaksBy, error_bytes: Option<u64>) -> Strin
 /// Returns a peak as `412.0 MiB` where it is known to within the error of the kernel's counters, else as
 /// `380.1 MiB to 412.0 MiB` or `at least 380.1 MiB`.
 fn range(peak: &Peak, error_bytes: Option<u64>) -> String {
-    let lower = bytes(peak.lower_bytes);
+    let lower = rounded_size(peak.lower_bytes);
     match peak.upper_bytes {
         Some(upper) if upper.saturating_sub(peak.lower_bytes) <= error_bytes.unwrap_or(0) => lower,
-        Some(upper) => format!("{lower} to {}", bytes(upper)),
+        Some(upper) => format!("{lower} to {}", rounded_size(upper)),
         None => format!("at least {lower}"),
     }
 }

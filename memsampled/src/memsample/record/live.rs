@@ -6,7 +6,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use memsample::Status;
 
 use super::Progress;
-use crate::text::{bytes, printable};
+use memsample_input::{printable, rounded_size};
 
 /// Time between two updates of the line.
 pub(super) const INTERVAL: Duration = Duration::from_millis(250);
@@ -39,7 +39,11 @@ impl Live {
         let seconds = status.elapsed.as_secs_f64();
         let of = self.duration.map_or(String::new(), |duration| format!(" of {duration:?}"));
         let largest = status.largest.map_or(String::new(), |(comm, pid, rss_bytes)| {
-            format!(", largest {} ({pid}) {}", printable(&comm.to_string()), bytes(rss_bytes))
+            format!(
+                ", largest {} ({pid}) {}",
+                printable(&comm.to_string()),
+                rounded_size(rss_bytes)
+            )
         });
         let totals = &status.totals;
         let dropped = if totals.dropped > 0 {

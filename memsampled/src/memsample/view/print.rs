@@ -5,8 +5,9 @@ use memsample::units::Kibibytes;
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 
 use crate::plain_table::{align_right, lines, plain_table, terminal_width};
-use crate::text::{self, cut, printable};
+use crate::text::cut;
 use memsample::view::{Column, ColumnKind, Sum, Table, Value};
+use memsample_input::printable;
 
 /// How sizes are printed for a person.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,7 +86,7 @@ fn at_least(sum: Sum, text: Option<String>) -> String {
 fn size(column: &Column, bytes: u64, unit: Unit, meminfo: Option<&Meminfo>) -> Option<String> {
     match unit {
         Unit::Bytes => Some(bytes.to_string()),
-        Unit::Human => Some(text::bytes(bytes)),
+        Unit::Human => Some(memsample_input::rounded_size(bytes)),
         Unit::Percent => {
             let whole = match column.short {
                 "swap" | "swap_pss" => meminfo?.swap_total,
