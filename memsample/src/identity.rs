@@ -103,7 +103,7 @@ pub struct Identity {
     /// The control group: in the v1 memory hierarchy where there is one, else in v2.
     pub cgroup: Option<Vec<u8>>,
     /// What the process does, by a name that is the same in the next run: that of the first rule that
-    /// fits, or else [`role`](crate::role).
+    /// fits, or else [`role`](crate::role()).
     pub role: String,
 }
 

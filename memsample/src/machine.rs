@@ -92,7 +92,7 @@ impl MachineReader {
         cgroups.map_or(CgroupCounts::default(), |cgroups| cgroups.read(ts_ms, paths, rows))
     }
 
-    /// Says why there are no control groups, if so.
+    /// Describes why there are no control groups, if so.
     pub(crate) fn cgroups_note(&self) -> Option<String> {
         match &self.cgroups {
             Some(cgroups) => cgroups.note(),
@@ -103,7 +103,7 @@ impl MachineReader {
         }
     }
 
-    /// Says which files this machine does not have, for the reader of the recording.
+    /// Describes which files this machine does not have, for the reader of the recording.
     pub(crate) fn notes(&mut self) -> Vec<String> {
         let SystemSample { meminfo, pressure, vmstat, .. } = self.read(0, true);
         let file = |name: &CStr| {

@@ -123,14 +123,14 @@ impl Metric {
         }
     }
 
-    /// Says whether a row has a value of this metric, from the files that were read for it.
+    /// Returns whether a row has a value of this metric, from the files that were read for it.
     #[inline]
     #[must_use]
     pub const fn is_in(self, files: Files) -> bool {
         self.files().intersects(files)
     }
 
-    /// Says whether every row has one: the files of a row hold `statm` or `smaps`.
+    /// Returns whether every row has one: the files of a row hold `statm` or `smaps`.
     #[must_use]
     pub const fn is_in_every_row(self) -> bool {
         self.files().contains(Files::STATM.union(Files::SMAPS))

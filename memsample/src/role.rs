@@ -6,7 +6,7 @@ use crate::identity::text;
 const INTERPRETERS: &[&str] =
     &["python", "bash", "dash", "sh", "zsh", "ksh", "node", "perl", "ruby", "java"];
 
-/// Programs that are told the name of what they build.
+/// Programs whose arguments name what they build.
 const COMPILERS: &[&str] = &["rustc", "rustdoc", "clippy-driver", "cargo"];
 
 /// Returns the role of a process: a name for what it does, so that the same part of a test run can be
@@ -108,7 +108,7 @@ fn script<'a>(
     None
 }
 
-/// Says whether the argument behind an option belongs to it.
+/// Returns whether the argument behind an option belongs to it.
 fn takes_value(interpreter: &str, option: &[u8]) -> bool {
     match (interpreter, option) {
         ("python", b"-W" | b"-X") => true,
@@ -209,13 +209,13 @@ fn is_word(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == '_'
 }
 
-/// Says whether a word may be drawn at random: `backup` is not.
+/// Returns whether a word may be drawn at random: `backup` is not.
 fn is_random(word: &str) -> bool {
     let unlikely = |byte: u8| byte.is_ascii_digit() || byte.is_ascii_uppercase() || byte == b'_';
     (6..=12).contains(&word.len()) && word.bytes().any(unlikely)
 }
 
-/// Says whether a word is a hash: hexadecimal, long, with both digits and letters.
+/// Returns whether a word is a hash: hexadecimal, long, with both digits and letters.
 fn is_hash(word: &str) -> bool {
     let has = |wanted: fn(&u8) -> bool| word.bytes().any(|byte| wanted(&byte));
     word.len() >= 8

@@ -86,7 +86,7 @@ impl std::error::Error for ScopeError {
     }
 }
 
-/// Says whether the control group `path` is `group` or below it.
+/// Returns whether the control group `path` is `group` or below it.
 pub(super) fn is_within(path: &[u8], group: &[u8]) -> bool {
     path.strip_prefix(group).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
 }

@@ -66,7 +66,7 @@ pub(super) fn lower(row: &ImageRow) -> Bound {
     known.max_by_key(|bound| bound.bytes).unwrap_or(Bound { bytes: 0, source: Source::Sampled })
 }
 
-/// Says whether the exit record bounds the peak.
+/// Returns whether the exit record bounds the peak.
 pub(super) fn is_bounded_at_exit(row: &ImageRow, error_bytes: Option<u64>) -> bool {
     let bounded = |bytes| within(row, bytes, error_bytes, Source::ExitRecord);
     row.exit_hwm_bytes.and_then(bounded).is_some()

@@ -33,7 +33,7 @@ impl Growth {
         (series.last, series.last_ms) = (bytes, ts_ms);
     }
 
-    /// Says whether the series reached a new maximum within its last second and was still there at its end;
+    /// Returns whether the series reached a new maximum within its last second and was still there at its end;
     /// `None` for fewer than two values.
     pub(super) fn rising(&self) -> Option<bool> {
         let Series { first_ms, risen, risen_ms, last, last_ms } = self.series?;

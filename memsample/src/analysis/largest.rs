@@ -11,7 +11,7 @@ use crate::recording::{ImageRow, Recording};
 /// A process image and its memory, by its row in the table of processes.
 ///
 /// Upper bounds and the times of peaks also need the samples: see
-/// [`process_peaks`](super::process_peaks).
+/// [`process_peaks`](super::process_peaks()).
 #[derive(Clone, Debug, PartialEq)]
 pub struct LargestProcess {
     /// The key of the row in `processes`.
@@ -25,7 +25,7 @@ pub struct LargestProcess {
     /// The lower bound of its largest resident set.
     pub lower: Bound,
     /// Whether the kernel reported the largest at its exit, so that it was not larger either, except for the
-    /// error of its count ([`counter_error_bytes`](super::counter_error_bytes)).
+    /// error of its count ([`counter_error_bytes`]).
     pub is_exact: bool,
     /// The largest sampled resident set, in bytes; `None` for a process that lived between two ticks.
     pub rss_peak_bytes: Option<u64>,

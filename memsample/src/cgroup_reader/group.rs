@@ -192,7 +192,7 @@ impl Access<'_> {
         Ok(())
     }
 
-    /// Says whether the directory of the group is there.
+    /// Returns whether the directory of the group is there.
     fn is_there(&mut self) -> bool {
         self.hierarchy.open_file(self.name, b"", self.path).is_ok()
     }

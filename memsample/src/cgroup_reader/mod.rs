@@ -49,7 +49,7 @@ impl CgroupReader {
         }
     }
 
-    /// Says what cannot be seen, for the reader of the recording.
+    /// Describes what cannot be seen, for the reader of the recording.
     pub(crate) fn note(&self) -> Option<String> {
         self.hierarchies.note()
     }

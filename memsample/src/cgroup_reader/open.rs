@@ -54,7 +54,7 @@ impl OpenHierarchies {
         Self { memory, pressure: unified() }
     }
 
-    /// Says what is missing, for the reader of the recording.
+    /// Describes what is missing, for the reader of the recording.
     pub(crate) fn note(&self) -> Option<String> {
         self.memory.is_none().then(|| {
             "no control groups with the memory controller are mounted here: the table `cgroups` is empty"

@@ -33,7 +33,7 @@ impl OwnGroup {
         group.collect()
     }
 
-    /// Says whether the group is of version 2.
+    /// Returns whether the group is of version 2.
     #[must_use]
     pub fn is_v2(&self) -> bool {
         self.controllers.is_empty()

@@ -53,7 +53,7 @@ impl std::error::Error for DumpError {
 }
 
 impl DumpError {
-    /// Says what an error means for a dump at `path`.
+    /// Describes what an error means for a dump at `path`.
     pub(super) fn at(path: &Path, error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::AlreadyExists => Self::Exists(path.to_owned()),

@@ -174,7 +174,7 @@ impl FlightRecorder {
         self.ring.end()
     }
 
-    /// Says whether it has ended, such as because the disk is full. Dumps can still be made.
+    /// Returns whether it has ended, such as because the disk is full. Dumps can still be made.
     #[must_use]
     pub fn is_finished(&self) -> bool {
         self.recorder.is_finished()

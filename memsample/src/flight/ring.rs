@@ -37,7 +37,7 @@ pub(super) fn manifest_path(directory: &Path) -> PathBuf {
 pub(super) struct Ring {
     pub(super) directory: RecordingDirectory,
     state: Mutex<RingState>,
-    /// Told after each batch.
+    /// Notified after each batch.
     grown: Condvar,
 }
 
@@ -156,7 +156,7 @@ impl RingWriter {
         Ok(Self { ring, _lock: lock, manifest, journal, live, span_ns, max_bytes })
     }
 
-    /// Says whether the segment has come to its part of the ring.
+    /// Returns whether the segment has come to its part of the ring.
     fn is_full(&self, batch: &Batch) -> bool {
         let state = self.ring.state();
         let first = state.segments.back().and_then(|segment| segment.first_boot_ns);

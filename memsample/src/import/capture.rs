@@ -88,7 +88,7 @@ impl From<io::Error> for CaptureError {
 }
 
 impl CaptureError {
-    /// Says what is wrong where the header of an entry cannot be read. The message of the tar crate has
+    /// Describes what is wrong where the header of an entry cannot be read. The message of the tar crate has
     /// the bytes of the file in it, which a terminal should not see.
     fn in_header(error: io::Error, index: usize, at_end: bool) -> Self {
         match (error.kind(), index) {

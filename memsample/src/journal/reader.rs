@@ -73,7 +73,7 @@ impl<R: Read> JournalReader<R> {
         Ok(true)
     }
 
-    /// Says whether something that is not a whole block was found behind the last one.
+    /// Returns whether something that is not a whole block was found behind the last one.
     pub(crate) fn is_torn(&self) -> bool {
         self.state == ReaderState::Torn
     }

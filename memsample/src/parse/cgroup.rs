@@ -17,7 +17,7 @@ pub struct CgroupEntry<'a> {
 }
 
 impl CgroupEntry<'_> {
-    /// Says whether this is the v1 hierarchy that accounts for memory.
+    /// Returns whether this is the v1 hierarchy that accounts for memory.
     #[must_use]
     pub fn has_memory_controller(&self) -> bool {
         self.controllers.split(|&byte| byte == b',').any(|name| name == b"memory")

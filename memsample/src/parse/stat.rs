@@ -45,7 +45,7 @@ pub struct Stat<'a> {
 }
 
 impl Stat<'_> {
-    /// Says whether the task is a kernel thread, which has no memory of its own.
+    /// Returns whether the task is a kernel thread, which has no memory of its own.
     #[must_use]
     pub const fn is_kernel_thread(&self) -> bool {
         self.flags & PF_KTHREAD != 0

@@ -49,12 +49,12 @@ impl ProcRoot {
         io::Error::new(io::ErrorKind::InvalidInput, message)
     }
 
-    /// Says whether the kernel answers here, so that a kept descriptor follows its process.
+    /// Returns whether the kernel answers here, so that a kept descriptor follows its process.
     pub(crate) fn is_live(&self) -> bool {
         self.live
     }
 
-    /// Says whether the tree counts processes as this program does.
+    /// Returns whether the tree counts processes as this program does.
     ///
     /// `loadavg` holds the last pid of the *reader's* namespace, whichever mount it is read from, so
     /// it announces new processes of this tree only where both are the same.

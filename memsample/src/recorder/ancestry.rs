@@ -129,7 +129,7 @@ impl Ancestry {
         (self.members.get(slot)?.identity.start <= of.start).then_some(slot)
     }
 
-    /// Says whether an image is another or descends from it, by parents that live.
+    /// Returns whether an image is another or descends from it, by parents that live.
     pub(super) fn descends(&self, slot: Slot, from: Slot) -> bool {
         let mut at = Some(slot);
         for _ in 0..MAX_DEPTH {

@@ -234,7 +234,7 @@ impl Attribution {
         self.ancestry.members.get(slot)?.test.clone()
     }
 
-    /// Says whether nothing is outside of the target.
+    /// Returns whether nothing is outside of the target.
     pub(super) fn takes_all(&self) -> bool {
         self.scopes.takes_all()
     }
@@ -244,7 +244,7 @@ impl Attribution {
         self.ancestry.slot_of(pid)
     }
 
-    /// Says whether an image is in the target of the recording.
+    /// Returns whether an image is in the target of the recording.
     pub(super) fn is_inside(&self, slot: Slot) -> bool {
         let member = self.ancestry.members.get(slot);
         member.is_some_and(|member| member.inside && self.scopes.target_counts(&member.identity))

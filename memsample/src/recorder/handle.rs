@@ -134,7 +134,7 @@ impl Recorder {
         self.control.touch();
     }
 
-    /// Says whether the recording has ended without a call of [`stop`](Self::stop): its duration is over, or it could not be written.
+    /// Returns whether the recording has ended without a call of [`stop`](Self::stop): its duration is over, or it could not be written.
     #[must_use]
     pub fn is_finished(&self) -> bool {
         self.finished.try_recv() == Err(TryRecvError::Disconnected)

@@ -99,7 +99,7 @@ pub struct LatestProcess {
     pub pid: i32,
     /// The command name.
     pub comm: Comm,
-    /// What it does; see [`role`](crate::role).
+    /// What it does; see [`role`](crate::role()).
     pub role: String,
     /// The test it belongs to.
     pub test: Option<String>,

@@ -261,7 +261,7 @@ mod tests {
             watch.add_marks(batch);
             marks.append(&mut batch.marks);
         }
-        // All is told at the end, also if it ends at once.
+        // Everything is reported at the end, even if the recording ends at once.
         last.ticks.clear();
         watch.add_last_marks(last);
         marks.append(&mut last.marks);

@@ -160,7 +160,7 @@ impl Recurrence {
         Self { every_ticks, last: None }
     }
 
-    /// Says whether it is due at the tick `index`. Ticks that were missed do not shift it.
+    /// Returns whether it is due at the tick `index`. Ticks that were missed do not shift it.
     pub(super) fn is_due(&mut self, index: u64) -> bool {
         let Some(every_ticks) = self.every_ticks else {
             return false;

@@ -98,7 +98,7 @@ impl Scopes {
         }
     }
 
-    /// Says whether anything depends on who descends from whom.
+    /// Returns whether anything depends on who descends from whom.
     pub(super) fn need_ancestry(&self) -> bool {
         !self.live.is_empty() || self.target != SettledScope::Machine
     }
@@ -169,7 +169,7 @@ impl Scopes {
         own.filter(|id| !trees.contains(id)).chain(trees.iter().copied()).collect()
     }
 
-    /// Says whether a process is in the target, of which what it forks inherits.
+    /// Returns whether a process is in the target, of which what it forks inherits.
     pub(super) fn is_in_target(&self, inherited: bool, identity: &Identity) -> bool {
         match &self.target {
             SettledScope::Machine => true,
@@ -180,7 +180,7 @@ impl Scopes {
         }
     }
 
-    /// Says whether an image in the target is recorded.
+    /// Returns whether an image in the target is recorded.
     pub(super) fn target_counts(&self, identity: &Identity) -> bool {
         match self.target {
             SettledScope::Tree(root) => root.counts(identity),
@@ -188,7 +188,7 @@ impl Scopes {
         }
     }
 
-    /// Says whether nothing is outside of the target.
+    /// Returns whether nothing is outside of the target.
     pub(super) fn takes_all(&self) -> bool {
         self.target == SettledScope::Machine
     }

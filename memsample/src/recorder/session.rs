@@ -174,7 +174,7 @@ impl Session {
 impl Waiting {
     pub(super) fn push(&mut self, mut tick: Tick, due: Due) {
         if self.ticks.len() < MAX_WAITING_TICKS {
-            // Told with the next tick that arrives.
+            // Reported with the next tick that arrives.
             tick.exits = ExitCounts::default();
             let due = self.with_lost(due);
             self.ticks.push((tick, due));

@@ -67,7 +67,7 @@ impl Root {
         (self.pid, self.start) == (identity.pid, identity.start)
     }
 
-    /// Says whether an image in the tree counts.
+    /// Returns whether an image in the tree counts.
     pub(super) fn counts(self, identity: &Identity) -> bool {
         self.launcher != Some(identity.comm)
     }

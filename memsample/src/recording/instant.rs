@@ -75,7 +75,7 @@ impl RecordedProcess {
         self.metrics.get(metric as usize).copied().flatten()
     }
 
-    /// Returns the [`role`](crate::role) by what is recorded, which separates the arguments by spaces: those
+    /// Returns the [`role`](crate::role()) by what is recorded, which separates the arguments by spaces: those
     /// that hold one are taken for several.
     fn usual_role(&self) -> String {
         let arguments = self.cmdline.as_deref().unwrap_or_default().split(' ').map(str::as_bytes);

@@ -96,7 +96,7 @@ impl RecordingDirectory {
             rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, RESERVE_BYTES);
         match allocated {
             Ok(()) => Ok(()),
-            // The file system cannot set space aside, but it can be told of zeros.
+            // The file system cannot reserve space, but it can write zeros.
             Err(rustix::io::Errno::OPNOTSUPP) => {
                 io::copy(&mut io::Read::take(io::repeat(0), RESERVE_BYTES), &mut &file).map(drop)
             }

@@ -195,7 +195,7 @@ fn open_table(path: &Path, columns: &[&str], span: &RangeInclusive<i64>) -> io::
     Ok(Box::new(reader.map(|batch| batch.map_err(io::Error::other))))
 }
 
-/// Says whether a row group may hold a row in a span of `ts`, as far as its statistics tell.
+/// Returns whether a row group may hold a row in a span of `ts`, as far as its statistics tell.
 fn may_hold(group: &RowGroupMetaData, span: &RangeInclusive<i64>) -> bool {
     let ts = group.columns().iter().find(|column| column.column_path().string() == "ts");
     match ts.and_then(|ts| ts.statistics()) {

@@ -4,7 +4,7 @@
 //! each version is written beside the last one and then takes its name. Row groups that are settled
 //! are copied as they are, without decoding; the tail, small row groups for those who want to look
 //! before the next checkpoint, is replaced then by one that is sorted as a whole. A file that has
-//! grown to [`ROTATE_BYTES`] is left alone and the table goes on in the next, so copying stays cheap.
+//! grown to [`ROTATE_BYTES`] stays as it is and the table continues in the next, so copying stays cheap.
 
 use std::fs::File;
 use std::io::{self, BufWriter};
@@ -178,7 +178,7 @@ impl TableFile {
         tail.map(|row_group| row_group.num_rows().unsigned_abs()).sum()
     }
 
-    /// Goes on in the next file: what the present one holds stays as it is.
+    /// Continues in the next file: what the present one holds stays as it is.
     pub(crate) fn rotate(&mut self) {
         if self.on_disk.take().is_some() {
             self.number += 1;
@@ -314,7 +314,7 @@ pub(crate) fn table_files(directory: &Path, name: &str) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Says how to write: every value that matters, since the defaults are made for other tables.
+/// Describes how to write: every value that matters, since the defaults are made for other tables.
 fn properties(table: &Table, purpose: Purpose) -> WriterPropertiesBuilder {
     let zstd = |level| Compression::ZSTD(ZstdLevel::try_new(level).unwrap_or_default());
     let compression = match purpose {

@@ -276,8 +276,7 @@ impl RecordingWriter {
         self.finish(RecordingState::Closed)
     }
 
-    /// Does the same for a recording that was put together of what was there already, and so tells of
-    /// no recorder.
+    /// Does the same for a recording made of what was there already, which has no recorder.
     ///
     /// # Errors
     ///
@@ -323,7 +322,7 @@ impl RecordingWriter {
         Ok(())
     }
 
-    /// Goes on with process images that were being sampled.
+    /// Continues with process images that were being sampled.
     fn resume(&mut self, images: &[ImageState]) {
         let Tables { samples, processes, .. } = &mut self.tables;
         for state in images {
@@ -437,7 +436,7 @@ impl RecordingWriter {
 }
 
 /// Opens a table of a recording to be recovered. A file that cannot be read is set aside, which a note
-/// says, and the one before it goes on; where there is none, the table begins anew.
+/// says, and continues the one before it; where there is none, it starts the table again.
 fn reopen(
     directory: &RecordingDirectory,
     table: Table,
@@ -468,7 +467,7 @@ fn provenance(manifest: &Manifest) -> io::Result<String> {
     serde_json::to_string(&manifest.provenance).map_err(io::Error::other)
 }
 
-/// Says whether an error means that there is no space: on the disk, or within the quota.
+/// Returns whether an error means that there is no space: on the disk, or within the quota.
 #[must_use]
 pub fn is_disk_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)

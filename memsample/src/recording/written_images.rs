@@ -54,7 +54,7 @@ impl WrittenImages {
         displaced
     }
 
-    /// Goes on with an image from an earlier segment.
+    /// Continues with an image from an earlier segment.
     pub(super) fn resume(&mut self, state: &ImageState, segment: &mut Segment) {
         let ImageState { slot, identity, comm, test, metrics, summary } = state;
         let series = segment.begin(identity.process.0, identity.pid, *comm, 0, *metrics);

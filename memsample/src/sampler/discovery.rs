@@ -165,7 +165,7 @@ struct GivenPids {
 }
 
 impl GivenPids {
-    /// Says whether trying each of them costs less than a listing of that many entries.
+    /// Returns whether trying each of them costs less than a listing of that many entries.
     fn are_few(self, entries: usize) -> bool {
         // Negative when the count began again from below.
         usize::try_from(self.last - self.before)

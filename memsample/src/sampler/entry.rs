@@ -150,7 +150,7 @@ impl Entry {
         usize::from(self.statm.is_some()) + detail
     }
 
-    /// Says whether `bytes` are those that gave the present metrics.
+    /// Returns whether `bytes` are those that gave the present metrics.
     #[inline]
     pub(super) fn is_same_statm(&self, bytes: &[u8]) -> bool {
         self.statm_length != 0
@@ -196,7 +196,7 @@ impl Process {
         }
     }
 
-    /// Says whether the kernel reported an exec since the image was looked at.
+    /// Returns whether the kernel reported an exec since the image was looked at.
     ///
     /// It reports an exec a moment after it happened, when the new image may have been looked at already.
     pub(super) fn is_exec_reported(&self) -> bool {

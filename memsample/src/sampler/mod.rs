@@ -154,7 +154,7 @@ impl Sampler {
         read.filter_map(|entry| entry.process()?.identity.cgroup.as_deref())
     }
 
-    /// Says whether the tree is that of the live kernel, as this program sees it.
+    /// Returns whether the tree is that of the live kernel, as this program sees it.
     pub(crate) fn sees_own_namespace(&self) -> bool {
         self.processes.reader.root.shares_pid_namespace()
     }

@@ -197,7 +197,7 @@ impl Processes {
         }
     }
 
-    /// Says whether an entry without descriptor no longer stands for what has its pid.
+    /// Returns whether an entry without descriptor no longer stands for what has its pid.
     pub(super) fn is_replaced(&mut self, index: usize) -> bool {
         let Some(entry) = self.entries.get_mut(index) else {
             return false;
@@ -316,7 +316,7 @@ impl Processes {
         }
     }
 
-    /// Says whether `pid` is to be looked at: it has no entry, or that of a process that has ended,
+    /// Returns whether `pid` is to be looked at: it has no entry, or that of a process that has ended,
     /// which is then marked so.
     pub(super) fn has_place_for(
         &mut self,
@@ -395,7 +395,7 @@ fn retire(entry: &mut Entry, departed: &mut Vec<Slot>, slots: &mut Slots) {
     }
 }
 
-/// Goes on as another program after an exec: same process, same descriptors, another image.
+/// Continues as another program after an exec: same process, same descriptors, another image.
 fn begin_image(entry: &mut Entry, image: ImageDescription, slots: &mut Slots) {
     let Occupant::Process(process) = &mut entry.occupant else {
         return;

@@ -320,7 +320,7 @@ impl Reader {
         Ok(false)
     }
 
-    /// Says whether the pid of a zombie stands for something else by now.
+    /// Returns whether the pid of a zombie stands for something else by now.
     ///
     /// What looked like a zombie may have been a helper of the kernel before its exec, and have
     /// memory now.

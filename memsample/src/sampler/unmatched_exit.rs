@@ -42,7 +42,7 @@ impl LastLook {
         }
     }
 
-    /// Says whether what ended is a program that was never looked at. A change of name alone is reported.
+    /// Returns whether what ended is a program that was never looked at. A change of name alone is reported.
     pub(super) fn missed_a_program(&self, exit: &TaskExit) -> bool {
         self.is_exec_reported || (self.may_be_reported && self.comm != exit.comm)
     }

@@ -62,9 +62,10 @@ const fn metric_source_and_meaning(metric: Metric) -> (&'static str, &'static st
         Metric::Swap => {
             ("status VmSwap", "Swapped-out anonymous memory; shared memory in swap is not counted.")
         }
-        Metric::Hwm => {
-            ("status VmHWM", "The largest resident set of the process so far; an exec begins anew.")
-        }
+        Metric::Hwm => (
+            "status VmHWM",
+            "The largest resident set of the process so far; an exec starts again from zero.",
+        ),
         Metric::Minflt => ("stat 10", "Page faults without I/O since the process began."),
         Metric::Majflt => ("stat 12", "Page faults with I/O since the process began."),
         Metric::Utime => (

@@ -103,13 +103,13 @@ impl Column {
         self.short.to_uppercase().replace('_', " ")
     }
 
-    /// Says whether the column is shown to a person who chose none.
+    /// Returns whether the column is shown to a person who chose none.
     #[must_use]
     pub fn is_default_for_a_person(&self) -> bool {
         self.in_text
     }
 
-    /// Says whether the column is printed for a program that chose none.
+    /// Returns whether the column is printed for a program that chose none.
     #[must_use]
     pub fn is_default_for_a_program(&self) -> bool {
         self.in_machine

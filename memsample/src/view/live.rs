@@ -71,7 +71,7 @@ pub(super) fn machine(root: &Path) -> Option<Meminfo> {
     parse_meminfo(&bytes).ok()
 }
 
-/// Says whether a live process matches.
+/// Returns whether a live process matches.
 pub(super) fn matches(
     options: &ViewOptions,
     pid: i32,

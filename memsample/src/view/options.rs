@@ -69,12 +69,12 @@ impl ViewOptions {
         !self.is_filtered() && self.except.is_none()
     }
 
-    /// Says whether some processes are left out by their user or name.
+    /// Returns whether some processes are left out by their user or name.
     pub(super) fn is_filtered(&self) -> bool {
         self.user.is_some() || self.name.is_some()
     }
 
-    /// Says whether the command line decides about a process.
+    /// Returns whether the command line decides about a process.
     pub(super) fn matches_command(&self) -> bool {
         self.name.is_some()
     }
@@ -86,17 +86,17 @@ impl ViewOptions {
             })
     }
 
-    /// Says whether a process is left out by its pid.
+    /// Returns whether a process is left out by its pid.
     pub(super) fn excepts(&self, pid: i32) -> bool {
         self.except == Some(pid)
     }
 
-    /// Says whether a column has this name.
+    /// Returns whether a column has this name.
     pub(super) fn has_column(&self, name: &str) -> bool {
         self.columns.iter().any(|column| column.name == name)
     }
 
-    /// Says whether a column needs `smaps_rollup`.
+    /// Returns whether a column needs `smaps_rollup`.
     pub(super) fn needs_rollup(&self) -> bool {
         let in_rollup = |column: &Column| {
             column.metric().is_some_and(|metric| metric.file() == Files::SMAPS_ROLLUP)

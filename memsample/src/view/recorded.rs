@@ -60,7 +60,7 @@ fn time_of(at: Option<At>, first: Timestamp, last: Timestamp) -> Result<Timestam
     }
 }
 
-/// Says which instant this is and what is missing of it.
+/// Describes which instant this is and what is missing of it.
 fn notes(instant: &RecordedInstant, shows_pss: bool) -> Vec<Note> {
     let &RecordedInstant { ts, first, last, dropped, nearest_pss, .. } = instant;
     let mut notes = vec![Note::Instant { ts, first, last }];

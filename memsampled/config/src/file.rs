@@ -156,7 +156,7 @@ impl Config {
         problems.or(Self { cmdline: file.cmdline, redactions, roles, described, daemon })
     }
 
-    /// Says whether the file of the other says the same of processes and their arguments.
+    /// Returns whether the file of the other says the same of processes and their arguments.
     pub fn describes_like(&self, other: &Self) -> bool {
         self.described == other.described
     }

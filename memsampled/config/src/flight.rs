@@ -56,7 +56,7 @@ impl FlightSettings {
         self.dumps_bytes.unwrap_or_else(|| self.bytes.saturating_mul(4).max(1 << 30))
     }
 
-    /// Says what is out of range.
+    /// Describes what is out of range.
     ///
     /// # Errors
     ///
@@ -87,7 +87,7 @@ impl FlightSettings {
     }
 }
 
-/// Says whether the kernel would accept a trigger.
+/// Returns whether the kernel would accept a trigger.
 fn is_trigger(text: &str) -> bool {
     let words: Vec<&str> = text.split(' ').collect();
     let ["some" | "full", stall, window] = words.as_slice() else { return false };

@@ -145,18 +145,18 @@ impl Flight {
         }
     }
 
-    /// Says whether it is to run and does not.
+    /// Returns whether it is to run and does not.
     pub(super) fn is_down(&self) -> bool {
         let is_running = self.recorder().as_ref().is_some_and(|recorder| !recorder.is_finished());
         self.settings.is_some() && !is_running && !self.is_ending.load(Ordering::SeqCst)
     }
 
-    /// Says why it has ended.
+    /// Describes why it has ended.
     pub(super) fn log_end(&self) {
         if let Some(recorder) = &*self.recorder() {
             let end = recorder.end().map(|end| serde_json::to_string(&end).unwrap_or_default());
             tracing::error!(
-                "the flight recorder has ended by itself: {}; it begins anew when it can",
+                "the flight recorder ended: {}; it starts again when it can",
                 end.as_deref().unwrap_or("its thread has died")
             );
         }

@@ -9,7 +9,7 @@
 //!
 //! 1. The program reads the configuration and puts it together with the arguments: [`Options`].
 //! 2. The daemon locks the recordings directory, so that no second daemon writes there, and opens the socket.
-//! 3. It protects itself from the OOM killer ([`protection`]), starts the flight recorder, where one is configured
+//! 3. It protects itself from the OOM killer (`protection`), starts the flight recorder, where one is configured
 //!    ([`FlightSettings`](memsample_config::FlightSettings)), and reports that it is ready.
 //! 4. While it serves, it recovers recordings that another daemon left open, makes a recording of what the flight
 //!    recorder of that daemon left, and removes old recordings.

@@ -25,7 +25,7 @@ pub(super) struct MemoryLimit {
 }
 
 impl MemoryLimit {
-    /// Says whether `bytes` more may be kept. Reads the resident set only at times, so that it costs nothing.
+    /// Returns whether `bytes` more may be kept. Reads the resident set only at times, so that it costs nothing.
     pub(super) fn has_room(&self, bytes: u64, limit: u64) -> bool {
         let taken = self.taken.fetch_add(bytes, Ordering::Relaxed) + bytes;
         if taken >= STEP_BYTES || self.is_short.load(Ordering::Relaxed) {
@@ -34,7 +34,7 @@ impl MemoryLimit {
         true
     }
 
-    /// Says whether there is room now.
+    /// Returns whether there is room now.
     pub(super) fn check(&self, limit: u64) -> bool {
         self.taken.store(0, Ordering::Relaxed);
         let is_short = resident_bytes().is_some_and(|bytes| bytes > limit);

@@ -31,12 +31,12 @@ impl Peer {
         self.uid == 0
     }
 
-    /// Says whether the peer may see and stop what this user has started.
+    /// Returns whether the peer may see and stop what this user has started.
     pub(super) fn may_use(&self, owner: u32) -> bool {
         self.is_root() || self.uid == owner
     }
 
-    /// Says whether the peer may use the daemon at all: root, the user of the daemon, the user of the
+    /// Returns whether the peer may use the daemon at all: root, the user of the daemon, the user of the
     /// configuration, and the members of its group.
     ///
     /// Of further groups the list of the system decides. The kernel knows which ones the peer had when it

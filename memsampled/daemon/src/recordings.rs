@@ -87,7 +87,7 @@ impl RecordingsDirectory {
         &self.path
     }
 
-    /// Says whether recordings can be made in it.
+    /// Returns whether recordings can be made in it.
     pub(super) fn check(&self) -> io::Result<()> {
         let now = std::fs::metadata(&self.path)?;
         let opened = rustix::fs::fstat(&self.directory)?;
@@ -210,7 +210,7 @@ impl RecordingsDirectory {
         if recording.is_visible_to(peer) { Ok(recording) } else { Err(absent()) }
     }
 
-    /// Says whether there is a recording that the peer may see.
+    /// Returns whether there is a recording that the peer may see.
     pub(super) fn is_visible(&self, peer: Peer, id: &str) -> bool {
         self.visible(peer, id).is_ok()
     }
@@ -282,12 +282,12 @@ impl StoredRecording {
         peer.may_use(self.uid.unwrap_or(self.owner))
     }
 
-    /// Says whether it was not given to anybody yet.
+    /// Returns whether it was not given to anybody yet.
     pub(super) fn belongs_to_daemon(&self) -> bool {
         is_own(self.owner)
     }
 
-    /// Says whether it is whole, so that it may be removed.
+    /// Returns whether it is whole, so that it may be removed.
     pub(super) fn is_closed(&self) -> bool {
         matches!(self.manifest.state, RecordingState::Closed | RecordingState::Recovered)
     }

@@ -182,7 +182,7 @@ async fn serve(
     let closed = tokio::task::spawn_blocking(move || closing.join());
     tokio::select! {
         _ = closed => {}
-        _ = signals.next_end() => tracing::warn!("told to end again: open recordings are recovered at the next start"),
+        _ = signals.next_end() => tracing::warn!("received a second signal: open recordings are recovered at the next start"),
     }
     tokio::time::sleep(GRACE).await;
     Ok(())

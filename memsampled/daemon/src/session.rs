@@ -228,18 +228,18 @@ impl ActiveSession {
         }
     }
 
-    /// Says whether it is being recorded.
+    /// Returns whether it is being recorded.
     pub(super) fn is_recording(&self) -> bool {
         let recorder = self.recorder.read().unwrap_or_else(PoisonError::into_inner);
         recorder.as_ref().is_some_and(|recorder| !recorder.is_finished())
     }
 
-    /// Says whether its recording was not closed yet.
+    /// Returns whether its recording was not closed yet.
     pub(super) fn is_open(&self) -> bool {
         self.recorder.read().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
-    /// Says whether it ended without a stop and is to be closed.
+    /// Returns whether it ended without a stop and is to be closed.
     pub(super) fn has_ended(&self) -> bool {
         let recorder = self.recorder.read().unwrap_or_else(PoisonError::into_inner);
         recorder.as_ref().is_some_and(Recorder::is_finished)

@@ -236,7 +236,7 @@ impl Sessions {
                     Ok(stopped) => serde_json::to_string(&stopped.summary.end).unwrap_or_default(),
                     Err(failure) => failure.message,
                 };
-                tracing::info!("session `{}` ended by itself: {end}", session.id());
+                tracing::info!("session `{}` ended without a stop: {end}", session.id());
             }
         }
         let mut ended: Vec<_> = sessions.iter().filter(|session| !session.is_recording()).collect();

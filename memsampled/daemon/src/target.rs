@@ -39,7 +39,7 @@ pub(super) fn scope(target: &Target) -> Result<Scope, Failure> {
     }
 }
 
-/// Says why the library did not take it.
+/// Describes why the library did not take it.
 pub(super) fn refusal(error: &ScopeError) -> Failure {
     let message = match error {
         ScopeError::NoProcess(pid, cause) if cause.kind() == io::ErrorKind::NotFound => {

@@ -145,7 +145,7 @@ impl Problems {
         found.extend(error.problems.into_iter().take(kept));
     }
 
-    /// Says whether none was found.
+    /// Returns whether none was found.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.found.borrow().is_empty()

@@ -65,7 +65,7 @@ impl Span {
     }
 }
 
-/// Says whether a text has the form of the table above.
+/// Returns whether a text has the form of the table above.
 fn is_written_well(text: &str) -> bool {
     if let Some(micros) = text.strip_suffix("us") {
         return is_number(micros, 3);
@@ -103,7 +103,7 @@ fn is_written_well(text: &str) -> bool {
     !is_first && rest.is_empty()
 }
 
-/// Says whether a text is a number without leading zeros.
+/// Returns whether a text is a number without leading zeros.
 fn is_number(text: &str, digits_max: usize) -> bool {
     (1..=digits_max).contains(&text.len())
         && text.bytes().all(|byte| byte.is_ascii_digit())

@@ -73,7 +73,7 @@ fn end_of(status: ExitStatus) -> CommandEnd {
     }
 }
 
-/// Says whether Ctrl-C on the terminal reaches this program, and thus the command too.
+/// Returns whether Ctrl-C on the terminal reaches this program, and thus the command too.
 fn is_in_foreground() -> bool {
     File::open("/dev/tty")
         .is_ok_and(|terminal| tcgetpgrp(terminal).is_ok_and(|group| group == getpgrp()))

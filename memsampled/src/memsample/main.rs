@@ -121,7 +121,7 @@ fn print(bytes: &[u8]) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Says whether the reader has closed its end: `head` does once it has seen enough, which is no error.
+/// Returns whether the reader has closed its end: `head` does once it has seen enough, which is no error.
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }

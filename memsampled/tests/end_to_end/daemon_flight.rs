@@ -190,7 +190,7 @@ fn one_that_has_ended_for_want_of_space_is_told_of_and_begins_anew() {
     let metrics = daemon.get("/metrics").text();
     assert!(metrics.contains("\nmemsampled_flight_running 0\n"), "{metrics}");
     wait_for("the log", || {
-        daemon.log().contains("has ended by itself: \"disk_full\"").then_some(())
+        daemon.log().contains("the flight recorder ended: \"disk_full\"").then_some(())
     });
     drop(ballast);
     std::fs::remove_file(&fill).unwrap();

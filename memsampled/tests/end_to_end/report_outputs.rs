@@ -23,7 +23,7 @@ pub(crate) fn check_results(bytes: &[u8]) -> Value {
     results
 }
 
-/// Says whether a document is valid against `junit-10.xsd`, or why not.
+/// Returns whether a document is valid against `junit-10.xsd`, or why not.
 pub(crate) fn check_junit(xml: &[u8]) -> Result<(), String> {
     let schema = concat!(env!("CARGO_MANIFEST_DIR"), "/../.ci/schemas/junit-10.xsd");
     assert!(std::path::Path::new(schema).exists(), "`make tools` fetches {schema}");

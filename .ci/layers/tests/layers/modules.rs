@@ -146,7 +146,7 @@ pub(crate) fn leaves(tree: &UseTree) -> Vec<(Option<String>, Vec<String>)> {
     }
 }
 
-/// Says whether an item passes names on to other modules.
+/// Returns whether an item passes names on to other modules.
 pub(crate) fn is_passed_on(visibility: &Visibility) -> bool {
     !matches!(visibility, Visibility::Inherited)
 }
@@ -184,7 +184,7 @@ fn attributes(item: &Item) -> &[Attribute] {
     }
 }
 
-/// Says whether an item is only there for tests.
+/// Returns whether an item is only there for tests.
 fn is_test(attributes: &[Attribute]) -> bool {
     attributes.iter().any(|attribute| {
         attribute.path().is_ident("cfg")

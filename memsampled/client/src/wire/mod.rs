@@ -31,14 +31,14 @@ pub use session::{
 pub use status::{FlightHealth, Health, Protection};
 pub use summary::Summary;
 
-/// Says whether `name` can name a session that is to be started: an id of at most
+/// Returns whether `name` can name a session that is to be started: an id of at most
 /// [`limits::NAME_BYTES`].
 #[must_use]
 pub fn is_name(name: &str) -> bool {
     name.len() <= limits::NAME_BYTES && is_id(name)
 }
 
-/// Says whether `id` can be the id of a session, or the name of its recording or of a file in it:
+/// Returns whether `id` can be the id of a session, or the name of its recording or of a file in it:
 /// letters, digits, dots, underscores and hyphens, at most [`limits::ID_BYTES`], beginning with a letter
 /// or a digit.
 ///

@@ -12,7 +12,7 @@ use super::{ErrorCode, Span, is_name, limits};
 
 /// What a client sends as a body.
 pub trait Request: DeserializeOwned {
-    /// Says what is out of range.
+    /// Describes what is out of range.
     ///
     /// # Errors
     ///

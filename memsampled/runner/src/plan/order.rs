@@ -115,7 +115,7 @@ impl<'a> RunPlan<'a> {
         next
     }
 
-    /// Says whether an item can be run now, or why it never can.
+    /// Returns whether an item can be run now, or why it never can.
     fn readiness(&self, item: &PlanItem<'_>) -> Result<bool, String> {
         let of = |name: &str| {
             let items = self.by_name.get(name).into_iter().flatten();

@@ -242,7 +242,7 @@ impl TestResults {
 }
 
 impl AttemptResults {
-    /// Says how an attempt of a flaky test failed.
+    /// Describes how an attempt of a flaky test failed.
     pub(crate) fn failure(&self) -> String {
         let why = self.ended.reason.as_ref().map_or(String::new(), |why| format!(": {why}"));
         format!("try {} was {}{why}", self.attempt, self.ended.outcome.word())

@@ -8,11 +8,11 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Outcome {
-    /// It ended by itself with an expected exit code, and within its budgets.
+    /// It exited with an expected exit code, within its budgets.
     Passed,
     /// It failed, and passed when it was tried again. Only of a test as a whole.
     Flaky,
-    /// It ended by itself with another exit code.
+    /// It exited with another exit code.
     Failed {
         /// The exit code.
         exit_code: i32,
@@ -155,7 +155,7 @@ impl Outcome {
         self.verdict().word()
     }
 
-    /// Says whether the suite is as it should be in spite of it.
+    /// Returns whether the suite is as it should be in spite of it.
     #[must_use]
     pub fn is_success(&self) -> bool {
         self.verdict().is_success()
@@ -182,7 +182,7 @@ impl Verdict {
         }
     }
 
-    /// Says whether the suite is as it should be in spite of it.
+    /// Returns whether the suite is as it should be in spite of it.
     #[must_use]
     pub fn is_success(self) -> bool {
         matches!(self, Self::Passed | Self::Flaky | Self::Skipped)

@@ -42,7 +42,7 @@ pub(crate) fn label(attempt: &Attempt) -> String {
     label
 }
 
-/// Says why an attempt ended as it did; `None` where the word says all.
+/// Describes why an attempt ended as it did; `None` where the word says all.
 pub(crate) fn why(result: &TestResult) -> Option<String> {
     let first = match &result.outcome {
         Outcome::Failed { exit_code } => Some(format!("exit code {exit_code}")),
@@ -63,12 +63,12 @@ pub(crate) fn why(result: &TestResult) -> Option<String> {
     if parts.is_empty() { None } else { Some(parts.join("; ")) }
 }
 
-/// Says what became of a budget that was not kept.
+/// Describes what became of a budget that was not kept.
 fn breach(result: &BudgetResult) -> Option<String> {
     (result.verdict != BudgetVerdict::Kept).then(|| budget(result))
 }
 
-/// Says what became of a budget: `RSS peak 80.0 MiB, above its budget of 64.0 MiB`.
+/// Describes what became of a budget: `RSS peak 80.0 MiB, above its budget of 64.0 MiB`.
 pub(crate) fn budget(result: &BudgetResult) -> String {
     let budget = &result.budget;
     let per = if budget.quantity == Quantity::Growth { " a minute" } else { "" };
@@ -100,7 +100,7 @@ fn quantity_text(quantity: Quantity) -> &'static str {
     }
 }
 
-/// Says what a test used, in a few lines.
+/// Describes what a test used, in a few lines.
 pub(crate) fn memory_lines(memory: Option<&Memory>, roles: &[RoleMemory]) -> Vec<String> {
     let Some(memory) = memory else { return vec!["memory: not measured".to_owned()] };
     let peak = |name: &str, peak: Option<BoundedBytes>, missing: &str| {
@@ -156,7 +156,7 @@ pub(crate) fn signal_name(signal: i32) -> String {
     }
 }
 
-/// Says why a suite was cut short.
+/// Describes why a suite was cut short.
 pub(crate) fn abort(abort: Abort) -> String {
     match abort {
         Abort::Signal(signal) => format!("it was ended by {}", signal_name(signal)),

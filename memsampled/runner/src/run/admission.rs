@@ -74,7 +74,7 @@ impl Admission {
         known.unwrap_or(share)
     }
 
-    /// Says whether a test of that size fits beside the others.
+    /// Returns whether a test of that size fits beside the others.
     pub(super) fn admits(
         &self,
         predicted_bytes: u64,

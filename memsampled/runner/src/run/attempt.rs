@@ -182,7 +182,7 @@ fn argv(program: &Program) -> Vec<String> {
     }
 }
 
-/// Says why a step of the suite failed, as the end of a sentence.
+/// Describes why a step of the suite failed, as the end of a sentence.
 pub(super) fn failure(end: &AttemptEnd) -> Option<String> {
     match end {
         AttemptEnd { not_started: Some(reason), .. } => {

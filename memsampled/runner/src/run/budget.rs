@@ -105,7 +105,7 @@ fn left_over(
     Some(bytes)
 }
 
-/// Says whether what a test left is allowed: by a budget that fails, of all that is left, and that was
+/// Returns whether what a test left is allowed: by a budget that fails, of all that is left, and that was
 /// kept for certain.
 fn allows_left(results: &[BudgetResult]) -> bool {
     let is_of_left = |result: &&BudgetResult| {

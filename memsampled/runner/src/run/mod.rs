@@ -92,7 +92,7 @@ pub fn run(
     Dispatcher::new(suite, &options, layout, recording, (progress, resumed), signals, events).run()
 }
 
-/// Says whether a directory has results of a run of this suite, so that it can be resumed.
+/// Returns whether a directory has results of a run of this suite, so that it can be resumed.
 #[must_use]
 pub fn is_run_of(directory: &Path, suite: &Suite) -> bool {
     ProgressLog::is_of(directory, suite)

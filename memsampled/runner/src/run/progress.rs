@@ -52,7 +52,7 @@ impl ProgressLog {
         directory.join(FILE)
     }
 
-    /// Says whether a directory has results of this suite, with the same tests.
+    /// Returns whether a directory has results of this suite, with the same tests.
     pub(super) fn is_of(directory: &Path, suite: &Suite) -> bool {
         let Ok(file) = File::open(Self::path(directory)) else { return false };
         let mut first = Vec::new();

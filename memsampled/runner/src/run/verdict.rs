@@ -85,7 +85,7 @@ fn is_expected(test: &Test, code: i32) -> bool {
     u8::try_from(code).is_ok_and(|code| test.expect_exit.contains(&code))
 }
 
-/// Says what an attempt left behind, if anything.
+/// Describes what an attempt left behind, if anything.
 fn left(end: &AttemptEnd) -> Option<String> {
     let mut parts = Vec::new();
     match end.left_over_processes.as_slice() {

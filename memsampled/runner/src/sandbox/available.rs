@@ -30,7 +30,7 @@ impl fmt::Display for Missing {
 /// Where containers are, unless LXC was built otherwise.
 pub const LXC_PATH: &str = "/var/lib/lxc";
 
-/// Says whether a sandbox works here, with containers at `lxc_path`.
+/// Returns whether a sandbox works here, with containers at `lxc_path`.
 ///
 /// # Errors
 ///

@@ -118,7 +118,7 @@ impl Groups {
         self.directories.push(path);
     }
 
-    /// Says whether none could be created.
+    /// Returns whether none could be created.
     pub(super) fn is_empty(&self) -> bool {
         self.directories.is_empty()
     }

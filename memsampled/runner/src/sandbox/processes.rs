@@ -101,7 +101,7 @@ impl ProcessStat {
     }
 }
 
-/// Says whether a process is there and not a zombie.
+/// Returns whether a process is there and not a zombie.
 pub(super) fn is_alive(pid: i32) -> bool {
     ProcessStat::of(pid).is_some_and(|stat| !stat.is_dead)
 }

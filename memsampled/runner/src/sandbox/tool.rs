@@ -187,7 +187,7 @@ fn make_room(root: &Path, cwd: &Path) -> io::Result<Room> {
     Ok(room)
 }
 
-/// Says whether the test's directory is the host's, bound into a root that lacks it.
+/// Returns whether the test's directory is the host's, bound into a root that lacks it.
 fn is_bound(spec: &Spec) -> bool {
     let in_root = |root: &Path| root.join(spec.cwd.strip_prefix("/").unwrap_or(&spec.cwd)).is_dir();
     let lacks = match &spec.sandbox {

@@ -73,7 +73,7 @@ pub(super) fn check(tests: &[Named], problems: &Problems) {
     }
 }
 
-/// Says what is wrong with the name of a test or suite, as the end of a sentence.
+/// Describes what is wrong with the name of a test or suite, as the end of a sentence.
 pub(super) fn wrong_name(name: &str) -> Option<String> {
     if name.len() > NAME_BYTES_MAX {
         let length = name.len();

@@ -1,4 +1,4 @@
-//! What can be set for a test or for all of them, from its keys to a [`Test`](super::Test).
+//! What can be set for a test or for all of them, from its keys to a [`Test`].
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -51,7 +51,7 @@ fn latest_unfinished(out: &Path, suite: &Suite) -> Option<PathBuf> {
     })
 }
 
-/// Says whether a run is finished, by its results.
+/// Returns whether a run is finished, by its results.
 fn has_ended(directory: &Path) -> bool {
     let results = Results::read(&directory.join(results::FILE));
     results.is_ok_and(|results| results.aborted.is_none())

@@ -153,7 +153,7 @@ fn terminal(args: &RunArgs) -> Terminal<io::Stderr> {
     }
 }
 
-/// Says whether to write colours to a stream: to a terminal, unless `NO_COLOR` is set; to a file, if
+/// Returns whether to write colours to a stream: to a terminal, unless `NO_COLOR` is set; to a file, if
 /// `CLICOLOR_FORCE` is set.
 fn colors<S: anstream::stream::RawStream>(stream: &S) -> bool {
     anstream::AutoStream::choice(stream) != anstream::ColorChoice::Never

@@ -59,7 +59,7 @@ pub(super) fn text(note: &Note, recording: Option<&Path>) -> String {
     }
 }
 
-/// Says which of the printed sizes are not known of all processes.
+/// Describes which of the printed sizes are not known of all processes.
 pub(super) fn unknown(view: &View, chosen: &[Column], shows_sums: bool) -> Vec<String> {
     let mut columns: BTreeMap<u64, Vec<String>> = BTreeMap::new();
     for column in chosen.iter().filter(|column| column.kind == ColumnKind::Size) {

@@ -19,7 +19,7 @@ const OUTPUT_CHARS: usize = 200;
 /// Bytes in which they are looked for.
 const OUTPUT_BYTES: u64 = 4096;
 
-/// Says how an attempt ended: `failed   0.012 s  name: exit code 1`.
+/// Describes how an attempt ended: `failed   0.012 s  name: exit code 1`.
 pub(super) fn finished(result: &TestResult, color: bool) -> String {
     let word = styled(result.outcome.verdict(), WORD_WIDTH, color);
     let time = match result.started {

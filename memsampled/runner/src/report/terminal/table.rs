@@ -104,7 +104,7 @@ fn colored(line: &str, verdict: Option<Verdict>) -> String {
     }
 }
 
-/// Says how it went in one line: `failed: 6 tests in 4.123 s: 2 passed, 1 failed, …`.
+/// Describes how it went in one line: `failed: 6 tests in 4.123 s: 2 passed, 1 failed, …`.
 fn summary(suite: &SuiteResult) -> String {
     let results = &suite.results;
     let count = results.tests.len();

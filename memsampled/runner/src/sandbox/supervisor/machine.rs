@@ -75,7 +75,7 @@ impl<'a> AttemptMachine<'a> {
         self.actions.pop_front()
     }
 
-    /// Says whether nothing is left of the attempt.
+    /// Returns whether nothing is left of the attempt.
     pub(super) fn is_done(&self) -> bool {
         self.state == SupervisorState::Done
     }
@@ -98,7 +98,7 @@ impl<'a> AttemptMachine<'a> {
         }
     }
 
-    /// Says whether [`SupervisorEvent::AllEnded`] is to be reported.
+    /// Returns whether [`SupervisorEvent::AllEnded`] is to be reported.
     pub(super) fn looks_for_processes(&self) -> bool {
         match self.state {
             SupervisorState::Settling { .. } => true,
@@ -108,7 +108,7 @@ impl<'a> AttemptMachine<'a> {
         }
     }
 
-    /// Says whether [`SupervisorEvent::OutputClosed`] is to be reported.
+    /// Returns whether [`SupervisorEvent::OutputClosed`] is to be reported.
     pub(super) fn drains_output(&self) -> bool {
         matches!(self.state, SupervisorState::Draining { .. })
     }
@@ -133,7 +133,7 @@ impl<'a> AttemptMachine<'a> {
         self.is_entered.then_some(self.end)
     }
 
-    /// Says whether the runner is gone.
+    /// Returns whether the runner is gone.
     pub(super) fn runner_gone(&self) -> bool {
         self.runner_gone
     }

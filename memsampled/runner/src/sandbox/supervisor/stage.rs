@@ -17,7 +17,7 @@ pub(super) struct StageRef {
 /// How a stage ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum StageEnd {
-    /// By itself.
+    /// It exited, or a signal that the supervisor did not send ended it.
     Exited(ProgramExit),
     /// It never began.
     NotStarted(String),
@@ -57,7 +57,7 @@ pub(super) fn shown(stage: &Stage) -> String {
     }
 }
 
-/// Says why a stage around the program did not do what it should, as the end of a sentence.
+/// Describes why a stage around the program did not do what it should, as the end of a sentence.
 pub(super) fn failure(end: &StageEnd) -> Option<String> {
     match end {
         StageEnd::Exited(ProgramExit { exit_code: Some(0), .. }) => None,

@@ -290,7 +290,7 @@ fn step(command: String, timeout: Duration) -> Step {
     Step { program: Program::Shell(command), timeout }
 }
 
-/// Says whether there are as many tests as a suite may have, as a problem.
+/// Returns whether there are as many tests as a suite may have, as a problem.
 fn is_full(reading: &Reading<'_>, source: &Source, location: Location) -> bool {
     let is_full = reading.named.len() >= rules::TESTS_MAX;
     if is_full {

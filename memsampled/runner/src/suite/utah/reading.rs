@@ -74,7 +74,7 @@ impl<'a> Reading<'a> {
     }
 }
 
-/// Says whether a directory holds tests.
+/// Returns whether a directory holds tests.
 pub(super) fn is_test_suite(tree: &dyn Tree, directory: &Path) -> bool {
     ["tslist.run", "tslist.auto"].iter().any(|name| tree.is_file(&directory.join(name)))
 }

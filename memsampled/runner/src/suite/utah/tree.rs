@@ -14,7 +14,7 @@ pub trait Tree {
     /// Why it cannot be read, as a sentence about the file.
     fn read(&self, path: &Path) -> Result<Option<Vec<u8>>, String>;
 
-    /// Says whether there is such a file.
+    /// Returns whether there is such a file.
     fn is_file(&self, path: &Path) -> bool;
 
     /// Runs a line of shell that lists tests, and returns what it printed.
