@@ -70,9 +70,7 @@ pub(crate) fn chosen(client: &mut Client, named: Option<String>) -> anyhow::Resu
 
 /// Converts a length of time to that of a request, which has whole milliseconds.
 fn span(duration: Duration) -> anyhow::Result<Span> {
-    let whole = !duration.is_zero() && duration.subsec_nanos().is_multiple_of(1_000_000);
-    Some(Span(duration))
-        .filter(|_| whole)
+    (Span(duration).whole_millis().ok())
         .with_context(|| format!("{duration:?} is not a whole number of milliseconds"))
 }
 

@@ -31,6 +31,29 @@ pub(super) struct ActiveAttempt {
 }
 
 impl ActiveAttempt {
+    /// Returns an attempt whose supervisor has just been started; a step of the suite is no `item` of the plan.
+    pub(super) fn new(
+        item: Option<usize>,
+        attempt: Attempt,
+        sandbox: String,
+        (spec, running): (Spec, RunningAttempt),
+        claim: Claim,
+    ) -> Self {
+        Self {
+            item,
+            attempt,
+            sandbox,
+            spec,
+            running,
+            claim,
+            is_marked: false,
+            own_recording: None,
+            notes: Vec::new(),
+            started: None,
+            end: None,
+        }
+    }
+
     /// Marks its beginning in the recording: all that `init` starts belongs to the test. Nothing of it has executed an
     /// instruction yet. A step of the suite belongs to no test.
     pub(super) fn begin(&mut self, recorder: &Recorder, init: i32) {

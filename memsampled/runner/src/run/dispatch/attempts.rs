@@ -71,19 +71,9 @@ impl Dispatcher<'_> {
         });
         match started {
             Ok((spec, running)) => {
-                let active = ActiveAttempt {
-                    item: Some(item),
-                    attempt,
-                    sandbox,
-                    spec,
-                    running,
-                    claim: Claim { predicted_bytes, used_bytes: 0 },
-                    is_marked: false,
-                    own_recording: None,
-                    notes: Vec::new(),
-                    started: None,
-                    end: None,
-                };
+                let claim = Claim { predicted_bytes, used_bytes: 0 };
+                let active =
+                    ActiveAttempt::new(Some(item), attempt, sandbox, (spec, running), claim);
                 self.active.insert(id, active);
             }
             Err(reason) => {

@@ -59,19 +59,8 @@ impl Dispatcher<'_> {
             Ok(running) => running,
             Err(error) => return (id, Some(format!("could not be started: {error}"))),
         };
-        let active = ActiveAttempt {
-            item: None,
-            attempt,
-            sandbox: "none".to_owned(),
-            spec,
-            running,
-            claim: Claim::default(),
-            is_marked: false,
-            own_recording: None,
-            notes: Vec::new(),
-            started: None,
-            end: None,
-        };
+        let claim = Claim::default();
+        let active = ActiveAttempt::new(None, attempt, "none".to_owned(), (spec, running), claim);
         self.active.insert(id, active);
         let was_aborted = self.aborted.is_some();
         loop {
