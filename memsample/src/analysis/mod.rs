@@ -22,7 +22,7 @@ mod test_usage;
 mod upper_sum;
 
 pub use bound::{Bound, Source, counter_error_bytes};
-pub use largest::{LargestProcess, largest_processes};
+pub use largest::{LargestProcess, largest_processes, largest_processes_of_test};
 pub use process_peaks::{ProcessPeak, process_peaks};
 pub use role_peaks::{RolePeak, role_peaks, test_peaks};
 pub use sampled_image::Composition;

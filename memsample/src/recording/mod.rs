@@ -9,6 +9,7 @@
 
 mod images;
 mod instant;
+mod last_reading;
 mod layout;
 mod manifest;
 mod open;
@@ -18,6 +19,7 @@ mod writer;
 mod written_images;
 
 pub use instant::{InstantError, RecordedInstant, RecordedProcess};
+pub use last_reading::LastReading;
 pub use manifest::{
     ClockAnchor, End, ForksBy, Machine, Manifest, Provenance, Quantiles, RecorderUsage,
     RecordingState, Settings,

@@ -33,6 +33,11 @@ pub(crate) struct ViewArgs {
     #[arg(long, value_name = "TIME", requires = "recording", value_parser = parse_at)]
     pub(crate) at: Option<At>,
 
+    /// Show only what was read at that very tick. Otherwise PSS, USS and details that were not read at it are
+    /// shown as they were last read, with their age
+    #[arg(long, requires = "recording")]
+    pub(crate) exact: bool,
+
     /// What to print one row for
     #[arg(long, value_name = "WHAT", default_value = "process")]
     pub(crate) by: By,
@@ -41,7 +46,8 @@ pub(crate) struct ViewArgs {
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub(crate) columns: Option<Vec<String>>,
 
-    /// Column to sort by: numbers largest first, text from A to Z, unknown values last [default: pss]
+    /// Column to sort by: numbers largest first, text from A to Z, unknown values last [default: pss,
+    /// and rss for rows whose PSS is not known]
     #[arg(long, value_name = "COLUMN")]
     pub(crate) sort: Option<String>,
 

@@ -32,8 +32,9 @@ pub(crate) fn run(args: &ViewArgs) -> anyhow::Result<ExitCode> {
     if args.percent && view.meminfo.and_then(|meminfo| meminfo.mem_total).is_none() {
         bail!("the memory of the machine is not known, so there are no shares of it: no meminfo");
     }
-    if let Some(column) = sort.or_else(|| view.table.default_order().copied()) {
-        view.table.sort(&column, args.reverse);
+    match sort {
+        Some(column) => view.table.sort(&column, args.reverse),
+        None => view.table.sort_by_default(args.reverse),
     }
     let (table, meminfo) = (&view.table, view.meminfo.as_ref());
     let output = match (args.json, args.csv) {
@@ -61,6 +62,10 @@ pub(crate) fn run(args: &ViewArgs) -> anyhow::Result<ExitCode> {
         by => {
             let shows_sums = (args.totals || by != By::Process) && !args.json && !args.csv;
             notes.extend(notes::unknown(&view, &chosen, shows_sums));
+            let pss = chosen.iter().find(|column| column.name == "pss_bytes");
+            if sort.is_none() && pss.is_some_and(|pss| view.table.unknown(pss) > 0) {
+                notes.push(notes::DEFAULT_ORDER.to_owned());
+            }
         }
     }
     for note in notes {
@@ -87,7 +92,7 @@ fn refuse_contradictions(args: &ViewArgs) -> anyhow::Result<()> {
 }
 
 fn read(args: &ViewArgs, columns: Vec<Column>) -> anyhow::Result<View> {
-    let mut options = ViewOptions::new(args.by.into()).columns(columns);
+    let mut options = ViewOptions::new(args.by.into()).columns(columns).exact(args.exact);
     if let Some(user) = &args.user {
         options = options.user(uid(user)?);
     }
@@ -120,6 +125,8 @@ fn chosen_columns(args: &ViewArgs) -> anyhow::Result<Vec<Column>> {
         None => {
             let is_default = |column: &&Column| match args.json || args.csv {
                 true => column.is_default_for_a_program(),
+                // Of this machine, everything is read now.
+                false if column.name == "pss_age_ms" => args.recording.is_some() && !args.exact,
                 false => column.is_default_for_a_person(),
             };
             Ok(view::columns(args.by.into()).iter().filter(is_default).copied().collect())
