@@ -45,6 +45,6 @@ mod target;
 mod watch;
 mod work;
 
-pub use options::{Arguments, Options, OptionsError};
+pub use options::{Arguments, Options, OptionsError, default_recordings};
 pub use routes::Operation;
 pub use serve::{DaemonError, run};

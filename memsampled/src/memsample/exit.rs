@@ -30,6 +30,8 @@ impl ExitCode {
     pub(crate) const SUITE_INVALID: Self = Self(12);
     /// No test of the suite is selected.
     pub(crate) const NO_TESTS: Self = Self(13);
+    /// This program failed, and not the command that it was to run: as `env`, `timeout` and `docker` have it.
+    pub(crate) const OWN_FAILURE: Self = Self(125);
     /// The command to record could not be executed.
     pub(crate) const COMMAND_NOT_EXECUTABLE: Self = Self(126);
     /// The command to record was not found.

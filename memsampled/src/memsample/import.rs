@@ -8,6 +8,7 @@ use memsample::SamplerOptions;
 
 use crate::config_args::{Cmdline, ConfigArgs};
 use crate::exit::ExitCode;
+use crate::json_output::JsonArgs;
 use crate::{record, summary};
 use memsample_config::Config;
 
@@ -41,9 +42,8 @@ pub(crate) struct ImportArgs {
     #[command(flatten)]
     pub(crate) config: ConfigArgs,
 
-    /// Print the result as one JSON object
-    #[arg(long)]
-    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) json: JsonArgs,
 }
 
 /// Makes a recording from captures, and prints what it contains.
@@ -60,9 +60,8 @@ pub(crate) fn run(args: &ImportArgs) -> anyhow::Result<ExitCode> {
     };
     let path = args.out.join(record::file_name(&name)?);
     let recording = memsample::import(&args.captures, &path, &options)?;
-    if args.json {
-        summary::print_json(&recording)?;
-    } else {
+    args.json.write(|| summary::json(&recording))?;
+    if !args.json.is_on_stdout() {
         write!(io::stdout(), "{}", summary::text(&recording, summary::LARGEST)?)?;
     }
     Ok(ExitCode::SUCCESS)

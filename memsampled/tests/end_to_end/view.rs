@@ -473,7 +473,7 @@ fn wrong_wishes_are_refused_in_one_line() {
         (&["--json", "--totals"], "cannot be used with"),
         (&["--proc", "/absent"], "cannot read `/absent`"),
         (&["--at", "1s"], "required arguments were not provided"),
-        (&["/absent"], "`/absent` is not a recording: it has no recording.json"),
+        (&["/absent"], "`/absent` is not a recording: there is no such directory"),
         (&[run, "--at", "yesterday"], "write a time such as 2026-11-22T20:59:38.281Z"),
         (&[run, "--at", "1h"], "is outside the recording, which goes from "),
         (&[run, "--at", "2001-01-01T00:00:00Z"], "is outside the recording, which goes from "),

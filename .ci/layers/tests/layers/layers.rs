@@ -48,10 +48,11 @@ pub(crate) const PACKAGES: [(&str, &[&str]); 8] = [
     (
         "memsampled/src/memsample/main.rs",
         &[
-            "child config_args duration exit pattern plain_table share signals text",
-            "doctor recover summary",
+            "child config_args duration exit json_output known_recordings pattern plain_table share signals text",
+            "command_hint command_line command_usage recording_path",
+            "doctor ls recover summary",
             "control peaks record view",
-            "exec import run",
+            "exec import run session",
         ],
     ),
     ("memsampled/src/memsampled/main.rs", &["args heap log"]),

@@ -58,9 +58,7 @@ pub(crate) fn run(args: MarkArgs) -> anyhow::Result<ExitCode> {
     let session = chosen(&mut client, session)?;
     let mark = MarkRequest { kind, name, test, labels };
     client.mark(&session, &mark)?;
-    if daemon.json {
-        print_json(&Marked { session: &session, mark: &mark })?;
-    }
+    print_json(&daemon.json, &Marked { session: &session, mark: &mark })?;
     Ok(ExitCode::SUCCESS)
 }
 

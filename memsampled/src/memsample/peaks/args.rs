@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 use regex::Regex;
 
+use crate::json_output::JsonArgs;
 use crate::pattern;
 
 /// Print the largest resident sets of a recording, with bounds
@@ -20,7 +21,7 @@ use crate::pattern;
     memsample peaks recordings/nightly --by test\n  \
     memsample peaks recordings/nightly --filter '^python3' --json | jq '.[].upper_bytes'")]
 pub(crate) struct PeaksArgs {
-    /// Directory of the recording
+    /// Directory or name of the recording, `@latest`, or the results of a run: see `memsample ls`
     #[arg(value_name = "RECORDING")]
     pub(crate) recording: PathBuf,
 
@@ -37,12 +38,11 @@ pub(crate) struct PeaksArgs {
     #[arg(long, value_name = "REGEX", value_parser = pattern::parse)]
     pub(crate) filter: Option<Regex>,
 
-    /// Print a JSON array with an object for each row
-    #[arg(long, conflicts_with = "csv")]
-    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) json: JsonArgs,
 
     /// Print comma-separated values
-    #[arg(long)]
+    #[arg(long, conflicts_with = "json")]
     pub(crate) csv: bool,
 }
 

@@ -5,16 +5,15 @@ mod print;
 
 use std::io::{self, Write};
 
-use memsample::Recording;
 use memsample::analysis::{counter_error_bytes, process_peaks, role_peaks, test_peaks};
 
 use crate::exit::ExitCode;
-use crate::summary;
+use crate::{recording_path, summary};
 pub(crate) use args::{PeaksArgs, PeaksBy};
 use print::Row;
 
 pub(crate) fn run(args: &PeaksArgs) -> anyhow::Result<ExitCode> {
-    let (recording, recovery) = Recording::open(&args.recording)?;
+    let (recording, recovery) = recording_path::open(&args.recording)?;
     summary::note_recovery(recovery)?;
     let provenance = &recording.manifest().provenance;
     let fits = |text: &str| args.filter.as_ref().is_none_or(|filter| filter.is_match(text));
@@ -37,8 +36,9 @@ pub(crate) fn run(args: &PeaksArgs) -> anyhow::Result<ExitCode> {
             peaks.into_iter().map(|peak| Row::of_test(peak, started)).collect()
         }
     };
-    let output = match (args.json, args.csv) {
-        (true, _) => serde_json::to_string(&rows)? + "\n",
+    args.json.write(|| Ok(serde_json::to_string(&rows)? + "\n"))?;
+    let output = match (args.json.is_on_stdout(), args.csv) {
+        (true, _) => String::new(),
         (_, true) => print::csv(&rows, args.by)?,
         _ => {
             let error_bytes = counter_error_bytes(&provenance.machine);
