@@ -121,12 +121,17 @@ impl Identity {
     /// long.
     pub(crate) fn command(arguments: &[u8]) -> String {
         let kept = arguments.get(..Self::MAX_CMDLINE_BYTES).unwrap_or(arguments);
-        let end = kept.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
-        let mut line = text(kept.get(..end).unwrap_or_default()).replace('\0', " ");
+        let mut line = Self::whole_command(kept);
         if kept.len() >= Self::MAX_CMDLINE_BYTES {
             line.push('…');
         }
         line
+    }
+
+    /// Returns the same of all arguments, however long they are.
+    pub(crate) fn whole_command(arguments: &[u8]) -> String {
+        let end = arguments.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
+        text(arguments.get(..end).unwrap_or_default()).replace('\0', " ")
     }
 
     /// Returns about how much memory the identity takes, in bytes.

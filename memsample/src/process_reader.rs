@@ -239,10 +239,10 @@ impl OpenProcess<'_> {
     /// Reads the arguments, redacted and cut as the options say, with a space between them; `None`
     /// where there are none.
     pub fn command(&mut self) -> Option<String> {
-        let ProcessReader { root, buffer, rules, .. } = &mut *self.reader;
-        let cmdline = read_file(root, buffer, &self.directory, c"cmdline").unwrap_or_default();
-        let redacted = rules.redact(cmdline);
-        Some(Identity::command(rules.keep(&redacted))).filter(|line| !line.is_empty())
+        let cmdline = self.read_text(c"cmdline").map(<[u8]>::to_vec).unwrap_or_default();
+        let rules = &self.reader.rules;
+        let redacted = rules.redact(&cmdline);
+        Some(Identity::whole_command(rules.keep(&redacted))).filter(|line| !line.is_empty())
     }
 
     /// Reads the control group: in the v1 memory hierarchy where there is one, else in v2.

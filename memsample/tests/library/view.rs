@@ -82,6 +82,22 @@ fn a_column_that_nobody_asked_for_is_not_read() {
 }
 
 #[test]
+fn long_arguments_are_whole() {
+    let directory = tempdir().unwrap();
+    let process = directory.path().join("41");
+    fs::create_dir(&process).unwrap();
+    for file in ["stat", "statm", "status"] {
+        fs::copy(tree("idle").join("4").join(file), process.join(file)).unwrap();
+    }
+    let argument = "x".repeat(100_000);
+    fs::write(process.join("cmdline"), format!("sleep\0{argument}\0")).unwrap();
+    let sampler = SamplerOptions::default().proc_root(directory.path());
+    let view = View::live(sampler, &ViewOptions::new(By::Process), &user_name).unwrap();
+    let whole = Value::Text(format!("sleep {argument}"));
+    assert_eq!(values(&view, By::Process, "command"), [whole]);
+}
+
+#[test]
 fn users_without_a_name_have_their_number() {
     let view = View::live(
         SamplerOptions::default().proc_root(tree("idle")),
