@@ -74,6 +74,15 @@ impl HeldDirectory {
         Ok(Self { descriptor: openat(&self.descriptor, name, flags, Mode::empty())? })
     }
 
+    /// Holds a directory that is open already.
+    ///
+    /// # Errors
+    ///
+    /// There are too many open files.
+    pub fn hold(descriptor: &OwnedFd) -> io::Result<Self> {
+        Ok(Self { descriptor: descriptor.try_clone()? })
+    }
+
     /// Returns a second holder of the same directory.
     ///
     /// # Errors

@@ -6,11 +6,13 @@
 #![forbid(unsafe_code)]
 
 mod directory;
+mod private;
 mod regular;
 mod removal;
 mod temporary;
 
 pub use directory::{Entry, HeldDirectory};
+pub use private::PrivateDirectory;
 pub use regular::{open_regular, read_regular};
 pub use removal::remove_tree;
 pub use temporary::is_temporary;
