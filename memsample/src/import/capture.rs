@@ -4,7 +4,6 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
@@ -207,7 +206,7 @@ pub(crate) fn read_bytes(bytes: &[u8]) {
 
 /// Reads a tar, which may be compressed with gzip, and adds to `kept_bytes` what it takes in memory.
 pub(super) fn read_capture(path: &Path, kept_bytes: &mut u64) -> Result<Capture, CaptureError> {
-    let file = File::open(path)?;
+    let file = memsample_beneath::open_regular(path)?;
     let modified = file.metadata()?.modified().ok();
     let mut input = BufReader::new(file);
     let capture = if input.fill_buf()?.starts_with(&[0x1f, 0x8b]) {

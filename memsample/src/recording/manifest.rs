@@ -16,6 +16,7 @@ use crate::replace_file::replace_file;
 use crate::schema::FORMAT_VERSION;
 use crate::schema::Totals;
 use crate::scope::Scope;
+use memsample_beneath::HeldDirectory;
 
 /// The contents of `recording.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -270,6 +271,9 @@ pub struct Quantiles {
     pub max: u64,
 }
 
+/// A `recording.json` is a few kilobytes, and more with many labels; what is larger is something else.
+const MAX_BYTES: u64 = 16 << 20;
+
 impl Manifest {
     /// Reads `recording.json`.
     ///
@@ -279,7 +283,8 @@ impl Manifest {
     /// newer format.
     pub(crate) fn read(path: &Path) -> io::Result<Self> {
         let invalid = |message: String| io::Error::new(io::ErrorKind::InvalidData, message);
-        let bytes = fs::read(path)?;
+        let (directory, name) = HeldDirectory::of_file(path)?;
+        let bytes = directory.read(name, MAX_BYTES)?;
         let manifest: Self = serde_json::from_slice(&bytes)
             .map_err(|error| invalid(format!("`{}` is damaged: {error}", path.display())))?;
         let format = manifest.provenance.format;

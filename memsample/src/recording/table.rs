@@ -15,6 +15,7 @@ use arrow_array::RecordBatch;
 use arrow_schema::ArrowError;
 use arrow_schema::SchemaRef;
 use bytes::Bytes;
+use memsample_beneath::open_regular;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
@@ -135,7 +136,7 @@ impl TableFile {
         while file_path(directory, table.table.name, table.number + 1).exists() {
             table.number += 1;
         }
-        let file = File::open(table.path())?;
+        let file = open_regular(&table.path())?;
         let metadata = ParquetMetaDataReader::new().parse_and_finish(&file).map_err(invalid)?;
         let number = |key: &str| -> Option<u64> {
             let pairs = metadata.file_metadata().key_value_metadata()?;
@@ -212,7 +213,7 @@ impl TableFile {
         let on_disk = replace_file(&path, |file| {
             let mut output = Output::new(file, self, checkpoint, settled)?;
             let before = match &self.on_disk {
-                Some(on_disk) => Some((File::open(&path)?, &on_disk.metadata)),
+                Some(on_disk) => Some((open_regular(&path)?, &on_disk.metadata)),
                 None => None,
             };
             if let Some((source, metadata)) = &before {

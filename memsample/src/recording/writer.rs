@@ -1,8 +1,11 @@
 //! Writes a recording: the journal at once, then the tables.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
+
+use memsample_beneath::HeldDirectory;
 
 use super::layout::{Lock, RecordingDirectory};
 use super::manifest::{End, Manifest, RecorderUsage, RecordingState};
@@ -397,7 +400,7 @@ impl RecordingWriter {
         // One without a whole opening was begun at a checkpoint that did not end: the one before it
         // still has everything.
         for (_, path) in self.directory.journal_files()?.into_iter().rev() {
-            match JournalReader::open(io::BufReader::new(fs::File::open(&path)?)) {
+            match JournalReader::open(io::BufReader::new(open_journal(&path)?)) {
                 Ok((opening, journal)) => {
                     let as_flushed = self.manifest.clone();
                     let replayed = self.replay(&opening, journal)?;
@@ -433,6 +436,12 @@ impl RecordingWriter {
         }
         Ok(Replayed { blocks, torn: journal.is_torn() })
     }
+}
+
+/// Opens a journal, which is nothing but a regular file.
+fn open_journal(path: &Path) -> io::Result<File> {
+    let (directory, name) = HeldDirectory::of_file(path)?;
+    directory.file(name)
 }
 
 /// Opens a table of a recording to be recovered. A file that cannot be read is set aside, which a note

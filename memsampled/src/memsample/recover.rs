@@ -44,6 +44,8 @@ pub(crate) fn run(args: &RecoverArgs) -> anyhow::Result<ExitCode> {
                     "{path}: recovered {batches} batches from its journal{torn}"
                 )?;
             }
+            // Only opening a recording makes a copy.
+            Ok(Recovery::InCopy { .. }) => {}
             Err(error) => {
                 writeln!(io::stderr(), "error: {error}")?;
                 code = ExitCode::FAILURE;

@@ -57,6 +57,13 @@ pub(crate) fn note_recovery(recovery: Recovery) -> io::Result<()> {
                 "note: the recorder was killed; the recording has been recovered"
             )?;
         }
+        Recovery::InCopy { owner } => {
+            writeln!(
+                io::stderr(),
+                "note: the recorder was killed, and the recording belongs to user {owner}: a copy has been recovered; \
+                 only `memsample recover` as that user changes the recording"
+            )?;
+        }
         Recovery::StillRecording => {
             writeln!(
                 io::stderr(),

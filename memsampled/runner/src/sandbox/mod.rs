@@ -16,6 +16,7 @@
 //!
 //! Init and exec shims have a command name of their own, by which the recording distinguishes them from the test.
 
+mod artifact_reader;
 mod artifacts;
 mod attempt_end;
 mod available;

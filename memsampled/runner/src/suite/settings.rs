@@ -258,19 +258,19 @@ fn env(fields: &Fields<'_>) -> BTreeMap<String, String> {
         fields.problem("env", node.location, &wrong, None);
         return BTreeMap::new();
     };
-    let names: Vec<&str> = entries.iter().map(|entry| entry.key.as_str()).collect();
-    let what = format!("`env` of {}", fields.what());
-    let Some(table) = fields.table(node, what, &names) else { return BTreeMap::new() };
+    let table = fields.table_of_names(node, format!("`env` of {}", fields.what()), entries);
     let mut env = BTreeMap::new();
     for entry in entries {
         if entry.key.is_empty() || entry.key.contains(['=', '\0']) {
             let wrong = "not a name of a variable";
             table.problem(&entry.key.escape_default().to_string(), entry.location, wrong, None);
+        } else if matches!(entry.node.value, Value::Null) {
+            // As if it was not there.
         } else if let Value::Text(value) = &entry.node.value
             && value.is_empty()
         {
             env.insert(entry.key.clone(), String::new());
-        } else if let Some(value) = table.text(&entry.key) {
+        } else if let Some(value) = table.text_of(&entry.key, &entry.node) {
             env.insert(entry.key.clone(), value.to_owned());
         }
     }

@@ -418,3 +418,22 @@ fn the_documentation_is_a_suite_and_a_policy() {
         }
     }
 }
+
+#[test]
+fn a_suite_of_two_hundred_thousand_variables_is_read_in_linear_time() {
+    // On one line too, whose columns are counted. In quadratic time it would take hours.
+    for separator in [", ", "\nenv."] {
+        let mut text =
+            String::from("name = \"s\"\n[[test]]\nname = \"a\"\ncommand = [\"true\"]\nenv");
+        text.push_str(if separator == ", " { " = { " } else { "." });
+        for variable in 0..200_000 {
+            if variable > 0 {
+                text.push_str(separator);
+            }
+            write!(text, "V{variable} = \"1\"").expect("it fits");
+        }
+        text.push_str(if separator == ", " { " }\n" } else { "\n" });
+        let suite = parse(&text).expect("it is a suite");
+        assert_eq!(suite.tests.first().map(|test| test.env.len()), Some(200_000));
+    }
+}

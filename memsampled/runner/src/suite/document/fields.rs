@@ -131,7 +131,8 @@ impl<'a> Fields<'a> {
         items.iter().enumerate().map(word).collect()
     }
 
-    fn text_of(&self, key: &str, node: &'a Node) -> Option<&'a str> {
+    /// Returns the text of a value that was found already.
+    pub(in crate::suite) fn text_of(&self, key: &str, node: &'a Node) -> Option<&'a str> {
         match &node.value {
             Value::Text(text) if text.is_empty() => {
                 self.problem(key, node.location, "must not be empty", None);
@@ -249,6 +250,17 @@ impl<'a> Fields<'a> {
         allowed: &[&str],
     ) -> Option<Self> {
         Self::of(self.source, self.problems, node, what, allowed)
+    }
+
+    /// Returns a table within this one whose keys are names that a person chose.
+    pub(in crate::suite) fn table_of_names(
+        &self,
+        node: &Node,
+        what: String,
+        entries: &'a [Entry],
+    ) -> Self {
+        let (source, problems) = (self.source, self.problems);
+        Self { source, problems, what, location: node.location, entries }
     }
 
     pub(in crate::suite) fn what(&self) -> &str {
