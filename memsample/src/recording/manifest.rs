@@ -286,6 +286,8 @@ impl Manifest {
         let (directory, name) = HeldDirectory::of_file(path)?;
         let bytes = directory.read(name, MAX_BYTES)?;
         let manifest: Self = serde_json::from_slice(&bytes)
+            // It repeats words of the file, which may be made for the terminal that shows it.
+            .map_err(|error| error.to_string().chars().map(printable).collect::<String>())
             .map_err(|error| invalid(format!("`{}` is damaged: {error}", path.display())))?;
         let format = manifest.provenance.format;
         if format > FORMAT_VERSION {
@@ -302,6 +304,14 @@ impl Manifest {
         let mut text = serde_json::to_vec_pretty(self).map_err(io::Error::other)?;
         text.push(b'\n');
         replace_file(path, |mut file| file.write_all(&text))
+    }
+}
+
+/// Returns a character, or how it is written in Rust if a terminal would not show it.
+fn printable(character: char) -> String {
+    match character {
+        '\'' | '"' | '\\' => character.to_string(),
+        _ => character.escape_debug().collect(),
     }
 }
 

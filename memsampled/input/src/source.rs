@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// The bytes of which the characters are counted at once.
-const STRIDE: usize = 1024;
+const STRIDE: usize = 64;
 
 /// The text of a file, and where its lines begin.
 #[derive(Debug)]
