@@ -159,6 +159,7 @@ impl Control {
             kind,
             name: name.to_owned(),
             test: test.map(str::to_owned),
+            process: None,
             labels,
         };
         let bytes = waiting.bytes + mark.text_bytes();

@@ -400,6 +400,7 @@ impl Sampling {
                 kind,
                 name,
                 test: None,
+                process: None,
                 labels: BTreeMap::new(),
             };
             self.sweeps.batch.marks.push(mark);

@@ -45,6 +45,9 @@ pub struct Manifest {
 pub struct Provenance {
     /// The version of the format; see [`FORMAT_VERSION`].
     pub format: u32,
+    /// Which recording it is, in this and every other place: a random UUID of version 7, of which later ones sort
+    /// behind earlier ones. The column `recording` of every table.
+    pub id: String,
     /// The name that the user gave, or one made of the time.
     pub name: String,
     /// The version of this program.
@@ -270,26 +273,34 @@ pub struct Quantiles {
     pub max: u64,
 }
 
+/// What is read of `recording.json` before all else.
+#[derive(Deserialize)]
+struct Versions {
+    format: u32,
+    memsample: String,
+}
+
 impl Manifest {
     /// Reads `recording.json`.
     ///
     /// # Errors
     ///
-    /// The file cannot be read; or, of kind `InvalidData`, it is not that of a recording, or of a
-    /// newer format.
+    /// The file cannot be read; or, of kind `InvalidData`, it is not that of a recording, or of
+    /// another format.
     pub(crate) fn read(path: &Path) -> io::Result<Self> {
         let invalid = |message: String| io::Error::new(io::ErrorKind::InvalidData, message);
         let bytes = fs::read(path)?;
-        let manifest: Self = serde_json::from_slice(&bytes)
-            .map_err(|error| invalid(format!("`{}` is damaged: {error}", path.display())))?;
-        let format = manifest.provenance.format;
-        if format > FORMAT_VERSION {
+        let damaged = |error| invalid(format!("`{}` is damaged: {error}", path.display()));
+        // First, since in another format all else may mean something else.
+        let Versions { format, memsample } = serde_json::from_slice(&bytes).map_err(damaged)?;
+        if format != FORMAT_VERSION {
             return Err(invalid(format!(
-                "`{}` has format {format}, and this program knows up to {FORMAT_VERSION}: use a newer memsample",
+                "`{}` has format {format}, written by memsample {memsample}, and this program reads format \
+                 {FORMAT_VERSION}: read it with the memsample that wrote it, or record again",
                 path.display(),
             )));
         }
-        Ok(manifest)
+        serde_json::from_slice(&bytes).map_err(damaged)
     }
 
     /// Writes `recording.json`, whole or not at all.

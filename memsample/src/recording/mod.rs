@@ -7,6 +7,7 @@
 //!             └─ rows ─ table ─▶ NAME.parquet     tails every 30 s, settled at each checkpoint
 //! ```
 
+mod id;
 mod images;
 mod instant;
 mod layout;
@@ -24,6 +25,7 @@ pub use manifest::{
 };
 pub use open::{OpenError, Recording, Recovery};
 
+pub(crate) use id::new_recording_id;
 pub(crate) use images::ImageRow;
 pub(crate) use instant::numbers;
 pub(crate) use layout::{Lock, RecordingDirectory};

@@ -4,12 +4,10 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use arrow_array::{
-    ArrayRef, BooleanArray, Int32Array, Int64Array, RecordBatch, StringArray,
-    TimestampMillisecondArray,
+    ArrayRef, BooleanArray, Int32Array, Int64Array, StringArray, TimestampMillisecondArray,
 };
-use arrow_schema::ArrowError;
 
-use super::table::{Column, ColumnKind, Table};
+use super::table::{Column, ColumnKind, RECORDING, Table};
 
 /// The columns of a table whose rows are `R`.
 pub(crate) struct Fields<R: 'static>(pub(crate) &'static [Field<R>]);
@@ -70,17 +68,13 @@ impl<R> Fields<R> {
                 meaning: field.meaning,
             }
         };
-        Table { name, row, sorted_by, columns: self.0.iter().map(column).collect() }
+        let columns = std::iter::once(RECORDING).chain(self.0.iter().map(column)).collect();
+        Table { name, row, sorted_by, columns }
     }
 
-    /// Turns rows into one Arrow batch of the table's schema.
-    pub(crate) fn record_batch(
-        &self,
-        table: &Table,
-        rows: &[R],
-    ) -> Result<RecordBatch, ArrowError> {
-        let columns = self.0.iter().map(|field| field.value.array(rows)).collect();
-        RecordBatch::try_new(table.arrow_schema(), columns)
+    /// Turns rows into the columns of the table behind the first, which names the recording.
+    pub(crate) fn arrays(&self, rows: &[R]) -> Vec<ArrayRef> {
+        self.0.iter().map(|field| field.value.array(rows)).collect()
     }
 }
 

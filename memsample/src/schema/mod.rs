@@ -28,4 +28,4 @@ pub use totals::Totals;
 /// The version of the recording's format, in `recording.json` and in every file's key-value metadata.
 ///
 /// Raised when a reader of the version before would misread a file; a new column does not raise it.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
