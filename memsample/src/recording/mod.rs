@@ -15,6 +15,7 @@ mod manifest;
 mod open;
 mod table;
 mod tables;
+mod test_tables;
 mod writer;
 mod written_images;
 
@@ -30,5 +31,6 @@ pub(crate) use images::ImageRow;
 pub(crate) use instant::numbers;
 pub(crate) use layout::{Lock, RecordingDirectory};
 pub(crate) use manifest::{file_names, millis};
+pub use test_tables::write_test_tables;
 pub(crate) use writer::RecordingWriter;
 pub use writer::is_disk_full;

@@ -340,7 +340,7 @@ pub(crate) fn table_files(directory: &Path, name: &str) -> Vec<PathBuf> {
 }
 
 /// Describes how to write: every value that matters, since the defaults are made for other tables.
-fn properties(table: &Table, purpose: Purpose) -> WriterPropertiesBuilder {
+pub(super) fn properties(table: &Table, purpose: Purpose) -> WriterPropertiesBuilder {
     let zstd = |level| Compression::ZSTD(ZstdLevel::try_new(level).unwrap_or_default());
     let compression = match purpose {
         Purpose::Settled => zstd(6),
@@ -383,7 +383,7 @@ fn properties(table: &Table, purpose: Purpose) -> WriterPropertiesBuilder {
     properties
 }
 
-fn io_error(error: parquet::errors::ParquetError) -> io::Error {
+pub(super) fn io_error(error: parquet::errors::ParquetError) -> io::Error {
     match error {
         // Keeps the kind, which says whether the disk is full.
         parquet::errors::ParquetError::External(error) => match error.downcast::<io::Error>() {
