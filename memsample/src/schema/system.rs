@@ -137,7 +137,7 @@ pub(crate) const FIELDS: Fields<SystemSample> = Fields(&[
         "oom_kill",
         oom_kill,
         "oom_kill",
-        "Processes killed by the OOM killer since boot, on the whole host."
+        "Processes killed by the OOM killer since boot, on the whole host; in every row, as all counters. Whom: see `marks`."
     ),
     vmstat!("pgfault", pgfault, "pgfault", "Page faults of all kinds since boot."),
     vmstat!("pgmajfault", pgmajfault, "pgmajfault", "Page faults with I/O since boot."),

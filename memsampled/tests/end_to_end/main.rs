@@ -28,6 +28,7 @@ mod record;
 mod reports;
 mod run;
 mod runner_memory;
+mod runner_oom;
 mod runner_output;
 mod runner_refusals;
 mod runner_roots;
