@@ -145,6 +145,27 @@ impl Identity {
     }
 }
 
+#[cfg(test)]
+impl Identity {
+    /// One of which little is known.
+    pub(crate) fn of(process: u64, pid: i32) -> Self {
+        Self {
+            process: ProcessId(process),
+            pid,
+            start: ClockTicks(0),
+            start_ns: 0,
+            exec: 0,
+            ppid: 0,
+            uid: None,
+            comm: Comm::new(b"x"),
+            exe: None,
+            cmdline: Vec::new(),
+            cgroup: None,
+            role: String::new(),
+        }
+    }
+}
+
 /// Returns bytes of the kernel as text: each byte that is not UTF-8 as `\x` and two digits.
 ///
 /// Parquet's strings must be UTF-8, and the usual replacement character would make different names
@@ -182,20 +203,8 @@ mod tests {
 
     #[test]
     fn arguments_are_separated_by_spaces() {
-        let identity = |cmdline: &[u8]| Identity {
-            process: ProcessId(0),
-            pid: 1,
-            start: ClockTicks(0),
-            start_ns: 0,
-            exec: 0,
-            ppid: 0,
-            uid: None,
-            comm: Comm::new(b"x"),
-            exe: None,
-            cmdline: cmdline.to_vec(),
-            cgroup: None,
-            role: String::new(),
-        };
+        let identity =
+            |cmdline: &[u8]| Identity { cmdline: cmdline.to_vec(), ..Identity::of(0, 1) };
         assert_eq!(identity(b"a\0b c\0\0").cmdline_text(), "a b c");
         assert_eq!(identity(b"").cmdline_text(), "");
         assert!(identity(&[b'a'; Identity::MAX_CMDLINE_BYTES]).cmdline_text().ends_with('…'));

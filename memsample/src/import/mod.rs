@@ -9,7 +9,8 @@
 
 mod capture;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -28,7 +29,7 @@ use crate::identity_rules::IdentityRules;
 use crate::metric::{Files, Metric, Metrics};
 use crate::recording::{
     ClockAnchor, End, ForksBy, Machine, Manifest, Provenance, Recording, RecordingDirectory,
-    RecordingState, RecordingWriter, Settings, file_names,
+    RecordingState, RecordingWriter, Settings, file_names, new_recording_id,
 };
 use crate::sampler::SamplerOptions;
 use crate::schema::FORMAT_VERSION;
@@ -181,10 +182,17 @@ struct Population<'a> {
     rules: &'a IdentityRules,
     host: Host,
     /// By pid and start, which together identify a process.
-    known: HashMap<(i32, ClockTicks), (Slot, Comm)>,
+    known: HashMap<(i32, ClockTicks), KnownImage>,
     free: Vec<Slot>,
     processes: u64,
     slots: u32,
+}
+
+/// A process that an earlier capture had, or the present one has.
+struct KnownImage {
+    slot: Slot,
+    process: ProcessId,
+    comm: Comm,
 }
 
 impl<'a> Population<'a> {
@@ -208,9 +216,9 @@ impl<'a> Population<'a> {
             capture.processes.get(pid).is_some_and(|process| process.start == *start)
         };
         let mut ended: Vec<Slot> = Vec::new();
-        self.known.retain(|process, (slot, _)| {
+        self.known.retain(|process, known| {
             let stays = is_there(process);
-            ended.extend((!stays).then_some(*slot));
+            ended.extend((!stays).then_some(known.slot));
             stays
         });
         let mut counts = SweepCounts {
@@ -222,28 +230,20 @@ impl<'a> Population<'a> {
         };
         changes.extend(ended.iter().copied().map(Change::End));
         self.free.append(&mut ended);
+        let newcomers = self.take_newcomers(capture);
+        counts.born = count(newcomers.len());
         let mut known_pss = KnownPss::default();
         for (&pid, process) in &capture.processes {
-            let slot = match self.known.get_mut(&(pid, process.start)) {
-                Some((slot, comm)) => {
-                    if *comm != process.comm {
-                        *comm = process.comm;
-                        changes.push(Change::Rename(*slot, process.comm));
-                    }
-                    *slot
-                }
-                None => {
-                    counts.born += 1;
-                    let identity = self.identity(pid, process);
-                    let slot = self.free.pop().unwrap_or_else(|| {
-                        self.slots += 1;
-                        Slot(self.slots - 1)
-                    });
-                    self.known.insert((pid, process.start), (slot, process.comm));
-                    changes.push(Change::Begin(slot, Arc::new(identity)));
-                    slot
-                }
-            };
+            let Some(known) = self.known.get_mut(&(pid, process.start)) else { continue };
+            let slot = known.slot;
+            if newcomers.contains(&pid) {
+                let id = known.process;
+                let identity = Arc::new(self.identity(id, pid, process));
+                changes.push(Change::Begin(slot, identity, self.parent(capture, pid, process)));
+            } else if known.comm != process.comm {
+                known.comm = process.comm;
+                changes.push(Change::Rename(slot, process.comm));
+            }
             known_pss.known_bytes = known_pss.known_bytes.saturating_add(process.sums.pss);
             let metrics = metrics(process, &self.host);
             changes.push(Change::Row(slot, Row { files: FILES, metrics }));
@@ -266,12 +266,36 @@ impl<'a> Population<'a> {
         batch.ticks.push(BatchTick { tick, common_files: Some(FILES), changes });
     }
 
-    fn identity(&mut self, pid: i32, process: &CapturedProcess) -> Identity {
-        self.processes += 1;
+    /// Gives a slot and a key to each process that the capture before did not have, and returns their pids. All have
+    /// them before the first is written, since a child may have a smaller pid than its parent.
+    fn take_newcomers(&mut self, capture: &Capture) -> BTreeSet<i32> {
+        let mut newcomers = BTreeSet::new();
+        for (&pid, process) in &capture.processes {
+            let Entry::Vacant(vacant) = self.known.entry((pid, process.start)) else { continue };
+            let slot = self.free.pop().unwrap_or_else(|| {
+                self.slots += 1;
+                Slot(self.slots - 1)
+            });
+            self.processes += 1;
+            let comm = process.comm;
+            vacant.insert(KnownImage { slot, process: ProcessId(self.processes), comm });
+            newcomers.insert(pid);
+        }
+        newcomers
+    }
+
+    /// Returns the parent of a process, where the capture has it.
+    fn parent(&self, capture: &Capture, pid: i32, process: &CapturedProcess) -> Option<ProcessId> {
+        let parent = capture.processes.get(&process.ppid).filter(|_| process.ppid != pid)?;
+        let known = self.known.get(&(process.ppid, parent.start))?;
+        (parent.start <= process.start).then_some(known.process)
+    }
+
+    fn identity(&self, id: ProcessId, pid: i32, process: &CapturedProcess) -> Identity {
         let redacted = self.rules.redact(&process.cmdline);
         let kept = self.rules.keep(&redacted);
         Identity {
-            process: ProcessId(self.processes),
+            process: id,
             pid,
             start: process.start,
             start_ns: self.host.nanos(process.start).unwrap_or(u64::MAX),
@@ -376,6 +400,7 @@ fn manifest(path: &Path, captures: &[Capture], options: &SamplerOptions) -> io::
     }
     let provenance = Provenance {
         format: FORMAT_VERSION,
+        id: new_recording_id(started),
         name: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
         memsample: env!("CARGO_PKG_VERSION").to_owned(),
         started,

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use rustix::event::{EventfdFlags, eventfd};
 
+use super::oom::OomReason;
 use super::scopes::{MAX_SCOPES, Order, OrderKind};
 use super::settled_scope::SettledScope;
 use crate::clock::Clock;
@@ -28,6 +29,9 @@ const MAX_NAME_BYTES: usize = 4096;
 const MAX_LABELS_BYTES: usize = 160 << 10;
 /// Orders that wait for the next batch, at most: every scope there can be, assigned and unassigned.
 const MAX_ORDERS: usize = 2 * MAX_SCOPES;
+
+/// Explanations of kills that wait for the next batch, at most.
+const MAX_WAITING_REASONS: usize = 1024;
 
 /// Why a mark was not set.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,6 +104,7 @@ pub(super) struct Control {
     /// Not a bounded channel: that would take the memory of all marks there can be, 8 MiB, at once.
     marks: Mutex<WaitingMarks>,
     orders: Mutex<Vec<Order>>,
+    oom_reasons: Mutex<Vec<OomReason>>,
     /// Scopes that are live or wait.
     scopes: Arc<AtomicUsize>,
     /// When somebody last took an interest.
@@ -126,6 +131,7 @@ impl Control {
             wake,
             marks: Mutex::default(),
             orders: Mutex::default(),
+            oom_reasons: Mutex::default(),
             scopes: Arc::default(),
             touched_boot_ns: AtomicU64::new(anchor.boot_ns),
             queued: AtomicUsize::new(0),
@@ -159,6 +165,7 @@ impl Control {
             kind,
             name: name.to_owned(),
             test: test.map(str::to_owned),
+            process: None,
             labels,
         };
         let bytes = waiting.bytes + mark.text_bytes();
@@ -266,6 +273,20 @@ impl Control {
     /// Returns the marks that wait.
     pub(super) fn waiting_marks(&self) -> Vec<Mark> {
         std::mem::take(&mut *self.marks.lock().unwrap_or_else(PoisonError::into_inner)).marks
+    }
+
+    /// Takes what a caller knows of kills of the OOM killer. More than wait already are dropped: a run of tests has
+    /// few at a time.
+    pub(super) fn explain_oom_kills(&self, reason: OomReason) {
+        let mut waiting = self.oom_reasons.lock().unwrap_or_else(PoisonError::into_inner);
+        if waiting.len() < MAX_WAITING_REASONS {
+            waiting.push(reason);
+        }
+    }
+
+    /// Returns what callers know of kills.
+    pub(super) fn waiting_oom_reasons(&self) -> Vec<OomReason> {
+        std::mem::take(&mut *self.oom_reasons.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Returns the orders that wait.

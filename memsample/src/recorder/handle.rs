@@ -11,6 +11,7 @@ use crossbeam_channel::{Receiver, TryRecvError};
 use super::control::{Control, MarkError};
 use super::error::RecordError;
 use super::latest::Latest;
+use super::oom::OomReason;
 use super::projection::Projection;
 use super::status::Status;
 use crate::recording::{Manifest, Recording};
@@ -112,6 +113,14 @@ impl Recorder {
     /// The recording has ended, or the name is too long.
     pub fn unassign(&self, test: &str) -> Result<(), ScopeError> {
         self.control.unassign(test)
+    }
+
+    /// Says why the OOM killer killed processes of a test: because its limit of `limit_bytes` was reached, or for
+    /// another reason. The marks of kind [`OomKill`](MarkKind::OomKill) tell it then.
+    ///
+    /// For who limits a test: its control group may be gone before the recorder has read it.
+    pub fn explain_oom_kills(&self, test: &str, kills: u64, limit_bytes: Option<u64>) {
+        self.control.explain_oom_kills(OomReason { test: test.to_owned(), kills, limit_bytes });
     }
 
     /// Returns the present memory of the processes in the recording, at most half a second and a tick

@@ -24,6 +24,7 @@ mod latest;
 mod manifest;
 mod oom;
 mod options;
+mod parentage;
 mod projected_image;
 mod projection;
 mod sampling;

@@ -262,9 +262,8 @@ impl Sampling {
             self.sampler.read_rollups_within(governor, plan.rollups_until_boot_ns);
         }
         let ts_ms = self.anchor.utc_ms(planned_ns);
-        let mut system =
-            asked_by_all.meminfo.then(|| self.machine.read(ts_ms, asked_by_all.counters));
-        if let Some(system) = system.as_mut().filter(|_| asked_by_all.counters) {
+        let mut system = asked_by_all.meminfo.then(|| self.machine.read(ts_ms, asked_by_all.swap));
+        if let Some(system) = system.as_mut().filter(|_| asked_by_all.swap) {
             system.pss = self.sampler.known_pss();
         }
         self.cgroup_rows.clear();
@@ -400,6 +399,7 @@ impl Sampling {
                 kind,
                 name,
                 test: None,
+                process: None,
                 labels: BTreeMap::new(),
             };
             self.sweeps.batch.marks.push(mark);

@@ -46,6 +46,9 @@ pub struct Manifest {
 pub struct Provenance {
     /// The version of the format; see [`FORMAT_VERSION`].
     pub format: u32,
+    /// Which recording it is, in this and every other place: a random UUID of version 7, of which later ones sort
+    /// behind earlier ones. The column `recording` of every table.
+    pub id: String,
     /// The name that the user gave, or one made of the time.
     pub name: String,
     /// The version of this program.
@@ -274,29 +277,40 @@ pub struct Quantiles {
 /// A `recording.json` is a few kilobytes, and more with many labels; what is larger is something else.
 const MAX_BYTES: u64 = 16 << 20;
 
+/// What is read of `recording.json` before all else.
+#[derive(Deserialize)]
+struct Versions {
+    format: u32,
+    memsample: String,
+}
+
 impl Manifest {
     /// Reads `recording.json`.
     ///
     /// # Errors
     ///
-    /// The file cannot be read; or, of kind `InvalidData`, it is not that of a recording, or of a
-    /// newer format.
+    /// The file cannot be read; or, of kind `InvalidData`, it is not that of a recording, or of
+    /// another format.
     pub(crate) fn read(path: &Path) -> io::Result<Self> {
         let invalid = |message: String| io::Error::new(io::ErrorKind::InvalidData, message);
         let (directory, name) = HeldDirectory::of_file(path)?;
         let bytes = directory.read(name, MAX_BYTES)?;
-        let manifest: Self = serde_json::from_slice(&bytes)
-            // It repeats words of the file, which may be made for the terminal that shows it.
-            .map_err(|error| error.to_string().chars().map(printable).collect::<String>())
-            .map_err(|error| invalid(format!("`{}` is damaged: {error}", path.display())))?;
-        let format = manifest.provenance.format;
-        if format > FORMAT_VERSION {
+        // Messages repeat words of the file, which may be made for the terminal that shows them.
+        let shown = |words: String| words.chars().map(printable).collect::<String>();
+        let damaged = |error: serde_json::Error| {
+            invalid(format!("`{}` is damaged: {}", path.display(), shown(error.to_string())))
+        };
+        // First, since in another format all else may mean something else.
+        let Versions { format, memsample } = serde_json::from_slice(&bytes).map_err(damaged)?;
+        if format != FORMAT_VERSION {
+            let memsample = shown(memsample);
             return Err(invalid(format!(
-                "`{}` has format {format}, and this program knows up to {FORMAT_VERSION}: use a newer memsample",
+                "`{}` has format {format}, written by memsample {memsample}, and this program reads format \
+                 {FORMAT_VERSION}: read it with the memsample that wrote it, or record again",
                 path.display(),
             )));
         }
-        Ok(manifest)
+        serde_json::from_slice(&bytes).map_err(damaged)
     }
 
     /// Writes `recording.json`, whole or not at all.

@@ -11,8 +11,7 @@ use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow_array::RecordBatch;
-use arrow_schema::ArrowError;
+use arrow_array::{Array, ArrayRef, RecordBatch, StringArray};
 use arrow_schema::SchemaRef;
 use bytes::Bytes;
 use memsample_beneath::open_regular;
@@ -65,28 +64,39 @@ pub(crate) struct RowGroups {
 }
 
 impl RowGroups {
-    /// Encodes batches of `table` as one row group. `None` where there are no rows.
-    pub(crate) fn encode(
+    /// Encodes batches of the columns of `table` behind the first, which names the recording `id`, as one row group.
+    /// `None` where there are no rows.
+    fn encode(
         table: &Table,
+        id: &str,
         purpose: Purpose,
-        batches: impl IntoIterator<Item = Result<RecordBatch, ArrowError>>,
+        batches: impl IntoIterator<Item = Vec<ArrayRef>>,
     ) -> io::Result<Option<Self>> {
+        let schema = table.arrow_schema();
         let options = ArrowWriterOptions::new()
             .with_properties(properties(table, purpose).build())
             .with_skip_arrow_metadata(true);
         let mut writer =
-            ArrowWriter::try_new_with_options(Vec::new(), table.arrow_schema(), options)
+            ArrowWriter::try_new_with_options(Vec::new(), Arc::clone(&schema), options)
                 .map_err(io_error)?;
         let mut rows = 0;
-        for batch in batches {
-            let batch = batch.map_err(io::Error::other)?;
-            rows += batch.num_rows();
+        for mut columns in batches {
+            let count = columns.first().map_or(0, |column| column.len());
+            columns.insert(0, constant(id, count));
+            let batch =
+                RecordBatch::try_new(Arc::clone(&schema), columns).map_err(io::Error::other)?;
+            rows += count;
             writer.write(&batch).map_err(io_error)?;
         }
         let metadata = writer.finish().map_err(io_error)?;
         let bytes = Bytes::from(std::mem::take(writer.inner_mut()));
         Ok((rows > 0).then_some(Self { bytes, metadata }))
     }
+}
+
+/// Returns a column with the same text in every row.
+fn constant(text: &str, rows: usize) -> ArrayRef {
+    Arc::new(StringArray::from_iter_values(std::iter::repeat_n(text, rows)))
 }
 
 /// What becomes of the tail of a file.
@@ -97,12 +107,21 @@ pub(crate) enum Tail {
     Replace(Option<RowGroups>),
 }
 
+/// What every file says of the recording that it is of.
+#[derive(Clone, Debug)]
+pub(crate) struct Origin {
+    /// The value of the column `recording`.
+    pub(crate) id: Arc<str>,
+    /// What was recorded, where and how, as JSON.
+    pub(crate) provenance: Arc<str>,
+}
+
 /// The files of one table of a recording that is being written.
 pub(crate) struct TableFile {
     directory: PathBuf,
     table: Table,
     schema: SchemaRef,
-    provenance: String,
+    origin: Origin,
     /// Which of the table's files is being written, from 1.
     number: u32,
     /// What that file holds on disk; `None` where there is no such file yet.
@@ -119,8 +138,8 @@ struct OnDisk {
 
 impl TableFile {
     /// Creates the table, without rows.
-    pub(crate) fn create(directory: &Path, table: Table, provenance: String) -> io::Result<Self> {
-        let mut file = Self::new(directory, table, provenance);
+    pub(crate) fn create(directory: &Path, table: Table, origin: Origin) -> io::Result<Self> {
+        let mut file = Self::new(directory, table, origin);
         file.publish(0, None, Tail::Replace(None))?;
         Ok(file)
     }
@@ -131,8 +150,8 @@ impl TableFile {
     ///
     /// Of kind `NotFound` where there is no file, `InvalidData` where it is not Parquet or was not
     /// written here.
-    pub(crate) fn reopen(directory: &Path, table: Table, provenance: String) -> io::Result<Self> {
-        let mut table = Self::new(directory, table, provenance);
+    pub(crate) fn reopen(directory: &Path, table: Table, origin: Origin) -> io::Result<Self> {
+        let mut table = Self::new(directory, table, origin);
         while file_path(directory, table.table.name, table.number + 1).exists() {
             table.number += 1;
         }
@@ -151,14 +170,20 @@ impl TableFile {
         Ok(table)
     }
 
-    fn new(directory: &Path, table: Table, provenance: String) -> Self {
+    fn new(directory: &Path, table: Table, origin: Origin) -> Self {
         let schema = table.arrow_schema();
         let directory = directory.to_owned();
-        Self { directory, table, schema, provenance, number: 1, on_disk: None, checkpoint: 0 }
+        Self { directory, table, schema, origin, number: 1, on_disk: None, checkpoint: 0 }
     }
 
-    pub(crate) fn table(&self) -> &Table {
-        &self.table
+    /// Encodes rows of the table, given as its columns behind the first, as one row group. `None` where there are no
+    /// rows.
+    pub(crate) fn encode(
+        &self,
+        purpose: Purpose,
+        batches: impl IntoIterator<Item = Vec<ArrayRef>>,
+    ) -> io::Result<Option<RowGroups>> {
+        RowGroups::encode(&self.table, &self.origin.id, purpose, batches)
     }
 
     pub(crate) fn path(&self) -> PathBuf {
@@ -253,7 +278,7 @@ impl<'a> Output<'a> {
         let pairs = vec![
             pair(KEY_CHECKPOINT, checkpoint.to_string()),
             pair(KEY_SETTLED, settled.to_string()),
-            pair(KEY_PROVENANCE, table.provenance.clone()),
+            pair(KEY_PROVENANCE, table.origin.provenance.to_string()),
         ];
         let properties =
             properties(&table.table, Purpose::Settled).set_key_value_metadata(Some(pairs));
@@ -316,7 +341,7 @@ pub(crate) fn table_files(directory: &Path, name: &str) -> Vec<PathBuf> {
 }
 
 /// Describes how to write: every value that matters, since the defaults are made for other tables.
-fn properties(table: &Table, purpose: Purpose) -> WriterPropertiesBuilder {
+pub(super) fn properties(table: &Table, purpose: Purpose) -> WriterPropertiesBuilder {
     let zstd = |level| Compression::ZSTD(ZstdLevel::try_new(level).unwrap_or_default());
     let compression = match purpose {
         Purpose::Settled => zstd(6),
@@ -359,7 +384,7 @@ fn properties(table: &Table, purpose: Purpose) -> WriterPropertiesBuilder {
     properties
 }
 
-fn io_error(error: parquet::errors::ParquetError) -> io::Error {
+pub(super) fn io_error(error: parquet::errors::ParquetError) -> io::Error {
     match error {
         // Keeps the kind, which says whether the disk is full.
         parquet::errors::ParquetError::External(error) => match error.downcast::<io::Error>() {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::field::{Field, Fields, Value};
 use super::table::Table;
+use crate::identity::ProcessId;
 
 /// An instant that means something to the reader of the recording.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,6 +17,8 @@ pub(crate) struct Mark {
     pub(crate) kind: MarkKind,
     pub(crate) name: String,
     pub(crate) test: Option<String>,
+    /// The image that the mark is about.
+    pub(crate) process: Option<ProcessId>,
     pub(crate) labels: BTreeMap<String, String>,
 }
 
@@ -95,9 +98,15 @@ pub(crate) const FIELDS: Fields<Mark> = Fields(&[
     },
     Field {
         name: "test",
-        source: "caller",
-        meaning: "The test that the mark belongs to.",
+        source: "caller, recorder",
+        meaning: "The test that the mark belongs to; of an OOM kill, that of the process.",
         value: Value::OptionalText(|mark| mark.test.as_deref().map(Cow::Borrowed)),
+    },
+    Field {
+        name: "process",
+        source: "recorder",
+        meaning: "The process image that the mark is about, of an OOM kill: the key of `processes`. Null where it is not known, and for other marks.",
+        value: Value::OptionalInt64(|mark| mark.process.map(|process| process.0)),
     },
     Field {
         name: "labels",

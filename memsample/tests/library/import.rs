@@ -147,7 +147,7 @@ fn captures_become_ticks_at_their_times() {
     assert_eq!(batch.num_rows(), 3);
     assert_eq!(int64(batch, "uid", 0), Some(1000));
     assert_eq!(int64(batch, "start_ns", 0), Some(500_000_000));
-    assert_eq!(int64(batch, "hwm_bytes", 0), None);
+    assert_eq!(int64(batch, "hwm_max_bytes", 0), None);
     assert_eq!(string(batch, "cmdline", 0), "/bin/serve --token s3cret");
     let (known, meminfo) = recording.last_known_pss().unwrap().unwrap();
     assert_eq!((known.known_bytes, known.known_processes), (310 * 1024, 2));
@@ -180,10 +180,10 @@ fn each_of_many_captures_has_what_was_in_it() {
     let of_others = [(8, 0, 80), (8, 5, 90), (8, 10, 70), (9, 10, 10), (9, 15, 20)];
     assert_eq!(samples, [&of_7[..], &of_others].concat());
     let mut peaks = Vec::new();
-    for batch in recording.read_table("processes", &["pid", "rss_peak_bytes"]) {
+    for batch in recording.read_table("processes", &["pid", "rss_max_bytes"]) {
         let batch = batch.unwrap();
         let pids = batch["pid"].as_primitive::<arrow_array::types::Int32Type>();
-        let rss = batch["rss_peak_bytes"].as_primitive::<Int64Type>();
+        let rss = batch["rss_max_bytes"].as_primitive::<Int64Type>();
         peaks.extend(pids.values().iter().copied().zip(rss.iter().flatten().map(|rss| rss / KIB)));
     }
     peaks.retain(|&(pid, _)| pid > 2);

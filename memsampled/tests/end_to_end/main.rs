@@ -30,6 +30,7 @@ mod recording_names;
 mod reports;
 mod run;
 mod runner_memory;
+mod runner_oom;
 mod runner_output;
 mod runner_refusals;
 mod runner_roots;

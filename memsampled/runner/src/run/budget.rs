@@ -192,7 +192,8 @@ mod tests {
             rss_peak_bytes_upper: upper,
             processes: 1,
         };
-        let usage = Usage { memory, roles: vec![role("cc"), role("unsampled")] };
+        let usage =
+            Usage { memory, roles: vec![role("cc"), role("unsampled")], ..Usage::default() };
         let of_cc = RoleUse {
             anon_bytes: lower / 2,
             pss_bytes: Some(lower / 4),

@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 
+use jiff::Timestamp;
 use memsample::Recording;
-use memsample::analysis::{SumPeak, TestUsage, test_usages};
+use memsample::analysis::{Source, SumPeak, TestUsage, test_usages};
 
 use super::layout::Layout;
 use super::progress::EndedAttempt;
+use super::tables::Measured;
 use crate::results::{Attempt, Memory, RoleMemory};
 
 /// Roles of one attempt that are kept, at most; the largest.
@@ -19,6 +21,10 @@ pub(super) struct Usage {
     pub(super) memory: Memory,
     /// Largest first.
     pub(super) roles: Vec<RoleMemory>,
+    /// The marks of its begin and its end.
+    pub(super) span: Option<(Timestamp, Timestamp)>,
+    /// What the lower bound of the peak of resident sets is from.
+    pub(super) rss_source: Option<Source>,
 }
 
 /// Returns the name of the marks between which an attempt is: `attempt 1.2` is the second attempt of
@@ -42,9 +48,13 @@ pub(super) fn measure(recording: &Recording) -> io::Result<HashMap<(String, Stri
     Ok(measured.collect())
 }
 
-/// Fills in what each attempt used, from the recording that it is in. Returns what went wrong, a
-/// sentence each.
-pub(super) fn measure_all(layout: &Layout<'_>, ended: &mut [EndedAttempt]) -> Vec<String> {
+/// Fills in what each attempt used, from the recording that it is in. Returns what the recordings say of the attempts
+/// beyond that, and what went wrong, a sentence each.
+pub(super) fn measure_all(
+    layout: &Layout<'_>,
+    ended: &mut [EndedAttempt],
+) -> (HashMap<Attempt, Measured>, Vec<String>) {
+    let mut all = HashMap::new();
     let mut by_recording: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
     let started = |(_, ended): &(usize, &EndedAttempt)| ended.result.started.is_some();
     for (index, ended) in ended.iter().enumerate().filter(started) {
@@ -55,16 +65,23 @@ pub(super) fn measure_all(layout: &Layout<'_>, ended: &mut [EndedAttempt]) -> Ve
         let path = layout.recording(number);
         // One of a part that was killed is put together here.
         let measured = Recording::open(&path).map_err(|error| error.to_string());
-        let measured = measured
-            .and_then(|(recording, _)| measure(&recording).map_err(|error| error.to_string()));
+        let measured = measured.and_then(|(recording, _)| {
+            let id = recording.manifest().provenance.id.clone();
+            Ok((id, measure(&recording).map_err(|error| error.to_string())?))
+        });
         match measured {
-            Ok(mut usages) => {
+            Ok((id, mut usages)) => {
                 for index in indices {
                     if let Some(EndedAttempt { result, .. }) = ended.get_mut(index) {
                         let key = (result.test.test.clone(), mark_of(&result.test));
-                        if let Some(Usage { memory, roles }) = usages.remove(&key) {
-                            (result.memory, result.roles) = (Some(memory), roles);
+                        let recording = id.clone();
+                        let mut measured = Measured { recording, ..Measured::default() };
+                        if let Some(usage) = usages.remove(&key) {
+                            (result.memory, result.roles) = (Some(usage.memory), usage.roles);
+                            measured.span = usage.span;
+                            measured.rss_source = usage.rss_source.map(Source::as_str);
                         }
+                        all.insert(result.test.clone(), measured);
                     }
                 }
             }
@@ -74,7 +91,7 @@ pub(super) fn measure_all(layout: &Layout<'_>, ended: &mut [EndedAttempt]) -> Ve
             )),
         }
     }
-    notes
+    (all, notes)
 }
 
 impl Usage {
@@ -114,6 +131,7 @@ impl Usage {
             minor_faults: usage.minflt,
             major_faults: usage.majflt,
         };
-        Self { memory, roles: roles.collect() }
+        let rss_source = usage.rss.map(|rss| rss.lower.source);
+        Self { memory, roles: roles.collect(), span: Some((usage.begin, usage.end)), rss_source }
     }
 }

@@ -23,6 +23,7 @@ mod options;
 mod own_recording;
 mod progress;
 mod role_use;
+mod tables;
 mod verdict;
 
 use std::fs;

@@ -128,6 +128,11 @@ impl Dispatcher<'_> {
             }
             Some(SupervisorMessage::Ended(end)) => {
                 active.end(&self.recorder);
+                if let Some(kills) = end.oom_kills.filter(|&kills| kills > 0) {
+                    let limit_bytes = active.spec.memory_limit_bytes.filter(|_| end.limit_reached);
+                    let test = &active.attempt.test;
+                    self.recorder.explain_oom_kills(test, kills, limit_bytes);
+                }
                 active.end = Some(*end);
             }
             None => {
