@@ -24,7 +24,7 @@ pub(crate) use encoding::{ImageState, Opening};
 pub(crate) use reader::JournalReader;
 pub(crate) use writer::JournalWriter;
 
-const MAGIC: &[u8] = b"memsample journal 1\n";
+const MAGIC: &[u8] = b"memsample journal 2\n";
 
 /// The longest block: what a batch of the largest size can come to, with room to spare. Bounds what a
 /// reader allocates for a broken length.

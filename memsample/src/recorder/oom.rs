@@ -190,7 +190,15 @@ impl OomWatch {
         let since_anchor_ns = (i128::from(ts_ms) * 1_000_000) - i128::from(self.anchor.utc_ns);
         let boot_ns = i128::from(self.anchor.boot_ns) + since_anchor_ns;
         let boot_ns = u64::try_from(boot_ns).unwrap_or(0);
-        Mark { ts_ms, boot_ns, kind: MarkKind::OomKill, name, test: None, labels: BTreeMap::new() }
+        Mark {
+            ts_ms,
+            boot_ns,
+            kind: MarkKind::OomKill,
+            name,
+            test: None,
+            labels: BTreeMap::new(),
+            process: None,
+        }
     }
 }
 

@@ -401,6 +401,7 @@ impl Sampling {
                 name,
                 test: None,
                 labels: BTreeMap::new(),
+                process: None,
             };
             self.sweeps.batch.marks.push(mark);
         };

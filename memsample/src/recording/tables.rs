@@ -371,6 +371,7 @@ mod tests {
                 name: "n".repeat(1000),
                 test: Some("t".repeat(500)),
                 labels: BTreeMap::from([("key".to_owned(), "v".repeat(497))]),
+                process: None,
             });
         }
         assert_eq!(tables.memory_bytes(), 10 * (2000 + size_of::<Mark>()));

@@ -39,6 +39,7 @@ pub(crate) enum Value<R> {
     /// A difference, which may be negative.
     Signed(fn(&R) -> i64),
     Int32(fn(&R) -> i32),
+    OptionalInt32(fn(&R) -> Option<i32>),
     Text(fn(&R) -> Cow<'_, str>),
     OptionalText(fn(&R) -> Option<Cow<'_, str>>),
     Flag(fn(&R) -> bool),
@@ -58,6 +59,7 @@ impl<R> Fields<R> {
                 Value::Int64(_) | Value::Signed(_) => (ColumnKind::Int64, false),
                 Value::OptionalInt64(_) => (ColumnKind::Int64, true),
                 Value::Int32(_) => (ColumnKind::Int32, false),
+                Value::OptionalInt32(_) => (ColumnKind::Int32, true),
                 Value::Text(_) => (ColumnKind::Text, false),
                 Value::OptionalText(_) => (ColumnKind::Text, true),
                 Value::Flag(_) => (ColumnKind::Flag, false),
@@ -103,6 +105,7 @@ impl<R> Value<R> {
             }
             Self::Signed(value) => Arc::new(Int64Array::from_iter_values(rows.iter().map(value))),
             Self::Int32(value) => Arc::new(Int32Array::from_iter_values(rows.iter().map(value))),
+            Self::OptionalInt32(value) => Arc::new(rows.iter().map(value).collect::<Int32Array>()),
             Self::Text(value) => Arc::new(StringArray::from_iter_values(rows.iter().map(value))),
             Self::OptionalText(value) => Arc::new(rows.iter().map(value).collect::<StringArray>()),
             Self::Flag(value) => {
