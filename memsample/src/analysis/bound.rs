@@ -8,6 +8,8 @@ use crate::recording::{ImageRow, Machine};
 pub enum Source {
     /// The largest sample, or sum of samples at one tick.
     Sampled,
+    /// The resident set of a process, read when a mark was set.
+    Mark,
     /// `VmHWM` of `status`.
     HighWaterMark,
     /// The high-water mark in the exit record of the kernel.
@@ -22,6 +24,7 @@ impl Source {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Sampled => "sampled",
+            Self::Mark => "mark",
             Self::HighWaterMark => "high_water_mark",
             Self::ExitRecord => "exit_record",
             Self::SumOfMembers => "sum_of_members",

@@ -4,13 +4,18 @@
 //! bound ─▶ largest, sampled_image ─▶ process_peaks
 //!                   sampled_image ─▶ lifetimes, upper_sum ─▶ role_peaks
 //!                                                      └───▶ test_attempt ─▶ test_sums
+//! marked_spans, process_trees ─▶ marked_sums ─▶ marked_tests
 //! ```
 
 mod bound;
 mod growth;
 mod largest;
 mod lifetimes;
+mod marked_spans;
+mod marked_sums;
+mod marked_tests;
 mod process_peaks;
+mod process_trees;
 mod role_peaks;
 mod sampled_image;
 mod slope;
@@ -23,6 +28,8 @@ mod upper_sum;
 
 pub use bound::{Bound, Source, counter_error_bytes};
 pub use largest::{LargestProcess, largest_processes, largest_processes_of_test};
+pub use marked_spans::{ATTEMPT_MARK, EndWithoutBegin, MarkedState};
+pub use marked_tests::{Covers, MarkedTest, MarkedTests, marked_tests};
 pub use process_peaks::{ProcessPeak, process_peaks};
 pub use role_peaks::{RolePeak, role_peaks, test_peaks};
 pub use sampled_image::Composition;

@@ -84,6 +84,9 @@ pub fn test_peaks(
         row.role = row.test.take().unwrap_or_default();
         keep(&row.role)
     });
+    if rows.is_empty() {
+        return Ok(Vec::new());
+    }
     peaks_of(recording, rows, top)
 }
 

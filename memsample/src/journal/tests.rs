@@ -15,7 +15,7 @@ use crate::parse::{Meminfo, Pressure, Stall, Vmstat, Zram};
 use crate::schema::KnownPss;
 use crate::schema::Totals;
 use crate::schema::cgroups::CgroupSample;
-use crate::schema::marks::{Mark, MarkKind};
+use crate::schema::marks::{Mark, MarkKind, MarkedProcess};
 use crate::schema::processes::Summary;
 use crate::schema::system::SystemSample;
 use crate::schema::ticks::Tick;
@@ -138,6 +138,12 @@ fn batch() -> impl Strategy<Value = Batch> {
                     boot_ns: 7,
                     kind: MarkKind::ALL[kind],
                     labels: test.iter().map(|test| (name.clone(), test.clone())).collect(),
+                    marked: test.as_ref().map(|test| MarkedProcess {
+                        pid: 7,
+                        rss_bytes: Some(test.len() as u64),
+                        anon_bytes: None,
+                        hwm_bytes: Some(u64::MAX),
+                    }),
                     name,
                     process: test.as_ref().map(|test| ProcessId(test.len() as u64)),
                     test,

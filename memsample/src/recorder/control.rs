@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use rustix::event::{EventfdFlags, eventfd};
 
+use super::marked_process;
 use super::oom::OomReason;
 use super::scopes::{MAX_SCOPES, Order, OrderKind};
 use super::settled_scope::SettledScope;
@@ -145,7 +146,10 @@ impl Control {
         name: &str,
         test: Option<&str>,
         labels: BTreeMap<String, String>,
+        pid: Option<i32>,
     ) -> Result<(), MarkError> {
+        // Not while others wait to set theirs.
+        let marked = pid.map(|pid| marked_process::read(&self.root, pid));
         // The last ones are taken after it was stopped: none may come behind them.
         let mut waiting = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
         if self.is_stopped() {
@@ -167,6 +171,7 @@ impl Control {
             test: test.map(str::to_owned),
             process: None,
             labels,
+            marked,
         };
         let bytes = waiting.bytes + mark.text_bytes();
         if waiting.marks.len() >= MAX_WAITING_MARKS || bytes > MAX_WAITING_BYTES {

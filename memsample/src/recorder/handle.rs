@@ -73,22 +73,28 @@ impl Recorder {
     ///
     /// The recording has ended, a name is too long, or more marks wait than the queue holds.
     pub fn mark(&self, kind: MarkKind, name: &str, test: Option<&str>) -> Result<(), MarkError> {
-        self.control.mark(kind, name, test, BTreeMap::new())
+        self.control.mark(kind, name, test, BTreeMap::new(), None)
     }
 
-    /// Sets a mark with labels: what else the caller wants to find in its row.
+    /// Sets a mark with labels, which are what else the caller wants to find in its row, and about a process:
+    /// its resident set, its anonymous memory and its high-water mark are read now and are in the row too. The
+    /// difference between two marks is then what the process gained between them, whatever the interval.
+    ///
+    /// `pid` is one of the pid namespace of the `/proc` that is read. Of a process that is gone or may not be
+    /// looked at the row has the pid and no numbers.
     ///
     /// # Errors
     ///
     /// The same; or the labels have more than 160 KiB together.
-    pub fn mark_labelled(
+    pub fn mark_with(
         &self,
         kind: MarkKind,
         name: &str,
         test: Option<&str>,
         labels: BTreeMap<String, String>,
+        pid: Option<i32>,
     ) -> Result<(), MarkError> {
-        self.control.mark(kind, name, test, labels)
+        self.control.mark(kind, name, test, labels, pid)
     }
 
     /// Lets every process image of `scope` belong to `test` from now on, in the column

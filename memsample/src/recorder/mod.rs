@@ -22,6 +22,7 @@ mod exit_rows;
 mod handle;
 mod latest;
 mod manifest;
+mod marked_process;
 mod oom;
 mod options;
 mod parentage;

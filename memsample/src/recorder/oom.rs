@@ -261,6 +261,7 @@ impl OomWatch {
             test: None,
             process: None,
             labels: BTreeMap::new(),
+            marked: None,
         }
     }
 }

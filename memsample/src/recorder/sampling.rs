@@ -401,6 +401,7 @@ impl Sampling {
                 test: None,
                 process: None,
                 labels: BTreeMap::new(),
+                process: None,
             };
             self.sweeps.batch.marks.push(mark);
         };

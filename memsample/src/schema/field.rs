@@ -38,6 +38,7 @@ pub(crate) enum Value<R> {
     Signed(fn(&R) -> i64),
     OptionalSigned(fn(&R) -> Option<i64>),
     Int32(fn(&R) -> i32),
+    OptionalInt32(fn(&R) -> Option<i32>),
     Text(fn(&R) -> Cow<'_, str>),
     OptionalText(fn(&R) -> Option<Cow<'_, str>>),
     Flag(fn(&R) -> bool),
@@ -70,6 +71,7 @@ impl<R> Fields<R> {
                 Value::Int64(_) | Value::Signed(_) => (ColumnKind::Int64, false),
                 Value::OptionalInt64(_) | Value::OptionalSigned(_) => (ColumnKind::Int64, true),
                 Value::Int32(_) => (ColumnKind::Int32, false),
+                Value::OptionalInt32(_) => (ColumnKind::Int32, true),
                 Value::Text(_) => (ColumnKind::Text, false),
                 Value::OptionalText(_) => (ColumnKind::Text, true),
                 Value::Flag(_) => (ColumnKind::Flag, false),
@@ -111,6 +113,7 @@ impl<R> Value<R> {
             Self::Signed(value) => Arc::new(Int64Array::from_iter_values(rows.iter().map(value))),
             Self::OptionalSigned(value) => Arc::new(rows.iter().map(value).collect::<Int64Array>()),
             Self::Int32(value) => Arc::new(Int32Array::from_iter_values(rows.iter().map(value))),
+            Self::OptionalInt32(value) => Arc::new(rows.iter().map(value).collect::<Int32Array>()),
             Self::Text(value) => Arc::new(StringArray::from_iter_values(rows.iter().map(value))),
             Self::OptionalText(value) => Arc::new(rows.iter().map(value).collect::<StringArray>()),
             Self::Flag(value) => {

@@ -20,6 +20,17 @@ pub(crate) struct Mark {
     /// The image that the mark is about.
     pub(crate) process: Option<ProcessId>,
     pub(crate) labels: BTreeMap<String, String>,
+    /// The process that it is about, where who set it named one.
+    pub(crate) marked: Option<MarkedProcess>,
+}
+
+/// A process that a mark is about, and its memory when the mark was set. What was not read is `None`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct MarkedProcess {
+    pub(crate) pid: i32,
+    pub(crate) rss_bytes: Option<u64>,
+    pub(crate) anon_bytes: Option<u64>,
+    pub(crate) hwm_bytes: Option<u64>,
 }
 
 impl Mark {
@@ -117,5 +128,29 @@ pub(crate) const FIELDS: Fields<Mark> = Fields(&[
             // A map of texts is always JSON.
             serde_json::to_string(some).ok().map(Cow::Owned)
         }),
+    },
+    Field {
+        name: "pid",
+        source: "caller",
+        meaning: "The process that the mark is about, in the pid namespace of the /proc that was read. Null where the caller named none.",
+        value: Value::OptionalInt32(|mark| mark.marked.map(|marked| marked.pid)),
+    },
+    Field {
+        name: "rss_bytes",
+        source: "status VmRSS",
+        meaning: "The resident set of that process alone, read when the mark was set. Null where no process was named or it could not be read, as the next two.",
+        value: Value::OptionalInt64(|mark| mark.marked?.rss_bytes),
+    },
+    Field {
+        name: "anon_bytes",
+        source: "status RssAnon",
+        meaning: "Its resident anonymous memory then.",
+        value: Value::OptionalInt64(|mark| mark.marked?.anon_bytes),
+    },
+    Field {
+        name: "hwm_bytes",
+        source: "status VmHWM",
+        meaning: "Its largest resident set until then. If it is larger than at an earlier mark, this was reached between the two.",
+        value: Value::OptionalInt64(|mark| mark.marked?.hwm_bytes),
     },
 ]);

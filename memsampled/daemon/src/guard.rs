@@ -52,7 +52,11 @@ impl Guard {
         if token.len() < MIN_TOKEN_BYTES || !token.iter().all(u8::is_ascii_graphic) {
             return refuse("must hold a token of 16 printable characters or more");
         }
-        Ok(Self { address, token, owner: Peer { uid: metadata.uid(), gid: metadata.gid() } })
+        Ok(Self {
+            address,
+            token,
+            owner: Peer { uid: metadata.uid(), gid: metadata.gid(), pid: None },
+        })
     }
 
     /// Returns the address that it guards.
@@ -115,7 +119,7 @@ mod tests {
         Guard {
             address: "127.0.0.1:8021".parse().unwrap(),
             token: b"0123456789abcdef".to_vec(),
-            owner: Peer { uid: 7, gid: 7 },
+            owner: Peer { uid: 7, gid: 7, pid: None },
         }
     }
 

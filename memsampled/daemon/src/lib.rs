@@ -27,6 +27,7 @@ mod guard;
 mod listen;
 mod live;
 mod lock;
+mod marked_pid;
 mod memory_limit;
 mod metrics;
 mod names;

@@ -116,7 +116,7 @@ fn without_daemon_session_or_test_the_command_runs_unmarked() {
     let run = daemon.stop(&session)["recording"].as_str().unwrap().to_owned();
     assert!(marks(&run).is_empty());
     let peaks = memsample(directory, &["peaks", &run, "--by", "test"]);
-    assert!(peaks.stderr.contains("no process of this recording belongs to a test"));
+    assert!(peaks.stderr.contains("no test ran or was marked in this recording"));
 }
 
 #[test]

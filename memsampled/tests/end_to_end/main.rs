@@ -23,6 +23,7 @@ mod fixture_suites;
 mod forks;
 mod import;
 mod interface;
+mod marked_tests;
 mod measured;
 mod peaks;
 mod record;

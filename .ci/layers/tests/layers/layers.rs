@@ -33,7 +33,7 @@ pub(crate) const PACKAGES: [(&str, &[&str]); 9] = [
         &[
             "failure lock memory_limit options protection",
             "listen names peer target",
-            "guard recordings work",
+            "guard marked_pid recordings work",
             "flight recovery retention session",
             "live sessions",
             "state",

@@ -5,7 +5,7 @@ use std::io;
 
 use jiff::Timestamp;
 use memsample::Recording;
-use memsample::analysis::{Source, SumPeak, TestUsage, test_usages};
+use memsample::analysis::{ATTEMPT_MARK, Source, SumPeak, TestUsage, test_usages};
 
 use super::layout::Layout;
 use super::progress::EndedAttempt;
@@ -30,7 +30,7 @@ pub(super) struct Usage {
 /// Returns the name of the marks between which an attempt is: `attempt 1.2` is the second attempt of
 /// the first repetition. Its processes have the name of the test alone, as those of other attempts.
 pub(super) fn mark_of(attempt: &Attempt) -> String {
-    format!("attempt {}.{}", attempt.repetition, attempt.attempt)
+    format!("{ATTEMPT_MARK}{}.{}", attempt.repetition, attempt.attempt)
 }
 
 /// Returns what each attempt in a recording used, by the name of its test and of its marks. An attempt of whose

@@ -14,6 +14,10 @@ use crate::pattern;
 /// the error printed below the table; `380.1 MiB to 412.0 MiB` is a range that contains the peak; `at least
 /// 380.1 MiB` has no known upper bound. AT is the latest possible time of the peak, since the first tick. SAMPLED is the largest
 /// sample; the columns after it are its parts.
+///
+/// With `--by test`, a test that was only marked has a row for each pair of marks. COVERS names whose memory it
+/// is: the processes of the test, the marked process and its descendants (`pid PID`), the target of the
+/// recording, or the machine. GROWTH is what the marked process alone gained from mark to mark.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  \
     memsample peaks recordings/nightly\n  \
