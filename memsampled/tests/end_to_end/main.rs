@@ -27,6 +27,7 @@ mod peaks;
 mod record;
 mod reports;
 mod run;
+mod run_choices;
 mod runner_memory;
 mod runner_output;
 mod runner_refusals;
