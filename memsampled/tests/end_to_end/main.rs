@@ -30,6 +30,7 @@ mod record;
 mod recording_names;
 mod reports;
 mod run;
+mod run_choices;
 mod runner_memory;
 mod runner_oom;
 mod runner_output;

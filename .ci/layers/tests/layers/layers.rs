@@ -44,7 +44,7 @@ pub(crate) const PACKAGES: [(&str, &[&str]); 9] = [
     ),
     (
         "memsampled/runner/src/lib.rs",
-        &["replace suite", "results", "plan sandbox", "doctor run", "report"],
+        &["output replace suite", "results", "plan sandbox", "doctor run", "report"],
     ),
     (
         "memsampled/src/memsample/main.rs",

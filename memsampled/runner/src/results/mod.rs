@@ -13,7 +13,9 @@ mod budget;
 mod build;
 mod file;
 mod memory;
+mod origin;
 mod outcome;
+mod step;
 mod whole;
 pub(crate) mod wording;
 
@@ -23,5 +25,7 @@ pub use file::{
     AttemptResults, EndResults, FILE, FORMAT_VERSION, Results, ResultsError, TestResults,
 };
 pub use memory::{BoundedBytes, Memory, RoleMemory};
+pub use origin::Origin;
 pub use outcome::{Abort, AbortCause, Outcome, SuiteOutcome, Verdict};
+pub use step::StepResult;
 pub use whole::of_test;

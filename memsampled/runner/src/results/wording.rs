@@ -63,6 +63,16 @@ pub(crate) fn why(result: &TestResult) -> Option<String> {
     if parts.is_empty() { None } else { Some(parts.join("; ")) }
 }
 
+/// Puts a reason and the line of output that says more together: `exit code 1: main.c:4:9: error: …`.
+pub(crate) fn joined(reason: Option<&str>, message: Option<&str>) -> Option<String> {
+    match (reason, message) {
+        // Of a step of a test the reason has it.
+        (Some(reason), Some(message)) if reason.contains(message) => Some(reason.to_owned()),
+        (Some(reason), Some(message)) => Some(format!("{reason}: {message}")),
+        (reason, message) => reason.or(message).map(str::to_owned),
+    }
+}
+
 /// Describes what became of a budget that was not kept.
 fn breach(result: &BudgetResult) -> Option<String> {
     (result.verdict != BudgetVerdict::Kept).then(|| budget(result))

@@ -12,7 +12,8 @@ use crossbeam_channel::{Receiver, bounded, never, select};
 use super::attempt::{RunningAttempt, failure, spec_of_step};
 use super::id::next_id;
 use super::options::RunOptions;
-use crate::sandbox::{AttemptEnd, SupervisorMessage, last_line};
+use crate::output::{OutputTail, telling_line};
+use crate::sandbox::{AttemptEnd, SupervisorMessage};
 use crate::suite::{Program, Step};
 
 /// How long a command may take that lists tests.
@@ -102,12 +103,18 @@ pub fn discover(
 /// Returns what it printed, or why that does not count.
 fn printed(end: &AttemptEnd, stdout: &PathBuf, stderr: &PathBuf) -> Result<String, String> {
     if let Some(reason) = failure(end) {
-        let complained = fs::read(stderr).unwrap_or_default();
-        let complained = String::from_utf8_lossy(&complained);
-        let last = last_line(&complained).unwrap_or_default();
-        let last: String = last.chars().filter(|char| !char.is_control()).take(200).collect();
-        let colon = if last.is_empty() { "" } else { ": " };
-        return Err(format!("{reason}{colon}{last}"));
+        // Its files are removed: what is not told here is lost.
+        let telling = telling_line(Some(stdout), Some(stderr));
+        let telling = telling.map_or(String::new(), |line| format!(": {line}"));
+        let wrote: Vec<String> = [("stdout", stdout), ("stderr", stderr)]
+            .into_iter()
+            .flat_map(|(name, path)| OutputTail::last_lines(path, name))
+            .collect();
+        return Err([format!("{reason}{telling}")]
+            .into_iter()
+            .chain(wrote)
+            .collect::<Vec<_>>()
+            .join("\n"));
     }
     let bytes = fs::read(stdout).map_err(|error| format!("cannot be run: {error}"))?;
     // What was cut says so, and is longer.

@@ -14,6 +14,7 @@ mod attempt;
 mod budget;
 mod discovery;
 mod dispatch;
+mod dry_run;
 mod error;
 mod event;
 mod id;
@@ -33,8 +34,10 @@ use crossbeam_channel::Receiver;
 use memsample::SharedSampler;
 
 pub use discovery::{DiscoverError, discover};
+pub use dry_run::{Decision, PlannedTest, dry_run};
 pub use error::RunError;
 pub use event::Event;
+pub(crate) use layout::recording_name;
 pub use options::RunOptions;
 
 use crate::suite::Suite;

@@ -63,6 +63,8 @@ pub(super) struct Dispatcher<'a> {
     results: BTreeMap<(usize, u32, u32), EndedAttempt>,
     began: Instant,
     aborted: Option<Abort>,
+    /// How the setup of the suite failed, in a sentence.
+    setup_failure: Option<String>,
     /// A second signal came: nothing is waited for.
     in_a_hurry: bool,
 }
@@ -121,6 +123,7 @@ impl<'a> Dispatcher<'a> {
             results: ended.into_iter().filter_map(with_key).collect(),
             began: Instant::now(),
             aborted: None,
+            setup_failure: None,
             in_a_hurry: false,
         }
     }

@@ -278,10 +278,7 @@ pub(in crate::suite) fn listed(words: &[&str]) -> String {
 }
 
 /// Returns the known word nearest to `word`, the first of several, if `word` may be a misspelling of it.
-pub(in crate::suite) fn meant<'a>(
-    word: &str,
-    known: impl Iterator<Item = &'a str>,
-) -> Option<&'a str> {
+pub(crate) fn meant<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let length = word.chars().count();
     known
         .filter(|known| known.len() < COMPARED_MAX)
