@@ -3,7 +3,7 @@
 //! ```text
 //! bound ─▶ largest, sampled_image ─▶ process_peaks
 //!                   sampled_image ─▶ lifetimes, upper_sum ─▶ role_peaks
-//!                                                      └───▶ test_attempt ─▶ test_sums
+//!                                          pss_sums ─┴───▶ test_attempt ─▶ test_sums
 //! ```
 
 mod bound;
@@ -11,6 +11,7 @@ mod growth;
 mod largest;
 mod lifetimes;
 mod process_peaks;
+mod pss_sums;
 mod role_peaks;
 mod sampled_image;
 mod slope;
@@ -19,6 +20,7 @@ mod test_membership;
 mod test_spans;
 mod test_sums;
 mod test_usage;
+mod unseen_images;
 mod upper_sum;
 
 pub use bound::{Bound, Source, counter_error_bytes};
@@ -28,4 +30,5 @@ pub use role_peaks::{RolePeak, role_peaks, test_peaks};
 pub use sampled_image::Composition;
 pub use test_membership::EXEC_MARK;
 pub use test_sums::test_usages;
-pub use test_usage::{SumPeak, TestRole, TestUsage};
+pub use test_usage::{PssPeak, SumPeak, TestRole, TestUsage, UnboundedImage};
+pub use unseen_images::LAUNCHER_LABEL;

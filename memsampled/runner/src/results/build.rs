@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::attempt::{Attempt, TestResult};
 use super::file::{AttemptResults, EndResults, FORMAT_VERSION, Results, TestResults};
 use super::outcome::{Abort, SuiteOutcome, Verdict};
+use super::repeated::Repeated;
 use super::whole::of_test;
 use super::wording;
 
@@ -95,7 +96,12 @@ impl TestResults {
             let failed = all.iter().find(|attempt| !attempt.ended.outcome.is_success());
             ended.reason = failed.map(AttemptResults::failure);
         }
-        Some(Self { name: deciding.test.test.clone(), ended, attempts: all })
+        let used = all.iter().map(|attempt| {
+            let AttemptResults { repetition, ended, .. } = attempt;
+            (*repetition, ended.memory.as_ref(), ended.duration_ns)
+        });
+        let repeated = Repeated::of(used);
+        Some(Self { name: deciding.test.test.clone(), ended, repeated, attempts: all })
     }
 }
 

@@ -13,6 +13,7 @@ use super::attempt::LeftOverProcess;
 use super::budget::BudgetResult;
 use super::memory::{Memory, RoleMemory};
 use super::outcome::{AbortCause, SuiteOutcome, Verdict};
+use super::repeated::Repeated;
 use super::whole::whole;
 use crate::replace::replace;
 
@@ -62,6 +63,9 @@ pub struct TestResults {
     /// of that repetition.
     #[serde(flatten)]
     pub ended: EndResults,
+    /// What all its repetitions used; `None` of a test that ran once.
+    #[serde(default)]
+    pub repeated: Option<Repeated>,
     /// Its attempts by repetition and attempt; one at least.
     pub attempts: Vec<AttemptResults>,
 }

@@ -14,6 +14,7 @@ mod build;
 mod file;
 mod memory;
 mod outcome;
+mod repeated;
 mod whole;
 pub(crate) mod wording;
 
@@ -24,4 +25,5 @@ pub use file::{
 };
 pub use memory::{BoundedBytes, Memory, RoleMemory};
 pub use outcome::{Abort, AbortCause, Outcome, SuiteOutcome, Verdict};
+pub use repeated::{Repeated, Spread};
 pub use whole::of_test;

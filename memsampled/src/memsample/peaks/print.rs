@@ -202,7 +202,12 @@ pub(super) fn text(rows: &[Row], by: PeaksBy, error_bytes: Option<u64>) -> Strin
         cells.push(since_start(row.peak.by_ms));
         let sizes = [rss_bytes, anon_bytes, file_bytes, shmem_bytes, swap_bytes];
         cells.extend(sizes.map(|size| size.map_or("-".to_owned(), rounded_size)));
-        cells.push(if rising_at_end == Some(true) { "rising" } else { "" }.to_owned());
+        let end = match rising_at_end {
+            Some(true) => "rising",
+            Some(false) => "",
+            None => "-",
+        };
+        cells.push(end.to_owned());
         let name = match &row.process {
             Some(process) => process.command.as_deref().unwrap_or(&process.comm),
             None => row.group.name(),

@@ -4,15 +4,20 @@ use std::time::Duration;
 
 use comfy_table::{CellAlignment, Table, presets};
 
-use memsample_input::printable;
+use memsample_input::{printable, rounded_size};
 
 use super::line;
 use crate::report::collector::SuiteResult;
 use crate::results::wording;
-use crate::results::{AttemptResults, BoundedBytes, FILE, SuiteOutcome, TestResults, Verdict};
+use crate::results::{
+    AttemptResults, BoundedBytes, FILE, Repeated, Spread, SuiteOutcome, TestResults, Verdict,
+};
 
 /// Rows that are printed: more cannot be read, and are in the files.
 const MAX_ROWS: usize = 100;
+
+/// Says what the sign before a size means.
+const LEGEND: &str = "≥: at least; no upper bound is known, for the reason see junit.xml";
 
 /// Returns a table of the tests and a line that sums up, cut at `width` columns if there is a width.
 ///
@@ -44,8 +49,47 @@ pub fn text(suite: &SuiteResult, color: bool, width: Option<usize>) -> String {
         let more = tests.len() - shown.len();
         text.push_str(&format!("… and {more} more, in {}\n", FILE));
     }
+    text.push_str(&repeated(&shown, width));
+    let has_lower_bound = |test: &&TestResults| {
+        let rss = test.ended.memory.as_ref().and_then(|memory| memory.rss_peak());
+        rss.is_some_and(|rss| rss.upper.is_none())
+    };
+    if shown.iter().any(has_lower_bound) {
+        text.push_str(&cut(LEGEND, width));
+        text.push('\n');
+    }
     text.push_str(&summary(suite));
     text
+}
+
+/// Returns a table of the tests that ran several times; empty where none did.
+fn repeated(shown: &[&TestResults], width: Option<usize>) -> String {
+    let of_test = |test: &&TestResults| Some((printable(&test.name), test.repeated.clone()?));
+    let repeated: Vec<_> = shown.iter().filter_map(of_test).collect();
+    if repeated.is_empty() {
+        return String::new();
+    }
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_header(["REPEATED", "RUNS", "MEDIAN RSS", "MIN TO MAX", "MEDIAN PSS", "MIN TO MAX"]);
+    let cells = |spread: Option<Spread>, runs: u64| {
+        let Some(Spread { count, median, min, max }) = spread else {
+            return ["-".to_owned(), String::new()];
+        };
+        let of = if count < runs { format!(" ({count} runs)") } else { String::new() };
+        [rounded_size(median), format!("{} to {}{of}", rounded_size(min), rounded_size(max))]
+    };
+    for (name, repeated) in repeated {
+        let Repeated { repetitions: runs, rss_peak_bytes, pss_peak_bytes, .. } = repeated;
+        let [rss, rss_range] = cells(rss_peak_bytes, runs);
+        let [pss, pss_range] = cells(pss_peak_bytes, runs);
+        table.add_row([name, runs.to_string(), rss, rss_range, pss, pss_range]);
+    }
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    let lines = table.lines().map(|line| format!("{}\n", cut(&line, width)));
+    format!("\n{}", lines.collect::<String>())
 }
 
 /// Returns the tests that are shown, in the order of the suite.
@@ -77,7 +121,7 @@ fn row(test: &TestResults) -> [String; 6] {
         printable(&test.name),
         duration.map_or_else(unknown, wording::duration),
         peak(memory.and_then(|memory| memory.rss_peak())),
-        peak(memory.and_then(|memory| memory.pss_peak())),
+        memory.and_then(|memory| memory.pss_peak_bytes).map_or_else(unknown, rounded_size),
         printable(&why.unwrap_or_default()),
     ]
 }
