@@ -302,9 +302,8 @@ impl Governor {
             if !is_affordable {
                 continue;
             }
-            let mut read_bytes = 0_u64;
-            tests.members(group.number, &mut members);
-            for &DueMember { pid, predicted_ns, rss_bytes } in &members {
+            tests.members(group, &mut members);
+            for &DueMember { pid, predicted_ns } in &members {
                 let now_ns = processes.reader.clock.now().boot_ns;
                 if predicted_ns > MAX_STALL_NS
                     || now_ns.saturating_add(predicted_ns) > until_boot_ns
@@ -312,21 +311,19 @@ impl Governor {
                 {
                     continue;
                 }
-                if self.read_one(processes, pid, Purse::Tests, now_ns) {
-                    read_bytes = read_bytes.saturating_add(rss_bytes);
-                }
+                self.read_one(processes, pid, Purse::Tests, now_ns);
             }
-            tests.note_read(group.number, now_ns, read_bytes);
+            tests.note_read(group.number, now_ns, processes);
         }
         (self.due_tests, self.due_members) = (due, members);
     }
 
-    /// Reads a process, and returns whether there was one.
-    fn read_one(&mut self, processes: &mut Processes, pid: i32, purse: Purse, now_ns: u64) -> bool {
+    /// Reads a process.
+    fn read_one(&mut self, processes: &mut Processes, pid: i32, purse: Purse, now_ns: u64) {
         let index = processes.entries.partition_point(|entry| entry.pid < pid);
         let entry = processes.entries.get_mut(index);
         let Some(entry) = entry.filter(|entry| entry.pid == pid && !entry.read.is_empty()) else {
-            return false;
+            return;
         };
         let before_ns = processes.reader.clock.thread_cpu_ns();
         processes.reader.read_rollup(entry, &mut processes.counts);
@@ -341,7 +338,6 @@ impl Governor {
             let rss_bytes = process.metrics.get(Metric::Rss);
             process.rollup = LastRollup { boot_ns: now_ns, rss_bytes, cost_ns: cost_ns.max(1) };
         }
-        entry.read.contains(Files::SMAPS_ROLLUP)
     }
 }
 

@@ -4,6 +4,8 @@
 //! at about the same instant. A test is read when the sum of its resident sets comes near the largest at which it
 //! was read, and about once a second.
 
+use std::cmp::Reverse;
+
 use super::entry::{Entry, GroupNumber};
 use super::processes::Processes;
 use crate::identity::{Comm, Identity, ProcessId};
@@ -85,15 +87,16 @@ struct Member {
 pub(super) struct DueMember {
     pub(super) pid: i32,
     pub(super) predicted_ns: u64,
-    pub(super) rss_bytes: u64,
 }
 
 /// A test that is to be read.
 #[derive(Clone, Copy)]
 pub(super) struct DueGroup {
     pub(super) number: GroupNumber,
-    /// What its reading costs as a whole.
+    /// What its reading costs.
     pub(super) cost_ns: u64,
+    /// Whether the processes whose reading holds no longer are enough.
+    is_peak_unread: bool,
     /// Whether there will be a better time: it still grows, or is read only because the last reading is old.
     pub(super) can_wait: bool,
     read_boot_ns: u64,
@@ -145,13 +148,13 @@ impl TestGroups {
         self.assign(processes);
         self.observe(processes, now_ns);
         for group in &self.groups {
-            let mut stale_bytes = 0_u64;
-            let mut cost_ns = 0_u64;
+            let (mut stale_bytes, mut stale_ns, mut all_ns) = (0_u64, 0_u64, 0_u64);
             for member in self.members.iter().filter(|member| member.group == group.number) {
+                all_ns = all_ns.saturating_add(member.predicted_ns);
                 if member.is_stale(group.changed_boot_ns) {
                     stale_bytes = stale_bytes.saturating_add(member.rss_bytes);
+                    stale_ns = stale_ns.saturating_add(member.predicted_ns);
                 }
-                cost_ns = cost_ns.saturating_add(member.predicted_ns);
             }
             let margin = group.rss_bytes / MIN_CHANGE_PART;
             let is_peak_unread = stale_bytes > margin
@@ -161,7 +164,8 @@ impl TestGroups {
             if group.rss_bytes > 0 && (is_peak_unread || is_old) {
                 due.push(DueGroup {
                     number: group.number,
-                    cost_ns,
+                    cost_ns: if is_peak_unread { stale_ns } else { all_ns },
+                    is_peak_unread,
                     can_wait: !is_peak_unread || grows,
                     read_boot_ns: group.read_boot_ns,
                 });
@@ -211,28 +215,41 @@ impl TestGroups {
         });
     }
 
-    /// Returns the processes of a test, the largest first.
-    pub(super) fn members(&mut self, number: GroupNumber, members: &mut Vec<DueMember>) {
+    /// Returns the processes of a test that are to be read, who was not read for longest first, so that a test for
+    /// which a tick is too short is complete after some.
+    pub(super) fn members(&mut self, group: &DueGroup, members: &mut Vec<DueMember>) {
         members.clear();
-        self.members.sort_unstable_by_key(|member| std::cmp::Reverse(member.rss_bytes));
-        let of_group = self.members.iter().filter(|member| member.group == number);
-        let due = |&Member { pid, predicted_ns, rss_bytes, .. }: &Member| DueMember {
-            pid,
-            predicted_ns,
-            rss_bytes,
-        };
+        let changed_boot_ns = self.groups.iter().find(|it| it.number == group.number);
+        let changed_boot_ns = changed_boot_ns.map_or(0, |group| group.changed_boot_ns);
+        self.members
+            .sort_unstable_by_key(|member| (member.read_boot_ns, Reverse(member.rss_bytes)));
+        let of_group = self.members.iter().filter(|member| {
+            member.group == group.number
+                && (!group.is_peak_unread || member.is_stale(changed_boot_ns))
+        });
+        let due = |&Member { pid, predicted_ns, .. }: &Member| DueMember { pid, predicted_ns };
         members.extend(of_group.map(due));
     }
 
-    /// Notes that a test was read, and of how much of its memory.
-    pub(super) fn note_read(&mut self, number: GroupNumber, now_ns: u64, read_bytes: u64) {
+    /// Notes which processes of a test hold a reading now.
+    pub(super) fn note_read(&mut self, number: GroupNumber, now_ns: u64, processes: &Processes) {
         let Some(group) = self.groups.iter_mut().find(|group| group.number == number) else {
             return;
         };
         group.read_boot_ns = now_ns;
-        let rss_bytes = group.rss_bytes;
-        if read_bytes.saturating_add(rss_bytes / MIN_CHANGE_PART) >= rss_bytes {
-            group.read_rss_bytes = group.read_rss_bytes.max(rss_bytes);
+        let mut stale_bytes = 0_u64;
+        for member in self.members.iter().filter(|member| member.group == number) {
+            let index = processes.entries.partition_point(|entry| entry.pid < member.pid);
+            let entry = processes.entries.get(index).filter(|entry| entry.pid == member.pid);
+            let Some(process) = entry.and_then(Entry::process) else { continue };
+            let read_rss_bytes = process.rollup.rss_bytes;
+            let now = Member { read_boot_ns: process.rollup.boot_ns, read_rss_bytes, ..*member };
+            if now.is_stale(group.changed_boot_ns) {
+                stale_bytes = stale_bytes.saturating_add(member.rss_bytes);
+            }
+        }
+        if stale_bytes <= group.rss_bytes / MIN_CHANGE_PART {
+            group.read_rss_bytes = group.read_rss_bytes.max(group.rss_bytes);
         }
     }
 
