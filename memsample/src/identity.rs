@@ -10,7 +10,9 @@ use crate::units::ClockTicks;
 /// its end or to the next exec.
 ///
 /// Never used twice by one sampler. A pid alone identifies nothing, since the kernel uses it again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct ProcessId(pub u64);
 
 /// A command name, as `stat` prints it: at most 15 bytes for a user process, any byte but NUL.

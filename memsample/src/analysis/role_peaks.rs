@@ -140,6 +140,7 @@ fn collect(
             role.single_ms = image.exit_ms.unwrap_or(image.row.last_ms);
         }
         role.upper.add(lifetimes.of(&image), image.upper(error_bytes));
+        role.upper.add_unseen(image.unseen_before);
     }
     Ok((by_name.into_values().collect(), role_of))
 }

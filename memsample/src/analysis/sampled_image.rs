@@ -9,6 +9,7 @@ use jiff::Timestamp;
 
 use super::bound::{Bound, Source, within};
 use super::growth::Growth;
+use super::unseen_images::unseen_before;
 use crate::recording::{ImageRow, Recording, numbers};
 
 /// The parts of the memory at the tick with the largest sample, in bytes.
@@ -39,6 +40,8 @@ pub(super) struct SampledImage {
     /// The tick at which its exit was known, and the instant of the exit in nanoseconds since boot.
     pub(super) exit_ms: Option<i64>,
     pub(super) exit_ns: Option<u64>,
+    /// How many images of the same process came right before it and were never looked at.
+    pub(super) unseen_before: u64,
 }
 
 /// The last high-water mark that was read.
@@ -68,8 +71,14 @@ pub(super) fn sampled_images(
     recording: &Recording,
     rows: Vec<ImageRow>,
 ) -> io::Result<Vec<SampledImage>> {
+    let unseen_before = unseen_before(recording, &rows)?;
     let mut images: HashMap<u64, SampledImage> =
         rows.into_iter().map(|row| (row.process, SampledImage::new(row))).collect();
+    for (process, unseen) in unseen_before {
+        if let Some(image) = images.get_mut(&process) {
+            image.unseen_before = unseen;
+        }
+    }
     for batch in recording.read_table("exits", &["ts", "process", "start_ns", "lived_ns"]) {
         let batch = batch?;
         let ts = numbers::<Millisecond>(&batch, "ts")?.values();
@@ -137,6 +146,7 @@ impl SampledImage {
             last_ms: None,
             exit_ms: None,
             exit_ns: None,
+            unseen_before: 0,
         }
     }
 
@@ -198,6 +208,7 @@ mod tests {
             last_ms: Some(0),
             exit_ms: Some(0),
             exit_ns: Some(0),
+            unseen_before: 0,
         };
         let bound = image.upper(Some(100));
         assert_eq!(bound.is_some(), is_bounded_at_exit(&image.row, Some(100)));

@@ -16,6 +16,7 @@ use super::settled_scope::SettledScope;
 use crate::clock::Clock;
 use crate::proc::ProcRoot;
 use crate::recording::{ClockAnchor, End};
+use crate::sampler::TestScope;
 use crate::schema::marks::{Mark, MarkKind};
 use crate::scope::{Scope, ScopeError};
 
@@ -93,6 +94,13 @@ struct WaitingMarks {
     bytes: usize,
 }
 
+/// Whose PSS is read first.
+#[derive(Debug)]
+pub(super) enum TestOrder {
+    Begin(TestScope, String),
+    End(String),
+}
+
 /// What other threads say to the two threads of a session.
 pub(super) struct Control {
     clock: Arc<dyn Clock>,
@@ -106,6 +114,9 @@ pub(super) struct Control {
     marks: Mutex<WaitingMarks>,
     orders: Mutex<Vec<Order>>,
     oom_reasons: Mutex<Vec<OomReason>>,
+    /// What the sampling thread is to know of the orders, and whether there is anything.
+    test_orders: Mutex<Vec<TestOrder>>,
+    has_test_orders: AtomicBool,
     /// Scopes that are live or wait.
     scopes: Arc<AtomicUsize>,
     /// When somebody last took an interest.
@@ -133,6 +144,8 @@ impl Control {
             marks: Mutex::default(),
             orders: Mutex::default(),
             oom_reasons: Mutex::default(),
+            test_orders: Mutex::default(),
+            has_test_orders: AtomicBool::new(false),
             scopes: Arc::default(),
             touched_boot_ns: AtomicU64::new(anchor.boot_ns),
             queued: AtomicUsize::new(0),
@@ -189,14 +202,30 @@ impl Control {
             self.scopes.fetch_sub(1, Ordering::AcqRel);
             return Err(ScopeError::TooMany);
         }
+        let of_test = scope.of_test();
         self.order(OrderKind::Assign(scope, test.into())).inspect_err(|_| {
             self.scopes.fetch_sub(1, Ordering::AcqRel);
-        })
+        })?;
+        if let Some(scope) = of_test {
+            self.order_sampling(TestOrder::Begin(scope, test.to_owned()));
+        }
+        Ok(())
     }
 
     pub(super) fn unassign(&self, test: &str) -> Result<(), ScopeError> {
         self.check_test(test)?;
-        self.order(OrderKind::Unassign(test.into()))
+        self.order(OrderKind::Unassign(test.into()))?;
+        self.order_sampling(TestOrder::End(test.to_owned()));
+        Ok(())
+    }
+
+    fn order_sampling(&self, order: TestOrder) {
+        let mut orders = self.test_orders.lock().unwrap_or_else(PoisonError::into_inner);
+        // Without it the test is one among all.
+        if orders.len() < MAX_ORDERS {
+            orders.push(order);
+            self.has_test_orders.store(true, Ordering::Release);
+        }
     }
 
     fn check_test(&self, test: &str) -> Result<(), ScopeError> {
@@ -292,6 +321,14 @@ impl Control {
     /// Returns what callers know of kills.
     pub(super) fn waiting_oom_reasons(&self) -> Vec<OomReason> {
         std::mem::take(&mut *self.oom_reasons.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Returns what the sampling thread does not know yet of the tests.
+    pub(super) fn waiting_test_orders(&self) -> Vec<TestOrder> {
+        if !self.has_test_orders.swap(false, Ordering::AcqRel) {
+            return Vec::new();
+        }
+        std::mem::take(&mut *self.test_orders.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Returns the orders that wait.

@@ -369,7 +369,7 @@ mod tests {
                 test: Some("t".repeat(500)),
                 process: None,
                 labels: BTreeMap::from([("key".to_owned(), "v".repeat(497))]),
-                process: None,
+                marked: None,
             });
         }
         assert_eq!(tables.memory_bytes(), 10 * (2000 + size_of::<Mark>()));

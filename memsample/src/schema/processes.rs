@@ -118,7 +118,7 @@ pub(crate) const FIELDS: Fields<ProcessRow> = Fields(&[
     Field {
         name: "exec",
         source: "proc connector; stat 26, 28; statm 4",
-        meaning: "How many execs of this process were seen before this row.",
+        meaning: "How many execs of this process came before this row, as far as they were seen or the kernel reported them. A number that is left out is an image that was never looked at.",
         value: Value::Int32(|row| i32::try_from(row.identity.exec).unwrap_or(i32::MAX)),
     },
     Field {

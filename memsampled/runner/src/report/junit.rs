@@ -354,7 +354,6 @@ impl Document<'_> {
 fn peaks(memory: &Memory) -> Vec<(&'static str, String)> {
     let bounds = [
         ("rss_peak_bytes", "rss_peak_bytes_upper", memory.rss_peak()),
-        ("pss_peak_bytes", "pss_peak_bytes_upper", memory.pss_peak()),
         ("anon_peak_bytes", "anon_peak_bytes_upper", memory.anon_peak()),
     ];
     let mut peaks = Vec::new();
@@ -363,6 +362,14 @@ fn peaks(memory: &Memory) -> Vec<(&'static str, String)> {
         peaks.push((lower_key, lower.to_string()));
         peaks.extend(upper.map(|bytes| (upper_key, bytes.to_string())));
     }
+    let pss = [
+        ("pss_peak_bytes", memory.pss_peak_bytes),
+        ("pss_peak_bytes_upper", memory.pss_peak_bytes_upper),
+        ("pss_peak_rss_bytes", memory.pss_peak_rss_bytes),
+        ("pss_peak_covered_bytes", memory.pss_peak_covered_bytes),
+        ("pss_peak_age_ms", memory.pss_peak_age_ms),
+    ];
+    peaks.extend(pss.into_iter().filter_map(|(key, value)| Some((key, value?.to_string()))));
     let growth = memory.growth_bytes_per_minute;
     peaks.extend(growth.map(|growth| ("growth_bytes_per_minute", growth.to_string())));
     peaks

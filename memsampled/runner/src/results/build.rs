@@ -8,6 +8,7 @@ use super::attempt::{Attempt, TestResult};
 use super::file::{AttemptResults, EndResults, FORMAT_VERSION, Results, TestResults};
 use super::origin::Origin;
 use super::outcome::{Abort, SuiteOutcome, Verdict};
+use super::repeated::Repeated;
 use super::whole::of_test;
 use super::wording;
 
@@ -99,7 +100,12 @@ impl TestResults {
             ended.reason = failed.map(AttemptResults::failure);
         }
         let tags = deciding.tags.clone();
-        Some(Self { name: deciding.test.test.clone(), ended, tags, attempts: all })
+        let used = all.iter().map(|attempt| {
+            let AttemptResults { repetition, ended, .. } = attempt;
+            (*repetition, ended.memory.as_ref(), ended.duration_ns)
+        });
+        let repeated = Repeated::of(used);
+        Some(Self { name: deciding.test.test.clone(), ended, tags, repeated, attempts: all })
     }
 }
 

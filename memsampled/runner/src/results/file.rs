@@ -14,6 +14,7 @@ use super::budget::BudgetResult;
 use super::memory::{Memory, RoleMemory};
 use super::origin::Origin;
 use super::outcome::{AbortCause, SuiteOutcome, Verdict};
+use super::repeated::Repeated;
 use super::step::StepResult;
 use super::whole::whole;
 use super::wording;
@@ -74,6 +75,9 @@ pub struct TestResults {
     /// The words by which it can be selected.
     #[serde(default)]
     pub tags: Vec<String>,
+    /// What all its repetitions used; `None` of a test that ran once.
+    #[serde(default)]
+    pub repeated: Option<Repeated>,
     /// Its attempts by repetition and attempt; one at least.
     pub attempts: Vec<AttemptResults>,
 }

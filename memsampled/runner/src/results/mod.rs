@@ -15,6 +15,7 @@ mod file;
 mod memory;
 mod origin;
 mod outcome;
+mod repeated;
 mod step;
 mod whole;
 pub(crate) mod wording;
@@ -27,5 +28,6 @@ pub use file::{
 pub use memory::{BoundedBytes, Memory, RoleMemory};
 pub use origin::Origin;
 pub use outcome::{Abort, AbortCause, Outcome, SuiteOutcome, Verdict};
+pub use repeated::{Repeated, Spread};
 pub use step::StepResult;
 pub use whole::of_test;

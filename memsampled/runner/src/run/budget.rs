@@ -51,7 +51,7 @@ fn measured(quantity: Quantity, role: Option<&str>, used: &Used) -> Option<Bound
         let memory = &usage.memory;
         return match quantity {
             Quantity::RssPeak => memory.rss_peak(),
-            Quantity::PssPeak => memory.pss_peak(),
+            Quantity::PssPeak => usage.pss,
             Quantity::AnonPeak => memory.anon_peak(),
             Quantity::Growth => memory.growth_bytes_per_minute.map(exactly),
             Quantity::LeftOver => None,

@@ -300,7 +300,12 @@ pub(super) fn text(rows: &[Row], by: PeaksBy, error_bytes: Option<u64>) -> Strin
             let growth = row.coverage.as_ref().and_then(|coverage| coverage.rss_growth_bytes);
             cells.push(growth.map_or("-".to_owned(), signed_size));
         }
-        cells.push(if rising_at_end == Some(true) { "rising" } else { "" }.to_owned());
+        let end = match rising_at_end {
+            Some(true) => "rising",
+            Some(false) => "",
+            None => "-",
+        };
+        cells.push(end.to_owned());
         if covers_differ {
             cells.push(row.coverage.as_ref().map_or_else(String::new, Coverage::text));
         }

@@ -165,7 +165,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "TIME", default_value = "100ms", value_parser = duration::parse, help_heading = "Memory")]
     pub(crate) interval: Duration,
 
-    /// Share of one CPU to spend on PSS: a percentage, `off` or `unlimited` [default: 1%]
+    /// Share of one CPU to spend on PSS, of tests first: a percentage, `off` or `unlimited` [default: 3%]
     #[arg(long, value_name = "SHARE", conflicts_with = "pss_interval", value_parser = share::parse, help_heading = "Memory")]
     pub(crate) pss_budget: Option<f64>,
 

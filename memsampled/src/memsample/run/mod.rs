@@ -122,9 +122,14 @@ fn options(args: &RunArgs, suite: &Suite, launcher: PathBuf) -> anyhow::Result<R
     Ok(options)
 }
 
+/// Tests are large, short and many, and it is their PSS that a run is for.
+const PSS_SHARE: f64 = 0.03;
+
 fn recorder_options(args: &RunArgs) -> RecorderOptions {
-    let mut options =
-        RecorderOptions::new().interval(args.interval).events(args.events == Events::Auto);
+    let mut options = RecorderOptions::new()
+        .interval(args.interval)
+        .events(args.events == Events::Auto)
+        .pss_budget(PSS_SHARE);
     options = options.labels(args.labels.iter().cloned().collect());
     if let Some(rate) = args.pss_interval {
         options = options.pss(rate);

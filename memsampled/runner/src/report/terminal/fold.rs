@@ -1,4 +1,4 @@
-//! Lines that are folded between words.
+//! Lines that are folded between words, and names that are shortened.
 
 use unicode_width::UnicodeWidthStr;
 
@@ -41,6 +41,19 @@ pub(super) fn fold(line: &Line, width: usize) -> Vec<String> {
 /// Returns how many columns of a terminal a text takes, without its escape sequences.
 pub(super) fn columns(text: &str) -> usize {
     anstream::adapter::strip_str(text).to_string().width()
+}
+
+/// Shortens a name in its middle: what tells it from others is often at its end.
+pub(super) fn shortened(name: &str, max_columns: usize) -> String {
+    if columns(name) <= max_columns {
+        return name.to_owned();
+    }
+    let kept = max_columns.saturating_sub(1);
+    let chars: Vec<char> = name.chars().collect();
+    let (head, tail) = (kept / 2, kept - kept / 2);
+    let first = chars.iter().take(head);
+    let last = chars.iter().skip(chars.len().saturating_sub(tail));
+    first.chain(&['…']).chain(last).collect()
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ pub(crate) mod counts;
 mod fold;
 mod line;
 mod live;
+mod repeated;
 pub mod table;
 
 use std::collections::{HashMap, HashSet};

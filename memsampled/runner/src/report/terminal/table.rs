@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use comfy_table::{CellAlignment, Table, presets};
 
-use memsample_input::printable;
+use memsample_input::{printable, rounded_size};
 
 use super::counts;
-use super::fold::{Line, columns, fold};
+use super::fold::{Line, columns, fold, shortened};
 use super::line::MIN_TOGETHER;
-use super::{line, without_commands};
+use super::{line, repeated, without_commands};
 use crate::report::collector::SuiteResult;
 use crate::results::wording;
 use crate::results::{AttemptResults, BoundedBytes, FILE, SuiteOutcome, TestResults, Verdict};
@@ -23,6 +23,9 @@ const MAX_LARGEST: usize = 10;
 const MIN_NAME: usize = 12;
 /// How far reasons are indented below their test.
 const INDENT: usize = 4;
+
+/// Says what the sign before a size means.
+const LEGEND: &str = "≥: at least; no upper bound is known, for the reason see junit.xml";
 
 /// One row: a test, or several.
 pub(crate) enum Row<'a> {
@@ -54,8 +57,23 @@ pub fn text(suite: &SuiteResult, color: bool, width: Option<usize>) -> String {
     if hidden > 0 {
         text.push_str(&format!("… and {hidden} more, in {FILE}\n"));
     }
+    text.push_str(&under_the_table(&suite.results.tests));
     text.push_str(&summary(suite, width));
     without_commands(&text)
+}
+
+/// Returns the tests that ran several times, and what the signs above mean.
+fn under_the_table(tests: &[TestResults]) -> String {
+    let mut text = repeated::text(tests);
+    let has_lower_bound = |test: &TestResults| {
+        let rss = test.ended.memory.as_ref().and_then(|memory| memory.rss_peak());
+        rss.is_some_and(|rss| rss.upper.is_none())
+    };
+    if tests.iter().any(has_lower_bound) {
+        text.push_str(LEGEND);
+        text.push('\n');
+    }
+    text
 }
 
 /// Returns the largest tests and a line that sums up, where a log has told the outcome of each test before.
@@ -81,6 +99,7 @@ pub fn largest(suite: &SuiteResult) -> String {
             text.push('\n');
         }
     }
+    text.push_str(&under_the_table(&suite.results.tests));
     text.push_str(&summary(suite, None));
     without_commands(&text)
 }
@@ -247,22 +266,9 @@ pub(crate) fn cells(row: &Row<'_>) -> [String; 6] {
         printable(&test.name),
         duration.map_or_else(unknown, wording::duration),
         peak(memory.and_then(|memory| memory.rss_peak())),
-        peak(memory.and_then(|memory| memory.pss_peak())),
+        memory.and_then(|memory| memory.pss_peak_bytes).map_or_else(unknown, rounded_size),
         printable(&why.unwrap_or_default()),
     ]
-}
-
-/// Shortens a name in its middle: what tells it from others is often at its end.
-fn shortened(name: &str, max_columns: usize) -> String {
-    if columns(name) <= max_columns {
-        return name.to_owned();
-    }
-    let kept = max_columns.saturating_sub(1);
-    let chars: Vec<char> = name.chars().collect();
-    let (head, tail) = (kept / 2, kept - kept / 2);
-    let first = chars.iter().take(head);
-    let last = chars.iter().skip(chars.len().saturating_sub(tail));
-    first.chain(&['…']).chain(last).collect()
 }
 
 /// Cuts a line at the width of a terminal.

@@ -164,8 +164,7 @@ impl<'a> Dispatcher<'a> {
             let test = self.suite.tests.iter().find(|test| test.name == result.test.test);
             let budgets = test.map_or_else(Vec::new, |test| budgets_of(test, self.options));
             let roles = result.roles.clone();
-            let usage =
-                result.memory.clone().map(|memory| Usage { memory, roles, ..Usage::default() });
+            let usage = result.memory.clone().map(|memory| Usage::told(memory, roles));
             let used = Used { usage, roles: RoleUses::default() };
             hold_to_budgets(&budgets, &used, result);
         }
