@@ -3,7 +3,7 @@
 /// The root file of each package, with its layers: a module imports only from the lines above its own.
 /// Modules on one line are one layer, and import nothing from each other.
 pub(crate) const PACKAGES: [(&str, &[&str]); 9] = [
-    ("beneath/src/lib.rs", &["regular temporary", "directory", "removal", "private"]),
+    ("memsample/beneath/src/lib.rs", &["regular temporary", "directory", "removal", "private"]),
     (
         "memsample/src/lib.rs",
         &[
