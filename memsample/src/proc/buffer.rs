@@ -27,6 +27,11 @@ impl ReadBuffer {
         Ok(self.0.get(..length).unwrap_or_default())
     }
 
+    /// Returns all of the memory.
+    pub(crate) fn whole(&mut self) -> &mut [u8] {
+        &mut self.0
+    }
+
     /// Reads where a symbolic link points.
     pub(crate) fn read_link(&mut self, directory: impl AsFd, name: &CStr) -> Result<&[u8], Errno> {
         let length = readlinkat_raw(directory, name, &mut *self.0)?;

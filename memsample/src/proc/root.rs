@@ -80,6 +80,12 @@ impl ProcRoot {
         self.directory.as_fd()
     }
 
+    /// Returns whether the kernel answers where a file is read: another one may be mounted over it, as LXCFS does.
+    pub(crate) fn is_of_kernel(&self, path: &CStr) -> bool {
+        let statistics = self.open_file(path).and_then(|file| fstatfs(&file));
+        statistics.is_ok_and(|statistics| statistics.f_type == PROC_SUPER_MAGIC)
+    }
+
     /// Opens a file by its path below the root.
     pub(crate) fn open_file(&self, path: &CStr) -> Result<OwnedFd, Errno> {
         openat(&self.directory, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
@@ -100,6 +106,11 @@ impl ProcessDir {
     fn open(parent: impl AsFd, name: &[u8]) -> Result<Self, Errno> {
         openat(parent, name, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
             .map(Self)
+    }
+
+    /// Opens the same directory once more.
+    pub(crate) fn duplicate(&self) -> Result<Self, Errno> {
+        rustix::io::fcntl_dupfd_cloexec(&self.0, 0).map(Self)
     }
 
     /// Opens one of the files of the process.

@@ -34,7 +34,8 @@ use crate::scope::{Scope, ScopeError};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// Two threads are started and joined. The program's limits and signals are left as they are, and
+/// Two threads are started and joined, and one for what may not come back from the kernel; if such a thread is
+/// stuck, it ends when the kernel lets it. The program's limits and signals are left as they are, and
 /// nothing is printed. If the program dies, [`Recording::open`] recovers all but the last half
 /// second.
 pub struct Recorder {
@@ -126,7 +127,8 @@ impl Recorder {
     #[must_use]
     pub fn status(&self) -> Status {
         let status = self.status.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        Status { queued: self.control.queued(), ..status }
+        let (elapsed, since_tick) = self.control.times();
+        Status { queued: self.control.queued(), elapsed, since_tick, ..status }
     }
 
     /// Says that somebody still wants the recording: see [`max_idle`](crate::RecorderOptions::max_idle).

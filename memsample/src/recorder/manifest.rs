@@ -18,6 +18,7 @@ pub(super) struct SamplerFacts {
     pub(super) supported: Files,
     pub(super) descriptors: Descriptors,
     pub(super) sees_own_namespace: bool,
+    pub(super) loadavg_is_foreign: bool,
 }
 
 /// Returns the manifest of a recording that begins.

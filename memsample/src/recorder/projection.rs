@@ -336,7 +336,8 @@ impl Projection {
     }
 
     fn add_counts(&mut self, tick: &Tick) {
-        let SweepCounts { processes, born, gone, denied, unreadable, reopened, .. } = tick.counts;
+        let SweepCounts { processes, born, gone, denied, unreadable, reopened, stuck, .. } =
+            tick.counts;
         let before = self.counts;
         self.counts = SweepCounts {
             // Of this sweep alone: they are the same ones each time.
@@ -344,6 +345,7 @@ impl Projection {
             denied,
             unreadable,
             reopened,
+            stuck,
             rollups_pending: tick.counts.rollups_pending,
             events_lost: before.events_lost + if self.exits { tick.counts.events_lost } else { 0 },
             born: before.born + born,

@@ -10,7 +10,7 @@ use rustix::time::ClockId;
 use super::control::Wake;
 use super::exit_rows::drain_exits;
 use super::sampling_thread::{Join, SamplingThread};
-use super::schedule::{Due, suspended_ns};
+use super::schedule::{Due, Unmet, suspended_ns};
 use super::session::Session;
 use super::sweeps::{Asked, QUEUE, SessionMessage, SessionTick, SharedSweeps, Sweeps};
 use super::usage::{SamplingUsage, seconds_of};
@@ -20,8 +20,8 @@ use crate::counts::{CgroupCounts, ExitCounts};
 use crate::events::ProcessExits;
 use crate::machine::MachineReader;
 use crate::metric::Files;
-use crate::recording::{ClockAnchor, Quantiles};
-use crate::sampler::{Governor, Plan, Sampler};
+use crate::recording::{ClockAnchor, End, Quantiles};
+use crate::sampler::{GivenUp, Governor, Plan, Sampler};
 use crate::schema::cgroups::CgroupSample;
 use crate::schema::marks::{Mark, MarkKind};
 use crate::schema::system::SystemSample;
@@ -131,8 +131,10 @@ impl Sampling {
                 }
                 continue;
             };
-            if self.timer.wait_until(deadline_boot_ns, self.wake.file()).is_err() {
-                self.sessions.iter().for_each(|session| session.control.stop());
+            if let Err(error) = self.timer.wait_until(deadline_boot_ns, self.wake.file()) {
+                let end = End::SamplingFailed(format!("cannot wait for the next tick: {error}"));
+                let sessions = self.sessions.iter();
+                sessions.for_each(|session| session.control.stop_because(end.clone()));
             }
             let now = self.clock.now();
             self.wake.clear();
@@ -166,7 +168,9 @@ impl Sampling {
         }
         let now = self.clock.now();
         let epoch_boot_ns = *self.epoch_boot_ns.get_or_insert(now.boot_ns);
-        self.sessions.push(Session::new(number, control, queue, &options, epoch_boot_ns, &now));
+        let used = self.cpu_seconds();
+        let session = Session::new(number, control, queue, &options, epoch_boot_ns, &now, used);
+        self.sessions.push(session);
         self.combine();
     }
 
@@ -261,6 +265,7 @@ impl Sampling {
         if let Some(governor) = self.governor.as_mut().filter(|_| !is_round) {
             self.sampler.read_rollups_within(governor, plan.rollups_until_boot_ns);
         }
+        self.note_stuck(now);
         let ts_ms = self.anchor.utc_ms(planned_ns);
         let mut system =
             asked_by_all.meminfo.then(|| self.machine.read(ts_ms, asked_by_all.counters));
@@ -301,6 +306,7 @@ impl Sampling {
         batch.cgroups.extend(self.cgroup_rows.iter().cloned());
         for &(index, due, asked) in &due_sessions {
             let Some(session) = self.sessions.get_mut(index) else { continue };
+            session.control.note_tick(&self.clock.now());
             session.sweep_us.saturating_record(duration_us);
             let lateness_ns = now.boot_ns.saturating_sub(due.planned_ns);
             session.lateness_us.saturating_record(lateness_ns / 1000);
@@ -412,6 +418,22 @@ impl Sampling {
         }
     }
 
+    /// Notes of which process the kernel does not let a file be read.
+    fn note_stuck(&mut self, now: &Now) {
+        let Self { sampler, sweeps, anchor, .. } = self;
+        for GivenUp { pid, comm, file } in sampler.given_up() {
+            let file = file.to_string_lossy();
+            sweeps.batch.marks.push(Mark {
+                ts_ms: anchor.utc_ms(now.boot_ns),
+                boot_ns: now.boot_ns,
+                kind: MarkKind::Stuck,
+                name: format!("`{file}` of {comm} ({pid}) waits for a lock"),
+                test: None,
+                labels: BTreeMap::new(),
+            });
+        }
+    }
+
     /// Hands over what there is if the next tick would be too late for it.
     fn hand_over_if_due(&mut self, now: &Now) {
         let batch = &self.sweeps.batch;
@@ -452,6 +474,11 @@ impl Sampling {
         }
     }
 
+    /// Returns the CPU time of this thread, and of those that read for it.
+    fn cpu_seconds(&self) -> f64 {
+        seconds_of(ClockId::ThreadCPUTime) + self.sampler.reader_threads_cpu_ns() as f64 / 1e9
+    }
+
     fn usage(&self, session: &Session, drained: ExitCounts) -> SamplingUsage {
         let quantiles = |histogram: &Histogram<u64>| Quantiles {
             p50: histogram.value_at_quantile(0.5),
@@ -462,9 +489,10 @@ impl Sampling {
             sweep_us: quantiles(&session.sweep_us),
             lateness_us: quantiles(&session.lateness_us),
             descriptors: self.sampler.descriptors().kept,
-            cpu_seconds: seconds_of(ClockId::ThreadCPUTime) - session.cpu_seconds_before,
+            cpu_seconds: self.cpu_seconds() - session.cpu_seconds_before,
             exits_lost: drained.overflows,
             unseen: drained.unseen,
+            unmet: Unmet::default(),
             ran_out: !session.control.is_stopped(),
             last_counters: Batch::default(),
         }

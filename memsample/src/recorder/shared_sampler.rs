@@ -249,6 +249,16 @@ impl Beginning<'_> {
             let notes = [exits, forks].into_iter().filter_map(|outcome| outcome.clone().err());
             manifest.notes.extend(notes);
         }
+        let settings = &manifest.provenance.settings;
+        if thread.facts.loadavg_is_foreign && settings.forks == ForksBy::Listing {
+            let loadavg = settings.proc_root.join("loadavg");
+            manifest.notes.push(format!(
+                "`{}` is not the kernel's, but made by a program such as LXCFS: new processes are found by listing \
+                 `{}` at every tick, which costs more",
+                loadavg.display(),
+                settings.proc_root.display()
+            ));
+        }
         manifest
     }
 }
@@ -274,6 +284,7 @@ impl Unstarted {
             supported: sampler.supported_files(),
             descriptors: sampler.descriptors(),
             sees_own_namespace: sampler.sees_own_namespace(),
+            loadavg_is_foreign: sampler.loadavg_is_foreign(),
         };
         let life = Arc::new(());
         let alive = Arc::downgrade(&life);

@@ -92,6 +92,8 @@ pub enum End {
     DiskFull,
     /// It could not be written for another reason.
     WriteFailed(String),
+    /// Processes could not be sampled any more.
+    SamplingFailed(String),
     /// Its recorder died.
     Crashed,
     /// It was not recorded here, but made of captures.
@@ -238,6 +240,9 @@ fn cpus_online() -> Option<usize> {
 /// What the recorder itself used.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RecorderUsage {
+    /// How long it recorded: the time from the start to the end, in seconds.
+    #[serde(default)]
+    pub elapsed_seconds: f64,
     /// CPU time of the whole program while it recorded, all threads.
     pub cpu_seconds: f64,
     /// That of the thread that reads.

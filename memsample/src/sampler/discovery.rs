@@ -2,9 +2,12 @@
 //!
 //! The kernel counts pids up, and prints the last one in `loadavg`. While it stays the same no process
 //! has begun. When it moved a little, the pids between are tried; when it moved much, or after a
-//! while, `/proc` is listed. A tree of another pid namespace, or on disk, is listed at every sweep.
+//! while, `/proc` is listed. A tree of another pid namespace, on disk, or with a `loadavg` that is not the
+//! kernel's, is listed at every sweep.
 //!
 //! Where the kernel reports forks, those are followed instead: see [`fork_tracker`](super::fork_tracker).
+
+use std::ffi::CStr;
 
 use super::entry::EntryState;
 use super::processes::{Candidate, Processes};
@@ -21,10 +24,16 @@ const LOOK_AGAIN_NS: u64 = 1_000_000_000;
 /// Trying a pid costs about as much as four entries of a listing.
 const LISTED_ENTRIES_PER_TRY: usize = 4;
 
+/// Holds the pid that was given last.
+pub(super) const LOADAVG: &CStr = c"loadavg";
+
 /// Finds processes by the pids that the kernel gave, and by listing the tree.
 pub(super) struct Discovery {
     listing: Listing,
     loadavg: MachineFile,
+    /// Whether `loadavg` is the kernel's; `None` before it was read. LXCFS mounts a file of its own over it, in
+    /// which the last pid stands still.
+    loadavg_is_of_kernel: Option<bool>,
     /// The pid that the kernel gave last, as of the sweep before.
     last_pid: Option<i32>,
     listed_boot_ns: u64,
@@ -48,7 +57,8 @@ impl Discovery {
     pub(super) fn new(listing: Listing, processes: usize) -> Self {
         Self {
             listing,
-            loadavg: MachineFile::new(c"loadavg"),
+            loadavg: MachineFile::new(LOADAVG),
+            loadavg_is_of_kernel: None,
             last_pid: None,
             listed_boot_ns: 0,
             looked_again_boot_ns: 0,
@@ -86,7 +96,12 @@ impl Discovery {
 
     /// Reads the pid that was given last, where it belongs to this tree.
     fn read_last_pid(&mut self, processes: &mut Processes) -> Option<i32> {
-        if !processes.reader.root.shares_pid_namespace() {
+        let root = &processes.reader.root;
+        if !root.shares_pid_namespace() {
+            return None;
+        }
+        // Once, as the file is then kept open.
+        if !*self.loadavg_is_of_kernel.get_or_insert_with(|| root.is_of_kernel(LOADAVG)) {
             return None;
         }
         let bytes = self.loadavg.read(&processes.reader.root, &mut processes.reader.buffer).ok()?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::last_rollup::LastRollup;
 use crate::identity::{Comm, Identity, ProcessId};
-use crate::metric::{Files, Metrics};
+use crate::metric::{Files, Metric, Metrics};
 use crate::slot::Slot;
 use crate::units::ClockTicks;
 
@@ -91,6 +91,8 @@ pub(super) struct Process {
     /// When the kernel last reported an exec; 0: never.
     pub(super) reported_exec_boot_ns: u64,
     pub(super) rollup: LastRollup,
+    /// What its page tables take, as of the last reading of `status`; 0 before.
+    pub(super) page_table_bytes: u64,
     /// When the present PSS was read, since boot; `None` before the first reading of the image.
     pub(super) pss_boot_ns: Option<u64>,
 }
@@ -192,6 +194,7 @@ impl Process {
             metrics: Metrics::default(),
             addresses,
             rollup: LastRollup::default(),
+            page_table_bytes: 0,
             pss_boot_ns: None,
         }
     }
@@ -201,6 +204,12 @@ impl Process {
     /// It reports an exec a moment after it happened, when the new image may have been looked at already.
     pub(super) fn is_exec_reported(&self) -> bool {
         self.reported_exec_boot_ns > self.image_boot_ns.saturating_add(REPORTED_AFTER_EXEC_NS)
+    }
+
+    /// Notes a reading of `smaps_rollup`, of the process as large as it is now.
+    pub(super) fn note_rollup(&mut self, boot_ns: u64, cost_ns: u64) {
+        let (rss_bytes, page_table_bytes) = (self.metrics.get(Metric::Rss), self.page_table_bytes);
+        self.rollup = LastRollup { boot_ns, rss_bytes, page_table_bytes, cost_ns: cost_ns.max(1) };
     }
 
     pub(super) fn descriptors(&self) -> usize {

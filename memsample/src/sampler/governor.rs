@@ -8,7 +8,7 @@
 use std::cmp::Reverse;
 
 use super::entry::Entry;
-use super::last_rollup::{BASE_COST_NS, LastRollup};
+use super::last_rollup::BASE_COST_NS;
 use super::processes::Processes;
 use crate::identity::ProcessId;
 use crate::metric::{Files, Metric};
@@ -193,7 +193,7 @@ impl Governor {
             self.newest = self.newest.max(id);
             let rss_bytes = process.metrics.get(Metric::Rss);
             let last = process.rollup;
-            let predicted_ns = last.predict_ns(rss_bytes);
+            let predicted_ns = last.predict_ns(rss_bytes, process.page_table_bytes);
             if predicted_ns > max_single_ns {
                 skipped += 1;
                 continue;
@@ -230,6 +230,7 @@ impl Governor {
         }
         let mut now_ns = processes.reader.clock.now().boot_ns;
         self.credit(now_ns);
+        self.pay(std::mem::take(&mut processes.late_cost_ns), Purse::Account);
         let planned_ns = self.planned_boot_ns;
         let longest_ns = until_boot_ns.saturating_sub(now_ns);
         if planned_ns.is_none_or(|planned_ns| now_ns >= planned_ns.saturating_add(PLAN_NS)) {
@@ -245,18 +246,18 @@ impl Governor {
             else {
                 continue;
             };
-            let before_ns = processes.reader.clock.thread_cpu_ns();
-            processes.reader.read_rollup(entry, &mut processes.counts);
-            let cost_ns = processes.reader.clock.thread_cpu_ns().saturating_sub(before_ns);
+            let left_ns = Some(until_boot_ns.saturating_sub(now_ns));
+            let read_ns = processes.reader.read_rollup(entry, left_ns, &mut processes.counts);
+            let Some(cost_ns) = read_ns else {
+                // It comes with a later sweep, if at all.
+                now_ns = processes.reader.clock.now().boot_ns;
+                continue;
+            };
             self.pay(cost_ns, purse);
             processes.counts.rollups_read += 1;
-            processes.counts.rollups_cost_us = processes
-                .counts
-                .rollups_cost_us
-                .saturating_add(u32::try_from(cost_ns / 1000).unwrap_or(u32::MAX));
+            processes.counts.add_rollup_cost(cost_ns);
             if let Some(process) = entry.process_mut() {
-                let rss_bytes = process.metrics.get(Metric::Rss);
-                process.rollup = LastRollup { boot_ns: now_ns, rss_bytes, cost_ns: cost_ns.max(1) };
+                process.note_rollup(now_ns, cost_ns);
             }
             now_ns = processes.reader.clock.now().boot_ns;
         }

@@ -12,6 +12,7 @@ mod file_metrics;
 mod fork_tracker;
 mod governor;
 mod handover;
+mod image_description;
 mod known_pss;
 mod last_rollup;
 mod options;
@@ -29,7 +30,7 @@ pub(crate) use file_metrics::{memory_cgroup, rollup_metrics, statm_metrics, stat
 pub(crate) use governor::Governor;
 pub use options::SamplerOptions;
 pub(crate) use plan::Plan;
-pub(crate) use reading::read_file;
+pub(crate) use reading::{GivenUp, file_error, read_file};
 pub use snapshot::{Sample, Snapshot};
 
 use crate::batch::Change;
@@ -43,7 +44,7 @@ use crate::parse::parse_stat;
 use crate::proc::{Listing, ProcRoot, ReadBuffer};
 use crate::schema::KnownPss;
 use crate::units::ClockTicks;
-use discovery::Discovery;
+use discovery::{Discovery, LOADAVG};
 use exits::ExitMatcher;
 use fork_tracker::ForkTracker;
 use processes::Processes;
@@ -84,7 +85,8 @@ impl Sampler {
     ///
     /// # Errors
     ///
-    /// The directory cannot be opened or listed, or holds no process.
+    /// The directory cannot be opened or listed, or holds no process; or no thread can be started for what may not
+    /// come back from the kernel.
     pub fn new(options: SamplerOptions) -> io::Result<Self> {
         let root = options.open_root()?;
         let mut listing = Listing::new();
@@ -93,7 +95,8 @@ impl Sampler {
             return Err(root.is_no_tree());
         }
         let discovery = Discovery::new(listing, processes);
-        let processes = Processes::new(root, options, processes);
+        let mut processes = Processes::new(root, options, processes);
+        processes.reader.readers.start()?;
         let mut sampler = Self { processes, discovery, forks: None };
         sampler.discover();
         Ok(sampler)
@@ -144,7 +147,17 @@ impl Sampler {
 
     /// Returns what the last sweep did and did not read.
     pub(crate) fn counts(&self) -> SweepCounts {
-        self.processes.counts
+        self.processes.counts()
+    }
+
+    /// Returns the readings that did not come back and of which it was not yet told.
+    pub(crate) fn given_up(&mut self) -> std::vec::Drain<'_, GivenUp> {
+        self.processes.reader.given_up.drain(..)
+    }
+
+    /// Returns the CPU time of the threads that read what may not come back, in nanoseconds.
+    pub(crate) fn reader_threads_cpu_ns(&self) -> u64 {
+        self.processes.reader.readers.cpu_ns()
     }
 
     /// Returns the control group of each process that was read, as it was when its image was first
@@ -157,6 +170,13 @@ impl Sampler {
     /// Returns whether the tree is that of the live kernel, as this program sees it.
     pub(crate) fn sees_own_namespace(&self) -> bool {
         self.processes.reader.root.shares_pid_namespace()
+    }
+
+    /// Returns whether `loadavg` of the tree is not the kernel's, but made by another program, so that it does not
+    /// tell which pid was given last.
+    pub(crate) fn loadavg_is_foreign(&self) -> bool {
+        let root = &self.processes.reader.root;
+        root.shares_pid_namespace() && !root.is_of_kernel(LOADAVG)
     }
 
     /// Brings the entries up to date, and reads what `plan` says.

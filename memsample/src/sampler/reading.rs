@@ -3,6 +3,7 @@
 use std::ffi::CStr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 
@@ -12,16 +13,19 @@ use super::apply::{
 };
 use super::descriptors::Descriptors;
 use super::entry::{Entry, EntryState, Occupant, Process};
-use super::file_metrics::{memory_cgroup, rollup_metrics};
+use super::file_metrics::rollup_metrics;
+use super::image_description::{IMAGE, ImageDescription};
 use crate::clock::Clock;
 use crate::counts::SweepCounts;
 use crate::error::ReadError;
 use crate::host::Host;
-use crate::identity::{Comm, Identity};
+use crate::identity::Comm;
 use crate::identity_rules::IdentityRules;
 use crate::metric::Files;
 use crate::parse::{Statm, parse_smaps_rollup, parse_stat, parse_statm, parse_status};
-use crate::proc::{Listing, ProcRoot, ProcessDir, ReadBuffer};
+use crate::proc::{
+    Answer, Listing, ProcFile, ProcRoot, ProcessDir, ReadBuffer, ReaderThreads, Request,
+};
 use crate::units::ClockTicks;
 
 /// What became of a process when it was read.
@@ -36,14 +40,17 @@ pub(super) enum Reading {
     Gone,
 }
 
-/// What belongs to a process image, apart from its numbers.
-pub(super) struct ImageDescription {
-    pub(super) uid: Option<u32>,
-    pub(super) comm: Comm,
-    pub(super) exe: Option<Vec<u8>>,
-    pub(super) cmdline: Vec<u8>,
-    pub(super) cgroup: Option<Vec<u8>>,
-    pub(super) role: String,
+/// What is read of the memory of a process, and waits while its memory map is locked.
+const ROLLUP: &[ProcFile] = &[ProcFile::Piece(c"smaps_rollup")];
+/// Readings that did not come back and of which it was not yet told whose they are, at most.
+const MAX_GIVEN_UP: usize = 64;
+
+/// A reading that did not come back.
+pub(crate) struct GivenUp {
+    pub(crate) pid: i32,
+    pub(crate) comm: Comm,
+    /// The name of the file.
+    pub(crate) file: &'static CStr,
 }
 
 /// Reads the files of one process after another through the same buffer.
@@ -56,6 +63,13 @@ pub(super) struct Reader {
     pub(super) buffer: ReadBuffer,
     pub(super) rules: IdentityRules,
     threads: Listing,
+    /// For what may not come back.
+    pub(super) readers: ReaderThreads,
+    pub(super) given_up: Vec<GivenUp>,
+    requests: Vec<Request>,
+    answers: Vec<Answer>,
+    /// The memory of the last answer.
+    spare: Answer,
 }
 
 impl Reader {
@@ -71,8 +85,21 @@ impl Reader {
         if root.is_live() && root.open_file(c"self/smaps_rollup").is_err() {
             supported -= Files::SMAPS_ROLLUP;
         }
-        let (buffer, threads) = (ReadBuffer::new(), Listing::new());
-        Self { root, host, clock, descriptors, supported, buffer, rules, threads }
+        Self {
+            readers: ReaderThreads::new(Arc::clone(&clock)),
+            root,
+            host,
+            clock,
+            descriptors,
+            supported,
+            buffer: ReadBuffer::new(),
+            rules,
+            threads: Listing::new(),
+            given_up: Vec::new(),
+            requests: Vec::new(),
+            answers: Vec::new(),
+            spare: Answer::default(),
+        }
     }
 
     /// Makes the descriptor table of the program as large as it will have to be.
@@ -200,7 +227,7 @@ impl Reader {
                 .and_then(|bytes| Ok(apply_status(entry, process, &parse_status(bytes)?)?));
             counted(outcome, counts)?;
         }
-        self.follow_image(entry, process, change)
+        self.follow_image(entry, process, change, counts)
     }
 
     /// Reads a file of a process, or of the thread that stands in, and keeps it open if descriptors
@@ -276,7 +303,7 @@ impl Reader {
                 .and_then(|bytes| Ok(apply_status(entry, process, &parse_status(bytes)?)?));
             counted(outcome, counts)?;
         }
-        self.follow_image(entry, process, change)
+        self.follow_image(entry, process, change, counts)
     }
 
     /// Handles a `statm` of zeros, and returns whether the process has memory nevertheless.
@@ -341,20 +368,69 @@ impl Reader {
 
     /// Reads when the process began that has `pid` now.
     fn start_of(&mut self, pid: i32) -> Option<ClockTicks> {
-        let bytes = open_and_read(&self.root, &mut self.buffer, pid, None, c"stat").ok()?;
+        let directory = self.root.open_process(pid).ok()?;
+        let bytes = read_file(&self.root, &mut self.buffer, &directory, c"stat").ok()?;
         parse_stat(bytes).ok().map(|stat| stat.starttime)
     }
 
-    /// Reads the PSS of a process, whose `statm` was read in this sweep.
-    pub(super) fn read_rollup(&mut self, entry: &mut Entry, counts: &mut SweepCounts) {
+    /// Reads the PSS of a process, whose `statm` was read in this sweep, and returns the CPU time that it took in
+    /// nanoseconds; `None` where it did not come back, now or before.
+    ///
+    /// Waits no longer than for `longest_ns`, where the tree is live; what takes longer comes with a later sweep.
+    pub(super) fn read_rollup(
+        &mut self,
+        entry: &mut Entry,
+        longest_ns: Option<u64>,
+        counts: &mut SweepCounts,
+    ) -> Option<u64> {
+        let process = entry.process()?;
+        let key = process.identity.process.0;
+        if self.readers.is_stuck(key) {
+            return None;
+        }
+        // Opened for each reading: an open descriptor shows the memory from before an exec.
+        let directory = self.root.open_process(entry.pid);
+        let directory = directory.and_then(|directory| match process.thread {
+            Some(tid) => directory.open_thread(tid),
+            None => Ok(directory),
+        });
+        let directory = match directory {
+            Ok(directory) => directory,
+            Err(errno) => {
+                // A process that ended meanwhile is noticed, and counted, in the next sweep.
+                let _ = counted(Err(errno.into()), counts);
+                return Some(0);
+            }
+        };
+        let memory = std::mem::take(&mut self.spare);
+        self.requests.push(Request::new(key, directory, ROLLUP, memory));
+        let longest = longest_ns.filter(|_| self.root.is_live()).map(Duration::from_nanos);
+        let answer = self.answer(longest)?;
+        let came = answer.stuck_at().is_none().then_some(answer.cpu_ns);
+        match came {
+            Some(_) => self.apply_rollup(entry, &answer, counts),
+            None => self.note_stuck(entry.pid, &answer, entry.process()?.comm, counts),
+        }
+        self.spare = answer;
+        came
+    }
+
+    /// Applies the PSS that was read of a process.
+    pub(super) fn apply_rollup(
+        &mut self,
+        entry: &mut Entry,
+        answer: &Answer,
+        counts: &mut SweepCounts,
+    ) {
         let Entry { pid, statm, occupant: Occupant::Process(process), read, state, .. } = entry
         else {
             return;
         };
-        // Opened for each reading: an open descriptor shows the memory from before an exec.
-        let outcome =
-            open_and_read(&self.root, &mut self.buffer, *pid, process.thread, c"smaps_rollup")
-                .and_then(|bytes| Ok(parse_smaps_rollup(bytes)?));
+        let outcome = match answer.piece(0) {
+            Some(Ok(bytes)) => parse_smaps_rollup(bytes).map_err(ReadError::from),
+            Some(Err(errno)) => Err(file_error(&self.root, errno)),
+            None => return,
+        };
         // If the kept descriptor still answers, nobody else had the pid meanwhile.
         let same_process = match statm {
             Some(statm) => self.buffer.read_piece(&*statm).is_ok(),
@@ -374,24 +450,66 @@ impl Reader {
         let _ = counted(outcome, counts);
     }
 
-    /// Reads what a process is, apart from its numbers.
-    pub(super) fn read_image(&mut self, directory: &ProcessDir, comm: Comm) -> ImageDescription {
-        let Self { root, buffer, rules, .. } = self;
-        let cmdline = read_file(root, buffer, directory, c"cmdline").unwrap_or_default();
-        let redacted = rules.redact(cmdline);
-        let cgroup = read_file(root, buffer, directory, c"cgroup")
-            .ok()
-            .and_then(memory_cgroup)
-            .map(<[u8]>::to_vec);
-        let uid = read_file(root, buffer, directory, c"status")
-            .ok()
-            .and_then(|bytes| parse_status(bytes).ok()?.euid)
-            .and_then(|uid| u32::try_from(uid).ok());
-        let exe = directory.read_exe(buffer).ok().map(<[u8]>::to_vec);
-        let role = rules.role(&comm, exe.as_deref(), &redacted, cgroup.as_deref());
-        let kept = rules.keep(&redacted);
-        let cmdline = kept.get(..Identity::MAX_CMDLINE_BYTES).unwrap_or(kept).to_vec();
-        ImageDescription { uid, comm, exe, cmdline, cgroup, role }
+    /// Waits for the answer to what is asked.
+    fn answer(&mut self, longest: Option<Duration>) -> Option<Answer> {
+        self.readers.read(&mut self.requests, &mut self.answers, longest);
+        self.answers.pop()
+    }
+
+    /// Notes a reading that did not come back. Those that are still under way are counted elsewhere.
+    pub(super) fn note_stuck(
+        &mut self,
+        pid: i32,
+        answer: &Answer,
+        comm: Comm,
+        counts: &mut SweepCounts,
+    ) {
+        let Some(file) = answer.stuck_at() else { return };
+        let is_asked = self.readers.is_stuck(answer.key);
+        // No thread was free to read it: it is not the process that is stuck.
+        counts.stuck += u32::from(!is_asked);
+        if is_asked && self.readers.waits(answer.key) && self.given_up.len() < MAX_GIVEN_UP {
+            self.given_up.push(GivenUp { pid, comm, file: file.name() });
+        }
+    }
+
+    /// Reads what the images are that are asked for, and hands each answer to `apply`.
+    pub(super) fn read_images(
+        &mut self,
+        requests: &mut Vec<Request>,
+        mut apply: impl FnMut(&mut Self, Answer),
+    ) {
+        let mut answers = std::mem::take(&mut self.answers);
+        self.readers.read(requests, &mut answers, None);
+        for answer in answers.drain(..) {
+            apply(self, answer);
+        }
+        self.answers = answers;
+    }
+
+    /// Reads what a process is after an exec, apart from its numbers.
+    fn read_image(
+        &mut self,
+        process: &Process,
+        pid: i32,
+        comm: Comm,
+        counts: &mut SweepCounts,
+    ) -> Result<ImageDescription, ReadError> {
+        let directory = self.root.open_process(pid)?;
+        let mut image = ImageDescription::unknown(self.read_uid(&directory), comm);
+        let key = process.identity.process.0;
+        self.requests.push(Request::new(key, directory, IMAGE, Answer::default()));
+        if let Some(answer) = self.answer(None) {
+            self.note_stuck(pid, &answer, comm, counts);
+            image.describe(&self.rules, &answer);
+        }
+        Ok(image)
+    }
+
+    /// Reads the effective user id.
+    pub(super) fn read_uid(&mut self, directory: &ProcessDir) -> Option<u32> {
+        let status = read_file(&self.root, &mut self.buffer, directory, c"status").ok()?;
+        parse_status(status).ok()?.euid.and_then(|uid| u32::try_from(uid).ok())
     }
 
     fn follow_image(
@@ -399,6 +517,7 @@ impl Reader {
         entry: &mut Entry,
         process: &mut Process,
         change: ImageChange,
+        counts: &mut SweepCounts,
     ) -> Result<Reading, ReadError> {
         match change {
             ImageChange::None => Ok(Reading::Alive),
@@ -410,8 +529,7 @@ impl Reader {
             ImageChange::Exec { comm, addresses } => {
                 process.addresses = addresses;
                 process.image_boot_ns = self.clock.now().boot_ns;
-                let directory = self.root.open_process(entry.pid)?;
-                let image = self.read_image(&directory, comm);
+                let image = self.read_image(process, entry.pid, comm, counts)?;
                 match &entry.statm {
                     // Were the pid another's by now, the kept descriptor would say so.
                     Some(statm) => self.buffer.read_piece(statm).map(drop)?,
@@ -442,35 +560,29 @@ fn count(counts: &mut SweepCounts, error: &ReadError) {
     match error {
         ReadError::Gone => counts.gone += 1,
         ReadError::Denied => counts.denied += 1,
+        ReadError::Stuck => counts.stuck += 1,
         ReadError::NoDescriptor | ReadError::Io(_) | ReadError::Parse(_) => counts.unreadable += 1,
     }
 }
 
-fn open_and_read<'a>(
-    root: &ProcRoot,
-    buffer: &'a mut ReadBuffer,
-    pid: i32,
-    thread: Option<i32>,
-    name: &CStr,
-) -> Result<&'a [u8], ReadError> {
-    let mut directory = root.open_process(pid)?;
-    if let Some(tid) = thread {
-        directory = directory.open_thread(tid)?;
-    }
-    read_file(root, buffer, &directory, name)
-}
-
 /// Opens, reads and closes one file of a process.
+///
+/// Not for files that wait while the memory map is locked: those are for a [`ReaderThreads`].
 pub(crate) fn read_file<'a>(
     root: &ProcRoot,
     buffer: &'a mut ReadBuffer,
     directory: &ProcessDir,
     name: &CStr,
 ) -> Result<&'a [u8], ReadError> {
-    let file = directory.open_file(name).map_err(|errno| match errno {
+    let file = directory.open_file(name).map_err(|errno| file_error(root, errno))?;
+    Ok(buffer.read_piece(file)?)
+}
+
+/// Returns why a file of a process could not be opened or read.
+pub(crate) fn file_error(root: &ProcRoot, errno: Errno) -> ReadError {
+    match errno {
         // The process is there; its captured files are not complete.
         Errno::NOENT if !root.is_live() => ReadError::Io(errno.into()),
         errno => ReadError::from(errno),
-    })?;
-    Ok(buffer.read_piece(file)?)
+    }
 }

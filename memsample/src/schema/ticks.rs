@@ -144,6 +144,12 @@ pub(crate) const FIELDS: Fields<Tick> = Fields(&[
         value: Value::Int32(|tick| count(tick.counts.rollups_skipped)),
     },
     Field {
+        name: "stuck",
+        source: "recorder",
+        meaning: "Processes of which a reading has not come back by now, because a lock of theirs is held. What it would have read, PSS or what the process is, is null, while the rest is read as ever. A mark of kind `stuck` names each.",
+        value: Value::Int32(|tick| count(tick.counts.stuck)),
+    },
+    Field {
         name: "cgroups",
         source: "recorder",
         meaning: "Control groups that were read: the rows of `cgroups` at this `ts`, unless the writer was behind.",

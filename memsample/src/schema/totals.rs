@@ -45,6 +45,8 @@ pub struct Totals {
     pub reopened: u64,
     /// Readings of PSS that were left out because the process is too large.
     pub pss_skipped: u64,
+    /// Samples of processes of which another reading had not come back, because a lock of theirs was held.
+    pub stuck: u64,
 }
 
 impl Totals {
@@ -64,5 +66,6 @@ impl Totals {
         self.unseen += u64::from(tick.exits.unseen);
         self.exits_lost += u64::from(tick.exits.overflows);
         self.pss_skipped += u64::from(tick.counts.rollups_skipped);
+        self.stuck += u64::from(tick.counts.stuck);
     }
 }

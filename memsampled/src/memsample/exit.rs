@@ -20,7 +20,7 @@ impl ExitCode {
     pub(crate) const WRONG_USAGE: Self = Self(2);
     /// The disk or the quota was full. What was written before is kept.
     pub(crate) const DISK_FULL: Self = Self(4);
-    /// The recording could not be written for another reason. What was written before is kept.
+    /// The recording could not be written for another reason, or not be continued. What was written before is kept.
     pub(crate) const WRITE_FAILED: Self = Self(5);
     /// A test of the suite did not pass.
     pub(crate) const TESTS_FAILED: Self = Self(10);
@@ -44,7 +44,7 @@ impl ExitCode {
     pub(crate) fn of_end(end: Option<&End>) -> Self {
         match end {
             Some(End::DiskFull) => Self::DISK_FULL,
-            Some(End::WriteFailed(_)) => Self::WRITE_FAILED,
+            Some(End::WriteFailed(_) | End::SamplingFailed(_)) => Self::WRITE_FAILED,
             _ => Self::SUCCESS,
         }
     }

@@ -81,7 +81,6 @@ pub(crate) fn text(recording: &Recording, top: usize) -> anyhow::Result<String> 
     if !largest.is_empty() {
         writeln!(text, "{}", lines(&table(&largest)))?;
     }
-    let seconds = totals.ticks as f64 * provenance.settings.interval_ms as f64 / 1000.0;
     writeln!(
         text,
         "{} of {} in {}, every {} ms",
@@ -92,8 +91,14 @@ pub(crate) fn text(recording: &Recording, top: usize) -> anyhow::Result<String> 
     )?;
     writeln!(
         text,
-        "losses: {} late, {} missed, {} dropped, {} gone, {} denied, {} unreadable",
-        totals.late, totals.missed, totals.dropped, totals.gone, totals.denied, totals.unreadable,
+        "losses: {} late, {} missed, {} dropped, {} gone, {} denied, {} unreadable{}",
+        totals.late,
+        totals.missed,
+        totals.dropped,
+        totals.gone,
+        totals.denied,
+        totals.unreadable,
+        if totals.stuck > 0 { format!(", {} stuck", totals.stuck) } else { String::new() },
     )?;
     if provenance.settings.exits {
         writeln!(
@@ -107,6 +112,14 @@ pub(crate) fn text(recording: &Recording, top: usize) -> anyhow::Result<String> 
         writeln!(text, "coverage: {line}")?;
     }
     if let Some(recorder) = recorder {
+        let seconds = match recorder.elapsed_seconds {
+            // A recording of an earlier version.
+            0.0 => {
+                (totals.ticks + totals.missed) as f64 * provenance.settings.interval_ms as f64
+                    / 1000.0
+            }
+            seconds => seconds,
+        };
         let share = if seconds > 0.0 { 100.0 * recorder.cpu_seconds / seconds } else { 0.0 };
         let memory = recorder.peak_rss_bytes.map_or("unknown".to_owned(), rounded_size);
         let Quantiles { p50, p99, max } = recorder.sweep_us;
@@ -161,6 +174,7 @@ pub(crate) fn early_end(end: &End) -> Option<String> {
     match end {
         End::DiskFull => Some("the disk is full; everything written before is kept".to_owned()),
         End::WriteFailed(error) => Some(format!("{error}; everything written before is kept")),
+        End::SamplingFailed(error) => Some(format!("{error}; everything sampled before is kept")),
         End::Crashed => Some("the recorder was killed".to_owned()),
         _ => None,
     }

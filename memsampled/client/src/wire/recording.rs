@@ -93,6 +93,8 @@ pub enum End {
     DiskFull,
     /// It could not be written for another reason.
     WriteFailed(String),
+    /// Processes could not be sampled any more.
+    SamplingFailed(String),
     /// Its recorder died.
     Crashed,
     /// It was not recorded here, but made of captures.
@@ -142,6 +144,8 @@ pub struct Totals {
     pub reopened: u64,
     /// Readings of PSS that were left out because the process is too large.
     pub pss_skipped: u64,
+    /// Samples of processes of which another reading had not come back, because a lock of theirs was held.
+    pub stuck: u64,
 }
 
 /// A distribution in three numbers.
