@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use crossbeam_channel::select;
+use crossbeam_channel::{never, select};
 use memsample::analysis::EXEC_MARK;
 use memsample_client::Client;
 use memsample_client::wire::{MarkKind, MarkRequest};
@@ -81,13 +81,17 @@ pub(crate) fn run(args: &ExecArgs) -> anyhow::Result<ExitCode> {
             return Ok(cannot_run(program, &error));
         }
     };
+    let none = never();
+    let mut signals = &signals;
     let end = loop {
         select! {
             recv(command.ended()) -> end => break end.unwrap_or(CommandEnd::Exited(1)),
             // A signal to the process group has reached the command too, which then receives it twice:
             // the two cases cannot be distinguished.
-            recv(signals) -> signal => if let Ok(signal) = signal {
-                command.forward(signal);
+            recv(signals) -> signal => match signal {
+                Ok(signal) => command.forward(signal),
+                // No more can be received.
+                Err(_) => signals = &none,
             },
         }
     };

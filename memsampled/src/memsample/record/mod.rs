@@ -9,7 +9,7 @@ use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 
 use anyhow::{Context, bail};
-use crossbeam_channel::{Receiver, select, tick};
+use crossbeam_channel::{Receiver, RecvError, never, select, tick};
 use jiff::Timestamp;
 use memsample::{MarkKind, Rate, RecordError, Recorder, RecorderOptions, SamplerOptions};
 
@@ -27,10 +27,11 @@ pub(crate) fn run(args: &RecordArgs) -> anyhow::Result<ExitCode> {
     let descriptors = DescriptorLimit::raise(&args.proc);
     let signals = signals()?;
     let recorder = start(args, &descriptors)?;
+    let mut signals_lost = false;
     let command_code = match args.command.split_first() {
         None => {
             let live = Live::new(args.progress, io::stderr().is_terminal(), args.duration);
-            wait_for_end(&recorder, &signals, &live);
+            signals_lost = wait_for_end(&recorder, &signals, &live).is_err();
             None
         }
         Some((program, arguments)) => {
@@ -60,6 +61,13 @@ pub(crate) fn run(args: &RecordArgs) -> anyhow::Result<ExitCode> {
     let end = recording.manifest().end.clone().map(End::from);
     if let Some(reason) = end.as_ref().and_then(summary::early_end) {
         writeln!(io::stderr(), "error: the recording ended early: {reason}")?;
+    }
+    if signals_lost {
+        writeln!(
+            io::stderr(),
+            "error: signals can no longer be received, so the recording was ended; everything sampled before is kept"
+        )?;
+        return Ok(ExitCode::FAILURE);
     }
     // The exit code of a failed command has precedence over that of the recording.
     Ok(match command_code {
@@ -133,12 +141,20 @@ pub(crate) fn file_name(name: &str) -> anyhow::Result<&str> {
 }
 
 /// Records until a signal arrives or the recording reaches its end.
-fn wait_for_end(recorder: &Recorder, signals: &Receiver<i32>, live: &Live) {
+///
+/// # Errors
+///
+/// Signals can no longer be received, so that nothing could stop the recording.
+fn wait_for_end(
+    recorder: &Recorder,
+    signals: &Receiver<i32>,
+    live: &Live,
+) -> Result<(), RecvError> {
     let (finished, tick) = (recorder.finished(), tick(live::INTERVAL));
     loop {
         select! {
-            recv(signals) -> _ => return,
-            recv(finished) -> _ => return,
+            recv(signals) -> signal => return signal.map(drop),
+            recv(finished) -> _ => return Ok(()),
             recv(tick) -> _ => live.show(&recorder.status()),
         }
     }
@@ -159,13 +175,19 @@ fn wait_for_command(
     };
     mark(MarkKind::Begin);
     let tick = tick(live::INTERVAL);
+    let none = never();
+    let mut signals = signals;
     let mut interrupted = false;
     let code = loop {
         select! {
             recv(command.ended()) -> end => break end.map_or(1, |end| end.code()),
             recv(tick) -> _ => live.show(&recorder.status()),
             recv(signals) -> signal => {
-                let Ok(signal) = signal else { continue };
+                let Ok(signal) = signal else {
+                    // The command can still be stopped by itself.
+                    signals = &none;
+                    continue;
+                };
                 // At the second signal, do not wait for the command.
                 if interrupted {
                     break 128 + signal;
