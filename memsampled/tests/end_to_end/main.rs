@@ -35,6 +35,7 @@ mod runner_suite;
 mod runner_survival;
 mod runner_verdicts;
 mod rust_client;
+mod stalls;
 mod suite_utah;
 mod survival;
 mod view;
