@@ -3,6 +3,8 @@
 //! `fuzz_targets/` gives them to libFuzzer (`make fuzz TARGET=stat`), and `tests/replay.rs` gives them
 //! the corpus, without a fuzzer and on stable Rust. None may panic; most also check what they read.
 
+pub mod recording;
+
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
@@ -14,7 +16,7 @@ use memsample_runner::suite::{Policy, Suite, SuiteError, Tree};
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 20] = [
+pub const TARGETS: [Target; 21] = [
     ("statm", statm),
     ("stat", stat),
     ("status", status),
@@ -32,6 +34,7 @@ pub const TARGETS: [Target; 20] = [
     ("capture", capture),
     ("journal", journal),
     ("journal_contents", journal_contents),
+    ("recording", recording::recording),
     ("requests", requests),
     ("suite_toml", suite_toml),
     ("suite_utah", suite_utah),

@@ -12,6 +12,7 @@ mod instant;
 mod layout;
 mod manifest;
 mod open;
+mod parquet_file;
 mod table;
 mod tables;
 mod writer;
