@@ -7,6 +7,7 @@ pub mod recording;
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use memsample::parse;
 use memsample_client::wire::{self, DumpRequest, MarkRequest, Request, StartRequest};
@@ -211,7 +212,7 @@ pub fn suite_utah(bytes: &[u8]) {
             self.0.contains_key(path)
         }
 
-        fn discover(&self, _: &str, _: &Path) -> Result<String, String> {
+        fn discover(&self, _: &str, _: &Path, _: Duration) -> Result<String, String> {
             let listed = self.0.get(Path::new("/suites/fuzzed/listed")).cloned();
             String::from_utf8(listed.unwrap_or_default()).map_err(|error| error.to_string())
         }

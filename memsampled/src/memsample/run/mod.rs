@@ -19,7 +19,7 @@ use memsample_runner::report::terminal::{Terminal, table};
 use memsample_runner::report::{Collector, SuiteResult, junit};
 use memsample_runner::results::{self, Abort, Results, SuiteOutcome};
 use memsample_runner::run::{DiscoverError, RunOptions, discover};
-use memsample_runner::suite::{Policy, Suite};
+use memsample_runner::suite::{Policy, Program, Step, Suite};
 
 use args::JunitProfile;
 pub(crate) use args::RunArgs;
@@ -33,12 +33,13 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let launcher = std::env::current_exe().context("cannot find this program")?;
     let signals = signals()?;
     let suite = load(&args.suite, &launcher, &signals)?;
-    let options = options(args, &suite, launcher)?;
-    // A shard may be empty; the whole selection may not.
-    let whole = Selection { shard: None, ..options.selection.clone() };
-    if whole.of(&suite.tests).is_empty() {
-        bail!(NoTests);
-    }
+    let options = match prepare(args, &suite, launcher.clone()) {
+        Ok(options) => options,
+        Err(error) => {
+            clean_up(&suite, &launcher, &signals);
+            return Err(error);
+        }
+    };
     let mut terminal = terminal(args);
     let mut collector = Collector::default();
     let mut ended = None;
@@ -60,11 +61,32 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     Ok(code(&ended))
 }
 
+/// Returns how to run a suite, if it has something to run.
+fn prepare(args: &RunArgs, suite: &Suite, launcher: PathBuf) -> anyhow::Result<RunOptions> {
+    let options = options(args, suite, launcher)?;
+    // A shard may be empty; the whole selection may not.
+    let whole = Selection { shard: None, ..options.selection.clone() };
+    if whole.of(&suite.tests).is_empty() {
+        bail!(NoTests);
+    }
+    Ok(options)
+}
+
+/// Runs the teardown of a suite that was set up to be read, and is not run.
+fn clean_up(suite: &Suite, launcher: &Path, signals: &Receiver<i32>) {
+    if suite.is_set_up
+        && let Some(Step { program: Program::Shell(line), timeout }) = &suite.teardown
+    {
+        // What is reported is why the suite is not run.
+        let _ = discover(launcher, signals, line, &suite.directory, *timeout);
+    }
+}
+
 /// Reads the suite. This may run a command that lists its tests.
 fn load(path: &Path, launcher: &Path, signals: &Receiver<i32>) -> anyhow::Result<Suite> {
     let interrupted = Cell::new(false);
-    let suite = memsample_runner::suite::load(path, &|line, cwd| {
-        let listed = discover(launcher, signals, line, cwd);
+    let suite = memsample_runner::suite::load(path, &|line, cwd, timeout| {
+        let listed = discover(launcher, signals, line, cwd, timeout);
         interrupted.set(matches!(listed, Err(DiscoverError::Interrupted(_))) || interrupted.get());
         listed.map_err(|error| error.to_string())
     });
