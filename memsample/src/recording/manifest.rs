@@ -204,8 +204,8 @@ pub struct Machine {
     /// The CPUs that are online; on each the kernel keeps a part of what processes have resident.
     #[serde(default)]
     pub cpus_online: Option<usize>,
-    /// Bytes in one page.
-    pub page_bytes: u64,
+    /// Bytes in one page; absent where a capture does not tell.
+    pub page_bytes: Option<u64>,
     /// Clock ticks in one second.
     pub ticks_per_second: u64,
 }
@@ -223,7 +223,7 @@ impl Machine {
             boot_id: boot_id.map(|boot_id| boot_id.trim().to_owned()),
             cpus: std::thread::available_parallelism().ok().map(usize::from),
             cpus_online: cpus_online(),
-            page_bytes: host.page_bytes.get(),
+            page_bytes: Some(host.page_bytes.get()),
             ticks_per_second: host.ticks_per_second.get(),
         }
     }

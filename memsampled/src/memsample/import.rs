@@ -16,14 +16,15 @@ use memsample_config::Config;
 ///
 /// A capture is a tar, plain or compressed with gzip, with smaps, cmdline and stat of every process.
 /// Several captures become one recording with a tick for each, at its time. A capture lacks high-water
-/// marks, control groups and paths of executables, which are null in the recording. If a file is damaged,
-/// truncated or not a capture, the import fails and leaves nothing behind.
+/// marks, control groups and paths of executables, which are null in the recording, as is what an old
+/// kernel does not say. If a file is damaged, truncated or not a capture, the import fails and leaves
+/// nothing behind.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  \
     memsample import --name before capture.tar\n  \
     memsample import --name night captures/*.tgz && memsample view recordings/night --by user")]
 pub(crate) struct ImportArgs {
-    /// Captures, in any order
+    /// Captures, in any order; those of the same second in that of their making
     #[arg(required = true, value_name = "CAPTURE")]
     pub(crate) captures: Vec<PathBuf>,
 

@@ -65,8 +65,8 @@ impl Found {
 /// Reads the suite. This may run a command that lists its tests.
 pub(super) fn load(path: &Path, launcher: &Path, signals: &Receiver<i32>) -> anyhow::Result<Suite> {
     let interrupted = Cell::new(false);
-    let suite = memsample_runner::suite::load(path, &|line, cwd| {
-        let listed = discover(launcher, signals, line, cwd);
+    let suite = memsample_runner::suite::load(path, &|line, cwd, timeout| {
+        let listed = discover(launcher, signals, line, cwd, timeout);
         interrupted.set(matches!(listed, Err(DiscoverError::Interrupted(_))) || interrupted.get());
         listed.map_err(|error| error.to_string())
     });
