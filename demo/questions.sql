@@ -1,5 +1,5 @@
 -- Which programs needed most at one instant?
-SELECT comm, count(*) AS processes, round(max(rss_peak_bytes) / 1048576.0, 1) AS largest_mib,
+SELECT comm, count(*) AS processes, round(max(rss_max_bytes) / 1048576.0, 1) AS largest_mib,
        round(avg(rss_mean_bytes) / 1048576.0, 1) AS mean_mib
 FROM processes GROUP BY comm ORDER BY largest_mib DESC LIMIT 8;
 

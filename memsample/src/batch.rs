@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::identity::{Comm, Identity};
+use crate::identity::{Comm, Identity, ProcessId};
 use crate::metric::{Files, Metrics};
 use crate::schema::cgroups::CgroupSample;
 use crate::schema::exits::Exit;
@@ -46,8 +46,8 @@ pub(crate) struct BatchTick {
 pub(crate) enum Change {
     /// The image ended before this tick.
     End(Slot),
-    /// The image is sampled for the first time.
-    Begin(Slot, Arc<Identity>),
+    /// The image is sampled for the first time. In a recording, with the image of its parent, where that is in it.
+    Begin(Slot, Arc<Identity>, Option<ProcessId>),
     /// The command name is another one from this tick on.
     Rename(Slot, Comm),
     /// The numbers, where they changed or where other files were read than of most processes.

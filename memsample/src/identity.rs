@@ -10,7 +10,9 @@ use crate::units::ClockTicks;
 /// its end or to the next exec.
 ///
 /// Never used twice by one sampler. A pid alone identifies nothing, since the kernel uses it again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct ProcessId(pub u64);
 
 /// A command name, as `stat` prints it: at most 15 bytes for a user process, any byte but NUL.
@@ -121,12 +123,17 @@ impl Identity {
     /// long.
     pub(crate) fn command(arguments: &[u8]) -> String {
         let kept = arguments.get(..Self::MAX_CMDLINE_BYTES).unwrap_or(arguments);
-        let end = kept.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
-        let mut line = text(kept.get(..end).unwrap_or_default()).replace('\0', " ");
+        let mut line = Self::whole_command(kept);
         if kept.len() >= Self::MAX_CMDLINE_BYTES {
             line.push('…');
         }
         line
+    }
+
+    /// Returns the same of all arguments, however long they are.
+    pub(crate) fn whole_command(arguments: &[u8]) -> String {
+        let end = arguments.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
+        text(arguments.get(..end).unwrap_or_default()).replace('\0', " ")
     }
 
     /// Returns about how much memory the identity takes, in bytes.
@@ -137,6 +144,27 @@ impl Identity {
             + self.cmdline.capacity()
             + heap(&self.cgroup)
             + self.role.capacity()
+    }
+}
+
+#[cfg(test)]
+impl Identity {
+    /// One of which little is known.
+    pub(crate) fn of(process: u64, pid: i32) -> Self {
+        Self {
+            process: ProcessId(process),
+            pid,
+            start: ClockTicks(0),
+            start_ns: 0,
+            exec: 0,
+            ppid: 0,
+            uid: None,
+            comm: Comm::new(b"x"),
+            exe: None,
+            cmdline: Vec::new(),
+            cgroup: None,
+            role: String::new(),
+        }
     }
 }
 
@@ -177,20 +205,8 @@ mod tests {
 
     #[test]
     fn arguments_are_separated_by_spaces() {
-        let identity = |cmdline: &[u8]| Identity {
-            process: ProcessId(0),
-            pid: 1,
-            start: ClockTicks(0),
-            start_ns: 0,
-            exec: 0,
-            ppid: 0,
-            uid: None,
-            comm: Comm::new(b"x"),
-            exe: None,
-            cmdline: cmdline.to_vec(),
-            cgroup: None,
-            role: String::new(),
-        };
+        let identity =
+            |cmdline: &[u8]| Identity { cmdline: cmdline.to_vec(), ..Identity::of(0, 1) };
         assert_eq!(identity(b"a\0b c\0\0").cmdline_text(), "a b c");
         assert_eq!(identity(b"").cmdline_text(), "");
         assert!(identity(&[b'a'; Identity::MAX_CMDLINE_BYTES]).cmdline_text().ends_with('…'));

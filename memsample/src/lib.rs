@@ -118,9 +118,9 @@ pub use recorder::{
     RecorderOptions, SharedSampler, Status,
 };
 pub use recording::{
-    ClockAnchor, End, ForksBy, InstantError, Machine, Manifest, OpenError, Provenance, Quantiles,
-    RecordedInstant, RecordedProcess, RecorderUsage, Recording, RecordingState, Recovery, Settings,
-    is_disk_full,
+    ClockAnchor, End, ForksBy, InstantError, LastReading, Machine, Manifest, OpenError, Provenance,
+    Quantiles, RecordedInstant, RecordedProcess, RecorderUsage, Recording, RecordingState,
+    Recovery, Settings, is_disk_full, write_test_tables,
 };
 pub use replace_file::replace_file;
 pub use role::role;

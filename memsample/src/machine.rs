@@ -65,20 +65,24 @@ impl MachineReader {
         })
     }
 
-    /// Reads `meminfo`, and with `counters` also those of `pressure` and `vmstat`, which cost twice
-    /// as much, and what is swapped where. What cannot be read or understood is `None`.
-    pub(crate) fn read(&mut self, ts_ms: i64, counters: bool) -> SystemSample {
+    /// Reads `meminfo`, `pressure` and `vmstat`, and with `swap` also what is swapped where. What cannot be read or
+    /// understood is `None`.
+    ///
+    /// The counters are read as often as `meminfo`, although `vmstat` costs three times as much: a counter that is
+    /// null in most rows cannot be joined or drawn, and a kill is to be found near its instant.
+    pub(crate) fn read(&mut self, ts_ms: i64, swap: bool) -> SystemSample {
         let Self { root, buffer, meminfo, pressure, vmstat, swaps, zram, .. } = self;
         let meminfo = meminfo.read(root, buffer).ok().and_then(|bytes| parse_meminfo(bytes).ok());
-        if !counters {
-            return SystemSample { ts_ms, meminfo, ..SystemSample::default() };
-        }
         let pressure =
             pressure.read(root, buffer).ok().and_then(|bytes| parse_pressure(bytes).ok());
         let vmstat = vmstat.read(root, buffer).ok().and_then(|bytes| parse_vmstat(bytes).ok());
+        let sample = SystemSample { ts_ms, meminfo, pressure, vmstat, ..SystemSample::default() };
+        if !swap {
+            return sample;
+        }
         let swaps = swaps.read(root, buffer).ok().and_then(|bytes| parse_swaps(bytes).ok());
         let zram = read_zram(zram, buffer);
-        SystemSample { ts_ms, meminfo, pressure, vmstat, swaps, zram, pss: None }
+        SystemSample { swaps, zram, ..sample }
     }
 
     /// Reads the control groups at `paths`, one for each process, and appends a row for each group.

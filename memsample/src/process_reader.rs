@@ -2,12 +2,14 @@
 
 use std::io;
 
-use crate::error::{ParseError, ReadError};
+use crate::error::ReadError;
 use crate::host::Host;
 use crate::identity::{Comm, Identity};
 use crate::identity_rules::IdentityRules;
 use crate::metric::Metric;
-use crate::parse::{Smaps, parse_smaps, parse_smaps_rollup, parse_stat, parse_statm, parse_status};
+use crate::parse::{
+    Smaps, Statm, parse_smaps, parse_smaps_rollup, parse_stat, parse_statm, parse_status,
+};
 use crate::proc::{
     Answer, Listing, ProcFile, ProcRoot, ProcessDir, ReadBuffer, ReaderThreads, Request,
 };
@@ -163,12 +165,15 @@ impl OpenProcess<'_> {
     ///
     /// The process has ended, may not be looked at, or its files cannot be understood.
     pub fn facts(&mut self) -> Result<Option<ProcessFacts>, ReadError> {
+        if !self.reader.root.is_live() {
+            return self.captured_facts();
+        }
+        self.facts_of_status()
+    }
+
+    fn facts_of_status(&mut self) -> Result<Option<ProcessFacts>, ReadError> {
         let ProcessReader { root, buffer, .. } = &mut *self.reader;
-        let bytes = match read_file(root, buffer, &self.directory, c"status") {
-            Ok(bytes) => bytes,
-            Err(ReadError::Io(_)) if !root.is_live() => return self.facts_without_status(),
-            Err(error) => return Err(error),
-        };
+        let bytes = read_file(root, buffer, &self.directory, c"status")?;
         let status = parse_status(bytes)?;
         let mut facts = ProcessFacts {
             ppid: status.ppid.and_then(|ppid| i32::try_from(ppid).ok()),
@@ -199,22 +204,29 @@ impl OpenProcess<'_> {
         Ok(None)
     }
 
-    /// The same for a captured tree that lacks `status`.
-    fn facts_without_status(&mut self) -> Result<Option<ProcessFacts>, ReadError> {
+    /// The same for a captured tree, where files may be missing or of another moment. Which processes
+    /// there are is what a sampler says too: those with a `stat`, and with a `statm` that is not all zero.
+    fn captured_facts(&mut self) -> Result<Option<ProcessFacts>, ReadError> {
         let ProcessReader { root, buffer, host, .. } = &mut *self.reader;
         let stat = parse_stat(read_file(root, buffer, &self.directory, c"stat")?)?;
         if stat.is_kernel_thread() {
             return Ok(None);
         }
         let (ppid, comm) = (Some(stat.ppid), Comm::new(stat.comm));
+        let threads = stat.num_threads;
         let statm = parse_statm(read_file(root, buffer, &self.directory, c"statm")?)?;
-        if statm.size.0 == 0 {
-            // A zombie.
-            return Ok(None);
+        if statm == Statm::default() {
+            // A zombie, unless only its first thread has ended.
+            return if threads < 2 { Ok(None) } else { self.facts_of_status() };
         }
-        let values = statm_metrics(&statm, host)?;
-        let memory = PartialMetrics::new(&values);
-        Ok(Some(ProcessFacts { ppid, uid: None, comm, memory, has_status: false }))
+        let memory = PartialMetrics::new(&statm_metrics(&statm, host));
+        match self.facts_of_status() {
+            Ok(Some(facts)) => Ok(Some(facts)),
+            Ok(None) | Err(ReadError::Parse(_) | ReadError::Io(_)) => {
+                Ok(Some(ProcessFacts { ppid, uid: None, comm, memory, has_status: false }))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Reads the resident set alone; `None` where it has no memory.
@@ -226,8 +238,7 @@ impl OpenProcess<'_> {
         let ProcessReader { root, buffer, host, .. } = &mut *self.reader;
         let statm = parse_statm(read_file(root, buffer, &self.directory, c"statm")?)?;
         if statm.size.0 > 0 {
-            let rss = host.bytes(statm.resident).ok_or(ParseError::out_of_range("resident"))?;
-            return Ok(Some(rss));
+            return Ok(Some(host.bytes(statm.resident).unwrap_or(u64::MAX)));
         }
         // Perhaps only its first thread has ended.
         Ok(self.facts()?.and_then(|facts| facts.memory.get(Metric::Rss)))
@@ -255,7 +266,7 @@ impl OpenProcess<'_> {
         self.ask(CMDLINE)?;
         let rules = &self.reader.rules;
         let redacted = rules.redact(self.piece_unless_stuck(0)?.unwrap_or_default());
-        Ok(Some(Identity::command(rules.keep(&redacted))).filter(|line| !line.is_empty()))
+        Ok(Some(Identity::whole_command(rules.keep(&redacted))).filter(|line| !line.is_empty()))
     }
 
     /// Reads the control group: in the v1 memory hierarchy where there is one, else in v2.

@@ -156,7 +156,17 @@ def test_without_a_daemon_tests_run_all_the_same(fixture, environment):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "memsample: this test is not marked: no daemon listens on `/nowhere/s`" in done.stderr
-    # And the script itself says what to do before anything is run.
+    # Nor does the script itself need one: it says once that nothing is recorded, and what to do.
     del absent["MEMSAMPLE_SESSION"]
-    done = subprocess.run([CLIENT / "memsample-nextest"], cwd=fixture, env=absent, capture_output=True, text=True)
-    assert done.returncode == 1 and "start one with `memsampled" in done.stderr
+    without_program = dict(absent, PATH=absent["PATH"].removeprefix(f"{MEMSAMPLED.parent}:"))
+    for environment, reason in [(absent, "start one with `memsampled"), (without_program, "memsample is not in PATH")]:
+        done = subprocess.run(
+            [CLIENT / "memsample-nextest", "--offline", "is_over_at_once"], cwd=fixture, env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0 and "1 test run: 1 passed" in done.stderr, done.stderr
+        said = [line for line in done.stderr.splitlines() if "memsample" in line]
+        assert len(said) == 1 and said[0].startswith("memsample-nextest: not recorded: ") and reason in said[0], done.stderr
+        assert done.stdout == ""
+    # The exit code is still that of the tests.
+    done = subprocess.run([CLIENT / "memsample-nextest", "--offline", "fails"], cwd=fixture, env=absent, capture_output=True, text=True)
+    assert done.returncode == 100, done.stderr

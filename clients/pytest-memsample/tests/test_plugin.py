@@ -1,11 +1,15 @@
 """The plugin with a real pytest, pytest-xdist and memsampled. MEMSAMPLED names the daemon."""
 
+import json
 import os
+import re
 import subprocess
 import sys
 import xml.etree.ElementTree as xml
 from pathlib import Path
 
+import duckdb
+import pyarrow.parquet
 import pytest
 
 TESTS = r"""
@@ -43,7 +47,8 @@ def test_fails():
     assert False
 """
 MIB = 1 << 20
-MEMSAMPLE = Path(os.environ["MEMSAMPLED"]).with_name("memsample")
+MEMSAMPLE = Path(os.environ["MEMSAMPLED"]).resolve().with_name("memsample")
+ENVIRONMENT = dict(os.environ, MEMSAMPLE=str(MEMSAMPLE), PATH=f"{MEMSAMPLE.parent}:{os.environ['PATH']}")
 
 
 @pytest.fixture
@@ -55,13 +60,13 @@ def daemon(tmp_path):
     # It says so when it listens.
     while not socket.exists():
         assert daemon.poll() is None, daemon.stderr.read()
-    yield dict(os.environ, MEMSAMPLE_SOCKET=str(socket), MEMSAMPLE=str(MEMSAMPLE))
+    yield dict(ENVIRONMENT, MEMSAMPLE_SOCKET=str(socket))
     daemon.terminate()
     assert daemon.wait() == 0
 
 
-def run_pytest(directory, environment, *arguments):
-    (directory / "test_memory.py").write_text(TESTS)
+def run_pytest(directory, environment, *arguments, tests=TESTS):
+    (directory / "test_memory.py").write_text(tests)
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--junitxml", "junit.xml", *arguments]
     return subprocess.run(command, cwd=directory, env=environment, capture_output=True, text=True)
 
@@ -88,7 +93,64 @@ def test_each_test_has_its_peak_and_growth(tmp_path, daemon, workers):
     assert ("5 tests shared 2 processes" if workers else "5 tests shared 1 process:") in done.stdout
 
 
-def test_a_session_of_somebody_else_is_marked_and_goes_on(tmp_path, daemon):
+# Each lasts for three ticks of the default interval, and what a test changes is done at once.
+BLAME = """
+import mmap, time
+
+KEPT = []
+
+def pages(mib):
+    return mmap.mmap(-1, mib << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE)
+
+def test_a_frees_what_it_took():
+    pages(150).close()
+    time.sleep(0.3)
+
+def test_b_keeps():
+    KEPT.append(pages(40))
+    time.sleep(0.3)
+
+def test_c_idles():
+    time.sleep(0.3)
+"""
+PEAKS = Path(__file__).parents[3] / "docs/peaks.md"
+# Modules that pytest and Python load and arenas that the allocator gets while the tests run.
+NOISE = 2 * MIB
+
+
+@pytest.mark.parametrize("larger", [False, True], ids=["three", "in_a_larger_file"])
+def test_growth_is_that_of_the_test_that_grew(tmp_path, daemon, larger):
+    """Takes ten seconds: five runs at the default interval."""
+    more = "".join(f"def test_z{number}():\n    pass\n" for number in range(200 if larger else 0))
+    before = "".join(f"def test_before_{number}():\n    bytearray(100000 * {number})\n" for number in range(200 if larger else 0))
+    for run in range(5):
+        done = run_pytest(tmp_path, daemon, "--memsample", "--memsample-top", "1000", tests=before + BLAME + more)
+        assert done.returncode == 0, done.stdout + done.stderr
+        found = properties(tmp_path)
+        recording = found["memsample.recording"]
+        answered = subprocess.run([MEMSAMPLE, "peaks", recording, "--by", "test", "--json", "--top", "1000"], capture_output=True, check=True)
+        answered = {row["test"]: row for row in json.loads(answered.stdout)}
+        query = PEAKS.read_text().split("for marks that name a process:")[1].replace("'marks*", f"'{recording}/marks*")
+        documented = dict(duckdb.sql(query).fetchall())
+        marks = pyarrow.parquet.read_table(Path(recording, "marks.parquet")).to_pylist()
+        for name, expected in [("a_frees_what_it_took", 0), ("b_keeps", 40 * MIB), ("c_idles", 0)]:
+            test = f"test_memory.py::test_{name}"
+            growth = int(found[f"memsample.rss_growth_bytes[{test}]"])
+            assert abs(growth - expected) <= NOISE, (run, name, growth / MIB)
+            # The terminal, the answer of the program and the recording say the same.
+            assert f"{growth / MIB:+.1f} MiB" in next(line for line in done.stdout.splitlines() if line.endswith(test))
+            assert answered[test]["rss_growth_bytes"] == growth
+            assert documented[test] == growth
+            at = {mark["kind"]: mark["rss_bytes"] for mark in marks if mark["test"] == test}
+            assert at["end"] - at["begin"] == growth
+        # What was freed before the end is in the peak, also where it was freed between two samples.
+        peak = int(found["memsample.rss_peak_bytes[test_memory.py::test_a_frees_what_it_took]"])
+        assert peak >= 150 * MIB, peak / MIB
+        growths = [row["rss_growth_bytes"] for row in answered.values()]
+        assert len(growths) == (403 if larger else 3) and None not in growths
+
+
+def test_a_session_of_somebody_else_is_marked_and_goes_on(tmp_path, daemon, monkeypatch):
     call = lambda *arguments: subprocess.run([MEMSAMPLE, *arguments], env=daemon, capture_output=True, text=True, check=True)
     session = call("start", "--interval", "10ms").stdout.strip()
     done = run_pytest(tmp_path, dict(daemon, MEMSAMPLE_SESSION=session), "--memsample")
@@ -96,17 +158,49 @@ def test_a_session_of_somebody_else_is_marked_and_goes_on(tmp_path, daemon):
     recording = call("stop", session).stdout.strip()
     from pytest_memsample.usage import usage_by_test
 
+    monkeypatch.setenv("PATH", daemon["PATH"])
     usages = usage_by_test(recording)
     assert [usage.test.rsplit("::")[-1] for usage in usages] == [
         "test_settles", "test_grows", "test_starts_a_process", "test_is_over_at_once", "test_fails",
     ]
-    assert all((usage.samples == 0) == (usage.rss_peak_bytes is None) for usage in usages)
+    # What was read at the marks is known also where no sample lies between them.
+    assert all(usage.rss_peak_bytes > MIB for usage in usages)
 
 
 def test_without_a_daemon_it_says_how_to_start_one(tmp_path):
     done = run_pytest(tmp_path, dict(os.environ), "--memsample", "--memsample-socket", str(tmp_path / "absent"))
     assert done.returncode == pytest.ExitCode.USAGE_ERROR
     assert "start it with `memsampled`" in done.stderr
+
+
+def test_with_auto_it_goes_on_without_a_daemon(tmp_path):
+    arguments = ["--memsample=auto", "--memsample-socket", str(tmp_path / "absent"), "-k", "is_over_at_once"]
+    for workers in [], ["-n", "2"]:
+        done = run_pytest(tmp_path, dict(os.environ), *arguments, *workers)
+        assert done.returncode == 0, done.stdout + done.stderr
+        said = [line for line in done.stdout.splitlines() if "memsample: not recorded: no memsampled answers at" in line]
+        assert len(said) == 1 and "start it with `memsampled`" in said[0]
+        assert "memory (memsample)" not in done.stdout
+
+
+def test_with_auto_it_records_where_a_daemon_answers(tmp_path, daemon):
+    done = run_pytest(tmp_path, daemon, "--memsample=auto", "-k", "is_over_at_once")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"MiB +[+-]\d+\.\d MiB +\d+  test_memory.py::test_is_over_at_once$", done.stdout, re.MULTILINE), done.stdout
+
+
+def test_the_option_takes_no_file_for_a_value(tmp_path, daemon):
+    done = run_pytest(tmp_path, daemon, "--memsample", "test_memory.py", "-k", "is_over_at_once")
+    assert done.returncode == 0 and "memory (memsample)" in done.stdout, done.stdout + done.stderr
+    done = run_pytest(tmp_path, daemon, "--memsample", "--memsample=off", "-k", "is_over_at_once")
+    assert done.returncode == 0 and "memory (memsample)" not in done.stdout, done.stdout + done.stderr
+
+
+def test_without_the_program_it_names_what_is_missing(tmp_path, daemon):
+    environment = dict(daemon, PATH="/nowhere")
+    done = run_pytest(tmp_path, environment, "--memsample", "-k", "is_over_at_once")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "no numbers of tests: `memsample` is not in PATH" in done.stdout and "recorded in " in done.stdout
 
 
 def test_without_the_option_nothing_happens(tmp_path):

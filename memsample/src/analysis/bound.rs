@@ -8,6 +8,8 @@ use crate::recording::{ImageRow, Machine};
 pub enum Source {
     /// The largest sample, or sum of samples at one tick.
     Sampled,
+    /// The resident set of a process, read when a mark was set.
+    Mark,
     /// `VmHWM` of `status`.
     HighWaterMark,
     /// The high-water mark in the exit record of the kernel.
@@ -22,6 +24,7 @@ impl Source {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Sampled => "sampled",
+            Self::Mark => "mark",
             Self::HighWaterMark => "high_water_mark",
             Self::ExitRecord => "exit_record",
             Self::SumOfMembers => "sum_of_members",
@@ -50,7 +53,7 @@ pub fn counter_error_bytes(machine: &Machine) -> Option<u64> {
     }
     let cpus = machine.cpus_online? as u64;
     let batch = MIN_BATCH_PAGES.max(BATCH_PAGES_PER_CPU.saturating_mul(cpus));
-    COUNTERS.checked_mul(cpus)?.checked_mul(batch)?.checked_mul(machine.page_bytes)
+    COUNTERS.checked_mul(cpus)?.checked_mul(batch)?.checked_mul(machine.page_bytes?)
 }
 
 /// Returns the largest resident set that the image is known to have had.

@@ -2,6 +2,8 @@
 
 /// The length of the end of a series: what happened within it happened at the end.
 const END_MS: i64 = 1000;
+/// The shortest series of which it is told whether it still rose: every program rises when it begins.
+const MIN_SERIES_MS: i64 = 10 * END_MS;
 /// The smallest step that counts as growth: this fraction of the value before, and this many bytes.
 const STEP_PART: u64 = 100;
 const STEP_BYTES: u64 = 64 * 1024;
@@ -34,11 +36,17 @@ impl Growth {
     }
 
     /// Returns whether the series reached a new maximum within its last second and was still there at its end;
-    /// `None` for fewer than two values.
+    /// `None` for a series that is too short to tell.
     pub(super) fn rising(&self) -> Option<bool> {
-        let Series { first_ms, risen, risen_ms, last, last_ms } = self.series?;
-        let recent = last_ms.saturating_sub(risen_ms) <= END_MS && risen_ms > first_ms;
-        (last_ms > first_ms).then_some(recent && last.saturating_add(step(risen)) >= risen)
+        let Series { risen, risen_ms, last, last_ms, .. } = self.series?;
+        let recent = last_ms.saturating_sub(risen_ms) <= END_MS;
+        self.tells().then_some(recent && last.saturating_add(step(risen)) >= risen)
+    }
+
+    /// Returns whether the series is long enough to tell.
+    pub(super) fn tells(&self) -> bool {
+        self.series
+            .is_some_and(|series| series.last_ms.saturating_sub(series.first_ms) >= MIN_SERIES_MS)
     }
 }
 
@@ -62,12 +70,18 @@ mod tests {
     fn what_rose_in_the_last_second_and_stayed_was_rising() {
         check(&[], None);
         check(&[(0, 10)], None);
-        check(&[(0, 10), (100, 10)], Some(false));
-        check(&[(0, 10), (100, 20)], Some(true));
-        check(&[(0, 10), (100, 20), (1100, 20)], Some(true));
-        check(&[(0, 10), (100, 20), (1101, 20)], Some(false));
+        check(&[(0, 10), (10_000, 10)], Some(false));
+        check(&[(0, 10), (10_000, 20)], Some(true));
+        check(&[(0, 10), (9500, 20), (10_500, 20)], Some(true));
+        check(&[(0, 10), (9500, 20), (10_501, 20)], Some(false));
         // It fell, or it had been there before.
-        check(&[(0, 10), (100, 20), (200, 10)], Some(false));
-        check(&[(0, 20), (5000, 10), (5100, 20)], Some(false));
+        check(&[(0, 10), (9900, 20), (10_000, 10)], Some(false));
+        check(&[(0, 20), (9900, 10), (10_000, 20)], Some(false));
+    }
+
+    #[test]
+    fn what_is_short_does_not_tell() {
+        check(&[(0, 10), (100, 20), (200, 20)], None);
+        check(&[(0, 10), (9999, 20)], None);
     }
 }

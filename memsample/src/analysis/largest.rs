@@ -5,6 +5,7 @@ use std::collections::BinaryHeap;
 use std::io;
 
 use super::bound::{Bound, counter_error_bytes, is_bounded_at_exit, lower};
+use super::test_membership::images_of_tests;
 use crate::identity::ProcessId;
 use crate::recording::{ImageRow, Recording};
 
@@ -44,6 +45,30 @@ pub struct LargestProcess {
 /// The table of processes cannot be read.
 pub fn largest_processes(recording: &Recording, top: usize) -> io::Result<Vec<LargestProcess>> {
     let rows = largest_rows(recording, top, |_| true)?;
+    let error_bytes = counter_error_bytes(&recording.manifest().provenance.machine);
+    Ok(rows.into_iter().map(|row| LargestProcess::new(row, error_bytes)).collect())
+}
+
+/// Returns the `top` largest process images of a test, largest lower bound first. The largest image of the process
+/// that began first is before all others: that is the one which started them.
+///
+/// # Errors
+///
+/// The table of processes cannot be read.
+pub fn largest_processes_of_test(
+    recording: &Recording,
+    test: &str,
+    top: usize,
+) -> io::Result<Vec<LargestProcess>> {
+    let mut rows = images_of_tests(recording)?;
+    rows.retain(|row| row.test.as_deref() == Some(test));
+    rows.sort_by_key(|row| (Reverse(lower(row).bytes), row.process));
+    let first = rows.iter().map(|row| (row.start_ns, row.pid)).min();
+    if let Some(index) = rows.iter().position(|row| Some((row.start_ns, row.pid)) == first) {
+        let first = rows.remove(index);
+        rows.insert(0, first);
+    }
+    rows.truncate(top);
     let error_bytes = counter_error_bytes(&recording.manifest().provenance.machine);
     Ok(rows.into_iter().map(|row| LargestProcess::new(row, error_bytes)).collect())
 }

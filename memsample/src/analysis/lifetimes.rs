@@ -54,7 +54,7 @@ impl<'a> Lifetimes<'a> {
             }
             (0, ..) => row.start_ns,
             // It started after the tick before its first sample.
-            _ => before(row.first_ms).unwrap_or(0),
+            _ => before(row.first_ms).unwrap_or(0).max(row.start_ns),
         };
         let noticed = match (image.exit_ms, row.ended) {
             (Some(exit_ms), _) => self.boot_ns(exit_ms.saturating_add(1)),

@@ -3,14 +3,20 @@
 //! ```text
 //! bound ─▶ largest, sampled_image ─▶ process_peaks
 //!                   sampled_image ─▶ lifetimes, upper_sum ─▶ role_peaks
-//!                                                      └───▶ test_attempt ─▶ test_sums
+//!                                          pss_sums ─┴───▶ test_attempt ─▶ test_sums
+//! marked_spans, process_trees ─▶ marked_sums ─▶ marked_tests
 //! ```
 
 mod bound;
 mod growth;
 mod largest;
 mod lifetimes;
+mod marked_spans;
+mod marked_sums;
+mod marked_tests;
 mod process_peaks;
+mod process_trees;
+mod pss_sums;
 mod role_peaks;
 mod sampled_image;
 mod slope;
@@ -19,13 +25,17 @@ mod test_membership;
 mod test_spans;
 mod test_sums;
 mod test_usage;
+mod unseen_images;
 mod upper_sum;
 
 pub use bound::{Bound, Source, counter_error_bytes};
-pub use largest::{LargestProcess, largest_processes};
+pub use largest::{LargestProcess, largest_processes, largest_processes_of_test};
+pub use marked_spans::{ATTEMPT_MARK, EndWithoutBegin, MarkedState};
+pub use marked_tests::{Covers, MarkedTest, MarkedTests, marked_tests};
 pub use process_peaks::{ProcessPeak, process_peaks};
 pub use role_peaks::{RolePeak, role_peaks, test_peaks};
 pub use sampled_image::Composition;
 pub use test_membership::EXEC_MARK;
 pub use test_sums::test_usages;
-pub use test_usage::{SumPeak, TestRole, TestUsage};
+pub use test_usage::{PssPeak, SumPeak, TestRole, TestUsage, UnboundedImage};
+pub use unseen_images::LAUNCHER_LABEL;

@@ -38,7 +38,8 @@ pub struct ProcessPeak {
     pub by: Timestamp,
     /// The parts of the largest sample; `None` for a process without samples.
     pub composition: Option<Composition>,
-    /// Whether it rose until its end, or until that of the recording; `None` where that is not known.
+    /// Whether it rose until its end, or until that of the recording; `None` where that is not known, as of a process
+    /// with less than ten seconds of samples.
     pub rising_at_end: Option<bool>,
 }
 
@@ -84,7 +85,7 @@ fn peak(image: SampledImage, error_bytes: Option<u64>) -> ProcessPeak {
     let rising_at_end = match image.composition {
         // Only the peak is known of a process that was never sampled.
         None => None,
-        Some(_) if grew_unseen => Some(true),
+        Some(_) if grew_unseen && image.growth.tells() => Some(true),
         Some(_) => image.growth.rising(),
     };
     let ImageRow { process, pid, ppid, comm, role, cmdline, samples, .. } = image.row;

@@ -84,6 +84,9 @@ pub fn test_peaks(
         row.role = row.test.take().unwrap_or_default();
         keep(&row.role)
     });
+    if rows.is_empty() {
+        return Ok(Vec::new());
+    }
     peaks_of(recording, rows, top)
 }
 
@@ -137,6 +140,7 @@ fn collect(
             role.single_ms = image.exit_ms.unwrap_or(image.row.last_ms);
         }
         role.upper.add(lifetimes.of(&image), image.upper(error_bytes));
+        role.upper.add_unseen(image.unseen_before);
     }
     Ok((by_name.into_values().collect(), role_of))
 }
@@ -233,6 +237,7 @@ fn compose(
             let ts = Timestamp::from_millisecond(*ts_ms).map_err(io::Error::other)?;
             let empty = Composition {
                 ts,
+                anon_bytes: Some(0),
                 file_bytes: Some(0),
                 shmem_bytes: Some(0),
                 swap_bytes: Some(0),
@@ -241,8 +246,8 @@ fn compose(
             role.processes += 1;
             let sum = role.composition.get_or_insert(empty);
             sum.rss_bytes = sum.rss_bytes.saturating_add(known(rss, row).unwrap_or(0));
-            sum.anon_bytes = sum.anon_bytes.saturating_add(known(anon, row).unwrap_or(0));
             for (sum, column) in [
+                (&mut sum.anon_bytes, anon),
                 (&mut sum.file_bytes, file),
                 (&mut sum.shmem_bytes, shmem),
                 (&mut sum.swap_bytes, swap),

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 
 use super::bound::{Bound, Source, within};
 use super::growth::Growth;
+use super::unseen_images::unseen_before;
 use crate::recording::{ImageRow, Recording, numbers};
 
 /// The parts of the memory at the tick with the largest sample, in bytes.
@@ -18,9 +19,9 @@ pub struct Composition {
     pub ts: Timestamp,
     /// Resident.
     pub rss_bytes: u64,
-    /// Resident anonymous memory.
-    pub anon_bytes: u64,
-    /// Resident pages of files; `None` where it was not read, like the following parts.
+    /// Resident anonymous memory; `None` where it was not read, like the following parts.
+    pub anon_bytes: Option<u64>,
+    /// Resident pages of files.
     pub file_bytes: Option<u64>,
     /// Resident shared memory.
     pub shmem_bytes: Option<u64>,
@@ -39,6 +40,8 @@ pub(super) struct SampledImage {
     /// The tick at which its exit was known, and the instant of the exit in nanoseconds since boot.
     pub(super) exit_ms: Option<i64>,
     pub(super) exit_ns: Option<u64>,
+    /// How many images of the same process came right before it and were never looked at.
+    pub(super) unseen_before: u64,
 }
 
 /// The last high-water mark that was read.
@@ -68,8 +71,14 @@ pub(super) fn sampled_images(
     recording: &Recording,
     rows: Vec<ImageRow>,
 ) -> io::Result<Vec<SampledImage>> {
+    let unseen_before = unseen_before(recording, &rows)?;
     let mut images: HashMap<u64, SampledImage> =
         rows.into_iter().map(|row| (row.process, SampledImage::new(row))).collect();
+    for (process, unseen) in unseen_before {
+        if let Some(image) = images.get_mut(&process) {
+            image.unseen_before = unseen;
+        }
+    }
     for batch in recording.read_table("exits", &["ts", "process", "start_ns", "lived_ns"]) {
         let batch = batch?;
         let ts = numbers::<Millisecond>(&batch, "ts")?.values();
@@ -88,14 +97,14 @@ pub(super) fn sampled_images(
         let ts = numbers::<Millisecond>(&batch, "ts")?.values();
         let process = numbers::<Int64Type>(&batch, "process")?.values();
         let rss = numbers::<Int64Type>(&batch, "rss_bytes")?.values();
-        let anon = numbers::<Int64Type>(&batch, "anon_bytes")?.values();
         let optional = |name| numbers::<Int64Type>(&batch, name);
         let (file, shmem, swap) =
             (optional("file_bytes")?, optional("shmem_bytes")?, optional("swap_bytes")?);
+        let anon = optional("anon_bytes")?;
         let (hwm, minflt) = (optional("hwm_bytes")?, optional("minflt")?);
         let mut image: Option<&mut SampledImage> = None;
-        let columns = ts.iter().zip(process).zip(rss.iter().zip(anon)).enumerate();
-        for (row, ((&ts_ms, process), (rss, anon))) in columns {
+        let columns = ts.iter().zip(process).zip(rss).enumerate();
+        for (row, ((&ts_ms, process), rss)) in columns {
             let process = process.unsigned_abs();
             // The rows of an image are adjacent.
             if image.as_ref().is_none_or(|image| image.row.process != process) {
@@ -107,7 +116,7 @@ pub(super) fn sampled_images(
             let composition = |ts| Composition {
                 ts,
                 rss_bytes: rss.unsigned_abs(),
-                anon_bytes: anon.unsigned_abs(),
+                anon_bytes: known(anon, row),
                 file_bytes: known(file, row),
                 shmem_bytes: known(shmem, row),
                 swap_bytes: known(swap, row),
@@ -137,6 +146,7 @@ impl SampledImage {
             last_ms: None,
             exit_ms: None,
             exit_ns: None,
+            unseen_before: 0,
         }
     }
 
@@ -198,6 +208,7 @@ mod tests {
             last_ms: Some(0),
             exit_ms: Some(0),
             exit_ns: Some(0),
+            unseen_before: 0,
         };
         let bound = image.upper(Some(100));
         assert_eq!(bound.is_some(), is_bounded_at_exit(&image.row, Some(100)));

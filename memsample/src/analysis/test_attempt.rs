@@ -6,10 +6,11 @@ use std::io;
 use jiff::Timestamp;
 
 use super::bound::{Bound, Source, lower};
+use super::pss_sums::PssSums;
 use super::sampled_image::SampledImage;
 use super::slope::Slope;
 use super::test_spans::TestSpan;
-use super::test_usage::{SumPeak, TestRole, TestUsage};
+use super::test_usage::{SumPeak, TestRole, TestUsage, UnboundedImage};
 use super::upper_sum::UpperSum;
 use crate::recording::ImageRow;
 
@@ -23,7 +24,8 @@ pub(super) struct TestAttempt {
     is_marked: (bool, bool),
     pub(super) whole: Part,
     pub(super) anon: Largest,
-    pub(super) pss: Option<Largest>,
+    pub(super) pss_read: Option<Largest>,
+    pub(super) pss: PssSums,
     pub(super) growth: Slope,
     pub(super) roles: Vec<(String, Part)>,
     role_of: HashMap<String, usize>,
@@ -31,6 +33,8 @@ pub(super) struct TestAttempt {
     processes: HashMap<(i32, u64), bool>,
     counters: HashMap<(i32, u64), Counters>,
     samples: u64,
+    /// The largest image without an upper bound.
+    unbounded: Option<UnboundedImage>,
     pub(super) gaps: u64,
 }
 
@@ -66,13 +70,15 @@ impl TestAttempt {
             is_marked: (false, false),
             whole: Part::default(),
             anon: Largest::default(),
-            pss: None,
+            pss_read: None,
+            pss: PssSums::default(),
             growth: Slope::default(),
             roles: Vec::new(),
             role_of: HashMap::new(),
             processes: HashMap::new(),
             counters: HashMap::new(),
             samples: 0,
+            unbounded: None,
             gaps: 0,
         }
     }
@@ -104,11 +110,20 @@ impl TestAttempt {
         let process = (row.pid, row.start_ns);
         *self.processes.entry(process).or_default() |= row.samples > 0;
         self.samples += row.samples;
+        if row.samples > 0 {
+            self.pss.note_image(row.first_ms, row.last_ms);
+        }
         let roles = &mut self.roles;
         let role = *self.role_of.entry(row.role.clone()).or_insert_with_key(|role| {
             roles.push((role.clone(), Part::default()));
             roles.len() - 1
         });
+        if upper.is_none() || image.unseen_before > 0 {
+            let bytes = if upper.is_none() { lower(row).bytes } else { 0 };
+            if self.unbounded.as_ref().is_none_or(|largest| bytes > largest.bytes) {
+                self.unbounded = Some(UnboundedImage { comm: row.comm.clone(), bytes });
+            }
+        }
         self.whole.add(image, lived, upper);
         if let Some((_, part)) = roles.get_mut(role) {
             part.add(image, lived, upper);
@@ -141,6 +156,8 @@ impl TestAttempt {
                 .map(|upper| Bound { bytes: upper.bytes.max(bytes), source: upper.source });
             Ok(Some(SumPeak { lower, upper, by: instant(ts_ms)? }))
         };
+        let rss_peak_bytes = rss.map_or(0, |rss| rss.lower.bytes);
+        let pss = self.pss.peak(rss_peak_bytes, rss.and_then(|rss| rss.upper))?;
         let mut roles = Vec::new();
         for (role, part) in self.roles {
             let processes = part.processes.len() as u64;
@@ -156,12 +173,15 @@ impl TestAttempt {
             end: instant(self.end_ms.max(self.begin_ms))?,
             rss,
             anon: part(self.anon)?,
-            pss: self.pss.map_or(Ok(None), part)?,
+            pss,
+            pss_read: self.pss_read.map_or(Ok(None), part)?,
+            pss_read_rss_bytes: self.pss.read_rss_bytes(),
             growth_bytes_per_minute: self.growth.bytes_per_minute(),
             roles,
             processes: self.processes.len() as u64,
             unsampled: self.processes.values().filter(|&&sampled| !sampled).count() as u64,
             unbounded_images,
+            unbounded_image: self.unbounded,
             samples: self.samples,
             gaps: self.gaps,
             cpu_ns: counts.0,
@@ -178,6 +198,7 @@ impl Part {
             self.single = Some((lower, image.exit_ms.unwrap_or(image.row.last_ms)));
         }
         self.upper.add(lived, upper);
+        self.upper.add_unseen(image.unseen_before);
         self.processes.insert((image.row.pid, image.row.start_ns));
     }
 

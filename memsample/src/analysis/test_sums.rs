@@ -7,6 +7,7 @@ use arrow_array::types::{Int32Type, Int64Type, TimestampMillisecondType as Milli
 
 use super::bound::counter_error_bytes;
 use super::lifetimes::{Lifetimes, ticks};
+use super::pss_sums::{PssReadings, PssSum};
 use super::sampled_image::{SampledImage, known, sampled_images};
 use super::test_attempt::{Counters, TestAttempt};
 use super::test_membership::images_of_tests;
@@ -49,6 +50,7 @@ struct Collected<'a> {
     /// The first attempt of each test; the others follow it.
     first: HashMap<String, usize>,
     members: HashMap<u64, ImagePlace>,
+    readings: PssReadings,
 }
 
 /// The attempt, role and process to which an image belongs.
@@ -65,8 +67,7 @@ struct ImagePlace {
 struct Sums {
     rss: u64,
     anon: u64,
-    /// Of those whose PSS was read at this tick.
-    pss: Option<u64>,
+    pss: PssSum,
 }
 
 impl<'a> Collected<'a> {
@@ -76,7 +77,7 @@ impl<'a> Collected<'a> {
             first.insert(test.clone(), attempts.len());
             attempts.extend(spans.iter().map(|span| TestAttempt::marked(test, span)));
         }
-        Self { spans, attempts, first, members: HashMap::new() }
+        Self { spans, attempts, first, members: HashMap::new(), readings: PssReadings::default() }
     }
 
     fn add_images(
@@ -139,8 +140,10 @@ impl<'a> Collected<'a> {
                 let sum = sums.entry((ts_ms, member.attempt)).or_default();
                 sum.rss = sum.rss.saturating_add(rss);
                 sum.anon = sum.anon.saturating_add(known(anon, row).unwrap_or(0));
-                if let Some(pss) = known(pss, row) {
-                    sum.pss = Some(sum.pss.unwrap_or(0).saturating_add(pss));
+                if let Some(attempt) = self.attempts.get_mut(member.attempt) {
+                    let sizes = (rss, known(pss, row));
+                    let (process, of_test) = (process.unsigned_abs(), &mut attempt.pss);
+                    self.readings.add(&mut sum.pss, of_test, process, ts_ms, sizes);
                 }
                 let of_role = of_roles.entry((ts_ms, member.attempt, member.role)).or_default();
                 *of_role = of_role.saturating_add(rss);
@@ -157,9 +160,10 @@ impl<'a> Collected<'a> {
             let Some(attempt) = self.attempts.get_mut(attempt) else { continue };
             attempt.whole.largest.observe(sums.rss, ts_ms);
             attempt.anon.observe(sums.anon, ts_ms);
-            if let Some(bytes) = sums.pss {
-                attempt.pss.get_or_insert_default().observe(bytes, ts_ms);
+            if let Some(bytes) = sums.pss.fresh_bytes {
+                attempt.pss_read.get_or_insert_default().observe(bytes, ts_ms);
             }
+            attempt.pss.observe(sums.pss, ts_ms);
             attempt.growth.observe(ts_ms, sums.anon);
         }
         for ((ts_ms, attempt, role), bytes) in of_roles {

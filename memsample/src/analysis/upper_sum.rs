@@ -25,6 +25,11 @@ impl UpperSum {
         }
     }
 
+    /// Adds images of which nothing is known.
+    pub(super) fn add_unseen(&mut self, images: u64) {
+        self.unbounded = self.unbounded.saturating_add(images);
+    }
+
     /// Returns the number of images without an upper bound.
     pub(super) fn unbounded(&self) -> u64 {
         self.unbounded

@@ -9,7 +9,7 @@ use super::live_images::LiveImages;
 use crate::batch::{Batch, Change};
 use crate::journal::{ImageState, JournalReader};
 use crate::recording::{
-    End, Manifest, Recording, RecordingDirectory, RecordingState, RecordingWriter,
+    End, Manifest, Recording, RecordingDirectory, RecordingState, RecordingWriter, new_recording_id,
 };
 
 /// What is put together.
@@ -185,6 +185,7 @@ impl Joining<'_> {
         let mut manifest = self.manifest.clone();
         let started = jiff::Timestamp::from_millisecond(first.ts_ms).map_err(io::Error::other)?;
         manifest.provenance.started = started;
+        manifest.provenance.id = new_recording_id(started);
         manifest.totals = crate::schema::Totals::default();
         let directory = RecordingDirectory::create(self.hidden)?;
         let lock = directory.lock()?.ok_or_else(|| io::Error::other("another dump is made"))?;

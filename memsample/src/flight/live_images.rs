@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::batch::Change;
-use crate::identity::Identity;
+use crate::identity::{Identity, ProcessId};
 use crate::journal::ImageState;
 use crate::metric::{Metric, Metrics};
 use crate::schema::exits::Exit;
@@ -19,7 +19,13 @@ const MAX_ENDED: usize = 16 * 1024;
 pub(super) struct LiveImages {
     images: SlotMap<ImageState>,
     /// Those that ended last.
-    ended: VecDeque<(Arc<Identity>, Option<Arc<str>>)>,
+    ended: VecDeque<EndedImage>,
+}
+
+/// An image that has ended.
+struct EndedImage {
+    identity: Arc<Identity>,
+    parent: Option<ProcessId>,
 }
 
 impl LiveImages {
@@ -39,13 +45,15 @@ impl LiveImages {
                     if self.ended.len() >= MAX_ENDED {
                         self.ended.pop_front();
                     }
-                    self.ended.push_back((image.identity, image.test));
+                    self.ended
+                        .push_back(EndedImage { identity: image.identity, parent: image.parent });
                 }
             }
-            Change::Begin(slot, identity) => {
+            Change::Begin(slot, identity, parent) => {
                 let image = ImageState {
                     slot: *slot,
                     identity: Arc::clone(identity),
+                    parent: *parent,
                     comm: identity.comm,
                     test: None,
                     metrics: Metrics::default(),
@@ -89,10 +97,10 @@ impl LiveImages {
         if exit.unsampled.is_some() {
             return;
         }
-        let of = |(identity, _): &&(Arc<Identity>, _)| identity.process == exit.process;
-        if let Some((identity, test)) = self.ended.iter().rev().find(of) {
-            exit.unsampled = Some(Arc::clone(identity));
-            exit.test.clone_from(test);
+        let of = |ended: &&EndedImage| ended.identity.process == exit.process;
+        if let Some(ended) = self.ended.iter().rev().find(of) {
+            exit.unsampled = Some(Arc::clone(&ended.identity));
+            exit.parent = ended.parent;
         }
     }
 }

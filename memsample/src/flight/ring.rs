@@ -19,6 +19,8 @@ use crate::identity::Comm;
 use crate::journal::{JournalWriter, Opening};
 use crate::metric::Metric;
 use crate::recorder::destination::Destination;
+use memsample_beneath::open_regular;
+
 use crate::recording::{End, Lock, Manifest, RecorderUsage, RecordingDirectory};
 use crate::schema::Totals;
 
@@ -94,7 +96,7 @@ impl Ring {
             .iter()
             .skip(first)
             .map(|segment| {
-                let file = File::open(self.directory.journal_file(segment.number))?;
+                let file = open_regular(&self.directory.journal_file(segment.number))?;
                 // Whole blocks: the next one may be half written.
                 Ok(file.take(segment.bytes))
             })

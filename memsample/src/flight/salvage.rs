@@ -1,9 +1,11 @@
 //! A recording of what a flight recorder has left whose program died.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+
+use memsample_beneath::open_regular;
 
 use super::dump::DumpError;
 use super::joining::{Joined, Outcome, join};
@@ -35,7 +37,7 @@ pub(super) fn salvage(
     let _lock = lock.ok_or_else(|| failed(io::Error::other("another program has it")))?;
     let mut segments = Vec::new();
     for (_, path) in ring.journal_files().map_err(failed)? {
-        let file = File::open(path).map_err(failed)?;
+        let file = open_regular(&path).map_err(failed)?;
         // One that was just made.
         if file.metadata().map_err(failed)?.len() > 0 {
             segments.push(file);

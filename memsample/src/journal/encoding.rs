@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::batch::{Batch, BatchTick, Change, Row};
 use crate::codec::{Decoder, put_changes};
-use crate::identity::{Comm, Identity};
+use crate::identity::{Comm, Identity, ProcessId};
 use crate::metric::{Files, Metrics};
 use crate::schema::Totals;
 use crate::schema::cgroups::CgroupSample;
@@ -37,6 +37,7 @@ pub(crate) struct Opening {
 pub(crate) struct ImageState {
     pub(crate) slot: Slot,
     pub(crate) identity: Arc<Identity>,
+    pub(crate) parent: Option<ProcessId>,
     pub(crate) comm: Comm,
     pub(crate) test: Option<Arc<str>>,
     pub(crate) metrics: Metrics,
@@ -60,7 +61,7 @@ enum ChangeItem {
     Row(Slot, Files),
     Absent(Slot),
     End(Slot),
-    Begin(Slot, Arc<Identity>),
+    Begin(Slot, Arc<Identity>, Option<ProcessId>),
     Rename(Slot, Comm),
     Assign(Slot, Option<Arc<str>>),
 }
@@ -129,9 +130,9 @@ impl BatchEncoder {
             Change::End(slot) => self.put(&ChangeItem::End(*slot)),
             Change::Rename(slot, comm) => self.put(&ChangeItem::Rename(*slot, *comm)),
             Change::Assign(slot, test) => self.put(&ChangeItem::Assign(*slot, test.clone())),
-            Change::Begin(slot, identity) => {
+            Change::Begin(slot, identity, parent) => {
                 self.last.begin(*slot, Metrics::default());
-                self.put(&ChangeItem::Begin(*slot, Arc::clone(identity)))
+                self.put(&ChangeItem::Begin(*slot, Arc::clone(identity), *parent))
             }
             Change::Row(slot, row) => {
                 self.put(&ChangeItem::Row(*slot, row.files))?;
@@ -200,9 +201,9 @@ impl BatchDecoder {
             ChangeItem::End(slot) => Change::End(slot),
             ChangeItem::Rename(slot, comm) => Change::Rename(slot, comm),
             ChangeItem::Assign(slot, test) => Change::Assign(slot, test),
-            ChangeItem::Begin(slot, identity) => {
+            ChangeItem::Begin(slot, identity, parent) => {
                 self.last.begin(slot, Metrics::default())?;
-                Change::Begin(slot, identity)
+                Change::Begin(slot, identity, parent)
             }
             ChangeItem::Row(slot, files) => {
                 let metrics = self.last.of(slot)?;

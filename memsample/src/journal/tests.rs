@@ -15,7 +15,7 @@ use crate::parse::{Meminfo, Pressure, Stall, Vmstat, Zram};
 use crate::schema::KnownPss;
 use crate::schema::Totals;
 use crate::schema::cgroups::CgroupSample;
-use crate::schema::marks::{Mark, MarkKind};
+use crate::schema::marks::{Mark, MarkKind, MarkedProcess};
 use crate::schema::processes::Summary;
 use crate::schema::system::SystemSample;
 use crate::schema::ticks::Tick;
@@ -66,7 +66,9 @@ fn change() -> impl Strategy<Value = Change> {
         slot().prop_map(Change::Absent),
         (slot(), any::<Option<String>>())
             .prop_map(|(slot, test)| Change::Assign(slot, test.map(Arc::from))),
-        (slot(), identity()).prop_map(|(slot, identity)| Change::Begin(slot, identity)),
+        (slot(), identity(), any::<Option<u64>>()).prop_map(|(slot, identity, parent)| {
+            Change::Begin(slot, identity, parent.map(ProcessId))
+        }),
         (slot(), any::<[u8; 9]>()).prop_map(|(slot, comm)| Change::Rename(slot, Comm::new(&comm))),
         (slot(), files, metrics())
             .prop_map(|(slot, files, metrics)| Change::Row(slot, Row { files, metrics })),
@@ -136,7 +138,14 @@ fn batch() -> impl Strategy<Value = Batch> {
                     boot_ns: 7,
                     kind: MarkKind::ALL[kind],
                     labels: test.iter().map(|test| (name.clone(), test.clone())).collect(),
+                    marked: test.as_ref().map(|test| MarkedProcess {
+                        pid: 7,
+                        rss_bytes: Some(test.len() as u64),
+                        anon_bytes: None,
+                        hwm_bytes: Some(u64::MAX),
+                    }),
                     name,
+                    process: test.as_ref().map(|test| ProcessId(test.len() as u64)),
                     test,
                 });
             }
@@ -153,7 +162,9 @@ fn opening() -> impl Strategy<Value = Opening> {
         let images = (0..).zip(images).map(|(slot, (identity, metrics, rss_sum))| {
             let summary = Summary { rss_sum, samples: 3, pss_peak: Some(4), ..Summary::default() };
             let test = Some(Arc::from("a test")).filter(|_| slot % 2 == 0);
-            ImageState { slot: Slot(slot), comm: identity.comm, identity, test, metrics, summary }
+            let parent = Some(identity.process).filter(|_| slot % 3 == 0);
+            let (slot, comm) = (Slot(slot), identity.comm);
+            ImageState { slot, comm, identity, parent, test, metrics, summary }
         });
         let totals = Totals { samples, ..Totals::default() };
         Opening { checkpoint, totals, images: images.collect() }

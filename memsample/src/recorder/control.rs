@@ -10,11 +10,14 @@ use std::time::Duration;
 
 use rustix::event::{EventfdFlags, eventfd};
 
+use super::marked_process;
+use super::oom::OomReason;
 use super::scopes::{MAX_SCOPES, Order, OrderKind};
 use super::settled_scope::SettledScope;
 use crate::clock::{Clock, Now};
 use crate::proc::ProcRoot;
 use crate::recording::{ClockAnchor, End};
+use crate::sampler::TestScope;
 use crate::schema::marks::{Mark, MarkKind};
 use crate::scope::{Scope, ScopeError};
 
@@ -29,6 +32,9 @@ const MAX_NAME_BYTES: usize = 4096;
 const MAX_LABELS_BYTES: usize = 160 << 10;
 /// Orders that wait for the next batch, at most: every scope there can be, assigned and unassigned.
 const MAX_ORDERS: usize = 2 * MAX_SCOPES;
+
+/// Explanations of kills that wait for the next batch, at most.
+const MAX_WAITING_REASONS: usize = 1024;
 
 /// Why a mark was not set.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,6 +95,13 @@ struct WaitingMarks {
     bytes: usize,
 }
 
+/// Whose PSS is read first.
+#[derive(Debug)]
+pub(super) enum TestOrder {
+    Begin(TestScope, String),
+    End(String),
+}
+
 /// What other threads say to the two threads of a session.
 pub(super) struct Control {
     clock: Arc<dyn Clock>,
@@ -101,6 +114,10 @@ pub(super) struct Control {
     /// Not a bounded channel: that would take the memory of all marks there can be, 8 MiB, at once.
     marks: Mutex<WaitingMarks>,
     orders: Mutex<Vec<Order>>,
+    oom_reasons: Mutex<Vec<OomReason>>,
+    /// What the sampling thread is to know of the orders, and whether there is anything.
+    test_orders: Mutex<Vec<TestOrder>>,
+    has_test_orders: AtomicBool,
     /// Scopes that are live or wait.
     scopes: Arc<AtomicUsize>,
     /// When somebody last took an interest.
@@ -131,6 +148,9 @@ impl Control {
             wake,
             marks: Mutex::default(),
             orders: Mutex::default(),
+            oom_reasons: Mutex::default(),
+            test_orders: Mutex::default(),
+            has_test_orders: AtomicBool::new(false),
             scopes: Arc::default(),
             touched_boot_ns: AtomicU64::new(anchor.boot_ns),
             ticked_boot_ns: AtomicU64::new(anchor.boot_ns),
@@ -146,7 +166,10 @@ impl Control {
         name: &str,
         test: Option<&str>,
         labels: BTreeMap<String, String>,
+        pid: Option<i32>,
     ) -> Result<(), MarkError> {
+        // Not while others wait to set theirs.
+        let marked = pid.map(|pid| marked_process::read(&self.root, pid));
         // The last ones are taken after it was stopped: none may come behind them.
         let mut waiting = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
         if self.is_stopped() {
@@ -166,7 +189,9 @@ impl Control {
             kind,
             name: name.to_owned(),
             test: test.map(str::to_owned),
+            process: None,
             labels,
+            marked,
         };
         let bytes = waiting.bytes + mark.text_bytes();
         if waiting.marks.len() >= MAX_WAITING_MARKS || bytes > MAX_WAITING_BYTES {
@@ -184,14 +209,30 @@ impl Control {
             self.scopes.fetch_sub(1, Ordering::AcqRel);
             return Err(ScopeError::TooMany);
         }
+        let of_test = scope.of_test();
         self.order(OrderKind::Assign(scope, test.into())).inspect_err(|_| {
             self.scopes.fetch_sub(1, Ordering::AcqRel);
-        })
+        })?;
+        if let Some(scope) = of_test {
+            self.order_sampling(TestOrder::Begin(scope, test.to_owned()));
+        }
+        Ok(())
     }
 
     pub(super) fn unassign(&self, test: &str) -> Result<(), ScopeError> {
         self.check_test(test)?;
-        self.order(OrderKind::Unassign(test.into()))
+        self.order(OrderKind::Unassign(test.into()))?;
+        self.order_sampling(TestOrder::End(test.to_owned()));
+        Ok(())
+    }
+
+    fn order_sampling(&self, order: TestOrder) {
+        let mut orders = self.test_orders.lock().unwrap_or_else(PoisonError::into_inner);
+        // Without it the test is one among all.
+        if orders.len() < MAX_ORDERS {
+            orders.push(order);
+            self.has_test_orders.store(true, Ordering::Release);
+        }
     }
 
     fn check_test(&self, test: &str) -> Result<(), ScopeError> {
@@ -303,6 +344,28 @@ impl Control {
     /// Returns the marks that wait.
     pub(super) fn waiting_marks(&self) -> Vec<Mark> {
         std::mem::take(&mut *self.marks.lock().unwrap_or_else(PoisonError::into_inner)).marks
+    }
+
+    /// Takes what a caller knows of kills of the OOM killer. More than wait already are dropped: a run of tests has
+    /// few at a time.
+    pub(super) fn explain_oom_kills(&self, reason: OomReason) {
+        let mut waiting = self.oom_reasons.lock().unwrap_or_else(PoisonError::into_inner);
+        if waiting.len() < MAX_WAITING_REASONS {
+            waiting.push(reason);
+        }
+    }
+
+    /// Returns what callers know of kills.
+    pub(super) fn waiting_oom_reasons(&self) -> Vec<OomReason> {
+        std::mem::take(&mut *self.oom_reasons.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Returns what the sampling thread does not know yet of the tests.
+    pub(super) fn waiting_test_orders(&self) -> Vec<TestOrder> {
+        if !self.has_test_orders.swap(false, Ordering::AcqRel) {
+            return Vec::new();
+        }
+        std::mem::take(&mut *self.test_orders.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Returns the orders that wait.

@@ -53,6 +53,7 @@ fn exit_row(ts_ms: i64, exit: &TaskExit, image: EndedImage) -> Exit {
         utime_ns: image.at_least(Metric::Utime, nanos(utime_us)),
         stime_ns: image.at_least(Metric::Stime, nanos(stime_us)),
         unsampled: (!image.is_known).then(|| Arc::clone(&image.identity)),
+        parent: None,
         test: None,
         killed_in: None,
     };

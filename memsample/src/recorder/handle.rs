@@ -11,6 +11,7 @@ use crossbeam_channel::{Receiver, TryRecvError};
 use super::control::{Control, MarkError};
 use super::error::RecordError;
 use super::latest::Latest;
+use super::oom::OomReason;
 use super::projection::Projection;
 use super::status::Status;
 use crate::recording::{Manifest, Recording};
@@ -73,22 +74,28 @@ impl Recorder {
     ///
     /// The recording has ended, a name is too long, or more marks wait than the queue holds.
     pub fn mark(&self, kind: MarkKind, name: &str, test: Option<&str>) -> Result<(), MarkError> {
-        self.control.mark(kind, name, test, BTreeMap::new())
+        self.control.mark(kind, name, test, BTreeMap::new(), None)
     }
 
-    /// Sets a mark with labels: what else the caller wants to find in its row.
+    /// Sets a mark with labels, which are what else the caller wants to find in its row, and about a process:
+    /// its resident set, its anonymous memory and its high-water mark are read now and are in the row too. The
+    /// difference between two marks is then what the process gained between them, whatever the interval.
+    ///
+    /// `pid` is one of the pid namespace of the `/proc` that is read. Of a process that is gone or may not be
+    /// looked at the row has the pid and no numbers.
     ///
     /// # Errors
     ///
     /// The same; or the labels have more than 160 KiB together.
-    pub fn mark_labelled(
+    pub fn mark_with(
         &self,
         kind: MarkKind,
         name: &str,
         test: Option<&str>,
         labels: BTreeMap<String, String>,
+        pid: Option<i32>,
     ) -> Result<(), MarkError> {
-        self.control.mark(kind, name, test, labels)
+        self.control.mark(kind, name, test, labels, pid)
     }
 
     /// Lets every process image of `scope` belong to `test` from now on, in the column
@@ -113,6 +120,14 @@ impl Recorder {
     /// The recording has ended, or the name is too long.
     pub fn unassign(&self, test: &str) -> Result<(), ScopeError> {
         self.control.unassign(test)
+    }
+
+    /// Says why the OOM killer killed processes of a test: because its limit of `limit_bytes` was reached, or for
+    /// another reason. The marks of kind [`OomKill`](MarkKind::OomKill) tell it then.
+    ///
+    /// For who limits a test: its control group may be gone before the recorder has read it.
+    pub fn explain_oom_kills(&self, test: &str, kills: u64, limit_bytes: Option<u64>) {
+        self.control.explain_oom_kills(OomReason { test: test.to_owned(), kills, limit_bytes });
     }
 
     /// Returns the present memory of the processes in the recording, at most half a second and a tick

@@ -8,6 +8,7 @@ use crate::machine::{MachineReader, hidepid_note};
 use crate::metric::Files;
 use crate::recording::{
     ClockAnchor, Machine, Manifest, Provenance, RecordingState, Settings, file_names,
+    new_recording_id,
 };
 use crate::sampler::Descriptors;
 use crate::schema::{FORMAT_VERSION, Totals};
@@ -48,11 +49,13 @@ pub(super) fn manifest(
         settings.cgroup_interval_ms = settings.cgroup_interval_ms.filter(|_| note.is_none());
         notes.extend(note);
     }
+    let started = jiff::Timestamp::from_nanosecond(anchor.utc_ns.into()).unwrap_or_default();
     let provenance = Provenance {
         format: FORMAT_VERSION,
+        id: new_recording_id(started),
         name: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
         memsample: env!("CARGO_PKG_VERSION").to_owned(),
-        started: jiff::Timestamp::from_nanosecond(anchor.utc_ns.into()).unwrap_or_default(),
+        started,
         clock: anchor,
         settings,
         labels: options.labels.clone(),

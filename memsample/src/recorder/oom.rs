@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use crate::batch::Batch;
-use crate::identity::{Comm, text};
+use crate::identity::{Comm, ProcessId, text};
 use crate::recording::ClockAnchor;
 use crate::schema::exits::Exit;
 use crate::schema::marks::{Mark, MarkKind};
@@ -31,11 +31,38 @@ pub(super) struct OomWatch {
     exits: VecDeque<KilledExit>,
     /// Kills to which no exit belongs yet.
     kills: VecDeque<Kill>,
+    /// What callers know of kills, of which no mark has been written yet.
+    reasons: Vec<OomReason>,
+}
+
+/// What a caller knows of kills: the runner reads the group of a test when the test has ended, and removes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct OomReason {
+    /// The test whose processes were killed.
+    pub(super) test: String,
+    /// How many of them.
+    pub(super) kills: u64,
+    /// The limit of the test, if that was reached.
+    pub(super) limit_bytes: Option<u64>,
+}
+
+impl OomReason {
+    fn text(&self) -> String {
+        match self.limit_bytes {
+            Some(bytes) => {
+                format!("the memory limit of its test, {} MiB, was reached", bytes >> 20)
+            }
+            None => "the machine, or a control group above that of its test, was out of memory"
+                .to_owned(),
+        }
+    }
 }
 
 /// An exit by signal 9.
 struct KilledExit {
     ts_ms: i64,
+    process: ProcessId,
+    test: Option<Arc<str>>,
     pid: i32,
     comm: Comm,
     hwm_bytes: u64,
@@ -54,7 +81,14 @@ struct Kill {
 impl OomWatch {
     pub(super) fn new(anchor: ClockAnchor) -> Self {
         let (groups, exits, kills) = (BTreeMap::new(), VecDeque::new(), VecDeque::new());
-        Self { anchor, machine: None, groups, exits, kills }
+        Self { anchor, machine: None, groups, exits, kills, reasons: Vec::new() }
+    }
+
+    /// Takes what callers know of kills. It may come before a kill is counted, or after.
+    pub(super) fn explain(&mut self, reasons: impl IntoIterator<Item = OomReason>) {
+        self.reasons.extend(reasons);
+        let excess = self.reasons.len().saturating_sub(MAX_ENDS);
+        self.reasons.drain(..excess);
     }
 
     /// Adds a mark to the batch for each kill that can be attributed by now.
@@ -153,10 +187,15 @@ impl OomWatch {
     }
 
     fn tell(&mut self, kill: Kill, marks: &mut Vec<Mark>) {
-        let why = match kill.groups.last() {
-            Some(group) => format!("the control group `{}` was at its limit", text(group)),
-            // The counter of the machine counts those for the limit of a group too.
-            None => {
+        let group = kill.groups.last().map(|group| text(group));
+        // The counter of the machine counts those for the limit of a group too.
+        let why = |own: Option<&[u8]>| match (&group, own) {
+            (Some(group), _) => format!("the control group `{group}` was at its limit"),
+            (None, Some(own)) => format!(
+                "the machine was out of memory, or its control group `{}`, which was not read in time",
+                text(own)
+            ),
+            (None, None) => {
                 "the machine, or a control group that was not read, was out of memory".to_owned()
             }
         };
@@ -168,7 +207,9 @@ impl OomWatch {
         };
         candidates.sort_by_key(|&index| {
             let end = self.exits.get(index);
-            std::cmp::Reverse(end.map(|end| (is_member(end), end.hwm_bytes)))
+            let of =
+                |end: &KilledExit| (self.reason_of(end).is_some(), is_member(end), end.hwm_bytes);
+            std::cmp::Reverse(end.map(of))
         });
         let known = usize::try_from(kill.count.min(MAX_NAMED)).unwrap_or(usize::MAX);
         candidates.truncate(known);
@@ -176,29 +217,62 @@ impl OomWatch {
         for &index in candidates.iter().rev() {
             let Some(end) = self.exits.remove(index) else { continue };
             let mib = end.hwm_bytes >> 20;
+            let why = match self.reason_of(&end) {
+                Some(index) => self.use_reason(index),
+                None => why(end.cgroup.as_deref()),
+            };
             let name = format!("{} ({}) of {mib} MiB was killed: {why}", end.comm, end.pid);
-            marks.push(self.mark(end.ts_ms, name));
+            let test = end.test.map(|test| test.to_string());
+            let process = Some(end.process);
+            marks.push(Mark { test, process, ..self.mark(end.ts_ms, name) });
         }
         let unknown = kill.count.saturating_sub(candidates.len() as u64);
         if unknown > 0 {
+            let why = why(None);
             let name = format!("{unknown} processes that are not known were killed: {why}");
             marks.push(self.mark(kill.read_ms, name));
         }
+    }
+
+    /// Returns which reason is about an exit, if any.
+    fn reason_of(&self, end: &KilledExit) -> Option<usize> {
+        let test = end.test.as_deref()?;
+        self.reasons.iter().position(|reason| reason.kills > 0 && reason.test == test)
+    }
+
+    /// Returns the text of a reason, which is about one kill less from now on.
+    fn use_reason(&mut self, index: usize) -> String {
+        let Some(reason) = self.reasons.get_mut(index) else { return String::new() };
+        reason.kills = reason.kills.saturating_sub(1);
+        let text = reason.text();
+        self.reasons.retain(|reason| reason.kills > 0);
+        text
     }
 
     fn mark(&self, ts_ms: i64, name: String) -> Mark {
         let since_anchor_ns = (i128::from(ts_ms) * 1_000_000) - i128::from(self.anchor.utc_ns);
         let boot_ns = i128::from(self.anchor.boot_ns) + since_anchor_ns;
         let boot_ns = u64::try_from(boot_ns).unwrap_or(0);
-        Mark { ts_ms, boot_ns, kind: MarkKind::OomKill, name, test: None, labels: BTreeMap::new() }
+        Mark {
+            ts_ms,
+            boot_ns,
+            kind: MarkKind::OomKill,
+            name,
+            test: None,
+            process: None,
+            labels: BTreeMap::new(),
+            marked: None,
+        }
     }
 }
 
 impl KilledExit {
     fn of(exit: &Exit) -> Self {
-        let Exit { ts_ms, pid, comm, hwm_bytes, killed_in, .. } = exit;
+        let Exit { ts_ms, process, test, pid, comm, hwm_bytes, killed_in, .. } = exit;
         Self {
             ts_ms: *ts_ms,
+            process: *process,
+            test: test.clone(),
             pid: *pid,
             comm: *comm,
             hwm_bytes: *hwm_bytes,
@@ -211,7 +285,6 @@ impl KilledExit {
 mod tests {
     use super::*;
     use crate::batch::BatchTick;
-    use crate::identity::ProcessId;
     use crate::parse::Vmstat;
     use crate::schema::cgroups::CgroupSample;
     use crate::schema::system::SystemSample;
@@ -231,8 +304,9 @@ mod tests {
         batch.cgroups.push(row);
         batch.exits.extend(ends.iter().map(|&(pid, status, mib)| Exit {
             ts_ms,
-            process: ProcessId(0),
+            process: ProcessId(100 + u64::from(pid.unsigned_abs())),
             unsampled: None,
+            parent: None,
             test: None,
             pid,
             ppid: 1,
@@ -294,9 +368,47 @@ mod tests {
         check(
             &mut [second(0, 5, 2, &[]), second(1000, 6, 2, &[(7, 9, 90)]), second(3000, 6, 2, &[])],
             &[
-                "eater (7) of 90 MiB was killed: the machine, or a control group that was not read, was out of memory",
+                "eater (7) of 90 MiB was killed: the machine was out of memory, or its control group `/ci/job`, which was not read in time",
             ],
         );
+    }
+
+    #[test]
+    fn who_limits_a_test_gives_the_reason_and_the_mark_names_test_and_image() {
+        let mut watch = OomWatch::new(ClockAnchor { boot_ns: 0, utc_ns: 0 });
+        let mut marks = Vec::new();
+        // Two tests: of one the runner knows that its limit was reached, of the other nobody says anything.
+        let mut batches = [
+            second(0, 5, 2, &[]),
+            second(1000, 7, 2, &[(7, 9, 90), (8, 9, 200)]),
+            second(9000, 7, 2, &[]),
+        ];
+        for exit in &mut batches[1].exits {
+            exit.test = Some(if exit.pid == 7 { "limited" } else { "other" }.into());
+        }
+        let reason =
+            |test: &str| OomReason { test: test.to_owned(), kills: 1, limit_bytes: Some(32 << 20) };
+        watch.explain([reason("limited"), reason("elsewhere")]);
+        for batch in &mut batches {
+            watch.add_marks(batch);
+            marks.append(&mut batch.marks);
+        }
+        let of = |process: u64| {
+            let [mark] = marks
+                .iter()
+                .filter(|mark| mark.process == Some(ProcessId(process)))
+                .collect::<Vec<_>>()[..]
+            else {
+                panic!("{marks:?}");
+            };
+            (mark.test.as_deref(), mark.name.as_str())
+        };
+        let limited =
+            "eater (7) of 90 MiB was killed: the memory limit of its test, 32 MiB, was reached";
+        assert_eq!(of(107), (Some("limited"), limited));
+        let other = "eater (8) of 200 MiB was killed: the machine was out of memory, or its control group `/ci/job`, which was not read in time";
+        assert_eq!(of(108), (Some("other"), other));
+        assert_eq!(watch.reasons, [reason("elsewhere")]);
     }
 
     #[test]

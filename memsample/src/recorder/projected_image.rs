@@ -64,13 +64,14 @@ impl ProjectedImage {
 
     /// Writes the row of a tick, and what goes before it.
     ///
-    /// `now` is what was read of it in the sweep of the tick.
+    /// `now` is what was read of it in the sweep of the tick; `test` and `parent` are its test, and the image of its
+    /// parent where this is its first row.
     pub(super) fn write(
         &mut self,
         slot: Slot,
         now: Files,
         tick: &TickFiles,
-        test: Option<TestName>,
+        (test, parent): (Option<TestName>, Option<ProcessId>),
         out: &mut Batch,
     ) {
         let &TickFiles { common, quiet, detail } = tick;
@@ -102,7 +103,7 @@ impl ProjectedImage {
                 recorded
             }
             none => {
-                out.changes.push(Change::Begin(slot, Arc::clone(&self.identity)));
+                out.changes.push(Change::Begin(slot, Arc::clone(&self.identity), parent));
                 if self.comm != self.identity.comm {
                     out.changes.push(Change::Rename(slot, self.comm));
                 }
@@ -118,6 +119,16 @@ impl ProjectedImage {
         recorded.metrics = self.metrics;
         recorded.test = test;
         recorded.rows += 1;
+    }
+
+    /// Returns what was read of it in a sweep, where `common` was read of all that the sweep does not mention.
+    pub(super) fn files_at(&self, sweep: u64, common: Files) -> Files {
+        if self.sweep == sweep { self.files } else { common }
+    }
+
+    /// Returns whether its first row is that of the tick of this sweep, provided that it is in the target.
+    pub(super) fn begins(&self, sweep: u64, common: Files) -> bool {
+        self.recorded.is_none() && !self.exit_known && !self.files_at(sweep, common).is_empty()
     }
 
     /// Returns the test that the recording knows of.

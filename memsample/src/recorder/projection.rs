@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::attribution::Attribution;
 use super::options::{Pss, RecorderOptions};
+use super::parentage::Parentage;
 use super::projected_image::{ProjectedImage, TickFiles};
 use super::schedule::Rate;
 use super::scopes::TestName;
@@ -40,6 +41,7 @@ pub(super) struct Projection {
     exits: bool,
     pub(super) attribution: Attribution,
     images: SlotMap<ProjectedImage>,
+    parentage: Parentage,
     /// Sweeps so far.
     sweep: u64,
     /// Images of which something was said since the last tick of the session.
@@ -92,6 +94,7 @@ impl Projection {
             exits: options.events,
             attribution,
             images: SlotMap::default(),
+            parentage: Parentage::default(),
             sweep: 0,
             touched: Vec::new(),
             ends: Vec::new(),
@@ -173,7 +176,7 @@ impl Projection {
     /// Appends what is left when there will be no tick any more.
     pub(super) fn finish(&mut self, now: &Now, out: &mut Batch) {
         let ts_ms = self.anchor.utc_ms(now.boot_ns);
-        out.exits.extend(self.pending_exits.drain(..).map(|exit| Exit { ts_ms, ..exit }));
+        self.write_exits(ts_ms, out);
     }
 
     fn touch(&mut self, slot: Slot) {
@@ -187,7 +190,7 @@ impl Projection {
     fn take(&mut self, change: &Change) {
         match change {
             Change::End(slot) => self.end(*slot),
-            Change::Begin(slot, identity) => self.begin(*slot, identity),
+            Change::Begin(slot, identity, _) => self.begin(*slot, identity),
             Change::Rename(slot, comm) => {
                 if let Some(image) = self.images.get_mut(*slot) {
                     image.comm = *comm;
@@ -218,12 +221,14 @@ impl Projection {
 
     fn begin(&mut self, slot: Slot, identity: &Arc<Identity>) {
         self.images.insert(slot, ProjectedImage::new(identity));
+        self.parentage.begin(identity);
         self.attribution.begin(slot, identity);
         self.touch(slot);
     }
 
     fn end(&mut self, slot: Slot) {
         let Some(image) = self.images.remove(slot) else { return };
+        self.parentage.end(&image.identity);
         if image.recorded.is_some() {
             self.ends.push(slot);
             self.recorded -= 1;
@@ -252,7 +257,7 @@ impl Projection {
             projection.images.get(slot).map(|image| image.identity.process == identity.process)
         };
         for change in changes {
-            if let Change::Begin(slot, identity) = change
+            if let Change::Begin(slot, identity, _) = change
                 && known(self, *slot, identity) == Some(true)
             {
                 missing.remove(*slot);
@@ -261,7 +266,7 @@ impl Projection {
         missing.iter().for_each(|(slot, ())| self.end(slot));
         for change in changes {
             match change {
-                Change::Begin(slot, identity) if known(self, *slot, identity).is_some() => {}
+                Change::Begin(slot, identity, _) if known(self, *slot, identity).is_some() => {}
                 change => self.take(change),
             }
         }
@@ -271,6 +276,7 @@ impl Projection {
     fn note_unsampled(&mut self, (exit, ended): (&Exit, &EndedIdentity)) {
         if exit.unsampled.is_some() {
             self.attribution.note_unsampled(&ended.identity, &ended.ancestors);
+            self.parentage.note_unsampled(&ended.identity);
         }
     }
 
@@ -302,8 +308,9 @@ impl Projection {
             let Some(Ended { identity, recorded, inside, test }) = self.ended.remove(index) else {
                 return;
             };
+            exit.test = test;
             if !recorded {
-                (exit.unsampled, exit.test) = (Some(identity), test);
+                exit.unsampled = Some(identity);
             }
             if inside {
                 self.push_exit(exit);
@@ -322,8 +329,9 @@ impl Projection {
             // It ended before the session had seen it.
             None => self.attribution.of_unsampled(identity, ancestors, end_ns),
         };
+        exit.test = test;
         if !recorded {
-            (exit.unsampled, exit.test) = (Some(Arc::clone(identity)), test);
+            exit.unsampled = Some(Arc::clone(identity));
         }
         if inside {
             self.push_exit(exit);
@@ -332,6 +340,10 @@ impl Projection {
 
     fn push_exit(&mut self, exit: Exit) {
         self.exit_counts.exits += 1;
+        // Its row in `processes` is made of the record.
+        if let Some(identity) = &exit.unsampled {
+            self.parentage.record(identity);
+        }
         self.pending_exits.push(exit);
     }
 
@@ -390,12 +402,20 @@ impl Projection {
         let (mut born, gone, mut absent) = (0, self.ends.len() as u32, 0);
         out.changes.extend(self.ends.drain(..).map(Change::End));
         let mut touched = std::mem::take(&mut self.touched);
+        // Before all, since a child may come before its parent.
+        for &slot in &touched {
+            if let Some(image) = self.images.get(slot)
+                && self.attribution.is_inside(slot)
+                && image.begins(self.sweep, common)
+            {
+                self.parentage.record(&image.identity);
+            }
+        }
         touched.retain(|&slot| {
             let inside = self.attribution.is_inside(slot);
             let Some(image) = self.images.get_mut(slot) else { return false };
-            let listed = image.sweep == self.sweep;
             image.touched = false;
-            let files = if listed { image.files } else { common };
+            let files = image.files_at(self.sweep, common);
             if !inside || (image.recorded.is_none() && image.exit_known) {
                 image.since = Files::empty();
                 return false;
@@ -411,9 +431,13 @@ impl Projection {
                 }
                 return image.touched;
             }
-            born += u32::from(image.recorded.is_none());
+            let mut parent = None;
+            if image.recorded.is_none() {
+                born += 1;
+                parent = self.parentage.parent_of(&image.identity);
+            }
             let test = self.attribution.test(slot);
-            image.write(slot, files, &tick_files, test, out);
+            image.write(slot, files, &tick_files, (test, parent), out);
             false
         });
         self.touched = touched;
@@ -451,12 +475,23 @@ impl Projection {
             ..*tick
         };
         out.ticks.push(BatchTick { tick, common_files: Some(common_here), changes });
-        out.exits.extend(self.pending_exits.drain(..).map(|exit| Exit { ts_ms, ..exit }));
+        self.write_exits(ts_ms, out);
+        self.parentage.end_tick();
         let system = self.system.take().filter(|_| due.asked.meminfo);
         out.system.extend(system.map(|system| SystemSample { ts_ms, ..system }));
         let cgroups = self.cgroups.drain(..).filter(|_| due.asked.cgroups);
         out.cgroups.extend(cgroups.map(|cgroup| CgroupSample { ts_ms, ..cgroup }));
         self.latest_ts_ms = Some(ts_ms);
+    }
+
+    /// Writes the exits since the last tick.
+    fn write_exits(&mut self, ts_ms: i64, out: &mut Batch) {
+        let Self { pending_exits, parentage, .. } = self;
+        out.exits.extend(pending_exits.drain(..).map(|exit| {
+            let unsampled = exit.unsampled.as_deref();
+            let parent = unsampled.and_then(|identity| parentage.parent_of(identity));
+            Exit { ts_ms, parent, ..exit }
+        }));
     }
 
     /// Writes a tick whose samples found no room on their way here.

@@ -7,7 +7,7 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use hdrhistogram::Histogram;
 use rustix::time::ClockId;
 
-use super::control::Wake;
+use super::control::{TestOrder, Wake};
 use super::exit_rows::drain_exits;
 use super::sampling_thread::{Join, SamplingThread};
 use super::schedule::{Due, Unmet, suspended_ns};
@@ -21,7 +21,7 @@ use crate::events::ProcessExits;
 use crate::machine::MachineReader;
 use crate::metric::Files;
 use crate::recording::{ClockAnchor, End, Quantiles};
-use crate::sampler::{GivenUp, Governor, Plan, Sampler};
+use crate::sampler::{GivenUp, Governor, Plan, Sampler, TestGroups};
 use crate::schema::cgroups::CgroupSample;
 use crate::schema::marks::{Mark, MarkKind};
 use crate::schema::system::SystemSample;
@@ -57,6 +57,7 @@ pub(super) struct Sampling {
     exits: Option<ProcessExits>,
     governor: Option<Governor>,
     governor_share: Option<f64>,
+    tests: TestGroups,
     on_change: Files,
     newborn_files: Files,
     rollups_pending: bool,
@@ -98,6 +99,7 @@ impl Sampling {
             exits: None,
             governor: None,
             governor_share: None,
+            tests: TestGroups::default(),
             on_change: Files::empty(),
             newborn_files: Files::empty(),
             rollups_pending: false,
@@ -222,6 +224,7 @@ impl Sampling {
                 continue;
             }
             let session = self.sessions.remove(index);
+            self.tests.end(session.number.0, None);
             let mut usage = self.usage(&session, drained);
             usage.last_counters.system.clone_from(&last_counters.system);
             usage.last_counters.cgroups.clone_from(&last_counters.cgroups);
@@ -254,6 +257,7 @@ impl Sampling {
             return;
         }
         self.watch_clock(now);
+        self.follow_tests(now);
         let next = self.sessions.iter().filter_map(|session| session.schedule.next_boot_ns()).min();
         if let Some(next) = next {
             budget_ns = budget_ns.min(next.saturating_sub(planned_ns));
@@ -263,13 +267,13 @@ impl Sampling {
         let is_round = plan.files.contains(Files::SMAPS_ROLLUP);
         self.rollups_pending = is_round && self.sampler.counts().rollups_pending > 0;
         if let Some(governor) = self.governor.as_mut().filter(|_| !is_round) {
-            self.sampler.read_rollups_within(governor, plan.rollups_until_boot_ns);
+            let until_boot_ns = plan.rollups_until_boot_ns;
+            self.sampler.read_rollups_within(governor, &mut self.tests, until_boot_ns);
         }
         self.note_stuck(now);
         let ts_ms = self.anchor.utc_ms(planned_ns);
-        let mut system =
-            asked_by_all.meminfo.then(|| self.machine.read(ts_ms, asked_by_all.counters));
-        if let Some(system) = system.as_mut().filter(|_| asked_by_all.counters) {
+        let mut system = asked_by_all.meminfo.then(|| self.machine.read(ts_ms, asked_by_all.swap));
+        if let Some(system) = system.as_mut().filter(|_| asked_by_all.swap) {
             system.pss = self.sampler.known_pss();
         }
         self.cgroup_rows.clear();
@@ -317,6 +321,20 @@ impl Sampling {
         }
         self.bring_up_to_date(&tick, system, exits_before, &due_sessions);
         self.due_sessions = due_sessions;
+    }
+
+    /// Takes in which tests have begun and ended.
+    fn follow_tests(&mut self, now: &Now) {
+        for session in &self.sessions {
+            for order in session.control.waiting_test_orders() {
+                match order {
+                    TestOrder::Begin(scope, test) => {
+                        self.tests.begin(session.number.0, scope, test, now.boot_ns);
+                    }
+                    TestOrder::End(test) => self.tests.end(session.number.0, Some(&test)),
+                }
+            }
+        }
     }
 
     fn plan(&self, asked: Asked, planned_ns: u64, budget_ns: u64) -> Plan {
@@ -406,7 +424,9 @@ impl Sampling {
                 kind,
                 name,
                 test: None,
+                process: None,
                 labels: BTreeMap::new(),
+                marked: None,
             };
             self.sweeps.batch.marks.push(mark);
         };
@@ -429,7 +449,9 @@ impl Sampling {
                 kind: MarkKind::Stuck,
                 name: format!("`{file}` of {comm} ({pid}) waits for a lock"),
                 test: None,
+                process: None,
                 labels: BTreeMap::new(),
+                marked: None,
             });
         }
     }

@@ -21,10 +21,10 @@ use crate::schema::ticks::Tick;
 /// Ticks without samples that wait for room in a queue. At 1000 a second the writer may stand still
 /// for a minute before even these are lost.
 const MAX_WAITING_TICKS: usize = 64 * 1024;
-/// `meminfo` is read at most this often.
+/// `meminfo`, `vmstat` and `pressure/memory` are read at most this often.
 const MEMINFO_INTERVAL: Duration = Duration::from_millis(100);
-/// `vmstat` and `pressure/memory` are read at most this often; they are counters, so nothing is lost.
-const COUNTERS_INTERVAL: Duration = Duration::from_secs(1);
+/// Swap is looked at, and the known PSS summed up, at most this often.
+const SWAP_INTERVAL: Duration = Duration::from_secs(1);
 /// Quantiles are of microseconds up to an hour, with an error below one percent.
 const MAX_HISTOGRAM_US: u64 = 3_600_000_000;
 
@@ -38,7 +38,7 @@ pub(super) struct Session {
     pub(super) detail: Recurrence,
     pub(super) pss: Recurrence,
     pub(super) meminfo: Recurrence,
-    pub(super) counters: Recurrence,
+    pub(super) swap: Recurrence,
     pub(super) cgroups: Recurrence,
     pub(super) on_change: Files,
     pub(super) newborn_files: Files,
@@ -97,7 +97,7 @@ impl Session {
             detail: Recurrence::new(options.detail, interval),
             pss: Recurrence::new(pss_rate, interval),
             meminfo: Recurrence::new(Rate::Every(MEMINFO_INTERVAL), interval),
-            counters: Recurrence::new(Rate::Every(COUNTERS_INTERVAL), interval),
+            swap: Recurrence::new(Rate::Every(SWAP_INTERVAL), interval),
             cgroups: Recurrence::new(options.cgroups, interval),
             on_change,
             newborn_files: if options.detail == Rate::Off { Files::empty() } else { Files::DETAIL },
@@ -120,7 +120,7 @@ impl Session {
             detail: self.detail.is_due(due.index) || is_last,
             pss: self.pss.is_due(due.index),
             meminfo: self.meminfo.is_due(due.index),
-            counters: self.counters.is_due(due.index),
+            swap: self.swap.is_due(due.index),
             cgroups: self.cgroups.is_due(due.index),
             alone,
         }

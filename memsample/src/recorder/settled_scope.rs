@@ -7,7 +7,7 @@ use std::path::Component;
 use crate::error::ReadError;
 use crate::identity::{Comm, Identity};
 use crate::proc::ProcRoot;
-use crate::sampler::start_and_name_of;
+use crate::sampler::{TestScope, start_and_name_of};
 use crate::scope::{Scope, ScopeError};
 use crate::units::ClockTicks;
 
@@ -58,6 +58,19 @@ impl SettledScope {
                     false => Err(ScopeError::NotACgroup(path.clone())),
                 }
             }
+        }
+    }
+}
+
+impl SettledScope {
+    /// Returns the scope as the sampler knows it; `None` for the machine, of which nobody comes first.
+    pub(super) fn of_test(&self) -> Option<TestScope> {
+        match self {
+            Self::Machine => None,
+            Self::Tree(Root { pid, start, launcher }) => {
+                Some(TestScope::Tree { pid: *pid, start: *start, launcher: *launcher })
+            }
+            Self::Cgroup(path) => Some(TestScope::Cgroup(path.clone())),
         }
     }
 }

@@ -55,7 +55,7 @@ pub(super) struct Asked {
     pub(super) detail: bool,
     pub(super) pss: bool,
     pub(super) meminfo: bool,
-    pub(super) counters: bool,
+    pub(super) swap: bool,
     pub(super) cgroups: bool,
     /// Whether nobody else is there who could have wanted anything.
     pub(super) alone: bool,
@@ -67,7 +67,7 @@ impl Asked {
         self.detail |= other.detail;
         self.pss |= other.pss;
         self.meminfo |= other.meminfo;
-        self.counters |= other.counters;
+        self.swap |= other.swap;
         self.cgroups |= other.cgroups;
     }
 }

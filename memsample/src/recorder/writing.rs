@@ -103,6 +103,7 @@ impl<D: Destination> Writing<D> {
             && let Some(sampling) = &mut sampling
         {
             last = std::mem::take(&mut sampling.last_counters);
+            oom.explain(control.waiting_oom_reasons());
             oom.add_last_marks(&mut last);
             // Its rows are of no tick, and known by now.
             last.system.clear();
@@ -162,6 +163,7 @@ impl<D: Destination> Writing<D> {
             self.control.set_queued(self.queue.len());
             let usage = self.project(message);
             self.batch.marks.extend(self.control.waiting_marks());
+            self.oom.explain(self.control.waiting_oom_reasons());
             self.oom.add_marks(&mut self.batch);
             if !self.batch.is_empty() {
                 self.counted.add(&self.batch);

@@ -32,13 +32,12 @@ pub(crate) struct ImageRow {
     pub(crate) exit_hwm_bytes: Option<u64>,
 }
 
-const COLUMNS: [&str; 19] = [
+const COLUMNS: [&str; 18] = [
     "process",
     "pid",
     "ppid",
     "exec",
     "comm",
-    "exe",
     "role",
     "cmdline",
     "test",
@@ -47,10 +46,10 @@ const COLUMNS: [&str; 19] = [
     "samples",
     "first_ts",
     "last_ts",
-    "rss_peak_bytes",
+    "rss_max_bytes",
     "rss_mean_bytes",
-    "pss_peak_bytes",
-    "hwm_bytes",
+    "pss_max_bytes",
+    "hwm_max_bytes",
     "exit_hwm_bytes",
 ];
 
@@ -66,15 +65,13 @@ impl Recording {
             let (process, start_ns, samples) =
                 (long("process")?, long("start_ns")?, long("samples")?);
             let (rss_peak, hwm, exit_hwm) =
-                (long("rss_peak_bytes")?, long("hwm_bytes")?, long("exit_hwm_bytes")?);
-            let (rss_mean, pss_peak) = (long("rss_mean_bytes")?, long("pss_peak_bytes")?);
+                (long("rss_max_bytes")?, long("hwm_max_bytes")?, long("exit_hwm_bytes")?);
+            let (rss_mean, pss_peak) = (long("rss_mean_bytes")?, long("pss_max_bytes")?);
             let (first, last) = (ts("first_ts")?, ts("last_ts")?);
             let ended = batch.column_by_name("ended").and_then(|column| column.as_boolean_opt());
             let ended = ended.ok_or_else(|| missing("ended"))?;
-            let (comm, exe, cmdline) =
-                (strings(&batch, "comm")?, strings(&batch, "exe")?, strings(&batch, "cmdline")?);
-            // An older recording has neither.
-            let (role, test) = (strings(&batch, "role").ok(), strings(&batch, "test").ok());
+            let (comm, cmdline) = (strings(&batch, "comm")?, strings(&batch, "cmdline")?);
+            let (role, test) = (strings(&batch, "role")?, strings(&batch, "test")?);
             for row in 0..batch.num_rows() {
                 let known = |column: &arrow_array::Int64Array| {
                     column.is_valid(row).then(|| column.value(row).unsigned_abs())
@@ -82,21 +79,15 @@ impl Recording {
                 let text = |column: &arrow_array::StringArray| {
                     column.is_valid(row).then(|| column.value(row).to_owned())
                 };
-                let (comm, exe, cmdline) = (comm.value(row).to_owned(), text(exe), text(cmdline));
-                // An older recording has no roles, and it separates the arguments by spaces.
-                let role = role.and_then(text).unwrap_or_else(|| {
-                    let arguments = cmdline.as_deref().unwrap_or_default().split(' ');
-                    let exe = exe.as_deref().map(str::as_bytes);
-                    crate::role(comm.as_bytes(), exe, arguments.map(str::as_bytes))
-                });
+                let (comm, cmdline) = (comm.value(row).to_owned(), text(cmdline));
                 each(ImageRow {
                     process: process.value(row).unsigned_abs(),
                     pid: pid.value(row),
                     ppid: ppid.value(row),
                     exec: exec.value(row),
                     comm,
-                    role,
-                    test: test.and_then(text),
+                    role: role.value(row).to_owned(),
+                    test: text(test),
                     cmdline: cmdline.filter(|line| !line.is_empty()),
                     start_ns: start_ns.value(row).unsigned_abs(),
                     ended: ended.value(row),

@@ -11,6 +11,7 @@ use arrow_array::types::{
 use arrow_array::{Array, PrimitiveArray, RecordBatch, StringArray};
 use jiff::Timestamp;
 
+use super::last_reading::{LastReading, LastReadings};
 use super::manifest::RecordingState;
 use super::open::Recording;
 use crate::identity::ProcessId;
@@ -37,7 +38,8 @@ pub struct RecordedInstant {
     /// What was known of the PSS of all processes together, at most a second and a tick before, and the
     /// memory of the machine at that instant.
     pub known_pss: Option<(KnownPss, Meminfo)>,
-    /// The tick nearest to this one at which PSS was read, of any process.
+    /// The tick nearest to this one at which PSS was read, of any process; `None` where it was never read,
+    /// and where a process has its PSS of this tick.
     pub nearest_pss: Option<Timestamp>,
 }
 
@@ -61,9 +63,12 @@ pub struct RecordedProcess {
     pub cmdline: Option<String>,
     /// The control group.
     pub cgroup: Option<String>,
+    /// The test to which it belongs.
+    pub test: Option<String>,
     /// What the process does; see [`Identity::role`](crate::Identity::role).
     pub role: Option<String>,
     metrics: [Option<u64>; Metric::COUNT],
+    last_readings: LastReadings,
 }
 
 impl RecordedProcess {
@@ -73,6 +78,30 @@ impl RecordedProcess {
     #[must_use]
     pub fn get(&self, metric: Metric) -> Option<u64> {
         self.metrics.get(metric as usize).copied().flatten()
+    }
+
+    /// Returns the value of `metric` as it was last read up to that tick, and how old it is; `None` where it
+    /// was never read of this process image.
+    #[must_use]
+    pub fn last_reading(&self, metric: Metric) -> Option<LastReading> {
+        self.last_readings.get(metric as usize).copied().flatten()
+    }
+
+    /// Takes what was read at the tick itself as the last reading.
+    fn take_own_readings(&mut self) {
+        let rss_bytes = self.get(Metric::Rss);
+        self.last_readings = self
+            .metrics
+            .map(|value| value.map(|value| LastReading { value, age_ms: 0, rss_bytes }));
+    }
+
+    /// Takes a reading if it is later than the one that is known.
+    fn take_reading(&mut self, metric: Metric, reading: LastReading) {
+        if let Some(last) = self.last_readings.get_mut(metric as usize)
+            && last.is_none_or(|last| reading.age_ms < last.age_ms)
+        {
+            *last = Some(reading);
+        }
     }
 
     /// Returns the [`role`](crate::role()) by what is recorded, which separates the arguments by spaces: those
@@ -157,7 +186,11 @@ impl Recording {
         }
         let &(tick_ms, dropped) =
             ticks.0.iter().rfind(|(ts, _)| *ts <= at_ms).ok_or(InstantError::Empty)?;
-        let (processes, nearest_pss) = self.samples_at(tick_ms)?;
+        let processes = self.samples_at(tick_ms)?;
+        let nearest_pss = match processes.iter().any(|it| it.get(Metric::Pss).is_some()) {
+            true => None,
+            false => self.nearest_pss(tick_ms)?,
+        };
         Ok(RecordedInstant {
             ts: timestamp(tick_ms)?,
             first,
@@ -197,22 +230,14 @@ impl Recording {
         Ok(Ticks(ticks))
     }
 
-    /// Returns the samples of a tick, and the tick nearest to it that has a PSS.
-    fn samples_at(&self, tick_ms: i64) -> io::Result<(Vec<RecordedProcess>, Option<i64>)> {
+    /// Returns the samples of a tick.
+    fn samples_at(&self, tick_ms: i64) -> io::Result<Vec<RecordedProcess>> {
         let mut columns = vec!["ts", "process", "pid", "comm"];
         columns.extend(Metric::ALL.map(Metric::name));
         let mut processes = Vec::new();
-        let mut nearest_pss: Option<i64> = None;
-        for batch in self.read_table("samples", &columns) {
+        for batch in self.read_table_between("samples", &columns, tick_ms..=tick_ms) {
             let batch = batch?;
             let ts = numbers::<Millisecond>(&batch, "ts")?.values();
-            let pss = numbers::<Int64Type>(&batch, Metric::Pss.name())?;
-            let distance = |ts: i64| ts.abs_diff(tick_ms);
-            for (&ts, pss) in ts.iter().zip(pss) {
-                if pss.is_some() && nearest_pss.is_none_or(|near| distance(ts) < distance(near)) {
-                    nearest_pss = Some(ts);
-                }
-            }
             if !ts.contains(&tick_ms) {
                 continue;
             }
@@ -236,19 +261,92 @@ impl Recording {
                     exe: None,
                     cmdline: None,
                     cgroup: None,
+                    test: None,
                     role: None,
                     metrics: values,
+                    last_readings: [None; Metric::COUNT],
                 });
             }
         }
         processes.sort_unstable_by_key(|process| (process.pid, process.process));
+        self.fill_last_readings(&mut processes, tick_ms)?;
         self.identify(&mut processes)?;
-        Ok((processes, nearest_pss))
+        Ok(processes)
+    }
+
+    /// Fills in the last readings of the processes of a tick, up to that tick.
+    ///
+    /// Reads only the columns that some process lacks at the tick, and no row group that begins later.
+    fn fill_last_readings(
+        &self,
+        processes: &mut [RecordedProcess],
+        tick_ms: i64,
+    ) -> io::Result<()> {
+        let lacks =
+            |metric: &Metric| processes.iter().any(|process| process.get(*metric).is_none());
+        let lacking: Vec<Metric> = Metric::ALL.into_iter().filter(lacks).collect();
+        for process in processes.iter_mut() {
+            process.take_own_readings();
+        }
+        if lacking.is_empty() {
+            return Ok(());
+        }
+        let mut columns = vec!["ts", "process", Metric::Rss.name()];
+        columns.extend(lacking.iter().map(|metric| metric.name()));
+        let mut of_process: HashMap<u64, &mut RecordedProcess> =
+            processes.iter_mut().map(|process| (process.process.0, process)).collect();
+        for batch in self.read_table_between("samples", &columns, i64::MIN..=tick_ms) {
+            let batch = batch?;
+            let ts = numbers::<Millisecond>(&batch, "ts")?.values();
+            let keys = numbers::<Int64Type>(&batch, "process")?.values();
+            let rss = numbers::<Int64Type>(&batch, Metric::Rss.name())?;
+            // A recording of an older version may lack a column.
+            let known: Vec<_> = lacking
+                .iter()
+                .filter_map(|&metric| {
+                    Some((metric, numbers::<Int64Type>(&batch, metric.name()).ok()?))
+                })
+                .filter(|(_, column)| column.null_count() < column.len())
+                .collect();
+            for (row, (&ts, key)) in ts.iter().zip(keys).enumerate() {
+                if ts > tick_ms {
+                    continue;
+                }
+                let Some(process) = of_process.get_mut(&key.unsigned_abs()) else { continue };
+                for (metric, column) in known.iter().filter(|(_, column)| column.is_valid(row)) {
+                    process.take_reading(
+                        *metric,
+                        LastReading {
+                            value: column.value(row).unsigned_abs(),
+                            age_ms: tick_ms.abs_diff(ts),
+                            rss_bytes: rss.is_valid(row).then(|| rss.value(row).unsigned_abs()),
+                        },
+                    );
+                }
+            }
+        }
+        Ok(())
+    }
+    /// Returns the tick nearest to a tick at which PSS was read, of any process.
+    fn nearest_pss(&self, tick_ms: i64) -> io::Result<Option<i64>> {
+        let mut nearest: Option<i64> = None;
+        let distance = |ts: i64| ts.abs_diff(tick_ms);
+        for batch in self.read_table("samples", &["ts", Metric::Pss.name()]) {
+            let batch = batch?;
+            let ts = numbers::<Millisecond>(&batch, "ts")?.values();
+            let pss = numbers::<Int64Type>(&batch, Metric::Pss.name())?;
+            for (&ts, _) in ts.iter().zip(pss).filter(|(_, pss)| pss.is_some()) {
+                if nearest.is_none_or(|near| distance(ts) < distance(near)) {
+                    nearest = Some(ts);
+                }
+            }
+        }
+        Ok(nearest)
     }
 
     /// Fills in what the table of processes says.
     fn identify(&self, processes: &mut [RecordedProcess]) -> io::Result<()> {
-        let columns = ["process", "ppid", "uid", "exe", "cmdline", "cgroup", "role"];
+        let columns = ["process", "ppid", "uid", "exe", "cmdline", "cgroup", "role", "test"];
         let mut by_key: HashMap<u64, &mut RecordedProcess> =
             processes.iter_mut().map(|process| (process.process.0, process)).collect();
         for batch in self.read_table("processes", &columns) {
@@ -258,7 +356,8 @@ impl Recording {
             let uid = numbers::<Int64Type>(&batch, "uid")?;
             let (exe, cmdline, cgroup) =
                 (strings(&batch, "exe")?, strings(&batch, "cmdline")?, strings(&batch, "cgroup")?);
-            let role = strings(&batch, "role");
+            // A recording of an older version may lack these.
+            let (role, test) = (strings(&batch, "role"), strings(&batch, "test"));
             let text = |column: &StringArray, row| {
                 column.is_valid(row).then(|| column.value(row).to_owned())
             };
@@ -270,6 +369,7 @@ impl Recording {
                     of.exe = text(exe, row);
                     of.cmdline = text(cmdline, row);
                     of.cgroup = text(cgroup, row);
+                    of.test = test.as_ref().ok().and_then(|test| text(test, row));
                     of.role = match role {
                         Ok(role) => text(role, row),
                         // Recorded by an older version, which had no rules either.
@@ -326,9 +426,9 @@ impl Recording {
             ("swap_cached_bytes", |meminfo| &mut meminfo.swap_cached),
             ("active_bytes", |meminfo| &mut meminfo.active),
             ("inactive_bytes", |meminfo| &mut meminfo.inactive),
-            ("anon_bytes", |meminfo| &mut meminfo.anon_pages),
-            ("mapped_bytes", |meminfo| &mut meminfo.mapped),
-            ("shmem_bytes", |meminfo| &mut meminfo.shmem),
+            ("mem_anon_bytes", |meminfo| &mut meminfo.anon_pages),
+            ("mem_mapped_bytes", |meminfo| &mut meminfo.mapped),
+            ("mem_shmem_bytes", |meminfo| &mut meminfo.shmem),
             ("slab_reclaimable_bytes", |meminfo| &mut meminfo.slab_reclaimable),
             ("slab_unreclaimable_bytes", |meminfo| &mut meminfo.slab_unreclaimable),
             ("kernel_stack_bytes", |meminfo| &mut meminfo.kernel_stack),

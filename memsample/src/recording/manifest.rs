@@ -16,6 +16,7 @@ use crate::replace_file::replace_file;
 use crate::schema::FORMAT_VERSION;
 use crate::schema::Totals;
 use crate::scope::Scope;
+use memsample_beneath::HeldDirectory;
 
 /// The contents of `recording.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -45,6 +46,9 @@ pub struct Manifest {
 pub struct Provenance {
     /// The version of the format; see [`FORMAT_VERSION`].
     pub format: u32,
+    /// Which recording it is, in this and every other place: a random UUID of version 7, of which later ones sort
+    /// behind earlier ones. The column `recording` of every table.
+    pub id: String,
     /// The name that the user gave, or one made of the time.
     pub name: String,
     /// The version of this program.
@@ -202,8 +206,8 @@ pub struct Machine {
     /// The CPUs that are online; on each the kernel keeps a part of what processes have resident.
     #[serde(default)]
     pub cpus_online: Option<usize>,
-    /// Bytes in one page.
-    pub page_bytes: u64,
+    /// Bytes in one page; absent where a capture does not tell.
+    pub page_bytes: Option<u64>,
     /// Clock ticks in one second.
     pub ticks_per_second: u64,
 }
@@ -221,7 +225,7 @@ impl Machine {
             boot_id: boot_id.map(|boot_id| boot_id.trim().to_owned()),
             cpus: std::thread::available_parallelism().ok().map(usize::from),
             cpus_online: cpus_online(),
-            page_bytes: host.page_bytes.get(),
+            page_bytes: Some(host.page_bytes.get()),
             ticks_per_second: host.ticks_per_second.get(),
         }
     }
@@ -275,26 +279,43 @@ pub struct Quantiles {
     pub max: u64,
 }
 
+/// A `recording.json` is a few kilobytes, and more with many labels; what is larger is something else.
+const MAX_BYTES: u64 = 16 << 20;
+
+/// What is read of `recording.json` before all else.
+#[derive(Deserialize)]
+struct Versions {
+    format: u32,
+    memsample: String,
+}
+
 impl Manifest {
     /// Reads `recording.json`.
     ///
     /// # Errors
     ///
-    /// The file cannot be read; or, of kind `InvalidData`, it is not that of a recording, or of a
-    /// newer format.
+    /// The file cannot be read; or, of kind `InvalidData`, it is not that of a recording, or of
+    /// another format.
     pub(crate) fn read(path: &Path) -> io::Result<Self> {
         let invalid = |message: String| io::Error::new(io::ErrorKind::InvalidData, message);
-        let bytes = fs::read(path)?;
-        let manifest: Self = serde_json::from_slice(&bytes)
-            .map_err(|error| invalid(format!("`{}` is damaged: {error}", path.display())))?;
-        let format = manifest.provenance.format;
-        if format > FORMAT_VERSION {
+        let (directory, name) = HeldDirectory::of_file(path)?;
+        let bytes = directory.read(name, MAX_BYTES)?;
+        // Messages repeat words of the file, which may be made for the terminal that shows them.
+        let shown = |words: String| words.chars().map(printable).collect::<String>();
+        let damaged = |error: serde_json::Error| {
+            invalid(format!("`{}` is damaged: {}", path.display(), shown(error.to_string())))
+        };
+        // First, since in another format all else may mean something else.
+        let Versions { format, memsample } = serde_json::from_slice(&bytes).map_err(damaged)?;
+        if format != FORMAT_VERSION {
+            let memsample = shown(memsample);
             return Err(invalid(format!(
-                "`{}` has format {format}, and this program knows up to {FORMAT_VERSION}: use a newer memsample",
+                "`{}` has format {format}, written by memsample {memsample}, and this program reads format \
+                 {FORMAT_VERSION}: read it with the memsample that wrote it, or record again",
                 path.display(),
             )));
         }
-        Ok(manifest)
+        serde_json::from_slice(&bytes).map_err(damaged)
     }
 
     /// Writes `recording.json`, whole or not at all.
@@ -302,6 +323,14 @@ impl Manifest {
         let mut text = serde_json::to_vec_pretty(self).map_err(io::Error::other)?;
         text.push(b'\n');
         replace_file(path, |mut file| file.write_all(&text))
+    }
+}
+
+/// Returns a character, or how it is written in Rust if a terminal would not show it.
+fn printable(character: char) -> String {
+    match character {
+        '\'' | '"' | '\\' => character.to_string(),
+        _ => character.escape_debug().collect(),
     }
 }
 

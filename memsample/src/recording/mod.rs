@@ -7,26 +7,33 @@
 //!             └─ rows ─ table ─▶ NAME.parquet     tails every 30 s, settled at each checkpoint
 //! ```
 
+mod id;
 mod images;
 mod instant;
+mod last_reading;
 mod layout;
 mod manifest;
 mod open;
+mod parquet_file;
 mod table;
 mod tables;
+mod test_tables;
 mod writer;
 mod written_images;
 
 pub use instant::{InstantError, RecordedInstant, RecordedProcess};
+pub use last_reading::LastReading;
 pub use manifest::{
     ClockAnchor, End, ForksBy, Machine, Manifest, Provenance, Quantiles, RecorderUsage,
     RecordingState, Settings,
 };
 pub use open::{OpenError, Recording, Recovery};
 
+pub(crate) use id::new_recording_id;
 pub(crate) use images::ImageRow;
 pub(crate) use instant::numbers;
 pub(crate) use layout::{Lock, RecordingDirectory};
 pub(crate) use manifest::{file_names, millis};
+pub use test_tables::write_test_tables;
 pub(crate) use writer::RecordingWriter;
 pub use writer::is_disk_full;

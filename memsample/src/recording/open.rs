@@ -1,25 +1,28 @@
 //! Opens a recording, and recovers one whose recorder died.
 
 use std::fmt;
-use std::fs::File;
 use std::io;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use arrow_array::RecordBatch;
-use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use parquet::file::metadata::RowGroupMetaData;
-use parquet::file::statistics::Statistics;
+use memsample_beneath::open_regular;
 
 use super::layout::RecordingDirectory;
 use super::manifest::{Manifest, RecordingState};
+use super::parquet_file::ParquetFile;
 use super::table::table_files;
 use super::writer::RecordingWriter;
+
+/// A recording that belongs to somebody else is copied up to this size.
+const MAX_COPIED_BYTES: u64 = 4 << 30;
 
 /// A recording on disk.
 #[derive(Debug)]
 pub struct Recording {
+    /// Where a person knows it.
+    path: PathBuf,
+    /// Where its files are.
     directory: RecordingDirectory,
     manifest: Manifest,
 }
@@ -38,6 +41,11 @@ pub enum Recovery {
         /// Whether an incomplete batch behind them was left out.
         torn: bool,
     },
+    /// It belongs to somebody else, and is as it was: a copy was put together, which is what is read.
+    InCopy {
+        /// The user who can recover it.
+        owner: u32,
+    },
 }
 
 /// Why a recording could not be opened or recovered.
@@ -46,6 +54,8 @@ pub enum Recovery {
 pub enum OpenError {
     /// There is no `recording.json` at this path.
     NotARecording(PathBuf),
+    /// It was not closed, and belongs to this user: only they recover it.
+    OfOther(PathBuf, u32),
     /// A file is damaged, of a newer format, or cannot be read.
     Io(PathBuf, io::Error),
 }
@@ -56,6 +66,12 @@ impl fmt::Display for OpenError {
             Self::NotARecording(path) => {
                 write!(f, "`{}` is not a recording: it has no recording.json", path.display())
             }
+            Self::OfOther(path, owner) => write!(
+                f,
+                "`{0}` belongs to user {owner} and is not changed: recover it as that user, such as with \
+                 `sudo -u '#{owner}' memsample recover {0}`",
+                path.display()
+            ),
             Self::Io(path, _) => write!(f, "cannot read the recording `{}`", path.display()),
         }
     }
@@ -64,7 +80,7 @@ impl fmt::Display for OpenError {
 impl std::error::Error for OpenError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::NotARecording(_) => None,
+            Self::NotARecording(_) | Self::OfOther(..) => None,
             Self::Io(_, error) => Some(error),
         }
     }
@@ -74,16 +90,24 @@ impl Recording {
     /// Opens a recording, and puts it together first if its recorder died.
     ///
     /// A recording that is still being written is opened as it is: its files hold what was sampled up
-    /// to the last flush, at most thirty seconds ago.
+    /// to the last flush, at most thirty seconds ago. One that belongs to somebody else is not changed: a copy is put
+    /// together in a private directory, which is gone with what is returned.
     ///
     /// # Errors
     ///
     /// The path is not a recording, or a file in it is damaged.
     pub fn open(path: &Path) -> Result<(Self, Recovery), OpenError> {
-        let recovery = Self::recover(path)?;
-        let directory = RecordingDirectory::existing(path);
+        let mut directory = RecordingDirectory::existing(path);
+        let recovery = match Self::recover(path) {
+            Err(OpenError::OfOther(_, owner)) => {
+                directory = recovered_copy(&directory)
+                    .map_err(|error| OpenError::Io(path.to_owned(), error))?;
+                Recovery::InCopy { owner }
+            }
+            recovery => recovery?,
+        };
         let manifest = read_manifest(&directory)?;
-        Ok((Self { directory, manifest }, recovery))
+        Ok((Self { path: path.to_owned(), directory, manifest }, recovery))
     }
 
     /// Puts a recording together whose recorder died. Does nothing to one that is whole, or that is
@@ -93,11 +117,19 @@ impl Recording {
     ///
     /// # Errors
     ///
-    /// The path is not a recording, a file in it is damaged, or the disk is full.
+    /// The path is not a recording, it belongs to somebody else, a file in it is damaged, or the disk is full.
     pub fn recover(path: &Path) -> Result<Recovery, OpenError> {
         let directory = RecordingDirectory::existing(path);
         let failed = |error| OpenError::Io(path.to_owned(), error);
         let manifest = read_manifest(&directory)?;
+        // Whoever owns it can put a link in place of what is written, at any moment.
+        if let Some(owner) = directory.other_owner().map_err(failed)? {
+            return match manifest.state {
+                RecordingState::Recording if directory.is_written() => Ok(Recovery::StillRecording),
+                RecordingState::Recording => Err(OpenError::OfOther(path.to_owned(), owner)),
+                RecordingState::Closed | RecordingState::Recovered => Ok(Recovery::NotNeeded),
+            };
+        }
         if !directory.journal().exists() {
             // The recorder died before it had written anything.
             if manifest.state == RecordingState::Recording {
@@ -121,13 +153,13 @@ impl Recording {
     }
 
     pub(crate) fn from_parts(path: &Path, manifest: Manifest) -> Self {
-        Self { directory: RecordingDirectory::existing(path), manifest }
+        Self { path: path.to_owned(), directory: RecordingDirectory::existing(path), manifest }
     }
 
-    /// Returns the directory.
+    /// Returns the directory. Where a copy is read, [`Self::table_files`] are not in it.
     #[must_use]
     pub fn path(&self) -> &Path {
-        self.directory.path()
+        &self.path
     }
 
     /// Returns the contents of `recording.json`.
@@ -139,7 +171,7 @@ impl Recording {
     /// Returns the Parquet files of a table, such as `samples`, in their order.
     #[must_use]
     pub fn table_files(&self, name: &str) -> Vec<PathBuf> {
-        table_files(self.path(), name)
+        table_files(self.directory.path(), name)
     }
 
     /// Returns the size of all files, in bytes.
@@ -183,28 +215,26 @@ impl Recording {
 type Batches = Box<dyn Iterator<Item = io::Result<RecordBatch>>>;
 
 fn open_table(path: &Path, columns: &[&str], span: &RangeInclusive<i64>) -> io::Result<Batches> {
-    let damaged = |error: parquet::errors::ParquetError| {
-        io::Error::new(io::ErrorKind::InvalidData, format!("`{}`: {error}", path.display()))
+    let unread =
+        |error: io::Error| io::Error::new(error.kind(), format!("`{}`: {error}", path.display()));
+    let file = ParquetFile::new(open_regular(path).map_err(unread)?)?;
+    let path = path.to_owned();
+    // Of several files of many recordings: which one.
+    let named = move |error: io::Error| {
+        io::Error::new(error.kind(), format!("`{}` is damaged: {error}", path.display()))
     };
-    let builder = ParquetRecordBatchReaderBuilder::try_new(File::open(path)?).map_err(damaged)?;
-    let mask = ProjectionMask::columns(builder.parquet_schema(), columns.iter().copied());
-    let groups = builder.metadata().row_groups().iter().enumerate();
-    let groups =
-        groups.filter(|(_, group)| may_hold(group, span)).map(|(index, _)| index).collect();
-    let reader = builder.with_projection(mask).with_row_groups(groups).build().map_err(damaged)?;
-    Ok(Box::new(reader.map(|batch| batch.map_err(io::Error::other))))
+    let rows = file.rows(columns, span).map_err(&named)?;
+    Ok(Box::new(rows.map(move |batch| batch.map_err(&named))))
 }
 
-/// Returns whether a row group may hold a row in a span of `ts`, as far as its statistics tell.
-fn may_hold(group: &RowGroupMetaData, span: &RangeInclusive<i64>) -> bool {
-    let ts = group.columns().iter().find(|column| column.column_path().string() == "ts");
-    match ts.and_then(|ts| ts.statistics()) {
-        Some(Statistics::Int64(ts)) => match (ts.min_opt(), ts.max_opt()) {
-            (Some(min), Some(max)) => min <= span.end() && max >= span.start(),
-            _ => true,
-        },
-        _ => true,
-    }
+/// Puts a copy of a recording together.
+fn recovered_copy(original: &RecordingDirectory) -> io::Result<RecordingDirectory> {
+    let copy = RecordingDirectory::create_private()?;
+    original.copy_to(&copy, MAX_COPIED_BYTES)?;
+    let manifest = Manifest::read(&copy.manifest())?;
+    let lock = copy.lock()?.ok_or_else(|| io::Error::other("another program has its copy"))?;
+    RecordingWriter::recover(copy.clone(), lock, manifest)?;
+    Ok(copy)
 }
 
 fn read_manifest(directory: &RecordingDirectory) -> Result<Manifest, OpenError> {

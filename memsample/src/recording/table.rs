@@ -11,22 +11,23 @@ use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow_array::RecordBatch;
-use arrow_schema::ArrowError;
+use arrow_array::{Array, ArrayRef, RecordBatch, StringArray};
 use arrow_schema::SchemaRef;
 use bytes::Bytes;
+use memsample_beneath::open_regular;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::column::writer::ColumnCloseResult;
-use parquet::file::metadata::{KeyValue, ParquetMetaData, ParquetMetaDataReader, SortingColumn};
+use parquet::file::metadata::{KeyValue, ParquetMetaData, SortingColumn};
 use parquet::file::properties::{
     EnabledStatistics, WriterProperties, WriterPropertiesBuilder, WriterVersion,
 };
-use parquet::file::reader::ChunkReader;
+use parquet::file::reader::{ChunkReader, Length};
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::ColumnPath;
 
+use super::parquet_file::{ParquetFile, guarded, io_error};
 use crate::replace_file::replace_file;
 use crate::schema::{ColumnKind, Table};
 
@@ -64,28 +65,39 @@ pub(crate) struct RowGroups {
 }
 
 impl RowGroups {
-    /// Encodes batches of `table` as one row group. `None` where there are no rows.
-    pub(crate) fn encode(
+    /// Encodes batches of the columns of `table` behind the first, which names the recording `id`, as one row group.
+    /// `None` where there are no rows.
+    fn encode(
         table: &Table,
+        id: &str,
         purpose: Purpose,
-        batches: impl IntoIterator<Item = Result<RecordBatch, ArrowError>>,
+        batches: impl IntoIterator<Item = Vec<ArrayRef>>,
     ) -> io::Result<Option<Self>> {
+        let schema = table.arrow_schema();
         let options = ArrowWriterOptions::new()
             .with_properties(properties(table, purpose).build())
             .with_skip_arrow_metadata(true);
         let mut writer =
-            ArrowWriter::try_new_with_options(Vec::new(), table.arrow_schema(), options)
+            ArrowWriter::try_new_with_options(Vec::new(), Arc::clone(&schema), options)
                 .map_err(io_error)?;
         let mut rows = 0;
-        for batch in batches {
-            let batch = batch.map_err(io::Error::other)?;
-            rows += batch.num_rows();
+        for mut columns in batches {
+            let count = columns.first().map_or(0, |column| column.len());
+            columns.insert(0, constant(id, count));
+            let batch =
+                RecordBatch::try_new(Arc::clone(&schema), columns).map_err(io::Error::other)?;
+            rows += count;
             writer.write(&batch).map_err(io_error)?;
         }
         let metadata = writer.finish().map_err(io_error)?;
         let bytes = Bytes::from(std::mem::take(writer.inner_mut()));
         Ok((rows > 0).then_some(Self { bytes, metadata }))
     }
+}
+
+/// Returns a column with the same text in every row.
+fn constant(text: &str, rows: usize) -> ArrayRef {
+    Arc::new(StringArray::from_iter_values(std::iter::repeat_n(text, rows)))
 }
 
 /// What becomes of the tail of a file.
@@ -96,12 +108,21 @@ pub(crate) enum Tail {
     Replace(Option<RowGroups>),
 }
 
+/// What every file says of the recording that it is of.
+#[derive(Clone, Debug)]
+pub(crate) struct Origin {
+    /// The value of the column `recording`.
+    pub(crate) id: Arc<str>,
+    /// What was recorded, where and how, as JSON.
+    pub(crate) provenance: Arc<str>,
+}
+
 /// The files of one table of a recording that is being written.
 pub(crate) struct TableFile {
     directory: PathBuf,
     table: Table,
     schema: SchemaRef,
-    provenance: String,
+    origin: Origin,
     /// Which of the table's files is being written, from 1.
     number: u32,
     /// What that file holds on disk; `None` where there is no such file yet.
@@ -118,8 +139,8 @@ struct OnDisk {
 
 impl TableFile {
     /// Creates the table, without rows.
-    pub(crate) fn create(directory: &Path, table: Table, provenance: String) -> io::Result<Self> {
-        let mut file = Self::new(directory, table, provenance);
+    pub(crate) fn create(directory: &Path, table: Table, origin: Origin) -> io::Result<Self> {
+        let mut file = Self::new(directory, table, origin);
         file.publish(0, None, Tail::Replace(None))?;
         Ok(file)
     }
@@ -130,13 +151,13 @@ impl TableFile {
     ///
     /// Of kind `NotFound` where there is no file, `InvalidData` where it is not Parquet or was not
     /// written here.
-    pub(crate) fn reopen(directory: &Path, table: Table, provenance: String) -> io::Result<Self> {
-        let mut table = Self::new(directory, table, provenance);
+    pub(crate) fn reopen(directory: &Path, table: Table, origin: Origin) -> io::Result<Self> {
+        let mut table = Self::new(directory, table, origin);
         while file_path(directory, table.table.name, table.number + 1).exists() {
             table.number += 1;
         }
-        let file = File::open(table.path())?;
-        let metadata = ParquetMetaDataReader::new().parse_and_finish(&file).map_err(invalid)?;
+        let file = ParquetFile::new(open_regular(&table.path())?)?;
+        let metadata = file.metadata()?;
         let number = |key: &str| -> Option<u64> {
             let pairs = metadata.file_metadata().key_value_metadata()?;
             pairs.iter().find(|pair| pair.key == key)?.value.as_ref()?.parse().ok()
@@ -146,18 +167,24 @@ impl TableFile {
         table.checkpoint = number(KEY_CHECKPOINT).ok_or_else(missing)?;
         let settled =
             settled.filter(|&settled| settled <= metadata.num_row_groups()).ok_or_else(missing)?;
-        table.on_disk = Some(OnDisk { settled, bytes: file.metadata()?.len(), metadata });
+        table.on_disk = Some(OnDisk { settled, bytes: file.len(), metadata });
         Ok(table)
     }
 
-    fn new(directory: &Path, table: Table, provenance: String) -> Self {
+    fn new(directory: &Path, table: Table, origin: Origin) -> Self {
         let schema = table.arrow_schema();
         let directory = directory.to_owned();
-        Self { directory, table, schema, provenance, number: 1, on_disk: None, checkpoint: 0 }
+        Self { directory, table, schema, origin, number: 1, on_disk: None, checkpoint: 0 }
     }
 
-    pub(crate) fn table(&self) -> &Table {
-        &self.table
+    /// Encodes rows of the table, given as its columns behind the first, as one row group. `None` where there are no
+    /// rows.
+    pub(crate) fn encode(
+        &self,
+        purpose: Purpose,
+        batches: impl IntoIterator<Item = Vec<ArrayRef>>,
+    ) -> io::Result<Option<RowGroups>> {
+        RowGroups::encode(&self.table, &self.origin.id, purpose, batches)
     }
 
     pub(crate) fn path(&self) -> PathBuf {
@@ -212,7 +239,7 @@ impl TableFile {
         let on_disk = replace_file(&path, |file| {
             let mut output = Output::new(file, self, checkpoint, settled)?;
             let before = match &self.on_disk {
-                Some(on_disk) => Some((File::open(&path)?, &on_disk.metadata)),
+                Some(on_disk) => Some((ParquetFile::new(open_regular(&path)?)?, &on_disk.metadata)),
                 None => None,
             };
             if let Some((source, metadata)) = &before {
@@ -252,7 +279,7 @@ impl<'a> Output<'a> {
         let pairs = vec![
             pair(KEY_CHECKPOINT, checkpoint.to_string()),
             pair(KEY_SETTLED, settled.to_string()),
-            pair(KEY_PROVENANCE, table.provenance.clone()),
+            pair(KEY_PROVENANCE, table.origin.provenance.to_string()),
         ];
         let properties =
             properties(&table.table, Purpose::Settled).set_key_value_metadata(Some(pairs));
@@ -274,22 +301,25 @@ impl<'a> Output<'a> {
         first: usize,
         count: usize,
     ) -> io::Result<()> {
-        for row_group in metadata.row_groups().iter().skip(first).take(count) {
-            let mut output = self.writer.next_row_group().map_err(io_error)?;
-            for column in row_group.columns() {
-                let close = ColumnCloseResult {
-                    bytes_written: column.compressed_size() as u64,
-                    rows_written: row_group.num_rows() as u64,
-                    metadata: column.clone(),
-                    bloom_filter: None,
-                    column_index: None,
-                    offset_index: None,
-                };
-                output.append_column(source, close).map_err(io_error)?;
+        // What is copied may be of a recorder that died, and damaged.
+        guarded(|| {
+            for row_group in metadata.row_groups().iter().skip(first).take(count) {
+                let mut output = self.writer.next_row_group()?;
+                for column in row_group.columns() {
+                    let close = ColumnCloseResult {
+                        bytes_written: column.compressed_size() as u64,
+                        rows_written: row_group.num_rows() as u64,
+                        metadata: column.clone(),
+                        bloom_filter: None,
+                        column_index: None,
+                        offset_index: None,
+                    };
+                    output.append_column(source, close)?;
+                }
+                output.close()?;
             }
-            output.close().map_err(io_error)?;
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     fn finish(mut self) -> io::Result<ParquetMetaData> {
@@ -315,7 +345,7 @@ pub(crate) fn table_files(directory: &Path, name: &str) -> Vec<PathBuf> {
 }
 
 /// Describes how to write: every value that matters, since the defaults are made for other tables.
-fn properties(table: &Table, purpose: Purpose) -> WriterPropertiesBuilder {
+pub(super) fn properties(table: &Table, purpose: Purpose) -> WriterPropertiesBuilder {
     let zstd = |level| Compression::ZSTD(ZstdLevel::try_new(level).unwrap_or_default());
     let compression = match purpose {
         Purpose::Settled => zstd(6),
@@ -356,17 +386,6 @@ fn properties(table: &Table, purpose: Purpose) -> WriterPropertiesBuilder {
         };
     }
     properties
-}
-
-fn io_error(error: parquet::errors::ParquetError) -> io::Error {
-    match error {
-        // Keeps the kind, which says whether the disk is full.
-        parquet::errors::ParquetError::External(error) => match error.downcast::<io::Error>() {
-            Ok(error) => *error,
-            Err(error) => io::Error::other(error),
-        },
-        error => io::Error::other(error),
-    }
 }
 
 fn invalid(error: impl std::fmt::Display) -> io::Error {

@@ -4,7 +4,7 @@
 use std::io;
 use std::path::Path;
 
-use super::table::{Purpose, RowGroups, TableFile, Tail};
+use super::table::{Origin, Purpose, RowGroups, TableFile, Tail};
 use super::written_images::WrittenImages;
 use crate::identity::ProcessId;
 use crate::schema::Fields;
@@ -147,7 +147,7 @@ impl SampleTable {
     }
 
     fn encode(&self, purpose: Purpose, first_tick: u32) -> io::Result<Option<RowGroups>> {
-        RowGroups::encode(self.file.table(), purpose, self.segment.batches(first_tick))
+        self.file.encode(purpose, self.segment.batches(first_tick))
     }
 }
 
@@ -237,11 +237,7 @@ fn encode<R>(
     rows: Option<&[R]>,
 ) -> io::Result<Option<RowGroups>> {
     let batches = rows.unwrap_or_default().chunks(BATCH_ROWS);
-    RowGroups::encode(
-        file.table(),
-        purpose,
-        batches.map(|rows| fields.record_batch(file.table(), rows)),
-    )
+    file.encode(purpose, batches.map(|rows| fields.arrays(rows)))
 }
 
 /// The files of all tables, created or opened one by one.
@@ -274,8 +270,8 @@ impl Tables {
     }
 
     /// Creates all files, without rows.
-    pub(super) fn create(directory: &Path, provenance: &str) -> io::Result<Self> {
-        Self::open(|table| TableFile::create(directory, table, provenance.to_owned()))
+    pub(super) fn create(directory: &Path, origin: &Origin) -> io::Result<Self> {
+        Self::open(|table| TableFile::create(directory, table, origin.clone()))
     }
 
     pub(super) fn push_mark(&mut self, mark: Mark) {
@@ -361,7 +357,8 @@ mod tests {
     #[test]
     fn marks_count_until_the_next_checkpoint() {
         let directory = tempfile::tempdir().unwrap();
-        let mut tables = Tables::create(directory.path(), "{}").unwrap();
+        let origin = Origin { id: "id".into(), provenance: "{}".into() };
+        let mut tables = Tables::create(directory.path(), &origin).unwrap();
         assert_eq!(tables.memory_bytes(), 0);
         for _ in 0..10 {
             tables.push_mark(Mark {
@@ -370,7 +367,9 @@ mod tests {
                 kind: MarkKind::Point,
                 name: "n".repeat(1000),
                 test: Some("t".repeat(500)),
+                process: None,
                 labels: BTreeMap::from([("key".to_owned(), "v".repeat(497))]),
+                marked: None,
             });
         }
         assert_eq!(tables.memory_bytes(), 10 * (2000 + size_of::<Mark>()));

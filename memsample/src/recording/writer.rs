@@ -1,12 +1,15 @@
 //! Writes a recording: the journal at once, then the tables.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
+
+use memsample_beneath::HeldDirectory;
 
 use super::layout::{Lock, RecordingDirectory};
 use super::manifest::{End, Manifest, RecorderUsage, RecordingState};
-use super::table::{TableFile, table_files};
+use super::table::{Origin, TableFile, table_files};
 use super::tables::Tables;
 use crate::batch::{Batch, BatchTick, Change};
 use crate::identity::Comm;
@@ -60,7 +63,7 @@ impl RecordingWriter {
         directory.reserve_space()?;
         manifest.write(&directory.manifest())?;
         let journal = JournalWriter::create(&directory.journal_file(0), &Opening::default())?;
-        let tables = Tables::create(directory.path(), &provenance(&manifest)?)?;
+        let tables = Tables::create(directory.path(), &origin(&manifest)?)?;
         directory.sync()?;
         Ok(Self::new(directory, lock, manifest, Some(journal), tables))
     }
@@ -164,16 +167,16 @@ impl RecordingWriter {
             let images = &mut processes.images;
             let ended = match change {
                 Change::End(slot) => images.end(*slot, segment),
-                Change::Begin(slot, identity) => {
+                Change::Begin(slot, identity, parent) => {
                     totals.processes += 1;
-                    images.begin(*slot, identity.clone(), segment)
+                    images.begin(*slot, identity.clone(), *parent, segment)
                 }
                 Change::Rename(slot, comm) => {
                     images.rename(*slot, *comm, segment);
                     None
                 }
                 Change::Assign(slot, test) => {
-                    images.assign(*slot, test.clone());
+                    images.assign(*slot, test.clone(), segment);
                     None
                 }
                 Change::Row(slot, row) => {
@@ -204,8 +207,9 @@ impl RecordingWriter {
                 totals.unsampled += 1;
                 let (identity, comm) = (Arc::clone(identity), exit.comm);
                 let summary = Summary::unsampled(exit.ts_ms, exit.hwm_bytes);
-                let test = exit.test.clone();
-                processes.push_ended(ProcessRow { identity, comm, test, ended: true, summary });
+                let (parent, test) = (exit.parent, exit.test.clone());
+                let row = ProcessRow { identity, parent, comm, test, ended: true, summary };
+                processes.push_ended(row);
             }
             None => processes.set_exit_hwm(exit.process, exit.hwm_bytes),
         }
@@ -301,7 +305,7 @@ impl RecordingWriter {
         images: &[ImageState],
         began_boot_ns: u64,
     ) -> io::Result<Self> {
-        let tables = Tables::create(directory.path(), &provenance(&manifest)?)?;
+        let tables = Tables::create(directory.path(), &origin(&manifest)?)?;
         let mut writer = Self::new(directory, lock, manifest, None, tables);
         writer.checkpoint_boot_ns = began_boot_ns;
         writer.manifest.totals.processes = images.len() as u64;
@@ -365,9 +369,8 @@ impl RecordingWriter {
         lock: Lock,
         mut manifest: Manifest,
     ) -> io::Result<(Manifest, Replayed)> {
-        let provenance = provenance(&manifest)?;
-        let tables =
-            Tables::open(|table| reopen(&directory, table, &provenance, &mut manifest.notes))?;
+        let origin = origin(&manifest)?;
+        let tables = Tables::open(|table| reopen(&directory, table, &origin, &mut manifest.notes))?;
         manifest.end = Some(End::Crashed);
         let mut writer = Self::new(directory, lock, manifest, None, tables);
         let mut note = None;
@@ -397,7 +400,7 @@ impl RecordingWriter {
         // One without a whole opening was begun at a checkpoint that did not end: the one before it
         // still has everything.
         for (_, path) in self.directory.journal_files()?.into_iter().rev() {
-            match JournalReader::open(io::BufReader::new(fs::File::open(&path)?)) {
+            match JournalReader::open(io::BufReader::new(open_journal(&path)?)) {
                 Ok((opening, journal)) => {
                     let as_flushed = self.manifest.clone();
                     let replayed = self.replay(&opening, journal)?;
@@ -435,16 +438,22 @@ impl RecordingWriter {
     }
 }
 
+/// Opens a journal, which is nothing but a regular file.
+fn open_journal(path: &Path) -> io::Result<File> {
+    let (directory, name) = HeldDirectory::of_file(path)?;
+    directory.file(name)
+}
+
 /// Opens a table of a recording to be recovered. A file that cannot be read is set aside, which a note
 /// says, and continues the one before it; where there is none, it starts the table again.
 fn reopen(
     directory: &RecordingDirectory,
     table: Table,
-    provenance: &str,
+    origin: &Origin,
     notes: &mut Vec<String>,
 ) -> io::Result<TableFile> {
     loop {
-        match TableFile::reopen(directory.path(), table.clone(), provenance.to_owned()) {
+        match TableFile::reopen(directory.path(), table.clone(), origin.clone()) {
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {
                 let Some(path) = table_files(directory.path(), table.name).pop() else {
                     return Err(error);
@@ -456,15 +465,16 @@ fn reopen(
                 ));
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return TableFile::create(directory.path(), table, provenance.to_owned());
+                return TableFile::create(directory.path(), table, origin.clone());
             }
             outcome => return outcome,
         }
     }
 }
 
-fn provenance(manifest: &Manifest) -> io::Result<String> {
-    serde_json::to_string(&manifest.provenance).map_err(io::Error::other)
+fn origin(manifest: &Manifest) -> io::Result<Origin> {
+    let provenance = serde_json::to_string(&manifest.provenance).map_err(io::Error::other)?;
+    Ok(Origin { id: manifest.provenance.id.as_str().into(), provenance: provenance.into() })
 }
 
 /// Returns whether an error means that there is no space: on the disk, or within the quota.

@@ -20,6 +20,7 @@ pub(super) struct WrittenImages {
 /// A process image whose samples are being written.
 pub(super) struct WrittenImage {
     identity: Arc<Identity>,
+    parent: Option<ProcessId>,
     comm: Comm,
     test: Option<Arc<str>>,
     metrics: Metrics,
@@ -41,26 +42,34 @@ impl WrittenImages {
         &mut self,
         slot: Slot,
         identity: Arc<Identity>,
+        parent: Option<ProcessId>,
         segment: &mut Segment,
     ) -> Option<ProcessRow> {
         let displaced = self.end(slot, segment);
         let tick = segment.tick();
         let (comm, metrics) = (identity.comm, Metrics::default());
-        let series = segment.begin(identity.process.0, identity.pid, comm, tick, metrics);
-        let summary = Summary::default();
-        let test = None;
-        let image = WrittenImage { identity, comm, test, metrics, summary, series, summed: tick };
+        let series = segment.begin(Arc::clone(&identity), comm, None, tick, metrics);
+        let image = WrittenImage {
+            identity,
+            parent,
+            comm,
+            test: None,
+            metrics,
+            summary: Summary::default(),
+            series,
+            summed: tick,
+        };
         self.images.insert(slot, image);
         displaced
     }
 
     /// Continues with an image from an earlier segment.
     pub(super) fn resume(&mut self, state: &ImageState, segment: &mut Segment) {
-        let ImageState { slot, identity, comm, test, metrics, summary } = state;
-        let series = segment.begin(identity.process.0, identity.pid, *comm, 0, *metrics);
-        let identity = Arc::clone(identity);
+        let ImageState { slot, identity, parent, comm, test, metrics, summary } = state;
+        let series = segment.begin(Arc::clone(identity), *comm, test.clone(), 0, *metrics);
         let image = WrittenImage {
-            identity,
+            identity: Arc::clone(identity),
+            parent: *parent,
             comm: *comm,
             test: test.clone(),
             metrics: *metrics,
@@ -87,8 +96,9 @@ impl WrittenImages {
         }
     }
 
-    pub(super) fn assign(&mut self, slot: Slot, test: Option<Arc<str>>) {
+    pub(super) fn assign(&mut self, slot: Slot, test: Option<Arc<str>>, segment: &mut Segment) {
         if let Some(image) = self.images.get_mut(slot) {
+            segment.assign(image.series, segment.tick(), test.clone());
             image.test = test;
         }
     }
@@ -132,8 +142,8 @@ impl WrittenImages {
     /// Begins a new segment, in which every image continues.
     pub(super) fn begin_segment(&mut self, segment: &mut Segment) {
         for image in self.images.values_mut() {
-            let Identity { process, pid, .. } = *image.identity;
-            image.series = segment.begin(process.0, pid, image.comm, 0, image.metrics);
+            let (identity, test) = (Arc::clone(&image.identity), image.test.clone());
+            image.series = segment.begin(identity, image.comm, test, 0, image.metrics);
             image.summed = 0;
         }
     }
@@ -148,6 +158,7 @@ impl WrittenImages {
         let state = |(slot, image): (Slot, &WrittenImage)| ImageState {
             slot,
             identity: Arc::clone(&image.identity),
+            parent: image.parent,
             comm: image.comm,
             test: image.test.clone(),
             metrics: image.metrics,
@@ -185,6 +196,7 @@ impl WrittenImage {
     fn row(&self, ended: bool) -> ProcessRow {
         ProcessRow {
             identity: Arc::clone(&self.identity),
+            parent: self.parent,
             comm: self.comm,
             test: self.test.clone(),
             ended,

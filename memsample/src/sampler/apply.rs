@@ -57,7 +57,7 @@ pub(super) fn apply_statm(
     if statm == Statm::default() {
         return Ok(StatmReading::NoMemory);
     }
-    let values = statm_metrics(&statm, host)?;
+    let values = statm_metrics(&statm, host);
     let text_before = process.metrics.get(Metric::Text);
     set(process, &mut entry.state, &values);
     entry.state -= EntryState::STATUS_CURRENT;

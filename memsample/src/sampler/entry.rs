@@ -90,12 +90,23 @@ pub(super) struct Process {
     pub(super) image_boot_ns: u64,
     /// When the kernel last reported an exec; 0: never.
     pub(super) reported_exec_boot_ns: u64,
+    /// Whether the exec that began the image was reported.
+    is_begin_reported: bool,
+    /// The execs that were reported since the image was looked at, and one that may have begun it.
+    later_execs: u32,
+    doubtful_execs: u32,
     pub(super) rollup: LastRollup,
     /// What its page tables take, as of the last reading of `status`; 0 before.
     pub(super) page_table_bytes: u64,
     /// When the present PSS was read, since boot; `None` before the first reading of the image.
     pub(super) pss_boot_ns: Option<u64>,
+    /// The test that it belongs to, as far as the sampler knows.
+    pub(super) test_group: Option<GroupNumber>,
 }
+
+/// The number of a test whose processes are read together. It is not used again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct GroupNumber(pub(super) u32);
 
 /// The addresses in `stat` that are random for each exec; 0 or 1 where the kernel hides them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -185,6 +196,9 @@ impl Process {
         Self {
             image_boot_ns,
             reported_exec_boot_ns: 0,
+            is_begin_reported: identity.exec > 0,
+            later_execs: 0,
+            doubtful_execs: 0,
             comm: identity.comm,
             identity: Arc::new(identity),
             slot,
@@ -196,6 +210,7 @@ impl Process {
             rollup: LastRollup::default(),
             page_table_bytes: 0,
             pss_boot_ns: None,
+            test_group: None,
         }
     }
 
@@ -203,7 +218,29 @@ impl Process {
     ///
     /// It reports an exec a moment after it happened, when the new image may have been looked at already.
     pub(super) fn is_exec_reported(&self) -> bool {
-        self.reported_exec_boot_ns > self.image_boot_ns.saturating_add(REPORTED_AFTER_EXEC_NS)
+        self.later_execs > 0
+    }
+
+    /// Notes that the kernel reported an exec.
+    pub(super) fn note_exec(&mut self, boot_ns: u64) {
+        self.reported_exec_boot_ns = boot_ns;
+        let window_ns = self.image_boot_ns.saturating_add(REPORTED_AFTER_EXEC_NS);
+        if !self.is_begin_reported && boot_ns <= window_ns {
+            (self.is_begin_reported, self.doubtful_execs) = (true, 1);
+        } else {
+            self.later_execs = self.later_execs.saturating_add(1);
+        }
+    }
+
+    /// Returns how many execs lie between the image and one that followed it: one at least, and rather too many.
+    pub(super) fn execs_since(&self) -> u32 {
+        self.later_execs.saturating_add(self.doubtful_execs).max(1)
+    }
+
+    /// Begins to count anew, for the image that follows.
+    pub(super) fn forget_execs(&mut self) {
+        self.is_begin_reported = self.later_execs > 0;
+        (self.later_execs, self.doubtful_execs) = (0, 0);
     }
 
     /// Notes a reading of `smaps_rollup`, of the process as large as it is now.

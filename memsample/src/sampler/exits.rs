@@ -60,7 +60,7 @@ impl ExitMatcher<'_> {
             let UnmatchedExit { identity, is_known, metrics, last_look, .. } =
                 unmatched.swap_remove(place);
             if last_look.missed_a_program(exit) {
-                return self.unseen_program(exit, &identity, metrics);
+                return self.unseen_program(exit, &identity, last_look.execs_since, metrics);
             }
             return EndedImage { identity, is_known, metrics, ancestors: Vec::new() };
         }
@@ -76,17 +76,18 @@ impl ExitMatcher<'_> {
             let is_known = entry.state.contains(EntryState::IDENTITY_REPORTED);
             entry.state |= EntryState::EXIT_KNOWN;
             if last_look.missed_a_program(exit) {
-                return self.unseen_program(exit, &identity, metrics);
+                return self.unseen_program(exit, &identity, last_look.execs_since, metrics);
             }
             return EndedImage { identity, is_known, metrics, ancestors: Vec::new() };
         }
         // Exact where the kernel reported the fork, else as late as the record was read.
         let fork = self.forks.as_mut().and_then(|forks| forks.claim(exit, now));
-        let UnseenProcess { parent, start_ns } = fork.unwrap_or(UnseenProcess {
+        let UnseenProcess { parent, start_ns, execs } = fork.unwrap_or(UnseenProcess {
             parent: exit.ppid,
             start_ns: now.boot_ns.saturating_sub(lived_ns),
+            execs: 0,
         });
-        self.unseen_image(exit, parent, start_ns)
+        self.unseen_image(exit, parent, start_ns, execs)
     }
 
     /// Makes an image of the program that a process began after its last image was looked at, and that
@@ -95,18 +96,19 @@ impl ExitMatcher<'_> {
         &mut self,
         exit: &TaskExit,
         before: &Identity,
+        execs_since: u32,
         metrics: Metrics,
     ) -> EndedImage {
-        let unseen = self.unseen_image(exit, before.ppid, before.start_ns);
+        let unseen = self.unseen_image(exit, before.ppid, before.start_ns, 0);
         let identity = Identity {
             start: before.start,
-            exec: before.exec + 1,
+            exec: before.exec.saturating_add(execs_since),
             ..Identity::clone(&unseen.identity)
         };
         EndedImage { identity: Arc::new(identity), metrics, ..unseen }
     }
 
-    fn unseen_image(&mut self, exit: &TaskExit, ppid: i32, start_ns: u64) -> EndedImage {
+    fn unseen_image(&mut self, exit: &TaskExit, ppid: i32, start_ns: u64, exec: u32) -> EndedImage {
         let ticks_per_second = u128::from(self.processes.reader.host.ticks_per_second.get());
         let start = u128::from(start_ns) * ticks_per_second / 1_000_000_000;
         let identity = Identity {
@@ -114,7 +116,7 @@ impl ExitMatcher<'_> {
             pid: exit.pid,
             start: ClockTicks(u64::try_from(start).unwrap_or(u64::MAX)),
             start_ns,
-            exec: 0,
+            exec,
             ppid,
             uid: Some(exit.uid),
             comm: exit.comm,

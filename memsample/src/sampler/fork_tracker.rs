@@ -47,7 +47,8 @@ struct Fork {
     /// When it was forked, since boot.
     boot_ns: u64,
     threads: u32,
-    has_execed: bool,
+    /// Execs since then.
+    execs: u32,
     /// Sweeps since then.
     age: u8,
 }
@@ -56,11 +57,13 @@ struct Fork {
 pub(super) struct UnseenProcess {
     pub(super) parent: i32,
     pub(super) start_ns: u64,
+    /// The execs that were reported of it.
+    pub(super) execs: u32,
 }
 
 impl Fork {
     fn new(parent: i32, boot_ns: u64) -> Self {
-        Self { parent, boot_ns, threads: 1, has_execed: false, age: 0 }
+        Self { parent, boot_ns, threads: 1, execs: 0, age: 0 }
     }
 }
 
@@ -97,7 +100,8 @@ impl ForkTracker {
         let latest_end_ns = now.boot_ns.saturating_add(SLACK_NS);
         let claimed = self.recent.remove_entry(&exit.pid).and_then(|(pid, fork)| {
             if fork.boot_ns.saturating_add(lived_ns) <= latest_end_ns {
-                return Some(UnseenProcess { parent: fork.parent, start_ns: fork.boot_ns });
+                let Fork { parent, boot_ns: start_ns, execs, .. } = fork;
+                return Some(UnseenProcess { parent, start_ns, execs });
             }
             self.recent.insert(pid, fork);
             None
@@ -118,7 +122,7 @@ impl ForkTracker {
             if fork.threads > 0 && fork.age <= MAX_AGE {
                 return true;
             }
-            let is_kernel_thread = fork.parent == KTHREADD && !fork.has_execed;
+            let is_kernel_thread = fork.parent == KTHREADD && fork.execs == 0;
             let is_recorded =
                 |(of, at): &(i32, u64)| *of == pid && at.saturating_add(SLACK_NS) >= fork.boot_ns;
             unseen += u32::from(!is_kernel_thread && !early.iter().any(is_recorded));
@@ -150,8 +154,9 @@ impl ForkTracker {
             }
             let fork_boot_ns = fork.map(|fork| fork.boot_ns);
             let parent = fork.map(|fork| fork.parent);
+            let execs = fork.map_or(0, |fork| fork.execs);
             if !processes.has_place_for(pid, known, fork_boot_ns)
-                || processes.track(pid, Candidate::Reported { parent })
+                || processes.track(pid, Candidate::Reported { parent, execs })
             {
                 self.forget(pid);
             }
@@ -191,7 +196,7 @@ impl ForkTracker {
                     }
                 }
                 EventKind::Exec { pid } => match recent.get_mut(&pid) {
-                    Some(fork) => fork.has_execed = true,
+                    Some(fork) => fork.execs = fork.execs.saturating_add(1),
                     None if processes.note_exec(pid, boot_ns) => {}
                     None => pending.push(pid),
                 },

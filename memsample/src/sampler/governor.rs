@@ -4,12 +4,14 @@
 //! of CPU time that fills with time, and once a second a queue: whose memory changed most comes first,
 //! and who was not read for long is in it too. Who has just begun, and is small, has a purse of its own,
 //! so that there is a reading of what lives for a moment beside what is large and changes.
+//! Where there are tests, most of the income is for their processes, which come before all others.
 
 use std::cmp::Reverse;
 
 use super::entry::Entry;
 use super::last_rollup::BASE_COST_NS;
 use super::processes::Processes;
+use super::test_groups::{DueGroup, DueMember, TestGroups};
 use crate::identity::ProcessId;
 use crate::metric::{Files, Metric};
 
@@ -26,6 +28,11 @@ const FIRST_NS: f64 = 1_000_000_000.0;
 const NEWBORN_PART: f64 = 0.125;
 /// What may be in that purse: the share of this much time.
 const NEWBORN_SAVED_NS: f64 = 1_000_000_000.0;
+/// The part of the income that is for tests as long as there are any. What is saved for them may be as much
+/// as for all others, and is there from the start.
+const TESTS_PART: f64 = 0.75;
+/// What there is without a limit: days of it.
+const UNLIMITED_NS: f64 = 1e15;
 /// Who costs more waits with the others.
 const NEWBORN_MAX_NS: u64 = 1_000_000;
 /// The longest that a process may be held up: its memory map is locked while it is read.
@@ -59,6 +66,10 @@ pub(crate) struct Governor {
     /// Who was never read and is cheap, the first last; and what is theirs alone.
     newborns: Vec<RollupCandidate>,
     newborn_ns: f64,
+    /// What is for tests alone; which of them are next, and the processes of one of them.
+    tests_ns: f64,
+    due_tests: Vec<DueGroup>,
+    due_members: Vec<DueMember>,
 }
 
 /// Who pays for a reading.
@@ -66,6 +77,7 @@ pub(crate) struct Governor {
 enum Purse {
     Account,
     Newborns,
+    Tests,
 }
 
 struct RollupCandidate {
@@ -91,14 +103,23 @@ impl Governor {
             queue: Vec::new(),
             newborns: Vec::new(),
             newborn_ns: share * FIRST_NS * NEWBORN_PART,
+            tests_ns: (share * SAVED_NS).min(UNLIMITED_NS),
+            due_tests: Vec::new(),
+            due_members: Vec::new(),
         }
     }
 
     /// Fills the account. Half goes to the savings while there is somebody to save for: others need
     /// not wait, and nobody waits for ever.
-    fn credit(&mut self, now_ns: u64) {
+    fn credit(&mut self, now_ns: u64, has_tests: bool) {
         let before_ns = self.credited_boot_ns.replace(now_ns).unwrap_or(now_ns);
-        let income_ns = self.share * now_ns.saturating_sub(before_ns) as f64;
+        let mut income_ns = self.share * now_ns.saturating_sub(before_ns) as f64;
+        if has_tests && income_ns.is_finite() {
+            let room_ns = (self.share * SAVED_NS - self.tests_ns).max(0.0);
+            let tests_ns = (income_ns * TESTS_PART).min(room_ns);
+            self.tests_ns += tests_ns;
+            income_ns -= tests_ns;
+        }
         let room_ns = (self.share * NEWBORN_SAVED_NS - self.newborn_ns).max(0.0);
         let newborn_ns = (income_ns * NEWBORN_PART).min(room_ns);
         self.newborn_ns += newborn_ns;
@@ -152,9 +173,10 @@ impl Governor {
     }
 
     fn pay(&mut self, cost_ns: u64, purse: Purse) {
-        if purse == Purse::Newborns {
-            self.newborn_ns -= cost_ns as f64;
-            return;
+        match purse {
+            Purse::Newborns => return self.newborn_ns -= cost_ns as f64,
+            Purse::Tests => return self.tests_ns -= cost_ns as f64,
+            Purse::Account => {}
         }
         self.account_ns -= cost_ns as f64;
         if self.account_ns < 0.0 && self.saving_for_ns.is_none() {
@@ -224,13 +246,22 @@ impl Governor {
 
     /// Reads `smaps_rollup` of those who are next, as far as the account of the governor goes, and no
     /// longer than until `until_boot_ns`, of processes that were read in this sweep.
-    pub(super) fn read_rollups(&mut self, processes: &mut Processes, until_boot_ns: u64) {
+    pub(super) fn read_rollups(
+        &mut self,
+        processes: &mut Processes,
+        tests: &mut TestGroups,
+        until_boot_ns: u64,
+    ) {
         if !processes.reader.supported.contains(Files::SMAPS_ROLLUP) {
             return;
         }
         let mut now_ns = processes.reader.clock.now().boot_ns;
-        self.credit(now_ns);
+        self.credit(now_ns, !tests.is_empty());
         self.pay(std::mem::take(&mut processes.late_cost_ns), Purse::Account);
+        if !tests.is_empty() {
+            self.read_tests(processes, tests, until_boot_ns);
+            now_ns = processes.reader.clock.now().boot_ns;
+        }
         let planned_ns = self.planned_boot_ns;
         let longest_ns = until_boot_ns.saturating_sub(now_ns);
         if planned_ns.is_none_or(|planned_ns| now_ns >= planned_ns.saturating_add(PLAN_NS)) {
@@ -240,29 +271,77 @@ impl Governor {
             self.join(&processes.entries, now_ns, longest_ns);
         }
         while let Some((pid, purse)) = self.next(now_ns, until_boot_ns) {
-            let index = processes.entries.partition_point(|entry| entry.pid < pid);
-            let entry = processes.entries.get_mut(index);
-            let Some(entry) = entry.filter(|entry| entry.pid == pid && !entry.read.is_empty())
-            else {
-                continue;
-            };
-            let left_ns = Some(until_boot_ns.saturating_sub(now_ns));
-            let read_ns = processes.reader.read_rollup(entry, left_ns, &mut processes.counts);
-            let Some(cost_ns) = read_ns else {
-                // It comes with a later sweep, if at all.
-                now_ns = processes.reader.clock.now().boot_ns;
-                continue;
-            };
-            self.pay(cost_ns, purse);
-            processes.counts.rollups_read += 1;
-            processes.counts.add_rollup_cost(cost_ns);
-            if let Some(process) = entry.process_mut() {
-                process.note_rollup(now_ns, cost_ns);
-            }
+            self.read_one(processes, pid, purse, (now_ns, until_boot_ns));
             now_ns = processes.reader.clock.now().boot_ns;
         }
         processes.counts.rollups_pending =
             u32::try_from(self.queue.len() + self.newborns.len()).unwrap_or(u32::MAX);
+    }
+
+    /// Reads the processes of tests that are to be read, those of one test one after the other.
+    ///
+    /// What was read of a part of them counts as long as nobody begins or ends, so that a test that is larger
+    /// than a tick allows is read in several.
+    fn read_tests(
+        &mut self,
+        processes: &mut Processes,
+        tests: &mut TestGroups,
+        until_boot_ns: u64,
+    ) {
+        let now_ns = processes.reader.clock.now().boot_ns;
+        let mut due = std::mem::take(&mut self.due_tests);
+        let mut members = std::mem::take(&mut self.due_members);
+        tests.plan(processes, now_ns, &mut due);
+        let most_ns = (self.share * SAVED_NS).min(UNLIMITED_NS);
+        for group in &due {
+            let cost_ns = group.cost_ns as f64;
+            // Half is kept for those at their peak.
+            let kept_ns = if group.can_wait { most_ns / 2.0 } else { 0.0 };
+            // What is larger than all that can be saved is read in parts.
+            let is_affordable = cost_ns <= self.tests_ns - kept_ns
+                || (cost_ns > most_ns && self.tests_ns >= most_ns / 2.0);
+            if !is_affordable {
+                continue;
+            }
+            tests.members(group, &mut members);
+            for &DueMember { pid, predicted_ns } in &members {
+                let now_ns = processes.reader.clock.now().boot_ns;
+                if predicted_ns > MAX_STALL_NS
+                    || now_ns.saturating_add(predicted_ns) > until_boot_ns
+                    || predicted_ns as f64 > self.tests_ns
+                {
+                    continue;
+                }
+                self.read_one(processes, pid, Purse::Tests, (now_ns, until_boot_ns));
+            }
+            tests.note_read(group.number, now_ns, processes);
+        }
+        (self.due_tests, self.due_members) = (due, members);
+    }
+
+    /// Reads a process at an instant, if that comes back before another one; both since boot.
+    fn read_one(
+        &mut self,
+        processes: &mut Processes,
+        pid: i32,
+        purse: Purse,
+        (now_ns, until_boot_ns): (u64, u64),
+    ) {
+        let index = processes.entries.partition_point(|entry| entry.pid < pid);
+        let entry = processes.entries.get_mut(index);
+        let Some(entry) = entry.filter(|entry| entry.pid == pid && !entry.read.is_empty()) else {
+            return;
+        };
+        let left_ns = Some(until_boot_ns.saturating_sub(now_ns));
+        let read_ns = processes.reader.read_rollup(entry, left_ns, &mut processes.counts);
+        // What did not come back comes with a later sweep, if at all, and is paid then.
+        let Some(cost_ns) = read_ns else { return };
+        self.pay(cost_ns, purse);
+        processes.counts.rollups_read += 1;
+        processes.counts.add_rollup_cost(cost_ns);
+        if let Some(process) = entry.process_mut() {
+            process.note_rollup(now_ns, cost_ns);
+        }
     }
 }
 
@@ -279,12 +358,12 @@ mod tests {
     fn the_account_fills_with_time_and_not_for_ever() {
         let mut governor = Governor::new(0.01);
         let second = 1_000_000_000;
-        governor.credit(5 * second);
+        governor.credit(5 * second, false);
         assert_eq!((governor.account_ns, governor.newborn_ns), (8_750_000.0, 1_250_000.0));
         governor.account_ns = -5_000_000.0;
-        governor.credit(6 * second);
+        governor.credit(6 * second, false);
         assert_eq!((governor.account_ns, governor.newborn_ns), (3_750_000.0, 2_500_000.0));
-        governor.credit(600 * second);
+        governor.credit(600 * second, false);
         assert_eq!((governor.account_ns, governor.newborn_ns), (100_000_000.0, 10_000_000.0));
         assert_eq!(governor.max_single_ns(u64::MAX), MAX_STALL_NS);
         assert_eq!(Governor::new(0.001).max_single_ns(u64::MAX), 10_000_000);
@@ -297,7 +376,7 @@ mod tests {
         let (mut cheap, mut dear) = (0, 0);
         for tick in 0..600 {
             let now_ns = tick * 100_000_000;
-            governor.credit(now_ns);
+            governor.credit(now_ns, false);
             if tick % 10 == 0 {
                 // As a plan has it: the one who changed most is last.
                 governor.queue = (0..20).map(|pid| candidate(pid, 1_000_000)).collect();
@@ -321,7 +400,7 @@ mod tests {
         let (mut small, mut large) = (0, 0);
         for tick in 0..600 {
             let now_ns = tick * 100_000_000;
-            governor.credit(now_ns);
+            governor.credit(now_ns, false);
             governor.queue = (0..10).map(|pid| candidate(pid, 10_000_000)).collect();
             governor.newborns.push(candidate(100, 100_000));
             while let Some((pid, purse)) = governor.next(now_ns, u64::MAX) {

@@ -37,7 +37,7 @@ pub(super) fn hand_over(processes: &mut Processes, changes: &mut Vec<Change>) ->
             continue;
         }
         if !known {
-            changes.push(Change::Begin(slot, Arc::clone(&process.identity)));
+            changes.push(Change::Begin(slot, Arc::clone(&process.identity), None));
         }
         if !state.contains(EntryState::COMM_REPORTED)
             && (known || process.comm != process.identity.comm)
@@ -62,7 +62,7 @@ pub(super) fn hand_over_all(processes: &Processes, changes: &mut Vec<Change>) ->
             continue;
         }
         let slot = process.slot;
-        changes.push(Change::Begin(slot, Arc::clone(&process.identity)));
+        changes.push(Change::Begin(slot, Arc::clone(&process.identity), None));
         if process.comm != process.identity.comm {
             changes.push(Change::Rename(slot, process.comm));
         }

@@ -20,6 +20,7 @@ mod plan;
 mod processes;
 mod reading;
 mod snapshot;
+mod test_groups;
 mod unmatched_exit;
 
 use std::io;
@@ -32,6 +33,7 @@ pub use options::SamplerOptions;
 pub(crate) use plan::Plan;
 pub(crate) use reading::{GivenUp, file_error, read_file};
 pub use snapshot::{Sample, Snapshot};
+pub(crate) use test_groups::{TestGroups, TestScope};
 
 use crate::batch::Change;
 use crate::clock::Now;
@@ -261,9 +263,14 @@ impl Sampler {
         known_pss::known_pss(&self.processes)
     }
 
-    /// Reads `smaps_rollup` of those that `governor` chooses, until `until_boot_ns`.
-    pub(crate) fn read_rollups_within(&mut self, governor: &mut Governor, until_boot_ns: u64) {
-        governor.read_rollups(&mut self.processes, until_boot_ns);
+    /// Reads `smaps_rollup` of those that `governor` chooses, tests first, until `until_boot_ns`.
+    pub(crate) fn read_rollups_within(
+        &mut self,
+        governor: &mut Governor,
+        tests: &mut TestGroups,
+        until_boot_ns: u64,
+    ) {
+        governor.read_rollups(&mut self.processes, tests, until_boot_ns);
     }
 }
 

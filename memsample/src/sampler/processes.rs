@@ -57,15 +57,22 @@ pub(super) enum Candidate {
     Listed { parent: Option<i32> },
     /// It was given since the last sweep, to a process or to a thread.
     ProcessOrThread,
-    /// The kernel reported its fork or exec.
-    Reported { parent: Option<i32> },
+    /// The kernel reported its fork or exec, and as many execs since that fork.
+    Reported { parent: Option<i32>, execs: u32 },
 }
 
 impl Candidate {
     pub(super) fn parent(self) -> Option<i32> {
         match self {
-            Self::Listed { parent } | Self::Reported { parent } => parent,
+            Self::Listed { parent } | Self::Reported { parent, .. } => parent,
             Self::ProcessOrThread => None,
+        }
+    }
+
+    fn execs(self) -> u32 {
+        match self {
+            Self::Reported { execs, .. } => execs,
+            Self::Listed { .. } | Self::ProcessOrThread => 0,
         }
     }
 }
@@ -348,7 +355,7 @@ impl Processes {
             pid,
             start,
             start_ns,
-            exec: 0,
+            exec: candidate.execs(),
             ppid,
             uid,
             comm,
@@ -421,7 +428,7 @@ impl Processes {
         let Some(process) = entry.process_mut() else {
             return false;
         };
-        process.reported_exec_boot_ns = boot_ns;
+        process.note_exec(boot_ns);
         // So that it is not taken for unchanged.
         entry.forget_statm();
         true
@@ -475,7 +482,7 @@ fn begin_image(entry: &mut Entry, image: ImageDescription, slots: &mut Slots) {
     };
     let ImageDescription { uid, comm, exe, cmdline, cgroup, role } = image;
     let Identity { pid, start, start_ns, exec, ppid, .. } = *process.identity;
-    let exec = exec.saturating_add(1);
+    let exec = exec.saturating_add(process.execs_since());
     let number = slots.next_process();
     let identity = Identity {
         process: number,
@@ -492,6 +499,7 @@ fn begin_image(entry: &mut Entry, image: ImageDescription, slots: &mut Slots) {
         role,
     };
     process.comm = comm;
+    process.forget_execs();
     process.identity = Arc::new(identity);
     process.slot = slots.take();
     process.rollup = Default::default();

@@ -80,7 +80,7 @@ impl Reader {
         descriptors: Descriptors,
         rules: IdentityRules,
     ) -> Self {
-        let mut supported = Files::all() - Files::SMAPS;
+        let mut supported = Files::all() - Files::IMPORTED;
         // Since Linux 4.14. A captured tree may lack the file for some of its processes only.
         if root.is_live() && root.open_file(c"self/smaps_rollup").is_err() {
             supported -= Files::SMAPS_ROLLUP;

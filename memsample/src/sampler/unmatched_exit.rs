@@ -31,6 +31,8 @@ pub(super) struct LastLook {
     is_exec_reported: bool,
     /// Or so soon after it that it may have been the one before.
     may_be_reported: bool,
+    /// How many execs lie between it and what ended, if that is another image.
+    pub(super) execs_since: u32,
 }
 
 impl LastLook {
@@ -39,6 +41,7 @@ impl LastLook {
             comm: process.comm,
             is_exec_reported: process.is_exec_reported(),
             may_be_reported: process.reported_exec_boot_ns > process.image_boot_ns,
+            execs_since: process.execs_since(),
         }
     }
 

@@ -79,7 +79,7 @@ pub(crate) const FIELDS: Fields<CgroupSample> = Fields(&[
         value: Value::Text(|row| Cow::Owned(text(&row.cgroup))),
     },
     Field {
-        name: "version",
+        name: "cgroup_version",
         source: "mountinfo",
         meaning: "`v1` or `v2`: the hierarchy that accounts for memory.",
         value: Value::OptionalText(|row| {
@@ -90,103 +90,103 @@ pub(crate) const FIELDS: Fields<CgroupSample> = Fields(&[
         }),
     },
     Field {
-        name: "processes",
+        name: "cgroup_processes",
         source: "recorder",
         meaning: "Processes in the group itself, of those that are sampled. 0 of a group above, and after the last has ended.",
         value: Value::Int64(|row| row.processes.into()),
     },
     optional!(
-        "anon_bytes",
+        "cgroup_anon_bytes",
         "memory.stat anon; v1 total_rss",
         |row| row.stat.anon_bytes,
         "Anonymous memory."
     ),
     optional!(
-        "file_bytes",
+        "cgroup_file_bytes",
         "memory.stat file; v1 total_cache",
         |row| row.stat.file_bytes,
         "Page cache that the group brought in, with tmpfs and shared memory, mapped or not."
     ),
     optional!(
-        "shmem_bytes",
+        "cgroup_shmem_bytes",
         "memory.stat shmem; v1 total_shmem",
         |row| row.stat.shmem_bytes,
         "Of that, tmpfs and shared memory."
     ),
     optional!(
-        "file_mapped_bytes",
+        "cgroup_file_mapped_bytes",
         "memory.stat file_mapped; v1 total_mapped_file",
         |row| row.stat.file_mapped_bytes,
-        "Of `file_bytes`, what processes map."
+        "Of `cgroup_file_bytes`, what processes map."
     ),
     optional!(
-        "kernel_bytes",
+        "cgroup_kernel_bytes",
         "memory.stat kernel; v1 memory.kmem.usage_in_bytes",
         |row| row.stat.kernel_bytes,
         "What the kernel took for the group: stacks, page tables, slab. Linux 5.18 for v2."
     ),
     optional!(
-        "swap_bytes",
+        "cgroup_swap_bytes",
         "memory.swap.current; v1 memory.stat total_swap",
         |row| row.stat.swap_bytes,
         "Swapped-out memory."
     ),
     optional!(
-        "current_bytes",
+        "cgroup_current_bytes",
         "memory.current; v1 memory.usage_in_bytes",
         |row| row.current_bytes,
         "All memory that is charged to the group, page cache included. Null of the root of v2."
     ),
     optional!(
-        "peak_bytes",
+        "cgroup_peak_bytes",
         "memory.peak; v1 memory.max_usage_in_bytes",
         |row| row.peak_bytes,
-        "The largest `current_bytes` so far. Page cache counts, so a group that reads files goes up to its limit and stays there: it says what was charged, not what was needed. Linux 5.19 for v2."
+        "The largest `cgroup_current_bytes` so far. Page cache counts, so a group that reads files goes up to its limit and stays there: it says what was charged, not what was needed. Linux 5.19 for v2."
     ),
     optional!(
-        "limit_bytes",
+        "cgroup_limit_bytes",
         "memory.max; v1 memory.limit_in_bytes",
         |row| row.limit_bytes,
-        "The limit of the group itself. Null: none, or not known where `current_bytes` is null."
+        "The limit of the group itself. Null: none, or not known where `cgroup_current_bytes` is null."
     ),
     optional!(
-        "effective_limit_bytes",
+        "cgroup_effective_limit_bytes",
         "memory.max of all above; v1 memory.stat hierarchical_memory_limit",
         |row| row.effective_limit_bytes,
         "The smallest limit of the group and of those above it that can be seen; in v1 of all above. Null: none."
     ),
     optional!(
-        "high_events",
+        "cgroup_high_events",
         "memory.events high",
         |row| row.events.high,
         "How often processes were throttled for being above `memory.high`. Only v2."
     ),
     optional!(
-        "max_events",
+        "cgroup_max_events",
         "memory.events max; v1 memory.failcnt",
         |row| row.events.max,
         "How often the group was about to go above its limit. In v1 of the group itself."
     ),
     optional!(
-        "oom_events",
+        "cgroup_oom_events",
         "memory.events oom",
         |row| row.events.oom,
         "How often it could not be kept below its limit. Only v2."
     ),
     optional!(
-        "oom_kill",
+        "cgroup_oom_kill",
         "memory.events oom_kill; v1 memory.oom_control oom_kill",
         |row| row.events.oom_kill,
         "Processes killed by the OOM killer. In v1 of the group itself. Linux 4.13."
     ),
     optional!(
-        "psi_some_us",
+        "cgroup_psi_some_us",
         "memory.pressure some total",
         |row| Some(row.pressure?.some.total_us),
         "Time in which at least one task of the group waited for memory, in microseconds. Where memory is in v1, of the group with the same path in v2, if there is one."
     ),
     optional!(
-        "psi_full_us",
+        "cgroup_psi_full_us",
         "memory.pressure full total",
         |row| Some(row.pressure?.full?.total_us),
         "Time in which all busy tasks of the group waited for memory, in microseconds; the same holds."

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::table::Table;
+use super::tests::result_tables;
 use super::{cgroups, exits, marks, processes, samples, system, ticks};
 
 /// Returns every table of a recording.
@@ -31,26 +32,38 @@ pub fn document() -> String {
          A table may continue in a second file, so read `NAME*.parquet`.\n",
     );
     for table in tables() {
-        // Writing to a string cannot fail.
-        let _ = write!(
-            text,
-            "\n## {}\n\nOne row: {}. Sorted by {} within each row group.\n\n\
-             | column | type | null | source | meaning |\n|---|---|---|---|---|\n",
-            table.name,
-            table.row,
-            table.sorted_by.join(", "),
-        );
-        for column in &table.columns {
-            let _ = writeln!(
-                text,
-                "| {} | {} | {} | {} | {} |",
-                column.name,
-                column.kind.name(),
-                if column.nullable { "yes" } else { "" },
-                column.source.replace('|', "\\|"),
-                column.meaning.replace('|', "\\|"),
-            );
-        }
+        describe(&table, &mut text);
+    }
+    text.push_str(
+        "\n# The columns of a run\n\n\
+         `memsample run` writes these tables beside `results.json`, whose keys have the same names and meanings.\n\
+         Join them with the tables of a recording by `recording` and `test`.\n",
+    );
+    for table in result_tables() {
+        describe(&table, &mut text);
     }
     text
+}
+
+fn describe(table: &Table, text: &mut String) {
+    // Writing to a string cannot fail.
+    let _ = write!(
+        text,
+        "\n## {}\n\nOne row: {}. Sorted by {} within each row group.\n\n\
+             | column | type | null | source | meaning |\n|---|---|---|---|---|\n",
+        table.name,
+        table.row,
+        table.sorted_by.join(", "),
+    );
+    for column in &table.columns {
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} | {} | {} |",
+            column.name,
+            column.kind.name(),
+            if column.nullable { "yes" } else { "" },
+            column.source.replace('|', "\\|"),
+            column.meaning.replace('|', "\\|"),
+        );
+    }
 }

@@ -1,5 +1,6 @@
 //! The table `exits`: a process that ended, as the kernel reported it.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -15,7 +16,9 @@ pub(crate) struct Exit {
     pub(crate) process: ProcessId,
     /// Of a process image that was never sampled, so that nothing else shows it.
     pub(crate) unsampled: Option<Arc<Identity>>,
-    /// The test of such an image.
+    /// The image of the parent of such an image, where it is in the recording.
+    pub(crate) parent: Option<ProcessId>,
+    /// The test of the image.
     pub(crate) test: Option<Arc<str>>,
     pub(crate) pid: i32,
     pub(crate) ppid: i32,
@@ -42,9 +45,10 @@ impl Exit {
         Some(u64::from(self.status & 0x7f)).filter(|&signal| signal != 0)
     }
 
-    /// As a shell gives it.
-    fn exit_code(&self) -> u64 {
-        self.signal().map_or(u64::from(self.status >> 8 & 0xff), |signal| 128 + signal)
+    /// The exit code, where no signal ended it.
+    fn exit_code(&self) -> Option<u64> {
+        let exited = self.signal().is_none();
+        exited.then_some(u64::from(self.status >> 8 & 0xff))
     }
 }
 
@@ -66,19 +70,25 @@ pub(crate) const FIELDS: Fields<Exit> = Fields(&[
         value: Value::Int64(|exit| exit.process.0),
     },
     Field {
+        name: "test",
+        source: "caller",
+        meaning: "The test that the image belonged to when it ended, as in `processes`.",
+        value: Value::OptionalText(|exit| exit.test.as_deref().map(Cow::Borrowed)),
+    },
+    Field {
         name: "pid",
         source: "taskstats ac_tgid",
         meaning: "Process id.",
         value: Value::Int32(|exit| exit.pid),
     },
     Field {
-        name: "ppid",
+        name: "exit_ppid",
         source: "taskstats ac_ppid",
         meaning: "The parent's process id at the end.",
         value: Value::Int32(|exit| exit.ppid),
     },
     Field {
-        name: "uid",
+        name: "real_uid",
         source: "taskstats ac_uid",
         meaning: "Real user id.",
         value: Value::Int64(|exit| exit.uid.into()),
@@ -104,8 +114,8 @@ pub(crate) const FIELDS: Fields<Exit> = Fields(&[
     Field {
         name: "exit_code",
         source: "taskstats ac_exitcode",
-        meaning: "The exit code, or 128 and the signal that ended it.",
-        value: Value::Int64(Exit::exit_code),
+        meaning: "The exit code. Null where a signal ended it.",
+        value: Value::OptionalInt64(Exit::exit_code),
     },
     Field {
         name: "signal",
@@ -114,7 +124,7 @@ pub(crate) const FIELDS: Fields<Exit> = Fields(&[
         value: Value::OptionalInt64(Exit::signal),
     },
     Field {
-        name: "hwm_bytes",
+        name: "exit_hwm_bytes",
         source: "taskstats hiwater_rss",
         meaning: "The largest resident set of the last image: the true peak. Since Linux 6.2 it may lack, for each CPU and kind of memory, up to 32 pages, or twice the number of CPUs if that is more.",
         value: Value::Int64(|exit| exit.hwm_bytes),

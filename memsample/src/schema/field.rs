@@ -4,12 +4,10 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use arrow_array::{
-    ArrayRef, BooleanArray, Int32Array, Int64Array, RecordBatch, StringArray,
-    TimestampMillisecondArray,
+    ArrayRef, BooleanArray, Int32Array, Int64Array, StringArray, TimestampMillisecondArray,
 };
-use arrow_schema::ArrowError;
 
-use super::table::{Column, ColumnKind, Table};
+use super::table::{Column, ColumnKind, RECORDING, Table};
 
 /// The columns of a table whose rows are `R`.
 pub(crate) struct Fields<R: 'static>(pub(crate) &'static [Field<R>]);
@@ -38,14 +36,29 @@ pub(crate) enum Value<R> {
     OptionalInt64(fn(&R) -> Option<u64>),
     /// A difference, which may be negative.
     Signed(fn(&R) -> i64),
+    OptionalSigned(fn(&R) -> Option<i64>),
     Int32(fn(&R) -> i32),
+    OptionalInt32(fn(&R) -> Option<i32>),
     Text(fn(&R) -> Cow<'_, str>),
     OptionalText(fn(&R) -> Option<Cow<'_, str>>),
     Flag(fn(&R) -> bool),
 }
 
 impl<R> Fields<R> {
+    /// Returns a table of a recording, which begins with the column that names the recording.
     pub(crate) fn table(
+        &self,
+        name: &'static str,
+        row: &'static str,
+        sorted_by: &'static [&'static str],
+    ) -> Table {
+        let mut table = self.whole_table(name, row, sorted_by);
+        table.columns.insert(0, RECORDING);
+        table
+    }
+
+    /// Returns a table that has no other columns than these.
+    pub(crate) fn whole_table(
         &self,
         name: &'static str,
         row: &'static str,
@@ -56,8 +69,9 @@ impl<R> Fields<R> {
                 Value::Timestamp(_) => (ColumnKind::Timestamp, false),
                 Value::OptionalTimestamp(_) => (ColumnKind::Timestamp, true),
                 Value::Int64(_) | Value::Signed(_) => (ColumnKind::Int64, false),
-                Value::OptionalInt64(_) => (ColumnKind::Int64, true),
+                Value::OptionalInt64(_) | Value::OptionalSigned(_) => (ColumnKind::Int64, true),
                 Value::Int32(_) => (ColumnKind::Int32, false),
+                Value::OptionalInt32(_) => (ColumnKind::Int32, true),
                 Value::Text(_) => (ColumnKind::Text, false),
                 Value::OptionalText(_) => (ColumnKind::Text, true),
                 Value::Flag(_) => (ColumnKind::Flag, false),
@@ -73,14 +87,9 @@ impl<R> Fields<R> {
         Table { name, row, sorted_by, columns: self.0.iter().map(column).collect() }
     }
 
-    /// Turns rows into one Arrow batch of the table's schema.
-    pub(crate) fn record_batch(
-        &self,
-        table: &Table,
-        rows: &[R],
-    ) -> Result<RecordBatch, ArrowError> {
-        let columns = self.0.iter().map(|field| field.value.array(rows)).collect();
-        RecordBatch::try_new(table.arrow_schema(), columns)
+    /// Turns rows into columns: of a table of a recording those behind the first, which names the recording.
+    pub(crate) fn arrays(&self, rows: &[R]) -> Vec<ArrayRef> {
+        self.0.iter().map(|field| field.value.array(rows)).collect()
     }
 }
 
@@ -102,7 +111,9 @@ impl<R> Value<R> {
                 Arc::new(rows.iter().map(|row| value(row).map(int64)).collect::<Int64Array>())
             }
             Self::Signed(value) => Arc::new(Int64Array::from_iter_values(rows.iter().map(value))),
+            Self::OptionalSigned(value) => Arc::new(rows.iter().map(value).collect::<Int64Array>()),
             Self::Int32(value) => Arc::new(Int32Array::from_iter_values(rows.iter().map(value))),
+            Self::OptionalInt32(value) => Arc::new(rows.iter().map(value).collect::<Int32Array>()),
             Self::Text(value) => Arc::new(StringArray::from_iter_values(rows.iter().map(value))),
             Self::OptionalText(value) => Arc::new(rows.iter().map(value).collect::<StringArray>()),
             Self::Flag(value) => {

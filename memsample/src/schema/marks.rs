@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::field::{Field, Fields, Value};
 use super::table::Table;
+use crate::identity::ProcessId;
 
 /// An instant that means something to the reader of the recording.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,7 +17,20 @@ pub(crate) struct Mark {
     pub(crate) kind: MarkKind,
     pub(crate) name: String,
     pub(crate) test: Option<String>,
+    /// The image that the mark is about.
+    pub(crate) process: Option<ProcessId>,
     pub(crate) labels: BTreeMap<String, String>,
+    /// The process that it is about, where who set it named one.
+    pub(crate) marked: Option<MarkedProcess>,
+}
+
+/// A process that a mark is about, and its memory when the mark was set. What was not read is `None`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct MarkedProcess {
+    pub(crate) pid: i32,
+    pub(crate) rss_bytes: Option<u64>,
+    pub(crate) anon_bytes: Option<u64>,
+    pub(crate) hwm_bytes: Option<u64>,
 }
 
 impl Mark {
@@ -105,9 +119,15 @@ pub(crate) const FIELDS: Fields<Mark> = Fields(&[
     },
     Field {
         name: "test",
-        source: "caller",
-        meaning: "The test that the mark belongs to.",
+        source: "caller, recorder",
+        meaning: "The test that the mark belongs to; of an OOM kill, that of the process.",
         value: Value::OptionalText(|mark| mark.test.as_deref().map(Cow::Borrowed)),
+    },
+    Field {
+        name: "process",
+        source: "recorder",
+        meaning: "The process image that the mark is about, of an OOM kill: the key of `processes`. Null where it is not known, and for other marks.",
+        value: Value::OptionalInt64(|mark| mark.process.map(|process| process.0)),
     },
     Field {
         name: "labels",
@@ -118,5 +138,29 @@ pub(crate) const FIELDS: Fields<Mark> = Fields(&[
             // A map of texts is always JSON.
             serde_json::to_string(some).ok().map(Cow::Owned)
         }),
+    },
+    Field {
+        name: "pid",
+        source: "caller",
+        meaning: "The process that the mark is about, in the pid namespace of the /proc that was read. Null where the caller named none.",
+        value: Value::OptionalInt32(|mark| mark.marked.map(|marked| marked.pid)),
+    },
+    Field {
+        name: "rss_bytes",
+        source: "status VmRSS",
+        meaning: "The resident set of that process alone, read when the mark was set. Null where no process was named or it could not be read, as the next two.",
+        value: Value::OptionalInt64(|mark| mark.marked?.rss_bytes),
+    },
+    Field {
+        name: "anon_bytes",
+        source: "status RssAnon",
+        meaning: "Its resident anonymous memory then.",
+        value: Value::OptionalInt64(|mark| mark.marked?.anon_bytes),
+    },
+    Field {
+        name: "hwm_bytes",
+        source: "status VmHWM",
+        meaning: "Its largest resident set until then. If it is larger than at an earlier mark, this was reached between the two.",
+        value: Value::OptionalInt64(|mark| mark.marked?.hwm_bytes),
     },
 ]);

@@ -7,13 +7,15 @@ use serde::{Deserialize, Serialize};
 
 use super::field::{Field, Fields, Value};
 use super::table::Table;
-use crate::identity::{Comm, Identity, text};
+use crate::identity::{Comm, Identity, ProcessId, text};
 use crate::metric::{Files, Metric, Metrics};
 
 /// One process image, with what its samples come to.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct ProcessRow {
     pub(crate) identity: Arc<Identity>,
+    /// The image of the parent, where it is in the recording.
+    pub(crate) parent: Option<ProcessId>,
     /// The command name at the end, or now.
     pub(crate) comm: Comm,
     pub(crate) test: Option<Arc<str>>,
@@ -98,7 +100,7 @@ pub(crate) const FIELDS: Fields<ProcessRow> = Fields(&[
     Field {
         name: "process",
         source: "recorder",
-        meaning: "The key that `samples` refers to. Unique in the recording.",
+        meaning: "The key of a process image, by which the other tables refer to it. Unique in the recording; another recording has the same numbers for other processes.",
         value: Value::Int64(|row| row.identity.process.0),
     },
     Field {
@@ -116,7 +118,7 @@ pub(crate) const FIELDS: Fields<ProcessRow> = Fields(&[
     Field {
         name: "exec",
         source: "proc connector; stat 26, 28; statm 4",
-        meaning: "How many execs of this process were seen before this row.",
+        meaning: "How many execs of this process came before this row, as far as they were seen or the kernel reported them. A number that is left out is an image that was never looked at.",
         value: Value::Int32(|row| i32::try_from(row.identity.exec).unwrap_or(i32::MAX)),
     },
     Field {
@@ -124,6 +126,12 @@ pub(crate) const FIELDS: Fields<ProcessRow> = Fields(&[
         source: "proc connector; stat 4",
         meaning: "The process id of the parent that forked it, where the kernel reported the fork (`forks` in `recording.json`); else of the one it had when it was first seen.",
         value: Value::Int32(|row| row.identity.ppid),
+    },
+    Field {
+        name: "parent",
+        source: "recorder",
+        meaning: "The process image that the parent had when this image was first seen, or its last one if it had ended: the key of `processes`. Null where the parent is not in the recording, or is not known.",
+        value: Value::OptionalInt64(|row| row.parent.map(|parent| parent.0)),
     },
     Field {
         name: "uid",
@@ -199,13 +207,13 @@ pub(crate) const FIELDS: Fields<ProcessRow> = Fields(&[
         value: Value::Int64(|row| row.summary.samples),
     },
     Field {
-        name: "rss_peak_bytes",
+        name: "rss_max_bytes",
         source: "samples",
-        meaning: "The largest sampled `rss_bytes`. The true peak may be higher: see `hwm_bytes`, and `exits`.",
+        meaning: "The largest sampled `rss_bytes`. The true peak may be higher: see `hwm_max_bytes`, and `exits`.",
         value: Value::OptionalInt64(|row| Some(row.summary.sampled()?.rss_peak)),
     },
     Field {
-        name: "rss_peak_ts",
+        name: "rss_max_ts",
         source: "samples",
         meaning: "When that was first sampled.",
         value: Value::OptionalTimestamp(|row| Some(row.summary.sampled()?.rss_peak_ts_ms)),
@@ -217,33 +225,33 @@ pub(crate) const FIELDS: Fields<ProcessRow> = Fields(&[
         value: Value::OptionalInt64(|row| Some(row.summary.sampled()?.rss_mean())),
     },
     Field {
-        name: "pss_peak_bytes",
+        name: "pss_max_bytes",
         source: "samples",
         meaning: "The largest sampled `pss_bytes`.",
         value: Value::OptionalInt64(|row| row.summary.pss_peak),
     },
     Field {
-        name: "uss_peak_bytes",
+        name: "uss_max_bytes",
         source: "samples",
         meaning: "The largest sampled `uss_bytes`.",
         value: Value::OptionalInt64(|row| row.summary.uss_peak),
     },
     Field {
-        name: "swap_peak_bytes",
+        name: "swap_max_bytes",
         source: "samples",
         meaning: "The largest sampled `swap_bytes`.",
         value: Value::OptionalInt64(|row| row.summary.swap_peak),
     },
     Field {
-        name: "hwm_bytes",
+        name: "hwm_max_bytes",
         source: "status VmHWM",
-        meaning: "The high-water mark when it was last read: a lower bound of the true peak.",
+        meaning: "The largest sampled `hwm_bytes`, the high-water mark when it was last read: a lower bound of the true peak.",
         value: Value::OptionalInt64(|row| row.summary.hwm),
     },
     Field {
         name: "exit_hwm_bytes",
         source: "taskstats hiwater_rss",
-        meaning: "The high-water mark at the end: the true peak, but for what the CPUs had not yet added up (see `exits.hwm_bytes`). Null while it lives, after an exec, and where the kernel did not tell.",
+        meaning: "The high-water mark at the end: the true peak, but for what the CPUs had not yet added up (see `exits`). Null while it lives, after an exec, and where the kernel did not tell.",
         value: Value::OptionalInt64(|row| row.summary.exit_hwm),
     },
 ]);

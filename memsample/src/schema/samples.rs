@@ -1,10 +1,11 @@
 //! The table `samples`: every process at every tick.
 
-use super::table::{Column, ColumnKind, Table};
+use super::table::{Column, ColumnKind, RECORDING, Table};
 use crate::metric::Metric;
 
 /// The columns of `samples` that stand before the metrics.
-const SAMPLE_KEY: [Column; 4] = [
+const SAMPLE_KEY: [Column; 7] = [
+    RECORDING,
     Column {
         name: "ts",
         kind: ColumnKind::Timestamp,
@@ -32,6 +33,20 @@ const SAMPLE_KEY: [Column; 4] = [
         nullable: false,
         source: "stat 2",
         meaning: "Command name, as of the last reading of `stat`.",
+    },
+    Column {
+        name: "role",
+        kind: ColumnKind::Text,
+        nullable: false,
+        source: "exe, comm, cmdline, cgroup",
+        meaning: "What the process does, as in `processes`.",
+    },
+    Column {
+        name: "test",
+        kind: ColumnKind::Text,
+        nullable: true,
+        source: "caller",
+        meaning: "The test that the image belonged to at this tick. That of `processes`, unless a scope was assigned while it was running.",
     },
 ];
 

@@ -89,9 +89,9 @@ pub(crate) const FIELDS: Fields<SystemSample> = Fields(&[
     ),
     meminfo!("active_bytes", active, "Active", "Recently used pages."),
     meminfo!("inactive_bytes", inactive, "Inactive", "Pages that would be reclaimed first."),
-    meminfo!("anon_bytes", anon_pages, "AnonPages", "Anonymous pages that processes map."),
-    meminfo!("mapped_bytes", mapped, "Mapped", "Pages of files that processes map."),
-    meminfo!("shmem_bytes", shmem, "Shmem", "Shared memory and tmpfs."),
+    meminfo!("mem_anon_bytes", anon_pages, "AnonPages", "Anonymous pages that processes map."),
+    meminfo!("mem_mapped_bytes", mapped, "Mapped", "Pages of files that processes map."),
+    meminfo!("mem_shmem_bytes", shmem, "Shmem", "Shared memory and tmpfs."),
     meminfo!(
         "slab_reclaimable_bytes",
         slab_reclaimable,
@@ -137,7 +137,7 @@ pub(crate) const FIELDS: Fields<SystemSample> = Fields(&[
         "oom_kill",
         oom_kill,
         "oom_kill",
-        "Processes killed by the OOM killer since boot, on the whole host."
+        "Processes killed by the OOM killer since boot, on the whole host; in every row, as all counters. Whom: see `marks`."
     ),
     vmstat!("pgfault", pgfault, "pgfault", "Page faults of all kinds since boot."),
     vmstat!("pgmajfault", pgmajfault, "pgmajfault", "Page faults with I/O since boot."),
@@ -189,7 +189,7 @@ pub(crate) const FIELDS: Fields<SystemSample> = Fields(&[
         "pss_known_bytes",
         "smaps_rollup Pss",
         |system| Some(system.pss?.known_bytes),
-        "The last known PSS of each living process, summed. Over `anon_bytes` + `mapped_bytes` it is the share of mapped memory that PSS explains: see docs/coverage.md."
+        "The last known PSS of each living process, summed. Over `mem_anon_bytes` + `mem_mapped_bytes` it is the share of mapped memory that PSS explains: see docs/coverage.md."
     ),
     optional!(
         "pss_known_processes",

@@ -32,6 +32,15 @@ pub struct Column {
     pub meaning: &'static str,
 }
 
+/// The column with which every table begins.
+pub(super) const RECORDING: Column = Column {
+    name: "recording",
+    kind: ColumnKind::Text,
+    nullable: false,
+    source: "recorder",
+    meaning: "Which recording the row is of: `id` in `recording.json`. The same in every row of a recording, and in no other recording: join by it too where there are several.",
+};
+
 /// The types of columns, chosen so that every common Parquet reader knows them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ColumnKind {

@@ -54,7 +54,7 @@ pub(crate) const FIELDS: Fields<Tick> = Fields(&[
         value: Value::Int64(|tick| tick.duration_us),
     },
     Field {
-        name: "processes",
+        name: "processes_read",
         source: "recorder",
         meaning: "Processes that were read: the rows of `samples` at this `ts`, unless they were dropped.",
         value: Value::Int32(|tick| count(tick.counts.processes)),

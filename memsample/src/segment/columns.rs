@@ -4,27 +4,28 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow_array::builder::{BooleanBufferBuilder, StringBuilder};
-use arrow_array::{ArrayRef, Int32Array, Int64Array, RecordBatch, TimestampMillisecondArray};
+use arrow_array::{ArrayRef, Int32Array, Int64Array, TimestampMillisecondArray};
 use arrow_buffer::{NullBuffer, ScalarBuffer};
-use arrow_schema::ArrowError;
-use arrow_schema::SchemaRef;
 
 use super::sampled_tick::SampledTick;
 use super::series::{EqualRows, Series};
+use crate::identity::Identity;
 use crate::metric::{Files, Metric};
-use crate::schema;
 use crate::schema::int64;
 
 /// Rows in one Arrow batch: large enough that the cost of a batch does not show, and 3 MiB of memory.
 const BATCH_ROWS: usize = 16 * 1024;
 
 /// The sets of files whose metrics may be absent from a row, each with a set of bits of its own.
-const OPTIONAL_FILES: [Files; 5] = [
+const OPTIONAL_FILES: [Files; 8] = [
     Files::STATM,
+    Files::STATM.union(Files::SMAPS_ANON),
     Files::STATUS,
     Files::STAT,
-    Files::STATUS.union(Files::SMAPS),
+    Files::STATUS.union(Files::SMAPS_SWAP),
     Files::SMAPS_ROLLUP.union(Files::SMAPS),
+    Files::SMAPS_ROLLUP.union(Files::SMAPS_PSS),
+    Files::SMAPS_ROLLUP.union(Files::SMAPS_SWAP_PSS),
 ];
 
 /// The rows of a segment, process after process, as Arrow batches of the `samples` table.
@@ -33,7 +34,6 @@ pub(crate) struct SampleBatches<'a> {
     rows: Box<dyn Iterator<Item = (&'a Series, EqualRows)> + 'a>,
     /// A run that did not fit into the batch before.
     rest: Option<(&'a Series, EqualRows)>,
-    schema: SchemaRef,
 }
 
 impl<'a> SampleBatches<'a> {
@@ -45,12 +45,12 @@ impl<'a> SampleBatches<'a> {
                 (!run.ticks.is_empty()).then_some((series, run))
             })
         });
-        Self { ticks, rows: Box::new(rows), rest: None, schema: schema::samples().arrow_schema() }
+        Self { ticks, rows: Box::new(rows), rest: None }
     }
 }
 
 impl Iterator for SampleBatches<'_> {
-    type Item = Result<RecordBatch, ArrowError>;
+    type Item = Vec<ArrayRef>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let mut columns = Columns::new();
@@ -68,7 +68,7 @@ impl Iterator for SampleBatches<'_> {
             }
             columns.push(self.ticks, series, &run);
         }
-        if columns.ts.is_empty() { None } else { Some(columns.finish(&self.schema)) }
+        if columns.ts.is_empty() { None } else { Some(columns.finish()) }
     }
 }
 
@@ -78,6 +78,8 @@ struct Columns {
     process: Vec<i64>,
     pid: Vec<i32>,
     comm: StringBuilder,
+    role: StringBuilder,
+    test: StringBuilder,
     metrics: [Vec<i64>; Metric::COUNT],
     /// For each of [`OPTIONAL_FILES`], the rows for which it was read.
     present: [BooleanBufferBuilder; OPTIONAL_FILES.len()],
@@ -90,6 +92,8 @@ impl Columns {
             process: Vec::with_capacity(BATCH_ROWS),
             pid: Vec::with_capacity(BATCH_ROWS),
             comm: StringBuilder::with_capacity(BATCH_ROWS, 8 * BATCH_ROWS),
+            role: StringBuilder::with_capacity(BATCH_ROWS, 16 * BATCH_ROWS),
+            test: StringBuilder::with_capacity(BATCH_ROWS, 0),
             metrics: std::array::from_fn(|_| Vec::with_capacity(BATCH_ROWS)),
             present: std::array::from_fn(|_| BooleanBufferBuilder::new(BATCH_ROWS)),
         }
@@ -99,14 +103,23 @@ impl Columns {
         let count = run.ticks.len();
         let sampled = ticks.get(as_usize(&run.ticks)).unwrap_or_default();
         self.ts.extend(sampled.iter().map(|tick| tick.ts_ms));
-        fill(&mut self.process, int64(series.process()), count);
-        fill(&mut self.pid, series.pid(), count);
+        let Identity { process, pid, role, .. } = series.identity();
+        fill(&mut self.process, int64(process.0), count);
+        fill(&mut self.pid, *pid, count);
+        run.ticks.clone().for_each(|_| self.role.append_value(role));
         let mut tick = run.ticks.start;
         while tick < run.ticks.end {
             let (comm, until) = series.comm_at(tick);
             let until = until.min(run.ticks.end);
             let text = comm.to_string();
             (tick..until).for_each(|_| self.comm.append_value(&text));
+            tick = until;
+        }
+        let mut tick = run.ticks.start;
+        while tick < run.ticks.end {
+            let (test, until) = series.test_at(tick);
+            let until = until.min(run.ticks.end);
+            (tick..until).for_each(|_| self.test.append_option(test));
             tick = until;
         }
         for (column, metric) in self.metrics.iter_mut().zip(Metric::ALL) {
@@ -122,14 +135,16 @@ impl Columns {
         }
     }
 
-    fn finish(self, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
+    /// Returns the columns of `samples` behind the first, which names the recording.
+    fn finish(mut self) -> Vec<ArrayRef> {
         let present = self.present.map(|mut present| NullBuffer::new(present.finish()));
-        let mut comm = self.comm;
         let mut columns: Vec<ArrayRef> = vec![
             Arc::new(TimestampMillisecondArray::from(self.ts).with_timezone("UTC")),
             Arc::new(Int64Array::from(self.process)),
             Arc::new(Int32Array::from(self.pid)),
-            Arc::new(comm.finish()),
+            Arc::new(self.comm.finish()),
+            Arc::new(self.role.finish()),
+            Arc::new(self.test.finish()),
         ];
         for (values, metric) in self.metrics.into_iter().zip(Metric::ALL) {
             let nulls =
@@ -137,7 +152,7 @@ impl Columns {
             let nulls = nulls.map(|(_, present)| present.clone());
             columns.push(Arc::new(Int64Array::new(ScalarBuffer::from(values), nulls)));
         }
-        RecordBatch::try_new(Arc::clone(schema), columns)
+        columns
     }
 }
 

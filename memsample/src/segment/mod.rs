@@ -14,8 +14,10 @@ mod tests;
 pub(crate) use columns::SampleBatches;
 pub(crate) use sampled_tick::SampledTick;
 
+use std::sync::Arc;
+
 use crate::batch::Row;
-use crate::identity::Comm;
+use crate::identity::{Comm, Identity};
 use crate::metric::{Files, Metrics};
 use series::Series;
 
@@ -59,13 +61,13 @@ impl Segment {
     /// Begins a series whose first row is that of tick `first`, with these numbers until it changes.
     pub(crate) fn begin(
         &mut self,
-        process: u64,
-        pid: i32,
+        identity: Arc<Identity>,
         comm: Comm,
+        test: Option<Arc<str>>,
         first: u32,
         metrics: Metrics,
     ) -> SeriesIndex {
-        self.series.push(Series::new(process, pid, comm, first, metrics));
+        self.series.push(Series::new(identity, comm, test, first, metrics));
         SeriesIndex(self.series.len() as u32 - 1)
     }
 
@@ -90,6 +92,11 @@ impl Segment {
         self.change(index, |series| series.rename(tick, comm));
     }
 
+    /// Gives the image to another test from tick `tick` on.
+    pub(crate) fn assign(&mut self, index: SeriesIndex, tick: u32, test: Option<Arc<str>>) {
+        self.change(index, |series| series.assign(tick, test));
+    }
+
     fn change(&mut self, index: SeriesIndex, change: impl FnOnce(&mut Series)) {
         if let Some(series) = self.series.get_mut(index.0 as usize) {
             let before = series.log_bytes();
@@ -101,7 +108,7 @@ impl Segment {
     /// Returns the rows from tick `first` on, sorted by process and time, as Arrow batches.
     pub(crate) fn batches(&self, first: u32) -> SampleBatches<'_> {
         let mut order: Vec<&Series> = self.series.iter().collect();
-        order.sort_unstable_by_key(|series| series.process());
+        order.sort_unstable_by_key(|series| series.identity().process);
         SampleBatches::new(&self.ticks, order, first)
     }
 }

@@ -1,29 +1,30 @@
 //! The samples of one process image, as a log of changes.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::sampled_tick::SampledTick;
 use crate::batch::Row;
 use crate::codec::{Decoder, put_changes, put_number};
-use crate::identity::Comm;
+use crate::identity::{Comm, Identity};
 use crate::metric::{Files, Metrics};
 
 /// Flags of an entry in the log.
 const ABSENT: u8 = 1 << 7;
-/// The lower bits are the files that were read, where they differ from those of the tick.
+/// The files that were read follow, since they differ from those of the tick.
 const OWN_FILES: u8 = 1 << 6;
-const _: () = assert!(Files::all().bits() < OWN_FILES);
 
 /// The samples of one process image in one segment.
 pub(super) struct Series {
-    process: u64,
-    pid: i32,
+    identity: Arc<Identity>,
     /// The tick of the first row.
     first: u32,
     /// The tick behind the last row; `u32::MAX` while the process is sampled.
     end: u32,
     /// The command names, each from a tick on.
     comms: Vec<(u32, Comm)>,
+    /// The tests, each from a tick on; of no test before the first.
+    tests: Vec<(u32, Option<Arc<str>>)>,
     /// The numbers before the first entry of the log.
     start: Box<Metrics>,
     /// The numbers after the last entry.
@@ -39,13 +40,19 @@ impl Series {
     pub(super) const FIXED_BYTES: usize =
         size_of::<Self>() + 2 * size_of::<Metrics>() + size_of::<(u32, Comm)>();
 
-    pub(super) fn new(process: u64, pid: i32, comm: Comm, first: u32, metrics: Metrics) -> Self {
+    pub(super) fn new(
+        identity: Arc<Identity>,
+        comm: Comm,
+        test: Option<Arc<str>>,
+        first: u32,
+        metrics: Metrics,
+    ) -> Self {
         Self {
-            process,
-            pid,
+            identity,
             first,
             end: u32::MAX,
             comms: vec![(first, comm)],
+            tests: test.into_iter().map(|test| (first, Some(test))).collect(),
             start: Box::new(metrics),
             last: Box::new(metrics),
             last_tick: first,
@@ -53,12 +60,8 @@ impl Series {
         }
     }
 
-    pub(super) fn process(&self) -> u64 {
-        self.process
-    }
-
-    pub(super) fn pid(&self) -> i32 {
-        self.pid
+    pub(super) fn identity(&self) -> &Identity {
+        &self.identity
     }
 
     pub(super) fn log_bytes(&self) -> usize {
@@ -74,7 +77,8 @@ impl Series {
         if row.files == common {
             self.log.push(0);
         } else {
-            self.log.push(OWN_FILES | row.files.bits());
+            self.log.push(OWN_FILES);
+            put_number(&mut self.log, row.files.bits().into());
         }
         put_changes(&mut self.log, &self.last, &row.metrics);
         *self.last = row.metrics;
@@ -92,6 +96,13 @@ impl Series {
         }
     }
 
+    pub(super) fn assign(&mut self, tick: u32, test: Option<Arc<str>>) {
+        match self.tests.last_mut() {
+            Some((from, last)) if *from == tick => *last = test,
+            _ => self.tests.push((tick, test)),
+        }
+    }
+
     fn begin_entry(&mut self, tick: u32) {
         put_number(&mut self.log, u64::from(tick.saturating_sub(self.last_tick)));
         self.last_tick = tick;
@@ -99,10 +110,14 @@ impl Series {
 
     /// Returns the command name at tick `tick`, and until which tick it holds.
     pub(super) fn comm_at(&self, tick: u32) -> (Comm, u32) {
-        let later = self.comms.partition_point(|&(from, _)| from <= tick);
-        let comm = later.checked_sub(1).and_then(|index| self.comms.get(index));
-        let until = self.comms.get(later).map_or(u32::MAX, |&(from, _)| from);
-        (comm.map_or(Comm::new(b""), |&(_, comm)| comm), until)
+        let (comm, until) = in_effect(&self.comms, tick);
+        (comm.copied().unwrap_or(Comm::new(b"")), until)
+    }
+
+    /// Returns the test at tick `tick`, and until which tick it holds.
+    pub(super) fn test_at(&self, tick: u32) -> (Option<&str>, u32) {
+        let (test, until) = in_effect(&self.tests, tick);
+        (test.and_then(Option::as_deref), until)
     }
 
     /// Returns the runs of the series, in order of time.
@@ -116,6 +131,14 @@ impl Series {
             entry: None,
         }
     }
+}
+
+/// Returns which of some values, each from a tick on, holds at tick `tick`, and until which tick.
+fn in_effect<T>(values: &[(u32, T)], tick: u32) -> (Option<&T>, u32) {
+    let later = values.partition_point(|&(from, _)| from <= tick);
+    let value = later.checked_sub(1).and_then(|index| values.get(index));
+    let until = values.get(later).map_or(u32::MAX, |&(from, _)| from);
+    (value.map(|(_, value)| value), until)
 }
 
 /// The rows of a process at consecutive ticks, all with the same numbers.
@@ -172,9 +195,11 @@ impl Iterator for EqualRowsIter<'_> {
                     if flags & ABSENT != 0 {
                         continue;
                     }
+                    let own_files = match flags & OWN_FILES {
+                        0 => None,
+                        _ => Some(Files::from_bits_truncate(self.log.number()? as u16)),
+                    };
                     self.log.changes(&mut self.metrics)?;
-                    let own_files = (flags & OWN_FILES != 0)
-                        .then(|| Files::from_bits_truncate(flags & !OWN_FILES));
                     if own_files.is_none() {
                         // The ticks until the next entry are like this one.
                         self.tick = self
@@ -205,6 +230,10 @@ mod tests {
     use super::*;
     use crate::metric::Metric;
 
+    fn identity() -> Arc<Identity> {
+        Arc::new(Identity::of(1, 10))
+    }
+
     fn metrics(rss: u64) -> Metrics {
         let mut metrics = Metrics::default();
         metrics.set(Metric::Rss, rss);
@@ -227,7 +256,7 @@ mod tests {
 
     #[test]
     fn rows_between_changes_are_made_again() {
-        let mut series = Series::new(1, 10, Comm::new(b"x"), 2, metrics(0));
+        let mut series = Series::new(identity(), Comm::new(b"x"), None, 2, metrics(0));
         series.set_row(2, &row(5, Files::STATM), Files::STATM);
         series.set_row(5, &row(7, Files::all()), Files::STATM);
         series.set_absent(7);
@@ -249,13 +278,13 @@ mod tests {
 
     #[test]
     fn a_series_that_goes_on_from_before_needs_no_entry() {
-        let series = Series::new(1, 10, Comm::new(b"x"), 0, metrics(9));
+        let series = Series::new(identity(), Comm::new(b"x"), None, 0, metrics(9));
         assert_eq!(expand(&series, 3), [(0, 9, None), (1, 9, None), (2, 9, None)]);
     }
 
     #[test]
     fn absent_at_the_first_and_the_last_tick() {
-        let mut series = Series::new(1, 10, Comm::new(b"x"), 0, metrics(9));
+        let mut series = Series::new(identity(), Comm::new(b"x"), None, 0, metrics(9));
         series.set_absent(0);
         series.set_absent(1);
         series.set_absent(3);
@@ -264,10 +293,21 @@ mod tests {
 
     #[test]
     fn names_hold_from_their_tick_on() {
-        let mut series = Series::new(1, 10, Comm::new(b"sh"), 3, metrics(9));
+        let mut series = Series::new(identity(), Comm::new(b"sh"), None, 3, metrics(9));
         series.rename(3, Comm::new(b"bash"));
         series.rename(8, Comm::new(b"zsh"));
         assert_eq!(series.comm_at(3), (Comm::new(b"bash"), 8));
         assert_eq!(series.comm_at(9), (Comm::new(b"zsh"), u32::MAX));
+    }
+
+    #[test]
+    fn tests_hold_from_their_tick_on() {
+        let mut series = Series::new(identity(), Comm::new(b"sh"), None, 3, metrics(9));
+        series.assign(5, Some("a".into()));
+        series.assign(8, Some("b".into()));
+        series.assign(8, None);
+        assert_eq!(series.test_at(3), (None, 5));
+        assert_eq!(series.test_at(5), (Some("a"), 8));
+        assert_eq!(series.test_at(9), (None, u32::MAX));
     }
 }

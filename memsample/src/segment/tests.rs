@@ -14,9 +14,10 @@ use crate::metric::Metric;
 #[derive(Clone, Debug)]
 enum Event {
     Nothing,
-    Row { value: u64, files: u8 },
+    Row { value: u64, files: u16 },
     Absent,
     Rename(u8),
+    Assign(Option<u8>),
     EndAndBegin,
 }
 
@@ -26,6 +27,7 @@ fn event() -> impl Strategy<Value = Event> {
         3 => (any::<u64>(), 0..=Files::all().bits()).prop_map(|(value, files)| Event::Row { value, files }),
         1 => Just(Event::Absent),
         1 => any::<u8>().prop_map(Event::Rename),
+        1 => any::<Option<u8>>().prop_map(Event::Assign),
         1 => Just(Event::EndAndBegin),
     ]
 }
@@ -39,36 +41,54 @@ fn metrics(value: u64) -> Metrics {
     metrics
 }
 
-/// A row as it is read back: process, pid, name, metrics that were read.
-type DenseRow = (i32, String, Vec<Option<i64>>);
+/// A row as it is read back: pid, name, test, metrics that were read.
+type DenseRow = (i32, String, Option<String>, Vec<Option<i64>>);
 
-fn dense(process: u64, comm: Comm, metrics: &Metrics, files: Files) -> DenseRow {
+/// An image as the naive table knows it.
+struct Image {
+    process: u64,
+    series: SeriesIndex,
+    comm: Comm,
+    test: Option<Arc<str>>,
+    metrics: Metrics,
+}
+
+fn identity(process: u64) -> Arc<Identity> {
+    let role = format!("role of {process}");
+    Arc::new(Identity { role, ..Identity::of(process, process as i32 + 100) })
+}
+
+fn dense(image: &Image, files: Files) -> DenseRow {
+    let Image { process, comm, test, metrics, .. } = image;
     let value = |metric: Metric| {
         // A row without `statm` is that of an imported capture: none without both is handed over.
         let read = metric.is_in_every_row() || metric.is_in(files);
         read.then(|| i64::try_from(metrics.get(metric)).unwrap())
     };
-    (process as i32 + 100, comm.to_string(), Metric::ALL.into_iter().map(value).collect())
+    let test = test.as_ref().map(|test| test.to_string());
+    (*process as i32 + 100, comm.to_string(), test, Metric::ALL.into_iter().map(value).collect())
 }
 
 fn read_back(segment: &Segment, first: u32) -> BTreeMap<(u64, i64), DenseRow> {
     let mut rows = BTreeMap::new();
     let mut last = None;
     for batch in segment.batches(first) {
-        let batch = batch.unwrap();
-        let ts = batch.column(0).as_primitive::<TimestampMillisecondType>();
-        let process = batch.column(1).as_primitive::<Int64Type>();
-        let pid = batch.column(2).as_primitive::<Int32Type>();
-        let comm = batch.column(3).as_string::<i32>();
-        for row in 0..batch.num_rows() {
+        let ts = batch[0].as_primitive::<TimestampMillisecondType>();
+        let process = batch[1].as_primitive::<Int64Type>();
+        let pid = batch[2].as_primitive::<Int32Type>();
+        let comm = batch[3].as_string::<i32>();
+        let (role, test) = (batch[4].as_string::<i32>(), batch[5].as_string::<i32>());
+        for row in 0..ts.len() {
             let key = (process.value(row) as u64, ts.value(row));
             assert!(last < Some(key), "not sorted: {key:?} behind {last:?}");
             last = Some(key);
             let metrics = Metric::ALL.into_iter().map(|metric| {
-                let column = batch.column(4 + metric as usize).as_primitive::<Int64Type>();
+                let column = batch[6 + metric as usize].as_primitive::<Int64Type>();
                 column.is_valid(row).then(|| column.value(row))
             });
-            rows.insert(key, (pid.value(row), comm.value(row).to_owned(), metrics.collect()));
+            let test = test.is_valid(row).then(|| test.value(row).to_owned());
+            assert_eq!(role.value(row), format!("role of {}", key.0));
+            rows.insert(key, (pid.value(row), comm.value(row).to_owned(), test, metrics.collect()));
         }
     }
     rows
@@ -83,7 +103,7 @@ proptest! {
         let mut segment = Segment::default();
         let mut expected = BTreeMap::new();
         let mut next_process = 0;
-        let mut living: Vec<(u64, SeriesIndex, Comm, Metrics)> = Vec::new();
+        let mut living: Vec<Image> = Vec::new();
         for (index, (common, events)) in ticks.iter().enumerate() {
             let common = Files::from_bits_truncate(*common);
             let (tick, ts_ms) = (index as u32, 1000 + 100 * index as i64);
@@ -92,7 +112,8 @@ proptest! {
                 next_process += 1;
                 let comm = Comm::new(b"first");
                 let (process, metrics) = (next_process, metrics(next_process));
-                (process, segment.begin(process, process as i32 + 100, comm, tick, metrics), comm, metrics)
+                let series = segment.begin(identity(process), comm, None, tick, metrics);
+                Image { process, series, comm, test: None, metrics }
             };
             if index == 0 {
                 living = (0..5).map(|_| begin(&mut segment)).collect();
@@ -103,24 +124,28 @@ proptest! {
                     Event::Nothing => {}
                     Event::Row { value, files: own } => {
                         files = Files::from_bits_truncate(*own);
-                        image.3 = metrics(*value);
-                        segment.set_row(image.1, tick, &Row { files, metrics: image.3 });
+                        image.metrics = metrics(*value);
+                        segment.set_row(image.series, tick, &Row { files, metrics: image.metrics });
                     }
                     Event::Absent => {
-                        segment.set_absent(image.1, tick);
+                        segment.set_absent(image.series, tick);
                         continue;
                     }
                     Event::Rename(name) => {
-                        image.2 = Comm::new(&[b'n', *name]);
-                        segment.rename(image.1, tick, image.2);
+                        image.comm = Comm::new(&[b'n', *name]);
+                        segment.rename(image.series, tick, image.comm);
+                    }
+                    Event::Assign(test) => {
+                        image.test = test.map(|test| format!("test {test}").into());
+                        segment.assign(image.series, tick, image.test.clone());
                     }
                     Event::EndAndBegin => {
-                        segment.end(image.1, tick);
+                        segment.end(image.series, tick);
                         *image = begin(&mut segment);
                     }
                 }
                 if tick >= first {
-                    expected.insert((image.0, ts_ms), dense(image.0, image.2, &image.3, files));
+                    expected.insert((image.process, ts_ms), dense(image, files));
                 }
             }
         }
@@ -135,10 +160,10 @@ fn a_batch_may_end_within_a_run() {
     for tick in 0..TICKS {
         segment.begin_tick(SampledTick { ts_ms: tick, files: Files::STATM });
         if tick == 0 {
-            segment.begin(1, 10, Comm::new(b"x"), 0, metrics(5));
+            segment.begin(identity(1), Comm::new(b"x"), None, 0, metrics(5));
         }
     }
-    let rows: Vec<usize> = segment.batches(0).map(|batch| batch.unwrap().num_rows()).collect();
+    let rows: Vec<usize> = segment.batches(0).map(|columns| columns[0].len()).collect();
     assert_eq!(rows, [16 * 1024, 16 * 1024, 40_000 - 32 * 1024]);
     let keys: Vec<i64> = read_back(&segment, 0).into_keys().map(|(_, ts)| ts).collect();
     assert_eq!(keys, (0..TICKS).collect::<Vec<_>>());

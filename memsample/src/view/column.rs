@@ -33,6 +33,8 @@ pub enum ColumnKind {
     Count,
     /// A size in bytes.
     Size,
+    /// A time since something was read, in milliseconds.
+    Age,
 }
 
 /// A column of a view. The names are part of the interface of `memsample view`.
@@ -120,7 +122,7 @@ impl Column {
     }
 }
 
-use ColumnKind::{Count, Id, Size, Text};
+use ColumnKind::{Age, Count, Id, Size, Text};
 
 const PROCESS: &[Column] = &[
     Column::new("pid", "pid", Id).shown(),
@@ -142,11 +144,20 @@ const PROCESS: &[Column] = &[
     Column::new("shmem_bytes", "shmem", Size),
     // The peaks were at different times.
     Column::new("hwm_bytes", "hwm", Size).adding_up(false),
+    PSS_AGE,
+    DETAIL_AGE,
     Column::new("command", "command", Text).shown(),
 ];
 
+/// The age of PSS, USS and the proportional share of swap, which come from one file; of a group, that of the
+/// oldest.
+const PSS_AGE: Column = Column::new("pss_age_ms", "pss_age", Age);
+
+/// The age of file, shared and swapped memory and of the high-water mark, likewise.
+const DETAIL_AGE: Column = Column::new("detail_age_ms", "detail_age", Age);
+
 /// The columns of a group beside its name.
-const GROUP: [Column; 9] = [
+const GROUP: [Column; 11] = [
     Column::new("processes", "processes", Count).in_smem("count").adding_up(true).shown(),
     Column::new("swap_bytes", "swap", Size).unknown("swap_unknown_processes").shown(),
     Column::new("uss_bytes", "uss", Size).unknown("uss_unknown_processes").shown(),
@@ -156,26 +167,28 @@ const GROUP: [Column; 9] = [
     Column::new("anon_bytes", "anon", Size).unknown("anon_unknown_processes"),
     Column::new("file_bytes", "file", Size).unknown("file_unknown_processes"),
     Column::new("shmem_bytes", "shmem", Size).unknown("shmem_unknown_processes"),
+    PSS_AGE,
+    DETAIL_AGE,
 ];
 
 const USER: &[Column] = {
-    let [processes, swap, uss, pss, rss, vsize, anon, file, shmem] = GROUP;
+    let [processes, swap, uss, pss, rss, vsize, anon, file, shmem, pss_age, detail_age] = GROUP;
     let user = Column::new("user", "user", Text).shown();
     let uid = Column::new("uid", "uid", Id);
-    &[user, uid, processes, swap, uss, pss, rss, vsize, anon, file, shmem]
+    &[user, uid, processes, swap, uss, pss, rss, vsize, anon, file, shmem, pss_age, detail_age]
 };
 
 // A name that can be long is last, so that it does not move the numbers.
 const CGROUP: &[Column] = {
-    let [processes, swap, uss, pss, rss, vsize, anon, file, shmem] = GROUP;
+    let [processes, swap, uss, pss, rss, vsize, anon, file, shmem, pss_age, detail_age] = GROUP;
     let cgroup = Column::new("cgroup", "cgroup", Text).shown();
-    &[processes, swap, uss, pss, rss, vsize, anon, file, shmem, cgroup]
+    &[processes, swap, uss, pss, rss, vsize, anon, file, shmem, pss_age, detail_age, cgroup]
 };
 
 const ROLE: &[Column] = {
-    let [processes, swap, uss, pss, rss, vsize, anon, file, shmem] = GROUP;
+    let [processes, swap, uss, pss, rss, vsize, anon, file, shmem, pss_age, detail_age] = GROUP;
     let role = Column::new("role", "role", Text).shown();
-    &[processes, swap, uss, pss, rss, vsize, anon, file, shmem, role]
+    &[processes, swap, uss, pss, rss, vsize, anon, file, shmem, pss_age, detail_age, role]
 };
 
 const MAPPING: &[Column] = &[

@@ -82,6 +82,10 @@ pub(super) fn matches(
     !options.excepts(pid) && options.matches(facts.uid, &facts.comm.to_string(), command)
 }
 
+fn age_if_known(metrics: &[Option<u64>; Metric::COUNT], metric: Metric) -> Option<u64> {
+    metrics.get(metric as usize).copied().flatten().map(|_| 0)
+}
+
 /// What is read of each process apart from `status`. Each file costs time here and in the kernel, so a
 /// file that no column needs is not read.
 #[derive(Clone, Copy, Debug)]
@@ -161,6 +165,9 @@ impl Reading<'_> {
             role,
             cgroup: cgroup.map(|path| crate::text(&path)),
             maps,
+            // What is known was read now.
+            pss_age_ms: age_if_known(&metrics, Metric::Pss),
+            detail_age_ms: age_if_known(&metrics, Metric::Hwm),
             metrics,
         }))
     }

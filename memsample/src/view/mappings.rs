@@ -27,20 +27,30 @@ pub(super) fn read(
     let pids = reader.pids()?;
     let mut mapped = Mapped::default();
     let mut matched = 0_usize;
+    let mut looked_at = 0_usize;
     let mut too_large = 0_usize;
     for pid in pids {
-        let Ok(mut open) = reader.process(pid) else {
-            continue;
+        let mut open = match reader.process(pid) {
+            Ok(open) => open,
+            Err(ReadError::Gone) => continue,
+            Err(_) => {
+                mapped.unreadable += 1;
+                looked_at += 1;
+                continue;
+            }
         };
         let rss_bytes = match rss_if_matching(&mut open, options) {
             Ok(Some(rss_bytes)) => rss_bytes,
             Ok(None) | Err(ReadError::Gone) => continue,
             Err(error) => {
+                // Whether it would match is not known: it is one of those that were looked at.
+                looked_at += 1;
                 mapped.fail(pid, &error);
                 continue;
             }
         };
         matched += 1;
+        looked_at += 1;
         if rss_bytes > Sampler::MAX_ROLLUP_RSS_BYTES {
             too_large += 1;
             continue;
@@ -55,7 +65,7 @@ pub(super) fn read(
         notes.push(Note::Stuck(std::mem::take(&mut mapped.stuck)));
     }
     if mapped.unreadable > 0 {
-        notes.push(Note::MappingsUnreadable { processes: mapped.unreadable, of: matched });
+        notes.push(Note::MappingsUnreadable { processes: mapped.unreadable, of: looked_at });
     }
     if too_large > 0 {
         notes.push(Note::MappingsSkipped(too_large));
@@ -180,7 +190,7 @@ impl MappingSums {
         };
         add(&mut self.swap, mapping.swap);
         add(&mut self.uss, mapping.uss());
-        add(&mut self.pss, Some(mapping.pss));
+        add(&mut self.pss, mapping.pss);
         add(&mut self.rss, Some(mapping.rss));
         add(&mut self.vsize, Some(mapping.size));
     }

@@ -17,7 +17,12 @@ pub enum Note {
     },
     /// Samples of the tick were read and not written.
     Dropped(u64),
-    /// PSS was not read at the tick.
+    /// What was not read at the tick is shown as it was last read.
+    CarriedForward {
+        /// The age of the oldest PSS, in milliseconds.
+        oldest_pss_ms: u64,
+    },
+    /// PSS was not read at the tick, and what was read before is not shown.
     PssReadAt {
         /// The nearest tick at which it was read.
         nearest: Timestamp,

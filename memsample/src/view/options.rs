@@ -26,6 +26,7 @@ pub struct ViewOptions {
     user: Option<u32>,
     name: Option<Regex>,
     except: Option<i32>,
+    pub(super) exact: bool,
 }
 
 impl ViewOptions {
@@ -33,7 +34,8 @@ impl ViewOptions {
     #[must_use]
     pub fn new(by: By) -> Self {
         let columns = columns(by).iter().filter(|column| column.in_machine);
-        Self { by, columns: columns.copied().collect(), user: None, name: None, except: None }
+        let columns = columns.copied().collect();
+        Self { by, columns, user: None, name: None, except: None, exact: false }
     }
 
     /// Reads no more files of a live process than these columns need. The value of another column may be
@@ -62,6 +64,14 @@ impl ViewOptions {
     #[must_use]
     pub fn except(mut self, pid: i32) -> Self {
         self.except = Some(pid);
+        self
+    }
+
+    /// Shows of a recording only what was read at the very tick. Otherwise what was not read at it is shown as it was
+    /// last read, with its age.
+    #[must_use]
+    pub fn exact(mut self, exact: bool) -> Self {
+        self.exact = exact;
         self
     }
 

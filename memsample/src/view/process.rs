@@ -23,6 +23,10 @@ pub(super) struct Process {
     /// The number of its mappings.
     pub(super) maps: Option<usize>,
     pub(super) metrics: [Option<u64>; Metric::COUNT],
+    /// The age of PSS, in milliseconds; `None` where it is not known.
+    pub(super) pss_age_ms: Option<u64>,
+    /// The age of what `status` says, likewise.
+    pub(super) detail_age_ms: Option<u64>,
 }
 
 impl Process {
@@ -47,6 +51,8 @@ pub(super) fn table(processes: &[Process]) -> Table {
                 Some(command) => Value::Text(command.to_owned()),
                 None => Value::Absent(format!("[{}]", process.comm)),
             },
+            "pss_age_ms" => Value::age(process.pss_age_ms),
+            "detail_age_ms" => Value::age(process.detail_age_ms),
             "maps" => process.maps.map_or(Value::Unknown, Value::count),
             _ => Value::size(column.metric().and_then(|metric| process.get(metric))),
         };
@@ -72,6 +78,8 @@ pub(super) fn table_of_groups(processes: &[Process], by: By) -> Table {
             "user" | "cgroup" | "role" => Value::text(key),
             "uid" => Value::number(processes.first().and_then(|process| process.uid)),
             "processes" => Value::count(processes.len()),
+            "pss_age_ms" => Value::age(processes.iter().filter_map(|it| it.pss_age_ms).max()),
+            "detail_age_ms" => Value::age(processes.iter().filter_map(|it| it.detail_age_ms).max()),
             _ => {
                 let mut sum = Sum::default();
                 for process in &processes {

@@ -51,13 +51,21 @@ impl Table {
         });
     }
 
-    /// Returns the column to sort by where no other is chosen: PSS, or RSS where no PSS is known; `None` for
-    /// the areas of the machine, which have an order of their own.
-    #[must_use]
-    pub fn default_order(&self) -> Option<&'static Column> {
-        let known = |column: &&Column| self.values_of(column).any(|value| !value.is_unknown());
-        let named = |name| self.columns.iter().find(|column| column.name == name);
-        named("pss_bytes").filter(known).or_else(|| named("rss_bytes"))
+    /// Sorts the rows where no column is chosen: by PSS, largest first; a row whose PSS lacks a process by its RSS,
+    /// which is never smaller, so that a large process is not below a small one because it was not read. The
+    /// areas of the machine keep their order. The sort is stable.
+    pub fn sort_by_default(&mut self, reverse: bool) {
+        let index = |name| self.columns.iter().position(|column| column.name == name);
+        let (Some(pss), Some(rss)) = (index("pss_bytes"), index("rss_bytes")) else { return };
+        let key = |row: &Vec<Value>| {
+            let pss = row.get(pss).filter(|pss| !pss.lacks_some());
+            pss.or_else(|| row.get(rss)).and_then(|value| value.as_sum().known)
+        };
+        self.rows.sort_by(|one, other| {
+            let (one, other) = (key(one), key(other));
+            let order = if reverse { one.cmp(&other) } else { other.cmp(&one) };
+            one.is_none().cmp(&other.is_none()).then(order)
+        });
     }
 
     /// Returns the number of processes whose value in a column is not known.
@@ -82,6 +90,25 @@ mod tests {
     use crate::view::value::Sum;
 
     #[test]
+    fn the_default_order_is_by_what_is_known() {
+        const COLUMNS: &[Column] = &[
+            Column::new("pss_bytes", "pss", ColumnKind::Size),
+            Column::new("rss_bytes", "rss", ColumnKind::Size),
+        ];
+        let lacking = Value::Sum(Sum { known: Some(9), unknown: 1 });
+        let rows = [(Value::Size(1), 8), (Value::Unknown, 2), (Value::Size(4), 4), (lacking, 3)];
+        let rows = rows.map(|(pss, rss)| vec![pss, Value::Size(rss)]).to_vec();
+        let mut table = Table { columns: COLUMNS, rows };
+        let rss = |table: &Table| -> Vec<_> {
+            table.rows.iter().map(|row| row[1].as_sum().known.unwrap()).collect()
+        };
+        table.sort_by_default(false);
+        assert_eq!(rss(&table), [4, 3, 2, 8]);
+        table.sort_by_default(true);
+        assert_eq!(rss(&table), [8, 2, 3, 4]);
+    }
+
+    #[test]
     fn unknown_values_come_last_in_any_order() {
         let rows = [
             Value::Size(1),
@@ -94,7 +121,7 @@ mod tests {
             columns: COLUMNS,
             rows: rows.iter().map(|value| vec![value.clone()]).collect(),
         };
-        let by = table.default_order().unwrap();
+        let by = &COLUMNS[0];
         let order = |table: &Table| -> Vec<_> {
             table.rows.iter().map(|row| row[0].as_sum().known).collect()
         };

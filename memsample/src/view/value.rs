@@ -13,6 +13,8 @@ pub enum Value {
     Number(i64),
     /// A size in bytes.
     Size(u64),
+    /// A time since something was read, in milliseconds.
+    Age(u64),
     /// A sum over processes, in bytes.
     Sum(Sum),
     /// Not known.
@@ -36,6 +38,10 @@ impl Value {
         bytes.map_or(Self::Unknown, Self::Size)
     }
 
+    pub(super) fn age(ms: Option<u64>) -> Self {
+        ms.map_or(Self::Unknown, Self::Age)
+    }
+
     /// Returns what the value adds to a sum.
     #[must_use]
     pub fn as_sum(&self) -> Sum {
@@ -43,8 +49,15 @@ impl Value {
             Self::Sum(sum) => *sum,
             Self::Size(bytes) => Sum { known: Some(*bytes), unknown: 0 },
             Self::Number(number) => Sum { known: u64::try_from(*number).ok(), unknown: 0 },
-            Self::Text(_) | Self::Absent(_) | Self::Unknown => Sum { known: None, unknown: 1 },
+            Self::Text(_) | Self::Absent(_) | Self::Age(_) | Self::Unknown => {
+                Sum { known: None, unknown: 1 }
+            }
         }
+    }
+
+    /// Returns whether a process is missing in the value.
+    pub(super) fn lacks_some(&self) -> bool {
+        self.is_unknown() || matches!(self, Self::Sum(Sum { unknown: 1.., .. }))
     }
 
     pub(super) fn is_unknown(&self) -> bool {
@@ -57,6 +70,7 @@ impl Value {
                 one.cmp(other)
             }
             (Self::Number(one), Self::Number(other)) => one.cmp(other),
+            (Self::Age(one), Self::Age(other)) => one.cmp(other),
             (one, other) => one.as_sum().known.cmp(&other.as_sum().known),
         }
     }

@@ -110,12 +110,14 @@ fn rows(recording: &Recording) -> BTreeMap<i64, BTreeMap<String, Row>> {
                 let name = field.name().as_str();
                 let column = batch.column_by_name(name).unwrap();
                 let value = match name {
-                    "ts" => continue,
-                    "cgroup" | "version" => column
+                    "recording" | "ts" => continue,
+                    "cgroup" | "cgroup_version" => column
                         .is_valid(row)
                         .then(|| column.as_string::<i32>().value(row).to_owned()),
                     _ => int64(&batch, name, row).map(|value| value.to_string()),
                 };
+                // All but the keys begin so: they are no numbers of processes.
+                let name = name.strip_prefix("cgroup_").unwrap_or(name);
                 values.insert(name.to_owned(), value);
             }
             let group = string(&batch, "cgroup", row);

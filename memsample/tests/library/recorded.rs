@@ -77,7 +77,7 @@ pub(crate) fn check_consistency(recording: &Recording) {
             unsampled += u64::from(sampled.is_none());
             let (count, peak) = sampled.map_or((0, None), |(count, peak)| (count, Some(peak)));
             assert_eq!(int64(&batch, "samples", row), Some(count));
-            assert_eq!(int64(&batch, "rss_peak_bytes", row), peak);
+            assert_eq!(int64(&batch, "rss_max_bytes", row), peak);
         }
     }
     assert_eq!(
@@ -94,7 +94,7 @@ pub(crate) fn check_consistency(recording: &Recording) {
     for batch in batches(recording, "ticks") {
         for row in 0..batch.num_rows() {
             ticks += 1;
-            let written = int32(&batch, "processes", row) - int32(&batch, "dropped", row);
+            let written = int32(&batch, "processes_read", row) - int32(&batch, "dropped", row);
             assert_eq!(samples_at.remove(&timestamp(&batch, row)).unwrap_or(0), written);
         }
     }

@@ -297,6 +297,109 @@ fn without_a_journal_what_was_flushed_is_kept() {
 }
 
 #[test]
+fn what_belongs_to_another_user_is_read_and_never_written() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let copies = tempfile::tempdir().unwrap();
+    let (to, victim) = (copies.path().join("copy"), copies.path().join("victim"));
+    let copied = to.clone();
+    let watched = Watched::record(50, move |tick, run| {
+        if tick == 49 {
+            copy(run, &copied);
+        }
+    });
+    fs::write(&victim, "VICTIM").unwrap();
+    for table in ["samples.parquet", "recording.json"] {
+        std::os::unix::fs::symlink(&victim, to.join(format!(".{table}.tmp"))).unwrap();
+    }
+    let own = |to: &Path| {
+        for path in [to.to_owned(), to.join("journal")] {
+            let entries = fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path());
+            for path in entries.chain([path.clone()]) {
+                std::os::unix::fs::lchown(path, Some(65_534), Some(65_534)).unwrap();
+            }
+        }
+    };
+    let listed = |to: &Path| -> Vec<_> {
+        let entries = [to.to_owned(), to.join("journal")].map(|path| fs::read_dir(path).unwrap());
+        let mut listed: Vec<_> = (entries.into_iter().flatten())
+            .map(|entry| entry.unwrap())
+            .map(|entry| (entry.path(), entry.metadata().unwrap().modified().unwrap()))
+            .collect();
+        listed.sort();
+        listed
+    };
+    own(&to);
+    let before = listed(&to);
+    let error = Recording::recover(&to).unwrap_err().to_string();
+    assert!(error.contains("belongs to user 65534 and is not changed"), "{error}");
+    let (recording, recovery) = Recording::open(&to).unwrap();
+    assert_eq!(recovery, Recovery::InCopy { owner: 65_534 });
+    assert_eq!(recording.path(), to);
+    // All that its owner would see.
+    assert!(watched.check_prefix(&rows(&recording)) >= 39);
+    assert_eq!(listed(&to), before);
+    assert_eq!(fs::read_to_string(&victim).unwrap(), "VICTIM");
+    // The copy goes with the recording.
+    let copy = recording.table_files("samples").remove(0).parent().unwrap().to_owned();
+    assert!(copy.exists());
+    drop(recording);
+    assert!(!copy.exists());
+
+    // Its owner, too, writes through no link.
+    own_back(&to);
+    let (recording, _) = recover(&to);
+    assert!(watched.check_prefix(&rows(&recording)) >= 39);
+    assert_eq!(fs::read_to_string(&victim).unwrap(), "VICTIM");
+}
+
+fn own_back(to: &Path) {
+    std::os::unix::fs::lchown(to, Some(0), Some(0)).unwrap();
+}
+
+#[test]
+fn a_pipe_or_a_device_in_a_recording_is_not_waited_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let message = |path: &Path| {
+        let error = Recording::open(path).unwrap_err();
+        std::error::Error::source(&error).map_or(error.to_string(), ToString::to_string)
+    };
+    let pipe = |path: PathBuf| {
+        let mode = rustix::fs::Mode::RWXU;
+        rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    };
+    pipe(directory.path().join("recording.json"));
+    assert_eq!(message(directory.path()), "it is not a regular file");
+    fs::remove_file(directory.path().join("recording.json")).unwrap();
+    std::os::unix::fs::symlink("/dev/zero", directory.path().join("recording.json")).unwrap();
+    assert!(Recording::open(directory.path()).is_err());
+    fs::remove_file(directory.path().join("recording.json")).unwrap();
+    let large = fs::File::create(directory.path().join("recording.json")).unwrap();
+    large.set_len(1 << 40).unwrap();
+    assert!(message(directory.path()).contains("more than 16777216 bytes"));
+
+    let copies = tempfile::tempdir().unwrap();
+    let to = copies.path().join("copy");
+    let copied = to.clone();
+    drop(Watched::record(50, move |tick, run| {
+        if tick == 49 {
+            copy(run, &copied);
+        }
+    }));
+    fs::remove_file(to.join("journal/lock")).unwrap();
+    pipe(to.join("journal/lock"));
+    assert_eq!(message(&to), "it is not a regular file");
+    fs::remove_file(to.join("journal/lock")).unwrap();
+    recover(&to);
+    fs::remove_file(to.join("ticks.parquet")).unwrap();
+    pipe(to.join("ticks.parquet"));
+    let (recording, _) = Recording::open(&to).unwrap();
+    let read = recording.read_table("ticks", &["ts"]).next().unwrap();
+    assert!(read.unwrap_err().to_string().ends_with("ticks.parquet`: it is not a regular file"));
+}
+
+#[test]
 fn what_is_no_recording_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let message = |path: PathBuf| format!("{:#}", Recording::open(&path).unwrap_err());
@@ -304,4 +407,10 @@ fn what_is_no_recording_is_refused() {
     assert!(message(directory.path().join("absent")).contains("is not a recording"));
     fs::write(directory.path().join("recording.json"), b"{\"format\":").unwrap();
     assert!(message(directory.path().to_owned()).contains("cannot read the recording"));
+    // What it says is not for the terminal.
+    let escape = r#"{"state": "\u001b[2J\u202e"}"#;
+    fs::write(directory.path().join("recording.json"), escape).unwrap();
+    let error = Recording::open(directory.path()).unwrap_err();
+    let said = std::error::Error::source(&error).unwrap().to_string();
+    assert!(said.contains(r"is damaged: unknown variant `\u{1b}[2J\u{202e}`"), "{said}");
 }

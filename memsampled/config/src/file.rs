@@ -12,13 +12,13 @@
 //! count = 1000
 //! ```
 
-use std::fs;
 use std::io::{self, Read as _};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use memsample::{KeptArguments, Redaction, RoleField, RoleRule, RoleRuleError, SamplerOptions};
+use memsample_beneath::open_regular;
 use memsample_input::{FileKind, InputError, Problems, quoted};
 use serde::Deserialize;
 use toml::Spanned;
@@ -228,7 +228,7 @@ fn span_of(text: &str, key: &str) -> Range<usize> {
 fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     let failed = || format!("cannot read the configuration `{}`", path.display());
     let mut bytes = Vec::new();
-    let file = fs::File::open(path).with_context(failed)?;
+    let file = open_regular(path).with_context(failed)?;
     let bytes_max = CONFIGURATION.bytes_max as u64;
     io::Read::take(file, bytes_max + 1).read_to_end(&mut bytes).with_context(failed)?;
     Ok(bytes)

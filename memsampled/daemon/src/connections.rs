@@ -128,7 +128,7 @@ impl Accepted {
         match self {
             Self::Unix(stream) => Peer::of(stream),
             // Who connects is not known before the token is.
-            Self::Tcp(_) => Ok(Peer { uid: u32::MAX, gid: u32::MAX }),
+            Self::Tcp(_) => Ok(Peer { uid: u32::MAX, gid: u32::MAX, pid: None }),
         }
     }
 
@@ -295,7 +295,7 @@ mod tests {
     #[test]
     fn one_user_cannot_take_all_slots_and_root_always_has_some() {
         let counts = Arc::new(ConnectionCounts::default());
-        let peer = |uid| Peer { uid, gid: uid };
+        let peer = |uid| Peer { uid, gid: uid, pid: None };
         let take = |uid| counts.take(peer(uid), 100);
         let of_one: Vec<_> = std::iter::from_fn(|| take(1)).collect();
         assert_eq!(of_one.len(), 50);

@@ -420,7 +420,11 @@ impl Flight {
 
 /// Returns the user of the daemon, who owns automatic dumps.
 pub(super) fn daemon_peer() -> Peer {
-    Peer { uid: rustix::process::geteuid().as_raw(), gid: rustix::process::getegid().as_raw() }
+    Peer {
+        uid: rustix::process::geteuid().as_raw(),
+        gid: rustix::process::getegid().as_raw(),
+        pid: None,
+    }
 }
 
 fn labels(owner: Peer, reason: Reason) -> std::collections::BTreeMap<String, String> {

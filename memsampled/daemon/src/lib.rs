@@ -27,6 +27,7 @@ mod guard;
 mod listen;
 mod live;
 mod lock;
+mod marked_pid;
 mod memory_limit;
 mod metrics;
 mod names;
@@ -45,6 +46,6 @@ mod target;
 mod watch;
 mod work;
 
-pub use options::{Arguments, Options, OptionsError};
+pub use options::{Arguments, Options, OptionsError, default_recordings};
 pub use routes::Operation;
 pub use serve::{DaemonError, run};

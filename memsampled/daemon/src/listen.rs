@@ -3,12 +3,13 @@
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::net::TcpListener;
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, lchown};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use listenfd::ListenFd;
-use rustix::fs::Mode;
+use rustix::fs::{FileType, Mode, OFlags};
 
 use super::lock::Lock;
 use super::options::Options;
@@ -98,6 +99,30 @@ fn bind(path: &Path, options: &Options) -> io::Result<UnixListener> {
     let listener = listener?;
     give(path, options)?;
     Ok(listener)
+}
+
+/// Makes the socket again where it is gone, such as by a clean-up of temporary files; `None` where something is there.
+///
+/// Other threads make files meanwhile, so that the umask stays as it is.
+pub(super) fn remake(path: &Path, options: &Options) -> io::Result<Option<UnixListener>> {
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+        Ok(_) => return Ok(None),
+    }
+    if let Some(parent) = path.parent() {
+        fs::DirBuilder::new().recursive(true).mode(0o755).create(parent)?;
+    }
+    let listener = UnixListener::bind(path)?;
+    give(path, options)?;
+    // What was bound and no link that has taken its place.
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let socket = rustix::fs::open(path, flags, Mode::empty())?;
+    if FileType::from_raw_mode(rustix::fs::fstat(&socket)?.st_mode) == FileType::Socket {
+        let by_descriptor = format!("/proc/self/fd/{}", socket.as_raw_fd());
+        rustix::fs::chmod(by_descriptor, Mode::from_raw_mode(0o660))?;
+    }
+    Ok(Some(listener))
 }
 
 /// Gives the socket to the user and the group of the configuration: who may connect is decided by the

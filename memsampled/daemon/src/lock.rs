@@ -1,8 +1,10 @@
 //! Lock files, which say to other daemons that something is taken.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io;
 use std::path::Path;
+
+use memsample_beneath::HeldDirectory;
 
 /// Says to other daemons that something is taken. The kernel gives it back when the daemon ends,
 /// however it ends.
@@ -14,7 +16,11 @@ pub(super) struct Lock {
 impl Lock {
     /// Takes a lock; `None` if another program has it.
     pub(super) fn take(path: &Path) -> io::Result<Option<Self>> {
-        let file = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
+        let (directory, name) = HeldDirectory::of_file(path)?;
+        let named = |error: io::Error| {
+            io::Error::new(error.kind(), format!("cannot lock `{}`: {error}", path.display()))
+        };
+        let file = directory.lock_file(name).map_err(named)?;
         match file.try_lock() {
             Ok(()) => Ok(Some(Self { _file: file })),
             Err(TryLockError::WouldBlock) => Ok(None),

@@ -167,7 +167,10 @@ fn flight(
     Ok(settings)
 }
 
-fn default_recordings() -> PathBuf {
+/// Returns where recordings are made by default: `/var/lib/memsampled/recordings` as root, else
+/// `memsampled/recordings` in `$XDG_STATE_HOME` or `~/.local/state`.
+#[must_use]
+pub fn default_recordings() -> PathBuf {
     let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/state"));
     let state = || std::env::var_os("XDG_STATE_HOME").map(PathBuf::from);
     if rustix::process::geteuid().is_root() {

@@ -18,13 +18,18 @@ pub(super) const LOOKUPS: usize = 2;
 pub(super) struct Peer {
     pub(super) uid: u32,
     pub(super) gid: u32,
+    /// The process that connected, as this namespace counts; `None` where it is of another one, or did not
+    /// connect over the socket.
+    pub(super) pid: Option<i32>,
 }
 
 impl Peer {
     /// Asks the kernel who has connected, as of then.
     pub(super) fn of(stream: &UnixStream) -> std::io::Result<Self> {
         let credentials = stream.peer_cred()?;
-        Ok(Self { uid: credentials.uid(), gid: credentials.gid() })
+        // The kernel says 0 of a process that has no pid here.
+        let pid = credentials.pid().filter(|&pid| pid > 0);
+        Ok(Self { uid: credentials.uid(), gid: credentials.gid(), pid })
     }
 
     pub(super) fn is_root(&self) -> bool {

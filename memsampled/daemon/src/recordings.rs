@@ -1,18 +1,20 @@
 //! The directory with the recordings, and what is served of it.
 
+use std::collections::BTreeSet;
 use std::fs::{File, Metadata};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Mutex, PoisonError};
 
 use jiff::Timestamp;
 use memsample::{Manifest, RecordingState};
+use memsample_beneath::{HeldDirectory, remove_tree};
 use rustix::fs::{
-    AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, StatxFlags, fchmod, fchown, fstat, openat,
-    openat2, renameat, statx, unlinkat,
+    AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, StatxFlags, fchown, fstat, openat, openat2,
+    renameat, statx,
 };
 use rustix::io::Errno;
 use rustix::path::Arg;
@@ -34,8 +36,8 @@ const MAX_ENTRIES: usize = 100_000;
 const MAX_MANIFEST_BYTES: u64 = 1 << 20;
 /// What a recording is called while it is removed.
 const REMOVED: &str = ".removed-";
-/// How deep directories are removed that the owner of a recording has made in it.
-const MAX_DEPTH: usize = 32;
+/// Names that are remembered of what could not be removed.
+const MAX_STUCK: usize = 1000;
 
 /// The directory with the recordings. It is open all the time, and files in it are reached through it
 /// name by name without following links, so that nothing outside of it is ever served.
@@ -44,6 +46,8 @@ pub(super) struct RecordingsDirectory {
     directory: OwnedFd,
     /// One removal after the other.
     pub(super) removing: Mutex<()>,
+    /// What could not be removed, as far as it was told.
+    stuck: Mutex<BTreeSet<String>>,
     /// Whether another removal is wanted after the current one.
     pub(super) remove_again: AtomicBool,
 }
@@ -79,6 +83,7 @@ impl RecordingsDirectory {
             path,
             directory,
             removing: Mutex::default(),
+            stuck: Mutex::default(),
             remove_again: AtomicBool::new(false),
         })
     }
@@ -180,7 +185,7 @@ impl RecordingsDirectory {
     pub(super) fn remove(&self, id: &str) -> io::Result<()> {
         let hidden = format!("{REMOVED}{id}");
         renameat(&self.directory, id, &self.directory, &hidden)?;
-        remove_tree(self.directory.as_fd(), &hidden, MAX_DEPTH)
+        remove_tree(&HeldDirectory::hold(&self.directory)?, &hidden)
     }
 
     /// Removes what a daemon was removing when it was killed.
@@ -189,8 +194,16 @@ impl RecordingsDirectory {
         let names =
             names.filter_map(|entry| Some(entry.ok()?.file_name().to_str().ok()?.to_owned()));
         for name in names.filter(|name| name.starts_with(REMOVED)).collect::<Vec<_>>() {
-            if let Err(error) = remove_tree(self.directory.as_fd(), &name, MAX_DEPTH) {
-                tracing::warn!("cannot remove `{name}`: {error}");
+            // What stays, such as a directory on which something is mounted, is told once.
+            let removed =
+                HeldDirectory::hold(&self.directory).and_then(|held| remove_tree(&held, &name));
+            let mut stuck = self.stuck.lock().unwrap_or_else(PoisonError::into_inner);
+            match removed {
+                Ok(()) => drop(stuck.remove(&name)),
+                Err(error) if stuck.len() < MAX_STUCK && stuck.insert(name.clone()) => {
+                    tracing::warn!("cannot remove `{name}`: {error}");
+                }
+                Err(_) => {}
             }
         }
     }
@@ -346,33 +359,6 @@ fn open_directory(parent: BorrowedFd<'_>, name: impl Arg + Copy) -> io::Result<O
         Err(Errno::NOSYS | Errno::PERM) => Ok(openat(parent, name, flags, Mode::empty())?),
         opened => Ok(opened?),
     }
-}
-
-/// Removes a directory with all that is in it, which may have been given to somebody: without
-/// CAP_DAC_OVERRIDE root removes nothing from a directory of somebody else.
-fn remove_tree(parent: BorrowedFd<'_>, name: impl Arg + Copy, depth: usize) -> io::Result<()> {
-    let directory = open_directory(parent, name)?;
-    if !is_own(fstat(&directory)?.st_uid) {
-        let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
-        fchown(&directory, Some(uid), Some(gid))?;
-    }
-    // From here on its former owner changes nothing in it.
-    fchmod(&directory, Mode::RWXU)?;
-    for entry in Dir::read_from(&directory)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        if matches!(name.to_bytes(), b"." | b"..") {
-            continue;
-        }
-        match unlinkat(&directory, name, AtFlags::empty()) {
-            Err(Errno::ISDIR | Errno::PERM) if depth > 0 => {
-                remove_tree(directory.as_fd(), name, depth - 1)?;
-            }
-            outcome => outcome?,
-        }
-    }
-    unlinkat(parent, name, AtFlags::REMOVEDIR)?;
-    Ok(())
 }
 
 /// Opens a file that is really in the directory: not a link of either kind, a pipe or a device.

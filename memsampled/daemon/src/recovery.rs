@@ -53,7 +53,7 @@ fn give(recordings: &RecordingsDirectory, recording: &StoredRecording) {
     // The group of who is not known any more may do nothing either.
     let gid = uzers::get_user_by_uid(uid)
         .map_or_else(|| rustix::process::getegid().as_raw(), |user| user.primary_group_id());
-    if let Err(error) = recordings.give(&recording.id, Peer { uid, gid }) {
+    if let Err(error) = recordings.give(&recording.id, Peer { uid, gid, pid: None }) {
         tracing::warn!("`{}` could not be given to user {uid}: {error}", recording.id);
     }
 }

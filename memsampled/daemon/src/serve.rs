@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use axum::Router;
 use rustix::fs::Mode;
 use sd_notify::NotifyState;
 use tokio::net::{TcpListener, UnixListener};
@@ -78,6 +79,9 @@ impl std::error::Error for DaemonError {
     }
 }
 
+/// How often the daemon looks whether its socket is still there.
+const SOCKET_PERIOD: Duration = Duration::from_secs(2);
+
 /// Runs the daemon until SIGTERM or SIGINT. Changes the limits, the umask and the control group of this
 /// process.
 ///
@@ -143,6 +147,9 @@ async fn serve(
     let mut signals = Signals::new().map_err(failed)?;
     let listener = Listener::Unix(listener);
     tokio::spawn(connections::serve(listener, router.clone(), Arc::clone(state)));
+    if let Some(path) = socket.own_path() {
+        tokio::spawn(remake_socket(path, router.clone(), Arc::clone(state)));
+    }
     if let Some((listener, guard)) = tcp {
         listener.set_nonblocking(true).map_err(failed)?;
         let listener = TcpListener::from_std(listener).map_err(failed)?;
@@ -167,25 +174,72 @@ async fn serve(
         reloads.notify_one();
     }
     // Not waited for: systemd may be busy, and recordings are to be closed.
-    drop(tokio::task::spawn_blocking(|| sd_notify::notify(&[NotifyState::Stopping])));
+    let notifying = std::thread::Builder::new().name("memsampled-bye".to_owned());
+    // Not of the pool, which may be unable to begin its first thread. That systemd is not told changes nothing.
+    drop(notifying.spawn(|| sd_notify::notify(&[NotifyState::Stopping])));
     tracing::info!("ending: closing all recordings");
     let _ = ending.send(true);
     state.work.close();
-    let closing = {
+    let (closed, is_closed) = tokio::sync::oneshot::channel::<()>();
+    let close = {
         let state = Arc::clone(state);
-        // Not of the pool, whose threads may all wait for the disk.
-        std::thread::spawn(move || {
+        move || {
             state.flight.stop();
             state.sessions.close_all();
-        })
+        }
     };
-    let closed = tokio::task::spawn_blocking(move || closing.join());
+    let close_beside = close.clone();
+    // Not of the pool, whose threads may all wait for the disk.
+    let closing = std::thread::Builder::new().name("memsampled-end".to_owned());
+    let spawned = closing.spawn(move || {
+        close_beside();
+        drop(closed);
+    });
+    if let Err(error) = spawned {
+        // The limit of threads is reached: nothing else is served any more.
+        tracing::warn!("closing all recordings without a thread of its own: {error}");
+        close();
+    }
     tokio::select! {
-        _ = closed => {}
+        _ = is_closed => {}
         _ = signals.next_end() => tracing::warn!("received a second signal: open recordings are recovered at the next start"),
     }
     tokio::time::sleep(GRACE).await;
     Ok(())
+}
+
+/// Looks now and then whether the socket is still there, and makes it again and listens there if it is not.
+async fn remake_socket(path: PathBuf, router: Router, state: Arc<State>) {
+    let mut told = String::new();
+    loop {
+        tokio::time::sleep(SOCKET_PERIOD).await;
+        let (of_task, socket) = (Arc::clone(&state), path.clone());
+        let remade = tokio::task::spawn_blocking(move || {
+            let listener = listen::remake(&socket, &of_task.options())?;
+            listener.map(|listener| listener.set_nonblocking(true).map(|()| listener)).transpose()
+        });
+        let listener = match remade.await {
+            Ok(Ok(Some(listener))) => UnixListener::from_std(listener),
+            Ok(Ok(None)) | Err(_) => continue,
+            Ok(Err(error)) => Err(error),
+        };
+        match listener {
+            Ok(listener) => {
+                tracing::warn!("the socket `{}` was gone: it was made again", path.display());
+                let listener = Listener::Unix(listener);
+                tokio::spawn(connections::serve(listener, router.clone(), Arc::clone(&state)));
+                told.clear();
+            }
+            Err(error) if error.to_string() != told => {
+                told = error.to_string();
+                tracing::error!(
+                    "the socket `{}` is gone and cannot be made again: {told}",
+                    path.display()
+                );
+            }
+            Err(_) => {}
+        }
+    }
 }
 
 /// Recovers what another daemon left, and then removes what is too old, again and again.

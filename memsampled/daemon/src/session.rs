@@ -131,8 +131,8 @@ impl ActiveSession {
         }
     }
 
-    /// Sets a mark at the present instant. Does not wait for anything.
-    pub(super) fn mark(&self, request: &MarkRequest) -> Result<(), Failure> {
+    /// Sets a mark at the present instant, about the process with this pid. Does not wait for anything.
+    pub(super) fn mark(&self, request: &MarkRequest, pid: Option<i32>) -> Result<(), Failure> {
         let recorder = self.recorder.read().unwrap_or_else(PoisonError::into_inner);
         let ended = || {
             Failure::new(
@@ -141,9 +141,9 @@ impl ActiveSession {
             )
         };
         let recorder = recorder.as_ref().ok_or_else(ended)?;
-        let MarkRequest { kind, name, test, labels } = request;
+        let MarkRequest { kind, name, test, labels, pid: _ } = request;
         let test = test.as_deref();
-        recorder.mark_labelled((*kind).into(), name, test, labels.clone()).map_err(|error| {
+        recorder.mark_with((*kind).into(), name, test, labels.clone(), pid).map_err(|error| {
             match error {
                 MarkError::Ended => ended(),
                 MarkError::TooMany => {

@@ -121,7 +121,7 @@ mod tests {
     use super::*;
 
     fn peer(uid: u32) -> Peer {
-        Peer { uid, gid: uid }
+        Peer { uid, gid: uid, pid: None }
     }
 
     /// Begins work that lasts until its sender is dropped, and waits until it has begun.

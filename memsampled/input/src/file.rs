@@ -1,8 +1,9 @@
 //! Files that a person has written: read within a bound, and decoded as UTF-8.
 
-use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
+
+use memsample_beneath::open_regular;
 
 use super::problem::{InputError, Problems};
 use super::source::Source;
@@ -29,13 +30,12 @@ impl FileKind {
             let help = (error.kind() == io::ErrorKind::NotFound).then_some(self.absent_help);
             InputError::of_file(path, format!("cannot be read: {error}"), help)
         };
-        let metadata = path.metadata().map_err(failed)?;
         // A pipe would be waited for, and a device never ends.
-        if !metadata.is_file() {
-            return Err(InputError::of_file(path, "not a file".to_owned(), None));
-        }
+        let file = open_regular(path).map_err(|error| match error.kind() {
+            io::ErrorKind::InvalidInput => InputError::of_file(path, "not a file".to_owned(), None),
+            _ => failed(error),
+        })?;
         let mut bytes = Vec::new();
-        let file = File::open(path).map_err(failed)?;
         file.take(self.bytes_max as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;
         Ok(bytes)
     }

@@ -15,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 pub mod doctor;
+mod output;
 pub mod plan;
 mod replace;
 pub mod report;

@@ -1,7 +1,7 @@
 //! The model of `results.json` and its schema, `docs/results.schema.json`, say the same.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
@@ -9,7 +9,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use memsample_runner::results::{
     Abort, AbortCause, Attempt, BudgetResult, BudgetVerdict, FORMAT_VERSION, LeftOverProcess,
-    Memory, Outcome, Results, ResultsError, RoleMemory, SuiteOutcome, TestResult, Verdict,
+    Memory, Origin, Outcome, Results, ResultsError, RoleMemory, StepResult, SuiteOutcome,
+    TestResult, Verdict,
 };
 use memsample_runner::suite::{Action, Budget, Quantity};
 use serde::Serialize;
@@ -34,6 +35,9 @@ fn example() -> Results {
         pss_peak_bytes: Some(3),
         pss_peak_bytes_upper: Some(4),
         pss_peak_at: Some(instant()),
+        pss_peak_rss_bytes: Some(30),
+        pss_peak_covered_bytes: Some(29),
+        pss_peak_age_ms: Some(28),
         pss_missing: Some("none".to_owned()),
         anon_peak_bytes: Some(5),
         anon_peak_bytes_upper: Some(6),
@@ -42,6 +46,8 @@ fn example() -> Results {
         processes: 7,
         unsampled_processes: 8,
         unbounded_images: 9,
+        unbounded_image: Some("sh".to_owned()),
+        unbounded_image_bytes: Some(27),
         samples: 10,
         gaps: 11,
         cpu_ns: Some(12),
@@ -67,6 +73,9 @@ fn example() -> Results {
     };
     let failed = TestResult {
         reason: Some("why".to_owned()),
+        message: Some("main.c:3: error".to_owned()),
+        tags: vec!["smoke".to_owned()],
+        recording: Some("recording".into()),
         started: Some(instant()),
         duration: Duration::from_nanos(21),
         exit_code: Some(22),
@@ -93,7 +102,29 @@ fn example() -> Results {
     let attempts = [failed, TestResult::not_run(attempt("b", 1, 1), skipped)];
     let notes = vec!["a note".to_owned()];
     let aborted = Some(Abort::Signal(15));
-    Results::new("nightly".to_owned(), &attempts, aborted, Duration::from_secs(1), notes)
+    let duration = Duration::from_secs(1);
+    let mut results = Results::new("nightly".to_owned(), &attempts, aborted, duration, notes);
+    results.origin = Origin {
+        host: Some("builder".to_owned()),
+        kernel: Some("6.1.0".to_owned()),
+        commit: Some("0123456789abcdef0123456789abcdef01234567".to_owned()),
+        arguments: vec!["run".to_owned(), "suite.toml".to_owned()],
+        labels: BTreeMap::from([("branch".to_owned(), "main".to_owned())]),
+        recordings: vec!["recording".to_owned()],
+    };
+    results.steps = vec![StepResult {
+        name: "setup".to_owned(),
+        outcome: Verdict::Failed,
+        reason: Some("exit code 1".to_owned()),
+        message: Some("main.c:3: error".to_owned()),
+        exit_code: Some(1),
+        signal: Some(28),
+        duration_ns: Some(29),
+        stdout: Some("setup/stdout".into()),
+        stderr: Some("setup/stderr".into()),
+        output_cut_bytes: 30,
+    }];
+    results
 }
 
 fn attempt(test: &str, repetition: u32, attempt: u32) -> Attempt {

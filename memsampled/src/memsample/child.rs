@@ -38,7 +38,16 @@ impl CommandEnd {
 impl RunningCommand {
     /// Starts the command with the standard streams of this program.
     pub(crate) fn spawn(program: &str, arguments: &[String]) -> io::Result<Self> {
-        let mut child = Command::new(program).args(arguments).spawn()?;
+        Self::spawn_with(program, arguments, [])
+    }
+
+    /// Starts the command with variables added to its environment.
+    pub(crate) fn spawn_with(
+        program: &str,
+        arguments: &[String],
+        environment: impl IntoIterator<Item = (&'static str, String)>,
+    ) -> io::Result<Self> {
+        let mut child = Command::new(program).args(arguments).envs(environment).spawn()?;
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
         let process = pid.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
         let (sender, ended) = bounded(1);

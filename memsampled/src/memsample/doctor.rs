@@ -6,6 +6,7 @@ use memsample_runner::doctor::{Check, checks};
 use serde_json::json;
 
 use crate::exit::ExitCode;
+use crate::json_output::JsonArgs;
 use crate::plain_table::{lines, plain_table};
 
 /// Show which sandboxes, limits and counters work on this machine, and how to enable the rest
@@ -13,15 +14,16 @@ use crate::plain_table::{lines, plain_table};
 /// `memsample run` does not use what does not work here, and does not start a test that requires it.
 #[derive(clap::Args)]
 pub(crate) struct DoctorArgs {
-    /// Print a JSON array with an object for each check
-    #[arg(long)]
-    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) json: JsonArgs,
 }
 
 pub(crate) fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
     let checks = checks();
-    let text = if args.json { json(&checks) } else { text(&checks) };
-    io::stdout().write_all(text.as_bytes())?;
+    args.json.write(|| Ok(json(&checks)))?;
+    if !args.json.is_on_stdout() {
+        io::stdout().write_all(text(&checks).as_bytes())?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 

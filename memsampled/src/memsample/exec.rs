@@ -16,6 +16,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::low_level::emulate_default_handler;
 
 use crate::child::{CommandEnd, RunningCommand};
+use crate::command_hint::cannot_run;
 use crate::control::{chosen, connect_to};
 use crate::exit::ExitCode;
 use crate::signals::signals_of;
@@ -63,14 +64,14 @@ pub(crate) fn run(args: &ExecArgs) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::WRONG_USAGE);
     };
     let Some(test) = args.test.clone().or_else(nextest_test) else {
-        return Ok(become_command(program, arguments));
+        return Ok(become_command(&args.command, program, arguments));
     };
     let mut marker = match Marker::begin(args, test) {
         Ok(marker) => marker,
         Err(error) => {
             // A recorder must never make a test fail.
             let _ = writeln!(io::stderr(), "memsample: this test is not marked: {error:#}");
-            return Ok(become_command(program, arguments));
+            return Ok(become_command(&args.command, program, arguments));
         }
     };
     let signals = signals_of(&FORWARDED)?;
@@ -78,7 +79,7 @@ pub(crate) fn run(args: &ExecArgs) -> anyhow::Result<ExitCode> {
         Ok(command) => command,
         Err(error) => {
             marker.end();
-            return Ok(cannot_run(program, &error));
+            return Ok(cannot_run(&args.command, &error));
         }
     };
     let none = never();
@@ -111,17 +112,9 @@ fn nextest_test() -> Option<String> {
 }
 
 /// Executes the command in place of this program.
-fn become_command(program: &str, arguments: &[String]) -> ExitCode {
+fn become_command(command: &[String], program: &str, arguments: &[String]) -> ExitCode {
     let error = Command::new(program).args(arguments).exec();
-    cannot_run(program, &error)
-}
-
-fn cannot_run(program: &str, error: &io::Error) -> ExitCode {
-    let _ = writeln!(io::stderr(), "error: cannot run `{program}`: {error}");
-    match error.kind() {
-        io::ErrorKind::NotFound => ExitCode::COMMAND_NOT_FOUND,
-        _ => ExitCode::COMMAND_NOT_EXECUTABLE,
-    }
+    cannot_run(command, &error)
 }
 
 /// Ends this process by the signal that ended the command, so that its parent sees the same status.

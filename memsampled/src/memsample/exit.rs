@@ -4,6 +4,7 @@ use std::fmt;
 
 use memsample::{RecordError, is_disk_full};
 use memsample_client::wire::End;
+use memsample_runner::plan::NoSuchTest;
 use memsample_runner::run::RunError;
 use memsample_runner::suite::SuiteError;
 
@@ -30,6 +31,8 @@ impl ExitCode {
     pub(crate) const SUITE_INVALID: Self = Self(12);
     /// No test of the suite is selected.
     pub(crate) const NO_TESTS: Self = Self(13);
+    /// This program failed, and not the command that it was to run: as `env`, `timeout` and `docker` have it.
+    pub(crate) const OWN_FAILURE: Self = Self(125);
     /// The command to record could not be executed.
     pub(crate) const COMMAND_NOT_EXECUTABLE: Self = Self(126);
     /// The command to record was not found.
@@ -57,7 +60,7 @@ impl ExitCode {
         if error.is::<Interrupted>() {
             return Self::SUITE_ABORTED;
         }
-        if error.is::<NoTests>() {
+        if error.is::<NoTests>() || error.is::<NoSuchTest>() {
             return Self::NO_TESTS;
         }
         if let Some(RunError::Directory(_, error)) = error.downcast_ref()
@@ -110,7 +113,9 @@ pub(crate) struct NoTests;
 
 impl fmt::Display for NoTests {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("no test of the suite is selected: check --filter and --tag")
+        f.write_str(
+            "no test of the suite is selected: check -k, --filter and --tag, and see --dry-run",
+        )
     }
 }
 

@@ -8,6 +8,7 @@ use memsample::SamplerOptions;
 
 use crate::config_args::{Cmdline, ConfigArgs};
 use crate::exit::ExitCode;
+use crate::json_output::JsonArgs;
 use crate::{record, summary};
 use memsample_config::Config;
 
@@ -15,14 +16,15 @@ use memsample_config::Config;
 ///
 /// A capture is a tar, plain or compressed with gzip, with smaps, cmdline and stat of every process.
 /// Several captures become one recording with a tick for each, at its time. A capture lacks high-water
-/// marks, control groups and paths of executables, which are null in the recording. If a file is damaged,
-/// truncated or not a capture, the import fails and leaves nothing behind.
+/// marks, control groups and paths of executables, which are null in the recording, as is what an old
+/// kernel does not say. If a file is damaged, truncated or not a capture, the import fails and leaves
+/// nothing behind.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  \
     memsample import --name before capture.tar\n  \
     memsample import --name night captures/*.tgz && memsample view recordings/night --by user")]
 pub(crate) struct ImportArgs {
-    /// Captures, in any order
+    /// Captures, in any order; those of the same second in that of their making
     #[arg(required = true, value_name = "CAPTURE")]
     pub(crate) captures: Vec<PathBuf>,
 
@@ -41,9 +43,8 @@ pub(crate) struct ImportArgs {
     #[command(flatten)]
     pub(crate) config: ConfigArgs,
 
-    /// Print the result as one JSON object
-    #[arg(long)]
-    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) json: JsonArgs,
 }
 
 /// Makes a recording from captures, and prints what it contains.
@@ -60,9 +61,8 @@ pub(crate) fn run(args: &ImportArgs) -> anyhow::Result<ExitCode> {
     };
     let path = args.out.join(record::file_name(&name)?);
     let recording = memsample::import(&args.captures, &path, &options)?;
-    if args.json {
-        summary::print_json(&recording)?;
-    } else {
+    args.json.write(|| summary::json(&recording))?;
+    if !args.json.is_on_stdout() {
         write!(io::stdout(), "{}", summary::text(&recording, summary::LARGEST)?)?;
     }
     Ok(ExitCode::SUCCESS)

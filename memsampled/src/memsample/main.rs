@@ -2,6 +2,9 @@
 #![forbid(unsafe_code)]
 
 mod child;
+mod command_hint;
+mod command_line;
+mod command_usage;
 mod config_args;
 mod control;
 mod doctor;
@@ -9,12 +12,17 @@ mod duration;
 mod exec;
 mod exit;
 mod import;
+mod json_output;
+mod known_recordings;
+mod ls;
 mod pattern;
 mod peaks;
 mod plain_table;
 mod record;
+mod recording_path;
 mod recover;
 mod run;
+mod session;
 mod share;
 mod signals;
 mod summary;
@@ -22,8 +30,9 @@ mod text;
 mod view;
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use exit::ExitCode;
@@ -33,7 +42,8 @@ use exit::ExitCode;
 #[command(name = "memsample", version, propagate_version = true, max_term_width = 100)]
 #[command(
     after_help = "Exit codes: 0 success, 1 failure, 2 wrong usage, 4 disk full, 5 recording could not \
-    be written; `record -- COMMAND` and `exec -- COMMAND` exit with the code of COMMAND; see \
+    be written. `record`, `session` and `exec` with a COMMAND exit with its code; with 125 if \
+    memsample itself fails, 126 if COMMAND cannot be executed, and 127 if it is not found. See \
     `memsample run --help` for those of `run`."
 )]
 struct Args {
@@ -48,8 +58,10 @@ enum Command {
     Record(record::RecordArgs),
     Recover(recover::RecoverArgs),
     Summary(summary::SummaryArgs),
+    Ls(ls::LsArgs),
     Peaks(peaks::PeaksArgs),
     View(view::ViewArgs),
+    Session(session::SessionArgs),
     Start(control::start::StartArgs),
     Mark(control::mark::MarkArgs),
     Exec(exec::ExecArgs),
@@ -69,7 +81,7 @@ enum Command {
     },
     /// Write the manual pages into a directory
     Man {
-        /// Existing directory
+        /// Directory, which is made if it does not exist; `man -l DIRECTORY/memsample.1` shows the first page
         directory: PathBuf,
     },
 }
@@ -79,14 +91,22 @@ fn main() -> std::process::ExitCode {
     if let Some(code) = memsample_runner::sandbox::internal_program(std::env::args_os()) {
         return code;
     }
-    let outcome = match Args::parse().command {
+    let arguments = command_line::arguments(&Args::command());
+    let own_failure = command_line::own_failure(&arguments);
+    let args = match Args::try_parse_from(&arguments) {
+        Ok(args) => args,
+        Err(error) => return command_line::refuse(&error, &arguments).into(),
+    };
+    let outcome = match args.command {
         Command::Record(args) => record::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Recover(args) => recover::run(&args),
         Command::Summary(args) => summary::run(&args),
+        Command::Ls(args) => ls::run(&args),
         Command::Peaks(args) => peaks::run(&args),
         Command::View(args) => view::run(&args),
+        Command::Session(args) => session::run(&args),
         Command::Start(args) => control::start::run(args),
         Command::Mark(args) => control::mark::run(args),
         Command::Exec(args) => exec::run(&args),
@@ -101,19 +121,24 @@ fn main() -> std::process::ExitCode {
             clap_complete::generate(shell, &mut Args::command(), "memsample", &mut script);
             print(&script)
         }
-        Command::Man { directory } => clap_mangen::generate_to(Args::command(), directory)
-            .map(|()| ExitCode::SUCCESS)
-            .map_err(anyhow::Error::from),
+        Command::Man { directory } => write_manual(&directory),
     };
     match outcome {
         Ok(code) => code.into(),
-        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS.into(),
+        Err(error) if is_broken_pipe(&error) && own_failure.is_none() => ExitCode::SUCCESS.into(),
         Err(error) => {
             // A failure to write the message cannot be reported.
             let _ = writeln!(io::stderr(), "error: {error:#}");
-            ExitCode::of(&error).into()
+            own_failure.unwrap_or_else(|| ExitCode::of(&error)).into()
         }
     }
+}
+
+fn write_manual(directory: &Path) -> anyhow::Result<ExitCode> {
+    let cannot = || format!("cannot write manual pages into `{}`", directory.display());
+    std::fs::create_dir_all(directory).with_context(cannot)?;
+    clap_mangen::generate_to(Args::command(), directory).with_context(cannot)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn print(bytes: &[u8]) -> anyhow::Result<ExitCode> {

@@ -1,6 +1,7 @@
 //! Tables as they are printed: aligned columns without lines or borders.
 
 use std::io::{self, IsTerminal};
+use std::os::fd::AsFd;
 
 use comfy_table::{CellAlignment, Table, presets};
 
@@ -32,10 +33,14 @@ pub(crate) fn lines(table: &Table) -> String {
 
 /// Returns the number of columns of the terminal on stdout, if there is one.
 pub(crate) fn terminal_width() -> Option<usize> {
-    let output = io::stdout();
-    if !output.is_terminal() {
+    width(&io::stdout())
+}
+
+/// Returns the number of columns of the terminal that a stream is, if it is one.
+pub(crate) fn width(stream: &(impl IsTerminal + AsFd)) -> Option<usize> {
+    if !stream.is_terminal() {
         return None;
     }
-    let columns = rustix::termios::tcgetwinsize(output).ok()?.ws_col;
+    let columns = rustix::termios::tcgetwinsize(stream).ok()?.ws_col;
     (columns > 0).then_some(columns.into())
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use memsample::{Recording, Recovery};
 
 use crate::exit::ExitCode;
+use crate::recording_path;
 
 /// Complete a recording whose recorder was killed
 ///
@@ -13,7 +14,7 @@ use crate::exit::ExitCode;
 /// not changed.
 #[derive(clap::Args)]
 pub(crate) struct RecoverArgs {
-    /// Directories of recordings
+    /// Directories or names of recordings: see `memsample ls`
     #[arg(required = true, value_name = "RECORDING")]
     pub(crate) recordings: Vec<PathBuf>,
 }
@@ -21,9 +22,17 @@ pub(crate) struct RecoverArgs {
 /// Recovers each recording, and continues with the next if one cannot be recovered.
 pub(crate) fn run(args: &RecoverArgs) -> anyhow::Result<ExitCode> {
     let mut code = ExitCode::SUCCESS;
-    for directory in &args.recordings {
+    for named in &args.recordings {
+        let directory = match recording_path::resolve(named) {
+            Ok(directory) => directory,
+            Err(error) => {
+                writeln!(io::stderr(), "error: {error:#}")?;
+                code = ExitCode::FAILURE;
+                continue;
+            }
+        };
         let path = directory.display();
-        match Recording::recover(directory) {
+        match Recording::recover(&directory) {
             Ok(Recovery::NotNeeded) => writeln!(io::stdout(), "{path}: is complete")?,
             Ok(Recovery::StillRecording) => {
                 writeln!(io::stdout(), "{path}: is still being written; not changed")?;
@@ -35,6 +44,8 @@ pub(crate) fn run(args: &RecoverArgs) -> anyhow::Result<ExitCode> {
                     "{path}: recovered {batches} batches from its journal{torn}"
                 )?;
             }
+            // Only opening a recording makes a copy.
+            Ok(Recovery::InCopy { .. }) => {}
             Err(error) => {
                 writeln!(io::stderr(), "error: {error}")?;
                 code = ExitCode::FAILURE;

@@ -10,9 +10,13 @@ use memsample::analysis::{LargestProcess, largest_processes};
 use memsample::parse::Meminfo;
 use memsample::{KnownPss, Manifest, Quantiles, Recording, Recovery};
 use memsample_client::wire::{End, Summary};
+use serde::Serialize;
 
+use crate::command_usage::{self, CommandUsage};
 use crate::exit::ExitCode;
+use crate::json_output::JsonArgs;
 use crate::plain_table::{align_right, lines, plain_table};
+use crate::recording_path;
 use crate::text::count;
 use memsample_input::{printable, rounded_size};
 
@@ -22,7 +26,7 @@ pub(crate) const LARGEST: usize = 10;
 /// Print the largest processes of a recording, its losses and its cost
 #[derive(clap::Args)]
 pub(crate) struct SummaryArgs {
-    /// Directory of the recording
+    /// Directory or name of the recording, `@latest`, or the results of a run: see `memsample ls`
     #[arg(value_name = "RECORDING")]
     pub(crate) recording: PathBuf,
 
@@ -30,17 +34,15 @@ pub(crate) struct SummaryArgs {
     #[arg(long, value_name = "COUNT", default_value_t = LARGEST)]
     pub(crate) top: usize,
 
-    /// Print one JSON object
-    #[arg(long)]
-    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) json: JsonArgs,
 }
 
 pub(crate) fn run(args: &SummaryArgs) -> anyhow::Result<ExitCode> {
-    let (recording, recovery) = Recording::open(&args.recording)?;
+    let (recording, recovery) = recording_path::open(&args.recording)?;
     note_recovery(recovery)?;
-    if args.json {
-        print_json(&recording)?;
-    } else {
+    args.json.write(|| json(&recording))?;
+    if !args.json.is_on_stdout() {
         write!(io::stdout(), "{}", text(&recording, args.top)?)?;
     }
     Ok(ExitCode::SUCCESS)
@@ -55,6 +57,13 @@ pub(crate) fn note_recovery(recovery: Recovery) -> io::Result<()> {
                 "note: the recorder was killed; the recording has been recovered"
             )?;
         }
+        Recovery::InCopy { owner } => {
+            writeln!(
+                io::stderr(),
+                "note: the recorder was killed, and the recording belongs to user {owner}: a copy has been recovered; \
+                 only `memsample recover` as that user changes the recording"
+            )?;
+        }
         Recovery::StillRecording => {
             writeln!(
                 io::stderr(),
@@ -66,10 +75,18 @@ pub(crate) fn note_recovery(recovery: Recovery) -> io::Result<()> {
     Ok(())
 }
 
-/// Prints the result as one JSON object.
-pub(crate) fn print_json(recording: &Recording) -> anyhow::Result<()> {
-    writeln!(io::stdout(), "{}", serde_json::to_string(&Summary::of(recording)?)?)?;
-    Ok(())
+/// Returns the result as one JSON object, on one line.
+pub(crate) fn json(recording: &Recording) -> anyhow::Result<String> {
+    let whole = Whole { summary: Summary::of(recording)?, command: CommandUsage::of(recording)? };
+    Ok(serde_json::to_string(&whole)? + "\n")
+}
+
+/// A summary, and what the recorded command used.
+#[derive(Serialize)]
+struct Whole {
+    #[serde(flatten)]
+    summary: Summary,
+    command: Option<CommandUsage>,
 }
 
 /// Returns the text that a person reads at the end of a recording.
@@ -78,6 +95,14 @@ pub(crate) fn text(recording: &Recording, top: usize) -> anyhow::Result<String> 
         largest_processes(recording, top).context("cannot read the table of processes")?;
     let Manifest { totals, recorder, provenance, notes, end, .. } = recording.manifest();
     let mut text = String::new();
+    if let Some(usage) = CommandUsage::of(recording)? {
+        write!(text, "{}", usage.text())?;
+        let processes = command_usage::processes(recording, top)?;
+        if !processes.is_empty() {
+            write!(text, "\n{}", lines(&table(&processes)))?;
+        }
+        text.push_str("\nthe whole machine meanwhile:\n");
+    }
     if !largest.is_empty() {
         writeln!(text, "{}", lines(&table(&largest)))?;
     }

@@ -144,7 +144,9 @@ pub(crate) fn runs(directory: &Path) -> Vec<PathBuf> {
 
 fn directories_below(directory: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(directory).into_iter().flatten();
-    let mut directories: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    let paths = entries.map(|entry| entry.unwrap().path());
+    // Links such as `latest` lead to one of the others.
+    let mut directories: Vec<PathBuf> = paths.filter(|path| !path.is_symlink()).collect();
     directories.sort();
     directories
 }

@@ -1,7 +1,7 @@
 //! The commands that are clients of the daemon, and the lines of docs/control-api.md.
 
 use crate::command::{MEMSAMPLE, memsample, shell};
-use crate::daemon::Daemon;
+use crate::daemon::{Daemon, MEMSAMPLED};
 use tempfile::tempdir;
 
 #[test]
@@ -92,12 +92,42 @@ fn without_a_daemon_it_is_said_how_to_start_one() {
         directory.path(),
         "unset XDG_RUNTIME_DIR; exec setpriv --reuid=65534 $MEMSAMPLE status",
     );
+    // Without a place of its own from the system, a user has a private one.
     assert!(
-        ended.stderr.contains("XDG_RUNTIME_DIR is not set")
+        ended.stderr.contains("/memsampled-65534/memsampled.sock`")
+            || ended.stderr.contains("/run/user/65534/memsampled.sock`")
             || ended.stderr.contains("Permission denied"),
         "{}",
         ended.stderr
     );
+}
+
+#[test]
+fn a_client_waits_for_a_daemon_that_is_starting() {
+    let directory = tempdir().unwrap();
+    let line = format!(
+        "for i in 1 2 3 4 5; do \
+         {MEMSAMPLED} --socket s$i --recordings r 2>/dev/null & daemon=$!; \
+         eval \"$($MEMSAMPLE start --env --socket s$i)\" || exit 9; \
+         $MEMSAMPLE stop || exit 8; unset MEMSAMPLE_SOCKET MEMSAMPLE_SESSION; kill $daemon; wait $daemon; \
+         done"
+    );
+    let ended = shell(directory.path(), &line);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert_eq!(ended.stdout.lines().count(), 5, "{}", ended.stdout);
+}
+
+#[test]
+fn an_evaluated_start_that_fails_is_noticed() {
+    let directory = tempdir().unwrap();
+    std::fs::write(directory.path().join("file"), "").unwrap();
+    for wrong in ["--name a/b --socket file", "--no-such-option", "--interval x", "--socket a/b/c"]
+    {
+        let line = format!("eval \"$($MEMSAMPLE start --env {wrong})\" && echo evaluated");
+        let ended = shell(directory.path(), &line);
+        assert_eq!((ended.code, ended.stdout.as_str()), (Some(1), ""), "{}", ended.stderr);
+        assert!(ended.stderr.contains("error: "), "{}", ended.stderr);
+    }
 }
 
 #[test]

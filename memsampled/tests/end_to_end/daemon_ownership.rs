@@ -64,6 +64,8 @@ fn what_its_owner_makes_of_a_recording_does_not_keep_it_from_being_removed() {
         "sed -i 's/\"last_tick\": *\"2/\"last_tick\": \"8/; s/\"started\": *\"2/\"started\": \"8/' recording.json",
     );
     without("mkdir -p a/b && touch a/b/c && chmod 500 a/b a .");
+    // Deeper than a path can name, and than a process has descriptors.
+    without("perl -e 'for (1..3000) { mkdir \"d\" or die; chdir \"d\" or die }'");
     // Nothing is followed to the outside.
     let outside = daemon.directory.path().join("outside");
     fs::create_dir(&outside).unwrap();
@@ -150,6 +152,11 @@ fn the_socket_is_for_whom_the_configuration_names_also_after_it_was_read_again()
     fs::write(&config, format!("[daemon]\ngroup = '{GROUP}'\n")).unwrap();
     daemon.signal("HUP");
     wait_for("the log", || daemon.log().contains("was read again").then_some(()));
+    assert_eq!(owner(), (0, GROUP, 0o660));
+    assert_eq!(ask(&daemon, 64_002, "http://x/healthz")["status"], "ok");
+    // Also where it was removed, as a clean-up of temporary files does.
+    fs::remove_file(daemon.socket()).unwrap();
+    wait_for("the socket", || daemon.log().contains("it was made again").then_some(()));
     assert_eq!(owner(), (0, GROUP, 0o660));
     assert_eq!(ask(&daemon, 64_002, "http://x/healthz")["status"], "ok");
 }

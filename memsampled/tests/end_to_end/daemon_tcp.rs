@@ -55,3 +55,26 @@ fn a_request_needs_the_token_and_the_right_host_and_origin() {
     let listening = format!("0100007F:{port:04X} 00000000:0000 0A");
     assert!(sockets.contains(&listening), "{listening}: {sockets}");
 }
+
+#[test]
+fn a_token_file_that_is_no_regular_file_is_refused_and_not_waited_for() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("config.toml"), "").unwrap();
+    let pipe = directory.path().join("token");
+    let mode = rustix::fs::Mode::RWXU;
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    let refused = |token: &str| {
+        let mut command = Daemon::command(directory.path());
+        let output =
+            command.args(["--http", "127.0.0.1:0", "--token-file", token]).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let said = refused("token");
+    assert!(
+        said.contains("cannot read the token file `token`: it is not a regular file"),
+        "{said}"
+    );
+    let said = refused("absent");
+    assert!(said.contains("cannot read the token file `absent`: No such file"), "{said}");
+}

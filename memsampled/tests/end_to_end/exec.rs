@@ -112,11 +112,11 @@ fn without_daemon_session_or_test_the_command_runs_unmarked() {
     let pids: Vec<&str> = ended.stdout.lines().collect();
     assert!(pids.len() == 2 && pids[0] == pids[1], "{}", ended.stdout);
     assert_eq!(ended.stderr, "");
-    assert_eq!(exec(directory, &[]).code, Some(2));
+    assert_eq!(exec(directory, &[]).code, Some(125));
     let run = daemon.stop(&session)["recording"].as_str().unwrap().to_owned();
     assert!(marks(&run).is_empty());
     let peaks = memsample(directory, &["peaks", &run, "--by", "test"]);
-    assert!(peaks.stderr.contains("no process of this recording belongs to a test"));
+    assert!(peaks.stderr.contains("no test ran or was marked in this recording"));
 }
 
 #[test]

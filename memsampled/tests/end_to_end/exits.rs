@@ -19,7 +19,7 @@ struct Exit {
     pid: i32,
     ppid: i32,
     comm: String,
-    exit_code: i64,
+    exit_code: Option<i64>,
     signal: Option<i64>,
     hwm_bytes: i64,
     lived_ns: i64,
@@ -30,11 +30,11 @@ struct Exit {
 const COLUMNS: [&str; 10] = [
     "process",
     "pid",
-    "ppid",
+    "exit_ppid",
     "comm",
     "exit_code",
     "signal",
-    "hwm_bytes",
+    "exit_hwm_bytes",
     "lived_ns",
     "minflt",
     "utime_ns",
@@ -44,16 +44,16 @@ fn rows(batch: &RecordBatch) -> impl Iterator<Item = Exit> {
     let long = |name: &str| batch[name].as_primitive::<Int64Type>().clone();
     let int = |name: &str| batch[name].as_primitive::<Int32Type>().clone();
     let (process, exit_code, signal) = (long("process"), long("exit_code"), long("signal"));
-    let (hwm_bytes, lived_ns) = (long("hwm_bytes"), long("lived_ns"));
+    let (hwm_bytes, lived_ns) = (long("exit_hwm_bytes"), long("lived_ns"));
     let (minflt, utime_ns) = (long("minflt"), long("utime_ns"));
-    let (pid, ppid) = (int("pid"), int("ppid"));
+    let (pid, ppid) = (int("pid"), int("exit_ppid"));
     let comm = batch["comm"].as_string::<i32>().clone();
     (0..batch.num_rows()).map(move |row| Exit {
         process: process.value(row),
         pid: pid.value(row),
         ppid: ppid.value(row),
         comm: comm.value(row).to_owned(),
-        exit_code: exit_code.value(row),
+        exit_code: exit_code.iter().nth(row).flatten(),
         signal: signal.iter().nth(row).flatten(),
         hwm_bytes: hwm_bytes.value(row),
         lived_ns: lived_ns.value(row),
@@ -160,7 +160,7 @@ threads = [threading.Thread(target=lambda: bytearray(1 << 20)) for _ in range(20
     };
     let ends: Vec<_> = exits.iter().map(|exit| (exit.exit_code, exit.signal)).collect();
     // A process of many threads ends once.
-    assert_eq!(ends, [(3, None), (137, Some(9)), (5, None)]);
+    assert_eq!(ends, [(Some(3), None), (None, Some(9)), (Some(5), None)]);
     assert!(exits[2].comm.starts_with("python"), "{}", exits[2].comm);
 }
 

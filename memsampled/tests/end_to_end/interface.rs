@@ -53,12 +53,6 @@ fn places_that_cannot_be_written_say_why() {
     let (code, message) = code_and_message(&["--out", "/proc/no"]);
     assert!(code == Some(1) && message.contains("No such file or directory"), "{message}");
     assert_eq!(code_and_message(&["--name", "x"]).0, Some(0));
-    let (code, message) = code_and_message(&["--name", "x"]);
-    assert!(
-        code == Some(1)
-            && message.contains("`recordings/x` exists: choose another name, or remove it"),
-        "{message}"
-    );
     let (code, message) = code_and_message(&["--out", "recordings/x"]);
     assert!(code == Some(1) && message.contains("is itself a recording"), "{message}");
 }
@@ -70,7 +64,7 @@ fn paths_that_are_no_recordings_are_refused() {
         let ended = memsample(directory.path(), &[command, "absent"]);
         assert_eq!(ended.code, Some(1));
         assert!(
-            ended.stderr.contains("`absent` is not a recording: it has no recording.json"),
+            ended.stderr.contains("`absent` is not a recording: there is no such directory; "),
             "{}",
             ended.stderr
         );
@@ -88,6 +82,103 @@ fn a_reader_that_leaves_is_no_error() {
         (ended.stdout.as_str(), ended.stderr.trim()),
         ("# The columns of a recording\n", "0")
     );
+}
+
+#[test]
+fn help_manual_and_completions_of_every_command_agree() {
+    let directory = tempdir().unwrap();
+    assert_eq!(memsample(directory.path(), &["man", "made/here"]).code, Some(0));
+    let manual = |page: String| {
+        let path = directory.path().join("made/here").join(page);
+        std::fs::read_to_string(path).unwrap().replace('\\', "")
+    };
+    let completions = memsample(directory.path(), &["completions", "bash"]).stdout;
+    let help = memsample(directory.path(), &["--help"]).stdout;
+    let commands = help.split("Commands:\n").nth(1).unwrap().split("\n\n").next().unwrap();
+    let commands: Vec<&str> = (commands.lines())
+        .filter(|line| line.starts_with("  ") && !line.starts_with("   "))
+        .map(|line| line.split_whitespace().next().unwrap())
+        .filter(|&command| command != "help")
+        .collect();
+    assert!(commands.contains(&"record") && commands.contains(&"ls"), "{commands:?}");
+    let whole = manual("memsample.1".to_owned());
+    for command in commands {
+        assert!(whole.contains(&format!("memsample-{command}(1)")), "{command} in memsample.1");
+        let help = memsample(directory.path(), &[command, "--help"]).stdout;
+        let page = manual(format!("memsample-{command}.1"));
+        let (_, completed) =
+            completions.split_once(&format!("memsample__subcmd__{command})\n")).unwrap();
+        let completed = completed.split(";;").next().unwrap();
+        let options: Vec<&str> = help
+            .lines()
+            .filter(|line| line.trim_start().starts_with('-'))
+            .filter_map(|line| line.split([' ', ',', '=', '[']).find(|word| word.starts_with("--")))
+            .collect();
+        assert!(options.contains(&"--help"), "{command}: {options:?}");
+        for option in options {
+            assert!(page.contains(option), "{option} in the manual of {command}");
+            assert!(completed.contains(option), "{option} in the completions of {command}");
+        }
+    }
+}
+
+#[test]
+fn a_mistake_is_answered_with_what_works() {
+    let directory = tempdir().unwrap();
+    let stderr = |arguments: &[&str]| memsample(directory.path(), arguments).stderr;
+    assert!(stderr(&["sumary", "x"]).contains("'summary'"));
+    assert!(stderr(&["man", "/proc/no"]).contains("cannot write manual pages into `/proc/no`"));
+    let alone = memsample::<&str>(directory.path(), &[]);
+    assert_eq!(alone.code, Some(2));
+    assert!(alone.stderr.contains("Usage: memsample <COMMAND>"), "{}", alone.stderr);
+    // What is advised is typed, and does what was meant.
+    for (line, output) in [
+        ("record -- 'printf a && printf b'", "ab"),
+        ("record -- 'printf a'", "a"),
+        ("record --name x -- cd / '&&' printf 'b c'", "b c"),
+        ("record -- A=1 sh -c 'printf $A'", "1"),
+        ("exec -- 'printf a; printf b'", "ab"),
+    ] {
+        let ended = shell(directory.path(), &format!("$MEMSAMPLE {line}"));
+        assert_eq!(ended.code, Some(127), "{line}: {}", ended.stderr);
+        let advice = ended.stderr.split("to run it in a shell: ").nth(1).unwrap_or_default();
+        let followed = shell(directory.path(), advice);
+        assert_eq!(
+            (followed.code, followed.stdout.as_str()),
+            (Some(0), output),
+            "{line}: {advice}"
+        );
+    }
+    let ended = shell(directory.path(), "$MEMSAMPLE record --name y sh -c 'printf a'");
+    let advice = ended.stderr.split("stands behind `--`: ").nth(1).unwrap_or_default();
+    assert_eq!(shell(directory.path(), advice).stdout, "a", "{}", ended.stderr);
+}
+
+#[test]
+fn json_goes_into_a_file_and_the_text_to_the_person() {
+    let directory = tempdir().unwrap();
+    let at = directory.path();
+    let ended = shell(at, "$MEMSAMPLE record --name x --json out.json -- echo hi");
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(0), "hi\n"));
+    assert!(ended.stderr.contains("exit code 0 after "), "{}", ended.stderr);
+    let read = |name: &str| -> serde_json::Value {
+        serde_json::from_str(&std::fs::read_to_string(at.join(name)).unwrap()).unwrap()
+    };
+    assert_eq!(read("out.json")["command"]["exit_code"], 0);
+    for refused in ["--json", "--json -", "--json=-"] {
+        let ended = shell(at, &format!("$MEMSAMPLE record {refused} -- echo hi"));
+        assert_eq!((ended.code, ended.stdout.as_str()), (Some(125), ""), "{refused}");
+        assert!(ended.stderr.contains("with `--json FILE`"), "{}", ended.stderr);
+    }
+    for command in ["summary", "view", "peaks"] {
+        let ended = shell(at, &format!("$MEMSAMPLE {command} --json {command}.json x"));
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        assert!(ended.stdout.contains("RSS"), "{command}: {}", ended.stdout);
+        let on_stdout = memsample(at, &[command, "--json", "x"]).json();
+        assert_eq!(read(&format!("{command}.json")), on_stdout, "{command}");
+    }
+    let ended = shell(at, "$MEMSAMPLE doctor --json doctor.json");
+    assert!(ended.stdout.contains("WORKS") && read("doctor.json").is_array());
 }
 
 #[test]

@@ -106,7 +106,8 @@ os._exit(0)
         let off = lower.abs_diff(expected);
         assert!(off <= batch_bytes() + MIB, "{lower} is not {expected}: {peak}");
         assert!(peak["upper_bytes"].as_u64().unwrap() >= expected);
-        assert_eq!(peak["rising_at_end"], true, "{peak}");
+        // It lived too shortly to tell.
+        assert_eq!(peak["rising_at_end"], Value::Null, "{peak}");
     }
     let text = memsample(directory.path(), &["peaks", "recordings/x", "--filter", "doubles.py"]);
     assert!(text.stdout.contains("PEAK RSS") && text.stdout.contains("doubles.py"));

@@ -343,7 +343,8 @@ fn a_test_that_is_killed_for_want_of_memory_above_it_is_not_to_blame() {
          [[test]]\nname = \"below its limit\"\nshell = \"{hog}\"\nmemory_limit = \"900MiB\"\n"
     );
     for sandbox in ["--sandbox none", ""] {
-        let ended = group.run(directory.path(), &suite, sandbox);
+        let arguments = format!("{sandbox} --table always");
+        let ended = group.run(directory.path(), &suite, &arguments);
         assert_eq!(ended.code, Some(10), "{}", ended.stderr);
         let results = results(&ended);
         let word = "host_out_of_memory";

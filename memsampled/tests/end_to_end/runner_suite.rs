@@ -224,11 +224,11 @@ fn no_test_is_started_if_setup_fails() {
     let mut events = events(&suite, &options(&directory.path().join("results")));
     let Some(Event::SuiteFinished { results, aborted, .. }) = events.pop() else { panic!() };
     assert_eq!(aborted, Some(Abort::Setup));
-    let reason = "the setup of the suite failed".to_owned();
+    let reason = "the setup of the suite failed: exit code 3".to_owned();
     assert_eq!(results[0].outcome, Outcome::NotStarted { reason });
-    let is_note =
-        |event: &Event| matches!(event, Event::Note(note) if note.contains("exited with 3"));
-    assert!(events.iter().any(is_note));
+    let is_setup =
+        |event: &Event| matches!(event, Event::StepFinished(step) if step.exit_code == Some(3));
+    assert!(events.iter().any(is_setup));
     assert!(directory.path().join("teardown").exists());
 }
 

@@ -337,3 +337,26 @@ fn nothing_survives_that_turns_on_what_runs_it() {
 fn nothing_survives_that_turns_on_what_runs_it_without_control_groups() {
     check_ends("none", Some(HOSTILITY), &NOBODY);
 }
+
+#[test]
+fn a_test_that_freezes_itself_ends_in_time_and_leaves_no_group() {
+    let freezer = std::path::Path::new("/sys/fs/cgroup/freezer");
+    if !freezer.is_dir() || !rustix::process::geteuid().is_root() {
+        // Only version 1 leaves it frozen when it is killed.
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let line = "group=$(sed -n 's/.*:freezer://p' /proc/self/cgroup); echo $group; \
+                echo FROZEN > /sys/fs/cgroup/freezer$group/freezer.state; sleep 100";
+    let mut test = crate::running::shell("frozen", line);
+    (test.timeout, test.grace) = (Duration::from_secs(1), Duration::from_millis(100));
+    let begun = Instant::now();
+    let result = crate::running::result(test, &crate::running::options(directory.path()));
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}: {result:#?}", begun.elapsed());
+    assert_eq!(crate::running::words(std::slice::from_ref(&result)), ["timed_out"], "{result:#?}");
+    assert!(result.notes.is_empty(), "{result:#?}");
+    let stdout = directory.path().join("tests/0001-frozen/1.1/stdout");
+    let group = std::fs::read_to_string(stdout).unwrap();
+    assert!(group.contains("memsample"), "its group is `{group}`");
+    assert!(!freezer.join(group.trim().trim_start_matches('/')).exists());
+}

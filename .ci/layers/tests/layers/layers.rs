@@ -2,7 +2,8 @@
 
 /// The root file of each package, with its layers: a module imports only from the lines above its own.
 /// Modules on one line are one layer, and import nothing from each other.
-pub(crate) const PACKAGES: [(&str, &[&str]); 8] = [
+pub(crate) const PACKAGES: [(&str, &[&str]); 9] = [
+    ("memsample/beneath/src/lib.rs", &["regular temporary", "directory", "removal", "private"]),
     (
         "memsample/src/lib.rs",
         &[
@@ -32,7 +33,7 @@ pub(crate) const PACKAGES: [(&str, &[&str]); 8] = [
         &[
             "failure lock memory_limit options protection",
             "listen names peer target",
-            "guard recordings work",
+            "guard marked_pid recordings work",
             "flight recovery retention session",
             "live sessions",
             "state",
@@ -43,15 +44,16 @@ pub(crate) const PACKAGES: [(&str, &[&str]); 8] = [
     ),
     (
         "memsampled/runner/src/lib.rs",
-        &["replace suite", "results", "plan sandbox", "doctor run", "report"],
+        &["output replace suite", "results", "plan sandbox", "doctor run", "report"],
     ),
     (
         "memsampled/src/memsample/main.rs",
         &[
-            "child config_args duration exit pattern plain_table share signals text",
-            "doctor recover summary",
+            "child config_args duration exit json_output known_recordings pattern plain_table share signals text",
+            "command_hint command_line command_usage recording_path",
+            "doctor ls recover summary",
             "control peaks record view",
-            "exec import run",
+            "exec import run session",
         ],
     ),
     ("memsampled/src/memsampled/main.rs", &["args heap log"]),

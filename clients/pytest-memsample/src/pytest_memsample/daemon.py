@@ -9,6 +9,8 @@ from pathlib import Path
 
 # The daemon answers within milliseconds; a test run must not hang because it does not.
 TIMEOUT_SECONDS = 10
+# To close a large recording takes longer.
+STOP_TIMEOUT_SECONDS = 60
 # The daemon closes a connection on which nothing comes for ten seconds.
 IDLE_SECONDS = 5
 
@@ -42,24 +44,33 @@ class Daemon:
         self.path = path
         self._connection = _UnixConnection(path)
         self._used = time.monotonic()
+        self._pid = os.getpid()
 
     def start(self, interval, labels):
         """Begins a session and returns it."""
         return self._post("/v1/sessions", {"name": "pytest", "interval": interval, "labels": labels})
 
     def mark(self, session, kind, name, test):
-        self._post(f"/v1/sessions/{session}/marks", {"kind": kind, "name": name, "test": test})
+        """Sets a mark about this process, whose memory the daemon reads before it answers."""
+        self._post(f"/v1/sessions/{session}/marks", {"kind": kind, "name": name, "test": test, "pid": os.getpid()})
 
     def stop(self, session):
         """Ends a session, and returns the path of its closed recording and a summary."""
-        return self._post(f"/v1/sessions/{session}/stop", None)
+        return self._post(f"/v1/sessions/{session}/stop", None, STOP_TIMEOUT_SECONDS)
 
-    def _post(self, path, body):
+    def _post(self, path, body, timeout=None):
         payload = json.dumps(body) if body is not None else ""
         headers = {"Content-Type": "application/json"} if body is not None else {}
+        if self._pid != os.getpid():
+            # A fork has a connection of its own: the daemon knows a process by who connected.
+            self._pid = os.getpid()
+            self._connection.close()
         if time.monotonic() - self._used > IDLE_SECONDS:
             self._connection.close()
         is_kept = self._connection.sock is not None
+        self._connection.timeout = timeout or TIMEOUT_SECONDS
+        if is_kept:
+            self._connection.sock.settimeout(self._connection.timeout)
         try:
             try:
                 answer, content = self._exchange(path, payload, headers)

@@ -1,87 +1,58 @@
-"""What each test used, from the Parquet files of a recording."""
+"""What each test used, as `memsample peaks` answers from the recording."""
 
-import bisect
-from collections import defaultdict
+import json
+import shutil
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
-import pyarrow.parquet
-
 # The name of a mark is this and the process id of the worker.
 MARK_PREFIX = "pytest worker "
+# More tests than a recording can have marks of.
+EVERY = "1000000000"
+
+
+class UsageError(Exception):
+    """The recording could not be asked; says what to do."""
 
 
 @dataclass
 class TestUsage:
-    """Null is what was not sampled."""
+    """What is not known is None, and never 0."""
 
     test: str
     worker_pid: int
+    # Sweeps between the begin and the end of the test.
     samples: int
+    # The largest sum over the worker and its descendants, of the samples and of what was read at the marks.
     rss_peak_bytes: Optional[int]
+    # Of the worker alone, from the mark at the begin to the mark at the end.
     rss_growth_bytes: Optional[int]
 
 
-def _rows(recording, table, columns):
-    for path in sorted(Path(recording).glob(f"{table}.parquet")) + sorted(Path(recording).glob(f"{table}-*.parquet")):
-        for batch in pyarrow.parquet.ParquetFile(path).iter_batches(columns=columns):
-            yield from zip(*(batch.column(name).to_pylist() for name in columns))
-
-
-def _windows(recording):
-    """Yields test, pid of the worker, begin and end of each test."""
-    began = {}
-    for ts, kind, name, test in _rows(recording, "marks", ["ts", "kind", "name", "test"]):
-        if test is None or not name.startswith(MARK_PREFIX):
-            continue
-        if kind == "begin":
-            began[name, test] = ts
-        elif kind == "end" and (name, test) in began:
-            yield test, int(name[len(MARK_PREFIX):]), began.pop((name, test)), ts
+def program():
+    """Returns the path of `memsample`: in PATH, or beside the interpreter, where pip installs it."""
+    found = shutil.which("memsample") or shutil.which("memsample", path=Path(sys.executable).parent)
+    if found is None:
+        raise UsageError("`memsample` is not in PATH, and is what computes the numbers of the tests: install it where memsampled is")
+    return found
 
 
 def usage_by_test(recording):
-    """Returns the usage of every test that was marked, in the order in which they ended."""
-    windows = list(_windows(recording))
-    workers = {pid for _, pid, _, _ in windows}
-    # A process belongs to the worker that it descends from. A pid may be given again, so the parent is
-    # looked for among those that lived when the child was first seen.
-    images = defaultdict(list)
-    parents = {}
-    columns = ["process", "pid", "ppid", "first_ts", "last_ts"]
-    for process, pid, ppid, first, last in _rows(recording, "processes", columns):
-        images[pid].append((first, last, process))
-        parents[process] = (pid, ppid, first)
-
-    def worker_of(process):
-        pid, ppid, first = parents[process]
-        for _ in range(256):
-            if pid in workers:
-                return pid
-            alive = [image for since, until, image in images[ppid] if since <= first <= until]
-            if not alive:
-                return ppid if ppid in workers else None
-            pid, ppid, first = parents[alive[-1]]
-        return None
-
-    worker = {process: worker_of(process) for process in parents}
-    tree, alone = defaultdict(lambda: defaultdict(int)), defaultdict(dict)
-    for ts, process, pid, rss in _rows(recording, "samples", ["ts", "process", "pid", "rss_bytes"]):
-        owner = worker.get(process)
-        if owner is not None:
-            tree[owner][ts] += rss
-            if pid == owner:
-                alone[owner][ts] = rss
-    instants = {pid: sorted(sums) for pid, sums in tree.items()}
-    usages = []
-    for test, pid, begin, end in windows:
-        times = instants.get(pid, [])
-        first, behind = bisect.bisect_left(times, begin), bisect.bisect_right(times, end)
-        sampled = times[first:behind]
-        before = [ts for ts in times[:first] if ts in alone[pid]][-1:]
-        last = [ts for ts in sampled if ts in alone[pid]][-1:]
-        growth = alone[pid][last[0]] - alone[pid][before[0]] if before and last else None
-        peak = max((tree[pid][ts] for ts in sampled), default=None)
-        usages.append(TestUsage(test, pid, len(sampled), peak, growth))
-    return usages
+    """Returns the usage of every test that was marked, in the order in which they began."""
+    command = [program(), "peaks", recording, "--by", "test", "--top", EVERY, "--json"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True)
+    except OSError as error:
+        raise UsageError(f"`{command[0]}` cannot be run: {error}") from error
+    if done.returncode != 0:
+        raise UsageError(f"`{' '.join(command)}` failed: {done.stderr.strip()}")
+    rows = [row for row in json.loads(done.stdout) if (row["mark"] or "").startswith(MARK_PREFIX)]
+    rows.sort(key=lambda row: row["begin"])
+    return [
+        TestUsage(row["test"], int(row["mark"][len(MARK_PREFIX):]), row["sweeps"], row["lower_bytes"], row["rss_growth_bytes"])
+        for row in rows
+        if row["covers"] == "marked_process"
+    ]

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::limits::MARK_CHARACTERS;
 use super::request::{Request, check_labels, check_length};
+use super::session::optional_whole_pid;
 
 /// `POST /v1/sessions/{id}/marks`: an instant that means something to whoever reads the recording.
 ///
@@ -23,6 +24,14 @@ pub struct MarkRequest {
     /// What else the client wants to find in the row of the mark.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
+    /// The process that the mark is about, as the client counts: its memory at the mark is in the row. Over TCP,
+    /// where nobody can tell whose pid it is, nothing is read.
+    #[serde(
+        default,
+        deserialize_with = "optional_whole_pid",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub pid: Option<i32>,
 }
 
 /// What a mark says.
@@ -42,6 +51,9 @@ impl Request for MarkRequest {
     fn check(&self) -> Result<(), String> {
         check_labels(&self.labels)?;
         check_length("the name of the mark", &self.name, 1, MARK_CHARACTERS)?;
+        if self.pid.is_some_and(|pid| pid < 1) {
+            return Err("`pid` is out of range: it must be at least 1".to_owned());
+        }
         match &self.test {
             Some(test) => check_length("the name of the test", test, 1, MARK_CHARACTERS),
             None => Ok(()),

@@ -91,6 +91,15 @@ fn whole_pid<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i32, D::Error
     pid.ok_or_else(|| D::Error::custom(format_args!("{number} is no process id")))
 }
 
+/// Reads a process id or null.
+pub(super) fn optional_whole_pid<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<i32>, D::Error> {
+    #[derive(Deserialize)]
+    struct Pid(#[serde(deserialize_with = "whole_pid")] i32);
+    Ok(Option::<Pid>::deserialize(deserializer)?.map(|Pid(pid)| pid))
+}
+
 /// Reads a whole number, which in JSON may also be written as `4194304.0`.
 fn whole_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
     let Some(number) = Option::<serde_json::Number>::deserialize(deserializer)? else {

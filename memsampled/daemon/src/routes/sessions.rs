@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use super::answer::{Answer, Id, parameter, short_of_memory, slow};
 use super::body::body;
 use crate::failure::{Failure, json};
+use crate::marked_pid::MarkedPid;
 use crate::peer::Peer;
 use crate::session::ActiveSession;
 use crate::state::{Counters, State};
@@ -73,7 +74,16 @@ pub(super) async fn mark_session(
     if !state.memory.has_room(body.len() as u64, state.options().limits.memory) {
         return Err(short_of_memory(ErrorCode::TooManyMarks));
     }
-    find(&state, peer, id).await?.mark(&mark)?;
+    let session = find(&state, peer, id).await?;
+    let pid = match mark.pid.map(|pid| (pid, MarkedPid::of(peer, pid))) {
+        Some((_, MarkedPid::Here(pid))) => Some(pid),
+        // Every process is looked at; the client waits meanwhile, so that its state is still that of the mark.
+        Some((pid, MarkedPid::Within(namespace))) => {
+            slow(&state, peer, move |_| Ok(namespace.process(pid))).await?
+        }
+        Some((_, MarkedPid::Unknown)) | None => None,
+    };
+    session.mark(&mark, pid)?;
     Counters::add(&state.counters.marks);
     Ok(StatusCode::NO_CONTENT.into_response())
 }

@@ -11,14 +11,17 @@ use quick_xml::events::{BytesDecl, BytesText, Event as Xml};
 use memsample_input::{printable, rounded_size};
 
 use super::collector::SuiteResult;
-use super::output_tail::OutputTail;
+use crate::output::OutputTail;
 use crate::results::wording;
 use crate::results::{
-    AttemptResults, BoundedBytes, EndResults, Memory, SuiteOutcome, TestResults, Verdict,
+    Abort, AttemptResults, BoundedBytes, EndResults, Memory, StepResult, SuiteOutcome, TestResults,
+    Verdict,
 };
 
 /// The name of the file in the directory of results.
 pub const FILE: &str = "junit.xml";
+/// What the line begins with by which Jenkins and GitLab find a file.
+const ATTACHMENT: &str = "[[ATTACHMENT|";
 /// Bytes of each stream of a test that did not succeed: the end, where it says why.
 const TAIL_BYTES: u64 = 16 << 10;
 /// Bytes of streams in the whole file. GitLab refuses a file of 30 MiB.
@@ -36,15 +39,17 @@ pub enum Profile {
 
 /// Returns the document.
 ///
-/// Reads the end of what tests that did not succeed have written, from the directory of results.
+/// Reads the end of what tests and steps that did not succeed have written, from the directory of results. Their files
+/// are named relative to `working_directory`, as CI servers look for them, if they are below it.
 ///
 /// # Errors
 ///
 /// None is known: it is written to memory.
-pub fn xml(suite: &SuiteResult, profile: Profile) -> io::Result<Vec<u8>> {
+pub fn xml(suite: &SuiteResult, profile: Profile, working_directory: &Path) -> io::Result<Vec<u8>> {
     let mut document = Document {
         writer: Writer::new_with_indent(Vec::new(), b' ', 2),
         directory: &suite.directory,
+        working_directory,
         profile,
         tails_bytes: TAILS_BYTES,
     };
@@ -114,6 +119,7 @@ fn cases(tests: &[TestResults]) -> Vec<Case<'_>> {
 struct Document<'a> {
     writer: Writer<Vec<u8>>,
     directory: &'a Path,
+    working_directory: &'a Path,
     profile: Profile,
     /// Bytes of streams that may still be written.
     tails_bytes: u64,
@@ -147,17 +153,29 @@ impl Document<'_> {
         });
         let mut attributes = totals.to_vec();
         attributes.push(("skipped", &skipped));
+        let host = results.origin.host.as_deref().map(text);
+        attributes.extend(host.as_ref().map(|host| ("hostname", host.as_str())));
         attributes.extend(timestamp.as_ref().map(|timestamp| ("timestamp", timestamp.as_str())));
         self.open("testsuite", &attributes)?;
         self.suite_properties(suite, &cases)?;
         for case in &cases {
             self.case(&name, case)?;
         }
+        let failed: Vec<&StepResult> =
+            results.steps.iter().filter(|step| step.outcome != Verdict::Passed).collect();
+        let mut told = self.steps(&failed);
         if let Some(aborted) = aborted {
             self.open("testcase", &[("name", "(the suite)"), ("classname", &name)])?;
-            let message = wording::abort(aborted);
+            let setup = failed.iter().find(|_| aborted == Abort::Setup);
+            let message = setup.map_or_else(|| wording::abort(aborted), |step| step.sentence());
             self.leaf("error", &[("type", "aborted"), ("message", &message)], &message)?;
+            if let Some((lines, attached)) = told.take() {
+                self.system_out(&lines, &attached)?;
+            }
             self.close("testcase")?;
+        }
+        if let Some((lines, attached)) = told {
+            self.system_out(&lines, &attached)?;
         }
         self.close("testsuite")?;
         self.close("testsuites")
@@ -170,9 +188,20 @@ impl Document<'_> {
         if let Some(aborted) = suite.aborted {
             self.property("aborted", &wording::abort(aborted))?;
         }
+        let origin = &suite.results.origin;
+        for (name, value) in [("kernel", &origin.kernel), ("commit", &origin.commit)] {
+            if let Some(value) = value {
+                self.property(name, value)?;
+            }
+        }
+        for (key, value) in &origin.labels {
+            self.property(&format!("label {key}"), value)?;
+        }
         for note in &suite.results.notes {
             self.property("note", note)?;
         }
+        // In the other profile each case has its own.
+        let cases = if self.profile == Profile::Jenkins { cases } else { &[] };
         for case in cases {
             let memory = case.attempts.last().and_then(|attempt| attempt.ended.memory.as_ref());
             for (key, value) in memory.map(peaks).unwrap_or_default() {
@@ -199,8 +228,8 @@ impl Document<'_> {
             self.close("properties")?;
         }
         let kind = CaseKind::of(case.verdict);
-        let message = result.reason.as_deref().unwrap_or(case.verdict.word());
-        let attributes = [("type", case.verdict.word()), ("message", message)];
+        let message = message(case.verdict, result);
+        let attributes = [("type", case.verdict.word()), ("message", message.as_str())];
         match kind.element(None) {
             Some(element) => self.leaf(element, &attributes, &explanation(result))?,
             None if kind == CaseKind::Skipped => self.leaf("skipped", &attributes, "")?,
@@ -215,17 +244,18 @@ impl Document<'_> {
                 self.leaf(element, &attributes, &explanation(&earlier.ended))?;
             }
         }
-        let [stdout, stderr] = self.streams(result, kind);
+        let is_told = matches!(kind, CaseKind::Failure | CaseKind::Error);
+        let [stdout, stderr] =
+            self.streams([result.stdout.as_deref(), result.stderr.as_deref()], is_told);
         let mut out = wording::memory_lines(result.memory.as_ref(), &result.roles);
         out.extend(result.budgets.iter().map(wording::budget));
         out.extend(result.notes.iter().map(|note| format!("note: {note}")));
         out.extend(stdout);
-        if !matches!(kind, CaseKind::Success | CaseKind::Skipped) {
-            let files = [&result.stdout, &result.stderr].into_iter().flatten();
-            let files = files.chain(&result.artifacts).chain(&result.kept);
-            out.extend(files.filter_map(|path| attachment(&self.directory.join(path))));
-        }
-        self.leaf("system-out", &[], &out.join("\n"))?;
+        let files = [&result.stdout, &result.stderr].into_iter().flatten();
+        let files = files.chain(&result.artifacts).chain(&result.kept).filter(|_| is_told);
+        let attached: Vec<String> =
+            files.filter_map(|path| self.attachment(Path::new(path))).collect();
+        self.system_out(&out, &attached)?;
         if let Some(stderr) = stderr {
             self.leaf("system-err", &[], &stderr)?;
         }
@@ -234,14 +264,12 @@ impl Document<'_> {
 
     /// Returns what is written of the two streams: the end for a test that did not succeed, as long as
     /// there is room, and where the whole is.
-    fn streams(&mut self, result: &EndResults, kind: CaseKind) -> [Option<String>; 2] {
+    fn streams(&mut self, paths: [Option<&str>; 2], is_told: bool) -> [Option<String>; 2] {
         let directory = self.directory;
-        [("stdout", &result.stdout), ("stderr", &result.stderr)].map(|(name, path)| {
-            let path = path.as_ref()?;
-            let max_bytes = match kind {
-                CaseKind::Failure | CaseKind::Error => TAIL_BYTES.min(self.tails_bytes),
-                CaseKind::Success | CaseKind::Skipped => 0,
-            };
+        let [stdout, stderr] = paths;
+        [("stdout", stdout), ("stderr", stderr)].map(|(name, path)| {
+            let path = path?;
+            let max_bytes = if is_told { TAIL_BYTES.min(self.tails_bytes) } else { 0 };
             let tail = OutputTail::read(&directory.join(path), max_bytes);
             let Some(tail) = tail else {
                 // Of the error stream there is nothing to say then.
@@ -254,6 +282,41 @@ impl Document<'_> {
             };
             Some(format!("{name}: {path}{before}\n{}", tail.text.trim_end()))
         })
+    }
+
+    /// Returns what is told of steps of the suite that failed, and the lines by which their files are found.
+    fn steps(&mut self, failed: &[&StepResult]) -> Option<(Vec<String>, Vec<String>)> {
+        let (mut lines, mut attached) = (Vec::new(), Vec::new());
+        for step in failed {
+            lines.push(step.sentence());
+            let paths = [&step.stdout, &step.stderr].map(|path| path.as_deref()?.to_str());
+            lines.extend(self.streams(paths, true).into_iter().flatten());
+            let files = paths.into_iter().flatten();
+            attached.extend(files.filter_map(|path| self.attachment(Path::new(path))));
+        }
+        (!failed.is_empty()).then_some((lines, attached))
+    }
+
+    /// Writes lines, and behind them those by which CI servers find files.
+    fn system_out(&mut self, lines: &[String], attached: &[String]) -> io::Result<()> {
+        let mut content = text(&lines.join("\n"));
+        for line in attached {
+            content.push('\n');
+            content.push_str(line);
+        }
+        let element = self.writer.create_element("system-out");
+        if content.is_empty() {
+            return element.write_empty().map(drop);
+        }
+        element.write_text_content(BytesText::new(&content)).map(drop)
+    }
+
+    /// Returns the line by which Jenkins and GitLab find a file that belongs to a test.
+    fn attachment(&self, path: &Path) -> Option<String> {
+        let path = self.directory.join(path);
+        let path = path.strip_prefix(self.working_directory).unwrap_or(&path).to_str()?;
+        let fits = !path.contains("]]") && !path.contains("[[") && !path.contains(is_forbidden);
+        fits.then(|| format!("{ATTACHMENT}{path}]]"))
     }
 
     fn property(&mut self, name: &str, value: &str) -> io::Result<()> {
@@ -291,7 +354,6 @@ impl Document<'_> {
 fn peaks(memory: &Memory) -> Vec<(&'static str, String)> {
     let bounds = [
         ("rss_peak_bytes", "rss_peak_bytes_upper", memory.rss_peak()),
-        ("pss_peak_bytes", "pss_peak_bytes_upper", memory.pss_peak()),
         ("anon_peak_bytes", "anon_peak_bytes_upper", memory.anon_peak()),
     ];
     let mut peaks = Vec::new();
@@ -300,6 +362,14 @@ fn peaks(memory: &Memory) -> Vec<(&'static str, String)> {
         peaks.push((lower_key, lower.to_string()));
         peaks.extend(upper.map(|bytes| (upper_key, bytes.to_string())));
     }
+    let pss = [
+        ("pss_peak_bytes", memory.pss_peak_bytes),
+        ("pss_peak_bytes_upper", memory.pss_peak_bytes_upper),
+        ("pss_peak_rss_bytes", memory.pss_peak_rss_bytes),
+        ("pss_peak_covered_bytes", memory.pss_peak_covered_bytes),
+        ("pss_peak_age_ms", memory.pss_peak_age_ms),
+    ];
+    peaks.extend(pss.into_iter().filter_map(|(key, value)| Some((key, value?.to_string()))));
     let growth = memory.growth_bytes_per_minute;
     peaks.extend(growth.map(|growth| ("growth_bytes_per_minute", growth.to_string())));
     peaks
@@ -312,29 +382,37 @@ fn seconds(nanoseconds: u64) -> String {
 
 /// Says in a few lines what a person needs who sees only this.
 fn explanation(result: &EndResults) -> String {
-    let why = result.reason.as_ref().map_or(String::new(), |why| format!(": {why}"));
+    let why = result.why().map_or(String::new(), |why| format!(": {why}"));
     let mut lines = vec![format!("{}{why}", result.outcome.word())];
     for left in &result.left_over_processes {
         let rss = left.rss_bytes.map_or("RSS unknown".to_owned(), rounded_size);
         let comm = printable(&left.comm);
         lines.push(format!("left behind: {comm} ({}), {rss}", left.pid));
     }
-    lines.extend(wording::memory_lines(result.memory.as_ref(), &result.roles));
     lines.join("\n")
 }
 
-/// Returns the line by which Jenkins and GitLab find a file that belongs to a test.
-fn attachment(path: &Path) -> Option<String> {
-    let path = path.to_str()?;
-    let fits = !path.contains("]]") && !path.contains(char::is_control);
-    fits.then(|| format!("[[ATTACHMENT|{path}]]"))
+/// Returns the first thing that a reader sees of a test that did not succeed: the line of its output that says why, or
+/// else what the runner knows.
+fn message(verdict: Verdict, result: &EndResults) -> String {
+    let line = result.message.clone().filter(|_| verdict == Verdict::Failed);
+    line.or_else(|| result.why()).unwrap_or_else(|| verdict.word().to_owned())
+}
+
+/// Returns whether a character cannot be in the name of a file that a CI server shall find.
+fn is_forbidden(char: char) -> bool {
+    char.is_control() || is_no_xml(char)
+}
+
+fn is_no_xml(char: char) -> bool {
+    !matches!(char, '\t' | '\n' | '\u{20}'..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..)
 }
 
 /// Returns text with which XML can do something: what it forbids is replaced.
+///
+/// What a test prints, or is called, must not make a CI server publish a file of its machine.
 fn text(text: &str) -> String {
-    let allowed = |char: char| match char {
-        '\t' | '\n' | '\u{20}'..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'.. => char,
-        _ => char::REPLACEMENT_CHARACTER,
-    };
-    text.chars().map(allowed).collect()
+    let allowed = |char| if is_no_xml(char) { char::REPLACEMENT_CHARACTER } else { char };
+    let text: String = text.chars().map(allowed).collect();
+    text.replace(ATTACHMENT, "[[ATTACHMENT :")
 }

@@ -4,14 +4,15 @@
 //! Event ─┬─ terminal ─▶ lines, or a live display
 //!        └─ Collector ─▶ SuiteResult ─┬─ terminal::table ─▶ what is printed last
 //!                                     ├─ Results ─▶ results.json
-//!                                     └─ junit ─▶ junit.xml
+//!                                     ├─ junit ─▶ junit.xml
+//!                                     └─ github ─▶ the summary and the annotations of GitHub Actions
 //! ```
 //!
 //! It never runs anything.
 
 mod collector;
+pub mod github;
 pub mod junit;
-mod output_tail;
 pub mod terminal;
 
 pub use collector::{Collector, SuiteResult};

@@ -19,6 +19,9 @@ pub struct TestResult {
     pub outcome: Outcome,
     /// One sentence more, such as which budget was exceeded by how much.
     pub reason: Option<String>,
+    /// The line of its output that says most about why it did not pass; `None` where that is said otherwise.
+    #[serde(default)]
+    pub message: Option<String>,
     /// When it began; `None` where it was not started.
     pub started: Option<Timestamp>,
     /// From its first instruction until its last process ended; with cleanup steps, until those began.
@@ -46,6 +49,12 @@ pub struct TestResult {
     pub kept: Option<PathBuf>,
     /// What went wrong around it, such as a cleanup step that failed, a sentence each.
     pub notes: Vec<String>,
+    /// The words by which it can be selected.
+    #[serde(default)]
+    pub tags: Vec<String>,
+    /// The recording that has its processes, relative to the directory of results.
+    #[serde(default)]
+    pub recording: Option<PathBuf>,
     /// The memory that it used; `None` until the recording is closed, and where nothing was sampled.
     #[serde(skip)]
     pub memory: Option<Memory>,
@@ -87,6 +96,7 @@ impl TestResult {
             test,
             outcome,
             reason: None,
+            message: None,
             started: None,
             duration: Duration::ZERO,
             exit_code: None,
@@ -100,6 +110,8 @@ impl TestResult {
             artifacts: Vec::new(),
             kept: None,
             notes: Vec::new(),
+            tags: Vec::new(),
+            recording: None,
             memory: None,
             roles: Vec::new(),
             budgets: Vec::new(),

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use super::attempt::{Attempt, TestResult};
 use super::file::{AttemptResults, EndResults, FORMAT_VERSION, Results, TestResults};
+use super::origin::Origin;
 use super::outcome::{Abort, SuiteOutcome, Verdict};
+use super::repeated::Repeated;
 use super::whole::of_test;
 use super::wording;
 
@@ -51,6 +53,8 @@ impl Results {
             counts,
             notes,
             run: None,
+            origin: Origin::default(),
+            steps: Vec::new(),
             tests,
         }
     }
@@ -95,7 +99,13 @@ impl TestResults {
             let failed = all.iter().find(|attempt| !attempt.ended.outcome.is_success());
             ended.reason = failed.map(AttemptResults::failure);
         }
-        Some(Self { name: deciding.test.test.clone(), ended, attempts: all })
+        let tags = deciding.tags.clone();
+        let used = all.iter().map(|attempt| {
+            let AttemptResults { repetition, ended, .. } = attempt;
+            (*repetition, ended.memory.as_ref(), ended.duration_ns)
+        });
+        let repeated = Repeated::of(used);
+        Some(Self { name: deciding.test.test.clone(), ended, tags, repeated, attempts: all })
     }
 }
 
@@ -111,6 +121,7 @@ impl From<&TestResult> for EndResults {
         Self {
             outcome: result.outcome.verdict(),
             reason: wording::why(result),
+            message: result.message.clone(),
             exit_code: result.exit_code,
             signal: result.signal,
             started: result.started,
@@ -120,6 +131,7 @@ impl From<&TestResult> for EndResults {
             roles: result.roles.clone(),
             budgets: result.budgets.clone(),
             left_over_processes: result.left_over_processes.clone(),
+            recording: result.recording.as_deref().map(text),
             stdout: result.stdout.as_deref().map(text),
             stderr: result.stderr.as_deref().map(text),
             output_cut_bytes: result.output_cut_bytes,

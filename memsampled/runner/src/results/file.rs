@@ -12,8 +12,12 @@ use serde::{Deserialize, Serialize};
 use super::attempt::LeftOverProcess;
 use super::budget::BudgetResult;
 use super::memory::{Memory, RoleMemory};
+use super::origin::Origin;
 use super::outcome::{AbortCause, SuiteOutcome, Verdict};
+use super::repeated::Repeated;
+use super::step::StepResult;
 use super::whole::whole;
+use super::wording;
 use crate::replace::replace;
 
 /// The name of the file in the directory of results.
@@ -49,6 +53,12 @@ pub struct Results {
     /// The directory of results. Not in the file, so that it can be moved; only in what `--json` prints.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run: Option<String>,
+    /// Where and how the suite was run.
+    #[serde(flatten)]
+    pub origin: Origin,
+    /// The setup and the teardown of the suite, as far as they were run. Of a resumed run those of its last part.
+    #[serde(default)]
+    pub steps: Vec<StepResult>,
     /// The tests, in the order of the suite.
     pub tests: Vec<TestResults>,
 }
@@ -62,6 +72,12 @@ pub struct TestResults {
     /// of that repetition.
     #[serde(flatten)]
     pub ended: EndResults,
+    /// The words by which it can be selected.
+    #[serde(default)]
+    pub tags: Vec<String>,
+    /// What all its repetitions used; `None` of a test that ran once.
+    #[serde(default)]
+    pub repeated: Option<Repeated>,
     /// Its attempts by repetition and attempt; one at least.
     pub attempts: Vec<AttemptResults>,
 }
@@ -85,6 +101,9 @@ pub struct EndResults {
     pub outcome: Verdict,
     /// For people: why it ended so.
     pub reason: Option<String>,
+    /// For people: the line of its output that says most about why it did not pass.
+    #[serde(default)]
+    pub message: Option<String>,
     /// The exit code of its program, where it exited.
     pub exit_code: Option<i32>,
     /// The signal that ended its program.
@@ -106,6 +125,9 @@ pub struct EndResults {
     /// Processes that it left behind. The runner killed them.
     #[serde(default)]
     pub left_over_processes: Vec<LeftOverProcess>,
+    /// The recording that has its processes, relative to the directory of results.
+    #[serde(default)]
+    pub recording: Option<String>,
     /// The file with its standard output, relative to the directory of results.
     pub stdout: Option<String>,
     /// The file with its standard error, relative to the directory of results.
@@ -241,10 +263,17 @@ impl TestResults {
     }
 }
 
+impl EndResults {
+    /// Describes why it ended so: the reason, and the line of its output that says more.
+    pub(crate) fn why(&self) -> Option<String> {
+        wording::joined(self.reason.as_deref(), self.message.as_deref())
+    }
+}
+
 impl AttemptResults {
     /// Describes how an attempt of a flaky test failed.
     pub(crate) fn failure(&self) -> String {
-        let why = self.ended.reason.as_ref().map_or(String::new(), |why| format!(": {why}"));
+        let why = self.ended.why().map_or(String::new(), |why| format!(": {why}"));
         format!("try {} was {}{why}", self.attempt, self.ended.outcome.word())
     }
 }

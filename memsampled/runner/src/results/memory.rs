@@ -17,12 +17,19 @@ pub struct Memory {
     pub rss_peak_bytes_upper: Option<u64>,
     /// When that peak was.
     pub rss_peak_at: Option<Timestamp>,
-    /// Peak of proportional sets, in bytes, of those processes whose set was read at the same tick.
+    /// Peak of proportional sets, in bytes, as far as ticks tell at which at least 95 % of the resident memory was read;
+    /// `None` where there is none near the peak of resident sets.
     pub pss_peak_bytes: Option<u64>,
     /// Upper bound of [`pss_peak_bytes`](Self::pss_peak_bytes).
     pub pss_peak_bytes_upper: Option<u64>,
     /// When that peak was.
     pub pss_peak_at: Option<Timestamp>,
+    /// Resident sets at that instant, in bytes.
+    pub pss_peak_rss_bytes: Option<u64>,
+    /// The part of these for which PSS was read, in bytes.
+    pub pss_peak_covered_bytes: Option<u64>,
+    /// How long before that instant the oldest of these readings was, in milliseconds.
+    pub pss_peak_age_ms: Option<u64>,
     /// For people: why there is no peak of proportional sets; `None` where there is one.
     pub pss_missing: Option<String>,
     /// Peak of anonymous memory, in bytes.
@@ -39,6 +46,10 @@ pub struct Memory {
     pub unsampled_processes: u64,
     /// Process images of which no upper bound is known: a single one leaves the sums without an upper bound.
     pub unbounded_images: u64,
+    /// The command name of the largest of these.
+    pub unbounded_image: Option<String>,
+    /// The resident set that it had at least, in bytes.
+    pub unbounded_image_bytes: Option<u64>,
     /// Rows of samples.
     pub samples: u64,
     /// Ticks at which nothing was sampled, or too late.
@@ -56,12 +67,6 @@ impl Memory {
     #[must_use]
     pub fn rss_peak(&self) -> Option<BoundedBytes> {
         BoundedBytes::of(self.rss_peak_bytes, self.rss_peak_bytes_upper)
-    }
-
-    /// Returns the peak of proportional sets.
-    #[must_use]
-    pub fn pss_peak(&self) -> Option<BoundedBytes> {
-        BoundedBytes::of(self.pss_peak_bytes, self.pss_peak_bytes_upper)
     }
 
     /// Returns the peak of anonymous memory.

@@ -13,7 +13,10 @@ mod budget;
 mod build;
 mod file;
 mod memory;
+mod origin;
 mod outcome;
+mod repeated;
+mod step;
 mod whole;
 pub(crate) mod wording;
 
@@ -23,5 +26,8 @@ pub use file::{
     AttemptResults, EndResults, FILE, FORMAT_VERSION, Results, ResultsError, TestResults,
 };
 pub use memory::{BoundedBytes, Memory, RoleMemory};
+pub use origin::Origin;
 pub use outcome::{Abort, AbortCause, Outcome, SuiteOutcome, Verdict};
+pub use repeated::{Repeated, Spread};
+pub use step::StepResult;
 pub use whole::of_test;

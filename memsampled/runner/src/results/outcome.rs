@@ -188,6 +188,40 @@ impl Verdict {
         matches!(self, Self::Passed | Self::Flaky | Self::Skipped)
     }
 
+    /// Returns the same as the end of a sentence: `was ended by a signal`.
+    pub(super) fn phrase(self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::Flaky => "passed when it was tried again",
+            Self::Failed => "failed",
+            Self::Signaled => "was ended by a signal",
+            Self::TimedOut => "did not end in its time",
+            Self::OutOfMemory => "reached its memory limit",
+            Self::HostOutOfMemory => "was killed because the machine had no memory left",
+            Self::OverBudget => "was above its budget",
+            Self::LeftOver => "left something behind",
+            Self::Aborted => "was aborted",
+            Self::NotStarted => "could not be started",
+            Self::Skipped => "was skipped",
+        }
+    }
+
+    /// All, in the order in which they are counted for people: what wants attention comes first.
+    pub const BY_ATTENTION: [Self; 12] = [
+        Self::Failed,
+        Self::Signaled,
+        Self::TimedOut,
+        Self::OutOfMemory,
+        Self::HostOutOfMemory,
+        Self::OverBudget,
+        Self::LeftOver,
+        Self::Aborted,
+        Self::NotStarted,
+        Self::Flaky,
+        Self::Skipped,
+        Self::Passed,
+    ];
+
     /// Returns how bad it is: a test as a whole ends as the worst of its repetitions.
     pub(super) fn rank(self) -> u8 {
         match self {

@@ -63,6 +63,16 @@ pub(crate) fn why(result: &TestResult) -> Option<String> {
     if parts.is_empty() { None } else { Some(parts.join("; ")) }
 }
 
+/// Puts a reason and the line of output that says more together: `exit code 1: main.c:4:9: error: …`.
+pub(crate) fn joined(reason: Option<&str>, message: Option<&str>) -> Option<String> {
+    match (reason, message) {
+        // Of a step of a test the reason has it.
+        (Some(reason), Some(message)) if reason.contains(message) => Some(reason.to_owned()),
+        (Some(reason), Some(message)) => Some(format!("{reason}: {message}")),
+        (reason, message) => reason.or(message).map(str::to_owned),
+    }
+}
+
 /// Describes what became of a budget that was not kept.
 fn breach(result: &BudgetResult) -> Option<String> {
     (result.verdict != BudgetVerdict::Kept).then(|| budget(result))
@@ -103,16 +113,13 @@ fn quantity_text(quantity: Quantity) -> &'static str {
 /// Describes what a test used, in a few lines.
 pub(crate) fn memory_lines(memory: Option<&Memory>, roles: &[RoleMemory]) -> Vec<String> {
     let Some(memory) = memory else { return vec!["memory: not measured".to_owned()] };
-    let peak = |name: &str, peak: Option<BoundedBytes>, missing: &str| {
-        let peak = peak.map_or_else(|| format!("not measured{missing}"), bounded);
-        format!("{name} peak {peak}")
+    let peak = |name: &str, peak: Option<BoundedBytes>| {
+        format!("{name} peak {}", peak.map_or_else(|| "not measured".to_owned(), bounded))
     };
-    let missing = memory.pss_missing.as_ref();
-    let missing = missing.map_or(String::new(), |why| format!(" ({why})"));
     let peaks = [
-        peak("RSS", memory.rss_peak(), ""),
-        peak("PSS", memory.pss_peak(), &missing),
-        peak("anonymous", memory.anon_peak(), ""),
+        peak("RSS", memory.rss_peak()),
+        format!("PSS peak {}", pss(memory)),
+        peak("anonymous", memory.anon_peak()),
     ];
     let mut lines = vec![format!("memory: {}", peaks.join(", "))];
     if let Some(growth) = memory.growth_bytes_per_minute {
@@ -132,8 +139,18 @@ pub(crate) fn memory_lines(memory: Option<&Memory>, roles: &[RoleMemory]) -> Vec
         memory.samples, memory.processes, memory.unsampled_processes, memory.gaps
     ));
     if memory.unbounded_images > 0 {
+        let largest = match (&memory.unbounded_image, memory.unbounded_image_bytes) {
+            (Some(comm), Some(1..)) => {
+                let bytes = rounded_size(memory.unbounded_image_bytes.unwrap_or(0));
+                format!("; the largest is `{}`, which had at least {bytes}", printable(comm))
+            }
+            (Some(comm), _) => {
+                format!("; one was never sampled, and `{}` followed it", printable(comm))
+            }
+            (None, _) => String::new(),
+        };
         lines.push(format!(
-            "no upper bound: the kernel did not report the peak of {} process images",
+            "≥: no upper bound, because the kernel does not report the peak of an image that ends with an exec: {} such{largest}",
             memory.unbounded_images
         ));
     }
@@ -146,6 +163,23 @@ pub(crate) fn memory_lines(memory: Option<&Memory>, roles: &[RoleMemory]) -> Vec
         count(memory.major_faults)
     ));
     lines
+}
+
+/// Describes the peak of proportional sets, of how much of the resident memory it tells and how old it is.
+fn pss(memory: &Memory) -> String {
+    let Some(bytes) = memory.pss_peak_bytes else {
+        let why = memory.pss_missing.as_ref();
+        return format!("not measured{}", why.map_or(String::new(), |why| format!(" ({why})")));
+    };
+    let covered = memory.pss_peak_covered_bytes.unwrap_or(0);
+    let percent =
+        (u128::from(covered) * 100).checked_div(memory.pss_peak_rss_bytes.unwrap_or(0).into());
+    format!(
+        "{} (read for {} % of the RSS then, at most {} ms before)",
+        rounded_size(bytes),
+        percent.unwrap_or(0),
+        memory.pss_peak_age_ms.unwrap_or(0)
+    )
 }
 
 /// Names a signal: `SIGSEGV (11)`.

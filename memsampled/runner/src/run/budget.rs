@@ -51,7 +51,7 @@ fn measured(quantity: Quantity, role: Option<&str>, used: &Used) -> Option<Bound
         let memory = &usage.memory;
         return match quantity {
             Quantity::RssPeak => memory.rss_peak(),
-            Quantity::PssPeak => memory.pss_peak(),
+            Quantity::PssPeak => usage.pss,
             Quantity::AnonPeak => memory.anon_peak(),
             Quantity::Growth => memory.growth_bytes_per_minute.map(exactly),
             Quantity::LeftOver => None,
@@ -192,7 +192,8 @@ mod tests {
             rss_peak_bytes_upper: upper,
             processes: 1,
         };
-        let usage = Usage { memory, roles: vec![role("cc"), role("unsampled")] };
+        let usage =
+            Usage { memory, roles: vec![role("cc"), role("unsampled")], ..Usage::default() };
         let of_cc = RoleUse {
             anon_bytes: lower / 2,
             pss_bytes: Some(lower / 4),

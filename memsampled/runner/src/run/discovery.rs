@@ -12,11 +12,10 @@ use crossbeam_channel::{Receiver, bounded, never, select};
 use super::attempt::{RunningAttempt, failure, spec_of_step};
 use super::id::next_id;
 use super::options::RunOptions;
-use crate::sandbox::{AttemptEnd, SupervisorMessage, last_line};
+use crate::output::{OutputTail, telling_line};
+use crate::sandbox::{AttemptEnd, SupervisorMessage};
 use crate::suite::{Program, Step};
 
-/// How long a command may take that lists tests.
-const TIMEOUT: Duration = Duration::from_secs(60);
 /// Bytes that it may print: ten thousand names of a hundred bytes.
 const MAX_BYTES: u64 = 1 << 20;
 /// Messages of its supervisor that wait, at most.
@@ -50,12 +49,13 @@ impl std::error::Error for DiscoverError {}
 ///
 /// # Errors
 ///
-/// It cannot be run, fails, prints too much, or takes more than a minute.
+/// It cannot be run, fails, prints too much, or takes too long.
 pub fn discover(
     launcher: &Path,
     signals: &Receiver<i32>,
     line: &str,
     cwd: &Path,
+    timeout: Duration,
 ) -> Result<String, DiscoverError> {
     let failed = |error: io::Error| DiscoverError::Failed(format!("cannot be run: {error}"));
     let (id, name) = next_id();
@@ -63,7 +63,7 @@ pub fn discover(
     DirBuilder::new().mode(0o700).create(&directory).map_err(failed)?;
     let mut options = RunOptions::new(directory.clone(), launcher.to_owned());
     options.output_limit_bytes = MAX_BYTES;
-    let step = Step { program: Program::Shell(line.to_owned()), timeout: TIMEOUT };
+    let step = Step { program: Program::Shell(line.to_owned()), timeout };
     let mut spec = spec_of_step(&step, name, cwd.to_owned(), &directory, &options, false);
     spec.runner_scratch = Some(directory.clone());
     let (sender, messages) = bounded(MAX_MESSAGES);
@@ -102,12 +102,18 @@ pub fn discover(
 /// Returns what it printed, or why that does not count.
 fn printed(end: &AttemptEnd, stdout: &PathBuf, stderr: &PathBuf) -> Result<String, String> {
     if let Some(reason) = failure(end) {
-        let complained = fs::read(stderr).unwrap_or_default();
-        let complained = String::from_utf8_lossy(&complained);
-        let last = last_line(&complained).unwrap_or_default();
-        let last: String = last.chars().filter(|char| !char.is_control()).take(200).collect();
-        let colon = if last.is_empty() { "" } else { ": " };
-        return Err(format!("{reason}{colon}{last}"));
+        // Its files are removed: what is not told here is lost.
+        let telling = telling_line(Some(stdout), Some(stderr));
+        let telling = telling.map_or(String::new(), |line| format!(": {line}"));
+        let wrote: Vec<String> = [("stdout", stdout), ("stderr", stderr)]
+            .into_iter()
+            .flat_map(|(name, path)| OutputTail::last_lines(path, name))
+            .collect();
+        return Err([format!("{reason}{telling}")]
+            .into_iter()
+            .chain(wrote)
+            .collect::<Vec<_>>()
+            .join("\n"));
     }
     let bytes = fs::read(stdout).map_err(|error| format!("cannot be run: {error}"))?;
     // What was cut says so, and is longer.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::results::{Abort, Attempt, TestResult};
+use crate::results::{Abort, Attempt, StepResult, TestResult};
 
 /// What happens while a suite runs, in the order in which it happens.
 #[derive(Clone, Debug)]
@@ -36,6 +36,10 @@ pub enum Event {
     },
     /// A test and everything that it started has ended.
     TestFinished(Box<TestResult>),
+    /// The setup or the teardown of the suite has ended, or could not be started.
+    StepFinished(Box<StepResult>),
+    /// Tests that are not run, because the suite ended before: one for each repetition, all for the same reason.
+    RestNotRun(Vec<TestResult>),
     /// All tests have ended and the recording is closed. Their memory is in here, since it is known
     /// only now; the results are in the order of the suite.
     SuiteFinished {

@@ -27,10 +27,7 @@ impl<'a> Layout<'a> {
 
     /// Returns where a recording is: the first, or that of a later part of a resumed run.
     pub(super) fn recording(&self, number: u32) -> PathBuf {
-        match number {
-            0 | 1 => self.directory.join("recording"),
-            number => self.directory.join(format!("recording-{number}")),
-        }
+        self.directory.join(recording_name(number))
     }
 
     /// Returns the directory of an attempt of the test at `index` of its suite.
@@ -48,6 +45,14 @@ impl<'a> Layout<'a> {
     /// Returns a path below the directory of results relative to it.
     pub(super) fn relative(&self, path: &Path) -> PathBuf {
         path.strip_prefix(self.directory).unwrap_or(path).to_owned()
+    }
+}
+
+/// Returns the name of a recording in the directory of results.
+pub(crate) fn recording_name(number: u32) -> String {
+    match number {
+        0 | 1 => "recording".to_owned(),
+        number => format!("recording-{number}"),
     }
 }
 

@@ -3,12 +3,15 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 
+use jiff::Timestamp;
 use memsample::Recording;
-use memsample::analysis::{SumPeak, TestUsage, test_usages};
+use memsample::analysis::{ATTEMPT_MARK, LAUNCHER_LABEL, Source, SumPeak, TestUsage, test_usages};
+use memsample_input::rounded_size;
 
 use super::layout::Layout;
 use super::progress::EndedAttempt;
-use crate::results::{Attempt, Memory, RoleMemory};
+use super::tables::Measured;
+use crate::results::{Attempt, BoundedBytes, Memory, RoleMemory};
 
 /// Roles of one attempt that are kept, at most; the largest.
 const MAX_ROLES: usize = 50;
@@ -17,14 +20,25 @@ const MAX_ROLES: usize = 50;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Usage {
     pub(super) memory: Memory,
+    /// Proportional sets within bounds, where the peak that is told is not known: what a budget is compared with.
+    pub(super) pss: Option<BoundedBytes>,
     /// Largest first.
     pub(super) roles: Vec<RoleMemory>,
+    /// The marks of its begin and its end.
+    pub(super) span: Option<(Timestamp, Timestamp)>,
+    /// What the lower bound of the peak of resident sets is from.
+    pub(super) rss_source: Option<Source>,
 }
 
 /// Returns the name of the marks between which an attempt is: `attempt 1.2` is the second attempt of
 /// the first repetition. Its processes have the name of the test alone, as those of other attempts.
 pub(super) fn mark_of(attempt: &Attempt) -> String {
-    format!("attempt {}.{}", attempt.repetition, attempt.attempt)
+    format!("{ATTEMPT_MARK}{}.{}", attempt.repetition, attempt.attempt)
+}
+
+/// Returns the label of the mark at the beginning of an attempt that names its launcher.
+pub(super) fn launcher_label(init: i32) -> BTreeMap<String, String> {
+    BTreeMap::from([(LAUNCHER_LABEL.to_owned(), init.to_string())])
 }
 
 /// Returns what each attempt in a recording used, by the name of its test and of its marks. An attempt of whose
@@ -42,9 +56,13 @@ pub(super) fn measure(recording: &Recording) -> io::Result<HashMap<(String, Stri
     Ok(measured.collect())
 }
 
-/// Fills in what each attempt used, from the recording that it is in. Returns what went wrong, a
-/// sentence each.
-pub(super) fn measure_all(layout: &Layout<'_>, ended: &mut [EndedAttempt]) -> Vec<String> {
+/// Fills in what each attempt used, from the recording that it is in. Returns what the recordings say of the attempts
+/// beyond that, and what went wrong, a sentence each.
+pub(super) fn measure_all(
+    layout: &Layout<'_>,
+    ended: &mut [EndedAttempt],
+) -> (HashMap<Attempt, Measured>, Vec<String>) {
+    let mut all = HashMap::new();
     let mut by_recording: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
     let started = |(_, ended): &(usize, &EndedAttempt)| ended.result.started.is_some();
     for (index, ended) in ended.iter().enumerate().filter(started) {
@@ -55,16 +73,23 @@ pub(super) fn measure_all(layout: &Layout<'_>, ended: &mut [EndedAttempt]) -> Ve
         let path = layout.recording(number);
         // One of a part that was killed is put together here.
         let measured = Recording::open(&path).map_err(|error| error.to_string());
-        let measured = measured
-            .and_then(|(recording, _)| measure(&recording).map_err(|error| error.to_string()));
+        let measured = measured.and_then(|(recording, _)| {
+            let id = recording.manifest().provenance.id.clone();
+            Ok((id, measure(&recording).map_err(|error| error.to_string())?))
+        });
         match measured {
-            Ok(mut usages) => {
+            Ok((id, mut usages)) => {
                 for index in indices {
                     if let Some(EndedAttempt { result, .. }) = ended.get_mut(index) {
                         let key = (result.test.test.clone(), mark_of(&result.test));
-                        if let Some(Usage { memory, roles }) = usages.remove(&key) {
-                            (result.memory, result.roles) = (Some(memory), roles);
+                        let recording = id.clone();
+                        let mut measured = Measured { recording, ..Measured::default() };
+                        if let Some(usage) = usages.remove(&key) {
+                            (result.memory, result.roles) = (Some(usage.memory), usage.roles);
+                            measured.span = usage.span;
+                            measured.rss_source = usage.rss_source.map(Source::as_str);
                         }
+                        all.insert(result.test.clone(), measured);
                     }
                 }
             }
@@ -74,33 +99,51 @@ pub(super) fn measure_all(layout: &Layout<'_>, ended: &mut [EndedAttempt]) -> Ve
             )),
         }
     }
-    notes
+    (all, notes)
 }
 
 impl Usage {
+    /// Returns what is known where only results are left.
+    pub(super) fn told(memory: Memory, roles: Vec<RoleMemory>) -> Self {
+        let rss = memory.rss_peak();
+        let pss = rss.map(|rss| BoundedBytes {
+            lower: memory.pss_peak_bytes.unwrap_or(0),
+            upper: rss.upper,
+        });
+        Self { memory, pss, roles, ..Self::default() }
+    }
+
     fn of(usage: TestUsage) -> Self {
         let lower = |peak: Option<SumPeak>| peak.map(|peak| peak.lower.bytes);
         let upper = |peak: Option<SumPeak>| Some(peak?.upper?.bytes);
         let at = |peak: Option<SumPeak>| peak.map(|peak| peak.by);
-        let roles = usage.roles.into_iter().take(MAX_ROLES).map(|role| RoleMemory {
-            role: role.role,
+        let roles = usage.roles.iter().take(MAX_ROLES).map(|role| RoleMemory {
+            role: role.role.clone(),
             rss_peak_bytes: role.rss.lower.bytes,
             rss_peak_bytes_upper: role.rss.upper.map(|upper| upper.bytes),
             processes: role.processes,
         });
-        let pss_missing = match (usage.pss, usage.samples) {
-            (Some(_), _) => None,
-            (None, 0) => Some("none of its processes lived long enough to be sampled"),
-            (None, _) => Some("none of its processes was read for it before it ended"),
+        let pss = usage.pss;
+        let pss_missing = match pss {
+            Some(_) => None,
+            None => Some(pss_missing(&usage)),
         };
+        // A part of the resident sets is not above their bound, whether or not it was read.
+        let pss_read = usage.rss.map(|rss| {
+            let lower = usage.pss_read.map_or(0, |read| read.lower.bytes);
+            BoundedBytes { lower, upper: rss.upper.map(|upper| upper.bytes.max(lower)) }
+        });
         let memory = Memory {
             rss_peak_bytes: lower(usage.rss),
             rss_peak_bytes_upper: upper(usage.rss),
             rss_peak_at: at(usage.rss),
-            pss_peak_bytes: lower(usage.pss),
-            pss_peak_bytes_upper: upper(usage.pss),
-            pss_peak_at: at(usage.pss),
-            pss_missing: pss_missing.map(str::to_owned),
+            pss_peak_bytes: pss.map(|pss| pss.bytes),
+            pss_peak_bytes_upper: pss.and_then(|pss| pss.upper).map(|upper| upper.bytes),
+            pss_peak_at: pss.map(|pss| pss.at),
+            pss_peak_rss_bytes: pss.map(|pss| pss.rss_bytes),
+            pss_peak_covered_bytes: pss.map(|pss| pss.covered_bytes),
+            pss_peak_age_ms: pss.map(|pss| pss.age_ms),
+            pss_missing,
             anon_peak_bytes: lower(usage.anon),
             anon_peak_bytes_upper: upper(usage.anon),
             anon_peak_at: at(usage.anon),
@@ -108,12 +151,30 @@ impl Usage {
             processes: usage.processes,
             unsampled_processes: usage.unsampled,
             unbounded_images: usage.unbounded_images,
+            unbounded_image: usage.unbounded_image.as_ref().map(|image| image.comm.clone()),
+            unbounded_image_bytes: usage.unbounded_image.map(|image| image.bytes),
             samples: usage.samples,
             gaps: usage.gaps,
             cpu_ns: usage.cpu_ns,
             minor_faults: usage.minflt,
             major_faults: usage.majflt,
         };
-        Self { memory, roles: roles.collect() }
+        let rss_source = usage.rss.map(|rss| rss.lower.source);
+        let span = Some((usage.begin, usage.end));
+        Self { memory, pss: pss_read, roles: roles.collect(), span, rss_source }
+    }
+}
+
+/// Says why there is no peak of proportional sets.
+fn pss_missing(usage: &TestUsage) -> String {
+    if usage.samples == 0 {
+        return "none of its processes lived long enough to be sampled".to_owned();
+    }
+    if usage.pss_read.is_none() {
+        return "none of its processes was read for it before it ended".to_owned();
+    }
+    match usage.pss_read_rss_bytes {
+        0 => "it was never read of 95 % of the RSS at one instant".to_owned(),
+        bytes => format!("it was read up to an RSS of {} only", rounded_size(bytes)),
     }
 }

@@ -14,6 +14,7 @@ mod attempt;
 mod budget;
 mod discovery;
 mod dispatch;
+mod dry_run;
 mod error;
 mod event;
 mod id;
@@ -23,6 +24,7 @@ mod options;
 mod own_recording;
 mod progress;
 mod role_use;
+mod tables;
 mod verdict;
 
 use std::fs;
@@ -32,8 +34,10 @@ use crossbeam_channel::Receiver;
 use memsample::SharedSampler;
 
 pub use discovery::{DiscoverError, discover};
+pub use dry_run::{Decision, PlannedTest, dry_run};
 pub use error::RunError;
 pub use event::Event;
+pub(crate) use layout::recording_name;
 pub use options::RunOptions;
 
 use crate::suite::Suite;

@@ -1,12 +1,13 @@
 //! A recording of one attempt alone, for its budgets.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use memsample::{MarkKind, Rate, Recorder, Recording, Scope, SharedSampler};
 
-use super::measure::{Usage, mark_of, measure};
+use super::measure::{Usage, launcher_label, mark_of, measure};
 use super::options::RunOptions;
 use super::role_use::RoleUses;
 use crate::results::Attempt;
@@ -47,19 +48,20 @@ impl OwnRecording {
         let recorder = options.recorder.clone().target(scope.clone()).cgroups(Rate::Off);
         let recorder = sampler.start(&path, recorder).map_err(|error| error.to_string())?;
         let own = Self { recorder, attempt: attempt.clone(), path };
-        own.mark(MarkKind::Begin)?;
+        own.mark(MarkKind::Begin, launcher_label(init))?;
         own.recorder.assign(&scope, &attempt.test).map_err(|error| error.to_string())?;
         Ok(own)
     }
 
-    fn mark(&self, kind: MarkKind) -> Result<(), String> {
-        let marked = self.recorder.mark(kind, &mark_of(&self.attempt), Some(&self.attempt.test));
+    fn mark(&self, kind: MarkKind, labels: BTreeMap<String, String>) -> Result<(), String> {
+        let (name, test) = (mark_of(&self.attempt), Some(self.attempt.test.as_str()));
+        let marked = self.recorder.mark_with(kind, &name, test, labels, None);
         marked.map_err(|error| error.to_string())
     }
 
     /// Ends, and returns what the attempt used.
     pub(super) fn finish(self) -> Result<Used, String> {
-        let marked = self.mark(MarkKind::End);
+        let marked = self.mark(MarkKind::End, BTreeMap::new());
         let Self { recorder, attempt, path } = self;
         let stopped = recorder.stop().map_err(|error| error.to_string());
         let used = marked

@@ -8,8 +8,9 @@ use arrow_array::types::{Int32Type, Int64Type, TimestampMillisecondType};
 use arrow_array::{Array, ArrayRef, ArrowPrimitiveType, PrimitiveArray, RecordBatch};
 use memsample::Recording;
 
-/// Growth is not computed from samples that span less: the same as for a whole test.
-const MIN_GROWTH_MS: i64 = 10_000;
+/// Growth is not computed from samples that span less, or from fewer: the same as for a whole test.
+const MIN_GROWTH_MS: i64 = 20_000;
+const MIN_GROWTH_SAMPLES: usize = 240;
 
 /// What the roles of one attempt used, beside their resident sets, from a recording of it alone.
 #[derive(Clone, Debug, Default)]
@@ -25,7 +26,7 @@ pub(super) struct RoleUse {
     pub(super) anon_bytes: u64,
     /// Of those whose proportional set was read at the same tick; `None` where it was of none.
     pub(super) pss_bytes: Option<u64>,
-    /// `None` where the samples span less than ten seconds.
+    /// `None` where the samples are too few or span too short a time.
     pub(super) growth_bytes_per_minute: Option<i64>,
 }
 
@@ -105,7 +106,7 @@ impl RoleUse {
 /// The slope of anonymous memory by least squares, in bytes a minute.
 fn growth(sums: &BTreeMap<i64, RoleSums>) -> Option<i64> {
     let (&first, &last) = (sums.keys().next()?, sums.keys().next_back()?);
-    if last.saturating_sub(first) < MIN_GROWTH_MS {
+    if last.saturating_sub(first) < MIN_GROWTH_MS || sums.len() < MIN_GROWTH_SAMPLES {
         return None;
     }
     let count = sums.len() as f64;
@@ -153,16 +154,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn growth_is_the_slope_of_ten_seconds_or_more() {
-        let line = |seconds: i64| -> BTreeMap<i64, RoleSums> {
-            let point = |second: i64| {
-                let anon_bytes = 1000 + 5 * second.unsigned_abs();
-                (second * 1000, RoleSums { anon_bytes, pss_bytes: None })
+    fn growth_is_the_slope_of_enough_samples_over_a_time_long_enough() {
+        let line = |samples: i64, apart_ms: i64| -> BTreeMap<i64, RoleSums> {
+            let point = |sample: i64| {
+                let anon_bytes = 1000 + 5 * sample.unsigned_abs();
+                (sample * apart_ms, RoleSums { anon_bytes, pss_bytes: None })
             };
-            (0..=seconds).map(point).collect()
+            (0..samples).map(point).collect()
         };
-        assert_eq!(growth(&line(20)), Some(300));
-        assert_eq!(growth(&line(9)), None);
-        assert_eq!(RoleUse::of(&line(9)).anon_bytes, 1045);
+        assert_eq!(growth(&line(240, 100)), Some(3000));
+        assert_eq!(growth(&line(239, 100)), None);
+        assert_eq!(growth(&line(240, 10)), None);
+        assert_eq!(RoleUse::of(&line(10, 100)).anon_bytes, 1045);
     }
 }

@@ -1,8 +1,8 @@
 //! Decides how an attempt ended.
 
-use crate::results::Outcome;
+use crate::results::{Outcome, Verdict, wording};
 use crate::sandbox::AttemptEnd;
-use crate::suite::Test;
+use crate::suite::{Step, Test};
 
 /// Decides how an attempt ended, from what is known of it. The order is the meaning: see
 /// `docs/verdicts.md`.
@@ -74,6 +74,28 @@ pub(super) fn judge(test: &Test, end: &AttemptEnd) -> (Outcome, Option<String>) 
         (None, None) => {
             let reason = "how it ended is not known: its supervisor was killed".to_owned();
             (Outcome::NotStarted { reason }, None)
+        }
+    }
+}
+
+/// Decides how a step of the suite ended, and why.
+pub(super) fn judge_step(step: &Step, end: &AttemptEnd) -> (Verdict, Option<String>) {
+    match end {
+        AttemptEnd { not_started: Some(reason), .. } => (Verdict::NotStarted, Some(reason.clone())),
+        AttemptEnd { timed_out: true, .. } => {
+            (Verdict::TimedOut, Some(format!("its time was {}", wording::duration(step.timeout))))
+        }
+        AttemptEnd { ended_by_runner: true, .. } => (Verdict::Aborted, None),
+        AttemptEnd { exit_code: Some(0), .. } => (Verdict::Passed, None),
+        AttemptEnd { exit_code: Some(code), .. } => {
+            (Verdict::Failed, Some(format!("exit code {code}")))
+        }
+        AttemptEnd { signal: Some(signal), .. } => {
+            (Verdict::Signaled, Some(wording::signal_name(*signal)))
+        }
+        _ => {
+            let reason = "the process that started it was killed, so how it ended is not known";
+            (Verdict::Signaled, Some(reason.to_owned()))
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Captures the output of a program in a file of bounded length.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
@@ -36,13 +36,11 @@ impl OutputCapture {
         let flags = rustix::fs::fcntl_getfl(&pipe)?;
         rustix::fs::fcntl_setfl(&pipe, flags | rustix::fs::OFlags::NONBLOCK)?;
         let _ = fcntl_setpipe_size(&pipe, PIPE_BYTES);
-        let mut options = OpenOptions::new();
-        let (file, error) =
-            match options.read(true).write(true).create(true).truncate(true).open(path) {
-                Ok(file) => (Some(file), None),
-                // The test runs all the same: its output is not its purpose.
-                Err(error) => (None, Some(error.to_string())),
-            };
+        let (file, error) = match File::create_new(path) {
+            Ok(file) => (Some(file), None),
+            // The test runs all the same: its output is not its purpose.
+            Err(error) => (None, Some(error.to_string())),
+        };
         let capture = Self {
             path: path.to_owned(),
             pipe: Some(pipe),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -201,6 +201,8 @@ impl Groups {
         let by_file = self.kill.as_ref().is_some_and(|file| fs::write(file, "1").is_ok());
         let deadline = Instant::now() + MAX_END;
         loop {
+            // What a test has frozen, whichever hierarchy kills: what is frozen in version 1 does not end.
+            self.thaw();
             let left = self.processes();
             if left.is_empty() || Instant::now() > deadline {
                 return left.len();
@@ -214,6 +216,18 @@ impl Groups {
                 signal(&left, Signal::KILL);
             }
             std::thread::sleep(PAUSE);
+        }
+    }
+
+    /// Thaws all groups and those below them, the deepest first, so that none freezes again what is thawed above.
+    fn thaw(&self) {
+        for directory in self.directories.iter().flat_map(|path| below(path).into_iter().rev()) {
+            for (file, state) in [("freezer.state", "THAWED"), ("cgroup.freeze", "0")] {
+                // Where there is no such file, nothing is made.
+                if let Ok(mut file) = OpenOptions::new().write(true).open(directory.join(file)) {
+                    let _ = file.write_all(state.as_bytes());
+                }
+            }
         }
     }
 

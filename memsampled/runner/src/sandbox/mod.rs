@@ -16,6 +16,7 @@
 //!
 //! Init and exec shims have a command name of their own, by which the recording distinguishes them from the test.
 
+mod artifact_reader;
 mod artifacts;
 mod attempt_end;
 mod available;
@@ -47,7 +48,6 @@ pub(crate) use available::{bubblewrap, lxc_tools, pid_namespace};
 pub(crate) use choice::Sandboxes;
 pub(crate) use groups::{Controllers, allowed_memory, controllers};
 pub(crate) use internal_program::remove_left;
-pub(crate) use last_line::last_line;
 pub(crate) use launch::{SupervisorHandle, launch};
 pub(crate) use protocol::{SupervisorMessage, SupervisorOrder};
 pub(crate) use spec::{ResolvedSandbox, Spec, Stage, StageKind};

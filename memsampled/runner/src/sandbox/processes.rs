@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use memsample::parse::{parse_stat, parse_statm};
@@ -45,12 +46,17 @@ pub(super) fn descendants(ancestor: i32) -> Vec<i32> {
 fn children(pid: i32) -> Option<Vec<i32>> {
     let tasks = match fs::read_dir(format!("/proc/{pid}/task")) {
         Ok(tasks) => tasks,
-        // It is gone.
-        Err(_) => return Some(Vec::new()),
+        Err(error) if is_gone(&error) => return Some(Vec::new()),
+        Err(_) => return children_of_task(&PathBuf::from(format!("/proc/{pid}/task/{pid}"))),
     };
     let mut children = Vec::new();
-    for task in tasks.flatten() {
-        let path = task.path();
+    for task in tasks {
+        let path = match task {
+            Ok(task) => task.path(),
+            Err(error) if is_gone(&error) => break,
+            // Better those of its first thread than none: what is not found is not judged, and not killed.
+            Err(_) => return children_of_task(&PathBuf::from(format!("/proc/{pid}/task/{pid}"))),
+        };
         match fs::read_to_string(path.join("children")) {
             Ok(text) => {
                 children.extend(
@@ -62,6 +68,23 @@ fn children(pid: i32) -> Option<Vec<i32>> {
         }
     }
     Some(children)
+}
+
+/// Reads the children of one thread, by a path for which no directory is listed.
+fn children_of_task(task: &Path) -> Option<Vec<i32>> {
+    match fs::read_to_string(task.join("children")) {
+        Ok(text) => {
+            Some(text.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).collect())
+        }
+        Err(_) if task.exists() => None,
+        Err(_) => Some(Vec::new()),
+    }
+}
+
+/// Returns whether a process or thread has ended.
+fn is_gone(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound
+        || error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error())
 }
 
 /// The same from the parent that every process names: slower, and works everywhere.

@@ -18,6 +18,8 @@ use std::path::Path;
 
 use suite_file::SUITE_FILE;
 
+pub(crate) use document::meant;
+
 pub use budget::{Action, Budget, Quantity};
 pub use memsample_input::Problem;
 pub use policy::{Policy, PolicyBudget};

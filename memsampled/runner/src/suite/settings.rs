@@ -171,6 +171,11 @@ pub(super) fn program(fields: &Fields<'_>) -> Option<Program> {
             fields.problem("shell", fields.key_location("shell"), wrong, Some(help));
             None
         }
+        (Some(Node { value: Value::Text(line), location }), None) => {
+            let wrong = "must be a list of texts, not a text";
+            fields.problem("command", *location, wrong, Some(&instead_of(line)));
+            None
+        }
         (Some(node), None) => {
             let words = fields.texts_or_empty("command")?;
             if words.is_empty() {
@@ -186,6 +191,24 @@ pub(super) fn program(fields: &Fields<'_>) -> Option<Program> {
             fields.problem_of_table("lacks a `command` or a `shell`", Some(help));
             None
         }
+    }
+}
+
+/// Returns what to write instead of a command in one text: what a shell would make of it, if it needs no shell.
+fn instead_of(line: &str) -> String {
+    // What JSON escapes, and how, TOML does too.
+    let quoted = |text: &str| serde_json::Value::from(text).to_string();
+    let shell = format!("shell = {}", quoted(line));
+    let needs_shell = line.contains([
+        '|', '&', ';', '<', '>', '(', ')', '$', '`', '*', '?', '[', '#', '~', '\n', '%', '=', '{',
+        '!',
+    ]);
+    match shlex::split(line).filter(|words| !words.is_empty() && !needs_shell) {
+        Some(words) => {
+            let words: Vec<String> = words.iter().map(|word| quoted(word)).collect();
+            format!("write command = [{}], or {shell}", words.join(", "))
+        }
+        None => format!("write {shell}"),
     }
 }
 
@@ -258,19 +281,19 @@ fn env(fields: &Fields<'_>) -> BTreeMap<String, String> {
         fields.problem("env", node.location, &wrong, None);
         return BTreeMap::new();
     };
-    let names: Vec<&str> = entries.iter().map(|entry| entry.key.as_str()).collect();
-    let what = format!("`env` of {}", fields.what());
-    let Some(table) = fields.table(node, what, &names) else { return BTreeMap::new() };
+    let table = fields.table_of_names(node, format!("`env` of {}", fields.what()), entries);
     let mut env = BTreeMap::new();
     for entry in entries {
         if entry.key.is_empty() || entry.key.contains(['=', '\0']) {
             let wrong = "not a name of a variable";
             table.problem(&entry.key.escape_default().to_string(), entry.location, wrong, None);
+        } else if matches!(entry.node.value, Value::Null) {
+            // As if it was not there.
         } else if let Value::Text(value) = &entry.node.value
             && value.is_empty()
         {
             env.insert(entry.key.clone(), String::new());
-        } else if let Some(value) = table.text(&entry.key) {
+        } else if let Some(value) = table.text_of(&entry.key, &entry.node) {
             env.insert(entry.key.clone(), value.to_owned());
         }
     }

@@ -168,6 +168,7 @@ fn every_key_says_what_it_means() {
                 program: Program::Shell("kill $(cat server.pid)".to_owned()),
                 timeout: Duration::from_secs(300),
             }),
+            is_set_up: false,
             timeout: Some(Duration::from_secs(7200)),
             tests: suite.tests.clone(),
             notes: Vec::new(),
@@ -333,7 +334,7 @@ fn a_file_that_is_none_is_refused() {
         (write("latin1.toml", b"name = 's'\n# caf\xe9\n"), "latin1.toml:2:6: not UTF-8 text"),
         (write("binary.toml", b"\x7fELF\x02\x01\x01\0"), "binary.toml:1:9: not TOML"),
     ] {
-        let message = memsample_runner::suite::load(&path, &|line, _| panic!("{line}"))
+        let message = memsample_runner::suite::load(&path, &|line, _, _| panic!("{line}"))
             .unwrap_err()
             .to_string();
         assert!(message.contains(said), "{said}: {message}");
@@ -345,7 +346,7 @@ fn a_relative_path_begins_where_the_file_is() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("s.toml");
     fs::write(&path, "name='s'\n[[test]]\nname='t'\nshell=':'\ncwd='sub'").unwrap();
-    let suite = memsample_runner::suite::load(&path, &|line, _| panic!("{line}")).unwrap();
+    let suite = memsample_runner::suite::load(&path, &|line, _, _| panic!("{line}")).unwrap();
     assert_eq!(suite.directory, directory.path());
     assert_eq!(suite.tests[0].cwd, directory.path().join("sub"));
     let suite =
@@ -416,5 +417,24 @@ fn the_documentation_is_a_suite_and_a_policy() {
         for key in keys.as_object().unwrap().keys() {
             assert!(text.contains(&format!("`{key}`")), "{key}");
         }
+    }
+}
+
+#[test]
+fn slow_a_suite_of_two_hundred_thousand_variables_is_read_in_linear_time() {
+    // On one line too, whose columns are counted. In quadratic time it would take hours.
+    for separator in [", ", "\nenv."] {
+        let mut text =
+            String::from("name = \"s\"\n[[test]]\nname = \"a\"\ncommand = [\"true\"]\nenv");
+        text.push_str(if separator == ", " { " = { " } else { "." });
+        for variable in 0..200_000 {
+            if variable > 0 {
+                text.push_str(separator);
+            }
+            write!(text, "V{variable} = \"1\"").expect("it fits");
+        }
+        text.push_str(if separator == ", " { " }\n" } else { "\n" });
+        let suite = parse(&text).expect("it is a suite");
+        assert_eq!(suite.tests.first().map(|test| test.env.len()), Some(200_000));
     }
 }

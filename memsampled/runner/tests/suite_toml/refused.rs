@@ -66,7 +66,20 @@ pub(crate) const REFUSED: &[(&str, &[&str], bool)] = &[
     ),
     (
         "name = 's'\n[[test]]\nname='t'\ncommand='ls -l'",
-        &["`command` of test `t`: must be a list of texts, not a text", "write [\"ls -l\"]"],
+        &[
+            "`command` of test `t`: must be a list of texts, not a text",
+            "write command = [\"ls\", \"-l\"], or shell = \"ls -l\"",
+        ],
+        true,
+    ),
+    (
+        "name = 's'\n[[test]]\nname='t'\ncommand=\"a 'b c' \\\"d\\\"\"",
+        &["write command = [\"a\", \"b c\", \"d\"], or shell = \"a 'b c' \\\"d\\\"\""],
+        true,
+    ),
+    (
+        "name = 's'\n[[test]]\nname='t'\ncommand='make && ./a.out'",
+        &["write shell = \"make && ./a.out\""],
         true,
     ),
     ("name = 's'\n[[test]]\nname='t'\ncommand=[]", &["must name a program"], true),

@@ -42,9 +42,7 @@ pub(crate) fn run(args: DumpArgs) -> anyhow::Result<ExitCode> {
     let (mut client, _) = connect(&daemon)?;
     let dumped = client.dump(&request)?;
     let summary = &dumped.summary;
-    if daemon.json {
-        print_json(&dumped)?;
-    } else {
+    if print_json(&daemon.json, &dumped)? {
         writeln!(
             io::stderr(),
             "{} contains {}, {} of {}",

@@ -11,6 +11,7 @@ use crate::exit::ExitCode;
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  \
     memsample mark begin test_load --test test_load\n  \
+    memsample mark begin test_load --test test_load --pid $$\n  \
     memsample mark point 'cache dropped'")]
 pub(crate) struct MarkArgs {
     #[command(flatten)]
@@ -30,6 +31,11 @@ pub(crate) struct MarkArgs {
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = parse_label)]
     pub(crate) labels: Vec<(String, String)>,
 
+    /// Process that the mark is about: its memory is read now. The difference between the begin and the end
+    /// is then the growth of the test, whatever the interval; see `memsample peaks --by test`
+    #[arg(long, value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
+    pub(crate) pid: Option<i32>,
+
     /// Session to mark [default: the only one that is recording]
     #[arg(long, value_name = "ID", env = memsample_client::SESSION_VARIABLE)]
     pub(crate) session: Option<String>,
@@ -47,7 +53,7 @@ pub(crate) enum MarkWord {
 }
 
 pub(crate) fn run(args: MarkArgs) -> anyhow::Result<ExitCode> {
-    let MarkArgs { daemon, kind, name, test, labels, session } = args;
+    let MarkArgs { daemon, kind, name, test, labels, pid, session } = args;
     let labels = labels.into_iter().collect();
     let kind = match kind {
         MarkWord::Begin => MarkKind::Begin,
@@ -56,11 +62,9 @@ pub(crate) fn run(args: MarkArgs) -> anyhow::Result<ExitCode> {
     };
     let (mut client, _) = connect(&daemon)?;
     let session = chosen(&mut client, session)?;
-    let mark = MarkRequest { kind, name, test, labels };
+    let mark = MarkRequest { kind, name, test, labels, pid };
     client.mark(&session, &mark)?;
-    if daemon.json {
-        print_json(&Marked { session: &session, mark: &mark })?;
-    }
+    print_json(&daemon.json, &Marked { session: &session, mark: &mark })?;
     Ok(ExitCode::SUCCESS)
 }
 

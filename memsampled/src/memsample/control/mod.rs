@@ -9,12 +9,14 @@ pub(crate) mod stop;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use memsample_client::wire::{SessionState, Span};
-use memsample_client::{Client, default_socket};
+use memsample_client::{Client, ClientError, default_socket};
 use serde::Serialize;
+
+use crate::json_output::JsonArgs;
 
 /// How to reach the daemon, and how to print its answer.
 #[derive(clap::Args)]
@@ -24,13 +26,12 @@ pub(crate) struct DaemonArgs {
     #[arg(long, value_name = "PATH", env = memsample_client::SOCKET_VARIABLE)]
     pub(crate) socket: Option<PathBuf>,
 
-    /// Print the answer of the daemon as one JSON object
-    #[arg(long)]
-    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) json: JsonArgs,
 }
 
 /// Reads `KEY=VALUE`.
-fn parse_label(text: &str) -> Result<(String, String), String> {
+pub(crate) fn parse_label(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err("write it as KEY=VALUE".to_owned()),
@@ -45,6 +46,32 @@ fn connect(args: &DaemonArgs) -> anyhow::Result<(Client, PathBuf)> {
 pub(crate) fn connect_to(socket: Option<&Path>) -> anyhow::Result<(Client, PathBuf)> {
     let socket = socket.map_or_else(default_socket, |socket| Ok(socket.to_owned()))?;
     Ok((Client::connect(&socket)?, socket))
+}
+
+/// How long a command waits for a daemon that was started with it, as in `memsampled & memsample start`.
+const START_PATIENCE: Duration = Duration::from_secs(4);
+/// Time between two tries to connect.
+const RETRY: Duration = Duration::from_millis(20);
+
+/// Connects to the daemon, and waits some seconds for one that is still starting.
+fn connect_patiently(args: &DaemonArgs) -> anyhow::Result<(Client, PathBuf)> {
+    let began = Instant::now();
+    let mut is_told = false;
+    loop {
+        let error = match connect(args) {
+            Ok(connected) => return Ok(connected),
+            Err(error) => error,
+        };
+        let is_absent = matches!(error.downcast_ref(), Some(ClientError::NoDaemon(_)));
+        if !is_absent || began.elapsed() > START_PATIENCE {
+            return Err(error);
+        }
+        if !is_told && began.elapsed() > Duration::from_secs(1) {
+            is_told = true;
+            writeln!(io::stderr(), "waiting for memsampled, up to {START_PATIENCE:?}…")?;
+        }
+        std::thread::sleep(RETRY);
+    }
 }
 
 /// Returns the session that was named, else the only one that is recording; if none is, the only one that
@@ -74,7 +101,8 @@ fn span(duration: Duration) -> anyhow::Result<Span> {
         .with_context(|| format!("{duration:?} is not a whole number of milliseconds"))
 }
 
-fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
-    writeln!(io::stdout(), "{}", serde_json::to_string(value)?)?;
-    Ok(())
+/// Writes an answer as JSON where it is wanted, and returns whether the text is printed as well.
+fn print_json(json: &JsonArgs, value: &impl Serialize) -> anyhow::Result<bool> {
+    json.write(|| Ok(serde_json::to_string(value)? + "\n"))?;
+    Ok(!json.is_on_stdout())
 }

@@ -21,9 +21,10 @@ pub(crate) struct SessionsArgs {
 pub(crate) fn run(args: &SessionsArgs) -> anyhow::Result<ExitCode> {
     let (mut client, _) = connect(&args.daemon)?;
     let list = client.sessions()?;
-    if args.daemon.json {
-        print_json(&list)?;
-    } else if list.sessions.is_empty() {
+    if !print_json(&args.daemon.json, &list)? {
+        return Ok(ExitCode::SUCCESS);
+    }
+    if list.sessions.is_empty() {
         writeln!(io::stderr(), "no session is recording")?;
     } else {
         write!(io::stdout(), "{}", lines(&table(&list.sessions)))?;

@@ -6,7 +6,8 @@ use std::time::Duration;
 use memsample_client::wire::{Session, SessionLimits, StartRequest, Target};
 use memsample_client::{SESSION_VARIABLE, SOCKET_VARIABLE};
 
-use super::{DaemonArgs, connect, parse_label, print_json, span};
+use super::{DaemonArgs, connect_patiently, parse_label, print_json, span};
+use crate::command_line::FALSE;
 use crate::exit::ExitCode;
 use crate::{duration, share};
 
@@ -60,6 +61,16 @@ pub(crate) struct StartArgs {
 }
 
 pub(crate) fn run(args: StartArgs) -> anyhow::Result<ExitCode> {
+    let is_evaluated = args.env;
+    let outcome = start(args);
+    if outcome.is_err() && is_evaluated {
+        // Otherwise `eval` would evaluate nothing, and succeed.
+        writeln!(io::stdout(), "{FALSE}")?;
+    }
+    outcome
+}
+
+fn start(args: StartArgs) -> anyhow::Result<ExitCode> {
     let StartArgs { daemon, name, interval, pid, cgroup, pss_budget, labels, .. } = args;
     let StartArgs { duration, idle, env, .. } = args;
     let request = StartRequest {
@@ -78,7 +89,7 @@ pub(crate) fn run(args: StartArgs) -> anyhow::Result<ExitCode> {
             idle: idle.map(span).transpose()?,
         },
     };
-    let (mut client, socket) = connect(&daemon)?;
+    let (mut client, socket) = connect_patiently(&daemon)?;
     let session = client.start(&request)?;
     let mut out = io::stdout();
     if env {
@@ -86,12 +97,10 @@ pub(crate) fn run(args: StartArgs) -> anyhow::Result<ExitCode> {
         let socket = std::path::absolute(socket)?;
         writeln!(out, "export {SOCKET_VARIABLE}={}", quoted(&socket.display().to_string()))?;
         writeln!(out, "export {SESSION_VARIABLE}={}", quoted(&session.id))?;
-    } else if daemon.json {
-        print_json(&session)?;
-    } else {
+    } else if print_json(&daemon.json, &session)? {
         writeln!(out, "{}", session.id)?;
     }
-    if !daemon.json {
+    if !daemon.json.is_on_stdout() {
         let Session { id, interval, recording, .. } = session;
         writeln!(io::stderr(), "session {id} started: sampling every {interval} into {recording}")?;
     }

@@ -18,9 +18,7 @@ pub(crate) struct StatusArgs {
 pub(crate) fn run(args: &StatusArgs) -> anyhow::Result<ExitCode> {
     let (mut client, socket) = connect(&args.daemon)?;
     let health = client.health()?;
-    if args.daemon.json {
-        print_json(&health)?;
-    } else {
+    if print_json(&args.daemon.json, &health)? {
         let protection = &health.protection;
         let mut out = io::stdout();
         writeln!(

@@ -22,9 +22,7 @@ pub(crate) fn run(args: &StopArgs) -> anyhow::Result<ExitCode> {
     let session = chosen(&mut client, args.session.clone())?;
     let stopped = client.stop(&session)?;
     let summary = &stopped.summary;
-    if args.daemon.json {
-        print_json(&stopped)?;
-    } else {
+    if print_json(&args.daemon.json, &stopped)? {
         writeln!(
             io::stderr(),
             "session {} stopped: {}, {} of {}, {} late, {} dropped",

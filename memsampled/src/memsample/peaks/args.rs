@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 use regex::Regex;
 
+use crate::json_output::JsonArgs;
 use crate::pattern;
 
 /// Print the largest resident sets of a recording, with bounds
@@ -13,6 +14,10 @@ use crate::pattern;
 /// the error printed below the table; `380.1 MiB to 412.0 MiB` is a range that contains the peak; `at least
 /// 380.1 MiB` has no known upper bound. AT is the latest possible time of the peak, since the first tick. SAMPLED is the largest
 /// sample; the columns after it are its parts.
+///
+/// With `--by test`, a test that was only marked has a row for each pair of marks. COVERS names whose memory it
+/// is: the processes of the test, the marked process and its descendants (`pid PID`), the target of the
+/// recording, or the machine. GROWTH is what the marked process alone gained from mark to mark.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  \
     memsample peaks recordings/nightly\n  \
@@ -20,7 +25,7 @@ use crate::pattern;
     memsample peaks recordings/nightly --by test\n  \
     memsample peaks recordings/nightly --filter '^python3' --json | jq '.[].upper_bytes'")]
 pub(crate) struct PeaksArgs {
-    /// Directory of the recording
+    /// Directory or name of the recording, `@latest`, or the results of a run: see `memsample ls`
     #[arg(value_name = "RECORDING")]
     pub(crate) recording: PathBuf,
 
@@ -37,12 +42,11 @@ pub(crate) struct PeaksArgs {
     #[arg(long, value_name = "REGEX", value_parser = pattern::parse)]
     pub(crate) filter: Option<Regex>,
 
-    /// Print a JSON array with an object for each row
-    #[arg(long, conflicts_with = "csv")]
-    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) json: JsonArgs,
 
     /// Print comma-separated values
-    #[arg(long)]
+    #[arg(long, conflicts_with = "json")]
     pub(crate) csv: bool,
 }
 

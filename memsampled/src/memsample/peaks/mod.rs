@@ -3,18 +3,24 @@
 mod args;
 mod print;
 
+use std::cmp::Reverse;
 use std::io::{self, Write};
 
-use memsample::Recording;
-use memsample::analysis::{counter_error_bytes, process_peaks, role_peaks, test_peaks};
+use memsample::analysis::{
+    Covers, MarkedTests, counter_error_bytes, marked_tests, process_peaks, role_peaks, test_peaks,
+};
 
 use crate::exit::ExitCode;
-use crate::summary;
+use crate::{recording_path, summary};
 pub(crate) use args::{PeaksArgs, PeaksBy};
+use memsample_input::printable;
 use print::Row;
 
+/// Marks without a counterpart that are named.
+const MAX_PROBLEMS: usize = 5;
+
 pub(crate) fn run(args: &PeaksArgs) -> anyhow::Result<ExitCode> {
-    let (recording, recovery) = Recording::open(&args.recording)?;
+    let (recording, recovery) = recording_path::open(&args.recording)?;
     summary::note_recovery(recovery)?;
     let provenance = &recording.manifest().provenance;
     let fits = |text: &str| args.filter.as_ref().is_none_or(|filter| filter.is_match(text));
@@ -22,6 +28,7 @@ pub(crate) fn run(args: &PeaksArgs) -> anyhow::Result<ExitCode> {
         Some((first, _)) => first,
         None => provenance.started,
     };
+    let mut marked = MarkedTests::default();
     let rows: Vec<Row> = match args.by {
         PeaksBy::Process => {
             let keep = |comm: &str, cmdline: Option<&str>| fits(comm) || cmdline.is_some_and(fits);
@@ -34,11 +41,18 @@ pub(crate) fn run(args: &PeaksArgs) -> anyhow::Result<ExitCode> {
         }
         PeaksBy::Test => {
             let peaks = test_peaks(&recording, args.top, fits)?;
-            peaks.into_iter().map(|peak| Row::of_test(peak, started)).collect()
+            marked = marked_tests(&recording, fits)?;
+            let own = peaks.into_iter().map(|peak| Row::of_test(peak, started));
+            let marked = marked.tests.iter().map(|test| Row::of_marked_test(test, started));
+            let mut rows: Vec<Row> = own.chain(marked).collect();
+            rows.sort_by_key(|row| Reverse(row.lower_bytes()));
+            rows.truncate(args.top);
+            rows
         }
     };
-    let output = match (args.json, args.csv) {
-        (true, _) => serde_json::to_string(&rows)? + "\n",
+    args.json.write(|| Ok(serde_json::to_string(&rows)? + "\n"))?;
+    let output = match (args.json.is_on_stdout(), args.csv) {
+        (true, _) => String::new(),
         (_, true) => print::csv(&rows, args.by)?,
         _ => {
             let error_bytes = counter_error_bytes(&provenance.machine);
@@ -48,10 +62,50 @@ pub(crate) fn run(args: &PeaksArgs) -> anyhow::Result<ExitCode> {
     if rows.is_empty() && args.by == PeaksBy::Test && args.filter.is_none() {
         writeln!(
             io::stderr(),
-            "note: no process of this recording belongs to a test: run tests with `memsample exec --test NAME`, \
-             or with `memsample run`"
+            "note: no test ran or was marked in this recording: run tests with `memsample exec --test NAME` or with \
+             `memsample run`, or mark them with `memsample mark begin NAME --test NAME`"
         )?;
     }
     io::stdout().write_all(output.as_bytes())?;
+    note_marked(&marked)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Says on stderr what the rows of marked tests are of, and which marks have no counterpart.
+fn note_marked(marked: &MarkedTests) -> io::Result<()> {
+    let mut stderr = io::stderr();
+    let is_whole = |covers: Covers| !matches!(covers, Covers::MarkedProcess(_));
+    let whole: Vec<_> = marked.tests.iter().filter(|test| is_whole(test.covers)).collect();
+    if let Some(first) = whole.first() {
+        let what = match first.covers {
+            Covers::Target => "the target of the recording",
+            _ => "the whole machine",
+        };
+        let count = match whole.len() {
+            1 => "1 test was only marked: its row is".to_owned(),
+            count => format!("{count} tests were only marked: their rows are"),
+        };
+        writeln!(
+            stderr,
+            "note: {count} of {what} between the marks. For the test alone, run it with `memsample exec`, or \
+             give the marks its process with `--pid`"
+        )?;
+    }
+    let unended = marked.tests.iter().filter(|test| !test.is_ended);
+    let unended = unended.map(|test| {
+        let (test, mark) = (printable(&test.test), printable(&test.mark));
+        format!("no mark ends `{mark}` of test `{test}`: its row lasts until it begins again, or to the end")
+    });
+    let unbegun = marked.without_begin.iter().map(|end| {
+        let (test, mark) = (printable(&end.test), printable(&end.mark));
+        format!("a mark ends `{mark}` of test `{test}`, which no mark began: it has no row")
+    });
+    let problems: Vec<String> = unended.chain(unbegun).collect();
+    for problem in problems.iter().take(MAX_PROBLEMS) {
+        writeln!(stderr, "note: {problem}")?;
+    }
+    match problems.len().saturating_sub(MAX_PROBLEMS) {
+        0 => Ok(()),
+        more => writeln!(stderr, "note: and {more} more marks without a counterpart"),
+    }
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use jiff::Timestamp;
-use memsample::analysis::{Bound, Composition, ProcessPeak, RolePeak};
+use memsample::analysis::{Bound, Composition, Covers, MarkedTest, ProcessPeak, RolePeak};
 use serde::Serialize;
 
 use super::PeaksBy;
@@ -26,6 +26,9 @@ pub(super) struct Row {
     members: Option<Members>,
     #[serde(flatten)]
     peak: Peak,
+    /// Of a test.
+    #[serde(flatten)]
+    coverage: Option<Coverage>,
 }
 
 #[derive(Serialize)]
@@ -55,18 +58,34 @@ struct Process {
 
 #[derive(Serialize)]
 struct Members {
-    images: u64,
-    processes: u64,
+    images: Option<u64>,
+    processes: Option<u64>,
+}
+
+/// What the row of a test is of, and what was read at its marks.
+#[derive(Default, Serialize)]
+struct Coverage {
+    covers: &'static str,
+    mark_pid: Option<i32>,
+    mark: Option<String>,
+    begin: Option<Timestamp>,
+    end: Option<Timestamp>,
+    end_marked: Option<bool>,
+    sweeps: Option<u64>,
+    rss_begin_bytes: Option<u64>,
+    rss_end_bytes: Option<u64>,
+    rss_growth_bytes: Option<i64>,
+    anon_growth_bytes: Option<i64>,
 }
 
 #[derive(Serialize)]
 struct Peak {
-    lower_bytes: u64,
-    lower_source: &'static str,
+    lower_bytes: Option<u64>,
+    lower_source: Option<&'static str>,
     upper_bytes: Option<u64>,
     upper_source: Option<&'static str>,
-    by: Timestamp,
-    by_ms: i64,
+    by: Option<Timestamp>,
+    by_ms: Option<i64>,
     sampled_at: Option<Timestamp>,
     rss_bytes: Option<u64>,
     anon_bytes: Option<u64>,
@@ -91,7 +110,8 @@ impl Row {
             process: Some(process),
             group: Group::Role(peak.role),
             members: None,
-            peak: Peak::new(lower, upper, by, started, composition, rising_at_end),
+            peak: Peak::new(Some((lower, by)), upper, started, composition, rising_at_end),
+            coverage: None,
         }
     }
 
@@ -100,7 +120,41 @@ impl Row {
     }
 
     pub(super) fn of_test(peak: RolePeak, started: Timestamp) -> Self {
-        Self::of_group(Group::Test(peak.role.clone()), peak, started)
+        let coverage = Coverage { covers: OWN_PROCESSES, ..Coverage::default() };
+        let row = Self::of_group(Group::Test(peak.role.clone()), peak, started);
+        Self { coverage: Some(coverage), ..row }
+    }
+
+    pub(super) fn of_marked_test(test: &MarkedTest, started: Timestamp) -> Self {
+        let (covers, mark_pid) = match test.covers {
+            Covers::MarkedProcess(pid) => ("marked_process", Some(pid)),
+            Covers::Target => ("target", None),
+            _ => ("machine", None),
+        };
+        Self {
+            process: None,
+            group: Group::Test(test.test.clone()),
+            members: Some(Members { images: None, processes: test.processes }),
+            peak: Peak::new(test.lower.zip(test.by), None, started, test.composition, None),
+            coverage: Some(Coverage {
+                covers,
+                mark_pid,
+                mark: Some(test.mark.clone()),
+                begin: Some(test.begin),
+                end: Some(test.end),
+                end_marked: Some(test.is_ended),
+                sweeps: Some(test.sweeps),
+                rss_begin_bytes: test.at_begin.map(|state| state.rss_bytes),
+                rss_end_bytes: test.at_end.map(|state| state.rss_bytes),
+                rss_growth_bytes: test.rss_growth_bytes(),
+                anon_growth_bytes: test.anon_growth_bytes(),
+            }),
+        }
+    }
+
+    /// Returns the largest resident set that is known; `None` where none is.
+    pub(super) fn lower_bytes(&self) -> Option<u64> {
+        self.peak.lower_bytes
     }
 
     fn of_group(group: Group, peak: RolePeak, started: Timestamp) -> Self {
@@ -108,31 +162,43 @@ impl Row {
         Self {
             process: None,
             group,
-            members: Some(Members { images, processes }),
-            peak: Peak::new(lower, upper, by, started, composition, rising_at_end),
+            members: Some(Members { images: Some(images), processes: Some(processes) }),
+            peak: Peak::new(Some((lower, by)), upper, started, composition, rising_at_end),
+            coverage: None,
+        }
+    }
+}
+
+impl Coverage {
+    /// Returns whose memory it is, for a person.
+    fn text(&self) -> String {
+        match (self.mark_pid, self.covers) {
+            (Some(pid), _) => format!("pid {pid}"),
+            (None, OWN_PROCESSES) => "processes".to_owned(),
+            (None, covers) => covers.to_owned(),
         }
     }
 }
 
 impl Peak {
     fn new(
-        lower: Bound,
+        lower: Option<(Bound, Timestamp)>,
         upper: Option<Bound>,
-        by: Timestamp,
         started: Timestamp,
         composition: Option<Composition>,
         rising_at_end: Option<bool>,
     ) -> Self {
         Self {
-            lower_bytes: lower.bytes,
-            lower_source: lower.source.as_str(),
+            lower_bytes: lower.map(|(lower, _)| lower.bytes),
+            lower_source: lower.map(|(lower, _)| lower.source.as_str()),
             upper_bytes: upper.map(|upper| upper.bytes),
             upper_source: upper.map(|upper| upper.source.as_str()),
-            by,
-            by_ms: by.as_millisecond().saturating_sub(started.as_millisecond()),
+            by: lower.map(|(_, by)| by),
+            by_ms: lower
+                .map(|(_, by)| by.as_millisecond().saturating_sub(started.as_millisecond())),
             sampled_at: composition.map(|composition| composition.ts),
             rss_bytes: composition.map(|composition| composition.rss_bytes),
-            anon_bytes: composition.map(|composition| composition.anon_bytes),
+            anon_bytes: composition.and_then(|composition| composition.anon_bytes),
             file_bytes: composition.and_then(|composition| composition.file_bytes),
             shmem_bytes: composition.and_then(|composition| composition.shmem_bytes),
             swap_bytes: composition.and_then(|composition| composition.swap_bytes),
@@ -140,6 +206,23 @@ impl Peak {
         }
     }
 }
+
+/// The word for a test whose processes are known: it is a row of them.
+const OWN_PROCESSES: &str = "own_processes";
+
+const COVERAGE_NAMES: [&str; 11] = [
+    "covers",
+    "mark_pid",
+    "mark",
+    "begin",
+    "end",
+    "end_marked",
+    "sweeps",
+    "rss_begin_bytes",
+    "rss_end_bytes",
+    "rss_growth_bytes",
+    "anon_growth_bytes",
+];
 
 const PEAK_NAMES: [&str; 13] = [
     "lower_bytes",
@@ -165,12 +248,16 @@ pub(super) fn csv(rows: &[Row], by: PeaksBy) -> anyhow::Result<String> {
         PeaksBy::Role => &["role", "images", "processes"],
         PeaksBy::Test => &["test", "images", "processes"],
     };
-    writer.write_record(names.iter().chain(&PEAK_NAMES))?;
-    for Row { process, group, members, peak } in rows {
+    let coverage_names: &[&str] = if by == PeaksBy::Test { &COVERAGE_NAMES } else { &[] };
+    writer.write_record(names.iter().chain(&PEAK_NAMES).chain(coverage_names))?;
+    for Row { process, group, members, peak, coverage } in rows {
         let group = group.name();
         match (process, members) {
             (Some(process), _) => writer.serialize((process, group, peak))?,
-            (None, Some(members)) => writer.serialize((group, members, peak))?,
+            (None, Some(members)) => match coverage {
+                Some(coverage) => writer.serialize((group, members, peak, coverage))?,
+                None => writer.serialize((group, members, peak))?,
+            },
             (None, None) => {}
         }
     }
@@ -180,29 +267,48 @@ pub(super) fn csv(rows: &[Row], by: PeaksBy) -> anyhow::Result<String> {
 /// Returns the rows as a table.
 pub(super) fn text(rows: &[Row], by: PeaksBy, error_bytes: Option<u64>) -> String {
     let mut table = plain_table();
-    let parts = ["PEAK RSS", "AT", "SAMPLED", "ANON", "FILE", "SHMEM", "SWAP", "END"];
+    let parts = ["PEAK RSS", "AT", "SAMPLED", "ANON", "FILE", "SHMEM", "SWAP"];
+    let coverages = || rows.iter().filter_map(|row| row.coverage.as_ref());
+    // Only where they say something.
+    let covers_differ = coverages().any(|coverage| coverage.covers != OWN_PROCESSES);
+    let has_growth = coverages().any(|coverage| coverage.rss_growth_bytes.is_some());
+    let growth: &[&str] = if has_growth { &["GROWTH"] } else { &[] };
+    let covers: &[&str] = if covers_differ { &["COVERS"] } else { &[] };
     let (before, after): (&[&str], &str) = match by {
         PeaksBy::Process => (&["PID"], "COMMAND"),
         PeaksBy::Role => (&["IMAGES", "AT PEAK"], "ROLE"),
         PeaksBy::Test => (&["IMAGES", "AT PEAK"], "TEST"),
     };
-    table.set_header(before.iter().chain(&parts).chain([&after]));
+    let last_parts = growth.iter().chain([&"END"]).chain(covers);
+    table.set_header(before.iter().chain(&parts).chain(last_parts).chain([&after]));
     for row in rows {
         let Peak {
             rss_bytes, anon_bytes, file_bytes, shmem_bytes, swap_bytes, rising_at_end, ..
         } = row.peak;
         let mut cells = match (&row.process, &row.members) {
             (Some(process), _) => vec![process.pid.to_string()],
-            (None, Some(members)) => {
-                vec![members.images.to_string(), members.processes.to_string()]
-            }
+            (None, Some(members)) => [members.images, members.processes]
+                .map(|count| count.map_or("-".to_owned(), |count| count.to_string()))
+                .into(),
             (None, None) => Vec::new(),
         };
         cells.push(range(&row.peak, error_bytes));
-        cells.push(since_start(row.peak.by_ms));
+        cells.push(row.peak.by_ms.map_or("-".to_owned(), since_start));
         let sizes = [rss_bytes, anon_bytes, file_bytes, shmem_bytes, swap_bytes];
         cells.extend(sizes.map(|size| size.map_or("-".to_owned(), rounded_size)));
-        cells.push(if rising_at_end == Some(true) { "rising" } else { "" }.to_owned());
+        if has_growth {
+            let growth = row.coverage.as_ref().and_then(|coverage| coverage.rss_growth_bytes);
+            cells.push(growth.map_or("-".to_owned(), signed_size));
+        }
+        let end = match rising_at_end {
+            Some(true) => "rising",
+            Some(false) => "",
+            None => "-",
+        };
+        cells.push(end.to_owned());
+        if covers_differ {
+            cells.push(row.coverage.as_ref().map_or_else(String::new, Coverage::text));
+        }
         let name = match &row.process {
             Some(process) => process.command.as_deref().unwrap_or(&process.comm),
             None => row.group.name(),
@@ -231,12 +337,19 @@ pub(super) fn text(rows: &[Row], by: PeaksBy, error_bytes: Option<u64>) -> Strin
 /// Returns a peak as `412.0 MiB` where it is known to within the error of the kernel's counters, else as
 /// `380.1 MiB to 412.0 MiB` or `at least 380.1 MiB`.
 fn range(peak: &Peak, error_bytes: Option<u64>) -> String {
-    let lower = rounded_size(peak.lower_bytes);
+    let Some(lower_bytes) = peak.lower_bytes else { return "-".to_owned() };
+    let lower = rounded_size(lower_bytes);
     match peak.upper_bytes {
-        Some(upper) if upper.saturating_sub(peak.lower_bytes) <= error_bytes.unwrap_or(0) => lower,
+        Some(upper) if upper.saturating_sub(lower_bytes) <= error_bytes.unwrap_or(0) => lower,
         Some(upper) => format!("{lower} to {}", rounded_size(upper)),
         None => format!("at least {lower}"),
     }
+}
+
+/// Returns a difference with its sign.
+fn signed_size(bytes: i64) -> String {
+    let sign = if bytes < 0 { '-' } else { '+' };
+    format!("{sign}{}", rounded_size(bytes.unsigned_abs()))
 }
 
 fn since_start(ms: i64) -> String {

@@ -7,17 +7,21 @@ use clap::ValueEnum;
 use memsample::Rate;
 
 use crate::config_args::{Cmdline, ConfigArgs};
+use crate::json_output::JsonArgs;
 use crate::{duration, share};
 
 /// Record the memory of every process until Ctrl-C, for a time, or while a command runs
 ///
 /// Writes a directory of Parquet files, which DuckDB, Polars, pandas and pyarrow can open even while it
 /// grows. If this program is killed, at most the last half second is lost. At the end it prints the
-/// largest processes, losses and cost to stdout, or to stderr if it recorded a command.
+/// largest processes, losses and cost to stdout; of a command, what it used, to stderr. Exits with 125 if
+/// it fails itself with a command, with 126 or 127 if the command cannot be executed or is not found.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  \
     memsample record --duration 10s\n  \
     memsample record --interval 10ms --name nightly -- make check\n  \
+    memsample record --json memory.json -- sh -c 'make && make check'\n  \
+    memsample record --pid 4711 --duration 1m\n  \
     memsample record --json --duration 1m | jq .late")]
 pub(crate) struct RecordArgs {
     /// Sampling interval: 1ms to 1h
@@ -32,9 +36,19 @@ pub(crate) struct RecordArgs {
     #[arg(long, value_name = "DIR", default_value = "recordings")]
     pub(crate) out: PathBuf,
 
-    /// Name of the recording [default: the time, such as 20261122T172633Z]
+    /// Name of the recording, before the time [default: the time alone, such as 20261122T172633Z]. In DIR, the
+    /// links `latest` and NAME lead to the newest recording
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
+
+    /// Record only this process and its descendants [default: the whole machine]
+    #[arg(long, value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
+    pub(crate) pid: Option<i32>,
+
+    /// Record only the processes of this control group and of those below it: a path as in
+    /// /proc/PID/cgroup
+    #[arg(long, value_name = "PATH", conflicts_with = "pid")]
+    pub(crate) cgroup: Option<PathBuf>,
 
     /// Maximum time between readings of the kinds of memory, swap, the high-water mark, faults and CPU
     /// times, which are also read when memory changes; `every` reads them at every tick
@@ -75,15 +89,15 @@ pub(crate) struct RecordArgs {
     #[arg(long, value_name = "ROOT")]
     pub(crate) sys: Option<PathBuf>,
 
-    /// Print the result as one JSON object to stdout
-    #[arg(long)]
-    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) json: JsonArgs,
 
     /// Show a live status line
     #[arg(long, value_name = "WHEN", default_value = "auto")]
     pub(crate) progress: Progress,
 
-    /// Command to record. Its output passes through, and its exit code becomes that of memsample
+    /// Command to run. Its output passes through, and its exit code becomes that of memsample; it runs
+    /// even if it cannot be recorded
     #[arg(last = true, value_name = "COMMAND")]
     pub(crate) command: Vec<String>,
 }

@@ -7,12 +7,13 @@ use std::time::Duration;
 use clap::ValueEnum;
 use memsample::Rate;
 use memsample_input::ByteSize;
-use memsample_runner::plan::Shard;
+use memsample_runner::plan::{Keywords, Shard};
 use memsample_runner::sandbox::Keep;
 use memsample_runner::suite::Sandbox;
 use regex::Regex;
 
 use crate::config_args::ConfigArgs;
+use crate::control::parse_label;
 use crate::record::{Events, Progress};
 use crate::{duration, pattern, share};
 
@@ -27,13 +28,20 @@ use crate::{duration, pattern, share};
     2 wrong usage, 4 disk full, 5 recording or results could not be written, 10 a test did not pass, \
     11 the suite was aborted, 12 the suite or policy is invalid, 13 no test is selected.\n\n\
     Examples:\n  \
+    memsample run\n  \
     memsample run demo/suite.toml\n  \
+    memsample run suite.toml parser 'net/round trip'\n  \
+    memsample run -k 'net and not slow' -j 4 --dry-run\n  \
     memsample run suite.toml --name nightly --resume --jobs 4 --peaks runs/yesterday\n  \
     memsample run suite.toml --tag smoke --fail-fast --json | jq .counts")]
 pub(crate) struct RunArgs {
-    /// Suite: a TOML file, or a directory in UTAH's format
+    /// Suite: a TOML file, or a directory in UTAH's format [default: suite.toml in this directory]
     #[arg(value_name = "SUITE")]
-    pub(crate) suite: PathBuf,
+    pub(crate) suite: Option<PathBuf>,
+
+    /// Run only the tests with these names. Without SUITE they are those of suite.toml in this directory
+    #[arg(value_name = "TEST")]
+    pub(crate) tests: Vec<String>,
 
     /// Directory below which to create the directory of the run
     #[arg(long, value_name = "DIR", default_value = "runs", help_heading = "Results")]
@@ -43,7 +51,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "NAME", help_heading = "Results")]
     pub(crate) name: Option<String>,
 
-    /// Print the results as one JSON object on one line, with the path in `directory`
+    /// Print the results as one JSON object on one line, with the path in `run`; with --list and --dry-run the tests
     #[arg(long, help_heading = "Results")]
     pub(crate) json: bool,
 
@@ -59,9 +67,40 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "SIZE", help_heading = "Results")]
     pub(crate) output_limit: Option<ByteSize>,
 
+    /// Print the table of all tests at the end; `auto` prints the largest tests instead where progress goes to the same
+    /// log, which has told the outcome of each test then
+    #[arg(long, value_name = "WHEN", default_value = "auto", help_heading = "Results")]
+    pub(crate) table: When,
+
+    /// Write colors; `auto` writes them to a terminal, and follows NO_COLOR and CLICOLOR_FORCE
+    #[arg(long, value_name = "WHEN", default_value = "auto", help_heading = "Results")]
+    pub(crate) color: When,
+
+    /// Label of the run and of its recording; may be given several times
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = parse_label, help_heading = "Results")]
+    pub(crate) labels: Vec<(String, String)>,
+
     /// Show the running tests in a live display below the output lines
     #[arg(long, value_name = "WHEN", default_value = "auto", help_heading = "Results")]
     pub(crate) progress: Progress,
+
+    /// Run only tests whose name contains these parts, whatever their case, joined by `and`, `or`, `not` and
+    /// parentheses, as with pytest. A part with a blank stands in quotes
+    #[arg(
+        short = 'k',
+        value_name = "EXPRESSION",
+        allow_hyphen_values = true,
+        help_heading = "Selection"
+    )]
+    pub(crate) keywords: Option<Keywords>,
+
+    /// Print the names of the selected tests, one a line, and run nothing
+    #[arg(long, conflicts_with_all = ["dry_run", "resume"], help_heading = "Selection")]
+    pub(crate) list: bool,
+
+    /// Print which tests would be run, in which order and in which sandbox, and why others would not; run nothing
+    #[arg(long, conflicts_with = "resume", help_heading = "Selection")]
+    pub(crate) dry_run: bool,
 
     /// Run only tests whose name matches
     #[arg(long, value_name = "REGEX", value_parser = pattern::parse, help_heading = "Selection")]
@@ -81,7 +120,7 @@ pub(crate) struct RunArgs {
     pub(crate) resume: bool,
 
     /// Maximum number of tests that run at once. A test waits until its memory fits
-    #[arg(long, value_name = "COUNT", default_value = "1", help_heading = "Execution")]
+    #[arg(short, long, value_name = "COUNT", default_value = "1", help_heading = "Execution")]
     pub(crate) jobs: NonZeroUsize,
 
     /// Predict the memory of each test from an earlier run: its directory or its results.json
@@ -126,7 +165,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "TIME", default_value = "100ms", value_parser = duration::parse, help_heading = "Memory")]
     pub(crate) interval: Duration,
 
-    /// Share of one CPU to spend on PSS: a percentage, `off` or `unlimited` [default: 1%]
+    /// Share of one CPU to spend on PSS, of tests first: a percentage, `off` or `unlimited` [default: 3%]
     #[arg(long, value_name = "SHARE", conflicts_with = "pss_interval", value_parser = share::parse, help_heading = "Memory")]
     pub(crate) pss_budget: Option<f64>,
 
@@ -140,6 +179,17 @@ pub(crate) struct RunArgs {
 
     #[command(flatten)]
     pub(crate) config: ConfigArgs,
+}
+
+/// Whether something is done that can be left to the program.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum When {
+    /// Where it makes sense
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -2,45 +2,52 @@
 
 mod args;
 mod directory;
+mod dry_run;
+mod output;
+mod suite;
 
-use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::io::{self, IsTerminal, Write};
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use crossbeam_channel::Receiver;
-use indicatif::ProgressDrawTarget;
 use memsample::{Rate, RecorderOptions, SamplerOptions};
 use memsample_runner::plan::Selection;
-use memsample_runner::replace;
-use memsample_runner::report::terminal::{Terminal, table};
-use memsample_runner::report::{Collector, SuiteResult, junit};
-use memsample_runner::results::{self, Abort, Results, SuiteOutcome};
-use memsample_runner::run::{DiscoverError, RunOptions, discover};
-use memsample_runner::suite::{Policy, Suite};
+use memsample_runner::report::{Collector, SuiteResult};
+use memsample_runner::results::{self, Abort, Origin, Results, SuiteOutcome};
+use memsample_runner::run::{RunOptions, discover};
+use memsample_runner::suite::{Policy, Program, Step, Suite};
 
-use args::JunitProfile;
 pub(crate) use args::RunArgs;
 
-use crate::exit::{ExitCode, Interrupted, NoTests};
-use crate::record::{Events, Progress};
+use crate::exit::{ExitCode, NoTests};
+use crate::record::Events;
 use crate::signals::signals;
 use memsample_config::Config;
+use suite::Found;
 
 pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let launcher = std::env::current_exe().context("cannot find this program")?;
     let signals = signals()?;
-    let suite = load(&args.suite, &launcher, &signals)?;
-    let options = options(args, &suite, launcher)?;
-    // A shard may be empty; the whole selection may not.
-    let whole = Selection { shard: None, ..options.selection.clone() };
-    if whole.of(&suite.tests).is_empty() {
-        bail!(NoTests);
+    let found = suite::find(args)?;
+    let suite = suite::load(&found.path, &launcher, &signals)?;
+    let options = match prepare(args, &suite, &found, launcher.clone()) {
+        Ok(options) if !(args.list || args.dry_run) => options,
+        other => {
+            clean_up(&suite, &launcher, &signals);
+            return dry_run::print(&suite, &other?, args);
+        }
+    };
+    if found.is_guessed {
+        output::tell(&format!("runs {}", found.path.display()));
     }
-    let mut terminal = terminal(args);
-    let mut collector = Collector::default();
+    let cwd = std::env::current_dir().context("cannot find the working directory")?;
+    let mut terminal = output::terminal(args);
+    let arguments = std::env::args_os().skip(1);
+    let arguments = arguments.map(|argument| argument.to_string_lossy().into_owned()).collect();
+    let labels = args.labels.iter().cloned().collect();
+    let mut collector = Collector::new(Origin::here(&cwd, arguments, labels));
     let mut ended = None;
     let outcome = memsample_runner::run::run(&suite, &options, signals, &mut |event| {
         terminal.show(&event);
@@ -52,26 +59,43 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         outcome?;
         bail!("the run ended without a result");
     };
-    let written = write_files(&ended, args);
-    print(&ended, args)?;
+    let written = output::write_files(&ended, args, &cwd);
+    output::print(&ended, args)?;
+    output::github(&ended, &found.path, &cwd)?;
     // Print the results first: the outcomes are known even if the disk is full.
     outcome?;
     written?;
     Ok(code(&ended))
 }
 
-/// Reads the suite. This may run a command that lists its tests.
-fn load(path: &Path, launcher: &Path, signals: &Receiver<i32>) -> anyhow::Result<Suite> {
-    let interrupted = Cell::new(false);
-    let suite = memsample_runner::suite::load(path, &|line, cwd| {
-        let listed = discover(launcher, signals, line, cwd);
-        interrupted.set(matches!(listed, Err(DiscoverError::Interrupted(_))) || interrupted.get());
-        listed.map_err(|error| error.to_string())
-    });
-    if interrupted.get() {
-        bail!(Interrupted);
+/// Returns how to run a suite, if it has something to run.
+fn prepare(
+    args: &RunArgs,
+    suite: &Suite,
+    found: &Found,
+    launcher: PathBuf,
+) -> anyhow::Result<RunOptions> {
+    let mut options = options(args, suite, launcher)?;
+    options.selection.names.clone_from(&found.names);
+    if let Err(error) = options.selection.check(&suite.tests) {
+        return Err(found.explain(error));
     }
-    Ok(suite?)
+    // A shard may be empty; the whole selection may not.
+    let whole = Selection { shard: None, ..options.selection.clone() };
+    if whole.of(&suite.tests).is_empty() {
+        bail!(NoTests);
+    }
+    Ok(options)
+}
+
+/// Runs the teardown of a suite that was set up to be read, and is not run.
+fn clean_up(suite: &Suite, launcher: &Path, signals: &Receiver<i32>) {
+    if suite.is_set_up
+        && let Some(Step { program: Program::Shell(line), timeout }) = &suite.teardown
+    {
+        // What is reported is why the suite is not run.
+        let _ = discover(launcher, signals, line, &suite.directory, *timeout);
+    }
 }
 
 fn code(suite: &SuiteResult) -> ExitCode {
@@ -90,8 +114,13 @@ fn options(args: &RunArgs, suite: &Suite, launcher: PathBuf) -> anyhow::Result<R
     options.jobs = args.jobs;
     options.repeat = args.repeat.map(NonZeroU32::get);
     options.retries = args.retries.map(u32::from);
-    options.selection =
-        Selection { filter: args.filter.clone(), tags: args.tag.clone(), shard: args.shard };
+    options.selection = Selection {
+        names: Vec::new(),
+        keywords: args.keywords.clone(),
+        filter: args.filter.clone(),
+        tags: args.tag.clone(),
+        shard: args.shard,
+    };
     options.fail_fast = args.fail_fast;
     options.resume = args.resume;
     options.keep_failed = args.keep.map(Into::into);
@@ -119,9 +148,15 @@ fn options(args: &RunArgs, suite: &Suite, launcher: PathBuf) -> anyhow::Result<R
     Ok(options)
 }
 
+/// Tests are large, short and many, and it is their PSS that a run is for.
+const PSS_SHARE: f64 = 0.03;
+
 fn recorder_options(args: &RunArgs) -> RecorderOptions {
-    let mut options =
-        RecorderOptions::new().interval(args.interval).events(args.events == Events::Auto);
+    let mut options = RecorderOptions::new()
+        .interval(args.interval)
+        .events(args.events == Events::Auto)
+        .pss_budget(PSS_SHARE);
+    options = options.labels(args.labels.iter().cloned().collect());
     if let Some(rate) = args.pss_interval {
         options = options.pss(rate);
     }
@@ -137,50 +172,4 @@ fn peaks(path: &Path) -> anyhow::Result<BTreeMap<String, u64>> {
     let results = Results::read(&file)
         .with_context(|| format!("cannot read the results of a run from `{}`", file.display()))?;
     Ok(results.rss_peaks())
-}
-
-fn terminal(args: &RunArgs) -> Terminal<io::Stderr> {
-    let live = match args.progress {
-        Progress::Auto => io::stderr().is_terminal(),
-        Progress::Always => true,
-        Progress::Never => false,
-    };
-    let color = colors(&io::stderr());
-    if live {
-        Terminal::live(io::stderr(), color, ProgressDrawTarget::stderr())
-    } else {
-        Terminal::lines(io::stderr(), color)
-    }
-}
-
-/// Returns whether to write colours to a stream: to a terminal, unless `NO_COLOR` is set; to a file, if
-/// `CLICOLOR_FORCE` is set.
-fn colors<S: anstream::stream::RawStream>(stream: &S) -> bool {
-    anstream::AutoStream::choice(stream) != anstream::ColorChoice::Never
-}
-
-/// Writes what programs read, in whole files, one after the other.
-fn write_files(suite: &SuiteResult, args: &RunArgs) -> anyhow::Result<()> {
-    let write = |name: &str, contents: &[u8]| {
-        let path = suite.directory.join(name);
-        replace(&path, contents).with_context(|| format!("cannot write `{}`", path.display()))
-    };
-    write(results::FILE, &suite.results.to_json()?)?;
-    let profile = match args.junit_profile {
-        JunitProfile::Jenkins => junit::Profile::Jenkins,
-        JunitProfile::Extended => junit::Profile::Extended,
-    };
-    write(junit::FILE, &junit::xml(suite, profile)?)
-}
-
-fn print(suite: &SuiteResult, args: &RunArgs) -> anyhow::Result<()> {
-    let mut out = io::stdout().lock();
-    if args.json {
-        out.write_all(&suite.results.to_json_line(&suite.directory)?)?;
-        return Ok(out.flush()?);
-    }
-    let width = crate::plain_table::terminal_width();
-    write!(out, "{}", table::text(suite, colors(&io::stdout()), width))?;
-    writeln!(out, "{}", suite.directory.display())?;
-    Ok(out.flush()?)
 }

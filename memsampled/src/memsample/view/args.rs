@@ -8,6 +8,7 @@ use memsample::view::{self, At};
 use regex::Regex;
 
 use crate::config_args::ConfigArgs;
+use crate::json_output::JsonArgs;
 use crate::{duration, pattern};
 
 /// Show the memory of every process, now or at an instant of a recording
@@ -24,7 +25,8 @@ use crate::{duration, pattern};
     memsample view recordings/nightly --at 12.5s --by role\n  \
     memsample view --json | jq 'map(select(.pss_bytes > 100e6))'")]
 pub(crate) struct ViewArgs {
-    /// Directory of a recording [default: this machine, now]
+    /// Directory or name of a recording, `@latest`, or the results of a run: see `memsample ls` [default: this
+    /// machine, now]
     #[arg(value_name = "RECORDING")]
     pub(crate) recording: Option<PathBuf>,
 
@@ -32,6 +34,11 @@ pub(crate) struct ViewArgs {
     /// tick, such as 12.5s. Shows the last tick that is not later [default: the last tick]
     #[arg(long, value_name = "TIME", requires = "recording", value_parser = parse_at)]
     pub(crate) at: Option<At>,
+
+    /// Show only what was read at that very tick. Otherwise PSS, USS and details that were not read at it are
+    /// shown as they were last read, with their age
+    #[arg(long, requires = "recording")]
+    pub(crate) exact: bool,
 
     /// What to print one row for
     #[arg(long, value_name = "WHAT", default_value = "process")]
@@ -41,7 +48,8 @@ pub(crate) struct ViewArgs {
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub(crate) columns: Option<Vec<String>>,
 
-    /// Column to sort by: numbers largest first, text from A to Z, unknown values last [default: pss]
+    /// Column to sort by: numbers largest first, text from A to Z, unknown values last [default: pss,
+    /// and rss for rows whose PSS is not known]
     #[arg(long, value_name = "COLUMN")]
     pub(crate) sort: Option<String>,
 
@@ -69,12 +77,11 @@ pub(crate) struct ViewArgs {
     #[arg(long)]
     pub(crate) bytes: bool,
 
-    /// Print a JSON array with an object for each row
-    #[arg(long, conflicts_with = "csv")]
-    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) json: JsonArgs,
 
     /// Print comma-separated values
-    #[arg(long)]
+    #[arg(long, conflicts_with = "json")]
     pub(crate) csv: bool,
 
     #[command(flatten)]

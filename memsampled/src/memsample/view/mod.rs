@@ -9,12 +9,12 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use clap::ValueEnum;
+use memsample::SamplerOptions;
 use memsample::view::{self, Column, View, ViewOptions};
-use memsample::{Recording, SamplerOptions};
 use memsample_config::Config;
 
 use crate::exit::ExitCode;
-use crate::summary;
+use crate::{recording_path, summary};
 use args::By;
 pub(crate) use args::ViewArgs;
 use print::Unit;
@@ -22,9 +22,14 @@ use print::Unit;
 pub(crate) fn run(args: &ViewArgs) -> anyhow::Result<ExitCode> {
     refuse_contradictions(args)?;
     // A wrong name must not wait until everything has been read.
-    let chosen = chosen_columns(args)?;
+    let for_program = args.csv || args.json.is_on_stdout();
+    let chosen = chosen_columns(args, for_program)?;
+    let in_json = chosen_columns(args, true)?;
     let sort = args.sort.as_deref().map(|name| column(args.by, name)).transpose()?;
-    let used: Vec<Column> = chosen.iter().chain(&sort).copied().collect();
+    let mut used: Vec<Column> = chosen.iter().chain(&sort).copied().collect();
+    if args.json.json.is_some() {
+        used.extend(&in_json);
+    }
     if args.recording.is_some() && used.iter().any(|column| column.name == "maps") {
         bail!("a recording does not hold what processes map: leave out the column `maps`");
     }
@@ -32,12 +37,14 @@ pub(crate) fn run(args: &ViewArgs) -> anyhow::Result<ExitCode> {
     if args.percent && view.meminfo.and_then(|meminfo| meminfo.mem_total).is_none() {
         bail!("the memory of the machine is not known, so there are no shares of it: no meminfo");
     }
-    if let Some(column) = sort.or_else(|| view.table.default_order().copied()) {
-        view.table.sort(&column, args.reverse);
+    match sort {
+        Some(column) => view.table.sort(&column, args.reverse),
+        None => view.table.sort_by_default(args.reverse),
     }
     let (table, meminfo) = (&view.table, view.meminfo.as_ref());
-    let output = match (args.json, args.csv) {
-        (true, _) => print::json(table, &chosen)?,
+    args.json.write(|| print::json(table, &in_json))?;
+    let output = match (args.json.is_on_stdout(), args.csv) {
+        (true, _) => String::new(),
         (_, true) => print::csv(table, &chosen)?,
         _ => {
             let unit = match (args.bytes, args.percent) {
@@ -59,8 +66,12 @@ pub(crate) fn run(args: &ViewArgs) -> anyhow::Result<ExitCode> {
         ),
         By::Mapping => {}
         by => {
-            let shows_sums = (args.totals || by != By::Process) && !args.json && !args.csv;
+            let shows_sums = (args.totals || by != By::Process) && !for_program;
             notes.extend(notes::unknown(&view, &chosen, shows_sums));
+            let pss = chosen.iter().find(|column| column.name == "pss_bytes");
+            if sort.is_none() && pss.is_some_and(|pss| view.table.unknown(pss) > 0) {
+                notes.push(notes::DEFAULT_ORDER.to_owned());
+            }
         }
     }
     for note in notes {
@@ -87,7 +98,7 @@ fn refuse_contradictions(args: &ViewArgs) -> anyhow::Result<()> {
 }
 
 fn read(args: &ViewArgs, columns: Vec<Column>) -> anyhow::Result<View> {
-    let mut options = ViewOptions::new(args.by.into()).columns(columns);
+    let mut options = ViewOptions::new(args.by.into()).columns(columns).exact(args.exact);
     if let Some(user) = &args.user {
         options = options.user(uid(user)?);
     }
@@ -96,7 +107,7 @@ fn read(args: &ViewArgs, columns: Vec<Column>) -> anyhow::Result<View> {
     }
     match &args.recording {
         Some(path) => {
-            let (recording, recovery) = Recording::open(path)?;
+            let (recording, recovery) = recording_path::open(path)?;
             summary::note_recovery(recovery)?;
             Ok(View::recorded(&recording, args.at, &options, &user_name)?)
         }
@@ -114,12 +125,14 @@ fn read(args: &ViewArgs, columns: Vec<Column>) -> anyhow::Result<View> {
 }
 
 /// Returns the columns to print: those that are named, or the default ones.
-fn chosen_columns(args: &ViewArgs) -> anyhow::Result<Vec<Column>> {
+fn chosen_columns(args: &ViewArgs, for_program: bool) -> anyhow::Result<Vec<Column>> {
     match &args.columns {
         Some(names) => names.iter().map(|name| column(args.by, name)).collect(),
         None => {
-            let is_default = |column: &&Column| match args.json || args.csv {
+            let is_default = |column: &&Column| match for_program {
                 true => column.is_default_for_a_program(),
+                // Of this machine, everything is read now.
+                false if column.name == "pss_age_ms" => args.recording.is_some() && !args.exact,
                 false => column.is_default_for_a_person(),
             };
             Ok(view::columns(args.by.into()).iter().filter(is_default).copied().collect())

@@ -14,6 +14,10 @@ const LARGE_GIB: u64 = Sampler::MAX_ROLLUP_RSS_BYTES >> 30;
 /// Pids that a note shows, at most.
 const SHOWN_PIDS: usize = 5;
 
+/// Explains the order of rows of which some lack a PSS.
+pub(super) const DEFAULT_ORDER: &str =
+    "sorted by PSS; rows whose PSS is not known of every process are sorted by RSS";
+
 /// Returns the text of a note; `recording` is the path of the recording that is shown, if any.
 pub(super) fn text(note: &Note, recording: Option<&Path>) -> String {
     match note {
@@ -26,6 +30,11 @@ pub(super) fn text(note: &Note, recording: Option<&Path>) -> String {
         Note::Dropped(samples) => {
             format!("{samples} samples of this tick are missing: the recorder dropped them")
         }
+        Note::CarriedForward { oldest_pss_ms } => format!(
+            "PSS, USS and details that were not read at this tick are those of their last reading; the oldest PSS was \
+             read {:.1} s before. Use --exact to leave them out",
+            *oldest_pss_ms as f64 / 1000.0
+        ),
         Note::PssReadAt { nearest, first } => format!(
             "PSS was not read at this tick; the nearest tick with PSS is at {:.1} s: use --at {nearest:.3}",
             seconds(nearest, first)

@@ -66,6 +66,7 @@ fn cell(column: &Column, value: &Value, unit: Unit, meminfo: Option<&Meminfo>) -
     match value {
         Value::Text(text) | Value::Absent(text) => printable(text),
         Value::Number(number) => number.to_string(),
+        Value::Age(ms) => format!("{:.1} s", *ms as f64 / 1000.0),
         Value::Size(_) | Value::Sum(_) => {
             let sum = value.as_sum();
             at_least(sum, sum.known.and_then(|bytes| size(column, bytes, unit, meminfo)))
@@ -154,7 +155,7 @@ fn fields<'a>(
             Value::Text(text) => Field::Text(text),
             Value::Absent(_) => Field::Null,
             Value::Number(number) => Field::Number(*number),
-            Value::Size(bytes) => Field::Size(*bytes),
+            Value::Size(number) | Value::Age(number) => Field::Size(*number),
             Value::Sum(sum) => sum.known.map_or(Field::Null, Field::Size),
             Value::Unknown => Field::Null,
         };

@@ -7,8 +7,9 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use memsample_input::rounded_size;
 
-use crate::results::Attempt;
+use super::counts;
 use crate::results::wording;
+use crate::results::{Attempt, TestResult, Verdict, of_test};
 use crate::run::Event;
 
 /// Running tests that are shown, at most: more would fill the screen.
@@ -22,7 +23,9 @@ pub(super) struct LiveDisplay {
     suite: ProgressBar,
     shown: BTreeMap<Attempt, ProgressBar>,
     running: BTreeSet<Attempt>,
-    counts: BTreeMap<&'static str, usize>,
+    /// How the attempts of each test ended, since a test counts once.
+    ended: BTreeMap<String, Vec<TestResult>>,
+    counts: BTreeMap<Verdict, u64>,
 }
 
 impl LiveDisplay {
@@ -31,7 +34,7 @@ impl LiveDisplay {
         let suite = display.add(ProgressBar::new(0));
         suite.set_style(style("{bar:24} {pos} of {len}, {elapsed}{wide_msg}"));
         let (shown, running) = (BTreeMap::new(), BTreeSet::new());
-        Self { display, suite, shown, running, counts: BTreeMap::new() }
+        Self { display, suite, shown, running, ended: BTreeMap::new(), counts: BTreeMap::new() }
     }
 
     /// Prints lines above.
@@ -70,22 +73,35 @@ impl LiveDisplay {
                     line.finish_and_clear();
                     self.display.remove(&line);
                 }
-                *self.counts.entry(result.outcome.word()).or_default() += 1;
-                // A retry belongs to what was planned.
-                if result.test.attempt <= 1 {
-                    self.suite.inc(1);
-                }
+                self.count(result);
             }
+            Event::RestNotRun(results) => results.iter().for_each(|result| self.count(result)),
             Event::SuiteFinished { .. } => {
                 self.suite.finish_and_clear();
                 let _ = self.display.clear();
                 return;
             }
-            Event::Note(_) => return,
+            Event::Note(_) | Event::StepFinished(_) => return,
         }
-        let counts = self.counts.iter().map(|(word, count)| format!("{count} {word}"));
-        let counts: Vec<String> = counts.collect();
-        self.suite.set_message(format!("  {} running  {}", self.running.len(), counts.join(", ")));
+        let counts = counts::listed(&self.counts);
+        self.suite.set_message(format!("  {} running  {counts}", self.running.len()));
+    }
+
+    fn count(&mut self, result: &TestResult) {
+        let attempts = self.ended.entry(result.test.test.clone()).or_default();
+        let verdict = |attempts: &[TestResult]| of_test(attempts).map(|outcome| outcome.verdict());
+        if let Some(before) = verdict(attempts) {
+            let count = self.counts.entry(before).or_default();
+            *count = count.saturating_sub(1);
+        }
+        attempts.push(result.clone());
+        if let Some(now) = verdict(attempts) {
+            *self.counts.entry(now).or_default() += 1;
+        }
+        // A retry belongs to what was planned.
+        if result.test.attempt <= 1 {
+            self.suite.inc(1);
+        }
     }
 }
 
@@ -96,7 +112,7 @@ fn style(template: &str) -> ProgressStyle {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::results::{Outcome, TestResult};
+    use crate::results::Outcome;
 
     #[test]
     fn a_test_whose_command_is_not_found_does_not_run_for_ever() {

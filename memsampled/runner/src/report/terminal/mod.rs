@@ -1,7 +1,10 @@
 //! What a person sees while a suite runs: plain lines in a log, and a live display on a terminal.
 
+pub(crate) mod counts;
+mod fold;
 mod line;
 mod live;
+mod repeated;
 pub mod table;
 
 use std::collections::{HashMap, HashSet};
@@ -14,6 +17,7 @@ use memsample_input::printable;
 
 use crate::results::{Attempt, Outcome};
 use crate::run::Event;
+use fold::{Line, fold};
 use live::LiveDisplay;
 
 /// How many seconds a test runs before a log says that it does, again and again.
@@ -26,6 +30,7 @@ pub struct Terminal<W> {
     out: W,
     live: Option<LiveDisplay>,
     color: bool,
+    width: Option<usize>,
     directory: PathBuf,
     /// Of each running test, how many reports of its memory have come: about one a second.
     running: HashMap<Attempt, u64>,
@@ -40,15 +45,24 @@ impl<W: Write> Terminal<W> {
             out,
             live: None,
             color,
+            width: None,
             directory: PathBuf::new(),
             running: HashMap::new(),
             over_budget: HashSet::new(),
         }
     }
 
-    /// Shows the lines above what runs now, on `target`.
+    /// Shows the lines above what runs now, on `target`; lines alone where that shows nothing, since it is no terminal
+    /// or one without control sequences.
     pub fn live(out: W, color: bool, target: ProgressDrawTarget) -> Self {
-        Self { live: Some(LiveDisplay::new(target)), ..Self::lines(out, color) }
+        let live = (!target.is_hidden()).then(|| LiveDisplay::new(target));
+        Self { live, ..Self::lines(out, color) }
+    }
+
+    /// Folds lines between words at this many columns.
+    #[must_use]
+    pub fn fold_at(self, width: Option<usize>) -> Self {
+        Self { width, ..self }
     }
 
     /// Shows an event.
@@ -60,9 +74,16 @@ impl<W: Write> Terminal<W> {
                 let suite = printable(suite);
                 let plural = if *tests == 1 { "" } else { "s" };
                 let directory = directory.display();
-                lines.push(format!("suite {suite}: {tests} test{plural}, results in {directory}"));
+                let text = format!("suite {suite}: {tests} test{plural}, results in {directory}");
+                lines.push(Line::hanging(text, 4));
             }
-            Event::Note(note) => lines.push(format!("note: {}", printable(note))),
+            Event::Note(note) => {
+                lines.push(Line::hanging(format!("note: {}", printable(note)), 4));
+            }
+            Event::StepFinished(step) => {
+                lines.extend(line::step(step, &self.directory, self.color));
+            }
+            Event::RestNotRun(results) => lines.extend(line::rest(results, self.color)),
             Event::TestStarted { test, .. } => {
                 self.running.insert(test.clone(), 0);
             }
@@ -78,7 +99,7 @@ impl<W: Write> Terminal<W> {
                 if result.outcome == Outcome::OverBudget {
                     self.over_budget.insert(result.test.clone());
                 }
-                lines.push(line::finished(result, self.color));
+                lines.extend(line::finished(result, self.color));
                 lines.extend(line::output(result, &self.directory));
             }
             Event::SuiteFinished { results, .. } => {
@@ -86,9 +107,14 @@ impl<W: Write> Terminal<W> {
                 let over = results.iter().filter(|it| {
                     it.outcome == Outcome::OverBudget && !self.over_budget.contains(&it.test)
                 });
-                lines.extend(over.map(|result| line::finished(result, self.color)));
+                lines.extend(over.flat_map(|result| line::finished(result, self.color)));
             }
         }
+        let lines: Vec<String> = match self.width {
+            Some(width) => lines.iter().flat_map(|line| fold(line, width)).collect(),
+            None => lines.into_iter().map(|line| line.text).collect(),
+        };
+        let lines: Vec<String> = lines.iter().map(|line| without_commands(line)).collect();
         match &mut self.live {
             Some(live) => {
                 live.print(&lines);
@@ -102,4 +128,10 @@ impl<W: Write> Terminal<W> {
             }
         }
     }
+}
+
+/// Returns a text in which a CI server finds no command, wherever in a line it looks for one: GitHub's runner and Azure
+/// Pipelines obey `##[…]` and `##vso[…]` in the midst of a line.
+fn without_commands(text: &str) -> String {
+    text.replace("##[", "## [").replace("##vso[", "## vso[").replace("##teamcity[", "## teamcity[")
 }

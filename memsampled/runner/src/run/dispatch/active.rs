@@ -6,7 +6,7 @@ use memsample::{MarkKind, Recorder, Scope, SharedSampler};
 use crate::results::Attempt;
 use crate::run::admission::Claim;
 use crate::run::attempt::RunningAttempt;
-use crate::run::measure::mark_of;
+use crate::run::measure::{launcher_label, mark_of};
 use crate::run::options::RunOptions;
 use crate::run::own_recording::OwnRecording;
 use crate::sandbox::{AttemptEnd, Spec};
@@ -66,7 +66,13 @@ impl ActiveAttempt {
             return;
         }
         let test = &self.attempt.test;
-        let _ = recorder.mark(MarkKind::Begin, &mark_of(&self.attempt), Some(test));
+        let _ = recorder.mark_with(
+            MarkKind::Begin,
+            &mark_of(&self.attempt),
+            Some(test),
+            launcher_label(init),
+            None,
+        );
         if let Err(error) = recorder.assign(&Scope::Launched { by: init }, test) {
             self.notes.push(format!("what it uses cannot be recorded: {error}"));
         }

@@ -9,6 +9,7 @@ use memsample::is_disk_full;
 
 use super::Dispatcher;
 use super::active::ActiveAttempt;
+use crate::output::telling_line;
 use crate::plan::NextItem;
 use crate::results::{Abort, Outcome, TestResult};
 use crate::run::admission::{Claim, MachineMemory};
@@ -128,6 +129,11 @@ impl Dispatcher<'_> {
             }
             Some(SupervisorMessage::Ended(end)) => {
                 active.end(&self.recorder);
+                if let Some(kills) = end.oom_kills.filter(|&kills| kills > 0) {
+                    let limit_bytes = active.spec.memory_limit_bytes.filter(|_| end.limit_reached);
+                    let test = &active.attempt.test;
+                    self.recorder.explain_oom_kills(test, kills, limit_bytes);
+                }
                 active.end = Some(*end);
             }
             None => {
@@ -163,6 +169,13 @@ impl Dispatcher<'_> {
         };
         let (test, index) = (planned.test, planned.index);
         let (outcome, reason) = judge(test, &end);
+        // Of the others the verdict says why.
+        let message = match outcome {
+            Outcome::Failed { .. } | Outcome::Signaled { .. } | Outcome::NotStarted { .. } => {
+                telling_line(Some(&spec.stdout), Some(&spec.stderr))
+            }
+            _ => None,
+        };
         let started = started.filter(|_| !matches!(outcome, Outcome::NotStarted { .. }));
         let kept = kept_artifacts(&spec.artifacts_directory);
         let relative = |path: &PathBuf| self.layout.relative(path);
@@ -185,6 +198,7 @@ impl Dispatcher<'_> {
             test: attempt,
             outcome,
             reason,
+            message,
             started,
             duration: end.duration,
             exit_code: end.exit_code,
@@ -198,6 +212,8 @@ impl Dispatcher<'_> {
             artifacts: kept.iter().map(relative).collect(),
             kept: end.kept.as_ref().map(relative),
             notes,
+            tags: Vec::new(),
+            recording: None,
             memory: None,
             roles: Vec::new(),
             budgets: Vec::new(),
@@ -210,6 +226,15 @@ impl Dispatcher<'_> {
 
     /// Notes a result, reports it, and decides what follows.
     pub(super) fn finished(&mut self, item: usize, index: usize, result: TestResult) {
+        let result = self.noted(item, index, result);
+        (self.events)(Event::TestFinished(Box::new(result)));
+    }
+
+    /// Notes a result and decides what follows; returns it whole.
+    fn noted(&mut self, item: usize, index: usize, mut result: TestResult) -> TestResult {
+        result.tags = self.plan.item(item).map_or_else(Vec::new, |item| item.test.tags.clone());
+        let recording = self.layout.recording(self.recording);
+        result.recording = result.started.map(|_| self.layout.relative(&recording));
         let ended = EndedAttempt { recording: self.recording, result };
         let result = &ended.result;
         let is_final = self.plan.ended(item, &result.outcome);
@@ -230,9 +255,10 @@ impl Dispatcher<'_> {
             // What runs may run to its end.
             self.aborted = Some(Abort::FailFast);
         }
-        (self.events)(Event::TestFinished(Box::new(result.clone())));
+        let whole = result.clone();
         let key = (index, result.test.repetition, result.test.attempt);
         self.results.insert(key, ended);
+        whole
     }
 
     /// Gives a result to each test that will not be run any more.
@@ -240,20 +266,24 @@ impl Dispatcher<'_> {
         let outcome = match self.aborted {
             None => return,
             Some(Abort::Setup) => {
-                Outcome::NotStarted { reason: "the setup of the suite failed".to_owned() }
+                let failed = || "the setup of the suite failed".to_owned();
+                Outcome::NotStarted { reason: self.setup_failure.clone().unwrap_or_else(failed) }
             }
             Some(_) => Outcome::Skipped { reason: "the suite was ended before".to_owned() },
         };
-        loop {
-            match self.plan.next() {
-                NextItem::Run(item) | NextItem::Skip(item, _) => {
-                    // One that was tried before ended as it did then.
-                    if !self.plan.give_up(item) {
-                        self.skip(item, outcome.clone());
-                    }
-                }
-                NextItem::Wait | NextItem::Nothing => return,
+        let mut rest = Vec::new();
+        while let NextItem::Run(item) | NextItem::Skip(item, _) = self.plan.next() {
+            // One that was tried before ended as it did then.
+            if !self.plan.give_up(item)
+                && let Some(planned) = self.plan.item(item)
+            {
+                let (attempt, index) = (planned.attempt(), planned.index);
+                let result = TestResult::not_run(attempt, outcome.clone());
+                rest.push(self.noted(item, index, result));
             }
+        }
+        if !rest.is_empty() {
+            (self.events)(Event::RestNotRun(rest));
         }
     }
 }

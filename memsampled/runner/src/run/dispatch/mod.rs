@@ -28,6 +28,7 @@ use super::options::RunOptions;
 use super::own_recording::Used;
 use super::progress::{EndedAttempt, ProgressLog};
 use super::role_use::RoleUses;
+use super::tables::write_tables;
 use crate::plan::RunPlan;
 use crate::results::{Abort, Attempt, TestResult};
 use crate::sandbox::Sandboxes;
@@ -62,6 +63,8 @@ pub(super) struct Dispatcher<'a> {
     results: BTreeMap<(usize, u32, u32), EndedAttempt>,
     began: Instant,
     aborted: Option<Abort>,
+    /// How the setup of the suite failed, in a sentence.
+    setup_failure: Option<String>,
     /// A second signal came: nothing is waited for.
     in_a_hurry: bool,
 }
@@ -120,6 +123,7 @@ impl<'a> Dispatcher<'a> {
             results: ended.into_iter().filter_map(with_key).collect(),
             began: Instant::now(),
             aborted: None,
+            setup_failure: None,
             in_a_hurry: false,
         }
     }
@@ -151,7 +155,8 @@ impl<'a> Dispatcher<'a> {
             *full |= recording.manifest().end == Some(End::DiskFull);
         }
         let mut ended: Vec<EndedAttempt> = self.results.into_values().collect();
-        for note in measure_all(&self.layout, &mut ended) {
+        let (measured, notes) = measure_all(&self.layout, &mut ended);
+        for note in notes {
             (self.events)(Event::Note(note));
         }
         let mut results: Vec<TestResult> = ended.into_iter().map(|ended| ended.result).collect();
@@ -159,9 +164,15 @@ impl<'a> Dispatcher<'a> {
             let test = self.suite.tests.iter().find(|test| test.name == result.test.test);
             let budgets = test.map_or_else(Vec::new, |test| budgets_of(test, self.options));
             let roles = result.roles.clone();
-            let usage = result.memory.clone().map(|memory| Usage { memory, roles });
+            let usage = result.memory.clone().map(|memory| Usage::told(memory, roles));
             let used = Used { usage, roles: RoleUses::default() };
             hold_to_budgets(&budgets, &used, result);
+        }
+        let directory = &self.options.directory;
+        if let Err(error) = write_tables(directory, &self.suite.name, &results, &measured) {
+            (self.events)(Event::Note(format!(
+                "tests.parquet and test_roles.parquet could not be written: {error}"
+            )));
         }
         let duration = self.began.elapsed();
         // SupervisorMessage also when the recording could not be closed: the outcomes are known.

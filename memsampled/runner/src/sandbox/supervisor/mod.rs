@@ -23,8 +23,10 @@ use std::io;
 use std::process::ExitCode;
 
 use memsample::parse::parse_vmstat;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{getpid, set_child_subreaper, setsid};
 
+use super::artifact_reader::ArtifactSearch;
 use super::artifacts;
 use super::attempt_end::AttemptEnd;
 use super::channel::{Channel, inherited};
@@ -58,13 +60,19 @@ pub(super) fn run() -> ExitCode {
 fn attempt(runner: &Channel<io::Stdin>, spec: &Spec) -> AttemptEnd {
     let oom_kills_before = machine_oom_kills();
     let groups = Groups::create(&spec.id);
-    let (mut end, runner_gone) = match Supervisor::start(runner, spec, &groups) {
+    let (mut end, mut runner_gone) = match Supervisor::start(runner, spec, &groups) {
         Ok(supervisor) => supervisor.conduct(),
         Err(reason) => (AttemptEnd::not_started(reason), false),
     };
     if end.not_started.is_none() && !runner_gone {
         let (from, within) = outside(spec);
-        let notes = artifacts::keep(&spec.artifacts, &from, &within, &spec.artifacts_directory);
+        let (globs, user) = (spec.artifacts.clone(), spec.user.clone());
+        let search = ArtifactSearch { globs, from, within, user };
+        let notes = artifacts::keep(search, &spec.artifacts_directory, || {
+            let asked = end_asked_for(runner);
+            runner_gone = asked == Some(EndAskedFor::RunnerGone);
+            asked.is_some()
+        });
         end.notes.extend(notes);
     }
     if let Some(path) = spec.runner_scratch.as_ref().filter(|_| runner_gone) {
@@ -82,6 +90,27 @@ fn attempt(runner: &Channel<io::Stdin>, spec: &Spec) -> AttemptEnd {
     }
     remove_scratch(spec, &mut end);
     end
+}
+
+/// Why what is still to be done after a test is to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum EndAskedFor {
+    ByRunner,
+    RunnerGone,
+}
+
+/// Looks whether the runner wants the attempt to end, or is gone, without waiting for it.
+fn end_asked_for(runner: &Channel<io::Stdin>) -> Option<EndAskedFor> {
+    let mut waiting = [PollFd::new(runner, PollFlags::IN)];
+    if !matches!(poll(&mut waiting, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })), Ok(1..)) {
+        return None;
+    }
+    match runner.receive::<SupervisorOrder>() {
+        Ok(Some(order)) => {
+            matches!(order.message, SupervisorOrder::End).then_some(EndAskedFor::ByRunner)
+        }
+        Ok(None) | Err(_) => Some(EndAskedFor::RunnerGone),
+    }
 }
 
 /// Reads how often the OOM killer has killed since the machine was started.

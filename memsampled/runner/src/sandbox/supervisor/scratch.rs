@@ -1,9 +1,11 @@
 //! The scratch directory of an attempt: removed at the end, or kept for a person to look at.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+
+use memsample_beneath::{HeldDirectory, remove_tree};
 
 use crate::sandbox::attempt_end::AttemptEnd;
 use crate::sandbox::names::PROCESS_NAME;
@@ -37,7 +39,9 @@ pub(super) fn remove_scratch(spec: &Spec, end: &mut AttemptEnd) {
         };
         end.kept = Some(archived);
     }
-    if let Err(error) = fs::remove_dir_all(&spec.scratch)
+    let removed =
+        HeldDirectory::of_file(&spec.scratch).and_then(|(above, name)| remove_tree(&above, name));
+    if let Err(error) = removed
         && error.kind() != io::ErrorKind::NotFound
     {
         end.notes.push(format!("`{}` could not be removed: {error}", spec.scratch.display()));
@@ -50,9 +54,10 @@ fn archive(directory: &Path) -> Result<PathBuf, String> {
     let mut tar = Command::new("tar");
     // Where an overlay has a file removed is a device, and an attribute where it has a directory anew.
     tar.args(["--create", "--gzip", "--sparse", "--xattrs", "--xattrs-include=*", "--file"]);
-    tar.arg(&path).arg("--directory").arg(directory).arg(".");
+    tar.arg("-").arg("--directory").arg(directory).arg(".");
+    let file = File::create_new(&path).map_err(|error| error.to_string())?;
     // Its own is the runner's.
-    tar.stdin(Stdio::null());
+    tar.stdin(Stdio::null()).stdout(file);
     let why = match tar.output() {
         Ok(output) if output.status.success() => return Ok(path),
         Ok(output) => String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; "),

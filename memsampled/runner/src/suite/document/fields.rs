@@ -131,7 +131,8 @@ impl<'a> Fields<'a> {
         items.iter().enumerate().map(word).collect()
     }
 
-    fn text_of(&self, key: &str, node: &'a Node) -> Option<&'a str> {
+    /// Returns the text of a value that was found already.
+    pub(in crate::suite) fn text_of(&self, key: &str, node: &'a Node) -> Option<&'a str> {
         match &node.value {
             Value::Text(text) if text.is_empty() => {
                 self.problem(key, node.location, "must not be empty", None);
@@ -251,6 +252,17 @@ impl<'a> Fields<'a> {
         Self::of(self.source, self.problems, node, what, allowed)
     }
 
+    /// Returns a table within this one whose keys are names that a person chose.
+    pub(in crate::suite) fn table_of_names(
+        &self,
+        node: &Node,
+        what: String,
+        entries: &'a [Entry],
+    ) -> Self {
+        let (source, problems) = (self.source, self.problems);
+        Self { source, problems, what, location: node.location, entries }
+    }
+
     pub(in crate::suite) fn what(&self) -> &str {
         &self.what
     }
@@ -266,10 +278,7 @@ pub(in crate::suite) fn listed(words: &[&str]) -> String {
 }
 
 /// Returns the known word nearest to `word`, the first of several, if `word` may be a misspelling of it.
-pub(in crate::suite) fn meant<'a>(
-    word: &str,
-    known: impl Iterator<Item = &'a str>,
-) -> Option<&'a str> {
+pub(crate) fn meant<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let length = word.chars().count();
     known
         .filter(|known| known.len() < COMPARED_MAX)

@@ -6,7 +6,8 @@ mod yaml;
 
 use memsample_input::Location;
 
-pub(super) use fields::{Fields, listed, meant};
+pub(crate) use fields::meant;
+pub(super) use fields::{Fields, listed};
 
 /// A value and its location.
 #[derive(Clone, Debug)]

@@ -1,6 +1,6 @@
 //! YAML as nodes: one document, within bounds, with the plain words of YAML 1.1.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use memsample_input::{InputError, Location, Problems, Source, quoted};
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Span};
@@ -47,7 +47,7 @@ struct Builder<'a> {
 /// A list or table that is not closed yet.
 enum Open {
     List(Vec<Node>),
-    Table { entries: Vec<Entry>, key: Option<(String, Location)> },
+    Table { entries: Vec<Entry>, keys: HashSet<String>, key: Option<(String, Location)> },
 }
 
 struct Level {
@@ -110,7 +110,7 @@ impl Builder<'_> {
                     }
                     let open = match event {
                         Event::SequenceStart(..) => Open::List(Vec::new()),
-                        _ => Open::Table { entries: Vec::new(), key: None },
+                        _ => Open::Table { entries: Vec::new(), keys: HashSet::new(), key: None },
                     };
                     levels.push(Level { open, anchor, location });
                     continue;
@@ -133,14 +133,14 @@ impl Builder<'_> {
             match levels.last_mut().map(|level| &mut level.open) {
                 None => root = Some(node),
                 Some(Open::List(items)) => items.push(node),
-                Some(Open::Table { entries, key }) => match key.take() {
+                Some(Open::Table { entries, keys, key }) => match key.take() {
                     None => {
                         let location = node.location;
                         let Some(text) = key_of(node.value) else {
                             let message = "a key that is not a word".to_owned();
                             return self.fail(location, message, None);
                         };
-                        if entries.iter().any(|entry| entry.key == text) {
+                        if !keys.insert(text.clone()) {
                             let message = format!("the key {} a second time", quoted(&text));
                             return self.fail(location, message, None);
                         }

@@ -1,0 +1,54 @@
+//! Writes the tables about the tests of a run, each as a whole.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+use arrow_array::RecordBatch;
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_writer::ArrowWriterOptions;
+
+use super::parquet_file::io_error;
+use super::table::{Purpose, properties};
+use crate::replace_file::replace_file;
+use crate::schema::tests::{self, AttemptKey, TestRoleRow, TestRow};
+use crate::schema::{Fields, Table};
+
+/// Writes `tests.parquet` and `test_roles.parquet` into a directory. Each is there whole or not at all, and without
+/// rows where there are none.
+///
+/// # Errors
+///
+/// A file cannot be written. What was there before is as it was.
+pub fn write_test_tables(
+    directory: &Path,
+    mut tests: Vec<TestRow>,
+    mut roles: Vec<TestRoleRow>,
+) -> io::Result<()> {
+    tests.sort_by(|a, b| order(&a.key).cmp(&order(&b.key)));
+    // Stable: the roles of an attempt stay in their order.
+    roles.sort_by(|a, b| order(&a.key).cmp(&order(&b.key)));
+    write(directory, &tests::tests(), tests::TEST_FIELDS, &tests)?;
+    write(directory, &tests::test_roles(), tests::ROLE_FIELDS, &roles)
+}
+
+fn order(key: &AttemptKey) -> (&str, u32, u32) {
+    (&key.test, key.repetition, key.attempt)
+}
+
+fn write<R>(directory: &Path, table: &Table, fields: Fields<R>, rows: &[R]) -> io::Result<()> {
+    let schema = table.arrow_schema();
+    let batch = RecordBatch::try_new(schema.clone(), fields.arrays(rows));
+    let batch = batch.map_err(io::Error::other)?;
+    let path = directory.join(format!("{}.parquet", table.name));
+    replace_file(&path, |file: &File| {
+        let options = ArrowWriterOptions::new()
+            .with_properties(properties(table, Purpose::SmallTail).build())
+            .with_skip_arrow_metadata(true);
+        let writer = ArrowWriter::try_new_with_options(io::BufWriter::new(file), schema, options);
+        let mut writer = writer.map_err(io_error)?;
+        writer.write(&batch).map_err(io_error)?;
+        // Flushes the buffer too.
+        writer.finish().map_err(io_error).map(drop)
+    })
+}

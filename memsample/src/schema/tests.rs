@@ -1,0 +1,398 @@
+//! The tables `tests` and `test_roles` of a run: one row for each attempt of a test, and one for each of its roles.
+//!
+//! They stand beside `results.json`, whose keys have the same names and meanings.
+
+use std::borrow::Cow;
+
+use jiff::Timestamp;
+
+use super::field::{Field, Fields, Value};
+use super::table::{RECORDING, Table};
+
+/// Which attempt of which test a row is about, and where its samples are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AttemptKey {
+    /// The id of the recording that it is in; `None` where it was not started.
+    pub recording: Option<String>,
+    /// The suite.
+    pub suite: String,
+    /// The test.
+    pub test: String,
+    /// Which of the repetitions that were asked for, from 1.
+    pub repetition: u32,
+    /// Which attempt of this repetition, from 1.
+    pub attempt: u32,
+}
+
+/// One attempt of a test: how it ended, and what it used.
+///
+/// `None` is what was not measured, and never 0; of an upper bound it means that nothing bounds the value.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TestRow {
+    /// Which attempt.
+    pub key: AttemptKey,
+    /// How it ended, in the word of `results.json`.
+    pub outcome: String,
+    /// Why, for people.
+    pub reason: Option<String>,
+    /// The exit code of its program.
+    pub exit_code: Option<u64>,
+    /// The signal that ended its program.
+    pub signal: Option<u64>,
+    /// Its sandbox.
+    pub sandbox: Option<String>,
+    /// When it began.
+    pub started: Option<Timestamp>,
+    /// How long it took, in nanoseconds.
+    pub duration_ns: Option<u64>,
+    /// The marks of its begin and its end, in the recording.
+    pub span: Option<(Timestamp, Timestamp)>,
+    /// The peak of resident sets.
+    pub rss: Option<TestPeak>,
+    /// The peak of proportional sets.
+    pub pss: Option<TestPeak>,
+    /// The peak of anonymous memory.
+    pub anon: Option<TestPeak>,
+    /// Growth of anonymous memory, in bytes a minute.
+    pub growth_bytes_per_minute: Option<i64>,
+    /// What was counted of its processes; `None` where nothing was sampled.
+    pub counts: Option<TestCounts>,
+    /// CPU time of all its processes, in nanoseconds.
+    pub cpu_ns: Option<u64>,
+    /// Page faults without I/O.
+    pub minor_faults: Option<u64>,
+    /// Page faults with I/O.
+    pub major_faults: Option<u64>,
+}
+
+/// The largest sum at one instant, in bytes, with its bounds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TestPeak {
+    /// The lower bound.
+    pub bytes: u64,
+    /// What it is from, in the words of `memsample peaks`.
+    pub source: Option<&'static str>,
+    /// The upper bound.
+    pub bytes_upper: Option<u64>,
+    /// When it was.
+    pub at: Option<Timestamp>,
+}
+
+/// What was counted of the processes of an attempt.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TestCounts {
+    /// Its processes.
+    pub processes: u64,
+    /// Those of which only an exit record is known.
+    pub unsampled_processes: u64,
+    /// Process images without an upper bound.
+    pub unbounded_images: u64,
+    /// Its rows of `samples`.
+    pub samples: u64,
+    /// Ticks that were late or missed while it ran.
+    pub gaps: u64,
+}
+
+/// What the processes of one role used together within an attempt.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TestRoleRow {
+    /// Which attempt.
+    pub key: AttemptKey,
+    /// The role.
+    pub role: String,
+    /// The peak of their resident sets.
+    pub rss: TestPeak,
+    /// How many processes had the role.
+    pub processes: u64,
+}
+
+/// Returns the tables that a run writes beside `results.json`.
+#[must_use]
+pub fn result_tables() -> Vec<Table> {
+    vec![tests(), test_roles()]
+}
+
+pub(crate) fn tests() -> Table {
+    let row = "one attempt of a test, also of one that was not started";
+    TEST_FIELDS.whole_table("tests", row, &["test", "repetition", "attempt"])
+}
+
+pub(crate) fn test_roles() -> Table {
+    let row = "one role within an attempt; of each attempt the 50 largest";
+    ROLE_FIELDS.whole_table("test_roles", row, &["test", "repetition", "attempt"])
+}
+
+fn ms(instant: Timestamp) -> i64 {
+    instant.as_millisecond()
+}
+
+fn optional(text: Option<&String>) -> Option<Cow<'_, str>> {
+    text.map(|text| Cow::Borrowed(text.as_str()))
+}
+
+/// The columns by which both tables are joined.
+macro_rules! key {
+    ($($rest:expr),* $(,)?) => {
+        Fields(&[
+            Field {
+                name: RECORDING.name,
+                source: "runner",
+                meaning: "Which recording its samples are in, as in the tables of a recording. Null where it was not started.",
+                value: Value::OptionalText(|row| optional(row.key.recording.as_ref())),
+            },
+            Field {
+                name: "suite",
+                source: "suite",
+                meaning: "The name of the suite.",
+                value: Value::Text(|row| Cow::Borrowed(&row.key.suite)),
+            },
+            Field {
+                name: "test",
+                source: "suite",
+                meaning: "The test, as in `samples` and `processes`.",
+                value: Value::Text(|row| Cow::Borrowed(&row.key.test)),
+            },
+            Field {
+                name: "repetition",
+                source: "runner",
+                meaning: "Which of the repetitions that were asked for, from 1.",
+                value: Value::Int32(|row| i32::try_from(row.key.repetition).unwrap_or(i32::MAX)),
+            },
+            Field {
+                name: "attempt",
+                source: "runner",
+                meaning: "Which attempt of this repetition, from 1: above 1 are retries.",
+                value: Value::Int32(|row| i32::try_from(row.key.attempt).unwrap_or(i32::MAX)),
+            },
+            $($rest),*
+        ])
+    };
+}
+
+macro_rules! field {
+    ($name:literal, $kind:ident, $source:literal, $value:expr, $meaning:literal) => {
+        Field { name: $name, source: $source, meaning: $meaning, value: Value::$kind($value) }
+    };
+}
+
+/// The columns of a peak.
+macro_rules! peak_at {
+    ($name:literal, $of:ident, $meaning:literal) => {
+        Field {
+            name: $name,
+            source: "samples, exits",
+            meaning: $meaning,
+            value: Value::OptionalTimestamp(|row| Some(ms(row.$of.as_ref()?.at?))),
+        }
+    };
+}
+
+pub(crate) const TEST_FIELDS: Fields<TestRow> = key![
+    field!(
+        "outcome",
+        Text,
+        "runner",
+        |row| Cow::Borrowed(&row.outcome),
+        "How it ended, in one word: see docs/verdicts.md."
+    ),
+    field!(
+        "reason",
+        OptionalText,
+        "runner",
+        |row| optional(row.reason.as_ref()),
+        "For people: why it ended so."
+    ),
+    field!(
+        "exit_code",
+        OptionalInt64,
+        "wait",
+        |row| row.exit_code,
+        "The exit code of its program. Null where a signal ended it."
+    ),
+    field!("signal", OptionalInt64, "wait", |row| row.signal, "The signal that ended its program."),
+    field!(
+        "sandbox",
+        OptionalText,
+        "runner",
+        |row| optional(row.sandbox.as_ref()),
+        "The sandbox that it had."
+    ),
+    field!(
+        "started",
+        OptionalTimestamp,
+        "CLOCK_REALTIME",
+        |row| row.started.map(ms),
+        "When it began. Null where it was not started."
+    ),
+    field!(
+        "duration_ns",
+        OptionalInt64,
+        "runner",
+        |row| row.duration_ns,
+        "From its first instruction until its last process ended."
+    ),
+    field!(
+        "begin_ts",
+        OptionalTimestamp,
+        "marks",
+        |row| Some(ms(row.span?.0)),
+        "The mark of its begin. On the clock of the recording, as all `ts`."
+    ),
+    field!(
+        "end_ts",
+        OptionalTimestamp,
+        "marks",
+        |row| Some(ms(row.span?.1)),
+        "The mark of its end."
+    ),
+    field!(
+        "rss_peak_bytes",
+        OptionalInt64,
+        "samples, processes, exits",
+        |row| Some(row.rss.as_ref()?.bytes),
+        "The largest sum of resident sets at one instant, as a lower bound: see docs/peaks.md. Shared pages count once for each process."
+    ),
+    field!(
+        "rss_peak_source",
+        OptionalText,
+        "runner",
+        |row| row.rss.as_ref()?.source.map(Cow::Borrowed),
+        "What that is from: `sampled`, the largest sum of samples at one tick; or, of a single process, `high_water_mark` or `exit_record`."
+    ),
+    field!(
+        "rss_peak_bytes_upper",
+        OptionalInt64,
+        "exits, processes",
+        |row| row.rss.as_ref()?.bytes_upper,
+        "Its upper bound. Null where nothing bounds it."
+    ),
+    peak_at!(
+        "rss_peak_at",
+        rss,
+        "The tick with the largest sum; or the latest possible time of the peak of a single process."
+    ),
+    field!(
+        "pss_peak_bytes",
+        OptionalInt64,
+        "samples",
+        |row| Some(row.pss.as_ref()?.bytes),
+        "The peak of proportional sets, as a lower bound. Null where it is not known."
+    ),
+    field!(
+        "pss_peak_bytes_upper",
+        OptionalInt64,
+        "exits, processes",
+        |row| row.pss.as_ref()?.bytes_upper,
+        "Its upper bound."
+    ),
+    peak_at!("pss_peak_at", pss, "The tick of that peak."),
+    field!(
+        "anon_peak_bytes",
+        OptionalInt64,
+        "samples",
+        |row| Some(row.anon.as_ref()?.bytes),
+        "The largest sum of anonymous memory at one tick."
+    ),
+    field!(
+        "anon_peak_bytes_upper",
+        OptionalInt64,
+        "exits, processes",
+        |row| row.anon.as_ref()?.bytes_upper,
+        "Its upper bound: that of the resident sets, of which it is a part."
+    ),
+    peak_at!("anon_peak_at", anon, "The tick of that peak."),
+    field!(
+        "growth_bytes_per_minute",
+        OptionalSigned,
+        "samples",
+        |row| row.growth_bytes_per_minute,
+        "The slope of anonymous memory. Null where the samples span less than ten seconds."
+    ),
+    field!(
+        "processes",
+        OptionalInt64,
+        "processes",
+        |row| Some(row.counts?.processes),
+        "Its processes. Null, as what follows, where nothing is known of any."
+    ),
+    field!(
+        "unsampled_processes",
+        OptionalInt64,
+        "exits",
+        |row| Some(row.counts?.unsampled_processes),
+        "Of these, those of which only an exit record is known."
+    ),
+    field!(
+        "unbounded_images",
+        OptionalInt64,
+        "exits, processes",
+        |row| Some(row.counts?.unbounded_images),
+        "Its process images without an upper bound, of which one leaves the sum without one."
+    ),
+    field!(
+        "samples",
+        OptionalInt64,
+        "samples",
+        |row| Some(row.counts?.samples),
+        "How many rows of `samples` it has."
+    ),
+    field!(
+        "gaps",
+        OptionalInt64,
+        "ticks",
+        |row| Some(row.counts?.gaps),
+        "Ticks that were late or missed while it ran."
+    ),
+    field!(
+        "cpu_ns",
+        OptionalInt64,
+        "exits, samples",
+        |row| row.cpu_ns,
+        "CPU time of all its processes, as far as it was read."
+    ),
+    field!(
+        "minor_faults",
+        OptionalInt64,
+        "exits, samples",
+        |row| row.minor_faults,
+        "Page faults without I/O of all its processes, as far as they were read."
+    ),
+    field!(
+        "major_faults",
+        OptionalInt64,
+        "exits, samples",
+        |row| row.major_faults,
+        "Page faults with I/O; the same holds."
+    ),
+];
+
+pub(crate) const ROLE_FIELDS: Fields<TestRoleRow> = key![
+    field!(
+        "role",
+        Text,
+        "exe, comm, cmdline, cgroup",
+        |row| Cow::Borrowed(&row.role),
+        "What the processes do, as in `processes`."
+    ),
+    field!(
+        "rss_peak_bytes",
+        Int64,
+        "samples, processes, exits",
+        |row| row.rss.bytes,
+        "The largest sum of their resident sets at one instant, as a lower bound."
+    ),
+    field!(
+        "rss_peak_bytes_upper",
+        OptionalInt64,
+        "exits, processes",
+        |row| row.rss.bytes_upper,
+        "Its upper bound. Null where nothing bounds it."
+    ),
+    field!(
+        "processes",
+        Int64,
+        "processes",
+        |row| row.processes,
+        "How many processes had the role."
+    ),
+];

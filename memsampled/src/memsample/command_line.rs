@@ -1,0 +1,79 @@
+//! The command line: what is put right before it is parsed, and what is said of one that is wrong.
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{ArgAction, Command};
+
+use crate::exit::ExitCode;
+use crate::json_output::join_file;
+
+/// The commands that run a command of the user.
+const WRAPPERS: [&str; 3] = ["record", "session", "exec"];
+
+/// Returns the arguments of this program, with `--json FILE` joined where a command takes it.
+pub(crate) fn arguments(program: &Command) -> Vec<OsString> {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let command = arguments.get(1).and_then(|name| program.find_subcommand(name));
+    let takes_file = command.is_some_and(|command| {
+        let mut arguments = command.get_arguments();
+        arguments.any(|it| it.get_id() == "json" && matches!(it.get_action(), ArgAction::Set))
+    });
+    if !takes_file {
+        return arguments;
+    }
+    let has_positional = command.is_some_and(|it| it.get_positionals().any(|it| !it.is_last_set()));
+    join_file(arguments, has_positional)
+}
+
+/// Returns the exit code of a failure that is not one of the command that is run; `None` if none is run.
+pub(crate) fn own_failure(arguments: &[OsString]) -> Option<ExitCode> {
+    let name = arguments.get(1)?.to_str()?;
+    let runs_command =
+        WRAPPERS.contains(&name) && (name != "record" || arguments.iter().any(|it| it == "--"));
+    runs_command.then_some(ExitCode::OWN_FAILURE)
+}
+
+/// Prints why the arguments are refused, or the help that was asked for, and returns the exit code.
+pub(crate) fn refuse(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
+    // Nobody is left to tell if this fails.
+    let _ = error.print();
+    if !error.use_stderr() {
+        return ExitCode::SUCCESS;
+    }
+    if let Some(instead) = with_dashes(error, arguments) {
+        let _ = writeln!(io::stderr(), "\nA command stands behind `--`: {instead}");
+    }
+    if is_evaluated(arguments) {
+        let _ = writeln!(io::stdout(), "{FALSE}");
+    }
+    own_failure(arguments).unwrap_or(ExitCode::WRONG_USAGE)
+}
+
+/// What a shell evaluates where the commands that it was to evaluate could not be printed, so that it notices.
+pub(crate) const FALSE: &str = "false";
+
+/// Returns whether a shell evaluates what this program prints.
+fn is_evaluated(arguments: &[OsString]) -> bool {
+    arguments.get(1).is_some_and(|it| it == "start") && arguments.iter().any(|it| it == "--env")
+}
+
+/// Returns the command line with the `--` that was left out before a command.
+fn with_dashes(error: &clap::Error, arguments: &[OsString]) -> Option<String> {
+    let name = arguments.get(1)?.to_str()?;
+    if error.kind() != ErrorKind::UnknownArgument
+        || !WRAPPERS.contains(&name)
+        || arguments.iter().any(|it| it == "--")
+    {
+        return None;
+    }
+    let Some(ContextValue::String(wrong)) = error.get(ContextKind::InvalidArg) else { return None };
+    if wrong.starts_with('-') {
+        return None;
+    }
+    let mut words: Vec<&str> = arguments.iter().map(|it| it.to_str()).collect::<Option<_>>()?;
+    let index = words.iter().skip(2).position(|it| it == wrong)? + 2;
+    words.insert(index, "--");
+    shlex::try_join(words).ok()
+}

@@ -1,0 +1,156 @@
+//! `memsample record -- COMMAND`: runs a command, whatever happens to its recording.
+
+use std::fs;
+use std::io::{self, Write};
+
+use anyhow::bail;
+use crossbeam_channel::{Receiver, never, select, tick};
+use memsample::{MarkKind, RecordError, Recorder, Scope};
+use memsample_client::wire::End;
+use serde_json::json;
+
+use super::args::RecordArgs;
+use super::descriptors::DescriptorLimit;
+use super::live::{self, Live};
+use super::start::{link, start};
+use crate::child::RunningCommand;
+use crate::command_hint::cannot_run;
+use crate::command_usage::COMMAND_TEST;
+use crate::exit::ExitCode;
+use crate::signals::signals;
+use crate::summary;
+
+/// Runs the command and returns its exit code. An error is one of usage, and the command was not run.
+pub(super) fn run(args: &RecordArgs) -> anyhow::Result<ExitCode> {
+    let Some((program, arguments)) = args.command.split_first() else {
+        return Ok(ExitCode::WRONG_USAGE);
+    };
+    if args.json.is_on_stdout() {
+        bail!("stdout belongs to the command: write the JSON into a file, with `--json FILE`");
+    }
+    let descriptors = DescriptorLimit::raise(&args.proc);
+    let signals = signals()?;
+    let recorder = match start(args, &descriptors) {
+        Ok(recorder) => Ok(recorder),
+        Err(error) if matches!(error.downcast_ref(), Some(RecordError::Options(_))) => {
+            return Err(error);
+        }
+        Err(error) => {
+            let reason = format!("{error:#}");
+            warn(&format!("the command runs without a recording: {reason}"));
+            Err(reason)
+        }
+    };
+    if let Ok(recorder) = &recorder {
+        begin(recorder);
+    }
+    let command = match descriptors.with_original(|| RunningCommand::spawn(program, arguments)) {
+        Ok(command) => command,
+        Err(error) => {
+            if let Ok(recorder) = recorder {
+                discard(recorder);
+            }
+            return Ok(cannot_run(&args.command, &error));
+        }
+    };
+    if let Ok(recorder) = &recorder {
+        link(args, recorder);
+    }
+    // A live line would be mixed with what the command writes to the same terminal.
+    let live = Live::new(args.progress, false, args.duration);
+    let code = wait_for_command(recorder.as_ref().ok(), &command, &signals, &live);
+    drop(live);
+    let reported = match recorder {
+        Ok(recorder) => report(args, recorder),
+        Err(reason) => args.json.write(|| {
+            let nothing = json!({"recording": null, "error": reason, "command_exit_code": code});
+            Ok(format!("{nothing}\n"))
+        }),
+    };
+    if let Err(error) = reported {
+        warn(&format!("{error:#}"));
+    }
+    Ok(ExitCode::of_command(code))
+}
+
+/// Lets what this program starts belong to a test, so that its processes are told from all others.
+fn begin(recorder: &Recorder) {
+    let launcher = rustix::process::getpid().as_raw_nonzero().get();
+    // Fails where another tree is recorded, to which this program does not belong.
+    let _ = recorder.assign(&Scope::Launched { by: launcher }, COMMAND_TEST);
+    mark(recorder, MarkKind::Begin);
+}
+
+fn mark(recorder: &Recorder, kind: MarkKind) {
+    // Only fails once the recording has ended, which is reported anyway.
+    let _ = recorder.mark(kind, COMMAND_TEST, Some(COMMAND_TEST));
+}
+
+/// Waits until the command ends, and returns its exit code.
+///
+/// If the recording ends first, the command continues: it is not ours to stop.
+fn wait_for_command(
+    recorder: Option<&Recorder>,
+    command: &RunningCommand,
+    signals: &Receiver<i32>,
+    live: &Live,
+) -> i32 {
+    let tick = tick(live::INTERVAL);
+    let none = never();
+    let mut signals = signals;
+    let mut interrupted = false;
+    let code = loop {
+        select! {
+            recv(command.ended()) -> end => break end.map_or(1, |end| end.code()),
+            recv(tick) -> _ => if let Some(recorder) = recorder {
+                live.show(&recorder.status());
+            },
+            recv(signals) -> signal => {
+                let Ok(signal) = signal else {
+                    // No more can be received; the command can still be stopped by itself.
+                    signals = &none;
+                    continue;
+                };
+                // At the second signal, do not wait for the command.
+                if interrupted {
+                    break 128 + signal;
+                }
+                interrupted = true;
+                command.forward(signal);
+            }
+        }
+    };
+    if let Some(recorder) = recorder {
+        mark(recorder, MarkKind::End);
+        recorder.set_command_exit_code(code);
+    }
+    code
+}
+
+/// Closes the recording, and prints what it holds to stderr: stdout belongs to the command.
+fn report(args: &RecordArgs, recorder: Recorder) -> anyhow::Result<()> {
+    let recording = recorder.stop()?;
+    let end = recording.manifest().end.clone().map(End::from);
+    if let Some(reason) = end.as_ref().and_then(summary::early_end) {
+        warn(&format!("the recording ended before the command: {reason}"));
+    }
+    args.json.write(|| summary::json(&recording))?;
+    let text = summary::text(&recording, summary::LARGEST)?;
+    // Nobody is left to tell if this fails.
+    let _ = io::stderr().write_all(text.as_bytes());
+    Ok(())
+}
+
+/// Removes a recording whose command could not be run.
+fn discard(recorder: Recorder) {
+    let path = recorder.path().to_owned();
+    drop(recorder);
+    if let Err(error) = fs::remove_dir_all(&path) {
+        warn(&format!("cannot remove `{}`: {error}", path.display()));
+    }
+}
+
+fn warn(message: &str) {
+    // Nobody is left to tell if this fails.
+    let _ = writeln!(io::stderr(), "warning: {message}");
+}

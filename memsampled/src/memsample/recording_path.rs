@@ -1,0 +1,148 @@
+//! Which recording a person means: a path, a name, `@latest`, the id of a session, or the results of a run.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use anyhow::{Context, bail};
+use memsample::{Recording, Recovery};
+use memsample_input::printable;
+use regex::Regex;
+
+use crate::known_recordings::{KnownRecordings, recordings_of_run};
+
+/// How many recordings an error names.
+const MAX_NAMED: usize = 5;
+
+/// Opens the recording that is named, and prints its path to stderr if that is not what was typed.
+pub(crate) fn open(named: &Path) -> anyhow::Result<(Recording, Recovery)> {
+    let path = resolve(named)?;
+    if path != behind_link(named) {
+        let (named, path) = (named.display().to_string(), path.display().to_string());
+        writeln!(io::stderr(), "note: `{}` is `{}`", printable(&named), printable(&path))?;
+    }
+    Ok(Recording::open(&path)?)
+}
+
+/// Returns the path of the recording that is named.
+pub(crate) fn resolve(named: &Path) -> anyhow::Result<PathBuf> {
+    if named.join("recording.json").exists() {
+        return Ok(behind_link(named));
+    }
+    if let Some(last) = recordings_of_run(named).into_iter().next() {
+        return Ok(last);
+    }
+    // A file of a recording stands for it.
+    if let Some(parent) =
+        named.parent().filter(|it| named.is_file() && it.join("recording.json").exists())
+    {
+        return Ok(parent.to_owned());
+    }
+    let text = named.to_str().filter(|text| !text.contains('/'));
+    let Some(text) = text else { return Err(not_found(named, None)) };
+    let known = KnownRecordings::find();
+    if let Some(reference) = text.strip_prefix('@') {
+        let back = back(reference).with_context(|| {
+            format!(
+                "`{}` is no recording: write @latest, @-1 for the one before it, and so on",
+                printable(text)
+            )
+        })?;
+        let Some(found) = known.recordings.get(back) else {
+            bail!("`{text}` is no recording: {}", what_there_is(&known));
+        };
+        return Ok(found.path.clone());
+    }
+    let is_named = |name: &str| name == text || without_time(name) == Some(text);
+    match known.recordings.iter().find(|it| is_named(&it.name)) {
+        Some(found) => Ok(found.path.clone()),
+        None => Err(not_found(named, Some(&known))),
+    }
+}
+
+/// Returns the recording to which a link such as `recordings/latest` leads, which may lead to another one later.
+fn behind_link(path: &Path) -> PathBuf {
+    match (path.parent(), path.read_link()) {
+        (Some(parent), Ok(target)) => parent.join(target),
+        _ => path.to_owned(),
+    }
+}
+
+/// Returns how many recordings are newer, of `latest` or `-1`.
+fn back(reference: &str) -> Option<usize> {
+    match reference {
+        "latest" => Some(0),
+        number => number.strip_prefix('-')?.parse().ok(),
+    }
+}
+
+/// Returns a name without the time behind it, which it has from `record --name` and `start --name`.
+fn without_time(name: &str) -> Option<&str> {
+    static TIME: LazyLock<Option<Regex>> =
+        LazyLock::new(|| Regex::new(r"^(.+)-\d{8}T\d{6}Z(-\d+)?$").ok());
+    Some(TIME.as_ref()?.captures(name)?.get(1)?.as_str())
+}
+
+fn not_found(named: &Path, known: Option<&KnownRecordings>) -> anyhow::Error {
+    let text = named.display().to_string();
+    let text = printable(&text);
+    let inside = KnownRecordings::below(vec![named.to_owned()]);
+    if !inside.recordings.is_empty() {
+        return anyhow::anyhow!(
+            "`{text}` is not a recording, but a directory of them: {}",
+            names(&inside)
+        );
+    }
+    let why = match (named.is_dir(), named.exists()) {
+        (true, _) => "it has no recording.json",
+        (_, true) => "it is not a directory",
+        _ => "there is no such directory",
+    };
+    match known {
+        Some(known) => {
+            anyhow::anyhow!("`{text}` is not a recording: {why}; {}", what_there_is(known))
+        }
+        None => anyhow::anyhow!(
+            "`{text}` is not a recording: {why}; `memsample ls` lists those that there are"
+        ),
+    }
+}
+
+fn what_there_is(known: &KnownRecordings) -> String {
+    let places: Vec<_> =
+        known.places.iter().map(|place| format!("`{}`", place.display())).collect();
+    let places = places.join(", ");
+    match known.recordings.is_empty() {
+        true => format!("there is none in {places}"),
+        false => format!("{places} have {}", names(known)),
+    }
+}
+
+fn names(known: &KnownRecordings) -> String {
+    let newest = known.recordings.iter().take(MAX_NAMED);
+    let newest: Vec<_> = newest.map(|it| printable(&it.name)).collect();
+    let more = match known.recordings.len().saturating_sub(MAX_NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more: see `memsample ls`"),
+    };
+    format!("{}{more}", newest.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_may_have_a_time_behind_it() {
+        assert_eq!(without_time("nightly-20261128T173000Z"), Some("nightly"));
+        assert_eq!(without_time("a-b-20261128T173000Z-2"), Some("a-b"));
+        assert_eq!(without_time("20261128T173000Z"), None);
+        assert_eq!(without_time("nightly"), None);
+    }
+
+    #[test]
+    fn references_count_back_from_the_latest() {
+        assert_eq!([back("latest"), back("-1"), back("-12")], [Some(0), Some(1), Some(12)]);
+        assert_eq!([back(""), back("1"), back("--1"), back("newest")], [None; 4]);
+    }
+}

@@ -1,0 +1,97 @@
+//! `--list` and `--dry-run`: what would be run.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use memsample_input::{printable, rounded_size};
+use memsample_runner::run::{Decision, PlannedTest, RunOptions, dry_run};
+use memsample_runner::suite::Suite;
+use serde::Serialize;
+
+use super::RunArgs;
+use super::output::tell;
+use crate::exit::ExitCode;
+use crate::plain_table::{align_right, lines, plain_table};
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Listed<'a> {
+    suite: &'a str,
+    tests: Vec<&'a PlannedTest>,
+    notes: &'a [String],
+}
+
+/// Prints what would be run.
+pub(super) fn print(
+    suite: &Suite,
+    options: &RunOptions,
+    args: &RunArgs,
+) -> anyhow::Result<ExitCode> {
+    let (planned, notes) = dry_run(suite, options);
+    let is_selected = |test: &&PlannedTest| test.decision != Decision::NotSelected;
+    let shown: Vec<&PlannedTest> = match args.list {
+        // As the suite has them.
+        true => {
+            let of = |name: &String| planned.iter().find(|test| test.name == *name);
+            suite.tests.iter().filter_map(|test| of(&test.name)).filter(is_selected).collect()
+        }
+        false => planned.iter().collect(),
+    };
+    let mut out = io::stdout().lock();
+    if args.json {
+        serde_json::to_writer(
+            &mut out,
+            &Listed { suite: &suite.name, tests: shown, notes: &notes },
+        )?;
+        writeln!(out)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if args.list {
+        for test in shown {
+            writeln!(out, "{}", printable(&test.name))?;
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    for note in suite.notes.iter().chain(&notes) {
+        tell(&format!("note: {}", printable(note)));
+    }
+    write!(out, "{}", table(&shown))?;
+    let selected = planned.iter().filter(is_selected).count();
+    let run = planned.iter().filter(|test| test.decision == Decision::Run).count();
+    let jobs = options.jobs;
+    writeln!(
+        out,
+        "\n{run} of {} tests would be run, at most {jobs} at once; {} would be skipped, {} are not selected",
+        planned.len(),
+        selected - run,
+        planned.len() - selected
+    )?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn table(tests: &[&PlannedTest]) -> String {
+    let mut table = plain_table();
+    table.set_header(["", "TEST", "TIMES", "SANDBOX", "TIMEOUT", "MEMORY LIMIT", "WHY"]);
+    for test in tests {
+        let unknown = || "-".to_owned();
+        let is_run = test.decision == Decision::Run;
+        let number = test.position.map_or_else(unknown, |position| position.to_string());
+        let times = if is_run { test.repeat.to_string() } else { unknown() };
+        let word = match test.decision {
+            Decision::Run | Decision::NotSelected => "",
+            Decision::Skip => "skipped: ",
+            Decision::NotStarted => "cannot be started: ",
+        };
+        table.add_row([
+            number,
+            printable(&test.name),
+            times,
+            test.sandbox.clone().unwrap_or_else(unknown),
+            format!("{:?}", Duration::from_nanos(test.timeout_ns)),
+            test.memory_limit_bytes.map_or_else(unknown, rounded_size),
+            format!("{word}{}", printable(test.reason.as_deref().unwrap_or_default())),
+        ]);
+    }
+    align_right(&mut table, |index| matches!(index, 0 | 2 | 4 | 5));
+    lines(&table)
+}

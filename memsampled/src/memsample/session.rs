@@ -1,0 +1,250 @@
+//! `memsample session`: a session of the daemon for as long as a command runs.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use crossbeam_channel::{Receiver, select};
+use memsample::Recording;
+use memsample_client::wire::{Span, StartRequest};
+use memsample_client::{Client, ClientError, SESSION_VARIABLE, SOCKET_VARIABLE, default_socket};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::child::RunningCommand;
+use crate::command_hint::cannot_run;
+use crate::control::parse_label;
+use crate::exit::ExitCode;
+use crate::json_output::JsonArgs;
+use crate::signals::signals;
+use crate::{duration, share, summary};
+
+/// Run a command within a session of the daemon, and print what was recorded
+///
+/// Exports MEMSAMPLE_SOCKET and MEMSAMPLE_SESSION to the command, so that `memsample mark` and `exec`, and
+/// clients such as the pytest plugin, need no arguments. Without a daemon on the socket, this command runs one for
+/// as long as the session lasts; then the recording is below --out. If there can be no session, the command runs
+/// without one, and a line on stderr says so.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:\n  \
+    memsample session -- pytest --memsample\n  \
+    memsample session --name nightly -- sh -c 'memsample exec --test load -- ./load && ./check'")]
+pub(crate) struct SessionArgs {
+    /// Socket of the daemon [default: /run/memsampled/memsampled.sock as root, else
+    /// $XDG_RUNTIME_DIR/memsampled.sock]
+    #[arg(long, value_name = "PATH", env = SOCKET_VARIABLE)]
+    pub(crate) socket: Option<PathBuf>,
+
+    /// Name of the recording; the id of the session is the name and the time [default: the time alone]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+
+    /// Sampling interval: 1ms to 1h [default: 100ms]
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    pub(crate) interval: Option<Duration>,
+
+    /// Share of one CPU to spend on PSS and USS: a percentage, `off` or `unlimited` [default: 1%]
+    #[arg(long, value_name = "SHARE", value_parser = share::parse)]
+    pub(crate) pss_budget: Option<f64>,
+
+    /// Label to store in recording.json; may be given several times
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = parse_label)]
+    pub(crate) labels: Vec<(String, String)>,
+
+    /// Directory below which to create the recording if no daemon is running
+    #[arg(long, value_name = "DIR", default_value = "recordings")]
+    pub(crate) out: PathBuf,
+
+    #[command(flatten)]
+    pub(crate) json: JsonArgs,
+
+    /// Command and its arguments
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<String>,
+}
+
+/// How long a daemon of our own may take to listen, and to end.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Time between two looks at it.
+const RETRY: Duration = Duration::from_millis(10);
+
+pub(crate) fn run(args: &SessionArgs) -> anyhow::Result<ExitCode> {
+    if args.json.is_on_stdout() {
+        bail!("stdout belongs to the command: write the JSON into a file, with `--json FILE`");
+    }
+    let Some((program, arguments)) = args.command.split_first() else {
+        return Ok(ExitCode::WRONG_USAGE);
+    };
+    let request = StartRequest {
+        name: args.name.clone(),
+        interval: args
+            .interval
+            .map(|it| Span(it).whole_millis())
+            .transpose()
+            .map_err(anyhow::Error::msg)?,
+        pss_budget: args.pss_budget,
+        labels: args.labels.iter().cloned().collect(),
+        ..StartRequest::default()
+    };
+    let signals = signals()?;
+    let session = match Session::start(args, &request) {
+        Ok(session) => Some(session),
+        Err(error) => {
+            warn(&format!("the command runs without a session: {error:#}"));
+            None
+        }
+    };
+    let environment = session.iter().flat_map(Session::environment).collect::<Vec<_>>();
+    let code = match RunningCommand::spawn_with(program, arguments, environment) {
+        Ok(command) => ExitCode::of_command(wait(&command, &signals)),
+        Err(error) => cannot_run(&args.command, &error),
+    };
+    if let Some(session) = session
+        && let Err(error) = session.stop(args)
+    {
+        warn(&format!("{error:#}"));
+    }
+    Ok(code)
+}
+
+/// Waits for the command, to which signals are forwarded.
+fn wait(command: &RunningCommand, signals: &Receiver<i32>) -> i32 {
+    let mut interrupted = false;
+    loop {
+        select! {
+            recv(command.ended()) -> end => return end.map_or(1, |end| end.code()),
+            recv(signals) -> signal => {
+                let Ok(signal) = signal else { continue };
+                // At the second signal, do not wait for the command.
+                if interrupted {
+                    return 128 + signal;
+                }
+                interrupted = true;
+                command.forward(signal);
+            }
+        }
+    }
+}
+
+/// A session, and the daemon that was started for it.
+struct Session {
+    client: Client,
+    id: String,
+    socket: PathBuf,
+    /// Ended when it is dropped.
+    _daemon: Option<OwnDaemon>,
+}
+
+impl Session {
+    fn start(args: &SessionArgs, request: &StartRequest) -> anyhow::Result<Self> {
+        let socket = match &args.socket {
+            Some(socket) => Ok(socket.clone()),
+            None => default_socket(),
+        };
+        let (mut client, socket, daemon) = match socket.map(|it| (Client::connect(&it), it)) {
+            Ok((Ok(client), socket)) => (client, socket, None),
+            Ok((Err(ClientError::NoDaemon(_)), _)) | Err(_) => {
+                let daemon = OwnDaemon::start(&args.out)?;
+                (daemon.connect()?, daemon.socket(), Some(daemon))
+            }
+            Ok((Err(error), _)) => return Err(error.into()),
+        };
+        let id = client.start(request)?.id;
+        // The command may run in another directory.
+        let socket = std::path::absolute(socket)?;
+        Ok(Self { client, id, socket, _daemon: daemon })
+    }
+
+    fn environment(&self) -> [(&'static str, String); 2] {
+        [(SOCKET_VARIABLE, self.socket.display().to_string()), (SESSION_VARIABLE, self.id.clone())]
+    }
+
+    /// Stops the session, and prints what it recorded.
+    fn stop(mut self, args: &SessionArgs) -> anyhow::Result<()> {
+        let stopped = self.client.stop(&self.id).context("the session was not stopped")?;
+        if let Some(reason) = stopped.summary.end.as_ref().and_then(summary::early_end) {
+            warn(&format!("the recording ended before the command: {reason}"));
+        }
+        let (recording, _) = Recording::open(Path::new(&stopped.recording))?;
+        args.json.write(|| summary::json(&recording))?;
+        let text = summary::text(&recording, summary::LARGEST)?;
+        // Nobody is left to tell if this fails.
+        let _ = io::stderr().write_all(text.as_bytes());
+        Ok(())
+    }
+}
+
+/// A daemon for one session, in a directory that only this user can reach.
+struct OwnDaemon {
+    daemon: Child,
+    directory: tempfile::TempDir,
+}
+
+impl OwnDaemon {
+    fn start(recordings: &Path) -> anyhow::Result<Self> {
+        let directory = tempfile::Builder::new().prefix("memsample-").tempdir()?;
+        fs::create_dir_all(recordings)
+            .with_context(|| format!("cannot make `{}`", recordings.display()))?;
+        let beside = std::env::current_exe()?.with_file_name("memsampled");
+        let program = if beside.exists() { beside } else { PathBuf::from("memsampled") };
+        let daemon = Command::new(&program)
+            .arg("--socket")
+            .arg(directory.path().join("socket"))
+            .arg("--recordings")
+            .arg(std::path::absolute(recordings)?)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(fs::File::create(directory.path().join("log"))?)
+            .spawn()
+            .with_context(|| {
+                format!("no daemon is running, and `{}` cannot be started", program.display())
+            })?;
+        Ok(Self { daemon, directory })
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.directory.path().join("socket")
+    }
+
+    fn connect(&self) -> anyhow::Result<Client> {
+        let began = Instant::now();
+        loop {
+            match Client::connect(&self.socket()) {
+                Ok(client) => return Ok(client),
+                Err(error) if began.elapsed() > PATIENCE => {
+                    let log = fs::read_to_string(self.directory.path().join("log"));
+                    let last =
+                        log.unwrap_or_default().lines().last().unwrap_or_default().to_owned();
+                    return Err(anyhow::Error::from(error).context(format!("memsampled: {last}")));
+                }
+                Err(_) => std::thread::sleep(RETRY),
+            }
+        }
+    }
+}
+
+impl Drop for OwnDaemon {
+    fn drop(&mut self) {
+        let pid = i32::try_from(self.daemon.id()).ok().and_then(Pid::from_raw);
+        if let Some(pid) = pid {
+            // Fails if it has ended already.
+            let _ = kill_process(pid, Signal::TERM);
+        }
+        let began = Instant::now();
+        while matches!(self.daemon.try_wait(), Ok(None)) {
+            if began.elapsed() > PATIENCE {
+                let _ = self.daemon.kill();
+                let _ = self.daemon.wait();
+                return;
+            }
+            std::thread::sleep(RETRY);
+        }
+    }
+}
+
+fn warn(message: &str) {
+    // Nobody is left to tell if this fails.
+    let _ = writeln!(io::stderr(), "warning: {message}");
+}

@@ -1,0 +1,171 @@
+//! `memsample record -- COMMAND`: what the command used, and that it runs whatever happens to the recording.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use crate::command::{memsample, recordings, shell};
+use tempfile::tempdir;
+
+#[test]
+fn a_command_runs_although_it_cannot_be_recorded() {
+    let directory = tempdir().unwrap();
+    fs::write(directory.path().join("file"), "").unwrap();
+    let line = "echo ran; exit 7";
+    fs::create_dir(directory.path().join("closed")).unwrap();
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    // No directory, no permission (as nobody), no /proc, no configuration, no target, a full disk.
+    for before in [
+        "exec $MEMSAMPLE record --out file",
+        "exec $MEMSAMPLE record --out /proc/no",
+        "exec setpriv --reuid=65534 --regid=65534 --clear-groups $MEMSAMPLE record --out closed/x",
+        "exec $MEMSAMPLE record --proc file",
+        "exec $MEMSAMPLE record --config absent.toml",
+        "exec $MEMSAMPLE record --json out.json --out file",
+        "exec $MEMSAMPLE record --pid 2147483647",
+        "mkdir full; exec unshare -m sh -c 'mount -t tmpfs -o size=64k none full && exec \"$@\"' sh \
+         $MEMSAMPLE record --out full",
+    ] {
+        let ended = shell(directory.path(), &format!("{before} -- sh -c '{line}'"));
+        assert_eq!(
+            (ended.code, ended.stdout.as_str()),
+            (Some(7), "ran\n"),
+            "{before}: {}",
+            ended.stderr
+        );
+        let lines: Vec<&str> = ended.stderr.lines().collect();
+        assert_eq!(lines.len(), 1, "{before}: {}", ended.stderr);
+        assert!(
+            lines[0].starts_with("warning: the command runs without a recording: "),
+            "{before}: {}",
+            ended.stderr
+        );
+    }
+    let json = fs::read_to_string(directory.path().join("out.json")).unwrap();
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert!(json["recording"].is_null() && json["error"].is_string());
+    assert_eq!(json["command_exit_code"], 7);
+}
+
+#[test]
+fn a_disk_that_becomes_full_does_not_change_the_exit_code() {
+    let directory = tempdir().unwrap();
+    // The command fills the disk on which it is recorded, and waits until the recording has noticed.
+    let line = "mkdir full; exec unshare -m sh -c 'mount -t tmpfs -o size=4m none full && exec \"$@\"' sh \
+                $MEMSAMPLE record --out full --name x --interval 1ms -- sh -c \
+                'head -c 4000000 /dev/zero >full/ballast; \
+                 while ! grep -q disk_full full/x/recording.json; do :; done; exit 6'";
+    let ended = shell(directory.path(), line);
+    assert_eq!(ended.code, Some(6), "{}", ended.stderr);
+    let warning = "warning: the recording ended before the command: the disk is full";
+    assert!(ended.stderr.contains(warning), "{}", ended.stderr);
+}
+
+#[test]
+fn the_same_name_can_be_used_again() {
+    let directory = tempdir().unwrap();
+    let at = directory.path();
+    for number in [1, 2] {
+        let line = format!("$MEMSAMPLE record --name nightly -- sh -c 'exit {number}'");
+        let ended = shell(at, &line);
+        assert_eq!(ended.code, Some(number), "{}", ended.stderr);
+        assert!(!ended.stderr.contains("warning: "), "{}", ended.stderr);
+    }
+    let made = recordings(at);
+    assert_eq!(made.len(), 2, "{made:?}");
+    for link in ["latest", "nightly"] {
+        let led = fs::canonicalize(at.join("recordings").join(link)).unwrap();
+        assert_eq!(led, fs::canonicalize(&made[1]).unwrap(), "{link}");
+    }
+    // A recording that an older version made under the plain name is kept, and it is said.
+    fs::remove_file(at.join("recordings/nightly")).unwrap();
+    fs::create_dir(at.join("recordings/nightly")).unwrap();
+    let ended = shell(at, "$MEMSAMPLE record --name nightly -- true");
+    assert_eq!(ended.code, Some(0));
+    assert!(ended.stderr.contains("`recordings/nightly` does not lead to "), "{}", ended.stderr);
+    assert!(at.join("recordings/nightly").read_dir().unwrap().next().is_none());
+}
+
+#[test]
+fn failures_of_its_own_have_a_code_of_their_own() {
+    let directory = tempdir().unwrap();
+    for (arguments, code) in [
+        (&["record", "--no-such-option", "--", "true"][..], 125),
+        (&["record", "--interval", "2h", "--", "true"], 125),
+        (&["record", "--name", "a/b", "--", "true"], 125),
+        (&["exec", "--no-such-option", "--", "true"], 125),
+        (&["session", "--no-such-option", "--", "true"], 125),
+        (&["record", "--no-such-option"], 2),
+        (&["record", "--", "no-such-program"], 127),
+        (&["record", "--", "/etc/passwd"], 126),
+        (&["record", "--", "sh", "-c", "exit 5"], 5),
+    ] {
+        let ended = memsample(directory.path(), arguments);
+        assert_eq!(ended.code, Some(code), "{arguments:?}: {}", ended.stderr);
+    }
+}
+
+#[test]
+fn what_the_command_used_comes_first() {
+    let directory = tempdir().unwrap();
+    let program = "import time; block = bytearray(64 << 20); time.sleep(2)";
+    let line = format!("python3 -c '{program}' & python3 -c '{program}' & wait; exit 3");
+    let ended = memsample(
+        directory.path(),
+        // Long enough to read PSS of a busy machine at each tick.
+        &[
+            "record",
+            "--name",
+            "x",
+            "--interval",
+            "500ms",
+            "--pss-interval",
+            "every",
+            "--",
+            "sh",
+            "-c",
+            &line,
+        ],
+    );
+    assert_eq!(ended.code, Some(3));
+    let text = ended.stderr.as_str();
+    assert!(text.starts_with("command: sh -c "), "{text}");
+    let at = |part: &str| text.find(part).unwrap_or_else(|| panic!("{part} in:\n{text}"));
+    assert!(at("exit code 3 after ") < at("peak RSS "));
+    assert!(at("peak RSS ") < at("ROLE") && at("ROLE") < at("the whole machine meanwhile:"));
+    // It is much smaller than its children.
+    let first = text[at("ROLE")..].lines().nth(1).unwrap();
+    assert!(first.starts_with("sh "), "the command itself is on top: {first}");
+    let json = memsample(directory.path(), &["summary", "--json", "x"]).json();
+    let command = &json["command"];
+    assert_eq!((&command["exit_code"], &command["command"][0]), (&3.into(), &"sh".into()));
+    let number = |key: &str| command[key].as_f64().unwrap_or_else(|| panic!("{key} in {command}"));
+    assert!((2.0..30.0).contains(&number("seconds")), "{command}");
+    assert!(number("cpu_seconds") > 0.0 && number("cpu_seconds") < 30.0, "{command}");
+    assert!(number("processes") >= 3.0, "{command}");
+    let mib = f64::from(1 << 20);
+    assert!((128.0 * mib..200.0 * mib).contains(&number("rss_peak_lower_bytes")), "{command}");
+    // PSS was read of all of it: two blocks, and pages that are shared.
+    assert!((128.0 * mib..200.0 * mib).contains(&number("pss_bytes")), "{command}");
+    assert!((0.9..=1.0).contains(&number("pss_covers")), "{command}");
+    let unread = ["record", "--pss-budget", "off", "--", "sleep", "0.5"];
+    let ended = memsample(directory.path(), &unread);
+    assert!(ended.stderr.contains("; PSS - (not read of enough processes)"), "{}", ended.stderr);
+    let json = memsample(directory.path(), &["summary", "--json", "recordings/latest"]).json();
+    assert!(json["command"]["pss_bytes"].is_null());
+}
+
+#[test]
+fn a_recording_can_be_limited_to_a_process() {
+    let directory = tempdir().unwrap();
+    let line =
+        "sleep 100 & pid=$!; $MEMSAMPLE record --pid $pid --name x --duration 300ms; kill $pid";
+    assert_eq!(shell(directory.path(), line).code, Some(0));
+    let rows = memsample(directory.path(), &["view", "recordings/x", "--json"]).json();
+    let rows = rows.as_array().unwrap();
+    assert!(rows.len() == 1 && rows[0]["comm"] == "sleep", "{rows:?}");
+    let ended = shell(directory.path(), "sleep 100 & $MEMSAMPLE record --pid $! -- true; kill $!");
+    assert!(ended.stderr.contains("the recording is limited to others"), "{}", ended.stderr);
+    let wrong =
+        memsample(directory.path(), &["record", "--cgroup", "relative", "--duration", "1s"]);
+    assert!(wrong.stderr.contains("must be an absolute path"), "{}", wrong.stderr);
+}

@@ -1,0 +1,69 @@
+//! What a recording says of a test that the kernel ended for want of memory.
+
+use arrow_array::Array;
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Int32Type, Int64Type};
+use memsample::Recording;
+use memsample_runner::results::Outcome;
+use tempfile::tempdir;
+
+use crate::running::{options, results, shell, suite};
+
+const MIB: u64 = 1 << 20;
+
+#[test]
+fn the_mark_of_a_kill_names_the_test_its_limit_and_the_image() {
+    let directory = tempdir().unwrap();
+    let options = options(&directory.path().join("results"));
+    // It ends long before its control group would be read, which is once a second.
+    let mut limited = shell("limited", "head -c 200m /dev/zero | tail -c 200m | wc -c");
+    limited.memory_limit_bytes = Some(32 * MIB);
+    let results = results(&suite(vec![limited, shell("other", "kill -9 $$")]), &options);
+    assert_eq!(results[0].outcome, Outcome::OutOfMemory { limit_bytes: 32 * MIB }, "{results:#?}");
+
+    let (recording, _) = Recording::open(&directory.path().join("results/recording")).unwrap();
+    if !recording.manifest().provenance.settings.exits {
+        // Who was killed is known by exit records alone.
+        return;
+    }
+    let mut kills = Vec::new();
+    for batch in recording.read_table("marks", &["kind", "name", "test", "process"]) {
+        let batch = batch.unwrap();
+        let text = |name: &str| batch[name].as_string::<i32>().clone();
+        let (kind, name, test) = (text("kind"), text("name"), text("test"));
+        let process = batch["process"].as_primitive::<Int64Type>();
+        for row in (0..batch.num_rows()).filter(|&row| kind.value(row) == "oom_kill") {
+            assert!(test.is_valid(row) && process.is_valid(row), "{}", name.value(row));
+            let (name, test) = (name.value(row).to_owned(), test.value(row).to_owned());
+            kills.push((name, test, process.value(row)));
+        }
+    }
+    let [(name, test, process)] = kills.as_slice() else { panic!("{kills:?}") };
+    assert_eq!(test, "limited");
+    let reason = "was killed: the memory limit of its test, 32 MiB, was reached";
+    assert!(name.starts_with("tail (") && name.ends_with(reason), "{name}");
+    // The image is that of the process which the mark names.
+    let mut images = Vec::new();
+    for batch in recording.read_table("processes", &["process", "pid", "comm", "test"]) {
+        let batch = batch.unwrap();
+        let keys = batch["process"].as_primitive::<Int64Type>();
+        let pids = batch["pid"].as_primitive::<Int32Type>();
+        for row in (0..batch.num_rows()).filter(|&row| keys.value(row) == *process) {
+            let text = |name: &str| batch[name].as_string::<i32>().value(row).to_owned();
+            images.push((pids.value(row), text("comm"), text("test")));
+        }
+    }
+    let [(pid, comm, of)] = images.as_slice() else { panic!("{images:?}") };
+    assert_eq!((comm.as_str(), of.as_str()), ("tail", "limited"));
+    assert!(name.contains(&format!("({pid})")), "{name}");
+
+    // The counter is in every row of the machine's memory, and rises within it.
+    let mut counted = Vec::new();
+    for batch in recording.read_table("system", &["oom_kill"]) {
+        let batch = batch.unwrap();
+        let column = batch["oom_kill"].as_primitive::<Int64Type>();
+        assert_eq!(column.null_count(), 0);
+        counted.extend(column.values().iter().copied());
+    }
+    assert!(!counted.is_empty());
+}
