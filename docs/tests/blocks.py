@@ -2,7 +2,7 @@
 
 | block | what is done |
 |---|---|
-| `console` | each line after `$ ` is typed; what follows it is what it prints. A number stands for any number, a unit of bytes or of time for any such unit, `[..]` for a part of a line, `...` for lines; `? 3` is an exit code other than 0 |
+| `console` | each line after `$ ` is typed; what follows it is what it prints. A number stands for any number, a size for any size, range, bound or `-`, what is in parentheses for any remark or none, `[..]` for a part of a line, `...` for lines; `? 3` is an exit code other than 0 |
 | `sh` | typed as a whole; must end with exit code 0 |
 | `sql` | given to `duckdb`, which keeps its views until the end of the document |
 | `toml` | read; where its first line is a comment with a file's name, written to that file |
@@ -89,17 +89,31 @@ def commands(source: str):
         yield "\n".join(command), code, "\n".join(lines)
 
 
+NUMBER = r"\d+(?:\.\d+)?"
+SIZE = rf"{NUMBER}\ (?:B|[KMGT]iB)"
+# What stands for any of its kind, and what is matched then; the first that fits. Blanks are escaped where they are one.
+KINDS = [
+    (rf"≥?{SIZE}(?:\ to\ {SIZE})?", rf"(?:-|≥?{SIZE}(?:\ to\ {SIZE})?)".replace("\\ ", " ")),
+    (r"\([^()\n]*\)", r"(?:\([^()\n]*\))?"),
+    (rf"{NUMBER}\ (?:us|ms|s|min)\b", rf"{NUMBER} (?:us|ms|s|min)"),
+    (NUMBER, NUMBER),
+    (r"\[\.\.\]", r"[^\n]*?"),
+    # The widths of columns follow what is in them.
+    (r"\ +", " *"),
+]
+
+
 def pattern(expected: str) -> str:
     """What is printed, as a regular expression."""
+    any_kind = re.compile("|".join(f"({kind})" for kind, _ in KINDS))
     lines = []
     for line in expected.split("\n"):
         if line.strip() == "...":
-            lines.append("(?:[^\n]*\n)*?")
+            lines.append(r"(?:[^\n]*\n)*?")
             continue
-        words = "[^\n]*?".join(re.escape(part) for part in line.split("[..]"))
-        words = re.sub(r"\d+(?:\\\.\d+)?", r"\\d+(?:\\.\\d+)?", words)
-        words = re.sub(r"\b(?:B|[KMGT]iB)\b", "(?:B|[KMGT]iB)", words)
-        words = re.sub(r"(?<=\?\\ )(?:us|ms|s|min)\b", "(?:us|ms|s|min)", words)
-        # The widths of columns follow what is in them.
-        lines.append(re.sub(r"(?:\\ )+", " +", words) + " *\n")
-    return "".join(lines).removesuffix("\n") + "\n*"
+        words, end = "", 0
+        for found in any_kind.finditer(line):
+            words += re.escape(line[end : found.start()]) + KINDS[found.lastindex - 1][1]
+            end = found.end()
+        lines.append(words + re.escape(line[end:]) + r" *\n")
+    return "".join(lines).removesuffix(r"\n") + r"\n*"

@@ -86,9 +86,10 @@ class Visitor:
 
     def leaves(self):
         """Ends the shell and what it has put into the background, as closing the terminal does."""
-        os.killpg(self.shell.pid, signal.SIGTERM)
         assert self.shell.stdin and self.shell.stdout
+        self.shell.stdin.write("trap '' TERM; kill 0; wait\n")
         self.shell.stdin.close()
+        # Ends when the last process that was put into the background has ended.
         self.shell.stdout.read()
         self.shell.wait()
 

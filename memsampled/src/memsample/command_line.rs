@@ -45,10 +45,46 @@ pub(crate) fn refuse(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
     if let Some(instead) = with_dashes(error, arguments) {
         let _ = writeln!(io::stderr(), "\nA command stands behind `--`: {instead}");
     }
+    if let Some(instead) = meant(error, arguments) {
+        let _ = writeln!(io::stderr(), "\nPerhaps you mean: {instead}");
+    }
     if is_evaluated(arguments) {
         let _ = writeln!(io::stdout(), "{FALSE}");
     }
     own_failure(arguments).unwrap_or(ExitCode::WRONG_USAGE)
+}
+
+/// Words that people who know other tools type for a command, and what it is called here.
+const OTHER_WORDS: [(&str, &str); 18] = [
+    ("version", "--version"),
+    ("list", "ls"),
+    ("recordings", "ls"),
+    ("rm", "ls"),
+    ("show", "summary"),
+    ("stat", "summary"),
+    ("info", "summary"),
+    ("open", "summary"),
+    ("report", "summary"),
+    ("top", "view"),
+    ("ps", "view"),
+    ("watch", "view"),
+    ("smem", "view"),
+    ("live", "view"),
+    ("rec", "record"),
+    ("test", "run"),
+    ("check", "doctor"),
+    ("begin", "mark begin"),
+];
+
+/// Returns the command line that is probably meant by one that begins with another word.
+fn meant(error: &clap::Error, arguments: &[OsString]) -> Option<String> {
+    let Some(ContextValue::String(wrong)) = error.get(ContextKind::InvalidSubcommand) else {
+        return None;
+    };
+    let (_, here) = OTHER_WORDS.iter().find(|(word, _)| word == wrong)?;
+    let rest: Vec<&str> = arguments.iter().skip(2).map(|it| it.to_str()).collect::<Option<_>>()?;
+    let rest = shlex::try_join(rest).ok()?;
+    Some(format!("memsample {here} {rest}").trim_end().to_owned())
 }
 
 /// What a shell evaluates where the commands that it was to evaluate could not be printed, so that it notices.

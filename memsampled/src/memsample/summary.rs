@@ -26,8 +26,8 @@ pub(crate) const LARGEST: usize = 10;
 /// Print the largest processes of a recording, its losses and its cost
 #[derive(clap::Args)]
 pub(crate) struct SummaryArgs {
-    /// Directory or name of the recording, `@latest`, or the results of a run: see `memsample ls`
-    #[arg(value_name = "RECORDING")]
+    /// Directory or name of the recording, `@-1` for the one before the latest, or the results of a run: see `memsample ls`
+    #[arg(value_name = "RECORDING", default_value = "@latest")]
     pub(crate) recording: PathBuf,
 
     /// Maximum number of processes

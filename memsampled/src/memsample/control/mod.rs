@@ -49,7 +49,7 @@ pub(crate) fn connect_to(socket: Option<&Path>) -> anyhow::Result<(Client, PathB
 }
 
 /// How long a command waits for a daemon that was started with it, as in `memsampled & memsample start`.
-const START_PATIENCE: Duration = Duration::from_secs(4);
+const START_PATIENCE: Duration = Duration::from_secs(10);
 /// Time between two tries to connect.
 const RETRY: Duration = Duration::from_millis(20);
 
