@@ -120,10 +120,16 @@ pub(crate) struct ReaderThreads {
 /// A reading that was given up.
 struct Stuck {
     key: u64,
-    /// Whether the kernel waits; else there was only no more time.
-    waits: bool,
+    /// Whether the kernel was seen waiting; else there was only no more time.
+    was_waiting: bool,
     since: Instant,
     reader: ReaderThread,
+}
+
+impl Stuck {
+    fn waits(&self) -> bool {
+        self.was_waiting || self.since.elapsed() >= LONGEST_RUN
+    }
 }
 
 /// How the waiting for a thread ended.
@@ -177,13 +183,12 @@ impl ReaderThreads {
 
     /// Returns whether a reading for `key` waits in the kernel.
     pub(crate) fn waits(&self, key: u64) -> bool {
-        self.stuck.iter().any(|stuck| stuck.key == key && stuck.waits)
+        self.stuck.iter().any(|stuck| stuck.key == key && stuck.waits())
     }
 
     /// Returns how many readings have not come back and wait in the kernel.
     pub(crate) fn stuck(&self) -> usize {
-        let waits = |stuck: &&Stuck| stuck.waits || stuck.since.elapsed() >= LONGEST_RUN;
-        self.stuck.iter().filter(waits).count()
+        self.stuck.iter().filter(|stuck| stuck.waits()).count()
     }
 
     /// Returns an answer that has come after it was given up.
@@ -220,7 +225,12 @@ impl ReaderThreads {
     }
 
     /// Leaves the thread to its reading, and takes back what it has not begun.
-    fn give_up(&mut self, requests: &mut Vec<Request>, answers: &mut Vec<Answer>, waits: bool) {
+    fn give_up(
+        &mut self,
+        requests: &mut Vec<Request>,
+        answers: &mut Vec<Answer>,
+        was_waiting: bool,
+    ) {
         let Some(reader) = self.serving.take() else { return };
         let mut state = reader.exchange.lock();
         answers.append(&mut state.answers);
@@ -234,7 +244,7 @@ impl ReaderThreads {
         answers.push(reading.clone());
         let key = reading.key;
         drop(state);
-        self.stuck.push(Stuck { key, waits, since: Instant::now(), reader });
+        self.stuck.push(Stuck { key, was_waiting, since: Instant::now(), reader });
     }
 }
 

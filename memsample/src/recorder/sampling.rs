@@ -389,6 +389,12 @@ impl Sampling {
                 tick.exits.overflows = lost.saturating_sub(came);
                 tick.exits.unseen = std::mem::take(&mut session.waiting.lost_unseen);
             }
+            if !session.fed {
+                // The others were told when these were given up.
+                let stuck = self.sampler.given_up().iter().filter(|it| it.is_told);
+                let mark = |it: &GivenUp| stuck_mark(it, &self.anchor, tick.began_ns);
+                sweeps.batch.marks.extend(stuck.map(mark));
+            }
             sweeps.batch.exits.extend(exits.iter().cloned());
             sweeps.ended.extend(ended.iter().cloned());
             let due = session.waiting.with_lost(due);
@@ -441,18 +447,9 @@ impl Sampling {
     /// Notes of which process the kernel does not let a file be read.
     fn note_stuck(&mut self, now: &Now) {
         let Self { sampler, sweeps, anchor, .. } = self;
-        for GivenUp { pid, comm, file } in sampler.given_up() {
-            let file = file.to_string_lossy();
-            sweeps.batch.marks.push(Mark {
-                ts_ms: anchor.utc_ms(now.boot_ns),
-                boot_ns: now.boot_ns,
-                kind: MarkKind::Stuck,
-                name: format!("`{file}` of {comm} ({pid}) waits for a lock"),
-                test: None,
-                process: None,
-                labels: BTreeMap::new(),
-                marked: None,
-            });
+        for given_up in sampler.given_up().iter_mut().filter(|it| it.waits && !it.is_told) {
+            given_up.is_told = true;
+            sweeps.batch.marks.push(stuck_mark(given_up, anchor, now.boot_ns));
         }
     }
 
@@ -518,5 +515,20 @@ impl Sampling {
             ran_out: !session.control.is_stopped(),
             last_counters: Batch::default(),
         }
+    }
+}
+
+/// Returns the mark of a reading that has not come back.
+fn stuck_mark(given_up: &GivenUp, anchor: &ClockAnchor, boot_ns: u64) -> Mark {
+    let GivenUp { pid, comm, file, .. } = given_up;
+    Mark {
+        ts_ms: anchor.utc_ms(boot_ns),
+        boot_ns,
+        kind: MarkKind::Stuck,
+        name: format!("`{}` of {comm} ({pid}) waits for a lock", file.to_string_lossy()),
+        test: None,
+        process: None,
+        labels: BTreeMap::new(),
+        marked: None,
     }
 }

@@ -10,6 +10,7 @@ mod entry;
 mod exits;
 mod file_metrics;
 mod fork_tracker;
+mod given_up;
 mod governor;
 mod handover;
 mod image_description;
@@ -28,10 +29,11 @@ use std::io;
 pub use descriptors::Descriptors;
 pub(crate) use exits::EndedImage;
 pub(crate) use file_metrics::{memory_cgroup, rollup_metrics, statm_metrics, status_metrics};
+pub(crate) use given_up::GivenUp;
 pub(crate) use governor::Governor;
 pub use options::SamplerOptions;
 pub(crate) use plan::Plan;
-pub(crate) use reading::{GivenUp, file_error, read_file};
+pub(crate) use reading::{file_error, read_file};
 pub use snapshot::{Sample, Snapshot};
 pub(crate) use test_groups::{TestGroups, TestScope};
 
@@ -152,9 +154,9 @@ impl Sampler {
         self.processes.counts()
     }
 
-    /// Returns the readings that did not come back and of which it was not yet told.
-    pub(crate) fn given_up(&mut self) -> std::vec::Drain<'_, GivenUp> {
-        self.processes.reader.given_up.drain(..)
+    /// Returns the readings that have not come back until now.
+    pub(crate) fn given_up(&mut self) -> &mut [GivenUp] {
+        self.processes.reader.given_up()
     }
 
     /// Returns the CPU time of the threads that read what may not come back, in nanoseconds.

@@ -14,6 +14,7 @@ use super::apply::{
 use super::descriptors::Descriptors;
 use super::entry::{Entry, EntryState, Occupant, Process};
 use super::file_metrics::rollup_metrics;
+use super::given_up::GivenUp;
 use super::image_description::{IMAGE, ImageDescription};
 use crate::clock::Clock;
 use crate::counts::SweepCounts;
@@ -42,16 +43,6 @@ pub(super) enum Reading {
 
 /// What is read of the memory of a process, and waits while its memory map is locked.
 const ROLLUP: &[ProcFile] = &[ProcFile::Piece(c"smaps_rollup")];
-/// Readings that did not come back and of which it was not yet told whose they are, at most.
-const MAX_GIVEN_UP: usize = 64;
-
-/// A reading that did not come back.
-pub(crate) struct GivenUp {
-    pub(crate) pid: i32,
-    pub(crate) comm: Comm,
-    /// The name of the file.
-    pub(crate) file: &'static CStr,
-}
 
 /// Reads the files of one process after another through the same buffer.
 pub(super) struct Reader {
@@ -65,7 +56,7 @@ pub(super) struct Reader {
     threads: Listing,
     /// For what may not come back.
     pub(super) readers: ReaderThreads,
-    pub(super) given_up: Vec<GivenUp>,
+    given_up: Vec<GivenUp>,
     requests: Vec<Request>,
     answers: Vec<Answer>,
     /// The memory of the last answer.
@@ -468,9 +459,20 @@ impl Reader {
         let is_asked = self.readers.is_stuck(answer.key);
         // No thread was free to read it: it is not the process that is stuck.
         counts.stuck += u32::from(!is_asked);
-        if is_asked && self.readers.waits(answer.key) && self.given_up.len() < MAX_GIVEN_UP {
-            self.given_up.push(GivenUp { pid, comm, file: file.name() });
+        if is_asked {
+            let (key, file) = (answer.key, file.name());
+            self.given_up.push(GivenUp { key, waits: false, is_told: false, pid, comm, file });
         }
+    }
+
+    /// Returns the readings that have not come back until now. There are no more than threads for them.
+    pub(super) fn given_up(&mut self) -> &mut [GivenUp] {
+        let Self { given_up, readers, .. } = self;
+        given_up.retain(|reading| readers.is_stuck(reading.key));
+        for reading in given_up.iter_mut() {
+            reading.waits = readers.waits(reading.key);
+        }
+        given_up
     }
 
     /// Reads what the images are that are asked for, and hands each answer to `apply`.
