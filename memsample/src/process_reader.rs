@@ -21,6 +21,7 @@ use crate::sampler::{
 const ROLLUP: &[ProcFile] = &[ProcFile::Piece(c"smaps_rollup")];
 const SMAPS: &[ProcFile] = &[ProcFile::Whole(c"smaps")];
 const MAPS: &[ProcFile] = &[ProcFile::Whole(c"maps")];
+const ENVIRON: &[ProcFile] = &[ProcFile::Whole(c"environ")];
 const CMDLINE: &[ProcFile] = &[ProcFile::Piece(c"cmdline")];
 const CGROUP: &[ProcFile] = &[ProcFile::Piece(c"cgroup")];
 const IMAGE: &[ProcFile] =
@@ -267,6 +268,16 @@ impl OpenProcess<'_> {
         let rules = &self.reader.rules;
         let redacted = rules.redact(self.piece_unless_stuck(0)?.unwrap_or_default());
         Ok(Some(Identity::whole_command(rules.keep(&redacted))).filter(|line| !line.is_empty()))
+    }
+
+    /// Reads the variables that it was started with, each with a zero byte behind it.
+    ///
+    /// # Errors
+    ///
+    /// The process has ended, may not be looked at, or [`ReadError::Stuck`].
+    pub fn environment(&mut self) -> Result<&[u8], ReadError> {
+        self.ask(ENVIRON)?;
+        self.piece(0)
     }
 
     /// Reads the control group: in the v1 memory hierarchy where there is one, else in v2.

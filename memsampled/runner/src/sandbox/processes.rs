@@ -1,5 +1,6 @@
 //! Processes of an attempt, as `/proc` shows them: finding, describing and killing them.
 
+use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::io;
@@ -7,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use memsample::parse::{parse_stat, parse_statm};
+use memsample::{ProcessReader, SamplerOptions};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::results::LeftOverProcess;
@@ -158,8 +160,13 @@ pub(super) fn kill_below(ancestor: i32, reap: impl FnMut()) -> usize {
 /// Kills all processes of an attempt that carry its mark, and returns how many are left.
 pub(super) fn kill_by_variable(id: &str) -> usize {
     let mark = format!("{SANDBOX_VARIABLE}={id}");
+    // It gives up on a process, of this attempt or another, whose memory cannot be read for now.
+    let Ok(reader) = ProcessReader::open(SamplerOptions::default()) else { return 0 };
+    let reader = RefCell::new(reader);
     let is_marked = |pid: &i32| {
-        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        let mut reader = reader.borrow_mut();
+        let Ok(mut process) = reader.process(*pid) else { return false };
+        let environment = process.environment().unwrap_or_default();
         environment.split(|&byte| byte == 0).any(|variable| variable == mark.as_bytes())
     };
     kill_all(|| all().into_iter().filter(is_marked).collect(), || ())
