@@ -19,6 +19,7 @@ mod daemon_survival;
 mod daemon_tcp;
 mod exec;
 mod exits;
+mod faults;
 mod fixture_suites;
 mod forks;
 mod import;
