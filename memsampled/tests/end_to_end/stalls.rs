@@ -101,7 +101,7 @@ fn a_stall_that_reaches_a_signal_is_counted() {
 fn a_loadavg_that_is_not_the_kernels_is_not_trusted() {
     let directory = tempdir().unwrap();
     let script = "cp /proc/loadavg la && mount --bind la /proc/loadavg && exec $MEMSAMPLE record --name x \
-                  --interval 50ms --json -- sh -c 'sleep 0.2; sleep 0.7 & wait'";
+                  --interval 50ms -- sh -c 'sleep 0.2; sleep 0.7 & wait'";
     fs::write(directory.path().join("script"), script).unwrap();
     let namespaces = "unshare --mount --pid --fork --mount-proc --kill-child";
     if shell(directory.path(), &format!("{namespaces} true")).code != Some(0) {
