@@ -47,8 +47,10 @@ const HOSTILE: [(&str, &str, &str); 8] = [
 ];
 
 /// Forks until the limit on processes, and does not stop when one ends.
+///
+/// The last command needs no fork, which may be refused by then.
 const BOMB: &str =
-    "bomb='while :; do sh -c \"$bomb\" & done'; export bomb; sh -c \"$bomb\"; sleep 1000";
+    "bomb='while :; do sh -c \"$bomb\" & done'; export bomb; sh -c \"$bomb\"; exec sleep 1000";
 
 /// What a runner process shall do, in its environment.
 const DIRECTORY: &str = "RUNNER_TEST_DIRECTORY";

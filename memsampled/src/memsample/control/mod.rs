@@ -48,13 +48,11 @@ pub(crate) fn connect_to(socket: Option<&Path>) -> anyhow::Result<(Client, PathB
     Ok((Client::connect(&socket)?, socket))
 }
 
-/// How long a command waits for a daemon that was started with it, as in `memsampled & memsample start`.
-const START_PATIENCE: Duration = Duration::from_secs(10);
 /// Time between two tries to connect.
 const RETRY: Duration = Duration::from_millis(20);
 
-/// Connects to the daemon, and waits some seconds for one that is still starting.
-fn connect_patiently(args: &DaemonArgs) -> anyhow::Result<(Client, PathBuf)> {
+/// Connects to the daemon, and waits some time for one that is still starting.
+fn connect_within(args: &DaemonArgs, patience: Duration) -> anyhow::Result<(Client, PathBuf)> {
     let began = Instant::now();
     let mut is_told = false;
     loop {
@@ -63,12 +61,12 @@ fn connect_patiently(args: &DaemonArgs) -> anyhow::Result<(Client, PathBuf)> {
             Err(error) => error,
         };
         let is_absent = matches!(error.downcast_ref(), Some(ClientError::NoDaemon(_)));
-        if !is_absent || began.elapsed() > START_PATIENCE {
+        if !is_absent || began.elapsed() >= patience {
             return Err(error);
         }
         if !is_told && began.elapsed() > Duration::from_secs(1) {
             is_told = true;
-            writeln!(io::stderr(), "waiting for memsampled, up to {START_PATIENCE:?}…")?;
+            writeln!(io::stderr(), "waiting for memsampled, up to {patience:?}…")?;
         }
         std::thread::sleep(RETRY);
     }

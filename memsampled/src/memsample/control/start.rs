@@ -6,7 +6,7 @@ use std::time::Duration;
 use memsample_client::wire::{Session, SessionLimits, StartRequest, Target};
 use memsample_client::{SESSION_VARIABLE, SOCKET_VARIABLE};
 
-use super::{DaemonArgs, connect_patiently, parse_label, print_json, span};
+use super::{DaemonArgs, connect_within, parse_label, print_json, span};
 use crate::command_line::FALSE;
 use crate::exit::ExitCode;
 use crate::{duration, share};
@@ -54,6 +54,10 @@ pub(crate) struct StartArgs {
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     pub(crate) idle: Option<Duration>,
 
+    /// Time to wait for a daemon that is still starting, as in `memsampled & memsample start`
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration::parse)]
+    pub(crate) wait: Duration,
+
     /// Print shell commands that export MEMSAMPLE_SOCKET and MEMSAMPLE_SESSION, so that `mark`, `exec`
     /// and `stop` need no arguments
     #[arg(long, conflicts_with = "json")]
@@ -72,7 +76,7 @@ pub(crate) fn run(args: StartArgs) -> anyhow::Result<ExitCode> {
 
 fn start(args: StartArgs) -> anyhow::Result<ExitCode> {
     let StartArgs { daemon, name, interval, pid, cgroup, pss_budget, labels, .. } = args;
-    let StartArgs { duration, idle, env, .. } = args;
+    let StartArgs { duration, idle, wait, env, .. } = args;
     let request = StartRequest {
         name,
         interval: interval.map(span).transpose()?,
@@ -89,7 +93,7 @@ fn start(args: StartArgs) -> anyhow::Result<ExitCode> {
             idle: idle.map(span).transpose()?,
         },
     };
-    let (mut client, socket) = connect_patiently(&daemon)?;
+    let (mut client, socket) = connect_within(&daemon, wait)?;
     let session = client.start(&request)?;
     let mut out = io::stdout();
     if env {

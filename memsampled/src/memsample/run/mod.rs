@@ -45,7 +45,9 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let cwd = std::env::current_dir().context("cannot find the working directory")?;
     let mut terminal = output::terminal(args);
     let arguments = std::env::args_os().skip(1);
-    let arguments = arguments.map(|argument| argument.to_string_lossy().into_owned()).collect();
+    let arguments: Vec<String> =
+        arguments.map(|argument| argument.to_string_lossy().into_owned()).collect();
+    let arguments = options.sampler.recorded_command(&arguments).unwrap_or_default();
     let labels = args.labels.iter().cloned().collect();
     let mut collector = Collector::new(Origin::here(&cwd, arguments, labels));
     let mut ended = None;
