@@ -54,7 +54,7 @@ impl ExitCode {
 
     /// Returns the code for an error.
     pub(crate) fn of(error: &anyhow::Error) -> Self {
-        if error.is::<SuiteError>() {
+        if error.is::<SuiteError>() || error.is::<NoSuite>() {
             return Self::SUITE_INVALID;
         }
         if error.is::<Interrupted>() {
@@ -106,6 +106,21 @@ impl fmt::Display for Interrupted {
 }
 
 impl std::error::Error for Interrupted {}
+
+/// No suite is named, and there is none where one is looked for.
+#[derive(Debug)]
+pub(crate) struct NoSuite;
+
+impl fmt::Display for NoSuite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(
+            "there is no `suite.toml` in this directory: give the path of a suite file, or of a directory in UTAH's \
+             format",
+        )
+    }
+}
+
+impl std::error::Error for NoSuite {}
 
 /// No test of the suite is selected, which is rarely intended.
 #[derive(Debug)]
