@@ -25,6 +25,7 @@ mod test_membership;
 mod test_spans;
 mod test_sums;
 mod test_usage;
+mod unattributed;
 mod unseen_images;
 mod upper_sum;
 
