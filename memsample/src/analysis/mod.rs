@@ -7,6 +7,7 @@
 //! marked_spans, process_trees ─▶ marked_sums ─▶ marked_tests
 //! ```
 
+mod borrowed_maps;
 mod bound;
 mod growth;
 mod largest;
