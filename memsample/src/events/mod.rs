@@ -110,7 +110,7 @@ impl ProcessExits {
                 exited(process);
             }
         });
-        ExitCounts { exits, overflows, unseen: 0 }
+        ExitCounts { exits, overflows, unseen: 0, unattributed: 0 }
     }
 }
 

@@ -5,7 +5,8 @@ use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use rustix::event::{EventfdFlags, eventfd};
 
@@ -107,6 +108,8 @@ pub(super) struct Control {
     anchor: ClockAnchor,
     root: ProcRoot,
     stopped: AtomicBool,
+    /// Whether the recording has had a tick, and what says so.
+    ticked: (Mutex<bool>, Condvar),
     /// Why it was stopped, where nobody asked for it.
     end: OnceLock<End>,
     wake: Arc<Wake>,
@@ -139,6 +142,7 @@ impl Control {
             anchor,
             root,
             stopped: AtomicBool::new(false),
+            ticked: (Mutex::new(false), Condvar::new()),
             end: OnceLock::new(),
             wake,
             marks: Mutex::default(),
@@ -257,6 +261,22 @@ impl Control {
 
     pub(super) fn touched_boot_ns(&self) -> u64 {
         self.touched_boot_ns.load(Ordering::Acquire)
+    }
+
+    /// The recording has had a tick.
+    pub(super) fn note_tick(&self) {
+        let (ticked, changed) = &self.ticked;
+        if !std::mem::replace(&mut *ticked.lock().unwrap_or_else(PoisonError::into_inner), true) {
+            changed.notify_all();
+        }
+    }
+
+    /// Waits until the recording has had a tick, and returns whether it has.
+    pub(super) fn wait_for_tick(&self, at_most: Duration) -> bool {
+        let (ticked, changed) = &self.ticked;
+        let ticked = ticked.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = changed.wait_timeout_while(ticked, at_most, |ticked| !*ticked);
+        *waited.unwrap_or_else(PoisonError::into_inner).0
     }
 
     pub(super) fn set_queued(&self, queued: usize) {

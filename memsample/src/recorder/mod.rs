@@ -21,6 +21,7 @@ mod error;
 mod exit_rows;
 mod handle;
 mod latest;
+mod lineage;
 mod manifest;
 mod marked_process;
 mod oom;
@@ -35,6 +36,8 @@ mod scopes;
 mod session;
 mod settled_scope;
 mod shared_sampler;
+#[cfg(test)]
+mod simulated_forks;
 mod status;
 mod sweeps;
 mod usage;

@@ -9,7 +9,7 @@ use crate::identity::{Comm, Identity};
 use crate::proc::ProcRoot;
 use crate::sampler::{TestScope, start_and_name_of};
 use crate::scope::{Scope, ScopeError};
-use crate::units::ClockTicks;
+use crate::units::{ClockTicks, START_STEP_NS};
 
 /// A scope that stands for the same processes for ever.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,6 +76,11 @@ impl SettledScope {
 }
 
 impl Root {
+    /// Returns when it began, in nanoseconds since boot, to the step of `stat`.
+    pub(super) fn start_ns(self) -> u64 {
+        self.start.0.saturating_mul(START_STEP_NS)
+    }
+
     pub(super) fn is(self, identity: &Identity) -> bool {
         (self.pid, self.start) == (identity.pid, identity.start)
     }

@@ -19,6 +19,8 @@ pub(super) struct SamplingUsage {
     pub(super) exits_lost: u32,
     /// Processes that began and ended since then and of which nothing else is known.
     pub(super) unseen: u32,
+    /// Likewise of those that may be of a test.
+    pub(super) unattributed: u32,
     /// Whether the duration is over.
     pub(super) ran_out: bool,
     /// The counters of the machine and of control groups, read once more at the end: what ended the

@@ -97,6 +97,7 @@ impl<D: Destination> Writing<D> {
         if let Some(sampling) = &sampling {
             manifest.totals.exits_lost += u64::from(sampling.exits_lost);
             manifest.totals.unseen += u64::from(sampling.unseen);
+            manifest.totals.unattributed += u64::from(sampling.unattributed);
         }
         manifest.command_exit_code = control.command_exit_code();
         let totals = manifest.totals;
@@ -147,11 +148,15 @@ impl<D: Destination> Writing<D> {
         match message? {
             SessionMessage::Sweeps(shared) => {
                 projection.project(shared.sweeps(), &mut self.batch);
+                if projection.latest().is_some() {
+                    self.control.note_tick();
+                }
                 None
             }
-            SessionMessage::End { rest, usage } => {
+            SessionMessage::End { rest, mut usage } => {
                 projection.project(&rest, &mut self.batch);
                 projection.finish(&self.control.now(), &mut self.batch);
+                usage.unattributed = projection.attribution.take_unattributed();
                 Some(usage)
             }
         }

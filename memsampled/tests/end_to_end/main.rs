@@ -31,6 +31,7 @@ mod recording_names;
 mod reports;
 mod run;
 mod run_choices;
+mod runner_attribution;
 mod runner_memory;
 mod runner_oom;
 mod runner_output;
