@@ -7,13 +7,13 @@ pub(crate) mod start;
 pub(crate) mod status;
 pub(crate) mod stop;
 
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use memsample_client::wire::{SessionState, Span};
 use memsample_client::{Client, ClientError, default_socket};
+use memsample_inherited::tell;
 use serde::Serialize;
 
 use crate::json_output::JsonArgs;
@@ -68,11 +68,14 @@ fn connect_patiently(args: &DaemonArgs) -> anyhow::Result<(Client, PathBuf)> {
         }
         if !is_told && began.elapsed() > Duration::from_secs(1) {
             is_told = true;
-            writeln!(io::stderr(), "waiting for memsampled, up to {START_PATIENCE:?}…")?;
+            tell(format!("waiting for memsampled, up to {START_PATIENCE:?}…"));
         }
         std::thread::sleep(RETRY);
     }
 }
+
+/// Descriptors that a client of the daemon takes, with a margin: without them its runtime panics.
+pub(crate) const CLIENT_DESCRIPTORS: usize = 16;
 
 /// Returns the session that was named, else the only one that is recording; if none is, the only one that
 /// has reached a limit and was not stopped yet.
