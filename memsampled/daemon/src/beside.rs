@@ -17,10 +17,7 @@ pub(super) enum NotDone {
 impl fmt::Display for NotDone {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoThread(error) => write!(
-                f,
-                "the daemon can have no other thread ({error}): its limit of tasks or memory is reached"
-            ),
+            Self::NoThread(error) => write!(f, "the daemon can have no other thread: {error}"),
             Self::Panicked => f.write_str("the work was not finished"),
         }
     }
