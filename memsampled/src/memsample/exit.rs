@@ -4,6 +4,7 @@ use std::fmt;
 
 use memsample::{RecordError, is_disk_full};
 use memsample_client::wire::End;
+use memsample_inherited::{advice, tell};
 use memsample_runner::plan::NoSuchTest;
 use memsample_runner::run::RunError;
 use memsample_runner::suite::SuiteError;
@@ -41,6 +42,29 @@ impl ExitCode {
     /// Returns the code of a recorded command: its own, or 128 and its signal.
     pub(crate) fn of_command(code: i32) -> Self {
         Self(u8::try_from(code).unwrap_or(u8::MAX))
+    }
+
+    /// Ends this program at once.
+    pub(crate) fn exit(self) -> ! {
+        std::process::exit(self.0.into())
+    }
+
+    /// Returns this code, or another one in place of success: what was done counts more than how it was told.
+    pub(crate) fn unless_success(self, other: Self) -> Self {
+        if self == Self::SUCCESS { other } else { self }
+    }
+
+    /// Returns this code of what was done, also where it could not be told: that is an error only in place of success,
+    /// and is said in any case.
+    pub(crate) fn if_told(self, told: anyhow::Result<()>) -> anyhow::Result<Self> {
+        match told {
+            Err(error) if self == Self::SUCCESS => Err(error),
+            Err(error) => {
+                tell(format!("error: {error:#}"));
+                Ok(self)
+            }
+            Ok(()) => Ok(self),
+        }
     }
 
     /// Returns the code for why a recording ended.
@@ -92,6 +116,15 @@ impl ExitCode {
 impl From<ExitCode> for std::process::ExitCode {
     fn from(code: ExitCode) -> Self {
         Self::from(code.0)
+    }
+}
+
+/// Returns an error with its causes, and with what to do about a limit that was reached.
+pub(crate) fn with_advice(error: &anyhow::Error) -> String {
+    let text = format!("{error:#}");
+    match advice(&text) {
+        Some(advice) => format!("{text}; {advice}"),
+        None => text,
     }
 }
 

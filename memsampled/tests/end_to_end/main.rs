@@ -22,6 +22,8 @@ mod exits;
 mod fixture_suites;
 mod forks;
 mod import;
+mod inherited_limits;
+mod inherited_streams;
 mod interface;
 mod marked_tests;
 mod measured;

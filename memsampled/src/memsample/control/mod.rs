@@ -7,13 +7,13 @@ pub(crate) mod start;
 pub(crate) mod status;
 pub(crate) mod stop;
 
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use memsample_client::wire::{SessionState, Span};
 use memsample_client::{Client, ClientError, default_socket};
+use memsample_inherited::tell;
 use serde::Serialize;
 
 use crate::json_output::JsonArgs;
@@ -66,11 +66,14 @@ fn connect_within(args: &DaemonArgs, patience: Duration) -> anyhow::Result<(Clie
         }
         if !is_told && began.elapsed() > Duration::from_secs(1) {
             is_told = true;
-            writeln!(io::stderr(), "waiting for memsampled, up to {patience:?}…")?;
+            tell(format!("waiting for memsampled, up to {patience:?}…"));
         }
         std::thread::sleep(RETRY);
     }
 }
+
+/// Descriptors that a client of the daemon takes, with a margin: without them its runtime panics.
+pub(crate) const CLIENT_DESCRIPTORS: usize = 16;
 
 /// Returns the session that was named, else the only one that is recording; if none is, the only one that
 /// has reached a limit and was not stopped yet.
