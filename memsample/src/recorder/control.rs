@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use rustix::event::{EventfdFlags, eventfd};
 
 use super::marked_process;
-use super::oom::OomReason;
+use super::oom_kill::OomReason;
 use super::scopes::{MAX_SCOPES, Order, OrderKind};
 use super::settled_scope::SettledScope;
 use crate::clock::Clock;

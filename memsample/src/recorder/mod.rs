@@ -24,6 +24,7 @@ mod latest;
 mod manifest;
 mod marked_process;
 mod oom;
+mod oom_kill;
 mod options;
 mod parentage;
 mod projected_image;

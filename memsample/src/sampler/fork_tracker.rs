@@ -171,11 +171,12 @@ impl ForkTracker {
 
     /// Takes in what the kernel has reported up to now.
     pub(super) fn drain(&mut self, processes: &mut Processes, now: &Now) {
-        let suspended_ns = now.boot_ns.saturating_sub(now.monotonic_ns);
+        // The time suspended; in a time namespace, the clocks may be any time apart.
+        let boot_less_monotonic_ns = now.boot_ns.wrapping_sub(now.monotonic_ns);
         let ForkTracker { events, recent, pending, .. } = self;
         let mut not_kept = 0;
         let lost = events.drain(|ProcessEvent { monotonic_ns, kind }| {
-            let boot_ns = monotonic_ns.saturating_add(suspended_ns);
+            let boot_ns = monotonic_ns.wrapping_add(boot_less_monotonic_ns);
             match kind {
                 EventKind::Fork { parent, tid, pid } if tid == pid => {
                     if recent.len() >= MAX_FORKS && !recent.contains_key(&pid) {
