@@ -25,6 +25,7 @@ mod import;
 mod interface;
 mod marked_tests;
 mod measured;
+mod namespaces;
 mod peaks;
 mod record;
 mod recording_names;
