@@ -11,7 +11,7 @@ use std::time::Duration;
 use rustix::event::{EventfdFlags, eventfd};
 
 use super::marked_process;
-use super::oom::OomReason;
+use super::oom_kill::OomReason;
 use super::scopes::{MAX_SCOPES, Order, OrderKind};
 use super::settled_scope::SettledScope;
 use crate::clock::Clock;

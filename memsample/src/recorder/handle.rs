@@ -12,7 +12,7 @@ use crossbeam_channel::{Receiver, TryRecvError};
 use super::control::{Control, MarkError};
 use super::error::RecordError;
 use super::latest::Latest;
-use super::oom::OomReason;
+use super::oom_kill::OomReason;
 use super::projection::Projection;
 use super::status::Status;
 use crate::recording::{Manifest, Recording};

@@ -25,6 +25,7 @@ mod lineage;
 mod manifest;
 mod marked_process;
 mod oom;
+mod oom_kill;
 mod options;
 mod parentage;
 mod projected_image;

@@ -39,8 +39,10 @@ impl SettledScope {
                 Ok(Self::Tree(Root { pid: *pid, start, launcher: None }))
             }
             Scope::Launched { by } => {
-                let (start, name) = look_at(root, *by)?;
-                Ok(Self::Tree(Root { pid: *by, start, launcher: Some(name) }))
+                let missing = || ScopeError::NoProcess(*by, io::ErrorKind::NotFound.into());
+                let pid = root.pid_of_descendant(*by).ok_or_else(missing)?;
+                let (start, name) = look_at(root, pid)?;
+                Ok(Self::Tree(Root { pid, start, launcher: Some(name) }))
             }
             Scope::Cgroup(path) => {
                 let mut components = path.components();

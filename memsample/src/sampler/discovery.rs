@@ -84,9 +84,12 @@ impl Discovery {
         }
     }
 
-    /// Reads the pid that was given last, where it belongs to this tree.
+    /// Reads the pid that was given last, where it belongs to this tree and the kernel says it: what a container has in
+    /// place of the file may say anything, and it need not change when a process begins.
     fn read_last_pid(&mut self, processes: &mut Processes) -> Option<i32> {
-        if !processes.reader.root.shares_pid_namespace() {
+        if !processes.reader.root.shares_pid_namespace()
+            || !self.loadavg.is_of_the_kernel(&processes.reader.root)
+        {
             return None;
         }
         let bytes = self.loadavg.read(&processes.reader.root, &mut processes.reader.buffer).ok()?;

@@ -202,12 +202,13 @@ impl ForkTracker {
 
     /// Takes in what the kernel has reported up to now, and returns the number of this draining.
     pub(super) fn drain(&mut self, processes: &mut Processes, now: &Now) -> u64 {
-        let suspended_ns = now.boot_ns.saturating_sub(now.monotonic_ns);
+        // The time suspended; in a time namespace, the clocks may be any time apart.
+        let boot_less_monotonic_ns = now.boot_ns.wrapping_sub(now.monotonic_ns);
         self.drains += 1;
         let ForkTracker { events, recent, pending, reported, drains, .. } = self;
         let mut not_kept = 0;
         let lost = events.drain(|ProcessEvent { monotonic_ns, kind }| {
-            let boot_ns = monotonic_ns.saturating_add(suspended_ns);
+            let boot_ns = monotonic_ns.wrapping_add(boot_less_monotonic_ns);
             match kind {
                 EventKind::Fork { parent, tid, pid } if tid == pid => {
                     match reported.len() < MAX_REPORTS {

@@ -163,6 +163,11 @@ impl Sampler {
         self.processes.reader.root.shares_pid_namespace()
     }
 
+    /// Returns whether the kernel answers in the tree, and it is no copy.
+    pub(crate) fn is_live(&self) -> bool {
+        self.processes.reader.root.is_live()
+    }
+
     /// Brings the entries up to date, and reads what `plan` says.
     pub(crate) fn sweep_as_planned(&mut self, plan: &Plan) -> Snapshot<'_> {
         self.processes.counts = SweepCounts::default();

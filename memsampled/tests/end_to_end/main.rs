@@ -27,6 +27,7 @@ mod inherited_streams;
 mod interface;
 mod marked_tests;
 mod measured;
+mod namespaces;
 mod peaks;
 mod record;
 mod recording_names;

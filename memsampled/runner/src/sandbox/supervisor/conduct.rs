@@ -145,8 +145,9 @@ impl<'a> Supervisor<'a> {
             SupervisorAction::Terminate => {
                 let processes = self.inside.processes();
                 signal(&processes, Signal::TERM);
-                // One that is stopped would not see it.
+                // One that is stopped or frozen would not see it.
                 signal(&processes, Signal::CONT);
+                self.groups.thaw();
             }
             SupervisorAction::Kill => {
                 let tool_ended = self.inside.kill(self.tool.id());
