@@ -63,4 +63,6 @@ pub(crate) struct ExitCounts {
     pub(crate) overflows: u32,
     /// Processes that were forked and exited between two ticks and of which nothing else is known.
     pub(crate) unseen: u32,
+    /// Processes that may be of a test of the recording, and of which that is not known.
+    pub(crate) unattributed: u32,
 }

@@ -11,6 +11,8 @@ pub(super) struct UpperSum {
     /// bytes each changes the sum.
     changes: Vec<(u64, i128)>,
     unbounded: u64,
+    /// Whether there may be members that are not known.
+    lacks_members: bool,
 }
 
 impl UpperSum {
@@ -30,6 +32,11 @@ impl UpperSum {
         self.unbounded = self.unbounded.saturating_add(images);
     }
 
+    /// Notes that there may be members that are not known.
+    pub(super) fn lack_members(&mut self) {
+        self.lacks_members = true;
+    }
+
     /// Returns the number of images without an upper bound.
     pub(super) fn unbounded(&self) -> u64 {
         self.unbounded
@@ -37,7 +44,7 @@ impl UpperSum {
 
     /// Returns the bound, which is not below `lower_bytes`; `None` where a member has none.
     pub(super) fn largest(mut self, lower_bytes: u64) -> Option<Bound> {
-        if self.unbounded > 0 {
+        if self.unbounded > 0 || self.lacks_members {
             return None;
         }
         // At the same instant, those that begin come first.

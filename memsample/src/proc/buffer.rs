@@ -38,6 +38,11 @@ impl ReadBuffer {
         Ok(self.0.get(..length).unwrap_or_default())
     }
 
+    /// Returns the first bytes of what was read last.
+    pub(super) fn first(&self, length: usize) -> &[u8] {
+        self.0.get(..length).unwrap_or_default()
+    }
+
     /// Reads a file to its end, or to the size of the buffer.
     ///
     /// Files of many lines, such as `vmstat`, come a page at a time.

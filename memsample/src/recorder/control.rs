@@ -5,13 +5,13 @@ use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use rustix::event::{EventfdFlags, eventfd};
 
 use super::marked_process;
-use super::oom::OomReason;
+use super::oom_kill::OomReason;
 use super::scopes::{MAX_SCOPES, Order, OrderKind};
 use super::settled_scope::SettledScope;
 use crate::clock::{Clock, Now};
@@ -108,6 +108,8 @@ pub(super) struct Control {
     anchor: ClockAnchor,
     root: ProcRoot,
     stopped: AtomicBool,
+    /// Whether the recording has had a tick, and what says so.
+    ticked: (Mutex<bool>, Condvar),
     /// Why it was stopped, where nobody asked for it.
     end: OnceLock<End>,
     wake: Arc<Wake>,
@@ -144,6 +146,7 @@ impl Control {
             anchor,
             root,
             stopped: AtomicBool::new(false),
+            ticked: (Mutex::new(false), Condvar::new()),
             end: OnceLock::new(),
             wake,
             marks: Mutex::default(),
@@ -294,6 +297,22 @@ impl Control {
             }
             ended_ns => (since(ended_ns, self.anchor.boot_ns), Duration::ZERO),
         }
+    }
+
+    /// The recording has had a tick.
+    pub(super) fn note_first_tick(&self) {
+        let (ticked, changed) = &self.ticked;
+        if !std::mem::replace(&mut *ticked.lock().unwrap_or_else(PoisonError::into_inner), true) {
+            changed.notify_all();
+        }
+    }
+
+    /// Waits until the recording has had a tick, and returns whether it has.
+    pub(super) fn wait_for_tick(&self, at_most: Duration) -> bool {
+        let (ticked, changed) = &self.ticked;
+        let ticked = ticked.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = changed.wait_timeout_while(ticked, at_most, |ticked| !*ticked);
+        *waited.unwrap_or_else(PoisonError::into_inner).0
     }
 
     pub(super) fn set_queued(&self, queued: usize) {

@@ -5,13 +5,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, TryRecvError};
 
 use super::control::{Control, MarkError};
 use super::error::RecordError;
 use super::latest::Latest;
-use super::oom::OomReason;
+use super::oom_kill::OomReason;
 use super::projection::Projection;
 use super::status::Status;
 use crate::recording::{Manifest, Recording};
@@ -136,6 +137,13 @@ impl Recorder {
     pub fn latest(&self, count: usize) -> Option<Latest> {
         let projection = self.projection.lock().unwrap_or_else(PoisonError::into_inner);
         Latest::of(&projection, count)
+    }
+
+    /// Waits until the recording has its first tick, at most so long, and returns whether it has. What begins afterwards
+    /// is seen, however short it lives, where the kernel reports forks and exits.
+    #[must_use]
+    pub fn wait_for_tick(&self, at_most: Duration) -> bool {
+        self.control.wait_for_tick(at_most)
     }
 
     /// Returns what was written so far. Brought up to date about twice a second.

@@ -72,6 +72,20 @@ pub(super) struct Sampling {
     pool: (Sender<Sweeps>, Receiver<Sweeps>),
 }
 
+/// What the sweeps had before a tick.
+#[derive(Clone, Copy)]
+struct Before {
+    exits: usize,
+    forks: usize,
+    unseen: usize,
+}
+
+impl Before {
+    fn of(sweeps: &Sweeps) -> Self {
+        Self { exits: sweeps.ended.len(), forks: sweeps.forks.len(), unseen: sweeps.unseen.len() }
+    }
+}
+
 impl Sampling {
     pub(super) fn new(
         clock: Arc<dyn Clock>,
@@ -210,8 +224,8 @@ impl Sampling {
         // Such as the recorded command itself.
         let now = self.clock.now();
         let ts_ms = self.anchor.utc_ms(now.boot_ns);
-        let Self { exits, sampler, sweeps, .. } = self;
-        let drained = drain_exits(exits, sampler, sweeps, ts_ms, &now);
+        let Self { exits, sampler, sweeps, clock, .. } = self;
+        let drained = drain_exits(exits, sampler, sweeps, ts_ms, &**clock);
         self.hand_over();
         let mut last_counters = Batch::default();
         last_counters.system.push(self.machine.read(ts_ms, true));
@@ -287,8 +301,8 @@ impl Sampling {
         let duration_us = self.clock.now().boot_ns.saturating_sub(now.boot_ns) / 1000;
         let Self { exits, sampler, sweeps, .. } = self;
         let changes = sampler.hand_over(&mut sweeps.batch.changes);
-        let exits_before = sweeps.ended.len();
-        let drained = drain_exits(exits, sampler, sweeps, ts_ms, &self.clock.now());
+        let before = Before::of(sweeps);
+        let drained = drain_exits(exits, sampler, sweeps, ts_ms, &*self.clock);
         let batch = &mut sweeps.batch;
         let tick = Tick {
             ts_ms,
@@ -319,7 +333,7 @@ impl Sampling {
                 self.sweeps.due.push(SessionTick { session: session.number, tick, due, asked });
             }
         }
-        self.bring_up_to_date(&tick, system, exits_before, &due_sessions);
+        self.bring_up_to_date(&tick, system, before, &due_sessions);
         self.due_sessions = due_sessions;
     }
 
@@ -356,7 +370,7 @@ impl Sampling {
         &mut self,
         tick: &Tick,
         system: Option<SystemSample>,
-        exits_before: usize,
+        before: Before,
         due_sessions: &[(usize, Due, Asked)],
     ) {
         let needs_state = |(index, ..): &(usize, Due, Asked)| {
@@ -368,8 +382,10 @@ impl Sampling {
             return;
         }
         // They come with the state: the first children of a program may have ended already.
-        let exits = self.sweeps.batch.exits.get(exits_before..).unwrap_or_default().to_vec();
-        let ended = self.sweeps.ended.get(exits_before..).unwrap_or_default().to_vec();
+        let exits = self.sweeps.batch.exits.get(before.exits..).unwrap_or_default().to_vec();
+        let ended = self.sweeps.ended.get(before.exits..).unwrap_or_default().to_vec();
+        let forks = self.sweeps.forks.get(before.forks..).unwrap_or_default().to_vec();
+        let unseen = self.sweeps.unseen.get(before.unseen..).unwrap_or_default().to_vec();
         // What comes after the state is in another batch than what came before.
         self.hand_over();
         for (index, due, asked) in lacking {
@@ -397,6 +413,9 @@ impl Sampling {
             }
             sweeps.batch.exits.extend(exits.iter().cloned());
             sweeps.ended.extend(ended.iter().cloned());
+            sweeps.forks.extend_from_slice(&forks);
+            sweeps.unseen.extend_from_slice(&unseen);
+            sweeps.lacks_forks = session.fed;
             let due = session.waiting.with_lost(due);
             let common_files = Some(self.sampler.common_files());
             sweeps.batch.ticks.push(BatchTick { tick, common_files, changes });
@@ -466,7 +485,7 @@ impl Sampling {
     }
 
     fn hand_over(&mut self) {
-        if self.sweeps.batch.is_empty() {
+        if self.sweeps.batch.is_empty() && self.sweeps.unseen.is_empty() {
             return;
         }
         let next = self.pool.1.try_recv().unwrap_or_default();
@@ -512,6 +531,7 @@ impl Sampling {
             exits_lost: drained.overflows,
             unseen: drained.unseen,
             unmet: Unmet::default(),
+            unattributed: 0,
             ran_out: !session.control.is_stopped(),
             last_counters: Batch::default(),
         }

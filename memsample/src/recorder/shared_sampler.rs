@@ -25,6 +25,7 @@ use super::usage::seconds_of;
 use super::writing::{Counted, Writing};
 use crate::batch::Batch;
 use crate::clock::Clock;
+use crate::events::KernelLog;
 use crate::machine::MachineReader;
 use crate::proc::ProcRoot;
 use crate::recording::{ClockAnchor, ForksBy, Manifest, RecordingDirectory, RecordingWriter};
@@ -221,7 +222,7 @@ impl Beginning<'_> {
             batch: Batch::default(),
             status: Arc::clone(&status),
             counted: Counted::default(),
-            oom: OomWatch::new(recording.manifest().provenance.clock),
+            oom: OomWatch::new(recording.manifest().provenance.clock, KernelLog::open()),
             recording,
             max_bytes: self.options.max_bytes,
             max_idle: self.options.max_idle,
@@ -249,16 +250,6 @@ impl Beginning<'_> {
             let notes = [exits, forks].into_iter().filter_map(|outcome| outcome.clone().err());
             manifest.notes.extend(notes);
         }
-        let settings = &manifest.provenance.settings;
-        if thread.facts.loadavg_is_foreign && settings.forks == ForksBy::Listing {
-            let loadavg = settings.proc_root.join("loadavg");
-            manifest.notes.push(format!(
-                "`{}` is not the kernel's, but made by a program such as LXCFS: new processes are found by listing \
-                 `{}` at every tick, which costs more",
-                loadavg.display(),
-                settings.proc_root.display()
-            ));
-        }
         manifest
     }
 }
@@ -284,7 +275,7 @@ impl Unstarted {
             supported: sampler.supported_files(),
             descriptors: sampler.descriptors(),
             sees_own_namespace: sampler.sees_own_namespace(),
-            loadavg_is_foreign: sampler.loadavg_is_foreign(),
+            is_live: sampler.is_live(),
         };
         let life = Arc::new(());
         let alive = Arc::downgrade(&life);

@@ -22,6 +22,8 @@ pub(super) struct SamplingUsage {
     pub(super) unseen: u32,
     /// Planned instants after the last tick that were met by none.
     pub(super) unmet: Unmet,
+    /// Likewise of those that may be of a test.
+    pub(super) unattributed: u32,
     /// Whether the duration is over.
     pub(super) ran_out: bool,
     /// The counters of the machine and of control groups, read once more at the end: what ended the

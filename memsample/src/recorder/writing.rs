@@ -129,6 +129,7 @@ impl<D: Destination> Writing<D> {
             manifest.totals.unseen += u64::from(sampling.unseen);
             manifest.totals.late += u64::from(sampling.unmet.late);
             manifest.totals.missed += u64::from(sampling.unmet.missed);
+            manifest.totals.unattributed += u64::from(sampling.unattributed);
         }
         manifest.notes.extend(counted.stuck_note());
         manifest.command_exit_code = control.command_exit_code();
@@ -188,11 +189,15 @@ impl<D: Destination> Writing<D> {
         match message? {
             SessionMessage::Sweeps(shared) => {
                 projection.project(shared.sweeps(), &mut self.batch);
+                if projection.latest().is_some() {
+                    self.control.note_first_tick();
+                }
                 None
             }
-            SessionMessage::End { rest, usage } => {
+            SessionMessage::End { rest, mut usage } => {
                 projection.project(&rest, &mut self.batch);
                 projection.finish(&self.control.now(), &mut self.batch);
+                usage.unattributed = projection.attribution.take_unattributed();
                 Some(usage)
             }
         }

@@ -37,6 +37,9 @@ const ROTATE_BYTES: u64 = 8 << 20;
 /// The size of a page before compression. Smaller pages keep the memory of the writer small: one is
 /// open for each column.
 const PAGE_BYTES: usize = 128 * 1024;
+/// Rows of a page, at most. The writer keeps eight bytes for each text of the page that it is filling, so a column of one
+/// text, whose page never becomes large, would take more memory than all that is in it.
+const PAGE_ROWS: usize = 256 * 1024;
 
 /// The checkpoint up to which the settled row groups reach.
 const KEY_CHECKPOINT: &str = "memsample.checkpoint";
@@ -364,7 +367,7 @@ pub(super) fn properties(table: &Table, purpose: Purpose) -> WriterPropertiesBui
         .set_statistics_enabled(EnabledStatistics::Chunk)
         .set_offset_index_disabled(true)
         .set_data_page_size_limit(PAGE_BYTES)
-        .set_data_page_row_count_limit(usize::MAX)
+        .set_data_page_row_count_limit(PAGE_ROWS)
         .set_max_row_group_row_count(None)
         .set_created_by(format!("memsample {}", env!("CARGO_PKG_VERSION")))
         .set_sorting_columns(Some(sorting.collect()));

@@ -25,15 +25,12 @@ const LOOK_AGAIN_NS: u64 = 1_000_000_000;
 const LISTED_ENTRIES_PER_TRY: usize = 4;
 
 /// Holds the pid that was given last.
-pub(super) const LOADAVG: &CStr = c"loadavg";
+const LOADAVG: &CStr = c"loadavg";
 
 /// Finds processes by the pids that the kernel gave, and by listing the tree.
 pub(super) struct Discovery {
     listing: Listing,
     loadavg: MachineFile,
-    /// Whether `loadavg` is the kernel's; `None` before it was read. LXCFS mounts a file of its own over it, in
-    /// which the last pid stands still.
-    loadavg_is_of_kernel: Option<bool>,
     /// The pid that the kernel gave last, as of the sweep before.
     last_pid: Option<i32>,
     listed_boot_ns: u64,
@@ -58,7 +55,6 @@ impl Discovery {
         Self {
             listing,
             loadavg: MachineFile::new(LOADAVG),
-            loadavg_is_of_kernel: None,
             last_pid: None,
             listed_boot_ns: 0,
             looked_again_boot_ns: 0,
@@ -94,14 +90,12 @@ impl Discovery {
         }
     }
 
-    /// Reads the pid that was given last, where it belongs to this tree.
+    /// Reads the pid that was given last, where it belongs to this tree and the kernel says it: what a container has in
+    /// place of the file may say anything, and it need not change when a process begins.
     fn read_last_pid(&mut self, processes: &mut Processes) -> Option<i32> {
-        let root = &processes.reader.root;
-        if !root.shares_pid_namespace() {
-            return None;
-        }
-        // Once, as the file is then kept open.
-        if !*self.loadavg_is_of_kernel.get_or_insert_with(|| root.is_of_kernel(LOADAVG)) {
+        if !processes.reader.root.shares_pid_namespace()
+            || !self.loadavg.is_of_the_kernel(&processes.reader.root)
+        {
             return None;
         }
         let bytes = self.loadavg.read(&processes.reader.root, &mut processes.reader.buffer).ok()?;

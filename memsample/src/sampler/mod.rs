@@ -29,6 +29,7 @@ use std::io;
 pub use descriptors::Descriptors;
 pub(crate) use exits::EndedImage;
 pub(crate) use file_metrics::{memory_cgroup, rollup_metrics, statm_metrics, status_metrics};
+pub(crate) use fork_tracker::ForkReport;
 pub(crate) use given_up::GivenUp;
 pub(crate) use governor::Governor;
 pub use options::SamplerOptions;
@@ -48,7 +49,7 @@ use crate::parse::parse_stat;
 use crate::proc::{Listing, ProcRoot, ReadBuffer};
 use crate::schema::KnownPss;
 use crate::units::ClockTicks;
-use discovery::{Discovery, LOADAVG};
+use discovery::Discovery;
 use exits::ExitMatcher;
 use fork_tracker::ForkTracker;
 use processes::Processes;
@@ -111,7 +112,8 @@ impl Sampler {
     /// `statm` is always read. `smaps_rollup` of all processes takes tens of milliseconds and more.
     pub fn sweep(&mut self, files: Files) -> Snapshot<'_> {
         // A fork from before the previous sweep is of no more interest.
-        self.settle_forks();
+        self.settle_forks(u64::MAX);
+        self.take_reports(|_| (), |_| ());
         let plan = Plan {
             files,
             newborn_files: Files::empty(),
@@ -176,11 +178,9 @@ impl Sampler {
         self.processes.reader.root.shares_pid_namespace()
     }
 
-    /// Returns whether `loadavg` of the tree is not the kernel's, but made by another program, so that it does not
-    /// tell which pid was given last.
-    pub(crate) fn loadavg_is_foreign(&self) -> bool {
-        let root = &self.processes.reader.root;
-        root.shares_pid_namespace() && !root.is_of_kernel(LOADAVG)
+    /// Returns whether the kernel answers in the tree, and it is no copy.
+    pub(crate) fn is_live(&self) -> bool {
+        self.processes.reader.root.is_live()
     }
 
     /// Brings the entries up to date, and reads what `plan` says.
@@ -211,14 +211,33 @@ impl Sampler {
 
     /// Forgets forks of which no more will be reported, and returns how many of those processes were not
     /// seen: neither sampled nor with an exit record.
-    pub(crate) fn settle_forks(&mut self) -> u32 {
-        self.forks.as_mut().map_or(0, ForkTracker::settle)
+    ///
+    /// `recorded` is the last draining of events before the exit records were drained.
+    pub(crate) fn settle_forks(&mut self, recorded: u64) -> u32 {
+        self.forks.as_mut().map_or(0, |forks| forks.settle(recorded))
+    }
+
+    /// Takes out the forks that were reported since the last call, in their order, and those of processes of which
+    /// nothing else became known.
+    pub(crate) fn take_reports(
+        &mut self,
+        forked: impl FnMut(ForkReport),
+        unseen: impl FnMut(ForkReport),
+    ) {
+        if let Some(forks) = &mut self.forks {
+            let (all, lost) = forks.take_reports();
+            all.for_each(forked);
+            lost.for_each(unseen);
+        }
     }
 
     /// Takes in what the kernel reported up to now, so that exit records find the forks of their processes.
-    pub(crate) fn drain_events(&mut self, now: &Now) {
-        if let Some(forks) = &mut self.forks {
-            forks.drain(&mut self.processes, now);
+    ///
+    /// Returns the number of this draining, for [`settle_forks`](Self::settle_forks).
+    pub(crate) fn drain_events(&mut self, now: &Now) -> u64 {
+        match &mut self.forks {
+            Some(forks) => forks.drain(&mut self.processes, now),
+            None => 0,
         }
     }
 

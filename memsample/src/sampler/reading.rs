@@ -186,7 +186,10 @@ impl Reader {
         let code_changed = match reading {
             StatmReading::Unchanged => false,
             StatmReading::Changed { code } => code && !entry.state.contains(EntryState::NEWBORN),
-            StatmReading::NoMemory if self.adopt_thread(entry, process)? => false,
+            // A thread that stood in is the first one since its exec: that shows in `stat`.
+            StatmReading::NoMemory if self.adopt_thread(entry, process)? => {
+                process.thread.is_none()
+            }
             StatmReading::NoMemory => return Ok(Reading::NoMemory),
         };
         let files = files_after_statm(entry, &reading, files, on_change);
@@ -277,7 +280,10 @@ impl Reader {
         let thread = match reading {
             StatmReading::NoMemory if self.adopt_thread(entry, process)? => process.thread,
             StatmReading::NoMemory => return Ok(Reading::NoMemory),
-            StatmReading::Changed { .. } | StatmReading::Unchanged => None,
+            StatmReading::Changed { .. } | StatmReading::Unchanged => {
+                process.thread = None;
+                None
+            }
         };
         let files = files_after_statm(entry, &reading, files, on_change);
         if self.root.is_live() {
@@ -300,7 +306,8 @@ impl Reader {
     /// Handles a `statm` of zeros, and returns whether the process has memory nevertheless.
     ///
     /// The kernel shows the memory of the first thread under the pid. Where that thread has called
-    /// `pthread_exit` and others still run, the memory is there, and one of them stands in for it.
+    /// `pthread_exit` and others still run, the memory is there, and one of them stands in for it. When one of them
+    /// executes a program, all others end, and it becomes the first thread.
     fn adopt_thread(
         &mut self,
         entry: &mut Entry,
@@ -308,7 +315,17 @@ impl Reader {
     ) -> Result<bool, ReadError> {
         let directory = self.root.open_process(entry.pid)?;
         let stat = parse_stat(read_file(&self.root, &mut self.buffer, &directory, c"stat")?)?;
-        if stat.num_threads < 2 || stat.starttime != process.identity.start {
+        let (threads, is_first_alive) = (stat.num_threads, stat.state != b'Z');
+        if stat.starttime != process.identity.start {
+            return Ok(false);
+        }
+        if process.thread.is_some()
+            && is_first_alive
+            && self.return_to_first(entry, process, &directory)?
+        {
+            return Ok(true);
+        }
+        if threads < 2 {
             return Ok(false);
         }
         for &tid in self.threads.read(directory.open_tasks()?)? {
@@ -336,6 +353,30 @@ impl Reader {
             return Ok(true);
         }
         Ok(false)
+    }
+
+    /// Reads a process by its first thread again, and returns whether that has memory.
+    fn return_to_first(
+        &mut self,
+        entry: &mut Entry,
+        process: &mut Process,
+        directory: &ProcessDir,
+    ) -> Result<bool, ReadError> {
+        let statm = directory.open_file(c"statm")?;
+        let bytes = self.buffer.read_piece(&statm)?;
+        match apply_statm(entry, process, bytes, &self.host)? {
+            StatmReading::NoMemory => return Ok(false),
+            StatmReading::Changed { .. } | StatmReading::Unchanged => {}
+        }
+        process.thread = None;
+        if entry.statm.is_some() {
+            // One descriptor takes the place of another, so their count stays.
+            entry.statm = Some(statm);
+        }
+        if process.status.take().is_some() {
+            self.descriptors.release(1);
+        }
+        Ok(true)
     }
 
     /// Returns whether the pid of a zombie stands for something else by now.

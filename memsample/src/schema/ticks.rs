@@ -90,6 +90,12 @@ pub(crate) const FIELDS: Fields<Tick> = Fields(&[
         value: Value::Int32(|tick| count(tick.exits.unseen)),
     },
     Field {
+        name: "unattributed",
+        source: "recorder",
+        meaning: "Processes that may belong to a test of the recording, and of which that is not known: an ancestor of theirs is not, or they are themselves among `unseen`.",
+        value: Value::Int32(|tick| count(tick.exits.unattributed)),
+    },
+    Field {
         name: "exits",
         source: "taskstats",
         meaning: "Exits that the kernel reported since the tick before: the rows of `exits` at this `ts`.",

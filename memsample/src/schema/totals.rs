@@ -26,6 +26,8 @@ pub struct Totals {
     pub events_lost: u64,
     /// Processes that began and ended between two ticks and of which nothing else is known.
     pub unseen: u64,
+    /// Processes that may belong to a test of the recording, and of which that is not known.
+    pub unattributed: u64,
     /// Planned instants that were met late, or not at all.
     pub late: u64,
     /// Planned instants at which no sweep began. Contained in `late`, but for those while the machine
@@ -64,6 +66,7 @@ impl Totals {
         self.reopened += u64::from(tick.counts.reopened);
         self.events_lost += u64::from(tick.counts.events_lost);
         self.unseen += u64::from(tick.exits.unseen);
+        self.unattributed += u64::from(tick.exits.unattributed);
         self.exits_lost += u64::from(tick.exits.overflows);
         self.pss_skipped += u64::from(tick.counts.rollups_skipped);
         self.stuck += u64::from(tick.counts.stuck);

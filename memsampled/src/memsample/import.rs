@@ -1,10 +1,10 @@
 //! `memsample import`: makes a recording of captures of another program.
 
-use std::io::{self, Write};
 use std::path::PathBuf;
 
 use anyhow::Context;
 use memsample::SamplerOptions;
+use memsample_inherited::print;
 
 use crate::config_args::{Cmdline, ConfigArgs};
 use crate::exit::ExitCode;
@@ -63,7 +63,7 @@ pub(crate) fn run(args: &ImportArgs) -> anyhow::Result<ExitCode> {
     let recording = memsample::import(&args.captures, &path, &options)?;
     args.json.write(|| summary::json(&recording))?;
     if !args.json.is_on_stdout() {
-        write!(io::stdout(), "{}", summary::text(&recording, summary::LARGEST)?)?;
+        print(summary::text(&recording, summary::LARGEST)?);
     }
     Ok(ExitCode::SUCCESS)
 }

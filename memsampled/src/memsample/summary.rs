@@ -1,7 +1,6 @@
 //! `memsample summary`: the largest processes of a recording, its losses and its cost.
 
 use std::fmt::Write as _;
-use std::io::{self, Write};
 use std::path::PathBuf;
 
 use anyhow::Context;
@@ -10,6 +9,7 @@ use memsample::analysis::{LargestProcess, largest_processes};
 use memsample::parse::Meminfo;
 use memsample::{KnownPss, Manifest, Quantiles, Recording, Recovery};
 use memsample_client::wire::{End, Summary};
+use memsample_inherited::{print, tell};
 use serde::Serialize;
 
 use crate::command_usage::{self, CommandUsage};
@@ -40,39 +40,31 @@ pub(crate) struct SummaryArgs {
 
 pub(crate) fn run(args: &SummaryArgs) -> anyhow::Result<ExitCode> {
     let (recording, recovery) = recording_path::open(&args.recording)?;
-    note_recovery(recovery)?;
+    note_recovery(recovery);
     args.json.write(|| json(&recording))?;
     if !args.json.is_on_stdout() {
-        write!(io::stdout(), "{}", text(&recording, args.top)?)?;
+        print(text(&recording, args.top)?);
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// Prints a note to stderr if opening the recording recovered it, or if it is still being written.
-pub(crate) fn note_recovery(recovery: Recovery) -> io::Result<()> {
+pub(crate) fn note_recovery(recovery: Recovery) {
     match recovery {
         Recovery::Recovered { .. } => {
-            writeln!(
-                io::stderr(),
-                "note: the recorder was killed; the recording has been recovered"
-            )?;
+            tell("note: the recorder was killed; the recording has been recovered");
         }
         Recovery::InCopy { owner } => {
-            writeln!(
-                io::stderr(),
+            tell(format!(
                 "note: the recorder was killed, and the recording belongs to user {owner}: a copy has been recovered; \
                  only `memsample recover` as that user changes the recording"
-            )?;
+            ));
         }
         Recovery::StillRecording => {
-            writeln!(
-                io::stderr(),
-                "note: the recording is still being written; this is its state at the last flush"
-            )?;
+            tell("note: the recording is still being written; this is its state at the last flush");
         }
         _ => {}
     }
-    Ok(())
 }
 
 /// Returns the result as one JSON object, on one line.

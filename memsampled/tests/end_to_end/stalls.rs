@@ -112,7 +112,7 @@ fn a_loadavg_that_is_not_the_kernels_is_not_trusted() {
     let stderr = ended.stderr;
     let manifest = manifest(&directory.path().join("recordings/x"));
     let notes = manifest["notes"].to_string();
-    assert!(notes.contains("/proc/loadavg` is not the kernel's"), "{notes} {stderr}");
+    assert!(notes.contains("not the kernel's") && notes.contains("loadavg"), "{notes} {stderr}");
     let (recording, _) = Recording::open(&directory.path().join("recordings/x")).unwrap();
     let mut names = Vec::new();
     for batch in recording.read_table("processes", &["comm"]) {

@@ -125,6 +125,8 @@ pub struct Totals {
     pub events_lost: u64,
     /// Processes that began and exited between two ticks and of which nothing else is known.
     pub unseen: u64,
+    /// Processes that may belong to a test of the recording, and of which that is not known.
+    pub unattributed: u64,
     /// Planned instants that were met late, or not at all.
     pub late: u64,
     /// Planned instants at which no sweep began. Contained in `late`, but for those while the machine

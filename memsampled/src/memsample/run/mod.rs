@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use crossbeam_channel::Receiver;
 use memsample::{Rate, RecorderOptions, SamplerOptions};
+use memsample_inherited::{Queue, tell};
 use memsample_runner::plan::Selection;
 use memsample_runner::report::{Collector, SuiteResult};
 use memsample_runner::results::{self, Abort, Origin, Results, SuiteOutcome};
@@ -23,7 +24,7 @@ pub(crate) use args::RunArgs;
 
 use crate::exit::{ExitCode, NoTests};
 use crate::record::Events;
-use crate::signals::signals;
+use crate::signals::{signals, work_is_done};
 use memsample_config::Config;
 use suite::Found;
 
@@ -40,12 +41,16 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         }
     };
     if found.is_guessed {
-        output::tell(&format!("runs {}", found.path.display()));
+        tell(format!("runs {}", found.path.display()));
     }
     let cwd = std::env::current_dir().context("cannot find the working directory")?;
-    let mut terminal = output::terminal(args);
+    // A terminal that was stopped, or a log that nobody reads, must not stop the run.
+    let stderr = Queue::of_stderr("note: ");
+    let mut terminal = output::terminal(args, &stderr);
     let arguments = std::env::args_os().skip(1);
-    let arguments = arguments.map(|argument| argument.to_string_lossy().into_owned()).collect();
+    let arguments: Vec<String> =
+        arguments.map(|argument| argument.to_string_lossy().into_owned()).collect();
+    let arguments = options.sampler.recorded_command(&arguments).unwrap_or_default();
     let labels = args.labels.iter().cloned().collect();
     let mut collector = Collector::new(Origin::here(&cwd, arguments, labels));
     let mut ended = None;
@@ -55,17 +60,20 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
             ended = Some(result);
         }
     });
+    drop(terminal);
+    work_is_done(ended.as_ref().map_or(ExitCode::FAILURE, code));
+    drop(stderr);
     let Some(ended) = ended else {
         outcome?;
         bail!("the run ended without a result");
     };
     let written = output::write_files(&ended, args, &cwd);
     output::print(&ended, args)?;
-    output::github(&ended, &found.path, &cwd)?;
+    let told = output::github(&ended, &found.path, &cwd);
     // Print the results first: the outcomes are known even if the disk is full.
     outcome?;
     written?;
-    Ok(code(&ended))
+    code(&ended).if_told(told)
 }
 
 /// Returns how to run a suite, if it has something to run.
