@@ -4,7 +4,7 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
 PREFIX ?= /usr/local
 DESTDIR ?=
 .DEFAULT_GOAL := help
-.PHONY: help build install check test tools fmt lint unit layers doc msrv integration installed notebook clients conformance package wheel demo demo-build bench fuzz fuzz-seeds docs
+.PHONY: help build install check test tools fmt lint unit layers doc msrv integration installed notebook documents clients conformance package wheel demo demo-build bench fuzz fuzz-seeds docs
 
 help: ## Show what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -19,7 +19,7 @@ install: build ## Install the programs, their manual pages and completions below
 
 check: fmt lint unit layers ## Check format, lints, unit tests and layers, within a minute when warm
 
-test: tools fmt lint layers doc msrv integration notebook clients conformance installed ## Install what the tests use, then run everything
+test: tools fmt lint layers doc msrv integration notebook documents clients conformance installed ## Install what the tests use, then run everything
 
 tools: ## Install what the tests use and this machine lacks
 	.ci/install
@@ -51,6 +51,10 @@ installed: ## Try every way to install the programs, each in a clean environment
 notebook: .venv/ready ## Run the notebook and the readers of other languages on recordings made now
 	cargo build
 	MEMSAMPLE=$(TARGET_DIR)/debug/memsample .venv/bin/pytest --quiet notebooks/tests
+
+documents: .venv/ready ## Type every command of the documents, and those of a stranger, in an empty home (as root)
+	cargo build
+	MEMSAMPLE_PROGRAMS=$(TARGET_DIR)/debug .venv/bin/pytest --quiet --numprocesses 2 docs/tests
 
 clients: .venv/ready ## Run the clients of the daemon with the tools that they are for
 	cargo build

@@ -66,6 +66,7 @@ fn suite_seconds(sandbox: Sandbox, tests: u32, jobs: u32) -> (f64, f64) {
         directory: "/".into(),
         setup: None,
         teardown: None,
+        is_set_up: false,
         notes: Vec::new(),
         timeout: None,
         tests: (0..tests)

@@ -1,7 +1,8 @@
-//! Writes the seeds of the corpora that depend on the version of the journal: `make fuzz-seeds`.
+//! Writes the seeds of the corpora that depend on the formats of the journal and of the tables:
+//! `make fuzz-seeds`.
 //!
-//! A recorder reads a copy of the captured machine, in which processes grow, begin and end, and its
-//! journal is copied before it is closed.
+//! A recorder reads a copy of the captured machine, in which processes grow, begin and end; its journal
+//! is copied before it is closed, and its tables afterwards.
 #![forbid(unsafe_code)]
 
 use std::error::Error;
@@ -11,7 +12,11 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::time::Duration;
 
-use memsample::{MarkKind, Rate, Recorder, RecorderOptions, SamplerOptions, Scope};
+use memsample::{MarkKind, Rate, Recorder, RecorderOptions, Recording, SamplerOptions, Scope};
+use memsample_fuzz::recording::TABLES;
+use parquet::arrow::ArrowWriter;
+use parquet::basic::Compression;
+use parquet::file::properties::WriterProperties;
 
 /// Seeds are small, so that a fuzzer changes what matters: this many ticks.
 const TICKS: u64 = 60;
@@ -33,7 +38,53 @@ fn main() -> Result<(), Box<dyn Error>> {
     fs::write(corpus.join("journal/seed"), &journal)?;
     fs::write(corpus.join("journal/seed-cut-off"), middle)?;
     fs::write(corpus.join("journal_contents/seed"), contents)?;
+    write_tables(package, &directory.path().join("run"))
+}
+
+/// Writes the tables of a recording, each behind its number: as they are, and without compression, since a
+/// fuzzer hardly gets through that.
+fn write_tables(package: &Path, run: &Path) -> Result<(), Box<dyn Error>> {
+    let corpus = package.join("corpus/recording");
+    let (recording, _) = Recording::open(run)?;
+    let hostname = recording.manifest().provenance.machine.hostname.clone();
+    let proc_root = recording.manifest().provenance.settings.proc_root.clone();
+    let anonymous = |bytes: &[u8]| {
+        // As long as before, since lengths stand in front of texts.
+        let without = replace(bytes, hostname.as_bytes());
+        replace(&without, proc_root.as_os_str().as_encoded_bytes())
+    };
+    for (number, name) in (0_u8..).zip(TABLES) {
+        let seed = anonymous(&fs::read(run.join(format!("{name}.parquet")))?);
+        fs::write(corpus.join(format!("seed-{name}")), [&[number], &*seed].concat())?;
+        let known = memsample::schema::tables().into_iter().find(|table| table.name == name);
+        let columns = known.map(|table| table.columns).unwrap_or_default();
+        let columns: Vec<&str> = columns.iter().map(|column| column.name).collect();
+        let batches: Result<Vec<_>, _> = recording.read_table(name, &columns).collect();
+        let batches = batches?;
+        let Some(first) = batches.first() else { continue };
+        let properties = WriterProperties::builder().set_compression(Compression::UNCOMPRESSED);
+        let mut plain = vec![number];
+        let mut writer =
+            ArrowWriter::try_new(&mut plain, first.schema(), Some(properties.build()))?;
+        writer.write(&first.slice(0, first.num_rows().min(20)))?;
+        writer.close()?;
+        fs::write(corpus.join(format!("seed-plain-{name}")), plain)?;
+    }
+    fs::write(package.join("recording.json"), anonymous(&fs::read(run.join("recording.json"))?))?;
     Ok(())
+}
+
+/// Replaces a text by one of the same length that says nothing.
+fn replace(bytes: &[u8], text: &[u8]) -> Vec<u8> {
+    let mut replaced = bytes.to_vec();
+    let mut at = 0;
+    while let Some(place) = replaced.get_mut(at..at + text.len()) {
+        if place == text {
+            place.fill(b'x');
+        }
+        at += 1;
+    }
+    replaced
 }
 
 /// Records while the machine changes, and returns the journal as a recorder leaves it that is killed.
@@ -77,7 +128,9 @@ fn record(tree: &Path, run: &Path) -> Result<Vec<u8>, Box<dyn Error>> {
     while fs::metadata(&path)?.len() == before && !recorder.is_finished() {
         std::thread::yield_now();
     }
-    Ok(fs::read(path)?)
+    let journal = fs::read(path)?;
+    recorder.stop()?;
+    Ok(journal)
 }
 
 fn copy(from: &Path, to: &Path) -> io::Result<()> {

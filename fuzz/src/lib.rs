@@ -3,8 +3,11 @@
 //! `fuzz_targets/` gives them to libFuzzer (`make fuzz TARGET=stat`), and `tests/replay.rs` gives them
 //! the corpus, without a fuzzer and on stable Rust. None may panic; most also check what they read.
 
+pub mod recording;
+
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use memsample::parse;
 use memsample_client::wire::{self, DumpRequest, MarkRequest, Request, StartRequest};
@@ -14,7 +17,7 @@ use memsample_runner::suite::{Policy, Suite, SuiteError, Tree};
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 20] = [
+pub const TARGETS: [Target; 21] = [
     ("statm", statm),
     ("stat", stat),
     ("status", status),
@@ -32,6 +35,7 @@ pub const TARGETS: [Target; 20] = [
     ("capture", capture),
     ("journal", journal),
     ("journal_contents", journal_contents),
+    ("recording", recording::recording),
     ("requests", requests),
     ("suite_toml", suite_toml),
     ("suite_utah", suite_utah),
@@ -208,7 +212,7 @@ pub fn suite_utah(bytes: &[u8]) {
             self.0.contains_key(path)
         }
 
-        fn discover(&self, _: &str, _: &Path) -> Result<String, String> {
+        fn discover(&self, _: &str, _: &Path, _: Duration) -> Result<String, String> {
             let listed = self.0.get(Path::new("/suites/fuzzed/listed")).cloned();
             String::from_utf8(listed.unwrap_or_default()).map_err(|error| error.to_string())
         }

@@ -28,6 +28,17 @@ pub struct SweepCounts {
     /// Processes whose `smaps_rollup` is not read because a single reading would take too long: they
     /// are larger than [`Sampler::MAX_ROLLUP_RSS_BYTES`](crate::Sampler::MAX_ROLLUP_RSS_BYTES), or than the budget of a recording allows.
     pub rollups_skipped: u32,
+    /// Processes of which a file is not known because its reading has not come back, now or in an earlier sweep:
+    /// the kernel waits for a lock that somebody holds.
+    pub stuck: u32,
+}
+
+impl SweepCounts {
+    /// Adds the CPU time of a reading of `smaps_rollup`.
+    pub(crate) fn add_rollup_cost(&mut self, cost_ns: u64) {
+        let cost_us = u32::try_from(cost_ns / 1000).unwrap_or(u32::MAX);
+        self.rollups_cost_us = self.rollups_cost_us.saturating_add(cost_us);
+    }
 }
 
 /// What one reading of all groups did and did not read.
@@ -52,4 +63,6 @@ pub(crate) struct ExitCounts {
     pub(crate) overflows: u32,
     /// Processes that were forked and exited between two ticks and of which nothing else is known.
     pub(crate) unseen: u32,
+    /// Processes that may be of a test of the recording, and of which that is not known.
+    pub(crate) unattributed: u32,
 }

@@ -61,6 +61,9 @@ pub enum ReadError {
     Denied,
     /// No descriptor was free (`EMFILE`, `ENFILE`); the file can be read at a later tick.
     NoDescriptor,
+    /// The reading did not come back: it waits for a lock of the process that somebody holds, such as that of its
+    /// memory map while it waits for a frozen file system. The file can be read when the lock is free.
+    Stuck,
     /// Any other failure of the system call.
     Io(io::Error),
     /// The file was read and is not what `proc(5)` says.
@@ -91,6 +94,7 @@ impl fmt::Display for ReadError {
             Self::Gone => f.write_str("process ended"),
             Self::Denied => f.write_str("permission denied"),
             Self::NoDescriptor => f.write_str("no file descriptor free"),
+            Self::Stuck => f.write_str("the kernel does not answer: a lock of the process is held"),
             Self::Io(error) => write!(f, "{error}"),
             Self::Parse(error) => write!(f, "{error}"),
         }
@@ -102,7 +106,7 @@ impl std::error::Error for ReadError {
         match self {
             Self::Io(error) => Some(error),
             Self::Parse(error) => Some(error),
-            Self::Gone | Self::Denied | Self::NoDescriptor => None,
+            Self::Gone | Self::Denied | Self::NoDescriptor | Self::Stuck => None,
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::cgroup_reader::OpenHierarchies;
-use crate::events::{ProcessEvents, ProcessExits};
+use crate::events::{KernelLog, ProcessEvents, ProcessExits};
 use crate::machine::hidepid_note;
 use crate::metric::Files;
 use crate::parse::parse_pressure;
@@ -25,17 +25,20 @@ pub enum KernelSource {
     Pressure,
     /// The memory files of control groups.
     ControlGroups,
+    /// The log of the kernel: whom the OOM killer killed.
+    OomKills,
 }
 
 impl KernelSource {
     /// Every source.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Processes,
         Self::Forks,
         Self::Exits,
         Self::ProportionalSets,
         Self::Pressure,
         Self::ControlGroups,
+        Self::OomKills,
     ];
 
     /// Asks for it on this machine, as a recording would, and lets it go again.
@@ -72,7 +75,14 @@ impl KernelSource {
                     )
                 })
             }
-            Self::ControlGroups => absent(OpenHierarchies::mounted().note()),
+            Self::OomKills => KernelLog::open().map(drop).ok_or_else(|| {
+                "`/dev/kmsg` cannot be read: of a process that the OOM killer killed only candidates may be known"
+                    .to_owned()
+            }),
+            Self::ControlGroups => {
+                let mounted = OpenHierarchies::mounted();
+                absent(mounted.note().or_else(|| mounted.own_group_note()))
+            }
         }
     }
 }

@@ -103,6 +103,7 @@ mod slot_map;
 
 pub use counts::SweepCounts;
 pub use error::{ParseError, ParseErrorKind, ReadError};
+pub use events::{KernelLog, OomLimit, OomVictim};
 pub use flight::{DumpError, DumpOptions, FlightOptions, FlightRecorder};
 pub use host::Host;
 pub use identity::{Comm, Identity, ProcessId, text};

@@ -39,6 +39,7 @@ const MEMINFO: &CStr = c"meminfo";
 const PRESSURE: &CStr = c"pressure/memory";
 const VMSTAT: &CStr = c"vmstat";
 const SWAPS: &CStr = c"swaps";
+const LOADAVG: &CStr = c"loadavg";
 
 impl MachineReader {
     /// Opens the tree that `options` name, and the control groups that go with it.
@@ -96,6 +97,11 @@ impl MachineReader {
         cgroups.map_or(CgroupCounts::default(), |cgroups| cgroups.read(ts_ms, paths, rows))
     }
 
+    /// Describes that the group of this program is not among them, if so.
+    pub(crate) fn own_group_note(&self) -> Option<String> {
+        self.cgroups.as_ref()?.own_group_note()
+    }
+
     /// Describes why there are no control groups, if so.
     pub(crate) fn cgroups_note(&self) -> Option<String> {
         match &self.cgroups {
@@ -138,7 +144,34 @@ impl MachineReader {
                 file(VMSTAT)
             ));
         }
+        notes.extend(self.not_of_the_kernel());
         notes
+    }
+
+    /// Describes the files that something has mounted over those of the kernel, as LXCFS does in a container.
+    fn not_of_the_kernel(&mut self) -> Option<String> {
+        let Self { root, meminfo, pressure, vmstat, swaps, .. } = self;
+        let mut loadavg = MachineFile::new(LOADAVG);
+        let mut names = Vec::new();
+        for (name, file) in [
+            (MEMINFO, meminfo),
+            (PRESSURE, pressure),
+            (VMSTAT, vmstat),
+            (SWAPS, swaps),
+            (LOADAVG, &mut loadavg),
+        ] {
+            if !file.is_of_the_kernel(root) {
+                names.push(name.to_string_lossy().into_owned());
+            }
+        }
+        (!names.is_empty()).then(|| {
+            let at = root.path().display();
+            format!(
+                "of `{at}`, these files are not the kernel's, but mounted over them as LXCFS does in a container: {}; \
+                 their columns in `system` are of the container, as whoever makes the files says",
+                names.join(", ")
+            )
+        })
     }
 }
 
@@ -175,9 +208,9 @@ pub fn hidepid_note(root: &Path) -> Option<String> {
         std::str::from_utf8(value?).ok()
     };
     let hidepid = option("hidepid")?;
-    // Root sees everything, and so does a member of the group that the mount names.
-    let sees_all = rustix::process::geteuid().is_root()
-        || option("gid").is_some_and(|group| group.parse().is_ok_and(is_member));
+    // Whoever may trace all processes sees everything, and so does a member of the group that the mount names.
+    let sees_all =
+        may_trace_all() || option("gid").is_some_and(|group| group.parse().is_ok_and(is_member));
     let hides = !matches!(hidepid, "0" | "off") && !sees_all;
     hides.then(|| {
         format!(
@@ -185,6 +218,19 @@ pub fn hidepid_note(root: &Path) -> Option<String> {
             root.display()
         )
     })
+}
+
+/// Returns whether this process has `CAP_SYS_PTRACE` over the processes of every user: root in a user namespace has it over
+/// its own only, and root in a container often not at all.
+fn may_trace_all() -> bool {
+    const SYS_PTRACE: u64 = 1 << 19;
+    let read = |path| std::fs::read_to_string(path).unwrap_or_default();
+    let status = read("/proc/self/status");
+    let mask = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    let map = read("/proc/self/uid_map");
+    let is_first_namespace = map.split_ascii_whitespace().eq(["0", "0", "4294967295"]);
+    mask & SYS_PTRACE != 0 && is_first_namespace
 }
 
 fn is_member(group: u32) -> bool {

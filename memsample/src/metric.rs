@@ -9,7 +9,7 @@ bitflags::bitflags! {
     ///
     /// Costs are microseconds of CPU for one process on a kept descriptor; see `docs/cost.md`.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-    pub struct Files: u8 {
+    pub struct Files: u16 {
         /// `statm`: resident, shared and virtual size. About 1 us.
         const STATM = 1;
         /// `status`: the kinds of resident memory, swap, high-water mark. About 9 us.
@@ -18,8 +18,19 @@ bitflags::bitflags! {
         const STAT = 4;
         /// `smaps_rollup`: PSS and USS. About 60 us and 15 us more for each resident MiB.
         const SMAPS_ROLLUP = 8;
-        /// `smaps`, of a capture that was imported: no sweep reads it.
+        /// `smaps`, of a capture that was imported, as every kernel has it: no sweep reads it.
         const SMAPS = 16;
+        /// `smaps` with `Pss`, which the first kernels that have the file lack, as what follows.
+        const SMAPS_PSS = 32;
+        /// `smaps` with `Swap`.
+        const SMAPS_SWAP = 64;
+        /// `smaps` with `Anonymous`.
+        const SMAPS_ANON = 128;
+        /// `smaps` with `SwapPss`: since Linux 4.3.
+        const SMAPS_SWAP_PSS = 256;
+        /// All that only an imported capture has.
+        const IMPORTED = Self::SMAPS.bits() | Self::SMAPS_PSS.bits() | Self::SMAPS_SWAP.bits()
+            | Self::SMAPS_ANON.bits() | Self::SMAPS_SWAP_PSS.bits();
         /// `status` and `stat`: what `--detail-interval` asks for.
         const DETAIL = Self::STATUS.bits() | Self::STAT.bits();
     }
@@ -33,7 +44,7 @@ impl Serialize for Files {
 
 impl<'de> Deserialize<'de> for Files {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let bits = u8::deserialize(deserializer)?;
+        let bits = u16::deserialize(deserializer)?;
         Self::from_bits(bits).ok_or_else(|| serde::de::Error::custom("unknown file"))
     }
 }
@@ -114,9 +125,12 @@ impl Metric {
     pub const fn files(self) -> Files {
         match self {
             // `smaps` knows of the mappings, not of code and data.
-            Self::Rss | Self::Vsize | Self::Shared | Self::Anon => Files::STATM.union(Files::SMAPS),
-            Self::Swap => Files::STATUS.union(Files::SMAPS),
-            Self::Pss | Self::Uss | Self::SwapPss => Files::SMAPS_ROLLUP.union(Files::SMAPS),
+            Self::Rss | Self::Vsize => Files::STATM.union(Files::SMAPS),
+            Self::Shared | Self::Anon => Files::STATM.union(Files::SMAPS_ANON),
+            Self::Swap => Files::STATUS.union(Files::SMAPS_SWAP),
+            Self::Uss => Files::SMAPS_ROLLUP.union(Files::SMAPS),
+            Self::Pss => Files::SMAPS_ROLLUP.union(Files::SMAPS_PSS),
+            Self::SwapPss => Files::SMAPS_ROLLUP.union(Files::SMAPS_SWAP_PSS),
             Self::Data | Self::Text => Files::STATM,
             Self::File | Self::Shmem | Self::Hwm => Files::STATUS,
             Self::Minflt | Self::Majflt | Self::Utime | Self::Stime => Files::STAT,

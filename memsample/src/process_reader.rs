@@ -1,32 +1,39 @@
 //! Reading processes one after another, each file only when it is asked for.
 
-use std::ffi::CStr;
 use std::io;
-use std::os::fd::OwnedFd;
 
-use rustix::io::Errno;
-
-use crate::error::{ParseError, ReadError};
+use crate::error::ReadError;
 use crate::host::Host;
 use crate::identity::{Comm, Identity};
 use crate::identity_rules::IdentityRules;
 use crate::metric::Metric;
-use crate::parse::{Smaps, parse_smaps, parse_smaps_rollup, parse_stat, parse_statm, parse_status};
-use crate::proc::{Listing, ProcRoot, ProcessDir, ReadBuffer};
+use crate::parse::{
+    Smaps, Statm, parse_smaps, parse_smaps_rollup, parse_stat, parse_statm, parse_status,
+};
+use crate::proc::{
+    Answer, Listing, ProcFile, ProcRoot, ProcessDir, ReadBuffer, ReaderThreads, Request,
+};
 use crate::sampler::{
-    SamplerOptions, memory_cgroup, read_file, rollup_metrics, statm_metrics, status_metrics,
+    SamplerOptions, file_error, memory_cgroup, read_file, rollup_metrics, statm_metrics,
+    status_metrics,
 };
 
-/// No process has as much text in `smaps`: it would be a million mappings. A crafted tree must not
-/// fill the memory.
-const MAX_TEXT_BYTES: usize = 1 << 30;
-/// The kernel gives `smaps` and `maps` by the page; most of them are whole in this.
-const TEXT_BYTES: usize = 64 * 1024;
+const ROLLUP: &[ProcFile] = &[ProcFile::Piece(c"smaps_rollup")];
+const SMAPS: &[ProcFile] = &[ProcFile::Whole(c"smaps")];
+const MAPS: &[ProcFile] = &[ProcFile::Whole(c"maps")];
+const ENVIRON: &[ProcFile] = &[ProcFile::Whole(c"environ")];
+const CMDLINE: &[ProcFile] = &[ProcFile::Piece(c"cmdline")];
+const CGROUP: &[ProcFile] = &[ProcFile::Piece(c"cgroup")];
+const IMAGE: &[ProcFile] =
+    &[ProcFile::Exe, ProcFile::Piece(c"cgroup"), ProcFile::Piece(c"cmdline")];
 
 /// Reads processes one after another, into memory that it uses again.
 ///
 /// For a single look at a machine, where a [`Sampler`](crate::Sampler) is for many: nothing is kept
 /// open, and a file that is not asked for is not read.
+///
+/// What takes a lock of a process, or touches its memory, is read by another thread, and given up where it does not
+/// come back: see [`ReadError::Stuck`]. No other file of that process is then read so until it does.
 ///
 /// ```
 /// use memsample::{Metric, ProcessReader, SamplerOptions};
@@ -47,7 +54,11 @@ pub struct ProcessReader {
     rules: IdentityRules,
     listing: Listing,
     buffer: ReadBuffer,
-    text: Vec<u8>,
+    readers: ReaderThreads,
+    requests: Vec<Request>,
+    answers: Vec<Answer>,
+    /// The last answer.
+    answer: Answer,
 }
 
 /// A process whose directory is open: what is read of it is never that of another with the same pid.
@@ -110,7 +121,10 @@ impl ProcessReader {
             rules: options.identity_rules().clone(),
             listing: Listing::new(),
             buffer: ReadBuffer::new(),
-            text: Vec::new(),
+            readers: ReaderThreads::new(options.shared_clock()),
+            requests: Vec::new(),
+            answers: Vec::new(),
+            answer: Answer::default(),
         })
     }
 
@@ -152,12 +166,15 @@ impl OpenProcess<'_> {
     ///
     /// The process has ended, may not be looked at, or its files cannot be understood.
     pub fn facts(&mut self) -> Result<Option<ProcessFacts>, ReadError> {
+        if !self.reader.root.is_live() {
+            return self.captured_facts();
+        }
+        self.facts_of_status()
+    }
+
+    fn facts_of_status(&mut self) -> Result<Option<ProcessFacts>, ReadError> {
         let ProcessReader { root, buffer, .. } = &mut *self.reader;
-        let bytes = match read_file(root, buffer, &self.directory, c"status") {
-            Ok(bytes) => bytes,
-            Err(ReadError::Io(_)) if !root.is_live() => return self.facts_without_status(),
-            Err(error) => return Err(error),
-        };
+        let bytes = read_file(root, buffer, &self.directory, c"status")?;
         let status = parse_status(bytes)?;
         let mut facts = ProcessFacts {
             ppid: status.ppid.and_then(|ppid| i32::try_from(ppid).ok()),
@@ -188,22 +205,29 @@ impl OpenProcess<'_> {
         Ok(None)
     }
 
-    /// The same for a captured tree that lacks `status`.
-    fn facts_without_status(&mut self) -> Result<Option<ProcessFacts>, ReadError> {
+    /// The same for a captured tree, where files may be missing or of another moment. Which processes
+    /// there are is what a sampler says too: those with a `stat`, and with a `statm` that is not all zero.
+    fn captured_facts(&mut self) -> Result<Option<ProcessFacts>, ReadError> {
         let ProcessReader { root, buffer, host, .. } = &mut *self.reader;
         let stat = parse_stat(read_file(root, buffer, &self.directory, c"stat")?)?;
         if stat.is_kernel_thread() {
             return Ok(None);
         }
         let (ppid, comm) = (Some(stat.ppid), Comm::new(stat.comm));
+        let threads = stat.num_threads;
         let statm = parse_statm(read_file(root, buffer, &self.directory, c"statm")?)?;
-        if statm.size.0 == 0 {
-            // A zombie.
-            return Ok(None);
+        if statm == Statm::default() {
+            // A zombie, unless only its first thread has ended.
+            return if threads < 2 { Ok(None) } else { self.facts_of_status() };
         }
-        let values = statm_metrics(&statm, host)?;
-        let memory = PartialMetrics::new(&values);
-        Ok(Some(ProcessFacts { ppid, uid: None, comm, memory, has_status: false }))
+        let memory = PartialMetrics::new(&statm_metrics(&statm, host));
+        match self.facts_of_status() {
+            Ok(Some(facts)) => Ok(Some(facts)),
+            Ok(None) | Err(ReadError::Parse(_) | ReadError::Io(_)) => {
+                Ok(Some(ProcessFacts { ppid, uid: None, comm, memory, has_status: false }))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Reads the resident set alone; `None` where it has no memory.
@@ -215,8 +239,7 @@ impl OpenProcess<'_> {
         let ProcessReader { root, buffer, host, .. } = &mut *self.reader;
         let statm = parse_statm(read_file(root, buffer, &self.directory, c"statm")?)?;
         if statm.size.0 > 0 {
-            let rss = host.bytes(statm.resident).ok_or(ParseError::out_of_range("resident"))?;
-            return Ok(Some(rss));
+            return Ok(Some(host.bytes(statm.resident).unwrap_or(u64::MAX)));
         }
         // Perhaps only its first thread has ended.
         Ok(self.facts()?.and_then(|facts| facts.memory.get(Metric::Rss)))
@@ -227,40 +250,60 @@ impl OpenProcess<'_> {
     ///
     /// # Errors
     ///
-    /// As for [`facts`](Self::facts); a kernel before 4.14 has none.
+    /// As for [`facts`](Self::facts); a kernel before 4.14 has none; or [`ReadError::Stuck`].
     pub fn rollup(&mut self) -> Result<PartialMetrics, ReadError> {
-        let ProcessReader { root, buffer, .. } = &mut *self.reader;
-        let directory = self.thread.as_ref().unwrap_or(&self.directory);
-        let bytes = read_file(root, buffer, directory, c"smaps_rollup")?;
-        let values = rollup_metrics(&parse_smaps_rollup(bytes)?)?;
+        self.ask_of_memory(ROLLUP)?;
+        let values = rollup_metrics(&parse_smaps_rollup(self.piece(0)?)?)?;
         Ok(PartialMetrics::new(&values))
     }
 
     /// Reads the arguments, redacted and cut as the options say, with a space between them; `None`
     /// where there are none.
-    pub fn command(&mut self) -> Option<String> {
-        let cmdline = self.read_text(c"cmdline").map(<[u8]>::to_vec).unwrap_or_default();
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Stuck`]. That the arguments cannot be read otherwise is no error: there are none then.
+    pub fn command(&mut self) -> Result<Option<String>, ReadError> {
+        self.ask(CMDLINE)?;
         let rules = &self.reader.rules;
-        let redacted = rules.redact(&cmdline);
-        Some(Identity::whole_command(rules.keep(&redacted))).filter(|line| !line.is_empty())
+        let redacted = rules.redact(self.piece_unless_stuck(0)?.unwrap_or_default());
+        Ok(Some(Identity::whole_command(rules.keep(&redacted))).filter(|line| !line.is_empty()))
+    }
+
+    /// Reads the variables that it was started with, each with a zero byte behind it.
+    ///
+    /// # Errors
+    ///
+    /// The process has ended, may not be looked at, or [`ReadError::Stuck`].
+    pub fn environment(&mut self) -> Result<&[u8], ReadError> {
+        self.ask(ENVIRON)?;
+        self.piece(0)
     }
 
     /// Reads the control group: in the v1 memory hierarchy where there is one, else in v2.
-    pub fn cgroup(&mut self) -> Option<Vec<u8>> {
-        let ProcessReader { root, buffer, .. } = &mut *self.reader;
-        let bytes = read_file(root, buffer, &self.directory, c"cgroup").ok()?;
-        memory_cgroup(bytes).map(<[u8]>::to_vec)
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Stuck`], while a lock of all control groups is held.
+    pub fn cgroup(&mut self) -> Result<Option<Vec<u8>>, ReadError> {
+        self.ask(CGROUP)?;
+        let bytes = self.piece_unless_stuck(0)?.unwrap_or_default();
+        Ok(memory_cgroup(bytes).map(<[u8]>::to_vec))
     }
 
     /// Reads what the process does: the name that the options give it, or else
     /// [`role`](crate::role()).
-    pub fn role(&mut self, comm: &Comm) -> String {
-        let cgroup = self.cgroup();
-        let ProcessReader { root, buffer, rules, .. } = &mut *self.reader;
-        let cmdline = read_file(root, buffer, &self.directory, c"cmdline").unwrap_or_default();
-        let redacted = rules.redact(cmdline);
-        let exe = self.directory.read_exe(buffer).ok();
-        rules.role(comm, exe, &redacted, cgroup.as_deref())
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Stuck`]: without its arguments and its control group it would have another name.
+    pub fn role(&mut self, comm: &Comm) -> Result<String, ReadError> {
+        self.ask(IMAGE)?;
+        let exe = self.piece_unless_stuck(0)?;
+        let cgroup = self.piece_unless_stuck(1)?.and_then(memory_cgroup);
+        let rules = &self.reader.rules;
+        let redacted = rules.redact(self.piece_unless_stuck(2)?.unwrap_or_default());
+        Ok(rules.role(comm, exe, &redacted, cgroup))
     }
 
     /// Reads the mappings. `smaps` costs the kernel, and the process, several times as much as
@@ -268,40 +311,67 @@ impl OpenProcess<'_> {
     ///
     /// # Errors
     ///
-    /// As for [`facts`](Self::facts).
+    /// As for [`rollup`](Self::rollup).
     pub fn mappings(&mut self) -> Result<Smaps<'_>, ReadError> {
-        Ok(parse_smaps(self.read_text(c"smaps")?))
+        self.ask_of_memory(SMAPS)?;
+        Ok(parse_smaps(self.piece(0)?))
     }
 
     /// Counts the mappings, from `maps`: for that the kernel looks at no page.
     ///
     /// # Errors
     ///
-    /// As for [`facts`](Self::facts).
+    /// As for [`rollup`](Self::rollup).
     pub fn count_mappings(&mut self) -> Result<usize, ReadError> {
-        Ok(memchr::memchr_iter(b'\n', self.read_text(c"maps")?).count())
+        self.ask_of_memory(MAPS)?;
+        Ok(memchr::memchr_iter(b'\n', self.piece(0)?).count())
     }
 
-    /// Reads a file of any length.
-    fn read_text(&mut self, name: &CStr) -> Result<&[u8], ReadError> {
-        let ProcessReader { root, text, .. } = &mut *self.reader;
-        let directory = self.thread.as_ref().unwrap_or(&self.directory);
-        let file: OwnedFd = directory.open_file(name).map_err(|errno| match errno {
-            // A captured tree lacks the file; a live process had it, and has ended.
-            Errno::NOENT if !root.is_live() => ReadError::Io(errno.into()),
-            errno => errno.into(),
-        })?;
-        let mut length = 0;
-        while length < MAX_TEXT_BYTES {
-            if length == text.len() {
-                text.resize((2 * length).max(TEXT_BYTES), 0);
-            }
-            match rustix::io::read(&file, text.get_mut(length..).unwrap_or_default())? {
-                0 => break,
-                read => length += read,
-            }
+    /// Lets another thread read files that say what the process is.
+    fn ask(&mut self, files: &'static [ProcFile]) -> Result<(), ReadError> {
+        let directory = self.directory.duplicate()?;
+        self.ask_in(directory, files)
+    }
+
+    /// Lets another thread read files about the memory, which is not shown under the pid where the first thread has
+    /// ended.
+    fn ask_of_memory(&mut self, files: &'static [ProcFile]) -> Result<(), ReadError> {
+        let directory = self.thread.as_ref().unwrap_or(&self.directory).duplicate()?;
+        self.ask_in(directory, files)
+    }
+
+    fn ask_in(
+        &mut self,
+        directory: ProcessDir,
+        files: &'static [ProcFile],
+    ) -> Result<(), ReadError> {
+        let ProcessReader { readers, requests, answers, answer, .. } = &mut *self.reader;
+        while readers.late().is_some() {}
+        let key = u64::from(self.pid.unsigned_abs());
+        if readers.is_stuck(key) {
+            return Err(ReadError::Stuck);
         }
-        Ok(text.get(..length).unwrap_or_default())
+        requests.push(Request::new(key, directory, files, std::mem::take(answer)));
+        readers.read(requests, answers, None);
+        *answer = answers.pop().unwrap_or_default();
+        Ok(())
+    }
+
+    /// Returns what was read of a file.
+    fn piece(&self, number: usize) -> Result<&[u8], ReadError> {
+        match self.reader.answer.piece(number) {
+            Some(outcome) => outcome.map_err(|errno| file_error(&self.reader.root, errno)),
+            None => Err(ReadError::Stuck),
+        }
+    }
+
+    /// Returns what was read of a file; `None` where it could not be read.
+    fn piece_unless_stuck(&self, number: usize) -> Result<Option<&[u8]>, ReadError> {
+        match self.piece(number) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(ReadError::Stuck) => Err(ReadError::Stuck),
+            Err(_) => Ok(None),
+        }
     }
 }
 

@@ -19,7 +19,8 @@ pub enum Scope {
     /// counts after it is given another parent. Where the kernel reports forks and exits nothing is missed;
     /// otherwise a process is no member if its parent exited before the two were seen together.
     Tree {
-        /// The process at the root. Which process that is, is settled at once: by its start.
+        /// The process at the root, by its pid in the `/proc` tree that is recorded. Which process that is, is settled at once:
+        /// by its start.
         pid: i32,
     },
     /// What a process starts: all that descend from it, once they have begun a program of their own.
@@ -28,7 +29,8 @@ pub enum Scope {
     /// process has now. So neither what the launcher itself uses counts, nor its children while they
     /// prepare and have not yet executed what they are for.
     Launched {
-        /// The launcher. Which process that is, and its name, are settled at once.
+        /// The launcher: a child of the program that records, or what descends from one, by its pid in the pid namespace of
+        /// that program. Which process that is, and its name, are settled at once.
         by: i32,
     },
     /// The processes of a control group, and of those below it.
@@ -86,14 +88,38 @@ impl std::error::Error for ScopeError {
     }
 }
 
+/// What a path as in `/proc/PID/cgroup` begins with for each level above the root of the namespace.
+const UP: &[u8] = b"/..";
+
+/// Returns how many levels above the root of the namespace a path leads, and what follows.
+pub(crate) fn levels_up(mut path: &[u8]) -> (usize, &[u8]) {
+    let mut levels = 0;
+    while let Some(rest) =
+        path.strip_prefix(UP).filter(|rest| rest.is_empty() || rest.starts_with(b"/"))
+    {
+        levels += 1;
+        path = rest;
+    }
+    (levels, path)
+}
+
 /// Returns whether the control group `path` is `group` or below it.
 pub(super) fn is_within(path: &[u8], group: &[u8]) -> bool {
     path.strip_prefix(group).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+        // What is above the namespace, or beside it, is not in its root.
+        && levels_up(path).0 <= levels_up(group).0
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_outside_of_the_namespace_begins_with_levels() {
+        assert_eq!(levels_up(b"/../../x"), (2, &b"/x"[..]));
+        assert_eq!(levels_up(b"/.."), (1, &b""[..]));
+        assert_eq!(levels_up(b"/..x"), (0, &b"/..x"[..]));
+    }
 
     #[test]
     fn a_group_ends_where_a_name_ends() {
@@ -104,6 +130,9 @@ mod tests {
             (b"/a/b", b"", true),
             (b"/", b"", true),
             (b"/", b"/a", false),
+            (b"/../b", b"", false),
+            (b"/../b", b"/..", true),
+            (b"/../..", b"/..", false),
         ] {
             assert_eq!(is_within(path, group), within, "{path:?} {group:?}");
         }

@@ -81,7 +81,7 @@ def within(monkeypatch):
 
 
 def test_the_tables_of_a_run_say_what_its_results_say(runs, within):
-    table, _ = queries("peaks.md")
+    _, table, _ = queries("peaks.md")
     for run in runs:
         rows = within(run).sql(table).fetchall()
         # The attempt that was retried is there twice.
@@ -112,7 +112,7 @@ def test_every_number_of_the_results_is_in_the_tables(runs):
 
 
 def test_the_query_over_samples_gives_the_peak_that_is_reported(runs, within):
-    _, lower = queries("peaks.md")
+    _, _, lower = queries("peaks.md")
     for run in runs:
         rows = within(run).sql(lower).fetchall()
         assert {row[0] for row in rows} == {recording_id(run / "recording")}

@@ -33,7 +33,7 @@ GROW = "blocks = []\nfor _ in range(40):\n input()\n blocks.append(b'x' * (4 << 
 def record(out, name, command):
     """Starts a recording of `command`, whose input is a pipe."""
     return subprocess.Popen(
-        [MEMSAMPLE, "record", "--interval", "20ms", "--pss-interval", "200ms", "--json"]
+        [MEMSAMPLE, "record", "--interval", "20ms", "--pss-interval", "200ms", "--json", out / f"{name}.json"]
         + ["--out", out, "--name", name, "--", *command],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -93,9 +93,9 @@ def closed(tmp_path_factory):
     wait_for_growth(recorder, recording, GROWN_BYTES // 2)
     feed(recorder, 20)
     wait_for_growth(recorder, recording, GROWN_BYTES)
-    output, _ = recorder.communicate(b"\n")
+    recorder.communicate(b"\n")
     assert recorder.returncode == 0
-    assert json.loads(output)["dropped"] == 0
+    assert json.loads((out / "grow.json").read_text())["dropped"] == 0
     return recording
 
 
@@ -171,10 +171,19 @@ def test_what_a_process_allocated_is_what_is_read(closed):
     assert GROWN_BYTES <= grown_bytes(closed) < GROWN_BYTES + (8 << 20)
 
 
-@pytest.mark.parametrize("kind", ["closed", "imported"])
-def test_the_notebook_runs(kind, request, tmp_path):
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    out = tmp_path_factory.mktemp("run")
+    suite = NOTEBOOKS.parent / "docs/tests/project/suite.toml"
+    subprocess.run([MEMSAMPLE, "run", suite, "--out", out, "--name", "small"], check=True, capture_output=True)
+    return out / "small"
+
+
+# When the ticks happened, largest images, tests if there are any, roles, one process, the machine.
+@pytest.mark.parametrize(("kind", "expected"), [("closed", 6), ("imported", 5), ("run", 6)])
+def test_the_notebook_runs(kind, expected, request, tmp_path):
     output = tmp_path / "first-look.ipynb"
     recording = str(request.getfixturevalue(kind))
     papermill.execute_notebook(NOTEBOOKS / "first-look.ipynb", output, {"recording": recording}, progress_bar=False)
     pictures = output.read_text().count('"image/png"')
-    assert pictures == 4
+    assert pictures == expected

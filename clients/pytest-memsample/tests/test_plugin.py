@@ -130,7 +130,7 @@ def test_growth_is_that_of_the_test_that_grew(tmp_path, daemon, larger):
         recording = found["memsample.recording"]
         answered = subprocess.run([MEMSAMPLE, "peaks", recording, "--by", "test", "--json", "--top", "1000"], capture_output=True, check=True)
         answered = {row["test"]: row for row in json.loads(answered.stdout)}
-        query = PEAKS.read_text().split("for marks that name a process:")[1].replace("'marks*", f"'{recording}/marks*")
+        query = PEAKS.read_text().split("for marks that name a process:")[1].split("```")[1].removeprefix("sql").replace("'marks*", f"'{recording}/marks*")
         documented = dict(duckdb.sql(query).fetchall())
         marks = pyarrow.parquet.read_table(Path(recording, "marks.parquet")).to_pylist()
         for name, expected in [("a_frees_what_it_took", 0), ("b_keeps", 40 * MIB), ("c_idles", 0)]:

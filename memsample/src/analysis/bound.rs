@@ -56,7 +56,7 @@ pub fn counter_error_bytes(machine: &Machine) -> Option<u64> {
     }
     let cpus = machine.cpus_online? as u64;
     let batch = MIN_BATCH_PAGES.max(BATCH_PAGES_PER_CPU.saturating_mul(cpus));
-    COUNTERS.checked_mul(cpus)?.checked_mul(batch)?.checked_mul(machine.page_bytes)
+    COUNTERS.checked_mul(cpus)?.checked_mul(batch)?.checked_mul(machine.page_bytes?)
 }
 
 /// Returns the largest resident set that the image is known to have had.

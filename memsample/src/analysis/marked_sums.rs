@@ -205,6 +205,7 @@ impl Groups {
                 let some = Some(0);
                 let composition = Composition {
                     ts,
+                    anon_bytes: some,
                     file_bytes: some,
                     shmem_bytes: some,
                     swap_bytes: some,
@@ -239,8 +240,8 @@ impl Groups {
                     largest.processes += 1;
                     largest.rss_bytes = largest.rss_bytes.saturating_add(rss_bytes);
                     sum.rss_bytes = largest.rss_bytes;
-                    sum.anon_bytes = sum.anon_bytes.saturating_add(known(anon, row).unwrap_or(0));
                     for (sum, column) in [
+                        (&mut sum.anon_bytes, anon),
                         (&mut sum.file_bytes, file),
                         (&mut sum.shmem_bytes, shmem),
                         (&mut sum.swap_bytes, swap),

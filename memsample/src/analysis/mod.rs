@@ -7,6 +7,7 @@
 //! marked_spans, process_trees ─▶ marked_sums ─▶ marked_tests
 //! ```
 
+mod borrowed_maps;
 mod bound;
 mod growth;
 mod largest;
@@ -29,6 +30,7 @@ mod test_pss;
 mod test_spans;
 mod test_sums;
 mod test_usage;
+mod unattributed;
 mod unseen_images;
 mod upper_sum;
 

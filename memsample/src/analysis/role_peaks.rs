@@ -243,6 +243,7 @@ fn compose(
             let ts = Timestamp::from_millisecond(*ts_ms).map_err(io::Error::other)?;
             let empty = Composition {
                 ts,
+                anon_bytes: Some(0),
                 file_bytes: Some(0),
                 shmem_bytes: Some(0),
                 swap_bytes: Some(0),
@@ -251,8 +252,8 @@ fn compose(
             role.processes += 1;
             let sum = role.composition.get_or_insert(empty);
             sum.rss_bytes = sum.rss_bytes.saturating_add(known(rss, row).unwrap_or(0));
-            sum.anon_bytes = sum.anon_bytes.saturating_add(known(anon, row).unwrap_or(0));
             for (sum, column) in [
+                (&mut sum.anon_bytes, anon),
                 (&mut sum.file_bytes, file),
                 (&mut sum.shmem_bytes, shmem),
                 (&mut sum.swap_bytes, swap),

@@ -20,9 +20,9 @@ pub struct Composition {
     pub ts: Timestamp,
     /// Resident.
     pub rss_bytes: u64,
-    /// Resident anonymous memory.
-    pub anon_bytes: u64,
-    /// Resident pages of files; `None` where it was not read, like the following parts.
+    /// Resident anonymous memory; `None` where it was not read, like the following parts.
+    pub anon_bytes: Option<u64>,
+    /// Resident pages of files.
     pub file_bytes: Option<u64>,
     /// Resident shared memory.
     pub shmem_bytes: Option<u64>,
@@ -104,14 +104,14 @@ pub(super) fn sampled_images(
         let ts = numbers::<Millisecond>(&batch, "ts")?.values();
         let process = numbers::<Int64Type>(&batch, "process")?.values();
         let rss = numbers::<Int64Type>(&batch, "rss_bytes")?.values();
-        let anon = numbers::<Int64Type>(&batch, "anon_bytes")?.values();
         let optional = |name| numbers::<Int64Type>(&batch, name);
         let (file, shmem, swap) =
             (optional("file_bytes")?, optional("shmem_bytes")?, optional("swap_bytes")?);
+        let anon = optional("anon_bytes")?;
         let (hwm, minflt) = (optional("hwm_bytes")?, optional("minflt")?);
         let mut image: Option<&mut SampledImage> = None;
-        let columns = ts.iter().zip(process).zip(rss.iter().zip(anon)).enumerate();
-        for (row, ((&ts_ms, process), (rss, anon))) in columns {
+        let columns = ts.iter().zip(process).zip(rss).enumerate();
+        for (row, ((&ts_ms, process), rss)) in columns {
             let process = process.unsigned_abs();
             // The rows of an image are adjacent.
             if image.as_ref().is_none_or(|image| image.row.process != process) {
@@ -123,7 +123,7 @@ pub(super) fn sampled_images(
             let composition = |ts| Composition {
                 ts,
                 rss_bytes: rss.unsigned_abs(),
-                anon_bytes: anon.unsigned_abs(),
+                anon_bytes: known(anon, row),
                 file_bytes: known(file, row),
                 shmem_bytes: known(shmem, row),
                 swap_bytes: known(swap, row),

@@ -22,7 +22,9 @@ impl Slope {
     pub(super) fn observe(&mut self, ts_ms: i64, bytes: u64) {
         let first_ms = *self.first_ms.get_or_insert(ts_ms);
         self.last_ms = ts_ms;
-        let (minutes, bytes) = ((ts_ms - first_ms) as f64 / 60_000.0, bytes as f64);
+        // A damaged table may hold any time.
+        let since_first_ms = ts_ms.saturating_sub(first_ms);
+        let (minutes, bytes) = (since_first_ms as f64 / 60_000.0, bytes as f64);
         self.count += 1.0;
         let off = minutes - self.mean_minutes;
         self.mean_minutes += off / self.count;

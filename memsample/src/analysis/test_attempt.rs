@@ -39,6 +39,8 @@ pub(super) struct TestAttempt {
     /// The largest image without an upper bound.
     unbounded: Option<UnboundedImage>,
     pub(super) gaps: u64,
+    /// Processes that may belong to it, and reports about processes that were lost meanwhile.
+    pub(super) unattributed: u64,
 }
 
 /// The resident sets of some processes.
@@ -84,6 +86,7 @@ impl TestAttempt {
             samples: 0,
             unbounded: None,
             gaps: 0,
+            unattributed: 0,
         }
     }
 
@@ -145,7 +148,11 @@ impl TestAttempt {
         known.majflt = known.majflt.max(counters.majflt);
     }
 
-    pub(super) fn into_usage(self) -> io::Result<TestUsage> {
+    pub(super) fn into_usage(mut self) -> io::Result<TestUsage> {
+        if self.unattributed > 0 {
+            let roles = self.roles.iter_mut().map(|(_, part)| part);
+            roles.chain([&mut self.whole]).for_each(|part| part.upper.lack_members());
+        }
         let total = |of: fn(&Counters) -> u64| {
             let sum = self.counters.values().map(of).fold(0, u64::saturating_add);
             (!self.counters.is_empty()).then_some(sum)
@@ -190,6 +197,7 @@ impl TestAttempt {
             unsampled: self.processes.values().filter(|&&sampled| !sampled).count() as u64,
             unbounded_images,
             unbounded_image: self.unbounded,
+            unattributed: self.unattributed,
             samples: self.samples,
             gaps: self.gaps,
             cpu_ns: counts.0,

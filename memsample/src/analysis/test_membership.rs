@@ -8,6 +8,7 @@ use arrow_array::Array;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 
+use super::borrowed_maps::without_borrowed;
 use crate::recording::{ImageRow, Recording, numbers};
 use crate::schema::marks::MarkKind;
 
@@ -51,7 +52,7 @@ struct ProcessStart {
     ppid: i32,
 }
 
-/// Returns the images that belong to a test, with its name in `test`.
+/// Returns the images that belong to a test, with its name in `test`, but for those whose memory is that of their parent.
 ///
 /// The test is that of the column `test`, or else that of the `memsample exec` from which the image descends.
 pub(super) fn images_of_tests(recording: &Recording) -> io::Result<Vec<ImageRow>> {
@@ -63,7 +64,7 @@ pub(super) fn images_of_tests(recording: &Recording) -> io::Result<Vec<ImageRow>
             rows.push(ImageRow { cmdline: None, ..row });
         }
     })?;
-    Ok(keep_tests(&spans, rows))
+    Ok(without_borrowed(keep_tests(&spans, rows)))
 }
 
 fn keep_tests(spans: &HashMap<i32, Vec<ExecSpan>>, mut rows: Vec<ImageRow>) -> Vec<ImageRow> {

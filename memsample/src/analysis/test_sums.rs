@@ -14,6 +14,7 @@ use super::test_attempt::{Counters, TestAttempt};
 use super::test_membership::images_of_tests;
 use super::test_spans::{TestSpan, span_of, spans};
 use super::test_usage::TestUsage;
+use super::unattributed::add_unattributed;
 use crate::recording::{ForksBy, Recording, numbers};
 
 /// Ticks whose sums are kept at a time: half an hour at ten per second. There is a sum for each role of each
@@ -38,6 +39,7 @@ pub fn test_usages(recording: &Recording) -> io::Result<Vec<TestUsage>> {
     }
     collected.add_exits(recording)?;
     collected.add_gaps(recording)?;
+    add_unattributed(recording, &mut collected.attempts)?;
     let mut usages: Vec<TestUsage> =
         collected.attempts.into_iter().map(TestAttempt::into_usage).collect::<io::Result<_>>()?;
     usages.sort_by(|a, b| (a.begin, &a.test).cmp(&(b.begin, &b.test)));

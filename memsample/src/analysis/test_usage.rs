@@ -45,6 +45,9 @@ pub struct TestUsage {
     pub unbounded_images: u64,
     /// The largest of these; `None` where there is none.
     pub unbounded_image: Option<UnboundedImage>,
+    /// The number of processes that may belong to it and of which that is not known, and of reports of the kernel about
+    /// processes that were lost while it ran. One leaves the sums without an upper bound.
+    pub unattributed: u64,
     /// The number of samples.
     pub samples: u64,
     /// The number of ticks between its begin and its end that were late or missed.

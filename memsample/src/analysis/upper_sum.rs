@@ -14,6 +14,8 @@ pub(super) struct UpperSum {
     /// The images of each process, by pid and start.
     processes: HashMap<(i32, u64), Vec<BoundedLife>>,
     unbounded: u64,
+    /// Whether there may be members that are not known.
+    lacks_members: bool,
 }
 
 /// The instants at which an image may have begun and ended, in nanoseconds since boot, and what it had at most.
@@ -46,6 +48,11 @@ impl UpperSum {
         self.unbounded = self.unbounded.saturating_add(images);
     }
 
+    /// Notes that there may be members that are not known.
+    pub(super) fn lack_members(&mut self) {
+        self.lacks_members = true;
+    }
+
     /// Returns the number of images without an upper bound.
     pub(super) fn unbounded(&self) -> u64 {
         self.unbounded
@@ -53,7 +60,7 @@ impl UpperSum {
 
     /// Returns the bound, which is not below `lower_bytes`; `None` where a member has none.
     pub(super) fn largest(self, lower_bytes: u64) -> Option<Bound> {
-        if self.unbounded > 0 {
+        if self.unbounded > 0 || self.lacks_members {
             return None;
         }
         let mut changes = Vec::new();

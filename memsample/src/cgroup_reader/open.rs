@@ -7,7 +7,8 @@ use std::path::Path;
 use rustix::fs::{CWD, Mode, OFlags, fstatfs, openat};
 use rustix::io::Errno;
 
-use crate::cgroups::{Hierarchies, Hierarchy, Version, relative_to};
+use crate::cgroups::{Hierarchies, Hierarchy, Version, append_below, own_groups};
+use crate::scope::levels_up;
 
 /// What `fstatfs` says of the two kinds of file systems of control groups.
 const CGROUP_SUPER_MAGIC: u64 = 0x0027_e0eb;
@@ -27,6 +28,8 @@ pub(super) struct OpenHierarchy {
     pub(super) version: Version,
     /// The path of the group that the mount shows as its root.
     root: Vec<u8>,
+    /// Where the root of the control group namespace is below the mount, if the mount shows more than that.
+    namespace: Option<Vec<u8>>,
     /// Whether the kernel answers here, so that a kept descriptor follows its group.
     pub(super) live: bool,
 }
@@ -37,7 +40,9 @@ impl OpenHierarchies {
         let mounted = Hierarchies::mounted();
         let open = |hierarchy: &Hierarchy| {
             let root = hierarchy.root().as_os_str().as_bytes();
-            OpenHierarchy::open(hierarchy.mount_point(), root, hierarchy.version())
+            let opened = OpenHierarchy::open(hierarchy.mount_point(), root, hierarchy.version())?;
+            let namespace = hierarchy.namespace().map(|path| path.as_os_str().as_bytes().to_vec());
+            Some(OpenHierarchy { namespace, ..opened })
         };
         let memory = mounted.v1("memory").and_then(open).or_else(|| mounted.v2().and_then(open));
         Self { memory, pressure: mounted.v2().and_then(open) }
@@ -61,6 +66,23 @@ impl OpenHierarchies {
                 .to_owned()
         })
     }
+
+    /// Describes that the group of this process, whose limit matters most, cannot be read, if so.
+    pub(crate) fn own_group_note(&self) -> Option<String> {
+        let memory = self.memory.as_ref().filter(|memory| memory.live)?;
+        let own = own_groups().into_iter().find(|group| match memory.version {
+            Version::V1 => group.controllers.iter().any(|name| name == "memory"),
+            Version::V2 => group.is_v2(),
+        })?;
+        let path = own.path.as_os_str().as_bytes();
+        memory.open_file(path, b"cgroup.procs", &mut Vec::new()).is_err().then(|| {
+            format!(
+                "the control group of this program, `{}`, is not shown by what is mounted here: its memory and its limit \
+                 are not in the table `cgroups`",
+                own.path.display()
+            )
+        })
+    }
 }
 
 impl OpenHierarchy {
@@ -70,7 +92,12 @@ impl OpenHierarchy {
         let kind = fstatfs(&directory).ok()?.f_type;
         let live = u64::try_from(kind)
             .is_ok_and(|kind| [CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC].contains(&kind));
-        Some(Self { directory, version, root: root.to_vec(), live })
+        Some(Self { directory, version, root: root.to_vec(), namespace: None, live })
+    }
+
+    /// Returns how many levels above the root of the control group namespace can be read.
+    pub(super) fn levels_above_namespace(&self) -> usize {
+        if self.namespace.is_some() { levels_up(&self.root).0 } else { 0 }
     }
 
     /// Opens a file of a group, or with an empty name its directory. `path` is memory for its path.
@@ -80,10 +107,11 @@ impl OpenHierarchy {
         name: &[u8],
         path: &mut Vec<u8>,
     ) -> Result<OwnedFd, Errno> {
-        let below = relative_to(&self.root, group).ok_or(Errno::NOENT)?;
         path.clear();
         path.push(b'.');
-        path.extend_from_slice(below);
+        if !append_below(&self.root, self.namespace.as_deref(), group, path) {
+            return Err(Errno::NOENT);
+        }
         let flags = if name.is_empty() {
             OFlags::PATH | OFlags::DIRECTORY
         } else {

@@ -4,8 +4,10 @@ use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
-use super::{OwnGroup, Version};
+use super::namespace::{append_below, below, find_root, has_process};
+use super::{OwnGroup, Version, own_groups};
 use crate::parse::{MountEntry, decode_path, parse_mountinfo};
+use crate::scope::levels_up;
 
 /// The hierarchies that are mounted, as this process sees them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,15 +23,30 @@ pub struct Hierarchy {
     mount_point: PathBuf,
     /// The group that the mount shows as its root.
     root: PathBuf,
+    /// Where the root of the control group namespace of this process is below the mount, if the mount shows more than the
+    /// namespace and it was found: empty, or with a `/` at its start.
+    namespace: Option<PathBuf>,
     /// Of version 1, the options of the file system, which name its controllers.
     options: Vec<String>,
 }
 
 impl Hierarchies {
     /// Reads which hierarchies are mounted; none if `/proc/self/mountinfo` cannot be read.
+    ///
+    /// Where a mount shows more than the control group namespace of this process, looks for the root of the namespace,
+    /// which takes some milliseconds on a machine with a thousand groups.
     #[must_use]
     pub fn mounted() -> Self {
-        Self::parse(&std::fs::read("/proc/self/mountinfo").unwrap_or_default())
+        let mut mounted = Self::parse(&std::fs::read("/proc/self/mountinfo").unwrap_or_default());
+        let own = own_groups();
+        for hierarchy in &mut mounted.mounts {
+            let levels = hierarchy.levels_above_namespace();
+            let group = own.iter().find(|group| hierarchy.has_group(group));
+            if let Some(group) = group.filter(|_| levels > 0) {
+                hierarchy.namespace = find_root(&hierarchy.mount_point, levels, &group.path);
+            }
+        }
+        mounted
     }
 
     /// Parses the contents of `/proc/[pid]/mountinfo`; leaves out malformed lines.
@@ -71,7 +88,12 @@ impl Hierarchies {
     /// Returns the mount that shows the most of a hierarchy: one may be mounted again, in part.
     fn largest(&self, wanted: impl Fn(&Hierarchy) -> bool) -> Option<&Hierarchy> {
         let mounts = self.mounts.iter().filter(|mount| wanted(mount));
-        mounts.min_by_key(|mount| mount.root.as_os_str().len())
+        mounts.min_by_key(|mount| {
+            let root = mount.root.as_os_str().as_bytes();
+            let (levels, below) = levels_up(root);
+            // The more levels above the namespace, the more it shows.
+            (below.len(), std::cmp::Reverse(levels))
+        })
     }
 }
 
@@ -92,6 +114,7 @@ impl Hierarchy {
             version,
             mount_point: path(entry.mount_point),
             root: path(entry.root),
+            namespace: None,
             options,
         })
     }
@@ -114,15 +137,44 @@ impl Hierarchy {
         &self.root
     }
 
+    /// Returns where the root of the control group namespace of this process is below the mount, if the mount shows more
+    /// than that.
+    pub(crate) fn namespace(&self) -> Option<&Path> {
+        self.namespace.as_deref()
+    }
+
     /// Returns the directory of a group, whose path is as in `/proc/PID/cgroup`; `None` if the mount does not
     /// show it. The group need not exist.
     #[must_use]
     pub fn directory(&self, group: &Path) -> Option<PathBuf> {
-        let below = relative_to(self.root.as_os_str().as_bytes(), group.as_os_str().as_bytes())?;
-        let below = below.strip_prefix(b"/").unwrap_or_default();
-        match below.is_empty() {
-            true => Some(self.mount_point.clone()),
-            false => Some(self.mount_point.join(OsString::from_vec(below.to_vec()))),
+        let bytes = |path: &Path| path.as_os_str().as_bytes().to_vec();
+        let (root, namespace) = (bytes(&self.root), self.namespace.as_deref().map(bytes));
+        let mut path = Vec::new();
+        append_below(&root, namespace.as_deref(), &bytes(group), &mut path)
+            .then(|| below(&self.mount_point, &path))
+    }
+
+    /// Returns the directory of the group of this process at `group`, if the mount shows it and it lists this process.
+    ///
+    /// In a container the paths alone can lead to another group of the same name.
+    #[must_use]
+    pub fn own_directory(&self, group: &Path) -> Option<PathBuf> {
+        self.directory(group).filter(|path| has_process(path, std::process::id()))
+    }
+
+    /// Returns how many levels above the root of the control group namespace the mount begins.
+    fn levels_above_namespace(&self) -> usize {
+        match levels_up(self.root.as_os_str().as_bytes()) {
+            (levels, b"") => levels,
+            // A sibling of the namespace, or a group in it.
+            _ => 0,
+        }
+    }
+
+    fn has_group(&self, group: &OwnGroup) -> bool {
+        match group.controllers.first() {
+            None => self.version == Version::V2,
+            Some(controller) => self.options.contains(controller),
         }
     }
 
@@ -133,19 +185,6 @@ impl Hierarchy {
         let directory = self.directory(group).filter(|path| path.exists());
         directory.unwrap_or_else(|| self.mount_point.clone())
     }
-}
-
-/// Returns the path of a group relative to the group `root`: empty, or with a `/` at its start. `None` if the
-/// group is not `root` or below it, as far as the paths say.
-///
-/// Both are as in `/proc/PID/cgroup` and mountinfo: relative to the cgroup namespace of the reader, so that
-/// `/..` stands for what is outside of the namespace.
-pub(crate) fn relative_to<'a>(root: &[u8], group: &'a [u8]) -> Option<&'a [u8]> {
-    let root = if root == b"/" { b"" } else { root };
-    let below = group.strip_prefix(root)?;
-    // A crafted path must not lead outside either.
-    let outside = below.split(|&byte| byte == b'/').any(|part| part == b"..");
-    (!outside && (below.is_empty() || below.starts_with(b"/"))).then_some(below)
 }
 
 #[cfg(test)]
@@ -252,6 +291,8 @@ mod tests {
             if let Some(hierarchy) = Hierarchies::mounted().of_group(&group) {
                 let directory = hierarchy.nearest_directory(&group.path);
                 assert!(directory.join("cgroup.procs").exists(), "{directory:?}");
+                let own = hierarchy.own_directory(&group.path);
+                assert!(own.is_none_or(|own| own == directory));
             }
         }
     }

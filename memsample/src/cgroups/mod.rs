@@ -15,10 +15,11 @@
 //! ```
 
 mod hierarchy;
+mod namespace;
 mod own;
 mod version;
 
-pub(crate) use hierarchy::relative_to;
 pub use hierarchy::{Hierarchies, Hierarchy};
+pub(crate) use namespace::append_below;
 pub use own::{OwnGroup, own_groups};
 pub use version::Version;

@@ -8,6 +8,7 @@ use rustix::io::Errno;
 use rustix::net::netlink;
 
 use super::netlink::{NetlinkMessage, NetlinkSocket, Received, field, message, messages};
+use crate::clock::{Clock as _, SystemClock};
 use crate::identity::Comm;
 
 /// `CN_IDX_PROC` and `CN_VAL_PROC`: who speaks. The first is also the number of the multicast group.
@@ -38,7 +39,7 @@ const MAX_CPUS: usize = 8192;
 /// Something that a task did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ProcessEvent {
-    /// When, on `CLOCK_MONOTONIC`.
+    /// When, on `CLOCK_MONOTONIC` of this process.
     pub(crate) monotonic_ns: u64,
     pub(crate) kind: EventKind,
 }
@@ -60,6 +61,9 @@ pub(crate) enum EventKind {
 pub(crate) struct ProcessEvents {
     socket: NetlinkSocket,
     numbers: Numbers,
+    /// What `CLOCK_MONOTONIC` of this process shows more than the clock of the kernel, by which events are stamped: in a
+    /// time namespace they differ.
+    clock_offset_ns: i64,
 }
 
 /// The number of the next event of each CPU. Each CPU counts its events, so a gap is what was lost.
@@ -76,7 +80,10 @@ impl ProcessEvents {
         Self::try_open().map_err(|errno| {
             let reason = match errno {
                 Errno::PERM | Errno::ACCESS => "it needs CAP_NET_ADMIN".to_owned(),
-                Errno::INVAL | Errno::CONNREFUSED => "it reports nothing to a container".to_owned(),
+                Errno::INVAL | Errno::CONNREFUSED => {
+                    "it reports only to the first network, user and pid namespace, and this is another one, as in a container"
+                        .to_owned()
+                }
                 Errno::NOENT | Errno::PROTONOSUPPORT | Errno::AFNOSUPPORT => {
                     "it has no proc connector".to_owned()
                 }
@@ -95,7 +102,8 @@ impl ProcessEvents {
     fn try_open() -> Result<Self, Errno> {
         let socket = NetlinkSocket::open(netlink::CONNECTOR, GROUPS)?;
         // Room for the CPUs of all but the largest machines, so that no sweep has to make it.
-        let mut events = Self { socket, numbers: Numbers(Vec::with_capacity(1024)) };
+        let numbers = Numbers(Vec::with_capacity(1024));
+        let mut events = Self { socket, numbers, clock_offset_ns: 0 };
         events.listen()?;
         events.check_layout()?;
         Ok(events)
@@ -118,7 +126,9 @@ impl ProcessEvents {
     fn check_layout(&mut self) -> Result<(), Errno> {
         // The same name again is an event like another.
         let name = rustix::thread::name()?;
+        let before_ns = monotonic_ns();
         rustix::thread::set_name(&name)?;
+        let after_ns = monotonic_ns();
         let tid = rustix::thread::gettid().as_raw_pid();
         let pid = rustix::process::getpid().as_raw_pid();
         let comm = Comm::new(name.to_bytes());
@@ -129,8 +139,12 @@ impl ProcessEvents {
                     for message in messages(bytes) {
                         let event = parse(&message).ok_or(Errno::BADMSG)?;
                         answer = answer.or(event.answer);
-                        let reported = event.reported.map(|event| event.kind);
-                        own_rename_seen |= reported == Some(EventKind::Rename { tid, pid, comm });
+                        let own = EventKind::Rename { tid, pid, comm };
+                        if let Some(event) = event.reported.filter(|event| event.kind == own) {
+                            own_rename_seen = true;
+                            self.clock_offset_ns =
+                                clock_offset_ns(event.monotonic_ns, before_ns, after_ns);
+                        }
                     }
                 }
                 // What is lost here may have been the answer; the listing that follows finds the rest.
@@ -160,7 +174,11 @@ impl ProcessEvents {
                             continue;
                         };
                         lost = lost.saturating_add(self.numbers.lost_before(cpu, number));
-                        reported.into_iter().for_each(&mut happened);
+                        reported.into_iter().for_each(|event| {
+                            let monotonic_ns =
+                                event.monotonic_ns.saturating_add_signed(self.clock_offset_ns);
+                            happened(ProcessEvent { monotonic_ns, ..event });
+                        });
                     }
                 }
                 Ok(Received::Overflow) => overflows += 1,
@@ -168,6 +186,19 @@ impl ProcessEvents {
             }
         }
     }
+}
+
+/// Returns what `CLOCK_MONOTONIC` of this process shows more than the stamp of an event that happened between two of
+/// its readings: 0 where the stamp is between them too, and otherwise exact but for the time between them.
+fn clock_offset_ns(stamp_ns: u64, before_ns: u64, after_ns: u64) -> i64 {
+    match (before_ns..=after_ns).contains(&stamp_ns) {
+        true => 0,
+        false => i64::try_from(i128::from(before_ns) - i128::from(stamp_ns)).unwrap_or(0),
+    }
+}
+
+fn monotonic_ns() -> u64 {
+    SystemClock.now().monotonic_ns
 }
 
 impl Numbers {
@@ -320,6 +351,13 @@ mod tests {
         }
         let negative = body(1, WHAT_FORK, &pids(&[1, 1, -5, 1]));
         assert!(refused(TYPE_CONNECTOR, &negative));
+    }
+
+    #[test]
+    fn the_clock_of_another_time_namespace_is_measured() {
+        assert_eq!(clock_offset_ns(150, 100, 200), 0);
+        assert_eq!(clock_offset_ns(150, 100_100, 100_200), 99_950);
+        assert_eq!(clock_offset_ns(100_150, 100, 200), -100_050);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! processes were.
 
 mod connector;
+mod kernel_log;
 mod netlink;
 mod taskstats;
 
@@ -13,6 +14,7 @@ use crate::counts::ExitCounts;
 use crate::identity::Comm;
 
 pub(crate) use connector::{EventKind, ProcessEvent, ProcessEvents};
+pub use kernel_log::{KernelLog, OomLimit, OomVictim};
 pub(crate) use taskstats::{Counters, TaskExit};
 
 #[cfg(feature = "fuzzing")]
@@ -20,7 +22,7 @@ pub(crate) use connector::read_events;
 #[cfg(feature = "fuzzing")]
 pub(crate) use taskstats::read_exits;
 
-use taskstats::ExitListener;
+use taskstats::{ExitListener, ExitsRefused};
 
 /// Processes of which threads have exited and others still run, at most. Others are not added up.
 const MAX_THREADED: usize = 64 * 1024;
@@ -69,14 +71,23 @@ impl ProcessExits {
     ///
     /// Why it does not, as a reader of the recording should know it.
     pub(crate) fn open() -> Result<Self, String> {
-        let listener = ExitListener::open().map_err(|errno| {
-            let reason = match errno {
-                Errno::PERM | Errno::ACCESS => "it needs CAP_NET_ADMIN",
-                Errno::INVAL => "it reports nothing to a container",
-                Errno::NOENT | Errno::PROTONOSUPPORT | Errno::AFNOSUPPORT => "it has no taskstats",
-                Errno::BADMSG => "its taskstats are of another version than this program knows",
-                errno => return format!("the kernel does not report exits ({errno}): \
-                     processes that live between two ticks are not seen, and peaks are as of the last reading"),
+        let listener = ExitListener::open().map_err(|refused| {
+            let reason = match refused {
+                ExitsRefused::Errno(Errno::PERM | Errno::ACCESS) => {
+                    "it needs CAP_NET_ADMIN".to_owned()
+                }
+                ExitsRefused::Errno(Errno::INVAL) => "it reports only to the first user and pid namespace, and this is another one, as in a container".to_owned(),
+                ExitsRefused::Errno(
+                    Errno::NOENT | Errno::PROTONOSUPPORT | Errno::AFNOSUPPORT,
+                ) => "it has no taskstats".to_owned(),
+                ExitsRefused::Errno(Errno::BADMSG) => {
+                    "its taskstats are of another version than this program knows".to_owned()
+                }
+                ExitsRefused::Errno(errno) => errno.to_string(),
+                ExitsRefused::Silent => {
+                    "it reports only to the first network namespace, and this is another one, as in a container"
+                        .to_owned()
+                }
             };
             format!(
                 "the kernel does not report exits ({reason}): processes that live between two \
@@ -110,7 +121,7 @@ impl ProcessExits {
                 exited(process);
             }
         });
-        ExitCounts { exits, overflows, unseen: 0 }
+        ExitCounts { exits, overflows, unseen: 0, unattributed: 0 }
     }
 }
 

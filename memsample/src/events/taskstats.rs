@@ -1,7 +1,8 @@
 //! Exit records: what the kernel says of every task that ends, its high-water mark included.
 //!
 //! `struct taskstats` in `linux/taskstats.h`, over generic netlink. The kernel sends it only to those
-//! with `CAP_NET_ADMIN` in the first user and pid namespace.
+//! with `CAP_NET_ADMIN` in the first user and pid namespace, and only to sockets of the first network namespace; in
+//! another one it accepts who registers, and is silent.
 
 use rustix::io::Errno;
 use rustix::net::netlink;
@@ -27,6 +28,10 @@ const TYPE_AGGREGATE_PID: u16 = 4;
 const GENERIC_HEADER_BYTES: usize = 4;
 /// The version with the thread group, and the flag of its last task: Linux 5.19.
 const MIN_VERSION: u16 = 12;
+/// CPUs that a kernel can have, at most: what `CONFIG_NR_CPUS` allows.
+const MAX_CPUS: u32 = 8192;
+/// Threads that end until one record is seen: on a machine where thousands of tasks end meanwhile, the first may be lost.
+const MAX_TRIES: u32 = 10;
 /// `AGROUP`: the last task of its process.
 const FLAG_LAST_OF_PROCESS: u8 = 0x20;
 
@@ -71,6 +76,22 @@ impl Counters {
     }
 }
 
+/// Why no exit records come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ExitsRefused {
+    /// What the kernel answers: `PERM` without the capability, `INVAL` in a user or pid namespace, `NOENT` in a kernel
+    /// without taskstats, `BADMSG` where its records are not understood.
+    Errno(Errno),
+    /// It accepts who registers, and sends nothing, as in a network namespace.
+    Silent,
+}
+
+impl From<Errno> for ExitsRefused {
+    fn from(errno: Errno) -> Self {
+        Self::Errno(errno)
+    }
+}
+
 /// Hears of every task that ends.
 pub(super) struct ExitListener {
     socket: NetlinkSocket,
@@ -78,22 +99,58 @@ pub(super) struct ExitListener {
 }
 
 impl ExitListener {
-    /// Asks the kernel for exit records.
+    /// Asks the kernel for exit records, and sees that they come.
     ///
     /// # Errors
     ///
-    /// `PERM` without the capability, `INVAL` in a namespace, `NOENT` in a kernel without taskstats,
-    /// `BADMSG` where its records are not understood.
-    pub(super) fn open() -> Result<Self, Errno> {
+    /// What the kernel answers, or that nothing comes.
+    pub(super) fn open() -> Result<Self, ExitsRefused> {
         let mut socket = NetlinkSocket::open(netlink::GENERIC, 0)?;
         let family = find_family(&mut socket, FAMILY_NAME)?;
         let mut listener = Self { socket, family };
         listener.check_layout()?;
-        let cpus = std::fs::read_to_string("/sys/devices/system/cpu/possible");
-        let cpus = cpus.map_err(|_| Errno::NOENT)?;
-        let cpus = format!("{}\0", cpus.trim_end());
-        listener.ask(ATTRIBUTE_REGISTER_CPUMASK, cpus.as_bytes())?;
+        listener.register()?;
+        listener.see_a_thread_end()?;
         Ok(listener)
+    }
+
+    /// Registers for each CPU that the kernel knows, by asking for one after the other: a list of them in `/sys` need not
+    /// be there, nor be the kernel's own.
+    fn register(&mut self) -> Result<(), Errno> {
+        for cpu in 0..MAX_CPUS {
+            let name = format!("{cpu}\0");
+            match self.ask(ATTRIBUTE_REGISTER_CPUMASK, name.as_bytes()) {
+                Ok(_) => {}
+                // Beyond the last number. The first CPU is always there.
+                Err(Errno::RANGE | Errno::OVERFLOW) if cpu > 0 => break,
+                // A number that no CPU of this machine has.
+                Err(Errno::INVAL) if cpu > 0 => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends a thread, and looks for its record: the kernel lets anybody register, but sends the records to the first
+    /// network namespace only. It sends them before whoever waits for the thread hears of its end.
+    fn see_a_thread_end(&mut self) -> Result<(), ExitsRefused> {
+        for _ in 0..MAX_TRIES {
+            let thread = std::thread::Builder::new()
+                .name("memsample-ends".to_owned())
+                .spawn(|| rustix::thread::gettid().as_raw_pid());
+            let thread = thread.map_err(|_| Errno::AGAIN)?;
+            let tid = thread.join().map_err(|_| Errno::AGAIN)?;
+            let mut seen = false;
+            let overflows = self.drain(|task| seen |= task.tid == tid);
+            if seen {
+                return Ok(());
+            }
+            // What was lost may have been the record.
+            if overflows == 0 {
+                break;
+            }
+        }
+        Err(ExitsRefused::Silent)
     }
 
     /// Passes on the tasks that have ended since the last call, and returns how many messages were

@@ -28,6 +28,9 @@ const MAX_STAT_BYTES: u64 = 4096;
 /// Bytes of the arguments that are looked at, as a sampler does.
 const MAX_CMDLINE_BYTES: u64 = 64 * 1024;
 
+/// The sizes of a page that Linux has.
+const PAGE_BYTES: [u64; 4] = [4096, 8192, 16_384, 65_536];
+
 /// Why a file is no capture.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -46,8 +49,10 @@ pub enum CaptureError {
     UnsafeName(String),
     /// A file in it is not what the kernel prints.
     Malformed(String, ParseError),
-    /// It holds no process whose memory is known.
+    /// It holds no process.
     NoProcess,
+    /// Nothing is known of the memory of any process in it; the number is that of the processes.
+    NoMemory(usize),
     /// It does not say when it was made, or gives a time that cannot be.
     NoTime,
 }
@@ -64,6 +69,10 @@ impl fmt::Display for CaptureError {
             Self::Malformed(name, error) => write!(f, "its `{name}` is damaged: {error}"),
             Self::NoProcess => f.write_str(
                 "it holds no process: smemcap writes `PID/smaps`, `PID/cmdline` and `PID/stat` of each",
+            ),
+            Self::NoMemory(processes) => write!(
+                f,
+                "the `smaps` of all its processes ({processes}) are missing or empty: capture as root"
             ),
             Self::NoTime => f.write_str("it does not say when it was made, or gives a time after the year 2262"),
         }
@@ -110,6 +119,10 @@ pub(super) struct Capture {
     pub(super) processes: BTreeMap<i32, CapturedProcess>,
     /// Processes of which a file is missing or damaged.
     pub(super) unreadable: u32,
+    /// Bytes in one page of its machine, where that can be told.
+    pub(super) page_bytes: Option<u64>,
+    /// Whether its time is not the one in it, but one later than that of the capture before.
+    pub(super) is_shifted: bool,
     /// Whether the tar has an end mark. Without one it may have been cut off between two files.
     pub(super) has_end: bool,
 }
@@ -129,16 +142,34 @@ pub(super) struct CapturedProcess {
     pub(super) sums: SmapsSums,
 }
 
-/// The sums over the mappings of a process, in bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// The sums over the mappings of a process, in bytes. What an old kernel does not say is `None`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct SmapsSums {
     pub(super) vsize: u64,
     pub(super) rss: u64,
-    pub(super) pss: u64,
+    pub(super) pss: Option<u64>,
     pub(super) uss: u64,
-    pub(super) anon: u64,
-    pub(super) swap: u64,
-    pub(super) swap_pss: u64,
+    pub(super) anon: Option<u64>,
+    pub(super) swap: Option<u64>,
+    pub(super) swap_pss: Option<u64>,
+    /// The smallest page size of a mapping.
+    pub(super) page_bytes: Option<u64>,
+}
+
+impl Default for SmapsSums {
+    fn default() -> Self {
+        let (none, some) = (0, Some(0));
+        Self {
+            vsize: none,
+            rss: none,
+            pss: some,
+            uss: none,
+            anon: some,
+            swap: some,
+            swap_pss: some,
+            page_bytes: None,
+        }
+    }
 }
 
 impl SmapsSums {
@@ -153,19 +184,25 @@ impl SmapsSums {
             }
             let sums: &mut Self = sums.get_or_insert_default();
             let uss = mapping.uss().ok_or(ParseError::out_of_range("Private_Dirty"))?;
-            let known = |value: Option<Kibibytes>, field| value.ok_or(ParseError::missing(field));
-            for (sum, value, field) in [
-                (&mut sums.vsize, mapping.size, "Size"),
-                (&mut sums.rss, mapping.rss, "Rss"),
-                (&mut sums.pss, mapping.pss, "Pss"),
-                (&mut sums.uss, uss, "Private_Dirty"),
-                (&mut sums.anon, known(mapping.anonymous, "Anonymous")?, "Anonymous"),
-                (&mut sums.swap, known(mapping.swap, "Swap")?, "Swap"),
-                (&mut sums.swap_pss, known(mapping.swap_pss, "SwapPss")?, "SwapPss"),
-            ] {
+            let add = |sum: u64, value: Kibibytes, field| {
                 let bytes = value.bytes().and_then(|bytes| sum.checked_add(bytes));
-                *sum = bytes.ok_or(ParseError::out_of_range(field))?;
+                bytes.ok_or(ParseError::out_of_range(field))
+            };
+            sums.vsize = add(sums.vsize, mapping.size, "Size")?;
+            sums.rss = add(sums.rss, mapping.rss, "Rss")?;
+            sums.uss = add(sums.uss, uss, "Private_Dirty")?;
+            for (sum, value, field) in [
+                (&mut sums.pss, mapping.pss, "Pss"),
+                (&mut sums.anon, mapping.anonymous, "Anonymous"),
+                (&mut sums.swap, mapping.swap, "Swap"),
+                (&mut sums.swap_pss, mapping.swap_pss, "SwapPss"),
+            ] {
+                // A sum that lacks a mapping is not known.
+                *sum = sum.zip(value).map(|(sum, value)| add(sum, value, field)).transpose()?;
             }
+            let page_bytes = mapping.kernel_page_size.and_then(Kibibytes::bytes);
+            let page_bytes = page_bytes.filter(|bytes| PAGE_BYTES.contains(bytes));
+            sums.page_bytes = [sums.page_bytes, page_bytes].into_iter().flatten().min();
         }
         Ok(sums)
     }
@@ -293,30 +330,41 @@ fn read_tar(input: impl Read, kept_bytes: &mut u64) -> Result<Capture, CaptureEr
     let time_ms = i64::try_from(time_s).ok().and_then(|s| s.checked_mul(1000));
     capture.ts_ms =
         time_ms.filter(|ms| ms.checked_mul(1_000_000).is_some()).ok_or(CaptureError::NoTime)?;
-    for (pid, parts) in parts {
-        capture.add(pid, parts);
-    }
-    if capture.processes.is_empty() {
+    if parts.is_empty() {
         return Err(CaptureError::NoProcess);
     }
+    let mut damaged = None;
+    let mut resident_pages = 0_u64;
+    for (pid, parts) in parts {
+        damaged = damaged.or(parts.damage(pid));
+        resident_pages = resident_pages.saturating_add(capture.add(pid, parts));
+    }
+    if capture.processes.is_empty() {
+        let processes = capture.unreadable as usize;
+        return Err(damaged.unwrap_or(CaptureError::NoMemory(processes)));
+    }
+    capture.page_bytes = capture.page_bytes(resident_pages);
     Ok(capture)
 }
 
 impl Capture {
-    /// Takes a process over, if enough of it is known.
-    fn add(&mut self, pid: i32, parts: Parts) {
+    /// Takes a process over, if enough of it is known, and returns how many pages its `stat` says are
+    /// resident.
+    fn add(&mut self, pid: i32, parts: Parts) -> u64 {
         let Parts { uid, cmdline, stat, smaps } = parts;
         let Ok(stat) = parse_stat(&stat) else {
             self.unreadable += 1;
-            return;
+            return 0;
         };
         if stat.is_kernel_thread() {
-            return;
+            return 0;
         }
-        // An empty one is that of a process that ended, or that whoever captured might not look at.
+        // An empty one is that of a process that whoever captured might not look at, or of one without
+        // memory: it ended, or is a thread of a kernel that does not say so.
         let Some(Ok(Some(sums))) = smaps else {
-            self.unreadable += 1;
-            return;
+            let has_memory = stat.vsize_bytes > 0 || stat.num_threads > 1;
+            self.unreadable += u32::from(has_memory || matches!(smaps, Some(Err(_))));
+            return 0;
         };
         let process = CapturedProcess {
             start: stat.starttime,
@@ -331,6 +379,32 @@ impl Capture {
             sums,
         };
         self.processes.insert(pid, process);
+        stat.rss.0
+    }
+
+    /// Finds the size of a page: `smaps` says it since Linux 2.6.29. Before, it is what the same memory is
+    /// in bytes there and in pages in `stat`, a moment apart.
+    fn page_bytes(&self, resident_pages: u64) -> Option<u64> {
+        let said = self.processes.values().filter_map(|process| process.sums.page_bytes).min();
+        said.or_else(|| {
+            let bytes: u128 =
+                self.processes.values().map(|process| u128::from(process.sums.rss)).sum();
+            let is_near = |page_bytes: &u64| {
+                let of_pages = u128::from(resident_pages) * u128::from(*page_bytes);
+                of_pages > 0 && of_pages.abs_diff(bytes) <= of_pages / 5
+            };
+            PAGE_BYTES.into_iter().find(is_near)
+        })
+    }
+}
+
+impl Parts {
+    /// Returns what is wrong with a file of the process.
+    fn damage(&self, pid: i32) -> Option<CaptureError> {
+        match &self.smaps {
+            Some(Err(error)) => Some(CaptureError::Malformed(format!("{pid}/smaps"), *error)),
+            _ => None,
+        }
     }
 }
 

@@ -10,16 +10,17 @@
 mod capture;
 
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use capture::CaptureError;
 #[cfg(feature = "fuzzing")]
 pub(crate) use capture::read_bytes;
-use capture::{Capture, CapturedProcess, read_capture};
+use capture::{Capture, CapturedProcess, SmapsSums, read_capture};
 
 use crate::batch::{Batch, BatchTick, Change, Row};
 use crate::counts::SweepCounts;
@@ -41,8 +42,10 @@ use crate::scope::Scope;
 use crate::slot::Slot;
 use crate::units::ClockTicks;
 
-/// What is known of each process of a capture.
+/// What is known of each process of a capture, whatever its kernel.
 const FILES: Files = Files::SMAPS.union(Files::STAT);
+/// What kernels say of each process since Linux 4.3.
+const ALL_FILES: Files = Files::IMPORTED.union(Files::STAT);
 
 /// Captures in one recording: a week of one each five minutes.
 const MAX_CAPTURES: usize = 2048;
@@ -56,8 +59,8 @@ const MAX_BATCH_BYTES: usize = 4 << 20;
 pub enum ImportError {
     /// A file is not a capture.
     Capture(PathBuf, CaptureError),
-    /// Two captures are of the same second.
-    SameTime(PathBuf, PathBuf),
+    /// A capture was given twice.
+    Twice(PathBuf),
     /// There are none, or more than 2048.
     Count(usize),
     /// There is a file or a directory at the path of the recording.
@@ -72,12 +75,7 @@ impl fmt::Display for ImportError {
             Self::Capture(path, error) => {
                 write!(f, "`{}` is not a capture of smemcap: {error}", path.display())
             }
-            Self::SameTime(one, other) => write!(
-                f,
-                "`{}` and `{}` are of the same second, so their order is not known",
-                one.display(),
-                other.display()
-            ),
+            Self::Twice(path) => write!(f, "`{}` was given twice", path.display()),
             Self::Count(count) => {
                 write!(
                     f,
@@ -97,23 +95,25 @@ impl std::error::Error for ImportError {
         match self {
             Self::Write(_, error) => Some(error),
             // Displayed as it is.
-            Self::Capture(..) | Self::SameTime(..) | Self::Count(_) | Self::Exists(_) => None,
+            Self::Capture(..) | Self::Twice(_) | Self::Count(_) | Self::Exists(_) => None,
         }
     }
 }
 
 /// Makes a recording at `path`, which must not exist, of captures that smemcap wrote: tar files, plain
-/// or compressed with gzip, in any order. Each becomes one tick at the time in its headers.
+/// or compressed with gzip, in any order. Each becomes one tick at the time in its headers; those of the
+/// same second keep the order in which they are given, one millisecond apart.
 ///
 /// Of `options` it takes what is recorded of arguments and the names of roles, and the tick rate of the
 /// captured machine. A capture has neither high-water marks nor control groups nor the path of the
-/// executable: they are null. Processes of which `smaps` or `stat` is missing, empty or damaged are
+/// executable: they are null, and so is what an old kernel does not say: `SwapPss` before Linux 4.3, and
+/// `Anonymous`, `Swap` and `Pss` of early 2.6 kernels. Processes of which `smaps` or `stat` is missing, empty or damaged are
 /// counted as unreadable.
 ///
 /// # Errors
 ///
-/// A capture is damaged, cut off, or larger than one can be (4 GiB, 262144 entries); two are of the
-/// same second; or the recording cannot be written. Nothing is left behind then.
+/// A capture is damaged, cut off, or larger than one can be (4 GiB, 262144 entries); one was given twice;
+/// or the recording cannot be written. Nothing is left behind then.
 pub fn import(
     captures: &[PathBuf],
     path: &Path,
@@ -122,22 +122,30 @@ pub fn import(
     if !(1..=MAX_CAPTURES).contains(&captures.len()) {
         return Err(ImportError::Count(captures.len()));
     }
+    let mut known = HashSet::new();
+    for path in captures {
+        let file = path.metadata().map(|metadata| (metadata.dev(), metadata.ino()));
+        if file.is_ok_and(|file| !known.insert(file)) {
+            return Err(ImportError::Twice(path.clone()));
+        }
+    }
     // All are read before anything is written. Of each only the sums are kept.
     let mut read = Vec::with_capacity(captures.len());
     let mut kept_bytes = 0;
     for path in captures {
         let capture = read_capture(path, &mut kept_bytes);
-        read.push((capture.map_err(|error| ImportError::Capture(path.clone(), error))?, path));
+        read.push(capture.map_err(|error| ImportError::Capture(path.clone(), error))?);
     }
-    read.sort_by_key(|(capture, _)| capture.ts_ms);
-    for pair in read.windows(2) {
-        if let [(one, first), (other, second)] = pair
-            && one.ts_ms == other.ts_ms
-        {
-            return Err(ImportError::SameTime((*first).clone(), (*second).clone()));
-        }
+    // Of the same second: as they were given.
+    read.sort_by_key(|capture| capture.ts_ms);
+    let mut last_ms = None;
+    for capture in &mut read {
+        let earliest_ms = last_ms.map_or(i64::MIN, |last_ms: i64| last_ms.saturating_add(1));
+        capture.is_shifted = capture.ts_ms < earliest_ms;
+        capture.ts_ms = capture.ts_ms.max(earliest_ms);
+        last_ms = Some(capture.ts_ms);
     }
-    let captures: Vec<Capture> = read.into_iter().map(|(capture, _)| capture).collect();
+    let captures = read;
     let failed = |error: io::Error| match error.kind() {
         io::ErrorKind::AlreadyExists => ImportError::Exists(path.to_owned()),
         _ => ImportError::Write(path.to_owned(), error),
@@ -225,7 +233,6 @@ impl<'a> Population<'a> {
             processes: count(capture.processes.len()),
             gone: count(ended.len()),
             unreadable: capture.unreadable,
-            rollups_read: count(capture.processes.len()),
             ..SweepCounts::default()
         };
         changes.extend(ended.iter().copied().map(Change::End));
@@ -244,14 +251,18 @@ impl<'a> Population<'a> {
                 known.comm = process.comm;
                 changes.push(Change::Rename(slot, process.comm));
             }
-            known_pss.known_bytes = known_pss.known_bytes.saturating_add(process.sums.pss);
-            let metrics = metrics(process, &self.host);
-            changes.push(Change::Row(slot, Row { files: FILES, metrics }));
+            if let Some(pss) = process.sums.pss {
+                known_pss.known_bytes = known_pss.known_bytes.saturating_add(pss);
+                known_pss.known_processes += 1;
+            }
+            let (files, metrics) = metrics(process, &self.host);
+            changes.push(Change::Row(slot, Row { files, metrics }));
         }
-        known_pss.known_processes = counts.processes;
+        counts.rollups_read = known_pss.known_processes;
         (known_pss.oldest_ms, known_pss.mean_age_ms) = (Some(0), Some(0));
         // What is missing has an RSS that is not known, so a share would look better than it is.
-        let pss = (capture.unreadable == 0).then_some(known_pss);
+        let is_whole = capture.unreadable == 0 && known_pss.known_processes == counts.processes;
+        let pss = is_whole.then_some(known_pss);
         let ts_ms = capture.ts_ms;
         batch.system.push(SystemSample {
             ts_ms,
@@ -263,7 +274,7 @@ impl<'a> Population<'a> {
         let planned_ns = u64::try_from(ts_ms - first_ms).unwrap_or(0).saturating_mul(1_000_000);
         let tick = Tick { ts_ms, planned_ns, began_ns: planned_ns, counts, ..Tick::default() };
         let changes = count(changes.len() - before);
-        batch.ticks.push(BatchTick { tick, common_files: Some(FILES), changes });
+        batch.ticks.push(BatchTick { tick, common_files: Some(ALL_FILES), changes });
     }
 
     /// Gives a slot and a key to each process that the capture before did not have, and returns their pids. All have
@@ -311,19 +322,28 @@ impl<'a> Population<'a> {
     }
 }
 
-fn metrics(process: &CapturedProcess, host: &Host) -> Metrics {
+/// Returns what is known of a process: the numbers, and which of them there are.
+fn metrics(process: &CapturedProcess, host: &Host) -> (Files, Metrics) {
     let CapturedProcess { sums, minflt, majflt, utime, stime, .. } = process;
     let nanos = |ticks| host.nanos(ticks).unwrap_or(u64::MAX);
     let mut metrics = Metrics::default();
+    let mut files = FILES;
+    for (metric, value, file) in [
+        (Metric::Shared, sums.anon.map(|anon| sums.rss.saturating_sub(anon)), Files::SMAPS_ANON),
+        (Metric::Anon, sums.anon, Files::SMAPS_ANON),
+        (Metric::Swap, sums.swap, Files::SMAPS_SWAP),
+        (Metric::Pss, sums.pss, Files::SMAPS_PSS),
+        (Metric::SwapPss, sums.swap_pss, Files::SMAPS_SWAP_PSS),
+    ] {
+        if let Some(value) = value {
+            metrics.set(metric, value);
+            files |= file;
+        }
+    }
     for (metric, value) in [
         (Metric::Rss, sums.rss),
         (Metric::Vsize, sums.vsize),
-        (Metric::Shared, sums.rss.saturating_sub(sums.anon)),
-        (Metric::Anon, sums.anon),
-        (Metric::Swap, sums.swap),
-        (Metric::Pss, sums.pss),
         (Metric::Uss, sums.uss),
-        (Metric::SwapPss, sums.swap_pss),
         (Metric::Minflt, *minflt),
         (Metric::Majflt, *majflt),
         (Metric::Utime, nanos(*utime)),
@@ -331,7 +351,40 @@ fn metrics(process: &CapturedProcess, host: &Host) -> Metrics {
     ] {
         metrics.set(metric, value);
     }
-    metrics
+    (files, metrics)
+}
+
+/// Describes what the kernels of some captures do not say, as columns.
+fn not_said(captures: &[Capture]) -> Option<String> {
+    type Sum = fn(&SmapsSums) -> Option<u64>;
+    let sums: [(&str, &str, Sum); 4] = [
+        ("Pss", "`pss_bytes`", |sums| sums.pss),
+        ("Anonymous", "`anon_bytes`, `shared_bytes`", |sums| sums.anon),
+        ("Swap", "`swap_bytes`", |sums| sums.swap),
+        ("SwapPss", "`swap_pss_bytes`", |sums| sums.swap_pss),
+    ];
+    let lacks = |capture: &&Capture, sum: Sum| {
+        capture.processes.values().any(|process| sum(&process.sums).is_none())
+    };
+    let mut lines = Vec::new();
+    let mut columns = Vec::new();
+    let mut most = 0;
+    for (line, of, sum) in sums {
+        let lacking = captures.iter().filter(|capture| lacks(capture, sum)).count();
+        if lacking > 0 {
+            lines.push(line);
+            columns.push(of);
+            most = most.max(lacking);
+        }
+    }
+    let (lines, columns) = (lines.join(", "), columns.join(", "));
+    (most > 0).then(|| {
+        format!(
+            "the kernel of {most} of {} captures is too old for the lines {lines} of `smaps`: {columns} of their \
+             processes are not known",
+            captures.len()
+        )
+    })
 }
 
 fn manifest(path: &Path, captures: &[Capture], options: &SamplerOptions) -> io::Result<Manifest> {
@@ -339,11 +392,11 @@ fn manifest(path: &Path, captures: &[Capture], options: &SamplerOptions) -> io::
     let started = jiff::Timestamp::from_millisecond(first_ms)
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
     let gaps = captures.windows(2).filter_map(|pair| match pair {
-        [one, other] => u64::try_from(other.ts_ms - one.ts_ms).ok(),
+        [one, other] if !other.is_shifted => u64::try_from(other.ts_ms - one.ts_ms).ok(),
         _ => None,
     });
     // From one tick to the next at least; of a single one the resolution of its time.
-    let interval_ms = gaps.min().unwrap_or(1000);
+    let interval_ms = gaps.min().unwrap_or(1000).max(1000);
     let rules = options.identity_rules();
     let settings = Settings {
         interval_ms,
@@ -368,6 +421,7 @@ fn manifest(path: &Path, captures: &[Capture], options: &SamplerOptions) -> io::
     let unknown = || "unknown".to_owned();
     let kernel = captures.iter().find_map(|capture| capture.kernel.clone());
     let host = options.host_constants();
+    let page_bytes = captures.iter().find_map(|capture| capture.page_bytes);
     let machine = Machine {
         hostname: unknown(),
         kernel: kernel.unwrap_or_else(unknown),
@@ -375,14 +429,26 @@ fn manifest(path: &Path, captures: &[Capture], options: &SamplerOptions) -> io::
         boot_id: None,
         cpus: None,
         cpus_online: None,
-        page_bytes: host.page_bytes.get(),
+        page_bytes,
         ticks_per_second: host.ticks_per_second.get(),
     };
-    let mut notes = vec![
+    let unknown = match page_bytes {
+        None => "`cpus` and `page_bytes` of the captured machine are not known",
+        Some(_) => "`cpus` of the captured machine are not known",
+    };
+    let mut notes = vec![format!(
         "imported from captures of smemcap: times are exact to the second, `planned_ns` and `began_ns` count from the \
-         first capture, and `cpus` and `page_bytes` of the captured machine are not known"
-            .to_owned(),
-    ];
+         first capture, and {unknown}"
+    )];
+    notes.extend(not_said(captures));
+    let shifted = captures.iter().filter(|capture| capture.is_shifted).count();
+    if shifted > 0 {
+        notes.push(format!(
+            "{shifted} of {} captures are of the same second as the one before: their order is that in which they were \
+             given, and the millisecond between them was not measured",
+            captures.len()
+        ));
+    }
     let cut = captures.iter().filter(|capture| !capture.has_end).count();
     if cut > 0 {
         notes.push(format!(

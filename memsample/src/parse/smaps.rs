@@ -16,8 +16,9 @@ pub struct Mapping<'a> {
     pub size: Kibibytes,
     /// Resident set.
     pub rss: Kibibytes,
-    /// Proportional set: each page divided by the number of processes that map it.
-    pub pss: Kibibytes,
+    /// Proportional set: each page divided by the number of processes that map it. Early 2.6 kernels
+    /// lack it, as they do `Anonymous` and `Swap`.
+    pub pss: Option<Kibibytes>,
     /// `Private_Clean`: resident pages that only this process maps, unchanged since read from disk.
     pub private_clean: Kibibytes,
     /// `Private_Dirty`: resident pages that only this process maps, changed.
@@ -28,6 +29,8 @@ pub struct Mapping<'a> {
     pub swap: Option<Kibibytes>,
     /// Swapped-out pages, each divided by its users (since Linux 4.3).
     pub swap_pss: Option<Kibibytes>,
+    /// The size of its pages: that of a page of the machine, but for huge pages of hugetlbfs.
+    pub kernel_page_size: Option<Kibibytes>,
 }
 
 impl Mapping<'_> {
@@ -85,6 +88,7 @@ impl<'a> Smaps<'a> {
         let mut anonymous = None;
         let mut swap = None;
         let mut swap_pss = None;
+        let mut kernel_page_size = None;
         loop {
             let mut rest = self.rest;
             let Some(line) = next_line(&mut rest) else {
@@ -108,6 +112,9 @@ impl<'a> Smaps<'a> {
                 b"Anonymous" => anonymous = Some(kibibytes(value, "Anonymous")?),
                 b"Swap" => swap = Some(kibibytes(value, "Swap")?),
                 b"SwapPss" => swap_pss = Some(kibibytes(value, "SwapPss")?),
+                b"KernelPageSize" => {
+                    kernel_page_size = Some(kibibytes(value, "KernelPageSize")?);
+                }
                 _ => {}
             }
         }
@@ -115,12 +122,13 @@ impl<'a> Smaps<'a> {
             path,
             size: size.ok_or(ParseError::missing("Size"))?,
             rss: rss.ok_or(ParseError::missing("Rss"))?,
-            pss: pss.ok_or(ParseError::missing("Pss"))?,
+            pss,
             private_clean: private_clean.ok_or(ParseError::missing("Private_Clean"))?,
             private_dirty: private_dirty.ok_or(ParseError::missing("Private_Dirty"))?,
             anonymous,
             swap,
             swap_pss,
+            kernel_page_size,
         })
     }
 }
@@ -161,11 +169,15 @@ Private_Clean:         0 kB\nPrivate_Dirty:         0 kB\nVmFlags: rd\n";
         let mappings: Vec<_> = parse_smaps(SMAPS).collect::<Result<_, _>>().unwrap();
         let [file, anonymous] = mappings[..] else { panic!("{mappings:?}") };
         assert_eq!(file.path, b"/opt/a b/prog (deleted)");
-        assert_eq!((file.size, file.rss, file.pss), (Kibibytes(8), Kibibytes(8), Kibibytes(4)));
+        assert_eq!(
+            (file.size, file.rss, file.pss),
+            (Kibibytes(8), Kibibytes(8), Some(Kibibytes(4)))
+        );
         assert_eq!(file.uss(), Some(Kibibytes(3)));
         assert_eq!((file.swap, file.swap_pss), (Some(Kibibytes(3)), Some(Kibibytes(2))));
         assert_eq!((anonymous.path, anonymous.size), (&b""[..], Kibibytes(4)));
         assert_eq!(anonymous.swap, None);
+        assert_eq!(file.kernel_page_size, Some(Kibibytes(4)));
         assert_eq!(parse_smaps(b"").count(), 0);
     }
 

@@ -67,6 +67,13 @@ mod tests {
     }
 
     #[test]
+    fn a_number_beyond_64_bits_is_the_largest() {
+        let statm = parse_statm(b"18446744073709551616 99999999999999999999999 3 4 0 6 0").unwrap();
+        assert_eq!((statm.size, statm.resident), (Pages(u64::MAX), Pages(u64::MAX)));
+        assert_eq!(parse_statm(b"18446744073709551615 2 3 4 0 6 0").unwrap().size, Pages(u64::MAX));
+    }
+
+    #[test]
     fn a_truncated_file_names_the_field_that_is_missing() {
         assert_eq!(parse_statm(b"1 2 3"), Err(ParseError::missing("text")));
         assert_eq!(parse_statm(b""), Err(ParseError::missing("size")));

@@ -32,6 +32,8 @@ pub struct Status<'a> {
     pub rss_file: Option<Kibibytes>,
     /// `RssShmem`: resident shared memory: System V, tmpfs, shared anonymous (since Linux 4.5).
     pub rss_shmem: Option<Kibibytes>,
+    /// `VmPTE`: memory for page tables.
+    pub vm_pte: Option<Kibibytes>,
     /// `VmSwap`: swapped-out anonymous memory; shared memory in swap is not counted.
     pub vm_swap: Option<Kibibytes>,
     /// Threads of the process.
@@ -67,6 +69,7 @@ pub fn parse_status(bytes: &[u8]) -> Result<Status<'_>, ParseError> {
             b"RssAnon" => status.rss_anon = Some(kibibytes(value, "RssAnon")?),
             b"RssFile" => status.rss_file = Some(kibibytes(value, "RssFile")?),
             b"RssShmem" => status.rss_shmem = Some(kibibytes(value, "RssShmem")?),
+            b"VmPTE" => status.vm_pte = Some(kibibytes(value, "VmPTE")?),
             b"VmSwap" => status.vm_swap = Some(kibibytes(value, "VmSwap")?),
             b"Threads" => {
                 status.threads = Some(number(value, "Threads")?);
@@ -103,6 +106,7 @@ mod tests {
         assert_eq!(status.vm_rss, Some(Kibibytes(3400)));
         let parts = [status.rss_anon, status.rss_file, status.rss_shmem];
         assert_eq!(parts, [400, 2900, 100].map(|kib| Some(Kibibytes(kib))));
+        assert_eq!(status.vm_pte, Some(Kibibytes(48)));
         assert_eq!((status.vm_swap, status.threads), (Some(Kibibytes(8)), Some(2)));
     }
 

@@ -27,10 +27,20 @@ impl ReadBuffer {
         Ok(self.0.get(..length).unwrap_or_default())
     }
 
+    /// Returns all of the memory.
+    pub(crate) fn whole(&mut self) -> &mut [u8] {
+        &mut self.0
+    }
+
     /// Reads where a symbolic link points.
     pub(crate) fn read_link(&mut self, directory: impl AsFd, name: &CStr) -> Result<&[u8], Errno> {
         let length = readlinkat_raw(directory, name, &mut *self.0)?;
         Ok(self.0.get(..length).unwrap_or_default())
+    }
+
+    /// Returns the first bytes of what was read last.
+    pub(super) fn first(&self, length: usize) -> &[u8] {
+        self.0.get(..length).unwrap_or_default()
     }
 
     /// Reads a file to its end, or to the size of the buffer.

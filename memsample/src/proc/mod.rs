@@ -4,8 +4,10 @@
 
 mod buffer;
 mod listing;
+mod reader_thread;
 mod root;
 
 pub(crate) use buffer::ReadBuffer;
 pub(crate) use listing::Listing;
+pub(crate) use reader_thread::{Answer, ProcFile, ReaderThreads, Request};
 pub(crate) use root::{MachineFile, ProcRoot, ProcessDir};

@@ -9,7 +9,17 @@ use rustix::fs::{CWD, Mode, OFlags, PROC_SUPER_MAGIC, fstatfs, openat};
 use rustix::io::Errno;
 
 use super::ReadBuffer;
-use crate::parse::parse_status;
+use crate::parse::{parse_stat, parse_status};
+
+/// Processes of a machine, at most: the largest `pid_max` of Linux.
+const MAX_PROCESSES: usize = 4 * 1024 * 1024;
+
+/// A process with its numbers.
+struct NumberedProcess {
+    /// In the namespace of the tree, and in each one below it down to that of the process.
+    pids: Vec<i32>,
+    parent: i32,
+}
 
 /// A `/proc` tree: that of this machine, one mounted elsewhere, or a captured copy on disk.
 pub(crate) struct ProcRoot {
@@ -62,6 +72,54 @@ impl ProcRoot {
         self.shares_pid_namespace
     }
 
+    /// Returns the pid that a child of this program, or what descends from one, has in the tree: another one where the tree is
+    /// that of another pid namespace. `None` if it is not there.
+    pub(crate) fn pid_of_descendant(&self, pid: i32) -> Option<i32> {
+        if self.shares_pid_namespace || !self.live {
+            return Some(pid);
+        }
+        let own = self.namespaces_of(b"self")?;
+        let own_pid = *own.pids.first()?;
+        let level = own.pids.len().checked_sub(1)?;
+        let entries = std::fs::read_dir(&self.path).ok()?.flatten();
+        let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+        pids.take(MAX_PROCESSES).find(|&candidate| {
+            let is_it = self
+                .process(candidate)
+                .is_some_and(|process| process.pids.get(level) == Some(&pid));
+            is_it && self.descends(candidate, own_pid)
+        })
+    }
+
+    fn descends(&self, mut pid: i32, ancestor: i32) -> bool {
+        for _ in 0..MAX_PROCESSES {
+            if pid == ancestor {
+                return true;
+            }
+            match self.process(pid) {
+                Some(process) if process.parent > 0 => pid = process.parent,
+                _ => return false,
+            }
+        }
+        false
+    }
+
+    fn process(&self, pid: i32) -> Option<NumberedProcess> {
+        self.namespaces_of(decimal(pid, &mut [0_u8; 12]))
+    }
+
+    fn namespaces_of(&self, name: &[u8]) -> Option<NumberedProcess> {
+        let directory = ProcessDir::open(&self.directory, name).ok()?;
+        let mut buffer = ReadBuffer::new();
+        let bytes = buffer.read_piece(directory.open_file(c"status").ok()?).ok()?;
+        let status = parse_status(bytes).ok()?;
+        let text = std::str::from_utf8(status.nspid).ok()?;
+        let pids = text.split_ascii_whitespace().map_while(|pid| pid.parse().ok()).collect();
+        let mut buffer = ReadBuffer::new();
+        let bytes = buffer.read_piece(directory.open_file(c"stat").ok()?).ok()?;
+        Some(NumberedProcess { pids, parent: parse_stat(bytes).ok()?.ppid })
+    }
+
     fn shows_own_namespace(&self) -> bool {
         let mut buffer = ReadBuffer::new();
         let Ok(status) = self.open_file(c"self/status") else {
@@ -100,6 +158,11 @@ impl ProcessDir {
     fn open(parent: impl AsFd, name: &[u8]) -> Result<Self, Errno> {
         openat(parent, name, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
             .map(Self)
+    }
+
+    /// Opens the same directory once more.
+    pub(crate) fn duplicate(&self) -> Result<Self, Errno> {
+        rustix::io::fcntl_dupfd_cloexec(&self.0, 0).map(Self)
     }
 
     /// Opens one of the files of the process.
@@ -148,13 +211,30 @@ impl MachineFile {
         root: &ProcRoot,
         buffer: &'a mut ReadBuffer,
     ) -> Result<&'a [u8], Errno> {
-        let file = match self.file.take() {
-            Some(file) => file,
-            None => root.open_file(self.path)?,
-        };
+        // Of a file system in user space that was started again, what was kept can be read no more.
+        if let Some(file) = self.file.take()
+            && let Ok(length) = buffer.read_whole(&file).map(<[u8]>::len)
+        {
+            self.file = Some(file);
+            return Ok(buffer.first(length));
+        }
+        let file = root.open_file(self.path)?;
         // A captured file may be replaced between two sweeps, so only the kernel's are kept.
         let file = if root.is_live() { &*self.file.insert(file) } else { &file };
         buffer.read_whole(file)
+    }
+
+    /// Returns whether the file in the tree is the kernel's, and not mounted over it as LXCFS does in a container; `true`
+    /// of a tree on disk.
+    pub(crate) fn is_of_the_kernel(&mut self, root: &ProcRoot) -> bool {
+        if !root.is_live() {
+            return true;
+        }
+        if self.file.is_none() {
+            self.file = root.open_file(self.path).ok();
+        }
+        let kind = self.file.as_ref().map(fstatfs);
+        !matches!(kind, Some(Ok(kind)) if kind.f_type != PROC_SUPER_MAGIC)
     }
 }
 

@@ -3,7 +3,8 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use super::scopes::{SWEEPS_AFTER, Scopes, TestName, Trees};
+use super::lineage::Inherited;
+use super::scopes::{SWEEPS_AFTER, Scopes, TestName};
 use crate::identity::Identity;
 use crate::slot::Slot;
 use crate::slot_map::SlotMap;
@@ -19,17 +20,14 @@ pub(super) const MAX_DEPTH: usize = 4096;
 pub(super) struct Member {
     pub(super) identity: Arc<Identity>,
     /// `None` until it is settled.
-    pub(super) trees: Option<Trees>,
-    /// Whether it is in the target.
-    pub(super) inside: bool,
+    pub(super) has: Option<Inherited>,
     pub(super) test: Option<TestName>,
 }
 
 /// A member of trees that has ended.
 pub(super) struct Departed {
     identity: Arc<Identity>,
-    pub(super) trees: Trees,
-    pub(super) inside: bool,
+    pub(super) has: Inherited,
 }
 
 impl Departed {
@@ -60,8 +58,7 @@ pub(super) struct Ancestry {
 impl Ancestry {
     /// Adds an image, and returns whether there was room.
     pub(super) fn begin(&mut self, slot: Slot, identity: &Arc<Identity>) -> bool {
-        let member =
-            Member { identity: Arc::clone(identity), trees: None, inside: false, test: None };
+        let member = Member { identity: Arc::clone(identity), has: None, test: None };
         let added = self.members.insert(slot, member).is_some();
         if added {
             self.by_pid.insert(identity.pid, slot);
@@ -79,11 +76,11 @@ impl Ancestry {
     }
 
     /// Remembers an image that has ended, for its children and the image after an exec.
-    pub(super) fn remember(&mut self, identity: Arc<Identity>, trees: Trees, inside: bool) {
+    pub(super) fn remember(&mut self, identity: Arc<Identity>, has: Inherited) {
         if self.departed.len() >= MAX_DEPARTED {
             self.departed.pop_front();
         }
-        self.departed.push_back(Departed { identity, trees, inside });
+        self.departed.push_back(Departed { identity, has });
     }
 
     /// Remembers a process that has ended and was never sampled.
@@ -180,25 +177,28 @@ impl Ancestry {
         None
     }
 
-    /// Returns what a child inherits whose parent is not there any more, or never was seen; `ancestors`
-    /// are the ancestors behind that, as far as they are known.
+    /// Returns what a child inherits whose parent is not there any more, or never was seen; `None` where nothing is
+    /// known of that. `ancestors` are the ancestors behind it, as far as they are known.
     pub(super) fn of_departed_parent(
         &self,
         ppid: i32,
         child_start: ClockTicks,
         ancestors: &[i32],
         scopes: &Scopes,
-    ) -> (Trees, bool) {
+    ) -> Option<Inherited> {
         let (mut trees, mut inside) = (Vec::new(), false);
+        let (mut unknown_since_ns, mut is_known) = (None, false);
         let (mut pid, mut start) = (ppid, child_start);
         let mut ancestors = ancestors.iter();
         for _ in 0..MAX_DEPTH {
             if let Some(parent) = self.departed(pid, start) {
-                trees.extend_from_slice(&parent.trees);
-                inside |= parent.inside;
+                trees.extend_from_slice(&parent.has.trees);
+                inside |= parent.has.inside;
+                (unknown_since_ns, is_known) = (parent.has.unknown_since_ns, true);
                 break;
             }
             for root in scopes.roots(pid, start) {
+                is_known = true;
                 trees.extend(root);
                 inside |= root.is_none();
             }
@@ -214,11 +214,15 @@ impl Ancestry {
             start = unsampled.map_or(start, |it| it.identity.start);
             let member = self.by_pid.get(&pid).and_then(|&slot| self.members.get(slot));
             if let Some(member) = member.filter(|member| member.identity.start <= start) {
-                trees.extend_from_slice(member.trees.as_deref().unwrap_or_default());
-                inside |= member.inside;
+                is_known = true;
+                if let Some(has) = &member.has {
+                    trees.extend_from_slice(&has.trees);
+                    inside |= has.inside;
+                    unknown_since_ns = has.unknown_since_ns;
+                }
                 break;
             }
         }
-        (trees.into(), inside)
+        is_known.then(|| Inherited { trees: trees.into(), inside, unknown_since_ns })
     }
 }

@@ -8,8 +8,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
 use super::ancestry::{Ancestry, MAX_DEPTH, Member};
-use super::scopes::{Order, OrderKind, ScopeId, Scopes, TestName, Trees};
+use super::lineage::{Inherited, Lineage};
+use super::scopes::{Order, OrderKind, ScopeId, Scopes, TestName};
 use super::settled_scope::{Root, SettledScope};
+use super::sweeps::ReportedFork;
 use crate::identity::Identity;
 use crate::slot::Slot;
 
@@ -17,8 +19,11 @@ use crate::slot::Slot;
 pub(super) struct Attribution {
     scopes: Scopes,
     ancestry: Ancestry,
+    lineage: Lineage,
     orders: VecDeque<Order>,
     newcomers: Vec<Slot>,
+    /// Processes that may be of a test, and of which that is not known, since they were taken out.
+    unattributed: u32,
 }
 
 impl Attribution {
@@ -26,8 +31,10 @@ impl Attribution {
         Self {
             scopes: Scopes::new(target, count),
             ancestry: Ancestry::default(),
+            lineage: Lineage::default(),
             orders: VecDeque::new(),
             newcomers: Vec::new(),
+            unattributed: 0,
         }
     }
 
@@ -70,7 +77,7 @@ impl Attribution {
         }
         for slot in self.ancestry.slots() {
             let Some(member) = self.ancestry.members.get(slot) else { continue };
-            let trees = member.trees.as_deref().unwrap_or_default();
+            let trees = member.has.as_ref().map(|has| &*has.trees).unwrap_or_default();
             if self.decides(id, trees, &member.identity)
                 && let Some(member) = self.ancestry.members.get_mut(slot)
             {
@@ -86,27 +93,33 @@ impl Attribution {
 
     /// Puts a new tree into the lists of those who are in it already.
     fn plant(&mut self, id: ScopeId, root: Root) {
-        let Some(root_slot) = self.ancestry.slot_of(root.pid) else { return };
-        let Some(member) =
-            self.ancestry.members.get(root_slot).filter(|member| root.is(&member.identity))
-        else {
-            return;
-        };
+        let forked = self.lineage.plant(id, root);
+        let root_slot = self.ancestry.slot_of(root.pid).filter(|&slot| {
+            self.ancestry.members.get(slot).is_some_and(|member| root.is(&member.identity))
+        });
+        let root_member = root_slot.and_then(|slot| self.ancestry.members.get(slot));
         // Of a descendant, what it shares with the root stands behind what is nearer to it.
-        let outer = member.trees.as_ref().map_or(0, |trees| trees.len());
+        let outer = root_member.and_then(|member| member.has.as_ref());
+        let outer = outer.map_or(0, |has| has.trees.len());
         let slots = self.ancestry.slots();
-        let inside: Vec<Slot> =
-            slots.into_iter().filter(|&slot| self.ancestry.descends(slot, root_slot)).collect();
+        let is_inside = |&slot: &Slot| {
+            root_slot.is_some_and(|root| self.ancestry.descends(slot, root))
+                || self.ancestry.members.get(slot).is_some_and(|member| {
+                    let Identity { pid, start_ns, .. } = *member.identity;
+                    forked.contains(&pid) && self.lineage.parent_of(pid, start_ns).is_some()
+                })
+        };
+        let inside: Vec<Slot> = slots.into_iter().filter(is_inside).collect();
         let count = u32::try_from(inside.len()).unwrap_or(u32::MAX);
         for slot in inside {
             if let Some(member) = self.ancestry.members.get_mut(slot) {
-                let trees = member.trees.as_deref().unwrap_or_default();
-                let (inner, outer) = trees.split_at(trees.len().saturating_sub(outer));
-                member.trees = Some(inner.iter().chain([&id]).chain(outer).copied().collect());
+                let has = member.has.get_or_insert_default();
+                let (inner, outer) = has.trees.split_at(has.trees.len().saturating_sub(outer));
+                has.trees = inner.iter().chain([&id]).chain(outer).copied().collect();
             }
         }
         if let Some(scope) = self.scopes.get_mut(id) {
-            (scope.members, scope.root_lives) = (count, true);
+            (scope.members, scope.root_lives) = (count, root_slot.is_some());
         }
     }
 
@@ -120,12 +133,41 @@ impl Attribution {
     /// An image has ended.
     pub(super) fn end(&mut self, slot: Slot) {
         let Some(member) = self.ancestry.end(slot) else { return };
-        let Member { identity, trees, inside, .. } = member;
-        let trees = trees.unwrap_or_default();
-        self.scopes.remove_member(&trees, &identity);
+        let Member { identity, has, .. } = member;
+        let has = has.unwrap_or_default();
+        self.scopes.remove_member(&has.trees, &identity);
         if self.scopes.need_ancestry() {
-            self.ancestry.remember(identity, trees, inside);
+            self.ancestry.remember(identity, has);
         }
+    }
+
+    /// The kernel has reported a fork. Comes before the changes of the sweep after it.
+    pub(super) fn note_fork(&mut self, fork: ReportedFork) {
+        let of_member = inherited_from(&self.ancestry, fork.parent, fork.boot_ns);
+        self.lineage.add(fork, of_member, &self.scopes);
+    }
+
+    /// The kernel has reported something that was lost. Comes before the forks of the sweep.
+    pub(super) fn note_lost_reports(&mut self) {
+        self.lineage.note_lost();
+    }
+
+    /// Nothing is known of a process but its fork.
+    pub(super) fn note_unseen(&mut self, fork: ReportedFork) {
+        let lived = (fork.boot_ns, u64::MAX);
+        let may_be_of_test = match self.lineage.of_fork(fork.pid, fork.boot_ns) {
+            Some(has) => {
+                self.scopes.is_of_test(&has.trees, lived)
+                    || has.unknown_since_ns.is_some_and(|since| self.scopes.may_have(since, lived))
+            }
+            None => self.scopes.may_have(fork.boot_ns, lived),
+        };
+        self.unattributed += u32::from(may_be_of_test);
+    }
+
+    /// Returns how many processes may be of a test, and that is not known, since the last call.
+    pub(super) fn take_unattributed(&mut self) -> u32 {
+        std::mem::take(&mut self.unattributed)
     }
 
     /// A process has ended that was never sampled. Comes before [`settle`](Self::settle) of the sweep
@@ -136,9 +178,19 @@ impl Attribution {
 
     /// Finds out to whom those belong that have begun since the last call.
     pub(super) fn settle(&mut self) {
-        for index in 0..self.newcomers.len() {
-            if let Some(&slot) = self.newcomers.get(index) {
-                self.settle_one(slot);
+        // First those whose forks were not reported: the forks may have been theirs.
+        for are_reported in [false, true] {
+            for index in 0..self.newcomers.len() {
+                let Some(&slot) = self.newcomers.get(index) else { continue };
+                let Some(member) = self.ancestry.members.get(slot) else { continue };
+                let Identity { pid, start_ns, .. } = *member.identity;
+                if self.lineage.parent_of(pid, start_ns).is_some() == are_reported {
+                    self.settle_one(slot);
+                }
+            }
+            if !are_reported {
+                let Self { lineage, ancestry, scopes, .. } = self;
+                lineage.close(|pid, at_ns| inherited_from(ancestry, pid, at_ns), scopes);
             }
         }
         self.newcomers.clear();
@@ -148,17 +200,23 @@ impl Attribution {
         // Up to somebody whose trees are known, and down again.
         let mut chain = Vec::new();
         let mut at = Some(slot);
-        let (mut trees, mut inside) = (Trees::default(), false);
+        let mut has = Inherited::default();
+        let mut is_new = true;
         while let Some(slot) = at.filter(|_| chain.len() < MAX_DEPTH) {
             let Some(member) = self.ancestry.members.get(slot) else { break };
-            if let Some(known) = &member.trees {
-                (trees, inside) = (Arc::clone(known), member.inside);
+            if let Some(known) = &member.has {
+                has = known.clone();
                 break;
             }
             chain.push(slot);
             let identity = &member.identity;
             if let Some(before) = self.ancestry.image_before(identity) {
-                (trees, inside) = (Arc::clone(&before.trees), before.inside);
+                has = before.has.clone();
+                is_new = false;
+                break;
+            }
+            if let Some(forked) = self.lineage.of(identity) {
+                has = forked.clone();
                 break;
             }
             at = self
@@ -166,33 +224,40 @@ impl Attribution {
                 .parent(identity)
                 .or_else(|| self.ancestry.living_ancestor(identity, &self.scopes));
             if at.is_none() {
-                (trees, inside) = self.ancestry.of_departed_parent(
-                    identity.ppid,
-                    identity.start,
-                    &[],
-                    &self.scopes,
-                );
+                let Identity { ppid, start, start_ns, .. } = **identity;
+                let departed = self.ancestry.of_departed_parent(ppid, start, &[], &self.scopes);
+                has = departed.unwrap_or_else(|| Inherited::of_unknown(ppid, start_ns));
             }
         }
         while let Some(slot) = chain.pop() {
             let Some(member) = self.ancestry.members.get(slot) else { continue };
             let identity = Arc::clone(&member.identity);
-            trees = self.scopes.with_own(trees, &identity);
-            inside = self.scopes.is_in_target(inside, &identity);
-            let test = self.scopes.deciding(&trees, &identity, u64::MAX);
+            has.trees = self.scopes.with_own(has.trees, &identity);
+            has.inside = self.scopes.is_in_target(has.inside, &identity);
+            let test = self.scopes.deciding(&has.trees, &identity, u64::MAX);
             let test = test.map(|scope| Arc::clone(&scope.test));
-            self.scopes.add_member(&trees);
+            self.scopes.add_member(&has.trees);
+            if is_new && test.is_none() && self.may_be_of_test(&has, &identity, u64::MAX) {
+                self.unattributed += 1;
+            }
+            is_new = true;
             if let Some(member) = self.ancestry.members.get_mut(slot) {
-                (member.trees, member.inside, member.test) =
-                    (Some(Arc::clone(&trees)), inside, test);
+                (member.has, member.test) = (Some(has.clone()), test);
             }
         }
+    }
+
+    /// Returns whether an image may be of a test, where an ancestor of it is not known.
+    fn may_be_of_test(&self, has: &Inherited, identity: &Identity, end_boot_ns: u64) -> bool {
+        let lived = (identity.start_ns, end_boot_ns);
+        has.trees.is_empty()
+            && has.unknown_since_ns.is_some_and(|since| self.scopes.may_have(since, lived))
     }
 
     /// Returns whether a process that was never sampled is recorded, and its test. The orders from before
     /// its end must have been followed.
     pub(super) fn of_unsampled(
-        &self,
+        &mut self,
         identity: &Identity,
         ancestors: &[i32],
         end_boot_ns: u64,
@@ -200,20 +265,22 @@ impl Attribution {
         // The image that the same process had before knows most.
         let same = self.ancestry.of_pid(identity.pid);
         let same = same.filter(|member| member.identity.start == identity.start);
+        let forked = self.lineage.of(identity).filter(|_| same.is_none());
         let parent = same.or_else(|| self.ancestry.living_parent(identity));
-        let (trees, inside) = match parent {
-            Some(parent) => (parent.trees.clone().unwrap_or_default(), parent.inside),
-            None => match self.ancestry.image_before(identity) {
-                Some(before) => (Arc::clone(&before.trees), before.inside),
-                None => self.ancestry.of_departed_parent(
-                    identity.ppid,
-                    identity.start,
-                    ancestors,
-                    &self.scopes,
-                ),
+        let has = match (forked, parent) {
+            (Some(forked), _) => forked.clone(),
+            (None, Some(parent)) => parent.has.clone().unwrap_or_default(),
+            (None, None) => match self.ancestry.image_before(identity) {
+                Some(before) => before.has.clone(),
+                None => {
+                    let Identity { ppid, start, start_ns, .. } = *identity;
+                    let departed =
+                        self.ancestry.of_departed_parent(ppid, start, ancestors, &self.scopes);
+                    departed.unwrap_or_else(|| Inherited::of_unknown(ppid, start_ns))
+                }
             },
         };
-        let trees = self.scopes.with_possible_own(&trees, identity);
+        let trees = self.scopes.with_possible_own(&has.trees, identity);
         let departed = self.ancestry.departed(identity.ppid, identity.start);
         let mut identity = identity.clone();
         if identity.cgroup.is_none() {
@@ -225,7 +292,10 @@ impl Attribution {
         let test = self.scopes.deciding(&trees, &identity, end_boot_ns);
         let test = test.map(|scope| Arc::clone(&scope.test));
         let inside =
-            self.scopes.is_in_target(inside, &identity) && self.scopes.target_counts(&identity);
+            self.scopes.is_in_target(has.inside, &identity) && self.scopes.target_counts(&identity);
+        if test.is_none() && self.may_be_of_test(&has, &identity, end_boot_ns) {
+            self.unattributed += 1;
+        }
         (inside, test)
     }
 
@@ -247,14 +317,27 @@ impl Attribution {
     /// Returns whether an image is in the target of the recording.
     pub(super) fn is_inside(&self, slot: Slot) -> bool {
         let member = self.ancestry.members.get(slot);
-        member.is_some_and(|member| member.inside && self.scopes.target_counts(&member.identity))
+        member.is_some_and(|member| {
+            member.has.as_ref().is_some_and(|has| has.inside)
+                && self.scopes.target_counts(&member.identity)
+        })
     }
 
     /// Forgets scopes that are over: a sweep has ended.
     pub(super) fn end_sweep(&mut self) {
         self.ancestry.end_sweep();
         self.scopes.end_sweep();
+        let Self { lineage, ancestry, scopes, .. } = self;
+        lineage.end_sweep(scopes.need_ancestry(), |pid| ancestry.slot_of(pid).is_some());
     }
+}
+
+/// Returns what a child inherits of a process that lives and is settled, and when that began.
+fn inherited_from(ancestry: &Ancestry, pid: i32, at_ns: u64) -> Option<(u64, Inherited)> {
+    let member = ancestry.of_pid(pid)?;
+    let start_ns = member.identity.start_ns;
+    let has = member.has.as_ref().filter(|_| start_ns <= at_ns)?;
+    Some((start_ns, has.clone()))
 }
 
 #[cfg(test)]
@@ -434,7 +517,7 @@ mod tests {
         world.sweep(&[1], &[(2, program), (3, identity(22, 21, 0, "/"))]);
         assert_eq!(world.tests([2, 3]), some(["t", "t"]));
         // A gate that never became a program, and one that did, between two sweeps.
-        let of = |comm: &[u8]| {
+        let mut of = |comm: &[u8]| {
             let ended = named(comm, &identity(23, 20, 1, "/"));
             world.attribution.of_unsampled(&ended, &[], u64::MAX).1.map(|test| test.to_string())
         };
@@ -454,7 +537,7 @@ mod tests {
         }
         world.sweep(&[], &[(1, identity(23, 22, 0, "/")), (2, identity(42, 41, 0, "/"))]);
         assert_eq!(world.tests([1, 2]), some(["tree", "unseen root"]));
-        let unseen = |pid, ppid| {
+        let mut unseen = |pid, ppid| {
             let identity = identity(pid, ppid, 0, "/");
             world.attribution.of_unsampled(&identity, &[], u64::MAX).1.map(|test| test.to_string())
         };
@@ -480,7 +563,7 @@ mod tests {
         let assigned_ns = world.now;
         world.sweep(&[], &[]);
         let ended = identity(11, 10, 0, "/");
-        let of = |end_ns| world.attribution.of_unsampled(&ended, &[], end_ns).1.is_some();
+        let mut of = |end_ns| world.attribution.of_unsampled(&ended, &[], end_ns).1.is_some();
         assert_eq!([of(assigned_ns - 1), of(assigned_ns)], [false, true]);
     }
 
@@ -490,7 +573,7 @@ mod tests {
         world.assign(tree(20), "tree");
         world.assign(SettledScope::Cgroup(b"/t".to_vec()), "group");
         world.sweep(&[], &[(0, identity(21, 20, 0, "/")), (1, identity(30, 1, 0, "/t"))]);
-        let unseen = |pid, ppid| {
+        let mut unseen = |pid, ppid| {
             let mut identity = Identity::clone(&identity(pid, ppid, 0, ""));
             identity.cgroup = None;
             world.attribution.of_unsampled(&identity, &[], u64::MAX).1.map(|test| test.to_string())

@@ -5,15 +5,16 @@ use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use rustix::event::{EventfdFlags, eventfd};
 
 use super::marked_process;
-use super::oom::OomReason;
+use super::oom_kill::OomReason;
 use super::scopes::{MAX_SCOPES, Order, OrderKind};
 use super::settled_scope::SettledScope;
-use crate::clock::Clock;
+use crate::clock::{Clock, Now};
 use crate::proc::ProcRoot;
 use crate::recording::{ClockAnchor, End};
 use crate::sampler::TestScope;
@@ -107,6 +108,8 @@ pub(super) struct Control {
     anchor: ClockAnchor,
     root: ProcRoot,
     stopped: AtomicBool,
+    /// Whether the recording has had a tick, and what says so.
+    ticked: (Mutex<bool>, Condvar),
     /// Why it was stopped, where nobody asked for it.
     end: OnceLock<End>,
     wake: Arc<Wake>,
@@ -121,6 +124,10 @@ pub(super) struct Control {
     scopes: Arc<AtomicUsize>,
     /// When somebody last took an interest.
     touched_boot_ns: AtomicU64,
+    /// When the last tick began; the start before the first one.
+    ticked_boot_ns: AtomicU64,
+    /// When the recording was closed; 0 before.
+    ended_boot_ns: AtomicU64,
     /// What waits for the writing thread, as who put or took something last has seen it.
     queued: AtomicUsize,
     /// `i32::MIN` where there is none.
@@ -139,6 +146,7 @@ impl Control {
             anchor,
             root,
             stopped: AtomicBool::new(false),
+            ticked: (Mutex::new(false), Condvar::new()),
             end: OnceLock::new(),
             wake,
             marks: Mutex::default(),
@@ -148,6 +156,8 @@ impl Control {
             has_test_orders: AtomicBool::new(false),
             scopes: Arc::default(),
             touched_boot_ns: AtomicU64::new(anchor.boot_ns),
+            ticked_boot_ns: AtomicU64::new(anchor.boot_ns),
+            ended_boot_ns: AtomicU64::new(0),
             queued: AtomicUsize::new(0),
             command_exit_code: AtomicI32::new(i32::MIN),
         }
@@ -259,6 +269,52 @@ impl Control {
         self.touched_boot_ns.load(Ordering::Acquire)
     }
 
+    /// Returns when the session began.
+    pub(super) fn started_boot_ns(&self) -> u64 {
+        self.anchor.boot_ns
+    }
+
+    /// Notes that a tick was made.
+    pub(super) fn note_tick(&self, now: &Now) {
+        self.ticked_boot_ns.store(now.boot_ns, Ordering::Release);
+    }
+
+    /// Notes that the recording is being closed.
+    pub(super) fn note_end(&self) {
+        self.ended_boot_ns.store(self.clock.now().boot_ns, Ordering::Release);
+    }
+
+    /// Returns how long the session has lasted, and how long ago the last tick was, or the start before the first
+    /// one; zero when it has ended.
+    pub(super) fn times(&self) -> (Duration, Duration) {
+        let now_ns = self.clock.now().boot_ns;
+        let since =
+            |end_ns: u64, boot_ns: u64| Duration::from_nanos(end_ns.saturating_sub(boot_ns));
+        match self.ended_boot_ns.load(Ordering::Acquire) {
+            0 => {
+                let ticked_ns = self.ticked_boot_ns.load(Ordering::Acquire);
+                (since(now_ns, self.anchor.boot_ns), since(now_ns, ticked_ns))
+            }
+            ended_ns => (since(ended_ns, self.anchor.boot_ns), Duration::ZERO),
+        }
+    }
+
+    /// The recording has had a tick.
+    pub(super) fn note_first_tick(&self) {
+        let (ticked, changed) = &self.ticked;
+        if !std::mem::replace(&mut *ticked.lock().unwrap_or_else(PoisonError::into_inner), true) {
+            changed.notify_all();
+        }
+    }
+
+    /// Waits until the recording has had a tick, and returns whether it has.
+    pub(super) fn wait_for_tick(&self, at_most: Duration) -> bool {
+        let (ticked, changed) = &self.ticked;
+        let ticked = ticked.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = changed.wait_timeout_while(ticked, at_most, |ticked| !*ticked);
+        *waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+
     pub(super) fn set_queued(&self, queued: usize) {
         self.queued.store(queued, Ordering::Relaxed);
     }
@@ -292,7 +348,7 @@ impl Control {
         self.stopped.load(Ordering::Acquire)
     }
 
-    pub(super) fn now(&self) -> crate::clock::Now {
+    pub(super) fn now(&self) -> Now {
         self.clock.now()
     }
 

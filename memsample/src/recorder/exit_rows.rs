@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use super::sweeps::{EndedIdentity, Sweeps};
-use crate::clock::Now;
+use super::sweeps::{EndedIdentity, ReportedFork, Sweeps};
+use crate::clock::Clock;
 use crate::counts::ExitCounts;
 use crate::events::{Counters, ProcessExits, TaskExit};
 use crate::metric::Metric;
-use crate::sampler::{EndedImage, Sampler};
+use crate::sampler::{EndedImage, ForkReport, Sampler};
 use crate::schema::exits::Exit;
 
 /// Appends the processes whose exit the kernel has reported to the sweeps.
@@ -16,22 +16,33 @@ pub(super) fn drain_exits(
     sampler: &mut Sampler,
     sweeps: &mut Sweeps,
     ts_ms: i64,
-    now: &Now,
+    clock: &dyn Clock,
 ) -> ExitCounts {
     let mut drained = ExitCounts::default();
-    sampler.drain_events(now);
+    let now = &clock.now();
+    // Whose end is reported by now has an exit record that is drained with those that follow.
+    let recorded = sampler.drain_events(now);
     if let Some(exits) = exits {
-        drained = exits.drain(now.monotonic_ns, |exit| {
-            let mut image = sampler.image_that_ended(&exit, now);
+        let mut ended = Vec::new();
+        drained = exits.drain(now.monotonic_ns, |exit| ended.push(exit));
+        // On a busy machine a drain takes so long that processes begin and end meanwhile.
+        let now = clock.now();
+        sampler.drain_events(&now);
+        for exit in ended {
+            let mut image = sampler.image_that_ended(&exit, &now);
             sweeps.ended.push(EndedIdentity {
                 identity: Arc::clone(&image.identity),
                 ancestors: std::mem::take(&mut image.ancestors),
             });
             sweeps.batch.exits.push(exit_row(ts_ms, &exit, image));
-        });
+        }
         sampler.forget_old_exits();
     }
-    ExitCounts { unseen: sampler.settle_forks(), ..drained }
+    let unseen = sampler.settle_forks(recorded);
+    let Sweeps { forks, unseen: reports, .. } = sweeps;
+    let fork = |ForkReport { parent, pid, boot_ns }| ReportedFork { ts_ms, parent, pid, boot_ns };
+    sampler.take_reports(|report| forks.push(fork(report)), |report| reports.push(fork(report)));
+    ExitCounts { unseen, ..drained }
 }
 
 fn exit_row(ts_ms: i64, exit: &TaskExit, image: EndedImage) -> Exit {

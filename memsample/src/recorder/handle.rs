@@ -5,13 +5,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, TryRecvError};
 
 use super::control::{Control, MarkError};
 use super::error::RecordError;
 use super::latest::Latest;
-use super::oom::OomReason;
+use super::oom_kill::OomReason;
 use super::projection::Projection;
 use super::status::Status;
 use crate::recording::{Manifest, Recording};
@@ -35,7 +36,8 @@ use crate::scope::{Scope, ScopeError};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// Two threads are started and joined. The program's limits and signals are left as they are, and
+/// Two threads are started and joined, and one for what may not come back from the kernel; if such a thread is
+/// stuck, it ends when the kernel lets it. The program's limits and signals are left as they are, and
 /// nothing is printed. If the program dies, [`Recording::open`] recovers all but the last half
 /// second.
 pub struct Recorder {
@@ -137,11 +139,19 @@ impl Recorder {
         Latest::of(&projection, count)
     }
 
+    /// Waits until the recording has its first tick, at most so long, and returns whether it has. What begins afterwards
+    /// is seen, however short it lives, where the kernel reports forks and exits.
+    #[must_use]
+    pub fn wait_for_tick(&self, at_most: Duration) -> bool {
+        self.control.wait_for_tick(at_most)
+    }
+
     /// Returns what was written so far. Brought up to date about twice a second.
     #[must_use]
     pub fn status(&self) -> Status {
         let status = self.status.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        Status { queued: self.control.queued(), ..status }
+        let (elapsed, since_tick) = self.control.times();
+        Status { queued: self.control.queued(), elapsed, since_tick, ..status }
     }
 
     /// Says that somebody still wants the recording: see [`max_idle`](crate::RecorderOptions::max_idle).

@@ -50,10 +50,10 @@ impl Latest {
             let get = |metric| image.metrics.get(metric);
             let (rss_bytes, anon_bytes) = (get(Metric::Rss), get(Metric::Anon));
             latest.processes += 1;
-            latest.rss_bytes += rss_bytes;
-            latest.anon_bytes += anon_bytes;
+            latest.rss_bytes = latest.rss_bytes.saturating_add(rss_bytes);
+            latest.anon_bytes = latest.anon_bytes.saturating_add(anon_bytes);
             if image.pss_known {
-                latest.pss_bytes += get(Metric::Pss);
+                latest.pss_bytes = latest.pss_bytes.saturating_add(get(Metric::Pss));
                 latest.pss_processes += 1;
             }
             let role = image.identity.role.clone();
@@ -64,8 +64,8 @@ impl Latest {
                 anon_bytes: 0,
             });
             sum.processes += 1;
-            sum.rss_bytes += rss_bytes;
-            sum.anon_bytes += anon_bytes;
+            sum.rss_bytes = sum.rss_bytes.saturating_add(rss_bytes);
+            sum.anon_bytes = sum.anon_bytes.saturating_add(anon_bytes);
             largest.push((Reverse(rss_bytes), slot.0, image));
         }
         largest.sort_unstable_by_key(|(rss_bytes, slot, _)| (*rss_bytes, *slot));

@@ -19,6 +19,7 @@ pub(super) struct SamplerFacts {
     pub(super) supported: Files,
     pub(super) descriptors: Descriptors,
     pub(super) sees_own_namespace: bool,
+    pub(super) is_live: bool,
 }
 
 /// Returns the manifest of a recording that begins.
@@ -32,6 +33,13 @@ pub(super) fn manifest(
     let supported = sampler.supported;
     let mut notes = machine.notes();
     notes.extend(hidepid_note(options.sampler.root_path()));
+    if !sampler.sees_own_namespace && sampler.is_live && options.events {
+        notes.push(format!(
+            "`{}` shows another pid namespace than that of this program: the kernel does not report exits and does not \
+             report forks of it, processes that live between two ticks are not seen, and pids are those of `{0}`",
+            options.sampler.root_path().display()
+        ));
+    }
     if !matches!(options.pss, Pss::AtRate(Rate::Off)) && !supported.contains(Files::SMAPS_ROLLUP) {
         notes.push(
             "this kernel has no smaps_rollup (it came with Linux 4.14): PSS and USS are null"
@@ -47,6 +55,7 @@ pub(super) fn manifest(
         let note = machine.cgroups_note();
         settings.cgroup_interval_ms = settings.cgroup_interval_ms.filter(|_| note.is_none());
         notes.extend(note);
+        notes.extend(machine.own_group_note());
     }
     let started = jiff::Timestamp::from_nanosecond(anchor.utc_ns.into()).unwrap_or_default();
     let provenance = Provenance {

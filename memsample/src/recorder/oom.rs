@@ -1,18 +1,18 @@
 //! Which process the OOM killer killed, and why, from what a recording contains anyway.
 //!
-//! The kernel counts such kills, of the machine in `vmstat` and of each control group, but does not say
-//! whom it killed. Exit records name who ended by signal 9. A kill that was counted since the reading
-//! before, and an end by signal 9 in that time or soon after, belong together.
+//! The kernel counts such kills, of the machine in `vmstat` and of each control group, and says in its log whom it
+//! killed. Where the log may not be read, exit records name who ended by signal 9: a kill that was counted since the
+//! reading before, and an end by signal 9 in that time or soon after, may belong together. If there are more such ends
+//! than kills, somebody else has sent a signal too, and none of them is stated as a fact.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use super::oom_kill::{Kill, KilledExit, OomReason};
 use crate::batch::Batch;
-use crate::identity::{Comm, ProcessId, text};
+use crate::events::{KernelLog, OomLimit, OomVictim};
 use crate::recording::ClockAnchor;
-use crate::schema::exits::Exit;
 use crate::schema::marks::{Mark, MarkKind};
-use crate::scope::is_within;
 
 /// A killed process may need this long to end: its memory is taken from it first.
 const MAX_DYING_MS: i64 = 5000;
@@ -20,6 +20,8 @@ const MAX_DYING_MS: i64 = 5000;
 const MAX_ENDS: usize = 1024;
 /// Kills of one reading that are named, at most; of the rest only the number is.
 const MAX_NAMED: u64 = 64;
+/// Processes that are named of those that a kill may have been of, at most: the largest.
+const MAX_CANDIDATES: usize = 8;
 
 /// Looks for kills in what is recorded.
 pub(super) struct OomWatch {
@@ -33,55 +35,24 @@ pub(super) struct OomWatch {
     kills: VecDeque<Kill>,
     /// What callers know of kills, of which no mark has been written yet.
     reasons: Vec<OomReason>,
-}
-
-/// What a caller knows of kills: the runner reads the group of a test when the test has ended, and removes it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct OomReason {
-    /// The test whose processes were killed.
-    pub(super) test: String,
-    /// How many of them.
-    pub(super) kills: u64,
-    /// The limit of the test, if that was reached.
-    pub(super) limit_bytes: Option<u64>,
-}
-
-impl OomReason {
-    fn text(&self) -> String {
-        match self.limit_bytes {
-            Some(bytes) => {
-                format!("the memory limit of its test, {} MiB, was reached", bytes >> 20)
-            }
-            None => "the machine, or a control group above that of its test, was out of memory"
-                .to_owned(),
-        }
-    }
-}
-
-/// An exit by signal 9.
-struct KilledExit {
-    ts_ms: i64,
-    process: ProcessId,
-    test: Option<Arc<str>>,
-    pid: i32,
-    comm: Comm,
-    hwm_bytes: u64,
-    cgroup: Option<Vec<u8>>,
-}
-
-/// Kills that were counted between two readings.
-struct Kill {
-    after_ms: i64,
-    read_ms: i64,
-    count: u64,
-    /// The control groups that count one more, the innermost last.
-    groups: Vec<Arc<[u8]>>,
+    /// `None` where it may not be read, or has lost something.
+    log: Option<KernelLog>,
+    /// Whom the log has named, of which no mark has been written yet.
+    victims: VecDeque<OomVictim>,
 }
 
 impl OomWatch {
-    pub(super) fn new(anchor: ClockAnchor) -> Self {
-        let (groups, exits, kills) = (BTreeMap::new(), VecDeque::new(), VecDeque::new());
-        Self { anchor, machine: None, groups, exits, kills, reasons: Vec::new() }
+    pub(super) fn new(anchor: ClockAnchor, log: Option<KernelLog>) -> Self {
+        Self {
+            anchor,
+            machine: None,
+            groups: BTreeMap::new(),
+            exits: VecDeque::new(),
+            kills: VecDeque::new(),
+            reasons: Vec::new(),
+            log,
+            victims: VecDeque::new(),
+        }
     }
 
     /// Takes what callers know of kills. It may come before a kill is counted, or after.
@@ -106,8 +77,27 @@ impl OomWatch {
         }
     }
 
+    /// Notes what the kernel has said since the last call. Of a kill that was counted it says so within a moment.
+    fn listen(&mut self) {
+        let victims = &mut self.victims;
+        let is_whole = self.log.as_mut().is_none_or(|log| {
+            log.drain(|victim| {
+                if victims.len() >= MAX_ENDS {
+                    victims.pop_front();
+                }
+                victims.push_back(victim);
+            })
+        });
+        if !is_whole {
+            // Which kills the rest is of is not known any more.
+            self.log = None;
+            self.victims.clear();
+        }
+    }
+
     /// Notes the ends and the counters of a batch.
     fn read(&mut self, batch: &Batch) {
+        self.listen();
         self.exits
             .extend(batch.exits.iter().filter(|exit| exit.signal() == Some(9)).map(KilledExit::of));
         let excess = self.exits.len().saturating_sub(MAX_ENDS);
@@ -139,11 +129,16 @@ impl OomWatch {
     fn tell_what_is_due(&mut self, batch: &mut Batch) {
         let Some(now_ms) = batch.ticks.last().map(|tick| tick.tick.ts_ms) else { return };
         while let Some(kill) = self.kills.pop_front() {
-            let enough = self.ends_of(&kill).count() as u64 >= kill.count;
             let late = now_ms > kill.read_ms.saturating_add(MAX_DYING_MS);
+            // Without the kernel's word, somebody else may still turn out to have ended in that time.
+            let known = usize::try_from(kill.count).is_ok_and(|count| {
+                let mut victims = self.victims.iter().take(count);
+                self.victims.len() >= count
+                    && victims.all(|victim| self.end_of(victim, &kill).is_some())
+            });
             // The groups of a kill that was only just read may come with the next batch.
             let settled = !kill.groups.is_empty() || now_ms > kill.read_ms.saturating_add(1500);
-            if !(late || enough && settled) {
+            if !(late || known && settled) {
                 self.kills.push_front(kill);
                 break;
             }
@@ -186,52 +181,130 @@ impl OomWatch {
             .map(|(index, _)| index)
     }
 
+    /// Returns the exit of a process that the kernel has named.
+    fn end_of(&self, victim: &OomVictim, kill: &Kill) -> Option<usize> {
+        let mut ends = self.ends_of(kill);
+        ends.find(|&index| self.exits.get(index).is_some_and(|end| end.pid == victim.pid))
+    }
+
     fn tell(&mut self, kill: Kill, marks: &mut Vec<Mark>) {
-        let group = kill.groups.last().map(|group| text(group));
-        // The counter of the machine counts those for the limit of a group too.
-        let why = |own: Option<&[u8]>| match (&group, own) {
-            (Some(group), _) => format!("the control group `{group}` was at its limit"),
-            (None, Some(own)) => format!(
-                "the machine was out of memory, or its control group `{}`, which was not read in time",
-                text(own)
-            ),
-            (None, None) => {
-                "the machine, or a control group that was not read, was out of memory".to_owned()
-            }
-        };
-        let mut candidates: Vec<usize> = self.ends_of(&kill).collect();
-        // Somebody else may have sent a signal too. The kernel takes the largest of the group.
-        let is_member = |end: &KilledExit| {
-            let groups = kill.groups.last().zip(end.cgroup.as_ref());
-            groups.is_none_or(|(group, path)| is_within(path, group))
-        };
-        candidates.sort_by_key(|&index| {
-            let end = self.exits.get(index);
-            let of =
-                |end: &KilledExit| (self.reason_of(end).is_some(), is_member(end), end.hwm_bytes);
-            std::cmp::Reverse(end.map(of))
-        });
-        let known = usize::try_from(kill.count.min(MAX_NAMED)).unwrap_or(usize::MAX);
-        candidates.truncate(known);
-        candidates.sort_unstable();
-        for &index in candidates.iter().rev() {
-            let Some(end) = self.exits.remove(index) else { continue };
-            let mib = end.hwm_bytes >> 20;
-            let why = match self.reason_of(&end) {
-                Some(index) => self.use_reason(index),
-                None => why(end.cgroup.as_deref()),
-            };
-            let name = format!("{} ({}) of {mib} MiB was killed: {why}", end.comm, end.pid);
-            let test = end.test.map(|test| test.to_string());
-            let process = Some(end.process);
-            marks.push(Mark { test, process, ..self.mark(end.ts_ms, name) });
+        let named = usize::try_from(kill.count.min(MAX_NAMED)).unwrap_or(usize::MAX);
+        let mut unknown = kill.count;
+        for _ in 0..named {
+            let Some(victim) = self.victims.pop_front() else { break };
+            unknown -= 1;
+            self.tell_victim(&victim, &kill, marks);
         }
-        let unknown = kill.count.saturating_sub(candidates.len() as u64);
+        // More than are named.
+        let more = usize::try_from(unknown).unwrap_or(usize::MAX).min(self.victims.len());
+        self.victims.drain(..more);
         if unknown > 0 {
-            let why = why(None);
-            let name = format!("{unknown} processes that are not known were killed: {why}");
+            unknown -= self.tell_candidates(&kill, unknown, marks);
+        }
+        if unknown > 0 {
+            let why = kill.why(None);
+            let name = match unknown {
+                1 => format!("a process that is not known was killed: {why}"),
+                _ => format!("{unknown} processes that are not known were killed: {why}"),
+            };
             marks.push(self.mark(kill.read_ms, name));
         }
+    }
+
+    /// Adds a mark for a process that the kernel has named.
+    fn tell_victim(&mut self, victim: &OomVictim, kill: &Kill, marks: &mut Vec<Mark>) {
+        let end = self.end_of(victim, kill).and_then(|index| self.exits.remove(index));
+        let reason = end.as_ref().and_then(|end| self.reason_of(end));
+        let why = match (reason, &victim.limit) {
+            (Some(index), _) => self.use_reason(index),
+            (None, OomLimit::Group(group)) => {
+                format!("the control group `{group}` was at its limit")
+            }
+            (None, OomLimit::Machine) => "the machine was out of memory".to_owned(),
+            (None, OomLimit::NotSaid) => {
+                kill.why(end.as_ref().and_then(|end| end.cgroup.as_deref()))
+            }
+        };
+        match end {
+            Some(end) => marks.push(self.mark_of(&end, &why)),
+            None => {
+                let OomVictim { comm, pid, .. } = victim;
+                let name = format!("{comm} ({pid}) was killed: {why}");
+                marks.push(self.mark(kill.read_ms, name));
+            }
+        }
+    }
+
+    /// Adds marks for as many kills as there are ends by signal 9 that they may be, of `count`, and returns of how many.
+    fn tell_candidates(&mut self, kill: &Kill, count: u64, marks: &mut Vec<Mark>) -> u64 {
+        let mut told = 0;
+        let most = usize::try_from(count.min(MAX_NAMED)).unwrap_or(usize::MAX);
+        // What a caller says of a test is known better than what only the time suggests.
+        for of_reason in [true, false] {
+            let left = most - told;
+            let mut candidates: Vec<usize> = self
+                .ends_of(kill)
+                .filter(|&index| {
+                    let end = self.exits.get(index);
+                    end.is_some_and(|end| self.reason_of(end).is_some() == of_reason)
+                })
+                .collect();
+            let members: Vec<usize> = (candidates.iter().copied())
+                .filter(|&index| self.exits.get(index).is_some_and(|end| kill.may_be(end)))
+                .collect();
+            if !members.is_empty() {
+                candidates = members;
+            }
+            if left == 0 || candidates.is_empty() {
+                continue;
+            }
+            if candidates.len() > left {
+                marks.push(self.one_of(&candidates, left, kill));
+                return count;
+            }
+            told += candidates.len();
+            for &index in candidates.iter().rev() {
+                let Some(end) = self.exits.remove(index) else { continue };
+                let why = match self.reason_of(&end) {
+                    Some(index) => self.use_reason(index),
+                    None => kill.why(end.cgroup.as_deref()),
+                };
+                marks.push(self.mark_of(&end, &why));
+            }
+        }
+        told as u64
+    }
+
+    /// Returns the mark for `count` kills of which there are more candidates than kills.
+    fn one_of(&mut self, candidates: &[usize], count: usize, kill: &Kill) -> Mark {
+        let mut ends: Vec<&KilledExit> =
+            candidates.iter().filter_map(|&index| self.exits.get(index)).collect();
+        ends.sort_by_key(|end| std::cmp::Reverse(end.hwm_bytes));
+        let names: Vec<String> = ends.iter().take(MAX_CANDIDATES).map(|end| end.name()).collect();
+        let more = match ends.len() - names.len() {
+            0 => String::new(),
+            more => format!(", and {more} more"),
+        };
+        let last_ms = ends.iter().map(|end| end.ts_ms).max().unwrap_or(kill.read_ms);
+        let test = ends.first().and_then(|end| end.test.clone());
+        let test = test.filter(|test| ends.iter().all(|end| end.test.as_ref() == Some(test)));
+        let reason = ends.first().and_then(|end| self.reason_of(end)).filter(|_| test.is_some());
+        let number = if count == 1 { "one".to_owned() } else { count.to_string() };
+        let were = if count == 1 { "was" } else { "were" };
+        let names = names.join(", ");
+        let why = match reason {
+            Some(index) => self.use_reason(index),
+            None => kill.why(None),
+        };
+        let name = format!("{number} of these {were} killed: {names}{more}: {why}");
+        Mark { test: test.map(|test| test.to_string()), ..self.mark(last_ms, name) }
+    }
+
+    /// Returns the mark of a process that was killed.
+    fn mark_of(&self, end: &KilledExit, why: &str) -> Mark {
+        let name = format!("{} was killed: {why}", end.name());
+        let test = end.test.as_ref().map(ToString::to_string);
+        Mark { test, process: Some(end.process), ..self.mark(end.ts_ms, name) }
     }
 
     /// Returns which reason is about an exit, if any.
@@ -266,27 +339,14 @@ impl OomWatch {
     }
 }
 
-impl KilledExit {
-    fn of(exit: &Exit) -> Self {
-        let Exit { ts_ms, process, test, pid, comm, hwm_bytes, killed_in, .. } = exit;
-        Self {
-            ts_ms: *ts_ms,
-            process: *process,
-            test: test.clone(),
-            pid: *pid,
-            comm: *comm,
-            hwm_bytes: *hwm_bytes,
-            cgroup: killed_in.clone(),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::batch::BatchTick;
+    use crate::identity::{Comm, ProcessId};
     use crate::parse::Vmstat;
     use crate::schema::cgroups::CgroupSample;
+    use crate::schema::exits::Exit;
     use crate::schema::system::SystemSample;
     use crate::schema::ticks::Tick;
 
@@ -328,7 +388,7 @@ mod tests {
 
     #[track_caller]
     fn check(batches: &mut [Batch], expected: &[&str]) {
-        let mut watch = OomWatch::new(ClockAnchor { boot_ns: 0, utc_ns: 0 });
+        let mut watch = OomWatch::new(ClockAnchor { boot_ns: 0, utc_ns: 0 }, None);
         let mut marks = Vec::new();
         let (last, others) = batches.split_last_mut().unwrap();
         for batch in others {
@@ -355,7 +415,7 @@ mod tests {
             &mut [second(0, 5, 0, &[]), second(1000, 6, 1, &[(8, 9, 999), (7, 9, 90)])],
             &[IN_GROUP],
         );
-        // It ended only later, and another one was killed by somebody else or ended in another way.
+        // It ended only later, and another one in another way. Of two that were killed, either may have been by somebody else.
         check(
             &mut [
                 second(0, 5, 0, &[]),
@@ -363,7 +423,9 @@ mod tests {
                 second(2000, 6, 1, &[(7, 9, 90), (9, 9, 3)]),
                 second(9000, 6, 1, &[]),
             ],
-            &[IN_GROUP],
+            &[
+                "one of these was killed: eater (7) of 90 MiB, eater (9) of 3 MiB: the control group `/ci/job` was at its limit",
+            ],
         );
         check(
             &mut [second(0, 5, 2, &[]), second(1000, 6, 2, &[(7, 9, 90)]), second(3000, 6, 2, &[])],
@@ -374,8 +436,61 @@ mod tests {
     }
 
     #[test]
+    fn of_two_candidates_none_is_stated_as_a_fact_without_the_word_of_the_kernel() {
+        let seconds = || {
+            [
+                second(0, 5, 0, &[]),
+                second(1000, 6, 1, &[(7, 9, 30)]),
+                second(2000, 6, 1, &[(8, 9, 45)]),
+                second(9000, 6, 1, &[]),
+            ]
+        };
+        check(
+            &mut seconds(),
+            &[
+                "one of these was killed: eater (8) of 45 MiB, eater (7) of 30 MiB: the control group `/ci/job` was at its limit",
+            ],
+        );
+        let mut watch = OomWatch::new(ClockAnchor { boot_ns: 0, utc_ns: 0 }, None);
+        let mut marks = Vec::new();
+        for (index, batch) in seconds().iter_mut().enumerate() {
+            if index == 1 {
+                let limit = OomLimit::Group("/outer/ci/job".to_owned());
+                watch.victims.push_back(OomVictim {
+                    pid: 7,
+                    comm: "eater".to_owned(),
+                    limit,
+                    group: None,
+                });
+                let limit = OomLimit::Machine;
+                watch.victims.push_back(OomVictim {
+                    pid: 70,
+                    comm: "other".to_owned(),
+                    limit,
+                    group: None,
+                });
+            }
+            watch.add_marks(batch);
+            marks.append(&mut batch.marks);
+        }
+        let [mark] = &marks[..] else { panic!("{marks:?}") };
+        assert_eq!(
+            (mark.process, mark.name.as_str()),
+            (
+                Some(ProcessId(107)),
+                "eater (7) of 30 MiB was killed: the control group `/outer/ci/job` was at its limit"
+            )
+        );
+        // One more is counted, of which no exit is known.
+        let mut last = second(10_000, 7, 1, &[]);
+        watch.add_last_marks(&mut last);
+        let names: Vec<_> = last.marks.iter().map(|mark| mark.name.as_str()).collect();
+        assert_eq!(names, ["other (70) was killed: the machine was out of memory"]);
+    }
+
+    #[test]
     fn who_limits_a_test_gives_the_reason_and_the_mark_names_test_and_image() {
-        let mut watch = OomWatch::new(ClockAnchor { boot_ns: 0, utc_ns: 0 });
+        let mut watch = OomWatch::new(ClockAnchor { boot_ns: 0, utc_ns: 0 }, None);
         let mut marks = Vec::new();
         // Two tests: of one the runner knows that its limit was reached, of the other nobody says anything.
         let mut batches = [

@@ -12,7 +12,7 @@ use super::parentage::Parentage;
 use super::projected_image::{ProjectedImage, TickFiles};
 use super::schedule::Rate;
 use super::scopes::TestName;
-use super::sweeps::{Asked, EndedIdentity, SessionNumber, SessionTick, Sweeps};
+use super::sweeps::{Asked, EndedIdentity, ReportedFork, SessionNumber, SessionTick, Sweeps};
 use crate::batch::{Batch, BatchTick, Change};
 use crate::clock::Now;
 use crate::counts::CgroupCounts;
@@ -113,11 +113,13 @@ impl Projection {
 
     /// Appends to `out` what the sweeps bring to the session.
     pub(super) fn project(&mut self, sweeps: &Sweeps, out: &mut Batch) {
-        let Sweeps { batch, ended, due, is_state } = sweeps;
+        let Sweeps { batch, ended, due, forks, unseen, is_state, lacks_forks } = sweeps;
         let number = self.number;
         let mut due = due.iter().filter(|due| due.session == number).peekable();
         let mut exits = batch.exits.iter().zip(ended).peekable();
         let mut unsampled = exits.clone();
+        let mut forks = forks.iter().copied().peekable();
+        let mut unseen = unseen.iter().copied().peekable();
         let mut cgroups = batch.cgroups.iter().peekable();
         let mut systems = batch.system.iter().peekable();
         for (index, (tick, changes)) in batch.ticks().enumerate() {
@@ -131,6 +133,12 @@ impl Projection {
             for slot in self.attribution.apply_orders(tick.tick.began_ns) {
                 self.touch(slot);
             }
+            if self.exits && (tick.tick.counts.events_lost > 0 || (*lacks_forks && is_last)) {
+                self.attribution.note_lost_reports();
+            }
+            while let Some(fork) = forks.next_if(|fork| fork.ts_ms <= tick.tick.ts_ms) {
+                self.note_fork(fork);
+            }
             if *is_state && is_last {
                 self.take_state(changes);
             } else {
@@ -140,12 +148,15 @@ impl Projection {
                 self.note_unsampled(exit);
             }
             self.attribution.settle();
-            self.attribution.end_sweep();
-            self.add_counts(&tick.tick);
             let ts_ms = tick.tick.ts_ms;
+            while let Some(fork) = unseen.next_if(|fork| fork.ts_ms <= ts_ms) {
+                self.note_unseen(fork);
+            }
+            self.add_counts(&tick.tick);
             while let Some(exit) = exits.next_if(|(exit, _)| exit.ts_ms <= ts_ms) {
                 self.take_exit(exit.0, exit.1);
             }
+            self.attribution.end_sweep();
             while let Some(system) = systems.next_if(|system| system.ts_ms <= ts_ms) {
                 self.system = Some(*system);
             }
@@ -161,7 +172,10 @@ impl Projection {
             }
         }
         // What ended since the last sweep, when there will be none any more.
+        forks.for_each(|fork| self.note_fork(fork));
         unsampled.for_each(|exit| self.note_unsampled(exit));
+        self.attribution.settle();
+        unseen.for_each(|fork| self.note_unseen(fork));
         exits.for_each(|(exit, ended)| self.take_exit(exit, ended));
         let anchor = self.anchor;
         out.marks.extend(
@@ -272,6 +286,19 @@ impl Projection {
         }
     }
 
+    fn note_fork(&mut self, fork: ReportedFork) {
+        // A recording without events is as if the kernel reported none.
+        if self.exits {
+            self.attribution.note_fork(fork);
+        }
+    }
+
+    fn note_unseen(&mut self, fork: ReportedFork) {
+        if self.exits {
+            self.attribution.note_unseen(fork);
+        }
+    }
+
     /// Remembers who was never looked at, so that its children are known.
     fn note_unsampled(&mut self, (exit, ended): (&Exit, &EndedIdentity)) {
         if exit.unsampled.is_some() {
@@ -348,7 +375,8 @@ impl Projection {
     }
 
     fn add_counts(&mut self, tick: &Tick) {
-        let SweepCounts { processes, born, gone, denied, unreadable, reopened, .. } = tick.counts;
+        let SweepCounts { processes, born, gone, denied, unreadable, reopened, stuck, .. } =
+            tick.counts;
         let before = self.counts;
         self.counts = SweepCounts {
             // Of this sweep alone: they are the same ones each time.
@@ -356,6 +384,7 @@ impl Projection {
             denied,
             unreadable,
             reopened,
+            stuck,
             rollups_pending: tick.counts.rollups_pending,
             events_lost: before.events_lost + if self.exits { tick.counts.events_lost } else { 0 },
             born: before.born + born,
@@ -468,7 +497,10 @@ impl Projection {
             late: due.due.late,
             missed: due.due.missed,
             clock_offset_us: tick.clock_offset_us.saturating_add(self.clock_shift_us),
-            exits: std::mem::take(&mut self.exit_counts),
+            exits: ExitCounts {
+                unattributed: self.attribution.take_unattributed(),
+                ..std::mem::take(&mut self.exit_counts)
+            },
             cgroups: std::mem::take(&mut self.cgroup_counts),
             ..*tick
         };

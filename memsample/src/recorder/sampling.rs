@@ -10,7 +10,7 @@ use rustix::time::ClockId;
 use super::control::{TestOrder, Wake};
 use super::exit_rows::drain_exits;
 use super::sampling_thread::{Join, SamplingThread};
-use super::schedule::{Due, suspended_ns};
+use super::schedule::{Due, Unmet, suspended_ns};
 use super::session::Session;
 use super::sweeps::{Asked, QUEUE, SessionMessage, SessionTick, SharedSweeps, Sweeps};
 use super::usage::{SamplingUsage, seconds_of};
@@ -20,8 +20,8 @@ use crate::counts::{CgroupCounts, ExitCounts};
 use crate::events::ProcessExits;
 use crate::machine::MachineReader;
 use crate::metric::Files;
-use crate::recording::{ClockAnchor, Quantiles};
-use crate::sampler::{Governor, Plan, Sampler, TestGroups};
+use crate::recording::{ClockAnchor, End, Quantiles};
+use crate::sampler::{GivenUp, Governor, Plan, Sampler, TestGroups};
 use crate::schema::cgroups::CgroupSample;
 use crate::schema::marks::{Mark, MarkKind};
 use crate::schema::system::SystemSample;
@@ -70,6 +70,20 @@ pub(super) struct Sampling {
     /// What is handed over next.
     sweeps: Sweeps,
     pool: (Sender<Sweeps>, Receiver<Sweeps>),
+}
+
+/// What the sweeps had before a tick.
+#[derive(Clone, Copy)]
+struct Before {
+    exits: usize,
+    forks: usize,
+    unseen: usize,
+}
+
+impl Before {
+    fn of(sweeps: &Sweeps) -> Self {
+        Self { exits: sweeps.ended.len(), forks: sweeps.forks.len(), unseen: sweeps.unseen.len() }
+    }
 }
 
 impl Sampling {
@@ -133,8 +147,10 @@ impl Sampling {
                 }
                 continue;
             };
-            if self.timer.wait_until(deadline_boot_ns, self.wake.file()).is_err() {
-                self.sessions.iter().for_each(|session| session.control.stop());
+            if let Err(error) = self.timer.wait_until(deadline_boot_ns, self.wake.file()) {
+                let end = End::SamplingFailed(format!("cannot wait for the next tick: {error}"));
+                let sessions = self.sessions.iter();
+                sessions.for_each(|session| session.control.stop_because(end.clone()));
             }
             let now = self.clock.now();
             self.wake.clear();
@@ -168,7 +184,9 @@ impl Sampling {
         }
         let now = self.clock.now();
         let epoch_boot_ns = *self.epoch_boot_ns.get_or_insert(now.boot_ns);
-        self.sessions.push(Session::new(number, control, queue, &options, epoch_boot_ns, &now));
+        let used = self.cpu_seconds();
+        let session = Session::new(number, control, queue, &options, epoch_boot_ns, &now, used);
+        self.sessions.push(session);
         self.combine();
     }
 
@@ -206,8 +224,8 @@ impl Sampling {
         // Such as the recorded command itself.
         let now = self.clock.now();
         let ts_ms = self.anchor.utc_ms(now.boot_ns);
-        let Self { exits, sampler, sweeps, .. } = self;
-        let drained = drain_exits(exits, sampler, sweeps, ts_ms, &now);
+        let Self { exits, sampler, sweeps, clock, .. } = self;
+        let drained = drain_exits(exits, sampler, sweeps, ts_ms, &**clock);
         self.hand_over();
         let mut last_counters = Batch::default();
         last_counters.system.push(self.machine.read(ts_ms, true));
@@ -266,6 +284,7 @@ impl Sampling {
             let until_boot_ns = plan.rollups_until_boot_ns;
             self.sampler.read_rollups_within(governor, &mut self.tests, until_boot_ns);
         }
+        self.note_stuck(now);
         let ts_ms = self.anchor.utc_ms(planned_ns);
         let mut system = asked_by_all.meminfo.then(|| self.machine.read(ts_ms, asked_by_all.swap));
         if let Some(system) = system.as_mut().filter(|_| asked_by_all.swap) {
@@ -282,8 +301,8 @@ impl Sampling {
         let duration_us = self.clock.now().boot_ns.saturating_sub(now.boot_ns) / 1000;
         let Self { exits, sampler, sweeps, .. } = self;
         let changes = sampler.hand_over(&mut sweeps.batch.changes);
-        let exits_before = sweeps.ended.len();
-        let drained = drain_exits(exits, sampler, sweeps, ts_ms, &self.clock.now());
+        let before = Before::of(sweeps);
+        let drained = drain_exits(exits, sampler, sweeps, ts_ms, &*self.clock);
         let batch = &mut sweeps.batch;
         let tick = Tick {
             ts_ms,
@@ -305,6 +324,7 @@ impl Sampling {
         batch.cgroups.extend(self.cgroup_rows.iter().cloned());
         for &(index, due, asked) in &due_sessions {
             let Some(session) = self.sessions.get_mut(index) else { continue };
+            session.control.note_tick(&self.clock.now());
             session.sweep_us.saturating_record(duration_us);
             let lateness_ns = now.boot_ns.saturating_sub(due.planned_ns);
             session.lateness_us.saturating_record(lateness_ns / 1000);
@@ -313,7 +333,7 @@ impl Sampling {
                 self.sweeps.due.push(SessionTick { session: session.number, tick, due, asked });
             }
         }
-        self.bring_up_to_date(&tick, system, exits_before, &due_sessions);
+        self.bring_up_to_date(&tick, system, before, &due_sessions);
         self.due_sessions = due_sessions;
     }
 
@@ -350,7 +370,7 @@ impl Sampling {
         &mut self,
         tick: &Tick,
         system: Option<SystemSample>,
-        exits_before: usize,
+        before: Before,
         due_sessions: &[(usize, Due, Asked)],
     ) {
         let needs_state = |(index, ..): &(usize, Due, Asked)| {
@@ -362,8 +382,10 @@ impl Sampling {
             return;
         }
         // They come with the state: the first children of a program may have ended already.
-        let exits = self.sweeps.batch.exits.get(exits_before..).unwrap_or_default().to_vec();
-        let ended = self.sweeps.ended.get(exits_before..).unwrap_or_default().to_vec();
+        let exits = self.sweeps.batch.exits.get(before.exits..).unwrap_or_default().to_vec();
+        let ended = self.sweeps.ended.get(before.exits..).unwrap_or_default().to_vec();
+        let forks = self.sweeps.forks.get(before.forks..).unwrap_or_default().to_vec();
+        let unseen = self.sweeps.unseen.get(before.unseen..).unwrap_or_default().to_vec();
         // What comes after the state is in another batch than what came before.
         self.hand_over();
         for (index, due, asked) in lacking {
@@ -383,8 +405,17 @@ impl Sampling {
                 tick.exits.overflows = lost.saturating_sub(came);
                 tick.exits.unseen = std::mem::take(&mut session.waiting.lost_unseen);
             }
+            if !session.fed {
+                // The others were told when these were given up.
+                let stuck = self.sampler.given_up().iter().filter(|it| it.is_told);
+                let mark = |it: &GivenUp| stuck_mark(it, &self.anchor, tick.began_ns);
+                sweeps.batch.marks.extend(stuck.map(mark));
+            }
             sweeps.batch.exits.extend(exits.iter().cloned());
             sweeps.ended.extend(ended.iter().cloned());
+            sweeps.forks.extend_from_slice(&forks);
+            sweeps.unseen.extend_from_slice(&unseen);
+            sweeps.lacks_forks = session.fed;
             let due = session.waiting.with_lost(due);
             let common_files = Some(self.sampler.common_files());
             sweeps.batch.ticks.push(BatchTick { tick, common_files, changes });
@@ -432,6 +463,15 @@ impl Sampling {
         }
     }
 
+    /// Notes of which process the kernel does not let a file be read.
+    fn note_stuck(&mut self, now: &Now) {
+        let Self { sampler, sweeps, anchor, .. } = self;
+        for given_up in sampler.given_up().iter_mut().filter(|it| it.waits && !it.is_told) {
+            given_up.is_told = true;
+            sweeps.batch.marks.push(stuck_mark(given_up, anchor, now.boot_ns));
+        }
+    }
+
     /// Hands over what there is if the next tick would be too late for it.
     fn hand_over_if_due(&mut self, now: &Now) {
         let batch = &self.sweeps.batch;
@@ -445,7 +485,7 @@ impl Sampling {
     }
 
     fn hand_over(&mut self) {
-        if self.sweeps.batch.is_empty() {
+        if self.sweeps.batch.is_empty() && self.sweeps.unseen.is_empty() {
             return;
         }
         let next = self.pool.1.try_recv().unwrap_or_default();
@@ -472,6 +512,11 @@ impl Sampling {
         }
     }
 
+    /// Returns the CPU time of this thread, and of those that read for it.
+    fn cpu_seconds(&self) -> f64 {
+        seconds_of(ClockId::ThreadCPUTime) + self.sampler.reader_threads_cpu_ns() as f64 / 1e9
+    }
+
     fn usage(&self, session: &Session, drained: ExitCounts) -> SamplingUsage {
         let quantiles = |histogram: &Histogram<u64>| Quantiles {
             p50: histogram.value_at_quantile(0.5),
@@ -482,11 +527,28 @@ impl Sampling {
             sweep_us: quantiles(&session.sweep_us),
             lateness_us: quantiles(&session.lateness_us),
             descriptors: self.sampler.descriptors().kept,
-            cpu_seconds: seconds_of(ClockId::ThreadCPUTime) - session.cpu_seconds_before,
+            cpu_seconds: self.cpu_seconds() - session.cpu_seconds_before,
             exits_lost: drained.overflows,
             unseen: drained.unseen,
+            unmet: Unmet::default(),
+            unattributed: 0,
             ran_out: !session.control.is_stopped(),
             last_counters: Batch::default(),
         }
+    }
+}
+
+/// Returns the mark of a reading that has not come back.
+fn stuck_mark(given_up: &GivenUp, anchor: &ClockAnchor, boot_ns: u64) -> Mark {
+    let GivenUp { pid, comm, file, .. } = given_up;
+    Mark {
+        ts_ms: anchor.utc_ms(boot_ns),
+        boot_ns,
+        kind: MarkKind::Stuck,
+        name: format!("`{}` of {comm} ({pid}) waits for a lock", file.to_string_lossy()),
+        test: None,
+        process: None,
+        labels: BTreeMap::new(),
+        marked: None,
     }
 }

@@ -37,6 +37,15 @@ pub(super) struct Schedule {
     met_boot_ns: u64,
     /// By how much the clock with suspended time was ahead of the other at the last tick.
     suspended_ns: u64,
+    /// What passed without a sweep before the duration was over.
+    unmet: Unmet,
+}
+
+/// Planned instants that no tick stands for, since the recording ended before the next one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Unmet {
+    pub(super) late: u32,
+    pub(super) missed: u32,
 }
 
 /// A planned instant that is to be met now.
@@ -70,12 +79,18 @@ impl Schedule {
             stopped_boot_ns: None,
             met_boot_ns: 0,
             suspended_ns: suspended_ns(start),
+            unmet: Unmet::default(),
         }
     }
 
     /// Returns the instant to wait for; `None` when the duration is over.
     pub(super) fn next_boot_ns(&self) -> Option<u64> {
         self.stopped_boot_ns.or_else(|| (self.next < self.end).then(|| self.instant(self.next)))
+    }
+
+    /// Returns the planned instants up to the end that no tick stands for.
+    pub(super) fn unmet(&self) -> Unmet {
+        self.unmet
     }
 
     /// Ends at `now`, and returns whether there is one more instant to meet: the present one, unless
@@ -98,25 +113,28 @@ impl Schedule {
     /// Returns the planned instant that a sweep at `now` stands for: the last one that has passed.
     ///
     /// Instants that passed without a sweep are not made up for; they would all show the same state.
-    /// `None` when the duration is over.
+    /// `None` when the duration is over; those that were left until then are [`unmet`](Self::unmet).
     pub(super) fn begin(&mut self, now: &Now) -> Option<Due> {
         if let Some(planned_ns) = self.stopped_boot_ns.take() {
             return Some(Due { index: self.next, planned_ns, late: 0, missed: 0 });
         }
         let index = self.index_at(now);
-        let passed = index - self.next;
+        let passed = index.min(self.end).saturating_sub(self.next);
+        let suspended_ns = suspended_ns(now).saturating_sub(self.suspended_ns);
+        self.suspended_ns += suspended_ns;
+        // Nothing runs while the machine sleeps, so nothing was missed.
+        let asleep = suspended_ns.div_ceil(self.interval_ns);
         if index >= self.end {
             self.next = self.end;
+            let late = passed.saturating_sub(asleep);
+            self.unmet.late += u32::try_from(late).unwrap_or(u32::MAX);
+            self.unmet.missed += u32::try_from(passed).unwrap_or(u32::MAX);
             return None;
         }
         self.next = index + 1;
-        let suspended_ns = suspended_ns(now).saturating_sub(self.suspended_ns);
-        self.suspended_ns += suspended_ns;
         let planned_ns = self.instant(index);
         self.met_boot_ns = planned_ns;
         let began_late = now.boot_ns.saturating_sub(planned_ns) > self.interval_ns / 2;
-        // Nothing runs while the machine sleeps, so nothing was missed.
-        let asleep = suspended_ns.div_ceil(self.interval_ns);
         let late = match suspended_ns {
             0 => passed + u64::from(began_late),
             _ => passed.saturating_sub(asleep),
@@ -244,9 +262,28 @@ mod tests {
         let mut short = schedule(Some(1));
         assert!(short.begin(&at(0)).is_some());
         assert_eq!(short.next_boot_ns(), None);
+    }
+
+    #[test]
+    fn what_is_planned_up_to_the_end_is_met_or_missed() {
         let mut behind = schedule(Some(1000));
         assert_eq!(behind.begin(&at(5000)), None);
         assert_eq!(behind.next_boot_ns(), None);
+        assert_eq!(behind.unmet(), Unmet { late: 10, missed: 10 });
+        let mut stopped = schedule(Some(1000));
+        stopped.begin(&at(0));
+        assert!(stopped.stop(&at(5000)));
+        assert_eq!(stopped.begin(&at(5000)), None);
+        assert_eq!(stopped.unmet(), Unmet { late: 9, missed: 9 });
+        let mut in_time = schedule(Some(200));
+        in_time.begin(&at(0));
+        in_time.begin(&at(100));
+        assert_eq!((in_time.begin(&at(200)), in_time.unmet()), (None, Unmet::default()));
+        let mut asleep = schedule(Some(1000));
+        asleep.begin(&at(0));
+        let awake = Now { monotonic_ns: BOOT + 40 * MS, ..at(60_040) };
+        assert_eq!(asleep.begin(&awake), None);
+        assert_eq!(asleep.unmet(), Unmet { late: 0, missed: 9 });
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::settled_scope::SettledScope;
 use crate::identity::Identity;
 use crate::scope::is_within;
-use crate::units::ClockTicks;
+use crate::units::{ClockTicks, START_STEP_NS};
 
 /// The name of a test.
 pub(super) type TestName = Arc<str>;
@@ -52,6 +52,14 @@ pub(super) struct LiveScope {
     pub(super) until_boot_ns: Option<u64>,
     /// Sweeps since it is over, or since it began if it has no member.
     sweeps: u32,
+}
+
+impl LiveScope {
+    /// Returns whether a process that lived then can be a member.
+    fn is_open(&self, start_ns: u64, end_boot_ns: u64) -> bool {
+        self.since_boot_ns <= end_boot_ns
+            && self.until_boot_ns.is_none_or(|until| start_ns <= until)
+    }
 }
 
 /// The scopes that are live, and the target of the recording.
@@ -142,6 +150,45 @@ impl Scopes {
         scopes.map(|scope| Some(scope.id)).chain(target)
     }
 
+    /// Returns the trees whose root a process is that was forked at `boot_ns`, and for that of the target `None`;
+    /// `slack_ns` is the error of what `stat` says of the start.
+    pub(super) fn roots_at(
+        &self,
+        pid: i32,
+        boot_ns: u64,
+        slack_ns: u64,
+    ) -> impl Iterator<Item = Option<ScopeId>> {
+        let is_root = move |scope: &SettledScope| match scope {
+            SettledScope::Tree(root) => {
+                root.pid == pid && root.start_ns().abs_diff(boot_ns) <= slack_ns
+            }
+            SettledScope::Machine | SettledScope::Cgroup(_) => false,
+        };
+        let scopes = self.live.iter().rev().filter(move |scope| is_root(&scope.scope));
+        let target = is_root(&self.target).then_some(None);
+        scopes.map(|scope| Some(scope.id)).chain(target)
+    }
+
+    /// Returns whether a process that lived then may be of a test, where nothing is known of its ancestors that began
+    /// before `unknown_since_ns`.
+    pub(super) fn may_have(
+        &self,
+        unknown_since_ns: u64,
+        (start_ns, end_boot_ns): (u64, u64),
+    ) -> bool {
+        self.live.iter().any(|scope| {
+            let SettledScope::Tree(root) = scope.scope else { return false };
+            scope.is_open(start_ns, end_boot_ns)
+                && root.start_ns() <= unknown_since_ns.saturating_add(START_STEP_NS)
+        })
+    }
+
+    /// Returns whether one of these trees is that of a test to which a process would belong that lived then.
+    pub(super) fn is_of_test(&self, trees: &[ScopeId], lived: (u64, u64)) -> bool {
+        let open = |scope: &&LiveScope| scope.is_open(lived.0, lived.1);
+        self.live.iter().filter(open).any(|scope| trees.contains(&scope.id))
+    }
+
     /// Adds the trees of which a process is the root.
     pub(super) fn with_own(&mut self, trees: Trees, identity: &Identity) -> Trees {
         let mut own = Vec::new();
@@ -202,10 +249,7 @@ impl Scopes {
         end_boot_ns: u64,
     ) -> Option<&LiveScope> {
         let start_ns = identity.start_ns;
-        let is_open = |scope: &&LiveScope| {
-            scope.since_boot_ns <= end_boot_ns
-                && scope.until_boot_ns.is_none_or(|until| start_ns <= until)
-        };
+        let is_open = |scope: &&LiveScope| scope.is_open(start_ns, end_boot_ns);
         let by_id = |id: &ScopeId| {
             let index = self.live.binary_search_by_key(id, |scope| scope.id).ok()?;
             self.live.get(index)

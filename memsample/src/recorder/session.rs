@@ -5,13 +5,12 @@ use std::time::Duration;
 
 use crossbeam_channel::Sender;
 use hdrhistogram::Histogram;
-use rustix::time::ClockId;
 
 use super::control::Control;
 use super::options::{Pss, RecorderOptions};
-use super::schedule::{Due, Rate, Recurrence, Schedule};
+use super::schedule::{Due, Rate, Recurrence, Schedule, Unmet};
 use super::sweeps::{Asked, SessionMessage, SessionNumber, SessionTick, Sweeps};
-use super::usage::{SamplingUsage, seconds_of};
+use super::usage::SamplingUsage;
 use crate::batch::BatchTick;
 use crate::clock::Now;
 use crate::counts::ExitCounts;
@@ -78,6 +77,7 @@ impl Session {
         options: &RecorderOptions,
         epoch_boot_ns: u64,
         now: &Now,
+        cpu_seconds_before: f64,
     ) -> Self {
         let interval = options.interval;
         let (pss_rate, pss_share) = match options.pss {
@@ -108,7 +108,7 @@ impl Session {
             needs_state: true,
             fed: false,
             waiting: Waiting::default(),
-            cpu_seconds_before: seconds_of(ClockId::ThreadCPUTime),
+            cpu_seconds_before,
         }
     }
 
@@ -165,6 +165,9 @@ impl Session {
             }
             false => (usage.exits_lost, usage.unseen) = (0, 0),
         }
+        let lost_ticks = self.waiting.lost_ticks;
+        let Unmet { late, missed } = self.schedule.unmet();
+        usage.unmet = Unmet { late, missed: missed.saturating_add(lost_ticks) };
         let rest = Box::new(self.rest());
         // The last place in the queue was kept for it.
         let _ = self.queue.try_send(SessionMessage::End { rest, usage: Box::new(usage) });

@@ -9,7 +9,7 @@ use crate::identity::{Comm, Identity};
 use crate::proc::ProcRoot;
 use crate::sampler::{TestScope, start_and_name_of};
 use crate::scope::{Scope, ScopeError};
-use crate::units::ClockTicks;
+use crate::units::{ClockTicks, START_STEP_NS};
 
 /// A scope that stands for the same processes for ever.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,8 +39,10 @@ impl SettledScope {
                 Ok(Self::Tree(Root { pid: *pid, start, launcher: None }))
             }
             Scope::Launched { by } => {
-                let (start, name) = look_at(root, *by)?;
-                Ok(Self::Tree(Root { pid: *by, start, launcher: Some(name) }))
+                let missing = || ScopeError::NoProcess(*by, io::ErrorKind::NotFound.into());
+                let pid = root.pid_of_descendant(*by).ok_or_else(missing)?;
+                let (start, name) = look_at(root, pid)?;
+                Ok(Self::Tree(Root { pid, start, launcher: Some(name) }))
             }
             Scope::Cgroup(path) => {
                 let mut components = path.components();
@@ -76,6 +78,11 @@ impl SettledScope {
 }
 
 impl Root {
+    /// Returns when it began, in nanoseconds since boot, to the step of `stat`.
+    pub(super) fn start_ns(self) -> u64 {
+        self.start.0.saturating_mul(START_STEP_NS)
+    }
+
     pub(super) fn is(self, identity: &Identity) -> bool {
         (self.pid, self.start) == (identity.pid, identity.start)
     }

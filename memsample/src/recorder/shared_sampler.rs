@@ -25,6 +25,7 @@ use super::usage::seconds_of;
 use super::writing::{Counted, Writing};
 use crate::batch::Batch;
 use crate::clock::Clock;
+use crate::events::KernelLog;
 use crate::machine::MachineReader;
 use crate::proc::ProcRoot;
 use crate::recording::{ClockAnchor, ForksBy, Manifest, RecordingDirectory, RecordingWriter};
@@ -221,7 +222,7 @@ impl Beginning<'_> {
             batch: Batch::default(),
             status: Arc::clone(&status),
             counted: Counted::default(),
-            oom: OomWatch::new(recording.manifest().provenance.clock),
+            oom: OomWatch::new(recording.manifest().provenance.clock, KernelLog::open()),
             recording,
             max_bytes: self.options.max_bytes,
             max_idle: self.options.max_idle,
@@ -274,6 +275,7 @@ impl Unstarted {
             supported: sampler.supported_files(),
             descriptors: sampler.descriptors(),
             sees_own_namespace: sampler.sees_own_namespace(),
+            is_live: sampler.is_live(),
         };
         let life = Arc::new(());
         let alive = Arc::downgrade(&life);

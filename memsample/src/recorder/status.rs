@@ -6,8 +6,10 @@ use crate::schema::Totals;
 /// What a recording holds so far.
 #[derive(Clone, Debug, Default)]
 pub struct Status {
-    /// From the first planned tick to the last one that was written.
+    /// Since the recording began; when it has ended, until then.
     pub elapsed: std::time::Duration,
+    /// Since a sweep was last finished for it; since the start before the first one. Zero when it has ended.
+    pub since_tick: std::time::Duration,
     /// What was written, and what was not.
     pub totals: Totals,
     /// The process with the largest resident set: its name, pid and bytes.

@@ -24,11 +24,17 @@ pub(super) struct Sweeps {
     pub(super) batch: Batch,
     /// Of each exit in the batch, the image that ended.
     pub(super) ended: Vec<EndedIdentity>,
+    /// The forks that the kernel reported, in their order.
+    pub(super) forks: Vec<ReportedFork>,
+    /// Those of processes of which nothing else is known: neither a sample nor an exit record.
+    pub(super) unseen: Vec<ReportedFork>,
     /// In the order of the ticks.
     pub(super) due: Vec<SessionTick>,
     /// Whether the changes of the last tick are all that there is, so that who knows nothing can begin
     /// with it.
     pub(super) is_state: bool,
+    /// Whether forks are missing before its last tick, because there was no room for them.
+    pub(super) lacks_forks: bool,
 }
 
 /// An image that ended.
@@ -37,6 +43,17 @@ pub(super) struct EndedIdentity {
     pub(super) identity: Arc<Identity>,
     /// The ancestors behind its parent that were never sampled, as far as the kernel reported them.
     pub(super) ancestors: Vec<i32>,
+}
+
+/// A fork that the kernel reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ReportedFork {
+    /// The tick before which it was reported.
+    pub(super) ts_ms: i64,
+    pub(super) parent: i32,
+    pub(super) pid: i32,
+    /// When it was forked, since boot.
+    pub(super) boot_ns: u64,
 }
 
 /// A sweep that is a tick of a session.
@@ -76,8 +93,11 @@ impl Sweeps {
     pub(super) fn clear(&mut self) {
         self.batch.clear();
         self.ended.clear();
+        self.forks.clear();
+        self.unseen.clear();
         self.due.clear();
         self.is_state = false;
+        self.lacks_forks = false;
     }
 }
 

@@ -4,6 +4,7 @@ use std::fs;
 
 use rustix::time::{ClockId, clock_gettime};
 
+use super::schedule::Unmet;
 use crate::batch::Batch;
 use crate::parse::parse_status;
 use crate::recording::{Quantiles, RecorderUsage};
@@ -19,6 +20,10 @@ pub(super) struct SamplingUsage {
     pub(super) exits_lost: u32,
     /// Processes that began and ended since then and of which nothing else is known.
     pub(super) unseen: u32,
+    /// Planned instants after the last tick that were met by none.
+    pub(super) unmet: Unmet,
+    /// Likewise of those that may be of a test.
+    pub(super) unattributed: u32,
     /// Whether the duration is over.
     pub(super) ran_out: bool,
     /// The counters of the machine and of control groups, read once more at the end: what ended the
@@ -32,9 +37,10 @@ pub(super) fn seconds_of(clock: ClockId) -> f64 {
     time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
 
-/// Returns what this program used since a recording began.
+/// Returns what this program used since a recording began, `elapsed_ns` ago.
 pub(super) fn usage_of_this_program(
     cpu_seconds_before: f64,
+    elapsed_ns: u64,
     sampling: Option<Box<SamplingUsage>>,
 ) -> RecorderUsage {
     // The scheduler does not count nanoseconds, so neither does `recording.json`.
@@ -44,6 +50,7 @@ pub(super) fn usage_of_this_program(
     let quantiles =
         |of: fn(&SamplingUsage) -> Quantiles| sampling.as_deref().map(of).unwrap_or_default();
     RecorderUsage {
+        elapsed_seconds: micros(elapsed_ns as f64 / 1e9),
         cpu_seconds: micros(seconds_of(ClockId::ProcessCPUTime) - cpu_seconds_before),
         sampling_cpu_seconds: micros(sampling.as_ref().map_or(0.0, |usage| usage.cpu_seconds)),
         writing_cpu_seconds: micros(seconds_of(ClockId::ThreadCPUTime)),

@@ -20,6 +20,12 @@ use crate::schema::marks::{Mark, MarkKind};
 /// A mark is on disk within this time, also where ticks are farther apart. About as often sweeps come.
 const MAX_MARK_DELAY: Duration = Duration::from_millis(500);
 
+/// Processes that a note names, at most.
+const NAMED_STUCK: usize = 3;
+/// So often in a row nothing came from the sampling thread after it was told to stop: then it does not end.
+/// Counted, since time passes too while this program is stopped.
+const MAX_SILENCES: u32 = 20;
+
 /// The writing thread of a session.
 pub(super) struct Writing<D> {
     pub(super) control: Arc<Control>,
@@ -46,6 +52,9 @@ pub(super) struct Writing<D> {
 pub(super) struct Counted {
     sweep_us: u64,
     oom_kills: u64,
+    /// Marks of readings that did not come back, and what the first of them say.
+    stuck: usize,
+    first_stuck: Vec<String>,
 }
 
 impl Counted {
@@ -53,6 +62,26 @@ impl Counted {
         self.sweep_us += batch.ticks.iter().map(|tick| tick.tick.duration_us).sum::<u64>();
         let is_kill = |mark: &&Mark| mark.kind == MarkKind::OomKill;
         self.oom_kills += batch.marks.iter().filter(is_kill).count() as u64;
+        for mark in batch.marks.iter().filter(|mark| mark.kind == MarkKind::Stuck) {
+            self.stuck += 1;
+            if self.first_stuck.len() < NAMED_STUCK {
+                self.first_stuck.push(mark.name.clone());
+            }
+        }
+    }
+
+    /// Says which processes could not be read while a lock of theirs was held.
+    fn stuck_note(&self) -> Option<String> {
+        let first = self.first_stuck.join("; ");
+        let more = match self.stuck.saturating_sub(self.first_stuck.len()) {
+            0 => String::new(),
+            more => format!("; and {more} more, which are marks of kind `stuck`"),
+        };
+        (self.stuck > 0).then(|| {
+            format!(
+                "readings did not come back, and what they would have read is null: {first}{more}"
+            )
+        })
     }
 }
 
@@ -62,7 +91,7 @@ impl<D: Destination> Writing<D> {
         let written = self.write();
         // In case it was the writing that ended, not the sampling.
         self.control.stop();
-        let Self { control, queue, mut recording, mut oom, cpu_seconds_before, .. } = self;
+        let Self { control, queue, mut recording, mut oom, cpu_seconds_before, counted, .. } = self;
         let (mut sampling, failure) = match written {
             Ok(usage) => (usage, None),
             // What the sampling thread has on its way is not needed any more, but its end.
@@ -88,7 +117,8 @@ impl<D: Destination> Writing<D> {
             Some(error) if is_disk_full(&error) => End::DiskFull,
             Some(error) => End::WriteFailed(error.to_string()),
             None if sampling.is_none() => {
-                End::WriteFailed("the sampling thread panicked".to_owned())
+                let reason = "the thread that reads processes has ended, or does not answer";
+                End::SamplingFailed(reason.to_owned())
             }
             None if sampling.as_ref().is_some_and(|sampling| sampling.ran_out) => End::Duration,
             None => control.end().unwrap_or(End::Stopped),
@@ -97,7 +127,11 @@ impl<D: Destination> Writing<D> {
         if let Some(sampling) = &sampling {
             manifest.totals.exits_lost += u64::from(sampling.exits_lost);
             manifest.totals.unseen += u64::from(sampling.unseen);
+            manifest.totals.late += u64::from(sampling.unmet.late);
+            manifest.totals.missed += u64::from(sampling.unmet.missed);
+            manifest.totals.unattributed += u64::from(sampling.unattributed);
         }
+        manifest.notes.extend(counted.stuck_note());
         manifest.command_exit_code = control.command_exit_code();
         let totals = manifest.totals;
         if totals.reopened > 0 {
@@ -107,15 +141,23 @@ impl<D: Destination> Writing<D> {
                 totals.reopened
             ));
         }
-        recording.close(end, || usage_of_this_program(cpu_seconds_before, sampling))
+        control.note_end();
+        let elapsed_ns = control.now().boot_ns.saturating_sub(control.started_boot_ns());
+        recording.close(end, || usage_of_this_program(cpu_seconds_before, elapsed_ns, sampling))
     }
 
     /// Writes until the session ends, and returns what the sampling thread says of itself; `None`
     /// where it died.
     fn write(&mut self) -> io::Result<Option<Box<SamplingUsage>>> {
+        let mut silences = 0;
         loop {
+            silences = if self.control.is_stopped() { silences + 1 } else { 0 };
             let message = match self.queue.recv_timeout(MAX_MARK_DELAY) {
-                Ok(message) => Some(message),
+                Ok(message) => {
+                    silences = 0;
+                    Some(message)
+                }
+                Err(RecvTimeoutError::Timeout) if silences >= MAX_SILENCES => return Ok(None),
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => return Ok(None),
             };
@@ -147,11 +189,15 @@ impl<D: Destination> Writing<D> {
         match message? {
             SessionMessage::Sweeps(shared) => {
                 projection.project(shared.sweeps(), &mut self.batch);
+                if projection.latest().is_some() {
+                    self.control.note_first_tick();
+                }
                 None
             }
-            SessionMessage::End { rest, usage } => {
+            SessionMessage::End { rest, mut usage } => {
                 projection.project(&rest, &mut self.batch);
                 projection.finish(&self.control.now(), &mut self.batch);
+                usage.unattributed = projection.attribution.take_unattributed();
                 Some(usage)
             }
         }
@@ -174,11 +220,9 @@ impl<D: Destination> Writing<D> {
 
     fn report(&self) {
         let manifest = self.recording.manifest();
-        let elapsed_ms = manifest.last_tick.map_or(0, |last_tick| {
-            last_tick.as_millisecond().saturating_sub(manifest.provenance.started.as_millisecond())
-        });
         let status = Status {
-            elapsed: Duration::from_millis(elapsed_ms.unsigned_abs()),
+            elapsed: Duration::ZERO,
+            since_tick: Duration::ZERO,
             totals: manifest.totals,
             largest: self.recording.largest(),
             sweeping: Duration::from_micros(self.counted.sweep_us),

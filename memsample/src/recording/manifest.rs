@@ -96,6 +96,8 @@ pub enum End {
     DiskFull,
     /// It could not be written for another reason.
     WriteFailed(String),
+    /// Processes could not be sampled any more.
+    SamplingFailed(String),
     /// Its recorder died.
     Crashed,
     /// It was not recorded here, but made of captures.
@@ -204,8 +206,8 @@ pub struct Machine {
     /// The CPUs that are online; on each the kernel keeps a part of what processes have resident.
     #[serde(default)]
     pub cpus_online: Option<usize>,
-    /// Bytes in one page.
-    pub page_bytes: u64,
+    /// Bytes in one page; absent where a capture does not tell.
+    pub page_bytes: Option<u64>,
     /// Clock ticks in one second.
     pub ticks_per_second: u64,
 }
@@ -223,7 +225,7 @@ impl Machine {
             boot_id: boot_id.map(|boot_id| boot_id.trim().to_owned()),
             cpus: std::thread::available_parallelism().ok().map(usize::from),
             cpus_online: cpus_online(),
-            page_bytes: host.page_bytes.get(),
+            page_bytes: Some(host.page_bytes.get()),
             ticks_per_second: host.ticks_per_second.get(),
         }
     }
@@ -242,6 +244,9 @@ fn cpus_online() -> Option<usize> {
 /// What the recorder itself used.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RecorderUsage {
+    /// How long it recorded: the time from the start to the end, in seconds.
+    #[serde(default)]
+    pub elapsed_seconds: f64,
     /// CPU time of the whole program while it recorded, all threads.
     pub cpu_seconds: f64,
     /// That of the thread that reads.

@@ -14,6 +14,7 @@ mod last_reading;
 mod layout;
 mod manifest;
 mod open;
+mod parquet_file;
 mod table;
 mod tables;
 mod test_tables;

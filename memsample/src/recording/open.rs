@@ -7,13 +7,10 @@ use std::path::{Path, PathBuf};
 
 use arrow_array::RecordBatch;
 use memsample_beneath::open_regular;
-use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use parquet::file::metadata::RowGroupMetaData;
-use parquet::file::statistics::Statistics;
 
 use super::layout::RecordingDirectory;
 use super::manifest::{Manifest, RecordingState};
+use super::parquet_file::ParquetFile;
 use super::table::table_files;
 use super::writer::RecordingWriter;
 
@@ -218,31 +215,16 @@ impl Recording {
 type Batches = Box<dyn Iterator<Item = io::Result<RecordBatch>>>;
 
 fn open_table(path: &Path, columns: &[&str], span: &RangeInclusive<i64>) -> io::Result<Batches> {
-    let named =
+    let unread =
         |error: io::Error| io::Error::new(error.kind(), format!("`{}`: {error}", path.display()));
-    let damaged = |error: parquet::errors::ParquetError| {
-        io::Error::new(io::ErrorKind::InvalidData, format!("`{}`: {error}", path.display()))
+    let file = ParquetFile::new(open_regular(path).map_err(unread)?)?;
+    let path = path.to_owned();
+    // Of several files of many recordings: which one.
+    let named = move |error: io::Error| {
+        io::Error::new(error.kind(), format!("`{}` is damaged: {error}", path.display()))
     };
-    let builder = ParquetRecordBatchReaderBuilder::try_new(open_regular(path).map_err(named)?)
-        .map_err(damaged)?;
-    let mask = ProjectionMask::columns(builder.parquet_schema(), columns.iter().copied());
-    let groups = builder.metadata().row_groups().iter().enumerate();
-    let groups =
-        groups.filter(|(_, group)| may_hold(group, span)).map(|(index, _)| index).collect();
-    let reader = builder.with_projection(mask).with_row_groups(groups).build().map_err(damaged)?;
-    Ok(Box::new(reader.map(|batch| batch.map_err(io::Error::other))))
-}
-
-/// Returns whether a row group may hold a row in a span of `ts`, as far as its statistics tell.
-fn may_hold(group: &RowGroupMetaData, span: &RangeInclusive<i64>) -> bool {
-    let ts = group.columns().iter().find(|column| column.column_path().string() == "ts");
-    match ts.and_then(|ts| ts.statistics()) {
-        Some(Statistics::Int64(ts)) => match (ts.min_opt(), ts.max_opt()) {
-            (Some(min), Some(max)) => min <= span.end() && max >= span.start(),
-            _ => true,
-        },
-        _ => true,
-    }
+    let rows = file.rows(columns, span).map_err(&named)?;
+    Ok(Box::new(rows.map(move |batch| batch.map_err(&named))))
 }
 
 /// Puts a copy of a recording together.

@@ -19,14 +19,15 @@ use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::column::writer::ColumnCloseResult;
-use parquet::file::metadata::{KeyValue, ParquetMetaData, ParquetMetaDataReader, SortingColumn};
+use parquet::file::metadata::{KeyValue, ParquetMetaData, SortingColumn};
 use parquet::file::properties::{
     EnabledStatistics, WriterProperties, WriterPropertiesBuilder, WriterVersion,
 };
-use parquet::file::reader::ChunkReader;
+use parquet::file::reader::{ChunkReader, Length};
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::ColumnPath;
 
+use super::parquet_file::{ParquetFile, guarded, io_error};
 use crate::replace_file::replace_file;
 use crate::schema::{ColumnKind, Table};
 
@@ -36,6 +37,9 @@ const ROTATE_BYTES: u64 = 8 << 20;
 /// The size of a page before compression. Smaller pages keep the memory of the writer small: one is
 /// open for each column.
 const PAGE_BYTES: usize = 128 * 1024;
+/// Rows of a page, at most. The writer keeps eight bytes for each text of the page that it is filling, so a column of one
+/// text, whose page never becomes large, would take more memory than all that is in it.
+const PAGE_ROWS: usize = 256 * 1024;
 
 /// The checkpoint up to which the settled row groups reach.
 const KEY_CHECKPOINT: &str = "memsample.checkpoint";
@@ -155,8 +159,8 @@ impl TableFile {
         while file_path(directory, table.table.name, table.number + 1).exists() {
             table.number += 1;
         }
-        let file = open_regular(&table.path())?;
-        let metadata = ParquetMetaDataReader::new().parse_and_finish(&file).map_err(invalid)?;
+        let file = ParquetFile::new(open_regular(&table.path())?)?;
+        let metadata = file.metadata()?;
         let number = |key: &str| -> Option<u64> {
             let pairs = metadata.file_metadata().key_value_metadata()?;
             pairs.iter().find(|pair| pair.key == key)?.value.as_ref()?.parse().ok()
@@ -166,7 +170,7 @@ impl TableFile {
         table.checkpoint = number(KEY_CHECKPOINT).ok_or_else(missing)?;
         let settled =
             settled.filter(|&settled| settled <= metadata.num_row_groups()).ok_or_else(missing)?;
-        table.on_disk = Some(OnDisk { settled, bytes: file.metadata()?.len(), metadata });
+        table.on_disk = Some(OnDisk { settled, bytes: file.len(), metadata });
         Ok(table)
     }
 
@@ -238,7 +242,7 @@ impl TableFile {
         let on_disk = replace_file(&path, |file| {
             let mut output = Output::new(file, self, checkpoint, settled)?;
             let before = match &self.on_disk {
-                Some(on_disk) => Some((open_regular(&path)?, &on_disk.metadata)),
+                Some(on_disk) => Some((ParquetFile::new(open_regular(&path)?)?, &on_disk.metadata)),
                 None => None,
             };
             if let Some((source, metadata)) = &before {
@@ -300,22 +304,25 @@ impl<'a> Output<'a> {
         first: usize,
         count: usize,
     ) -> io::Result<()> {
-        for row_group in metadata.row_groups().iter().skip(first).take(count) {
-            let mut output = self.writer.next_row_group().map_err(io_error)?;
-            for column in row_group.columns() {
-                let close = ColumnCloseResult {
-                    bytes_written: column.compressed_size() as u64,
-                    rows_written: row_group.num_rows() as u64,
-                    metadata: column.clone(),
-                    bloom_filter: None,
-                    column_index: None,
-                    offset_index: None,
-                };
-                output.append_column(source, close).map_err(io_error)?;
+        // What is copied may be of a recorder that died, and damaged.
+        guarded(|| {
+            for row_group in metadata.row_groups().iter().skip(first).take(count) {
+                let mut output = self.writer.next_row_group()?;
+                for column in row_group.columns() {
+                    let close = ColumnCloseResult {
+                        bytes_written: column.compressed_size() as u64,
+                        rows_written: row_group.num_rows() as u64,
+                        metadata: column.clone(),
+                        bloom_filter: None,
+                        column_index: None,
+                        offset_index: None,
+                    };
+                    output.append_column(source, close)?;
+                }
+                output.close()?;
             }
-            output.close().map_err(io_error)?;
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     fn finish(mut self) -> io::Result<ParquetMetaData> {
@@ -360,7 +367,7 @@ pub(super) fn properties(table: &Table, purpose: Purpose) -> WriterPropertiesBui
         .set_statistics_enabled(EnabledStatistics::Chunk)
         .set_offset_index_disabled(true)
         .set_data_page_size_limit(PAGE_BYTES)
-        .set_data_page_row_count_limit(usize::MAX)
+        .set_data_page_row_count_limit(PAGE_ROWS)
         .set_max_row_group_row_count(None)
         .set_created_by(format!("memsample {}", env!("CARGO_PKG_VERSION")))
         .set_sorting_columns(Some(sorting.collect()));
@@ -382,17 +389,6 @@ pub(super) fn properties(table: &Table, purpose: Purpose) -> WriterPropertiesBui
         };
     }
     properties
-}
-
-pub(super) fn io_error(error: parquet::errors::ParquetError) -> io::Error {
-    match error {
-        // Keeps the kind, which says whether the disk is full.
-        parquet::errors::ParquetError::External(error) => match error.downcast::<io::Error>() {
-            Ok(error) => *error,
-            Err(error) => io::Error::other(error),
-        },
-        error => io::Error::other(error),
-    }
 }
 
 fn invalid(error: impl std::fmt::Display) -> io::Error {

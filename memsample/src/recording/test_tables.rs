@@ -8,7 +8,8 @@ use arrow_array::RecordBatch;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
 
-use super::table::{Purpose, io_error, properties};
+use super::parquet_file::io_error;
+use super::table::{Purpose, properties};
 use crate::replace_file::replace_file;
 use crate::schema::tests::{self, AttemptKey, TestRoleRow, TestRow};
 use crate::schema::{Fields, Table};

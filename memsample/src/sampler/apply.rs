@@ -7,6 +7,7 @@ use crate::host::Host;
 use crate::identity::Comm;
 use crate::metric::{Files, Metric};
 use crate::parse::{Stat, Statm, Status, parse_statm};
+use crate::units::Kibibytes;
 
 /// What `statm` says, compared to the sweep before.
 pub(super) enum StatmReading {
@@ -56,7 +57,7 @@ pub(super) fn apply_statm(
     if statm == Statm::default() {
         return Ok(StatmReading::NoMemory);
     }
-    let values = statm_metrics(&statm, host)?;
+    let values = statm_metrics(&statm, host);
     let text_before = process.metrics.get(Metric::Text);
     set(process, &mut entry.state, &values);
     entry.state -= EntryState::STATUS_CURRENT;
@@ -82,6 +83,7 @@ pub(super) fn apply_status(
         entry.forget_statm();
     }
     set(process, &mut entry.state, own);
+    process.page_table_bytes = status.vm_pte.and_then(Kibibytes::bytes).unwrap_or(0);
     entry.read |= Files::STATUS;
     entry.state |= EntryState::STATUS_CURRENT;
     Ok(())

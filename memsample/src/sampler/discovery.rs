@@ -2,9 +2,12 @@
 //!
 //! The kernel counts pids up, and prints the last one in `loadavg`. While it stays the same no process
 //! has begun. When it moved a little, the pids between are tried; when it moved much, or after a
-//! while, `/proc` is listed. A tree of another pid namespace, or on disk, is listed at every sweep.
+//! while, `/proc` is listed. A tree of another pid namespace, on disk, or with a `loadavg` that is not the
+//! kernel's, is listed at every sweep.
 //!
 //! Where the kernel reports forks, those are followed instead: see [`fork_tracker`](super::fork_tracker).
+
+use std::ffi::CStr;
 
 use super::entry::EntryState;
 use super::processes::{Candidate, Processes};
@@ -20,6 +23,9 @@ const LOOK_AGAIN_NS: u64 = 1_000_000_000;
 
 /// Trying a pid costs about as much as four entries of a listing.
 const LISTED_ENTRIES_PER_TRY: usize = 4;
+
+/// Holds the pid that was given last.
+const LOADAVG: &CStr = c"loadavg";
 
 /// Finds processes by the pids that the kernel gave, and by listing the tree.
 pub(super) struct Discovery {
@@ -48,7 +54,7 @@ impl Discovery {
     pub(super) fn new(listing: Listing, processes: usize) -> Self {
         Self {
             listing,
-            loadavg: MachineFile::new(c"loadavg"),
+            loadavg: MachineFile::new(LOADAVG),
             last_pid: None,
             listed_boot_ns: 0,
             looked_again_boot_ns: 0,
@@ -84,9 +90,12 @@ impl Discovery {
         }
     }
 
-    /// Reads the pid that was given last, where it belongs to this tree.
+    /// Reads the pid that was given last, where it belongs to this tree and the kernel says it: what a container has in
+    /// place of the file may say anything, and it need not change when a process begins.
     fn read_last_pid(&mut self, processes: &mut Processes) -> Option<i32> {
-        if !processes.reader.root.shares_pid_namespace() {
+        if !processes.reader.root.shares_pid_namespace()
+            || !self.loadavg.is_of_the_kernel(&processes.reader.root)
+        {
             return None;
         }
         let bytes = self.loadavg.read(&processes.reader.root, &mut processes.reader.buffer).ok()?;

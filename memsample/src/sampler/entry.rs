@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::last_rollup::LastRollup;
 use crate::identity::{Comm, Identity, ProcessId};
-use crate::metric::{Files, Metrics};
+use crate::metric::{Files, Metric, Metrics};
 use crate::slot::Slot;
 use crate::units::ClockTicks;
 
@@ -96,6 +96,8 @@ pub(super) struct Process {
     later_execs: u32,
     doubtful_execs: u32,
     pub(super) rollup: LastRollup,
+    /// What its page tables take, as of the last reading of `status`; 0 before.
+    pub(super) page_table_bytes: u64,
     /// When the present PSS was read, since boot; `None` before the first reading of the image.
     pub(super) pss_boot_ns: Option<u64>,
     /// The test that it belongs to, as far as the sampler knows.
@@ -206,6 +208,7 @@ impl Process {
             metrics: Metrics::default(),
             addresses,
             rollup: LastRollup::default(),
+            page_table_bytes: 0,
             pss_boot_ns: None,
             test_group: None,
         }
@@ -238,6 +241,12 @@ impl Process {
     pub(super) fn forget_execs(&mut self) {
         self.is_begin_reported = self.later_execs > 0;
         (self.later_execs, self.doubtful_execs) = (0, 0);
+    }
+
+    /// Notes a reading of `smaps_rollup`, of the process as large as it is now.
+    pub(super) fn note_rollup(&mut self, boot_ns: u64, cost_ns: u64) {
+        let (rss_bytes, page_table_bytes) = (self.metrics.get(Metric::Rss), self.page_table_bytes);
+        self.rollup = LastRollup { boot_ns, rss_bytes, page_table_bytes, cost_ns: cost_ns.max(1) };
     }
 
     pub(super) fn descriptors(&self) -> usize {

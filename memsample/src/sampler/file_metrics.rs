@@ -7,25 +7,26 @@ use crate::parse::{SmapsRollup, Statm, Status, parse_cgroup};
 use crate::units::{Kibibytes, Pages};
 
 /// Returns what `statm` says.
-pub(crate) fn statm_metrics(statm: &Statm, host: &Host) -> Result<[(Metric, u64); 6], ParseError> {
-    let size = |pages: Pages, field| host.bytes(pages).ok_or(ParseError::out_of_range(field));
-    let rss = size(statm.resident, "resident")?;
-    let shared = size(statm.shared, "shared")?;
-    Ok([
+pub(crate) fn statm_metrics(statm: &Statm, host: &Host) -> [(Metric, u64); 6] {
+    // A number that is too large is stored as the largest one.
+    let size = |pages: Pages| host.bytes(pages).unwrap_or(u64::MAX);
+    let rss = size(statm.resident);
+    let shared = size(statm.shared);
+    [
         (Metric::Rss, rss),
-        (Metric::Vsize, size(statm.size, "size")?),
+        (Metric::Vsize, size(statm.size)),
         (Metric::Shared, shared),
         // Two counters of the kernel, read one after the other.
         (Metric::Anon, rss.saturating_sub(shared)),
-        (Metric::Data, size(statm.data, "data")?),
-        (Metric::Text, size(statm.text, "text")?),
-    ])
+        (Metric::Data, size(statm.data)),
+        (Metric::Text, size(statm.text)),
+    ]
 }
 
 /// Returns what `status` says: four metrics that `statm` has too, and four of its own.
 pub(crate) fn status_metrics(status: &Status<'_>) -> Result<[(Metric, u64); 8], ParseError> {
     let value =
-        |value: Option<Kibibytes>, field| bytes_of(value.ok_or(ParseError::missing(field))?, field);
+        |value: Option<Kibibytes>, field| Ok(bytes_of(value.ok_or(ParseError::missing(field))?));
     let file = value(status.rss_file, "RssFile")?;
     let shmem = value(status.rss_shmem, "RssShmem")?;
     Ok([
@@ -42,12 +43,12 @@ pub(crate) fn status_metrics(status: &Status<'_>) -> Result<[(Metric, u64); 8], 
 
 /// Returns what `smaps_rollup` says.
 pub(crate) fn rollup_metrics(rollup: &SmapsRollup) -> Result<[(Metric, u64); 3], ParseError> {
-    let uss = rollup.uss().ok_or(ParseError::out_of_range("Private_Dirty"))?;
+    let uss = rollup.uss().unwrap_or(Kibibytes(u64::MAX));
     let swap_pss = rollup.swap_pss.ok_or(ParseError::missing("SwapPss"))?;
     Ok([
-        (Metric::Pss, bytes_of(rollup.pss, "Pss")?),
-        (Metric::Uss, bytes_of(uss, "Private_Dirty")?),
-        (Metric::SwapPss, bytes_of(swap_pss, "SwapPss")?),
+        (Metric::Pss, bytes_of(rollup.pss)),
+        (Metric::Uss, bytes_of(uss)),
+        (Metric::SwapPss, bytes_of(swap_pss)),
     ])
 }
 
@@ -65,6 +66,6 @@ pub(crate) fn memory_cgroup(bytes: &[u8]) -> Option<&[u8]> {
     unified
 }
 
-fn bytes_of(value: Kibibytes, field: &'static str) -> Result<u64, ParseError> {
-    value.bytes().ok_or(ParseError::out_of_range(field))
+fn bytes_of(value: Kibibytes) -> u64 {
+    value.bytes().unwrap_or(u64::MAX)
 }

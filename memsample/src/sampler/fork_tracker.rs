@@ -13,6 +13,8 @@ use crate::events::{EventKind, ProcessEvent, ProcessEvents, TaskExit};
 const RELIST_NS: u64 = 10_000_000_000;
 /// Forks between two ticks, at most; a listing finds the rest.
 const MAX_FORKS: usize = 64 * 1024;
+/// Forks that wait to be taken out, at most: those of a storm between two ticks.
+const MAX_REPORTS: usize = 4 * MAX_FORKS;
 /// Generations between two sweeps that are followed, at most.
 const MAX_ANCESTORS: usize = 64;
 /// A fork whose end or record has not come after so many sweeps is not waited for.
@@ -29,6 +31,10 @@ pub(super) struct ForkTracker {
     recent: HashMap<i32, Fork>,
     /// Pids to look at in the next sweep.
     pending: Vec<i32>,
+    /// All forks in their order, until they are taken out.
+    reported: Vec<ForkReport>,
+    /// Those of which nothing else became known, likewise.
+    unseen: Vec<ForkReport>,
     /// Events that were lost and not yet made up for.
     lost: u32,
     /// Pids whose exit record came before the report of the fork, and when that was.
@@ -38,6 +44,18 @@ pub(super) struct ForkTracker {
     /// When the present sweep began.
     swept_boot_ns: u64,
     drained_boot_ns: u64,
+    /// How often events were drained.
+    drains: u64,
+}
+
+/// What the kernel reported of a fork.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ForkReport {
+    /// The process that forked it.
+    pub(crate) parent: i32,
+    pub(crate) pid: i32,
+    /// When it was forked, since boot.
+    pub(crate) boot_ns: u64,
 }
 
 /// A fork that the kernel reported.
@@ -49,6 +67,8 @@ struct Fork {
     threads: u32,
     /// Execs since then.
     execs: u32,
+    /// The draining that brought the end of its last thread.
+    ended_in: Option<u64>,
     /// Sweeps since then.
     age: u8,
 }
@@ -63,7 +83,7 @@ pub(super) struct UnseenProcess {
 
 impl Fork {
     fn new(parent: i32, boot_ns: u64) -> Self {
-        Self { parent, boot_ns, threads: 1, execs: 0, age: 0 }
+        Self { parent, boot_ns, threads: 1, execs: 0, ended_in: None, age: 0 }
     }
 }
 
@@ -73,11 +93,14 @@ impl ForkTracker {
             events,
             recent: HashMap::new(),
             pending: Vec::new(),
+            reported: Vec::new(),
+            unseen: Vec::new(),
             lost: 0,
             early: Vec::new(),
             listed_boot_ns: None,
             swept_boot_ns: 0,
             drained_boot_ns: 0,
+            drains: 0,
         }
     }
 
@@ -114,18 +137,26 @@ impl ForkTracker {
 
     /// Forgets forks that have ended or are too old, and returns how many of them were processes of
     /// which nothing else is known.
-    pub(super) fn settle(&mut self) -> u32 {
-        let Self { recent, early, swept_boot_ns, .. } = self;
+    pub(super) fn settle(&mut self, recorded: u64) -> u32 {
+        let Self { recent, early, swept_boot_ns, unseen: reports, .. } = self;
         let mut unseen = 0;
         recent.retain(|&pid, fork| {
             fork.age += 1;
-            if fork.threads > 0 && fork.age <= MAX_AGE {
+            // The record of an end comes before its report.
+            let is_over = fork.ended_in.is_some_and(|drain| drain <= recorded);
+            if !is_over && fork.age <= MAX_AGE {
                 return true;
             }
             let is_kernel_thread = fork.parent == KTHREADD && fork.execs == 0;
             let is_recorded =
                 |(of, at): &(i32, u64)| *of == pid && at.saturating_add(SLACK_NS) >= fork.boot_ns;
-            unseen += u32::from(!is_kernel_thread && !early.iter().any(is_recorded));
+            if !is_kernel_thread && !early.iter().any(is_recorded) {
+                unseen += 1;
+                let Fork { parent, boot_ns, .. } = *fork;
+                if reports.len() < MAX_REPORTS {
+                    reports.push(ForkReport { parent, pid, boot_ns });
+                }
+            }
             false
         });
         // Forks up to the present sweep have been reported by now.
@@ -169,15 +200,21 @@ impl ForkTracker {
         self.drained_boot_ns = now.boot_ns;
     }
 
-    /// Takes in what the kernel has reported up to now.
-    pub(super) fn drain(&mut self, processes: &mut Processes, now: &Now) {
-        let suspended_ns = now.boot_ns.saturating_sub(now.monotonic_ns);
-        let ForkTracker { events, recent, pending, .. } = self;
+    /// Takes in what the kernel has reported up to now, and returns the number of this draining.
+    pub(super) fn drain(&mut self, processes: &mut Processes, now: &Now) -> u64 {
+        // The time suspended; in a time namespace, the clocks may be any time apart.
+        let boot_less_monotonic_ns = now.boot_ns.wrapping_sub(now.monotonic_ns);
+        self.drains += 1;
+        let ForkTracker { events, recent, pending, reported, drains, .. } = self;
         let mut not_kept = 0;
         let lost = events.drain(|ProcessEvent { monotonic_ns, kind }| {
-            let boot_ns = monotonic_ns.saturating_add(suspended_ns);
+            let boot_ns = monotonic_ns.wrapping_add(boot_less_monotonic_ns);
             match kind {
                 EventKind::Fork { parent, tid, pid } if tid == pid => {
+                    match reported.len() < MAX_REPORTS {
+                        true => reported.push(ForkReport { parent, pid, boot_ns }),
+                        false => not_kept += 1,
+                    }
                     if recent.len() >= MAX_FORKS && !recent.contains_key(&pid) {
                         not_kept += 1;
                         return;
@@ -193,6 +230,7 @@ impl ForkTracker {
                 EventKind::Exit { pid } => {
                     if let Some(fork) = recent.get_mut(&pid) {
                         fork.threads = fork.threads.saturating_sub(1);
+                        fork.ended_in = (fork.threads == 0).then_some(*drains);
                     }
                 }
                 EventKind::Exec { pid } => match recent.get_mut(&pid) {
@@ -208,6 +246,14 @@ impl ForkTracker {
             }
         });
         self.lost = self.lost.saturating_add(lost).saturating_add(not_kept);
+        self.drains
+    }
+
+    /// Takes out the forks since the last call, in their order, and those of which nothing else became known.
+    pub(super) fn take_reports(
+        &mut self,
+    ) -> (std::vec::Drain<'_, ForkReport>, std::vec::Drain<'_, ForkReport>) {
+        (self.reported.drain(..), self.unseen.drain(..))
     }
 
     /// Lists `/proc` where something may have been missed.

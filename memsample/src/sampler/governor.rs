@@ -9,7 +9,7 @@
 use std::cmp::Reverse;
 
 use super::entry::Entry;
-use super::last_rollup::{BASE_COST_NS, LastRollup};
+use super::last_rollup::BASE_COST_NS;
 use super::processes::Processes;
 use super::test_groups::{DueGroup, DueMember, TestGroups};
 use crate::identity::ProcessId;
@@ -215,7 +215,7 @@ impl Governor {
             self.newest = self.newest.max(id);
             let rss_bytes = process.metrics.get(Metric::Rss);
             let last = process.rollup;
-            let predicted_ns = last.predict_ns(rss_bytes);
+            let predicted_ns = last.predict_ns(rss_bytes, process.page_table_bytes);
             if predicted_ns > max_single_ns {
                 skipped += 1;
                 continue;
@@ -257,6 +257,7 @@ impl Governor {
         }
         let mut now_ns = processes.reader.clock.now().boot_ns;
         self.credit(now_ns, !tests.is_empty());
+        self.pay(std::mem::take(&mut processes.late_cost_ns), Purse::Account);
         if !tests.is_empty() {
             self.read_tests(processes, tests, until_boot_ns);
             now_ns = processes.reader.clock.now().boot_ns;
@@ -270,7 +271,7 @@ impl Governor {
             self.join(&processes.entries, now_ns, longest_ns);
         }
         while let Some((pid, purse)) = self.next(now_ns, until_boot_ns) {
-            self.read_one(processes, pid, purse, now_ns);
+            self.read_one(processes, pid, purse, (now_ns, until_boot_ns));
             now_ns = processes.reader.clock.now().boot_ns;
         }
         processes.counts.rollups_pending =
@@ -311,32 +312,35 @@ impl Governor {
                 {
                     continue;
                 }
-                self.read_one(processes, pid, Purse::Tests, now_ns);
+                self.read_one(processes, pid, Purse::Tests, (now_ns, until_boot_ns));
             }
             tests.note_read(group.number, now_ns, processes);
         }
         (self.due_tests, self.due_members) = (due, members);
     }
 
-    /// Reads a process.
-    fn read_one(&mut self, processes: &mut Processes, pid: i32, purse: Purse, now_ns: u64) {
+    /// Reads a process at an instant, if that comes back before another one; both since boot.
+    fn read_one(
+        &mut self,
+        processes: &mut Processes,
+        pid: i32,
+        purse: Purse,
+        (now_ns, until_boot_ns): (u64, u64),
+    ) {
         let index = processes.entries.partition_point(|entry| entry.pid < pid);
         let entry = processes.entries.get_mut(index);
         let Some(entry) = entry.filter(|entry| entry.pid == pid && !entry.read.is_empty()) else {
             return;
         };
-        let before_ns = processes.reader.clock.thread_cpu_ns();
-        processes.reader.read_rollup(entry, &mut processes.counts);
-        let cost_ns = processes.reader.clock.thread_cpu_ns().saturating_sub(before_ns);
+        let left_ns = Some(until_boot_ns.saturating_sub(now_ns));
+        let read_ns = processes.reader.read_rollup(entry, left_ns, &mut processes.counts);
+        // What did not come back comes with a later sweep, if at all, and is paid then.
+        let Some(cost_ns) = read_ns else { return };
         self.pay(cost_ns, purse);
-        let counts = &mut processes.counts;
-        counts.rollups_read += 1;
-        counts.rollups_cost_us = counts
-            .rollups_cost_us
-            .saturating_add(u32::try_from(cost_ns / 1000).unwrap_or(u32::MAX));
+        processes.counts.rollups_read += 1;
+        processes.counts.add_rollup_cost(cost_ns);
         if let Some(process) = entry.process_mut() {
-            let rss_bytes = process.metrics.get(Metric::Rss);
-            process.rollup = LastRollup { boot_ns: now_ns, rss_bytes, cost_ns: cost_ns.max(1) };
+            process.note_rollup(now_ns, cost_ns);
         }
     }
 }

@@ -10,8 +10,10 @@ mod entry;
 mod exits;
 mod file_metrics;
 mod fork_tracker;
+mod given_up;
 mod governor;
 mod handover;
+mod image_description;
 mod known_pss;
 mod last_rollup;
 mod options;
@@ -27,10 +29,12 @@ use std::io;
 pub use descriptors::Descriptors;
 pub(crate) use exits::EndedImage;
 pub(crate) use file_metrics::{memory_cgroup, rollup_metrics, statm_metrics, status_metrics};
+pub(crate) use fork_tracker::ForkReport;
+pub(crate) use given_up::GivenUp;
 pub(crate) use governor::Governor;
 pub use options::SamplerOptions;
 pub(crate) use plan::Plan;
-pub(crate) use reading::read_file;
+pub(crate) use reading::{file_error, read_file};
 pub use snapshot::{Sample, Snapshot};
 pub(crate) use test_groups::{TestGroups, TestScope};
 
@@ -86,7 +90,8 @@ impl Sampler {
     ///
     /// # Errors
     ///
-    /// The directory cannot be opened or listed, or holds no process.
+    /// The directory cannot be opened or listed, or holds no process; or no thread can be started for what may not
+    /// come back from the kernel.
     pub fn new(options: SamplerOptions) -> io::Result<Self> {
         let root = options.open_root()?;
         let mut listing = Listing::new();
@@ -95,7 +100,8 @@ impl Sampler {
             return Err(root.is_no_tree());
         }
         let discovery = Discovery::new(listing, processes);
-        let processes = Processes::new(root, options, processes);
+        let mut processes = Processes::new(root, options, processes);
+        processes.reader.readers.start()?;
         let mut sampler = Self { processes, discovery, forks: None };
         sampler.discover();
         Ok(sampler)
@@ -106,7 +112,8 @@ impl Sampler {
     /// `statm` is always read. `smaps_rollup` of all processes takes tens of milliseconds and more.
     pub fn sweep(&mut self, files: Files) -> Snapshot<'_> {
         // A fork from before the previous sweep is of no more interest.
-        self.settle_forks();
+        self.settle_forks(u64::MAX);
+        self.take_reports(|_| (), |_| ());
         let plan = Plan {
             files,
             newborn_files: Files::empty(),
@@ -146,7 +153,17 @@ impl Sampler {
 
     /// Returns what the last sweep did and did not read.
     pub(crate) fn counts(&self) -> SweepCounts {
-        self.processes.counts
+        self.processes.counts()
+    }
+
+    /// Returns the readings that have not come back until now.
+    pub(crate) fn given_up(&mut self) -> &mut [GivenUp] {
+        self.processes.reader.given_up()
+    }
+
+    /// Returns the CPU time of the threads that read what may not come back, in nanoseconds.
+    pub(crate) fn reader_threads_cpu_ns(&self) -> u64 {
+        self.processes.reader.readers.cpu_ns()
     }
 
     /// Returns the control group of each process that was read, as it was when its image was first
@@ -159,6 +176,11 @@ impl Sampler {
     /// Returns whether the tree is that of the live kernel, as this program sees it.
     pub(crate) fn sees_own_namespace(&self) -> bool {
         self.processes.reader.root.shares_pid_namespace()
+    }
+
+    /// Returns whether the kernel answers in the tree, and it is no copy.
+    pub(crate) fn is_live(&self) -> bool {
+        self.processes.reader.root.is_live()
     }
 
     /// Brings the entries up to date, and reads what `plan` says.
@@ -189,14 +211,33 @@ impl Sampler {
 
     /// Forgets forks of which no more will be reported, and returns how many of those processes were not
     /// seen: neither sampled nor with an exit record.
-    pub(crate) fn settle_forks(&mut self) -> u32 {
-        self.forks.as_mut().map_or(0, ForkTracker::settle)
+    ///
+    /// `recorded` is the last draining of events before the exit records were drained.
+    pub(crate) fn settle_forks(&mut self, recorded: u64) -> u32 {
+        self.forks.as_mut().map_or(0, |forks| forks.settle(recorded))
+    }
+
+    /// Takes out the forks that were reported since the last call, in their order, and those of processes of which
+    /// nothing else became known.
+    pub(crate) fn take_reports(
+        &mut self,
+        forked: impl FnMut(ForkReport),
+        unseen: impl FnMut(ForkReport),
+    ) {
+        if let Some(forks) = &mut self.forks {
+            let (all, lost) = forks.take_reports();
+            all.for_each(forked);
+            lost.for_each(unseen);
+        }
     }
 
     /// Takes in what the kernel reported up to now, so that exit records find the forks of their processes.
-    pub(crate) fn drain_events(&mut self, now: &Now) {
-        if let Some(forks) = &mut self.forks {
-            forks.drain(&mut self.processes, now);
+    ///
+    /// Returns the number of this draining, for [`settle_forks`](Self::settle_forks).
+    pub(crate) fn drain_events(&mut self, now: &Now) -> u64 {
+        match &mut self.forks {
+            Some(forks) => forks.drain(&mut self.processes, now),
+            None => 0,
         }
     }
 

@@ -94,6 +94,12 @@ impl SamplerOptions {
         self
     }
 
+    /// Returns a command as its arguments are recorded, without what matches; `None` where no arguments are.
+    #[must_use]
+    pub fn recorded_command(&self, command: &[String]) -> Option<Vec<String>> {
+        self.rules.command(command)
+    }
+
     /// Names the processes that fit a rule. Of several rules that fit the first holds.
     #[must_use]
     pub fn role(mut self, rule: RoleRule) -> Self {

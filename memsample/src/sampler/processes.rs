@@ -5,20 +5,24 @@ use std::sync::Arc;
 
 use super::descriptors::Descriptors;
 use super::entry::{Addresses, Entry, EntryState, Occupant, Process, Slots};
+use super::image_description::{IMAGE, ImageDescription};
 use super::options::SamplerOptions;
 use super::plan::Plan;
-use super::reading::{ImageDescription, Reader, Reading, read_file};
+use super::reading::{Reader, Reading, read_file};
 use super::unmatched_exit::UnmatchedExit;
 use crate::counts::SweepCounts;
 use crate::error::ReadError;
 use crate::identity::{Comm, Identity};
 use crate::metric::{Files, Metric};
 use crate::parse::{parse_stat, parse_status};
-use crate::proc::{ProcRoot, ProcessDir};
+use crate::proc::{Answer, ProcRoot, ProcessDir, Request};
 use crate::slot::Slot;
 
 /// The start of a process in `stat` is up to one clock tick before the report of its fork.
 pub(super) const SLACK_NS: u64 = 20_000_000;
+/// Of so many new processes it is read at once what they are: few enough that none of them has begun another
+/// program meanwhile, and enough that it costs little to ask another thread.
+const IMAGES_AT_ONCE: usize = 16;
 
 /// The processes that are followed. Which those are, others find out.
 pub(super) struct Processes {
@@ -39,6 +43,11 @@ pub(super) struct Processes {
     pub(super) counts: SweepCounts,
     /// What the last sweep read of every process that was due.
     pub(super) common_files: Files,
+    /// New processes, at the end of the entries, of which it is not yet read what they are.
+    undescribed: Vec<Request>,
+    /// CPU time of readings of PSS that came too late for the sweep that asked for them, and which nobody has paid
+    /// for.
+    pub(super) late_cost_ns: u64,
 }
 
 /// What a pid may stand for.
@@ -89,7 +98,54 @@ impl Processes {
             suspects: Vec::with_capacity(2 * processes),
             counts: SweepCounts::default(),
             common_files: Files::empty(),
+            undescribed: Vec::with_capacity(IMAGES_AT_ONCE),
+            late_cost_ns: 0,
         }
+    }
+
+    /// Returns what this sweep did and did not read.
+    pub(super) fn counts(&self) -> SweepCounts {
+        let stuck = u32::try_from(self.reader.readers.stuck()).unwrap_or(u32::MAX);
+        SweepCounts { stuck: self.counts.stuck.saturating_add(stuck), ..self.counts }
+    }
+
+    /// Takes in what has come since it was given up, of processes that were read in this sweep.
+    fn take_late_answers(&mut self) {
+        while let Some(answer) = self.reader.readers.late() {
+            let Self { entries, reader, counts, late_cost_ns, .. } = self;
+            let is_its_own = |process: &Process| process.identity.process.0 == answer.key;
+            let entry = entries.iter_mut().find(|entry| entry.process().is_some_and(is_its_own));
+            let Some(entry) = entry else { continue };
+            if answer.files.len() == IMAGE.len() {
+                // For recordings that begin later; in the others it is known as it was.
+                describe(reader, entry, &answer);
+                continue;
+            }
+            *late_cost_ns += answer.cpu_ns;
+            counts.rollups_read += 1;
+            counts.add_rollup_cost(answer.cpu_ns);
+            if !entry.read.is_empty() {
+                reader.apply_rollup(entry, &answer, counts);
+            }
+            let boot_ns = reader.clock.now().boot_ns;
+            if let Some(process) = entry.process_mut() {
+                process.note_rollup(boot_ns, answer.cpu_ns);
+            }
+        }
+    }
+
+    /// Reads what the processes are that were opened last.
+    fn describe_newborns(&mut self) {
+        let Self { entries, reader, counts, undescribed, .. } = self;
+        reader.read_images(undescribed, |reader, answer| {
+            let is_its_own = |process: &Process| process.identity.process.0 == answer.key;
+            let entry = entries.iter_mut().rfind(|entry| entry.process().is_some_and(is_its_own));
+            let Some(entry) = entry else { return };
+            describe(reader, entry, &answer);
+            if let Some(process) = entry.process() {
+                reader.note_stuck(entry.pid, &answer, process.comm, counts);
+            }
+        });
     }
 
     /// Reads all of them, after the entries were brought up to date.
@@ -141,6 +197,7 @@ impl Processes {
             }
             self.counts.processes += u32::from(!entry.read.is_empty());
         }
+        self.take_late_answers();
         self.common_files = files - Files::SMAPS_ROLLUP;
         self.common_files |= on_change & Files::STATUS;
         if files.contains(Files::SMAPS_ROLLUP) && self.read_rollups(plan.rollups_until_boot_ns) {
@@ -170,8 +227,8 @@ impl Processes {
                 self.counts.rollups_skipped += 1;
                 continue;
             }
-            self.reader.read_rollup(entry, &mut self.counts);
-            self.counts.rollups_read += 1;
+            let came = self.reader.read_rollup(entry, None, &mut self.counts);
+            self.counts.rollups_read += u32::from(came.is_some());
             out_of_time = self.reader.clock.now().boot_ns >= until_boot_ns;
         }
         begins && self.counts.rollups_pending == 0
@@ -230,6 +287,7 @@ impl Processes {
 
     /// Restores the order by pid after new entries were pushed.
     pub(super) fn sort_if_grown(&mut self, known: usize) {
+        self.describe_newborns();
         if self.entries.len() > known {
             // Of two entries with one pid, one is marked as gone, so their order does not matter.
             self.entries.sort_unstable_by_key(|entry| entry.pid);
@@ -242,6 +300,9 @@ impl Processes {
             Ok(Some(entry)) => {
                 self.counts.born += u32::from(entry.process().is_some());
                 self.entries.push(entry);
+                if self.undescribed.len() >= IMAGES_AT_ONCE {
+                    self.describe_newborns();
+                }
                 return true;
             }
             Ok(None) => {}
@@ -254,7 +315,9 @@ impl Processes {
                 self.entries.push(Entry::new(pid, Occupant::Denied));
                 return true;
             }
-            Err(ReadError::NoDescriptor | ReadError::Io(_) | ReadError::Parse(_)) => {
+            Err(
+                ReadError::NoDescriptor | ReadError::Stuck | ReadError::Io(_) | ReadError::Parse(_),
+            ) => {
                 self.counts.unreadable += 1;
                 // Perhaps it can be read next time.
                 self.suspects.push(pid);
@@ -282,8 +345,7 @@ impl Processes {
         let addresses = Addresses { code: stat.startcode, stack: stat.startstack };
         let (ppid, comm) = (stat.ppid, Comm::new(stat.comm));
         let image_boot_ns = self.reader.clock.now().boot_ns;
-        let ImageDescription { uid, comm, exe, cmdline, cgroup, role } =
-            self.reader.read_image(&directory, comm);
+        let uid = self.reader.read_uid(&directory);
         // Who lost its parent has another one now.
         let ppid = candidate.parent().unwrap_or(ppid);
         let statm = self.keep_statm(&directory)?;
@@ -297,11 +359,12 @@ impl Processes {
             ppid,
             uid,
             comm,
-            exe,
-            cmdline,
-            cgroup,
-            role,
+            exe: None,
+            cmdline: Vec::new(),
+            cgroup: None,
+            role: String::new(),
         };
+        self.undescribed.push(Request::new(process.0, directory, IMAGE, Answer::default()));
         let process = Process::new(identity, self.slots.take(), addresses, image_boot_ns);
         let mut entry = Entry::new(pid, Occupant::Process(Box::new(process)));
         entry.statm = statm;
@@ -387,6 +450,16 @@ impl Processes {
         let index = self.entries.partition_point(|entry| entry.pid < pid);
         self.entries.get_mut(index).filter(|entry| entry.pid == pid)
     }
+}
+
+/// Says what a process is, apart from its numbers.
+fn describe(reader: &Reader, entry: &mut Entry, answer: &Answer) {
+    let Some(process) = entry.process_mut() else { return };
+    let identity = Arc::make_mut(&mut process.identity);
+    let mut image = ImageDescription::unknown(identity.uid, identity.comm);
+    image.describe(&reader.rules, answer);
+    let ImageDescription { exe, cmdline, cgroup, role, .. } = image;
+    *identity = Identity { exe, cmdline, cgroup, role, ..identity.clone() };
 }
 
 /// Ends the image of an entry. Its slot is free at once if no batch knows it, else once a batch knows

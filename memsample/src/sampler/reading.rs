@@ -3,6 +3,7 @@
 use std::ffi::CStr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 
@@ -12,16 +13,20 @@ use super::apply::{
 };
 use super::descriptors::Descriptors;
 use super::entry::{Entry, EntryState, Occupant, Process};
-use super::file_metrics::{memory_cgroup, rollup_metrics};
+use super::file_metrics::rollup_metrics;
+use super::given_up::GivenUp;
+use super::image_description::{IMAGE, ImageDescription};
 use crate::clock::Clock;
 use crate::counts::SweepCounts;
 use crate::error::ReadError;
 use crate::host::Host;
-use crate::identity::{Comm, Identity};
+use crate::identity::Comm;
 use crate::identity_rules::IdentityRules;
 use crate::metric::Files;
 use crate::parse::{Statm, parse_smaps_rollup, parse_stat, parse_statm, parse_status};
-use crate::proc::{Listing, ProcRoot, ProcessDir, ReadBuffer};
+use crate::proc::{
+    Answer, Listing, ProcFile, ProcRoot, ProcessDir, ReadBuffer, ReaderThreads, Request,
+};
 use crate::units::ClockTicks;
 
 /// What became of a process when it was read.
@@ -36,15 +41,8 @@ pub(super) enum Reading {
     Gone,
 }
 
-/// What belongs to a process image, apart from its numbers.
-pub(super) struct ImageDescription {
-    pub(super) uid: Option<u32>,
-    pub(super) comm: Comm,
-    pub(super) exe: Option<Vec<u8>>,
-    pub(super) cmdline: Vec<u8>,
-    pub(super) cgroup: Option<Vec<u8>>,
-    pub(super) role: String,
-}
+/// What is read of the memory of a process, and waits while its memory map is locked.
+const ROLLUP: &[ProcFile] = &[ProcFile::Piece(c"smaps_rollup")];
 
 /// Reads the files of one process after another through the same buffer.
 pub(super) struct Reader {
@@ -56,6 +54,13 @@ pub(super) struct Reader {
     pub(super) buffer: ReadBuffer,
     pub(super) rules: IdentityRules,
     threads: Listing,
+    /// For what may not come back.
+    pub(super) readers: ReaderThreads,
+    given_up: Vec<GivenUp>,
+    requests: Vec<Request>,
+    answers: Vec<Answer>,
+    /// The memory of the last answer.
+    spare: Answer,
 }
 
 impl Reader {
@@ -66,13 +71,26 @@ impl Reader {
         descriptors: Descriptors,
         rules: IdentityRules,
     ) -> Self {
-        let mut supported = Files::all() - Files::SMAPS;
+        let mut supported = Files::all() - Files::IMPORTED;
         // Since Linux 4.14. A captured tree may lack the file for some of its processes only.
         if root.is_live() && root.open_file(c"self/smaps_rollup").is_err() {
             supported -= Files::SMAPS_ROLLUP;
         }
-        let (buffer, threads) = (ReadBuffer::new(), Listing::new());
-        Self { root, host, clock, descriptors, supported, buffer, rules, threads }
+        Self {
+            readers: ReaderThreads::new(Arc::clone(&clock)),
+            root,
+            host,
+            clock,
+            descriptors,
+            supported,
+            buffer: ReadBuffer::new(),
+            rules,
+            threads: Listing::new(),
+            given_up: Vec::new(),
+            requests: Vec::new(),
+            answers: Vec::new(),
+            spare: Answer::default(),
+        }
     }
 
     /// Makes the descriptor table of the program as large as it will have to be.
@@ -168,7 +186,10 @@ impl Reader {
         let code_changed = match reading {
             StatmReading::Unchanged => false,
             StatmReading::Changed { code } => code && !entry.state.contains(EntryState::NEWBORN),
-            StatmReading::NoMemory if self.adopt_thread(entry, process)? => false,
+            // A thread that stood in is the first one since its exec: that shows in `stat`.
+            StatmReading::NoMemory if self.adopt_thread(entry, process)? => {
+                process.thread.is_none()
+            }
             StatmReading::NoMemory => return Ok(Reading::NoMemory),
         };
         let files = files_after_statm(entry, &reading, files, on_change);
@@ -200,7 +221,7 @@ impl Reader {
                 .and_then(|bytes| Ok(apply_status(entry, process, &parse_status(bytes)?)?));
             counted(outcome, counts)?;
         }
-        self.follow_image(entry, process, change)
+        self.follow_image(entry, process, change, counts)
     }
 
     /// Reads a file of a process, or of the thread that stands in, and keeps it open if descriptors
@@ -259,7 +280,10 @@ impl Reader {
         let thread = match reading {
             StatmReading::NoMemory if self.adopt_thread(entry, process)? => process.thread,
             StatmReading::NoMemory => return Ok(Reading::NoMemory),
-            StatmReading::Changed { .. } | StatmReading::Unchanged => None,
+            StatmReading::Changed { .. } | StatmReading::Unchanged => {
+                process.thread = None;
+                None
+            }
         };
         let files = files_after_statm(entry, &reading, files, on_change);
         if self.root.is_live() {
@@ -276,13 +300,14 @@ impl Reader {
                 .and_then(|bytes| Ok(apply_status(entry, process, &parse_status(bytes)?)?));
             counted(outcome, counts)?;
         }
-        self.follow_image(entry, process, change)
+        self.follow_image(entry, process, change, counts)
     }
 
     /// Handles a `statm` of zeros, and returns whether the process has memory nevertheless.
     ///
     /// The kernel shows the memory of the first thread under the pid. Where that thread has called
-    /// `pthread_exit` and others still run, the memory is there, and one of them stands in for it.
+    /// `pthread_exit` and others still run, the memory is there, and one of them stands in for it. When one of them
+    /// executes a program, all others end, and it becomes the first thread.
     fn adopt_thread(
         &mut self,
         entry: &mut Entry,
@@ -290,7 +315,17 @@ impl Reader {
     ) -> Result<bool, ReadError> {
         let directory = self.root.open_process(entry.pid)?;
         let stat = parse_stat(read_file(&self.root, &mut self.buffer, &directory, c"stat")?)?;
-        if stat.num_threads < 2 || stat.starttime != process.identity.start {
+        let (threads, is_first_alive) = (stat.num_threads, stat.state != b'Z');
+        if stat.starttime != process.identity.start {
+            return Ok(false);
+        }
+        if process.thread.is_some()
+            && is_first_alive
+            && self.return_to_first(entry, process, &directory)?
+        {
+            return Ok(true);
+        }
+        if threads < 2 {
             return Ok(false);
         }
         for &tid in self.threads.read(directory.open_tasks()?)? {
@@ -320,6 +355,30 @@ impl Reader {
         Ok(false)
     }
 
+    /// Reads a process by its first thread again, and returns whether that has memory.
+    fn return_to_first(
+        &mut self,
+        entry: &mut Entry,
+        process: &mut Process,
+        directory: &ProcessDir,
+    ) -> Result<bool, ReadError> {
+        let statm = directory.open_file(c"statm")?;
+        let bytes = self.buffer.read_piece(&statm)?;
+        match apply_statm(entry, process, bytes, &self.host)? {
+            StatmReading::NoMemory => return Ok(false),
+            StatmReading::Changed { .. } | StatmReading::Unchanged => {}
+        }
+        process.thread = None;
+        if entry.statm.is_some() {
+            // One descriptor takes the place of another, so their count stays.
+            entry.statm = Some(statm);
+        }
+        if process.status.take().is_some() {
+            self.descriptors.release(1);
+        }
+        Ok(true)
+    }
+
     /// Returns whether the pid of a zombie stands for something else by now.
     ///
     /// What looked like a zombie may have been a helper of the kernel before its exec, and have
@@ -341,20 +400,69 @@ impl Reader {
 
     /// Reads when the process began that has `pid` now.
     fn start_of(&mut self, pid: i32) -> Option<ClockTicks> {
-        let bytes = open_and_read(&self.root, &mut self.buffer, pid, None, c"stat").ok()?;
+        let directory = self.root.open_process(pid).ok()?;
+        let bytes = read_file(&self.root, &mut self.buffer, &directory, c"stat").ok()?;
         parse_stat(bytes).ok().map(|stat| stat.starttime)
     }
 
-    /// Reads the PSS of a process, whose `statm` was read in this sweep.
-    pub(super) fn read_rollup(&mut self, entry: &mut Entry, counts: &mut SweepCounts) {
+    /// Reads the PSS of a process, whose `statm` was read in this sweep, and returns the CPU time that it took in
+    /// nanoseconds; `None` where it did not come back, now or before.
+    ///
+    /// Waits no longer than for `longest_ns`, where the tree is live; what takes longer comes with a later sweep.
+    pub(super) fn read_rollup(
+        &mut self,
+        entry: &mut Entry,
+        longest_ns: Option<u64>,
+        counts: &mut SweepCounts,
+    ) -> Option<u64> {
+        let process = entry.process()?;
+        let key = process.identity.process.0;
+        if self.readers.is_stuck(key) {
+            return None;
+        }
+        // Opened for each reading: an open descriptor shows the memory from before an exec.
+        let directory = self.root.open_process(entry.pid);
+        let directory = directory.and_then(|directory| match process.thread {
+            Some(tid) => directory.open_thread(tid),
+            None => Ok(directory),
+        });
+        let directory = match directory {
+            Ok(directory) => directory,
+            Err(errno) => {
+                // A process that ended meanwhile is noticed, and counted, in the next sweep.
+                let _ = counted(Err(errno.into()), counts);
+                return Some(0);
+            }
+        };
+        let memory = std::mem::take(&mut self.spare);
+        self.requests.push(Request::new(key, directory, ROLLUP, memory));
+        let longest = longest_ns.filter(|_| self.root.is_live()).map(Duration::from_nanos);
+        let answer = self.answer(longest)?;
+        let came = answer.stuck_at().is_none().then_some(answer.cpu_ns);
+        match came {
+            Some(_) => self.apply_rollup(entry, &answer, counts),
+            None => self.note_stuck(entry.pid, &answer, entry.process()?.comm, counts),
+        }
+        self.spare = answer;
+        came
+    }
+
+    /// Applies the PSS that was read of a process.
+    pub(super) fn apply_rollup(
+        &mut self,
+        entry: &mut Entry,
+        answer: &Answer,
+        counts: &mut SweepCounts,
+    ) {
         let Entry { pid, statm, occupant: Occupant::Process(process), read, state, .. } = entry
         else {
             return;
         };
-        // Opened for each reading: an open descriptor shows the memory from before an exec.
-        let outcome =
-            open_and_read(&self.root, &mut self.buffer, *pid, process.thread, c"smaps_rollup")
-                .and_then(|bytes| Ok(parse_smaps_rollup(bytes)?));
+        let outcome = match answer.piece(0) {
+            Some(Ok(bytes)) => parse_smaps_rollup(bytes).map_err(ReadError::from),
+            Some(Err(errno)) => Err(file_error(&self.root, errno)),
+            None => return,
+        };
         // If the kept descriptor still answers, nobody else had the pid meanwhile.
         let same_process = match statm {
             Some(statm) => self.buffer.read_piece(&*statm).is_ok(),
@@ -374,24 +482,77 @@ impl Reader {
         let _ = counted(outcome, counts);
     }
 
-    /// Reads what a process is, apart from its numbers.
-    pub(super) fn read_image(&mut self, directory: &ProcessDir, comm: Comm) -> ImageDescription {
-        let Self { root, buffer, rules, .. } = self;
-        let cmdline = read_file(root, buffer, directory, c"cmdline").unwrap_or_default();
-        let redacted = rules.redact(cmdline);
-        let cgroup = read_file(root, buffer, directory, c"cgroup")
-            .ok()
-            .and_then(memory_cgroup)
-            .map(<[u8]>::to_vec);
-        let uid = read_file(root, buffer, directory, c"status")
-            .ok()
-            .and_then(|bytes| parse_status(bytes).ok()?.euid)
-            .and_then(|uid| u32::try_from(uid).ok());
-        let exe = directory.read_exe(buffer).ok().map(<[u8]>::to_vec);
-        let role = rules.role(&comm, exe.as_deref(), &redacted, cgroup.as_deref());
-        let kept = rules.keep(&redacted);
-        let cmdline = kept.get(..Identity::MAX_CMDLINE_BYTES).unwrap_or(kept).to_vec();
-        ImageDescription { uid, comm, exe, cmdline, cgroup, role }
+    /// Waits for the answer to what is asked.
+    fn answer(&mut self, longest: Option<Duration>) -> Option<Answer> {
+        self.readers.read(&mut self.requests, &mut self.answers, longest);
+        self.answers.pop()
+    }
+
+    /// Notes a reading that did not come back. Those that are still under way are counted elsewhere.
+    pub(super) fn note_stuck(
+        &mut self,
+        pid: i32,
+        answer: &Answer,
+        comm: Comm,
+        counts: &mut SweepCounts,
+    ) {
+        let Some(file) = answer.stuck_at() else { return };
+        let is_asked = self.readers.is_stuck(answer.key);
+        // No thread was free to read it: it is not the process that is stuck.
+        counts.stuck += u32::from(!is_asked);
+        if is_asked {
+            let (key, file) = (answer.key, file.name());
+            self.given_up.push(GivenUp { key, waits: false, is_told: false, pid, comm, file });
+        }
+    }
+
+    /// Returns the readings that have not come back until now. There are no more than threads for them.
+    pub(super) fn given_up(&mut self) -> &mut [GivenUp] {
+        let Self { given_up, readers, .. } = self;
+        given_up.retain(|reading| readers.is_stuck(reading.key));
+        for reading in given_up.iter_mut() {
+            reading.waits = readers.waits(reading.key);
+        }
+        given_up
+    }
+
+    /// Reads what the images are that are asked for, and hands each answer to `apply`.
+    pub(super) fn read_images(
+        &mut self,
+        requests: &mut Vec<Request>,
+        mut apply: impl FnMut(&mut Self, Answer),
+    ) {
+        let mut answers = std::mem::take(&mut self.answers);
+        self.readers.read(requests, &mut answers, None);
+        for answer in answers.drain(..) {
+            apply(self, answer);
+        }
+        self.answers = answers;
+    }
+
+    /// Reads what a process is after an exec, apart from its numbers.
+    fn read_image(
+        &mut self,
+        process: &Process,
+        pid: i32,
+        comm: Comm,
+        counts: &mut SweepCounts,
+    ) -> Result<ImageDescription, ReadError> {
+        let directory = self.root.open_process(pid)?;
+        let mut image = ImageDescription::unknown(self.read_uid(&directory), comm);
+        let key = process.identity.process.0;
+        self.requests.push(Request::new(key, directory, IMAGE, Answer::default()));
+        if let Some(answer) = self.answer(None) {
+            self.note_stuck(pid, &answer, comm, counts);
+            image.describe(&self.rules, &answer);
+        }
+        Ok(image)
+    }
+
+    /// Reads the effective user id.
+    pub(super) fn read_uid(&mut self, directory: &ProcessDir) -> Option<u32> {
+        let status = read_file(&self.root, &mut self.buffer, directory, c"status").ok()?;
+        parse_status(status).ok()?.euid.and_then(|uid| u32::try_from(uid).ok())
     }
 
     fn follow_image(
@@ -399,6 +560,7 @@ impl Reader {
         entry: &mut Entry,
         process: &mut Process,
         change: ImageChange,
+        counts: &mut SweepCounts,
     ) -> Result<Reading, ReadError> {
         match change {
             ImageChange::None => Ok(Reading::Alive),
@@ -410,8 +572,7 @@ impl Reader {
             ImageChange::Exec { comm, addresses } => {
                 process.addresses = addresses;
                 process.image_boot_ns = self.clock.now().boot_ns;
-                let directory = self.root.open_process(entry.pid)?;
-                let image = self.read_image(&directory, comm);
+                let image = self.read_image(process, entry.pid, comm, counts)?;
                 match &entry.statm {
                     // Were the pid another's by now, the kept descriptor would say so.
                     Some(statm) => self.buffer.read_piece(statm).map(drop)?,
@@ -442,35 +603,29 @@ fn count(counts: &mut SweepCounts, error: &ReadError) {
     match error {
         ReadError::Gone => counts.gone += 1,
         ReadError::Denied => counts.denied += 1,
+        ReadError::Stuck => counts.stuck += 1,
         ReadError::NoDescriptor | ReadError::Io(_) | ReadError::Parse(_) => counts.unreadable += 1,
     }
 }
 
-fn open_and_read<'a>(
-    root: &ProcRoot,
-    buffer: &'a mut ReadBuffer,
-    pid: i32,
-    thread: Option<i32>,
-    name: &CStr,
-) -> Result<&'a [u8], ReadError> {
-    let mut directory = root.open_process(pid)?;
-    if let Some(tid) = thread {
-        directory = directory.open_thread(tid)?;
-    }
-    read_file(root, buffer, &directory, name)
-}
-
 /// Opens, reads and closes one file of a process.
+///
+/// Not for files that wait while the memory map is locked: those are for a [`ReaderThreads`].
 pub(crate) fn read_file<'a>(
     root: &ProcRoot,
     buffer: &'a mut ReadBuffer,
     directory: &ProcessDir,
     name: &CStr,
 ) -> Result<&'a [u8], ReadError> {
-    let file = directory.open_file(name).map_err(|errno| match errno {
+    let file = directory.open_file(name).map_err(|errno| file_error(root, errno))?;
+    Ok(buffer.read_piece(file)?)
+}
+
+/// Returns why a file of a process could not be opened or read.
+pub(crate) fn file_error(root: &ProcRoot, errno: Errno) -> ReadError {
+    match errno {
         // The process is there; its captured files are not complete.
         Errno::NOENT if !root.is_live() => ReadError::Io(errno.into()),
         errno => ReadError::from(errno),
-    })?;
-    Ok(buffer.read_piece(file)?)
+    }
 }

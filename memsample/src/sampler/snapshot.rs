@@ -27,7 +27,7 @@ impl<'a> Snapshot<'a> {
     /// Returns what the sweep did and did not read.
     #[must_use]
     pub fn counts(&self) -> SweepCounts {
-        self.processes.counts
+        self.processes.counts()
     }
 
     /// Returns what is known of the PSS of all processes together, also from earlier sweeps; `None`

@@ -204,7 +204,7 @@ impl TestGroups {
                 group: group.number,
                 pid: entry.pid,
                 rss_bytes,
-                predicted_ns: process.rollup.predict_ns(rss_bytes),
+                predicted_ns: process.rollup.predict_ns(rss_bytes, process.page_table_bytes),
                 read_boot_ns: process.rollup.boot_ns,
                 read_rss_bytes: process.rollup.rss_bytes,
             });

@@ -57,12 +57,21 @@ pub enum MarkKind {
     Suspend,
     /// The OOM killer killed a process. Written by the recorder.
     OomKill,
+    /// A lock of a process is held, so that its memory or its arguments cannot be read. Written by the recorder.
+    Stuck,
 }
 
 impl MarkKind {
     /// Every kind.
-    pub const ALL: [Self; 6] =
-        [Self::Begin, Self::End, Self::Point, Self::ClockStep, Self::Suspend, Self::OomKill];
+    pub const ALL: [Self; 7] = [
+        Self::Begin,
+        Self::End,
+        Self::Point,
+        Self::ClockStep,
+        Self::Suspend,
+        Self::OomKill,
+        Self::Stuck,
+    ];
 
     /// Returns the word in the column `kind`.
     #[must_use]
@@ -74,6 +83,7 @@ impl MarkKind {
             Self::ClockStep => "clock_step",
             Self::Suspend => "suspend",
             Self::OomKill => "oom_kill",
+            Self::Stuck => "stuck",
         }
     }
 }
@@ -98,7 +108,7 @@ pub(crate) const FIELDS: Fields<Mark> = Fields(&[
     Field {
         name: "kind",
         source: "caller, recorder",
-        meaning: "`begin`, `end` or `point`; by the recorder itself `clock_step`, `suspend` or `oom_kill`.",
+        meaning: "`begin`, `end` or `point`; by the recorder itself `clock_step`, `suspend`, `oom_kill` or `stuck`.",
         value: Value::Text(|mark| Cow::Borrowed(mark.kind.as_str())),
     },
     Field {

@@ -39,12 +39,14 @@ mod names {
     use super::*;
 
     /// The names that more than one table has, since they mean the same there.
-    const SHARED: [&str; 23] = [
+    const SHARED: [&str; 26] = [
+        "anon_bytes",
         "attempt",
         "cgroup",
         "comm",
         "exit_code",
         "exit_hwm_bytes",
+        "hwm_bytes",
         "majflt",
         "minflt",
         "pid",
@@ -53,6 +55,7 @@ mod names {
         "recording",
         "repetition",
         "role",
+        "rss_bytes",
         "rss_peak_bytes",
         "rss_peak_bytes_upper",
         "samples",

@@ -90,6 +90,12 @@ pub(crate) const FIELDS: Fields<Tick> = Fields(&[
         value: Value::Int32(|tick| count(tick.exits.unseen)),
     },
     Field {
+        name: "unattributed",
+        source: "recorder",
+        meaning: "Processes that may belong to a test of the recording, and of which that is not known: an ancestor of theirs is not, or they are themselves among `unseen`.",
+        value: Value::Int32(|tick| count(tick.exits.unattributed)),
+    },
+    Field {
         name: "exits",
         source: "taskstats",
         meaning: "Exits that the kernel reported since the tick before: the rows of `exits` at this `ts`.",
@@ -142,6 +148,12 @@ pub(crate) const FIELDS: Fields<Tick> = Fields(&[
         source: "recorder",
         meaning: "Processes whose PSS is not read because a single reading would hold them up for more than 75 ms or break the budget. With a budget counted once a second.",
         value: Value::Int32(|tick| count(tick.counts.rollups_skipped)),
+    },
+    Field {
+        name: "stuck",
+        source: "recorder",
+        meaning: "Processes of which a reading has not come back by now, because a lock of theirs is held. What it would have read, PSS or what the process is, is null, while the rest is read as ever. A mark of kind `stuck` names each.",
+        value: Value::Int32(|tick| count(tick.counts.stuck)),
     },
     Field {
         name: "cgroups",

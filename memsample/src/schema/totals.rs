@@ -26,6 +26,8 @@ pub struct Totals {
     pub events_lost: u64,
     /// Processes that began and ended between two ticks and of which nothing else is known.
     pub unseen: u64,
+    /// Processes that may belong to a test of the recording, and of which that is not known.
+    pub unattributed: u64,
     /// Planned instants that were met late, or not at all.
     pub late: u64,
     /// Planned instants at which no sweep began. Contained in `late`, but for those while the machine
@@ -45,6 +47,8 @@ pub struct Totals {
     pub reopened: u64,
     /// Readings of PSS that were left out because the process is too large.
     pub pss_skipped: u64,
+    /// Samples of processes of which another reading had not come back, because a lock of theirs was held.
+    pub stuck: u64,
 }
 
 impl Totals {
@@ -62,7 +66,9 @@ impl Totals {
         self.reopened += u64::from(tick.counts.reopened);
         self.events_lost += u64::from(tick.counts.events_lost);
         self.unseen += u64::from(tick.exits.unseen);
+        self.unattributed += u64::from(tick.exits.unattributed);
         self.exits_lost += u64::from(tick.exits.overflows);
         self.pss_skipped += u64::from(tick.counts.rollups_skipped);
+        self.stuck += u64::from(tick.counts.stuck);
     }
 }

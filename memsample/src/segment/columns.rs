@@ -17,12 +17,15 @@ use crate::schema::int64;
 const BATCH_ROWS: usize = 16 * 1024;
 
 /// The sets of files whose metrics may be absent from a row, each with a set of bits of its own.
-const OPTIONAL_FILES: [Files; 5] = [
+const OPTIONAL_FILES: [Files; 8] = [
     Files::STATM,
+    Files::STATM.union(Files::SMAPS_ANON),
     Files::STATUS,
     Files::STAT,
-    Files::STATUS.union(Files::SMAPS),
+    Files::STATUS.union(Files::SMAPS_SWAP),
     Files::SMAPS_ROLLUP.union(Files::SMAPS),
+    Files::SMAPS_ROLLUP.union(Files::SMAPS_PSS),
+    Files::SMAPS_ROLLUP.union(Files::SMAPS_SWAP_PSS),
 ];
 
 /// The rows of a segment, process after process, as Arrow batches of the `samples` table.

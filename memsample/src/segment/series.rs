@@ -11,9 +11,8 @@ use crate::metric::{Files, Metrics};
 
 /// Flags of an entry in the log.
 const ABSENT: u8 = 1 << 7;
-/// The lower bits are the files that were read, where they differ from those of the tick.
+/// The files that were read follow, since they differ from those of the tick.
 const OWN_FILES: u8 = 1 << 6;
-const _: () = assert!(Files::all().bits() < OWN_FILES);
 
 /// The samples of one process image in one segment.
 pub(super) struct Series {
@@ -78,7 +77,8 @@ impl Series {
         if row.files == common {
             self.log.push(0);
         } else {
-            self.log.push(OWN_FILES | row.files.bits());
+            self.log.push(OWN_FILES);
+            put_number(&mut self.log, row.files.bits().into());
         }
         put_changes(&mut self.log, &self.last, &row.metrics);
         *self.last = row.metrics;
@@ -195,9 +195,11 @@ impl Iterator for EqualRowsIter<'_> {
                     if flags & ABSENT != 0 {
                         continue;
                     }
+                    let own_files = match flags & OWN_FILES {
+                        0 => None,
+                        _ => Some(Files::from_bits_truncate(self.log.number()? as u16)),
+                    };
                     self.log.changes(&mut self.metrics)?;
-                    let own_files = (flags & OWN_FILES != 0)
-                        .then(|| Files::from_bits_truncate(flags & !OWN_FILES));
                     if own_files.is_none() {
                         // The ticks until the next entry are like this one.
                         self.tick = self

@@ -14,7 +14,7 @@ use crate::metric::Metric;
 #[derive(Clone, Debug)]
 enum Event {
     Nothing,
-    Row { value: u64, files: u8 },
+    Row { value: u64, files: u16 },
     Absent,
     Rename(u8),
     Assign(Option<u8>),

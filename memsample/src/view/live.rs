@@ -48,12 +48,13 @@ pub(super) fn read(
         denied: 0,
         unreadable: 0,
         rollups_skipped: 0,
+        stuck: Vec::new(),
     };
     let mut processes = Vec::new();
     for pid in pids {
         match reader.process(pid).and_then(|mut open| reading.process(&mut open)) {
             Ok(process) => processes.extend(process),
-            Err(error) => reading.count(&error),
+            Err(error) => reading.count(pid, &error),
         }
     }
     let mut notes = reading.notes();
@@ -118,6 +119,8 @@ struct Reading<'a> {
     denied: u32,
     unreadable: u32,
     rollups_skipped: u32,
+    /// Processes of which a reading did not come back.
+    stuck: Vec<i32>,
 }
 
 impl Reading<'_> {
@@ -128,7 +131,10 @@ impl Reading<'_> {
             return Ok(None);
         };
         let needs_command = wanted.command || self.options.matches_command();
-        let command = needs_command.then(|| open.command()).flatten();
+        let command = match needs_command {
+            true => self.unless_stuck(open.pid(), open.command()).flatten(),
+            false => None,
+        };
         if !matches(self.options, open.pid(), &facts, command.as_deref()) {
             return Ok(None);
         }
@@ -137,7 +143,18 @@ impl Reading<'_> {
         if wanted.rollup {
             self.rollup(open, facts.memory.get(Metric::Rss).unwrap_or(0), &mut metrics)?;
         }
-        let cgroup = wanted.cgroup.then(|| open.cgroup()).flatten();
+        let cgroup = match wanted.cgroup {
+            true => self.unless_stuck(open.pid(), open.cgroup()).flatten(),
+            false => None,
+        };
+        let role = match wanted.role {
+            true => self.unless_stuck(open.pid(), open.role(&facts.comm)),
+            false => None,
+        };
+        let maps = match wanted.maps {
+            true => self.unless_stuck(open.pid(), open.count_mappings()),
+            false => None,
+        };
         Ok(Some(Process {
             pid: open.pid(),
             ppid: facts.ppid,
@@ -145,9 +162,9 @@ impl Reading<'_> {
             user: facts.uid.map(|uid| self.users.get(uid)),
             comm: facts.comm.to_string(),
             command,
-            role: wanted.role.then(|| open.role(&facts.comm)),
+            role,
             cgroup: cgroup.map(|path| crate::text(&path)),
-            maps: wanted.maps.then(|| open.count_mappings().ok()).flatten(),
+            maps,
             // What is known was read now.
             pss_age_ms: age_if_known(&metrics, Metric::Pss),
             detail_age_ms: age_if_known(&metrics, Metric::Hwm),
@@ -176,7 +193,7 @@ impl Reading<'_> {
             }
             Err(ReadError::Gone) => return Err(ReadError::Gone),
             Err(error) => {
-                self.count(&error);
+                self.count(open.pid(), &error);
                 self.pss.add_unknown(rss_bytes);
             }
         }
@@ -184,11 +201,26 @@ impl Reading<'_> {
     }
 
     /// Counts a file that could not be read. A process that has ended has no memory, and is not counted.
-    fn count(&mut self, error: &ReadError) {
+    fn count(&mut self, pid: i32, error: &ReadError) {
         match error {
             ReadError::Gone => {}
+            ReadError::Stuck if self.stuck.last() == Some(&pid) => {}
+            ReadError::Stuck => self.stuck.push(pid),
             ReadError::Denied => self.denied += 1,
             _ => self.unreadable += 1,
+        }
+    }
+
+    /// Returns what was read, and notes the process where that did not come back. Other errors of these files are
+    /// those of a process that has ended or may not be looked at, and null says so.
+    fn unless_stuck<T>(&mut self, pid: i32, outcome: Result<T, ReadError>) -> Option<T> {
+        match outcome {
+            Ok(value) => Some(value),
+            Err(error @ ReadError::Stuck) => {
+                self.count(pid, &error);
+                None
+            }
+            Err(_) => None,
         }
     }
 
@@ -198,7 +230,9 @@ impl Reading<'_> {
             (self.unreadable, Note::FilesUnreadable(self.unreadable)),
             (self.rollups_skipped, Note::RollupsSkipped(self.rollups_skipped)),
         ];
-        counted.into_iter().filter(|(count, _)| *count > 0).map(|(_, note)| note).collect()
+        let counted = counted.into_iter().filter(|(count, _)| *count > 0).map(|(_, note)| note);
+        let stuck = (!self.stuck.is_empty()).then(|| Note::Stuck(self.stuck.clone()));
+        counted.chain(stuck).collect()
     }
 }
 

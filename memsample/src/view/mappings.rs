@@ -27,34 +27,45 @@ pub(super) fn read(
     let pids = reader.pids()?;
     let mut mapped = Mapped::default();
     let mut matched = 0_usize;
+    let mut looked_at = 0_usize;
     let mut too_large = 0_usize;
     for pid in pids {
-        let Ok(mut open) = reader.process(pid) else {
-            continue;
+        let mut open = match reader.process(pid) {
+            Ok(open) => open,
+            Err(ReadError::Gone) => continue,
+            Err(_) => {
+                mapped.unreadable += 1;
+                looked_at += 1;
+                continue;
+            }
         };
         let rss_bytes = match rss_if_matching(&mut open, options) {
             Ok(Some(rss_bytes)) => rss_bytes,
             Ok(None) | Err(ReadError::Gone) => continue,
-            Err(_) => {
-                mapped.unreadable += 1;
+            Err(error) => {
+                // Whether it would match is not known: it is one of those that were looked at.
+                looked_at += 1;
+                mapped.fail(pid, &error);
                 continue;
             }
         };
         matched += 1;
+        looked_at += 1;
         if rss_bytes > Sampler::MAX_ROLLUP_RSS_BYTES {
             too_large += 1;
             continue;
         }
         match open.mappings() {
             Ok(mappings) => mapped.add(mappings),
-            // It has ended, and maps nothing.
-            Err(ReadError::Gone) => {}
-            Err(_) => mapped.unreadable += 1,
+            Err(error) => mapped.fail(pid, &error),
         }
     }
     let mut notes = Vec::new();
+    if !mapped.stuck.is_empty() {
+        notes.push(Note::Stuck(std::mem::take(&mut mapped.stuck)));
+    }
     if mapped.unreadable > 0 {
-        notes.push(Note::MappingsUnreadable { processes: mapped.unreadable, of: matched });
+        notes.push(Note::MappingsUnreadable { processes: mapped.unreadable, of: looked_at });
     }
     if too_large > 0 {
         notes.push(Note::MappingsSkipped(too_large));
@@ -77,7 +88,10 @@ fn rss_if_matching(
     let Some(facts) = open.facts()? else {
         return Ok(None);
     };
-    let command = options.matches_command().then(|| open.command()).flatten();
+    let command = match options.matches_command() {
+        true => open.command()?,
+        false => None,
+    };
     let matches = matches(options, open.pid(), &facts, command.as_deref());
     Ok(facts.memory.get(Metric::Rss).filter(|_| matches))
 }
@@ -90,9 +104,21 @@ struct Mapped {
     processes: usize,
     /// Processes whose mappings could not be read or understood.
     unreadable: usize,
+    /// Processes of which a reading did not come back.
+    stuck: Vec<i32>,
 }
 
 impl Mapped {
+    /// Notes why the mappings of a process are missing.
+    fn fail(&mut self, pid: i32, error: &ReadError) {
+        match error {
+            // It has ended, and maps nothing.
+            ReadError::Gone => {}
+            ReadError::Stuck => self.stuck.push(pid),
+            _ => self.unreadable += 1,
+        }
+    }
+
     /// Adds the mappings of a process, or none of them if one cannot be understood.
     fn add(&mut self, mappings: Smaps<'_>) {
         let Ok(mappings) = mappings.collect::<Result<Vec<_>, _>>() else {
@@ -164,7 +190,7 @@ impl MappingSums {
         };
         add(&mut self.swap, mapping.swap);
         add(&mut self.uss, mapping.uss());
-        add(&mut self.pss, Some(mapping.pss));
+        add(&mut self.pss, mapping.pss);
         add(&mut self.rss, Some(mapping.rss));
         add(&mut self.vsize, Some(mapping.size));
     }

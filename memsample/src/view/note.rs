@@ -33,6 +33,9 @@ pub enum Note {
     FilesDenied(u32),
     /// Files of processes could not be read for another reason, by their number.
     FilesUnreadable(u32),
+    /// A reading of these processes did not come back, because a lock of theirs is held: their PSS, arguments, role,
+    /// control group or mappings are not known.
+    Stuck(Vec<i32>),
     /// The PSS and USS of processes were not read: a process is larger than
     /// [`Sampler::MAX_ROLLUP_RSS_BYTES`](crate::Sampler::MAX_ROLLUP_RSS_BYTES) and would wait meanwhile.
     RollupsSkipped(u32),

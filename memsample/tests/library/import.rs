@@ -143,6 +143,8 @@ fn captures_become_ticks_at_their_times() {
     );
     assert_eq!(manifest.provenance.machine.kernel, "6.1.0-13-amd64");
     assert!(manifest.notes.iter().any(|note| note.contains("2 of 2 captures have no end mark")));
+    // `smaps` does not say it, nor do 200 KiB on the 100 pages of `stat`.
+    assert_eq!(manifest.provenance.machine.page_bytes, None);
     let [batch] = &batches(&recording, "processes")[..] else { panic!("one batch") };
     assert_eq!(batch.num_rows(), 3);
     assert_eq!(int64(batch, "uid", 0), Some(1000));
@@ -245,6 +247,149 @@ fn a_process_that_is_not_whole_is_counted() {
     assert!(recording.last_known_pss().unwrap().is_none());
 }
 
+/// What `smaps` says of a mapping, in the order of the kernel, by the release that began to.
+const LINES: [(&str, (u32, u32, u32)); 8] = [
+    ("Size: 100", (2, 6, 14)),
+    ("Rss: 64", (2, 6, 14)),
+    ("Pss: 32", (2, 6, 25)),
+    ("Private_Clean: 1", (2, 6, 14)),
+    ("Private_Dirty: 2", (2, 6, 14)),
+    ("Anonymous: 16", (2, 6, 34)),
+    ("Swap: 8", (2, 6, 34)),
+    ("SwapPss: 4", (4, 3, 0)),
+];
+
+/// A capture of a process under a kernel, with the page size that it says, if it does.
+fn capture_of_kernel(
+    kernel: (u32, u32, u32),
+    page_kib: Option<u64>,
+    resident_pages: u64,
+) -> Vec<u8> {
+    let mut mapping = "1000-2000 rw-p 00000000 00:00 0\n".to_owned();
+    for (line, _) in LINES.iter().filter(|(_, since)| *since <= kernel) {
+        mapping += &format!("{line} kB\n");
+    }
+    if let Some(page_kib) = page_kib {
+        mapping += &format!("KernelPageSize: {page_kib} kB\n");
+    }
+    let huge = mapping.replace("KernelPageSize: ", "KernelPageSize: 20");
+    let stat = stat(7, "old", 0, 50).replace(" 1000 100 ", &format!(" 1000 {resident_pages} "));
+    let mut tar = Vec::new();
+    put(&mut tar, "7/smaps", (huge + &mapping).as_bytes(), 0, TIME);
+    put(&mut tar, "7/stat", stat.as_bytes(), 0, TIME);
+    // A kernel thread of a kernel that does not say that it is one, and a process that has ended.
+    for (pid, comm) in [(2, "ksoftirqd/0"), (9, "defunct")] {
+        let stat = self::stat(pid, comm, 0, 1).replace(" 1000 100 ", " 0 0 ");
+        put(&mut tar, &format!("{pid}/smaps"), b"", 0, TIME);
+        put(&mut tar, &format!("{pid}/stat"), stat.as_bytes(), 0, TIME);
+    }
+    tar
+}
+
+#[test]
+fn what_an_old_kernel_does_not_say_is_null_and_noted() {
+    for (kernel, lacking, note) in [
+        (
+            (2, 6, 14),
+            &[Metric::Pss, Metric::Anon, Metric::Shared, Metric::Swap, Metric::SwapPss][..],
+            "Pss, Anonymous, Swap, SwapPss",
+        ),
+        (
+            (2, 6, 32),
+            &[Metric::Anon, Metric::Shared, Metric::Swap, Metric::SwapPss],
+            "Anonymous, Swap, SwapPss",
+        ),
+        ((3, 10, 0), &[Metric::SwapPss], "SwapPss"),
+        ((6, 1, 0), &[], ""),
+    ] {
+        let bytes = capture_of_kernel(kernel, None, 32);
+        let (_directory, recording) = import_bytes(&[&bytes], &SamplerOptions::default());
+        let recording = recording.unwrap_or_else(|error| panic!("{kernel:?}: {error}"));
+        check_consistency(&recording);
+        let rows = rows(&recording);
+        let [(_, metrics)] = &rows.values().collect::<Vec<_>>()[..] else { panic!("{rows:?}") };
+        for metric in Metric::ALL {
+            let captured = !matches!(
+                metric,
+                Metric::Data | Metric::Text | Metric::File | Metric::Shmem | Metric::Hwm
+            );
+            let known = metrics[metric as usize].is_some();
+            assert_eq!(known, captured && !lacking.contains(&metric), "{kernel:?}: {metric:?}");
+        }
+        assert_eq!(metrics[Metric::Rss as usize], Some(128 * KIB));
+        let notes = recording.manifest().notes.join("\n");
+        let said =
+            format!("the kernel of 1 of 1 captures is too old for the lines {note} of `smaps`");
+        assert_eq!(notes.contains(&said), !note.is_empty(), "{notes}");
+        // What has no memory was not missed.
+        assert_eq!(recording.manifest().totals.unreadable, 0);
+    }
+}
+
+#[test]
+fn the_size_of_a_page_is_that_of_the_captured_machine() {
+    for (said, resident_pages, expected) in [
+        (Some(4), 32, Some(4096)),
+        (Some(16), 8, Some(16_384)),
+        (Some(64), 2, Some(65_536)),
+        // 128 KiB are so many pages, or nearly.
+        (None, 32, Some(4096)),
+        (None, 8, Some(16_384)),
+        (None, 2, Some(65_536)),
+        (None, 3000, None),
+        (None, 0, None),
+    ] {
+        let bytes = capture_of_kernel((2, 6, 32), said, resident_pages);
+        let (_directory, recording) = import_bytes(&[&bytes], &SamplerOptions::default());
+        let recording = recording.unwrap();
+        assert_eq!(recording.manifest().provenance.machine.page_bytes, expected);
+        let unknown = "`cpus` and `page_bytes` of the captured machine are not known";
+        let notes = recording.manifest().notes.join("\n");
+        assert_eq!(notes.contains(unknown), expected.is_none(), "{notes}");
+    }
+}
+
+#[test]
+fn captures_of_the_same_second_keep_their_order() {
+    let captures: Vec<Vec<u8>> =
+        [300, 100, 200].map(|rss| capture(TIME, &[(7, 50, rss, 50)])).into();
+    let before = capture(TIME - 1, &[(7, 50, 80, 40)]);
+    let after = capture(TIME + 1, &[(7, 50, 90, 40)]);
+    let given: [&[u8]; 5] = [&after, &captures[0], &captures[1], &before, &captures[2]];
+    let (directory, recording) = import_bytes(&given, &SamplerOptions::default());
+    let recording = recording.unwrap();
+    check_consistency(&recording);
+    let order: Vec<_> = rows(&recording)
+        .into_iter()
+        .filter(|((_, pid), _)| *pid == 7)
+        .map(|((ts, _), (_, metrics))| {
+            (ts - TIME as i64 * 1000, metrics[Metric::Rss as usize].unwrap() / KIB)
+        })
+        .collect();
+    assert_eq!(order, [(-1000, 80), (0, 300), (1, 100), (2, 200), (1000, 90)]);
+    let notes = recording.manifest().notes.join("\n");
+    assert!(notes.contains("2 of 5 captures are of the same second as the one before"), "{notes}");
+    assert_eq!(recording.manifest().provenance.settings.interval_ms, 1000);
+    let path = directory.path().join("0.tar");
+    let twice = [path.clone(), directory.path().join("1.tar"), path];
+    let error = import(&twice, &directory.path().join("other"), &SamplerOptions::default());
+    assert!(matches!(error, Err(ImportError::Twice(_))));
+}
+
+#[test]
+fn the_reason_why_nothing_is_known_is_the_true_one() {
+    let mut tar = Vec::new();
+    put(&mut tar, "7/smaps", b"1-2 r--p 0 0:0 0\nSize: 4 kB\nRss: x kB\n", 0, TIME);
+    put(&mut tar, "7/stat", stat(7, "x", 0, 1).as_bytes(), 0, TIME);
+    refused(&[&tar], "its `7/smaps` is damaged: field `Rss` is not a number");
+    let mut tar = Vec::new();
+    for pid in [7, 8] {
+        put(&mut tar, &format!("{pid}/smaps"), b"", 0, TIME);
+        put(&mut tar, &format!("{pid}/stat"), stat(pid, "x", 0, 1).as_bytes(), 0, TIME);
+    }
+    refused(&[&tar], "the `smaps` of all its processes (2) are missing or empty: capture as root");
+}
+
 /// Checks that captures are refused, and that nothing is left behind.
 #[track_caller]
 fn refused(captures: &[&[u8]], message: &str) {
@@ -275,7 +420,6 @@ fn what_is_no_capture_is_refused() {
     let mut tar = Vec::new();
     put(&mut tar, "meminfo", b"garbage", 0, TIME);
     refused(&[&tar], "its `meminfo` is damaged: field `MemTotal` is missing");
-    refused(&[&whole, &whole], "are of the same second");
     refused(&[], "0 captures cannot be one recording");
 }
 

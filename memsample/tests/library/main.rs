@@ -7,6 +7,7 @@ mod scripted_clock;
 mod simulation;
 
 mod cgroups;
+mod damaged_tables;
 mod flight;
 mod golden;
 mod import;

@@ -287,7 +287,7 @@ fn mappings_agree_with_procfs() {
     assert_eq!(ours.len(), theirs.0.len());
     for (ours, theirs) in ours.iter().zip(&theirs) {
         let of = |name: &str| theirs.extension.map.get(name).map(|bytes| bytes / 1024);
-        let sizes = [Some(ours.size), Some(ours.rss), Some(ours.pss)];
+        let sizes = [Some(ours.size), Some(ours.rss), ours.pss];
         assert_eq!(sizes.map(kib), ["Size", "Rss", "Pss"].map(of));
         let optional = [ours.anonymous, ours.swap, ours.swap_pss];
         assert_eq!(optional.map(kib), ["Anonymous", "Swap", "SwapPss"].map(of));

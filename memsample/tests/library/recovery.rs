@@ -408,7 +408,7 @@ fn what_is_no_recording_is_refused() {
     fs::write(directory.path().join("recording.json"), b"{\"format\":").unwrap();
     assert!(message(directory.path().to_owned()).contains("cannot read the recording"));
     // What it says is not for the terminal.
-    let escape = r#"{"state": "\u001b[2J\u202e"}"#;
+    let escape = r#"{"format": 2, "memsample": "0.1.0", "state": "\u001b[2J\u202e"}"#;
     fs::write(directory.path().join("recording.json"), escape).unwrap();
     let error = Recording::open(directory.path()).unwrap_err();
     let said = std::error::Error::source(&error).unwrap().to_string();

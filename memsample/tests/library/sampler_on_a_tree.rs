@@ -9,7 +9,7 @@ use memsample::{Files, Host, Metric, ProcessId, Sampler, SamplerOptions, SweepCo
 const PAGE: u64 = 4096;
 
 /// A sweep reads every file but the one of imported captures.
-const READ_BY_SWEEPS: Files = Files::all().difference(Files::SMAPS);
+const READ_BY_SWEEPS: Files = Files::all().difference(Files::IMPORTED);
 
 fn sampler(tree: &FakeProc) -> Sampler {
     let host = Host {
@@ -231,14 +231,18 @@ fn broken_files_are_counted_and_leave_the_rest_alone() {
 }
 
 #[test]
-fn numbers_that_overflow_are_broken_files() {
+fn a_number_that_is_too_large_is_the_largest() {
     let tree = FakeProc::new();
     tree.set(&FakeProcess::new(7));
     tree.set(&FakeProcess::new(8));
     let mut sampler = sampler(&tree);
-    tree.write("7/statm", b"18446744073709551615 18446744073709551615 0 0 0 0 0\n");
-    let (samples, counts) = sweep(&mut sampler, Files::STATM);
-    assert_eq!((samples.len(), counts.unreadable), (1, 1));
+    for statm in ["18446744073709551615 9 0 0 0 0 0\n", "18446744073709551616 9 0 0 0 0 0\n"] {
+        tree.write("7/statm", statm.as_bytes());
+        let snapshot = sampler.sweep(Files::STATM);
+        assert_eq!(snapshot.counts().unreadable, 0);
+        let sizes: Vec<_> = snapshot.samples().map(|sample| sample.get(Metric::Vsize)).collect();
+        assert_eq!(sizes, [Some(u64::MAX), Some(1000 * PAGE)]);
+    }
 }
 
 #[test]

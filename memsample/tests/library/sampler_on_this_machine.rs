@@ -204,7 +204,7 @@ fn a_process_whose_first_thread_ended_is_still_sampled() {
         for _ in 0..3 {
             let snapshot = sampler.sweep(Files::all());
             let sample = snapshot.samples().find(|sample| sample.pid() == pid).unwrap();
-            assert_eq!(sample.files(), Files::all() - Files::SMAPS);
+            assert_eq!(sample.files(), Files::all() - Files::IMPORTED);
             assert!(sample.get(Metric::Hwm) >= Some(sample.rss_bytes()));
             assert!(sample.rss_bytes() > 1 << 20);
         }

@@ -28,12 +28,16 @@ fn values(view: &View, by: By, name: &str) -> Vec<Value> {
 }
 
 fn record(name: &str) -> (TempDir, Recording) {
+    record_tree(&tree(name))
+}
+
+fn record_tree(root: &Path) -> (TempDir, Recording) {
     let directory = tempdir().unwrap();
     let options = RecorderOptions::new()
         .detail(Rate::EveryTick)
         .pss(Rate::EveryTick)
         .events(false)
-        .sampler(SamplerOptions::default().proc_root(tree(name)));
+        .sampler(SamplerOptions::default().proc_root(root));
     let recorder = Recorder::start(&directory.path().join("x"), options).unwrap();
     std::thread::sleep(std::time::Duration::from_millis(300));
     (directory, recorder.stop().unwrap())
@@ -155,6 +159,78 @@ fn mappings_of_processes_add_up_by_name() {
     fs::remove_file(directory.path().join("42/smaps")).unwrap();
     let view = View::live(sampler, &ViewOptions::new(By::Mapping), &user_name).unwrap();
     assert_eq!(view.notes, [Note::MappingsUnreadable { processes: 1, of: 2 }]);
+}
+
+/// Copies a process of the captured tree, with other contents of some files; `None`: without the file.
+fn copy_process(root: &Path, pid: i32, changes: &[(&str, Option<&str>)]) {
+    let process = root.join(pid.to_string());
+    fs::create_dir(&process).unwrap();
+    for file in ["stat", "statm", "status", "smaps_rollup", "cmdline", "cgroup"] {
+        fs::copy(tree("idle").join("4").join(file), process.join(file)).unwrap();
+    }
+    for (file, contents) in changes {
+        match contents {
+            Some(contents) => fs::write(process.join(file), contents).unwrap(),
+            None => fs::remove_file(process.join(file)).unwrap(),
+        }
+    }
+}
+
+#[test]
+fn a_view_and_a_recording_have_the_same_processes_of_a_captured_tree() {
+    let directory = tempdir().unwrap();
+    let root = directory.path();
+    for file in ["loadavg", "meminfo"] {
+        fs::copy(tree("idle").join(file), root.join(file)).unwrap();
+    }
+    let huge = "99999999999999999999999 18446744073709551616 3 4 0 6 0\n";
+    let no_memory = "Name:\tx\nTgid:\t1\nUid:\t0\t0\t0\t0\nThreads:\t1\n";
+    let cases: [&[(&str, Option<&str>)]; 11] = [
+        &[],
+        &[("stat", None)],
+        &[("statm", None)],
+        &[("status", None)],
+        &[("stat", None), ("statm", None)],
+        &[("smaps_rollup", None), ("cmdline", None), ("cgroup", None)],
+        &[("statm", Some(huge)), ("status", None)],
+        &[("statm", Some("0 0 0 0 0 0 0\n"))],
+        &[("statm", Some("garbage"))],
+        &[("status", Some(no_memory))],
+        &[("status", Some("garbage")), ("stat", Some("7 (x"))],
+    ];
+    for (pid, changes) in (101..).zip(cases) {
+        copy_process(root, pid, changes);
+    }
+    let sampler = SamplerOptions::default().proc_root(root);
+    let options = ViewOptions::new(By::Process);
+    let view = View::live(sampler, &options, &user_name).unwrap();
+    let (_directory, recording) = record_tree(root);
+    let recorded = View::recorded(&recording, None, &options, &user_name).unwrap();
+    let pids = |view: &View| values(view, By::Process, "pid");
+    let expected = [101, 104, 106, 107, 110].map(Value::Number);
+    assert_eq!(pids(&recorded), expected);
+    assert_eq!(pids(&view), expected);
+    // A number that is too large is stored as the largest.
+    let vsize = values(&recorded, By::Process, "vsize_bytes");
+    assert_eq!(vsize[3], Value::Size(i64::MAX.unsigned_abs()));
+    for name in ["idle", "broken"] {
+        let (_directory, recording) = record(name);
+        let recorded = View::recorded(&recording, None, &options, &user_name).unwrap();
+        assert_eq!(pids(&live(name, &options)), pids(&recorded), "{name}");
+    }
+}
+
+#[test]
+fn more_is_never_unreadable_than_was_looked_at() {
+    let directory = tempdir().unwrap();
+    copy_process(directory.path(), 41, &[]);
+    fs::write(directory.path().join("41/smaps"), "").unwrap();
+    for pid in 42..48 {
+        copy_process(directory.path(), pid, &[("stat", None), ("statm", None), ("status", None)]);
+    }
+    let sampler = SamplerOptions::default().proc_root(directory.path());
+    let view = View::live(sampler, &ViewOptions::new(By::Mapping), &user_name).unwrap();
+    assert_eq!(view.notes, [Note::MappingsUnreadable { processes: 6, of: 7 }]);
 }
 
 #[test]

@@ -38,6 +38,7 @@ impl Summary {
             unreadable: totals.unreadable,
             reopened: totals.reopened,
             pss_skipped: totals.pss_skipped,
+            stuck: totals.stuck,
             sweep_us: recorder.map(|recorder| recorder.sweep_us.into()),
             lateness_us: recorder.map(|recorder| recorder.lateness_us.into()),
             cpu_seconds: recorder.map(|recorder| recorder.cpu_seconds),
@@ -79,6 +80,7 @@ impl From<memsample::End> for End {
             memsample::End::Idle => Self::Idle,
             memsample::End::DiskFull => Self::DiskFull,
             memsample::End::WriteFailed(reason) => Self::WriteFailed(reason),
+            memsample::End::SamplingFailed(reason) => Self::SamplingFailed(reason),
             memsample::End::Crashed => Self::Crashed,
             memsample::End::Imported => Self::Imported,
             memsample::End::Dumped => Self::Dumped,
@@ -105,6 +107,7 @@ impl From<memsample::Totals> for Totals {
             exits_lost,
             events_lost,
             unseen,
+            unattributed,
             late,
             missed,
             dropped,
@@ -114,6 +117,7 @@ impl From<memsample::Totals> for Totals {
             unreadable,
             reopened,
             pss_skipped,
+            stuck,
         } = totals;
         Self {
             ticks,
@@ -124,6 +128,7 @@ impl From<memsample::Totals> for Totals {
             exits_lost,
             events_lost,
             unseen,
+            unattributed,
             late,
             missed,
             dropped,
@@ -133,6 +138,7 @@ impl From<memsample::Totals> for Totals {
             unreadable,
             reopened,
             pss_skipped,
+            stuck,
         }
     }
 }

@@ -14,6 +14,7 @@ use rustix::io::Errno;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::beside::beside;
 use super::flight::{Flight, Reason};
 use super::retention;
 use super::state::State;
@@ -63,7 +64,7 @@ pub(super) async fn watch(state: Arc<State>) {
         waiting = None;
         let lock = flight.lock_dumps().await;
         let of_dump = Arc::clone(&state);
-        let _ = tokio::task::spawn_blocking(move || {
+        let _ = beside(move || {
             let _lock = lock;
             of_dump.flight.dump_automatically(reason);
             let removed = retention::remove_old(&of_dump.recordings, &of_dump.retention());
@@ -94,7 +95,7 @@ impl Restart {
                 if state.flight.is_down() {
                     let state = Arc::clone(state);
                     let revive = move || state.flight.restart_after_end(&state.sessions.sampler());
-                    let _ = tokio::task::spawn_blocking(revive).await;
+                    let _ = beside(revive).await;
                 }
                 self.due = None;
             }

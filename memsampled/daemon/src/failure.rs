@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use memsample_client::wire::{ErrorBody, ErrorCode, Refusal};
+use memsample_inherited::advice;
 
 /// An answer that is not a success.
 #[derive(Clone, Debug)]
@@ -26,13 +27,12 @@ impl Failure {
         Self::new(ErrorCode::Unavailable, "the daemon is ending: try again when it runs again")
     }
 
-    /// An error of the system that the client cannot help: the log says more.
+    /// An error of the system that the client cannot help, for the log too.
     pub(super) fn internal(doing: &str, error: impl fmt::Display) -> Self {
-        tracing::error!("{doing}: {error}");
-        Self::new(
-            ErrorCode::Internal,
-            format!("{doing} failed: {error}; the log of the daemon says more"),
-        )
+        let error = error.to_string();
+        let advice = advice(&error).map_or(String::new(), |advice| format!("; {advice}"));
+        tracing::error!("{doing}: {error}{advice}");
+        Self::new(ErrorCode::Internal, format!("{doing} failed: {error}{advice}"))
     }
 }
 

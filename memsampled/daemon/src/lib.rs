@@ -20,6 +20,7 @@
 //! that no client can delay them.
 
 mod automatic_dumps;
+mod beside;
 mod connections;
 mod failure;
 mod flight;

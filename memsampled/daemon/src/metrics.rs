@@ -80,13 +80,14 @@ pub(super) fn text(state: &State, peer: Peer) -> String {
         sessions.len() as f64,
     );
     type Value = fn(&memsample_client::wire::SessionTotals) -> u64;
-    let totals: [(&str, &str, Value); 6] = [
+    let totals: [(&str, &str, Value); 7] = [
         ("ticks", "Sweeps that were made and written.", |totals| totals.ticks),
         ("samples", "Samples that were written.", |totals| totals.samples),
         ("late", "Planned instants at which no sweep began in time.", |totals| totals.late),
         ("missed", "Planned instants at which none began at all.", |totals| totals.missed),
         ("dropped", "Samples that were read and not written.", |totals| totals.dropped),
         ("denied", "Readings that the kernel refused.", |totals| totals.denied),
+        ("stuck", "Samples that lack a reading that did not come back.", |totals| totals.stuck),
     ];
     for (name, help, value) in totals {
         let name = format!("memsampled_session_{name}_total");

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::net::UnixStream;
 use tokio::sync::Semaphore;
 
+use super::beside::beside;
 use super::options::Options;
 
 /// The list of a user's groups may come over a network; it must not hold the client up for ever.
@@ -65,7 +66,7 @@ impl Peer {
                     .and_then(|user| user.groups())
                     .is_some_and(|groups| groups.iter().any(|of_user| of_user.gid() == group))
             };
-            tokio::task::spawn_blocking(look_up).await.ok()
+            beside(look_up).await.ok()
         };
         matches!(tokio::time::timeout(GROUPS_TIMEOUT, is_member).await, Ok(Some(true)))
     }

@@ -9,11 +9,13 @@ use std::time::Duration;
 
 use axum::Router;
 use rustix::fs::Mode;
+use rustix::process::{WaitOptions, wait};
 use sd_notify::NotifyState;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, watch};
 
+use super::beside::beside;
 use super::connections::{self, Listener};
 use super::guard::Guard;
 use super::listen::{Socket, open_tcp};
@@ -21,13 +23,12 @@ use super::lock::Lock;
 use super::options::{Arguments, Options};
 use super::recordings::RecordingsDirectory;
 use super::state::State;
-use super::{
-    automatic_dumps, listen, protection, recovery, retention, routes, watch as watching, work,
-};
+use super::{automatic_dumps, listen, protection, recovery, retention, routes, watch as watching};
 use memsample_config::Config;
+use memsample_inherited::{is_ignored, is_init, too_few_descriptors};
 
-/// Threads for what waits for the disk end when there was nothing to do for this long.
-const BLOCKING_KEEP_ALIVE: Duration = Duration::from_secs(2);
+/// Descriptors that must be free at the start: for sockets, locks, the files of a recording, and some for processes.
+const MIN_DESCRIPTORS: usize = 96;
 /// How long answers that have begun may take when the daemon ends.
 const GRACE: Duration = Duration::from_millis(200);
 /// The file in the recordings directory that says that a daemon uses it.
@@ -45,6 +46,8 @@ pub enum DaemonError {
     Socket(PathBuf, io::Error),
     /// TCP cannot be served.
     Tcp(io::Error),
+    /// Too few files may be open.
+    Descriptors(String),
     /// The system refused something else.
     System(io::Error),
 }
@@ -62,6 +65,7 @@ impl fmt::Display for DaemonError {
             ),
             Self::Socket(path, _) => write!(f, "cannot listen on the socket `{}`", path.display()),
             Self::Tcp(_) => f.write_str("cannot serve HTTP over TCP"),
+            Self::Descriptors(reason) => write!(f, "{reason}, or with `LimitNOFILE=` in its unit"),
             Self::System(_) => f.write_str("cannot begin"),
         }
     }
@@ -74,7 +78,7 @@ impl std::error::Error for DaemonError {
             | Self::Socket(_, error)
             | Self::Tcp(error)
             | Self::System(error) => Some(error),
-            Self::RecordingsInUse(_) => None,
+            Self::RecordingsInUse(_) | Self::Descriptors(_) => None,
         }
     }
 }
@@ -93,6 +97,9 @@ const SOCKET_PERIOD: Duration = Duration::from_secs(2);
 /// Why it could not begin.
 pub fn run(options: Options, arguments: &Arguments) -> Result<(), DaemonError> {
     let descriptors = protection::raise_descriptor_limit();
+    if let Some(reason) = too_few_descriptors(MIN_DESCRIPTORS) {
+        return Err(DaemonError::Descriptors(reason));
+    }
     let failed = |error| DaemonError::Recordings(options.recordings.clone(), error);
     let recordings = RecordingsDirectory::open(&options.recordings).map_err(failed)?;
     // Recordings are for their owner.
@@ -112,8 +119,6 @@ pub fn run(options: Options, arguments: &Arguments) -> Result<(), DaemonError> {
     let protection = protection::protect(options.own_cgroup);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .max_blocking_threads(work::THREADS)
-        .thread_keep_alive(BLOCKING_KEEP_ALIVE)
         .build()
         .map_err(DaemonError::System)?;
     let (ending, is_ending) = watch::channel(false);
@@ -126,8 +131,8 @@ pub fn run(options: Options, arguments: &Arguments) -> Result<(), DaemonError> {
         state.recordings.path().display(),
     );
     runtime.block_on(serve(&socket, tcp.zip(guard), &state, arguments, &ending))?;
-    // Requests that still wait for a thread of the pool are refused: the daemon ends.
-    runtime.shutdown_timeout(GRACE);
+    // What other threads still do is not waited for: the daemon ends.
+    runtime.shutdown_background();
     tracing::info!("ended");
     Ok(())
 }
@@ -157,6 +162,10 @@ async fn serve(
         tokio::spawn(connections::serve(listener, router, Arc::clone(state)));
     }
     tokio::spawn(watching::watch_sessions(Arc::clone(state)));
+    if is_init() {
+        let orphans = signal(SignalKind::child()).map_err(failed)?;
+        tokio::spawn(reap(orphans));
+    }
     tokio::spawn(watching::feed_watchdog());
     tokio::spawn(automatic_dumps::watch(Arc::clone(state)));
     tokio::spawn(tidy_up(Arc::clone(state)));
@@ -208,13 +217,21 @@ async fn serve(
     Ok(())
 }
 
+/// Reaps what is left of processes whose parents have ended, which become children of PID 1.
+async fn reap(mut orphans: Signal) {
+    loop {
+        while let Ok(Some(_)) = wait(WaitOptions::NOHANG) {}
+        orphans.recv().await;
+    }
+}
+
 /// Looks now and then whether the socket is still there, and makes it again and listens there if it is not.
 async fn remake_socket(path: PathBuf, router: Router, state: Arc<State>) {
     let mut told = String::new();
     loop {
         tokio::time::sleep(SOCKET_PERIOD).await;
         let (of_task, socket) = (Arc::clone(&state), path.clone());
-        let remade = tokio::task::spawn_blocking(move || {
+        let remade = beside(move || {
             let listener = listen::remake(&socket, &of_task.options())?;
             listener.map(|listener| listener.set_nonblocking(true).map(|()| listener)).transpose()
         });
@@ -245,7 +262,7 @@ async fn remake_socket(path: PathBuf, router: Router, state: Arc<State>) {
 /// Recovers what another daemon left, and then removes what is too old, again and again.
 async fn tidy_up(state: Arc<State>) {
     let of_recovery = Arc::clone(&state);
-    let _ = tokio::task::spawn_blocking(move || {
+    let _ = beside(move || {
         of_recovery.recordings.finish_removals();
         let recovered =
             of_recovery.flight.salvage() + recovery::recover_all(&of_recovery.recordings);
@@ -267,7 +284,7 @@ async fn reload_on_request(
         requests.notified().await;
         let (state, arguments, socket) = (Arc::clone(&state), arguments.clone(), socket.clone());
         let reload = move || reload(&state, &arguments, socket.as_deref());
-        let _ = tokio::task::spawn_blocking(reload).await;
+        let _ = beside(reload).await;
     }
 }
 
@@ -326,10 +343,12 @@ fn give_socket(socket: Option<&Path>, options: &Options) {
 }
 
 /// The signals that mean something to the daemon.
+///
+/// `None` is one that was ignored when the daemon began, and stays so, as `nohup` wants it.
 struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
+    terminate: Option<Signal>,
+    interrupt: Option<Signal>,
+    hangup: Option<Signal>,
 }
 
 #[derive(PartialEq, Eq)]
@@ -340,22 +359,36 @@ enum Request {
 
 impl Signals {
     fn new() -> io::Result<Self> {
+        let unless_ignored = |kind: SignalKind| match is_ignored(kind.as_raw_value()) {
+            true => Ok(None),
+            false => signal(kind).map(Some),
+        };
         Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
+            terminate: unless_ignored(SignalKind::terminate())?,
+            interrupt: unless_ignored(SignalKind::interrupt())?,
+            hangup: unless_ignored(SignalKind::hangup())?,
         })
     }
 
     async fn next(&mut self) -> Request {
         tokio::select! {
-            _ = self.terminate.recv() => Request::End,
-            _ = self.interrupt.recv() => Request::End,
-            _ = self.hangup.recv() => Request::Reload,
+            () = come(&mut self.terminate) => Request::End,
+            () = come(&mut self.interrupt) => Request::End,
+            () = come(&mut self.hangup) => Request::Reload,
         }
     }
 
     async fn next_end(&mut self) {
         while self.next().await == Request::Reload {}
+    }
+}
+
+/// Waits for a signal, for ever if it is ignored.
+async fn come(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => {
+            signal.recv().await;
+        }
+        None => std::future::pending().await,
     }
 }

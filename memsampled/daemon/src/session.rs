@@ -25,6 +25,11 @@ const LIVE_ROWS: usize = 10;
 /// Tests that an event lists: more than a machine has CPUs for.
 const MAX_TESTS: usize = 256;
 
+/// A session whose last tick is so many intervals ago is not being sampled.
+const OVERDUE_INTERVALS: u32 = 3;
+/// And as long ago: a busy machine may be late.
+const MIN_OVERDUE: Duration = Duration::from_secs(2);
+
 /// A session that a client started.
 pub(super) struct ActiveSession {
     id: String,
@@ -185,6 +190,17 @@ impl ActiveSession {
         Some((recorder.status(), latest.map_or(Vec::new(), |latest| latest.roles)))
     }
 
+    /// Returns what is wrong with it now: that its processes are not sampled, for longer than a few intervals.
+    pub(super) fn problem(&self) -> Option<String> {
+        let recorder = self.recorder.read().unwrap_or_else(PoisonError::into_inner);
+        let recorder = recorder.as_ref().filter(|recorder| !recorder.is_finished())?;
+        let since_tick = recorder.status().since_tick;
+        let overdue = since_tick > MIN_OVERDUE.max(OVERDUE_INTERVALS * self.interval.0);
+        overdue.then(|| {
+            format!("session `{}` has had no sample for {:.1} s", self.id, since_tick.as_secs_f64())
+        })
+    }
+
     /// Returns its description for clients.
     pub(super) fn describe(&self) -> Session {
         let recorder = self.recorder.read().unwrap_or_else(PoisonError::into_inner);
@@ -219,6 +235,7 @@ impl ActiveSession {
                 missed: totals.missed,
                 dropped: totals.dropped,
                 denied: totals.denied,
+                stuck: totals.stuck,
             },
             largest: status.largest.map(|(comm, pid, rss_bytes)| TopProcess {
                 comm: comm.to_string(),

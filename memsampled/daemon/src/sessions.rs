@@ -257,8 +257,12 @@ impl Sessions {
             table.sessions.values().chain(&table.closing).cloned().collect()
         };
         std::thread::scope(|scope| {
-            for session in open {
-                scope.spawn(move || close_unasked(&session));
+            for session in &open {
+                let thread = std::thread::Builder::new().name("memsampled-close".to_owned());
+                if thread.spawn_scoped(scope, || close_unasked(session)).is_err() {
+                    // There can be no other thread: then one after the other.
+                    close_unasked(session);
+                }
             }
         });
         // Those that were being started are closed by who starts them.

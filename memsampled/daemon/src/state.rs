@@ -112,6 +112,7 @@ impl State {
             ));
         }
         problems.extend(self.flight.problem());
+        problems.extend(self.sessions.all().iter().filter_map(|session| session.problem()));
         problems
     }
 }

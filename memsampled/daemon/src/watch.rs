@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use super::beside::beside;
 use super::state::State;
 
 /// How often the daemon looks for sessions that have ended unasked.
@@ -21,7 +22,7 @@ pub(super) async fn watch_sessions(state: Arc<State>) {
             state.sessions.begun.notified().await;
         }
         let state = Arc::clone(&state);
-        let _ = tokio::task::spawn_blocking(move || state.sessions.close_ended()).await;
+        let _ = beside(move || state.sessions.close_ended()).await;
     }
 }
 
@@ -29,7 +30,7 @@ pub(super) async fn watch_sessions(state: Arc<State>) {
 pub(super) async fn watch_retention(state: Arc<State>) {
     loop {
         let of_retention = Arc::clone(&state);
-        let _ = tokio::task::spawn_blocking(move || {
+        let _ = beside(move || {
             let removed =
                 super::retention::remove_old(&of_retention.recordings, &of_retention.retention());
             of_retention.counters.removed.fetch_add(removed, Ordering::Relaxed);

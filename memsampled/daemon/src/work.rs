@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::beside::{NotDone, beside};
 use super::failure::Failure;
 use super::peer::Peer;
 use memsample_client::wire::ErrorCode;
@@ -14,10 +15,6 @@ use memsample_client::wire::ErrorCode;
 const PERMITS: usize = 8;
 /// Those of one user: others always get a permit.
 const PERMITS_OF_ONE: usize = 4;
-/// Threads beside those of requests, for what the daemon does unasked.
-const OWN_THREADS: usize = 4;
-/// All threads of the pool.
-pub(super) const THREADS: usize = PERMITS + OWN_THREADS;
 /// How long a request waits for its permit.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -58,10 +55,12 @@ impl Work {
             let _permit = permit;
             work()
         };
-        match tokio::task::spawn_blocking(work).await {
+        match beside(work).await {
             Ok(outcome) => outcome,
-            Err(error) if error.is_cancelled() => Err(Failure::ending()),
-            Err(error) => Err(Failure::internal("the request", error)),
+            Err(error @ NotDone::NoThread(_)) => {
+                Err(Failure::new(ErrorCode::Unavailable, format!("{error}: try again later")))
+            }
+            Err(error @ NotDone::Panicked) => Err(Failure::internal("the request", error)),
         }
     }
 
@@ -144,11 +143,7 @@ mod tests {
 
     #[test]
     fn one_user_cannot_take_every_thread() {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .max_blocking_threads(THREADS)
-            .build()
-            .unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         runtime.block_on(async {
             let work = Arc::new(Work::with_timeout(Duration::from_millis(20)));
             let mut going = Vec::new();
@@ -164,7 +159,7 @@ mod tests {
             let refused = work.run(peer(3), || Ok(())).await.unwrap_err();
             assert_eq!(refused.code, ErrorCode::Unavailable, "{}", refused.message);
             // What the daemon does unasked has threads all the same.
-            tokio::task::spawn_blocking(|| ()).await.unwrap();
+            beside(|| ()).await.unwrap();
             // A client that goes away does not give its permit back before its work is done.
             let (end, working) = going.remove(0);
             working.abort();

@@ -5,6 +5,9 @@ use memsample::KernelSource;
 use crate::sandbox::{Controllers, bubblewrap, controllers, lxc_tools, pid_namespace};
 pub use crate::sandbox::{LXC_PATH, Missing, available};
 
+/// What the link of a process in the first pid namespace shows: `PROC_PID_INIT_INO` of the kernel.
+const FIRST_PID_NAMESPACE: &str = "pid:[4026531836]";
+
 /// One thing that was tried.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Check {
@@ -36,13 +39,17 @@ pub fn checks() -> Vec<Check> {
 
 /// What the recording of a suite gets from the kernel.
 fn source(source: KernelSource) -> Option<Check> {
-    let privileged = "run it as root, or: setcap cap_net_admin=ep \"$(command -v memsample)\"; a \
-                      container does not have it";
+    let privileged = "run it as root, or: setcap cap_net_admin=ep \"$(command -v memsample)\"; outside \
+                      of containers and of other network namespaces, which do not have it";
     let (name, purpose, works, remedy) = match source {
         KernelSource::Processes => (
             "processes",
             "the processes of every user",
-            "/proc shows all",
+            if in_first_pid_namespace() {
+                "/proc shows all"
+            } else {
+                "/proc shows all of this pid namespace (a container), and none outside of it"
+            },
             "run it as root, or: mount -o remount,hidepid=0 /proc",
         ),
         KernelSource::Forks => (
@@ -75,12 +82,24 @@ fn source(source: KernelSource) -> Option<Check> {
             "mounted",
             "mount -t cgroup2 none /sys/fs/cgroup",
         ),
+        KernelSource::OomKills => (
+            "kmsg",
+            "whom the OOM killer killed, in the kernel's own words",
+            "/dev/kmsg",
+            "run it as root, or: sysctl kernel.dmesg_restrict=0",
+        ),
         // A later library may know more.
         _ => return None,
     };
     let missing = |reason| Missing { reason, remedy: Some(remedy.to_owned()) };
     let result = source.try_open().map(|()| works.to_owned()).map_err(missing);
     Some(Check { name, purpose, result })
+}
+
+/// Returns whether this is the pid namespace in which the machine started: others have other numbers.
+fn in_first_pid_namespace() -> bool {
+    std::fs::read_link("/proc/self/ns/pid")
+        .is_ok_and(|link| link.as_os_str() == FIRST_PID_NAMESPACE)
 }
 
 fn memory(controllers: &Controllers) -> Result<String, Missing> {

@@ -48,6 +48,7 @@ fn example() -> Results {
         unbounded_images: 9,
         unbounded_image: Some("sh".to_owned()),
         unbounded_image_bytes: Some(27),
+        unattributed_processes: 28,
         samples: 10,
         gaps: 11,
         cpu_ns: Some(12),

@@ -1,10 +1,11 @@
 //! The child process of `record -- COMMAND` and `exec -- COMMAND`.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::process::ExitStatusExt;
-use std::process::{Command, ExitStatus};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Child, Command, ExitStatus};
 
 use crossbeam_channel::{Receiver, bounded};
 use rustix::process::{Pid, PidfdFlags, Signal, getpgrp, pidfd_open, pidfd_send_signal};
@@ -37,24 +38,29 @@ impl CommandEnd {
 
 impl RunningCommand {
     /// Starts the command with the standard streams of this program.
-    pub(crate) fn spawn(program: &str, arguments: &[String]) -> io::Result<Self> {
+    pub(crate) fn spawn(program: &OsStr, arguments: &[OsString]) -> io::Result<Self> {
         Self::spawn_with(program, arguments, [])
     }
 
     /// Starts the command with variables added to its environment.
     pub(crate) fn spawn_with(
-        program: &str,
-        arguments: &[String],
-        environment: impl IntoIterator<Item = (&'static str, String)>,
+        program: &OsStr,
+        arguments: &[OsString],
+        environment: impl IntoIterator<Item = (&'static str, OsString)>,
     ) -> io::Result<Self> {
-        let mut child = Command::new(program).args(arguments).envs(environment).spawn()?;
-        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-        let process = pid.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+        let (started, to_wait_for) = bounded::<Child>(1);
         let (sender, ended) = bounded(1);
+        // Before the command: with a limit of threads, a command would run that nobody waits for.
         std::thread::Builder::new().name("memsample-wait".to_owned()).spawn(move || {
+            let Ok(mut child) = to_wait_for.recv() else { return };
             let end = child.wait().map_or(CommandEnd::Exited(1), end_of);
             let _ = sender.send(end);
         })?;
+        let child = Command::new(program).args(arguments).envs(environment).spawn()?;
+        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        let process = pid.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+        // The thread takes it: it does nothing else.
+        let _ = started.send(child);
         Ok(Self { process, ended })
     }
 
@@ -73,6 +79,19 @@ impl RunningCommand {
             let _ = pidfd_send_signal(process, signal);
         }
     }
+}
+
+/// Executes a command in place of this program, as where there can be no other process. Returns why it could not.
+pub(crate) fn become_command(program: &OsStr, arguments: &[OsString]) -> io::Error {
+    Command::new(program).args(arguments).exec()
+}
+
+/// Returns whether an error says that there can be no other process, thread or descriptor, which is no fault of the
+/// command.
+pub(crate) fn is_out_of_resources(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let errno = Errno::from_io_error(error);
+    matches!(errno, Some(Errno::AGAIN | Errno::NOMEM | Errno::MFILE | Errno::NFILE))
 }
 
 fn end_of(status: ExitStatus) -> CommandEnd {

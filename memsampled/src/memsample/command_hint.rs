@@ -1,26 +1,29 @@
 //! What to say of a command that cannot be run.
 
-use std::io::{self, Write};
+use std::ffi::OsString;
+use std::io;
 use std::path::Path;
 
+use memsample_inherited::tell;
 use memsample_input::printable;
 
+use crate::child::is_out_of_resources;
 use crate::exit::ExitCode;
 
 /// Says why a command cannot be run and what to type instead, and returns the exit code.
-pub(crate) fn cannot_run(command: &[String], error: &io::Error) -> ExitCode {
-    let program = command.first().map_or("", String::as_str);
+pub(crate) fn cannot_run(command: &[OsString], error: &io::Error) -> ExitCode {
+    let program = command.first().map(|it| it.to_string_lossy()).unwrap_or_default();
+    let program = program.as_ref();
     let mut message =
         format!("error: cannot run `{}`: {}\n", printable(program), reason(program, error));
     if let Some(instead) = instead(command).filter(|_| error.kind() == io::ErrorKind::NotFound) {
         message.push_str(&format!("to run it in a shell: {instead}\n"));
     }
     // Nobody is left to tell if this fails.
-    let _ = io::stderr().write_all(message.as_bytes());
+    tell(message.trim_end());
     match error.kind() {
         io::ErrorKind::NotFound => ExitCode::COMMAND_NOT_FOUND,
-        // Out of processes or memory: that is not the fault of the command.
-        io::ErrorKind::WouldBlock | io::ErrorKind::OutOfMemory => ExitCode::OWN_FAILURE,
+        _ if is_out_of_resources(error) => ExitCode::OWN_FAILURE,
         _ => ExitCode::COMMAND_NOT_EXECUTABLE,
     }
 }
@@ -37,9 +40,11 @@ fn reason(program: &str, error: &io::Error) -> String {
 }
 
 /// Returns the command line that does what was probably meant, if this looks like a line of shell.
-fn instead(command: &[String]) -> Option<String> {
-    let line = shell_line(command)?;
-    let before: Vec<String> = std::env::args().take_while(|argument| argument != "--").collect();
+fn instead(command: &[OsString]) -> Option<String> {
+    let words = command.iter().cloned().map(OsString::into_string);
+    let line = shell_line(&words.collect::<Result<Vec<_>, _>>().ok()?)?;
+    let before = std::env::args_os().take_while(|argument| argument != "--");
+    let before = before.map(OsString::into_string).collect::<Result<Vec<_>, _>>().ok()?;
     let words = before.into_iter().chain(["--", "sh", "-c", &line].map(str::to_owned));
     let words: Vec<String> = words.collect();
     shlex::try_join(words.iter().map(String::as_str)).ok()

@@ -1,10 +1,13 @@
 //! The command line: what is put right before it is parsed, and what is said of one that is wrong.
 
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal};
 
+use anstream::stream::RawStream;
+use anstream::{AutoStream, ColorChoice};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, Command};
+use memsample_inherited::{print, tell};
 
 use crate::exit::ExitCode;
 use crate::json_output::join_file;
@@ -38,17 +41,63 @@ pub(crate) fn own_failure(arguments: &[OsString]) -> Option<ExitCode> {
 /// Prints why the arguments are refused, or the help that was asked for, and returns the exit code.
 pub(crate) fn refuse(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
     // Nobody is left to tell if this fails.
-    let _ = error.print();
     if !error.use_stderr() {
+        print(text(error, &io::stdout()));
         return ExitCode::SUCCESS;
     }
+    tell(text(error, &io::stderr()).trim_end());
     if let Some(instead) = with_dashes(error, arguments) {
-        let _ = writeln!(io::stderr(), "\nA command stands behind `--`: {instead}");
+        tell(format!("\nA command stands behind `--`: {instead}"));
+    }
+    if let Some(instead) = meant(error, arguments) {
+        tell(format!("\nPerhaps you mean: {instead}"));
     }
     if is_evaluated(arguments) {
-        let _ = writeln!(io::stdout(), "{FALSE}");
+        print(format!("{FALSE}\n"));
     }
     own_failure(arguments).unwrap_or(ExitCode::WRONG_USAGE)
+}
+
+/// Words that people who know other tools type for a command, and what it is called here.
+const OTHER_WORDS: [(&str, &str); 18] = [
+    ("version", "--version"),
+    ("list", "ls"),
+    ("recordings", "ls"),
+    ("rm", "ls"),
+    ("show", "summary"),
+    ("stat", "summary"),
+    ("info", "summary"),
+    ("open", "summary"),
+    ("report", "summary"),
+    ("top", "view"),
+    ("ps", "view"),
+    ("watch", "view"),
+    ("smem", "view"),
+    ("live", "view"),
+    ("rec", "record"),
+    ("test", "run"),
+    ("check", "doctor"),
+    ("begin", "mark begin"),
+];
+
+/// Returns the command line that is probably meant by one that begins with another word.
+fn meant(error: &clap::Error, arguments: &[OsString]) -> Option<String> {
+    let Some(ContextValue::String(wrong)) = error.get(ContextKind::InvalidSubcommand) else {
+        return None;
+    };
+    let (_, here) = OTHER_WORDS.iter().find(|(word, _)| word == wrong)?;
+    let rest: Vec<&str> = arguments.iter().skip(2).map(|it| it.to_str()).collect::<Option<_>>()?;
+    let rest = shlex::try_join(rest).ok()?;
+    Some(format!("memsample {here} {rest}").trim_end().to_owned())
+}
+
+/// Returns the help or the error, with colours for a terminal.
+fn text(error: &clap::Error, stream: &(impl IsTerminal + RawStream)) -> String {
+    let text = error.render();
+    match IsTerminal::is_terminal(stream) && AutoStream::choice(stream) != ColorChoice::Never {
+        true => text.ansi().to_string(),
+        false => text.to_string(),
+    }
 }
 
 /// What a shell evaluates where the commands that it was to evaluate could not be printed, so that it notices.

@@ -1,7 +1,6 @@
 //! `memsample doctor`: what works on this machine.
 
-use std::io::{self, Write};
-
+use memsample_inherited::print;
 use memsample_runner::doctor::{Check, checks};
 use serde_json::json;
 
@@ -22,7 +21,7 @@ pub(crate) fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
     let checks = checks();
     args.json.write(|| Ok(json(&checks)))?;
     if !args.json.is_on_stdout() {
-        io::stdout().write_all(text(&checks).as_bytes())?;
+        print(text(&checks));
     }
     Ok(ExitCode::SUCCESS)
 }

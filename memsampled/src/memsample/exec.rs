@@ -1,25 +1,25 @@
 //! `memsample exec`: runs a command as a test of a session.
 
 use std::env;
-use std::io::{self, Write};
-use std::os::unix::process::CommandExt;
+use std::ffi::OsString;
+use std::io;
 use std::path::PathBuf;
-use std::process::Command;
 use std::time::Duration;
 
-use crossbeam_channel::select;
+use anyhow::bail;
+use crossbeam_channel::{never, select};
 use memsample::analysis::EXEC_MARK;
 use memsample_client::Client;
 use memsample_client::wire::{MarkKind, MarkRequest};
+use memsample_inherited::{tell, too_few_descriptors};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
-use signal_hook::low_level::emulate_default_handler;
 
-use crate::child::{CommandEnd, RunningCommand};
+use crate::child::{CommandEnd, RunningCommand, become_command, is_out_of_resources};
 use crate::command_hint::cannot_run;
-use crate::control::{chosen, connect_to};
+use crate::control::{CLIENT_DESCRIPTORS, chosen, connect_to};
 use crate::exit::ExitCode;
-use crate::signals::signals_of;
+use crate::signals::{end_by, signals_of};
 
 /// Run a command as a test of a session, and mark its begin and end
 ///
@@ -49,7 +49,7 @@ pub(crate) struct ExecArgs {
 
     /// Command and its arguments
     #[arg(last = true, required = true, value_name = "COMMAND")]
-    pub(crate) command: Vec<String>,
+    pub(crate) command: Vec<OsString>,
 }
 
 /// Signals with which a person or a test runner stops or wakes a program.
@@ -64,31 +64,44 @@ pub(crate) fn run(args: &ExecArgs) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::WRONG_USAGE);
     };
     let Some(test) = args.test.clone().or_else(nextest_test) else {
-        return Ok(become_command(&args.command, program, arguments));
+        return Ok(cannot_run(&args.command, &become_command(program, arguments)));
     };
     let mut marker = match Marker::begin(args, test) {
         Ok(marker) => marker,
         Err(error) => {
             // A recorder must never make a test fail.
-            let _ = writeln!(io::stderr(), "memsample: this test is not marked: {error:#}");
-            return Ok(become_command(&args.command, program, arguments));
+            tell(format!("memsample: this test is not marked: {error:#}"));
+            return Ok(cannot_run(&args.command, &become_command(program, arguments)));
         }
     };
-    let signals = signals_of(&FORWARDED)?;
-    let command = match RunningCommand::spawn(program, arguments) {
-        Ok(command) => command,
+    let started = signals_of(&FORWARDED)
+        .map_err(|error| io::Error::new(io::ErrorKind::WouldBlock, format!("{error:#}")))
+        .and_then(|signals| Ok((RunningCommand::spawn(program, arguments)?, signals)));
+    let (command, signals) = match started {
+        Ok(started) => started,
+        Err(error) if is_out_of_resources(&error) => {
+            marker.end();
+            tell(format!(
+                "memsample: this test is not marked: there can be no other process: {error}"
+            ));
+            return Ok(cannot_run(&args.command, &become_command(program, arguments)));
+        }
         Err(error) => {
             marker.end();
             return Ok(cannot_run(&args.command, &error));
         }
     };
+    let none = never();
+    let mut signals = &signals;
     let end = loop {
         select! {
             recv(command.ended()) -> end => break end.unwrap_or(CommandEnd::Exited(1)),
             // A signal to the process group has reached the command too, which then receives it twice:
             // the two cases cannot be distinguished.
-            recv(signals) -> signal => if let Ok(signal) = signal {
-                command.forward(signal);
+            recv(signals) -> signal => match signal {
+                Ok(signal) => command.forward(signal),
+                // No more can be received.
+                Err(_) => signals = &none,
             },
         }
     };
@@ -107,19 +120,12 @@ fn nextest_test() -> Option<String> {
     Some(format!("{binary} {test}"))
 }
 
-/// Executes the command in place of this program.
-fn become_command(command: &[String], program: &str, arguments: &[String]) -> ExitCode {
-    let error = Command::new(program).args(arguments).exec();
-    cannot_run(command, &error)
-}
-
 /// Ends this process by the signal that ended the command, so that its parent sees the same status.
 fn die_of(signal: i32) {
     // The command has dumped its core already, if it was to.
     let limit = getrlimit(Resource::Core);
     let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), ..limit });
-    // Fails for a signal that it does not know, such as a real-time signal.
-    let _ = emulate_default_handler(signal);
+    end_by(signal);
 }
 
 /// Marks the begin and the end of the test.
@@ -131,6 +137,9 @@ struct Marker {
 
 impl Marker {
     fn begin(args: &ExecArgs, test: String) -> anyhow::Result<Self> {
+        if let Some(reason) = too_few_descriptors(CLIENT_DESCRIPTORS) {
+            bail!(reason);
+        }
         let (client, _) = connect_to(args.socket.as_deref())?;
         let mut client = client.timeout(PATIENCE);
         let session = chosen(&mut client, args.session.clone())?;
@@ -141,8 +150,7 @@ impl Marker {
 
     fn end(&mut self) {
         if let Err(error) = self.mark(MarkKind::End) {
-            let _ =
-                writeln!(io::stderr(), "memsample: the end of this test is not marked: {error:#}");
+            tell(format!("memsample: the end of this test is not marked: {error:#}"));
         }
     }
 

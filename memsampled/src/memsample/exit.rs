@@ -4,6 +4,7 @@ use std::fmt;
 
 use memsample::{RecordError, is_disk_full};
 use memsample_client::wire::End;
+use memsample_inherited::{advice, tell};
 use memsample_runner::plan::NoSuchTest;
 use memsample_runner::run::RunError;
 use memsample_runner::suite::SuiteError;
@@ -21,7 +22,7 @@ impl ExitCode {
     pub(crate) const WRONG_USAGE: Self = Self(2);
     /// The disk or the quota was full. What was written before is kept.
     pub(crate) const DISK_FULL: Self = Self(4);
-    /// The recording could not be written for another reason. What was written before is kept.
+    /// The recording could not be written for another reason, or not be continued. What was written before is kept.
     pub(crate) const WRITE_FAILED: Self = Self(5);
     /// A test of the suite did not pass.
     pub(crate) const TESTS_FAILED: Self = Self(10);
@@ -43,18 +44,41 @@ impl ExitCode {
         Self(u8::try_from(code).unwrap_or(u8::MAX))
     }
 
+    /// Ends this program at once.
+    pub(crate) fn exit(self) -> ! {
+        std::process::exit(self.0.into())
+    }
+
+    /// Returns this code, or another one in place of success: what was done counts more than how it was told.
+    pub(crate) fn unless_success(self, other: Self) -> Self {
+        if self == Self::SUCCESS { other } else { self }
+    }
+
+    /// Returns this code of what was done, also where it could not be told: that is an error only in place of success,
+    /// and is said in any case.
+    pub(crate) fn if_told(self, told: anyhow::Result<()>) -> anyhow::Result<Self> {
+        match told {
+            Err(error) if self == Self::SUCCESS => Err(error),
+            Err(error) => {
+                tell(format!("error: {error:#}"));
+                Ok(self)
+            }
+            Ok(()) => Ok(self),
+        }
+    }
+
     /// Returns the code for why a recording ended.
     pub(crate) fn of_end(end: Option<&End>) -> Self {
         match end {
             Some(End::DiskFull) => Self::DISK_FULL,
-            Some(End::WriteFailed(_)) => Self::WRITE_FAILED,
+            Some(End::WriteFailed(_) | End::SamplingFailed(_)) => Self::WRITE_FAILED,
             _ => Self::SUCCESS,
         }
     }
 
     /// Returns the code for an error.
     pub(crate) fn of(error: &anyhow::Error) -> Self {
-        if error.is::<SuiteError>() {
+        if error.is::<SuiteError>() || error.is::<NoSuite>() {
             return Self::SUITE_INVALID;
         }
         if error.is::<Interrupted>() {
@@ -95,6 +119,15 @@ impl From<ExitCode> for std::process::ExitCode {
     }
 }
 
+/// Returns an error with its causes, and with what to do about a limit that was reached.
+pub(crate) fn with_advice(error: &anyhow::Error) -> String {
+    let text = format!("{error:#}");
+    match advice(&text) {
+        Some(advice) => format!("{text}; {advice}"),
+        None => text,
+    }
+}
+
 /// A signal arrived before the first test.
 #[derive(Debug)]
 pub(crate) struct Interrupted;
@@ -106,6 +139,21 @@ impl fmt::Display for Interrupted {
 }
 
 impl std::error::Error for Interrupted {}
+
+/// No suite is named, and there is none where one is looked for.
+#[derive(Debug)]
+pub(crate) struct NoSuite;
+
+impl fmt::Display for NoSuite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(
+            "there is no `suite.toml` in this directory: give the path of a suite file, or of a directory in UTAH's \
+             format",
+        )
+    }
+}
+
+impl std::error::Error for NoSuite {}
 
 /// No test of the suite is selected, which is rarely intended.
 #[derive(Debug)]

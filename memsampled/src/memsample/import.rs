@@ -1,10 +1,10 @@
 //! `memsample import`: makes a recording of captures of another program.
 
-use std::io::{self, Write};
 use std::path::PathBuf;
 
 use anyhow::Context;
 use memsample::SamplerOptions;
+use memsample_inherited::print;
 
 use crate::config_args::{Cmdline, ConfigArgs};
 use crate::exit::ExitCode;
@@ -16,14 +16,15 @@ use memsample_config::Config;
 ///
 /// A capture is a tar, plain or compressed with gzip, with smaps, cmdline and stat of every process.
 /// Several captures become one recording with a tick for each, at its time. A capture lacks high-water
-/// marks, control groups and paths of executables, which are null in the recording. If a file is damaged,
-/// truncated or not a capture, the import fails and leaves nothing behind.
+/// marks, control groups and paths of executables, which are null in the recording, as is what an old
+/// kernel does not say. If a file is damaged, truncated or not a capture, the import fails and leaves
+/// nothing behind.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  \
     memsample import --name before capture.tar\n  \
     memsample import --name night captures/*.tgz && memsample view recordings/night --by user")]
 pub(crate) struct ImportArgs {
-    /// Captures, in any order
+    /// Captures, in any order; those of the same second in that of their making
     #[arg(required = true, value_name = "CAPTURE")]
     pub(crate) captures: Vec<PathBuf>,
 
@@ -62,7 +63,7 @@ pub(crate) fn run(args: &ImportArgs) -> anyhow::Result<ExitCode> {
     let recording = memsample::import(&args.captures, &path, &options)?;
     args.json.write(|| summary::json(&recording))?;
     if !args.json.is_on_stdout() {
-        write!(io::stdout(), "{}", summary::text(&recording, summary::LARGEST)?)?;
+        print(summary::text(&recording, summary::LARGEST)?);
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -2,10 +2,11 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use memsample_inherited::print;
 
 /// Whether and where JSON is written.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -34,9 +35,13 @@ impl JsonArgs {
     ) -> anyhow::Result<()> {
         match &self.json {
             None => {}
-            Some(_) if self.is_on_stdout() => io::stdout().write_all(json()?.as_bytes())?,
-            Some(path) => fs::write(path, json()?)
-                .with_context(|| format!("cannot write JSON into `{}`", path.display()))?,
+            Some(_) if self.is_on_stdout() => print(json()?),
+            Some(path) => match fs::write(path, json()?) {
+                // Its reader has seen enough.
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+                written => written
+                    .with_context(|| format!("cannot write JSON into `{}`", path.display()))?,
+            },
         }
         Ok(())
     }

@@ -1,10 +1,10 @@
 //! `memsample ls`: lists recordings.
 
-use std::io::{self, Write};
 use std::path::PathBuf;
 
 use jiff::Timestamp;
 use memsample::RecordingState;
+use memsample_inherited::{print, tell};
 use memsample_input::{printable, rounded_size};
 use serde::Serialize;
 
@@ -76,10 +76,10 @@ pub(crate) fn run(args: &LsArgs) -> anyhow::Result<ExitCode> {
     }
     if rows.is_empty() {
         let places: Vec<_> = places.iter().map(|it| format!("`{}`", it.display())).collect();
-        writeln!(io::stderr(), "no recording in {}", places.join(", "))?;
+        tell(format!("no recording in {}", places.join(", ")));
         return Ok(ExitCode::SUCCESS);
     }
-    write!(io::stdout(), "{}", text(&rows))?;
+    print(text(&rows));
     Ok(ExitCode::SUCCESS)
 }
 

@@ -14,6 +14,7 @@ mod exit;
 mod import;
 mod json_output;
 mod known_recordings;
+mod live_terminal;
 mod ls;
 mod pattern;
 mod peaks;
@@ -29,13 +30,19 @@ mod summary;
 mod text;
 mod view;
 
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
+use memsample_inherited::{
+    lost, outlive_file_size_limit, print, run_below_init, tell, too_few_descriptors,
+    too_little_address_space,
+};
 
-use exit::ExitCode;
+use exit::{ExitCode, with_advice};
+
+/// Files that every command may want to open at the same time, with a margin.
+const MIN_DESCRIPTORS: usize = 32;
 
 /// Record the memory of every process, for test runs on Linux
 #[derive(Parser)]
@@ -87,6 +94,7 @@ enum Command {
 }
 
 fn main() -> std::process::ExitCode {
+    outlive_file_size_limit();
     // The runner starts this program as one of the processes around a test.
     if let Some(code) = memsample_runner::sandbox::internal_program(std::env::args_os()) {
         return code;
@@ -95,9 +103,45 @@ fn main() -> std::process::ExitCode {
     let own_failure = command_line::own_failure(&arguments);
     let args = match Args::try_parse_from(&arguments) {
         Ok(args) => args,
-        Err(error) => return command_line::refuse(&error, &arguments).into(),
+        Err(error) => return end(command_line::refuse(&error, &arguments)),
     };
-    let outcome = match args.command {
+    if args.command.starts_others()
+        && let Some(code) = run_below_init()
+    {
+        return code.into();
+    }
+    // What runs a command runs it all the same, and `record` raises its limit of open files.
+    let raises_limit = matches!(args.command, Command::Record(_));
+    let too_few = || (!raises_limit).then(|| too_few_descriptors(MIN_DESCRIPTORS)).flatten();
+    if own_failure.is_none()
+        && let Some(reason) = too_little_address_space().or_else(too_few)
+    {
+        tell(format!("error: {reason}"));
+        return ExitCode::FAILURE.into();
+    }
+    let code = run(args.command).unwrap_or_else(|error| {
+        tell(format!("error: {}", with_advice(&error)));
+        own_failure.unwrap_or_else(|| ExitCode::of(&error))
+    });
+    end(code)
+}
+
+/// Ends with the code of what was done. What the standard output lacks is an error in place of success.
+fn end(code: ExitCode) -> std::process::ExitCode {
+    let Some(error) = lost() else { return code.into() };
+    tell(format!("error: cannot write to stdout: {error}"));
+    code.unless_success(ExitCode::of(&error.into())).into()
+}
+
+impl Command {
+    /// Returns whether the command starts programs, whose orphans PID 1 has to reap.
+    fn starts_others(&self) -> bool {
+        matches!(self, Self::Record(_) | Self::Run(_) | Self::Session(_) | Self::Exec(_))
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
         Command::Record(args) => record::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Doctor(args) => doctor::run(&args),
@@ -115,22 +159,17 @@ fn main() -> std::process::ExitCode {
         Command::Status(args) => control::status::run(&args),
         Command::Sessions(args) => control::sessions::run(&args),
         Command::Import(args) => import::run(&args),
-        Command::Schema => print(memsample::schema::document().as_bytes()),
+        Command::Schema => {
+            print(memsample::schema::document());
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Args::command(), "memsample", &mut script);
-            print(&script)
+            print(script);
+            Ok(ExitCode::SUCCESS)
         }
         Command::Man { directory } => write_manual(&directory),
-    };
-    match outcome {
-        Ok(code) => code.into(),
-        Err(error) if is_broken_pipe(&error) && own_failure.is_none() => ExitCode::SUCCESS.into(),
-        Err(error) => {
-            // A failure to write the message cannot be reported.
-            let _ = writeln!(io::stderr(), "error: {error:#}");
-            own_failure.unwrap_or_else(|| ExitCode::of(&error)).into()
-        }
     }
 }
 
@@ -139,14 +178,4 @@ fn write_manual(directory: &Path) -> anyhow::Result<ExitCode> {
     std::fs::create_dir_all(directory).with_context(cannot)?;
     clap_mangen::generate_to(Args::command(), directory).with_context(cannot)?;
     Ok(ExitCode::SUCCESS)
-}
-
-fn print(bytes: &[u8]) -> anyhow::Result<ExitCode> {
-    io::stdout().write_all(bytes)?;
-    Ok(ExitCode::SUCCESS)
-}
-
-/// Returns whether the reader has closed its end: `head` does once it has seen enough, which is no error.
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }

@@ -1,11 +1,11 @@
 //! Which recording a person means: a path, a name, `@latest`, the id of a session, or the results of a run.
 
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use anyhow::{Context, bail};
 use memsample::{Recording, Recovery};
+use memsample_inherited::tell;
 use memsample_input::printable;
 use regex::Regex;
 
@@ -19,7 +19,7 @@ pub(crate) fn open(named: &Path) -> anyhow::Result<(Recording, Recovery)> {
     let path = resolve(named)?;
     if path != behind_link(named) {
         let (named, path) = (named.display().to_string(), path.display().to_string());
-        writeln!(io::stderr(), "note: `{}` is `{}`", printable(&named), printable(&path))?;
+        tell(format!("note: `{}` is `{}`", printable(&named), printable(&path)));
     }
     Ok(Recording::open(&path)?)
 }

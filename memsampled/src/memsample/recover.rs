@@ -1,9 +1,9 @@
 //! `memsample recover`: completes recordings whose recorder was killed.
 
-use std::io::{self, Write};
 use std::path::PathBuf;
 
 use memsample::{Recording, Recovery};
+use memsample_inherited::{print, tell};
 
 use crate::exit::ExitCode;
 use crate::recording_path;
@@ -26,28 +26,25 @@ pub(crate) fn run(args: &RecoverArgs) -> anyhow::Result<ExitCode> {
         let directory = match recording_path::resolve(named) {
             Ok(directory) => directory,
             Err(error) => {
-                writeln!(io::stderr(), "error: {error:#}")?;
+                tell(format!("error: {error:#}"));
                 code = ExitCode::FAILURE;
                 continue;
             }
         };
         let path = directory.display();
         match Recording::recover(&directory) {
-            Ok(Recovery::NotNeeded) => writeln!(io::stdout(), "{path}: is complete")?,
+            Ok(Recovery::NotNeeded) => print(format!("{path}: is complete\n")),
             Ok(Recovery::StillRecording) => {
-                writeln!(io::stdout(), "{path}: is still being written; not changed")?;
+                print(format!("{path}: is still being written; not changed\n"));
             }
             Ok(Recovery::Recovered { batches, torn }) => {
                 let torn = if torn { "; the last one was incomplete and is lost" } else { "" };
-                writeln!(
-                    io::stdout(),
-                    "{path}: recovered {batches} batches from its journal{torn}"
-                )?;
+                print(format!("{path}: recovered {batches} batches from its journal{torn}\n"));
             }
             // Only opening a recording makes a copy.
             Ok(Recovery::InCopy { .. }) => {}
             Err(error) => {
-                writeln!(io::stderr(), "error: {error}")?;
+                tell(format!("error: {error}"));
                 code = ExitCode::FAILURE;
             }
         }

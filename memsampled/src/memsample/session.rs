@@ -1,24 +1,25 @@
 //! `memsample session`: a session of the daemon for as long as a command runs.
 
+use std::ffi::OsString;
 use std::fs;
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use crossbeam_channel::{Receiver, select};
 use memsample::Recording;
 use memsample_client::wire::{Span, StartRequest};
 use memsample_client::{Client, ClientError, SESSION_VARIABLE, SOCKET_VARIABLE, default_socket};
+use memsample_inherited::{tell, too_few_descriptors, too_little_address_space};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::child::RunningCommand;
+use crate::child::{RunningCommand, become_command, is_out_of_resources};
 use crate::command_hint::cannot_run;
-use crate::control::parse_label;
-use crate::exit::ExitCode;
+use crate::control::{CLIENT_DESCRIPTORS, parse_label};
+use crate::exit::{ExitCode, with_advice};
 use crate::json_output::JsonArgs;
-use crate::signals::signals;
+use crate::signals::{signals, work_is_done};
 use crate::{duration, share, summary};
 
 /// Run a command within a session of the daemon, and print what was recorded
@@ -62,7 +63,7 @@ pub(crate) struct SessionArgs {
 
     /// Command and its arguments
     #[arg(last = true, required = true, value_name = "COMMAND")]
-    pub(crate) command: Vec<String>,
+    pub(crate) command: Vec<OsString>,
 }
 
 /// How long a daemon of our own may take to listen, and to end.
@@ -88,19 +89,38 @@ pub(crate) fn run(args: &SessionArgs) -> anyhow::Result<ExitCode> {
         labels: args.labels.iter().cloned().collect(),
         ..StartRequest::default()
     };
-    let signals = signals()?;
-    let session = match Session::start(args, &request) {
+    let signals = match signals() {
+        Ok(signals) => signals,
+        Err(error) => {
+            warn(&format!("the command runs without a session: {}", with_advice(&error)));
+            return Ok(cannot_run(&args.command, &become_command(program, arguments)));
+        }
+    };
+    let started =
+        match too_little_address_space().or_else(|| too_few_descriptors(CLIENT_DESCRIPTORS)) {
+            Some(reason) => Err(anyhow!(reason)),
+            None => Session::start(args, &request),
+        };
+    let session = match started {
         Ok(session) => Some(session),
         Err(error) => {
-            warn(&format!("the command runs without a session: {error:#}"));
+            warn(&format!("the command runs without a session: {}", with_advice(&error)));
             None
         }
     };
     let environment = session.iter().flat_map(Session::environment).collect::<Vec<_>>();
     let code = match RunningCommand::spawn_with(program, arguments, environment) {
         Ok(command) => ExitCode::of_command(wait(&command, &signals)),
+        Err(error) if is_out_of_resources(&error) => {
+            drop(session);
+            warn(&format!(
+                "the command runs without a session: there can be no other process: {error}"
+            ));
+            return Ok(cannot_run(&args.command, &become_command(program, arguments)));
+        }
         Err(error) => cannot_run(&args.command, &error),
     };
+    work_is_done(code);
     if let Some(session) = session
         && let Err(error) = session.stop(args)
     {
@@ -157,8 +177,8 @@ impl Session {
         Ok(Self { client, id, socket, _daemon: daemon })
     }
 
-    fn environment(&self) -> [(&'static str, String); 2] {
-        [(SOCKET_VARIABLE, self.socket.display().to_string()), (SESSION_VARIABLE, self.id.clone())]
+    fn environment(&self) -> [(&'static str, OsString); 2] {
+        [(SOCKET_VARIABLE, self.socket.clone().into()), (SESSION_VARIABLE, self.id.clone().into())]
     }
 
     /// Stops the session, and prints what it recorded.
@@ -168,11 +188,10 @@ impl Session {
             warn(&format!("the recording ended before the command: {reason}"));
         }
         let (recording, _) = Recording::open(Path::new(&stopped.recording))?;
-        args.json.write(|| summary::json(&recording))?;
+        let written = args.json.write(|| summary::json(&recording));
         let text = summary::text(&recording, summary::LARGEST)?;
-        // Nobody is left to tell if this fails.
-        let _ = io::stderr().write_all(text.as_bytes());
-        Ok(())
+        tell(text.trim_end());
+        written
     }
 }
 
@@ -246,5 +265,5 @@ impl Drop for OwnDaemon {
 
 fn warn(message: &str) {
     // Nobody is left to tell if this fails.
-    let _ = writeln!(io::stderr(), "warning: {message}");
+    tell(format!("warning: {message}"));
 }

@@ -1,7 +1,6 @@
 //! `memsample summary`: the largest processes of a recording, its losses and its cost.
 
 use std::fmt::Write as _;
-use std::io::{self, Write};
 use std::path::PathBuf;
 
 use anyhow::Context;
@@ -10,6 +9,7 @@ use memsample::analysis::{LargestProcess, largest_processes};
 use memsample::parse::Meminfo;
 use memsample::{KnownPss, Manifest, Quantiles, Recording, Recovery};
 use memsample_client::wire::{End, Summary};
+use memsample_inherited::{print, tell};
 use serde::Serialize;
 
 use crate::command_usage::{self, CommandUsage};
@@ -26,8 +26,8 @@ pub(crate) const LARGEST: usize = 10;
 /// Print the largest processes of a recording, its losses and its cost
 #[derive(clap::Args)]
 pub(crate) struct SummaryArgs {
-    /// Directory or name of the recording, `@latest`, or the results of a run: see `memsample ls`
-    #[arg(value_name = "RECORDING")]
+    /// Directory or name of the recording, `@-1` for the one before the latest, or the results of a run: see `memsample ls`
+    #[arg(value_name = "RECORDING", default_value = "@latest")]
     pub(crate) recording: PathBuf,
 
     /// Maximum number of processes
@@ -40,39 +40,31 @@ pub(crate) struct SummaryArgs {
 
 pub(crate) fn run(args: &SummaryArgs) -> anyhow::Result<ExitCode> {
     let (recording, recovery) = recording_path::open(&args.recording)?;
-    note_recovery(recovery)?;
+    note_recovery(recovery);
     args.json.write(|| json(&recording))?;
     if !args.json.is_on_stdout() {
-        write!(io::stdout(), "{}", text(&recording, args.top)?)?;
+        print(text(&recording, args.top)?);
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// Prints a note to stderr if opening the recording recovered it, or if it is still being written.
-pub(crate) fn note_recovery(recovery: Recovery) -> io::Result<()> {
+pub(crate) fn note_recovery(recovery: Recovery) {
     match recovery {
         Recovery::Recovered { .. } => {
-            writeln!(
-                io::stderr(),
-                "note: the recorder was killed; the recording has been recovered"
-            )?;
+            tell("note: the recorder was killed; the recording has been recovered");
         }
         Recovery::InCopy { owner } => {
-            writeln!(
-                io::stderr(),
+            tell(format!(
                 "note: the recorder was killed, and the recording belongs to user {owner}: a copy has been recovered; \
                  only `memsample recover` as that user changes the recording"
-            )?;
+            ));
         }
         Recovery::StillRecording => {
-            writeln!(
-                io::stderr(),
-                "note: the recording is still being written; this is its state at the last flush"
-            )?;
+            tell("note: the recording is still being written; this is its state at the last flush");
         }
         _ => {}
     }
-    Ok(())
 }
 
 /// Returns the result as one JSON object, on one line.
@@ -106,7 +98,6 @@ pub(crate) fn text(recording: &Recording, top: usize) -> anyhow::Result<String> 
     if !largest.is_empty() {
         writeln!(text, "{}", lines(&table(&largest)))?;
     }
-    let seconds = totals.ticks as f64 * provenance.settings.interval_ms as f64 / 1000.0;
     writeln!(
         text,
         "{} of {} in {}, every {} ms",
@@ -117,8 +108,14 @@ pub(crate) fn text(recording: &Recording, top: usize) -> anyhow::Result<String> 
     )?;
     writeln!(
         text,
-        "losses: {} late, {} missed, {} dropped, {} gone, {} denied, {} unreadable",
-        totals.late, totals.missed, totals.dropped, totals.gone, totals.denied, totals.unreadable,
+        "losses: {} late, {} missed, {} dropped, {} gone, {} denied, {} unreadable{}",
+        totals.late,
+        totals.missed,
+        totals.dropped,
+        totals.gone,
+        totals.denied,
+        totals.unreadable,
+        if totals.stuck > 0 { format!(", {} stuck", totals.stuck) } else { String::new() },
     )?;
     if provenance.settings.exits {
         writeln!(
@@ -132,6 +129,14 @@ pub(crate) fn text(recording: &Recording, top: usize) -> anyhow::Result<String> 
         writeln!(text, "coverage: {line}")?;
     }
     if let Some(recorder) = recorder {
+        let seconds = match recorder.elapsed_seconds {
+            // A recording of an earlier version.
+            0.0 => {
+                (totals.ticks + totals.missed) as f64 * provenance.settings.interval_ms as f64
+                    / 1000.0
+            }
+            seconds => seconds,
+        };
         let share = if seconds > 0.0 { 100.0 * recorder.cpu_seconds / seconds } else { 0.0 };
         let memory = recorder.peak_rss_bytes.map_or("unknown".to_owned(), rounded_size);
         let Quantiles { p50, p99, max } = recorder.sweep_us;
@@ -186,6 +191,7 @@ pub(crate) fn early_end(end: &End) -> Option<String> {
     match end {
         End::DiskFull => Some("the disk is full; everything written before is kept".to_owned()),
         End::WriteFailed(error) => Some(format!("{error}; everything written before is kept")),
+        End::SamplingFailed(error) => Some(format!("{error}; everything sampled before is kept")),
         End::Crashed => Some("the recorder was killed".to_owned()),
         _ => None,
     }

@@ -1,11 +1,11 @@
 //! The options of the daemon.
 
-use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{CommandFactory, Parser};
 use memsample_daemon::Arguments;
+use memsample_inherited::print;
 use memsample_input::{ByteSize, Span};
 
 /// Record the memory of every process on request, over a socket.
@@ -76,7 +76,7 @@ impl Args {
         if let Some(shell) = self.completions {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Self::command(), "memsampled", &mut script);
-            io::stdout().write_all(&script)?;
+            print(script);
             return Ok(true);
         }
         if let Some(directory) = &self.man {

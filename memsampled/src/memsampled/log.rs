@@ -2,24 +2,29 @@
 //! journal of systemd reads it.
 
 use std::fmt;
-use std::io;
 
+use memsample_inherited::Queue;
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
 /// Writes what the daemon logs from now on: errors, warnings and what it does.
-pub(crate) fn start() {
+///
+/// The daemon waits for nobody who reads the log, until the end.
+pub(crate) fn start() -> Queue {
+    let queue = Queue::of_stderr("memsampled: warning: ");
+    let writer = queue.writer();
     let to_journal = std::env::var_os("JOURNAL_STREAM").is_some();
     tracing_subscriber::fmt()
         .with_max_level(Level::INFO)
         .with_ansi(false)
         // Nobody is left to tell if a line cannot be written.
         .log_internal_errors(false)
-        .with_writer(io::stderr)
+        .with_writer(move || writer.clone())
         .event_format(Lines { to_journal })
         .init();
+    queue
 }
 
 /// Formats an event as a line. It is written at once, so that lines are not mixed; names of clients are escaped

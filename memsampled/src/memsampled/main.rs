@@ -5,30 +5,51 @@ mod args;
 mod heap;
 mod log;
 
-use std::io::{self, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
+use anyhow::bail;
 use clap::Parser;
 use memsample_config::Config;
 use memsample_daemon::Options;
+use memsample_inherited::{advice, lost, outlive_file_size_limit, tell, too_little_address_space};
 
 use args::Args;
 
+/// How long who reads the log may take for its end.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 fn main() -> ExitCode {
     heap::share_one_heap();
+    outlive_file_size_limit();
     let args = Args::parse();
-    match args.print_documents().map(|done| if done { Ok(()) } else { serve(args) }) {
-        Ok(Ok(())) => ExitCode::SUCCESS,
-        Ok(Err(error)) | Err(error) => {
-            // Nobody is left to tell if this fails.
-            let _ = writeln!(io::stderr(), "memsampled: error: {error:#}");
+    let done = args.print_documents().and_then(|is_done| match (is_done, lost()) {
+        (true, Some(error)) => Err(anyhow::Error::from(error).context("cannot write to stdout")),
+        (true, None) => Ok(()),
+        (false, _) => serve(args),
+    });
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let text = format!("{error:#}");
+            let advice = advice(&text).map_or(String::new(), |advice| format!("; {advice}"));
+            tell(format!("memsampled: error: {text}{advice}"));
             ExitCode::FAILURE
         }
     }
 }
 
 fn serve(args: Args) -> anyhow::Result<()> {
-    log::start();
+    if let Some(reason) = too_little_address_space() {
+        bail!(reason);
+    }
+    let log = log::start();
+    let served = serve_with_log(args);
+    log.finish_within(PATIENCE);
+    served
+}
+
+fn serve_with_log(args: Args) -> anyhow::Result<()> {
     let arguments = args.into_arguments();
     let config = match &arguments.config {
         Some(path) => Config::read_file(path)?,

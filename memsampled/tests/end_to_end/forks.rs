@@ -105,6 +105,35 @@ if n: os.execv(sys.executable, sys.orig_argv)";
 }
 
 #[test]
+fn a_program_that_another_thread_than_the_first_executes_is_another_image() {
+    // The system call ends the calling thread alone: the first one.
+    let program = "import ctypes, os, threading, time
+def run(): time.sleep(0.6); os.execv(\"/bin/sleep\", [\"sleep\", \"0.7\"])
+threading.Thread(target=run).start()
+time.sleep(0.1)
+ctypes.CDLL(None).syscall(60, 0)";
+    for options in [&[][..], &["--events", "off"]] {
+        let directory = tempdir().unwrap();
+        let line = format!("echo $$ > pid; exec /usr/bin/python3 -S -c '{program}'");
+        let ended = memsample(
+            directory.path(),
+            &[&["record", "--name", "x"][..], options, &["--", "sh", "-c", &line]].concat(),
+        );
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        let pid = number(&directory.path().join("pid"));
+        let processes = processes(&directory.path().join("recordings/x"));
+        let of = |cmdline: &str| {
+            let is_it =
+                |process: &&Process| process.pid == pid && process.cmdline.contains(cmdline);
+            processes.iter().filter(is_it).map(|process| process.samples).collect::<Vec<_>>()
+        };
+        let (of_python, of_sleep) = (of("import ctypes"), of("sleep 0.7"));
+        assert_eq!((of_python.len(), of_sleep.len()), (1, 1), "{options:?}");
+        assert!(of_python[0] >= 3 && of_sleep[0] >= 3, "{options:?} {of_python:?} {of_sleep:?}");
+    }
+}
+
+#[test]
 fn every_process_of_a_storm_is_a_row_or_counted() {
     let directory = tempdir().unwrap();
     // Two of them fork as fast as they can.

@@ -102,7 +102,7 @@ fn what_cannot_be_imported_is_refused_in_one_line() {
     for (arguments, message) in [
         (&["import", "absent.tar"][..], "`absent.tar` is not a capture of smemcap: No such file"),
         (&["import", "two.tar"], "`two.tar` is not a capture of smemcap: it is no tar"),
-        (&["import", "one.tar", "one.tar", "--name", "x"], "are of the same second"),
+        (&["import", "one.tar", "one.tar", "--name", "x"], "`one.tar` was given twice"),
         (&["import", "one.tar"], "`recordings/one` exists: choose another name, or remove it"),
         (&["import", "one.tar", "--name", "../x"], "cannot be the name of a recording"),
         (&["import"], "required arguments were not provided"),

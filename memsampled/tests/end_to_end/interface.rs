@@ -111,7 +111,8 @@ fn help_manual_and_completions_of_every_command_agree() {
         let completed = completed.split(";;").next().unwrap();
         let options: Vec<&str> = help
             .lines()
-            .filter(|line| line.trim_start().starts_with('-'))
+            // What is further to the right describes the option above it.
+            .filter(|line| line.trim_start().starts_with('-') && !line.starts_with("        "))
             .filter_map(|line| line.split([' ', ',', '=', '[']).find(|word| word.starts_with("--")))
             .collect();
         assert!(options.contains(&"--help"), "{command}: {options:?}");

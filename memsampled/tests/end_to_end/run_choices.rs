@@ -269,3 +269,12 @@ fn github_gets_annotations_and_a_summary() {
     );
     assert!(!ended.stderr.contains("::error"), "{}", ended.stderr);
 }
+
+#[test]
+fn arguments_are_redacted_in_the_results_too() {
+    let directory = suite("name = \"s\"\n[[test]]\nname = \"a\"\ncommand = [\"true\"]\n");
+    let ended = run(directory.path(), &["--redact", "hunter[0-9]", "--label", "by=hunter2"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let arguments = results(directory.path())["arguments"].to_string();
+    assert!(!arguments.contains("hunter") && arguments.contains("by=[redacted]"), "{arguments}");
+}

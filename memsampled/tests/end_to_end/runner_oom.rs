@@ -67,3 +67,29 @@ fn the_mark_of_a_kill_names_the_test_its_limit_and_the_image() {
     }
     assert!(!counted.is_empty());
 }
+
+#[test]
+fn a_kill_in_a_group_that_a_test_made_below_its_own_counts() {
+    if !std::path::Path::new("/sys/fs/cgroup/memory/memory.limit_in_bytes").exists()
+        || !rustix::process::geteuid().is_root()
+    {
+        // Version 2 adds them up.
+        return;
+    }
+    let directory = tempdir().unwrap();
+    let line = "G=/sys/fs/cgroup/memory$(sed -n 's/.*:memory://p' /proc/self/cgroup); mkdir -p $G/sub/sub; \
+                echo $$ > $G/sub/sub/cgroup.procs; head -c 200m /dev/zero | tail -c 200m | wc -c; exit 0";
+    let mut tests = vec![shell("below", line)];
+    if std::fs::File::open("/dev/kmsg").is_ok() {
+        // The counter goes with the group; the log of the kernel stays.
+        let removed = line.replace("exit 0", "echo $$ > $G/cgroup.procs; rmdir $G/sub/sub $G/sub");
+        tests.push(shell("removed", &removed));
+    }
+    for test in &mut tests {
+        test.memory_limit_bytes = Some(32 * MIB);
+    }
+    for result in results(&suite(tests), &options(directory.path())) {
+        assert_eq!(result.outcome, Outcome::OutOfMemory { limit_bytes: 32 * MIB }, "{result:#?}");
+        assert!(result.notes.is_empty(), "{result:#?}");
+    }
+}

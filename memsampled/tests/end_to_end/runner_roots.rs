@@ -188,3 +188,35 @@ fn what_a_container_wrote_is_kept_of_a_test_that_fails_or_takes_too_long() {
     }
     assert_eq!(results[2].kept, None);
 }
+
+#[test]
+fn the_streams_of_a_test_belong_to_its_user_in_every_sandbox() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let roots = Roots::new();
+    let line = "echo out > /proc/self/fd/1 && echo err > /proc/self/fd/2 && id -u";
+    let of_host = [Sandbox::None, Sandbox::PidNamespace, Sandbox::Bubblewrap { root: None }];
+    let mut tests = Vec::new();
+    for (sandbox, user) in (of_host.into_iter().map(|sandbox| (sandbox, "nobody")))
+        .chain(roots.sandboxes().map(|sandbox| (sandbox, "inside")))
+    {
+        let test = shell(&format!("{}", tests.len()), line);
+        let test = Test { run_as: Some(user.to_owned()), cwd: "/".into(), ..test };
+        tests.push(isolated(test, sandbox));
+    }
+    let results = roots.run(tests);
+    assert_eq!(results.len(), 5);
+    assert_passed(&results);
+    for number in 0..results.len() {
+        let directory = format!("results/tests/{:04}-{number}/1.1", number + 1);
+        let read = |file: &str| {
+            fs::read_to_string(roots.directory.path().join(&directory).join(file)).unwrap()
+        };
+        let user = if number < 3 { "65534" } else { "4242" };
+        assert_eq!(
+            (read("stdout"), read("stderr")),
+            (format!("out\n{user}\n"), "err\n".to_owned())
+        );
+    }
+}

@@ -47,8 +47,10 @@ const HOSTILE: [(&str, &str, &str); 8] = [
 ];
 
 /// Forks until the limit on processes, and does not stop when one ends.
+///
+/// The last command needs no fork, which may be refused by then.
 const BOMB: &str =
-    "bomb='while :; do sh -c \"$bomb\" & done'; export bomb; sh -c \"$bomb\"; sleep 1000";
+    "bomb='while :; do sh -c \"$bomb\" & done'; export bomb; sh -c \"$bomb\"; exec sleep 1000";
 
 /// What a runner process shall do, in its environment.
 const DIRECTORY: &str = "RUNNER_TEST_DIRECTORY";
@@ -359,4 +361,45 @@ fn a_test_that_freezes_itself_ends_in_time_and_leaves_no_group() {
     let group = std::fs::read_to_string(stdout).unwrap();
     assert!(group.contains("memsample"), "its group is `{group}`");
     assert!(!freezer.join(group.trim().trim_start_matches('/')).exists());
+}
+
+#[test]
+fn a_process_in_a_frozen_group_below_that_of_its_test_is_found_and_ended() {
+    let freezer = std::path::Path::new("/sys/fs/cgroup/freezer");
+    if !freezer.is_dir() || !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    // The groups above are frozen too, the deepest last and first: no order of thawing but one frees all.
+    let line = "G=/sys/fs/cgroup/freezer$(sed -n 's/.*:freezer://p' /proc/self/cgroup); mkdir -p $G/sub/sub; echo $G; \
+                sleep 50 & echo $! > $G/sub/sub/cgroup.procs; \
+                echo FROZEN > $G/sub/sub/freezer.state; echo FROZEN > $G/sub/freezer.state; exit 0";
+    let begun = Instant::now();
+    let options = crate::running::options(directory.path());
+    let result = crate::running::result(crate::running::shell("below", line), &options);
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}: {result:#?}", begun.elapsed());
+    assert_eq!(crate::running::words(std::slice::from_ref(&result)), ["left_over"], "{result:#?}");
+    assert!(result.notes.is_empty(), "{result:#?}");
+    let stdout = directory.path().join("tests/0001-below/1.1/stdout");
+    let group = std::fs::read_to_string(stdout).unwrap();
+    assert!(group.contains("memsample") && !std::path::Path::new(group.trim()).exists(), "{group}");
+}
+
+#[test]
+fn a_test_that_freezes_itself_hears_that_it_shall_end() {
+    let freezer = std::path::Path::new("/sys/fs/cgroup/freezer");
+    if !freezer.is_dir() || !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let line = "trap 'echo heard; exit 3' TERM; \
+                echo FROZEN > /sys/fs/cgroup/freezer$(sed -n 's/.*:freezer://p' /proc/self/cgroup)/freezer.state; \
+                while :; do sleep 0.1; done";
+    let mut test = crate::running::shell("frozen", line);
+    (test.timeout, test.grace) = (Duration::from_secs(1), Duration::from_secs(50));
+    let begun = Instant::now();
+    let result = crate::running::result(test, &crate::running::options(directory.path()));
+    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}: {result:#?}", begun.elapsed());
+    let stdout = directory.path().join("tests/0001-frozen/1.1/stdout");
+    assert_eq!(std::fs::read_to_string(stdout).unwrap(), "heard\n");
 }

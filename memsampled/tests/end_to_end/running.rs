@@ -34,6 +34,7 @@ pub(crate) fn suite(tests: Vec<Test>) -> Suite {
         directory: PathBuf::from("/"),
         setup: None,
         teardown: None,
+        is_set_up: false,
         timeout: None,
         tests,
         notes: Vec::new(),

@@ -35,7 +35,7 @@ impl Tree for Files {
         self.files.contains_key(path)
     }
 
-    fn discover(&self, _: &str, cwd: &Path) -> Result<String, String> {
+    fn discover(&self, _: &str, cwd: &Path, _: Duration) -> Result<String, String> {
         assert!(self.files.keys().any(|file| file.starts_with(cwd)), "{}", cwd.display());
         self.discovered.clone()
     }
@@ -140,7 +140,7 @@ fn tests_are_listed_by_a_command() {
             Ok("\u{1b}[2J\n".to_owned()),
             "the name `\\u{1b}[2J`, which it printed, must not contain the control character",
         ),
-        (Ok(String::new()), "the suite has no test"),
+        (Ok(String::new()), "1:16: `discovery_cmd` of tslist.auto: listed no test"),
         (Ok("x\n".repeat(20_000)), "more than 10000 tests"),
     ] {
         files.discovered = discovered;
@@ -317,8 +317,9 @@ fn nesting_is_bounded() {
 
 /// Reads a directory as the command does.
 fn load(root: &Path) -> Result<Suite, SuiteError> {
-    memsample_runner::suite::load(root, &|line, cwd| {
-        let listed = discover(Path::new(crate::running::LAUNCHER), &never(), line, cwd);
+    memsample_runner::suite::load(root, &|line, cwd, timeout| {
+        let launcher = Path::new(crate::running::LAUNCHER);
+        let listed = discover(launcher, &never(), line, cwd, timeout);
         listed.map_err(|error| error.to_string())
     })
 }
@@ -374,5 +375,46 @@ fn a_command_that_lists_tests_is_run_above_them_and_its_failure_is_told() {
         fs::write(&list, format!("discovery_cmd: {command:?}\ntest_cmd: x {{}}\n")).unwrap();
         let message = load(&directory.path().join("utah")).unwrap_err().to_string();
         assert!(message.contains(said), "{said}: {message}");
+    }
+}
+
+/// Writes a test suite whose setup makes what is listed, and whose cleanup removes it.
+fn made_by_its_setup(root: &Path, setup: &str) {
+    let control = format!(
+        "build_cmd: echo built && mkdir cases\nts_setup: {setup}\nts_cleanup: rm -r cases && touch cleaned\n"
+    );
+    fs::create_dir(root).unwrap();
+    fs::write(root.join("ts_control"), control).unwrap();
+    let list = "discovery_cmd: ls made/cases\ntest_cmd: test -e ../cases/{}\n";
+    fs::write(root.join("tslist.auto"), list).unwrap();
+}
+
+#[test]
+fn a_setup_makes_what_is_listed_and_is_run_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().join("made");
+    made_by_its_setup(&root, "touch cases/a cases/b");
+    let suite = load(&root).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(names(&suite), ["a", "b"]);
+    // `mkdir` would fail the second time.
+    assert_eq!(suite.setup, None);
+    assert!(suite.teardown.is_some() && !root.join("cleaned").exists());
+}
+
+#[test]
+fn what_was_set_up_for_nothing_is_cleaned_up() {
+    for (setup, said) in [
+        (
+            "echo 'no such branch' >&2; exit 3",
+            "2:11: `ts_setup` of ts_control: exited with 3: no such branch",
+        ),
+        ("':'", "`discovery_cmd` of tslist.auto: listed no test"),
+    ] {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().join("made");
+        made_by_its_setup(&root, setup);
+        let message = load(&root).unwrap_err().to_string();
+        assert!(message.contains(said), "{message}");
+        assert!(root.join("cleaned").exists() && !root.join("cases").exists());
     }
 }

@@ -126,7 +126,8 @@ fn groups_are_the_sums_of_their_processes() {
                     let key = format!("{size}_bytes");
                     let known: Vec<_> =
                         members.iter().filter_map(|member| member[&key].as_u64()).collect();
-                    let sum = (!known.is_empty()).then(|| known.iter().sum::<u64>());
+                    let sum = (!known.is_empty())
+                        .then(|| known.iter().fold(0_u64, |sum, bytes| sum.saturating_add(*bytes)));
                     assert_eq!(group[&key].as_u64(), sum, "{key} of {group}");
                     let unknown = &group[format!("{size}_unknown_processes")];
                     assert_eq!(*unknown, members.len() - known.len(), "{key} of {group}");

@@ -2,7 +2,7 @@
 
 /// The root file of each package, with its layers: a module imports only from the lines above its own.
 /// Modules on one line are one layer, and import nothing from each other.
-pub(crate) const PACKAGES: [(&str, &[&str]); 9] = [
+pub(crate) const PACKAGES: [(&str, &[&str]); 10] = [
     ("memsample/beneath/src/lib.rs", &["regular temporary", "directory", "removal", "private"]),
     (
         "memsample/src/lib.rs",
@@ -26,12 +26,13 @@ pub(crate) const PACKAGES: [(&str, &[&str]); 9] = [
         "memsampled/input/src/lib.rs",
         &["byte_size printable rounded_size source span", "problem", "file"],
     ),
+    ("memsampled/inherited/src/lib.rs", &["advice room signals streams", "init queue"]),
     ("memsampled/client/src/lib.rs", &["socket wire", "client from_library"]),
     ("memsampled/config/src/lib.rs", &["limits wrong_value", "flight", "daemon", "file"]),
     (
         "memsampled/daemon/src/lib.rs",
         &[
-            "failure lock memory_limit options protection",
+            "beside failure lock memory_limit options protection",
             "listen names peer target",
             "guard marked_pid recordings work",
             "flight recovery retention session",
@@ -49,7 +50,8 @@ pub(crate) const PACKAGES: [(&str, &[&str]); 9] = [
     (
         "memsampled/src/memsample/main.rs",
         &[
-            "child config_args duration exit json_output known_recordings pattern plain_table share signals text",
+            "exit",
+            "child config_args duration json_output known_recordings live_terminal pattern plain_table share signals text",
             "command_hint command_line command_usage recording_path",
             "doctor ls recover summary",
             "control peaks record view",

@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import socket
+import stat
 import time
 from pathlib import Path
 
@@ -34,7 +35,20 @@ def default_socket():
     """Where the daemon listens unless it is told otherwise."""
     if os.geteuid() == 0:
         return "/run/memsampled/memsampled.sock"
-    return str(Path(os.environ.get("XDG_RUNTIME_DIR", f"/run/user/{os.geteuid()}")) / "memsampled.sock")
+    directory = os.environ.get("XDG_RUNTIME_DIR")
+    if not directory:
+        usual = f"/run/user/{os.geteuid()}"
+        directory = usual if _is_private(usual) else f"/tmp/memsampled-{os.geteuid()}"
+    return str(Path(directory) / "memsampled.sock")
+
+
+def _is_private(directory):
+    """Whether it is a directory of this user that nobody else may enter."""
+    try:
+        status = os.lstat(directory)
+    except OSError:
+        return False
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and not status.st_mode & 0o077
 
 
 class Daemon:

@@ -49,7 +49,7 @@ pub enum ErrorCode {
     Unavailable,
     /// The disk is full.
     DiskFull,
-    /// The daemon failed; its log says more.
+    /// The daemon or the system failed: the message says at what, and is in the log too.
     Internal,
 }
 

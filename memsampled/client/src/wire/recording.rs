@@ -93,6 +93,8 @@ pub enum End {
     DiskFull,
     /// It could not be written for another reason.
     WriteFailed(String),
+    /// Processes could not be sampled any more.
+    SamplingFailed(String),
     /// Its recorder died.
     Crashed,
     /// It was not recorded here, but made of captures.
@@ -123,6 +125,8 @@ pub struct Totals {
     pub events_lost: u64,
     /// Processes that began and exited between two ticks and of which nothing else is known.
     pub unseen: u64,
+    /// Processes that may belong to a test of the recording, and of which that is not known.
+    pub unattributed: u64,
     /// Planned instants that were met late, or not at all.
     pub late: u64,
     /// Planned instants at which no sweep began. Contained in `late`, but for those while the machine
@@ -142,6 +146,8 @@ pub struct Totals {
     pub reopened: u64,
     /// Readings of PSS that were left out because the process is too large.
     pub pss_skipped: u64,
+    /// Samples of processes of which another reading had not come back, because a lock of theirs was held.
+    pub stuck: u64,
 }
 
 /// A distribution in three numbers.

@@ -182,7 +182,7 @@ pub struct Session {
     pub labels: BTreeMap<String, String>,
     /// What ends it without a stop.
     pub limits: SessionLimits,
-    /// From the first planned tick to the last one that was written, in milliseconds.
+    /// Since it began, in milliseconds; when it has ended, until then.
     pub elapsed_ms: u64,
     /// What was written, and what was not.
     pub totals: SessionTotals,
@@ -217,6 +217,9 @@ pub struct SessionTotals {
     pub dropped: u64,
     /// Readings that the kernel refused.
     pub denied: u64,
+    /// Samples of processes of which another reading had not come back, because a lock of theirs was held.
+    #[serde(default)]
+    pub stuck: u64,
 }
 
 /// A process among the largest.

@@ -47,6 +47,9 @@ pub struct Summary {
     pub reopened: u64,
     /// Readings of PSS left out because a single one would hold the process up for too long.
     pub pss_skipped: u64,
+    /// Samples of processes of which another reading had not come back, because a lock of theirs was held.
+    #[serde(default)]
+    pub stuck: u64,
     /// How long sweeps took, in microseconds.
     pub sweep_us: Option<Quantiles>,
     /// How late they began, in microseconds.

@@ -50,6 +50,9 @@ pub struct Memory {
     pub unbounded_image: Option<String>,
     /// The resident set that it had at least, in bytes.
     pub unbounded_image_bytes: Option<u64>,
+    /// Processes that may belong to it and of which that is not known, and reports of the kernel about processes that
+    /// were lost meanwhile: a single one leaves the sums without an upper bound.
+    pub unattributed_processes: u64,
     /// Rows of samples.
     pub samples: u64,
     /// Ticks at which nothing was sampled, or too late.

@@ -154,6 +154,12 @@ pub(crate) fn memory_lines(memory: Option<&Memory>, roles: &[RoleMemory]) -> Vec
             memory.unbounded_images
         ));
     }
+    if memory.unattributed_processes > 0 {
+        lines.push(format!(
+            "≥: no upper bound, because processes may belong to it of which that is not known: {}",
+            memory.unattributed_processes
+        ));
+    }
     let unknown = || "not known".to_owned();
     let count = |count: Option<u64>| count.map_or_else(unknown, |count| count.to_string());
     lines.push(format!(

@@ -16,8 +16,6 @@ use crate::output::{OutputTail, telling_line};
 use crate::sandbox::{AttemptEnd, SupervisorMessage};
 use crate::suite::{Program, Step};
 
-/// How long a command may take that lists tests.
-const TIMEOUT: Duration = Duration::from_secs(60);
 /// Bytes that it may print: ten thousand names of a hundred bytes.
 const MAX_BYTES: u64 = 1 << 20;
 /// Messages of its supervisor that wait, at most.
@@ -51,12 +49,13 @@ impl std::error::Error for DiscoverError {}
 ///
 /// # Errors
 ///
-/// It cannot be run, fails, prints too much, or takes more than a minute.
+/// It cannot be run, fails, prints too much, or takes too long.
 pub fn discover(
     launcher: &Path,
     signals: &Receiver<i32>,
     line: &str,
     cwd: &Path,
+    timeout: Duration,
 ) -> Result<String, DiscoverError> {
     let failed = |error: io::Error| DiscoverError::Failed(format!("cannot be run: {error}"));
     let (id, name) = next_id();
@@ -64,7 +63,7 @@ pub fn discover(
     DirBuilder::new().mode(0o700).create(&directory).map_err(failed)?;
     let mut options = RunOptions::new(directory.clone(), launcher.to_owned());
     options.output_limit_bytes = MAX_BYTES;
-    let step = Step { program: Program::Shell(line.to_owned()), timeout: TIMEOUT };
+    let step = Step { program: Program::Shell(line.to_owned()), timeout };
     let mut spec = spec_of_step(&step, name, cwd.to_owned(), &directory, &options, false);
     spec.runner_scratch = Some(directory.clone());
     let (sender, messages) = bounded(MAX_MESSAGES);

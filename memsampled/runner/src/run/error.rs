@@ -16,6 +16,9 @@ pub enum RunError {
     NotEmpty(PathBuf),
     /// What an earlier run noted cannot be used.
     Resume(io::Error),
+    /// `/proc` shows the processes of another pid namespace, with other pids: those of a test could not be found, and others
+    /// would be signalled in their place.
+    OtherProcesses,
     /// The recording cannot be begun or closed.
     Record(RecordError),
 }
@@ -28,6 +31,10 @@ impl fmt::Display for RunError {
                 write!(f, "`{}` is not empty: choose another directory, or resume", path.display())
             }
             Self::Resume(_) => f.write_str("cannot resume"),
+            Self::OtherProcesses => f.write_str(
+                "`/proc` is not that of this pid namespace, so that the processes of a test cannot be told from others: \
+                 mount it anew, as `unshare --mount-proc` does",
+            ),
             Self::Record(error) => error.fmt(f),
         }
     }
@@ -37,7 +44,7 @@ impl std::error::Error for RunError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Directory(_, error) | Self::Resume(error) => Some(error),
-            Self::NotEmpty(_) => None,
+            Self::NotEmpty(_) | Self::OtherProcesses => None,
             // Displayed as it is.
             Self::Record(error) => std::error::Error::source(error),
         }

@@ -149,6 +149,7 @@ impl Usage {
             unbounded_images: usage.unbounded_images,
             unbounded_image: usage.unbounded_image.as_ref().map(|image| image.comm.clone()),
             unbounded_image_bytes: usage.unbounded_image.map(|image| image.bytes),
+            unattributed_processes: usage.unattributed,
             samples: usage.samples,
             gaps: usage.gaps,
             cpu_ns: usage.cpu_ns,

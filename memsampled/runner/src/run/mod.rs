@@ -63,6 +63,12 @@ pub fn run(
     signals: Receiver<i32>,
     events: &mut dyn FnMut(Event),
 ) -> Result<(), RunError> {
+    // Before anything is made or signalled.
+    if fs::read_link("/proc/self")
+        .is_ok_and(|own| own.to_str() != Some(&std::process::id().to_string()))
+    {
+        return Err(RunError::OtherProcesses);
+    }
     let failed = |error| RunError::Directory(options.directory.clone(), error);
     fs::create_dir_all(&options.directory).map_err(failed)?;
     // A relative path would name another directory in a test's own.

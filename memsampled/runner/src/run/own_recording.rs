@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use memsample::{MarkKind, Rate, Recorder, Recording, Scope, SharedSampler};
 
@@ -11,6 +12,9 @@ use super::measure::{Usage, launcher_label, mark_of, measure};
 use super::options::RunOptions;
 use super::role_use::RoleUses;
 use crate::results::Attempt;
+
+/// The first tick is immediate. On a busy machine it takes as long as a sweep does.
+const MAX_FIRST_TICK: Duration = Duration::from_secs(2);
 
 /// A recording of one attempt alone, beside that of the run, by which its budgets are judged as soon
 /// as it has ended: what is retried, what is required and what ends a suite must know.
@@ -37,7 +41,7 @@ impl OwnRecording {
         directory.join("budget-recording")
     }
 
-    /// Begins, before what `init` launches executes its first instruction.
+    /// Begins, and has its first tick before what `init` launches executes its first instruction.
     pub(super) fn start(
         sampler: &SharedSampler,
         options: &RunOptions,
@@ -52,6 +56,10 @@ impl OwnRecording {
         let own = Self { recorder, attempt: attempt.clone(), path, marked: Ok(()) };
         own.mark(MarkKind::Begin, launcher_label(init))?;
         own.recorder.assign(&scope, &attempt.test).map_err(|error| error.to_string())?;
+        // What the test forks before the first tick, and what ends before it, would be nobody's.
+        if !own.recorder.wait_for_tick(MAX_FIRST_TICK) {
+            return Err("its first tick did not come in time".to_owned());
+        }
         Ok(own)
     }
 

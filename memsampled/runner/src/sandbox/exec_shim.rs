@@ -7,7 +7,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
 
-use rustix::fs::{Mode, OFlags, open};
+use rustix::fs::{Mode, OFlags, fchown, open};
 use rustix::process;
 use rustix::process::setsid;
 use rustix::stdio::dup2_stdin;
@@ -15,6 +15,7 @@ use rustix::thread::{set_thread_gid, set_thread_groups, set_thread_uid};
 
 use super::channel::{Channel, inherited};
 use super::protocol::{Exec, ShimMessage, ShimOrder};
+use super::spec::User;
 
 /// Added to the `oom_score_adj` of the runner, so that the OOM killer chooses the test first: as if it used half of all
 /// memory more.
@@ -116,10 +117,20 @@ fn raise_oom_score() -> io::Result<()> {
     fs::write(file, inherited.saturating_add(OOM_SCORE_ABOVE_RUNNER).min(1000).to_string())
 }
 
+/// Gives the standard output and error to the user, who may then open them again, as `/dev/stderr` does.
+fn own_streams(user: &User) {
+    let (uid, gid) = (process::Uid::from_raw(user.uid), process::Gid::from_raw(user.gid));
+    for stream in [rustix::stdio::stdout(), rustix::stdio::stderr()] {
+        // Where a namespace does not allow it, what is open can still be written to.
+        let _ = fchown(stream, Some(uid), Some(gid));
+    }
+}
+
 /// Changes to the directory and to the user.
 fn prepare(exec: &Exec) -> Result<(), String> {
     if let Some(user) = &exec.user {
         let gid = |gid| process::Gid::from_raw(gid);
+        own_streams(user);
         let groups: Vec<_> = user.groups.iter().copied().map(gid).collect();
         set_thread_groups(&groups)
             .and_then(|()| set_thread_gid(gid(user.gid)))

@@ -6,7 +6,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use memsample::cgroups::{Hierarchies, Version, own_groups};
+use memsample::cgroups::{Hierarchies, Hierarchy, Version, own_groups};
 use rustix::process::Signal;
 
 use super::processes::{is_alive, signal};
@@ -47,6 +47,16 @@ pub(super) struct OomCounts {
     pub(super) limit_reached: bool,
 }
 
+impl OomCounts {
+    /// Returns the larger number of kills of two ways to count them, and whether either says that the limit was reached.
+    pub(super) fn or_more(self, other: Self) -> Self {
+        Self {
+            kills: self.kills.max(other.kills),
+            limit_reached: self.limit_reached || other.limit_reached,
+        }
+    }
+}
+
 impl Groups {
     /// Creates a group of this name in each hierarchy that allows it.
     pub(super) fn create(name: &str) -> Self {
@@ -74,10 +84,16 @@ impl Groups {
 
     /// Creates the group in the nearest ancestor that delegates the memory controller, or else in the nearest.
     ///
-    /// A group with processes in it cannot delegate a controller, so it is often not our own.
+    /// A group with processes in it cannot delegate a controller, so it is often not our own. But no group that limits
+    /// anything is left: the limits of a job hold for its tests.
     fn create_v2(&mut self, own: &Path, name: &str) {
         let mut nearest = None;
+        let mut inside_of_all_limits = true;
         for parent in own.ancestors().take_while(|path| path.join("cgroup.procs").exists()) {
+            if !inside_of_all_limits {
+                break;
+            }
+            inside_of_all_limits = !limits_anything(parent);
             let path = parent.join(name);
             if fs::create_dir(&path).is_err() {
                 continue;
@@ -159,17 +175,23 @@ impl Groups {
         self.directories.iter().map(open).collect()
     }
 
-    /// Returns what the kernel counted, where the memory controller is.
+    /// Returns what the kernel counted, where the memory controller is, also in groups that a test made below.
+    ///
+    /// What it counted in a group of version 1 that the test has removed is not in it: see the log of the kernel.
     pub(super) fn oom_counts(&self) -> Option<OomCounts> {
         let (version, path) = self.memory.as_ref()?;
-        let value = |file: &str, key: &str| -> Option<u64> {
-            let text = fs::read_to_string(path.join(file)).ok()?;
-            text.lines().find_map(|line| line.strip_prefix(key)?.trim().parse().ok())
+        let value = |file: &str, key: &str| count(path, file, key);
+        let sum = |file: &str| -> u64 {
+            below(path).iter().filter_map(|group| count(group, file, "oom_kill ")).sum()
         };
         Some(match version {
             Version::V1 => OomCounts {
                 // It came with Linux 4.13.
-                kills: value("memory.oom_control", "oom_kill ")?,
+                kills: {
+                    value("memory.oom_control", "oom_kill ")?;
+                    // Each group counts its own only.
+                    sum("memory.oom_control")
+                },
                 limit_reached: {
                     // Kernels count failures only in some paths, so the high-water mark counts too.
                     let failures = value("memory.failcnt", "")?;
@@ -179,8 +201,12 @@ impl Groups {
                 },
             },
             Version::V2 => OomCounts {
-                kills: value("memory.events", "oom_kill ")?,
-                limit_reached: value("memory.events", "oom ")? > 0,
+                // Those of the groups below are in it, unless the hierarchy is mounted with memory_localevents.
+                kills: value("memory.events", "oom_kill ")?.max(sum("memory.events.local")),
+                // A group below may have a limit of its own. The file came with Linux 5.2.
+                limit_reached: value("memory.events.local", "oom ")
+                    .or_else(|| value("memory.events", "oom "))?
+                    > 0,
             },
         })
     }
@@ -220,7 +246,7 @@ impl Groups {
     }
 
     /// Thaws all groups and those below them, the deepest first, so that none freezes again what is thawed above.
-    fn thaw(&self) {
+    pub(super) fn thaw(&self) {
         for directory in self.directories.iter().flat_map(|path| below(path).into_iter().rev()) {
             for (file, state) in [("freezer.state", "THAWED"), ("cgroup.freeze", "0")] {
                 // Where there is no such file, nothing is made.
@@ -314,7 +340,8 @@ pub(crate) struct Allowed {
 /// Returns what the control groups allow that we are in; `None` where none has a limit.
 pub(crate) fn allowed_memory() -> Option<Allowed> {
     let mut least: Option<Allowed> = None;
-    for (controller, own) in parents() {
+    // Where our own is not shown, the limit of what is mounted holds for it too, as far as a container goes.
+    for (controller, own) in own_directories(|of, group| Some(of.nearest_directory(group))) {
         let files = match controller.as_deref() {
             Some("memory") => {
                 ["memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file "]
@@ -361,6 +388,20 @@ pub(super) fn remove_left(name: &str) {
     groups.remove();
 }
 
+/// Reads the number behind `key` in a file of a group.
+fn count(group: &Path, file: &str, key: &str) -> Option<u64> {
+    let text = fs::read_to_string(group.join(file)).ok()?;
+    text.lines().find_map(|line| line.strip_prefix(key)?.trim().parse().ok())
+}
+
+/// Returns whether a group of version 2 limits its processes in any way.
+fn limits_anything(group: &Path) -> bool {
+    ["memory.max", "memory.high", "memory.swap.max", "pids.max", "cpu.max"].iter().any(|file| {
+        let text = fs::read_to_string(group.join(file)).unwrap_or_default();
+        !text.is_empty() && !text.starts_with("max")
+    })
+}
+
 /// Returns a group and all below it, parents first.
 fn below(path: &Path) -> Vec<PathBuf> {
     let mut found = vec![path.to_owned()];
@@ -378,27 +419,82 @@ fn below(path: &Path) -> Vec<PathBuf> {
 
 /// Returns the directory of our own group in each hierarchy of use: for version 1 with its controller,
 /// for version 2 without. Version 1 comes first, since a hybrid has the memory controller there.
+///
+/// A hierarchy that does not show our own group is left out: a group elsewhere would be outside of the limits of our own, and
+/// out of reach of whoever ends all that is in that.
 fn parents() -> Vec<(Option<String>, PathBuf)> {
+    own_directories(Hierarchy::own_directory)
+}
+
+fn own_directories(
+    find: impl Fn(&Hierarchy, &Path) -> Option<PathBuf>,
+) -> Vec<(Option<String>, PathBuf)> {
     let hierarchies = Hierarchies::mounted();
-    let mut parents = Vec::new();
+    let mut found = Vec::new();
     for group in own_groups() {
         let of_use = |name: &&String| ["memory", "pids", "freezer"].contains(&name.as_str());
         let controller = group.controllers.iter().find(of_use);
         if !group.is_v2() && controller.is_none() {
             continue;
         }
-        if let Some(hierarchy) = hierarchies.of_group(&group) {
-            parents.push((controller.cloned(), hierarchy.nearest_directory(&group.path)));
+        let hierarchy = hierarchies.of_group(&group);
+        if let Some(own) = hierarchy.and_then(|hierarchy| find(hierarchy, &group.path)) {
+            found.push((controller.cloned(), own));
         }
     }
-    parents.sort_by_key(|(controller, _)| controller.is_none());
-    parents
+    found.sort_by_key(|(controller, _)| controller.is_none());
+    found
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
+
+    #[test]
+    fn kills_below_count_and_so_does_the_limit_of_the_group_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let write = |file: &str, text: &str| {
+            let path = directory.path().join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        let counts = |version| {
+            let memory = Some((version, directory.path().to_owned()));
+            Groups { memory, ..Groups::default() }.oom_counts()
+        };
+        let expected = |kills, limit_reached| Some(OomCounts { kills, limit_reached });
+        for (group, kills) in [("", 1), ("a/", 2), ("a/b/", 3)] {
+            let text = format!("oom_kill_disable 0\nunder_oom 0\noom_kill {kills}\n");
+            write(&format!("{group}memory.oom_control"), &text);
+            write(&format!("{group}memory.events.local"), &format!("oom 0\noom_kill {kills}\n"));
+        }
+        write("memory.failcnt", "0\n");
+        write("memory.max_usage_in_bytes", "4096\n");
+        write("memory.limit_in_bytes", "9223372036854771712\n");
+        assert_eq!(counts(Version::V1), expected(6, false));
+        write("memory.failcnt", "7\n");
+        assert_eq!(counts(Version::V1), expected(6, true));
+        // One that was removed is in the events of those above it.
+        write("memory.events", "oom 4\noom_kill 8\n");
+        assert_eq!(counts(Version::V2), expected(8, false));
+        // With memory_localevents, they are only those of the group.
+        write("memory.events", "oom 1\noom_kill 1\n");
+        write("memory.events.local", "oom 1\noom_kill 1\n");
+        assert_eq!(counts(Version::V2), expected(6, true));
+    }
+
+    #[test]
+    fn a_group_with_any_limit_is_not_left() {
+        let directory = tempfile::tempdir().unwrap();
+        let write = |file: &str, text: &str| fs::write(directory.path().join(file), text).unwrap();
+        assert!(!limits_anything(directory.path()));
+        write("memory.max", "max\n");
+        write("cpu.max", "max 100000\n");
+        assert!(!limits_anything(directory.path()));
+        write("pids.max", "100\n");
+        assert!(limits_anything(directory.path()));
+    }
 
     #[test]
     fn what_a_group_allows_is_its_limit_less_what_it_cannot_give_back() {

@@ -102,10 +102,14 @@ impl Init {
 
     fn obey(&mut self, order: InitOrder, descriptors: Vec<std::os::fd::OwnedFd>) -> io::Result<()> {
         match order {
-            InitOrder::Launch { argv } => match launch(&argv, descriptors) {
-                Ok(pid) => self.program = Some(pid),
-                Err(error) => self.channel.send(&InitMessage::ShimNotStarted(error.to_string()))?,
-            },
+            InitOrder::Launch { program, arguments } => {
+                match launch(&program, &arguments, descriptors) {
+                    Ok(pid) => self.program = Some(pid),
+                    Err(error) => {
+                        self.channel.send(&InitMessage::ShimNotStarted(error.to_string()))?
+                    }
+                }
+            }
             InitOrder::Left => {
                 let bytes = self.own_shm.then(|| left_in_files() + left_in_segments());
                 self.channel.send(&InitMessage::Left { bytes })?;
@@ -139,9 +143,12 @@ fn reaped_max_rss_bytes() -> Option<u64> {
 }
 
 /// Starts an exec shim whose standard input is the descriptor.
-fn launch(argv: &[String], descriptors: Vec<std::os::fd::OwnedFd>) -> io::Result<Pid> {
+fn launch(
+    program: &Path,
+    arguments: &[String],
+    descriptors: Vec<std::os::fd::OwnedFd>,
+) -> io::Result<Pid> {
     let missing = || io::Error::other("the order to launch lacks a part");
-    let (program, arguments) = argv.split_first().ok_or_else(missing)?;
     let stdin = descriptors.into_iter().next().ok_or_else(missing)?;
     let shim = Command::new(program).args(arguments).stdin(Stdio::from(stdin)).spawn()?;
     Pid::from_raw(i32::try_from(shim.id()).unwrap_or(0)).ok_or_else(missing)

@@ -30,6 +30,7 @@ mod internal_program;
 mod last_line;
 mod launch;
 mod names;
+mod path_bytes;
 mod processes;
 mod protocol;
 mod signals;

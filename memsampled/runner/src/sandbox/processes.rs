@@ -1,5 +1,6 @@
 //! Processes of an attempt, as `/proc` shows them: finding, describing and killing them.
 
+use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::io;
@@ -7,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use memsample::parse::{parse_stat, parse_statm};
+use memsample::{ProcessReader, SamplerOptions};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::results::LeftOverProcess;
@@ -110,21 +112,26 @@ struct ProcessStat {
     comm: String,
     parent: i32,
     is_dead: bool,
+    /// Whether its first thread has ended.
+    is_first_dead: bool,
 }
 
 impl ProcessStat {
     fn of(pid: i32) -> Option<Self> {
         let bytes = fs::read(PathBuf::from(format!("/proc/{pid}/stat"))).ok()?;
         let stat = parse_stat(&bytes).ok()?;
+        let is_first_dead = matches!(stat.state, b'Z' | b'X');
         Some(Self {
             comm: String::from_utf8_lossy(stat.comm).into_owned(),
             parent: stat.ppid,
-            is_dead: matches!(stat.state, b'Z' | b'X'),
+            // Of a process that has ended and waits to be reaped, one is counted.
+            is_dead: is_first_dead && stat.num_threads < 2,
+            is_first_dead,
         })
     }
 }
 
-/// Returns whether a process is there and not a zombie.
+/// Returns whether a process is there and has a thread that has not ended.
 pub(super) fn is_alive(pid: i32) -> bool {
     ProcessStat::of(pid).is_some_and(|stat| !stat.is_dead)
 }
@@ -135,17 +142,40 @@ pub(super) fn describe(pid: i32) -> Option<LeftOverProcess> {
     Some(LeftOverProcess { pid, comm: stat.comm, rss_bytes: rss_bytes(pid) })
 }
 
-/// Reads the resident set of a process.
+/// Reads the resident set of a process. Under its pid the kernel shows that of its first thread, which is nothing when
+/// that has ended; the others have it still.
 pub(super) fn rss_bytes(pid: i32) -> Option<u64> {
-    let bytes = fs::read(format!("/proc/{pid}/statm")).ok()?;
-    let pages = parse_statm(&bytes).ok()?.resident;
-    pages.0.checked_mul(rustix::param::page_size() as u64)
+    let resident = |path: PathBuf| -> Option<u64> {
+        let pages = parse_statm(&fs::read(path).ok()?).ok()?.resident;
+        pages.0.checked_mul(rustix::param::page_size() as u64)
+    };
+    match resident(PathBuf::from(format!("/proc/{pid}/statm")))? {
+        0 => {
+            let of_thread =
+                |tid: &i32| resident(PathBuf::from(format!("/proc/{pid}/task/{tid}/statm")));
+            Some(threads(pid).iter().filter_map(of_thread).max().unwrap_or(0))
+        }
+        bytes => Some(bytes),
+    }
+}
+
+/// Returns the ids of the threads of a process.
+fn threads(pid: i32) -> Vec<i32> {
+    let entries = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
 }
 
 /// Sends a signal to each process. Processes that have ended meanwhile are ignored.
+///
+/// A signal for a process whose first thread has ended goes to its other threads too: by their ids the kernel finds the
+/// process whatever its first thread is.
 pub(super) fn signal(pids: &[i32], signal: Signal) {
-    for pid in pids.iter().filter_map(|&pid| Pid::from_raw(pid)) {
-        let _ = kill_process(pid, signal);
+    for &pid in pids {
+        let is_first_dead = ProcessStat::of(pid).is_some_and(|stat| stat.is_first_dead);
+        let threads = if is_first_dead { threads(pid) } else { Vec::new() };
+        for id in [pid].into_iter().chain(threads).filter_map(Pid::from_raw) {
+            let _ = kill_process(id, signal);
+        }
     }
 }
 
@@ -158,8 +188,13 @@ pub(super) fn kill_below(ancestor: i32, reap: impl FnMut()) -> usize {
 /// Kills all processes of an attempt that carry its mark, and returns how many are left.
 pub(super) fn kill_by_variable(id: &str) -> usize {
     let mark = format!("{SANDBOX_VARIABLE}={id}");
+    // It gives up on a process, of this attempt or another, whose memory cannot be read for now.
+    let Ok(reader) = ProcessReader::open(SamplerOptions::default()) else { return 0 };
+    let reader = RefCell::new(reader);
     let is_marked = |pid: &i32| {
-        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        let mut reader = reader.borrow_mut();
+        let Ok(mut process) = reader.process(*pid) else { return false };
+        let environment = process.environment().unwrap_or_default();
         environment.split(|&byte| byte == 0).any(|variable| variable == mark.as_bytes())
     };
     kill_all(|| all().into_iter().filter(is_marked).collect(), || ())

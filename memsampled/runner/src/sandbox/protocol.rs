@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::attempt_end::AttemptEnd;
+use super::path_bytes;
 use super::spec::{Spec, StageKind, User};
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -43,8 +44,10 @@ pub(crate) enum SupervisorMessage {
 pub(super) enum InitOrder {
     /// Start an exec shim, whose standard input is the descriptor that comes along.
     Launch {
-        /// The command line of the exec shim.
-        argv: Vec<String>,
+        /// The program of the exec shim, and its arguments.
+        #[serde(with = "path_bytes")]
+        program: PathBuf,
+        arguments: Vec<String>,
     },
     /// Count the shared memory that is left over.
     Left,
@@ -74,6 +77,7 @@ pub(super) enum InitMessage {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Exec {
     pub(super) argv: Vec<String>,
+    #[serde(with = "path_bytes")]
     pub(super) cwd: PathBuf,
     pub(super) env: BTreeMap<String, String>,
     pub(super) user: Option<User>,

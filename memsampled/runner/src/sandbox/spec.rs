@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::path_bytes;
+
 /// Everything that a supervisor must know of one attempt.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Spec {
@@ -13,12 +15,17 @@ pub(crate) struct Spec {
     pub(crate) id: String,
     pub(crate) sandbox: ResolvedSandbox,
     /// A program that calls [`internal_program`](super::internal_program()) first.
+    #[serde(with = "path_bytes")]
     pub(crate) launcher: PathBuf,
     /// A directory that nobody else uses. Removed at the end, unless it is kept.
+    #[serde(with = "path_bytes")]
     pub(crate) scratch: PathBuf,
     /// Another that the runner may use meanwhile, and cannot remove if it is killed.
+    #[serde(with = "path_bytes::optional")]
     pub(crate) runner_scratch: Option<PathBuf>,
+    #[serde(with = "path_bytes")]
     pub(crate) stdout: PathBuf,
+    #[serde(with = "path_bytes")]
     pub(crate) stderr: PathBuf,
     pub(crate) output_limit_bytes: u64,
     pub(crate) memory_limit_bytes: Option<u64>,
@@ -29,11 +36,13 @@ pub(crate) struct Spec {
     pub(crate) grace: Duration,
     pub(crate) user: Option<User>,
     pub(crate) network: bool,
+    #[serde(with = "path_bytes")]
     pub(crate) cwd: PathBuf,
     pub(crate) env: BTreeMap<String, String>,
     pub(crate) expect_exit: Vec<u8>,
     /// Globs of files below `cwd` that are kept, and where.
     pub(crate) artifacts: Vec<String>,
+    #[serde(with = "path_bytes")]
     pub(crate) artifacts_directory: PathBuf,
     /// How the scratch directory stays if the test does not go well; it does not if `None`.
     pub(crate) keep_failed: Option<Keep>,
@@ -57,12 +66,15 @@ pub(crate) enum ResolvedSandbox {
     None,
     PidNamespace,
     Bubblewrap {
+        #[serde(with = "path_bytes::optional")]
         root: Option<PathBuf>,
     },
     Lxc {
         name: String,
         /// The container's own configuration, which may not be there.
+        #[serde(with = "path_bytes")]
         configuration: PathBuf,
+        #[serde(with = "path_bytes")]
         rootfs: PathBuf,
     },
 }
@@ -89,6 +101,7 @@ pub(crate) struct User {
     pub(crate) uid: u32,
     pub(crate) gid: u32,
     pub(crate) groups: Vec<u32>,
+    #[serde(with = "path_bytes")]
     pub(crate) home: PathBuf,
 }
 

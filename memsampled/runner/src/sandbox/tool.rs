@@ -29,8 +29,8 @@ const DELTA: &str = "overlay/delta";
 pub(super) struct SandboxTool {
     /// The tool that makes it and runs init inside.
     pub(super) command: Command,
-    /// The arguments with which an exec shim is run inside.
-    pub(super) shim: Vec<String>,
+    /// The program and the arguments with which an exec shim is run inside.
+    pub(super) shim: (PathBuf, Vec<String>),
     /// The tool, for messages; `None` where there is none between.
     pub(super) tool: Option<&'static str>,
 }
@@ -44,16 +44,16 @@ pub(super) fn sandbox_tool(spec: &Spec) -> io::Result<SandboxTool> {
             let program = under_process_name(spec)?;
             let mut command = Command::new(&program);
             command.args([INIT, SharedMemory::Host.word()]);
-            Ok(SandboxTool { command, shim: shim(vec![program]), tool: None })
+            Ok(SandboxTool { command, shim: shim((program, Vec::new())), tool: None })
         }
         ResolvedSandbox::PidNamespace => {
-            let program = vec![under_process_name(spec)?];
+            let program = under_process_name(spec)?;
             let mut command = Command::new("unshare");
             command.args(pid_namespace_arguments(is_root));
             // Without rights of its own, init cannot mount.
             let shm = if is_root { SharedMemory::Mount } else { SharedMemory::Host };
-            command.arg("--").args(&program).args([INIT, shm.word()]);
-            Ok(SandboxTool { command, shim: shim(program), tool: Some("unshare") })
+            command.arg("--").arg(&program).args([INIT, shm.word()]);
+            Ok(SandboxTool { command, shim: shim((program, Vec::new())), tool: Some("unshare") })
         }
         ResolvedSandbox::Bubblewrap { root } => {
             let staged = Staged::find(&spec.launcher)?;
@@ -81,7 +81,11 @@ pub(super) fn sandbox_tool(spec: &Spec) -> io::Result<SandboxTool> {
             if root.is_some() {
                 command.args(["--remount-ro", "/"]);
             }
-            command.arg("--").args(&staged.program).args([INIT, SharedMemory::Own.word()]);
+            command
+                .arg("--")
+                .arg(&staged.program.0)
+                .args(&staged.program.1)
+                .args([INIT, SharedMemory::Own.word()]);
             Ok(SandboxTool { command, shim: shim(staged.program), tool: Some("bwrap") })
         }
         ResolvedSandbox::Lxc { configuration, rootfs, .. } => {
@@ -99,7 +103,11 @@ pub(super) fn sandbox_tool(spec: &Spec) -> io::Result<SandboxTool> {
                 .arg(path)
                 .arg("--rcfile")
                 .arg(file);
-            command.arg("--").args(&staged.program).args([INIT, SharedMemory::Own.word()]);
+            command
+                .arg("--")
+                .arg(&staged.program.0)
+                .args(&staged.program.1)
+                .args([INIT, SharedMemory::Own.word()]);
             Ok(SandboxTool { command, shim: shim(staged.program), tool: Some("lxc-execute") })
         }
     }
@@ -107,10 +115,10 @@ pub(super) fn sandbox_tool(spec: &Spec) -> io::Result<SandboxTool> {
 
 /// Links our own program under the name that tells its processes from those of the test, and returns the
 /// path. An exec gives a process the name of the file.
-fn under_process_name(spec: &Spec) -> io::Result<String> {
+fn under_process_name(spec: &Spec) -> io::Result<PathBuf> {
     let path = spec.scratch.join(PROCESS_NAME);
     symlink(fs::canonicalize(&spec.launcher)?, &path)?;
-    text(&path)
+    Ok(path)
 }
 
 /// Returns the arguments of unshare(1) up to the program.
@@ -280,14 +288,16 @@ fn lxc_configuration(
 struct Staged {
     /// Where each file of the host is inside.
     files: Vec<(PathBuf, PathBuf)>,
-    /// The arguments that run it.
-    program: Vec<String>,
+    /// The program and the arguments that run it.
+    program: (PathBuf, Vec<String>),
 }
 
 impl Staged {
     /// Finds what the program needs: the same as this process, which is it.
     fn find(launcher: &Path) -> io::Result<Self> {
-        let maps = fs::read_to_string("/proc/self/maps")?;
+        // What is not UTF-8 is no library that has to be there.
+        let maps = fs::read("/proc/self/maps")?;
+        let maps = String::from_utf8_lossy(&maps);
         let mapped: BTreeSet<&str> =
             maps.lines().filter_map(|line| Some(line.split_at(line.find('/')?).1)).collect();
         let is_library = |name: &str| name.ends_with(".so") || name.contains(".so.");
@@ -311,20 +321,21 @@ impl Staged {
                 let program = Path::new(STAGE).join("memsample");
                 files.push((loader.to_owned(), own.clone()));
                 files.push((launcher.to_owned(), program.clone()));
-                vec![text(&own)?, "--library-path".to_owned(), STAGE.to_owned(), text(&program)?]
+                let program = text(&program)?;
+                (own, vec!["--library-path".to_owned(), STAGE.to_owned(), program])
             }
             None => {
                 files.push((launcher.to_owned(), own.clone()));
-                vec![text(&own)?]
+                (own, Vec::new())
             }
         };
         Ok(Self { files, program })
     }
 }
 
-fn shim(mut program: Vec<String>) -> Vec<String> {
-    program.push(EXEC_SHIM.to_owned());
-    program
+fn shim((program, mut arguments): (PathBuf, Vec<String>)) -> (PathBuf, Vec<String>) {
+    arguments.push(EXEC_SHIM.to_owned());
+    (program, arguments)
 }
 
 fn text(path: &Path) -> io::Result<String> {

@@ -24,6 +24,9 @@ pub struct Suite {
     pub setup: Option<Step>,
     /// Run after the last test, also when tests failed or were aborted.
     pub teardown: Option<Step>,
+    /// Whether the setup was run when the suite was read, because it makes what the tests are listed of.
+    /// `setup` is without it then; who does not run the suite runs the teardown.
+    pub is_set_up: bool,
     /// How long the whole suite may take.
     pub timeout: Option<Duration>,
     /// The tests. Names are unique.

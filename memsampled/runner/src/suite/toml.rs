@@ -81,6 +81,7 @@ fn read(source: &Rc<Source>, problems: &Problems, root: &Node, directory: &Path)
         directory: directory.to_owned(),
         setup,
         teardown,
+        is_set_up: false,
         timeout,
         tests,
         notes: Vec::new(),

@@ -168,6 +168,7 @@ fn every_key_says_what_it_means() {
                 program: Program::Shell("kill $(cat server.pid)".to_owned()),
                 timeout: Duration::from_secs(300),
             }),
+            is_set_up: false,
             timeout: Some(Duration::from_secs(7200)),
             tests: suite.tests.clone(),
             notes: Vec::new(),
@@ -333,7 +334,7 @@ fn a_file_that_is_none_is_refused() {
         (write("latin1.toml", b"name = 's'\n# caf\xe9\n"), "latin1.toml:2:6: not UTF-8 text"),
         (write("binary.toml", b"\x7fELF\x02\x01\x01\0"), "binary.toml:1:9: not TOML"),
     ] {
-        let message = memsample_runner::suite::load(&path, &|line, _| panic!("{line}"))
+        let message = memsample_runner::suite::load(&path, &|line, _, _| panic!("{line}"))
             .unwrap_err()
             .to_string();
         assert!(message.contains(said), "{said}: {message}");
@@ -345,7 +346,7 @@ fn a_relative_path_begins_where_the_file_is() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("s.toml");
     fs::write(&path, "name='s'\n[[test]]\nname='t'\nshell=':'\ncwd='sub'").unwrap();
-    let suite = memsample_runner::suite::load(&path, &|line, _| panic!("{line}")).unwrap();
+    let suite = memsample_runner::suite::load(&path, &|line, _, _| panic!("{line}")).unwrap();
     assert_eq!(suite.directory, directory.path());
     assert_eq!(suite.tests[0].cwd, directory.path().join("sub"));
     let suite =

@@ -1,9 +1,9 @@
 //! `memsample dump`: makes a recording of what the flight recorder of the daemon keeps.
 
-use std::io::{self, Write};
 use std::time::Duration;
 
 use memsample_client::wire::DumpRequest;
+use memsample_inherited::{print, tell};
 
 use super::{DaemonArgs, connect, parse_label, print_json, span};
 use crate::duration;
@@ -43,15 +43,14 @@ pub(crate) fn run(args: DumpArgs) -> anyhow::Result<ExitCode> {
     let dumped = client.dump(&request)?;
     let summary = &dumped.summary;
     if print_json(&daemon.json, &dumped)? {
-        writeln!(
-            io::stderr(),
+        tell(format!(
             "{} contains {}, {} of {}",
             dumped.id,
             count(summary.ticks, "tick"),
             count(summary.samples, "sample"),
-            count(summary.processes, "process image"),
-        )?;
-        writeln!(io::stdout(), "{}", dumped.recording)?;
+            count(summary.processes, "process image")
+        ));
+        print(format!("{}\n", dumped.recording));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -7,13 +7,13 @@ pub(crate) mod start;
 pub(crate) mod status;
 pub(crate) mod stop;
 
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use memsample_client::wire::{SessionState, Span};
 use memsample_client::{Client, ClientError, default_socket};
+use memsample_inherited::tell;
 use serde::Serialize;
 
 use crate::json_output::JsonArgs;
@@ -48,13 +48,11 @@ pub(crate) fn connect_to(socket: Option<&Path>) -> anyhow::Result<(Client, PathB
     Ok((Client::connect(&socket)?, socket))
 }
 
-/// How long a command waits for a daemon that was started with it, as in `memsampled & memsample start`.
-const START_PATIENCE: Duration = Duration::from_secs(4);
 /// Time between two tries to connect.
 const RETRY: Duration = Duration::from_millis(20);
 
-/// Connects to the daemon, and waits some seconds for one that is still starting.
-fn connect_patiently(args: &DaemonArgs) -> anyhow::Result<(Client, PathBuf)> {
+/// Connects to the daemon, and waits some time for one that is still starting.
+fn connect_within(args: &DaemonArgs, patience: Duration) -> anyhow::Result<(Client, PathBuf)> {
     let began = Instant::now();
     let mut is_told = false;
     loop {
@@ -63,16 +61,19 @@ fn connect_patiently(args: &DaemonArgs) -> anyhow::Result<(Client, PathBuf)> {
             Err(error) => error,
         };
         let is_absent = matches!(error.downcast_ref(), Some(ClientError::NoDaemon(_)));
-        if !is_absent || began.elapsed() > START_PATIENCE {
+        if !is_absent || began.elapsed() >= patience {
             return Err(error);
         }
         if !is_told && began.elapsed() > Duration::from_secs(1) {
             is_told = true;
-            writeln!(io::stderr(), "waiting for memsampled, up to {START_PATIENCE:?}…")?;
+            tell(format!("waiting for memsampled, up to {patience:?}…"));
         }
         std::thread::sleep(RETRY);
     }
 }
+
+/// Descriptors that a client of the daemon takes, with a margin: without them its runtime panics.
+pub(crate) const CLIENT_DESCRIPTORS: usize = 16;
 
 /// Returns the session that was named, else the only one that is recording; if none is, the only one that
 /// has reached a limit and was not stopped yet.

@@ -1,10 +1,10 @@
 //! `memsample sessions`: lists the sessions of the daemon.
 
-use std::io::{self, Write};
 use std::time::Duration;
 
 use comfy_table::Table;
 use memsample_client::wire::{Session, SessionState};
+use memsample_inherited::{print, tell};
 
 use super::{DaemonArgs, connect, print_json};
 use crate::exit::ExitCode;
@@ -25,9 +25,9 @@ pub(crate) fn run(args: &SessionsArgs) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     if list.sessions.is_empty() {
-        writeln!(io::stderr(), "no session is recording")?;
+        tell("no session is recording");
     } else {
-        write!(io::stdout(), "{}", lines(&table(&list.sessions)))?;
+        print(lines(&table(&list.sessions)));
     }
     Ok(ExitCode::SUCCESS)
 }

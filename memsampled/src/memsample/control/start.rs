@@ -1,12 +1,13 @@
 //! `memsample start`: starts a session of the daemon.
 
-use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
 use memsample_client::wire::{Session, SessionLimits, StartRequest, Target};
 use memsample_client::{SESSION_VARIABLE, SOCKET_VARIABLE};
+use memsample_inherited::{print, tell};
 
-use super::{DaemonArgs, connect_patiently, parse_label, print_json, span};
+use super::{DaemonArgs, connect_within, parse_label, print_json, span};
 use crate::command_line::FALSE;
 use crate::exit::ExitCode;
 use crate::{duration, share};
@@ -54,6 +55,10 @@ pub(crate) struct StartArgs {
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     pub(crate) idle: Option<Duration>,
 
+    /// Time to wait for a daemon that is still starting, as in `memsampled & memsample start`
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration::parse)]
+    pub(crate) wait: Duration,
+
     /// Print shell commands that export MEMSAMPLE_SOCKET and MEMSAMPLE_SESSION, so that `mark`, `exec`
     /// and `stop` need no arguments
     #[arg(long, conflicts_with = "json")]
@@ -65,14 +70,14 @@ pub(crate) fn run(args: StartArgs) -> anyhow::Result<ExitCode> {
     let outcome = start(args);
     if outcome.is_err() && is_evaluated {
         // Otherwise `eval` would evaluate nothing, and succeed.
-        writeln!(io::stdout(), "{FALSE}")?;
+        print(format!("{FALSE}\n"));
     }
     outcome
 }
 
 fn start(args: StartArgs) -> anyhow::Result<ExitCode> {
     let StartArgs { daemon, name, interval, pid, cgroup, pss_budget, labels, .. } = args;
-    let StartArgs { duration, idle, env, .. } = args;
+    let StartArgs { duration, idle, wait, env, .. } = args;
     let request = StartRequest {
         name,
         interval: interval.map(span).transpose()?,
@@ -89,26 +94,31 @@ fn start(args: StartArgs) -> anyhow::Result<ExitCode> {
             idle: idle.map(span).transpose()?,
         },
     };
-    let (mut client, socket) = connect_patiently(&daemon)?;
+    let (mut client, socket) = connect_within(&daemon, wait)?;
     let session = client.start(&request)?;
-    let mut out = io::stdout();
     if env {
         // A program that is started may run in another directory.
         let socket = std::path::absolute(socket)?;
-        writeln!(out, "export {SOCKET_VARIABLE}={}", quoted(&socket.display().to_string()))?;
-        writeln!(out, "export {SESSION_VARIABLE}={}", quoted(&session.id))?;
+        print(export(SOCKET_VARIABLE, socket.as_os_str().as_bytes()));
+        print(export(SESSION_VARIABLE, &session.id));
     } else if print_json(&daemon.json, &session)? {
-        writeln!(out, "{}", session.id)?;
+        print(format!("{}\n", session.id));
     }
     if !daemon.json.is_on_stdout() {
         let Session { id, interval, recording, .. } = session;
-        writeln!(io::stderr(), "session {id} started: sampling every {interval} into {recording}")?;
+        tell(format!("session {id} started: sampling every {interval} into {recording}"));
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// Quotes a text for a shell.
-fn quoted(text: &str) -> String {
-    let quoted = shlex::Quoter::new().allow_nul(true).quote(text);
-    quoted.map_or_else(|_| text.to_owned(), std::borrow::Cow::into_owned)
+fn quoted(text: impl AsRef<[u8]>) -> Vec<u8> {
+    let text = text.as_ref();
+    let quoted = shlex::bytes::Quoter::new().allow_nul(true).quote(text);
+    quoted.map_or_else(|_| text.to_vec(), std::borrow::Cow::into_owned)
+}
+
+/// Returns a line that sets a variable in a shell.
+fn export(variable: &str, value: impl AsRef<[u8]>) -> Vec<u8> {
+    [format!("export {variable}=").into_bytes(), quoted(value), b"\n".to_vec()].concat()
 }

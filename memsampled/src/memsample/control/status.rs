@@ -1,11 +1,11 @@
 //! `memsample status`: shows the health of the daemon.
 
-use std::io::{self, Write};
 use std::time::Duration;
 
 use super::{DaemonArgs, connect, print_json};
 use crate::exit::ExitCode;
 use crate::text::count;
+use memsample_inherited::print;
 use memsample_input::rounded_size;
 
 /// Show the health of the daemon, and how it is protected
@@ -20,42 +20,38 @@ pub(crate) fn run(args: &StatusArgs) -> anyhow::Result<ExitCode> {
     let health = client.health()?;
     if print_json(&args.daemon.json, &health)? {
         let protection = &health.protection;
-        let mut out = io::stdout();
-        writeln!(
-            out,
-            "memsampled {} on {}: {}, up {:?}, pid {}",
+        print(format!(
+            "memsampled {} on {}: {}, up {:?}, pid {}\n",
             health.version,
             socket.display(),
             health.status,
             Duration::from_secs(health.uptime_ms / 1000),
-            health.pid,
-        )?;
+            health.pid
+        ));
         let sessions = count(health.sessions, "session");
-        writeln!(out, "{sessions}; recordings in {}", health.recordings)?;
-        writeln!(
-            out,
-            "protection: oom_score_adj {}, memory {}, control group {}",
+        print(format!("{sessions}; recordings in {}\n", health.recordings));
+        print(format!(
+            "protection: oom_score_adj {}, memory {}, control group {}\n",
             protection.oom_score_adj.map_or("unknown".to_owned(), |score| score.to_string()),
             if protection.memory_locked { "locked" } else { "not locked" },
-            protection.cgroup.as_deref().unwrap_or("shared"),
-        )?;
+            protection.cgroup.as_deref().unwrap_or("shared")
+        ));
         if let Some(flight) = &health.flight_recorder {
-            writeln!(
-                out,
-                "flight recorder: keeps {:.1}s of {} in {} of {}; {}",
+            print(format!(
+                "flight recorder: keeps {:.1}s of {} in {} of {}; {}\n",
                 Duration::from_millis(flight.kept_ms).as_secs_f64(),
                 flight.span,
                 rounded_size(flight.kept_bytes),
                 rounded_size(flight.max_bytes),
-                count(flight.dumps, "dump"),
-            )?;
+                count(flight.dumps, "dump")
+            ));
         }
         let flight_notes = health.flight_recorder.iter().flat_map(|flight| &flight.notes);
         for note in protection.notes.iter().chain(flight_notes) {
-            writeln!(out, "note: {note}")?;
+            print(format!("note: {note}\n"));
         }
         for problem in &health.problems {
-            writeln!(out, "problem: {problem}")?;
+            print(format!("problem: {problem}\n"));
         }
     }
     Ok(if health.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })

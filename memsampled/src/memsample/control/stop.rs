@@ -1,6 +1,6 @@
 //! `memsample stop`: stops a session of the daemon.
 
-use std::io::{self, Write};
+use memsample_inherited::{print, tell};
 
 use super::{DaemonArgs, chosen, connect, print_json};
 use crate::exit::ExitCode;
@@ -22,21 +22,22 @@ pub(crate) fn run(args: &StopArgs) -> anyhow::Result<ExitCode> {
     let session = chosen(&mut client, args.session.clone())?;
     let stopped = client.stop(&session)?;
     let summary = &stopped.summary;
-    if print_json(&args.daemon.json, &stopped)? {
-        writeln!(
-            io::stderr(),
+    let code = ExitCode::of_end(summary.end.as_ref());
+    let printed = print_json(&args.daemon.json, &stopped);
+    if !args.daemon.json.is_on_stdout() {
+        tell(format!(
             "session {} stopped: {}, {} of {}, {} late, {} dropped",
             stopped.id,
             count(summary.ticks, "tick"),
             count(summary.samples, "sample"),
             count(summary.processes, "process image"),
             summary.late,
-            summary.dropped,
-        )?;
-        writeln!(io::stdout(), "{}", stopped.recording)?;
+            summary.dropped
+        ));
+        print(format!("{}\n", stopped.recording));
     }
     if let Some(reason) = summary.end.as_ref().and_then(crate::summary::early_end) {
-        writeln!(io::stderr(), "error: the recording ended early: {reason}")?;
+        tell(format!("error: the recording ended early: {reason}"));
     }
-    Ok(ExitCode::of_end(summary.end.as_ref()))
+    code.if_told(printed.map(|_| ()))
 }

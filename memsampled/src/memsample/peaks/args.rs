@@ -25,8 +25,8 @@ use crate::pattern;
     memsample peaks recordings/nightly --by test\n  \
     memsample peaks recordings/nightly --filter '^python3' --json | jq '.[].upper_bytes'")]
 pub(crate) struct PeaksArgs {
-    /// Directory or name of the recording, `@latest`, or the results of a run: see `memsample ls`
-    #[arg(value_name = "RECORDING")]
+    /// Directory or name of the recording, `@-1` for the one before the latest, or the results of a run: see `memsample ls`
+    #[arg(value_name = "RECORDING", default_value = "@latest")]
     pub(crate) recording: PathBuf,
 
     /// What to print one row for

@@ -5,12 +5,12 @@ mod print;
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
-use std::io::{self, Write};
 
 use memsample::analysis::{
     Covers, MarkedTests, TestUsage, counter_error_bytes, marked_tests, process_peaks,
     pss_of_attempts, role_peaks, test_peaks, test_usages,
 };
+use memsample_inherited::{print, tell};
 
 use crate::exit::ExitCode;
 use crate::{recording_path, summary};
@@ -23,7 +23,7 @@ const MAX_PROBLEMS: usize = 5;
 
 pub(crate) fn run(args: &PeaksArgs) -> anyhow::Result<ExitCode> {
     let (recording, recovery) = recording_path::open(&args.recording)?;
-    summary::note_recovery(recovery)?;
+    summary::note_recovery(recovery);
     let provenance = &recording.manifest().provenance;
     let fits = |text: &str| args.filter.as_ref().is_none_or(|filter| filter.is_match(text));
     let started = match recording.first_and_last_tick()? {
@@ -69,33 +69,31 @@ pub(crate) fn run(args: &PeaksArgs) -> anyhow::Result<ExitCode> {
         }
     };
     if rows.is_empty() && args.by == PeaksBy::Test && args.filter.is_none() {
-        writeln!(
-            io::stderr(),
+        tell(
             "note: no test ran or was marked in this recording: run tests with `memsample exec --test NAME` or with \
-             `memsample run`, or mark them with `memsample mark begin NAME --test NAME`"
-        )?;
+             `memsample run`, or mark them with `memsample mark begin NAME --test NAME`",
+        );
     }
-    io::stdout().write_all(output.as_bytes())?;
-    note_missing_pss(&rows)?;
-    note_marked(&marked)?;
+    print(output);
+    note_missing_pss(&rows);
+    note_marked(&marked);
     Ok(ExitCode::SUCCESS)
 }
 
 /// Says on stderr why tests have no PSS.
-fn note_missing_pss(rows: &[Row]) -> io::Result<()> {
+fn note_missing_pss(rows: &[Row]) {
     let missing: Vec<_> = rows.iter().filter_map(Row::missing_pss).collect();
     for (test, reason) in missing.iter().take(MAX_PROBLEMS) {
-        writeln!(io::stderr(), "note: no PSS of test `{}`: {reason}", printable(test))?;
+        tell(format!("note: no PSS of test `{}`: {reason}", printable(test)));
     }
     match missing.len().saturating_sub(MAX_PROBLEMS) {
-        0 => Ok(()),
-        more => writeln!(io::stderr(), "note: and {more} more tests without PSS"),
+        0 => {}
+        more => tell(format!("note: and {more} more tests without PSS")),
     }
 }
 
 /// Says on stderr what the rows of marked tests are of, and which marks have no counterpart.
-fn note_marked(marked: &MarkedTests) -> io::Result<()> {
-    let mut stderr = io::stderr();
+fn note_marked(marked: &MarkedTests) {
     let is_whole = |covers: Covers| !matches!(covers, Covers::MarkedProcess(_));
     let whole: Vec<_> = marked.tests.iter().filter(|test| is_whole(test.covers)).collect();
     if let Some(first) = whole.first() {
@@ -107,11 +105,10 @@ fn note_marked(marked: &MarkedTests) -> io::Result<()> {
             1 => "1 test was only marked: its row is".to_owned(),
             count => format!("{count} tests were only marked: their rows are"),
         };
-        writeln!(
-            stderr,
+        tell(format!(
             "note: {count} of {what} between the marks. For the test alone, run it with `memsample exec`, or \
              give the marks its process with `--pid`"
-        )?;
+        ));
     }
     let unended = marked.tests.iter().filter(|test| !test.is_ended);
     let unended = unended.map(|test| {
@@ -124,10 +121,10 @@ fn note_marked(marked: &MarkedTests) -> io::Result<()> {
     });
     let problems: Vec<String> = unended.chain(unbegun).collect();
     for problem in problems.iter().take(MAX_PROBLEMS) {
-        writeln!(stderr, "note: {problem}")?;
+        tell(format!("note: {problem}"));
     }
-    match problems.len().saturating_sub(MAX_PROBLEMS) {
-        0 => Ok(()),
-        more => writeln!(stderr, "note: and {more} more marks without a counterpart"),
+    let more = problems.len().saturating_sub(MAX_PROBLEMS);
+    if more > 0 {
+        tell(format!("note: and {more} more marks without a counterpart"));
     }
 }

@@ -248,7 +248,7 @@ impl Peak {
                 .map(|(_, by)| by.as_millisecond().saturating_sub(started.as_millisecond())),
             sampled_at: composition.map(|composition| composition.ts),
             rss_bytes: composition.map(|composition| composition.rss_bytes),
-            anon_bytes: composition.map(|composition| composition.anon_bytes),
+            anon_bytes: composition.and_then(|composition| composition.anon_bytes),
             file_bytes: composition.and_then(|composition| composition.file_bytes),
             shmem_bytes: composition.and_then(|composition| composition.shmem_bytes),
             swap_bytes: composition.and_then(|composition| composition.swap_bytes),

@@ -1,5 +1,6 @@
 //! The options of `memsample record`.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -99,7 +100,7 @@ pub(crate) struct RecordArgs {
     /// Command to run. Its output passes through, and its exit code becomes that of memsample; it runs
     /// even if it cannot be recorded
     #[arg(last = true, value_name = "COMMAND")]
-    pub(crate) command: Vec<String>,
+    pub(crate) command: Vec<OsString>,
 }
 
 /// Whether the kernel reports processes.

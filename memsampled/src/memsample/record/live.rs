@@ -4,16 +4,22 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use memsample::Status;
+use memsample_inherited::Queue;
 
 use super::Progress;
+use crate::live_terminal::live_target;
 use memsample_input::{printable, rounded_size};
 
 /// Time between two updates of the line.
 pub(super) const INTERVAL: Duration = Duration::from_millis(250);
 
+/// How long the terminal may take to clear the line at the end.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// One line with the progress of the recording.
 pub(super) struct Live {
     line: ProgressBar,
+    stderr: Option<Queue>,
     duration: Option<Duration>,
 }
 
@@ -25,14 +31,15 @@ impl Live {
             Progress::Always => true,
             Progress::Never => false,
         };
-        let target =
-            if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        // A terminal that was stopped must not stop the recording from ending.
+        let stderr = shown.then(|| Queue::of_stderr(""));
+        let target = stderr.as_ref().map_or_else(ProgressDrawTarget::hidden, live_target);
         let line = ProgressBar::with_draw_target(None, target);
         line.set_style(
             ProgressStyle::with_template("{wide_msg}")
                 .unwrap_or_else(|_| ProgressStyle::default_spinner()),
         );
-        Self { line, duration }
+        Self { line, stderr, duration }
     }
 
     pub(super) fn show(&self, status: &Status) {
@@ -62,5 +69,8 @@ impl Live {
 impl Drop for Live {
     fn drop(&mut self) {
         self.line.finish_and_clear();
+        if let Some(stderr) = self.stderr.take() {
+            stderr.finish_within(PATIENCE);
+        }
     }
 }

@@ -1,13 +1,14 @@
 //! `memsample record -- COMMAND`: runs a command, whatever happens to its recording.
 
+use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::io::{self, Write};
 
-use anyhow::bail;
-use crossbeam_channel::{Receiver, select, tick};
+use anyhow::{anyhow, bail};
+use crossbeam_channel::{Receiver, never, select, tick};
 use memsample::analysis::reaped_labels;
 use memsample::{MarkKind, RecordError, Recorder, Scope};
 use memsample_client::wire::End;
+use memsample_inherited::{tell, too_little_address_space};
 use nix::sys::resource::{UsageWho, getrusage};
 use serde_json::json;
 
@@ -15,11 +16,11 @@ use super::args::RecordArgs;
 use super::descriptors::DescriptorLimit;
 use super::live::{self, Live};
 use super::start::{link, start};
-use crate::child::RunningCommand;
+use crate::child::{RunningCommand, become_command, is_out_of_resources};
 use crate::command_hint::cannot_run;
 use crate::command_usage::COMMAND_TEST;
-use crate::exit::ExitCode;
-use crate::signals::signals;
+use crate::exit::{ExitCode, with_advice};
+use crate::signals::{signals, work_is_done};
 use crate::summary;
 
 /// Runs the command and returns its exit code. An error is one of usage, and the command was not run.
@@ -31,14 +32,24 @@ pub(super) fn run(args: &RecordArgs) -> anyhow::Result<ExitCode> {
         bail!("stdout belongs to the command: write the JSON into a file, with `--json FILE`");
     }
     let descriptors = DescriptorLimit::raise(&args.proc);
-    let signals = signals()?;
-    let recorder = match start(args, &descriptors) {
+    let signals = match signals() {
+        Ok(signals) => signals,
+        Err(error) => {
+            warn(&format!("the command runs without a recording: {}", with_advice(&error)));
+            return Ok(run_in_place(args, &descriptors, program, arguments));
+        }
+    };
+    let started = match too_little_address_space() {
+        Some(reason) => Err(anyhow!(reason)),
+        None => start(args, &descriptors),
+    };
+    let recorder = match started {
         Ok(recorder) => Ok(recorder),
         Err(error) if matches!(error.downcast_ref(), Some(RecordError::Options(_))) => {
             return Err(error);
         }
         Err(error) => {
-            let reason = format!("{error:#}");
+            let reason = with_advice(&error);
             warn(&format!("the command runs without a recording: {reason}"));
             Err(reason)
         }
@@ -52,6 +63,12 @@ pub(super) fn run(args: &RecordArgs) -> anyhow::Result<ExitCode> {
             if let Ok(recorder) = recorder {
                 discard(recorder);
             }
+            if is_out_of_resources(&error) {
+                warn(&format!(
+                    "the command runs without a recording: there can be no other process: {error}"
+                ));
+                return Ok(run_in_place(args, &descriptors, program, arguments));
+            }
             return Ok(cannot_run(&args.command, &error));
         }
     };
@@ -61,6 +78,7 @@ pub(super) fn run(args: &RecordArgs) -> anyhow::Result<ExitCode> {
     // A live line would be mixed with what the command writes to the same terminal.
     let live = Live::new(args.progress, false, args.duration);
     let code = wait_for_command(recorder.as_ref().ok(), &command, &signals, &live);
+    work_is_done(ExitCode::of_command(code));
     drop(live);
     let reported = match recorder {
         Ok(recorder) => report(args, recorder),
@@ -73,6 +91,17 @@ pub(super) fn run(args: &RecordArgs) -> anyhow::Result<ExitCode> {
         warn(&format!("{error:#}"));
     }
     Ok(ExitCode::of_command(code))
+}
+
+/// Becomes the command, where there is no room for this program beside it; returns only if that fails.
+fn run_in_place(
+    args: &RecordArgs,
+    descriptors: &DescriptorLimit,
+    program: &OsStr,
+    arguments: &[OsString],
+) -> ExitCode {
+    let error = descriptors.with_original(|| become_command(program, arguments));
+    cannot_run(&args.command, &error)
 }
 
 /// Lets what this program starts belong to a test, so that its processes are told from all others.
@@ -105,6 +134,8 @@ fn wait_for_command(
     live: &Live,
 ) -> i32 {
     let tick = tick(live::INTERVAL);
+    let none = never();
+    let mut signals = signals;
     let mut interrupted = false;
     let code = loop {
         select! {
@@ -113,7 +144,11 @@ fn wait_for_command(
                 live.show(&recorder.status());
             },
             recv(signals) -> signal => {
-                let Ok(signal) = signal else { continue };
+                let Ok(signal) = signal else {
+                    // No more can be received; the command can still be stopped by itself.
+                    signals = &none;
+                    continue;
+                };
                 // At the second signal, do not wait for the command.
                 if interrupted {
                     break 128 + signal;
@@ -137,11 +172,10 @@ fn report(args: &RecordArgs, recorder: Recorder) -> anyhow::Result<()> {
     if let Some(reason) = end.as_ref().and_then(summary::early_end) {
         warn(&format!("the recording ended before the command: {reason}"));
     }
-    args.json.write(|| summary::json(&recording))?;
+    let written = args.json.write(|| summary::json(&recording));
     let text = summary::text(&recording, summary::LARGEST)?;
-    // Nobody is left to tell if this fails.
-    let _ = io::stderr().write_all(text.as_bytes());
-    Ok(())
+    tell(text.trim_end());
+    written
 }
 
 /// Removes a recording whose command could not be run.
@@ -155,5 +189,5 @@ fn discard(recorder: Recorder) {
 
 fn warn(message: &str) {
     // Nobody is left to tell if this fails.
-    let _ = writeln!(io::stderr(), "warning: {message}");
+    tell(format!("warning: {message}"));
 }

@@ -7,13 +7,14 @@ mod measured;
 mod place;
 mod start;
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 
-use crossbeam_channel::{Receiver, select, tick};
+use crossbeam_channel::{Receiver, RecvError, select, tick};
 use memsample::Recorder;
+use memsample_inherited::{print, tell};
 
 use crate::exit::ExitCode;
-use crate::signals::signals;
+use crate::signals::{signals, work_is_done};
 use crate::summary;
 pub(crate) use args::{Events, Progress, RecordArgs};
 use descriptors::DescriptorLimit;
@@ -38,27 +39,43 @@ fn until_stopped(args: &RecordArgs) -> anyhow::Result<ExitCode> {
     let recorder = start(args, &descriptors)?;
     link(args, &recorder);
     let live = Live::new(args.progress, io::stderr().is_terminal(), args.duration);
-    wait_for_end(&recorder, &signals, &live);
+    let signals_lost = wait_for_end(&recorder, &signals, &live).is_err();
     drop(live);
     let recording = recorder.stop()?;
-    args.json.write(|| summary::json(&recording))?;
-    if !args.json.is_on_stdout() {
-        write!(io::stdout(), "{}", summary::text(&recording, summary::LARGEST)?)?;
-    }
     let end = recording.manifest().end.clone().map(End::from);
-    if let Some(reason) = end.as_ref().and_then(summary::early_end) {
-        writeln!(io::stderr(), "error: the recording ended early: {reason}")?;
+    let code = ExitCode::of_end(end.as_ref());
+    work_is_done(code);
+    let written = args.json.write(|| summary::json(&recording));
+    if !args.json.is_on_stdout() {
+        print(summary::text(&recording, summary::LARGEST)?);
     }
-    Ok(ExitCode::of_end(end.as_ref()))
+    if let Some(reason) = end.as_ref().and_then(summary::early_end) {
+        tell(format!("error: the recording ended early: {reason}"));
+    }
+    if signals_lost {
+        tell(
+            "error: signals can no longer be received, so the recording was ended; everything sampled before is kept",
+        );
+        return Ok(ExitCode::FAILURE);
+    }
+    code.if_told(written)
 }
 
 /// Records until a signal arrives or the recording reaches its end.
-fn wait_for_end(recorder: &Recorder, signals: &Receiver<i32>, live: &Live) {
+///
+/// # Errors
+///
+/// Signals can no longer be received, so that nothing could stop the recording.
+fn wait_for_end(
+    recorder: &Recorder,
+    signals: &Receiver<i32>,
+    live: &Live,
+) -> Result<(), RecvError> {
     let (finished, tick) = (recorder.finished(), tick(live::INTERVAL));
     loop {
         select! {
-            recv(signals) -> _ => return,
-            recv(finished) -> _ => return,
+            recv(signals) -> signal => return signal.map(drop),
+            recv(finished) -> _ => return Ok(()),
             recv(tick) -> _ => live.show(&recorder.status()),
         }
     }

@@ -30,7 +30,11 @@ pub(crate) fn file_name(name: &str) -> anyhow::Result<&str> {
 pub(crate) fn numbered(path: PathBuf, number: u32) -> PathBuf {
     match number {
         1 => path,
-        number => PathBuf::from(format!("{}-{number}", path.display())),
+        number => {
+            let mut path = path.into_os_string();
+            path.push(format!("-{number}"));
+            path.into()
+        }
     }
 }
 

@@ -1,10 +1,11 @@
 //! Begins a recording as the options of `memsample record` say.
 
-use std::io::{self, Write};
+use std::io;
 
 use anyhow::bail;
 use memsample::{Rate, RecordError, Recorder, RecorderOptions, SamplerOptions, Scope};
 use memsample_config::Config;
+use memsample_inherited::tell;
 
 use super::args::{Events, RecordArgs};
 use super::descriptors::DescriptorLimit;
@@ -41,7 +42,8 @@ pub(super) fn start(args: &RecordArgs, descriptors: &DescriptorLimit) -> anyhow:
         options = options.target(Scope::Cgroup(cgroup.clone()));
     }
     if !args.command.is_empty() {
-        options = options.command(args.command.clone());
+        options = options
+            .command(args.command.iter().map(|it| it.to_string_lossy().into_owned()).collect());
     }
     if args.out.join("recording.json").exists() {
         bail!(
@@ -69,6 +71,6 @@ pub(super) fn link(args: &RecordArgs, recorder: &Recorder) {
             _ => error.to_string(),
         };
         // Nobody is left to tell if this fails.
-        let _ = writeln!(io::stderr(), "warning: `{link}` does not lead to `{path}`: {reason}");
+        tell(format!("warning: `{link}` does not lead to `{path}`: {reason}"));
     }
 }

@@ -1,15 +1,14 @@
 //! `--list` and `--dry-run`: what would be run.
 
-use std::io::{self, Write};
 use std::time::Duration;
 
+use memsample_inherited as inherited;
 use memsample_input::{printable, rounded_size};
 use memsample_runner::run::{Decision, PlannedTest, RunOptions, dry_run};
 use memsample_runner::suite::Suite;
 use serde::Serialize;
 
 use super::RunArgs;
-use super::output::tell;
 use crate::exit::ExitCode;
 use crate::plain_table::{align_right, lines, plain_table};
 
@@ -37,35 +36,30 @@ pub(super) fn print(
         }
         false => planned.iter().collect(),
     };
-    let mut out = io::stdout().lock();
     if args.json {
-        serde_json::to_writer(
-            &mut out,
-            &Listed { suite: &suite.name, tests: shown, notes: &notes },
-        )?;
-        writeln!(out)?;
+        let listed = Listed { suite: &suite.name, tests: shown, notes: &notes };
+        inherited::print(serde_json::to_string(&listed)? + "\n");
         return Ok(ExitCode::SUCCESS);
     }
     if args.list {
         for test in shown {
-            writeln!(out, "{}", printable(&test.name))?;
+            inherited::print(format!("{}\n", printable(&test.name)));
         }
         return Ok(ExitCode::SUCCESS);
     }
     for note in suite.notes.iter().chain(&notes) {
-        tell(&format!("note: {}", printable(note)));
+        inherited::tell(format!("note: {}", printable(note)));
     }
-    write!(out, "{}", table(&shown))?;
+    inherited::print(table(&shown));
     let selected = planned.iter().filter(is_selected).count();
     let run = planned.iter().filter(|test| test.decision == Decision::Run).count();
     let jobs = options.jobs;
-    writeln!(
-        out,
-        "\n{run} of {} tests would be run, at most {jobs} at once; {} would be skipped, {} are not selected",
+    inherited::print(format!(
+        "\n{run} of {} tests would be run, at most {jobs} at once; {} would be skipped, {} are not selected\n",
         planned.len(),
         selected - run,
         planned.len() - selected
-    )?;
+    ));
     Ok(ExitCode::SUCCESS)
 }
 

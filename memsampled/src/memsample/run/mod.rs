@@ -11,45 +11,46 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use crossbeam_channel::Receiver;
 use memsample::{Rate, RecorderOptions, SamplerOptions};
+use memsample_inherited::{Queue, tell};
 use memsample_runner::plan::Selection;
 use memsample_runner::report::{Collector, SuiteResult};
 use memsample_runner::results::{self, Abort, Origin, Results, SuiteOutcome};
-use memsample_runner::run::RunOptions;
-use memsample_runner::suite::{Policy, Suite};
+use memsample_runner::run::{RunOptions, discover};
+use memsample_runner::suite::{Policy, Program, Step, Suite};
 
 pub(crate) use args::RunArgs;
 
 use crate::exit::{ExitCode, NoTests};
 use crate::record::Events;
-use crate::signals::signals;
+use crate::signals::{signals, work_is_done};
 use memsample_config::Config;
+use suite::Found;
 
 pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let launcher = std::env::current_exe().context("cannot find this program")?;
     let signals = signals()?;
     let found = suite::find(args)?;
     let suite = suite::load(&found.path, &launcher, &signals)?;
-    let mut options = options(args, &suite, launcher)?;
-    options.selection.names.clone_from(&found.names);
-    if let Err(error) = options.selection.check(&suite.tests) {
-        return Err(found.explain(error));
-    }
-    // A shard may be empty; the whole selection may not.
-    let whole = Selection { shard: None, ..options.selection.clone() };
-    if whole.of(&suite.tests).is_empty() {
-        bail!(NoTests);
-    }
-    if args.list || args.dry_run {
-        return dry_run::print(&suite, &options, args);
-    }
+    let options = match prepare(args, &suite, &found, launcher.clone()) {
+        Ok(options) if !(args.list || args.dry_run) => options,
+        other => {
+            clean_up(&suite, &launcher, &signals);
+            return dry_run::print(&suite, &other?, args);
+        }
+    };
     if found.is_guessed {
-        output::tell(&format!("runs {}", found.path.display()));
+        tell(format!("runs {}", found.path.display()));
     }
     let cwd = std::env::current_dir().context("cannot find the working directory")?;
-    let mut terminal = output::terminal(args);
+    // A terminal that was stopped, or a log that nobody reads, must not stop the run.
+    let stderr = Queue::of_stderr("note: ");
+    let mut terminal = output::terminal(args, &stderr);
     let arguments = std::env::args_os().skip(1);
-    let arguments = arguments.map(|argument| argument.to_string_lossy().into_owned()).collect();
+    let arguments: Vec<String> =
+        arguments.map(|argument| argument.to_string_lossy().into_owned()).collect();
+    let arguments = options.sampler.recorded_command(&arguments).unwrap_or_default();
     let labels = args.labels.iter().cloned().collect();
     let mut collector = Collector::new(Origin::here(&cwd, arguments, labels));
     let mut ended = None;
@@ -59,17 +60,50 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
             ended = Some(result);
         }
     });
+    drop(terminal);
+    work_is_done(ended.as_ref().map_or(ExitCode::FAILURE, code));
+    drop(stderr);
     let Some(ended) = ended else {
         outcome?;
         bail!("the run ended without a result");
     };
     let written = output::write_files(&ended, args, &cwd);
     output::print(&ended, args)?;
-    output::github(&ended, &found.path, &cwd)?;
+    let told = output::github(&ended, &found.path, &cwd);
     // Print the results first: the outcomes are known even if the disk is full.
     outcome?;
     written?;
-    Ok(code(&ended))
+    code(&ended).if_told(told)
+}
+
+/// Returns how to run a suite, if it has something to run.
+fn prepare(
+    args: &RunArgs,
+    suite: &Suite,
+    found: &Found,
+    launcher: PathBuf,
+) -> anyhow::Result<RunOptions> {
+    let mut options = options(args, suite, launcher)?;
+    options.selection.names.clone_from(&found.names);
+    if let Err(error) = options.selection.check(&suite.tests) {
+        return Err(found.explain(error));
+    }
+    // A shard may be empty; the whole selection may not.
+    let whole = Selection { shard: None, ..options.selection.clone() };
+    if whole.of(&suite.tests).is_empty() {
+        bail!(NoTests);
+    }
+    Ok(options)
+}
+
+/// Runs the teardown of a suite that was set up to be read, and is not run.
+fn clean_up(suite: &Suite, launcher: &Path, signals: &Receiver<i32>) {
+    if suite.is_set_up
+        && let Some(Step { program: Program::Shell(line), timeout }) = &suite.teardown
+    {
+        // What is reported is why the suite is not run.
+        let _ = discover(launcher, signals, line, &suite.directory, *timeout);
+    }
 }
 
 fn code(suite: &SuiteResult) -> ExitCode {

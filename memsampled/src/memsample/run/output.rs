@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use std::path::Path;
 
 use anyhow::Context;
-use indicatif::ProgressDrawTarget;
+use memsample_inherited::{self as inherited, Queue, QueueWriter, tell};
 use memsample_runner::replace;
 use memsample_runner::report::terminal::{Terminal, table};
 use memsample_runner::report::{SuiteResult, github, junit};
@@ -15,10 +15,11 @@ use rustix::fs::FileType;
 
 use super::RunArgs;
 use super::args::{JunitProfile, When};
+use crate::live_terminal::live_target;
 use crate::record::Progress;
 
 /// Returns what shows a run while it goes on.
-pub(super) fn terminal(args: &RunArgs) -> Terminal<io::Stderr> {
+pub(super) fn terminal(args: &RunArgs, stderr: &Queue) -> Terminal<QueueWriter> {
     let live = match args.progress {
         Progress::Auto => io::stderr().is_terminal() && has_control_sequences(),
         Progress::Always => true,
@@ -26,9 +27,9 @@ pub(super) fn terminal(args: &RunArgs) -> Terminal<io::Stderr> {
     };
     let color = colors(&io::stderr(), args.color);
     let terminal = if live {
-        Terminal::live(io::stderr(), color, ProgressDrawTarget::stderr())
+        Terminal::live(stderr.writer(), color, live_target(stderr))
     } else {
-        Terminal::lines(io::stderr(), color)
+        Terminal::lines(stderr.writer(), color)
     };
     terminal.fold_at(crate::plain_table::width(&io::stderr()))
 }
@@ -36,12 +37,6 @@ pub(super) fn terminal(args: &RunArgs) -> Terminal<io::Stderr> {
 /// Returns whether the terminal can do more than print lines.
 fn has_control_sequences() -> bool {
     std::env::var_os("TERM").is_some_and(|term| !term.is_empty() && term != "dumb")
-}
-
-/// Prints a line to stderr.
-pub(super) fn tell(line: &str) {
-    // A failure to write it cannot be reported.
-    let _ = writeln!(io::stderr(), "{line}");
 }
 
 /// Returns whether to write colours to a stream: to a terminal, unless `NO_COLOR` is set; to a file, if
@@ -71,26 +66,25 @@ pub(super) fn write_files(suite: &SuiteResult, args: &RunArgs, cwd: &Path) -> an
 
 /// Prints what became of the suite, and where its files are.
 pub(super) fn print(suite: &SuiteResult, args: &RunArgs) -> anyhow::Result<()> {
-    let mut out = io::stdout().lock();
     if args.json {
-        out.write_all(&suite.results.to_json_line(&suite.directory)?)?;
-        return Ok(out.flush()?);
+        inherited::print(suite.results.to_json_line(&suite.directory)?);
+        return Ok(());
     }
     let is_told = match args.table {
         When::Auto => is_one_log(),
         When::Always => false,
         When::Never => true,
     };
-    let text = match is_told {
+    let mut text = match is_told {
         true => table::largest(suite),
         false => {
             let width = crate::plain_table::terminal_width();
             table::text(suite, colors(&io::stdout(), args.color), width)
         }
     };
-    out.write_all(text.as_bytes())?;
-    writeln!(out, "{}", suite.directory.display())?;
-    Ok(out.flush()?)
+    text.push_str(&format!("{}\n", suite.directory.display()));
+    inherited::print(text);
+    Ok(())
 }
 
 /// Returns whether stdout and stderr go to one log, as in a CI job: to one file, or to pipes that nobody but the CI
@@ -114,7 +108,10 @@ fn is_one_log() -> bool {
 pub(super) fn github(suite: &SuiteResult, suite_file: &Path, cwd: &Path) -> anyhow::Result<()> {
     if std::env::var_os("GITHUB_ACTIONS").is_some_and(|value| value == "true") {
         // On stderr: with --json stdout is one object.
-        io::stderr().write_all(github::annotations(suite, suite_file, cwd).as_bytes())?;
+        let annotations = github::annotations(suite, suite_file, cwd);
+        if !annotations.is_empty() {
+            tell(annotations.trim_end());
+        }
     }
     if let Some(path) = std::env::var_os("GITHUB_STEP_SUMMARY").filter(|path| !path.is_empty()) {
         let mut file = OpenOptions::new().append(true).create(true).open(&path)?;

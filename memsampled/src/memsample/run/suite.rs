@@ -10,7 +10,7 @@ use memsample_runner::run::{DiscoverError, discover};
 use memsample_runner::suite::Suite;
 
 use super::RunArgs;
-use crate::exit::Interrupted;
+use crate::exit::{Interrupted, NoSuite};
 
 /// The suite that is run where none is named.
 const DEFAULT: &str = "suite.toml";
@@ -30,10 +30,7 @@ pub(super) fn find(args: &RunArgs) -> anyhow::Result<Found> {
     let has_default = Path::new(DEFAULT).is_file();
     let Some(first) = &args.suite else {
         if !has_default {
-            bail!(
-                "there is no `{DEFAULT}` in this directory: give the path of a suite file, or of a directory in \
-                 UTAH's format"
-            );
+            bail!(NoSuite);
         }
         return Ok(Found { path: PathBuf::from(DEFAULT), names, is_guessed: true });
     };
@@ -65,8 +62,8 @@ impl Found {
 /// Reads the suite. This may run a command that lists its tests.
 pub(super) fn load(path: &Path, launcher: &Path, signals: &Receiver<i32>) -> anyhow::Result<Suite> {
     let interrupted = Cell::new(false);
-    let suite = memsample_runner::suite::load(path, &|line, cwd| {
-        let listed = discover(launcher, signals, line, cwd);
+    let suite = memsample_runner::suite::load(path, &|line, cwd, timeout| {
+        let listed = discover(launcher, signals, line, cwd, timeout);
         interrupted.set(matches!(listed, Err(DiscoverError::Interrupted(_))) || interrupted.get());
         listed.map_err(|error| error.to_string())
     });

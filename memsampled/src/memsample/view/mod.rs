@@ -4,7 +4,6 @@ mod args;
 mod notes;
 mod print;
 
-use std::io::{self, Write};
 use std::path::Path;
 
 use anyhow::{Context, bail};
@@ -12,6 +11,7 @@ use clap::ValueEnum;
 use memsample::SamplerOptions;
 use memsample::view::{self, Column, View, ViewOptions};
 use memsample_config::Config;
+use memsample_inherited::{print, tell};
 
 use crate::exit::ExitCode;
 use crate::{recording_path, summary};
@@ -55,7 +55,7 @@ pub(crate) fn run(args: &ViewArgs) -> anyhow::Result<ExitCode> {
             print::text(table, &chosen, unit, args.totals, meminfo)
         }
     };
-    io::stdout().write_all(output.as_bytes())?;
+    print(output);
     let mut notes: Vec<String> =
         view.notes.iter().map(|note| notes::text(note, args.recording.as_deref())).collect();
     match args.by {
@@ -75,7 +75,7 @@ pub(crate) fn run(args: &ViewArgs) -> anyhow::Result<ExitCode> {
         }
     }
     for note in notes {
-        writeln!(io::stderr(), "note: {note}")?;
+        tell(format!("note: {note}"));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -108,7 +108,7 @@ fn read(args: &ViewArgs, columns: Vec<Column>) -> anyhow::Result<View> {
     match &args.recording {
         Some(path) => {
             let (recording, recovery) = recording_path::open(path)?;
-            summary::note_recovery(recovery)?;
+            summary::note_recovery(recovery);
             Ok(View::recorded(&recording, args.at, &options, &user_name)?)
         }
         None => {

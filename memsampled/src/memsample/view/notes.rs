@@ -11,6 +11,9 @@ use crate::text::count;
 
 const LARGE_GIB: u64 = Sampler::MAX_ROLLUP_RSS_BYTES >> 30;
 
+/// Pids that a note shows, at most.
+const SHOWN_PIDS: usize = 5;
+
 /// Explains the order of rows of which some lack a PSS.
 pub(super) const DEFAULT_ORDER: &str =
     "sorted by PSS; rows whose PSS is not known of every process are sorted by RSS";
@@ -48,6 +51,19 @@ pub(super) fn text(note: &Note, recording: Option<&Path>) -> String {
         }
         Note::FilesUnreadable(files) => {
             format!("{} of processes could not be read", count((*files).into(), "file"))
+        }
+        Note::Stuck(pids) => {
+            let shown: Vec<String> = pids.iter().take(SHOWN_PIDS).map(i32::to_string).collect();
+            let more = match pids.len().saturating_sub(SHOWN_PIDS) {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            format!(
+                "{} cannot be read for as long as a lock is held, such as by a thread that waits for a frozen file \
+                 system; some of its columns are empty: pid {}{more}",
+                count(pids.len() as u64, "process"),
+                shown.join(", ")
+            )
         }
         Note::RollupsSkipped(processes) => format!(
             "PSS and USS of {} with more than {LARGE_GIB} GiB were not read, which would block a process while \

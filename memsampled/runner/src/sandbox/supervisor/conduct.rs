@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
@@ -35,7 +36,7 @@ pub(super) struct Supervisor<'a> {
     events: EventSource<'a>,
     inside: Inside<'a>,
     /// The arguments with which an exec shim is run inside.
-    shim: Vec<String>,
+    shim: (PathBuf, Vec<String>),
     /// The name of the tool, for messages.
     tool_name: &'static str,
     tool: Child,
@@ -144,8 +145,9 @@ impl<'a> Supervisor<'a> {
             SupervisorAction::Terminate => {
                 let processes = self.inside.processes();
                 signal(&processes, Signal::TERM);
-                // One that is stopped would not see it.
+                // One that is stopped or frozen would not see it.
                 signal(&processes, Signal::CONT);
+                self.groups.thaw();
             }
             SupervisorAction::Kill => {
                 let tool_ended = self.inside.kill(self.tool.id());
@@ -190,7 +192,8 @@ impl<'a> Supervisor<'a> {
             let groups = self.groups.open()?;
             let groups: Vec<_> = groups.iter().map(AsFd::as_fd).collect();
             shim.send_with(&ShimOrder::Join, &groups)?;
-            let order = InitOrder::Launch { argv: self.shim.clone() };
+            let (program, arguments) = self.shim.clone();
+            let order = InitOrder::Launch { program, arguments };
             if let Some(init) = &self.events.init {
                 init.send_with(&order, &[shim_socket.as_fd()])?;
             }

@@ -23,6 +23,7 @@ use std::io;
 use std::process::ExitCode;
 
 use memsample::parse::parse_vmstat;
+use memsample::{KernelLog, OomLimit};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{getpid, set_child_subreaper, setsid};
 
@@ -59,6 +60,7 @@ pub(super) fn run() -> ExitCode {
 /// Makes the sandbox, runs the attempt in it, and removes it.
 fn attempt(runner: &Channel<io::Stdin>, spec: &Spec) -> AttemptEnd {
     let oom_kills_before = machine_oom_kills();
+    let log = KernelLog::open();
     let groups = Groups::create(&spec.id);
     let (mut end, mut runner_gone) = match Supervisor::start(runner, spec, &groups) {
         Ok(supervisor) => supervisor.conduct(),
@@ -78,18 +80,38 @@ fn attempt(runner: &Channel<io::Stdin>, spec: &Spec) -> AttemptEnd {
     if let Some(path) = spec.runner_scratch.as_ref().filter(|_| runner_gone) {
         let _ = fs::remove_dir_all(path);
     }
-    let counts = groups.oom_counts();
+    end.machine_oom_kills =
+        oom_kills_before.and_then(|before| machine_oom_kills()?.checked_sub(before));
+    let mut counts = groups.oom_counts();
+    if end.machine_oom_kills.is_none_or(|kills| kills > 0) {
+        counts = counts.map(|counts| counts.or_more(logged_oom_counts(log, &spec.id)));
+    }
     end.oom_kills = counts.map(|OomCounts { kills, .. }| kills);
     end.limit_reached =
         spec.memory_limit_bytes.is_some() && counts.is_some_and(|counts| counts.limit_reached);
-    end.machine_oom_kills =
-        oom_kills_before.and_then(|before| machine_oom_kills()?.checked_sub(before));
     groups.kill();
     for path in groups.remove() {
         end.notes.push(format!("the control group `{}` could not be removed", path.display()));
     }
     remove_scratch(spec, &mut end);
     end
+}
+
+/// Counts what the log of the kernel says of the groups of an attempt, also of those that the test has removed: the counter
+/// of a group of version 1 is gone with it. Groups of this name are of no other attempt, wherever they are.
+fn logged_oom_counts(log: Option<KernelLog>, id: &str) -> OomCounts {
+    let mut counts = OomCounts { kills: 0, limit_reached: false };
+    if let Some(mut log) = log {
+        log.drain(|victim| {
+            let of_attempt = |group: &String| group.split('/').any(|name| name == id);
+            if victim.group.as_ref().is_some_and(of_attempt) {
+                counts.kills += 1;
+                counts.limit_reached |=
+                    matches!(&victim.limit, OomLimit::Group(group) if group.ends_with(id));
+            }
+        });
+    }
+    counts
 }
 
 /// Why what is still to be done after a test is to end.

@@ -29,6 +29,9 @@ pub(super) struct Include {
     pub(super) names: Vec<(String, Location)>,
 }
 
+/// How long a command may take that lists tests.
+const DISCOVERY_TIMEOUT: Duration = Duration::from_secs(60);
+
 const TS_KEYS: [&str; 4] = ["build_cmd", "timeout", "ts_setup", "ts_cleanup"];
 const TC_KEYS: [&str; 12] = [
     "description",
@@ -69,29 +72,63 @@ impl TestSuite {
 
 /// Reads a test suite: `ts_control`, and the tests that `tslist.run` or `tslist.auto` lists.
 pub(super) fn read(reading: &mut Reading<'_>, of: &TestSuite) {
+    let mut setup = Vec::new();
     if let Some((source, node)) = reading.document(&of.directory.join("ts_control"))
         && !matches!(node.value, Value::Null)
     {
-        ts_control(reading, of, &source, &node);
+        setup = ts_control(reading, of, &source, &node);
     }
     if let Some((source, node)) = reading.document(&of.directory.join("tslist.run")) {
+        reading.setup.extend(setup.into_iter().map(|(part, ..)| part));
         listed(reading, of, &source, &node);
+    } else if !set_up(reading, &setup) {
+        // What lists the tests would not find them.
     } else if let Some((source, node)) = reading.document(&of.directory.join("tslist.auto")) {
         discovered(reading, of, &source, &node);
     }
 }
 
-fn ts_control(reading: &mut Reading<'_>, of: &TestSuite, source: &Source, node: &Node) {
+/// A command of a test suite, its key in `ts_control`, and where that is.
+type SetupPart = (shell::Part, &'static str, Rc<Source>, Location);
+
+/// Reads `ts_control`, and returns the commands of the setup.
+fn ts_control(
+    reading: &mut Reading<'_>,
+    of: &TestSuite,
+    source: &Rc<Source>,
+    node: &Node,
+) -> Vec<SetupPart> {
     let what = "ts_control".to_owned();
-    let Some(fields) = Fields::of(source, &reading.problems, node, what, &TS_KEYS) else { return };
+    let Some(fields) = Fields::of(source, &reading.problems, node, what, &TS_KEYS) else {
+        return Vec::new();
+    };
     let timeout = seconds(&fields, "timeout").unwrap_or(STEP_TIMEOUT);
     let part = |key| {
         let command = fields.text(key)?.to_owned();
         Some(shell::Part { directory: of.directory.clone(), command, timeout })
     };
-    let (setup, cleanup) = ([part("build_cmd"), part("ts_setup")], part("ts_cleanup"));
-    reading.setup.extend(setup.into_iter().flatten());
+    let setup = ["build_cmd", "ts_setup"].into_iter().filter_map(|key| {
+        let location = fields.node(key).map_or(node.location, |node| node.location);
+        Some((part(key)?, key, Rc::clone(source), location))
+    });
+    let (setup, cleanup) = (setup.collect(), part("ts_cleanup"));
     reading.cleanup.extend(cleanup);
+    setup
+}
+
+/// Runs the setup of a test suite before its tests are listed, as UTAH does: it often makes what is listed.
+/// It is not run again before the tests. Returns whether it went well.
+fn set_up(reading: &mut Reading<'_>, setup: &[SetupPart]) -> bool {
+    for (part, key, source, location) in setup {
+        reading.is_set_up = true;
+        if let Err(wrong) = reading.tree.discover(&part.silent(), &part.directory, part.timeout) {
+            let message = format!("`{key}` of ts_control: {wrong}");
+            let help = "it is run before the tests are listed";
+            reading.problems.add(source, *location, message, Some(help.to_owned()));
+            return false;
+        }
+    }
+    true
 }
 
 /// Reads the tests of `tslist.run`, a list of `test` and `overrides`.
@@ -224,14 +261,19 @@ fn discovered(reading: &mut Reading<'_>, of: &TestSuite, source: &Rc<Source>, no
         }
         // In the directory that contains the test suite, as the paths in it are written.
         let cwd = of.directory.parent().unwrap_or(&of.directory);
-        let lines = match reading.tree.discover(discovery, cwd) {
+        let lines = match reading.tree.discover(discovery, cwd, DISCOVERY_TIMEOUT) {
             Ok(lines) => lines,
             Err(wrong) => {
-                let help = "it is run before build_cmd and ts_setup, in the directory above";
+                let help = "it is run after build_cmd and ts_setup, in the directory above";
                 fields.problem("discovery_cmd", location, &wrong, Some(help));
                 continue;
             }
         };
+        if lines.trim().is_empty() {
+            let help = "it is run after build_cmd and ts_setup, in the directory above";
+            fields.problem("discovery_cmd", location, "listed no test", Some(help));
+            continue;
+        }
         for line in lines.lines().map(str::trim).filter(|line| !line.is_empty()) {
             if let Some(wrong) = rules::wrong_name(&format!("{}{line}", of.prefix)) {
                 let wrong = format!("the name {}, which it printed, {wrong}", quoted(line));

@@ -39,7 +39,7 @@ pub(super) fn read(root: &Path, tree: &dyn Tree) -> Result<Suite, InputError> {
         return Err(InputError::of_file(&root, "not a suite".to_owned(), Some(help)));
     }
     rules::check(&reading.named, &reading.problems);
-    if reading.tests.is_empty() && reading.problems.is_empty() {
+    if reading.tests.is_empty() && reading.problems.is_empty() && !reading.is_set_up {
         let help = Some("name directories in tslist.run: - test: DIRECTORY");
         return Err(InputError::of_file(&root, "the suite has no test".to_owned(), help));
     }
@@ -49,9 +49,17 @@ pub(super) fn read(root: &Path, tree: &dyn Tree) -> Result<Suite, InputError> {
         directory: root,
         setup: shell::all_or_nothing(&reading.setup),
         teardown: shell::one_after_the_other(&reading.cleanup),
+        is_set_up: reading.is_set_up,
         timeout,
         tests: reading.tests,
         notes: reading.notes,
     };
-    reading.problems.or(suite)
+    let suite = reading.problems.or(suite);
+    if suite.is_err() && reading.is_set_up {
+        // No test is run, so nothing else cleans up. What goes wrong with it is not what is wrong here.
+        for part in &reading.cleanup {
+            let _ = tree.discover(&part.silent(), &part.directory, part.timeout);
+        }
+    }
+    suite
 }

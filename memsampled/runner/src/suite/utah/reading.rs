@@ -22,6 +22,8 @@ pub(super) struct Reading<'a> {
     pub(super) tests: Vec<Test>,
     pub(super) setup: Vec<shell::Part>,
     pub(super) cleanup: Vec<shell::Part>,
+    /// Whether the setup of a test suite was run, since it makes what its tests are listed of.
+    pub(super) is_set_up: bool,
     pub(super) notes: Vec<String>,
     /// What `dependencies` say, in the words of the files.
     pub(super) dependencies: Vec<String>,
@@ -36,6 +38,7 @@ impl<'a> Reading<'a> {
             tests: Vec::new(),
             setup: Vec::new(),
             cleanup: Vec::new(),
+            is_set_up: false,
             notes: Vec::new(),
             dependencies: Vec::new(),
         }

@@ -14,6 +14,11 @@ pub(super) struct Part {
 }
 
 impl Part {
+    /// Returns its command without what it prints to standard output.
+    pub(super) fn silent(&self) -> String {
+        format!("exec >/dev/null\n{}", self.command)
+    }
+
     /// Returns a line that runs it in a shell of its own: a mistake in it ends only that.
     fn line(&self) -> String {
         let directory = word(&self.directory.to_string_lossy());

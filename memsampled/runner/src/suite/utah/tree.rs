@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use crate::suite::suite_file::SUITE_FILE;
 
@@ -17,19 +18,19 @@ pub trait Tree {
     /// Returns whether there is such a file.
     fn is_file(&self, path: &Path) -> bool;
 
-    /// Runs a line of shell that lists tests, and returns what it printed.
+    /// Runs a line of shell that lists tests, or that makes what is listed, and returns what it printed.
     ///
     /// # Errors
     ///
     /// What went wrong, as the end of a sentence.
-    fn discover(&self, line: &str, cwd: &Path) -> Result<String, String>;
+    fn discover(&self, line: &str, cwd: &Path, timeout: Duration) -> Result<String, String>;
 }
 
 /// The file system, and who runs a command that lists tests.
 pub(in crate::suite) struct Disk<'a>(pub(in crate::suite) &'a Discover<'a>);
 
 /// Runs a line of shell that lists tests, in a directory, as [`Tree::discover`] does.
-pub type Discover<'a> = dyn Fn(&str, &Path) -> Result<String, String> + 'a;
+pub type Discover<'a> = dyn Fn(&str, &Path, Duration) -> Result<String, String> + 'a;
 
 impl Tree for Disk<'_> {
     fn read(&self, path: &Path) -> Result<Option<Vec<u8>>, String> {
@@ -47,7 +48,7 @@ impl Tree for Disk<'_> {
         path.is_file()
     }
 
-    fn discover(&self, line: &str, cwd: &Path) -> Result<String, String> {
-        (self.0)(line, cwd)
+    fn discover(&self, line: &str, cwd: &Path, timeout: Duration) -> Result<String, String> {
+        (self.0)(line, cwd, timeout)
     }
 }

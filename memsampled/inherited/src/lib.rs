@@ -1,0 +1,20 @@
+//! What a program inherits from who starts it: standard streams, ignored signals, limits, the place of PID 1.
+//!
+//! None of it is under our control: a stream may be closed, full, read slowly, read no more, or not block; a signal may
+//! be ignored; there may be room for twelve descriptors, or for no thread. What the program does must not depend on it
+//! where it need not, and what is lost is said.
+#![forbid(unsafe_code)]
+
+mod advice;
+mod init;
+mod queue;
+mod room;
+mod signals;
+mod streams;
+
+pub use advice::advice;
+pub use init::{is_init, run_below_init};
+pub use queue::{Queue, QueueWriter};
+pub use room::{too_few_descriptors, too_little_address_space};
+pub use signals::{is_ignored, outlive_file_size_limit};
+pub use streams::{lost, print, tell, write_whole};

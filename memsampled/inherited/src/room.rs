@@ -1,0 +1,42 @@
+//! Whether the limits of this process leave room for its work.
+
+use std::io;
+
+use rustix::io::fcntl_dupfd_cloexec;
+use rustix::process::{Resource, getrlimit};
+
+/// The least that sampling, an encoder and a few threads take, with a margin, on a machine with some hundred processes.
+const NEEDED_BYTES: u64 = 96 << 20;
+
+/// Returns what to say if the address space of this process is limited to less than a recording takes.
+///
+/// A program that is refused memory ends by SIGABRT, which says nothing to who set the limit.
+#[must_use]
+pub fn too_little_address_space() -> Option<String> {
+    let limit = getrlimit(Resource::As).current?;
+    (limit < NEEDED_BYTES).then(|| {
+        format!(
+            "the address space is limited to {} MiB, and at least {} MiB are needed: raise it with `ulimit -v`, or \
+             limit the memory of a control group instead",
+            limit >> 20,
+            NEEDED_BYTES >> 20
+        )
+    })
+}
+
+/// Returns what to say if fewer than `needed` more files can be open: some may have been open already when the program
+/// began.
+///
+/// Most of what can be read is only looked at, and would seem not to be there.
+#[must_use]
+pub fn too_few_descriptors(needed: usize) -> Option<String> {
+    let stderr = io::stderr();
+    let opened = (0..needed).map(|_| fcntl_dupfd_cloexec(&stderr, 3));
+    if opened.collect::<Result<Vec<_>, _>>().is_ok() {
+        return None;
+    }
+    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    Some(format!(
+        "only {limit} files may be open, and fewer than {needed} more can be: raise the limit with `ulimit -n`"
+    ))
+}

@@ -1,0 +1,32 @@
+//! Signals that were ignored when this program began.
+
+use std::fs;
+use std::sync::{Arc, LazyLock};
+
+use signal_hook::consts::SIGXFSZ;
+
+/// The signals that were ignored, a bit each. Read before the first handler is set: a handler takes the bit away.
+static IGNORED: LazyLock<u64> = LazyLock::new(|| {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
+});
+
+/// Returns whether a signal was ignored when this program began, as by `nohup`, or for what a shell runs in the
+/// background. It is to stay so: for this program, and for those that it starts, where a handler would become the
+/// default.
+///
+/// False where `/proc` is not there to tell. The runtime of Rust ignores SIGPIPE in any case.
+#[must_use]
+pub fn is_ignored(signal: i32) -> bool {
+    (1..=64).contains(&signal) && *IGNORED & (1 << (signal - 1)) != 0
+}
+
+/// Makes a write beyond the limit of the file size fail with an error, instead of ending this program. Called before
+/// anything else; programs that are started get the default again.
+pub fn outlive_file_size_limit() {
+    if !is_ignored(SIGXFSZ) {
+        // A handler, which exec resets. Fails for no signal of this name.
+        let _ = signal_hook::flag::register(SIGXFSZ, Arc::default());
+    }
+}

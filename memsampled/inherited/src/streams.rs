@@ -1,0 +1,60 @@
+//! The standard output and the error stream.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::{Mutex, PoisonError};
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+
+/// Why the standard output takes nothing more.
+static OUT_ENDED: Mutex<Option<Errno>> = Mutex::new(None);
+
+/// Prints to the standard output, and waits for who reads it.
+///
+/// It cannot fail: what the program does goes on if nobody reads. [`lost`] says at the end whether something could not
+/// be written.
+pub fn print(text: impl AsRef<[u8]>) {
+    let mut ended = OUT_ENDED.lock().unwrap_or_else(PoisonError::into_inner);
+    if ended.is_none() {
+        *ended = write_whole(io::stdout().as_fd(), text.as_ref()).err();
+    }
+}
+
+/// Prints a message and a line feed to the error stream, and waits for who reads it. If that fails, nobody is left to
+/// tell.
+pub fn tell(message: impl AsRef<str>) {
+    let mut line = message.as_ref().to_owned();
+    line.push('\n');
+    let _ = write_whole(io::stderr().as_fd(), line.as_bytes());
+}
+
+/// Returns why the standard output lacks something, unless its reader went away: `head` does so once it has seen
+/// enough.
+#[must_use]
+pub fn lost() -> Option<io::Error> {
+    let ended = *OUT_ENDED.lock().unwrap_or_else(PoisonError::into_inner);
+    ended.filter(|&error| error != Errno::PIPE).map(io::Error::from)
+}
+
+/// Writes all bytes, also to a descriptor that does not block because of someone who shares it.
+///
+/// # Errors
+///
+/// What the kernel says, also of a descriptor that was not opened for writing, which the standard library passes over.
+pub fn write_whole(stream: BorrowedFd<'_>, mut bytes: &[u8]) -> Result<(), Errno> {
+    while !bytes.is_empty() {
+        match rustix::io::write(stream, bytes) {
+            Ok(0) => return Err(Errno::IO),
+            Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => match poll(&mut [PollFd::new(&stream, PollFlags::OUT)], None) {
+                // If its reader has gone, the write says so.
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => return Err(error),
+            },
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}

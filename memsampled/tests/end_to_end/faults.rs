@@ -1,0 +1,127 @@
+//! A system call that fails is told of, or makes no difference.
+//!
+//! Slow: it starts a hundred and fifty programs, which takes up to a minute.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Mutex;
+
+use tempfile::tempdir;
+
+use crate::command::{Ended, manifest, shell};
+
+/// Those that can fail with an error of input or output, or be refused by a filter of system calls.
+const CALLS: [&str; 16] = [
+    "ppoll",
+    "timerfd_create",
+    "timerfd_settime",
+    "read",
+    "pread64",
+    "write",
+    "openat",
+    "openat2",
+    "getdents64",
+    "readlinkat",
+    "fdatasync",
+    "fsync",
+    "renameat",
+    "mkdir",
+    "clone3",
+    "socket",
+];
+/// Which call fails of each process.
+const WHEN: [u32; 3] = [1, 2, 10];
+/// Longer than any of these programs takes on a busy machine.
+const SECONDS: u32 = 60;
+
+/// Runs a command once for each fault, two at a time, and gives what it did to `check`.
+#[track_caller]
+fn check_all(arguments: &str, check: impl Fn(&Path, &Ended) -> Option<String> + Sync) {
+    let faults: Vec<(&str, u32)> =
+        CALLS.iter().flat_map(|&call| WHEN.map(|when| (call, when))).collect();
+    let (left, wrong) = (Mutex::new(faults), Mutex::new(Vec::new()));
+    let work = || {
+        loop {
+            let Some((call, when)) = left.lock().unwrap().pop() else { return };
+            let directory = tempdir().unwrap();
+            let suite = "name = 's'\n[[test]]\nname = 'a'\ncommand = ['true']\n";
+            fs::write(directory.path().join("suite.toml"), suite).unwrap();
+            let ended = shell(
+                directory.path(),
+                &format!(
+                    "timeout --kill-after=1 {SECONDS} strace -f -qq -o /dev/null -e trace={call} \
+                     -e inject={call}:error=EIO:when={when} $MEMSAMPLE {arguments}"
+                ),
+            );
+            let fault = match ended.code {
+                None => Some("a signal ended it".to_owned()),
+                Some(124 | 137) => Some("it hangs".to_owned()),
+                _ if ended.stderr.contains("panicked") => Some("it panics".to_owned()),
+                _ => check(directory.path(), &ended),
+            };
+            if let Some(fault) = fault {
+                let what = format!("{call} {when}: {fault}: {:?} {}", ended.code, ended.stderr);
+                wrong.lock().unwrap().push(what);
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(work);
+        scope.spawn(work);
+    });
+    let wrong = wrong.into_inner().unwrap();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// A code other than 0 has its reason on stderr.
+fn silence(ended: &Ended) -> Option<String> {
+    (ended.code != Some(0) && ended.stderr.trim().is_empty()).then(|| "it says nothing".to_owned())
+}
+
+/// Returns what is wrong with a recording that is said to be whole.
+fn flaw(directory: &Path, ticks: Option<u64>) -> Option<String> {
+    let recordings = crate::command::recordings(directory);
+    let [recording] = &recordings[..] else { return Some(format!("{recordings:?}")) };
+    let manifest = manifest(recording);
+    let total = |name: &str| manifest["totals"][name].as_u64().unwrap();
+    let planned = total("ticks") + total("missed");
+    let is_whole = manifest["state"] == "closed"
+        && ticks.is_none_or(|ticks| planned == ticks && manifest["end"] == "duration");
+    (!is_whole).then(|| manifest.to_string())
+}
+
+#[test]
+fn a_recording_is_whole_or_says_what_it_lacks_whatever_fails() {
+    check_all("record --duration 300ms --interval 100ms --name x", |directory, ended| match ended
+        .code
+    {
+        Some(0) => flaw(directory, Some(3)),
+        _ => silence(ended),
+    });
+}
+
+#[test]
+fn a_recorded_command_ends_with_its_own_code_or_the_reason_whatever_fails() {
+    check_all("record --name x -- sh -c 'sleep 0.2; exit 3'", |directory, ended| {
+        match ended.code {
+            Some(0) => Some("a success that is none".to_owned()),
+            Some(3) if ended.stderr.contains("warning") => None,
+            Some(3) => flaw(directory, None),
+            _ => silence(ended),
+        }
+    });
+}
+
+#[test]
+fn a_run_has_passed_or_says_why_not_whatever_fails() {
+    check_all("run suite.toml", |directory, ended| {
+        if ended.code != Some(0) {
+            return silence(ended);
+        }
+        let runs = crate::command::runs(directory);
+        let [run] = &runs[..] else { return Some(format!("{runs:?}")) };
+        let text = fs::read_to_string(run.join("results.json")).unwrap_or_default();
+        let results: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+        (results["tests"][0]["outcome"] != "passed").then_some(text)
+    });
+}

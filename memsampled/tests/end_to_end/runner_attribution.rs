@@ -1,0 +1,148 @@
+//! Tests whose processes a sampler hardly sees: on a busy machine, too, what is said of them is true.
+//!
+//! `benches/no_false_word.py` is the same at length.
+
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
+
+use crate::running::{command, isolated, options, results, suite};
+use memsample_runner::results::{BudgetVerdict, Outcome};
+use memsample_runner::suite::{Action, Budget, Quantity, Sandbox, Test};
+use tempfile::tempdir;
+
+const MIB: u64 = 1 << 20;
+const PYTHON: &str = "/usr/bin/python3";
+
+/// What each program begins with.
+const HOLD: &str = "import os, sys, time
+def hold(mib, s):
+    b = bytearray(mib << 20)
+    for i in range(0, len(b), 4096): b[i] = 1
+    time.sleep(s)
+";
+
+/// A program, and the least and the largest peak that it can have, in MiB.
+const PROGRAMS: [(&str, &str, u64, u64); 4] = [
+    (
+        "double fork",
+        "r, w = os.pipe()
+if os.fork() == 0:
+    os.setsid()
+    if os.fork(): os._exit(0)
+    hold(200, .4); os.write(w, b'x'); os._exit(0)
+os.wait(); os.close(w); os.read(r, 1)",
+        200,
+        250,
+    ),
+    (
+        "chain",
+        "r, w = os.pipe()
+if os.fork() == 0:
+    for i in range(100):
+        if os.fork(): os._exit(0)
+    hold(200, .4); os.write(w, b'x'); os._exit(0)
+os.wait(); os.close(w); os.read(r, 1)",
+        200,
+        1300,
+    ),
+    (
+        "late exec",
+        "b = bytearray(60 << 20)
+for i in range(0, len(b), 4096): b[i] = 1
+if os.fork() == 0:
+    time.sleep(.4); os.execv('/bin/true', ['true'])
+os.wait()",
+        60,
+        95,
+    ),
+    (
+        "brief",
+        "if os.fork() == 0:
+    b = bytearray(100 << 20)
+    for i in range(0, len(b), 4096): b[i] = 1
+    os._exit(0)
+os.wait(); time.sleep(.2)",
+        100,
+        130,
+    ),
+];
+
+/// Loops that keep the machine busy until they are dropped.
+struct BusyLoops(Vec<Child>);
+
+impl BusyLoops {
+    fn start(count: usize) -> Self {
+        let start = |_| Command::new("sh").args(["-c", "while :; do :; done"]).spawn().unwrap();
+        Self((0..count).map(start).collect())
+    }
+}
+
+impl Drop for BusyLoops {
+    fn drop(&mut self) {
+        for child in &mut self.0 {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+}
+
+fn python(name: &str, program: &str) -> Test {
+    command(name, &[PYTHON, "-S", "-c", &format!("{HOLD}{program}")])
+}
+
+#[test]
+fn slow_no_word_is_false_beside_busy_loops() {
+    let directory = tempdir().unwrap();
+    let tests = PROGRAMS.iter().flat_map(|&(name, program, least, most)| {
+        (0..3).map(move |attempt| {
+            // It is exceeded if half of the least is the limit, and kept with what is above the most.
+            let budget = |limit_mib: u64| Budget {
+                role: None,
+                quantity: Quantity::RssPeak,
+                limit_bytes: limit_mib * MIB,
+                action: Action::Warn,
+            };
+            let test = python(&format!("{name} {attempt}"), program);
+            Test { budgets: vec![budget(least / 2), budget(most)], ..test }
+        })
+    });
+    let suite = suite(tests.collect());
+    let loops = BusyLoops::start(4);
+    let results = results(&suite, &options(directory.path()));
+    drop(loops);
+    for result in results {
+        assert_eq!(result.outcome, Outcome::Passed, "{result:#?}");
+        let (.., least, most) =
+            *PROGRAMS.iter().find(|(name, ..)| result.test.test.starts_with(name)).unwrap();
+        let verdicts: Vec<_> = result.budgets.iter().map(|budget| budget.verdict).collect();
+        assert_ne!(verdicts[0], BudgetVerdict::Kept, "{result:#?}");
+        assert_ne!(verdicts[1], BudgetVerdict::Exceeded, "{result:#?}");
+        let peak = result.memory.as_ref().unwrap().rss_peak().unwrap();
+        assert!(peak.lower <= most * MIB, "{result:#?}");
+        assert!(peak.upper.is_none_or(|upper| upper >= least * MIB), "{result:#?}");
+    }
+}
+
+#[test]
+fn what_lives_on_after_its_first_thread_is_left_over_and_ends() {
+    let directory = tempdir().unwrap();
+    // The system call ends the calling thread alone.
+    let program = "import ctypes, threading
+if os.fork(): time.sleep(.5); os._exit(0)
+os.setsid()
+threading.Thread(target=time.sleep, args=(1000,)).start()
+ctypes.CDLL(None).syscall(60, 0)";
+    let tests = [Sandbox::PidNamespace, Sandbox::None]
+        .map(|sandbox| isolated(python(&format!("{sandbox:?}"), program), sandbox));
+    let began = Instant::now();
+    let results = results(&suite(tests.into()), &options(directory.path()));
+    assert!(began.elapsed() < Duration::from_secs(60));
+    for result in results {
+        assert_eq!(result.outcome, Outcome::LeftOver, "{result:#?}");
+        let [left] = &*result.left_over_processes else { panic!("{result:#?}") };
+        assert!(left.rss_bytes > Some(MIB), "{result:#?}");
+        let status = std::fs::read_to_string(format!("/proc/{}/comm", left.pid));
+        assert!(status.is_err(), "{result:#?}");
+        assert!(result.notes.is_empty(), "{result:#?}");
+    }
+}

@@ -1,0 +1,123 @@
+//! A recorder that is held up counts what it lost.
+//!
+//! Slow: it holds recorders up for seconds.
+
+use std::fs;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use arrow_array::cast::AsArray;
+use memsample::Recording;
+use tempfile::tempdir;
+
+use crate::command::{Running, manifest, shell, wait_for, wait_for_journal};
+use crate::daemon::Daemon;
+
+/// A tracer that ends with the test.
+struct Tracer(Child);
+
+impl Drop for Tracer {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_session_that_is_not_sampled_is_a_problem_and_its_time_goes_on() {
+    let daemon = Daemon::start();
+    let id = daemon.session("{}");
+    let path = format!("/v1/sessions/{id}");
+    let session = || daemon.get(&path).json();
+    wait_for("ticks", || (session()["totals"]["ticks"].as_u64()? >= 3).then_some(()));
+    let tid = fs::read_dir(format!("/proc/{}/task", daemon.pid())).unwrap().find_map(|task| {
+        let task = task.unwrap().path();
+        let comm = fs::read_to_string(task.join("comm")).unwrap();
+        (comm.trim_end() == "memsample-read").then(|| task.file_name().unwrap().to_owned())
+    });
+    // A tracer holds up one thread alone.
+    let mut strace = Command::new("strace");
+    strace.args(["-e", "inject=pread64:delay_enter=6000000:when=1", "-p"]).arg(tid.unwrap());
+    let strace = strace.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let mut strace = Tracer(strace);
+    wait_for("a problem", || {
+        let health = daemon.get("/healthz");
+        (health.status == 503 && health.text().contains("has had no sample for")).then_some(())
+    });
+    let stalled_ms = session()["elapsed_ms"].as_u64().unwrap();
+    assert!(stalled_ms >= 2000, "{stalled_ms}");
+    wait_for("time", || (session()["elapsed_ms"].as_u64()? > stalled_ms).then_some(()));
+    strace.0.kill().unwrap();
+    wait_for("health", || (daemon.get("/healthz").status == 200).then_some(()));
+    let summary = &daemon.stop(&id)["summary"];
+    assert!(summary["missed"].as_u64().unwrap() > 0, "{summary}");
+}
+
+/// Stops the recorder of a command for long, from within it.
+#[track_caller]
+fn check_that_a_stall_is_counted(options: &[&str], at_end: Option<&str>) {
+    let directory = tempdir().unwrap();
+    let options = [&["record", "--name", "x", "--interval", "100ms"], options].concat();
+    let recorder = Running::start(directory.path(), &options);
+    wait_for_journal(&directory.path().join("recordings/x"), 500);
+    recorder.signal("STOP");
+    let began = Instant::now();
+    wait_for("the stall", || (began.elapsed() >= Duration::from_millis(2500)).then_some(()));
+    recorder.signal("CONT");
+    if let Some(signal) = at_end {
+        recorder.signal(signal);
+    }
+    let ended = recorder.wait();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let manifest = manifest(&directory.path().join("recordings/x"));
+    let [ticks, missed] =
+        ["ticks", "missed"].map(|name| manifest["totals"][name].as_u64().unwrap());
+    let elapsed_seconds = manifest["recorder"]["elapsed_seconds"].as_f64().unwrap();
+    match at_end {
+        None => assert_eq!(ticks + missed, 20, "{ticks} {missed}"),
+        // The instant of the end is one more.
+        Some(_) => {
+            let planned = elapsed_seconds * 10.0;
+            assert!(((ticks + missed) as f64 - planned).abs() <= 2.0, "{ticks} {missed} {planned}");
+        }
+    }
+    assert!(missed >= 10 && elapsed_seconds >= 2.5, "{manifest}");
+    let cost = ended.stdout.lines().find(|line| line.starts_with("cost:")).unwrap();
+    let share = cost.split(['(', '%']).nth(1).unwrap().trim().parse::<f64>().unwrap();
+    assert!(share <= 200.0, "{cost}");
+}
+
+#[test]
+fn a_stall_that_reaches_the_end_of_the_duration_is_counted() {
+    check_that_a_stall_is_counted(&["--duration", "2s"], None);
+}
+
+#[test]
+fn a_stall_that_reaches_a_signal_is_counted() {
+    check_that_a_stall_is_counted(&[], Some("INT"));
+}
+
+#[test]
+fn a_loadavg_that_is_not_the_kernels_is_not_trusted() {
+    let directory = tempdir().unwrap();
+    let script = "cp /proc/loadavg la && mount --bind la /proc/loadavg && exec $MEMSAMPLE record --name x \
+                  --interval 50ms -- sh -c 'sleep 0.2; sleep 0.7 & wait'";
+    fs::write(directory.path().join("script"), script).unwrap();
+    let namespaces = "unshare --mount --pid --fork --mount-proc --kill-child";
+    if shell(directory.path(), &format!("{namespaces} true")).code != Some(0) {
+        return;
+    }
+    let ended = shell(directory.path(), &format!("{namespaces} sh script"));
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let stderr = ended.stderr;
+    let manifest = manifest(&directory.path().join("recordings/x"));
+    let notes = manifest["notes"].to_string();
+    assert!(notes.contains("not the kernel's") && notes.contains("loadavg"), "{notes} {stderr}");
+    let (recording, _) = Recording::open(&directory.path().join("recordings/x")).unwrap();
+    let mut names = Vec::new();
+    for batch in recording.read_table("processes", &["comm"]) {
+        let batch = batch.unwrap();
+        names.extend(batch["comm"].as_string::<i32>().iter().flatten().map(str::to_owned));
+    }
+    assert_eq!(names.iter().filter(|name| *name == "sleep").count(), 2, "{names:?}");
+}
