@@ -22,7 +22,7 @@ const ROLLUP: &[ProcFile] = &[ProcFile::Piece(c"smaps_rollup")];
 const SMAPS: &[ProcFile] = &[ProcFile::Whole(c"smaps")];
 const MAPS: &[ProcFile] = &[ProcFile::Whole(c"maps")];
 const ENVIRON: &[ProcFile] = &[ProcFile::Whole(c"environ")];
-const CMDLINE: &[ProcFile] = &[ProcFile::Piece(c"cmdline")];
+const CMDLINE: &[ProcFile] = &[ProcFile::Whole(c"cmdline")];
 const CGROUP: &[ProcFile] = &[ProcFile::Piece(c"cgroup")];
 const IMAGE: &[ProcFile] =
     &[ProcFile::Exe, ProcFile::Piece(c"cgroup"), ProcFile::Piece(c"cmdline")];

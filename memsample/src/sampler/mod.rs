@@ -19,6 +19,7 @@ mod last_rollup;
 mod options;
 mod plan;
 mod processes;
+mod read_file;
 mod reading;
 mod snapshot;
 mod test_groups;
@@ -34,7 +35,7 @@ pub(crate) use given_up::GivenUp;
 pub(crate) use governor::Governor;
 pub use options::SamplerOptions;
 pub(crate) use plan::Plan;
-pub(crate) use reading::{file_error, read_file};
+pub(crate) use read_file::{file_error, read_file};
 pub use snapshot::{Sample, Snapshot};
 pub(crate) use test_groups::{TestGroups, TestScope};
 

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::io::{Errno, fcntl_dupfd_cloexec};
+use rustix::io::fcntl_dupfd_cloexec;
 
 use super::apply::{
     ImageChange, StatmReading, apply_counters, apply_statm, apply_status, counters,
@@ -16,6 +16,7 @@ use super::entry::{Entry, EntryState, Occupant, Process};
 use super::file_metrics::rollup_metrics;
 use super::given_up::GivenUp;
 use super::image_description::{IMAGE, ImageDescription};
+use super::read_file::{count, counted, file_error, read_file};
 use crate::clock::Clock;
 use crate::counts::SweepCounts;
 use crate::error::ReadError;
@@ -584,48 +585,5 @@ impl Reader {
                 Ok(Reading::NewImage(image))
             }
         }
-    }
-}
-
-/// Counts what could not be read, and passes on only that the process has ended.
-fn counted(outcome: Result<(), ReadError>, counts: &mut SweepCounts) -> Result<(), ReadError> {
-    match outcome {
-        Ok(()) => Ok(()),
-        Err(ReadError::Gone) => Err(ReadError::Gone),
-        Err(error) => {
-            count(counts, &error);
-            Ok(())
-        }
-    }
-}
-
-fn count(counts: &mut SweepCounts, error: &ReadError) {
-    match error {
-        ReadError::Gone => counts.gone += 1,
-        ReadError::Denied => counts.denied += 1,
-        ReadError::Stuck => counts.stuck += 1,
-        ReadError::NoDescriptor | ReadError::Io(_) | ReadError::Parse(_) => counts.unreadable += 1,
-    }
-}
-
-/// Opens, reads and closes one file of a process.
-///
-/// Not for files that wait while the memory map is locked: those are for a [`ReaderThreads`].
-pub(crate) fn read_file<'a>(
-    root: &ProcRoot,
-    buffer: &'a mut ReadBuffer,
-    directory: &ProcessDir,
-    name: &CStr,
-) -> Result<&'a [u8], ReadError> {
-    let file = directory.open_file(name).map_err(|errno| file_error(root, errno))?;
-    Ok(buffer.read_piece(file)?)
-}
-
-/// Returns why a file of a process could not be opened or read.
-pub(crate) fn file_error(root: &ProcRoot, errno: Errno) -> ReadError {
-    match errno {
-        // The process is there; its captured files are not complete.
-        Errno::NOENT if !root.is_live() => ReadError::Io(errno.into()),
-        errno => ReadError::from(errno),
     }
 }
