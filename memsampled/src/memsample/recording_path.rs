@@ -54,7 +54,10 @@ pub(crate) fn resolve(named: &Path) -> anyhow::Result<PathBuf> {
         return Ok(found.path.clone());
     }
     let is_named = |name: &str| name == text || without_time(name) == Some(text);
-    match known.recordings.iter().find(|it| is_named(&it.name)) {
+    let mut recordings = known.recordings.iter();
+    // As the link beside them, unless one has this name.
+    let newest = known.recordings.first().filter(|_| text == "latest");
+    match recordings.find(|it| is_named(&it.name)).or(newest) {
         Some(found) => Ok(found.path.clone()),
         None => Err(not_found(named, Some(&known))),
     }
