@@ -3,7 +3,7 @@
 //! ```text
 //! bound ─▶ largest, sampled_image ─▶ process_peaks
 //!                   sampled_image ─▶ lifetimes, upper_sum ─▶ role_peaks
-//!             sweep_windows ─▶ pss_sums, process_family ─┴▶ test_attempt ─▶ test_sums
+//!                                          pss_sums ─┴───▶ test_attempt ─▶ test_sums
 //! marked_spans, process_trees ─▶ marked_sums ─▶ marked_tests
 //! ```
 
@@ -15,18 +15,14 @@ mod lifetimes;
 mod marked_spans;
 mod marked_sums;
 mod marked_tests;
-mod process_family;
 mod process_peaks;
 mod process_trees;
 mod pss_sums;
-mod reaped;
 mod role_peaks;
 mod sampled_image;
 mod slope;
-mod sweep_windows;
 mod test_attempt;
 mod test_membership;
-mod test_pss;
 mod test_spans;
 mod test_sums;
 mod test_usage;
@@ -39,11 +35,9 @@ pub use largest::{LargestProcess, largest_processes, largest_processes_of_test};
 pub use marked_spans::{ATTEMPT_MARK, EndWithoutBegin, MarkedState};
 pub use marked_tests::{Covers, MarkedTest, MarkedTests, marked_tests};
 pub use process_peaks::{ProcessPeak, process_peaks};
-pub use reaped::reaped_labels;
 pub use role_peaks::{RolePeak, role_peaks, test_peaks};
 pub use sampled_image::Composition;
 pub use test_membership::EXEC_MARK;
-pub use test_pss::{PssMissing, PssPeak};
 pub use test_sums::test_usages;
-pub use test_usage::{SumPeak, TestRole, TestUsage, UnboundedImage, pss_of_attempts};
+pub use test_usage::{PssPeak, SumPeak, TestRole, TestUsage, UnboundedImage};
 pub use unseen_images::LAUNCHER_LABEL;

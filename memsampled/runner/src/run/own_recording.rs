@@ -24,8 +24,6 @@ pub(super) struct OwnRecording {
     recorder: Recorder,
     attempt: Attempt,
     path: PathBuf,
-    /// Whether the mark at its end was set.
-    marked: Result<(), String>,
 }
 
 /// What an attempt used, according to its own recording.
@@ -53,7 +51,7 @@ impl OwnRecording {
         let scope = Scope::Launched { by: init };
         let recorder = options.recorder.clone().target(scope.clone()).cgroups(Rate::Off);
         let recorder = sampler.start(&path, recorder).map_err(|error| error.to_string())?;
-        let own = Self { recorder, attempt: attempt.clone(), path, marked: Ok(()) };
+        let own = Self { recorder, attempt: attempt.clone(), path };
         own.mark(MarkKind::Begin, launcher_label(init))?;
         own.recorder.assign(&scope, &attempt.test).map_err(|error| error.to_string())?;
         // What the test forks before the first tick, and what ends before it, would be nobody's.
@@ -69,14 +67,10 @@ impl OwnRecording {
         marked.map_err(|error| error.to_string())
     }
 
-    /// Marks the end of the attempt.
-    pub(super) fn end(&mut self, labels: BTreeMap<String, String>) {
-        self.marked = self.mark(MarkKind::End, labels);
-    }
-
-    /// Ends, and returns what the attempt used. Its end is marked.
+    /// Ends, and returns what the attempt used.
     pub(super) fn finish(self) -> Result<Used, String> {
-        let Self { recorder, attempt, path, marked } = self;
+        let marked = self.mark(MarkKind::End, BTreeMap::new());
+        let Self { recorder, attempt, path } = self;
         let stopped = recorder.stop().map_err(|error| error.to_string());
         let used = marked
             .and(stopped)
