@@ -1,46 +1,21 @@
 //! The spans of time between the marks of tests, where a test is what was marked and not what it started.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::io;
 
-use arrow_array::Array;
-use arrow_array::cast::AsArray;
-use arrow_array::types::{Int32Type, Int64Type, TimestampMillisecondType as Millisecond};
 use jiff::Timestamp;
 
-use super::sampled_image::known;
+use super::test_marks::{TestMark, test_marks};
 use super::test_membership::EXEC_MARK;
-use crate::recording::{Recording, numbers};
-use crate::schema::marks::MarkKind;
+use crate::recording::Recording;
 
 /// The prefix of the names of the marks that `memsample run` sets around an attempt.
 pub const ATTEMPT_MARK: &str = "attempt ";
 
-/// The memory of a process at an instant, read when a mark was set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MarkedState {
-    /// Its resident set, in bytes.
-    pub rss_bytes: u64,
-    /// Its resident anonymous memory, in bytes; `None` where the kernel does not tell it apart.
-    pub anon_bytes: Option<u64>,
-    /// Its largest resident set until then, in bytes; likewise.
-    pub hwm_bytes: Option<u64>,
-}
-
-/// A mark of a test.
-#[derive(Clone, Debug)]
-pub(super) struct TestMark {
-    pub(super) ts_ms: i64,
-    pub(super) boot_ns: u64,
-    pub(super) pid: Option<i32>,
-    pub(super) state: Option<MarkedState>,
-}
-
 /// The time from a mark at the begin to that of the same test and name at the end.
 #[derive(Clone, Debug)]
 pub(super) struct MarkedSpan {
-    pub(super) test: String,
-    pub(super) mark: String,
+    /// It has the names of the test and of the mark.
     pub(super) begin: TestMark,
     /// `None` where no mark ends it. It then lasts until the same begins again, at `again_ns`, or else until the
     /// end of the recording.
@@ -67,64 +42,26 @@ pub(super) struct MarkedSpans {
 
 /// Reads the marks of tests, without those of programs that say which processes a test consists of.
 pub(super) fn marked_spans(recording: &Recording) -> io::Result<MarkedSpans> {
-    let columns =
-        ["ts", "boot_ns", "kind", "name", "test", "pid", "rss_bytes", "anon_bytes", "hwm_bytes"];
-    let mut marks = BTreeMap::new();
-    for batch in recording.read_table("marks", &columns) {
-        let batch = batch?;
-        let ts = numbers::<Millisecond>(&batch, "ts")?.values();
-        let boot = numbers::<Int64Type>(&batch, "boot_ns")?.values();
-        let pid = numbers::<Int32Type>(&batch, "pid")?;
-        let number = |name| numbers::<Int64Type>(&batch, name);
-        let (rss, anon, hwm) = (number("rss_bytes")?, number("anon_bytes")?, number("hwm_bytes")?);
-        let text = |name| {
-            let column = batch.column_by_name(name);
-            let column = column.and_then(|column| column.as_string_opt::<i32>());
-            column.ok_or_else(|| io::Error::other(format!("no column `{name}` of its type")))
-        };
-        let (kind, name, test) = (text("kind")?, text("name")?, text("test")?);
-        for (row, (&ts_ms, boot_ns)) in ts.iter().zip(boot).enumerate() {
-            let begins = match kind.value(row) {
-                word if word == MarkKind::Begin.as_str() => true,
-                word if word == MarkKind::End.as_str() => false,
-                _ => continue,
-            };
-            let name = name.value(row);
-            if test.is_null(row) || name.starts_with(EXEC_MARK) || name.starts_with(ATTEMPT_MARK) {
-                continue;
-            }
-            let boot_ns = boot_ns.unsigned_abs();
-            let state = known(rss, row).map(|rss_bytes| MarkedState {
-                rss_bytes,
-                anon_bytes: known(anon, row),
-                hwm_bytes: known(hwm, row),
-            });
-            let pid = pid.is_valid(row).then(|| pid.value(row));
-            let key = (test.value(row).to_owned(), name.to_owned());
-            let mark = TestMark { ts_ms, boot_ns, pid, state };
-            marks.insert((boot_ns, marks.len()), (begins, key, mark));
-        }
-    }
-    spans_of(marks.into_values())
+    let is_own =
+        |mark: &TestMark| mark.name.starts_with(EXEC_MARK) || mark.name.starts_with(ATTEMPT_MARK);
+    spans_of(test_marks(recording)?.filter(|mark| !is_own(mark)))
 }
 
-fn spans_of(
-    marks: impl IntoIterator<Item = (bool, (String, String), TestMark)>,
-) -> io::Result<MarkedSpans> {
+fn spans_of(marks: impl IntoIterator<Item = TestMark>) -> io::Result<MarkedSpans> {
     let mut spans: Vec<MarkedSpan> = Vec::new();
     let mut without_begin = Vec::new();
     // The last span of each test and name.
     let mut open: HashMap<(String, String), usize> = HashMap::new();
-    for (begins, key, mark) in marks {
+    for mark in marks {
+        let key = (mark.test.clone(), mark.name.clone());
         let before = open.remove(&key).and_then(|index| spans.get_mut(index));
-        match (begins, before) {
+        match (mark.begins, before) {
             (true, before) => {
                 if let Some(unended) = before {
                     unended.again = Some((mark.ts_ms, mark.boot_ns));
                 }
-                let (test, name) = key.clone();
                 open.insert(key, spans.len());
-                spans.push(MarkedSpan { test, mark: name, begin: mark, end: None, again: None });
+                spans.push(MarkedSpan { begin: mark, end: None, again: None });
             }
             (false, Some(span)) => span.end = Some(mark),
             (false, None) => {
@@ -149,13 +86,13 @@ mod tests {
     fn spans(marks: &[(i64, bool, &str)]) -> (Vec<(String, Times)>, usize) {
         let marks = marks.iter().map(|&(ts_ms, begins, name)| {
             let boot_ns = ts_ms.unsigned_abs();
-            let mark = TestMark { ts_ms, boot_ns, pid: None, state: None };
-            (begins, ("test".to_owned(), name.to_owned()), mark)
+            let (test, name) = ("test".to_owned(), name.to_owned());
+            TestMark { ts_ms, boot_ns, begins, test, name, pid: None, state: None }
         });
         let found = spans_of(marks).unwrap();
         let times = |span: MarkedSpan| {
             let end = span.end.map(|mark| mark.ts_ms);
-            (span.mark, [Some(span.begin.ts_ms), end, span.again.map(|(ts_ms, _)| ts_ms)])
+            (span.begin.name, [Some(span.begin.ts_ms), end, span.again.map(|(ts_ms, _)| ts_ms)])
         };
         (found.spans.into_iter().map(times).collect(), found.without_begin.len())
     }

@@ -7,8 +7,8 @@ use std::ops::{Deref, Range};
 use arrow_array::types::{Int64Type, TimestampMillisecondType as Millisecond};
 use jiff::Timestamp;
 
+use super::composition::{Composition, Parts};
 use super::process_trees::{ProcessTrees, Root};
-use super::sampled_image::{Composition, known};
 use crate::recording::{Recording, numbers};
 
 /// Sums that are kept at a time, one for each tree and tick: 64 MiB. A longer recording is read in spans of
@@ -57,7 +57,6 @@ pub(super) struct Window {
 /// The largest sum within a span.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Largest {
-    pub(super) rss_bytes: u64,
     pub(super) ts_ms: i64,
     pub(super) processes: u64,
     pub(super) composition: Composition,
@@ -191,7 +190,7 @@ impl Groups {
         of_windows: &[Option<usize>],
         peaks: &[Option<(u64, usize)>],
     ) -> io::Result<Vec<Option<Largest>>> {
-        let mut parts: HashMap<(i64, usize), Largest> = HashMap::new();
+        let mut sums: HashMap<(i64, usize), Largest> = HashMap::new();
         let mut at: HashMap<i64, Vec<usize>> = HashMap::new();
         let key = |peak: &Option<(u64, usize)>, group: &Option<usize>| {
             let (_, tick) = (*peak)?;
@@ -200,18 +199,10 @@ impl Groups {
         for (peak, group) in peaks.iter().zip(of_windows) {
             let Some((ts_ms, group)) = key(peak, group) else { continue };
             let ts = Timestamp::from_millisecond(ts_ms).map_err(io::Error::other)?;
-            parts.entry((ts_ms, group)).or_insert_with(|| {
+            sums.entry((ts_ms, group)).or_insert_with(|| {
                 at.entry(ts_ms).or_default().push(group);
-                let some = Some(0);
-                let composition = Composition {
-                    ts,
-                    anon_bytes: some,
-                    file_bytes: some,
-                    shmem_bytes: some,
-                    swap_bytes: some,
-                    ..Composition::default()
-                };
-                Largest { rss_bytes: 0, ts_ms, processes: 0, composition }
+                let composition = Composition::of_none(ts);
+                Largest { ts_ms, processes: 0, composition }
             });
         }
         let (Some(&first), Some(&last)) = (at.keys().min(), at.keys().max()) else {
@@ -223,10 +214,7 @@ impl Groups {
             let batch = batch?;
             let ts = numbers::<Millisecond>(&batch, "ts")?.values();
             let process = numbers::<Int64Type>(&batch, "process")?.values();
-            let column = |name| numbers::<Int64Type>(&batch, name);
-            let (rss, anon) = (column("rss_bytes")?, column("anon_bytes")?);
-            let (file, shmem, swap) =
-                (column("file_bytes")?, column("shmem_bytes")?, column("swap_bytes")?);
+            let parts = Parts::of(&batch)?;
             for (row, (&ts_ms, process)) in ts.iter().zip(process).enumerate() {
                 let Some(wanted) = at.get(&ts_ms) else { continue };
                 let trees = self.members.get(&process.unsigned_abs());
@@ -234,26 +222,13 @@ impl Groups {
                     if !wanted.contains(&group) {
                         return;
                     }
-                    let Some(largest) = parts.get_mut(&(ts_ms, group)) else { return };
-                    let sum = &mut largest.composition;
-                    let rss_bytes = known(rss, row).unwrap_or(0);
+                    let Some(largest) = sums.get_mut(&(ts_ms, group)) else { return };
                     largest.processes += 1;
-                    largest.rss_bytes = largest.rss_bytes.saturating_add(rss_bytes);
-                    sum.rss_bytes = largest.rss_bytes;
-                    for (sum, column) in [
-                        (&mut sum.anon_bytes, anon),
-                        (&mut sum.file_bytes, file),
-                        (&mut sum.shmem_bytes, shmem),
-                        (&mut sum.swap_bytes, swap),
-                    ] {
-                        *sum = sum
-                            .zip(known(column, row))
-                            .map(|(sum, bytes)| sum.saturating_add(bytes));
-                    }
+                    largest.composition.add(&parts.at(row, largest.composition.ts));
                 });
             }
         }
         let largest = peaks.iter().zip(of_windows);
-        Ok(largest.map(|(peak, group)| parts.get(&key(peak, group)?).copied()).collect())
+        Ok(largest.map(|(peak, group)| sums.get(&key(peak, group)?).copied()).collect())
     }
 }

@@ -6,10 +6,11 @@ use std::io;
 use jiff::Timestamp;
 
 use super::bound::{Bound, Source};
-use super::marked_spans::{EndWithoutBegin, MarkedSpan, MarkedState, TestMark, marked_spans};
+use super::composition::Composition;
+use super::marked_spans::{EndWithoutBegin, MarkedSpan, marked_spans};
 use super::marked_sums::{Largest, SpanTicks, Window, largest_sums, sweeps};
 use super::process_trees::{ProcessTrees, Root};
-use super::sampled_image::Composition;
+use super::test_marks::{MarkedState, TestMark};
 use super::test_membership::images_of_tests;
 use crate::recording::Recording;
 use crate::scope::Scope;
@@ -103,14 +104,16 @@ pub fn marked_tests(
     mut keep: impl FnMut(&str) -> bool,
 ) -> io::Result<MarkedTests> {
     let mut marked = marked_spans(recording)?;
-    marked.spans.retain(|span| keep(&span.test));
+    marked.spans.retain(|span| keep(&span.begin.test));
     marked.without_begin.retain(|end| keep(&end.test));
     if marked.spans.is_empty() && marked.without_begin.is_empty() {
         return Ok(MarkedTests::default());
     }
     let with_processes: HashSet<String> =
         images_of_tests(recording)?.into_iter().filter_map(|row| row.test).collect();
-    marked.spans.retain(|span| span.begin.pid.is_some() || !with_processes.contains(&span.test));
+    marked
+        .spans
+        .retain(|span| span.begin.pid.is_some() || !with_processes.contains(&span.begin.test));
     marked.without_begin.retain(|end| !with_processes.contains(&end.test));
     let trees = ProcessTrees::read(recording)?;
     let sweeps = sweeps(recording)?;
@@ -167,10 +170,10 @@ impl Span {
         largest: Option<Largest>,
     ) -> io::Result<MarkedTest> {
         let instant = |ms| Timestamp::from_millisecond(ms).map_err(io::Error::other);
-        let Self { of: MarkedSpan { test, mark, begin, end, .. }, end_ms, at_end, .. } = self;
+        let Self { of: MarkedSpan { begin, end, .. }, end_ms, at_end, .. } = self;
         let at_begin = begin.state;
         let sampled = largest.map(|largest| {
-            (Bound { bytes: largest.rss_bytes, source: Source::Sampled }, largest.ts_ms)
+            (Bound { bytes: largest.composition.rss_bytes, source: Source::Sampled }, largest.ts_ms)
         });
         let at_mark = |state: Option<MarkedState>, ts_ms| {
             Some((Bound { bytes: state?.rss_bytes, source: Source::Mark }, ts_ms))
@@ -187,8 +190,8 @@ impl Span {
             .flatten()
             .reduce(|largest, other| if other.0.bytes > largest.0.bytes { other } else { largest });
         Ok(MarkedTest {
-            test,
-            mark,
+            test: begin.test,
+            mark: begin.name,
             covers: begin.pid.map_or(whole, Covers::MarkedProcess),
             begin: instant(begin.ts_ms)?,
             end: instant(end_ms)?,

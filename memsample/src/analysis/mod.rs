@@ -1,14 +1,16 @@
 //! Answers from a recording. Reads nothing but its Parquet files and `recording.json`.
 //!
 //! ```text
-//! bound ─▶ largest, sampled_image ─▶ process_peaks
+//! bound, composition ─▶ largest, sampled_image ─▶ process_peaks
 //!                   sampled_image ─▶ lifetimes, upper_sum ─▶ role_peaks
 //!                                          pss_sums ─┴───▶ test_attempt ─▶ test_sums
-//! marked_spans, process_trees ─▶ marked_sums ─▶ marked_tests
+//! test_marks ─▶ test_spans, marked_spans
+//! marked_spans, process_trees, composition ─▶ marked_sums ─▶ marked_tests
 //! ```
 
 mod borrowed_maps;
 mod bound;
+mod composition;
 mod growth;
 mod largest;
 mod lifetimes;
@@ -22,6 +24,7 @@ mod role_peaks;
 mod sampled_image;
 mod slope;
 mod test_attempt;
+mod test_marks;
 mod test_membership;
 mod test_spans;
 mod test_sums;
@@ -31,12 +34,13 @@ mod unseen_images;
 mod upper_sum;
 
 pub use bound::{Bound, Source, counter_error_bytes};
+pub use composition::Composition;
 pub use largest::{LargestProcess, largest_processes, largest_processes_of_test};
-pub use marked_spans::{ATTEMPT_MARK, EndWithoutBegin, MarkedState};
+pub use marked_spans::{ATTEMPT_MARK, EndWithoutBegin};
 pub use marked_tests::{Covers, MarkedTest, MarkedTests, marked_tests};
 pub use process_peaks::{ProcessPeak, process_peaks};
 pub use role_peaks::{RolePeak, role_peaks, test_peaks};
-pub use sampled_image::Composition;
+pub use test_marks::MarkedState;
 pub use test_membership::EXEC_MARK;
 pub use test_sums::test_usages;
 pub use test_usage::{PssPeak, SumPeak, TestRole, TestUsage, UnboundedImage};

@@ -6,9 +6,10 @@ use std::io;
 use jiff::Timestamp;
 
 use super::bound::{Bound, counter_error_bytes, lower};
+use super::composition::Composition;
 use super::growth::step;
 use super::largest::largest_rows;
-use super::sampled_image::{Composition, SampledImage, sampled_images};
+use super::sampled_image::{SampledImage, sampled_images};
 use crate::identity::ProcessId;
 use crate::recording::{ImageRow, Recording};
 

@@ -9,9 +9,10 @@ use arrow_array::types::{Int64Type, TimestampMillisecondType as Millisecond};
 use jiff::Timestamp;
 
 use super::bound::{Bound, Source, counter_error_bytes, lower};
+use super::composition::{Composition, Parts};
 use super::growth::Growth;
 use super::lifetimes::{Lifetimes, ticks};
-use super::sampled_image::{Composition, SampledImage, known, sampled_images};
+use super::sampled_image::{SampledImage, sampled_images};
 use super::test_membership::images_of_tests;
 use super::upper_sum::UpperSum;
 use crate::recording::{ImageRow, Recording, numbers};
@@ -222,10 +223,7 @@ fn compose(
         let batch = batch?;
         let ts = numbers::<Millisecond>(&batch, "ts")?.values();
         let process = numbers::<Int64Type>(&batch, "process")?.values();
-        let column = |name| numbers::<Int64Type>(&batch, name);
-        let (rss, anon) = (column("rss_bytes")?, column("anon_bytes")?);
-        let (file, shmem, swap) =
-            (column("file_bytes")?, column("shmem_bytes")?, column("swap_bytes")?);
+        let parts = Parts::of(&batch)?;
         for (row, (ts_ms, process)) in ts.iter().zip(process).enumerate() {
             let role = role_of.get(&process.unsigned_abs()).filter(|_| peaks.contains(ts_ms));
             let Some(role) = role.and_then(|name| by_name.get_mut(name)) else {
@@ -235,25 +233,9 @@ fn compose(
                 continue;
             }
             let ts = Timestamp::from_millisecond(*ts_ms).map_err(io::Error::other)?;
-            let empty = Composition {
-                ts,
-                anon_bytes: Some(0),
-                file_bytes: Some(0),
-                shmem_bytes: Some(0),
-                swap_bytes: Some(0),
-                ..Composition::default()
-            };
             role.processes += 1;
-            let sum = role.composition.get_or_insert(empty);
-            sum.rss_bytes = sum.rss_bytes.saturating_add(known(rss, row).unwrap_or(0));
-            for (sum, column) in [
-                (&mut sum.anon_bytes, anon),
-                (&mut sum.file_bytes, file),
-                (&mut sum.shmem_bytes, shmem),
-                (&mut sum.swap_bytes, swap),
-            ] {
-                *sum = sum.zip(known(column, row)).map(|(sum, bytes)| sum.saturating_add(bytes));
-            }
+            let sum = role.composition.get_or_insert_with(|| Composition::of_none(ts));
+            sum.add(&parts.at(row, ts));
         }
     }
     Ok(())

@@ -8,26 +8,10 @@ use arrow_array::{Array, PrimitiveArray};
 use jiff::Timestamp;
 
 use super::bound::{Bound, Source, within};
+use super::composition::{Composition, Parts};
 use super::growth::Growth;
 use super::unseen_images::unseen_before;
 use crate::recording::{ImageRow, Recording, numbers};
-
-/// The parts of the memory at the tick with the largest sample, in bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Composition {
-    /// The planned instant of the tick.
-    pub ts: Timestamp,
-    /// Resident.
-    pub rss_bytes: u64,
-    /// Resident anonymous memory; `None` where it was not read, like the following parts.
-    pub anon_bytes: Option<u64>,
-    /// Resident pages of files.
-    pub file_bytes: Option<u64>,
-    /// Resident shared memory.
-    pub shmem_bytes: Option<u64>,
-    /// In swap, and so not resident.
-    pub swap_bytes: Option<u64>,
-}
 
 /// A process image with the results of its samples and its exit record.
 pub(super) struct SampledImage {
@@ -96,15 +80,11 @@ pub(super) fn sampled_images(
         let batch = batch?;
         let ts = numbers::<Millisecond>(&batch, "ts")?.values();
         let process = numbers::<Int64Type>(&batch, "process")?.values();
-        let rss = numbers::<Int64Type>(&batch, "rss_bytes")?.values();
+        let parts = Parts::of(&batch)?;
         let optional = |name| numbers::<Int64Type>(&batch, name);
-        let (file, shmem, swap) =
-            (optional("file_bytes")?, optional("shmem_bytes")?, optional("swap_bytes")?);
-        let anon = optional("anon_bytes")?;
         let (hwm, minflt) = (optional("hwm_bytes")?, optional("minflt")?);
         let mut image: Option<&mut SampledImage> = None;
-        let columns = ts.iter().zip(process).zip(rss).enumerate();
-        for (row, ((&ts_ms, process), rss)) in columns {
+        for (row, (&ts_ms, process)) in ts.iter().zip(process).enumerate() {
             let process = process.unsigned_abs();
             // The rows of an image are adjacent.
             if image.as_ref().is_none_or(|image| image.row.process != process) {
@@ -113,15 +93,7 @@ pub(super) fn sampled_images(
             let Some(image) = image.as_mut().filter(|image| image.row.process == process) else {
                 continue;
             };
-            let composition = |ts| Composition {
-                ts,
-                rss_bytes: rss.unsigned_abs(),
-                anon_bytes: known(anon, row),
-                file_bytes: known(file, row),
-                shmem_bytes: known(shmem, row),
-                swap_bytes: known(swap, row),
-            };
-            image.observe(ts_ms, rss.unsigned_abs(), composition);
+            image.observe(ts_ms, parts.rss_bytes(row), |ts| parts.at(row, ts));
             // The recording repeats the last reading; faults are not null only where both were read.
             if let Some(bytes) = known(hwm, row).filter(|_| minflt.is_valid(row)) {
                 image.note_hwm(ts_ms, bytes);

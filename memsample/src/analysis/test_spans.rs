@@ -1,16 +1,12 @@
 //! When each test ran, by the marks of its begin and its end.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::io;
 
-use arrow_array::Array;
-use arrow_array::cast::AsArray;
-use arrow_array::types::{Int64Type, TimestampMillisecondType as Millisecond};
-
 use super::sampled_image::SampledImage;
+use super::test_marks::{TestMark, test_marks};
 use super::test_membership::EXEC_MARK;
-use crate::recording::{Recording, numbers};
-use crate::schema::marks::MarkKind;
+use crate::recording::Recording;
 use crate::units::START_STEP_NS;
 
 /// One attempt of a test, from one mark to the other.
@@ -30,52 +26,12 @@ pub(super) struct TestSpan {
 /// A span ends with the mark of the same name; marks within it are parts of the test. If `memsample exec`
 /// begins the test again, the one before was killed and could set no mark.
 pub(super) fn spans(recording: &Recording) -> io::Result<HashMap<String, Vec<TestSpan>>> {
-    let mut marks = BTreeMap::new();
-    for batch in recording.read_table("marks", &["ts", "boot_ns", "kind", "name", "test"]) {
-        let batch = batch?;
-        let ts = numbers::<Millisecond>(&batch, "ts")?.values();
-        let boot = numbers::<Int64Type>(&batch, "boot_ns")?.values();
-        let text = |name| {
-            let column = batch.column_by_name(name);
-            let column = column.and_then(|column| column.as_string_opt::<i32>());
-            column.ok_or_else(|| io::Error::other(format!("no column `{name}` of its type")))
-        };
-        let (kind, name, test) = (text("kind")?, text("name")?, text("test")?);
-        for (row, (&ts_ms, boot_ns)) in ts.iter().zip(boot).enumerate() {
-            let begins = match kind.value(row) {
-                word if word == MarkKind::Begin.as_str() => true,
-                word if word == MarkKind::End.as_str() => false,
-                _ => continue,
-            };
-            if test.is_valid(row) {
-                let order = (boot_ns.unsigned_abs(), marks.len());
-                let (test, name) = (test.value(row).to_owned(), name.value(row).to_owned());
-                marks.insert(order, (ts_ms, begins, test, name));
-            }
-        }
-    }
-    let marks = marks.into_iter().map(|((boot_ns, _), (ts_ms, begins, test, name))| TestMark {
-        ts_ms,
-        boot_ns,
-        begins,
-        test,
-        name,
-    });
-    Ok(spans_of(marks))
-}
-
-/// A mark of a test.
-struct TestMark {
-    ts_ms: i64,
-    boot_ns: u64,
-    begins: bool,
-    test: String,
-    name: String,
+    Ok(spans_of(test_marks(recording)?))
 }
 
 fn spans_of(marks: impl IntoIterator<Item = TestMark>) -> HashMap<String, Vec<TestSpan>> {
     let mut spans: HashMap<String, Vec<TestSpan>> = HashMap::new();
-    for TestMark { ts_ms, boot_ns, begins, test, name } in marks {
+    for TestMark { ts_ms, boot_ns, begins, test, name, .. } in marks {
         let spans = spans.entry(test).or_default();
         let open = spans.last_mut().filter(|span| span.end.is_none());
         let runs_again = |open: &TestSpan| {
@@ -155,6 +111,8 @@ mod tests {
             begins,
             test: "a".to_owned(),
             name: name.to_owned(),
+            pid: None,
+            state: None,
         };
         let found = |marks: Vec<TestMark>| -> Vec<(i64, Option<i64>)> {
             let spans = spans_of(marks).remove("a").unwrap_or_default();

@@ -306,7 +306,7 @@ pub(crate) const TEST_FIELDS: Fields<TestRow> = key![
         OptionalSigned,
         "samples",
         |row| row.growth_bytes_per_minute,
-        "The slope of anonymous memory. Null where the samples span less than ten seconds."
+        "The slope of anonymous memory. Null for fewer than 240 samples, or where they span less than twenty seconds."
     ),
     field!(
         "processes",

@@ -123,8 +123,12 @@ ctypes.CDLL(None).syscall(60, 0)";
         let pid = number(&directory.path().join("pid"));
         let processes = processes(&directory.path().join("recordings/x"));
         let of = |cmdline: &str| {
-            let is_it =
-                |process: &&Process| process.pid == pid && process.cmdline.contains(cmdline);
+            // The shell has the program in its arguments too, and may have been sampled before it executed it.
+            let is_it = |process: &&Process| {
+                process.pid == pid
+                    && process.cmdline.contains(cmdline)
+                    && !process.cmdline.starts_with("sh ")
+            };
             processes.iter().filter(is_it).map(|process| process.samples).collect::<Vec<_>>()
         };
         let (of_python, of_sleep) = (of("import ctypes"), of("sleep 0.7"));
