@@ -14,6 +14,8 @@ pub enum Source {
     HighWaterMark,
     /// The high-water mark in the exit record of the kernel.
     ExitRecord,
+    /// `ru_maxrss` of whoever reaped the process: the largest of all its images, and of what it was forked from.
+    Reaper,
     /// The sum of the upper bounds of processes that may have lived at the same time.
     SumOfMembers,
 }
@@ -27,6 +29,7 @@ impl Source {
             Self::Mark => "mark",
             Self::HighWaterMark => "high_water_mark",
             Self::ExitRecord => "exit_record",
+            Self::Reaper => "reaper",
             Self::SumOfMembers => "sum_of_members",
         }
     }

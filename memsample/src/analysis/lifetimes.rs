@@ -71,6 +71,17 @@ impl<'a> Lifetimes<'a> {
         (begin, end.max(begin))
     }
 
+    /// Returns the span of time in which images of the same process ran that came before this one.
+    pub(super) fn before(&self, image: &SampledImage) -> (u64, u64) {
+        let (begin, end) = self.of(image);
+        let begun = match image.row.samples {
+            0 => end,
+            // It had begun when it was sampled.
+            _ => self.boot_ns(image.row.first_ms.saturating_add(1)).min(end),
+        };
+        (begin.min(image.row.start_ns), begun)
+    }
+
     fn boot_ns(&self, ts_ms: i64) -> u64 {
         let since_anchor = i128::from(ts_ms) * 1_000_000 - i128::from(self.anchor.utc_ns);
         u64::try_from(i128::from(self.anchor.boot_ns) + since_anchor).unwrap_or(0)

@@ -3,7 +3,7 @@
 //! ```text
 //! bound, composition ─▶ largest, sampled_image ─▶ process_peaks
 //!                   sampled_image ─▶ lifetimes, upper_sum ─▶ role_peaks
-//!                                          pss_sums ─┴───▶ test_attempt ─▶ test_sums
+//!             sweep_windows ─▶ pss_sums, process_family ─┴▶ test_attempt ─▶ test_sums
 //! test_marks ─▶ test_spans, marked_spans
 //! marked_spans, process_trees, composition ─▶ marked_sums ─▶ marked_tests
 //! ```
@@ -17,15 +17,19 @@ mod lifetimes;
 mod marked_spans;
 mod marked_sums;
 mod marked_tests;
+mod process_family;
 mod process_peaks;
 mod process_trees;
 mod pss_sums;
+mod reaped;
 mod role_peaks;
 mod sampled_image;
 mod slope;
+mod sweep_windows;
 mod test_attempt;
 mod test_marks;
 mod test_membership;
+mod test_pss;
 mod test_spans;
 mod test_sums;
 mod test_usage;
@@ -39,9 +43,11 @@ pub use largest::{LargestProcess, largest_processes, largest_processes_of_test};
 pub use marked_spans::{ATTEMPT_MARK, EndWithoutBegin};
 pub use marked_tests::{Covers, MarkedTest, MarkedTests, marked_tests};
 pub use process_peaks::{ProcessPeak, process_peaks};
+pub use reaped::reaped_labels;
 pub use role_peaks::{RolePeak, role_peaks, test_peaks};
 pub use test_marks::MarkedState;
 pub use test_membership::EXEC_MARK;
+pub use test_pss::{PssMissing, PssPeak};
 pub use test_sums::test_usages;
-pub use test_usage::{PssPeak, SumPeak, TestRole, TestUsage, UnboundedImage};
+pub use test_usage::{SumPeak, TestRole, TestUsage, UnboundedImage, pss_of_attempts};
 pub use unseen_images::LAUNCHER_LABEL;

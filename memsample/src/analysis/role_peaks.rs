@@ -140,8 +140,14 @@ fn collect(
             role.single = lower;
             role.single_ms = image.exit_ms.unwrap_or(image.row.last_ms);
         }
-        role.upper.add(lifetimes.of(&image), image.upper(error_bytes));
-        role.upper.add_unseen(image.unseen_before);
+        let process = (image.row.pid, image.row.start_ns);
+        role.upper.add(process, lifetimes.of(&image), image.upper(error_bytes));
+        match image.reaped_upper(error_bytes) {
+            Some(upper) if image.unseen_before > 0 => {
+                role.upper.add(process, lifetimes.before(&image), Some(upper));
+            }
+            _ => role.upper.add_unseen(image.unseen_before),
+        }
     }
     Ok((by_name.into_values().collect(), role_of))
 }

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use super::bound::{Bound, Source, within};
 use super::composition::{Composition, Parts};
 use super::growth::Growth;
+use super::reaped::Reaped;
 use super::unseen_images::unseen_before;
 use crate::recording::{ImageRow, Recording, numbers};
 
@@ -26,6 +27,8 @@ pub(super) struct SampledImage {
     pub(super) exit_ns: Option<u64>,
     /// How many images of the same process came right before it and were never looked at.
     pub(super) unseen_before: u64,
+    /// The largest resident set of all images of its process, as its reaper knows; `None` where nobody said so.
+    pub(super) reaped_max_bytes: Option<u64>,
 }
 
 /// The last high-water mark that was read.
@@ -56,8 +59,12 @@ pub(super) fn sampled_images(
     rows: Vec<ImageRow>,
 ) -> io::Result<Vec<SampledImage>> {
     let unseen_before = unseen_before(recording, &rows)?;
+    let reaped = Reaped::read(recording)?;
     let mut images: HashMap<u64, SampledImage> =
         rows.into_iter().map(|row| (row.process, SampledImage::new(row))).collect();
+    for image in images.values_mut() {
+        image.reaped_max_bytes = reaped.max_rss_bytes(&image.row);
+    }
     for (process, unseen) in unseen_before {
         if let Some(image) = images.get_mut(&process) {
             image.unseen_before = unseen;
@@ -119,20 +126,27 @@ impl SampledImage {
             exit_ms: None,
             exit_ns: None,
             unseen_before: 0,
+            reaped_max_bytes: None,
         }
     }
 
     /// Returns what the image cannot have been larger than.
     pub(super) fn upper(&self, error_bytes: Option<u64>) -> Option<Bound> {
         let row = &self.row;
-        match (row.exit_hwm_bytes, self.hwm) {
+        let known = match (row.exit_hwm_bytes, self.hwm) {
             (Some(bytes), _) => within(row, bytes, error_bytes, Source::ExitRecord),
             // The mark covers only the time before its reading, which must have been at the last sample.
             (None, Some(hwm)) if !row.ended && Some(hwm.read_ms) == self.last_ms => {
                 within(row, hwm.bytes, error_bytes, Source::HighWaterMark)
             }
             _ => None,
-        }
+        };
+        known.or_else(|| self.reaped_upper(error_bytes))
+    }
+
+    /// Returns what no image of its process can have been larger than.
+    pub(super) fn reaped_upper(&self, error_bytes: Option<u64>) -> Option<Bound> {
+        within(&self.row, self.reaped_max_bytes?, error_bytes, Source::Reaper)
     }
 
     fn observe(
@@ -181,10 +195,27 @@ mod tests {
             exit_ms: Some(0),
             exit_ns: Some(0),
             unseen_before: 0,
+            reaped_max_bytes: None,
         };
         let bound = image.upper(Some(100));
         assert_eq!(bound.is_some(), is_bounded_at_exit(&image.row, Some(100)));
         bound.map(|bound| bound.bytes)
+    }
+
+    #[test]
+    fn an_image_that_an_exec_replaced_is_bounded_by_the_reaper() {
+        let row = ImageRow { samples: 1, rss_peak_bytes: Some(300), ..ImageRow::unseen(0, 1, 0) };
+        let of = |exit_hwm_bytes, reaped_max_bytes| {
+            let row = ImageRow { exit_hwm_bytes, ..row.clone() };
+            let image = SampledImage { reaped_max_bytes, ..SampledImage::new(row) };
+            image.upper(Some(10)).map(|bound| (bound.bytes, bound.source))
+        };
+        assert_eq!(of(None, Some(900)), Some((910, Source::Reaper)));
+        assert_eq!(of(Some(400), Some(900)), Some((410, Source::ExitRecord)));
+        // The exit record is of another program.
+        assert_eq!(of(Some(100), Some(900)), Some((910, Source::Reaper)));
+        // It cannot be of this process.
+        assert_eq!(of(None, Some(100)), None);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::io;
 use jiff::Timestamp;
 
 use super::bound::{Bound, Source, lower};
+use super::process_family::ProcessFamily;
 use super::pss_sums::PssSums;
 use super::sampled_image::SampledImage;
 use super::slope::Slope;
@@ -26,6 +27,8 @@ pub(super) struct TestAttempt {
     pub(super) anon: Largest,
     pub(super) pss_read: Option<Largest>,
     pub(super) pss: PssSums,
+    /// Its processes, until it is known which of them others may have shared memory with unseen.
+    pub(super) family: ProcessFamily,
     pub(super) growth: Slope,
     pub(super) roles: Vec<(String, Part)>,
     role_of: HashMap<String, usize>,
@@ -74,6 +77,7 @@ impl TestAttempt {
             anon: Largest::default(),
             pss_read: None,
             pss: PssSums::default(),
+            family: ProcessFamily::default(),
             growth: Slope::default(),
             roles: Vec::new(),
             role_of: HashMap::new(),
@@ -96,12 +100,14 @@ impl TestAttempt {
         Self::new(test, None, first.first_ms, first.last_ms)
     }
 
-    /// Adds an image, and returns its role and its process.
+    /// Adds an image, and returns its role and its process. `before` bounds the images of the same process that came
+    /// right before it and were never looked at.
     pub(super) fn add(
         &mut self,
         image: &SampledImage,
         lived: (u64, u64),
         upper: Option<Bound>,
+        before: Option<((u64, u64), Bound)>,
     ) -> (usize, (i32, u64)) {
         let row = &image.row;
         if !self.is_marked.0 {
@@ -121,15 +127,15 @@ impl TestAttempt {
             roles.push((role.clone(), Part::default()));
             roles.len() - 1
         });
-        if upper.is_none() || image.unseen_before > 0 {
+        if upper.is_none() || (image.unseen_before > 0 && before.is_none()) {
             let bytes = if upper.is_none() { lower(row).bytes } else { 0 };
             if self.unbounded.as_ref().is_none_or(|largest| bytes > largest.bytes) {
                 self.unbounded = Some(UnboundedImage { comm: row.comm.clone(), bytes });
             }
         }
-        self.whole.add(image, lived, upper);
+        self.whole.add(image, lived, upper, before);
         if let Some((_, part)) = roles.get_mut(role) {
-            part.add(image, lived, upper);
+            part.add(image, lived, upper, before);
         }
         (role, process)
     }
@@ -165,6 +171,7 @@ impl TestAttempt {
         };
         let rss_peak_bytes = rss.map_or(0, |rss| rss.lower.bytes);
         let pss = self.pss.peak(rss_peak_bytes, rss.and_then(|rss| rss.upper))?;
+        let pss_missing = self.pss.missing(self.samples, rss_peak_bytes);
         let mut roles = Vec::new();
         for (role, part) in self.roles {
             let processes = part.processes.len() as u64;
@@ -181,6 +188,7 @@ impl TestAttempt {
             rss,
             anon: part(self.anon)?,
             pss,
+            pss_missing,
             pss_read: self.pss_read.map_or(Ok(None), part)?,
             pss_read_rss_bytes: self.pss.read_rss_bytes(),
             growth_bytes_per_minute: self.growth.bytes_per_minute(),
@@ -200,14 +208,24 @@ impl TestAttempt {
 }
 
 impl Part {
-    fn add(&mut self, image: &SampledImage, lived: (u64, u64), upper: Option<Bound>) {
+    fn add(
+        &mut self,
+        image: &SampledImage,
+        lived: (u64, u64),
+        upper: Option<Bound>,
+        before: Option<((u64, u64), Bound)>,
+    ) {
         let lower = lower(&image.row);
         if self.single.is_none_or(|(largest, _)| lower.bytes > largest.bytes) {
             self.single = Some((lower, image.exit_ms.unwrap_or(image.row.last_ms)));
         }
-        self.upper.add(lived, upper);
-        self.upper.add_unseen(image.unseen_before);
-        self.processes.insert((image.row.pid, image.row.start_ns));
+        let process = (image.row.pid, image.row.start_ns);
+        self.upper.add(process, lived, upper);
+        match before {
+            Some((lived, upper)) => self.upper.add(process, lived, Some(upper)),
+            None => self.upper.add_unseen(image.unseen_before),
+        }
+        self.processes.insert(process);
     }
 
     fn into_peak(self) -> io::Result<Option<SumPeak>> {

@@ -7,14 +7,15 @@ use arrow_array::types::{Int32Type, Int64Type, TimestampMillisecondType as Milli
 
 use super::bound::counter_error_bytes;
 use super::lifetimes::{Lifetimes, ticks};
-use super::pss_sums::{PssReadings, PssSum};
+use super::pss_sums::{PssReadings, PssRow, PssSum};
 use super::sampled_image::{SampledImage, known, sampled_images};
+use super::sweep_windows::SweepWindows;
 use super::test_attempt::{Counters, TestAttempt};
 use super::test_membership::images_of_tests;
 use super::test_spans::{TestSpan, span_of, spans};
 use super::test_usage::TestUsage;
 use super::unattributed::add_unattributed;
-use crate::recording::{Recording, numbers};
+use crate::recording::{ForksBy, Recording, numbers};
 
 /// Ticks whose sums are kept at a time: half an hour at ten per second. There is a sum for each role of each
 /// running test at each of them.
@@ -90,10 +91,13 @@ impl<'a> Collected<'a> {
     ) -> io::Result<()> {
         let error_bytes = counter_error_bytes(&recording.manifest().provenance.machine);
         let lifetimes = Lifetimes::new(recording, ticks)?;
+        let windows = SweepWindows::read(recording)?;
+        let parents_are_known =
+            recording.manifest().provenance.settings.forks == ForksBy::ProcConnector;
         for image in images {
             let Some(test) = image.row.test.clone() else { continue };
             let span = self.spans.get(&test).map_or(0, |spans| span_of(spans, &image));
-            let Self { attempts, first, members, .. } = self;
+            let Self { attempts, first, members, readings, .. } = self;
             let first = *first.entry(test).or_insert_with_key(|test| {
                 attempts.push(TestAttempt::unmarked(test, &image.row));
                 attempts.len() - 1
@@ -101,20 +105,32 @@ impl<'a> Collected<'a> {
             let index = first + span;
             let Some(attempt) = attempts.get_mut(index) else { continue };
             let upper = image.upper(error_bytes);
-            let (role, process) = attempt.add(&image, lifetimes.of(&image), upper);
+            let lived = lifetimes.of(&image);
+            let before = image.reaped_upper(error_bytes).filter(|_| image.unseen_before > 0);
+            let before = before.map(|upper| (lifetimes.before(&image), upper));
+            let (role, process) = attempt.add(&image, lived, upper, before);
+            attempt.family.add(&image.row, lived);
+            if windows.may_have_ended_in(&image) {
+                readings.note_leaving(image.row.process, image.row.last_ms);
+            }
             members.insert(image.row.process, ImagePlace { attempt: index, role, process });
+        }
+        for attempt in &mut self.attempts {
+            let family = std::mem::take(&mut attempt.family);
+            family.note_unsampled(&windows, parents_are_known, &mut attempt.pss);
         }
         Ok(())
     }
 
     /// Adds up the samples of some ticks.
     fn sum_samples(&mut self, recording: &Recording, ticks: &[i64]) -> io::Result<()> {
-        const COLUMNS: [&str; 9] = [
+        const COLUMNS: [&str; 10] = [
             "ts",
             "process",
             "rss_bytes",
             "anon_bytes",
             "pss_bytes",
+            "uss_bytes",
             "minflt",
             "majflt",
             "utime_ns",
@@ -131,6 +147,7 @@ impl<'a> Collected<'a> {
             let number = |name| numbers::<Int64Type>(&batch, name);
             let (rss, anon, pss) =
                 (number("rss_bytes")?, number("anon_bytes")?, number("pss_bytes")?);
+            let uss = number("uss_bytes")?;
             let counters =
                 [number("utime_ns")?, number("stime_ns")?, number("minflt")?, number("majflt")?];
             for (row, (&ts_ms, process)) in ts.iter().zip(process).enumerate() {
@@ -143,9 +160,14 @@ impl<'a> Collected<'a> {
                 sum.rss = sum.rss.saturating_add(rss);
                 sum.anon = sum.anon.saturating_add(known(anon, row).unwrap_or(0));
                 if let Some(attempt) = self.attempts.get_mut(member.attempt) {
-                    let sizes = (rss, known(pss, row));
-                    let (process, of_test) = (process.unsigned_abs(), &mut attempt.pss);
-                    self.readings.add(&mut sum.pss, of_test, process, ts_ms, sizes);
+                    let (process, pss_bytes) = (process.unsigned_abs(), known(pss, row));
+                    let uss_bytes = known(uss, row);
+                    let row = PssRow { process, ts_ms, rss_bytes: rss, pss_bytes, uss_bytes };
+                    if let Some(given) = self.readings.add(&mut sum.pss, &mut attempt.pss, row)
+                        && let Some(before) = sums.get_mut(&(given.ts_ms, member.attempt))
+                    {
+                        before.pss.add_given_back(given.bytes);
+                    }
                 }
                 let of_role = of_roles.entry((ts_ms, member.attempt, member.role)).or_default();
                 *of_role = of_role.saturating_add(rss);
@@ -162,7 +184,7 @@ impl<'a> Collected<'a> {
             let Some(attempt) = self.attempts.get_mut(attempt) else { continue };
             attempt.whole.largest.observe(sums.rss, ts_ms);
             attempt.anon.observe(sums.anon, ts_ms);
-            if let Some(bytes) = sums.pss.fresh_bytes {
+            if let Some(bytes) = sums.pss.fresh_bytes() {
                 attempt.pss_read.get_or_insert_default().observe(bytes, ts_ms);
             }
             attempt.pss.observe(sums.pss, ts_ms);

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use super::bound::Bound;
+use super::test_pss::{PssMissing, PssPeak, is_nearly};
 
 /// What the processes of one attempt of a test used together: those with its name in `processes.test`, or
 /// the descendants of the `memsample exec` that ran it.
@@ -24,6 +25,8 @@ pub struct TestUsage {
     pub anon: Option<SumPeak>,
     /// The peak of the sum of proportional sets; `None` where too little was read at the peak of the resident sets.
     pub pss: Option<PssPeak>,
+    /// Why there is none; `None` where there is one.
+    pub pss_missing: Option<PssMissing>,
     /// The largest sum of the proportional sets that were read at one tick, whatever was not read then: a lower
     /// bound. `None` where none was read.
     pub pss_read: Option<SumPeak>,
@@ -57,6 +60,23 @@ pub struct TestUsage {
     pub majflt: Option<u64>,
 }
 
+/// Returns the peak of the sum of proportional sets of a test over all its attempts, or why there is none. It is the
+/// largest of the attempts, if nearly all of the largest of their resident sets was read.
+///
+/// # Errors
+///
+/// It is not known. `None` if there is no attempt.
+pub fn pss_of_attempts(attempts: &[&TestUsage]) -> Option<Result<PssPeak, PssMissing>> {
+    let rss_bytes = |usage: &&TestUsage| usage.rss.map_or(0, |rss| rss.lower.bytes);
+    let largest = attempts.iter().copied().max_by_key(rss_bytes)?;
+    let read_bytes = attempts.iter().map(|usage| usage.pss_read_rss_bytes).max().unwrap_or(0);
+    let known = attempts.iter().filter_map(|usage| usage.pss).max_by_key(|pss| pss.bytes);
+    Some(match known {
+        Some(pss) if is_nearly(read_bytes, rss_bytes(&largest)) => Ok(pss),
+        _ => Err(largest.pss_missing.unwrap_or(PssMissing::ReadUpTo(read_bytes))),
+    })
+}
+
 /// A process image whose peak nothing bounds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnboundedImage {
@@ -75,23 +95,6 @@ pub struct TestRole {
     pub rss: SumPeak,
     /// The number of these processes.
     pub processes: u64,
-}
-
-/// The largest sum of proportional sets, of which at least 95 % of the resident memory was read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PssPeak {
-    /// The sum, in bytes. It lacks at most what was not read: see `covered_bytes`.
-    pub bytes: u64,
-    /// What it cannot have been larger than: that of the resident sets.
-    pub upper: Option<Bound>,
-    /// The tick.
-    pub at: Timestamp,
-    /// The sum of resident sets at that tick, in bytes.
-    pub rss_bytes: u64,
-    /// The part of `rss_bytes` that the readings stand for.
-    pub covered_bytes: u64,
-    /// The age of the oldest reading at that tick, in milliseconds.
-    pub age_ms: u64,
 }
 
 /// The largest sum at one instant.

@@ -144,9 +144,14 @@ impl TestGroups {
     /// Finds out which processes belong to which test and what they use now, and puts the tests into `due` that
     /// are to be read, the most urgent first.
     pub(super) fn plan(&mut self, processes: &mut Processes, now_ns: u64, due: &mut Vec<DueGroup>) {
-        due.clear();
         self.assign(processes);
         self.observe(processes, now_ns);
+        self.list_due(now_ns, due);
+    }
+
+    /// Puts the tests into `due` that are to be read, by what was observed last.
+    fn list_due(&self, now_ns: u64, due: &mut Vec<DueGroup>) {
+        due.clear();
         for group in &self.groups {
             let (mut stale_bytes, mut stale_ns, mut all_ns) = (0_u64, 0_u64, 0_u64);
             for member in self.members.iter().filter(|member| member.group == group.number) {
@@ -320,5 +325,124 @@ impl Member {
         self.read_boot_ns == 0
             || self.read_boot_ns < changed_boot_ns
             || change > MIN_CHANGE_BYTES.max(self.read_rss_bytes / MIN_CHANGE_PART)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+    const SECOND: u64 = 1_000_000_000;
+
+    fn tree(pid: i32) -> TestScope {
+        TestScope::Tree { pid, start: ClockTicks(7), launcher: None }
+    }
+
+    /// Two tests with these sums of resident sets, now and in the sweep before, that were never read.
+    fn groups(sums: [(u64, u64); 2]) -> TestGroups {
+        let mut groups = TestGroups::default();
+        for (pid, (rss_bytes, rss_before_bytes)) in (1..).zip(sums) {
+            groups.begin(1, tree(pid), format!("test {pid}"), 0);
+            let group = groups.groups.last_mut().unwrap();
+            (group.rss_bytes, group.rss_before_bytes) = (rss_bytes, rss_before_bytes);
+        }
+        groups
+    }
+
+    /// A process of a group with 100 MiB, and what it had at its last reading.
+    fn member(group: u32, pid: i32, (read_boot_ns, read_rss_bytes): (u64, u64)) -> Member {
+        Member {
+            group: GroupNumber(group),
+            pid,
+            rss_bytes: 100 * MIB,
+            predicted_ns: 1_000_000,
+            read_boot_ns,
+            read_rss_bytes,
+        }
+    }
+
+    fn due(groups: &TestGroups, now_ns: u64) -> Vec<(u32, bool, u64)> {
+        let mut due = Vec::new();
+        groups.list_due(now_ns, &mut due);
+        due.iter().map(|due| (due.number.0, due.can_wait, due.cost_ns)).collect()
+    }
+
+    #[test]
+    fn a_test_at_its_peak_comes_before_one_that_grows() {
+        let mut groups = groups([(200 * MIB, 100 * MIB), (200 * MIB, 200 * MIB)]);
+        groups.members = vec![member(1, 11, (0, 0)), member(2, 21, (0, 0)), member(2, 22, (0, 0))];
+        assert_eq!(due(&groups, SECOND / 2), [(2, false, 2_000_000), (1, true, 1_000_000)]);
+    }
+
+    #[test]
+    fn a_test_is_read_again_when_it_comes_near_its_peak_or_after_a_second() {
+        let mut groups = groups([(100 * MIB, 100 * MIB), (0, 0)]);
+        let read_ns = 10 * SECOND;
+        groups.members = vec![member(1, 11, (read_ns, 100 * MIB))];
+        let group = &mut groups.groups[0];
+        (group.read_boot_ns, group.read_rss_bytes) = (read_ns, 100 * MIB);
+        assert_eq!(due(&groups, read_ns + SECOND / 2), []);
+        // All of it, since what its processes share may have changed.
+        assert_eq!(due(&groups, read_ns + SECOND), [(1, true, 1_000_000)]);
+        // It has less than when it was read, then more.
+        groups.members[0].rss_bytes = 50 * MIB;
+        groups.groups[0].rss_bytes = 50 * MIB;
+        assert_eq!(due(&groups, read_ns + SECOND / 2), []);
+        groups.members[0].rss_bytes = 110 * MIB;
+        groups.groups[0].rss_bytes = 110 * MIB;
+        assert_eq!(due(&groups, read_ns + SECOND / 2).len(), 1);
+        // Nothing is in memory.
+        groups.groups[0].rss_bytes = 0;
+        assert_eq!(due(&groups, read_ns + 5 * SECOND), []);
+    }
+
+    #[test]
+    fn a_reading_holds_until_somebody_begins_or_ends() {
+        let read = member(1, 11, (10 * SECOND, 100 * MIB));
+        assert!(!read.is_stale(9 * SECOND));
+        assert!(read.is_stale(11 * SECOND), "somebody has begun since");
+        assert!(member(1, 11, (0, 0)).is_stale(0), "it was never read");
+        assert!(!member(1, 11, (10 * SECOND, 99 * MIB)).is_stale(0), "1 % more");
+        assert!(member(1, 11, (10 * SECOND, 97 * MIB)).is_stale(0), "3 % more");
+    }
+
+    #[test]
+    fn of_a_test_at_its_peak_those_are_read_whose_reading_no_longer_holds() {
+        let mut groups = groups([(300 * MIB, 300 * MIB), (100 * MIB, 100 * MIB)]);
+        groups.members = vec![
+            member(1, 11, (5 * SECOND, 100 * MIB)),
+            member(1, 12, (4 * SECOND, 10 * MIB)),
+            member(1, 13, (0, 0)),
+            member(2, 21, (0, 0)),
+        ];
+        let mut members = Vec::new();
+        let group = |is_peak_unread| DueGroup {
+            number: GroupNumber(1),
+            cost_ns: 0,
+            is_peak_unread,
+            can_wait: false,
+            read_boot_ns: 0,
+        };
+        groups.members(&group(true), &mut members);
+        assert_eq!(members.iter().map(|due| due.pid).collect::<Vec<_>>(), [13, 12]);
+        // Else all, who was not read for longest first.
+        groups.members(&group(false), &mut members);
+        assert_eq!(members.iter().map(|due| due.pid).collect::<Vec<_>>(), [13, 12, 11]);
+    }
+
+    #[test]
+    fn a_test_is_known_as_long_as_somebody_asks_for_it() {
+        let mut groups = TestGroups::default();
+        groups.begin(1, tree(1), "a".to_owned(), 0);
+        groups.begin(2, tree(1), "a".to_owned(), 0);
+        groups.begin(1, tree(2), "b".to_owned(), 0);
+        assert_eq!(groups.groups.len(), 2);
+        groups.end(1, Some("a"));
+        assert_eq!(groups.groups.len(), 2, "the other one still asks for it");
+        groups.end(1, None);
+        assert_eq!(groups.groups.len(), 1);
+        groups.end(2, Some("a"));
+        assert!(groups.is_empty());
     }
 }

@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use anyhow::Context;
-use memsample::analysis::{LargestProcess, TestUsage, largest_processes_of_test, test_usages};
-use memsample::{Metric, RecordedProcess, Recording, Scope};
+use memsample::analysis::{LargestProcess, largest_processes_of_test, test_usages};
+use memsample::{Recording, Scope};
 use memsample_input::{printable, rounded_size};
 use serde::Serialize;
 
@@ -15,10 +15,8 @@ pub(crate) const COMMAND_TEST: &str = "command";
 
 /// Characters of the command that a person sees.
 const MAX_COMMAND_CHARS: usize = 48;
-/// A PSS stands for what was read only if that is this share of the memory that it is told of.
-const MIN_COVERED: f64 = 0.9;
-/// A reading still stands for a process whose resident set has changed by no more than this share since.
-const MAX_CHANGED: f64 = 0.1;
+/// Characters of the name of a process.
+const MAX_NAME_CHARS: usize = 16;
 
 /// What a command and its descendants used. Its keys are part of the interface: see docs/commands.md.
 #[derive(Debug, Serialize)]
@@ -34,22 +32,21 @@ pub(crate) struct CommandUsage {
     /// The peak of the sum of the resident sets.
     rss_peak_lower_bytes: Option<u64>,
     rss_peak_upper_bytes: Option<u64>,
-    /// The sum of the PSS at that peak; null if what was read covers less than nine tenths of it.
-    pss_bytes: Option<u64>,
-    /// The share of the sum of the resident sets that the PSS stands for.
-    pss_covers: Option<f64>,
-    /// The age of the oldest PSS at the peak.
-    pss_age_ms: Option<u64>,
+    /// The largest image without an upper bound, of which one leaves the peak without one.
+    unbounded_image: Option<String>,
+    unbounded_image_bytes: Option<u64>,
+    /// The peak of the sum of PSS, as of a test: see docs/peaks.md.
+    pss_peak_bytes: Option<u64>,
+    /// The sum of the resident sets then, and the part of it that was read.
+    pss_peak_rss_bytes: Option<u64>,
+    pss_peak_covered_bytes: Option<u64>,
+    /// The age of the oldest reading then.
+    pss_peak_age_ms: Option<u64>,
+    /// Why there is none.
+    pss_missing: Option<String>,
     /// Whether the recording is limited to other processes.
     #[serde(skip)]
     is_elsewhere: bool,
-}
-
-/// The PSS of several processes at one instant.
-struct CoveredPss {
-    bytes: u64,
-    covers: f64,
-    oldest_ms: u64,
 }
 
 impl CommandUsage {
@@ -61,7 +58,7 @@ impl CommandUsage {
         let Some(usage) = usages.into_iter().find(|usage| usage.test == COMMAND_TEST) else {
             return Ok(None);
         };
-        let pss = pss_at_peak(recording, &usage)?;
+        let (pss, unbounded) = (usage.pss, usage.unbounded_image);
         Ok(Some(Self {
             command,
             exit_code: manifest.command_exit_code,
@@ -71,9 +68,13 @@ impl CommandUsage {
             unsampled: usage.unsampled,
             rss_peak_lower_bytes: usage.rss.map(|rss| rss.lower.bytes),
             rss_peak_upper_bytes: usage.rss.and_then(|rss| rss.upper).map(|upper| upper.bytes),
-            pss_bytes: pss.as_ref().map(|pss| pss.bytes),
-            pss_covers: pss.as_ref().map(|pss| pss.covers),
-            pss_age_ms: pss.as_ref().map(|pss| pss.oldest_ms),
+            unbounded_image_bytes: unbounded.as_ref().map(|image| image.bytes),
+            unbounded_image: unbounded.map(|image| image.comm),
+            pss_peak_bytes: pss.map(|pss| pss.bytes),
+            pss_peak_rss_bytes: pss.map(|pss| pss.rss_bytes),
+            pss_peak_covered_bytes: pss.map(|pss| pss.covered_bytes),
+            pss_peak_age_ms: pss.map(|pss| pss.age_ms),
+            pss_missing: usage.pss_missing.map(|reason| reason.to_string()),
             is_elsewhere: manifest.provenance.settings.target != Scope::Machine,
         }))
     }
@@ -105,7 +106,22 @@ impl CommandUsage {
         if self.unsampled > 0 {
             let _ = write!(text, ", {} of them too short-lived to be sampled", self.unsampled);
         }
-        let _ = writeln!(text, "\npeak RSS {} together; PSS {}", self.peak(), self.pss());
+        let _ = writeln!(text, "\npeak RSS {} together", self.peak());
+        if let Some((comm, bytes)) = self.unbounded() {
+            let comm = printable(&cut(comm, MAX_NAME_CHARS));
+            let _ = match bytes {
+                0 => writeln!(
+                    text,
+                    "  ≥: at least; what ran before `{comm}` in the same process was never looked at"
+                ),
+                bytes => writeln!(
+                    text,
+                    "  ≥: at least; nothing bounds `{comm}`, of which {} were seen",
+                    rounded_size(bytes)
+                ),
+            };
+        }
+        let _ = writeln!(text, "peak PSS {}", self.pss());
         text
     }
 
@@ -121,15 +137,24 @@ impl CommandUsage {
         }
     }
 
+    /// Returns the image that leaves the peak without an upper bound.
+    fn unbounded(&self) -> Option<(&str, u64)> {
+        self.unbounded_image.as_deref().zip(self.unbounded_image_bytes)
+    }
+
     fn pss(&self) -> String {
-        match (self.pss_bytes, self.pss_covers, self.pss_age_ms) {
-            (Some(bytes), Some(covers), Some(age_ms)) => format!(
-                "{} (covers {:.0} % of that RSS, read up to {:.1} s before)",
-                rounded_size(bytes),
-                100.0 * covers,
-                age_ms as f64 / 1000.0
-            ),
-            _ => "- (not read of enough processes)".to_owned(),
+        match (self.pss_peak_bytes, self.pss_peak_rss_bytes, self.pss_peak_age_ms) {
+            (Some(bytes), Some(rss_bytes), Some(age_ms)) => {
+                let (bytes, rss) = (rounded_size(bytes), rounded_size(rss_bytes));
+                match age_ms {
+                    0 => format!("{bytes}, at an RSS of {rss}"),
+                    _ => format!(
+                        "{bytes}, at an RSS of {rss}, read up to {:.1} s before",
+                        age_ms as f64 / 1000.0
+                    ),
+                }
+            }
+            _ => format!("-: {}", self.pss_missing.as_deref().unwrap_or("it is not known")),
         }
     }
 }
@@ -138,31 +163,4 @@ impl CommandUsage {
 pub(crate) fn processes(recording: &Recording, top: usize) -> anyhow::Result<Vec<LargestProcess>> {
     largest_processes_of_test(recording, COMMAND_TEST, top)
         .context("cannot read the processes of the command")
-}
-
-/// Returns the PSS of the processes of a test at the peak of their resident sets, if what was read is enough.
-fn pss_at_peak(recording: &Recording, usage: &TestUsage) -> anyhow::Result<Option<CoveredPss>> {
-    let Some(rss) = usage.rss else { return Ok(None) };
-    // The peak of a single process may be later than the last tick.
-    let Ok(instant) = recording.instant(rss.by) else { return Ok(None) };
-    let of_test = |process: &&RecordedProcess| process.test.as_deref() == Some(COMMAND_TEST);
-    let (mut all, mut covered) = (0_u64, 0_u64);
-    let mut pss = CoveredPss { bytes: 0, covers: 0.0, oldest_ms: 0 };
-    for process in instant.processes.iter().filter(of_test) {
-        let now = process.get(Metric::Rss).unwrap_or(0);
-        all = all.saturating_add(now);
-        let Some(reading) = process.last_reading(Metric::Pss) else { continue };
-        let changed = reading.rss_bytes.map(|then| then.abs_diff(now));
-        if changed.is_none_or(|changed| changed as f64 > MAX_CHANGED * now as f64) {
-            continue;
-        }
-        covered = covered.saturating_add(now);
-        pss.bytes = pss.bytes.saturating_add(reading.value);
-        pss.oldest_ms = pss.oldest_ms.max(reading.age_ms);
-    }
-    if all == 0 {
-        return Ok(None);
-    }
-    pss.covers = covered as f64 / all as f64;
-    Ok((pss.covers >= MIN_COVERED).then_some(pss))
 }

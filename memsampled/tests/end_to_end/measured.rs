@@ -145,13 +145,25 @@ fn what_the_command_used_comes_first() {
     let mib = f64::from(1 << 20);
     assert!((128.0 * mib..200.0 * mib).contains(&number("rss_peak_lower_bytes")), "{command}");
     // PSS was read of all of it: two blocks, and pages that are shared.
-    assert!((128.0 * mib..200.0 * mib).contains(&number("pss_bytes")), "{command}");
-    assert!((0.9..=1.0).contains(&number("pss_covers")), "{command}");
+    assert!((128.0 * mib..200.0 * mib).contains(&number("pss_peak_bytes")), "{command}");
+    let covers = number("pss_peak_covered_bytes") / number("pss_peak_rss_bytes");
+    assert!((0.95..=1.0).contains(&covers), "{command}");
+    // The same as of any other test.
+    let rows = memsample(directory.path(), &["peaks", "x", "--by", "test", "--json"]).json();
+    for key in ["pss_peak_bytes", "pss_peak_rss_bytes", "pss_peak_covered_bytes", "pss_missing"] {
+        assert_eq!(rows[0][key], command[key], "{key}");
+    }
     let unread = ["record", "--pss-budget", "off", "--", "sleep", "0.5"];
     let ended = memsample(directory.path(), &unread);
-    assert!(ended.stderr.contains("; PSS - (not read of enough processes)"), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("\npeak PSS -: none of its processes was read"),
+        "{}",
+        ended.stderr
+    );
     let json = memsample(directory.path(), &["summary", "--json", "recordings/latest"]).json();
-    assert!(json["command"]["pss_bytes"].is_null());
+    assert!(json["command"]["pss_peak_bytes"].is_null());
+    let ended = memsample(directory.path(), &["peaks", "latest", "--by", "test"]);
+    assert!(ended.stderr.contains("no PSS of test `command`: none of its processes was read"));
 }
 
 #[test]

@@ -4,8 +4,9 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::running::{container, isolated, options, results, shell, suite};
+use crate::running::{command, container, isolated, options, results, shell, suite};
 use crate::test_sums::sums_by_test;
+use memsample::analysis::test_peaks;
 use memsample::{ForksBy, Rate, RecorderOptions, Recording};
 use memsample_runner::results::{BudgetVerdict, Outcome, TestResult};
 use memsample_runner::run::RunOptions;
@@ -134,6 +135,102 @@ fn a_test_of_half_a_second_has_its_proportional_set() {
     }
     // On a machine that is busy one or the other is put off.
     assert!(memories.iter().any(|memory| memory.pss_peak_bytes.is_some()), "{memories:#?}");
+}
+
+/// Four children with 10, 20, 30 and 40 MiB of their own for a second, and in a file what all have together.
+const FOUR_CHILDREN: &str = r"
+import os, sys, time
+def child(mib):
+    ready, said = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        block = bytearray(b'x') * (mib << 20)
+        os.write(said, b'x')
+        time.sleep(60)
+    os.read(ready, 1)
+    return pid
+def pss(pid):
+    rollup = open(f'/proc/{pid}/smaps_rollup').read().split()
+    return int(rollup[rollup.index('Pss:') + 1]) * 1024
+children = [child(mib) for mib in (10, 20, 30, 40)]
+print(sum(pss(pid) for pid in ['self', *children]))
+sys.stdout.flush()
+time.sleep(1)
+for pid in children:
+    os.kill(pid, 9)
+    os.waitpid(pid, 0)
+";
+
+#[test]
+fn the_proportional_set_of_a_test_is_that_of_all_its_processes() {
+    let directory = tempdir().unwrap();
+    let mut options = options(&directory.path().join("results"));
+    options.repeat = Some(5);
+    let test = command("four", &["python3", "-S", "-c", FOUR_CHILDREN]);
+    let results = results(&suite(vec![test]), &options);
+    let mut told = 0;
+    for result in &results {
+        assert_eq!(result.outcome, Outcome::Passed, "{result:#?}");
+        let memory = result.memory.as_ref().unwrap();
+        let stdout = options.directory.join(result.stdout.as_ref().unwrap());
+        let truth: u64 = std::fs::read_to_string(stdout).unwrap().trim().parse().unwrap();
+        assert!(truth > 100 * MIB, "{truth}");
+        let Some(pss) = memory.pss_peak_bytes else {
+            assert!(memory.pss_missing.is_some(), "{memory:#?}");
+            continue;
+        };
+        told += 1;
+        assert!(pss.abs_diff(truth) <= truth / 20, "{pss} told, {truth} true: {memory:#?}");
+    }
+    // Of a machine on which much else runs one or the other may be put off.
+    assert!(told >= 3, "{results:#?}");
+}
+
+#[test]
+fn a_test_that_is_started_by_a_shell_has_an_upper_bound() {
+    let directory = tempdir().unwrap();
+    let options = options(&directory.path().join("results"));
+    let program = "import time; block = bytearray(b'x') * (40 << 20); time.sleep(0.5)";
+    let tests = vec![
+        shell("shell", &format!("true; exec python3 -S -c \"{program}\"")),
+        command("env", &["env", "A=1", "nice", "python3", "-S", "-c", program]),
+    ];
+    let results = results(&suite(tests), &options);
+    let (recording, _) = Recording::open(&directory.path().join("results/recording")).unwrap();
+    let manifest = recording.manifest();
+    let settings = &manifest.provenance.settings;
+    if !settings.exits || settings.forks == ForksBy::Listing || manifest.totals.events_lost > 0 {
+        return;
+    }
+    let rows = test_peaks(&recording, 10, |_| true).unwrap();
+    for result in &results {
+        let memory = result.memory.as_ref().unwrap();
+        let (lower, upper) = (memory.rss_peak_bytes.unwrap(), memory.rss_peak_bytes_upper);
+        let upper = upper.unwrap_or_else(|| panic!("{memory:#?}"));
+        // One process, whose images do not add up, and the error of a mark on many CPUs.
+        assert!((40 * MIB..60 * MIB).contains(&lower), "{memory:#?}");
+        assert!((lower..lower + 32 * MIB).contains(&upper), "{memory:#?}");
+        let row = rows.iter().find(|row| row.role == result.test.test).unwrap();
+        assert_eq!(row.upper.map(|upper| upper.bytes), Some(upper), "{row:#?}");
+    }
+}
+
+#[test]
+fn what_an_exec_replaced_between_two_ticks_is_not_within_a_budget() {
+    let directory = tempdir().unwrap();
+    let mut options = options(&directory.path().join("results"));
+    options.repeat = Some(10);
+    // About 88 MiB, replaced at once by a program of 10 MiB.
+    let program = "import os, sys
+block = bytearray(b'x' * (40 << 20))
+os.execv(sys.executable, [sys.executable, '-S', '-c', 'pass'])";
+    let mut test = command("replaced", &["python3", "-S", "-c", program]);
+    test.budgets = vec![budget(None, Quantity::RssPeak, 30 * MIB)];
+    for result in results(&suite(vec![test]), &options) {
+        let memory = result.memory.as_ref().unwrap();
+        assert_ne!(result.budgets[0].verdict, BudgetVerdict::Kept, "{result:#?}");
+        assert!(memory.rss_peak_bytes_upper.is_none_or(|upper| upper > 80 * MIB), "{memory:#?}");
+    }
 }
 
 #[test]

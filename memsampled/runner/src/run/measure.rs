@@ -6,7 +6,6 @@ use std::io;
 use jiff::Timestamp;
 use memsample::Recording;
 use memsample::analysis::{ATTEMPT_MARK, LAUNCHER_LABEL, Source, SumPeak, TestUsage, test_usages};
-use memsample_input::rounded_size;
 
 use super::layout::Layout;
 use super::progress::EndedAttempt;
@@ -124,10 +123,7 @@ impl Usage {
             processes: role.processes,
         });
         let pss = usage.pss;
-        let pss_missing = match pss {
-            Some(_) => None,
-            None => Some(pss_missing(&usage)),
-        };
+        let pss_missing = usage.pss_missing.map(|reason| reason.to_string());
         // A part of the resident sets is not above their bound, whether or not it was read.
         let pss_read = usage.rss.map(|rss| {
             let lower = usage.pss_read.map_or(0, |read| read.lower.bytes);
@@ -163,19 +159,5 @@ impl Usage {
         let rss_source = usage.rss.map(|rss| rss.lower.source);
         let span = Some((usage.begin, usage.end));
         Self { memory, pss: pss_read, roles: roles.collect(), span, rss_source }
-    }
-}
-
-/// Says why there is no peak of proportional sets.
-fn pss_missing(usage: &TestUsage) -> String {
-    if usage.samples == 0 {
-        return "none of its processes lived long enough to be sampled".to_owned();
-    }
-    if usage.pss_read.is_none() {
-        return "none of its processes was read for it before it ended".to_owned();
-    }
-    match usage.pss_read_rss_bytes {
-        0 => "it was never read of 95 % of the RSS at one instant".to_owned(),
-        bytes => format!("it was read up to an RSS of {} only", rounded_size(bytes)),
     }
 }

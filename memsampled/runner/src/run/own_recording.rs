@@ -24,6 +24,8 @@ pub(super) struct OwnRecording {
     recorder: Recorder,
     attempt: Attempt,
     path: PathBuf,
+    /// Whether the mark at its end was set.
+    marked: Result<(), String>,
 }
 
 /// What an attempt used, according to its own recording.
@@ -51,7 +53,7 @@ impl OwnRecording {
         let scope = Scope::Launched { by: init };
         let recorder = options.recorder.clone().target(scope.clone()).cgroups(Rate::Off);
         let recorder = sampler.start(&path, recorder).map_err(|error| error.to_string())?;
-        let own = Self { recorder, attempt: attempt.clone(), path };
+        let own = Self { recorder, attempt: attempt.clone(), path, marked: Ok(()) };
         own.mark(MarkKind::Begin, launcher_label(init))?;
         own.recorder.assign(&scope, &attempt.test).map_err(|error| error.to_string())?;
         // What the test forks before the first tick, and what ends before it, would be nobody's.
@@ -67,10 +69,14 @@ impl OwnRecording {
         marked.map_err(|error| error.to_string())
     }
 
-    /// Ends, and returns what the attempt used.
+    /// Marks the end of the attempt.
+    pub(super) fn end(&mut self, labels: BTreeMap<String, String>) {
+        self.marked = self.mark(MarkKind::End, labels);
+    }
+
+    /// Ends, and returns what the attempt used. Its end is marked.
     pub(super) fn finish(self) -> Result<Used, String> {
-        let marked = self.mark(MarkKind::End, BTreeMap::new());
-        let Self { recorder, attempt, path } = self;
+        let Self { recorder, attempt, path, marked } = self;
         let stopped = recorder.stop().map_err(|error| error.to_string());
         let used = marked
             .and(stopped)

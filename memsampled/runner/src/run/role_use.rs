@@ -24,7 +24,7 @@ pub(super) struct RoleUses {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct RoleUse {
     pub(super) anon_bytes: u64,
-    /// Of those whose proportional set was read at the same tick; `None` where it was of none.
+    /// What those had at least whose proportional set was read at the same tick; `None` where it was of none.
     pub(super) pss_bytes: Option<u64>,
     /// `None` where the samples are too few or span too short a time.
     pub(super) growth_bytes_per_minute: Option<i64>,
@@ -35,6 +35,19 @@ pub(super) struct RoleUse {
 struct RoleSums {
     anon_bytes: u64,
     pss_bytes: Option<u64>,
+    largest_pss_bytes: u64,
+    /// What may be in two of these readings, since a process ended or gave it back while the others were read.
+    twice_bytes: u64,
+}
+
+/// A reading of which it is not known yet what the process has given back after it.
+struct OpenReading<'a> {
+    process: i64,
+    role: &'a str,
+    ts: i64,
+    rss_bytes: u64,
+    /// The part of its PSS that is of pages which others map too.
+    shared_bytes: u64,
 }
 
 impl RoleUses {
@@ -60,22 +73,40 @@ impl RoleUses {
             }
         }
         let mut sums: HashMap<&str, BTreeMap<i64, RoleSums>> = HashMap::new();
-        let columns = ["ts", "process", "anon_bytes", "pss_bytes"];
+        let columns = ["ts", "process", "rss_bytes", "anon_bytes", "pss_bytes", "uss_bytes"];
+        let mut open: Option<OpenReading<'_>> = None;
         for batch in recording.read_table("samples", &columns) {
             let batch = batch?;
             let ts = numbers::<TimestampMillisecondType>(&batch, "ts")?;
             let process = numbers::<Int64Type>(&batch, "process")?;
+            let rss = numbers::<Int64Type>(&batch, "rss_bytes")?;
             let anon = numbers::<Int64Type>(&batch, "anon_bytes")?;
             let pss = numbers::<Int64Type>(&batch, "pss_bytes")?;
-            let rows = ts.iter().zip(process.iter()).zip(anon.iter().zip(pss.iter()));
-            for ((ts, process), (anon, pss)) in rows {
-                let Some(role) = process.and_then(|process| roles.get(&process)) else { continue };
-                let sums = sums.entry(role).or_default().entry(ts.unwrap_or(0)).or_default();
+            let uss = numbers::<Int64Type>(&batch, "uss_bytes")?;
+            let sizes = rss.iter().zip(anon.iter()).zip(pss.iter().zip(uss.iter()));
+            for ((ts, process), ((rss, anon), (pss, uss))) in
+                ts.iter().zip(process.iter()).zip(sizes)
+            {
+                let (ts, process) = (ts.unwrap_or(0), process.unwrap_or(0));
+                let rss_bytes = rss.unwrap_or(0).unsigned_abs();
+                // The rows of a process are adjacent, in the order of time.
+                if let Some(open) = open.take() {
+                    open.close(if open.process == process { rss_bytes } else { 0 }, &mut sums);
+                }
+                let Some(role) = roles.get(&process) else { continue };
+                let sums = sums.entry(role).or_default().entry(ts).or_default();
                 sums.anon_bytes += anon.unwrap_or(0).unsigned_abs();
-                if let Some(pss) = pss {
-                    *sums.pss_bytes.get_or_insert(0) += pss.unsigned_abs();
+                if let Some(pss_bytes) = pss.map(i64::unsigned_abs) {
+                    *sums.pss_bytes.get_or_insert(0) += pss_bytes;
+                    sums.largest_pss_bytes = sums.largest_pss_bytes.max(pss_bytes);
+                    let uss_bytes = uss.map_or(0, i64::unsigned_abs);
+                    let shared_bytes = pss_bytes.saturating_sub(uss_bytes);
+                    open = Some(OpenReading { process, role, ts, rss_bytes, shared_bytes });
                 }
             }
+        }
+        if let Some(open) = open {
+            open.close(0, &mut sums);
         }
         uses.by_role =
             sums.into_iter().map(|(role, sums)| (role.to_owned(), RoleUse::of(&sums))).collect();
@@ -93,11 +124,30 @@ impl RoleUses {
     }
 }
 
+impl<'a> OpenReading<'a> {
+    /// Notes what the process may have given back while others were read, by its resident set at the next tick. Of that
+    /// no more than its part of what it shared is in the readings of others.
+    fn close(&self, rss_after_bytes: u64, sums: &mut HashMap<&'a str, BTreeMap<i64, RoleSums>>) {
+        let given_back = self.rss_bytes.saturating_sub(rss_after_bytes);
+        if let Some(sums) = sums.get_mut(self.role).and_then(|sums| sums.get_mut(&self.ts)) {
+            sums.twice_bytes += given_back.min(self.shared_bytes);
+        }
+    }
+}
+
+impl RoleSums {
+    /// Returns what the processes had at least.
+    fn certain_pss_bytes(&self) -> Option<u64> {
+        let once = self.pss_bytes?.saturating_sub(self.twice_bytes);
+        Some(once.max(self.largest_pss_bytes))
+    }
+}
+
 impl RoleUse {
     fn of(sums: &BTreeMap<i64, RoleSums>) -> Self {
         Self {
             anon_bytes: sums.values().map(|sums| sums.anon_bytes).max().unwrap_or(0),
-            pss_bytes: sums.values().filter_map(|sums| sums.pss_bytes).max(),
+            pss_bytes: sums.values().filter_map(RoleSums::certain_pss_bytes).max(),
             growth_bytes_per_minute: growth(sums),
         }
     }
@@ -158,7 +208,7 @@ mod tests {
         let line = |samples: i64, apart_ms: i64| -> BTreeMap<i64, RoleSums> {
             let point = |sample: i64| {
                 let anon_bytes = 1000 + 5 * sample.unsigned_abs();
-                (sample * apart_ms, RoleSums { anon_bytes, pss_bytes: None })
+                (sample * apart_ms, RoleSums { anon_bytes, ..RoleSums::default() })
             };
             (0..samples).map(point).collect()
         };
@@ -166,5 +216,25 @@ mod tests {
         assert_eq!(growth(&line(239, 100)), None);
         assert_eq!(growth(&line(240, 10)), None);
         assert_eq!(RoleUse::of(&line(10, 100)).anon_bytes, 1045);
+    }
+
+    #[test]
+    fn what_a_process_shared_and_gave_back_counts_once() {
+        let certain = |readings: [(u64, u64); 2]| {
+            let mut sums = HashMap::from([("a", BTreeMap::from([(1, RoleSums::default())]))]);
+            let of_tick = sums.get_mut("a").unwrap().get_mut(&1).unwrap();
+            of_tick.pss_bytes = Some(150 + 300);
+            of_tick.largest_pss_bytes = 300;
+            for (process, (shared_bytes, rss_after_bytes)) in (1..).zip(readings) {
+                let open = OpenReading { process, role: "a", ts: 1, rss_bytes: 300, shared_bytes };
+                open.close(rss_after_bytes, &mut sums);
+            }
+            RoleUse::of(&sums["a"]).pss_bytes
+        };
+        // The first shared all with the second, and ended after its reading.
+        assert_eq!(certain([(150, 0), (0, 300)]), Some(300));
+        assert_eq!(certain([(150, 300), (0, 300)]), Some(450));
+        // The second ended, and had shared nothing.
+        assert_eq!(certain([(150, 300), (0, 0)]), Some(450));
     }
 }

@@ -12,6 +12,8 @@ use crate::results::LeftOverProcess;
 pub(super) struct ProgramExit {
     pub(super) exit_code: Option<i32>,
     pub(super) signal: Option<i32>,
+    /// The largest resident set of all images of all processes that init has reaped, in bytes.
+    pub(super) reaped_max_rss_bytes: Option<u64>,
 }
 
 /// What is known when everything has ended.
@@ -32,6 +34,9 @@ pub(crate) struct AttemptEnd {
     pub(crate) left_over_processes: Vec<LeftOverProcess>,
     /// Bytes left in `/dev/shm` and System V shared memory, where those are the sandbox's own.
     pub(crate) left_bytes: Option<u64>,
+    /// The largest resident set of all images of what init started, in bytes; `None` where the end of one of these
+    /// processes is not known.
+    pub(crate) reaped_max_rss_bytes: Option<u64>,
     /// Processes in its control group that the OOM killer killed.
     pub(crate) oom_kills: Option<u64>,
     /// Whether its own limit was reached then.

@@ -10,6 +10,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 
+use nix::sys::resource::{UsageWho, getrusage};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::mount::{MountFlags, mount};
 use rustix::process::{Pid, WaitOptions, getpid, set_child_subreaper, wait};
@@ -123,11 +124,22 @@ impl Init {
             if self.program == Some(pid) {
                 self.program = None;
                 let (exit_code, signal) = (status.exit_status(), status.terminating_signal());
-                self.channel.send(&InitMessage::Exited { exit_code, signal })?;
+                let reaped_max_rss_bytes = reaped_max_rss_bytes();
+                self.channel.send(&InitMessage::Exited {
+                    exit_code,
+                    signal,
+                    reaped_max_rss_bytes,
+                })?;
             }
         }
         Ok(())
     }
+}
+
+/// Returns the largest resident set of all images of all processes that were reaped, and of those that they reaped.
+fn reaped_max_rss_bytes() -> Option<u64> {
+    let kibibytes = getrusage(UsageWho::RUSAGE_CHILDREN).ok()?.max_rss();
+    u64::try_from(kibibytes).ok()?.checked_mul(1024).filter(|&bytes| bytes > 0)
 }
 
 /// Starts an exec shim whose standard input is the descriptor.

@@ -65,6 +65,8 @@ pub(super) enum InitMessage {
     Exited {
         exit_code: Option<i32>,
         signal: Option<i32>,
+        /// The largest resident set of all that init has reaped.
+        reaped_max_rss_bytes: Option<u64>,
     },
     Left {
         bytes: Option<u64>,

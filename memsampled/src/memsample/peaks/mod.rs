@@ -4,9 +4,11 @@ mod args;
 mod print;
 
 use std::cmp::Reverse;
+use std::collections::HashMap;
 
 use memsample::analysis::{
-    Covers, MarkedTests, counter_error_bytes, marked_tests, process_peaks, role_peaks, test_peaks,
+    Covers, MarkedTests, TestUsage, counter_error_bytes, marked_tests, process_peaks,
+    pss_of_attempts, role_peaks, test_peaks, test_usages,
 };
 use memsample_inherited::{print, tell};
 
@@ -42,7 +44,14 @@ pub(crate) fn run(args: &PeaksArgs) -> anyhow::Result<ExitCode> {
         PeaksBy::Test => {
             let peaks = test_peaks(&recording, args.top, fits)?;
             marked = marked_tests(&recording, fits)?;
-            let own = peaks.into_iter().map(|peak| Row::of_test(peak, started));
+            let usages = if peaks.is_empty() { Vec::new() } else { test_usages(&recording)? };
+            let mut attempts: HashMap<&str, Vec<&TestUsage>> = HashMap::new();
+            usages.iter().for_each(|usage| attempts.entry(&usage.test).or_default().push(usage));
+            let own = peaks.into_iter().map(|peak| {
+                let attempts = attempts.get(peak.role.as_str()).map_or(&[][..], Vec::as_slice);
+                let pss = pss_of_attempts(attempts);
+                Row::of_test(peak, pss, started)
+            });
             let marked = marked.tests.iter().map(|test| Row::of_marked_test(test, started));
             let mut rows: Vec<Row> = own.chain(marked).collect();
             rows.sort_by_key(|row| Reverse(row.lower_bytes()));
@@ -66,8 +75,21 @@ pub(crate) fn run(args: &PeaksArgs) -> anyhow::Result<ExitCode> {
         );
     }
     print(output);
+    note_missing_pss(&rows);
     note_marked(&marked);
     Ok(ExitCode::SUCCESS)
+}
+
+/// Says on stderr why tests have no PSS.
+fn note_missing_pss(rows: &[Row]) {
+    let missing: Vec<_> = rows.iter().filter_map(Row::missing_pss).collect();
+    for (test, reason) in missing.iter().take(MAX_PROBLEMS) {
+        tell(format!("note: no PSS of test `{}`: {reason}", printable(test)));
+    }
+    match missing.len().saturating_sub(MAX_PROBLEMS) {
+        0 => {}
+        more => tell(format!("note: and {more} more tests without PSS")),
+    }
 }
 
 /// Says on stderr what the rows of marked tests are of, and which marks have no counterpart.

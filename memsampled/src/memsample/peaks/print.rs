@@ -3,7 +3,9 @@
 use std::fmt::Write as _;
 
 use jiff::Timestamp;
-use memsample::analysis::{Bound, Composition, Covers, MarkedTest, ProcessPeak, RolePeak};
+use memsample::analysis::{
+    Bound, Composition, Covers, MarkedTest, ProcessPeak, PssMissing, PssPeak, RolePeak,
+};
 use serde::Serialize;
 
 use super::PeaksBy;
@@ -29,6 +31,20 @@ pub(super) struct Row {
     /// Of a test.
     #[serde(flatten)]
     coverage: Option<Coverage>,
+    /// Of a test.
+    #[serde(flatten)]
+    pss: Option<TestPss>,
+}
+
+/// The peak of the sum of PSS, under the names that it has in results.json.
+#[derive(Default, Serialize)]
+struct TestPss {
+    pss_peak_bytes: Option<u64>,
+    pss_peak_at: Option<Timestamp>,
+    pss_peak_rss_bytes: Option<u64>,
+    pss_peak_covered_bytes: Option<u64>,
+    pss_peak_age_ms: Option<u64>,
+    pss_missing: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -112,6 +128,7 @@ impl Row {
             members: None,
             peak: Peak::new(Some((lower, by)), upper, started, composition, rising_at_end),
             coverage: None,
+            pss: None,
         }
     }
 
@@ -119,10 +136,14 @@ impl Row {
         Self::of_group(Group::Role(peak.role.clone()), peak, started)
     }
 
-    pub(super) fn of_test(peak: RolePeak, started: Timestamp) -> Self {
+    pub(super) fn of_test(
+        peak: RolePeak,
+        pss: Option<Result<PssPeak, PssMissing>>,
+        started: Timestamp,
+    ) -> Self {
         let coverage = Coverage { covers: OWN_PROCESSES, ..Coverage::default() };
         let row = Self::of_group(Group::Test(peak.role.clone()), peak, started);
-        Self { coverage: Some(coverage), ..row }
+        Self { coverage: Some(coverage), pss: Some(TestPss::new(pss)), ..row }
     }
 
     pub(super) fn of_marked_test(test: &MarkedTest, started: Timestamp) -> Self {
@@ -149,12 +170,23 @@ impl Row {
                 rss_growth_bytes: test.rss_growth_bytes(),
                 anon_growth_bytes: test.anon_growth_bytes(),
             }),
+            pss: Some(TestPss {
+                pss_missing: Some("a mark does not say which processes it has".to_owned()),
+                ..TestPss::default()
+            }),
         }
     }
 
     /// Returns the largest resident set that is known; `None` where none is.
     pub(super) fn lower_bytes(&self) -> Option<u64> {
         self.peak.lower_bytes
+    }
+
+    /// Returns the name of a test of whose processes the PSS is not known, and why.
+    pub(super) fn missing_pss(&self) -> Option<(&str, &str)> {
+        // Of a test that was only marked nobody expects one.
+        self.coverage.as_ref().filter(|coverage| coverage.covers == OWN_PROCESSES)?;
+        Some((self.group.name(), self.pss.as_ref()?.pss_missing.as_deref()?))
     }
 
     fn of_group(group: Group, peak: RolePeak, started: Timestamp) -> Self {
@@ -165,6 +197,24 @@ impl Row {
             members: Some(Members { images: Some(images), processes: Some(processes) }),
             peak: Peak::new(Some((lower, by)), upper, started, composition, rising_at_end),
             coverage: None,
+            pss: None,
+        }
+    }
+}
+
+impl TestPss {
+    fn new(pss: Option<Result<PssPeak, PssMissing>>) -> Self {
+        match pss {
+            Some(Ok(pss)) => Self {
+                pss_peak_bytes: Some(pss.bytes),
+                pss_peak_at: Some(pss.at),
+                pss_peak_rss_bytes: Some(pss.rss_bytes),
+                pss_peak_covered_bytes: Some(pss.covered_bytes),
+                pss_peak_age_ms: Some(pss.age_ms),
+                pss_missing: None,
+            },
+            Some(Err(reason)) => Self { pss_missing: Some(reason.to_string()), ..Self::default() },
+            None => Self::default(),
         }
     }
 }
@@ -224,6 +274,15 @@ const COVERAGE_NAMES: [&str; 11] = [
     "anon_growth_bytes",
 ];
 
+const PSS_NAMES: [&str; 6] = [
+    "pss_peak_bytes",
+    "pss_peak_at",
+    "pss_peak_rss_bytes",
+    "pss_peak_covered_bytes",
+    "pss_peak_age_ms",
+    "pss_missing",
+];
+
 const PEAK_NAMES: [&str; 13] = [
     "lower_bytes",
     "lower_source",
@@ -249,13 +308,14 @@ pub(super) fn csv(rows: &[Row], by: PeaksBy) -> anyhow::Result<String> {
         PeaksBy::Test => &["test", "images", "processes"],
     };
     let coverage_names: &[&str] = if by == PeaksBy::Test { &COVERAGE_NAMES } else { &[] };
-    writer.write_record(names.iter().chain(&PEAK_NAMES).chain(coverage_names))?;
-    for Row { process, group, members, peak, coverage } in rows {
+    let pss_names: &[&str] = if by == PeaksBy::Test { &PSS_NAMES } else { &[] };
+    writer.write_record(names.iter().chain(&PEAK_NAMES).chain(coverage_names).chain(pss_names))?;
+    for Row { process, group, members, peak, coverage, pss } in rows {
         let group = group.name();
         match (process, members) {
             (Some(process), _) => writer.serialize((process, group, peak))?,
             (None, Some(members)) => match coverage {
-                Some(coverage) => writer.serialize((group, members, peak, coverage))?,
+                Some(coverage) => writer.serialize((group, members, peak, coverage, pss))?,
                 None => writer.serialize((group, members, peak))?,
             },
             (None, None) => {}
@@ -279,7 +339,8 @@ pub(super) fn text(rows: &[Row], by: PeaksBy, error_bytes: Option<u64>) -> Strin
         PeaksBy::Role => (&["IMAGES", "AT PEAK"], "ROLE"),
         PeaksBy::Test => (&["IMAGES", "AT PEAK"], "TEST"),
     };
-    let last_parts = growth.iter().chain([&"END"]).chain(covers);
+    let pss: &[&str] = if by == PeaksBy::Test { &["PEAK PSS"] } else { &[] };
+    let last_parts = pss.iter().chain(growth).chain([&"END"]).chain(covers);
     table.set_header(before.iter().chain(&parts).chain(last_parts).chain([&after]));
     for row in rows {
         let Peak {
@@ -296,6 +357,10 @@ pub(super) fn text(rows: &[Row], by: PeaksBy, error_bytes: Option<u64>) -> Strin
         cells.push(row.peak.by_ms.map_or("-".to_owned(), since_start));
         let sizes = [rss_bytes, anon_bytes, file_bytes, shmem_bytes, swap_bytes];
         cells.extend(sizes.map(|size| size.map_or("-".to_owned(), rounded_size)));
+        if by == PeaksBy::Test {
+            let bytes = row.pss.as_ref().and_then(|pss| pss.pss_peak_bytes);
+            cells.push(bytes.map_or("-".to_owned(), rounded_size));
+        }
         if has_growth {
             let growth = row.coverage.as_ref().and_then(|coverage| coverage.rss_growth_bytes);
             cells.push(growth.map_or("-".to_owned(), signed_size));

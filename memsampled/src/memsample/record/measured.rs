@@ -5,9 +5,11 @@ use std::fs;
 
 use anyhow::{anyhow, bail};
 use crossbeam_channel::{Receiver, never, select, tick};
+use memsample::analysis::reaped_labels;
 use memsample::{MarkKind, RecordError, Recorder, Scope};
 use memsample_client::wire::End;
 use memsample_inherited::{tell, too_little_address_space};
+use nix::sys::resource::{UsageWho, getrusage};
 use serde_json::json;
 
 use super::args::RecordArgs;
@@ -107,12 +109,19 @@ fn begin(recorder: &Recorder) {
     let launcher = rustix::process::getpid().as_raw_nonzero().get();
     // Fails where another tree is recorded, to which this program does not belong.
     let _ = recorder.assign(&Scope::Launched { by: launcher }, COMMAND_TEST);
-    mark(recorder, MarkKind::Begin);
+    // Only fails once the recording has ended, which is reported anyway.
+    let _ = recorder.mark(MarkKind::Begin, COMMAND_TEST, Some(COMMAND_TEST));
 }
 
-fn mark(recorder: &Recorder, kind: MarkKind) {
-    // Only fails once the recording has ended, which is reported anyway.
-    let _ = recorder.mark(kind, COMMAND_TEST, Some(COMMAND_TEST));
+/// Marks the end of the command, with what its first process had at most, if that has ended.
+fn mark_end(recorder: &Recorder) {
+    let own_pid = rustix::process::getpid().as_raw_nonzero().get();
+    let kibibytes = getrusage(UsageWho::RUSAGE_CHILDREN).ok().map(|usage| usage.max_rss());
+    let bytes = kibibytes.and_then(|kibibytes| u64::try_from(kibibytes).ok()?.checked_mul(1024));
+    // Nothing is known of a child that was not waited for.
+    let labels = bytes.filter(|&bytes| bytes > 0).map(|bytes| reaped_labels(own_pid, bytes));
+    let (name, labels) = (COMMAND_TEST, labels.unwrap_or_default());
+    let _ = recorder.mark_with(MarkKind::End, name, Some(name), labels, None);
 }
 
 /// Waits until the command ends, and returns its exit code.
@@ -150,7 +159,7 @@ fn wait_for_command(
         }
     };
     if let Some(recorder) = recorder {
-        mark(recorder, MarkKind::End);
+        mark_end(recorder);
         recorder.set_command_exit_code(code);
     }
     code

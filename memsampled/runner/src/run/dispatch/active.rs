@@ -1,6 +1,7 @@
 //! An attempt that runs, as the dispatcher knows it.
 
 use jiff::Timestamp;
+use memsample::analysis::reaped_labels;
 use memsample::{MarkKind, Recorder, Scope, SharedSampler};
 
 use crate::results::Attempt;
@@ -22,6 +23,8 @@ pub(super) struct ActiveAttempt {
     pub(super) claim: Claim,
     /// Whether its recording has its beginning, and not yet its end.
     pub(super) is_marked: bool,
+    /// The process that starts and reaps its programs.
+    init: Option<i32>,
     /// A recording of it alone, where it has budgets.
     pub(super) own_recording: Option<OwnRecording>,
     /// What went wrong around it that its supervisor does not know.
@@ -47,6 +50,7 @@ impl ActiveAttempt {
             running,
             claim,
             is_marked: false,
+            init: None,
             own_recording: None,
             notes: Vec::new(),
             started: None,
@@ -60,6 +64,7 @@ impl ActiveAttempt {
         if std::mem::replace(&mut self.is_marked, true) {
             return;
         }
+        self.init = Some(init);
         // The recording may have ended, which is an event of its own.
         if self.item.is_none() {
             let _ = recorder.mark(MarkKind::Begin, &self.attempt.test, None);
@@ -94,8 +99,8 @@ impl ActiveAttempt {
         }
     }
 
-    /// Marks its end in the recording, with all that it started.
-    pub(super) fn end(&mut self, recorder: &Recorder) {
+    /// Marks its end in the recordings that it is in, with all that it started, and with what its programs had at most.
+    pub(super) fn end(&mut self, recorder: &Recorder, reaped_max_rss_bytes: Option<u64>) {
         if !std::mem::replace(&mut self.is_marked, false) {
             return;
         }
@@ -105,6 +110,12 @@ impl ActiveAttempt {
         }
         let test = &self.attempt.test;
         let _ = recorder.unassign(test);
-        let _ = recorder.mark(MarkKind::End, &mark_of(&self.attempt), Some(test));
+        let labels = self.init.zip(reaped_max_rss_bytes);
+        let labels = labels.map(|(init, bytes)| reaped_labels(init, bytes)).unwrap_or_default();
+        let name = mark_of(&self.attempt);
+        let _ = recorder.mark_with(MarkKind::End, &name, Some(test), labels.clone(), None);
+        if let Some(own) = &mut self.own_recording {
+            own.end(labels);
+        }
     }
 }

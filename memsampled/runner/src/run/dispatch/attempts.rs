@@ -128,7 +128,7 @@ impl Dispatcher<'_> {
                 }
             }
             Some(SupervisorMessage::Ended(end)) => {
-                active.end(&self.recorder);
+                active.end(&self.recorder, end.reaped_max_rss_bytes);
                 if let Some(kills) = end.oom_kills.filter(|&kills| kills > 0) {
                     let limit_bytes = active.spec.memory_limit_bytes.filter(|_| end.limit_reached);
                     let test = &active.attempt.test;
@@ -146,7 +146,7 @@ impl Dispatcher<'_> {
 
     /// Makes the result of an attempt whose supervisor has ended.
     pub(super) fn gone(&mut self, mut active: ActiveAttempt) {
-        active.end(&self.recorder);
+        active.end(&self.recorder, None);
         let ActiveAttempt {
             item, attempt, sandbox, spec, running, mut notes, started, end, ..
         } = active;

@@ -187,8 +187,8 @@ impl<'a> EventSource<'a> {
                     SupervisorEvent::InitReady
                 }
                 InitMessage::ShimNotStarted(reason) => SupervisorEvent::ShimNotStarted(reason),
-                InitMessage::Exited { exit_code, signal } => {
-                    SupervisorEvent::Exited(ProgramExit { exit_code, signal })
+                InitMessage::Exited { exit_code, signal, reaped_max_rss_bytes } => {
+                    SupervisorEvent::Exited(ProgramExit { exit_code, signal, reaped_max_rss_bytes })
                 }
                 InitMessage::Left { bytes } => SupervisorEvent::LeftBytes(bytes),
             },

@@ -178,6 +178,8 @@ impl<'a> AttemptMachine<'a> {
             SupervisorEvent::ToolEnded => self.tool_ended = true,
             SupervisorEvent::Exited(exit) => {
                 (self.last_exit, self.awaits_exit) = (Some(*exit), false);
+                // Of all that were reaped, so that the last one is enough.
+                self.end.reaped_max_rss_bytes = exit.reaped_max_rss_bytes;
             }
             SupervisorEvent::ShimNotStarted(_) | SupervisorEvent::LaunchFailed(_) => {
                 self.awaits_exit = false;

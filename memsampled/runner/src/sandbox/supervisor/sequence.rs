@@ -48,6 +48,7 @@ impl AttemptMachine<'_> {
             return self.finish_stage(stage, StageEnd::Ended { began: false }, now);
         }
         (self.last_exit, self.awaits_exit) = (None, true);
+        self.end.reaped_max_rss_bytes = None;
         self.actions.push_back(SupervisorAction::Launch(stage));
         let deadline = now + MAX_ENTRY;
         SupervisorState::Launching { stage, deadline, failure: None, is_sent: false }

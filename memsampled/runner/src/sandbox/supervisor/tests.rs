@@ -46,7 +46,11 @@ fn spec(setup: usize, cleanup: usize) -> Spec {
 }
 
 fn exited(exit_code: i32) -> Event {
-    Event::Exited(ProgramExit { exit_code: Some(exit_code), signal: None })
+    Event::Exited(ProgramExit {
+        exit_code: Some(exit_code),
+        signal: None,
+        reaped_max_rss_bytes: Some(1 << 20),
+    })
 }
 
 /// A machine to which events are given by hand.
@@ -167,7 +171,8 @@ fn a_program_that_does_not_end_in_time_has_its_grace() {
     assert_eq!((end.timed_out, end.exit_code), (true, Some(1)));
     // It does not, and is killed. Its end is waited for.
     assert_eq!(unwilling.give(Event::Deadline), [SupervisorAction::Kill]);
-    let killed = Event::Exited(ProgramExit { exit_code: None, signal: Some(9) });
+    let killed =
+        Event::Exited(ProgramExit { exit_code: None, signal: Some(9), reaped_max_rss_bytes: None });
     assert_eq!(unwilling.give(killed), [SupervisorAction::StopProgress]);
     unwilling.give(Event::AllEnded);
     let end = unwilling.finish();

@@ -1,0 +1,152 @@
+//! What processes had at most, by who reaped them: the largest resident set of all their images, those that an exec
+//! replaced included.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+
+use arrow_array::Array;
+use arrow_array::cast::AsArray;
+use arrow_array::types::TimestampMillisecondType as Millisecond;
+
+use crate::recording::{ForksBy, ImageRow, Recording, numbers};
+use crate::schema::marks::MarkKind;
+
+/// The label of the mark at the end of a test with the process id of who reaped the processes that it had started for the
+/// test, in the pid namespace of the recording.
+const REAPER_LABEL: &str = "reaper_pid";
+/// The label of the same mark with the largest resident set of these processes in bytes, `ru_maxrss` of
+/// `getrusage(RUSAGE_CHILDREN)`.
+const REAPED_LABEL: &str = "reaped_max_rss_bytes";
+
+/// Returns the labels of a mark at the end of a test that say what the children of `reaper_pid` had at most, all of
+/// which it has reaped. With them, images of these children that an exec replaced have an upper bound.
+///
+/// `max_rss_bytes` is `ru_maxrss` of the reaper's `getrusage(RUSAGE_CHILDREN)`.
+#[must_use]
+pub fn reaped_labels(reaper_pid: i32, max_rss_bytes: u64) -> BTreeMap<String, String> {
+    BTreeMap::from([
+        (REAPER_LABEL.to_owned(), reaper_pid.to_string()),
+        (REAPED_LABEL.to_owned(), max_rss_bytes.to_string()),
+    ])
+}
+
+/// What the marks of a recording say of reaped processes.
+pub(super) struct Reaped {
+    tests: Vec<ReapedTest>,
+    interval_ms: i64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct ReapedTest {
+    test: String,
+    reaper_pid: i32,
+    max_rss_bytes: u64,
+    begin_ms: i64,
+    end_ms: i64,
+}
+
+impl Reaped {
+    /// Nothing is known where the kernel did not report all forks: the parent of a process may then be who adopted it,
+    /// and who adopted it may not have reaped it yet.
+    pub(super) fn read(recording: &Recording) -> io::Result<Self> {
+        let manifest = recording.manifest();
+        let settings = &manifest.provenance.settings;
+        let interval_ms = i64::try_from(settings.interval_ms).unwrap_or(i64::MAX);
+        let mut tests = Vec::new();
+        if settings.forks == ForksBy::ProcConnector && manifest.totals.events_lost == 0 {
+            tests = reaped_tests(recording)?;
+        }
+        Ok(Self { tests, interval_ms })
+    }
+
+    /// Returns the largest resident set that any image of the same process had, in bytes.
+    pub(super) fn max_rss_bytes(&self, row: &ImageRow) -> Option<u64> {
+        let test = row.test.as_deref()?;
+        let of_image = self.tests.iter().find(|reaped| {
+            reaped.reaper_pid == row.ppid
+                && reaped.test == test
+                // A sweep may begin later than planned, and so after the mark.
+                && row.first_ms >= reaped.begin_ms.saturating_sub(self.interval_ms)
+                && row.first_ms <= reaped.end_ms.saturating_add(self.interval_ms)
+        });
+        of_image.map(|reaped| reaped.max_rss_bytes)
+    }
+}
+
+fn reaped_tests(recording: &Recording) -> io::Result<Vec<ReapedTest>> {
+    let mut begins: HashMap<(String, String), i64> = HashMap::new();
+    let mut ends = Vec::new();
+    for batch in recording.read_table("marks", &["ts", "kind", "name", "test", "labels"]) {
+        let batch = batch?;
+        let ts = numbers::<Millisecond>(&batch, "ts")?.values();
+        let text = |name| {
+            let column = batch.column_by_name(name);
+            let column = column.and_then(|column| column.as_string_opt::<i32>());
+            column.ok_or_else(|| io::Error::other(format!("no column `{name}` of its type")))
+        };
+        let (kind, name, test, labels) =
+            (text("kind")?, text("name")?, text("test")?, text("labels")?);
+        for (row, &ts_ms) in ts.iter().enumerate().filter(|&(row, _)| test.is_valid(row)) {
+            let key = (test.value(row).to_owned(), name.value(row).to_owned());
+            match kind.value(row) {
+                word if word == MarkKind::Begin.as_str() => {
+                    begins.insert(key, ts_ms);
+                }
+                word if word == MarkKind::End.as_str() && labels.is_valid(row) => {
+                    if let Some((reaper_pid, max_rss_bytes)) = labelled(labels.value(row)) {
+                        ends.push((key, ts_ms, reaper_pid, max_rss_bytes));
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+    let reaped = ends.into_iter().filter_map(|(key, end_ms, reaper_pid, max_rss_bytes)| {
+        let begin_ms = begins.get(&key).copied()?;
+        Some(ReapedTest { test: key.0, reaper_pid, max_rss_bytes, begin_ms, end_ms })
+    });
+    Ok(reaped.collect())
+}
+
+fn labelled(labels: &str) -> Option<(i32, u64)> {
+    let labels: HashMap<String, String> = serde_json::from_str(labels).ok()?;
+    let reaper_pid = labels.get(REAPER_LABEL)?.parse().ok()?;
+    let max_rss_bytes: u64 = labels.get(REAPED_LABEL)?.parse().ok()?;
+    (max_rss_bytes > 0).then_some((reaper_pid, max_rss_bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_children_of_the_reaper_within_its_test_are_bounded() {
+        let reaped = ReapedTest {
+            test: "a".to_owned(),
+            reaper_pid: 7,
+            max_rss_bytes: 500,
+            begin_ms: 1000,
+            end_ms: 2000,
+        };
+        let reaped = Reaped { tests: vec![reaped], interval_ms: 100 };
+        let of = |test: &str, ppid, first_ms| {
+            let row = ImageRow::unseen(0, 9, ppid);
+            let row = ImageRow { test: Some(test.to_owned()), first_ms, ..row };
+            reaped.max_rss_bytes(&row)
+        };
+        assert_eq!(of("a", 7, 1500), Some(500));
+        assert_eq!(of("a", 8, 1500), None);
+        assert_eq!(of("b", 7, 1500), None);
+        // The same pid, of another process.
+        assert_eq!((of("a", 7, 800), of("a", 7, 2200)), (None, None));
+    }
+
+    #[test]
+    fn labels_are_read_as_they_are_written() {
+        let text = serde_json::to_string(&reaped_labels(12, 4096)).unwrap();
+        assert_eq!(labelled(&text), Some((12, 4096)));
+        // Nobody was reaped, or nobody was measured.
+        assert_eq!(labelled(&serde_json::to_string(&reaped_labels(12, 0)).unwrap()), None);
+        assert_eq!(labelled("{}"), None);
+    }
+}
