@@ -82,7 +82,7 @@ pub fn test_peaks(
 ) -> io::Result<Vec<RolePeak>> {
     let mut rows = images_of_tests(recording)?;
     rows.retain_mut(|row| {
-        row.role = row.test.take().unwrap_or_default();
+        row.role = row.test.clone().unwrap_or_default();
         keep(&row.role)
     });
     if rows.is_empty() {

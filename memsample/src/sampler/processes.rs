@@ -423,11 +423,22 @@ impl Processes {
 
     /// Notes that a process that is known has begun another program, and returns whether it is known.
     pub(super) fn note_exec(&mut self, pid: i32, boot_ns: u64) -> bool {
+        let living = self.entry_of(pid).and_then(|entry| entry.process());
+        let living = living.map(|process| process.identity.process);
+        // A sweep may have seen its end before the report of the exec was read. Who got the pid since is another one.
+        let mut is_known = false;
+        if let Some(ends) = &mut self.unmatched_exits
+            && let Some(end) = ends.iter_mut().rev().find(|end| end.pid == pid)
+            && living.is_none_or(|process| process == end.identity.process)
+        {
+            end.last_look.note_exec();
+            is_known = true;
+        }
         let Some(entry) = self.entry_of(pid) else {
-            return false;
+            return is_known;
         };
         let Some(process) = entry.process_mut() else {
-            return false;
+            return is_known;
         };
         process.note_exec(boot_ns);
         // So that it is not taken for unchanged.

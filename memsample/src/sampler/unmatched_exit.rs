@@ -45,6 +45,13 @@ impl LastLook {
         }
     }
 
+    /// Notes an exec that was reported after the end of the process had been seen: it happened before that.
+    pub(super) fn note_exec(&mut self) {
+        // The first of them may be counted already, as one at least.
+        self.execs_since = self.execs_since.saturating_add(1);
+        self.is_exec_reported = true;
+    }
+
     /// Returns whether what ended is a program that was never looked at. A change of name alone is reported.
     pub(super) fn missed_a_program(&self, exit: &TaskExit) -> bool {
         self.is_exec_reported || (self.may_be_reported && self.comm != exit.comm)

@@ -327,7 +327,7 @@ fn what_was_marked_is_answered_beside_what_was_run() {
     assert_eq!(text.stdout.lines().filter(|line| line.contains("  machine  ")).count(), 2);
     let csv = memsample(directory, &["peaks", &recording, "--by", "test", "--csv"]);
     let columns: Vec<usize> = csv.stdout.lines().map(|line| line.split(',').count()).collect();
-    assert_eq!(columns, [27; 6], "{}", csv.stdout);
+    assert_eq!(columns, [33; 6], "{}", csv.stdout);
 }
 
 #[test]

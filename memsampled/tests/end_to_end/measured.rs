@@ -162,8 +162,9 @@ fn what_the_command_used_comes_first() {
     );
     let json = memsample(directory.path(), &["summary", "--json", "recordings/latest"]).json();
     assert!(json["command"]["pss_peak_bytes"].is_null());
-    let ended = memsample(directory.path(), &["peaks", "latest", "--by", "test"]);
-    assert!(ended.stderr.contains("no PSS of test `command`: none of its processes was read"));
+    let ended = memsample(directory.path(), &["peaks", "recordings/latest", "--by", "test"]);
+    let reason = "no PSS of test `command`: none of its processes was read";
+    assert!(ended.stderr.contains(reason), "{}", ended.stderr);
 }
 
 #[test]
