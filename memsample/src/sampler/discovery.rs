@@ -43,8 +43,8 @@ pub(super) struct Discovery {
 pub(super) trait KnownForks {
     /// Takes in what the kernel has reported up to now.
     fn catch_up(&mut self, processes: &mut Processes);
-    /// Returns the process that forked a process.
-    fn parent_of(&self, pid: i32) -> Option<i32>;
+    /// Returns the process that forked a process, and its execs since.
+    fn parent_and_execs_of(&self, pid: i32) -> (Option<i32>, u32);
     /// Forgets a fork: the process has an entry.
     fn forget(&mut self, pid: i32);
 }
@@ -155,8 +155,9 @@ impl Discovery {
             forks.catch_up(processes);
         }
         for pid in newcomers.drain(..) {
-            let parent = forks.as_deref().and_then(|forks| forks.parent_of(pid));
-            let tracked = processes.track(pid, Candidate::Listed { parent });
+            let (parent, execs) =
+                forks.as_deref().map_or((None, 0), |forks| forks.parent_and_execs_of(pid));
+            let tracked = processes.track(pid, Candidate::Listed { parent, execs });
             if tracked && let Some(forks) = forks.as_deref_mut() {
                 forks.forget(pid);
             }

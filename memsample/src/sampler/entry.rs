@@ -9,8 +9,7 @@ use crate::metric::{Files, Metric, Metrics};
 use crate::slot::Slot;
 use crate::units::ClockTicks;
 
-/// The kernel reports an exec within this time, unless a debugger holds the process up. Another that follows so
-/// soon is known by the addresses of the image.
+/// The kernel reports an exec within this time, unless a debugger holds the process up.
 const REPORTED_AFTER_EXEC_NS: u64 = 10_000_000;
 
 /// Enough for the `statm` of a process of a hundred gigabytes. A longer line is parsed each time.
@@ -90,11 +89,10 @@ pub(super) struct Process {
     pub(super) image_boot_ns: u64,
     /// When the kernel last reported an exec; 0: never.
     pub(super) reported_exec_boot_ns: u64,
-    /// Whether the exec that began the image was reported.
-    is_begin_reported: bool,
-    /// The execs that were reported since the image was looked at, and one that may have begun it.
+    /// Whether the number of the image counts an exec that only its addresses showed, and which was not reported yet.
+    is_begin_awaited: bool,
+    /// The execs that were reported since the image was looked at, and did not begin it as far as is known.
     later_execs: u32,
-    doubtful_execs: u32,
     pub(super) rollup: LastRollup,
     /// What its page tables take, as of the last reading of `status`; 0 before.
     pub(super) page_table_bytes: u64,
@@ -196,9 +194,8 @@ impl Process {
         Self {
             image_boot_ns,
             reported_exec_boot_ns: 0,
-            is_begin_reported: identity.exec > 0,
+            is_begin_awaited: false,
             later_execs: 0,
-            doubtful_execs: 0,
             comm: identity.comm,
             identity: Arc::new(identity),
             slot,
@@ -224,23 +221,23 @@ impl Process {
     /// Notes that the kernel reported an exec.
     pub(super) fn note_exec(&mut self, boot_ns: u64) {
         self.reported_exec_boot_ns = boot_ns;
-        let window_ns = self.image_boot_ns.saturating_add(REPORTED_AFTER_EXEC_NS);
-        if !self.is_begin_reported && boot_ns <= window_ns {
-            (self.is_begin_reported, self.doubtful_execs) = (true, 1);
+        let awaited_until_ns = self.image_boot_ns.saturating_add(REPORTED_AFTER_EXEC_NS);
+        if self.is_begin_awaited && boot_ns <= awaited_until_ns {
+            self.is_begin_awaited = false;
         } else {
             self.later_execs = self.later_execs.saturating_add(1);
         }
     }
 
-    /// Returns how many execs lie between the image and one that followed it: one at least, and rather too many.
+    /// Returns how many execs lie between the image and one that followed it: one at least.
     pub(super) fn execs_since(&self) -> u32 {
-        self.later_execs.saturating_add(self.doubtful_execs).max(1)
+        self.later_execs.max(1)
     }
 
     /// Begins to count anew, for the image that follows.
     pub(super) fn forget_execs(&mut self) {
-        self.is_begin_reported = self.later_execs > 0;
-        (self.later_execs, self.doubtful_execs) = (0, 0);
+        self.is_begin_awaited = self.later_execs == 0;
+        self.later_execs = 0;
     }
 
     /// Notes a reading of `smaps_rollup`, of the process as large as it is now.

@@ -108,7 +108,9 @@ impl ForkTracker {
     pub(super) fn ancestors_of(&self, pid: i32) -> Vec<i32> {
         let mut ancestors = Vec::new();
         let mut at = pid;
-        while let Some(parent) = self.parent_of(at).filter(|_| ancestors.len() < MAX_ANCESTORS) {
+        while let Some(parent) =
+            self.parent_and_execs_of(at).0.filter(|_| ancestors.len() < MAX_ANCESTORS)
+        {
             ancestors.push(parent);
             at = parent;
         }
@@ -301,8 +303,8 @@ impl KnownForks for ForkTracker {
         self.drain(processes, &now);
     }
 
-    fn parent_of(&self, pid: i32) -> Option<i32> {
-        self.recent.get(&pid).map(|fork| fork.parent)
+    fn parent_and_execs_of(&self, pid: i32) -> (Option<i32>, u32) {
+        self.recent.get(&pid).map_or((None, 0), |fork| (Some(fork.parent), fork.execs))
     }
 
     fn forget(&mut self, pid: i32) {

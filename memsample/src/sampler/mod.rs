@@ -55,6 +55,9 @@ use exits::ExitMatcher;
 use fork_tracker::ForkTracker;
 use processes::Processes;
 
+/// How often a sweep looks again at what began another program meanwhile; then that is for the next sweep.
+const MAX_LOOKS: u32 = 3;
+
 /// Reads the memory of all processes, in memory that it uses again for each sweep.
 ///
 /// ```
@@ -189,6 +192,8 @@ impl Sampler {
         self.processes.counts = SweepCounts::default();
         self.discover();
         self.processes.read(plan);
+        self.look_again(plan);
+        self.processes.finish(plan);
         Snapshot::new(&self.processes)
     }
 
@@ -201,6 +206,19 @@ impl Sampler {
         match forks {
             Some(forks) => forks.discover(processes, discovery, &now),
             None => discovery.discover(processes, now.boot_ns),
+        }
+    }
+
+    /// Looks again at what began another program while it was looked at for the first time, so that its number, its
+    /// arguments and its memory are of one image.
+    fn look_again(&mut self, plan: &Plan) {
+        let Self { processes, forks: Some(forks), .. } = self else { return };
+        for _ in 0..MAX_LOOKS {
+            let now = processes.reader.clock.now();
+            forks.drain(processes, &now);
+            if !processes.read_executed(plan) {
+                return;
+            }
         }
     }
 

@@ -44,6 +44,8 @@ pub(super) struct Processes {
     pub(super) counts: SweepCounts,
     /// What the last sweep read of every process that was due.
     pub(super) common_files: Files,
+    /// Processes of which an exec was reported in the sweep that looked at them for the first time.
+    executed: Vec<i32>,
     /// New processes, at the end of the entries, of which it is not yet read what they are.
     undescribed: Vec<Request>,
     /// CPU time of readings of PSS that came too late for the sweep that asked for them, and which nobody has paid
@@ -54,8 +56,8 @@ pub(super) struct Processes {
 /// What a pid may stand for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Candidate {
-    /// It was listed, and only processes are. The kernel may have reported who forked it.
-    Listed { parent: Option<i32> },
+    /// It was listed, and only processes are. The kernel may have reported who forked it, and the execs since.
+    Listed { parent: Option<i32>, execs: u32 },
     /// It was given since the last sweep, to a process or to a thread.
     ProcessOrThread,
     /// The kernel reported its fork or exec, and as many execs since that fork.
@@ -65,17 +67,24 @@ pub(super) enum Candidate {
 impl Candidate {
     pub(super) fn parent(self) -> Option<i32> {
         match self {
-            Self::Listed { parent } | Self::Reported { parent, .. } => parent,
+            Self::Listed { parent, .. } | Self::Reported { parent, .. } => parent,
             Self::ProcessOrThread => None,
         }
     }
 
     fn execs(self) -> u32 {
         match self {
-            Self::Reported { execs, .. } => execs,
-            Self::Listed { .. } | Self::ProcessOrThread => 0,
+            Self::Listed { execs, .. } | Self::Reported { execs, .. } => execs,
+            Self::ProcessOrThread => 0,
         }
     }
+}
+
+/// What a sweep reads, as far as the kernel has it.
+struct WantedFiles {
+    files: Files,
+    of_newborn: Files,
+    on_change: Files,
 }
 
 impl Processes {
@@ -99,6 +108,7 @@ impl Processes {
             suspects: Vec::with_capacity(2 * processes),
             counts: SweepCounts::default(),
             common_files: Files::empty(),
+            executed: Vec::new(),
             undescribed: Vec::with_capacity(IMAGES_AT_ONCE),
             late_cost_ns: 0,
         }
@@ -149,62 +159,104 @@ impl Processes {
         });
     }
 
-    /// Reads all of them, after the entries were brought up to date.
+    /// Reads the numbers of all of them, after the entries were brought up to date.
     pub(super) fn read(&mut self, plan: &Plan) {
-        let files = (plan.files | Files::STATM) & self.reader.supported;
-        let on_change = plan.on_change & self.reader.supported;
-        let newborn_files = files | (plan.newborn_files & self.reader.supported);
-        for entry in &mut self.entries {
-            if entry.state.contains(EntryState::GONE) {
-                entry.read = Files::empty();
-                continue;
-            }
-            match entry.occupant {
-                Occupant::Process(_) => {}
-                Occupant::Zombie(start) => {
-                    let reaped = self.reader.is_no_zombie(entry.pid, start, entry.statm.as_ref());
-                    entry.state.set(EntryState::GONE, reaped);
-                    continue;
-                }
-                Occupant::Denied => {
-                    self.counts.denied += 1;
-                    continue;
-                }
-                Occupant::KernelThread(_) => continue,
-            }
-            let files =
-                if entry.state.contains(EntryState::NEWBORN) { newborn_files } else { files };
-            match self.reader.read(entry, files, on_change, &mut self.counts) {
-                Reading::Alive => {}
-                Reading::NewImage(image) => {
-                    retire(entry, &mut self.departed, &mut self.slots);
-                    begin_image(entry, image, &mut self.slots);
-                    self.counts.born += 1;
-                }
-                Reading::NoMemory => {
-                    self.counts.gone += 1;
-                    UnmatchedExit::remember(
-                        &mut self.unmatched_exits,
-                        entry,
-                        self.swept_before_boot_ns,
-                    );
-                    retire(entry, &mut self.departed, &mut self.slots);
-                    become_zombie(entry, &mut self.reader.descriptors);
-                }
-                Reading::Gone => {
-                    entry.read = Files::empty();
-                    entry.state |= EntryState::GONE;
-                }
-            }
-            self.counts.processes += u32::from(!entry.read.is_empty());
+        self.executed.clear();
+        let wanted = self.wanted_files(plan);
+        for index in 0..self.entries.len() {
+            self.read_entry(index, &wanted);
         }
+    }
+
+    /// Looks again at the processes that have begun another program, as the kernel reports, while they were looked at
+    /// for the first time: what they are and their numbers may be of different programs. Returns whether there
+    /// were any.
+    pub(super) fn read_executed(&mut self, plan: &Plan) -> bool {
+        let wanted = self.wanted_files(plan);
+        let wanted = WantedFiles { files: wanted.of_newborn, ..wanted };
+        let mut pids = std::mem::take(&mut self.executed);
+        let were_any = !pids.is_empty();
+        for pid in pids.drain(..) {
+            let index = self.entries.partition_point(|entry| entry.pid < pid);
+            let Some(entry) = self.entries.get_mut(index).filter(|entry| entry.pid == pid) else {
+                continue;
+            };
+            let was_read = !std::mem::replace(&mut entry.read, Files::empty()).is_empty();
+            self.counts.processes -= u32::from(was_read);
+            self.read_entry(index, &wanted);
+        }
+        self.executed = pids;
+        were_any
+    }
+
+    /// Reads what takes longer than the numbers, and forgets what has ended.
+    pub(super) fn finish(&mut self, plan: &Plan) {
         self.take_late_answers();
+        let WantedFiles { files, on_change, .. } = self.wanted_files(plan);
         self.common_files = files - Files::SMAPS_ROLLUP;
         self.common_files |= on_change & Files::STATUS;
         if files.contains(Files::SMAPS_ROLLUP) && self.read_rollups(plan.rollups_until_boot_ns) {
             self.common_files |= Files::SMAPS_ROLLUP;
         }
         self.forget_gone();
+    }
+
+    fn wanted_files(&self, plan: &Plan) -> WantedFiles {
+        let supported = self.reader.supported;
+        let files = (plan.files | Files::STATM) & supported;
+        WantedFiles {
+            files,
+            of_newborn: files | (plan.newborn_files & supported),
+            on_change: plan.on_change & supported,
+        }
+    }
+
+    fn read_entry(&mut self, index: usize, wanted: &WantedFiles) {
+        let Some(entry) = self.entries.get_mut(index) else { return };
+        if entry.state.contains(EntryState::GONE) {
+            entry.read = Files::empty();
+            return;
+        }
+        match entry.occupant {
+            Occupant::Process(_) => {}
+            Occupant::Zombie(start) => {
+                let reaped = self.reader.is_no_zombie(entry.pid, start, entry.statm.as_ref());
+                entry.state.set(EntryState::GONE, reaped);
+                return;
+            }
+            Occupant::Denied => {
+                self.counts.denied += 1;
+                return;
+            }
+            Occupant::KernelThread(_) => return,
+        }
+        let swept_boot_ns = self.swept_boot_ns;
+        let is_new = entry.process().is_some_and(|process| process.image_boot_ns >= swept_boot_ns);
+        let is_newborn = entry.state.contains(EntryState::NEWBORN);
+        let files = if is_newborn { wanted.of_newborn } else { wanted.files };
+        match self.reader.read(entry, files, wanted.on_change, &mut self.counts) {
+            Reading::Alive => {}
+            Reading::NewImage(image) => {
+                self.counts.born += u32::from(!is_new);
+                retire(entry, &mut self.departed, &mut self.slots);
+                begin_image(entry, image, &mut self.slots);
+            }
+            Reading::NoMemory => {
+                self.counts.gone += 1;
+                UnmatchedExit::remember(
+                    &mut self.unmatched_exits,
+                    entry,
+                    self.swept_before_boot_ns,
+                );
+                retire(entry, &mut self.departed, &mut self.slots);
+                become_zombie(entry, &mut self.reader.descriptors);
+            }
+            Reading::Gone => {
+                entry.read = Files::empty();
+                entry.state |= EntryState::GONE;
+            }
+        }
+        self.counts.processes += u32::from(!entry.read.is_empty());
     }
 
     /// Reads `smaps_rollup` of the processes that are due until `until_boot_ns`, and returns whether
@@ -423,6 +475,7 @@ impl Processes {
 
     /// Notes that a process that is known has begun another program, and returns whether it is known.
     pub(super) fn note_exec(&mut self, pid: i32, boot_ns: u64) -> bool {
+        let swept_boot_ns = self.swept_boot_ns;
         let living = self.entry_of(pid).and_then(|entry| entry.process());
         let living = living.map(|process| process.identity.process);
         // A sweep may have seen its end before the report of the exec was read. Who got the pid since is another one.
@@ -441,8 +494,13 @@ impl Processes {
             return is_known;
         };
         process.note_exec(boot_ns);
+        let is_exec_reported = process.is_exec_reported();
+        let is_new = process.image_boot_ns >= swept_boot_ns;
         // So that it is not taken for unchanged.
         entry.forget_statm();
+        if is_exec_reported && is_new {
+            self.executed.push(pid);
+        }
         true
     }
 
