@@ -3,10 +3,9 @@
 use std::io;
 
 use arrow_array::types::Int64Type;
-use arrow_array::{PrimitiveArray, RecordBatch};
+use arrow_array::{Array, PrimitiveArray, RecordBatch};
 use jiff::Timestamp;
 
-use super::sampled_image::known;
 use crate::recording::numbers;
 
 /// The parts of the memory at the tick with the largest sample, in bytes.
@@ -96,4 +95,9 @@ impl<'a> Parts<'a> {
             swap_bytes: known(self.swap, row),
         }
     }
+}
+
+/// Returns a number of a column; `None` where it is null.
+pub(super) fn known(column: &PrimitiveArray<Int64Type>, row: usize) -> Option<u64> {
+    column.is_valid(row).then(|| column.value(row).unsigned_abs())
 }

@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 use std::io;
 
+use arrow_array::Array;
 use arrow_array::types::{Int64Type, TimestampMillisecondType as Millisecond};
-use arrow_array::{Array, PrimitiveArray};
 use jiff::Timestamp;
 
 use super::bound::{Bound, Source, within};
-use super::composition::{Composition, Parts};
+use super::composition::{Composition, Parts, known};
 use super::growth::Growth;
 use super::reaped::Reaped;
 use super::unseen_images::unseen_before;
@@ -108,11 +108,6 @@ pub(super) fn sampled_images(
         }
     }
     Ok(images.into_values().collect())
-}
-
-/// Returns a number of a column; `None` where it is null.
-pub(super) fn known(column: &PrimitiveArray<Int64Type>, row: usize) -> Option<u64> {
-    column.is_valid(row).then(|| column.value(row).unsigned_abs())
 }
 
 impl SampledImage {

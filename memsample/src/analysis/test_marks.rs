@@ -7,7 +7,7 @@ use arrow_array::Array;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, Int64Type, TimestampMillisecondType as Millisecond};
 
-use super::sampled_image::known;
+use super::composition::known;
 use crate::recording::{Recording, numbers};
 use crate::schema::marks::MarkKind;
 

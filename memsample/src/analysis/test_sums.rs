@@ -6,9 +6,10 @@ use std::io;
 use arrow_array::types::{Int32Type, Int64Type, TimestampMillisecondType as Millisecond};
 
 use super::bound::counter_error_bytes;
+use super::composition::known;
 use super::lifetimes::{Lifetimes, ticks};
 use super::pss_sums::{PssReadings, PssRow, PssSum};
-use super::sampled_image::{SampledImage, known, sampled_images};
+use super::sampled_image::{SampledImage, sampled_images};
 use super::sweep_windows::SweepWindows;
 use super::test_attempt::{Counters, TestAttempt};
 use super::test_membership::images_of_tests;

@@ -25,7 +25,8 @@ pub(super) struct ProjectedImage {
     /// What was read since the last tick of the session and goes into its row: counters, and PSS.
     pub(super) since: Files,
     pub(super) touched: bool,
-    pub(super) exit_known: bool,
+    /// The sweep at whose end its exit record was there.
+    pub(super) exit_known_at: Option<u64>,
     pub(super) recorded: Option<Recorded>,
 }
 
@@ -57,7 +58,7 @@ impl ProjectedImage {
             files: Files::empty(),
             since: Files::empty(),
             touched: false,
-            exit_known: false,
+            exit_known_at: None,
             recorded: None,
         }
     }
@@ -128,7 +129,9 @@ impl ProjectedImage {
 
     /// Returns whether its first row is that of the tick of this sweep, provided that it is in the target.
     pub(super) fn begins(&self, sweep: u64, common: Files) -> bool {
-        self.recorded.is_none() && !self.exit_known && !self.files_at(sweep, common).is_empty()
+        self.recorded.is_none()
+            && self.exit_known_at.is_none_or(|at| at == sweep)
+            && !self.files_at(sweep, common).is_empty()
     }
 
     /// Returns the test that the recording knows of.

@@ -154,7 +154,7 @@ impl Projection {
             }
             self.add_counts(&tick.tick);
             while let Some(exit) = exits.next_if(|(exit, _)| exit.ts_ms <= ts_ms) {
-                self.take_exit(exit.0, exit.1);
+                self.take_exit(exit, due.is_some().then_some(common));
             }
             self.attribution.end_sweep();
             while let Some(system) = systems.next_if(|system| system.ts_ms <= ts_ms) {
@@ -176,7 +176,7 @@ impl Projection {
         unsampled.for_each(|exit| self.note_unsampled(exit));
         self.attribution.settle();
         unseen.for_each(|fork| self.note_unseen(fork));
-        exits.for_each(|(exit, ended)| self.take_exit(exit, ended));
+        exits.for_each(|exit| self.take_exit(exit, None));
         let anchor = self.anchor;
         out.marks.extend(
             batch
@@ -247,7 +247,7 @@ impl Projection {
             self.ends.push(slot);
             self.recorded -= 1;
         }
-        if self.exits && !image.exit_known {
+        if self.exits && image.exit_known_at.is_none() {
             if self.ended.len() >= MAX_ENDED {
                 self.ended.pop_front();
             }
@@ -307,7 +307,8 @@ impl Projection {
         }
     }
 
-    fn take_exit(&mut self, exit: &Exit, ended: &EndedIdentity) {
+    /// Takes in the end of a process. `common` are the files of the sweep, if a tick is to be written of it.
+    fn take_exit(&mut self, (exit, ended): (&Exit, &EndedIdentity), common: Option<Files>) {
         if !self.exits {
             return;
         }
@@ -347,9 +348,13 @@ impl Projection {
         let slot = self.attribution.slot_of(exit.pid);
         let slot =
             slot.filter(|&slot| self.images.get(slot).is_some_and(|image| of(&image.identity)));
+        let sweep = self.sweep;
+        let is_inside = slot.is_some_and(|slot| self.attribution.is_inside(slot));
         let recorded = slot.and_then(|slot| self.images.get_mut(slot)).is_some_and(|image| {
-            image.exit_known = true;
-            image.recorded.is_some()
+            // The sweep has still found it alive.
+            let begins = common.is_some_and(|common| image.begins(sweep, common));
+            image.exit_known_at = Some(sweep);
+            image.recorded.is_some() || (is_inside && begins)
         });
         let (inside, test) = match slot {
             Some(slot) => (self.attribution.is_inside(slot), self.attribution.test(slot)),
@@ -443,7 +448,8 @@ impl Projection {
             let Some(image) = self.images.get_mut(slot) else { return false };
             image.touched = false;
             let files = image.files_at(self.sweep, common);
-            if !inside || (image.recorded.is_none() && image.exit_known) {
+            let is_over = image.exit_known_at.is_some() && !image.begins(self.sweep, common);
+            if !inside || (image.recorded.is_none() && is_over) {
                 image.since = Files::empty();
                 return false;
             }
