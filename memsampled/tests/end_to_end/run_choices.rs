@@ -204,7 +204,12 @@ fn results_say_where_and_how_they_came_about() {
 /// Runs it on a terminal of 80 columns.
 fn on_terminal(directory: &Path, term: &str, arguments: &str) -> String {
     let line = format!("stty cols 80 rows 24; {MEMSAMPLE} run --sandbox none {arguments}");
-    let output = Command::new("script")
+    let mut script = Command::new("script");
+    // These have a word about colors too.
+    for name in ["CI", "NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE"] {
+        script.env_remove(name);
+    }
+    let output = script
         .args(["-qec", &line, "/dev/null"])
         .env("TERM", term)
         .env("MEMSAMPLE_CONFIG", "")
