@@ -35,9 +35,10 @@ impl Daemon {
 
     /// Returns the command that starts a daemon in a directory.
     pub(crate) fn command(directory: &Path) -> Command {
-        let mut command = Command::new(MEMSAMPLED);
-        command.current_dir(directory).args(["--socket", "s", "--recordings", "recordings"]);
-        command.args(["--config", "config.toml"]);
+        // Signals that are ignored here, as SIGHUP behind nohup, would be ignored there.
+        let mut command = Command::new("env");
+        command.current_dir(directory).args(["--default-signal", MEMSAMPLED]);
+        command.args(["--socket", "s", "--recordings", "recordings", "--config", "config.toml"]);
         command
     }
 
