@@ -3,9 +3,9 @@
 //! None of it is under our control: a stream may be closed, full, read slowly, read no more, or not block; a signal may
 //! be ignored; there may be room for twelve descriptors, or for no thread. What the program does must not depend on it
 //! where it need not, and what is lost is said.
-#![forbid(unsafe_code)]
 
 mod advice;
+mod heap;
 mod init;
 mod queue;
 mod room;
@@ -13,6 +13,7 @@ mod signals;
 mod streams;
 
 pub use advice::advice;
+pub use heap::{share_one_heap, share_one_heap_if_limited};
 pub use init::{is_init, run_below_init};
 pub use queue::{Queue, QueueWriter};
 pub use room::{too_few_descriptors, too_little_address_space};

@@ -1,12 +1,13 @@
 //! Whether the limits of this process leave room for its work.
 
-use std::io;
+use std::{fs, io};
 
 use rustix::io::fcntl_dupfd_cloexec;
 use rustix::process::{Resource, getrlimit};
 
-/// The least that sampling, an encoder and a few threads take, with a margin, on a machine with some hundred processes.
-const NEEDED_BYTES: u64 = 96 << 20;
+/// The least that sampling, an encoder and the stacks of a few threads take, with a margin, on a machine with some
+/// hundred processes.
+const WORK_BYTES: u64 = 64 << 20;
 
 /// Returns what to say if the address space of this process is limited to less than a recording takes.
 ///
@@ -14,14 +15,22 @@ const NEEDED_BYTES: u64 = 96 << 20;
 #[must_use]
 pub fn too_little_address_space() -> Option<String> {
     let limit = getrlimit(Resource::As).current?;
-    (limit < NEEDED_BYTES).then(|| {
+    let needed = own_address_space().saturating_add(WORK_BYTES);
+    (limit < needed).then(|| {
         format!(
             "the address space is limited to {} MiB, and at least {} MiB are needed: raise it with `ulimit -v`, or \
              limit the memory of a control group instead",
             limit >> 20,
-            NEEDED_BYTES >> 20
+            needed >> 20
         )
     })
+}
+
+/// Returns what the program and its libraries take; 0 where `/proc` does not say it.
+fn own_address_space() -> u64 {
+    let statm = fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages = statm.split_whitespace().next().and_then(|pages| pages.parse::<u64>().ok());
+    pages.unwrap_or(0).saturating_mul(rustix::param::page_size() as u64)
 }
 
 /// Returns what to say if fewer than `needed` more files can be open: some may have been open already when the program

@@ -35,8 +35,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
 use memsample_inherited::{
-    lost, outlive_file_size_limit, print, run_below_init, tell, too_few_descriptors,
-    too_little_address_space,
+    lost, outlive_file_size_limit, print, run_below_init, share_one_heap_if_limited, tell,
+    too_few_descriptors, too_little_address_space,
 };
 
 use exit::{ExitCode, with_advice};
@@ -99,6 +99,7 @@ fn main() -> std::process::ExitCode {
     if let Some(code) = memsample_runner::sandbox::internal_program(std::env::args_os()) {
         return code;
     }
+    share_one_heap_if_limited();
     let arguments = command_line::arguments(&Args::command());
     let own_failure = command_line::own_failure(&arguments);
     let args = match Args::try_parse_from(&arguments) {

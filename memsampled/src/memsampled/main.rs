@@ -2,7 +2,6 @@
 #![deny(unsafe_code)]
 
 mod args;
-mod heap;
 mod log;
 
 use std::process::ExitCode;
@@ -12,7 +11,9 @@ use anyhow::bail;
 use clap::Parser;
 use memsample_config::Config;
 use memsample_daemon::Options;
-use memsample_inherited::{advice, lost, outlive_file_size_limit, tell, too_little_address_space};
+use memsample_inherited::{
+    advice, lost, outlive_file_size_limit, share_one_heap, tell, too_little_address_space,
+};
 
 use args::Args;
 
@@ -20,7 +21,7 @@ use args::Args;
 const PATIENCE: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
-    heap::share_one_heap();
+    share_one_heap();
     outlive_file_size_limit();
     let args = Args::parse();
     let done = args.print_documents().and_then(|is_done| match (is_done, lost()) {

@@ -68,7 +68,9 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) fn start(directory: &Path, arguments: &[&str]) -> Self {
-        let child = Command::new(MEMSAMPLE)
+        // Signals that are ignored here, as SIGHUP behind nohup, would be ignored there.
+        let child = Command::new("env")
+            .args(["--default-signal", MEMSAMPLE])
             .args(arguments)
             .env("MEMSAMPLE_CONFIG", "")
             .current_dir(directory)

@@ -162,7 +162,7 @@ fn a_user_without_rights_is_told_what_is_missing() {
     let record = |hidepid: &str| {
         let line = format!(
             "chmod 777 .; mkdir -p proc; unshare -m sh -c 'mount -t proc -o hidepid={hidepid} none proc && \
-             exec setpriv --reuid=65534 --regid=65534 --clear-groups --bounding-set=-all \
+             exec setpriv --reuid=61001 --regid=61001 --clear-groups --bounding-set=-all \
              $MEMSAMPLE record --proc proc --duration 300ms --json --pss-interval every --name {hidepid}'"
         );
         let ended = shell(directory.path(), &line);

@@ -159,7 +159,7 @@ fn a_user_without_rights_is_told_what_is_missing() {
     let view = |hidepid: &str, arguments: &str| {
         let line = format!(
             "mkdir -p proc; unshare -m sh -c 'mount -t proc -o hidepid={hidepid} none proc && \
-             exec setpriv --reuid=65534 --regid=65534 --clear-groups --bounding-set=-all \
+             exec setpriv --reuid=61002 --regid=61002 --clear-groups --bounding-set=-all \
              $MEMSAMPLE view --proc proc {arguments}'"
         );
         let ended = shell(directory.path(), &line);
@@ -169,7 +169,7 @@ fn a_user_without_rights_is_told_what_is_missing() {
     fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let open = view("off", "--json");
     let others: Vec<_> =
-        open.json().as_array().unwrap().iter().filter(|row| row["uid"] != 65534).cloned().collect();
+        open.json().as_array().unwrap().iter().filter(|row| row["uid"] != 61002).cloned().collect();
     assert!(!others.is_empty());
     for other in others {
         assert!(other["rss_bytes"].is_u64() && other["pss_bytes"].is_null(), "{other}");

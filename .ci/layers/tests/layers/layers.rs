@@ -26,7 +26,7 @@ pub(crate) const PACKAGES: [(&str, &[&str]); 10] = [
         "memsampled/input/src/lib.rs",
         &["byte_size printable rounded_size source span", "problem", "file"],
     ),
-    ("memsampled/inherited/src/lib.rs", &["advice room signals streams", "init queue"]),
+    ("memsampled/inherited/src/lib.rs", &["advice heap room signals streams", "init queue"]),
     ("memsampled/client/src/lib.rs", &["socket wire", "client from_library"]),
     ("memsampled/config/src/lib.rs", &["limits wrong_value", "flight", "daemon", "file"]),
     (
