@@ -4,6 +4,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::command::{runs, shell as sh};
 use crate::running::{LONG, command, container, options, result, results, shell, suite, words};
 use memsample_runner::results::{BudgetVerdict, GroupUse, Outcome, TestResult};
 use memsample_runner::suite::{Action, Budget, Quantity, Sandbox, Test};
@@ -164,7 +165,7 @@ fn a_test_that_moves_a_process_into_another_group_has_no_upper_bound() {
 group=/sys/fs/cgroup/memory
 test \"$own\" || { own=$(sed -n 's/^0:://p' /proc/self/cgroup); group=/sys/fs/cgroup; }
 test -w $group/cgroup.procs || exit 77
-(echo 0 > $group/cgroup.procs && sleep 2.5)";
+(echo 0 > $group/cgroup.procs && sleep 0.5)";
     let mut test = held_to(shell("moves", line), Quantity::GroupPeak, 1 << 40);
     test.sandbox = Some(Sandbox::PidNamespace);
     test.expect_exit = vec![0, 77];
@@ -234,7 +235,7 @@ fn time_that_passes_is_no_cpu_time_and_setup_has_none_of_it() {
     let mut prepared = shell("prepared", "true");
     prepared.cpu_limit = sleeps.cpu_limit;
     prepared.setup = vec![memsample_runner::suite::Step {
-        program: shell("", &format!("{busy}; {busy}")).program,
+        program: shell("", &format!("{busy}; {busy}; {busy}")).program,
         timeout: LONG,
     }];
     let results = results(&suite(vec![sleeps, prepared]), &options);
@@ -243,4 +244,60 @@ fn time_that_passes_is_no_cpu_time_and_setup_has_none_of_it() {
         let used = result.group.as_ref().unwrap().group_cpu_ns.unwrap();
         assert!((1..500_000_000).contains(&used), "{result:#?}");
     }
+}
+
+/// Runs a suite where some control groups are not mounted, and returns its tests.
+#[track_caller]
+fn results_without(mounted: &str) -> Vec<serde_json::Value> {
+    let directory = tempdir().unwrap();
+    let text = r#"name = "few"
+[[test]]
+name = "busy"
+shell = "while :; do :; done"
+cpu_limit = "300ms"
+[[test]]
+name = "hidden"
+command = ["/usr/bin/python3", "-S", "-c", """
+import os, time
+os.write(os.memfd_create('hidden'), bytes(30 << 20))
+time.sleep(0.3)"""]
+budget = { shmem_peak = "10MiB" }
+"#;
+    std::fs::write(directory.path().join("few.toml"), text).unwrap();
+    let line = format!("unshare -m sh -c '{mounted}; exec $MEMSAMPLE run few.toml'");
+    let ended = sh(directory.path(), &line);
+    assert_eq!(ended.code, Some(10), "{}", ended.stderr);
+    let run = runs(directory.path()).pop().unwrap();
+    let results = std::fs::read(run.join("results.json")).unwrap();
+    let results: serde_json::Value = serde_json::from_slice(&results).unwrap();
+    results["tests"].as_array().unwrap().clone()
+}
+
+#[test]
+fn version_1_alone_counts_cpu_time_too() {
+    // Where there is no version 1, nothing is left to be seen.
+    let hierarchies = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    if !hierarchies.contains(" - cgroup ") {
+        return;
+    }
+    let [busy, hidden] = &results_without("umount -t cgroup2 -a")[..] else { panic!() };
+    assert_eq!(busy["outcome"], "out_of_cpu_time", "{busy:#}");
+    assert!(busy["group"]["group_cpu_ns"].as_u64() > Some(300_000_000), "{busy:#}");
+    assert_eq!(hidden["outcome"], "over_budget", "{hidden:#}");
+}
+
+#[test]
+fn without_control_groups_nothing_is_limited_or_judged_and_both_are_said() {
+    let [busy, hidden] = &results_without("umount -R /sys/fs/cgroup")[..] else { panic!() };
+    assert_eq!((&busy["outcome"], &busy["group"]), (&"not_started".into(), &().into()), "{busy:#}");
+    let reason = busy["reason"].as_str().unwrap();
+    assert!(reason.contains("cannot limit its CPU time"), "{reason}");
+    assert_eq!(
+        (&hidden["outcome"], &hidden["group"]),
+        (&"passed".into(), &().into()),
+        "{hidden:#}"
+    );
+    assert_eq!(hidden["budgets"][0]["verdict"], "cannot_tell", "{hidden:#}");
+    let note = hidden["notes"][0].as_str().unwrap();
+    assert!(note.contains("cannot be judged"), "{note}");
 }

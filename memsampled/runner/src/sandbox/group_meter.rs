@@ -17,6 +17,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 const MIN_PAUSE: Duration = Duration::from_millis(10);
 /// The same where looks take long.
 const MAX_PAUSE: Duration = Duration::from_secs(1);
+/// Pages that each CPU counts before it adds them to `memory.stat`: `MEMCG_CHARGE_BATCH` of the kernel.
+const BATCH_PAGES: u64 = 64;
 /// Of the time, a look may take one part in so many.
 const SHARE: u32 = 20;
 
@@ -25,6 +27,8 @@ pub(super) struct GroupMeter<'a> {
     groups: &'a Groups,
     cpu_limit: Option<Duration>,
     cpus: u32,
+    /// What the kernel may not have added up yet in `memory.stat`.
+    error_bytes: u64,
     /// `None` where there is nothing to look at.
     next: Option<Instant>,
     found: GroupUse,
@@ -50,7 +54,7 @@ impl<'a> GroupMeter<'a> {
     /// Begins to look; not at all if it `is_off`.
     pub(super) fn new(groups: &'a Groups, cpu_limit: Option<Duration>, is_off: bool) -> Self {
         let is_off = is_off || (groups.memory().is_none() && groups.cpu_time().is_none());
-        let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+        let cpus = cpus_online();
         let memory = groups.memory();
         let counts_alone = memory.is_some_and(|(_, path)| {
             // Before Linux 5.11 a group of version 1 may leave out those below it.
@@ -60,7 +64,8 @@ impl<'a> GroupMeter<'a> {
         Self {
             groups,
             cpu_limit,
-            cpus: u32::try_from(cpus).unwrap_or(u32::MAX),
+            cpus,
+            error_bytes: BATCH_PAGES * rustix::param::page_size() as u64 * u64::from(cpus),
             next: (!is_off).then(Instant::now),
             found: GroupUse::default(),
             mark_bytes: 0,
@@ -76,10 +81,12 @@ impl<'a> GroupMeter<'a> {
         self.next
     }
 
-    /// Looks, if that is due.
-    pub(super) fn look_if_due(&mut self, now: Instant) {
+    /// Looks, if that is due. `members` returns the processes of the attempt, whatever group they are in.
+    pub(super) fn look_if_due(&mut self, now: Instant, members: impl FnOnce() -> Vec<i32>) {
         if self.next.is_some_and(|next| now >= next) {
             self.look();
+            self.has_moved =
+                self.has_moved || members().into_iter().any(|pid| self.groups.has_lost(pid));
             // In version 1 a look at a tree of groups goes through all of them.
             let patience = (now.elapsed() * SHARE).min(MAX_PAUSE);
             self.next = Some(now + self.pause().max(patience));
@@ -102,12 +109,6 @@ impl<'a> GroupMeter<'a> {
     /// Returns whether more CPU time was used than is allowed.
     pub(super) fn is_cpu_time_spent(&self) -> bool {
         self.cpu_limit.is_some_and(|limit| self.cpu_time.is_some_and(|used| used > limit))
-    }
-
-    /// Notes that these processes belong to the attempt, whatever group they are in.
-    pub(super) fn note_members(&mut self, pids: &[i32]) {
-        self.has_moved = self.has_moved
-            || (self.next.is_some() && pids.iter().any(|&pid| self.groups.has_lost(pid)));
     }
 
     /// Ends, when nothing is left of the attempt. Returns what the group had, and what is to be said about that.
@@ -174,9 +175,21 @@ impl<'a> GroupMeter<'a> {
             (found.shmem_peak_bytes, found.shmem_peak_at) = (Some(shmem), Some(now));
         }
         // Mapped files count there too, so that this is a lower bound.
-        let unmapped = look.stat.file_mapped_bytes.map(|mapped| shmem.saturating_sub(mapped));
+        let unmapped = look
+            .stat
+            .file_mapped_bytes
+            .map(|mapped| shmem.saturating_sub(mapped).saturating_sub(self.error_bytes));
         found.shmem_unmapped_peak_bytes = found.shmem_unmapped_peak_bytes.max(unmapped);
     }
+}
+
+/// Counts the CPUs of the machine, whichever of them we may use.
+fn cpus_online() -> u32 {
+    let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
+    let is_cpu = |line: &&str| {
+        line.strip_prefix("cpu").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+    };
+    u32::try_from(stat.lines().filter(is_cpu).count()).unwrap_or(u32::MAX).max(1)
 }
 
 impl Look {
@@ -223,7 +236,8 @@ mod tests {
         write(directory.path(), first);
         let groups = Groups::with_memory(version, directory.path());
         let mut meter = GroupMeter::new(&groups, None, false);
-        meter.look_if_due(Instant::now());
+        meter.error_bytes = 7;
+        meter.look_if_due(Instant::now(), Vec::new);
         write(directory.path(), then);
         meter.finish().0.unwrap()
     }
@@ -234,7 +248,7 @@ mod tests {
             group_peak_bytes_upper: Some(1500),
             shmem_peak_bytes: Some(600),
             shmem_peak_bytes_upper: Some(1500),
-            shmem_unmapped_peak_bytes: Some(550),
+            shmem_unmapped_peak_bytes: Some(543),
             group_largest_bytes: Some(1000),
             group_anon_bytes: Some(200),
             group_file_bytes: Some(700),

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use memsample::cgroups::{Hierarchies, Hierarchy, OwnGroup, Version, own_groups};
 use rustix::process::Signal;
 
-use super::processes::{is_alive, signal};
+use super::processes::{has_run, is_alive, is_ending, signal};
 
 /// What a killed process needs, at most, until it is out of its group: it may wait for a disk.
 const MAX_END: Duration = Duration::from_secs(10);
@@ -207,7 +207,14 @@ impl Groups {
     }
 
     /// Returns whether memory or CPU time of a process is not counted in the groups, because it was moved to another.
+    ///
+    /// One that is being forked, and in version 1 one that ends, is shown in the root: only what has run by then, and does
+    /// not end, was moved.
     pub(super) fn has_lost(&self, pid: i32) -> bool {
+        self.is_elsewhere(pid) && has_run(pid) && self.is_elsewhere(pid) && !is_ending(pid)
+    }
+
+    fn is_elsewhere(&self, pid: i32) -> bool {
         let of_use = |group: &OwnGroup, found: &Option<(Version, PathBuf)>, controller: &str| {
             found.as_ref().is_some_and(|(version, _)| match version {
                 Version::V1 => group.controllers.iter().any(|name| name == controller),

@@ -216,7 +216,7 @@ impl Dispatcher<'_> {
             recording: None,
             memory: None,
             roles: Vec::new(),
-            group: end.group,
+            group: end.group.filter(|_| started.is_some()),
             budgets: Vec::new(),
         };
         let budgets = budgets_of(test, self.options);

@@ -117,6 +117,7 @@ impl<'a> Supervisor<'a> {
             let wanted = WaitFor {
                 deadline: self.machine.deadline(),
                 looks_for_processes: self.machine.looks_for_processes(),
+                all_have_joined: self.machine.all_have_joined(),
                 limits_cpu_time: self.machine.limits_cpu_time(),
                 drains_output: self.machine.drains_output(),
             };

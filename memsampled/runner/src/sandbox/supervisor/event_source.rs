@@ -48,6 +48,8 @@ pub(super) struct WaitFor {
     pub(super) deadline: Option<Instant>,
     /// Whether to report that no process is left.
     pub(super) looks_for_processes: bool,
+    /// Whether a process that is in another control group was moved there.
+    pub(super) all_have_joined: bool,
     /// Whether to report that more CPU time was used than is allowed.
     pub(super) limits_cpu_time: bool,
     /// Whether to report that no process can write output any more.
@@ -107,7 +109,9 @@ impl<'a> EventSource<'a> {
             }
             let now = Instant::now();
             self.report_progress(inside, now);
-            self.meter.look_if_due(now);
+            self.meter.look_if_due(now, || {
+                if wanted.all_have_joined { inside.members() } else { Vec::new() }
+            });
             if wanted.limits_cpu_time && self.meter.is_cpu_time_spent() {
                 return SupervisorEvent::CpuTimeSpent;
             }
@@ -142,9 +146,7 @@ impl<'a> EventSource<'a> {
 
     fn report_progress(&mut self, inside: &Inside<'_>, now: Instant) {
         if self.next_progress.is_some_and(|next| now >= next) {
-            let processes = inside.processes();
-            self.meter.note_members(&processes);
-            let rss_bytes = processes.into_iter().filter_map(rss_bytes).sum();
+            let rss_bytes = inside.processes().into_iter().filter_map(rss_bytes).sum();
             let _ = self.runner.send(&SupervisorMessage::Progress { rss_bytes });
             self.next_progress = Some(now + PROGRESS);
         }

@@ -108,6 +108,11 @@ impl<'a> AttemptMachine<'a> {
         }
     }
 
+    /// Returns whether all processes inside have joined the control groups: an exec shim has not yet.
+    pub(super) fn all_have_joined(&self) -> bool {
+        matches!(self.state, SupervisorState::Running { .. } | SupervisorState::Stopping { .. })
+    }
+
     /// Returns whether [`SupervisorEvent::CpuTimeSpent`] is to be reported.
     pub(super) fn limits_cpu_time(&self) -> bool {
         matches!(self.state, SupervisorState::Running { stage, .. } if stage.kind == StageKind::Program)
