@@ -98,6 +98,8 @@ metrics! {
     Swap = "swap_bytes", STATUS;
     /// The largest resident set so far.
     Hwm = "hwm_bytes", STATUS;
+    /// Mapped huge pages of the reserved pool, which no resident set counts.
+    Hugetlb = "hugetlb_bytes", STATUS;
     /// Page faults without I/O since the process began.
     Minflt = "minflt", STAT;
     /// Page faults with I/O since the process began.
@@ -132,7 +134,7 @@ impl Metric {
             Self::Pss => Files::SMAPS_ROLLUP.union(Files::SMAPS_PSS),
             Self::SwapPss => Files::SMAPS_ROLLUP.union(Files::SMAPS_SWAP_PSS),
             Self::Data | Self::Text => Files::STATM,
-            Self::File | Self::Shmem | Self::Hwm => Files::STATUS,
+            Self::File | Self::Shmem | Self::Hwm | Self::Hugetlb => Files::STATUS,
             Self::Minflt | Self::Majflt | Self::Utime | Self::Stime => Files::STAT,
         }
     }

@@ -102,13 +102,17 @@ def test_every_number_of_the_results_is_in_the_tables(runs):
         for name, attempt in attempts(run):
             key = (name, attempt["repetition"], attempt["attempt"])
             [row] = [row for row in rows if (row["test"], row["repetition"], row["attempt"]) == key]
-            for told in [attempt, attempt["memory"]]:
+            for told in [attempt, attempt["memory"], attempt["group"] or {}]:
                 numbers = {key: value for key, value in told.items() if isinstance(value, (int, type(None)))}
                 for column, value in numbers.items():
                     # What is explained to people, and where files are, stays in the JSON.
                     if column in row:
                         assert row[column] == value, (column, attempt)
             assert {"rss_peak_bytes", "anon_peak_bytes", "cpu_ns", "processes", "samples"} <= row.keys()
+            # As root there is a control group, whose columns have the names of its keys.
+            group = attempt["group"] or {"group_peak_bytes": None}
+            assert group.keys() - {"group_samples"} <= row.keys()
+            assert group["group_peak_bytes"] is None or group["group_peak_bytes"] >= (group["group_anon_bytes"] or 0)
 
 
 def test_the_query_over_samples_gives_the_peak_that_is_reported(runs, within):

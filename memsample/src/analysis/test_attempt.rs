@@ -26,6 +26,7 @@ pub(super) struct TestAttempt {
     pub(super) whole: Part,
     pub(super) anon: Largest,
     pub(super) pss_read: Option<Largest>,
+    pub(super) hugetlb_bytes: Option<u64>,
     pub(super) pss: PssSums,
     /// Its processes, until it is known which of them others may have shared memory with unseen.
     pub(super) family: ProcessFamily,
@@ -76,6 +77,7 @@ impl TestAttempt {
             whole: Part::default(),
             anon: Largest::default(),
             pss_read: None,
+            hugetlb_bytes: None,
             pss: PssSums::default(),
             family: ProcessFamily::default(),
             growth: Slope::default(),
@@ -191,6 +193,7 @@ impl TestAttempt {
             pss_missing,
             pss_read: self.pss_read.map_or(Ok(None), part)?,
             pss_read_rss_bytes: self.pss.read_rss_bytes(),
+            hugetlb_bytes: self.hugetlb_bytes,
             growth_bytes_per_minute: self.growth.bytes_per_minute(),
             roles,
             processes: self.processes.len() as u64,

@@ -71,6 +71,8 @@ struct ImagePlace {
 struct Sums {
     rss: u64,
     anon: u64,
+    /// `None` where it was read of none.
+    hugetlb: Option<u64>,
     pss: PssSum,
 }
 
@@ -125,7 +127,7 @@ impl<'a> Collected<'a> {
 
     /// Adds up the samples of some ticks.
     fn sum_samples(&mut self, recording: &Recording, ticks: &[i64]) -> io::Result<()> {
-        const COLUMNS: [&str; 10] = [
+        const COLUMNS: [&str; 11] = [
             "ts",
             "process",
             "rss_bytes",
@@ -136,6 +138,7 @@ impl<'a> Collected<'a> {
             "majflt",
             "utime_ns",
             "stime_ns",
+            "hugetlb_bytes",
         ];
         let (Some(&first), Some(&last)) = (ticks.first(), ticks.last()) else { return Ok(()) };
         // Ordered by time, as the slope needs it.
@@ -149,6 +152,8 @@ impl<'a> Collected<'a> {
             let (rss, anon, pss) =
                 (number("rss_bytes")?, number("anon_bytes")?, number("pss_bytes")?);
             let uss = number("uss_bytes")?;
+            // A recording of an older version has no such column.
+            let hugetlb = number("hugetlb_bytes").ok();
             let counters =
                 [number("utime_ns")?, number("stime_ns")?, number("minflt")?, number("majflt")?];
             for (row, (&ts_ms, process)) in ts.iter().zip(process).enumerate() {
@@ -160,6 +165,9 @@ impl<'a> Collected<'a> {
                 let sum = sums.entry((ts_ms, member.attempt)).or_default();
                 sum.rss = sum.rss.saturating_add(rss);
                 sum.anon = sum.anon.saturating_add(known(anon, row).unwrap_or(0));
+                if let Some(bytes) = hugetlb.and_then(|hugetlb| known(hugetlb, row)) {
+                    sum.hugetlb = Some(sum.hugetlb.unwrap_or(0).saturating_add(bytes));
+                }
                 if let Some(attempt) = self.attempts.get_mut(member.attempt) {
                     let (process, pss_bytes) = (process.unsigned_abs(), known(pss, row));
                     let uss_bytes = known(uss, row);
@@ -189,6 +197,7 @@ impl<'a> Collected<'a> {
                 attempt.pss_read.get_or_insert_default().observe(bytes, ts_ms);
             }
             attempt.pss.observe(sums.pss, ts_ms);
+            attempt.hugetlb_bytes = attempt.hugetlb_bytes.max(sums.hugetlb);
             attempt.growth.observe(ts_ms, sums.anon);
         }
         for ((ts_ms, attempt, role), bytes) in of_roles {

@@ -32,6 +32,9 @@ pub struct TestUsage {
     pub pss_read: Option<SumPeak>,
     /// The largest sum of resident sets of which at least 95 % was read for PSS, in bytes; 0 where there is none.
     pub pss_read_rss_bytes: u64,
+    /// The largest sum of huge pages of the reserved pool at one tick, in bytes: a lower bound, in which a page that
+    /// several processes map counts for each. `None` where they were not read.
+    pub hugetlb_bytes: Option<u64>,
     /// The slope of anonymous memory by least squares, in bytes per minute; `None` for fewer than 240
     /// samples, or if they span less than twenty seconds.
     pub growth_bytes_per_minute: Option<i64>,

@@ -22,6 +22,8 @@ pub struct CgroupStat {
     pub file_mapped_bytes: Option<u64>,
     /// What the kernel took for the group: `kernel` (since 5.18). Not in the file of v1.
     pub kernel_bytes: Option<u64>,
+    /// Buffers of network sockets: `sock`. Not in the file of v1.
+    pub sock_bytes: Option<u64>,
     /// Swapped-out memory, only in v1 and where swap is accounted for: `total_swap`.
     pub swap_bytes: Option<u64>,
     /// The smallest limit of the group and of all above it, also where those cannot be seen; only in
@@ -45,6 +47,7 @@ pub fn parse_cgroup_stat(bytes: &[u8]) -> Result<CgroupStat, ParseError> {
             Some(b"shmem") => stat.shmem_bytes = Some(tokens.number("shmem")?),
             Some(b"file_mapped") => stat.file_mapped_bytes = Some(tokens.number("file_mapped")?),
             Some(b"kernel") => stat.kernel_bytes = Some(tokens.number("kernel")?),
+            Some(b"sock") => stat.sock_bytes = Some(tokens.number("sock")?),
             _ => {}
         }
     }
@@ -195,10 +198,11 @@ mod tests {
     #[test]
     fn v2_names_are_whole_words() {
         let text =
-            b"anon 10\nfile 20\nkernel 30\nkernel_stack 1\nshmem 5\nfile_mapped 6\nanon_thp 9\n";
+            b"anon 10\nfile 20\nkernel 30\nkernel_stack 1\nsock 7\nshmem 5\nfile_mapped 6\nanon_thp 9\n";
         let stat = parse_cgroup_stat(text).unwrap();
         assert_eq!((stat.anon_bytes, stat.file_bytes), (Some(10), Some(20)));
         assert_eq!((stat.kernel_bytes, stat.swap_bytes), (Some(30), None));
+        assert_eq!(stat.sock_bytes, Some(7));
         assert_eq!(parse_cgroup_stat_v1(text), Err(ParseError::missing("total_rss")));
         assert!(parse_cgroup_stat(b"anon many").is_err());
     }

@@ -36,6 +36,9 @@ pub struct Status<'a> {
     pub vm_pte: Option<Kibibytes>,
     /// `VmSwap`: swapped-out anonymous memory; shared memory in swap is not counted.
     pub vm_swap: Option<Kibibytes>,
+    /// `HugetlbPages`: mapped huge pages of the reserved pool, which no resident set counts (since Linux 4.4). A kernel
+    /// without such pages prints no line.
+    pub hugetlb: Option<Kibibytes>,
     /// Threads of the process.
     pub threads: Option<u64>,
 }
@@ -71,6 +74,7 @@ pub fn parse_status(bytes: &[u8]) -> Result<Status<'_>, ParseError> {
             b"RssShmem" => status.rss_shmem = Some(kibibytes(value, "RssShmem")?),
             b"VmPTE" => status.vm_pte = Some(kibibytes(value, "VmPTE")?),
             b"VmSwap" => status.vm_swap = Some(kibibytes(value, "VmSwap")?),
+            b"HugetlbPages" => status.hugetlb = Some(kibibytes(value, "HugetlbPages")?),
             b"Threads" => {
                 status.threads = Some(number(value, "Threads")?);
                 // Signals, capabilities and CPU masks follow: half of the file, none of it ours.
@@ -92,7 +96,7 @@ mod tests {
         NSpid:\t70\t3\nVmPeak:\t    4000 kB\nVmSize:\t    3996 kB\nVmLck:\t       0 kB\nVmPin:\t       0 kB\n\
         VmHWM:\t    3500 kB\nVmRSS:\t    3400 kB\nRssAnon:\t     400 kB\nRssFile:\t    2900 kB\n\
         RssShmem:\t     100 kB\nVmData:\t     500 kB\nVmStk:\t     132 kB\nVmExe:\t     100 kB\n\
-        VmLib:\t    1700 kB\nVmPTE:\t      48 kB\nVmSwap:\t       8 kB\nHugetlbPages:\t       0 kB\n\
+        VmLib:\t    1700 kB\nVmPTE:\t      48 kB\nVmSwap:\t       8 kB\nHugetlbPages:\t    4096 kB\n\
         CoreDumping:\t0\nThreads:\t2\nSigQ:\tgarbage that is never looked at\n";
 
     #[test]
@@ -108,6 +112,7 @@ mod tests {
         assert_eq!(parts, [400, 2900, 100].map(|kib| Some(Kibibytes(kib))));
         assert_eq!(status.vm_pte, Some(Kibibytes(48)));
         assert_eq!((status.vm_swap, status.threads), (Some(Kibibytes(8)), Some(2)));
+        assert_eq!(status.hugetlb, Some(Kibibytes(4096)));
     }
 
     #[test]

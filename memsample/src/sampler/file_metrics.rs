@@ -23,8 +23,8 @@ pub(crate) fn statm_metrics(statm: &Statm, host: &Host) -> [(Metric, u64); 6] {
     ]
 }
 
-/// Returns what `status` says: four metrics that `statm` has too, and four of its own.
-pub(crate) fn status_metrics(status: &Status<'_>) -> Result<[(Metric, u64); 8], ParseError> {
+/// Returns what `status` says: four metrics that `statm` has too, and five of its own.
+pub(crate) fn status_metrics(status: &Status<'_>) -> Result<[(Metric, u64); 9], ParseError> {
     let value =
         |value: Option<Kibibytes>, field| Ok(bytes_of(value.ok_or(ParseError::missing(field))?));
     let file = value(status.rss_file, "RssFile")?;
@@ -38,6 +38,8 @@ pub(crate) fn status_metrics(status: &Status<'_>) -> Result<[(Metric, u64); 8], 
         (Metric::Shmem, shmem),
         (Metric::Swap, value(status.vm_swap, "VmSwap")?),
         (Metric::Hwm, value(status.vm_hwm, "VmHWM")?),
+        // A kernel without such pages has no line.
+        (Metric::Hugetlb, status.hugetlb.map_or(0, bytes_of)),
     ])
 }
 

@@ -126,6 +126,12 @@ pub(crate) const FIELDS: Fields<CgroupSample> = Fields(&[
         "What the kernel took for the group: stacks, page tables, slab. Linux 5.18 for v2."
     ),
     optional!(
+        "cgroup_sock_bytes",
+        "memory.stat sock",
+        |row| row.stat.sock_bytes,
+        "Buffers of network sockets. Only v2."
+    ),
+    optional!(
         "cgroup_swap_bytes",
         "memory.swap.current; v1 memory.stat total_swap",
         |row| row.stat.swap_bytes,

@@ -24,7 +24,7 @@ pub(crate) use field::{Fields, int64};
 pub use known_pss::KnownPss;
 pub use samples::samples;
 pub use table::{Column, ColumnKind, Table};
-pub use tests::{AttemptKey, TestCounts, TestPeak, TestRoleRow, TestRow, result_tables};
+pub use tests::{AttemptKey, TestCounts, TestGroup, TestPeak, TestRoleRow, TestRow, result_tables};
 pub use totals::Totals;
 
 /// The version of the recording's format, in `recording.json` and in every file's key-value metadata.

@@ -69,7 +69,7 @@ const fn metric_source_and_meaning(metric: Metric) -> (&'static str, &'static st
         Metric::Text => ("statm 4", "Code of the executable, without libraries, resident or not."),
         Metric::File => (
             "status RssFile",
-            "Resident pages of mapped files. As the next three, of the last reading of `status`, since which `statm` is the same.",
+            "Resident pages of mapped files. As the next four, of the last reading of `status`, since which `statm` is the same.",
         ),
         Metric::Shmem => {
             ("status RssShmem", "Resident shared memory: System V, tmpfs, shared anonymous.")
@@ -80,6 +80,10 @@ const fn metric_source_and_meaning(metric: Metric) -> (&'static str, &'static st
         Metric::Hwm => (
             "status VmHWM",
             "The largest resident set of the process so far; an exec starts again from zero.",
+        ),
+        Metric::Hugetlb => (
+            "status HugetlbPages",
+            "Mapped huge pages of the reserved pool (hugetlbfs, MAP_HUGETLB), which no resident set and no control group's memory counts. A page that several processes map counts for each.",
         ),
         Metric::Minflt => ("stat 10", "Page faults without I/O since the process began."),
         Metric::Majflt => ("stat 12", "Page faults with I/O since the process began."),

@@ -53,6 +53,10 @@ pub struct TestRow {
     pub pss: Option<TestPeak>,
     /// The peak of anonymous memory.
     pub anon: Option<TestPeak>,
+    /// The largest sum of huge pages of the reserved pool at one tick, in bytes.
+    pub hugetlb_peak_bytes: Option<u64>,
+    /// What its control group had.
+    pub group: TestGroup,
     /// Growth of anonymous memory, in bytes a minute.
     pub growth_bytes_per_minute: Option<i64>,
     /// What was counted of its processes; `None` where nothing was sampled.
@@ -76,6 +80,39 @@ pub struct TestPeak {
     pub bytes_upper: Option<u64>,
     /// When it was.
     pub at: Option<Timestamp>,
+}
+
+/// What the control group of an attempt had, in bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TestGroup {
+    /// The most that was charged to it.
+    pub peak_bytes: Option<u64>,
+    /// Its upper bound.
+    pub peak_bytes_upper: Option<u64>,
+    /// The most shared memory.
+    pub shmem_peak_bytes: Option<u64>,
+    /// Its upper bound.
+    pub shmem_peak_bytes_upper: Option<u64>,
+    /// When that was.
+    pub shmem_peak_at: Option<Timestamp>,
+    /// The most shared memory that no process mapped, as a lower bound.
+    pub shmem_unmapped_peak_bytes: Option<u64>,
+    /// The most that was charged to it at a look, of which the others are the parts.
+    pub largest_bytes: Option<u64>,
+    /// When that was.
+    pub largest_at: Option<Timestamp>,
+    /// Anonymous memory then.
+    pub anon_bytes: Option<u64>,
+    /// Page cache then, with shared memory.
+    pub file_bytes: Option<u64>,
+    /// Shared memory then.
+    pub shmem_bytes: Option<u64>,
+    /// What the kernel took for it then.
+    pub kernel_bytes: Option<u64>,
+    /// Buffers of sockets then.
+    pub sock_bytes: Option<u64>,
+    /// CPU time while the program ran, in nanoseconds.
+    pub cpu_ns: Option<u64>,
 }
 
 /// What was counted of the processes of an attempt.
@@ -301,6 +338,111 @@ pub(crate) const TEST_FIELDS: Fields<TestRow> = key![
         "Its upper bound: that of the resident sets, of which it is a part."
     ),
     peak_at!("anon_peak_at", anon, "The tick of that peak."),
+    field!(
+        "hugetlb_peak_bytes",
+        OptionalInt64,
+        "samples",
+        |row| row.hugetlb_peak_bytes,
+        "The largest sum of `hugetlb_bytes` at one tick, as a lower bound: huge pages of the reserved pool, which nothing else here counts."
+    ),
+    field!(
+        "group_peak_bytes",
+        OptionalInt64,
+        "memory.peak; v1 memory.max_usage_in_bytes",
+        |row| row.group.peak_bytes,
+        "The most that was charged to its control group at once, as the kernel accounts for it: anonymous and shared memory, mapped or not, page cache, and what the kernel took. Without such a mark the largest at a look. Null, as all of its group, where no control group counts."
+    ),
+    field!(
+        "group_peak_bytes_upper",
+        OptionalInt64,
+        "memory.peak; v1 memory.max_usage_in_bytes",
+        |row| row.group.peak_bytes_upper,
+        "Its upper bound: the same. Null where the kernel has no mark, where somebody set it back, and where processes were moved into another group."
+    ),
+    field!(
+        "shmem_peak_bytes",
+        OptionalInt64,
+        "memory.stat shmem; v1 total_shmem",
+        |row| row.group.shmem_peak_bytes,
+        "The most shared memory of its control group at a look, as a lower bound: tmpfs, memfd, System V, shared anonymous, mapped or not. Looked at ten times a second."
+    ),
+    field!(
+        "shmem_peak_bytes_upper",
+        OptionalInt64,
+        "memory.peak; v1 memory.max_usage_in_bytes",
+        |row| row.group.shmem_peak_bytes_upper,
+        "Its upper bound: that of all that the group had."
+    ),
+    field!(
+        "shmem_peak_at",
+        OptionalTimestamp,
+        "CLOCK_REALTIME",
+        |row| row.group.shmem_peak_at.map(ms),
+        "The look with that peak."
+    ),
+    field!(
+        "shmem_unmapped_peak_bytes",
+        OptionalInt64,
+        "memory.stat shmem - file_mapped; v1 total_shmem - total_mapped_file",
+        |row| row.group.shmem_unmapped_peak_bytes,
+        "The most shared memory at a look that no process mapped, as a lower bound: no resident set has it."
+    ),
+    field!(
+        "group_largest_bytes",
+        OptionalInt64,
+        "memory.current; v1 memory.usage_in_bytes",
+        |row| row.group.largest_bytes,
+        "The most that was charged to its control group at a look. The five columns behind `group_largest_at` are its parts."
+    ),
+    field!(
+        "group_largest_at",
+        OptionalTimestamp,
+        "CLOCK_REALTIME",
+        |row| row.group.largest_at.map(ms),
+        "That look."
+    ),
+    field!(
+        "group_anon_bytes",
+        OptionalInt64,
+        "memory.stat anon; v1 total_rss",
+        |row| row.group.anon_bytes,
+        "Anonymous memory."
+    ),
+    field!(
+        "group_file_bytes",
+        OptionalInt64,
+        "memory.stat file; v1 total_cache",
+        |row| row.group.file_bytes,
+        "Page cache that it brought in, with shared memory."
+    ),
+    field!(
+        "group_shmem_bytes",
+        OptionalInt64,
+        "memory.stat shmem; v1 total_shmem",
+        |row| row.group.shmem_bytes,
+        "Of that, shared memory."
+    ),
+    field!(
+        "group_kernel_bytes",
+        OptionalInt64,
+        "memory.stat kernel; v1 memory.kmem.usage_in_bytes",
+        |row| row.group.kernel_bytes,
+        "What the kernel took for it: stacks, page tables, slab. Linux 5.18 for v2."
+    ),
+    field!(
+        "group_sock_bytes",
+        OptionalInt64,
+        "memory.stat sock",
+        |row| row.group.sock_bytes,
+        "Buffers of network sockets. Only v2."
+    ),
+    field!(
+        "group_cpu_ns",
+        OptionalInt64,
+        "cpu.stat usage_usec; v1 cpuacct.usage",
+        |row| row.group.cpu_ns,
+        "CPU time of all in its control group from the order to execute its program until that ended: what `cpu_limit` is compared with."
+    ),
     field!(
         "growth_bytes_per_minute",
         OptionalSigned,

@@ -144,6 +144,7 @@ const PROCESS: &[Column] = &[
     Column::new("shmem_bytes", "shmem", Size),
     // The peaks were at different times.
     Column::new("hwm_bytes", "hwm", Size).adding_up(false),
+    Column::new("hugetlb_bytes", "hugetlb", Size),
     PSS_AGE,
     DETAIL_AGE,
     Column::new("command", "command", Text).shown(),

@@ -13,8 +13,7 @@ use arrow_array::cast::AsArray;
 use memsample::{Rate, Recorder, RecorderOptions, Recording, SamplerOptions};
 use tempfile::TempDir;
 
-const STAT_V2: &str =
-    "anon 1000\nfile 2000\nkernel 300\nkernel_stack 16\nshmem 40\nfile_mapped 500\npgfault 9\n";
+const STAT_V2: &str = "anon 1000\nfile 2000\nkernel 300\nkernel_stack 16\nsock 24\nshmem 40\nfile_mapped 500\npgfault 9\n";
 const STAT_V1: &str = "cache 1\nrss 1\nhierarchical_memory_limit 50000\ntotal_cache 2000\ntotal_rss 1000\n\
                        total_shmem 40\ntotal_mapped_file 500\ntotal_swap 60\n";
 const PRESSURE: &str = "some avg10=0.00 avg60=0.00 avg300=0.00 total=11\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=7\n";
@@ -158,7 +157,7 @@ fn v2_has_everything() {
     check(
         &recording,
         "/a.slice/b.service",
-        "version=v2 limit_bytes=- effective_limit_bytes=70000 high_events=1 oom_events=3 psi_some_us=11 psi_full_us=7",
+        "version=v2 sock_bytes=24 limit_bytes=- effective_limit_bytes=70000 high_events=1 oom_events=3 psi_some_us=11 psi_full_us=7",
     );
     check(&recording, "/a.slice", "processes=0 limit_bytes=70000 effective_limit_bytes=70000");
     check(
@@ -181,7 +180,7 @@ fn v1_has_no_pressure() {
     check(
         &recording,
         "/test",
-        "version=v1 limit_bytes=- effective_limit_bytes=50000 high_events=- oom_events=- psi_some_us=-",
+        "version=v1 sock_bytes=- limit_bytes=- effective_limit_bytes=50000 high_events=- oom_events=- psi_some_us=-",
     );
 }
 

@@ -74,6 +74,7 @@ impl FakeProcess {
         format!(
             "Name:\tfake\nTgid:\t{pid}\nPid:\t{pid}\nPPid:\t1\nUid:\t1000\t1000\t1000\t1000\nVmSize:\t{} kB\n\
              VmHWM:\t{} kB\nVmRSS:\t{} kB\nRssAnon:\t{} kB\nRssFile:\t{} kB\nRssShmem:\t0 kB\nVmSwap:\t8 kB\n\
+             HugetlbPages:\t2048 kB\n\
              Threads:\t1\n",
             kib(self.size),
             kib(self.hwm),

@@ -129,7 +129,12 @@ fn captures_become_ticks_at_their_times() {
         Metric::Utime => Some(130_000_000),
         Metric::Stime => Some(140_000_000),
         // smemcap does not capture them.
-        Metric::Data | Metric::Text | Metric::File | Metric::Shmem | Metric::Hwm => None,
+        Metric::Data
+        | Metric::Text
+        | Metric::File
+        | Metric::Shmem
+        | Metric::Hwm
+        | Metric::Hugetlb => None,
     };
     assert_eq!(*metrics, Metric::ALL.map(expected));
     let manifest = recording.manifest();
@@ -311,7 +316,12 @@ fn what_an_old_kernel_does_not_say_is_null_and_noted() {
         for metric in Metric::ALL {
             let captured = !matches!(
                 metric,
-                Metric::Data | Metric::Text | Metric::File | Metric::Shmem | Metric::Hwm
+                Metric::Data
+                    | Metric::Text
+                    | Metric::File
+                    | Metric::Shmem
+                    | Metric::Hwm
+                    | Metric::Hugetlb
             );
             let known = metrics[metric as usize].is_some();
             assert_eq!(known, captured && !lacking.contains(&metric), "{kernel:?}: {metric:?}");

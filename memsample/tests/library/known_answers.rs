@@ -177,3 +177,40 @@ fn memory_in_swap_is_not_resident() {
         &[expected],
     );
 }
+
+/// Huge pages of the pool that a test adds, and gives back. A page has 2 MiB.
+struct ReservedPages {
+    before: u64,
+}
+
+const POOL: &str = "/proc/sys/vm/nr_hugepages";
+
+impl ReservedPages {
+    /// Returns `None` where the machine does not let us, as without root, or has no such memory in one piece.
+    fn add(pages: u64) -> Option<Self> {
+        let read = || -> Option<u64> { std::fs::read_to_string(POOL).ok()?.trim().parse().ok() };
+        let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap();
+        meminfo.lines().find(|line| line.split_whitespace().eq(["Hugepagesize:", "2048", "kB"]))?;
+        let before = read()?;
+        std::fs::write(POOL, (before + pages).to_string()).ok()?;
+        let reserved = Self { before };
+        (read()? >= before + pages).then_some(reserved)
+    }
+}
+
+impl Drop for ReservedPages {
+    fn drop(&mut self) {
+        let _ = std::fs::write(POOL, self.before.to_string());
+    }
+}
+
+#[test]
+fn huge_pages_of_the_pool_are_no_resident_set() {
+    let Some(_reserved) = ReservedPages::add(8) else { return };
+    // MAP_HUGETLB, which the module has no name for. Only what is written to is there.
+    check(
+        "memory = mmap.mmap(-1, 16 << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x40000)
+say(os.getpid()); write(memory, 12 << 8); say(os.getpid())",
+        &[&[(Metric::Hugetlb, 12), (Metric::Rss, 0), (Metric::Anon, 0), (Metric::Pss, 0)]],
+    );
+}

@@ -82,7 +82,7 @@ proptest! {
     #[test]
     fn statistics_of_groups_agree_with_a_map_of_their_words(
         lines in prop::collection::vec(
-            ("(total_)?(anon|file|kernel|shmem|rss|cache|swap|mapped_file|file_mapped|slab)", any::<u64>()),
+            ("(total_)?(anon|file|kernel|sock|shmem|rss|cache|swap|mapped_file|file_mapped|slab)", any::<u64>()),
             0..12,
         ),
     ) {
@@ -93,8 +93,8 @@ proptest! {
         let of = |key: &str| naive.get(key).copied();
         if let Ok(stat) = parse_cgroup_stat(text.as_bytes()) {
             prop_assert_eq!(
-                [stat.anon_bytes, stat.file_bytes, stat.kernel_bytes, stat.shmem_bytes, stat.file_mapped_bytes],
-                [of("anon"), of("file"), of("kernel"), of("shmem"), of("file_mapped")]
+                [stat.anon_bytes, stat.file_bytes, stat.kernel_bytes, stat.sock_bytes, stat.shmem_bytes, stat.file_mapped_bytes],
+                [of("anon"), of("file"), of("kernel"), of("sock"), of("shmem"), of("file_mapped")]
             );
         } else {
             prop_assert_eq!(of("anon"), None);
@@ -183,6 +183,7 @@ fn every_process_of_this_machine_agrees_with_procfs() {
                 (theirs.rssanon, theirs.rssfile, theirs.rssshmem)
             );
             assert_eq!((kib(ours.vm_swap), ours.threads), (theirs.vmswap, Some(theirs.threads)));
+            assert_eq!(kib(ours.hugetlb), theirs.hugetlbpages);
         }
         if let Some(bytes) = read("smaps_rollup").filter(|bytes| !bytes.is_empty()) {
             let ours = parse_smaps_rollup(&bytes).unwrap();

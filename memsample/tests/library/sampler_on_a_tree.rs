@@ -46,6 +46,7 @@ fn every_metric_comes_from_its_file() {
         (Metric::Shmem, 0),
         (Metric::Swap, 8 * 1024),
         (Metric::Hwm, 120 * PAGE),
+        (Metric::Hugetlb, 2 << 20),
         (Metric::Minflt, 5),
         (Metric::Majflt, 2),
         (Metric::Utime, 70_000_000),

@@ -103,6 +103,7 @@ impl Simulation {
                 Metric::Shmem => Some(0).filter(|_| kinds),
                 Metric::Swap => Some(8 * 1024).filter(|_| kinds),
                 Metric::Hwm => pages(process.hwm).filter(|_| kinds),
+                Metric::Hugetlb => Some(2 << 20).filter(|_| kinds),
                 Metric::Minflt => number(process.minflt).filter(|_| detail),
                 Metric::Majflt => Some(2).filter(|_| detail),
                 Metric::Utime => number(process.utime * 10_000_000).filter(|_| detail),

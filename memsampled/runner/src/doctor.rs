@@ -30,6 +30,7 @@ pub fn checks() -> Vec<Check> {
         check("bwrap", "a test cannot write to the machine", bubblewrap(None)),
         check("lxc", "a container for each test", lxc_tools()),
         check("memory", "memory limits, and which test ran out of memory", memory(&controllers)),
+        check("cpu", "limits on CPU time", cpu(&controllers)),
         check("pids", "limits on the number of processes", pids(&controllers)),
         check("kill", "a kill that no process escapes", kill(&controllers)),
     ];
@@ -107,6 +108,10 @@ fn memory(controllers: &Controllers) -> Result<String, Missing> {
         .memory
         .map(|version| format!("control groups, version {version}"))
         .ok_or_else(no_group)
+}
+
+fn cpu(controllers: &Controllers) -> Result<String, Missing> {
+    controllers.cpu.then(|| "control groups".to_owned()).ok_or_else(no_group)
 }
 
 fn pids(controllers: &Controllers) -> Result<String, Missing> {

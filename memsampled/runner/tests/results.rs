@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use memsample_runner::results::{
-    Abort, AbortCause, Attempt, BudgetResult, BudgetVerdict, FORMAT_VERSION, LeftOverProcess,
-    Memory, Origin, Outcome, Results, ResultsError, RoleMemory, StepResult, SuiteOutcome,
-    TestResult, Verdict,
+    Abort, AbortCause, Attempt, BudgetResult, BudgetVerdict, FORMAT_VERSION, GroupUse,
+    LeftOverProcess, Memory, Origin, Outcome, Results, ResultsError, RoleMemory, StepResult,
+    SuiteOutcome, TestResult, Verdict,
 };
 use memsample_runner::suite::{Action, Budget, Quantity};
 use serde::Serialize;
@@ -42,6 +42,7 @@ fn example() -> Results {
         anon_peak_bytes: Some(5),
         anon_peak_bytes_upper: Some(6),
         anon_peak_at: Some(instant()),
+        hugetlb_peak_bytes: Some(29),
         growth_bytes_per_minute: Some(i64::MIN),
         processes: 7,
         unsampled_processes: 8,
@@ -54,6 +55,23 @@ fn example() -> Results {
         cpu_ns: Some(12),
         minor_faults: Some(13),
         major_faults: Some(14),
+    };
+    let group = GroupUse {
+        group_peak_bytes: Some(31),
+        group_peak_bytes_upper: Some(32),
+        shmem_peak_bytes: Some(33),
+        shmem_peak_bytes_upper: Some(34),
+        shmem_peak_at: Some(instant()),
+        shmem_unmapped_peak_bytes: Some(35),
+        group_largest_bytes: Some(36),
+        group_largest_at: Some(instant()),
+        group_anon_bytes: Some(37),
+        group_file_bytes: Some(38),
+        group_shmem_bytes: Some(39),
+        group_kernel_bytes: Some(40),
+        group_sock_bytes: Some(41),
+        group_cpu_ns: Some(42),
+        group_samples: 43,
     };
     let role = RoleMemory {
         role: "cc".to_owned(),
@@ -96,6 +114,7 @@ fn example() -> Results {
         notes: vec!["a note".to_owned()],
         memory: Some(memory),
         roles: vec![role],
+        group: Some(group),
         budgets: vec![budget],
         ..TestResult::not_run(attempt("a", 1, 1), Outcome::Failed { exit_code: 22 })
     };
@@ -207,6 +226,7 @@ fn every_word_of_the_model_is_in_the_schema() {
         Verdict::HostOutOfMemory,
         Verdict::LeftOver,
         Verdict::NotStarted,
+        Verdict::OutOfCpuTime,
         Verdict::OutOfMemory,
         Verdict::OverBudget,
         Verdict::Passed,
@@ -239,6 +259,8 @@ fn every_word_of_the_model_is_in_the_schema() {
         Quantity::AnonPeak,
         Quantity::Growth,
         Quantity::LeftOver,
+        Quantity::GroupPeak,
+        Quantity::ShmemPeak,
     ];
     check_words("/$defs/budget/properties/quantity/enum", &quantities);
     check_words("/$defs/budget/properties/action/enum", &[Action::Warn, Action::Fail]);

@@ -10,8 +10,8 @@ use jiff::Timestamp;
 use memsample_runner::replace;
 use memsample_runner::report::{Collector, SuiteResult, junit, terminal};
 use memsample_runner::results::{
-    self, Abort, Attempt, BudgetResult, BudgetVerdict, LeftOverProcess, Memory, Outcome, Results,
-    RoleMemory, TestResult,
+    self, Abort, Attempt, BudgetResult, BudgetVerdict, GroupUse, LeftOverProcess, Memory, Outcome,
+    Results, RoleMemory, TestResult,
 };
 use memsample_runner::run::Event;
 use memsample_runner::suite::{Action, Budget, Quantity};
@@ -53,7 +53,24 @@ fn attempt(name: &str, repetition: u32, number: u32, outcome: Outcome) -> TestRe
         recording: None,
         memory: ran.then(memory),
         roles: if ran { vec![role()] } else { Vec::new() },
+        group: ran.then(group),
         budgets: Vec::new(),
+    }
+}
+
+fn group() -> GroupUse {
+    GroupUse {
+        group_peak_bytes: Some(90 << 20),
+        group_peak_bytes_upper: Some(90 << 20),
+        shmem_peak_bytes: Some(20 << 20),
+        shmem_peak_bytes_upper: Some(90 << 20),
+        shmem_unmapped_peak_bytes: Some(0),
+        group_largest_bytes: Some(89 << 20),
+        group_anon_bytes: Some(60 << 20),
+        group_file_bytes: Some(25 << 20),
+        group_shmem_bytes: Some(20 << 20),
+        group_kernel_bytes: Some(4 << 20),
+        ..GroupUse::default()
     }
 }
 
@@ -185,6 +202,13 @@ fn model() -> Vec<(&'static str, Vec<TestResult>, Expected)> {
             Some("its time was 2.000 s"),
         ),
         one(
+            "busy",
+            Outcome::OutOfCpuTime { limit: after },
+            "out_of_cpu_time",
+            &[&["failure"]],
+            Some("its CPU time was limited to 2.000 s"),
+        ),
+        one(
             "large",
             Outcome::OutOfMemory { limit_bytes: 64 << 20 },
             "out_of_memory",
@@ -285,9 +309,9 @@ fn every_outcome_is_told_alike_in_every_output() {
     assert_eq!(json["outcome"], "failed");
     assert_eq!(json["aborted"], Value::Null);
     assert_eq!(json["notes"][0], "there is no control group here");
-    assert!(log.starts_with("suite nightly & co: 17 tests, results in "), "{log}");
+    assert!(log.starts_with("suite nightly & co: 18 tests, results in "), "{log}");
     assert!(log.contains("note: there is no control group here"));
-    assert!(table.contains("FAILED: 14 tests in 4.200 s: 1 failed, "), "{table}");
+    assert!(table.contains("FAILED: 15 tests in 4.200 s: 1 failed, "), "{table}");
 
     let (mut failures, mut errors, mut skipped, mut cases) = (0, 0, 0, 0);
     for (index, (name, attempts, expected)) in model().into_iter().enumerate() {
@@ -349,7 +373,7 @@ fn every_outcome_is_told_alike_in_every_output() {
 fn memory_has_its_bounds_everywhere_and_is_null_where_it_was_not_measured() {
     let directory = tempdir().unwrap();
     let mut unmeasured = attempt("unmeasured", 1, 1, Outcome::Passed);
-    (unmeasured.memory, unmeasured.roles) = (None, Vec::new());
+    (unmeasured.memory, unmeasured.roles, unmeasured.group) = (None, Vec::new(), None);
     let results = vec![attempt("measured", 1, 1, Outcome::Passed), unmeasured];
     let (_, suite) = finished(directory.path(), results, None);
     let json = check_results(&suite.results.to_json().unwrap());
@@ -362,6 +386,8 @@ fn memory_has_its_bounds_everywhere_and_is_null_where_it_was_not_measured() {
     assert_eq!(memory["anon_peak_bytes"], Value::Null);
     assert_eq!(json["tests"][0]["roles"][0]["rss_peak_bytes"], 60 << 20);
     assert_eq!(json["tests"][1]["memory"], Value::Null);
+    assert_eq!(json["tests"][0]["group"]["group_peak_bytes"], 90 << 20);
+    assert_eq!(json["tests"][1]["group"], Value::Null);
 
     let table = terminal::table::text(&suite, false, None);
     let row = |name: &str| table.lines().find(|line| line.contains(&format!(" {name} "))).unwrap();
@@ -401,6 +427,9 @@ fn memory_has_its_bounds_everywhere_and_is_null_where_it_was_not_measured() {
         outs[0]
     );
     assert!(outs[0].contains("growth: -1.0 MiB a minute"));
+    let group = "control group: peak 90.0 MiB; of 89.0 MiB at a look anonymous 60.0 MiB, shared memory 20.0 MiB, \
+                 page cache 5.0 MiB, kernel 4.0 MiB\nshared memory peak 20.0 MiB to 90.0 MiB";
+    assert!(outs[0].contains(group), "{}", outs[0]);
     assert_eq!(outs[1], "memory: not measured");
 
     // What the next run predicts from it.
@@ -563,6 +592,7 @@ fn the_extended_profile_has_properties_in_each_case() {
     assert!(properties.contains(&("outcome", "passed")));
     assert!(properties.contains(&("sandbox", "pidns")));
     assert!(properties.contains(&("rss_peak_bytes", "67108864")));
+    assert!(properties.contains(&("group_peak_bytes", "94371840")));
 }
 
 #[test]

@@ -472,13 +472,13 @@ fn doctor_says_what_works() {
     let directory = tempdir().unwrap();
     let ended = memsample(directory.path(), &["doctor", "--json"]);
     let checks = ended.json();
-    let sandboxes = ["pidns", "bwrap", "lxc", "memory", "pids", "kill"];
+    let sandboxes = ["pidns", "bwrap", "lxc", "memory", "cpu", "pids", "kill"];
     let sources = ["processes", "forks", "exits", "pss", "psi", "cgroups", "kmsg"];
     for (index, name) in sandboxes.iter().chain(&sources).enumerate() {
         let check = &checks[index];
         assert_eq!(check["name"], *name);
         assert_eq!(check["works"] == true, check["reason"].is_null(), "{check}");
-        assert!(check["works"] == true || index < 6 || check["remedy"].is_string(), "{check}");
+        assert!(check["works"] == true || index < 7 || check["remedy"].is_string(), "{check}");
     }
     // What it says of the kernel is what a recording finds.
     let recorded = memsample(directory.path(), &["record", "--name", "r", "--", "true"]);

@@ -272,7 +272,7 @@ fn the_doctor_says_what_works_and_what_would_help() {
     let sources = ["processes", "forks", "exits", "pss", "psi", "cgroups", "kmsg"];
     assert_eq!(
         names,
-        [&["pidns", "bwrap", "lxc", "memory", "pids", "kill"][..], &sources].concat()
+        [&["pidns", "bwrap", "lxc", "memory", "cpu", "pids", "kill"][..], &sources].concat()
     );
     for check in &checks {
         match (check.name, &check.result) {

@@ -184,6 +184,19 @@ fn table(directory: &std::path::Path) -> Vec<Row> {
             hurried("its child too long", "sleep 1000 & wait", Duration::from_secs(60)),
             timed_out(),
         ),
+        // CPU time.
+        because(
+            shell("too much CPU time", "while :; do :; done")
+                .with(|test| test.cpu_limit = Some(SOON)),
+            Outcome::OutOfCpuTime { limit: SOON },
+            "of CPU time",
+        ),
+        because(
+            shell("too much CPU time, and success", "trap 'exit 0' TERM; while :; do :; done")
+                .with(|test| test.cpu_limit = Some(SOON)),
+            Outcome::OutOfCpuTime { limit: SOON },
+            "exited with 0",
+        ),
         // What is left.
         because(shell("leaves a child", "sleep 1000 & exit 0"), Outcome::LeftOver, "`sleep`"),
         because(

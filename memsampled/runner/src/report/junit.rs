@@ -203,8 +203,8 @@ impl Document<'_> {
         // In the other profile each case has its own.
         let cases = if self.profile == Profile::Jenkins { cases } else { &[] };
         for case in cases {
-            let memory = case.attempts.last().and_then(|attempt| attempt.ended.memory.as_ref());
-            for (key, value) in memory.map(peaks).unwrap_or_default() {
+            let Some(ended) = case.attempts.last().map(|attempt| &attempt.ended) else { continue };
+            for (key, value) in measured(ended) {
                 self.property(&format!("{key} {}", case.name), &value)?;
             }
         }
@@ -222,7 +222,7 @@ impl Document<'_> {
             self.open("properties", &[])?;
             self.property("outcome", case.verdict.word())?;
             self.property("sandbox", result.sandbox.as_deref().unwrap_or_default())?;
-            for (key, value) in result.memory.as_ref().map(peaks).unwrap_or_default() {
+            for (key, value) in measured(result) {
                 self.property(key, &value)?;
             }
             self.close("properties")?;
@@ -248,6 +248,7 @@ impl Document<'_> {
         let [stdout, stderr] =
             self.streams([result.stdout.as_deref(), result.stderr.as_deref()], is_told);
         let mut out = wording::memory_lines(result.memory.as_ref(), &result.roles);
+        out.extend(wording::group_lines(result.group.as_ref()));
         out.extend(result.budgets.iter().map(wording::budget));
         out.extend(result.notes.iter().map(|note| format!("note: {note}")));
         out.extend(stdout);
@@ -348,6 +349,22 @@ impl Document<'_> {
     fn close(&mut self, name: &str) -> io::Result<()> {
         self.writer.write_event(Xml::End(quick_xml::events::BytesEnd::new(name)))
     }
+}
+
+/// Returns what was measured, with the keys of `results.json`.
+fn measured(result: &EndResults) -> Vec<(&'static str, String)> {
+    let mut measured = result.memory.as_ref().map(peaks).unwrap_or_default();
+    let group = result.group.as_ref();
+    let of_group = [
+        ("group_peak_bytes", group.and_then(|group| group.group_peak_bytes)),
+        ("group_peak_bytes_upper", group.and_then(|group| group.group_peak_bytes_upper)),
+        ("shmem_peak_bytes", group.and_then(|group| group.shmem_peak_bytes)),
+        ("shmem_peak_bytes_upper", group.and_then(|group| group.shmem_peak_bytes_upper)),
+        ("group_cpu_ns", group.and_then(|group| group.group_cpu_ns)),
+    ];
+    measured
+        .extend(of_group.into_iter().filter_map(|(key, value)| Some((key, value?.to_string()))));
+    measured
 }
 
 /// Returns what is known of the peaks, with the keys of `results.json`.

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::budget::BudgetResult;
+use super::group::GroupUse;
 use super::memory::{Memory, RoleMemory};
 use super::outcome::Outcome;
 
@@ -61,6 +62,9 @@ pub struct TestResult {
     /// The memory that it used by role, largest first; empty where [`memory`](Self::memory) is `None`.
     #[serde(skip)]
     pub roles: Vec<RoleMemory>,
+    /// What its control group had; `None` where there was none that counts.
+    #[serde(default)]
+    pub group: Option<GroupUse>,
     /// What became of its budgets.
     #[serde(default)]
     pub budgets: Vec<BudgetResult>,
@@ -114,6 +118,7 @@ impl TestResult {
             recording: None,
             memory: None,
             roles: Vec::new(),
+            group: None,
             budgets: Vec::new(),
         }
     }

@@ -129,6 +129,7 @@ impl From<&TestResult> for EndResults {
             sandbox: Some(result.sandbox.clone()).filter(|word| !word.is_empty()),
             memory: result.memory.clone(),
             roles: result.roles.clone(),
+            group: result.group.clone(),
             budgets: result.budgets.clone(),
             left_over_processes: result.left_over_processes.clone(),
             recording: result.recording.as_deref().map(text),

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::attempt::LeftOverProcess;
 use super::budget::BudgetResult;
+use super::group::GroupUse;
 use super::memory::{Memory, RoleMemory};
 use super::origin::Origin;
 use super::outcome::{AbortCause, SuiteOutcome, Verdict};
@@ -119,6 +120,9 @@ pub struct EndResults {
     /// The memory that it used by role, largest first.
     #[serde(default)]
     pub roles: Vec<RoleMemory>,
+    /// What its control group had; `None` where there was none that counts.
+    #[serde(default)]
+    pub group: Option<GroupUse>,
     /// What became of its budgets.
     #[serde(default)]
     pub budgets: Vec<BudgetResult>,

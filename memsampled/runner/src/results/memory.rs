@@ -38,6 +38,9 @@ pub struct Memory {
     pub anon_peak_bytes_upper: Option<u64>,
     /// When that peak was.
     pub anon_peak_at: Option<Timestamp>,
+    /// The largest sum of huge pages of the reserved pool at one tick, in bytes: a lower bound, which no other number here
+    /// has in it.
+    pub hugetlb_peak_bytes: Option<u64>,
     /// Growth of anonymous memory in bytes a minute; `None` where the test was too short to tell.
     pub growth_bytes_per_minute: Option<i64>,
     /// Processes that belonged to it.

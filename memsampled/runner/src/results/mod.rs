@@ -12,6 +12,7 @@ mod attempt;
 mod budget;
 mod build;
 mod file;
+mod group;
 mod memory;
 mod origin;
 mod outcome;
@@ -25,6 +26,7 @@ pub use budget::{BudgetResult, BudgetVerdict};
 pub use file::{
     AttemptResults, EndResults, FILE, FORMAT_VERSION, Results, ResultsError, TestResults,
 };
+pub use group::GroupUse;
 pub use memory::{BoundedBytes, Memory, RoleMemory};
 pub use origin::Origin;
 pub use outcome::{Abort, AbortCause, Outcome, SuiteOutcome, Verdict};

@@ -27,6 +27,11 @@ pub enum Outcome {
         /// The time it had.
         after: Duration,
     },
+    /// It used more CPU time than it may, and was killed if it did not end by itself.
+    OutOfCpuTime {
+        /// The CPU time it had.
+        limit: Duration,
+    },
     /// The kernel killed one of its processes because its control group reached its own limit.
     OutOfMemory {
         /// The limit.
@@ -69,6 +74,8 @@ pub enum Verdict {
     LeftOver,
     /// [`Outcome::NotStarted`].
     NotStarted,
+    /// [`Outcome::OutOfCpuTime`].
+    OutOfCpuTime,
     /// [`Outcome::OutOfMemory`].
     OutOfMemory,
     /// [`Outcome::OverBudget`].
@@ -139,6 +146,7 @@ impl Outcome {
             Self::Failed { .. } => Verdict::Failed,
             Self::Signaled { .. } => Verdict::Signaled,
             Self::TimedOut { .. } => Verdict::TimedOut,
+            Self::OutOfCpuTime { .. } => Verdict::OutOfCpuTime,
             Self::OutOfMemory { .. } => Verdict::OutOfMemory,
             Self::HostOutOfMemory => Verdict::HostOutOfMemory,
             Self::OverBudget => Verdict::OverBudget,
@@ -172,6 +180,7 @@ impl Verdict {
             Self::Failed => "failed",
             Self::Signaled => "signaled",
             Self::TimedOut => "timed_out",
+            Self::OutOfCpuTime => "out_of_cpu_time",
             Self::OutOfMemory => "out_of_memory",
             Self::HostOutOfMemory => "host_out_of_memory",
             Self::OverBudget => "over_budget",
@@ -196,6 +205,7 @@ impl Verdict {
             Self::Failed => "failed",
             Self::Signaled => "was ended by a signal",
             Self::TimedOut => "did not end in its time",
+            Self::OutOfCpuTime => "used more CPU time than it may",
             Self::OutOfMemory => "reached its memory limit",
             Self::HostOutOfMemory => "was killed because the machine had no memory left",
             Self::OverBudget => "was above its budget",
@@ -207,10 +217,11 @@ impl Verdict {
     }
 
     /// All, in the order in which they are counted for people: what wants attention comes first.
-    pub const BY_ATTENTION: [Self; 12] = [
+    pub const BY_ATTENTION: [Self; 13] = [
         Self::Failed,
         Self::Signaled,
         Self::TimedOut,
+        Self::OutOfCpuTime,
         Self::OutOfMemory,
         Self::HostOutOfMemory,
         Self::OverBudget,

@@ -6,9 +6,13 @@ use memsample_input::{printable, rounded_size};
 
 use super::attempt::{Attempt, TestResult};
 use super::budget::{BudgetResult, BudgetVerdict};
+use super::group::GroupUse;
 use super::memory::{BoundedBytes, Memory, RoleMemory};
 use super::outcome::{Abort, Outcome};
 use crate::suite::{Action, Quantity};
+
+/// Less shared memory that no process maps is not worth a line.
+const MIN_UNMAPPED: u64 = 4 << 20;
 
 /// Formats a size within its bounds: `1.5 MiB`, `1.5 MiB to 2.0 MiB`, `≥1.5 MiB`.
 pub(crate) fn bounded(bytes: BoundedBytes) -> String {
@@ -48,6 +52,9 @@ pub(crate) fn why(result: &TestResult) -> Option<String> {
         Outcome::Failed { exit_code } => Some(format!("exit code {exit_code}")),
         Outcome::Signaled { signal } => Some(signal_name(*signal)),
         Outcome::TimedOut { after } => Some(format!("its time was {}", duration(*after))),
+        Outcome::OutOfCpuTime { limit } => {
+            Some(format!("its CPU time was limited to {}", duration(*limit)))
+        }
         Outcome::OutOfMemory { limit_bytes } => {
             Some(format!("its memory limit is {}", rounded_size(*limit_bytes)))
         }
@@ -107,6 +114,8 @@ fn quantity_text(quantity: Quantity) -> &'static str {
         Quantity::AnonPeak => "anonymous peak",
         Quantity::Growth => "growth",
         Quantity::LeftOver => "memory left over",
+        Quantity::GroupPeak => "peak of its control group",
+        Quantity::ShmemPeak => "peak of its shared memory",
     }
 }
 
@@ -125,6 +134,12 @@ pub(crate) fn memory_lines(memory: Option<&Memory>, roles: &[RoleMemory]) -> Vec
     if let Some(growth) = memory.growth_bytes_per_minute {
         let sign = if growth < 0 { "-" } else { "" };
         lines.push(format!("growth: {sign}{} a minute", rounded_size(growth.unsigned_abs())));
+    }
+    if let Some(bytes) = memory.hugetlb_peak_bytes.filter(|&bytes| bytes > 0) {
+        lines.push(format!(
+            "huge pages of the reserved pool: peak ≥{}, which no RSS has",
+            rounded_size(bytes)
+        ));
     }
     for role in roles {
         lines.push(format!(
@@ -169,6 +184,43 @@ pub(crate) fn memory_lines(memory: Option<&Memory>, roles: &[RoleMemory]) -> Vec
         count(memory.major_faults)
     ));
     lines
+}
+
+/// Describes what the control group of a test had, in a line or two.
+pub(crate) fn group_lines(group: Option<&GroupUse>) -> Vec<String> {
+    let Some(group) = group else { return Vec::new() };
+    let Some(peak) = group.group_peak() else { return Vec::new() };
+    let page_cache = group.group_file_bytes.zip(group.group_shmem_bytes);
+    let page_cache = page_cache.map(|(file, shmem)| file.saturating_sub(shmem));
+    let parts = [
+        ("anonymous", group.group_anon_bytes),
+        ("shared memory", group.group_shmem_bytes),
+        ("page cache", page_cache),
+        ("kernel", group.group_kernel_bytes),
+        ("sockets", group.group_sock_bytes),
+    ];
+    let parts = parts.map(|(name, bytes)| Some(format!("{name} {}", rounded_size(bytes?))));
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    let mut lines = vec![format!(
+        "control group: peak {}; of {} at a look {}",
+        bounded(peak),
+        rounded_size(group.group_largest_bytes.unwrap_or(0)),
+        parts.join(", ")
+    )];
+    if let Some(shmem) = group.shmem_peak() {
+        lines.push(format!("shared memory peak {}", bounded(shmem)));
+    }
+    lines.extend(unmapped(group));
+    lines
+}
+
+/// Says that a test had memory which no resident set shows, where it is more than the kernel's counters may be off.
+pub(crate) fn unmapped(group: &GroupUse) -> Option<String> {
+    let bytes = group.shmem_unmapped_peak_bytes.filter(|&bytes| bytes >= MIN_UNMAPPED)?;
+    Some(format!(
+        "it had at least {} of shared memory that no process mapped (memfd, tmpfs or System V): no RSS has it",
+        rounded_size(bytes)
+    ))
 }
 
 /// Describes the peak of proportional sets, of how much of the resident memory it tells and how old it is.

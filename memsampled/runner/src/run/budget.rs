@@ -3,9 +3,13 @@
 use super::options::RunOptions;
 use super::own_recording::Used;
 use crate::results::{
-    BoundedBytes, BudgetResult, BudgetVerdict, LeftOverProcess, Outcome, TestResult,
+    BoundedBytes, BudgetResult, BudgetVerdict, GroupUse, LeftOverProcess, Outcome, TestResult,
 };
 use crate::suite::{Action, Budget, Quantity, Test};
+
+/// Why what a control group had is not known, in most cases.
+const UNMEASURED: &str = "a budget of its control group cannot be judged, because none was there whose memory the \
+                          kernel counts (see `memsample doctor`)";
 
 /// What an attempt left behind.
 #[derive(Clone, Copy, Debug, Default)]
@@ -18,10 +22,17 @@ struct LeftOverMemory<'a> {
 }
 
 /// Says of each budget of an attempt whether it was kept. `used` is `None` where nothing was measured.
-fn judge(budgets: &[Budget], used: Option<&Used>, left: LeftOverMemory<'_>) -> Vec<BudgetResult> {
+fn judge(
+    budgets: &[Budget],
+    used: Option<&Used>,
+    group: Option<&GroupUse>,
+    left: LeftOverMemory<'_>,
+) -> Vec<BudgetResult> {
     let judge = |budget: &Budget| {
         let measured = match budget.quantity {
             Quantity::LeftOver => left_over(budget.role.as_deref(), used, left),
+            Quantity::GroupPeak => group.and_then(GroupUse::group_peak),
+            Quantity::ShmemPeak => group.and_then(GroupUse::shmem_peak),
             quantity => used.and_then(|used| measured(quantity, budget.role.as_deref(), used)),
         };
         let limit = budget.limit_bytes;
@@ -54,7 +65,7 @@ fn measured(quantity: Quantity, role: Option<&str>, used: &Used) -> Option<Bound
             Quantity::PssPeak => usage.pss,
             Quantity::AnonPeak => memory.anon_peak(),
             Quantity::Growth => memory.growth_bytes_per_minute.map(exactly),
-            Quantity::LeftOver => None,
+            Quantity::LeftOver | Quantity::GroupPeak | Quantity::ShmemPeak => None,
         };
     };
     let rss = usage.roles.iter().find(|found| found.role == role)?.rss_peak();
@@ -68,7 +79,7 @@ fn measured(quantity: Quantity, role: Option<&str>, used: &Used) -> Option<Bound
             Some(within(used.roles.of(role).and_then(|used| used.pss_bytes).unwrap_or(0)))
         }
         Quantity::Growth => used.roles.of(role)?.growth_bytes_per_minute.map(exactly),
-        Quantity::LeftOver => None,
+        Quantity::LeftOver | Quantity::GroupPeak | Quantity::ShmemPeak => None,
     }
 }
 
@@ -129,6 +140,8 @@ fn failure(results: &[BudgetResult]) -> Option<String> {
             Quantity::AnonPeak => "its peak of anonymous memory",
             Quantity::Growth => "its growth a minute",
             Quantity::LeftOver => "what it left",
+            Quantity::GroupPeak => "the peak of its control group",
+            Quantity::ShmemPeak => "the peak of its shared memory",
         };
         let of = role.as_ref().map_or(String::new(), |role| format!(" in the role `{role}`"));
         let lower = result.measured_bytes.unwrap_or(0);
@@ -147,6 +160,11 @@ pub(super) fn budgets_of(test: &Test, options: &RunOptions) -> Vec<Budget> {
     test.budgets.iter().chain(of_policy.map(|policy| &policy.budget)).cloned().collect()
 }
 
+/// Returns whether a recording must tell what budgets are compared with.
+pub(super) fn need_recording(budgets: &[Budget]) -> bool {
+    budgets.iter().any(|budget| !budget.quantity.is_of_group())
+}
+
 /// Holds what an attempt used to its budgets.
 pub(super) fn hold_to_budgets(budgets: &[Budget], used: &Used, result: &mut TestResult) {
     if result.started.is_none() || budgets.is_empty() {
@@ -158,7 +176,12 @@ pub(super) fn hold_to_budgets(budgets: &[Budget], used: &Used, result: &mut Test
         // What is ended by the runner is not looked at for what it leaves.
         is_known: !matches!(result.outcome, Outcome::TimedOut { .. } | Outcome::Aborted),
     };
-    let judged = judge(budgets, Some(used), left);
+    let judged = judge(budgets, Some(used), result.group.as_ref(), left);
+    let is_unmeasured =
+        |judged: &BudgetResult| judged.budget.quantity.is_of_group() && judged.measured().is_none();
+    if judged.iter().any(is_unmeasured) {
+        result.notes.push(UNMEASURED.to_owned());
+    }
     if result.outcome == Outcome::LeftOver && allows_left(&judged) {
         result.outcome = Outcome::Passed;
         let left = result.reason.take().unwrap_or_default();
@@ -220,7 +243,7 @@ mod tests {
         left: LeftOverMemory<'_>,
         verdict: BudgetVerdict,
     ) {
-        let results = judge(&[budget(role, quantity)], used, left);
+        let results = judge(&[budget(role, quantity)], used, None, left);
         let verdicts: Vec<_> = results.iter().map(|result| result.verdict).collect();
         assert_eq!(verdicts, [verdict], "{results:?}");
         assert_eq!(failure(&results).is_some(), verdict == BudgetVerdict::Exceeded);
@@ -289,7 +312,7 @@ mod tests {
                 is_known: true,
                 ..LeftOverMemory::default()
             };
-            allows_left(&judge(&[budget], None, left))
+            allows_left(&judge(&[budget], None, None, left))
         };
         assert!(allows(budget(None, LeftOver), 100));
         assert!(!allows(budget(None, LeftOver), 101));
@@ -301,7 +324,7 @@ mod tests {
     #[test]
     fn a_budget_that_warns_does_not_fail() {
         let budget = Budget { action: Action::Warn, limit_bytes: 1, ..budget(None, AnonPeak) };
-        let results = judge(&[budget], Some(&used(2, None)), LeftOverMemory::default());
+        let results = judge(&[budget], Some(&used(2, None)), None, LeftOverMemory::default());
         assert_eq!(results[0].verdict, Exceeded);
         assert_eq!(failure(&results), None);
     }

@@ -1,5 +1,7 @@
 //! What a run would do, without doing it.
 
+use std::time::Duration;
+
 use serde::Serialize;
 
 use super::options::RunOptions;
@@ -25,6 +27,8 @@ pub struct PlannedTest {
     pub timeout_ns: u64,
     /// The most memory that it may have, in bytes.
     pub memory_limit_bytes: Option<u64>,
+    /// The most CPU time that it may use, in nanoseconds.
+    pub cpu_limit_ns: Option<u64>,
     /// How often it would be run.
     pub repeat: u32,
     /// How often it would be run again if it failed.
@@ -110,13 +114,18 @@ fn of(test: &Test, decision: Decision, options: &RunOptions) -> PlannedTest {
         reason: None,
         position: None,
         sandbox: None,
-        timeout_ns: u64::try_from(test.timeout.as_nanos()).unwrap_or(u64::MAX),
+        timeout_ns: nanoseconds(test.timeout),
         memory_limit_bytes: test.memory_limit_bytes,
+        cpu_limit_ns: test.cpu_limit.map(nanoseconds),
         repeat: options.repeat.unwrap_or(test.repeat),
         retries: options.retries.unwrap_or(test.retries),
         tags: test.tags.clone(),
         requires: test.requires.clone(),
     }
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn waits_for(requires: &[String]) -> Option<String> {

@@ -143,6 +143,7 @@ impl Usage {
             anon_peak_bytes: lower(usage.anon),
             anon_peak_bytes_upper: upper(usage.anon),
             anon_peak_at: at(usage.anon),
+            hugetlb_peak_bytes: usage.hugetlb_bytes,
             growth_bytes_per_minute: usage.growth_bytes_per_minute,
             processes: usage.processes,
             unsampled_processes: usage.unsampled,

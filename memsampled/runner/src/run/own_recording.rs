@@ -29,6 +29,7 @@ pub(super) struct OwnRecording {
 }
 
 /// What an attempt used, according to its own recording.
+#[derive(Default)]
 pub(super) struct Used {
     /// `None` where no process was seen.
     pub(super) usage: Option<Usage>,

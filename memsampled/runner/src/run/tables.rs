@@ -5,10 +5,10 @@ use std::io;
 use std::path::Path;
 
 use jiff::Timestamp;
-use memsample::schema::{AttemptKey, TestCounts, TestPeak, TestRoleRow, TestRow};
+use memsample::schema::{AttemptKey, TestCounts, TestGroup, TestPeak, TestRoleRow, TestRow};
 use memsample::write_test_tables;
 
-use crate::results::{Attempt, EndResults, Memory, TestResult};
+use crate::results::{Attempt, EndResults, GroupUse, Memory, TestResult};
 
 /// What the recording of an attempt says that is not in its result.
 #[derive(Clone, Debug, Default)]
@@ -79,6 +79,8 @@ fn row(key: AttemptKey, result: &TestResult, measured: Option<&Measured>) -> Tes
         rss: rss.map(|rss| TestPeak { source, ..rss }),
         pss: peak(pss_peak_bytes, pss_peak_bytes_upper, pss_peak_at),
         anon: peak(anon_peak_bytes, anon_peak_bytes_upper, anon_peak_at),
+        hugetlb_peak_bytes: memory.hugetlb_peak_bytes,
+        group: group(end.group.unwrap_or_default()),
         growth_bytes_per_minute: memory.growth_bytes_per_minute,
         counts: result.memory.is_some().then_some(TestCounts {
             processes: memory.processes,
@@ -90,5 +92,24 @@ fn row(key: AttemptKey, result: &TestResult, measured: Option<&Measured>) -> Tes
         cpu_ns: memory.cpu_ns,
         minor_faults: memory.minor_faults,
         major_faults: memory.major_faults,
+    }
+}
+
+fn group(group: GroupUse) -> TestGroup {
+    TestGroup {
+        peak_bytes: group.group_peak_bytes,
+        peak_bytes_upper: group.group_peak_bytes_upper,
+        shmem_peak_bytes: group.shmem_peak_bytes,
+        shmem_peak_bytes_upper: group.shmem_peak_bytes_upper,
+        shmem_peak_at: group.shmem_peak_at,
+        shmem_unmapped_peak_bytes: group.shmem_unmapped_peak_bytes,
+        largest_bytes: group.group_largest_bytes,
+        largest_at: group.group_largest_at,
+        anon_bytes: group.group_anon_bytes,
+        file_bytes: group.group_file_bytes,
+        shmem_bytes: group.group_shmem_bytes,
+        kernel_bytes: group.group_kernel_bytes,
+        sock_bytes: group.group_sock_bytes,
+        cpu_ns: group.group_cpu_ns,
     }
 }

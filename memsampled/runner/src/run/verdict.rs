@@ -1,5 +1,7 @@
 //! Decides how an attempt ended.
 
+use std::time::Duration;
+
 use crate::results::{Outcome, Verdict, wording};
 use crate::sandbox::AttemptEnd;
 use crate::suite::{Step, Test};
@@ -13,9 +15,14 @@ pub(super) fn judge(test: &Test, end: &AttemptEnd) -> (Outcome, Option<String>) 
     if end.timed_out {
         also.push(format!("it did not end in its time of {:?}", test.timeout));
     }
+    if end.out_of_cpu_time {
+        let used = end.group.as_ref().and_then(|group| group.group_cpu_ns);
+        let used = wording::duration(Duration::from_nanos(used.unwrap_or(0)));
+        also.push(format!("it used {used} of CPU time"));
+    }
     let exit = match (end.exit_code, end.signal) {
         (Some(code), _) => Some(format!("its program exited with {code}")),
-        (None, Some(signal)) if !end.timed_out => {
+        (None, Some(signal)) if !end.timed_out && !is_of_runner(end, signal) => {
             Some(format!("its program was ended by signal {signal}"))
         }
         _ => None,
@@ -56,7 +63,12 @@ pub(super) fn judge(test: &Test, end: &AttemptEnd) -> (Outcome, Option<String>) 
         return (Outcome::HostOutOfMemory, Some(reason.to_owned()));
     }
     if end.timed_out {
-        return (Outcome::TimedOut { after: test.timeout }, exit);
+        // That its time was over is the outcome.
+        let reason = also.into_iter().skip(1).chain(exit);
+        return (Outcome::TimedOut { after: test.timeout }, joined(reason));
+    }
+    if let Some(limit) = test.cpu_limit.filter(|_| end.out_of_cpu_time) {
+        return (Outcome::OutOfCpuTime { limit }, joined(also.into_iter().chain(exit)));
     }
     if end.lost {
         let reason = "the process that started it was killed, so how it ended is not known";
@@ -100,8 +112,20 @@ pub(super) fn judge_step(step: &Step, end: &AttemptEnd) -> (Verdict, Option<Stri
     }
 }
 
+/// Returns whether a signal may be that by which the runner ended what used too much CPU time.
+fn is_of_runner(end: &AttemptEnd, signal: i32) -> bool {
+    end.out_of_cpu_time && [SIGTERM, SIGKILL].contains(&signal)
+}
+
+fn joined(parts: impl Iterator<Item = String>) -> Option<String> {
+    let parts: Vec<String> = parts.collect();
+    (!parts.is_empty()).then(|| parts.join("; "))
+}
+
 /// The signal that nobody can catch.
 const SIGKILL: i32 = 9;
+/// The signal that asks a program to end.
+const SIGTERM: i32 = 15;
 
 fn is_expected(test: &Test, code: i32) -> bool {
     u8::try_from(code).is_ok_and(|code| test.expect_exit.contains(&code))

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::results::LeftOverProcess;
+use crate::results::{GroupUse, LeftOverProcess};
 
 /// How a program ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +25,8 @@ pub(crate) struct AttemptEnd {
     pub(crate) signal: Option<i32>,
     /// Its time was over.
     pub(crate) timed_out: bool,
+    /// It used more CPU time than it may.
+    pub(crate) out_of_cpu_time: bool,
     /// The runner ended it.
     pub(crate) ended_by_runner: bool,
     /// What lost its way out: the process that knows how the program ended was killed.
@@ -37,6 +39,8 @@ pub(crate) struct AttemptEnd {
     /// The largest resident set of all images of what init started, in bytes; `None` where the end of one of these
     /// processes is not known.
     pub(crate) reaped_max_rss_bytes: Option<u64>,
+    /// What its control group had; `None` where there was none that counts.
+    pub(crate) group: Option<GroupUse>,
     /// Processes in its control group that the OOM killer killed.
     pub(crate) oom_kills: Option<u64>,
     /// Whether its own limit was reached then.

@@ -6,10 +6,10 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use memsample::cgroups::{Hierarchies, Hierarchy, Version, own_groups};
+use memsample::cgroups::{Hierarchies, Hierarchy, OwnGroup, Version, own_groups};
 use rustix::process::Signal;
 
-use super::processes::{is_alive, signal};
+use super::processes::{has_run, is_alive, is_ending, signal};
 
 /// What a killed process needs, at most, until it is out of its group: it may wait for a disk.
 const MAX_END: Duration = Duration::from_secs(10);
@@ -36,6 +36,8 @@ pub(super) struct Groups {
     freezer: Option<(Version, PathBuf)>,
     /// The file that kills all.
     kill: Option<PathBuf>,
+    /// Where CPU time is counted: every group of version 2 does, and one of version 1 with the controller cpuacct.
+    cpu: Option<(Version, PathBuf)>,
 }
 
 /// What the kernel counted in a group.
@@ -58,14 +60,26 @@ impl OomCounts {
 }
 
 impl Groups {
+    /// Returns what is as if a group with the memory controller were there.
+    #[cfg(test)]
+    pub(super) fn with_memory(version: Version, path: &Path) -> Self {
+        Self { memory: Some((version, path.to_owned())), ..Self::default() }
+    }
+
     /// Creates a group of this name in each hierarchy that allows it.
     pub(super) fn create(name: &str) -> Self {
         let mut groups = Self::default();
+        let mut cpuacct = None;
         for (controller, parent) in parents() {
             match controller {
-                Some(controller) => groups.create_v1(&controller, &parent.join(name)),
+                Some("cpuacct") => cpuacct = Some(parent),
+                Some(controller) => groups.create_v1(controller, &parent.join(name)),
                 None => groups.create_v2(&parent, name),
             }
+        }
+        // Only where nothing else counts: with it often comes the controller cpu, which gives each group a share.
+        if let Some(parent) = cpuacct.filter(|_| groups.cpu.is_none()) {
+            groups.create_v1("cpuacct", &parent.join(name));
         }
         groups
     }
@@ -77,7 +91,13 @@ impl Groups {
         match controller {
             "memory" => self.memory = self.memory.take().or(Some((Version::V1, path.to_owned()))),
             "pids" => self.processes = self.processes.take().or(Some(path.to_owned())),
-            _ => self.freezer = self.freezer.take().or(Some((Version::V1, path.to_owned()))),
+            "freezer" => {
+                self.freezer = self.freezer.take().or(Some((Version::V1, path.to_owned())));
+            }
+            _ => {}
+        }
+        if path.join("cpuacct.usage").exists() {
+            self.cpu = self.cpu.take().or(Some((Version::V1, path.to_owned())));
         }
         self.directories.push(path.to_owned());
     }
@@ -130,6 +150,9 @@ impl Groups {
         if path.join("cgroup.freeze").exists() {
             self.freezer = Some((Version::V2, path.clone()));
         }
+        if count(&path, "cpu.stat", "usage_usec ").is_some() {
+            self.cpu = self.cpu.take().or(Some((Version::V2, path.clone())));
+        }
         self.kill = Some(path.join("cgroup.kill")).filter(|file| file.exists());
         self.directories.push(path);
     }
@@ -167,6 +190,44 @@ impl Groups {
         self.processes
             .as_ref()
             .is_some_and(|path| fs::write(path.join("pids.max"), count.to_string()).is_ok())
+    }
+
+    /// Returns where the memory controller is.
+    pub(super) fn memory(&self) -> Option<(Version, &Path)> {
+        self.memory.as_ref().map(|(version, path)| (*version, path.as_path()))
+    }
+
+    /// Reads the CPU time of all that were ever in the groups, and in those below; `None` where none counts it.
+    pub(super) fn cpu_time(&self) -> Option<Duration> {
+        let (version, path) = self.cpu.as_ref()?;
+        match version {
+            Version::V1 => count(path, "cpuacct.usage", "").map(Duration::from_nanos),
+            Version::V2 => count(path, "cpu.stat", "usage_usec ").map(Duration::from_micros),
+        }
+    }
+
+    /// Returns whether memory or CPU time of a process is not counted in the groups, because it was moved to another.
+    ///
+    /// One that is being forked, and in version 1 one that ends, is shown in the root: only what has run by then, and does
+    /// not end, was moved.
+    pub(super) fn has_lost(&self, pid: i32) -> bool {
+        self.is_elsewhere(pid) && has_run(pid) && self.is_elsewhere(pid) && !is_ending(pid)
+    }
+
+    fn is_elsewhere(&self, pid: i32) -> bool {
+        let of_use = |group: &OwnGroup, found: &Option<(Version, PathBuf)>, controller: &str| {
+            found.as_ref().is_some_and(|(version, _)| match version {
+                Version::V1 => group.controllers.iter().any(|name| name == controller),
+                Version::V2 => group.is_v2(),
+            })
+        };
+        let name = self.directories.first().and_then(|path| path.file_name());
+        // It may have ended.
+        let bytes = fs::read(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+        OwnGroup::parse(&bytes).iter().any(|group| {
+            (of_use(group, &self.memory, "memory") || of_use(group, &self.cpu, "cpuacct"))
+                && !group.path.iter().any(|part| Some(part) == name)
+        })
     }
 
     /// Opens the files by which a process joins.
@@ -309,6 +370,8 @@ pub(crate) struct Controllers {
     pub(crate) pids: bool,
     pub(crate) freezer: bool,
     pub(crate) kill_file: bool,
+    /// Whether CPU time is counted.
+    pub(crate) cpu: bool,
 }
 
 /// Tests what control groups can do here, by creating one.
@@ -322,6 +385,7 @@ pub(crate) fn controllers() -> Controllers {
         pids: groups.processes.is_some(),
         freezer: groups.freezer.is_some(),
         kill_file: groups.kill.is_some(),
+        cpu: groups.cpu_time().is_some(),
     };
     // Nothing was ever in it.
     groups.remove();
@@ -342,7 +406,7 @@ pub(crate) fn allowed_memory() -> Option<Allowed> {
     let mut least: Option<Allowed> = None;
     // Where our own is not shown, the limit of what is mounted holds for it too, as far as a container goes.
     for (controller, own) in own_directories(|of, group| Some(of.nearest_directory(group))) {
-        let files = match controller.as_deref() {
+        let files = match controller {
             Some("memory") => {
                 ["memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file "]
             }
@@ -422,24 +486,24 @@ fn below(path: &Path) -> Vec<PathBuf> {
 ///
 /// A hierarchy that does not show our own group is left out: a group elsewhere would be outside of the limits of our own, and
 /// out of reach of whoever ends all that is in that.
-fn parents() -> Vec<(Option<String>, PathBuf)> {
+fn parents() -> Vec<(Option<&'static str>, PathBuf)> {
     own_directories(Hierarchy::own_directory)
 }
 
 fn own_directories(
     find: impl Fn(&Hierarchy, &Path) -> Option<PathBuf>,
-) -> Vec<(Option<String>, PathBuf)> {
+) -> Vec<(Option<&'static str>, PathBuf)> {
     let hierarchies = Hierarchies::mounted();
     let mut found = Vec::new();
     for group in own_groups() {
-        let of_use = |name: &&String| ["memory", "pids", "freezer"].contains(&name.as_str());
-        let controller = group.controllers.iter().find(of_use);
+        let has = |name: &&str| group.controllers.iter().any(|controller| controller == name);
+        let controller = ["memory", "pids", "freezer", "cpuacct"].into_iter().find(has);
         if !group.is_v2() && controller.is_none() {
             continue;
         }
         let hierarchy = hierarchies.of_group(&group);
         if let Some(own) = hierarchy.and_then(|hierarchy| find(hierarchy, &group.path)) {
-            found.push((controller.cloned(), own));
+            found.push((controller, own));
         }
     }
     found.sort_by_key(|(controller, _)| controller.is_none());

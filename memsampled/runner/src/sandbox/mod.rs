@@ -24,6 +24,7 @@ mod capture;
 mod channel;
 mod choice;
 mod exec_shim;
+mod group_meter;
 mod groups;
 mod init;
 mod internal_program;

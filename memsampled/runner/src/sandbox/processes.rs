@@ -22,6 +22,8 @@ const MAX_KILL_ROUNDS: u32 = 500;
 const MAX_STOP_ROUNDS: u32 = 20;
 /// The time from a SIGKILL until the process has ended, usually.
 const KILL_PAUSE: Duration = Duration::from_millis(2);
+/// Set in the flags of a thread that ends: `include/linux/sched.h` of the kernel.
+const PF_EXITING: u64 = 4;
 /// The variable in the environment of all that is of an attempt, with its name. It finds what has
 /// lost both its init and its supervisor, where no pid namespace and no control group does.
 pub(super) const SANDBOX_VARIABLE: &str = "MEMSAMPLE_SANDBOX";
@@ -134,6 +136,18 @@ impl ProcessStat {
 /// Returns whether a process is there and has a thread that has not ended.
 pub(super) fn is_alive(pid: i32) -> bool {
     ProcessStat::of(pid).is_some_and(|stat| !stat.is_dead)
+}
+
+/// Returns whether a process has had a CPU since it was forked.
+pub(super) fn has_run(pid: i32) -> bool {
+    let text = fs::read_to_string(format!("/proc/{pid}/schedstat")).unwrap_or_default();
+    text.split_ascii_whitespace().next().is_some_and(|nanoseconds| nanoseconds != "0")
+}
+
+/// Returns whether the first thread of a process ends, or has ended.
+pub(super) fn is_ending(pid: i32) -> bool {
+    let bytes = fs::read(format!("/proc/{pid}/stat")).unwrap_or_default();
+    parse_stat(&bytes).map_or(true, |stat| stat.flags & PF_EXITING != 0)
 }
 
 /// Describes a process; `None` if it has ended.

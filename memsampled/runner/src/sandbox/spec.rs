@@ -29,6 +29,10 @@ pub(crate) struct Spec {
     pub(crate) stderr: PathBuf,
     pub(crate) output_limit_bytes: u64,
     pub(crate) memory_limit_bytes: Option<u64>,
+    /// The most CPU time that its control group may use while its program runs.
+    pub(crate) cpu_limit: Option<Duration>,
+    /// Whether what its control group had is measured.
+    pub(crate) measures_group: bool,
     pub(crate) processes_max: Option<u64>,
     pub(crate) setup: Vec<Stage>,
     pub(crate) main: Stage,

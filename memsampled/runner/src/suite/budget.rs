@@ -29,6 +29,18 @@ pub enum Quantity {
     Growth,
     /// Memory of processes that are left after the test.
     LeftOver,
+    /// The most memory of its control group, of whatever kind.
+    GroupPeak,
+    /// The most shared memory of its control group, mapped or not.
+    ShmemPeak,
+}
+
+impl Quantity {
+    /// Returns whether its control group tells it, and not its processes.
+    #[must_use]
+    pub fn is_of_group(self) -> bool {
+        matches!(self, Self::GroupPeak | Self::ShmemPeak)
+    }
 }
 
 /// What happens above a budget.

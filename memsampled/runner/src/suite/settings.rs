@@ -12,7 +12,7 @@ use super::sandbox::Sandbox;
 use super::test::{Program, Step, Test};
 
 /// The keys of `[defaults]`, which every test may have too.
-pub(super) const KEYS: [&str; 14] = [
+pub(super) const KEYS: [&str; 15] = [
     "cwd",
     "env",
     "timeout",
@@ -21,6 +21,7 @@ pub(super) const KEYS: [&str; 14] = [
     "sandbox",
     "network",
     "memory_limit",
+    "cpu_limit",
     "budget",
     "expect_exit",
     "tags",
@@ -32,20 +33,33 @@ pub(super) const KEYS: [&str; 14] = [
 const STEP_KEYS: [&str; 3] = ["command", "shell", "timeout"];
 
 /// The quantities that a budget bounds, by their keys.
-const QUANTITIES: [(&str, Quantity); 5] = [
+const QUANTITIES: [(&str, Quantity); 7] = [
     ("rss_peak", Quantity::RssPeak),
     ("pss_peak", Quantity::PssPeak),
     ("anon_peak", Quantity::AnonPeak),
     ("growth_per_minute", Quantity::Growth),
     ("left_over", Quantity::LeftOver),
+    ("group_peak", Quantity::GroupPeak),
+    ("shmem_peak", Quantity::ShmemPeak),
 ];
-pub(super) const BUDGET_KEYS: [&str; 7] =
-    ["rss_peak", "pss_peak", "anon_peak", "growth_per_minute", "left_over", "role", "action"];
+pub(super) const BUDGET_KEYS: [&str; 9] = [
+    "rss_peak",
+    "pss_peak",
+    "anon_peak",
+    "growth_per_minute",
+    "left_over",
+    "group_peak",
+    "shmem_peak",
+    "role",
+    "action",
+];
 
 /// The same for a step around tests.
 pub(super) const STEP_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 /// A larger number is a wrong unit.
 pub(super) const TIMEOUT_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Of less, to start a program takes a part that matters.
+const CPU_LIMIT_MIN: Duration = Duration::from_millis(10);
 const GRACE_MAX: Duration = Duration::from_secs(3600);
 const REPEAT_MAX: i64 = 10_000;
 const RETRIES_MAX: i64 = 100;
@@ -61,6 +75,7 @@ pub(super) struct Settings {
     sandbox: Option<Sandbox>,
     network: Option<bool>,
     memory_limit_bytes: Option<u64>,
+    cpu_limit: Option<Duration>,
     budgets: Vec<Budget>,
     expect_exit: Option<Vec<u8>>,
     tags: Vec<String>,
@@ -80,6 +95,7 @@ impl Settings {
             sandbox: sandbox(fields),
             network: fields.boolean("network"),
             memory_limit_bytes: memory_limit(fields),
+            cpu_limit: fields.duration("cpu_limit", CPU_LIMIT_MIN, TIMEOUT_MAX),
             budgets: fields
                 .tables("budget")
                 .iter()
@@ -120,6 +136,7 @@ impl Settings {
             sandbox: self.sandbox.or_else(|| defaults.sandbox.clone()),
             network: self.network.or(defaults.network),
             memory_limit_bytes: self.memory_limit_bytes.or(defaults.memory_limit_bytes),
+            cpu_limit: self.cpu_limit.or(defaults.cpu_limit),
             expect_exit: self.expect_exit.or_else(|| defaults.expect_exit.clone()),
             tags: sum(&defaults.tags, &self.tags),
             artifacts: sum(&defaults.artifacts, &self.artifacts),
@@ -151,6 +168,7 @@ impl Settings {
             },
             network: self.network.unwrap_or(test.network),
             memory_limit_bytes: self.memory_limit_bytes,
+            cpu_limit: self.cpu_limit,
             budgets: self.budgets,
             expect_exit: self.expect_exit.unwrap_or(test.expect_exit),
             tags: self.tags,
@@ -234,6 +252,11 @@ pub(super) fn budgets(fields: &Fields<'_>) -> Vec<Budget> {
     let mut budgets = Vec::new();
     for (key, quantity) in QUANTITIES {
         if let Some(limit_bytes) = fields.bytes(key) {
+            if role.is_some() && quantity.is_of_group() {
+                let help = "write it into a budget of its own, without `role`";
+                let wrong = "stands beside `role`: a control group is counted as a whole";
+                fields.problem(key, fields.key_location(key), wrong, Some(help));
+            }
             budgets.push(Budget { role: role.clone(), quantity, limit_bytes, action });
         }
     }

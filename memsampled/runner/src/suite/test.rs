@@ -82,6 +82,8 @@ pub struct Test {
     pub network: bool,
     /// The most memory that its control group may have.
     pub memory_limit_bytes: Option<u64>,
+    /// The most CPU time that all its processes together may use while its program runs.
+    pub cpu_limit: Option<Duration>,
     /// What its memory is held to.
     pub budgets: Vec<Budget>,
     /// The exit codes that mean success.
@@ -115,6 +117,7 @@ impl Test {
             sandbox: None,
             network: false,
             memory_limit_bytes: None,
+            cpu_limit: None,
             budgets: Vec::new(),
             expect_exit: vec![0],
             tags: Vec::new(),

@@ -39,6 +39,7 @@ fn what_holds_where_nothing_is_said_is_what_the_document_says() {
     assert_eq!((test.timeout, test.grace), (Duration::from_secs(600), Duration::from_secs(5)));
     assert_eq!((test.repeat, test.retries, test.expect_exit.as_slice()), (1, 0, &[0][..]));
     assert!(!test.network && test.sandbox.is_none() && test.memory_limit_bytes.is_none());
+    assert!(test.cpu_limit.is_none());
 }
 
 const FULL: &str = r#"
@@ -75,6 +76,7 @@ run_as = "nobody"
 sandbox = "bwrap:rootfs"
 network = true
 memory_limit = "64MiB"
+cpu_limit = "90s"
 expect_exit = [0, 77]
 tags = ["nightly", "net"]
 artifacts = ["logs/*.log"]
@@ -89,6 +91,8 @@ timeout = "1s"
 
 [[test.budget]]
 rss_peak = "300MiB"
+group_peak = "1GiB"
+shmem_peak = "0B"
 action = "warn"
 
 [[test.budget]]
@@ -138,10 +142,13 @@ fn every_key_says_what_it_means() {
         sandbox: Some(Sandbox::Bubblewrap { root: Some(PathBuf::from("/suites/rootfs")) }),
         network: true,
         memory_limit_bytes: Some(64 << 20),
+        cpu_limit: Some(Duration::from_secs(90)),
         budgets: vec![
             // That of the defaults for the same quantity is replaced, the other holds.
             budget(None, Quantity::LeftOver, 0, Action::Fail),
             budget(None, Quantity::RssPeak, 300 << 20, Action::Warn),
+            budget(None, Quantity::GroupPeak, 1 << 30, Action::Warn),
+            budget(None, Quantity::ShmemPeak, 0, Action::Warn),
             budget(Some("celery"), Quantity::AnonPeak, 3 << 19, Action::Fail),
             budget(Some("celery"), Quantity::Growth, 100_000, Action::Fail),
         ],

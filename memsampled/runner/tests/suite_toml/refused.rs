@@ -124,6 +124,18 @@ pub(crate) const REFUSED: &[(&str, &[&str], bool)] = &[
         &["must be a length of time such as \"30s\", not a number with a point"],
         true,
     ),
+    ("name = 's'\n[[test]]\nname='t'\nshell=':'\ncpu_limit=5", &["a unit is missing"], true),
+    ("name = 's'\n[[test]]\nname='t'\nshell=':'\ncpu_limit='1ms'", &["10ms"], false),
+    (
+        "name = 's'\n[[test]]\nname='t'\nshell=':'\nbudget={role='cc', group_peak='1MiB'}",
+        &["`group_peak`", "a control group is counted as a whole"],
+        true,
+    ),
+    (
+        "name = 's'\n[[test]]\nname='t'\nshell=':'\nbudget={role='cc', shmem_peak='1MiB'}",
+        &["`shmem_peak`", "without `role`"],
+        true,
+    ),
     ("name = 's'\n[[test]]\nname='t'\nshell=':'\nmemory_limit=64", &["write \"64MiB\""], true),
     ("name = 's'\n[[test]]\nname='t'\nshell=':'\nmemory_limit='64M'", &["not a size"], true),
     ("name = 's'\n[[test]]\nname='t'\nshell=':'\nmemory_limit='0B'", &["must be above 0"], false),

@@ -65,7 +65,13 @@ pub(super) fn print(
 
 fn table(tests: &[&PlannedTest]) -> String {
     let mut table = plain_table();
-    table.set_header(["", "TEST", "TIMES", "SANDBOX", "TIMEOUT", "MEMORY LIMIT", "WHY"]);
+    // Few suites have such limits, and a terminal has few columns.
+    let limits_cpu_time = tests.iter().any(|test| test.cpu_limit_ns.is_some());
+    let mut head = vec!["", "TEST", "TIMES", "SANDBOX", "TIMEOUT", "MEMORY LIMIT", "WHY"];
+    if limits_cpu_time {
+        head.insert(6, "CPU LIMIT");
+    }
+    table.set_header(head);
     for test in tests {
         let unknown = || "-".to_owned();
         let is_run = test.decision == Decision::Run;
@@ -76,16 +82,23 @@ fn table(tests: &[&PlannedTest]) -> String {
             Decision::Skip => "skipped: ",
             Decision::NotStarted => "cannot be started: ",
         };
-        table.add_row([
+        let duration = |ns| format!("{:?}", Duration::from_nanos(ns));
+        let mut cells = vec![
             number,
             printable(&test.name),
             times,
             test.sandbox.clone().unwrap_or_else(unknown),
-            format!("{:?}", Duration::from_nanos(test.timeout_ns)),
+            duration(test.timeout_ns),
             test.memory_limit_bytes.map_or_else(unknown, rounded_size),
             format!("{word}{}", printable(test.reason.as_deref().unwrap_or_default())),
-        ]);
+        ];
+        if limits_cpu_time {
+            cells.insert(6, test.cpu_limit_ns.map_or_else(unknown, duration));
+        }
+        table.add_row(cells);
     }
-    align_right(&mut table, |index| matches!(index, 0 | 2 | 4 | 5));
+    align_right(&mut table, |index| {
+        matches!(index, 0 | 2 | 4 | 5) || (limits_cpu_time && index == 6)
+    });
     lines(&table)
 }

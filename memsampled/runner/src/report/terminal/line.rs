@@ -28,7 +28,8 @@ pub(super) fn finished(result: &TestResult, color: bool) -> Vec<Line> {
     let why = wording::joined(wording::why(result).as_deref(), result.message.as_deref());
     let why = why.map_or(String::new(), |why| format!(": {}", printable(&why)));
     let mut lines = vec![Line::hanging(format!("{word}  {time:>9}  {label}{why}"), LABEL_COLUMN)];
-    for note in &result.notes {
+    let unmapped = result.group.as_ref().and_then(wording::unmapped);
+    for note in result.notes.iter().chain(&unmapped) {
         let note = format!("{:LABEL_COLUMN$}note: {}", "", printable(note));
         lines.push(Line::hanging(note, LABEL_COLUMN));
     }

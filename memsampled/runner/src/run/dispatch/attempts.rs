@@ -14,10 +14,10 @@ use crate::plan::NextItem;
 use crate::results::{Abort, Outcome, TestResult};
 use crate::run::admission::{Claim, MachineMemory};
 use crate::run::attempt::{AttemptMessage, RunningAttempt, spec_of_test};
-use crate::run::budget::{budgets_of, hold_to_budgets};
+use crate::run::budget::{budgets_of, hold_to_budgets, need_recording};
 use crate::run::event::Event;
 use crate::run::id::next_id;
-use crate::run::own_recording::OwnRecording;
+use crate::run::own_recording::{OwnRecording, Used};
 use crate::run::progress::EndedAttempt;
 use crate::run::verdict::judge;
 use crate::sandbox::{AttemptEnd, StageKind, SupervisorMessage, kept_artifacts, remove_left};
@@ -100,7 +100,7 @@ impl Dispatcher<'_> {
                 let is_test = active.item.is_some();
                 let planned = active.item.and_then(|item| self.plan.item(item));
                 if let Some(planned) = planned.filter(|_| is_first)
-                    && !budgets_of(planned.test, self.options).is_empty()
+                    && need_recording(&budgets_of(planned.test, self.options))
                 {
                     active.record_alone(&self.sampler, self.options, init);
                 }
@@ -216,10 +216,13 @@ impl Dispatcher<'_> {
             recording: None,
             memory: None,
             roles: Vec::new(),
+            group: end.group.filter(|_| started.is_some()),
             budgets: Vec::new(),
         };
+        let budgets = budgets_of(test, self.options);
+        let used = used.or_else(|| (!need_recording(&budgets)).then(Used::default));
         if let Some(used) = used {
-            hold_to_budgets(&budgets_of(test, self.options), &used, &mut result);
+            hold_to_budgets(&budgets, &used, &mut result);
         }
         self.finished(item, index, result);
     }

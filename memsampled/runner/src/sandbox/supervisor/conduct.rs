@@ -18,11 +18,12 @@ use super::state::{SupervisorAction, SupervisorEvent};
 use crate::sandbox::attempt_end::AttemptEnd;
 use crate::sandbox::capture::OutputCapture;
 use crate::sandbox::channel::{self, Channel};
+use crate::sandbox::group_meter::GroupMeter;
 use crate::sandbox::groups::Groups;
 use crate::sandbox::last_line::last_line;
 use crate::sandbox::processes::{SANDBOX_VARIABLE, describe, signal};
 use crate::sandbox::protocol::{Exec, InitOrder, ShimOrder, SupervisorMessage};
-use crate::sandbox::spec::Spec;
+use crate::sandbox::spec::{Spec, StageKind};
 use crate::sandbox::tool::sandbox_tool;
 
 /// Processes left over that are described, at most; all are killed.
@@ -59,6 +60,13 @@ impl<'a> Supervisor<'a> {
                 .limit_memory(bytes)
                 .map_err(|reason| format!("cannot limit its memory: {reason}"))?;
         }
+        if spec.cpu_limit.is_some() && groups.cpu_time().is_none() {
+            return Err(
+                "cannot limit its CPU time: no control group that counts it can be made (see \
+                        `memsample doctor`)"
+                    .to_owned(),
+            );
+        }
         if let Some(count) = spec.processes_max {
             // Where it does not work there is no protection from a fork bomb, but all else works.
             let _ = groups.limit_processes(count);
@@ -83,11 +91,13 @@ impl<'a> Supervisor<'a> {
         // Closes our copies of the pipes and of the socket.
         sandbox.command = Command::new("");
         let tool = tool.map_err(|error| format!("cannot run `{tool_name}`: {error}"))?;
+        let captures = [stdout, stderr];
+        let meter = GroupMeter::new(groups, spec.cpu_limit, !spec.measures_group);
         Ok(Self {
             spec,
             groups,
             machine: AttemptMachine::new(spec, Instant::now()),
-            events: EventSource::new(runner, init, ended_children, tool.id(), [stdout, stderr]),
+            events: EventSource::new(runner, init, ended_children, tool.id(), captures, meter),
             inside: Inside::new(groups, sandbox.tool.is_some()),
             shim: sandbox.shim,
             tool_name,
@@ -107,6 +117,8 @@ impl<'a> Supervisor<'a> {
             let wanted = WaitFor {
                 deadline: self.machine.deadline(),
                 looks_for_processes: self.machine.looks_for_processes(),
+                all_have_joined: self.machine.all_have_joined(),
+                limits_cpu_time: self.machine.limits_cpu_time(),
                 drains_output: self.machine.drains_output(),
             };
             let event = self.events.next(&mut self.inside, wanted);
@@ -115,6 +127,8 @@ impl<'a> Supervisor<'a> {
         let runner_gone = self.machine.runner_gone();
         let (spec, tool_name) = (self.spec, self.tool_name);
         let end = self.machine.into_end();
+        let is_cpu_time_spent = self.events.meter.is_cpu_time_spent();
+        let (group, moved) = self.events.meter.finish();
         let captured = self.events.captures.map(OutputCapture::finish);
         let Some(mut end) = end else {
             let why = last_words(spec, tool_name);
@@ -123,6 +137,10 @@ impl<'a> Supervisor<'a> {
                 runner_gone,
             );
         };
+        // Also of a program that ended by itself before it was seen.
+        end.out_of_cpu_time |= is_cpu_time_spent;
+        end.group = group;
+        end.notes.extend(moved);
         for (cut_bytes, error) in captured {
             end.output_cut_bytes += cut_bytes;
             end.output_error = end.output_error.take().or(error);
@@ -141,7 +159,10 @@ impl<'a> Supervisor<'a> {
             SupervisorAction::SendExec(stage) => return self.send_exec(stage),
             SupervisorAction::CloseShim => self.events.shim = None,
             SupervisorAction::StartProgress => self.events.start_progress(),
-            SupervisorAction::StopProgress => self.events.stop_progress(),
+            SupervisorAction::StopProgress => {
+                self.events.meter.program_ended();
+                self.events.stop_progress();
+            }
             SupervisorAction::Terminate => {
                 let processes = self.inside.processes();
                 signal(&processes, Signal::TERM);
@@ -210,6 +231,9 @@ impl<'a> Supervisor<'a> {
 
     /// Sends the exec shim the program to execute.
     fn send_exec(&mut self, stage: StageRef) -> Option<SupervisorEvent> {
+        if stage.kind == StageKind::Program {
+            self.events.meter.program_begins();
+        }
         let exec = Exec {
             argv: self.machine.stage(stage)?.argv.clone(),
             cwd: self.spec.cwd.clone(),

@@ -12,6 +12,7 @@ use super::state::SupervisorEvent;
 use crate::sandbox::attempt_end::ProgramExit;
 use crate::sandbox::capture::OutputCapture;
 use crate::sandbox::channel::Channel;
+use crate::sandbox::group_meter::GroupMeter;
 use crate::sandbox::processes::rss_bytes;
 use crate::sandbox::protocol::{InitMessage, ShimMessage, SupervisorMessage, SupervisorOrder};
 
@@ -36,6 +37,7 @@ pub(super) struct EventSource<'a> {
     /// Whether the end of the tool was reported.
     is_tool_reported: bool,
     pub(super) captures: [OutputCapture; 2],
+    pub(super) meter: GroupMeter<'a>,
     /// When that report is due next; `None` while no program of the test runs.
     next_progress: Option<Instant>,
 }
@@ -46,6 +48,10 @@ pub(super) struct WaitFor {
     pub(super) deadline: Option<Instant>,
     /// Whether to report that no process is left.
     pub(super) looks_for_processes: bool,
+    /// Whether a process that is in another control group was moved there.
+    pub(super) all_have_joined: bool,
+    /// Whether to report that more CPU time was used than is allowed.
+    pub(super) limits_cpu_time: bool,
     /// Whether to report that no process can write output any more.
     pub(super) drains_output: bool,
 }
@@ -57,6 +63,7 @@ impl<'a> EventSource<'a> {
         ended_children: UnixStream,
         tool: u32,
         captures: [OutputCapture; 2],
+        meter: GroupMeter<'a>,
     ) -> Self {
         Self {
             runner,
@@ -68,6 +75,7 @@ impl<'a> EventSource<'a> {
             tool_ended: false,
             is_tool_reported: false,
             captures,
+            meter,
             next_progress: None,
         }
     }
@@ -101,10 +109,17 @@ impl<'a> EventSource<'a> {
             }
             let now = Instant::now();
             self.report_progress(inside, now);
+            self.meter.look_if_due(now, || {
+                if wanted.all_have_joined { inside.members() } else { Vec::new() }
+            });
+            if wanted.limits_cpu_time && self.meter.is_cpu_time_spent() {
+                return SupervisorEvent::CpuTimeSpent;
+            }
             // What has happened by then counts: we may have been stopped, or have waited for a CPU.
             let is_due = wanted.deadline.is_some_and(|deadline| now >= deadline);
             let look = wanted.looks_for_processes.then_some(now + LOOK_PAUSE);
-            let wake = [wanted.deadline, self.next_progress, look].into_iter().flatten().min();
+            let wakes = [wanted.deadline, self.next_progress, self.meter.next_look(), look];
+            let wake = wakes.into_iter().flatten().min();
             let wait = wake.map(|wake| wake.saturating_duration_since(now));
             match self.poll(wait) {
                 Ok(ready) => {

@@ -35,12 +35,16 @@ impl<'a> Inside<'a> {
         self.ancestor = if self.has_tool { None } else { Some(own_pid()) };
     }
 
+    /// Returns those that descend from init, whatever control group they are in.
+    pub(super) fn members(&self) -> Vec<i32> {
+        self.ancestor.map(descendants).unwrap_or_default()
+    }
+
     /// Returns all of them.
     pub(super) fn processes(&self) -> Vec<i32> {
         let mut processes = self.groups.processes();
         let alive = |&pid: &i32| describe(pid).is_some();
-        let below = self.ancestor.map(descendants).unwrap_or_default();
-        processes.extend(below.into_iter().filter(alive));
+        processes.extend(self.members().into_iter().filter(alive));
         processes.sort_unstable();
         processes.dedup();
         processes

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use super::state::{SupervisorAction, SupervisorEvent, SupervisorState};
 use crate::results::LeftOverProcess;
 use crate::sandbox::attempt_end::{AttemptEnd, ProgramExit};
-use crate::sandbox::spec::Spec;
+use crate::sandbox::spec::{Spec, StageKind};
 
 /// What a tool needs to make a sandbox, at most, on a machine that is busy.
 pub(super) const MAX_ENTRY: Duration = Duration::from_secs(60);
@@ -106,6 +106,16 @@ impl<'a> AttemptMachine<'a> {
             SupervisorState::Stopping { .. } => self.last_exit.is_some(),
             _ => false,
         }
+    }
+
+    /// Returns whether all processes inside have joined the control groups: an exec shim has not yet.
+    pub(super) fn all_have_joined(&self) -> bool {
+        matches!(self.state, SupervisorState::Running { .. } | SupervisorState::Stopping { .. })
+    }
+
+    /// Returns whether [`SupervisorEvent::CpuTimeSpent`] is to be reported.
+    pub(super) fn limits_cpu_time(&self) -> bool {
+        matches!(self.state, SupervisorState::Running { stage, .. } if stage.kind == StageKind::Program)
     }
 
     /// Returns whether [`SupervisorEvent::OutputClosed`] is to be reported.
@@ -194,6 +204,7 @@ impl<'a> AttemptMachine<'a> {
             | SupervisorEvent::AllEnded
             | SupervisorEvent::Killed
             | SupervisorEvent::OutputClosed
+            | SupervisorEvent::CpuTimeSpent
             | SupervisorEvent::Deadline => {}
         }
     }

@@ -18,6 +18,7 @@ pub(super) fn remove_scratch(spec: &Spec, end: &mut AttemptEnd) {
         .is_some_and(|code| u8::try_from(code).is_ok_and(|code| spec.expect_exit.contains(&code)));
     let is_well = expected
         && !end.timed_out
+        && !end.out_of_cpu_time
         && end.oom_kills.is_none_or(|kills| kills == 0)
         && end.left_over_processes.is_empty();
     if let Some(keep) = spec.keep_failed.filter(|_| !is_well && end.not_started.is_none()) {

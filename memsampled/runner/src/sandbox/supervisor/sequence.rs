@@ -175,6 +175,10 @@ impl AttemptMachine<'_> {
                 self.end.timed_out = true;
                 self.last_exit
             }
+            StageEnd::CpuTimeSpent => {
+                self.end.out_of_cpu_time = true;
+                self.last_exit
+            }
             StageEnd::Ended { began } => {
                 self.end.ended_by_runner = true;
                 self.last_exit.filter(|_| began)

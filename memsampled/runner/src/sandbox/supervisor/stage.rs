@@ -23,6 +23,8 @@ pub(super) enum StageEnd {
     NotStarted(String),
     /// It did not end in its time.
     TimedOut,
+    /// It used more CPU time than it may.
+    CpuTimeSpent,
     /// The runner is gone, or wants it to end.
     Ended {
         /// Whether its program had begun.
@@ -36,6 +38,7 @@ pub(super) enum StageEnd {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum StopReason {
     TimedOut,
+    CpuTimeSpent,
     Ended,
 }
 
@@ -43,6 +46,7 @@ impl From<StopReason> for StageEnd {
     fn from(why: StopReason) -> Self {
         match why {
             StopReason::TimedOut => Self::TimedOut,
+            StopReason::CpuTimeSpent => Self::CpuTimeSpent,
             StopReason::Ended => Self::Ended { began: true },
         }
     }
@@ -69,6 +73,7 @@ pub(super) fn failure(end: &StageEnd) -> Option<String> {
         }
         StageEnd::NotStarted(reason) => Some(format!("did not start: {reason}")),
         StageEnd::TimedOut => Some("did not end in its time".to_owned()),
+        StageEnd::CpuTimeSpent => Some("used more CPU time than it may".to_owned()),
         StageEnd::Ended { .. } => Some("was ended with the suite".to_owned()),
         StageEnd::Lost => Some("was lost: its init was killed".to_owned()),
     }

@@ -43,6 +43,8 @@ pub(super) enum SupervisorEvent {
     ToolEnded,
     /// Nobody can write output any more.
     OutputClosed,
+    /// The program has used more CPU time than it may. Only reported where the machine asks for it.
+    CpuTimeSpent,
     /// The deadline of the state has passed.
     Deadline,
 }

@@ -28,6 +28,8 @@ fn spec(setup: usize, cleanup: usize) -> Spec {
         stderr: PathBuf::new(),
         output_limit_bytes: 0,
         memory_limit_bytes: None,
+        cpu_limit: None,
+        measures_group: false,
         processes_max: None,
         setup: vec![stage("prepare"); setup],
         main: stage("test"),
@@ -289,6 +291,28 @@ fn a_sandbox_that_cannot_be_made_is_left() {
     }
 }
 
+#[test]
+fn a_program_that_uses_too_much_cpu_time_is_asked_to_end_and_then_killed() {
+    let spec = spec(1, 0);
+    let mut driven = Driven::new(&spec);
+    driven.give(Event::InitReady);
+    driven.begin(SETUP);
+    assert!(!driven.machine.limits_cpu_time(), "setup has none of it");
+    assert_eq!(driven.give(exited(0)), [SupervisorAction::Launch(PROGRAM)]);
+    driven.begin(PROGRAM);
+    assert!(driven.machine.limits_cpu_time());
+    assert_eq!(driven.give(Event::CpuTimeSpent), [SupervisorAction::Terminate]);
+    assert!(!driven.machine.limits_cpu_time(), "once is enough");
+    assert_eq!(driven.give(exited(0)), []);
+    assert_eq!(
+        driven.give(Event::Deadline),
+        [SupervisorAction::Kill, SupervisorAction::StopProgress]
+    );
+    assert_eq!(driven.give(Event::AllEnded), [SupervisorAction::Kill, SupervisorAction::AskLeft]);
+    let end = driven.finish();
+    assert_eq!((end.out_of_cpu_time, end.timed_out, end.exit_code), (true, false, Some(0)));
+}
+
 fn all_events() -> Vec<Event> {
     let text = || "why".to_owned();
     vec![
@@ -310,6 +334,7 @@ fn all_events() -> Vec<Event> {
         Event::Killed,
         Event::ToolEnded,
         Event::OutputClosed,
+        Event::CpuTimeSpent,
         Event::Deadline,
     ]
 }

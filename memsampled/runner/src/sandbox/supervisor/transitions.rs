@@ -38,7 +38,8 @@ impl AttemptMachine<'_> {
             | SupervisorEvent::ExecNotSent(_)
             | SupervisorEvent::AllEnded
             | SupervisorEvent::Killed
-            | SupervisorEvent::OutputClosed => SupervisorState::Entering { deadline },
+            | SupervisorEvent::OutputClosed
+            | SupervisorEvent::CpuTimeSpent => SupervisorState::Entering { deadline },
         }
     }
 
@@ -95,7 +96,8 @@ impl AttemptMachine<'_> {
             | SupervisorEvent::AllEnded
             | SupervisorEvent::Killed
             | SupervisorEvent::ToolEnded
-            | SupervisorEvent::OutputClosed => stay(failure, is_sent),
+            | SupervisorEvent::OutputClosed
+            | SupervisorEvent::CpuTimeSpent => stay(failure, is_sent),
         }
     }
 
@@ -113,6 +115,9 @@ impl AttemptMachine<'_> {
                 self.kill(AfterKill::FinishStage(stage, StageEnd::Ended { began: true }), now)
             }
             SupervisorEvent::Deadline => self.stop(stage, StopReason::TimedOut, now),
+            SupervisorEvent::CpuTimeSpent if stage.kind == StageKind::Program => {
+                self.stop(stage, StopReason::CpuTimeSpent, now)
+            }
             SupervisorEvent::End if stage.kind != StageKind::Cleanup => {
                 self.stop(stage, StopReason::Ended, now)
             }
@@ -130,7 +135,8 @@ impl AttemptMachine<'_> {
             | SupervisorEvent::AllEnded
             | SupervisorEvent::Killed
             | SupervisorEvent::ToolEnded
-            | SupervisorEvent::OutputClosed => SupervisorState::Running { stage, deadline },
+            | SupervisorEvent::OutputClosed
+            | SupervisorEvent::CpuTimeSpent => SupervisorState::Running { stage, deadline },
         }
     }
 
@@ -163,7 +169,8 @@ impl AttemptMachine<'_> {
             | SupervisorEvent::ExecNotSent(_)
             | SupervisorEvent::Killed
             | SupervisorEvent::ToolEnded
-            | SupervisorEvent::OutputClosed => SupervisorState::Stopping { stage, why, deadline },
+            | SupervisorEvent::OutputClosed
+            | SupervisorEvent::CpuTimeSpent => SupervisorState::Stopping { stage, why, deadline },
         }
     }
 
@@ -196,7 +203,8 @@ impl AttemptMachine<'_> {
             | SupervisorEvent::ExecNotSent(_)
             | SupervisorEvent::AllEnded
             | SupervisorEvent::ToolEnded
-            | SupervisorEvent::OutputClosed => SupervisorState::Killing { next, deadline },
+            | SupervisorEvent::OutputClosed
+            | SupervisorEvent::CpuTimeSpent => SupervisorState::Killing { next, deadline },
         }
     }
 
@@ -255,7 +263,8 @@ impl AttemptMachine<'_> {
             | SupervisorEvent::AllEnded
             | SupervisorEvent::Killed
             | SupervisorEvent::ToolEnded
-            | SupervisorEvent::OutputClosed => SupervisorState::AskingLeft { deadline },
+            | SupervisorEvent::OutputClosed
+            | SupervisorEvent::CpuTimeSpent => SupervisorState::AskingLeft { deadline },
         }
     }
 
