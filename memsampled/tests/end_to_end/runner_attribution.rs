@@ -124,6 +124,58 @@ fn slow_no_word_is_false_beside_busy_loops() {
 }
 
 #[test]
+fn who_joins_the_control_group_of_a_test_is_of_it_though_another_forked_it() {
+    let memory = std::path::Path::new("/sys/fs/cgroup/memory");
+    if !memory.join("memory.limit_in_bytes").exists() || !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let directory = tempdir().unwrap();
+    let (group, joined) = (directory.path().join("group"), directory.path().join("joined"));
+    // It tells its group, and stays until somebody has been there.
+    let program = format!(
+        "own = [line.split(':')[2] for line in open('/proc/self/cgroup') if ':memory:' in line][0]
+with open('{group}.part', 'w') as file: file.write(own.strip())
+os.rename('{group}.part', '{group}')
+while not os.path.exists('{joined}'): time.sleep(.01)
+time.sleep(.3)",
+        group = group.display(),
+        joined = joined.display(),
+    );
+    let joins = {
+        let (group, joined) = (group.clone(), joined.clone());
+        std::thread::spawn(move || {
+            let until = Instant::now() + Duration::from_secs(60);
+            while !group.exists() && Instant::now() < until {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            let path = std::fs::read_to_string(&group).unwrap();
+            // Forked here, and no descendant of the test.
+            let line = format!(
+                "echo $$ > /sys/fs/cgroup/memory{path}/cgroup.procs; exec {PYTHON} -S -c \"$1\""
+            );
+            let program = format!("{HOLD}hold(100, .5)");
+            let status = Command::new("sh").args(["-c", &line, "sh", &program]).status().unwrap();
+            std::fs::write(&joined, "").unwrap();
+            status
+        })
+    };
+    // With a budget, it has a recording of its own.
+    let budget = Budget {
+        role: None,
+        quantity: Quantity::RssPeak,
+        limit_bytes: 50 * MIB,
+        action: Action::Warn,
+    };
+    let test = Test { budgets: vec![budget], ..python("joined", &program) };
+    let suite = suite(vec![isolated(test, Sandbox::None)]);
+    let results = results(&suite, &options(directory.path()));
+    assert!(joins.join().unwrap().success());
+    let [result] = &*results else { panic!("{results:#?}") };
+    assert_eq!(result.budgets[0].verdict, BudgetVerdict::Exceeded, "{result:#?}");
+    assert!(result.memory.as_ref().unwrap().rss_peak().unwrap().lower > 100 * MIB, "{result:#?}");
+}
+
+#[test]
 fn what_lives_on_after_its_first_thread_is_left_over_and_ends() {
     let directory = tempdir().unwrap();
     // The system call ends the calling thread alone.
