@@ -32,6 +32,11 @@ pub enum Scope {
         /// The launcher: a child of the program that records, or what descends from one, by its pid in the pid namespace of
         /// that program. Which process that is, and its name, are settled at once.
         by: i32,
+        /// The name of the control group that was made for what it starts, and in which a child of it is: who is in the
+        /// group, or below it, belongs to it whatever is known of its parents. As with [`Cgroup`](Self::Cgroup), that of
+        /// the v1 memory hierarchy where there is one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        group: Option<String>,
     },
     /// The processes of a control group, and of those below it.
     ///

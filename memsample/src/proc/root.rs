@@ -104,6 +104,18 @@ impl ProcRoot {
         false
     }
 
+    /// Returns the children of the first thread of a process; none where the kernel does not show them.
+    pub(crate) fn children(&self, pid: i32) -> Vec<i32> {
+        let read = || {
+            let first = self.open_process(pid).ok()?.open_thread(pid).ok()?;
+            let mut buffer = ReadBuffer::new();
+            let bytes = buffer.read_piece(first.open_file(c"children").ok()?).ok()?;
+            let text = std::str::from_utf8(bytes).ok()?;
+            Some(text.split_ascii_whitespace().map_while(|pid| pid.parse().ok()).collect())
+        };
+        read().unwrap_or_default()
+    }
+
     fn process(&self, pid: i32) -> Option<NumberedProcess> {
         self.namespaces_of(decimal(pid, &mut [0_u8; 12]))
     }

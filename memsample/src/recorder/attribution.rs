@@ -68,7 +68,7 @@ impl Attribution {
         moved: &mut Vec<Slot>,
     ) {
         let root = match scope {
-            SettledScope::Tree(root) => Some(root),
+            SettledScope::Tree { root, .. } => Some(root),
             SettledScope::Machine | SettledScope::Cgroup(_) => None,
         };
         let id = self.scopes.add(scope, Arc::clone(&test), since_boot_ns);
@@ -105,6 +105,9 @@ impl Attribution {
         let is_inside = |&slot: &Slot| {
             root_slot.is_some_and(|root| self.ancestry.descends(slot, root))
                 || self.ancestry.members.get(slot).is_some_and(|member| {
+                    if self.scopes.is_in_group(id, &member.identity) {
+                        return true;
+                    }
                     let Identity { pid, start_ns, .. } = *member.identity;
                     forked.contains(&pid) && self.lineage.parent_of(pid, start_ns).is_some()
                 })
@@ -404,7 +407,7 @@ mod tests {
 
     fn tree(pid: i32) -> SettledScope {
         let start = ClockTicks(u64::from(pid.unsigned_abs()));
-        SettledScope::Tree(Root { pid, start, launcher: None })
+        SettledScope::Tree { root: Root { pid, start, launcher: None }, group: None }
     }
 
     fn some<const N: usize>(tests: [&str; N]) -> [Option<String>; N] {
@@ -508,7 +511,7 @@ mod tests {
         let mut world = World::new();
         let launcher = Some(Comm::new(b"launch"));
         let root = Root { pid: 20, start: ClockTicks(20), launcher };
-        world.assign(SettledScope::Tree(root), "t");
+        world.assign(SettledScope::Tree { root, group: None }, "t");
         let init = named(b"launch", &identity(20, 1, 0, "/"));
         let gate = named(b"launch", &identity(21, 20, 1, "/"));
         world.sweep(&[], &[(0, init), (1, gate)]);

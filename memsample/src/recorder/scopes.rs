@@ -122,10 +122,17 @@ impl Scopes {
     pub(super) fn remove_member(&mut self, trees: &[ScopeId], identity: &Identity) {
         for scope in &mut self.live {
             scope.members -= u32::from(trees.contains(&scope.id)).min(scope.members);
-            if let SettledScope::Tree(root) = scope.scope {
+            if let SettledScope::Tree { root, .. } = scope.scope {
                 scope.root_lives &= !root.is(identity);
             }
         }
+    }
+
+    /// Returns whether a process is in the control group that was made for a tree.
+    pub(super) fn is_in_group(&self, id: ScopeId, identity: &Identity) -> bool {
+        let index = self.live.binary_search_by_key(&id, |scope| scope.id).ok();
+        let scope = index.and_then(|index| self.live.get(index));
+        scope.is_some_and(|scope| scope.scope.group_of(identity).is_some())
     }
 
     /// Returns a scope that is live.
@@ -142,7 +149,7 @@ impl Scopes {
         child_start: ClockTicks,
     ) -> impl Iterator<Item = Option<ScopeId>> {
         let is_root = move |scope: &SettledScope| match scope {
-            SettledScope::Tree(root) => root.pid == pid && root.start <= child_start,
+            SettledScope::Tree { root, .. } => root.pid == pid && root.start <= child_start,
             SettledScope::Machine | SettledScope::Cgroup(_) => false,
         };
         let scopes = self.live.iter().rev().filter(move |scope| is_root(&scope.scope));
@@ -159,7 +166,7 @@ impl Scopes {
         slack_ns: u64,
     ) -> impl Iterator<Item = Option<ScopeId>> {
         let is_root = move |scope: &SettledScope| match scope {
-            SettledScope::Tree(root) => {
+            SettledScope::Tree { root, .. } => {
                 root.pid == pid && root.start_ns().abs_diff(boot_ns) <= slack_ns
             }
             SettledScope::Machine | SettledScope::Cgroup(_) => false,
@@ -177,7 +184,7 @@ impl Scopes {
         (start_ns, end_boot_ns): (u64, u64),
     ) -> bool {
         self.live.iter().any(|scope| {
-            let SettledScope::Tree(root) = scope.scope else { return false };
+            let SettledScope::Tree { root, .. } = scope.scope else { return false };
             scope.is_open(start_ns, end_boot_ns)
                 && root.start_ns() <= unknown_since_ns.saturating_add(START_STEP_NS)
         })
@@ -189,27 +196,35 @@ impl Scopes {
         self.live.iter().filter(open).any(|scope| trees.contains(&scope.id))
     }
 
-    /// Adds the trees of which a process is the root.
+    /// Adds the trees of which a process is the root, and those in whose control group it is. The innermost group is the
+    /// first; it is stronger than what was inherited.
     pub(super) fn with_own(&mut self, trees: Trees, identity: &Identity) -> Trees {
         let mut own = Vec::new();
         for scope in self.live.iter_mut().rev() {
-            if let SettledScope::Tree(root) = scope.scope
-                && root.is(identity)
-            {
-                scope.root_lives = true;
-                if !trees.contains(&scope.id) {
-                    own.push(scope.id);
-                }
+            let SettledScope::Tree { root, .. } = scope.scope else { continue };
+            let is_root = root.is(identity);
+            scope.root_lives |= is_root;
+            let group = scope.scope.group_of(identity).filter(|_| !trees.contains(&scope.id));
+            match (is_root && !trees.contains(&scope.id), group) {
+                (true, _) => own.push((usize::MAX, scope.id)),
+                (false, Some(group)) => own.push((group.len(), scope.id)),
+                (false, None) => {}
             }
         }
-        if own.is_empty() { trees } else { own.iter().chain(trees.iter()).copied().collect() }
+        if own.is_empty() {
+            return trees;
+        }
+        own.sort_by_key(|&(depth, _)| std::cmp::Reverse(depth));
+        own.iter().map(|(_, id)| id).chain(trees.iter()).copied().collect()
     }
 
     /// Adds the trees of which a process may be the root that was never sampled: its start is known to the
     /// clock tick, or too late.
     pub(super) fn with_possible_own(&self, trees: &[ScopeId], identity: &Identity) -> Vec<ScopeId> {
         let own = |scope: &&LiveScope| match scope.scope {
-            SettledScope::Tree(root) => root.pid == identity.pid && root.start <= identity.start,
+            SettledScope::Tree { root, .. } => {
+                root.pid == identity.pid && root.start <= identity.start
+            }
             SettledScope::Machine | SettledScope::Cgroup(_) => false,
         };
         let own = self.live.iter().rev().filter(own).map(|scope| scope.id);
@@ -220,7 +235,9 @@ impl Scopes {
     pub(super) fn is_in_target(&self, inherited: bool, identity: &Identity) -> bool {
         match &self.target {
             SettledScope::Machine => true,
-            SettledScope::Tree(root) => inherited || root.is(identity),
+            SettledScope::Tree { root, .. } => {
+                inherited || root.is(identity) || self.target.group_of(identity).is_some()
+            }
             SettledScope::Cgroup(group) => {
                 identity.cgroup.as_deref().is_some_and(|path| is_within(path, group))
             }
@@ -230,7 +247,7 @@ impl Scopes {
     /// Returns whether an image in the target is recorded.
     pub(super) fn target_counts(&self, identity: &Identity) -> bool {
         match self.target {
-            SettledScope::Tree(root) => root.counts(identity),
+            SettledScope::Tree { root, .. } => root.counts(identity),
             SettledScope::Machine | SettledScope::Cgroup(_) => true,
         }
     }
@@ -255,7 +272,7 @@ impl Scopes {
             self.live.get(index)
         };
         let counts = |scope: &&LiveScope| match scope.scope {
-            SettledScope::Tree(root) => root.counts(identity),
+            SettledScope::Tree { root, .. } => root.counts(identity),
             SettledScope::Machine | SettledScope::Cgroup(_) => true,
         };
         let tree = trees.iter().filter_map(by_id).find(|scope| is_open(scope) && counts(scope));
@@ -264,7 +281,7 @@ impl Scopes {
         for scope in self.live.iter().filter(is_open) {
             match &scope.scope {
                 SettledScope::Machine => machine = Some(scope),
-                SettledScope::Tree(_) => {}
+                SettledScope::Tree { .. } => {}
                 SettledScope::Cgroup(group) => {
                     let path = identity.cgroup.as_deref();
                     if path.is_some_and(|path| is_within(path, group))
@@ -283,7 +300,7 @@ impl Scopes {
     pub(super) fn end_sweep(&mut self) {
         let before = self.live.len();
         self.live.retain_mut(|scope| {
-            let is_empty_tree = matches!(scope.scope, SettledScope::Tree(_))
+            let is_empty_tree = matches!(scope.scope, SettledScope::Tree { .. })
                 && scope.members == 0
                 && !scope.root_lives;
             if is_empty_tree || scope.until_boot_ns.is_some() {

@@ -6,16 +6,23 @@ use std::path::Component;
 
 use crate::error::ReadError;
 use crate::identity::{Comm, Identity};
-use crate::proc::ProcRoot;
-use crate::sampler::{TestScope, start_and_name_of};
-use crate::scope::{Scope, ScopeError};
+use crate::proc::{ProcRoot, ReadBuffer};
+use crate::sampler::{TestScope, memory_cgroup, read_file, start_and_name_of};
+use crate::scope::{Scope, ScopeError, is_within};
 use crate::units::{ClockTicks, START_STEP_NS};
+
+/// Children of a launcher that are looked at, at most: when it is asked for its group it has one.
+const MAX_CHILDREN: usize = 16;
 
 /// A scope that stands for the same processes for ever.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum SettledScope {
     Machine,
-    Tree(Root),
+    Tree {
+        root: Root,
+        /// The control group that was made for it: the kernel knows its members whatever is known of their parents.
+        group: Option<Vec<u8>>,
+    },
     /// The components of the path, each behind a `/`; empty for the root group.
     Cgroup(Vec<u8>),
 }
@@ -36,13 +43,14 @@ impl SettledScope {
             Scope::Machine => Ok(Self::Machine),
             Scope::Tree { pid } => {
                 let (start, _) = look_at(root, *pid)?;
-                Ok(Self::Tree(Root { pid: *pid, start, launcher: None }))
+                Ok(Self::Tree { root: Root { pid: *pid, start, launcher: None }, group: None })
             }
-            Scope::Launched { by } => {
+            Scope::Launched { by, group } => {
                 let missing = || ScopeError::NoProcess(*by, io::ErrorKind::NotFound.into());
                 let pid = root.pid_of_descendant(*by).ok_or_else(missing)?;
                 let (start, name) = look_at(root, pid)?;
-                Ok(Self::Tree(Root { pid, start, launcher: Some(name) }))
+                let group = group.as_ref().and_then(|group| group_below(root, pid, group));
+                Ok(Self::Tree { root: Root { pid, start, launcher: Some(name) }, group })
             }
             Scope::Cgroup(path) => {
                 let mut components = path.components();
@@ -65,11 +73,18 @@ impl SettledScope {
 }
 
 impl SettledScope {
+    /// Returns the control group that was made for a tree, if a process is in it.
+    pub(super) fn group_of(&self, identity: &Identity) -> Option<&[u8]> {
+        let Self::Tree { group: Some(group), .. } = self else { return None };
+        let path = identity.cgroup.as_deref()?;
+        is_within(path, group).then_some(group)
+    }
+
     /// Returns the scope as the sampler knows it; `None` for the machine, of which nobody comes first.
     pub(super) fn of_test(&self) -> Option<TestScope> {
         match self {
             Self::Machine => None,
-            Self::Tree(Root { pid, start, launcher }) => {
+            Self::Tree { root: Root { pid, start, launcher }, .. } => {
                 Some(TestScope::Tree { pid: *pid, start: *start, launcher: *launcher })
             }
             Self::Cgroup(path) => Some(TestScope::Cgroup(path.clone())),
@@ -95,6 +110,21 @@ impl Root {
 
 fn look_at(root: &ProcRoot, pid: i32) -> Result<(ClockTicks, Comm), ScopeError> {
     start_and_name_of(root, pid).map_err(|error| ScopeError::NoProcess(pid, io_error(error)))
+}
+
+/// Returns the path of the control group of this name that a child of a process is in; `None` where none is.
+fn group_below(root: &ProcRoot, pid: i32, name: &str) -> Option<Vec<u8>> {
+    let mut buffer = ReadBuffer::new();
+    root.children(pid).into_iter().take(MAX_CHILDREN).find_map(|child| {
+        let directory = root.open_process(child).ok()?;
+        let path = memory_cgroup(read_file(root, &mut buffer, &directory, c"cgroup").ok()?)?;
+        let (mut end, mut components) = (0, path.split(|&byte| byte == b'/'));
+        let is_it = |component: &[u8]| {
+            end += component.len() + 1;
+            component == name.as_bytes()
+        };
+        components.any(is_it).then(|| path.get(..end - 1).map(<[u8]>::to_vec))?
+    })
 }
 
 fn io_error(error: ReadError) -> io::Error {
@@ -124,7 +154,7 @@ mod tests {
             SettledScope::of(&Scope::Tree { pid: -5 }, &root),
             Err(ScopeError::NoProcess(-5, _))
         ));
-        let launched = Scope::Launched { by: -5 };
+        let launched = Scope::Launched { by: -5, group: None };
         assert!(matches!(SettledScope::of(&launched, &root), Err(ScopeError::NoProcess(-5, _))));
     }
 }

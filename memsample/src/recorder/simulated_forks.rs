@@ -21,6 +21,8 @@ const ROOT: i32 = 10;
 const OTHER: i32 = 11;
 const ROOT_START_NS: u64 = 5000 * MS;
 const MS: u64 = 1_000_000;
+/// The control group of the test, where it has one, and that of its processes until they leave it.
+const GROUP: &str = "/job/test";
 
 /// What happens next; a number says to which of the living processes.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +34,8 @@ enum Step {
     Exit(usize, Option<u8>),
     /// It forks, and exits at once: the child goes on.
     Chain(usize),
+    /// It moves into another control group than that of the test.
+    Leave(usize),
     /// A tick. If there is a number, that process ends while the tick looks at it: it has no sample.
     Tick(Option<usize>),
 }
@@ -40,6 +44,8 @@ struct Simulated {
     parent: i32,
     start_ns: u64,
     is_of_test: bool,
+    /// Whether it is in the control group of the test.
+    is_in_group: bool,
     execs: u32,
     /// Execs as of the last tick, and its place among the samples.
     sampled: Option<(u32, Slot)>,
@@ -64,6 +70,8 @@ struct Kernel {
     /// Processes of the test that were told to be of none, and others that were told to be of it.
     missing: u32,
     wrong: u32,
+    /// Of those that are missing, those that were looked at in the control group of the test.
+    missing_in_group: u32,
 }
 
 fn identity(pid: i32, ppid: i32, start_ns: u64, exec: u32, process: u64) -> Identity {
@@ -79,6 +87,11 @@ fn identity(pid: i32, ppid: i32, start_ns: u64, exec: u32, process: u64) -> Iden
 
 impl Kernel {
     fn new() -> Self {
+        Self::with_group(None)
+    }
+
+    /// The test has a control group of its own or not.
+    fn with_group(group: Option<&str>) -> Self {
         let mut kernel = Self {
             now_ns: 10_000 * MS,
             next_pid: 100,
@@ -94,6 +107,7 @@ impl Kernel {
             unattributed: 0,
             missing: 0,
             wrong: 0,
+            missing_in_group: 0,
         };
         for (pid, parent) in [(INIT, 0), (ROOT, INIT), (OTHER, INIT)] {
             let start_ns = ROOT_START_NS;
@@ -102,6 +116,8 @@ impl Kernel {
                 parent,
                 start_ns,
                 is_of_test,
+                // The root is the launcher, which is outside as the launchers of the runner are.
+                is_in_group: false,
                 execs: 0,
                 sampled: None,
                 is_reported: true,
@@ -110,7 +126,10 @@ impl Kernel {
         }
         kernel.tick(None);
         let start = ClockTicks(ROOT_START_NS / START_STEP_NS);
-        let scope = SettledScope::Tree(Root { pid: ROOT, start, launcher: None });
+        let scope = SettledScope::Tree {
+            root: Root { pid: ROOT, start, launcher: None },
+            group: group.map(|group| group.as_bytes().to_vec()),
+        };
         let kind = OrderKind::Assign(scope, "test".into());
         kernel.attribution.order(Order { boot_ns: kernel.now_ns, kind });
         kernel
@@ -129,6 +148,12 @@ impl Kernel {
                 let pid = self.pick(number);
                 if let Some(process) = self.living.get_mut(&pid) {
                     process.execs += 1;
+                }
+            }
+            Step::Leave(number) => {
+                let pid = self.pick(number);
+                if let Some(process) = self.living.get_mut(&pid) {
+                    process.is_in_group = false;
                 }
             }
             Step::Exit(number, record) => self.exit(self.pick(number), record),
@@ -152,6 +177,7 @@ impl Kernel {
             parent,
             start_ns: self.now_ns,
             is_of_test,
+            is_in_group: self.living[&parent].is_in_group || parent == ROOT,
             execs: 0,
             sampled: None,
             is_reported: !is_lost,
@@ -209,11 +235,14 @@ impl Kernel {
             }
             self.slots += 1;
             let slot = Slot(self.slots);
-            let Simulated { parent, start_ns, execs, .. } = *process;
+            let Simulated { parent, start_ns, execs, is_in_group, .. } = *process;
             let number = u64::from(self.slots);
-            attribution.begin(slot, &Arc::new(identity(pid, parent, start_ns, execs, number)));
+            let cgroup = if is_in_group { GROUP } else { "/beside" };
+            let identity = identity(pid, parent, start_ns, execs, number);
+            let identity = Identity { cgroup: Some(cgroup.as_bytes().to_vec()), ..identity };
+            attribution.begin(slot, &Arc::new(identity));
             process.sampled = Some((execs, slot));
-            begun.push((slot, process.is_of_test));
+            begun.push((slot, process.is_of_test, is_in_group));
         }
         let mut records = Vec::new();
         self.records.retain_mut(|(ticks, identity, is_of_test)| {
@@ -231,10 +260,12 @@ impl Kernel {
             self.missing += u32::from(is_of_test && !is_told);
             self.wrong += u32::from(is_told && !is_of_test);
         };
-        for (slot, is_of_test) in begun {
+        for (slot, is_of_test, is_in_group) in begun {
             // Before there is an order, nobody is of the test.
             if self.now_ns > 10_010 * MS {
-                tell(attribution.test(slot).is_some(), is_of_test);
+                let is_told = attribution.test(slot).is_some();
+                self.missing_in_group += u32::from(is_in_group && !is_told);
+                tell(is_told, is_of_test);
             }
         }
         for (identity, is_of_test) in records {
@@ -261,13 +292,14 @@ fn steps(with_losses: bool) -> impl Strategy<Value = Vec<Step>> {
         1 => number.clone().prop_map(Step::Exec),
         3 => (number.clone(), record).prop_map(|(number, record)| Step::Exit(number, record)),
         3 => number.clone().prop_map(Step::Chain),
+        1 => number.clone().prop_map(Step::Leave),
         2 => prop::option::of(number).prop_map(Step::Tick),
     ];
     prop::collection::vec(step, 1..120)
 }
 
-fn run(steps: Vec<Step>) -> Kernel {
-    let mut kernel = Kernel::new();
+fn run(steps: Vec<Step>, group: Option<&str>) -> Kernel {
+    let mut kernel = Kernel::with_group(group);
     steps.into_iter().for_each(|step| kernel.step(step));
     (0..3).for_each(|_| kernel.tick(None));
     kernel
@@ -275,16 +307,28 @@ fn run(steps: Vec<Step>) -> Kernel {
 
 proptest! {
     #[test]
-    fn without_a_loss_all_is_told_and_nothing_is_unattributed(steps in steps(false)) {
-        let kernel = run(steps);
+    fn without_a_loss_all_is_told_and_nothing_is_unattributed(
+        steps in steps(false),
+        has_group: bool,
+    ) {
+        let kernel = run(steps, has_group.then_some(GROUP));
         prop_assert_eq!((kernel.missing, kernel.wrong, kernel.unattributed), (0, 0, 0));
     }
 
     #[test]
-    fn what_is_not_told_is_counted_and_nobody_else_is_told(steps in steps(true)) {
-        let kernel = run(steps);
+    fn what_is_not_told_is_counted_and_nobody_else_is_told(
+        steps in steps(true),
+        has_group: bool,
+    ) {
+        let kernel = run(steps, has_group.then_some(GROUP));
         prop_assert_eq!(kernel.wrong, 0);
         prop_assert!(kernel.missing == 0 || kernel.unattributed + kernel.all_lost > 0);
+    }
+
+    #[test]
+    fn who_is_in_the_group_of_the_test_is_told_whatever_is_lost(steps in steps(true)) {
+        let kernel = run(steps, Some(GROUP));
+        prop_assert_eq!((kernel.missing_in_group, kernel.wrong), (0, 0));
     }
 }
 
@@ -321,4 +365,18 @@ fn what_is_only_forked_and_lost_is_counted_at_the_test_that_it_may_be_of() {
         kernel.unattributed
     };
     assert_eq!([unattributed(ROOT), unattributed(OTHER)], [1, 0]);
+}
+
+#[test]
+fn who_forked_it_is_lost_and_its_group_tells() {
+    let missing_in = |group: Option<&str>| {
+        let mut kernel = Kernel::with_group(group);
+        let child = kernel.fork(ROOT, true);
+        kernel.fork(child, false);
+        kernel.exit(child, None);
+        kernel.tick(None);
+        assert_eq!(kernel.unattributed, kernel.missing);
+        kernel.missing
+    };
+    assert_eq!([missing_in(None), missing_in(Some(GROUP)), missing_in(Some("/job"))], [1, 0, 0]);
 }

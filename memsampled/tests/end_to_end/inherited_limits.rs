@@ -151,6 +151,23 @@ fn a_command_inherits_what_it_does_without_memsample() {
 }
 
 #[test]
+fn a_test_has_the_priority_of_its_runner() {
+    let directory = tempfile::tempdir().unwrap();
+    // As root, sampling thread and supervisor have a higher one, and a test begins below them.
+    for sandbox in ["none", "pidns"] {
+        let suite = format!(
+            "name = 'nice'\n[[test]]\nname = 'nice'\ncommand = ['nice']\nsandbox = '{sandbox}'\n"
+        );
+        std::fs::write(directory.path().join("nice.toml"), suite).unwrap();
+        let line = format!(
+            "nice -n 3 $MEMSAMPLE run nice.toml --out {sandbox} > /dev/null; cat {sandbox}/*/tests/*/1.1/stdout"
+        );
+        let ended = run(directory.path(), &line);
+        assert_eq!(text(&ended.stdout), "3\n", "{ended:?}");
+    }
+}
+
+#[test]
 fn an_ignored_signal_stops_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let at = directory.path();

@@ -123,6 +123,102 @@ fn slow_no_word_is_false_beside_busy_loops() {
     }
 }
 
+/// How the kernel tells less: without the right to exit records, and in another user namespace, without forks too.
+const WITHOUT_RIGHTS: [&str; 2] =
+    ["setpriv --bounding-set=-net_admin --inh-caps=-net_admin", "unshare --user --map-root-user"];
+
+#[test]
+fn slow_without_exit_records_a_background_is_of_its_test_and_nothing_is_kept_for_certain() {
+    let directory = tempdir().unwrap();
+    let write = |name: &str, text: String| {
+        std::fs::write(directory.path().join(name), text).unwrap();
+    };
+    // On a busy machine it takes its time until it holds anything.
+    write("hold.py", format!("{HOLD}hold(200, 1.5); open(sys.argv[1], 'w')\n"));
+    let (_, double_fork, ..) = PROGRAMS[0];
+    write("fork.py", format!("{HOLD}{}\n", double_fork.replace(".4", "1.5")));
+    let mut text = "name = 'rights'\n".to_owned();
+    for sandbox in ["none", "pidns"] {
+        let common =
+            format!("sandbox = '{sandbox}'\nrepeat = 2\nbudget = {{ rss_peak = '50MiB' }}");
+        text += &format!(
+            "[[test]]\nname = 'background {sandbox}'\nshell = '({PYTHON} -S hold.py $$.end &); while [ ! -e $$.end ]; do sleep .1; done; rm $$.end'\n{common}\n\
+             [[test]]\nname = 'fork {sandbox}'\ncommand = ['{PYTHON}', '-S', 'fork.py']\n{common}\n"
+        );
+    }
+    write("suite.toml", text);
+    for (number, without) in WITHOUT_RIGHTS.into_iter().enumerate() {
+        let line = format!("{without} $MEMSAMPLE run suite.toml --out {number}");
+        let ended = crate::command::shell(directory.path(), &line);
+        let mut runs = std::fs::read_dir(directory.path().join(number.to_string())).unwrap();
+        let run = runs.next().unwrap_or_else(|| panic!("{}", ended.stderr)).unwrap();
+        let results = std::fs::read(run.path().join("results.json")).unwrap();
+        let results: serde_json::Value = serde_json::from_slice(&results).unwrap();
+        let tests = results["tests"].as_array().unwrap();
+        let attempts = tests.iter().flat_map(|test| test["attempts"].as_array().unwrap());
+        assert_eq!(attempts.clone().count(), 8, "{without}: {results:#}");
+        for attempt in attempts {
+            let memory = &attempt["memory"];
+            assert!(memory["rss_peak_bytes"].as_u64() > Some(200 * MIB), "{without}: {attempt:#}");
+            // Of a process that lives between two ticks nothing is known.
+            assert!(memory["rss_peak_bytes_upper"].is_null(), "{without}: {attempt:#}");
+            assert_eq!(attempt["budgets"][0]["verdict"], "exceeded", "{without}: {attempt:#}");
+        }
+    }
+}
+
+#[test]
+fn who_joins_the_control_group_of_a_test_is_of_it_though_another_forked_it() {
+    let memory = std::path::Path::new("/sys/fs/cgroup/memory");
+    if !memory.join("memory.limit_in_bytes").exists() || !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let directory = tempdir().unwrap();
+    let (group, joined) = (directory.path().join("group"), directory.path().join("joined"));
+    // It tells its group, and stays until somebody has been there.
+    let program = format!(
+        "own = [line.split(':')[2] for line in open('/proc/self/cgroup') if ':memory:' in line][0]
+with open('{group}.part', 'w') as file: file.write(own.strip())
+os.rename('{group}.part', '{group}')
+while not os.path.exists('{joined}'): time.sleep(.01)
+time.sleep(.3)",
+        group = group.display(),
+        joined = joined.display(),
+    );
+    let joins = {
+        let (group, joined) = (group.clone(), joined.clone());
+        std::thread::spawn(move || {
+            let until = Instant::now() + Duration::from_secs(60);
+            while !group.exists() && Instant::now() < until {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            let path = std::fs::read_to_string(&group).unwrap();
+            // Forked here, and no descendant of the test.
+            let line = format!(
+                "echo $$ > /sys/fs/cgroup/memory{path}/cgroup.procs; exec {PYTHON} -S -c \"$1\""
+            );
+            let program = format!("{HOLD}hold(100, .5)");
+            let status = Command::new("sh").args(["-c", &line, "sh", &program]).status().unwrap();
+            std::fs::write(&joined, "").unwrap();
+            status
+        })
+    };
+    // With a budget, it has a recording of its own.
+    let budget = Budget {
+        role: None,
+        quantity: Quantity::RssPeak,
+        limit_bytes: 50 * MIB,
+        action: Action::Warn,
+    };
+    let test = Test { budgets: vec![budget], ..python("joined", &program) };
+    let suite = suite(vec![isolated(test, Sandbox::None)]);
+    let results = results(&suite, &options(directory.path()));
+    assert!(joins.join().unwrap().success());
+    let [result] = &*results else { panic!("{results:#?}") };
+    assert_eq!(result.budgets[0].verdict, BudgetVerdict::Exceeded, "{result:#?}");
+    assert!(result.memory.as_ref().unwrap().rss_peak().unwrap().lower > 100 * MIB, "{result:#?}");
+}
+
 #[test]
 fn what_lives_on_after_its_first_thread_is_left_over_and_ends() {
     let directory = tempdir().unwrap();

@@ -40,6 +40,7 @@ pub use event::Event;
 pub(crate) use layout::recording_name;
 pub use options::RunOptions;
 
+use crate::sandbox::RaisedPriority;
 use crate::suite::Suite;
 use dispatch::Dispatcher;
 use layout::Layout;
@@ -90,7 +91,10 @@ pub fn run(
     let number = number.unwrap_or(MAX_RECORDINGS);
     // One sweep for the recording of the run and those of attempts with budgets.
     let sampler = SharedSampler::new(options.sampler.clone());
+    // The sampling thread keeps it: a tick that waits behind thousands of processes of a test is late.
+    let raised = RaisedPriority::raise();
     let recorder = sampler.start(&layout.recording(number), options.recorder.clone());
+    drop(raised);
     let recorder = recorder.map_err(|error| {
         // A run that never began leaves nothing.
         if resumed.is_none() {

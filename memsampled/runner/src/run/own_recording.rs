@@ -47,11 +47,11 @@ impl OwnRecording {
         sampler: &SharedSampler,
         options: &RunOptions,
         directory: &Path,
-        init: i32,
+        (init, group): (i32, &str),
         attempt: &Attempt,
     ) -> Result<Self, String> {
         let path = Self::path(directory);
-        let scope = Scope::Launched { by: init };
+        let scope = scope_of(init, group);
         let recorder = options.recorder.clone().target(scope.clone()).cgroups(Rate::Off);
         let recorder = sampler.start(&path, recorder).map_err(|error| error.to_string())?;
         let own = Self { recorder, attempt: attempt.clone(), path, marked: Ok(()) };
@@ -85,6 +85,11 @@ impl OwnRecording {
         let _ = fs::remove_dir_all(path);
         used
     }
+}
+
+/// Returns what belongs to an attempt: all that `init` starts, and who is in the control group that was made for it.
+pub(super) fn scope_of(init: i32, group: &str) -> Scope {
+    Scope::Launched { by: init, group: Some(group.to_owned()) }
 }
 
 fn read(recording: &Recording, attempt: &Attempt) -> io::Result<Used> {

@@ -15,6 +15,7 @@ use super::processes::{has_run, is_alive, is_ending, signal};
 const MAX_END: Duration = Duration::from_secs(10);
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(1);
+const MAX_PAUSE: Duration = Duration::from_millis(16);
 /// What the kernel charges to a group at once: 64 pages of 4 KiB. A group that is closer to its limit
 /// has reached it.
 const CHARGE_BYTES: u64 = 64 * 4096;
@@ -272,37 +273,49 @@ impl Groups {
         })
     }
 
-    /// Returns the live processes in the groups, and in those that a test made below.
-    pub(super) fn processes(&self) -> Vec<i32> {
+    /// Returns whether a process in the groups lives, or in those that a test made below. Of thousands it looks at as many
+    /// as it takes to find one.
+    pub(super) fn has_living(&self) -> bool {
+        self.members().into_iter().any(is_alive)
+    }
+
+    /// Returns the processes in the groups, and in those that a test made below, whether or not they have ended.
+    pub(super) fn members(&self) -> BTreeSet<i32> {
         let mut pids = BTreeSet::new();
         for directory in self.directories.iter().flat_map(|path| below(path)) {
             let text = fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default();
             pids.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()));
         }
         // 0 is a process of another pid namespace.
-        pids.into_iter().filter(|&pid| pid > 0 && is_alive(pid)).collect()
+        pids.remove(&0);
+        pids
     }
 
     /// Kills all processes in the groups; returns how many are left.
     pub(super) fn kill(&self) -> usize {
         let by_file = self.kill.as_ref().is_some_and(|file| fs::write(file, "1").is_ok());
         let deadline = Instant::now() + MAX_END;
+        let mut pause = PAUSE;
         loop {
             // What a test has frozen, whichever hierarchy kills: what is frozen in version 1 does not end.
             self.thaw();
-            let left = self.processes();
-            if left.is_empty() || Instant::now() > deadline {
-                return left.len();
+            if !self.has_living() {
+                return 0;
+            }
+            if Instant::now() > deadline {
+                return self.members().into_iter().filter(|&pid| is_alive(pid)).count();
             }
             if !by_file {
                 self.freeze(true, deadline);
-                signal(&self.processes(), Signal::KILL);
+                signal(self.members(), Signal::KILL);
                 self.freeze(false, deadline);
-            } else {
+            } else if pause > PAUSE {
                 // A process may have left only one of the groups.
-                signal(&left, Signal::KILL);
+                signal(self.members(), Signal::KILL);
             }
-            std::thread::sleep(PAUSE);
+            // Thousands need longer to end, the more so the more often they are looked at.
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(MAX_PAUSE);
         }
     }
 

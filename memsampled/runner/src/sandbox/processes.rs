@@ -183,8 +183,8 @@ fn threads(pid: i32) -> Vec<i32> {
 ///
 /// A signal for a process whose first thread has ended goes to its other threads too: by their ids the kernel finds the
 /// process whatever its first thread is.
-pub(super) fn signal(pids: &[i32], signal: Signal) {
-    for &pid in pids {
+pub(super) fn signal(pids: impl IntoIterator<Item = i32>, signal: Signal) {
+    for pid in pids {
         let is_first_dead = ProcessStat::of(pid).is_some_and(|stat| stat.is_first_dead);
         let threads = if is_first_dead { threads(pid) } else { Vec::new() };
         for id in [pid].into_iter().chain(threads).filter_map(Pid::from_raw) {
@@ -218,15 +218,19 @@ fn kill_all(find: impl Fn() -> Vec<i32>, mut reap: impl FnMut()) -> usize {
     let alive = || find().into_iter().filter(|&pid| is_alive(pid)).collect::<Vec<i32>>();
     for _ in 0..MAX_KILL_ROUNDS {
         let mut found = alive();
+        if found.is_empty() {
+            reap();
+            return 0;
+        }
         for _ in 0..MAX_STOP_ROUNDS {
-            signal(&found, Signal::STOP);
+            signal(found.iter().copied(), Signal::STOP);
             let again = alive();
             if again.len() <= found.len() {
                 break;
             }
             found = again;
         }
-        signal(&found, Signal::KILL);
+        signal(found, Signal::KILL);
         reap();
         if alive().is_empty() {
             return 0;

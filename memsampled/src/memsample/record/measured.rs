@@ -108,7 +108,7 @@ fn run_in_place(
 fn begin(recorder: &Recorder) {
     let launcher = rustix::process::getpid().as_raw_nonzero().get();
     // Fails where another tree is recorded, to which this program does not belong.
-    let _ = recorder.assign(&Scope::Launched { by: launcher }, COMMAND_TEST);
+    let _ = recorder.assign(&Scope::Launched { by: launcher, group: None }, COMMAND_TEST);
     // Only fails once the recording has ended, which is reported anyway.
     let _ = recorder.mark(MarkKind::Begin, COMMAND_TEST, Some(COMMAND_TEST));
 }

@@ -2,14 +2,14 @@
 
 use jiff::Timestamp;
 use memsample::analysis::reaped_labels;
-use memsample::{MarkKind, Recorder, Scope, SharedSampler};
+use memsample::{MarkKind, Recorder, SharedSampler};
 
 use crate::results::Attempt;
 use crate::run::admission::Claim;
 use crate::run::attempt::RunningAttempt;
 use crate::run::measure::{launcher_label, mark_of};
 use crate::run::options::RunOptions;
-use crate::run::own_recording::OwnRecording;
+use crate::run::own_recording::{OwnRecording, scope_of};
 use crate::sandbox::{AttemptEnd, Spec};
 
 /// An attempt that runs.
@@ -78,7 +78,7 @@ impl ActiveAttempt {
             launcher_label(init),
             None,
         );
-        if let Err(error) = recorder.assign(&Scope::Launched { by: init }, test) {
+        if let Err(error) = recorder.assign(&scope_of(init, &self.spec.id), test) {
             self.notes.push(format!("what it uses cannot be recorded: {error}"));
         }
     }
@@ -91,7 +91,8 @@ impl ActiveAttempt {
         init: i32,
     ) {
         let Some(directory) = self.spec.scratch.parent() else { return };
-        match OwnRecording::start(sampler, options, directory, init, &self.attempt) {
+        let launched = (init, self.spec.id.as_str());
+        match OwnRecording::start(sampler, options, directory, launched, &self.attempt) {
             Ok(recording) => self.own_recording = Some(recording),
             Err(error) => self.notes.push(format!(
                 "its budgets were judged at the end of the suite, because it has no recording of its own: {error}"

@@ -21,6 +21,7 @@ use crate::sandbox::channel::{self, Channel};
 use crate::sandbox::group_meter::GroupMeter;
 use crate::sandbox::groups::Groups;
 use crate::sandbox::last_line::last_line;
+use crate::sandbox::priority::RaisedPriority;
 use crate::sandbox::processes::{SANDBOX_VARIABLE, describe, signal};
 use crate::sandbox::protocol::{Exec, InitOrder, ShimOrder, SupervisorMessage};
 use crate::sandbox::spec::{Spec, StageKind};
@@ -107,6 +108,8 @@ impl<'a> Supervisor<'a> {
 
     /// Conducts the attempt until nothing is left of it. Returns how it ended, and whether the runner is gone.
     pub(super) fn conduct(mut self) -> (AttemptEnd, bool) {
+        // The tool, and with it the test, was started without.
+        let _raised = RaisedPriority::raise();
         while !self.machine.is_done() {
             if let Some(action) = self.machine.next_action() {
                 if let Some(event) = self.perform(action) {
@@ -165,9 +168,9 @@ impl<'a> Supervisor<'a> {
             }
             SupervisorAction::Terminate => {
                 let processes = self.inside.processes();
-                signal(&processes, Signal::TERM);
+                signal(processes.iter().copied(), Signal::TERM);
                 // One that is stopped or frozen would not see it.
-                signal(&processes, Signal::CONT);
+                signal(processes, Signal::CONT);
                 self.groups.thaw();
             }
             SupervisorAction::Kill => {

@@ -13,13 +13,14 @@ use crate::sandbox::attempt_end::ProgramExit;
 use crate::sandbox::capture::OutputCapture;
 use crate::sandbox::channel::Channel;
 use crate::sandbox::group_meter::GroupMeter;
-use crate::sandbox::processes::rss_bytes;
 use crate::sandbox::protocol::{InitMessage, ShimMessage, SupervisorMessage, SupervisorOrder};
 
 /// Between two looks at whether processes have ended.
 const LOOK_PAUSE: Duration = Duration::from_millis(5);
 /// How often the runner gets a report of what the processes use.
 const PROGRESS: Duration = Duration::from_secs(1);
+/// How long that may take: a deadline must not wait for it.
+const MAX_PROGRESS: Duration = Duration::from_millis(50);
 
 /// All that a supervisor waits for.
 pub(super) struct EventSource<'a> {
@@ -40,6 +41,7 @@ pub(super) struct EventSource<'a> {
     pub(super) meter: GroupMeter<'a>,
     /// When that report is due next; `None` while no program of the test runs.
     next_progress: Option<Instant>,
+    last_rss_bytes: u64,
 }
 
 /// What is waited for beside messages.
@@ -77,6 +79,7 @@ impl<'a> EventSource<'a> {
             captures,
             meter,
             next_progress: None,
+            last_rss_bytes: 0,
         }
     }
 
@@ -101,7 +104,7 @@ impl<'a> EventSource<'a> {
                 self.is_tool_reported = true;
                 return SupervisorEvent::ToolEnded;
             }
-            if wanted.looks_for_processes && inside.processes().is_empty() {
+            if wanted.looks_for_processes && inside.have_ended() {
                 return SupervisorEvent::AllEnded;
             }
             if wanted.drains_output && self.captures.iter().all(|it| it.pipe().is_none()) {
@@ -146,7 +149,10 @@ impl<'a> EventSource<'a> {
 
     fn report_progress(&mut self, inside: &Inside<'_>, now: Instant) {
         if self.next_progress.is_some_and(|next| now >= next) {
-            let rss_bytes = inside.processes().into_iter().filter_map(rss_bytes).sum();
+            let (sum, is_whole) = inside.rss_bytes_within(MAX_PROGRESS);
+            // Of those that could not be read in time it is not less than before, as far as is known.
+            let rss_bytes = if is_whole { sum } else { sum.max(self.last_rss_bytes) };
+            self.last_rss_bytes = rss_bytes;
             let _ = self.runner.send(&SupervisorMessage::Progress { rss_bytes });
             self.next_progress = Some(now + PROGRESS);
         }

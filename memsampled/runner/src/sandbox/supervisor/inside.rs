@@ -1,9 +1,14 @@
 //! The processes inside of a sandbox.
 
+use std::time::{Duration, Instant};
+
 use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, waitpid};
 
 use crate::sandbox::groups::Groups;
-use crate::sandbox::processes::{descendants, describe, kill_below};
+use crate::sandbox::processes::{descendants, is_alive, kill_below, rss_bytes};
+
+/// Members of the groups up to which other descendants are looked for, too, where the sum is only to be shown.
+const MAX_SEARCHED: usize = 512;
 
 /// The processes inside of a sandbox, without init.
 pub(super) struct Inside<'a> {
@@ -42,12 +47,32 @@ impl<'a> Inside<'a> {
 
     /// Returns all of them.
     pub(super) fn processes(&self) -> Vec<i32> {
-        let mut processes = self.groups.processes();
-        let alive = |&pid: &i32| describe(pid).is_some();
-        processes.extend(self.members().into_iter().filter(alive));
-        processes.sort_unstable();
-        processes.dedup();
-        processes
+        let mut processes = self.groups.members();
+        processes.extend(self.members());
+        processes.into_iter().filter(|&pid| is_alive(pid)).collect()
+    }
+
+    /// Returns whether none of them lives.
+    pub(super) fn have_ended(&self) -> bool {
+        !self.groups.has_living() && !self.members().into_iter().any(is_alive)
+    }
+
+    /// Returns the sum of their resident sets, and whether all were read within `bound`.
+    pub(super) fn rss_bytes_within(&self, bound: Duration) -> (u64, bool) {
+        let began = Instant::now();
+        let mut processes = self.groups.members();
+        // Of thousands, who has left the groups is not searched for.
+        if processes.len() < MAX_SEARCHED {
+            processes.extend(self.members());
+        }
+        let mut sum = 0_u64;
+        for pid in processes {
+            if began.elapsed() > bound {
+                return (sum, false);
+            }
+            sum = sum.saturating_add(rss_bytes(pid).unwrap_or(0));
+        }
+        (sum, true)
     }
 
     /// Kills all of them; says whether the tool was among what has ended meanwhile.
