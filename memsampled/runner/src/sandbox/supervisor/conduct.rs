@@ -159,8 +159,10 @@ impl<'a> Supervisor<'a> {
                 self.report(&SupervisorMessage::Ended(end));
             }
             SupervisorAction::DescribeLeftOver => {
-                let left = self.inside.processes().into_iter().filter_map(describe);
-                self.machine.note_left_over(left.take(MAX_LEFT_OVER).collect());
+                let listed = self.inside.listed();
+                let left = listed.found.into_iter().filter_map(describe);
+                let left = left.take(MAX_LEFT_OVER).collect();
+                self.machine.note_left_over(left, listed.error.map(|error| error.to_string()));
             }
             SupervisorAction::AskLeft => {
                 let sent = self.events.init.as_ref().map(|init| init.send(&InitOrder::Left));

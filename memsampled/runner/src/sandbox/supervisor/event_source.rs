@@ -93,7 +93,7 @@ impl<'a> EventSource<'a> {
                 self.is_tool_reported = true;
                 return SupervisorEvent::ToolEnded;
             }
-            if wanted.looks_for_processes && inside.processes().is_empty() {
+            if wanted.looks_for_processes && inside.listed().is_whole_and_empty() {
                 return SupervisorEvent::AllEnded;
             }
             if wanted.drains_output && self.captures.iter().all(|it| it.pipe().is_none()) {

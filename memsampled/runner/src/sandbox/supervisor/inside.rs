@@ -3,7 +3,8 @@
 use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, waitpid};
 
 use crate::sandbox::groups::Groups;
-use crate::sandbox::processes::{descendants, describe, kill_below};
+use crate::sandbox::listed::Listed;
+use crate::sandbox::processes::{describe, kill_below, list_descendants};
 
 /// The processes inside of a sandbox, without init.
 pub(super) struct Inside<'a> {
@@ -35,15 +36,21 @@ impl<'a> Inside<'a> {
         self.ancestor = if self.has_tool { None } else { Some(own_pid()) };
     }
 
-    /// Returns all of them.
+    /// Returns all of them that can be listed.
     pub(super) fn processes(&self) -> Vec<i32> {
-        let mut processes = self.groups.processes();
+        self.listed().found
+    }
+
+    /// Lists all of them, and says where that failed.
+    pub(super) fn listed(&self) -> Listed<i32> {
+        let mut listed = self.groups.listed();
         let alive = |&pid: &i32| describe(pid).is_some();
-        let below = self.ancestor.map(descendants).unwrap_or_default();
-        processes.extend(below.into_iter().filter(alive));
-        processes.sort_unstable();
-        processes.dedup();
-        processes
+        let below = self.ancestor.map(list_descendants).unwrap_or_default();
+        listed.found.extend(below.found.into_iter().filter(alive));
+        listed.found.sort_unstable();
+        listed.found.dedup();
+        listed.error = listed.error.or(below.error);
+        listed
     }
 
     /// Kills all of them; says whether the tool was among what has ended meanwhile.

@@ -34,7 +34,8 @@ pub(super) fn remove_scratch(spec: &Spec, end: &mut AttemptEnd, is_unwanted: imp
     let is_well = expected
         && !end.timed_out
         && end.oom_kills.is_none_or(|kills| kills == 0)
-        && end.left_over_processes.is_empty();
+        && end.left_over_processes.is_empty()
+        && end.unlisted.is_none();
     if let Some(keep) = spec.keep_failed.filter(|_| !is_well && end.not_started.is_none()) {
         // What a person looks at holds nothing of ours.
         let _ = fs::remove_file(spec.scratch.join(PROCESS_NAME));
