@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
+use rustix::net::{Shutdown, shutdown};
 use rustix::process::Signal;
 
 use super::event_source::{EventSource, WaitFor};
@@ -182,9 +183,12 @@ impl<'a> Supervisor<'a> {
         None
     }
 
-    /// Sends the runner a message. If it is gone, its channel is closed, which is an event.
+    /// Sends the runner a message. If it is gone or cannot be told, its channel is closed, which is an event.
     fn report(&self, message: &SupervisorMessage) {
-        let _ = self.events.runner.send(message);
+        if self.events.runner.send(message).is_err() {
+            // It would wait for the message for ever, and we for its answer.
+            let _ = shutdown(self.events.runner, Shutdown::Both);
+        }
     }
 
     /// Has init start an exec shim.
