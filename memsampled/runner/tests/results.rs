@@ -105,6 +105,7 @@ fn example() -> Results {
             comm: "sleep".to_owned(),
             rss_bytes: Some(25),
         }],
+        unlisted: None,
         left_bytes: Some(26),
         stdout: Some("stdout".into()),
         stderr: Some("stderr".into()),

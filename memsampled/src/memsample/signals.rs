@@ -21,8 +21,8 @@ const PATIENCE: Duration = Duration::from_secs(3);
 
 /// A signal came while there was work to stop.
 static CAME: AtomicBool = AtomicBool::new(false);
-/// There is nothing left to stop but the printing of results.
-static IS_DONE: AtomicBool = AtomicBool::new(false);
+/// There is nothing to stop: work has not begun, or there is nothing left but the printing of results.
+static IS_IDLE: AtomicBool = AtomicBool::new(false);
 
 /// Returns a channel of the signals that arrive from now on. They no longer terminate this program.
 pub(crate) fn signals() -> anyhow::Result<Receiver<i32>> {
@@ -37,7 +37,7 @@ pub(crate) fn signals_of(signals: &[i32]) -> anyhow::Result<Receiver<i32>> {
     let thread = std::thread::Builder::new().name("memsample-signal".to_owned());
     let spawned = thread.spawn(move || {
         for signal in signals.forever() {
-            if IS_DONE.load(Ordering::Relaxed) {
+            if IS_IDLE.load(Ordering::Relaxed) {
                 end_by(signal);
             }
             CAME.store(true, Ordering::Relaxed);
@@ -48,10 +48,15 @@ pub(crate) fn signals_of(signals: &[i32]) -> anyhow::Result<Receiver<i32>> {
     Ok(receiver)
 }
 
+/// Says whether there is nothing to stop yet, so that a signal ends this program at once.
+pub(crate) fn is_preparing(preparing: bool) {
+    IS_IDLE.store(preparing, Ordering::Relaxed);
+}
+
 /// Says that all that is left is to print. From now on a signal ends this program, which may wait for who reads. If one
 /// has come already, it waits for them only for a while, and ends with `code`.
 pub(crate) fn work_is_done(code: ExitCode) {
-    IS_DONE.store(true, Ordering::Relaxed);
+    IS_IDLE.store(true, Ordering::Relaxed);
     if !CAME.load(Ordering::Relaxed) {
         return;
     }

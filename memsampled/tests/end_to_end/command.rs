@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -91,8 +91,18 @@ impl Running {
         assert!(killed.success());
     }
 
-    pub(crate) fn wait(mut self) -> Ended {
-        Ended::of(self.child.take().unwrap().wait_with_output().unwrap())
+    pub(crate) fn wait(self) -> Ended {
+        Ended::of(self.wait_with_output())
+    }
+
+    /// Waits for its end, and returns how that was and its standard output.
+    pub(crate) fn wait_for_status(self) -> (ExitStatus, String) {
+        let output = self.wait_with_output();
+        (output.status, String::from_utf8(output.stdout).unwrap())
+    }
+
+    fn wait_with_output(mut self) -> Output {
+        self.child.take().unwrap().wait_with_output().unwrap()
     }
 }
 

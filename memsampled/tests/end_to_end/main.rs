@@ -36,6 +36,7 @@ mod reports;
 mod run;
 mod run_choices;
 mod runner_attribution;
+mod runner_ends;
 mod runner_groups;
 mod runner_memory;
 mod runner_oom;

@@ -42,6 +42,7 @@ fn attempt(name: &str, repetition: u32, number: u32, outcome: Outcome) -> TestRe
         duration: Duration::from_millis(12),
         sandbox: if ran { "pidns".to_owned() } else { String::new() },
         left_over_processes: Vec::new(),
+        unlisted: None,
         left_bytes: None,
         stdout: None,
         stderr: None,

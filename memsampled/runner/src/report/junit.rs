@@ -1,6 +1,7 @@
 //! `junit.xml`: what CI servers read. Valid against the schema that Jenkins' xUnit plugin checks
 //! (`junit-10.xsd`), unless the extended profile is asked for.
 
+use std::collections::HashSet;
 use std::io;
 use std::path::Path;
 use std::time::Duration;
@@ -103,12 +104,18 @@ impl CaseKind {
 
 fn cases(tests: &[TestResults]) -> Vec<Case<'_>> {
     let mut cases = Vec::new();
+    // Two cases of one name are one for GitLab. A test may have the name of a repetition of another.
+    let mut names: HashSet<String> = tests.iter().map(|test| text(&test.name)).collect();
     for test in tests {
         for (repetition, (verdict, attempts)) in test.repetitions() {
-            // Two cases of one name are one for GitLab.
             let name = match repetition {
                 0 | 1 => test.name.clone(),
-                repetition => format!("{} [{repetition}]", test.name),
+                repetition => {
+                    let name = format!("{} [{repetition}]", test.name);
+                    let others = (2_u32..).map(|number| format!("{name} ({number})"));
+                    let free = |name: &String| names.insert(text(name));
+                    std::iter::once(name.clone()).chain(others).find(free).unwrap_or(name)
+                }
             };
             cases.push(Case { name, verdict, attempts });
         }

@@ -35,6 +35,9 @@ pub struct TestResult {
     pub sandbox: String,
     /// Processes that it left behind. The runner killed them.
     pub left_over_processes: Vec<LeftOverProcess>,
+    /// Why there may be more of these, such as a directory of the kernel that could not be listed.
+    #[serde(default)]
+    pub unlisted: Option<String>,
     /// Bytes of shared memory that it left behind; `None` where its sandbox has no shared memory of its own, so that
     /// nobody can tell.
     pub left_bytes: Option<u64>,
@@ -107,6 +110,7 @@ impl TestResult {
             signal: None,
             sandbox: String::new(),
             left_over_processes: Vec::new(),
+            unlisted: None,
             left_bytes: None,
             stdout: None,
             stderr: None,

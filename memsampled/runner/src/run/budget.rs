@@ -174,7 +174,8 @@ pub(super) fn hold_to_budgets(budgets: &[Budget], used: &Used, result: &mut Test
         left_over_processes: &result.left_over_processes,
         shared_bytes: result.left_bytes,
         // What is ended by the runner is not looked at for what it leaves.
-        is_known: !matches!(result.outcome, Outcome::TimedOut { .. } | Outcome::Aborted),
+        is_known: !matches!(result.outcome, Outcome::TimedOut { .. } | Outcome::Aborted)
+            && result.unlisted.is_none(),
     };
     let judged = judge(budgets, Some(used), result.group.as_ref(), left);
     let is_unmeasured =

@@ -34,7 +34,10 @@ pub(super) fn judge(test: &Test, end: &AttemptEnd) -> (Outcome, Option<String>) 
         return (Outcome::NotStarted { reason: reason.clone() }, None);
     }
     if end.ended_by_runner {
-        return (Outcome::Aborted, exit);
+        let signal = end.signal.map(|signal| format!("its program was ended by signal {signal}"));
+        let mut parts = vec!["the suite was ended before it had ended".to_owned()];
+        parts.extend(exit.or(signal));
+        return (Outcome::Aborted, Some(parts.join("; ")));
     }
     let kills = end.oom_kills.unwrap_or(0);
     if kills > 0 {
@@ -97,7 +100,9 @@ pub(super) fn judge_step(step: &Step, end: &AttemptEnd) -> (Verdict, Option<Stri
         AttemptEnd { timed_out: true, .. } => {
             (Verdict::TimedOut, Some(format!("its time was {}", wording::duration(step.timeout))))
         }
-        AttemptEnd { ended_by_runner: true, .. } => (Verdict::Aborted, None),
+        AttemptEnd { ended_by_runner: true, .. } => {
+            (Verdict::Aborted, Some("the suite was ended before it had ended".to_owned()))
+        }
         AttemptEnd { exit_code: Some(0), .. } => (Verdict::Passed, None),
         AttemptEnd { exit_code: Some(code), .. } => {
             (Verdict::Failed, Some(format!("exit code {code}")))
@@ -147,5 +152,12 @@ fn left(end: &AttemptEnd) -> Option<String> {
     if let Some(bytes) = end.left_bytes.filter(|&bytes| bytes > 0) {
         parts.push(format!("{bytes} bytes of shared memory"));
     }
-    if parts.is_empty() { None } else { Some(format!("it left {}", parts.join(" and "))) }
+    match (&end.unlisted, parts.is_empty()) {
+        (None, true) => None,
+        (_, false) => Some(format!("it left {}", parts.join(" and "))),
+        // What is not known has not passed.
+        (Some(error), true) => Some(format!(
+            "whether it left processes is not known: they could not be listed: {error}"
+        )),
+    }
 }

@@ -34,6 +34,8 @@ pub(crate) struct AttemptEnd {
     /// From its first instruction until its last process ended.
     pub(crate) duration: Duration,
     pub(crate) left_over_processes: Vec<LeftOverProcess>,
+    /// Why not all processes that it may have left could be listed.
+    pub(crate) unlisted: Option<String>,
     /// Bytes left in `/dev/shm` and System V shared memory, where those are the sandbox's own.
     pub(crate) left_bytes: Option<u64>,
     /// The largest resident set of all images of what init started, in bytes; `None` where the end of one of these

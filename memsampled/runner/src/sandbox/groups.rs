@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use memsample::cgroups::{Hierarchies, Hierarchy, OwnGroup, Version, own_groups};
 use rustix::process::Signal;
 
+use super::listed::{self, Listed, is_gone};
 use super::processes::{has_run, is_alive, is_ending, signal};
 
 /// What a killed process needs, at most, until it is out of its group: it may wait for a disk.
@@ -275,20 +276,33 @@ impl Groups {
 
     /// Returns whether a process in the groups lives, or in those that a test made below. Of thousands it looks at as many
     /// as it takes to find one.
-    pub(super) fn has_living(&self) -> bool {
-        self.members().into_iter().any(is_alive)
+    fn has_living(&self) -> bool {
+        self.members().found.into_iter().any(is_alive)
     }
 
-    /// Returns the processes in the groups, and in those that a test made below, whether or not they have ended.
-    pub(super) fn members(&self) -> BTreeSet<i32> {
+    /// Lists the processes in the groups, and in those that a test made below, whether or not they have ended, and says
+    /// where that failed.
+    pub(super) fn members(&self) -> Listed<i32> {
         let mut pids = BTreeSet::new();
-        for directory in self.directories.iter().flat_map(|path| below(path)) {
-            let text = fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default();
-            pids.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()));
+        let mut failed = None;
+        for directory in &self.directories {
+            let Listed { found, error } = list_below(directory);
+            failed = failed.or(error);
+            for group in found {
+                match fs::read_to_string(group.join("cgroup.procs")) {
+                    Ok(text) => {
+                        pids.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()));
+                    }
+                    // In a threaded group of version 2 processes are those of the group above.
+                    Err(error) if error.kind() == io::ErrorKind::Unsupported => {}
+                    Err(error) if is_gone(&error) => {}
+                    Err(error) => failed = failed.or(Some(error)),
+                }
+            }
         }
         // 0 is a process of another pid namespace.
         pids.remove(&0);
-        pids
+        Listed { found: pids.into_iter().collect(), error: failed }
     }
 
     /// Kills all processes in the groups; returns how many are left.
@@ -303,15 +317,15 @@ impl Groups {
                 return 0;
             }
             if Instant::now() > deadline {
-                return self.members().into_iter().filter(|&pid| is_alive(pid)).count();
+                return self.members().found.into_iter().filter(|&pid| is_alive(pid)).count();
             }
             if !by_file {
                 self.freeze(true, deadline);
-                signal(self.members(), Signal::KILL);
+                signal(self.members().found, Signal::KILL);
                 self.freeze(false, deadline);
             } else if pause > PAUSE {
                 // A process may have left only one of the groups.
-                signal(self.members(), Signal::KILL);
+                signal(self.members().found, Signal::KILL);
             }
             // Thousands need longer to end, the more so the more often they are looked at.
             std::thread::sleep(pause);
@@ -479,19 +493,25 @@ fn limits_anything(group: &Path) -> bool {
     })
 }
 
-/// Returns a group and all below it, parents first.
+/// Returns a group and all below it that can be listed, parents first.
 fn below(path: &Path) -> Vec<PathBuf> {
-    let mut found = vec![path.to_owned()];
+    list_below(path).found
+}
+
+/// Lists a group and all below it, parents first, and says where that failed.
+fn list_below(path: &Path) -> Listed<PathBuf> {
+    let mut below = Listed { found: vec![path.to_owned()], error: None };
     let mut next = 0;
-    while let Some(directory) = found.get(next).cloned() {
+    while let Some(directory) = below.found.get(next).cloned() {
         next += 1;
-        for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
-            if found.len() < MAX_GROUPS && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                found.push(entry.path());
-            }
-        }
+        let Listed { found, error } = listed::paths(&directory);
+        below.error = below.error.or(error);
+        let is_group =
+            |path: &PathBuf| path.symlink_metadata().is_ok_and(|metadata| metadata.is_dir());
+        let left = MAX_GROUPS.saturating_sub(below.found.len());
+        below.found.extend(found.into_iter().filter(is_group).take(left));
     }
-    found
+    below
 }
 
 /// Returns the directory of our own group in each hierarchy of use: for version 1 with its controller,

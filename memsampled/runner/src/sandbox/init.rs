@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 
 use nix::sys::resource::{UsageWho, getrusage};
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::mount::{MountFlags, mount};
 use rustix::process::{Pid, WaitOptions, getpid, set_child_subreaper, wait};
 
@@ -22,6 +22,9 @@ use super::signals::ignore_signals;
 
 /// Files of `/dev/shm` that are looked at, at most.
 const MAX_FILES: usize = 100_000;
+
+/// Between two looks at what has ended: the signal that says so wakes us through a socket, which can fail.
+const LOOK_PAUSE: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 
 /// What is mounted at `/dev/shm`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,12 +86,13 @@ impl Init {
         loop {
             let mut files =
                 [PollFd::new(&self.channel, PollFlags::IN), PollFd::new(&ended, PollFlags::IN)];
-            match poll(&mut files, None) {
-                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            let is_silent = match poll(&mut files, Some(&LOOK_PAUSE)) {
+                Ok(ready) => ready == 0,
+                Err(rustix::io::Errno::INTR) => false,
                 Err(error) => return Err(error.into()),
-            }
+            };
             let [order, end] = files.map(|file| !file.revents().is_empty());
-            if end {
+            if end || is_silent {
                 // As many as wait: each byte is one end, and all ends are looked at anyway.
                 let _ = ended.read(&mut [0; 4096]);
                 self.reap()?;

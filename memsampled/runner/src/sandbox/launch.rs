@@ -63,9 +63,12 @@ impl SupervisorHandle {
         }
     }
 
-    /// Sends it an order. If it is gone, [`receive`](Self::receive) returns `None`.
+    /// Sends it an order. If it is gone or cannot be told, [`receive`](Self::receive) returns `None`.
     pub(crate) fn send(&self, order: &SupervisorOrder) {
-        let _ = self.channel.send(order);
+        if self.channel.send(order).is_err() {
+            // It would wait for the order for ever, and we for it.
+            self.abandon();
+        }
     }
 
     /// Makes it kill everything at once, without grace and cleanup.

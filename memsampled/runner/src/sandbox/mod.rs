@@ -30,6 +30,7 @@ mod init;
 mod internal_program;
 mod last_line;
 mod launch;
+mod listed;
 mod names;
 mod path_bytes;
 mod priority;

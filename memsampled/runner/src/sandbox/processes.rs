@@ -3,7 +3,6 @@
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,6 +10,7 @@ use memsample::parse::{parse_stat, parse_statm};
 use memsample::{ProcessReader, SamplerOptions};
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::listed::{self, Listed};
 use crate::results::LeftOverProcess;
 
 /// Processes that one walk visits, at most: the largest `pid_max` of Linux.
@@ -28,53 +28,49 @@ const PF_EXITING: u64 = 4;
 /// lost both its init and its supervisor, where no pid namespace and no control group does.
 pub(super) const SANDBOX_VARIABLE: &str = "MEMSAMPLE_SANDBOX";
 
-/// Returns all processes below `ancestor`, without itself, of whatever depth.
+/// Returns all processes below `ancestor`, without itself, of whatever depth, that can be listed.
 ///
 /// The kernel gives orphans to the nearest subreaper or to the init of their pid namespace. If `ancestor` is one of
 /// these, no process escapes.
-pub(super) fn descendants(ancestor: i32) -> Vec<i32> {
+fn descendants(ancestor: i32) -> Vec<i32> {
+    list_descendants(ancestor).found
+}
+
+/// Lists all processes below `ancestor`, without itself, of whatever depth, and says where that failed.
+pub(super) fn list_descendants(ancestor: i32) -> Listed<i32> {
     let mut found = BTreeSet::new();
+    let mut failed = None;
     let mut open = vec![ancestor];
     while let Some(parent) = open.pop() {
-        let Some(children) = children(parent) else { return descendants_by_parent(ancestor) };
+        let Some(Listed { found: children, error }) = children(parent) else {
+            return descendants_by_parent(ancestor);
+        };
+        failed = failed.or(error);
         for child in children {
             if found.len() < MAX_PROCESSES && found.insert(child) {
                 open.push(child);
             }
         }
     }
-    found.into_iter().collect()
+    Listed { found: found.into_iter().collect(), error: failed }
 }
 
 /// Reads the children of all threads of a process; `None` where the kernel has no such files.
-fn children(pid: i32) -> Option<Vec<i32>> {
-    let tasks = match fs::read_dir(format!("/proc/{pid}/task")) {
-        Ok(tasks) => tasks,
-        Err(error) if is_gone(&error) => return Some(Vec::new()),
-        Err(_) => return children_of_task(&PathBuf::from(format!("/proc/{pid}/task/{pid}"))),
-    };
-    let mut children = Vec::new();
-    for task in tasks {
-        let path = match task {
-            Ok(task) => task.path(),
-            Err(error) if is_gone(&error) => break,
-            // Better those of its first thread than none: what is not found is not judged, and not killed.
-            Err(_) => return children_of_task(&PathBuf::from(format!("/proc/{pid}/task/{pid}"))),
-        };
-        match fs::read_to_string(path.join("children")) {
-            Ok(text) => {
-                children.extend(
-                    text.split_ascii_whitespace().filter_map(|pid| pid.parse::<i32>().ok()),
-                );
-            }
-            Err(_) if path.exists() => return None,
-            Err(_) => {}
-        }
+fn children(pid: i32) -> Option<Listed<i32>> {
+    let tasks = listed::paths(&PathBuf::from(format!("/proc/{pid}/task")));
+    if tasks.error.is_some() {
+        // Better those of its first thread than none: what is not found is not killed.
+        let found = children_of_task(&PathBuf::from(format!("/proc/{pid}/task/{pid}")))?;
+        return Some(Listed { found, error: tasks.error });
+    }
+    let mut children = Listed::default();
+    for task in tasks.found {
+        children.found.extend(children_of_task(&task)?);
     }
     Some(children)
 }
 
-/// Reads the children of one thread, by a path for which no directory is listed.
+/// Reads the children of one thread.
 fn children_of_task(task: &Path) -> Option<Vec<i32>> {
     match fs::read_to_string(task.join("children")) {
         Ok(text) => {
@@ -85,16 +81,11 @@ fn children_of_task(task: &Path) -> Option<Vec<i32>> {
     }
 }
 
-/// Returns whether a process or thread has ended.
-fn is_gone(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::NotFound
-        || error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error())
-}
-
 /// The same from the parent that every process names: slower, and works everywhere.
-fn descendants_by_parent(ancestor: i32) -> Vec<i32> {
+fn descendants_by_parent(ancestor: i32) -> Listed<i32> {
     let mut children: HashMap<i32, Vec<i32>> = HashMap::new();
-    for pid in all() {
+    let Listed { found: all, error } = all();
+    for pid in all {
         if let Some(stat) = ProcessStat::of(pid) {
             children.entry(stat.parent).or_default().push(pid);
         }
@@ -106,7 +97,7 @@ fn descendants_by_parent(ancestor: i32) -> Vec<i32> {
             open.push(child);
         }
     }
-    found.into_iter().collect()
+    Listed { found: found.into_iter().collect(), error }
 }
 
 /// What is needed of `/proc/PID/stat`.
@@ -175,8 +166,7 @@ pub(super) fn rss_bytes(pid: i32) -> Option<u64> {
 
 /// Returns the ids of the threads of a process.
 fn threads(pid: i32) -> Vec<i32> {
-    let entries = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
-    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+    listed::ids(&PathBuf::from(format!("/proc/{pid}/task"))).found
 }
 
 /// Sends a signal to each process. Processes that have ended meanwhile are ignored.
@@ -211,7 +201,7 @@ pub(super) fn kill_by_variable(id: &str) -> usize {
         let environment = process.environment().unwrap_or_default();
         environment.split(|&byte| byte == 0).any(|variable| variable == mark.as_bytes())
     };
-    kill_all(|| all().into_iter().filter(is_marked).collect(), || ())
+    kill_all(|| all().found.into_iter().filter(is_marked).collect(), || ())
 }
 
 fn kill_all(find: impl Fn() -> Vec<i32>, mut reap: impl FnMut()) -> usize {
@@ -240,8 +230,7 @@ fn kill_all(find: impl Fn() -> Vec<i32>, mut reap: impl FnMut()) -> usize {
     alive().len()
 }
 
-/// Returns the pids of all processes of this machine.
-fn all() -> Vec<i32> {
-    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+/// Lists the pids of all processes of this machine.
+fn all() -> Listed<i32> {
+    listed::ids(Path::new("/proc"))
 }

@@ -24,13 +24,15 @@ pub(crate) use args::RunArgs;
 
 use crate::exit::{ExitCode, NoTests};
 use crate::record::Events;
-use crate::signals::{signals, work_is_done};
+use crate::signals::{is_preparing, signals, work_is_done};
 use memsample_config::Config;
 use suite::Found;
 
 pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let launcher = std::env::current_exe().context("cannot find this program")?;
     let signals = signals()?;
+    // A large suite takes a while to be read.
+    is_preparing(true);
     let found = suite::find(args)?;
     let suite = suite::load(&found.path, &launcher, &signals)?;
     let options = match prepare(args, &suite, &found, launcher.clone()) {
@@ -40,6 +42,7 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
             return dry_run::print(&suite, &other?, args);
         }
     };
+    is_preparing(false);
     if found.is_guessed {
         tell(format!("runs {}", found.path.display()));
     }

@@ -11,6 +11,7 @@ use memsample_runner::suite::Suite;
 
 use super::RunArgs;
 use crate::exit::{Interrupted, NoSuite};
+use crate::signals::is_preparing;
 
 /// The suite that is run where none is named.
 const DEFAULT: &str = "suite.toml";
@@ -63,6 +64,8 @@ impl Found {
 pub(super) fn load(path: &Path, launcher: &Path, signals: &Receiver<i32>) -> anyhow::Result<Suite> {
     let interrupted = Cell::new(false);
     let suite = memsample_runner::suite::load(path, &|line, cwd, timeout| {
+        // Which is to be ended in order.
+        is_preparing(false);
         let listed = discover(launcher, signals, line, cwd, timeout);
         interrupted.set(matches!(listed, Err(DiscoverError::Interrupted(_))) || interrupted.get());
         listed.map_err(|error| error.to_string())

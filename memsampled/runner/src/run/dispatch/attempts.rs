@@ -181,6 +181,11 @@ impl Dispatcher<'_> {
         let relative = |path: &PathBuf| self.layout.relative(path);
         let log = |path: &PathBuf| path.exists().then(|| relative(path));
         notes.extend(end.notes);
+        if let Some(error) = end.unlisted.as_ref().filter(|_| !end.left_over_processes.is_empty()) {
+            notes.push(format!(
+                "it may have left more processes: they could not be listed: {error}"
+            ));
+        }
         notes.extend(end.output_error.map(|error| format!("its output was not kept: {error}")));
         let used = used.and_then(|used| match used {
             Ok(used) => Some(used),
@@ -205,6 +210,7 @@ impl Dispatcher<'_> {
             signal: end.signal,
             sandbox,
             left_over_processes: end.left_over_processes,
+            unlisted: end.unlisted,
             left_bytes: end.left_bytes,
             stdout: log(&spec.stdout),
             stderr: log(&spec.stderr),

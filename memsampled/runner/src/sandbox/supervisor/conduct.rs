@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
+use rustix::net::{Shutdown, shutdown};
 use rustix::process::Signal;
 
 use super::event_source::{EventSource, WaitFor};
@@ -183,8 +184,10 @@ impl<'a> Supervisor<'a> {
                 self.report(&SupervisorMessage::Ended(end));
             }
             SupervisorAction::DescribeLeftOver => {
-                let left = self.inside.processes().into_iter().filter_map(describe);
-                self.machine.note_left_over(left.take(MAX_LEFT_OVER).collect());
+                let listed = self.inside.listed();
+                let left = listed.found.into_iter().filter_map(describe);
+                let left = left.take(MAX_LEFT_OVER).collect();
+                self.machine.note_left_over(left, listed.error.map(|error| error.to_string()));
             }
             SupervisorAction::AskLeft => {
                 let sent = self.events.init.as_ref().map(|init| init.send(&InitOrder::Left));
@@ -204,9 +207,12 @@ impl<'a> Supervisor<'a> {
         None
     }
 
-    /// Sends the runner a message. If it is gone, its channel is closed, which is an event.
+    /// Sends the runner a message. If it is gone or cannot be told, its channel is closed, which is an event.
     fn report(&self, message: &SupervisorMessage) {
-        let _ = self.events.runner.send(message);
+        if self.events.runner.send(message).is_err() {
+            // It would wait for the message for ever, and we for its answer.
+            let _ = shutdown(self.events.runner, Shutdown::Both);
+        }
     }
 
     /// Has init start an exec shim.

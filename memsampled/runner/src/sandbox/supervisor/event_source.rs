@@ -113,7 +113,7 @@ impl<'a> EventSource<'a> {
             let now = Instant::now();
             self.report_progress(inside, now);
             self.meter.look_if_due(now, || {
-                if wanted.all_have_joined { inside.members() } else { Vec::new() }
+                if wanted.all_have_joined { inside.descendants().found } else { Vec::new() }
             });
             if wanted.limits_cpu_time && self.meter.is_cpu_time_spent() {
                 return SupervisorEvent::CpuTimeSpent;

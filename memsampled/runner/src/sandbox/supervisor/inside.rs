@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, waitpid};
 
 use crate::sandbox::groups::Groups;
-use crate::sandbox::processes::{descendants, is_alive, kill_below, rss_bytes};
+use crate::sandbox::listed::Listed;
+use crate::sandbox::processes::{is_alive, kill_below, list_descendants, rss_bytes};
 
 /// Members of the groups up to which other descendants are looked for, too, where the sum is only to be shown.
 const MAX_SEARCHED: usize = 512;
@@ -40,39 +41,53 @@ impl<'a> Inside<'a> {
         self.ancestor = if self.has_tool { None } else { Some(own_pid()) };
     }
 
-    /// Returns those that descend from init, whatever control group they are in.
-    pub(super) fn members(&self) -> Vec<i32> {
-        self.ancestor.map(descendants).unwrap_or_default()
+    /// Lists those that descend from init, whatever control group they are in, whether or not they have ended.
+    pub(super) fn descendants(&self) -> Listed<i32> {
+        self.ancestor.map(list_descendants).unwrap_or_default()
     }
 
-    /// Returns all of them.
+    /// Lists those in the groups and those that descend from init, whether or not they have ended.
+    fn all(&self) -> Listed<i32> {
+        let mut all = self.groups.members();
+        let below = self.descendants();
+        all.found.extend(below.found);
+        all.found.sort_unstable();
+        all.found.dedup();
+        all.error = all.error.or(below.error);
+        all
+    }
+
+    /// Returns all live ones that can be listed.
     pub(super) fn processes(&self) -> Vec<i32> {
-        let mut processes = self.groups.members();
-        processes.extend(self.members());
-        processes.into_iter().filter(|&pid| is_alive(pid)).collect()
+        self.listed().found
     }
 
-    /// Returns whether none of them lives.
+    /// Lists all live ones, and says where that failed.
+    pub(super) fn listed(&self) -> Listed<i32> {
+        let Listed { found, error } = self.all();
+        Listed { found: found.into_iter().filter(|&pid| is_alive(pid)).collect(), error }
+    }
+
+    /// Returns whether none of them lives. Of thousands it looks at as many as it takes to find one.
     pub(super) fn have_ended(&self) -> bool {
-        !self.groups.has_living() && !self.members().into_iter().any(is_alive)
+        let Listed { found, error } = self.all();
+        error.is_none() && !found.into_iter().any(is_alive)
     }
 
     /// Returns the sum of their resident sets, and whether all were read within `bound`.
     pub(super) fn rss_bytes_within(&self, bound: Duration) -> (u64, bool) {
         let began = Instant::now();
-        let mut processes = self.groups.members();
+        let in_groups = self.groups.members();
         // Of thousands, who has left the groups is not searched for.
-        if processes.len() < MAX_SEARCHED {
-            processes.extend(self.members());
-        }
+        let listed = if in_groups.found.len() < MAX_SEARCHED { self.all() } else { in_groups };
         let mut sum = 0_u64;
-        for pid in processes {
+        for pid in listed.found {
             if began.elapsed() > bound {
                 return (sum, false);
             }
             sum = sum.saturating_add(rss_bytes(pid).unwrap_or(0));
         }
-        (sum, true)
+        (sum, listed.error.is_none())
     }
 
     /// Kills all of them; says whether the tool was among what has ended meanwhile.

@@ -133,9 +133,14 @@ impl<'a> AttemptMachine<'a> {
         &self.end
     }
 
-    /// Notes which processes the attempt left over.
-    pub(super) fn note_left_over(&mut self, processes: Vec<LeftOverProcess>) {
+    /// Notes which processes the attempt left over, and why there may be more.
+    pub(super) fn note_left_over(
+        &mut self,
+        processes: Vec<LeftOverProcess>,
+        unlisted: Option<String>,
+    ) {
         self.end.left_over_processes = processes;
+        self.end.unlisted = unlisted;
     }
 
     /// Returns how it ended; `None` if its sandbox could not be made.

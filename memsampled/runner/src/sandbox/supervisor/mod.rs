@@ -93,7 +93,7 @@ fn attempt(runner: &Channel<io::Stdin>, spec: &Spec) -> AttemptEnd {
     for path in groups.remove() {
         end.notes.push(format!("the control group `{}` could not be removed", path.display()));
     }
-    remove_scratch(spec, &mut end);
+    remove_scratch(spec, &mut end, || runner_gone || end_asked_for(runner).is_some());
     end
 }
 
