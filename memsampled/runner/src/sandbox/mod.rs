@@ -16,6 +16,7 @@
 //!
 //! Init and exec shims have a command name of their own, by which the recording distinguishes them from the test.
 
+mod allowed_memory;
 mod artifact_reader;
 mod artifacts;
 mod attempt_end;
@@ -46,11 +47,12 @@ pub use available::{LXC_PATH, Missing, available};
 pub use internal_program::internal_program;
 pub use spec::Keep;
 
+pub(crate) use allowed_memory::allowed_memory;
 pub(crate) use artifacts::{artifacts_directory, kept_artifacts};
 pub(crate) use attempt_end::AttemptEnd;
 pub(crate) use available::{bubblewrap, lxc_tools, pid_namespace};
 pub(crate) use choice::Sandboxes;
-pub(crate) use groups::{Controllers, allowed_memory, controllers};
+pub(crate) use groups::{Controllers, controllers};
 pub(crate) use internal_program::remove_left;
 pub(crate) use launch::{SupervisorHandle, launch};
 pub(crate) use priority::RaisedPriority;
