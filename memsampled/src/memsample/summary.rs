@@ -12,7 +12,7 @@ use memsample_client::wire::{End, Summary};
 use memsample_inherited::{print, tell};
 use serde::Serialize;
 
-use crate::command_usage::{self, CommandUsage};
+use crate::command_usage::CommandUsage;
 use crate::exit::ExitCode;
 use crate::json_output::JsonArgs;
 use crate::plain_table::{align_right, lines, plain_table};
@@ -69,7 +69,8 @@ pub(crate) fn note_recovery(recovery: Recovery) {
 
 /// Returns the result as one JSON object, on one line.
 pub(crate) fn json(recording: &Recording) -> anyhow::Result<String> {
-    let whole = Whole { summary: Summary::of(recording)?, command: CommandUsage::of(recording)? };
+    let whole =
+        Whole { summary: Summary::of(recording)?, command: CommandUsage::of(recording, 0)? };
     Ok(serde_json::to_string(&whole)? + "\n")
 }
 
@@ -87,11 +88,10 @@ pub(crate) fn text(recording: &Recording, top: usize) -> anyhow::Result<String> 
         largest_processes(recording, top).context("cannot read the table of processes")?;
     let Manifest { totals, recorder, provenance, notes, end, .. } = recording.manifest();
     let mut text = String::new();
-    if let Some(usage) = CommandUsage::of(recording)? {
+    if let Some(usage) = CommandUsage::of(recording, top)? {
         write!(text, "{}", usage.text())?;
-        let processes = command_usage::processes(recording, top)?;
-        if !processes.is_empty() {
-            write!(text, "\n{}", lines(&table(&processes)))?;
+        if !usage.largest.is_empty() {
+            write!(text, "\n{}", lines(&table(&usage.largest)))?;
         }
         text.push_str("\nthe whole machine meanwhile:\n");
     }
