@@ -21,6 +21,7 @@ use crate::command_hint::cannot_run;
 use crate::control::{CLIENT_DESCRIPTORS, parse_label};
 use crate::exit::{ExitCode, with_advice};
 use crate::json_output::JsonArgs;
+use crate::plain_table::width;
 use crate::signals::{signals, work_is_done};
 use crate::{duration, share, summary};
 
@@ -215,7 +216,7 @@ impl Session {
         }
         let (recording, _) = Recording::open(Path::new(&stopped.recording))?;
         let written = args.json.write(|| summary::json(&recording));
-        let text = summary::text(&recording, summary::LARGEST)?;
+        let text = summary::text(&recording, summary::LARGEST, width(&std::io::stderr()))?;
         tell(text.trim_end());
         written
     }

@@ -19,6 +19,7 @@ use crate::child::{RunningCommand, become_command, is_out_of_resources, reaped_m
 use crate::command_hint::cannot_run;
 use crate::command_usage::COMMAND_TEST;
 use crate::exit::{ExitCode, with_advice};
+use crate::plain_table::width;
 use crate::signals::{signals, work_is_done};
 use crate::summary;
 
@@ -169,7 +170,7 @@ fn report(args: &RecordArgs, recorder: Recorder) -> anyhow::Result<()> {
         warn(&format!("the recording ended before the command: {reason}"));
     }
     let written = args.json.write(|| summary::json(&recording));
-    let text = summary::text(&recording, summary::LARGEST)?;
+    let text = summary::text(&recording, summary::LARGEST, width(&std::io::stderr()))?;
     tell(text.trim_end());
     written
 }
