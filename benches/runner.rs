@@ -79,7 +79,7 @@ fn suite_seconds(sandbox: Sandbox, tests: u32, jobs: u32) -> (f64, f64) {
     let (began, mut first, mut last) = (Instant::now(), None, None);
     run(&suite, &options, crossbeam_channel::never(), &mut |event| match event {
         Event::SuiteStarted { .. } => first = Some(Instant::now()),
-        Event::TestFinished(result) => {
+        Event::TestFinished { result, .. } => {
             assert_eq!(result.outcome, Outcome::Passed, "{result:?}");
             last = Some(Instant::now());
         }

@@ -62,6 +62,15 @@ pub fn largest_processes_of_test(
 ) -> io::Result<Vec<LargestProcess>> {
     let mut rows = images_of_tests(recording)?;
     rows.retain(|row| row.test.as_deref() == Some(test));
+    Ok(largest_of(recording, rows, top))
+}
+
+/// Returns the `top` largest of some rows. The largest image of the process that began first is before all others.
+pub(super) fn largest_of(
+    recording: &Recording,
+    mut rows: Vec<ImageRow>,
+    top: usize,
+) -> Vec<LargestProcess> {
     rows.sort_by_key(|row| (Reverse(lower(row).bytes), row.process));
     let first = rows.iter().map(|row| (row.start_ns, row.pid)).min();
     if let Some(index) = rows.iter().position(|row| Some((row.start_ns, row.pid)) == first) {
@@ -70,7 +79,7 @@ pub fn largest_processes_of_test(
     }
     rows.truncate(top);
     let error_bytes = counter_error_bytes(&recording.manifest().provenance.machine);
-    Ok(rows.into_iter().map(|row| LargestProcess::new(row, error_bytes)).collect())
+    rows.into_iter().map(|row| LargestProcess::new(row, error_bytes)).collect()
 }
 
 /// Returns the `top` rows with the largest lower bounds among those that `keep` accepts, largest first.

@@ -6,6 +6,7 @@
 //!             sweep_windows ─▶ pss_sums, process_family ─┴▶ test_attempt ─▶ test_sums
 //! test_marks ─▶ test_spans, marked_spans
 //! marked_spans, process_trees, composition ─▶ marked_sums ─▶ marked_tests
+//! test_membership, largest, test_sums ─▶ launched_command
 //! ```
 
 mod borrowed_maps;
@@ -13,6 +14,7 @@ mod bound;
 mod composition;
 mod growth;
 mod largest;
+mod launched_command;
 mod lifetimes;
 mod marked_spans;
 mod marked_sums;
@@ -40,14 +42,14 @@ mod upper_sum;
 pub use bound::{Bound, Source, counter_error_bytes};
 pub use composition::Composition;
 pub use largest::{LargestProcess, largest_processes, largest_processes_of_test};
+pub use launched_command::{COMMAND_MARK, LaunchedCommand, command_labels, launched_command};
 pub use marked_spans::{ATTEMPT_MARK, EndWithoutBegin};
 pub use marked_tests::{Covers, MarkedTest, MarkedTests, marked_tests};
 pub use process_peaks::{ProcessPeak, process_peaks};
-pub use reaped::reaped_labels;
+pub use reaped::reaped_label;
 pub use role_peaks::{RolePeak, role_peaks, test_peaks};
 pub use test_marks::MarkedState;
 pub use test_membership::EXEC_MARK;
 pub use test_pss::{PssMissing, PssPeak};
 pub use test_sums::test_usages;
 pub use test_usage::{SumPeak, TestRole, TestUsage, UnboundedImage, pss_of_attempts};
-pub use unseen_images::LAUNCHER_LABEL;

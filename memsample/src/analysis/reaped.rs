@@ -6,28 +6,22 @@ use std::io;
 
 use arrow_array::Array;
 use arrow_array::cast::AsArray;
-use arrow_array::types::TimestampMillisecondType as Millisecond;
+use arrow_array::types::{Int32Type, TimestampMillisecondType as Millisecond};
 
 use crate::recording::{ForksBy, ImageRow, Recording, numbers};
 use crate::schema::marks::MarkKind;
 
-/// The label of the mark at the end of a test with the process id of who reaped the processes that it had started for the
-/// test, in the pid namespace of the recording.
-const REAPER_LABEL: &str = "reaper_pid";
-/// The label of the same mark with the largest resident set of these processes in bytes, `ru_maxrss` of
-/// `getrusage(RUSAGE_CHILDREN)`.
+/// The label of the mark at the end of a test with the largest resident set, in bytes, of the processes that the process
+/// which the mark is about has reaped.
 const REAPED_LABEL: &str = "reaped_max_rss_bytes";
 
-/// Returns the labels of a mark at the end of a test that say what the children of `reaper_pid` had at most, all of
-/// which it has reaped. With them, images of these children that an exec replaced have an upper bound.
+/// Returns the label of a mark at the end of a test that says what the children of the process which the mark is about
+/// had at most, all of which it has reaped. With it, images of these children that an exec replaced have an upper bound.
 ///
 /// `max_rss_bytes` is `ru_maxrss` of the reaper's `getrusage(RUSAGE_CHILDREN)`.
 #[must_use]
-pub fn reaped_labels(reaper_pid: i32, max_rss_bytes: u64) -> BTreeMap<String, String> {
-    BTreeMap::from([
-        (REAPER_LABEL.to_owned(), reaper_pid.to_string()),
-        (REAPED_LABEL.to_owned(), max_rss_bytes.to_string()),
-    ])
+pub fn reaped_label(max_rss_bytes: u64) -> BTreeMap<String, String> {
+    BTreeMap::from([(REAPED_LABEL.to_owned(), max_rss_bytes.to_string())])
 }
 
 /// What the marks of a recording say of reaped processes.
@@ -76,9 +70,10 @@ impl Reaped {
 fn reaped_tests(recording: &Recording) -> io::Result<Vec<ReapedTest>> {
     let mut begins: HashMap<(String, String), i64> = HashMap::new();
     let mut ends = Vec::new();
-    for batch in recording.read_table("marks", &["ts", "kind", "name", "test", "labels"]) {
+    for batch in recording.read_table("marks", &["ts", "kind", "name", "test", "labels", "pid"]) {
         let batch = batch?;
         let ts = numbers::<Millisecond>(&batch, "ts")?.values();
+        let pid = numbers::<Int32Type>(&batch, "pid")?;
         let text = |name| {
             let column = batch.column_by_name(name);
             let column = column.and_then(|column| column.as_string_opt::<i32>());
@@ -86,15 +81,20 @@ fn reaped_tests(recording: &Recording) -> io::Result<Vec<ReapedTest>> {
         };
         let (kind, name, test, labels) =
             (text("kind")?, text("name")?, text("test")?, text("labels")?);
-        for (row, &ts_ms) in ts.iter().enumerate().filter(|&(row, _)| test.is_valid(row)) {
-            let key = (test.value(row).to_owned(), name.value(row).to_owned());
+        for (row, &ts_ms) in ts.iter().enumerate() {
+            // The marks of a command have no test, and its images have their name.
+            let test = if test.is_valid(row) { test.value(row) } else { name.value(row) };
+            let key = (test.to_owned(), name.value(row).to_owned());
             match kind.value(row) {
                 word if word == MarkKind::Begin.as_str() => {
                     begins.insert(key, ts_ms);
                 }
-                word if word == MarkKind::End.as_str() && labels.is_valid(row) => {
-                    if let Some((reaper_pid, max_rss_bytes)) = labelled(labels.value(row)) {
-                        ends.push((key, ts_ms, reaper_pid, max_rss_bytes));
+                word if word == MarkKind::End.as_str()
+                    && pid.is_valid(row)
+                    && labels.is_valid(row) =>
+                {
+                    if let Some(max_rss_bytes) = labelled(labels.value(row)) {
+                        ends.push((key, ts_ms, pid.value(row), max_rss_bytes));
                     }
                 }
                 _ => {}
@@ -108,11 +108,9 @@ fn reaped_tests(recording: &Recording) -> io::Result<Vec<ReapedTest>> {
     Ok(reaped.collect())
 }
 
-fn labelled(labels: &str) -> Option<(i32, u64)> {
+fn labelled(labels: &str) -> Option<u64> {
     let labels: HashMap<String, String> = serde_json::from_str(labels).ok()?;
-    let reaper_pid = labels.get(REAPER_LABEL)?.parse().ok()?;
-    let max_rss_bytes: u64 = labels.get(REAPED_LABEL)?.parse().ok()?;
-    (max_rss_bytes > 0).then_some((reaper_pid, max_rss_bytes))
+    labels.get(REAPED_LABEL)?.parse().ok().filter(|&max_rss_bytes| max_rss_bytes > 0)
 }
 
 #[cfg(test)]
@@ -143,10 +141,10 @@ mod tests {
 
     #[test]
     fn labels_are_read_as_they_are_written() {
-        let text = serde_json::to_string(&reaped_labels(12, 4096)).unwrap();
-        assert_eq!(labelled(&text), Some((12, 4096)));
+        let text = serde_json::to_string(&reaped_label(4096)).unwrap();
+        assert_eq!(labelled(&text), Some(4096));
         // Nobody was reaped, or nobody was measured.
-        assert_eq!(labelled(&serde_json::to_string(&reaped_labels(12, 0)).unwrap()), None);
+        assert_eq!(labelled(&serde_json::to_string(&reaped_label(0)).unwrap()), None);
         assert_eq!(labelled("{}"), None);
     }
 }

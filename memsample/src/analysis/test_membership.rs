@@ -19,6 +19,9 @@ pub const EXEC_MARK: &str = "exec ";
 /// The error of a start: it is an estimate for a process known only by its exit, and rounded down to clock
 /// ticks for others. The kernel does not reuse a process id within so short a time.
 const SLACK_NS: u64 = 1_000_000_000;
+/// The same where nothing else that the launcher has started may be taken for the command: two clock ticks. A start is
+/// rounded down to one, and an estimate may be as much off.
+const COMMAND_SLACK_NS: u64 = 20_000_000;
 /// Maximum number of generations between a process and its test.
 const MAX_DEPTH: usize = 4096;
 
@@ -28,6 +31,8 @@ struct ExecSpan {
     begin_ns: u64,
     /// `u64::MAX` if there is no mark, since it was killed or the recording ended before.
     end_ns: u64,
+    /// How far before and after these a child may seem to have started.
+    slack_ns: u64,
 }
 
 /// A mark of `memsample exec`.
@@ -65,6 +70,24 @@ pub(super) fn images_of_tests(recording: &Recording) -> io::Result<Vec<ImageRow>
         }
     })?;
     Ok(without_borrowed(keep_tests(&spans, rows)))
+}
+
+/// Returns the images of what a process has launched between two instants, and of what descends from that, with `test`
+/// in their rows and the arguments of what was launched; but for those whose memory is that of their parent.
+pub(super) fn images_launched_by(
+    recording: &Recording,
+    launcher: i32,
+    (begin_ns, end_ns): (u64, Option<u64>),
+    test: &str,
+) -> io::Result<Vec<ImageRow>> {
+    let end_ns = end_ns.unwrap_or(u64::MAX);
+    let span = ExecSpan { test: test.into(), begin_ns, end_ns, slack_ns: COMMAND_SLACK_NS };
+    let mut rows = Vec::new();
+    recording.for_each_image(|row| {
+        let cmdline = row.cmdline.filter(|_| row.ppid == launcher);
+        rows.push(ImageRow { cmdline, test: None, ..row });
+    })?;
+    Ok(without_borrowed(keep_tests(&HashMap::from([(launcher, vec![span])]), rows)))
 }
 
 fn keep_tests(spans: &HashMap<i32, Vec<ExecSpan>>, mut rows: Vec<ImageRow>) -> Vec<ImageRow> {
@@ -125,8 +148,8 @@ fn test_by_descent(
     let mut process = ProcessStart { start_ns: row.start_ns, ppid: row.ppid };
     for _ in 0..MAX_DEPTH {
         let began_within = |span: &&ExecSpan| {
-            process.start_ns.saturating_add(SLACK_NS) > span.begin_ns
-                && process.start_ns <= span.end_ns.saturating_add(SLACK_NS)
+            process.start_ns.saturating_add(span.slack_ns) > span.begin_ns
+                && process.start_ns <= span.end_ns.saturating_add(span.slack_ns)
         };
         let span = spans.get(&process.ppid).and_then(|spans| spans.iter().rfind(began_within));
         if let Some(span) = span {
@@ -183,7 +206,7 @@ fn spans_of(mut marks: Vec<ExecMark>) -> HashMap<i32, Vec<ExecSpan>> {
             open.end_ns = at_ns;
         }
         if begins {
-            of_pid.push(ExecSpan { test, begin_ns: at_ns, end_ns: u64::MAX });
+            of_pid.push(ExecSpan { test, begin_ns: at_ns, end_ns: u64::MAX, slack_ns: SLACK_NS });
         }
     }
     spans

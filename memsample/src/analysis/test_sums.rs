@@ -16,7 +16,7 @@ use super::test_membership::images_of_tests;
 use super::test_spans::{TestSpan, span_of, spans};
 use super::test_usage::TestUsage;
 use super::unattributed::add_unattributed;
-use crate::recording::{ForksBy, Recording, numbers};
+use crate::recording::{ForksBy, ImageRow, Recording, numbers};
 
 /// Ticks whose sums are kept at a time: half an hour at ten per second. There is a sum for each role of each
 /// running test at each of them.
@@ -30,10 +30,18 @@ const MAX_TICKS: usize = 16_384;
 ///
 /// A table cannot be read.
 pub fn test_usages(recording: &Recording) -> io::Result<Vec<TestUsage>> {
-    let spans = spans(recording)?;
-    let images = sampled_images(recording, images_of_tests(recording)?)?;
+    usages_of(recording, &spans(recording)?, images_of_tests(recording)?)
+}
+
+/// Returns the same of the images that `rows` have, with the test that they have there.
+pub(super) fn usages_of(
+    recording: &Recording,
+    spans: &HashMap<String, Vec<TestSpan>>,
+    rows: Vec<ImageRow>,
+) -> io::Result<Vec<TestUsage>> {
+    let images = sampled_images(recording, rows)?;
     let ticks = ticks(recording)?;
-    let mut collected = Collected::new(&spans);
+    let mut collected = Collected::new(spans);
     collected.add_images(recording, images, &ticks)?;
     for ticks in ticks.chunks(MAX_TICKS) {
         collected.sum_samples(recording, ticks)?;

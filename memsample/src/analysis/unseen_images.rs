@@ -5,11 +5,10 @@ use std::io;
 
 use arrow_array::Array;
 use arrow_array::cast::AsArray;
+use arrow_array::types::Int32Type;
 
-use crate::recording::{ImageRow, Recording};
-
-/// The label of a mark with the process id of the launcher of a test: the first exec of its children is its own.
-pub const LAUNCHER_LABEL: &str = "launcher_pid";
+use super::marked_spans::ATTEMPT_MARK;
+use crate::recording::{ImageRow, Recording, numbers};
 
 /// Where an image is among those of its process.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -67,19 +66,18 @@ fn gaps(mut images: Vec<ImagePlace>, launchers: &HashSet<i32>) -> Vec<(u64, u64)
     gaps
 }
 
-/// Returns the process ids of the launchers of tests.
+/// Returns the process ids of the launchers of attempts, which their marks are about: the first exec of the children of
+/// a launcher is its own.
 fn launchers(recording: &Recording) -> io::Result<HashSet<i32>> {
     let mut launchers = HashSet::new();
-    for batch in recording.read_table("marks", &["labels"]) {
+    for batch in recording.read_table("marks", &["name", "pid"]) {
         let batch = batch?;
-        let labels =
-            batch.column_by_name("labels").and_then(|column| column.as_string_opt::<i32>());
-        let Some(labels) = labels else { continue };
-        for row in (0..labels.len()).filter(|&row| labels.is_valid(row)) {
-            let labels: HashMap<String, String> =
-                serde_json::from_str(labels.value(row)).unwrap_or_default();
-            launchers.extend(labels.get(LAUNCHER_LABEL).and_then(|pid| pid.parse::<i32>().ok()));
-        }
+        let pid = numbers::<Int32Type>(&batch, "pid")?;
+        let name = batch.column_by_name("name").and_then(|column| column.as_string_opt::<i32>());
+        let Some(name) = name else { continue };
+        let is_attempt =
+            |&row: &usize| pid.is_valid(row) && name.value(row).starts_with(ATTEMPT_MARK);
+        launchers.extend((0..pid.len()).filter(is_attempt).map(|row| pid.value(row)));
     }
     Ok(launchers)
 }

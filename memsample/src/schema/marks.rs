@@ -142,7 +142,7 @@ pub(crate) const FIELDS: Fields<Mark> = Fields(&[
     Field {
         name: "pid",
         source: "caller",
-        meaning: "The process that the mark is about, in the pid namespace of the /proc that was read. Null where the caller named none.",
+        meaning: "The process that the mark is about, in the pid namespace of the /proc that was read; of the marks of `memsample run` around an attempt, and of `memsample session` and `record` around a command, who started and reaped its processes. Null where the caller named none.",
         value: Value::OptionalInt32(|mark| mark.marked.map(|marked| marked.pid)),
     },
     Field {

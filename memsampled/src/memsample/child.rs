@@ -1,4 +1,4 @@
-//! The child process of `record -- COMMAND` and `exec -- COMMAND`.
+//! The child process of `record`, `session` and `exec -- COMMAND`.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -8,6 +8,7 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus};
 
 use crossbeam_channel::{Receiver, bounded};
+use nix::sys::resource::{UsageWho, getrusage};
 use rustix::process::{Pid, PidfdFlags, Signal, getpgrp, pidfd_open, pidfd_send_signal};
 use rustix::termios::tcgetpgrp;
 use signal_hook::consts::SIGINT;
@@ -92,6 +93,13 @@ pub(crate) fn is_out_of_resources(error: &io::Error) -> bool {
     use rustix::io::Errno;
     let errno = Errno::from_io_error(error);
     matches!(errno, Some(Errno::AGAIN | Errno::NOMEM | Errno::MFILE | Errno::NFILE))
+}
+
+/// Returns what the largest process had at most that this program has waited for, in bytes; `None` if there was none: of
+/// one that it did not wait for, nothing is known.
+pub(crate) fn reaped_max_rss_bytes() -> Option<u64> {
+    let kibibytes = getrusage(UsageWho::RUSAGE_CHILDREN).ok()?.max_rss();
+    u64::try_from(kibibytes).ok()?.checked_mul(1024).filter(|&bytes| bytes > 0)
 }
 
 fn end_of(status: ExitStatus) -> CommandEnd {

@@ -1,9 +1,11 @@
-//! What a recorded command used: its processes as one test.
+//! What a command of `record` or `session` used: its processes as one test.
 
 use std::fmt::Write as _;
 
 use anyhow::Context;
-use memsample::analysis::{LargestProcess, largest_processes_of_test, test_usages};
+use memsample::analysis::{
+    LargestProcess, TestUsage, largest_processes_of_test, launched_command, test_usages,
+};
 use memsample::{Recording, Scope};
 use memsample_input::{printable, rounded_size};
 use serde::Serialize;
@@ -22,7 +24,7 @@ const MAX_NAME_CHARS: usize = 16;
 #[derive(Debug, Serialize)]
 pub(crate) struct CommandUsage {
     /// The command, as far as arguments are recorded.
-    command: Vec<String>,
+    command: Option<CommandArguments>,
     exit_code: Option<i32>,
     seconds: f64,
     cpu_seconds: Option<f64>,
@@ -47,19 +49,51 @@ pub(crate) struct CommandUsage {
     /// Whether the recording is limited to other processes.
     #[serde(skip)]
     is_elsewhere: bool,
+    /// Its first process, and then the largest.
+    #[serde(skip)]
+    pub(crate) largest: Vec<LargestProcess>,
+}
+
+/// The arguments of a command as the recording has them.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum CommandArguments {
+    /// Of `record`, one by one.
+    Each(Vec<String>),
+    /// Of `session`, with a space between them, as `processes.cmdline` has them.
+    Joined(String),
 }
 
 impl CommandUsage {
-    /// Returns what the command of a recording used; `None` if it has none.
-    pub(crate) fn of(recording: &Recording) -> anyhow::Result<Option<Self>> {
+    /// Returns what the command of a recording used, with its `top` largest processes; `None` if it has none.
+    pub(crate) fn of(recording: &Recording, top: usize) -> anyhow::Result<Option<Self>> {
+        const FAILED: &str = "cannot read what the command used";
         let manifest = recording.manifest();
-        let Some(command) = manifest.provenance.settings.command.clone() else { return Ok(None) };
-        let usages = test_usages(recording).context("cannot read what the command used")?;
+        let Some(command) = manifest.provenance.settings.command.clone() else {
+            let launched = launched_command(recording, top).context(FAILED)?;
+            return Ok(launched.map(|launched| Self {
+                exit_code: launched.exit_code,
+                largest: launched.processes,
+                ..Self::new(
+                    recording,
+                    launched.cmdline.map(CommandArguments::Joined),
+                    launched.usage,
+                )
+            }));
+        };
+        let usages = test_usages(recording).context(FAILED)?;
         let Some(usage) = usages.into_iter().find(|usage| usage.test == COMMAND_TEST) else {
             return Ok(None);
         };
+        let largest = largest_processes_of_test(recording, COMMAND_TEST, top).context(FAILED)?;
+        let command = Some(CommandArguments::Each(command));
+        Ok(Some(Self { largest, ..Self::new(recording, command, usage) }))
+    }
+
+    fn new(recording: &Recording, command: Option<CommandArguments>, usage: TestUsage) -> Self {
+        let manifest = recording.manifest();
         let (pss, unbounded) = (usage.pss, usage.unbounded_image);
-        Ok(Some(Self {
+        Self {
             command,
             exit_code: manifest.command_exit_code,
             seconds: usage.end.duration_since(usage.begin).as_secs_f64(),
@@ -76,13 +110,24 @@ impl CommandUsage {
             pss_peak_age_ms: pss.map(|pss| pss.age_ms),
             pss_missing: usage.pss_missing.map(|reason| reason.to_string()),
             is_elsewhere: manifest.provenance.settings.target != Scope::Machine,
-        }))
+            largest: Vec::new(),
+        }
     }
 
     /// Returns the lines that a person reads.
     pub(crate) fn text(&self) -> String {
-        let command = shlex::try_join(self.command.iter().map(String::as_str))
-            .unwrap_or_else(|_| self.command.join(" "));
+        let command = match &self.command {
+            Some(CommandArguments::Each(arguments)) => {
+                shlex::try_join(arguments.iter().map(String::as_str))
+                    .unwrap_or_else(|_| arguments.join(" "))
+            }
+            Some(CommandArguments::Joined(line)) => line.clone(),
+            // It ended before anybody could read them, or they are left out.
+            None => match self.largest.first() {
+                Some(first) => format!("{} (its arguments are not known)", first.comm),
+                None => "its arguments are not known".to_owned(),
+            },
+        };
         let mut text = format!("command: {}\n", printable(&cut(&command, MAX_COMMAND_CHARS)));
         let code = match self.exit_code {
             Some(code @ 129..) => format!("exit code {code} (signal {})", code - 128),
@@ -147,9 +192,9 @@ impl CommandUsage {
             (Some(bytes), Some(rss_bytes), Some(age_ms)) => {
                 let (bytes, rss) = (rounded_size(bytes), rounded_size(rss_bytes));
                 match age_ms {
-                    0 => format!("{bytes}, at an RSS of {rss}"),
+                    0 => format!("{bytes} at an RSS of {rss}"),
                     _ => format!(
-                        "{bytes}, at an RSS of {rss}, read up to {:.1} s before",
+                        "{bytes} at an RSS of {rss} (read up to {:.1} s before)",
                         age_ms as f64 / 1000.0
                     ),
                 }
@@ -157,10 +202,4 @@ impl CommandUsage {
             _ => format!("-: {}", self.pss_missing.as_deref().unwrap_or("it is not known")),
         }
     }
-}
-
-/// Returns the processes of the command: its first one, and then the largest.
-pub(crate) fn processes(recording: &Recording, top: usize) -> anyhow::Result<Vec<LargestProcess>> {
-    largest_processes_of_test(recording, COMMAND_TEST, top)
-        .context("cannot read the processes of the command")
 }

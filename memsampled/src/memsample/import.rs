@@ -63,7 +63,7 @@ pub(crate) fn run(args: &ImportArgs) -> anyhow::Result<ExitCode> {
     let recording = memsample::import(&args.captures, &path, &options)?;
     args.json.write(|| summary::json(&recording))?;
     if !args.json.is_on_stdout() {
-        print(summary::text(&recording, summary::LARGEST)?);
+        print(summary::text(&recording, summary::LARGEST, crate::plain_table::terminal_width())?);
     }
     Ok(ExitCode::SUCCESS)
 }

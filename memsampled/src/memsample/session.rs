@@ -1,5 +1,6 @@
 //! `memsample session`: a session of the daemon for as long as a command runs.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,22 +10,24 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, anyhow, bail};
 use crossbeam_channel::{Receiver, select};
 use memsample::Recording;
-use memsample_client::wire::{Span, StartRequest};
+use memsample::analysis::{COMMAND_MARK, command_labels};
+use memsample_client::wire::{MarkKind, MarkRequest, Span, StartRequest};
 use memsample_client::{Client, ClientError, SESSION_VARIABLE, SOCKET_VARIABLE, default_socket};
 use memsample_inherited::{tell, too_few_descriptors, too_little_address_space};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::child::{RunningCommand, become_command, is_out_of_resources};
+use crate::child::{RunningCommand, become_command, is_out_of_resources, reaped_max_rss_bytes};
 use crate::command_hint::cannot_run;
 use crate::control::{CLIENT_DESCRIPTORS, parse_label};
 use crate::exit::{ExitCode, with_advice};
 use crate::json_output::JsonArgs;
+use crate::plain_table::width;
 use crate::signals::{signals, work_is_done};
 use crate::{duration, share, summary};
 
-/// Run a command within a session of the daemon, and print what was recorded
+/// Run a command within a session of the daemon, and print what it used
 ///
-/// Exports MEMSAMPLE_SOCKET and MEMSAMPLE_SESSION to the command, so that `memsample mark` and `exec`, and
+/// At the end it prints to stderr what the command used with all its descendants, then the whole machine. Exports MEMSAMPLE_SOCKET and MEMSAMPLE_SESSION to the command, so that `memsample mark` and `exec`, and
 /// clients such as the pytest plugin, need no arguments. Without a daemon on the socket, this command runs one for
 /// as long as the session lasts; then the recording is below --out. If there can be no session, the command runs
 /// without one, and a line on stderr says so.
@@ -70,6 +73,9 @@ pub(crate) struct SessionArgs {
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Time between two looks at it.
 const RETRY: Duration = Duration::from_millis(10);
+/// How long after such a daemon the command begins at least: by their starts, which the kernel counts in clock ticks, the
+/// two children of this program are told apart.
+const APART: Duration = Duration::from_millis(50);
 
 pub(crate) fn run(args: &SessionArgs) -> anyhow::Result<ExitCode> {
     if args.json.is_on_stdout() {
@@ -101,7 +107,7 @@ pub(crate) fn run(args: &SessionArgs) -> anyhow::Result<ExitCode> {
             Some(reason) => Err(anyhow!(reason)),
             None => Session::start(args, &request),
         };
-    let session = match started {
+    let mut session = match started {
         Ok(session) => Some(session),
         Err(error) => {
             warn(&format!("the command runs without a session: {}", with_advice(&error)));
@@ -109,8 +115,17 @@ pub(crate) fn run(args: &SessionArgs) -> anyhow::Result<ExitCode> {
         }
     };
     let environment = session.iter().flat_map(Session::environment).collect::<Vec<_>>();
+    if let Some(session) = &mut session {
+        session.mark(MarkKind::Begin, BTreeMap::new());
+    }
     let code = match RunningCommand::spawn_with(program, arguments, environment) {
-        Ok(command) => ExitCode::of_command(wait(&command, &signals)),
+        Ok(command) => {
+            let code = wait(&command, &signals);
+            if let Some(session) = &mut session {
+                session.mark(MarkKind::End, command_labels(code, reaped_max_rss_bytes()));
+            }
+            ExitCode::of_command(code)
+        }
         Err(error) if is_out_of_resources(&error) => {
             drop(session);
             warn(&format!(
@@ -172,6 +187,9 @@ impl Session {
             Ok((Err(error), _)) => return Err(error.into()),
         };
         let id = client.start(request)?.id;
+        if let Some(daemon) = &daemon {
+            std::thread::sleep(APART.saturating_sub(daemon.started.elapsed()));
+        }
         // The command may run in another directory.
         let socket = std::path::absolute(socket)?;
         Ok(Self { client, id, socket, _daemon: daemon })
@@ -179,6 +197,15 @@ impl Session {
 
     fn environment(&self) -> [(&'static str, OsString); 2] {
         [(SOCKET_VARIABLE, self.socket.clone().into()), (SESSION_VARIABLE, self.id.clone().into())]
+    }
+
+    /// Marks the begin or the end of the command in the recording: what this program starts in between is the command.
+    fn mark(&mut self, kind: MarkKind, labels: BTreeMap<String, String>) {
+        let pid = Some(std::process::id().cast_signed());
+        let mark = MarkRequest { kind, name: COMMAND_MARK.to_owned(), test: None, labels, pid };
+        if let Err(error) = self.client.mark(&self.id, &mark) {
+            warn(&format!("what the command uses is not told apart: {error:#}"));
+        }
     }
 
     /// Stops the session, and prints what it recorded.
@@ -189,7 +216,7 @@ impl Session {
         }
         let (recording, _) = Recording::open(Path::new(&stopped.recording))?;
         let written = args.json.write(|| summary::json(&recording));
-        let text = summary::text(&recording, summary::LARGEST)?;
+        let text = summary::text(&recording, summary::LARGEST, width(&std::io::stderr()))?;
         tell(text.trim_end());
         written
     }
@@ -198,6 +225,7 @@ impl Session {
 /// A daemon for one session, in a directory that only this user can reach.
 struct OwnDaemon {
     daemon: Child,
+    started: Instant,
     directory: tempfile::TempDir,
 }
 
@@ -220,7 +248,7 @@ impl OwnDaemon {
             .with_context(|| {
                 format!("no daemon is running, and `{}` cannot be started", program.display())
             })?;
-        Ok(Self { daemon, directory })
+        Ok(Self { daemon, started: Instant::now(), directory })
     }
 
     fn socket(&self) -> PathBuf {

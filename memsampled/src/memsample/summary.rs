@@ -4,7 +4,6 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use anyhow::Context;
-use comfy_table::Table;
 use memsample::analysis::{LargestProcess, largest_processes};
 use memsample::parse::Meminfo;
 use memsample::{KnownPss, Manifest, Quantiles, Recording, Recovery};
@@ -12,12 +11,12 @@ use memsample_client::wire::{End, Summary};
 use memsample_inherited::{print, tell};
 use serde::Serialize;
 
-use crate::command_usage::{self, CommandUsage};
+use crate::command_usage::CommandUsage;
 use crate::exit::ExitCode;
 use crate::json_output::JsonArgs;
-use crate::plain_table::{align_right, lines, plain_table};
+use crate::plain_table::{Fitted, terminal_width};
 use crate::recording_path;
-use crate::text::count;
+use crate::text::{AT_LEAST, count, folded, shortened};
 use memsample_input::{printable, rounded_size};
 
 /// How many of the largest processes are shown.
@@ -43,7 +42,7 @@ pub(crate) fn run(args: &SummaryArgs) -> anyhow::Result<ExitCode> {
     note_recovery(recovery);
     args.json.write(|| json(&recording))?;
     if !args.json.is_on_stdout() {
-        print(text(&recording, args.top)?);
+        print(text(&recording, args.top, terminal_width())?);
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -69,7 +68,8 @@ pub(crate) fn note_recovery(recovery: Recovery) {
 
 /// Returns the result as one JSON object, on one line.
 pub(crate) fn json(recording: &Recording) -> anyhow::Result<String> {
-    let whole = Whole { summary: Summary::of(recording)?, command: CommandUsage::of(recording)? };
+    let whole =
+        Whole { summary: Summary::of(recording)?, command: CommandUsage::of(recording, 0)? };
     Ok(serde_json::to_string(&whole)? + "\n")
 }
 
@@ -81,22 +81,32 @@ struct Whole {
     command: Option<CommandUsage>,
 }
 
-/// Returns the text that a person reads at the end of a recording.
-pub(crate) fn text(recording: &Recording, top: usize) -> anyhow::Result<String> {
+/// Returns the text that a person reads at the end of a recording, within so many columns if there is a width.
+pub(crate) fn text(
+    recording: &Recording,
+    top: usize,
+    width: Option<usize>,
+) -> anyhow::Result<String> {
+    Ok(folded(&unfolded(recording, top, width)?, width))
+}
+
+fn unfolded(recording: &Recording, top: usize, width: Option<usize>) -> anyhow::Result<String> {
     let largest =
         largest_processes(recording, top).context("cannot read the table of processes")?;
     let Manifest { totals, recorder, provenance, notes, end, .. } = recording.manifest();
     let mut text = String::new();
-    if let Some(usage) = CommandUsage::of(recording)? {
+    if let Some(usage) = CommandUsage::of(recording, top)? {
         write!(text, "{}", usage.text())?;
-        let processes = command_usage::processes(recording, top)?;
-        if !processes.is_empty() {
-            write!(text, "\n{}", lines(&table(&processes)))?;
+        if !usage.largest.is_empty() {
+            write!(text, "\n{}", table(&usage.largest, width))?;
         }
         text.push_str("\nthe whole machine meanwhile:\n");
     }
     if !largest.is_empty() {
-        writeln!(text, "{}", lines(&table(&largest)))?;
+        writeln!(text, "{}", table(&largest, width))?;
+    }
+    if largest.iter().any(|process| !process.is_exact) {
+        writeln!(text, "{AT_LEAST}")?;
     }
     writeln!(
         text,
@@ -197,24 +207,36 @@ pub(crate) fn early_end(end: &End) -> Option<String> {
     }
 }
 
-fn table(largest: &[LargestProcess]) -> Table {
-    let mut table = plain_table();
-    table.set_header(["ROLE", "PID", "PEAK RSS", "SAMPLED", "MEAN RSS", "PEAK PSS", "SAMPLES"]);
-    for process in largest {
-        table.add_row([
-            printable(&process.role),
+/// Columns that are left out where the terminal has no room for them.
+const SPARE: [&str; 3] = ["SAMPLES", "MEAN RSS", "SAMPLED"];
+
+fn table(largest: &[LargestProcess], width: Option<usize>) -> String {
+    let cells = |process: &LargestProcess| {
+        let size = |bytes: Option<u64>| bytes.map_or("-".to_owned(), rounded_size);
+        vec![
+            printable(&process.role).to_string(),
             process.pid.to_string(),
             // The mark that the kernel reports at the exit is the peak; an earlier one is a lower bound.
             match process.is_exact {
                 true => rounded_size(process.lower.bytes),
                 false => format!("≥{}", rounded_size(process.lower.bytes)),
             },
-            process.rss_peak_bytes.map_or("-".to_owned(), rounded_size),
-            process.rss_mean_bytes.map_or("-".to_owned(), rounded_size),
-            process.pss_peak_bytes.map_or("-".to_owned(), rounded_size),
+            size(process.rss_peak_bytes),
+            size(process.rss_mean_bytes),
+            size(process.pss_peak_bytes),
             process.samples.to_string(),
-        ]);
+        ]
+    };
+    let table = Fitted {
+        heads: vec!["ROLE", "PID", "PEAK RSS", "SAMPLED", "MEAN RSS", "PEAK PSS", "SAMPLES"],
+        rows: largest.iter().map(cells).collect(),
+        name: "ROLE",
+        spare: &SPARE,
+        shorten: shortened,
+    };
+    let (text, left_out) = table.lines(width);
+    match left_out.is_empty() {
+        true => text,
+        false => format!("{text}left out in this terminal: {}\n", left_out.join(", ")),
     }
-    align_right(&mut table, |column| column > 0);
-    table
 }

@@ -1,6 +1,6 @@
-//! The commands that are clients of the daemon, and the lines of docs/control-api.md.
+//! The commands that are clients of the daemon.
 
-use crate::command::{MEMSAMPLE, memsample, shell};
+use crate::command::{memsample, shell};
 use crate::daemon::{Daemon, MEMSAMPLED};
 use tempfile::tempdir;
 
@@ -128,34 +128,6 @@ fn an_evaluated_start_that_fails_is_noticed() {
         assert_eq!((ended.code, ended.stdout.as_str()), (Some(1), ""), "{}", ended.stderr);
         assert!(ended.stderr.contains("error: "), "{}", ended.stderr);
     }
-}
-
-#[test]
-fn the_lines_of_the_document_run() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/control-api.md");
-    let text = std::fs::read_to_string(path).unwrap();
-    let blocks = text.split("```sh\n").skip(1).map(|block| block.split("```").next().unwrap());
-    let script: String = blocks.collect();
-    assert!(script.lines().count() > 20, "{script}");
-    // No automatic dumps: other tests provoke OOM kills at the same time, and recordings are counted below.
-    let config = "[daemon.flight_recorder]\nspan = '5m'\npressure = 'off'\ndumps = 0\n";
-    let daemon = Daemon::start_with(tempdir().unwrap(), config);
-    let directory = daemon.directory.path();
-    std::os::unix::fs::symlink(MEMSAMPLE, directory.join("memsample")).unwrap();
-    let line = format!(
-        "PATH=$PWD:$PATH MEMSAMPLE_SOCKET=$PWD/s; export MEMSAMPLE_SOCKET; set -eu\n{script}"
-    );
-    let ended = shell(directory, &line);
-    assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
-    let recordings = daemon.get("/v1/recordings").json();
-    let states: Vec<_> = recordings["recordings"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|recording| &recording["state"])
-        .collect();
-    assert_eq!(states, ["closed"; 7]);
-    assert!(std::fs::read(directory.join("samples.parquet")).unwrap().starts_with(b"PAR1"));
 }
 
 #[test]

@@ -3,8 +3,11 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use crate::command::{memsample, recordings, shell};
+use serde_json::Value;
 use tempfile::tempdir;
+
+use crate::command::{memsample, recordings, shell};
+use crate::daemon::Daemon;
 
 #[test]
 fn a_command_runs_although_it_cannot_be_recorded() {
@@ -165,6 +168,50 @@ fn what_the_command_used_comes_first() {
     let ended = memsample(directory.path(), &["peaks", "recordings/latest", "--by", "test"]);
     let reason = "no PSS of test `command`: none of its processes was read";
     assert!(ended.stderr.contains(reason), "{}", ended.stderr);
+}
+
+#[test]
+fn what_the_command_of_a_session_used_comes_first() {
+    let directory = tempdir().unwrap();
+    let program = "import time; block = bytearray(64 << 20); time.sleep(1)";
+    let command = format!(
+        "$MEMSAMPLE exec --test inner -- python3 -c '{program}' & python3 -c '{program}' & wait; exit 3"
+    );
+    // With a daemon of its own, and with one that was there.
+    let start = "$MEMSAMPLE session --interval 50ms --name x --json out.json";
+    let own = format!("{start} --socket absent -- sh -c \"{command}\"");
+    let there = format!("{start} --socket s -- sh -c \"{command}\"");
+    let daemon = Daemon::start();
+    for (at, line) in [(directory.path(), own), (daemon.directory.path(), there)] {
+        let ended = shell(at, &line);
+        let text = ended.stderr.as_str();
+        assert_eq!(ended.code, Some(3), "{text}");
+        assert!(text.starts_with("command: sh -c "), "{text}");
+        let (of_command, _) = text.split_once("the whole machine meanwhile:").unwrap();
+        assert!(of_command.contains("\nexit code 3 after "), "{text}");
+        let first = of_command.lines().skip_while(|line| !line.starts_with("ROLE")).nth(1).unwrap();
+        assert!(first.starts_with("sh "), "the command itself is on top: {first}");
+        // Neither the daemon, which may be a child of the same process, nor that process.
+        assert!(!of_command.contains("memsampled"), "{text}");
+        let whole: Value = serde_json::from_slice(&fs::read(at.join("out.json")).unwrap()).unwrap();
+        let command = &whole["command"];
+        assert!(command["command"].as_str().unwrap().starts_with("sh -c "), "{command}");
+        assert_eq!(command["exit_code"], 3, "{command}");
+        let number =
+            |key: &str| command[key].as_f64().unwrap_or_else(|| panic!("{key}: {command}"));
+        let mib = f64::from(1 << 20);
+        // Two blocks, three interpreters and shells at most, and the `memsample exec` of the test.
+        assert!((128.0 * mib..220.0 * mib).contains(&number("rss_peak_lower_bytes")), "{command}");
+        assert!((1.0..30.0).contains(&number("seconds")), "{command}");
+        // The summary of later is the same, and the test within it is a test of its own.
+        let recording = whole["recording"].as_str().unwrap();
+        let later = memsample(at, &["summary", "--json", recording]).json();
+        assert_eq!(&later["command"], command);
+        let rows = memsample(at, &["peaks", recording, "--by", "test", "--json"]).json();
+        assert_eq!(rows.as_array().unwrap().len(), 1, "{rows}");
+        let inner = rows[0]["lower_bytes"].as_f64().unwrap();
+        assert!((64.0 * mib..110.0 * mib).contains(&inner), "{rows}");
+    }
 }
 
 #[test]

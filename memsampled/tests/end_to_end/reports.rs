@@ -140,7 +140,7 @@ fn finished(
         // Memory is told at the end only.
         let told =
             TestResult { memory: None, roles: Vec::new(), budgets: Vec::new(), ..result.clone() };
-        events.push(Event::TestFinished(Box::new(told)));
+        events.push(Event::TestFinished { result: Box::new(told), is_retried: false });
     }
     events.push(Event::Note("there is no control group here".to_owned()));
     events.push(Event::SuiteFinished { results, aborted, duration: Duration::from_millis(4200) });

@@ -183,7 +183,7 @@ fn a_test_that_does_not_fit_waits() {
     for event in events(&suite, &options) {
         match event {
             Event::TestStarted { .. } => running += 1,
-            Event::TestFinished(_) => running -= 1,
+            Event::TestFinished { .. } => running -= 1,
             _ => {}
         }
         assert!(running <= 1);
@@ -406,7 +406,7 @@ fn a_test_that_is_not_tried_again_ended_as_it_did() {
     options.predicted_bytes.extend(["tried", "fails"].map(|name| (name.to_owned(), 1)));
     let mut end = None;
     run(&suite, &options, crossbeam_channel::never(), &mut |event| match event {
-        Event::TestFinished(result) if result.test.test == "fails" => {
+        Event::TestFinished { result, .. } if result.test.test == "fails" => {
             fs::write(&over, "").unwrap();
         }
         Event::SuiteFinished { results, aborted, .. } => end = Some((results, aborted)),

@@ -158,7 +158,7 @@ class Recording:
         if unsampled:
             write(f"{unsampled} of {len(self.usages)} tests have no numbers: the daemon could not read their process")
         workers = len({usage.worker_pid for usage in self.usages})
-        write(f"{len(self.usages)} tests shared {workers} process{'es' if workers != 1 else ''}: a peak holds what earlier tests of the same process left, growth does not")
+        write(f"{len(self.usages)} tests shared {workers} process{'es' if workers != 1 else ''}: a peak holds what earlier tests of the same process left, growth does not; both are of that process alone, without what a test starts")
         summary = self.closing["summary"]
         write(f"{summary['ticks']} ticks, {summary['late']} late, {summary['dropped']} dropped: {self.closing['recording']}")
 

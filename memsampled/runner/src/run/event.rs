@@ -35,7 +35,17 @@ pub enum Event {
         rss_bytes: u64,
     },
     /// A test and everything that it started has ended.
-    TestFinished(Box<TestResult>),
+    TestFinished {
+        /// How this attempt ended.
+        result: Box<TestResult>,
+        /// Whether the test is tried again, so that this is not how the test ended.
+        is_retried: bool,
+    },
+    /// The setup or the teardown of the suite begins.
+    StepStarted {
+        /// `setup` or `teardown`.
+        name: &'static str,
+    },
     /// The setup or the teardown of the suite has ended, or could not be started.
     StepFinished(Box<StepResult>),
     /// Tests that are not run, because the suite ended before: one for each repetition, all for the same reason.

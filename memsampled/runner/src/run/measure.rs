@@ -5,7 +5,7 @@ use std::io;
 
 use jiff::Timestamp;
 use memsample::Recording;
-use memsample::analysis::{ATTEMPT_MARK, LAUNCHER_LABEL, Source, SumPeak, TestUsage, test_usages};
+use memsample::analysis::{ATTEMPT_MARK, Source, SumPeak, TestUsage, test_usages};
 
 use super::layout::Layout;
 use super::progress::EndedAttempt;
@@ -30,14 +30,10 @@ pub(super) struct Usage {
 }
 
 /// Returns the name of the marks between which an attempt is: `attempt 1.2` is the second attempt of
-/// the first repetition. Its processes have the name of the test alone, as those of other attempts.
+/// the first repetition. Its processes have the name of the test alone, as those of other attempts. The marks are about
+/// init, which launches and reaps the programs of the attempt.
 pub(super) fn mark_of(attempt: &Attempt) -> String {
     format!("{ATTEMPT_MARK}{}.{}", attempt.repetition, attempt.attempt)
-}
-
-/// Returns the label of the mark at the beginning of an attempt that names its launcher.
-pub(super) fn launcher_label(init: i32) -> BTreeMap<String, String> {
-    BTreeMap::from([(LAUNCHER_LABEL.to_owned(), init.to_string())])
 }
 
 /// Returns what each attempt in a recording used, by the name of its test and of its marks. An attempt of whose

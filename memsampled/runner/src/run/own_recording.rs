@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use memsample::{MarkKind, Rate, Recorder, Recording, Scope, SharedSampler};
 
-use super::measure::{Usage, launcher_label, mark_of, measure};
+use super::measure::{Usage, mark_of, measure};
 use super::options::RunOptions;
 use super::role_use::RoleUses;
 use crate::results::Attempt;
@@ -23,6 +23,7 @@ const MAX_FIRST_TICK: Duration = Duration::from_secs(2);
 pub(super) struct OwnRecording {
     recorder: Recorder,
     attempt: Attempt,
+    init: i32,
     path: PathBuf,
     /// Whether the mark at its end was set.
     marked: Result<(), String>,
@@ -54,8 +55,8 @@ impl OwnRecording {
         let scope = scope_of(init, group);
         let recorder = options.recorder.clone().target(scope.clone()).cgroups(Rate::Off);
         let recorder = sampler.start(&path, recorder).map_err(|error| error.to_string())?;
-        let own = Self { recorder, attempt: attempt.clone(), path, marked: Ok(()) };
-        own.mark(MarkKind::Begin, launcher_label(init))?;
+        let own = Self { recorder, attempt: attempt.clone(), init, path, marked: Ok(()) };
+        own.mark(MarkKind::Begin, BTreeMap::new())?;
         own.recorder.assign(&scope, &attempt.test).map_err(|error| error.to_string())?;
         // What the test forks before the first tick, and what ends before it, would be nobody's.
         if !own.recorder.wait_for_tick(MAX_FIRST_TICK) {
@@ -66,7 +67,7 @@ impl OwnRecording {
 
     fn mark(&self, kind: MarkKind, labels: BTreeMap<String, String>) -> Result<(), String> {
         let (name, test) = (mark_of(&self.attempt), Some(self.attempt.test.as_str()));
-        let marked = self.recorder.mark_with(kind, &name, test, labels, None);
+        let marked = self.recorder.mark_with(kind, &name, test, labels, Some(self.init));
         marked.map_err(|error| error.to_string())
     }
 
@@ -77,7 +78,7 @@ impl OwnRecording {
 
     /// Ends, and returns what the attempt used. Its end is marked.
     pub(super) fn finish(self) -> Result<Used, String> {
-        let Self { recorder, attempt, path, marked } = self;
+        let Self { recorder, attempt, path, marked, .. } = self;
         let stopped = recorder.stop().map_err(|error| error.to_string());
         let used = marked
             .and(stopped)

@@ -5,7 +5,7 @@ use std::time::Duration;
 use memsample_client::wire::DumpRequest;
 use memsample_inherited::{print, tell};
 
-use super::{DaemonArgs, connect, parse_label, print_json, span};
+use super::{DaemonArgs, connect_within, parse_label, print_json, span};
 use crate::duration;
 use crate::exit::ExitCode;
 use crate::text::count;
@@ -33,13 +33,17 @@ pub(crate) struct DumpArgs {
     /// Label to store in recording.json; may be given several times
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = parse_label)]
     pub(crate) labels: Vec<(String, String)>,
+
+    /// Time to wait for a daemon that is still starting
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration::parse)]
+    pub(crate) wait: Duration,
 }
 
 pub(crate) fn run(args: DumpArgs) -> anyhow::Result<ExitCode> {
-    let DumpArgs { daemon, last, name, labels } = args;
+    let DumpArgs { daemon, last, name, labels, wait } = args;
     let labels = labels.into_iter().collect();
     let request = DumpRequest { last: last.map(span).transpose()?, name, labels };
-    let (mut client, _) = connect(&daemon)?;
+    let (mut client, _) = connect_within(&daemon, wait)?;
     let dumped = client.dump(&request)?;
     let summary = &dumped.summary;
     if print_json(&daemon.json, &dumped)? {

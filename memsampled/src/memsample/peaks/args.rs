@@ -11,8 +11,8 @@ use crate::pattern;
 /// Print the largest resident sets of a recording, with bounds
 ///
 /// A peak between two samples is higher than both. `412.0 MiB` is reported by the kernel, known to within
-/// the error printed below the table; `380.1 MiB to 412.0 MiB` is a range that contains the peak; `at least
-/// 380.1 MiB` has no known upper bound. AT is the latest possible time of the peak, since the first tick. SAMPLED is the largest
+/// the error printed below the table; `380.1 MiB to 412.0 MiB` is a range that contains the peak; `≥380.1
+/// MiB` has no known upper bound. AT is the latest possible time of the peak, since the first tick. SAMPLED is the largest
 /// sample; the columns after it are its parts.
 ///
 /// With `--by test`, a test that was only marked has a row for each pair of marks. COVERS names whose memory it

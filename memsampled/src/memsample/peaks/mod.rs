@@ -5,6 +5,7 @@ mod print;
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
+use std::io;
 
 use memsample::analysis::{
     Covers, MarkedTests, TestUsage, counter_error_bytes, marked_tests, process_peaks,
@@ -13,6 +14,8 @@ use memsample::analysis::{
 use memsample_inherited::{print, tell};
 
 use crate::exit::ExitCode;
+use crate::plain_table::{terminal_width, width};
+use crate::text::folded;
 use crate::{recording_path, summary};
 pub(crate) use args::{PeaksArgs, PeaksBy};
 use memsample_input::printable;
@@ -65,11 +68,11 @@ pub(crate) fn run(args: &PeaksArgs) -> anyhow::Result<ExitCode> {
         (_, true) => print::csv(&rows, args.by)?,
         _ => {
             let error_bytes = counter_error_bytes(&provenance.machine);
-            print::text(&rows, args.by, error_bytes)
+            print::text(&rows, args.by, error_bytes, terminal_width())
         }
     };
     if rows.is_empty() && args.by == PeaksBy::Test && args.filter.is_none() {
-        tell(
+        note(
             "note: no test ran or was marked in this recording: run tests with `memsample exec --test NAME` or with \
              `memsample run`, or mark them with `memsample mark begin NAME --test NAME`",
         );
@@ -84,11 +87,11 @@ pub(crate) fn run(args: &PeaksArgs) -> anyhow::Result<ExitCode> {
 fn note_missing_pss(rows: &[Row]) {
     let missing: Vec<_> = rows.iter().filter_map(Row::missing_pss).collect();
     for (test, reason) in missing.iter().take(MAX_PROBLEMS) {
-        tell(format!("note: no PSS of test `{}`: {reason}", printable(test)));
+        note(format!("note: no PSS of test `{}`: {reason}", printable(test)));
     }
     match missing.len().saturating_sub(MAX_PROBLEMS) {
         0 => {}
-        more => tell(format!("note: and {more} more tests without PSS")),
+        more => note(format!("note: and {more} more tests without PSS")),
     }
 }
 
@@ -105,7 +108,7 @@ fn note_marked(marked: &MarkedTests) {
             1 => "1 test was only marked: its row is".to_owned(),
             count => format!("{count} tests were only marked: their rows are"),
         };
-        tell(format!(
+        note(format!(
             "note: {count} of {what} between the marks. For the test alone, run it with `memsample exec`, or \
              give the marks its process with `--pid`"
         ));
@@ -121,10 +124,15 @@ fn note_marked(marked: &MarkedTests) {
     });
     let problems: Vec<String> = unended.chain(unbegun).collect();
     for problem in problems.iter().take(MAX_PROBLEMS) {
-        tell(format!("note: {problem}"));
+        note(format!("note: {problem}"));
     }
     let more = problems.len().saturating_sub(MAX_PROBLEMS);
     if more > 0 {
-        tell(format!("note: and {more} more marks without a counterpart"));
+        note(format!("note: and {more} more marks without a counterpart"));
     }
+}
+
+/// Says something on stderr, folded where that is a terminal.
+fn note(text: impl AsRef<str>) {
+    tell(folded(text.as_ref(), width(&io::stderr())));
 }

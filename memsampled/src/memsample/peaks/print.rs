@@ -1,7 +1,5 @@
 //! Peaks as text for a person, as JSON and as CSV.
 
-use std::fmt::Write as _;
-
 use jiff::Timestamp;
 use memsample::analysis::{
     Bound, Composition, Covers, MarkedTest, ProcessPeak, PssMissing, PssPeak, RolePeak,
@@ -9,12 +7,9 @@ use memsample::analysis::{
 use serde::Serialize;
 
 use super::PeaksBy;
-use crate::plain_table::{align_right, lines, plain_table};
-use crate::text::cut;
+use crate::plain_table::Fitted;
+use crate::text::{AT_LEAST, cut_command, folded, shortened};
 use memsample_input::{printable, rounded_size};
-
-/// Characters of a command line or a name that a person sees, with the mark of a cut.
-const MAX_COMMAND_CHARS: usize = 60;
 
 /// One row. Its keys are part of the interface: see docs/commands.md.
 #[derive(Serialize)]
@@ -324,9 +319,17 @@ pub(super) fn csv(rows: &[Row], by: PeaksBy) -> anyhow::Result<String> {
     Ok(String::from_utf8(writer.into_inner()?)?)
 }
 
-/// Returns the rows as a table.
-pub(super) fn text(rows: &[Row], by: PeaksBy, error_bytes: Option<u64>) -> String {
-    let mut table = plain_table();
+/// Columns that are left out where the terminal has no room for them.
+const SPARE: [&str; 9] =
+    ["SHMEM", "SWAP", "FILE", "ANON", "IMAGES", "AT PEAK", "END", "SAMPLED", "AT"];
+
+/// Returns the rows as a table within so many columns, if there is a width.
+pub(super) fn text(
+    rows: &[Row],
+    by: PeaksBy,
+    error_bytes: Option<u64>,
+    width: Option<usize>,
+) -> String {
     let parts = ["PEAK RSS", "AT", "SAMPLED", "ANON", "FILE", "SHMEM", "SWAP"];
     let coverages = || rows.iter().filter_map(|row| row.coverage.as_ref());
     // Only where they say something.
@@ -334,15 +337,15 @@ pub(super) fn text(rows: &[Row], by: PeaksBy, error_bytes: Option<u64>) -> Strin
     let has_growth = coverages().any(|coverage| coverage.rss_growth_bytes.is_some());
     let growth: &[&str] = if has_growth { &["GROWTH"] } else { &[] };
     let covers: &[&str] = if covers_differ { &["COVERS"] } else { &[] };
-    let (before, after): (&[&str], &str) = match by {
+    let (before, name): (&[&str], &str) = match by {
         PeaksBy::Process => (&["PID"], "COMMAND"),
         PeaksBy::Role => (&["IMAGES", "AT PEAK"], "ROLE"),
         PeaksBy::Test => (&["IMAGES", "AT PEAK"], "TEST"),
     };
     let pss: &[&str] = if by == PeaksBy::Test { &["PEAK PSS"] } else { &[] };
     let last_parts = pss.iter().chain(growth).chain([&"END"]).chain(covers);
-    table.set_header(before.iter().chain(&parts).chain(last_parts).chain([&after]));
-    for row in rows {
+    let heads = before.iter().chain(&parts).chain(last_parts).chain([&name]).copied();
+    let cells = |row: &Row| {
         let Peak {
             rss_bytes, anon_bytes, file_bytes, shmem_bytes, swap_bytes, rising_at_end, ..
         } = row.peak;
@@ -378,36 +381,56 @@ pub(super) fn text(rows: &[Row], by: PeaksBy, error_bytes: Option<u64>) -> Strin
             Some(process) => process.command.as_deref().unwrap_or(&process.comm),
             None => row.group.name(),
         };
-        cells.push(printable(&cut(name, MAX_COMMAND_CHARS)));
-        table.add_row(cells);
+        cells.push(printable(name).to_string());
+        cells
+    };
+    let table = Fitted {
+        heads: heads.collect(),
+        rows: rows.iter().map(cells).collect(),
+        name,
+        spare: &SPARE,
+        // What tells a command from others is at its begin.
+        shorten: if by == PeaksBy::Process { cut_command } else { shortened },
+    };
+    let (mut text, left_out) = table.lines(width);
+    let mut under = Vec::new();
+    if !left_out.is_empty() {
+        let left_out = left_out.join(", ");
+        under.push(format!("Left out in this terminal: {left_out}. A pipe gets them, and --csv."));
     }
-    let last = table.column_count().saturating_sub(1);
-    align_right(&mut table, |column| column < last);
-    let mut text = lines(&table);
-    // Writing to a string cannot fail.
-    let _ = match error_bytes {
-        Some(bytes_kept) => writeln!(
-            text,
-            "\nA high-water mark may be up to {} too low: the CPUs of that machine count pages in batches.",
+    if rows.iter().any(|row| row.peak.lower_bytes.is_some() && row.peak.upper_bytes.is_none()) {
+        under.push(AT_LEAST.to_owned());
+    }
+    if has_growth {
+        under.push(
+            "GROWTH: of the marked process alone, from mark to mark, without what it started"
+                .to_owned(),
+        );
+    }
+    under.push(match error_bytes {
+        Some(bytes_kept) => format!(
+            "A high-water mark may be up to {} too low: the CPUs of that machine count pages in batches.",
             rounded_size(bytes_kept)
         ),
-        None => writeln!(
-            text,
-            "\nThe error of a high-water mark is not known for that machine, so there are no upper bounds."
-        ),
-    };
+        None => "The error of a high-water mark is not known for that machine, so there are no upper bounds."
+            .to_owned(),
+    });
+    text.push('\n');
+    for line in under {
+        text.push_str(&folded(&(line + "\n"), width));
+    }
     text
 }
 
 /// Returns a peak as `412.0 MiB` where it is known to within the error of the kernel's counters, else as
-/// `380.1 MiB to 412.0 MiB` or `at least 380.1 MiB`.
+/// `380.1 MiB to 412.0 MiB` or `≥380.1 MiB`.
 fn range(peak: &Peak, error_bytes: Option<u64>) -> String {
     let Some(lower_bytes) = peak.lower_bytes else { return "-".to_owned() };
     let lower = rounded_size(lower_bytes);
     match peak.upper_bytes {
         Some(upper) if upper.saturating_sub(lower_bytes) <= error_bytes.unwrap_or(0) => lower,
         Some(upper) => format!("{lower} to {}", rounded_size(upper)),
-        None => format!("at least {lower}"),
+        None => format!("≥{lower}"),
     }
 }
 

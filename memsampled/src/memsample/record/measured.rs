@@ -5,21 +5,21 @@ use std::fs;
 
 use anyhow::{anyhow, bail};
 use crossbeam_channel::{Receiver, never, select, tick};
-use memsample::analysis::reaped_labels;
+use memsample::analysis::reaped_label;
 use memsample::{MarkKind, RecordError, Recorder, Scope};
 use memsample_client::wire::End;
 use memsample_inherited::{tell, too_little_address_space};
-use nix::sys::resource::{UsageWho, getrusage};
 use serde_json::json;
 
 use super::args::RecordArgs;
 use super::descriptors::DescriptorLimit;
 use super::live::{self, Live};
 use super::start::{link, start};
-use crate::child::{RunningCommand, become_command, is_out_of_resources};
+use crate::child::{RunningCommand, become_command, is_out_of_resources, reaped_max_rss_bytes};
 use crate::command_hint::cannot_run;
 use crate::command_usage::COMMAND_TEST;
 use crate::exit::{ExitCode, with_advice};
+use crate::plain_table::width;
 use crate::signals::{signals, work_is_done};
 use crate::summary;
 
@@ -116,12 +116,9 @@ fn begin(recorder: &Recorder) {
 /// Marks the end of the command, with what its first process had at most, if that has ended.
 fn mark_end(recorder: &Recorder) {
     let own_pid = rustix::process::getpid().as_raw_nonzero().get();
-    let kibibytes = getrusage(UsageWho::RUSAGE_CHILDREN).ok().map(|usage| usage.max_rss());
-    let bytes = kibibytes.and_then(|kibibytes| u64::try_from(kibibytes).ok()?.checked_mul(1024));
-    // Nothing is known of a child that was not waited for.
-    let labels = bytes.filter(|&bytes| bytes > 0).map(|bytes| reaped_labels(own_pid, bytes));
-    let (name, labels) = (COMMAND_TEST, labels.unwrap_or_default());
-    let _ = recorder.mark_with(MarkKind::End, name, Some(name), labels, None);
+    let labels = reaped_max_rss_bytes().map(reaped_label).unwrap_or_default();
+    let name = COMMAND_TEST;
+    let _ = recorder.mark_with(MarkKind::End, name, Some(name), labels, Some(own_pid));
 }
 
 /// Waits until the command ends, and returns its exit code.
@@ -173,7 +170,7 @@ fn report(args: &RecordArgs, recorder: Recorder) -> anyhow::Result<()> {
         warn(&format!("the recording ended before the command: {reason}"));
     }
     let written = args.json.write(|| summary::json(&recording));
-    let text = summary::text(&recording, summary::LARGEST)?;
+    let text = summary::text(&recording, summary::LARGEST, width(&std::io::stderr()))?;
     tell(text.trim_end());
     written
 }

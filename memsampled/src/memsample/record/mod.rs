@@ -47,7 +47,7 @@ fn until_stopped(args: &RecordArgs) -> anyhow::Result<ExitCode> {
     work_is_done(code);
     let written = args.json.write(|| summary::json(&recording));
     if !args.json.is_on_stdout() {
-        print(summary::text(&recording, summary::LARGEST)?);
+        print(summary::text(&recording, summary::LARGEST, crate::plain_table::terminal_width())?);
     }
     if let Some(reason) = end.as_ref().and_then(summary::early_end) {
         tell(format!("error: the recording ended early: {reason}"));

@@ -18,7 +18,7 @@ pub(super) const MIN_TOGETHER: usize = 3;
 /// Where the name of a test begins: after the word and the time.
 const LABEL_COLUMN: usize = WORD_WIDTH + 2 + 9 + 2;
 /// Describes how an attempt ended: `failed   0.012 s  name: exit code 1`.
-pub(super) fn finished(result: &TestResult, color: bool) -> Vec<Line> {
+pub(super) fn finished(result: &TestResult, is_retried: bool, color: bool) -> Vec<Line> {
     let word = styled(result.outcome.verdict(), WORD_WIDTH, color);
     let time = match result.started {
         Some(_) => wording::duration(result.duration),
@@ -27,7 +27,9 @@ pub(super) fn finished(result: &TestResult, color: bool) -> Vec<Line> {
     let label = wording::label(&result.test);
     let why = wording::joined(wording::why(result).as_deref(), result.message.as_deref());
     let why = why.map_or(String::new(), |why| format!(": {}", printable(&why)));
-    let mut lines = vec![Line::hanging(format!("{word}  {time:>9}  {label}{why}"), LABEL_COLUMN)];
+    let again = if is_retried { " (it is tried again)" } else { "" };
+    let text = format!("{word}  {time:>9}  {label}{why}{again}");
+    let mut lines = vec![Line::hanging(text, LABEL_COLUMN)];
     let unmapped = result.group.as_ref().and_then(wording::unmapped);
     for note in result.notes.iter().chain(&unmapped) {
         let note = format!("{:LABEL_COLUMN$}note: {}", "", printable(note));
@@ -57,7 +59,7 @@ pub(super) fn step(step: &StepResult, directory: &Path, color: bool) -> Vec<Line
 pub(super) fn rest(results: &[TestResult], color: bool) -> Vec<Line> {
     let [first, ..] = results else { return Vec::new() };
     if results.len() < MIN_TOGETHER {
-        return results.iter().flat_map(|result| finished(result, color)).collect();
+        return results.iter().flat_map(|result| finished(result, false, color)).collect();
     }
     let word = styled(first.outcome.verdict(), WORD_WIDTH, color);
     let why = wording::why(first).map_or(String::new(), |why| format!(": {}", printable(&why)));

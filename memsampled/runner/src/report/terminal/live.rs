@@ -23,9 +23,14 @@ pub(super) struct LiveDisplay {
     suite: ProgressBar,
     shown: BTreeMap<Attempt, ProgressBar>,
     running: BTreeSet<Attempt>,
+    /// The line of a running setup or teardown.
+    step: Option<ProgressBar>,
     /// How the attempts of each test ended, since a test counts once.
     ended: BTreeMap<String, Vec<TestResult>>,
-    counts: BTreeMap<Verdict, u64>,
+    /// What each test counts as.
+    verdicts: BTreeMap<String, Verdict>,
+    /// Tests that are tried again and do not run yet.
+    retried: BTreeSet<(String, u32)>,
 }
 
 impl LiveDisplay {
@@ -33,8 +38,16 @@ impl LiveDisplay {
         let display = MultiProgress::with_draw_target(target);
         let suite = display.add(ProgressBar::new(0));
         suite.set_style(style("{bar:24} {pos} of {len}, {elapsed}{wide_msg}"));
-        let (shown, running) = (BTreeMap::new(), BTreeSet::new());
-        Self { display, suite, shown, running, ended: BTreeMap::new(), counts: BTreeMap::new() }
+        Self {
+            display,
+            suite,
+            shown: BTreeMap::new(),
+            running: BTreeSet::new(),
+            step: None,
+            ended: BTreeMap::new(),
+            verdicts: BTreeMap::new(),
+            retried: BTreeSet::new(),
+        }
     }
 
     /// Prints lines above.
@@ -51,12 +64,10 @@ impl LiveDisplay {
                 self.suite.enable_steady_tick(TICK);
             }
             Event::TestStarted { test, .. } => {
+                self.retried.remove(&(test.test.clone(), test.repetition));
                 self.running.insert(test.clone());
                 if self.shown.len() < MAX_SHOWN {
-                    let line = self.display.add(ProgressBar::no_length());
-                    line.set_style(style("  {elapsed:>4}  {wide_msg}"));
-                    line.set_message(wording::label(test));
-                    line.enable_steady_tick(TICK);
+                    let line = self.line(wording::label(test));
                     self.shown.insert(test.clone(), line);
                 }
             }
@@ -66,42 +77,70 @@ impl LiveDisplay {
                     line.set_message(format!("{size:>10}  {}", wording::label(test)));
                 }
             }
-            Event::TestFinished(result) => {
+            Event::StepStarted { name } => {
+                self.step = Some(self.line(format!("the {name} of the suite")));
+            }
+            Event::StepFinished(_) => {
+                if let Some(line) = self.step.take() {
+                    self.remove(&line);
+                }
+            }
+            Event::TestFinished { result, is_retried } => {
                 // One that was skipped never ran; one whose command was not found was about to.
                 self.running.remove(&result.test);
                 if let Some(line) = self.shown.remove(&result.test) {
-                    line.finish_and_clear();
-                    self.display.remove(&line);
+                    self.remove(&line);
                 }
-                self.count(result);
+                self.count(result, *is_retried);
             }
-            Event::RestNotRun(results) => results.iter().for_each(|result| self.count(result)),
+            Event::RestNotRun(results) => {
+                results.iter().for_each(|result| self.count(result, false));
+            }
             Event::SuiteFinished { .. } => {
                 self.suite.finish_and_clear();
                 let _ = self.display.clear();
                 return;
             }
-            Event::Note(_) | Event::StepFinished(_) => return,
+            Event::Note(_) => return,
         }
-        let counts = counts::listed(&self.counts);
-        self.suite.set_message(format!("  {} running  {counts}", self.running.len()));
+        let mut counts: BTreeMap<Verdict, u64> = BTreeMap::new();
+        for verdict in self.verdicts.values() {
+            *counts.entry(*verdict).or_default() += 1;
+        }
+        let doing = match (&self.step, self.running.len(), self.retried.len()) {
+            (Some(_), 0, _) => String::new(),
+            (_, running, 0) => format!("{running} running  "),
+            (_, running, retried) => format!("{running} running, {retried} to be tried again  "),
+        };
+        self.suite.set_message(format!("  {doing}{}", counts::listed(&counts)));
     }
 
-    fn count(&mut self, result: &TestResult) {
+    /// Adds a line for what runs.
+    fn line(&self, message: String) -> ProgressBar {
+        let line = self.display.add(ProgressBar::no_length());
+        line.set_style(style("  {elapsed:>4}  {wide_msg}"));
+        line.set_message(message);
+        line.enable_steady_tick(TICK);
+        line
+    }
+
+    fn remove(&self, line: &ProgressBar) {
+        line.finish_and_clear();
+        self.display.remove(line);
+    }
+
+    /// Notes how an attempt ended. One that is tried again says nothing yet of its test.
+    fn count(&mut self, result: &TestResult, is_retried: bool) {
         let attempts = self.ended.entry(result.test.test.clone()).or_default();
-        let verdict = |attempts: &[TestResult]| of_test(attempts).map(|outcome| outcome.verdict());
-        if let Some(before) = verdict(attempts) {
-            let count = self.counts.entry(before).or_default();
-            *count = count.saturating_sub(1);
-        }
         attempts.push(result.clone());
-        if let Some(now) = verdict(attempts) {
-            *self.counts.entry(now).or_default() += 1;
+        if is_retried {
+            self.retried.insert((result.test.test.clone(), result.test.repetition));
+            return;
         }
-        // A retry belongs to what was planned.
-        if result.test.attempt <= 1 {
-            self.suite.inc(1);
+        if let Some(outcome) = of_test(&*attempts) {
+            self.verdicts.insert(result.test.test.clone(), outcome.verdict());
         }
+        self.suite.inc(1);
     }
 }
 
@@ -120,7 +159,8 @@ mod tests {
         let attempt = |name: &str| Attempt { test: name.to_owned(), repetition: 1, attempt: 1 };
         let started = |name| Event::TestStarted { test: attempt(name), sandbox: "none".to_owned() };
         let finished = |name, outcome| {
-            Event::TestFinished(Box::new(TestResult::not_run(attempt(name), outcome)))
+            let result = Box::new(TestResult::not_run(attempt(name), outcome));
+            Event::TestFinished { result, is_retried: false }
         };
         live.show(&started("runs"));
         live.show(&started("is not found"));
@@ -129,5 +169,34 @@ mod tests {
         live.show(&finished("is skipped", Outcome::Skipped { reason: String::new() }));
         let message = live.suite.message();
         assert_eq!(message, "  1 running  1 not_started, 1 skipped");
+    }
+
+    #[test]
+    fn a_test_that_is_tried_again_has_not_failed_yet() {
+        let mut live = LiveDisplay::new(ProgressDrawTarget::hidden());
+        let test = |attempt| Attempt { test: "a".to_owned(), repetition: 1, attempt };
+        let started =
+            |attempt| Event::TestStarted { test: test(attempt), sandbox: "none".to_owned() };
+        let finished = |attempt, outcome, is_retried| {
+            let result = Box::new(TestResult::not_run(test(attempt), outcome));
+            Event::TestFinished { result, is_retried }
+        };
+        live.show(&started(1));
+        live.show(&finished(1, Outcome::Failed { exit_code: 1 }, true));
+        assert_eq!(live.suite.message(), "  0 running, 1 to be tried again  ");
+        assert_eq!(live.suite.position(), 0);
+        live.show(&started(2));
+        assert_eq!(live.suite.message(), "  1 running  ");
+        live.show(&finished(2, Outcome::Passed, false));
+        assert_eq!(live.suite.message(), "  0 running  1 flaky");
+        assert_eq!(live.suite.position(), 1);
+    }
+
+    #[test]
+    fn a_setup_is_seen_to_run() {
+        let mut live = LiveDisplay::new(ProgressDrawTarget::hidden());
+        live.show(&Event::StepStarted { name: "setup" });
+        assert_eq!(live.step.as_ref().unwrap().message(), "the setup of the suite");
+        assert_eq!(live.suite.message(), "  ");
     }
 }

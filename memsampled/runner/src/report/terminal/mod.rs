@@ -94,12 +94,14 @@ impl<W: Write> Terminal<W> {
                     lines.push(line::running(test, *seconds, *rss_bytes));
                 }
             }
-            Event::TestFinished(result) => {
+            // A log tells how it ended.
+            Event::StepStarted { .. } => {}
+            Event::TestFinished { result, is_retried } => {
                 self.running.remove(&result.test);
                 if result.outcome == Outcome::OverBudget {
                     self.over_budget.insert(result.test.clone());
                 }
-                lines.extend(line::finished(result, self.color));
+                lines.extend(line::finished(result, *is_retried, self.color));
                 lines.extend(line::output(result, &self.directory));
             }
             Event::SuiteFinished { results, .. } => {
@@ -107,7 +109,7 @@ impl<W: Write> Terminal<W> {
                 let over = results.iter().filter(|it| {
                     it.outcome == Outcome::OverBudget && !self.over_budget.contains(&it.test)
                 });
-                lines.extend(over.flat_map(|result| line::finished(result, self.color)));
+                lines.extend(over.flat_map(|result| line::finished(result, false, self.color)));
             }
         }
         let lines: Vec<String> = match self.width {

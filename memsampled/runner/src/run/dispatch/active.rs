@@ -1,13 +1,15 @@
 //! An attempt that runs, as the dispatcher knows it.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
-use memsample::analysis::reaped_labels;
+use memsample::analysis::reaped_label;
 use memsample::{MarkKind, Recorder, SharedSampler};
 
 use crate::results::Attempt;
 use crate::run::admission::Claim;
 use crate::run::attempt::RunningAttempt;
-use crate::run::measure::{launcher_label, mark_of};
+use crate::run::measure::mark_of;
 use crate::run::options::RunOptions;
 use crate::run::own_recording::{OwnRecording, scope_of};
 use crate::sandbox::{AttemptEnd, Spec};
@@ -75,8 +77,8 @@ impl ActiveAttempt {
             MarkKind::Begin,
             &mark_of(&self.attempt),
             Some(test),
-            launcher_label(init),
-            None,
+            BTreeMap::new(),
+            Some(init),
         );
         if let Err(error) = recorder.assign(&scope_of(init, &self.spec.id), test) {
             self.notes.push(format!("what it uses cannot be recorded: {error}"));
@@ -111,10 +113,9 @@ impl ActiveAttempt {
         }
         let test = &self.attempt.test;
         let _ = recorder.unassign(test);
-        let labels = self.init.zip(reaped_max_rss_bytes);
-        let labels = labels.map(|(init, bytes)| reaped_labels(init, bytes)).unwrap_or_default();
+        let labels = reaped_max_rss_bytes.map(reaped_label).unwrap_or_default();
         let name = mark_of(&self.attempt);
-        let _ = recorder.mark_with(MarkKind::End, &name, Some(test), labels.clone(), None);
+        let _ = recorder.mark_with(MarkKind::End, &name, Some(test), labels.clone(), self.init);
         if let Some(own) = &mut self.own_recording {
             own.end(labels);
         }

@@ -235,12 +235,12 @@ impl Dispatcher<'_> {
 
     /// Notes a result, reports it, and decides what follows.
     pub(super) fn finished(&mut self, item: usize, index: usize, result: TestResult) {
-        let result = self.noted(item, index, result);
-        (self.events)(Event::TestFinished(Box::new(result)));
+        let (result, is_final) = self.noted(item, index, result);
+        (self.events)(Event::TestFinished { result: Box::new(result), is_retried: !is_final });
     }
 
-    /// Notes a result and decides what follows; returns it whole.
-    fn noted(&mut self, item: usize, index: usize, mut result: TestResult) -> TestResult {
+    /// Notes a result and decides what follows; returns it whole, and whether the test is not tried again.
+    fn noted(&mut self, item: usize, index: usize, mut result: TestResult) -> (TestResult, bool) {
         result.tags = self.plan.item(item).map_or_else(Vec::new, |item| item.test.tags.clone());
         let recording = self.layout.recording(self.recording);
         result.recording = result.started.map(|_| self.layout.relative(&recording));
@@ -267,7 +267,7 @@ impl Dispatcher<'_> {
         let whole = result.clone();
         let key = (index, result.test.repetition, result.test.attempt);
         self.results.insert(key, ended);
-        whole
+        (whole, is_final)
     }
 
     /// Gives a result to each test that will not be run any more.
@@ -288,7 +288,7 @@ impl Dispatcher<'_> {
             {
                 let (attempt, index) = (planned.attempt(), planned.index);
                 let result = TestResult::not_run(attempt, outcome.clone());
-                rest.push(self.noted(item, index, result));
+                rest.push(self.noted(item, index, result).0);
             }
         }
         if !rest.is_empty() {

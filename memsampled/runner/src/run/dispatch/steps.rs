@@ -52,6 +52,7 @@ impl Dispatcher<'_> {
         name: &'static str,
         lives_on: bool,
     ) -> (u64, Option<String>) {
+        (self.events)(Event::StepStarted { name });
         let (id, end, duration) = self.end_of_step(step, name, lives_on);
         let directory = self.layout.step(name);
         let log = |file: &str| Some(directory.join(file)).filter(|path| path.exists());
