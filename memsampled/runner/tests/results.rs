@@ -131,6 +131,13 @@ fn example() -> Results {
         commit: Some("0123456789abcdef0123456789abcdef01234567".to_owned()),
         arguments: vec!["run".to_owned(), "suite.toml".to_owned()],
         labels: BTreeMap::from([("branch".to_owned(), "main".to_owned())]),
+        cpus: Some(4),
+        memory_bytes: Some(1 << 33),
+        page_bytes: Some(4096),
+        huge_pages: Some("madvise".to_owned()),
+        cpus_online: Some(8),
+        interval_ns: Some(100_000_000),
+        only_suspects: true,
         recordings: vec!["recording".to_owned()],
     };
     results.steps = vec![StepResult {

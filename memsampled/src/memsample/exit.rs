@@ -32,6 +32,10 @@ impl ExitCode {
     pub(crate) const SUITE_INVALID: Self = Self(12);
     /// No test of the suite is selected.
     pub(crate) const NO_TESTS: Self = Self(13);
+    /// A test got worse from the base to the head.
+    pub(crate) const WORSE: Self = Self(20);
+    /// No test is known to have got worse, and some are suspect.
+    pub(crate) const SUSPECTS: Self = Self(21);
     /// This program failed, and not the command that it was to run: as `env`, `timeout` and `docker` have it.
     pub(crate) const OWN_FAILURE: Self = Self(125);
     /// The command to record could not be executed.

@@ -5,6 +5,7 @@ mod child;
 mod command_hint;
 mod command_line;
 mod command_usage;
+mod compare;
 mod config_args;
 mod control;
 mod doctor;
@@ -67,6 +68,7 @@ enum Command {
     Summary(summary::SummaryArgs),
     Ls(ls::LsArgs),
     Peaks(peaks::PeaksArgs),
+    Compare(compare::CompareArgs),
     View(view::ViewArgs),
     Session(session::SessionArgs),
     Start(control::start::StartArgs),
@@ -150,6 +152,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Summary(args) => summary::run(&args),
         Command::Ls(args) => ls::run(&args),
         Command::Peaks(args) => peaks::run(&args),
+        Command::Compare(args) => compare::run(&args),
         Command::View(args) => view::run(&args),
         Command::Session(args) => session::run(&args),
         Command::Start(args) => control::start::run(args),

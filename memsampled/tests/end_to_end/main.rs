@@ -7,6 +7,7 @@ mod report_outputs;
 mod running;
 mod test_sums;
 
+mod compare;
 mod config;
 mod daemon_api;
 mod daemon_client;

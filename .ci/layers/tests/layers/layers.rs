@@ -2,7 +2,7 @@
 
 /// The root file of each package, with its layers: a module imports only from the lines above its own.
 /// Modules on one line are one layer, and import nothing from each other.
-pub(crate) const PACKAGES: [(&str, &[&str]); 10] = [
+pub(crate) const PACKAGES: [(&str, &[&str]); 11] = [
     ("memsample/beneath/src/lib.rs", &["regular temporary", "directory", "removal", "private"]),
     (
         "memsample/src/lib.rs",
@@ -28,6 +28,15 @@ pub(crate) const PACKAGES: [(&str, &[&str]); 10] = [
     ),
     ("memsampled/inherited/src/lib.rs", &["advice heap room signals streams", "init queue"]),
     ("memsampled/client/src/lib.rs", &["socket wire", "client from_library"]),
+    (
+        "memsampled/compare/src/lib.rs",
+        &[
+            "quantity statistics suspects",
+            "decision environment limit sides",
+            "comparison",
+            "report",
+        ],
+    ),
     ("memsampled/config/src/lib.rs", &["limits wrong_value", "flight", "daemon", "file"]),
     (
         "memsampled/daemon/src/lib.rs",
@@ -53,7 +62,7 @@ pub(crate) const PACKAGES: [(&str, &[&str]); 10] = [
             "exit",
             "child config_args duration json_output known_recordings live_terminal pattern plain_table share signals text",
             "command_hint command_line command_usage recording_path",
-            "doctor ls recover summary",
+            "compare doctor ls recover summary",
             "control peaks record view",
             "exec import run session",
         ],

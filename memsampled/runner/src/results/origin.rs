@@ -1,6 +1,7 @@
 //! Where and how a suite was run.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -21,6 +22,20 @@ pub struct Origin {
     pub arguments: Vec<String>,
     /// What the run was labelled with.
     pub labels: BTreeMap<String, String>,
+    /// The CPUs on which it could run.
+    pub cpus: Option<u64>,
+    /// The memory of the machine, in bytes.
+    pub memory_bytes: Option<u64>,
+    /// Bytes in one page.
+    pub page_bytes: Option<u64>,
+    /// When the kernel uses huge pages for anonymous memory: `always`, `madvise` or `never`; `None` where it has none.
+    pub huge_pages: Option<String>,
+    /// The CPUs that were online.
+    pub cpus_online: Option<u64>,
+    /// The interval between two ticks, in nanoseconds.
+    pub interval_ns: Option<u64>,
+    /// Whether only the suspects of a comparison were run, which were selected by what earlier runs had measured.
+    pub only_suspects: bool,
     /// The recordings of the run, relative to its directory: one, and one more for each time that it was resumed.
     pub recordings: Vec<String>,
 }
@@ -39,9 +54,39 @@ impl Origin {
             commit: commit(cwd),
             arguments,
             labels,
+            cpus: std::thread::available_parallelism().ok().map(|cpus| cpus.get() as u64),
+            memory_bytes: memory_bytes(),
+            page_bytes: u64::try_from(rustix::param::page_size()).ok(),
+            huge_pages: huge_pages(),
+            cpus_online: cpus_online(),
+            interval_ns: None,
+            only_suspects: false,
             recordings: Vec::new(),
         }
     }
+}
+
+/// Returns the memory of the machine. The kernel reserves some, so that it differs a little from boot to boot.
+fn memory_bytes() -> Option<u64> {
+    let info = rustix::system::sysinfo();
+    info.totalram.checked_mul(u64::from(info.mem_unit))
+}
+
+/// Returns the word that is chosen in a line such as `always [madvise] never`.
+fn huge_pages() -> Option<String> {
+    let line = fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled").ok()?;
+    let (_, chosen) = line.split_once('[')?;
+    Some(chosen.split_once(']')?.0.to_owned())
+}
+
+/// Counts the CPUs in a list such as `0-3,6`.
+fn cpus_online() -> Option<u64> {
+    let list = fs::read_to_string("/sys/devices/system/cpu/online").ok()?;
+    list.trim_end().split(',').try_fold(0_u64, |count, range| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let (first, last): (u64, u64) = (first.parse().ok()?, last.parse().ok()?);
+        count.checked_add(last.checked_sub(first)?.checked_add(1)?)
+    })
 }
 
 /// Asks Git which commit is checked out. A repository of another user is read as well, since CI servers check out as

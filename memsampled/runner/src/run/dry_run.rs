@@ -59,10 +59,10 @@ pub enum Decision {
 /// The second part is what a reader must know, such as a sandbox that does not work here.
 #[must_use]
 pub fn dry_run(suite: &Suite, options: &RunOptions) -> (Vec<PlannedTest>, Vec<String>) {
-    let RunOptions { selection, repeat, retries, .. } = options;
+    let RunOptions { selection, repeat, repeats, retries, .. } = options;
     let mut sandboxes =
         Sandboxes::new(options.sandbox.as_ref(), &options.lxc_path, options.degrade);
-    let mut plan = RunPlan::new(suite, selection, *repeat, *retries, []);
+    let mut plan = RunPlan::new(suite, selection, (*repeat, repeats), *retries, []);
     let mut planned: Vec<PlannedTest> = Vec::new();
     let mut seen = vec![false; suite.tests.len()];
     loop {
@@ -117,7 +117,7 @@ fn of(test: &Test, decision: Decision, options: &RunOptions) -> PlannedTest {
         timeout_ns: nanoseconds(test.timeout),
         memory_limit_bytes: test.memory_limit_bytes,
         cpu_limit_ns: test.cpu_limit.map(nanoseconds),
-        repeat: options.repeat.unwrap_or(test.repeat),
+        repeat: options.repeats.get(&test.name).copied().or(options.repeat).unwrap_or(test.repeat),
         retries: options.retries.unwrap_or(test.retries),
         tags: test.tags.clone(),
         requires: test.requires.clone(),

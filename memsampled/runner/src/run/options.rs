@@ -22,6 +22,8 @@ pub struct RunOptions {
     pub jobs: NonZeroUsize,
     /// How often each test is run, instead of what the suite says.
     pub repeat: Option<u32>,
+    /// How often single tests are run, by name, instead of what `repeat` and the suite say.
+    pub repeats: BTreeMap<String, u32>,
     /// How often each test is tried again, instead of what the suite says.
     pub retries: Option<u32>,
     /// Which tests are run.
@@ -67,6 +69,7 @@ impl RunOptions {
             launcher,
             jobs: NonZeroUsize::MIN,
             repeat: None,
+            repeats: BTreeMap::new(),
             retries: None,
             selection: Selection::default(),
             fail_fast: false,

@@ -131,6 +131,11 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "COUNT", help_heading = "Execution")]
     pub(crate) repeat: Option<NonZeroU32>,
 
+    /// Run only the suspects of a comparison, each as often as this file of `memsample compare --suspects` says, and the
+    /// tests that they require
+    #[arg(long, value_name = "FILE", conflicts_with = "repeat", help_heading = "Execution")]
+    pub(crate) suspects: Option<PathBuf>,
+
     /// Retry a failed test up to this many times; a test that then passes is `flaky`. Overrides the suite
     #[arg(long, value_name = "COUNT", help_heading = "Execution")]
     pub(crate) retries: Option<u8>,

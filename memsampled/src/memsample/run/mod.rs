@@ -5,6 +5,7 @@ mod directory;
 mod dry_run;
 mod output;
 mod suite;
+mod suspects;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -55,7 +56,12 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         arguments.map(|argument| argument.to_string_lossy().into_owned()).collect();
     let arguments = options.sampler.recorded_command(&arguments).unwrap_or_default();
     let labels = args.labels.iter().cloned().collect();
-    let mut collector = Collector::new(Origin::here(&cwd, arguments, labels));
+    let origin = Origin {
+        interval_ns: u64::try_from(args.interval.as_nanos()).ok(),
+        only_suspects: args.suspects.is_some(),
+        ..Origin::here(&cwd, arguments, labels)
+    };
+    let mut collector = Collector::new(origin);
     let mut ended = None;
     let outcome = memsample_runner::run::run(&suite, &options, signals, &mut |event| {
         terminal.show(&event);
@@ -88,6 +94,9 @@ fn prepare(
 ) -> anyhow::Result<RunOptions> {
     let mut options = options(args, suite, launcher)?;
     options.selection.names.clone_from(&found.names);
+    if let Some(path) = &args.suspects {
+        suspects::select(path, suite, &mut options)?;
+    }
     if let Err(error) = options.selection.check(&suite.tests) {
         return Err(found.explain(error));
     }

@@ -91,8 +91,8 @@ impl<'a> Dispatcher<'a> {
         let is_resumed = resumed.is_some();
         let ended = resumed.unwrap_or_default();
         let ended_before = ended.iter().map(|ended| &ended.result);
-        let RunOptions { selection, repeat, retries, .. } = options;
-        let plan = RunPlan::new(suite, selection, *repeat, *retries, ended_before);
+        let RunOptions { selection, repeat, repeats, retries, .. } = options;
+        let plan = RunPlan::new(suite, selection, (*repeat, repeats), *retries, ended_before);
         let index_of: HashMap<&str, usize> = suite
             .tests
             .iter()

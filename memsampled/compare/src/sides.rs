@@ -1,0 +1,113 @@
+//! The numbers of each test, from the results of the runs of one side.
+
+use std::collections::BTreeMap;
+
+use memsample_runner::results::{
+    AttemptResults, BoundedBytes, Memory, Results, TestResults, Verdict,
+};
+
+use crate::quantity::Quantity;
+
+/// A run, and what it is called.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Run {
+    /// Its directory or file, for people.
+    pub name: String,
+    /// Its results.
+    pub results: Results,
+}
+
+/// What is compared: a quantity of a test, or of one of its roles.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Key {
+    pub(crate) suite: String,
+    pub(crate) test: String,
+    /// `None` of the test as a whole.
+    pub(crate) role: Option<String>,
+    pub(crate) quantity: Quantity,
+}
+
+/// A number of one repeat.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Number {
+    pub(crate) bytes: BoundedBytes,
+    /// Whether all tests were run, and not those that had been suspect.
+    pub(crate) is_first: bool,
+}
+
+/// The numbers of one quantity of a test, and the repeats that have none.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Numbers {
+    /// In the order in which they were measured.
+    pub(crate) numbers: Vec<Number>,
+    /// Repeats that did not come to their end.
+    pub(crate) failed: u64,
+    /// Repeats in which it was not measured, or was zero.
+    pub(crate) not_measured: u64,
+}
+
+impl Numbers {
+    /// Counts the repeats.
+    pub(crate) fn repeats(&self) -> u64 {
+        self.numbers.len() as u64 + self.failed + self.not_measured
+    }
+}
+
+/// Returns what the runs say of every test, by what is compared.
+pub(crate) fn numbers(
+    runs: &[Run],
+    quantities: &[Quantity],
+    with_roles: bool,
+) -> BTreeMap<Key, Numbers> {
+    let mut ordered: Vec<&Run> = runs.iter().collect();
+    ordered.sort_by_key(|run| (run.results.origin.only_suspects, run.results.started));
+    let mut numbers: BTreeMap<Key, Numbers> = BTreeMap::new();
+    for run in ordered {
+        let is_first = !run.results.origin.only_suspects;
+        for test in &run.results.tests {
+            let key = |role: Option<&str>, quantity| Key {
+                suite: run.results.suite.clone(),
+                test: test.name.clone(),
+                role: role.map(str::to_owned),
+                quantity,
+            };
+            for attempt in last_attempts(test) {
+                let came_to_its_end = came_to_its_end(attempt);
+                let mut add = |key: Key, bytes: Option<BoundedBytes>| {
+                    let of = numbers.entry(key).or_default();
+                    match bytes.filter(|bytes| bytes.lower > 0) {
+                        _ if !came_to_its_end => of.failed += 1,
+                        None => of.not_measured += 1,
+                        Some(bytes) => of.numbers.push(Number { bytes, is_first }),
+                    }
+                };
+                let memory: Option<&Memory> = attempt.ended.memory.as_ref();
+                for &quantity in quantities {
+                    add(key(None, quantity), memory.and_then(|memory| quantity.of(memory)));
+                }
+                let roles = attempt.ended.roles.iter().filter(|_| with_roles && came_to_its_end);
+                for role in roles {
+                    add(key(Some(&role.role), Quantity::Peak), Some(role.rss_peak()));
+                }
+            }
+        }
+    }
+    numbers
+}
+
+/// Returns the last attempt of each repetition: what was tried before ended before its time.
+fn last_attempts(test: &TestResults) -> impl Iterator<Item = &AttemptResults> {
+    test.repetitions()
+        .into_values()
+        .filter_map(|(_, attempts)| attempts.into_iter().max_by_key(|attempt| attempt.attempt))
+}
+
+/// Returns whether an attempt did all that it does: what was cut short used less. Above a budget it did; that is what
+/// a comparison is to find.
+fn came_to_its_end(attempt: &AttemptResults) -> bool {
+    match attempt.ended.outcome {
+        Verdict::Passed | Verdict::Flaky => true,
+        Verdict::OverBudget | Verdict::LeftOver => attempt.ended.exit_code == Some(0),
+        _ => false,
+    }
+}

@@ -1,0 +1,57 @@
+//! `memsample compare`: compares the memory of the tests of two releases.
+
+mod args;
+mod runs;
+
+use anyhow::{Context, bail};
+use memsample_compare::comparison::CompareOutcome;
+use memsample_compare::{Options, compare, report};
+use memsample_inherited::{print, tell};
+use memsample_input::printable;
+
+use crate::exit::ExitCode;
+use crate::plain_table::terminal_width;
+pub(crate) use args::CompareArgs;
+
+/// Columns of a text that is read elsewhere than on a terminal.
+const WIDTH: usize = 120;
+
+pub(crate) fn run(args: &CompareArgs) -> anyhow::Result<ExitCode> {
+    let base = runs::read(&args.base).context("--base")?;
+    let head = runs::read(&args.head).context("--head")?;
+    if let Some(both) = base.iter().find(|run| head.iter().any(|other| other.is_same(run))) {
+        bail!("`{}` is in the base and in the head", printable(&both.run.name));
+    }
+    let of = |side: Vec<runs::Found>| side.into_iter().map(|found| found.run).collect::<Vec<_>>();
+    let options = Options {
+        quantities: args.quantity.clone(),
+        roles: args.roles,
+        margin: args.margin,
+        allowed: args.allow_different.iter().copied().collect(),
+        limits: args.fail_on.clone(),
+    };
+    let comparison = compare(&of(base), &of(head), &options)?;
+    if let Some(path) = &args.suspects {
+        let written = comparison.suspects().write(path);
+        written.with_context(|| format!("cannot write `{}`", path.display()))?;
+    }
+    args.json.write(|| Ok(serde_json::to_string(&comparison)? + "\n"))?;
+    if !args.json.is_on_stdout() {
+        print(match args.markdown {
+            true => report::markdown(&comparison),
+            false => report::text(&comparison, terminal_width().unwrap_or(WIDTH), args.all),
+        });
+    }
+    Ok(match comparison.outcome {
+        CompareOutcome::NotWorse => ExitCode::SUCCESS,
+        CompareOutcome::Worse => ExitCode::WORSE,
+        CompareOutcome::Suspects => {
+            if args.suspects.is_none() {
+                tell(
+                    "note: --suspects FILE writes what to run again, for `memsample run --suspects FILE`",
+                );
+            }
+            ExitCode::SUSPECTS
+        }
+    })
+}

@@ -1,0 +1,150 @@
+//! Which runs a person means: directories, files, directories of runs, patterns, names, `@latest`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use memsample_compare::Run;
+use memsample_inherited::tell;
+use memsample_input::printable;
+use memsample_runner::results::{FILE, Results};
+
+/// Where names are looked up.
+const PLACE: &str = "runs";
+
+/// A run, and where it really is.
+pub(super) struct Found {
+    pub(super) run: Run,
+    file: PathBuf,
+}
+
+impl Found {
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.file == other.file
+    }
+}
+
+/// Reads the results of all runs that are named, each once.
+pub(super) fn read(named: &[PathBuf]) -> anyhow::Result<Vec<Found>> {
+    let mut found: Vec<Found> = Vec::new();
+    for named in named {
+        for path in resolve(named)? {
+            let file = fs::canonicalize(&path)
+                .with_context(|| format!("cannot read `{}`", shown(&path)))?;
+            if found.iter().any(|other| other.file == file) {
+                continue;
+            }
+            let results = Results::read(&file)
+                .with_context(|| format!("cannot read results from `{}`", shown(&path)))?;
+            let run = path.parent().filter(|_| path.ends_with(FILE)).unwrap_or(&path);
+            found.push(Found { run: Run { name: run.display().to_string(), results }, file });
+        }
+    }
+    Ok(found)
+}
+
+/// Returns the files of results that are named.
+fn resolve(named: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    if named.exists() {
+        return below(named);
+    }
+    let text = named.to_string_lossy();
+    if text.contains(['*', '?', '[']) {
+        let paths =
+            glob::glob(&text).with_context(|| format!("`{}` is no pattern", shown(named)))?;
+        let mut files = Vec::new();
+        for path in paths.flatten() {
+            match file_of(&path) {
+                Some(file) => files.push(file),
+                None => note_left_out(&path),
+            }
+        }
+        if files.is_empty() {
+            bail!("no run matches `{}`", shown(named));
+        }
+        return Ok(files);
+    }
+    let runs = by_start();
+    if let Some(reference) = text.strip_prefix('@') {
+        let back = match reference {
+            "latest" => Some(0),
+            number => number.strip_prefix('-').and_then(|number| number.parse::<usize>().ok()),
+        };
+        let back = back.with_context(|| {
+            format!(
+                "`{}` is no run: write @latest, @-1 for the one before it, and so on",
+                shown(named)
+            )
+        })?;
+        let Some(file) = runs.get(back) else {
+            bail!("`{}` is no run: there are {} in `{PLACE}`", shown(named), runs.len());
+        };
+        return Ok(vec![file.clone()]);
+    }
+    let is_named = |file: &&PathBuf| {
+        let name = file.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy();
+        let time = name.strip_prefix(&*text).and_then(|rest| rest.strip_prefix('-'));
+        name == text
+            || time.is_some_and(|time| time.len() >= 16 && time.as_bytes().get(8) == Some(&b'T'))
+    };
+    match runs.iter().find(is_named) {
+        Some(file) => Ok(vec![file.clone()]),
+        None => bail!(
+            "`{}` is no run: there is no such directory, and no run of this name in `{PLACE}`",
+            shown(named)
+        ),
+    }
+}
+
+/// Returns the results of a run, or of all runs in a directory of them.
+fn below(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    if path.is_file() {
+        return Ok(vec![path.to_owned()]);
+    }
+    if let Some(file) = file_of(path) {
+        return Ok(vec![file]);
+    }
+    let files = in_directory(path);
+    if files.is_empty() {
+        bail!("`{}` is no run, and has none: there is no {FILE} in it", shown(path));
+    }
+    Ok(files)
+}
+
+fn in_directory(path: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(path).into_iter().flatten().flatten();
+    // Links lead to one of the others.
+    let directories = entries.filter(|it| it.file_type().is_ok_and(|kind| kind.is_dir()));
+    let mut files = Vec::new();
+    for directory in directories.map(|it| it.path()) {
+        match file_of(&directory) {
+            Some(file) => files.push(file),
+            None if directory.join("progress.jsonl").exists() => note_left_out(&directory),
+            None => {}
+        }
+    }
+    files.sort();
+    files
+}
+
+/// Returns the runs here, newest first.
+fn by_start() -> Vec<PathBuf> {
+    let started = |file: PathBuf| Some((Results::read(&file).ok()?.started, file));
+    let mut runs: Vec<_> = in_directory(Path::new(PLACE)).into_iter().filter_map(started).collect();
+    runs.sort();
+    runs.into_iter().rev().map(|(_, file)| file).collect()
+}
+
+fn file_of(path: &Path) -> Option<PathBuf> {
+    let is_file = path.is_file() && path.extension().is_some_and(|it| it == "json");
+    let file = if is_file { path.to_owned() } else { path.join(FILE) };
+    file.is_file().then_some(file)
+}
+
+fn note_left_out(path: &Path) {
+    tell(format!("note: `{}` has no {FILE}, since it is no finished run: left out", shown(path)));
+}
+
+fn shown(path: &Path) -> String {
+    printable(&path.display().to_string())
+}
