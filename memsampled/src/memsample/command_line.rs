@@ -38,8 +38,16 @@ pub(crate) fn own_failure(arguments: &[OsString]) -> Option<ExitCode> {
     runs_command.then_some(ExitCode::OWN_FAILURE)
 }
 
+/// Returns whether `--` stands at the end, and no command behind it.
+pub(crate) fn lacks_command(arguments: &[OsString]) -> bool {
+    own_failure(arguments).is_some()
+        && arguments.iter().position(|it| it == "--") == arguments.len().checked_sub(1)
+}
+
 /// Prints why the arguments are refused, or the help that was asked for, and returns the exit code.
-pub(crate) fn refuse(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
+pub(crate) fn refuse(mut error: clap::Error, arguments: &[OsString]) -> ExitCode {
+    without_false_advice(&mut error, arguments);
+    let error = &error;
     // Nobody is left to tell if this fails.
     if !error.use_stderr() {
         print(text(error, &io::stdout()));
@@ -56,6 +64,19 @@ pub(crate) fn refuse(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
         print(format!("{FALSE}\n"));
     }
     own_failure(arguments).unwrap_or(ExitCode::WRONG_USAGE)
+}
+
+/// Takes away the advice to put an option behind `--`, where that would make it the command.
+fn without_false_advice(error: &mut clap::Error, arguments: &[OsString]) {
+    if own_failure(arguments).is_none() {
+        return;
+    }
+    if let Some(ContextValue::StyledStrs(mut advice)) = error.remove(ContextKind::Suggested) {
+        advice.retain(|line| !line.to_string().contains("as a value"));
+        if !advice.is_empty() {
+            error.insert(ContextKind::Suggested, ContextValue::StyledStrs(advice));
+        }
+    }
 }
 
 /// Words that people who know other tools type for a command, and what it is called here.

@@ -106,8 +106,12 @@ fn main() -> std::process::ExitCode {
     let own_failure = command_line::own_failure(&arguments);
     let args = match Args::try_parse_from(&arguments) {
         Ok(args) => args,
-        Err(error) => return end(command_line::refuse(&error, &arguments)),
+        Err(error) => return end(command_line::refuse(error, &arguments)),
     };
+    if command_line::lacks_command(&arguments) {
+        tell("error: no command stands behind `--`");
+        return ExitCode::OWN_FAILURE.into();
+    }
     if args.command.starts_others()
         && let Some(code) = run_below_init()
     {

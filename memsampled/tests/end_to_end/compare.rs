@@ -1,6 +1,7 @@
 //! Two releases whose memory is known, compared as a user does it. Slow: fifteen seconds.
 
 use crate::command::memsample;
+use crate::report_outputs::check_json;
 use serde_json::Value;
 use tempfile::tempdir;
 
@@ -46,6 +47,20 @@ fn slow_a_growth_of_five_percent_is_found_and_none_is_not() {
     assert_ne!(verdict(&verdicts, "small"), "worse", "{verdicts:#?}");
     let change = verdicts[0]["change_percent"].as_f64().unwrap();
     assert!((3.5..5.5).contains(&change), "{verdicts:#?}");
+    // The other quantities and the roles, and limits above which a growth counts.
+    let sides = ["compare", "--base", "base", "--head", "head", "--json", "--roles"];
+    for (limit, code) in [("pss_peak > 1MiB", 20), ("peak > 64MiB", 0), ("peak > 20%", 0)] {
+        let wanted = ["--fail-on", limit, "--quantity", "anon_peak", "--suspects", "suspects.json"];
+        let ended = memsample(path, &[&sides[..], &wanted].concat());
+        let comparison = check_json("compare", ended.stdout.as_bytes());
+        assert_eq!(ended.code, Some(code), "{limit}: {comparison:#}");
+        let compared = comparison["comparisons"].as_array().unwrap();
+        assert!(compared.iter().any(|it| it["role"].is_string() && it["verdict"] == "worse"));
+        assert!(
+            compared.iter().any(|it| it["quantity"] == "anon_peak" && it["verdict"] == "worse")
+        );
+        check_json("suspects", &std::fs::read(path.join("suspects.json")).unwrap());
+    }
 }
 
 #[test]

@@ -5,22 +5,33 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-/// Returns the validator of `results.json`.
-pub(crate) fn results_schema() -> jsonschema::Validator {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/results.schema.json");
+/// Returns the validator of a schema in docs.
+fn schema(name: &str) -> jsonschema::Validator {
+    let path = format!("{}/../docs/{name}.schema.json", env!("CARGO_MANIFEST_DIR"));
     let schema: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
     jsonschema::meta::validate(&schema).unwrap();
     jsonschema::validator_for(&schema).unwrap()
 }
 
+/// Returns the validator of `results.json`.
+pub(crate) fn results_schema() -> jsonschema::Validator {
+    schema("results")
+}
+
+/// Checks JSON against a schema in docs, and returns it.
+#[track_caller]
+pub(crate) fn check_json(name: &str, bytes: &[u8]) -> Value {
+    let value: Value = serde_json::from_slice(bytes).unwrap();
+    if let Err(error) = schema(name).validate(&value) {
+        panic!("{error} at {}: {value:#}", error.instance_path());
+    }
+    value
+}
+
 /// Checks results against the schema and returns them.
 #[track_caller]
 pub(crate) fn check_results(bytes: &[u8]) -> Value {
-    let results: Value = serde_json::from_slice(bytes).unwrap();
-    if let Err(error) = results_schema().validate(&results) {
-        panic!("{error} at {}: {results:#}", error.instance_path());
-    }
-    results
+    check_json("results", bytes)
 }
 
 /// Returns whether a document is valid against `junit-10.xsd`, or why not.
