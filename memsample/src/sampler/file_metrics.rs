@@ -54,6 +54,12 @@ pub(crate) fn rollup_metrics(rollup: &SmapsRollup) -> Result<[(Metric, u64); 3],
     ])
 }
 
+/// Returns whether a process with such a resident set has given back more than a twentieth of it before the rollup: what
+/// that says does not stand for the set, as of a process that is ending.
+pub(crate) fn has_shrunk(rss_bytes: u64, rollup: &SmapsRollup) -> bool {
+    bytes_of(rollup.rss) < rss_bytes - rss_bytes / 20
+}
+
 /// Returns the path in the v1 memory hierarchy, or in v2 where that one has no memory controller.
 pub(crate) fn memory_cgroup(bytes: &[u8]) -> Option<&[u8]> {
     let mut unified = None;

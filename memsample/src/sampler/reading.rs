@@ -13,7 +13,7 @@ use super::apply::{
 };
 use super::descriptors::Descriptors;
 use super::entry::{Entry, EntryState, Occupant, Process};
-use super::file_metrics::rollup_metrics;
+use super::file_metrics::{has_shrunk, rollup_metrics};
 use super::given_up::GivenUp;
 use super::image_description::{IMAGE, ImageDescription};
 use super::read_file::{count, counted, file_error, read_file};
@@ -23,7 +23,7 @@ use crate::error::ReadError;
 use crate::host::Host;
 use crate::identity::Comm;
 use crate::identity_rules::IdentityRules;
-use crate::metric::Files;
+use crate::metric::{Files, Metric};
 use crate::parse::{Statm, parse_smaps_rollup, parse_stat, parse_statm, parse_status};
 use crate::proc::{
     Answer, Listing, ProcFile, ProcRoot, ProcessDir, ReadBuffer, ReaderThreads, Request,
@@ -474,6 +474,10 @@ impl Reader {
                 return Err(ReadError::Gone);
             }
             let values = rollup_metrics(&rollup)?;
+            let rss_bytes = process.metrics.get(Metric::Rss);
+            if self.root.is_live() && has_shrunk(rss_bytes, &rollup) {
+                return Ok(());
+            }
             set(process, state, &values);
             process.pss_boot_ns = Some(self.clock.now().boot_ns);
             *read |= Files::SMAPS_ROLLUP;
