@@ -1,5 +1,7 @@
 //! How many descriptors the files of control groups may take.
 
+use nix::sys::resource::{Resource, getrlimit};
+
 /// Descriptors kept open, at most: for the first few dozen groups. Further files are opened for each
 /// reading, at twice the cost.
 const MAX_DESCRIPTORS: usize = 256;
@@ -15,8 +17,9 @@ pub(super) struct GroupDescriptors {
 impl GroupDescriptors {
     /// Allows a part of what the program may have open.
     pub(super) fn within_limit() -> Self {
-        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-        let limit = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
+        // With an unknown limit none are kept, which is right with any.
+        let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft);
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         Self { kept: 0, allowed: MAX_DESCRIPTORS.min(limit / DESCRIPTORS_PART) }
     }
 }

@@ -1,6 +1,6 @@
 //! How many descriptors the sampler keeps open.
 
-use rustix::process::{Resource, getrlimit};
+use nix::sys::resource::{Resource, getrlimit};
 
 /// How many descriptors the sampler keeps open, and how many it may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,7 +17,9 @@ const FOR_OPENING: usize = 16;
 impl Descriptors {
     /// Allows `max` descriptors, or by default half of what the process may have.
     pub(super) fn new(max: Option<usize>) -> Self {
-        let limit = getrlimit(Resource::Nofile).current.map_or(usize::MAX, |limit| limit as usize);
+        // With an unknown limit none are kept, which is right with any.
+        let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft);
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         Self { kept: 0, allowed: max.unwrap_or(limit / 2).min(limit.saturating_sub(FOR_OPENING)) }
     }
 

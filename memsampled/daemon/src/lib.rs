@@ -42,6 +42,7 @@ mod routes;
 mod serve;
 mod session;
 mod sessions;
+mod signals;
 mod state;
 mod target;
 mod watch;

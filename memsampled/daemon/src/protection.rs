@@ -5,8 +5,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use memsample::cgroups::Hierarchies;
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 use rustix::mm::{MlockAllFlags, mlockall};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CapabilitySet, capabilities};
 
 use memsample_client::wire::Protection;
@@ -15,6 +15,8 @@ use memsample_client::wire::Protection;
 const OOM_SCORE_ADJ: i32 = -900;
 /// The group that the daemon makes for itself, below the root of each hierarchy.
 const OWN_CGROUP: &str = "memsampled";
+/// Files that may be open where the kernel did not tell: what it gives the first process.
+const UNKNOWN_LIMIT: u64 = 1024;
 
 /// Does what is permitted, and says what was not.
 pub(super) fn protect(own_cgroup: bool) -> Protection {
@@ -50,7 +52,9 @@ fn lock_memory() -> Result<(), String> {
     let allowed =
         capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::IPC_LOCK));
     // With a limit, memory that is taken later would be refused.
-    if !allowed && getrlimit(Resource::Memlock).current.is_some() {
+    let unlimited =
+        || getrlimit(Resource::RLIMIT_MEMLOCK).is_ok_and(|(soft, _)| soft == RLIM_INFINITY);
+    if !allowed && !unlimited() {
         return Err("memory is not locked: give the daemon CAP_IPC_LOCK, or set \
                     LimitMEMLOCK=infinity in its unit"
             .to_owned());
@@ -106,10 +110,8 @@ fn join(group: &Path) -> io::Result<()> {
 /// Raises the soft limit of open files as far as it may be, and returns it: the sampler keeps three for
 /// each process, and each client takes one.
 pub(super) fn raise_descriptor_limit() -> u64 {
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-    let limit = if setrlimit(Resource::Nofile, raised).is_ok() { raised } else { limit };
-    limit.current.unwrap_or(u64::MAX)
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return UNKNOWN_LIMIT };
+    if setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok() { hard } else { soft }
 }
 
 #[cfg(test)]

@@ -9,10 +9,8 @@ use std::time::Duration;
 
 use axum::Router;
 use rustix::fs::Mode;
-use rustix::process::{WaitOptions, wait};
 use sd_notify::NotifyState;
 use tokio::net::{TcpListener, UnixListener};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, watch};
 
 use super::beside::beside;
@@ -22,10 +20,11 @@ use super::listen::{Socket, open_tcp};
 use super::lock::Lock;
 use super::options::{Arguments, Options};
 use super::recordings::RecordingsDirectory;
+use super::signals::{Request, Signals};
 use super::state::State;
 use super::{automatic_dumps, listen, protection, recovery, retention, routes, watch as watching};
 use memsample_config::Config;
-use memsample_inherited::{is_ignored, is_init, too_few_descriptors};
+use memsample_inherited::too_few_descriptors;
 
 /// Descriptors that must be free at the start: for sockets, locks, the files of a recording, and some for processes.
 const MIN_DESCRIPTORS: usize = 96;
@@ -162,10 +161,6 @@ async fn serve(
         tokio::spawn(connections::serve(listener, router, Arc::clone(state)));
     }
     tokio::spawn(watching::watch_sessions(Arc::clone(state)));
-    if is_init() {
-        let orphans = signal(SignalKind::child()).map_err(failed)?;
-        tokio::spawn(reap(orphans));
-    }
     tokio::spawn(watching::feed_watchdog());
     tokio::spawn(automatic_dumps::watch(Arc::clone(state)));
     tokio::spawn(tidy_up(Arc::clone(state)));
@@ -215,14 +210,6 @@ async fn serve(
     }
     tokio::time::sleep(GRACE).await;
     Ok(())
-}
-
-/// Reaps what is left of processes whose parents have ended, which become children of PID 1.
-async fn reap(mut orphans: Signal) {
-    loop {
-        while let Ok(Some(_)) = wait(WaitOptions::NOHANG) {}
-        orphans.recv().await;
-    }
 }
 
 /// Looks now and then whether the socket is still there, and makes it again and listens there if it is not.
@@ -339,56 +326,5 @@ fn give_socket(socket: Option<&Path>, options: &Options) {
         ),
         Some(Err(error)) => tracing::error!("{error}"),
         Some(Ok(())) => {}
-    }
-}
-
-/// The signals that mean something to the daemon.
-///
-/// `None` is one that was ignored when the daemon began, and stays so, as `nohup` wants it.
-struct Signals {
-    terminate: Option<Signal>,
-    interrupt: Option<Signal>,
-    hangup: Option<Signal>,
-}
-
-#[derive(PartialEq, Eq)]
-enum Request {
-    End,
-    Reload,
-}
-
-impl Signals {
-    fn new() -> io::Result<Self> {
-        let unless_ignored = |kind: SignalKind| match is_ignored(kind.as_raw_value()) {
-            true => Ok(None),
-            false => signal(kind).map(Some),
-        };
-        Ok(Self {
-            terminate: unless_ignored(SignalKind::terminate())?,
-            interrupt: unless_ignored(SignalKind::interrupt())?,
-            hangup: unless_ignored(SignalKind::hangup())?,
-        })
-    }
-
-    async fn next(&mut self) -> Request {
-        tokio::select! {
-            () = come(&mut self.terminate) => Request::End,
-            () = come(&mut self.interrupt) => Request::End,
-            () = come(&mut self.hangup) => Request::Reload,
-        }
-    }
-
-    async fn next_end(&mut self) {
-        while self.next().await == Request::Reload {}
-    }
-}
-
-/// Waits for a signal, for ever if it is ignored.
-async fn come(signal: &mut Option<Signal>) {
-    match signal {
-        Some(signal) => {
-            signal.recv().await;
-        }
-        None => std::future::pending().await,
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use memsample::{RecordError, SamplerOptions, SharedSampler};
+use nix::sys::resource::{Resource, getrlimit};
 use tokio::sync::Notify;
 
 use super::failure::Failure;
@@ -363,8 +364,9 @@ fn unusable(recordings: &Path, error: &std::io::Error) -> Failure {
 /// Makes what samples for all sessions. It keeps half of the descriptors, the others are for clients
 /// and files.
 fn sampler(config: &Config) -> SharedSampler {
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-    let limit = usize::try_from(limit.unwrap_or(1 << 20)).unwrap_or(usize::MAX);
+    // With an unknown limit none are kept, which is right with any.
+    let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft);
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let sampler = SamplerOptions::default().max_descriptors(limit / 2);
     SharedSampler::new(config.clone().describe_recorded(sampler, None))
 }

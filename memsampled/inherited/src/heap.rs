@@ -1,6 +1,6 @@
 //! The heaps of the threads.
 
-use rustix::process::{Resource, getrlimit};
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
 
 /// Has all threads allocate from one heap, where the C library would give each a heap of its own.
 ///
@@ -16,7 +16,7 @@ pub fn share_one_heap() {
 
 /// Does so where the address space is limited: each heap reserves 64 MiB of it, and leaves none to the others.
 pub fn share_one_heap_if_limited() {
-    if getrlimit(Resource::As).current.is_some() {
+    if getrlimit(Resource::RLIMIT_AS).is_ok_and(|(soft, _)| soft != RLIM_INFINITY) {
         share_one_heap();
     }
 }

@@ -5,15 +5,14 @@ use std::fs::File;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
+use super::arrivals::ArrivingSignals;
+use super::signals::is_ignored;
+use super::streams::tell;
 use rustix::process::{Pid, Signal, WaitOptions, getpgrp, getpid, kill_process, wait};
 use rustix::termios::tcgetpgrp;
 use signal_hook::consts::{
     SIGALRM, SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH,
 };
-use signal_hook::iterator::Signals;
-
-use super::signals::is_ignored;
-use super::streams::tell;
 
 /// Signals that are for the program below.
 const FORWARDED: [i32; 9] =
@@ -44,9 +43,9 @@ pub fn run_below_init() -> Option<u8> {
     }
 }
 
-fn start() -> std::io::Result<(Pid, Signals)> {
+fn start() -> std::io::Result<(Pid, ArrivingSignals)> {
     let signals = FORWARDED.into_iter().filter(|&signal| !is_ignored(signal));
-    let signals = Signals::new(signals.chain([SIGCHLD]))?;
+    let signals = ArrivingSignals::of(signals.chain([SIGCHLD]))?;
     let mut arguments = std::env::args_os();
     let name = arguments.next().unwrap_or_else(|| OsString::from("memsample"));
     let program = Command::new(std::env::current_exe()?).arg0(name).args(arguments).spawn()?;
@@ -54,26 +53,22 @@ fn start() -> std::io::Result<(Pid, Signals)> {
     Ok((pid.ok_or_else(|| std::io::Error::other("the kernel gave no pid"))?, signals))
 }
 
-fn wait_for(program: Pid, mut signals: Signals) -> u8 {
-    for signal in signals.forever() {
-        if signal == SIGCHLD {
-            while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
-                if pid != program {
-                    continue;
-                }
-                let code = status.exit_status().or(status.terminating_signal().map(|it| 128 + it));
-                if let Some(code) = code {
-                    return u8::try_from(code).unwrap_or(u8::MAX);
-                }
-            }
-        } else if signal != SIGINT || !is_in_foreground() {
-            // Ctrl-C on the terminal has reached the program too.
-            if let Some(signal) = Signal::from_named_raw(signal) {
-                let _ = kill_process(program, signal);
+fn wait_for(program: Pid, mut signals: ArrivingSignals) -> u8 {
+    loop {
+        let arrived = signals.wait();
+        // Whatever arrived: a SIGCHLD may have been for more than one end.
+        while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
+            let code = status.exit_status().or(status.terminating_signal().map(|it| 128 + it));
+            if let (true, Some(code)) = (pid == program, code) {
+                return u8::try_from(code).unwrap_or(u8::MAX);
             }
         }
+        // Ctrl-C on the terminal has reached the program too.
+        let meant = |&signal: &i32| signal != SIGCHLD && (signal != SIGINT || !is_in_foreground());
+        for signal in arrived.filter(meant).filter_map(Signal::from_named_raw) {
+            let _ = kill_process(program, signal);
+        }
     }
-    u8::MAX
 }
 
 fn is_in_foreground() -> bool {

@@ -5,6 +5,7 @@
 //! where it need not, and what is lost is said.
 
 mod advice;
+mod arrivals;
 mod heap;
 mod init;
 mod queue;
@@ -13,6 +14,7 @@ mod signals;
 mod streams;
 
 pub use advice::advice;
+pub use arrivals::ArrivingSignals;
 pub use heap::{share_one_heap, share_one_heap_if_limited};
 pub use init::{is_init, run_below_init};
 pub use queue::{Queue, QueueWriter};

@@ -2,8 +2,8 @@
 
 use std::{fs, io};
 
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
 use rustix::io::fcntl_dupfd_cloexec;
-use rustix::process::{Resource, getrlimit};
 
 /// The least that sampling, an encoder and the stacks of a few threads take, with a margin, on a machine with some
 /// hundred processes.
@@ -14,9 +14,9 @@ const WORK_BYTES: u64 = 64 << 20;
 /// A program that is refused memory ends by SIGABRT, which says nothing to who set the limit.
 #[must_use]
 pub fn too_little_address_space() -> Option<String> {
-    let limit = getrlimit(Resource::As).current?;
+    let (limit, _) = getrlimit(Resource::RLIMIT_AS).ok()?;
     let needed = own_address_space().saturating_add(WORK_BYTES);
-    (limit < needed).then(|| {
+    (limit != RLIM_INFINITY && limit < needed).then(|| {
         format!(
             "the address space is limited to {} MiB, and at least {} MiB are needed: raise it with `ulimit -v`, or \
              limit the memory of a control group instead",
@@ -44,8 +44,11 @@ pub fn too_few_descriptors(needed: usize) -> Option<String> {
     if opened.collect::<Result<Vec<_>, _>>().is_ok() {
         return None;
     }
-    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let limit = match getrlimit(Resource::RLIMIT_NOFILE) {
+        Ok((soft, _)) => format!("only {soft} files may be open, and "),
+        Err(_) => String::new(),
+    };
     Some(format!(
-        "only {limit} files may be open, and fewer than {needed} more can be: raise the limit with `ulimit -n`"
+        "{limit}fewer than {needed} more can be opened: raise the limit of open files with `ulimit -n`"
     ))
 }

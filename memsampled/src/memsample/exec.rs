@@ -12,7 +12,7 @@ use memsample::analysis::EXEC_MARK;
 use memsample_client::Client;
 use memsample_client::wire::{MarkKind, MarkRequest};
 use memsample_inherited::{tell, too_few_descriptors};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, setrlimit};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 
 use crate::child::{CommandEnd, RunningCommand, become_command, is_out_of_resources};
@@ -123,8 +123,7 @@ fn nextest_test() -> Option<String> {
 /// Ends this process by the signal that ended the command, so that its parent sees the same status.
 fn die_of(signal: i32) {
     // The command has dumped its core already, if it was to.
-    let limit = getrlimit(Resource::Core);
-    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), ..limit });
+    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
     end_by(signal);
 }
 

@@ -6,10 +6,9 @@ use std::time::Duration;
 
 use anyhow::Context;
 use crossbeam_channel::{Receiver, bounded};
-use memsample_inherited::{is_ignored, is_init, tell};
+use memsample_inherited::{ArrivingSignals, is_ignored, is_init, tell};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
 
 use crate::exit::ExitCode;
@@ -32,16 +31,18 @@ pub(crate) fn signals() -> anyhow::Result<Receiver<i32>> {
 /// Returns a channel of the given signals, like [`signals`]. Those that were ignored stay ignored, as `nohup` wants it.
 pub(crate) fn signals_of(signals: &[i32]) -> anyhow::Result<Receiver<i32>> {
     let wanted = signals.iter().copied().filter(|&signal| !is_ignored(signal));
-    let mut signals = Signals::new(wanted).context("cannot handle signals")?;
+    let mut signals = ArrivingSignals::of(wanted).context("cannot handle signals")?;
     let (sender, receiver) = bounded(MAX_SIGNALS);
     let thread = std::thread::Builder::new().name("memsample-signal".to_owned());
     let spawned = thread.spawn(move || {
-        for signal in signals.forever() {
-            if IS_IDLE.load(Ordering::Relaxed) {
-                end_by(signal);
+        loop {
+            for signal in signals.wait() {
+                if IS_IDLE.load(Ordering::Relaxed) {
+                    end_by(signal);
+                }
+                CAME.store(true, Ordering::Relaxed);
+                let _ = sender.try_send(signal);
             }
-            CAME.store(true, Ordering::Relaxed);
-            let _ = sender.try_send(signal);
         }
     });
     spawned.context("cannot handle signals: there can be no other thread")?;

@@ -1,6 +1,6 @@
 //! A system call that fails is told of, or makes no difference.
 //!
-//! Slow: it starts a hundred and fifty programs, which takes up to a minute.
+//! Slow: it starts two hundred programs, which takes up to a minute.
 
 use std::fs;
 use std::path::Path;
@@ -9,9 +9,10 @@ use std::sync::Mutex;
 use tempfile::tempdir;
 
 use crate::command::{Ended, manifest, shell};
+use crate::daemon::MEMSAMPLED;
 
 /// Those that can fail with an error of input or output, or be refused by a filter of system calls.
-const CALLS: [&str; 16] = [
+const CALLS: [&str; 21] = [
     "ppoll",
     "timerfd_create",
     "timerfd_settime",
@@ -28,17 +29,25 @@ const CALLS: [&str; 16] = [
     "mkdir",
     "clone3",
     "socket",
+    "sendto",
+    "recvfrom",
+    "sendmsg",
+    "recvmsg",
+    "prlimit64",
 ];
-/// Which call fails of each process.
+/// Those of the daemon: its runtime panics if it cannot wait for events, and says so.
+const CALLS_OF_DAEMON: [&str; 5] = ["sendto", "recvfrom", "prlimit64", "accept4", "fdatasync"];
+/// Which call fails of each process; the third message is that of an exec shim.
 const WHEN: [u32; 3] = [1, 2, 10];
+const OF_SHIM: [(&str, u32); 2] = [("recvmsg", 3), ("sendmsg", 3)];
 /// Longer than any of these programs takes on a busy machine.
 const SECONDS: u32 = 60;
 
-/// Runs a command once for each fault, two at a time, and gives what it did to `check`.
+/// Runs a command once for each fault, four at a time, and gives what it did to `check`.
 #[track_caller]
 fn check_all(arguments: &str, check: impl Fn(&Path, &Ended) -> Option<String> + Sync) {
     let faults: Vec<(&str, u32)> =
-        CALLS.iter().flat_map(|&call| WHEN.map(|when| (call, when))).collect();
+        CALLS.iter().flat_map(|&call| WHEN.map(|when| (call, when))).chain(OF_SHIM).collect();
     let (left, wrong) = (Mutex::new(faults), Mutex::new(Vec::new()));
     let work = || {
         loop {
@@ -66,8 +75,9 @@ fn check_all(arguments: &str, check: impl Fn(&Path, &Ended) -> Option<String> + 
         }
     };
     std::thread::scope(|scope| {
-        scope.spawn(work);
-        scope.spawn(work);
+        for _ in 0..4 {
+            scope.spawn(work);
+        }
     });
     let wrong = wrong.into_inner().unwrap();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -124,4 +134,62 @@ fn a_run_has_passed_or_says_why_not_whatever_fails() {
         let results: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
         (results["tests"][0]["outcome"] != "passed").then_some(text)
     });
+}
+
+#[test]
+fn a_daemon_serves_and_ends_as_it_is_asked_whatever_fails() {
+    let faults: Vec<(&str, u32)> =
+        CALLS_OF_DAEMON.iter().flat_map(|&call| WHEN.map(|when| (call, when))).collect();
+    let (left, wrong) = (Mutex::new(faults), Mutex::new(Vec::new()));
+    let work = || {
+        loop {
+            let Some((call, when)) = left.lock().unwrap().pop() else { return };
+            let directory = tempdir().unwrap();
+            // The command ends as it does, and what was not recorded is said. The first signal ends the daemon.
+            let ended = shell(
+                directory.path(),
+                &format!(
+                    "timeout --foreground --kill-after=1 {SECONDS} \
+                     strace -D -f -qq -o /dev/null -e trace={call} \
+                     -e inject={call}:error=EIO:when={when} \
+                     {MEMSAMPLED} --socket $PWD/s --recordings $PWD/recordings 2>daemon & daemon=$!
+                     until test -S s || ! kill -0 $daemon; do sleep 0.02; done
+                     $MEMSAMPLE session --socket $PWD/s -- sh -c 'sleep 0.1; exit 3'
+                     echo $? > client
+                     kill -TERM $daemon
+                     wait $daemon"
+                ),
+            );
+            let read =
+                |name: &str| fs::read_to_string(directory.path().join(name)).unwrap_or_default();
+            let (daemon, client) = (read("daemon"), read("client"));
+            let is_recorded = crate::command::recordings(directory.path())
+                .iter()
+                .filter(|directory| directory.join("recording.json").exists())
+                .any(|recording| manifest(recording)["state"] == "closed");
+            let fault = if ended.code != Some(0) {
+                Some("it does not end well")
+            } else if daemon.contains("panicked") {
+                Some("it panics")
+            } else if client.trim() != "3" {
+                Some("another code than that of the command")
+            } else if !is_recorded && !ended.stderr.contains("warning") {
+                Some("what was not recorded is not told")
+            } else {
+                None
+            };
+            if let Some(fault) = fault {
+                let (code, said) = (ended.code, ended.stderr);
+                let what = format!("{call} {when}: {fault}: {code:?} {client} {said} {daemon}");
+                wrong.lock().unwrap().push(what);
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(work);
+        }
+    });
+    let wrong = wrong.into_inner().unwrap();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

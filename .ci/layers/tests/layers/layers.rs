@@ -26,7 +26,10 @@ pub(crate) const PACKAGES: [(&str, &[&str]); 11] = [
         "memsampled/input/src/lib.rs",
         &["byte_size printable rounded_size source span", "problem", "file"],
     ),
-    ("memsampled/inherited/src/lib.rs", &["advice heap room signals streams", "init queue"]),
+    (
+        "memsampled/inherited/src/lib.rs",
+        &["advice arrivals heap room signals streams", "init queue"],
+    ),
     ("memsampled/client/src/lib.rs", &["socket wire", "client from_library"]),
     (
         "memsampled/compare/src/lib.rs",
@@ -41,7 +44,7 @@ pub(crate) const PACKAGES: [(&str, &[&str]); 11] = [
     (
         "memsampled/daemon/src/lib.rs",
         &[
-            "beside failure lock memory_limit options protection",
+            "beside failure lock memory_limit options protection signals",
             "listen names peer target",
             "guard marked_pid recordings work",
             "flight recovery retention session",

@@ -3,7 +3,9 @@
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
+use rustix::io::Errno;
 use rustix::net::sockopt::set_socket_passcred;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
@@ -17,6 +19,10 @@ use serde::de::DeserializeOwned;
 pub(super) const MAX_MESSAGE_BYTES: usize = 192 * 1024;
 /// Descriptors in one message, at most: one for each hierarchy of control groups.
 pub(super) const MAX_DESCRIPTORS: usize = 16;
+
+/// How often a message is tried again, and after which pause.
+const MAX_FAILURES: u32 = 10;
+const FAILURE_PAUSE: Duration = Duration::from_millis(5);
 
 /// One end of a socket that keeps the bounds of messages. Each message is a JSON value.
 #[derive(Debug)]
@@ -70,7 +76,9 @@ impl<T: AsFd> Channel<T> {
         if !descriptors.is_empty() {
             control.push(SendAncillaryMessage::ScmRights(descriptors));
         }
-        sendmsg(&self.socket, &[IoSlice::new(&bytes)], &mut control, SendFlags::NOSIGNAL)?;
+        let mut send =
+            || sendmsg(&self.socket, &[IoSlice::new(&bytes)], &mut control, SendFlags::NOSIGNAL);
+        persist(&mut send)?;
         Ok(())
     }
 
@@ -81,13 +89,12 @@ impl<T: AsFd> Channel<T> {
             rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS), ScmCredentials(1))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let mut buffers = [IoSliceMut::new(&mut bytes)];
-        let received = loop {
-            match recvmsg(&self.socket, &mut buffers, &mut control, RecvFlags::CMSG_CLOEXEC) {
-                Err(rustix::io::Errno::INTR) => {}
-                // Closed with something unread.
-                Err(rustix::io::Errno::CONNRESET) => return Ok(None),
-                received => break received?,
-            }
+        let mut receive =
+            || recvmsg(&self.socket, &mut buffers, &mut control, RecvFlags::CMSG_CLOEXEC);
+        let received = match persist(&mut receive) {
+            // Closed with something unread.
+            Err(Errno::CONNRESET) => return Ok(None),
+            received => received?,
         };
         if received.bytes == 0 {
             return Ok(None);
@@ -107,6 +114,22 @@ impl<T: AsFd> Channel<T> {
         }
         let bytes = bytes.get(..received.bytes).unwrap_or_default();
         Ok(Some(ReceivedMessage { message: serde_json::from_slice(bytes)?, descriptors, sender }))
+    }
+}
+
+/// Calls it again where it fails for want of memory or by a fault, which leaves the message where it was: with one message
+/// lost, nobody could say any more whether a program ran.
+fn persist<R>(call: &mut impl FnMut() -> Result<R, Errno>) -> Result<R, Errno> {
+    let mut left = MAX_FAILURES;
+    loop {
+        match call() {
+            Err(Errno::INTR) => {}
+            Err(Errno::NOMEM | Errno::NOBUFS | Errno::IO | Errno::PERM) if left > 0 => {
+                left -= 1;
+                std::thread::sleep(FAILURE_PAUSE);
+            }
+            result => return result,
+        }
     }
 }
 

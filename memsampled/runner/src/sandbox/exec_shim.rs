@@ -6,6 +6,7 @@ use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags, fchown, open};
 use rustix::process;
@@ -21,14 +22,29 @@ use super::spec::User;
 /// memory more.
 const OOM_SCORE_ABOVE_RUNNER: i32 = 500;
 
+/// How long it waits before it tries again to report.
+const REPORT_PAUSE: Duration = Duration::from_millis(100);
+
 /// Runs until it becomes the program; returns only if it could not.
 pub(super) fn run() -> ExitCode {
     let channel = inherited();
     if let Err(reason) = wait_and_execute(&channel) {
-        // The supervisor may be gone; then nobody is left to report to.
-        let _ = channel.send(&ShimMessage::Failed(reason));
+        report_failure(&channel, reason);
     }
     ExitCode::FAILURE
+}
+
+/// Reports that there is no program. To end without a word would be to say that it began: where nothing can be sent, this
+/// waits for the supervisor to give it up.
+fn report_failure(channel: &Channel<io::Stdin>, reason: String) {
+    let message = ShimMessage::Failed(reason);
+    while let Err(error) = channel.send(&message) {
+        // The supervisor is gone; then nobody is left to report to.
+        if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) {
+            return;
+        }
+        std::thread::sleep(REPORT_PAUSE);
+    }
 }
 
 fn wait_and_execute(channel: &Channel<io::Stdin>) -> Result<(), String> {

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 /// Descriptors of anything but processes: standard streams, files being written, timers, and 256 for
 /// control groups.
@@ -15,30 +15,41 @@ const GROWTH: u64 = 4;
 
 /// The limit of open files of this program, raised as far as necessary and allowed.
 pub(super) struct DescriptorLimit {
-    original: Rlimit,
-    raised: Rlimit,
+    /// Files that may be open; `None` if the kernel did not tell, and then nothing is raised.
+    limits: Option<SoftLimits>,
+}
+
+struct SoftLimits {
+    original: u64,
+    raised: u64,
+    hard: u64,
+}
+
+impl SoftLimits {
+    fn set(&self, soft: u64) -> nix::Result<()> {
+        setrlimit(Resource::RLIMIT_NOFILE, soft, self.hard)
+    }
 }
 
 impl DescriptorLimit {
     /// Raises the soft limit to what the processes below `proc` need, within the hard limit.
     pub(super) fn raise(proc: &Path) -> Self {
-        let original = getrlimit(Resource::Nofile);
+        let Ok((original, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
+            return Self { limits: None };
+        };
         let entries = fs::read_dir(proc).map_or(0, |entries| entries.count() as u64);
         let wanted = (entries * GROWTH * PER_PROCESS + OTHERS).max(1024);
-        let soft = original.current.unwrap_or(u64::MAX);
-        let allowed = wanted.min(original.maximum.unwrap_or(u64::MAX));
-        let raised = Rlimit { current: Some(soft.max(allowed)), maximum: original.maximum };
-        let raised = match setrlimit(Resource::Nofile, raised) {
-            Ok(()) => raised,
-            Err(_) => original,
-        };
-        Self { original, raised }
+        let mut limits = SoftLimits { original, raised: original.max(wanted.min(hard)), hard };
+        if limits.set(limits.raised).is_err() {
+            limits.raised = original;
+        }
+        Self { limits: Some(limits) }
     }
 
-    /// Returns how many descriptors the sampler may keep.
+    /// Returns how many descriptors the sampler may keep: none where the limit is not known.
     pub(super) fn for_sampler(&self) -> usize {
-        let limit = self.raised.current.unwrap_or(u64::MAX).saturating_sub(OTHERS);
-        usize::try_from(limit).unwrap_or(usize::MAX)
+        let limit = self.limits.as_ref().map_or(0, |limits| limits.raised);
+        usize::try_from(limit.saturating_sub(OTHERS)).unwrap_or(usize::MAX)
     }
 
     /// Calls `start` with the original limit, which the program that it starts inherits.
@@ -46,9 +57,12 @@ impl DescriptorLimit {
     /// Otherwise a program that expects no descriptor above 1023 would break. Open descriptors stay open.
     /// If the sampler finds a new process meanwhile, it tries again at the next tick.
     pub(super) fn with_original<T>(&self, start: impl FnOnce() -> T) -> T {
-        let _ = setrlimit(Resource::Nofile, self.original);
+        let set = |soft: fn(&SoftLimits) -> u64| {
+            let _ = self.limits.as_ref().map(|limits| limits.set(soft(limits)));
+        };
+        set(|limits| limits.original);
         let started = start();
-        let _ = setrlimit(Resource::Nofile, self.raised);
+        set(|limits| limits.raised);
         started
     }
 }

@@ -17,6 +17,8 @@ use crate::sandbox::protocol::{InitMessage, ShimMessage, SupervisorMessage, Supe
 
 /// Between two looks at whether processes have ended.
 const LOOK_PAUSE: Duration = Duration::from_millis(5);
+/// How often ended children are looked for where nothing was said: a signal's byte may have been lost.
+const CHILDREN_PAUSE: Duration = Duration::from_secs(1);
 /// How often the runner gets a report of what the processes use.
 const PROGRESS: Duration = Duration::from_secs(1);
 /// How long that may take: a deadline must not wait for it.
@@ -190,9 +192,13 @@ impl<'a> EventSource<'a> {
                 ShimMessage::Ready => SupervisorEvent::ShimReady,
                 ShimMessage::Failed(reason) => SupervisorEvent::ShimFailed(reason),
             },
-            Ok(None) | Err(_) => {
+            Ok(None) => {
                 self.shim = None;
                 SupervisorEvent::ShimClosed
+            }
+            Err(error) => {
+                self.shim = None;
+                SupervisorEvent::ShimUnheard(error.to_string())
             }
         })
     }
@@ -252,15 +258,17 @@ impl<'a> EventSource<'a> {
             .flatten()
             .map(|file| PollFd::from_borrowed_fd(*file, PollFlags::IN))
             .collect();
-        let wait = wait.and_then(|wait| Timespec::try_from(wait).ok());
-        match poll(&mut files, wait.as_ref()) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+        let wait = wait.unwrap_or(CHILDREN_PAUSE).min(CHILDREN_PAUSE);
+        let wait = Timespec::try_from(wait).ok();
+        let is_silent = match poll(&mut files, wait.as_ref()) {
+            Ok(ready) => ready == 0,
+            Err(rustix::io::Errno::INTR) => false,
             Err(error) => return Err(error.into()),
-        }
+        };
         let mut ready = files.iter().map(|file| !file.revents().is_empty());
         let ready = channels.map(|file| file.is_some() && ready.next().unwrap_or(false));
         let [runner, init, shim, stdout, stderr, children] = ready;
-        Ok(Ready { runner, init, shim, stdout, stderr, children })
+        Ok(Ready { runner, init, shim, stdout, stderr, children: children || is_silent })
     }
 }
 

@@ -204,6 +204,7 @@ impl<'a> AttemptMachine<'a> {
             | SupervisorEvent::ShimReady
             | SupervisorEvent::ShimFailed(_)
             | SupervisorEvent::ShimClosed
+            | SupervisorEvent::ShimUnheard(_)
             | SupervisorEvent::ExecNotSent(_)
             | SupervisorEvent::Go
             | SupervisorEvent::AllEnded

@@ -25,6 +25,8 @@ pub(super) enum SupervisorEvent {
     ShimFailed(String),
     /// The exec shim has become the program, or has ended.
     ShimClosed,
+    /// Nothing can be heard of the exec shim any more, for this reason.
+    ShimUnheard(String),
     /// Init could not be asked to start the exec shim.
     LaunchFailed(String),
     /// The program could not be sent to the exec shim.

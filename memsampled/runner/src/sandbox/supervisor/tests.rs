@@ -226,6 +226,28 @@ fn a_program_that_cannot_be_executed_says_why() {
 }
 
 #[test]
+fn an_exec_shim_that_is_heard_no_more_is_no_program() {
+    let spec = spec(0, 0);
+    for (is_sent, closed, expected) in [
+        (false, Event::ShimClosed, "it was killed before it could begin"),
+        (false, Event::ShimUnheard("EIO".to_owned()), "nothing can be heard of its exec shim: EIO"),
+        (true, Event::ShimUnheard("EIO".to_owned()), "whether it began is not known: EIO"),
+    ] {
+        let mut driven = Driven::new(&spec);
+        driven.give(Event::InitReady);
+        if is_sent {
+            driven.give(Event::ShimReady);
+            driven.give(Event::Go);
+        }
+        driven.give(closed);
+        driven.give(exited(1));
+        let end = driven.finish();
+        assert!(end.not_started.unwrap_or_default().starts_with(expected), "{expected}");
+        assert_eq!((end.exit_code, end.duration), (None, Duration::ZERO));
+    }
+}
+
+#[test]
 fn the_runner_ends_a_program_and_its_cleanup_is_run_all_the_same() {
     let spec = spec(0, 1);
     let mut driven = Driven::new(&spec);
@@ -325,6 +347,7 @@ fn all_events() -> Vec<Event> {
         Event::ShimReady,
         Event::ShimFailed(text()),
         Event::ShimClosed,
+        Event::ShimUnheard(text()),
         Event::LaunchFailed(text()),
         Event::ExecNotSent(text()),
         Event::Go,

@@ -34,6 +34,7 @@ impl AttemptMachine<'_> {
             | SupervisorEvent::ShimReady
             | SupervisorEvent::ShimFailed(_)
             | SupervisorEvent::ShimClosed
+            | SupervisorEvent::ShimUnheard(_)
             | SupervisorEvent::LaunchFailed(_)
             | SupervisorEvent::ExecNotSent(_)
             | SupervisorEvent::AllEnded
@@ -63,7 +64,15 @@ impl AttemptMachine<'_> {
                 stay(failure, true)
             }
             SupervisorEvent::ShimFailed(reason) => stay(Some(reason), is_sent),
-            SupervisorEvent::ShimClosed if failure.is_none() => self.begun(stage, now),
+            // Without the program it cannot have become it.
+            SupervisorEvent::ShimClosed if failure.is_none() && is_sent => self.begun(stage, now),
+            SupervisorEvent::ShimUnheard(error) => {
+                let reason = match is_sent {
+                    true => format!("whether it began is not known: {error}"),
+                    false => format!("nothing can be heard of its exec shim: {error}"),
+                };
+                self.give_up_shim(stage, StageEnd::NotStarted(reason), now)
+            }
             // Init reaps the shim that has failed.
             SupervisorEvent::Exited(_) => {
                 let reason = failure.unwrap_or_else(|| {
@@ -129,6 +138,7 @@ impl AttemptMachine<'_> {
             | SupervisorEvent::ShimReady
             | SupervisorEvent::ShimFailed(_)
             | SupervisorEvent::ShimClosed
+            | SupervisorEvent::ShimUnheard(_)
             | SupervisorEvent::ShimNotStarted(_)
             | SupervisorEvent::LaunchFailed(_)
             | SupervisorEvent::ExecNotSent(_)
@@ -164,6 +174,7 @@ impl AttemptMachine<'_> {
             | SupervisorEvent::ShimReady
             | SupervisorEvent::ShimFailed(_)
             | SupervisorEvent::ShimClosed
+            | SupervisorEvent::ShimUnheard(_)
             | SupervisorEvent::ShimNotStarted(_)
             | SupervisorEvent::LaunchFailed(_)
             | SupervisorEvent::ExecNotSent(_)
@@ -199,6 +210,7 @@ impl AttemptMachine<'_> {
             | SupervisorEvent::ShimReady
             | SupervisorEvent::ShimFailed(_)
             | SupervisorEvent::ShimClosed
+            | SupervisorEvent::ShimUnheard(_)
             | SupervisorEvent::LaunchFailed(_)
             | SupervisorEvent::ExecNotSent(_)
             | SupervisorEvent::AllEnded
@@ -258,6 +270,7 @@ impl AttemptMachine<'_> {
             | SupervisorEvent::ShimReady
             | SupervisorEvent::ShimFailed(_)
             | SupervisorEvent::ShimClosed
+            | SupervisorEvent::ShimUnheard(_)
             | SupervisorEvent::LaunchFailed(_)
             | SupervisorEvent::ExecNotSent(_)
             | SupervisorEvent::AllEnded

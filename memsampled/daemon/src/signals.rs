@@ -1,0 +1,62 @@
+//! The signals that mean something to the daemon.
+
+use std::io;
+
+use memsample_inherited::{ArrivingSignals, is_ignored, is_init};
+use rustix::process::{Signal, WaitOptions, wait};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+/// What a signal asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Request {
+    End,
+    Reload,
+}
+
+/// What signals ask for, in their order.
+///
+/// One that was ignored when the daemon began stays so, as `nohup` wants it.
+#[derive(Debug)]
+pub(super) struct Signals(UnboundedReceiver<Request>);
+
+impl Signals {
+    /// Handles them from now on, on a thread of its own. As PID 1 this also reaps what is left of processes whose
+    /// parents have ended.
+    pub(super) fn new() -> io::Result<Self> {
+        let requests = [Signal::TERM, Signal::INT, Signal::HUP].map(Signal::as_raw);
+        let wanted = requests.into_iter().filter(|&signal| !is_ignored(signal));
+        let reaps = is_init();
+        let mut arriving =
+            ArrivingSignals::of(wanted.chain(reaps.then_some(Signal::CHILD.as_raw())))?;
+        let (sender, receiver) = unbounded_channel();
+        let thread = std::thread::Builder::new().name("memsampled-sig".to_owned());
+        thread.spawn(move || {
+            while !sender.is_closed() {
+                for signal in arriving.wait() {
+                    let request = match signal {
+                        signal if signal == Signal::CHILD.as_raw() => continue,
+                        signal if signal == Signal::HUP.as_raw() => Request::Reload,
+                        _ => Request::End,
+                    };
+                    // It ends when nobody asks any more.
+                    let _ = sender.send(request);
+                }
+                while reaps && matches!(wait(WaitOptions::NOHANG), Ok(Some(_))) {}
+            }
+        })?;
+        Ok(Self(receiver))
+    }
+
+    /// Waits for the next request, for ever if there can be none.
+    pub(super) async fn next(&mut self) -> Request {
+        match self.0.recv().await {
+            Some(request) => request,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Waits for a request to end.
+    pub(super) async fn next_end(&mut self) {
+        while self.next().await == Request::Reload {}
+    }
+}
