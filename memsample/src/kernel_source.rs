@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::cgroup_reader::OpenHierarchies;
 use crate::events::{KernelLog, ProcessEvents, ProcessExits};
-use crate::machine::hidepid_note;
+use crate::machine::{hidepid_note, processes_only_note};
 use crate::metric::Files;
 use crate::parse::parse_pressure;
 use crate::sampler::{Sampler, SamplerOptions};
@@ -70,9 +70,9 @@ impl KernelSource {
                     parse_pressure(&bytes).map(drop).map_err(|error| error.to_string())
                 });
                 parsed.map_err(|error| {
-                    format!(
+                    processes_only_note(Path::new("/proc")).unwrap_or_else(|| format!(
                         "`/proc/pressure/memory` cannot be read ({error}): psi columns are null"
-                    )
+                    ))
                 })
             }
             Self::OomKills => KernelLog::open().map(drop).ok_or_else(|| {

@@ -126,6 +126,11 @@ impl MachineReader {
                 self.root.path().display()
             ));
         }
+        if let Some(note) = processes_only_note(self.root.path()) {
+            notes.push(note);
+            notes.extend(self.not_of_the_kernel());
+            return notes;
+        }
         if meminfo.is_none() {
             notes.push(format!(
                 "`{}` cannot be read: the memory columns of `system` are null",
@@ -195,17 +200,10 @@ fn read_zram(paths: &[CString], buffer: &mut ReadBuffer) -> Option<Zram> {
 /// A hidden process is not listed, so it can be neither read nor counted.
 #[must_use]
 pub fn hidepid_note(root: &Path) -> Option<String> {
-    let mounts = std::fs::read("/proc/self/mountinfo").ok()?;
-    let root = std::fs::canonicalize(root).ok()?;
-    let is_root = |mount: &MountEntry<'_>| {
-        mount.fs_type == b"proc"
-            && decode_path(mount.mount_point).eq(root.as_os_str().as_bytes().iter().copied())
-    };
-    // The last mount at a path hides the others.
-    let mount = parse_mountinfo(&mounts).filter_map(Result::ok).filter(is_root).last()?;
+    let options = mount_options(root)?;
     let option = |wanted: &str| {
-        let (_, value) = mount.options().find(|(name, _)| *name == wanted.as_bytes())?;
-        std::str::from_utf8(value?).ok()
+        let mut options = options.split(',').filter_map(|option| option.split_once('='));
+        options.find(|(name, _)| *name == wanted).map(|(_, value)| value)
     };
     let hidepid = option("hidepid")?;
     // Whoever may trace all processes sees everything, and so does a member of the group that the mount names.
@@ -218,6 +216,33 @@ pub fn hidepid_note(root: &Path) -> Option<String> {
             root.display()
         )
     })
+}
+
+/// Returns a note where the mount at `root` has the processes and nothing of the machine (`subset=pid`, from Linux 5.8), as
+/// some containers have it.
+#[must_use]
+pub fn processes_only_note(root: &Path) -> Option<String> {
+    let options = mount_options(root)?;
+    options.split(',').any(|option| option == "subset=pid").then(|| {
+        format!(
+            "`{}` is mounted with subset=pid, without what is of the machine: the columns of `system` that come from \
+             meminfo, pressure, vmstat, swaps and loadavg are null, whatever the kernel has",
+            root.display()
+        )
+    })
+}
+
+/// Returns the options of the `proc` that is mounted at `root`.
+fn mount_options(root: &Path) -> Option<String> {
+    let mounts = std::fs::read("/proc/self/mountinfo").ok()?;
+    let root = std::fs::canonicalize(root).ok()?;
+    let is_root = |mount: &MountEntry<'_>| {
+        mount.fs_type == b"proc"
+            && decode_path(mount.mount_point).eq(root.as_os_str().as_bytes().iter().copied())
+    };
+    // The last mount at a path hides the others.
+    let mount = parse_mountinfo(&mounts).filter_map(Result::ok).filter(is_root).last()?;
+    Some(String::from_utf8_lossy(mount.super_options).into_owned())
 }
 
 /// Returns whether this process has `CAP_SYS_PTRACE` over the processes of every user: root in a user namespace has it over

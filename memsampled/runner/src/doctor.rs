@@ -1,12 +1,17 @@
 //! Which sandboxes, limits and kernel sources work on this machine, and what would make the others work.
 
-use memsample::KernelSource;
+use std::path::Path;
+
+use memsample::cgroups::Hierarchies;
+use memsample::{KernelSource, processes_only_note};
 
 use crate::sandbox::{Controllers, bubblewrap, controllers, lxc_tools, pid_namespace};
 pub use crate::sandbox::{LXC_PATH, Missing, available};
 
 /// What the link of a process in the first pid namespace shows: `PROC_PID_INIT_INO` of the kernel.
 const FIRST_PID_NAMESPACE: &str = "pid:[4026531836]";
+/// What brings what `/proc` lacks with subset=pid.
+const WHOLE_PROC: &str = "mount -t proc proc /proc";
 
 /// One thing that was tried.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,7 +32,7 @@ pub fn checks() -> Vec<Check> {
     let controllers = controllers();
     let mut checks = vec![
         check("pidns", "nothing survives a test", pid_namespace()),
-        check("bwrap", "a test cannot write to the machine", bubblewrap(None)),
+        check("bwrap", "a test cannot write to the machine", host_bubblewrap()),
         check("lxc", "a container for each test", lxc_tools()),
         check("memory", "memory limits, and which test ran out of memory", memory(&controllers)),
         check("cpu", "limits on CPU time", cpu(&controllers)),
@@ -36,6 +41,15 @@ pub fn checks() -> Vec<Check> {
     ];
     checks.extend(KernelSource::ALL.into_iter().filter_map(source));
     checks
+}
+
+/// Tries bwrap, which reads what `/proc` lacks with subset=pid; no right of the user changes that.
+fn host_bubblewrap() -> Result<String, Missing> {
+    let lacks_files = processes_only_note(Path::new("/proc")).is_some();
+    bubblewrap(None).map_err(|missing| match lacks_files && missing.reason.contains("/proc/") {
+        true => Missing { remedy: Some(WHOLE_PROC.to_owned()), ..missing },
+        false => missing,
+    })
 }
 
 /// What the recording of a suite gets from the kernel.
@@ -77,12 +91,7 @@ fn source(source: KernelSource) -> Option<Check> {
             "/proc/pressure/memory",
             "Linux 4.20 or later with CONFIG_PSI, started with psi=1",
         ),
-        KernelSource::ControlGroups => (
-            "cgroups",
-            "the memory of control groups",
-            "mounted",
-            "mount -t cgroup2 none /sys/fs/cgroup",
-        ),
+        KernelSource::ControlGroups => ("cgroups", "the memory of control groups", "mounted", ""),
         KernelSource::OomKills => (
             "kmsg",
             "whom the OOM killer killed, in the kernel's own words",
@@ -92,7 +101,14 @@ fn source(source: KernelSource) -> Option<Check> {
         // A later library may know more.
         _ => return None,
     };
-    let missing = |reason| Missing { reason, remedy: Some(remedy.to_owned()) };
+    let remedy = match source {
+        KernelSource::Pressure if processes_only_note(Path::new("/proc")).is_some() => {
+            WHOLE_PROC.to_owned()
+        }
+        KernelSource::ControlGroups => mount_of_groups(),
+        _ => remedy.to_owned(),
+    };
+    let missing = |reason| Missing { reason, remedy: Some(remedy) };
     let result = source.try_open().map(|()| works.to_owned()).map_err(missing);
     Some(Check { name, purpose, result })
 }
@@ -126,11 +142,22 @@ fn kill(controllers: &Controllers) -> Result<String, Missing> {
     }
 }
 
+/// Says how control groups are mounted; their place is in /sys, which may not be there either.
+fn mount_of_groups() -> String {
+    let sys =
+        if Path::new("/sys/fs/cgroup").is_dir() { "" } else { "mount -t sysfs none /sys && " };
+    format!("{sys}mount -t cgroup2 none /sys/fs/cgroup")
+}
+
 fn no_group() -> Missing {
+    let mounted = Hierarchies::mounted();
+    let is_any_mounted = mounted.v2().is_some() || mounted.v1("memory").is_some();
     Missing {
         reason: "no control group with this controller can be made here".to_owned(),
-        remedy: Some(
-            "run it as root, or by `systemd-run --user --scope --property=Delegate=yes`".to_owned(),
-        ),
+        remedy: Some(match is_any_mounted {
+            false => mount_of_groups(),
+            true => "run it as root, or by `systemd-run --user --scope --property=Delegate=yes`"
+                .to_owned(),
+        }),
     }
 }

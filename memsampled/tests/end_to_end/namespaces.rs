@@ -136,6 +136,33 @@ fn without_sys_the_kernel_reports_exits_all_the_same() {
 }
 
 #[test]
+fn what_a_mount_lacks_is_not_said_of_the_kernel_or_of_rights() {
+    let directory = tempdir().unwrap();
+    let look = "$MEMSAMPLE record --name x --duration 200ms >&2; $MEMSAMPLE doctor";
+    let subset = format!(
+        "unshare --mount --pid --fork sh -c 'mount -t proc -o subset=pid proc /proc || exit 9; {look}'"
+    );
+    let ended = shell(directory.path(), &subset);
+    // Not everybody may mount.
+    if is_root() {
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        let notes = manifest(&directory.path().join("recordings/x"))["notes"].to_string();
+        assert!(notes.contains("subset=pid") && !notes.contains("no PSI"), "{notes}");
+        assert!(ended.stdout.contains("psi: mount -t proc proc /proc"), "{}", ended.stdout);
+        assert!(!ended.stdout.contains("CONFIG_PSI"), "{}", ended.stdout);
+    }
+    let directory = tempdir().unwrap();
+    let sys = format!("unshare --mount sh -c 'umount --lazy --recursive /sys || exit 9; {look}'");
+    let ended = shell(directory.path(), &sys);
+    if is_root() {
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        let remedy = "memory: mount -t sysfs none /sys && mount -t cgroup2 none /sys/fs/cgroup";
+        assert!(ended.stdout.contains(remedy), "{}", ended.stdout);
+        assert!(!ended.stdout.contains("run it as root"), "{}", ended.stdout);
+    }
+}
+
+#[test]
 fn a_last_pid_that_is_not_the_kernels_hides_no_process() {
     let directory = tempdir().unwrap();
     let namespaces = "unshare --mount --pid --fork --mount-proc --kill-child";
