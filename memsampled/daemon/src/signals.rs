@@ -1,10 +1,18 @@
 //! The signals that mean something to the daemon.
 
 use std::io;
+use std::time::Duration;
 
 use memsample_inherited::{ArrivingSignals, is_ignored, is_init};
 use rustix::process::{Signal, WaitOptions, wait};
+use tokio::net::UnixStream;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::time::{sleep, timeout};
+
+/// After a failure, so that one that stays does not take a processor.
+const FAILURE_PAUSE: Duration = Duration::from_millis(20);
+/// How often signals are looked for that came without a byte through the socket.
+const LOOK_PAUSE: Duration = Duration::from_secs(1);
 
 /// What a signal asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,30 +28,37 @@ pub(super) enum Request {
 pub(super) struct Signals(UnboundedReceiver<Request>);
 
 impl Signals {
-    /// Handles them from now on, on a thread of its own. As PID 1 this also reaps what is left of processes whose
-    /// parents have ended.
+    /// Handles them from now on, without a thread, since there may be none. As PID 1 this also reaps what is left of
+    /// processes whose parents have ended.
     pub(super) fn new() -> io::Result<Self> {
         let requests = [Signal::TERM, Signal::INT, Signal::HUP].map(Signal::as_raw);
         let wanted = requests.into_iter().filter(|&signal| !is_ignored(signal));
         let reaps = is_init();
         let mut arriving =
             ArrivingSignals::of(wanted.chain(reaps.then_some(Signal::CHILD.as_raw())))?;
+        let socket = arriving.socket()?;
+        socket.set_nonblocking(true)?;
+        let socket = UnixStream::from_std(socket)?;
         let (sender, receiver) = unbounded_channel();
-        let thread = std::thread::Builder::new().name("memsampled-sig".to_owned());
-        thread.spawn(move || {
+        tokio::spawn(async move {
+            // It ends when nobody asks any more.
             while !sender.is_closed() {
-                for signal in arriving.wait() {
+                // The byte of a signal may be lost, so the end of the time is no failure.
+                let waited = timeout(LOOK_PAUSE, socket.readable()).await.unwrap_or(Ok(()));
+                if waited.is_err() || !drain(&socket) {
+                    sleep(FAILURE_PAUSE).await;
+                }
+                for signal in arriving.pending() {
                     let request = match signal {
                         signal if signal == Signal::CHILD.as_raw() => continue,
                         signal if signal == Signal::HUP.as_raw() => Request::Reload,
                         _ => Request::End,
                     };
-                    // It ends when nobody asks any more.
                     let _ = sender.send(request);
                 }
                 while reaps && matches!(wait(WaitOptions::NOHANG), Ok(Some(_))) {}
             }
-        })?;
+        });
         Ok(Self(receiver))
     }
 
@@ -58,5 +73,16 @@ impl Signals {
     /// Waits for a request to end.
     pub(super) async fn next_end(&mut self) {
         while self.next().await == Request::Reload {}
+    }
+}
+
+/// Reads all bytes that are there, and returns whether that worked.
+fn drain(socket: &UnixStream) -> bool {
+    loop {
+        match socket.try_read(&mut [0; 64]) {
+            Ok(0) => return false,
+            Ok(_) => {}
+            Err(error) => return error.kind() == io::ErrorKind::WouldBlock,
+        }
     }
 }

@@ -31,6 +31,20 @@ impl ArrivingSignals {
         SignalDelivery::with_pipe(read, write, SignalOnly, signals).map(Self)
     }
 
+    /// Returns a descriptor that can be read when a signal has come, for who waits for more than signals.
+    ///
+    /// # Errors
+    ///
+    /// No descriptor is free.
+    pub fn socket(&self) -> io::Result<UnixStream> {
+        self.0.get_read().try_clone()
+    }
+
+    /// Returns the signals that have come since the last call: each once, and sometimes none.
+    pub fn pending(&mut self) -> Pending<SignalOnly> {
+        self.0.pending()
+    }
+
     /// Waits, and returns the signals that came meanwhile: each once, and sometimes none.
     pub fn wait(&mut self) -> Pending<SignalOnly> {
         let mut files = [PollFd::new(self.0.get_read(), PollFlags::IN)];
