@@ -31,9 +31,9 @@ use suite::Found;
 
 pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let launcher = std::env::current_exe().context("cannot find this program")?;
-    let signals = signals()?;
-    // A large suite takes a while to be read.
+    // A large suite takes a while to be read. Before the signals, since one may have come when they are handled.
     is_preparing(true);
+    let signals = signals()?;
     let found = suite::find(args)?;
     let suite = suite::load(&found.path, &launcher, &signals)?;
     let options = match prepare(args, &suite, &found, launcher.clone()) {
