@@ -3,18 +3,14 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 
-use arrow_array::Array;
-use arrow_array::cast::AsArray;
-use arrow_array::types::{Int32Type, Int64Type, TimestampMillisecondType as Millisecond};
-
 use super::largest::{LargestProcess, largest_of};
 use super::reaped::reaped_label;
+use super::span_marks::{SpanMark, label_of, span_marks};
 use super::test_membership::images_launched_by;
 use super::test_spans::TestSpan;
 use super::test_sums::usages_of;
 use super::test_usage::TestUsage;
-use crate::recording::{ImageRow, Recording, numbers};
-use crate::schema::marks::MarkKind;
+use crate::recording::{ImageRow, Recording};
 
 /// The name of the marks that `memsample session` sets around its command, about itself. They have no test: tests may
 /// run within the command.
@@ -76,43 +72,20 @@ struct CommandMarks {
 impl CommandMarks {
     fn read(recording: &Recording) -> io::Result<Option<Self>> {
         let mut found: Option<Self> = None;
-        let columns = ["ts", "boot_ns", "kind", "name", "test", "labels", "pid"];
-        for batch in recording.read_table("marks", &columns) {
-            let batch = batch?;
-            let ts = numbers::<Millisecond>(&batch, "ts")?.values();
-            let boot_ns = numbers::<Int64Type>(&batch, "boot_ns")?.values();
-            let pid = numbers::<Int32Type>(&batch, "pid")?;
-            let text = |name| {
-                let column = batch.column_by_name(name);
-                let column = column.and_then(|column| column.as_string_opt::<i32>());
-                column.ok_or_else(|| io::Error::other(format!("no column `{name}` of its type")))
-            };
-            let (kind, name) = (text("kind")?, text("name")?);
-            let (test, labels) = (text("test")?, text("labels")?);
-            for (row, (&ts_ms, boot_ns)) in ts.iter().zip(boot_ns).enumerate() {
-                let is_of_command = name.value(row) == COMMAND_MARK && test.is_null(row);
-                if !is_of_command || pid.is_null(row) {
-                    continue;
+        let is_of_command = |mark: &SpanMark| mark.test.is_none() && mark.name == COMMAND_MARK;
+        for mark in span_marks(recording)?.filter(is_of_command) {
+            let Some(launcher) = mark.pid else { continue };
+            let SpanMark { ts_ms, boot_ns, begins, name, labels, .. } = mark;
+            match &mut found {
+                None if begins => {
+                    let span = TestSpan { name, begin_ms: ts_ms, begin_ns: boot_ns, end: None };
+                    found = Some(Self { launcher, span, exit_code: None });
                 }
-                let (kind, pid, boot_ns) =
-                    (kind.value(row), pid.value(row), boot_ns.unsigned_abs());
-                match &mut found {
-                    None if kind == MarkKind::Begin.as_str() => {
-                        let (name, end) = (COMMAND_MARK.to_owned(), None);
-                        let span = TestSpan { name, begin_ms: ts_ms, begin_ns: boot_ns, end };
-                        found = Some(Self { launcher: pid, span, exit_code: None });
-                    }
-                    Some(open)
-                        if kind == MarkKind::End.as_str()
-                            && pid == open.launcher
-                            && open.span.end.is_none() =>
-                    {
-                        open.span.end = Some((ts_ms, boot_ns));
-                        let labels = labels.is_valid(row).then(|| labels.value(row));
-                        open.exit_code = labels.and_then(exit_code);
-                    }
-                    _ => {}
+                Some(open) if !begins && launcher == open.launcher && open.span.end.is_none() => {
+                    open.span.end = Some((ts_ms, boot_ns));
+                    open.exit_code = labels.as_deref().and_then(exit_code);
                 }
+                _ => {}
             }
         }
         Ok(found)
@@ -120,6 +93,5 @@ impl CommandMarks {
 }
 
 fn exit_code(labels: &str) -> Option<i32> {
-    let labels: HashMap<String, String> = serde_json::from_str(labels).ok()?;
-    labels.get(EXIT_CODE_LABEL)?.parse().ok()
+    label_of(labels, EXIT_CODE_LABEL)?.parse().ok()
 }

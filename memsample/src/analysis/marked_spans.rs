@@ -5,7 +5,7 @@ use std::io;
 
 use jiff::Timestamp;
 
-use super::test_marks::{TestMark, test_marks};
+use super::span_marks::{SpanMark, span_marks};
 use super::test_membership::EXEC_MARK;
 use crate::recording::Recording;
 
@@ -15,11 +15,12 @@ pub const ATTEMPT_MARK: &str = "attempt ";
 /// The time from a mark at the begin to that of the same test and name at the end.
 #[derive(Clone, Debug)]
 pub(super) struct MarkedSpan {
-    /// It has the names of the test and of the mark.
-    pub(super) begin: TestMark,
+    pub(super) test: String,
+    /// It has the name of the mark.
+    pub(super) begin: SpanMark,
     /// `None` where no mark ends it. It then lasts until the same begins again, at `again_ns`, or else until the
     /// end of the recording.
-    pub(super) end: Option<TestMark>,
+    pub(super) end: Option<SpanMark>,
     pub(super) again: Option<(i64, u64)>,
 }
 
@@ -43,17 +44,18 @@ pub(super) struct MarkedSpans {
 /// Reads the marks of tests, without those of programs that say which processes a test consists of.
 pub(super) fn marked_spans(recording: &Recording) -> io::Result<MarkedSpans> {
     let is_own =
-        |mark: &TestMark| mark.name.starts_with(EXEC_MARK) || mark.name.starts_with(ATTEMPT_MARK);
-    spans_of(test_marks(recording)?.filter(|mark| !is_own(mark)))
+        |mark: &SpanMark| mark.name.starts_with(EXEC_MARK) || mark.name.starts_with(ATTEMPT_MARK);
+    spans_of(span_marks(recording)?.filter(|mark| !is_own(mark)))
 }
 
-fn spans_of(marks: impl IntoIterator<Item = TestMark>) -> io::Result<MarkedSpans> {
+fn spans_of(marks: impl IntoIterator<Item = SpanMark>) -> io::Result<MarkedSpans> {
     let mut spans: Vec<MarkedSpan> = Vec::new();
     let mut without_begin = Vec::new();
     // The last span of each test and name.
     let mut open: HashMap<(String, String), usize> = HashMap::new();
     for mark in marks {
-        let key = (mark.test.clone(), mark.name.clone());
+        let Some(test) = mark.test.clone() else { continue };
+        let key = (test.clone(), mark.name.clone());
         let before = open.remove(&key).and_then(|index| spans.get_mut(index));
         match (mark.begins, before) {
             (true, before) => {
@@ -61,7 +63,7 @@ fn spans_of(marks: impl IntoIterator<Item = TestMark>) -> io::Result<MarkedSpans
                     unended.again = Some((mark.ts_ms, mark.boot_ns));
                 }
                 open.insert(key, spans.len());
-                spans.push(MarkedSpan { begin: mark, end: None, again: None });
+                spans.push(MarkedSpan { test, begin: mark, end: None, again: None });
             }
             (false, Some(span)) => span.end = Some(mark),
             (false, None) => {
@@ -85,9 +87,7 @@ mod tests {
     /// Returns the spans of marks of one test by their names, and the number of ends without a begin.
     fn spans(marks: &[(i64, bool, &str)]) -> (Vec<(String, Times)>, usize) {
         let marks = marks.iter().map(|&(ts_ms, begins, name)| {
-            let boot_ns = ts_ms.unsigned_abs();
-            let (test, name) = ("test".to_owned(), name.to_owned());
-            TestMark { ts_ms, boot_ns, begins, test, name, pid: None, state: None }
+            SpanMark::of_test("test", name, begins, (ts_ms, ts_ms.unsigned_abs()))
         });
         let found = spans_of(marks).unwrap();
         let times = |span: MarkedSpan| {

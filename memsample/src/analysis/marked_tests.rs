@@ -10,7 +10,7 @@ use super::composition::Composition;
 use super::marked_spans::{EndWithoutBegin, MarkedSpan, marked_spans};
 use super::marked_sums::{Largest, SpanTicks, Window, largest_sums, sweeps};
 use super::process_trees::{ProcessTrees, Root};
-use super::test_marks::{MarkedState, TestMark};
+use super::span_marks::{MarkedState, SpanMark};
 use super::test_membership::images_of_tests;
 use crate::recording::Recording;
 use crate::scope::Scope;
@@ -104,16 +104,14 @@ pub fn marked_tests(
     mut keep: impl FnMut(&str) -> bool,
 ) -> io::Result<MarkedTests> {
     let mut marked = marked_spans(recording)?;
-    marked.spans.retain(|span| keep(&span.begin.test));
+    marked.spans.retain(|span| keep(&span.test));
     marked.without_begin.retain(|end| keep(&end.test));
     if marked.spans.is_empty() && marked.without_begin.is_empty() {
         return Ok(MarkedTests::default());
     }
     let with_processes: HashSet<String> =
         images_of_tests(recording)?.into_iter().filter_map(|row| row.test).collect();
-    marked
-        .spans
-        .retain(|span| span.begin.pid.is_some() || !with_processes.contains(&span.begin.test));
+    marked.spans.retain(|span| span.begin.pid.is_some() || !with_processes.contains(&span.test));
     marked.without_begin.retain(|end| !with_processes.contains(&end.test));
     let trees = ProcessTrees::read(recording)?;
     let sweeps = sweeps(recording)?;
@@ -148,9 +146,9 @@ impl Span {
         let begin = (of.begin.ts_ms, of.begin.boot_ns);
         let end = of.end.as_ref().map(|mark| (mark.ts_ms, mark.boot_ns));
         let (end_ms, end_ns) = end.or(of.again).or(last).unwrap_or(begin).max(begin);
-        let process_at = |mark: &TestMark| mark.pid.map(|pid| trees.process_at(pid, mark.boot_ns));
+        let process_at = |mark: &SpanMark| mark.pid.map(|pid| trees.process_at(pid, mark.boot_ns));
         let begun = process_at(&of.begin);
-        let is_same = |mark: &&TestMark| {
+        let is_same = |mark: &&SpanMark| {
             mark.pid.is_some() && mark.pid == of.begin.pid && process_at(mark) == begun
         };
         let at_end = of.end.as_ref().filter(is_same).and_then(|mark| mark.state);
@@ -170,7 +168,7 @@ impl Span {
         largest: Option<Largest>,
     ) -> io::Result<MarkedTest> {
         let instant = |ms| Timestamp::from_millisecond(ms).map_err(io::Error::other);
-        let Self { of: MarkedSpan { begin, end, .. }, end_ms, at_end, .. } = self;
+        let Self { of: MarkedSpan { test, begin, end, .. }, end_ms, at_end, .. } = self;
         let at_begin = begin.state;
         let sampled = largest.map(|largest| {
             (Bound { bytes: largest.composition.rss_bytes, source: Source::Sampled }, largest.ts_ms)
@@ -190,7 +188,7 @@ impl Span {
             .flatten()
             .reduce(|largest, other| if other.0.bytes > largest.0.bytes { other } else { largest });
         Ok(MarkedTest {
-            test: begin.test,
+            test,
             mark: begin.name,
             covers: begin.pid.map_or(whole, Covers::MarkedProcess),
             begin: instant(begin.ts_ms)?,

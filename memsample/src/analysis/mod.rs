@@ -4,7 +4,7 @@
 //! bound, composition ─▶ largest, sampled_image ─▶ process_peaks
 //!                   sampled_image ─▶ lifetimes, upper_sum ─▶ role_peaks
 //!             sweep_windows ─▶ pss_sums, process_family ─┴▶ test_attempt ─▶ test_sums
-//! test_marks ─▶ test_spans, marked_spans
+//! span_marks ─▶ test_spans, marked_spans
 //! marked_spans, process_trees, composition ─▶ marked_sums ─▶ marked_tests
 //! test_membership, largest, test_sums ─▶ launched_command
 //! ```
@@ -27,9 +27,9 @@ mod reaped;
 mod role_peaks;
 mod sampled_image;
 mod slope;
+mod span_marks;
 mod sweep_windows;
 mod test_attempt;
-mod test_marks;
 mod test_membership;
 mod test_pss;
 mod test_spans;
@@ -48,7 +48,7 @@ pub use marked_tests::{Covers, MarkedTest, MarkedTests, marked_tests};
 pub use process_peaks::{ProcessPeak, process_peaks};
 pub use reaped::reaped_label;
 pub use role_peaks::{RolePeak, role_peaks, test_peaks};
-pub use test_marks::MarkedState;
+pub use span_marks::MarkedState;
 pub use test_membership::EXEC_MARK;
 pub use test_pss::{PssMissing, PssPeak};
 pub use test_sums::test_usages;

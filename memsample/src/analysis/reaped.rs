@@ -4,12 +4,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 
-use arrow_array::Array;
-use arrow_array::cast::AsArray;
-use arrow_array::types::{Int32Type, TimestampMillisecondType as Millisecond};
-
-use crate::recording::{ForksBy, ImageRow, Recording, numbers};
-use crate::schema::marks::MarkKind;
+use super::span_marks::{SpanMark, label_of, span_marks};
+use crate::recording::{ForksBy, ImageRow, Recording};
 
 /// The label of the mark at the end of a test with the largest resident set, in bytes, of the processes that the process
 /// which the mark is about has reaped.
@@ -70,35 +66,15 @@ impl Reaped {
 fn reaped_tests(recording: &Recording) -> io::Result<Vec<ReapedTest>> {
     let mut begins: HashMap<(String, String), i64> = HashMap::new();
     let mut ends = Vec::new();
-    for batch in recording.read_table("marks", &["ts", "kind", "name", "test", "labels", "pid"]) {
-        let batch = batch?;
-        let ts = numbers::<Millisecond>(&batch, "ts")?.values();
-        let pid = numbers::<Int32Type>(&batch, "pid")?;
-        let text = |name| {
-            let column = batch.column_by_name(name);
-            let column = column.and_then(|column| column.as_string_opt::<i32>());
-            column.ok_or_else(|| io::Error::other(format!("no column `{name}` of its type")))
-        };
-        let (kind, name, test, labels) =
-            (text("kind")?, text("name")?, text("test")?, text("labels")?);
-        for (row, &ts_ms) in ts.iter().enumerate() {
-            // The marks of a command have no test, and its images have their name.
-            let test = if test.is_valid(row) { test.value(row) } else { name.value(row) };
-            let key = (test.to_owned(), name.value(row).to_owned());
-            match kind.value(row) {
-                word if word == MarkKind::Begin.as_str() => {
-                    begins.insert(key, ts_ms);
-                }
-                word if word == MarkKind::End.as_str()
-                    && pid.is_valid(row)
-                    && labels.is_valid(row) =>
-                {
-                    if let Some(max_rss_bytes) = labelled(labels.value(row)) {
-                        ends.push((key, ts_ms, pid.value(row), max_rss_bytes));
-                    }
-                }
-                _ => {}
-            }
+    for mark in span_marks(recording)? {
+        let reaped = mark.labels.as_deref().and_then(labelled).zip(mark.pid);
+        let SpanMark { ts_ms, begins: is_begin, test, name, .. } = mark;
+        // The marks of a command have no test, and its images have their name.
+        let key = (test.unwrap_or_else(|| name.clone()), name);
+        if is_begin {
+            begins.insert(key, ts_ms);
+        } else if let Some((max_rss_bytes, reaper_pid)) = reaped {
+            ends.push((key, ts_ms, reaper_pid, max_rss_bytes));
         }
     }
     let reaped = ends.into_iter().filter_map(|(key, end_ms, reaper_pid, max_rss_bytes)| {
@@ -109,8 +85,7 @@ fn reaped_tests(recording: &Recording) -> io::Result<Vec<ReapedTest>> {
 }
 
 fn labelled(labels: &str) -> Option<u64> {
-    let labels: HashMap<String, String> = serde_json::from_str(labels).ok()?;
-    labels.get(REAPED_LABEL)?.parse().ok().filter(|&max_rss_bytes| max_rss_bytes > 0)
+    label_of(labels, REAPED_LABEL)?.parse().ok().filter(|&max_rss_bytes| max_rss_bytes > 0)
 }
 
 #[cfg(test)]

@@ -4,13 +4,9 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
 
-use arrow_array::Array;
-use arrow_array::cast::AsArray;
-use arrow_array::types::Int64Type;
-
 use super::borrowed_maps::without_borrowed;
-use crate::recording::{ImageRow, Recording, numbers};
-use crate::schema::marks::MarkKind;
+use super::span_marks::{SpanMark, span_marks};
+use crate::recording::{ImageRow, Recording};
 
 /// The prefix of the names of the marks that `memsample exec` sets, before its process id. Its children are
 /// the test.
@@ -170,30 +166,12 @@ fn test_by_descent(
 
 /// Returns the executions of tests by the process id of `memsample exec`, in the order of time.
 fn spans(recording: &Recording) -> io::Result<HashMap<i32, Vec<ExecSpan>>> {
-    let mut marks = Vec::new();
-    for batch in recording.read_table("marks", &["boot_ns", "kind", "name", "test"]) {
-        let batch = batch?;
-        let boot_ns = numbers::<Int64Type>(&batch, "boot_ns")?;
-        let text =
-            |name| batch.column_by_name(name).and_then(|column| column.as_string_opt::<i32>());
-        let (Some(kind), Some(name), Some(test)) = (text("kind"), text("name"), text("test"))
-        else {
-            continue;
-        };
-        for row in 0..batch.num_rows() {
-            let begins = match kind.value(row) {
-                kind if kind == MarkKind::Begin.as_str() => true,
-                kind if kind == MarkKind::End.as_str() => false,
-                _ => continue,
-            };
-            let pid = name.value(row).strip_prefix(EXEC_MARK).and_then(|pid| pid.parse().ok());
-            if let Some(pid) = pid.filter(|_| test.is_valid(row)) {
-                let at_ns = boot_ns.value(row).unsigned_abs();
-                marks.push(ExecMark { at_ns, begins, pid, test: Arc::from(test.value(row)) });
-            }
-        }
-    }
-    Ok(spans_of(marks))
+    let marks = span_marks(recording)?.filter_map(|mark| {
+        let pid = mark.name.strip_prefix(EXEC_MARK)?.parse().ok()?;
+        let SpanMark { boot_ns: at_ns, begins, test, .. } = mark;
+        Some(ExecMark { at_ns, begins, pid, test: Arc::from(test?) })
+    });
+    Ok(spans_of(marks.collect()))
 }
 
 fn spans_of(mut marks: Vec<ExecMark>) -> HashMap<i32, Vec<ExecSpan>> {

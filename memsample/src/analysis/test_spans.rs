@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io;
 
 use super::sampled_image::SampledImage;
-use super::test_marks::{TestMark, test_marks};
+use super::span_marks::{SpanMark, span_marks};
 use super::test_membership::EXEC_MARK;
 use crate::recording::Recording;
 use crate::units::START_STEP_NS;
@@ -26,12 +26,13 @@ pub(super) struct TestSpan {
 /// A span ends with the mark of the same name; marks within it are parts of the test. If `memsample exec`
 /// begins the test again, the one before was killed and could set no mark.
 pub(super) fn spans(recording: &Recording) -> io::Result<HashMap<String, Vec<TestSpan>>> {
-    Ok(spans_of(test_marks(recording)?))
+    Ok(spans_of(span_marks(recording)?))
 }
 
-fn spans_of(marks: impl IntoIterator<Item = TestMark>) -> HashMap<String, Vec<TestSpan>> {
+fn spans_of(marks: impl IntoIterator<Item = SpanMark>) -> HashMap<String, Vec<TestSpan>> {
     let mut spans: HashMap<String, Vec<TestSpan>> = HashMap::new();
-    for TestMark { ts_ms, boot_ns, begins, test, name, .. } in marks {
+    for SpanMark { ts_ms, boot_ns, begins, test, name, .. } in marks {
+        let Some(test) = test else { continue };
         let spans = spans.entry(test).or_default();
         let open = spans.last_mut().filter(|span| span.end.is_none());
         let runs_again = |open: &TestSpan| {
@@ -105,16 +106,10 @@ mod tests {
 
     #[test]
     fn what_runs_again_has_ended_before() {
-        let mark = |at_ms: u64, begins, name: &str| TestMark {
-            ts_ms: at_ms as i64,
-            boot_ns: at_ms * MS,
-            begins,
-            test: "a".to_owned(),
-            name: name.to_owned(),
-            pid: None,
-            state: None,
+        let mark = |at_ms: u64, begins, name: &str| {
+            SpanMark::of_test("a", name, begins, (at_ms as i64, at_ms * MS))
         };
-        let found = |marks: Vec<TestMark>| -> Vec<(i64, Option<i64>)> {
+        let found = |marks: Vec<SpanMark>| -> Vec<(i64, Option<i64>)> {
             let spans = spans_of(marks).remove("a").unwrap_or_default();
             spans.iter().map(|span| (span.begin_ms, span.end.map(|end| end.0))).collect()
         };

@@ -1,11 +1,11 @@
-//! The marks of tests, in the order of time.
+//! The marks between which something is, in the order of time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 
-use arrow_array::Array;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, Int64Type, TimestampMillisecondType as Millisecond};
+use arrow_array::{Array, StringArray};
 
 use super::composition::known;
 use crate::recording::{Recording, numbers};
@@ -22,28 +22,45 @@ pub struct MarkedState {
     pub hwm_bytes: Option<u64>,
 }
 
-/// A mark at the begin or the end of something that belongs to a test.
+/// A mark at the begin or the end of something, such as a test.
 #[derive(Clone, Debug)]
-pub(super) struct TestMark {
+pub(super) struct SpanMark {
     /// Milliseconds since 1970, and nanoseconds since boot.
     pub(super) ts_ms: i64,
     pub(super) boot_ns: u64,
     pub(super) begins: bool,
-    pub(super) test: String,
+    pub(super) test: Option<String>,
     pub(super) name: String,
     /// The process that it names, and the memory of it where that was read.
     pub(super) pid: Option<i32>,
     pub(super) state: Option<MarkedState>,
+    /// What else it says: a JSON object of texts.
+    pub(super) labels: Option<String>,
 }
 
-/// Reads the marks of tests. Of those at the same instant, the first that was written comes first.
+/// Returns what the labels of a mark say under one of them.
+pub(super) fn label_of(labels: &str, label: &str) -> Option<String> {
+    serde_json::from_str::<HashMap<String, String>>(labels).ok()?.remove(label)
+}
+
+/// Reads the marks. Of those at the same instant, the first that was written comes first.
 ///
 /// # Errors
 ///
 /// The table cannot be read.
-pub(super) fn test_marks(recording: &Recording) -> io::Result<impl Iterator<Item = TestMark>> {
-    let columns =
-        ["ts", "boot_ns", "kind", "name", "test", "pid", "rss_bytes", "anon_bytes", "hwm_bytes"];
+pub(super) fn span_marks(recording: &Recording) -> io::Result<impl Iterator<Item = SpanMark>> {
+    let columns = [
+        "ts",
+        "boot_ns",
+        "kind",
+        "name",
+        "test",
+        "pid",
+        "rss_bytes",
+        "anon_bytes",
+        "hwm_bytes",
+        "labels",
+    ];
     let mut marks = BTreeMap::new();
     for batch in recording.read_table("marks", &columns) {
         let batch = batch?;
@@ -57,33 +74,56 @@ pub(super) fn test_marks(recording: &Recording) -> io::Result<impl Iterator<Item
             let column = column.and_then(|column| column.as_string_opt::<i32>());
             column.ok_or_else(|| io::Error::other(format!("no column `{name}` of its type")))
         };
-        let (kind, name, test) = (text("kind")?, text("name")?, text("test")?);
+        let (kind, name) = (text("kind")?, text("name")?);
+        let (test, labels) = (text("test")?, text("labels")?);
+        let known_text =
+            |column: &StringArray, row| column.is_valid(row).then(|| column.value(row).to_owned());
         for (row, (&ts_ms, boot_ns)) in ts.iter().zip(boot).enumerate() {
             let begins = match kind.value(row) {
                 word if word == MarkKind::Begin.as_str() => true,
                 word if word == MarkKind::End.as_str() => false,
                 _ => continue,
             };
-            if test.is_null(row) {
-                continue;
-            }
             let boot_ns = boot_ns.unsigned_abs();
             let state = known(rss, row).map(|rss_bytes| MarkedState {
                 rss_bytes,
                 anon_bytes: known(anon, row),
                 hwm_bytes: known(hwm, row),
             });
-            let mark = TestMark {
+            let mark = SpanMark {
                 ts_ms,
                 boot_ns,
                 begins,
-                test: test.value(row).to_owned(),
+                test: known_text(test, row),
                 name: name.value(row).to_owned(),
                 pid: pid.is_valid(row).then(|| pid.value(row)),
                 state,
+                labels: known_text(labels, row),
             };
             marks.insert((boot_ns, marks.len()), mark);
         }
     }
     Ok(marks.into_values())
+}
+
+#[cfg(test)]
+impl SpanMark {
+    /// A mark of a test about no process.
+    pub(super) fn of_test(
+        test: &str,
+        name: &str,
+        begins: bool,
+        (ts_ms, boot_ns): (i64, u64),
+    ) -> Self {
+        Self {
+            ts_ms,
+            boot_ns,
+            begins,
+            test: Some(test.to_owned()),
+            name: name.to_owned(),
+            pid: None,
+            state: None,
+            labels: None,
+        }
+    }
 }
