@@ -49,14 +49,19 @@ pub struct Bound {
 /// `None` where that is not known: before Linux 6.2 it depends on the threads.
 #[must_use]
 pub fn counter_error_bytes(machine: &Machine) -> Option<u64> {
-    let mut numbers = machine.kernel.split(['.', '-']).map(|number| number.parse().ok());
+    counter_error_of_kernel(&machine.kernel, machine.cpus_online? as u64, machine.page_bytes?)
+}
+
+/// The same of a kernel of this release, with so many CPUs online and pages of so many bytes.
+#[must_use]
+pub fn counter_error_of_kernel(release: &str, cpus_online: u64, page_bytes: u64) -> Option<u64> {
+    let mut numbers = release.split(['.', '-']).map(|number| number.parse().ok());
     let release: (u32, u32) = (numbers.next()??, numbers.next()??);
     if release < COUNTS_BY_CPU {
         return None;
     }
-    let cpus = machine.cpus_online? as u64;
-    let batch = MIN_BATCH_PAGES.max(BATCH_PAGES_PER_CPU.saturating_mul(cpus));
-    COUNTERS.checked_mul(cpus)?.checked_mul(batch)?.checked_mul(machine.page_bytes?)
+    let batch = MIN_BATCH_PAGES.max(BATCH_PAGES_PER_CPU.saturating_mul(cpus_online));
+    COUNTERS.checked_mul(cpus_online)?.checked_mul(batch)?.checked_mul(page_bytes)
 }
 
 /// Returns the largest resident set that the image is known to have had.

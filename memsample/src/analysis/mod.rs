@@ -39,7 +39,7 @@ mod unattributed;
 mod unseen_images;
 mod upper_sum;
 
-pub use bound::{Bound, Source, counter_error_bytes};
+pub use bound::{Bound, Source, counter_error_bytes, counter_error_of_kernel};
 pub use composition::Composition;
 pub use largest::{LargestProcess, largest_processes, largest_processes_of_test};
 pub use launched_command::{COMMAND_MARK, LaunchedCommand, command_labels, launched_command};

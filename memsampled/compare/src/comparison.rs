@@ -4,10 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use jiff::Timestamp;
-use memsample::Machine;
-use memsample::analysis::counter_error_bytes;
+use memsample::analysis::counter_error_of_kernel;
 use memsample_input::printable;
-use memsample_runner::results::Results;
+use memsample_runner::results::{Origin, Results};
 use serde::{Deserialize, Serialize};
 
 use crate::decision::{self, Case, Decision, NoUse, Verdict, decide};
@@ -214,10 +213,8 @@ pub enum CompareError {
 ///
 /// See [`CompareError`].
 pub fn compare(base: &[Run], head: &[Run], options: &Options) -> Result<Comparison, CompareError> {
-    let results = |runs: &[Run]| runs.iter().map(|run| run.results.clone()).collect::<Vec<_>>();
-    let (base_results, head_results) = (results(base), results(head));
-    let (base_results, head_results): (Vec<&Results>, Vec<&Results>) =
-        (base_results.iter().collect(), head_results.iter().collect());
+    let base_results: Vec<&Results> = base.iter().map(|run| &run.results).collect();
+    let head_results: Vec<&Results> = head.iter().map(|run| &run.results).collect();
     let (different, unknown) = environment::compare(&base_results, &head_results);
     if different.iter().any(|it| !options.allowed.contains(&it.part)) {
         let refused = different.into_iter().filter(|it| !options.allowed.contains(&it.part));
@@ -268,7 +265,7 @@ pub fn compare(base: &[Run], head: &[Run], options: &Options) -> Result<Comparis
             Some(decision) => {
                 comparisons.push(compared(key, (&base, &head), &case, decision, &options.limits));
             }
-            None => not_compared.extend(NotCompared::new(key, &base, &head)),
+            None => not_compared.push(NotCompared::new(key, &base, &head)),
         }
     }
     comparisons.sort_by(|one, other| {
@@ -305,17 +302,8 @@ pub fn compare(base: &[Run], head: &[Run], options: &Options) -> Result<Comparis
 
 /// Returns how many bytes the counters of the kernel of a run may lag behind for one process.
 fn counter_error(results: &Results) -> Option<u64> {
-    let origin = &results.origin;
-    counter_error_bytes(&Machine {
-        hostname: String::new(),
-        kernel: origin.kernel.clone()?,
-        architecture: String::new(),
-        boot_id: None,
-        cpus: None,
-        cpus_online: usize::try_from(origin.cpus_online?).ok(),
-        page_bytes: origin.page_bytes,
-        ticks_per_second: 0,
-    })
+    let Origin { kernel, cpus_online, page_bytes, .. } = &results.origin;
+    counter_error_of_kernel(kernel.as_deref()?, (*cpus_online)?, (*page_bytes)?)
 }
 
 fn case(key: &Key, (base, head): (&Numbers, &Numbers), error_bytes: f64, page_bytes: f64) -> Case {
@@ -464,8 +452,7 @@ impl RunSummary {
 }
 
 impl NotCompared {
-    /// Says why; `None` of what neither side has measured, and nobody asked for by name.
-    fn new(key: Key, base: &Numbers, head: &Numbers) -> Option<Self> {
+    fn new(key: Key, base: &Numbers, head: &Numbers) -> Self {
         let why = |side: &str, numbers: &Numbers| {
             if !numbers.numbers.is_empty() {
                 return None;
@@ -480,7 +467,7 @@ impl NotCompared {
         let reasons: Vec<String> =
             [why("base", base), why("head", head)].into_iter().flatten().collect();
         let Key { suite, test, role, quantity } = key;
-        Some(Self { suite, test, role, quantity, reason: reasons.join(", ") })
+        Self { suite, test, role, quantity, reason: reasons.join(", ") }
     }
 }
 

@@ -1,6 +1,6 @@
 //! What two runs must have in common for a difference between them to be one of the program.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
@@ -62,17 +62,18 @@ impl Part {
         }
     }
 
-    /// Returns whether two runs have it in common, so far as they say it.
-    fn is_common(self, one: &Origin, other: &Origin) -> bool {
-        match (self, one.memory_bytes, other.memory_bytes) {
-            (Self::Memory, Some(one), Some(other)) => {
-                one.abs_diff(other) as f64 <= MEMORY_TOLERANCE * one.max(other) as f64
-            }
-            _ => match (self.of(one), self.of(other)) {
-                (Some(one), Some(other)) => one == other,
-                _ => true,
-            },
+    /// Returns whether runs have it in common, so far as they say it.
+    fn is_common(self, origins: &[&Origin]) -> bool {
+        if self == Self::Memory {
+            let known = origins.iter().filter_map(|origin| origin.memory_bytes);
+            let largest = known.clone().max().unwrap_or(0);
+            // If the smallest is near enough to it, all are to each other.
+            return known.min().is_none_or(|smallest| {
+                largest.abs_diff(smallest) as f64 <= MEMORY_TOLERANCE * largest as f64
+            });
         }
+        let mut known = origins.iter().filter_map(|origin| self.of(origin));
+        known.next().is_none_or(|first| known.all(|other| other == first))
     }
 }
 
@@ -121,21 +122,19 @@ impl fmt::Display for Difference {
 
 /// Returns the parts that are not the same in all runs, and those that some run does not say.
 pub(crate) fn compare(base: &[&Results], head: &[&Results]) -> (Vec<Difference>, Vec<Part>) {
-    let all: Vec<&Results> = base.iter().chain(head).copied().collect();
+    let all: Vec<&Origin> = base.iter().chain(head).map(|results| &results.origin).collect();
     let mut different = Vec::new();
     let mut unknown = Vec::new();
     for part in Part::ALL {
-        if all.iter().any(|results| part.of(&results.origin).is_none()) {
+        if all.iter().any(|origin| part.of(origin).is_none()) {
             unknown.push(part);
         }
-        let is_common =
-            |one: &&Results| all.iter().all(|other| part.is_common(&one.origin, &other.origin));
-        if all.iter().all(is_common) {
+        if part.is_common(&all) {
             continue;
         }
         let values = |side: &[&Results]| {
             let values = side.iter().filter_map(|results| part.of(&results.origin));
-            values.map(|value| (value, ())).collect::<BTreeMap<_, _>>().into_keys().collect()
+            values.collect::<BTreeSet<_>>().into_iter().collect()
         };
         different.push(Difference { part, base: values(base), head: values(head) });
     }
