@@ -214,7 +214,8 @@ pub struct Machine {
 
 impl Machine {
     /// Describes the machine this program runs on, with the constants of the tree that is read.
-    pub(crate) fn current(host: Host) -> Self {
+    #[must_use]
+    pub fn current(host: Host) -> Self {
         let uname = rustix::system::uname();
         let text = |name: &std::ffi::CStr| name.to_string_lossy().into_owned();
         let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok();

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use memsample::{Host, Machine};
 use serde::{Deserialize, Serialize};
 
 /// Where and how a suite was run.
@@ -44,21 +45,21 @@ impl Origin {
     /// Returns the origin of a run of this program on this machine, in the directory `cwd`.
     #[must_use]
     pub fn here(cwd: &Path, arguments: Vec<String>, labels: BTreeMap<String, String>) -> Self {
-        let uname = rustix::system::uname();
-        let text = |text: &std::ffi::CStr| {
-            Some(text.to_string_lossy().into_owned()).filter(|text| !text.is_empty())
-        };
+        let Machine { hostname, kernel, cpus, cpus_online, page_bytes, .. } =
+            Machine::current(Host::current());
+        let text = |text: String| Some(text).filter(|text| !text.is_empty());
+        let count = |cpus: usize| cpus as u64;
         Self {
-            host: text(uname.nodename()),
-            kernel: text(uname.release()),
+            host: text(hostname),
+            kernel: text(kernel),
             commit: commit(cwd),
             arguments,
             labels,
-            cpus: std::thread::available_parallelism().ok().map(|cpus| cpus.get() as u64),
+            cpus: cpus.map(count),
             memory_bytes: memory_bytes(),
-            page_bytes: u64::try_from(rustix::param::page_size()).ok(),
+            page_bytes,
             huge_pages: huge_pages(),
-            cpus_online: cpus_online(),
+            cpus_online: cpus_online.map(count),
             interval_ns: None,
             only_suspects: false,
             recordings: Vec::new(),
@@ -77,16 +78,6 @@ fn huge_pages() -> Option<String> {
     let line = fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled").ok()?;
     let (_, chosen) = line.split_once('[')?;
     Some(chosen.split_once(']')?.0.to_owned())
-}
-
-/// Counts the CPUs in a list such as `0-3,6`.
-fn cpus_online() -> Option<u64> {
-    let list = fs::read_to_string("/sys/devices/system/cpu/online").ok()?;
-    list.trim_end().split(',').try_fold(0_u64, |count, range| {
-        let (first, last) = range.split_once('-').unwrap_or((range, range));
-        let (first, last): (u64, u64) = (first.parse().ok()?, last.parse().ok()?);
-        count.checked_add(last.checked_sub(first)?.checked_add(1)?)
-    })
 }
 
 /// Asks Git which commit is checked out. A repository of another user is read as well, since CI servers check out as
