@@ -45,15 +45,20 @@ pub fn checks() -> Vec<Check> {
 
 /// Tries bwrap, which reads what `/proc` lacks with subset=pid; no right of the user changes that.
 fn host_bubblewrap() -> Result<String, Missing> {
-    let lacks_files = processes_only_note(Path::new("/proc")).is_some();
-    bubblewrap(None).map_err(|missing| match lacks_files && missing.reason.contains("/proc/") {
+    bubblewrap(None).map_err(|missing| match missing.reason.contains("/proc/") && lacks_files() {
         true => Missing { remedy: Some(WHOLE_PROC.to_owned()), ..missing },
         false => missing,
     })
 }
 
+/// Returns whether `/proc` has the processes and nothing of the machine.
+fn lacks_files() -> bool {
+    processes_only_note(Path::new("/proc")).is_some()
+}
+
 /// What the recording of a suite gets from the kernel.
 fn source(source: KernelSource) -> Option<Check> {
+    let mount = mount_of_groups();
     let privileged = "run it as root, or: setcap cap_net_admin=ep \"$(command -v memsample)\"; outside \
                       of containers and of other network namespaces, which do not have it";
     let (name, purpose, works, remedy) = match source {
@@ -89,9 +94,14 @@ fn source(source: KernelSource) -> Option<Check> {
             "psi",
             "how long processes waited for memory",
             "/proc/pressure/memory",
-            "Linux 4.20 or later with CONFIG_PSI, started with psi=1",
+            match lacks_files() {
+                true => WHOLE_PROC,
+                false => "Linux 4.20 or later with CONFIG_PSI, started with psi=1",
+            },
         ),
-        KernelSource::ControlGroups => ("cgroups", "the memory of control groups", "mounted", ""),
+        KernelSource::ControlGroups => {
+            ("cgroups", "the memory of control groups", "mounted", mount.as_str())
+        }
         KernelSource::OomKills => (
             "kmsg",
             "whom the OOM killer killed, in the kernel's own words",
@@ -101,14 +111,7 @@ fn source(source: KernelSource) -> Option<Check> {
         // A later library may know more.
         _ => return None,
     };
-    let remedy = match source {
-        KernelSource::Pressure if processes_only_note(Path::new("/proc")).is_some() => {
-            WHOLE_PROC.to_owned()
-        }
-        KernelSource::ControlGroups => mount_of_groups(),
-        _ => remedy.to_owned(),
-    };
-    let missing = |reason| Missing { reason, remedy: Some(remedy) };
+    let missing = |reason| Missing { reason, remedy: Some(remedy.to_owned()) };
     let result = source.try_open().map(|()| works.to_owned()).map_err(missing);
     Some(Check { name, purpose, result })
 }

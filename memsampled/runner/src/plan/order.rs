@@ -1,6 +1,6 @@
 //! The order in which tests are run: what each waits for, and what is tried again.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use super::selection::Selection;
 use crate::results::{Attempt, Outcome, TestResult};
@@ -48,20 +48,18 @@ pub(crate) enum NextItem {
 
 impl<'a> RunPlan<'a> {
     /// Plans the selected tests, without those that have ended.
-    /// `repeats` by name, `repeat` and `retries` stand instead of what the tests say.
+    /// `repeats` says how often each is run; `retries` stands instead of what the tests say.
     pub(crate) fn new<'b>(
         suite: &'a Suite,
         selection: &Selection,
-        (repeat, repeats): (Option<u32>, &BTreeMap<String, u32>),
+        repeats: impl Fn(&Test) -> u32,
         retries: Option<u32>,
         ended: impl IntoIterator<Item = &'b TestResult>,
     ) -> Self {
         let mut plan = Self { items: Vec::new(), by_name: HashMap::new(), first_waiting: 0 };
         for index in selection.of(&suite.tests) {
             let Some(test) = suite.tests.get(index) else { continue };
-            for repetition in
-                1..=repeats.get(&test.name).copied().or(repeat).unwrap_or(test.repeat).max(1)
-            {
+            for repetition in 1..=repeats(test).max(1) {
                 plan.by_name.entry(&test.name).or_default().push(plan.items.len());
                 let retries = retries.unwrap_or(test.retries);
                 plan.items.push(PlanItem {

@@ -148,6 +148,7 @@ fn text(path: &Path) -> String {
     path.display().to_string()
 }
 
-fn nanoseconds(duration: Duration) -> u64 {
+/// Returns a time as results have it.
+pub(crate) fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -23,6 +23,7 @@ pub(crate) mod wording;
 
 pub use attempt::{Attempt, LeftOverProcess, TestResult};
 pub use budget::{BudgetResult, BudgetVerdict};
+pub(crate) use build::nanoseconds;
 pub use file::{
     AttemptResults, EndResults, FILE, FORMAT_VERSION, Results, ResultsError, TestResults,
 };

@@ -1,12 +1,10 @@
 //! What a run would do, without doing it.
 
-use std::time::Duration;
-
 use serde::Serialize;
 
 use super::options::RunOptions;
 use crate::plan::{NextItem, RunPlan, Selection};
-use crate::results::Outcome;
+use crate::results::{Outcome, nanoseconds};
 use crate::sandbox::Sandboxes;
 use crate::suite::{Suite, Test};
 
@@ -59,10 +57,10 @@ pub enum Decision {
 /// The second part is what a reader must know, such as a sandbox that does not work here.
 #[must_use]
 pub fn dry_run(suite: &Suite, options: &RunOptions) -> (Vec<PlannedTest>, Vec<String>) {
-    let RunOptions { selection, repeat, repeats, retries, .. } = options;
+    let RunOptions { selection, retries, .. } = options;
     let mut sandboxes =
         Sandboxes::new(options.sandbox.as_ref(), &options.lxc_path, options.degrade);
-    let mut plan = RunPlan::new(suite, selection, (*repeat, repeats), *retries, []);
+    let mut plan = RunPlan::new(suite, selection, |test| options.repeats_of(test), *retries, []);
     let mut planned: Vec<PlannedTest> = Vec::new();
     let mut seen = vec![false; suite.tests.len()];
     loop {
@@ -117,15 +115,11 @@ fn of(test: &Test, decision: Decision, options: &RunOptions) -> PlannedTest {
         timeout_ns: nanoseconds(test.timeout),
         memory_limit_bytes: test.memory_limit_bytes,
         cpu_limit_ns: test.cpu_limit.map(nanoseconds),
-        repeat: options.repeats.get(&test.name).copied().or(options.repeat).unwrap_or(test.repeat),
+        repeat: options.repeats_of(test),
         retries: options.retries.unwrap_or(test.retries),
         tags: test.tags.clone(),
         requires: test.requires.clone(),
     }
-}
-
-fn nanoseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn waits_for(requires: &[String]) -> Option<String> {

@@ -8,7 +8,7 @@ use memsample::{RecorderOptions, SamplerOptions};
 
 use crate::plan::Selection;
 use crate::sandbox::{Keep, LXC_PATH};
-use crate::suite::{PolicyBudget, Sandbox};
+use crate::suite::{PolicyBudget, Sandbox, Test};
 
 /// How a suite is run.
 #[derive(Clone)]
@@ -59,6 +59,11 @@ impl RunOptions {
     pub const OUTPUT_LIMIT_BYTES: u64 = 64 << 20;
     /// Tasks of a test by default: more than any build has, fewer than stop a machine.
     pub const PROCESSES_MAX: u64 = 4096;
+
+    /// Returns how often a test is run.
+    pub(crate) fn repeats_of(&self, test: &Test) -> u32 {
+        self.repeats.get(&test.name).copied().or(self.repeat).unwrap_or(test.repeat)
+    }
 
     /// Runs all tests one after the other, with the best sandbox that works here, and refuses what
     /// does not work.

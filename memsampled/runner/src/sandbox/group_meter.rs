@@ -9,7 +9,7 @@ use memsample::cgroups::Version;
 use memsample::parse::{CgroupStat, parse_cgroup_number, parse_cgroup_stat, parse_cgroup_stat_v1};
 
 use super::groups::Groups;
-use crate::results::GroupUse;
+use crate::results::{GroupUse, nanoseconds};
 
 /// Between two looks, as between two sweeps of a recording by default.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -123,8 +123,7 @@ impl<'a> GroupMeter<'a> {
         // A part of it.
         let upper = found.group_peak_bytes_upper.filter(|_| found.shmem_peak_bytes.is_some());
         found.shmem_peak_bytes_upper = upper.max(found.shmem_peak_bytes.filter(|_| is_bounded));
-        found.group_cpu_ns =
-            self.cpu_time.map(|time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
+        found.group_cpu_ns = self.cpu_time.map(nanoseconds);
         let note = self.has_moved.then(|| {
             "it moved processes into another control group, so that their memory and CPU time may lack in what \
              its own group had"

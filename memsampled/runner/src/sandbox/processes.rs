@@ -107,6 +107,8 @@ struct ProcessStat {
     is_dead: bool,
     /// Whether its first thread has ended.
     is_first_dead: bool,
+    /// Whether its first thread ends, or has ended.
+    is_first_ending: bool,
 }
 
 impl ProcessStat {
@@ -120,6 +122,7 @@ impl ProcessStat {
             // Of a process that has ended and waits to be reaped, one is counted.
             is_dead: is_first_dead && stat.num_threads < 2,
             is_first_dead,
+            is_first_ending: stat.flags & PF_EXITING != 0,
         })
     }
 }
@@ -137,8 +140,7 @@ pub(super) fn has_run(pid: i32) -> bool {
 
 /// Returns whether the first thread of a process ends, or has ended.
 pub(super) fn is_ending(pid: i32) -> bool {
-    let bytes = fs::read(format!("/proc/{pid}/stat")).unwrap_or_default();
-    parse_stat(&bytes).map_or(true, |stat| stat.flags & PF_EXITING != 0)
+    ProcessStat::of(pid).is_none_or(|stat| stat.is_first_ending)
 }
 
 /// Describes a process; `None` if it has ended.

@@ -32,7 +32,7 @@ use super::tables::write_tables;
 use crate::plan::RunPlan;
 use crate::results::{Abort, Attempt, TestResult};
 use crate::sandbox::Sandboxes;
-use crate::suite::Suite;
+use crate::suite::{Suite, Test};
 use active::ActiveAttempt;
 
 /// Messages of supervisors that wait to be received, at most: the supervisors wait then.
@@ -91,8 +91,9 @@ impl<'a> Dispatcher<'a> {
         let is_resumed = resumed.is_some();
         let ended = resumed.unwrap_or_default();
         let ended_before = ended.iter().map(|ended| &ended.result);
-        let RunOptions { selection, repeat, repeats, retries, .. } = options;
-        let plan = RunPlan::new(suite, selection, (*repeat, repeats), *retries, ended_before);
+        let RunOptions { selection, retries, .. } = options;
+        let repeats = |test: &Test| options.repeats_of(test);
+        let plan = RunPlan::new(suite, selection, repeats, *retries, ended_before);
         let index_of: HashMap<&str, usize> = suite
             .tests
             .iter()

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::Dispatcher;
 use super::active::ActiveAttempt;
 use crate::output::telling_line;
-use crate::results::{Abort, Attempt, StepResult, Verdict};
+use crate::results::{Abort, Attempt, StepResult, Verdict, nanoseconds};
 use crate::run::admission::Claim;
 use crate::run::attempt::{RunningAttempt, spec_of_step};
 use crate::run::event::Event;
@@ -69,9 +69,7 @@ impl Dispatcher<'_> {
             message,
             exit_code: end.exit_code,
             signal: end.signal,
-            duration_ns: duration
-                .filter(|_| outcome != Verdict::NotStarted)
-                .map(|duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)),
+            duration_ns: duration.filter(|_| outcome != Verdict::NotStarted).map(nanoseconds),
             stdout: stdout.map(relative),
             stderr: stderr.map(relative),
             output_cut_bytes: end.output_cut_bytes,
