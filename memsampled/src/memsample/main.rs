@@ -23,6 +23,7 @@ mod plain_table;
 mod record;
 mod recording_path;
 mod recover;
+mod reference;
 mod run;
 mod session;
 mod share;

@@ -1,15 +1,14 @@
 //! Which recording a person means: a path, a name, `@latest`, the id of a session, or the results of a run.
 
 use std::path::{Path, PathBuf};
-use std::sync::LazyLock;
 
 use anyhow::{Context, bail};
 use memsample::{Recording, Recovery};
 use memsample_inherited::tell;
 use memsample_input::printable;
-use regex::Regex;
 
 use crate::known_recordings::{KnownRecordings, recordings_of_run};
+use crate::reference::{back, is_named};
 
 /// How many recordings an error names.
 const MAX_NAMED: usize = 5;
@@ -53,11 +52,10 @@ pub(crate) fn resolve(named: &Path) -> anyhow::Result<PathBuf> {
         };
         return Ok(found.path.clone());
     }
-    let is_named = |name: &str| name == text || without_time(name) == Some(text);
     let mut recordings = known.recordings.iter();
     // As the link beside them, unless one has this name.
     let newest = known.recordings.first().filter(|_| text == "latest");
-    match recordings.find(|it| is_named(&it.name)).or(newest) {
+    match recordings.find(|it| is_named(&it.name, text)).or(newest) {
         Some(found) => Ok(found.path.clone()),
         None => Err(not_found(named, Some(&known))),
     }
@@ -69,21 +67,6 @@ fn behind_link(path: &Path) -> PathBuf {
         (Some(parent), Ok(target)) => parent.join(target),
         _ => path.to_owned(),
     }
-}
-
-/// Returns how many recordings are newer, of `latest` or `-1`.
-fn back(reference: &str) -> Option<usize> {
-    match reference {
-        "latest" => Some(0),
-        number => number.strip_prefix('-')?.parse().ok(),
-    }
-}
-
-/// Returns a name without the time behind it, which it has from `record --name` and `start --name`.
-fn without_time(name: &str) -> Option<&str> {
-    static TIME: LazyLock<Option<Regex>> =
-        LazyLock::new(|| Regex::new(r"^(.+)-\d{8}T\d{6}Z(-\d+)?$").ok());
-    Some(TIME.as_ref()?.captures(name)?.get(1)?.as_str())
 }
 
 fn not_found(named: &Path, known: Option<&KnownRecordings>) -> anyhow::Error {
@@ -129,23 +112,4 @@ fn names(known: &KnownRecordings) -> String {
         more => format!(" and {more} more: see `memsample ls`"),
     };
     format!("{}{more}", newest.join(", "))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_may_have_a_time_behind_it() {
-        assert_eq!(without_time("nightly-20261128T173000Z"), Some("nightly"));
-        assert_eq!(without_time("a-b-20261128T173000Z-2"), Some("a-b"));
-        assert_eq!(without_time("20261128T173000Z"), None);
-        assert_eq!(without_time("nightly"), None);
-    }
-
-    #[test]
-    fn references_count_back_from_the_latest() {
-        assert_eq!([back("latest"), back("-1"), back("-12")], [Some(0), Some(1), Some(12)]);
-        assert_eq!([back(""), back("1"), back("--1"), back("newest")], [None; 4]);
-    }
 }

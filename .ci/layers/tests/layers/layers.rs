@@ -63,12 +63,12 @@ pub(crate) const PACKAGES: [(&str, &[&str]); 11] = [
         "memsampled/src/memsample/main.rs",
         &[
             "exit",
-            "child config_args duration json_output known_recordings live_terminal pattern plain_table share signals text",
+            "child config_args duration json_output known_recordings live_terminal pattern plain_table reference share signals text",
             "command_hint command_line command_usage recording_path",
             "compare doctor ls recover summary",
             "control peaks record view",
             "exec import run session",
         ],
     ),
-    ("memsampled/src/memsampled/main.rs", &["args heap log"]),
+    ("memsampled/src/memsampled/main.rs", &["args log"]),
 ];

@@ -9,6 +9,8 @@ use memsample_inherited::tell;
 use memsample_input::printable;
 use memsample_runner::results::{FILE, Results};
 
+use crate::reference::{back, is_named};
+
 /// Where names are looked up.
 const PLACE: &str = "runs";
 
@@ -66,11 +68,7 @@ fn resolve(named: &Path) -> anyhow::Result<Vec<PathBuf>> {
     }
     let runs = by_start();
     if let Some(reference) = text.strip_prefix('@') {
-        let back = match reference {
-            "latest" => Some(0),
-            number => number.strip_prefix('-').and_then(|number| number.parse::<usize>().ok()),
-        };
-        let back = back.with_context(|| {
+        let back = back(reference).with_context(|| {
             format!(
                 "`{}` is no run: write @latest, @-1 for the one before it, and so on",
                 shown(named)
@@ -81,13 +79,11 @@ fn resolve(named: &Path) -> anyhow::Result<Vec<PathBuf>> {
         };
         return Ok(vec![file.clone()]);
     }
-    let is_named = |file: &&PathBuf| {
-        let name = file.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy();
-        let time = name.strip_prefix(&*text).and_then(|rest| rest.strip_prefix('-'));
-        name == text
-            || time.is_some_and(|time| time.len() >= 16 && time.as_bytes().get(8) == Some(&b'T'))
+    let has_name = |file: &&PathBuf| {
+        let name = file.parent().and_then(Path::file_name).unwrap_or_default();
+        is_named(&name.to_string_lossy(), &text)
     };
-    match runs.iter().find(is_named) {
+    match runs.iter().find(has_name) {
         Some(file) => Ok(vec![file.clone()]),
         None => bail!(
             "`{}` is no run: there is no such directory, and no run of this name in `{PLACE}`",
