@@ -218,6 +218,11 @@ impl Process {
         self.later_execs > 0
     }
 
+    /// Returns whether the image was looked at for the first time since `boot_ns`.
+    pub(super) fn is_new_since(&self, boot_ns: u64) -> bool {
+        self.image_boot_ns >= boot_ns
+    }
+
     /// Notes that the kernel reported an exec.
     pub(super) fn note_exec(&mut self, boot_ns: u64) {
         self.reported_exec_boot_ns = boot_ns;

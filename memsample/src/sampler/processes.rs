@@ -231,7 +231,7 @@ impl Processes {
             Occupant::KernelThread(_) => return,
         }
         let swept_boot_ns = self.swept_boot_ns;
-        let is_new = entry.process().is_some_and(|process| process.image_boot_ns >= swept_boot_ns);
+        let is_new = entry.process().is_some_and(|process| process.is_new_since(swept_boot_ns));
         let is_newborn = entry.state.contains(EntryState::NEWBORN);
         let files = if is_newborn { wanted.of_newborn } else { wanted.files };
         match self.reader.read(entry, files, wanted.on_change, &mut self.counts) {
@@ -495,7 +495,7 @@ impl Processes {
         };
         process.note_exec(boot_ns);
         let is_exec_reported = process.is_exec_reported();
-        let is_new = process.image_boot_ns >= swept_boot_ns;
+        let is_new = process.is_new_since(swept_boot_ns);
         // So that it is not taken for unchanged.
         entry.forget_statm();
         if is_exec_reported && is_new {

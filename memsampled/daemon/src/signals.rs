@@ -1,18 +1,12 @@
 //! The signals that mean something to the daemon.
 
 use std::io;
-use std::time::Duration;
 
 use memsample_inherited::{ArrivingSignals, is_ignored, is_init};
 use rustix::process::{Signal, WaitOptions, wait};
 use tokio::net::UnixStream;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::{sleep, timeout};
-
-/// After a failure, so that one that stays does not take a processor.
-const FAILURE_PAUSE: Duration = Duration::from_millis(20);
-/// How often signals are looked for that came without a byte through the socket.
-const LOOK_PAUSE: Duration = Duration::from_secs(1);
 
 /// What a signal asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,9 +38,10 @@ impl Signals {
             // It ends when nobody asks any more.
             while !sender.is_closed() {
                 // The byte of a signal may be lost, so the end of the time is no failure.
-                let waited = timeout(LOOK_PAUSE, socket.readable()).await.unwrap_or(Ok(()));
+                let waited =
+                    timeout(ArrivingSignals::LOOK_PAUSE, socket.readable()).await.unwrap_or(Ok(()));
                 if waited.is_err() || !drain(&socket) {
-                    sleep(FAILURE_PAUSE).await;
+                    sleep(ArrivingSignals::FAILURE_PAUSE).await;
                 }
                 for signal in arriving.pending() {
                     let request = match signal {

@@ -8,11 +8,6 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use signal_hook::iterator::backend::{Pending, SignalDelivery};
 use signal_hook::iterator::exfiltrator::SignalOnly;
 
-/// How often signals are looked for that came without a byte through the socket.
-const LOOK_PAUSE: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
-/// After a failure, so that one that stays does not take a processor.
-const FAILURE_PAUSE: Duration = Duration::from_millis(20);
-
 /// The signals that arrive from its making on. They no longer end this program.
 ///
 /// A handler notes the signal and sends a byte to who waits. Where the byte cannot be sent or received, the signal is
@@ -21,6 +16,11 @@ const FAILURE_PAUSE: Duration = Duration::from_millis(20);
 pub struct ArrivingSignals(SignalDelivery<UnixStream, SignalOnly>);
 
 impl ArrivingSignals {
+    /// How often signals are looked for that came without a byte through the socket.
+    pub const LOOK_PAUSE: Duration = Duration::from_secs(1);
+    /// After a failure, so that one that stays does not take a processor.
+    pub const FAILURE_PAUSE: Duration = Duration::from_millis(20);
+
     /// Handles these signals.
     ///
     /// # Errors
@@ -48,9 +48,10 @@ impl ArrivingSignals {
     /// Waits, and returns the signals that came meanwhile: each once, and sometimes none.
     pub fn wait(&mut self) -> Pending<SignalOnly> {
         let mut files = [PollFd::new(self.0.get_read(), PollFlags::IN)];
-        let ready = poll(&mut files, Some(&LOOK_PAUSE));
+        let pause = Timespec { tv_sec: Self::LOOK_PAUSE.as_secs() as i64, tv_nsec: 0 };
+        let ready = poll(&mut files, Some(&pause));
         if ready.is_err_and(|errno| errno != rustix::io::Errno::INTR) {
-            std::thread::sleep(FAILURE_PAUSE);
+            std::thread::sleep(Self::FAILURE_PAUSE);
         }
         self.0.pending()
     }
