@@ -43,34 +43,19 @@ const OF_SHIM: [(&str, u32); 2] = [("recvmsg", 3), ("sendmsg", 3)];
 /// Longer than any of these programs takes on a busy machine.
 const SECONDS: u32 = 60;
 
-/// Runs a command once for each fault, four at a time, and gives what it did to `check`.
+/// Tries each fault in a directory of its own, four at a time. `try_one` returns what it did wrong.
 #[track_caller]
-fn check_all(arguments: &str, check: impl Fn(&Path, &Ended) -> Option<String> + Sync) {
-    let faults: Vec<(&str, u32)> =
-        CALLS.iter().flat_map(|&call| WHEN.map(|when| (call, when))).chain(OF_SHIM).collect();
-    let (left, wrong) = (Mutex::new(faults), Mutex::new(Vec::new()));
+fn try_all(
+    faults: impl Iterator<Item = (&'static str, u32)>,
+    try_one: impl Fn(&Path, &str, u32) -> Option<String> + Sync,
+) {
+    let (left, wrong) = (Mutex::new(faults.collect::<Vec<_>>()), Mutex::new(Vec::new()));
     let work = || {
         loop {
             let Some((call, when)) = left.lock().unwrap().pop() else { return };
             let directory = tempdir().unwrap();
-            let suite = "name = 's'\n[[test]]\nname = 'a'\ncommand = ['true']\n";
-            fs::write(directory.path().join("suite.toml"), suite).unwrap();
-            let ended = shell(
-                directory.path(),
-                &format!(
-                    "timeout --kill-after=1 {SECONDS} strace -f -qq -o /dev/null -e trace={call} \
-                     -e inject={call}:error=EIO:when={when} $MEMSAMPLE {arguments}"
-                ),
-            );
-            let fault = match ended.code {
-                None => Some("a signal ended it".to_owned()),
-                Some(124 | 137) => Some("it hangs".to_owned()),
-                _ if ended.stderr.contains("panicked") => Some("it panics".to_owned()),
-                _ => check(directory.path(), &ended),
-            };
-            if let Some(fault) = fault {
-                let what = format!("{call} {when}: {fault}: {:?} {}", ended.code, ended.stderr);
-                wrong.lock().unwrap().push(what);
+            if let Some(fault) = try_one(directory.path(), call, when) {
+                wrong.lock().unwrap().push(format!("{call} {when}: {fault}"));
             }
         }
     };
@@ -81,6 +66,30 @@ fn check_all(arguments: &str, check: impl Fn(&Path, &Ended) -> Option<String> + 
     });
     let wrong = wrong.into_inner().unwrap();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Runs a command once for each fault, and gives what it did to `check`.
+#[track_caller]
+fn check_all(arguments: &str, check: impl Fn(&Path, &Ended) -> Option<String> + Sync) {
+    let faults = CALLS.iter().flat_map(|&call| WHEN.map(|when| (call, when))).chain(OF_SHIM);
+    try_all(faults, |directory, call, when| {
+        let suite = "name = 's'\n[[test]]\nname = 'a'\ncommand = ['true']\n";
+        fs::write(directory.join("suite.toml"), suite).unwrap();
+        let ended = shell(
+            directory,
+            &format!(
+                "timeout --kill-after=1 {SECONDS} strace -f -qq -o /dev/null -e trace={call} \
+                 -e inject={call}:error=EIO:when={when} $MEMSAMPLE {arguments}"
+            ),
+        );
+        let fault = match ended.code {
+            None => Some("a signal ended it".to_owned()),
+            Some(124 | 137) => Some("it hangs".to_owned()),
+            _ if ended.stderr.contains("panicked") => Some("it panics".to_owned()),
+            _ => check(directory, &ended),
+        };
+        fault.map(|fault| format!("{fault}: {:?} {}", ended.code, ended.stderr))
+    });
 }
 
 /// A code other than 0 has its reason on stderr.
@@ -138,58 +147,41 @@ fn a_run_has_passed_or_says_why_not_whatever_fails() {
 
 #[test]
 fn a_daemon_serves_and_ends_as_it_is_asked_whatever_fails() {
-    let faults: Vec<(&str, u32)> =
-        CALLS_OF_DAEMON.iter().flat_map(|&call| WHEN.map(|when| (call, when))).collect();
-    let (left, wrong) = (Mutex::new(faults), Mutex::new(Vec::new()));
-    let work = || {
-        loop {
-            let Some((call, when)) = left.lock().unwrap().pop() else { return };
-            let directory = tempdir().unwrap();
-            // The command ends as it does, and what was not recorded is said. The first signal ends the daemon.
-            let ended = shell(
-                directory.path(),
-                &format!(
-                    "timeout --foreground --kill-after=1 {SECONDS} \
-                     strace -D -f -qq -o /dev/null -e trace={call} \
-                     -e inject={call}:error=EIO:when={when} \
-                     {MEMSAMPLED} --socket $PWD/s --recordings $PWD/recordings 2>daemon & daemon=$!
-                     until test -S s || ! kill -0 $daemon; do sleep 0.02; done
-                     $MEMSAMPLE session --socket $PWD/s -- sh -c 'sleep 0.1; exit 3'
-                     echo $? > client
-                     kill -TERM $daemon
-                     wait $daemon"
-                ),
-            );
-            let read =
-                |name: &str| fs::read_to_string(directory.path().join(name)).unwrap_or_default();
-            let (daemon, client) = (read("daemon"), read("client"));
-            let is_recorded = crate::command::recordings(directory.path())
-                .iter()
-                .filter(|directory| directory.join("recording.json").exists())
-                .any(|recording| manifest(recording)["state"] == "closed");
-            let fault = if ended.code != Some(0) {
-                Some("it does not end well")
-            } else if daemon.contains("panicked") {
-                Some("it panics")
-            } else if client.trim() != "3" {
-                Some("another code than that of the command")
-            } else if !is_recorded && !ended.stderr.contains("warning") {
-                Some("what was not recorded is not told")
-            } else {
-                None
-            };
-            if let Some(fault) = fault {
-                let (code, said) = (ended.code, ended.stderr);
-                let what = format!("{call} {when}: {fault}: {code:?} {client} {said} {daemon}");
-                wrong.lock().unwrap().push(what);
-            }
-        }
-    };
-    std::thread::scope(|scope| {
-        for _ in 0..4 {
-            scope.spawn(work);
-        }
+    let faults = CALLS_OF_DAEMON.iter().flat_map(|&call| WHEN.map(|when| (call, when)));
+    try_all(faults, |directory, call, when| {
+        // The command ends as it does, and what was not recorded is said. The first signal ends the daemon.
+        let ended = shell(
+            directory,
+            &format!(
+                "timeout --foreground --kill-after=1 {SECONDS} \
+                 strace -D -f -qq -o /dev/null -e trace={call} \
+                 -e inject={call}:error=EIO:when={when} \
+                 {MEMSAMPLED} --socket $PWD/s --recordings $PWD/recordings 2>daemon & daemon=$!
+                 until test -S s || ! kill -0 $daemon; do sleep 0.02; done
+                 $MEMSAMPLE session --socket $PWD/s -- sh -c 'sleep 0.1; exit 3'
+                 echo $? > client
+                 kill -TERM $daemon
+                 wait $daemon"
+            ),
+        );
+        let read = |name: &str| fs::read_to_string(directory.join(name)).unwrap_or_default();
+        let (daemon, client) = (read("daemon"), read("client"));
+        let is_recorded = crate::command::recordings(directory)
+            .iter()
+            .filter(|directory| directory.join("recording.json").exists())
+            .any(|recording| manifest(recording)["state"] == "closed");
+        let fault = if ended.code != Some(0) {
+            Some("it does not end well")
+        } else if daemon.contains("panicked") {
+            Some("it panics")
+        } else if client.trim() != "3" {
+            Some("another code than that of the command")
+        } else if !is_recorded && !ended.stderr.contains("warning") {
+            Some("what was not recorded is not told")
+        } else {
+            None
+        };
+        let (code, said) = (ended.code, &ended.stderr);
+        fault.map(|fault| format!("{fault}: {code:?} {client} {said} {daemon}"))
     });
-    let wrong = wrong.into_inner().unwrap();
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
