@@ -7,8 +7,10 @@
 //! span_marks ─▶ test_spans, marked_spans
 //! marked_spans, process_trees, composition ─▶ marked_sums ─▶ marked_tests
 //! test_membership, largest, test_sums ─▶ launched_command
+//! test_membership, test_spans, sampled_image ─▶ attempt_roles; lifetimes ─▶ sums_over_time
 //! ```
 
+mod attempt_roles;
 mod borrowed_maps;
 mod bound;
 mod composition;
@@ -28,6 +30,7 @@ mod role_peaks;
 mod sampled_image;
 mod slope;
 mod span_marks;
+mod sums_over_time;
 mod sweep_windows;
 mod test_attempt;
 mod test_membership;
@@ -39,6 +42,7 @@ mod unattributed;
 mod unseen_images;
 mod upper_sum;
 
+pub use attempt_roles::{AttemptRole, attempt_roles, recording_roles};
 pub use bound::{Bound, Source, counter_error_bytes, counter_error_of_kernel};
 pub use composition::Composition;
 pub use largest::{LargestProcess, largest_processes, largest_processes_of_test};
@@ -49,6 +53,9 @@ pub use process_peaks::{ProcessPeak, process_peaks};
 pub use reaped::reaped_label;
 pub use role_peaks::{RolePeak, role_peaks, test_peaks};
 pub use span_marks::MarkedState;
+pub use sums_over_time::{
+    GroupMemory, MemorySums, TickInstant, sums_between, sums_over_time, tick_instants,
+};
 pub use test_membership::EXEC_MARK;
 pub use test_pss::{PssMissing, PssPeak};
 pub use test_sums::test_usages;

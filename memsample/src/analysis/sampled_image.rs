@@ -60,27 +60,13 @@ pub(super) fn sampled_images(
 ) -> io::Result<Vec<SampledImage>> {
     let unseen_before = unseen_before(recording, &rows)?;
     let reaped = Reaped::read(recording)?;
-    let mut images: HashMap<u64, SampledImage> =
-        rows.into_iter().map(|row| (row.process, SampledImage::new(row))).collect();
+    let mut images = exited_images(recording, rows)?;
     for image in images.values_mut() {
         image.reaped_max_bytes = reaped.max_rss_bytes(&image.row);
     }
     for (process, unseen) in unseen_before {
         if let Some(image) = images.get_mut(&process) {
             image.unseen_before = unseen;
-        }
-    }
-    for batch in recording.read_table("exits", &["ts", "process", "start_ns", "lived_ns"]) {
-        let batch = batch?;
-        let ts = numbers::<Millisecond>(&batch, "ts")?.values();
-        let process = numbers::<Int64Type>(&batch, "process")?.values();
-        let start = numbers::<Int64Type>(&batch, "start_ns")?.values();
-        let lived = numbers::<Int64Type>(&batch, "lived_ns")?.values();
-        for (((ts, process), start), lived) in ts.iter().zip(process).zip(start).zip(lived) {
-            if let Some(image) = images.get_mut(&process.unsigned_abs()) {
-                image.exit_ms = Some(*ts);
-                image.exit_ns = Some(start.unsigned_abs().saturating_add(lived.unsigned_abs()));
-            }
         }
     }
     for batch in recording.read_table("samples", &SAMPLES) {
@@ -108,6 +94,29 @@ pub(super) fn sampled_images(
         }
     }
     Ok(images.into_values().collect())
+}
+
+/// Reads `exits` alone for the images of `rows`; the key is `processes.process`.
+pub(super) fn exited_images(
+    recording: &Recording,
+    rows: Vec<ImageRow>,
+) -> io::Result<HashMap<u64, SampledImage>> {
+    let mut images: HashMap<u64, SampledImage> =
+        rows.into_iter().map(|row| (row.process, SampledImage::new(row))).collect();
+    for batch in recording.read_table("exits", &["ts", "process", "start_ns", "lived_ns"]) {
+        let batch = batch?;
+        let ts = numbers::<Millisecond>(&batch, "ts")?.values();
+        let process = numbers::<Int64Type>(&batch, "process")?.values();
+        let start = numbers::<Int64Type>(&batch, "start_ns")?.values();
+        let lived = numbers::<Int64Type>(&batch, "lived_ns")?.values();
+        for (((ts, process), start), lived) in ts.iter().zip(process).zip(start).zip(lived) {
+            if let Some(image) = images.get_mut(&process.unsigned_abs()) {
+                image.exit_ms = Some(*ts);
+                image.exit_ns = Some(start.unsigned_abs().saturating_add(lived.unsigned_abs()));
+            }
+        }
+    }
+    Ok(images)
 }
 
 impl SampledImage {

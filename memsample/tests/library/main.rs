@@ -5,6 +5,7 @@ mod fake_proc;
 mod recorded;
 mod scripted_clock;
 mod simulation;
+mod summed;
 
 mod cgroups;
 mod damaged_tables;

@@ -8,6 +8,7 @@ use crate::fake_proc::{FakeProc, FakeProcess};
 use crate::recorded::{Rows, batches, check_consistency, int64, rows, string};
 use crate::scripted_clock::{START, ScriptedClock};
 use crate::simulation::Simulation;
+use crate::summed::check_sums;
 use memsample::analysis::largest_processes;
 use memsample::clock::Now;
 use memsample::{
@@ -86,6 +87,7 @@ fn check_simulation(seed: u64, ticks: u64, interval: Duration, detail: Rate, pss
     }
     assert_eq!(recording.manifest().totals.ticks, ticks);
     check_consistency(&recording);
+    check_sums(&recording);
 }
 
 #[test]
