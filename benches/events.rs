@@ -91,11 +91,13 @@ fn number(result: &Value, key: &str) -> f64 {
 fn record(options: &[&str], command: &[&str]) -> Value {
     let directory = tempfile::tempdir().unwrap();
     let mut record: Command = memsample().unwrap();
-    record.args(["record", "--json", "--out"]).arg(directory.path()).args(options);
+    let result = directory.path().join("result.json");
+    record.args(["record", "--json"]).arg(&result).arg("--out");
+    record.arg(directory.path().join("recordings")).args(options);
     if !command.is_empty() {
         record.arg("--").args(command);
     }
     let output = record.stderr(Stdio::inherit()).output().unwrap();
     assert!(output.status.success());
-    serde_json::from_slice(&output.stdout).unwrap()
+    serde_json::from_slice(&std::fs::read(result).unwrap()).unwrap()
 }
