@@ -30,6 +30,8 @@ mod share;
 mod signals;
 mod summary;
 mod text;
+#[cfg(feature = "top")]
+mod top;
 mod view;
 
 use std::path::{Path, PathBuf};
@@ -71,6 +73,8 @@ enum Command {
     Peaks(peaks::PeaksArgs),
     Compare(compare::CompareArgs),
     View(view::ViewArgs),
+    #[cfg(feature = "top")]
+    Top(top::TopArgs),
     Session(session::SessionArgs),
     Start(control::start::StartArgs),
     Mark(control::mark::MarkArgs),
@@ -159,6 +163,8 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Peaks(args) => peaks::run(&args),
         Command::Compare(args) => compare::run(&args),
         Command::View(args) => view::run(&args),
+        #[cfg(feature = "top")]
+        Command::Top(args) => top::run(&args),
         Command::Session(args) => session::run(&args),
         Command::Start(args) => control::start::run(args),
         Command::Mark(args) => control::mark::run(args),

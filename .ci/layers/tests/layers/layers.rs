@@ -2,7 +2,7 @@
 
 /// The root file of each package, with its layers: a module imports only from the lines above its own.
 /// Modules on one line are one layer, and import nothing from each other.
-pub(crate) const PACKAGES: [(&str, &[&str]); 11] = [
+pub(crate) const PACKAGES: [(&str, &[&str]); 12] = [
     ("memsample/beneath/src/lib.rs", &["regular temporary", "directory", "removal", "private"]),
     (
         "memsample/src/lib.rs",
@@ -56,6 +56,19 @@ pub(crate) const PACKAGES: [(&str, &[&str]); 11] = [
         ],
     ),
     (
+        "memsampled/top/src/lib.rs",
+        &[
+            "amount cgroup_limits growth own_cost sparkline",
+            "frame",
+            "row_key source",
+            "live trail",
+            "replay rows",
+            "app",
+            "screen",
+            "show",
+        ],
+    ),
+    (
         "memsampled/runner/src/lib.rs",
         &["output replace suite", "results", "plan sandbox", "doctor run", "report"],
     ),
@@ -67,7 +80,7 @@ pub(crate) const PACKAGES: [(&str, &[&str]); 11] = [
             "command_hint command_line command_usage recording_path",
             "compare doctor ls recover summary",
             "control peaks record view",
-            "exec import run session",
+            "exec import run session top",
         ],
     ),
     ("memsampled/src/memsampled/main.rs", &["args log"]),
