@@ -1,7 +1,7 @@
 //! `memsample top`: a live screen of the memory of a machine, or of a recording.
 
 use std::io::{self, IsTerminal};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -19,6 +19,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::config_args::ConfigArgs;
 use crate::exit::ExitCode;
+use crate::record::descriptors::DescriptorLimit;
 use crate::view::parse_at;
 use crate::{duration, pattern, recording_path, summary};
 
@@ -136,7 +137,9 @@ pub(crate) fn run(args: &TopArgs) -> anyhow::Result<ExitCode> {
 fn source(args: &TopArgs) -> anyhow::Result<Box<dyn Source>> {
     let Some(named) = &args.recording else {
         let config = Config::read(args.config.config.as_deref())?;
-        let sampler = config.redact(&args.config.redact).describe(SamplerOptions::default());
+        let descriptors = DescriptorLimit::raise(Path::new("/proc"));
+        let sampler = SamplerOptions::default().max_descriptors(descriptors.for_sampler());
+        let sampler = config.redact(&args.config.redact).describe(sampler);
         let source = LiveSource::new(sampler, args.pss_budget);
         return Ok(Box::new(source.context("cannot sample this machine")?));
     };
