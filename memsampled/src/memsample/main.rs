@@ -32,6 +32,7 @@ mod summary;
 mod text;
 #[cfg(feature = "top")]
 mod top;
+mod trend;
 mod view;
 
 use std::path::{Path, PathBuf};
@@ -72,6 +73,7 @@ enum Command {
     Ls(ls::LsArgs),
     Peaks(peaks::PeaksArgs),
     Compare(compare::CompareArgs),
+    Trend(trend::TrendArgs),
     View(view::ViewArgs),
     #[cfg(feature = "top")]
     Top(top::TopArgs),
@@ -162,6 +164,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Ls(args) => ls::run(&args),
         Command::Peaks(args) => peaks::run(&args),
         Command::Compare(args) => compare::run(&args),
+        Command::Trend(args) => trend::run(&args),
         Command::View(args) => view::run(&args),
         #[cfg(feature = "top")]
         Command::Top(args) => top::run(&args),
