@@ -56,6 +56,8 @@ pub(crate) enum Change {
     Absent(Slot),
     /// The image belongs to another test than before.
     Assign(Slot, Option<Arc<str>>),
+    /// The user, the control group, the arguments or the role are others from this tick on. It is the same image.
+    Describe(Slot, Arc<Identity>),
 }
 
 /// The numbers of one process at one tick.

@@ -77,7 +77,7 @@ impl fmt::Debug for Comm {
     }
 }
 
-/// What is known of a process image, read once when it is first seen.
+/// What is known of a process image: read when it is first seen; user, control group, arguments and role again later.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     /// The number that samples carry.
@@ -104,6 +104,8 @@ pub struct Identity {
     pub cmdline: Vec<u8>,
     /// The control group: in the v1 memory hierarchy where there is one, else in v2.
     pub cgroup: Option<Vec<u8>>,
+    /// Whether it was seen to move into another control group since the image began.
+    pub moved: bool,
     /// What the process does, by a name that is the same in the next run: that of the first rule that
     /// fits, or else [`role`](crate::role()).
     pub role: String,
@@ -163,6 +165,7 @@ impl Identity {
             exe: None,
             cmdline: Vec::new(),
             cgroup: None,
+            moved: false,
             role: String::new(),
         }
     }

@@ -113,6 +113,17 @@ impl IdentityRules {
         self.kept.cut(redacted)
     }
 
+    /// Returns the role that the first rule that fits gives to an image; `None` where none fits.
+    pub(crate) fn ruled_role(
+        &self,
+        comm: &Comm,
+        exe: Option<&[u8]>,
+        redacted: &[u8],
+        cgroup: Option<&[u8]>,
+    ) -> Option<String> {
+        self.roles.iter().find_map(|rule| rule.apply(comm.as_bytes(), exe, redacted, cgroup))
+    }
+
     /// Returns the role of an image, from its redacted arguments: that of the first rule that fits,
     /// or else the usual one.
     ///
@@ -124,9 +135,8 @@ impl IdentityRules {
         redacted: &[u8],
         cgroup: Option<&[u8]>,
     ) -> String {
-        let comm = comm.as_bytes();
-        let mut rules = self.roles.iter();
-        rules.find_map(|rule| rule.apply(comm, exe, redacted, cgroup)).unwrap_or_else(|| {
+        self.ruled_role(comm, exe, redacted, cgroup).unwrap_or_else(|| {
+            let comm = comm.as_bytes();
             let arguments = redacted.split(|&byte| byte == 0);
             role(comm, exe, arguments)
         })

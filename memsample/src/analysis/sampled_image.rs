@@ -12,7 +12,7 @@ use super::composition::{Composition, Parts, known};
 use super::growth::Growth;
 use super::reaped::Reaped;
 use super::unseen_images::unseen_before;
-use crate::recording::{ImageRow, Recording, numbers};
+use crate::recording::{ImageRow, Recording, numbers, strings};
 
 /// A process image with the results of its samples and its exit record.
 pub(super) struct SampledImage {
@@ -29,6 +29,16 @@ pub(super) struct SampledImage {
     pub(super) unseen_before: u64,
     /// The largest resident set of all images of its process, as its reaper knows; `None` where nobody said so.
     pub(super) reaped_max_bytes: Option<u64>,
+    /// Of an image that moved, as it was while it was of its test.
+    pub(super) member: Option<MemberSamples>,
+}
+
+/// The samples of an image at which it was of its test.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct MemberSamples {
+    pub(super) samples: u64,
+    pub(super) first_ms: i64,
+    pub(super) rss_peak_bytes: u64,
 }
 
 /// The last high-water mark that was read.
@@ -41,7 +51,8 @@ pub(super) struct HighWaterMark {
     pub(super) reached_ms: i64,
 }
 
-const SAMPLES: [&str; 9] = [
+const SAMPLES: [&str; 10] = [
+    "test",
     "ts",
     "process",
     "rss_bytes",
@@ -76,6 +87,8 @@ pub(super) fn sampled_images(
         let parts = Parts::of(&batch)?;
         let optional = |name| numbers::<Int64Type>(&batch, name);
         let (hwm, minflt) = (optional("hwm_bytes")?, optional("minflt")?);
+        // A recording of an older version lacks it.
+        let test = strings(&batch, "test").ok();
         let mut image: Option<&mut SampledImage> = None;
         for (row, (&ts_ms, process)) in ts.iter().zip(process).enumerate() {
             let process = process.unsigned_abs();
@@ -86,6 +99,11 @@ pub(super) fn sampled_images(
             let Some(image) = image.as_mut().filter(|image| image.row.process == process) else {
                 continue;
             };
+            if let (true, Some(test)) = (image.row.moved, test)
+                && image.row.test.as_deref() == test.is_valid(row).then(|| test.value(row))
+            {
+                image.note_member(ts_ms, parts.rss_bytes(row));
+            }
             image.observe(ts_ms, parts.rss_bytes(row), |ts| parts.at(row, ts));
             // The recording repeats the last reading; faults are not null only where both were read.
             if let Some(bytes) = known(hwm, row).filter(|_| minflt.is_valid(row)) {
@@ -131,6 +149,21 @@ impl SampledImage {
             exit_ns: None,
             unseen_before: 0,
             reaped_max_bytes: None,
+            member: None,
+        }
+    }
+
+    /// Returns the row as far as it is of the test: of an image that moved, what was sampled meanwhile. High-water marks
+    /// are those of all its life.
+    pub(super) fn row_of_member(&self) -> ImageRow {
+        let row = self.row.clone();
+        let Some(member) = self.member.filter(|_| row.moved) else { return row };
+        ImageRow {
+            samples: member.samples,
+            rss_peak_bytes: Some(member.rss_peak_bytes),
+            hwm_bytes: None,
+            exit_hwm_bytes: None,
+            ..row
         }
     }
 
@@ -168,6 +201,15 @@ impl SampledImage {
         }
     }
 
+    fn note_member(&mut self, ts_ms: i64, rss_bytes: u64) {
+        let member = self
+            .member
+            .get_or_insert(MemberSamples { first_ms: ts_ms, ..MemberSamples::default() });
+        member.samples += 1;
+        member.first_ms = member.first_ms.min(ts_ms);
+        member.rss_peak_bytes = member.rss_peak_bytes.max(rss_bytes);
+    }
+
     fn note_hwm(&mut self, ts_ms: i64, bytes: u64) {
         let before = self.hwm;
         let reached_ms =
@@ -200,6 +242,7 @@ mod tests {
             exit_ns: Some(0),
             unseen_before: 0,
             reaped_max_bytes: None,
+            member: None,
         };
         let bound = image.upper(Some(100));
         assert_eq!(bound.is_some(), is_bounded_at_exit(&image.row, Some(100)));

@@ -111,7 +111,7 @@ impl TestAttempt {
         upper: Option<Bound>,
         before: Option<((u64, u64), Bound)>,
     ) -> (usize, (i32, u64)) {
-        let row = &image.row;
+        let row = &image.row_of_member();
         if !self.is_marked.0 {
             self.begin_ms = self.begin_ms.min(row.first_ms);
         }
@@ -140,6 +140,11 @@ impl TestAttempt {
             part.add(image, lived, upper, before);
         }
         (role, process)
+    }
+
+    /// Returns whether it is an attempt of this test.
+    pub(super) fn is_of(&self, test: &str) -> bool {
+        self.test == test
     }
 
     pub(super) fn count(&mut self, process: (i32, u64), counters: Counters) {
@@ -218,7 +223,7 @@ impl Part {
         upper: Option<Bound>,
         before: Option<((u64, u64), Bound)>,
     ) {
-        let lower = lower(&image.row);
+        let lower = lower(&image.row_of_member());
         if self.single.is_none_or(|(largest, _)| lower.bytes > largest.bytes) {
             self.single = Some((lower, image.exit_ms.unwrap_or(image.row.last_ms)));
         }

@@ -56,6 +56,11 @@ fn spans_of(marks: impl IntoIterator<Item = SpanMark>) -> HashMap<String, Vec<Te
 /// Returns the index of the span, of those of its test, to which an image belongs. Spans do not overlap. An
 /// image that began between two belongs to the later one, whose mark is set when its processes are ready.
 pub(super) fn span_of(spans: &[TestSpan], image: &SampledImage) -> usize {
+    if let Some(member) = image.member {
+        // It may have begun long before the test into whose group it moved.
+        let before = spans.partition_point(|span| span.begin_ms <= member.first_ms);
+        return before.saturating_sub(1);
+    }
     let start_ns = image.row.start_ns;
     let before = spans.partition_point(|span| span.begin_ns <= start_ns).saturating_sub(1);
     let Some((end_ms, end_ns)) = spans.get(before).and_then(|span| span.end) else {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 
+use arrow_array::Array as _;
 use arrow_array::types::{Int32Type, Int64Type, TimestampMillisecondType as Millisecond};
 
 use super::bound::counter_error_bytes;
@@ -16,7 +17,7 @@ use super::test_membership::images_of_tests;
 use super::test_spans::{TestSpan, span_of, spans};
 use super::test_usage::TestUsage;
 use super::unattributed::add_unattributed;
-use crate::recording::{ForksBy, ImageRow, Recording, numbers};
+use crate::recording::{ForksBy, ImageRow, Recording, numbers, strings};
 
 /// Ticks whose sums are kept at a time: half an hour at ten per second. There is a sum for each role of each
 /// running test at each of them.
@@ -72,6 +73,8 @@ struct ImagePlace {
     role: usize,
     /// The process of the attempt: all images of one process have the same.
     process: (i32, u64),
+    /// Whether it is of the test only at those ticks at which its samples say so.
+    moved: bool,
 }
 
 /// Sums over the processes of an attempt at one tick, in bytes.
@@ -124,7 +127,9 @@ impl<'a> Collected<'a> {
             if windows.may_have_ended_in(&image) {
                 readings.note_leaving(image.row.process, image.row.last_ms);
             }
-            members.insert(image.row.process, ImagePlace { attempt: index, role, process });
+            let moved = image.member.is_some_and(|member| member.samples < image.row.samples);
+            let place = ImagePlace { attempt: index, role, process, moved };
+            members.insert(image.row.process, place);
         }
         for attempt in &mut self.attempts {
             let family = std::mem::take(&mut attempt.family);
@@ -135,7 +140,8 @@ impl<'a> Collected<'a> {
 
     /// Adds up the samples of some ticks.
     fn sum_samples(&mut self, recording: &Recording, ticks: &[i64]) -> io::Result<()> {
-        const COLUMNS: [&str; 11] = [
+        const COLUMNS: [&str; 12] = [
+            "test",
             "ts",
             "process",
             "rss_bytes",
@@ -160,6 +166,7 @@ impl<'a> Collected<'a> {
             let (rss, anon, pss) =
                 (number("rss_bytes")?, number("anon_bytes")?, number("pss_bytes")?);
             let uss = number("uss_bytes")?;
+            let test = strings(&batch, "test").ok();
             // A recording of an older version has no such column.
             let hugetlb = number("hugetlb_bytes").ok();
             let counters =
@@ -167,6 +174,15 @@ impl<'a> Collected<'a> {
             for (row, (&ts_ms, process)) in ts.iter().zip(process).enumerate() {
                 let Some(&member) = self.members.get(&process.unsigned_abs()) else { continue };
                 if !(first..=last).contains(&ts_ms) {
+                    continue;
+                }
+                // Who has moved is of the test for a while only.
+                if let (true, Some(test)) = (member.moved, test)
+                    && !self
+                        .attempts
+                        .get(member.attempt)
+                        .is_some_and(|attempt| test.is_valid(row) && attempt.is_of(test.value(row)))
+                {
                     continue;
                 }
                 let rss = known(rss, row).unwrap_or(0);

@@ -1,4 +1,4 @@
-//! The proc connector: the kernel reports every fork, exec, change of name and exit as it happens.
+//! The proc connector: the kernel reports every fork, exec, exit, and change of name or user as it happens.
 //!
 //! `struct cn_msg` in `linux/connector.h` and `struct proc_event` in `linux/cn_proc.h`, over netlink.
 //! The kernel tells only programs in the first network, user and pid namespace; before Linux 6.6 they
@@ -30,6 +30,7 @@ const COMM_BYTES: usize = 16;
 const WHAT_NONE: u32 = 0;
 const WHAT_FORK: u32 = 1;
 const WHAT_EXEC: u32 = 2;
+const WHAT_UID: u32 = 4;
 const WHAT_COMM: u32 = 0x200;
 const WHAT_EXIT: u32 = 0x8000_0000;
 
@@ -53,6 +54,8 @@ pub(crate) enum EventKind {
     Exec { pid: i32 },
     /// A task was given another name, other than by an exec.
     Rename { tid: i32, pid: i32, comm: Comm },
+    /// A task has another effective user id, as the first user namespace counts them.
+    User { tid: i32, pid: i32, uid: u32 },
     /// A task ended.
     Exit { pid: i32 },
 }
@@ -228,7 +231,7 @@ struct Event {
     number: u32,
     /// The error number in an answer to who wants to listen; 0 where it is granted.
     answer: Option<i32>,
-    /// `None` of an event that is of no interest, such as another user id.
+    /// `None` of an event that is of no interest, such as another group id.
     reported: Option<ProcessEvent>,
 }
 
@@ -261,6 +264,10 @@ fn parse(message: &NetlinkMessage<'_>) -> Option<Event> {
             let end = name.iter().position(|&byte| byte == 0).unwrap_or(COMM_BYTES);
             let comm = Comm::new(name.get(..end)?);
             Some(EventKind::Rename { tid: pid_at(0)?, pid: pid_at(1)?, comm })
+        }
+        WHAT_UID => {
+            let uid = u32::from_ne_bytes(field(details, 12)?);
+            Some(EventKind::User { tid: pid_at(0)?, pid: pid_at(1)?, uid })
         }
         WHAT_EXIT => Some(EventKind::Exit { pid: pid_at(1)? }),
         _ => None,
@@ -333,8 +340,10 @@ mod tests {
         check(WHAT_COMM, &[&pids(&[50, 51])[..], b"a b)\0rest"].concat(), rename(b"a b)"));
         let whole = b"0123456789abcdef";
         check(WHAT_COMM, &[&pids(&[50, 51])[..], whole].concat(), rename(whole));
-        // A change of the user id, and what later kernels may add.
-        check(4, &pids(&[60, 61]), None);
+        let user = EventKind::User { tid: 60, pid: 61, uid: u32::MAX - 1 };
+        check(WHAT_UID, &pids(&[60, 61, 0, -2]), Some(user));
+        // A change of the group id, and what later kernels may add.
+        check(0x40, &pids(&[60, 61]), None);
         check(0x2000_0000, &pids(&[60, 61]), None);
     }
 

@@ -32,7 +32,9 @@ impl LiveImages {
     /// Begins with what a segment begins with.
     pub(super) fn of(images: Vec<ImageState>) -> Self {
         let mut live = Self::default();
-        for image in images {
+        for mut image in images {
+            // A dump begins with what they are then.
+            image.identity = image.now.take().unwrap_or(image.identity);
             live.images.insert(image.slot, image);
         }
         live
@@ -53,6 +55,7 @@ impl LiveImages {
                 let image = ImageState {
                     slot: *slot,
                     identity: Arc::clone(identity),
+                    now: None,
                     parent: *parent,
                     comm: identity.comm,
                     test: None,
@@ -69,6 +72,11 @@ impl LiveImages {
             Change::Assign(slot, test) => {
                 if let Some(image) = self.images.get_mut(*slot) {
                     image.test.clone_from(test);
+                }
+            }
+            Change::Describe(slot, identity) => {
+                if let Some(image) = self.images.get_mut(*slot) {
+                    image.identity = Arc::clone(identity);
                 }
             }
             Change::Row(slot, row) => {

@@ -317,6 +317,7 @@ impl<'a> Population<'a> {
             exe: None,
             cmdline: kept.get(..Identity::MAX_CMDLINE_BYTES).unwrap_or(kept).to_vec(),
             cgroup: None,
+            moved: false,
             role: self.rules.role(&process.comm, None, &redacted, None),
         }
     }

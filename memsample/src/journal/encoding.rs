@@ -37,6 +37,8 @@ pub(crate) struct Opening {
 pub(crate) struct ImageState {
     pub(crate) slot: Slot,
     pub(crate) identity: Arc<Identity>,
+    /// What it is now, where that is not what it was at its first sample.
+    pub(crate) now: Option<Arc<Identity>>,
     pub(crate) parent: Option<ProcessId>,
     pub(crate) comm: Comm,
     pub(crate) test: Option<Arc<str>>,
@@ -64,6 +66,7 @@ enum ChangeItem {
     Begin(Slot, Arc<Identity>, Option<ProcessId>),
     Rename(Slot, Comm),
     Assign(Slot, Option<Arc<str>>),
+    Describe(Slot, Arc<Identity>),
 }
 
 /// The last metrics of each slot, from which the next ones differ.
@@ -130,6 +133,9 @@ impl BatchEncoder {
             Change::End(slot) => self.put(&ChangeItem::End(*slot)),
             Change::Rename(slot, comm) => self.put(&ChangeItem::Rename(*slot, *comm)),
             Change::Assign(slot, test) => self.put(&ChangeItem::Assign(*slot, test.clone())),
+            Change::Describe(slot, identity) => {
+                self.put(&ChangeItem::Describe(*slot, Arc::clone(identity)))
+            }
             Change::Begin(slot, identity, parent) => {
                 self.last.begin(*slot, Metrics::default());
                 self.put(&ChangeItem::Begin(*slot, Arc::clone(identity), *parent))
@@ -201,6 +207,7 @@ impl BatchDecoder {
             ChangeItem::End(slot) => Change::End(slot),
             ChangeItem::Rename(slot, comm) => Change::Rename(slot, comm),
             ChangeItem::Assign(slot, test) => Change::Assign(slot, test),
+            ChangeItem::Describe(slot, identity) => Change::Describe(slot, identity),
             ChangeItem::Begin(slot, identity, parent) => {
                 self.last.begin(slot, Metrics::default())?;
                 Change::Begin(slot, identity, parent)

@@ -41,6 +41,7 @@ fn identity() -> impl Strategy<Value = Arc<Identity>> {
             comm: Comm::new(&comm),
             cgroup: exe.clone(),
             exe,
+            moved: pid % 2 == 0,
             role: crate::text(&comm),
             cmdline,
         })
@@ -69,6 +70,7 @@ fn change() -> impl Strategy<Value = Change> {
         (slot(), identity(), any::<Option<u64>>()).prop_map(|(slot, identity, parent)| {
             Change::Begin(slot, identity, parent.map(ProcessId))
         }),
+        (slot(), identity()).prop_map(|(slot, identity)| Change::Describe(slot, identity)),
         (slot(), any::<[u8; 9]>()).prop_map(|(slot, comm)| Change::Rename(slot, Comm::new(&comm))),
         (slot(), files, metrics())
             .prop_map(|(slot, files, metrics)| Change::Row(slot, Row { files, metrics })),
@@ -164,7 +166,8 @@ fn opening() -> impl Strategy<Value = Opening> {
             let test = Some(Arc::from("a test")).filter(|_| slot % 2 == 0);
             let parent = Some(identity.process).filter(|_| slot % 3 == 0);
             let (slot, comm) = (Slot(slot), identity.comm);
-            ImageState { slot, comm, identity, parent, test, metrics, summary }
+            let now = Some(Arc::clone(&identity)).filter(|_| slot.0 % 5 == 0);
+            ImageState { slot, comm, identity, now, parent, test, metrics, summary }
         });
         let totals = Totals { samples, ..Totals::default() };
         Opening { checkpoint, totals, images: images.collect() }

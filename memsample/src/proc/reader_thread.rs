@@ -20,7 +20,7 @@ use crate::clock::Clock;
 use crate::parse::parse_stat;
 
 /// Files in one request, at most.
-const MAX_FILES: usize = 3;
+const MAX_FILES: usize = 4;
 /// Threads that wait in the kernel, at most. Each process that cannot be read takes one.
 const MAX_STUCK: usize = 16;
 /// A reading is given up when it was seen waiting twice, this far apart.

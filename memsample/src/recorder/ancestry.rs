@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use super::lineage::Inherited;
-use super::scopes::{SWEEPS_AFTER, Scopes, TestName};
+use super::scopes::{SWEEPS_AFTER, Scopes, TestName, Trees};
 use crate::identity::Identity;
 use crate::slot::Slot;
 use crate::slot_map::SlotMap;
@@ -223,6 +223,7 @@ impl Ancestry {
                 break;
             }
         }
-        is_known.then(|| Inherited { trees: trees.into(), inside, unknown_since_ns })
+        let joined = Trees::default();
+        is_known.then(|| Inherited { trees: trees.into(), joined, inside, unknown_since_ns })
     }
 }

@@ -26,6 +26,8 @@ const KTHREADD: i32 = 2;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Inherited {
     pub(super) trees: Trees,
+    /// Those of the trees that it is in only as long as it is in their control group: it has moved there.
+    pub(super) joined: Trees,
     /// Whether it is in the target.
     pub(super) inside: bool,
     /// Where an ancestor is not known: when the last one began that is, since boot. Whatever began before that instant
@@ -34,6 +36,11 @@ pub(super) struct Inherited {
 }
 
 impl Inherited {
+    /// Returns what a child has of a process that has this: it descends from whoever was in a tree when it was forked.
+    pub(super) fn of_child(&self) -> Self {
+        Self { joined: Trees::default(), ..self.clone() }
+    }
+
     /// Returns what a process has of whose parent nothing is known.
     pub(super) fn of_unknown(ppid: i32, start_ns: u64) -> Self {
         // Without a parent in this pid namespace, or one that is in no tree.

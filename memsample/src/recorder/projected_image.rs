@@ -32,6 +32,7 @@ pub(super) struct ProjectedImage {
 
 /// What the recording has of an image.
 pub(super) struct Recorded {
+    identity: Arc<Identity>,
     comm: Comm,
     metrics: Metrics,
     test: Option<TestName>,
@@ -94,6 +95,11 @@ impl ProjectedImage {
                 if recorded.comm != self.comm {
                     out.changes.push(Change::Rename(slot, self.comm));
                 }
+                if !Arc::ptr_eq(&recorded.identity, &self.identity)
+                    && recorded.identity != self.identity
+                {
+                    out.changes.push(Change::Describe(slot, Arc::clone(&self.identity)));
+                }
                 if recorded.test != test {
                     out.changes.push(Change::Assign(slot, test.clone()));
                 }
@@ -113,10 +119,14 @@ impl ProjectedImage {
                 }
                 out.changes.push(Change::Row(slot, Row { files, metrics: self.metrics }));
                 let metrics = self.metrics;
-                none.insert(Recorded { comm: self.comm, metrics, test: None, rows: 0 })
+                let identity = Arc::clone(&self.identity);
+                none.insert(Recorded { identity, comm: self.comm, metrics, test: None, rows: 0 })
             }
         };
         recorded.comm = self.comm;
+        if !Arc::ptr_eq(&recorded.identity, &self.identity) {
+            recorded.identity = Arc::clone(&self.identity);
+        }
         recorded.metrics = self.metrics;
         recorded.test = test;
         recorded.rows += 1;

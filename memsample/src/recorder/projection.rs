@@ -211,6 +211,7 @@ impl Projection {
                 }
                 self.touch(*slot);
             }
+            Change::Describe(slot, identity) => self.describe(*slot, identity),
             Change::Row(slot, row) => {
                 let sweep = self.sweep;
                 if let Some(image) = self.images.get_mut(*slot) {
@@ -237,6 +238,14 @@ impl Projection {
         self.images.insert(slot, ProjectedImage::new(identity));
         self.parentage.begin(identity);
         self.attribution.begin(slot, identity);
+        self.touch(slot);
+    }
+
+    /// An image has another user, control group or title.
+    fn describe(&mut self, slot: Slot, identity: &Arc<Identity>) {
+        let Some(image) = self.images.get_mut(slot) else { return };
+        image.identity = Arc::clone(identity);
+        self.attribution.describe(slot, identity);
         self.touch(slot);
     }
 
@@ -280,7 +289,10 @@ impl Projection {
         missing.iter().for_each(|(slot, ())| self.end(slot));
         for change in changes {
             match change {
-                Change::Begin(slot, identity, _) if known(self, *slot, identity).is_some() => {}
+                // It may have changed meanwhile.
+                Change::Begin(slot, identity, _) if known(self, *slot, identity).is_some() => {
+                    self.describe(*slot, identity);
+                }
                 change => self.take(change),
             }
         }
@@ -449,9 +461,15 @@ impl Projection {
             image.touched = false;
             let files = image.files_at(self.sweep, common);
             let is_over = image.exit_known_at.is_some() && !image.begins(self.sweep, common);
-            if !inside || (image.recorded.is_none() && is_over) {
+            if (!inside || is_over) && image.recorded.is_none() {
                 image.since = Files::empty();
                 return false;
+            }
+            if !inside {
+                // It has left the target, and may come back. What is not said of it would be a row.
+                out.changes.push(Change::Absent(slot));
+                (absent, image.touched) = (absent + 1, true);
+                return true;
             }
             if files.is_empty() {
                 match image.recorded {

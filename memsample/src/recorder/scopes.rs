@@ -197,8 +197,13 @@ impl Scopes {
     }
 
     /// Adds the trees of which a process is the root, and those in whose control group it is. The innermost group is the
-    /// first; it is stronger than what was inherited.
-    pub(super) fn with_own(&mut self, trees: Trees, identity: &Identity) -> Trees {
+    /// first; it is stronger than what was inherited. Those of the groups are added to `joined`.
+    pub(super) fn with_own(
+        &mut self,
+        trees: Trees,
+        joined: &mut Trees,
+        identity: &Identity,
+    ) -> Trees {
         let mut own = Vec::new();
         for scope in self.live.iter_mut().rev() {
             let SettledScope::Tree { root, .. } = scope.scope else { continue };
@@ -207,7 +212,10 @@ impl Scopes {
             let group = scope.scope.group_of(identity).filter(|_| !trees.contains(&scope.id));
             match (is_root && !trees.contains(&scope.id), group) {
                 (true, _) => own.push((usize::MAX, scope.id)),
-                (false, Some(group)) => own.push((group.len(), scope.id)),
+                (false, Some(group)) => {
+                    own.push((group.len(), scope.id));
+                    *joined = joined.iter().copied().chain([scope.id]).collect();
+                }
                 (false, None) => {}
             }
         }
@@ -216,6 +224,22 @@ impl Scopes {
         }
         own.sort_by_key(|&(depth, _)| std::cmp::Reverse(depth));
         own.iter().map(|(_, id)| id).chain(trees.iter()).copied().collect()
+    }
+
+    /// Returns the trees without those that a process was in only by their control group, and is so no more.
+    pub(super) fn without_left(
+        &self,
+        trees: Trees,
+        joined: &mut Trees,
+        identity: &Identity,
+    ) -> Trees {
+        let left = |id: &ScopeId| joined.contains(id) && !self.is_in_group(*id, identity);
+        if !joined.iter().any(left) {
+            return trees;
+        }
+        let kept = trees.iter().filter(|id| !left(id)).copied().collect();
+        *joined = joined.iter().filter(|id| self.is_in_group(**id, identity)).copied().collect();
+        kept
     }
 
     /// Adds the trees of which a process may be the root that was never sampled: its start is known to the

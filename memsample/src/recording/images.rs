@@ -20,6 +20,8 @@ pub(crate) struct ImageRow {
     pub(crate) role: String,
     pub(crate) cmdline: Option<String>,
     pub(crate) test: Option<String>,
+    /// Whether it moved into another control group, so that it may have been of the test for a while only.
+    pub(crate) moved: bool,
     pub(crate) start_ns: u64,
     pub(crate) ended: bool,
     pub(crate) samples: u64,
@@ -32,7 +34,7 @@ pub(crate) struct ImageRow {
     pub(crate) exit_hwm_bytes: Option<u64>,
 }
 
-const COLUMNS: [&str; 18] = [
+const COLUMNS: [&str; 19] = [
     "process",
     "pid",
     "ppid",
@@ -41,6 +43,7 @@ const COLUMNS: [&str; 18] = [
     "role",
     "cmdline",
     "test",
+    "moved",
     "start_ns",
     "ended",
     "samples",
@@ -70,6 +73,8 @@ impl Recording {
             let (first, last) = (ts("first_ts")?, ts("last_ts")?);
             let ended = batch.column_by_name("ended").and_then(|column| column.as_boolean_opt());
             let ended = ended.ok_or_else(|| missing("ended"))?;
+            // A recording of an older version has no such column.
+            let moved = batch.column_by_name("moved").and_then(|column| column.as_boolean_opt());
             let (comm, cmdline) = (strings(&batch, "comm")?, strings(&batch, "cmdline")?);
             let (role, test) = (strings(&batch, "role")?, strings(&batch, "test")?);
             for row in 0..batch.num_rows() {
@@ -88,6 +93,7 @@ impl Recording {
                     comm,
                     role: role.value(row).to_owned(),
                     test: text(test),
+                    moved: moved.is_some_and(|moved| moved.value(row)),
                     cmdline: cmdline.filter(|line| !line.is_empty()),
                     start_ns: start_ns.value(row).unsigned_abs(),
                     ended: ended.value(row),
@@ -119,6 +125,7 @@ impl ImageRow {
             role: String::new(),
             cmdline: None,
             test: None,
+            moved: false,
             start_ns: 0,
             ended: true,
             samples: 0,

@@ -55,18 +55,20 @@ pub struct RecordedProcess {
     /// The parent's process id; `None`, as is what follows, where the recording is still being written
     /// and its table of processes is a moment behind.
     pub ppid: Option<i32>,
-    /// The effective user id.
+    /// The effective user id at that tick.
     pub uid: Option<u32>,
     /// The path of the executable.
     pub exe: Option<String>,
     /// The arguments with a space between them.
     pub cmdline: Option<String>,
-    /// The control group.
+    /// The control group at that tick.
     pub cgroup: Option<String>,
     /// The test to which it belongs.
     pub test: Option<String>,
     /// What the process does; see [`Identity::role`](crate::Identity::role).
     pub role: Option<String>,
+    /// Whether the user, the control group and the role are those of the tick.
+    is_described: bool,
     metrics: [Option<u64>; Metric::COUNT],
     last_readings: LastReadings,
 }
@@ -232,7 +234,7 @@ impl Recording {
 
     /// Returns the samples of a tick.
     fn samples_at(&self, tick_ms: i64) -> io::Result<Vec<RecordedProcess>> {
-        let mut columns = vec!["ts", "process", "pid", "comm"];
+        let mut columns = vec!["ts", "process", "pid", "comm", "role", "uid", "cgroup"];
         columns.extend(Metric::ALL.map(Metric::name));
         let mut processes = Vec::new();
         for batch in self.read_table_between("samples", &columns, tick_ms..=tick_ms) {
@@ -244,6 +246,11 @@ impl Recording {
             let process = numbers::<Int64Type>(&batch, "process")?;
             let pid = numbers::<Int32Type>(&batch, "pid")?;
             let comm = strings(&batch, "comm")?;
+            // A recording of an older version lacks what may change.
+            let described = (|| {
+                let uid = numbers::<Int64Type>(&batch, "uid").ok()?;
+                Some((uid, strings(&batch, "cgroup").ok()?, strings(&batch, "role").ok()?))
+            })();
             let metrics = Metric::ALL.map(|metric| numbers::<Int64Type>(&batch, metric.name()));
             for (row, _) in ts.iter().enumerate().filter(|(_, ts)| **ts == tick_ms) {
                 let mut values = [None; Metric::COUNT];
@@ -252,17 +259,22 @@ impl Recording {
                     let column = column.as_ref().ok().filter(|column| column.is_valid(row));
                     *value = column.map(|column| column.value(row).unsigned_abs());
                 }
+                let uid = described.and_then(|(uid, _, _)| {
+                    let uid = uid.is_valid(row).then(|| uid.value(row))?;
+                    u32::try_from(uid).ok()
+                });
                 processes.push(RecordedProcess {
                     process: ProcessId(process.value(row).unsigned_abs()),
                     pid: pid.value(row),
                     comm: comm.value(row).to_owned(),
                     ppid: None,
-                    uid: None,
+                    uid,
                     exe: None,
                     cmdline: None,
-                    cgroup: None,
+                    cgroup: described.and_then(|(_, cgroup, _)| text_at(cgroup, row)),
                     test: None,
-                    role: None,
+                    role: described.and_then(|(_, _, role)| text_at(role, row)),
+                    is_described: described.is_some(),
                     metrics: values,
                     last_readings: [None; Metric::COUNT],
                 });
@@ -358,20 +370,20 @@ impl Recording {
                 (strings(&batch, "exe")?, strings(&batch, "cmdline")?, strings(&batch, "cgroup")?);
             // A recording of an older version may lack these.
             let (role, test) = (strings(&batch, "role"), strings(&batch, "test"));
-            let text = |column: &StringArray, row| {
-                column.is_valid(row).then(|| column.value(row).to_owned())
-            };
             for row in 0..batch.num_rows() {
                 if let Some(of) = by_key.get_mut(&process.value(row).unsigned_abs()) {
                     of.ppid = ppid.is_valid(row).then(|| ppid.value(row));
+                    of.exe = text_at(exe, row);
+                    of.cmdline = text_at(cmdline, row);
+                    of.test = test.as_ref().ok().and_then(|test| text_at(test, row));
+                    if of.is_described {
+                        continue;
+                    }
                     let uid = uid.is_valid(row).then(|| uid.value(row));
                     of.uid = uid.and_then(|uid| u32::try_from(uid).ok());
-                    of.exe = text(exe, row);
-                    of.cmdline = text(cmdline, row);
-                    of.cgroup = text(cgroup, row);
-                    of.test = test.as_ref().ok().and_then(|test| text(test, row));
+                    of.cgroup = text_at(cgroup, row);
                     of.role = match role {
-                        Ok(role) => text(role, row),
+                        Ok(role) => text_at(role, row),
                         // Recorded by an older version, which had no rules either.
                         Err(_) => Some(of.usual_role()),
                     };
@@ -498,6 +510,10 @@ impl Ticks {
 fn timestamp(ms: i64) -> io::Result<Timestamp> {
     Timestamp::from_millisecond(ms)
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+}
+
+fn text_at(column: &StringArray, row: usize) -> Option<String> {
+    column.is_valid(row).then(|| column.value(row).to_owned())
 }
 
 pub(crate) fn numbers<'a, T: ArrowPrimitiveType>(

@@ -179,6 +179,10 @@ impl RecordingWriter {
                     images.assign(*slot, test.clone(), segment);
                     None
                 }
+                Change::Describe(slot, identity) => {
+                    images.describe(*slot, identity, segment);
+                    None
+                }
                 Change::Row(slot, row) => {
                     images.set_row(*slot, row, segment);
                     None

@@ -19,7 +19,10 @@ pub(super) struct WrittenImages {
 
 /// A process image whose samples are being written.
 pub(super) struct WrittenImage {
+    /// As it was at its first sample.
     identity: Arc<Identity>,
+    /// What it is now, where that is something else.
+    now: Option<Arc<Identity>>,
     parent: Option<ProcessId>,
     comm: Comm,
     test: Option<Arc<str>>,
@@ -51,6 +54,7 @@ impl WrittenImages {
         let series = segment.begin(Arc::clone(&identity), comm, None, tick, metrics);
         let image = WrittenImage {
             identity,
+            now: None,
             parent,
             comm,
             test: None,
@@ -65,10 +69,12 @@ impl WrittenImages {
 
     /// Continues with an image from an earlier segment.
     pub(super) fn resume(&mut self, state: &ImageState, segment: &mut Segment) {
-        let ImageState { slot, identity, parent, comm, test, metrics, summary } = state;
-        let series = segment.begin(Arc::clone(identity), *comm, test.clone(), 0, *metrics);
+        let ImageState { slot, identity, now, parent, comm, test, metrics, summary } = state;
+        let is_now = Arc::clone(now.as_ref().unwrap_or(identity));
+        let series = segment.begin(is_now, *comm, test.clone(), 0, *metrics);
         let image = WrittenImage {
             identity: Arc::clone(identity),
+            now: now.clone(),
             parent: *parent,
             comm: *comm,
             test: test.clone(),
@@ -96,10 +102,19 @@ impl WrittenImages {
         }
     }
 
+    /// Sets what an image is from the present tick on.
+    pub(super) fn describe(&mut self, slot: Slot, identity: &Arc<Identity>, segment: &mut Segment) {
+        if let Some(image) = self.images.get_mut(slot) {
+            segment.describe(image.series, segment.tick(), Arc::clone(identity));
+            image.now = Some(Arc::clone(identity));
+        }
+    }
+
     pub(super) fn assign(&mut self, slot: Slot, test: Option<Arc<str>>, segment: &mut Segment) {
         if let Some(image) = self.images.get_mut(slot) {
             segment.assign(image.series, segment.tick(), test.clone());
-            image.test = test;
+            // Who has left a test was of it.
+            image.test = test.or(image.test.take());
         }
     }
 
@@ -142,7 +157,8 @@ impl WrittenImages {
     /// Begins a new segment, in which every image continues.
     pub(super) fn begin_segment(&mut self, segment: &mut Segment) {
         for image in self.images.values_mut() {
-            let (identity, test) = (Arc::clone(&image.identity), image.test.clone());
+            let identity = Arc::clone(image.now.as_ref().unwrap_or(&image.identity));
+            let test = image.test.clone();
             image.series = segment.begin(identity, image.comm, test, 0, image.metrics);
             image.summed = 0;
         }
@@ -158,6 +174,7 @@ impl WrittenImages {
         let state = |(slot, image): (Slot, &WrittenImage)| ImageState {
             slot,
             identity: Arc::clone(&image.identity),
+            now: image.now.clone(),
             parent: image.parent,
             comm: image.comm,
             test: image.test.clone(),
@@ -193,9 +210,16 @@ impl WrittenImage {
         self.summed = end;
     }
 
+    /// Returns what the table of processes says: the first user and control group, the last arguments and role.
+    fn told_identity(&self) -> Arc<Identity> {
+        let Some(now) = &self.now else { return Arc::clone(&self.identity) };
+        let Identity { uid, cgroup, .. } = &*self.identity;
+        Arc::new(Identity { uid: *uid, cgroup: cgroup.clone(), ..Identity::clone(now) })
+    }
+
     fn row(&self, ended: bool) -> ProcessRow {
         ProcessRow {
-            identity: Arc::clone(&self.identity),
+            identity: self.told_identity(),
             parent: self.parent,
             comm: self.comm,
             test: self.test.clone(),

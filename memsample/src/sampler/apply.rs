@@ -1,5 +1,7 @@
 //! Applies what the files of a process say to what is kept of it.
 
+use std::sync::Arc;
+
 use super::entry::{Addresses, Entry, EntryState, Process};
 use super::file_metrics::{statm_metrics, status_metrics};
 use crate::error::{ParseError, ReadError};
@@ -83,10 +85,22 @@ pub(super) fn apply_status(
         entry.forget_statm();
     }
     set(process, &mut entry.state, own);
+    if let Some(uid) = status.euid.and_then(|uid| u32::try_from(uid).ok()) {
+        set_user(process, &mut entry.state, uid);
+    }
     process.page_table_bytes = status.vm_pte.and_then(Kibibytes::bytes).unwrap_or(0);
     entry.read |= Files::STATUS;
     entry.state |= EntryState::STATUS_CURRENT;
     Ok(())
+}
+
+/// Sets the effective user of a process.
+pub(super) fn set_user(process: &mut Process, state: &mut EntryState, uid: u32) {
+    if process.identity.uid != Some(uid) {
+        Arc::make_mut(&mut process.identity).uid = Some(uid);
+        process.is_redescribed = true;
+        state.remove(EntryState::DESCRIPTION_REPORTED);
+    }
 }
 
 /// Returns the page faults of a process, as of the last reading of `stat`.

@@ -3,6 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use super::last_description::LastDescription;
 use super::last_rollup::LastRollup;
 use crate::identity::{Comm, Identity, ProcessId};
 use crate::metric::{Files, Metric, Metrics};
@@ -48,15 +49,15 @@ bitflags::bitflags! {
         const IDENTITY_REPORTED = 8;
         /// A batch has its metrics, as they are now.
         const METRICS_REPORTED = 16;
-        /// A batch has its command name, as it is now.
-        const COMM_REPORTED = 32;
+        /// A batch has its command name, user, control group, arguments and role, as they are now.
+        const DESCRIPTION_REPORTED = 32;
         /// Its exit record has come.
         const EXIT_KNOWN = 64;
         /// `status` was read when `statm` was as it is now.
         const STATUS_CURRENT = 128;
         /// All that a batch can have.
         const REPORTED =
-            Self::IDENTITY_REPORTED.bits() | Self::METRICS_REPORTED.bits() | Self::COMM_REPORTED.bits();
+            Self::IDENTITY_REPORTED.bits() | Self::METRICS_REPORTED.bits() | Self::DESCRIPTION_REPORTED.bits();
     }
 }
 
@@ -100,6 +101,11 @@ pub(super) struct Process {
     pub(super) pss_boot_ns: Option<u64>,
     /// The test that it belongs to, as far as the sampler knows.
     pub(super) test_group: Option<GroupNumber>,
+    /// Whether that was found before it moved into another control group.
+    pub(super) is_regrouped: bool,
+    pub(super) description: LastDescription,
+    /// Whether more than the name is another than a batch has.
+    pub(super) is_redescribed: bool,
 }
 
 /// The number of a test whose processes are read together. It is not used again.
@@ -208,6 +214,9 @@ impl Process {
             page_table_bytes: 0,
             pss_boot_ns: None,
             test_group: None,
+            is_regrouped: false,
+            description: LastDescription::default(),
+            is_redescribed: false,
         }
     }
 

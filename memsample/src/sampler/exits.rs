@@ -123,6 +123,7 @@ impl ExitMatcher<'_> {
             exe: None,
             cmdline: Vec::new(),
             cgroup: None,
+            moved: false,
             role: self.processes.reader.rules.role(&exit.comm, None, b"", None),
         };
         let identity = Arc::new(identity);

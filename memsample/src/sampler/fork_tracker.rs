@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use super::discovery::{Discovery, KnownForks};
 use super::entry::Entry;
 use super::processes::{Candidate, Processes, SLACK_NS};
+use super::redescription::{note_name, note_user};
 use crate::clock::Now;
 use crate::events::{EventKind, ProcessEvent, ProcessEvents, TaskExit};
 
@@ -240,11 +241,21 @@ impl ForkTracker {
                     None if processes.note_exec(pid, boot_ns) => {}
                     None => pending.push(pid),
                 },
-                EventKind::Rename { tid, pid, comm } => {
-                    if tid == pid {
-                        processes.note_name(pid, comm);
+                // What is still to be looked at will be as it is then; who had the pid before has not changed.
+                EventKind::Rename { pid, .. } | EventKind::User { pid, .. }
+                    if recent.contains_key(&pid) => {}
+                EventKind::Rename { tid, pid, comm } if tid == pid => {
+                    if let Some(entry) = processes.entry_of(pid) {
+                        note_name(entry, comm);
                     }
                 }
+                EventKind::User { tid, pid, uid } if tid == pid => {
+                    if let Some(entry) = processes.entry_of(pid) {
+                        note_user(entry, uid);
+                    }
+                }
+                // Of another thread than the first.
+                EventKind::Rename { .. } | EventKind::User { .. } => {}
             }
         });
         self.lost = self.lost.saturating_add(lost).saturating_add(not_kept);

@@ -21,11 +21,12 @@ pub(super) fn hand_over(processes: &mut Processes, changes: &mut Vec<Change>) ->
         if entry.read == processes.common_files && entry.state.contains(EntryState::REPORTED) {
             continue;
         }
-        let Some(process) = entry.process() else {
+        let (read, state) = (entry.read, entry.state);
+        let Some(process) = entry.process_mut() else {
             continue;
         };
-        let (slot, state) = (process.slot, entry.state);
-        if entry.read.is_empty() {
+        let slot = process.slot;
+        if read.is_empty() {
             if state.contains(EntryState::IDENTITY_REPORTED) {
                 changes.push(Change::Absent(slot));
             }
@@ -39,13 +40,16 @@ pub(super) fn hand_over(processes: &mut Processes, changes: &mut Vec<Change>) ->
         if !known {
             changes.push(Change::Begin(slot, Arc::clone(&process.identity), None));
         }
-        if !state.contains(EntryState::COMM_REPORTED)
-            && (known || process.comm != process.identity.comm)
-        {
-            changes.push(Change::Rename(slot, process.comm));
+        if !state.contains(EntryState::DESCRIPTION_REPORTED) {
+            if known || process.comm != process.identity.comm {
+                changes.push(Change::Rename(slot, process.comm));
+            }
+            if std::mem::take(&mut process.is_redescribed) && known {
+                changes.push(Change::Describe(slot, Arc::clone(&process.identity)));
+            }
         }
-        if entry.read != processes.common_files || !state.contains(EntryState::METRICS_REPORTED) {
-            changes.push(Change::Row(slot, Row { files: entry.read, metrics: process.metrics }));
+        if read != processes.common_files || !state.contains(EntryState::METRICS_REPORTED) {
+            changes.push(Change::Row(slot, Row { files: read, metrics: process.metrics }));
         }
         entry.state |= EntryState::REPORTED;
     }

@@ -1,6 +1,7 @@
 //! What a process image is, apart from its numbers.
 
 use super::file_metrics::memory_cgroup;
+use super::last_description::arguments_hash;
 use crate::identity::{Comm, Identity};
 use crate::identity_rules::IdentityRules;
 use crate::proc::{Answer, ProcFile};
@@ -18,19 +19,24 @@ pub(super) struct ImageDescription {
     pub(super) cmdline: Vec<u8>,
     pub(super) cgroup: Option<Vec<u8>>,
     pub(super) role: String,
+    /// Of what the role was made.
+    pub(super) arguments_hash: u64,
 }
 
 impl ImageDescription {
     /// Describes an image of which [`IMAGE`] was not read yet.
     pub(super) fn unknown(uid: Option<u32>, comm: Comm) -> Self {
-        Self { uid, comm, exe: None, cmdline: Vec::new(), cgroup: None, role: String::new() }
+        let (cmdline, role) = (Vec::new(), String::new());
+        Self { uid, comm, exe: None, cmdline, cgroup: None, role, arguments_hash: 0 }
     }
 
     /// Says what the process is, as far as `answer` tells.
     pub(super) fn describe(&mut self, rules: &IdentityRules, answer: &Answer) {
         let piece = |number| answer.piece(number).and_then(Result::ok);
         let (exe, cgroup) = (piece(0), piece(1).and_then(memory_cgroup));
-        let redacted = rules.redact(piece(2).unwrap_or_default());
+        let arguments = piece(2).unwrap_or_default();
+        self.arguments_hash = arguments_hash(&self.comm, arguments);
+        let redacted = rules.redact(arguments);
         let kept = rules.keep(&redacted);
         self.cmdline = kept.get(..Identity::MAX_CMDLINE_BYTES).unwrap_or(kept).to_vec();
         self.role = rules.role(&self.comm, exe, &redacted, cgroup);

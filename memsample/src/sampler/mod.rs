@@ -15,6 +15,7 @@ mod governor;
 mod handover;
 mod image_description;
 mod known_pss;
+mod last_description;
 mod last_rollup;
 mod options;
 mod plan;
@@ -22,6 +23,7 @@ mod processes;
 mod pss_budget;
 mod read_file;
 mod reading;
+mod redescription;
 mod snapshot;
 mod test_groups;
 mod unmatched_exit;
@@ -56,6 +58,7 @@ use discovery::Discovery;
 use exits::ExitMatcher;
 use fork_tracker::ForkTracker;
 use processes::Processes;
+use redescription::Redescription;
 
 /// How often a sweep looks again at what began another program meanwhile; then that is for the next sweep.
 const MAX_LOOKS: u32 = 3;
@@ -85,6 +88,7 @@ pub struct Sampler {
     discovery: Discovery,
     /// The forks that the kernel reports; `None` where it does not.
     forks: Option<ForkTracker>,
+    redescription: Redescription,
 }
 
 impl Sampler {
@@ -108,7 +112,8 @@ impl Sampler {
         let discovery = Discovery::new(listing, processes);
         let mut processes = Processes::new(root, options, processes);
         processes.reader.readers.start()?;
-        let mut sampler = Self { processes, discovery, forks: None };
+        let redescription = Redescription::new();
+        let mut sampler = Self { processes, discovery, forks: None, redescription };
         sampler.discover();
         Ok(sampler)
     }
@@ -183,8 +188,7 @@ impl Sampler {
         self.processes.reader.readers.cpu_ns()
     }
 
-    /// Returns the control group of each process that was read, as it was when its image was first
-    /// seen.
+    /// Returns the control group of each process that was read, as of the last look.
     pub(crate) fn cgroup_paths(&self) -> impl Iterator<Item = &[u8]> {
         let read = self.processes.entries.iter().filter(|entry| !entry.read.is_empty());
         read.filter_map(|entry| entry.process()?.identity.cgroup.as_deref())
@@ -206,13 +210,14 @@ impl Sampler {
         self.discover();
         self.processes.read(plan);
         self.look_again(plan);
+        self.redescription.redescribe(&mut self.processes);
         self.processes.finish(plan);
         Snapshot::new(&self.processes)
     }
 
     /// Brings the entries up to date with the processes that there are.
     fn discover(&mut self) {
-        let Self { processes, discovery, forks } = self;
+        let Self { processes, discovery, forks, .. } = self;
         let now = processes.reader.clock.now();
         processes.swept_before_boot_ns =
             std::mem::replace(&mut processes.swept_boot_ns, now.boot_ns);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::descriptors::Descriptors;
 use super::entry::{Addresses, Entry, EntryState, Occupant, Process, Slots};
 use super::image_description::{IMAGE, ImageDescription};
+use super::last_description::LastDescription;
 use super::options::SamplerOptions;
 use super::plan::Plan;
 use super::read_file::read_file;
@@ -16,7 +17,7 @@ use crate::error::ReadError;
 use crate::identity::{Comm, Identity};
 use crate::metric::{Files, Metric};
 use crate::parse::{parse_stat, parse_status};
-use crate::proc::{Answer, ProcRoot, ProcessDir, Request};
+use crate::proc::{Answer, ProcFile, ProcRoot, ProcessDir, Request};
 use crate::slot::Slot;
 
 /// The start of a process in `stat` is up to one clock tick before the report of its fork.
@@ -127,10 +128,14 @@ impl Processes {
             let is_its_own = |process: &Process| process.identity.process.0 == answer.key;
             let entry = entries.iter_mut().find(|entry| entry.process().is_some_and(is_its_own));
             let Some(entry) = entry else { continue };
-            if answer.files.len() == IMAGE.len() {
-                // For recordings that begin later; in the others it is known as it was.
-                describe(reader, entry, &answer);
-                continue;
+            match answer.files.first() {
+                Some(ProcFile::Exe) => {
+                    describe(reader, entry, &answer);
+                    continue;
+                }
+                Some(file) if file.name() == c"smaps_rollup" => {}
+                // What was read again comes at the next opportunity.
+                Some(_) | None => continue,
             }
             *late_cost_ns += answer.cpu_ns;
             counts.rollups_read += 1;
@@ -415,6 +420,7 @@ impl Processes {
             exe: None,
             cmdline: Vec::new(),
             cgroup: None,
+            moved: false,
             role: String::new(),
         };
         self.undescribed.push(Request::new(process.0, directory, IMAGE, Answer::default()));
@@ -504,17 +510,6 @@ impl Processes {
         true
     }
 
-    /// Notes the command name that a process has now.
-    pub(super) fn note_name(&mut self, pid: i32, comm: Comm) {
-        if let Some(entry) = self.entry_of(pid)
-            && let Some(process) = entry.process_mut()
-            && process.comm != comm
-        {
-            process.comm = comm;
-            entry.state.remove(EntryState::COMM_REPORTED);
-        }
-    }
-
     /// Returns the entry of a pid.
     pub(super) fn entry_of(&mut self, pid: i32) -> Option<&mut Entry> {
         let index = self.entries.partition_point(|entry| entry.pid < pid);
@@ -528,8 +523,12 @@ fn describe(reader: &Reader, entry: &mut Entry, answer: &Answer) {
     let identity = Arc::make_mut(&mut process.identity);
     let mut image = ImageDescription::unknown(identity.uid, identity.comm);
     image.describe(&reader.rules, answer);
-    let ImageDescription { exe, cmdline, cgroup, role, .. } = image;
+    let ImageDescription { exe, cmdline, cgroup, role, arguments_hash, .. } = image;
     *identity = Identity { exe, cmdline, cgroup, role, ..identity.clone() };
+    process.description = LastDescription::of_beginning(arguments_hash);
+    // For who knows the image already, where the answer has come late.
+    process.is_redescribed = true;
+    entry.state.remove(EntryState::DESCRIPTION_REPORTED);
 }
 
 /// Ends the image of an entry. Its slot is free at once if no batch knows it, else once a batch knows
@@ -550,7 +549,7 @@ fn begin_image(entry: &mut Entry, image: ImageDescription, slots: &mut Slots) {
     let Occupant::Process(process) = &mut entry.occupant else {
         return;
     };
-    let ImageDescription { uid, comm, exe, cmdline, cgroup, role } = image;
+    let ImageDescription { uid, comm, exe, cmdline, cgroup, role, arguments_hash } = image;
     let Identity { pid, start, start_ns, exec, ppid, .. } = *process.identity;
     let exec = exec.saturating_add(process.execs_since());
     let number = slots.next_process();
@@ -566,6 +565,7 @@ fn begin_image(entry: &mut Entry, image: ImageDescription, slots: &mut Slots) {
         exe,
         cmdline,
         cgroup,
+        moved: false,
         role,
     };
     process.comm = comm;
@@ -574,6 +574,8 @@ fn begin_image(entry: &mut Entry, image: ImageDescription, slots: &mut Slots) {
     process.slot = slots.take();
     process.rollup = Default::default();
     process.pss_boot_ns = None;
+    process.description = LastDescription::of_beginning(arguments_hash);
+    process.is_redescribed = false;
     entry.state -= EntryState::REPORTED;
     // So that the next sweep reads its details.
     entry.state |= EntryState::NEWBORN;

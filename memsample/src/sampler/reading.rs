@@ -400,7 +400,7 @@ impl Reader {
     }
 
     /// Reads when the process began that has `pid` now.
-    fn start_of(&mut self, pid: i32) -> Option<ClockTicks> {
+    pub(super) fn start_of(&mut self, pid: i32) -> Option<ClockTicks> {
         let directory = self.root.open_process(pid).ok()?;
         let bytes = read_file(&self.root, &mut self.buffer, &directory, c"stat").ok()?;
         parse_stat(bytes).ok().map(|stat| stat.starttime)
@@ -571,7 +571,8 @@ impl Reader {
             ImageChange::None => Ok(Reading::Alive),
             ImageChange::Renamed(comm) => {
                 process.comm = comm;
-                entry.state.remove(EntryState::COMM_REPORTED);
+                process.description.forget();
+                entry.state.remove(EntryState::DESCRIPTION_REPORTED);
                 Ok(Reading::Alive)
             }
             ImageChange::Exec { comm, addresses } => {

@@ -64,7 +64,7 @@ impl<'a> Sample<'a> {
         self.process.comm
     }
 
-    /// Returns what was known of the process when it was first seen.
+    /// Returns what is known of the process; its user, control group, arguments and role as of the last look at them.
     #[must_use]
     pub fn identity(&self) -> &'a Identity {
         &self.process.identity

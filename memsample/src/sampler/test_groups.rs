@@ -265,14 +265,14 @@ impl TestGroups {
             let Some(process) = processes.entries.get(index).and_then(Entry::process) else {
                 continue;
             };
-            if process.identity.process <= newest {
+            if process.identity.process <= newest && !process.is_regrouped {
                 continue;
             }
             let group = self.group_of(&processes.entries, &process.identity);
             // Whose parent has ended keeps the group that it had.
             let group = group.or(process.test_group);
             if let Some(process) = processes.entries.get_mut(index).and_then(Entry::process_mut) {
-                process.test_group = group;
+                (process.test_group, process.is_regrouped) = (group, false);
             }
         }
         self.newest = processes.slots.newest();

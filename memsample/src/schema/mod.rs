@@ -39,7 +39,7 @@ mod names {
     use super::*;
 
     /// The names that more than one table has, since they mean the same there.
-    const SHARED: [&str; 26] = [
+    const SHARED: [&str; 27] = [
         "anon_bytes",
         "attempt",
         "cgroup",
@@ -65,6 +65,7 @@ mod names {
         "suite",
         "test",
         "ts",
+        "uid",
         "utime_ns",
     ];
 

@@ -136,7 +136,7 @@ pub(crate) const FIELDS: Fields<ProcessRow> = Fields(&[
     Field {
         name: "uid",
         source: "status Uid 2",
-        meaning: "Effective user id when the image was first seen.",
+        meaning: "Effective user id when the image was first seen; `samples.uid` has that of each tick.",
         value: Value::OptionalInt64(|row| row.identity.uid.map(u64::from)),
     },
     Field {
@@ -156,7 +156,7 @@ pub(crate) const FIELDS: Fields<ProcessRow> = Fields(&[
     Field {
         name: "cmdline",
         source: "cmdline",
-        meaning: "The arguments with a space between them, cut at 4096 bytes with `…`; `[redacted]` stands for what was taken out. Null where they are not known, and where they are left out: see `settings` in `recording.json`.",
+        meaning: "The arguments as of the last reading, with a space between them, cut at 4096 bytes with `…`; `[redacted]` stands for what was taken out. Null where they are not known, and where they are left out: see `settings` in `recording.json`.",
         value: Value::OptionalText(|row| {
             let known = !row.identity.cmdline.is_empty();
             known.then(|| Cow::Owned(row.identity.cmdline_text()))
@@ -165,21 +165,27 @@ pub(crate) const FIELDS: Fields<ProcessRow> = Fields(&[
     Field {
         name: "cgroup",
         source: "cgroup",
-        meaning: "The control group: in the v1 memory hierarchy where there is one, else in v2.",
+        meaning: "The control group when the image was first seen; `samples.cgroup` has that of each tick. In the v1 memory hierarchy where there is one, else in v2.",
         value: Value::OptionalText(|row| {
             row.identity.cgroup.as_deref().map(|path| Cow::Owned(text(path)))
         }),
     },
     Field {
+        name: "moved",
+        source: "cgroup",
+        meaning: "Whether it was seen to move into another control group after it was first seen. Then `samples` says of which test it was when.",
+        value: Value::Flag(|row| row.identity.moved),
+    },
+    Field {
         name: "role",
         source: "exe, comm, cmdline, cgroup",
-        meaning: "What the process does, by a name that is the same in the next run: that of the first `[[role]]` of the configuration that fits, or else the script, the crate that is compiled, or the program.",
+        meaning: "What the process does, by a name that is the same in the next run: that of the first `[[role]]` of the configuration that fits, or else the script, the crate that is compiled, or the program. A rule that fits a later name, title or control group changes it; nothing else does.",
         value: Value::Text(|row| Cow::Borrowed(&row.identity.role)),
     },
     Field {
         name: "test",
         source: "caller",
-        meaning: "The test that the image belongs to: of the scope that was assigned, the innermost or else the latest. Null where there is none. Repetitions and retries have the same name; `marks` tell when each began and ended.",
+        meaning: "The last test that the image belonged to: of the scope that was assigned, the innermost or else the latest. Null where there is none. Repetitions and retries have the same name; `marks` tell when each began and ended.",
         value: Value::OptionalText(|row| row.test.as_deref().map(Cow::Borrowed)),
     },
     Field {

@@ -4,7 +4,7 @@ use super::table::{Column, ColumnKind, RECORDING, Table};
 use crate::metric::Metric;
 
 /// The columns of `samples` that stand before the metrics.
-const SAMPLE_KEY: [Column; 7] = [
+const SAMPLE_KEY: [Column; 9] = [
     RECORDING,
     Column {
         name: "ts",
@@ -39,14 +39,28 @@ const SAMPLE_KEY: [Column; 7] = [
         kind: ColumnKind::Text,
         nullable: false,
         source: "exe, comm, cmdline, cgroup",
-        meaning: "What the process does, as in `processes`.",
+        meaning: "What the process does, as of this tick. That of `processes` is the last one.",
     },
     Column {
         name: "test",
         kind: ColumnKind::Text,
         nullable: true,
         source: "caller",
-        meaning: "The test that the image belonged to at this tick. That of `processes`, unless a scope was assigned while it was running.",
+        meaning: "The test that the image belonged to at this tick. That of `processes`, unless a scope was assigned or it moved into another control group while it was running.",
+    },
+    Column {
+        name: "uid",
+        kind: ColumnKind::Int64,
+        nullable: true,
+        source: "status Uid 2; proc connector",
+        meaning: "Effective user id at this tick; as of the last reading of `status` where the kernel does not report changes (`forks` in `recording.json`).",
+    },
+    Column {
+        name: "cgroup",
+        kind: ColumnKind::Text,
+        nullable: true,
+        source: "cgroup",
+        meaning: "The control group, as of the last reading: at most a second before while the memory of the process changes and 16 a sweep are enough, else ten. In the v1 memory hierarchy where there is one, else in v2.",
     },
 ];
 

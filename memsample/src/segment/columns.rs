@@ -1,5 +1,6 @@
 //! The rows of a segment, as Arrow batches.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use arrow_buffer::{NullBuffer, ScalarBuffer};
 
 use super::sampled_tick::SampledTick;
 use super::series::{EqualRows, Series};
-use crate::identity::Identity;
+use crate::identity::{Identity, text};
 use crate::metric::{Files, Metric};
 use crate::schema::int64;
 
@@ -80,6 +81,8 @@ struct Columns {
     comm: StringBuilder,
     role: StringBuilder,
     test: StringBuilder,
+    uid: Vec<Option<i64>>,
+    cgroup: StringBuilder,
     metrics: [Vec<i64>; Metric::COUNT],
     /// For each of [`OPTIONAL_FILES`], the rows for which it was read.
     present: [BooleanBufferBuilder; OPTIONAL_FILES.len()],
@@ -94,6 +97,8 @@ impl Columns {
             comm: StringBuilder::with_capacity(BATCH_ROWS, 8 * BATCH_ROWS),
             role: StringBuilder::with_capacity(BATCH_ROWS, 16 * BATCH_ROWS),
             test: StringBuilder::with_capacity(BATCH_ROWS, 0),
+            uid: Vec::with_capacity(BATCH_ROWS),
+            cgroup: StringBuilder::with_capacity(BATCH_ROWS, 32 * BATCH_ROWS),
             metrics: std::array::from_fn(|_| Vec::with_capacity(BATCH_ROWS)),
             present: std::array::from_fn(|_| BooleanBufferBuilder::new(BATCH_ROWS)),
         }
@@ -103,10 +108,21 @@ impl Columns {
         let count = run.ticks.len();
         let sampled = ticks.get(as_usize(&run.ticks)).unwrap_or_default();
         self.ts.extend(sampled.iter().map(|tick| tick.ts_ms));
-        let Identity { process, pid, role, .. } = series.identity();
+        let Identity { process, pid, .. } = series.identity();
         fill(&mut self.process, int64(process.0), count);
         fill(&mut self.pid, *pid, count);
-        run.ticks.clone().for_each(|_| self.role.append_value(role));
+        let mut tick = run.ticks.start;
+        while tick < run.ticks.end {
+            let (Identity { role, uid, cgroup, .. }, until) = series.identity_at(tick);
+            let until = until.min(run.ticks.end);
+            let cgroup = cgroup.as_deref().map(lossless);
+            fill(&mut self.uid, uid.map(i64::from), (until - tick) as usize);
+            (tick..until).for_each(|_| {
+                self.role.append_value(role);
+                self.cgroup.append_option(cgroup.as_deref());
+            });
+            tick = until;
+        }
         let mut tick = run.ticks.start;
         while tick < run.ticks.end {
             let (comm, until) = series.comm_at(tick);
@@ -145,6 +161,8 @@ impl Columns {
             Arc::new(self.comm.finish()),
             Arc::new(self.role.finish()),
             Arc::new(self.test.finish()),
+            Arc::new(Int64Array::from(self.uid)),
+            Arc::new(self.cgroup.finish()),
         ];
         for (values, metric) in self.metrics.into_iter().zip(Metric::ALL) {
             let nulls =
@@ -154,6 +172,11 @@ impl Columns {
         }
         columns
     }
+}
+
+/// Returns a path as text, without a copy where it is UTF-8.
+fn lossless(path: &[u8]) -> Cow<'_, str> {
+    std::str::from_utf8(path).map_or_else(|_| text(path).into(), Cow::from)
 }
 
 fn fill<T: Clone>(column: &mut Vec<T>, value: T, count: usize) {

@@ -92,6 +92,11 @@ impl Segment {
         self.change(index, |series| series.rename(tick, comm));
     }
 
+    /// Changes the user, the control group and the role from tick `tick` on.
+    pub(crate) fn describe(&mut self, index: SeriesIndex, tick: u32, identity: Arc<Identity>) {
+        self.change(index, |series| series.describe(tick, identity));
+    }
+
     /// Gives the image to another test from tick `tick` on.
     pub(crate) fn assign(&mut self, index: SeriesIndex, tick: u32, test: Option<Arc<str>>) {
         self.change(index, |series| series.assign(tick, test));

@@ -17,6 +17,8 @@ const OWN_FILES: u8 = 1 << 6;
 /// The samples of one process image in one segment.
 pub(super) struct Series {
     identity: Arc<Identity>,
+    /// What the image is from a later tick on.
+    described: Vec<(u32, Arc<Identity>)>,
     /// The tick of the first row.
     first: u32,
     /// The tick behind the last row; `u32::MAX` while the process is sampled.
@@ -49,6 +51,7 @@ impl Series {
     ) -> Self {
         Self {
             identity,
+            described: Vec::new(),
             first,
             end: u32::MAX,
             comms: vec![(first, comm)],
@@ -103,6 +106,14 @@ impl Series {
         }
     }
 
+    /// Sets the user, the control group and the role from a tick on.
+    pub(super) fn describe(&mut self, tick: u32, identity: Arc<Identity>) {
+        match self.described.last_mut() {
+            Some((from, last)) if *from == tick => *last = identity,
+            _ => self.described.push((tick, identity)),
+        }
+    }
+
     fn begin_entry(&mut self, tick: u32) {
         put_number(&mut self.log, u64::from(tick.saturating_sub(self.last_tick)));
         self.last_tick = tick;
@@ -112,6 +123,12 @@ impl Series {
     pub(super) fn comm_at(&self, tick: u32) -> (Comm, u32) {
         let (comm, until) = in_effect(&self.comms, tick);
         (comm.copied().unwrap_or(Comm::new(b"")), until)
+    }
+
+    /// Returns what the image is at tick `tick`, and until which tick that holds.
+    pub(super) fn identity_at(&self, tick: u32) -> (&Identity, u32) {
+        let (identity, until) = in_effect(&self.described, tick);
+        (identity.unwrap_or(&self.identity), until)
     }
 
     /// Returns the test at tick `tick`, and until which tick it holds.
@@ -298,6 +315,21 @@ mod tests {
         series.rename(8, Comm::new(b"zsh"));
         assert_eq!(series.comm_at(3), (Comm::new(b"bash"), 8));
         assert_eq!(series.comm_at(9), (Comm::new(b"zsh"), u32::MAX));
+    }
+
+    #[test]
+    fn users_and_groups_hold_from_their_tick_on() {
+        let mut series = Series::new(identity(), Comm::new(b"sh"), None, 3, metrics(9));
+        let of_user = |uid| Arc::new(Identity { uid: Some(uid), ..Identity::of(1, 10) });
+        series.describe(5, of_user(0));
+        series.describe(8, of_user(1));
+        series.describe(8, of_user(2));
+        let uid_at = |tick| {
+            let (identity, until) = series.identity_at(tick);
+            (identity.uid, until)
+        };
+        assert_eq!([uid_at(3), uid_at(5)], [(None, 5), (Some(0), 8)]);
+        assert_eq!(uid_at(9), (Some(2), u32::MAX));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use arrow_array::types::{Int32Type, Int64Type, TimestampMillisecondType};
 use proptest::prelude::*;
 
 use super::*;
+use crate::identity::text;
 use crate::metric::Metric;
 
 /// What happens to one process in one tick.
@@ -18,6 +19,7 @@ enum Event {
     Absent,
     Rename(u8),
     Assign(Option<u8>),
+    Describe(u8),
     EndAndBegin,
 }
 
@@ -28,6 +30,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => Just(Event::Absent),
         1 => any::<u8>().prop_map(Event::Rename),
         1 => any::<Option<u8>>().prop_map(Event::Assign),
+        1 => any::<u8>().prop_map(Event::Describe),
         1 => Just(Event::EndAndBegin),
     ]
 }
@@ -41,8 +44,8 @@ fn metrics(value: u64) -> Metrics {
     metrics
 }
 
-/// A row as it is read back: pid, name, test, metrics that were read.
-type DenseRow = (i32, String, Option<String>, Vec<Option<i64>>);
+/// A row as it is read back: pid, name, test, number of the description, metrics that were read.
+type DenseRow = (i32, String, Option<String>, u8, Vec<Option<i64>>);
 
 /// An image as the naive table knows it.
 struct Image {
@@ -50,23 +53,27 @@ struct Image {
     series: SeriesIndex,
     comm: Comm,
     test: Option<Arc<str>>,
+    described: u8,
     metrics: Metrics,
 }
 
-fn identity(process: u64) -> Arc<Identity> {
-    let role = format!("role of {process}");
-    Arc::new(Identity { role, ..Identity::of(process, process as i32 + 100) })
+fn identity(process: u64, described: u8) -> Arc<Identity> {
+    let role = format!("role {described} of {process}");
+    let cgroup = Some(vec![b'/', b'g', described]);
+    let uid = Some(described.into());
+    Arc::new(Identity { role, uid, cgroup, ..Identity::of(process, process as i32 + 100) })
 }
 
 fn dense(image: &Image, files: Files) -> DenseRow {
-    let Image { process, comm, test, metrics, .. } = image;
+    let Image { process, comm, test, described, metrics, .. } = image;
     let value = |metric: Metric| {
         // A row without `statm` is that of an imported capture: none without both is handed over.
         let read = metric.is_in_every_row() || metric.is_in(files);
         read.then(|| i64::try_from(metrics.get(metric)).unwrap())
     };
     let test = test.as_ref().map(|test| test.to_string());
-    (*process as i32 + 100, comm.to_string(), test, Metric::ALL.into_iter().map(value).collect())
+    let metrics = Metric::ALL.into_iter().map(value).collect();
+    (*process as i32 + 100, comm.to_string(), test, *described, metrics)
 }
 
 fn read_back(segment: &Segment, first: u32) -> BTreeMap<(u64, i64), DenseRow> {
@@ -78,17 +85,21 @@ fn read_back(segment: &Segment, first: u32) -> BTreeMap<(u64, i64), DenseRow> {
         let pid = batch[2].as_primitive::<Int32Type>();
         let comm = batch[3].as_string::<i32>();
         let (role, test) = (batch[4].as_string::<i32>(), batch[5].as_string::<i32>());
+        let (uid, cgroup) = (batch[6].as_primitive::<Int64Type>(), batch[7].as_string::<i32>());
         for row in 0..ts.len() {
             let key = (process.value(row) as u64, ts.value(row));
             assert!(last < Some(key), "not sorted: {key:?} behind {last:?}");
             last = Some(key);
             let metrics = Metric::ALL.into_iter().map(|metric| {
-                let column = batch[6 + metric as usize].as_primitive::<Int64Type>();
+                let column = batch[8 + metric as usize].as_primitive::<Int64Type>();
                 column.is_valid(row).then(|| column.value(row))
             });
             let test = test.is_valid(row).then(|| test.value(row).to_owned());
-            assert_eq!(role.value(row), format!("role of {}", key.0));
-            rows.insert(key, (pid.value(row), comm.value(row).to_owned(), test, metrics.collect()));
+            let described = uid.value(row) as u8;
+            assert_eq!(role.value(row), format!("role {described} of {}", key.0));
+            assert_eq!(cgroup.value(row), text(&[b'/', b'g', described]));
+            let (pid, comm) = (pid.value(row), comm.value(row).to_owned());
+            rows.insert(key, (pid, comm, test, described, metrics.collect()));
         }
     }
     rows
@@ -112,8 +123,8 @@ proptest! {
                 next_process += 1;
                 let comm = Comm::new(b"first");
                 let (process, metrics) = (next_process, metrics(next_process));
-                let series = segment.begin(identity(process), comm, None, tick, metrics);
-                Image { process, series, comm, test: None, metrics }
+                let series = segment.begin(identity(process, 0), comm, None, tick, metrics);
+                Image { process, series, comm, test: None, described: 0, metrics }
             };
             if index == 0 {
                 living = (0..5).map(|_| begin(&mut segment)).collect();
@@ -139,6 +150,11 @@ proptest! {
                         image.test = test.map(|test| format!("test {test}").into());
                         segment.assign(image.series, tick, image.test.clone());
                     }
+                    Event::Describe(number) => {
+                        image.described = *number;
+                        let identity = identity(image.process, *number);
+                        segment.describe(image.series, tick, identity);
+                    }
                     Event::EndAndBegin => {
                         segment.end(image.series, tick);
                         *image = begin(&mut segment);
@@ -160,7 +176,7 @@ fn a_batch_may_end_within_a_run() {
     for tick in 0..TICKS {
         segment.begin_tick(SampledTick { ts_ms: tick, files: Files::STATM });
         if tick == 0 {
-            segment.begin(identity(1), Comm::new(b"x"), None, 0, metrics(5));
+            segment.begin(identity(1, 0), Comm::new(b"x"), None, 0, metrics(5));
         }
     }
     let rows: Vec<usize> = segment.batches(0).map(|columns| columns[0].len()).collect();
