@@ -105,7 +105,7 @@ pub use counts::SweepCounts;
 pub use error::{ParseError, ParseErrorKind, ReadError};
 pub use events::{KernelLog, OomLimit, OomVictim};
 pub use flight::{DumpError, DumpOptions, FlightOptions, FlightRecorder};
-pub use host::Host;
+pub use host::{Host, cpus_online};
 pub use identity::{Comm, Identity, ProcessId, text};
 pub use identity_rules::{KeptArguments, Redaction};
 pub use import::{CaptureError, ImportError, import};

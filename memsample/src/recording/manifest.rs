@@ -9,7 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::host::Host;
+use crate::host::{Host, cpus_online};
 use crate::identity_rules::KeptArguments;
 use crate::metric::Files;
 use crate::replace_file::replace_file;
@@ -230,16 +230,6 @@ impl Machine {
             ticks_per_second: host.ticks_per_second.get(),
         }
     }
-}
-
-/// Counts the CPUs in a list such as `0-3,6`.
-fn cpus_online() -> Option<usize> {
-    let list = fs::read_to_string("/sys/devices/system/cpu/online").ok()?;
-    list.trim_end().split(',').try_fold(0_usize, |count, range| {
-        let (first, last) = range.split_once('-').unwrap_or((range, range));
-        let (first, last): (usize, usize) = (first.parse().ok()?, last.parse().ok()?);
-        count.checked_add(last.checked_sub(first)?.checked_add(1)?)
-    })
 }
 
 /// What the recorder itself used.

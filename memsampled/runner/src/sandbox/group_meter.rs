@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use memsample::cgroups::Version;
+use memsample::cpus_online;
 use memsample::parse::{CgroupStat, parse_cgroup_number, parse_cgroup_stat, parse_cgroup_stat_v1};
 
 use super::groups::Groups;
@@ -54,7 +55,7 @@ impl<'a> GroupMeter<'a> {
     /// Begins to look; not at all if it `is_off`.
     pub(super) fn new(groups: &'a Groups, cpu_limit: Option<Duration>, is_off: bool) -> Self {
         let is_off = is_off || (groups.memory().is_none() && groups.cpu_time().is_none());
-        let cpus = cpus_online();
+        let cpus = cpus_online().and_then(|cpus| u32::try_from(cpus).ok());
         let memory = groups.memory();
         let counts_alone = memory.is_some_and(|(_, path)| {
             // Before Linux 5.11 a group of version 1 may leave out those below it.
@@ -64,8 +65,11 @@ impl<'a> GroupMeter<'a> {
         Self {
             groups,
             cpu_limit,
-            cpus,
-            error_bytes: BATCH_PAGES * rustix::param::page_size() as u64 * u64::from(cpus),
+            cpus: cpus.unwrap_or(1).max(1),
+            // Of a number of CPUs that is not known, nothing is known.
+            error_bytes: cpus.map_or(u64::MAX, |cpus| {
+                BATCH_PAGES * rustix::param::page_size() as u64 * u64::from(cpus)
+            }),
             next: (!is_off).then(Instant::now),
             found: GroupUse::default(),
             mark_bytes: 0,
@@ -180,15 +184,6 @@ impl<'a> GroupMeter<'a> {
             .map(|mapped| shmem.saturating_sub(mapped).saturating_sub(self.error_bytes));
         found.shmem_unmapped_peak_bytes = found.shmem_unmapped_peak_bytes.max(unmapped);
     }
-}
-
-/// Counts the CPUs of the machine, whichever of them we may use.
-fn cpus_online() -> u32 {
-    let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
-    let is_cpu = |line: &&str| {
-        line.strip_prefix("cpu").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
-    };
-    u32::try_from(stat.lines().filter(is_cpu).count()).unwrap_or(u32::MAX).max(1)
 }
 
 impl Look {
