@@ -77,6 +77,8 @@ mod pattern;
 mod role;
 mod role_rule;
 mod scope;
+#[cfg(test)]
+mod simulated_tests;
 mod slot;
 
 mod cgroup_reader;

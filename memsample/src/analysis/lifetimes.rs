@@ -53,6 +53,14 @@ impl<'a> Lifetimes<'a> {
                     .min(row.start_ns)
             }
             (0, ..) => row.start_ns,
+            // No sweep found it, and a sweep can be as late as the next tick; its exit record can be later.
+            (_, 0, Some(exit_ns)) if !self.slept => {
+                let until = self.ticks.partition_point(|&tick| self.boot_ns(tick) <= exit_ns);
+                let found_none = until.checked_sub(2).and_then(|index| self.ticks.get(index));
+                let after = found_none.map_or(0, |&tick| self.boot_ns(tick));
+                after.min(before(row.first_ms).unwrap_or(0)).max(row.start_ns)
+            }
+            (_, 0, _) => row.start_ns,
             // It started after the tick before its first sample.
             _ => before(row.first_ms).unwrap_or(0).max(row.start_ns),
         };

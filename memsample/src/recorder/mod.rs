@@ -39,6 +39,8 @@ mod settled_scope;
 mod shared_sampler;
 #[cfg(test)]
 mod simulated_forks;
+#[cfg(test)]
+mod simulated_memory;
 mod status;
 mod sweeps;
 mod usage;
@@ -51,4 +53,6 @@ pub use latest::{Latest, LatestProcess, LatestRole};
 pub use options::{OptionsError, RecorderOptions};
 pub use schedule::Rate;
 pub use shared_sampler::SharedSampler;
+#[cfg(test)]
+pub(crate) use simulated_memory::{Step, simulate, steps};
 pub use status::Status;

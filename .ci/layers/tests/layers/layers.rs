@@ -19,7 +19,7 @@ pub(crate) const PACKAGES: [(&str, &[&str]); 12] = [
             "machine process_reader recording",
             // Recordings are made, and read.
             "analysis import kernel_source recorder view",
-            "flight fuzzing",
+            "flight fuzzing simulated_tests",
         ],
     ),
     (
