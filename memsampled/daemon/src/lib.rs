@@ -39,6 +39,7 @@ mod recordings;
 mod recovery;
 mod retention;
 mod routes;
+mod runtime;
 mod serve;
 mod session;
 mod sessions;

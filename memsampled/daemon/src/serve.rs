@@ -20,6 +20,7 @@ use super::listen::{Socket, open_tcp};
 use super::lock::Lock;
 use super::options::{Arguments, Options};
 use super::recordings::RecordingsDirectory;
+use super::runtime::block_on;
 use super::signals::{Request, Signals};
 use super::state::State;
 use super::{automatic_dumps, listen, protection, recovery, retention, routes, watch as watching};
@@ -33,7 +34,7 @@ const GRACE: Duration = Duration::from_millis(200);
 /// The file in the recordings directory that says that a daemon uses it.
 const LOCK_FILE: &str = ".memsampled.lock";
 
-/// Why the daemon could not begin.
+/// Why the daemon could not begin, or had to end.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum DaemonError {
@@ -47,6 +48,8 @@ pub enum DaemonError {
     Tcp(io::Error),
     /// Too few files may be open.
     Descriptors(String),
+    /// The kernel refused to tell of events; all recordings were closed.
+    Events(io::Error),
     /// The system refused something else.
     System(io::Error),
 }
@@ -65,6 +68,9 @@ impl fmt::Display for DaemonError {
             Self::Socket(path, _) => write!(f, "cannot listen on the socket `{}`", path.display()),
             Self::Tcp(_) => f.write_str("cannot serve HTTP over TCP"),
             Self::Descriptors(reason) => write!(f, "{reason}, or with `LimitNOFILE=` in its unit"),
+            Self::Events(_) => f.write_str(
+                "cannot wait for requests and signals, so the daemon has closed all recordings and ended",
+            ),
             Self::System(_) => f.write_str("cannot begin"),
         }
     }
@@ -76,6 +82,7 @@ impl std::error::Error for DaemonError {
             Self::Recordings(_, error)
             | Self::Socket(_, error)
             | Self::Tcp(error)
+            | Self::Events(error)
             | Self::System(error) => Some(error),
             Self::RecordingsInUse(_) | Self::Descriptors(_) => None,
         }
@@ -93,7 +100,7 @@ const SOCKET_PERIOD: Duration = Duration::from_secs(2);
 ///
 /// # Errors
 ///
-/// Why it could not begin.
+/// Why it could not begin, or had to end.
 pub fn run(options: Options, arguments: &Arguments) -> Result<(), DaemonError> {
     let descriptors = protection::raise_descriptor_limit();
     if let Some(reason) = too_few_descriptors(MIN_DESCRIPTORS) {
@@ -129,9 +136,12 @@ pub fn run(options: Options, arguments: &Arguments) -> Result<(), DaemonError> {
         guard.as_ref().map(|guard| format!(" and http://{}", guard.address())).unwrap_or_default(),
         state.recordings.path().display(),
     );
-    runtime.block_on(serve(&socket, tcp.zip(guard), &state, arguments, &ending))?;
-    // What other threads still do is not waited for: the daemon ends.
-    runtime.shutdown_background();
+    let serving = serve(&socket, tcp.zip(guard), &state, arguments, &ending);
+    block_on(runtime, serving).map_err(|error| {
+        state.flight.stop();
+        state.sessions.close_all();
+        DaemonError::Events(error)
+    })??;
     tracing::info!("ended");
     Ok(())
 }

@@ -35,7 +35,7 @@ const CALLS: [&str; 21] = [
     "recvmsg",
     "prlimit64",
 ];
-/// Those of the daemon: its runtime panics if it cannot wait for events, and says so.
+/// Those of the daemon.
 const CALLS_OF_DAEMON: [&str; 5] = ["sendto", "recvfrom", "prlimit64", "accept4", "fdatasync"];
 /// Which call fails of each process; the third message is that of an exec shim.
 const WHEN: [u32; 3] = [1, 2, 10];
@@ -142,6 +142,36 @@ fn a_run_has_passed_or_says_why_not_whatever_fails() {
         let text = fs::read_to_string(run.join("results.json")).unwrap_or_default();
         let results: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
         (results["tests"][0]["outcome"] != "passed").then_some(text)
+    });
+}
+
+#[test]
+fn a_daemon_that_cannot_wait_for_events_closes_its_recordings_and_says_why() {
+    let faults = [1, 2, 10, 40].map(|when| ("epoll_wait", when));
+    try_all(faults.into_iter(), |directory, call, when| {
+        // Requests are events, so that there are enough of them.
+        let ended = shell(
+            directory,
+            &format!(
+                "timeout --foreground --kill-after=1 {SECONDS} \
+                 strace -D -f -qq -o /dev/null -e trace={call},epoll_pwait,epoll_pwait2 \
+                 -e inject={call},epoll_pwait,epoll_pwait2:error=EIO:when={when} \
+                 {MEMSAMPLED} --socket $PWD/s --recordings $PWD/recordings 2>daemon & daemon=$!
+                 until test -S s || ! kill -0 $daemon; do sleep 0.02; done
+                 while kill -0 $daemon 2>/dev/null; do
+                   $MEMSAMPLE session --socket $PWD/s -- sh -c 'sleep 0.1' 2>/dev/null
+                 done
+                 wait $daemon"
+            ),
+        );
+        let daemon = fs::read_to_string(directory.join("daemon")).unwrap_or_default();
+        let are_closed = crate::command::recordings(directory)
+            .iter()
+            .filter(|directory| directory.join("recording.json").exists())
+            .all(|recording| manifest(recording)["state"] == "closed");
+        let is_told = daemon.contains("cannot wait for requests") && !daemon.contains("panicked");
+        let is_right = ended.code == Some(1) && is_told && are_closed;
+        (!is_right).then(|| format!("{:?} {daemon}", ended.code))
     });
 }
 

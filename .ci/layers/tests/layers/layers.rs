@@ -52,7 +52,7 @@ pub(crate) const PACKAGES: [(&str, &[&str]); 12] = [
             "flight recovery retention session",
             "live sessions",
             "state",
-            "automatic_dumps connections metrics watch",
+            "automatic_dumps connections metrics runtime watch",
             "routes",
             "serve",
         ],
