@@ -74,6 +74,9 @@ pub(super) fn judge(test: &Test, end: &AttemptEnd) -> (Outcome, Option<String>) 
         return (Outcome::OutOfCpuTime { limit }, joined(also.into_iter().chain(exit)));
     }
     if end.lost {
+        if let Some(reason) = unheard(end) {
+            return (Outcome::NotStarted { reason }, None);
+        }
         let reason = "the process that started it was killed, so how it ended is not known";
         return (Outcome::Signaled { signal: SIGKILL }, Some(reason.to_owned()));
     }
@@ -107,6 +110,7 @@ pub(super) fn judge_step(step: &Step, end: &AttemptEnd) -> (Verdict, Option<Stri
         AttemptEnd { exit_code: Some(code), .. } => {
             (Verdict::Failed, Some(format!("exit code {code}")))
         }
+        AttemptEnd { unheard: Some(_), signal: None, .. } => (Verdict::NotStarted, unheard(end)),
         AttemptEnd { signal: Some(signal), .. } => {
             (Verdict::Signaled, Some(wording::signal_name(*signal)))
         }
@@ -115,6 +119,14 @@ pub(super) fn judge_step(step: &Step, end: &AttemptEnd) -> (Verdict, Option<Stri
             (Verdict::Signaled, Some(reason.to_owned()))
         }
     }
+}
+
+/// Describes that nothing could be heard of the process that knows how the program ended.
+fn unheard(end: &AttemptEnd) -> Option<String> {
+    let reason = end.unheard.as_ref()?;
+    Some(format!(
+        "how it ended is not known: nothing could be heard of the process that started it: {reason}"
+    ))
 }
 
 /// Returns whether a signal may be that by which the runner ended what used too much CPU time.

@@ -8,12 +8,14 @@ use serde::{Deserialize, Serialize};
 use crate::results::{GroupUse, LeftOverProcess};
 
 /// How a program ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct ProgramExit {
     pub(super) exit_code: Option<i32>,
     pub(super) signal: Option<i32>,
     /// The largest resident set of all images of all processes that init has reaped, in bytes.
     pub(super) reaped_max_rss_bytes: Option<u64>,
+    /// Whether it may have ended up to a second before that was noticed.
+    pub(super) is_late: bool,
 }
 
 /// What is known when everything has ended.
@@ -31,6 +33,8 @@ pub(crate) struct AttemptEnd {
     pub(crate) ended_by_runner: bool,
     /// What lost its way out: the process that knows how the program ended was killed.
     pub(crate) lost: bool,
+    /// Why nothing could be heard of that process any more, where it was not killed.
+    pub(crate) unheard: Option<String>,
     /// From its first instruction until its last process ended.
     pub(crate) duration: Duration,
     pub(crate) left_over_processes: Vec<LeftOverProcess>,

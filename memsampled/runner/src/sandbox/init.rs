@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::io::{self, Read};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -13,7 +14,9 @@ use std::process::{Command, ExitCode, Stdio};
 use nix::sys::resource::{UsageWho, getrusage};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::mount::{MountFlags, mount};
-use rustix::process::{Pid, WaitOptions, getpid, set_child_subreaper, wait};
+use rustix::process::{
+    Pid, PidfdFlags, WaitOptions, getpid, pidfd_open, set_child_subreaper, wait,
+};
 
 use super::channel::{Channel, inherited};
 use super::processes::kill_below;
@@ -66,15 +69,26 @@ pub(super) fn run(word: Option<&str>) -> ExitCode {
     let _ = set_child_subreaper(Some(getpid()));
     ignore_signals();
     let served = init.serve();
-    kill_below(getpid().as_raw_nonzero().get(), || drop(init.reap()));
+    if let Err(error) = &served {
+        // Else it would be taken for killed.
+        let _ = init.channel.send(&InitMessage::Failed(error.to_string()));
+    }
+    kill_below(getpid().as_raw_nonzero().get(), || drop(init.reap(false)));
     if served.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 struct Init {
     channel: Channel<io::Stdin>,
     /// The program that was launched last, until it ends.
-    program: Option<Pid>,
+    program: Option<LaunchedProgram>,
     own_shm: bool,
+}
+
+/// A program that runs.
+struct LaunchedProgram {
+    pid: Pid,
+    /// Readable when it has ended; `None` before Linux 5.3.
+    end: Option<OwnedFd>,
 }
 
 impl Init {
@@ -84,18 +98,21 @@ impl Init {
         signal_hook::low_level::pipe::register(signal_hook::consts::SIGCHLD, ended_sender)?;
         self.channel.send(&InitMessage::Ready { own_shm: self.own_shm })?;
         loop {
+            let program_end = self.program.as_ref().and_then(|program| program.end.as_ref());
             let mut files =
-                [PollFd::new(&self.channel, PollFlags::IN), PollFd::new(&ended, PollFlags::IN)];
+                vec![PollFd::new(&self.channel, PollFlags::IN), PollFd::new(&ended, PollFlags::IN)];
+            files.extend(program_end.map(|end| PollFd::new(end, PollFlags::IN)));
             let is_silent = match poll(&mut files, Some(&LOOK_PAUSE)) {
                 Ok(ready) => ready == 0,
                 Err(rustix::io::Errno::INTR) => false,
                 Err(error) => return Err(error.into()),
             };
-            let [order, end] = files.map(|file| !file.revents().is_empty());
-            if end || is_silent {
+            let mut ready = files.iter().map(|file| !file.revents().is_empty());
+            let (order, has_ended) = (ready.next() == Some(true), ready.any(|ready| ready));
+            if has_ended || is_silent {
                 // As many as wait: each byte is one end, and all ends are looked at anyway.
                 let _ = ended.read(&mut [0; 4096]);
-                self.reap()?;
+                self.reap(is_silent)?;
             }
             if order {
                 let Some(received) = self.channel.receive::<InitOrder>()? else { return Ok(()) };
@@ -104,11 +121,11 @@ impl Init {
         }
     }
 
-    fn obey(&mut self, order: InitOrder, descriptors: Vec<std::os::fd::OwnedFd>) -> io::Result<()> {
+    fn obey(&mut self, order: InitOrder, descriptors: Vec<OwnedFd>) -> io::Result<()> {
         match order {
             InitOrder::Launch { program, arguments } => {
                 match launch(&program, &arguments, descriptors) {
-                    Ok(pid) => self.program = Some(pid),
+                    Ok(program) => self.program = Some(program),
                     Err(error) => {
                         self.channel.send(&InitMessage::ShimNotStarted(error.to_string()))?
                     }
@@ -122,17 +139,18 @@ impl Init {
         Ok(())
     }
 
-    /// Reaps all that have ended, and reports the end of the program.
-    fn reap(&mut self) -> io::Result<()> {
+    /// Reaps all that have ended, and reports the end of the program; `is_late` says whether that may be some time ago.
+    fn reap(&mut self, is_late: bool) -> io::Result<()> {
         while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
-            if self.program == Some(pid) {
-                self.program = None;
+            if let Some(program) = self.program.take_if(|program| program.pid == pid) {
+                let is_late = is_late && program.end.is_none();
                 let (exit_code, signal) = (status.exit_status(), status.terminating_signal());
                 let reaped_max_rss_bytes = reaped_max_rss_bytes();
                 self.channel.send(&InitMessage::Exited {
                     exit_code,
                     signal,
                     reaped_max_rss_bytes,
+                    is_late,
                 })?;
             }
         }
@@ -150,12 +168,14 @@ fn reaped_max_rss_bytes() -> Option<u64> {
 fn launch(
     program: &Path,
     arguments: &[String],
-    descriptors: Vec<std::os::fd::OwnedFd>,
-) -> io::Result<Pid> {
+    descriptors: Vec<OwnedFd>,
+) -> io::Result<LaunchedProgram> {
     let missing = || io::Error::other("the order to launch lacks a part");
     let stdin = descriptors.into_iter().next().ok_or_else(missing)?;
     let shim = Command::new(program).args(arguments).stdin(Stdio::from(stdin)).spawn()?;
-    Pid::from_raw(i32::try_from(shim.id()).unwrap_or(0)).ok_or_else(missing)
+    let pid = Pid::from_raw(i32::try_from(shim.id()).unwrap_or(0)).ok_or_else(missing)?;
+    // It has not been reaped, so that the number is still its own.
+    Ok(LaunchedProgram { pid, end: pidfd_open(pid, PidfdFlags::empty()).ok() })
 }
 
 /// Returns the bytes that files in `/dev/shm` occupy.

@@ -61,12 +61,16 @@ pub(super) enum InitMessage {
     },
     /// The exec shim could not be started.
     ShimNotStarted(String),
+    /// Init ends, since it can do nothing more, for this reason.
+    Failed(String),
     /// The program that was launched last has ended.
     Exited {
         exit_code: Option<i32>,
         signal: Option<i32>,
         /// The largest resident set of all that init has reaped.
         reaped_max_rss_bytes: Option<u64>,
+        /// Whether it was found only by looking now and then, and may have ended a second before.
+        is_late: bool,
     },
     Left {
         bytes: Option<u64>,

@@ -191,8 +191,12 @@ impl<'a> Supervisor<'a> {
             }
             SupervisorAction::AskLeft => {
                 let sent = self.events.init.as_ref().map(|init| init.send(&InitOrder::Left));
-                if !matches!(sent, Some(Ok(()))) {
-                    return Some(SupervisorEvent::InitGone);
+                match sent {
+                    Some(Ok(())) => {}
+                    Some(Err(error)) => {
+                        return Some(SupervisorEvent::InitGone(Some(error.to_string())));
+                    }
+                    None => return Some(SupervisorEvent::InitGone(None)),
                 }
             }
             SupervisorAction::CloseInit => (self.events.init, self.events.shim) = (None, None),

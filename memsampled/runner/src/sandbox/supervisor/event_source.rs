@@ -132,11 +132,9 @@ impl<'a> EventSource<'a> {
                         return event;
                     }
                 }
-                Err(_) if self.init.is_some() => {
+                Err(error) if self.init.is_some() => {
                     // Nothing can be waited for: as good as lost.
-                    self.init = None;
-                    inside.init_ended();
-                    return SupervisorEvent::InitGone;
+                    return self.lose_init(inside, Some(error.to_string()));
                 }
                 Err(_) => {
                     self.note_reaped(reap(self.tool));
@@ -213,18 +211,28 @@ impl<'a> EventSource<'a> {
                     }
                     SupervisorEvent::InitReady
                 }
+                InitMessage::Failed(reason) => self.lose_init(inside, Some(reason)),
                 InitMessage::ShimNotStarted(reason) => SupervisorEvent::ShimNotStarted(reason),
-                InitMessage::Exited { exit_code, signal, reaped_max_rss_bytes } => {
-                    SupervisorEvent::Exited(ProgramExit { exit_code, signal, reaped_max_rss_bytes })
+                InitMessage::Exited { exit_code, signal, reaped_max_rss_bytes, is_late } => {
+                    SupervisorEvent::Exited(ProgramExit {
+                        exit_code,
+                        signal,
+                        reaped_max_rss_bytes,
+                        is_late,
+                    })
                 }
                 InitMessage::Left { bytes } => SupervisorEvent::LeftBytes(bytes),
             },
-            Ok(None) | Err(_) => {
-                self.init = None;
-                inside.init_ended();
-                SupervisorEvent::InitGone
-            }
+            Ok(None) => self.lose_init(inside, None),
+            Err(error) => self.lose_init(inside, Some(error.to_string())),
         })
+    }
+
+    /// Listens to init no more, for a reason where it has not just ended.
+    fn lose_init(&mut self, inside: &mut Inside<'_>, reason: Option<String>) -> SupervisorEvent {
+        self.init = None;
+        inside.init_ended();
+        SupervisorEvent::InitGone(reason)
     }
 
     fn take_runner(&mut self) -> Option<SupervisorEvent> {

@@ -189,12 +189,20 @@ impl<'a> AttemptMachine<'a> {
         match event {
             SupervisorEvent::End => self.is_over = true,
             SupervisorEvent::RunnerGone => (self.is_over, self.runner_gone) = (true, true),
-            SupervisorEvent::InitGone => self.init_gone = true,
+            SupervisorEvent::InitGone(reason) => {
+                self.init_gone = true;
+                self.end.unheard = self.end.unheard.take().or_else(|| reason.clone());
+            }
             SupervisorEvent::ToolEnded => self.tool_ended = true,
             SupervisorEvent::Exited(exit) => {
                 (self.last_exit, self.awaits_exit) = (Some(*exit), false);
                 // Of all that were reaped, so that the last one is enough.
                 self.end.reaped_max_rss_bytes = exit.reaped_max_rss_bytes;
+                if exit.is_late {
+                    let note = "the end of a program of it was noticed up to a second late: so much its \
+                                duration may be too long";
+                    self.end.notes.push(note.to_owned());
+                }
             }
             SupervisorEvent::ShimNotStarted(_) | SupervisorEvent::LaunchFailed(_) => {
                 self.awaits_exit = false;

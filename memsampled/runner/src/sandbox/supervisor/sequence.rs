@@ -42,7 +42,7 @@ impl AttemptMachine<'_> {
     /// Has an exec shim started for a stage, unless it is too late for that.
     fn launch(&mut self, stage: StageRef, now: Instant) -> SupervisorState {
         if self.init_gone {
-            return self.finish_stage(stage, StageEnd::Lost, now);
+            return self.finish_stage(stage, StageEnd::Lost(self.end.unheard.clone()), now);
         }
         if self.is_over && stage.kind != StageKind::Cleanup {
             return self.finish_stage(stage, StageEnd::Ended { began: false }, now);
@@ -183,7 +183,7 @@ impl AttemptMachine<'_> {
                 self.end.ended_by_runner = true;
                 self.last_exit.filter(|_| began)
             }
-            StageEnd::Lost => {
+            StageEnd::Lost(_) => {
                 self.end.lost = true;
                 None
             }

@@ -30,8 +30,8 @@ pub(super) enum StageEnd {
         /// Whether its program had begun.
         began: bool,
     },
-    /// Init is gone.
-    Lost,
+    /// Init is gone, or cannot be heard any more for this reason.
+    Lost(Option<String>),
 }
 
 /// Why a stage is stopped.
@@ -75,6 +75,9 @@ pub(super) fn failure(end: &StageEnd) -> Option<String> {
         StageEnd::TimedOut => Some("did not end in its time".to_owned()),
         StageEnd::CpuTimeSpent => Some("used more CPU time than it may".to_owned()),
         StageEnd::Ended { .. } => Some("was ended with the suite".to_owned()),
-        StageEnd::Lost => Some("was lost: its init was killed".to_owned()),
+        StageEnd::Lost(None) => Some("was lost: its init was killed".to_owned()),
+        StageEnd::Lost(Some(reason)) => {
+            Some(format!("was lost: nothing can be heard of its init: {reason}"))
+        }
     }
 }

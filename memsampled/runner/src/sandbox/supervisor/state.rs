@@ -17,8 +17,8 @@ pub(super) enum SupervisorEvent {
     Exited(ProgramExit),
     /// Init reports how much shared memory is left.
     LeftBytes(Option<u64>),
-    /// Init has ended.
-    InitGone,
+    /// Init has ended; or nothing can be heard of it any more, for this reason.
+    InitGone(Option<String>),
     /// The exec shim has joined the control groups, and waits.
     ShimReady,
     /// The exec shim could not become the program.

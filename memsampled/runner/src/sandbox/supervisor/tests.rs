@@ -52,6 +52,7 @@ fn exited(exit_code: i32) -> Event {
         exit_code: Some(exit_code),
         signal: None,
         reaped_max_rss_bytes: Some(1 << 20),
+        is_late: false,
     })
 }
 
@@ -174,7 +175,7 @@ fn a_program_that_does_not_end_in_time_has_its_grace() {
     // It does not, and is killed. Its end is waited for.
     assert_eq!(unwilling.give(Event::Deadline), [SupervisorAction::Kill]);
     let killed =
-        Event::Exited(ProgramExit { exit_code: None, signal: Some(9), reaped_max_rss_bytes: None });
+        Event::Exited(ProgramExit { exit_code: None, signal: Some(9), ..Default::default() });
     assert_eq!(unwilling.give(killed), [SupervisorAction::StopProgress]);
     unwilling.give(Event::AllEnded);
     let end = unwilling.finish();
@@ -204,7 +205,7 @@ fn what_the_setup_of_a_suite_started_lives_until_the_runner_ends_it() {
         [SupervisorAction::StopProgress, SupervisorAction::ReportEnd]
     );
     assert_eq!(driven.machine.deadline(), None);
-    assert_eq!(driven.give(Event::InitGone), []);
+    assert_eq!(driven.give(Event::InitGone(None)), []);
     assert_eq!(driven.give(Event::End), [SupervisorAction::Kill, SupervisorAction::CloseInit]);
 }
 
@@ -285,7 +286,7 @@ fn a_test_that_kills_its_init_is_lost() {
     let mut driven = Driven::new(&spec);
     driven.give(Event::InitReady);
     driven.begin(PROGRAM);
-    assert_eq!(driven.give(Event::InitGone), [SupervisorAction::StopProgress]);
+    assert_eq!(driven.give(Event::InitGone(None)), [SupervisorAction::StopProgress]);
     assert_eq!(driven.give(Event::ToolEnded), []);
     let expected =
         [SupervisorAction::Kill, SupervisorAction::CloseInit, SupervisorAction::KillOrphans];
@@ -297,8 +298,26 @@ fn a_test_that_kills_its_init_is_lost() {
 }
 
 #[test]
+fn an_init_that_cannot_be_heard_was_not_killed_as_far_as_is_known() {
+    let spec = spec(0, 1);
+    let mut driven = Driven::new(&spec);
+    driven.give(Event::InitReady);
+    driven.begin(PROGRAM);
+    driven.give(Event::InitGone(Some("no memory".to_owned())));
+    driven.give(Event::AllEnded);
+    driven.give(Event::ToolEnded);
+    driven.give(Event::Deadline);
+    let end = driven.machine.into_end().unwrap();
+    assert_eq!((end.lost, end.unheard.as_deref()), (true, Some("no memory")));
+    assert_eq!(
+        end.notes,
+        ["its cleanup `tidy` was lost: nothing can be heard of its init: no memory"]
+    );
+}
+
+#[test]
 fn a_sandbox_that_cannot_be_made_is_left() {
-    for event in [Event::InitGone, Event::Deadline, Event::RunnerGone] {
+    for event in [Event::InitGone(None), Event::Deadline, Event::RunnerGone] {
         let spec = spec(0, 0);
         let mut driven = Driven::new(&spec);
         assert_eq!(driven.give(event), [SupervisorAction::CloseInit]);
@@ -343,7 +362,8 @@ fn all_events() -> Vec<Event> {
         exited(0),
         exited(1),
         Event::LeftBytes(None),
-        Event::InitGone,
+        Event::InitGone(Some(text())),
+        Event::InitGone(None),
         Event::ShimReady,
         Event::ShimFailed(text()),
         Event::ShimClosed,

@@ -20,7 +20,7 @@ impl AttemptMachine<'_> {
                 self.is_entered = true;
                 self.begin_setup(0, now)
             }
-            SupervisorEvent::InitGone
+            SupervisorEvent::InitGone(_)
             | SupervisorEvent::RunnerGone
             | SupervisorEvent::Deadline
             // Init speaks of what it was not asked.
@@ -87,7 +87,9 @@ impl AttemptMachine<'_> {
             SupervisorEvent::ExecNotSent(reason) => {
                 self.give_up_shim(stage, StageEnd::NotStarted(reason), now)
             }
-            SupervisorEvent::InitGone => self.finish_stage(stage, StageEnd::Lost, now),
+            SupervisorEvent::InitGone(_) => {
+                self.finish_stage(stage, StageEnd::Lost(self.end.unheard.clone()), now)
+            }
             SupervisorEvent::Deadline => {
                 let reason = format!("it was not ready after {MAX_ENTRY:?}");
                 self.give_up_shim(stage, StageEnd::NotStarted(reason), now)
@@ -119,7 +121,9 @@ impl AttemptMachine<'_> {
     ) -> SupervisorState {
         match event {
             SupervisorEvent::Exited(exit) => self.finish_stage(stage, StageEnd::Exited(exit), now),
-            SupervisorEvent::InitGone => self.finish_stage(stage, StageEnd::Lost, now),
+            SupervisorEvent::InitGone(_) => {
+                self.finish_stage(stage, StageEnd::Lost(self.end.unheard.clone()), now)
+            }
             SupervisorEvent::RunnerGone => {
                 self.kill(AfterKill::FinishStage(stage, StageEnd::Ended { began: true }), now)
             }
@@ -161,7 +165,7 @@ impl AttemptMachine<'_> {
         match event {
             SupervisorEvent::AllEnded
             | SupervisorEvent::Deadline
-            | SupervisorEvent::InitGone
+            | SupervisorEvent::InitGone(_)
             | SupervisorEvent::RunnerGone => {
                 self.kill(AfterKill::FinishStage(stage, why.into()), now)
             }
@@ -199,7 +203,7 @@ impl AttemptMachine<'_> {
             SupervisorEvent::Killed
             | SupervisorEvent::Exited(_)
             | SupervisorEvent::ShimNotStarted(_)
-            | SupervisorEvent::InitGone
+            | SupervisorEvent::InitGone(_)
             | SupervisorEvent::Deadline => self.killed(next, now),
             // Noted, and seen by the stage that would be next.
             SupervisorEvent::End
@@ -258,7 +262,7 @@ impl AttemptMachine<'_> {
                 self.end.left_bytes = bytes;
                 self.leave(now)
             }
-            SupervisorEvent::InitGone
+            SupervisorEvent::InitGone(_)
             | SupervisorEvent::Deadline
             // Init speaks of what it was not asked.
             | SupervisorEvent::InitReady
