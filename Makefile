@@ -48,7 +48,7 @@ integration: ## Run all tests in Rust
 installed: ## Try every way to install the programs, each in a clean environment (as root on Debian)
 	.ci/installed
 
-notebook: .venv/ready ## Run the notebook and the readers of other languages on recordings made now
+notebook: python-package ## Run the notebooks and the readers of other languages on recordings made now
 	cargo build
 	MEMSAMPLE=$(TARGET_DIR)/debug/memsample .venv/bin/pytest --quiet notebooks/tests
 
