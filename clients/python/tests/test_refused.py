@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -87,6 +88,21 @@ def test_a_damaged_table(copied: Path, damage: Callable[[bytes], bytes]) -> None
     path.unlink()
     with pytest.raises(memsample.NotRecordedError, match="its file is missing"):
         recording.roles()
+
+
+@pytest.mark.parametrize("name", ["recording.json", "samples.parquet"])
+def test_a_pipe_is_not_waited_for(copied: Path, name: str) -> None:
+    (copied / name).unlink()
+    os.mkfifo(copied / name)
+    with pytest.raises(memsample.DamagedError, match=f"{name}` is no regular file"):
+        memsample.open(copied).roles()
+
+
+def test_a_process_without_a_row_is_no_answer(copied: Path) -> None:
+    table = pq.read_table(copied / "processes.parquet")
+    pq.write_table(table.slice(0, 1), copied / "processes.parquet")
+    with pytest.raises(memsample.DamagedError, match="no row of `processes` has"):
+        memsample.open(copied).roles()
 
 
 def test_damage_within_a_table_is_no_answer(copied: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import stat
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -115,7 +116,10 @@ def read_fields(path: Path) -> Fields:
     Raises FileNotFoundError, or DamagedError where it cannot be read or understood.
     """
     try:
-        if path.stat().st_size > _MAX_BYTES:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise DamagedError(f"`{path}` is no regular file")
+        if status.st_size > _MAX_BYTES:
             raise DamagedError(f"`{path}` is damaged: it has more than {_MAX_BYTES} bytes")
         value = json.loads(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):

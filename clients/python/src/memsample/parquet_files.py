@@ -14,12 +14,20 @@ from .errors import DamagedError
 
 
 def table_files(directory: Path, table: str) -> list[Path]:
-    """Returns the files of a table: a large one continues in `TABLE-0002.parquet` and so on."""
+    """Returns the files of a table: a large one continues in `TABLE-0002.parquet` and so on.
+
+    Raises DamagedError where something else than a file is in its place.
+    """
     # As in the file names that the recorder gives.
     files = [directory / f"{table}.parquet"]
     while files[-1].exists():
         files.append(directory / f"{table}-{len(files) + 1:04}.parquet")
-    return files[:-1]
+    del files[-1]
+    for path in files:
+        # What is read might be waited for for ever.
+        if not path.is_file():
+            raise DamagedError(f"`{path}` is no regular file")
+    return files
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
+from .errors import DamagedError
 from .parquet_files import reading
 from .sums import tick_sums
 
@@ -127,6 +128,9 @@ def largest_sums(recording: str, samples: ds.Dataset, images: list[dict[str, Any
     groups: dict[str, list[dict[str, Any]]] = {}
     for image in images:
         groups.setdefault(image[by], []).append(image)
+    unknown = sorted(sampled.keys() - groups.keys())
+    if unknown:
+        raise DamagedError(f"`samples` has the {by} {unknown[0]!r}, and no row of `processes` has")
     found = [_largest(recording, name, rows, sampled.get(name)) for name, rows in groups.items()]
     return sorted(found, key=lambda peak: (-(peak.lower_bytes or 0), peak.name))
 

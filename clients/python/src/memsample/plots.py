@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -175,12 +174,15 @@ def _thinned(sums: pa.Table) -> pa.Table:
 def _gaps(recording: Recording) -> tuple[set[datetime], timedelta]:
     """Returns when gaps begin that a picture shows, since ticks were missed; and how long the last tick holds."""
     interval = timedelta(milliseconds=recording.info.settings.interval_ms)
-    ticks = recording.to_arrow("ticks", ["ts", "missed"]).sort_by("ts").to_pylist()
-    visible = (ticks[-1]["ts"] - ticks[0]["ts"]) / 300 if ticks else interval
-    pairs = itertools.pairwise(ticks)
-    begins = {
-        before["ts"] + interval for before, tick in pairs if tick["missed"] and tick["ts"] - before["ts"] > visible
-    }
+    ticks = recording.to_arrow("ticks", ["ts", "missed"]).sort_by("ts")
+    instants = ticks["ts"].combine_chunks()
+    if len(instants) < 2:
+        return set(), interval
+    before, after = instants[:-1], instants[1:]
+    visible_ms = (instants[-1].as_py() - instants[0].as_py()) / timedelta(milliseconds=300)
+    long = pc.greater(pc.subtract(after.cast(pa.int64()), before.cast(pa.int64())), int(visible_ms))
+    missed = pc.greater(ticks["missed"].combine_chunks()[1:], 0)
+    begins = {instant + interval for instant in before.filter(pc.and_(long, missed)).to_pylist()}
     return begins, interval
 
 

@@ -63,11 +63,11 @@ class Recording(TableSet):
         settings = self._info.settings
         if table == "exits" and not settings.exits:
             why = "it is an import" if self._info.imported else "no right to ask, or within a container"
-            return [], {self._info.name: f"the kernel was not asked for exits ({why})"}
+            return [], {str(self._info.path): f"the kernel was not asked for exits ({why})"}
         if table == "cgroups" and settings.cgroup_interval_ms is None:
-            return [], {self._info.name: "control groups were not read"}
+            return [], {str(self._info.path): "control groups were not read"}
         files = table_files(self._directory, table)
-        return files, {} if files else {self._info.name: "its file is missing"}
+        return files, {} if files else {str(self._info.path): "its file is missing"}
 
     def _recordings_table(self) -> pa.Table:
         return recordings_table([self._info])
