@@ -4,7 +4,7 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
 PREFIX ?= /usr/local
 DESTDIR ?=
 .DEFAULT_GOAL := help
-.PHONY: help build install check test tools fmt lint unit layers doc msrv integration installed notebook documents clients conformance package wheel demo demo-build bench fuzz fuzz-seeds docs
+.PHONY: help build install check test tools fmt lint unit layers doc msrv integration installed notebook documents python-package clients conformance package wheel demo demo-build bench fuzz fuzz-seeds docs
 
 help: ## Show what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -48,7 +48,7 @@ integration: ## Run all tests in Rust
 installed: ## Try every way to install the programs, each in a clean environment (as root on Debian)
 	.ci/installed
 
-notebook: .venv/ready ## Run the notebook and the readers of other languages on recordings made now
+notebook: python-package ## Run the notebooks and the readers of other languages on recordings made now
 	cargo build
 	MEMSAMPLE=$(TARGET_DIR)/debug/memsample .venv/bin/pytest --quiet notebooks/tests
 
@@ -56,8 +56,13 @@ documents: .venv/ready ## Type every command of the documents, and those of a st
 	cargo build
 	MEMSAMPLE_PROGRAMS=$(TARGET_DIR)/debug .venv/bin/pytest --quiet --numprocesses 2 docs/tests
 
-clients: .venv/ready ## Run the clients of the daemon with the tools that they are for
+python-package: .venv/ready
+	.venv/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --force-reinstall ./clients/python
+
+clients: python-package ## Check and run the Python package, and run the clients of the daemon with the tools that they are for
 	cargo build
+	cd clients/python && ../../.venv/bin/ruff check && ../../.venv/bin/ruff format --check && ../../.venv/bin/mypy
+	MEMSAMPLE=$(TARGET_DIR)/debug/memsample .venv/bin/pytest --quiet clients/python/tests
 	.venv/bin/pip install --quiet --disable-pip-version-check ./clients/pytest-memsample
 	MEMSAMPLED=$(TARGET_DIR)/debug/memsampled .venv/bin/pytest --quiet clients/pytest-memsample/tests clients/nextest/tests
 

@@ -1,0 +1,60 @@
+"""What can be wrong with a recording or a run: each error is a class, and its message says what to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class MemsampleError(Exception):
+    """The base of all errors of this package."""
+
+
+class NotARecordingError(MemsampleError):
+    """The path is not a recording, and not a run."""
+
+
+class UnclosedRecordingError(MemsampleError):
+    """The recording is still being written, or its recorder died and nobody recovered it."""
+
+
+class UnsupportedFormatError(MemsampleError):
+    """The files have a format that this version of the package does not read."""
+
+
+class DamagedError(MemsampleError):
+    """A file of a recording or a run cannot be read or understood."""
+
+
+class NotRecordedError(MemsampleError):
+    """What was asked for was not measured, which is not the same as zero."""
+
+
+class MissingExtraError(MemsampleError):
+    """An optional package is not installed."""
+
+
+class ProgramError(MemsampleError):
+    """The program `memsample` is not installed, or could not answer."""
+
+
+class SeveralFailedError(MemsampleError):
+    """Some of the paths could not be opened: `failed` says why, path by path."""
+
+    def __init__(self, failed: dict[Path, MemsampleError], found: int) -> None:
+        """Tells the first five of `failed`, of `found` paths."""
+        shown = [f"  {error}" for error in list(failed.values())[:5]]
+        if len(failed) > len(shown):
+            shown.append(f"  and {len(failed) - len(shown)} more: see `failed` of this error")
+        super().__init__(
+            f"{len(failed)} of {found} cannot be opened; skip_failed=True leaves them out:\n" + "\n".join(shown)
+        )
+        self.failed = failed
+
+
+class NotRecordedWarning(UserWarning):
+    """Some of many recordings lack what was asked for, and are left out."""
+
+
+def missing_extra(extra: str) -> MissingExtraError:
+    """Says how to install an extra of this package."""
+    return MissingExtraError(f"this needs the extra `{extra}`: pip install 'memsample[{extra}]'")

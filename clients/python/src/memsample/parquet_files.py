@@ -1,0 +1,56 @@
+"""Opens the Parquet files of a table, lazily and as one, whatever versions of memsample wrote them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+
+from .errors import DamagedError
+
+
+def table_files(directory: Path, table: str) -> list[Path]:
+    """Returns the files of a table: a large one continues in `TABLE-0002.parquet` and so on.
+
+    Raises DamagedError where something else than a file is in its place.
+    """
+    # As in the file names that the recorder gives.
+    files = [directory / f"{table}.parquet"]
+    while files[-1].exists():
+        files.append(directory / f"{table}-{len(files) + 1:04}.parquet")
+    del files[-1]
+    for path in files:
+        # What is read might be waited for for ever.
+        if not path.is_file():
+            raise DamagedError(f"`{path}` is no regular file")
+    return files
+
+
+@contextlib.contextmanager
+def reading(what: object) -> Iterator[None]:
+    """Turns what Arrow says of a damaged file into a DamagedError that names what was read."""
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DamagedError(f"`{what}` is damaged or cannot be read: {first}") from error
+
+
+def dataset_of(files: Sequence[Path]) -> ds.Dataset:
+    """Returns a lazy dataset of files with the columns of all; a column that a file lacks is null there.
+
+    Reads the footer of each file. Raises DamagedError.
+    """
+    schemas: dict[pa.Schema, None] = {}
+    for path in files:
+        with reading(path):
+            schema = pq.read_schema(path)
+        # What is never null in the files of one version is null where those of another lack it.
+        schemas[pa.schema([field.with_nullable(True) for field in schema])] = None
+    with reading(files[0]):
+        unified = pa.unify_schemas(list(schemas)) if len(schemas) > 1 else next(iter(schemas))
+        return ds.dataset([str(path) for path in files], format="parquet", schema=unified)

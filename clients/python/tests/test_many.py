@@ -1,0 +1,93 @@
+"""Many recordings are one set of tables, and none of them is left out without a word."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import uuid
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import memsample
+
+
+@pytest.fixture
+def many(recorded: Path, tmp_path: Path) -> Path:
+    """Three recordings of ids of their own, and a link to one of them."""
+    for number in range(3):
+        copy_as(recorded, tmp_path / f"r{number}", f"0000000{number}-{uuid.uuid4()}")
+    (tmp_path / "latest").symlink_to("r1")
+    return tmp_path
+
+
+def copy_as(recorded: Path, to: Path, identity: str) -> None:
+    shutil.copytree(recorded.resolve(), to)
+    manifest = json.loads((to / "recording.json").read_text()) | {"id": identity, "name": to.name}
+    (to / "recording.json").write_text(json.dumps(manifest))
+    for path in to.glob("*.parquet"):
+        table = pq.read_table(path)
+        place = table.column_names.index("recording")
+        ids = pa.array([identity] * len(table), pa.string())
+        pq.write_table(table.set_column(place, table.schema.field(place), ids), path)
+
+
+def test_each_is_opened_once(many: Path, recorded: Path) -> None:
+    recordings = memsample.open_many(many / "*")
+    assert sorted(info.name for info in recordings.info) == ["r0", "r1", "r2"]
+    one = memsample.open(recorded)
+    assert recordings.samples.count_rows() == 3 * one.samples.count_rows()
+    for name in ("samples", "exits", "ticks"):
+        counted = recordings.sql(f"SELECT recording, count(*) FROM {name} GROUP BY ALL").fetchall()
+        assert dict(counted) == dict.fromkeys((info.id for info in recordings.info), one.table(name).count_rows())
+    assert len(recordings.to_polars("processes")) == len(recordings.to_pandas("processes"))
+    assert recordings.scan_polars("samples").collect().height == recordings.samples.count_rows()
+
+
+def test_answers_are_those_of_each(many: Path, recorded: Path) -> None:
+    recordings = memsample.open_many(many / "r*")
+    one = memsample.open(recorded)
+    expected = [(peak.name, peak.lower_bytes) for peak in one.roles()]
+    for recording in recordings:
+        told = [(peak.name, peak.lower_bytes) for peak in recordings.roles() if peak.recording == recording.info.id]
+        assert told == expected
+    assert recordings.resample("1s").num_rows == 3 * one.resample("1s").num_rows
+    assert recordings.sums("role").num_rows == 3 * one.sums("role").num_rows
+    assert recordings[1:].pss_sums().num_rows == 2 * one.pss_sums().num_rows
+    with pytest.raises(IndexError):
+        recordings[3]
+
+
+def test_one_that_cannot_be_opened_is_named(many: Path, died: Path) -> None:
+    (many / "empty").mkdir()
+    (many / "died").symlink_to(died)
+    with pytest.raises(memsample.SeveralFailedError, match="2 of 5 cannot be opened; skip_failed=True") as raised:
+        memsample.open_many(many / "*")
+    assert {path.name for path in raised.value.failed} == {"empty", "died"}
+    recordings = memsample.open_many(many / "*", skip_failed=True)
+    assert len(recordings) == 3
+    assert {path.name for path in recordings.skipped} == {"empty", "died"}
+    with pytest.raises(memsample.NotARecordingError, match="nothing to open matches"):
+        memsample.open_many(many / "x*")
+    with pytest.raises(memsample.SeveralFailedError, match="does not exist"):
+        memsample.open_many(many / "x")
+
+
+def test_a_table_that_some_lack_is_warned_of(many: Path, imported: Path) -> None:
+    recordings = memsample.open_many(many / "r*", imported)
+    with pytest.warns(memsample.NotRecordedWarning, match="1 recordings have no table `exits`.*import"):
+        rows = recordings.exits.count_rows()
+    assert rows == 3 * recordings[-1].exits.count_rows()
+
+
+def test_a_column_that_older_files_lack_is_null(many: Path) -> None:
+    path = many / "r0" / "samples.parquet"
+    older = pq.read_table(path).drop_columns(["hugetlb_bytes"])
+    pq.write_table(older, path)
+    recordings = memsample.open_many(many / "r*")
+    rows = recordings.samples.count_rows()
+    assert recordings.to_arrow("samples", ["hugetlb_bytes"])["hugetlb_bytes"].null_count >= rows // 3
+    assert recordings.scan_polars("samples").collect().height == rows
+    assert recordings.sql("SELECT count(*) - count(hugetlb_bytes) FROM samples").fetchall()[0][0] >= rows // 3

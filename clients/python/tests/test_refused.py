@@ -1,0 +1,163 @@
+"""What cannot be read, or was not measured, is said; nothing is answered in its place."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+import memsample
+
+
+def test_a_recording_that_grows(growing: Path) -> None:
+    with pytest.raises(memsample.UnclosedRecordingError, match=r"still being written.*live=True"):
+        memsample.open(growing)
+    live = memsample.open(growing, live=True)
+    assert live.info.state == "recording"
+    assert live.info.end is None
+    # The copy does not change while it is read.
+    counts = {live.samples.count_rows() for _ in range(3)}
+    assert len(counts) == 1
+    assert live.roles()
+
+
+def test_a_recording_whose_recorder_died(died: Path) -> None:
+    with pytest.raises(memsample.UnclosedRecordingError, match="memsample recover"):
+        memsample.open(died)
+    with pytest.raises(memsample.UnclosedRecordingError, match="memsample recover"):
+        memsample.open(died, live=True)
+
+
+def test_places_that_are_no_recording(tmp_path: Path, imported: Path, recorded: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    (tmp_path / "note.txt").write_text("no recording")
+    for path, words in {
+        empty: "empty directory",
+        tmp_path: "has no recording.json",
+        tmp_path / "nowhere": "does not exist",
+        tmp_path / "note.txt": "is a file",
+        imported.parent / "night.1.tar": "smemcap.*memsample import",
+        recorded.parent: "open_many",
+    }.items():
+        with pytest.raises(memsample.NotARecordingError, match=words):
+            memsample.open(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "words"),
+    [
+        ({"format": 3, "memsample": "0.9"}, memsample.UnsupportedFormatError, "format 3.*0.9.*upgrade"),
+        ({"format": 1}, memsample.UnsupportedFormatError, "record again"),
+        ({"format": True}, memsample.DamagedError, "`format`"),
+        ({"started": "yesterday"}, memsample.DamagedError, "`started`"),
+        ({"settings": []}, memsample.DamagedError, "`settings`"),
+        ({"totals": {"late": -0.5}}, memsample.DamagedError, "`late`"),
+        ({"end": {"write_failed": "x"}}, None, ""),
+    ],
+)
+def test_another_manifest(copied: Path, change: dict[str, object], error: type[Exception] | None, words: str) -> None:
+    path = copied / "recording.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    if error is None:
+        assert memsample.open(copied).info.end == "write_failed"
+        return
+    with pytest.raises(error, match=words):
+        memsample.open(copied)
+
+
+@pytest.mark.parametrize("contents", [b"", b"{", b"[]", b"\xff\xfe", b"[" * 100_000, b"null"])
+def test_a_damaged_manifest(copied: Path, contents: bytes) -> None:
+    (copied / "recording.json").write_bytes(contents)
+    with pytest.raises(memsample.DamagedError, match=r"recording\.json"):
+        memsample.open(copied)
+
+
+@pytest.mark.parametrize("damage", [lambda data: b"", lambda data: data[:100], lambda data: data[:-9] + b"?" * 9])
+def test_a_damaged_table(copied: Path, damage: Callable[[bytes], bytes]) -> None:
+    path = copied / "samples.parquet"
+    path.write_bytes(damage(path.read_bytes()))
+    recording = memsample.open(copied)
+    for asked in (lambda: recording.samples, recording.roles, recording.sums, recording.pss):
+        with pytest.raises(memsample.DamagedError, match="samples"):
+            asked()
+    path.unlink()
+    with pytest.raises(memsample.NotRecordedError, match="its file is missing"):
+        recording.roles()
+
+
+@pytest.mark.parametrize("name", ["recording.json", "samples.parquet"])
+def test_a_pipe_is_not_waited_for(copied: Path, name: str) -> None:
+    (copied / name).unlink()
+    os.mkfifo(copied / name)
+    with pytest.raises(memsample.DamagedError, match=f"{name}` is no regular file"):
+        memsample.open(copied).roles()
+
+
+def test_a_process_without_a_row_is_no_answer(copied: Path) -> None:
+    table = pq.read_table(copied / "processes.parquet")
+    pq.write_table(table.slice(0, 1), copied / "processes.parquet")
+    with pytest.raises(memsample.DamagedError, match="no row of `processes` has"):
+        memsample.open(copied).roles()
+
+
+def test_damage_within_a_table_is_no_answer(copied: Path) -> None:
+    path = copied / "samples.parquet"
+    data = bytearray(path.read_bytes())
+    metadata = pq.read_metadata(path)
+    for place in range(metadata.num_columns):
+        column = metadata.row_group(0).column(place)
+        if column.path_in_schema == "rss_bytes":
+            start = column.data_page_offset
+            data[start : start + column.total_compressed_size] = bytes(column.total_compressed_size)
+    path.write_bytes(data)
+    recording = memsample.open(copied)
+    for asked in (recording.roles, recording.sums, recording.resample, lambda: recording.to_arrow("samples")):
+        with pytest.raises(memsample.DamagedError):
+            asked()
+
+
+def test_what_an_import_lacks(imported: Path) -> None:
+    recording = memsample.open(imported)
+    with pytest.raises(memsample.NotRecordedError, match="not asked for exits"):
+        _ = recording.exits
+    with pytest.raises(memsample.NotRecordedError, match="not asked for exits"):
+        recording.sql("SELECT count(*) FROM exits")
+    with pytest.raises(memsample.NotRecordedError, match="control groups were not read"):
+        recording.to_pandas("cgroups")
+    assert recording.roles()
+    assert recording.pss_sums().num_rows == 2
+
+
+def test_pss_that_was_not_read(copied: Path) -> None:
+    path = copied / "recording.json"
+    manifest = json.loads(path.read_text())
+    manifest["settings"] |= {"pss_budget": None, "pss_interval_ms": None}
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(memsample.NotRecordedError, match="no PSS"):
+        memsample.open(copied).pss_sums()
+
+
+@pytest.mark.parametrize("every", ["", "0s", "1", "-1s", "1.5s", "1 week", "s", "9" * 30 + "h"])
+def test_spans_that_are_none(recorded: Path, every: str) -> None:
+    with pytest.raises(memsample.MemsampleError, match="100ms, 1s, 5m or 1h"):
+        memsample.open(recorded).resample(every)
+
+
+@pytest.mark.parametrize("by", ["pid", (), ("role", "user")])
+def test_groups_that_are_none(recorded: Path, by: str | tuple[str, ...]) -> None:
+    with pytest.raises(memsample.MemsampleError, match="machine, process, role, test, comm"):
+        memsample.open(recorded).sums(by)
+
+
+def test_the_program_that_is_missing(recorded: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("MEMSAMPLE")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    recording = memsample.open(recorded)
+    with pytest.raises(memsample.ProgramError, match="install it"):
+        recording.peaks()
+    assert recording.roles()
