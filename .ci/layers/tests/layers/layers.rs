@@ -44,7 +44,7 @@ pub(crate) const PACKAGES: [(&str, &[&str]); 11] = [
     (
         "memsampled/daemon/src/lib.rs",
         &[
-            "beside failure lock memory_limit options protection signals",
+            "beside disk failure lock memory_limit options protection signals",
             "listen names peer target",
             "guard marked_pid recordings work",
             "flight recovery retention session",
