@@ -3,13 +3,13 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Component, Path};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{
     AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, fstat, mkdirat, openat, openat2,
-    renameat, unlinkat,
+    readlinkat, renameat, statat, unlinkat,
 };
 use rustix::io::Errno;
 
@@ -304,6 +304,51 @@ impl HeldDirectory {
     /// The disk did not take it.
     pub fn sync(&self) -> io::Result<()> {
         File::from(self.readable()?).sync_all()
+    }
+
+    /// Returns whether there is something of that name in it, be it a link that leads nowhere.
+    pub fn contains(&self, name: impl AsRef<OsStr>) -> bool {
+        checked(name.as_ref())
+            .is_ok_and(|name| statat(&self.descriptor, name, AtFlags::SYMLINK_NOFOLLOW).is_ok())
+    }
+
+    /// Returns what the regular files in it come to, in bytes.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read.
+    pub fn files_bytes(&self) -> io::Result<u64> {
+        let mut bytes = 0;
+        for entry in self.entries()? {
+            match statat(&self.descriptor, &entry?.name, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile => {
+                    bytes += u64::try_from(stat.st_size).unwrap_or(0);
+                }
+                // What is renamed or removed meanwhile has no size.
+                Ok(_) | Err(Errno::NOENT) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        Ok(bytes)
+    }
+
+    /// Returns whether a path leads to it now.
+    #[must_use]
+    pub fn is_at(&self, path: &Path) -> bool {
+        let identity = |held: &Self| fstat(&held.descriptor).map(|stat| (stat.st_dev, stat.st_ino));
+        let there = Self::open(path).ok().and_then(|there| identity(&there).ok());
+        there.is_some() && there == identity(self).ok()
+    }
+
+    /// Returns its path as the kernel knows it now, whatever it was when it was opened.
+    ///
+    /// # Errors
+    ///
+    /// There is no `/proc`.
+    pub fn present_path(&self) -> io::Result<PathBuf> {
+        let link = format!("/proc/self/fd/{}", self.descriptor.as_raw_fd());
+        let path = readlinkat(CWD, link, Vec::new())?;
+        Ok(OsString::from_vec(path.into_bytes()).into())
     }
 
     /// Returns the user who owns it.

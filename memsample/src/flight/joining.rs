@@ -1,9 +1,12 @@
 //! Segments put together as a recording.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs;
 use std::io::{self, BufReader, ErrorKind, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+use memsample_beneath::{HeldDirectory, remove_tree};
 
 use super::live_images::LiveImages;
 use crate::batch::{Batch, Change};
@@ -39,35 +42,36 @@ pub(super) struct Outcome {
 ///
 /// It is made beside its place under a hidden name, and is there when it is whole.
 pub(super) fn join<R: Read>(joined: Joined<R>, path: &Path) -> io::Result<Outcome> {
-    if path.exists() {
+    let (Some(above), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(ErrorKind::AlreadyExists.into());
+    };
+    fs::create_dir_all(above)?;
+    let above = HeldDirectory::open(above)?;
+    if above.contains(name) {
         return Err(ErrorKind::AlreadyExists.into());
     }
-    let hidden = hidden_path(path);
+    let mut hidden = OsString::from(".dump-");
+    hidden.push(name);
+    let hidden = path.with_file_name(hidden);
     // Of a dump that was interrupted.
-    remove(&hidden)?;
+    remove(&above, &hidden)?;
     let mut is_damaged = false;
-    match assemble(joined, path, &hidden, &mut is_damaged) {
+    match assemble(joined, path, &above, &hidden, &mut is_damaged) {
         Ok(Some(manifest)) => {
-            fs::rename(&hidden, path)?;
+            above.rename(hidden.file_name().unwrap_or_default(), name)?;
             let recording = Some(Recording::from_parts(path, manifest));
             Ok(Outcome { recording, is_damaged })
         }
         outcome => {
-            let _ = fs::remove_dir_all(&hidden);
+            let _ = remove(&above, &hidden);
             outcome.map(|_| Outcome { recording: None, is_damaged })
         }
     }
 }
 
-/// Returns where a dump is made before it is whole.
-fn hidden_path(path: &Path) -> PathBuf {
-    let mut name = std::ffi::OsString::from(".dump-");
-    name.push(path.file_name().unwrap_or_default());
-    path.with_file_name(name)
-}
-
-fn remove(directory: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(directory) {
+/// Removes a directory in `above`, if it is there.
+fn remove(above: &HeldDirectory, directory: &Path) -> io::Result<()> {
+    match remove_tree(above, directory.file_name().unwrap_or_default()) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         outcome => outcome,
     }
@@ -76,6 +80,7 @@ fn remove(directory: &Path) -> io::Result<()> {
 fn assemble<R: Read>(
     joined: Joined<R>,
     path: &Path,
+    above: &HeldDirectory,
     hidden: &Path,
     is_damaged: &mut bool,
 ) -> io::Result<Option<Manifest>> {
@@ -83,8 +88,8 @@ fn assemble<R: Read>(
     manifest.provenance.name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     manifest.provenance.labels.extend(labels);
     manifest.notes.extend(notes);
-    let mut joining =
-        Joining { manifest, hidden, from_boot_ns, live: LiveImages::default(), writer: None };
+    let live = LiveImages::default();
+    let mut joining = Joining { manifest, above, hidden, from_boot_ns, live, writer: None };
     // Whether what comes next does not follow what came before.
     let mut broken = true;
     let mut batch = Batch::default();
@@ -122,6 +127,8 @@ fn assemble<R: Read>(
 
 struct Joining<'a> {
     manifest: Manifest,
+    /// Where the recording is made, and the path of it there.
+    above: &'a HeldDirectory,
     hidden: &'a Path,
     from_boot_ns: u64,
     /// Who is there, until the first tick that is wanted.
@@ -134,7 +141,7 @@ impl Joining<'_> {
     /// nobody knows what was between.
     fn begin_anew(&mut self, images: Vec<ImageState>) -> io::Result<()> {
         if self.writer.take().is_some() {
-            remove(self.hidden)?;
+            remove(self.above, self.hidden)?;
             self.note("a piece was damaged, and what came before it is left out");
         }
         self.live = LiveImages::of(images);
@@ -187,7 +194,7 @@ impl Joining<'_> {
         manifest.provenance.started = started;
         manifest.provenance.id = new_recording_id(started);
         manifest.totals = crate::schema::Totals::default();
-        let directory = RecordingDirectory::create(self.hidden)?;
+        let directory = RecordingDirectory::create_in(self.above, self.hidden)?;
         let lock = directory.lock()?.ok_or_else(|| io::Error::other("another dump is made"))?;
         let images = self.live.states();
         self.writer =

@@ -15,7 +15,6 @@ mod ring;
 mod salvage;
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -95,19 +94,23 @@ impl FlightRecorder {
         options: FlightOptions,
     ) -> Result<Self, RecordError> {
         let FlightOptions { span, max_bytes, recorder } = options;
-        let ring = Arc::new(Ring::new(RecordingDirectory::existing(directory)));
-        let of_writer = Arc::clone(&ring);
-        let mut made = false;
+        let mut made = None;
         let begun = sampler.begin(directory, recorder, |manifest| {
             let directory = RecordingDirectory::create(directory)?;
-            made = true;
-            let lock = directory.lock()?.ok_or_else(|| io::Error::other("another has it"))?;
-            RingWriter::create(of_writer, lock, manifest, span, max_bytes)
+            let ring = made.insert(Arc::new(Ring::new(directory)));
+            let lock = ring.directory.lock()?.ok_or_else(|| io::Error::other("another has it"))?;
+            RingWriter::create(Arc::clone(ring), lock, manifest, span, max_bytes)
         });
-        if begun.is_err() && made {
-            let _ = fs::remove_dir_all(directory);
+        match (begun, made) {
+            (Ok(recorder), Some(ring)) => Ok(Self { recorder, ring, span }),
+            (begun, made) => {
+                let _ = made.map(|ring| ring.directory.remove());
+                let missing = io::Error::other("it was not made");
+                Err(begun
+                    .err()
+                    .unwrap_or_else(|| RecordError::Create(directory.to_owned(), missing)))
+            }
         }
-        Ok(Self { recorder: begun?, ring, span })
     }
 
     /// Makes a closed recording of the last minutes at `path`, which must not exist. The flight
@@ -185,6 +188,6 @@ impl Drop for FlightRecorder {
     /// Ends it, and removes its directory.
     fn drop(&mut self) {
         self.recorder.end();
-        let _ = fs::remove_dir_all(self.ring.directory.path());
+        let _ = self.ring.directory.remove();
     }
 }

@@ -7,9 +7,8 @@
 //! ```
 
 use std::collections::VecDeque;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -19,9 +18,7 @@ use crate::identity::Comm;
 use crate::journal::{JournalWriter, Opening};
 use crate::metric::Metric;
 use crate::recorder::destination::Destination;
-use memsample_beneath::open_regular;
-
-use crate::recording::{End, Lock, Manifest, RecorderUsage, RecordingDirectory};
+use crate::recording::{Closed, End, Lock, Manifest, RecorderUsage, RecordingDirectory};
 use crate::schema::Totals;
 
 /// A segment is this part of the ring, of its time and of its bytes. With more of them less is kept
@@ -30,9 +27,9 @@ const SEGMENTS: u32 = 8;
 /// What a dump begins with.
 const MANIFEST: &str = "flight.json";
 
-/// Returns the path of what a dump begins with.
-pub(super) fn manifest_path(directory: &Path) -> PathBuf {
-    directory.join(MANIFEST)
+/// Reads what a dump begins with.
+pub(super) fn read_manifest(ring: &RecordingDirectory) -> io::Result<Manifest> {
+    Manifest::read(ring.held(), MANIFEST, ring.path())
 }
 
 /// What the writing thread and those who make dumps have in common.
@@ -96,7 +93,7 @@ impl Ring {
             .iter()
             .skip(first)
             .map(|segment| {
-                let file = open_regular(&self.directory.journal_file(segment.number))?;
+                let file = self.directory.journal_file(segment.number)?;
                 // Whole blocks: the next one may be half written.
                 Ok(file.take(segment.bytes))
             })
@@ -142,8 +139,9 @@ impl RingWriter {
         span: Duration,
         max_bytes: u64,
     ) -> io::Result<Self> {
-        manifest.write(&manifest_path(ring.directory.path()))?;
-        let journal = JournalWriter::create(&ring.directory.journal_file(0), &Opening::default())?;
+        manifest.write(ring.directory.held(), MANIFEST)?;
+        let journal = ring.directory.create_journal_file(0)?;
+        let journal = JournalWriter::create(journal, &Opening::default())?;
         {
             let mut state = ring.state();
             state.segments.push_back(RingSegment {
@@ -173,8 +171,8 @@ impl RingWriter {
         let number = self.ring.state().segments.back().map_or(0, |segment| segment.number + 1);
         let opening =
             Opening { checkpoint: number, totals: Totals::default(), images: self.live.states() };
-        let path = self.ring.directory.journal_file(number);
-        self.journal = JournalWriter::create(&path, &opening)?;
+        let file = self.ring.directory.create_journal_file(number)?;
+        self.journal = JournalWriter::create(file, &opening)?;
         let bytes = self.journal.bytes();
         self.ring.state().segments.push_back(RingSegment { number, first_boot_ns: None, bytes });
         Ok(())
@@ -201,7 +199,7 @@ impl RingWriter {
                 break;
             }
             let Some(oldest) = state.segments.pop_front() else { break };
-            fs::remove_file(self.ring.directory.journal_file(oldest.number))?;
+            self.ring.directory.remove_journal_file(oldest.number)?;
         }
         drop(state);
         self.ring.grown.notify_all();
@@ -242,8 +240,8 @@ impl Destination for RingWriter {
     }
 
     /// Leaves what there is: a dump can still be made of it.
-    fn close(self, end: End, _: impl FnOnce() -> RecorderUsage) -> io::Result<Manifest> {
+    fn close(self, end: End, _: impl FnOnce() -> RecorderUsage) -> io::Result<Closed> {
         self.ring.state().end = Some(end);
-        Ok(self.manifest)
+        Ok(Closed { path: self.ring.directory.path().to_owned(), manifest: self.manifest })
     }
 }

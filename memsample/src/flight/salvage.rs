@@ -5,12 +5,10 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use memsample_beneath::open_regular;
-
 use super::dump::DumpError;
 use super::joining::{Joined, Outcome, join};
-use super::ring::manifest_path;
-use crate::recording::{End, Manifest, Recording, RecordingDirectory, RecordingState};
+use super::ring::read_manifest;
+use crate::recording::{End, Recording, RecordingDirectory, RecordingState};
 
 /// Makes the recording and removes the directory, or sets it aside.
 pub(super) fn salvage(
@@ -22,7 +20,7 @@ pub(super) fn salvage(
     if !directory.exists() {
         return Ok(None);
     }
-    let ring = RecordingDirectory::existing(directory);
+    let ring = RecordingDirectory::existing(directory).map_err(failed)?;
     let lock = match ring.lock() {
         Ok(lock) => lock,
         // It died before it had written anything.
@@ -36,17 +34,17 @@ pub(super) fn salvage(
     };
     let _lock = lock.ok_or_else(|| failed(io::Error::other("another program has it")))?;
     let mut segments = Vec::new();
-    for (_, path) in ring.journal_files().map_err(failed)? {
-        let file = open_regular(&path).map_err(failed)?;
+    for number in ring.journals().map_err(failed)? {
+        let file = ring.journal_file(number).map_err(failed)?;
         // One that was just made.
         if file.metadata().map_err(failed)?.len() > 0 {
             segments.push(file);
         }
     }
-    let manifest = match Manifest::read(&manifest_path(directory)) {
+    let manifest = match read_manifest(&ring) {
         Ok(manifest) => manifest,
         Err(error) if error.kind() == io::ErrorKind::NotFound && segments.is_empty() => {
-            return fs::remove_dir_all(directory).map_err(failed).map(|()| None);
+            return ring.remove().map_err(failed).map(|()| None);
         }
         Err(error)
             if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) =>
@@ -69,7 +67,7 @@ pub(super) fn salvage(
     if is_damaged {
         set_aside(directory).map_err(failed)?;
     } else {
-        fs::remove_dir_all(directory).map_err(failed)?;
+        ring.remove().map_err(failed)?;
     }
     Ok(recording)
 }

@@ -154,7 +154,7 @@ pub fn import(
     match write(&directory, &captures, options) {
         Ok(manifest) => Ok(Recording::from_parts(path, manifest)),
         Err(error) => {
-            let _ = std::fs::remove_dir_all(path);
+            let _ = directory.remove();
             Err(failed(error))
         }
     }

@@ -188,7 +188,7 @@ proptest! {
     fn batches_come_back(opening in opening(), batches in prop::collection::vec(batch(), 0..6)) {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("journal");
-        let mut writer = JournalWriter::create(&path, &opening).unwrap();
+        let mut writer = JournalWriter::create(fs::File::create_new(&path).unwrap(), &opening).unwrap();
         batches.iter().for_each(|batch| writer.append(batch).unwrap());
         let file = fs::read(&path).unwrap();
         let (read, mut reader) = JournalReader::open(&*file).unwrap();
@@ -206,7 +206,7 @@ proptest! {
     fn a_changed_byte_is_noticed(opening in opening(), batches in prop::collection::vec(batch(), 3), at: prop::sample::Index, flip in 1_u8..) {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("journal");
-        let mut writer = JournalWriter::create(&path, &opening).unwrap();
+        let mut writer = JournalWriter::create(fs::File::create_new(&path).unwrap(), &opening).unwrap();
         batches.iter().for_each(|batch| writer.append(batch).unwrap());
         let mut file = fs::read(&path).unwrap();
         let at = at.index(file.len());

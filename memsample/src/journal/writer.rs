@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::path::Path;
 
 use zstd::stream::raw::CParameter;
 use zstd::stream::write::Encoder;
@@ -25,15 +24,14 @@ pub(crate) struct JournalWriter {
 }
 
 impl JournalWriter {
-    /// Creates the file and writes its opening to disk.
+    /// Writes the opening of a journal to disk, into a file that was just made.
     ///
     /// # Errors
     ///
-    /// The file exists or cannot be written.
-    pub(crate) fn create(path: &Path, opening: &Opening) -> io::Result<Self> {
+    /// The file cannot be written.
+    pub(crate) fn create(file: File, opening: &Opening) -> io::Result<Self> {
         let mut stream = Encoder::new(Vec::new(), ZSTD_LEVEL)?;
         stream.set_parameter(CParameter::WindowLog(ZSTD_WINDOW_LOG))?;
-        let file = File::create_new(path)?;
         let mut journal = Self { file, stream, encoder: BatchEncoder::default(), bytes: 0 };
         journal.stream.write_all(journal.encoder.opening(opening)?)?;
         journal.end_block(MAGIC)?;

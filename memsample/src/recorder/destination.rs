@@ -4,7 +4,7 @@ use std::io;
 
 use crate::batch::Batch;
 use crate::identity::Comm;
-use crate::recording::{End, Manifest, RecorderUsage, RecordingWriter};
+use crate::recording::{Closed, End, Manifest, RecorderUsage, RecordingWriter};
 
 /// Where a writing thread puts its batches.
 pub(crate) trait Destination: Send + 'static {
@@ -28,7 +28,7 @@ pub(crate) trait Destination: Send + 'static {
     fn largest(&self) -> Option<(Comm, i32, u64)>;
 
     /// Ends it. What the recorder used is asked for at the last moment.
-    fn close(self, end: End, usage: impl FnOnce() -> RecorderUsage) -> io::Result<Manifest>;
+    fn close(self, end: End, usage: impl FnOnce() -> RecorderUsage) -> io::Result<Closed>;
 }
 
 impl Destination for RecordingWriter {
@@ -52,7 +52,7 @@ impl Destination for RecordingWriter {
         Self::largest(self)
     }
 
-    fn close(self, end: End, usage: impl FnOnce() -> RecorderUsage) -> io::Result<Manifest> {
+    fn close(self, end: End, usage: impl FnOnce() -> RecorderUsage) -> io::Result<Closed> {
         Self::close(self, end, usage)
     }
 }

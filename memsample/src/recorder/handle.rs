@@ -15,7 +15,7 @@ use super::latest::Latest;
 use super::oom_kill::OomReason;
 use super::projection::Projection;
 use super::status::Status;
-use crate::recording::{Manifest, Recording};
+use crate::recording::{Closed, Recording};
 use crate::schema::marks::MarkKind;
 use crate::scope::{Scope, ScopeError};
 
@@ -45,7 +45,7 @@ pub struct Recorder {
     pub(super) control: Arc<Control>,
     pub(super) projection: Arc<Mutex<Projection>>,
     pub(super) status: Arc<Mutex<Status>>,
-    pub(super) writer: Option<JoinHandle<io::Result<Manifest>>>,
+    pub(super) writer: Option<JoinHandle<io::Result<Closed>>>,
     /// Disconnected when the recording is closed.
     pub(super) finished: Receiver<()>,
 }
@@ -198,7 +198,7 @@ impl Recorder {
             None => Err(io::Error::other("already stopped")),
         };
         match closed {
-            Ok(manifest) => Ok(Recording::from_parts(&self.path, manifest)),
+            Ok(closed) => Ok(Recording::from_parts(&closed.path, closed.manifest)),
             Err(error) => Err(RecordError::Close(self.path.clone(), error)),
         }
     }

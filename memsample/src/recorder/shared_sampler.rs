@@ -86,17 +86,17 @@ impl SharedSampler {
     /// An option is out of range, the target is none, the directory exists or cannot be made, there
     /// are too many recordings, or `/proc` cannot be read. Nothing is left behind then.
     pub fn start(&self, path: &Path, options: RecorderOptions) -> Result<Recorder, RecordError> {
-        let mut made = false;
+        let mut made = None;
         let begun = self.begin(path, options, |manifest| {
             let directory = RecordingDirectory::create(path)?;
-            made = true;
+            made = Some(directory.clone());
             let lock =
                 directory.lock()?.ok_or_else(|| io::Error::other("another program writes it"))?;
             RecordingWriter::create(directory, lock, manifest)
         });
-        if begun.is_err() && made {
+        if let (Err(_), Some(made)) = (&begun, made) {
             // Nothing was recorded yet.
-            let _ = std::fs::remove_dir_all(path);
+            let _ = made.remove();
         }
         begun
     }

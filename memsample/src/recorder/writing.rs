@@ -14,7 +14,7 @@ use super::status::Status;
 use super::sweeps::SessionMessage;
 use super::usage::{SamplingUsage, usage_of_this_program};
 use crate::batch::Batch;
-use crate::recording::{End, Manifest, is_disk_full};
+use crate::recording::{Closed, End, is_disk_full};
 use crate::schema::marks::{Mark, MarkKind};
 
 /// A mark is on disk within this time, also where ticks are farther apart. About as often sweeps come.
@@ -87,7 +87,7 @@ impl Counted {
 
 impl<D: Destination> Writing<D> {
     /// Writes batches until there are no more, then closes the recording.
-    pub(super) fn run(mut self) -> io::Result<Manifest> {
+    pub(super) fn run(mut self) -> io::Result<Closed> {
         let written = self.write();
         // In case it was the writing that ended, not the sampling.
         self.control.stop();

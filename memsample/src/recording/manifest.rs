@@ -12,7 +12,6 @@ use serde::{Deserialize, Serialize};
 use crate::host::{Host, cpus_online};
 use crate::identity_rules::KeptArguments;
 use crate::metric::Files;
-use crate::replace_file::replace_file;
 use crate::schema::FORMAT_VERSION;
 use crate::schema::Totals;
 use crate::scope::Scope;
@@ -281,15 +280,15 @@ struct Versions {
 }
 
 impl Manifest {
-    /// Reads `recording.json`.
+    /// Reads it from a file in a directory, such as `recording.json`; `place` is the path of the directory, for messages.
     ///
     /// # Errors
     ///
     /// The file cannot be read; or, of kind `InvalidData`, it is not that of a recording, or of
     /// another format.
-    pub(crate) fn read(path: &Path) -> io::Result<Self> {
+    pub(crate) fn read(directory: &HeldDirectory, name: &str, place: &Path) -> io::Result<Self> {
         let invalid = |message: String| io::Error::new(io::ErrorKind::InvalidData, message);
-        let (directory, name) = HeldDirectory::of_file(path)?;
+        let path = place.join(name);
         let bytes = directory.read(name, MAX_BYTES)?;
         // Messages repeat words of the file, which may be made for the terminal that shows them.
         let shown = |words: String| words.chars().map(printable).collect::<String>();
@@ -309,11 +308,11 @@ impl Manifest {
         serde_json::from_slice(&bytes).map_err(damaged)
     }
 
-    /// Writes `recording.json`, whole or not at all.
-    pub(crate) fn write(&self, path: &Path) -> io::Result<()> {
+    /// Writes it into a file in a directory, such as `recording.json`, whole or not at all.
+    pub(crate) fn write(&self, directory: &HeldDirectory, name: &str) -> io::Result<()> {
         let mut text = serde_json::to_vec_pretty(self).map_err(io::Error::other)?;
         text.push(b'\n');
-        replace_file(path, |mut file| file.write_all(&text))
+        directory.replace(name, |mut file| file.write_all(&text))
     }
 }
 

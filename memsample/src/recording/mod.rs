@@ -35,5 +35,5 @@ pub(crate) use instant::{numbers, strings};
 pub(crate) use layout::{Lock, RecordingDirectory};
 pub(crate) use manifest::{file_names, millis};
 pub use test_tables::write_test_tables;
-pub(crate) use writer::RecordingWriter;
 pub use writer::is_disk_full;
+pub(crate) use writer::{Closed, RecordingWriter};

@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use arrow_array::RecordBatch;
-use memsample_beneath::open_regular;
+use memsample_beneath::{HeldDirectory, open_regular};
 
 use super::layout::RecordingDirectory;
 use super::manifest::{Manifest, RecordingState};
@@ -22,8 +22,10 @@ const MAX_COPIED_BYTES: u64 = 4 << 30;
 pub struct Recording {
     /// Where a person knows it.
     path: PathBuf,
-    /// Where its files are.
-    directory: RecordingDirectory,
+    /// Where its files are: there, or in a copy.
+    files: PathBuf,
+    /// That copy, which is gone with this.
+    _copy: Option<RecordingDirectory>,
     manifest: Manifest,
 }
 
@@ -97,17 +99,17 @@ impl Recording {
     ///
     /// The path is not a recording, or a file in it is damaged.
     pub fn open(path: &Path) -> Result<(Self, Recovery), OpenError> {
-        let mut directory = RecordingDirectory::existing(path);
-        let recovery = match Self::recover(path) {
+        let directory = open_directory(path)?;
+        match Self::recover_in(&directory) {
             Err(OpenError::OfOther(_, owner)) => {
-                directory = recovered_copy(&directory)
+                let copy = recovered_copy(&directory)
                     .map_err(|error| OpenError::Io(path.to_owned(), error))?;
-                Recovery::InCopy { owner }
+                let (files, manifest) = (copy.path().to_owned(), read_manifest(&copy)?);
+                let recording = Self { path: path.to_owned(), files, _copy: Some(copy), manifest };
+                Ok((recording, Recovery::InCopy { owner }))
             }
-            recovery => recovery?,
-        };
-        let manifest = read_manifest(&directory)?;
-        Ok((Self { path: path.to_owned(), directory, manifest }, recovery))
+            recovery => Ok((Self::from_parts(path, read_manifest(&directory)?), recovery?)),
+        }
     }
 
     /// Puts a recording together whose recorder died. Does nothing to one that is whole, or that is
@@ -119,9 +121,13 @@ impl Recording {
     ///
     /// The path is not a recording, it belongs to somebody else, a file in it is damaged, or the disk is full.
     pub fn recover(path: &Path) -> Result<Recovery, OpenError> {
-        let directory = RecordingDirectory::existing(path);
+        Self::recover_in(&open_directory(path)?)
+    }
+
+    fn recover_in(directory: &RecordingDirectory) -> Result<Recovery, OpenError> {
+        let path = directory.path();
         let failed = |error| OpenError::Io(path.to_owned(), error);
-        let manifest = read_manifest(&directory)?;
+        let manifest = read_manifest(directory)?;
         // Whoever owns it can put a link in place of what is written, at any moment.
         if let Some(owner) = directory.other_owner().map_err(failed)? {
             return match manifest.state {
@@ -130,10 +136,10 @@ impl Recording {
                 RecordingState::Closed | RecordingState::Recovered => Ok(Recovery::NotNeeded),
             };
         }
-        if !directory.journal().exists() {
+        if !directory.has_journal() {
             // The recorder died before it had written anything.
             if manifest.state == RecordingState::Recording {
-                std::fs::create_dir(directory.journal()).map_err(failed)?;
+                directory.create_journal().map_err(failed)?;
             } else {
                 return Ok(Recovery::NotNeeded);
             }
@@ -142,18 +148,19 @@ impl Recording {
             return Ok(Recovery::StillRecording);
         };
         // While this program waited for the lock, the recorder may have closed the recording.
-        let manifest = read_manifest(&directory)?;
+        let manifest = read_manifest(directory)?;
         if manifest.state != RecordingState::Recording {
             // It died after the last file was written and before the journal was removed.
             directory.remove_journal().map_err(failed)?;
             return Ok(Recovery::NotNeeded);
         }
-        let (_, replayed) = RecordingWriter::recover(directory, lock, manifest).map_err(failed)?;
+        let (_, replayed) =
+            RecordingWriter::recover(directory.clone(), lock, manifest).map_err(failed)?;
         Ok(Recovery::Recovered { batches: replayed.blocks, torn: replayed.torn })
     }
 
     pub(crate) fn from_parts(path: &Path, manifest: Manifest) -> Self {
-        Self { path: path.to_owned(), directory: RecordingDirectory::existing(path), manifest }
+        Self { path: path.to_owned(), files: path.to_owned(), _copy: None, manifest }
     }
 
     /// Returns the directory. Where a copy is read, [`Self::table_files`] are not in it.
@@ -171,7 +178,7 @@ impl Recording {
     /// Returns the Parquet files of a table, such as `samples`, in their order.
     #[must_use]
     pub fn table_files(&self, name: &str) -> Vec<PathBuf> {
-        table_files(self.directory.path(), name)
+        table_files(&self.files, name)
     }
 
     /// Returns the size of all files, in bytes.
@@ -180,7 +187,7 @@ impl Recording {
     ///
     /// The directory cannot be read.
     pub fn size_bytes(&self) -> io::Result<u64> {
-        self.directory.size_bytes()
+        HeldDirectory::open(&self.files)?.files_bytes()
     }
 
     /// Reads some columns of a table, batch by batch.
@@ -231,15 +238,23 @@ fn open_table(path: &Path, columns: &[&str], span: &RangeInclusive<i64>) -> io::
 fn recovered_copy(original: &RecordingDirectory) -> io::Result<RecordingDirectory> {
     let copy = RecordingDirectory::create_private()?;
     original.copy_to(&copy, MAX_COPIED_BYTES)?;
-    let manifest = Manifest::read(&copy.manifest())?;
+    let manifest = copy.manifest()?;
     let lock = copy.lock()?.ok_or_else(|| io::Error::other("another program has its copy"))?;
     RecordingWriter::recover(copy.clone(), lock, manifest)?;
     Ok(copy)
 }
 
+fn open_directory(path: &Path) -> Result<RecordingDirectory, OpenError> {
+    RecordingDirectory::existing(path).map_err(|error| open_error(path, error))
+}
+
 fn read_manifest(directory: &RecordingDirectory) -> Result<Manifest, OpenError> {
-    Manifest::read(&directory.manifest()).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => OpenError::NotARecording(directory.path().to_owned()),
-        _ => OpenError::Io(directory.path().to_owned(), error),
-    })
+    directory.manifest().map_err(|error| open_error(directory.path(), error))
+}
+
+fn open_error(path: &Path, error: io::Error) -> OpenError {
+    match error.kind() {
+        io::ErrorKind::NotFound => OpenError::NotARecording(path.to_owned()),
+        _ => OpenError::Io(path.to_owned(), error),
+    }
 }

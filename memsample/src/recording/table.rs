@@ -14,7 +14,7 @@ use std::sync::Arc;
 use arrow_array::{Array, ArrayRef, RecordBatch, StringArray};
 use arrow_schema::SchemaRef;
 use bytes::Bytes;
-use memsample_beneath::open_regular;
+use memsample_beneath::HeldDirectory;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
@@ -28,7 +28,6 @@ use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::ColumnPath;
 
 use super::parquet_file::{ParquetFile, guarded, io_error};
-use crate::replace_file::replace_file;
 use crate::schema::{ColumnKind, Table};
 
 /// A file of this size is not copied any more.
@@ -122,7 +121,7 @@ pub(crate) struct Origin {
 
 /// The files of one table of a recording that is being written.
 pub(crate) struct TableFile {
-    directory: PathBuf,
+    directory: Arc<HeldDirectory>,
     table: Table,
     schema: SchemaRef,
     origin: Origin,
@@ -142,7 +141,11 @@ struct OnDisk {
 
 impl TableFile {
     /// Creates the table, without rows.
-    pub(crate) fn create(directory: &Path, table: Table, origin: Origin) -> io::Result<Self> {
+    pub(crate) fn create(
+        directory: &Arc<HeldDirectory>,
+        table: Table,
+        origin: Origin,
+    ) -> io::Result<Self> {
         let mut file = Self::new(directory, table, origin);
         file.publish(0, None, Tail::Replace(None))?;
         Ok(file)
@@ -154,12 +157,16 @@ impl TableFile {
     ///
     /// Of kind `NotFound` where there is no file, `InvalidData` where it is not Parquet or was not
     /// written here.
-    pub(crate) fn reopen(directory: &Path, table: Table, origin: Origin) -> io::Result<Self> {
+    pub(crate) fn reopen(
+        directory: &Arc<HeldDirectory>,
+        table: Table,
+        origin: Origin,
+    ) -> io::Result<Self> {
         let mut table = Self::new(directory, table, origin);
-        while file_path(directory, table.table.name, table.number + 1).exists() {
+        while directory.contains(file_name(table.table.name, table.number + 1)) {
             table.number += 1;
         }
-        let file = ParquetFile::new(open_regular(&table.path())?)?;
+        let file = ParquetFile::new(directory.file(table.file_name())?)?;
         let metadata = file.metadata()?;
         let number = |key: &str| -> Option<u64> {
             let pairs = metadata.file_metadata().key_value_metadata()?;
@@ -174,9 +181,9 @@ impl TableFile {
         Ok(table)
     }
 
-    fn new(directory: &Path, table: Table, origin: Origin) -> Self {
+    fn new(directory: &Arc<HeldDirectory>, table: Table, origin: Origin) -> Self {
         let schema = table.arrow_schema();
-        let directory = directory.to_owned();
+        let directory = Arc::clone(directory);
         Self { directory, table, schema, origin, number: 1, on_disk: None, checkpoint: 0 }
     }
 
@@ -190,8 +197,8 @@ impl TableFile {
         RowGroups::encode(&self.table, &self.origin.id, purpose, batches)
     }
 
-    pub(crate) fn path(&self) -> PathBuf {
-        file_path(&self.directory, self.table.name, self.number)
+    fn file_name(&self) -> String {
+        file_name(self.table.name, self.number)
     }
 
     /// Returns the checkpoint up to which the settled rows reach.
@@ -238,11 +245,13 @@ impl TableFile {
         let settled_before = self.on_disk.as_ref().map_or(0, |on_disk| on_disk.settled);
         let settled_rows = settle.as_ref().map_or(0, |rows| rows.metadata.num_row_groups());
         let settled = settled_before + settled_rows;
-        let path = self.path();
-        let on_disk = replace_file(&path, |file| {
+        let name = self.file_name();
+        let on_disk = self.directory.replace(&name, |file| {
             let mut output = Output::new(file, self, checkpoint, settled)?;
             let before = match &self.on_disk {
-                Some(on_disk) => Some((ParquetFile::new(open_regular(&path)?)?, &on_disk.metadata)),
+                Some(on_disk) => {
+                    Some((ParquetFile::new(self.directory.file(&name)?)?, &on_disk.metadata))
+                }
                 None => None,
             };
             if let Some((source, metadata)) = &before {
@@ -331,18 +340,23 @@ impl<'a> Output<'a> {
     }
 }
 
-/// Returns the path of a table's file: `NAME.parquet`, then `NAME-0002.parquet`.
-fn file_path(directory: &Path, name: &str, number: u32) -> PathBuf {
+/// Returns the name of a table's file: `NAME.parquet`, then `NAME-0002.parquet`.
+fn file_name(name: &str, number: u32) -> String {
     match number {
-        1 => directory.join(format!("{name}.parquet")),
-        number => directory.join(format!("{name}-{number:04}.parquet")),
+        1 => format!("{name}.parquet"),
+        number => format!("{name}-{number:04}.parquet"),
     }
+}
+
+/// Returns the name of the last file of a table, if there is one.
+pub(crate) fn last_file(directory: &HeldDirectory, name: &str) -> Option<String> {
+    (1..).map(|number| file_name(name, number)).take_while(|name| directory.contains(name)).last()
 }
 
 /// Returns the files of a table that there are, in their order.
 pub(crate) fn table_files(directory: &Path, name: &str) -> Vec<PathBuf> {
     (1..)
-        .map(|number| file_path(directory, name, number))
+        .map(|number| directory.join(file_name(name, number)))
         .take_while(|path| path.exists())
         .collect()
 }

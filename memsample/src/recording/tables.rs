@@ -2,7 +2,9 @@
 //! and the file.
 
 use std::io;
-use std::path::Path;
+use std::sync::Arc;
+
+use memsample_beneath::HeldDirectory;
 
 use super::table::{Origin, Purpose, RowGroups, TableFile, Tail};
 use super::written_images::WrittenImages;
@@ -270,7 +272,7 @@ impl Tables {
     }
 
     /// Creates all files, without rows.
-    pub(super) fn create(directory: &Path, origin: &Origin) -> io::Result<Self> {
+    pub(super) fn create(directory: &Arc<HeldDirectory>, origin: &Origin) -> io::Result<Self> {
         Self::open(|table| TableFile::create(directory, table, origin.clone()))
     }
 
@@ -358,7 +360,8 @@ mod tests {
     fn marks_count_until_the_next_checkpoint() {
         let directory = tempfile::tempdir().unwrap();
         let origin = Origin { id: "id".into(), provenance: "{}".into() };
-        let mut tables = Tables::create(directory.path(), &origin).unwrap();
+        let held = Arc::new(HeldDirectory::open(directory.path()).unwrap());
+        let mut tables = Tables::create(&held, &origin).unwrap();
         assert_eq!(tables.memory_bytes(), 0);
         for _ in 0..10 {
             tables.push_mark(Mark {

@@ -1,15 +1,12 @@
 //! Writes a recording: the journal at once, then the tables.
 
-use std::fs::{self, File};
 use std::io;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
-
-use memsample_beneath::HeldDirectory;
 
 use super::layout::{Lock, RecordingDirectory};
 use super::manifest::{End, Manifest, RecorderUsage, RecordingState};
-use super::table::{Origin, TableFile, table_files};
+use super::table::{Origin, TableFile, last_file};
 use super::tables::Tables;
 use crate::batch::{Batch, BatchTick, Change};
 use crate::identity::Comm;
@@ -61,9 +58,10 @@ impl RecordingWriter {
         manifest: Manifest,
     ) -> io::Result<Self> {
         directory.reserve_space()?;
-        manifest.write(&directory.manifest())?;
-        let journal = JournalWriter::create(&directory.journal_file(0), &Opening::default())?;
-        let tables = Tables::create(directory.path(), &origin(&manifest)?)?;
+        directory.write_manifest(&manifest)?;
+        let journal =
+            JournalWriter::create(directory.create_journal_file(0)?, &Opening::default())?;
+        let tables = Tables::create(directory.held(), &origin(&manifest)?)?;
         directory.sync()?;
         Ok(Self::new(directory, lock, manifest, Some(journal), tables))
     }
@@ -228,7 +226,7 @@ impl RecordingWriter {
             journal.sync()?;
         }
         self.tables.flush()?;
-        self.manifest.write(&self.directory.manifest())
+        self.directory.write_manifest(&self.manifest)
     }
 
     /// Settles everything since the last checkpoint, and begins a new journal.
@@ -244,14 +242,14 @@ impl RecordingWriter {
             images: self.tables.processes.images.states(),
         };
         // The old journal is let go only when the new one is on disk.
-        let journal =
-            JournalWriter::create(&self.directory.journal_file(self.checkpoint), &opening)?;
+        let journal = self.directory.create_journal_file(self.checkpoint)?;
+        let journal = JournalWriter::create(journal, &opening)?;
         self.directory.sync()?;
         self.journal_bytes += self.journal.replace(journal).map_or(0, |before| before.bytes());
-        fs::remove_file(self.directory.journal_file(before))?;
+        self.directory.remove_journal_file(before)?;
         self.checkpoint_boot_ns = now_ns;
         self.flush_boot_ns = now_ns;
-        self.manifest.write(&self.directory.manifest())
+        self.directory.write_manifest(&self.manifest)
     }
 
     /// Writes everything, removes the journal and says so in `recording.json`.
@@ -267,7 +265,7 @@ impl RecordingWriter {
         mut self,
         end: End,
         usage: impl FnOnce() -> RecorderUsage,
-    ) -> io::Result<Manifest> {
+    ) -> io::Result<Closed> {
         self.manifest.end = Some(end);
         self.directory.release_space()?;
         if let Err(error) = self.settle_all() {
@@ -275,13 +273,22 @@ impl RecordingWriter {
                 true => End::DiskFull,
                 false => End::WriteFailed(error.to_string()),
             });
-            self.manifest.write(&self.directory.manifest())?;
+            self.directory.write_manifest(&self.manifest)?;
             return Err(error);
         }
         let journal_bytes =
             self.journal_bytes + self.journal.as_ref().map_or(0, JournalWriter::bytes);
         self.manifest.recorder = Some(RecorderUsage { journal_bytes, ..usage() });
-        self.finish(RecordingState::Closed)
+        let mut path = self.directory.path().to_owned();
+        if let Some(moved) = self.directory.moved_to() {
+            let (before, now) = (path.display(), moved.display());
+            self.manifest.notes.push(format!(
+                "the directory of this recording was moved while it was recorded: it is `{now}`, and what is at \
+                 `{before}` is something else"
+            ));
+            path = moved;
+        }
+        Ok(Closed { path, manifest: self.finish(RecordingState::Closed)? })
     }
 
     /// Does the same for a recording made of what was there already, which has no recorder.
@@ -309,7 +316,7 @@ impl RecordingWriter {
         images: &[ImageState],
         began_boot_ns: u64,
     ) -> io::Result<Self> {
-        let tables = Tables::create(directory.path(), &origin(&manifest)?)?;
+        let tables = Tables::create(directory.held(), &origin(&manifest)?)?;
         let mut writer = Self::new(directory, lock, manifest, None, tables);
         writer.checkpoint_boot_ns = began_boot_ns;
         writer.manifest.totals.processes = images.len() as u64;
@@ -351,10 +358,17 @@ impl RecordingWriter {
     fn finish(mut self, state: RecordingState) -> io::Result<Manifest> {
         self.directory.sync()?;
         self.manifest.state = state;
-        self.manifest.write(&self.directory.manifest())?;
+        self.directory.write_manifest(&self.manifest)?;
         self.directory.remove_journal()?;
         Ok(self.manifest)
     }
+}
+
+/// A recording that was closed.
+pub(crate) struct Closed {
+    /// Where it is, which is elsewhere than where it began if its directory was moved.
+    pub(crate) path: PathBuf,
+    pub(crate) manifest: Manifest,
 }
 
 /// What recovery found in the journal.
@@ -403,8 +417,9 @@ impl RecordingWriter {
     fn replay_journal(&mut self) -> io::Result<Option<Replayed>> {
         // One without a whole opening was begun at a checkpoint that did not end: the one before it
         // still has everything.
-        for (_, path) in self.directory.journal_files()?.into_iter().rev() {
-            match JournalReader::open(io::BufReader::new(open_journal(&path)?)) {
+        for checkpoint in self.directory.journals()?.into_iter().rev() {
+            let journal = self.directory.journal_file(checkpoint)?;
+            match JournalReader::open(io::BufReader::new(journal)) {
                 Ok((opening, journal)) => {
                     let as_flushed = self.manifest.clone();
                     let replayed = self.replay(&opening, journal)?;
@@ -442,12 +457,6 @@ impl RecordingWriter {
     }
 }
 
-/// Opens a journal, which is nothing but a regular file.
-fn open_journal(path: &Path) -> io::Result<File> {
-    let (directory, name) = HeldDirectory::of_file(path)?;
-    directory.file(name)
-}
-
 /// Opens a table of a recording to be recovered. A file that cannot be read is set aside, which a note
 /// says, and continues the one before it; where there is none, it starts the table again.
 fn reopen(
@@ -457,19 +466,19 @@ fn reopen(
     notes: &mut Vec<String>,
 ) -> io::Result<TableFile> {
     loop {
-        match TableFile::reopen(directory.path(), table.clone(), origin.clone()) {
+        match TableFile::reopen(directory.held(), table.clone(), origin.clone()) {
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                let Some(path) = table_files(directory.path(), table.name).pop() else {
+                let Some(name) = last_file(directory.held(), table.name) else {
                     return Err(error);
                 };
-                fs::rename(&path, path.with_extension("parquet.damaged"))?;
+                directory.held().rename(&name, format!("{name}.damaged"))?;
                 notes.push(format!(
                     "`{}` could not be read and was set aside: {error}",
-                    path.display()
+                    directory.path().join(name).display()
                 ));
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return TableFile::create(directory.path(), table, origin.clone());
+                return TableFile::create(directory.held(), table, origin.clone());
             }
             outcome => return outcome,
         }

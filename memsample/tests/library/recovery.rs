@@ -400,6 +400,37 @@ fn a_pipe_or_a_device_in_a_recording_is_not_waited_for() {
 }
 
 #[test]
+fn a_directory_that_is_exchanged_with_a_link_is_written_and_what_the_link_leads_to_is_not() {
+    const CONTENTS: &[u8] = b"of somebody else";
+    // All names under which a recorder makes files; it flushes, and begins another journal behind 600 ticks.
+    let names = ["recording.json", "samples.parquet", "ticks.parquet", "journal/000001.log"];
+    let watched = Watched::record(650, move |tick, run| {
+        if tick == 3 {
+            fs::rename(run, run.with_file_name("moved")).unwrap();
+            let victim = run.with_file_name("victim");
+            fs::create_dir_all(victim.join("journal")).unwrap();
+            names.iter().for_each(|name| fs::write(victim.join(name), CONTENTS).unwrap());
+            std::os::unix::fs::symlink(victim, run).unwrap();
+        }
+    });
+    let victim = watched.directory.path().join("victim");
+    for name in names {
+        assert_eq!(fs::read(victim.join(name)).unwrap(), CONTENTS, "{name}");
+    }
+    assert_eq!(fs::read_dir(&victim).unwrap().count(), 4);
+    assert_eq!(fs::read_dir(victim.join("journal")).unwrap().count(), 1);
+    let moved = watched.directory.path().join("moved");
+    let (recording, recovery) = Recording::open(&moved).unwrap();
+    assert_eq!(
+        (recovery, recording.manifest().state),
+        (Recovery::NotNeeded, RecordingState::Closed)
+    );
+    assert_eq!(watched.check_prefix(&rows(&recording)), 650);
+    let notes = recording.manifest().notes.join("\n");
+    assert!(notes.contains("was moved") && notes.contains(moved.to_str().unwrap()), "{notes}");
+}
+
+#[test]
 fn what_is_no_recording_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let message = |path: PathBuf| format!("{:#}", Recording::open(&path).unwrap_err());

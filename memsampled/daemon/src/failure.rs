@@ -27,6 +27,13 @@ impl Failure {
         Self::new(ErrorCode::Unavailable, "the daemon is ending: try again when it runs again")
     }
 
+    /// The same as [`Self::internal`], with all that has led to an error.
+    pub(super) fn internal_caused(doing: &str, error: &dyn std::error::Error) -> Self {
+        let causes = std::iter::successors(error.source(), |error| error.source());
+        let causes: String = causes.map(|cause| format!(": {cause}")).collect();
+        Self::internal(doing, format_args!("{error}{causes}"))
+    }
+
     /// An error of the system that the client cannot help, for the log too.
     pub(super) fn internal(doing: &str, error: impl fmt::Display) -> Self {
         let error = error.to_string();

@@ -22,6 +22,7 @@
 mod automatic_dumps;
 mod beside;
 mod connections;
+mod disk;
 mod failure;
 mod flight;
 mod guard;

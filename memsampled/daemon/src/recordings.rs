@@ -19,6 +19,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 use rustix::path::Arg;
 
+use super::disk::Disk;
 use super::failure::Failure;
 use super::names::check_name;
 use super::peer::Peer;
@@ -44,6 +45,7 @@ const MAX_STUCK: usize = 1000;
 pub(super) struct RecordingsDirectory {
     path: PathBuf,
     directory: OwnedFd,
+    disk: Disk,
     /// One removal after the other.
     pub(super) removing: Mutex<()>,
     /// What could not be removed, as far as it was told.
@@ -82,6 +84,7 @@ impl RecordingsDirectory {
         Ok(Self {
             path,
             directory,
+            disk: Disk::default(),
             removing: Mutex::default(),
             stuck: Mutex::default(),
             remove_again: AtomicBool::new(false),
@@ -92,15 +95,9 @@ impl RecordingsDirectory {
         &self.path
     }
 
-    /// Returns whether recordings can be made in it.
+    /// Returns whether recordings can be made in it, within a second.
     pub(super) fn check(&self) -> io::Result<()> {
-        let now = std::fs::metadata(&self.path)?;
-        let opened = rustix::fs::fstat(&self.directory)?;
-        if (now.dev(), now.ino()) != (opened.st_dev, opened.st_ino) {
-            return Err(io::Error::other("it was replaced by another one: restart the daemon"));
-        }
-        rustix::fs::access(&self.path, rustix::fs::Access::WRITE_OK)?;
-        Ok(())
+        self.disk.check(&self.directory, self.path.clone())
     }
 
     /// Returns the names of what may be recordings.

@@ -167,7 +167,7 @@ impl Sessions {
                     return Err(Failure::new(ErrorCode::LimitReached, error.to_string()));
                 }
                 Err(RecordError::Create(_, error)) => return Err(unusable(recordings, &error)),
-                Err(error) => return Err(Failure::internal("starting the session", error)),
+                Err(error) => return Err(Failure::internal_caused("starting the session", &error)),
             }
         }
         Err(Failure::new(

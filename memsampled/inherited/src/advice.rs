@@ -4,6 +4,9 @@ use rustix::io::Errno;
 
 /// Returns what to do about an error, if its text says that it comes from a limit that who started this program has set:
 /// the standard library writes `(os error 24)`, whatever error it becomes a part of.
+///
+/// Nothing, if the text has the advice already: a daemon gives it about its own limit, of which this program knows
+/// nothing.
 #[must_use]
 pub fn advice(error: &str) -> Option<&'static str> {
     let is_of = |errno: Errno| error.contains(&format!("(os error {})", errno.raw_os_error()));
@@ -15,7 +18,10 @@ pub fn advice(error: &str) -> Option<&'static str> {
             "the limit of processes and threads is reached: see `ulimit -u` and `pids.max`",
         ),
     ];
-    limits.into_iter().find_map(|(errno, advice)| is_of(errno).then_some(advice))
+    limits
+        .into_iter()
+        .find_map(|(errno, advice)| is_of(errno).then_some(advice))
+        .filter(|advice| !error.contains(advice))
 }
 
 #[cfg(test)]
@@ -30,5 +36,11 @@ mod tests {
         assert!(advice_on(Errno::MFILE).is_some_and(|it| it.contains("ulimit -n")));
         assert!(advice_on(Errno::FBIG).is_some_and(|it| it.contains("ulimit -f")));
         assert_eq!(advice_on(Errno::NOENT), None);
+        let told = format!(
+            "it failed: {}; {}",
+            io::Error::from(Errno::FBIG),
+            advice_on(Errno::FBIG).unwrap()
+        );
+        assert_eq!(advice(&told), None);
     }
 }

@@ -23,10 +23,30 @@ pub fn print(text: impl AsRef<[u8]>) {
 
 /// Prints a message and a line feed to the error stream, and waits for who reads it. If that fails, nobody is left to
 /// tell.
+///
+/// A path or a word of a damaged file in the message does nothing to the terminal: see [`harmless`].
 pub fn tell(message: impl AsRef<str>) {
-    let mut line = message.as_ref().to_owned();
+    let mut line = harmless(message.as_ref());
     line.push('\n');
     let _ = write_whole(io::stderr().as_fd(), line.as_bytes());
+}
+
+/// Returns a message in which what a terminal would obey is written out: whoever names a file may have named it so.
+/// Line feeds and tabs stay.
+#[must_use]
+pub fn harmless(message: &str) -> String {
+    let mut text = String::with_capacity(message.len());
+    for char in message.chars() {
+        // The others turn the direction of writing.
+        let is_obeyed = char.is_control() && !matches!(char, '\n' | '\t')
+            || matches!(char, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        if is_obeyed {
+            text.extend(char.escape_default());
+        } else {
+            text.push(char);
+        }
+    }
+    text
 }
 
 /// Returns why the standard output lacks something, unless its reader went away: `head` does so once it has seen
@@ -57,4 +77,15 @@ pub fn write_whole(stream: BorrowedFd<'_>, mut bytes: &[u8]) -> Result<(), Errno
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_does_nothing_to_a_terminal_and_keeps_its_words() {
+        let told = harmless("`d\u{1b}[31m\u{7}x\u{202e}`:\r\n\tit's \"ö\" \\ 日本\u{9b}2J");
+        assert_eq!(told, "`d\\u{1b}[31m\\u{7}x\\u{202e}`:\\r\n\tit's \"ö\" \\ 日本\\u{9b}2J");
+    }
 }

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use memsample_inherited::Queue;
+use memsample_inherited::{Queue, harmless};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
@@ -55,7 +55,9 @@ where
         } else {
             write!(writer, "memsampled: {word}")?;
         }
-        context.field_format().format_fields(writer.by_ref(), event)?;
-        writeln!(writer)
+        let mut message = String::new();
+        context.field_format().format_fields(Writer::new(&mut message), event)?;
+        // Paths and words of files are in it, of whoever owns them.
+        writeln!(writer, "{}", harmless(&message))
     }
 }

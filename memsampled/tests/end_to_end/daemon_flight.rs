@@ -182,11 +182,12 @@ fn one_that_has_ended_for_want_of_space_is_told_of_and_begins_anew() {
     let mut ballast = std::fs::File::create(&fill).unwrap();
     let error = std::io::copy(&mut std::io::repeat(0), &mut ballast).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::StorageFull);
-    let failing = wait_for("the end", || {
+    wait_for("the end", || {
         let health = daemon.get("/healthz");
-        (health.status == 503).then(|| health.text())
+        (health.text().contains("the flight recorder of 1m does not run")).then(|| {
+            assert_eq!(health.status, 503);
+        })
     });
-    assert!(failing.contains("the flight recorder of 1m does not run"), "{failing}");
     let metrics = daemon.get("/metrics").text();
     assert!(metrics.contains("\nmemsampled_flight_running 0\n"), "{metrics}");
     wait_for("the log", || {

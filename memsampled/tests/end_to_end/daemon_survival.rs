@@ -278,7 +278,64 @@ fn a_disk_that_fills_ends_the_session_and_the_next_is_refused() {
     let summary = &daemon.stop(&id)["summary"];
     assert_eq!((&summary["end"], &summary["state"]), (&json!("disk_full"), &json!("closed")));
     assert!(summary["samples"].as_u64().unwrap() > 0);
-    assert_eq!(daemon.get("/healthz").status, 200);
+    let health = daemon.get("/healthz");
+    let problem = &health.json()["problems"][0];
+    assert_eq!(health.status, 503, "{}", health.text());
+    assert!(problem.as_str().unwrap().contains("its disk is full: "), "{problem}");
+    // Space is found again without a restart.
+    ballast.set_len(0).unwrap();
+    assert_eq!(daemon.get("/healthz").status, 200, "{}", daemon.get("/healthz").text());
+}
+
+/// A daemon whose recordings are on a file system of their own, which only it sees.
+fn daemon_on_ext4(options: &str) -> Daemon {
+    let directory = tempdir().unwrap();
+    let mut command = Command::new("unshare");
+    let line = format!(
+        "truncate -s 64M image && mkfs.ext4 -q {options} image && mkdir recordings && \
+         mount -o loop,errors=remount-ro image recordings && exec \"$MEMSAMPLED\" --socket s --recordings recordings"
+    );
+    command.args(["-m", "sh", "-c", &line]).env("MEMSAMPLED", crate::daemon::MEMSAMPLED);
+    command.current_dir(directory.path());
+    Daemon::spawn(directory, command)
+}
+
+#[test]
+fn health_tells_of_a_disk_that_takes_nothing_and_of_one_that_does_again() {
+    let daemon = daemon_on_ext4("-N 32");
+    let recordings = daemon.recordings();
+    let inside = |script: &str| {
+        let mut nsenter = Command::new("nsenter");
+        nsenter.args(["--mount", "--target", &daemon.pid().to_string(), "sh", "-c", script, "sh"]);
+        assert!(nsenter.arg(&recordings).status().unwrap().success(), "{script}");
+    };
+    let health = || {
+        let health = daemon.get("/healthz");
+        let problem = health.json()["problems"][0].as_str().unwrap_or_default().to_owned();
+        assert_eq!(health.status == 200, problem.is_empty(), "{}", health.text());
+        problem
+    };
+    assert_eq!(health(), "");
+    for (takes_nothing, says, takes_again) in [
+        ("chattr +i \"$1\"", "Operation not permitted", "chattr -i \"$1\""),
+        // Fewer files are left than a recording has.
+        (
+            "cd \"$1\"; touch $(seq $(($(stat -f -c %d .) - 8)))",
+            "has room for 8 more files",
+            "cd \"$1\"; rm [0-9]*",
+        ),
+    ] {
+        inside(takes_nothing);
+        let problem = health();
+        assert!(problem.contains(says), "{takes_nothing}: {problem}");
+        inside(takes_again);
+        assert_eq!(health(), "", "{takes_again}");
+    }
+    // What the kernel does when the file system is found to be damaged.
+    let device = "device=$(findmnt -n -o SOURCE \"$1\") && echo x >/sys/fs/ext4/${device#/dev/}/trigger_fs_error";
+    inside(device);
+    let problem = health();
+    assert!(problem.contains("ead-only"), "{problem}");
 }
 
 /// A file system of a daemon in which nothing can be written until this is dropped.
@@ -306,13 +363,7 @@ impl Drop for Frozen<'_> {
 
 #[test]
 fn a_disk_that_stands_still_holds_nobody_up() {
-    let directory = tempdir().unwrap();
-    let mut command = Command::new("unshare");
-    let line = "truncate -s 64M image && mkfs.ext4 -q image && mkdir recordings && \
-                mount -o loop image recordings && exec \"$MEMSAMPLED\" --socket s --recordings recordings";
-    command.args(["-m", "sh", "-c", line]).env("MEMSAMPLED", crate::daemon::MEMSAMPLED);
-    command.current_dir(directory.path());
-    let daemon = Daemon::spawn(directory, command);
+    let daemon = daemon_on_ext4("");
     let id = daemon.session(r#"{"interval": "1ms"}"#);
     wait_for_samples(&daemon, &id);
     let path = format!("/v1/sessions/{id}");
@@ -326,10 +377,12 @@ fn a_disk_that_stands_still_holds_nobody_up() {
     {
         let _frozen = Frozen::new(&daemon);
         wait_for("what waits", || (waiting() > 1).then_some(()));
-        assert_eq!(daemon.get("/healthz").status, 200);
+        let health = daemon.get("/healthz");
+        assert!(health.text().contains("its disk has not answered"), "{}", health.text());
         let mark = daemon.post(&format!("{path}/marks"), r#"{"kind": "point", "name": "still"}"#);
         assert!(mark.status < 300, "{}", mark.text());
     }
+    wait_for("good health", || (daemon.get("/healthz").status == 200).then_some(()));
     let summary = &daemon.stop(&id)["summary"];
     assert_eq!((&summary["end"], &summary["dropped"]), (&json!("stopped"), &json!(0)));
 }

@@ -4,9 +4,10 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use memsample::cgroups::{Hierarchies, OwnGroup, own_groups};
 use rustix::process::{Signal, geteuid};
 
 use crate::command::{MEMSAMPLE, shell, wait_for};
@@ -323,4 +324,97 @@ fn as_pid_1_orphans_are_reaped_and_signals_arrive() {
     let init = rustix::process::Pid::from_raw(init).unwrap();
     rustix::process::kill_process(init, Signal::TERM).unwrap();
     assert_eq!(daemon.wait().unwrap().code(), Some(0));
+}
+
+/// A control group with a limit of processes and threads, below that of this program; removed when dropped.
+struct LimitedGroup(PathBuf);
+
+impl LimitedGroup {
+    /// `None` where the pids controller is not there, or not ours.
+    fn new() -> Option<Self> {
+        let hierarchies = Hierarchies::mounted();
+        let own = own_groups();
+        let of_pids = |group: &&OwnGroup| group.controllers.iter().any(|it| it == "pids");
+        let group = own.iter().find(of_pids).or_else(|| own.iter().find(|group| group.is_v2()))?;
+        let parent = hierarchies.of_group(group)?.own_directory(group.path.as_ref())?;
+        let path = parent.join(format!("memsample-test-pids-{}", std::process::id()));
+        std::fs::create_dir(&path).ok()?;
+        let limited = Self(path);
+        limited.0.join("pids.max").exists().then_some(limited)
+    }
+
+    fn limit(&self, count: &str) {
+        std::fs::write(self.0.join("pids.max"), count).unwrap();
+    }
+
+    fn count(&self) -> String {
+        std::fs::read_to_string(self.0.join("pids.current")).unwrap().trim().to_owned()
+    }
+}
+
+impl Drop for LimitedGroup {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir(&self.0);
+    }
+}
+
+#[test]
+fn a_signal_ends_what_may_have_no_other_thread() {
+    let Some(group) = LimitedGroup::new() else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    std::fs::write(
+        at.join("slow.toml"),
+        "name = \"s\"\n[[test]]\nname = \"slow\"\nshell = \": >ready; sleep 60\"\n",
+    )
+    .unwrap();
+    // What it does, how one sees that it does it, and its exit code after SIGTERM.
+    for (line, ready, code) in [
+        ("exec $MEMSAMPLE record --name x", "recordings/x/recording.json", 0),
+        ("exec $MEMSAMPLE record -- sh -c ': >ready; exec sleep 60'", "ready", 143),
+        ("exec $MEMSAMPLE run slow.toml", "ready", 11),
+        ("exec $MEMSAMPLED --socket t --recordings of-daemon", "t", 0),
+    ] {
+        group.limit("max");
+        let _ = std::fs::remove_file(at.join("ready"));
+        let procs = group.0.join("cgroup.procs").display().to_string();
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("echo 0 >{procs}; {line}")]).current_dir(at);
+        command
+            .env("MEMSAMPLE", MEMSAMPLE)
+            .env("MEMSAMPLED", MEMSAMPLED)
+            .env("MEMSAMPLE_CONFIG", "");
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let child = command.spawn().unwrap();
+        wait_for(line, || at.join(ready).exists().then_some(()));
+        if line.contains("MEMSAMPLED") {
+            // It waits for a daemon that is starting, and gives it something to close.
+            assert!(run(at, "exec $MEMSAMPLE start --socket t").status.success());
+        }
+        // All that there may be, and less by those that end now.
+        group.limit(&group.count());
+        rustix::process::kill_process(rustix::process::Pid::from_child(&child), Signal::TERM)
+            .unwrap();
+        let ended = child.wait_with_output().unwrap();
+        let stderr = text(&ended.stderr);
+        assert!(!stderr.contains("panicked"), "{line}: {stderr}");
+        assert_eq!(ended.status.code(), Some(code), "{line}: {stderr}");
+        wait_for("an empty group", || (group.count() == "0").then_some(()));
+    }
+}
+
+#[test]
+fn a_path_in_a_message_does_nothing_to_the_terminal() {
+    let directory = tempfile::tempdir().unwrap();
+    let name = "red\u{1b}[31m\u{7}";
+    std::fs::create_dir(directory.path().join(name)).unwrap();
+    std::fs::write(directory.path().join(name).join("recording.json"), "{").unwrap();
+    for command in
+        ["summary", "recover", "peaks", "view --at 1s", "compare --base red* --head", "ls"]
+    {
+        let ended = run(directory.path(), &format!("exec $MEMSAMPLE {command} red*"));
+        let told = text(&ended.stderr) + &text(&ended.stdout);
+        assert!(!told.contains(['\u{1b}', '\u{7}']), "{command}: {told:?}");
+        assert!(command == "ls" || told.contains("red\\u{1b}[31m"), "{command}: {told}");
+    }
 }

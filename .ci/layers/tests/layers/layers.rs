@@ -46,7 +46,7 @@ pub(crate) const PACKAGES: [(&str, &[&str]); 12] = [
     (
         "memsampled/daemon/src/lib.rs",
         &[
-            "beside failure lock memory_limit options protection signals",
+            "beside disk failure lock memory_limit options protection signals",
             "listen names peer target",
             "guard marked_pid recordings work",
             "flight recovery retention session",
