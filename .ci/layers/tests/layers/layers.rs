@@ -2,7 +2,7 @@
 
 /// The root file of each package, with its layers: a module imports only from the lines above its own.
 /// Modules on one line are one layer, and import nothing from each other.
-pub(crate) const PACKAGES: [(&str, &[&str]); 12] = [
+pub(crate) const PACKAGES: [(&str, &[&str]); 13] = [
     ("memsample/beneath/src/lib.rs", &["regular temporary", "directory", "removal", "private"]),
     (
         "memsample/src/lib.rs",
@@ -56,6 +56,10 @@ pub(crate) const PACKAGES: [(&str, &[&str]); 12] = [
             "routes",
             "serve",
         ],
+    ),
+    (
+        "memsampled/leaks/src/lib.rs",
+        &["judgement series", "csv_file slope swings", "shape", "judge"],
     ),
     (
         "memsampled/top/src/lib.rs",
