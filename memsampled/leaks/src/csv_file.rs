@@ -1,12 +1,15 @@
 //! Reads a series from a CSV file with the columns `time_s`, `bytes` and maybe `cycle`.
 
 use std::fmt;
-use std::io::Read;
+use std::io::{self, Read};
 
 use super::series::{Sample, Series};
 
 /// The most rows of a file: more than a day at 100 Hz.
 pub const MAX_ROWS: usize = 10_000_000;
+
+/// The longest line that is read; that of a series is far below.
+const MAX_LINE_BYTES: usize = 64 << 10;
 
 /// Why a file is not a series, with what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,7 +38,10 @@ impl std::error::Error for BadCsv {}
 /// The file cannot be read, lacks a column or has no row; a field is not a number; or the rows are not a
 /// series (see [`Series::new`]).
 pub fn read_csv(file: impl Read) -> Result<(Series, u64), BadCsv> {
-    let mut rows = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(file);
+    let lines = BoundedLines { file, bytes: 0 };
+    // A quote that is never closed would make one field of the whole file.
+    let mut reader = csv::ReaderBuilder::new();
+    let mut rows = reader.quoting(false).trim(csv::Trim::All).from_reader(lines);
     let headers = rows.headers().map_err(unreadable)?.clone();
     let column = |name: &str| {
         headers
@@ -43,13 +49,18 @@ pub fn read_csv(file: impl Read) -> Result<(Series, u64), BadCsv> {
             .position(|header| header.trim_start_matches('\u{feff}').trim_matches('"') == name)
     };
     let lacks = |name: &str| {
-        BadCsv {
-        line: None,
-        what: match headers.iter().all(str::is_empty) {
-            true => "the file is empty; its first line names the columns: time_s,bytes or time_s,bytes,cycle".to_owned(),
-            false => format!("no column `{name}`; the first line names the columns: time_s,bytes or time_s,bytes,cycle"),
-        },
-    }
+        let what = match headers.iter().all(str::is_empty) {
+            true => "the file is empty".to_owned(),
+            false => format!("no column `{name}`"),
+        };
+        let separated = match headers.iter().any(|header| header.contains([';', '\t'])) {
+            true => ", separated by commas",
+            false => "",
+        };
+        let what = format!(
+            "{what}; the first line names the columns{separated}: time_s,bytes or time_s,bytes,cycle"
+        );
+        BadCsv { line: None, what }
     };
     let time = column("time_s").ok_or_else(|| lacks("time_s"))?;
     let bytes = column("bytes").ok_or_else(|| lacks("bytes"))?;
@@ -59,7 +70,7 @@ pub fn read_csv(file: impl Read) -> Result<(Series, u64), BadCsv> {
     while rows.read_record(&mut row).map_err(unreadable)? {
         let line = row.position().map(csv::Position::line);
         let number = |name: &str, at: usize| {
-            let text = row.get(at).unwrap_or("");
+            let text = row.get(at).unwrap_or("").trim_matches('"');
             text.parse::<f64>().map_err(|_| BadCsv {
                 line,
                 what: format!(
@@ -73,11 +84,11 @@ pub fn read_csv(file: impl Read) -> Result<(Series, u64), BadCsv> {
             return Err(BadCsv { line, what });
         }
         let time_s = number("time_s", time)?;
-        if row.get(bytes).is_some_and(str::is_empty) {
+        if row.get(bytes).is_some_and(is_empty) {
             unmeasured += 1;
             continue;
         }
-        let cycle = cycle.filter(|&at| row.get(at).is_some_and(|text| !text.is_empty()));
+        let cycle = cycle.filter(|&at| row.get(at).is_some_and(|text| !is_empty(text)));
         let cycle = cycle.map(|at| number("cycle", at)).transpose()?;
         samples.push(Sample { time_s, bytes: number("bytes", bytes)?, cycle });
         lines.push(line);
@@ -93,6 +104,36 @@ pub fn read_csv(file: impl Read) -> Result<(Series, u64), BadCsv> {
         what: bad.to_string(),
     })?;
     Ok((series, unmeasured))
+}
+
+fn is_empty(text: &str) -> bool {
+    text.trim_matches('"').is_empty()
+}
+
+/// A file whose lines are not longer than can be those of a series, so that memory is bounded whatever is read.
+struct BoundedLines<R> {
+    file: R,
+    /// Of the line that is being read.
+    bytes: usize,
+}
+
+impl<R: Read> Read for BoundedLines<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read(buffer)?;
+        for line in buffer.get(..read).unwrap_or_default().split_inclusive(|&byte| byte == b'\n') {
+            self.bytes += line.len();
+            if self.bytes > MAX_LINE_BYTES {
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    "a line is longer than 64 KiB",
+                ));
+            }
+            if line.ends_with(b"\n") {
+                self.bytes = 0;
+            }
+        }
+        Ok(read)
+    }
 }
 
 fn unreadable(error: csv::Error) -> BadCsv {

@@ -28,6 +28,12 @@ const WITHIN_SWING: f64 = 0.1;
 /// Judges a series; the same series always gets the same judgement.
 #[must_use]
 pub fn judge(series: &Series) -> Judgement {
+    judge_within(series, 0.0)
+}
+
+/// Judges a series whose samples may each be off by so many bytes: growth below that is none that can be told.
+#[must_use]
+pub fn judge_within(series: &Series, error_bytes: f64) -> Judgement {
     let samples = series.samples();
     let (gaps, longest_gap_s) = gaps(samples);
     let mut said = Judgement {
@@ -43,7 +49,7 @@ pub fn judge(series: &Series) -> Judgement {
         level_bytes: None,
     };
     if samples.len() < MIN_SAMPLES {
-        said.reason = format!("only {} samples; {MIN_SAMPLES} are needed", samples.len());
+        said.reason = too_few(samples.len());
         return said;
     }
     let shape = Shape::of(samples);
@@ -67,10 +73,20 @@ pub fn judge(series: &Series) -> Judgement {
     let end_s = samples.last().map_or(0.0, |sample| sample.time_s);
     said.level_bytes = Some((intercept(&shape.level, slope) + slope * end_s).max(0.0));
     let (verdict, reason, confidence) = decide(&shape, slope, &slopes);
+    let grown = rise(&envelope(&shape.level));
+    if verdict != Verdict::Steady && verdict != Verdict::CannotTell && grown < error_bytes {
+        said.reason = "it grows by less than the counters of the kernel may be off".to_owned();
+        return said;
+    }
     said.verdict = verdict;
     said.reason = reason;
     said.confidence = confidence;
     said
+}
+
+fn too_few(samples: usize) -> String {
+    let plural = if samples == 1 { "" } else { "s" };
+    format!("only {samples} sample{plural}; {MIN_SAMPLES} are needed")
 }
 
 /// Decides by the level of the blocks, and says with which share of resamples.

@@ -1,24 +1,38 @@
 //! What is said of a series.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-/// Whether a series leaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+/// Whether a series leaks. What wants attention comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// It grows from its begin (or the end of its warm-up) to its end, and no slower at the end.
     Leaks,
-    /// It does not grow, or by less than what counts.
-    Steady,
+    /// The series does not tell; the reason says what would.
+    CannotTell,
     /// It grows more and more slowly.
     Filling,
     /// It grew once and stayed there.
     OneOff,
-    /// The series does not tell; the reason says what would.
-    CannotTell,
+    /// It does not grow, or by less than what counts.
+    Steady,
 }
 
 impl Verdict {
+    /// All, what wants attention first.
+    pub const BY_ATTENTION: [Self; 5] =
+        [Self::Leaks, Self::CannotTell, Self::Filling, Self::OneOff, Self::Steady];
+
+    /// The same for people.
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::OneOff => "one-off",
+            Self::CannotTell => "cannot tell",
+            other => other.word(),
+        }
+    }
+
     /// Its word in results.
     #[must_use]
     pub fn word(self) -> &'static str {
@@ -44,7 +58,8 @@ pub struct Rate {
 }
 
 /// The verdict with what it rests on.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(into = "JudgementKeys")]
 pub struct Judgement {
     /// The verdict.
     pub verdict: Verdict,
@@ -66,6 +81,47 @@ pub struct Judgement {
     pub longest_gap_s: f64,
     /// The memory at its end by the line, in bytes.
     pub level_bytes: Option<f64>,
+}
+
+/// A judgement as JSON has it: `docs/leaks.schema.json`.
+#[derive(Serialize)]
+struct JudgementKeys {
+    verdict: Verdict,
+    reason: String,
+    rate_bytes_per_hour: Option<f64>,
+    rate_bytes_per_hour_lower: Option<f64>,
+    rate_bytes_per_hour_upper: Option<f64>,
+    rate_bytes_per_cycle: Option<f64>,
+    rate_bytes_per_cycle_lower: Option<f64>,
+    rate_bytes_per_cycle_upper: Option<f64>,
+    confidence: Option<f64>,
+    samples: usize,
+    warm_up_s: f64,
+    gaps: usize,
+    longest_gap_s: f64,
+    level_bytes: Option<f64>,
+}
+
+impl From<Judgement> for JudgementKeys {
+    fn from(judgement: Judgement) -> Self {
+        let Judgement { by_hour, by_cycle, .. } = judgement;
+        Self {
+            verdict: judgement.verdict,
+            reason: judgement.reason,
+            rate_bytes_per_hour: by_hour.map(|rate| rate.rate),
+            rate_bytes_per_hour_lower: by_hour.map(|rate| rate.lower),
+            rate_bytes_per_hour_upper: by_hour.map(|rate| rate.upper),
+            rate_bytes_per_cycle: by_cycle.map(|rate| rate.rate),
+            rate_bytes_per_cycle_lower: by_cycle.map(|rate| rate.lower),
+            rate_bytes_per_cycle_upper: by_cycle.map(|rate| rate.upper),
+            confidence: judgement.confidence,
+            samples: judgement.samples,
+            warm_up_s: judgement.warm_up_s,
+            gaps: judgement.gaps,
+            longest_gap_s: judgement.longest_gap_s,
+            level_bytes: judgement.level_bytes,
+        }
+    }
 }
 
 impl Judgement {

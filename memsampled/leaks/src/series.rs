@@ -89,6 +89,11 @@ impl Series {
         Ok(Self { samples })
     }
 
+    /// Takes samples that are known to be in the order of time, and finite.
+    pub(crate) fn in_order(samples: Vec<Sample>) -> Self {
+        Self { samples }
+    }
+
     /// The samples.
     #[must_use]
     pub fn samples(&self) -> &[Sample] {

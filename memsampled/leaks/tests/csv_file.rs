@@ -15,6 +15,13 @@ fn what_is_no_series_is_refused() {
     refused(b"time_s,bytes\n", None, "no row");
     refused(b"1,2\n3,4\n", None, "no column `time_s`");
     refused(b"time_s,rss\n1,2\n", None, "no column `bytes`");
+    refused(b"time_s;bytes\n1;2\n", None, "separated by commas");
+    refused(&vec![0; 1 << 20], None, "a line is longer than 64 KiB");
+    refused(
+        &[&b"time_s,bytes\n"[..], &[b'1'; 1 << 20]].concat(),
+        None,
+        "a line is longer than 64 KiB",
+    );
     refused(b"time_s,bytes\n1,2\n2,much\n", Some(3), "bytes is not a number: \"much\"");
     refused(b"time_s,bytes\n,2\n", Some(2), "time_s is not a number");
     refused(b"time_s,bytes\n1,NaN\n", Some(2), "not a number");
@@ -33,6 +40,8 @@ fn what_spreadsheets_write_is_read() {
         read_csv(&b"\xef\xbb\xbftime_s,bytes,cycle\r\n1, 5,\r\n2,,\r\n3,7,1\r\n"[..]).unwrap();
     assert_eq!((series.samples().len(), unmeasured), (2, 1));
     assert_eq!(series.samples()[1].cycle, Some(1.0));
+    let quoted = read_csv(&b"\"time_s\",\"bytes\"\n\"1\",\"5\"\n\"2\",\"\"\n"[..]).unwrap();
+    assert_eq!((quoted.0.samples().len(), quoted.1), (1, 1));
 }
 
 #[test]
@@ -40,7 +49,7 @@ fn one_row_cannot_tell() {
     let (series, _) = read_csv(&b"time_s,bytes\n1,5\n"[..]).unwrap();
     let said = judge(&series);
     assert_eq!((said.verdict, said.confidence), (Verdict::CannotTell, None));
-    assert!(said.reason.contains("1 samples"), "{}", said.reason);
+    assert!(said.reason.contains("only 1 sample;"), "{}", said.reason);
 }
 
 #[test]

@@ -59,7 +59,7 @@ pub(crate) const PACKAGES: [(&str, &[&str]); 13] = [
     ),
     (
         "memsampled/leaks/src/lib.rs",
-        &["judgement series", "csv_file slope swings", "shape", "judge"],
+        &["judgement marks series", "csv_file role_series slope swings", "shape", "judge", "roles"],
     ),
     (
         "memsampled/top/src/lib.rs",
