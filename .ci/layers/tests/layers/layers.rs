@@ -85,7 +85,7 @@ pub(crate) const PACKAGES: [(&str, &[&str]); 13] = [
             "child config_args duration json_output known_recordings live_terminal pattern plain_table reference share signals text",
             "command_hint command_line command_usage recording_path",
             "compare doctor ls recover summary",
-            "control peaks record trend view",
+            "control leaks peaks record trend view",
             "exec import run session top",
         ],
     ),
