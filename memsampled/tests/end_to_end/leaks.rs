@@ -195,6 +195,38 @@ fn a_person_reads(path: &Path) {
 }
 
 #[test]
+fn slow_marks_that_repeat_count_cycles() {
+    let directory = tempdir().unwrap();
+    let path = directory.path();
+    let program = "
+import os, subprocess, time
+kept = []
+for request in range(20):
+    subprocess.run([os.environ['MEMSAMPLE'], 'mark', 'point', 'request', '--test', 'soak'], check=True, stdout=subprocess.DEVNULL)
+    for _ in range(25):
+        kept.append(bytearray(40000))
+        time.sleep(.01)
+";
+    fs::write(path.join("soak.py"), program).unwrap();
+    let line = "$MEMSAMPLE session --socket $PWD/socket --interval 10ms --name cycles -- \
+         $MEMSAMPLE exec --test soak -- /usr/bin/python3 -S soak.py";
+    let ended = shell(path, line);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let ended = memsample(path, &["leaks", "cycles", "--json"]);
+    let found = check_json("leaks", ended.stdout.as_bytes());
+    let mut judgements = found["judgements"].as_array().unwrap().iter();
+    let judged =
+        judgements.find(|it| it["role"] == "soak.py").unwrap_or_else(|| panic!("{found:#}"));
+    assert_eq!((&judged["test"], &judged["cycle_mark"]), (&"soak".into(), &"request".into()));
+    assert_eq!(judged["verdict"], "leaks", "{judged:#}");
+    // A million bytes for each request, and what Python and malloc add to it.
+    let rate = judged["rate_bytes_per_cycle"].as_f64().unwrap();
+    assert!((0.97e6..1.06e6).contains(&rate), "{judged:#}");
+    let ended = memsample(path, &["leaks", "cycles"]);
+    assert!(ended.stdout.contains(" for each mark `request`"), "{}", ended.stdout);
+}
+
+#[test]
 fn a_recording_that_is_short_or_goes_on_or_is_damaged_says_so() {
     let directory = tempdir().unwrap();
     let path = directory.path();
