@@ -20,6 +20,19 @@ const QUARTER: f64 = 0.62;
 const STEP: f64 = 0.55;
 /// A last half that is slower than this share of the first is filling.
 const SLOWER: f64 = 0.7;
+/// What grows in bursts goes down by less than this share of what it goes up.
+const MOST_DOWN: f64 = 0.15;
+/// Its growth from block to block changes by more than this share of the mean.
+const BURST: f64 = 0.7;
+/// The least share of the blocks that nine tenths of the growth come in, and that behind a warm-up.
+const GROWING: f64 = 0.2;
+const GROWING_AFTER_WARM_UP: f64 = 0.35;
+/// A last half that grows by less than this share of the first is slower, and not by chance.
+const MUCH_SLOWER: f64 = 0.31;
+/// The least growth of what leaks, in standard deviations of the blocks from the line.
+const MIN_CHANGES: f64 = 4.0;
+/// The quantile of the normal distribution above which 1 % are.
+const Z: f64 = 2.33;
 /// The least share of the mean growth of a quarter in each of them.
 const PAUSE: f64 = 0.08;
 /// The least share of a swing that growth must reach.
@@ -150,8 +163,21 @@ fn decide(shape: &Shape, slope: f64, slopes: &[f64]) -> (Verdict, String, Option
         );
     }
     let slower = slower_at_end(level);
-    if slower >= 1.0 - 2.0 * TAIL {
+    if slower >= 1.0 - 2.0 * TAIL && !(shape.warm_up_s == 0.0 && is_slower_by_chance(level)) {
         return (Verdict::Filling, "it grows more slowly towards its end".to_owned(), Some(slower));
+    }
+    let (first, last) = level.split_at(level.len() / 2);
+    let is_slower = theil_sen(last) < SLOWER * theil_sen(first) || is_much_slower(level);
+    if is_slower && (shape.warm_up_s > 0.0 || !is_slower_by_chance(level)) {
+        return cannot_tell("it may grow more slowly towards its end; record for longer");
+    }
+    // What is left of bursts that become fewer behind a warm-up is too little to see that they do.
+    let least = if shape.warm_up_s > 0.0 { GROWING_AFTER_WARM_UP } else { GROWING };
+    if (growing_blocks(&envelope) as f64) < least * level.len() as f64 {
+        return cannot_tell("it grows in few steps; record for longer");
+    }
+    if growth < MIN_CHANGES * spread(level) {
+        return cannot_tell("its growth is small beside its slow changes; record for longer");
     }
     if shape.is_all_warm_up {
         return cannot_tell("it still warms up; record for three times as long");
@@ -236,6 +262,21 @@ fn rise(envelope: &[Point]) -> f64 {
     }
 }
 
+/// The number of blocks that have nine tenths of the growth.
+fn growing_blocks(envelope: &[Point]) -> usize {
+    let mut steps = steps_of(envelope);
+    steps.sort_by(|one, other| other.total_cmp(one));
+    let most = 0.9 * rise(envelope);
+    let mut sum = 0.0;
+    1 + steps
+        .iter()
+        .take_while(|step| {
+            sum += *step;
+            sum < most
+        })
+        .count()
+}
+
 /// The growth in each quarter of the time, by a line between neighbours.
 fn quarters(envelope: &[Point]) -> [f64; 4] {
     let (Some(first), Some(last)) = (envelope.first(), envelope.last()) else { return [0.0; 4] };
@@ -253,6 +294,58 @@ fn quarters(envelope: &[Point]) -> [f64; 4] {
     let ends = [0.0, 0.25, 0.5, 0.75, 1.0].map(at);
     let [a, b, c, d, e] = ends;
     [b - a, c - b, d - c, e - d]
+}
+
+/// The steps from block to block, of each half.
+fn halves(level: &[Point]) -> [Vec<f64>; 2] {
+    let steps: Vec<f64> = level.iter().zip(level.iter().skip(1)).map(|(a, b)| b.y - a.y).collect();
+    let (first, last) = steps.split_at(steps.len() / 2);
+    [first.to_vec(), last.to_vec()]
+}
+
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len().max(1) as f64
+}
+
+fn variance(values: &[f64]) -> f64 {
+    let mean = mean(values);
+    let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+    squares / (values.len() as f64 - 1.0).max(1.0)
+}
+
+/// Returns whether the last half grows by so much less than the first that chance is no explanation.
+fn is_much_slower(level: &[Point]) -> bool {
+    let [first, last] = halves(level);
+    mean(&last) < MUCH_SLOWER * mean(&first)
+}
+
+/// Returns whether it grows in bursts, of which the first half may have had more by chance: what bursts leave is alike
+/// for long, so that the resamples of a line say too little of them.
+fn is_slower_by_chance(level: &[Point]) -> bool {
+    let [first, last] = halves(level);
+    let steps = first.iter().chain(&last);
+    // Of noise, as many steps lead down; what fills evenly has steps like those before.
+    let down: f64 = steps.clone().filter(|step| **step < 0.0).map(|step| step.abs()).sum();
+    let up: f64 = steps.filter(|step| **step > 0.0).sum();
+    let changes: Vec<f64> =
+        first.iter().zip(first.iter().skip(1)).map(|(a, b)| (b - a).powi(2)).collect();
+    if down > MOST_DOWN * up
+        || mean(&changes).sqrt() < BURST * mean(&first)
+        || is_much_slower(level)
+    {
+        return false;
+    }
+    let error = (SLOWER.powi(2) * variance(&first) / first.len().max(1) as f64
+        + variance(&last) / last.len().max(1) as f64)
+        .sqrt();
+    SLOWER * mean(&first) - mean(&last) < Z * error
+}
+
+/// How far blocks are from the line, as a standard deviation.
+fn spread(level: &[Point]) -> f64 {
+    let slope = theil_sen(level);
+    let residuals: Vec<f64> = level.iter().map(|point| point.y - slope * point.x).collect();
+    variance(&residuals).sqrt()
 }
 
 /// The share of resamples in which the last half is slower than what counts as no slower.

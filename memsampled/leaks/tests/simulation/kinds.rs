@@ -34,6 +34,17 @@ pub(crate) const HEALTHY: &[Kind] = &[
         let full = r.between(0.2, 0.6);
         add(noise(r, t, 0.003), t, |t| 0.4 * (t / full).min(1.0))
     }),
+    ("fills in bursts", |r, t| {
+        let mut level = 0.0;
+        let mut values = noise(r, t, 0.004);
+        for (value, t) in values.iter_mut().zip(t) {
+            if r.uniform() < 40.0 / 1800.0 * 5.0 * (-t / 0.2).exp() {
+                level += 0.01 * (0.5 + r.uniform());
+            }
+            *value += level;
+        }
+        values
+    }),
     ("one step", |r, t| {
         let at = r.between(0.2, 0.8);
         add(noise(r, t, 0.005), t, |t| if t > at { 0.3 } else { 0.0 })
