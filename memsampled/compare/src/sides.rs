@@ -107,7 +107,9 @@ fn last_attempts(test: &TestResults) -> impl Iterator<Item = &AttemptResults> {
 fn came_to_its_end(attempt: &AttemptResults) -> bool {
     match attempt.ended.outcome {
         Verdict::Passed | Verdict::Flaky => true,
-        Verdict::OverBudget | Verdict::LeftOver => attempt.ended.exit_code == Some(0),
+        Verdict::OverBudget | Verdict::Leaked | Verdict::LeftOver => {
+            attempt.ended.exit_code == Some(0)
+        }
         _ => false,
     }
 }

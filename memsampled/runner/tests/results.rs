@@ -7,8 +7,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use memsample_leaks::Verdict as LeakVerdict;
 use memsample_runner::results::{
-    Abort, AbortCause, Attempt, BudgetResult, BudgetVerdict, FORMAT_VERSION, GroupUse,
+    Abort, AbortCause, Attempt, BudgetResult, BudgetVerdict, FORMAT_VERSION, GroupUse, LeakResult,
     LeftOverProcess, Memory, Origin, Outcome, Results, ResultsError, RoleMemory, StepResult,
     SuiteOutcome, TestResult, Verdict,
 };
@@ -117,6 +118,17 @@ fn example() -> Results {
         roles: vec![role],
         group: Some(group),
         budgets: vec![budget],
+        leaks: vec![LeakResult {
+            role: Some("cc".to_owned()),
+            verdict: LeakVerdict::Leaks,
+            reason: "it grows".to_owned(),
+            rate_bytes_per_hour: Some(44),
+            rate_bytes_per_hour_lower: Some(-45),
+            rate_bytes_per_hour_upper: Some(i64::MAX),
+            samples: 46,
+            action: Action::Fail,
+        }],
+        memory_limit_bytes: Some(47),
         ..TestResult::not_run(attempt("a", 1, 1), Outcome::Failed { exit_code: 22 })
     };
     let skipped = Outcome::Skipped { reason: "the suite ended".to_owned() };
@@ -232,6 +244,7 @@ fn every_word_of_the_model_is_in_the_schema() {
         Verdict::Failed,
         Verdict::Flaky,
         Verdict::HostOutOfMemory,
+        Verdict::Leaked,
         Verdict::LeftOver,
         Verdict::NotStarted,
         Verdict::OutOfCpuTime,
@@ -261,6 +274,8 @@ fn every_word_of_the_model_is_in_the_schema() {
         AbortCause::Disk,
     ];
     check_words("/properties/aborted/enum", &causes);
+    check_words("/$defs/leak/properties/verdict/enum", &LeakVerdict::BY_ATTENTION);
+    check_words("/$defs/leak/properties/action/enum", &[Action::Warn, Action::Fail]);
     let quantities = [
         Quantity::RssPeak,
         Quantity::PssPeak,

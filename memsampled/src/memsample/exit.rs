@@ -34,6 +34,8 @@ impl ExitCode {
     pub(crate) const NO_TESTS: Self = Self(13);
     /// A test got worse from the base to the head.
     pub(crate) const WORSE: Self = Self(20);
+    /// Something leaks memory.
+    pub(crate) const LEAKS: Self = Self(20);
     /// No test is known to have got worse, and some are suspect.
     pub(crate) const SUSPECTS: Self = Self(21);
     /// This program failed, and not the command that it was to run: as `env`, `timeout` and `docker` have it.

@@ -15,6 +15,7 @@ mod exit;
 mod import;
 mod json_output;
 mod known_recordings;
+mod leaks;
 mod live_terminal;
 mod ls;
 mod pattern;
@@ -74,6 +75,7 @@ enum Command {
     Peaks(peaks::PeaksArgs),
     Compare(compare::CompareArgs),
     Trend(trend::TrendArgs),
+    Leaks(leaks::LeaksArgs),
     View(view::ViewArgs),
     #[cfg(feature = "top")]
     Top(top::TopArgs),
@@ -165,6 +167,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Peaks(args) => peaks::run(&args),
         Command::Compare(args) => compare::run(&args),
         Command::Trend(args) => trend::run(&args),
+        Command::Leaks(args) => leaks::run(&args),
         Command::View(args) => view::run(&args),
         #[cfg(feature = "top")]
         Command::Top(args) => top::run(&args),

@@ -27,6 +27,7 @@ mod import;
 mod inherited_limits;
 mod inherited_streams;
 mod interface;
+mod leaks;
 mod marked_tests;
 mod measured;
 mod namespaces;

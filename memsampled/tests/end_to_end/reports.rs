@@ -28,7 +28,7 @@ fn attempt(name: &str, repetition: u32, number: u32, outcome: Outcome) -> TestRe
         test: Attempt { test: name.to_owned(), repetition, attempt: number },
         exit_code: match outcome {
             Outcome::Failed { exit_code } => Some(exit_code),
-            Outcome::Passed | Outcome::LeftOver | Outcome::OverBudget => Some(0),
+            Outcome::Passed | Outcome::Leaked | Outcome::LeftOver | Outcome::OverBudget => Some(0),
             _ => None,
         },
         signal: match outcome {
@@ -56,6 +56,8 @@ fn attempt(name: &str, repetition: u32, number: u32, outcome: Outcome) -> TestRe
         roles: if ran { vec![role()] } else { Vec::new() },
         group: ran.then(group),
         budgets: Vec::new(),
+        leaks: Vec::new(),
+        memory_limit_bytes: None,
     }
 }
 

@@ -2,7 +2,7 @@
 
 /// The root file of each package, with its layers: a module imports only from the lines above its own.
 /// Modules on one line are one layer, and import nothing from each other.
-pub(crate) const PACKAGES: [(&str, &[&str]); 12] = [
+pub(crate) const PACKAGES: [(&str, &[&str]); 13] = [
     ("memsample/beneath/src/lib.rs", &["regular temporary", "directory", "removal", "private"]),
     (
         "memsample/src/lib.rs",
@@ -58,6 +58,10 @@ pub(crate) const PACKAGES: [(&str, &[&str]); 12] = [
         ],
     ),
     (
+        "memsampled/leaks/src/lib.rs",
+        &["judgement marks series", "csv_file role_series slope swings", "shape", "judge", "roles"],
+    ),
+    (
         "memsampled/top/src/lib.rs",
         &[
             "amount cgroup_limits growth own_cost sparkline",
@@ -81,7 +85,7 @@ pub(crate) const PACKAGES: [(&str, &[&str]); 12] = [
             "child config_args duration json_output known_recordings live_terminal pattern plain_table reference share signals text",
             "command_hint command_line command_usage recording_path",
             "compare doctor ls recover summary",
-            "control peaks record trend view",
+            "control leaks peaks record trend view",
             "exec import run session top",
         ],
     ),

@@ -257,6 +257,7 @@ impl Document<'_> {
         let mut out = wording::memory_lines(result.memory.as_ref(), &result.roles);
         out.extend(wording::group_lines(result.group.as_ref()));
         out.extend(result.budgets.iter().map(wording::budget));
+        out.extend(result.leaks.iter().map(wording::leak));
         out.extend(result.notes.iter().map(|note| format!("note: {note}")));
         out.extend(stdout);
         let files = [&result.stdout, &result.stderr].into_iter().flatten();

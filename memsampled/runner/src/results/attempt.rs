@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::budget::BudgetResult;
 use super::group::GroupUse;
+use super::leak::LeakResult;
 use super::memory::{Memory, RoleMemory};
 use super::outcome::Outcome;
 
@@ -71,6 +72,12 @@ pub struct TestResult {
     /// What became of its budgets.
     #[serde(default)]
     pub budgets: Vec<BudgetResult>,
+    /// Whether its memory leaks, worst first; empty where the suite does not ask.
+    #[serde(default)]
+    pub leaks: Vec<LeakResult>,
+    /// The most memory that its control group might have; `None` without a limit.
+    #[serde(default)]
+    pub memory_limit_bytes: Option<u64>,
 }
 
 /// Names one attempt of a test.
@@ -124,6 +131,8 @@ impl TestResult {
             roles: Vec::new(),
             group: None,
             budgets: Vec::new(),
+            leaks: Vec::new(),
+            memory_limit_bytes: None,
         }
     }
 }

@@ -131,6 +131,8 @@ impl From<&TestResult> for EndResults {
             roles: result.roles.clone(),
             group: result.group.clone(),
             budgets: result.budgets.clone(),
+            leaks: result.leaks.clone(),
+            memory_limit_bytes: result.memory_limit_bytes,
             left_over_processes: result.left_over_processes.clone(),
             recording: result.recording.as_deref().map(text),
             stdout: result.stdout.as_deref().map(text),

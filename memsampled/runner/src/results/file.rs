@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::attempt::LeftOverProcess;
 use super::budget::BudgetResult;
 use super::group::GroupUse;
+use super::leak::LeakResult;
 use super::memory::{Memory, RoleMemory};
 use super::origin::Origin;
 use super::outcome::{AbortCause, SuiteOutcome, Verdict};
@@ -126,6 +127,12 @@ pub struct EndResults {
     /// What became of its budgets.
     #[serde(default)]
     pub budgets: Vec<BudgetResult>,
+    /// Whether its memory leaks, worst first; empty where the suite does not ask.
+    #[serde(default)]
+    pub leaks: Vec<LeakResult>,
+    /// The most memory that its control group might have; `None` without a limit.
+    #[serde(default)]
+    pub memory_limit_bytes: Option<u64>,
     /// Processes that it left behind. The runner killed them.
     #[serde(default)]
     pub left_over_processes: Vec<LeftOverProcess>,

@@ -13,6 +13,7 @@ mod budget;
 mod build;
 mod file;
 mod group;
+mod leak;
 mod memory;
 mod origin;
 mod outcome;
@@ -28,6 +29,7 @@ pub use file::{
     AttemptResults, EndResults, FILE, FORMAT_VERSION, Results, ResultsError, TestResults,
 };
 pub use group::GroupUse;
+pub use leak::LeakResult;
 pub use memory::{BoundedBytes, Memory, RoleMemory};
 pub use origin::Origin;
 pub use outcome::{Abort, AbortCause, Outcome, SuiteOutcome, Verdict};

@@ -41,6 +41,8 @@ pub enum Outcome {
     HostOutOfMemory,
     /// It would have passed, but its memory was above a budget that fails.
     OverBudget,
+    /// It would have passed, but its memory leaks.
+    Leaked,
     /// It would have passed, but left processes behind, or memory in files of `/dev/shm` and `/tmp`.
     LeftOver,
     /// The runner ended it because the suite was aborted.
@@ -70,6 +72,8 @@ pub enum Verdict {
     Flaky,
     /// [`Outcome::HostOutOfMemory`].
     HostOutOfMemory,
+    /// [`Outcome::Leaked`].
+    Leaked,
     /// [`Outcome::LeftOver`].
     LeftOver,
     /// [`Outcome::NotStarted`].
@@ -150,6 +154,7 @@ impl Outcome {
             Self::OutOfMemory { .. } => Verdict::OutOfMemory,
             Self::HostOutOfMemory => Verdict::HostOutOfMemory,
             Self::OverBudget => Verdict::OverBudget,
+            Self::Leaked => Verdict::Leaked,
             Self::LeftOver => Verdict::LeftOver,
             Self::Aborted => Verdict::Aborted,
             Self::NotStarted { .. } => Verdict::NotStarted,
@@ -184,6 +189,7 @@ impl Verdict {
             Self::OutOfMemory => "out_of_memory",
             Self::HostOutOfMemory => "host_out_of_memory",
             Self::OverBudget => "over_budget",
+            Self::Leaked => "leaked",
             Self::LeftOver => "left_over",
             Self::Aborted => "aborted",
             Self::NotStarted => "not_started",
@@ -209,6 +215,7 @@ impl Verdict {
             Self::OutOfMemory => "reached its memory limit",
             Self::HostOutOfMemory => "was killed because the machine had no memory left",
             Self::OverBudget => "was above its budget",
+            Self::Leaked => "leaked memory",
             Self::LeftOver => "left something behind",
             Self::Aborted => "was aborted",
             Self::NotStarted => "could not be started",
@@ -217,7 +224,7 @@ impl Verdict {
     }
 
     /// All, in the order in which they are counted for people: what wants attention comes first.
-    pub const BY_ATTENTION: [Self; 13] = [
+    pub const BY_ATTENTION: [Self; 14] = [
         Self::Failed,
         Self::Signaled,
         Self::TimedOut,
@@ -225,6 +232,7 @@ impl Verdict {
         Self::OutOfMemory,
         Self::HostOutOfMemory,
         Self::OverBudget,
+        Self::Leaked,
         Self::LeftOver,
         Self::Aborted,
         Self::NotStarted,

@@ -7,6 +7,7 @@ use memsample_input::{printable, rounded_size};
 use super::attempt::{Attempt, TestResult};
 use super::budget::{BudgetResult, BudgetVerdict};
 use super::group::GroupUse;
+use super::leak::LeakResult;
 use super::memory::{BoundedBytes, Memory, RoleMemory};
 use super::outcome::{Abort, Outcome};
 use crate::suite::{Action, Quantity};
@@ -66,7 +67,11 @@ pub(crate) fn why(result: &TestResult) -> Option<String> {
     let judged = matches!(result.outcome, Outcome::OverBudget | Outcome::Passed);
     let reason = result.reason.clone().filter(|_| !judged || breaches.is_empty());
     let parts = first.into_iter().chain(reason).filter(|part| !part.is_empty());
-    let parts: Vec<String> = if judged { parts.chain(breaches).collect() } else { parts.collect() };
+    // That of one that leaks says it already.
+    let warned = result.leaks.iter().filter(|it| it.leaks() && it.action == Action::Warn);
+    let warned = warned.map(|it| format!("{} (a warning)", leak(it)));
+    let parts: Vec<String> =
+        if judged { parts.chain(breaches).chain(warned).collect() } else { parts.collect() };
     if parts.is_empty() { None } else { Some(parts.join("; ")) }
 }
 
@@ -105,6 +110,28 @@ pub(crate) fn budget(result: &BudgetResult) -> String {
         _ => "",
     };
     format!("{}{role} {measured}, {verdict}{warn}", quantity_text(budget.quantity))
+}
+
+/// Describes whether memory leaks: `role cc leaks 5.0 MiB an hour (4.9 MiB to 5.1 MiB): it grows …`.
+pub(crate) fn leak(result: &LeakResult) -> String {
+    let of = match &result.role {
+        Some(role) => format!("role {}", printable(role)),
+        None => "all its memory".to_owned(),
+    };
+    let size = |bytes: i64| {
+        let sign = if bytes < 0 { "-" } else { "" };
+        format!("{sign}{}", rounded_size(bytes.unsigned_abs()))
+    };
+    let rate = result.rate_bytes_per_hour.map(|rate| {
+        let interval = result.rate_bytes_per_hour_lower.zip(result.rate_bytes_per_hour_upper);
+        let interval =
+            interval.map(|(lower, upper)| format!(" ({} to {})", size(lower), size(upper)));
+        format!(" {} an hour{}", size(rate), interval.unwrap_or_default())
+    });
+    match result.leaks() {
+        true => format!("{of} leaks{}: {}", rate.unwrap_or_default(), result.reason),
+        false => format!("{of}: {}: {}", result.verdict.words(), result.reason),
+    }
 }
 
 fn quantity_text(quantity: Quantity) -> &'static str {

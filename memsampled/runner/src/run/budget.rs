@@ -223,7 +223,7 @@ mod tests {
             pss_bytes: Some(lower / 4),
             growth_bytes_per_minute: Some(101),
         };
-        Used { usage: Some(usage), roles: RoleUses::known("cc", of_cc, 7) }
+        Used { usage: Some(usage), roles: RoleUses::known("cc", of_cc, 7), leaks: None }
     }
 
     fn budget(role: Option<&str>, quantity: Quantity) -> Budget {

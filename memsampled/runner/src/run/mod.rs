@@ -19,6 +19,7 @@ mod error;
 mod event;
 mod id;
 mod layout;
+mod leak;
 mod measure;
 mod options;
 mod own_recording;
@@ -89,7 +90,7 @@ pub fn run(
     let first = last.unwrap_or(0) + 1;
     let number = (first..MAX_RECORDINGS).find(|&number| !layout.recording(number).exists());
     let number = number.unwrap_or(MAX_RECORDINGS);
-    // One sweep for the recording of the run and those of attempts with budgets.
+    // One sweep for the recording of the run and those of attempts that are judged by what they use.
     let sampler = SharedSampler::new(options.sampler.clone());
     // The sampling thread keeps it: a tick that waits behind thousands of processes of a test is late.
     let raised = RaisedPriority::raise();

@@ -1,4 +1,4 @@
-//! A recording of one attempt alone, for its budgets.
+//! A recording of one attempt alone, for its budgets and whether it leaks.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use memsample::{MarkKind, Rate, Recorder, Recording, Scope, SharedSampler};
+use memsample_leaks::{RoleJudgement, judge_roles};
 
+use super::leak::{ProgramSpan, judged};
 use super::measure::{Usage, mark_of, measure};
 use super::options::RunOptions;
 use super::role_use::RoleUses;
@@ -35,6 +37,8 @@ pub(super) struct Used {
     /// `None` where no process was seen.
     pub(super) usage: Option<Usage>,
     pub(super) roles: RoleUses,
+    /// Whether each role leaks; `None` where that was not asked for.
+    pub(super) leaks: Option<Vec<RoleJudgement>>,
 }
 
 impl OwnRecording {
@@ -76,13 +80,13 @@ impl OwnRecording {
         self.marked = self.mark(MarkKind::End, labels);
     }
 
-    /// Ends, and returns what the attempt used. Its end is marked.
-    pub(super) fn finish(self) -> Result<Used, String> {
+    /// Ends, and returns what the attempt used, and whether it leaked while its program ran. Its end is marked.
+    pub(super) fn finish(self, leaks_of: Option<ProgramSpan>) -> Result<Used, String> {
         let Self { recorder, attempt, path, marked, .. } = self;
         let stopped = recorder.stop().map_err(|error| error.to_string());
-        let used = marked
-            .and(stopped)
-            .and_then(|recording| read(&recording, &attempt).map_err(|error| error.to_string()));
+        let used = marked.and(stopped).and_then(|recording| {
+            read(&recording, &attempt, leaks_of).map_err(|error| error.to_string())
+        });
         let _ = fs::remove_dir_all(path);
         used
     }
@@ -93,7 +97,16 @@ pub(super) fn scope_of(init: i32, group: &str) -> Scope {
     Scope::Launched { by: init, group: Some(group.to_owned()) }
 }
 
-fn read(recording: &Recording, attempt: &Attempt) -> io::Result<Used> {
+fn read(
+    recording: &Recording,
+    attempt: &Attempt,
+    leaks_of: Option<ProgramSpan>,
+) -> io::Result<Used> {
     let key = (attempt.test.clone(), mark_of(attempt));
-    Ok(Used { usage: measure(recording)?.remove(&key), roles: RoleUses::read(recording)? })
+    let leaks = leaks_of.map(|span| judge_roles(recording, &judged([(attempt, span)])));
+    Ok(Used {
+        usage: measure(recording)?.remove(&key),
+        roles: RoleUses::read(recording)?,
+        leaks: leaks.transpose()?,
+    })
 }

@@ -43,12 +43,21 @@ impl Quantity {
     }
 }
 
-/// What happens above a budget.
+/// That memory must not leak.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeakRule {
+    /// Of which processes of the test; `None`: each role, and all together.
+    pub role: Option<String>,
+    /// What happens where it does.
+    pub action: Action,
+}
+
+/// What happens above a budget, or where memory leaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Action {
     /// The report says so.
     Warn,
-    /// The test is `over_budget`.
+    /// The test is `over_budget`, or `leaked`.
     Fail,
 }

@@ -20,7 +20,7 @@ use suite_file::SUITE_FILE;
 
 pub(crate) use document::meant;
 
-pub use budget::{Action, Budget, Quantity};
+pub use budget::{Action, Budget, LeakRule, Quantity};
 pub use memsample_input::Problem;
 pub use policy::{Policy, PolicyBudget};
 pub use sandbox::Sandbox;

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use memsample_input::Location;
 
-use super::budget::{Action, Budget, Quantity};
+use super::budget::{Action, Budget, LeakRule, Quantity};
 use super::document::{Fields, Node, Value};
 use super::sandbox::Sandbox;
 use super::test::{Program, Step, Test};
 
 /// The keys of `[defaults]`, which every test may have too.
-pub(super) const KEYS: [&str; 15] = [
+pub(super) const KEYS: [&str; 16] = [
     "cwd",
     "env",
     "timeout",
@@ -23,6 +23,7 @@ pub(super) const KEYS: [&str; 15] = [
     "memory_limit",
     "cpu_limit",
     "budget",
+    "leak",
     "expect_exit",
     "tags",
     "artifacts",
@@ -30,6 +31,7 @@ pub(super) const KEYS: [&str; 15] = [
     "retries",
 ];
 
+const LEAK_KEYS: [&str; 2] = ["role", "action"];
 const STEP_KEYS: [&str; 3] = ["command", "shell", "timeout"];
 
 /// The quantities that a budget bounds, by their keys.
@@ -77,6 +79,7 @@ pub(super) struct Settings {
     memory_limit_bytes: Option<u64>,
     cpu_limit: Option<Duration>,
     budgets: Vec<Budget>,
+    leak: Option<LeakRule>,
     expect_exit: Option<Vec<u8>>,
     tags: Vec<String>,
     artifacts: Vec<String>,
@@ -105,6 +108,7 @@ impl Settings {
                     table.map(|table| budgets(&table)).unwrap_or_default()
                 })
                 .collect(),
+            leak: leak(fields),
             expect_exit: expect_exit(fields),
             tags: owned(fields.texts("tags")),
             artifacts: artifacts(fields),
@@ -137,6 +141,7 @@ impl Settings {
             network: self.network.or(defaults.network),
             memory_limit_bytes: self.memory_limit_bytes.or(defaults.memory_limit_bytes),
             cpu_limit: self.cpu_limit.or(defaults.cpu_limit),
+            leak: self.leak.or_else(|| defaults.leak.clone()),
             expect_exit: self.expect_exit.or_else(|| defaults.expect_exit.clone()),
             tags: sum(&defaults.tags, &self.tags),
             artifacts: sum(&defaults.artifacts, &self.artifacts),
@@ -170,6 +175,7 @@ impl Settings {
             memory_limit_bytes: self.memory_limit_bytes,
             cpu_limit: self.cpu_limit,
             budgets: self.budgets,
+            leak: self.leak,
             expect_exit: self.expect_exit.unwrap_or(test.expect_exit),
             tags: self.tags,
             artifacts: self.artifacts,
@@ -240,15 +246,7 @@ pub(super) fn step(fields: &Fields<'_>, node: &Node, what: String) -> Option<Ste
 /// Reads a table that bounds one or more quantities.
 pub(super) fn budgets(fields: &Fields<'_>) -> Vec<Budget> {
     let role = fields.text("role").map(str::to_owned);
-    let action = match fields.text("action") {
-        None | Some("fail") => Action::Fail,
-        Some("warn") => Action::Warn,
-        Some(_) => {
-            let location = fields.node("action").map_or(fields.location(), |node| node.location);
-            fields.problem("action", location, "must be \"fail\" or \"warn\"", None);
-            Action::Fail
-        }
-    };
+    let action = action(fields);
     let mut budgets = Vec::new();
     for (key, quantity) in QUANTITIES {
         if let Some(limit_bytes) = fields.bytes(key) {
@@ -268,6 +266,25 @@ pub(super) fn budgets(fields: &Fields<'_>) -> Vec<Budget> {
         );
     }
     budgets
+}
+
+/// Reads `leak`: a table that may be empty.
+fn leak(fields: &Fields<'_>) -> Option<LeakRule> {
+    let node = fields.node("leak")?;
+    let table = fields.table(node, format!("`leak` of {}", fields.what()), &LEAK_KEYS)?;
+    Some(LeakRule { role: table.text("role").map(str::to_owned), action: action(&table) })
+}
+
+fn action(fields: &Fields<'_>) -> Action {
+    match fields.text("action") {
+        None | Some("fail") => Action::Fail,
+        Some("warn") => Action::Warn,
+        Some(_) => {
+            let location = fields.node("action").map_or(fields.location(), |node| node.location);
+            fields.problem("action", location, "must be \"fail\" or \"warn\"", None);
+            Action::Fail
+        }
+    }
 }
 
 fn sandbox(fields: &Fields<'_>) -> Option<Sandbox> {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::budget::Budget;
+use super::budget::{Budget, LeakRule};
 use super::sandbox::Sandbox;
 
 /// A test that may take longer says so.
@@ -86,6 +86,8 @@ pub struct Test {
     pub cpu_limit: Option<Duration>,
     /// What its memory is held to.
     pub budgets: Vec<Budget>,
+    /// Whether it is judged for leaks; `None`: it is not.
+    pub leak: Option<LeakRule>,
     /// The exit codes that mean success.
     pub expect_exit: Vec<u8>,
     /// Words by which tests are selected.
@@ -119,6 +121,7 @@ impl Test {
             memory_limit_bytes: None,
             cpu_limit: None,
             budgets: Vec::new(),
+            leak: None,
             expect_exit: vec![0],
             tags: Vec::new(),
             artifacts: Vec::new(),

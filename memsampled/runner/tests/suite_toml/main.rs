@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use memsample_runner::suite::{
-    Action, Budget, Policy, Program, Quantity, Sandbox, Step, Suite, SuiteError, Test,
+    Action, Budget, LeakRule, Policy, Program, Quantity, Sandbox, Step, Suite, SuiteError, Test,
 };
 
 use refused::REFUSED;
@@ -60,6 +60,7 @@ timeout = "30s"
 sandbox = "pidns"
 tags = ["nightly"]
 budget = [{ rss_peak = "1GiB", left_over = "0B" }]
+leak = {}
 
 [[test]]
 name = "parser"
@@ -84,6 +85,10 @@ repeat = 3
 retries = 2
 requires = ["parser"]
 setup = { shell = "mkdir logs" }
+
+[test.leak]
+role = "celery"
+action = "warn"
 
 [[test.cleanup]]
 command = ["rm", "-r", "logs"]
@@ -118,6 +123,7 @@ fn every_key_says_what_it_means() {
         timeout: Duration::from_secs(30),
         sandbox: Some(Sandbox::PidNamespace),
         tags: vec!["nightly".to_owned()],
+        leak: Some(LeakRule { role: None, action: Action::Fail }),
         budgets: vec![
             budget(None, Quantity::RssPeak, 1 << 30, Action::Fail),
             budget(None, Quantity::LeftOver, 0, Action::Fail),
@@ -152,6 +158,7 @@ fn every_key_says_what_it_means() {
             budget(Some("celery"), Quantity::AnonPeak, 3 << 19, Action::Fail),
             budget(Some("celery"), Quantity::Growth, 100_000, Action::Fail),
         ],
+        leak: Some(LeakRule { role: Some("celery".to_owned()), action: Action::Warn }),
         expect_exit: vec![0, 77],
         tags: vec!["nightly".to_owned(), "net".to_owned()],
         artifacts: vec!["logs/*.log".to_owned()],
@@ -251,6 +258,8 @@ fn the_schema_has_the_keys_that_the_parser_names() {
     assert_eq!(allowed("[[test]]\nsomethingelse = 1"), test);
     let budget = keys(&["/$defs/budget/properties"]);
     assert_eq!(allowed("[defaults.budget]\nsomethingelse = 1"), budget);
+    let leak = keys(&["/$defs/leak/properties"]);
+    assert_eq!(allowed("[defaults.leak]\nsomethingelse = 1"), leak);
 }
 
 #[test]
@@ -409,17 +418,19 @@ fn the_documentation_is_a_suite_and_a_policy() {
     let text = fs::read_to_string(path).unwrap();
     let blocks: Vec<&str> =
         text.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
-    let [suite, policy] = blocks.as_slice() else { panic!("{} blocks", blocks.len()) };
+    let [suite, policy, leak] = blocks.as_slice() else { panic!("{} blocks", blocks.len()) };
     let value: serde_json::Value = toml::from_str(suite).unwrap();
     assert!(schema().is_valid(&value));
     let suite = parse(suite).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!((suite.tests.len(), suite.tests[1].budgets.len()), (2, 2));
+    let leak = parse(leak).unwrap_or_else(|error| panic!("{error}"));
+    assert!(leak.tests[0].leak.is_some());
     let policy = Policy::from_toml(policy.as_bytes(), Path::new("p.toml"));
     assert_eq!(policy.unwrap_or_else(|error| panic!("{error}")).budgets.len(), 2);
     // Every key of the schema is explained.
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/suite.schema.json");
     let schema: serde_json::Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
-    for table in ["program", "settings", "test", "budget"] {
+    for table in ["program", "settings", "test", "budget", "leak"] {
         let keys = schema.pointer(&format!("/$defs/{table}/properties")).unwrap();
         for key in keys.as_object().unwrap().keys() {
             assert!(text.contains(&format!("`{key}`")), "{key}");

@@ -218,6 +218,16 @@ pub(crate) const REFUSED: &[(&str, &[&str], bool)] = &[
         true,
     ),
     (
+        "name = 's'\n[[test]]\nname='t'\nshell=':'\nleak=true",
+        &["`leak` of test `t` must be a table"],
+        true,
+    ),
+    (
+        "name = 's'\n[[test]]\nname='t'\nshell=':'\nleak={action='stop'}",
+        &["`action` of `leak` of test `t`: must be \"fail\" or \"warn\""],
+        true,
+    ),
+    (
         "name = 's'\n[[test]]\nname='t'\nshell=':'\nbudget={rss='1MiB'}",
         &["unknown key `rss` in the budget of test `t`"],
         true,

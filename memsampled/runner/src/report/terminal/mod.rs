@@ -34,8 +34,8 @@ pub struct Terminal<W> {
     directory: PathBuf,
     /// Of each running test, how many reports of its memory have come: about one a second.
     running: HashMap<Attempt, u64>,
-    /// The attempts that were shown as over their budget.
-    over_budget: HashSet<Attempt>,
+    /// The attempts that were shown as over their budget, or leaking.
+    judged: HashSet<Attempt>,
 }
 
 impl<W: Write> Terminal<W> {
@@ -48,7 +48,7 @@ impl<W: Write> Terminal<W> {
             width: None,
             directory: PathBuf::new(),
             running: HashMap::new(),
-            over_budget: HashSet::new(),
+            judged: HashSet::new(),
         }
     }
 
@@ -98,18 +98,18 @@ impl<W: Write> Terminal<W> {
             Event::StepStarted { .. } => {}
             Event::TestFinished { result, is_retried } => {
                 self.running.remove(&result.test);
-                if result.outcome == Outcome::OverBudget {
-                    self.over_budget.insert(result.test.clone());
+                if is_judged(&result.outcome) {
+                    self.judged.insert(result.test.clone());
                 }
                 lines.extend(line::finished(result, *is_retried, self.color));
                 lines.extend(line::output(result, &self.directory));
             }
             Event::SuiteFinished { results, .. } => {
                 // Shown as passed before, where what they used is known only now.
-                let over = results.iter().filter(|it| {
-                    it.outcome == Outcome::OverBudget && !self.over_budget.contains(&it.test)
-                });
-                lines.extend(over.flat_map(|result| line::finished(result, false, self.color)));
+                let late = results
+                    .iter()
+                    .filter(|it| is_judged(&it.outcome) && !self.judged.contains(&it.test));
+                lines.extend(late.flat_map(|result| line::finished(result, false, self.color)));
             }
         }
         let lines: Vec<String> = match self.width {
@@ -130,6 +130,11 @@ impl<W: Write> Terminal<W> {
             }
         }
     }
+}
+
+/// Returns whether what a test used decided how it ended.
+fn is_judged(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::OverBudget | Outcome::Leaked)
 }
 
 /// Returns a text in which a CI server finds no command, wherever in a line it looks for one: GitHub's runner and Azure

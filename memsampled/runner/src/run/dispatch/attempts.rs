@@ -17,7 +17,8 @@ use crate::run::attempt::{AttemptMessage, RunningAttempt, spec_of_test};
 use crate::run::budget::{budgets_of, hold_to_budgets, need_recording};
 use crate::run::event::Event;
 use crate::run::id::next_id;
-use crate::run::own_recording::{OwnRecording, Used};
+use crate::run::leak::{hold_to_leak, program_span};
+use crate::run::own_recording::Used;
 use crate::run::progress::EndedAttempt;
 use crate::run::verdict::judge;
 use crate::sandbox::{AttemptEnd, StageKind, SupervisorMessage, kept_artifacts, remove_left};
@@ -100,7 +101,8 @@ impl Dispatcher<'_> {
                 let is_test = active.item.is_some();
                 let planned = active.item.and_then(|item| self.plan.item(item));
                 if let Some(planned) = planned.filter(|_| is_first)
-                    && need_recording(&budgets_of(planned.test, self.options))
+                    && (need_recording(&budgets_of(planned.test, self.options))
+                        || planned.test.leak.is_some())
                 {
                     active.record_alone(&self.sampler, self.options, init);
                 }
@@ -150,7 +152,6 @@ impl Dispatcher<'_> {
         let ActiveAttempt {
             item, attempt, sandbox, spec, running, mut notes, started, end, ..
         } = active;
-        let used = active.own_recording.map(OwnRecording::finish);
         running.join();
         let end = end.unwrap_or_else(|| {
             remove_left(&spec.id);
@@ -187,18 +188,6 @@ impl Dispatcher<'_> {
             ));
         }
         notes.extend(end.output_error.map(|error| format!("its output was not kept: {error}")));
-        let used = used.and_then(|used| match used {
-            Ok(used) => Some(used),
-            // What is abandoned is not judged.
-            Err(_) if self.in_a_hurry => None,
-            Err(error) => {
-                notes.push(format!(
-                    "its budgets were judged at the end of the suite, because its own recording cannot be \
-                     read: {error}"
-                ));
-                None
-            }
-        });
         let mut result = TestResult {
             test: attempt,
             outcome,
@@ -224,11 +213,30 @@ impl Dispatcher<'_> {
             roles: Vec::new(),
             group: end.group.filter(|_| started.is_some()),
             budgets: Vec::new(),
+            leaks: Vec::new(),
+            memory_limit_bytes: spec.memory_limit_bytes,
         };
+        let leaks_of = test.leak.as_ref().and_then(|_| program_span(&result));
+        let used = active.own_recording.and_then(|own| match own.finish(leaks_of) {
+            Ok(used) => Some(used),
+            // What is abandoned is not judged.
+            Err(_) if self.in_a_hurry => None,
+            Err(error) => {
+                result.notes.push(format!(
+                    "its budgets were judged at the end of the suite, because its own recording cannot be \
+                     read: {error}"
+                ));
+                None
+            }
+        });
+        let leaks = used.as_ref().and_then(|used| used.leaks.clone());
         let budgets = budgets_of(test, self.options);
         let used = used.or_else(|| (!need_recording(&budgets)).then(Used::default));
         if let Some(used) = used {
             hold_to_budgets(&budgets, &used, &mut result);
+        }
+        if let Some((rule, leaks)) = test.leak.as_ref().zip(leaks) {
+            hold_to_leak(rule, &leaks, &mut result);
         }
         self.finished(item, index, result);
     }

@@ -23,6 +23,7 @@ use super::budget::{budgets_of, hold_to_budgets};
 use super::error::RunError;
 use super::event::Event;
 use super::layout::Layout;
+use super::leak::judge_rest;
 use super::measure::{Usage, measure_all};
 use super::options::RunOptions;
 use super::own_recording::Used;
@@ -157,7 +158,8 @@ impl<'a> Dispatcher<'a> {
         }
         let mut ended: Vec<EndedAttempt> = self.results.into_values().collect();
         let (measured, notes) = measure_all(&self.layout, &mut ended);
-        for note in notes {
+        let of_leaks = judge_rest(&self.layout, self.suite, &mut ended);
+        for note in notes.into_iter().chain(of_leaks) {
             (self.events)(Event::Note(note));
         }
         let mut results: Vec<TestResult> = ended.into_iter().map(|ended| ended.result).collect();
@@ -166,7 +168,7 @@ impl<'a> Dispatcher<'a> {
             let budgets = test.map_or_else(Vec::new, |test| budgets_of(test, self.options));
             let roles = result.roles.clone();
             let usage = result.memory.clone().map(|memory| Usage::told(memory, roles));
-            let used = Used { usage, roles: RoleUses::default() };
+            let used = Used { usage, roles: RoleUses::default(), leaks: None };
             hold_to_budgets(&budgets, &used, result);
         }
         let directory = &self.options.directory;
