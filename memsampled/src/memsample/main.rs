@@ -24,6 +24,7 @@ mod record;
 mod recording_path;
 mod recover;
 mod reference;
+mod report;
 mod run;
 mod session;
 mod share;
@@ -70,6 +71,7 @@ enum Command {
     Ls(ls::LsArgs),
     Peaks(peaks::PeaksArgs),
     Compare(compare::CompareArgs),
+    Report(report::ReportArgs),
     View(view::ViewArgs),
     Session(session::SessionArgs),
     Start(control::start::StartArgs),
@@ -158,6 +160,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Ls(args) => ls::run(&args),
         Command::Peaks(args) => peaks::run(&args),
         Command::Compare(args) => compare::run(&args),
+        Command::Report(args) => report::run(&args),
         Command::View(args) => view::run(&args),
         Command::Session(args) => session::run(&args),
         Command::Start(args) => control::start::run(args),

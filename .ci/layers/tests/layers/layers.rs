@@ -2,7 +2,7 @@
 
 /// The root file of each package, with its layers: a module imports only from the lines above its own.
 /// Modules on one line are one layer, and import nothing from each other.
-pub(crate) const PACKAGES: [(&str, &[&str]); 11] = [
+pub(crate) const PACKAGES: [(&str, &[&str]); 12] = [
     ("memsample/beneath/src/lib.rs", &["regular temporary", "directory", "removal", "private"]),
     (
         "memsample/src/lib.rs",
@@ -56,6 +56,10 @@ pub(crate) const PACKAGES: [(&str, &[&str]); 11] = [
         ],
     ),
     (
+        "memsampled/report/src/lib.rs",
+        &["curve", "recorded sparkline", "report", "wording", "html markdown text"],
+    ),
+    (
         "memsampled/runner/src/lib.rs",
         &["output replace suite", "results", "plan sandbox", "doctor run", "report"],
     ),
@@ -66,7 +70,7 @@ pub(crate) const PACKAGES: [(&str, &[&str]); 11] = [
             "child config_args duration json_output known_recordings live_terminal pattern plain_table reference share signals text",
             "command_hint command_line command_usage recording_path",
             "compare doctor ls recover summary",
-            "control peaks record view",
+            "control peaks record report view",
             "exec import run session",
         ],
     ),
