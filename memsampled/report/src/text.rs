@@ -20,7 +20,7 @@ const MAX_TESTS: usize = 40;
 /// Notes and events of a recording.
 const MAX_LINES: usize = 10;
 /// Columns of a curve in a table, at least and at most.
-const CURVE: (usize, usize) = (8, 24);
+const CURVE: (usize, usize) = (9, 24);
 /// Columns of a name in a table, at least and at most.
 const NAME: (usize, usize) = (10, 40);
 
@@ -121,16 +121,9 @@ impl Text {
         let room = columns.saturating_sub("0 s".len() + end.width());
         self.line(&format!("0 s{}{end}", " ".repeat(room)));
         self.limits(part);
-        let mut curves = Vec::new();
-        let curve_columns = self.curve_columns(46);
-        for index in 0..timeline.layers.len() {
-            let layer = timeline.machine.layer(index);
-            let top = layer.peak().map_or(0, |point| point.value);
-            curves.push(sparkline(&layer, span, top, curve_columns, self.style.ascii));
-        }
         let layers = || timeline.layers.iter().zip(&peak.layers);
         let peak_of = |bytes: Option<u64>| bytes.map_or_else(|| UNKNOWN.to_owned(), rounded_size);
-        let mut columns = vec![
+        let columns = vec![
             Column::name("ROLE", layers().map(|(layer, _)| layer.name.clone())),
             Column::new(
                 "PEAK RSS",
@@ -138,11 +131,13 @@ impl Text {
             ),
             Column::new("AT PEAK", layers().map(|(_, sums)| rounded_size(sums.rss_bytes))),
         ];
-        if curve_columns > 0 {
-            columns.push(Column::new("EACH OVER TIME", curves.into_iter()));
-        }
         self.text.push('\n');
-        self.table(columns);
+        let is_ascii = self.style.ascii;
+        self.table(columns, |row, columns| {
+            let layer = timeline.machine.layer(row);
+            let top = layer.peak().map_or(0, |point| point.value);
+            sparkline(&layer, span, top, columns, is_ascii)
+        });
         for it in part.marks.events.iter().take(MAX_LINES) {
             self.line(&format!("after {}: {}", since(it.ts_ms - timeline.begin_ms), event(it)));
         }
@@ -190,7 +185,6 @@ impl Text {
             false => by_attention(&report.tests).into_iter().take(MAX_TESTS).collect(),
         };
         let has_verdicts = tests.iter().any(|test| test.verdict.is_some());
-        let curve_columns = self.curve_columns(68);
         let memory = |test: &TestReport| test.memory.as_ref().and_then(|memory| memory.rss_peak());
         let mut columns = Vec::new();
         if has_verdicts {
@@ -203,18 +197,15 @@ impl Text {
             columns.push(Column::new("PSS PEAK", tests.iter().map(|it| pss(it.memory.as_ref()))));
             columns.push(Column::new("TIME", tests.iter().map(|it| nanoseconds(it.duration_ns))));
         }
-        if curve_columns > 0 {
-            let curve = |test: &&TestReport| {
-                let Some(curve) = test.curve() else { return String::new() };
-                let top = curve.rss.peak().map_or(0, |point| point.value);
-                let span = (curve.begin_ms, curve.end_ms);
-                sparkline(&curve.rss, span, top, curve_columns, self.style.ascii)
-            };
-            let curves: Vec<String> = tests.iter().map(curve).collect();
-            columns.push(Column::new("EACH OVER TIME", curves.into_iter()));
-        }
         self.text.push('\n');
-        self.table(columns);
+        let is_ascii = self.style.ascii;
+        self.table(columns, |row, columns| {
+            let curve = tests.get(row).and_then(|test| test.curve());
+            curve.map_or(String::new(), |curve| {
+                let top = curve.rss.peak().map_or(0, |point| point.value);
+                sparkline(&curve.rss, (curve.begin_ms, curve.end_ms), top, columns, is_ascii)
+            })
+        });
         if !is_short {
             let more = report.tests.len() - tests.len();
             self.line(&format!("… and {more} more that did not want attention"));
@@ -252,13 +243,8 @@ impl Text {
         }
     }
 
-    /// Returns how many columns a curve has in a table whose other columns take `others`; 0 where there is no room.
-    fn curve_columns(&self, others: usize) -> usize {
-        let room = self.style.width.saturating_sub(others);
-        if room < CURVE.0 { 0 } else { room.min(CURVE.1) }
-    }
-
-    fn table(&mut self, columns: Vec<Column>) {
+    /// Adds a table, with a curve for each row in what room is left: names have it first.
+    fn table(&mut self, mut columns: Vec<Column>, curve: impl Fn(usize, usize) -> String) {
         let widest = |column: &Column| {
             column
                 .cells
@@ -268,21 +254,27 @@ impl Text {
                 .max()
                 .unwrap_or(0)
         };
+        let names: usize = columns.iter().filter(|column| column.is_name).map(widest).sum();
         let others: usize =
             columns.iter().filter(|column| !column.is_name).map(|column| widest(column) + 2).sum();
-        let room = self.style.width.saturating_sub(others + 1).clamp(NAME.0, NAME.1);
+        let room = self.style.width.saturating_sub(others + 2);
+        let names = names.min(room.saturating_sub(CURVE.0 + 2).max(NAME.0)).min(NAME.1);
+        let left = room.saturating_sub(names + 2).min(CURVE.1);
+        let rows = columns.iter().map(|column| column.cells.len()).max().unwrap_or(0);
+        if left >= CURVE.0 {
+            columns.push(Column::new("OVER TIME", (0..rows).map(|row| curve(row, left))));
+        }
         let mut table = Table::new();
         table.load_style(presets::NOTHING);
         table.set_header(columns.iter().map(|column| column.head));
-        let rows = columns.iter().map(|column| column.cells.len()).max().unwrap_or(0);
         for row in 0..rows {
             table.add_row(columns.iter().map(|column| {
                 let cell = column.cells.get(row).cloned().unwrap_or_default();
-                if column.is_name { name(&cell, room) } else { cell }
+                if column.is_name { name(&cell, names) } else { cell }
             }));
         }
         for (index, column) in columns.iter().enumerate() {
-            let is_left = column.is_name || matches!(column.head, "VERDICT" | "EACH OVER TIME");
+            let is_left = column.is_name || matches!(column.head, "VERDICT" | "OVER TIME");
             if !is_left && let Some(column) = table.column_mut(index) {
                 column.set_cell_alignment(CellAlignment::Right);
             }

@@ -33,8 +33,9 @@ pub(crate) fn nanoseconds(ns: Option<u64>) -> String {
 
 /// Formats a time since the begin of a recording: `0.8 s`, `12 min 30 s`, `2 h 5 min`.
 pub(crate) fn since(ms: i64) -> String {
-    let sign = if ms < 0 { "-" } else { "" };
-    let ms = ms.unsigned_abs();
+    let sign = if ms <= -50 { "-" } else { "" };
+    // Rounded to a tenth, in which short times are.
+    let ms = (ms.unsigned_abs() + 50) / 100 * 100;
     let seconds = ms / 1000;
     let (hours, minutes) = (seconds / 3600, seconds / 60 % 60);
     let text = match seconds {
@@ -205,9 +206,9 @@ mod tests {
 
     #[test]
     fn times_are_short() {
-        let texts = [0, 800, 5000, 60_000, 750_000, 7_200_000, 7_500_000, -100].map(since);
+        let texts = [0, 800, 5020, 60_000, 750_000, 7_200_000, 7_500_000, -100, -20].map(since);
         let expected =
-            ["0 s", "0.8 s", "5 s", "1 min", "12 min 30 s", "2 h", "2 h 5 min", "-0.1 s"];
+            ["0 s", "0.8 s", "5 s", "1 min", "12 min 30 s", "2 h", "2 h 5 min", "-0.1 s", "0 s"];
         assert_eq!(texts, expected);
         assert_eq!(utc(1_764_351_000_123), "2025-11-28 17:30:00.1 UTC");
     }

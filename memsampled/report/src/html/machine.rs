@@ -80,11 +80,11 @@ pub(super) fn machine(report: &Report, part: &Part, index: usize) -> Markup {
         above: (above, html! { @for band in &bands { (draw_band(&frame, band)) } }),
     };
     html! {
-        figure {
+        div {
             (chart.draw())
-            figcaption { (caption(part, used, total, top)) }
+            p { (caption(part, used, total, top)) }
         }
-        (layers(part))
+        (layers(part, index))
         (pressure(part, index))
         (limits(part))
         (listed(part))
@@ -204,38 +204,38 @@ fn events(frame: &Frame, events: &[RecordedEvent]) -> Markup {
 }
 
 /// Lists the roles of the stack.
-fn layers(part: &Part) -> Markup {
+fn layers(part: &Part, index: usize) -> Markup {
     let timeline = &part.timeline;
     let Some(peak) = &timeline.peak else { return html! {} };
     html! {
-        table border="0" cellpadding="4" rules="rows" {
+        table id={ "roles-" (index) } border="0" cellpadding="4" rules="rows" {
             caption { "Roles, largest peak first" }
             thead { tr {
-                th scope="col" align="left" { "Role" }
-                th scope="col" align="right" { "Peak RSS" }
-                th scope="col" align="right" { "at" }
-                th scope="col" align="right" { "RSS at the peak of the machine" }
-                th scope="col" align="right" { "of it anonymous" }
-                th scope="col" align="right" { "Images" }
+                th scope="col" align="left" valign="bottom" { "Role" }
+                th scope="col" align="right" valign="bottom" { "Peak RSS" }
+                th scope="col" align="right" valign="bottom" { "at" }
+                th scope="col" align="right" valign="bottom" { "RSS at the peak of the machine" }
+                th scope="col" align="right" valign="bottom" { "of it anonymous" }
+                th scope="col" align="right" valign="bottom" { "Images" }
             } }
             tbody {
-                @for (index, (layer, sums)) in timeline.layers.iter().zip(&peak.layers).enumerate() {
+                @for (place, (layer, sums)) in timeline.layers.iter().zip(&peak.layers).enumerate() {
                     tr itemscope data-role=(name(&layer.name, 200)) {
-                        th scope="row" align="left" { (swatch(colours::layer(index, timeline.layers.len()))) " " (name(&layer.name, 60)) }
-                        td align="right" { (known_size("role_peak", layer.peak.map(|peak| peak.bytes))) }
-                        td align="right" { @match layer.peak { Some(peak) => (since(peak.ts_ms - timeline.begin_ms)), None => "-" } }
-                        td align="right" { (size("role_at_peak", sums.rss_bytes)) }
-                        td align="right" { (size("role_anon_at_peak", sums.anon_bytes)) }
-                        td align="right" { (layer.images) }
+                        th scope="row" align="left" { (swatch(colours::layer(place, timeline.layers.len()))) " " (name(&layer.name, 60)) }
+                        td align="right" nowrap { (known_size("role_peak", layer.peak.map(|peak| peak.bytes))) }
+                        td align="right" nowrap { @match layer.peak { Some(peak) => (since(peak.ts_ms - timeline.begin_ms)), None => "-" } }
+                        td align="right" nowrap { (size("role_at_peak", sums.rss_bytes)) }
+                        td align="right" nowrap { (size("role_anon_at_peak", sums.anon_bytes)) }
+                        td align="right" nowrap { (layer.images) }
                     }
                 }
                 tr itemscope {
                     th scope="row" align="left" { "all processes" }
-                    td align="right" { (size("machine_peak", peak.sums.rss_bytes)) }
-                    td align="right" { (since(peak.ts_ms - timeline.begin_ms)) }
-                    td align="right" { (size("machine_at_peak", peak.sums.rss_bytes)) }
-                    td align="right" { (size("machine_anon_at_peak", peak.sums.anon_bytes)) }
-                    td align="right" { (part.manifest.totals.processes) }
+                    td align="right" nowrap { (size("machine_peak", peak.sums.rss_bytes)) }
+                    td align="right" nowrap { (since(peak.ts_ms - timeline.begin_ms)) }
+                    td align="right" nowrap { (size("machine_at_peak", peak.sums.rss_bytes)) }
+                    td align="right" nowrap { (size("machine_anon_at_peak", peak.sums.anon_bytes)) }
+                    td align="right" nowrap { (part.manifest.totals.processes) }
                 }
             }
         }
@@ -282,9 +282,9 @@ fn pressure(part: &Part, index: usize) -> Markup {
         above: (4, html! {}),
     };
     html! {
-        figure {
+        div {
             (chart.draw())
-            figcaption {
+            p {
                 "Memory pressure: share of time in which some task waited for memory; " (percent(peak)) " at most, "
                 (format!("{:.1} s", waited as f64 / 1e6)) " in all."
             }
@@ -300,34 +300,34 @@ fn limits(part: &Part) -> Markup {
         table border="0" cellpadding="4" rules="rows" {
             caption { "Limits" }
             thead { tr {
-                th scope="col" align="left" { "Limit" }
-                th scope="col" align="right" { "Bytes" }
-                th scope="col" align="right" { "Used at most" }
-                th scope="col" align="right" { "Share" }
-                th scope="col" align="right" { "OOM kills" }
+                th scope="col" align="left" valign="bottom" { "Limit" }
+                th scope="col" align="right" valign="bottom" { "Bytes" }
+                th scope="col" align="right" valign="bottom" { "Used at most" }
+                th scope="col" align="right" valign="bottom" { "Share" }
+                th scope="col" align="right" valign="bottom" { "OOM kills" }
             } }
             tbody {
                 tr itemscope {
                     th scope="row" align="left" { "memory of the machine" }
-                    td align="right" { (known_size("machine_limit", machine.total_bytes)) }
-                    td align="right" { (known_size("machine_used", machine.used.peak().map(|it| it.value))) }
-                    td align="right" { (of(machine.used.peak().map(|it| it.value), machine.total_bytes)) }
-                    td align="right" { @match machine.oom_kills { Some(kills) => (kills), None => "-" } }
+                    td align="right" nowrap { (known_size("machine_limit", machine.total_bytes)) }
+                    td align="right" nowrap { (known_size("machine_used", machine.used.peak().map(|it| it.value))) }
+                    td align="right" nowrap { (of(machine.used.peak().map(|it| it.value), machine.total_bytes)) }
+                    td align="right" nowrap { @match machine.oom_kills { Some(kills) => (kills), None => "-" } }
                 }
                 tr itemscope {
                     th scope="row" align="left" { "swap" }
-                    td align="right" { (known_size("swap_limit", machine.swap_total_bytes)) }
-                    td align="right" { (known_size("swap_used", machine.swap_used.map(|it| it.0))) }
-                    td align="right" { (of(machine.swap_used.map(|it| it.0), machine.swap_total_bytes)) }
+                    td align="right" nowrap { (known_size("swap_limit", machine.swap_total_bytes)) }
+                    td align="right" nowrap { (known_size("swap_used", machine.swap_used.map(|it| it.0))) }
+                    td align="right" nowrap { (of(machine.swap_used.map(|it| it.0), machine.swap_total_bytes)) }
                     td {}
                 }
                 @for group in groups.iter().take(MAX_GROUPS) {
                     tr itemscope {
                         th scope="row" align="left" { "control group " code { (name(&group.cgroup, 60)) } }
-                        td align="right" { (size("group_limit", group.limit_bytes)) }
-                        td align="right" { (size("group_used", group.largest_bytes)) }
-                        td align="right" { (share(group.largest_bytes, group.limit_bytes)) }
-                        td align="right" { @match group.oom_kills { Some(kills) => (kills), None => "-" } }
+                        td align="right" nowrap { (size("group_limit", group.limit_bytes)) }
+                        td align="right" nowrap { (size("group_used", group.largest_bytes)) }
+                        td align="right" nowrap { (share(group.largest_bytes, group.limit_bytes)) }
+                        td align="right" nowrap { @match group.oom_kills { Some(kills) => (kills), None => "-" } }
                     }
                 }
             }

@@ -14,6 +14,7 @@ mod chart;
 mod colours;
 mod environment;
 mod frame;
+mod interactive;
 mod machine;
 mod numbers;
 mod page;

@@ -7,6 +7,7 @@ use memsample_runner::results::SuiteOutcome;
 use memsample_runner::results::wording::duration;
 
 use super::environment::environment;
+use super::interactive;
 use super::machine::machine;
 use super::processes::processes;
 use super::sampling::sampling;
@@ -33,6 +34,7 @@ pub fn html(report: &Report) -> String {
                 meta name="color-scheme" content="light dark";
                 meta name="generator" content={ "memsample " (env!("CARGO_PKG_VERSION")) };
                 title { (title) ": memory" }
+                (interactive::style())
             }
             body {
                 header {
@@ -49,6 +51,7 @@ pub fn html(report: &Report) -> String {
                     section { h2 id="environment" { "Environment" } (environment(report)) }
                     (reading())
                 }
+                (interactive::scripts(report))
             }
         }
     };

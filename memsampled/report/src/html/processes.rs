@@ -34,13 +34,13 @@ pub(super) fn processes(part: &Part) -> Markup {
             summary { "The same as a table" }
             table border="0" cellpadding="4" rules="rows" {
                 thead { tr {
-                    th scope="col" align="left" { "Role" }
-                    th scope="col" align="right" { "PID" }
-                    th scope="col" align="right" { "Peak RSS" }
-                    th scope="col" align="right" { "Sampled" }
-                    th scope="col" align="right" { "Mean" }
-                    th scope="col" align="right" { "Largest PSS" }
-                    th scope="col" align="right" { "Samples" }
+                    th scope="col" align="left" valign="bottom" { "Role" }
+                    th scope="col" align="right" valign="bottom" { "PID" }
+                    th scope="col" align="right" valign="bottom" { "Peak RSS" }
+                    th scope="col" align="right" valign="bottom" { "Sampled" }
+                    th scope="col" align="right" valign="bottom" { "Mean" }
+                    th scope="col" align="right" valign="bottom" { "Largest PSS" }
+                    th scope="col" align="right" valign="bottom" { "Samples" }
                 } }
                 tbody { @for process in processes { (row(process)) } }
             }
@@ -86,14 +86,14 @@ fn row(process: &ProcessCurve) -> Markup {
     html! {
         tr itemscope data-process=(it.process.0) {
             th scope="row" align="left" { (name(&it.role, 60)) }
-            td align="right" { (it.pid) }
-            td align="right" {
+            td align="right" nowrap { (it.pid) }
+            td align="right" nowrap {
                 data value=(it.lower.bytes) itemprop="process_peak" title={ (it.lower.bytes) " bytes, " (it.lower.source.as_str()) } { (peak(process)) }
             }
-            td align="right" { @match it.rss_peak_bytes { Some(bytes) => (size("process_sampled", bytes)), None => "-" } }
-            td align="right" { @match it.rss_mean_bytes { Some(bytes) => (size("process_mean", bytes)), None => "-" } }
-            td align="right" { @match it.pss_peak_bytes { Some(bytes) => (size("process_pss", bytes)), None => "-" } }
-            td align="right" { (it.samples) }
+            td align="right" nowrap { @match it.rss_peak_bytes { Some(bytes) => (size("process_sampled", bytes)), None => "-" } }
+            td align="right" nowrap { @match it.rss_mean_bytes { Some(bytes) => (size("process_mean", bytes)), None => "-" } }
+            td align="right" nowrap { @match it.pss_peak_bytes { Some(bytes) => (size("process_pss", bytes)), None => "-" } }
+            td align="right" nowrap { (it.samples) }
         }
     }
 }

@@ -3,9 +3,9 @@
 use maud::{Markup, html};
 use memsample_input::rounded_size;
 
-use super::chart::{anchor, text};
+use super::chart::text;
 use super::colours;
-use super::frame::{Frame, percent};
+use super::frame::{Frame, WIDTH, percent};
 use super::shapes::area;
 use crate::curve::{Curve, Point};
 use crate::recorded::timeline::Layer;
@@ -33,41 +33,86 @@ pub(super) fn areas(frame: &Frame, layers: &[Layer], curve: &Curve<Box<[u64]>>) 
     }
 }
 
-/// Writes the names of layers where they are thickest.
+/// Writes the names of layers where each is thickest over the width of its name.
 pub(super) fn labels(frame: &Frame, layers: &[Layer], curve: &Curve<Box<[u64]>>) -> Markup {
-    // Of each label the box that it takes.
-    let mut taken: Vec<(i64, i64, f64, f64)> = Vec::new();
+    let columns = Columns::new(frame, layers.len(), curve);
     let mut labels: Vec<(i64, f64, String)> = Vec::new();
     for (index, layer) in layers.iter().enumerate() {
         if labels.len() == MAX_LABELS {
             break;
         }
-        let thickness = |point: &&Point<Box<[u64]>>| point.row.get(index).copied().unwrap_or(0);
-        let Some(point) = curve.points().max_by_key(thickness) else { continue };
-        let (top, base) = (up_to(point, index), up_to(point, index) - thickness(&point));
-        let (top, base) = (frame.pixels(top), frame.pixels(base));
-        if base - top < LABEL_HEIGHT {
-            continue;
-        }
-        let x = frame.x(point.ts_ms);
         let shown = name(&layer.name, LABEL_CHARS);
         let width = CHAR_WIDTH * i64::try_from(shown.chars().count()).unwrap_or(0);
-        let left = match anchor(x) {
-            "start" => x,
-            "end" => x - width,
-            _ => x - width / 2,
-        };
-        let y = (top + base) / 2.0 + 4.0;
-        let place = (left, left + width, y - LABEL_HEIGHT, y);
-        let meets = |other: &(i64, i64, f64, f64)| {
-            place.0 < other.1 && other.0 < place.1 && place.2 < other.3 && other.2 < place.3
-        };
-        if !taken.iter().any(meets) {
-            taken.push(place);
+        if let Some((x, y)) = columns.room(index, width) {
             labels.push((x, y, shown));
         }
     }
-    html! { @for (x, y, label) in labels { (text(&percent(x), y, anchor(x), &label)) } }
+    html! { @for (x, y, label) in labels { (text(&percent(x), y, "middle", &label)) } }
+}
+
+/// The layers in columns of equal width.
+struct Columns {
+    /// Of each layer: in each column the lowest place of its upper edge and the highest of its lower one, in pixels
+    /// below the upper edge of the frame; `None` in a gap.
+    edges: Vec<Vec<Option<(f64, f64)>>>,
+}
+
+/// The width of a column, in units of the width.
+const COLUMN: i64 = 100;
+
+impl Columns {
+    fn new(frame: &Frame, layers: usize, curve: &Curve<Box<[u64]>>) -> Self {
+        let count = usize::try_from(WIDTH / COLUMN).unwrap_or(0);
+        let mut edges = vec![vec![None::<(f64, f64)>; count]; layers];
+        for line in &curve.lines {
+            let column = |point: &Point<Box<[u64]>>| {
+                usize::try_from(frame.x(point.ts_ms) / COLUMN)
+                    .unwrap_or(0)
+                    .min(count.saturating_sub(1))
+            };
+            for (index, edges) in edges.iter_mut().enumerate() {
+                let of = |point: &Point<Box<[u64]>>| {
+                    let (top, own) =
+                        (up_to(point, index), point.row.get(index).copied().unwrap_or(0));
+                    (frame.pixels(top), frame.pixels(top.saturating_sub(own)))
+                };
+                let mut before: Option<&Point<Box<[u64]>>> = None;
+                for point in line {
+                    let (top, base) = of(point);
+                    let first = before.map_or(column(point), column);
+                    let (first_top, first_base) = before.map_or((top, base), of);
+                    // Between two points an edge is between the two.
+                    let (top, base) = (top.max(first_top), base.min(first_base));
+                    for edge in edges.iter_mut().take(column(point) + 1).skip(first) {
+                        *edge =
+                            Some(edge.map_or((top, base), |it| (it.0.max(top), it.1.min(base))));
+                    }
+                    before = Some(point);
+                }
+            }
+        }
+        Self { edges }
+    }
+
+    /// Returns where a label of some width fits into a layer, in units of the width and in pixels.
+    fn room(&self, layer: usize, width: i64) -> Option<(i64, f64)> {
+        let edges = self.edges.get(layer)?;
+        let needed = usize::try_from(width / COLUMN + 1).ok()?;
+        let thickness = |window: &[Option<(f64, f64)>]| {
+            window.iter().copied().try_fold((f64::MIN, f64::MAX), |(top, base), edge| {
+                let (edge_top, edge_base) = edge?;
+                Some((top.max(edge_top), base.min(edge_base)))
+            })
+        };
+        let windows = edges.windows(needed).enumerate();
+        let rooms = windows.filter_map(|(first, window)| {
+            let (top, base) = thickness(window)?;
+            Some((base - top, first, (top + base) / 2.0))
+        });
+        let (room, first, middle) = rooms.max_by(|a, b| a.0.total_cmp(&b.0))?;
+        let x = i64::try_from(first).ok()? * COLUMN + i64::try_from(needed).ok()? * COLUMN / 2;
+        (room >= LABEL_HEIGHT).then_some((x, middle + 4.0))
+    }
 }
 
 /// Returns the sum of the layers up to one.

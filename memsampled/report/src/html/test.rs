@@ -106,9 +106,9 @@ fn picture(report: &Report, attempt: &AttemptReport, index: usize, tests: usize)
         above: (4, html! {}),
     };
     html! {
-        figure {
+        div {
             (chart.draw())
-            figcaption {
+            p {
                 (swatch(colours::PART)) " Sum of resident sets, " (swatch(colours::ONE)) " of it anonymous. "
                 "It began " (since(curve.begin_ms - part.timeline.begin_ms)) " after the begin of the recording, at " (utc(curve.begin_ms)) ". "
                 @if let (Some(limit), None) = (budget, shown) { "Its budget, " (rounded_size(limit)) ", is above this picture. " }
@@ -142,8 +142,8 @@ fn peaks(report: &Report, attempt: &AttemptReport) -> Markup {
         html! {
             tr itemscope {
                 th scope="row" align="left" { (what) }
-                td align="right" { (bounded(key, bytes)) }
-                td align="right" { (at) }
+                td align="right" nowrap { (bounded(key, bytes)) }
+                td align="right" nowrap { (at) }
                 td { (note) }
             }
         }
@@ -152,10 +152,10 @@ fn peaks(report: &Report, attempt: &AttemptReport) -> Markup {
         table border="0" cellpadding="4" rules="rows" {
             caption { "Peaks of all its processes together" }
             thead { tr {
-                th scope="col" align="left" { "Memory" }
-                th scope="col" align="right" { "Peak" }
-                th scope="col" align="right" { "at" }
-                th scope="col" align="left" { "What it is" }
+                th scope="col" align="left" valign="bottom" { "Memory" }
+                th scope="col" align="right" valign="bottom" { "Peak" }
+                th scope="col" align="right" valign="bottom" { "at" }
+                th scope="col" align="left" valign="bottom" { "What it is" }
             } }
             tbody {
                 (row("RSS", "rss_peak_bytes", memory.rss_peak(), at(memory.rss_peak_at), "resident sets; shared pages count once for each process"))
@@ -245,26 +245,26 @@ fn roles(attempt: &AttemptReport) -> Markup {
         table border="0" cellpadding="4" rules="rows" {
             caption { "Its roles, and what each had at the largest sum of samples" @if peak.is_some() { ", " (size("sampled_peak", whole)) } }
             thead { tr {
-                th scope="col" align="left" { "Role" }
-                th scope="col" align="right" { "RSS peak" }
-                th scope="col" align="right" { "Processes" }
-                th scope="col" align="right" { "RSS then" }
-                th scope="col" align="left" { "Share" }
-                th scope="col" align="right" { "anonymous" }
-                th scope="col" align="right" { "files and shared" }
-                th scope="col" align="right" { "in swap" }
+                th scope="col" align="left" valign="bottom" { "Role" }
+                th scope="col" align="right" valign="bottom" { "RSS peak" }
+                th scope="col" align="right" valign="bottom" { "Processes" }
+                th scope="col" align="right" valign="bottom" { "RSS then" }
+                th scope="col" align="left" valign="bottom" { "Share" }
+                th scope="col" align="right" valign="bottom" { "anonymous" }
+                th scope="col" align="right" valign="bottom" { "files and shared" }
+                th scope="col" align="right" valign="bottom" { "in swap" }
             } }
             tbody {
                 @for (role, bytes, processes, sums) in &rows {
                     tr itemscope {
                         th scope="row" align="left" { (name(role, 60)) }
-                        td align="right" { (bounded("role_rss_peak_bytes", *bytes)) }
-                        td align="right" { @match processes { Some(processes) => (processes), None => "-" } }
-                        td align="right" { (part(sums.map(|it| it.rss_bytes), "role_then")) }
+                        td align="right" nowrap { (bounded("role_rss_peak_bytes", *bytes)) }
+                        td align="right" nowrap { @match processes { Some(processes) => (processes), None => "-" } }
+                        td align="right" nowrap { (part(sums.map(|it| it.rss_bytes), "role_then")) }
                         td { (share(sums.map_or(0, |it| it.anon_bytes), sums.map_or(0, |it| it.rss_bytes), whole)) }
-                        td align="right" { (part(sums.map(|it| it.anon_bytes), "role_anon_then")) }
-                        td align="right" { (part(sums.map(|it| it.rss_bytes.saturating_sub(it.anon_bytes)), "role_file_then")) }
-                        td align="right" { (part(sums.map(|it| it.swap_bytes), "role_swap_then")) }
+                        td align="right" nowrap { (part(sums.map(|it| it.anon_bytes), "role_anon_then")) }
+                        td align="right" nowrap { (part(sums.map(|it| it.rss_bytes.saturating_sub(it.anon_bytes)), "role_file_then")) }
+                        td align="right" nowrap { (part(sums.map(|it| it.swap_bytes), "role_swap_then")) }
                     }
                 }
             }
@@ -316,12 +316,12 @@ fn attempts(report: &Report, test: &TestReport) -> Markup {
         table border="0" cellpadding="4" rules="rows" {
             caption { "Its attempts" }
             thead { tr {
-                th scope="col" align="left" { "Attempt" }
-                th scope="col" align="left" { "Verdict" }
-                th scope="col" align="right" { "RSS peak" }
-                th scope="col" align="right" { "PSS peak" }
-                th scope="col" align="right" { "Time" }
-                th scope="col" align="right" { "Began" }
+                th scope="col" align="left" valign="bottom" { "Attempt" }
+                th scope="col" align="left" valign="bottom" { "Verdict" }
+                th scope="col" align="right" valign="bottom" { "RSS peak" }
+                th scope="col" align="right" valign="bottom" { "PSS peak" }
+                th scope="col" align="right" valign="bottom" { "Time" }
+                th scope="col" align="right" valign="bottom" { "Began" }
             } }
             tbody {
                 @for (index, attempt) in test.attempts.iter().enumerate().take(MAX_ATTEMPTS) {
@@ -333,10 +333,10 @@ fn attempts(report: &Report, test: &TestReport) -> Markup {
                             @if index == test.counts { " (shown above)" }
                         }
                         td { @match ended { Some(ended) => (verdict(ended.outcome)), None => "-" } }
-                        td align="right" { (bounded("attempt_rss_peak_bytes", memory.and_then(|it| it.rss_peak()))) }
-                        td align="right" { (known_size("attempt_pss_peak_bytes", memory.and_then(|it| it.pss_peak_bytes))) }
-                        td align="right" { (nanoseconds(ended.and_then(|it| it.duration_ns))) }
-                        td align="right" { (began(report, attempt)) }
+                        td align="right" nowrap { (bounded("attempt_rss_peak_bytes", memory.and_then(|it| it.rss_peak()))) }
+                        td align="right" nowrap { (known_size("attempt_pss_peak_bytes", memory.and_then(|it| it.pss_peak_bytes))) }
+                        td align="right" nowrap { (nanoseconds(ended.and_then(|it| it.duration_ns))) }
+                        td align="right" nowrap { (began(report, attempt)) }
                     }
                 }
             }

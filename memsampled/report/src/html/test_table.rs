@@ -20,14 +20,13 @@ pub(super) fn tests(report: &Report) -> Markup {
         table id="tests" border="0" cellpadding="4" rules="rows" {
             caption { "Tests, in the order of the suite. Peaks are of all processes of a test together" }
             thead { tr {
-                th scope="col" align="left" { "Verdict" }
-                th scope="col" align="left" { "Test" }
-                th scope="col" align="right" { "RSS peak" }
-                th scope="col" align="left" { "Share of the largest" }
-                th scope="col" align="right" { "PSS peak" }
-                th scope="col" align="right" { "Anonymous peak" }
-                th scope="col" align="right" { "Time" }
-                th scope="col" align="left" { "Why" }
+                th scope="col" align="left" valign="bottom" { "Verdict" }
+                th scope="col" align="left" valign="bottom" { "Test" }
+                th scope="col" align="right" valign="bottom" { "RSS peak" }
+                th scope="col" align="left" valign="bottom" { "Share" }
+                th scope="col" align="right" valign="bottom" { "PSS peak" }
+                th scope="col" align="right" valign="bottom" { "Time" }
+                th scope="col" align="left" valign="bottom" { "Why" }
             } }
             tbody {
                 @for (index, test) in report.tests.iter().enumerate().take(MAX_TESTS) {
@@ -47,13 +46,12 @@ fn row(test: &TestReport, index: usize, largest: u64) -> Markup {
     let link = anchor::link(&anchor::id(&test.name, index));
     html! {
         tr itemscope data-test=(name(&test.name, 400)) data-verdict=[test.verdict.map(|it| it.word())] {
-            td { (badge(test)) }
+            td nowrap { (badge(test)) }
             th scope="row" align="left" { a href=(link) title=[(test.name.len() > 60).then(|| name(&test.name, 1000))] { (name(&test.name, 60)) } }
-            td align="right" { (bounded("rss_peak_bytes", peak)) }
+            td align="right" nowrap { (bounded("rss_peak_bytes", peak)) }
             td { (bar(peak.map_or(0, |peak| peak.lower), largest)) }
-            td align="right" { (known_size("pss_peak_bytes", memory.and_then(|it| it.pss_peak_bytes))) }
-            td align="right" { (bounded("anon_peak_bytes", memory.and_then(|it| it.anon_peak()))) }
-            td align="right" { (nanoseconds(test.duration_ns)) }
+            td align="right" nowrap { (known_size("pss_peak_bytes", memory.and_then(|it| it.pss_peak_bytes))) }
+            td align="right" nowrap { (nanoseconds(test.duration_ns)) }
             td { @if let Some(why) = &test.why { (name(why, 160)) } }
         }
     }
