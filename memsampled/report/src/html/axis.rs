@@ -5,7 +5,7 @@ const VALUES: u64 = 5;
 /// Texts of times, at most: a narrow page has room for these.
 const TIMES: i64 = 5;
 
-/// Returns round sizes up to `top`, without 0: whole units, or 2 or 5 of a power of ten of a unit.
+/// Returns round sizes up to `top`, without 0.
 pub(super) fn sizes(top: u64) -> Vec<u64> {
     let mut unit = 1_u64;
     while top / VALUES >= unit * 1024 {
@@ -16,20 +16,17 @@ pub(super) fn sizes(top: u64) -> Vec<u64> {
 
 /// Returns round shares in 1/10000 up to `top`, without 0.
 pub(super) fn shares(top: u64) -> Vec<u64> {
-    multiples(step(top.saturating_mul(2), 1), top)
+    const STEPS: [u64; 12] = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000];
+    let step = STEPS.into_iter().find(|step| step * 3 >= top).unwrap_or(5000);
+    multiples(step, top)
 }
 
 fn step(top: u64, unit: u64) -> u64 {
+    /// Below a thousand; from a hundred on they divide the next unit.
+    const STEPS: [u64; 9] = [1, 2, 5, 10, 20, 50, 128, 256, 512];
     let least = top.div_ceil(VALUES).div_ceil(unit).max(1);
-    let mut step = 1_u64;
-    loop {
-        for factor in [1, 2, 5] {
-            if step * factor >= least {
-                return (step * factor).saturating_mul(unit);
-            }
-        }
-        step *= 10;
-    }
+    let step = STEPS.into_iter().find(|step| *step >= least);
+    step.unwrap_or_else(|| least.next_power_of_two()).saturating_mul(unit)
 }
 
 fn multiples(step: u64, top: u64) -> Vec<u64> {
@@ -81,7 +78,7 @@ mod tests {
         let mib = |counts: &[u64]| counts.iter().map(|count| count << 20).collect::<Vec<u64>>();
         assert_eq!(sizes(90 << 20), mib(&[20, 40, 60, 80]));
         assert_eq!(sizes(70 << 20), mib(&[20, 40, 60]));
-        assert_eq!(sizes(1300 << 20), mib(&[500, 1000]));
+        assert_eq!(sizes(1300 << 20), mib(&[512, 1024]));
         assert_eq!(sizes(7 << 30), [2 << 30, 4 << 30, 6 << 30]);
         assert_eq!((sizes(0), sizes(3)), (vec![], vec![1, 2, 3]));
         assert_eq!(times(12_000), [0, 5000, 10_000]);

@@ -124,16 +124,16 @@ fn caption(part: &Part, used: Option<u64>, total: Option<u64>, top: u64) -> Mark
 }
 
 /// A test that ran.
-struct Band {
-    lane: usize,
-    begin_ms: i64,
-    end_ms: i64,
-    name: String,
-    is_success: bool,
+pub(super) struct Band {
+    pub(super) lane: usize,
+    pub(super) begin_ms: i64,
+    pub(super) end_ms: i64,
+    pub(super) name: String,
+    pub(super) is_success: bool,
 }
 
 /// Returns the attempts of tests in a part, each in a lane in which no other runs at the same time.
-fn bands(report: &Report, part: &Part, index: usize) -> Vec<Band> {
+pub(super) fn bands(report: &Report, part: &Part, index: usize) -> Vec<Band> {
     let verdicts = report.tests.iter().flat_map(|test| {
         test.attempts.iter().filter(|attempt| attempt.part == Some(index)).map(|attempt| {
             let verdict = attempt.ended.as_ref().map(|ended| ended.outcome);

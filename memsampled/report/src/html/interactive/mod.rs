@@ -7,10 +7,12 @@
 mod curves;
 
 use maud::{Markup, PreEscaped, html};
+use memsample::MarkKind;
 use serde_json::json;
 
 use super::colours;
-use crate::report::Report;
+use super::machine::bands;
+use crate::report::{Part, Report};
 use crate::wording::name;
 
 const UPLOT: &str = include_str!("../../../vendor/uplot/uPlot.iife.min.js");
@@ -30,16 +32,8 @@ pub(super) fn style() -> Markup {
 /// compress, the still pictures remain.
 pub(super) fn scripts(report: &Report) -> Markup {
     let Ok(curves) = curves::encoded(report) else { return html! {} };
-    let parts: Vec<_> = (report.parts.iter())
-        .map(|part| {
-            let layers = &part.timeline.layers;
-            let names: Vec<String> =
-                layers.iter().map(|layer| name(&layer.name, MAX_NAME)).collect();
-            let colours: Vec<&str> =
-                (0..layers.len()).map(|index| colours::layer(index, layers.len())).collect();
-            json!({ "layers": names, "colours": colours, "unit": curves::unit(part) })
-        })
-        .collect();
+    let parts = report.parts.iter().enumerate().map(|(index, part)| described(report, part, index));
+    let parts: Vec<serde_json::Value> = parts.collect();
     // Nothing in a name ends the script or the comment around it.
     let parts = json!(parts).to_string().replace('<', "\\u003c").replace('>', "\\u003e");
     only_with_scripts(&html! {
@@ -47,6 +41,33 @@ pub(super) fn scripts(report: &Report) -> Markup {
         script type="text/plain" id="curves" { (PreEscaped(curves)) }
         script { (PreEscaped(UPLOT)) }
         script { (PreEscaped(SCRIPT)) }
+    })
+}
+
+/// Returns what a script must know of a part beside its curves. Times are in milliseconds since its begin.
+fn described(report: &Report, part: &Part, index: usize) -> serde_json::Value {
+    let layers = &part.timeline.layers;
+    let begin_ms = part.timeline.begin_ms;
+    let names: Vec<String> = layers.iter().map(|layer| name(&layer.name, MAX_NAME)).collect();
+    let colours: Vec<&str> =
+        (0..layers.len()).map(|index| colours::layer(index, layers.len())).collect();
+    let tests: Vec<_> = (bands(report, part, index).into_iter())
+        .map(|band| {
+            let (begin, end) = (band.begin_ms - begin_ms, band.end_ms - begin_ms);
+            json!([name(&band.name, MAX_NAME), begin, end, band.lane, band.is_success])
+        })
+        .collect();
+    let events: Vec<_> = (part.marks.events.iter())
+        .map(|event| json!([event.ts_ms - begin_ms, event.kind == MarkKind::OomKill]))
+        .collect();
+    json!({
+        "layers": names,
+        "colours": colours,
+        "unit": curves::unit(part),
+        "tests": tests,
+        "events": events,
+        "limit": part.machine.total_bytes,
+        "alarm": colours::ALARM,
     })
 }
 

@@ -72,6 +72,51 @@
 
   const isDark = matchMedia("(prefers-color-scheme: dark)");
 
+  // Draws the tests that ran, what happened and the limit over the stack.
+  const over = (u, part) => {
+    const { ctx, bbox } = u;
+    const ratio = devicePixelRatio;
+    const x = (ms) => u.valToPos(ms / 1000, "x", true);
+    const page = isDark.matches ? "#fff" : "#000";
+    ctx.save();
+    ctx.beginPath();
+    ctx.rect(bbox.left, 0, bbox.width, bbox.top + bbox.height);
+    ctx.clip();
+    ctx.font = `${11 * ratio}px system-ui, sans-serif`;
+    ctx.lineWidth = ratio;
+    for (const [name, begin, end, lane, isSuccess] of part.tests) {
+      const [left, right, top] = [x(begin), Math.max(x(end), x(begin) + 2), lane * 16 * ratio];
+      if (right < bbox.left || left > bbox.left + bbox.width) continue;
+      ctx.fillStyle = `${page}22`;
+      ctx.strokeStyle = isSuccess ? page : part.alarm;
+      ctx.fillRect(left, top, right - left, 14 * ratio);
+      ctx.strokeRect(left, top, right - left, 14 * ratio);
+      const from = Math.max(left, bbox.left) + 3 * ratio;
+      const text = `${isSuccess ? "" : "\u2717 "}${name}`;
+      if (ctx.measureText(text).width < right - from) { ctx.fillStyle = page; ctx.fillText(text, from, top + 11 * ratio); }
+    }
+    for (const [at, isKill] of part.events) {
+      ctx.strokeStyle = isKill ? part.alarm : page;
+      ctx.setLineDash(isKill ? [] : [3 * ratio, 3 * ratio]);
+      ctx.beginPath();
+      ctx.moveTo(x(at), bbox.top);
+      ctx.lineTo(x(at), bbox.top + bbox.height);
+      ctx.stroke();
+    }
+    if (part.limit && part.limit <= u.scales.y.max) {
+      const y = u.valToPos(part.limit, "y", true);
+      ctx.strokeStyle = part.alarm;
+      ctx.setLineDash([8 * ratio, 4 * ratio]);
+      ctx.beginPath();
+      ctx.moveTo(bbox.left, y);
+      ctx.lineTo(bbox.left + bbox.width, y);
+      ctx.stroke();
+      ctx.fillStyle = page;
+      ctx.fillText(`limit ${size(part.limit)}`, bbox.left + 4 * ratio, y - 4 * ratio);
+    }
+    ctx.restore();
+  };
+
   const draw = (part, data, index) => {
     const picture = byId(`machine-${index}`);
     if (!picture || data.times.length < 2) return;
@@ -110,15 +155,16 @@
     const chart = new uPlot({
       width: picture.parentElement.clientWidth || 960,
       height: 340,
-      scales: { x: { time: false }, y: { range: (u, low, high) => [0, (high || 1) * 1.05] } },
+      padding: [part.tests.reduce((most, test) => Math.max(most, (test[3] + 1) * 16), 8), null, null, null],
+      scales: { x: { time: false }, y: { range: (u, low, high) => [0, Math.max((high || 1) * 1.05, part.limit && part.limit <= high * 3 ? part.limit * 1.05 : 0)] } },
       series: [{}, ...series],
       axes: [
         { ...axis(), values: (u, ticks) => ticks.map(time), space: 90 },
-        { ...axis(), values: (u, ticks) => ticks.map(size), size: 78, incrs: [1, 1024, 1048576, 1073741824].flatMap((unit) => [1, 2, 5, 10, 20, 50, 100, 200, 500].map((count) => unit * count)) },
+        { ...axis(), values: (u, ticks) => ticks.map((bytes) => size(bytes).replace(".0 ", " ")), size: 74, incrs: [1, 1024, 1048576, 1073741824, 1099511627776].flatMap((unit) => [1, 2, 5, 10, 20, 50, 128, 256, 512].map((count) => unit * count)) },
       ],
       cursor: { points: { show: false }, drag: { x: true, y: false } },
       legend: { show: false },
-      hooks: { setCursor: [told] },
+      hooks: { setCursor: [told], draw: [(u) => over(u, part)] },
     }, sums(), holder);
     const list = element("div", { className: "layers" });
     part.layers.forEach((name, layer) => {
@@ -153,7 +199,7 @@
       const factor = event.deltaY < 0 ? 0.8 : 1.25;
       chart.setScale("x", { min: Math.max(data.times[0], center - (center - min) * factor), max: Math.min(data.times[data.times.length - 1], center + (max - center) * factor) });
     }, { passive: false });
-    const still = element("details", {}, element("summary", { textContent: "The same as a still picture, with tests and events" }));
+    const still = element("details", {}, element("summary", { textContent: "The same as a still picture, with what the machine has used" }));
     picture.before(holder, at, live, list, still);
     still.append(picture);
     new ResizeObserver(() => chart.setSize({ width: holder.parentElement.clientWidth, height: 340 })).observe(holder.parentElement);
@@ -194,7 +240,8 @@
 
   // A link to a test opens it.
   const follow = () => {
-    const id = decodeURIComponent(location.hash.slice(1));
+    let id = location.hash.slice(1);
+    try { id = decodeURIComponent(id); } catch { return; }
     const place = id.startsWith("test=") && byId(id);
     const block = place && place.closest("details");
     if (!block) return;
