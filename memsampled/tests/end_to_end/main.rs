@@ -33,6 +33,7 @@ mod namespaces;
 mod peaks;
 mod record;
 mod recording_names;
+mod report;
 mod reports;
 mod run;
 mod run_choices;

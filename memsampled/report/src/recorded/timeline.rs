@@ -18,8 +18,10 @@ use crate::curve::{Curve, M4, Point};
 pub const MAX_ROLES: usize = 11;
 /// Processes that have a curve.
 const MAX_PROCESSES: usize = 12;
-/// Spans of time of which a stack keeps points: an hour at ten ticks a second is kept whole.
-const STACK_BUCKETS: usize = 40_000;
+/// Ticks of which a stack keeps all: an hour at ten a second.
+const STACK_TICKS: usize = 40_000;
+/// Spans of time of which the stack of a longer recording keeps four points each.
+const STACK_BUCKETS: usize = 10_000;
 /// The same of the curve of a process.
 const PROCESS_BUCKETS: usize = 400;
 /// The same of all attempts together, and of one at least and at most.
@@ -288,7 +290,7 @@ impl Sums {
             tick_ms: None,
             stack: vec![MemorySums::default(); stack],
             largest: vec![LayerPeak::default(); stack],
-            machine: M4::new(begin_ms, end_ms, STACK_BUCKETS),
+            machine: stack_curve(ticks, begin_ms, end_ms),
             machine_ms: None,
             peak: None,
             processes: (0..groups.processes)
@@ -481,6 +483,14 @@ impl Order {
         let images = self.rest.iter().map(count).sum();
         shown.chain([Layer { name: OTHER.to_owned(), peak: None, images }]).collect()
     }
+}
+
+/// Returns what keeps every tick, or of a long recording the extremes of each span of time.
+fn stack_curve(ticks: &[TickInstant], begin_ms: i64, end_ms: i64) -> M4<Box<[u64]>> {
+    let is_short = ticks.len() <= STACK_TICKS;
+    // Then a bucket is a millisecond.
+    let buckets = if is_short { usize::MAX } else { STACK_BUCKETS };
+    M4::new(begin_ms, end_ms, buckets)
 }
 
 fn total(sums: &[MemorySums]) -> MemorySums {
