@@ -238,6 +238,16 @@
     apply();
   };
 
+  // What is wider than the page can be scrolled with the keyboard.
+  const reach = () => {
+    for (const section of document.querySelectorAll("section")) {
+      if (section.scrollWidth <= section.clientWidth) continue;
+      section.tabIndex = 0;
+      section.setAttribute("role", "region");
+      section.setAttribute("aria-label", section.querySelector("h2").textContent);
+    }
+  };
+
   // A link to a test opens it.
   const follow = () => {
     let id = location.hash.slice(1);
@@ -258,6 +268,9 @@
     const parts = JSON.parse(byId("parts").textContent);
     const bytes = await unpacked(byId("curves").textContent.trim());
     read(parts, bytes).forEach((data, index) => draw(parts[index], data, index));
+    reach();
+    addEventListener("resize", reach);
+    document.addEventListener("toggle", reach, true);
     document.documentElement.dataset.ready = "";
   };
   // What does not work leaves the still pictures.
