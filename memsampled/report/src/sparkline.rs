@@ -50,7 +50,7 @@ mod tests {
         let curve = Curve {
             lines: vec![vec![point(0, 0), point(30, 50)], vec![point(70, 100), point(80, 0)]],
         };
-        assert_eq!(sparkline(&curve, (0, 80), 100, 8, false), "▁▁▁▄   ▇");
+        assert_eq!(sparkline(&curve, (0, 80), 100, 8, false), "▁▁▁▄   █");
         assert_eq!(sparkline(&curve, (0, 80), 99, 8, true), "___=   #");
         assert_eq!(sparkline(&Curve::<()> { lines: Vec::new() }, (0, 0), 0, 3, true), "   ");
     }

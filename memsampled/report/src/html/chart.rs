@@ -1,7 +1,6 @@
 //! A picture with axes: lines at round values, times below, and what is drawn between.
 
 use maud::{Markup, html};
-use memsample_input::rounded_size;
 
 use super::axis;
 use super::frame::{Frame, WIDTH};
@@ -72,10 +71,22 @@ impl Chart<'_> {
 
     fn value(&self, value: u64) -> String {
         match self.unit {
-            Unit::Bytes => rounded_size(value).replace(".0 ", " "),
+            Unit::Bytes => round_size(value),
             Unit::Share => percent(value),
         }
     }
+}
+
+/// Formats a round size, such as 1.25 GiB, with as many digits as it has.
+fn round_size(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let (mut number, mut unit) = (bytes as f64, 0);
+    while number >= 1024.0 && unit + 1 < UNITS.len() {
+        number /= 1024.0;
+        unit += 1;
+    }
+    let hundredths = (number * 100.0).round() / 100.0;
+    format!("{hundredths} {}", UNITS.get(unit).unwrap_or(&""))
 }
 
 /// Writes a text that can be read on any colour: with a rim in the colour of the page.
@@ -92,5 +103,16 @@ pub(super) fn anchor(x: i64) -> &'static str {
         ..=1500 => "start",
         8500.. => "end",
         _ => "middle",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::round_size;
+
+    #[test]
+    fn a_round_size_is_not_rounded() {
+        let sizes = [0, 512 << 20, 1 << 30, 1280 << 20, 20 << 10].map(round_size);
+        assert_eq!(sizes, ["0 B", "512 MiB", "1 GiB", "1.25 GiB", "20 KiB"]);
     }
 }

@@ -15,6 +15,11 @@
     while (bytes >= 1024 && unit < UNITS.length - 1) { bytes /= 1024; unit += 1; }
     return `${unit ? bytes.toFixed(1) : bytes} ${UNITS[unit]}`;
   };
+  // A round size, such as 1.25 GiB, is not rounded.
+  const round = (bytes) => {
+    const unit = Math.max(UNITS.findLastIndex((_, power) => bytes >= 1024 ** power), 0);
+    return `${+(bytes / 1024 ** unit).toFixed(2)} ${UNITS[unit]}`;
+  };
   const time = (seconds) => {
     const whole = Math.floor(seconds);
     const [hours, minutes] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60];
@@ -77,8 +82,10 @@
     const { ctx, bbox } = u;
     const ratio = devicePixelRatio;
     const x = (ms) => u.valToPos(ms / 1000, "x", true);
-    const page = isDark.matches ? "#fff" : "#000";
+    const page = isDark.matches ? "#ffffff" : "#000000";
     ctx.save();
+    ctx.textAlign = "left";
+    ctx.textBaseline = "alphabetic";
     ctx.beginPath();
     ctx.rect(bbox.left, 0, bbox.width, bbox.top + bbox.height);
     ctx.clip();
@@ -160,7 +167,7 @@
       series: [{}, ...series],
       axes: [
         { ...axis(), values: (u, ticks) => ticks.map(time), space: 90 },
-        { ...axis(), values: (u, ticks) => ticks.map((bytes) => size(bytes).replace(".0 ", " ")), size: 74, incrs: [1, 1024, 1048576, 1073741824, 1099511627776].flatMap((unit) => [1, 2, 5, 10, 20, 50, 128, 256, 512].map((count) => unit * count)) },
+        { ...axis(), values: (u, ticks) => ticks.map(round), size: 74, incrs: [1, 1024, 1048576, 1073741824, 1099511627776].flatMap((unit) => [1, 2, 5, 10, 20, 50, 128, 256, 512].map((count) => unit * count)) },
       ],
       cursor: { points: { show: false }, drag: { x: true, y: false } },
       legend: { show: false },
