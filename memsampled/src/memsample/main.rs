@@ -31,6 +31,9 @@ mod share;
 mod signals;
 mod summary;
 mod text;
+#[cfg(feature = "top")]
+mod top;
+mod trend;
 mod view;
 
 use std::path::{Path, PathBuf};
@@ -72,7 +75,10 @@ enum Command {
     Peaks(peaks::PeaksArgs),
     Compare(compare::CompareArgs),
     Report(report::ReportArgs),
+    Trend(trend::TrendArgs),
     View(view::ViewArgs),
+    #[cfg(feature = "top")]
+    Top(top::TopArgs),
     Session(session::SessionArgs),
     Start(control::start::StartArgs),
     Mark(control::mark::MarkArgs),
@@ -161,7 +167,10 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Peaks(args) => peaks::run(&args),
         Command::Compare(args) => compare::run(&args),
         Command::Report(args) => report::run(&args),
+        Command::Trend(args) => trend::run(&args),
         Command::View(args) => view::run(&args),
+        #[cfg(feature = "top")]
+        Command::Top(args) => top::run(&args),
         Command::Session(args) => session::run(&args),
         Command::Start(args) => control::start::run(args),
         Command::Mark(args) => control::mark::run(args),

@@ -2,7 +2,7 @@
 
 /// The root file of each package, with its layers: a module imports only from the lines above its own.
 /// Modules on one line are one layer, and import nothing from each other.
-pub(crate) const PACKAGES: [(&str, &[&str]); 12] = [
+pub(crate) const PACKAGES: [(&str, &[&str]); 13] = [
     ("memsample/beneath/src/lib.rs", &["regular temporary", "directory", "removal", "private"]),
     (
         "memsample/src/lib.rs",
@@ -24,7 +24,7 @@ pub(crate) const PACKAGES: [(&str, &[&str]); 12] = [
     ),
     (
         "memsampled/input/src/lib.rs",
-        &["byte_size printable rounded_size source span", "problem", "file"],
+        &["byte_size column_block printable rounded_size source span", "problem", "file"],
     ),
     (
         "memsampled/inherited/src/lib.rs",
@@ -36,6 +36,8 @@ pub(crate) const PACKAGES: [(&str, &[&str]); 12] = [
         &[
             "quantity statistics suspects",
             "decision environment limit sides",
+            "releases",
+            "history trend",
             "comparison",
             "report",
         ],
@@ -60,6 +62,19 @@ pub(crate) const PACKAGES: [(&str, &[&str]); 12] = [
         &["curve", "recorded sparkline", "report", "wording", "html markdown text"],
     ),
     (
+        "memsampled/top/src/lib.rs",
+        &[
+            "amount cgroup_limits growth own_cost sparkline",
+            "frame",
+            "row_key source",
+            "live trail",
+            "replay rows",
+            "app",
+            "screen",
+            "show",
+        ],
+    ),
+    (
         "memsampled/runner/src/lib.rs",
         &["output replace suite", "results", "plan sandbox", "doctor run", "report"],
     ),
@@ -70,8 +85,8 @@ pub(crate) const PACKAGES: [(&str, &[&str]); 12] = [
             "child config_args duration json_output known_recordings live_terminal pattern plain_table reference share signals text",
             "command_hint command_line command_usage recording_path",
             "compare doctor ls recover summary",
-            "control peaks record report view",
-            "exec import run session",
+            "control peaks record report trend view",
+            "exec import run session top",
         ],
     ),
     ("memsampled/src/memsampled/main.rs", &["args log"]),

@@ -123,7 +123,7 @@ impl From<By> for view::By {
 }
 
 /// Reads an instant of a recording: a time, or the time since the first tick.
-fn parse_at(text: &str) -> Result<At, String> {
+pub(crate) fn parse_at(text: &str) -> Result<At, String> {
     if let Ok(time) = text.parse::<Timestamp>() {
         return Ok(At::Time(time));
     }
