@@ -48,7 +48,7 @@ integration: ## Run all tests in Rust
 installed: ## Try every way to install the programs, each in a clean environment (as root on Debian)
 	.ci/installed
 
-notebook: python-package ## Run the notebooks and the readers of other languages on recordings made now
+notebook: python-package memsampled/report/tests/browser/node_modules ## Run the notebooks, other readers and a browser on recordings made now
 	cargo build
 	MEMSAMPLE=$(TARGET_DIR)/debug/memsample .venv/bin/pytest --quiet notebooks/tests
 
@@ -78,6 +78,10 @@ conformance: .venv-conformance/ready ## Hold the daemon to docs/openapi.yaml, fo
 .venv/ready: notebooks/requirements.txt
 	python3 -m venv --clear .venv
 	.venv/bin/pip install --quiet --disable-pip-version-check --requirement notebooks/requirements.txt
+	touch $@
+
+memsampled/report/tests/browser/node_modules: memsampled/report/tests/browser/package-lock.json
+	cd memsampled/report/tests/browser && npm ci --silent --no-audit --no-fund
 	touch $@
 
 .venv-wheel/ready:

@@ -1,6 +1,6 @@
 //! Sums of memory over time, of any groups of process images.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::io;
 use std::ops::RangeInclusive;
 
@@ -10,8 +10,9 @@ use super::composition::known;
 use super::lifetimes::ticks;
 use crate::recording::{Recording, numbers};
 
-/// Ticks whose sums are kept at a time: seven minutes at ten per second.
-const MAX_TICKS: usize = 4096;
+/// Ticks whose sums are kept at a time: half an hour at ten per second. A row group that reaches over an end of them is
+/// read twice.
+const MAX_TICKS: usize = 16_384;
 
 /// Sums over the processes of a group that were sampled at one tick, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,7 +41,8 @@ pub struct GroupMemory {
 
 /// Adds up the samples of groups of process images tick by tick.
 ///
-/// `groups_of` has the groups of each image by its key `processes.process`; an image may be of several.
+/// `groups_of` has the groups of each image by its key `processes.process`; an image may be of several. Groups are
+/// numbered from 0 on, since each number up to the largest takes some memory.
 /// `visit` is called for each group that has at least one sample at a tick, in the order of time, and at one tick in the
 /// order of the groups. Ticks at which a group has no sample are left out: [`tick_instants`] has them.
 ///
@@ -73,23 +75,73 @@ pub fn sums_between(
     let mut ticks = ticks(recording)?;
     ticks.retain(|tick| span.contains(tick));
     for ticks in ticks.chunks(MAX_TICKS) {
-        for ((ts_ms, group), sums) in sums_at(recording, groups_of, ticks, &mut swap_of)? {
-            visit(GroupMemory { ts_ms, group, sums });
+        let series = sums_at(recording, groups_of, ticks, &mut swap_of)?;
+        for (tick, &ts_ms) in ticks.iter().enumerate() {
+            for (group, series) in &series {
+                if let Some(sums) = series.at(tick) {
+                    visit(GroupMemory { ts_ms, group: *group, sums });
+                }
+            }
         }
     }
     Ok(())
 }
 
-/// Adds up the samples of some ticks. `swap_of` has the last known swap of each image.
+/// The sums of one group from the first tick at which it has a sample.
+#[derive(Default)]
+struct Series {
+    first: usize,
+    sums: Vec<MemorySums>,
+}
+
+impl Series {
+    /// Returns the sums at a tick; `None` where the group has no sample.
+    fn at(&self, tick: usize) -> Option<MemorySums> {
+        let sums = self.sums.get(tick.checked_sub(self.first)?)?;
+        (sums.processes > 0).then_some(*sums)
+    }
+
+    fn at_mut(&mut self, tick: usize) -> Option<&mut MemorySums> {
+        if self.sums.is_empty() {
+            self.first = tick;
+        }
+        if let Some(before @ 1..) = self.first.checked_sub(tick) {
+            self.sums.splice(0..0, std::iter::repeat_n(MemorySums::default(), before));
+            self.first = tick;
+        }
+        let index = tick - self.first;
+        if index >= self.sums.len() {
+            self.sums.resize(index + 1, MemorySums::default());
+        }
+        self.sums.get_mut(index)
+    }
+}
+
+/// The image whose samples are being added. They follow each other, so that it is looked up once.
+struct Image<'a> {
+    process: u64,
+    groups: &'a [usize],
+    swap_bytes: Option<u64>,
+    /// The tick of the next sample, as is to be expected.
+    next: usize,
+}
+
+/// Adds up the samples of some ticks, and returns the sums of each group in the order of groups. `swap_of` has the last
+/// known swap of each image.
 fn sums_at(
     recording: &Recording,
     groups_of: &HashMap<u64, Vec<usize>>,
     ticks: &[i64],
     swap_of: &mut HashMap<u64, u64>,
-) -> io::Result<BTreeMap<(i64, usize), MemorySums>> {
+) -> io::Result<Vec<(usize, Series)>> {
     const COLUMNS: [&str; 5] = ["ts", "process", "rss_bytes", "anon_bytes", "swap_bytes"];
-    let mut sums: BTreeMap<(i64, usize), MemorySums> = BTreeMap::new();
-    let (Some(&first), Some(&last)) = (ticks.first(), ticks.last()) else { return Ok(sums) };
+    let groups = groups_of.values().flatten().max().map_or(0, |group| group + 1);
+    let mut series: Vec<Series> = Vec::new();
+    series.resize_with(groups, Series::default);
+    let (Some(&first), Some(&last)) = (ticks.first(), ticks.last()) else {
+        return Ok(Vec::new());
+    };
+    let mut image: Option<Image<'_>> = None;
     for batch in recording.read_table_between("samples", &COLUMNS, first..=last) {
         let batch = batch?;
         let ts = numbers::<Millisecond>(&batch, "ts")?.values();
@@ -99,24 +151,44 @@ fn sums_at(
             (number("rss_bytes")?, number("anon_bytes")?, number("swap_bytes")?);
         for (row, (&ts_ms, process)) in ts.iter().zip(process).enumerate() {
             let process = process.unsigned_abs();
-            let Some(groups) = groups_of.get(&process) else { continue };
-            if !(first..=last).contains(&ts_ms) {
+            if image.as_ref().is_none_or(|image| image.process != process) {
+                if let Some(Image { process, swap_bytes: Some(bytes), .. }) = image {
+                    swap_of.insert(process, bytes);
+                }
+                let groups = groups_of.get(&process).map_or(&[][..], Vec::as_slice);
+                let swap_bytes = swap_of.get(&process).copied();
+                image = Some(Image { process, groups, swap_bytes, next: 0 });
+            }
+            let Some(image) = &mut image else { continue };
+            if image.groups.is_empty() || !(first..=last).contains(&ts_ms) {
                 continue;
             }
-            if let Some(bytes) = known(swap, row) {
-                swap_of.insert(process, bytes);
-            }
-            let swap_bytes = swap_of.get(&process).copied().unwrap_or(0);
-            for &group in groups {
-                let sum = sums.entry((ts_ms, group)).or_default();
+            let tick = match ticks.get(image.next) {
+                Some(&next) if next == ts_ms => image.next,
+                _ => match ticks.binary_search(&ts_ms) {
+                    Ok(tick) => tick,
+                    Err(_) => continue,
+                },
+            };
+            image.next = tick + 1;
+            image.swap_bytes = known(swap, row).or(image.swap_bytes);
+            let swap_bytes = image.swap_bytes.unwrap_or(0);
+            let (rss, anon) = (known(rss, row).unwrap_or(0), known(anon, row).unwrap_or(0));
+            for &group in image.groups {
+                let series = series.get_mut(group);
+                let Some(sum) = series.and_then(|series| series.at_mut(tick)) else { continue };
                 sum.processes = sum.processes.saturating_add(1);
-                sum.rss_bytes = sum.rss_bytes.saturating_add(known(rss, row).unwrap_or(0));
-                sum.anon_bytes = sum.anon_bytes.saturating_add(known(anon, row).unwrap_or(0));
+                sum.rss_bytes = sum.rss_bytes.saturating_add(rss);
+                sum.anon_bytes = sum.anon_bytes.saturating_add(anon);
                 sum.swap_bytes = sum.swap_bytes.saturating_add(swap_bytes);
             }
         }
     }
-    Ok(sums)
+    if let Some(Image { process, swap_bytes: Some(bytes), .. }) = image {
+        swap_of.insert(process, bytes);
+    }
+    let sampled = series.into_iter().enumerate().filter(|(_, series)| !series.sums.is_empty());
+    Ok(sampled.collect())
 }
 
 /// The instant of a tick.

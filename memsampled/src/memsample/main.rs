@@ -25,6 +25,7 @@ mod record;
 mod recording_path;
 mod recover;
 mod reference;
+mod report;
 mod run;
 mod session;
 mod share;
@@ -74,6 +75,7 @@ enum Command {
     Ls(ls::LsArgs),
     Peaks(peaks::PeaksArgs),
     Compare(compare::CompareArgs),
+    Report(report::ReportArgs),
     Trend(trend::TrendArgs),
     Leaks(leaks::LeaksArgs),
     View(view::ViewArgs),
@@ -166,6 +168,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Ls(args) => ls::run(&args),
         Command::Peaks(args) => peaks::run(&args),
         Command::Compare(args) => compare::run(&args),
+        Command::Report(args) => report::run(&args),
         Command::Trend(args) => trend::run(&args),
         Command::Leaks(args) => leaks::run(&args),
         Command::View(args) => view::run(&args),

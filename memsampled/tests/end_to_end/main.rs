@@ -35,6 +35,7 @@ mod peaks;
 mod record;
 mod recording_names;
 mod redescribed;
+mod report;
 mod reports;
 mod run;
 mod run_choices;

@@ -62,6 +62,10 @@ pub(crate) const PACKAGES: [(&str, &[&str]); 13] = [
         &["judgement marks series", "csv_file role_series slope swings", "shape", "judge", "roles"],
     ),
     (
+        "memsampled/report/src/lib.rs",
+        &["curve", "recorded sparkline", "report", "wording", "html markdown text"],
+    ),
+    (
         "memsampled/top/src/lib.rs",
         &[
             "amount cgroup_limits growth own_cost sparkline",
@@ -85,7 +89,7 @@ pub(crate) const PACKAGES: [(&str, &[&str]); 13] = [
             "child config_args duration json_output known_recordings live_terminal pattern plain_table reference share signals text",
             "command_hint command_line command_usage recording_path",
             "compare doctor ls recover summary",
-            "control leaks peaks record trend view",
+            "control leaks peaks record report trend view",
             "exec import run session top",
         ],
     ),

@@ -1,8 +1,8 @@
 //! The memory that an attempt used, from the recording.
 
-use serde::{Deserialize, Serialize};
-
 use jiff::Timestamp;
+use memsample::analysis::{SumPeak, TestRole, TestUsage};
+use serde::{Deserialize, Serialize};
 
 /// The memory that the processes of an attempt used together. A peak is the largest sum at one instant.
 ///
@@ -68,11 +68,55 @@ pub struct Memory {
     pub major_faults: Option<u64>,
 }
 
+impl From<&TestUsage> for Memory {
+    fn from(usage: &TestUsage) -> Self {
+        let lower = |peak: Option<SumPeak>| peak.map(|peak| peak.lower.bytes);
+        let upper = |peak: Option<SumPeak>| Some(peak?.upper?.bytes);
+        let at = |peak: Option<SumPeak>| peak.map(|peak| peak.by);
+        let pss = usage.pss;
+        let unbounded = usage.unbounded_image.as_ref();
+        Self {
+            rss_peak_bytes: lower(usage.rss),
+            rss_peak_bytes_upper: upper(usage.rss),
+            rss_peak_at: at(usage.rss),
+            pss_peak_bytes: pss.map(|pss| pss.bytes),
+            pss_peak_bytes_upper: pss.and_then(|pss| pss.upper).map(|upper| upper.bytes),
+            pss_peak_at: pss.map(|pss| pss.at),
+            pss_peak_rss_bytes: pss.map(|pss| pss.rss_bytes),
+            pss_peak_covered_bytes: pss.map(|pss| pss.covered_bytes),
+            pss_peak_age_ms: pss.map(|pss| pss.age_ms),
+            pss_missing: usage.pss_missing.map(|reason| reason.to_string()),
+            anon_peak_bytes: lower(usage.anon),
+            anon_peak_bytes_upper: upper(usage.anon),
+            anon_peak_at: at(usage.anon),
+            hugetlb_peak_bytes: usage.hugetlb_bytes,
+            growth_bytes_per_minute: usage.growth_bytes_per_minute,
+            processes: usage.processes,
+            unsampled_processes: usage.unsampled,
+            unbounded_images: usage.unbounded_images,
+            unbounded_image: unbounded.map(|image| image.comm.clone()),
+            unbounded_image_bytes: unbounded.map(|image| image.bytes),
+            unattributed_processes: usage.unattributed,
+            samples: usage.samples,
+            gaps: usage.gaps,
+            cpu_ns: usage.cpu_ns,
+            minor_faults: usage.minflt,
+            major_faults: usage.majflt,
+        }
+    }
+}
+
 impl Memory {
     /// Returns the peak of resident sets.
     #[must_use]
     pub fn rss_peak(&self) -> Option<BoundedBytes> {
         BoundedBytes::of(self.rss_peak_bytes, self.rss_peak_bytes_upper)
+    }
+
+    /// Returns the peak of proportional sets.
+    #[must_use]
+    pub fn pss_peak(&self) -> Option<BoundedBytes> {
+        BoundedBytes::of(self.pss_peak_bytes, self.pss_peak_bytes_upper)
     }
 
     /// Returns the peak of anonymous memory.
@@ -93,6 +137,17 @@ pub struct RoleMemory {
     pub rss_peak_bytes_upper: Option<u64>,
     /// How many processes had the role.
     pub processes: u64,
+}
+
+impl From<&TestRole> for RoleMemory {
+    fn from(role: &TestRole) -> Self {
+        Self {
+            role: role.role.clone(),
+            rss_peak_bytes: role.rss.lower.bytes,
+            rss_peak_bytes_upper: role.rss.upper.map(|upper| upper.bytes),
+            processes: role.processes,
+        }
+    }
 }
 
 impl RoleMemory {

@@ -20,7 +20,7 @@ mod outcome;
 mod repeated;
 mod step;
 mod whole;
-pub(crate) mod wording;
+pub mod wording;
 
 pub use attempt::{Attempt, LeftOverProcess, TestResult};
 pub use budget::{BudgetResult, BudgetVerdict};

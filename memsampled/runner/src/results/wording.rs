@@ -16,7 +16,8 @@ use crate::suite::{Action, Quantity};
 const MIN_UNMAPPED: u64 = 4 << 20;
 
 /// Formats a size within its bounds: `1.5 MiB`, `1.5 MiB to 2.0 MiB`, `≥1.5 MiB`.
-pub(crate) fn bounded(bytes: BoundedBytes) -> String {
+#[must_use]
+pub fn bounded(bytes: BoundedBytes) -> String {
     let lower = rounded_size(bytes.lower);
     match bytes.upper.map(rounded_size) {
         None => format!("≥{lower}"),
@@ -26,7 +27,8 @@ pub(crate) fn bounded(bytes: BoundedBytes) -> String {
 }
 
 /// Formats a length of time: `0.012 s`, `3m 25s`.
-pub(crate) fn duration(duration: Duration) -> String {
+#[must_use]
+pub fn duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
     match seconds {
         0..100 => format!("{:.3} s", duration.as_secs_f64()),
@@ -76,7 +78,8 @@ pub(crate) fn why(result: &TestResult) -> Option<String> {
 }
 
 /// Puts a reason and the line of output that says more together: `exit code 1: main.c:4:9: error: …`.
-pub(crate) fn joined(reason: Option<&str>, message: Option<&str>) -> Option<String> {
+#[must_use]
+pub fn joined(reason: Option<&str>, message: Option<&str>) -> Option<String> {
     match (reason, message) {
         // Of a step of a test the reason has it.
         (Some(reason), Some(message)) if reason.contains(message) => Some(reason.to_owned()),
@@ -91,7 +94,8 @@ fn breach(result: &BudgetResult) -> Option<String> {
 }
 
 /// Describes what became of a budget: `RSS peak 80.0 MiB, above its budget of 64.0 MiB`.
-pub(crate) fn budget(result: &BudgetResult) -> String {
+#[must_use]
+pub fn budget(result: &BudgetResult) -> String {
     let budget = &result.budget;
     let per = if budget.quantity == Quantity::Growth { " a minute" } else { "" };
     let role = budget.role.as_ref();
@@ -147,7 +151,8 @@ fn quantity_text(quantity: Quantity) -> &'static str {
 }
 
 /// Describes what a test used, in a few lines.
-pub(crate) fn memory_lines(memory: Option<&Memory>, roles: &[RoleMemory]) -> Vec<String> {
+#[must_use]
+pub fn memory_lines(memory: Option<&Memory>, roles: &[RoleMemory]) -> Vec<String> {
     let Some(memory) = memory else { return vec!["memory: not measured".to_owned()] };
     let peak = |name: &str, peak: Option<BoundedBytes>| {
         format!("{name} peak {}", peak.map_or_else(|| "not measured".to_owned(), bounded))
@@ -214,7 +219,8 @@ pub(crate) fn memory_lines(memory: Option<&Memory>, roles: &[RoleMemory]) -> Vec
 }
 
 /// Describes what the control group of a test had, in a line or two.
-pub(crate) fn group_lines(group: Option<&GroupUse>) -> Vec<String> {
+#[must_use]
+pub fn group_lines(group: Option<&GroupUse>) -> Vec<String> {
     let Some(group) = group else { return Vec::new() };
     let Some(peak) = group.group_peak() else { return Vec::new() };
     let page_cache = group.group_file_bytes.zip(group.group_shmem_bytes);
@@ -268,7 +274,8 @@ fn pss(memory: &Memory) -> String {
 }
 
 /// Names a signal: `SIGSEGV (11)`.
-pub(crate) fn signal_name(signal: i32) -> String {
+#[must_use]
+pub fn signal_name(signal: i32) -> String {
     match signal_hook::low_level::signal_name(signal) {
         Some(name) => format!("{name} ({signal})"),
         None => format!("signal {signal}"),

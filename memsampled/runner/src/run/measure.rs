@@ -5,7 +5,7 @@ use std::io;
 
 use jiff::Timestamp;
 use memsample::Recording;
-use memsample::analysis::{ATTEMPT_MARK, Source, SumPeak, TestUsage, test_usages};
+use memsample::analysis::{ATTEMPT_MARK, Source, TestUsage, test_usages};
 
 use super::layout::Layout;
 use super::progress::EndedAttempt;
@@ -109,52 +109,14 @@ impl Usage {
     }
 
     fn of(usage: TestUsage) -> Self {
-        let lower = |peak: Option<SumPeak>| peak.map(|peak| peak.lower.bytes);
-        let upper = |peak: Option<SumPeak>| Some(peak?.upper?.bytes);
-        let at = |peak: Option<SumPeak>| peak.map(|peak| peak.by);
-        let roles = usage.roles.iter().take(MAX_ROLES).map(|role| RoleMemory {
-            role: role.role.clone(),
-            rss_peak_bytes: role.rss.lower.bytes,
-            rss_peak_bytes_upper: role.rss.upper.map(|upper| upper.bytes),
-            processes: role.processes,
-        });
-        let pss = usage.pss;
-        let pss_missing = usage.pss_missing.map(|reason| reason.to_string());
+        let roles = usage.roles.iter().take(MAX_ROLES).map(RoleMemory::from).collect();
         // A part of the resident sets is not above their bound, whether or not it was read.
         let pss_read = usage.rss.map(|rss| {
             let lower = usage.pss_read.map_or(0, |read| read.lower.bytes);
             BoundedBytes { lower, upper: rss.upper.map(|upper| upper.bytes.max(lower)) }
         });
-        let memory = Memory {
-            rss_peak_bytes: lower(usage.rss),
-            rss_peak_bytes_upper: upper(usage.rss),
-            rss_peak_at: at(usage.rss),
-            pss_peak_bytes: pss.map(|pss| pss.bytes),
-            pss_peak_bytes_upper: pss.and_then(|pss| pss.upper).map(|upper| upper.bytes),
-            pss_peak_at: pss.map(|pss| pss.at),
-            pss_peak_rss_bytes: pss.map(|pss| pss.rss_bytes),
-            pss_peak_covered_bytes: pss.map(|pss| pss.covered_bytes),
-            pss_peak_age_ms: pss.map(|pss| pss.age_ms),
-            pss_missing,
-            anon_peak_bytes: lower(usage.anon),
-            anon_peak_bytes_upper: upper(usage.anon),
-            anon_peak_at: at(usage.anon),
-            hugetlb_peak_bytes: usage.hugetlb_bytes,
-            growth_bytes_per_minute: usage.growth_bytes_per_minute,
-            processes: usage.processes,
-            unsampled_processes: usage.unsampled,
-            unbounded_images: usage.unbounded_images,
-            unbounded_image: usage.unbounded_image.as_ref().map(|image| image.comm.clone()),
-            unbounded_image_bytes: usage.unbounded_image.map(|image| image.bytes),
-            unattributed_processes: usage.unattributed,
-            samples: usage.samples,
-            gaps: usage.gaps,
-            cpu_ns: usage.cpu_ns,
-            minor_faults: usage.minflt,
-            major_faults: usage.majflt,
-        };
         let rss_source = usage.rss.map(|rss| rss.lower.source);
         let span = Some((usage.begin, usage.end));
-        Self { memory, pss: pss_read, roles: roles.collect(), span, rss_source }
+        Self { memory: Memory::from(&usage), pss: pss_read, roles, span, rss_source }
     }
 }

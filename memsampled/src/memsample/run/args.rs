@@ -59,6 +59,11 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "PROFILE", default_value = "jenkins", help_heading = "Results")]
     pub(crate) junit_profile: JunitProfile,
 
+    /// Write report.html into the directory of the run: the results and the memory over time in one file. With --json
+    /// and in a log, too, its path is told on stderr
+    #[arg(long, help_heading = "Results")]
+    pub(crate) report: bool,
+
     /// Keep what a failed test wrote to the file system of its sandbox
     #[arg(long, value_name = "WHAT", help_heading = "Results")]
     pub(crate) keep: Option<KeepArg>,

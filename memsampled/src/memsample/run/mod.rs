@@ -25,6 +25,7 @@ pub(crate) use args::RunArgs;
 
 use crate::exit::{ExitCode, NoTests};
 use crate::record::Events;
+use crate::report;
 use crate::signals::{is_preparing, signals, work_is_done};
 use memsample_config::Config;
 use suite::Found;
@@ -77,6 +78,13 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         bail!("the run ended without a result");
     };
     let written = output::write_files(&ended, args, &cwd);
+    if args.report && written.is_ok() {
+        match report::of_run(&ended.directory) {
+            Ok(path) => tell(format!("report: {}", path.display())),
+            // What was run counts, and not a picture of it.
+            Err(error) => report::tell_failure(&error),
+        }
+    }
     output::print(&ended, args)?;
     let told = output::github(&ended, &found.path, &cwd);
     // Print the results first: the outcomes are known even if the disk is full.

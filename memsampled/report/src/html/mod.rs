@@ -1,0 +1,28 @@
+//! A report as one HTML file.
+//!
+//! It is complete without scripts and without styles: Jenkins serves it under a policy that allows neither, nor images
+//! in the file. So pictures are SVG by presentation attributes, in the colours that the page has (`currentColor`), and
+//! all else is tables and `details`. Scripts only add to it.
+//!
+//! ```text
+//! frame ─▶ shapes ─▶ chart ─▶ machine, processes, tests ─▶ page
+//! ```
+
+mod anchor;
+mod axis;
+mod chart;
+mod colours;
+mod environment;
+mod frame;
+mod interactive;
+mod machine;
+mod numbers;
+mod page;
+mod processes;
+mod sampling;
+mod shapes;
+mod stack;
+mod test;
+mod test_table;
+
+pub use page::html;

@@ -1,0 +1,189 @@
+//! The page.
+
+use std::time::Duration;
+
+use maud::{DOCTYPE, Markup, html};
+use memsample_runner::results::SuiteOutcome;
+use memsample_runner::results::wording::duration;
+
+use super::environment::environment;
+use super::interactive;
+use super::machine::machine;
+use super::processes::processes;
+use super::sampling::sampling;
+use super::test::test;
+use super::test_table::tests;
+use crate::report::{Part, Report};
+use crate::wording::{by_attention, count, counts, name, since};
+
+/// Tests that are shown one by one: those that did not succeed, and the largest of the others.
+const MAX_TESTS: usize = 300;
+/// Notes that are shown.
+const MAX_NOTES: usize = 100;
+
+/// Returns a report as one HTML file.
+#[must_use]
+pub fn html(report: &Report) -> String {
+    let title = name(&report.title, 100);
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                meta name="generator" content={ "memsample " (env!("CARGO_PKG_VERSION")) };
+                title { (title) ": memory" }
+                (interactive::style())
+            }
+            body {
+                header {
+                    h1 { (title) }
+                    (summary(report))
+                }
+                nav aria-label="Sections" { (contents(report)) }
+                main {
+                    @if !report.tests.is_empty() { section { h2 id="tests-heading" { "Tests" } (tests(report)) } }
+                    (parts(report, "machine", "The machine over time", |part, index| machine(report, part, index)))
+                    (parts(report, "processes", "The largest processes", |part, _| processes(part)))
+                    @if !report.tests.is_empty() { (each_test(report)) }
+                    (parts(report, "sampling", "How it was sampled", |part, _| sampling(part)))
+                    section { h2 id="environment" { "Environment" } (environment(report)) }
+                    (reading())
+                }
+                (interactive::scripts(report))
+            }
+        }
+    };
+    page.into_string()
+}
+
+fn summary(report: &Report) -> Markup {
+    html! {
+        @if let Some(results) = &report.results {
+            p {
+                b {
+                    @match results.outcome {
+                        SuiteOutcome::Passed => "✓ passed",
+                        SuiteOutcome::Failed => "✗ failed",
+                        SuiteOutcome::Aborted => "✗ aborted",
+                    }
+                }
+                ": " (count(results.tests.len() as u64, "test")) ", " (counts(results)) ", in "
+                (duration(Duration::from_nanos(results.duration_ns))) "."
+            }
+        }
+        @for part in &report.parts {
+            @if let Some(peak) = &part.timeline.peak {
+                p {
+                    @if report.parts.len() > 1 { (name(&part.name, 60)) ": " }
+                    "All processes together had at most " (super::numbers::size("machine_peak", peak.sums.rss_bytes))
+                    " resident, " (since(peak.ts_ms - part.timeline.begin_ms)) " after the begin, in "
+                    (count(peak.sums.processes.into(), "process")) "."
+                }
+            }
+        }
+        @let notes = notes(report);
+        @if !notes.is_empty() {
+            ul { @for note in notes.iter().take(MAX_NOTES) { li { (name(note, 600)) } } }
+        }
+        @if notes.len() > MAX_NOTES { p { "… and " (notes.len() - MAX_NOTES) " more notes, in results.json." } }
+    }
+}
+
+fn notes(report: &Report) -> Vec<&String> {
+    let of_run = report.results.iter().flat_map(|results| &results.notes);
+    report.notes.iter().chain(of_run).collect()
+}
+
+fn contents(report: &Report) -> Markup {
+    let has_tests = !report.tests.is_empty();
+    let sections = [
+        ("tests-heading", "Tests", has_tests),
+        ("machine", "The machine over time", !report.parts.is_empty()),
+        ("processes", "The largest processes", !report.parts.is_empty()),
+        ("each-test", "Each test", has_tests),
+        ("sampling", "How it was sampled", !report.parts.is_empty()),
+        ("environment", "Environment", true),
+        ("reading", "What the words mean", true),
+    ];
+    html! {
+        p {
+            @for (index, (id, heading, _)) in sections.iter().filter(|it| it.2).enumerate() {
+                @if index > 0 { " · " }
+                a href={ "#" (id) } { (heading) }
+            }
+        }
+    }
+}
+
+/// Shows something of each recording, with its name where there are several.
+fn parts(
+    report: &Report,
+    id: &str,
+    heading: &str,
+    show: impl Fn(&Part, usize) -> Markup,
+) -> Markup {
+    html! {
+        @if !report.parts.is_empty() {
+            section {
+                h2 id=(id) { (heading) }
+                @for (index, part) in report.parts.iter().enumerate() {
+                    @if report.parts.len() > 1 { h3 { (name(&part.name, 100)) } }
+                    (show(part, index))
+                }
+            }
+        }
+    }
+}
+
+fn each_test(report: &Report) -> Markup {
+    let mut shown: Vec<usize> = (0..report.tests.len()).collect();
+    if shown.len() > MAX_TESTS {
+        // By address: what is the same test is not told by its name alone.
+        let wanted: Vec<*const _> = by_attention(&report.tests)
+            .into_iter()
+            .take(MAX_TESTS)
+            .map(std::ptr::from_ref)
+            .collect();
+        let is_wanted = |index: &usize| {
+            report.tests.get(*index).is_some_and(|test| wanted.contains(&std::ptr::from_ref(test)))
+        };
+        shown.retain(is_wanted);
+    }
+    html! {
+        section {
+            h2 id="each-test" { "Each test" }
+            @for index in &shown {
+                @if let Some(one) = report.tests.get(*index) { (test(report, one, *index, shown.len())) }
+            }
+            @if report.tests.len() > shown.len() {
+                p {
+                    "These are the tests that did not succeed and the largest of the others; "
+                    (report.tests.len() - shown.len()) " more have only their row in the table."
+                }
+            }
+        }
+    }
+}
+
+/// Explains the words.
+fn reading() -> Markup {
+    html! {
+        section {
+            h2 id="reading" { "What the words mean" }
+            dl {
+                dt { b { "RSS" } }
+                dd { "Resident set: memory of a process that is in RAM. Pages that processes share count once for each, so that sums are too large." }
+                dt { b { "PSS" } }
+                dd { "Proportional set: a page that n processes share counts as 1/n for each, so that sums are right. It is dear to read, and so is not read at every tick; a sum is told only where nearly all of it was read." }
+                dt { b { "peak" } }
+                dd { "The largest sum at one instant, as a range where it is known within bounds. ≥ stands before a lower bound without an upper one; - for what was not measured." }
+                dt { b { "role" } }
+                dd { "What a process does: a script, a crate that is compiled, or a program." }
+                dt { b { "pictures" } }
+                dd { "Points are left out so that of each span of time the first, the last, the smallest and the largest remain: every peak is in the picture." }
+            }
+        }
+    }
+}

@@ -1,0 +1,128 @@
+"""Reports of runs that the tests make: their numbers against results.json and DuckDB, and what a browser shows of them.
+
+MEMSAMPLE names the program that records.
+"""
+
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import duckdb
+import pytest
+
+MEMSAMPLE = os.environ["MEMSAMPLE"]
+BROWSER = Path(__file__).parent.parent.parent / "memsampled" / "report" / "tests" / "browser"
+
+# The name of the second is markup, and its memory is above its budget; the third is tried twice.
+SUITE = """
+name = "reported"
+
+[[test]]
+name = "grows"
+command = ["python3", "-S", "-c", "import time\\na = []\\nfor i in range(20):\\n  a.append(b'x' * (2 << 20))\\n  time.sleep(.05)"]
+
+[[test]]
+name = "<img src=x onerror=alert(1)> \\"net\\" & -->"
+shell = "(head -c 60m /dev/zero; sleep 1) | tail -c 60m | wc -c"
+[[test.budget]]
+rss_peak = "40MiB"
+
+[[test]]
+name = "fails"
+shell = "sleep 0.3; exit 3"
+retries = 1
+"""
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("runs")
+    suite = directory / "suite.toml"
+    suite.write_text(SUITE)
+    command = [MEMSAMPLE, "run", suite, "--out", directory / "runs", "--name", "one", "--report"]
+    ended = subprocess.run(command, capture_output=True, text=True)
+    assert ended.returncode == 10, ended.stderr
+    assert "report.html" in ended.stderr
+    return directory / "runs" / "one"
+
+
+@pytest.fixture(scope="module")
+def seen(run, tmp_path_factory):
+    """What Chromium shows of the report, as Jenkins serves it and with scripts."""
+    pictures = tmp_path_factory.mktemp("pictures")
+    command = ["node", BROWSER / "open.mjs", run / "report.html", pictures]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert ended.returncode == 0, ended.stderr
+    return json.loads(ended.stdout)
+
+
+def test_slow_the_numbers_are_those_of_the_results(run, seen):
+    results = json.loads((run / "results.json").read_text())
+    numbers = seen["jenkins"][0]["numbers"]
+    shown = [int(number) for number in numbers["rss_peak_bytes"]]
+    expected = [test["memory"]["rss_peak_bytes"] for test in results["tests"]]
+    # Once in the table of all tests, and once where each is shown.
+    assert shown == expected * 2
+    assert [int(number) for number in numbers["pss_peak_bytes"]] == 2 * [
+        test["memory"]["pss_peak_bytes"] for test in results["tests"] if test["memory"]["pss_peak_bytes"] is not None
+    ]
+    attempts = [int(number) for number in numbers["attempt_rss_peak_bytes"]]
+    assert attempts == [attempt["memory"]["rss_peak_bytes"] for attempt in results["tests"][2]["attempts"]]
+
+
+def test_slow_the_numbers_of_the_machine_are_those_of_duckdb(run, seen):
+    samples = f"'{run}/recording/samples*.parquet'"
+    numbers = seen["jenkins"][0]["numbers"]
+    sums = f"SELECT ts, sum(rss_bytes) AS rss FROM {samples} GROUP BY ts"
+    peak, at = duckdb.sql(f"SELECT rss, epoch_ms(ts) FROM ({sums}) ORDER BY rss DESC, ts LIMIT 1").fetchall()[0]
+    assert {int(number) for number in numbers["machine_peak"]} == {peak}
+    by_role = f"SELECT role, ts, sum(rss_bytes) AS rss FROM {samples} GROUP BY ALL"
+    peaks = duckdb.sql(f"SELECT max(rss) AS peak FROM ({by_role}) GROUP BY role ORDER BY peak DESC").fetchall()
+    assert [int(number) for number in numbers["role_peak"]] == [peak for peak, in peaks[:11]]
+    # At the peak of the machine the roles add up to it.
+    assert sum(int(number) for number in numbers["role_at_peak"]) == peak
+    anon = duckdb.sql(f"SELECT sum(anon_bytes) FROM {samples} WHERE epoch_ms(ts) = {at}").fetchall()[0][0]
+    assert sum(int(number) for number in numbers["role_anon_at_peak"]) == anon
+    system = f"'{run}/recording/system*.parquet'"
+    most = duckdb.sql(f"SELECT max(mem_total_bytes), max(mem_total_bytes - mem_available_bytes) FROM {system}").fetchall()
+    assert most == [(int(numbers["machine_limit"][0]), int(numbers["machine_used"][0]))]
+
+
+def test_slow_as_jenkins_serves_it_it_is_complete_and_without_errors(seen):
+    for view in seen["jenkins"]:
+        assert view["console"] == [], view
+        # Scripts and styles are swallowed by a comment.
+        assert (view["scripts"], view["styles"]) == (0, 0)
+        # The machine, a picture of each test, and of each of twelve processes.
+        assert view["pictures"] >= 1 + 12 and view["areas"] >= 12 + 10 and view["tables"] >= 5, view
+        assert "<img src=x onerror=alert(1)>" in view["text"]
+        # A link opens what it leads to.
+        assert view["linked"] == ["grows"]
+        assert view["milliseconds"] < 10_000
+
+
+def test_slow_where_scripts_run_it_is_interactive_and_accessible(seen):
+    for view in seen["scripts"]:
+        assert view["console"] == [] and view["violations"] == [], view
+        assert view["rules"] > 30
+        assert view["told"].startswith("at "), view
+        assert view["filtered"] == 0
+        # Without a graphics card, and beside other work.
+        assert view["framesPerSecond"] > 10
+
+
+def test_text_and_markdown_say_the_same(run):
+    say = lambda how, **environment: subprocess.run(
+        [MEMSAMPLE, "report", run, how], capture_output=True, text=True, check=True, env=os.environ | environment
+    ).stdout
+    text = say("--text", LC_ALL="C.UTF-8")
+    assert max(len(line) for line in text.splitlines()) <= 80
+    assert re.search(r"^passed +grows +[≥0-9.]+ MiB", text, re.MULTILINE), text
+    assert re.search(r"^over budget .*█", text, re.MULTILINE), text
+    ascii = say("--text", LC_ALL="C")
+    assert ascii.isascii() and re.search(r"^over budget .*#", ascii, re.MULTILINE), ascii
+    markdown = say("--markdown")
+    assert "&lt;img src=x" in markdown and "<img" not in markdown
+    assert markdown.index("| ❌ failed | fails") < markdown.index("| passed | grows")
