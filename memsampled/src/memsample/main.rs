@@ -12,6 +12,7 @@ mod doctor;
 mod duration;
 mod exec;
 mod exit;
+mod export;
 mod import;
 mod json_output;
 mod known_recordings;
@@ -25,6 +26,7 @@ mod recording_path;
 mod recover;
 mod reference;
 mod run;
+mod run_or_recording;
 mod session;
 mod share;
 mod signals;
@@ -70,6 +72,7 @@ enum Command {
     Ls(ls::LsArgs),
     Peaks(peaks::PeaksArgs),
     Compare(compare::CompareArgs),
+    Export(export::ExportArgs),
     View(view::ViewArgs),
     Session(session::SessionArgs),
     Start(control::start::StartArgs),
@@ -158,6 +161,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Ls(args) => ls::run(&args),
         Command::Peaks(args) => peaks::run(&args),
         Command::Compare(args) => compare::run(&args),
+        Command::Export(args) => export::run(&args),
         Command::View(args) => view::run(&args),
         Command::Session(args) => session::run(&args),
         Command::Start(args) => control::start::run(args),

@@ -2,7 +2,7 @@
 
 /// The root file of each package, with its layers: a module imports only from the lines above its own.
 /// Modules on one line are one layer, and import nothing from each other.
-pub(crate) const PACKAGES: [(&str, &[&str]); 11] = [
+pub(crate) const PACKAGES: [(&str, &[&str]); 12] = [
     ("memsample/beneath/src/lib.rs", &["regular temporary", "directory", "removal", "private"]),
     (
         "memsample/src/lib.rs",
@@ -40,6 +40,14 @@ pub(crate) const PACKAGES: [(&str, &[&str]); 11] = [
             "report",
         ],
     ),
+    (
+        "memsampled/export/src/lib.rs",
+        &[
+            "figures series table trace",
+            "arrow bencher csv jenkins_plot openmetrics chrome",
+            "gitlab perfetto",
+        ],
+    ),
     ("memsampled/config/src/lib.rs", &["limits wrong_value", "flight", "daemon", "file"]),
     (
         "memsampled/daemon/src/lib.rs",
@@ -65,8 +73,8 @@ pub(crate) const PACKAGES: [(&str, &[&str]); 11] = [
             "exit",
             "child config_args duration json_output known_recordings live_terminal pattern plain_table reference share signals text",
             "command_hint command_line command_usage recording_path",
-            "compare doctor ls recover summary",
-            "control peaks record view",
+            "compare doctor ls recover run_or_recording summary",
+            "control export peaks record view",
             "exec import run session",
         ],
     ),
