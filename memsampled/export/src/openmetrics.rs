@@ -54,6 +54,16 @@ pub fn write_recording(
     out: &mut impl Write,
 ) -> io::Result<()> {
     let ticks = tick_instants(recording)?.len().max(1);
+    write_in_parts(recording, groups, (MAX_POINTS / ticks).max(1), out)
+}
+
+/// Writes with the points of `at_a_time` series in memory.
+fn write_in_parts(
+    recording: &Recording,
+    groups: &Groups,
+    at_a_time: usize,
+    out: &mut impl Write,
+) -> io::Result<()> {
     let provenance = &recording.manifest().provenance;
     let id = format!("recording=\"{}\"", escaped(&provenance.id));
     head(out, "memsample_recording", "info", "Where the recording was made.")?;
@@ -65,7 +75,6 @@ pub fn write_recording(
         escaped(&provenance.machine.kernel),
         seconds(provenance.started.as_millisecond()),
     )?;
-    let at_a_time = (MAX_POINTS / ticks).max(1);
     let all = groups.groups.len() + 1;
     // What fits is read once; more is read anew for each family, since each must come as a whole.
     let whole = (all <= at_a_time).then(|| points(recording, groups, 0..all)).transpose()?;
@@ -226,10 +235,29 @@ pub(crate) fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use memsample::{Recorder, RecorderOptions};
 
     #[test]
     fn the_value_of_a_label_is_on_one_line_and_ends_at_its_quote() {
         assert_eq!(escaped("a\"b\\c\nd{e}"), "a\\\"b\\\\c\\nd{e}");
+    }
+
+    #[test]
+    fn what_does_not_fit_into_memory_is_written_the_same() {
+        let directory = tempfile::tempdir().unwrap();
+        let recorder = Recorder::start(&directory.path().join("run"), RecorderOptions::default());
+        let recording = recorder.unwrap().stop().unwrap();
+        let groups = Groups::of(&recording, By::Process, 7).unwrap();
+        let text = |at_a_time| {
+            let mut text = Vec::new();
+            write_in_parts(&recording, &groups, at_a_time, &mut text).unwrap();
+            String::from_utf8(text).unwrap()
+        };
+        let whole = text(1000);
+        assert!(whole.contains("\nmemsample_process_resident_bytes{"), "{whole}");
+        for at_a_time in [1, 2, 3] {
+            assert_eq!(text(at_a_time), whole);
+        }
     }
 
     #[test]
