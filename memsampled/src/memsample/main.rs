@@ -12,8 +12,10 @@ mod doctor;
 mod duration;
 mod exec;
 mod exit;
+mod explain;
 mod export;
 mod import;
+mod instant;
 mod json_output;
 mod known_recordings;
 mod live_terminal;
@@ -72,6 +74,7 @@ enum Command {
     Ls(ls::LsArgs),
     Peaks(peaks::PeaksArgs),
     Compare(compare::CompareArgs),
+    Explain(explain::ExplainArgs),
     Export(export::ExportArgs),
     View(view::ViewArgs),
     Session(session::SessionArgs),
@@ -161,6 +164,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Ls(args) => ls::run(&args),
         Command::Peaks(args) => peaks::run(&args),
         Command::Compare(args) => compare::run(&args),
+        Command::Explain(args) => explain::run(&args),
         Command::Export(args) => export::run(&args),
         Command::View(args) => view::run(&args),
         Command::Session(args) => session::run(&args),

@@ -20,6 +20,7 @@ mod daemon_survival;
 mod daemon_tcp;
 mod exec;
 mod exits;
+mod explain;
 mod faults;
 mod fixture_suites;
 mod forks;

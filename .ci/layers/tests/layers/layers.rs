@@ -2,7 +2,7 @@
 
 /// The root file of each package, with its layers: a module imports only from the lines above its own.
 /// Modules on one line are one layer, and import nothing from each other.
-pub(crate) const PACKAGES: [(&str, &[&str]); 12] = [
+pub(crate) const PACKAGES: [(&str, &[&str]); 13] = [
     ("memsample/beneath/src/lib.rs", &["regular temporary", "directory", "removal", "private"]),
     (
         "memsample/src/lib.rs",
@@ -41,6 +41,10 @@ pub(crate) const PACKAGES: [(&str, &[&str]); 12] = [
         ],
     ),
     (
+        "memsampled/explain/src/lib.rs",
+        &["kills limits subject", "change last_second", "explanation", "text"],
+    ),
+    (
         "memsampled/export/src/lib.rs",
         &[
             "figures series table trace",
@@ -72,9 +76,9 @@ pub(crate) const PACKAGES: [(&str, &[&str]); 12] = [
         &[
             "exit",
             "child config_args duration json_output known_recordings live_terminal pattern plain_table reference share signals text",
-            "command_hint command_line command_usage recording_path",
+            "command_hint command_line command_usage instant recording_path",
             "compare doctor ls recover run_or_recording summary",
-            "control export peaks record view",
+            "control explain export peaks record view",
             "exec import run session",
         ],
     ),
