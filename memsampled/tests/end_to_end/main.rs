@@ -18,6 +18,7 @@ mod daemon_ownership;
 mod daemon_sharing;
 mod daemon_survival;
 mod daemon_tcp;
+mod dashboard;
 mod exec;
 mod exits;
 mod explain;
