@@ -126,6 +126,6 @@ pub use recording::{
 pub use replace_file::replace_file;
 pub use role::role;
 pub use role_rule::{RoleField, RoleRule, RoleRuleError};
-pub use sampler::{Descriptors, Sample, Sampler, SamplerOptions, Snapshot};
+pub use sampler::{Descriptors, PssBudget, Sample, Sampler, SamplerOptions, Snapshot};
 pub use schema::{KnownPss, Totals, marks::MarkKind};
 pub use scope::{Scope, ScopeError};

@@ -508,7 +508,7 @@ pub(crate) fn numbers<'a, T: ArrowPrimitiveType>(
     column.ok_or_else(|| missing(name))
 }
 
-pub(super) fn strings<'a>(batch: &'a RecordBatch, name: &str) -> io::Result<&'a StringArray> {
+pub(crate) fn strings<'a>(batch: &'a RecordBatch, name: &str) -> io::Result<&'a StringArray> {
     let column = batch.column_by_name(name).and_then(|column| column.as_string_opt());
     column.ok_or_else(|| missing(name))
 }

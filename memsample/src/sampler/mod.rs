@@ -19,6 +19,7 @@ mod last_rollup;
 mod options;
 mod plan;
 mod processes;
+mod pss_budget;
 mod read_file;
 mod reading;
 mod snapshot;
@@ -35,6 +36,7 @@ pub(crate) use given_up::GivenUp;
 pub(crate) use governor::Governor;
 pub use options::SamplerOptions;
 pub(crate) use plan::Plan;
+pub use pss_budget::PssBudget;
 pub(crate) use read_file::{file_error, read_file};
 pub use snapshot::{Sample, Snapshot};
 pub(crate) use test_groups::{TestGroups, TestScope};
@@ -125,6 +127,17 @@ impl Sampler {
             rollups_until_boot_ns: u64::MAX,
         };
         self.sweep_as_planned(&plan)
+    }
+
+    /// Reads `files` of every process that has memory, and `smaps_rollup` of as many as `budget` allows.
+    ///
+    /// [`Sample::files`] says of which it was read.
+    pub fn sweep_within(&mut self, files: Files, budget: &mut PssBudget) -> Snapshot<'_> {
+        self.sweep(files - Files::SMAPS_ROLLUP);
+        let now = self.processes.reader.clock.now();
+        let (governor, tests, until_boot_ns) = budget.parts(now.boot_ns);
+        self.read_rollups_within(governor, tests, until_boot_ns);
+        Snapshot::new(&self.processes)
     }
 
     /// Asks the kernel to report every fork, exec and exit, by the proc connector, instead of looking for

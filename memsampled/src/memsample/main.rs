@@ -34,6 +34,8 @@ mod share;
 mod signals;
 mod summary;
 mod text;
+#[cfg(feature = "top")]
+mod top;
 mod view;
 
 use std::path::{Path, PathBuf};
@@ -77,6 +79,8 @@ enum Command {
     Explain(explain::ExplainArgs),
     Export(export::ExportArgs),
     View(view::ViewArgs),
+    #[cfg(feature = "top")]
+    Top(top::TopArgs),
     Session(session::SessionArgs),
     Start(control::start::StartArgs),
     Mark(control::mark::MarkArgs),
@@ -167,6 +171,8 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Explain(args) => explain::run(&args),
         Command::Export(args) => export::run(&args),
         Command::View(args) => view::run(&args),
+        #[cfg(feature = "top")]
+        Command::Top(args) => top::run(&args),
         Command::Session(args) => session::run(&args),
         Command::Start(args) => control::start::run(args),
         Command::Mark(args) => control::mark::run(args),

@@ -53,4 +53,6 @@ mod rust_client;
 mod stalls;
 mod suite_utah;
 mod survival;
+#[cfg(feature = "top")]
+mod top;
 mod view;

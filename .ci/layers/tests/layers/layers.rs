@@ -2,7 +2,7 @@
 
 /// The root file of each package, with its layers: a module imports only from the lines above its own.
 /// Modules on one line are one layer, and import nothing from each other.
-pub(crate) const PACKAGES: [(&str, &[&str]); 13] = [
+pub(crate) const PACKAGES: [(&str, &[&str]); 14] = [
     ("memsample/beneath/src/lib.rs", &["regular temporary", "directory", "removal", "private"]),
     (
         "memsample/src/lib.rs",
@@ -68,6 +68,19 @@ pub(crate) const PACKAGES: [(&str, &[&str]); 13] = [
         ],
     ),
     (
+        "memsampled/top/src/lib.rs",
+        &[
+            "amount cgroup_limits growth own_cost sparkline",
+            "frame",
+            "row_key source",
+            "live trail",
+            "replay rows",
+            "app",
+            "screen",
+            "show",
+        ],
+    ),
+    (
         "memsampled/runner/src/lib.rs",
         &["output replace suite", "results", "plan sandbox", "doctor run", "report"],
     ),
@@ -79,7 +92,7 @@ pub(crate) const PACKAGES: [(&str, &[&str]); 13] = [
             "command_hint command_line command_usage instant recording_path",
             "compare doctor ls recover run_or_recording summary",
             "control explain export peaks record view",
-            "exec import run session",
+            "exec import run session top",
         ],
     ),
     ("memsampled/src/memsampled/main.rs", &["args log"]),

@@ -1,4 +1,4 @@
-//! The limit of open files of `memsample record`.
+//! The limit of open files of what samples this machine.
 
 use std::fs;
 use std::path::Path;
@@ -14,7 +14,7 @@ const PER_PROCESS: u64 = 3;
 const GROWTH: u64 = 4;
 
 /// The limit of open files of this program, raised as far as necessary and allowed.
-pub(super) struct DescriptorLimit {
+pub(crate) struct DescriptorLimit {
     /// Files that may be open; `None` if the kernel did not tell, and then nothing is raised.
     limits: Option<SoftLimits>,
 }
@@ -33,7 +33,7 @@ impl SoftLimits {
 
 impl DescriptorLimit {
     /// Raises the soft limit to what the processes below `proc` need, within the hard limit.
-    pub(super) fn raise(proc: &Path) -> Self {
+    pub(crate) fn raise(proc: &Path) -> Self {
         let Ok((original, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
             return Self { limits: None };
         };
@@ -47,7 +47,7 @@ impl DescriptorLimit {
     }
 
     /// Returns how many descriptors the sampler may keep: none where the limit is not known.
-    pub(super) fn for_sampler(&self) -> usize {
+    pub(crate) fn for_sampler(&self) -> usize {
         let limit = self.limits.as_ref().map_or(0, |limits| limits.raised);
         usize::try_from(limit.saturating_sub(OTHERS)).unwrap_or(usize::MAX)
     }
@@ -56,7 +56,7 @@ impl DescriptorLimit {
     ///
     /// Otherwise a program that expects no descriptor above 1023 would break. Open descriptors stay open.
     /// If the sampler finds a new process meanwhile, it tries again at the next tick.
-    pub(super) fn with_original<T>(&self, start: impl FnOnce() -> T) -> T {
+    pub(crate) fn with_original<T>(&self, start: impl FnOnce() -> T) -> T {
         let set = |soft: fn(&SoftLimits) -> u64| {
             let _ = self.limits.as_ref().map(|limits| limits.set(soft(limits)));
         };

@@ -1,7 +1,7 @@
 //! `memsample record`: records until Ctrl-C, for a time, or while a command runs.
 
 mod args;
-mod descriptors;
+pub(crate) mod descriptors;
 mod live;
 mod measured;
 mod place;

@@ -1,0 +1,209 @@
+//! `memsample top`: a live screen of the memory of a machine, or of a recording.
+
+use std::io::{self, IsTerminal};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::ValueEnum;
+use jiff::{SignedDuration, Timestamp};
+use memsample::view::At;
+use memsample::{Recording, SamplerOptions};
+use memsample_config::Config;
+use memsample_inherited::is_ignored;
+use memsample_top::{By, Choice, LiveSource, ReplaySource, SortBy, Source, Start, show};
+use regex::Regex;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+use crate::config_args::ConfigArgs;
+use crate::exit::ExitCode;
+use crate::instant::parse_at;
+use crate::record::descriptors::DescriptorLimit;
+use crate::{duration, pattern, recording_path, summary};
+
+/// Show the memory of this machine live, or replay a recording
+///
+/// Shows processes, roles, tests, control groups or users with RSS, PSS, USS, swap, peak, growth, and the last
+/// minute of each; the memory and the pressure of the machine; and what this program costs itself. The keys are
+/// listed by `?`: among others, the left arrow steps back in time, Space pauses, and `q` quits.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:\n  \
+    memsample top --by role --sort pss\n  \
+    memsample top --filter 'cargo|rustc'\n  \
+    memsample top @latest --at 12.5s")]
+pub(crate) struct TopArgs {
+    /// Directory or name of a recording, `@latest`, or the results of a run: see `memsample ls` [default: this
+    /// machine, now]
+    #[arg(value_name = "RECORDING")]
+    recording: Option<PathBuf>,
+
+    /// Instant of the recording to begin with: a time such as 2026-11-22T20:59:38.281Z, or the time since its first
+    /// tick, such as 12.5s [default: the last tick]
+    #[arg(long, value_name = "TIME", requires = "recording", value_parser = parse_at)]
+    at: Option<At>,
+
+    /// Time from one sample to the next; of a recording, how far to go on at a time
+    #[arg(long, value_name = "TIME", default_value = "500ms", value_parser = parse_interval)]
+    interval: Duration,
+
+    /// What to show one row for
+    #[arg(long, value_name = "WHAT", default_value = "process")]
+    by: ByName,
+
+    /// Column to sort by, largest first
+    #[arg(long, value_name = "COLUMN", default_value = "rss")]
+    sort: SortName,
+
+    /// Show only processes whose command, role, test or control group matches
+    #[arg(long, value_name = "REGEX", value_parser = pattern::parse)]
+    filter: Option<Regex>,
+
+    /// Share of one CPU for reading PSS
+    #[arg(long, value_name = "SHARE", default_value_t = 0.01, conflicts_with = "recording")]
+    pss_budget: f64,
+
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+/// What a row stands for.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum ByName {
+    /// One process
+    Process,
+    /// All processes that do the same
+    Role,
+    /// All processes of a test; of a recording
+    Test,
+    /// All processes of a control group
+    Cgroup,
+    /// All processes of a user
+    User,
+}
+
+/// What the rows are sorted by.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum SortName {
+    /// Resident set
+    Rss,
+    /// Proportional set
+    Pss,
+    /// Unique set
+    Uss,
+    /// Memory in swap
+    Swap,
+    /// Largest resident set so far
+    Peak,
+    /// Growth in the last minute
+    Growth,
+    /// Name
+    Name,
+}
+
+/// The shortest interval: nobody sees more.
+const MIN_INTERVAL: Duration = Duration::from_millis(50);
+
+pub(crate) fn run(args: &TopArgs) -> anyhow::Result<ExitCode> {
+    if !io::stdout().is_terminal() {
+        bail!("stdout is not a terminal: use `memsample view`, which prints tables, CSV and JSON");
+    }
+    if !(args.pss_budget > 0.0 && args.pss_budget.is_finite()) {
+        bail!("--pss-budget is a share of one CPU above 0, such as 0.01");
+    }
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|&signal| !is_ignored(signal)) {
+        signal_hook::flag::register(signal, Arc::clone(&stop)).context("cannot handle signals")?;
+    }
+    let choice = Choice {
+        by: args.by.into(),
+        sort: args.sort.into(),
+        reverse: false,
+        tree: false,
+        filter: args.filter.clone(),
+        except: args.recording.is_none().then(own_pid),
+    };
+    let start = Start {
+        choice,
+        interval: args.interval,
+        utf8: has_utf8(),
+        colors: std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+    };
+    show(source(args)?, start, &|| stop.load(Ordering::Relaxed))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn source(args: &TopArgs) -> anyhow::Result<Box<dyn Source>> {
+    let Some(named) = &args.recording else {
+        let config = Config::read(args.config.config.as_deref())?;
+        let descriptors = DescriptorLimit::raise(Path::new("/proc"));
+        let sampler = SamplerOptions::default().max_descriptors(descriptors.for_sampler());
+        let sampler = config.redact(&args.config.redact).describe(sampler);
+        let source = LiveSource::new(sampler, args.pss_budget);
+        return Ok(Box::new(source.context("cannot sample this machine")?));
+    };
+    let (recording, recovery) = recording_path::open(named)?;
+    summary::note_recovery(recovery);
+    let at = args.at.map(|at| instant(&recording, at)).transpose()?;
+    let pace_ms = i64::try_from(args.interval.as_millis()).unwrap_or(i64::MAX);
+    Ok(Box::new(ReplaySource::new(recording, at, pace_ms)?))
+}
+
+/// Returns the instant of a recording that is meant, which must be within it.
+fn instant(recording: &Recording, at: At) -> anyhow::Result<Timestamp> {
+    let (first, last) = recording.first_and_last_tick()?.context("the recording has no tick")?;
+    let at = match at {
+        At::Time(at) => at,
+        At::Offset(since) => first.checked_add(SignedDuration::try_from(since)?)?,
+    };
+    if at < first || at > last {
+        bail!("{at:.3} is outside the recording, which goes from {first:.3} to {last:.3}");
+    }
+    Ok(at)
+}
+
+fn parse_interval(text: &str) -> Result<Duration, String> {
+    let interval = duration::parse(text)?;
+    match interval < MIN_INTERVAL {
+        true => Err(format!("the shortest interval is {} ms", MIN_INTERVAL.as_millis())),
+        false => Ok(interval),
+    }
+}
+
+fn own_pid() -> i32 {
+    rustix::process::getpid().as_raw_nonzero().get()
+}
+
+/// Returns whether the locale says that the terminal shows UTF-8.
+fn has_utf8() -> bool {
+    let set = |name| std::env::var(name).ok().filter(|value: &String| !value.is_empty());
+    let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(set);
+    let locale = locale.unwrap_or_default().to_lowercase();
+    locale.contains("utf-8") || locale.contains("utf8")
+}
+impl From<ByName> for By {
+    fn from(by: ByName) -> Self {
+        match by {
+            ByName::Process => Self::Process,
+            ByName::Role => Self::Role,
+            ByName::Test => Self::Test,
+            ByName::Cgroup => Self::Cgroup,
+            ByName::User => Self::User,
+        }
+    }
+}
+
+impl From<SortName> for SortBy {
+    fn from(sort: SortName) -> Self {
+        match sort {
+            SortName::Rss => Self::Rss,
+            SortName::Pss => Self::Pss,
+            SortName::Uss => Self::Uss,
+            SortName::Swap => Self::Swap,
+            SortName::Peak => Self::Peak,
+            SortName::Growth => Self::Growth,
+            SortName::Name => Self::Name,
+        }
+    }
+}

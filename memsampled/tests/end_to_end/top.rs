@@ -1,0 +1,236 @@
+//! `memsample top` on a terminal: what it shows, what keys do, and how it leaves the terminal.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+
+use crate::command::{memsample, recordings, wait_for};
+use nix::pty::{Winsize, openpty};
+use tempfile::tempdir;
+
+const HELD_MIB: u64 = 96;
+
+/// `memsample top` on a terminal of its own.
+struct Terminal {
+    child: Child,
+    keys: File,
+    output: Receiver<Vec<u8>>,
+    screen: vt100::Parser,
+}
+
+impl Terminal {
+    fn start(directory: &Path, (rows, columns): (u16, u16), arguments: &[&str]) -> Self {
+        let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        let pty = openpty(&size, None).unwrap();
+        let end = File::from(pty.slave);
+        let stream = || Stdio::from(end.try_clone().unwrap());
+        let child = Command::new(env!("CARGO_BIN_EXE_memsample"))
+            .arg("top")
+            .args(arguments)
+            .current_dir(directory)
+            .env("LC_ALL", "C.UTF-8")
+            .env("TERM", "xterm")
+            .stdin(stream())
+            .stdout(stream())
+            .stderr(stream())
+            .spawn()
+            .unwrap();
+        let keys = File::from(pty.master);
+        let mut reader = keys.try_clone().unwrap();
+        let (sender, output) = channel();
+        std::thread::spawn(move || {
+            let mut bytes = [0; 4096];
+            while let Ok(read @ 1..) = reader.read(&mut bytes) {
+                if sender.send(bytes[..read].to_vec()).is_err() {
+                    return;
+                }
+            }
+        });
+        Self {
+            child,
+            keys,
+            output,
+            screen: vt100::Parser::new(
+                size.ws_row.try_into().unwrap(),
+                size.ws_col.try_into().unwrap(),
+                0,
+            ),
+        }
+    }
+
+    fn press(&mut self, keys: &str) {
+        self.keys.write_all(keys.as_bytes()).unwrap();
+    }
+
+    /// Returns the screen as it is now.
+    fn text(&mut self) -> String {
+        while let Ok(bytes) = self.output.try_recv() {
+            self.screen.process(&bytes);
+        }
+        self.screen.screen().contents()
+    }
+
+    /// Waits for a screen that has what is wanted.
+    #[track_caller]
+    fn wait_for(&mut self, what: &str) -> String {
+        let mut last = String::new();
+        wait_for(&format!("`{what}` on the screen"), || {
+            last = self.text();
+            last.contains(what).then(|| last.clone())
+        })
+    }
+
+    /// Waits for the end, and returns its code and whether the terminal is as it was.
+    fn end(mut self) -> (Option<i32>, bool) {
+        let code = self.child.wait().unwrap().code();
+        self.text();
+        let screen = self.screen.screen();
+        (code, !screen.alternate_screen() && !screen.hide_cursor())
+    }
+}
+
+/// A process that holds memory, and whose command has a word of its own.
+struct Holder(Child);
+
+impl Holder {
+    fn start(word: &str) -> Self {
+        let program = format!(
+            "import sys; a = b'x' * ({HELD_MIB} << 20); print(flush=True); sys.stdin.read() # {word}"
+        );
+        let mut child = Command::new("python3")
+            .args(["-c", &program])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        Self(child)
+    }
+}
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Returns the sizes in MiB in the line of a process.
+#[track_caller]
+fn sizes(screen: &str, pid: u32) -> Vec<f64> {
+    let is_its = |line: &&str| line.split_whitespace().next() == Some(&pid.to_string());
+    let line = screen.lines().find(is_its).unwrap_or_else(|| panic!("{pid} in\n{screen}"));
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let pairs = words.windows(2).filter(|pair| pair[1] == "MiB");
+    pairs.filter_map(|pair| pair[0].trim_start_matches('≥').parse().ok()).collect()
+}
+
+#[test]
+fn the_largest_process_is_on_top_with_what_it_holds() {
+    let directory = tempdir().unwrap();
+    let holder = Holder::start("held-for-top");
+    let pid = holder.0.id();
+    let mut top = Terminal::start(directory.path(), (24, 120), &["--filter", "held-for-top"]);
+    top.wait_for(&pid.to_string());
+    let screen = top.wait_for("own cost");
+    assert!(screen.contains("this machine") && screen.contains(" live "), "{screen}");
+    let rss = sizes(&screen, pid)[0];
+    assert!((HELD_MIB as f64..HELD_MIB as f64 + 30.0).contains(&rss), "{screen}");
+    // Another order of rows, another kind of rows.
+    top.press("b");
+    top.wait_for("ROLE");
+    top.press("bbb");
+    top.wait_for("by user");
+    top.press("?");
+    top.wait_for("PgUp");
+    top.press("x");
+    top.press("/held-for-nobody\r");
+    top.wait_for("filter held-for-top");
+    top.press("/");
+    top.wait_for("Esc: leave");
+    top.press("[\r");
+    top.wait_for("no regular expression");
+    top.press("\u{3}");
+    assert_eq!(top.end(), (Some(0), true));
+}
+
+#[test]
+fn one_steps_back_in_time_while_it_samples_on() {
+    let directory = tempdir().unwrap();
+    let holder = Holder::start("gone-for-top");
+    let pid = holder.0.id().to_string();
+    let arguments = ["--filter", "gone-for-top", "--interval", "50ms"];
+    let mut top = Terminal::start(directory.path(), (24, 100), &arguments);
+    top.wait_for(&pid);
+    drop(holder);
+    wait_for("its end on the screen", || (!top.text().contains(&pid)).then_some(()));
+    // The first instant had it.
+    top.press("0");
+    let screen = top.wait_for(&pid);
+    assert!(screen.contains("s ago") || screen.contains("paused"), "{screen}");
+    top.press("$");
+    wait_for("the newest instant", || {
+        let screen = top.text();
+        (!screen.contains(&pid) && screen.contains("live")).then_some(())
+    });
+    top.press("q");
+    assert_eq!(top.end(), (Some(0), true));
+}
+
+#[test]
+fn a_recording_is_replayed() {
+    let directory = tempdir().unwrap();
+    let holder = Holder::start("recorded-for-top");
+    let pid = holder.0.id().to_string();
+    let arguments = ["record", "--duration", "2s", "--name", "it", "--pss-interval", "every"];
+    let ended = memsample(directory.path(), &arguments);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    drop(holder);
+    let recording = recordings(directory.path()).remove(0);
+    let name = recording.to_str().unwrap();
+    let arguments = [name, "--at", "1s", "--filter", "recorded-for-top"];
+    let mut top = Terminal::start(directory.path(), (24, 120), &arguments);
+    let screen = top.wait_for(&pid);
+    assert!(screen.contains("at 1.0 s") && screen.contains("paused"), "{screen}");
+    assert!(sizes(&screen, pid.parse().unwrap()).len() >= 3, "PSS and USS are known:\n{screen}");
+    top.press("\u{1b}[D");
+    top.wait_for("at 0.9 s");
+    top.press("$");
+    // The last tick is at the end or an interval before.
+    let is_last = |screen: &str| screen.contains("at 1.9 s") || screen.contains("at 2.0 s");
+    wait_for("the last tick", || is_last(&top.text()).then_some(()));
+    top.press("0");
+    top.wait_for("at 0.0 s");
+    // It is played to its end.
+    top.press(" ");
+    wait_for("the last tick", || is_last(&top.text()).then_some(()));
+    top.press("q");
+    assert_eq!(top.end(), (Some(0), true));
+
+    let ended = memsample(directory.path(), &["top", name, "--at", "5s"]);
+    assert_eq!(ended.code, Some(1), "no terminal");
+}
+
+#[test]
+fn any_terminal_will_do_and_none_is_said() {
+    let directory = tempdir().unwrap();
+    for size in [(24, 20), (3, 200), (1, 1), (50, 300)] {
+        let mut top = Terminal::start(directory.path(), size, &["--interval", "50ms"]);
+        wait_for("an output", || (!top.text().trim().is_empty()).then_some(()));
+        top.press("t\u{1b}[6~\u{1b}[F");
+        top.press("q");
+        assert_eq!(top.end(), (Some(0), true), "{size:?}");
+    }
+    let mut top = Terminal::start(directory.path(), (24, 80), &[]);
+    top.wait_for("own cost");
+    let pid = rustix::process::Pid::from_child(&top.child);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    assert_eq!(top.end(), (Some(0), true));
+
+    let ended = memsample(directory.path(), &["top"]);
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.stderr.contains("memsample view"), "{}", ended.stderr);
+}

@@ -1,0 +1,69 @@
+//! The terminal: draws, waits for keys and for the next instant.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use ratatui::crossterm::event::{Event, KeyEventKind, poll, read};
+
+use crate::app::{App, Start};
+use crate::screen::draw;
+use crate::source::Source;
+
+/// How long it takes at most until a signal is noticed.
+const PATIENCE: Duration = Duration::from_millis(200);
+
+/// Shows what a source has until the user quits, or `is_stopped` says so. The terminal is then as it was.
+///
+/// # Errors
+///
+/// There is no terminal, or the source cannot be read.
+pub fn show(
+    source: Box<dyn Source>,
+    start: Start,
+    is_stopped: &dyn Fn() -> bool,
+) -> anyhow::Result<()> {
+    let interval = start.interval;
+    let mut app = App::new(source, start);
+    let mut terminal = ratatui::try_init().context("cannot use the terminal")?;
+    let outcome = run(&mut terminal, &mut app, interval, is_stopped);
+    // A terminal that has gone cannot be put back.
+    let _ = ratatui::try_restore();
+    outcome
+}
+
+fn run(
+    terminal: &mut ratatui::DefaultTerminal,
+    app: &mut App,
+    interval: Duration,
+    is_stopped: &dyn Fn() -> bool,
+) -> anyhow::Result<()> {
+    let mut due = Instant::now() + interval;
+    while !app.is_over() && !is_stopped() {
+        terminal.draw(|frame| draw(frame, app)).context("cannot write to the terminal")?;
+        while !is_stopped() {
+            let now = Instant::now();
+            if now >= due {
+                app.tick()?;
+                // What was missed is not made up for.
+                due = Instant::now() + interval;
+                break;
+            }
+            match poll((due - now).min(PATIENCE)) {
+                Ok(true) => {}
+                Ok(false) => continue,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error).context("cannot read from the terminal"),
+            }
+            match read().context("cannot read from the terminal")? {
+                Event::Key(key) if key.kind != KeyEventKind::Release => app.key(key)?,
+                _ => {}
+            }
+            // Keys that have come meanwhile are done before the next drawing.
+            if app.is_over() || !poll(Duration::ZERO).unwrap_or(false) {
+                break;
+            }
+        }
+    }
+    Ok(())
+}
