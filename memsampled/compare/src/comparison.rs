@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::decision::{self, Case, Decision, NoUse, Verdict, decide};
 use crate::environment::{self, Difference, Part};
+use crate::history::{History, HistorySummary};
 use crate::limit::Limit;
 use crate::quantity::Quantity;
 use crate::sides::{self, Key, Number, Numbers, Run};
@@ -39,6 +40,8 @@ pub struct Options {
     pub allowed: BTreeSet<Part>,
     /// How much worse a test may get; where there are none, any change for the worse counts.
     pub limits: Vec<Limit>,
+    /// How much builds differ of which nothing has changed. What is not more than that is no change.
+    pub history: Option<History>,
 }
 
 impl Default for Options {
@@ -50,6 +53,7 @@ impl Default for Options {
             margin: 0.02,
             allowed: BTreeSet::new(),
             limits: Vec::new(),
+            history: None,
         }
     }
 }
@@ -67,6 +71,8 @@ pub struct Comparison {
     pub margin_percent: f64,
     /// The limits of `--fail-on`.
     pub fail_on: Vec<String>,
+    /// What earlier releases say about how much builds differ; `None` where none were given.
+    pub history: Option<HistorySummary>,
     /// How many comparisons there are of each verdict that occurs.
     pub counts: BTreeMap<Verdict, u64>,
     /// The runs of the base.
@@ -253,9 +259,15 @@ pub fn compare(base: &[Run], head: &[Run], options: &Options) -> Result<Comparis
     let error_bytes = origins.clone().filter_map(|it| counter_error(it)).max().unwrap_or(0);
     let page_bytes =
         origins.filter_map(|it| it.origin.page_bytes).max().map_or(PAGE_BYTES, |it| it as f64);
+    let comparisons_count = pairs.iter().filter(|(_, base, head)| is_compared(base, head)).count();
+    let build_shift =
+        options.history.map_or(0.0, |history| history.least_change(comparisons_count));
     let cases: Vec<Case> = pairs
         .iter()
-        .map(|(key, base, head)| case(key, (base, head), error_bytes as f64, page_bytes))
+        .map(|(key, base, head)| {
+            let case = case(key, (base, head), error_bytes as f64, page_bytes);
+            Case { floor: case.floor.max(build_shift), ..case }
+        })
         .collect();
     let decisions = decide(&cases, options.margin.ln_1p());
     let mut comparisons = Vec::new();
@@ -290,6 +302,7 @@ pub fn compare(base: &[Run], head: &[Run], options: &Options) -> Result<Comparis
         outcome,
         margin_percent: options.margin * 100.0,
         fail_on: options.limits.iter().map(Limit::to_string).collect(),
+        history: options.history.map(|history| history.summary(comparisons_count)),
         counts,
         base: base.iter().map(RunSummary::of).collect(),
         head: head.iter().map(RunSummary::of).collect(),
@@ -298,6 +311,10 @@ pub fn compare(base: &[Run], head: &[Run], options: &Options) -> Result<Comparis
         comparisons,
         not_compared,
     })
+}
+
+fn is_compared(base: &Numbers, head: &Numbers) -> bool {
+    !base.numbers.is_empty() && !head.numbers.is_empty()
 }
 
 /// Returns how many bytes the counters of the kernel of a run may lag behind for one process.

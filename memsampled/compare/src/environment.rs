@@ -104,6 +104,18 @@ pub struct Difference {
     pub head: Vec<String>,
 }
 
+impl Difference {
+    /// Returns what became of it from an earlier release to a later one, for people.
+    #[must_use]
+    pub fn over_time(&self) -> String {
+        let side = |values: &[String]| match values {
+            [] => "not known".to_owned(),
+            values => values.join(" and "),
+        };
+        format!("{}: {} before, now {}", self.part, side(&self.base), side(&self.head))
+    }
+}
+
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let side = |values: &[String]| match values {

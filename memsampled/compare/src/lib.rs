@@ -8,6 +8,8 @@
 //! - [`decision`]: what many comparisons of numbers say together, at levels that add up to 5 % of suites.
 //! - [`environment`]: what two runs must have in common.
 //! - [`comparison`]: what the results of runs say.
+//! - [`releases`] and [`trend`]: what many releases say of each test, one after the other.
+//! - [`history`]: how much builds differ of which nothing has changed.
 //! - [`suspects`]: the file that says what to run again.
 //! - [`report`]: what a person reads.
 //!
@@ -17,14 +19,20 @@
 pub mod comparison;
 pub mod decision;
 pub mod environment;
+pub mod history;
 mod limit;
 mod quantity;
+pub mod releases;
 pub mod report;
 mod sides;
 pub mod statistics;
 pub mod suspects;
+pub mod trend;
 
 pub use comparison::{CompareError, Comparison, Options, compare};
+pub use history::History;
 pub use limit::Limit;
 pub use quantity::Quantity;
+pub use releases::{Release, releases};
 pub use sides::Run;
+pub use trend::{Trend, TrendOptions, trend};

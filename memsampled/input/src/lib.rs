@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod byte_size;
+mod column_block;
 mod file;
 mod printable;
 mod problem;
@@ -13,6 +14,7 @@ mod source;
 mod span;
 
 pub use byte_size::ByteSize;
+pub use column_block::column_block;
 pub use file::FileKind;
 pub use printable::printable;
 pub use problem::{InputError, Problem, Problems, quoted};

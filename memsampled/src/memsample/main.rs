@@ -36,6 +36,7 @@ mod summary;
 mod text;
 #[cfg(feature = "top")]
 mod top;
+mod trend;
 mod view;
 
 use std::path::{Path, PathBuf};
@@ -76,6 +77,7 @@ enum Command {
     Ls(ls::LsArgs),
     Peaks(peaks::PeaksArgs),
     Compare(compare::CompareArgs),
+    Trend(trend::TrendArgs),
     Explain(explain::ExplainArgs),
     Export(export::ExportArgs),
     View(view::ViewArgs),
@@ -168,6 +170,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Ls(args) => ls::run(&args),
         Command::Peaks(args) => peaks::run(&args),
         Command::Compare(args) => compare::run(&args),
+        Command::Trend(args) => trend::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Export(args) => export::run(&args),
         Command::View(args) => view::run(&args),

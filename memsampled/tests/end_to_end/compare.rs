@@ -1,4 +1,4 @@
-//! Two releases whose memory is known, compared as a user does it. Slow: fifteen seconds.
+//! Releases whose memory is known, compared as a user does it.
 
 use crate::command::memsample;
 use crate::report_outputs::check_json;
@@ -84,4 +84,63 @@ fn what_cannot_be_compared_says_why() {
         assert!(ended.stderr.contains(message), "{named}: {}", ended.stderr);
         assert!(!path.join("suspects.json").exists());
     }
+}
+
+/// Puts `value` in place of every value of a key.
+fn replace(json: &mut Value, key: &str, value: &Value) {
+    match json {
+        Value::Object(object) => {
+            for (name, inner) in object.iter_mut() {
+                match name == key {
+                    true => *inner = value.clone(),
+                    false => replace(inner, key, value),
+                }
+            }
+        }
+        Value::Array(array) => array.iter_mut().for_each(|inner| replace(inner, key, value)),
+        _ => {}
+    }
+}
+
+#[test]
+fn releases_have_a_trend_and_a_history() {
+    let directory = tempdir().unwrap();
+    let path = directory.path();
+    let suite = "name = \"one\"\n[defaults]\nsandbox = \"none\"\n[[test]]\nname = \"hold\"\ncommand = [\"sleep\", \"0.3\"]\n";
+    std::fs::write(path.join("suite.toml"), suite).unwrap();
+    let ended = memsample(path, &["run", "suite.toml", "--label", "release=v", "--name", "first"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let results = std::fs::read(path.join("runs/first/results.json")).unwrap();
+    let results: Value = serde_json::from_slice(&results).unwrap();
+    for release in 0..12_u64 {
+        let mut results = results.clone();
+        // It grows by a tenth in the seventh release.
+        let bytes = if release < 7 { 100_u64 << 20 } else { 110 << 20 } + release % 3 * 4096;
+        replace(&mut results, "rss_peak_bytes", &bytes.into());
+        replace(&mut results, "release", &format!("v{release}").into());
+        replace(&mut results, "started", &format!("2026-01-{:02}T00:00:00Z", release + 1).into());
+        let run = path.join(format!("archive/r{release}"));
+        std::fs::create_dir_all(&run).unwrap();
+        std::fs::write(run.join("results.json"), results.to_string()).unwrap();
+    }
+    let ended = memsample(path, &["trend", "archive", "--json"]);
+    let trend = ended.json();
+    let changes = &trend["tests"][0]["changes"];
+    assert_eq!((ended.code, changes.as_array().unwrap().len()), (Some(0), 1), "{trend:#}");
+    assert_eq!(changes[0]["release"], "v7");
+    assert!((changes[0]["change_percent"].as_f64().unwrap() - 10.0).abs() < 0.1);
+    let text = memsample(path, &["trend", "archive"]).stdout;
+    assert!(text.contains("+10.0 % at v7"), "{text}");
+    assert_eq!(memsample(path, &["trend", "archive", "--test", "none"]).code, Some(1));
+
+    let sides = ["compare", "--base", "archive/r10", "--head", "archive/r11"];
+    let with_history =
+        |history: &str| memsample(path, &[&sides[..], &["--history", history, "--json"]].concat());
+    let ended = with_history("archive");
+    let comparison = check_json("compare", ended.stdout.as_bytes());
+    // Those that are compared are not in it.
+    assert_eq!(comparison["history"]["releases"], 10, "{}", ended.stderr);
+    let ended = with_history("archive/r0");
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.stderr.contains("3 are the least"), "{}", ended.stderr);
 }

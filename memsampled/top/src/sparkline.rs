@@ -1,9 +1,7 @@
 //! The last minute in a few characters.
 
-/// What stands for nothing up to all.
-const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
-/// The same on a terminal without UTF-8.
-const ASCII: [char; 8] = ['_', '_', '.', '.', '-', '-', '=', '#'];
+use memsample_input::column_block;
+
 /// The height of a sparkline is at least this part of the largest value: noise is not to look like growth.
 const MIN_RANGE: f64 = 0.1;
 
@@ -29,11 +27,7 @@ pub fn sparkline(points: &[(i64, u64)], span: (i64, i64), width: usize, utf8: bo
     let (low, high) = (low as f64, high as f64);
     let range = (high - low).max(high * MIN_RANGE).max(1.0);
     let lowest = (low + high - range) / 2.0;
-    let levels = if utf8 { BLOCKS } else { ASCII };
-    let character = |bytes: u64| {
-        let level = ((bytes as f64 - lowest) / range * 7.0).round() as usize;
-        levels.get(level.min(7)).copied().unwrap_or(' ')
-    };
+    let character = |bytes: u64| column_block((bytes as f64 - lowest) / range, utf8);
     largest.iter().map(|bytes| bytes.map_or(' ', character)).collect()
 }
 

@@ -24,7 +24,7 @@ pub(crate) const PACKAGES: [(&str, &[&str]); 14] = [
     ),
     (
         "memsampled/input/src/lib.rs",
-        &["byte_size printable rounded_size source span", "problem", "file"],
+        &["byte_size column_block printable rounded_size source span", "problem", "file"],
     ),
     (
         "memsampled/inherited/src/lib.rs",
@@ -36,6 +36,8 @@ pub(crate) const PACKAGES: [(&str, &[&str]); 14] = [
         &[
             "quantity statistics suspects",
             "decision environment limit sides",
+            "releases",
+            "history trend",
             "comparison",
             "report",
         ],
@@ -91,7 +93,7 @@ pub(crate) const PACKAGES: [(&str, &[&str]); 14] = [
             "child config_args duration json_output known_recordings live_terminal pattern plain_table reference share signals text",
             "command_hint command_line command_usage instant recording_path",
             "compare doctor ls recover run_or_recording summary",
-            "control explain export peaks record view",
+            "control explain export peaks record trend view",
             "exec import run session top",
         ],
     ),

@@ -1,8 +1,10 @@
-//! What a person reads of a comparison: text for a terminal, Markdown for a pull request.
+//! What a person reads of a comparison or a trend: text for a terminal, Markdown for a pull request.
 
 mod markdown;
 mod text;
+mod trend;
 mod wording;
 
 pub use markdown::markdown;
 pub use text::text;
+pub use trend::{trend_markdown, trend_text};

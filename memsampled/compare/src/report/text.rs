@@ -107,7 +107,7 @@ fn is_marked(it: &Compared) -> bool {
 }
 
 /// Cuts a text that needs more than `columns`, and marks the cut.
-fn cut(text: &str, columns: usize) -> String {
+pub(super) fn cut(text: &str, columns: usize) -> String {
     let width = |char: char| char.width().unwrap_or(0);
     if text.chars().map(width).sum::<usize>() <= columns {
         return text.to_owned();

@@ -66,6 +66,16 @@ pub(super) fn notes(comparison: &Comparison) -> Vec<String> {
     for difference in &comparison.different {
         notes.push(format!("allowed to differ: {}", printable(&difference.to_string())));
     }
+    if let Some(history) = &comparison.history {
+        notes.push(format!(
+            "{} earlier releases: builds differ by {:.2} % of which nothing has changed, so that a change below {:.1} % is \
+             none; twenty repeats a side find one of {:.1} %",
+            history.releases,
+            history.build_shift_percent,
+            history.least_change_percent,
+            history.smallest_change_found_percent
+        ));
+    }
     if !comparison.unknown.is_empty() {
         let words: Vec<&str> = comparison.unknown.iter().map(|part| part.word()).collect();
         notes.push(format!(

@@ -51,6 +51,15 @@ pub(crate) struct CompareArgs {
     #[arg(long, value_name = "PART", value_delimiter = ',')]
     pub(crate) allow_different: Vec<Part>,
 
+    /// Earlier runs that tell how much builds differ of which nothing has changed: directories of runs, grouped into
+    /// releases by their label. Smaller changes are not called one; a history never calls anything worse
+    #[arg(long, value_name = "DIR", num_args = 1..)]
+    pub(crate) history: Vec<PathBuf>,
+
+    /// Label of runs that names their release in the history
+    #[arg(long, value_name = "LABEL", default_value = "release", requires = "history")]
+    pub(crate) history_label: String,
+
     /// Write which tests need how many repeats more, for `memsample run --suspects`
     #[arg(long, value_name = "FILE")]
     pub(crate) suspects: Option<PathBuf>,

@@ -1,11 +1,11 @@
 //! `memsample compare`: compares the memory of the tests of two releases.
 
 mod args;
-mod runs;
+pub(crate) mod runs;
 
 use anyhow::{Context, bail};
 use memsample_compare::comparison::CompareOutcome;
-use memsample_compare::{Options, compare, report};
+use memsample_compare::{History, Options, compare, releases, report};
 use memsample_inherited::{print, tell};
 use memsample_input::printable;
 
@@ -29,6 +29,7 @@ pub(crate) fn run(args: &CompareArgs) -> anyhow::Result<ExitCode> {
         margin: args.margin,
         allowed: args.allow_different.iter().copied().collect(),
         limits: args.fail_on.clone(),
+        history: history(args, &base, &head)?,
     };
     let comparison = compare(&of(base), &of(head), &options)?;
     if let Some(path) = &args.suspects {
@@ -54,4 +55,22 @@ pub(crate) fn run(args: &CompareArgs) -> anyhow::Result<ExitCode> {
             ExitCode::SUSPECTS
         }
     })
+}
+
+/// Reads how much builds differ from the runs of `--history`, but for those that are compared.
+fn history(
+    args: &CompareArgs,
+    base: &[runs::Found],
+    head: &[runs::Found],
+) -> anyhow::Result<Option<History>> {
+    if args.history.is_empty() {
+        return Ok(None);
+    }
+    let mut grouped = runs::grouped(&args.history).context("--history")?;
+    let is_compared = |run: &runs::Found| base.iter().chain(head).any(|it| it.is_same(run));
+    grouped.retain(|(_, run)| !is_compared(run));
+    let grouped = grouped.into_iter().map(|(group, found)| (group, found.run));
+    let releases = releases(grouped, &args.history_label);
+    let history = History::of(&releases, &args.quantity).map_err(anyhow::Error::msg);
+    history.context("--history").map(Some)
 }

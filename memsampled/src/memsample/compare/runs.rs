@@ -15,19 +15,19 @@ use crate::reference::{back, is_named};
 const PLACE: &str = "runs";
 
 /// A run, and where it really is.
-pub(super) struct Found {
-    pub(super) run: Run,
+pub(crate) struct Found {
+    pub(crate) run: Run,
     file: PathBuf,
 }
 
 impl Found {
-    pub(super) fn is_same(&self, other: &Self) -> bool {
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
         self.file == other.file
     }
 }
 
 /// Reads the results of all runs that are named, each once.
-pub(super) fn read(named: &[PathBuf]) -> anyhow::Result<Vec<Found>> {
+pub(crate) fn read(named: &[PathBuf]) -> anyhow::Result<Vec<Found>> {
     let mut found: Vec<Found> = Vec::new();
     for named in named {
         for path in resolve(named)? {
@@ -43,6 +43,29 @@ pub(super) fn read(named: &[PathBuf]) -> anyhow::Result<Vec<Found>> {
         }
     }
     Ok(found)
+}
+
+/// Reads the results of all runs that are named, each once, with the directory that it was found in if several are named:
+/// each is then a release. The name of a run is that of its directory alone.
+pub(crate) fn grouped(named: &[PathBuf]) -> anyhow::Result<Vec<(Option<String>, Found)>> {
+    let mut grouped: Vec<(Option<String>, Found)> = Vec::new();
+    for path in named {
+        let found = read(std::slice::from_ref(path))?;
+        // One directory of runs has those of all releases.
+        let is_release = named.len() > 1 && found.len() > 1;
+        let group = is_release.then(|| name_of(path));
+        for mut run in found {
+            run.run.name = name_of(Path::new(&run.run.name));
+            if !grouped.iter().any(|(_, other)| other.is_same(&run)) {
+                grouped.push((group.clone(), run));
+            }
+        }
+    }
+    Ok(grouped)
+}
+
+fn name_of(path: &Path) -> String {
+    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
 }
 
 /// Returns the files of results that are named.
