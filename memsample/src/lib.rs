@@ -123,7 +123,7 @@ pub use recorder::{
 pub use recording::{
     ClockAnchor, End, ForksBy, InstantError, LastReading, Machine, Manifest, OpenError, Provenance,
     Quantiles, RecordedInstant, RecordedProcess, RecorderUsage, Recording, RecordingState,
-    Recovery, Settings, is_disk_full, write_test_tables,
+    Recovery, Settings, is_disk_full, read_test_table, write_test_tables,
 };
 pub use replace_file::replace_file;
 pub use role::role;

@@ -34,6 +34,6 @@ pub(crate) use images::ImageRow;
 pub(crate) use instant::{numbers, strings};
 pub(crate) use layout::{Lock, RecordingDirectory};
 pub(crate) use manifest::{file_names, millis};
-pub use test_tables::write_test_tables;
+pub use test_tables::{read_test_table, write_test_tables};
 pub use writer::is_disk_full;
 pub(crate) use writer::{Closed, RecordingWriter};

@@ -1,14 +1,15 @@
-//! Writes the tables about the tests of a run, each as a whole.
+//! Writes and reads the tables about the tests of a run, each as a whole.
 
 use std::fs::File;
 use std::io;
 use std::path::Path;
 
 use arrow_array::RecordBatch;
+use memsample_beneath::open_regular;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
 
-use super::parquet_file::io_error;
+use super::parquet_file::{ParquetFile, io_error};
 use super::table::{Purpose, properties};
 use crate::replace_file::replace_file;
 use crate::schema::tests::{self, AttemptKey, TestRoleRow, TestRow};
@@ -30,6 +31,24 @@ pub fn write_test_tables(
     roles.sort_by(|a, b| order(&a.key).cmp(&order(&b.key)));
     write(directory, &tests::tests(), tests::TEST_FIELDS, &tests)?;
     write(directory, &tests::test_roles(), tests::ROLE_FIELDS, &roles)
+}
+
+/// Reads some columns of a table that [`write_test_tables`] wrote into `directory`, batch by batch. A column that the file
+/// does not have is not in the batches.
+///
+/// # Errors
+///
+/// The file cannot be opened, or is damaged; each batch is an error where it is.
+pub fn read_test_table(
+    directory: &Path,
+    name: &str,
+    columns: &[&str],
+) -> io::Result<impl Iterator<Item = io::Result<RecordBatch>>> {
+    let path = directory.join(format!("{name}.parquet"));
+    let named =
+        |error: io::Error| io::Error::new(error.kind(), format!("`{}`: {error}", path.display()));
+    let file = open_regular(&path).and_then(ParquetFile::new).map_err(named)?;
+    file.rows(columns, &(i64::MIN..=i64::MAX)).map_err(named)
 }
 
 fn order(key: &AttemptKey) -> (&str, u32, u32) {

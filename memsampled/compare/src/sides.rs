@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use memsample_runner::results::{
-    AttemptResults, BoundedBytes, Memory, Results, TestResults, Verdict,
-};
+use memsample_runner::results::{AttemptResults, BoundedBytes, Memory, Results, TestResults};
 
 use crate::quantity::Quantity;
 
@@ -72,7 +70,7 @@ pub(crate) fn numbers(
                 quantity,
             };
             for attempt in last_attempts(test) {
-                let came_to_its_end = came_to_its_end(attempt);
+                let came_to_its_end = attempt.ended.came_to_its_end();
                 let mut add = |key: Key, bytes: Option<BoundedBytes>| {
                     let of = numbers.entry(key).or_default();
                     match bytes.filter(|bytes| bytes.lower > 0) {
@@ -100,16 +98,4 @@ fn last_attempts(test: &TestResults) -> impl Iterator<Item = &AttemptResults> {
     test.repetitions()
         .into_values()
         .filter_map(|(_, attempts)| attempts.into_iter().max_by_key(|attempt| attempt.attempt))
-}
-
-/// Returns whether an attempt did all that it does: what was cut short used less. Above a budget it did; that is what
-/// a comparison is to find.
-fn came_to_its_end(attempt: &AttemptResults) -> bool {
-    match attempt.ended.outcome {
-        Verdict::Passed | Verdict::Flaky => true,
-        Verdict::OverBudget | Verdict::Leaked | Verdict::LeftOver => {
-            attempt.ended.exit_code == Some(0)
-        }
-        _ => false,
-    }
 }

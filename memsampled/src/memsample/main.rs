@@ -12,7 +12,10 @@ mod doctor;
 mod duration;
 mod exec;
 mod exit;
+mod explain;
+mod export;
 mod import;
+mod instant;
 mod json_output;
 mod known_recordings;
 mod leaks;
@@ -27,6 +30,7 @@ mod recover;
 mod reference;
 mod report;
 mod run;
+mod run_or_recording;
 mod session;
 mod share;
 mod signals;
@@ -78,6 +82,8 @@ enum Command {
     Report(report::ReportArgs),
     Trend(trend::TrendArgs),
     Leaks(leaks::LeaksArgs),
+    Explain(explain::ExplainArgs),
+    Export(export::ExportArgs),
     View(view::ViewArgs),
     #[cfg(feature = "top")]
     Top(top::TopArgs),
@@ -171,6 +177,8 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Report(args) => report::run(&args),
         Command::Trend(args) => trend::run(&args),
         Command::Leaks(args) => leaks::run(&args),
+        Command::Explain(args) => explain::run(&args),
+        Command::Export(args) => export::run(&args),
         Command::View(args) => view::run(&args),
         #[cfg(feature = "top")]
         Command::Top(args) => top::run(&args),

@@ -19,8 +19,8 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::config_args::ConfigArgs;
 use crate::exit::ExitCode;
+use crate::instant::parse_at;
 use crate::record::descriptors::DescriptorLimit;
-use crate::view::parse_at;
 use crate::{duration, pattern, recording_path, summary};
 
 /// Show the memory of this machine live, or replay a recording
@@ -106,8 +106,14 @@ enum SortName {
 const MIN_INTERVAL: Duration = Duration::from_millis(50);
 
 pub(crate) fn run(args: &TopArgs) -> anyhow::Result<ExitCode> {
-    if !io::stdout().is_terminal() {
-        bail!("stdout is not a terminal: use `memsample view`, which prints tables, CSV and JSON");
+    for (name, is_terminal) in
+        [("stdin", io::stdin().is_terminal()), ("stdout", io::stdout().is_terminal())]
+    {
+        if !is_terminal {
+            bail!(
+                "{name} is not a terminal: use `memsample view`, which prints tables, CSV and JSON"
+            );
+        }
     }
     if !(args.pss_budget > 0.0 && args.pss_budget.is_finite()) {
         bail!("--pss-budget is a share of one CPU above 0, such as 0.01");

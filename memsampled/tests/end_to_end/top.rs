@@ -230,6 +230,14 @@ fn any_terminal_will_do_and_none_is_said() {
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
     assert_eq!(top.end(), (Some(0), true));
 
+    // The terminal goes away, and its signal is ignored.
+    let mut top = Terminal::start(directory.path(), (24, 80), &[]);
+    top.wait_for("own cost");
+    let Terminal { mut child, keys, output, .. } = top;
+    drop(keys);
+    drop(output);
+    wait_for("its end without a terminal", || child.try_wait().unwrap());
+
     let ended = memsample(directory.path(), &["top"]);
     assert_eq!(ended.code, Some(1));
     assert!(ended.stderr.contains("memsample view"), "{}", ended.stderr);

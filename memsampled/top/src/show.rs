@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use ratatui::crossterm::event::{Event, KeyEventKind, poll, read};
+use rustix::event::{PollFd, PollFlags, Timespec};
 
 use crate::app::{App, Start};
 use crate::screen::draw;
@@ -49,21 +50,52 @@ fn run(
                 due = Instant::now() + interval;
                 break;
             }
-            match poll((due - now).min(PATIENCE)) {
-                Ok(true) => {}
-                Ok(false) => continue,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(error).context("cannot read from the terminal"),
+            match keys_within((due - now).min(PATIENCE)) {
+                Keys::Pressed => {}
+                Keys::None => continue,
+                Keys::TerminalGone => return Ok(()),
+            }
+            // A change of the size of the terminal is seen at the next drawing.
+            if !poll(Duration::ZERO).context("cannot read from the terminal")? {
+                continue;
             }
             match read().context("cannot read from the terminal")? {
                 Event::Key(key) if key.kind != KeyEventKind::Release => app.key(key)?,
                 _ => {}
             }
             // Keys that have come meanwhile are done before the next drawing.
-            if app.is_over() || !poll(Duration::ZERO).unwrap_or(false) {
+            if app.is_over() || keys_within(Duration::ZERO) != Keys::Pressed {
                 break;
             }
         }
     }
     Ok(())
+}
+
+/// What came from the terminal.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Keys {
+    Pressed,
+    None,
+    /// Nobody holds its other end. To read from it would never end.
+    TerminalGone,
+}
+
+/// Waits for keys.
+fn keys_within(patience: Duration) -> Keys {
+    let input = io::stdin();
+    let mut fds = [PollFd::new(&input, PollFlags::IN)];
+    let timeout = Timespec {
+        tv_sec: i64::try_from(patience.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: patience.subsec_nanos().into(),
+    };
+    // A signal ends the wait, and is looked at then.
+    let answered = rustix::event::poll(&mut fds, Some(&timeout)).unwrap_or(0);
+    let events = fds.iter().map(PollFd::revents).fold(PollFlags::empty(), |all, it| all | it);
+    let gone = PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL;
+    match answered {
+        0 => Keys::None,
+        _ if events.intersects(gone) => Keys::TerminalGone,
+        _ => Keys::Pressed,
+    }
 }

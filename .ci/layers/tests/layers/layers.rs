@@ -2,7 +2,7 @@
 
 /// The root file of each package, with its layers: a module imports only from the lines above its own.
 /// Modules on one line are one layer, and import nothing from each other.
-pub(crate) const PACKAGES: [(&str, &[&str]); 13] = [
+pub(crate) const PACKAGES: [(&str, &[&str]); 16] = [
     ("memsample/beneath/src/lib.rs", &["regular temporary", "directory", "removal", "private"]),
     (
         "memsample/src/lib.rs",
@@ -40,6 +40,18 @@ pub(crate) const PACKAGES: [(&str, &[&str]); 13] = [
             "history trend",
             "comparison",
             "report",
+        ],
+    ),
+    (
+        "memsampled/explain/src/lib.rs",
+        &["kills limits subject", "change last_second", "explanation", "text"],
+    ),
+    (
+        "memsampled/export/src/lib.rs",
+        &[
+            "figures series table trace",
+            "arrow bencher csv jenkins_plot openmetrics chrome",
+            "gitlab perfetto",
         ],
     ),
     ("memsampled/config/src/lib.rs", &["limits wrong_value", "flight", "daemon", "file"]),
@@ -87,9 +99,9 @@ pub(crate) const PACKAGES: [(&str, &[&str]); 13] = [
         &[
             "exit",
             "child config_args duration json_output known_recordings live_terminal pattern plain_table reference share signals text",
-            "command_hint command_line command_usage recording_path",
-            "compare doctor ls recover summary",
-            "control leaks peaks record report trend view",
+            "command_hint command_line command_usage instant recording_path",
+            "compare doctor ls recover run_or_recording summary",
+            "control explain export leaks peaks record report trend view",
             "exec import run session top",
         ],
     ),

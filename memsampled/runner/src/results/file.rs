@@ -275,6 +275,17 @@ impl TestResults {
 }
 
 impl EndResults {
+    /// Returns whether an attempt did all that it does, so that what it used can be compared: what is cut short uses less.
+    /// Above a budget it did, and that is what a comparison is to find.
+    #[must_use]
+    pub fn came_to_its_end(&self) -> bool {
+        match self.outcome {
+            Verdict::Passed | Verdict::Flaky => true,
+            Verdict::OverBudget | Verdict::Leaked | Verdict::LeftOver => self.exit_code == Some(0),
+            _ => false,
+        }
+    }
+
     /// Describes why it ended so: the reason, and the line of its output that says more.
     pub(crate) fn why(&self) -> Option<String> {
         wording::joined(self.reason.as_deref(), self.message.as_deref())

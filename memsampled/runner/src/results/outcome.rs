@@ -204,7 +204,8 @@ impl Verdict {
     }
 
     /// Returns the same as the end of a sentence: `was ended by a signal`.
-    pub(super) fn phrase(self) -> &'static str {
+    #[must_use]
+    pub fn phrase(self) -> &'static str {
         match self {
             Self::Passed => "passed",
             Self::Flaky => "passed when it was tried again",

@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 
 use clap::ValueEnum;
-use jiff::Timestamp;
 use memsample::view::{self, At};
 use regex::Regex;
 
 use crate::config_args::ConfigArgs;
+use crate::instant::parse_at;
 use crate::json_output::JsonArgs;
-use crate::{duration, pattern};
+use crate::pattern;
 
 /// Show the memory of every process, now or at an instant of a recording
 ///
@@ -120,16 +120,4 @@ impl From<By> for view::By {
             By::Role => Self::Role,
         }
     }
-}
-
-/// Reads an instant of a recording: a time, or the time since the first tick.
-pub(crate) fn parse_at(text: &str) -> Result<At, String> {
-    if let Ok(time) = text.parse::<Timestamp>() {
-        return Ok(At::Time(time));
-    }
-    duration::parse(text).map(At::Offset).map_err(|_| match text.parse::<f64>() {
-        Ok(_) => format!("a unit is missing: `{text}s`?"),
-        Err(_) => "write a time such as 2026-11-22T20:59:38.281Z, or the time since the first tick such as 12.5s"
-            .to_owned(),
-    })
 }

@@ -16,7 +16,7 @@ use memsample_inherited::{print, tell};
 use crate::exit::ExitCode;
 use crate::{recording_path, summary};
 use args::By;
-pub(crate) use args::{ViewArgs, parse_at};
+pub(crate) use args::ViewArgs;
 use print::Unit;
 
 pub(crate) fn run(args: &ViewArgs) -> anyhow::Result<ExitCode> {

@@ -1,0 +1,220 @@
+//! An explanation as text for a terminal.
+
+use memsample_input::{printable, rounded_size};
+use memsample_runner::results::Verdict;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+use crate::change::Change;
+use crate::explanation::{Before, Explanation};
+use crate::last_second::LargeProcess;
+
+/// Other tests that are named.
+const MAX_OTHERS: usize = 5;
+/// Columns of all but the role.
+const OTHER_COLUMNS: usize = 65;
+/// Columns that a role has at least.
+const MIN_ROLE: usize = 12;
+
+/// Returns an explanation as text of `width` columns.
+#[must_use]
+pub fn text(explanation: &Explanation, width: usize) -> String {
+    let mut text = String::new();
+    let mut say = |line: &str| text.push_str(&folded(line, width));
+    say(&first_line(explanation));
+    for why in &explanation.why {
+        say(&format!("  {}", printable(why)));
+    }
+    if let Some(peak) = explanation.rss_peak_bytes {
+        let upper = match explanation.rss_peak_bytes_upper {
+            Some(upper) => format!("at most {}", rounded_size(upper)),
+            None => "no upper bound is known".to_owned(),
+        };
+        say(&format!("peak RSS of all its processes: at least {}, {upper}", rounded_size(peak)));
+    }
+    if let Some(seen) = seen(explanation) {
+        say(&format!("\n{seen}"));
+        text.push_str(&table(&explanation.largest, width));
+        text.push_str(&folded(
+            "GREW: in the ten seconds before, or since its first sample. DOUBLED IN: it had half of its RSS so long before.",
+            width,
+        ));
+    }
+    let mut say = |line: &str| text.push_str(&folded(line, width));
+    for (index, limit) in explanation.limits.iter().enumerate() {
+        let gap = if index == 0 { "\n" } else { "" };
+        let (used, of) = (rounded_size(limit.used_bytes), rounded_size(limit.limit_bytes));
+        match (&limit.cgroup, limit.age_ms) {
+            (Some(cgroup), age) => say(&format!(
+                "{gap}limit: {used} of {of} charged to the control group {} (read {:.1} s before)",
+                printable(cgroup),
+                age.unwrap_or(0) as f64 / 1000.0
+            )),
+            (None, _) => {
+                say(&format!("{gap}machine: {used} of {of} could not be had without swapping"))
+            }
+        }
+    }
+    if let Some(change) = &explanation.change {
+        say("\nagainst the base:");
+        changes(change).iter().for_each(|line| say(&format!("  {line}")));
+    }
+    if !explanation.not_seen.is_empty() {
+        say("\nnot seen:");
+        explanation.not_seen.iter().for_each(|line| say(&format!("  {}", printable(line))));
+    }
+    if !explanation.others.is_empty() {
+        let named = explanation.others.iter().take(MAX_OTHERS).map(|it| printable(it));
+        let named: Vec<String> = named.collect();
+        let more = match explanation.others.len().saturating_sub(MAX_OTHERS) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        say(&format!("\nother tests that did not pass: {}{more}; see --test", named.join(", ")));
+    }
+    text
+}
+
+fn first_line(explanation: &Explanation) -> String {
+    let Some(test) = &explanation.test else { return "why the recording ended:".to_owned() };
+    let mut name = printable(test);
+    if explanation.repetition.is_some_and(|it| it > 1) {
+        name.push_str(&format!(" [{}]", explanation.repetition.unwrap_or(1)));
+    }
+    if explanation.attempt.is_some_and(|it| it > 1) {
+        name.push_str(&format!(" (try {})", explanation.attempt.unwrap_or(1)));
+    }
+    format!("{name} {}", explanation.outcome.map_or("", Verdict::phrase))
+}
+
+fn seen(explanation: &Explanation) -> Option<String> {
+    let (at, before) = (explanation.at?, explanation.before_ms? as f64 / 1000.0);
+    let (rss, processes) = (explanation.rss_bytes?, explanation.processes?);
+    let what = match explanation.before {
+        Before::Kill => "the kill",
+        Before::End => "the end",
+        Before::Instant => "that instant",
+    };
+    Some(format!(
+        "largest in the last second before {what}: {} in {processes} process{} at {at:.3}, {before:.3} s before",
+        rounded_size(rss),
+        if processes == 1 { "" } else { "es" },
+    ))
+}
+
+fn table(largest: &[LargeProcess], width: usize) -> String {
+    let room = width.saturating_sub(OTHER_COLUMNS).max(MIN_ROLE);
+    let roles: Vec<String> = largest.iter().map(|it| cut(&printable(&it.role), room)).collect();
+    let widest = roles.iter().map(|role| role.width()).max().unwrap_or(0).max(4);
+    let mut text = format!(
+        "ROLE{}  {:>7} {:>10} {:>10} {:>10} {:>11} {:>10}\n",
+        " ".repeat(widest - 4),
+        "PID",
+        "RSS",
+        "ANON",
+        "SWAP",
+        "GREW",
+        "DOUBLED IN"
+    );
+    for (it, role) in largest.iter().zip(&roles) {
+        let pid = if it.pid == 0 { "-".to_owned() } else { it.pid.to_string() };
+        let sign = if it.grown_bytes < 0 { "-" } else { "+" };
+        let doubled = it.doubled_in_ms.map(|ms| format!("{:.1} s", ms as f64 / 1000.0));
+        text.push_str(&format!(
+            "{role}{}  {pid:>7} {:>10} {:>10} {:>10} {:>11} {:>10}\n",
+            " ".repeat(widest - role.width()),
+            rounded_size(it.rss_bytes),
+            rounded_size(it.anon_bytes),
+            rounded_size(it.swap_bytes),
+            format!("{sign}{}", rounded_size(it.grown_bytes.unsigned_abs())),
+            doubled.unwrap_or_else(|| "-".to_owned()),
+        ));
+    }
+    text
+}
+
+fn changes(change: &Change) -> Vec<String> {
+    let Some(outcome) = change.base_outcome else {
+        return vec!["it has no such test".to_owned()];
+    };
+    let mut lines = vec![format!("there it {}", outcome.phrase())];
+    let size = |bytes: Option<u64>| bytes.map_or("not measured".to_owned(), rounded_size);
+    let sure = match change.bounds_differ {
+        Some(true) => "their bounds do not overlap",
+        Some(false) => "their bounds overlap: it may be one of sampling",
+        None => "without an upper bound it cannot be told whether it is one of sampling",
+    };
+    lines.push(format!(
+        "peak RSS at least {} there, {} here; {sure}; `memsample compare` tells changes from noise",
+        size(change.base_rss_peak_bytes),
+        size(change.rss_peak_bytes)
+    ));
+    for role in &change.roles {
+        let (there, here) = (size(role.base_rss_peak_bytes), size(role.rss_peak_bytes));
+        lines.push(format!("{}: {there} there, {here} here", printable(&role.role)));
+    }
+    lines
+}
+
+/// Folds a line between its words. What follows is indented as the line is, and by two more.
+fn folded(line: &str, width: usize) -> String {
+    let indent = line.trim_start_matches('\n').len() - line.trim_start().len() + 2;
+    let mut text = String::new();
+    let mut used = 0;
+    for word in line.split_inclusive(' ') {
+        let wide = word.trim_end().trim_start_matches('\n').width();
+        if used > indent && used + wide > width {
+            text.truncate(text.trim_end_matches(' ').len());
+            text.push('\n');
+            text.push_str(&" ".repeat(indent));
+            used = indent;
+        }
+        text.push_str(word);
+        used += word.trim_start_matches('\n').width();
+    }
+    text.push('\n');
+    text
+}
+
+/// Shortens a name in its middle: what tells it from others is often at its end.
+fn cut(name: &str, columns: usize) -> String {
+    if name.width() <= columns {
+        return name.to_owned();
+    }
+    let first = |chars: &mut dyn Iterator<Item = char>, columns: usize| -> String {
+        let mut used = 0;
+        let fits = |char: &char| {
+            used += char.width().unwrap_or(0);
+            used <= columns
+        };
+        chars.take_while(fits).collect()
+    };
+    let kept = columns.saturating_sub(1);
+    let end = first(&mut name.chars().rev(), kept - kept / 2);
+    let end: String = end.chars().rev().collect();
+    format!("{}…{end}", first(&mut name.chars(), kept / 2))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_line_is_wider_than_the_terminal() {
+        let process = LargeProcess {
+            process: 1,
+            pid: 4_194_304,
+            role: "a long role 日本 ".repeat(1000),
+            rss_bytes: (1024 << 20) - 1,
+            anon_bytes: (1024 << 20) - 1,
+            swap_bytes: 0,
+            grown_bytes: -((1000 << 20) - 1),
+            doubled_in_ms: Some(86_400_000),
+        };
+        let table = table(&[process], 80);
+        assert_eq!(table.lines().count(), 2);
+        assert!(table.lines().all(|line| line.width() <= 80), "{table}");
+        let text = folded("  one two three", 10);
+        assert_eq!(text, "  one two\n    three\n");
+        assert_eq!(folded("\nnot seen:", 5), "\nnot\n  seen:\n");
+    }
+}

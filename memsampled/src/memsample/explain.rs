@@ -1,0 +1,100 @@
+//! `memsample explain`: what happened to a test, or to a recording, in plain words.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use memsample::Recording;
+use memsample::view::At;
+use memsample_explain::{Question, explain, explain_recording, text};
+use memsample_inherited::{print, tell};
+use memsample_input::printable;
+
+use crate::exit::ExitCode;
+use crate::instant::parse_at;
+use crate::json_output::JsonArgs;
+use crate::plain_table::terminal_width;
+use crate::recording_path;
+use crate::run_or_recording::RunOrRecording;
+use crate::summary::note_recovery;
+
+/// Columns of a text that is read elsewhere than on a terminal.
+const WIDTH: usize = 80;
+
+/// Explain what happened to a test of a run, or to a recording
+///
+/// Says why it ended; who was largest in the last second before, and since when; what the limits were; what changed
+/// against another run; and what was not seen.
+#[derive(clap::Args)]
+pub(crate) struct ExplainArgs {
+    /// Directory or name of a run or a recording, or @latest
+    #[arg(value_name = "RUN|RECORDING", default_value = "@latest")]
+    run: PathBuf,
+
+    /// Test to explain [default: of those that did not pass the one that tells most, out of memory before all others;
+    /// else the largest]
+    #[arg(long, value_name = "NAME")]
+    test: Option<String>,
+
+    /// Instant to look at instead of the end: a time such as 2026-11-22T20:59:38.281Z, or the time since the first tick
+    /// of the recording, such as 12.5s
+    #[arg(long, value_name = "TIME", value_parser = parse_at)]
+    at: Option<At>,
+
+    /// Run to compare with: what changed of the test
+    #[arg(long, value_name = "RUN")]
+    base: Option<PathBuf>,
+
+    #[command(flatten)]
+    json: JsonArgs,
+}
+
+pub(crate) fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
+    let question = Question { test: args.test.clone(), at: args.at };
+    let explanation = match RunOrRecording::find(&args.run)? {
+        RunOrRecording::Run { directory, results } => {
+            let base = args.base.as_deref().map(base).transpose()?;
+            let open = |recording: &str| open(&directory.join(recording));
+            explain(&results, &question, base.as_deref(), open)?
+        }
+        RunOrRecording::Recording if args.test.is_some() || args.base.is_some() => {
+            tell("error: --test and --base are for a run: a recording has no results");
+            return Ok(ExitCode::WRONG_USAGE);
+        }
+        RunOrRecording::Recording => {
+            let (recording, recovery) = recording_path::open(&args.run)?;
+            note_recovery(recovery);
+            explain_recording(&recording, &question)?
+        }
+    };
+    args.json.write(|| Ok(serde_json::to_string(&explanation)? + "\n"))?;
+    if !args.json.is_on_stdout() {
+        print(text(&explanation, terminal_width().unwrap_or(WIDTH)));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn base(named: &Path) -> anyhow::Result<Box<memsample_runner::results::Results>> {
+    match RunOrRecording::find(named).context("--base")? {
+        RunOrRecording::Run { results, .. } => Ok(results),
+        RunOrRecording::Recording => {
+            bail!(
+                "--base: `{}` is a recording, and not a run",
+                printable(&named.display().to_string())
+            )
+        }
+    }
+}
+
+/// Opens the recording of a run. Without it there is still something to say.
+fn open(path: &Path) -> Option<Recording> {
+    match Recording::open(path) {
+        Ok((recording, recovery)) => {
+            note_recovery(recovery);
+            Some(recording)
+        }
+        Err(error) => {
+            tell(format!("note: {:#}", anyhow::Error::from(error)));
+            None
+        }
+    }
+}

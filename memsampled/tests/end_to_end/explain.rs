@@ -1,0 +1,131 @@
+//! `memsample explain`, of tests whose memory is known.
+
+use std::path::Path;
+
+use serde_json::Value;
+use tempfile::tempdir;
+
+use crate::command::{memsample, runs};
+
+const MIB: u64 = 1 << 20;
+
+/// A test that holds 64 MiB for two seconds and doubles it in its last half second, beside a small process of its own.
+const SUITE: &str = r#"
+name = "known"
+[defaults]
+sandbox = "none"
+[[test]]
+name = "passes"
+shell = "sleep 0.3"
+[[test]]
+name = "grows"
+command = ["/usr/bin/python3", "-S", "-c", '''
+import subprocess, time, sys
+small = subprocess.Popen(["sleep", "5"])
+held = [b"x" * (64 << 20)]
+time.sleep(2)
+held.append(b"x" * (GROWN << 20))
+time.sleep(0.5)
+small.kill()
+small.wait()
+sys.exit("no memory left for the index")
+''']
+"#;
+
+fn run(directory: &Path, name: &str, grown: u64) {
+    let suite = SUITE.replace("GROWN", &grown.to_string());
+    std::fs::write(directory.join("suite.toml"), suite).unwrap();
+    let ended = memsample(directory, &["run", "suite.toml", "--name", name]);
+    assert_eq!(ended.code, Some(10), "{}", ended.stderr);
+}
+
+/// Returns an explanation as JSON.
+#[track_caller]
+fn explained(directory: &Path, arguments: &[&str]) -> Value {
+    let ended = memsample(directory, &[&["explain"], arguments, &["--json"]].concat());
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    ended.json()
+}
+
+/// Slow: eight seconds.
+#[test]
+fn slow_what_grew_and_since_when() {
+    let directory = tempdir().unwrap();
+    let path = directory.path();
+    run(path, "base", 1);
+    run(path, "head", 80);
+
+    // Without a name it is the test that failed.
+    let told = explained(path, &["head", "--base", "base"]);
+    assert_eq!((&told["test"], &told["outcome"]), (&"grows".into(), &"failed".into()), "{told:#}");
+    let why = told["why"].to_string();
+    assert!(why.contains("exit code 1") && why.contains("no memory left for the index"), "{why}");
+    let largest = &told["largest"][0];
+    assert!(largest["rss_bytes"].as_u64().unwrap() > 144 * MIB, "{told:#}");
+    // More than half of it is older than the last half second, less than half older than the first moment.
+    assert!(largest["grown_bytes"].as_i64().unwrap() > 80 << 20, "{told:#}");
+    assert!(largest["doubled_in_ms"].is_u64() || largest["doubled_in_ms"].is_null());
+    let small = told["largest"].as_array().unwrap().iter().find(|it| it["role"] == "sleep");
+    assert!(small.is_some_and(|it| it["rss_bytes"].as_u64().unwrap() < 8 * MIB), "{told:#}");
+    let change = &told["change"];
+    let peak = |key: &str| change[key].as_u64().unwrap();
+    assert!(peak("rss_peak_bytes") > peak("base_rss_peak_bytes") + 70 * MIB, "{change:#}");
+    assert!(change["bounds_differ"] != false, "{change:#}");
+    let results = std::fs::read(runs(path)[1].join("results.json")).unwrap();
+    let results: Value = serde_json::from_slice(&results).unwrap();
+    assert_eq!(change["rss_peak_bytes"], results["tests"][1]["memory"]["rss_peak_bytes"]);
+
+    // In the middle it had what it held then.
+    let begin =
+        explained(path, &["head"])["at"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+    let middle = begin.as_millisecond() - 1500;
+    let middle = jiff::Timestamp::from_millisecond(middle).unwrap().to_string();
+    let told = explained(path, &["head", "--at", &middle]);
+    let rss = told["largest"][0]["rss_bytes"].as_u64().unwrap();
+    assert!((64 * MIB..100 * MIB).contains(&rss), "{told:#}");
+
+    // As a person reads it: within 80 columns.
+    let text = memsample(path, &["explain", "head", "--base", "base"]).stdout;
+    for part in ["grows failed", "largest in the last second", "against the base:", "machine: "] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+    let passed = explained(path, &["head", "--test", "passes"]);
+    assert_eq!(
+        (&passed["outcome"], &passed["others"]),
+        (&"passed".into(), &serde_json::json!(["grows (failed)"]))
+    );
+
+    // The recording by itself: the end of all of it.
+    let recording = runs(path)[1].join("recording");
+    let told = explained(path, &[recording.to_str().unwrap()]);
+    assert_eq!(told["why"][0], "the recording was stopped");
+}
+
+#[test]
+fn what_cannot_be_explained_says_why() {
+    let directory = tempdir().unwrap();
+    let path = directory.path();
+    let suite = "name = \"s\"\n[[test]]\nname = \"a\"\nshell = \"sleep 0.2\"\n";
+    std::fs::write(path.join("suite.toml"), suite).unwrap();
+    assert_eq!(memsample(path, &["run", "suite.toml", "--name", "one"]).code, Some(0));
+    let run = runs(path).remove(0);
+    let run = run.to_str().unwrap();
+    let recording = format!("{run}/recording");
+    for (arguments, code, message) in [
+        (&["explain", run, "--test", "b"][..], 1, "there is no test `b` in the run; there are a"),
+        (&["explain", run, "--at", "1h"], 1, "is outside of it"),
+        (&["explain", &recording, "--test", "a"], 2, "--test and --base are for a run"),
+        (&["explain", "absent"], 1, "is not a recording"),
+        (&["explain", run, "--at", "12"], 2, "a unit is missing"),
+    ] {
+        let ended = memsample(path, arguments);
+        assert_eq!((ended.code, ended.stdout.as_str()), (Some(code), ""), "{arguments:?}");
+        assert!(ended.stderr.contains(message), "{arguments:?}: {}", ended.stderr);
+    }
+    // Without its recording there are still the results.
+    std::fs::remove_dir_all(&recording).unwrap();
+    let told = explained(path, &[run]);
+    assert_eq!(told["outcome"], "passed");
+    assert!(told["not_seen"].to_string().contains("there is no recording of it"), "{told:#}");
+}
