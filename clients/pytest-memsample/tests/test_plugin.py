@@ -160,9 +160,10 @@ def test_a_session_of_somebody_else_is_marked_and_goes_on(tmp_path, daemon, monk
 
     monkeypatch.setenv("PATH", daemon["PATH"])
     usages = usage_by_test(recording)
-    assert [usage.test.rsplit("::")[-1] for usage in usages] == [
-        "test_settles", "test_grows", "test_starts_a_process", "test_is_over_at_once", "test_fails",
-    ]
+    names = [usage.test.rsplit("::")[-1] for usage in usages]
+    assert names[:3] == ["test_settles", "test_grows", "test_starts_a_process"]
+    # These two take nothing, and are as large as the interpreter is then.
+    assert sorted(names[3:]) == ["test_fails", "test_is_over_at_once"]
     # What was read at the marks is known also where no sample lies between them.
     assert all(usage.rss_peak_bytes > MIB for usage in usages)
 

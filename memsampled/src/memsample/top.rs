@@ -15,7 +15,7 @@ use memsample_config::Config;
 use memsample_inherited::is_ignored;
 use memsample_top::{By, Choice, LiveSource, ReplaySource, SortBy, Source, Start, show};
 use regex::Regex;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::config_args::ConfigArgs;
 use crate::exit::ExitCode;
@@ -119,7 +119,8 @@ pub(crate) fn run(args: &TopArgs) -> anyhow::Result<ExitCode> {
         bail!("--pss-budget is a share of one CPU above 0, such as 0.01");
     }
     let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|&signal| !is_ignored(signal)) {
+    // SIGHUP ends it at once: there is no terminal to put back.
+    for signal in [SIGINT, SIGTERM].into_iter().filter(|&signal| !is_ignored(signal)) {
         signal_hook::flag::register(signal, Arc::clone(&stop)).context("cannot handle signals")?;
     }
     let choice = Choice {

@@ -2,12 +2,15 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 
 use crate::command::{memsample, recordings, wait_for};
-use nix::pty::{Winsize, openpty};
+use rustix::fs::OFlags;
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{Winsize, tcsetwinsize};
 use tempfile::tempdir;
 
 const HELD_MIB: u64 = 96;
@@ -22,9 +25,19 @@ struct Terminal {
 
 impl Terminal {
     fn start(directory: &Path, (rows, columns): (u16, u16), arguments: &[&str]) -> Self {
+        // No other program is to hold an end of it.
+        let keys = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+        grantpt(&keys).unwrap();
+        unlockpt(&keys).unwrap();
+        let name = ptsname(&keys, Vec::new()).unwrap().into_string().unwrap();
+        let end = File::options()
+            .read(true)
+            .write(true)
+            .custom_flags(OFlags::NOCTTY.bits().cast_signed())
+            .open(name)
+            .unwrap();
         let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
-        let pty = openpty(&size, None).unwrap();
-        let end = File::from(pty.slave);
+        tcsetwinsize(&end, size).unwrap();
         let stream = || Stdio::from(end.try_clone().unwrap());
         let child = Command::new(env!("CARGO_BIN_EXE_memsample"))
             .arg("top")
@@ -37,7 +50,7 @@ impl Terminal {
             .stderr(stream())
             .spawn()
             .unwrap();
-        let keys = File::from(pty.master);
+        let keys = File::from(keys);
         let mut reader = keys.try_clone().unwrap();
         let (sender, output) = channel();
         std::thread::spawn(move || {
@@ -52,11 +65,7 @@ impl Terminal {
             child,
             keys,
             output,
-            screen: vt100::Parser::new(
-                size.ws_row.try_into().unwrap(),
-                size.ws_col.try_into().unwrap(),
-                0,
-            ),
+            screen: vt100::Parser::new(rows.try_into().unwrap(), columns.try_into().unwrap(), 0),
         }
     }
 

@@ -42,6 +42,7 @@ fn run(
     let mut due = Instant::now() + interval;
     while !app.is_over() && !is_stopped() {
         terminal.draw(|frame| draw(frame, app)).context("cannot write to the terminal")?;
+        let mut is_drawn = true;
         while !is_stopped() {
             let now = Instant::now();
             if now >= due {
@@ -50,22 +51,13 @@ fn run(
                 due = Instant::now() + interval;
                 break;
             }
-            match keys_within((due - now).min(PATIENCE)) {
-                Keys::Pressed => {}
-                Keys::None => continue,
+            match take_key(app)? {
+                Keys::Taken if app.is_over() => break,
+                // Keys that have come meanwhile are done before the next drawing.
+                Keys::Taken => is_drawn = false,
+                Keys::None if !is_drawn => break,
+                Keys::None => wait_for_input((due - now).min(PATIENCE)),
                 Keys::TerminalGone => return Ok(()),
-            }
-            // A change of the size of the terminal is seen at the next drawing.
-            if !poll(Duration::ZERO).context("cannot read from the terminal")? {
-                continue;
-            }
-            match read().context("cannot read from the terminal")? {
-                Event::Key(key) if key.kind != KeyEventKind::Release => app.key(key)?,
-                _ => {}
-            }
-            // Keys that have come meanwhile are done before the next drawing.
-            if app.is_over() || keys_within(Duration::ZERO) != Keys::Pressed {
-                break;
             }
         }
     }
@@ -73,29 +65,44 @@ fn run(
 }
 
 /// What came from the terminal.
-#[derive(Clone, Copy, PartialEq, Eq)]
 enum Keys {
-    Pressed,
+    Taken,
     None,
-    /// Nobody holds its other end. To read from it would never end.
+    /// Nobody holds its other end.
     TerminalGone,
 }
 
-/// Waits for keys.
-fn keys_within(patience: Duration) -> Keys {
+/// Does what the next key means, if one has come.
+fn take_key(app: &mut App) -> anyhow::Result<Keys> {
+    // What reads keys would read the end of a terminal that is gone for ever.
+    let gone = PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL;
+    if input_within(Duration::ZERO).intersects(gone) {
+        return Ok(Keys::TerminalGone);
+    }
+    if !poll(Duration::ZERO).context("cannot read from the terminal")? {
+        return Ok(Keys::None);
+    }
+    match read().context("cannot read from the terminal")? {
+        Event::Key(key) if key.kind != KeyEventKind::Release => app.key(key)?,
+        _ => {}
+    }
+    Ok(Keys::Taken)
+}
+
+fn wait_for_input(patience: Duration) {
+    input_within(patience);
+}
+
+/// Waits for input, and returns what is known of the terminal then. A signal ends the wait.
+fn input_within(patience: Duration) -> PollFlags {
     let input = io::stdin();
     let mut fds = [PollFd::new(&input, PollFlags::IN)];
     let timeout = Timespec {
         tv_sec: i64::try_from(patience.as_secs()).unwrap_or(i64::MAX),
         tv_nsec: patience.subsec_nanos().into(),
     };
-    // A signal ends the wait, and is looked at then.
-    let answered = rustix::event::poll(&mut fds, Some(&timeout)).unwrap_or(0);
-    let events = fds.iter().map(PollFd::revents).fold(PollFlags::empty(), |all, it| all | it);
-    let gone = PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL;
-    match answered {
-        0 => Keys::None,
-        _ if events.intersects(gone) => Keys::TerminalGone,
-        _ => Keys::Pressed,
+    match rustix::event::poll(&mut fds, Some(&timeout)) {
+        Ok(1..) => fds.iter().map(PollFd::revents).fold(PollFlags::empty(), |all, it| all | it),
+        _ => PollFlags::empty(),
     }
 }
