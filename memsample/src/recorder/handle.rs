@@ -180,7 +180,7 @@ impl Recorder {
     /// Ends the recording, writes what is left and waits for it.
     ///
     /// A disk that is full is no error here: the recording is closed with what was written, and its
-    /// [`end`](Manifest::end) says why it ended.
+    /// [`end`](crate::Manifest::end) says why it ended.
     ///
     /// # Errors
     ///

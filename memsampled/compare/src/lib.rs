@@ -8,7 +8,7 @@
 //! - [`decision`]: what many comparisons of numbers say together, at levels that add up to 5 % of suites.
 //! - [`environment`]: what two runs must have in common.
 //! - [`comparison`]: what the results of runs say.
-//! - [`releases`] and [`trend`]: what many releases say of each test, one after the other.
+//! - [`mod@releases`] and [`mod@trend`]: what many releases say of each test, one after the other.
 //! - [`history`]: how much builds differ of which nothing has changed.
 //! - [`suspects`]: the file that says what to run again.
 //! - [`report`]: what a person reads.

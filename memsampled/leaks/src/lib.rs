@@ -6,7 +6,7 @@
 //! recording ─▶ marks, role_series ────────────────────────┘
 //! ```
 //!
-//! - [`judge`] knows nothing of recordings: any series can be judged.
+//! - [`judge()`] knows nothing of recordings: any series can be judged.
 //! - [`judge_roles`] judges the roles of a recording.
 
 #![forbid(unsafe_code)]
