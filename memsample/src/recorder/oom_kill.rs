@@ -74,7 +74,12 @@ impl Kill {
 
 impl KilledExit {
     pub(super) fn name(&self) -> String {
-        format!("{} ({}) of {} MiB", self.comm, self.pid, self.hwm_bytes >> 20)
+        let named = format!("{} ({})", self.comm, self.pid);
+        match self.hwm_bytes {
+            // The kernel had taken its memory before it made the record, and noted no peak.
+            0 => named,
+            bytes => format!("{named} of {} MiB", bytes >> 20),
+        }
     }
 
     pub(super) fn of(exit: &Exit) -> Self {
