@@ -1,8 +1,8 @@
 //! An explanation as text for a terminal.
 
-use memsample_input::{printable, rounded_size};
+use memsample_input::{printable, rounded_size, shortened};
 use memsample_runner::results::Verdict;
-use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+use unicode_width::UnicodeWidthStr;
 
 use crate::change::Change;
 use crate::explanation::{Before, Explanation};
@@ -103,7 +103,8 @@ fn seen(explanation: &Explanation) -> Option<String> {
 
 fn table(largest: &[LargeProcess], width: usize) -> String {
     let room = width.saturating_sub(OTHER_COLUMNS).max(MIN_ROLE);
-    let roles: Vec<String> = largest.iter().map(|it| cut(&printable(&it.role), room)).collect();
+    let roles: Vec<String> =
+        largest.iter().map(|it| shortened(&printable(&it.role), room)).collect();
     let widest = roles.iter().map(|role| role.width()).max().unwrap_or(0).max(4);
     let mut text = format!(
         "ROLE{}  {:>7} {:>10} {:>10} {:>10} {:>11} {:>10}\n",
@@ -173,25 +174,6 @@ fn folded(line: &str, width: usize) -> String {
     }
     text.push('\n');
     text
-}
-
-/// Shortens a name in its middle: what tells it from others is often at its end.
-fn cut(name: &str, columns: usize) -> String {
-    if name.width() <= columns {
-        return name.to_owned();
-    }
-    let first = |chars: &mut dyn Iterator<Item = char>, columns: usize| -> String {
-        let mut used = 0;
-        let fits = |char: &char| {
-            used += char.width().unwrap_or(0);
-            used <= columns
-        };
-        chars.take_while(fits).collect()
-    };
-    let kept = columns.saturating_sub(1);
-    let end = first(&mut name.chars().rev(), kept - kept / 2);
-    let end: String = end.chars().rev().collect();
-    format!("{}…{end}", first(&mut name.chars(), kept / 2))
 }
 
 #[cfg(test)]

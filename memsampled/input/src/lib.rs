@@ -1,4 +1,5 @@
-//! What a person writes and the programs read: times and sizes, always with a unit, and files with their mistakes.
+//! What a person writes and the programs read: times and sizes, always with a unit, and files with their mistakes. And
+//! what a person reads: sizes and counts, names that are safe on a terminal or in Markdown and fit into its columns.
 //!
 //! Options of the command line, suite files, policies, the configuration and the HTTP interface read times and sizes
 //! here. Suite files, policies and the configuration report their mistakes by [`Problems`].
@@ -6,18 +7,24 @@
 
 mod byte_size;
 mod column_block;
+mod count;
 mod file;
+mod markdown;
 mod printable;
 mod problem;
 mod rounded_size;
 mod source;
 mod span;
+mod width;
 
 pub use byte_size::ByteSize;
 pub use column_block::column_block;
+pub use count::count;
 pub use file::FileKind;
+pub use markdown::markdown_escaped;
 pub use printable::printable;
 pub use problem::{InputError, Problem, Problems, quoted};
 pub use rounded_size::rounded_size;
 pub use source::{Location, Source};
 pub use span::Span;
+pub use width::{clipped, cut, last, shortened};

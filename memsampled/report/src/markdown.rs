@@ -3,15 +3,15 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use memsample_input::rounded_size;
+use memsample_input::{count, markdown_escaped, rounded_size};
 use memsample_runner::results::SuiteOutcome;
 use memsample_runner::results::wording::duration;
 
 use crate::report::{Part, Report, TestReport};
 use crate::sparkline::sparkline;
 use crate::wording::{
-    bounds, by_attention, count, counts, event, losses, name, nanoseconds, percent, pss, share,
-    since, verdict,
+    bounds, by_attention, counts, event, losses, name, nanoseconds, percent, pss, share, since,
+    verdict,
 };
 
 /// Rows of the table of tests: GitHub refuses a summary of more than 1 MiB.
@@ -34,7 +34,7 @@ pub fn markdown(report: &Report) -> String {
     }
     let notes = report.results.iter().flat_map(|results| &results.notes).chain(&report.notes);
     for note in notes.take(MAX_LINES) {
-        line(&mut text, &format!("\nNote: {}", escaped(&name(note, 400))));
+        line(&mut text, &format!("\nNote: {}", markdown_escaped(&name(note, 400))));
     }
     text
 }
@@ -45,7 +45,7 @@ fn line(text: &mut String, line: &str) {
 }
 
 fn heading(text: &mut String, report: &Report) {
-    let title = escaped(&name(&report.title, NAME));
+    let title = markdown_escaped(&name(&report.title, NAME));
     let Some(results) = &report.results else {
         line(text, &format!("### Memory of {title}"));
         return;
@@ -78,12 +78,12 @@ fn tests(text: &mut String, report: &Report) {
             text,
             &format!(
                 "| {mark}{word} | {} | {} | {} | {} | {} | {} |",
-                escaped(&name(&test.name, NAME)),
+                markdown_escaped(&name(&test.name, NAME)),
                 bounds(memory.and_then(|memory| memory.rss_peak())),
                 pss(memory),
                 nanoseconds(test.duration_ns),
                 curve(test),
-                test.why.as_ref().map_or(String::new(), |why| escaped(&name(why, WHY)))
+                test.why.as_ref().map_or(String::new(), |why| markdown_escaped(&name(why, WHY)))
             ),
         );
     }
@@ -100,8 +100,11 @@ fn curve(test: &TestReport) -> String {
 
 fn machine(text: &mut String, part: &Part, is_named: bool) {
     let timeline = &part.timeline;
-    let of =
-        if is_named { format!(" ({})", escaped(&name(&part.name, NAME))) } else { String::new() };
+    let of = if is_named {
+        format!(" ({})", markdown_escaped(&name(&part.name, NAME)))
+    } else {
+        String::new()
+    };
     let Some(peak) = &timeline.peak else {
         line(text, &format!("\n**The machine**{of}: nothing was sampled."));
         return;
@@ -142,7 +145,7 @@ fn machine(text: &mut String, part: &Part, is_named: bool) {
             text,
             &format!(
                 "| {} | {} | {} | {} |",
-                escaped(&name(&layer.name, NAME)),
+                markdown_escaped(&name(&layer.name, NAME)),
                 layer.peak.map_or_else(|| "-".to_owned(), |peak| rounded_size(peak.bytes)),
                 rounded_size(sums.rss_bytes),
                 sparkline(&curve, span, top, CURVE, false)
@@ -152,46 +155,12 @@ fn machine(text: &mut String, part: &Part, is_named: bool) {
     line(text, "");
     for it in part.marks.events.iter().take(MAX_LINES) {
         let at = since(it.ts_ms - timeline.begin_ms);
-        line(text, &format!("- after {at}: {}", escaped(&event(it))));
+        line(text, &format!("- after {at}: {}", markdown_escaped(&event(it))));
     }
     let losses = losses(part);
-    losses.iter().for_each(|loss| line(text, &format!("- lost: {}", escaped(loss))));
+    losses.iter().for_each(|loss| line(text, &format!("- lost: {}", markdown_escaped(loss))));
     if losses.is_empty() {
         line(text, "- nothing was lost");
     }
     line(text, "\n</details>");
-}
-
-/// Returns a text as it is in Markdown: nothing in it is a mark, an element, an address, a person or the end of a cell.
-fn escaped(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for char in text.chars() {
-        match char {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '@' => escaped.push_str("&#64;"),
-            ':' => escaped.push_str("&#58;"),
-            '\\' | '`' | '*' | '_' | '{' | '}' | '[' | ']' | '#' | '+' | '!' | '|' | '~' => {
-                escaped.push('\\');
-                escaped.push(char);
-            }
-            char => escaped.push(char),
-        }
-    }
-    escaped
-}
-
-#[cfg(test)]
-mod tests {
-    use super::escaped;
-
-    #[test]
-    fn a_name_is_no_markup() {
-        assert_eq!(
-            escaped("<b>|[x](https://a.b) @me"),
-            r"&lt;b&gt;\|\[x\](https&#58;//a.b) &#64;me"
-        );
-    }
 }

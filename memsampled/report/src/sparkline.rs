@@ -1,11 +1,8 @@
 //! A curve as a line of characters.
 
-use crate::curve::Curve;
+use memsample_input::column_block;
 
-/// Characters for eighths of the height.
-const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
-/// The same where only ASCII can be shown.
-const ASCII: [char; 8] = ['_', '.', ':', '-', '=', '+', '*', '#'];
+use crate::curve::Curve;
 
 /// Returns a curve as `columns` characters: of each span of time its largest value, as a part of `top`. A span without
 /// a point is blank where it is part of a gap, and else as the one before.
@@ -16,7 +13,6 @@ pub(crate) fn sparkline<R: Clone>(
     columns: usize,
     is_ascii: bool,
 ) -> String {
-    let characters = if is_ascii { ASCII } else { BLOCKS };
     let largest = curve.largest_by_column(begin_ms, end_ms, columns);
     let column_ms = (end_ms - begin_ms).max(1) as f64 / columns.max(1) as f64;
     let is_within = |column: usize| {
@@ -33,7 +29,7 @@ pub(crate) fn sparkline<R: Clone>(
         before = value;
         value.map_or(' ', |value| {
             let eighth = u128::from(value.min(top)) * 8 / (u128::from(top) + 1);
-            characters.get(eighth as usize).copied().unwrap_or(' ')
+            column_block(eighth as f64 / 7.0, !is_ascii)
         })
     };
     largest.into_iter().enumerate().map(character).collect()

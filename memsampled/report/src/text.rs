@@ -4,15 +4,15 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use comfy_table::{CellAlignment, Table, presets};
-use memsample_input::{printable, rounded_size};
+use memsample_input::{clipped, count, printable, rounded_size};
 use memsample_runner::results::wording::duration;
 use unicode_width::UnicodeWidthStr;
 
 use crate::report::{Part, Report, TestReport};
 use crate::sparkline::sparkline;
 use crate::wording::{
-    UNKNOWN, bounds, by_attention, count, counts, event, losses, name, nanoseconds, percent, pss,
-    share, since, verdict,
+    UNKNOWN, bounds, by_attention, counts, event, losses, name, nanoseconds, percent, pss, share,
+    since, verdict,
 };
 
 /// Tests up to which all are listed; of more, those that want attention and the largest.
@@ -282,7 +282,7 @@ impl Text {
         for line in table.lines() {
             let line = line.strip_prefix(' ').unwrap_or(&line).trim_end();
             // A terminal that is narrower than any table.
-            let line: String = cut(line, self.style.width.max(8));
+            let line: String = clipped(line, self.style.width.max(8));
             let _ = writeln!(self.text, "{line}");
         }
     }
@@ -312,15 +312,6 @@ impl Column {
     fn name(head: &'static str, cells: impl Iterator<Item = String>) -> Self {
         Self { is_name: true, ..Self::new(head, cells) }
     }
-}
-
-fn cut(line: &str, columns: usize) -> String {
-    let mut used = 0;
-    let fits = |char: &char| {
-        used += unicode_width::UnicodeWidthChar::width(*char).unwrap_or(0);
-        used <= columns
-    };
-    line.chars().take_while(fits).collect()
 }
 
 /// Returns what stands for a character where only ASCII can be shown.

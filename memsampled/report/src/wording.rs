@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use memsample::MarkKind;
-use memsample_input::{printable, rounded_size};
+use memsample_input::{count, printable, rounded_size};
 use memsample_runner::results::wording::{bounded, duration};
 use memsample_runner::results::{BoundedBytes, Memory, Results, Verdict};
 use unicode_width::UnicodeWidthChar;
@@ -73,16 +73,6 @@ pub(crate) fn percent(of_ten_thousand: u64) -> String {
 pub(crate) fn share(part: u64, whole: u64) -> String {
     let percent = (u128::from(part) * 100).checked_div(u128::from(whole));
     percent.map_or_else(|| UNKNOWN.to_owned(), |percent| format!("{percent} %"))
-}
-
-/// Formats a count and the singular or plural of a thing: `2 tests`, `1 process`.
-pub(crate) fn count(count: u64, thing: &str) -> String {
-    let plural = match (count, thing.ends_with('s')) {
-        (1, _) => "",
-        (_, true) => "es",
-        (_, false) => "s",
-    };
-    format!("{count} {thing}{plural}")
 }
 
 /// Returns the word of a verdict for people.

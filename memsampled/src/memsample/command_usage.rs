@@ -7,10 +7,8 @@ use memsample::analysis::{
     LargestProcess, TestUsage, largest_processes_of_test, launched_command, test_usages,
 };
 use memsample::{Recording, Scope};
-use memsample_input::{printable, rounded_size};
+use memsample_input::{count, cut, printable, rounded_size};
 use serde::Serialize;
-
-use crate::text::{count, cut};
 
 /// The test to which the processes of a recorded command belong, and the name of its marks.
 pub(crate) const COMMAND_TEST: &str = "command";

@@ -11,7 +11,7 @@ use memsample::{Recording, replace_file};
 use memsample_export as export;
 use memsample_export::{Figures, Groups};
 use memsample_inherited::{tell, write_whole};
-use memsample_input::printable;
+use memsample_input::{count, printable};
 use memsample_runner::results::{FILE, Results};
 
 use crate::exit::ExitCode;
@@ -19,7 +19,6 @@ use crate::known_recordings::recordings_of_run;
 use crate::recording_path;
 use crate::run_or_recording::RunOrRecording;
 use crate::summary::note_recovery;
-use crate::text::count;
 
 /// Tests that are named in a note.
 const MAX_NAMED: usize = 5;

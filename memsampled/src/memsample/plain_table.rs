@@ -111,7 +111,7 @@ pub(crate) fn width(stream: &(impl IsTerminal + AsFd)) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::text::{cut, shortened};
+    use memsample_input::{cut, shortened};
 
     fn fitted(shorten: fn(&str, usize) -> String) -> Fitted<'static> {
         let row = |name: &str| vec!["100.0 MiB".to_owned(), "2.0 s".to_owned(), name.to_owned()];

@@ -16,8 +16,8 @@ use crate::exit::ExitCode;
 use crate::json_output::JsonArgs;
 use crate::plain_table::{Fitted, terminal_width};
 use crate::recording_path;
-use crate::text::{AT_LEAST, count, folded, shortened};
-use memsample_input::{printable, rounded_size};
+use crate::text::{AT_LEAST, folded};
+use memsample_input::{count, printable, rounded_size, shortened};
 
 /// How many of the largest processes are shown.
 pub(crate) const LARGEST: usize = 10;

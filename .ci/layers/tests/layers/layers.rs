@@ -24,7 +24,11 @@ pub(crate) const PACKAGES: [(&str, &[&str]); 16] = [
     ),
     (
         "memsampled/input/src/lib.rs",
-        &["byte_size column_block printable rounded_size source span", "problem", "file"],
+        &[
+            "byte_size column_block count markdown printable rounded_size source span width",
+            "problem",
+            "file",
+        ],
     ),
     (
         "memsampled/inherited/src/lib.rs",

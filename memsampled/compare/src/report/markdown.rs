@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use memsample_input::{printable, rounded_size};
+use memsample_input::{markdown_escaped, printable, rounded_size};
 
 use super::wording::{change, counts, interval, more, name, notes};
 use crate::comparison::Comparison;
@@ -46,7 +46,7 @@ pub fn markdown(comparison: &Comparison) -> String {
         let _ = writeln!(text, "\nNot compared: {}: {}", short(&printable(&it.test)), it.reason);
     }
     for note in notes(comparison) {
-        let _ = writeln!(text, "\n{}", escaped(&note));
+        let _ = writeln!(text, "\n{}", markdown_escaped(&note));
     }
     text
 }
@@ -57,28 +57,7 @@ fn short(name: &str) -> String {
     if short.len() < name.len() {
         short.push('…');
     }
-    escaped(&short)
-}
-
-/// Returns a text as it is in Markdown: nothing in it is a mark, an element, an address, a person or the end of a cell.
-fn escaped(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for char in text.chars() {
-        match char {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '@' => escaped.push_str("&#64;"),
-            ':' => escaped.push_str("&#58;"),
-            '\\' | '`' | '*' | '_' | '{' | '}' | '[' | ']' | '#' | '+' | '!' | '|' | '~' => {
-                escaped.push('\\');
-                escaped.push(char);
-            }
-            char => escaped.push(char),
-        }
-    }
-    escaped
+    markdown_escaped(&short)
 }
 
 #[cfg(test)]
@@ -86,11 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_no_markup() {
-        assert_eq!(
-            escaped("<b>|[x](https://a.b) @me `c`"),
-            r"&lt;b&gt;\|\[x\](https&#58;//a.b) &#64;me \`c\`"
-        );
+    fn a_long_name_is_cut() {
         assert_eq!(short(&"x".repeat(10_000)).chars().count(), MAX_NAME_CHARS + 1);
     }
 }

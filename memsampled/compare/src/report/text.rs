@@ -3,8 +3,7 @@
 use std::fmt::Write as _;
 
 use comfy_table::{CellAlignment, Table, presets};
-use memsample_input::{printable, rounded_size};
-use unicode_width::UnicodeWidthChar;
+use memsample_input::{cut, printable, rounded_size};
 
 use super::wording::{change, counts, interval, more, name, notes};
 use crate::comparison::{Compared, Comparison};
@@ -104,20 +103,4 @@ fn blocks(comparison: &Comparison, shown: &[&Compared], width: usize) -> String 
 
 fn is_marked(it: &Compared) -> bool {
     it.bounds_overlap && matches!(it.verdict, Verdict::Worse | Verdict::Better)
-}
-
-/// Cuts a text that needs more than `columns`, and marks the cut.
-pub(super) fn cut(text: &str, columns: usize) -> String {
-    let width = |char: char| char.width().unwrap_or(0);
-    if text.chars().map(width).sum::<usize>() <= columns {
-        return text.to_owned();
-    }
-    let mut used = 0;
-    let fits = |char: &char| {
-        used += width(*char);
-        used < columns
-    };
-    let mut cut: String = text.chars().take_while(fits).collect();
-    cut.push('…');
-    cut
 }

@@ -3,9 +3,8 @@
 use std::fmt::Write as _;
 
 use comfy_table::{CellAlignment, Table, presets};
-use memsample_input::{column_block, printable, rounded_size};
+use memsample_input::{column_block, cut, markdown_escaped, printable, rounded_size};
 
-use super::text::cut;
 use crate::trend::{MIN_RELEASES, TestTrend, Trend, TrendChange};
 
 /// Tests up to which those that did not change are listed too.
@@ -69,7 +68,6 @@ pub fn trend_text(trend: &Trend, width: usize, with_all: bool, utf8: bool) -> St
 #[must_use]
 pub fn trend_markdown(trend: &Trend) -> String {
     let mut text = format!("### Memory over {} releases\n\n", trend.releases.len());
-    let escaped = |text: &str| printable(text).replace('|', "\\|").replace('<', "&lt;");
     let changed: Vec<&TestTrend> =
         trend.tests.iter().filter(|test| !test.changes.is_empty()).collect();
     if !changed.is_empty() {
@@ -82,8 +80,8 @@ pub fn trend_markdown(trend: &Trend) -> String {
             let _ = writeln!(
                 text,
                 "| {} | {}{} | {} | {} | {:+.1} % | {} |",
-                escaped(&name(trend, test)),
-                escaped(&change.release),
+                markdown_escaped(&name(trend, test)),
+                markdown_escaped(&printable(&change.release)),
                 if change.environment_changed { " (other environment)" } else { "" },
                 rounded_size(change.before_bytes),
                 rounded_size(change.after_bytes),
@@ -93,7 +91,7 @@ pub fn trend_markdown(trend: &Trend) -> String {
         }
     }
     for note in notes(trend) {
-        let _ = writeln!(text, "\n{}", escaped(&note));
+        let _ = writeln!(text, "\n{}", markdown_escaped(&note));
     }
     let _ = writeln!(text, "\n{}", counts(trend));
     text

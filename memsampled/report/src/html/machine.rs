@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 use memsample::MarkKind;
-use memsample_input::rounded_size;
+use memsample_input::{count, rounded_size};
 
 use super::chart::{Chart, Unit, anchor, text};
 use super::colours;
@@ -13,7 +13,7 @@ use super::stack;
 use crate::curve::Curve;
 use crate::recorded::marks::RecordedEvent;
 use crate::report::{Part, Report};
-use crate::wording::{self, count, event, name, percent, share, since};
+use crate::wording::{self, event, name, percent, share, since};
 
 /// The heights of the pictures, in pixels.
 const HEIGHT: i64 = 300;

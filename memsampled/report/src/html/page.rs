@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use maud::{DOCTYPE, Markup, html};
+use memsample_input::count;
 use memsample_runner::results::SuiteOutcome;
 use memsample_runner::results::wording::duration;
 
@@ -14,7 +15,7 @@ use super::sampling::sampling;
 use super::test::test;
 use super::test_table::tests;
 use crate::report::{Part, Report};
-use crate::wording::{by_attention, count, counts, name, since};
+use crate::wording::{by_attention, counts, name, since};
 
 /// Tests that are shown one by one: those that did not succeed, and the largest of the others.
 const MAX_TESTS: usize = 300;

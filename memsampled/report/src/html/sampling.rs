@@ -2,10 +2,10 @@
 
 use maud::{Markup, html};
 use memsample::ForksBy;
-use memsample_input::printable;
+use memsample_input::{count, printable};
 
 use crate::report::Part;
-use crate::wording::{count, losses, since, utc};
+use crate::wording::{losses, since, utc};
 
 /// Notes that are shown.
 const MAX_NOTES: usize = 50;

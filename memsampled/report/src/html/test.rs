@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use maud::{Markup, html};
 use memsample::analysis::MemorySums;
-use memsample_input::{printable, rounded_size};
+use memsample_input::{count, printable, rounded_size};
 use memsample_runner::results::wording::budget;
 use memsample_runner::results::{BoundedBytes, EndResults, Memory};
 use memsample_runner::suite::Quantity;
@@ -20,7 +20,7 @@ use super::test_table::badge;
 use crate::curve::Curve;
 use crate::recorded::timeline::AttemptCurve;
 use crate::report::{AttemptReport, Report, TestReport};
-use crate::wording::{bounds, count, name, nanoseconds, pss_note, since, utc, verdict};
+use crate::wording::{bounds, name, nanoseconds, pss_note, since, utc, verdict};
 
 /// The height of a picture, in pixels.
 const HEIGHT: i64 = 160;

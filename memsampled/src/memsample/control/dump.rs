@@ -8,7 +8,7 @@ use memsample_inherited::{print, tell};
 use super::{DaemonArgs, connect_within, parse_label, print_json, span};
 use crate::duration;
 use crate::exit::ExitCode;
-use crate::text::count;
+use memsample_input::count;
 
 /// Make a recording of the last minutes that the daemon keeps, and print its path
 ///

@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use super::{DaemonArgs, connect, print_json};
 use crate::exit::ExitCode;
-use crate::text::count;
 use memsample_inherited::print;
-use memsample_input::rounded_size;
+use memsample_input::{count, rounded_size};
 
 /// Show the health of the daemon, and how it is protected
 #[derive(clap::Args)]

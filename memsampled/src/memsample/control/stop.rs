@@ -4,7 +4,7 @@ use memsample_inherited::{print, tell};
 
 use super::{DaemonArgs, chosen, connect, print_json};
 use crate::exit::ExitCode;
-use crate::text::count;
+use memsample_input::count;
 
 /// Stop a session of the daemon, and print the path of its recording
 #[derive(clap::Args)]

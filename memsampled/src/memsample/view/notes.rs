@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use memsample::Sampler;
 use memsample::view::{Column, ColumnKind, Note, View};
 
-use crate::text::count;
+use memsample_input::count;
 
 const LARGE_GIB: u64 = Sampler::MAX_ROLLUP_RSS_BYTES >> 30;
 

@@ -5,9 +5,8 @@ use memsample::units::Kibibytes;
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 
 use crate::plain_table::{align_right, lines, plain_table, terminal_width};
-use crate::text::cut;
 use memsample::view::{Column, ColumnKind, Sum, Table, Value};
-use memsample_input::printable;
+use memsample_input::{cut, printable};
 
 /// How sizes are printed for a person.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
