@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use clap::ValueEnum;
 use jiff::{SignedDuration, Timestamp};
 use memsample::view::At;
 use memsample::{Recording, SamplerOptions};
@@ -50,11 +49,11 @@ pub(crate) struct TopArgs {
 
     /// What to show one row for
     #[arg(long, value_name = "WHAT", default_value = "process")]
-    by: ByName,
+    by: By,
 
     /// Column to sort by, largest first
     #[arg(long, value_name = "COLUMN", default_value = "rss")]
-    sort: SortName,
+    sort: SortBy,
 
     /// Show only processes whose command, role, test or control group matches
     #[arg(long, value_name = "REGEX", value_parser = pattern::parse)]
@@ -66,40 +65,6 @@ pub(crate) struct TopArgs {
 
     #[command(flatten)]
     config: ConfigArgs,
-}
-
-/// What a row stands for.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum ByName {
-    /// One process
-    Process,
-    /// All processes that do the same
-    Role,
-    /// All processes of a test; of a recording
-    Test,
-    /// All processes of a control group
-    Cgroup,
-    /// All processes of a user
-    User,
-}
-
-/// What the rows are sorted by.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum SortName {
-    /// Resident set
-    Rss,
-    /// Proportional set
-    Pss,
-    /// Unique set
-    Uss,
-    /// Memory in swap
-    Swap,
-    /// Largest resident set so far
-    Peak,
-    /// Growth in the last minute
-    Growth,
-    /// Name
-    Name,
 }
 
 /// The shortest interval: nobody sees more.
@@ -124,8 +89,8 @@ pub(crate) fn run(args: &TopArgs) -> anyhow::Result<ExitCode> {
         signal_hook::flag::register(signal, Arc::clone(&stop)).context("cannot handle signals")?;
     }
     let choice = Choice {
-        by: args.by.into(),
-        sort: args.sort.into(),
+        by: args.by,
+        sort: args.sort,
         reverse: false,
         tree: false,
         filter: args.filter.clone(),
@@ -188,29 +153,4 @@ fn has_utf8() -> bool {
     let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(set);
     let locale = locale.unwrap_or_default().to_lowercase();
     locale.contains("utf-8") || locale.contains("utf8")
-}
-impl From<ByName> for By {
-    fn from(by: ByName) -> Self {
-        match by {
-            ByName::Process => Self::Process,
-            ByName::Role => Self::Role,
-            ByName::Test => Self::Test,
-            ByName::Cgroup => Self::Cgroup,
-            ByName::User => Self::User,
-        }
-    }
-}
-
-impl From<SortName> for SortBy {
-    fn from(sort: SortName) -> Self {
-        match sort {
-            SortName::Rss => Self::Rss,
-            SortName::Pss => Self::Pss,
-            SortName::Uss => Self::Uss,
-            SortName::Swap => Self::Swap,
-            SortName::Peak => Self::Peak,
-            SortName::Growth => Self::Growth,
-            SortName::Name => Self::Name,
-        }
-    }
 }

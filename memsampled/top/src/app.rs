@@ -1,8 +1,10 @@
 //! What is shown, and what keys change.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use clap::ValueEnum;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use regex::{Regex, RegexBuilder};
 
@@ -95,19 +97,12 @@ impl App {
     /// The source cannot be read.
     pub fn tick(&mut self) -> anyhow::Result<()> {
         self.cost.read();
-        if self.paused && !self.source.is_live() {
-            return Ok(());
+        let shown = Arc::clone(self.source.frame());
+        let advanced = self.source.advance(!self.paused);
+        advanced.context("cannot read the memory of the processes")?;
+        if !Arc::ptr_eq(&shown, self.source.frame()) {
+            self.take_rows();
         }
-        let at = self.source.frame().at;
-        self.source.advance().context("cannot read the memory of the processes")?;
-        if self.paused {
-            // The newest frame is not to take the place of the one that is looked at.
-            let newer = self.source.frame().at.as_millisecond() - at.as_millisecond();
-            if newer > 0 {
-                self.source.step(Step::By(-newer))?;
-            }
-        }
-        self.take_rows();
         Ok(())
     }
 
@@ -130,18 +125,14 @@ impl App {
             self.shows_help = false;
             return Ok(());
         }
+        if let Some(row) = self.row_to(key.code) {
+            self.select(row);
+            return Ok(());
+        }
         let long = key.modifiers.contains(KeyModifiers::SHIFT);
-        let page = self.fitting.max(1);
-        let last = self.rows.len().saturating_sub(1);
         match key.code {
             KeyCode::Char('q') | KeyCode::Esc => self.is_over = true,
             KeyCode::Char('?' | 'h') | KeyCode::F(1) => self.shows_help = true,
-            KeyCode::Up | KeyCode::Char('k') => self.select(self.selected.saturating_sub(1)),
-            KeyCode::Down | KeyCode::Char('j') => self.select(self.selected + 1),
-            KeyCode::PageUp => self.select(self.selected.saturating_sub(page)),
-            KeyCode::PageDown => self.select(self.selected + page),
-            KeyCode::Home => self.select(0),
-            KeyCode::End => self.select(last),
             KeyCode::Left => self.step(Step::By(if long { -LONG_STEP_MS } else { -STEP_MS }))?,
             KeyCode::Right => self.step(Step::By(if long { LONG_STEP_MS } else { STEP_MS }))?,
             KeyCode::Char('[') => self.step(Step::By(-LONG_STEP_MS))?,
@@ -158,8 +149,8 @@ impl App {
                     self.take_rows();
                 }
             }
-            KeyCode::Char('b') => self.choice.by = next(&By::ALL, self.choice.by),
-            KeyCode::Char('s') => self.choice.sort = next(&SortBy::ALL, self.choice.sort),
+            KeyCode::Char('b') => self.choice.by = next(self.choice.by),
+            KeyCode::Char('s') => self.choice.sort = next(self.choice.sort),
             KeyCode::Char('S' | 'R') => self.choice.reverse = !self.choice.reverse,
             KeyCode::Char('r') => self.choice.sort = SortBy::Rss,
             KeyCode::Char('p') => self.choice.sort = SortBy::Pss,
@@ -182,6 +173,20 @@ impl App {
         Ok(())
     }
 
+    /// Returns the row to which a key moves.
+    fn row_to(&self, code: KeyCode) -> Option<usize> {
+        let page = self.fitting.max(1);
+        Some(match code {
+            KeyCode::Up | KeyCode::Char('k') => self.selected.saturating_sub(1),
+            KeyCode::Down | KeyCode::Char('j') => self.selected + 1,
+            KeyCode::PageUp => self.selected.saturating_sub(page),
+            KeyCode::PageDown => self.selected + page,
+            KeyCode::Home => 0,
+            KeyCode::End => self.rows.len(),
+            _ => return None,
+        })
+    }
+
     fn step(&mut self, by: Step) -> anyhow::Result<()> {
         self.paused = true;
         self.source.step(by).context("cannot read the recording")?;
@@ -201,12 +206,12 @@ impl App {
                     self.choice.filter = filter;
                     self.typed = None;
                     self.select(0);
+                    self.take_rows();
                 }
                 Err(error) => self.message = Some(error),
             },
             _ => {}
         }
-        self.take_rows();
     }
 
     fn select(&mut self, row: usize) {
@@ -225,9 +230,11 @@ impl App {
     }
 }
 
-fn next<T: Copy + PartialEq>(all: &[T], present: T) -> T {
-    let index = all.iter().position(|it| *it == present).map_or(0, |index| index + 1);
-    all.get(index).or(all.first()).copied().unwrap_or(present)
+/// Returns the value after another one, and the first one after the last.
+fn next<T: ValueEnum + PartialEq>(present: T) -> T {
+    let all = T::value_variants();
+    let after = all.iter().skip_while(|it| **it != present).nth(1);
+    after.or(all.first()).cloned().unwrap_or(present)
 }
 
 /// Reads a filter: a regular expression that does not tell capitals apart unless it has some. Nothing is no filter.

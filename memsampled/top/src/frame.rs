@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use memsample::parse::Meminfo;
+use memsample::units::Kibibytes;
 
 use crate::amount::Amount;
 
@@ -72,6 +74,21 @@ pub struct MachineMemory {
     pub swap_free: Option<u64>,
     /// The part of the time in which some task waited for memory, and all that were not idle.
     pub pressure: Option<(f64, f64)>,
+}
+
+impl MachineMemory {
+    /// Takes it from `meminfo`.
+    #[must_use]
+    pub fn of(meminfo: &Meminfo, pressure: Option<(f64, f64)>) -> Self {
+        let bytes = |kib: Option<Kibibytes>| kib.and_then(Kibibytes::bytes);
+        Self {
+            total: bytes(meminfo.mem_total),
+            available: bytes(meminfo.mem_available),
+            swap_total: bytes(meminfo.swap_total),
+            swap_free: bytes(meminfo.swap_free),
+            pressure,
+        }
+    }
 }
 
 impl Frame {

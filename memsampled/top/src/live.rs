@@ -13,14 +13,12 @@ use memsample::{Files, Metric, PssBudget, Sample, Sampler, SamplerOptions};
 use crate::amount::Amount;
 use crate::cgroup_limits::CgroupLimits;
 use crate::frame::{Frame, MachineMemory, ProcessFacts, ProcessMemory};
-use crate::source::{Source, Step, TRAIL};
+use crate::source::{MAX_TRAIL, Source, Step, TRAIL, stepped};
 
 /// How often `status` is read, which has what is in swap and the peak.
 const DETAIL: Duration = Duration::from_secs(5);
 /// How many processes of all frames are kept: 48 bytes each.
 const MAX_KEPT: usize = 1_000_000;
-/// The frames of the trail, at most.
-const MAX_TRAIL: usize = 240;
 
 /// Samples this machine.
 pub struct LiveSource {
@@ -77,7 +75,7 @@ impl LiveSource {
         };
         // Who may follow what the kernel reports does not have to look for new processes.
         let _ = source.sampler.follow_process_events();
-        source.advance()?;
+        source.advance(true)?;
         Ok(source)
     }
 
@@ -167,7 +165,7 @@ impl Known {
 }
 
 impl Source for LiveSource {
-    fn advance(&mut self) -> io::Result<()> {
+    fn advance(&mut self, follows: bool) -> io::Result<()> {
         let was_newest = self.shown + 1 >= self.frames.len();
         let frame = self.sample();
         self.kept += frame.processes.len();
@@ -176,7 +174,7 @@ impl Source for LiveSource {
             self.kept -= self.frames.pop_front().map_or(0, |oldest| oldest.processes.len());
             self.shown = self.shown.saturating_sub(1);
         }
-        if was_newest {
+        if follows && was_newest {
             self.shown = self.frames.len().saturating_sub(1);
         }
         self.show();
@@ -186,22 +184,9 @@ impl Source for LiveSource {
     fn step(&mut self, by: Step) -> io::Result<()> {
         let newest = self.frames.len().saturating_sub(1);
         let Some(shown) = self.frames.get(self.shown) else { return Ok(()) };
-        let at = shown.at.as_millisecond();
-        self.shown = match by {
-            Step::First => 0,
-            Step::Last => newest,
-            Step::By(ms) if ms < 0 => {
-                let before = |frame: &Arc<Frame>| frame.at.as_millisecond() <= at + ms;
-                self.frames
-                    .partition_point(before)
-                    .saturating_sub(1)
-                    .min(self.shown.saturating_sub(1))
-            }
-            Step::By(ms) => {
-                let before = |frame: &Arc<Frame>| frame.at.as_millisecond() < at + ms;
-                self.frames.partition_point(before).max(self.shown + 1).min(newest)
-            }
-        };
+        let at_ms = shown.at.as_millisecond();
+        let up_to = |ms: i64| self.frames.partition_point(|it| it.at.as_millisecond() <= ms);
+        self.shown = stepped(by, (self.shown, at_ms), newest, up_to);
         self.show();
         Ok(())
     }
@@ -239,18 +224,11 @@ fn machine(proc_root: &Path) -> MachineMemory {
     let pressure = std::fs::read(proc_root.join("pressure/memory")).ok();
     let pressure = pressure.and_then(|bytes| parse_pressure(&bytes).ok());
     let share = |centipercent: u32| f64::from(centipercent) / 100.0;
-    MachineMemory {
-        total: meminfo.mem_total.and_then(|kib| kib.bytes()),
-        available: meminfo.mem_available.and_then(|kib| kib.bytes()),
-        swap_total: meminfo.swap_total.and_then(|kib| kib.bytes()),
-        swap_free: meminfo.swap_free.and_then(|kib| kib.bytes()),
-        pressure: pressure.map(|it| {
-            (
-                share(it.some.avg10_centipercent),
-                it.full.map_or(0.0, |full| share(full.avg10_centipercent)),
-            )
-        }),
-    }
+    let shares = pressure.map(|it| {
+        let full = it.full.map_or(0, |full| full.avg10_centipercent);
+        (share(it.some.avg10_centipercent), share(full))
+    });
+    MachineMemory::of(&meminfo, shares)
 }
 
 /// Returns the name of a user, or the number.

@@ -12,10 +12,8 @@ use memsample::{Metric, RecordedInstant, RecordedProcess, Recording};
 use crate::amount::Amount;
 use crate::frame::{Frame, MachineMemory, ProcessFacts, ProcessMemory};
 use crate::live::user_name;
-use crate::source::{Source, Step, TRAIL};
+use crate::source::{MAX_TRAIL, Source, Step, TRAIL, stepped};
 
-/// The frames of the trail, at most.
-const MAX_TRAIL: usize = 240;
 /// The time of which the pressure is shown, as the kernel's `avg10`.
 const PRESSURE_MS: i64 = 10_000;
 
@@ -109,21 +107,17 @@ impl ReplaySource {
     fn machine(&self, instant: &RecordedInstant) -> io::Result<MachineMemory> {
         let meminfo = instant.meminfo.unwrap_or_default();
         let at_ms = instant.ts.as_millisecond();
-        Ok(MachineMemory {
-            total: meminfo.mem_total.and_then(|kib| kib.bytes()),
-            available: meminfo.mem_available.and_then(|kib| kib.bytes()),
-            swap_total: meminfo.swap_total.and_then(|kib| kib.bytes()),
-            swap_free: meminfo.swap_free.and_then(|kib| kib.bytes()),
-            pressure: pressure_between(&self.recording, at_ms - PRESSURE_MS..=at_ms)?,
-        })
+        let pressure = pressure_between(&self.recording, at_ms - PRESSURE_MS..=at_ms)?;
+        Ok(MachineMemory::of(&meminfo, pressure))
     }
 
     /// Returns frames that have resident sets alone, of every so many ticks before the shown one.
     fn trail_of(&self, shown: &Frame, first: usize, every: usize) -> io::Result<Vec<Arc<Frame>>> {
-        let wanted: Vec<i64> = (first..self.shown)
+        // The first of them is the shown one.
+        let wanted: Vec<i64> = (first..=self.shown)
             .rev()
             .step_by(every)
-            .skip(usize::from(every > 1))
+            .skip(1)
             .map(|index| self.tick_ms(index))
             .collect();
         let (Some(&last), Some(&first)) = (wanted.first(), wanted.last()) else {
@@ -178,25 +172,14 @@ fn facts_of(process: &RecordedProcess) -> ProcessFacts {
 }
 
 impl Source for ReplaySource {
-    fn advance(&mut self) -> io::Result<()> {
-        if self.shown + 1 < self.ticks.len() { self.step(Step::By(self.pace_ms)) } else { Ok(()) }
+    fn advance(&mut self, follows: bool) -> io::Result<()> {
+        if follows { self.step(Step::By(self.pace_ms)) } else { Ok(()) }
     }
 
     fn step(&mut self, by: Step) -> io::Result<()> {
         let newest = self.ticks.len().saturating_sub(1);
-        let at = self.tick_ms(self.shown);
-        let shown = match by {
-            Step::First => 0,
-            Step::Last => newest,
-            Step::By(ms) if ms < 0 => {
-                let before = self.ticks.partition_point(|&tick| tick <= at + ms);
-                before.saturating_sub(1).min(self.shown.saturating_sub(1))
-            }
-            Step::By(ms) => {
-                let after = self.ticks.partition_point(|&tick| tick < at + ms);
-                after.max(self.shown + 1).min(newest)
-            }
-        };
+        let up_to = |ms: i64| self.ticks.partition_point(|&tick| tick <= ms);
+        let shown = stepped(by, (self.shown, self.tick_ms(self.shown)), newest, up_to);
         if shown != self.shown {
             self.shown = shown;
             self.show()?;

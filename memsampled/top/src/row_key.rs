@@ -2,39 +2,26 @@
 
 use std::sync::Arc;
 
+use clap::ValueEnum;
+
 use crate::frame::ProcessMemory;
 
 /// What a row stands for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum By {
-    /// One process.
+    /// One process
     Process,
-    /// All processes that do the same.
+    /// All processes that do the same
     Role,
-    /// All processes of a test.
+    /// All processes of a test; of a recording
     Test,
-    /// All processes of a control group.
+    /// All processes of a control group
     Cgroup,
-    /// All processes of a user.
+    /// All processes of a user
     User,
 }
 
 impl By {
-    /// All, in the order in which a key goes through them.
-    pub const ALL: [Self; 5] = [Self::Process, Self::Role, Self::Test, Self::Cgroup, Self::User];
-
-    /// The word for it.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Process => "process",
-            Self::Role => "role",
-            Self::Test => "test",
-            Self::Cgroup => "cgroup",
-            Self::User => "user",
-        }
-    }
-
     /// Returns the name of the group that a process is of; `None` for [`By::Process`].
     pub(crate) fn group(self, process: &ProcessMemory) -> Option<&str> {
         let facts = &process.facts;

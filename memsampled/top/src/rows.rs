@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use clap::ValueEnum;
 use regex::Regex;
 
 use crate::frame::{Frame, ProcessMemory};
@@ -10,42 +11,22 @@ use crate::row_key::{By, RowKey};
 use crate::trail::Trail;
 
 /// What the rows are sorted by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum SortBy {
-    /// The resident set.
+    /// Resident set
     Rss,
-    /// The proportional set.
+    /// Proportional set
     Pss,
-    /// The unique set.
+    /// Unique set
     Uss,
-    /// What is in swap.
+    /// Memory in swap
     Swap,
-    /// The peak.
+    /// Largest resident set so far
     Peak,
-    /// The growth of the resident set.
+    /// Growth in the last minute
     Growth,
-    /// The name.
+    /// Name
     Name,
-}
-
-impl SortBy {
-    /// All, in the order in which a key goes through them.
-    pub const ALL: [Self; 7] =
-        [Self::Rss, Self::Pss, Self::Uss, Self::Swap, Self::Peak, Self::Growth, Self::Name];
-
-    /// The word for it.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Rss => "rss",
-            Self::Pss => "pss",
-            Self::Uss => "uss",
-            Self::Swap => "swap",
-            Self::Peak => "peak",
-            Self::Growth => "growth",
-            Self::Name => "name",
-        }
-    }
 }
 
 /// A sum of which parts may not be known.

@@ -1,11 +1,13 @@
 //! Draws the screen.
 
+use clap::ValueEnum;
+use memsample_input::{clipped, last, printable, rounded_size};
 use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Clear, Paragraph};
-use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+use unicode_width::UnicodeWidthStr;
 
 use crate::app::App;
 use crate::own_cost::own_rss_bytes;
@@ -195,7 +197,7 @@ fn head(app: &App, width: usize) -> Vec<Line<'static>> {
         (false, false) => "playing".to_owned(),
     };
     let cost = match (app.cost.cpu_percent(), own_rss_bytes()) {
-        (Some(cpu), Some(rss)) => format!("own cost {cpu:.1} % CPU, {}", size(rss)),
+        (Some(cpu), Some(rss)) => format!("own cost {cpu:.1} % CPU, {}", rounded_size(rss)),
         _ => String::new(),
     };
     let length = (last.as_millisecond() - first.as_millisecond()) as f64 / 1000.0;
@@ -207,10 +209,10 @@ fn head(app: &App, width: usize) -> Vec<Line<'static>> {
             format!(
                 "memory {} {} of {} ({:.0} %), {} available",
                 bar(share, 16, app.utf8),
-                size(used),
-                size(total),
+                rounded_size(used),
+                rounded_size(total),
                 share * 100.0,
-                size(available)
+                rounded_size(available)
             )
         }
         _ => "memory not known".to_owned(),
@@ -218,7 +220,7 @@ fn head(app: &App, width: usize) -> Vec<Line<'static>> {
     let swap = match (machine.swap_total, machine.swap_free) {
         (Some(0), _) => "no swap".to_owned(),
         (Some(total), Some(free)) => {
-            format!("swap {} of {}", size(total.saturating_sub(free)), size(total))
+            format!("swap {} of {}", rounded_size(total.saturating_sub(free)), rounded_size(total))
         }
         _ => "swap not known".to_owned(),
     };
@@ -233,8 +235,8 @@ fn head(app: &App, width: usize) -> Vec<Line<'static>> {
     let third = format!("{swap}  {pressure}  {} processes{filter}", frame.processes.len());
     vec![
         styled(&ends(&left, &cost, width), Style::new().add_modifier(Modifier::BOLD)),
-        Line::raw(cut(&memory, width)),
-        Line::raw(cut(&third, width)),
+        Line::raw(clipped(&memory, width)),
+        Line::raw(clipped(&third, width)),
     ]
 }
 
@@ -242,7 +244,7 @@ fn head(app: &App, width: usize) -> Vec<Line<'static>> {
 fn ends(left: &str, right: &str, width: usize) -> String {
     match left.width() + right.width() < width {
         true => format!("{left}{}{right}", " ".repeat(width - left.width() - right.width())),
-        false => cut(left, width),
+        false => clipped(left, width),
     }
 }
 
@@ -298,17 +300,17 @@ fn line_of(
         let (text, style) = match column {
             Column::Pid => (row.pid.map_or_else(String::new, |pid| pid.to_string()), base),
             Column::Processes => (row.processes.to_string(), base),
-            Column::User => (cut(&printable(&row.user), wide), base),
-            Column::Rss => (size(row.rss), base),
+            Column::User => (clipped(&printable(&row.user), wide), base),
+            Column::Rss => (rounded_size(row.rss), base),
             Column::Pss | Column::Uss => {
                 let sum = if *column == Column::Pss { row.pss } else { row.uss };
                 (sum_text(sum, app.utf8), if row.pss_age_s > OLD_S { dim } else { base })
             }
             Column::Swap => (sum_text(row.swap, app.utf8), base),
-            Column::Peak => (row.peak.map_or_else(|| "-".to_owned(), size), base),
+            Column::Peak => (row.peak.map_or_else(|| "-".to_owned(), rounded_size), base),
             Column::Growth => growth(row, app, base),
             Column::Left => {
-                (app.source.left_of(&row.name).map_or_else(|| "-".to_owned(), size), base)
+                (app.source.left_of(&row.name).map_or_else(|| "-".to_owned(), rounded_size), base)
             }
             Column::Minute => {
                 let points = app.trail.points(&row.key);
@@ -335,10 +337,10 @@ fn line_of(
     };
     let name = printable(&row.name);
     let name = match app.choice.by {
-        By::Process => cut(&format!("{indent}{}", without_directory(&name)), room),
+        By::Process => clipped(&format!("{indent}{}", without_directory(&name)), room),
         // What tells one group from another stands at the end of its path.
-        By::Cgroup => last(&name, room),
-        _ => cut(&name, room),
+        By::Cgroup => end_of(&name, room),
+        _ => clipped(&name, room),
     };
     let name = if is_selected { padded(&name, room) } else { name };
     spans.push(Span::styled(name, base));
@@ -353,7 +355,7 @@ fn growth(row: &Row, app: &App, base: Style) -> (String, Style) {
         Some(bytes) => {
             let sign = if bytes < 0 { '-' } else { '+' };
             let color = if app.colors && bytes > 0 { base.fg(Color::Yellow) } else { base };
-            (format!("{sign}{}", size(bytes.unsigned_abs())), color)
+            (format!("{sign}{}", rounded_size(bytes.unsigned_abs())), color)
         }
     }
 }
@@ -361,8 +363,8 @@ fn growth(row: &Row, app: &App, base: Style) -> (String, Style) {
 fn sum_text(sum: Sum, utf8: bool) -> String {
     match (sum.known, sum.unknown) {
         (None, _) => "-".to_owned(),
-        (Some(bytes), 0) => size(bytes),
-        (Some(bytes), _) => format!("{}{}", if utf8 { "≥" } else { ">=" }, size(bytes)),
+        (Some(bytes), 0) => rounded_size(bytes),
+        (Some(bytes), _) => format!("{}{}", if utf8 { "≥" } else { ">=" }, rounded_size(bytes)),
     }
 }
 
@@ -377,8 +379,8 @@ fn foot_of(app: &App) -> Line<'static> {
     let tree = if app.choice.tree { ", tree" } else { "" };
     let text = format!(
         "?: help  q: quit  space: pause  b: by {}{tree}  s: sort by {}  /: filter  left, right: time",
-        app.choice.by.name(),
-        app.choice.sort.name()
+        word(app.choice.by),
+        word(app.choice.sort)
     );
     styled(&text, Style::new().add_modifier(Modifier::DIM))
 }
@@ -399,6 +401,19 @@ fn time(at: jiff::Timestamp) -> String {
     at.split_once('T').map_or_else(|| at.clone(), |(_, time)| time.to_owned())
 }
 
+/// Keeps the end of what takes more than so many columns.
+fn end_of(text: &str, width: usize) -> String {
+    match text.width() <= width {
+        true => text.to_owned(),
+        false => clipped(&format!("<{}", last(text, width.saturating_sub(1))), width),
+    }
+}
+
+/// The word for a choice, as the command line has it.
+fn word(choice: impl ValueEnum) -> String {
+    choice.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+}
+
 fn styled(text: &str, style: Style) -> Line<'static> {
     Line::from(Span::styled(text.to_owned(), style))
 }
@@ -409,16 +424,8 @@ fn bar(share: f64, width: usize, utf8: bool) -> String {
     format!("{}{}", on.repeat(full), off.repeat(width - full))
 }
 
-fn size(bytes: u64) -> String {
-    memsample_input::rounded_size(bytes)
-}
-
-fn printable(text: &str) -> String {
-    memsample_input::printable(text)
-}
-
 fn padded(text: &str, width: usize) -> String {
-    let text = cut(text, width);
+    let text = clipped(text, width);
     format!("{text}{}", " ".repeat(width.saturating_sub(text.width())))
 }
 
@@ -427,29 +434,4 @@ fn without_directory(command: &str) -> &str {
     let program = command.split(' ').next().unwrap_or_default();
     let directory = program.rfind('/').map_or(0, |slash| slash + 1);
     command.get(directory..).filter(|rest| !rest.is_empty()).unwrap_or(command)
-}
-
-/// Keeps the end of what takes more than so many columns.
-fn last(text: &str, width: usize) -> String {
-    if text.width() <= width {
-        return text.to_owned();
-    }
-    let mut used = 1;
-    let kept = text.chars().rev().take_while(|char| {
-        used += char.width().unwrap_or(0);
-        used <= width
-    });
-    let kept: Vec<char> = kept.collect();
-    std::iter::once('<').chain(kept.into_iter().rev()).take(width).collect()
-}
-
-/// Cuts what takes more than so many columns.
-fn cut(text: &str, width: usize) -> String {
-    let mut used = 0;
-    text.chars()
-        .take_while(|char| {
-            used += char.width().unwrap_or(0);
-            used <= width
-        })
-        .collect()
 }
