@@ -1,42 +1,16 @@
 //! `memsample import`: a capture of this machine is viewed as the machine itself.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 
 use crate::command::{memsample, wait_for};
+use crate::idle::Idle;
 use serde_json::Value;
 use tar::{Builder, Header};
 use tempfile::tempdir;
 
-/// A process that holds memory and does nothing.
-struct Idle(Child);
-
-impl Idle {
-    fn start() -> Self {
-        let program = "import sys; a = b'x' * (24 << 20); print(flush=True); sys.stdin.read()";
-        let mut child = Command::new("python3")
-            .args(["-c", program])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        Self(child)
-    }
-}
-
-impl Drop for Idle {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 /// Writes a capture of the process and of the machine.
-fn capture(path: &Path, pid: u32) {
+fn capture(path: &Path, pid: i64) {
     let mut tar = Builder::new(fs::File::create(path).unwrap());
     let files = ["meminfo".to_owned(), "version".to_owned()];
     let of_process = ["smaps", "cmdline", "stat"].map(|name| format!("{pid}/{name}"));
@@ -60,19 +34,19 @@ fn rows(directory: &Path, arguments: &[&str]) -> Vec<Value> {
 
 #[test]
 fn a_capture_is_viewed_as_the_machine() {
-    let idle = Idle::start();
+    let idle = Idle::start(24, "captured");
     let directory = tempdir().unwrap();
     // Other processes come and go meanwhile, and share pages with this one.
     wait_for("a capture and a view to agree", || {
         let _ = fs::remove_dir_all(directory.path().join("recordings"));
-        capture(&directory.path().join("night.1.tar"), idle.0.id());
+        capture(&directory.path().join("night.1.tar"), idle.pid());
         let live = rows(directory.path(), &["--filter", "24 << 20"]);
         let ended = memsample(directory.path(), &["import", "night.1.tar"]);
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
         assert!(ended.stdout.contains("python -c") && ended.stdout.contains("recordings/night ("));
         let recorded = rows(directory.path(), &["recordings/night"]);
         assert_eq!(recorded.len(), 1);
-        let live = live.iter().find(|row| row["pid"] == idle.0.id()).unwrap();
+        let live = live.iter().find(|row| row["pid"] == idle.pid()).unwrap();
         for key in ["pid", "ppid", "comm", "command", "vsize_bytes"] {
             assert_eq!(recorded[0][key], live[key], "{key}");
         }
@@ -93,9 +67,9 @@ fn a_capture_is_viewed_as_the_machine() {
 
 #[test]
 fn what_cannot_be_imported_is_refused_in_one_line() {
-    let idle = Idle::start();
+    let idle = Idle::start(24, "captured");
     let directory = tempdir().unwrap();
-    capture(&directory.path().join("one.tar"), idle.0.id());
+    capture(&directory.path().join("one.tar"), idle.pid());
     fs::write(directory.path().join("two.tar"), "not a tar, but long enough to look like one")
         .unwrap();
     assert_eq!(memsample(directory.path(), &["import", "one.tar"]).code, Some(0));

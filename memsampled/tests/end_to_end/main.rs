@@ -3,6 +3,7 @@
 
 mod command;
 mod daemon;
+mod idle;
 mod report_outputs;
 mod running;
 mod test_sums;

@@ -1,19 +1,20 @@
 //! `memsample top` on a terminal: what it shows, what keys do, and how it leaves the terminal.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 
 use crate::command::{memsample, recordings, wait_for};
+use crate::idle::Idle;
 use rustix::fs::OFlags;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 use tempfile::tempdir;
 
-const HELD_MIB: u64 = 96;
+const HELD_MIB: usize = 96;
 
 /// `memsample top` on a terminal of its own.
 struct Terminal {
@@ -100,36 +101,9 @@ impl Terminal {
     }
 }
 
-/// A process that holds memory, and whose command has a word of its own.
-struct Holder(Child);
-
-impl Holder {
-    fn start(word: &str) -> Self {
-        let program = format!(
-            "import sys; a = b'x' * ({HELD_MIB} << 20); print(flush=True); sys.stdin.read() # {word}"
-        );
-        let mut child = Command::new("python3")
-            .args(["-c", &program])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        Self(child)
-    }
-}
-
-impl Drop for Holder {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 /// Returns the sizes in MiB in the line of a process.
 #[track_caller]
-fn sizes(screen: &str, pid: u32) -> Vec<f64> {
+fn sizes(screen: &str, pid: i64) -> Vec<f64> {
     let is_its = |line: &&str| line.split_whitespace().next() == Some(&pid.to_string());
     let line = screen.lines().find(is_its).unwrap_or_else(|| panic!("{pid} in\n{screen}"));
     let words: Vec<&str> = line.split_whitespace().collect();
@@ -140,8 +114,8 @@ fn sizes(screen: &str, pid: u32) -> Vec<f64> {
 #[test]
 fn the_largest_process_is_on_top_with_what_it_holds() {
     let directory = tempdir().unwrap();
-    let holder = Holder::start("held-for-top");
-    let pid = holder.0.id();
+    let holder = Idle::start(HELD_MIB, "held-for-top");
+    let pid = holder.pid();
     let mut top = Terminal::start(directory.path(), (24, 120), &["--filter", "held-for-top"]);
     top.wait_for(&pid.to_string());
     let screen = top.wait_for("own cost");
@@ -169,8 +143,8 @@ fn the_largest_process_is_on_top_with_what_it_holds() {
 #[test]
 fn one_steps_back_in_time_while_it_samples_on() {
     let directory = tempdir().unwrap();
-    let holder = Holder::start("gone-for-top");
-    let pid = holder.0.id().to_string();
+    let holder = Idle::start(HELD_MIB, "gone-for-top");
+    let pid = holder.pid().to_string();
     let arguments = ["--filter", "gone-for-top", "--interval", "50ms"];
     let mut top = Terminal::start(directory.path(), (24, 100), &arguments);
     top.wait_for(&pid);
@@ -192,8 +166,8 @@ fn one_steps_back_in_time_while_it_samples_on() {
 #[test]
 fn a_recording_is_replayed() {
     let directory = tempdir().unwrap();
-    let holder = Holder::start("recorded-for-top");
-    let pid = holder.0.id().to_string();
+    let holder = Idle::start(HELD_MIB, "recorded-for-top");
+    let pid = holder.pid().to_string();
     let arguments = ["record", "--duration", "2s", "--name", "it", "--pss-interval", "every"];
     let ended = memsample(directory.path(), &arguments);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);

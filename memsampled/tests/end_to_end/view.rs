@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 use crate::command::{Ended, memsample, shell, wait_for};
+use crate::idle::Idle;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, Int64Type, TimestampMillisecondType};
 use memsample::Recording;
@@ -16,38 +16,6 @@ use tempfile::{TempDir, tempdir};
 
 /// Trees that were captured on a machine of processes known to the test.
 const TREES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../memsample/tests/trees");
-
-/// A process that holds memory and does nothing.
-struct Idle(Child);
-
-impl Idle {
-    fn start(mib: usize, marker: &str) -> Self {
-        let program = format!(
-            "import sys; a = b'x' * ({mib} << 20); print(flush=True); sys.stdin.read() # {marker}"
-        );
-        let mut child = Command::new("python3")
-            .args(["-c", &program])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        assert_eq!(line, "\n");
-        Self(child)
-    }
-
-    fn pid(&self) -> i64 {
-        self.0.id().into()
-    }
-}
-
-impl Drop for Idle {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 /// Runs `memsample view`.
 #[track_caller]
