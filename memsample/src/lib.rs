@@ -24,7 +24,7 @@
 //! `memsample-layers` of the repository checks both.
 //!
 //! 1. Vocabulary: `units`, `error`, `host`, `clock`, `identity`, `metric`, `counts`, `scope`, `slot`, `slot_map`,
-//!    `replace_file`; `pattern`, `role`, `role_rule` and `identity_rules`, which describe a process image.
+//!    `replace_file`, `columns`; `pattern`, `role`, `role_rule` and `identity_rules`, which describe a process image.
 //! 2. `parse`: the bytes of `/proc` files to values. `codec`: values as bytes.
 //! 3. `cgroups`: where control groups are. `proc`: opening and listing `/proc`. `events`: what the kernel reports
 //!    over netlink.
@@ -62,6 +62,7 @@
 pub mod analysis;
 pub mod cgroups;
 pub mod clock;
+pub mod columns;
 pub mod error;
 pub mod parse;
 pub mod schema;

@@ -15,6 +15,8 @@ pub struct AttemptRole {
     pub test: String,
     /// The attempt, from 0 in the order of their begin.
     pub attempt: usize,
+    /// The name of the marks of the attempt; `None` where there are none.
+    pub mark: Option<String>,
     /// The time of the mark at the begin of the attempt, or else of the first sample of its processes; in milliseconds
     /// since 1970.
     pub begin_ms: i64,
@@ -42,15 +44,15 @@ pub fn attempt_roles(recording: &Recording) -> io::Result<Vec<AttemptRole>> {
         let spans = spans.get(&test).map_or(&[][..], Vec::as_slice);
         let attempt = span_of(spans, &image);
         let (first_ms, last_ms) = (image.row.first_ms, image.row.last_ms);
-        let (begin_ms, end_ms) = match spans.get(attempt) {
-            Some(span) => (Some(span.begin_ms), span.end.map(|(end_ms, _)| end_ms)),
-            None => (None, None),
-        };
+        let span = spans.get(attempt);
+        let begin_ms = span.map(|span| span.begin_ms);
+        let end_ms = span.and_then(|span| span.end).map(|(end_ms, _)| end_ms);
         let role =
             roles.entry((test.clone(), attempt, image.row.role.clone())).or_insert_with(|| {
                 AttemptRole {
                     test,
                     attempt,
+                    mark: span.map(|span| span.name.clone()),
                     begin_ms: begin_ms.unwrap_or(first_ms),
                     end_ms: end_ms.unwrap_or(last_ms),
                     role: image.row.role.clone(),

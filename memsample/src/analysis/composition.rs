@@ -3,10 +3,10 @@
 use std::io;
 
 use arrow_array::types::Int64Type;
-use arrow_array::{Array, PrimitiveArray, RecordBatch};
+use arrow_array::{PrimitiveArray, RecordBatch};
 use jiff::Timestamp;
 
-use crate::recording::numbers;
+use crate::columns::{known, numbers};
 
 /// The parts of the memory at the tick with the largest sample, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -95,9 +95,4 @@ impl<'a> Parts<'a> {
             swap_bytes: known(self.swap, row),
         }
     }
-}
-
-/// Returns a number of a column; `None` where it is null.
-pub(super) fn known(column: &PrimitiveArray<Int64Type>, row: usize) -> Option<u64> {
-    column.is_valid(row).then(|| column.value(row).unsigned_abs())
 }

@@ -2,11 +2,11 @@
 
 use std::io;
 
-use arrow_array::cast::AsArray;
 use arrow_array::types::TimestampMillisecondType as Millisecond;
 
 use super::sampled_image::SampledImage;
-use crate::recording::{ClockAnchor, ForksBy, Recording, numbers};
+use crate::columns::{numbers, strings};
+use crate::recording::{ClockAnchor, ForksBy, Recording};
 use crate::schema::marks::MarkKind;
 use crate::units::START_STEP_NS;
 
@@ -110,9 +110,8 @@ pub(super) fn ticks(recording: &Recording) -> io::Result<Vec<i64>> {
 fn slept(recording: &Recording) -> io::Result<bool> {
     for batch in recording.read_table("marks", &["kind"]) {
         let batch = batch?;
-        let kinds = batch.column_by_name("kind").and_then(|column| column.as_string_opt::<i32>());
         let suspend = MarkKind::Suspend.as_str();
-        if kinds.is_some_and(|kinds| kinds.iter().any(|kind| kind == Some(suspend))) {
+        if strings(&batch, "kind")?.iter().any(|kind| kind == Some(suspend)) {
             return Ok(true);
         }
     }

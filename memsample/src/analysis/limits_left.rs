@@ -6,8 +6,8 @@ use std::path::Path;
 
 use arrow_array::types::{Int64Type, TimestampMillisecondType as Millisecond};
 
-use super::composition::known;
-use crate::recording::{Recording, numbers, strings};
+use crate::columns::{known, numbers, strings};
+use crate::recording::Recording;
 
 /// Returns how much each control group could still take at an instant until it, or one above it, was at its limit, in
 /// bytes; groups without a limit are left out.

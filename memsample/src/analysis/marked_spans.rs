@@ -12,6 +12,12 @@ use crate::recording::Recording;
 /// The prefix of the names of the marks that `memsample run` sets around an attempt.
 pub const ATTEMPT_MARK: &str = "attempt ";
 
+/// Returns the name of the marks between which an attempt of a repetition is; both are counted from 1.
+#[must_use]
+pub fn attempt_mark(repetition: u32, attempt: u32) -> String {
+    format!("{ATTEMPT_MARK}{repetition}.{attempt}")
+}
+
 /// The time from a mark at the begin to that of the same test and name at the end.
 #[derive(Clone, Debug)]
 pub(super) struct MarkedSpan {

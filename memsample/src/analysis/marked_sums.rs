@@ -9,7 +9,8 @@ use jiff::Timestamp;
 
 use super::composition::{Composition, Parts};
 use super::process_trees::{ProcessTrees, Root};
-use crate::recording::{Recording, numbers};
+use crate::columns::numbers;
+use crate::recording::Recording;
 
 /// Sums that are kept at a time, one for each tree and tick: 64 MiB. A longer recording is read in spans of
 /// time.

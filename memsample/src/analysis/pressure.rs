@@ -5,8 +5,8 @@ use std::ops::RangeInclusive;
 
 use arrow_array::types::{Int64Type, TimestampMillisecondType as Millisecond};
 
-use super::composition::known;
-use crate::recording::{Recording, numbers};
+use crate::columns::{known, numbers};
+use crate::recording::Recording;
 
 /// Returns the part of a span of time in which at least one task waited for memory, and in which all that were not idle
 /// did, in percent; `None` where the span has no two readings.

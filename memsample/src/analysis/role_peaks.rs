@@ -15,7 +15,8 @@ use super::lifetimes::{Lifetimes, ticks};
 use super::sampled_image::{SampledImage, sampled_images};
 use super::test_membership::images_of_tests;
 use super::upper_sum::UpperSum;
-use crate::recording::{ImageRow, Recording, numbers};
+use crate::columns::numbers;
+use crate::recording::{ImageRow, Recording};
 
 /// Sums that are kept at a time, one for each role and tick: 64 MiB. A longer recording is read in spans
 /// of time.

@@ -8,11 +8,12 @@ use arrow_array::types::{Int64Type, TimestampMillisecondType as Millisecond};
 use jiff::Timestamp;
 
 use super::bound::{Bound, Source, within};
-use super::composition::{Composition, Parts, known};
+use super::composition::{Composition, Parts};
 use super::growth::Growth;
 use super::reaped::Reaped;
 use super::unseen_images::unseen_before;
-use crate::recording::{ImageRow, Recording, numbers, strings};
+use crate::columns::{known, numbers, strings};
+use crate::recording::{ImageRow, Recording};
 
 /// A process image with the results of its samples and its exit record.
 pub(super) struct SampledImage {

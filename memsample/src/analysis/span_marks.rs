@@ -3,12 +3,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 
-use arrow_array::cast::AsArray;
+use arrow_array::Array;
 use arrow_array::types::{Int32Type, Int64Type, TimestampMillisecondType as Millisecond};
-use arrow_array::{Array, StringArray};
 
-use super::composition::known;
-use crate::recording::{Recording, numbers};
+use crate::columns::{known, numbers, strings, text_at};
+use crate::recording::Recording;
 use crate::schema::marks::MarkKind;
 
 /// The memory of a process at an instant, read when a mark was set.
@@ -69,15 +68,8 @@ pub(super) fn span_marks(recording: &Recording) -> io::Result<impl Iterator<Item
         let pid = numbers::<Int32Type>(&batch, "pid")?;
         let number = |name| numbers::<Int64Type>(&batch, name);
         let (rss, anon, hwm) = (number("rss_bytes")?, number("anon_bytes")?, number("hwm_bytes")?);
-        let text = |name| {
-            let column = batch.column_by_name(name);
-            let column = column.and_then(|column| column.as_string_opt::<i32>());
-            column.ok_or_else(|| io::Error::other(format!("no column `{name}` of its type")))
-        };
-        let (kind, name) = (text("kind")?, text("name")?);
-        let (test, labels) = (text("test")?, text("labels")?);
-        let known_text =
-            |column: &StringArray, row| column.is_valid(row).then(|| column.value(row).to_owned());
+        let (kind, name) = (strings(&batch, "kind")?, strings(&batch, "name")?);
+        let (test, labels) = (strings(&batch, "test")?, strings(&batch, "labels")?);
         for (row, (&ts_ms, boot_ns)) in ts.iter().zip(boot).enumerate() {
             let begins = match kind.value(row) {
                 word if word == MarkKind::Begin.as_str() => true,
@@ -94,11 +86,11 @@ pub(super) fn span_marks(recording: &Recording) -> io::Result<impl Iterator<Item
                 ts_ms,
                 boot_ns,
                 begins,
-                test: known_text(test, row),
+                test: text_at(test, row),
                 name: name.value(row).to_owned(),
                 pid: pid.is_valid(row).then(|| pid.value(row)),
                 state,
-                labels: known_text(labels, row),
+                labels: text_at(labels, row),
             };
             marks.insert((boot_ns, marks.len()), mark);
         }

@@ -2,13 +2,13 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::ops::RangeInclusive;
+use std::ops::{AddAssign, RangeInclusive};
 
 use arrow_array::types::{Int32Type, Int64Type, TimestampMillisecondType as Millisecond};
 
-use super::composition::known;
 use super::lifetimes::ticks;
-use crate::recording::{Recording, numbers};
+use crate::columns::{known, numbers};
+use crate::recording::Recording;
 
 /// Ticks whose sums are kept at a time: half an hour at ten per second. A row group that reaches over an end of them is
 /// read twice.
@@ -26,6 +26,16 @@ pub struct MemorySums {
     /// Anonymous memory in swap, by the last reading of each process. It is read less often than the others; a process of
     /// which it was never read counts as nothing.
     pub swap_bytes: u64,
+}
+
+impl AddAssign for MemorySums {
+    /// Adds up each of them; what does not fit into the integer becomes the largest one.
+    fn add_assign(&mut self, other: Self) {
+        self.processes = self.processes.saturating_add(other.processes);
+        self.rss_bytes = self.rss_bytes.saturating_add(other.rss_bytes);
+        self.anon_bytes = self.anon_bytes.saturating_add(other.anon_bytes);
+        self.swap_bytes = self.swap_bytes.saturating_add(other.swap_bytes);
+    }
 }
 
 /// The memory of one group at one tick.
@@ -172,15 +182,17 @@ fn sums_at(
             };
             image.next = tick + 1;
             image.swap_bytes = known(swap, row).or(image.swap_bytes);
-            let swap_bytes = image.swap_bytes.unwrap_or(0);
-            let (rss, anon) = (known(rss, row).unwrap_or(0), known(anon, row).unwrap_or(0));
+            let sample = MemorySums {
+                processes: 1,
+                rss_bytes: known(rss, row).unwrap_or(0),
+                anon_bytes: known(anon, row).unwrap_or(0),
+                swap_bytes: image.swap_bytes.unwrap_or(0),
+            };
             for &group in image.groups {
                 let series = series.get_mut(group);
-                let Some(sum) = series.and_then(|series| series.at_mut(tick)) else { continue };
-                sum.processes = sum.processes.saturating_add(1);
-                sum.rss_bytes = sum.rss_bytes.saturating_add(rss);
-                sum.anon_bytes = sum.anon_bytes.saturating_add(anon);
-                sum.swap_bytes = sum.swap_bytes.saturating_add(swap_bytes);
+                if let Some(sum) = series.and_then(|series| series.at_mut(tick)) {
+                    *sum += sample;
+                }
             }
         }
     }
@@ -198,6 +210,8 @@ pub struct TickInstant {
     pub ts_ms: i64,
     /// The number of ticks right before it that were late or missed.
     pub late: u32,
+    /// The number of its samples that were read and not written.
+    pub dropped: u32,
 }
 
 /// Returns all ticks in the order of time.
@@ -207,15 +221,14 @@ pub struct TickInstant {
 /// The table cannot be read.
 pub fn tick_instants(recording: &Recording) -> io::Result<Vec<TickInstant>> {
     let mut instants = Vec::new();
-    for batch in recording.read_table("ticks", &["ts", "late"]) {
+    for batch in recording.read_table("ticks", &["ts", "late", "dropped"]) {
         let batch = batch?;
         let ts = numbers::<Millisecond>(&batch, "ts")?.values();
         let late = numbers::<Int32Type>(&batch, "late")?.values();
-        instants.extend(
-            ts.iter()
-                .zip(late)
-                .map(|(&ts_ms, late)| TickInstant { ts_ms, late: late.unsigned_abs() }),
-        );
+        let dropped = numbers::<Int32Type>(&batch, "dropped")?.values();
+        instants.extend(ts.iter().zip(late).zip(dropped).map(|((&ts_ms, late), dropped)| {
+            TickInstant { ts_ms, late: late.unsigned_abs(), dropped: dropped.unsigned_abs() }
+        }));
     }
     instants.sort_unstable_by_key(|instant| instant.ts_ms);
     Ok(instants)

@@ -6,7 +6,8 @@ use std::io;
 use arrow_array::types::{Int64Type, TimestampMillisecondType as Millisecond};
 
 use super::sampled_image::SampledImage;
-use crate::recording::{Recording, numbers};
+use crate::columns::numbers;
+use crate::recording::Recording;
 
 /// When the processes were read at each tick.
 pub(super) struct SweepWindows(Vec<SweepWindow>);

@@ -7,7 +7,6 @@ use arrow_array::Array as _;
 use arrow_array::types::{Int32Type, Int64Type, TimestampMillisecondType as Millisecond};
 
 use super::bound::counter_error_bytes;
-use super::composition::known;
 use super::lifetimes::{Lifetimes, ticks};
 use super::pss_sums::{PssReadings, PssRow, PssSum};
 use super::sampled_image::{SampledImage, sampled_images};
@@ -17,7 +16,8 @@ use super::test_membership::images_of_tests;
 use super::test_spans::{TestSpan, span_of, spans};
 use super::test_usage::TestUsage;
 use super::unattributed::add_unattributed;
-use crate::recording::{ForksBy, ImageRow, Recording, numbers, strings};
+use crate::columns::{known, numbers, strings};
+use crate::recording::{ForksBy, ImageRow, Recording};
 
 /// Ticks whose sums are kept at a time: half an hour at ten per second. There is a sum for each role of each
 /// running test at each of them.

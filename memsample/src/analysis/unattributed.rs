@@ -3,11 +3,11 @@
 use std::io;
 
 use arrow_array::Array;
-use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, TimestampMillisecondType as Millisecond};
 
 use super::test_attempt::TestAttempt;
-use crate::recording::{Recording, numbers};
+use crate::columns::numbers;
+use crate::recording::Recording;
 
 /// What the kernel reports late is counted within so many ticks after it happened.
 const TICKS_AFTER: usize = 4;
@@ -24,9 +24,8 @@ pub(super) fn add_unattributed(
         let batch = batch?;
         let ts = numbers::<Millisecond>(&batch, "ts")?.values();
         // A recording of an older version has no such column.
-        let counts = COLUMNS.iter().skip(1).filter_map(|name| {
-            batch.column_by_name(name).and_then(|column| column.as_primitive_opt::<Int32Type>())
-        });
+        let counts = COLUMNS.iter().skip(1);
+        let counts = counts.filter_map(|name| numbers::<Int32Type>(&batch, name).ok());
         let counts: Vec<_> = counts.collect();
         let of = |row: usize| -> u64 {
             let known = counts.iter().filter(|column| column.is_valid(row));

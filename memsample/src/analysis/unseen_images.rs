@@ -4,11 +4,11 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 
 use arrow_array::Array;
-use arrow_array::cast::AsArray;
 use arrow_array::types::Int32Type;
 
 use super::marked_spans::ATTEMPT_MARK;
-use crate::recording::{ImageRow, Recording, numbers};
+use crate::columns::{numbers, strings};
+use crate::recording::{ImageRow, Recording};
 
 /// Where an image is among those of its process.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -73,8 +73,7 @@ fn launchers(recording: &Recording) -> io::Result<HashSet<i32>> {
     for batch in recording.read_table("marks", &["name", "pid"]) {
         let batch = batch?;
         let pid = numbers::<Int32Type>(&batch, "pid")?;
-        let name = batch.column_by_name("name").and_then(|column| column.as_string_opt::<i32>());
-        let Some(name) = name else { continue };
+        let name = strings(&batch, "name")?;
         let is_attempt =
             |&row: &usize| pid.is_valid(row) && name.value(row).starts_with(ATTEMPT_MARK);
         launchers.extend((0..pid.len()).filter(is_attempt).map(|row| pid.value(row)));

@@ -2,12 +2,10 @@
 
 use std::io;
 
-use arrow_array::Array;
-use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, Int64Type, TimestampMillisecondType as Millisecond};
 
-use super::instant::{missing, numbers, strings};
 use super::open::Recording;
+use crate::columns::{booleans, known, numbers, strings, text_at};
 
 /// What the analysis reads of a row of `processes`.
 #[derive(Clone, Debug)]
@@ -71,20 +69,13 @@ impl Recording {
                 (long("rss_max_bytes")?, long("hwm_max_bytes")?, long("exit_hwm_bytes")?);
             let (rss_mean, pss_peak) = (long("rss_mean_bytes")?, long("pss_max_bytes")?);
             let (first, last) = (ts("first_ts")?, ts("last_ts")?);
-            let ended = batch.column_by_name("ended").and_then(|column| column.as_boolean_opt());
-            let ended = ended.ok_or_else(|| missing("ended"))?;
+            let ended = booleans(&batch, "ended")?;
             // A recording of an older version has no such column.
-            let moved = batch.column_by_name("moved").and_then(|column| column.as_boolean_opt());
+            let moved = booleans(&batch, "moved").ok();
             let (comm, cmdline) = (strings(&batch, "comm")?, strings(&batch, "cmdline")?);
             let (role, test) = (strings(&batch, "role")?, strings(&batch, "test")?);
             for row in 0..batch.num_rows() {
-                let known = |column: &arrow_array::Int64Array| {
-                    column.is_valid(row).then(|| column.value(row).unsigned_abs())
-                };
-                let text = |column: &arrow_array::StringArray| {
-                    column.is_valid(row).then(|| column.value(row).to_owned())
-                };
-                let (comm, cmdline) = (comm.value(row).to_owned(), text(cmdline));
+                let (comm, cmdline) = (comm.value(row).to_owned(), text_at(cmdline, row));
                 each(ImageRow {
                     process: process.value(row).unsigned_abs(),
                     pid: pid.value(row),
@@ -92,7 +83,7 @@ impl Recording {
                     exec: exec.value(row),
                     comm,
                     role: role.value(row).to_owned(),
-                    test: text(test),
+                    test: text_at(test, row),
                     moved: moved.is_some_and(|moved| moved.value(row)),
                     cmdline: cmdline.filter(|line| !line.is_empty()),
                     start_ns: start_ns.value(row).unsigned_abs(),
@@ -100,11 +91,11 @@ impl Recording {
                     samples: samples.value(row).unsigned_abs(),
                     first_ms: first.value(row),
                     last_ms: last.value(row),
-                    rss_peak_bytes: known(rss_peak),
-                    rss_mean_bytes: known(rss_mean),
-                    pss_peak_bytes: known(pss_peak),
-                    hwm_bytes: known(hwm),
-                    exit_hwm_bytes: known(exit_hwm),
+                    rss_peak_bytes: known(rss_peak, row),
+                    rss_mean_bytes: known(rss_mean, row),
+                    pss_peak_bytes: known(pss_peak, row),
+                    hwm_bytes: known(hwm, row),
+                    exit_hwm_bytes: known(exit_hwm, row),
                 });
             }
         }

@@ -4,16 +4,14 @@ use std::collections::HashMap;
 use std::fmt;
 use std::io;
 
-use arrow_array::cast::AsArray;
-use arrow_array::types::{
-    ArrowPrimitiveType, Int32Type, Int64Type, TimestampMillisecondType as Millisecond,
-};
-use arrow_array::{Array, PrimitiveArray, RecordBatch, StringArray};
+use arrow_array::Array;
+use arrow_array::types::{Int32Type, Int64Type, TimestampMillisecondType as Millisecond};
 use jiff::Timestamp;
 
 use super::last_reading::{LastReading, LastReadings};
 use super::manifest::RecordingState;
 use super::open::Recording;
+use crate::columns::{numbers, strings, text_at};
 use crate::identity::ProcessId;
 use crate::metric::Metric;
 use crate::parse::Meminfo;
@@ -510,25 +508,4 @@ impl Ticks {
 fn timestamp(ms: i64) -> io::Result<Timestamp> {
     Timestamp::from_millisecond(ms)
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
-}
-
-fn text_at(column: &StringArray, row: usize) -> Option<String> {
-    column.is_valid(row).then(|| column.value(row).to_owned())
-}
-
-pub(crate) fn numbers<'a, T: ArrowPrimitiveType>(
-    batch: &'a RecordBatch,
-    name: &str,
-) -> io::Result<&'a PrimitiveArray<T>> {
-    let column = batch.column_by_name(name).and_then(|column| column.as_primitive_opt());
-    column.ok_or_else(|| missing(name))
-}
-
-pub(crate) fn strings<'a>(batch: &'a RecordBatch, name: &str) -> io::Result<&'a StringArray> {
-    let column = batch.column_by_name(name).and_then(|column| column.as_string_opt());
-    column.ok_or_else(|| missing(name))
-}
-
-pub(super) fn missing(name: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, format!("no column `{name}` of its type"))
 }

@@ -31,7 +31,6 @@ pub use open::{OpenError, Recording, Recovery};
 
 pub(crate) use id::new_recording_id;
 pub(crate) use images::ImageRow;
-pub(crate) use instant::{numbers, strings};
 pub(crate) use layout::{Lock, RecordingDirectory};
 pub(crate) use manifest::{file_names, millis};
 pub use test_tables::{read_test_table, write_test_tables};

@@ -34,12 +34,11 @@ impl Quantity {
 
     /// Returns it of an attempt; `None` where it was not measured.
     pub(crate) fn of(self, memory: &Memory) -> Option<BoundedBytes> {
-        let (lower, upper) = match self {
-            Self::Peak => (memory.rss_peak_bytes, memory.rss_peak_bytes_upper),
-            Self::PssPeak => (memory.pss_peak_bytes, memory.pss_peak_bytes_upper),
-            Self::AnonPeak => (memory.anon_peak_bytes, memory.anon_peak_bytes_upper),
-        };
-        Some(BoundedBytes { lower: lower?, upper })
+        match self {
+            Self::Peak => memory.rss_peak(),
+            Self::PssPeak => memory.pss_peak(),
+            Self::AnonPeak => memory.anon_peak(),
+        }
     }
 
     /// Returns whether it is from the counters of the kernel, which may lag behind; PSS is from page tables.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use memsample_runner::results::{AttemptResults, BoundedBytes, Memory, Results, TestResults};
+use memsample_runner::results::{BoundedBytes, Memory, Results};
 
 use crate::quantity::Quantity;
 
@@ -69,7 +69,7 @@ pub(crate) fn numbers(
                 role: role.map(str::to_owned),
                 quantity,
             };
-            for attempt in last_attempts(test) {
+            for attempt in test.last_attempts() {
                 let came_to_its_end = attempt.ended.came_to_its_end();
                 let mut add = |key: Key, bytes: Option<BoundedBytes>| {
                     let of = numbers.entry(key).or_default();
@@ -91,11 +91,4 @@ pub(crate) fn numbers(
         }
     }
     numbers
-}
-
-/// Returns the last attempt of each repetition: what was tried before ended before its time.
-fn last_attempts(test: &TestResults) -> impl Iterator<Item = &AttemptResults> {
-    test.repetitions()
-        .into_values()
-        .filter_map(|(_, attempts)| attempts.into_iter().max_by_key(|attempt| attempt.attempt))
 }

@@ -3,10 +3,8 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use memsample_runner::results::{AttemptResults, Results, RoleMemory, Verdict};
+use memsample_runner::results::{AttemptResults, Results, RoleMemory, TestResults, Verdict};
 use serde::{Deserialize, Serialize};
-
-use crate::subject::deciding;
 
 /// Roles that are named.
 const MAX_ROLES: usize = 5;
@@ -42,7 +40,7 @@ pub struct RoleChange {
 }
 
 pub(crate) fn change(base: &Results, test: &str, attempt: &AttemptResults) -> Change {
-    let base = base.tests.iter().find(|it| it.name == test).and_then(deciding);
+    let base = base.tests.iter().find(|it| it.name == test).and_then(TestResults::deciding);
     let peak = |attempt: &AttemptResults| attempt.ended.memory.as_ref()?.rss_peak();
     let (there, here) = (base.and_then(peak), peak(attempt));
     let differ = there.zip(here).and_then(|(there, here)| {

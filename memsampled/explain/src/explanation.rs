@@ -5,17 +5,17 @@ use std::fmt;
 use std::io;
 
 use jiff::Timestamp;
-use memsample::analysis::{recording_roles, tick_instants};
+use memsample::analysis::{RecordedMark, TickInstant, recording_roles, tick_instants};
 use memsample::view::At;
 use memsample::{End, Recording, RecordingState};
 use memsample_runner::results::{AttemptResults, Results, TestResults, Verdict};
 use serde::{Deserialize, Serialize};
 
 use crate::change::{Change, change};
-use crate::kills::{Kill, kills};
+use crate::kills::kills;
 use crate::last_second::{LargeProcess, last_second};
 use crate::limits::{LimitThen, limits};
-use crate::subject::{Part, deciding, most_telling, part};
+use crate::subject::{Part, most_telling, part};
 
 /// The version of the format of the JSON. Raised when a key changes its meaning or goes.
 pub const FORMAT_VERSION: u32 = 1;
@@ -153,7 +153,7 @@ pub fn explain(
             ExplainError::NoTest(name.clone(), names)
         })?,
     };
-    let attempt = deciding(test).ok_or(ExplainError::Empty)?;
+    let attempt = test.deciding().ok_or(ExplainError::Empty)?;
     let peak = attempt.ended.memory.as_ref().and_then(|memory| memory.rss_peak());
     let mut explanation = Explanation {
         suite: Some(results.suite.clone()),
@@ -181,14 +181,14 @@ pub fn explain(
         return Ok(explanation);
     };
     let kills = kills(&recording, part.begin_ms..=part.end_ms.saturating_add(AFTER_MS))?;
-    let (own, foreign): (Vec<Kill>, Vec<Kill>) =
+    let (own, foreign): (Vec<RecordedMark>, Vec<RecordedMark>) =
         kills.into_iter().partition(|kill| kill.test.as_ref() == Some(&test.name));
     explanation.why.extend(own.iter().map(|kill| kill.name.clone()));
     let meanwhile =
         foreign.iter().map(|kill| format!("meanwhile, of no test or another one: {}", kill.name));
     explanation.why.extend(meanwhile);
     let killed_ms = own.last().map(|kill| kill.ts_ms.min(part.end_ms));
-    explanation.look(&recording, &part, question, killed_ms)?;
+    explanation.look(&recording, &tick_instants(&recording)?, &part, question, killed_ms)?;
     Ok(explanation)
 }
 
@@ -235,7 +235,8 @@ pub fn explain_recording(
     let part = Part { images: images.collect(), begin_ms: first.ts_ms, end_ms: last.ts_ms };
     let kills = kills(recording, part.begin_ms..=i64::MAX)?;
     explanation.why.extend(kills.iter().map(|kill| kill.name.clone()));
-    explanation.look(recording, &part, question, kills.last().map(|kill| kill.ts_ms))?;
+    let killed_ms = kills.last().map(|kill| kill.ts_ms);
+    explanation.look(recording, &ticks, &part, question, killed_ms)?;
     Ok(explanation)
 }
 
@@ -268,11 +269,11 @@ impl Explanation {
     fn look(
         &mut self,
         recording: &Recording,
+        ticks: &[TickInstant],
         part: &Part,
         question: &Question,
         killed_ms: Option<i64>,
     ) -> Result<(), ExplainError> {
-        let ticks = tick_instants(recording)?;
         let first_ms = ticks.first().map_or(part.begin_ms, |tick| tick.ts_ms);
         let asked_ms = question.at.as_ref().map(|at| match at {
             At::Time(time) => time.as_millisecond(),
@@ -313,7 +314,7 @@ impl Explanation {
         self.before_ms = Some(end_ms.abs_diff(seen.ts_ms));
         self.rss_bytes = Some(seen.sums.rss_bytes);
         self.processes = Some(seen.sums.processes);
-        self.limits = limits(recording, &seen.cgroups, seen.ts_ms)?;
+        self.limits = limits(recording, &seen.cgroups, seen.ts_ms, seen.meminfo)?;
         self.largest = seen.largest;
         if self.before == Before::Kill {
             self.not_seen.push(format!(

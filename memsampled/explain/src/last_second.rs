@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::io;
 
 use memsample::analysis::{MemorySums, sums_between};
+use memsample::parse::Meminfo;
 use memsample::{InstantError, Recording};
 use serde::{Deserialize, Serialize};
 
@@ -48,6 +49,8 @@ pub(crate) struct LastSecond {
     pub(crate) largest: Vec<LargeProcess>,
     /// The control groups of these.
     pub(crate) cgroups: Vec<String>,
+    /// The memory of the machine then; `None` where it was not read.
+    pub(crate) meminfo: Option<Meminfo>,
 }
 
 /// Looks at the tick with the largest sum in the second before `end_ms`; `None` where there is no sample in it.
@@ -72,12 +75,7 @@ pub(crate) fn last_second(
         return Ok(None);
     };
     let mut sums = MemorySums::default();
-    for (_, of) in &processes {
-        sums.processes += of.processes;
-        sums.rss_bytes += of.rss_bytes;
-        sums.anon_bytes += of.anon_bytes;
-        sums.swap_bytes += of.swap_bytes;
-    }
+    processes.iter().for_each(|(_, of)| sums += *of);
     processes.sort_by_key(|(group, of)| (std::cmp::Reverse(of.rss_bytes), *group));
     processes.truncate(MAX_NAMED);
     let named: Vec<(u64, MemorySums)> = processes
@@ -85,8 +83,8 @@ pub(crate) fn last_second(
         .filter_map(|(group, sums)| Some((*images.get(group)?, sums)))
         .collect();
     let mut largest = with_growth(recording, part, &named, ts_ms)?;
-    let cgroups = with_pids(recording, &mut largest, ts_ms)?;
-    Ok(Some(LastSecond { ts_ms, sums, largest, cgroups }))
+    let (cgroups, meminfo) = with_pids(recording, &mut largest, ts_ms)?;
+    Ok(Some(LastSecond { ts_ms, sums, largest, cgroups, meminfo }))
 }
 
 /// What was seen of an image before.
@@ -138,17 +136,17 @@ fn with_growth(
     Ok(processes.collect())
 }
 
-/// Fills in the pids, and returns the control groups.
+/// Fills in the pids, and returns the control groups, and the memory of the machine.
 fn with_pids(
     recording: &Recording,
     largest: &mut [LargeProcess],
     ts_ms: i64,
-) -> io::Result<Vec<String>> {
+) -> io::Result<(Vec<String>, Option<Meminfo>)> {
     let at = jiff::Timestamp::from_millisecond(ts_ms).map_err(io::Error::other)?;
     let instant = match recording.instant(at) {
         Ok(instant) => instant,
         Err(InstantError::Io(error)) => return Err(error),
-        Err(_) => return Ok(Vec::new()),
+        Err(_) => return Ok((Vec::new(), None)),
     };
     let mut cgroups = Vec::new();
     for process in largest {
@@ -161,5 +159,5 @@ fn with_pids(
             cgroups.push(cgroup.clone());
         }
     }
-    Ok(cgroups)
+    Ok((cgroups, instant.meminfo))
 }

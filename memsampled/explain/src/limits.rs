@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::io;
 
 use arrow_array::Array;
-use arrow_array::cast::AsArray;
 use arrow_array::types::{Int64Type, TimestampMillisecondType as Millisecond};
-use memsample::{InstantError, Recording};
+use memsample::Recording;
+use memsample::columns::{numbers, strings};
+use memsample::parse::Meminfo;
 use serde::{Deserialize, Serialize};
 
 /// A limit, and what was used of it. At an instant not later than that of the largest processes.
@@ -28,20 +29,17 @@ pub(crate) fn limits(
     recording: &Recording,
     cgroups: &[String],
     ts_ms: i64,
+    meminfo: Option<Meminfo>,
 ) -> io::Result<Vec<LimitThen>> {
     let mut last: BTreeMap<String, (i64, LimitThen)> = BTreeMap::new();
     const COLUMNS: [&str; 4] =
         ["ts", "cgroup", "cgroup_current_bytes", "cgroup_effective_limit_bytes"];
     for batch in recording.read_table("cgroups", &COLUMNS) {
         let batch = batch?;
-        let number = |name: &str| batch.column_by_name(name)?.as_primitive_opt::<Int64Type>();
-        let ts = batch.column_by_name("ts").and_then(|it| it.as_primitive_opt::<Millisecond>());
-        let names = batch.column_by_name("cgroup").and_then(|it| it.as_string_opt::<i32>());
-        let (Some(ts), Some(names), Some(used), Some(limit)) =
-            (ts, names, number("cgroup_current_bytes"), number("cgroup_effective_limit_bytes"))
-        else {
-            continue;
-        };
+        let ts = numbers::<Millisecond>(&batch, "ts")?;
+        let names = strings(&batch, "cgroup")?;
+        let used = numbers::<Int64Type>(&batch, "cgroup_current_bytes")?;
+        let limit = numbers::<Int64Type>(&batch, "cgroup_effective_limit_bytes")?;
         for row in 0..batch.num_rows() {
             let (name, at) = (names.value(row), ts.value(row));
             let is_later = last.get(name).is_none_or(|(before, _)| *before <= at);
@@ -59,12 +57,6 @@ pub(crate) fn limits(
         }
     }
     let mut limits: Vec<LimitThen> = last.into_values().map(|(_, limit)| limit).collect();
-    let at = jiff::Timestamp::from_millisecond(ts_ms).map_err(io::Error::other)?;
-    let meminfo = match recording.instant(at) {
-        Ok(instant) => instant.meminfo,
-        Err(InstantError::Io(error)) => return Err(error),
-        Err(_) => None,
-    };
     let bytes = meminfo.and_then(|it| Some((it.mem_total?.bytes()?, it.mem_available?.bytes()?)));
     limits.extend(bytes.map(|(total, available)| LimitThen {
         cgroup: None,

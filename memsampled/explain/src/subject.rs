@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io;
 
 use memsample::Recording;
-use memsample::analysis::attempt_roles;
+use memsample::analysis::{attempt_mark, attempt_roles};
 use memsample_runner::results::{AttemptResults, Results, TestResults, Verdict};
 
 /// Returns the test that wants attention most: of those that did not pass the one of the worst kind, out of memory before
@@ -23,12 +23,6 @@ pub(crate) fn most_telling(results: &Results) -> Option<&TestResults> {
     }
 }
 
-/// Returns the attempt that decided the outcome of a test: the last one that ended as the whole did, or else the last.
-pub(crate) fn deciding(test: &TestResults) -> Option<&AttemptResults> {
-    let decided = test.attempts.iter().rfind(|it| it.ended.outcome == test.ended.outcome);
-    decided.or(test.attempts.last())
-}
-
 /// The processes of an attempt, or of a whole recording, and its time.
 pub(crate) struct Part {
     /// The role of each process image, by its key.
@@ -43,18 +37,10 @@ pub(crate) fn part(
     test: &TestResults,
     attempt: &AttemptResults,
 ) -> io::Result<Option<Part>> {
-    // In a recording attempts are numbered in the order in which they began.
-    let mut same: Vec<_> = test
-        .attempts
-        .iter()
-        .filter(|it| it.ended.recording == attempt.ended.recording && it.ended.started.is_some())
-        .collect();
-    same.sort_by_key(|it| it.ended.started);
-    let key = |it: &AttemptResults| (it.repetition, it.attempt);
-    let Some(number) = same.iter().position(|it| key(it) == key(attempt)) else { return Ok(None) };
+    let mark = attempt_mark(attempt.repetition, attempt.attempt);
     let mut part: Option<Part> = None;
     for role in attempt_roles(recording)? {
-        if role.test != test.name || role.attempt != number {
+        if role.test != test.name || role.mark.as_deref() != Some(&mark) {
             continue;
         }
         let part = part.get_or_insert_with(|| Part {

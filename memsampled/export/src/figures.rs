@@ -1,11 +1,10 @@
 //! What each test of a run, or each role of a recording, used at most.
 
-use std::collections::BTreeMap;
 use std::io;
 
 use memsample::Recording;
 use memsample::analysis::role_peaks;
-use memsample_runner::results::{AttemptResults, BoundedBytes, Results, TestResults};
+use memsample_runner::results::{AttemptResults, BoundedBytes, Results};
 
 /// A quantity of memory, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,11 +51,7 @@ impl Measure {
         let memory = attempt.ended.memory.as_ref();
         match self {
             Self::RssPeak => memory?.rss_peak(),
-            Self::PssPeak => {
-                let memory = memory?;
-                let upper = memory.pss_peak_bytes_upper;
-                memory.pss_peak_bytes.map(|lower| BoundedBytes { lower, upper })
-            }
+            Self::PssPeak => memory?.pss_peak(),
             Self::AnonPeak => memory?.anon_peak(),
             Self::GroupPeak => attempt.ended.group.as_ref()?.group_peak(),
         }
@@ -106,7 +101,7 @@ impl Figures {
 pub fn figures_of_run(results: &Results) -> Figures {
     let mut all = Figures { suite: Some(results.suite.clone()), ..Figures::default() };
     for test in &results.tests {
-        let last = last_attempts(test);
+        let last = test.last_attempts();
         let ended: Vec<&AttemptResults> =
             last.iter().copied().filter(|attempt| attempt.ended.came_to_its_end()).collect();
         let before = all.figures.len();
@@ -138,14 +133,6 @@ pub fn figures_of_recording(recording: &Recording, top: usize) -> io::Result<Fig
         bytes_upper: peak.upper.map(|upper| upper.bytes),
     });
     Ok(Figures { figures: figures.collect(), ..Figures::default() })
-}
-
-fn last_attempts(test: &TestResults) -> Vec<&AttemptResults> {
-    let repetitions: BTreeMap<u32, _> = test.repetitions();
-    repetitions
-        .into_values()
-        .filter_map(|(_, attempts)| attempts.into_iter().max_by_key(|attempt| attempt.attempt))
-        .collect()
 }
 
 fn figure(subject: &str, measure: Measure, bytes: &[BoundedBytes]) -> Option<Figure> {

@@ -10,8 +10,9 @@ use memsample_runner::results::{AttemptResults, BoundedBytes, Results};
 use crate::figures::Measure;
 use crate::series::{By, Groups};
 
-/// Points that are kept at a time, since the format wants one series after the other: 64 MiB.
-const MAX_POINTS: usize = 1 << 20;
+/// Points that are kept at a time, since the format wants one series after the other: 64 MiB. A series that is longer is
+/// kept as a whole.
+const MAX_POINTS: usize = 1 << 22;
 
 /// A family of a recording: its name without what it is of, what it is, its unit, and its value.
 struct Family {
@@ -76,8 +77,6 @@ fn write_in_parts(
         seconds(provenance.started.as_millisecond()),
     )?;
     let all = groups.groups.len() + 1;
-    // What fits is read once; more is read anew for each family, since each must come as a whole.
-    let whole = (all <= at_a_time).then(|| points(recording, groups, 0..all)).transpose()?;
     let scope = match groups.by {
         By::Role => "role",
         By::Process => "process",
@@ -94,20 +93,11 @@ fn write_in_parts(
             }
             // The first is a family of its own.
             let end = if number == 0 { 1 } else { all.min(number + at_a_time) };
-            let read = match &whole {
-                Some(_) => None,
-                None => Some(points(recording, groups, number..end)?),
-            };
-            let (points, first) = match (&whole, &read) {
-                (Some(points), _) => (points, 0),
-                (None, Some(points)) => (points, number),
-                (None, None) => return Ok(()),
-            };
-            for group in number..end {
+            let points = points(recording, groups, number..end, family.value)?;
+            for (group, points) in (number..end).zip(points) {
                 let labels = labels(groups, group, &id);
-                for (ts_ms, sums) in points.get(group - first).into_iter().flatten() {
-                    let value = (family.value)(sums);
-                    writeln!(out, "{name}{{{labels}}} {value} {}", seconds(*ts_ms))?;
+                for (ts_ms, value) in points {
+                    writeln!(out, "{name}{{{labels}}} {value} {}", seconds(ts_ms))?;
                 }
             }
             number = end;
@@ -116,16 +106,17 @@ fn write_in_parts(
     writeln!(out, "# EOF")
 }
 
-/// Reads the points of some groups, each by itself.
+/// Reads the points of some groups, each by itself: times in milliseconds, and values.
 fn points(
     recording: &Recording,
     groups: &Groups,
     numbers: std::ops::Range<usize>,
-) -> io::Result<Vec<Vec<(i64, MemorySums)>>> {
+    value: fn(&MemorySums) -> u64,
+) -> io::Result<Vec<Vec<(i64, u64)>>> {
     let mut points = vec![Vec::new(); numbers.len()];
     groups.for_each_point_of(numbers.clone(), recording, |point| {
         if let Some(of) = points.get_mut(point.group.saturating_sub(numbers.start)) {
-            of.push((point.ts_ms, point.sums));
+            of.push((point.ts_ms, value(&point.sums)));
         }
         Ok(())
     })?;

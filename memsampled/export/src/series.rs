@@ -4,12 +4,9 @@ use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::mem;
 
-use arrow_array::Array;
-use arrow_array::cast::AsArray;
-use arrow_array::types::{Int32Type, TimestampMillisecondType as Millisecond};
 use memsample::Recording;
 use memsample::analysis::{
-    MemorySums, largest_processes, recording_roles, role_peaks, sums_over_time,
+    MemorySums, largest_processes, recording_roles, role_peaks, sums_over_time, tick_instants,
 };
 
 /// Groups, at most.
@@ -104,7 +101,8 @@ impl Groups {
             }
         };
         let left_out = all.saturating_sub(groups.len());
-        let ticks_left_out = ticks_with_losses(recording)?;
+        let with_losses = tick_instants(recording)?.into_iter().filter(|tick| tick.dropped > 0);
+        let ticks_left_out = with_losses.map(|tick| tick.ts_ms).collect();
         Ok(Self { by, groups, left_out, ticks_left_out, groups_of })
     }
 
@@ -185,21 +183,6 @@ impl<V: FnMut(Point) -> io::Result<()>> Ticks<V> {
         self.now.sort_unstable_by_key(|point| point.group);
         self.now.drain(..).try_for_each(&mut self.visit)
     }
-}
-
-/// Returns the ticks at which samples were read and not written.
-fn ticks_with_losses(recording: &Recording) -> io::Result<BTreeSet<i64>> {
-    let mut ticks = BTreeSet::new();
-    for batch in recording.read_table("ticks", &["ts", "dropped"]) {
-        let batch = batch?;
-        let ts = batch.column_by_name("ts").and_then(|it| it.as_primitive_opt::<Millisecond>());
-        let dropped = batch.column_by_name("dropped");
-        let dropped = dropped.and_then(|it| it.as_primitive_opt::<Int32Type>());
-        let (Some(ts), Some(dropped)) = (ts, dropped) else { continue };
-        let lost = (0..ts.len()).filter(|&row| dropped.is_valid(row) && dropped.value(row) > 0);
-        ticks.extend(lost.map(|row| ts.value(row)));
-    }
-    Ok(ticks)
 }
 
 #[cfg(test)]

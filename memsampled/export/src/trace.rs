@@ -3,11 +3,8 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use arrow_array::StringArray;
-use arrow_array::cast::AsArray;
-use arrow_array::types::TimestampMillisecondType as Millisecond;
-use memsample::Recording;
-use memsample::analysis::attempt_roles;
+use memsample::analysis::{RecordedMark, attempt_roles, for_each_mark};
+use memsample::{MarkKind, Recording};
 
 /// Marks, at most.
 const MAX_MARKS: usize = 100_000;
@@ -60,26 +57,18 @@ pub(crate) fn test_spans(recording: &Recording) -> io::Result<Vec<TestSpan>> {
     Ok(spans)
 }
 
-/// Returns the marks of a recording, but for those at which tests begin and end.
+/// Returns the marks of a recording, but for those at which tests begin and end. If there are more than are kept, the last
+/// one says how many are left out.
 pub(crate) fn marks(recording: &Recording) -> io::Result<Vec<Mark>> {
-    let mut marks = Vec::new();
-    for batch in recording.read_table("marks", &["ts", "kind", "name"]) {
-        let batch = batch?;
-        let text = |name: &str| -> Option<&StringArray> {
-            batch.column_by_name(name)?.as_string_opt::<i32>()
-        };
-        let ts = batch.column_by_name("ts").and_then(|it| it.as_primitive_opt::<Millisecond>());
-        let (Some(ts), Some(kinds), Some(names)) = (ts, text("kind"), text("name")) else {
-            continue;
-        };
-        for row in 0..batch.num_rows() {
-            let kind = kinds.value(row);
-            if !matches!(kind, "begin" | "end") && marks.len() < MAX_MARKS {
-                let name = format!("{kind}: {}", names.value(row));
-                marks.push(Mark { ts_ms: ts.value(row), name });
-            }
-        }
-    }
+    let (mut marks, mut more): (Vec<Mark>, u64) = (Vec::new(), 0);
+    for_each_mark(recording, |RecordedMark { ts_ms, kind, name, .. }| match kind {
+        MarkKind::Begin | MarkKind::End => {}
+        _ if marks.len() >= MAX_MARKS => more += 1,
+        kind => marks.push(Mark { ts_ms, name: format!("{}: {name}", kind.as_str()) }),
+    })?;
     marks.sort_by_key(|mark| mark.ts_ms);
+    if let (Some(last), 1..) = (marks.last(), more) {
+        marks.push(Mark { ts_ms: last.ts_ms, name: format!("{more} more marks are left out") });
+    }
     Ok(marks)
 }

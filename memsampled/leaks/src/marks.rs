@@ -3,10 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use arrow_array::cast::AsArray;
-use arrow_array::types::TimestampMillisecondType as Millisecond;
-use arrow_array::{Array, RecordBatch, StringArray};
-use memsample::analysis::{ATTEMPT_MARK, EXEC_MARK};
+use memsample::analysis::{ATTEMPT_MARK, EXEC_MARK, RecordedMark, for_each_mark};
 use memsample::{MarkKind, Recording};
 
 /// Names of marks between whose begin and end nothing is judged.
@@ -17,15 +14,8 @@ const MIN_CYCLES: usize = 3;
 /// A time from a mark to another, both included, in milliseconds since 1970.
 pub(crate) type Span = (i64, i64);
 
-struct Mark {
-    ts_ms: i64,
-    kind: String,
-    name: String,
-    test: Option<String>,
-}
-
 /// The marks of a recording, in the order of time.
-pub(crate) struct Marks(Vec<Mark>);
+pub(crate) struct Marks(Vec<RecordedMark>);
 
 /// A mark that repeats: its name, and when it was set.
 pub(crate) type Cycles = (String, Vec<i64>);
@@ -38,29 +28,9 @@ impl Marks {
     /// The table cannot be read.
     pub(crate) fn read(recording: &Recording) -> io::Result<Self> {
         let mut marks = Vec::new();
-        for batch in recording.read_table("marks", &["ts", "kind", "name", "test"]) {
-            let batch = batch?;
-            let ts = batch.column_by_name("ts").ok_or_else(|| wrong("ts"))?;
-            let ts = ts.as_primitive_opt::<Millisecond>().ok_or_else(|| wrong("ts"))?;
-            let (kind, name, test) =
-                (texts(&batch, "kind")?, texts(&batch, "name")?, texts(&batch, "test")?);
-            marks.extend(ts.values().iter().enumerate().map(|(row, &ts_ms)| Mark {
-                ts_ms,
-                kind: kind.value(row).to_owned(),
-                name: name.value(row).to_owned(),
-                test: test.is_valid(row).then(|| test.value(row).to_owned()),
-            }));
-        }
+        for_each_mark(recording, |mark| marks.push(mark))?;
         marks.sort_by_key(|mark| mark.ts_ms);
         Ok(Self(marks))
-    }
-
-    /// Returns the name of the mark that began a test then.
-    pub(crate) fn beginning(&self, test: &str, begin_ms: i64) -> Option<&str> {
-        let begins = |mark: &&Mark| {
-            mark.ts_ms == begin_ms && mark.is(MarkKind::Begin) && mark.test.as_deref() == Some(test)
-        };
-        self.0.iter().find(begins).map(|mark| mark.name.as_str())
     }
 
     /// Returns what is left out of a test, or of the recording as a whole.
@@ -73,9 +43,9 @@ impl Marks {
                 // That of the test itself, if it has such a name.
                 && (test.is_none() || (mark.ts_ms > begin_ms && mark.ts_ms < end_ms))
         }) {
-            if mark.is(MarkKind::Begin) {
+            if mark.kind == MarkKind::Begin {
                 open.entry(&mark.name).or_insert(mark.ts_ms);
-            } else if mark.is(MarkKind::End)
+            } else if mark.kind == MarkKind::End
                 && let Some(begin_ms) = open.remove(mark.name.as_str())
             {
                 left_out.push((begin_ms, mark.ts_ms));
@@ -89,7 +59,7 @@ impl Marks {
     pub(crate) fn cycles(&self, test: Option<&str>, (begin_ms, end_ms): Span) -> Option<Cycles> {
         let mut by_name: BTreeMap<&str, Vec<i64>> = BTreeMap::new();
         for mark in &self.0 {
-            let counts = (mark.is(MarkKind::Begin) || mark.is(MarkKind::Point))
+            let counts = matches!(mark.kind, MarkKind::Begin | MarkKind::Point)
                 && (begin_ms..=end_ms).contains(&mark.ts_ms)
                 && (test.is_none() || mark.test.as_deref() == test)
                 && !LEFT_OUT.contains(&mark.name.as_str())
@@ -103,34 +73,20 @@ impl Marks {
     }
 }
 
-impl Mark {
-    fn is(&self, kind: MarkKind) -> bool {
-        self.kind == kind.as_str()
-    }
-}
-
-fn texts<'a>(batch: &'a RecordBatch, name: &str) -> io::Result<&'a StringArray> {
-    let column = batch.column_by_name(name).and_then(|column| column.as_string_opt::<i32>());
-    column.ok_or_else(|| wrong(name))
-}
-
-fn wrong(column: &str) -> io::Error {
-    let what = format!("the column `{column}` is missing, or not of its type");
-    io::Error::new(io::ErrorKind::InvalidData, what)
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
 
     fn marks(marks: &[(i64, MarkKind, &str, Option<&str>)]) -> Marks {
-        let mark = |&(ts_ms, kind, name, test): &(i64, MarkKind, &str, Option<&str>)| Mark {
-            ts_ms,
-            kind: kind.as_str().to_owned(),
-            name: name.to_owned(),
-            test: test.map(str::to_owned),
-        };
+        let mark =
+            |&(ts_ms, kind, name, test): &(i64, MarkKind, &str, Option<&str>)| RecordedMark {
+                ts_ms,
+                kind,
+                name: name.to_owned(),
+                test: test.map(str::to_owned),
+                labels: None,
+            };
         Marks(marks.iter().map(mark).collect())
     }
 
@@ -150,7 +106,6 @@ mod tests {
         assert_eq!(all.left_out(Some("setup"), (10, 20)), [(12, 14)]);
         assert_eq!(all.left_out(None, (0, 40)), [(0, 5), (30, i64::MAX)]);
         assert_eq!(all.left_out(Some("other"), (0, 40)), []);
-        assert_eq!(all.beginning("setup", 10), Some("setup"));
     }
 
     #[test]

@@ -3,12 +3,10 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 
-use arrow_array::cast::AsArray;
-use arrow_array::types::{Int32Type, TimestampMillisecondType as Millisecond};
 use jiff::Timestamp;
 use memsample::Recording;
 use memsample::analysis::{
-    AttemptRole, attempt_roles, counter_error_bytes, recording_roles, sums_over_time,
+    AttemptRole, attempt_roles, counter_error_bytes, recording_roles, sums_over_time, tick_instants,
 };
 use serde::Serialize;
 
@@ -84,7 +82,8 @@ pub fn judge_roles(recording: &Recording, judged: &Judged) -> io::Result<Vec<Rol
         true => vec![whole(recording, &marks, &mut groups_of)?],
         false => parts_of(attempts, &marks, judged, &mut groups_of),
     };
-    let ticks = ticks(recording)?;
+    let whole = tick_instants(recording)?.into_iter().filter(|tick| tick.dropped == 0);
+    let ticks: Vec<i64> = whole.map(|tick| tick.ts_ms).collect();
     let stride = ticks.len().div_ceil(MAX_TICKS).max(1);
     let ticks: Vec<i64> = ticks.into_iter().step_by(stride).collect();
     let groups = parts.iter().map(|part| part.roles.len()).sum();
@@ -139,7 +138,7 @@ fn parts_of(
     let part = |((test, attempt), roles): ((String, usize), Vec<AttemptRole>)| {
         let begin_ms = roles.iter().map(|role| role.begin_ms).min().unwrap_or(0);
         let end_ms = roles.iter().map(|role| role.end_ms).max().unwrap_or(0);
-        let mark = marks.beginning(&test, begin_ms).map(str::to_owned);
+        let mark = roles.iter().find_map(|role| role.mark.clone());
         let program = mark.clone().and_then(|mark| judged.programs.get(&(test.clone(), mark)));
         let (from_ms, to_ms) = program.copied().unwrap_or((begin_ms, end_ms));
         let span = (begin_ms.max(from_ms), end_ms.min(to_ms));
@@ -193,24 +192,6 @@ fn grouped(
         *next += 1;
     }
     groups
-}
-
-/// Returns the instants of ticks of which all samples were written.
-fn ticks(recording: &Recording) -> io::Result<Vec<i64>> {
-    let wrong = || io::Error::new(io::ErrorKind::InvalidData, "the table `ticks` is not as it was");
-    let mut ticks = Vec::new();
-    for batch in recording.read_table("ticks", &["ts", "dropped"]) {
-        let batch = batch?;
-        let ts = batch.column_by_name("ts").and_then(|it| it.as_primitive_opt::<Millisecond>());
-        let dropped =
-            batch.column_by_name("dropped").and_then(|it| it.as_primitive_opt::<Int32Type>());
-        let (ts, dropped) = ts.zip(dropped).ok_or_else(wrong)?;
-        let whole = ts.values().iter().zip(dropped.values()).filter(|(_, dropped)| **dropped == 0);
-        ticks.extend(whole.map(|(ts, _)| *ts));
-    }
-    ticks.sort_unstable();
-    ticks.dedup();
-    Ok(ticks)
 }
 
 impl Part {

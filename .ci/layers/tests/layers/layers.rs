@@ -8,7 +8,7 @@ pub(crate) const PACKAGES: [(&str, &[&str]); 16] = [
         "memsample/src/lib.rs",
         &[
             // The vocabulary.
-            "clock counts error metric pattern replace_file scope slot units",
+            "clock columns counts error metric pattern replace_file scope slot units",
             "host identity parse slot_map codec",
             // Where things are, and what the kernel reports.
             "cgroups events proc role role_rule",

@@ -159,8 +159,7 @@ fn peaks(report: &Report, attempt: &AttemptReport) -> Markup {
             } }
             tbody {
                 (row("RSS", "rss_peak_bytes", memory.rss_peak(), at(memory.rss_peak_at), "resident sets; shared pages count once for each process"))
-                (row("PSS", "pss_peak_bytes", memory.pss_peak_bytes.map(|lower| BoundedBytes { lower, upper: Some(lower) }),
-                    at(memory.pss_peak_at), &pss_note(memory)))
+                (row("PSS", "pss_peak_bytes", memory.pss_peak(), at(memory.pss_peak_at), &pss_note(memory)))
                 (row("anonymous", "anon_peak_bytes", memory.anon_peak(), at(memory.anon_peak_at), "heap, stacks, private data"))
                 @if let Some(group) = group {
                     (row("control group", "group_peak_bytes", group.group_peak(), at(group.group_largest_at),
@@ -225,12 +224,8 @@ fn roles(attempt: &AttemptReport) -> Markup {
         )
     });
     let mut rows: Vec<_> = shown.collect();
-    let rest = at_peak.into_values().fold(MemorySums::default(), |rest, sums| MemorySums {
-        processes: rest.processes + sums.processes,
-        rss_bytes: rest.rss_bytes + sums.rss_bytes,
-        anon_bytes: rest.anon_bytes + sums.anon_bytes,
-        swap_bytes: rest.swap_bytes + sums.swap_bytes,
-    });
+    let mut rest = MemorySums::default();
+    at_peak.into_values().for_each(|sums| rest += *sums);
     if rest.processes > 0 {
         rows.push(("all other roles", None, None, Some(&rest)));
     }

@@ -3,10 +3,9 @@
 use std::collections::HashMap;
 use std::io;
 
-use arrow_array::types::Int64Type;
+use arrow_array::types::{Int64Type, TimestampMillisecondType as Millisecond};
 use memsample::Recording;
-
-use super::columns::{known, numbers, texts, times};
+use memsample::columns::{known, numbers, strings};
 
 /// A process image, as far as a stack by role needs it.
 pub(super) struct Image {
@@ -35,8 +34,9 @@ impl Images {
             let batch = batch?;
             let (process, largest) =
                 (numbers::<Int64Type>(&batch, "process")?, numbers(&batch, "rss_max_bytes")?);
-            let (first, last) = (times(&batch, "first_ts")?, times(&batch, "last_ts")?);
-            let roles = texts(&batch, "role")?;
+            let times = |name| numbers::<Millisecond>(&batch, name);
+            let (first, last) = (times("first_ts")?, times("last_ts")?);
+            let roles = strings(&batch, "role")?;
             for row in 0..batch.num_rows() {
                 let name = roles.value(row);
                 let role = match places.get(name) {
@@ -52,7 +52,7 @@ impl Images {
                     role,
                     first_ms: first.value(row),
                     last_ms: last.value(row),
-                    rss_max_bytes: known(Some(largest), row).unwrap_or(0),
+                    rss_max_bytes: known(largest, row).unwrap_or(0),
                 });
             }
         }

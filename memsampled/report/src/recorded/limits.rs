@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::io;
 
 use arrow_array::RecordBatch;
+use arrow_array::types::TimestampMillisecondType as Millisecond;
 use memsample::Recording;
-
-use super::columns::{known, numbers, texts, times};
+use memsample::columns::{known, numbers, strings};
 
 /// A control group with a limit of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,10 +91,12 @@ pub fn group_limits(recording: &Recording) -> io::Result<Vec<GroupLimit>> {
 }
 
 fn add(groups: &mut HashMap<String, Group>, batch: &RecordBatch) -> io::Result<()> {
-    let (ts, names) = (times(batch, "ts")?, texts(batch, "cgroup")?);
+    let (ts, names) = (numbers::<Millisecond>(batch, "ts")?, strings(batch, "cgroup")?);
     let number = |name| numbers(batch, name).ok();
     let [current, limit] = ["cgroup_current_bytes", "cgroup_limit_bytes"].map(number);
     let [max_events, oom_kill] = ["cgroup_max_events", "cgroup_oom_kill"].map(number);
+    // Older recordings lack some of these.
+    let known = |column: Option<&_>, row| column.and_then(|column| known(column, row));
     for (row, &ts_ms) in ts.values().iter().enumerate() {
         let name = names.value(row);
         if !groups.contains_key(name) {

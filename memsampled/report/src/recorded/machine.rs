@@ -2,9 +2,10 @@
 
 use std::io;
 
+use arrow_array::types::TimestampMillisecondType as Millisecond;
 use memsample::Recording;
+use memsample::columns::{known, numbers};
 
-use super::columns::{known, numbers, times};
 use crate::curve::{Curve, M4, Point};
 
 /// Spans of time of which points are kept.
@@ -70,12 +71,14 @@ impl MachineMemory {
         let mut collected = Collected::new(begin_ms, end_ms, gap_ms.max(GAP_MS));
         for batch in recording.read_table("system", &COLUMNS) {
             let batch = batch?;
-            let ts = times(&batch, "ts")?;
+            let ts = numbers::<Millisecond>(&batch, "ts")?;
             let number = |name| numbers(&batch, name).ok();
             let [total, available] = ["mem_total_bytes", "mem_available_bytes"].map(number);
             let [swap_total, swap_free] = ["swap_total_bytes", "swap_free_bytes"].map(number);
             let [some, full] = ["psi_some_us", "psi_full_us"].map(number);
             let oom_kill = number("oom_kill");
+            // Older recordings lack some of these.
+            let known = |column: Option<&_>, row| column.and_then(|column| known(column, row));
             for (row, ts_ms) in ts.values().iter().enumerate() {
                 collected.take(Row {
                     ts_ms: *ts_ms,

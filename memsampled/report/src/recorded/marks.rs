@@ -3,9 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 
+use memsample::analysis::{RecordedMark, for_each_mark};
 use memsample::{MarkKind, Recording};
-
-use super::columns::{text, texts, times};
 
 /// Marks that are kept of one kind.
 const MAX_OF_KIND: usize = 200;
@@ -61,55 +60,33 @@ impl Marks {
         let mut marks = Self::default();
         let mut counts: HashMap<&str, usize> = HashMap::new();
         let mut open: HashMap<(String, String), usize> = HashMap::new();
-        for batch in recording.read_table("marks", &["ts", "kind", "name", "test", "labels"]) {
-            let batch = batch?;
-            let ts = times(&batch, "ts")?;
-            let (kinds, names) = (texts(&batch, "kind")?, texts(&batch, "name")?);
-            let (tests, labels) = (texts(&batch, "test")?, texts(&batch, "labels")?);
-            for (row, &ts_ms) in ts.values().iter().enumerate() {
-                let Some(kind) = kind_of(kinds.value(row)) else { continue };
-                let (name, test) = (names.value(row).to_owned(), text(tests, row));
-                match (kind, test) {
-                    (MarkKind::Begin, Some(test)) if marks.spans.len() < MAX_SPANS => {
-                        open.insert((test.clone(), name.clone()), marks.spans.len());
-                        marks.spans.push(Span { test, mark: name, begin_ms: ts_ms, end_ms: None });
-                    }
-                    (MarkKind::End, Some(test)) => {
-                        let span = open.remove(&(test, name));
-                        if let Some(span) = span.and_then(|span| marks.spans.get_mut(span)) {
-                            span.end_ms = Some(ts_ms);
-                        }
-                    }
-                    (MarkKind::Begin | MarkKind::End, _) => {}
-                    (kind, test) => {
-                        let count = counts.entry(kind.as_str()).or_default();
-                        *count += 1;
-                        if *count > MAX_OF_KIND {
-                            marks.more_events += 1;
-                            continue;
-                        }
-                        let labels = text(labels, row);
-                        let labels = labels.and_then(|it| serde_json::from_str(&it).ok());
-                        let labels = labels.unwrap_or_default();
-                        marks.events.push(RecordedEvent { ts_ms, kind, name, test, labels });
+        for_each_mark(recording, |RecordedMark { ts_ms, kind, name, test, labels }| {
+            match (kind, test) {
+                (MarkKind::Begin, Some(test)) if marks.spans.len() < MAX_SPANS => {
+                    open.insert((test.clone(), name.clone()), marks.spans.len());
+                    marks.spans.push(Span { test, mark: name, begin_ms: ts_ms, end_ms: None });
+                }
+                (MarkKind::End, Some(test)) => {
+                    let span = open.remove(&(test, name));
+                    if let Some(span) = span.and_then(|span| marks.spans.get_mut(span)) {
+                        span.end_ms = Some(ts_ms);
                     }
                 }
+                (MarkKind::Begin | MarkKind::End, _) => {}
+                (kind, test) => {
+                    let count = counts.entry(kind.as_str()).or_default();
+                    *count += 1;
+                    if *count > MAX_OF_KIND {
+                        marks.more_events += 1;
+                        return;
+                    }
+                    let labels = labels.and_then(|it| serde_json::from_str(&it).ok());
+                    let labels = labels.unwrap_or_default();
+                    marks.events.push(RecordedEvent { ts_ms, kind, name, test, labels });
+                }
             }
-        }
+        })?;
         marks.events.sort_by_key(|event| event.ts_ms);
         Ok(marks)
     }
-}
-
-fn kind_of(word: &str) -> Option<MarkKind> {
-    let kinds = [
-        MarkKind::Begin,
-        MarkKind::End,
-        MarkKind::Point,
-        MarkKind::ClockStep,
-        MarkKind::Suspend,
-        MarkKind::OomKill,
-        MarkKind::Stuck,
-    ];
-    kinds.into_iter().find(|kind| kind.as_str() == word)
 }

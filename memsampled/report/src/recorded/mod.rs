@@ -5,7 +5,6 @@
 //!        └─▶ machine, marks, limits, sampling
 //! ```
 
-mod columns;
 mod images;
 pub mod limits;
 pub mod machine;

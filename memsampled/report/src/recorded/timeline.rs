@@ -97,8 +97,8 @@ pub struct ProcessCurve {
 pub struct AttemptCurve {
     /// The test.
     pub test: String,
-    /// Which of its attempts in this recording, from 0, in the order of begin.
-    pub index: usize,
+    /// The name of the marks between which it is; `None` where there are none.
+    pub mark: Option<String>,
     /// Its begin, in milliseconds since 1970.
     pub begin_ms: i64,
     /// Its end.
@@ -158,7 +158,7 @@ struct Groups {
 
 struct AttemptSpan {
     test: String,
-    index: usize,
+    mark: Option<String>,
     begin_ms: i64,
     end_ms: i64,
 }
@@ -187,9 +187,9 @@ impl Groups {
         let mut attempt_roles = Vec::with_capacity(attempts.len());
         for attempt in attempts {
             let span = *known.entry((&attempt.test, attempt.attempt)).or_insert_with(|| {
-                let AttemptRole { test, attempt: index, begin_ms, end_ms, .. } = attempt;
-                let (test, index) = (test.clone(), *index);
-                spans.push(AttemptSpan { test, index, begin_ms: *begin_ms, end_ms: *end_ms });
+                let AttemptRole { test, mark, begin_ms, end_ms, .. } = attempt;
+                let (test, mark) = (test.clone(), mark.clone());
+                spans.push(AttemptSpan { test, mark, begin_ms: *begin_ms, end_ms: *end_ms });
                 spans.len() - 1
             });
             for image in &attempt.images {
@@ -424,7 +424,7 @@ impl AttemptSums {
         let names = self.names;
         AttemptCurve {
             test: span.test.clone(),
-            index: span.index,
+            mark: span.mark.clone(),
             begin_ms: span.begin_ms,
             end_ms: span.end_ms,
             rss: self.rss.curve.finish(),
@@ -494,10 +494,7 @@ fn stack_curve(ticks: &[TickInstant], begin_ms: i64, end_ms: i64) -> M4<Box<[u64
 }
 
 fn total(sums: &[MemorySums]) -> MemorySums {
-    sums.iter().fold(MemorySums::default(), |total, sums| MemorySums {
-        processes: total.processes.saturating_add(sums.processes),
-        rss_bytes: total.rss_bytes.saturating_add(sums.rss_bytes),
-        anon_bytes: total.anon_bytes.saturating_add(sums.anon_bytes),
-        swap_bytes: total.swap_bytes.saturating_add(sums.swap_bytes),
-    })
+    let mut total = MemorySums::default();
+    sums.iter().for_each(|sums| total += *sums);
+    total
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 
-use memsample::analysis::{TestUsage, test_usages};
+use memsample::analysis::{TestUsage, attempt_mark, test_usages};
 use memsample::{Recording, RecordingState};
 use memsample_runner::results::wording::joined;
 use memsample_runner::results::{AttemptResults, Memory, RoleMemory, TestResults};
@@ -37,7 +37,7 @@ impl Report {
             });
             match read {
                 Ok((part, attempts, of_tests)) => {
-                    curves.add(parts.len(), &part, attempts);
+                    curves.add(parts.len(), attempts);
                     usages.extend(of_tests.into_iter().map(|usage| (parts.len(), usage)));
                     if part.manifest.state == RecordingState::Recording {
                         notes.push(format!(
@@ -78,39 +78,41 @@ impl Part {
     }
 }
 
-/// The memory over time of the attempts of all parts, by test and mark.
+/// The memory over time of the attempts of all parts, by test and mark; where there is no mark, by the begin.
 #[derive(Default)]
-struct Curves {
-    by_mark: HashMap<(String, String), (usize, AttemptCurve)>,
-    by_begin: HashMap<(String, i64), (usize, AttemptCurve)>,
+struct Curves(HashMap<(String, AttemptKey), (usize, AttemptCurve)>);
+
+#[derive(PartialEq, Eq, Hash)]
+enum AttemptKey {
+    Mark(String),
+    /// In milliseconds since 1970.
+    Begin(i64),
 }
 
 impl Curves {
-    fn add(&mut self, place: usize, part: &Part, attempts: Vec<AttemptCurve>) {
-        let marks: HashMap<(&str, i64), &str> = (part.marks.spans.iter())
-            .map(|span| ((span.test.as_str(), span.begin_ms), span.mark.as_str()))
-            .collect();
+    fn add(&mut self, place: usize, attempts: Vec<AttemptCurve>) {
         for curve in attempts {
-            match marks.get(&(curve.test.as_str(), curve.begin_ms)) {
-                Some(mark) => {
-                    self.by_mark.insert((curve.test.clone(), (*mark).to_owned()), (place, curve));
-                }
-                None => {
-                    self.by_begin.insert((curve.test.clone(), curve.begin_ms), (place, curve));
-                }
-            }
+            let key = match &curve.mark {
+                Some(mark) => AttemptKey::Mark(mark.clone()),
+                None => AttemptKey::Begin(curve.begin_ms),
+            };
+            self.0.insert((curve.test.clone(), key), (place, curve));
         }
     }
 
-    fn take(&mut self, test: &str, mark: &str) -> Option<(usize, AttemptCurve)> {
-        self.by_mark.remove(&(test.to_owned(), mark.to_owned()))
+    fn take(&mut self, test: &str, key: AttemptKey) -> Option<(usize, AttemptCurve)> {
+        self.0.remove(&(test.to_owned(), key))
     }
 
     /// Returns that of an attempt of which no results are known.
     fn take_of(&mut self, usage: &TestUsage) -> Option<(usize, AttemptCurve)> {
-        let marked = usage.mark.as_ref().and_then(|mark| self.take(&usage.test, mark));
-        let key = || (usage.test.clone(), usage.begin.as_millisecond());
-        marked.or_else(|| self.by_begin.remove(&key()))
+        self.take(
+            &usage.test,
+            match &usage.mark {
+                Some(mark) => AttemptKey::Mark(mark.clone()),
+                None => AttemptKey::Begin(usage.begin.as_millisecond()),
+            },
+        )
     }
 }
 
@@ -120,8 +122,8 @@ fn of_results(test: &TestResults, curves: &mut Curves) -> TestReport {
         .iter()
         .map(|attempt| {
             let AttemptResults { repetition, attempt, ended } = attempt;
-            let mark = format!("attempt {repetition}.{attempt}");
-            let found = curves.take(&test.name, &mark);
+            let mark = attempt_mark(*repetition, *attempt);
+            let found = curves.take(&test.name, AttemptKey::Mark(mark.clone()));
             AttemptReport {
                 mark,
                 memory: ended.memory.clone(),
@@ -132,13 +134,9 @@ fn of_results(test: &TestResults, curves: &mut Curves) -> TestReport {
             }
         })
         .collect();
-    // The end of the test is that of the attempt that decided it, but for its verdict.
-    let is_counted = |attempt: &AttemptReport| {
-        let ended = attempt.ended.as_ref();
-        ended.is_some_and(|it| {
-            (it.started, it.duration_ns) == (test.ended.started, test.ended.duration_ns)
-        })
-    };
+    let deciding = test.deciding();
+    let is_deciding =
+        |it: &AttemptResults| deciding.is_some_and(|decided| std::ptr::eq(decided, it));
     TestReport {
         name: test.name.clone(),
         verdict: Some(test.ended.outcome),
@@ -147,7 +145,7 @@ fn of_results(test: &TestResults, curves: &mut Curves) -> TestReport {
         memory: test.ended.memory.clone(),
         tags: test.tags.clone(),
         repeated: test.repeated.clone(),
-        counts: attempts.iter().position(is_counted).unwrap_or(attempts.len().saturating_sub(1)),
+        counts: test.attempts.iter().position(is_deciding).unwrap_or(0),
         attempts,
     }
 }

@@ -274,6 +274,27 @@ impl TestResults {
     }
 }
 
+impl TestResults {
+    /// Returns the attempt that decided how the test ended: the last one of the first repetition that ended so, or else the
+    /// last of all.
+    #[must_use]
+    pub fn deciding(&self) -> Option<&AttemptResults> {
+        let repetitions = self.repetitions();
+        let decided = repetitions.values().find(|(verdict, _)| *verdict == self.ended.outcome);
+        decided.and_then(|(_, attempts)| last(attempts)).or(self.attempts.last())
+    }
+
+    /// Returns the last attempt of each repetition: what was tried before ended before its time.
+    #[must_use]
+    pub fn last_attempts(&self) -> Vec<&AttemptResults> {
+        self.repetitions().values().filter_map(|(_, attempts)| last(attempts)).collect()
+    }
+}
+
+fn last<'a>(attempts: &[&'a AttemptResults]) -> Option<&'a AttemptResults> {
+    attempts.iter().copied().max_by_key(|attempt| attempt.attempt)
+}
+
 impl EndResults {
     /// Returns whether an attempt did all that it does, so that what it used can be compared: what is cut short uses less.
     /// Above a budget it did, and that is what a comparison is to find.
@@ -326,5 +347,38 @@ impl std::error::Error for ResultsError {
             Self::Invalid(error) => std::error::Error::source(error),
             Self::Newer { .. } => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Returns the repetition and the attempt that decided, of attempts with their outcomes.
+    #[track_caller]
+    fn check(whole: &str, attempts: &[(u32, u32, &str)], expected: (u32, u32)) {
+        let attempts: Vec<String> = attempts
+            .iter()
+            .map(|(repetition, attempt, outcome)| {
+                format!(
+                    r#"{{"repetition": {repetition}, "attempt": {attempt}, "outcome": "{outcome}"}}"#
+                )
+            })
+            .collect();
+        let test = format!(
+            r#"{{"name": "a", "outcome": "{whole}", "attempts": [{}]}}"#,
+            attempts.join(",")
+        );
+        let test: TestResults = serde_json::from_str(&test).unwrap();
+        let deciding = test.deciding().unwrap();
+        assert_eq!((deciding.repetition, deciding.attempt), expected);
+    }
+
+    #[test]
+    fn the_last_attempt_of_the_first_repetition_that_ended_so_decides() {
+        check("failed", &[(1, 1, "failed"), (2, 1, "failed"), (3, 1, "passed")], (1, 1));
+        check("failed", &[(1, 1, "passed"), (2, 1, "failed"), (2, 2, "failed")], (2, 2));
+        check("flaky", &[(1, 1, "passed"), (2, 1, "failed"), (2, 2, "passed")], (2, 2));
+        check("passed", &[(1, 1, "passed"), (2, 1, "passed")], (1, 1));
     }
 }

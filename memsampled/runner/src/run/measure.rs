@@ -5,7 +5,7 @@ use std::io;
 
 use jiff::Timestamp;
 use memsample::Recording;
-use memsample::analysis::{ATTEMPT_MARK, Source, TestUsage, test_usages};
+use memsample::analysis::{Source, TestUsage, attempt_mark, test_usages};
 
 use super::layout::Layout;
 use super::progress::EndedAttempt;
@@ -33,7 +33,7 @@ pub(super) struct Usage {
 /// the first repetition. Its processes have the name of the test alone, as those of other attempts. The marks are about
 /// init, which launches and reaps the programs of the attempt.
 pub(super) fn mark_of(attempt: &Attempt) -> String {
-    format!("{ATTEMPT_MARK}{}.{}", attempt.repetition, attempt.attempt)
+    attempt_mark(attempt.repetition, attempt.attempt)
 }
 
 /// Returns what each attempt in a recording used, by the name of its test and of its marks. An attempt of whose

@@ -3,10 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 
-use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, Int64Type, TimestampMillisecondType};
-use arrow_array::{Array, ArrayRef, ArrowPrimitiveType, PrimitiveArray, RecordBatch};
 use memsample::Recording;
+use memsample::columns::{numbers, strings};
 
 /// Growth is not computed from samples that span less, or from fewer: the same as for a whole test.
 const MIN_GROWTH_MS: i64 = 20_000;
@@ -63,8 +62,7 @@ impl RoleUses {
             let batch = batch?;
             let process = numbers::<Int64Type>(&batch, "process")?;
             let pid = numbers::<Int32Type>(&batch, "pid")?;
-            let role =
-                column(&batch, "role")?.as_string_opt::<i32>().ok_or_else(|| wrong("role"))?;
+            let role = strings(&batch, "role")?;
             for ((process, pid), role) in process.iter().zip(pid.iter()).zip(role.iter()) {
                 let (Some(process), Some(pid), Some(role)) = (process, pid, role) else { continue };
                 roles.insert(process, role.to_owned());
@@ -171,21 +169,6 @@ fn growth(sums: &BTreeMap<i64, RoleSums>) -> Option<i64> {
     }
     // What is too large for the integer becomes the largest one.
     Some((covariance / variance).round() as i64)
-}
-
-fn column<'a>(batch: &'a RecordBatch, name: &str) -> io::Result<&'a ArrayRef> {
-    batch.column_by_name(name).ok_or_else(|| wrong(name))
-}
-
-fn numbers<'a, T: ArrowPrimitiveType>(
-    batch: &'a RecordBatch,
-    name: &str,
-) -> io::Result<&'a PrimitiveArray<T>> {
-    column(batch, name)?.as_any().downcast_ref().ok_or_else(|| wrong(name))
-}
-
-fn wrong(column: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, format!("the column `{column}` is not as it was"))
 }
 
 impl RoleUses {

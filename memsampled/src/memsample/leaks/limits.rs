@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use memsample::analysis::ATTEMPT_MARK;
+use memsample::analysis::attempt_mark;
 use memsample_inherited::tell;
 use memsample_input::printable;
 use memsample_leaks::{Judged, RoleJudgement};
@@ -69,7 +69,7 @@ impl Attempts {
         let attempts = results.tests.into_iter().flat_map(|test| {
             let name = test.name;
             test.attempts.into_iter().map(move |it| {
-                let mark = format!("{ATTEMPT_MARK}{}.{}", it.repetition, it.attempt);
+                let mark = attempt_mark(it.repetition, it.attempt);
                 ((name.clone(), mark), it.ended)
             })
         });
