@@ -7,14 +7,15 @@ use memsample::Recording;
 use memsample::view::At;
 use memsample_explain::{Question, explain, explain_recording, text};
 use memsample_inherited::{print, tell};
-use memsample_input::printable;
+use memsample_runner::results::Results;
 
+use crate::compare::runs;
 use crate::exit::ExitCode;
 use crate::instant::parse_at;
 use crate::json_output::JsonArgs;
 use crate::plain_table::terminal_width;
 use crate::recording_path;
-use crate::run_or_recording::RunOrRecording;
+use crate::run_or_recording::{RunOrRecording, ended_results};
 use crate::summary::note_recovery;
 
 /// Columns of a text that is read elsewhere than on a terminal.
@@ -51,10 +52,11 @@ pub(crate) struct ExplainArgs {
 pub(crate) fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
     let question = Question { test: args.test.clone(), at: args.at };
     let explanation = match RunOrRecording::find(&args.run)? {
-        RunOrRecording::Run { directory, results } => {
+        RunOrRecording::Run(directory) => {
+            let results = ended_results(&directory)?;
             let base = args.base.as_deref().map(base).transpose()?;
             let open = |recording: &str| open(&directory.join(recording));
-            explain(&results, &question, base.as_deref(), open)?
+            explain(&results, &question, base.as_ref(), open)?
         }
         RunOrRecording::Recording if args.test.is_some() || args.base.is_some() => {
             tell("error: --test and --base are for a run: a recording has no results");
@@ -73,15 +75,12 @@ pub(crate) fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn base(named: &Path) -> anyhow::Result<Box<memsample_runner::results::Results>> {
-    match RunOrRecording::find(named).context("--base")? {
-        RunOrRecording::Run { results, .. } => Ok(results),
-        RunOrRecording::Recording => {
-            bail!(
-                "--base: `{}` is a recording, and not a run",
-                printable(&named.display().to_string())
-            )
-        }
+/// Reads the results of the run to compare with.
+fn base(named: &Path) -> anyhow::Result<Results> {
+    let mut runs = runs::read(&[named.to_owned()]).context("--base")?;
+    match (runs.pop(), runs.len()) {
+        (Some(found), 0) => Ok(found.run.results),
+        (_, more) => bail!("--base: these are {} runs, and one is compared with", more + 1),
     }
 }
 

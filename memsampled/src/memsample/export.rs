@@ -17,7 +17,7 @@ use memsample_runner::results::{FILE, Results};
 use crate::exit::ExitCode;
 use crate::known_recordings::recordings_of_run;
 use crate::recording_path;
-use crate::run_or_recording::RunOrRecording;
+use crate::run_or_recording::{RunOrRecording, ended_results};
 use crate::summary::note_recovery;
 
 /// Tests that are named in a note.
@@ -102,13 +102,12 @@ pub(crate) fn run(args: &ExportArgs) -> anyhow::Result<ExitCode> {
     if output.is_none() && args.to.is_binary() && io::stdout().is_terminal() {
         bail!("this format is not for a terminal: give a file with -o, or send it into a pipe");
     }
-    let found = RunOrRecording::find(&args.run)?;
-    match (&found, args.to) {
-        (RunOrRecording::Run { directory, results }, _) if args.is_of_results() => {
-            of_run(args, directory, results, output)?;
+    match RunOrRecording::find(&args.run)? {
+        RunOrRecording::Run(directory) if args.is_of_results() => {
+            of_run(args, &directory, &ended_results(&directory)?, output)?;
         }
-        (RunOrRecording::Run { directory, .. }, _) => {
-            let parts = recordings_of_run(directory);
+        RunOrRecording::Run(directory) => {
+            let parts = recordings_of_run(&directory);
             let Some(last) = parts.first() else {
                 bail!("`{}` has no recording", printable(&directory.display().to_string()));
             };
@@ -121,7 +120,7 @@ pub(crate) fn run(args: &ExportArgs) -> anyhow::Result<ExitCode> {
             }
             of_recording(args, last, output)?;
         }
-        (RunOrRecording::Recording, _) => of_recording(args, &args.run, output)?,
+        RunOrRecording::Recording => of_recording(args, &args.run, output)?,
     }
     Ok(ExitCode::SUCCESS)
 }

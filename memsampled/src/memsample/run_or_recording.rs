@@ -2,20 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
+use memsample_input::printable;
 use memsample_runner::results::{FILE, Results};
 
 use crate::recording_path;
 
 /// What a command that takes both is given.
 pub(crate) enum RunOrRecording {
-    /// A run, with its results.
-    Run {
-        /// Its directory.
-        directory: PathBuf,
-        /// What became of its tests.
-        results: Box<Results>,
-    },
+    /// The directory of a run.
+    Run(PathBuf),
     /// A recording.
     Recording,
 }
@@ -24,20 +20,48 @@ impl RunOrRecording {
     /// Returns what is named: a directory of a run or its `results.json`, or what else names a recording. A name or
     /// `@latest` that leads to the recording of a run means the run.
     pub(crate) fn find(named: &Path) -> anyhow::Result<Self> {
-        let directory = if named.join(FILE).is_file() {
-            Some(named.to_owned())
-        } else if named.is_file() && named.file_name().is_some_and(|name| name == FILE) {
-            named.parent().map(Path::to_owned)
-        } else if named.exists() {
-            None
-        } else {
-            let recording = recording_path::resolve(named)?;
-            recording.parent().filter(|run| run.join(FILE).is_file()).map(Path::to_owned)
+        let directory = match named.parent() {
+            Some(parent) if named.ends_with(FILE) && named.is_file() => parent,
+            _ => named,
         };
-        let Some(directory) = directory else { return Ok(Self::Recording) };
-        let file = directory.join(FILE);
-        let results = Results::read(&file)
-            .with_context(|| format!("cannot read results from `{}`", file.display()))?;
-        Ok(Self::Run { directory, results: Box::new(results) })
+        let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
+        if is_run(directory) {
+            return Ok(Self::Run(directory.to_owned()));
+        }
+        // Who gives the path of a recording means it alone.
+        if named.exists() {
+            return Ok(Self::Recording);
+        }
+        let recording = recording_path::resolve(named)?;
+        let run = recording.parent().filter(|run| is_run(run));
+        Ok(run.map_or(Self::Recording, |run| Self::Run(run.to_owned())))
+    }
+}
+
+/// Returns whether a directory is that of a run, which may not have ended.
+fn is_run(path: &Path) -> bool {
+    path.join(FILE).is_file() || path.join("progress.jsonl").is_file()
+}
+
+/// Reads what became of the tests of a run; `None` of one that has not ended.
+pub(crate) fn results(run: &Path) -> anyhow::Result<Option<Results>> {
+    let file = run.join(FILE);
+    if !file.exists() {
+        return Ok(None);
+    }
+    let read = Results::read(&file);
+    let cannot =
+        || format!("cannot read results from `{}`", printable(&file.display().to_string()));
+    read.map(Some).with_context(cannot)
+}
+
+/// The same of a run that must have ended.
+pub(crate) fn ended_results(run: &Path) -> anyhow::Result<Results> {
+    match results(run)? {
+        Some(results) => Ok(results),
+        None => bail!(
+            "the run `{}` has no {FILE}, since it has not ended: `memsample run --resume` continues one that was killed",
+            printable(&run.display().to_string())
+        ),
     }
 }

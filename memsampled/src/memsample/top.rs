@@ -19,6 +19,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use crate::config_args::ConfigArgs;
 use crate::exit::ExitCode;
 use crate::instant::parse_at;
+use crate::plain_table::is_utf8;
 use crate::record::descriptors::DescriptorLimit;
 use crate::{duration, pattern, recording_path, summary};
 
@@ -99,7 +100,7 @@ pub(crate) fn run(args: &TopArgs) -> anyhow::Result<ExitCode> {
     let start = Start {
         choice,
         interval: args.interval,
-        utf8: has_utf8(),
+        utf8: is_utf8(),
         colors: std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
     };
     show(source(args)?, start, &|| stop.load(Ordering::Relaxed))?;
@@ -145,12 +146,4 @@ fn parse_interval(text: &str) -> Result<Duration, String> {
 
 fn own_pid() -> i32 {
     rustix::process::getpid().as_raw_nonzero().get()
-}
-
-/// Returns whether the locale says that the terminal shows UTF-8.
-fn has_utf8() -> bool {
-    let set = |name| std::env::var(name).ok().filter(|value: &String| !value.is_empty());
-    let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(set);
-    let locale = locale.unwrap_or_default().to_lowercase();
-    locale.contains("utf-8") || locale.contains("utf8")
 }

@@ -10,7 +10,7 @@ use memsample_inherited::print;
 use crate::compare::runs;
 use crate::exit::ExitCode;
 use crate::json_output::JsonArgs;
-use crate::plain_table::terminal_width;
+use crate::plain_table::{is_utf8, terminal_width};
 
 /// Columns of a text that is read elsewhere than on a terminal.
 const WIDTH: usize = 120;
@@ -74,7 +74,7 @@ pub(crate) fn run(args: &TrendArgs) -> anyhow::Result<ExitCode> {
         let width = terminal_width().unwrap_or(WIDTH);
         print(match args.markdown {
             true => trend_markdown(&trend),
-            false => trend_text(&trend, width, args.all, true),
+            false => trend_text(&trend, width, args.all, is_utf8()),
         });
     }
     Ok(ExitCode::SUCCESS)

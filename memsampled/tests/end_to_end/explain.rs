@@ -116,12 +116,18 @@ fn what_cannot_be_explained_says_why() {
         (&["explain", run, "--test", "b"][..], 1, "there is no test `b` in the run; there are a"),
         (&["explain", run, "--at", "1h"], 1, "is outside of it"),
         (&["explain", &recording, "--test", "a"], 2, "--test and --base are for a run"),
+        (&["explain", run, "--base", &recording], 1, "is no run"),
         (&["explain", "absent"], 1, "is not a recording"),
         (&["explain", run, "--at", "12"], 2, "a unit is missing"),
     ] {
         let ended = memsample(path, arguments);
         assert_eq!((ended.code, ended.stdout.as_str()), (Some(code), ""), "{arguments:?}");
         assert!(ended.stderr.contains(message), "{arguments:?}: {}", ended.stderr);
+    }
+    // The results stand for the run, also beside it.
+    for command in [&["explain"][..], &["export", "--to", "chrome"], &["report", "--text"]] {
+        let ended = memsample(Path::new(run), &[command, &["results.json"]].concat());
+        assert_eq!(ended.code, Some(0), "{command:?}: {}", ended.stderr);
     }
     // Without its recording there are still the results.
     std::fs::remove_dir_all(&recording).unwrap();

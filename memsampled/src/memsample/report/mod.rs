@@ -12,7 +12,7 @@ use memsample_report::{Report, html, markdown};
 use memsample_runner::replace;
 
 use crate::exit::ExitCode;
-use crate::plain_table::terminal_width;
+use crate::plain_table::{is_utf8, terminal_width};
 
 /// The file that is written where no other one is named.
 const FILE: &str = "report.html";
@@ -89,16 +89,6 @@ fn write(report: &Report, path: &Path) -> anyhow::Result<()> {
 
 fn text_style() -> TextStyle {
     TextStyle { width: terminal_width().unwrap_or(WIDTH), ascii: !is_utf8() }
-}
-
-/// Returns whether text is encoded in UTF-8 here: it is unless the locale says otherwise.
-fn is_utf8() -> bool {
-    let variables = ["LC_ALL", "LC_CTYPE", "LANG"].map(std::env::var_os);
-    let locale = variables.into_iter().flatten().find(|value| !value.is_empty());
-    locale.is_none_or(|locale| {
-        let locale = locale.to_string_lossy().to_lowercase();
-        locale.contains("utf-8") || locale.contains("utf8")
-    })
 }
 
 /// Says that a report could not be written, which changes nothing of what was run.
