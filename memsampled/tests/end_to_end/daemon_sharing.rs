@@ -10,8 +10,9 @@ use arrow_array::types::{Int32Type, Int64Type};
 use memsample::{Recording, Scope};
 use serde_json::json;
 
-/// What a session may hold open for itself: its lock, its journal, and a file that is being replaced.
-const DESCRIPTORS_OF_A_SESSION: usize = 4;
+/// What a session may hold open for itself: its directory, its lock, its journal, the kernel log, a
+/// handle of /proc, and a file that is being replaced.
+const DESCRIPTORS_OF_A_SESSION: usize = 6;
 
 fn open_descriptors(daemon: &Daemon) -> usize {
     std::fs::read_dir(format!("/proc/{}/fd", daemon.pid())).unwrap().count()
