@@ -2,7 +2,7 @@
 
 /// The root file of each package, with its layers: a module imports only from the lines above its own.
 /// Modules on one line are one layer, and import nothing from each other.
-pub(crate) const PACKAGES: [(&str, &[&str]); 16] = [
+pub(crate) const PACKAGES: [(&str, &[&str]); 17] = [
     ("memsample/beneath/src/lib.rs", &["regular temporary", "directory", "removal", "private"]),
     (
         "memsample/src/lib.rs",
@@ -97,6 +97,18 @@ pub(crate) const PACKAGES: [(&str, &[&str]); 16] = [
     (
         "memsampled/runner/src/lib.rs",
         &["output replace suite", "results", "plan sandbox", "doctor run", "report"],
+    ),
+    (
+        "memsampled/store/src/lib.rs",
+        &[
+            "error hash row_groups",
+            "address layout profile",
+            "connect manifest",
+            "runs source store",
+            "download lock push",
+            "compact pull verify",
+            "prune",
+        ],
     ),
     (
         "memsampled/src/memsample/main.rs",

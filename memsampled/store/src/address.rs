@@ -1,0 +1,99 @@
+//! Where a store is.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use crate::error::{ErrorKind, StoreError};
+
+/// Where a store is: `s3://BUCKET/PREFIX`, `gs://BUCKET/PREFIX`, `file:///DIRECTORY`, or the path of a directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// A directory.
+    Directory(PathBuf),
+    /// A bucket of S3, or of what speaks its protocol (`AWS_ENDPOINT_URL`), and the prefix of all names in it.
+    S3 {
+        /// The bucket.
+        bucket: String,
+        /// Names begin with this; empty for all of the bucket.
+        prefix: String,
+    },
+    /// A bucket of Google Cloud Storage.
+    Google {
+        /// The bucket.
+        bucket: String,
+        /// Names begin with this; empty for all of the bucket.
+        prefix: String,
+    },
+}
+
+impl FromStr for Address {
+    type Err = StoreError;
+
+    fn from_str(text: &str) -> Result<Self, StoreError> {
+        let wrong = |why: &str| {
+            StoreError::new(
+                ErrorKind::Address,
+                format!(
+                    "`{}` is no store: {why}; write s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or file:///DIRECTORY",
+                    text.escape_debug()
+                ),
+            )
+        };
+        let Some((scheme, rest)) = text.split_once("://") else {
+            return match text {
+                "" => Err(wrong("it is empty")),
+                path => Ok(Self::Directory(PathBuf::from(path))),
+            };
+        };
+        if rest.contains('@') {
+            return Err(wrong("credentials do not belong into an address"));
+        }
+        let bucket = || {
+            let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+            let prefix = prefix.trim_matches('/').to_owned();
+            if bucket.is_empty() {
+                return Err(wrong("it names no bucket"));
+            }
+            if prefix.split('/').any(|part| part == "." || part == "..") {
+                return Err(wrong("a prefix has no `.` or `..`"));
+            }
+            Ok((bucket.to_owned(), prefix))
+        };
+        match scheme {
+            "file" if Path::new(rest).is_absolute() => Ok(Self::Directory(PathBuf::from(rest))),
+            "file" => Err(wrong("the path behind file:// begins with a slash")),
+            "s3" | "s3a" => bucket().map(|(bucket, prefix)| Self::S3 { bucket, prefix }),
+            "gs" => bucket().map(|(bucket, prefix)| Self::Google { bucket, prefix }),
+            _ => Err(wrong("its kind is not known")),
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (scheme, bucket, prefix) = match self {
+            Self::Directory(path) => return write!(f, "file://{}", path.display()),
+            Self::S3 { bucket, prefix } => ("s3", bucket, prefix),
+            Self::Google { bucket, prefix } => ("gs", bucket, prefix),
+        };
+        write!(f, "{scheme}://{bucket}")?;
+        if prefix.is_empty() { Ok(()) } else { write!(f, "/{prefix}") }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_read_and_written() {
+        for text in ["s3://lab/a/b", "gs://lab", "file:///srv/lab"] {
+            assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
+        }
+        assert_eq!("lab".parse::<Address>().unwrap(), Address::Directory("lab".into()));
+        for text in ["", "s3://", "ftp://x/y", "file://x", "s3://key:secret@lab", "s3://lab/../x"] {
+            assert!(text.parse::<Address>().is_err(), "{text}");
+        }
+    }
+}

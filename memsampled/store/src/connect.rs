@@ -1,0 +1,133 @@
+//! Reaches a store, with the credentials that its users have anyway.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use object_store::ObjectStore;
+use object_store::local::LocalFileSystem;
+
+use crate::address::Address;
+use crate::error::{ErrorKind, StoreError};
+
+/// Returns the objects of a store, named from its root.
+///
+/// # Errors
+///
+/// The directory cannot be made, a setting of the environment is wrong, or this program was built without buckets.
+pub(crate) fn connect(address: &Address) -> Result<Arc<dyn ObjectStore>, StoreError> {
+    match address {
+        Address::Directory(path) => directory(path),
+        #[cfg(feature = "buckets")]
+        Address::S3 { bucket, prefix } => buckets::s3(bucket, prefix),
+        #[cfg(feature = "buckets")]
+        Address::Google { bucket, prefix } => buckets::google(bucket, prefix),
+        #[cfg(not(feature = "buckets"))]
+        Address::S3 { .. } | Address::Google { .. } => Err(StoreError::new(
+            ErrorKind::Address,
+            format!(
+                "`{address}` is a bucket, and this program was built without the feature `lab`"
+            ),
+        )),
+    }
+}
+
+fn directory(path: &Path) -> Result<Arc<dyn ObjectStore>, StoreError> {
+    let named = |what: &str| format!("cannot {what} the store `{}`", path.display());
+    std::fs::create_dir_all(path).map_err(|error| StoreError::local(named("make"), error))?;
+    let opened = LocalFileSystem::new_with_prefix(path);
+    let opened =
+        opened.map_err(|error| StoreError::because(ErrorKind::Local, named("open"), error))?;
+    // What is removed leaves no empty directories of partitions, and what was put survives a loss of power.
+    Ok(Arc::new(opened.with_automatic_cleanup(true).with_fsync(true)))
+}
+
+#[cfg(feature = "buckets")]
+mod buckets {
+    use std::time::Duration;
+
+    use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, Checksum};
+    use object_store::gcp::GoogleCloudStorageBuilder;
+    use object_store::prefix::PrefixStore;
+    use object_store::{ClientOptions, RetryConfig};
+
+    use super::{Arc, ErrorKind, ObjectStore, StoreError};
+    use crate::profile::Profile;
+
+    /// How long a server may say nothing.
+    const SILENCE: Duration = Duration::from_secs(20);
+    /// How long one request may take, with its body.
+    const REQUEST: Duration = Duration::from_secs(300);
+    /// How long a request is repeated that a server refuses for now.
+    const REPEATED: Duration = Duration::from_secs(60);
+
+    fn client() -> ClientOptions {
+        let options = ClientOptions::new().with_connect_timeout(Duration::from_secs(5));
+        options.with_read_timeout(SILENCE).with_timeout(REQUEST)
+    }
+
+    fn retry() -> RetryConfig {
+        RetryConfig { retry_timeout: REPEATED, ..RetryConfig::default() }
+    }
+
+    fn below(prefix: &str, store: impl ObjectStore) -> Arc<dyn ObjectStore> {
+        if prefix.is_empty() { Arc::new(store) } else { Arc::new(PrefixStore::new(store, prefix)) }
+    }
+
+    fn wrong(error: object_store::Error) -> StoreError {
+        StoreError::because(ErrorKind::Address, "cannot use the store", error)
+    }
+
+    pub(super) fn s3(bucket: &str, prefix: &str) -> Result<Arc<dyn ObjectStore>, StoreError> {
+        let profile = Profile::of_user()?;
+        let mut builder = AmazonS3Builder::from_env();
+        // The environment goes before the profile, as in all other clients.
+        let given = |key: &AmazonS3ConfigKey| builder.get_config_value(key).is_some();
+        let lacks_key = !given(&AmazonS3ConfigKey::AccessKeyId);
+        let mut settings = Vec::new();
+        if lacks_key {
+            settings.push((AmazonS3ConfigKey::AccessKeyId, profile.access_key_id));
+            settings.push((AmazonS3ConfigKey::SecretAccessKey, profile.secret_access_key));
+            settings.push((AmazonS3ConfigKey::Token, profile.session_token));
+        }
+        let lacks_region =
+            !given(&AmazonS3ConfigKey::Region) && !given(&AmazonS3ConfigKey::DefaultRegion);
+        if lacks_region {
+            settings.push((AmazonS3ConfigKey::Region, profile.region));
+        }
+        if !given(&AmazonS3ConfigKey::Endpoint) {
+            settings.push((AmazonS3ConfigKey::Endpoint, profile.endpoint_url));
+        }
+        for (key, value) in settings {
+            if let Some(value) = value {
+                builder = builder.with_config(key, value);
+            }
+        }
+        let endpoint = builder.get_config_value(&AmazonS3ConfigKey::Endpoint);
+        let loopback = ["http://127.", "http://localhost", "http://[::1]"];
+        let is_local =
+            endpoint.is_some_and(|it| loopback.iter().any(|start| it.starts_with(start)));
+        let store = builder
+            .with_bucket_name(bucket)
+            .with_checksum_algorithm(Checksum::SHA256)
+            .with_retry(retry())
+            .with_client_options(client().with_allow_http(is_local || allows_http()))
+            .build()
+            .map_err(wrong)?;
+        Ok(below(prefix, store))
+    }
+
+    /// Returns whether credentials may go over a connection that is not encrypted.
+    fn allows_http() -> bool {
+        std::env::var("AWS_ALLOW_HTTP").is_ok_and(|value| value == "true" || value == "1")
+    }
+
+    pub(super) fn google(bucket: &str, prefix: &str) -> Result<Arc<dyn ObjectStore>, StoreError> {
+        let store = GoogleCloudStorageBuilder::from_env()
+            .with_bucket_name(bucket)
+            .with_retry(retry())
+            .with_client_options(client())
+            .build()
+            .map_err(wrong)?;
+        Ok(below(prefix, store))
+    }
+}

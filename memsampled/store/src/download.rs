@@ -1,0 +1,56 @@
+//! Reads objects, and compares them with the hashes of their manifest.
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use object_store::ObjectStoreExt;
+
+use crate::error::{ErrorKind, StoreError};
+use crate::hash::Hash;
+use crate::manifest::StoredFile;
+use crate::store::{Store, object};
+
+/// Reads a whole object, and compares its hash.
+pub(crate) fn verified(store: &Store, stored: &StoredFile) -> Result<Bytes, StoreError> {
+    let mut bytes = Vec::with_capacity(usize::try_from(stored.bytes).unwrap_or(0).min(1 << 30));
+    read_pieces(store, stored, |piece| {
+        bytes.extend_from_slice(piece);
+        Ok(())
+    })?;
+    Ok(bytes.into())
+}
+
+/// Reads an object piece by piece. When all pieces were seen, their hash was compared with that of the manifest.
+pub(crate) fn read_pieces(
+    store: &Store,
+    stored: &StoredFile,
+    mut piece: impl FnMut(&[u8]) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    let failed = |error| {
+        StoreError::of_store(&format!("read `{}` in `{}`", stored.object, store.address()), error)
+    };
+    let differs = |what: String| {
+        StoreError::new(ErrorKind::Damaged, format!("`{}` is damaged: {what}", stored.object))
+    };
+    let mut hash = Hash::default();
+    let name = object(&stored.object)?;
+    store.wait(async {
+        let found = store.objects.get(&name).await.map_err(failed)?;
+        if found.meta.size != stored.bytes {
+            return Err(differs(format!(
+                "it has {} bytes and not {}",
+                found.meta.size, stored.bytes
+            )));
+        }
+        let mut pieces = found.into_stream();
+        while let Some(bytes) = pieces.next().await {
+            let bytes = bytes.map_err(failed)?;
+            hash.update(&bytes);
+            piece(&bytes)?;
+        }
+        Ok(())
+    })?;
+    if hash.hex() != stored.sha256 {
+        return Err(differs("its bytes are not those that were pushed".to_owned()));
+    }
+    Ok(())
+}

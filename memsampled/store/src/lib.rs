@@ -1,0 +1,46 @@
+//! The recordings and runs of many machines in one place, the *store*: a directory, or a bucket of S3 or Google.
+//!
+//! ```text
+//! run or recording ─▶ source: its files and what it is ─▶ push ─▶ tables, files, then the manifest
+//! manifests ─▶ list, pull, verify, prune, compact, and the index of `memsample serve`
+//! ```
+//!
+//! What counts is the manifest of a run, which is written last and removed first: a reader goes by manifests, and
+//! never sees half a run. Beside them stand the tables as Parquet files in Hive partitions, so that one glob reads
+//! a whole lab.
+//!
+//! - [`address`] and [`connect`]: where a store is, and with which credentials.
+//! - [`layout`]: what is where in it.
+//! - [`manifest`]: what a run is, and which objects it has.
+//! - [`store`]: the store itself.
+//! - [`push`], [`pull`], [`verify`], [`prune`], [`compact`]: what is done to it.
+//!
+//! docs/lab.md describes the layout for who queries it.
+#![forbid(unsafe_code)]
+
+pub mod address;
+pub mod compact;
+mod connect;
+mod download;
+mod error;
+mod hash;
+pub mod layout;
+mod lock;
+pub mod manifest;
+#[cfg(feature = "buckets")]
+mod profile;
+pub mod prune;
+pub mod pull;
+pub mod push;
+mod row_groups;
+pub mod runs;
+pub mod source;
+pub mod store;
+pub mod verify;
+
+pub use address::Address;
+pub use error::{ErrorKind, StoreError};
+pub use manifest::{Kind, Manifest, RecordingOf, RowGroups, StoredFile};
+pub use push::{Pushed, push};
+pub use source::{RunSource, SourceOptions};
+pub use store::{ManifestKey, Store};

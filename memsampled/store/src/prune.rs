@@ -1,0 +1,112 @@
+//! Removes runs from a store: the manifest first, so that nobody finds half a run.
+
+use std::collections::HashSet;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::error::StoreError;
+use crate::lock::Lock;
+use crate::manifest::Manifest;
+use crate::store::Store;
+use crate::verify::unnamed;
+
+/// Objects that no manifest names stay this long: a push may be about to name them.
+const PUSH_SECONDS: i64 = 24 * 3600;
+
+/// What to keep.
+#[derive(Clone, Debug, Default)]
+pub struct Prune {
+    /// Remove runs that began longer ago.
+    pub older_than: Option<SignedDuration>,
+    /// Keep all that have a release.
+    pub keep_releases: bool,
+    /// Remove these runs.
+    pub runs: Vec<Manifest>,
+    /// Only say what would be removed.
+    pub dry_run: bool,
+}
+
+/// What was removed, or would be.
+#[derive(Clone, Debug, Default)]
+pub struct Pruned {
+    /// The runs.
+    pub runs: Vec<Manifest>,
+    /// Objects of pushes that did not end.
+    pub unnamed: u64,
+    /// The bytes of all of it.
+    pub bytes: u64,
+    /// Manifests that cannot be read. As long as there are any, no unnamed object is removed.
+    pub unreadable: u64,
+}
+
+/// Removes runs.
+///
+/// # Errors
+///
+/// Somebody else changes the store; it refuses or does not answer. What was removed until then is removed.
+pub fn prune(store: &Store, prune: &Prune) -> Result<Pruned, StoreError> {
+    let _lock = if prune.dry_run { None } else { Some(Lock::take(store)?) };
+    let now = Timestamp::now();
+    let mut pruned = Pruned::default();
+    let mut kept: HashSet<String> = HashSet::new();
+    let given: HashSet<&str> = prune.runs.iter().map(|manifest| manifest.run.as_str()).collect();
+    store.manifests(|_, manifest| {
+        let Ok(manifest) = manifest else {
+            pruned.unreadable += 1;
+            return;
+        };
+        let began = manifest.started.unwrap_or(manifest.pushed);
+        let is_old = prune.older_than.is_some_and(|age| now.duration_since(began) > age);
+        let is_kept = prune.keep_releases && manifest.release.is_some();
+        if given.contains(manifest.run.as_str()) || (is_old && !is_kept) {
+            pruned.runs.push(manifest);
+        } else {
+            kept.extend(manifest.files.into_iter().map(|file| file.object));
+        }
+    })?;
+    pruned.runs.sort_by(|a, b| (a.started, &a.run).cmp(&(b.started, &b.run)));
+    for manifest in &pruned.runs {
+        let own = manifest.files.iter().filter(|file| !kept.contains(&file.object));
+        let own: HashSet<&str> = own.map(|file| file.object.as_str()).collect();
+        pruned.bytes += manifest.bytes();
+        if prune.dry_run {
+            continue;
+        }
+        let partition = manifest.partition();
+        store.remove(vec![partition.manifest()])?;
+        store.tell_news(&partition);
+        store.remove(own.into_iter().map(str::to_owned).collect())?;
+    }
+    if pruned.unreadable == 0 && prune.runs.is_empty() {
+        let named: HashSet<String> = match prune.dry_run {
+            true => {
+                let of_pruned = pruned.runs.iter().flat_map(|it| &it.files);
+                kept.iter().cloned().chain(of_pruned.map(|file| file.object.clone())).collect()
+            }
+            false => kept,
+        };
+        let old = unnamed(store, &named)?.into_iter();
+        let old = old.filter(|(_, _, modified)| {
+            now.as_second().saturating_sub(modified.as_second()) > PUSH_SECONDS
+        });
+        let old: Vec<(String, u64, Timestamp)> = old.collect();
+        pruned.unnamed = old.len() as u64;
+        pruned.bytes += old.iter().map(|(_, bytes, _)| bytes).sum::<u64>();
+        if !prune.dry_run {
+            store.remove(old.into_iter().map(|(name, _, _)| name).collect())?;
+        }
+    }
+    if !prune.dry_run {
+        forget_news(store, now)?;
+    }
+    Ok(pruned)
+}
+
+/// Removes news that is older than whoever looks often looks back.
+fn forget_news(store: &Store, now: Timestamp) -> Result<(), StoreError> {
+    let all = store.list(crate::layout::NEWS)?;
+    let old = all.into_iter().filter(|meta| {
+        now.as_second().saturating_sub(meta.last_modified.timestamp()) > PUSH_SECONDS
+    });
+    store.remove(old.map(|meta| meta.location.to_string()).collect())
+}

@@ -1,0 +1,330 @@
+//! What is to be pushed: a run or a recording on this machine, its files, and what it is.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use memsample::schema::tables;
+use memsample::{OpenError, Recording, Recovery};
+use memsample_beneath::open_regular;
+use memsample_runner::results::{FILE, Results};
+use walkdir::WalkDir;
+
+use crate::error::{ErrorKind, StoreError};
+use crate::hash::{Hash, sha256_hex};
+use crate::layout::{FILES, Partition, TABLES, object_path, path_text};
+use crate::manifest::{FORMAT_VERSION, Kind, Manifest, RecordingOf, StoredFile};
+
+/// The label that names the release of a run.
+const RELEASE: &str = "release";
+/// The label that names what is tested.
+const PROJECT: &str = "project";
+/// The suite of what is of none.
+pub const NO_SUITE: &str = "_none";
+
+/// What is said of a run when it is pushed.
+#[derive(Clone, Debug, Default)]
+pub struct SourceOptions {
+    /// What is tested, in place of the label `project`.
+    pub project: Option<String>,
+    /// The release, in place of the label `release`.
+    pub release: Option<String>,
+}
+
+/// A file on this machine, and where it goes.
+#[derive(Clone, Debug)]
+pub struct LocalFile {
+    /// Where it is.
+    pub local: PathBuf,
+    /// What the manifest will say of it.
+    pub stored: StoredFile,
+}
+
+/// What is to be pushed.
+#[derive(Clone, Debug)]
+pub struct RunSource {
+    /// The directory.
+    pub directory: PathBuf,
+    /// What it is. Its files are those of this source.
+    pub manifest: Manifest,
+    /// Its files, with their hashes.
+    pub files: Vec<LocalFile>,
+    /// What is in the directory and is not pushed: links, sockets, pipes, and what cannot be read.
+    pub left_out: Vec<String>,
+}
+
+impl RunSource {
+    /// Reads a directory of a run or a recording, and hashes its files. `hashed` is called with the bytes as they
+    /// are read.
+    ///
+    /// # Errors
+    ///
+    /// It is none, has not ended, is damaged or of a later format, or cannot be read.
+    pub fn read(
+        directory: &Path,
+        options: &SourceOptions,
+        hashed: &dyn Fn(u64),
+    ) -> Result<Self, StoreError> {
+        let mut manifest = if directory.join(FILE).is_file() {
+            of_run(directory, options)?
+        } else if directory.join("recording.json").is_file() {
+            of_recording(directory, options)?
+        } else if directory.join("progress.jsonl").is_file() {
+            return Err(StoreError::new(
+                ErrorKind::Unfinished,
+                format!(
+                    "the run `{}` has no {FILE}, since it has not ended: `memsample run --resume` continues one that was killed",
+                    directory.display()
+                ),
+            ));
+        } else {
+            return Err(StoreError::new(
+                ErrorKind::NotFound,
+                format!("`{}` is neither a run nor a recording", directory.display()),
+            ));
+        };
+        let (files, left_out) = files(directory, &manifest, hashed)?;
+        manifest.files = files.iter().map(|file| file.stored.clone()).collect();
+        Ok(Self { directory: directory.to_owned(), manifest, files, left_out })
+    }
+}
+
+fn name_of(directory: &Path) -> String {
+    let absolute = std::path::absolute(directory).unwrap_or_else(|_| directory.to_owned());
+    let name = absolute.file_name().unwrap_or_default();
+    name.to_string_lossy().into_owned()
+}
+
+/// A name and the end of an id, which no other run has.
+fn run_of(name: &str, id: &str) -> String {
+    let end = id.len().saturating_sub(12);
+    format!("{name}-{}", id.get(end..).unwrap_or(id))
+}
+
+fn open(directory: &Path) -> Result<Recording, StoreError> {
+    let path = directory.display();
+    let unfinished =
+        |why: &str| StoreError::new(ErrorKind::Unfinished, format!("the recording `{path}` {why}"));
+    match Recording::open(directory) {
+        Ok((_, Recovery::StillRecording)) => {
+            Err(unfinished("is still being written: stop it first"))
+        }
+        Ok((_, Recovery::InCopy { owner })) => Err(unfinished(&format!(
+            "was not closed, and belongs to user {owner}, who can complete it with `memsample recover`"
+        ))),
+        Ok((recording, _)) => Ok(recording),
+        Err(error @ OpenError::Io(..)) => {
+            Err(StoreError::because(ErrorKind::Local, format!("cannot read `{path}`"), error))
+        }
+        Err(error) => {
+            Err(StoreError::because(ErrorKind::Damaged, format!("cannot push `{path}`"), error))
+        }
+    }
+}
+
+fn of_run(directory: &Path, options: &SourceOptions) -> Result<Manifest, StoreError> {
+    let path = directory.join(FILE);
+    let results = Results::read(&path).map_err(|error| {
+        StoreError::because(
+            ErrorKind::Damaged,
+            format!("cannot push `{}`", directory.display()),
+            error,
+        )
+    })?;
+    let mut recordings = Vec::new();
+    let mut hostname = None;
+    for relative in &results.origin.recordings {
+        let Some(text) = path_text(Path::new(relative)) else {
+            let what = format!(
+                "`{}` names a recording outside it: `{}`",
+                path.display(),
+                relative.escape_debug()
+            );
+            return Err(StoreError::new(ErrorKind::Damaged, what));
+        };
+        // A recording may have been removed to save room; what became of the tests is there all the same.
+        if !directory.join(relative).join("recording.json").exists() {
+            continue;
+        }
+        let recording = open(&directory.join(relative))?;
+        let provenance = &recording.manifest().provenance;
+        hostname.get_or_insert_with(|| provenance.machine.hostname.clone());
+        recordings.push(RecordingOf { path: text, id: provenance.id.clone() });
+    }
+    let name = name_of(directory);
+    let id = match recordings.first() {
+        Some(first) => first.id.clone(),
+        None => sha256_hex(&results.to_json().unwrap_or_default()),
+    };
+    let origin = results.origin;
+    let started = results.started;
+    Ok(Manifest {
+        run: run_of(&name, &id),
+        name,
+        kind: Kind::Run,
+        suite: results.suite,
+        host: origin.host.or(hostname).unwrap_or_else(|| "unknown".to_owned()),
+        date: date(started.unwrap_or_else(|| modified(&path))),
+        outcome: Some(results.outcome.word().to_owned()),
+        counts: results
+            .counts
+            .iter()
+            .map(|(verdict, count)| (verdict.word().to_owned(), *count))
+            .collect(),
+        duration_ns: Some(results.duration_ns),
+        started,
+        recordings,
+        commit: origin.commit,
+        kernel: origin.kernel,
+        memory_bytes: origin.memory_bytes,
+        cpus: origin.cpus,
+        ..labelled(origin.labels, options)
+    })
+}
+
+fn of_recording(directory: &Path, options: &SourceOptions) -> Result<Manifest, StoreError> {
+    let recording = open(directory)?;
+    let manifest = recording.manifest();
+    let provenance = &manifest.provenance;
+    let name = name_of(directory);
+    let duration = manifest.last_tick.map(|last| last.duration_since(provenance.started));
+    Ok(Manifest {
+        run: run_of(&name, &provenance.id),
+        name,
+        kind: Kind::Recording,
+        suite: NO_SUITE.to_owned(),
+        host: provenance.machine.hostname.clone(),
+        date: date(provenance.started),
+        started: Some(provenance.started),
+        duration_ns: duration.and_then(|it| u64::try_from(it.as_nanos()).ok()),
+        recordings: vec![RecordingOf { path: String::new(), id: provenance.id.clone() }],
+        kernel: Some(provenance.machine.kernel.clone()),
+        cpus: provenance.machine.cpus.and_then(|cpus| u64::try_from(cpus).ok()),
+        ..labelled(provenance.labels.clone(), options)
+    })
+}
+
+/// What is the same of both kinds; all else is to be filled in.
+fn labelled(labels: BTreeMap<String, String>, options: &SourceOptions) -> Manifest {
+    let label =
+        |given: &Option<String>, key: &str| given.clone().or_else(|| labels.get(key).cloned());
+    Manifest {
+        format: FORMAT_VERSION,
+        memsample: env!("CARGO_PKG_VERSION").to_owned(),
+        kind: Kind::Recording,
+        run: String::new(),
+        name: String::new(),
+        project: label(&options.project, PROJECT).unwrap_or_else(|| "default".to_owned()),
+        suite: String::new(),
+        date: date(Timestamp::UNIX_EPOCH),
+        host: String::new(),
+        release: label(&options.release, RELEASE),
+        labels,
+        commit: None,
+        kernel: None,
+        memory_bytes: None,
+        cpus: None,
+        started: None,
+        duration_ns: None,
+        outcome: None,
+        counts: BTreeMap::new(),
+        recordings: Vec::new(),
+        pushed: Timestamp::now(),
+        files: Vec::new(),
+    }
+}
+
+fn date(instant: Timestamp) -> jiff::civil::Date {
+    instant.to_zoned(TimeZone::UTC).date()
+}
+
+fn modified(path: &Path) -> Timestamp {
+    let modified = path.metadata().and_then(|it| it.modified()).ok();
+    modified.and_then(|it| Timestamp::try_from(it).ok()).unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+/// Returns the table of a file of a recording: `samples` of `samples.parquet` and of what continues it.
+fn table_of(name: &str) -> Option<&'static str> {
+    let stem = name.strip_suffix(".parquet")?;
+    let tables = tables();
+    let table = tables.iter().find(|table| {
+        stem.strip_prefix(table.name)
+            .is_some_and(|rest| !rest.starts_with(|it: char| it.is_ascii_alphabetic() || it == '_'))
+    });
+    table.map(|table| table.name)
+}
+
+fn files(
+    directory: &Path,
+    manifest: &Manifest,
+    hashed: &dyn Fn(u64),
+) -> Result<(Vec<LocalFile>, Vec<String>), StoreError> {
+    let partition: Partition = manifest.partition();
+    let place = partition.path();
+    let (mut files, mut left_out) = (Vec::new(), Vec::new());
+    for entry in WalkDir::new(directory).min_depth(1).sort_by_file_name() {
+        let entry = match entry {
+            Ok(entry) => entry,
+            Err(error) => {
+                left_out.push(error.to_string());
+                continue;
+            }
+        };
+        if entry.file_type().is_dir() {
+            continue;
+        }
+        let path = entry.path();
+        let relative = path.strip_prefix(directory).unwrap_or(path);
+        let shown = || relative.display().to_string();
+        let Some(text) = path_text(relative).filter(|_| entry.file_type().is_file()) else {
+            left_out.push(shown());
+            continue;
+        };
+        let (bytes, sha256) = match hash_of(path, hashed) {
+            Ok(hash) => hash,
+            Err(error) => {
+                return Err(StoreError::local(format!("cannot read `{}`", path.display()), error));
+            }
+        };
+        let parent = relative.parent().and_then(path_text).unwrap_or_default();
+        let of_recording = manifest.recordings.iter().any(|recording| recording.path == parent);
+        let file_name = relative.file_name().unwrap_or_default().to_string_lossy();
+        let table = if of_recording { table_of(&file_name) } else { None };
+        let object = match table {
+            // Several recordings of one run stand beside each other.
+            Some(table) if parent.is_empty() => format!("{TABLES}/{table}/{place}/{file_name}"),
+            Some(table) => format!(
+                "{TABLES}/{table}/{place}/{}.{file_name}",
+                object_path(Path::new(&parent)).replace('/', ".")
+            ),
+            None => format!("{FILES}/{place}/{}", object_path(relative)),
+        };
+        let table = table.map(str::to_owned);
+        let stored =
+            StoredFile { path: Some(text), object, bytes, sha256, table, row_groups: None };
+        files.push(LocalFile { local: path.to_owned(), stored });
+    }
+    Ok((files, left_out))
+}
+
+/// Returns how many bytes a file has, and their hash.
+pub(crate) fn hash_of(path: &Path, hashed: &dyn Fn(u64)) -> io::Result<(u64, String)> {
+    let mut file: File = open_regular(path)?;
+    let mut hash = Hash::default();
+    let mut buffer = vec![0; 1 << 20];
+    let mut bytes = 0;
+    loop {
+        let read = match file.read(&mut buffer) {
+            Ok(0) => return Ok((bytes, hash.hex())),
+            Ok(read) => read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        hash.update(buffer.get(..read).unwrap_or_default());
+        bytes += read as u64;
+        hashed(read as u64);
+    }
+}
