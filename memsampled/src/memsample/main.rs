@@ -34,6 +34,8 @@ mod run_or_recording;
 mod session;
 mod share;
 mod signals;
+#[cfg(feature = "lab")]
+mod store;
 mod summary;
 mod text;
 #[cfg(feature = "top")]
@@ -96,6 +98,9 @@ enum Command {
     Status(control::status::StatusArgs),
     Sessions(control::sessions::SessionsArgs),
     Import(import::ImportArgs),
+    #[cfg(feature = "lab")]
+    #[command(flatten)]
+    Store(store::StoreCommand),
     /// Print the tables and columns of a recording, with units and sources, as Markdown
     Schema,
     /// Print a shell completion script
@@ -191,6 +196,8 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Status(args) => control::status::run(&args),
         Command::Sessions(args) => control::sessions::run(&args),
         Command::Import(args) => import::run(&args),
+        #[cfg(feature = "lab")]
+        Command::Store(command) => store::run(&command),
         Command::Schema => {
             print(memsample::schema::document());
             Ok(ExitCode::SUCCESS)

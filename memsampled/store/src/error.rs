@@ -50,21 +50,24 @@ impl StoreError {
         Self { kind, message: what.into(), source: Some(source.into()) }
     }
 
-    /// An answer of the store to what was done.
+    /// An answer of the store to what was done, in one line.
     pub(crate) fn of_store(what: &str, error: object_store::Error) -> Self {
         use object_store::Error as Of;
-        let (kind, advice) = match &error {
-            Of::NotFound { .. } => (ErrorKind::NotFound, ""),
-            Of::AlreadyExists { .. } | Of::Precondition { .. } => (ErrorKind::Exists, ""),
-            Of::PermissionDenied { .. } | Of::Unauthenticated { .. } => (
-                ErrorKind::Refused,
-                ": the store refuses these credentials (see AWS_PROFILE, AWS_ACCESS_KEY_ID, \
-                 GOOGLE_APPLICATION_CREDENTIALS)",
-            ),
-            _ if is_local(&error) => (ErrorKind::Local, ""),
-            _ => (ErrorKind::Unavailable, ""),
+        let kind = match &error {
+            Of::NotFound { .. } => ErrorKind::NotFound,
+            Of::AlreadyExists { .. } | Of::Precondition { .. } => ErrorKind::Exists,
+            Of::PermissionDenied { .. } | Of::Unauthenticated { .. } => ErrorKind::Refused,
+            _ if is_local(&error) => ErrorKind::Local,
+            _ => ErrorKind::Unavailable,
         };
-        Self { kind, message: format!("cannot {what}{advice}"), source: Some(Box::new(error)) }
+        let advice = match kind {
+            ErrorKind::Refused => {
+                " (credentials are those of AWS_PROFILE, AWS_ACCESS_KEY_ID, GOOGLE_APPLICATION_CREDENTIALS, or of the \
+                 role of the machine)"
+            }
+            _ => "",
+        };
+        Self::new(kind, format!("cannot {what}: {}{advice}", reason(&error)))
     }
 
     /// Returns what kind of thing went wrong.
@@ -77,6 +80,24 @@ impl StoreError {
     #[must_use]
     pub fn is_temporary(&self) -> bool {
         matches!(self.kind, ErrorKind::Unavailable | ErrorKind::Refused | ErrorKind::Local)
+    }
+}
+
+/// Returns why, of an error whose every layer repeats all below: the last one, and of an answer in XML its message.
+fn reason(error: &object_store::Error) -> String {
+    let mut last: &(dyn Error + 'static) = error;
+    while let Some(source) = last.source() {
+        last = source;
+    }
+    let text = last.to_string();
+    let between = |begin: &str, end: &str| {
+        let (_, rest) = text.split_once(begin)?;
+        rest.split_once(end).map(|(found, _)| found.to_owned())
+    };
+    match (between("<Code>", "</Code>"), between("<Message>", "</Message>")) {
+        (Some(code), Some(message)) => format!("{code}: {message}"),
+        (Some(code), None) => code,
+        _ => text.lines().next().unwrap_or_default().to_owned(),
     }
 }
 

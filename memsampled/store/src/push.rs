@@ -193,8 +193,11 @@ async fn upload(store: &Store, file: &LocalFile) -> Result<(), StoreError> {
         )
     };
     let name = object(&stored.object)?;
-    let attributes: Attributes =
-        [(Attribute::Metadata(HASH.into()), stored.sha256.clone())].into_iter().collect();
+    let attributes: Attributes = match store.address() {
+        // A file has none; its bytes are compared instead.
+        Address::Directory(_) => Attributes::new(),
+        _ => [(Attribute::Metadata(HASH.into()), stored.sha256.clone())].into_iter().collect(),
+    };
     let mut opened = open_regular(local).map_err(unreadable)?;
     if stored.bytes <= PART_BYTES as u64 {
         let mut bytes = Vec::with_capacity(usize::try_from(stored.bytes).unwrap_or(0));

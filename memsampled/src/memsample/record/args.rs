@@ -37,6 +37,12 @@ pub(crate) struct RecordArgs {
     #[arg(long, value_name = "DIR", default_value = "recordings")]
     pub(crate) out: PathBuf,
 
+    /// Put the recording into this store when it is closed: see `memsample push`. If that fails, the exit code says so
+    /// only in place of success
+    #[cfg(feature = "lab")]
+    #[arg(long, value_name = "STORE")]
+    pub(crate) push: Option<memsample_store::Address>,
+
     /// Name of the recording, before the time [default: the time alone, such as 20261122T172633Z]. In DIR, the
     /// links `latest` and NAME lead to the newest recording
     #[arg(long, value_name = "NAME")]

@@ -14,6 +14,7 @@ use serde_json::json;
 use super::args::RecordArgs;
 use super::descriptors::DescriptorLimit;
 use super::live::{self, Live};
+use super::push;
 use super::start::{link, start};
 use crate::child::{RunningCommand, become_command, is_out_of_resources, reaped_max_rss_bytes};
 use crate::command_hint::cannot_run;
@@ -172,7 +173,7 @@ fn report(args: &RecordArgs, recorder: Recorder) -> anyhow::Result<()> {
     let written = args.json.write(|| summary::json(&recording));
     let text = summary::text(&recording, summary::LARGEST, width(&std::io::stderr()))?;
     tell(text.trim_end());
-    written
+    written.and(push(args, &recording))
 }
 
 /// Removes a recording whose command could not be run.

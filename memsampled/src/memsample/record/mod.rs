@@ -10,7 +10,7 @@ mod start;
 use std::io::{self, IsTerminal};
 
 use crossbeam_channel::{Receiver, RecvError, select, tick};
-use memsample::Recorder;
+use memsample::{Recorder, Recording};
 use memsample_inherited::{print, tell};
 
 use crate::exit::ExitCode;
@@ -58,7 +58,23 @@ fn until_stopped(args: &RecordArgs) -> anyhow::Result<ExitCode> {
         );
         return Ok(ExitCode::FAILURE);
     }
-    code.if_told(written)
+    code.if_told(written.and(push(args, &recording)))
+}
+
+/// Puts the recording into a store, if it is to be.
+#[cfg(feature = "lab")]
+fn push(args: &RecordArgs, recording: &Recording) -> anyhow::Result<()> {
+    match &args.push {
+        Some(store) => crate::store::push_after(store, recording.path()),
+        None => Ok(()),
+    }
+}
+
+/// This program knows no stores.
+#[cfg(not(feature = "lab"))]
+#[expect(clippy::unnecessary_wraps, reason = "as with the feature `lab`")]
+fn push(_: &RecordArgs, _: &Recording) -> anyhow::Result<()> {
+    Ok(())
 }
 
 /// Records until a signal arrives or the recording reaches its end.

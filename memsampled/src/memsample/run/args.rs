@@ -64,6 +64,12 @@ pub(crate) struct RunArgs {
     #[arg(long, help_heading = "Results")]
     pub(crate) report: bool,
 
+    /// Put the run into this store when it has ended: see `memsample push`. If that fails, the exit code says so only
+    /// in place of success
+    #[cfg(feature = "lab")]
+    #[arg(long, value_name = "STORE")]
+    pub(crate) push: Option<memsample_store::Address>,
+
     /// Keep what a failed test wrote to the file system of its sandbox
     #[arg(long, value_name = "WHAT", help_heading = "Results")]
     pub(crate) keep: Option<KeepArg>,

@@ -90,6 +90,11 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     // Print the results first: the outcomes are known even if the disk is full.
     outcome?;
     written?;
+    #[cfg(feature = "lab")]
+    let told = match &args.push {
+        Some(store) => told.and(crate::store::push_after(store, &ended.directory)),
+        None => told,
+    };
     code(&ended).if_told(told)
 }
 
