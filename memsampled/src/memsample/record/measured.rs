@@ -14,7 +14,7 @@ use serde_json::json;
 use super::args::RecordArgs;
 use super::descriptors::DescriptorLimit;
 use super::live::{self, Live};
-use super::push;
+use super::push::push;
 use super::start::{link, start};
 use crate::child::{RunningCommand, become_command, is_out_of_resources, reaped_max_rss_bytes};
 use crate::command_hint::cannot_run;

@@ -5,12 +5,13 @@ pub(crate) mod descriptors;
 mod live;
 mod measured;
 mod place;
+mod push;
 mod start;
 
 use std::io::{self, IsTerminal};
 
 use crossbeam_channel::{Receiver, RecvError, select, tick};
-use memsample::{Recorder, Recording};
+use memsample::Recorder;
 use memsample_inherited::{print, tell};
 
 use crate::exit::ExitCode;
@@ -21,6 +22,7 @@ use descriptors::DescriptorLimit;
 use live::Live;
 use memsample_client::wire::End;
 pub(crate) use place::{file_name, numbered};
+use push::push;
 use start::{link, start};
 
 pub(crate) fn run(args: &RecordArgs) -> anyhow::Result<ExitCode> {
@@ -59,22 +61,6 @@ fn until_stopped(args: &RecordArgs) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::FAILURE);
     }
     code.if_told(written.and(push(args, &recording)))
-}
-
-/// Puts the recording into a store, if it is to be.
-#[cfg(feature = "lab")]
-fn push(args: &RecordArgs, recording: &Recording) -> anyhow::Result<()> {
-    match &args.push {
-        Some(store) => crate::store::push_after(store, recording.path()),
-        None => Ok(()),
-    }
-}
-
-/// This program knows no stores.
-#[cfg(not(feature = "lab"))]
-#[expect(clippy::unnecessary_wraps, reason = "as with the feature `lab`")]
-fn push(_: &RecordArgs, _: &Recording) -> anyhow::Result<()> {
-    Ok(())
 }
 
 /// Records until a signal arrives or the recording reaches its end.

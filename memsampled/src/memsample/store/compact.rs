@@ -7,7 +7,8 @@ use memsample_input::{count, rounded_size};
 use memsample_store::Address;
 use memsample_store::compact::compact;
 
-use super::{open, progress::Progress};
+use super::open::open;
+use super::progress::Progress;
 use crate::exit::ExitCode;
 
 /// Put the tables of all runs of a suite and a day into large files

@@ -6,7 +6,7 @@ use memsample_input::{Span, printable, rounded_size};
 use memsample_store::{Address, Kind, Manifest};
 use serde::Serialize;
 
-use super::open;
+use super::open::open;
 use crate::exit::ExitCode;
 use crate::json_output::JsonArgs;
 use crate::plain_table::{align_right, lines, plain_table};

@@ -2,13 +2,12 @@
 
 mod compact;
 mod list;
+mod open;
 mod progress;
 mod prune;
 mod pull;
 mod push;
 mod verify;
-
-use memsample_store::{Address, Store};
 
 pub(crate) use compact::CompactArgs;
 pub(crate) use list::ListArgs;
@@ -39,14 +38,4 @@ pub(crate) fn run(command: &StoreCommand) -> anyhow::Result<ExitCode> {
         StoreCommand::Prune(args) => prune::run(args),
         StoreCommand::Compact(args) => compact::run(args),
     }
-}
-
-fn open(address: &Address) -> anyhow::Result<Store> {
-    // A directory that is only read is not made.
-    if let Address::Directory(directory) = address
-        && !directory.is_dir()
-    {
-        anyhow::bail!("there is no store at `{address}`: `memsample push` makes one");
-    }
-    Ok(Store::open(address)?)
 }

@@ -6,7 +6,7 @@ use memsample_input::{Span, count, printable, rounded_size};
 use memsample_store::prune::{Prune, prune};
 use memsample_store::{Address, Store};
 
-use super::open;
+use super::open::open;
 use crate::exit::ExitCode;
 
 /// Remove runs from a store: old ones, or those that are named

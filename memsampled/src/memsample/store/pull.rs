@@ -6,7 +6,8 @@ use memsample_inherited::{print, tell};
 use memsample_store::Address;
 use memsample_store::pull::pull;
 
-use super::{open, progress::Progress};
+use super::open::open;
+use super::progress::Progress;
 use crate::exit::{ExitCode, with_advice};
 
 /// Bring runs or recordings back from a store

@@ -6,7 +6,8 @@ use memsample_input::{count, printable, rounded_size};
 use memsample_store::Address;
 use memsample_store::verify::{Verified, verify};
 
-use super::{open, progress::Progress};
+use super::open::open;
+use super::progress::Progress;
 use crate::exit::ExitCode;
 
 /// Read everything in a store, and compare it with its checksums
