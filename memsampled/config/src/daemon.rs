@@ -30,6 +30,8 @@ pub struct DaemonConfig {
     pub own_cgroup: bool,
     /// How many of the largest roles of each session `/metrics` reports.
     pub metrics_roles: usize,
+    /// The store into which recordings are pushed when they are closed.
+    pub push: Option<String>,
     /// The flight recorder; `None`: there is none.
     pub flight: Option<FlightSettings>,
     /// What sessions and connections may take.
@@ -104,6 +106,7 @@ pub struct DaemonTable {
     group: Option<String>,
     own_cgroup: Option<bool>,
     metrics_roles: Option<usize>,
+    push: Option<String>,
     flight_recorder: Option<FlightTable>,
     limits: LimitsTable,
     retention: RetentionTable,
@@ -143,6 +146,7 @@ impl DaemonConfig {
             group: table.group,
             own_cgroup: table.own_cgroup.unwrap_or(true),
             metrics_roles: table.metrics_roles.unwrap_or(0),
+            push: table.push,
             flight: table.flight_recorder.map(FlightSettings::from),
             limits: Limits {
                 sessions: sessions.unwrap_or(defaults.sessions),

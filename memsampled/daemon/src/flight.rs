@@ -341,6 +341,7 @@ impl Flight {
         let summary = Summary::of(&recording)
             .map_err(|error| Failure::internal("reading the dump", error))?;
         tracing::info!("`{id}` holds the last minutes ({})", reason.as_str());
+        self.recordings.pushes.add(&id);
         Ok(Stopped { id, recording: summary.recording.clone(), summary })
     }
 

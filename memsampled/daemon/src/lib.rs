@@ -36,6 +36,9 @@ mod names;
 mod options;
 mod peer;
 mod protection;
+mod push_queue;
+#[cfg(feature = "push")]
+mod pusher;
 mod recordings;
 mod recovery;
 mod retention;

@@ -72,6 +72,19 @@ pub(super) fn text(state: &State, peer: Peer) -> String {
         load(&counters.removed),
     );
 
+    let pushes = &state.recordings.pushes;
+    text.gauge(
+        "memsampled_pushes_waiting",
+        "Recordings that wait to be pushed into a store.",
+        pushes.waiting().len() as f64,
+    );
+    text.counter("memsampled_pushes_total", "Recordings that were pushed.", load(&pushes.pushed));
+    text.counter(
+        "memsampled_pushes_given_up_total",
+        "Recordings that will never be pushed: gone, damaged, or of a full queue.",
+        load(&pushes.given_up),
+    );
+
     let sessions: Vec<_> =
         state.sessions.visible(peer).iter().map(|session| session.describe()).collect();
     text.gauge(

@@ -25,6 +25,8 @@ pub struct Arguments {
     pub group: Option<String>,
     /// How many of the largest roles `/metrics` reports.
     pub metrics_roles: Option<usize>,
+    /// The store into which recordings are pushed.
+    pub push: Option<String>,
     /// How much the flight recorder keeps.
     pub flight_recorder: Option<Duration>,
     /// The most that this may take on disk, in bytes.
@@ -54,6 +56,8 @@ pub struct Options {
     pub metrics_roles: usize,
     /// The flight recorder; `None`: there is none.
     pub flight: Option<FlightSettings>,
+    /// The store into which recordings are pushed when they are closed.
+    pub push: Option<String>,
     /// What sessions and connections may take.
     pub limits: Limits,
     /// Which recordings are kept.
@@ -93,6 +97,7 @@ impl Options {
             token_file,
             group,
             metrics_roles,
+            push,
             config: path,
             ..
         } = arguments;
@@ -124,6 +129,13 @@ impl Options {
                 "`--metrics-roles {metrics_roles}` is too many: at most {MAX_METRICS_ROLES}"
             )));
         }
+        let push = push.or(config.push);
+        if push.is_some() && !cfg!(feature = "push") {
+            return Err(OptionsError(
+                "this daemon was built without stores: `cargo install --features lab` builds one that pushes"
+                    .to_owned(),
+            ));
+        }
         let user = config.user.as_deref().map(user_id).transpose()?;
         let group = group.or(config.group).as_deref().map(group_id).transpose()?;
         Ok(Self {
@@ -136,6 +148,7 @@ impl Options {
             own_cgroup: config.own_cgroup,
             metrics_roles,
             flight,
+            push,
             limits: config.limits,
             retention: config.retention,
             recording,

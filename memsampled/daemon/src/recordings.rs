@@ -23,6 +23,7 @@ use super::disk::Disk;
 use super::failure::Failure;
 use super::names::check_name;
 use super::peer::Peer;
+use super::push_queue::PushQueue;
 use memsample_client::wire::{
     End, ErrorCode, RecordingFile, RecordingInfo, RecordingList, RecordingListEntry,
 };
@@ -52,6 +53,8 @@ pub(super) struct RecordingsDirectory {
     stuck: Mutex<BTreeSet<String>>,
     /// Whether another removal is wanted after the current one.
     pub(super) remove_again: AtomicBool,
+    /// What waits to be pushed.
+    pub(super) pushes: PushQueue,
 }
 
 /// A recording in the directory.
@@ -82,6 +85,7 @@ impl RecordingsDirectory {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let directory = rustix::fs::open(&path, flags, Mode::empty())?;
         Ok(Self {
+            pushes: PushQueue::new(&path),
             path,
             directory,
             disk: Disk::default(),
@@ -93,6 +97,12 @@ impl RecordingsDirectory {
 
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Returns whether there is a recording, also one that cannot be read.
+    #[cfg(feature = "push")]
+    pub(super) fn exists(&self, id: &str) -> bool {
+        check_name(id).is_ok() && open_directory(self.directory.as_fd(), id).is_ok()
     }
 
     /// Returns whether recordings can be made in it, within a second.

@@ -31,6 +31,7 @@ pub(super) fn recover_all(recordings: &RecordingsDirectory) -> u64 {
                 recovered += 1;
                 tracing::info!("recovered the recording `{name}`");
                 give(recordings, &recording);
+                recordings.pushes.add(&name);
             }
             // A session that was started meanwhile, or another program records.
             Ok(_) => {}

@@ -50,6 +50,9 @@ pub enum DaemonError {
     Descriptors(String),
     /// The kernel refused to tell of events; all recordings were closed.
     Events(io::Error),
+    /// Recordings cannot be pushed.
+    #[cfg(feature = "push")]
+    Push(String),
     /// The system refused something else.
     System(io::Error),
 }
@@ -71,6 +74,8 @@ impl fmt::Display for DaemonError {
             Self::Events(_) => f.write_str(
                 "cannot wait for requests and signals, so the daemon has closed all recordings and ended",
             ),
+            #[cfg(feature = "push")]
+            Self::Push(why) => write!(f, "recordings cannot be pushed: {why}"),
             Self::System(_) => f.write_str("cannot begin"),
         }
     }
@@ -84,6 +89,8 @@ impl std::error::Error for DaemonError {
             | Self::Tcp(error)
             | Self::Events(error)
             | Self::System(error) => Some(error),
+            #[cfg(feature = "push")]
+            Self::Push(_) => None,
             Self::RecordingsInUse(_) | Self::Descriptors(_) => None,
         }
     }
@@ -130,6 +137,8 @@ pub fn run(options: Options, arguments: &Arguments) -> Result<(), DaemonError> {
     let (ending, is_ending) = watch::channel(false);
     let state = Arc::new(State::new(Arc::new(options), protection, recordings, is_ending));
     state.flight.start(&state.sessions.sampler());
+    #[cfg(feature = "push")]
+    super::pusher::start(&state).map_err(DaemonError::Push)?;
     tracing::info!(
         "listening on `{}`{}, recordings in `{}`, {descriptors} descriptors",
         state.options().socket.display(),
@@ -193,6 +202,7 @@ async fn serve(
     drop(notifying.spawn(|| sd_notify::notify(&[NotifyState::Stopping])));
     tracing::info!("ending: closing all recordings");
     let _ = ending.send(true);
+    state.recordings.pushes.wake();
     state.work.close();
     let (closed, is_closed) = tokio::sync::oneshot::channel::<()>();
     let close = {
@@ -304,6 +314,7 @@ fn reload(state: &State, arguments: &Arguments, socket: Option<&Path>) {
                 ("token_file", old.token_file != options.token_file),
                 ("own_cgroup", old.own_cgroup != options.own_cgroup),
                 ("flight_recorder", old.flight != options.flight),
+                ("push", old.push != options.push),
             ];
             for (key, _) in fixed.iter().filter(|(_, changed)| *changed) {
                 tracing::warn!("`daemon.{key}` has changed: restart the daemon for it");

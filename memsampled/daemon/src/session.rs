@@ -304,6 +304,7 @@ impl ActiveSession {
                 self.owner.uid
             );
         }
+        self.recordings.pushes.add(&self.id);
         Ok(Stopped { id: self.id.clone(), recording: summary.recording.clone(), summary })
     }
 }

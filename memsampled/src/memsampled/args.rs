@@ -48,6 +48,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N")]
     metrics_roles: Option<usize>,
 
+    /// Push each recording into this store when it is closed, in the background, again and again until the store
+    /// takes it: see `memsample push`
+    #[arg(long, value_name = "STORE")]
+    push: Option<String>,
+
     /// Keep the last minutes of everything, such as `5m`: `memsample dump` makes a recording of them. The daemon
     /// makes one automatically when memory is short, and after the OOM killer has killed
     #[arg(long, value_name = "TIME")]
@@ -87,13 +92,16 @@ impl Args {
     }
 
     pub(crate) fn into_arguments(self) -> Arguments {
-        let Self { socket, recordings, http, token_file, group, metrics_roles, config, .. } = self;
+        let Self {
+            socket, recordings, http, token_file, group, metrics_roles, push, config, ..
+        } = self;
         let Self { flight_recorder, flight_recorder_bytes, .. } = self;
         Arguments {
             socket,
             recordings,
             http,
             token_file,
+            push,
             group,
             metrics_roles,
             flight_recorder: flight_recorder.map(|span| span.0),

@@ -36,6 +36,7 @@ mod row_groups;
 pub mod runs;
 pub mod source;
 pub mod store;
+mod tree;
 pub mod verify;
 
 pub use address::Address;

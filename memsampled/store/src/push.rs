@@ -81,7 +81,7 @@ pub fn push(
         let uploads = source.files.iter().map(|file| async move {
             let there = is_there(store, &file.stored).await?;
             if !there {
-                upload(store, file).await?;
+                upload(store, source, file).await?;
             }
             sent(file.stored.bytes);
             Ok::<_, StoreError>((there, file.stored.bytes))
@@ -169,15 +169,17 @@ async fn is_there(store: &Store, file: &StoredFile) -> Result<bool, StoreError> 
         return Ok(false);
     }
     if let Address::Directory(directory) = store.address() {
-        let hash = hash_of(&directory.join(&file.object), &|_| ());
+        let file_there = open_regular(&directory.join(&file.object));
+        let hash = file_there.and_then(|there| hash_of(there, &|_| ()));
         return Ok(hash.is_ok_and(|(_, sha256)| sha256 == file.sha256));
     }
     let hash = found.attributes.get(&Attribute::Metadata(HASH.into()));
     Ok(hash.is_some_and(|hash| hash.as_ref() == file.sha256))
 }
 
-async fn upload(store: &Store, file: &LocalFile) -> Result<(), StoreError> {
-    let LocalFile { local, stored } = file;
+async fn upload(store: &Store, source: &RunSource, file: &LocalFile) -> Result<(), StoreError> {
+    let LocalFile { path, stored } = file;
+    let local = source.directory.join(path);
     let unreadable = |error| StoreError::local(format!("cannot read `{}`", local.display()), error);
     let changed = || {
         let what = format!(
@@ -198,7 +200,7 @@ async fn upload(store: &Store, file: &LocalFile) -> Result<(), StoreError> {
         Address::Directory(_) => Attributes::new(),
         _ => [(Attribute::Metadata(HASH.into()), stored.sha256.clone())].into_iter().collect(),
     };
-    let mut opened = open_regular(local).map_err(unreadable)?;
+    let mut opened = source.tree.file(path).map_err(unreadable)?;
     if stored.bytes <= PART_BYTES as u64 {
         let mut bytes = Vec::with_capacity(usize::try_from(stored.bytes).unwrap_or(0));
         (&mut opened).take(stored.bytes + 1).read_to_end(&mut bytes).map_err(unreadable)?;

@@ -9,14 +9,13 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use memsample::schema::tables;
 use memsample::{OpenError, Recording, Recovery};
-use memsample_beneath::open_regular;
 use memsample_runner::results::{FILE, Results};
-use walkdir::WalkDir;
 
 use crate::error::{ErrorKind, StoreError};
 use crate::hash::{Hash, sha256_hex};
-use crate::layout::{FILES, Partition, TABLES, object_path, path_text};
+use crate::layout::{FILES, TABLES, object_path, path_text};
 use crate::manifest::{FORMAT_VERSION, Kind, Manifest, RecordingOf, StoredFile};
+use crate::tree::Tree;
 
 /// The label that names the release of a run.
 const RELEASE: &str = "release";
@@ -37,8 +36,8 @@ pub struct SourceOptions {
 /// A file on this machine, and where it goes.
 #[derive(Clone, Debug)]
 pub struct LocalFile {
-    /// Where it is.
-    pub local: PathBuf,
+    /// Its path in the directory.
+    pub path: PathBuf,
     /// What the manifest will say of it.
     pub stored: StoredFile,
 }
@@ -48,6 +47,8 @@ pub struct LocalFile {
 pub struct RunSource {
     /// The directory.
     pub directory: PathBuf,
+    /// The same, held open.
+    pub(crate) tree: Tree,
     /// What it is. Its files are those of this source.
     pub manifest: Manifest,
     /// Its files, with their hashes.
@@ -86,9 +87,12 @@ impl RunSource {
                 format!("`{}` is neither a run nor a recording", directory.display()),
             ));
         };
-        let (files, left_out) = files(directory, &manifest, hashed)?;
+        let tree = Tree::open(directory).map_err(|error| {
+            StoreError::local(format!("cannot read `{}`", directory.display()), error)
+        })?;
+        let (files, left_out) = files(&tree, directory, &manifest, hashed)?;
         manifest.files = files.iter().map(|file| file.stored.clone()).collect();
-        Ok(Self { directory: directory.to_owned(), manifest, files, left_out })
+        Ok(Self { directory: directory.to_owned(), tree, manifest, files, left_out })
     }
 }
 
@@ -257,62 +261,56 @@ fn table_of(name: &str) -> Option<&'static str> {
     table.map(|table| table.name)
 }
 
+/// Returns the files of a tree with their hashes, and what is left out.
 fn files(
+    tree: &Tree,
     directory: &Path,
     manifest: &Manifest,
     hashed: &dyn Fn(u64),
 ) -> Result<(Vec<LocalFile>, Vec<String>), StoreError> {
-    let partition: Partition = manifest.partition();
-    let place = partition.path();
-    let (mut files, mut left_out) = (Vec::new(), Vec::new());
-    for entry in WalkDir::new(directory).min_depth(1).sort_by_file_name() {
-        let entry = match entry {
-            Ok(entry) => entry,
-            Err(error) => {
-                left_out.push(error.to_string());
-                continue;
-            }
-        };
-        if entry.file_type().is_dir() {
-            continue;
-        }
-        let path = entry.path();
-        let relative = path.strip_prefix(directory).unwrap_or(path);
-        let shown = || relative.display().to_string();
-        let Some(text) = path_text(relative).filter(|_| entry.file_type().is_file()) else {
-            left_out.push(shown());
+    let place = manifest.partition().path();
+    let unreadable = |path: &Path, error| {
+        StoreError::local(format!("cannot read `{}`", directory.join(path).display()), error)
+    };
+    let (paths, mut left_out) = tree.files().map_err(|error| unreadable(Path::new(""), error))?;
+    let mut files = Vec::with_capacity(paths.len());
+    for relative in paths {
+        let Some(text) = path_text(&relative) else {
+            left_out.push(relative.display().to_string());
             continue;
         };
-        let (bytes, sha256) = match hash_of(path, hashed) {
-            Ok(hash) => hash,
-            Err(error) => {
-                return Err(StoreError::local(format!("cannot read `{}`", path.display()), error));
-            }
-        };
-        let parent = relative.parent().and_then(path_text).unwrap_or_default();
-        let of_recording = manifest.recordings.iter().any(|recording| recording.path == parent);
-        let file_name = relative.file_name().unwrap_or_default().to_string_lossy();
-        let table = if of_recording { table_of(&file_name) } else { None };
-        let object = match table {
-            // Several recordings of one run stand beside each other.
-            Some(table) if parent.is_empty() => format!("{TABLES}/{table}/{place}/{file_name}"),
-            Some(table) => format!(
-                "{TABLES}/{table}/{place}/{}.{file_name}",
-                object_path(Path::new(&parent)).replace('/', ".")
-            ),
-            None => format!("{FILES}/{place}/{}", object_path(relative)),
-        };
+        let file = tree.file(&relative);
+        let hash = file.and_then(|file| hash_of(file, hashed));
+        let (bytes, sha256) = hash.map_err(|error| unreadable(&relative, error))?;
+        let (table, object) = object_of(&place, manifest, &relative);
         let table = table.map(str::to_owned);
         let stored =
             StoredFile { path: Some(text), object, bytes, sha256, table, row_groups: None };
-        files.push(LocalFile { local: path.to_owned(), stored });
+        files.push(LocalFile { path: relative, stored });
     }
     Ok((files, left_out))
 }
 
+/// Returns the table of a file, and its place in the store.
+fn object_of(place: &str, manifest: &Manifest, relative: &Path) -> (Option<&'static str>, String) {
+    let parent = relative.parent().and_then(path_text).unwrap_or_default();
+    let of_recording = manifest.recordings.iter().any(|recording| recording.path == parent);
+    let name = relative.file_name().unwrap_or_default().to_string_lossy();
+    match table_of(&name).filter(|_| of_recording) {
+        Some(table) if parent.is_empty() => {
+            (Some(table), format!("{TABLES}/{table}/{place}/{name}"))
+        }
+        // Several recordings of one run stand beside each other.
+        Some(table) => {
+            let recording = object_path(Path::new(&parent)).replace('/', ".");
+            (Some(table), format!("{TABLES}/{table}/{place}/{recording}.{name}"))
+        }
+        None => (None, format!("{FILES}/{place}/{}", object_path(relative))),
+    }
+}
+
 /// Returns how many bytes a file has, and their hash.
-pub(crate) fn hash_of(path: &Path, hashed: &dyn Fn(u64)) -> io::Result<(u64, String)> {
-    let mut file: File = open_regular(path)?;
+pub(crate) fn hash_of(mut file: File, hashed: &dyn Fn(u64)) -> io::Result<(u64, String)> {
     let mut hash = Hash::default();
     let mut buffer = vec![0; 1 << 20];
     let mut bytes = 0;

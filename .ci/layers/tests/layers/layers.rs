@@ -62,13 +62,13 @@ pub(crate) const PACKAGES: [(&str, &[&str]); 17] = [
     (
         "memsampled/daemon/src/lib.rs",
         &[
-            "beside disk failure lock memory_limit options protection signals",
+            "beside disk failure lock memory_limit options protection push_queue signals",
             "listen names peer target",
             "guard marked_pid recordings work",
             "flight recovery retention session",
             "live sessions",
             "state",
-            "automatic_dumps connections metrics runtime watch",
+            "automatic_dumps connections metrics pusher runtime watch",
             "routes",
             "serve",
         ],
@@ -101,7 +101,7 @@ pub(crate) const PACKAGES: [(&str, &[&str]); 17] = [
     (
         "memsampled/store/src/lib.rs",
         &[
-            "error hash row_groups",
+            "error hash row_groups tree",
             "address layout profile",
             "connect manifest",
             "runs source store",
