@@ -3,6 +3,10 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
 # Where `make install` puts the programs, and the root in front of it for who makes a package.
 PREFIX ?= /usr/local
 DESTDIR ?=
+# Cargo features to build with, beside the default ones: `make install FEATURES=lab`.
+FEATURES ?=
+# The tests are of everything.
+TESTED := --features memsampled/lab
 .DEFAULT_GOAL := help
 .PHONY: help build install check test tools fmt lint unit layers doc msrv integration installed notebook documents python-package clients conformance package wheel demo demo-build bench fuzz fuzz-seeds docs
 
@@ -10,7 +14,7 @@ help: ## Show what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
 build: ## Build the programs
-	cargo build --release --package memsampled
+	cargo build --release --package memsampled $(if $(FEATURES),--features $(FEATURES))
 
 install: build ## Install the programs, their manual pages and completions below PREFIX (/usr/local)
 	install -d $(DESTDIR)$(PREFIX)/bin
@@ -28,46 +32,47 @@ fmt:
 	cargo fmt --all --check
 
 lint:
-	cargo clippy --workspace --all-targets -- --deny warnings
+	cargo clippy --workspace --all-targets $(TESTED) -- --deny warnings
+	cargo clippy --package memsampled --all-targets -- --deny warnings
 
 unit: ## Run the unit tests, within seconds
-	cargo test --workspace --lib --bins
+	cargo test --workspace --lib --bins $(TESTED)
 
 layers: ## Hold the imports to the layers
 	cargo test --quiet --package memsample-layers
 
 doc: ## Build the documentation; a warning is an error
-	RUSTDOCFLAGS="--deny warnings" cargo doc --workspace --no-deps --document-private-items --quiet
+	RUSTDOCFLAGS="--deny warnings" cargo doc --workspace $(TESTED) --no-deps --document-private-items --quiet
 
 msrv: ## Build on the oldest Rust version that Cargo.toml names, if it is installed
 	.ci/msrv
 
 integration: ## Run all tests in Rust
-	cargo test --workspace
+	cargo test --workspace $(TESTED)
 
 installed: ## Try every way to install the programs, each in a clean environment (as root on Debian)
 	.ci/installed
 
 notebook: python-package memsampled/report/tests/browser/node_modules ## Run the notebooks, other readers and a browser on recordings made now
-	cargo build
+	cargo build $(TESTED)
 	MEMSAMPLE=$(TARGET_DIR)/debug/memsample .venv/bin/pytest --quiet notebooks/tests
 
 documents: .venv/ready ## Type every command of the documents, and those of a stranger, in an empty home (as root)
-	cargo build
+	cargo build $(TESTED)
 	MEMSAMPLE_PROGRAMS=$(TARGET_DIR)/debug .venv/bin/pytest --quiet --numprocesses 2 docs/tests
 
 python-package: .venv/ready
 	.venv/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --force-reinstall ./clients/python
 
 clients: python-package ## Check and run the Python package, and run the clients of the daemon with the tools that they are for
-	cargo build
+	cargo build $(TESTED)
 	cd clients/python && ../../.venv/bin/ruff check && ../../.venv/bin/ruff format --check && ../../.venv/bin/mypy
 	MEMSAMPLE=$(TARGET_DIR)/debug/memsample .venv/bin/pytest --quiet clients/python/tests
 	.venv/bin/pip install --quiet --disable-pip-version-check ./clients/pytest-memsample
 	MEMSAMPLED=$(TARGET_DIR)/debug/memsampled .venv/bin/pytest --quiet clients/pytest-memsample/tests clients/nextest/tests
 
 conformance: .venv-conformance/ready ## Hold the daemon to docs/openapi.yaml, for a minute
-	cargo build
+	cargo build $(TESTED)
 	memsampled/tests/conformance/run $(TARGET_DIR)/debug/memsampled $(CURDIR)/.venv-conformance/bin
 
 .venv-conformance/ready: memsampled/tests/conformance/requirements.txt

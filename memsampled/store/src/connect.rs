@@ -79,7 +79,15 @@ mod buckets {
 
     pub(super) fn s3(bucket: &str, prefix: &str) -> Result<Arc<dyn ObjectStore>, StoreError> {
         let profile = Profile::of_user()?;
-        let mut builder = AmazonS3Builder::from_env();
+        let mut builder = AmazonS3Builder::new().with_client_options(client());
+        // Last, so that what the environment says of time limits and proxies holds.
+        for (name, value) in std::env::vars_os() {
+            let (Some(name), Some(value)) = (name.to_str(), value.to_str()) else { continue };
+            let key = name.starts_with("AWS_").then(|| name.to_ascii_lowercase().parse());
+            if let Some(Ok(key)) = key {
+                builder = builder.with_config(key, value);
+            }
+        }
         // The environment goes before the profile, as in all other clients.
         let given = |key: &AmazonS3ConfigKey| builder.get_config_value(key).is_some();
         let lacks_key = !given(&AmazonS3ConfigKey::AccessKeyId);
@@ -106,19 +114,16 @@ mod buckets {
         let loopback = ["http://127.", "http://localhost", "http://[::1]"];
         let is_local =
             endpoint.is_some_and(|it| loopback.iter().any(|start| it.starts_with(start)));
+        if is_local {
+            builder = builder.with_allow_http(true);
+        }
         let store = builder
             .with_bucket_name(bucket)
             .with_checksum_algorithm(Checksum::SHA256)
             .with_retry(retry())
-            .with_client_options(client().with_allow_http(is_local || allows_http()))
             .build()
             .map_err(wrong)?;
         Ok(below(prefix, store))
-    }
-
-    /// Returns whether credentials may go over a connection that is not encrypted.
-    fn allows_http() -> bool {
-        std::env::var("AWS_ALLOW_HTTP").is_ok_and(|value| value == "true" || value == "1")
     }
 
     pub(super) fn google(bucket: &str, prefix: &str) -> Result<Arc<dyn ObjectStore>, StoreError> {

@@ -19,12 +19,11 @@ use crate::manifest::Manifest;
 /// The table of runs.
 pub const RUNS: &str = "runs";
 
-/// What every row of the small tables begins with. The partition has the same under other names, but for a compacted
-/// file, which has the rows of many runs: these columns are right in both.
-fn keys(manifest: &Manifest) -> [(&'static str, Option<&str>); 4] {
+/// What every row of the small tables begins with. Of a file with the rows of many runs, the keys `host` and `run` of its
+/// partition say nothing: these columns are right in any file.
+fn keys(manifest: &Manifest) -> [(&'static str, Option<&str>); 3] {
     [
         ("run_id", Some(&manifest.run)),
-        ("project", Some(&manifest.project)),
         ("host_name", Some(&manifest.host)),
         ("release", manifest.release.as_deref()),
     ]

@@ -1,11 +1,12 @@
 //! `memsample list`: what is in a store.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use memsample_inherited::{print, tell};
-use memsample_input::{Span, printable, rounded_size};
+use memsample_input::{printable, rounded_size};
 use memsample_store::{Address, Kind, Manifest};
 use serde::Serialize;
 
+use super::age;
 use super::open::open;
 use crate::exit::ExitCode;
 use crate::json_output::JsonArgs;
@@ -40,8 +41,8 @@ pub(crate) struct ListArgs {
     release: Option<String>,
 
     /// List only runs that began within this time, such as 7d
-    #[arg(long, value_name = "TIME")]
-    since: Option<Span>,
+    #[arg(long, value_name = "AGE", value_parser = age::parse)]
+    since: Option<SignedDuration>,
 
     #[command(flatten)]
     json: JsonArgs,
@@ -84,7 +85,7 @@ impl From<Manifest> for Row {
 pub(crate) fn run(args: &ListArgs) -> anyhow::Result<ExitCode> {
     let store = open(&args.store)?;
     let now = Timestamp::now();
-    let begin = args.since.and_then(|since| now.checked_sub(since.0).ok());
+    let begin = args.since.and_then(|since| now.checked_sub(since).ok());
     let is = |wanted: &Option<String>, value: &str| wanted.as_deref().is_none_or(|it| it == value);
     let mut rows = Vec::new();
     let mut unreadable = Vec::new();

@@ -1,5 +1,6 @@
 //! The commands about a store, where the runs and recordings of many machines are.
 
+mod age;
 mod compact;
 mod list;
 mod open;

@@ -2,10 +2,11 @@
 
 use jiff::SignedDuration;
 use memsample_inherited::{print, tell};
-use memsample_input::{Span, count, printable, rounded_size};
+use memsample_input::{count, printable, rounded_size};
 use memsample_store::prune::{Prune, prune};
 use memsample_store::{Address, Store};
 
+use super::age;
 use super::open::open;
 use crate::exit::ExitCode;
 
@@ -23,8 +24,8 @@ pub(crate) struct PruneArgs {
     store: Address,
 
     /// Keep runs that began within this time, such as 90d, and remove all others
-    #[arg(long, value_name = "TIME", required_unless_present = "run")]
-    keep: Option<Span>,
+    #[arg(long, value_name = "AGE", value_parser = age::parse, required_unless_present = "run")]
+    keep: Option<SignedDuration>,
 
     /// Keep all runs of a release, however old
     #[arg(long, requires = "keep")]
@@ -42,7 +43,7 @@ pub(crate) struct PruneArgs {
 pub(crate) fn run(args: &PruneArgs) -> anyhow::Result<ExitCode> {
     let store: Store = open(&args.store)?;
     let options = Prune {
-        older_than: args.keep.map(|keep| SignedDuration::try_from(keep.0)).transpose()?,
+        older_than: args.keep,
         keep_releases: args.keep_releases,
         runs: args.run.iter().map(|run| store.find(run)).collect::<Result<_, _>>()?,
         dry_run: args.dry_run,

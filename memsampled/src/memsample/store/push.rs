@@ -118,8 +118,8 @@ fn one(
         let named: Vec<String> =
             source.left_out.iter().take(3).map(|it| format!("`{}`", printable(it))).collect();
         tell(format!(
-            "note: {} in `{}` not pushed, since no plain file or not readable: {}",
-            count(source.left_out.len() as u64, "entry"),
+            "note: {} in `{}` not pushed, since it is no regular file or cannot be read: {}",
+            count(source.left_out.len() as u64, "path"),
             directory.display(),
             named.join(", ")
         ));

@@ -1,0 +1,578 @@
+"""A store of the runs of many machines: what `memsample push` writes, read by DuckDB, Arrow and Spark; and what becomes of it
+when a server refuses, stalls or loses a bit, and when a push is killed.
+
+MEMSAMPLE names the program, built with the feature `lab`. Slow: two minutes, most of it Spark.
+"""
+
+import datetime
+import filecmp
+import http.client
+import http.server
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import urllib.parse
+from pathlib import Path
+
+import boto3
+import duckdb
+import pyarrow.dataset
+import pyarrow.fs
+import pytest
+from moto.server import ThreadedMotoServer
+
+MEMSAMPLE = os.environ["MEMSAMPLE"]
+DAEMON = str(Path(MEMSAMPLE).with_name("memsampled"))
+SECRET = "not-to-be-printed"
+
+SUITE = """
+name = "nightly ü/=1"
+
+[defaults]
+sandbox = "none"
+
+[[test]]
+name = "holds"
+shell = "(head -c 30m /dev/zero; sleep 0.3) | tail -c 30m | wc -c"
+repeat = 2
+
+[[test]]
+name = "<b>fails</b>"
+shell = "echo artifact > $MEMSAMPLE_ARTIFACTS/a; exit 3"
+"""
+
+
+def memsample(*arguments, environment=None, code=0):
+    result = subprocess.run(
+        [MEMSAMPLE, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **(environment or {})},
+        stdin=subprocess.DEVNULL,
+        timeout=120,
+    )
+    assert result.returncode == code, (result.returncode, result.stdout, result.stderr)
+    assert SECRET not in result.stdout + result.stderr
+    return result
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory):
+    """Two runs of a suite, of two releases, and a recording."""
+    place = tmp_path_factory.mktemp("runs")
+    (place / "suite.toml").write_text(SUITE)
+    for release in ["1.0", "1.1"]:
+        options = ["--out", place, "--name", f"run-{release}", "--label", f"release={release}"]
+        memsample("run", place / "suite.toml", *options, code=10)
+    memsample("record", "--duration", "300ms", "--out", place, "--name", "plain")
+    return sorted(path for path in place.iterdir() if path.is_dir() and not path.is_symlink())
+
+
+@pytest.fixture(scope="session")
+def s3():
+    """A server of S3, and the environment of who uses it."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    environment = {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": SECRET,
+        "AWS_REGION": "us-east-1",
+        "AWS_CONFIG_FILE": "/nonexistent",
+        "AWS_SHARED_CREDENTIALS_FILE": "/nonexistent",
+    }
+    client = boto3.client(
+        "s3",
+        endpoint_url=environment["AWS_ENDPOINT_URL"],
+        aws_access_key_id="key",
+        aws_secret_access_key=SECRET,
+        region_name="us-east-1",
+    )
+    yield environment, client
+    server.stop()
+
+
+@pytest.fixture(params=["directory", "bucket"])
+def store(request, tmp_path, s3):
+    """An empty store of either kind: its address, and the environment."""
+    environment, client = s3
+    if request.param == "directory":
+        return (tmp_path / "lab").as_uri(), environment
+    bucket = f"lab-{abs(hash(request.node.name)) % 10**9}"
+    client.create_bucket(Bucket=bucket)
+    return f"s3://{bucket}/memory", environment
+
+
+def listed(address, environment, **options):
+    return json.loads(memsample("list", address, "--json", environment=environment, **options).stdout)
+
+
+def same_tree(left, right):
+    compared = filecmp.dircmp(left, right)
+    assert not (compared.left_only or compared.right_only or compared.funny_files), compared.report()
+    for name in compared.common_files:
+        assert (left / name).read_bytes() == (right / name).read_bytes(), left / name
+    for name in compared.common_dirs:
+        same_tree(left / name, right / name)
+
+
+def empty_directories_left_out(path, copy):
+    """A copy without empty directories, which an object store cannot hold."""
+    shutil.copytree(path, copy)
+    for directory, _, _ in os.walk(copy, topdown=False):
+        if not os.listdir(directory):
+            os.rmdir(directory)
+    return copy
+
+
+def test_what_was_pushed_comes_back(runs, store, tmp_path):
+    address, environment = store
+    memsample("push", *runs, address, environment=environment)
+    again = memsample("push", *runs, address, "--json", environment=environment)
+    assert [row["was_there"] for row in json.loads(again.stdout)] == [True] * 3
+    rows = listed(address, environment)
+    assert sorted(row["kind"] for row in rows) == ["recording", "run", "run"]
+    assert {row["release"] for row in rows} == {"1.0", "1.1", None}
+    assert [row["outcome"] for row in rows if row["kind"] == "run"] == ["failed"] * 2
+    for phase in ["as pushed", "compacted"]:
+        for row, run in zip(sorted(rows, key=lambda row: row["run"]), runs, strict=True):
+            out = tmp_path / phase
+            pulled = memsample("pull", address, row["run"], "--out", out, environment=environment)
+            pulled = Path(pulled.stdout.strip())
+            expected = empty_directories_left_out(run, tmp_path / f"{phase} expected" / run.name)
+            if phase == "as pushed":
+                same_tree(expected, pulled)
+            recording = pulled / "recording" if row["kind"] == "run" else pulled
+            original = run / "recording" if row["kind"] == "run" else run
+            for table in ["samples", "processes", "ticks", "system"]:
+                counts = [
+                    duckdb.sql(f"SELECT * FROM read_parquet('{at}/{table}*.parquet') ORDER BY ALL").fetchall()
+                    for at in [recording, original]
+                ]
+                assert counts[0] == counts[1], (phase, table)
+            memsample("peaks", recording)
+        tomorrow = datetime.datetime.now(datetime.UTC).date() + datetime.timedelta(days=1)
+        memsample("compact", address, "--before", tomorrow, environment=environment)
+    assert "all as they were pushed" in memsample("verify", address, environment=environment).stdout
+    # A compacted run is the same run to who pushes it again.
+    assert "was there" in memsample("push", runs[1], address, environment=environment).stdout
+    run = next(row["run"] for row in rows if row["release"] == "1.0")
+    memsample("prune", address, "--run", run, environment=environment)
+    memsample("prune", address, "--keep", "1d", environment=environment)
+    assert run not in [row["run"] for row in listed(address, environment)]
+    assert "all as they were pushed" in memsample("verify", address, environment=environment).stdout
+    memsample("prune", address, "--keep", "1ms", "--keep-releases", environment=environment)
+    assert [row["release"] for row in listed(address, environment)] == ["1.1"]
+    memsample("prune", address, "--keep", "1ms", environment=environment)
+    assert listed(address, environment) == []
+
+
+PEAKS = """
+SELECT release, test, max(rss_peak_bytes) AS peak, count(*) AS attempts
+FROM {tests} GROUP BY ALL ORDER BY ALL
+"""
+
+
+def of_results(runs):
+    """The same from results.json."""
+    rows = []
+    for run in runs:
+        if not (run / "results.json").exists():
+            continue
+        results = json.loads((run / "results.json").read_text())
+        for test in results["tests"]:
+            peaks = [attempt["memory"]["rss_peak_bytes"] for attempt in test["attempts"]]
+            rows.append((results["labels"]["release"], test["name"], max(peaks), len(peaks)))
+    return sorted(rows)
+
+
+def test_one_glob_reads_a_lab(runs, store, s3):
+    address, environment = store
+    memsample("push", "--project", "p", *runs, address, environment=environment)
+    tomorrow = datetime.datetime.now(datetime.UTC).date() + datetime.timedelta(days=1)
+    for _ in range(2):
+        if address.startswith("file://"):
+            root = Path(urllib.parse.urlparse(address).path)
+            tests = f"read_parquet('{root}/tables/tests/**/*.parquet', hive_partitioning=true)"
+            samples = duckdb.sql(
+                f"SELECT project, suite, count(*) FROM read_parquet('{root}/tables/samples/**/*.parquet', "
+                "hive_partitioning=true) GROUP BY ALL ORDER BY ALL"
+            ).fetchall()
+            assert [row[:2] for row in samples] == [("p", "_none"), ("p", "nightly ü/=1")]
+            runs_table = f"read_parquet('{root}/tables/runs/**/*.parquet', hive_partitioning=true)"
+            joined = duckdb.sql(
+                f"SELECT r.release, sum(t.cpu_ns) FROM {tests} t JOIN {runs_table} r USING (run_id) GROUP BY ALL"
+            ).fetchall()
+            assert len(joined) == 2
+            manifests = duckdb.sql(f"SELECT run FROM read_json('{root}/manifests/**/*.json')").fetchall()
+            assert len(manifests) == 3
+        else:
+            bucket = urllib.parse.urlparse(address).netloc
+            filesystem = pyarrow.fs.S3FileSystem(
+                access_key="key",
+                secret_key=SECRET,
+                endpoint_override=environment["AWS_ENDPOINT_URL"],
+                region="us-east-1",
+            )
+            arrow_tests = pyarrow.dataset.dataset(
+                f"{bucket}/memory/tables/tests", filesystem=filesystem, partitioning=None
+            ).to_table()
+            assert arrow_tests.num_rows > 0
+            tests = "arrow_tests"
+        assert duckdb.sql(PEAKS.format(tests=tests)).fetchall() == of_results(runs)
+        memsample("compact", address, "--before", tomorrow, environment=environment)
+
+
+def test_spark_reads_a_lab(runs, tmp_path):
+    from pyspark.sql import SparkSession
+
+    memsample("push", *runs, tmp_path / "lab")
+    spark = (
+        SparkSession.builder.master("local[1]")
+        .config("spark.ui.enabled", "false")
+        .config("spark.driver.host", "127.0.0.1")
+        .config("spark.driver.bindAddress", "127.0.0.1")
+        .config("spark.sql.shuffle.partitions", "1")
+        .config("spark.sql.warehouse.dir", str(tmp_path / "warehouse"))
+        .getOrCreate()
+    )
+    try:
+        tests = spark.read.parquet(str(tmp_path / "lab/tables/tests"))
+        assert {"project", "suite", "date", "host", "run"} <= set(tests.columns)
+        tests.createOrReplaceTempView("tests")
+        rows = [tuple(row) for row in spark.sql(PEAKS.format(tests="tests")).collect()]
+        assert rows == of_results(runs)
+        samples = spark.read.parquet(str(tmp_path / "lab/tables/samples"))
+        root = tmp_path / "lab/tables/samples"
+        counted = duckdb.sql(f"SELECT count(*), sum(rss_bytes) FROM read_parquet('{root}/**/*.parquet')").fetchall()
+        counted = counted[0]
+        assert tuple(samples.selectExpr("count(*)", "sum(rss_bytes)").collect()[0]) == counted
+    finally:
+        spark.stop()
+
+
+def test_a_flipped_bit_and_a_lost_object_are_found(runs, tmp_path):
+    lab = tmp_path / "lab"
+    memsample("push", *runs, lab)
+    samples = sorted(lab.glob("tables/samples/**/*.parquet"))
+    flipped = samples[0].read_bytes()
+    samples[0].write_bytes(flipped[:100] + bytes([flipped[100] ^ 1]) + flipped[101:])
+    samples[1].unlink()
+    result = memsample("verify", lab, code=1)
+    assert "its bytes are not those that were pushed" in result.stderr
+    assert "is missing" in result.stderr
+    assert "2 objects damaged or missing" in result.stdout
+    damaged = next(row["run"] for row in listed(lab, {}) if row["run"] in str(samples[0]))
+    memsample("pull", lab, damaged, "--out", tmp_path / "out", code=1)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_manifests_that_lie_are_refused(runs, tmp_path):
+    lab = tmp_path / "lab"
+    memsample("push", *runs, lab)
+    manifests = sorted(lab.glob("manifests/**/*.json"))
+    honest = json.loads(manifests[0].read_text())
+    outside = tmp_path / "outside"
+    lies = {
+        "later": ({**honest, "format": 99}, "newer than this program reads"),
+        "other": ({**honest, "run": "other"}, "manifest of another run"),
+        "object": (
+            {**honest, "files": [{**honest["files"][0], "object": "../../../etc/passwd"}]},
+            "no object of the store",
+        ),
+    }
+    for manifest, message in lies.values():
+        manifests[0].write_text(json.dumps(manifest))
+        assert message in memsample("verify", lab, code=1).stderr
+        assert len(listed(lab, {}, code=1)) == 2
+    for path in ["../outside/file", "/etc/x", "a/%2E%2E/b", "a%2Fb"]:
+        manifests[0].write_text(json.dumps({**honest, "files": [{**honest["files"][0], "path": path}]}))
+        result = memsample("pull", lab, honest["run"], "--out", tmp_path / "out", code=1)
+        assert "outside its directory" in result.stderr
+    manifests[0].write_text("{")
+    assert "is damaged" in memsample("verify", lab, code=1).stderr
+    assert not outside.exists()
+    assert not (tmp_path / "out").exists() or list((tmp_path / "out").iterdir()) == []
+
+
+class Proxy(http.server.ThreadingHTTPServer):
+    """Passes requests on to the server of S3, as `behave` lets it."""
+
+    daemon_threads = True
+
+    def __init__(self, target, behave):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.target, self.behave = urllib.parse.urlparse(target), behave
+        self.written = 0
+        self.lock = threading.Lock()
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    @property
+    def address(self):
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_):
+        pass
+
+    def handle_one_request(self):
+        try:
+            super().handle_one_request()
+        except (ConnectionError, TimeoutError):
+            self.close_connection = True
+
+    def answer(self, status, body):
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def any(self):
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if self.command == "PUT":
+            with self.server.lock:
+                self.server.written += 1
+        if self.server.behave(self):
+            return
+        connection = http.client.HTTPConnection(self.server.target.netloc, timeout=30)
+        connection.request(self.command, self.path, body, dict(self.headers))
+        answer = connection.getresponse()
+        body = answer.read()
+        self.send_response(answer.status)
+        for name, value in answer.getheaders():
+            if name.lower() not in ["transfer-encoding", "connection", "content-length", "date", "server"]:
+                self.send_header(name, value)
+        length = answer.getheader("Content-Length") if self.command == "HEAD" else len(body)
+        self.send_header("Content-Length", str(length or 0))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = any
+
+
+@pytest.fixture
+def bucket(request, s3):
+    """An empty bucket, whose server behaves as a test wants it: its address, and how to set the behaviour."""
+    environment, client = s3
+    name = f"odd-{abs(hash(request.node.name)) % 10**9}"
+    client.create_bucket(Bucket=name)
+    proxies = []
+
+    def through(behave):
+        proxy = Proxy(environment["AWS_ENDPOINT_URL"], behave)
+        proxies.append(proxy)
+        return proxy, {**environment, "AWS_ENDPOINT_URL": proxy.address}
+
+    yield f"s3://{name}/lab", environment, through
+    for proxy in proxies:
+        proxy.shutdown()
+
+
+def error_of_s3(handler, status, code):
+    body = f"<Error><Code>{code}</Code><Message>Says the test</Message></Error>"
+    handler.answer(status, body.encode())
+    return True
+
+
+def test_a_server_that_is_busy_is_asked_again(runs, bucket):
+    address, direct, through = bucket
+    refused = []
+
+    def behave(handler):
+        # Every third request is refused once.
+        with handler.server.lock:
+            refused.append(handler.path)
+            busy = len(refused) % 3 == 0
+        return busy and error_of_s3(handler, 503, "SlowDown")
+
+    _, environment = through(behave)
+    memsample("push", runs[0], address, environment=environment)
+    assert "all as they were pushed" in memsample("verify", address, environment=direct).stdout
+
+
+def test_a_server_that_refuses_is_quoted(runs, bucket):
+    address, direct, through = bucket
+    _, environment = through(lambda handler: error_of_s3(handler, 403, "SignatureDoesNotMatch"))
+    result = memsample("push", runs[0], address, environment=environment, code=1)
+    assert "SignatureDoesNotMatch: Says the test" in result.stderr
+    assert "AWS_PROFILE" in result.stderr
+    result = memsample("list", "s3://no-such-bucket/lab", environment=direct, code=1)
+    assert "NoSuchBucket" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    # What was recorded is kept, and the command says how to push it.
+    place = runs[0].parent
+    options = ["--duration", "100ms", "--out", place / "more", "--push", address]
+    result = memsample("record", *options, environment=environment, code=1)
+    assert "nothing is lost, do it later: memsample push" in result.stderr
+    assert memsample("record", *options, environment=direct).stderr.count("pushed: ") == 1
+
+
+def test_a_server_that_hangs_is_given_up(bucket):
+    address, _, through = bucket
+    hanging = threading.Event()
+    _, environment = through(lambda handler: hanging.wait(60))
+    result = memsample(
+        "list", address, environment={**environment, "AWS_READ_TIMEOUT": "200ms", "AWS_TIMEOUT": "1s"}, code=1
+    )
+    hanging.set()
+    assert "cannot list" in result.stderr
+
+
+@pytest.mark.parametrize("after", [0, 1, 5, 12, 22])
+def test_a_push_that_is_killed_is_never_seen_and_goes_on(runs, bucket, after):
+    address, direct, through = bucket
+    reached, wait = threading.Event(), threading.Event()
+
+    def behave(handler):
+        if handler.command == "PUT" and handler.server.written > after:
+            reached.set()
+            wait.wait(60)
+            return handler.answer(500, b"") is None
+        return False
+
+    _, environment = through(behave)
+    push = subprocess.Popen(
+        [MEMSAMPLE, "push", runs[1], address], env={**os.environ, **environment}, stderr=subprocess.PIPE
+    )
+    assert reached.wait(60)
+    push.send_signal(signal.SIGKILL)
+    push.wait()
+    wait.set()
+    assert listed(address, direct) == []
+    result = json.loads(memsample("push", runs[1], address, "--json", environment=direct).stdout)[0]
+    assert not result["was_there"]
+    assert (result["found_bytes"] > 0) == (after > 0)
+    assert len(listed(address, direct)) == 1
+    assert "all as they were pushed" in memsample("verify", address, environment=direct).stdout
+
+
+def test_the_profile_of_a_user_is_read(runs, s3, tmp_path):
+    environment, client = s3
+    client.create_bucket(Bucket="profiled")
+    (tmp_path / "credentials").write_text(f"[lab]\naws_access_key_id = key\naws_secret_access_key = {SECRET}\n")
+    (tmp_path / "config").write_text(
+        f"[profile lab]\nregion = us-east-1\nendpoint_url = {environment['AWS_ENDPOINT_URL']}\n[profile sso]\nsso_session = x\n"
+    )
+    without = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    profiled = {
+        **without,
+        "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "credentials"),
+        "AWS_CONFIG_FILE": str(tmp_path / "config"),
+    }
+
+    def push(profile):
+        return subprocess.run(
+            [MEMSAMPLE, "push", runs[0], "s3://profiled/lab"],
+            env={**profiled, "AWS_PROFILE": profile},
+            capture_output=True,
+            text=True,
+        )
+
+    assert push("lab").returncode == 0
+    assert "which is in neither" in push("none").stderr
+    assert "`sso_session`, which is not supported" in push("sso").stderr
+
+
+def test_runs_that_have_not_ended_are_refused(runs, tmp_path):
+    unfinished = tmp_path / "unfinished"
+    shutil.copytree(runs[1], unfinished)
+    (unfinished / "results.json").unlink()
+    assert "has not ended" in memsample("push", unfinished, tmp_path / "lab", code=1).stderr
+    recorder = subprocess.Popen([MEMSAMPLE, "record", "--out", tmp_path, "--name", "now"], stdout=subprocess.DEVNULL)
+    try:
+        while not list(tmp_path.glob("now*/recording.json")):
+            assert recorder.poll() is None
+        result = memsample("push", next(tmp_path.glob("now*")), tmp_path / "lab", code=1)
+        assert "is still being written" in result.stderr
+    finally:
+        recorder.terminate()
+        recorder.wait()
+    later = tmp_path / "later"
+    shutil.copytree(runs[1], later)
+    results = json.loads((later / "results.json").read_text())
+    (later / "results.json").write_text(json.dumps({**results, "format_version": 99}))
+    memsample("push", later, tmp_path / "lab", code=1)
+    assert not list((tmp_path / "lab").glob("**/*"))
+
+
+def test_a_link_in_a_run_is_not_followed(runs, tmp_path):
+    linked = tmp_path / "linked"
+    shutil.copytree(runs[1], linked)
+    secret = tmp_path / "secret"
+    secret.write_text("secret")
+    (linked / "tests" / "link").symlink_to(secret)
+    os.mkfifo(linked / "tests" / "pipe")
+    result = memsample("push", linked, tmp_path / "lab")
+    assert "2 paths" in result.stderr, result.stderr
+    assert not [path for path in (tmp_path / "lab").rglob("*") if path.is_file() and b"secret" == path.read_bytes()]
+
+
+def request(daemon_socket, method, path, body=None):
+    connection = http.client.HTTPConnection("daemon")
+    connection.sock = socket.socket(socket.AF_UNIX)
+    connection.sock.connect(str(daemon_socket))
+    connection.request(method, path, body and json.dumps(body), {"Content-Type": "application/json"})
+    answer = connection.getresponse()
+    return answer.read().decode()
+
+
+def test_the_daemon_pushes_when_the_store_is_there_again(bucket, tmp_path):
+    address, direct, through = bucket
+    down = threading.Event()
+    down.set()
+    _, environment = through(lambda handler: down.is_set() and error_of_s3(handler, 403, "AccessDenied"))
+    command = [DAEMON, "--socket", tmp_path / "s", "--recordings", tmp_path / "recordings", "--push", address]
+
+    def daemon():
+        log = open(tmp_path / "log", "w+")
+        process = subprocess.Popen(command, env={**os.environ, **environment}, stderr=log)
+        while True:
+            assert process.poll() is None, (tmp_path / "log").read_text()
+            try:
+                request(tmp_path / "s", "GET", "/healthz")
+                return process
+            except OSError:
+                pass
+
+    def waiting():
+        metrics = request(tmp_path / "s", "GET", "/metrics")
+        return next(line for line in metrics.splitlines() if line.startswith("memsampled_pushes_waiting ")).split()[1]
+
+    process = daemon()
+    try:
+        session = json.loads(request(tmp_path / "s", "POST", "/v1/sessions", {"interval": "50ms"}))["id"]
+        request(tmp_path / "s", "POST", f"/v1/sessions/{session}/stop")
+        while "is not pushed yet" not in (tmp_path / "log").read_text():
+            assert process.poll() is None
+        assert waiting() == "1"
+    finally:
+        process.terminate()
+        process.wait()
+    assert listed(address, direct) == []
+    # What waits outlives the daemon.
+    down.clear()
+    process = daemon()
+    try:
+        while not listed(address, direct):
+            assert process.poll() is None
+        assert [row["run"].startswith(session) for row in listed(address, direct)] == [True]
+        while waiting() != "0":
+            assert process.poll() is None
+    finally:
+        process.terminate()
+        process.wait()
+    assert SECRET not in (tmp_path / "log").read_text()
+
+
+if __name__ == "__main__":
+    sys.exit(pytest.main([__file__, *sys.argv[1:]]))
