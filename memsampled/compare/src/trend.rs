@@ -153,7 +153,9 @@ fn point(numbers: &[Number]) -> Option<TrendPoint> {
     })
 }
 
-fn changes(points: &[Option<TrendPoint>], releases: &[TrendRelease]) -> Vec<TrendChange> {
+/// Returns where a series changed: `points` has one for each of `releases`, which are in the order of time.
+#[must_use]
+pub fn changes(points: &[Option<TrendPoint>], releases: &[TrendRelease]) -> Vec<TrendChange> {
     let known: Vec<(usize, f64)> = points
         .iter()
         .enumerate()

@@ -31,6 +31,8 @@ mod reference;
 mod report;
 mod run;
 mod run_or_recording;
+#[cfg(feature = "lab")]
+mod serve;
 mod session;
 mod share;
 mod signals;
@@ -101,6 +103,8 @@ enum Command {
     #[cfg(feature = "lab")]
     #[command(flatten)]
     Store(store::StoreCommand),
+    #[cfg(feature = "lab")]
+    Serve(serve::ServeArgs),
     /// Print the tables and columns of a recording, with units and sources, as Markdown
     Schema,
     /// Print a shell completion script
@@ -198,6 +202,8 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Import(args) => import::run(&args),
         #[cfg(feature = "lab")]
         Command::Store(command) => store::run(&command),
+        #[cfg(feature = "lab")]
+        Command::Serve(args) => serve::run(&args),
         Command::Schema => {
             print(memsample::schema::document());
             Ok(ExitCode::SUCCESS)

@@ -2,7 +2,7 @@
 
 /// The root file of each package, with its layers: a module imports only from the lines above its own.
 /// Modules on one line are one layer, and import nothing from each other.
-pub(crate) const PACKAGES: [(&str, &[&str]); 17] = [
+pub(crate) const PACKAGES: [(&str, &[&str]); 18] = [
     ("memsample/beneath/src/lib.rs", &["regular temporary", "directory", "removal", "private"]),
     (
         "memsample/src/lib.rs",
@@ -99,6 +99,10 @@ pub(crate) const PACKAGES: [(&str, &[&str]); 17] = [
         &["output replace suite", "results", "plan sandbox", "doctor run", "report"],
     ),
     (
+        "memsampled/serve/src/lib.rs",
+        &["guard index link", "history refresh reports", "api compared", "pages", "server"],
+    ),
+    (
         "memsampled/store/src/lib.rs",
         &[
             "error hash row_groups tree",
@@ -119,7 +123,7 @@ pub(crate) const PACKAGES: [(&str, &[&str]); 17] = [
             "compare doctor ls recover run_or_recording summary",
             "control explain export leaks peaks report store trend view",
             "record",
-            "exec import run session top",
+            "exec import run serve session top",
         ],
     ),
     ("memsampled/src/memsampled/main.rs", &["args log"]),

@@ -1,0 +1,113 @@
+"""What a store of many runs costs: pushing them, compacting them, and one query over all of them.
+
+Usage: benches/lab.py MEMSAMPLE [RUNS]. MEMSAMPLE is a release build with the feature `lab`. Needs the packages of
+notebooks/requirements.txt. The server of S3 is moto, in Python and on this machine: its time is part of each figure.
+"""
+
+import json
+import logging
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from pathlib import Path
+
+import boto3
+import duckdb
+import pyarrow.dataset
+import pyarrow.fs
+import pyarrow.parquet
+from moto.server import ThreadedMotoServer
+
+TESTS = 100
+RELEASES = 50
+QUERY = "SELECT release, test, max(rss_peak_bytes) FROM tests GROUP BY ALL"
+
+
+def run(*command, **options):
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    began = time.perf_counter()
+    subprocess.run([str(part) for part in command], check=True, stdout=subprocess.DEVNULL, **options)
+    seconds = time.perf_counter() - began
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return seconds, cpu
+
+
+def clone(run_directory, copy, release):
+    """A copy of a run that is a run of its own."""
+    shutil.copytree(run_directory, copy)
+    results = json.loads((copy / "results.json").read_text())
+    results["labels"]["release"] = release
+    (copy / "results.json").write_text(json.dumps(results))
+    manifest = copy / "recording" / "recording.json"
+    recording = json.loads(manifest.read_text())
+    recording["id"] = str(uuid.uuid4())
+    manifest.write_text(json.dumps(recording))
+
+
+def main():
+    memsample, runs = Path(sys.argv[1]).resolve(), int(sys.argv[2]) if len(sys.argv) > 2 else 1000
+    work = Path(tempfile.mkdtemp())
+    suite = ['name = "bench"', "[defaults]", 'sandbox = "none"']
+    suite += [f'[[test]]\nname = "test_{number}"\ncommand = ["true"]' for number in range(TESTS)]
+    (work / "suite.toml").write_text("\n".join(suite))
+    run(memsample, "run", work / "suite.toml", "--out", work, "--name", "first", stderr=subprocess.DEVNULL)
+    for number in range(runs):
+        clone(work / "first", work / "runs" / f"run-{number:04}", f"1.{number % RELEASES}")
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    endpoint = f"http://{host}:{port}"
+    environment = {
+        **os.environ,
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_ACCESS_KEY_ID": "k",
+        "AWS_SECRET_ACCESS_KEY": "s",
+        "AWS_REGION": "us-east-1",
+    }
+    keys = {"aws_access_key_id": "k", "aws_secret_access_key": "s", "region_name": "us-east-1"}
+    boto3.client("s3", endpoint_url=endpoint, **keys).create_bucket(Bucket="lab")
+    filesystem = pyarrow.fs.S3FileSystem(
+        access_key="k", secret_key="s", endpoint_override=endpoint, region="us-east-1"
+    )
+    directories = sorted((work / "runs").iterdir())
+    objects = sum(1 for path in directories[0].rglob("*") if path.is_file()) + 4
+
+    def query(place, filesystem):
+        began = time.perf_counter()
+        tests = pyarrow.dataset.dataset(f"{place}/tables/tests", filesystem=filesystem)
+        tests = tests.to_table(columns=["release", "test", "rss_peak_bytes"])
+        rows = duckdb.sql(QUERY).fetchall()
+        assert len(rows) == RELEASES * TESTS, len(rows)
+        return time.perf_counter() - began
+
+    print(f"{runs} runs of {TESTS} tests, {objects} objects each")
+    for name, store, place, files, options in [
+        ("directory", work / "lab", str(work / "lab"), None, {}),
+        ("S3 (moto)", "s3://lab/m", "lab/m", filesystem, {"env": environment}),
+    ]:
+        seconds, cpu = run(memsample, "push", *directories, store, **options)
+        print(f"{name}: push {seconds:.1f} s, {cpu:.1f} s of CPU, {1000 * seconds / runs:.0f} ms a run")
+        print(f"{name}: query {min(query(place, files) for _ in range(3)):.2f} s, best of 3")
+        if not files:
+            began = time.perf_counter()
+            glob = f"read_parquet('{place}/tables/tests/**/*.parquet')"
+            duckdb.sql(QUERY.replace("FROM tests", f"FROM {glob}")).fetchall()
+            print(f"{name}: the same by a glob of DuckDB {time.perf_counter() - began:.2f} s")
+        seconds, cpu = run(memsample, "list", store, **options)
+        print(f"{name}: list {seconds:.2f} s")
+        seconds, cpu = run(memsample, "compact", store, "--before", "2100-01-01", **options)
+        print(f"{name}: compact {seconds:.1f} s, {cpu:.1f} s of CPU")
+        print(f"{name}: query {min(query(place, files) for _ in range(3)):.2f} s when compacted, best of 3")
+    server.stop()
+    shutil.rmtree(work)
+
+
+main()

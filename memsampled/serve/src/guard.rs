@@ -1,0 +1,96 @@
+//! Who may ask: whoever has a token, where tokens are wanted.
+
+use std::fmt;
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use axum::http::{HeaderMap, header};
+use subtle::ConstantTimeEq;
+
+/// A token with fewer characters could be guessed.
+const MIN_TOKEN: usize = 16;
+/// A larger file holds something else.
+const MAX_FILE: u64 = 1 << 20;
+
+/// Why a file of tokens is refused.
+#[derive(Debug)]
+pub struct TokenError(String);
+
+impl fmt::Display for TokenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for TokenError {}
+
+/// The tokens of those who may read. Without any, everybody may.
+#[derive(Default)]
+pub struct Guard {
+    tokens: Vec<Vec<u8>>,
+}
+
+impl Guard {
+    /// Reads a file with a token on each line; empty lines and those that begin with `#` are nothing.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read, others may read it, it has no token, or one that could be guessed.
+    pub fn read(path: &Path) -> Result<Self, TokenError> {
+        let refuse = |reason: &dyn fmt::Display| {
+            TokenError(format!("the token file `{}` {reason}", path.display()))
+        };
+        let cannot = |error: std::io::Error| refuse(&format_args!("cannot be read: {error}"));
+        let file = std::fs::File::open(path).map_err(cannot)?;
+        let metadata = file.metadata().map_err(cannot)?;
+        if !metadata.is_file() {
+            return Err(refuse(&"is no regular file"));
+        }
+        if metadata.mode() & 0o077 != 0 {
+            return Err(refuse(&"must be readable by its owner alone: `chmod 600` it"));
+        }
+        let mut text = String::new();
+        file.take(MAX_FILE).read_to_string(&mut text).map_err(cannot)?;
+        let lines =
+            text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+        let tokens: Vec<Vec<u8>> = lines.map(|line| line.as_bytes().to_vec()).collect();
+        let is_good =
+            |token: &Vec<u8>| token.len() >= MIN_TOKEN && token.iter().all(u8::is_ascii_graphic);
+        if tokens.is_empty() || !tokens.iter().all(is_good) {
+            return Err(refuse(
+                &"must hold tokens of 16 printable characters or more, one on each line",
+            ));
+        }
+        Ok(Self { tokens })
+    }
+
+    /// Returns whether a request may read: by `Authorization: Bearer TOKEN`, or, as browsers have it, by a password.
+    #[must_use]
+    pub fn allows(&self, headers: &HeaderMap) -> bool {
+        if self.tokens.is_empty() {
+            return true;
+        }
+        let Some(given) = headers.get(header::AUTHORIZATION) else { return false };
+        let given = given.as_bytes();
+        let token = match given.strip_prefix(b"Bearer ") {
+            Some(token) => Some(token.trim_ascii().to_vec()),
+            None => given.strip_prefix(b"Basic ").and_then(password),
+        };
+        let Some(token) = token else { return false };
+        // All are compared, so that the time says nothing.
+        self.tokens.iter().fold(false, |allowed, known| allowed | bool::from(known.ct_eq(&token)))
+    }
+}
+
+/// The password of basic authentication; the name of the user is nothing.
+fn password(encoded: &[u8]) -> Option<Vec<u8>> {
+    let decoded = base64(encoded.trim_ascii())?;
+    let colon = decoded.iter().position(|byte| *byte == b':')?;
+    decoded.get(colon + 1..).map(<[u8]>::to_vec)
+}
+
+fn base64(encoded: &[u8]) -> Option<Vec<u8>> {
+    use base64::Engine as _;
+    base64::engine::general_purpose::STANDARD.decode(encoded).ok()
+}

@@ -1,0 +1,29 @@
+//! The dashboard of a store.
+//!
+//! ```text
+//! manifests, tables ─▶ index (SQLite) ─▶ history ─▶ pages (HTML), api (JSON)
+//! recordings ─▶ reports ─────────────────────────▶ pages
+//! ```
+//!
+//! - [`index`]: all runs of a store in one file, which is made anew when it is lost.
+//! - [`history`]: a test over releases, with the change points of `memsample trend`.
+//! - [`refresh`]: keeps the index up to date.
+//! - [`mod@server`]: who may ask, and what is answered.
+//!
+//! docs/dashboard.md describes what is served.
+#![forbid(unsafe_code)]
+
+mod api;
+pub mod compared;
+pub mod guard;
+pub mod history;
+pub mod index;
+mod link;
+mod pages;
+pub mod refresh;
+pub mod reports;
+pub mod server;
+
+pub use guard::Guard;
+pub use index::Index;
+pub use server::{ServeOptions, serve};

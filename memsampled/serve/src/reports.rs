@@ -1,0 +1,135 @@
+//! The report of a run, made when it is asked for and kept for a while.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use memsample::Recording;
+use memsample_compare::Run;
+use memsample_report::{Report, Source, html};
+use memsample_runner::results::{FILE, Results};
+use memsample_store::layout::relative_path;
+use memsample_store::pull::pull;
+use memsample_store::{ErrorKind, Manifest, Store, StoreError};
+
+/// Reports that are kept.
+const MAX_KEPT: usize = 32;
+/// The largest run whose report is made: it has to be brought here.
+const MAX_BYTES: u64 = 2 << 30;
+/// The largest results that are read.
+const MAX_RESULTS: u64 = 256 << 20;
+
+/// Makes reports, one at a time.
+#[derive(Default)]
+pub struct Reports {
+    /// The last ones that were asked for, by the hash of what they are of.
+    kept: Mutex<VecDeque<(String, Arc<str>)>>,
+    making: Mutex<()>,
+}
+
+impl Reports {
+    /// Returns the report of a run as one page of HTML.
+    ///
+    /// # Errors
+    ///
+    /// The store does not answer, what it has is damaged, or the run is too large.
+    pub fn html(
+        &self,
+        store: &Store,
+        manifest_name: &str,
+        version: &str,
+    ) -> Result<Arc<str>, StoreError> {
+        let key = format!("{manifest_name} {version}");
+        if let Some(kept) = self.kept(&key) {
+            return Ok(kept);
+        }
+        let _making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+        // Somebody else may have asked for the same.
+        if let Some(kept) = self.kept(&key) {
+            return Ok(kept);
+        }
+        let manifest = store.manifest(manifest_name)?;
+        let made: Arc<str> = make(store, &manifest)?.into();
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.push_back((key, Arc::clone(&made)));
+        while kept.len() > MAX_KEPT {
+            kept.pop_front();
+        }
+        Ok(made)
+    }
+
+    fn kept(&self, key: &str) -> Option<Arc<str>> {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.iter().find(|(of, _)| of == key).map(|(_, html)| Arc::clone(html))
+    }
+}
+
+fn make(store: &Store, manifest: &Manifest) -> Result<String, StoreError> {
+    let bytes: u64 = manifest.files.iter().map(|file| file.bytes).sum();
+    if bytes > MAX_BYTES {
+        let what = format!(
+            "the run has {bytes} bytes, of which a report is made up to {MAX_BYTES}: `memsample pull` it"
+        );
+        return Err(StoreError::new(ErrorKind::Exists, what));
+    }
+    let failed = |what: &str, error: &dyn std::fmt::Display| {
+        StoreError::new(ErrorKind::Local, format!("{what}: {error}"))
+    };
+    let work =
+        tempfile::tempdir().map_err(|error| failed("there is no room for a report", &error))?;
+    let directory = work.path().join("run");
+    pull(store, manifest, &directory, &|_| ())?;
+    let results = match directory.join(FILE).exists() {
+        true => Some(
+            Results::read(&directory.join(FILE))
+                .map_err(|error| failed("the results cannot be read", &error))?,
+        ),
+        false => None,
+    };
+    let mut notes = Vec::new();
+    let mut recordings = Vec::new();
+    for recording in &manifest.recordings {
+        let path = match recording.path.as_str() {
+            "" => directory.clone(),
+            path => directory.join(relative_path(path).unwrap_or_default()),
+        };
+        let name = match recording.path.as_str() {
+            "" => manifest.name.clone(),
+            path => path.to_owned(),
+        };
+        match Recording::open(&path) {
+            Ok((recording, _)) => recordings.push((name, recording)),
+            Err(error) => notes.push(format!("the memory over time is missing: {error}")),
+        }
+    }
+    if recordings.is_empty() && notes.is_empty() {
+        notes.push("the run has no recording, so that the memory over time is missing".to_owned());
+    }
+    let source = Source { name: manifest.name.clone(), results, recordings, notes };
+    let report =
+        Report::new(source).map_err(|error| failed("the recording cannot be read", &error))?;
+    Ok(html::html(&report))
+}
+
+/// Reads the results of a run.
+///
+/// # Errors
+///
+/// The store does not answer, or what it has is damaged.
+pub fn results(store: &Store, manifest_name: &str) -> Result<Option<Run>, StoreError> {
+    let manifest = store.manifest(manifest_name)?;
+    let Some(file) = manifest.files.iter().find(|file| file.path.as_deref() == Some(FILE)) else {
+        return Ok(None);
+    };
+    let bytes = store.read(&file.object, MAX_RESULTS)?;
+    let damaged = |why: &str| {
+        StoreError::new(
+            ErrorKind::Damaged,
+            format!("the results of `{}` are damaged: {why}", manifest.run),
+        )
+    };
+    if !file.has(&bytes) {
+        return Err(damaged("their bytes are not those that were pushed"));
+    }
+    let results = Results::from_json(&bytes).map_err(|error| damaged(&error.to_string()))?;
+    Ok(Some(Run { name: manifest.run, results }))
+}

@@ -1,0 +1,107 @@
+//! `memsample serve`: the dashboard of a store.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use memsample_inherited::tell;
+use memsample_serve::{Guard, Index, ServeOptions, serve};
+use memsample_store::layout::{MANIFESTS, escaped};
+use memsample_store::{Address, Store};
+
+use crate::exit::ExitCode;
+use crate::signals::signals;
+
+/// Serve the dashboard of a store: releases, runs, reports, and each test over time
+///
+/// Pages need no script, and what they show is also served as JSON below /api/v1. Anybody who can connect may
+/// read, unless there is a token file; a server on any other address than that of this machine needs one. Nothing in
+/// the store is changed. An index of the store is kept in a file, and made anew when that is lost.
+/// docs/dashboard.md describes what is served.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:\n  \
+    memsample serve --runs /srv/lab\n  \
+    memsample serve --runs s3://lab/memory --listen 0.0.0.0:8080 --token-file tokens\n  \
+    memsample serve --runs /srv/lab --prefix /memory    # behind a reverse proxy")]
+pub(crate) struct ServeArgs {
+    /// Store: s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, file:///DIRECTORY or the path of a directory
+    #[arg(long, value_name = "STORE")]
+    runs: Address,
+
+    /// Address to listen on
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+
+    /// Path below which a reverse proxy has it, such as /memory
+    #[arg(long, value_name = "PATH", default_value = "")]
+    prefix: String,
+
+    /// File with the tokens of those who may read, one on each line, which only its owner may read
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+
+    /// File of the index [default: below $XDG_CACHE_HOME/memsample, by the name of the store]
+    #[arg(long, value_name = "FILE")]
+    index: Option<PathBuf>,
+}
+
+pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
+    if !args.listen.ip().is_loopback() && args.token_file.is_none() {
+        bail!(
+            "`{}` can be reached from other machines: name a file of tokens with --token-file (make one with \
+             `(umask 077; head -c 32 /dev/urandom | base64 > FILE)`)",
+            args.listen
+        );
+    }
+    let guard = match &args.token_file {
+        Some(file) => Guard::read(file)?,
+        None => Guard::default(),
+    };
+    if let Address::Directory(directory) = &args.runs {
+        check(directory)?;
+    }
+    let store = Store::open(&args.runs)?;
+    let index = match &args.index {
+        Some(path) => path.clone(),
+        None => default_index(&args.runs)?,
+    };
+    let index = Index::open(&index)?;
+    let signals = signals()?;
+    let options =
+        ServeOptions { listen: args.listen, prefix: args.prefix.clone(), guard, store, index };
+    let listening = |address: SocketAddr, prefix: &str| {
+        tell(format!("serving `{}` on http://{address}{prefix}/", args.runs));
+    };
+    let end = move || {
+        let _ = signals.recv();
+    };
+    serve(options, listening, end).with_context(|| format!("cannot serve on {}", args.listen))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Refuses a directory that is no store, and says what makes one of it.
+fn check(directory: &Path) -> anyhow::Result<()> {
+    if !directory.is_dir() {
+        bail!("there is no directory `{}`: `memsample push` makes a store", directory.display());
+    }
+    let has_runs = || std::fs::read_dir(directory).into_iter().flatten().flatten().next().is_some();
+    if !directory.join(MANIFESTS).is_dir() && has_runs() {
+        let directory = directory.display();
+        bail!(
+            "`{directory}` is no store: make one of the runs in it with `memsample push {directory}/* STORE`"
+        );
+    }
+    Ok(())
+}
+
+fn default_index(store: &Address) -> anyhow::Result<PathBuf> {
+    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(home);
+    let cache = cache
+        .context("neither XDG_CACHE_HOME nor HOME is set: name the index with --index FILE")?;
+    let name = match store {
+        Address::Directory(directory) => std::path::absolute(directory)?.display().to_string(),
+        bucket => bucket.to_string(),
+    };
+    Ok(cache.join("memsample").join(format!("{}.index", escaped(name.as_bytes()))))
+}
