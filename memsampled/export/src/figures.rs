@@ -3,8 +3,8 @@
 use std::io;
 
 use memsample::Recording;
-use memsample::analysis::role_peaks;
-use memsample_runner::results::{AttemptResults, BoundedBytes, Results};
+use memsample::analysis::{recording_roles, role_peaks};
+use memsample_runner::results::{AttemptResults, BoundedBytes, Results, Spread};
 
 /// A quantity of memory, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -83,6 +83,8 @@ pub struct Figures {
     pub figures: Vec<Figure>,
     /// Tests without any figure, because no repetition came to its end, or nothing was measured of those that did.
     pub without: Vec<String>,
+    /// Roles of a recording that are not in the figures, because others are larger.
+    pub left_out: usize,
     /// Repetitions of other tests that are not in the figures, because they did not come to their end: what is cut
     /// short uses less.
     pub cut_short: u64,
@@ -108,7 +110,7 @@ pub fn figures_of_run(results: &Results) -> Figures {
         for measure in Measure::ALL {
             let bytes: Vec<BoundedBytes> =
                 ended.iter().filter_map(|attempt| measure.of(attempt)).collect();
-            all.figures.extend(figure(&test.name, measure, &bytes));
+            all.figures.extend(Figure::of(&test.name, measure, &bytes));
         }
         match all.figures.len() == before {
             true => all.without.push(test.name.clone()),
@@ -125,6 +127,7 @@ pub fn figures_of_run(results: &Results) -> Figures {
 /// A table cannot be read.
 pub fn figures_of_recording(recording: &Recording, top: usize) -> io::Result<Figures> {
     let peaks = role_peaks(recording, top, |_| true)?;
+    let left_out = recording_roles(recording)?.len().saturating_sub(peaks.len());
     let figures = peaks.into_iter().map(|peak| Figure {
         subject: peak.role,
         measure: Measure::RssPeak,
@@ -132,20 +135,22 @@ pub fn figures_of_recording(recording: &Recording, top: usize) -> io::Result<Fig
         bytes_lower: peak.lower.bytes,
         bytes_upper: peak.upper.map(|upper| upper.bytes),
     });
-    Ok(Figures { figures: figures.collect(), ..Figures::default() })
+    Ok(Figures { figures: figures.collect(), left_out, ..Figures::default() })
 }
 
-fn figure(subject: &str, measure: Measure, bytes: &[BoundedBytes]) -> Option<Figure> {
-    let mut lower: Vec<u64> = bytes.iter().map(|bytes| bytes.lower).collect();
-    lower.sort_unstable();
-    let uppers: Option<Vec<u64>> = bytes.iter().map(|bytes| bytes.upper).collect();
-    Some(Figure {
-        subject: subject.to_owned(),
-        measure,
-        bytes: *lower.get(lower.len().checked_sub(1)? / 2)?,
-        bytes_lower: *lower.first()?,
-        bytes_upper: uppers.and_then(|uppers| uppers.into_iter().max()),
-    })
+impl Figure {
+    /// Returns what all repetitions say together; `None` where there is none.
+    fn of(subject: &str, measure: Measure, bytes: &[BoundedBytes]) -> Option<Self> {
+        let lower = Spread::of(bytes.iter().map(|bytes| bytes.lower).collect())?;
+        let uppers: Option<Vec<u64>> = bytes.iter().map(|bytes| bytes.upper).collect();
+        Some(Self {
+            subject: subject.to_owned(),
+            measure,
+            bytes: lower.median,
+            bytes_lower: lower.min,
+            bytes_upper: uppers.and_then(|uppers| uppers.into_iter().max()),
+        })
+    }
 }
 
 #[cfg(test)]
@@ -156,7 +161,7 @@ mod tests {
     fn a_figure_of_repetitions_is_their_median_within_all_bounds() {
         let bytes = |lower, upper| BoundedBytes { lower, upper };
         let of = |all: &[BoundedBytes]| {
-            let figure = figure("t", Measure::RssPeak, all)?;
+            let figure = Figure::of("t", Measure::RssPeak, all)?;
             Some((figure.bytes, figure.bytes_lower, figure.bytes_upper))
         };
         assert_eq!(of(&[]), None);

@@ -6,8 +6,9 @@
 //! Recording, directory of a run ─▶ table: rows as they are          ─▶ csv, arrow
 //! ```
 //!
-//! Everything is written as it is read, row group after row group: the memory that an export needs does not grow with
-//! the length of the recording. docs/export.md says what is in each format, with its units.
+//! Samples are written as they are read, row group after row group. What an export keeps in memory grows with the process
+//! images of the recording, which it knows by their roles, and with its ticks, by some bytes each; it does not grow with
+//! the samples. docs/export.md says what is in each format, with its units.
 #![forbid(unsafe_code)]
 
 mod figures;

@@ -50,7 +50,8 @@ pub(crate) struct ExportArgs {
     #[arg(long, value_name = "WHAT", default_value = "role")]
     by: By,
 
-    /// Largest roles or processes to write, up to 1000; the sum of all is always there
+    /// Largest roles or processes of a recording to write. Openmetrics, perfetto and chrome take up to 1000 and add the
+    /// sum of all; gitlab, bencher and jenkins-plot have the peaks of these roles alone
     #[arg(long, value_name = "COUNT", default_value_t = 50)]
     top: usize,
 
@@ -234,6 +235,7 @@ fn of_recording(args: &ExportArgs, named: &Path, output: Option<&Path>) -> anyho
             if figures.is_empty() {
                 bail!("the recording has no process");
             }
+            note_what_is_missing(&figures);
             write_figures(args.to, &figures, output)
         }
     }
@@ -258,6 +260,12 @@ fn note_what_is_missing(figures: &Figures) {
         tell(format!(
             "note: left out, since they did not come to their end or were not measured: {}{more}",
             named.join(", ")
+        ));
+    }
+    if figures.left_out > 0 {
+        let roles = count(figures.left_out as u64, "smaller role");
+        tell(format!(
+            "note: left out: {roles}, and there is no sum of all in this format: see --top"
         ));
     }
     if figures.cut_short > 0 {

@@ -57,7 +57,9 @@ impl Repeated {
 }
 
 impl Spread {
-    fn of(mut numbers: Vec<u64>) -> Option<Self> {
+    /// Returns that of some numbers; `None` where there is none.
+    #[must_use]
+    pub fn of(mut numbers: Vec<u64>) -> Option<Self> {
         numbers.sort_unstable();
         Some(Self {
             count: numbers.len() as u64,
