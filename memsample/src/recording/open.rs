@@ -205,7 +205,7 @@ impl Recording {
 
     /// The same, without the row groups that lie outside a span of `ts`, in milliseconds since 1970.
     /// What is read may have rows outside of it, too.
-    pub(crate) fn read_table_between<'a>(
+    pub fn read_table_between<'a>(
         &'a self,
         name: &str,
         columns: &'a [&'a str],

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use regex::Regex;
 
 use super::by::By;
@@ -16,6 +16,17 @@ pub enum At {
     Time(Timestamp),
     /// The time since the first tick.
     Offset(Duration),
+}
+
+impl At {
+    /// Returns the time that is meant in a recording with this first tick; `None` where it is after the end of time.
+    #[must_use]
+    pub fn since(self, first: Timestamp) -> Option<Timestamp> {
+        match self {
+            Self::Time(time) => Some(time),
+            Self::Offset(offset) => first.checked_add(SignedDuration::try_from(offset).ok()?).ok(),
+        }
+    }
 }
 
 /// What to show, and of which processes.

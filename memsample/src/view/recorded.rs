@@ -1,7 +1,5 @@
 //! The processes of a recording at an instant.
 
-use jiff::{SignedDuration, Timestamp};
-
 use super::by::By;
 use super::error::ViewError;
 use super::note::Note;
@@ -21,7 +19,8 @@ pub(super) fn read(
 ) -> Result<Population, ViewError> {
     let range = recording.first_and_last_tick().map_err(InstantError::Io)?;
     let (first, last) = range.ok_or(InstantError::Empty)?;
-    let instant = recording.instant(time_of(at, first, last)?)?;
+    let at = at.map_or(Some(last), |at| at.since(first)).ok_or(ViewError::OffsetTooLong)?;
+    let instant = recording.instant(at)?;
     let mut notes = notes(&instant, options);
     let RecordedInstant { processes, meminfo, known_pss, .. } = instant;
     let mut users = UserNames::new(user_name);
@@ -57,18 +56,6 @@ pub(super) fn read(
         notes.push(Note::NoMatch);
     }
     Ok(Population { processes, meminfo, known_pss, notes })
-}
-
-fn time_of(at: Option<At>, first: Timestamp, last: Timestamp) -> Result<Timestamp, ViewError> {
-    match at {
-        None => Ok(last),
-        Some(At::Time(time)) => Ok(time),
-        Some(At::Offset(offset)) => {
-            let offset = SignedDuration::try_from(offset).ok();
-            let time = offset.and_then(|offset| first.checked_add(offset).ok());
-            time.ok_or(ViewError::OffsetTooLong)
-        }
-    }
 }
 
 /// Describes which instant this is and what is missing of it.

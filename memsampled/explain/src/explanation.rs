@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use memsample::analysis::{RecordedMark, TickInstant, recording_roles, tick_instants};
 use memsample::view::At;
 use memsample::{End, Recording, RecordingState};
+use memsample_runner::results::wording::no_upper_bound;
 use memsample_runner::results::{AttemptResults, Results, TestResults, Verdict};
 use serde::{Deserialize, Serialize};
 
@@ -275,14 +276,12 @@ impl Explanation {
         killed_ms: Option<i64>,
     ) -> Result<(), ExplainError> {
         let first_ms = ticks.first().map_or(part.begin_ms, |tick| tick.ts_ms);
-        let asked_ms = question.at.as_ref().map(|at| match at {
-            At::Time(time) => time.as_millisecond(),
-            At::Offset(offset) => {
-                first_ms.saturating_add(i64::try_from(offset.as_millis()).unwrap_or(i64::MAX))
-            }
-        });
+        let time = |ms| Timestamp::from_millisecond(ms).unwrap_or_default();
+        // What is after the end of time is outside, too.
+        let asked_ms = question
+            .at
+            .map(|at| at.since(time(first_ms)).unwrap_or(Timestamp::MAX).as_millisecond());
         if let Some(at_ms) = asked_ms.filter(|at| !(part.begin_ms..=part.end_ms).contains(at)) {
-            let time = |ms| Timestamp::from_millisecond(ms).unwrap_or_default();
             let (begin, end) = (time(part.begin_ms), time(part.end_ms));
             return Err(ExplainError::Outside(time(at_ms), begin, end));
         }
@@ -351,18 +350,7 @@ fn not_seen(attempt: &AttemptResults) -> Vec<String> {
                     memory.unsampled_processes, memory.processes
                 ));
             }
-            if memory.unbounded_images > 0 {
-                missing.insert(format!(
-                    "its peak may be higher: {} of its process images ended with an exec, or without a record",
-                    memory.unbounded_images
-                ));
-            }
-            if memory.unattributed_processes > 0 {
-                missing.insert(format!(
-                    "its peak may be higher: {} processes may belong to it of which that is not known",
-                    memory.unattributed_processes
-                ));
-            }
+            missing.extend(no_upper_bound(memory));
             if let Some(why) = &memory.pss_missing {
                 missing.insert(format!("its PSS is not known: {why}"));
             }

@@ -34,7 +34,7 @@ pub(crate) fn limits(
     let mut last: BTreeMap<String, (i64, LimitThen)> = BTreeMap::new();
     const COLUMNS: [&str; 4] =
         ["ts", "cgroup", "cgroup_current_bytes", "cgroup_effective_limit_bytes"];
-    for batch in recording.read_table("cgroups", &COLUMNS) {
+    for batch in recording.read_table_between("cgroups", &COLUMNS, i64::MIN..=ts_ms) {
         let batch = batch?;
         let ts = numbers::<Millisecond>(&batch, "ts")?;
         let names = strings(&batch, "cgroup")?;

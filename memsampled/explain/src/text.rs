@@ -1,7 +1,8 @@
 //! An explanation as text for a terminal.
 
-use memsample_input::{printable, rounded_size, shortened};
+use memsample_input::{folded, printable, rounded_size, shortened};
 use memsample_runner::results::Verdict;
+use memsample_runner::results::wording::attempt_label;
 use unicode_width::UnicodeWidthStr;
 
 use crate::change::Change;
@@ -19,7 +20,7 @@ const MIN_ROLE: usize = 12;
 #[must_use]
 pub fn text(explanation: &Explanation, width: usize) -> String {
     let mut text = String::new();
-    let mut say = |line: &str| text.push_str(&folded(line, width));
+    let mut say = |line: &str| text.push_str(&folded(&format!("{line}\n"), Some(width)));
     say(&first_line(explanation));
     for why in &explanation.why {
         say(&format!("  {}", printable(why)));
@@ -35,11 +36,11 @@ pub fn text(explanation: &Explanation, width: usize) -> String {
         say(&format!("\n{seen}"));
         text.push_str(&table(&explanation.largest, width));
         text.push_str(&folded(
-            "GREW: in the ten seconds before, or since its first sample. DOUBLED IN: it had half of its RSS so long before.",
-            width,
+            "GREW: in the ten seconds before, or since its first sample. DOUBLED IN: it had half of its RSS so long before.\n",
+            Some(width),
         ));
     }
-    let mut say = |line: &str| text.push_str(&folded(line, width));
+    let mut say = |line: &str| text.push_str(&folded(&format!("{line}\n"), Some(width)));
     for (index, limit) in explanation.limits.iter().enumerate() {
         let gap = if index == 0 { "\n" } else { "" };
         let (used, of) = (rounded_size(limit.used_bytes), rounded_size(limit.limit_bytes));
@@ -76,13 +77,8 @@ pub fn text(explanation: &Explanation, width: usize) -> String {
 
 fn first_line(explanation: &Explanation) -> String {
     let Some(test) = &explanation.test else { return "why the recording ended:".to_owned() };
-    let mut name = printable(test);
-    if explanation.repetition.is_some_and(|it| it > 1) {
-        name.push_str(&format!(" [{}]", explanation.repetition.unwrap_or(1)));
-    }
-    if explanation.attempt.is_some_and(|it| it > 1) {
-        name.push_str(&format!(" (try {})", explanation.attempt.unwrap_or(1)));
-    }
+    let (repetition, attempt) = (explanation.repetition, explanation.attempt);
+    let name = attempt_label(test, repetition.unwrap_or(1), attempt.unwrap_or(1));
     format!("{name} {}", explanation.outcome.map_or("", Verdict::phrase))
 }
 
@@ -156,26 +152,6 @@ fn changes(change: &Change) -> Vec<String> {
     lines
 }
 
-/// Folds a line between its words. What follows is indented as the line is, and by two more.
-fn folded(line: &str, width: usize) -> String {
-    let indent = line.trim_start_matches('\n').len() - line.trim_start().len() + 2;
-    let mut text = String::new();
-    let mut used = 0;
-    for word in line.split_inclusive(' ') {
-        let wide = word.trim_end().trim_start_matches('\n').width();
-        if used > indent && used + wide > width {
-            text.truncate(text.trim_end_matches(' ').len());
-            text.push('\n');
-            text.push_str(&" ".repeat(indent));
-            used = indent;
-        }
-        text.push_str(word);
-        used += word.trim_start_matches('\n').width();
-    }
-    text.push('\n');
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -195,8 +171,5 @@ mod tests {
         let table = table(&[process], 80);
         assert_eq!(table.lines().count(), 2);
         assert!(table.lines().all(|line| line.width() <= 80), "{table}");
-        let text = folded("  one two three", 10);
-        assert_eq!(text, "  one two\n    three\n");
-        assert_eq!(folded("\nnot seen:", 5), "\nnot\n  seen:\n");
     }
 }

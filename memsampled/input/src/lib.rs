@@ -27,4 +27,4 @@ pub use problem::{InputError, Problem, Problems, quoted};
 pub use rounded_size::rounded_size;
 pub use source::{Location, Source};
 pub use span::Span;
-pub use width::{clipped, cut, last, shortened};
+pub use width::{clipped, cut, folded, last, shortened};

@@ -36,6 +36,31 @@ pub fn last(text: &str, columns: usize) -> String {
     end.chars().rev().collect()
 }
 
+/// Folds the lines of a text between their words, so that none takes more than `width` columns, but for a word that does.
+/// What follows is indented as its line is, and by two more. Without a width the text is as it was.
+#[must_use]
+pub fn folded(text: &str, width: Option<usize>) -> String {
+    let Some(width) = width else { return text.to_owned() };
+    let mut folded = String::with_capacity(text.len());
+    for line in text.split_inclusive('\n') {
+        let indent = line.len() - line.trim_start_matches(' ').len() + 2;
+        let (mut used, mut has_word) = (0, false);
+        for word in line.split_inclusive(' ') {
+            let bare = word.trim_end();
+            if has_word && used + bare.width() > width {
+                folded.truncate(folded.trim_end_matches(' ').len());
+                folded.push('\n');
+                folded.push_str(&" ".repeat(indent));
+                used = indent;
+            }
+            has_word |= !bare.is_empty();
+            folded.push_str(word);
+            used += word.trim_end_matches('\n').width();
+        }
+    }
+    folded
+}
+
 fn first(chars: impl Iterator<Item = char>, columns: usize) -> String {
     let mut used = 0;
     let fits = |char: &char| {
@@ -48,6 +73,16 @@ fn first(chars: impl Iterator<Item = char>, columns: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lines_are_folded_between_words() {
+        let text = "\none two three\nfour\n";
+        assert_eq!(folded(text, Some(9)), "\none two\n  three\nfour\n");
+        assert_eq!(folded(text, None), text);
+        assert_eq!(folded("  one two three", Some(10)), "  one two\n    three");
+        assert_eq!(folded("\nnot seen:", Some(5)), "\nnot\n  seen:");
+        assert_eq!(folded("a verylongword b", Some(4)), "a\n  verylongword\n  b");
+    }
 
     #[test]
     fn a_cut_text_fits() {

@@ -146,6 +146,11 @@ impl<R: Clone> Curve<R> {
             .reduce(|largest, next| if next.value > largest.value { next } else { largest })
     }
 
+    /// Returns the times and values of each line.
+    pub fn pairs(&self) -> impl Iterator<Item = impl Iterator<Item = (i64, u64)>> {
+        self.lines.iter().map(|line| line.iter().map(|point| (point.ts_ms, point.value)))
+    }
+
     /// Returns all points, in the order of time.
     pub fn points(&self) -> impl Iterator<Item = &Point<R>> {
         self.lines.iter().flatten()

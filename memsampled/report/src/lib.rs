@@ -7,8 +7,10 @@
 //! ```
 //!
 //! - [`curve`]: curves that keep their peaks when points are left out.
-//! - [`recorded`]: what a recording says over time. It is read once, row group by row group.
-//! - [`report`]: the model of a report. What is shown is in there, and nothing is computed while it is drawn.
+//! - [`recorded`]: what a recording says over time. Its samples are read row group by row group, once; twice where the
+//!   table of processes leaves open which roles are the largest.
+//! - [`report`]: the model of a report. Every number that is shown is in there; drawing leaves points out and places what
+//!   is drawn.
 //! - [`html`], [`markdown`], [`text`]: what a person reads.
 //!
 //! docs/report.md describes what a report shows.

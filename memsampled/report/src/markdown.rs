@@ -10,8 +10,8 @@ use memsample_runner::results::wording::duration;
 use crate::report::{Part, Report, TestReport};
 use crate::sparkline::sparkline;
 use crate::wording::{
-    bounds, by_attention, counts, event, losses, name, nanoseconds, percent, pss, share, since,
-    verdict,
+    bounds, by_attention, counts, event, losses, name, nanoseconds, percent, share, since, verdict,
+    without_upper_bound,
 };
 
 /// Rows of the table of tests: GitHub refuses a summary of more than 1 MiB.
@@ -80,15 +80,22 @@ fn tests(text: &mut String, report: &Report) {
                 "| {mark}{word} | {} | {} | {} | {} | {} | {} |",
                 markdown_escaped(&name(&test.name, NAME)),
                 bounds(memory.and_then(|memory| memory.rss_peak())),
-                pss(memory),
+                bounds(memory.and_then(|memory| memory.pss_peak())),
                 nanoseconds(test.duration_ns),
                 curve(test),
                 test.why.as_ref().map_or(String::new(), |why| markdown_escaped(&name(why, WHY)))
             ),
         );
     }
-    if tests.len() > MAX_TESTS {
-        line(text, &format!("\n… and {} more", tests.len() - MAX_TESTS));
+    let shown = tests.get(..MAX_TESTS).unwrap_or(&tests);
+    if tests.len() > shown.len() {
+        line(text, &format!("\n… and {} more", tests.len() - shown.len()));
+    }
+    let reasons = without_upper_bound(shown, MAX_LINES);
+    if !reasons.is_empty() {
+        line(text, "\n<details><summary>≥: at least. Why there is no upper bound</summary>\n");
+        reasons.iter().for_each(|why| line(text, &format!("- {}", markdown_escaped(why))));
+        line(text, "\n</details>");
     }
 }
 

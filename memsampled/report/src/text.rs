@@ -4,21 +4,23 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use comfy_table::{CellAlignment, Table, presets};
-use memsample_input::{clipped, count, printable, rounded_size};
+use memsample_input::{clipped, count, folded, printable, rounded_size};
 use memsample_runner::results::wording::duration;
 use unicode_width::UnicodeWidthStr;
 
 use crate::report::{Part, Report, TestReport};
 use crate::sparkline::sparkline;
 use crate::wording::{
-    UNKNOWN, bounds, by_attention, counts, event, losses, name, nanoseconds, percent, pss, share,
-    since, verdict,
+    UNKNOWN, at_least, bounds, by_attention, counts, event, losses, name, nanoseconds, percent,
+    share, since, verdict, without_upper_bound,
 };
 
 /// Tests up to which all are listed; of more, those that want attention and the largest.
 const MAX_TESTS: usize = 40;
 /// Notes and events of a recording.
 const MAX_LINES: usize = 10;
+/// Reasons why tests have no upper bound.
+const MAX_REASONS: usize = 5;
 /// Columns of a curve in a table, at least and at most.
 const CURVE: (usize, usize) = (9, 24);
 /// Columns of a name in a table, at least and at most.
@@ -194,7 +196,8 @@ impl Text {
         columns.push(Column::name("TEST", tests.iter().map(|test| test.name.clone())));
         columns.push(Column::new("RSS PEAK", tests.iter().map(|test| bounds(memory(test)))));
         if self.style.width >= 60 {
-            columns.push(Column::new("PSS PEAK", tests.iter().map(|it| pss(it.memory.as_ref()))));
+            let pss = |test: &&TestReport| test.memory.as_ref().and_then(|it| it.pss_peak());
+            columns.push(Column::new("PSS PEAK", tests.iter().map(|it| at_least(pss(it)))));
             columns.push(Column::new("TIME", tests.iter().map(|it| nanoseconds(it.duration_ns))));
         }
         self.text.push('\n');
@@ -221,6 +224,12 @@ impl Text {
             self.text.push('\n');
         }
         whys.iter().for_each(|why| self.line(why));
+        let reasons = without_upper_bound(&tests, MAX_REASONS);
+        if !reasons.is_empty() {
+            self.text.push('\n');
+            self.line("≥: at least");
+        }
+        reasons.iter().for_each(|why| self.line(why));
     }
 
     fn sampling(&mut self, part: &Part) {
@@ -289,17 +298,7 @@ impl Text {
 
     /// Adds a line, folded between its words.
     fn line(&mut self, line: &str) {
-        let mut used = 0;
-        for word in line.split_inclusive(' ') {
-            let wide = word.trim_end().width();
-            if used > 0 && used + wide > self.style.width.max(8) {
-                self.text.truncate(self.text.trim_end_matches(' ').len());
-                self.text.push_str("\n  ");
-                used = 2;
-            }
-            self.text.push_str(word);
-            used += word.width();
-        }
+        self.text.push_str(&folded(line, Some(self.style.width.max(8))));
         self.text.push('\n');
     }
 }

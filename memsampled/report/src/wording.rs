@@ -5,8 +5,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use memsample::MarkKind;
 use memsample_input::{count, printable, rounded_size};
-use memsample_runner::results::wording::{bounded, duration};
-use memsample_runner::results::{BoundedBytes, Memory, Results, Verdict};
+use memsample_runner::results::wording::{bounded, duration, no_upper_bound};
+use memsample_runner::results::{BoundedBytes, Results, Verdict};
 use unicode_width::UnicodeWidthChar;
 
 use crate::recorded::marks::RecordedEvent;
@@ -20,10 +20,12 @@ pub(crate) fn bounds(bytes: Option<BoundedBytes>) -> String {
     bytes.map_or_else(|| UNKNOWN.to_owned(), bounded)
 }
 
-/// Formats a PSS peak: what was measured; it has an upper bound only as part of the resident set.
-pub(crate) fn pss(memory: Option<&Memory>) -> String {
-    let bytes = memory.and_then(|memory| memory.pss_peak_bytes);
-    bytes.map_or_else(|| UNKNOWN.to_owned(), rounded_size)
+/// Formats the lower of two bounds, where there is no room for both: `≥` stands before what may have been more.
+pub(crate) fn at_least(bytes: Option<BoundedBytes>) -> String {
+    bounds(bytes.map(|known| BoundedBytes {
+        upper: known.upper.filter(|&upper| rounded_size(upper) == rounded_size(known.lower)),
+        ..known
+    }))
 }
 
 /// Formats a length of time in nanoseconds; `-` where it is not known.
@@ -161,18 +163,20 @@ pub(crate) fn losses(part: &Part) -> Vec<String> {
     losses
 }
 
-/// Describes what was read of PSS for the peak of a test, or why there is none.
-pub(crate) fn pss_note(memory: &Memory) -> String {
-    match (memory.pss_peak_bytes, &memory.pss_missing) {
-        (Some(_), _) => {
-            let covered = memory.pss_peak_covered_bytes.unwrap_or(0);
-            let read = share(covered, memory.pss_peak_rss_bytes.unwrap_or(0));
-            let age_ms = memory.pss_peak_age_ms.unwrap_or(0);
-            format!("read for {read} of the RSS then, at most {age_ms} ms before")
-        }
-        (None, Some(why)) => format!("not measured: {}", printable(why)),
-        (None, None) => "not measured".to_owned(),
+/// Says of some tests why their sums have no upper bound, a sentence each, and how many more there are.
+pub(crate) fn without_upper_bound(tests: &[&TestReport], most: usize) -> Vec<String> {
+    let of = |test: &&TestReport| {
+        let reasons = test.memory.as_ref().map(no_upper_bound).unwrap_or_default();
+        let name = name(&test.name, 40);
+        reasons.into_iter().map(move |reason| format!("{name}: {reason}"))
+    };
+    let mut said: Vec<String> = tests.iter().flat_map(of).collect();
+    let more = said.len().saturating_sub(most);
+    if more > 0 {
+        said.truncate(most);
+        said.push(format!("… and {more} more such reasons, which the report in HTML has"));
     }
+    said
 }
 
 /// Returns the tests that did not succeed, and then the largest of the others.

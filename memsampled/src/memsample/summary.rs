@@ -16,8 +16,8 @@ use crate::exit::ExitCode;
 use crate::json_output::JsonArgs;
 use crate::plain_table::{Fitted, terminal_width};
 use crate::recording_path;
-use crate::text::{AT_LEAST, folded};
-use memsample_input::{count, printable, rounded_size, shortened};
+use crate::text::AT_LEAST;
+use memsample_input::{count, folded, printable, rounded_size, shortened};
 
 /// How many of the largest processes are shown.
 pub(crate) const LARGEST: usize = 10;

@@ -17,26 +17,6 @@ pub(crate) fn cut_command(command: &str, columns: usize) -> String {
     }
 }
 
-/// Folds a text between its words, so that no line takes more than `width` columns, but for a word that does.
-pub(crate) fn folded(text: &str, width: Option<usize>) -> String {
-    let Some(width) = width else { return text.to_owned() };
-    let mut folded = String::new();
-    for line in text.split_inclusive('\n') {
-        let mut used = 0;
-        for word in line.split_inclusive(' ') {
-            let wide = word.trim_end().width();
-            if used > 0 && used + wide > width {
-                folded.truncate(folded.trim_end_matches(' ').len());
-                folded.push_str("\n  ");
-                used = 2;
-            }
-            folded.push_str(word);
-            used += word.trim_end_matches('\n').width();
-        }
-    }
-    folded
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -46,12 +26,5 @@ mod tests {
         assert_eq!(cut_command("/usr/bin/rustc --crate-name a", 20), "…/rustc --crate-nam…");
         assert_eq!(cut_command("/bin/a b", 20), "/bin/a b");
         assert_eq!(cut_command("python3 /a/b/c/d/e", 10), "python3 /…");
-    }
-
-    #[test]
-    fn lines_are_folded_between_words() {
-        let text = "\none two three\nfour\n";
-        assert_eq!(folded(text, Some(9)), "\none two\n  three\nfour\n");
-        assert_eq!(folded(text, None), text);
     }
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use memsample::view::At;
 use memsample::{Recording, SamplerOptions};
 use memsample_config::Config;
@@ -126,10 +126,7 @@ fn source(args: &TopArgs) -> anyhow::Result<Box<dyn Source>> {
 /// Returns the instant of a recording that is meant, which must be within it.
 fn instant(recording: &Recording, at: At) -> anyhow::Result<Timestamp> {
     let (first, last) = recording.first_and_last_tick()?.context("the recording has no tick")?;
-    let at = match at {
-        At::Time(at) => at,
-        At::Offset(since) => first.checked_add(SignedDuration::try_from(since)?)?,
-    };
+    let at = at.since(first).context("the instant is after the end of time")?;
     if at < first || at > last {
         bail!("{at:.3} is outside the recording, which goes from {first:.3} to {last:.3}");
     }

@@ -61,6 +61,29 @@ fn text_fits_terminals_of_any_width() {
 }
 
 #[test]
+fn why_there_is_no_upper_bound_is_said_in_the_same_words_in_all_forms() {
+    let directory = tempdir().unwrap();
+    record(directory.path(), "bounds");
+    let mut report = report_of(&directory.path().join("recordings/latest"), "bounds".into());
+    for (bytes, said) in [
+        (Some(0), "one was never sampled, and `cc1` followed it"),
+        (Some(3 << 20), "the largest is `cc1`, which had at least 3.0 MiB"),
+    ] {
+        let memory = report.tests[0].memory.as_mut().unwrap();
+        (memory.rss_peak_bytes_upper, memory.unbounded_images) = (None, 2);
+        memory.unbounded_image = Some("cc1".to_owned());
+        memory.unbounded_image_bytes = bytes;
+        let memory = report.tests[0].memory.clone();
+        report.tests[0].attempts[0].memory = memory;
+        let text = text(&report, TextStyle { width: 500, ascii: false });
+        for shown in [html::html(&report), markdown::markdown(&report).replace('\\', ""), text] {
+            assert!(shown.contains(said) && shown.contains("≥: "), "{said}: {shown}");
+            assert!(!shown.contains("largest known"), "{shown}");
+        }
+    }
+}
+
+#[test]
 fn hostile_names_are_text() {
     let directory = tempdir().unwrap();
     record(directory.path(), "hostile");

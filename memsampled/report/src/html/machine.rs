@@ -10,7 +10,6 @@ use super::frame::Frame;
 use super::numbers::{known_size, size};
 use super::shapes::{area, line};
 use super::stack;
-use crate::curve::Curve;
 use crate::recorded::marks::RecordedEvent;
 use crate::report::{Part, Report};
 use crate::wording::{self, event, name, percent, share, since};
@@ -32,7 +31,7 @@ const MAX_EVENTS: usize = 50;
 const MAX_GROUPS: usize = 10;
 
 /// Draws the machine over the time of a recording.
-pub(super) fn machine(report: &Report, part: &Part, index: usize) -> Markup {
+pub(super) fn machine(part: &Part, index: usize, bands: &[Band]) -> Markup {
     let Some(peak) = &part.timeline.peak else {
         return html! { p { "Nothing was sampled: the recording has no sample." } };
     };
@@ -46,7 +45,6 @@ pub(super) fn machine(report: &Report, part: &Part, index: usize) -> Markup {
     let frame =
         Frame::new(timeline.begin_ms, timeline.end_ms, top.saturating_add(top / 20), HEIGHT);
     let curve = timeline.machine.thinned(timeline.begin_ms, timeline.end_ms, BUCKETS);
-    let bands = bands(report, part, index);
     let lanes = bands.iter().map(|band| band.lane + 1).max().unwrap_or(0);
     let above = i64::try_from(lanes).unwrap_or(0) * LANE_HEIGHT + 14;
     let limit = total.filter(is_near);
@@ -77,7 +75,7 @@ pub(super) fn machine(report: &Report, part: &Part, index: usize) -> Markup {
             (text(&frame.percent(peak.ts_ms), frame.pixels(stacked) - 8.0, anchor(frame.x(peak.ts_ms)),
                 &format!("peak {}", rounded_size(stacked))))
         },
-        above: (above, html! { @for band in &bands { (draw_band(&frame, band)) } }),
+        above: (above, html! { @for band in bands { (draw_band(&frame, band)) } }),
     };
     html! {
         div {
@@ -95,16 +93,11 @@ fn used_line(frame: &Frame, part: &Part) -> Markup {
     let timeline = &part.timeline;
     let used = part.machine.used.thinned(timeline.begin_ms, timeline.end_ms, BUCKETS);
     html! {
-        path d=(line(frame, points(&used))) fill="none" stroke="currentColor" stroke-width="1.5"
+        path d=(line(frame, used.pairs())) fill="none" stroke="currentColor" stroke-width="1.5"
             stroke-dasharray="2 3" vector-effect="non-scaling-stroke" {
             title { "used by the machine: all memory less what is available" }
         }
     }
-}
-
-/// Returns times and values of a curve.
-fn points<R>(curve: &Curve<R>) -> impl Iterator<Item = impl Iterator<Item = (i64, u64)>> {
-    curve.lines.iter().map(|line| line.iter().map(|point| (point.ts_ms, point.value)))
 }
 
 fn caption(part: &Part, used: Option<u64>, total: Option<u64>, top: u64) -> Markup {
@@ -275,7 +268,7 @@ fn pressure(part: &Part, index: usize) -> Markup {
         label: &label,
         id: &format!("pressure-{index}"),
         plot: html! {
-            path d=(area(&frame, points(&curve))) fill=(colours::ALARM) stroke="currentColor" stroke-width=".7"
+            path d=(area(&frame, curve.pairs())) fill=(colours::ALARM) stroke="currentColor" stroke-width=".7"
                 vector-effect="non-scaling-stroke" {}
         },
         over: html! {},

@@ -9,7 +9,7 @@ use memsample_runner::results::wording::duration;
 
 use super::environment::environment;
 use super::interactive;
-use super::machine::machine;
+use super::machine::{Band, bands, machine};
 use super::processes::processes;
 use super::sampling::sampling;
 use super::test::test;
@@ -26,6 +26,9 @@ const MAX_NOTES: usize = 100;
 #[must_use]
 pub fn html(report: &Report) -> String {
     let title = name(&report.title, 100);
+    let parts_with_places = report.parts.iter().enumerate();
+    let bands: Vec<Vec<Band>> =
+        parts_with_places.map(|(index, part)| bands(report, part, index)).collect();
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -45,14 +48,14 @@ pub fn html(report: &Report) -> String {
                 nav aria-label="Sections" { (contents(report)) }
                 main {
                     @if !report.tests.is_empty() { section { h2 id="tests-heading" { "Tests" } (tests(report)) } }
-                    (parts(report, "machine", "The machine over time", |part, index| machine(report, part, index)))
+                    (parts(report, "machine", "The machine over time", |part, index| machine(part, index, bands.get(index).map_or(&[], Vec::as_slice))))
                     (parts(report, "processes", "The largest processes", |part, _| processes(part)))
                     @if !report.tests.is_empty() { (each_test(report)) }
                     (parts(report, "sampling", "How it was sampled", |part, _| sampling(part)))
                     section { h2 id="environment" { "Environment" } (environment(report)) }
                     (reading())
                 }
-                (interactive::scripts(report))
+                (interactive::scripts(report, &bands))
             }
         }
     };

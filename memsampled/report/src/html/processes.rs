@@ -59,7 +59,6 @@ fn small(part: &Part, process: &ProcessCurve, top: u64) -> Markup {
     let (width, height) = SIZE;
     let frame = Frame::new(timeline.begin_ms, timeline.end_ms, top, height - 36);
     let curve = process.rss.thinned(timeline.begin_ms, timeline.end_ms, BUCKETS);
-    let lines = curve.lines.iter().map(|line| line.iter().map(|point| (point.ts_ms, point.value)));
     let largest = curve.peak().map_or(0, |point| point.ts_ms - timeline.begin_ms);
     let role = name(&process.process.role, MAX_CHARS);
     let label = format!(
@@ -74,7 +73,7 @@ fn small(part: &Part, process: &ProcessCurve, top: u64) -> Markup {
             (text("0", 12.0, "start", &role))
             (text("0", 28.0, "start", &format!("pid {}, peak {}", process.process.pid, peak(process))))
             svg y="34" viewBox={ "0 0 " (WIDTH) " " (frame.units()) } preserveAspectRatio="none" width="100%" height=(frame.height) {
-                path d=(area(&frame, lines)) fill=(colours::ONE) stroke="currentColor" stroke-width=".7" vector-effect="non-scaling-stroke" {}
+                path d=(area(&frame, curve.pairs())) fill=(colours::ONE) stroke="currentColor" stroke-width=".7" vector-effect="non-scaling-stroke" {}
             }
             line x1="0" x2="100%" y1=(height - 1) y2=(height - 1) stroke="currentColor" {}
         }

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use maud::{Markup, html};
 use memsample::analysis::MemorySums;
-use memsample_input::{count, printable, rounded_size};
-use memsample_runner::results::wording::budget;
+use memsample_input::{printable, rounded_size};
+use memsample_runner::results::wording::{budget, memory_notes, pss_note};
 use memsample_runner::results::{BoundedBytes, EndResults, Memory};
 use memsample_runner::suite::Quantity;
 
@@ -20,7 +20,7 @@ use super::test_table::badge;
 use crate::curve::Curve;
 use crate::recorded::timeline::AttemptCurve;
 use crate::report::{AttemptReport, Report, TestReport};
-use crate::wording::{bounds, name, nanoseconds, pss_note, since, utc, verdict};
+use crate::wording::{bounds, name, nanoseconds, since, utc, verdict};
 
 /// The height of a picture, in pixels.
 const HEIGHT: i64 = 160;
@@ -118,9 +118,8 @@ fn picture(report: &Report, attempt: &AttemptReport, index: usize, tests: usize)
 }
 
 fn filled(frame: &Frame, curve: &Curve<()>, colour: &str, what: &str) -> Markup {
-    let lines = curve.lines.iter().map(|line| line.iter().map(|point| (point.ts_ms, point.value)));
     html! {
-        path d=(area(frame, lines)) fill=(colour) stroke="currentColor" stroke-width=".7" vector-effect="non-scaling-stroke" {
+        path d=(area(frame, curve.pairs())) fill=(colour) stroke="currentColor" stroke-width=".7" vector-effect="non-scaling-stroke" {
             title { (what) }
         }
     }
@@ -172,38 +171,9 @@ fn peaks(report: &Report, attempt: &AttemptReport) -> Markup {
     }
 }
 
-/// Says how far the numbers go.
+/// Says how far the numbers go, in the words of a run.
 fn notes(memory: &Memory) -> Markup {
-    let unbounded = (memory.unbounded_images > 0).then(|| {
-        let largest = memory.unbounded_image.as_ref().map_or(String::new(), |comm| {
-            format!(", of which the largest known is `{}`", printable(comm))
-        });
-        format!(
-            "No upper bound, because the kernel does not report the peak of an image that ends with an exec: {} such{largest}.",
-            memory.unbounded_images
-        )
-    });
-    let unattributed = (memory.unattributed_processes > 0).then(|| {
-        format!(
-            "No upper bound, because processes may belong to it of which that is not known: {}.",
-            memory.unattributed_processes
-        )
-    });
-    let growth = memory.growth_bytes_per_minute.map(|growth| {
-        let sign = if growth < 0 { "-" } else { "" };
-        format!(
-            "Anonymous memory grew by {sign}{} a minute (slope over the whole test).",
-            rounded_size(growth.unsigned_abs())
-        )
-    });
-    html! {
-        p {
-            "From " (count(memory.samples, "sample")) " of " (count(memory.processes, "process"))
-            ", of which " (memory.unsampled_processes) " are known only from their exit records; "
-            (memory.gaps) " late or missed ticks while it ran. CPU time " (nanoseconds(memory.cpu_ns)) ". "
-            @for note in [unbounded, unattributed, growth].into_iter().flatten() { (note) " " }
-        }
-    }
+    html! { ul { @for note in memory_notes(memory) { li { (note) } } } }
 }
 
 /// Lists the roles of an attempt, with what each had at the peak of all.
@@ -329,7 +299,7 @@ fn attempts(report: &Report, test: &TestReport) -> Markup {
                         }
                         td { @match ended { Some(ended) => (verdict(ended.outcome)), None => "-" } }
                         td align="right" nowrap { (bounded("attempt_rss_peak_bytes", memory.and_then(|it| it.rss_peak()))) }
-                        td align="right" nowrap { (known_size("attempt_pss_peak_bytes", memory.and_then(|it| it.pss_peak_bytes))) }
+                        td align="right" nowrap { (bounded("attempt_pss_peak_bytes", memory.and_then(|it| it.pss_peak()))) }
                         td align="right" nowrap { (nanoseconds(ended.and_then(|it| it.duration_ns))) }
                         td align="right" nowrap { (began(report, attempt)) }
                     }

@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use super::anchor;
 use super::colours;
-use super::numbers::{bounded, known_size};
+use super::numbers::bounded;
 use crate::report::{Report, TestReport};
 use crate::wording::{name, nanoseconds, verdict};
 
@@ -50,7 +50,7 @@ fn row(test: &TestReport, index: usize, largest: u64) -> Markup {
             th scope="row" align="left" { a href=(link) title=[(test.name.len() > 60).then(|| name(&test.name, 1000))] { (name(&test.name, 60)) } }
             td align="right" nowrap { (bounded("rss_peak_bytes", peak)) }
             td { (bar(peak.map_or(0, |peak| peak.lower), largest)) }
-            td align="right" nowrap { (known_size("pss_peak_bytes", memory.and_then(|it| it.pss_peak_bytes))) }
+            td align="right" nowrap { (bounded("pss_peak_bytes", memory.and_then(|it| it.pss_peak()))) }
             td align="right" nowrap { (nanoseconds(test.duration_ns)) }
             td { @if let Some(why) = &test.why { (name(why, 160)) } }
         }

@@ -3,9 +3,8 @@
 use std::collections::HashMap;
 use std::io;
 
-use arrow_array::types::{Int64Type, TimestampMillisecondType as Millisecond};
 use memsample::Recording;
-use memsample::columns::{known, numbers, strings};
+use memsample::analysis::for_each_image;
 
 /// A process image, as far as a stack by role needs it.
 pub(super) struct Image {
@@ -27,35 +26,25 @@ pub(super) struct Images {
 
 impl Images {
     pub(super) fn read(recording: &Recording) -> io::Result<Self> {
-        const COLUMNS: [&str; 5] = ["process", "role", "first_ts", "last_ts", "rss_max_bytes"];
         let mut images = Self::default();
         let mut places: HashMap<String, usize> = HashMap::new();
-        for batch in recording.read_table("processes", &COLUMNS) {
-            let batch = batch?;
-            let (process, largest) =
-                (numbers::<Int64Type>(&batch, "process")?, numbers(&batch, "rss_max_bytes")?);
-            let times = |name| numbers::<Millisecond>(&batch, name);
-            let (first, last) = (times("first_ts")?, times("last_ts")?);
-            let roles = strings(&batch, "role")?;
-            for row in 0..batch.num_rows() {
-                let name = roles.value(row);
-                let role = match places.get(name) {
-                    Some(role) => *role,
-                    None => {
-                        places.insert(name.to_owned(), images.roles.len());
-                        images.roles.push(name.to_owned());
-                        images.roles.len() - 1
-                    }
-                };
-                images.images.push(Image {
-                    process: process.value(row).unsigned_abs(),
-                    role,
-                    first_ms: first.value(row),
-                    last_ms: last.value(row),
-                    rss_max_bytes: known(largest, row).unwrap_or(0),
-                });
-            }
-        }
+        for_each_image(recording, |image| {
+            let role = match places.get(&image.role) {
+                Some(role) => *role,
+                None => {
+                    places.insert(image.role.clone(), images.roles.len());
+                    images.roles.push(image.role);
+                    images.roles.len() - 1
+                }
+            };
+            images.images.push(Image {
+                process: image.process.0,
+                role,
+                first_ms: image.first_ms,
+                last_ms: image.last_ms,
+                rss_max_bytes: image.rss_peak_bytes.unwrap_or(0),
+            });
+        })?;
         Ok(images)
     }
 }

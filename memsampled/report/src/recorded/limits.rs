@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::io;
 
 use arrow_array::RecordBatch;
-use arrow_array::types::TimestampMillisecondType as Millisecond;
 use memsample::Recording;
 use memsample::columns::{known, numbers, strings};
 
@@ -17,19 +16,14 @@ pub struct GroupLimit {
     pub limit_bytes: u64,
     /// The most that was charged to it at a reading, in bytes, page cache included.
     pub largest_bytes: u64,
-    /// When, in milliseconds since 1970.
-    pub largest_ms: i64,
-    /// How often it was about to go above its limit meanwhile; `None` where the kernel does not tell.
-    pub max_events: Option<u64>,
-    /// Processes that the OOM killer killed in it meanwhile; likewise.
+    /// Processes that the OOM killer killed in it meanwhile; `None` where the kernel does not tell.
     pub oom_kills: Option<u64>,
 }
 
 #[derive(Default)]
 struct Group {
     limit: Option<u64>,
-    largest: Option<(u64, i64)>,
-    max_events: Counter,
+    largest: Option<u64>,
     oom_kills: Counter,
 }
 
@@ -57,14 +51,8 @@ impl Counter {
 ///
 /// The table `cgroups` cannot be read.
 pub fn group_limits(recording: &Recording) -> io::Result<Vec<GroupLimit>> {
-    const COLUMNS: [&str; 6] = [
-        "ts",
-        "cgroup",
-        "cgroup_current_bytes",
-        "cgroup_limit_bytes",
-        "cgroup_max_events",
-        "cgroup_oom_kill",
-    ];
+    const COLUMNS: [&str; 4] =
+        ["cgroup", "cgroup_current_bytes", "cgroup_limit_bytes", "cgroup_oom_kill"];
     let mut groups: HashMap<String, Group> = HashMap::new();
     for batch in recording.read_table("cgroups", &COLUMNS) {
         add(&mut groups, &batch?)?;
@@ -72,13 +60,10 @@ pub fn group_limits(recording: &Recording) -> io::Result<Vec<GroupLimit>> {
     let mut limits: Vec<GroupLimit> = groups
         .into_iter()
         .filter_map(|(cgroup, group)| {
-            let (largest_bytes, largest_ms) = group.largest?;
             Some(GroupLimit {
                 cgroup,
                 limit_bytes: group.limit?,
-                largest_bytes,
-                largest_ms,
-                max_events: group.max_events.counted(),
+                largest_bytes: group.largest?,
                 oom_kills: group.oom_kills.counted(),
             })
         })
@@ -91,13 +76,13 @@ pub fn group_limits(recording: &Recording) -> io::Result<Vec<GroupLimit>> {
 }
 
 fn add(groups: &mut HashMap<String, Group>, batch: &RecordBatch) -> io::Result<()> {
-    let (ts, names) = (numbers::<Millisecond>(batch, "ts")?, strings(batch, "cgroup")?);
+    let names = strings(batch, "cgroup")?;
     let number = |name| numbers(batch, name).ok();
     let [current, limit] = ["cgroup_current_bytes", "cgroup_limit_bytes"].map(number);
-    let [max_events, oom_kill] = ["cgroup_max_events", "cgroup_oom_kill"].map(number);
+    let oom_kill = number("cgroup_oom_kill");
     // Older recordings lack some of these.
     let known = |column: Option<&_>, row| column.and_then(|column| known(column, row));
-    for (row, &ts_ms) in ts.values().iter().enumerate() {
+    for row in 0..batch.num_rows() {
         let name = names.value(row);
         if !groups.contains_key(name) {
             groups.insert(name.to_owned(), Group::default());
@@ -106,12 +91,7 @@ fn add(groups: &mut HashMap<String, Group>, batch: &RecordBatch) -> io::Result<(
         if let Some(limit) = known(limit, row) {
             group.limit = Some(group.limit.map_or(limit, |before| before.min(limit)));
         }
-        if let Some(bytes) = known(current, row)
-            && group.largest.is_none_or(|(largest, _)| bytes > largest)
-        {
-            group.largest = Some((bytes, ts_ms));
-        }
-        group.max_events.take(known(max_events, row));
+        group.largest = group.largest.max(known(current, row));
         group.oom_kills.take(known(oom_kill, row));
     }
     Ok(())

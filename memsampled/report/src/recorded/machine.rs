@@ -20,15 +20,12 @@ pub struct MachineMemory {
     pub total_bytes: Option<u64>,
     /// What a new program could not have taken without swapping: all memory less what is available, in bytes.
     pub used: Curve<()>,
-    /// The share of time in which some task waited for memory, since the row before, in 1/10000; in the row that in
-    /// which all busy tasks waited.
-    pub pressure: Curve<Option<u64>>,
+    /// The share of time in which some task waited for memory, since the row before, in 1/10000.
+    pub pressure: Curve<()>,
     /// Whether the kernel tells the pressure.
     pub has_pressure: bool,
     /// Time in which some task waited, over the whole recording, in microseconds.
     pub waited_us: Option<u64>,
-    /// The least that was available, in bytes, and when.
-    pub least_available: Option<(u64, i64)>,
     /// All swap space, in bytes.
     pub swap_total_bytes: Option<u64>,
     /// The most swap in use, in bytes, and when.
@@ -45,7 +42,6 @@ struct Row {
     swap_total: Option<u64>,
     swap_free: Option<u64>,
     some_us: Option<u64>,
-    full_us: Option<u64>,
     oom_kill: Option<u64>,
 }
 
@@ -56,14 +52,13 @@ impl MachineMemory {
     ///
     /// The table cannot be read.
     pub fn read(recording: &Recording, begin_ms: i64, end_ms: i64) -> io::Result<Self> {
-        const COLUMNS: [&str; 8] = [
+        const COLUMNS: [&str; 7] = [
             "ts",
             "mem_total_bytes",
             "mem_available_bytes",
             "swap_total_bytes",
             "swap_free_bytes",
             "psi_some_us",
-            "psi_full_us",
             "oom_kill",
         ];
         let interval_ms = recording.manifest().provenance.settings.interval_ms;
@@ -75,8 +70,7 @@ impl MachineMemory {
             let number = |name| numbers(&batch, name).ok();
             let [total, available] = ["mem_total_bytes", "mem_available_bytes"].map(number);
             let [swap_total, swap_free] = ["swap_total_bytes", "swap_free_bytes"].map(number);
-            let [some, full] = ["psi_some_us", "psi_full_us"].map(number);
-            let oom_kill = number("oom_kill");
+            let [some, oom_kill] = ["psi_some_us", "oom_kill"].map(number);
             // Older recordings lack some of these.
             let known = |column: Option<&_>, row| column.and_then(|column| known(column, row));
             for (row, ts_ms) in ts.values().iter().enumerate() {
@@ -87,7 +81,6 @@ impl MachineMemory {
                     swap_total: known(swap_total, row),
                     swap_free: known(swap_free, row),
                     some_us: known(some, row),
-                    full_us: known(full, row),
                     oom_kill: known(oom_kill, row),
                 });
             }
@@ -100,7 +93,7 @@ struct Collected {
     gap_ms: i64,
     memory: MachineMemory,
     used: M4<()>,
-    pressure: M4<Option<u64>>,
+    pressure: M4<()>,
     before: Option<Row>,
     first_some_us: Option<u64>,
     first_oom_kill: Option<u64>,
@@ -116,7 +109,6 @@ impl Collected {
                 pressure: Curve { lines: Vec::new() },
                 has_pressure: false,
                 waited_us: None,
-                least_available: None,
                 swap_total_bytes: None,
                 swap_used: None,
                 oom_kills: None,
@@ -141,9 +133,6 @@ impl Collected {
         if let (Some(total), Some(available)) = (row.total, row.available) {
             let value = total.saturating_sub(available);
             self.used.push(Point { ts_ms, value, row: () });
-            if memory.least_available.is_none_or(|(least, _)| available < least) {
-                memory.least_available = Some((available, ts_ms));
-            }
         }
         memory.swap_total_bytes = row.swap_total.or(memory.swap_total_bytes);
         if let (Some(total), Some(free)) = (row.swap_total, row.swap_free) {
@@ -165,8 +154,7 @@ impl Collected {
         if let Some(before) = before
             && let Some(value) = share(before.some_us, row.some_us, since_ms)
         {
-            let full = share(before.full_us, row.full_us, since_ms);
-            self.pressure.push(Point { ts_ms, value, row: full });
+            self.pressure.push(Point { ts_ms, value, row: () });
         }
         self.before = Some(row);
     }
@@ -207,7 +195,6 @@ mod tests {
             swap_total: Some(100),
             swap_free: Some(100 - ts_ms.unsigned_abs() / 10),
             some_us: Some(some_us),
-            full_us: None,
             oom_kill: Some(7 + ts_ms.unsigned_abs() / 300),
         };
         for (ts_ms, available, some_us) in [(0, 900, 5), (100, 300, 10_005), (300, 800, 10_005)] {
@@ -215,7 +202,6 @@ mod tests {
         }
         let memory = collected.finish();
         assert_eq!(memory.used.peak().map(|point| (point.ts_ms, point.value)), Some((100, 700)));
-        assert_eq!(memory.least_available, Some((300, 100)));
         assert_eq!(memory.pressure.peak().map(|point| point.value), Some(1000));
         assert_eq!((memory.waited_us, memory.oom_kills), (Some(10_000), Some(1)));
         assert_eq!(memory.swap_used, Some((30, 300)));

@@ -123,7 +123,8 @@ pub struct AttemptPeak {
 }
 
 impl Timeline {
-    /// Reads a recording. The samples are read once.
+    /// Reads a recording. The samples are read once; twice where more than 48 roles may be among the largest by what the
+    /// table of processes says.
     ///
     /// # Errors
     ///

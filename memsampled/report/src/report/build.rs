@@ -143,8 +143,6 @@ fn of_results(test: &TestResults, curves: &mut Curves) -> TestReport {
         why: joined(test.ended.reason.as_deref(), test.ended.message.as_deref()),
         duration_ns: test.ended.duration_ns,
         memory: test.ended.memory.clone(),
-        tags: test.tags.clone(),
-        repeated: test.repeated.clone(),
         counts: test.attempts.iter().position(is_deciding).unwrap_or(0),
         attempts,
     }
@@ -172,8 +170,6 @@ fn of_usages(usages: Vec<(usize, TestUsage)>, curves: &mut Curves) -> Vec<TestRe
                 why: None,
                 duration_ns: None,
                 memory: None,
-                tags: Vec::new(),
-                repeated: None,
                 attempts: Vec::new(),
                 counts: 0,
             });

@@ -3,7 +3,7 @@
 mod build;
 
 use memsample::Manifest;
-use memsample_runner::results::{EndResults, Memory, Repeated, Results, RoleMemory, Verdict};
+use memsample_runner::results::{EndResults, Memory, Results, RoleMemory, Verdict};
 
 use crate::recorded::limits::GroupLimit;
 use crate::recorded::machine::MachineMemory;
@@ -70,10 +70,6 @@ pub struct TestReport {
     pub duration_ns: Option<u64>,
     /// What the attempt used that counts: the one that decided the verdict; of a recording the largest.
     pub memory: Option<Memory>,
-    /// The words by which it can be selected.
-    pub tags: Vec<String>,
-    /// What all its repetitions used; `None` of a test that ran once.
-    pub repeated: Option<Repeated>,
     /// Its attempts, in order.
     pub attempts: Vec<AttemptReport>,
     /// Which of them counts.
@@ -120,14 +116,6 @@ impl TestReport {
     #[must_use]
     pub fn is_success(&self) -> bool {
         self.verdict.is_none_or(Verdict::is_success)
-    }
-}
-
-impl Part {
-    /// Returns how long it is, in milliseconds.
-    #[must_use]
-    pub fn span_ms(&self) -> u64 {
-        u64::try_from(self.timeline.end_ms.saturating_sub(self.timeline.begin_ms)).unwrap_or(0)
     }
 }
 

@@ -39,12 +39,18 @@ pub fn duration(duration: Duration) -> String {
 
 /// Names an attempt: `name`, `name [2]` of the second repetition, `name (try 3)`.
 pub(crate) fn label(attempt: &Attempt) -> String {
-    let mut label = printable(&attempt.test);
-    if attempt.repetition > 1 {
-        label.push_str(&format!(" [{}]", attempt.repetition));
+    attempt_label(&attempt.test, attempt.repetition, attempt.attempt)
+}
+
+/// The same of the attempt of a test by its numbers, from 1.
+#[must_use]
+pub fn attempt_label(test: &str, repetition: u32, attempt: u32) -> String {
+    let mut label = printable(test);
+    if repetition > 1 {
+        label.push_str(&format!(" [{repetition}]"));
     }
-    if attempt.attempt > 1 {
-        label.push_str(&format!(" (try {})", attempt.attempt));
+    if attempt > 1 {
+        label.push_str(&format!(" (try {attempt})"));
     }
     label
 }
@@ -163,16 +169,6 @@ pub fn memory_lines(memory: Option<&Memory>, roles: &[RoleMemory]) -> Vec<String
         peak("anonymous", memory.anon_peak()),
     ];
     let mut lines = vec![format!("memory: {}", peaks.join(", "))];
-    if let Some(growth) = memory.growth_bytes_per_minute {
-        let sign = if growth < 0 { "-" } else { "" };
-        lines.push(format!("growth: {sign}{} a minute", rounded_size(growth.unsigned_abs())));
-    }
-    if let Some(bytes) = memory.hugetlb_peak_bytes.filter(|&bytes| bytes > 0) {
-        lines.push(format!(
-            "huge pages of the reserved pool: peak ≥{}, which no RSS has",
-            rounded_size(bytes)
-        ));
-    }
     for role in roles {
         lines.push(format!(
             "role {}: RSS peak {}, processes {}",
@@ -181,41 +177,72 @@ pub fn memory_lines(memory: Option<&Memory>, roles: &[RoleMemory]) -> Vec<String
             role.processes
         ));
     }
-    lines.push(format!(
+    lines.extend(memory_notes(memory));
+    lines
+}
+
+/// Says what must be known beside the peaks of a test, a line each: growth, huge pages, what the numbers are from, why
+/// they have no upper bound, CPU time.
+#[must_use]
+pub fn memory_notes(memory: &Memory) -> Vec<String> {
+    let mut notes = Vec::new();
+    if let Some(growth) = memory.growth_bytes_per_minute {
+        let sign = if growth < 0 { "-" } else { "" };
+        notes.push(format!(
+            "growth: {sign}{} a minute of anonymous memory, as the slope over the whole test",
+            rounded_size(growth.unsigned_abs())
+        ));
+    }
+    if let Some(bytes) = memory.hugetlb_peak_bytes.filter(|&bytes| bytes > 0) {
+        notes.push(format!(
+            "huge pages of the reserved pool: peak ≥{}, which no RSS has",
+            rounded_size(bytes)
+        ));
+    }
+    notes.push(format!(
         "from {} samples of {} processes, {} of them known only from their exit records; {} gaps",
         memory.samples, memory.processes, memory.unsampled_processes, memory.gaps
     ));
-    if memory.unbounded_images > 0 {
-        let largest = match (&memory.unbounded_image, memory.unbounded_image_bytes) {
-            (Some(comm), Some(1..)) => {
-                let bytes = rounded_size(memory.unbounded_image_bytes.unwrap_or(0));
-                format!("; the largest is `{}`, which had at least {bytes}", printable(comm))
-            }
-            (Some(comm), _) => {
-                format!("; one was never sampled, and `{}` followed it", printable(comm))
-            }
-            (None, _) => String::new(),
-        };
-        lines.push(format!(
-            "≥: no upper bound, because the kernel does not report the peak of an image that ends with an exec: {} such{largest}",
-            memory.unbounded_images
-        ));
-    }
-    if memory.unattributed_processes > 0 {
-        lines.push(format!(
-            "≥: no upper bound, because processes may belong to it of which that is not known: {}",
-            memory.unattributed_processes
-        ));
-    }
+    notes.extend(no_upper_bound(memory).into_iter().map(|why| format!("≥: {why}")));
     let unknown = || "not known".to_owned();
     let count = |count: Option<u64>| count.map_or_else(unknown, |count| count.to_string());
-    lines.push(format!(
+    notes.push(format!(
         "CPU {}, page faults {} minor and {} major",
         memory.cpu_ns.map_or_else(unknown, |ns| duration(Duration::from_nanos(ns))),
         count(memory.minor_faults),
         count(memory.major_faults)
     ));
-    lines
+    notes
+}
+
+/// Says why the sums of a test have no upper bound, a sentence each; none where nothing takes it away.
+#[must_use]
+pub fn no_upper_bound(memory: &Memory) -> Vec<String> {
+    let mut reasons = Vec::new();
+    if memory.unbounded_images > 0 {
+        let largest = match (&memory.unbounded_image, memory.unbounded_image_bytes) {
+            (Some(comm), Some(bytes @ 1..)) => format!(
+                "; the largest is `{}`, which had at least {}",
+                printable(comm),
+                rounded_size(bytes)
+            ),
+            (Some(comm), _) => {
+                format!("; one was never sampled, and `{}` followed it", printable(comm))
+            }
+            (None, _) => String::new(),
+        };
+        reasons.push(format!(
+            "no upper bound, because the kernel does not report the peak of an image that ends with an exec: {} such{largest}",
+            memory.unbounded_images
+        ));
+    }
+    if memory.unattributed_processes > 0 {
+        reasons.push(format!(
+            "no upper bound, because processes may belong to it of which that is not known: {}",
+            memory.unattributed_processes
+        ));
+    }
+    reasons
 }
 
 /// Describes what the control group of a test had, in a line or two.
@@ -258,16 +285,25 @@ pub(crate) fn unmapped(group: &GroupUse) -> Option<String> {
 
 /// Describes the peak of proportional sets, of how much of the resident memory it tells and how old it is.
 fn pss(memory: &Memory) -> String {
-    let Some(bytes) = memory.pss_peak_bytes else {
+    match memory.pss_peak_bytes {
+        Some(bytes) => format!("{} ({})", rounded_size(bytes), pss_note(memory)),
+        None => pss_note(memory),
+    }
+}
+
+/// Says how much of the resident memory the peak of proportional sets tells and how old it is, or why there is none.
+#[must_use]
+pub fn pss_note(memory: &Memory) -> String {
+    if memory.pss_peak_bytes.is_none() {
         let why = memory.pss_missing.as_ref();
-        return format!("not measured{}", why.map_or(String::new(), |why| format!(" ({why})")));
-    };
+        let why = why.map_or(String::new(), |why| format!(" ({})", printable(why)));
+        return format!("not measured{why}");
+    }
     let covered = memory.pss_peak_covered_bytes.unwrap_or(0);
     let percent =
         (u128::from(covered) * 100).checked_div(memory.pss_peak_rss_bytes.unwrap_or(0).into());
     format!(
-        "{} (read for {} % of the RSS then, at most {} ms before)",
-        rounded_size(bytes),
+        "read for {} % of the RSS then, at most {} ms before",
         percent.unwrap_or(0),
         memory.pss_peak_age_ms.unwrap_or(0)
     )

@@ -2,12 +2,11 @@
 
 use std::fmt::Write as _;
 
-use memsample_input::{count, printable, rounded_size, shortened};
+use memsample_input::{count, folded, printable, rounded_size, shortened};
 use memsample_leaks::{Judgement, MIN_SAMPLES, Rate, RoleJudgement, Verdict};
 use unicode_width::UnicodeWidthStr;
 
 use super::found::{Found, Reached, Told, ToldSeries, is_short};
-use crate::text::folded;
 
 /// Columns of a text that is read elsewhere than on a terminal.
 const WIDTH: usize = 120;

@@ -15,10 +15,9 @@ use memsample_inherited::{print, tell};
 
 use crate::exit::ExitCode;
 use crate::plain_table::{terminal_width, width};
-use crate::text::folded;
 use crate::{recording_path, summary};
 pub(crate) use args::{PeaksArgs, PeaksBy};
-use memsample_input::printable;
+use memsample_input::{folded, printable};
 use print::Row;
 
 /// Marks without a counterpart that are named.

@@ -8,8 +8,8 @@ use serde::Serialize;
 
 use super::PeaksBy;
 use crate::plain_table::Fitted;
-use crate::text::{AT_LEAST, cut_command, folded};
-use memsample_input::{printable, rounded_size, shortened};
+use crate::text::{AT_LEAST, cut_command};
+use memsample_input::{folded, printable, rounded_size, shortened};
 
 /// One row. Its keys are part of the interface: see docs/commands.md.
 #[derive(Serialize)]

@@ -17,15 +17,15 @@ pub(super) fn unit(part: &Part) -> u64 {
     if numbers.into_iter().all(|bytes| bytes.is_multiple_of(page)) { page } else { 1 }
 }
 
-/// Returns the curves of all parts.
-pub(super) fn encoded(report: &Report) -> io::Result<String> {
+/// Returns the curves of all parts, whose numbers are whole in these units.
+pub(super) fn encoded(report: &Report, units: &[u64]) -> io::Result<String> {
     let mut encoder = DeflateEncoder::new(Vec::new(), Compression::default());
-    for part in &report.parts {
+    for (part, unit) in report.parts.iter().zip(units) {
         encoder.write_all(&of_part(
             &part.timeline.machine,
             part.timeline.begin_ms,
             part.timeline.layers.len(),
-            unit(part),
+            *unit,
         ))?;
     }
     Ok(STANDARD.encode(encoder.finish()?))

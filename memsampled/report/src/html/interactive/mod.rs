@@ -11,7 +11,7 @@ use memsample::MarkKind;
 use serde_json::json;
 
 use super::colours;
-use super::machine::bands;
+use super::machine::Band;
 use crate::report::{Part, Report};
 use crate::wording::name;
 
@@ -30,10 +30,12 @@ pub(super) fn style() -> Markup {
 
 /// Returns the data and the scripts, for the end of the page. Without the curves, which it does not compute but
 /// compress, the still pictures remain.
-pub(super) fn scripts(report: &Report) -> Markup {
-    let Ok(curves) = curves::encoded(report) else { return html! {} };
-    let parts = report.parts.iter().enumerate().map(|(index, part)| described(report, part, index));
-    let parts: Vec<serde_json::Value> = parts.collect();
+pub(super) fn scripts(report: &Report, bands: &[Vec<Band>]) -> Markup {
+    let units: Vec<u64> = report.parts.iter().map(curves::unit).collect();
+    let Ok(curves) = curves::encoded(report, &units) else { return html! {} };
+    let parts = report.parts.iter().zip(bands).zip(&units);
+    let parts: Vec<serde_json::Value> =
+        parts.map(|((part, bands), unit)| described(part, bands, *unit)).collect();
     // Nothing in a name ends the script or the comment around it.
     let parts = json!(parts).to_string().replace('<', "\\u003c").replace('>', "\\u003e");
     only_with_scripts(&html! {
@@ -45,13 +47,13 @@ pub(super) fn scripts(report: &Report) -> Markup {
 }
 
 /// Returns what a script must know of a part beside its curves. Times are in milliseconds since its begin.
-fn described(report: &Report, part: &Part, index: usize) -> serde_json::Value {
+fn described(part: &Part, bands: &[Band], unit: u64) -> serde_json::Value {
     let layers = &part.timeline.layers;
     let begin_ms = part.timeline.begin_ms;
     let names: Vec<String> = layers.iter().map(|layer| name(&layer.name, MAX_NAME)).collect();
     let colours: Vec<&str> =
         (0..layers.len()).map(|index| colours::layer(index, layers.len())).collect();
-    let tests: Vec<_> = (bands(report, part, index).into_iter())
+    let tests: Vec<_> = (bands.iter())
         .map(|band| {
             let (begin, end) = (band.begin_ms - begin_ms, band.end_ms - begin_ms);
             json!([name(&band.name, MAX_NAME), begin, end, band.lane, band.is_success])
@@ -63,7 +65,7 @@ fn described(report: &Report, part: &Part, index: usize) -> serde_json::Value {
     json!({
         "layers": names,
         "colours": colours,
-        "unit": curves::unit(part),
+        "unit": unit,
         "tests": tests,
         "events": events,
         "limit": part.machine.total_bytes,
