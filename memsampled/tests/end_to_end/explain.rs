@@ -6,6 +6,7 @@ use serde_json::Value;
 use tempfile::tempdir;
 
 use crate::command::{memsample, runs};
+use crate::report_outputs::check_json;
 
 const MIB: u64 = 1 << 20;
 
@@ -44,7 +45,7 @@ fn run(directory: &Path, name: &str, grown: u64) {
 fn explained(directory: &Path, arguments: &[&str]) -> Value {
     let ended = memsample(directory, &[&["explain"], arguments, &["--json"]].concat());
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    ended.json()
+    check_json("explain", ended.stdout.as_bytes())
 }
 
 /// Slow: eight seconds.

@@ -30,6 +30,7 @@ mod import;
 mod inherited_limits;
 mod inherited_streams;
 mod interface;
+mod json_schemas;
 mod leaks;
 mod marked_tests;
 mod measured;

@@ -1,5 +1,6 @@
 //! What programs check reports with: the JSON schema, and the XML schema of Jenkins' xUnit plugin.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::process::{Command, Stdio};
 
@@ -11,6 +12,23 @@ fn schema(name: &str) -> jsonschema::Validator {
     let schema: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
     jsonschema::meta::validate(&schema).unwrap();
     jsonschema::validator_for(&schema).unwrap()
+}
+
+/// Checks that a value has every key that a schema in docs knows and no other. An example in which everything is known
+/// shows that way that a type and its schema have the same keys.
+#[track_caller]
+pub(crate) fn check_every_key(name: &str, example: &impl serde::Serialize) {
+    let path = format!("{}/../docs/{name}.schema.json", env!("CARGO_MANIFEST_DIR"));
+    let schema: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let parts = schema["$defs"].as_object().unwrap().iter().map(|(name, part)| (&**name, part));
+    for (part, of) in parts.chain([("the whole", &schema)]) {
+        let properties: BTreeSet<&str> =
+            of["properties"].as_object().unwrap().keys().map(String::as_str).collect();
+        let required = of["required"].as_array().unwrap().iter().filter_map(Value::as_str);
+        assert_eq!(properties, required.collect(), "{part}");
+        assert_eq!(of["additionalProperties"], false, "{part}");
+    }
+    check_json(name, &serde_json::to_vec(example).unwrap());
 }
 
 /// Returns the validator of `results.json`.
