@@ -48,14 +48,17 @@ def run(tmp_path_factory):
     return directory / "runs" / "one"
 
 
-@pytest.fixture(scope="module")
-def seen(run, tmp_path_factory):
-    """What Chromium shows of the report, as Jenkins serves it and with scripts."""
-    pictures = tmp_path_factory.mktemp("pictures")
-    command = ["node", BROWSER / "open.mjs", run / "report.html", pictures]
+def opened(file, pictures):
+    """Returns what Chromium shows of a file, as Jenkins serves it and with scripts."""
+    command = ["node", BROWSER / "open.mjs", file, pictures]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert ended.returncode == 0, ended.stderr
     return json.loads(ended.stdout)
+
+
+@pytest.fixture(scope="module")
+def seen(run, tmp_path_factory):
+    return opened(run / "report.html", tmp_path_factory.mktemp("pictures"))
 
 
 def test_slow_the_numbers_are_those_of_the_results(run, seen):
@@ -111,6 +114,10 @@ def test_slow_where_scripts_run_it_is_interactive_and_accessible(seen):
         assert view["filtered"] == 0
         # Without a graphics card, and beside other work.
         assert view["framesPerSecond"] > 10
+        # The charts of the tests zoom as that of the machine does.
+        assert view["charts"] >= 3 and "resident sets" in view["toldOfTest"], view
+        whole, near, again = view["zoomed"]
+        assert near < 0.6 * whole and abs(again - whole) < 0.001, view
 
 
 def test_text_and_markdown_say_the_same(run):
@@ -126,3 +133,61 @@ def test_text_and_markdown_say_the_same(run):
     markdown = say("--markdown")
     assert "&lt;img src=x" in markdown and "<img" not in markdown
     assert markdown.index("| ❌ failed | fails") < markdown.index("| passed | grows")
+
+
+# The first holds as many MiB as LARGE says, the second always the same; both say so with markup in their names.
+COMPARED = """
+name = "compared"
+[defaults]
+sandbox = "none"
+
+[[test]]
+name = "grows <i>"
+command = ["python3", "-S", "-c", "import time; a = [b'x' * (1 << 20) for _ in range(LARGE)]; time.sleep(.4)"]
+
+[[test]]
+name = "same"
+command = ["python3", "-S", "-c", "import time; a = b'x' * (32 << 20); time.sleep(.4)"]
+"""
+
+
+@pytest.fixture(scope="module")
+def sides(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("sides")
+    for name, large in [("base", 40), ("head", 60)]:
+        suite = directory / f"{name}.toml"
+        suite.write_text(COMPARED.replace("LARGE", str(large)))
+        command = [MEMSAMPLE, "run", suite, "--out", directory / "runs", "--name", name, "--repeat", "5"]
+        subprocess.run(command, capture_output=True, check=True)
+    return directory
+
+
+def test_slow_a_comparison_shows_the_numbers_of_both_sides_complete_and_accessible(sides, tmp_path):
+    html = sides / "compare.html"
+    command = [MEMSAMPLE, "compare", "--base", "runs/base", "--head", "runs/head", "--html", html, "--json"]
+    ended = subprocess.run(command, capture_output=True, text=True, cwd=sides)
+    assert ended.returncode == 20, ended.stderr
+    comparison = json.loads(ended.stdout)
+    seen = opened(html, tmp_path)
+    for view in seen["jenkins"]:
+        assert view["console"] == [] and (view["scripts"], view["styles"]) == (0, 0), view
+        # Of each test both sides over each other, and the repeats.
+        assert view["tables"] >= 2 and "grows <i>" in view["text"] and view["linked"] == ["grows <i>"], view
+        assert view["pictures"] >= 2 and view["areas"] >= 2
+    numbers = seen["jenkins"][0]["numbers"]
+    for side in ["base", "head"]:
+        assert [int(it) for it in numbers[f"{side}_bytes"]] == [it[f"{side}_bytes"] for it in comparison["comparisons"]]
+        results = json.loads((sides / "runs" / side / "results.json").read_text())
+        peaks = {
+            test["name"]: sorted(attempt["memory"]["rss_peak_bytes"] for attempt in test["attempts"])
+            for test in results["tests"]
+        }
+        expected = [peak for it in comparison["comparisons"] for peak in peaks[it["test"]]]
+        shown = [int(it) for it in numbers[f"{side}_repeat"]]
+        assert sorted(shown[:5]) + sorted(shown[5:]) == expected
+    for view in seen["scripts"]:
+        assert view["console"] == [] and view["violations"] == [] and view["rules"] > 30, view
+        assert view["charts"] == 2 and view["toldOfTest"].startswith("at ") and "head" in view["toldOfTest"], view
+        whole, near, again = view["zoomed"]
+        assert near < 0.6 * whole and abs(again - whole) < 0.001, view
+        assert view["filtered"] == 0

@@ -27,10 +27,17 @@ pub(crate) struct Key {
 
 /// A number of one repeat.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Number {
-    pub(crate) bytes: BoundedBytes,
+pub struct Number {
+    /// What was measured, within its bounds.
+    pub bytes: BoundedBytes,
     /// Whether all tests were run, and not those that had been suspect.
-    pub(crate) is_first: bool,
+    pub is_first: bool,
+    /// The run that it is of, by its position among those of its side.
+    pub run: usize,
+    /// Which repetition of that run it is, from 1.
+    pub repetition: u32,
+    /// Which attempt of the repetition, from 1.
+    pub attempt: u32,
 }
 
 /// The numbers of one quantity of a test, and the repeats that have none.
@@ -57,10 +64,10 @@ pub(crate) fn numbers(
     quantities: &[Quantity],
     with_roles: bool,
 ) -> BTreeMap<Key, Numbers> {
-    let mut ordered: Vec<&Run> = runs.iter().collect();
-    ordered.sort_by_key(|run| (run.results.origin.only_suspects, run.results.started));
+    let mut ordered: Vec<(usize, &Run)> = runs.iter().enumerate().collect();
+    ordered.sort_by_key(|(_, run)| (run.results.origin.only_suspects, run.results.started));
     let mut numbers: BTreeMap<Key, Numbers> = BTreeMap::new();
-    for run in ordered {
+    for (index, run) in ordered {
         let is_first = !run.results.origin.only_suspects;
         for test in &run.results.tests {
             let key = |role: Option<&str>, quantity| Key {
@@ -76,7 +83,13 @@ pub(crate) fn numbers(
                     match bytes.filter(|bytes| bytes.lower > 0) {
                         _ if !came_to_its_end => of.failed += 1,
                         None => of.not_measured += 1,
-                        Some(bytes) => of.numbers.push(Number { bytes, is_first }),
+                        Some(bytes) => of.numbers.push(Number {
+                            bytes,
+                            is_first,
+                            run: index,
+                            repetition: attempt.repetition,
+                            attempt: attempt.attempt,
+                        }),
                     }
                 };
                 let memory: Option<&Memory> = attempt.ended.memory.as_ref();

@@ -146,6 +146,14 @@ impl<R: Clone> Curve<R> {
             .reduce(|largest, next| if next.value > largest.value { next } else { largest })
     }
 
+    /// Returns the times in milliseconds since `begin_ms`.
+    #[must_use]
+    pub fn since(&self, begin_ms: i64) -> Self {
+        let shifted = |point: &Point<R>| Point { ts_ms: point.ts_ms - begin_ms, ..point.clone() };
+        let lines = self.lines.iter().map(|line| line.iter().map(shifted).collect());
+        Self { lines: lines.collect() }
+    }
+
     /// Returns the times and values of each line.
     pub fn pairs(&self) -> impl Iterator<Item = impl Iterator<Item = (i64, u64)>> {
         self.lines.iter().map(|line| line.iter().map(|point| (point.ts_ms, point.value)))

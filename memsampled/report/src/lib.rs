@@ -11,6 +11,7 @@
 //!   table of processes leaves open which roles are the largest.
 //! - [`report`]: the model of a report. Every number that is shown is in there; drawing leaves points out and places what
 //!   is drawn.
+//! - [`side_by_side`]: the model of a comparison, with the curves and the repeats of both sides.
 //! - [`html`], [`markdown`], [`text`]: what a person reads.
 //!
 //! docs/report.md describes what a report shows.
@@ -21,8 +22,10 @@ pub mod html;
 pub mod markdown;
 pub mod recorded;
 pub mod report;
+pub mod side_by_side;
 mod sparkline;
 pub mod text;
 mod wording;
 
 pub use report::{Report, Source};
+pub use side_by_side::SideBySide;

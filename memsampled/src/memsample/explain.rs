@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use memsample::Recording;
 use memsample::view::At;
 use memsample_explain::{Question, explain, explain_recording, text};
 use memsample_inherited::{print, tell};
@@ -16,7 +15,7 @@ use crate::json_output::JsonArgs;
 use crate::plain_table::terminal_width;
 use crate::recording_path;
 use crate::run_or_recording::{RunOrRecording, ended_results};
-use crate::summary::note_recovery;
+use crate::summary::{note_recovery, open_or_note};
 
 /// Columns of a text that is read elsewhere than on a terminal.
 const WIDTH: usize = 80;
@@ -55,7 +54,7 @@ pub(crate) fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
         RunOrRecording::Run(directory) => {
             let results = ended_results(&directory)?;
             let base = args.base.as_deref().map(base).transpose()?;
-            let open = |recording: &str| open(&directory.join(recording));
+            let open = |recording: &str| open_or_note(&directory.join(recording));
             explain(&results, &question, base.as_ref(), open)?
         }
         RunOrRecording::Recording if args.test.is_some() || args.base.is_some() => {
@@ -81,19 +80,5 @@ fn base(named: &Path) -> anyhow::Result<Results> {
     match (runs.pop(), runs.len()) {
         (Some(found), 0) => Ok(found.run.results),
         (_, more) => bail!("--base: these are {} runs, and one is compared with", more + 1),
-    }
-}
-
-/// Opens the recording of a run. Without it there is still something to say.
-fn open(path: &Path) -> Option<Recording> {
-    match Recording::open(path) {
-        Ok((recording, recovery)) => {
-            note_recovery(recovery);
-            Some(recording)
-        }
-        Err(error) => {
-            tell(format!("note: {:#}", anyhow::Error::from(error)));
-            None
-        }
     }
 }

@@ -1,7 +1,7 @@
 //! `memsample summary`: the largest processes of a recording, its losses and its cost.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use memsample::analysis::{LargestProcess, largest_processes};
@@ -63,6 +63,20 @@ pub(crate) fn note_recovery(recovery: Recovery) {
             tell("note: the recording is still being written; this is its state at the last flush");
         }
         _ => {}
+    }
+}
+
+/// Opens a recording without which there is still something to say: why it cannot be opened is a note.
+pub(crate) fn open_or_note(path: &Path) -> Option<Recording> {
+    match Recording::open(path) {
+        Ok((recording, recovery)) => {
+            note_recovery(recovery);
+            Some(recording)
+        }
+        Err(error) => {
+            tell(format!("note: {:#}", anyhow::Error::from(error)));
+            None
+        }
     }
 }
 

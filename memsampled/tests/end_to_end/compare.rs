@@ -1,6 +1,6 @@
 //! Releases whose memory is known, compared as a user does it.
 
-use crate::command::memsample;
+use crate::command::{memsample, shell};
 use crate::report_outputs::check_json;
 use serde_json::Value;
 use tempfile::tempdir;
@@ -86,6 +86,72 @@ fn what_cannot_be_compared_says_why() {
     }
 }
 
+/// Returns how often a text is in another one.
+fn count(page: &str, text: &str) -> usize {
+    page.matches(text).count()
+}
+
+#[test]
+fn a_comparison_is_one_file_and_says_what_it_lacks() {
+    let directory = tempdir().unwrap();
+    let path = directory.path();
+    let hostile = "</script><b>--> \u{202e}\\\"x";
+    let suite = format!(
+        "name = \"one\"\n[defaults]\nsandbox = \"none\"\n[[test]]\nname = {}\ncommand = [\"sleep\", \"0.3\"]\n",
+        serde_json::to_string(hostile).unwrap()
+    );
+    std::fs::write(path.join("suite.toml"), suite).unwrap();
+    for name in ["base", "head"] {
+        let ended = memsample(path, &["run", "suite.toml", "--name", name]);
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    }
+    let sides = ["compare", "--base", "base", "--head", "head", "--html"];
+    let page = |file: &str| std::fs::read_to_string(path.join(file)).unwrap();
+
+    // One repeat a side has no interval, and both curves.
+    let ended = memsample(path, &[&sides[..], &["one.html"]].concat());
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let one = page("one.html");
+    for said in ["? cannot tell", "too few repeats for an interval", "compared-0", "</html>"] {
+        assert!(one.contains(said), "{said}");
+    }
+    // Two scripts with data and two that run; nothing in a name ends them or the comment around them.
+    for (mark, times) in [("<script", 4), ("</script>", 4), ("-->", 2), ("<noscript>", 4)] {
+        assert_eq!(count(&one, mark), times, "{mark}");
+    }
+    assert!(!one.contains(['\u{202e}', '\u{0}']) && !one.contains("is not known: no recording"));
+
+    // Without the recording of a side its curve is missing, and that is said.
+    let recording = path.join("runs/head/recording");
+    std::fs::rename(&recording, path.join("away")).unwrap();
+    let ended = memsample(path, &[&sides[..], &["half.html"]].concat());
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(ended.stderr.contains("note: "), "{}", ended.stderr);
+    assert!(page("half.html").contains("The memory over time of the head is not known"));
+    std::fs::rename(path.join("away"), &recording).unwrap();
+    std::fs::write(recording.join("samples.parquet"), "nothing").unwrap();
+    let ended = memsample(path, &[&sides[..], &["damaged.html"]].concat());
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(page("damaged.html").contains("cannot be read, so that memory over time is missing"));
+
+    // What cannot be written is said, and nothing is left.
+    std::fs::create_dir(path.join("directory")).unwrap();
+    for (file, message) in [("directory", "it is a directory"), ("absent/x.html", "cannot write")] {
+        let ended = memsample(path, &[&sides[..], &[file]].concat());
+        assert_eq!((ended.code, ended.stdout.as_str()), (Some(1), ""), "{file}");
+        assert!(ended.stderr.contains(message), "{file}: {}", ended.stderr);
+    }
+    assert_eq!(std::fs::read_dir(path.join("directory")).unwrap().count(), 0);
+
+    // Whatever becomes of the text beside it.
+    let line = "$MEMSAMPLE compare --base base --head head --html piped.html | true; $MEMSAMPLE compare --base base --head \
+                head --html two.html > /dev/full; echo $?";
+    let ended = shell(path, line);
+    assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
+    assert!(page("piped.html").ends_with("</html>") && page("two.html").ends_with("</html>"));
+    assert_ne!(ended.stdout.trim(), "0", "{}", ended.stderr);
+}
+
 /// Puts `value` in place of every value of a key.
 fn replace(json: &mut Value, key: &str, value: &Value) {
     match json {
@@ -124,7 +190,7 @@ fn releases_have_a_trend_and_a_history() {
         std::fs::write(run.join("results.json"), results.to_string()).unwrap();
     }
     let ended = memsample(path, &["trend", "archive", "--json"]);
-    let trend = ended.json();
+    let trend = check_json("trend", ended.stdout.as_bytes());
     let changes = &trend["tests"][0]["changes"];
     assert_eq!((ended.code, changes.as_array().unwrap().len()), (Some(0), 1), "{trend:#}");
     assert_eq!(changes[0]["release"], "v7");

@@ -43,7 +43,7 @@ pub(crate) const PACKAGES: [(&str, &[&str]); 18] = [
             "releases",
             "history trend",
             "comparison",
-            "report",
+            "repeats report",
         ],
     ),
     (
@@ -79,7 +79,7 @@ pub(crate) const PACKAGES: [(&str, &[&str]); 18] = [
     ),
     (
         "memsampled/report/src/lib.rs",
-        &["curve", "recorded sparkline", "report", "wording", "html markdown text"],
+        &["curve", "recorded sparkline", "report side_by_side", "wording", "html markdown text"],
     ),
     (
         "memsampled/top/src/lib.rs",
@@ -120,9 +120,10 @@ pub(crate) const PACKAGES: [(&str, &[&str]); 18] = [
             "exit",
             "child config_args duration json_output known_recordings live_terminal pattern plain_table reference share signals text",
             "command_hint command_line command_usage instant recording_path",
-            "compare doctor ls recover run_or_recording summary",
-            "control explain export leaks peaks report store trend view",
-            "record",
+            "doctor ls recover run_or_recording summary",
+            "control export leaks peaks report store view",
+            "compare record",
+            "explain trend",
             "exec import run serve session top",
         ],
     ),

@@ -3,7 +3,7 @@
 mod markdown;
 mod text;
 mod trend;
-mod wording;
+pub mod wording;
 
 pub use markdown::markdown;
 pub use text::text;

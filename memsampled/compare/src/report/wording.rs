@@ -6,12 +6,14 @@ use crate::comparison::{Compared, Comparison};
 use crate::decision::{NoUse, Verdict};
 
 /// Formats a change: `+5.0 %`.
-pub(super) fn change(compared: &Compared) -> String {
+#[must_use]
+pub fn change(compared: &Compared) -> String {
     format!("{:+.1} %", compared.change_percent)
 }
 
 /// Formats the interval of a change: `+4.8 to +5.2 %`; `-` where two numbers are too few for one.
-pub(super) fn interval(compared: &Compared) -> String {
+#[must_use]
+pub fn interval(compared: &Compared) -> String {
     // Two against two have one of 67 %, which says little; one against one has none.
     if compared.confidence_percent < 50.0 {
         return "-".to_owned();
@@ -20,7 +22,8 @@ pub(super) fn interval(compared: &Compared) -> String {
 }
 
 /// Names what was compared, on one line: `net/ping`, `net/ping, role cc`, `net/ping, pss_peak`.
-pub(super) fn name(comparison: &Comparison, compared: &Compared) -> String {
+#[must_use]
+pub fn name(comparison: &Comparison, compared: &Compared) -> String {
     let runs = comparison.base.iter().chain(&comparison.head);
     let has_suites = runs.clone().any(|run| run.suite != compared.suite);
     let mut name = match has_suites {
@@ -37,7 +40,8 @@ pub(super) fn name(comparison: &Comparison, compared: &Compared) -> String {
 }
 
 /// Says what more repeats would do; `None` where it is decided.
-pub(super) fn more(compared: &Compared) -> Option<String> {
+#[must_use]
+pub fn more(compared: &Compared) -> Option<String> {
     let (base, head) = (compared.more_base_repeats, compared.more_head_repeats);
     match (compared.no_use, base.max(head)) {
         (Some(NoUse::BelowFloor), _) => {
@@ -55,13 +59,15 @@ pub(super) fn more(compared: &Compared) -> Option<String> {
 }
 
 /// Counts the verdicts: `1 worse, 0 suspect, 2 better, 3 cannot tell, 8 same`.
-pub(super) fn counts(comparison: &Comparison) -> String {
+#[must_use]
+pub fn counts(comparison: &Comparison) -> String {
     let count = |verdict: Verdict| format!("{} {}", comparison.count(verdict), verdict.words());
     Verdict::BY_ATTENTION.map(count).join(", ")
 }
 
 /// What must be known of the numbers, a sentence each.
-pub(super) fn notes(comparison: &Comparison) -> Vec<String> {
+#[must_use]
+pub fn notes(comparison: &Comparison) -> Vec<String> {
     let mut notes = Vec::new();
     for difference in &comparison.different {
         notes.push(format!("allowed to differ: {}", printable(&difference.to_string())));

@@ -14,6 +14,17 @@ pub(super) fn sizes(top: u64) -> Vec<u64> {
     multiples(step(top, unit), top)
 }
 
+/// Returns round sizes from `least` to `most`.
+pub(super) fn sizes_between(least: u64, most: u64) -> Vec<u64> {
+    let span = most.saturating_sub(least);
+    let mut unit = 1_u64;
+    while span / VALUES >= unit * 1024 {
+        unit *= 1024;
+    }
+    let step = step(span, unit).max(1);
+    (least.div_ceil(step)..=most / step).map(|count| count * step).collect()
+}
+
 /// Returns round shares in 1/10000 up to `top`, without 0.
 pub(super) fn shares(top: u64) -> Vec<u64> {
     const STEPS: [u64; 12] = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000];
@@ -81,6 +92,8 @@ mod tests {
         assert_eq!(sizes(1300 << 20), mib(&[512, 1024]));
         assert_eq!(sizes(7 << 30), [2 << 30, 4 << 30, 6 << 30]);
         assert_eq!((sizes(0), sizes(3)), (vec![], vec![1, 2, 3]));
+        assert_eq!(sizes_between(99 << 20, 109 << 20), mib(&[100, 102, 104, 106, 108]));
+        assert_eq!(sizes_between(5, 5), [5]);
         assert_eq!(times(12_000), [0, 5000, 10_000]);
         assert_eq!(times(0), [0]);
         assert_eq!(times(86_400_000).len(), 5);

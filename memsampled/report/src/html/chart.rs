@@ -78,7 +78,7 @@ impl Chart<'_> {
 }
 
 /// Formats a round size, such as 1.25 GiB, with as many digits as it has.
-fn round_size(bytes: u64) -> String {
+pub(super) fn round_size(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
     let (mut number, mut unit) = (bytes as f64, 0);
     while number >= 1024.0 && unit + 1 < UNITS.len() {

@@ -7,10 +7,12 @@ use memsample_input::{count, rounded_size};
 use super::chart::{Chart, Unit, anchor, text};
 use super::colours;
 use super::frame::Frame;
+use super::interactive::{Interactive, InteractiveLayer, Kind, Over, Table};
 use super::numbers::{known_size, size};
 use super::shapes::{area, line};
 use super::stack;
 use crate::recorded::marks::RecordedEvent;
+use crate::recorded::timeline::{Layer, Timeline};
 use crate::report::{Part, Report};
 use crate::wording::{self, event, name, percent, share, since};
 
@@ -26,6 +28,8 @@ const LANES: usize = 4;
 const LANE_HEIGHT: i64 = 18;
 /// Bands of tests that are drawn: the longest.
 const MAX_BANDS: usize = 400;
+/// Characters of a name in a picture that can be zoomed.
+const MAX_NAME: usize = 60;
 /// Events and control groups that are listed.
 const MAX_EVENTS: usize = 50;
 const MAX_GROUPS: usize = 10;
@@ -86,6 +90,36 @@ pub(super) fn machine(part: &Part, index: usize, bands: &[Band]) -> Markup {
         (pressure(part, index))
         (limits(part))
         (listed(part))
+    }
+}
+
+/// Returns what scripts draw in place of the picture.
+pub(super) fn interactive(part: &Part, index: usize, bands: &[Band]) -> Interactive {
+    let Timeline { layers, begin_ms, machine, .. } = &part.timeline;
+    let begin_ms = *begin_ms;
+    let page_bytes = part.manifest.provenance.machine.page_bytes.unwrap_or(1);
+    let table = Table::stacked(machine, begin_ms, layers.len(), page_bytes);
+    let of = |(place, layer): (usize, &Layer)| InteractiveLayer {
+        name: name(&layer.name, MAX_NAME),
+        colour: colours::layer(place, layers.len()),
+        is_line: false,
+    };
+    let test = |band: &Band| {
+        let (begin, end) = (band.begin_ms - begin_ms, band.end_ms - begin_ms);
+        (name(&band.name, MAX_NAME), begin, end, band.lane, band.is_success)
+    };
+    let event = |it: &RecordedEvent| (it.ts_ms - begin_ms, it.kind == MarkKind::OomKill);
+    Interactive {
+        id: format!("machine-{index}"),
+        kind: Kind::Stack,
+        curves: vec![(table, layers.iter().enumerate().map(of).collect())],
+        over: Over {
+            tests: bands.iter().map(test).collect(),
+            events: part.marks.events.iter().map(event).collect(),
+            limit: part.machine.total_bytes.map(|bytes| (bytes, "limit")),
+            details: Some(format!("roles-{index}")),
+            still: Some("with what the machine has used"),
+        },
     }
 }
 

@@ -8,11 +8,11 @@ use memsample_runner::results::SuiteOutcome;
 use memsample_runner::results::wording::duration;
 
 use super::environment::environment;
-use super::interactive;
-use super::machine::{Band, bands, machine};
+use super::interactive::{self, Interactive};
+use super::machine::{self, Band, bands, machine};
 use super::processes::processes;
 use super::sampling::sampling;
-use super::test::test;
+use super::test;
 use super::test_table::tests;
 use crate::report::{Part, Report};
 use crate::wording::{by_attention, counts, name, since};
@@ -22,44 +22,86 @@ const MAX_TESTS: usize = 300;
 /// Notes that are shown.
 const MAX_NOTES: usize = 100;
 
+/// A page: what all reports have in common around what they show.
+pub(super) struct Page<'a> {
+    pub(super) title: &'a str,
+    pub(super) summary: Markup,
+    /// The ids and the headings of its sections.
+    pub(super) contents: &'a [(&'a str, &'a str)],
+    pub(super) main: Markup,
+    /// What scripts draw in place of still pictures.
+    pub(super) charts: &'a [Interactive],
+}
+
+impl Page<'_> {
+    pub(super) fn draw(&self) -> String {
+        let page = html! {
+            (DOCTYPE)
+            html lang="en" {
+                head {
+                    meta charset="utf-8";
+                    meta name="viewport" content="width=device-width, initial-scale=1";
+                    meta name="color-scheme" content="light dark";
+                    meta name="generator" content={ "memsample " (env!("CARGO_PKG_VERSION")) };
+                    title { (self.title) ": memory" }
+                    (interactive::style())
+                }
+                body {
+                    header {
+                        h1 { (self.title) }
+                        (self.summary)
+                    }
+                    nav aria-label="Sections" {
+                        p {
+                            @for (index, (id, heading)) in self.contents.iter().enumerate() {
+                                @if index > 0 { " · " }
+                                a href={ "#" (id) } { (heading) }
+                            }
+                        }
+                    }
+                    main { (self.main) }
+                    (interactive::scripts(self.charts))
+                }
+            }
+        };
+        page.into_string()
+    }
+}
+
 /// Returns a report as one HTML file.
 #[must_use]
 pub fn html(report: &Report) -> String {
-    let title = name(&report.title, 100);
-    let parts_with_places = report.parts.iter().enumerate();
     let bands: Vec<Vec<Band>> =
-        parts_with_places.map(|(index, part)| bands(report, part, index)).collect();
-    let page = html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta name="color-scheme" content="light dark";
-                meta name="generator" content={ "memsample " (env!("CARGO_PKG_VERSION")) };
-                title { (title) ": memory" }
-                (interactive::style())
-            }
-            body {
-                header {
-                    h1 { (title) }
-                    (summary(report))
-                }
-                nav aria-label="Sections" { (contents(report)) }
-                main {
-                    @if !report.tests.is_empty() { section { h2 id="tests-heading" { "Tests" } (tests(report)) } }
-                    (parts(report, "machine", "The machine over time", |part, index| machine(part, index, bands.get(index).map_or(&[], Vec::as_slice))))
-                    (parts(report, "processes", "The largest processes", |part, _| processes(part)))
-                    @if !report.tests.is_empty() { (each_test(report)) }
-                    (parts(report, "sampling", "How it was sampled", |part, _| sampling(part)))
-                    section { h2 id="environment" { "Environment" } (environment(report)) }
-                    (reading())
-                }
-                (interactive::scripts(report, &bands))
-            }
-        }
+        report.parts.iter().enumerate().map(|(index, part)| bands(report, part, index)).collect();
+    let of_part = |index: usize| bands.get(index).map_or(&[][..], Vec::as_slice);
+    let shown = shown_tests(report);
+    let main = html! {
+        @if !report.tests.is_empty() { section { h2 id="tests-heading" { "Tests" } (tests(report)) } }
+        (parts(report, "machine", "The machine over time", |part, index| machine(part, index, of_part(index))))
+        (parts(report, "processes", "The largest processes", |part, _| processes(part)))
+        @if !report.tests.is_empty() { (each_test(report, &shown)) }
+        (parts(report, "sampling", "How it was sampled", |part, _| sampling(part)))
+        section { h2 id="environment" { "Environment" } (environment(report)) }
+        (reading())
     };
-    page.into_string()
+    let of_machine = report
+        .parts
+        .iter()
+        .zip(&bands)
+        .enumerate()
+        .map(|(index, (part, bands))| machine::interactive(part, index, bands));
+    let of_tests = shown.iter().filter_map(|index| {
+        test::interactive(report, report.tests.get(*index)?, *index, shown.len())
+    });
+    let charts: Vec<Interactive> = of_machine.chain(of_tests).collect();
+    let page = Page {
+        title: &name(&report.title, 100),
+        summary: summary(report),
+        contents: &contents(report),
+        main,
+        charts: &charts,
+    };
+    page.draw()
 }
 
 fn summary(report: &Report) -> Markup {
@@ -100,25 +142,19 @@ fn notes(report: &Report) -> Vec<&String> {
     report.notes.iter().chain(of_run).collect()
 }
 
-fn contents(report: &Report) -> Markup {
+fn contents(report: &Report) -> Vec<(&'static str, &'static str)> {
     let has_tests = !report.tests.is_empty();
+    let has_parts = !report.parts.is_empty();
     let sections = [
         ("tests-heading", "Tests", has_tests),
-        ("machine", "The machine over time", !report.parts.is_empty()),
-        ("processes", "The largest processes", !report.parts.is_empty()),
+        ("machine", "The machine over time", has_parts),
+        ("processes", "The largest processes", has_parts),
         ("each-test", "Each test", has_tests),
-        ("sampling", "How it was sampled", !report.parts.is_empty()),
+        ("sampling", "How it was sampled", has_parts),
         ("environment", "Environment", true),
         ("reading", "What the words mean", true),
     ];
-    html! {
-        p {
-            @for (index, (id, heading, _)) in sections.iter().filter(|it| it.2).enumerate() {
-                @if index > 0 { " · " }
-                a href={ "#" (id) } { (heading) }
-            }
-        }
-    }
+    sections.into_iter().filter(|it| it.2).map(|(id, heading, _)| (id, heading)).collect()
 }
 
 /// Shows something of each recording, with its name where there are several.
@@ -141,7 +177,8 @@ fn parts(
     }
 }
 
-fn each_test(report: &Report) -> Markup {
+/// Returns the positions of the tests that are shown one by one.
+fn shown_tests(report: &Report) -> Vec<usize> {
     let mut shown: Vec<usize> = (0..report.tests.len()).collect();
     if shown.len() > MAX_TESTS {
         // By address: what is the same test is not told by its name alone.
@@ -155,11 +192,15 @@ fn each_test(report: &Report) -> Markup {
         };
         shown.retain(is_wanted);
     }
+    shown
+}
+
+fn each_test(report: &Report, shown: &[usize]) -> Markup {
     html! {
         section {
             h2 id="each-test" { "Each test" }
-            @for index in &shown {
-                @if let Some(one) = report.tests.get(*index) { (test(report, one, *index, shown.len())) }
+            @for index in shown {
+                @if let Some(one) = report.tests.get(*index) { (test::test(report, one, *index, shown.len())) }
             }
             @if report.tests.len() > shown.len() {
                 p {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use maud::{Markup, html};
 use memsample::analysis::MemorySums;
 use memsample_input::{printable, rounded_size};
-use memsample_runner::results::wording::{budget, memory_notes, pss_note};
+use memsample_runner::results::wording::{self as results, memory_notes, pss_note};
 use memsample_runner::results::{BoundedBytes, EndResults, Memory};
 use memsample_runner::suite::Quantity;
 
@@ -13,6 +13,7 @@ use super::anchor;
 use super::chart::{Chart, Unit, anchor as side, text};
 use super::colours;
 use super::frame::Frame;
+use super::interactive::{Interactive, InteractiveLayer, Kind, Over, Table};
 use super::machine::swatch;
 use super::numbers::{bounded, known_size, size};
 use super::shapes::area;
@@ -27,6 +28,8 @@ const HEIGHT: i64 = 160;
 /// Spans of time of which points are drawn: of one test, and of all of them together.
 const BUCKETS: (usize, usize) = (16, 200);
 const ALL_BUCKETS: usize = 20_000;
+/// Spans of time of which scripts have points, of all tests together.
+const ALL_ZOOM_BUCKETS: usize = 10_000;
 /// Roles that are listed.
 const MAX_ROLES: usize = 20;
 /// Attempts that are listed.
@@ -68,11 +71,8 @@ fn picture(report: &Report, attempt: &AttemptReport, index: usize, tests: usize)
     let Some(peak) = &curve.peak else {
         return html! { p { "None of its processes was sampled: it was shorter than the interval of " (part.sampling.interval_ms) " ms." } };
     };
-    let budgets = attempt.ended.iter().flat_map(|ended| &ended.budgets);
-    let budget = budgets.map(|it| &it.budget).filter(|it| it.role.is_none());
-    let budget =
-        budget.filter(|it| it.quantity == Quantity::RssPeak).map(|it| it.limit_bytes).min();
-    let shown = budget.filter(|limit| *limit <= peak.sums.rss_bytes.saturating_mul(3));
+    let budget = budget(attempt);
+    let shown = budget.filter(|limit| is_near(*limit, peak.sums.rss_bytes));
     let top = peak.sums.rss_bytes.max(shown.unwrap_or(0));
     let frame = Frame::new(curve.begin_ms, curve.end_ms, top.saturating_add(top / 6), HEIGHT);
     let buckets = (ALL_BUCKETS / tests.max(1)).clamp(BUCKETS.0, BUCKETS.1);
@@ -115,6 +115,47 @@ fn picture(report: &Report, attempt: &AttemptReport, index: usize, tests: usize)
             }
         }
     }
+}
+
+/// Returns what scripts draw in place of the picture of a test; `None` where there is none. `tests` is how many are shown.
+pub(super) fn interactive(
+    report: &Report,
+    test: &TestReport,
+    index: usize,
+    tests: usize,
+) -> Option<Interactive> {
+    let attempt = test.counted()?;
+    let (curve, part) = (attempt.curve.as_ref()?, report.part_of(attempt)?);
+    let peak = curve.peak.as_ref()?;
+    let page_bytes = part.manifest.provenance.machine.page_bytes.unwrap_or(1);
+    let buckets = (ALL_ZOOM_BUCKETS / tests.max(1)).max(BUCKETS.0);
+    let layer = |curve: &AttemptCurve, of: &Curve<()>, name: &str, colour: &'static str| {
+        let thinned = of.thinned(curve.begin_ms, curve.end_ms, buckets);
+        let layer = InteractiveLayer { name: name.to_owned(), colour, is_line: false };
+        (Table::single(&thinned, curve.begin_ms, page_bytes), vec![layer])
+    };
+    let limit = budget(attempt).filter(|limit| is_near(*limit, peak.sums.rss_bytes));
+    Some(Interactive {
+        id: format!("test-{index}"),
+        kind: Kind::Over,
+        curves: vec![
+            layer(curve, &curve.rss, "resident sets", colours::PART),
+            layer(curve, &curve.anon, "of it anonymous", colours::ONE),
+        ],
+        over: Over { limit: limit.map(|bytes| (bytes, "budget")), ..Over::default() },
+    })
+}
+
+/// Returns the smallest budget of the peak of resident sets of an attempt.
+fn budget(attempt: &AttemptReport) -> Option<u64> {
+    let budgets = attempt.ended.iter().flat_map(|ended| &ended.budgets).map(|it| &it.budget);
+    let budgets = budgets.filter(|it| it.role.is_none() && it.quantity == Quantity::RssPeak);
+    budgets.map(|it| it.limit_bytes).min()
+}
+
+/// Returns whether a limit is drawn: far above the curve it would make it flat.
+fn is_near(limit: u64, peak: u64) -> bool {
+    limit <= peak.saturating_mul(3)
 }
 
 fn filled(frame: &Frame, curve: &Curve<()>, colour: &str, what: &str) -> Markup {
@@ -255,7 +296,7 @@ fn ended_so(ended: &EndResults) -> Markup {
     html! {
         @if !ended.budgets.is_empty() {
             h4 { "Budgets" }
-            ul { @for it in &ended.budgets { li { (budget(it)) } } }
+            ul { @for it in &ended.budgets { li { (results::budget(it)) } } }
         }
         @if !ended.left_over_processes.is_empty() {
             h4 { "Left over" }

@@ -7,7 +7,7 @@ use std::io;
 use memsample::Recording;
 use memsample::analysis::{
     AttemptRole, GroupMemory, LargestProcess, MemorySums, TickInstant, attempt_roles,
-    largest_processes, sums_over_time, tick_instants,
+    largest_processes, sums_between, sums_over_time, tick_instants,
 };
 
 use super::images::Images;
@@ -142,6 +142,34 @@ impl Timeline {
         let of_images = std::mem::take(&mut groups.of_images);
         sums_over_time(recording, &of_images, |group| sums.take(&group))?;
         Ok(sums.finish(&images, &groups, largest))
+    }
+}
+
+impl Timeline {
+    /// Returns the memory over time of those attempts that are wanted, without the machine around them.
+    ///
+    /// # Errors
+    ///
+    /// A table cannot be read.
+    pub fn attempts(
+        recording: &Recording,
+        is_wanted: impl FnMut(&AttemptRole) -> bool,
+    ) -> io::Result<Vec<AttemptCurve>> {
+        let mut attempts = attempt_roles(recording)?;
+        attempts.retain(is_wanted);
+        let begin_ms = attempts.iter().map(|it| it.begin_ms).min();
+        let end_ms = attempts.iter().map(|it| it.end_ms).max();
+        let Some((begin_ms, end_ms)) = begin_ms.zip(end_ms) else { return Ok(Vec::new()) };
+        let images = Images::default();
+        let mut groups = Groups::new(&images, &[], &[], &attempts);
+        let interval_ms =
+            i64::try_from(recording.manifest().provenance.settings.interval_ms).unwrap_or(i64::MAX);
+        let mut sums = Sums::new(&groups, &[], interval_ms.max(1));
+        // Of the machine nothing is wanted.
+        sums.machine = M4::new(begin_ms, end_ms, 1);
+        let of_images = std::mem::take(&mut groups.of_images);
+        sums_between(recording, &of_images, begin_ms..=end_ms, |group| sums.take(&group))?;
+        Ok(sums.finish(&images, &groups, Vec::new()).attempts)
     }
 }
 

@@ -88,6 +88,24 @@ for (const view of VIEWS) {
       return Math.round(frames * 1000 / (performance.now() - begin));
     });
   }
+  // What is opened gets a picture that can be zoomed, too.
+  const inner = page.locator("details[data-test][open] .stack").last();
+  if (await page.locator("details[data-test] svg[id]").count()) {
+    await inner.waitFor();
+    await inner.focus();
+    await page.keyboard.press("ArrowRight");
+    const widths = [];
+    for (const key of ["0", "+", "0"]) {
+      await page.keyboard.press(key);
+      widths.push(await page.evaluate(() => {
+        const { min, max } = window.memsampleCharts.at(-1).scales.x;
+        return max - min;
+      }));
+    }
+    seen.zoomed = widths;
+    seen.charts = await page.evaluate(() => window.memsampleCharts.length);
+    seen.toldOfTest = await page.locator("details[data-test][open] .at").last().textContent();
+  }
   const search = page.locator("input[type=search]");
   if (await search.count()) {
     await search.fill("no such test");

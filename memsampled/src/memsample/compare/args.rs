@@ -19,6 +19,7 @@ use crate::json_output::JsonArgs;
     Examples:\n  \
     memsample compare --base runs/v1 --head runs/v2\n  \
     memsample compare --base 'runs/v1*' --head 'runs/v2*' --suspects suspects.json\n  \
+    memsample compare --base runs/v1 --head runs/v2 --html compare.html\n  \
     memsample compare --base runs/v1 --head runs/v2 --fail-on 'peak > 5%' --markdown"
 )]
 pub(crate) struct CompareArgs {
@@ -63,6 +64,11 @@ pub(crate) struct CompareArgs {
     /// Write which tests need how many repeats more, for `memsample run --suspects`
     #[arg(long, value_name = "FILE")]
     pub(crate) suspects: Option<PathBuf>,
+
+    /// Write a report into one HTML file too: both sides over each other for each test, the peaks of all repeats, and the
+    /// verdicts. It needs no network, and is complete without scripts, as on Jenkins
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
 
     /// List what is the same too, however much it is
     #[arg(long)]

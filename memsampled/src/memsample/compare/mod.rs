@@ -3,14 +3,20 @@
 mod args;
 pub(crate) mod runs;
 
+use std::collections::HashMap;
+use std::path::PathBuf;
+
 use anyhow::{Context, bail};
 use memsample_compare::comparison::CompareOutcome;
-use memsample_compare::{History, Options, compare, releases, report};
+use memsample_compare::{History, Options, Run, compare, releases, report};
 use memsample_inherited::{print, tell};
 use memsample_input::printable;
+use memsample_report::SideBySide;
+use memsample_report::html::comparison_html;
 
 use crate::exit::ExitCode;
 use crate::plain_table::terminal_width;
+use crate::summary::open_or_note;
 pub(crate) use args::CompareArgs;
 
 /// Columns of a text that is read elsewhere than on a terminal.
@@ -22,7 +28,11 @@ pub(crate) fn run(args: &CompareArgs) -> anyhow::Result<ExitCode> {
     if let Some(both) = base.iter().find(|run| head.iter().any(|other| other.is_same(run))) {
         bail!("`{}` is in the base and in the head", printable(&both.run.name));
     }
-    let of = |side: Vec<runs::Found>| side.into_iter().map(|found| found.run).collect::<Vec<_>>();
+    let directories: HashMap<String, PathBuf> = base
+        .iter()
+        .chain(&head)
+        .map(|it| (it.run.name.clone(), it.directory().to_owned()))
+        .collect();
     let options = Options {
         quantities: args.quantity.clone(),
         roles: args.roles,
@@ -31,10 +41,17 @@ pub(crate) fn run(args: &CompareArgs) -> anyhow::Result<ExitCode> {
         limits: args.fail_on.clone(),
         history: history(args, &base, &head)?,
     };
-    let comparison = compare(&of(base), &of(head), &options)?;
+    let of = |side: Vec<runs::Found>| side.into_iter().map(|found| found.run).collect::<Vec<Run>>();
+    let (base, head) = (of(base), of(head));
+    let comparison = compare(&base, &head, &options)?;
     if let Some(path) = &args.suspects {
         let written = comparison.suspects().write(path);
         written.with_context(|| format!("cannot write `{}`", path.display()))?;
+    }
+    if let Some(path) = &args.html {
+        let open = |run: &Run, name: &str| open_or_note(&directories.get(&run.name)?.join(name));
+        let sides = SideBySide::new(comparison.clone(), &base, &head, open);
+        crate::report::write(&comparison_html(&sides), path)?;
     }
     args.json.write(|| Ok(serde_json::to_string(&comparison)? + "\n"))?;
     if !args.json.is_on_stdout() {

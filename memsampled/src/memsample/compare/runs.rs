@@ -21,6 +21,11 @@ pub(crate) struct Found {
 }
 
 impl Found {
+    /// Returns the directory that has the results, and what they name.
+    pub(crate) fn directory(&self) -> &Path {
+        self.file.parent().unwrap_or(Path::new("/"))
+    }
+
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         self.file == other.file
     }

@@ -63,7 +63,7 @@ pub(crate) fn run(args: &ReportArgs) -> anyhow::Result<ExitCode> {
             (None, Some(directory)) => directory.join(FILE),
             (None, None) => PathBuf::from(FILE),
         };
-        write(&report, &path)?;
+        write(&html::html(&report), &path)?;
         print(format!("{}\n", path.display()));
     }
     Ok(ExitCode::SUCCESS)
@@ -74,17 +74,17 @@ pub(crate) fn of_run(run: &Path) -> anyhow::Result<PathBuf> {
     let found = source::find(run)?;
     let report = Report::new(found.source).context("cannot read the recording")?;
     let path = run.join(FILE);
-    write(&report, &path)?;
+    write(&html::html(&report), &path)?;
     Ok(path)
 }
 
 /// Writes a report, whole or not at all.
-fn write(report: &Report, path: &Path) -> anyhow::Result<()> {
+pub(crate) fn write(page: &str, path: &Path) -> anyhow::Result<()> {
     let shown = || format!("cannot write the report `{}`", printable(&path.display().to_string()));
     if path.is_dir() {
         bail!("{}: it is a directory", shown());
     }
-    replace(path, html::html(report).as_bytes()).with_context(shown)
+    replace(path, page.as_bytes()).with_context(shown)
 }
 
 fn text_style() -> TextStyle {

@@ -7,21 +7,59 @@
 mod curves;
 
 use maud::{Markup, PreEscaped, html};
-use memsample::MarkKind;
-use serde_json::json;
+use serde_json::{Value, json};
 
+pub(super) use self::curves::Table;
 use super::colours;
-use super::machine::Band;
-use crate::report::{Part, Report};
-use crate::wording::name;
 
 const UPLOT: &str = include_str!("../../../vendor/uplot/uPlot.iife.min.js");
 const UPLOT_STYLE: &str = include_str!("../../../vendor/uplot/uPlot.min.css");
 const SCRIPT: &str = include_str!("report.js");
 const STYLE: &str = include_str!("report.css");
 
-/// Characters of the name of a layer.
-const MAX_NAME: usize = 60;
+/// A still picture that scripts replace by one that can be zoomed.
+pub(super) struct Interactive {
+    /// The id of the still picture.
+    pub(super) id: String,
+    /// How its layers are drawn.
+    pub(super) kind: Kind,
+    /// Its curves, each with its layers.
+    pub(super) curves: Vec<(Table, Vec<InteractiveLayer>)>,
+    /// What is drawn over them. Times are in milliseconds since the begin of the curves.
+    pub(super) over: Over,
+}
+
+/// How layers are drawn.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Each on top of those before.
+    Stack,
+    /// Each from the base, over those before.
+    Over,
+}
+
+/// A layer.
+pub(super) struct InteractiveLayer {
+    pub(super) name: String,
+    pub(super) colour: &'static str,
+    /// Whether it is a line, and not an area.
+    pub(super) is_line: bool,
+}
+
+/// What is drawn over curves.
+#[derive(Default)]
+pub(super) struct Over {
+    /// Tests that ran: name, begin, end, lane, and whether it succeeded.
+    pub(super) tests: Vec<(String, i64, i64, usize, bool)>,
+    /// What happened, and whether it was an OOM kill.
+    pub(super) events: Vec<(i64, bool)>,
+    /// What must not be reached, in bytes, and its name.
+    pub(super) limit: Option<(u64, &'static str)>,
+    /// The id of a table that has the numbers.
+    pub(super) details: Option<String>,
+    /// What only the still picture has.
+    pub(super) still: Option<&'static str>,
+}
 
 /// Returns the styles, for the head of the page.
 pub(super) fn style() -> Markup {
@@ -30,47 +68,47 @@ pub(super) fn style() -> Markup {
 
 /// Returns the data and the scripts, for the end of the page. Without the curves, which it does not compute but
 /// compress, the still pictures remain.
-pub(super) fn scripts(report: &Report, bands: &[Vec<Band>]) -> Markup {
-    let units: Vec<u64> = report.parts.iter().map(curves::unit).collect();
-    let Ok(curves) = curves::encoded(report, &units) else { return html! {} };
-    let parts = report.parts.iter().zip(bands).zip(&units);
-    let parts: Vec<serde_json::Value> =
-        parts.map(|((part, bands), unit)| described(part, bands, *unit)).collect();
+pub(super) fn scripts(charts: &[Interactive]) -> Markup {
+    let tables = charts.iter().flat_map(|chart| chart.curves.iter().map(|(table, _)| table));
+    let Ok(curves) = curves::encoded(tables) else { return html! {} };
+    let charts: Vec<Value> = charts.iter().map(Interactive::described).collect();
     // Nothing in a name ends the script or the comment around it.
-    let parts = json!(parts).to_string().replace('<', "\\u003c").replace('>', "\\u003e");
+    let charts = json!(charts).to_string().replace('<', "\\u003c").replace('>', "\\u003e");
     only_with_scripts(&html! {
-        script type="application/json" id="parts" { (PreEscaped(parts)) }
+        script type="application/json" id="charts" { (PreEscaped(charts)) }
         script type="text/plain" id="curves" { (PreEscaped(curves)) }
         script { (PreEscaped(UPLOT)) }
         script { (PreEscaped(SCRIPT)) }
     })
 }
 
-/// Returns what a script must know of a part beside its curves. Times are in milliseconds since its begin.
-fn described(part: &Part, bands: &[Band], unit: u64) -> serde_json::Value {
-    let layers = &part.timeline.layers;
-    let begin_ms = part.timeline.begin_ms;
-    let names: Vec<String> = layers.iter().map(|layer| name(&layer.name, MAX_NAME)).collect();
-    let colours: Vec<&str> =
-        (0..layers.len()).map(|index| colours::layer(index, layers.len())).collect();
-    let tests: Vec<_> = (bands.iter())
-        .map(|band| {
-            let (begin, end) = (band.begin_ms - begin_ms, band.end_ms - begin_ms);
-            json!([name(&band.name, MAX_NAME), begin, end, band.lane, band.is_success])
+impl Interactive {
+    /// Returns what a script must know beside the curves.
+    fn described(&self) -> Value {
+        let curves: Vec<Value> = self
+            .curves
+            .iter()
+            .map(|(table, layers)| {
+                let layers: Vec<Value> = layers
+                    .iter()
+                    .map(|layer| json!([layer.name, layer.colour, layer.is_line]))
+                    .collect();
+                json!({ "unit": table.unit, "layers": layers })
+            })
+            .collect();
+        let Over { tests, events, limit, details, still } = &self.over;
+        json!({
+            "id": self.id,
+            "stack": self.kind == Kind::Stack,
+            "curves": curves,
+            "tests": tests,
+            "events": events,
+            "limit": limit,
+            "details": details,
+            "still": still,
+            "alarm": colours::ALARM,
         })
-        .collect();
-    let events: Vec<_> = (part.marks.events.iter())
-        .map(|event| json!([event.ts_ms - begin_ms, event.kind == MarkKind::OomKill]))
-        .collect();
-    json!({
-        "layers": names,
-        "colours": colours,
-        "unit": unit,
-        "tests": tests,
-        "events": events,
-        "limit": part.machine.total_bytes,
-        "alarm": colours::ALARM,
-    })
+    }
 }
 
 fn only_with_scripts(content: &Markup) -> Markup {
