@@ -313,7 +313,8 @@ impl Explanation {
         self.before_ms = Some(end_ms.abs_diff(seen.ts_ms));
         self.rss_bytes = Some(seen.sums.rss_bytes);
         self.processes = Some(seen.sums.processes);
-        self.limits = limits(recording, &seen.cgroups, seen.ts_ms, seen.meminfo)?;
+        self.limits =
+            limits(recording, &seen.cgroups, seen.ts_ms, seen.meminfo, &mut self.not_seen)?;
         self.largest = seen.largest;
         if self.before == Before::Kill {
             self.not_seen.push(format!(

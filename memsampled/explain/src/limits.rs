@@ -24,12 +24,14 @@ pub struct LimitThen {
     pub age_ms: Option<u64>,
 }
 
-/// Returns the limits of some control groups, as they were last read before an instant, and of the machine.
+/// Returns the limits of some control groups, as they were last read before an instant, and of the machine; adds what is
+/// not known of them to `not_seen`.
 pub(crate) fn limits(
     recording: &Recording,
     cgroups: &[String],
     ts_ms: i64,
     meminfo: Option<Meminfo>,
+    not_seen: &mut Vec<String>,
 ) -> io::Result<Vec<LimitThen>> {
     let mut last: BTreeMap<String, (i64, LimitThen)> = BTreeMap::new();
     const COLUMNS: [&str; 4] =
@@ -38,8 +40,16 @@ pub(crate) fn limits(
         let batch = batch?;
         let ts = numbers::<Millisecond>(&batch, "ts")?;
         let names = strings(&batch, "cgroup")?;
-        let used = numbers::<Int64Type>(&batch, "cgroup_current_bytes")?;
-        let limit = numbers::<Int64Type>(&batch, "cgroup_effective_limit_bytes")?;
+        let column = |name| numbers::<Int64Type>(&batch, name).ok();
+        let columns = column("cgroup_current_bytes").zip(column("cgroup_effective_limit_bytes"));
+        // A recording of an older version has no such column, and no limit of a group is known.
+        let Some((used, limit)) = columns else {
+            not_seen.push(
+                "the limits of control groups: the recording is of an older version, which did not read them"
+                    .to_owned(),
+            );
+            break;
+        };
         for row in 0..batch.num_rows() {
             let (name, at) = (names.value(row), ts.value(row));
             let is_later = last.get(name).is_none_or(|(before, _)| *before <= at);

@@ -13,6 +13,8 @@ use crate::last_second::LargeProcess;
 const MAX_OTHERS: usize = 5;
 /// Columns of all but the role.
 const OTHER_COLUMNS: usize = 65;
+/// Columns that a role has in a sentence, at most.
+const MAX_ROLE: usize = 60;
 /// Columns that a role has at least.
 const MIN_ROLE: usize = 12;
 
@@ -34,7 +36,10 @@ pub fn text(explanation: &Explanation, width: usize) -> String {
     }
     if let Some(seen) = seen(explanation) {
         say(&format!("\n{seen}"));
-        text.push_str(&table(&explanation.largest, width));
+        text.push_str(&match width < OTHER_COLUMNS + MIN_ROLE {
+            true => blocks(&explanation.largest, width),
+            false => table(&explanation.largest, width),
+        });
         text.push_str(&folded(
             "GREW: in the ten seconds before, or since its first sample. DOUBLED IN: it had half of its RSS so long before.\n",
             Some(width),
@@ -113,20 +118,49 @@ fn table(largest: &[LargeProcess], width: usize) -> String {
         "DOUBLED IN"
     );
     for (it, role) in largest.iter().zip(&roles) {
-        let pid = if it.pid == 0 { "-".to_owned() } else { it.pid.to_string() };
-        let sign = if it.grown_bytes < 0 { "-" } else { "+" };
-        let doubled = it.doubled_in_ms.map(|ms| format!("{:.1} s", ms as f64 / 1000.0));
+        let pid = pid(it).unwrap_or_else(|| "-".to_owned());
         text.push_str(&format!(
             "{role}{}  {pid:>7} {:>10} {:>10} {:>10} {:>11} {:>10}\n",
             " ".repeat(widest - role.width()),
             rounded_size(it.rss_bytes),
             rounded_size(it.anon_bytes),
             rounded_size(it.swap_bytes),
-            format!("{sign}{}", rounded_size(it.grown_bytes.unsigned_abs())),
-            doubled.unwrap_or_else(|| "-".to_owned()),
+            grown(it),
+            doubled(it).unwrap_or_else(|| "-".to_owned()),
         ));
     }
     text
+}
+
+/// Says the same in a sentence for each process, where a table does not fit.
+fn blocks(largest: &[LargeProcess], width: usize) -> String {
+    let sentence = |it: &LargeProcess| {
+        let pid = pid(it).map_or(String::new(), |pid| format!(" ({pid})"));
+        let doubled = doubled(it).map_or(String::new(), |time| format!(", doubled in {time}"));
+        let sentence = format!(
+            "{}{pid}: RSS {}, anonymous {}, in swap {}, grew {}{doubled}\n",
+            shortened(&printable(&it.role), MAX_ROLE),
+            rounded_size(it.rss_bytes),
+            rounded_size(it.anon_bytes),
+            rounded_size(it.swap_bytes),
+            grown(it),
+        );
+        folded(&sentence, Some(width))
+    };
+    largest.iter().map(sentence).collect()
+}
+
+fn pid(it: &LargeProcess) -> Option<String> {
+    (it.pid != 0).then(|| it.pid.to_string())
+}
+
+fn grown(it: &LargeProcess) -> String {
+    let sign = if it.grown_bytes < 0 { "-" } else { "+" };
+    format!("{sign}{}", rounded_size(it.grown_bytes.unsigned_abs()))
+}
+
+fn doubled(it: &LargeProcess) -> Option<String> {
+    it.doubled_in_ms.map(|ms| format!("{:.1} s", ms as f64 / 1000.0))
 }
 
 fn changes(change: &Change) -> Vec<String> {
@@ -168,6 +202,12 @@ mod tests {
             grown_bytes: -((1000 << 20) - 1),
             doubled_in_ms: Some(86_400_000),
         };
+        let narrow = blocks(&[LargeProcess { role: "cc1".to_owned(), ..process.clone() }], 20);
+        assert!(narrow.lines().all(|line| line.width() <= 20), "{narrow}");
+        assert_eq!(
+            narrow.replace("\n ", ""),
+            "cc1 (4194304): RSS 1024.0 MiB, anonymous 1024.0 MiB, in swap 0 B, grew -1000.0 MiB, doubled in 86400.0 s\n"
+        );
         let table = table(&[process], 80);
         assert_eq!(table.lines().count(), 2);
         assert!(table.lines().all(|line| line.width() <= 80), "{table}");

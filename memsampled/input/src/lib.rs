@@ -1,6 +1,8 @@
 //! What a person writes and the programs read: times and sizes, always with a unit, and files with their mistakes. And
 //! what a person reads: sizes and counts, names that are safe on a terminal or in Markdown and fit into its columns.
 //!
+//! The feature `tables` adds tables for a terminal, which not all who read times and sizes print.
+//!
 //! Options of the command line, suite files, policies, the configuration and the HTTP interface read times and sizes
 //! here. Suite files, policies and the configuration report their mistakes by [`Problems`].
 #![forbid(unsafe_code)]
@@ -15,6 +17,8 @@ mod problem;
 mod rounded_size;
 mod source;
 mod span;
+#[cfg(feature = "tables")]
+pub mod table;
 mod width;
 
 pub use byte_size::ByteSize;

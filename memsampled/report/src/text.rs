@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use comfy_table::{CellAlignment, Table, presets};
+use memsample_input::table::{align_right, lines, plain_table};
 use memsample_input::{clipped, count, folded, printable, rounded_size};
 use memsample_runner::results::wording::duration;
 use unicode_width::UnicodeWidthStr;
@@ -273,8 +273,7 @@ impl Text {
         if left >= CURVE.0 {
             columns.push(Column::new("OVER TIME", (0..rows).map(|row| curve(row, left))));
         }
-        let mut table = Table::new();
-        table.load_style(presets::NOTHING);
+        let mut table = plain_table();
         table.set_header(columns.iter().map(|column| column.head));
         for row in 0..rows {
             table.add_row(columns.iter().map(|column| {
@@ -282,16 +281,12 @@ impl Text {
                 if column.is_name { name(&cell, names) } else { cell }
             }));
         }
-        for (index, column) in columns.iter().enumerate() {
-            let is_left = column.is_name || matches!(column.head, "VERDICT" | "OVER TIME");
-            if !is_left && let Some(column) = table.column_mut(index) {
-                column.set_cell_alignment(CellAlignment::Right);
-            }
-        }
-        for line in table.lines() {
-            let line = line.strip_prefix(' ').unwrap_or(&line).trim_end();
+        let is_left =
+            |column: &Column| column.is_name || matches!(column.head, "VERDICT" | "OVER TIME");
+        align_right(&mut table, |index| columns.get(index).is_some_and(|it| !is_left(it)));
+        for line in lines(&table).lines() {
             // A terminal that is narrower than any table.
-            let line: String = clipped(line, self.style.width.max(8));
+            let line = clipped(line, self.style.width.max(8));
             let _ = writeln!(self.text, "{line}");
         }
     }

@@ -70,19 +70,23 @@ fn what_cannot_be_compared_says_why() {
     std::fs::create_dir_all(path.join("bad")).unwrap();
     std::fs::write(path.join("bad/results.json"), "{\"format_version\": 1").unwrap();
     std::fs::write(path.join("newer.json"), "{\"format_version\": 99}").unwrap();
+    std::fs::write(path.join("older.json"), "{\"format_version\": 0}").unwrap();
+    std::fs::write(path.join("other.json"), "{\"format_version\": 1}").unwrap();
     for (named, message) in [
         ("bad", "cannot read results from `bad/results.json`"),
         ("newer.json", "use a newer memsample"),
+        ("older.json", "format version 0, and this memsample reads from version 1 on"),
+        ("other.json", "does not hold the results of a run"),
         ("absent", "`absent` is no run"),
         ("x*", "no run matches `x*`"),
         ("@latest", "`@latest` is no run: there are 0 in `runs`"),
     ] {
-        let suspects = ["--suspects", "suspects.json"];
+        let suspects = ["--suspects", "suspects.json", "--html", "compare.html"];
         let sides = ["compare", "--base", named, "--head", named];
         let ended = memsample(path, &[&sides[..], &suspects].concat());
         assert_eq!((ended.code, ended.stdout.as_str()), (Some(1), ""), "{named}");
         assert!(ended.stderr.contains(message), "{named}: {}", ended.stderr);
-        assert!(!path.join("suspects.json").exists());
+        assert!(!path.join("suspects.json").exists() && !path.join("compare.html").exists());
     }
 }
 

@@ -26,7 +26,7 @@ pub(crate) const PACKAGES: [(&str, &[&str]); 18] = [
         "memsampled/input/src/lib.rs",
         &[
             "byte_size column_block count markdown printable rounded_size source span width",
-            "problem",
+            "problem table",
             "file",
         ],
     ),

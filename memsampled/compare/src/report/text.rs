@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use comfy_table::{CellAlignment, Table, presets};
+use memsample_input::table::{align_right, lines, plain_table};
 use memsample_input::{cut, printable, rounded_size};
 
 use super::wording::{change, counts, interval, more, name, notes};
@@ -56,8 +56,7 @@ pub fn text(comparison: &Comparison, width: usize, with_all: bool) -> String {
 }
 
 fn table(comparison: &Comparison, shown: &[&Compared], width: usize) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
+    let mut table = plain_table();
     table.set_header(["VERDICT", "TEST", "BASE", "HEAD", "CHANGE", "INTERVAL", "REPEATS"]);
     for it in shown {
         let overlap = if is_marked(it) { "~" } else { "" };
@@ -71,17 +70,11 @@ fn table(comparison: &Comparison, shown: &[&Compared], width: usize) -> String {
             format!("{} + {}", it.base_repeats, it.head_repeats),
         ]);
     }
-    for index in 2..=6 {
-        if let Some(column) = table.column_mut(index) {
-            column.set_cell_alignment(CellAlignment::Right);
-            column.set_padding((0, 1));
-        }
+    align_right(&mut table, |column| column >= 2);
+    for column in table.column_iter_mut().skip(2) {
+        column.set_padding((0, 1));
     }
-    let mut text = String::new();
-    for line in table.lines() {
-        let _ = writeln!(text, "{}", line.strip_prefix(' ').unwrap_or(&line).trim_end());
-    }
-    text
+    lines(&table)
 }
 
 /// Writes a few short lines for each comparison, where a table does not fit.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use comfy_table::{CellAlignment, Table, presets};
+use memsample_input::table::{align_right, lines, plain_table};
 use memsample_input::{column_block, cut, markdown_escaped, printable, rounded_size};
 
 use crate::trend::{MIN_RELEASES, TestTrend, Trend, TrendChange};
@@ -33,8 +33,7 @@ pub fn trend_text(trend: &Trend, width: usize, with_all: bool, utf8: bool) -> St
     let room = width.saturating_sub(OTHER_COLUMNS + curve);
     let names = shown.iter().map(|test| name(trend, test).chars().count()).max().unwrap_or(0);
     let name_width = names.min(room.saturating_sub(MIN_CHANGES).max(12));
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
+    let mut table = plain_table();
     table.set_header(["TEST", "RELEASES", "LAST", "CHANGES"]);
     for test in &shown {
         let last = test.points.iter().rev().flatten().next();
@@ -45,14 +44,9 @@ pub fn trend_text(trend: &Trend, width: usize, with_all: bool, utf8: bool) -> St
             cut(&changes(test), room.saturating_sub(name_width)),
         ]);
     }
-    if let Some(column) = table.column_mut(2) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    let mut text = String::new();
+    align_right(&mut table, |column| column == 2);
+    let mut text = lines(&table);
     // Writing to a string cannot fail.
-    for line in table.lines() {
-        let _ = writeln!(text, "{}", line.strip_prefix(' ').unwrap_or(&line).trim_end());
-    }
     let hidden = trend.tests.len() - shown.len();
     if hidden > 0 {
         let _ = writeln!(text, "{hidden} more that did not change: --all lists them");

@@ -26,6 +26,8 @@ use crate::replace::replace;
 pub const FILE: &str = "results.json";
 /// The version of the format that is written. Raised when a key changes its meaning or goes; a new key is no reason.
 pub const FORMAT_VERSION: u32 = 1;
+/// The oldest format that is read.
+const OLDEST_VERSION: u32 = 1;
 /// The largest file that is read: that of a hundred thousand attempts is below.
 const MAX_BYTES: u64 = 256 << 20;
 
@@ -165,6 +167,11 @@ pub enum ResultsError {
     Io(io::Error),
     /// The file does not hold results.
     Invalid(serde_json::Error),
+    /// The file has a format that is older than what is read.
+    Older {
+        /// The version of the format.
+        format_version: u32,
+    },
     /// A later version of memsample wrote the file, in a format that this one does not know.
     Newer {
         /// The version of the format.
@@ -199,12 +206,15 @@ impl Results {
     ///
     /// # Errors
     ///
-    /// [`ResultsError::Invalid`] and [`ResultsError::Newer`].
+    /// [`ResultsError::Invalid`], [`ResultsError::Older`] and [`ResultsError::Newer`].
     pub fn from_json(bytes: &[u8]) -> Result<Self, ResultsError> {
         let versions: Versions = serde_json::from_slice(bytes).map_err(ResultsError::Invalid)?;
         let Versions { format_version, memsample_version } = versions;
         if format_version > FORMAT_VERSION {
             return Err(ResultsError::Newer { format_version, memsample_version });
+        }
+        if format_version < OLDEST_VERSION {
+            return Err(ResultsError::Older { format_version });
         }
         serde_json::from_slice(bytes).map_err(ResultsError::Invalid)
     }
@@ -325,7 +335,16 @@ impl fmt::Display for ResultsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Io(error) => error.fmt(f),
-            Self::Invalid(error) => error.fmt(f),
+            Self::Invalid(error) => write!(
+                f,
+                "it does not hold the results of a run as `memsample run` writes them ({error}): name another run, or run \
+                 the suite again"
+            ),
+            Self::Older { format_version } => write!(
+                f,
+                "it is of format version {format_version}, and this memsample reads from version {OLDEST_VERSION} on: run \
+                 the suite again"
+            ),
             Self::Newer { format_version, memsample_version } => {
                 let by = memsample_version.as_ref();
                 let by = by.map_or(String::new(), |version| format!(" by memsample {version}"));
@@ -345,7 +364,7 @@ impl std::error::Error for ResultsError {
             // Displayed as they are.
             Self::Io(error) => std::error::Error::source(error),
             Self::Invalid(error) => std::error::Error::source(error),
-            Self::Newer { .. } => None,
+            Self::Older { .. } | Self::Newer { .. } => None,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The table of the tests that ran several times: how many runs, and how far their peaks are apart.
 
-use comfy_table::{CellAlignment, Table, presets};
+use memsample_input::table::{align_right, lines, plain_table};
 use memsample_input::{printable, rounded_size};
 
 use super::fold::shortened;
@@ -18,8 +18,7 @@ pub(super) fn text(tests: &[TestResults]) -> String {
     if repeated.is_empty() {
         return String::new();
     }
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
+    let mut table = plain_table();
     let head = ["REPEATED", "RUNS", "RSS MEDIAN", "MIN", "MAX", "PSS MEDIAN", "MIN", "MAX"];
     table.set_header(head);
     for (name, repeated) in repeated.iter().take(MAX_ROWS) {
@@ -29,12 +28,8 @@ pub(super) fn text(tests: &[TestResults]) -> String {
         row.extend(cells(pss_peak_bytes.as_ref(), *repetitions));
         table.add_row(row);
     }
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    let line = |line: String| line.strip_prefix(' ').unwrap_or(&line).trim_end().to_owned() + "\n";
-    let mut text: String =
-        std::iter::once("\n".to_owned()).chain(table.lines().map(line)).collect();
+    align_right(&mut table, |column| column > 0);
+    let mut text = format!("\n{}", lines(&table));
     if repeated.len() > MAX_ROWS {
         text.push_str(&format!("… and {} more\n", repeated.len() - MAX_ROWS));
     }

@@ -3,8 +3,7 @@
 use std::cmp::Reverse;
 use std::time::Duration;
 
-use comfy_table::{CellAlignment, Table, presets};
-
+use memsample_input::table::{self, align_right, plain_table};
 use memsample_input::{printable, rounded_size};
 
 use super::counts;
@@ -85,8 +84,7 @@ pub fn largest(suite: &SuiteResult) -> String {
     tests.truncate(MAX_LARGEST);
     let mut text = String::new();
     if !tests.is_empty() {
-        let mut table = Table::new();
-        table.load_style(presets::NOTHING);
+        let mut table = plain_table();
         table.set_header(["RSS PEAK", "PSS PEAK", "TIME", "LARGEST TESTS"]);
         for test in tests {
             let [_, name, time, rss, pss, _] = cells(&Row::Test(test));
@@ -94,10 +92,7 @@ pub fn largest(suite: &SuiteResult) -> String {
         }
         align_right(&mut table, |index| index < 3);
         text.push('\n');
-        for line in table.lines() {
-            text.push_str(line.strip_prefix(' ').unwrap_or(&line).trim_end());
-            text.push('\n');
-        }
+        text.push_str(&table::lines(&table));
     }
     text.push_str(&under_the_table(&suite.results.tests));
     text.push_str(&summary(suite, None));
@@ -165,8 +160,7 @@ struct Layout {
 
 /// Returns the lines of a table, the first of them its head.
 fn lines(rows: &[Row<'_>], layout: &Layout) -> Vec<String> {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
+    let mut table = plain_table();
     let shown = if layout.with_why { 6 } else { 5 };
     let head = ["OUTCOME", "TEST", "TIME", "RSS PEAK", "PSS PEAK", "WHY"];
     table.set_header(head.into_iter().take(shown));
@@ -176,18 +170,7 @@ fn lines(rows: &[Row<'_>], layout: &Layout) -> Vec<String> {
         table.add_row(cells.into_iter().take(shown));
     }
     align_right(&mut table, |index| matches!(index, 2..=4));
-    table
-        .lines()
-        .map(|line| line.strip_prefix(' ').unwrap_or(&line).trim_end().to_owned())
-        .collect()
-}
-
-fn align_right(table: &mut Table, is_right: impl Fn(usize) -> bool) {
-    for (index, column) in table.column_iter_mut().enumerate() {
-        if is_right(index) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
+    table::lines(&table).lines().map(str::to_owned).collect()
 }
 
 /// Returns the table with the reasons below their tests.
