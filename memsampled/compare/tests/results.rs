@@ -115,6 +115,9 @@ fn any_name_fits_any_terminal() {
         for width in [0, 1, 20, 80, 200] {
             let text = report::text(&comparison, width, true);
             assert!(!text.contains('\u{1b}') && text.contains("worse"), "{text}");
+            // Whatever there is no room for, the numbers are whole.
+            let whole = text.split_whitespace().collect::<Vec<_>>().join(" ");
+            assert!(whole.contains("1.0 MiB") && whole.contains("2.0 MiB"), "{text}");
             let rows = text.lines().take_while(|line| !line.starts_with("note: "));
             assert!(
                 width < 80 || rows.map(|row| row.chars().count()).all(|it| it <= width),

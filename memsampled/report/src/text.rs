@@ -201,6 +201,8 @@ impl Text {
             columns.push(Column::new("TIME", tests.iter().map(|it| nanoseconds(it.duration_ns))));
         }
         self.text.push('\n');
+        let has_sign =
+            columns.iter().flat_map(|column| &column.cells).any(|cell| cell.starts_with('≥'));
         let is_ascii = self.style.ascii;
         self.table(columns, |row, columns| {
             let curve = tests.get(row).and_then(|test| test.curve());
@@ -225,7 +227,7 @@ impl Text {
         }
         whys.iter().for_each(|why| self.line(why));
         let reasons = without_upper_bound(&tests, MAX_REASONS);
-        if !reasons.is_empty() {
+        if has_sign {
             self.text.push('\n');
             self.line("≥: at least");
         }

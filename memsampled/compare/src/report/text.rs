@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use memsample_input::table::{align_right, lines, plain_table};
-use memsample_input::{cut, printable, rounded_size};
+use memsample_input::{cut, folded, printable, rounded_size};
 
 use super::wording::{change, counts, interval, more, name, notes};
 use crate::comparison::{Compared, Comparison};
@@ -34,7 +34,7 @@ pub fn text(comparison: &Comparison, width: usize, with_all: bool) -> String {
     }
     let said = |text: &mut String, line: &str| {
         // Writing to a string cannot fail.
-        let _ = writeln!(text, "{line}");
+        let _ = writeln!(text, "{}", folded(line, Some(width.max(8))));
     };
     for it in shown.iter().filter(|it| it.verdict == Verdict::CannotTell).take(MAX_NOT_COMPARED) {
         if let Some(more) = more(it) {
@@ -81,14 +81,16 @@ fn table(comparison: &Comparison, shown: &[&Compared], width: usize) -> String {
 fn blocks(comparison: &Comparison, shown: &[&Compared], width: usize) -> String {
     let mut text = String::new();
     for it in shown {
-        let lines = [
-            format!("{}: {}", it.verdict.words(), name(comparison, it)),
+        let heading = format!("{}: {}", it.verdict.words(), name(comparison, it));
+        let _ = writeln!(text, "{}", cut(&heading, width.max(8)));
+        // A name may be cut, and a number may not.
+        let numbers = [
             format!("  {} -> {}", rounded_size(it.base_bytes), rounded_size(it.head_bytes)),
             format!("  {}{}", if is_marked(it) { "~" } else { "" }, change(it)),
             format!("  {}", interval(it)),
         ];
-        for line in lines {
-            let _ = writeln!(text, "{}", cut(&line, width.max(8)));
+        for line in numbers {
+            let _ = writeln!(text, "{}", folded(&line, Some(width.max(8))));
         }
     }
     text
