@@ -27,6 +27,8 @@ pub struct Curve<R> {
 pub struct M4<R> {
     begin_ms: i64,
     bucket_ms: i64,
+    /// The index of the last bucket.
+    last: i64,
     lines: Vec<Vec<Point<R>>>,
     /// Whether the next point begins a line.
     is_cut: bool,
@@ -50,18 +52,22 @@ impl<R: Clone> M4<R> {
         let buckets = i64::try_from(buckets.max(1)).unwrap_or(i64::MAX);
         // Rounded up, so that there are not more buckets than were asked for.
         let bucket_ms = span_ms.saturating_add(buckets - 1) / buckets;
+        let bucket_ms = bucket_ms.max(1);
         Self {
             begin_ms,
-            bucket_ms: bucket_ms.max(1),
+            bucket_ms,
+            last: (span_ms - 1) / bucket_ms,
             lines: Vec::new(),
             is_cut: true,
             bucket: None,
         }
     }
 
-    /// Takes the next point.
+    /// Takes the next point. One that is before the begin or after the end is in the first or the last bucket: of what
+    /// outlives its span no more points remain.
     pub fn push(&mut self, point: Point<R>) {
         let index = point.ts_ms.saturating_sub(self.begin_ms).div_euclid(self.bucket_ms);
+        let index = index.clamp(0, self.last);
         match &mut self.bucket {
             Some(bucket) if bucket.index == index => bucket.take(point),
             _ => {
@@ -244,6 +250,17 @@ mod tests {
             let thinned = whole.thinned(0, points.len() as i64, buckets);
             prop_assert_eq!(thinned.peak().map(|point| point.value), values.iter().max().copied());
         }
+    }
+
+    #[test]
+    fn what_outlives_its_span_has_no_more_points() {
+        let mut m4 = M4::new(0, 100, 2);
+        for ts_ms in -500..1000 {
+            m4.push(Point { ts_ms, value: ts_ms.unsigned_abs() % 700, row: () });
+        }
+        let curve = m4.finish();
+        assert!(curve.points().count() <= 8, "{curve:?}");
+        assert_eq!(curve.peak().map(|point| point.value), Some(699));
     }
 
     #[test]
