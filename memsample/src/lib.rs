@@ -32,8 +32,8 @@
 //! 5. `batch`: what some ticks changed. `cgroup_reader`: the files of control groups.
 //! 6. `sampler`: reading processes. `journal`, `segment`: batches on disk and in memory.
 //! 7. `machine`, `process_reader`: reading the machine, and one process. `recording`: the directory of Parquet files.
-//! 8. `recorder`: sampling and writing in the background. `import`: recordings made of captures. `analysis`, `view`:
-//!    what recordings say. `kernel_source`: what works on this machine.
+//! 8. `recorder`: sampling and writing in the background. `import`: recordings made of captures. `excerpt`: recordings
+//!    made of recordings. `analysis`, `view`: what recordings say. `kernel_source`: what works on this machine.
 //! 9. `flight`: recordings cut out of the last minutes.
 //!
 //! # How data flows
@@ -92,6 +92,7 @@ mod sampler;
 
 mod batch;
 mod codec;
+mod excerpt;
 mod flight;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
@@ -107,6 +108,7 @@ mod slot_map;
 pub use counts::SweepCounts;
 pub use error::{ParseError, ParseErrorKind, ReadError};
 pub use events::{KernelLog, OomLimit, OomVictim};
+pub use excerpt::{ExcerptError, KeyError, Pseudonyms, anonymize, anonymize_test_tables, cut};
 pub use flight::{DumpError, DumpOptions, FlightOptions, FlightRecorder};
 pub use host::{Host, cpus_online};
 pub use identity::{Comm, Identity, ProcessId, text};
@@ -122,9 +124,9 @@ pub use recorder::{
     RecorderOptions, SharedSampler, Status,
 };
 pub use recording::{
-    ClockAnchor, End, ForksBy, InstantError, LastReading, Machine, Manifest, OpenError, Provenance,
-    Quantiles, RecordedInstant, RecordedProcess, RecorderUsage, Recording, RecordingState,
-    Recovery, Settings, is_disk_full, read_test_table, write_test_tables,
+    ClockAnchor, Cut, End, ForksBy, InstantError, LastReading, Machine, Manifest, OpenError,
+    Provenance, Quantiles, RecordedInstant, RecordedProcess, RecorderUsage, Recording,
+    RecordingState, Recovery, Settings, is_disk_full, read_test_table, write_test_tables,
 };
 pub use replace_file::replace_file;
 pub use role::role;

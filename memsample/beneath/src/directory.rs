@@ -8,8 +8,8 @@ use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, fstat, mkdirat, openat, openat2,
-    readlinkat, renameat, statat, unlinkat,
+    AtFlags, CWD, Dir, FileType, Mode, OFlags, RenameFlags, ResolveFlags, fstat, mkdirat, openat,
+    openat2, readlinkat, renameat, renameat_with, statat, unlinkat,
 };
 use rustix::io::Errno;
 
@@ -259,6 +259,24 @@ impl HeldDirectory {
     pub fn rename(&self, from: impl AsRef<OsStr>, to: impl AsRef<OsStr>) -> io::Result<()> {
         let (from, to) = (checked(from.as_ref())?, checked(to.as_ref())?);
         Ok(renameat(&self.descriptor, from, &self.descriptor, to)?)
+    }
+
+    /// Gives an entry another name, which nothing may have.
+    ///
+    /// # Errors
+    ///
+    /// Of kind `AlreadyExists`, if something has that name; else those of [`Self::rename`].
+    pub fn rename_new(&self, from: impl AsRef<OsStr>, to: impl AsRef<OsStr>) -> io::Result<()> {
+        let (from, to) = (checked(from.as_ref())?, checked(to.as_ref())?);
+        let flags = RenameFlags::NOREPLACE;
+        match renameat_with(&self.descriptor, from, &self.descriptor, to, flags) {
+            // A file system without that flag: the moment between the two cannot be excluded.
+            Err(Errno::INVAL | Errno::NOSYS) if self.contains(to) => {
+                Err(io::ErrorKind::AlreadyExists.into())
+            }
+            Err(Errno::INVAL | Errno::NOSYS) => self.rename(from, to),
+            outcome => Ok(outcome?),
+        }
     }
 
     /// Removes an entry that is no directory.

@@ -6,12 +6,14 @@
 #![forbid(unsafe_code)]
 
 mod directory;
+mod new_directory;
 mod private;
 mod regular;
 mod removal;
 mod temporary;
 
 pub use directory::{Entry, HeldDirectory};
+pub use new_directory::NewDirectory;
 pub use private::PrivateDirectory;
 pub use regular::{open_regular, read_regular};
 pub use removal::remove_tree;

@@ -475,6 +475,8 @@ fn manifest(path: &Path, captures: &[Capture], options: &SamplerOptions) -> io::
         labels: BTreeMap::new(),
         settings,
         machine,
+        cut: None,
+        anonymized: false,
     };
     Ok(Manifest {
         provenance,

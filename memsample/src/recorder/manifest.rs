@@ -68,6 +68,8 @@ pub(super) fn manifest(
         settings,
         labels: options.labels.clone(),
         machine: Machine::current(options.sampler.host_constants()),
+        cut: None,
+        anonymized: false,
     };
     Manifest {
         provenance,

@@ -132,6 +132,8 @@ impl Kernel {
                 settings,
                 labels: BTreeMap::new(),
                 machine,
+                cut: None,
+                anonymized: false,
             },
             state: RecordingState::Recording,
             end: None,

@@ -6,11 +6,10 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::manifest::Manifest;
+use super::manifest::{FILE as MANIFEST, Manifest};
 use memsample_beneath::{HeldDirectory, PrivateDirectory, is_temporary, remove_tree};
 
 /// What a recording is made of, apart from its tables.
-const MANIFEST: &str = "recording.json";
 const JOURNAL: &str = "journal";
 const LOCK: &str = "lock";
 const RESERVE: &str = "reserve";

@@ -63,6 +63,32 @@ pub struct Provenance {
     pub labels: BTreeMap<String, String>,
     /// The machine.
     pub machine: Machine,
+    /// Of which recording it is a span; absent of one that was not cut.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cut: Option<Cut>,
+    /// Whether names, arguments, paths and users are pseudonyms.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub anonymized: bool,
+}
+
+/// The span that was cut out of a recording.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cut {
+    /// The `id` of the recording that it was cut out of.
+    pub recording: String,
+    /// The begin of the span, which belongs to it.
+    pub from: Timestamp,
+    /// The end of the span, which belongs to it.
+    pub to: Timestamp,
+    /// The first tick of that recording.
+    pub first_tick: Timestamp,
+    /// The last tick of that recording.
+    pub last_tick: Timestamp,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// Whether a recording is whole.
@@ -103,6 +129,8 @@ pub enum End {
     Imported,
     /// It was cut out of a flight recorder, which continues.
     Dumped,
+    /// It is a span of another recording, which goes on behind it.
+    Cut,
 }
 
 /// The instant that ties two clocks together.
@@ -269,6 +297,9 @@ pub struct Quantiles {
     pub max: u64,
 }
 
+/// The name of the file in the directory of a recording.
+pub(super) const FILE: &str = "recording.json";
+
 /// A `recording.json` is a few kilobytes, and more with many labels; what is larger is something else.
 const MAX_BYTES: u64 = 16 << 20;
 
@@ -314,6 +345,11 @@ impl Manifest {
         text.push(b'\n');
         directory.replace(name, |mut file| file.write_all(&text))
     }
+}
+
+/// Writes `recording.json` into the directory of a recording.
+pub(crate) fn write_manifest(directory: &HeldDirectory, manifest: &Manifest) -> io::Result<()> {
+    manifest.write(directory, FILE)
 }
 
 /// Returns a character, or how it is written in Rust if a terminal would not show it.

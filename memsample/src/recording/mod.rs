@@ -13,6 +13,7 @@ mod instant;
 mod last_reading;
 mod layout;
 mod manifest;
+mod new_table;
 mod open;
 mod parquet_file;
 mod table;
@@ -24,7 +25,7 @@ mod written_images;
 pub use instant::{InstantError, RecordedInstant, RecordedProcess};
 pub use last_reading::LastReading;
 pub use manifest::{
-    ClockAnchor, End, ForksBy, Machine, Manifest, Provenance, Quantiles, RecorderUsage,
+    ClockAnchor, Cut, End, ForksBy, Machine, Manifest, Provenance, Quantiles, RecorderUsage,
     RecordingState, Settings,
 };
 pub use open::{OpenError, Recording, Recovery};
@@ -32,7 +33,9 @@ pub use open::{OpenError, Recording, Recovery};
 pub(crate) use id::new_recording_id;
 pub(crate) use images::ImageRow;
 pub(crate) use layout::{Lock, RecordingDirectory};
-pub(crate) use manifest::{file_names, millis};
+pub(crate) use manifest::{file_names, millis, write_manifest};
+pub(crate) use new_table::NewTable;
+pub(crate) use table::Origin;
 pub use test_tables::{read_test_table, write_test_tables};
 pub use writer::is_disk_full;
 pub(crate) use writer::{Closed, RecordingWriter};

@@ -41,11 +41,11 @@ const PAGE_BYTES: usize = 128 * 1024;
 const PAGE_ROWS: usize = 256 * 1024;
 
 /// The checkpoint up to which the settled row groups reach.
-const KEY_CHECKPOINT: &str = "memsample.checkpoint";
+pub(super) const KEY_CHECKPOINT: &str = "memsample.checkpoint";
 /// How many row groups are settled.
-const KEY_SETTLED: &str = "memsample.settled_row_groups";
+pub(super) const KEY_SETTLED: &str = "memsample.settled_row_groups";
 /// What was recorded, where and how; see [`Provenance`](crate::Provenance).
-const KEY_PROVENANCE: &str = "memsample.provenance";
+pub(super) const KEY_PROVENANCE: &str = "memsample.provenance";
 
 /// How to encode rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,7 +11,7 @@ use arrow_array::{
 };
 use memsample::schema::{Column, ColumnKind, Table, tables};
 use memsample::view::{At, By, View, ViewOptions};
-use memsample::{Rate, Recorder, RecorderOptions, Recording, SamplerOptions, analysis};
+use memsample::{Pseudonyms, Rate, Recorder, RecorderOptions, Recording, SamplerOptions, analysis};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::Compression;
 use parquet::file::properties::WriterProperties;
@@ -54,6 +54,16 @@ fn read_all(run: &Path) -> usize {
             failed += usize::from(view.is_err());
         }
     }
+    let (to, mut names) = (tempfile::tempdir().unwrap(), Pseudonyms::random().unwrap());
+    if let Some((first, last)) = first {
+        let cut = memsample::cut(&recording, first, last, &to.path().join("cut"));
+        failed += usize::from(cut.is_err());
+    }
+    let anonymous = memsample::anonymize(&recording, &mut names, &to.path().join("anonymous"));
+    failed += usize::from(anonymous.is_err());
+    // What failed leaves nothing.
+    let left = fs::read_dir(to.path()).unwrap().map(|entry| entry.unwrap().file_name());
+    assert!(left.into_iter().all(|name| name == "cut" || name == "anonymous"));
     failed += usize::from(analysis::largest_processes(&recording, 5).is_err());
     failed += usize::from(analysis::process_peaks(&recording, 5, |_, _| true).is_err());
     failed += usize::from(analysis::role_peaks(&recording, 5, |_| true).is_err());

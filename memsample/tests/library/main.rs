@@ -9,6 +9,7 @@ mod summed;
 
 mod cgroups;
 mod damaged_tables;
+mod excerpt;
 mod flight;
 mod golden;
 mod import;

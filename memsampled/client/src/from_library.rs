@@ -84,6 +84,7 @@ impl From<memsample::End> for End {
             memsample::End::Crashed => Self::Crashed,
             memsample::End::Imported => Self::Imported,
             memsample::End::Dumped => Self::Dumped,
+            memsample::End::Cut => Self::Cut,
             other => Self::WriteFailed(format!("{other:?}")),
         }
     }
@@ -226,6 +227,7 @@ mod tests {
             memsample::End::Crashed,
             memsample::End::Imported,
             memsample::End::Dumped,
+            memsample::End::Cut,
         ] {
             let json = serde_json::to_value(&end).unwrap();
             let wire = End::from(end);

@@ -215,6 +215,9 @@ pub fn explain_recording(
         (Some(End::Crashed), _) => "the recorder was killed".to_owned(),
         (Some(End::Imported), _) => "the recording was made of captures".to_owned(),
         (Some(End::Dumped), _) => "the recording was cut out of the flight recorder".to_owned(),
+        (Some(End::Cut), _) => {
+            "the recording was cut here, and goes on in the one that it was cut out of".to_owned()
+        }
         (_, RecordingState::Recording) => "the recording is still being written".to_owned(),
         _ => "it is not known why the recording ended".to_owned(),
     };

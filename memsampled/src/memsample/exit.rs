@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use memsample::{RecordError, is_disk_full};
+use memsample::{ExcerptError, RecordError, is_disk_full};
 use memsample_client::wire::End;
 use memsample_inherited::{advice, tell};
 use memsample_runner::plan::NoSuchTest;
@@ -94,6 +94,11 @@ impl ExitCode {
             return Self::NO_TESTS;
         }
         if let Some(RunError::Directory(_, error)) = error.downcast_ref()
+            && is_disk_full(error)
+        {
+            return Self::DISK_FULL;
+        }
+        if let Some(ExcerptError::Write(_, error)) = error.downcast_ref()
             && is_disk_full(error)
         {
             return Self::DISK_FULL;

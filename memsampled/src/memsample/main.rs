@@ -1,6 +1,7 @@
 //! The `memsample` command.
 #![forbid(unsafe_code)]
 
+mod anonymize;
 mod child;
 mod command_hint;
 mod command_line;
@@ -8,6 +9,7 @@ mod command_usage;
 mod compare;
 mod config_args;
 mod control;
+mod cut;
 mod doctor;
 mod duration;
 mod exec;
@@ -88,6 +90,8 @@ enum Command {
     Leaks(leaks::LeaksArgs),
     Explain(explain::ExplainArgs),
     Export(export::ExportArgs),
+    Cut(cut::CutArgs),
+    Anonymize(anonymize::AnonymizeArgs),
     View(view::ViewArgs),
     #[cfg(feature = "top")]
     Top(top::TopArgs),
@@ -188,6 +192,8 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Leaks(args) => leaks::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Export(args) => export::run(&args),
+        Command::Cut(args) => cut::run(&args),
+        Command::Anonymize(args) => anonymize::run(&args),
         Command::View(args) => view::run(&args),
         #[cfg(feature = "top")]
         Command::Top(args) => top::run(&args),

@@ -3,7 +3,10 @@
 /// The root file of each package, with its layers: a module imports only from the lines above its own.
 /// Modules on one line are one layer, and import nothing from each other.
 pub(crate) const PACKAGES: [(&str, &[&str]); 18] = [
-    ("memsample/beneath/src/lib.rs", &["regular temporary", "directory", "removal", "private"]),
+    (
+        "memsample/beneath/src/lib.rs",
+        &["regular temporary", "directory", "removal", "new_directory private"],
+    ),
     (
         "memsample/src/lib.rs",
         &[
@@ -18,7 +21,7 @@ pub(crate) const PACKAGES: [(&str, &[&str]); 18] = [
             "journal sampler segment",
             "machine process_reader recording",
             // Recordings are made, and read.
-            "analysis import kernel_source recorder view",
+            "analysis excerpt import kernel_source recorder view",
             "flight fuzzing simulated_tests",
         ],
     ),
@@ -121,7 +124,7 @@ pub(crate) const PACKAGES: [(&str, &[&str]); 18] = [
             "child config_args duration json_output known_recordings live_terminal pattern plain_table reference share signals text",
             "command_hint command_line command_usage instant recording_path",
             "doctor ls recover run_or_recording summary",
-            "control export leaks peaks report store view",
+            "anonymize control cut export leaks peaks report store view",
             "compare record",
             "explain trend",
             "exec import run serve session top",

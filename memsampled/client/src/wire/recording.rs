@@ -101,6 +101,8 @@ pub enum End {
     Imported,
     /// It was cut out of a flight recorder, which continues.
     Dumped,
+    /// It is a span of another recording, which goes on behind it.
+    Cut,
 }
 
 /// What a recording holds and what it lacks, in numbers.

@@ -8,6 +8,7 @@
 //! Whoever reads `results.json`, such as a comparison of two runs, reads it with [`Results::read`]. Nothing in here
 //! runs a test or knows how one is run.
 
+mod anonymized;
 mod attempt;
 mod budget;
 mod build;
