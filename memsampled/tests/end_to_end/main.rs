@@ -55,6 +55,7 @@ mod runner_suite;
 mod runner_survival;
 mod runner_verdicts;
 mod rust_client;
+mod share;
 mod stalls;
 mod suite_utah;
 mod survival;
