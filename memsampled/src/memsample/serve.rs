@@ -65,7 +65,7 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
         Some(path) => path.clone(),
         None => default_index(&args.runs)?,
     };
-    let index = Index::open(&index)?;
+    let index = Index::open(&index, args.index.is_some(), &address_text(&args.runs)?)?;
     let signals = signals()?;
     let options =
         ServeOptions { listen: args.listen, prefix: args.prefix.clone(), guard, store, index };
@@ -99,9 +99,14 @@ fn default_index(store: &Address) -> anyhow::Result<PathBuf> {
     let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(home);
     let cache = cache
         .context("neither XDG_CACHE_HOME nor HOME is set: name the index with --index FILE")?;
-    let name = match store {
+    let name = address_text(store)?;
+    Ok(cache.join("memsample").join(format!("{}.index", escaped(name.as_bytes()))))
+}
+
+/// The store as text that is the same in every working directory.
+fn address_text(store: &Address) -> anyhow::Result<String> {
+    Ok(match store {
         Address::Directory(directory) => std::path::absolute(directory)?.display().to_string(),
         bucket => bucket.to_string(),
-    };
-    Ok(cache.join("memsample").join(format!("{}.index", escaped(name.as_bytes()))))
+    })
 }

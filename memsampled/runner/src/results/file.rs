@@ -310,11 +310,7 @@ impl EndResults {
     /// Above a budget it did, and that is what a comparison is to find.
     #[must_use]
     pub fn came_to_its_end(&self) -> bool {
-        match self.outcome {
-            Verdict::Passed | Verdict::Flaky => true,
-            Verdict::OverBudget | Verdict::Leaked | Verdict::LeftOver => self.exit_code == Some(0),
-            _ => false,
-        }
+        self.outcome.came_to_its_end(self.exit_code)
     }
 
     /// Describes why it ended so: the reason, and the line of its output that says more.

@@ -176,6 +176,17 @@ impl Outcome {
 }
 
 impl Verdict {
+    /// Returns whether what ended so, with this exit code of its program, did all that it does, so that what it used can be
+    /// compared: see [`EndResults::came_to_its_end`](super::EndResults::came_to_its_end).
+    #[must_use]
+    pub fn came_to_its_end(self, exit_code: Option<i32>) -> bool {
+        match self {
+            Self::Passed | Self::Flaky => true,
+            Self::OverBudget | Self::Leaked | Self::LeftOver => exit_code == Some(0),
+            _ => false,
+        }
+    }
+
     /// Returns the word, as `results.json` has it.
     #[must_use]
     pub fn word(self) -> &'static str {

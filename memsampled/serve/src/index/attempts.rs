@@ -1,11 +1,13 @@
 //! The attempts of a run, from the tables `tests` and `test_roles` of a store.
 
+use std::collections::HashMap;
 use std::ops::Range;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, Int64Type};
 use arrow_array::{Array, RecordBatch};
 use bytes::Bytes;
+use memsample_runner::results::Verdict;
 use memsample_store::{ErrorKind, Manifest, Store, StoreError, StoredFile};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
@@ -13,12 +15,13 @@ use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderB
 /// The largest file of a table that is read: a compacted one of a day.
 const MAX_BYTES: u64 = 512 << 20;
 /// What is read of both tables, as far as they have it.
-const COLUMNS: [&str; 11] = [
+const COLUMNS: [&str; 12] = [
     "test",
     "role",
     "repetition",
     "attempt",
     "outcome",
+    "exit_code",
     "rss_peak_bytes",
     "rss_peak_bytes_upper",
     "pss_peak_bytes",
@@ -43,6 +46,9 @@ pub(super) struct Attempt {
     pub(super) anon_peak_bytes: Option<i64>,
     pub(super) group_peak_bytes: Option<i64>,
     pub(super) duration_ns: Option<i64>,
+    exit_code: Option<i64>,
+    /// Whether it is the last of its repetition and did all that it does: what is cut short uses less.
+    pub(super) is_compared: bool,
 }
 
 /// Reads the attempts of a run.
@@ -56,7 +62,31 @@ pub(super) fn attempts(store: &Store, manifest: &Manifest) -> Result<Vec<Attempt
             rows(bytes, file, &mut attempts)?;
         }
     }
+    mark_compared(&mut attempts);
     Ok(attempts)
+}
+
+/// Says which attempts can be compared, by the rule of `memsample trend`. A role can where its attempt can.
+fn mark_compared(attempts: &mut [Attempt]) {
+    let mut last: HashMap<(String, i32), (i32, bool)> = HashMap::new();
+    for it in attempts.iter().filter(|it| it.role.is_empty()) {
+        let of = last.entry((it.test.clone(), it.repetition)).or_insert((it.attempt, false));
+        if it.attempt >= of.0 {
+            *of = (it.attempt, it.came_to_its_end());
+        }
+    }
+    for it in attempts {
+        let of = last.get(&(it.test.clone(), it.repetition));
+        it.is_compared = of == Some(&(it.attempt, true));
+    }
+}
+
+impl Attempt {
+    fn came_to_its_end(&self) -> bool {
+        let verdict = serde_json::from_value::<Verdict>(self.outcome.as_str().into());
+        let exit_code = self.exit_code.and_then(|code| i32::try_from(code).ok());
+        verdict.is_ok_and(|verdict| verdict.came_to_its_end(exit_code))
+    }
 }
 
 fn rows(bytes: Bytes, file: &StoredFile, attempts: &mut Vec<Attempt>) -> Result<(), StoreError> {
@@ -113,5 +143,48 @@ fn of_batch(batch: &RecordBatch, attempts: &mut Vec<Attempt>) {
         anon_peak_bytes: number("anon_peak_bytes", row),
         group_peak_bytes: number("group_peak_bytes", row),
         duration_ns: number("duration_ns", row),
+        exit_code: number("exit_code", row),
+        is_compared: false,
     }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(rows: &[(&str, i32, i32, &str, Option<i64>)], expected: &[bool]) {
+        let mut attempts: Vec<Attempt> = rows
+            .iter()
+            .map(|&(role, repetition, attempt, outcome, exit_code)| Attempt {
+                test: "t".to_owned(),
+                role: role.to_owned(),
+                repetition,
+                attempt,
+                outcome: outcome.to_owned(),
+                exit_code,
+                ..Attempt::default()
+            })
+            .collect();
+        mark_compared(&mut attempts);
+        assert_eq!(attempts.iter().map(|it| it.is_compared).collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn what_is_cut_short_or_tried_again_is_not_compared() {
+        check(
+            &[
+                ("server", 1, 1, "", None),
+                ("server", 1, 2, "", None),
+                ("", 1, 2, "passed", Some(0)),
+                ("", 1, 1, "failed", Some(1)),
+                ("", 2, 1, "timed_out", None),
+                ("", 3, 1, "over_budget", Some(0)),
+                ("", 4, 1, "over_budget", Some(1)),
+                ("", 5, 1, "a word of later", Some(0)),
+                ("server", 6, 1, "", None),
+            ],
+            &[false, true, true, false, false, true, false, false, false],
+        );
+    }
 }

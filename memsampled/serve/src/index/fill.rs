@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::PoisonError;
 
 use memsample_store::{Kind, Manifest, ManifestKey, Store, StoreError};
-use rusqlite::{Transaction, params};
+use rusqlite::{OptionalExtension, Transaction, params};
 
 use super::attempts::{Attempt, attempts};
 use super::{Index, IndexError};
@@ -161,6 +161,15 @@ impl Index {
         let transaction = writer.transaction()?;
         for (key, found) in read {
             remove_run(&transaction, &key.object)?;
+            let twin = match &found {
+                Ok((_, manifest)) => other_manifest(&transaction, &manifest.run)?,
+                Err(_) => None,
+            };
+            // One run that is there twice must not keep all others out.
+            let found = match (found, twin) {
+                (found, None) => found.map_err(|error| error.to_string()),
+                (_, Some(other)) => Err(format!("its run is that of `{other}` too")),
+            };
             match found {
                 Ok((attempts, manifest)) => {
                     insert(&transaction, &key, &manifest, &attempts)?;
@@ -169,7 +178,7 @@ impl Index {
                 Err(error) => {
                     transaction
                         .prepare_cached("INSERT INTO damaged VALUES (?1, ?2, ?3)")?
-                        .execute(params![key.object, key.version, error.to_string()])?;
+                        .execute(params![key.object, key.version, error])?;
                     refreshed.damaged += 1;
                 }
             }
@@ -187,6 +196,14 @@ fn remove_run(transaction: &Transaction<'_>, manifest: &str) -> rusqlite::Result
     transaction.prepare_cached("DELETE FROM run WHERE manifest = ?1")?.execute([manifest])?;
     transaction.prepare_cached("DELETE FROM damaged WHERE manifest = ?1")?.execute([manifest])?;
     Ok(())
+}
+
+/// Returns the manifest that the index has of a run.
+fn other_manifest(transaction: &Transaction<'_>, run: &str) -> rusqlite::Result<Option<String>> {
+    transaction
+        .prepare_cached("SELECT manifest FROM run WHERE run = ?1")?
+        .query_row([run], |row| row.get(0))
+        .optional()
 }
 
 fn insert(
@@ -242,7 +259,7 @@ fn insert(
         let test = test_id(transaction, project, suite, &attempt.test, &attempt.role)?;
         transaction
             .prepare_cached(
-                "INSERT OR REPLACE INTO attempt VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+                "INSERT OR REPLACE INTO attempt VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
             )?
             .execute(params![
                 test,
@@ -257,6 +274,7 @@ fn insert(
                 attempt.anon_peak_bytes,
                 attempt.group_peak_bytes,
                 attempt.duration_ns,
+                attempt.is_compared,
             ])?;
     }
     Ok(())
@@ -309,4 +327,39 @@ fn find(
             .execute([text, kind, project, suite])?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use memsample_store::Address;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_run_that_is_there_twice_keeps_no_other_out() {
+        let directory = tempfile::tempdir().unwrap();
+        let address = Address::Directory(directory.path().join("lab"));
+        let store = Store::open(&address).unwrap();
+        for (run, host) in [("twice", "one"), ("twice", "two"), ("once", "one")] {
+            let manifest = json!({
+                "format": 1, "memsample": "0.1.0", "kind": "recording", "run": run, "name": run, "project": "p",
+                "suite": "s", "date": "2026-11-29", "host": host, "recordings": [], "files": [],
+                "pushed": "2026-11-29T00:00:00Z",
+            });
+            let manifest = Manifest::from_json(&serde_json::to_vec(&manifest).unwrap()).unwrap();
+            let path = directory.path().join("lab").join(manifest.partition().manifest());
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, manifest.to_json()).unwrap();
+        }
+        let path = directory.path().join("index");
+        let index = Index::open(&path, true, &address.to_string()).unwrap();
+        let refreshed = index.refresh(&store, &|_, _| {}).unwrap();
+        assert_eq!(refreshed, Refreshed { added: 2, removed: 0, damaged: 1 });
+        assert!(index.run("once").unwrap().is_some());
+        let damaged = index.damaged().unwrap();
+        assert!(damaged[0].1.contains("its run is that of `manifests/"), "{damaged:?}");
+    }
 }

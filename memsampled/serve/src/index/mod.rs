@@ -7,6 +7,7 @@ mod query;
 mod schema;
 
 use std::fmt;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -48,12 +49,13 @@ pub struct Index {
 }
 
 impl Index {
-    /// Opens an index, or makes an empty one in place of a file that is none, is damaged, or has another version.
+    /// Opens the index of a store, or makes an empty one in place of one that is damaged or has another version. A file that
+    /// a user named and that is no index is left as it is.
     ///
     /// # Errors
     ///
-    /// The file cannot be made.
-    pub fn open(path: &Path) -> Result<Self, IndexError> {
+    /// The file cannot be made, is something else, or is the index of another store.
+    pub fn open(path: &Path, is_named: bool, store: &str) -> Result<Self, IndexError> {
         let cannot = |error: &dyn fmt::Display| {
             IndexError(format!("cannot make the index `{}`: {error}", path.display()))
         };
@@ -63,6 +65,12 @@ impl Index {
         let writer = match usable(path) {
             Some(connection) => connection,
             None => {
+                if is_named && !is_index(path).map_err(|error| cannot(&error))? {
+                    return Err(IndexError(format!(
+                        "`{}` is no index of memsample, and is left as it is: name another file",
+                        path.display()
+                    )));
+                }
                 for suffix in ["", "-wal", "-shm"] {
                     let mut name = path.as_os_str().to_owned();
                     name.push(suffix);
@@ -74,11 +82,20 @@ impl Index {
                     }
                 }
                 let connection = Connection::open(path).map_err(|error| cannot(&error))?;
+                // Before there is a log beside the file, so that its header says what it is from the first moment.
+                schema::create(&connection, store).map_err(|error| cannot(&error))?;
                 schema::configure(&connection).map_err(|error| cannot(&error))?;
-                schema::create(&connection).map_err(|error| cannot(&error))?;
                 connection
             }
         };
+        let of: String = writer.query_row("SELECT address FROM store", [], |row| row.get(0))?;
+        if of != store {
+            return Err(IndexError(format!(
+                "`{}` is the index of the store `{}`: name another file, or remove it",
+                path.display(),
+                of.escape_debug()
+            )));
+        }
         let writer = Arc::new(Mutex::new(writer));
         Ok(Self { path: path.to_owned(), writer, idle: Arc::default() })
     }
@@ -108,9 +125,23 @@ impl Index {
     }
 }
 
+/// Returns whether a file is an index, however damaged, or nothing. Its header says so: bytes 68 to 72.
+fn is_index(path: &Path) -> std::io::Result<bool> {
+    let mut header = Vec::new();
+    match std::fs::File::open(path) {
+        Ok(file) => file.take(72).read_to_end(&mut header)?,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(true),
+        Err(error) => return Err(error),
+    };
+    let is_ours = header.starts_with(b"SQLite format 3\0")
+        && header.ends_with(&schema::APPLICATION_ID.to_be_bytes());
+    Ok(header.is_empty() || is_ours)
+}
+
 /// Opens a file that is a whole index of this version.
 fn usable(path: &Path) -> Option<Connection> {
-    if !path.exists() {
+    // What is something else is not even opened for writing.
+    if !path.exists() || !is_index(path).ok()? {
         return None;
     }
     let connection = Connection::open(path).ok()?;
@@ -127,4 +158,37 @@ fn usable(path: &Path) -> Option<Connection> {
         );
     }
     is_usable.then_some(connection)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_no_index_is_left_as_it_is() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("named");
+        let other = directory.path().join("other.db");
+        Connection::open(&other).unwrap().execute_batch("CREATE TABLE mine (a)").unwrap();
+        for bytes in [b"what somebody wrote".to_vec(), std::fs::read(&other).unwrap()] {
+            std::fs::write(&path, &bytes).unwrap();
+            assert!(Index::open(&path, true, "lab").is_err());
+            assert_eq!(std::fs::read(&path).unwrap(), bytes);
+        }
+        // One that this program named is made anew.
+        assert_eq!(Index::open(&path, false, "lab").unwrap().count().unwrap(), 0);
+    }
+
+    #[test]
+    fn a_damaged_index_is_made_anew_and_that_of_another_store_is_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("index");
+        drop(Index::open(&path, true, "lab").unwrap());
+        assert!(Index::open(&path, true, "another").is_err());
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes.truncate(bytes.len() / 2);
+        bytes.iter_mut().skip(200).for_each(|byte| *byte = 0x55);
+        std::fs::write(&path, bytes).unwrap();
+        assert_eq!(Index::open(&path, true, "lab").unwrap().count().unwrap(), 0);
+    }
 }

@@ -433,7 +433,8 @@ impl Index {
         self.ask(|connection| {
             let Some(test) = test_id(connection, key)? else { return Ok(None) };
             let sql = format!(
-                "SELECT run.run, release_name, kernel, cpus, commit_id, attempt.started_ms, {column}_bytes FROM attempt \
+                "SELECT run.run, release_name, kernel, cpus, commit_id, attempt.started_ms, \
+                 CASE WHEN is_compared AND {column}_bytes > 0 THEN {column}_bytes END FROM attempt \
                  JOIN run ON run.id = attempt.run WHERE test = ?1 ORDER BY attempt.started_ms"
             );
             let mut statement = connection.prepare_cached(&sql)?;

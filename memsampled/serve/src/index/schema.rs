@@ -3,10 +3,11 @@
 use rusqlite::Connection;
 
 /// The version of the tables. An index of another one is made anew: all it has is in the store too.
-pub(super) const VERSION: i64 = 1;
+pub(super) const VERSION: i64 = 2;
 
 /// Tests and attempts are stored in the order in which they are asked for, so that a trend of one test is one range.
 const TABLES: &str = "
+CREATE TABLE store (address TEXT NOT NULL) STRICT;
 CREATE TABLE run (
     id INTEGER PRIMARY KEY,
     run TEXT NOT NULL UNIQUE,
@@ -56,6 +57,7 @@ CREATE TABLE attempt (
     anon_peak_bytes INTEGER,
     group_peak_bytes INTEGER,
     duration_ns INTEGER,
+    is_compared INTEGER NOT NULL,
     PRIMARY KEY (test, started_ms, run, repetition, attempt)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX attempt_by_run ON attempt (run, test);
@@ -67,9 +69,14 @@ CREATE TABLE name (
 CREATE VIRTUAL TABLE found USING fts5(text, kind UNINDEXED, project UNINDEXED, suite UNINDEXED, tokenize = 'trigram');
 ";
 
+/// "mems", in the header of the file: says that it is an index, which may be made anew.
+pub(super) const APPLICATION_ID: i32 = 0x6d65_6d73;
+
 /// Makes the tables in an empty file.
-pub(super) fn create(connection: &Connection) -> rusqlite::Result<()> {
+pub(super) fn create(connection: &Connection, store: &str) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "application_id", APPLICATION_ID)?;
     connection.execute_batch(TABLES)?;
+    connection.execute("INSERT INTO store VALUES (?1)", [store])?;
     connection.pragma_update(None, "user_version", VERSION)
 }
 
