@@ -135,8 +135,8 @@ impl Drop for Frozen {
     }
 }
 
-/// The state of a thread. `stat` takes no lock.
-fn state(task: &Path) -> Option<char> {
+/// The state of a process or thread. `stat` takes no lock.
+pub(crate) fn state(task: &Path) -> Option<char> {
     let stat = fs::read_to_string(task.join("stat")).ok()?;
     stat.rsplit_once(") ")?.1.chars().next()
 }

@@ -11,6 +11,7 @@ mod command;
 #[path = "../end_to_end/daemon.rs"]
 mod daemon;
 mod frozen;
+mod unanswered;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -19,16 +20,23 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, Int64Type, TimestampMillisecondType};
 use memsample::Recording;
 use serde_json::Value;
-use tempfile::tempdir;
+use tempfile::{TempDir, tempdir};
 
 use crate::command::{Running, manifest, memsample, wait_for, wait_for_journal};
 use crate::daemon::Daemon;
 use crate::frozen::Frozen;
+use crate::unanswered::Unanswered;
 
 /// A second stuck process would be seen by the other test.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Starts a recording of this name ten times a second.
+fn record(directory: &TempDir, options: &[&str]) -> Running {
+    let options = [&["record", "--interval", "100ms", "--name"], options].concat();
+    Running::start(directory.path(), &options)
 }
 
 #[test]
@@ -37,13 +45,9 @@ fn one_stuck_process_stops_nobody() {
     let Some(mut frozen) = Frozen::make() else { return };
     let pid = frozen.start_process();
     let directory = tempdir().unwrap();
-    let record = |options: &[&str]| {
-        let options = [&["record", "--interval", "100ms", "--name"], options].concat();
-        Running::start(directory.path(), &options)
-    };
     // Within a budget, the PSS of a process that does not change is read every 20 s, so not meanwhile.
-    let by_duration = record(&["x", "--duration", "4s", "--pss-interval", "100ms"]);
-    let by_signal = record(&["y"]);
+    let by_duration = record(&directory, &["x", "--duration", "4s", "--pss-interval", "100ms"]);
+    let by_signal = record(&directory, &["y"]);
     let path = |name: &str| directory.path().join("recordings").join(name);
     for name in ["x", "y"] {
         wait_for_journal(&path(name), 500);
@@ -74,6 +78,47 @@ fn one_stuck_process_stops_nobody() {
     let about = format!("({pid}) waits for a lock");
     assert!(manifest(&path("x"))["notes"].to_string().contains(&about));
     check_rows(&path("x"), pid, &about);
+}
+
+#[test]
+fn a_file_system_in_user_space_that_does_not_answer_stops_nobody() {
+    let _alone = alone();
+    let directory = tempdir().unwrap();
+    let daemon = Daemon::start();
+    let session = daemon.session(r#"{"interval": "50ms"}"#);
+    wait_for_ticks(&daemon, &session, 3);
+    let Some(unanswered) = Unanswered::start() else { return };
+    let by_duration = record(&directory, &["x", "--duration", "2s"]);
+    let by_signal = record(&directory, &["y"]);
+    let path = |name: &str| directory.path().join("recordings").join(name);
+    wait_for_journal(&path("y"), 500);
+    by_signal.signal("INT");
+    let ended = [(by_signal.wait(), "y"), (by_duration.wait(), "x")];
+    let view = memsample(directory.path(), &["view", "--json", "--columns", "pid,rss,command"]);
+    wait_for_ticks(&daemon, &session, 10);
+    let summary = daemon.stop(&session)["summary"].clone();
+    assert!(unanswered.is_stuck(), "it went on when that was over");
+    let pid = unanswered.pid;
+    drop(unanswered);
+
+    let about = format!("({pid}) waits for a lock");
+    for (ended, name) in ended {
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        let manifest = manifest(&path(name));
+        assert!(manifest["totals"]["stuck"].as_u64().unwrap() > 0, "{manifest}");
+        assert!(manifest["notes"].to_string().contains(&about), "{}", manifest["notes"]);
+    }
+    let number = |name: &str| manifest(&path("x"))["totals"][name].as_u64().unwrap();
+    // On a busy machine ticks may be missed; a recorder that waits for the process has one or two.
+    assert!(number("ticks") >= 10, "{}", number("ticks"));
+    assert_eq!(number("ticks") + number("missed"), 20);
+    assert!(summary["stuck"].as_u64().unwrap() > 0, "{summary}");
+    assert!(summary["notes"].to_string().contains(&about), "{summary}");
+    assert_eq!(view.code, Some(0), "{}", view.stderr);
+    let rows = view.json();
+    let row = rows.as_array().unwrap().iter().find(|row| row["pid"] == pid).unwrap();
+    assert!(row["rss_bytes"].as_u64().unwrap() > 0 && row["command"].is_null(), "{row}");
+    assert!(view.stderr.contains(&format!("pid {pid}")), "{}", view.stderr);
 }
 
 /// Checks that the stuck process is sampled at all ticks, and its PSS is not told when it cannot be read.
