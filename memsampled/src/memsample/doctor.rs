@@ -1,12 +1,18 @@
 //! `memsample doctor`: what works on this machine.
 
+use comfy_table::ContentArrangement;
 use memsample_inherited::print;
 use memsample_runner::doctor::{Check, checks};
 use serde_json::json;
 
 use crate::exit::ExitCode;
 use crate::json_output::JsonArgs;
-use crate::plain_table::{lines, plain_table};
+use crate::plain_table::{lines, plain_table, terminal_width};
+
+/// Columns where there is no terminal.
+const WIDTH: usize = 80;
+/// Spaces that a table has on both sides of a line and that are not printed.
+const SIDES: usize = 2;
 
 /// Show which sandboxes, limits and counters work on this machine, and how to enable the rest
 ///
@@ -21,13 +27,16 @@ pub(crate) fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
     let checks = checks();
     args.json.write(|| Ok(json(&checks)))?;
     if !args.json.is_on_stdout() {
-        print(text(&checks));
+        print(text(&checks, terminal_width().unwrap_or(WIDTH)));
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn text(checks: &[Check]) -> String {
+fn text(checks: &[Check], width: usize) -> String {
     let mut table = plain_table();
+    // What does not fit goes on in the next line, below its column.
+    table.set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_width(u16::try_from(width + SIDES).unwrap_or(u16::MAX));
     table.set_header(["", "WORKS", "FOR", ""]);
     for check in checks {
         let (works, details) = match &check.result {

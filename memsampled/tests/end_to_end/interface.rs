@@ -180,6 +180,9 @@ fn json_goes_into_a_file_and_the_text_to_the_person() {
     }
     let ended = shell(at, "$MEMSAMPLE doctor --json doctor.json");
     assert!(ended.stdout.contains("WORKS") && read("doctor.json").is_array());
+    // What enables the rest is to be copied, so it is not folded.
+    let table = ended.stdout.split("\nTo enable").next().unwrap();
+    assert!(table.lines().all(|line| line.len() <= 80), "{table}");
 }
 
 #[test]
