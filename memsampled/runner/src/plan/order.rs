@@ -48,12 +48,12 @@ pub(crate) enum NextItem {
 
 impl<'a> RunPlan<'a> {
     /// Plans the selected tests, without those that have ended.
-    /// `repeats` says how often each is run; `retries` stands instead of what the tests say.
+    /// `repeats` says how often each is run, and `retries` how often again if it fails.
     pub(crate) fn new<'b>(
         suite: &'a Suite,
         selection: &Selection,
         repeats: impl Fn(&Test) -> u32,
-        retries: Option<u32>,
+        retries: impl Fn(&Test) -> u32,
         ended: impl IntoIterator<Item = &'b TestResult>,
     ) -> Self {
         let mut plan = Self { items: Vec::new(), by_name: HashMap::new(), first_waiting: 0 };
@@ -61,13 +61,12 @@ impl<'a> RunPlan<'a> {
             let Some(test) = suite.tests.get(index) else { continue };
             for repetition in 1..=repeats(test).max(1) {
                 plan.by_name.entry(&test.name).or_default().push(plan.items.len());
-                let retries = retries.unwrap_or(test.retries);
                 plan.items.push(PlanItem {
                     index,
                     test,
                     repetition,
                     attempt: 1,
-                    retries,
+                    retries: retries(test),
                     state: ItemState::Waiting,
                 });
             }

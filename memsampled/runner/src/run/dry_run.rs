@@ -57,10 +57,11 @@ pub enum Decision {
 /// The second part is what a reader must know, such as a sandbox that does not work here.
 #[must_use]
 pub fn dry_run(suite: &Suite, options: &RunOptions) -> (Vec<PlannedTest>, Vec<String>) {
-    let RunOptions { selection, retries, .. } = options;
     let mut sandboxes =
         Sandboxes::new(options.sandbox.as_ref(), &options.lxc_path, options.degrade);
-    let mut plan = RunPlan::new(suite, selection, |test| options.repeats_of(test), *retries, []);
+    let (repeats, retries) =
+        (|test: &_| options.repeats_of(test), |test: &_| options.retries_of(test));
+    let mut plan = RunPlan::new(suite, &options.selection, repeats, retries, []);
     let mut planned: Vec<PlannedTest> = Vec::new();
     let mut seen = vec![false; suite.tests.len()];
     loop {
@@ -99,7 +100,7 @@ pub fn dry_run(suite: &Suite, options: &RunOptions) -> (Vec<PlannedTest>, Vec<St
         test.reason = waits_for(&test.requires);
     }
     for (test, _) in suite.tests.iter().zip(&seen).filter(|(_, seen)| !**seen) {
-        let reason = Some(why_not(selection, test));
+        let reason = Some(why_not(&options.selection, test));
         planned.push(PlannedTest { reason, ..of(test, Decision::NotSelected, options) });
     }
     (planned, sandboxes.take_notes())
@@ -116,7 +117,7 @@ fn of(test: &Test, decision: Decision, options: &RunOptions) -> PlannedTest {
         memory_limit_bytes: test.memory_limit_bytes,
         cpu_limit_ns: test.cpu_limit.map(nanoseconds),
         repeat: options.repeats_of(test),
-        retries: options.retries.unwrap_or(test.retries),
+        retries: options.retries_of(test),
         tags: test.tags.clone(),
         requires: test.requires.clone(),
     }

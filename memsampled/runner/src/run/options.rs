@@ -65,6 +65,11 @@ impl RunOptions {
         self.repeats.get(&test.name).copied().or(self.repeat).unwrap_or(test.repeat)
     }
 
+    /// Returns how often a test is run again if it fails.
+    pub(crate) fn retries_of(&self, test: &Test) -> u32 {
+        self.retries.unwrap_or(test.retries)
+    }
+
     /// Runs all tests one after the other, with the best sandbox that works here, and refuses what
     /// does not work.
     #[must_use]

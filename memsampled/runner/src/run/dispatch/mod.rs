@@ -92,9 +92,9 @@ impl<'a> Dispatcher<'a> {
         let is_resumed = resumed.is_some();
         let ended = resumed.unwrap_or_default();
         let ended_before = ended.iter().map(|ended| &ended.result);
-        let RunOptions { selection, retries, .. } = options;
         let repeats = |test: &Test| options.repeats_of(test);
-        let plan = RunPlan::new(suite, selection, repeats, *retries, ended_before);
+        let retries = |test: &Test| options.retries_of(test);
+        let plan = RunPlan::new(suite, &options.selection, repeats, retries, ended_before);
         let index_of: HashMap<&str, usize> = suite
             .tests
             .iter()
