@@ -169,6 +169,45 @@ fn artifacts_are_what_the_test_wrote_in_its_root() {
 }
 
 #[test]
+fn a_directory_that_is_given_for_artifacts_is_kept_in_every_sandbox() {
+    let roots = Roots::new();
+    let line = "test -z \"$(ls $KEPT)\" && mkdir $KEPT/logs && echo inside > $KEPT/logs/a && ln -s /etc/passwd \
+                $KEPT/link && echo $KEPT";
+    let of_host = [Sandbox::None, Sandbox::PidNamespace, Sandbox::Bubblewrap { root: None }];
+    let mut tests = Vec::new();
+    for sandbox in of_host.into_iter().chain(roots.sandboxes()) {
+        // Only root has other users' rights to take, and a directory for temporary files is open to all.
+        let is_root = rustix::process::geteuid().is_root();
+        let user = match &sandbox {
+            _ if !is_root => None,
+            Sandbox::Bubblewrap { root: Some(_) } | Sandbox::Lxc { .. } => Some("inside"),
+            _ => Some("nobody"),
+        };
+        let test = Test {
+            artifacts_variable: Some("KEPT".to_owned()),
+            run_as: user.map(str::to_owned),
+            cwd: "/".into(),
+            ..shell(&format!("{sandbox:?}"), line)
+        };
+        tests.push(isolated(test, sandbox));
+    }
+    fs::set_permissions(
+        roots.directory.path(),
+        std::os::unix::fs::PermissionsExt::from_mode(0o755),
+    )
+    .unwrap();
+    let mut options = roots.options();
+    options.keep_failed = Some(Keep::Directory);
+    let results = results(&suite(tests), &options);
+    assert_passed(&results);
+    for result in &results {
+        let [kept] = result.artifacts.as_slice() else { panic!("{result:#?}") };
+        assert!(kept.ends_with("artifacts/logs/a"), "{result:#?}");
+        assert_eq!(fs::read_to_string(options.directory.join(kept)).unwrap(), "inside\n");
+    }
+}
+
+#[test]
 fn what_a_container_wrote_is_kept_of_a_test_that_fails_or_takes_too_long() {
     let roots = Roots::new();
     let [_, lxc] = roots.sandboxes();

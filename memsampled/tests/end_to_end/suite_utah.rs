@@ -72,6 +72,7 @@ fn control_files_say_what_is_run() {
     let [a, c] = suite.tests.as_slice() else { panic!("{:?}", suite.tests) };
     assert_eq!((&a.program, a.timeout), (&shell("echo 1\necho 2\n"), Duration::from_secs(600)));
     assert_eq!((a.cwd.as_path(), a.run_as.as_deref(), a.network), (Path::new("/s/a"), None, true));
+    assert_eq!(a.artifacts_variable.as_deref(), Some("UTAH_PROBE_DIR"));
     assert_eq!((&c.program, c.timeout), (&shell("./run"), Duration::from_secs(5)));
     assert_eq!((c.cwd.as_path(), c.run_as.as_deref()), (Path::new("/s/b/c"), Some("nobody")));
     assert_eq!(

@@ -46,6 +46,8 @@ pub(crate) struct Spec {
     pub(crate) expect_exit: Vec<u8>,
     /// Globs of files below `cwd` that are kept, and where.
     pub(crate) artifacts: Vec<String>,
+    /// The environment variable that tells the commands the directory in the scratch directory whose files are kept, too.
+    pub(crate) artifacts_variable: Option<String>,
     #[serde(with = "path_bytes")]
     pub(crate) artifacts_directory: PathBuf,
     /// How the scratch directory stays if the test does not go well; it does not if `None`.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
 use std::io;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -22,6 +22,10 @@ const STAGE: &str = "/dev/memsample";
 const PRIVATE: [&str; 3] = ["/dev", "/proc", "/tmp"];
 /// Where the private `/tmp` of a sandbox by bwrap is, in its scratch directory.
 const TMP: &str = "tmp";
+/// A directory for artifacts, in the scratch directory, and where it is in a sandbox with a `/dev` of its own: not in
+/// the stage, which bwrap closes to all users but the first.
+pub(super) const GIVEN: &str = "artifacts";
+const GIVEN_INSIDE: &str = "/dev/memsample-artifacts";
 /// Where what is written in a container is, in its scratch directory.
 const DELTA: &str = "overlay/delta";
 
@@ -39,6 +43,9 @@ pub(super) struct SandboxTool {
 /// into the scratch directory.
 pub(super) fn sandbox_tool(spec: &Spec) -> io::Result<SandboxTool> {
     let is_root = getuid().is_root();
+    if spec.artifacts_variable.is_some() {
+        create_for_all(&spec.scratch.join(GIVEN))?;
+    }
     match &spec.sandbox {
         ResolvedSandbox::None => {
             let program = under_process_name(spec)?;
@@ -64,9 +71,11 @@ pub(super) fn sandbox_tool(spec: &Spec) -> io::Result<SandboxTool> {
                 Some(root) => command.args(other_root(root)?),
             };
             let tmp = spec.scratch.join(TMP);
-            fs::create_dir(&tmp)?;
-            fs::set_permissions(&tmp, std::os::unix::fs::PermissionsExt::from_mode(0o1777))?;
+            create_for_all(&tmp)?;
             command.arg("--bind").arg(&tmp).arg("/tmp");
+            if let Some((_, inside)) = given_directory(spec) {
+                command.arg("--bind").arg(spec.scratch.join(GIVEN)).arg(inside);
+            }
             if is_bound(spec) {
                 let made = match root {
                     Some(root) if !spec.cwd.starts_with("/tmp") => make_room(root, &spec.cwd)?,
@@ -111,6 +120,21 @@ pub(super) fn sandbox_tool(spec: &Spec) -> io::Result<SandboxTool> {
             Ok(SandboxTool { command, shim: shim(staged.program), tool: Some("lxc-execute") })
         }
     }
+}
+
+/// Returns the environment variable that tells a test its directory for artifacts, and what it says.
+pub(super) fn given_directory(spec: &Spec) -> Option<(&str, PathBuf)> {
+    let directory = match &spec.sandbox {
+        ResolvedSandbox::None | ResolvedSandbox::PidNamespace => spec.scratch.join(GIVEN),
+        ResolvedSandbox::Bubblewrap { .. } | ResolvedSandbox::Lxc { .. } => GIVEN_INSIDE.into(),
+    };
+    Some((spec.artifacts_variable.as_deref()?, directory))
+}
+
+/// Makes a directory in which every user may write, as `/tmp` is.
+fn create_for_all(path: &Path) -> io::Result<()> {
+    fs::create_dir(path)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o1777))
 }
 
 /// Links our own program under the name that tells its processes from those of the test, and returns the
@@ -265,20 +289,20 @@ fn lxc_configuration(
         "lxc.mount.auto = proc:rw sys:ro".to_owned(),
         "lxc.mount.entry = tmpfs dev/shm tmpfs rw,nosuid,nodev,mode=1777,create=dir 0 0".to_owned(),
     ]);
-    let mut bind = |host: &Path, inside: &Path, kind: &str| -> io::Result<()> {
+    let mut bind = |host: &Path, inside: &Path, how: &str| -> io::Result<()> {
         let inside = word(inside)?;
         let inside = inside.trim_start_matches('/');
-        lines.push(format!(
-            "lxc.mount.entry = {} {inside} none bind,ro,create={kind} 0 0",
-            word(host)?
-        ));
+        lines.push(format!("lxc.mount.entry = {} {inside} none bind,{how} 0 0", word(host)?));
         Ok(())
     };
     for (host, inside) in &staged.files {
-        bind(host, inside, "file")?;
+        bind(host, inside, "ro,create=file")?;
     }
     if is_bound(spec) {
-        bind(&spec.cwd, &spec.cwd, "dir")?;
+        bind(&spec.cwd, &spec.cwd, "ro,create=dir")?;
+    }
+    if let Some((_, inside)) = given_directory(spec) {
+        bind(&spec.scratch.join(GIVEN), &inside, "rw,create=dir")?;
     }
     lines.push(String::new());
     Ok(lines.join("\n"))

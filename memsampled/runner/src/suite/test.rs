@@ -94,6 +94,8 @@ pub struct Test {
     pub tags: Vec<String>,
     /// Globs of files to keep, relative to `cwd`.
     pub artifacts: Vec<String>,
+    /// The environment variable that tells its commands a directory of their own; all files in it are kept, too.
+    pub artifacts_variable: Option<String>,
     /// How often it is run.
     pub repeat: u32,
     /// How often it is run again if it fails; passing then is `flaky`.
@@ -125,6 +127,7 @@ impl Test {
             expect_exit: vec![0],
             tags: Vec::new(),
             artifacts: Vec::new(),
+            artifacts_variable: None,
             repeat: 1,
             retries: 0,
             requires: Vec::new(),

@@ -26,7 +26,7 @@ use crate::sandbox::priority::RaisedPriority;
 use crate::sandbox::processes::{SANDBOX_VARIABLE, describe, signal};
 use crate::sandbox::protocol::{Exec, InitOrder, ShimOrder, SupervisorMessage};
 use crate::sandbox::spec::{Spec, StageKind};
-use crate::sandbox::tool::sandbox_tool;
+use crate::sandbox::tool::{given_directory, sandbox_tool};
 
 /// Processes left over that are described, at most; all are killed.
 const MAX_LEFT_OVER: usize = 100;
@@ -247,10 +247,16 @@ impl<'a> Supervisor<'a> {
         if stage.kind == StageKind::Program {
             self.events.meter.program_begins();
         }
+        let mut env = self.spec.env.clone();
+        if let Some((name, directory)) = given_directory(self.spec)
+            && let Some(directory) = directory.to_str()
+        {
+            env.entry(name.to_owned()).or_insert_with(|| directory.to_owned());
+        }
         let exec = Exec {
             argv: self.machine.stage(stage)?.argv.clone(),
             cwd: self.spec.cwd.clone(),
-            env: self.spec.env.clone(),
+            env,
             user: self.spec.user.clone(),
         };
         let sent = self.events.shim.as_ref()?.send(&ShimOrder::Exec(Box::new(exec)));

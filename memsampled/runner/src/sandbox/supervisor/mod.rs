@@ -35,7 +35,7 @@ use super::groups::{Groups, OomCounts};
 use super::protocol::{SupervisorMessage, SupervisorOrder};
 use super::signals::ignore_signals;
 use super::spec::Spec;
-use super::tool::outside;
+use super::tool::{GIVEN, outside};
 use conduct::Supervisor;
 use scratch::remove_scratch;
 
@@ -67,15 +67,17 @@ fn attempt(runner: &Channel<io::Stdin>, spec: &Spec) -> AttemptEnd {
         Err(reason) => (AttemptEnd::not_started(reason), false),
     };
     if end.not_started.is_none() && !runner_gone {
-        let (from, within) = outside(spec);
-        let (globs, user) = (spec.artifacts.clone(), spec.user.clone());
-        let search = ArtifactSearch { globs, from, within, user };
-        let notes = artifacts::keep(search, &spec.artifacts_directory, || {
-            let asked = end_asked_for(runner);
-            runner_gone = asked == Some(EndAskedFor::RunnerGone);
-            asked.is_some()
-        });
-        end.notes.extend(notes);
+        let mut is_unwanted = false;
+        for search in searches(spec) {
+            let notes = artifacts::keep(search, &spec.artifacts_directory, || {
+                let asked = end_asked_for(runner);
+                runner_gone |= asked == Some(EndAskedFor::RunnerGone);
+                // It is asked once.
+                is_unwanted |= asked.is_some();
+                is_unwanted
+            });
+            end.notes.extend(notes);
+        }
     }
     if let Some(path) = spec.runner_scratch.as_ref().filter(|_| runner_gone) {
         let _ = fs::remove_dir_all(path);
@@ -95,6 +97,19 @@ fn attempt(runner: &Channel<io::Stdin>, spec: &Spec) -> AttemptEnd {
     }
     remove_scratch(spec, &mut end, || runner_gone || end_asked_for(runner).is_some());
     end
+}
+
+/// Returns where artifacts are looked for.
+fn searches(spec: &Spec) -> Vec<ArtifactSearch> {
+    let (from, within) = outside(spec);
+    let user = spec.user.clone();
+    let mut searches =
+        vec![ArtifactSearch { globs: spec.artifacts.clone(), from, within, user: user.clone() }];
+    if spec.artifacts_variable.is_some() {
+        let (from, within) = (spec.scratch.join(GIVEN), spec.scratch.clone());
+        searches.push(ArtifactSearch { globs: vec!["**/*".to_owned()], from, within, user });
+    }
+    searches
 }
 
 /// Counts what the log of the kernel says of the groups of an attempt, also of those that the test has removed: the counter

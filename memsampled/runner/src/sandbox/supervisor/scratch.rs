@@ -12,6 +12,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use crate::sandbox::attempt_end::AttemptEnd;
 use crate::sandbox::names::PROCESS_NAME;
 use crate::sandbox::spec::{Keep, Spec};
+use crate::sandbox::tool::GIVEN;
 
 /// Bytes of an archive, at most.
 const MAX_BYTES: u64 = 1 << 30;
@@ -40,6 +41,7 @@ pub(super) fn remove_scratch(spec: &Spec, end: &mut AttemptEnd, is_unwanted: imp
     if let Some(keep) = spec.keep_failed.filter(|_| !is_well && end.not_started.is_none()) {
         // What a person looks at holds nothing of ours.
         let _ = fs::remove_file(spec.scratch.join(PROCESS_NAME));
+        let _ = fs::remove_dir(spec.scratch.join(GIVEN));
         // A sandbox without a file system of its own has nothing to keep.
         if fs::remove_dir(&spec.scratch).is_ok() {
             return;

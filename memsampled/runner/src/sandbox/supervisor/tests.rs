@@ -41,6 +41,7 @@ fn spec(setup: usize, cleanup: usize) -> Spec {
         env: BTreeMap::new(),
         expect_exit: vec![0],
         artifacts: Vec::new(),
+        artifacts_variable: None,
         artifacts_directory: PathBuf::new(),
         keep_failed: None,
         keep_left_over: false,

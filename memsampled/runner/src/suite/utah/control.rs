@@ -32,6 +32,9 @@ pub(super) struct Include {
 /// How long a command may take that lists tests.
 const DISCOVERY_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// The variable with which UTAH says where a test may put logs that are to be kept.
+const PROBE_DIRECTORY: &str = "UTAH_PROBE_DIR";
+
 const TS_KEYS: [&str; 4] = ["build_cmd", "timeout", "ts_setup", "ts_cleanup"];
 const TC_KEYS: [&str; 12] = [
     "description",
@@ -325,6 +328,7 @@ fn test(
     test.timeout = timeout.unwrap_or(TEST_TIMEOUT);
     // UTAH isolates nothing: its tests may use the network.
     test.network = true;
+    test.artifacts_variable = Some(PROBE_DIRECTORY.to_owned());
     test
 }
 
