@@ -635,6 +635,34 @@ fn a_test_that_runs_long_is_mentioned_in_a_log() {
 }
 
 #[test]
+fn a_setup_that_runs_long_is_mentioned_in_a_log() {
+    let directory = tempdir().unwrap();
+    let results = vec![attempt("slow", 1, 1, Outcome::Passed)];
+    let test = results[0].test.clone();
+    let (mut events, _) = finished(directory.path(), results, None);
+    let of_test = Event::SetupProgress { test, rss_bytes: 32 << 20 };
+    let of_suite = |name: &str| Event::StepProgress { name: name.to_owned(), rss_bytes: 1 << 20 };
+    events.splice(1..1, vec![of_test; 60]);
+    events.splice(1..1, vec![of_suite("setup"); 130]);
+    events.insert(1, Event::StepStarted { name: "setup" });
+    events.push(Event::StepStarted { name: "teardown" });
+    events.extend(vec![of_suite("teardown"); 60]);
+    let log = lines(&events);
+    let mentioned: Vec<&str> =
+        log.lines().filter_map(|line| line.split_once("running")?.1.trim().into()).collect();
+    assert_eq!(
+        mentioned,
+        [
+            "60.000 s  the setup of the suite: RSS 1.0 MiB now",
+            "2m 00s  the setup of the suite: RSS 1.0 MiB now",
+            "60.000 s  the setup of slow: RSS 32.0 MiB now",
+            "60.000 s  the teardown of the suite: RSS 1.0 MiB now",
+        ],
+        "{log}"
+    );
+}
+
+#[test]
 fn a_file_is_replaced_whole_or_not_at_all() {
     let directory = tempdir().unwrap();
     let path = directory.path().join("results.json");

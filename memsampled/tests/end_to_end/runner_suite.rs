@@ -216,6 +216,36 @@ fn setup_and_teardown_are_around_all() {
 }
 
 #[test]
+fn a_setup_is_seen_to_run() {
+    let directory = tempdir().unwrap();
+    // Each runs until it was told of.
+    let until = |name: &str| {
+        step(&format!(
+            "until [ -e {} ]; do sleep 0.01; done",
+            directory.path().join(name).display()
+        ))
+    };
+    let mut test = traced("test", "true");
+    test.setup = vec![until("test")];
+    let suite = Suite {
+        setup: Some(until("setup")),
+        teardown: Some(until("teardown")),
+        ..suite(vec![test])
+    };
+    let options = options(&directory.path().join("results"));
+    run(&suite, &options, crossbeam_channel::never(), &mut |event| {
+        let (told, rss_bytes) = match event {
+            Event::StepProgress { name, rss_bytes } => (name, rss_bytes),
+            Event::SetupProgress { test, rss_bytes } => (test.test, rss_bytes),
+            _ => return,
+        };
+        assert!(rss_bytes > 0, "{told}");
+        fs::write(directory.path().join(told), "").unwrap();
+    })
+    .unwrap();
+}
+
+#[test]
 fn no_test_is_started_if_setup_fails() {
     let directory = tempdir().unwrap();
     let mut suite = suite(vec![shell("test", "true")]);

@@ -20,6 +20,13 @@ pub enum Event {
     },
     /// Something that a reader must know, such as a sandbox that does not work here.
     Note(String),
+    /// What the setup of a test uses now; about once a second.
+    SetupProgress {
+        /// Of which one.
+        test: Attempt,
+        /// The sum of the resident sets of its processes.
+        rss_bytes: u64,
+    },
     /// A test is about to execute its first instruction.
     TestStarted {
         /// Which one.
@@ -45,6 +52,13 @@ pub enum Event {
     StepStarted {
         /// `setup` or `teardown`.
         name: &'static str,
+    },
+    /// What the setup or the teardown of the suite uses now; about once a second.
+    StepProgress {
+        /// `setup` or `teardown`.
+        name: String,
+        /// The sum of the resident sets of its processes.
+        rss_bytes: u64,
     },
     /// The setup or the teardown of the suite has ended, or could not be started.
     StepFinished(Box<StepResult>),

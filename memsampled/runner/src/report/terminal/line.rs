@@ -9,7 +9,7 @@ use memsample_input::{printable, rounded_size};
 
 use crate::output::OutputTail;
 use crate::results::wording;
-use crate::results::{Attempt, StepResult, TestResult, Verdict};
+use crate::results::{StepResult, TestResult, Verdict};
 
 /// The longest word for an outcome, `host_out_of_memory`.
 const WORD_WIDTH: usize = 18;
@@ -67,11 +67,11 @@ pub(super) fn rest(results: &[TestResult], color: bool) -> Vec<Line> {
     vec![Line::hanging(text, LABEL_COLUMN)]
 }
 
-/// Says that an attempt still runs.
-pub(super) fn running(test: &Attempt, seconds: u64, rss_bytes: u64) -> Line {
+/// Says that an attempt, a setup or a teardown still runs.
+pub(super) fn running(what: &str, seconds: u64, rss_bytes: u64) -> Line {
     let time = wording::duration(std::time::Duration::from_secs(seconds));
-    let (label, size) = (wording::label(test), rounded_size(rss_bytes));
-    let text = format!("{:>WORD_WIDTH$}  {time:>9}  {label}: RSS {size} now", "running");
+    let size = rounded_size(rss_bytes);
+    let text = format!("{:>WORD_WIDTH$}  {time:>9}  {what}: RSS {size} now", "running");
     Line::hanging(text, LABEL_COLUMN)
 }
 

@@ -66,9 +66,18 @@ impl LiveDisplay {
             Event::TestStarted { test, .. } => {
                 self.retried.remove(&(test.test.clone(), test.repetition));
                 self.running.insert(test.clone());
-                if self.shown.len() < MAX_SHOWN {
-                    let line = self.line(wording::label(test));
-                    self.shown.insert(test.clone(), line);
+                // The time of its setup is not its own.
+                if let Some(line) = self.shown.remove(test) {
+                    self.remove(&line);
+                }
+                self.show_line(test, wording::label(test));
+            }
+            Event::SetupProgress { test, rss_bytes } => {
+                let size = rounded_size(*rss_bytes);
+                let message = format!("{size:>10}  the setup of {}", wording::label(test));
+                match self.shown.get(test) {
+                    Some(line) => line.set_message(message),
+                    None => self.show_line(test, message),
                 }
             }
             Event::TestProgress { test, rss_bytes } => {
@@ -79,6 +88,12 @@ impl LiveDisplay {
             }
             Event::StepStarted { name } => {
                 self.step = Some(self.line(format!("the {name} of the suite")));
+            }
+            Event::StepProgress { name, rss_bytes } => {
+                if let Some(line) = &self.step {
+                    let size = rounded_size(*rss_bytes);
+                    line.set_message(format!("{size:>10}  the {name} of the suite"));
+                }
             }
             Event::StepFinished(_) => {
                 if let Some(line) = self.step.take() {
@@ -113,6 +128,14 @@ impl LiveDisplay {
             (_, running, retried) => format!("{running} running, {retried} to be tried again  "),
         };
         self.suite.set_message(format!("  {doing}{}", counts::listed(&counts)));
+    }
+
+    /// Adds a line for a test, unless there are many.
+    fn show_line(&mut self, test: &Attempt, message: String) {
+        if self.shown.len() < MAX_SHOWN {
+            let line = self.line(message);
+            self.shown.insert(test.clone(), line);
+        }
     }
 
     /// Adds a line for what runs.
@@ -198,5 +221,14 @@ mod tests {
         live.show(&Event::StepStarted { name: "setup" });
         assert_eq!(live.step.as_ref().unwrap().message(), "the setup of the suite");
         assert_eq!(live.suite.message(), "  ");
+        live.show(&Event::StepProgress { name: "setup".to_owned(), rss_bytes: 1 << 20 });
+        let message = live.step.as_ref().unwrap().message();
+        assert_eq!(message, "   1.0 MiB  the setup of the suite");
+
+        let test = Attempt { test: "a".to_owned(), repetition: 1, attempt: 1 };
+        live.show(&Event::SetupProgress { test: test.clone(), rss_bytes: 2 << 20 });
+        assert_eq!(live.shown[&test].message(), "   2.0 MiB  the setup of a");
+        live.show(&Event::TestStarted { test: test.clone(), sandbox: "none".to_owned() });
+        assert_eq!(live.shown[&test].message(), "a");
     }
 }

@@ -15,6 +15,7 @@ use indicatif::ProgressDrawTarget;
 
 use memsample_input::printable;
 
+use crate::results::wording;
 use crate::results::{Attempt, Outcome};
 use crate::run::Event;
 use fold::{Line, fold};
@@ -32,8 +33,10 @@ pub struct Terminal<W> {
     color: bool,
     width: Option<usize>,
     directory: PathBuf,
-    /// Of each running test, how many reports of its memory have come: about one a second.
+    /// Of each running test, or its setup, how many reports of its memory have come: about one a second.
     running: HashMap<Attempt, u64>,
+    /// Of the setup or teardown of the suite, the same.
+    step_seconds: u64,
     /// The attempts that were shown as over their budget, or leaking.
     judged: HashSet<Attempt>,
 }
@@ -48,6 +51,7 @@ impl<W: Write> Terminal<W> {
             width: None,
             directory: PathBuf::new(),
             running: HashMap::new(),
+            step_seconds: 0,
             judged: HashSet::new(),
         }
     }
@@ -89,13 +93,18 @@ impl<W: Write> Terminal<W> {
             }
             Event::TestProgress { test, rss_bytes } => {
                 let seconds = self.running.entry(test.clone()).or_default();
-                *seconds += 1;
-                if self.live.is_none() && seconds.is_multiple_of(SECONDS_TO_MENTION) {
-                    lines.push(line::running(test, *seconds, *rss_bytes));
-                }
+                lines.extend(mentioned(seconds, &wording::label(test), *rss_bytes));
             }
-            // A log tells how it ended.
-            Event::StepStarted { .. } => {}
+            Event::SetupProgress { test, rss_bytes } => {
+                let what = format!("the setup of {}", wording::label(test));
+                let seconds = self.running.entry(test.clone()).or_default();
+                lines.extend(mentioned(seconds, &what, *rss_bytes));
+            }
+            Event::StepProgress { name, rss_bytes } => {
+                let what = format!("the {name} of the suite");
+                lines.extend(mentioned(&mut self.step_seconds, &what, *rss_bytes));
+            }
+            Event::StepStarted { .. } => self.step_seconds = 0,
             Event::TestFinished { result, is_retried } => {
                 self.running.remove(&result.test);
                 if is_judged(&result.outcome) {
@@ -111,6 +120,10 @@ impl<W: Write> Terminal<W> {
                     .filter(|it| is_judged(&it.outcome) && !self.judged.contains(&it.test));
                 lines.extend(late.flat_map(|result| line::finished(result, false, self.color)));
             }
+        }
+        if self.live.is_some() && is_progress(event) {
+            // It has a line of its own.
+            lines.clear();
         }
         let lines: Vec<String> = match self.width {
             Some(width) => lines.iter().flat_map(|line| fold(line, width)).collect(),
@@ -130,6 +143,21 @@ impl<W: Write> Terminal<W> {
             }
         }
     }
+}
+
+/// Counts a report of what runs, and says now and then that it does.
+fn mentioned(seconds: &mut u64, what: &str, rss_bytes: u64) -> Option<Line> {
+    *seconds += 1;
+    let is_due = seconds.is_multiple_of(SECONDS_TO_MENTION);
+    is_due.then(|| line::running(what, *seconds, rss_bytes))
+}
+
+/// Returns whether an event tells only what runs.
+fn is_progress(event: &Event) -> bool {
+    matches!(
+        event,
+        Event::TestProgress { .. } | Event::SetupProgress { .. } | Event::StepProgress { .. }
+    )
 }
 
 /// Returns whether what a test used decided how it ended.

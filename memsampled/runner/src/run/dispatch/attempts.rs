@@ -124,10 +124,12 @@ impl Dispatcher<'_> {
             }
             Some(SupervisorMessage::Progress { rss_bytes }) => {
                 active.claim.used_bytes = rss_bytes;
-                if active.item.is_some() {
-                    let test = active.attempt.clone();
-                    (self.events)(Event::TestProgress { test, rss_bytes });
-                }
+                let test = active.attempt.clone();
+                (self.events)(match (active.item, active.started) {
+                    (Some(_), Some(_)) => Event::TestProgress { test, rss_bytes },
+                    (Some(_), None) => Event::SetupProgress { test, rss_bytes },
+                    (None, _) => Event::StepProgress { name: test.test, rss_bytes },
+                });
             }
             Some(SupervisorMessage::Ended(end)) => {
                 active.end(&self.recorder, end.reaped_max_rss_bytes);

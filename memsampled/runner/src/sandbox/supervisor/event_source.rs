@@ -41,7 +41,7 @@ pub(super) struct EventSource<'a> {
     is_tool_reported: bool,
     pub(super) captures: [OutputCapture; 2],
     pub(super) meter: GroupMeter<'a>,
-    /// When that report is due next; `None` while no program of the test runs.
+    /// When that report is due next; `None` while neither a setup nor the program of the test runs.
     next_progress: Option<Instant>,
     last_rss_bytes: u64,
 }

@@ -58,6 +58,8 @@ impl AttemptMachine<'_> {
     pub(super) fn begun(&mut self, stage: StageRef, now: Instant) -> SupervisorState {
         if stage.kind == StageKind::Program {
             self.began = Some(now);
+        }
+        if stage.kind != StageKind::Cleanup {
             self.actions.push_back(SupervisorAction::StartProgress);
         }
         let timeout = self.stage(stage).map_or(Duration::ZERO, |stage| stage.timeout);
@@ -146,6 +148,7 @@ impl AttemptMachine<'_> {
                 self.end.not_started = Some(format!("its setup `{shown}` {reason}"));
                 self.end.ended_by_runner = self.is_over;
                 self.stopped = Some(now);
+                self.actions.push_back(SupervisorAction::StopProgress);
                 self.begin_cleanup(0, now)
             }
             StageKind::Program => {

@@ -96,7 +96,7 @@ impl<'a> Driven<'a> {
         // Once is enough.
         assert_eq!(self.give(Event::Go), []);
         let progress: &[SupervisorAction] =
-            if stage == PROGRAM { &[SupervisorAction::StartProgress] } else { &[] };
+            if stage.kind == StageKind::Cleanup { &[] } else { &[SupervisorAction::StartProgress] };
         assert_eq!(self.give(Event::ShimClosed), progress);
     }
 
@@ -140,7 +140,10 @@ fn a_setup_that_fails_leaves_out_the_program_but_not_the_cleanup() {
     let mut driven = Driven::new(&spec);
     driven.give(Event::InitReady);
     driven.begin(SETUP);
-    assert_eq!(driven.give(exited(4)), [SupervisorAction::Launch(CLEANUP)]);
+    assert_eq!(
+        driven.give(exited(4)),
+        [SupervisorAction::StopProgress, SupervisorAction::Launch(CLEANUP)]
+    );
     driven.begin(CLEANUP);
     let second = StageRef { index: 1, ..CLEANUP };
     assert_eq!(driven.give(exited(5)), [SupervisorAction::Launch(second)]);
