@@ -5,7 +5,7 @@ use tempfile::tempdir;
 
 #[test]
 fn wrong_arguments_say_what_to_type() {
-    let cases: [(&[&str], &str); 18] = [
+    let cases: [(&[&str], &str); 19] = [
         (&["record", "--interval", "0"], "a unit is missing: `0ms` or `0s`?"),
         (
             &["record", "--interval", "5s2"],
@@ -24,6 +24,8 @@ fn wrong_arguments_say_what_to_type() {
         (&["record", "--name", "a/b"], "cannot be the name of a recording"),
         (&["record", "--name", ".."], "cannot be the name of a recording"),
         (&["record", "--name", ""], "cannot be the name of a recording"),
+        // The last line of what it prints is the path.
+        (&["record", "--name", "a\nb"], "cannot be the name of a recording"),
         (&["record", "--proc", "absent"], "cannot read `absent`"),
         (&["record", "--proc", "."], "no process in `.`: is it a /proc tree?"),
         (&["record", "sleep", "1"], "unexpected argument 'sleep'"),

@@ -15,12 +15,13 @@ const LATEST: &str = "latest";
 pub(crate) fn file_name(name: &str) -> anyhow::Result<&str> {
     if name.is_empty()
         || name.starts_with(['.', '@'])
-        || name.contains(['/', '\0'])
+        || name.contains('/')
+        || name.contains(char::is_control)
         || name == LATEST
     {
         bail!(
-            "`{name}` cannot be the name of a recording: it must not be empty, begin with a dot or @, contain a slash, \
-             or be `{LATEST}`"
+            "`{name}` cannot be the name of a recording: it must not be empty, begin with a dot or @, contain a slash or \
+             a control character, or be `{LATEST}`"
         );
     }
     Ok(name)
