@@ -24,53 +24,13 @@ import duckdb
 import pyarrow.dataset
 import pyarrow.fs
 import pytest
+from lab_runs import MEMSAMPLE, SECRET, make_runs, memsample
 from moto.server import ThreadedMotoServer
 
-MEMSAMPLE = os.environ["MEMSAMPLE"]
 DAEMON = str(Path(MEMSAMPLE).with_name("memsampled"))
-SECRET = "not-to-be-printed"
-
-SUITE = """
-name = "nightly ü/=1"
-
-[defaults]
-sandbox = "none"
-
-[[test]]
-name = "holds"
-shell = "(head -c 30m /dev/zero; sleep 0.3) | tail -c 30m | wc -c"
-repeat = 2
-
-[[test]]
-name = "<b>fails</b>"
-shell = "echo artifact > $MEMSAMPLE_ARTIFACTS/a; exit 3"
-"""
-
-
-def memsample(*arguments, environment=None, code=0):
-    result = subprocess.run(
-        [MEMSAMPLE, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        env={**os.environ, **(environment or {})},
-        stdin=subprocess.DEVNULL,
-        timeout=120,
-    )
-    assert result.returncode == code, (result.returncode, result.stdout, result.stderr)
-    assert SECRET not in result.stdout + result.stderr
-    return result
-
-
 @pytest.fixture(scope="session")
 def runs(tmp_path_factory):
-    """Two runs of a suite, of two releases, and a recording."""
-    place = tmp_path_factory.mktemp("runs")
-    (place / "suite.toml").write_text(SUITE)
-    for release in ["1.0", "1.1"]:
-        options = ["--out", place, "--name", f"run-{release}", "--label", f"release={release}"]
-        memsample("run", place / "suite.toml", *options, code=10)
-    memsample("record", "--duration", "300ms", "--out", place, "--name", "plain")
-    return sorted(path for path in place.iterdir() if path.is_dir() and not path.is_symlink())
+    return make_runs(tmp_path_factory.mktemp("runs"))
 
 
 @pytest.fixture(scope="session")

@@ -85,6 +85,7 @@ impl Store {
     ///
     /// The store refuses or does not answer.
     pub fn news(&self, since: Timestamp) -> Result<Vec<String>, StoreError> {
+        self.check()?;
         let first = uuid_before(since);
         let offset = object(&format!("{NEWS}/{first}"))?;
         let listed = self.objects.list_with_offset(Some(&object(NEWS)?), &offset);
@@ -250,8 +251,22 @@ impl Store {
         found.bytes().await.map_err(failed)
     }
 
+    /// Refuses a directory that is gone: a listing of it would be empty.
+    fn check(&self) -> Result<(), StoreError> {
+        let Address::Directory(directory) = &self.address else { return Ok(()) };
+        let there = directory.metadata();
+        there.map(drop).map_err(|error| {
+            StoreError::because(
+                ErrorKind::Unavailable,
+                format!("the store `{}` is gone", self.address),
+                error,
+            )
+        })
+    }
+
     /// Lists all objects below a name.
     pub(crate) fn list(&self, below: &str) -> Result<Vec<ObjectMeta>, StoreError> {
+        self.check()?;
         let listed = self.objects.list(Some(&object(below)?));
         self.wait(listed.try_collect())
             .map_err(|error| StoreError::of_store(&format!("list `{}`", self.address), error))

@@ -62,10 +62,12 @@ impl Index {
         if let Some(parent) = path.parent().filter(|it| !it.as_os_str().is_empty()) {
             std::fs::create_dir_all(parent).map_err(|error| cannot(&error))?;
         }
+        // Before it is opened, which writes a header into an empty file.
+        let is_index = is_index(path).map_err(|error| cannot(&error))?;
         let writer = match usable(path) {
             Some(connection) => connection,
             None => {
-                if is_named && !is_index(path).map_err(|error| cannot(&error))? {
+                if is_named && !is_index {
                     return Err(IndexError(format!(
                         "`{}` is no index of memsample, and is left as it is: name another file",
                         path.display()

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use maud::{DOCTYPE, Markup, html};
-use memsample_input::{printable, rounded_size};
+use memsample_input::{printable, rounded_size, shortened};
 
 use crate::link::Links;
 use crate::refresh::Progress;
@@ -75,7 +75,7 @@ impl Frame<'_> {
                 p .note role="status" { "The index is being made: " (done) " of " (all) " runs were read." }
             }
             @if let Some(problem) = &self.progress.problem {
-                p .note role="alert" { "What is shown may be old: " (text(problem)) "." }
+                p .note role="alert" { "What is shown may be old: " (printable(problem)) "." }
             }
         }
     }
@@ -83,12 +83,15 @@ impl Frame<'_> {
 
 /// Shows a page about a mistake.
 pub(crate) fn problem(frame: &Frame<'_>, title: &str, what: &str) -> String {
-    frame.page("-", title, &html! { p { (text(what)) } })
+    frame.page("-", title, &html! { p { (printable(what)) } })
 }
 
-/// A name as it can be shown: without control characters.
+/// Columns of a name that are shown.
+const MAX_NAME: usize = 120;
+
+/// A name as it can be shown: without control characters, and not longer than a line.
 pub(super) fn text(name: &str) -> String {
-    printable(name)
+    shortened(&printable(name), MAX_NAME)
 }
 
 /// An instant, in UTC.

@@ -1,0 +1,47 @@
+"""Runs that the real program makes for the tests of a store; MEMSAMPLE names it, built with the feature `lab`."""
+
+import os
+import subprocess
+
+MEMSAMPLE = os.environ["MEMSAMPLE"]
+SECRET = "not-to-be-printed"
+
+SUITE = """
+name = "nightly ü/=1"
+
+[defaults]
+sandbox = "none"
+
+[[test]]
+name = "holds"
+shell = "(head -c 30m /dev/zero; sleep 0.3) | tail -c 30m | wc -c"
+repeat = 2
+
+[[test]]
+name = "<b>fails</b>"
+shell = "echo artifact > $MEMSAMPLE_ARTIFACTS/a; exit 3"
+"""
+
+
+def memsample(*arguments, environment=None, code=0):
+    result = subprocess.run(
+        [MEMSAMPLE, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **(environment or {})},
+        stdin=subprocess.DEVNULL,
+        timeout=120,
+    )
+    assert result.returncode == code, (result.returncode, result.stdout, result.stderr)
+    assert SECRET not in result.stdout + result.stderr
+    return result
+
+
+def make_runs(place):
+    """Two runs of a suite, of two releases, and a recording."""
+    (place / "suite.toml").write_text(SUITE)
+    for release in ["1.0", "1.1"]:
+        options = ["--out", place, "--name", f"run-{release}", "--label", f"release={release}"]
+        memsample("run", place / "suite.toml", *options, code=10)
+    memsample("record", "--duration", "300ms", "--out", place, "--name", "plain")
+    return sorted(path for path in place.iterdir() if path.is_dir() and not path.is_symlink())

@@ -1,0 +1,310 @@
+"""The dashboard of a store: its numbers are those of results.json, its pages need no script and nothing from elsewhere, and
+what is wrong in the store, the index or a request is said.
+
+MEMSAMPLE names the program, built with the feature `lab`. Slow: a minute.
+"""
+
+import base64
+import html
+import http.client
+import json
+import os
+import subprocess
+import time
+import urllib.parse
+from pathlib import Path
+
+import pytest
+from lab_runs import MEMSAMPLE, make_runs, memsample
+
+BROWSER = Path(__file__).parents[2] / "memsampled/report/tests/browser"
+SUITE = "nightly ü/=1"
+OF_SUITE = {"project": "default", "suite": SUITE}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    return make_runs(tmp_path_factory.mktemp("runs"))
+
+
+@pytest.fixture
+def lab(runs, tmp_path):
+    memsample("push", *runs, tmp_path / "lab")
+    return tmp_path / "lab"
+
+
+class Server:
+    """A server, while it is used in `with`."""
+
+    def __init__(self, lab, index, *options, environment=None):
+        command = [MEMSAMPLE, "serve", "--runs", lab, "--index", index, "--listen", "127.0.0.1:0", *options]
+        environment = {**os.environ, **(environment or {})}
+        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+        line = self.process.stderr.readline()
+        assert "serving" in line, line + self.process.stderr.read()
+        self.base = line.split(" on ")[1].strip()
+        self.address = urllib.parse.urlparse(self.base)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.terminate()
+        assert self.process.wait(timeout=30) == 0, self.process.stderr.read()
+
+    def get(self, path, headers=None, method="GET", **query):
+        connection = http.client.HTTPConnection(self.address.netloc, timeout=60)
+        path = self.address.path + path + ("?" + urllib.parse.urlencode(query) if query else "")
+        connection.request(method, path, headers=headers or {})
+        answer = connection.getresponse()
+        return answer, answer.read().decode()
+
+    def page(self, path, status=200, **query):
+        answer, body = self.get(path, **query)
+        assert answer.status == status, (path, answer.status, body)
+        policy = answer.getheader("Content-Security-Policy")
+        assert "default-src 'none'" in policy
+        assert answer.getheader("X-Content-Type-Options") == "nosniff"
+        return body
+
+    def json(self, path, status=200, **query):
+        return json.loads(self.page("api/v1/" + path, status=status, **query))
+
+    def wait(self, is_done):
+        """Asks for the status until it is as wanted."""
+        end = time.monotonic() + 60
+        while not is_done(status := self.json("status")):
+            assert self.process.poll() is None and time.monotonic() < end, status
+        return status
+
+    def wait_for_runs(self, count):
+        return self.wait(lambda status: status["runs"] == count and status["index"]["compared"])
+
+
+@pytest.fixture
+def server(lab, tmp_path):
+    with Server(lab, tmp_path / "index") as server:
+        server.wait_for_runs(3)
+        yield server
+
+
+def bounds(attempt):
+    """The peak of an attempt and its upper bound, from results.json."""
+    memory = attempt["memory"] or {}
+    return memory.get("rss_peak_bytes"), memory.get("rss_peak_bytes_upper")
+
+
+def test_the_numbers_are_those_of_the_results(runs, server):
+    for release, run in [("1.0", runs[1]), ("1.1", runs[2])]:
+        results = json.loads((run / "results.json").read_text())
+        row = server.json("runs", release=release)[0]
+        found = server.json("run", id=row["run"])
+        assert found["outcome"] == results["outcome"] == "failed"
+        assert found["tests"][0]["attempts"], found
+        for test in results["tests"]:
+            expected = [
+                (it["repetition"], it["attempt"], it["outcome"], *bounds(it))
+                for it in test["attempts"]
+            ]
+            of_test = next(it for it in found["tests"] if it["test"] == test["name"])
+            shown = [
+                (it["repetition"], it["attempt"], it["outcome"], it["rss_peak_bytes"], it["rss_peak_bytes_upper"])
+                for it in of_test["attempts"]
+            ]
+            assert shown == expected
+            peaks = [peak for peak, _ in map(bounds, test["attempts"]) if peak is not None]
+            assert not peaks or f'value="{max(peaks)}"' in server.page("run", id=row["run"])
+            history = server.json("test", test=test["name"], **OF_SUITE)
+            assert [it["name"] for it in history["releases"]] == ["1.0", "1.1"]
+            point = history["points"][["1.0", "1.1"].index(release)]
+            if test["name"] != "holds":
+                # It failed, and what a test had until then is no point of its history.
+                assert point is None
+                continue
+            assert (point["smallest_bytes"], point["largest_bytes"]) == (min(peaks), max(peaks))
+            assert point["repeats"] == len(peaks)
+            for role in test["attempts"][0]["roles"]:
+                of_role = server.json("test", test=test["name"], role=role["role"], **OF_SUITE)
+                assert of_role["role"] == role["role"]
+    assert [it["release"] for it in server.json("releases")] == ["1.1", "1.0"]
+    assert server.json("hosts")[0]["runs"] == 3
+
+
+def test_a_comparison_has_the_numbers_of_the_command(runs, server):
+    shown = server.json("compare", project="default", base="1.0", head="1.1")
+    command = [MEMSAMPLE, "compare", "--base", runs[1], "--head", runs[2], "--json"]
+    told = json.loads(subprocess.run(command, capture_output=True, check=False).stdout)
+    assert {**shown, "base": None, "head": None} == {**told, "base": None, "head": None}
+    assert server.page("compare", project="default", base="1.0", head="1.1")
+    assert "No run" in server.page("compare", status=404, project="default", base="1.0", head="none")
+
+
+def test_the_report_is_that_of_the_command(runs, server, tmp_path):
+    run = server.json("runs", release="1.1")[0]["run"]
+    memsample("report", runs[2], "-o", tmp_path / "report.html")
+    answer, body = server.get("report", id=run)
+    assert answer.status == 200
+    assert "sandbox" in answer.getheader("Content-Security-Policy")
+    assert body == (tmp_path / "report.html").read_text()
+
+
+def test_names_are_text_and_are_found(server):
+    page = server.page("suite", **OF_SUITE)
+    assert "<b>fails" not in page and html.escape("<b>fails</b>", quote=False) in page
+    assert [(it["kind"], it["text"]) for it in server.json("search", q="b>fai")] == [("test", "<b>fails</b>")]
+    assert server.json("search", q="ho")[0]["text"] == "holds"
+    assert server.json("search", q="1.1")[0]["kind"] == "release"
+    for odd in ['"', "%", "_", "\\", "' OR 1=1 --", "a" * 5000, "\0", "ü/="]:
+        server.json("search", q=odd)
+    page = server.page("search", q="<script>alert(1)</script>")
+    assert "<script>" not in page
+
+
+def test_what_is_not_there_is_said(server):
+    for page, query in [
+        ("run", {"id": "../../etc/passwd"}),
+        ("report", {"id": "none"}),
+        ("test", {"test": "none", **OF_SUITE}),
+        ("test", {"test": "holds", "quantity": "rss_peak_bytes; DROP TABLE run", **OF_SUITE}),
+        ("suite", {"suite": "none", "project": "default"}),
+        ("nothing", {}),
+        ("..%2f..%2fetc/passwd", {}),
+    ]:
+        assert "<h1>Not Found</h1>" in server.page(page, status=404, **query)
+    assert "error" in server.json("run", status=404, id="none")
+    answer, _ = server.get("runs", method="POST")
+    assert answer.status == 405
+    assert server.get("runs", label="x" * 9000)[0].status == 414
+    assert server.json("runs", page="9999999999999", label="no-equals-sign") == server.json("runs")
+    assert server.json("runs", page="2") == []
+
+
+def test_a_pushed_and_a_pruned_run_are_seen(runs, lab, server):
+    run = server.json("runs", release="1.0")[0]["run"]
+    memsample("prune", lab, "--run", run)
+    server.wait_for_runs(2)
+    memsample("push", runs[1], lab)
+    server.wait_for_runs(3)
+    memsample("compact", lab, "--before", "2100-01-01")
+    assert len(server.json("run", id=run)["tests"]) == 2
+    server.page("report", id=run)
+
+
+def test_an_index_is_made_anew_when_it_is_lost(lab, tmp_path):
+    index = tmp_path / "index"
+    with Server(lab, index) as server:
+        server.wait_for_runs(3)
+        expected = server.json("runs")
+        # A second one on the same file.
+        with Server(lab, index) as second:
+            second.wait_for_runs(3)
+            assert second.json("runs") == expected
+    whole = index.read_bytes()
+    for damaged in [b"", whole[: len(whole) // 2], whole[:5000] + b"\xff" * 5000 + whole[10000:]]:
+        for other in tmp_path.glob("index*"):
+            other.unlink()
+        index.write_bytes(damaged)
+        with Server(lab, index) as server:
+            server.wait_for_runs(3)
+            assert server.json("runs") == expected
+
+
+def test_a_file_that_is_no_index_is_left_as_it_is(lab, tmp_path):
+    (tmp_path / "thesis").write_text("no index")
+    refused = memsample("serve", "--runs", lab, "--index", tmp_path / "thesis", code=1)
+    assert "is no index of memsample" in refused.stderr
+    assert (tmp_path / "thesis").read_text() == "no index"
+
+
+def test_what_is_damaged_in_the_store_is_said(lab, tmp_path):
+    manifests = sorted(lab.glob("manifests/**/*.json"))
+    later = json.loads(manifests[1].read_text())
+    manifests[1].write_text(json.dumps({**later, "format": 99}))
+    other = json.loads(manifests[2].read_text())
+    tests = lab / next(it["object"] for it in other["files"] if it.get("table") == "tests" and not it["path"])
+    tests.write_bytes(tests.read_bytes()[:-1] + b"X")
+    with Server(lab, tmp_path / "index") as server:
+        status = server.wait_for_runs(1)
+        assert len(status["damaged"]) == 2
+        reasons = " ".join(it["reason"] for it in status["damaged"])
+        assert "newer than this program reads" in reasons
+        assert "not those that were pushed" in reasons
+
+
+def test_a_store_that_is_gone_is_said_and_what_was_known_is_shown(lab, tmp_path):
+    with Server(lab, tmp_path / "index") as server:
+        server.wait_for_runs(3)
+        lab.rename(tmp_path / "elsewhere")
+        server.wait(lambda status: status["index"]["problem"])
+        assert len(server.json("runs")) == 3
+        assert "What is shown may be old" in server.page("")
+
+
+def test_tokens(lab, tmp_path):
+    tokens = tmp_path / "tokens"
+    tokens.write_text("# of the lab\n0123456789abcdef\nfedcba9876543210\n")
+    tokens.chmod(0o644)
+    options = ["--runs", lab, "--index", tmp_path / "index"]
+    refused = memsample("serve", *options, "--token-file", tokens, code=1)
+    assert "chmod 600" in refused.stderr
+    assert "--token-file" in memsample("serve", *options, "--listen", "0.0.0.0:0", code=1).stderr
+    tokens.chmod(0o600)
+    with Server(lab, tmp_path / "index", "--token-file", tokens) as server:
+        basic = base64.b64encode(b"anybody:fedcba9876543210").decode()
+        for value, status in [
+            (None, 401),
+            ("Bearer 0123456789abcdeX", 401),
+            ("Bearer ", 401),
+            ("Basic " + base64.b64encode(b"no colon").decode(), 401),
+            ("Basic %%%", 401),
+            ("Bearer 0123456789abcdef", 200),
+            ("Basic " + basic, 200),
+        ]:
+            answer, body = server.get("", headers={"Authorization": value} if value else {})
+            assert answer.status == status, value
+            assert status == 200 or ("WWW-Authenticate" in answer.headers and "release" not in body)
+    tokens.write_text("short\n")
+    assert "16 printable" in memsample("serve", *options, "--token-file", tokens, code=1).stderr
+
+
+def test_a_prefix_of_a_proxy_is_in_every_link(lab, tmp_path):
+    with Server(lab, tmp_path / "index", "--prefix", "/of/memory/") as server:
+        assert server.base.endswith("/of/memory/")
+        server.wait_for_runs(3)
+        for page in ["", "runs", "suites", "hosts"]:
+            links = [it.split('"')[0] for it in server.page(page).split('href="')[1:]]
+            assert all(link.startswith(("/of/memory/", "data:")) for link in links), links
+        # A proxy may take the prefix away.
+        connection = http.client.HTTPConnection(server.address.netloc)
+        connection.request("GET", "/runs")
+        assert connection.getresponse().status == 200
+
+
+def test_directories_that_are_no_store_are_refused(runs, tmp_path):
+    assert "is no store: make one" in memsample("serve", "--runs", runs[0].parent, code=1).stderr
+    assert "there is no directory" in memsample("serve", "--runs", tmp_path / "none", code=1).stderr
+
+
+def test_slow_every_page_in_a_browser(server, tmp_path):
+    run = server.json("runs", release="1.1")[0]["run"]
+    query = urllib.parse.urlencode
+    pages = [
+        "",
+        "suites",
+        "suite?" + query(OF_SUITE),
+        "runs",
+        "run?" + query({"id": run}),
+        "test?" + query({"test": "holds", **OF_SUITE}),
+        "hosts",
+        "search?q=holds",
+        "compare?" + query({"project": "default", "base": "1.0", "head": "1.1"}),
+        "runs?release=none",
+    ]
+    command = ["node", BROWSER / "pages.mjs", server.base, tmp_path, *pages]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert ended.returncode == 0, ended.stderr
+    for seen in json.loads(ended.stdout):
+        where = (seen["path"], seen["view"])
+        assert (seen["console"], seen["foreign"], seen["found"], seen["wide"]) == ([], [], [], False), where
+        assert seen["focused"] == "A", where
+        assert seen["text"], where
