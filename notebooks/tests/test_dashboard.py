@@ -274,6 +274,10 @@ def test_a_prefix_of_a_proxy_is_in_every_link(lab, tmp_path):
         for page in ["", "runs", "suites", "hosts"]:
             links = [it.split('"')[0] for it in server.page(page).split('href="')[1:]]
             assert all(link.startswith(("/of/memory/", "data:")) for link in links), links
+        # A page of another server, to whose name somebody gave the address of this one.
+        assert server.get("", headers={"Host": "elsewhere.example"})[0].status == 421
+        for host in ["localhost:80", "[::1]", "127.0.0.1"]:
+            assert server.get("", headers={"Host": host})[0].status == 200
         # A proxy may take the prefix away.
         connection = http.client.HTTPConnection(server.address.netloc)
         connection.request("GET", "/runs")

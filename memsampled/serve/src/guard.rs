@@ -25,10 +25,12 @@ impl fmt::Display for TokenError {
 
 impl std::error::Error for TokenError {}
 
-/// The tokens of those who may read. Without any, everybody may.
+/// The tokens of those who may read. Without any, whoever asks by a name of this server may: a page of another one, to
+/// whose name somebody gave the address of this one, asks by that name.
 #[derive(Default)]
 pub struct Guard {
     tokens: Vec<Vec<u8>>,
+    hosts: Vec<String>,
 }
 
 impl Guard {
@@ -62,7 +64,32 @@ impl Guard {
                 &"must hold tokens of 16 printable characters or more, one on each line",
             ));
         }
-        Ok(Self { tokens })
+        Ok(Self { tokens, hosts: Vec::new() })
+    }
+
+    /// Lets requests by these names pass, such as that of a reverse proxy, beside the names of the loopback device.
+    #[must_use]
+    pub fn hosts(self, hosts: Vec<String>) -> Self {
+        Self { hosts, ..self }
+    }
+
+    /// Returns whether a request asks for this server, and not for another one whose name leads here.
+    #[must_use]
+    pub fn is_asked(&self, headers: &HeaderMap) -> bool {
+        if !self.tokens.is_empty() {
+            return true;
+        }
+        let Some(host) = headers.get(header::HOST).and_then(|host| host.to_str().ok()) else {
+            return false;
+        };
+        let name = match host.rsplit_once(':') {
+            Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+            _ => host,
+        };
+        let name = name.trim_start_matches('[').trim_end_matches(']');
+        let is_loopback = name.eq_ignore_ascii_case("localhost")
+            || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
+        is_loopback || self.hosts.iter().any(|known| known.eq_ignore_ascii_case(name))
     }
 
     /// Returns whether a request may read: by `Authorization: Bearer TOKEN`, or, as browsers have it, by a password.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
-use memsample_store::Store;
+use memsample_store::{ErrorKind, Store};
 use serde::Serialize;
 
 use crate::index::{Index, Refreshed};
@@ -113,9 +113,14 @@ fn news(store: &Store, index: &Index, seen: &mut HashSet<String>) -> Result<Refr
     let listed: HashSet<String> = listed.into_iter().collect();
     let mut manifests = HashSet::new();
     for name in listed.difference(seen) {
-        // One that is gone was pruned, with what it is about.
-        if let Ok(manifest) = store.news_of(name) {
-            manifests.insert(manifest);
+        match store.news_of(name) {
+            Ok(manifest) => {
+                manifests.insert(manifest);
+            }
+            // One that is gone was pruned, with what it is about.
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            // It is news again the next time.
+            Err(error) => return Err(error.to_string()),
         }
     }
     let refreshed = match manifests.is_empty() {

@@ -147,6 +147,11 @@ fn router(app: &Arc<App>) -> Router {
 async fn checked(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let mut response = if request.uri().to_string().len() > MAX_URI {
         plain(StatusCode::URI_TOO_LONG, "the address is too long")
+    } else if !app.guard.is_asked(request.headers()) {
+        plain(
+            StatusCode::MISDIRECTED_REQUEST,
+            "this server is not known by that name: `memsample serve --host NAME` makes it known",
+        )
     } else if !app.guard.allows(request.headers()) {
         let mut response = plain(
             StatusCode::UNAUTHORIZED,

@@ -36,6 +36,10 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "PATH", default_value = "")]
     prefix: String,
 
+    /// Name by which a reverse proxy is reached, such as lab.example.org; may be given several times
+    #[arg(long, value_name = "NAME")]
+    host: Vec<String>,
+
     /// File with the tokens of those who may read, one on each line, which only its owner may read
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
@@ -57,6 +61,7 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
         Some(file) => Guard::read(file)?,
         None => Guard::default(),
     };
+    let guard = guard.hosts(args.host.clone());
     if let Address::Directory(directory) = &args.runs {
         check(directory)?;
     }

@@ -9,11 +9,11 @@
 //! never sees half a run. Beside them stand the tables as Parquet files in Hive partitions, so that one glob reads
 //! a whole lab.
 //!
-//! - [`address`] and [`connect`]: where a store is, and with which credentials.
+//! - [`address`]: where a store is. It is reached with the credentials that its users have anyway.
 //! - [`layout`]: what is where in it.
 //! - [`manifest`]: what a run is, and which objects it has.
 //! - [`store`]: the store itself.
-//! - [`push`], [`pull`], [`verify`], [`prune`], [`compact`]: what is done to it.
+//! - [`mod@push`], [`pull`], [`verify`], [`prune`], [`compact`]: what is done to it.
 //!
 //! docs/lab.md describes the layout for who queries it.
 #![forbid(unsafe_code)]

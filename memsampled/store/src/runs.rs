@@ -78,7 +78,7 @@ pub fn runs(manifest: &Manifest) -> Result<Vec<u8>, StoreError> {
     written(schema, &[batch])
 }
 
-/// Returns `tests` or `test_roles` of a run with the columns of [`keys`] in front, as the bytes of a Parquet file.
+/// Returns `tests` or `test_roles` of a run with the columns `run_id`, `host_name` and `release` in front, as the bytes of a Parquet file.
 /// `None` where the run has no such table.
 ///
 /// # Errors

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::PoisonError;
 
-use memsample_store::{Kind, Manifest, ManifestKey, Store, StoreError};
+use memsample_store::{ErrorKind, Kind, Manifest, ManifestKey, Store, StoreError};
 use rusqlite::{OptionalExtension, Transaction, params};
 
 use super::attempts::{Attempt, attempts};
@@ -79,11 +79,12 @@ impl Index {
         let mut refreshed = Refreshed::default();
         self.remove(&known.into_keys().collect::<Vec<_>>(), &mut refreshed)?;
         let all = fresh.len();
+        let mut later = None;
         for (index, batch) in fresh.chunks(BATCH).enumerate() {
-            self.add(store, batch, &mut refreshed)?;
+            later = self.add(store, batch, &mut refreshed)?.or(later);
             done((index * BATCH + batch.len()).min(all), all);
         }
-        Ok(refreshed)
+        later.map_or(Ok(refreshed), |error| Err(error.into()))
     }
 
     /// Brings single manifests up to date, whatever became of them.
@@ -108,10 +109,11 @@ impl Index {
             }
         }
         self.remove(&gone, &mut refreshed)?;
+        let mut later = None;
         for batch in fresh.chunks(BATCH) {
-            self.add(store, batch, &mut refreshed)?;
+            later = self.add(store, batch, &mut refreshed)?.or(later);
         }
-        Ok(refreshed)
+        later.map_or(Ok(refreshed), |error| Err(error.into()))
     }
 
     /// Returns the versions of all manifests that were read, by their name.
@@ -140,20 +142,26 @@ impl Index {
         Ok(())
     }
 
+    /// Reads some manifests, and returns an error of one that may be read later.
     fn add(
         &self,
         store: &Store,
         keys: &[ManifestKey],
         refreshed: &mut Refreshed,
-    ) -> Result<(), RefreshError> {
+    ) -> Result<Option<StoreError>, RefreshError> {
+        let mut later = None;
         let mut manifests = Vec::with_capacity(keys.len());
         store.read_manifests(keys.to_vec(), |key, manifest| manifests.push((key, manifest)));
         let mut read = Vec::with_capacity(keys.len());
         for (key, manifest) in manifests {
+            // One that was removed meanwhile is gone.
+            if manifest.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound) {
+                continue;
+            }
             let found = manifest.and_then(|manifest| Ok((attempts(store, &manifest)?, manifest)));
             match found {
-                // One that was removed meanwhile is gone, and one that cannot be read now may be read later.
-                Err(error) if error.is_temporary() => return Err(error.into()),
+                // One that cannot be read now may be read later, and keeps no other one out.
+                Err(error) if error.is_temporary() => later = Some(error),
                 found => read.push((key, found)),
             }
         }
@@ -184,7 +192,7 @@ impl Index {
             }
         }
         transaction.commit()?;
-        Ok(())
+        Ok(later)
     }
 }
 
