@@ -214,7 +214,7 @@ while not os.path.exists('{group}'): time.sleep(.01)
 with procs(open('{group}').read()) as file: file.write(str(os.getpid()))
 for i in range(25): grow(4); time.sleep(.1)
 with procs(old) as file: file.write(str(os.getpid()))
-for i in range(15): grow(1); time.sleep(.1)
+for i in range(40): grow(1); time.sleep(.1)
 open('{left}', 'w')
 for i in range(3): time.sleep(.1)",
                 group = group.display(),
