@@ -50,7 +50,7 @@ pub struct StoredFile {
     /// The path in the directory of the run, as [`crate::layout::path_text`] writes it; `None` of what was made for
     /// the store alone.
     pub path: Option<String>,
-    /// The object, from the root of the store.
+    /// The object, from the root of the store. An empty file has none.
     pub object: String,
     /// The bytes of the object.
     pub bytes: u64,

@@ -79,7 +79,8 @@ pub fn push(
     let (mut sent_bytes, mut found_bytes) = (0, 0);
     store.wait(async {
         let uploads = source.files.iter().map(|file| async move {
-            let there = is_there(store, &file.stored).await?;
+            // An empty file is in the manifest alone: tests that pass often print nothing.
+            let there = file.stored.bytes == 0 || is_there(store, &file.stored).await?;
             if !there {
                 upload(store, source, file).await?;
             }

@@ -63,7 +63,7 @@ pub fn verify(
     for manifest in &manifests {
         for file in &manifest.files {
             // A compacted file is of many runs, and read once.
-            if !seen.insert(file.object.clone()) {
+            if !seen.insert(file.object.clone()) || file.bytes == 0 {
                 continue;
             }
             match read_pieces(store, file, |piece| {
