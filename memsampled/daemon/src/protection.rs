@@ -18,9 +18,26 @@ const OWN_CGROUP: &str = "memsampled";
 /// Files that may be open where the kernel did not tell: what it gives the first process.
 const UNKNOWN_LIMIT: u64 = 1024;
 
+/// The control groups that the daemon made for itself: they are removed when this is dropped, unless another daemon is
+/// in them.
+#[derive(Debug, Default)]
+pub(super) struct OwnGroups(Vec<PathBuf>);
+
+impl Drop for OwnGroups {
+    fn drop(&mut self) {
+        for group in &self.0 {
+            // Not empty as long as this process is in it.
+            let above = group.with_file_name("cgroup.procs");
+            let _ = fs::write(above, std::process::id().to_string());
+            let _ = fs::remove_dir(group);
+        }
+    }
+}
+
 /// Does what is permitted, and says what was not.
-pub(super) fn protect(own_cgroup: bool) -> Protection {
+pub(super) fn protect(own_cgroup: bool) -> (Protection, OwnGroups) {
     let mut protection = Protection::default();
+    let mut groups = OwnGroups::default();
     let file = "/proc/self/oom_score_adj";
     if let Err(error) = fs::write(file, OOM_SCORE_ADJ.to_string()) {
         protection.notes.push(format!(
@@ -36,7 +53,7 @@ pub(super) fn protect(own_cgroup: bool) -> Protection {
     }
     // A unit of systemd is in a group of its own.
     if own_cgroup && std::env::var_os("INVOCATION_ID").is_none() {
-        match join_own_cgroup() {
+        match join_own_cgroup(&mut groups) {
             Ok(path) => protection.cgroup = Some(path),
             Err(note) => protection.notes.push(note),
         }
@@ -44,7 +61,7 @@ pub(super) fn protect(own_cgroup: bool) -> Protection {
     for note in &protection.notes {
         tracing::warn!("{note}");
     }
-    protection
+    (protection, groups)
 }
 
 /// Keeps the daemon's pages in memory, each from its first use on.
@@ -65,7 +82,7 @@ fn lock_memory() -> Result<(), String> {
 
 /// Moves the daemon into a control group of its own, so that the limit of the one it was started in,
 /// such as that of a CI job, is not its limit.
-fn join_own_cgroup() -> Result<String, String> {
+fn join_own_cgroup(groups: &mut OwnGroups) -> Result<String, String> {
     if !rustix::process::geteuid().is_root() {
         return Err("the daemon shares a control group: start it as a unit of systemd, or as root"
             .to_owned());
@@ -78,7 +95,10 @@ fn join_own_cgroup() -> Result<String, String> {
     for root in roots {
         let group = root.join(OWN_CGROUP);
         match join(&group) {
-            Ok(()) => joined = Ok(format!("/{OWN_CGROUP}")),
+            Ok(()) => {
+                groups.0.push(group);
+                joined = Ok(format!("/{OWN_CGROUP}"));
+            }
             Err(error) => {
                 joined = Err(format!(
                     "the daemon shares a control group: `{}`: {error}",
@@ -100,11 +120,16 @@ fn memory_hierarchies(hierarchies: &Hierarchies) -> Vec<PathBuf> {
 }
 
 fn join(group: &Path) -> io::Result<()> {
-    match fs::create_dir(group) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-        _ => {}
-    }
-    fs::write(group.join("cgroup.procs"), std::process::id().to_string())
+    let join = || {
+        match fs::create_dir(group) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+        fs::write(group.join("cgroup.procs"), std::process::id().to_string())
+    };
+    // Another daemon that ends may have removed it meanwhile.
+    join()
+        .or_else(|error| if error.kind() == io::ErrorKind::NotFound { join() } else { Err(error) })
 }
 
 /// Raises the soft limit of open files as far as it may be, and returns it: the sampler keeps three for

@@ -129,7 +129,7 @@ pub fn run(options: Options, arguments: &Arguments) -> Result<(), DaemonError> {
         }
         _ => None,
     };
-    let protection = protection::protect(options.own_cgroup);
+    let (protection, _groups) = protection::protect(options.own_cgroup);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
