@@ -16,6 +16,8 @@ pub(crate) struct RoleSeries {
     bytes: Vec<f64>,
     has_resident: bool,
     has_anonymous: bool,
+    /// The most processes at one tick.
+    processes_max: u32,
 }
 
 /// A series and when it begins and ends, in milliseconds since 1970.
@@ -31,12 +33,18 @@ impl RoleSeries {
             self.first = tick;
         }
         self.has_resident |= sums.rss_bytes > 0;
+        self.processes_max = self.processes_max.max(sums.processes);
         self.has_anonymous |= sums.anon_bytes > 0;
         // Every program has a stack.
         let is_read = sums.anon_bytes > 0 || sums.rss_bytes == 0;
         let bytes = sums.anon_bytes.saturating_add(sums.swap_bytes) as f64;
         self.bytes.resize(tick.saturating_sub(self.first), 0.0);
         self.bytes.push(if is_read { bytes } else { f64::NAN });
+    }
+
+    /// Returns the most processes that a sum is of: each has an error of its own.
+    pub(crate) fn processes_max(&self) -> u32 {
+        self.processes_max
     }
 
     /// Returns whether there is resident memory, and nobody knows of which kind.
@@ -52,6 +60,10 @@ impl RoleSeries {
         kept: impl Fn(i64) -> bool,
         cycles: Option<&[i64]>,
     ) -> MadeSeries {
+        // That it had no process at some ticks says nothing of those with one.
+        if self.is_unread() {
+            return MadeSeries { series: Series::default(), span: None };
+        }
         let ticks = ticks.get(self.first..).unwrap_or_default();
         let mut known: Vec<(i64, f64)> = ticks
             .iter()
@@ -108,7 +120,9 @@ mod tests {
         assert_eq!(kept.series.samples().len(), 3);
         let mut unread = RoleSeries::default();
         unread.add(0, sums(9, 0));
-        assert!(unread.is_unread() && unread.to_series(&[0], |_| true, None).span.is_none());
+        unread.add(2, sums(9, 0));
+        let made = unread.to_series(&[0, 10, 20], |_| true, None);
+        assert!(unread.is_unread() && made.span.is_none() && made.series.samples().is_empty());
     }
 
     #[test]

@@ -214,6 +214,7 @@ impl Part {
         }
         let instant = |ts_ms: Option<i64>| Timestamp::from_millisecond(ts_ms?).ok();
         let (first, last) = made.span.map_or((None, None), |(a, b)| (Some(a), Some(b)));
+        let error_bytes = error_bytes * f64::from(series.processes_max());
         let mut judgement = judge_within(&made.series, error_bytes);
         if series.is_unread() {
             judgement.reason = "its anonymous memory was not read".to_owned();

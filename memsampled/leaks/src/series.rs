@@ -14,7 +14,7 @@ pub struct Sample {
 }
 
 /// Samples in the order of time. Their distances may differ: a gap stays a gap.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Series {
     samples: Vec<Sample>,
 }

@@ -344,6 +344,27 @@ fn roles_are_held_to_their_budgets() {
 }
 
 #[test]
+fn what_a_fork_shares_with_its_parent_counts_once_for_a_role() {
+    let directory = tempdir().unwrap();
+    let mut options = options(&directory.path().join("results"));
+    closely(&mut options);
+    // The child runs no program for half a second: all it has is its parent's.
+    let program = "import os, time
+kept = bytearray(48 << 20)
+child = os.fork()
+if child == 0:
+    time.sleep(.5)
+    os.execv('/bin/true', ['true'])
+os.waitpid(child, 0)";
+    let mut test = command("forks", &["/usr/bin/python3", "-S", "-c", program]);
+    test.budgets = vec![budget(Some("python -c"), Quantity::AnonPeak, 80 * MIB)];
+    let results = results(&suite(vec![test]), &options);
+    assert_eq!(crate::running::words(&results), ["passed"], "{results:#?}");
+    assert_ne!(results[0].budgets[0].verdict, BudgetVerdict::Exceeded, "{results:#?}");
+    assert!(results[0].budgets[0].measured().is_some(), "{results:#?}");
+}
+
+#[test]
 fn what_is_left_may_be_within_a_budget() {
     let directory = tempdir().unwrap();
     let mut options = options(&directory.path().join("results"));

@@ -13,7 +13,7 @@ use super::tables::Measured;
 use crate::results::{Attempt, BoundedBytes, Memory, RoleMemory};
 
 /// Roles of one attempt that are kept, at most; the largest.
-const MAX_ROLES: usize = 50;
+pub(super) const MAX_ROLES: usize = 50;
 
 /// What an attempt used.
 #[derive(Clone, Debug, Default)]
@@ -109,7 +109,7 @@ impl Usage {
     }
 
     fn of(usage: TestUsage) -> Self {
-        let roles = usage.roles.iter().take(MAX_ROLES).map(RoleMemory::from).collect();
+        let roles = usage.roles.iter().map(RoleMemory::from).collect();
         // A part of the resident sets is not above their bound, whether or not it was read.
         let pss_read = usage.rss.map(|rss| {
             let lower = usage.pss_read.map_or(0, |read| read.lower.bytes);

@@ -1,10 +1,11 @@
 //! What the roles of one attempt used.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 
 use arrow_array::types::{Int32Type, Int64Type, TimestampMillisecondType};
 use memsample::Recording;
+use memsample::analysis::attempt_roles;
 use memsample::columns::{numbers, strings};
 
 /// Growth is not computed from samples that span less, or from fewer: the same as for a whole test.
@@ -70,6 +71,13 @@ impl RoleUses {
                 uses.role_of.insert(pid, role.to_owned());
             }
         }
+        // What a fork shares with its parent until it runs a program is the parent's.
+        let counted: HashSet<i64> = attempt_roles(recording)?
+            .into_iter()
+            .flat_map(|role| role.images)
+            .filter_map(|image| i64::try_from(image).ok())
+            .collect();
+        roles.retain(|process, _| counted.is_empty() || counted.contains(process));
         let mut sums: HashMap<&str, BTreeMap<i64, RoleSums>> = HashMap::new();
         let columns = ["ts", "process", "rss_bytes", "anon_bytes", "pss_bytes", "uss_bytes"];
         let mut open: Option<OpenReading<'_>> = None;

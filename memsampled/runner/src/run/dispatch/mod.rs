@@ -24,7 +24,7 @@ use super::error::RunError;
 use super::event::Event;
 use super::layout::Layout;
 use super::leak::judge_rest;
-use super::measure::{Usage, measure_all};
+use super::measure::{MAX_ROLES, Usage, measure_all};
 use super::options::RunOptions;
 use super::own_recording::Used;
 use super::progress::{EndedAttempt, ProgressLog};
@@ -158,12 +158,8 @@ impl<'a> Dispatcher<'a> {
         }
         let mut ended: Vec<EndedAttempt> = self.results.into_values().collect();
         let (measured, notes) = measure_all(&self.layout, &mut ended);
-        let of_leaks = judge_rest(&self.layout, self.suite, &mut ended);
-        for note in notes.into_iter().chain(of_leaks) {
-            (self.events)(Event::Note(note));
-        }
-        let mut results: Vec<TestResult> = ended.into_iter().map(|ended| ended.result).collect();
-        for result in results.iter_mut().filter(|result| result.budgets.is_empty()) {
+        let results = ended.iter_mut().map(|ended| &mut ended.result);
+        for result in results.filter(|result| result.budgets.is_empty()) {
             let test = self.suite.tests.iter().find(|test| test.name == result.test.test);
             let budgets = test.map_or_else(Vec::new, |test| budgets_of(test, self.options));
             let roles = result.roles.clone();
@@ -171,6 +167,14 @@ impl<'a> Dispatcher<'a> {
             let used = Used { usage, roles: RoleUses::default(), leaks: None };
             hold_to_budgets(&budgets, &used, result);
         }
+        // Behind the budgets, which may take a verdict back, as for an attempt with a recording of its own.
+        let of_leaks = judge_rest(&self.layout, self.suite, &mut ended);
+        for note in notes.into_iter().chain(of_leaks) {
+            (self.events)(Event::Note(note));
+        }
+        let mut results: Vec<TestResult> = ended.into_iter().map(|ended| ended.result).collect();
+        // A budget may be of any role; what is told is of the largest.
+        results.iter_mut().for_each(|result| result.roles.truncate(MAX_ROLES));
         let directory = &self.options.directory;
         if let Err(error) = write_tables(directory, &self.suite.name, &results, &measured) {
             (self.events)(Event::Note(format!(
@@ -178,7 +182,7 @@ impl<'a> Dispatcher<'a> {
             )));
         }
         let duration = self.began.elapsed();
-        // SupervisorMessage also when the recording could not be closed: the outcomes are known.
+        // Also when the recording could not be closed: the outcomes are known.
         (self.events)(Event::SuiteFinished { results, aborted: self.aborted, duration });
         stopped.map(drop).map_err(RunError::Record)
     }
