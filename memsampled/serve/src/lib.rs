@@ -13,6 +13,7 @@
 //! docs/dashboard.md describes what is served.
 #![forbid(unsafe_code)]
 
+mod answers;
 mod api;
 pub mod compared;
 pub mod guard;

@@ -27,6 +27,9 @@ pub struct Progress {
     pub problem: Option<String>,
     /// How many of how many manifests were read, while many are read.
     pub reading: Option<(usize, usize)>,
+    /// How often the index changed since this server began.
+    #[serde(skip)]
+    pub changes: u64,
 }
 
 /// Keeps an index up to date in a thread of its own, until it is dropped.
@@ -78,7 +81,8 @@ fn refresh(store: &Store, index: &Index, progress: &Mutex<Progress>, ending: &At
         };
         match refreshed {
             Ok(refreshed) => {
-                if refreshed != Refreshed::default() {
+                let is_changed = refreshed != Refreshed::default();
+                if is_changed {
                     let Refreshed { added, removed, damaged } = refreshed;
                     tracing::info!(
                         "index: {added} runs read, {removed} removed, {damaged} damaged"
@@ -88,8 +92,9 @@ fn refresh(store: &Store, index: &Index, progress: &Mutex<Progress>, ending: &At
                     last_all = Some(Instant::now());
                 }
                 set(&|progress| {
-                    *progress =
-                        Progress { compared: Some(Timestamp::now()), ..Progress::default() };
+                    let changes = progress.changes + u64::from(is_changed);
+                    let compared = Some(Timestamp::now());
+                    *progress = Progress { compared, changes, ..Progress::default() };
                 });
             }
             Err(problem) => {
@@ -99,7 +104,11 @@ fn refresh(store: &Store, index: &Index, progress: &Mutex<Progress>, ending: &At
                 if is_new {
                     tracing::warn!("the index is as it was: {problem}");
                 }
-                set(&|progress| progress.problem = Some(problem.clone()));
+                // Some of it may have been read.
+                set(&|progress| {
+                    progress.problem = Some(problem.clone());
+                    progress.changes += 1;
+                });
             }
         }
         std::thread::sleep(NEWS);

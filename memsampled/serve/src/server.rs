@@ -8,7 +8,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Query, Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -17,6 +17,7 @@ use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
+use crate::answers::{Answer, Answers, MAX_ANSWER, Stamp};
 use crate::api;
 use crate::compared::{CompareProblem, compared};
 use crate::guard::Guard;
@@ -28,7 +29,7 @@ use crate::refresh::Refresher;
 use crate::reports::Reports;
 
 /// Requests that are answered at once; others wait a moment.
-const AT_ONCE: usize = 64;
+const AT_ONCE: usize = 8;
 /// Reports and comparisons that are made at once: each reads whole runs.
 const LARGE_AT_ONCE: usize = 2;
 /// The longest path with its query, in bytes.
@@ -63,6 +64,7 @@ struct App {
     reports: Reports,
     guard: Guard,
     links: Links,
+    answers: Answers,
     permits: Semaphore,
     large: Semaphore,
 }
@@ -87,6 +89,7 @@ pub fn serve(
         reports: Reports::default(),
         guard: options.guard,
         links: Links::new(&options.prefix),
+        answers: Answers::default(),
         permits: Semaphore::new(AT_ONCE),
         large: Semaphore::new(LARGE_AT_ONCE),
     });
@@ -162,7 +165,7 @@ async fn checked(State(app): State<Arc<App>>, request: Request, next: Next) -> R
         response
     } else {
         match app.permits.acquire().await {
-            Ok(_permit) => next.run(request).await,
+            Ok(_permit) => answered(&app, request, next).await,
             Err(_) => plain(StatusCode::SERVICE_UNAVAILABLE, "the server ends"),
         }
     };
@@ -175,6 +178,37 @@ async fn checked(State(app): State<Arc<App>>, request: Request, next: Next) -> R
     set(header::REFERRER_POLICY, "no-referrer");
     set(header::CACHE_CONTROL, "no-cache");
     response
+}
+
+/// Answers as before, if nothing that an answer depends on has changed.
+async fn answered(app: &App, request: Request, next: Next) -> Response {
+    let uri = request.uri().to_string();
+    // Reports are kept elsewhere, and what is of the store itself is asked anew.
+    let is_of_index = request.method() == Method::GET
+        && !["/report", "/compare", "/status", "/style.css"]
+            .iter()
+            .any(|it| request.uri().path().ends_with(it));
+    let stamp = Stamp::from(&app.refresher.progress());
+    if is_of_index && let Some(Answer { content_type, body }) = app.answers.get(&stamp, &uri) {
+        return ([(header::CONTENT_TYPE, content_type)], body).into_response();
+    }
+    let response = next.run(request).await;
+    let content_type = response.headers().get(header::CONTENT_TYPE).cloned();
+    let (true, StatusCode::OK, Some(content_type)) = (is_of_index, response.status(), content_type)
+    else {
+        return response;
+    };
+    let (parts, body) = response.into_parts();
+    match axum::body::to_bytes(body, usize::MAX).await {
+        Ok(body) => {
+            if body.len() <= MAX_ANSWER {
+                let answer = Answer { content_type, body: body.clone() };
+                app.answers.keep(stamp, uri, answer);
+            }
+            Response::from_parts(parts, Body::from(body))
+        }
+        Err(error) => broken(&error),
+    }
 }
 
 fn plain(status: StatusCode, what: &str) -> Response {

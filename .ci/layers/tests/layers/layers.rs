@@ -103,7 +103,7 @@ pub(crate) const PACKAGES: [(&str, &[&str]); 18] = [
     ),
     (
         "memsampled/serve/src/lib.rs",
-        &["guard index link", "history refresh reports", "api compared", "pages", "server"],
+        &["guard index link", "history refresh reports", "answers api compared", "pages", "server"],
     ),
     (
         "memsampled/store/src/lib.rs",

@@ -20,7 +20,7 @@ pub use query::{
 };
 
 /// Connections that wait for the next question.
-const MAX_IDLE: usize = 16;
+const MAX_IDLE: usize = 8;
 
 /// Why the index cannot be used.
 #[derive(Debug)]
@@ -114,7 +114,7 @@ impl Index {
                 let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
                 let connection = Connection::open_with_flags(&self.path, flags)?;
                 connection.busy_timeout(std::time::Duration::from_secs(10))?;
-                connection.pragma_update(None, "cache_size", -4096)?;
+                connection.pragma_update(None, "cache_size", -2048)?;
                 connection
             }
         };
