@@ -103,6 +103,11 @@ const OTHER_WORDS: [(&str, &str); 18] = [
 
 /// Returns the command line that is probably meant by one that begins with another word.
 fn meant(error: &clap::Error, arguments: &[OsString]) -> Option<String> {
+    // What is in a store is listed by the same word as what is here, elsewhere.
+    let is_list = arguments.get(1).is_some_and(|it| it == "list");
+    if is_list && error.kind() == ErrorKind::MissingRequiredArgument {
+        return Some("memsample ls".to_owned());
+    }
     let Some(ContextValue::String(wrong)) = error.get(ContextKind::InvalidSubcommand) else {
         return None;
     };
