@@ -133,6 +133,18 @@ def test_what_was_pushed_comes_back(runs, store, tmp_path):
     assert listed(address, environment) == []
 
 
+def test_a_large_file_goes_in_parts(runs, store, tmp_path):
+    address, environment = store
+    large = tmp_path / "large"
+    shutil.copytree(runs[1], large)
+    (large / "tests" / "dump").write_bytes(os.urandom((20 << 20) + 1))
+    memsample("push", large, address, environment=environment)
+    assert "all as they were pushed" in memsample("verify", address, environment=environment).stdout
+    memsample("pull", address, "large", "--out", tmp_path / "out", environment=environment)
+    pulled = tmp_path / "out" / "large" / "tests" / "dump"
+    assert pulled.read_bytes() == (large / "tests" / "dump").read_bytes()
+
+
 PEAKS = """
 SELECT release, test, max(rss_peak_bytes) AS peak, count(*) AS attempts
 FROM {tests} GROUP BY ALL ORDER BY ALL
