@@ -90,6 +90,25 @@ def test_a_gap_is_shown_as_one(copied: Path) -> None:
     assert any("missed" in label for label in labels(memsample.open(copied).plot(), gaps=True))
 
 
+def test_samples_that_were_not_written_are_a_gap_and_not_nothing(copied: Path) -> None:
+    samples = pq.read_table(copied / "samples.parquet")
+    ticks = pq.read_table(copied / "ticks.parquet")
+    instants = sorted(ticks["ts"].to_pylist())
+    lost = instants[len(instants) // 3 : 2 * len(instants) // 3]
+    samples = samples.filter(pc.invert(pc.is_in(samples["ts"], pa.array(lost, samples["ts"].type))))
+    pq.write_table(samples, copied / "samples.parquet")
+    counts = pa.array([5 if ts in lost else 0 for ts in ticks["ts"].to_pylist()], pa.int32())
+    ticks = ticks.set_column(ticks.column_names.index("dropped"), "dropped", counts)
+    ticks = ticks.set_column(ticks.column_names.index("missed"), "missed", pa.array([0] * len(ticks), pa.int32()))
+    pq.write_table(ticks, copied / "ticks.parquet")
+    axes = memsample.open(copied).plot()
+    assert any("missed" in label for label in labels(axes, gaps=True))
+    bottom = [point for points in vertices(axes).values() for point in points]
+    first, last = date2num([lost[1], lost[-2]])  # type: ignore[no-untyped-call]
+    within = [y for x, y in bottom if first < x < last]
+    assert not [y for y in within if y == 0], within
+
+
 def test_one_process(recorded: Path) -> None:
     recording = memsample.open(recorded)
     process, largest = recording.sql(

@@ -155,10 +155,13 @@ def _group_of(by: str) -> str:
 
 
 def _with_every_tick(recording: Recording, sums: pa.Table, by: str) -> pa.Table:
-    """Adds a row of nothing for each tick at which no group had a process: there the stack is zero."""
+    """Adds a row of nothing for each tick at which no group had a process: there the stack is zero.
+
+    Not of ticks whose samples were read and not written: of these nothing is known."""
     if not len(sums):
         raise NotRecordedError(f"no process of {recording._title()} has a {by}")
-    ticks = recording.to_arrow("ticks", ["ts"])
+    ticks = recording.to_arrow("ticks", ["ts", "dropped"])
+    ticks = ticks.filter(pc.equal(pc.fill_null(ticks["dropped"], 0), 0))
     ticks = ticks.filter(pc.invert(pc.is_in(ticks["ts"], pc.unique(sums["ts"]))))
     none = pa.table({"ts": ticks["ts"], "rss_bytes": pa.repeat(pa.scalar(0, pa.int64()), len(ticks))})
     return pa.concat_tables([sums, none], promote_options="default").sort_by("ts")
@@ -172,9 +175,16 @@ def _thinned(sums: pa.Table) -> pa.Table:
 
 
 def _gaps(recording: Recording) -> tuple[set[datetime], timedelta]:
-    """Returns when gaps begin that a picture shows, since ticks were missed; and how long the last tick holds."""
+    """Returns when gaps begin that a picture shows, since ticks were missed or their samples were not written; and how
+    long the last tick holds."""
     interval = timedelta(milliseconds=recording.info.settings.interval_ms)
-    ticks = recording.to_arrow("ticks", ["ts", "missed"]).sort_by("ts")
+    ticks = recording.to_arrow("ticks", ["ts", "missed", "dropped"]).sort_by("ts")
+    is_written = pc.equal(pc.fill_null(ticks["dropped"], 0), 0)
+    # How many ticks until each were not written: a tick whose number is another one is behind such a tick.
+    unwritten = (
+        pc.cumulative_sum(pc.invert(is_written).cast(pa.int64())).combine_chunks().filter(is_written.combine_chunks())
+    )
+    ticks = ticks.filter(is_written)
     instants = ticks["ts"].combine_chunks()
     if len(instants) < 2:
         return set(), interval
@@ -182,6 +192,7 @@ def _gaps(recording: Recording) -> tuple[set[datetime], timedelta]:
     visible_ms = (instants[-1].as_py() - instants[0].as_py()) / timedelta(milliseconds=300)
     long = pc.greater(pc.subtract(after.cast(pa.int64()), before.cast(pa.int64())), int(visible_ms))
     missed = pc.greater(ticks["missed"].combine_chunks()[1:], 0)
+    missed = pc.or_(missed, pc.not_equal(unwritten[1:], unwritten[:-1]))
     begins = {instant + interval for instant in before.filter(pc.and_(long, missed)).to_pylist()}
     return begins, interval
 
@@ -217,7 +228,7 @@ def _stack(
     for number, begin in enumerate(sorted(begins)):
         end = instants[places[begin] + 1]
         left, right = _numbers([begin, end])
-        label = "_" if number else "no tick: missed"
+        label = "_" if number else "no sample: missed or not written"
         axes.axvspan(left, right, facecolor="none", edgecolor="#D55E00", hatch="xx", linewidth=0, label=label)
     return instants, edge
 

@@ -334,5 +334,6 @@ def _fits_together(recording: Recording) -> bool:
         recording.files("marks")
     except NotRecordedError:
         return False
-    whole = not len(last) or pc.max(last).as_py() == pc.max(ticks).as_py()
+    # The last tick has no sample where what is recorded has no process now.
+    whole = not len(last) or (len(ticks) > 0 and pc.max(last).as_py() <= pc.max(ticks).as_py())
     return whole and bool(pc.all(pc.is_in(sampled, known), min_count=0).as_py())
