@@ -328,12 +328,17 @@ def _fits_together(recording: Recording) -> bool:
     """Returns whether the last tick of the samples is in `ticks`, and their processes in `processes`."""
     try:
         last = recording.sums("machine")["ts"]
-        ticks = recording.to_arrow("ticks", ["ts"])["ts"]
+        ticks = recording.to_arrow("ticks", ["ts", "processes_read", "dropped"])
         sampled = pc.unique(recording.to_arrow("samples", ["process"])["process"])
         known = recording.to_arrow("processes", ["process"])["process"]
         recording.files("marks")
     except NotRecordedError:
         return False
-    # The last tick has no sample where what is recorded has no process now.
-    whole = not len(last) or (len(ticks) > 0 and pc.max(last).as_py() <= pc.max(ticks).as_py())
+    # The last tick may have no sample: where what is recorded has no process now, or samples were dropped.
+    written = pc.and_(pc.greater(ticks["processes_read"], 0), pc.equal(pc.fill_null(ticks["dropped"], 0), 0))
+    expected = pc.max(ticks.filter(written)["ts"]).as_py()
+    sampled_until, until = pc.max(last).as_py(), pc.max(ticks["ts"]).as_py()
+    if expected is not None and (sampled_until is None or sampled_until < expected):
+        return False
+    whole = sampled_until is None or (until is not None and sampled_until <= until)
     return whole and bool(pc.all(pc.is_in(sampled, known), min_count=0).as_py())
