@@ -78,7 +78,7 @@ def main():
         access_key="k", secret_key="s", endpoint_override=endpoint, region="us-east-1"
     )
     directories = sorted((work / "runs").iterdir())
-    objects = sum(1 for path in directories[0].rglob("*") if path.is_file()) + 4
+    objects = sum(1 for path in directories[0].rglob("*") if path.is_file() and path.stat().st_size) + 4
 
     def query(place, filesystem):
         began = time.perf_counter()
