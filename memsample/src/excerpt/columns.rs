@@ -26,22 +26,18 @@ pub(super) fn replaced(
     RecordBatch::try_new_with_options(schema, arrays, &options).map_err(invalid)
 }
 
-/// Calls `each` with the runs of rows that are kept, as slices of the batch.
-pub(super) fn for_each_kept(
+/// Returns the runs of rows that are kept, as slices of the batch.
+pub(super) fn kept(
     batch: &RecordBatch,
     keep: impl Fn(usize) -> bool,
-    mut each: impl FnMut(RecordBatch) -> io::Result<()>,
-) -> io::Result<()> {
+) -> impl Iterator<Item = RecordBatch> {
     let rows = batch.num_rows();
-    let mut row = 0;
-    while row < rows {
-        let end = (row..rows).find(|&row| !keep(row)).unwrap_or(rows);
-        if end > row {
-            each(batch.slice(row, end - row))?;
-        }
-        row = end + 1;
-    }
-    Ok(())
+    let mut next = 0;
+    std::iter::from_fn(move || {
+        let begin = (next..rows).find(|&row| keep(row))?;
+        next = (begin..rows).find(|&row| !keep(row)).unwrap_or(rows);
+        Some(batch.slice(begin, next - begin))
+    })
 }
 
 pub(super) fn invalid(error: impl std::fmt::Display) -> io::Error {

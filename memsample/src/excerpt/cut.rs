@@ -13,7 +13,7 @@ use arrow_array::types::{Int32Type, Int64Type, TimestampMillisecondType as Milli
 use arrow_array::{Array, ArrayRef, Int64Array, RecordBatch};
 use jiff::Timestamp;
 
-use super::columns::{for_each_kept, replaced};
+use super::columns::{kept, replaced};
 use super::cut_image::{CutColumns, CutImage, SampledNumbers};
 use super::draft::{Draft, check, table};
 use super::error::ExcerptError;
@@ -132,17 +132,9 @@ impl Cutting<'_> {
             let ts = numbers::<Millisecond>(&batch, "ts").map_err(unread)?.values().clone();
             let span = self.span.clone();
             let keep = |row: usize| ts.get(row).is_some_and(|ts| span.contains(ts));
-            let mut failed = None;
-            let written = for_each_kept(&batch, keep, |rows| match change(self, rows) {
-                Ok(rows) => output.write(&rows),
-                Err(error) => {
-                    failed = Some(unread(error));
-                    Ok(())
-                }
-            });
-            written.map_err(self.draft.failed())?;
-            if let Some(error) = failed {
-                return Err(error);
+            for rows in kept(&batch, keep) {
+                let rows = change(self, rows).map_err(unread)?;
+                output.write(&rows).map_err(self.draft.failed())?;
             }
         }
         output.finish().map_err(self.draft.failed())
@@ -210,17 +202,9 @@ impl Cutting<'_> {
             let batch = batch.map_err(unread)?;
             let keys = numbers::<Int64Type>(&batch, "process").map_err(unread)?.clone();
             let keep = |row: usize| self.is_in(keys.value(row));
-            let mut failed = None;
-            let written = for_each_kept(&batch, keep, |rows| match self.summed(&rows) {
-                Ok(rows) => output.write(&rows),
-                Err(error) => {
-                    failed = Some(unread(error));
-                    Ok(())
-                }
-            });
-            written.map_err(self.draft.failed())?;
-            if let Some(error) = failed {
-                return Err(error);
+            for rows in kept(&batch, keep) {
+                let rows = self.summed(&rows).map_err(unread)?;
+                output.write(&rows).map_err(self.draft.failed())?;
             }
         }
         output.finish().map_err(self.draft.failed())
