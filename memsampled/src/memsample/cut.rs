@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use jiff::Timestamp;
 use memsample::analysis::for_each_mark;
 use memsample::view::At;
@@ -12,9 +12,8 @@ use memsample_input::{count, printable, rounded_size};
 
 use crate::exit::ExitCode;
 use crate::instant::parse_at;
-use crate::known_recordings::recordings_of_run;
 use crate::recording_path;
-use crate::run_or_recording::RunOrRecording;
+use crate::run_or_recording::{RunOrRecording, last_recording};
 use crate::summary::note_recovery;
 
 /// Names that an error lists.
@@ -80,7 +79,7 @@ pub(crate) fn run(args: &CutArgs) -> anyhow::Result<ExitCode> {
     }
     let named = match RunOrRecording::find(&args.recording)? {
         RunOrRecording::Recording => args.recording.clone(),
-        RunOrRecording::Run(directory) => of_run(directory)?,
+        RunOrRecording::Run(directory) => last_recording(&directory)?,
     };
     let (recording, recovery) = recording_path::open(&named)?;
     note_recovery(recovery);
@@ -88,22 +87,6 @@ pub(crate) fn run(args: &CutArgs) -> anyhow::Result<ExitCode> {
     let cut = memsample::cut(&recording, from, to, &args.out)?;
     print(summary(&cut)?);
     Ok(ExitCode::SUCCESS)
-}
-
-/// Returns the last recording of a run.
-fn of_run(directory: PathBuf) -> anyhow::Result<PathBuf> {
-    let parts = recordings_of_run(&directory);
-    let Some(last) = parts.first() else {
-        bail!("`{}` has no recording", printable(&directory.display().to_string()));
-    };
-    if parts.len() > 1 {
-        tell(format!(
-            "note: the run was resumed: this is the last of its {} recordings, `{}`",
-            parts.len(),
-            printable(&last.display().to_string())
-        ));
-    }
-    Ok(last.clone())
 }
 
 fn span(args: &CutArgs, recording: &Recording) -> anyhow::Result<(Timestamp, Timestamp)> {

@@ -73,6 +73,21 @@ impl ExitCode {
         }
     }
 
+    /// The same of several things to be told: of more than one error the first is returned, and each other is said.
+    pub(crate) fn if_both_told(
+        self,
+        told: anyhow::Result<()>,
+        then: anyhow::Result<()>,
+    ) -> anyhow::Result<Self> {
+        match (told, then) {
+            (Err(first), Err(then)) => {
+                tell(format!("error: {then:#}"));
+                self.if_told(Err(first))
+            }
+            (told, then) => self.if_told(told.and(then)),
+        }
+    }
+
     /// Returns the code for why a recording ended.
     pub(crate) fn of_end(end: Option<&End>) -> Self {
         match end {

@@ -15,9 +15,8 @@ use memsample_input::{count, printable};
 use memsample_runner::results::{FILE, Results};
 
 use crate::exit::ExitCode;
-use crate::known_recordings::recordings_of_run;
 use crate::recording_path;
-use crate::run_or_recording::{RunOrRecording, ended_results};
+use crate::run_or_recording::{RunOrRecording, ended_results, last_recording};
 use crate::summary::note_recovery;
 
 /// Tests that are named in a note.
@@ -108,18 +107,7 @@ pub(crate) fn run(args: &ExportArgs) -> anyhow::Result<ExitCode> {
             of_run(args, &directory, &ended_results(&directory)?, output)?;
         }
         RunOrRecording::Run(directory) => {
-            let parts = recordings_of_run(&directory);
-            let Some(last) = parts.first() else {
-                bail!("`{}` has no recording", printable(&directory.display().to_string()));
-            };
-            if parts.len() > 1 {
-                tell(format!(
-                    "note: the run was resumed: this is the last of its {} recordings, `{}`",
-                    parts.len(),
-                    printable(&last.display().to_string())
-                ));
-            }
-            of_recording(args, last, output)?;
+            of_recording(args, &last_recording(&directory)?, output)?;
         }
         RunOrRecording::Recording => of_recording(args, &args.run, output)?,
     }

@@ -3,9 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use memsample_inherited::tell;
 use memsample_input::printable;
 use memsample_runner::results::{FILE, Results};
 
+use crate::known_recordings::recordings_of_run;
 use crate::recording_path;
 
 /// What a command that takes both is given.
@@ -41,6 +43,22 @@ impl RunOrRecording {
 /// Returns whether a directory is that of a run, which may not have ended.
 fn is_run(path: &Path) -> bool {
     path.join(FILE).is_file() || path.join("progress.jsonl").is_file()
+}
+
+/// Returns the last recording of a run, for what is of one alone, and says so where there are several.
+pub(crate) fn last_recording(run: &Path) -> anyhow::Result<PathBuf> {
+    let parts = recordings_of_run(run);
+    let Some(last) = parts.first() else {
+        bail!("`{}` has no recording", printable(&run.display().to_string()));
+    };
+    if parts.len() > 1 {
+        tell(format!(
+            "note: the run was resumed: this is the last of its {} recordings, `{}`",
+            parts.len(),
+            printable(&last.display().to_string())
+        ));
+    }
+    Ok(last.clone())
 }
 
 /// Reads what became of the tests of a run; `None` of one that has not ended.

@@ -38,7 +38,7 @@ pub(crate) struct RecordArgs {
     pub(crate) out: PathBuf,
 
     /// Put the recording into this store when it is closed: see `memsample push`. If that fails, the exit code says so
-    /// only in place of success
+    /// only in place of success, and not with COMMAND
     #[cfg(feature = "lab")]
     #[arg(long, value_name = "STORE")]
     pub(crate) push: Option<memsample_store::Address>,

@@ -173,7 +173,10 @@ fn report(args: &RecordArgs, recorder: Recorder) -> anyhow::Result<()> {
     let written = args.json.write(|| summary::json(&recording));
     let text = summary::text(&recording, summary::LARGEST, width(&std::io::stderr()))?;
     tell(text.trim_end());
-    written.and(push(args, &recording))
+    if let Err(error) = push(args, &recording) {
+        warn(&format!("{error:#}"));
+    }
+    written
 }
 
 /// Removes a recording whose command could not be run.

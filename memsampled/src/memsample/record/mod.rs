@@ -60,7 +60,7 @@ fn until_stopped(args: &RecordArgs) -> anyhow::Result<ExitCode> {
         );
         return Ok(ExitCode::FAILURE);
     }
-    code.if_told(written.and(push(args, &recording)))
+    code.if_both_told(written, push(args, &recording))
 }
 
 /// Records until a signal arrives or the recording reaches its end.

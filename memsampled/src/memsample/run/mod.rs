@@ -91,10 +91,10 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     outcome?;
     written?;
     #[cfg(feature = "lab")]
-    let told = match &args.push {
-        Some(store) => told.and(crate::store::push_after(store, &ended.directory)),
-        None => told,
-    };
+    if let Some(store) = &args.push {
+        let pushed = crate::store::push_after(store, &ended.directory);
+        return code(&ended).if_both_told(told, pushed);
+    }
     code(&ended).if_told(told)
 }
 
