@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use axum::http::{HeaderMap, header};
+use memsample_beneath::open_regular;
 use subtle::ConstantTimeEq;
 
 /// A token with fewer characters could be guessed.
@@ -44,11 +45,8 @@ impl Guard {
             TokenError(format!("the token file `{}` {reason}", path.display()))
         };
         let cannot = |error: std::io::Error| refuse(&format_args!("cannot be read: {error}"));
-        let file = std::fs::File::open(path).map_err(cannot)?;
+        let file = open_regular(path).map_err(cannot)?;
         let metadata = file.metadata().map_err(cannot)?;
-        if !metadata.is_file() {
-            return Err(refuse(&"is no regular file"));
-        }
         if metadata.mode() & 0o077 != 0 {
             return Err(refuse(&"must be readable by its owner alone: `chmod 600` it"));
         }

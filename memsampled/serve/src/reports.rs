@@ -7,6 +7,7 @@ use memsample::Recording;
 use memsample_compare::Run;
 use memsample_report::{Report, Source, html};
 use memsample_runner::results::{FILE, Results};
+use memsample_store::download::verified;
 use memsample_store::layout::relative_path;
 use memsample_store::pull::pull;
 use memsample_store::{ErrorKind, Manifest, Store, StoreError};
@@ -15,8 +16,6 @@ use memsample_store::{ErrorKind, Manifest, Store, StoreError};
 const MAX_KEPT: usize = 32;
 /// The largest run whose report is made: it has to be brought here.
 const MAX_BYTES: u64 = 2 << 30;
-/// The largest results that are read.
-const MAX_RESULTS: u64 = 256 << 20;
 
 /// Makes reports, one at a time.
 #[derive(Default)]
@@ -120,16 +119,11 @@ pub fn results(store: &Store, manifest_name: &str) -> Result<Option<Run>, StoreE
     let Some(file) = manifest.files.iter().find(|file| file.path.as_deref() == Some(FILE)) else {
         return Ok(None);
     };
-    let bytes = store.read(&file.object, MAX_RESULTS)?;
+    let bytes = verified(store, file)?;
     let damaged = |why: &str| {
-        StoreError::new(
-            ErrorKind::Damaged,
-            format!("the results of `{}` are damaged: {why}", manifest.run),
-        )
+        let what = format!("the results of `{}` are damaged: {why}", manifest.run);
+        StoreError::new(ErrorKind::Damaged, what)
     };
-    if !file.has(&bytes) {
-        return Err(damaged("their bytes are not those that were pushed"));
-    }
     let results = Results::from_json(&bytes).map_err(|error| damaged(&error.to_string()))?;
     Ok(Some(Run { name: manifest.run, results }))
 }

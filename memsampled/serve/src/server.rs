@@ -15,7 +15,7 @@ use axum::routing::get;
 use memsample_store::{ErrorKind, Store, StoreError};
 use serde::Serialize;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::answers::{Answer, Answers, MAX_ANSWER, Stamp};
 use crate::api;
@@ -164,10 +164,7 @@ async fn checked(State(app): State<Arc<App>>, request: Request, next: Next) -> R
         response.headers_mut().insert(header::WWW_AUTHENTICATE, ask);
         response
     } else {
-        match app.permits.acquire().await {
-            Ok(_permit) => answered(&app, request, next).await,
-            Err(_) => plain(StatusCode::SERVICE_UNAVAILABLE, "the server ends"),
-        }
+        answered(&app, request, next).await
     };
     let headers = response.headers_mut();
     let mut set = |name, value: &'static str| {
@@ -303,11 +300,32 @@ fn test_key(query: &Asked) -> TestKey {
     }
 }
 
+/// What an answer is made of: the index, or whole runs that are brought from the store. Those who wait for runs keep
+/// nobody from the index.
+#[derive(Clone, Copy)]
+enum Work {
+    Index,
+    Runs,
+}
+
+impl App {
+    async fn permit(&self, work: Work) -> Option<SemaphorePermit<'_>> {
+        let permits = match work {
+            Work::Index => &self.permits,
+            Work::Runs => &self.large,
+        };
+        permits.acquire().await.ok()
+    }
+}
+
 /// Answers with a page, made beside the threads that serve.
 async fn page_of(
     app: Arc<App>,
+    work: Work,
     make: impl FnOnce(&App, &Frame<'_>) -> Result<String, Problem> + Send + 'static,
 ) -> Response {
+    let of_work = Arc::clone(&app);
+    let _permit = of_work.permit(work).await;
     let made = tokio::task::spawn_blocking(move || {
         let frame = Frame {
             links: &app.links,
@@ -334,8 +352,11 @@ async fn page_of(
 /// Answers with JSON.
 async fn json_of<T: Serialize + Send + 'static>(
     app: Arc<App>,
+    work: Work,
     make: impl FnOnce(&App) -> Result<T, Problem> + Send + 'static,
 ) -> Response {
+    let of_work = Arc::clone(&app);
+    let _permit = of_work.permit(work).await;
     let made = tokio::task::spawn_blocking(move || match make(&app) {
         Ok(value) => (StatusCode::OK, serde_json::to_vec(&value)),
         Err(problem) => {
@@ -358,7 +379,8 @@ fn broken(error: &dyn fmt::Display) -> Response {
 }
 
 async fn not_found(State(app): State<Arc<App>>) -> Response {
-    page_of(app, |_, _| Err(Problem::NotFound("There is no such page.".to_owned()))).await
+    page_of(app, Work::Index, |_, _| Err(Problem::NotFound("There is no such page.".to_owned())))
+        .await
 }
 
 async fn style() -> Response {
@@ -370,7 +392,7 @@ async fn style() -> Response {
 }
 
 async fn releases(State(app): State<Arc<App>>, query: Asked) -> Response {
-    page_of(app, move |app, frame| {
+    page_of(app, Work::Index, move |app, frame| {
         let (page, offset) = page(&query);
         let rows = app.index.releases(wanted(&query, "project").as_deref(), ROWS, offset)?;
         Ok(pages::releases(frame, &rows, page))
@@ -379,11 +401,11 @@ async fn releases(State(app): State<Arc<App>>, query: Asked) -> Response {
 }
 
 async fn suites(State(app): State<Arc<App>>) -> Response {
-    page_of(app, |app, frame| Ok(pages::suites(frame, &app.index.suites()?))).await
+    page_of(app, Work::Index, |app, frame| Ok(pages::suites(frame, &app.index.suites()?))).await
 }
 
 async fn suite(State(app): State<Arc<App>>, query: Asked) -> Response {
-    page_of(app, move |app, frame| {
+    page_of(app, Work::Index, move |app, frame| {
         let (project, suite) = (asked(&query, "project"), asked(&query, "suite"));
         let filter = RunFilter {
             project: Some(project.to_owned()),
@@ -403,7 +425,7 @@ async fn suite(State(app): State<Arc<App>>, query: Asked) -> Response {
 }
 
 async fn runs(State(app): State<Arc<App>>, query: Asked) -> Response {
-    page_of(app, move |app, frame| {
+    page_of(app, Work::Index, move |app, frame| {
         let (filter, (page, offset)) = (filter(&query), page(&query));
         let rows = app.index.runs(&filter, ROWS, offset)?;
         Ok(pages::runs(frame, &filter, &rows, page))
@@ -417,7 +439,7 @@ fn find_run(app: &App, query: &Asked) -> Result<RunRow, Problem> {
 }
 
 async fn run(State(app): State<Arc<App>>, query: Asked) -> Response {
-    page_of(app, move |app, frame| {
+    page_of(app, Work::Index, move |app, frame| {
         let run = find_run(app, &query)?;
         let tests = app.index.tests_of_run(&run.run)?;
         Ok(pages::run(frame, &run, &tests))
@@ -426,10 +448,7 @@ async fn run(State(app): State<Arc<App>>, query: Asked) -> Response {
 }
 
 async fn report(State(app): State<Arc<App>>, query: Asked) -> Response {
-    let Ok(_large) = app.large.acquire().await else {
-        return plain(StatusCode::SERVICE_UNAVAILABLE, "the server ends");
-    };
-    let mut response = page_of(Arc::clone(&app), move |app, _| {
+    let mut response = page_of(app, Work::Runs, move |app, _| {
         let run = find_run(app, &query)?;
         let version = app.store.manifest_key(&run.manifest)?.map(|key| key.version);
         let version = version
@@ -445,7 +464,7 @@ async fn report(State(app): State<Arc<App>>, query: Asked) -> Response {
 }
 
 async fn test(State(app): State<Arc<App>>, query: Asked) -> Response {
-    page_of(app, move |app, frame| {
+    page_of(app, Work::Index, move |app, frame| {
         let key = test_key(&query);
         let history = history_of(app, &query, &key)?;
         Ok(pages::test(frame, &history, &app.index.roles_of_test(&key)?))
@@ -465,7 +484,7 @@ fn history_of(app: &App, query: &Asked, key: &TestKey) -> Result<crate::history:
 }
 
 async fn hosts(State(app): State<Arc<App>>) -> Response {
-    page_of(app, |app, frame| Ok(pages::hosts(frame, &app.index.hosts()?))).await
+    page_of(app, Work::Index, |app, frame| Ok(pages::hosts(frame, &app.index.hosts()?))).await
 }
 
 /// The longest text that is searched for, in characters.
@@ -476,7 +495,7 @@ fn search_text(query: &Asked) -> String {
 }
 
 async fn search(State(app): State<Arc<App>>, query: Asked) -> Response {
-    page_of(app, move |app, frame| {
+    page_of(app, Work::Index, move |app, frame| {
         let text = search_text(&query);
         let found = if text.is_empty() { Vec::new() } else { app.index.search(&text, ROWS)? };
         Ok(pages::search(frame, &text, &found))
@@ -485,10 +504,7 @@ async fn search(State(app): State<Arc<App>>, query: Asked) -> Response {
 }
 
 async fn compare(State(app): State<Arc<App>>, query: Asked) -> Response {
-    let Ok(_large) = app.large.acquire().await else {
-        return plain(StatusCode::SERVICE_UNAVAILABLE, "the server ends");
-    };
-    page_of(Arc::clone(&app), move |app, frame| {
+    page_of(app, Work::Runs, move |app, frame| {
         let (project, base, head) =
             (asked(&query, "project"), asked(&query, "base"), asked(&query, "head"));
         let comparison = compared(&app.store, &app.index, project, base, head)?;
@@ -498,7 +514,7 @@ async fn compare(State(app): State<Arc<App>>, query: Asked) -> Response {
 }
 
 async fn api_status(State(app): State<Arc<App>>) -> Response {
-    json_of(app, |app| {
+    json_of(app, Work::Index, |app| {
         Ok(api::Status {
             version: env!("CARGO_PKG_VERSION"),
             store: app.store.address().to_string(),
@@ -516,22 +532,25 @@ async fn api_status(State(app): State<Arc<App>>) -> Response {
 }
 
 async fn api_releases(State(app): State<Arc<App>>, query: Asked) -> Response {
-    json_of(app, move |app| {
+    json_of(app, Work::Index, move |app| {
         Ok(app.index.releases(wanted(&query, "project").as_deref(), ROWS, page(&query).1)?)
     })
     .await
 }
 
 async fn api_suites(State(app): State<Arc<App>>) -> Response {
-    json_of(app, |app| Ok(app.index.suites()?)).await
+    json_of(app, Work::Index, |app| Ok(app.index.suites()?)).await
 }
 
 async fn api_runs(State(app): State<Arc<App>>, query: Asked) -> Response {
-    json_of(app, move |app| Ok(app.index.runs(&filter(&query), ROWS, page(&query).1)?)).await
+    json_of(app, Work::Index, move |app| {
+        Ok(app.index.runs(&filter(&query), ROWS, page(&query).1)?)
+    })
+    .await
 }
 
 async fn api_run(State(app): State<Arc<App>>, query: Asked) -> Response {
-    json_of(app, move |app| {
+    json_of(app, Work::Index, move |app| {
         let run = find_run(app, &query)?;
         Ok(api::RunWithTests { tests: app.index.tests_of_run(&run.run)?, run })
     })
@@ -539,15 +558,15 @@ async fn api_run(State(app): State<Arc<App>>, query: Asked) -> Response {
 }
 
 async fn api_test(State(app): State<Arc<App>>, query: Asked) -> Response {
-    json_of(app, move |app| history_of(app, &query, &test_key(&query))).await
+    json_of(app, Work::Index, move |app| history_of(app, &query, &test_key(&query))).await
 }
 
 async fn api_hosts(State(app): State<Arc<App>>) -> Response {
-    json_of(app, |app| Ok(app.index.hosts()?)).await
+    json_of(app, Work::Index, |app| Ok(app.index.hosts()?)).await
 }
 
 async fn api_search(State(app): State<Arc<App>>, query: Asked) -> Response {
-    json_of(app, move |app| {
+    json_of(app, Work::Index, move |app| {
         let text = search_text(&query);
         if text.is_empty() {
             return Ok(Vec::new());
@@ -558,10 +577,7 @@ async fn api_search(State(app): State<Arc<App>>, query: Asked) -> Response {
 }
 
 async fn api_compare(State(app): State<Arc<App>>, query: Asked) -> Response {
-    let Ok(_large) = app.large.acquire().await else {
-        return plain(StatusCode::SERVICE_UNAVAILABLE, "the server ends");
-    };
-    json_of(Arc::clone(&app), move |app| {
+    json_of(app, Work::Runs, move |app| {
         let (project, base, head) =
             (asked(&query, "project"), asked(&query, "base"), asked(&query, "head"));
         Ok(compared(&app.store, &app.index, project, base, head)?)

@@ -3,7 +3,7 @@
 //! Who reads by manifests sees each run once at every moment. Who reads by a glob sees the runs of a day twice from
 //! when their large file appears until the small ones are gone, which is the last step.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use bytes::Bytes;
@@ -64,7 +64,16 @@ pub fn compact(store: &Store, before: Date, done: &dyn Fn(u64)) -> Result<Compac
             escaped(project.as_bytes()),
             escaped(suite.as_bytes())
         );
-        day(store, &place, &mut manifests, &mut compacted, done)?;
+        let day = Day {
+            store,
+            place,
+            manifests: &mut manifests,
+            changed: BTreeSet::new(),
+            removed: Vec::new(),
+            compacted: &mut compacted,
+            done,
+        };
+        day.run()?;
     }
     Ok(compacted)
 }
@@ -72,139 +81,138 @@ pub fn compact(store: &Store, before: Date, done: &dyn Fn(u64)) -> Result<Compac
 /// Which file of which manifest.
 type Place = (usize, usize);
 
-/// Compacts the runs of one suite on one day.
-fn day(
-    store: &Store,
-    place: &str,
-    manifests: &mut [Manifest],
-    compacted: &mut Compacted,
-    done: &dyn Fn(u64),
-) -> Result<(), StoreError> {
-    let mut tables: BTreeMap<String, Vec<Place>> = BTreeMap::new();
-    for (run, manifest) in manifests.iter().enumerate() {
-        for (file, stored) in manifest.files.iter().enumerate() {
-            let Some(table) = &stored.table else { continue };
-            if stored.row_groups.is_none() && stored.bytes < LARGE_BYTES {
-                tables.entry(table.clone()).or_default().push((run, file));
-            }
-        }
-    }
-    let mut removed: Vec<String> = Vec::new();
-    let mut changed: Vec<bool> = vec![false; manifests.len()];
-    for (table, places) in tables {
-        let mut batch: Vec<Place> = Vec::new();
-        let mut bytes = 0;
-        for place_of in places {
-            let size = stored(manifests, place_of).map_or(0, |file| file.bytes);
-            if bytes + size > MAX_BYTES {
-                merge(
-                    store,
-                    place,
-                    &table,
-                    manifests,
-                    &batch,
-                    (&mut removed, &mut changed),
-                    compacted,
-                    done,
-                )?;
-                (batch, bytes) = (Vec::new(), 0);
-            }
-            batch.push(place_of);
-            bytes += size;
-        }
-        merge(
-            store,
-            place,
-            &table,
-            manifests,
-            &batch,
-            (&mut removed, &mut changed),
-            compacted,
-            done,
-        )?;
-    }
-    for (manifest, _) in manifests.iter().zip(&changed).filter(|(_, changed)| **changed) {
-        let partition = manifest.partition();
-        store.write(&partition.manifest(), manifest.to_json(), false)?;
-        store.tell_news(&partition);
-        compacted.runs += 1;
-    }
-    // Only now does nobody need them.
-    store.remove(removed)
+/// The runs of one suite on one day, while they are compacted.
+struct Day<'a> {
+    store: &'a Store,
+    /// The partition of the large files, but for their name.
+    place: String,
+    manifests: &'a mut [Manifest],
+    /// Manifests that are to be written anew.
+    changed: BTreeSet<usize>,
+    /// Objects that nobody needs when they are.
+    removed: Vec<String>,
+    compacted: &'a mut Compacted,
+    done: &'a dyn Fn(u64),
 }
 
-fn stored(manifests: &[Manifest], (run, file): Place) -> Option<&StoredFile> {
-    manifests.get(run)?.files.get(file)
+/// Files with the same columns.
+#[derive(Default)]
+struct Group {
+    inputs: Vec<(Bytes, Range<usize>)>,
+    places: Vec<(Place, RowGroups)>,
+    groups: u64,
 }
 
-/// Puts some files of one table together, as far as they have the same columns.
-#[expect(clippy::too_many_arguments, reason = "what is changed belongs to the day")]
-fn merge(
-    store: &Store,
-    place: &str,
-    table: &str,
-    manifests: &mut [Manifest],
-    files: &[Place],
-    (removed, changed): (&mut Vec<String>, &mut Vec<bool>),
-    compacted: &mut Compacted,
-    done: &dyn Fn(u64),
-) -> Result<(), StoreError> {
-    /// The files with the same columns.
-    #[derive(Default)]
-    struct Group {
-        inputs: Vec<(Bytes, Range<usize>)>,
+impl Day<'_> {
+    fn run(mut self) -> Result<(), StoreError> {
+        for (table, files) in self.small_files() {
+            for files in self.batches(files) {
+                self.merge(&table, &files)?;
+            }
+        }
+        for manifest in self.changed.iter().filter_map(|index| self.manifests.get(*index)) {
+            let partition = manifest.partition();
+            self.store.write(&partition.manifest(), manifest.to_json(), false)?;
+            self.store.tell_news(&partition);
+            self.compacted.runs += 1;
+        }
+        // Only now does nobody need them.
+        self.store.remove(self.removed)
+    }
+
+    /// Returns the small files of each table.
+    fn small_files(&self) -> BTreeMap<String, Vec<Place>> {
+        let mut tables: BTreeMap<String, Vec<Place>> = BTreeMap::new();
+        for (run, manifest) in self.manifests.iter().enumerate() {
+            for (file, stored) in manifest.files.iter().enumerate() {
+                let Some(table) = &stored.table else { continue };
+                if stored.row_groups.is_none() && stored.bytes < LARGE_BYTES {
+                    tables.entry(table.clone()).or_default().push((run, file));
+                }
+            }
+        }
+        tables
+    }
+
+    fn stored(&self, (run, file): Place) -> Option<&StoredFile> {
+        self.manifests.get(run)?.files.get(file)
+    }
+
+    /// Divides files into batches that are read at once.
+    fn batches(&self, files: Vec<Place>) -> Vec<Vec<Place>> {
+        let mut batches: Vec<Vec<Place>> = Vec::new();
+        let mut bytes = u64::MAX;
+        for file in files {
+            let size = self.stored(file).map_or(0, |file| file.bytes);
+            bytes = bytes.saturating_add(size);
+            match batches.last_mut() {
+                Some(batch) if bytes <= MAX_BYTES => batch.push(file),
+                _ => {
+                    batches.push(vec![file]);
+                    bytes = size;
+                }
+            }
+        }
+        batches
+    }
+
+    /// Puts some files of one table together, as far as they have the same columns.
+    fn merge(&mut self, table: &str, files: &[Place]) -> Result<(), StoreError> {
+        if files.len() < 2 {
+            return Ok(());
+        }
+        let damaged = |error: ParquetError| {
+            let what = format!("a file of the table `{table}` is damaged");
+            StoreError::because(ErrorKind::Damaged, what, error)
+        };
+        let mut by_columns: BTreeMap<String, Group> = BTreeMap::new();
+        for &place in files {
+            let Some(file) = self.stored(place) else { continue };
+            let bytes = verified(self.store, file)?;
+            (self.done)(file.bytes);
+            let reader = SerializedFileReader::new(bytes.clone()).map_err(damaged)?;
+            let metadata = reader.metadata();
+            let columns = format!("{:?}", metadata.file_metadata().schema());
+            let pairs = metadata.file_metadata().key_value_metadata().into_iter().flatten();
+            let key_values = pairs.map(|it| (it.key.clone(), it.value.clone())).collect();
+            let count = metadata.num_row_groups();
+            let group = by_columns.entry(columns).or_default();
+            let row_groups = RowGroups { first: group.groups, count: count as u64, key_values };
+            group.groups += count as u64;
+            group.inputs.push((bytes, 0..count));
+            group.places.push((place, row_groups));
+        }
+        for group in by_columns.into_values().filter(|group| group.places.len() > 1) {
+            let mut merged = Vec::new();
+            copy_row_groups(&mut merged, &group.inputs, None).map_err(damaged)?;
+            self.replace(table, merged, group.places)?;
+        }
+        Ok(())
+    }
+
+    /// Writes a large file, and lets manifests name it in place of their own.
+    fn replace(
+        &mut self,
+        table: &str,
+        merged: Vec<u8>,
         places: Vec<(Place, RowGroups)>,
-        groups: u64,
-    }
-    if files.len() < 2 {
-        return Ok(());
-    }
-    let damaged = |error: ParquetError| {
-        StoreError::because(
-            ErrorKind::Damaged,
-            format!("a file of the table `{table}` is damaged"),
-            error,
-        )
-    };
-    let mut by_columns: BTreeMap<String, Group> = BTreeMap::new();
-    for &place_of in files {
-        let Some(file) = stored(manifests, place_of) else { continue };
-        let bytes = verified(store, file)?;
-        done(file.bytes);
-        let reader = SerializedFileReader::new(bytes.clone()).map_err(damaged)?;
-        let metadata = reader.metadata();
-        let columns = format!("{:?}", metadata.file_metadata().schema());
-        let pairs = metadata.file_metadata().key_value_metadata();
-        let key_values =
-            pairs.into_iter().flatten().map(|it| (it.key.clone(), it.value.clone())).collect();
-        let count = metadata.num_row_groups();
-        let group = by_columns.entry(columns).or_default();
-        let row_groups = RowGroups { first: group.groups, count: count as u64, key_values };
-        group.groups += count as u64;
-        group.inputs.push((bytes, 0..count));
-        group.places.push((place_of, row_groups));
-    }
-    for group in by_columns.into_values().filter(|group| group.places.len() > 1) {
-        let mut merged = Vec::new();
-        copy_row_groups(&mut merged, &group.inputs, None).map_err(damaged)?;
+    ) -> Result<(), StoreError> {
+        let place = &self.place;
         let object =
             format!("{TABLES}/{table}/{place}/run=_{}/{table}.parquet", uuid::Uuid::now_v7());
         let (bytes, sha256) = (merged.len() as u64, sha256_hex(&merged));
-        store.write(&object, merged, true)?;
-        compacted.large_files += 1;
-        compacted.bytes += bytes;
-        for ((run, file), row_groups) in group.places {
-            let Some(file) = manifests.get_mut(run).and_then(|it| it.files.get_mut(file)) else {
-                continue;
-            };
-            removed.push(std::mem::replace(&mut file.object, object.clone()));
+        self.store.write(&object, merged, true)?;
+        self.compacted.large_files += 1;
+        self.compacted.bytes += bytes;
+        for ((run, file), row_groups) in places {
+            let manifest = self.manifests.get_mut(run);
+            let Some(file) = manifest.and_then(|it| it.files.get_mut(file)) else { continue };
+            self.removed.push(std::mem::replace(&mut file.object, object.clone()));
             (file.bytes, file.sha256) = (bytes, sha256.clone());
             file.row_groups = Some(row_groups);
-            if let Some(changed) = changed.get_mut(run) {
-                *changed = true;
-            }
-            compacted.files += 1;
+            self.changed.insert(run);
+            self.compacted.files += 1;
         }
+        Ok(())
     }
-    Ok(())
 }

@@ -9,9 +9,23 @@ use crate::hash::Hash;
 use crate::manifest::StoredFile;
 use crate::store::{Store, object};
 
-/// Reads a whole object, and compares its hash.
-pub(crate) fn verified(store: &Store, stored: &StoredFile) -> Result<Bytes, StoreError> {
-    let mut bytes = Vec::with_capacity(usize::try_from(stored.bytes).unwrap_or(0).min(1 << 30));
+/// The largest object that is read as a whole: twice a compacted file.
+const MAX_BYTES: u64 = 512 << 20;
+
+/// Reads a whole object, and compares its hash: what is damaged is not decoded.
+///
+/// # Errors
+///
+/// It is not there, is not what the manifest says, or cannot be read.
+pub fn verified(store: &Store, stored: &StoredFile) -> Result<Bytes, StoreError> {
+    if stored.bytes > MAX_BYTES {
+        let what = format!(
+            "`{}` has {} bytes, of which at most {MAX_BYTES} are read at once",
+            stored.object, stored.bytes
+        );
+        return Err(StoreError::new(ErrorKind::Damaged, what));
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(stored.bytes).unwrap_or(0));
     read_pieces(store, stored, |piece| {
         bytes.extend_from_slice(piece);
         Ok(())

@@ -10,7 +10,7 @@
 //! Values of partitions are escaped as Hive does: all but ASCII letters, digits, `.`, `_` and `-` is `%` and two
 //! hexadecimal digits for each byte.
 
-use std::ffi::OsStr;
+use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 
@@ -138,7 +138,7 @@ pub fn relative_path(text: &str) -> Option<PathBuf> {
         {
             return None;
         }
-        path.push(OsStr::from_bytes(&std::ffi::OsString::from_vec(name).into_vec()));
+        path.push(OsString::from_vec(name));
     }
     path.components().all(|it| matches!(it, Component::Normal(_))).then_some(path)
 }

@@ -13,6 +13,7 @@
 //! - [`layout`]: what is where in it.
 //! - [`manifest`]: what a run is, and which objects it has.
 //! - [`store`]: the store itself.
+//! - [`download`]: objects whose hash is that of the manifest.
 //! - [`mod@push`], [`pull`], [`verify`], [`prune`], [`compact`]: what is done to it.
 //!
 //! docs/lab.md describes the layout for who queries it.
@@ -21,7 +22,7 @@
 pub mod address;
 pub mod compact;
 mod connect;
-mod download;
+pub mod download;
 mod error;
 mod hash;
 pub mod layout;

@@ -7,7 +7,6 @@ use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{ErrorKind, StoreError};
-use crate::hash::sha256_hex;
 use crate::layout::Partition;
 
 /// The version of the format that is written. A new key does not raise it.
@@ -62,14 +61,6 @@ pub struct StoredFile {
     /// Which of its row groups are of this run, where it has those of others too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub row_groups: Option<RowGroups>,
-}
-
-impl StoredFile {
-    /// Returns whether these are the bytes of the object.
-    #[must_use]
-    pub fn has(&self, bytes: &[u8]) -> bool {
-        self.bytes == bytes.len() as u64 && sha256_hex(bytes) == self.sha256
-    }
 }
 
 /// What a run is, and which objects it has.

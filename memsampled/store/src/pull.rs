@@ -4,9 +4,9 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use memsample_beneath::{HeldDirectory, remove_tree};
+use memsample_beneath::{HeldDirectory, NewDirectory};
 use parquet::file::metadata::KeyValue;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 
@@ -29,34 +29,16 @@ pub fn pull(
     target: &Path,
     received: &dyn Fn(u64),
 ) -> Result<(), StoreError> {
-    let local = |error| StoreError::local(format!("cannot write `{}`", target.display()), error);
-    if target.symlink_metadata().is_ok() {
-        return Err(StoreError::new(
-            ErrorKind::Exists,
-            format!("`{}` exists already", target.display()),
-        ));
-    }
-    let parent = match target.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
-        _ => PathBuf::from("."),
+    let local = |error: io::Error| match error.kind() {
+        io::ErrorKind::AlreadyExists => {
+            StoreError::new(ErrorKind::Exists, format!("`{}` exists already", target.display()))
+        }
+        _ => StoreError::local(format!("cannot write `{}`", target.display()), error),
     };
-    std::fs::create_dir_all(&parent).map_err(local)?;
-    let parent = HeldDirectory::open(&parent).map_err(local)?;
-    let name = target.file_name().ok_or_else(|| {
-        StoreError::new(
-            ErrorKind::Local,
-            format!("`{}` is no name of a directory", target.display()),
-        )
-    })?;
-    // Hidden, and gone again unless all of it is there.
-    let hidden = format!(".{}.{}.pull", name.to_string_lossy(), uuid::Uuid::now_v7());
-    let directory = parent.create_directory(&hidden, 0o777).map_err(local)?;
-    let pulled = into(store, manifest, &directory, received);
-    let placed = pulled.and_then(|()| parent.rename(&hidden, name).map_err(local));
-    if placed.is_err() {
-        let _ = remove_tree(&parent, &hidden);
-    }
-    placed
+    let new = NewDirectory::create(target).map_err(local)?;
+    let directory = new.hold().map_err(local)?;
+    into(store, manifest, &directory, received)?;
+    new.finish().map_err(local)
 }
 
 fn into(
@@ -107,7 +89,7 @@ fn into(
         }
         file.sync_all().map_err(local)?;
     }
-    directory.sync().map_err(|error| StoreError::local("cannot write the directory", error))
+    Ok(())
 }
 
 fn create(directory: &HeldDirectory, path: &Path) -> io::Result<File> {

@@ -129,20 +129,8 @@ impl Store {
     ///
     /// It is not there, cannot be read, is damaged, or stands in the place of another.
     pub fn manifest(&self, name: &str) -> Result<Manifest, StoreError> {
-        let manifest =
-            Manifest::from_json(&self.read(name, MAX_MANIFEST_BYTES)?).map_err(|error| {
-                StoreError::because(error.kind(), format!("`{name}`: {error}"), error)
-            })?;
-        if manifest.partition().manifest() != name {
-            return Err(StoreError::new(
-                ErrorKind::Damaged,
-                format!(
-                    "`{name}` is the manifest of another run, `{}`",
-                    manifest.run.escape_debug()
-                ),
-            ));
-        }
-        Ok(manifest)
+        parsed(name, &self.read(name, MAX_MANIFEST_BYTES)?)
+            .map_err(|error| StoreError::because(error.kind(), format!("`{name}`: {error}"), error))
     }
 
     /// Reads all manifests, several at once, and calls `found` with each or why it cannot be read, in no order.
@@ -172,16 +160,7 @@ impl Store {
             });
             let mut reads = futures_util::stream::iter(reads).buffer_unordered(AT_ONCE);
             while let Some((key, read)) = reads.next().await {
-                let manifest =
-                    read.and_then(|bytes| Manifest::from_json(&bytes)).and_then(|manifest| {
-                        if manifest.partition().manifest() == key.object {
-                            return Ok(manifest);
-                        }
-                        Err(StoreError::new(
-                            ErrorKind::Damaged,
-                            "it is the manifest of another run",
-                        ))
-                    });
+                let manifest = read.and_then(|bytes| parsed(&key.object, &bytes));
                 found(key, manifest);
             }
         });
@@ -310,6 +289,16 @@ impl Store {
         let name = format!("{NEWS}/{}", uuid::Uuid::now_v7());
         let _ = self.write(&name, of.manifest().into_bytes(), true);
     }
+}
+
+/// Reads a manifest, which must not be that of another run.
+fn parsed(name: &str, bytes: &[u8]) -> Result<Manifest, StoreError> {
+    let manifest = Manifest::from_json(bytes)?;
+    if manifest.partition().manifest() != name {
+        let what = format!("it is the manifest of another run, `{}`", manifest.run.escape_debug());
+        return Err(StoreError::new(ErrorKind::Damaged, what));
+    }
+    Ok(manifest)
 }
 
 /// The first name of news of an instant: UUIDs of version 7 begin with their time in milliseconds.

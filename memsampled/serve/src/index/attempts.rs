@@ -8,12 +8,11 @@ use arrow_array::types::{Int32Type, Int64Type};
 use arrow_array::{Array, RecordBatch};
 use bytes::Bytes;
 use memsample_runner::results::Verdict;
+use memsample_store::download::verified;
 use memsample_store::{ErrorKind, Manifest, Store, StoreError, StoredFile};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 
-/// The largest file of a table that is read: a compacted one of a day.
-const MAX_BYTES: u64 = 512 << 20;
 /// What is read of both tables, as far as they have it.
 const COLUMNS: [&str; 12] = [
     "test",
@@ -58,8 +57,7 @@ pub(super) fn attempts(store: &Store, manifest: &Manifest) -> Result<Vec<Attempt
         let is_wanted = file.path.is_none()
             && file.table.as_deref().is_some_and(|table| table == "tests" || table == "test_roles");
         if is_wanted {
-            let bytes = store.read(&file.object, MAX_BYTES)?;
-            rows(bytes, file, &mut attempts)?;
+            rows(verified(store, file)?, file, &mut attempts)?;
         }
     }
     mark_compared(&mut attempts);
@@ -93,10 +91,6 @@ fn rows(bytes: Bytes, file: &StoredFile, attempts: &mut Vec<Attempt>) -> Result<
     let damaged = |why: String| {
         StoreError::new(ErrorKind::Damaged, format!("`{}` is damaged: {why}", file.object))
     };
-    // What is damaged may panic within the library: it is read only if it is what was pushed.
-    if !file.has(&bytes) {
-        return Err(damaged("its bytes are not those that were pushed".to_owned()));
-    }
     let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
     let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(bytes, options);
     let builder = builder.map_err(|error| damaged(error.to_string()))?;
