@@ -8,7 +8,7 @@ FEATURES ?=
 # The tests are of everything.
 TESTED := --features memsampled/lab
 .DEFAULT_GOAL := help
-.PHONY: help build install check test tools fmt lint unit layers doc msrv integration installed notebook documents python-package clients conformance package wheel demo demo-build bench fuzz fuzz-seeds docs
+.PHONY: help build install check test tools fmt lint unit layers doc msrv integration installed notebook documents python-package clients script conformance package wheel demo demo-build bench fuzz fuzz-seeds docs
 
 help: ## Show what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -23,7 +23,7 @@ install: build ## Install the programs, their manual pages and completions below
 
 check: fmt lint unit layers ## Check format, lints, unit tests and layers, within a minute when warm
 
-test: tools fmt lint layers doc msrv integration notebook documents clients conformance installed ## Install what the tests use, then run everything
+test: tools fmt lint layers doc msrv integration notebook documents clients script conformance installed ## Install what the tests use, then run everything
 
 tools: ## Install what the tests use and this machine lacks
 	.ci/install
@@ -71,9 +71,9 @@ clients: python-package ## Check and run the Python package, and run the clients
 	.venv/bin/pip install --quiet --disable-pip-version-check ./clients/pytest-memsample
 	MEMSAMPLED=$(TARGET_DIR)/debug/memsampled .venv/bin/pytest --quiet clients/pytest-memsample/tests clients/nextest/tests
 
-conformance: .venv-conformance/ready ## Hold the daemon to docs/openapi.yaml, for a minute
+conformance: .venv-conformance/ready ## Hold the daemon and the dashboard to their OpenAPI documents, for a minute and a half
 	cargo build $(TESTED)
-	memsampled/tests/conformance/run $(TARGET_DIR)/debug/memsampled $(CURDIR)/.venv-conformance/bin
+	memsampled/tests/conformance/run $(TARGET_DIR)/debug $(CURDIR)/.venv-conformance/bin
 
 .venv-conformance/ready: memsampled/tests/conformance/requirements.txt
 	python3 -m venv --clear .venv-conformance
@@ -83,6 +83,17 @@ conformance: .venv-conformance/ready ## Hold the daemon to docs/openapi.yaml, fo
 .venv/ready: notebooks/requirements.txt
 	python3 -m venv --clear .venv
 	.venv/bin/pip install --quiet --disable-pip-version-check --requirement notebooks/requirements.txt
+	touch $@
+
+script: memsampled/serve/script/node_modules ## Check the script of the dashboard, and that what is committed is made of it
+	cd memsampled/serve/script && npm run --silent check
+	rm -rf $(TARGET_DIR)/script && mkdir -p $(TARGET_DIR)/script
+	cd memsampled/serve/script && OUT=$(TARGET_DIR)/script npm run --silent build -- --log-level=warning
+	diff -q $(TARGET_DIR)/script/script.js memsampled/serve/src/pages/script.js
+	diff -q $(TARGET_DIR)/script/script.css memsampled/serve/src/pages/script.css
+
+memsampled/serve/script/node_modules: memsampled/serve/script/package-lock.json
+	cd memsampled/serve/script && npm ci --silent --no-audit --no-fund
 	touch $@
 
 memsampled/report/tests/browser/node_modules: memsampled/report/tests/browser/package-lock.json

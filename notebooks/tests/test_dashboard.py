@@ -52,8 +52,11 @@ class Server:
         self.process.terminate()
         assert self.process.wait(timeout=30) == 0, self.process.stderr.read()
 
+    def connect(self):
+        return http.client.HTTPConnection(self.address.netloc, timeout=60)
+
     def get(self, path, headers=None, method="GET", **query):
-        connection = http.client.HTTPConnection(self.address.netloc, timeout=60)
+        connection = self.connect()
         path = self.address.path + path + ("?" + urllib.parse.urlencode(query) if query else "")
         connection.request(method, path, headers=headers or {})
         answer = connection.getresponse()
@@ -100,13 +103,13 @@ def test_the_numbers_are_those_of_the_results(runs, server):
         row = server.json("runs", release=release)[0]
         found = server.json("run", id=row["run"])
         assert found["outcome"] == results["outcome"] == "failed"
-        assert found["tests"][0]["attempts"], found
+        assert found["tests_of_run"][0]["attempts"], found
         for test in results["tests"]:
             expected = [
                 (it["repetition"], it["attempt"], it["outcome"], *bounds(it))
                 for it in test["attempts"]
             ]
-            of_test = next(it for it in found["tests"] if it["test"] == test["name"])
+            of_test = next(it for it in found["tests_of_run"] if it["test"] == test["name"])
             shown = [
                 (it["repetition"], it["attempt"], it["outcome"], it["rss_peak_bytes"], it["rss_peak_bytes_upper"])
                 for it in of_test["attempts"]
@@ -154,7 +157,7 @@ def test_names_are_text_and_are_found(server):
     assert [(it["kind"], it["text"]) for it in server.json("search", q="b>fai")] == [("test", "<b>fails</b>")]
     assert server.json("search", q="ho")[0]["text"] == "holds"
     assert server.json("search", q="1.1")[0]["kind"] == "release"
-    for odd in ['"', "%", "_", "\\", "' OR 1=1 --", "a" * 5000, "\0", "ü/="]:
+    for odd in ['"', "%", "_", "\\", "' OR 1=1 --", "a" * 5000, "\0", "ho\0lds", "ü/="]:
         server.json("search", q=odd)
     page = server.page("search", q="<script>alert(1)</script>")
     assert "<script>" not in page
@@ -165,17 +168,27 @@ def test_what_is_not_there_is_said(server):
         ("run", {"id": "../../etc/passwd"}),
         ("report", {"id": "none"}),
         ("test", {"test": "none", **OF_SUITE}),
-        ("test", {"test": "holds", "quantity": "rss_peak_bytes; DROP TABLE run", **OF_SUITE}),
         ("suite", {"suite": "none", "project": "default"}),
         ("nothing", {}),
         ("..%2f..%2fetc/passwd", {}),
     ]:
         assert "<h1>Not Found</h1>" in server.page(page, status=404, **query)
     assert "error" in server.json("run", status=404, id="none")
-    answer, _ = server.get("runs", method="POST")
-    assert answer.status == 405
+    for page, query in [
+        ("test", {"test": "holds", "quantity": "rss_peak_bytes; DROP TABLE run", **OF_SUITE}),
+        ("test", {"test": "holds"}),
+        ("run", {}),
+        ("runs", {"label": "no-equals-sign"}),
+        ("runs", {"page": "9999999999999"}),
+        ("releases", {"page": "0"}),
+        ("compare", {"project": "default", "base": "1.0"}),
+    ]:
+        assert "must" in server.json(page, status=400, **query)["error"]
+        if page != "releases":
+            assert "<h1>Bad Request</h1>" in server.page(page, status=400, **query)
+    # Without a token that may write nothing is written, and not even looked at.
+    assert server.get("runs", method="POST")[0].status == 403
     assert server.get("runs", label="x" * 9000)[0].status == 414
-    assert server.json("runs", page="9999999999999", label="no-equals-sign") == server.json("runs")
     assert server.json("runs", page="2") == []
 
 
@@ -186,7 +199,7 @@ def test_a_pushed_and_a_pruned_run_are_seen(runs, lab, server):
     memsample("push", runs[1], lab)
     server.wait_for_runs(3)
     memsample("compact", lab, "--before", "2100-01-01")
-    assert len(server.json("run", id=run)["tests"]) == 2
+    assert len(server.json("run", id=run)["tests_of_run"]) == 2
     server.page("report", id=run)
 
 
@@ -263,8 +276,9 @@ def test_tokens(lab, tmp_path):
             answer, body = server.get("", headers={"Authorization": value} if value else {})
             assert answer.status == status, value
             assert status == 200 or ("WWW-Authenticate" in answer.headers and "release" not in body)
-    tokens.write_text("short\n")
-    assert "16 printable" in memsample("serve", *options, "--token-file", tokens, code=1).stderr
+    for wrong in ["short\n", "0123456789abcdef admin\n", "0123456789abcdef write more\n", "#\n", ""]:
+        tokens.write_text(wrong)
+        assert "16 printable" in memsample("serve", *options, "--token-file", tokens, code=1).stderr
 
 
 def test_a_prefix_of_a_proxy_is_in_every_link(lab, tmp_path):
@@ -300,6 +314,8 @@ def test_slow_every_page_in_a_browser(server, tmp_path):
         "run?" + query({"id": run}),
         "test?" + query({"test": "holds", **OF_SUITE}),
         "hosts",
+        "worse",
+        "live",
         "search?q=holds",
         "compare?" + query({"project": "default", "base": "1.0", "head": "1.1"}),
         "runs?release=none",

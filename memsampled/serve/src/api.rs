@@ -1,9 +1,11 @@
 //! What the JSON interface answers, beside the rows of the index: see docs/dashboard.md.
 
+use memsample_client::wire::Session;
 use serde::Serialize;
 
 use crate::index::{RunRow, TestOfRun};
 use crate::refresh::Progress;
+use crate::webhook::Sending;
 
 /// Why there is no answer.
 #[derive(Serialize)]
@@ -23,8 +25,26 @@ pub(crate) struct Status {
     pub(crate) runs: i64,
     /// How far the index is.
     pub(crate) index: Progress,
+    /// How the telling of what got worse goes; `None` without a webhook.
+    pub(crate) webhook: Option<Webhook>,
     /// Manifests that cannot be read.
     pub(crate) damaged: Vec<Damaged>,
+}
+
+/// How the telling of what got worse goes.
+#[derive(Serialize)]
+pub(crate) struct Webhook {
+    /// Notices that wait.
+    pub(crate) waiting: i64,
+    #[serde(flatten)]
+    pub(crate) sending: Sending,
+}
+
+/// What goes on.
+#[derive(Serialize)]
+pub(crate) struct Live {
+    /// The sessions of the daemon; `None` where none was named.
+    pub(crate) sessions: Option<Vec<Session>>,
 }
 
 /// A manifest that cannot be read.
@@ -41,6 +61,6 @@ pub(crate) struct Damaged {
 pub(crate) struct RunWithTests {
     #[serde(flatten)]
     pub(crate) run: RunRow,
-    /// Its tests, with their attempts.
-    pub(crate) tests: Vec<TestOfRun>,
+    /// Its tests, with their attempts. `tests` is their number, as in lists.
+    pub(crate) tests_of_run: Vec<TestOfRun>,
 }

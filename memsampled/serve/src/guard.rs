@@ -1,4 +1,4 @@
-//! Who may ask: whoever has a token, where tokens are wanted.
+//! Who may ask, and for what: whoever has a token, where tokens are wanted.
 
 use std::fmt;
 use std::io::Read;
@@ -26,16 +26,26 @@ impl fmt::Display for TokenError {
 
 impl std::error::Error for TokenError {}
 
-/// The tokens of those who may read. Without any, whoever asks by a name of this server may: a page of another one, to
-/// whose name somebody gave the address of this one, asks by that name.
+/// What somebody may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Right {
+    /// Read everything.
+    Read,
+    /// Also begin and close releases.
+    Write,
+}
+
+/// The tokens of those who may read or write. Without any, whoever asks by a name of this server may read: a page of
+/// another one, to whose name somebody gave the address of this one, asks by that name.
 #[derive(Default)]
 pub struct Guard {
-    tokens: Vec<Vec<u8>>,
+    tokens: Vec<(Vec<u8>, Right)>,
     hosts: Vec<String>,
 }
 
 impl Guard {
-    /// Reads a file with a token on each line; empty lines and those that begin with `#` are nothing.
+    /// Reads a file with a token on each line, followed by ` write` if who has it may write; empty lines and those that
+    /// begin with `#` are nothing.
     ///
     /// # Errors
     ///
@@ -54,14 +64,13 @@ impl Guard {
         file.take(MAX_FILE).read_to_string(&mut text).map_err(cannot)?;
         let lines =
             text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-        let tokens: Vec<Vec<u8>> = lines.map(|line| line.as_bytes().to_vec()).collect();
-        let is_good =
-            |token: &Vec<u8>| token.len() >= MIN_TOKEN && token.iter().all(u8::is_ascii_graphic);
-        if tokens.is_empty() || !tokens.iter().all(is_good) {
-            return Err(refuse(
-                &"must hold tokens of 16 printable characters or more, one on each line",
-            ));
-        }
+        let tokens: Option<Vec<_>> = lines.map(token).collect();
+        let tokens = tokens.filter(|tokens| !tokens.is_empty()).ok_or_else(|| {
+            refuse(
+                &"must hold tokens of 16 printable characters or more, one on each line, with ` write` after those \
+                  that may write",
+            )
+        })?;
         Ok(Self { tokens, hosts: Vec::new() })
     }
 
@@ -90,22 +99,35 @@ impl Guard {
         is_loopback || self.hosts.iter().any(|known| known.eq_ignore_ascii_case(name))
     }
 
-    /// Returns whether a request may read: by `Authorization: Bearer TOKEN`, or, as browsers have it, by a password.
+    /// Returns what a request may do: by `Authorization: Bearer TOKEN`, or, as browsers have it, by a password.
     #[must_use]
-    pub fn allows(&self, headers: &HeaderMap) -> bool {
+    pub fn right(&self, headers: &HeaderMap) -> Option<Right> {
         if self.tokens.is_empty() {
-            return true;
+            return Some(Right::Read);
         }
-        let Some(given) = headers.get(header::AUTHORIZATION) else { return false };
+        let given = headers.get(header::AUTHORIZATION)?;
         let given = given.as_bytes();
         let token = match given.strip_prefix(b"Bearer ") {
             Some(token) => Some(token.trim_ascii().to_vec()),
             None => given.strip_prefix(b"Basic ").and_then(password),
         };
-        let Some(token) = token else { return false };
+        let token = token?;
         // All are compared, so that the time says nothing.
-        self.tokens.iter().fold(false, |allowed, known| allowed | bool::from(known.ct_eq(&token)))
+        self.tokens.iter().fold(None, |right, (known, of_known)| {
+            right.max(bool::from(known.ct_eq(&token)).then_some(*of_known))
+        })
     }
+}
+
+/// A token and what it allows, from a line of a file.
+fn token(line: &str) -> Option<(Vec<u8>, Right)> {
+    let (token, right) = match line.split_once(char::is_whitespace) {
+        None => (line, Right::Read),
+        Some((token, right)) if right.trim() == "write" => (token, Right::Write),
+        Some(_) => return None,
+    };
+    let is_good = token.len() >= MIN_TOKEN && token.bytes().all(|byte| byte.is_ascii_graphic());
+    is_good.then(|| (token.as_bytes().to_vec(), right))
 }
 
 /// The password of basic authentication; the name of the user is nothing.

@@ -9,9 +9,6 @@ use serde::Serialize;
 
 use crate::index::{Index, IndexError, PointOfRun, TestKey};
 
-/// The releases of a history, at most: the last ones.
-pub const MAX_RELEASES: usize = 2000;
-
 /// A quantity of a test over releases, in the order of time.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct History {
@@ -37,7 +34,8 @@ pub struct History {
     pub left_out: u64,
 }
 
-/// Returns the history of a test or of one of its roles; `None` if there is no such test or quantity.
+/// Returns the history of a test or of one of its roles, over the last releases; `None` if there is no such test or
+/// quantity.
 ///
 /// # Errors
 ///
@@ -46,6 +44,7 @@ pub fn history(
     index: &Index,
     key: &TestKey,
     quantity: &str,
+    releases_max: usize,
 ) -> Result<Option<History>, IndexError> {
     let Some(points) = index.history(key, quantity)? else { return Ok(None) };
     let mut of_release: BTreeMap<&str, Vec<&PointOfRun>> = BTreeMap::new();
@@ -57,7 +56,7 @@ pub fn history(
         .map(|(name, points)| (points.first().map_or(0, |point| point.started_ms), name, points))
         .collect();
     releases.sort_by_key(|(started, name, _)| (*started, *name));
-    let left_out = releases.len().saturating_sub(MAX_RELEASES);
+    let left_out = releases.len().saturating_sub(releases_max);
     releases.drain(..left_out);
     let mut summaries: Vec<TrendRelease> = Vec::with_capacity(releases.len());
     let mut medians = Vec::with_capacity(releases.len());

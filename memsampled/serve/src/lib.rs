@@ -2,12 +2,14 @@
 //!
 //! ```text
 //! manifests, tables ─▶ index (SQLite) ─▶ history ─▶ pages (HTML), api (JSON)
+//!                                           └─▶ notices ─▶ feed (Atom), webhook
 //! recordings ─▶ reports ─────────────────────────▶ pages
 //! ```
 //!
 //! - [`index`]: all runs of a store in one file, which is made anew when it is lost.
 //! - [`history`]: a test over releases, with the change points of `memsample trend`.
-//! - [`refresh`]: keeps the index up to date.
+//! - [`refresh`]: keeps the index up to date, and finds out what got worse.
+//! - [`webhook`]: tells other programs what got worse.
 //! - [`mod@server`]: who may ask, and what is answered.
 //!
 //! docs/dashboard.md describes what is served.
@@ -15,16 +17,21 @@
 
 mod answers;
 mod api;
+mod badge;
 pub mod compared;
+mod feed;
 pub mod guard;
 pub mod history;
 pub mod index;
 mod link;
+mod notices;
 mod pages;
 pub mod refresh;
 pub mod reports;
 pub mod server;
+pub mod webhook;
 
 pub use guard::Guard;
 pub use index::Index;
 pub use server::{ServeOptions, serve};
+pub use webhook::Webhook;

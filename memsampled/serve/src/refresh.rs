@@ -6,10 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
+use memsample_store::layout::RELEASES;
 use memsample_store::{ErrorKind, Store};
 use serde::Serialize;
 
-use crate::index::{Index, Refreshed};
+use crate::index::{Index, RefreshError, Refreshed};
+use crate::notices;
 
 /// How often the store is asked what came last.
 const NEWS: Duration = Duration::from_secs(1);
@@ -52,6 +54,11 @@ impl Refresher {
         Ok(refresher)
     }
 
+    /// Notes that somebody else changed the index.
+    pub fn changed(&self) {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner).changes += 1;
+    }
+
     /// Returns how far it is.
     #[must_use]
     pub fn progress(&self) -> Progress {
@@ -74,15 +81,15 @@ fn refresh(store: &Store, index: &Index, progress: &Mutex<Progress>, ending: &At
     while !ending.load(Ordering::Relaxed) {
         let is_all = last_all.is_none_or(|last| last.elapsed() >= ALL);
         let refreshed = match is_all {
-            true => index
-                .refresh(store, &|done, all| set(&|progress| progress.reading = Some((done, all))))
-                .map_err(|error| error.to_string()),
+            true => all(store, index, &|done, all| {
+                set(&|progress| progress.reading = Some((done, all)));
+            }),
             false => news(store, index, &mut seen),
         };
         match refreshed {
-            Ok(refreshed) => {
-                let is_changed = refreshed != Refreshed::default();
-                if is_changed {
+            Ok((refreshed, steps)) => {
+                let is_changed = refreshed != Refreshed::default() || steps > 0;
+                if refreshed != Refreshed::default() {
                     let Refreshed { added, removed, damaged } = refreshed;
                     tracing::info!(
                         "index: {added} runs read, {removed} removed, {damaged} damaged"
@@ -96,6 +103,12 @@ fn refresh(store: &Store, index: &Index, progress: &Mutex<Progress>, ending: &At
                     let compared = Some(Timestamp::now());
                     *progress = Progress { compared, changes, ..Progress::default() };
                 });
+                // What got worse is found out later than the runs are shown, since it takes longer.
+                match find_notices(index, ending) {
+                    Ok(true) => set(&|progress| progress.changes += 1),
+                    Ok(false) => {}
+                    Err(error) => tracing::warn!("what got worse is not known: {error}"),
+                }
             }
             Err(problem) => {
                 let is_new =
@@ -115,14 +128,46 @@ fn refresh(store: &Store, index: &Index, progress: &Mutex<Progress>, ending: &At
     }
 }
 
+/// Finds out what got worse, and returns whether that is another thing than before.
+fn find_notices(index: &Index, ending: &AtomicBool) -> Result<bool, RefreshError> {
+    let mut is_changed = false;
+    while !ending.load(Ordering::Relaxed) {
+        match notices::find(index)? {
+            Some(changed) => is_changed |= changed,
+            None => {
+                index.set_filled()?;
+                break;
+            }
+        }
+    }
+    Ok(is_changed)
+}
+
+/// Compares everything with the store, and returns what changed of runs, and how many steps of releases.
+fn all(
+    store: &Store,
+    index: &Index,
+    done: &dyn Fn(usize, usize),
+) -> Result<(Refreshed, u64), String> {
+    let steps = index.refresh_releases(store).map_err(|error| error.to_string())?;
+    let refreshed = index.refresh(store, done).map_err(|error| error.to_string())?;
+    Ok((refreshed, steps))
+}
+
 /// Reads what came last.
-fn news(store: &Store, index: &Index, seen: &mut HashSet<String>) -> Result<Refreshed, String> {
+fn news(
+    store: &Store,
+    index: &Index,
+    seen: &mut HashSet<String>,
+) -> Result<(Refreshed, u64), String> {
     let since = Timestamp::now().saturating_sub(BACK).unwrap_or(Timestamp::UNIX_EPOCH);
     let listed = store.news(since).map_err(|error| error.to_string())?;
     let listed: HashSet<String> = listed.into_iter().collect();
     let mut manifests = HashSet::new();
+    let mut has_steps = false;
     for name in listed.difference(seen) {
         match store.news_of(name) {
+            Ok(object) if object.starts_with(RELEASES) => has_steps = true,
             Ok(manifest) => {
                 manifests.insert(manifest);
             }
@@ -136,6 +181,10 @@ fn news(store: &Store, index: &Index, seen: &mut HashSet<String>) -> Result<Refr
         true => Refreshed::default(),
         false => index.refresh_some(store, &manifests).map_err(|error| error.to_string())?,
     };
+    let steps = match has_steps {
+        true => index.refresh_releases(store).map_err(|error| error.to_string())?,
+        false => 0,
+    };
     *seen = listed;
-    Ok(refreshed)
+    Ok((refreshed, steps))
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use memsample_inherited::tell;
-use memsample_serve::{Guard, Index, ServeOptions, serve};
+use memsample_serve::{Guard, Index, ServeOptions, Webhook, serve};
 use memsample_store::layout::{MANIFESTS, escaped};
 use memsample_store::{Address, Store};
 
@@ -15,8 +15,9 @@ use crate::signals::signals;
 /// Serve the dashboard of a store: releases, runs, reports, and each test over time
 ///
 /// Pages need no script, and what they show is also served as JSON below /api/v1. Anybody who can connect may
-/// read, unless there is a token file; a server on any other address than that of this machine needs one. Nothing in
-/// the store is changed. An index of the store is kept in a file, and made anew when that is lost.
+/// read, unless there is a token file; a server on any other address than that of this machine needs one. Who has a
+/// token that may write can begin and close releases; nothing else in the store is changed. An index of the store is
+/// kept in a file, and made anew when that is lost.
 /// docs/dashboard.md describes what is served.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  \
@@ -40,9 +41,23 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "NAME")]
     host: Vec<String>,
 
-    /// File with the tokens of those who may read, one on each line, which only its owner may read
+    /// File with the tokens of those who may read, one on each line, which only its owner may read; ` write` after a
+    /// token lets who has it begin and close releases
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
+
+    /// File with the address to which what got worse is posted, which only its owner may read; a second line is the
+    /// secret with which it is signed
+    #[arg(long, value_name = "FILE")]
+    webhook_file: Option<PathBuf>,
+
+    /// Address of this server for its readers, which is told with what got worse, such as https://lab.example.org/memory
+    #[arg(long, value_name = "URL", value_parser = public_url)]
+    public_url: Option<String>,
+
+    /// Socket of the daemon whose sessions are shown while they go on
+    #[arg(long, value_name = "SOCKET")]
+    daemon: Option<PathBuf>,
 
     /// File of the index [default: below $XDG_CACHE_HOME/memsample, by the name of the store]
     #[arg(long, value_name = "FILE")]
@@ -72,8 +87,17 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     };
     let index = Index::open(&index, args.index.is_some(), &address_text(&args.runs)?)?;
     let signals = signals()?;
-    let options =
-        ServeOptions { listen: args.listen, prefix: args.prefix.clone(), guard, store, index };
+    let webhook = args.webhook_file.as_deref().map(Webhook::read).transpose()?;
+    let options = ServeOptions {
+        listen: args.listen,
+        prefix: args.prefix.clone(),
+        guard,
+        store,
+        index,
+        public_url: args.public_url.clone(),
+        webhook,
+        daemon: args.daemon.clone(),
+    };
     let listening = |address: SocketAddr, prefix: &str| {
         tell(format!("serving `{}` on http://{address}{prefix}/", args.runs));
     };
@@ -82,6 +106,13 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     };
     serve(options, listening, end).with_context(|| format!("cannot serve on {}", args.listen))?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn public_url(text: &str) -> Result<String, String> {
+    match text.starts_with("https://") || text.starts_with("http://") {
+        true => Ok(text.to_owned()),
+        false => Err("it must begin with https:// or http://".to_owned()),
+    }
 }
 
 /// Refuses a directory that is no store, and says what makes one of it.

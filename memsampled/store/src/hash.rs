@@ -23,8 +23,9 @@ impl Hash {
     }
 }
 
-/// Returns the hash of bytes.
-pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
+/// Returns the SHA-256 hash of bytes, in lower-case hexadecimal digits.
+#[must_use]
+pub fn sha256_hex(bytes: &[u8]) -> String {
     let mut hash = Hash::default();
     hash.update(bytes);
     hash.hex()

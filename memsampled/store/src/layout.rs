@@ -4,7 +4,8 @@
 //! manifests/project=P/suite=S/date=D/host=H/run=R.json        what counts
 //! tables/TABLE/project=P/suite=S/date=D/host=H/run=R/*.parquet  one glob for each table of a lab
 //! files/project=P/suite=S/date=D/host=H/run=R/…               all else of a run, as it was
-//! news/ID.json                                                which manifests came last, for who looks often
+//! news/ID                                                     which manifests came last, for who looks often
+//! releases/project=P/release=R/STEP.json                      when a release was begun and closed
 //! ```
 //!
 //! Values of partitions are escaped as Hive does: all but ASCII letters, digits, `.`, `_` and `-` is `%` and two
@@ -27,6 +28,8 @@ pub const TABLES: &str = "tables";
 pub const FILES: &str = "files";
 /// What says which manifests came last is below.
 pub const NEWS: &str = "news";
+/// When releases were begun and closed is below.
+pub const RELEASES: &str = "releases";
 
 /// The longest escaped value of a partition and name of a file, in bytes, so that every file system has room.
 const LONGEST_NAME: usize = 200;

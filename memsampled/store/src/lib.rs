@@ -14,6 +14,7 @@
 //! - [`manifest`]: what a run is, and which objects it has.
 //! - [`store`]: the store itself.
 //! - [`download`]: objects whose hash is that of the manifest.
+//! - [`releases`]: when a release was begun and closed.
 //! - [`mod@push`], [`pull`], [`verify`], [`prune`], [`compact`]: what is done to it.
 //!
 //! docs/lab.md describes the layout for who queries it.
@@ -33,6 +34,7 @@ mod profile;
 pub mod prune;
 pub mod pull;
 pub mod push;
+pub mod releases;
 mod row_groups;
 pub mod runs;
 pub mod source;
@@ -42,7 +44,9 @@ pub mod verify;
 
 pub use address::Address;
 pub use error::{ErrorKind, StoreError};
+pub use hash::sha256_hex;
 pub use manifest::{Kind, Manifest, RecordingOf, RowGroups, StoredFile};
 pub use push::{Pushed, push};
+pub use releases::{ReleaseStep, Step};
 pub use source::{RunSource, SourceOptions};
 pub use store::{ManifestKey, Store};

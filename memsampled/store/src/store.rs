@@ -78,7 +78,7 @@ impl Store {
         Ok(keys)
     }
 
-    /// Lists the manifests that were written or removed lately, as far as who wrote them said so: since
+    /// Lists what says which manifests were written or removed lately, as far as who wrote them said so: since
     /// `since`, with names to hand on. It is one request; what it does not know, [`Self::manifest_keys`] does.
     ///
     /// # Errors
@@ -95,7 +95,7 @@ impl Store {
         Ok(listed.into_iter().map(|it| it.location.to_string()).collect())
     }
 
-    /// Reads which manifest a piece of news of [`Self::news`] is about.
+    /// Reads which object a piece of news of [`Self::news`] is about: a manifest, or a step of a release.
     ///
     /// # Errors
     ///
@@ -286,8 +286,13 @@ impl Store {
     /// Tells who looks often that a manifest was written or removed. That it was is said by the manifest alone, so
     /// nothing is wrong where this fails.
     pub(crate) fn tell_news(&self, of: &Partition) {
+        self.tell_news_of(&of.manifest());
+    }
+
+    /// Tells who looks often that an object was written or removed.
+    pub(crate) fn tell_news_of(&self, object: &str) {
         let name = format!("{NEWS}/{}", uuid::Uuid::now_v7());
-        let _ = self.write(&name, of.manifest().into_bytes(), true);
+        let _ = self.write(&name, object.as_bytes().to_vec(), true);
     }
 }
 

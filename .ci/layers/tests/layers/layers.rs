@@ -103,7 +103,15 @@ pub(crate) const PACKAGES: [(&str, &[&str]); 18] = [
     ),
     (
         "memsampled/serve/src/lib.rs",
-        &["guard index link", "history refresh reports", "answers api compared", "pages", "server"],
+        &[
+            "badge guard index link",
+            "history reports",
+            "notices",
+            "refresh webhook",
+            "answers api compared",
+            "feed pages",
+            "server",
+        ],
     ),
     (
         "memsampled/store/src/lib.rs",
@@ -112,7 +120,7 @@ pub(crate) const PACKAGES: [(&str, &[&str]); 18] = [
             "address layout profile",
             "connect manifest",
             "runs source store",
-            "download lock push",
+            "download lock push releases",
             "compact pull verify",
             "prune",
         ],

@@ -197,6 +197,7 @@ impl Index {
 }
 
 fn remove_run(transaction: &Transaction<'_>, manifest: &str) -> rusqlite::Result<()> {
+    mark_stale(transaction, manifest)?;
     let mut attempts = transaction.prepare_cached(
         "DELETE FROM attempt WHERE run = (SELECT id FROM run WHERE manifest = ?1)",
     )?;
@@ -285,6 +286,21 @@ fn insert(
                 attempt.is_compared,
             ])?;
     }
+    mark_stale(transaction, &key.object)
+}
+
+/// Notes that what was found out of the tests and the release of a run is to be found out anew.
+fn mark_stale(transaction: &Transaction<'_>, manifest: &str) -> rusqlite::Result<()> {
+    let mut tests = transaction.prepare_cached(
+        "INSERT OR IGNORE INTO stale_test SELECT attempt.test FROM attempt JOIN test ON test.id = attempt.test \
+         WHERE role = '' AND run = (SELECT id FROM run WHERE manifest = ?1)",
+    )?;
+    tests.execute([manifest])?;
+    let mut releases = transaction.prepare_cached(
+        "INSERT OR IGNORE INTO stale_release SELECT project, release_name FROM run \
+         WHERE manifest = ?1 AND is_release AND kind = 'run'",
+    )?;
+    releases.execute([manifest])?;
     Ok(())
 }
 

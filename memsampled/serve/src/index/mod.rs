@@ -3,7 +3,9 @@
 
 mod attempts;
 mod fill;
+mod notices;
 mod query;
+mod releases;
 mod schema;
 
 use std::fmt;
@@ -13,11 +15,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::{Connection, OpenFlags};
 
-pub use fill::Refreshed;
+pub use fill::{RefreshError, Refreshed};
+pub use notices::{Notice, NoticeKind, Stale};
 pub use query::{
-    AttemptRow, Found, HostRow, PointOfRun, ReleaseRow, RunFilter, RunRow, SuiteRow, TestKey,
+    AttemptRow, Found, HostRow, PointOfRun, QUANTITIES, RunFilter, RunRow, SuiteRow, TestKey,
     TestOfRun,
 };
+pub use releases::{ReleaseRow, ReleaseVerdict};
 
 /// Connections that wait for the next question.
 const MAX_IDLE: usize = 8;

@@ -6,27 +6,6 @@ use serde::Serialize;
 
 use super::{Index, IndexError};
 
-/// A release: the runs of a project that have its name.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct ReleaseRow {
-    /// What is tested.
-    pub project: String,
-    /// Its name.
-    pub release: String,
-    /// Its runs.
-    pub runs: i64,
-    /// How many of these did not pass.
-    pub failed: i64,
-    /// The suites that were run.
-    pub suites: i64,
-    /// The tests of all its runs.
-    pub tests: i64,
-    /// How many of these passed.
-    pub passed: i64,
-    /// When its first run began, in milliseconds since 1970.
-    pub started_ms: i64,
-}
-
 /// A suite of a project.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SuiteRow {
@@ -212,43 +191,9 @@ fn run_row(row: &Row<'_>) -> rusqlite::Result<RunRow> {
 }
 
 /// The columns that a history can be of.
-const QUANTITIES: [&str; 4] = ["rss_peak", "pss_peak", "anon_peak", "group_peak"];
+pub const QUANTITIES: [&str; 4] = ["rss_peak", "pss_peak", "anon_peak", "group_peak"];
 
 impl Index {
-    /// Returns the releases, the last one first.
-    ///
-    /// # Errors
-    ///
-    /// The index cannot be read.
-    pub fn releases(
-        &self,
-        project: Option<&str>,
-        limit: u32,
-        offset: u32,
-    ) -> Result<Vec<ReleaseRow>, IndexError> {
-        self.ask(|connection| {
-            let mut statement = connection.prepare_cached(
-                "SELECT project, release_name, count(*), sum(outcome IS NOT 'passed'), count(DISTINCT suite), sum(tests), \
-                 sum(passed), min(started_ms) AS first FROM run \
-                 WHERE is_release AND kind = 'run' AND (?1 IS NULL OR project = ?1) \
-                 GROUP BY project, release_name ORDER BY first DESC LIMIT ?2 OFFSET ?3",
-            )?;
-            let rows = statement.query_map(params![project, limit, offset], |row| {
-                Ok(ReleaseRow {
-                    project: row.get(0)?,
-                    release: row.get(1)?,
-                    runs: row.get(2)?,
-                    failed: row.get(3)?,
-                    suites: row.get(4)?,
-                    tests: row.get(5)?,
-                    passed: row.get(6)?,
-                    started_ms: row.get(7)?,
-                })
-            })?;
-            rows.collect()
-        })
-    }
-
     /// Returns the suites, the one that was run last first.
     ///
     /// # Errors

@@ -3,11 +3,11 @@
 use rusqlite::Connection;
 
 /// The version of the tables. An index of another one is made anew: all it has is in the store too.
-pub(super) const VERSION: i64 = 2;
+pub(super) const VERSION: i64 = 3;
 
 /// Tests and attempts are stored in the order in which they are asked for, so that a trend of one test is one range.
 const TABLES: &str = "
-CREATE TABLE store (address TEXT NOT NULL) STRICT;
+CREATE TABLE store (address TEXT NOT NULL, is_filled INTEGER NOT NULL) STRICT;
 CREATE TABLE run (
     id INTEGER PRIMARY KEY,
     run TEXT NOT NULL UNIQUE,
@@ -62,6 +62,33 @@ CREATE TABLE attempt (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX attempt_by_run ON attempt (run, test);
 CREATE TABLE damaged (manifest TEXT PRIMARY KEY, version TEXT NOT NULL, reason TEXT NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE release_step (
+    object TEXT PRIMARY KEY, project TEXT NOT NULL, release_name TEXT NOT NULL, step TEXT NOT NULL, at_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE stale_test (test INTEGER PRIMARY KEY) STRICT;
+CREATE TABLE stale_release (
+    project TEXT NOT NULL, release_name TEXT NOT NULL, PRIMARY KEY (project, release_name)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE notice (
+    id TEXT PRIMARY KEY,
+    kind TEXT NOT NULL,
+    project TEXT NOT NULL,
+    suite TEXT NOT NULL,
+    test TEXT NOT NULL,
+    release_name TEXT NOT NULL,
+    before_bytes INTEGER,
+    after_bytes INTEGER,
+    failed INTEGER,
+    runs INTEGER,
+    at_ms INTEGER NOT NULL,
+    found_ms INTEGER NOT NULL,
+    is_sent INTEGER NOT NULL,
+    tries INTEGER NOT NULL,
+    next_try_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX notice_by_time ON notice (at_ms DESC);
+CREATE INDEX notice_by_test ON notice (project, suite, test);
+CREATE INDEX notice_to_send ON notice (next_try_ms) WHERE is_sent = 0;
 CREATE TABLE name (
     kind TEXT NOT NULL, text TEXT NOT NULL, project TEXT NOT NULL, suite TEXT NOT NULL,
     PRIMARY KEY (kind, text, project, suite)
@@ -76,7 +103,7 @@ pub(super) const APPLICATION_ID: i32 = 0x6d65_6d73;
 pub(super) fn create(connection: &Connection, store: &str) -> rusqlite::Result<()> {
     connection.pragma_update(None, "application_id", APPLICATION_ID)?;
     connection.execute_batch(TABLES)?;
-    connection.execute("INSERT INTO store VALUES (?1)", [store])?;
+    connection.execute("INSERT INTO store VALUES (?1, 0)", [store])?;
     connection.pragma_update(None, "user_version", VERSION)
 }
 

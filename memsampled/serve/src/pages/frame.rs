@@ -17,8 +17,14 @@ pub(crate) struct Frame<'a> {
 }
 
 /// The pages that each page leads to.
-const SECTIONS: [(&str, &str); 4] =
-    [("", "Releases"), ("suites", "Suites"), ("runs", "Runs"), ("hosts", "Machines")];
+const SECTIONS: [(&str, &str); 6] = [
+    ("", "Releases"),
+    ("worse", "Worse"),
+    ("suites", "Suites"),
+    ("runs", "Runs"),
+    ("hosts", "Machines"),
+    ("live", "Live"),
+];
 
 impl Frame<'_> {
     /// Returns a whole page.
@@ -33,6 +39,9 @@ impl Frame<'_> {
                     title { (text(title)) " · memsample" }
                     link rel="stylesheet" href=(self.links.to("style.css", &[("v", env!("CARGO_PKG_VERSION"))]));
                     link rel="icon" href="data:,";
+                    link rel="alternate" type="application/atom+xml" title="What got worse" href=(self.links.to("feed.atom", &[]));
+                    script defer src=(self.links.to("script.js", &[("v", env!("CARGO_PKG_VERSION"))])) {}
+                    @if section == "live" { noscript { meta http-equiv="refresh" content="5"; } }
                 }
                 body {
                     header {
@@ -46,7 +55,7 @@ impl Frame<'_> {
                                 }
                             }
                         }
-                        form action=(self.links.to("search", &[])) role="search" {
+                        form action=(self.links.to("search", &[])) role="search" data-names=(self.links.to("api/v1/search", &[])) {
                             input type="search" name="q" aria-label="Search tests, roles, machines, suites and releases" placeholder="test, role, machine…" maxlength="200";
                             button { "Search" }
                         }

@@ -7,7 +7,8 @@ use memsample_runner::results::wording::duration;
 
 use super::ROWS;
 use super::frame::{Frame, outcome, pager, size, text, time};
-use crate::index::{HostRow, ReleaseRow, RunFilter, RunRow, SuiteRow};
+use crate::badge::Shade;
+use crate::index::{HostRow, ReleaseRow, ReleaseVerdict, RunFilter, RunRow, SuiteRow};
 
 /// The releases, the last one first.
 pub(crate) fn releases(frame: &Frame<'_>, rows: &[ReleaseRow], page: u32) -> String {
@@ -18,13 +19,13 @@ pub(crate) fn releases(frame: &Frame<'_>, rows: &[ReleaseRow], page: u32) -> Str
         } @else {
             div .scroll {
                 table {
-                    thead { tr { th { "Release" } th { "Project" } th { "Verdict" } th .n { "Tests passed" } th .n { "Runs" } th { "First run" } th { "Compare" } } }
+                    thead { tr { th { "Release" } th { "Project" } th { "Verdict" } th .n { "Tests passed" } th .n { "Runs" } th { "Began" } th { "Compare" } } }
                     tbody {
                         @for (index, row) in rows.iter().enumerate() {
                             tr {
                                 th scope="row" { a href=(frame.links.to("runs", &[("project", &row.project), ("release", &row.release)])) { (text(&row.release)) } }
                                 td { (text(&row.project)) }
-                                td { @if row.failed == 0 { span .good { "passed" } } @else { span .bad { (row.failed) " of " (row.runs) " runs failed" } } }
+                                td { (verdict_mark(row)) }
                                 td .n { (row.passed) " of " (row.tests) }
                                 td .n { (row.runs) }
                                 td .t { (time(row.started_ms)) }
@@ -42,6 +43,29 @@ pub(crate) fn releases(frame: &Frame<'_>, rows: &[ReleaseRow], page: u32) -> Str
         }
     };
     frame.page("", "Releases", &body)
+}
+
+/// What a release is worth, in words, and how that is coloured.
+pub(crate) fn verdict(row: &ReleaseRow) -> (String, Shade) {
+    let failed = format!("{} of {} runs failed", row.failed, row.runs);
+    match row.verdict {
+        ReleaseVerdict::Passed => ("passed".to_owned(), Shade::Good),
+        ReleaseVerdict::Failed => (failed, Shade::Bad),
+        ReleaseVerdict::NotRun => ("closed without a run".to_owned(), Shade::Bad),
+        ReleaseVerdict::Open if row.failed > 0 => (format!("open, {failed}"), Shade::Bad),
+        ReleaseVerdict::Open => ("open".to_owned(), Shade::Plain),
+    }
+}
+
+fn verdict_mark(row: &ReleaseRow) -> Markup {
+    let (words, shade) = verdict(row);
+    html! {
+        @match shade {
+            Shade::Good => { span .good { (words) } }
+            Shade::Bad => { span .bad { (words) } }
+            Shade::Plain => { (words) }
+        }
+    }
 }
 
 /// The suites, the one that was run last first.

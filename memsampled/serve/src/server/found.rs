@@ -1,0 +1,30 @@
+//! What a request asks for in the index.
+
+use super::answer::Problem;
+use super::app::App;
+use super::query::{Asked, needed, quantity, test_key};
+use crate::history::{History, history};
+use crate::index::RunRow;
+
+/// The releases of a history, at most: the last ones.
+const MAX_RELEASES: usize = 2000;
+
+pub(super) fn find_run(app: &App, query: &Asked) -> Result<RunRow, Problem> {
+    let id = needed(query, "id")?;
+    app.index.run(id)?.ok_or_else(|| Problem::NotFound(format!("There is no run `{id}`.")))
+}
+
+pub(super) fn history_of(app: &App, query: &Asked) -> Result<History, Problem> {
+    let (key, quantity) = (test_key(query)?, quantity(query)?);
+    let found = history(&app.index, &key, quantity, MAX_RELEASES)?;
+    found.ok_or_else(|| {
+        let role = match key.role.as_str() {
+            "" => String::new(),
+            role => format!(" with the role `{role}`"),
+        };
+        Problem::NotFound(format!(
+            "There is no test `{}`{role} in the suite `{}` of `{}`.",
+            key.test, key.suite, key.project
+        ))
+    })
+}
