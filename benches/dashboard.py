@@ -179,6 +179,11 @@ def main():
         seconds = time.perf_counter() - began
         size = (work / "index").stat().st_size / MIB
         print(f"index made in {seconds:.1f} s, {size:.0f} MiB; peak RSS of the server {memory(server.pid, 'VmHWM'):.0f} MiB")
+        while status()["unexamined"]:
+            time.sleep(0.02)
+        seconds = time.perf_counter() - began
+        worse = json.loads(get(port, "/api/v1/worse")[1])
+        print(f"what got worse known {seconds:.1f} s after the begin: {len(worse)} notices on the first page")
         name = urllib.parse.quote("test_010_of_something")
         test = f"project=kernel&suite=nightly&test={name}"
         pages = {
@@ -190,6 +195,8 @@ def main():
             f"trend over {runs // RUNS_OF_RELEASE} releases": f"/test?{test}",
             "the same as JSON": f"/api/v1/test?{test}",
             "trend of a role": f"/test?{test}&role=sh",
+            "what got worse": "/worse",
+            "feed": "/feed.atom",
             "search": "/api/v1/search?q=042",
             "search of two letters": "/api/v1/search?q=ho",
         }

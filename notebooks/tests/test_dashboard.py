@@ -36,8 +36,9 @@ def lab(runs, tmp_path):
 class Server:
     """A server, while it is used in `with`."""
 
-    def __init__(self, lab, index, *options, environment=None):
+    def __init__(self, lab, index, *options, environment=None, program=None):
         command = [MEMSAMPLE, "serve", "--runs", lab, "--index", index, "--listen", "127.0.0.1:0", *options]
+        command = program or command
         environment = {**os.environ, **(environment or {})}
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
         line = self.process.stderr.readline()
@@ -251,6 +252,25 @@ def test_a_store_that_is_gone_is_said_and_what_was_known_is_shown(lab, tmp_path)
         server.wait(lambda status: status["index"]["problem"])
         assert len(server.json("runs")) == 3
         assert "What is shown may be old" in server.page("")
+
+
+def test_a_full_disk_below_the_index_is_said_and_made_good_when_there_is_room(runs, tmp_path):
+    disk, lab = tmp_path / "disk", tmp_path / "lab"
+    disk.mkdir()
+    memsample("push", runs[0], lab)
+    mount = f"mount -t tmpfs -o size=1m none {disk} && exec {MEMSAMPLE} serve --runs {lab} --index {disk}/index"
+    program = ["unshare", "--mount", "sh", "-c", f"{mount} --listen 127.0.0.1:0"]
+    with Server(lab, None, program=program) as server:
+        server.wait_for_runs(1)
+        of_server = ["nsenter", "--target", str(server.process.pid), "--mount", "sh", "-c"]
+        subprocess.run([*of_server, f"cat /dev/zero > {disk}/fill"], stderr=subprocess.DEVNULL, check=False)
+        memsample("push", *runs[1:], lab)
+        status = server.wait(lambda status: status["index"]["problem"])
+        assert status["runs"] == 1 and "full" in status["index"]["problem"]
+        assert "What is shown may be old" in server.page("runs")
+        subprocess.run([*of_server, f"rm {disk}/fill"], check=True)
+        status = server.wait_for_runs(3)
+        assert status["index"]["problem"] is None
 
 
 def test_tokens(lab, tmp_path):

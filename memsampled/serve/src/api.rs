@@ -25,6 +25,8 @@ pub(crate) struct Status {
     pub(crate) runs: i64,
     /// How far the index is.
     pub(crate) index: Progress,
+    /// Tests and releases of which it is not known yet whether they got worse.
+    pub(crate) unexamined: i64,
     /// How the telling of what got worse goes; `None` without a webhook.
     pub(crate) webhook: Option<Webhook>,
     /// Manifests that cannot be read.

@@ -68,7 +68,7 @@ fn make(store: &Store, manifest: &Manifest) -> Result<String, StoreError> {
         let what = format!(
             "the run has {bytes} bytes, of which a report is made up to {MAX_BYTES}: `memsample pull` it"
         );
-        return Err(StoreError::new(ErrorKind::Exists, what));
+        return Err(StoreError::new(ErrorKind::TooLarge, what));
     }
     let failed = |what: &str, error: &dyn std::fmt::Display| {
         StoreError::new(ErrorKind::Local, format!("{what}: {error}"))

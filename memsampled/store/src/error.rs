@@ -23,6 +23,8 @@ pub enum ErrorKind {
     Unfinished,
     /// A local file cannot be read or written.
     Local,
+    /// It is larger than what is done with it may be.
+    TooLarge,
 }
 
 /// An error of a store, with what was done and what helps.

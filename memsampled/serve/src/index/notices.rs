@@ -144,6 +144,21 @@ impl Index {
         })
     }
 
+    /// Returns of how many tests and releases it is not known yet whether they got worse.
+    ///
+    /// # Errors
+    ///
+    /// The index cannot be read.
+    pub fn unexamined(&self) -> Result<i64, IndexError> {
+        self.ask(|connection| {
+            connection.query_row(
+                "SELECT (SELECT count(*) FROM stale_test) + (SELECT count(*) FROM stale_release)",
+                [],
+                |row| row.get(0),
+            )
+        })
+    }
+
     /// Writes what was found out of a test, in place of what was known of it from an instant on, and returns whether
     /// that is another thing.
     ///

@@ -12,6 +12,7 @@ pub(crate) fn worse(
     project: Option<&str>,
     rows: &[Notice],
     page: u32,
+    unexamined: i64,
 ) -> String {
     let query = [("project", project.unwrap_or(""))];
     let body = html! {
@@ -19,6 +20,9 @@ pub(crate) fn worse(
             "Tests whose peak of resident sets is larger from a release on, by the rules of " code { "memsample trend" }
             ", and releases with runs that did not pass. Also as an "
             a href=(frame.links.to("feed.atom", &query)) { "Atom feed" } "."
+        }
+        @if unexamined > 0 {
+            p .note role="status" { (unexamined) " tests and releases are still to be examined." }
         }
         @if rows.is_empty() { p { "Nothing got worse." } } @else {
             div .scroll { table {

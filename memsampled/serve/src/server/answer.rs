@@ -45,6 +45,9 @@ impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         let status = match error.kind() {
             ErrorKind::NotFound => return Self::NotFound(error.to_string()),
+            ErrorKind::TooLarge => {
+                return Self::Failed(StatusCode::NOT_IMPLEMENTED, error.to_string());
+            }
             ErrorKind::Address => return Self::Wrong(error.to_string()),
             ErrorKind::Unavailable | ErrorKind::Refused | ErrorKind::Local => {
                 StatusCode::SERVICE_UNAVAILABLE

@@ -24,6 +24,7 @@ pub(super) async fn status(State(app): State<Arc<App>>) -> Response {
             store: app.store.address().to_string(),
             runs: app.index.count()?,
             index: app.refresher.progress(),
+            unexamined: app.index.unexamined()?,
             webhook: webhook(app)?,
             damaged: app
                 .index

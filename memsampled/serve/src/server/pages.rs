@@ -44,7 +44,7 @@ pub(super) async fn worse(State(app): State<Arc<App>>, query: Asked) -> Response
         let (page, offset) = page(&query)?;
         let project = wanted(&query, "project");
         let rows = app.index.notices(project.as_deref(), ROWS, offset)?;
-        Ok(pages::worse(frame, project.as_deref(), &rows, page))
+        Ok(pages::worse(frame, project.as_deref(), &rows, page, app.index.unexamined()?))
     })
     .await
 }
