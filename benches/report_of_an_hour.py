@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes a recording of an hour at 10 Hz with 300 processes, and measures `memsample report` on it.
+"""Writes a recording of an hour at 10 Hz with 300 processes, and measures `memsample report` and `memsample peaks --by role` on it.
 
 10.8 million samples, in the format of a recording that MEMSAMPLE makes for it; its tests have no results, so that the
 report computes their peaks, and a third of the processes, each of one test, lives before and after it, too. The
@@ -221,6 +221,9 @@ def main():
             f"| {hours:g} h at 10 Hz, {processes} processes, {tests} tests | {samples} | {seconds:.2f} | {cpu:.2f} | "
             f"{rss / 2**20:.0f} MiB | {size:.2f} MB | {os.getloadavg()[0]:.1f} |"
         )
+        runs = [measured([program, "peaks", str(scratch / "long"), "--by", "role"]) for _ in range(RUNS)]
+        seconds, cpu, rss = (statistics.median(column) for column in zip(*runs))
+        print(f"\npeaks by role: {seconds:.2f} s, {cpu:.2f} s of CPU, peak RSS {rss / 2**20:.0f} MiB")
         if (BROWSER / "node_modules").is_dir():
             opened = subprocess.run(["node", BROWSER / "open.mjs", report], capture_output=True, text=True, check=True)
             views = json.loads(opened.stdout)["scripts"]

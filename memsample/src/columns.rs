@@ -5,6 +5,7 @@
 //! null.
 
 use std::io;
+use std::ops::Range;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
@@ -41,8 +42,19 @@ pub(crate) fn booleans<'a>(batch: &'a RecordBatch, name: &str) -> io::Result<&'a
     column.ok_or_else(|| missing(name))
 }
 
+/// Returns the processes of a batch of `samples`, each with its rows: those of one are adjacent.
+pub(crate) fn runs(process: &[i64]) -> impl Iterator<Item = (u64, Range<usize>)> + '_ {
+    let mut begin = 0;
+    process.chunk_by(|one, next| one == next).filter_map(move |run| {
+        let rows = begin..begin + run.len();
+        begin = rows.end;
+        Some((run.first()?.unsigned_abs(), rows))
+    })
+}
+
 /// Returns a number of a column; `None` where it is null.
 #[must_use]
+#[inline]
 pub fn known(column: &PrimitiveArray<Int64Type>, row: usize) -> Option<u64> {
     column.is_valid(row).then(|| column.value(row).unsigned_abs())
 }

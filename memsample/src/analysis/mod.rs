@@ -31,6 +31,7 @@ mod reaped;
 mod recorded_images;
 mod recorded_marks;
 mod role_peaks;
+mod role_sums;
 mod sampled_image;
 mod slope;
 mod span_marks;

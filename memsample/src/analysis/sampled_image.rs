@@ -12,7 +12,7 @@ use super::composition::{Composition, Parts};
 use super::growth::Growth;
 use super::reaped::Reaped;
 use super::unseen_images::unseen_before;
-use crate::columns::{known, numbers, strings};
+use crate::columns::{known, numbers, runs, strings};
 use crate::recording::{ImageRow, Recording};
 
 /// A process image with the results of its samples and its exit record.
@@ -53,7 +53,6 @@ pub(super) struct HighWaterMark {
 }
 
 const SAMPLES: [&str; 10] = [
-    "test",
     "ts",
     "process",
     "rss_bytes",
@@ -63,6 +62,8 @@ const SAMPLES: [&str; 10] = [
     "swap_bytes",
     "hwm_bytes",
     "minflt",
+    // Last, since it is left out where no image moved.
+    "test",
 ];
 
 /// Reads `samples` and `exits` for the images of `rows`.
@@ -81,7 +82,10 @@ pub(super) fn sampled_images(
             image.unseen_before = unseen;
         }
     }
-    for batch in recording.read_table("samples", &SAMPLES) {
+    let any_moved = images.values().any(|image| image.row.moved);
+    let read = if any_moved { SAMPLES.len() } else { SAMPLES.len() - 1 };
+    let columns = SAMPLES.get(..read).unwrap_or(&SAMPLES);
+    for batch in recording.read_table("samples", columns) {
         let batch = batch?;
         let ts = numbers::<Millisecond>(&batch, "ts")?.values();
         let process = numbers::<Int64Type>(&batch, "process")?.values();
@@ -90,25 +94,19 @@ pub(super) fn sampled_images(
         let (hwm, minflt) = (optional("hwm_bytes")?, optional("minflt")?);
         // A recording of an older version lacks it.
         let test = strings(&batch, "test").ok();
-        let mut image: Option<&mut SampledImage> = None;
-        for (row, (&ts_ms, process)) in ts.iter().zip(process).enumerate() {
-            let process = process.unsigned_abs();
-            // The rows of an image are adjacent.
-            if image.as_ref().is_none_or(|image| image.row.process != process) {
-                image = images.get_mut(&process);
-            }
-            let Some(image) = image.as_mut().filter(|image| image.row.process == process) else {
-                continue;
-            };
-            if let (true, Some(test)) = (image.row.moved, test)
-                && image.row.test.as_deref() == test.is_valid(row).then(|| test.value(row))
-            {
-                image.note_member(ts_ms, parts.rss_bytes(row));
-            }
-            image.observe(ts_ms, parts.rss_bytes(row), |ts| parts.at(row, ts));
-            // The recording repeats the last reading; faults are not null only where both were read.
-            if let Some(bytes) = known(hwm, row).filter(|_| minflt.is_valid(row)) {
-                image.note_hwm(ts_ms, bytes);
+        for (process, rows) in runs(process) {
+            let Some(image) = images.get_mut(&process) else { continue };
+            for (row, &ts_ms) in rows.clone().zip(ts.get(rows).unwrap_or_default()) {
+                if let (true, Some(test)) = (image.row.moved, test)
+                    && image.row.test.as_deref() == test.is_valid(row).then(|| test.value(row))
+                {
+                    image.note_member(ts_ms, parts.rss_bytes(row));
+                }
+                image.observe(ts_ms, parts.rss_bytes(row), |ts| parts.at(row, ts));
+                // The recording repeats the last reading; faults are not null only where both were read.
+                if let Some(bytes) = known(hwm, row).filter(|_| minflt.is_valid(row)) {
+                    image.note_hwm(ts_ms, bytes);
+                }
             }
         }
     }

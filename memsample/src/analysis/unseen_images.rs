@@ -55,10 +55,11 @@ fn gaps(mut images: Vec<ImagePlace>, launchers: &HashSet<i32>) -> Vec<(u64, u64)
     for ImagePlace { exec, process, ppid } in images {
         // The program that a launcher starts is the second exec of its child.
         let expected = match before {
-            Some(before) => before + 1,
+            // A damaged recording may have any number.
+            Some(before) => i32::saturating_add(before, 1),
             None => 1 + i32::from(launchers.contains(&ppid)),
         };
-        if let Ok(unseen @ 1..) = u64::try_from(exec - expected) {
+        if let Ok(unseen @ 1..) = u64::try_from(exec.saturating_sub(expected)) {
             gaps.push((process, unseen));
         }
         before = Some(exec);
@@ -102,5 +103,8 @@ mod tests {
             |exec| gaps(vec![ImagePlace { exec, process: 7, ppid: 2 }], &HashSet::from([2]));
         assert_eq!(launched(2), []);
         assert_eq!(launched(3), [(7, 1)]);
+        // Numbers of a damaged recording.
+        assert_eq!(of(&[i32::MIN, 0]), [(1, i32::MAX.unsigned_abs().into())]);
+        assert_eq!(of(&[i32::MAX, i32::MAX]).len(), 1);
     }
 }
