@@ -336,6 +336,7 @@ def test_slow_every_page_in_a_browser(server, tmp_path):
         "hosts",
         "worse",
         "live",
+        "fleet",
         "search?q=holds",
         "compare?" + query({"project": "default", "base": "1.0", "head": "1.1"}),
         "runs?release=none",

@@ -316,6 +316,38 @@ def test_slow_a_session_is_seen_while_it_goes_on_in_a_browser(runs, daemon, tmp_
     memsample("stop", second, "--socket", daemon)
 
 
+def test_the_fleet_is_shown_as_it_says_of_itself(runs, tmp_path):
+    lab, board = tmp_path / "lab", tmp_path / "board.json"
+    memsample("push", runs[0], lab)
+    worker = {
+        "worker": "a<b", "state": "busy", "labels": ["x86_64", "image=1"], "memsample_version": "0.1.0",
+        "free_bytes": 1 << 30, "run_id": "r-1", "seen_s": 1.5, "note": None, "of_a_later_version": 1,
+    }  # fmt: skip
+    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    fleet = {
+        "format": 1, "at": now, "workers": [worker],
+        "queues": [{"labels": ["arm"], "waiting": 3, "running": 0, "workers": 0}],
+        "running": [{"run_id": "r-1", "suite": "nightly", "worker": "a<b", "attempt": 1, "tests": 9, "tests_ended": 4,
+                     "duration_s": 61.0}],
+        "jobs": [{"job_id": "j-1", "suite": "nightly", "labels": [], "state": "1 running", "age_s": 62.0}],
+    }  # fmt: skip
+    with Server(lab, tmp_path / "index") as server:
+        assert "memsample-fleet board" in server.page("fleet") and server.json("fleet") == {"fleet": None}
+    with Server(lab, tmp_path / "index", "--fleet", board) as server:
+        assert "cannot be read" in server.page("fleet", status=503)
+        board.write_text(json.dumps(fleet))
+        page = server.page("fleet")
+        for text in ["a&lt;b", "x86_64 image=1", "4 of 9", "none", "1 running"]:
+            assert text in page, text
+        assert "not what is now" not in page
+        assert server.json("fleet")["fleet"]["queues"] == fleet["queues"]
+        board.write_text(json.dumps({**fleet, "at": "2020-01-01T00:00:00Z"}))
+        assert "not what is now" in server.page("fleet")
+        for wrong in ["", "{", "[]", json.dumps({**fleet, "format": 2}), json.dumps({"format": 1})]:
+            board.write_text(wrong)
+            assert server.json("fleet", status=503)["error"]
+
+
 def test_a_daemon_that_is_not_there_is_said(runs, tmp_path):
     lab = tmp_path / "lab"
     memsample("push", runs[0], lab)

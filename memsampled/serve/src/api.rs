@@ -3,6 +3,7 @@
 use memsample_client::wire::Session;
 use serde::Serialize;
 
+use crate::fleet::Fleet;
 use crate::index::{RunRow, TestOfRun};
 use crate::refresh::Progress;
 use crate::webhook::Sending;
@@ -40,6 +41,13 @@ pub(crate) struct Webhook {
     pub(crate) waiting: i64,
     #[serde(flatten)]
     pub(crate) sending: Sending,
+}
+
+/// What the fleet does.
+#[derive(Serialize)]
+pub(crate) struct OfFleet {
+    /// `None` where none is known.
+    pub(crate) fleet: Option<Fleet>,
 }
 
 /// What goes on.

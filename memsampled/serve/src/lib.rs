@@ -9,6 +9,7 @@
 //! - [`index`]: all runs of a store in one file, which is made anew when it is lost.
 //! - [`history`]: a test over releases, with the change points of `memsample trend`.
 //! - [`refresh`]: keeps the index up to date, and finds out what got worse.
+//! - `fleet`: what a fleet says of itself.
 //! - [`webhook`]: tells other programs what got worse.
 //! - [`mod@server`]: who may ask, and what is answered.
 //!
@@ -20,6 +21,7 @@ mod api;
 mod badge;
 pub mod compared;
 mod feed;
+mod fleet;
 pub mod guard;
 pub mod history;
 pub mod index;

@@ -59,6 +59,10 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "SOCKET")]
     daemon: Option<PathBuf>,
 
+    /// File that `memsample-fleet board` keeps, from which workers, queues and what runs are shown
+    #[arg(long, value_name = "FILE")]
+    fleet: Option<PathBuf>,
+
     /// File of the index [default: below $XDG_CACHE_HOME/memsample, by the name of the store]
     #[arg(long, value_name = "FILE")]
     index: Option<PathBuf>,
@@ -97,6 +101,7 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
         public_url: args.public_url.clone(),
         webhook,
         daemon: args.daemon.clone(),
+        fleet: args.fleet.clone(),
     };
     let listening = |address: SocketAddr, prefix: &str| {
         tell(format!("serving `{}` on http://{address}{prefix}/", args.runs));

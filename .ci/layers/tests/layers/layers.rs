@@ -104,7 +104,7 @@ pub(crate) const PACKAGES: [(&str, &[&str]); 18] = [
     (
         "memsampled/serve/src/lib.rs",
         &[
-            "badge guard index link",
+            "badge fleet guard index link",
             "history reports",
             "notices",
             "refresh webhook",

@@ -17,13 +17,14 @@ pub(crate) struct Frame<'a> {
 }
 
 /// The pages that each page leads to.
-const SECTIONS: [(&str, &str); 6] = [
+const SECTIONS: [(&str, &str); 7] = [
     ("", "Releases"),
     ("worse", "Worse"),
     ("suites", "Suites"),
     ("runs", "Runs"),
     ("hosts", "Machines"),
     ("live", "Live"),
+    ("fleet", "Fleet"),
 ];
 
 impl Frame<'_> {
@@ -42,6 +43,7 @@ impl Frame<'_> {
                     link rel="alternate" type="application/atom+xml" title="What got worse" href=(self.links.to("feed.atom", &[]));
                     script defer src=(self.links.to("script.js", &[("v", env!("CARGO_PKG_VERSION"))])) {}
                     @if section == "live" { noscript { meta http-equiv="refresh" content="5"; } }
+                    @if section == "fleet" { meta http-equiv="refresh" content="10"; }
                 }
                 body {
                     header {

@@ -2,6 +2,7 @@
 
 mod chart;
 mod compare;
+mod fleet;
 mod frame;
 mod lists;
 mod live;
@@ -11,6 +12,7 @@ mod test;
 mod worse;
 
 pub(crate) use compare::compare;
+pub(crate) use fleet::fleet;
 pub(crate) use frame::{Frame, problem};
 pub(crate) use lists::{hosts, releases, runs, suite, suites, verdict};
 pub(crate) use live::live;

@@ -33,6 +33,8 @@ pub struct ServeOptions {
     pub webhook: Option<Webhook>,
     /// The socket of the daemon whose sessions are shown while they go on.
     pub daemon: Option<PathBuf>,
+    /// The file that says what the fleet does.
+    pub fleet: Option<PathBuf>,
 }
 
 /// What all requests share.
@@ -50,6 +52,8 @@ pub(super) struct App {
     pub(super) sending: Option<Arc<Mutex<Sending>>>,
     /// Asks the daemon; `None` without one.
     pub(super) daemon: Option<reqwest::Client>,
+    /// The file that says what the fleet does; `None` without one.
+    pub(super) fleet: Option<PathBuf>,
     /// Whether the server ends: what would go on for ever ends with it.
     pub(super) is_ending: watch::Receiver<bool>,
 }

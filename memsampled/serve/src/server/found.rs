@@ -1,13 +1,22 @@
 //! What a request asks for in the index.
 
+use axum::http::StatusCode;
+
 use super::answer::Problem;
 use super::app::App;
 use super::query::{Asked, needed, quantity, test_key};
+use crate::fleet::Fleet;
 use crate::history::{History, history};
 use crate::index::RunRow;
 
 /// The releases of a history, at most: the last ones.
 const MAX_RELEASES: usize = 2000;
+
+/// Returns what the fleet does; `None` where none is known.
+pub(super) fn fleet(app: &App) -> Result<Option<Fleet>, Problem> {
+    let read = app.fleet.as_deref().map(Fleet::read).transpose();
+    read.map_err(|what| Problem::Failed(StatusCode::SERVICE_UNAVAILABLE, what))
+}
 
 pub(super) fn find_run(app: &App, query: &Asked) -> Result<RunRow, Problem> {
     let id = needed(query, "id")?;

@@ -7,7 +7,7 @@ use axum::response::Response;
 
 use super::answer::{Work, json_of};
 use super::app::App;
-use super::found::{find_run, history_of};
+use super::found::{self, find_run, history_of};
 use super::live::sessions;
 use super::query::{Asked, filter, needed, page, search_text, wanted};
 use crate::api;
@@ -96,6 +96,10 @@ pub(super) async fn worse(State(app): State<Arc<App>>, query: Asked) -> Response
         Ok(app.index.notices(wanted(&query, "project").as_deref(), ROWS, page(&query)?.1)?)
     })
     .await
+}
+
+pub(super) async fn fleet(State(app): State<Arc<App>>) -> Response {
+    json_of(app, Work::Index, |app| Ok(api::OfFleet { fleet: found::fleet(app)? })).await
 }
 
 pub(super) async fn live(State(app): State<Arc<App>>) -> Response {

@@ -72,6 +72,7 @@ pub fn serve(
         large: Semaphore::new(LARGE_AT_ONCE),
         sending,
         daemon: options.daemon.map(|socket| live::client(&socket)).transpose()?,
+        fleet: options.fleet,
         is_ending: is_ending.clone(),
     });
     let router = router(&app);
@@ -112,6 +113,7 @@ fn router(app: &Arc<App>) -> Router {
         .route("/compare", get(pages::compare))
         .route("/live", get(pages::live))
         .route("/live/events", get(live::events))
+        .route("/fleet", get(pages::fleet))
         .route("/style.css", get(pages::style))
         .route("/script.js", get(pages::script))
         .route("/feed.atom", get(outward::feed))
@@ -127,7 +129,8 @@ fn router(app: &Arc<App>) -> Router {
         .route("/api/v1/worse", get(json::worse))
         .route("/api/v1/search", get(json::search))
         .route("/api/v1/compare", get(json::compare))
-        .route("/api/v1/live", get(json::live));
+        .route("/api/v1/live", get(json::live))
+        .route("/api/v1/fleet", get(json::fleet));
     let prefix = app.links.prefix().to_owned();
     // A proxy may take the prefix away or leave it.
     let router = match prefix.as_str() {
@@ -202,6 +205,7 @@ async fn answered(app: &App, request: Request, next: Next) -> Response {
             "/style.css",
             "/script.js",
             "/live",
+            "/fleet",
             "/events",
             ".yaml",
         ]

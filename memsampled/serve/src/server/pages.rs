@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::answer::{Problem, Work, page_of};
 use super::app::App;
-use super::found::{find_run, history_of};
+use super::found::{self, find_run, history_of};
 use super::live::sessions;
 use super::query::{Asked, filter, needed, page, search_text, test_key, wanted};
 use crate::compared::compared;
@@ -47,6 +47,11 @@ pub(super) async fn worse(State(app): State<Arc<App>>, query: Asked) -> Response
         Ok(pages::worse(frame, project.as_deref(), &rows, page, app.index.unexamined()?))
     })
     .await
+}
+
+pub(super) async fn fleet(State(app): State<Arc<App>>) -> Response {
+    page_of(app, Work::Index, |app, frame| Ok(pages::fleet(frame, found::fleet(app)?.as_ref())))
+        .await
 }
 
 pub(super) async fn live(State(app): State<Arc<App>>, query: Asked) -> Response {
