@@ -299,7 +299,7 @@ fn a_test_above_its_budget_does_not_pass() {
         budget(Quantity::AnonPeak, 1000, Action::Fail),
     ];
     // Of a policy, for one of them.
-    options.policy = vec![PolicyBudget {
+    options.policy.budgets = vec![PolicyBudget {
         tests: Some(regex::Regex::new("^policy$").unwrap()),
         budget: budget(Quantity::RssPeak, 32, Action::Fail),
     }];

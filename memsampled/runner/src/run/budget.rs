@@ -155,6 +155,7 @@ fn failure(results: &[BudgetResult]) -> Option<String> {
 pub(super) fn budgets_of(test: &Test, options: &RunOptions) -> Vec<Budget> {
     let of_policy = options
         .policy
+        .budgets
         .iter()
         .filter(|policy| policy.tests.as_ref().is_none_or(|tests| tests.is_match(&test.name)));
     test.budgets.iter().chain(of_policy.map(|policy| &policy.budget)).cloned().collect()

@@ -4,12 +4,14 @@ use std::collections::{BTreeMap, HashMap};
 
 use memsample::Recording;
 use memsample_leaks::{Judged, RoleJudgement, Verdict, judge_roles};
+use regex::Regex;
 
 use super::layout::Layout;
 use super::measure::mark_of;
+use super::options::RunOptions;
 use super::progress::EndedAttempt;
 use crate::results::{Attempt, LeakResult, Outcome, TestResult, wording};
-use crate::suite::{Action, LeakRule, Suite};
+use crate::suite::{Action, LeakRule, Suite, Test};
 
 /// Roles of one attempt that are kept, at most; worst first.
 const MAX_ROLES: usize = 50;
@@ -73,17 +75,26 @@ fn unknown(rule: &LeakRule, leaks: &[LeakResult]) -> Option<String> {
     Some(format!("whether it leaks is not known: {}", whole.reason))
 }
 
+/// Returns the rule by which a test is judged: that of its suite, or else the first one of the policy that holds for it.
+pub(super) fn leak_rule_of<'a>(test: &'a Test, options: &'a RunOptions) -> Option<&'a LeakRule> {
+    let holds =
+        |tests: &Option<Regex>| tests.as_ref().is_none_or(|tests| tests.is_match(&test.name));
+    let of_policy = || options.policy.leaks.iter().find(|leak| holds(&leak.tests));
+    test.leak.as_ref().or_else(|| of_policy().map(|leak| &leak.rule))
+}
+
 /// Judges the attempts that were not judged when they ended, since they had no recording of their own. Returns what went
 /// wrong, a sentence each.
 pub(super) fn judge_rest(
     layout: &Layout<'_>,
     suite: &Suite,
+    options: &RunOptions,
     ended: &mut [EndedAttempt],
 ) -> Vec<String> {
     let rules: HashMap<&str, &LeakRule> = suite
         .tests
         .iter()
-        .filter_map(|test| Some((test.name.as_str(), test.leak.as_ref()?)))
+        .filter_map(|test| Some((test.name.as_str(), leak_rule_of(test, options)?)))
         .collect();
     let mut by_recording: BTreeMap<u32, Vec<&mut TestResult>> = BTreeMap::new();
     for EndedAttempt { recording, result } in ended {

@@ -8,7 +8,7 @@ use memsample::{RecorderOptions, SamplerOptions};
 
 use crate::plan::Selection;
 use crate::sandbox::{Keep, LXC_PATH};
-use crate::suite::{PolicyBudget, Sandbox, Test};
+use crate::suite::{Policy, Sandbox, Test};
 
 /// How a suite is run.
 #[derive(Clone)]
@@ -44,8 +44,8 @@ pub struct RunOptions {
     pub recorder: RecorderOptions,
     /// How processes are read; what the recorder's options say of that does not count.
     pub sampler: SamplerOptions,
-    /// Budgets beside those of the suite.
-    pub policy: Vec<PolicyBudget>,
+    /// Budgets and rules about leaks beside those of the suite.
+    pub policy: Policy,
     /// The largest sum of resident sets of each test in an earlier run, by name, in bytes.
     pub predicted_bytes: BTreeMap<String, u64>,
     /// Bytes that are kept of each stream of a test.
@@ -90,7 +90,7 @@ impl RunOptions {
             degrade: false,
             recorder: RecorderOptions::new(),
             sampler: SamplerOptions::default(),
-            policy: Vec::new(),
+            policy: Policy::default(),
             predicted_bytes: BTreeMap::new(),
             output_limit_bytes: Self::OUTPUT_LIMIT_BYTES,
             processes_max: Some(Self::PROCESSES_MAX),

@@ -22,7 +22,7 @@ pub(crate) use document::meant;
 
 pub use budget::{Action, Budget, LeakRule, Quantity};
 pub use memsample_input::Problem;
-pub use policy::{Policy, PolicyBudget};
+pub use policy::{Policy, PolicyBudget, PolicyLeak};
 pub use sandbox::Sandbox;
 pub use suite_file::SuiteError;
 pub use test::{Program, Step, Suite, Test};

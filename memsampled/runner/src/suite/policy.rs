@@ -5,7 +5,7 @@ use std::path::Path;
 use memsample_input::{Problems, Source};
 use regex::Regex;
 
-use super::budget::Budget;
+use super::budget::{Budget, LeakRule};
 use super::document::{Fields, Node};
 use super::rules;
 use super::settings;
@@ -20,15 +20,25 @@ pub struct PolicyBudget {
     pub budget: Budget,
 }
 
-/// Budgets in a file of their own, for several suites: a TOML file of
-/// `[[budget]]` tables, each with the keys of a budget and with `test`, a glob, or `test_regex`.
-///
-/// `*` in the glob matches any characters, `?` one; without either key the budget holds for
-/// every test.
+/// A rule about leaks, and the tests that are judged by it.
 #[derive(Clone, Debug)]
+pub struct PolicyLeak {
+    /// Which tests; `None`: all.
+    pub tests: Option<Regex>,
+    /// How they are judged.
+    pub rule: LeakRule,
+}
+
+/// Budgets and rules about leaks in a file of their own, for several suites: a TOML file of `[[budget]]` and `[[leak]]`
+/// tables, each with the keys of a budget or of `leak`, and with `test`, a glob, or `test_regex`.
+///
+/// `*` in the glob matches any characters, `?` one; without either key a table holds for every test.
+#[derive(Clone, Debug, Default)]
 pub struct Policy {
     /// The budgets, in the order of the file.
     pub budgets: Vec<PolicyBudget>,
+    /// The rules about leaks, in the order of the file.
+    pub leaks: Vec<PolicyLeak>,
 }
 
 impl Policy {
@@ -50,39 +60,55 @@ impl Policy {
         let source = SUITE_FILE.decode(path, bytes)?;
         let root = Node::of_toml(&source)?;
         let problems = Problems::default();
-        let budgets = read(&source, &problems, &root);
-        Ok(problems.or(Self { budgets })?)
+        let policy = read(&source, &problems, &root);
+        Ok(problems.or(policy)?)
     }
 }
 
-fn read(source: &Source, problems: &Problems, root: &Node) -> Vec<PolicyBudget> {
-    let Some(fields) = Fields::of(source, problems, root, "the policy".to_owned(), &["budget"])
+fn read(source: &Source, problems: &Problems, root: &Node) -> Policy {
+    let mut policy = Policy::default();
+    let Some(fields) =
+        Fields::of(source, problems, root, "the policy".to_owned(), &["budget", "leak"])
     else {
-        return Vec::new();
+        return policy;
     };
-    let tables = fields.tables("budget");
-    if tables.is_empty() {
+    if fields.tables("budget").is_empty() && fields.tables("leak").is_empty() {
         fields.problem_of_table(
-            "has no budget",
+            "has no budget and no leak",
             Some("write [[budget]], and under it rss_peak = \"…\""),
         );
     }
+    each(&fields, "budget", &settings::BUDGET_KEYS, |table, tests| {
+        let bounds = settings::budgets(table).into_iter();
+        policy.budgets.extend(bounds.map(|budget| PolicyBudget { tests: tests.clone(), budget }));
+    });
+    each(&fields, "leak", &settings::LEAK_KEYS, |table, tests| {
+        policy.leaks.push(PolicyLeak { tests, rule: settings::leak_rule(table) });
+    });
+    policy
+}
+
+/// Reads each table of a kind, with the tests for which it holds.
+fn each(
+    fields: &Fields<'_>,
+    kind: &str,
+    keys: &[&'static str],
+    mut read: impl FnMut(&Fields<'_>, Option<Regex>),
+) {
+    let tables = fields.tables(kind);
     if tables.len() > rules::TESTS_MAX {
-        let wrong = format!("has {} budgets, more than {}", tables.len(), rules::TESTS_MAX);
+        let wrong = format!("has {} tables `{kind}`, more than {}", tables.len(), rules::TESTS_MAX);
         fields.problem_of_table(&wrong, None);
-        return Vec::new();
+        return;
     }
     let allowed: Vec<&str> =
-        ["test", "test_regex"].into_iter().chain(settings::BUDGET_KEYS).collect();
-    let mut budgets = Vec::new();
+        ["test", "test_regex"].into_iter().chain(keys.iter().copied()).collect();
     for (index, node) in tables.iter().enumerate() {
-        let what = format!("the budget with number {}", index + 1);
-        let Some(table) = fields.table(node, what, &allowed) else { continue };
-        let tests = tests(&table);
-        let bounds = settings::budgets(&table).into_iter();
-        budgets.extend(bounds.map(|budget| PolicyBudget { tests: tests.clone(), budget }));
+        let what = format!("the {kind} with number {}", index + 1);
+        if let Some(table) = fields.table(node, what, &allowed) {
+            read(&table, tests(&table));
+        }
     }
-    budgets
 }
 
 fn tests(table: &Fields<'_>) -> Option<Regex> {

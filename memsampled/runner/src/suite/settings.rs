@@ -31,7 +31,7 @@ pub(super) const KEYS: [&str; 16] = [
     "retries",
 ];
 
-const LEAK_KEYS: [&str; 2] = ["role", "action"];
+pub(super) const LEAK_KEYS: [&str; 2] = ["role", "action"];
 const STEP_KEYS: [&str; 3] = ["command", "shell", "timeout"];
 
 /// The quantities that a budget bounds, by their keys.
@@ -272,7 +272,12 @@ pub(super) fn budgets(fields: &Fields<'_>) -> Vec<Budget> {
 fn leak(fields: &Fields<'_>) -> Option<LeakRule> {
     let node = fields.node("leak")?;
     let table = fields.table(node, format!("`leak` of {}", fields.what()), &LEAK_KEYS)?;
-    Some(LeakRule { role: table.text("role").map(str::to_owned), action: action(&table) })
+    Some(leak_rule(&table))
+}
+
+/// Reads the keys of a table about leaks.
+pub(super) fn leak_rule(table: &Fields<'_>) -> LeakRule {
+    LeakRule { role: table.text("role").map(str::to_owned), action: action(table) }
 }
 
 fn action(fields: &Fields<'_>) -> Action {

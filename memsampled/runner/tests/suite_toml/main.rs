@@ -385,6 +385,13 @@ pss_peak = "1GiB"
 
 [[budget]]
 left_over = "0B"
+
+[[leak]]
+test = "soak*"
+role = "server"
+action = "warn"
+
+[[leak]]
 "#;
     let policy = Policy::from_toml(text.as_bytes(), Path::new("p.toml")).unwrap();
     let holds = |name: &str| -> Vec<Quantity> {
@@ -396,8 +403,16 @@ left_over = "0B"
     assert_eq!(holds("xnet/a"), [Quantity::LeftOver]);
     assert_eq!(holds("b"), [Quantity::PssPeak, Quantity::LeftOver]);
     assert_eq!(policy.budgets[0].budget.action, Action::Warn);
+    let leaks = &policy.leaks;
+    assert!(leaks[0].tests.as_ref().unwrap().is_match("soak 1") && leaks[1].tests.is_none());
+    assert_eq!(
+        (leaks[0].rule.role.as_deref(), leaks[0].rule.action),
+        (Some("server"), Action::Warn)
+    );
+    assert_eq!(leaks[1].rule.action, Action::Fail);
     for (text, said) in [
-        ("", "the policy has no budget"),
+        ("", "the policy has no budget and no leak"),
+        ("[[leak]]\nrss_peak = '1B'", "the leak with number 1"),
         ("[[budget]]\ntest = 'x'", "the budget with number 1 bounds nothing"),
         ("[[budget]]\ntest = 'x'\ntest_regex = 'x'\nrss_peak = '1B'", "stands beside `test`"),
         (
@@ -426,7 +441,8 @@ fn the_documentation_is_a_suite_and_a_policy() {
     let leak = parse(leak).unwrap_or_else(|error| panic!("{error}"));
     assert!(leak.tests[0].leak.is_some());
     let policy = Policy::from_toml(policy.as_bytes(), Path::new("p.toml"));
-    assert_eq!(policy.unwrap_or_else(|error| panic!("{error}")).budgets.len(), 2);
+    let policy = policy.unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!((policy.budgets.len(), policy.leaks.len()), (2, 1));
     // Every key of the schema is explained.
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/suite.schema.json");
     let schema: serde_json::Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();

@@ -166,7 +166,7 @@ fn options(args: &RunArgs, suite: &Suite, launcher: PathBuf) -> anyhow::Result<R
     let config = Config::read(args.config.config.as_deref())?.redact(&args.config.redact);
     options.sampler = config.describe_recorded(SamplerOptions::default(), None);
     if let Some(path) = &args.policy {
-        options.policy = Policy::load(path)?.budgets;
+        options.policy = Policy::load(path)?;
     }
     options.predicted_bytes = match &args.peaks {
         Some(path) => peaks(path)?,

@@ -17,7 +17,7 @@ use crate::run::attempt::{AttemptMessage, RunningAttempt, spec_of_test};
 use crate::run::budget::{budgets_of, hold_to_budgets, need_recording};
 use crate::run::event::Event;
 use crate::run::id::next_id;
-use crate::run::leak::{hold_to_leak, program_span};
+use crate::run::leak::{hold_to_leak, leak_rule_of, program_span};
 use crate::run::own_recording::Used;
 use crate::run::progress::EndedAttempt;
 use crate::run::verdict::judge;
@@ -102,7 +102,7 @@ impl Dispatcher<'_> {
                 let planned = active.item.and_then(|item| self.plan.item(item));
                 if let Some(planned) = planned.filter(|_| is_first)
                     && (need_recording(&budgets_of(planned.test, self.options))
-                        || planned.test.leak.is_some())
+                        || leak_rule_of(planned.test, self.options).is_some())
                 {
                     active.record_alone(&self.sampler, self.options, init);
                 }
@@ -218,7 +218,8 @@ impl Dispatcher<'_> {
             leaks: Vec::new(),
             memory_limit_bytes: spec.memory_limit_bytes,
         };
-        let leaks_of = test.leak.as_ref().and_then(|_| program_span(&result));
+        let leak_rule = leak_rule_of(test, self.options);
+        let leaks_of = leak_rule.and_then(|_| program_span(&result));
         let used = active.own_recording.and_then(|own| match own.finish(leaks_of) {
             Ok(used) => Some(used),
             // What is abandoned is not judged.
@@ -237,7 +238,7 @@ impl Dispatcher<'_> {
         if let Some(used) = used {
             hold_to_budgets(&budgets, &used, &mut result);
         }
-        if let Some((rule, leaks)) = test.leak.as_ref().zip(leaks) {
+        if let Some((rule, leaks)) = leak_rule.zip(leaks) {
             hold_to_leak(rule, &leaks, &mut result);
         }
         self.finished(item, index, result);

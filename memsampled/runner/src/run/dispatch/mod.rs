@@ -168,7 +168,7 @@ impl<'a> Dispatcher<'a> {
             hold_to_budgets(&budgets, &used, result);
         }
         // Behind the budgets, which may take a verdict back, as for an attempt with a recording of its own.
-        let of_leaks = judge_rest(&self.layout, self.suite, &mut ended);
+        let of_leaks = judge_rest(&self.layout, self.suite, self.options, &mut ended);
         for note in notes.into_iter().chain(of_leaks) {
             (self.events)(Event::Note(note));
         }
