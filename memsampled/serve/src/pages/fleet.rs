@@ -121,6 +121,10 @@ fn labels(labels: &[String]) -> String {
     if labels.is_empty() { "any".to_owned() } else { text(&labels.join(" ")) }
 }
 
+/// A length of time, to the second.
 fn seconds(seconds: f64) -> String {
-    Duration::try_from_secs_f64(seconds.max(0.0)).map_or_else(|_| "-".to_owned(), duration)
+    match seconds.max(0.0).round() {
+        short if short < 100.0 => format!("{short:.0} s"),
+        long => Duration::try_from_secs_f64(long).map_or_else(|_| "-".to_owned(), duration),
+    }
 }
