@@ -83,6 +83,15 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def brief(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A closed recording at so long an interval that most of its processes were never sampled."""
+    out = tmp_path_factory.mktemp("brief")
+    script = "for i in 1 2 3 4 5 6; do /bin/true; done; sleep 1; head -c 30m /dev/zero | tail -c 30m | wc -c"
+    memsample("record", "--interval", "500ms", "--out", out, "--name", "brief", "--", "sh", "-c", script)
+    return out / "brief"
+
+
+@pytest.fixture(scope="session")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The results of a suite of which one test fails twice, and another is run twice."""
     directory = tmp_path_factory.mktemp("runs")

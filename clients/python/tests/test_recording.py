@@ -10,6 +10,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 
 import memsample
@@ -21,7 +22,7 @@ COMPARED = [
 ]  # fmt: skip
 
 
-@pytest.fixture(scope="session", params=["recorded", "ran", "imported"])
+@pytest.fixture(scope="session", params=["recorded", "ran", "imported", "brief"])
 def recording(request: pytest.FixtureRequest) -> memsample.Recording:
     path: Path = request.getfixturevalue(request.param)
     return memsample.open(path)
@@ -53,6 +54,42 @@ def test_what_was_only_marked_is_named_without_numbers(copied: Path) -> None:
     test = memsample.open(copied).tests()[-1]
     assert (test.name, test.lower_bytes) == ("marked", None)
     assert "peaks('test')" in str(test.note)
+
+
+def test_roles_that_were_never_sampled_are_those_of_the_program(brief: Path) -> None:
+    recording = memsample.open(brief)
+    theirs = {peak.name: peak for peak in recording.peaks("role", top=1_000_000)}
+    never_sampled = [peak for peak in recording.roles() if peak.processes == 0]
+    assert any(peak.name == "true" for peak in never_sampled)
+    for peak in never_sampled:
+        their = theirs[peak.name]
+        assert (peak.lower_bytes, peak.lower_source) == (their.lower_bytes, their.lower_source)
+        assert peak.lower_source == "exit_record"
+        assert (peak.sampled_at, peak.rss_bytes, their.rss_bytes) == (None, None, None)
+
+
+def test_what_was_never_measured_is_not_zero(copied: Path) -> None:
+    """Of one role nothing is known; of another only that a process of it had no memory when it ended."""
+    path = copied / "processes.parquet"
+    table = pq.read_table(path)
+    first = table.slice(0, 1).to_pylist()[0]
+    of_samples = ("first_ts", "rss_max_bytes", "rss_max_ts", "rss_mean_bytes", "hwm_max_bytes")
+    unseen = first | {"samples": 0} | dict.fromkeys(of_samples)
+    more = [
+        unseen | {"process": 1_000_001, "role": "unseen", "test": "unseen", "exit_hwm_bytes": None},
+        unseen | {"process": 1_000_002, "role": "empty", "exit_hwm_bytes": 0},
+    ]
+    schema = pa.schema([field.with_nullable(True) for field in table.schema])
+    pq.write_table(pa.concat_tables([table.cast(schema), pa.Table.from_pylist(more, schema)]), path)
+    recording = memsample.open(copied)
+    *known, empty, unknown = recording.roles()
+    assert all(peak.lower_bytes for peak in known)
+    assert (empty.name, empty.lower_bytes, empty.lower_source, empty.note) == ("empty", 0, "exit_record", None)
+    for peak in (unknown, {test.name: test for test in recording.tests()}["unseen"]):
+        assert (peak.name, peak.lower_bytes, peak.lower_source) == ("unseen", None, None)
+        assert (peak.images, peak.processes, peak.sampled_at, peak.rss_bytes) == (1, 0, None, None)
+        assert peak.note is not None
+        assert "never measured" in peak.note
 
 
 @pytest.mark.parametrize("by", ["machine", "role", "comm", "process"])

@@ -25,6 +25,8 @@ _BOUNDS = (
     ("rss_max_bytes", "sampled"), ("hwm_max_bytes", "high_water_mark"), ("exit_hwm_bytes", "exit_record")
 )  # fmt: skip
 
+_NEVER_MEASURED = "never measured: no process of it lived at a tick, and the kernel did not tell its exits"
+
 
 @dataclass(frozen=True)
 class LargestSum:
@@ -43,7 +45,7 @@ class LargestSum:
 
     None where nothing is known of its processes; `note` says why."""
     lower_source: str | None
-    """`sampled` for a sum of samples; of a single process also `high_water_mark` or `exit_record`."""
+    """`sampled` for a sum of samples; of a single process also `high_water_mark` or `exit_record`. None as before."""
     images: int
     """Process images in the whole recording."""
     processes: int
@@ -132,7 +134,8 @@ def largest_sums(recording: str, samples: ds.Dataset, images: list[dict[str, Any
     if unknown:
         raise DamagedError(f"`samples` has the {by} {unknown[0]!r}, and no row of `processes` has")
     found = [_largest(recording, name, rows, sampled.get(name)) for name, rows in groups.items()]
-    return sorted(found, key=lambda peak: (-(peak.lower_bytes or 0), peak.name))
+    # What is not known comes last, after a known zero.
+    return sorted(found, key=lambda peak: (peak.lower_bytes is None, -(peak.lower_bytes or 0), peak.name))
 
 
 def of_marks_alone(recording: str, name: str) -> LargestSum:
@@ -142,14 +145,17 @@ def of_marks_alone(recording: str, name: str) -> LargestSum:
 
 
 def _largest(recording: str, name: str, images: list[dict[str, Any]], sampled: dict[str, Any] | None) -> LargestSum:
-    lower, source = 0, "sampled"
+    lower: int | None = None
+    source: str | None = None
     for image in images:
         known = [(image[column], word) for column, word in _BOUNDS if image[column] is not None]
+        if not known:
+            continue
         # `max` returns the first of equal ones.
-        bytes_, word = max(reversed(known), key=lambda bound: bound[0], default=(0, "sampled"))
-        if bytes_ > lower:
+        bytes_, word = max(reversed(known), key=lambda bound: bound[0])
+        if lower is None or bytes_ > lower:
             lower, source = bytes_, word
-    if sampled is not None and sampled["rss_bytes"] >= lower:
+    if sampled is not None and (lower is None or sampled["rss_bytes"] >= lower):
         lower, source = sampled["rss_bytes"], "sampled"
     row = sampled or {}
     return LargestSum(
@@ -161,4 +167,5 @@ def _largest(recording: str, name: str, images: list[dict[str, Any]], sampled: d
         processes=row.get("processes", 0),
         sampled_at=row.get("ts"),
         **{part: row.get(part) for part in _PARTS},
+        note=_NEVER_MEASURED if lower is None else None,
     )
