@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from dataclasses import fields
 from datetime import datetime
 from pathlib import Path
@@ -107,18 +108,73 @@ def test_sums_are_those_of_duckdb(recording: memsample.Recording, by: str) -> No
 
 
 @pytest.mark.parametrize("every", ["100ms", "1s", "7s", "1h"])
-@pytest.mark.parametrize("by", ["machine", "role", "process"])
-def test_resampling_keeps_the_peaks_and_the_ticks(recording: memsample.Recording, every: str, by: str) -> None:
+@pytest.mark.parametrize(
+    "by", [("machine",), ("role",), ("process",), ("test",), ("test", "role"), ("test", "process"), ("process", "comm")]
+)
+def test_resampling_keeps_the_peaks_and_the_ticks(
+    recording: memsample.Recording, every: str, by: tuple[str, ...]
+) -> None:
     sums, spans = recording.sums(by), recording.resample(every, by)
-    keys = [] if by == "machine" else [by]
+    keys = [key for key in by if key != "machine"]
     before = sums.group_by(keys).aggregate([("rss_bytes", "max"), ("rss_bytes", "min"), ("ts", "count")])
     after = spans.group_by(keys).aggregate([("rss_max_bytes", "max"), ("rss_min_bytes", "min"), ("ticks", "sum")])
     assert sorted(rows(before.select([*keys, "rss_bytes_max", "rss_bytes_min", "ts_count"]))) == sorted(
         rows(after.select([*keys, "rss_max_bytes_max", "rss_min_bytes_min", "ticks_sum"]))
     )
-    below = pc.less_equal(spans["rss_min_bytes"], spans["rss_mean_bytes"])
-    above = pc.less_equal(spans["rss_mean_bytes"], spans["rss_max_bytes"])
-    assert pc.all(pc.and_(below, above)).as_py()
+    for column, ticks in (("anon", "anon_ticks"), ("swap", "swap_ticks")):
+        known = sums.group_by(keys).aggregate([(f"{column}_bytes", "count")])
+        told = spans.group_by(keys).aggregate([(ticks, "sum")])
+        assert sorted(rows(known.select([*keys, f"{column}_bytes_count"]))) == sorted(
+            rows(told.select([*keys, f"{ticks}_sum"]))
+        )
+        # What rests on no tick is not known, and only that.
+        none = pc.equal(spans[ticks], 0)
+        for which in ("max", "min", "mean"):
+            assert pc.is_null(spans[f"{column}_{which}_bytes"]).equals(none)
+    for column in ("rss", "anon", "swap"):
+        low, mean, high = (spans[f"{column}_{which}_bytes"] for which in ("min", "mean", "max"))
+        assert pc.all(pc.and_(pc.less_equal(low, mean), pc.less_equal(mean, high)), min_count=0).as_py()
+
+
+def test_means_say_on_how_many_ticks_they_rest(copied: Path) -> None:
+    path = copied / "samples.parquet"
+    table = pq.read_table(path)
+    instants = table["ts"].to_pylist()
+    last = max(instants)
+    unread = {"anon_bytes": [instant == last for instant in instants], "swap_bytes": [True] * len(instants)}
+    for name, nulls in unread.items():
+        place = table.column_names.index(name)
+        values = pc.if_else(pa.array(nulls), pa.scalar(None, pa.int64()), table[name])
+        table = table.set_column(place, table.schema.field(place), values)
+    pq.write_table(table, path)
+    recording = memsample.open(copied)
+    row = recording.resample("1d", "machine").to_pylist()[-1]
+    before = recording.sums("machine").filter(pc.field("ts") >= row["ts"])
+    assert (row["anon_ticks"], row["swap_ticks"]) == (row["ticks"] - 1, 0)
+    assert row["swap_max_bytes"] is row["swap_min_bytes"] is row["swap_mean_bytes"] is None
+    known = before["anon_bytes"].drop_null()
+    assert len(known) == len(before) - 1
+    assert row["anon_mean_bytes"] == pytest.approx(pc.mean(known).as_py(), abs=1)
+
+
+def test_a_process_that_does_not_count_for_its_test_is_in_no_row_of_it(ran: Path, tmp_path: Path) -> None:
+    """Between its fork and its exec a process shows the memory of its parent."""
+    copy = Path(shutil.copytree(ran / "recording", tmp_path / "copy"))
+    table = pq.read_table(copy / "processes.parquet")
+    of_test = [row for row in table.to_pylist() if row["test"] == "holds" and row["samples"]]
+    parent = max(of_test, key=lambda row: row["rss_max_bytes"])
+    child = min(of_test, key=lambda row: row["rss_max_bytes"])
+    forked = child | {"exec": 0, "ppid": parent["pid"], "start_ns": parent["start_ns"] + 1}
+    executed = forked | {"process": 1_000_001, "exec": 1, "samples": 0}
+    rest = [row for row in table.to_pylist() if row["process"] != child["process"]]
+    pq.write_table(pa.Table.from_pylist([*rest, forked, executed], table.schema), copy / "processes.parquet")
+    recording = memsample.open(copy)
+    for by in (("test", "process"), ("process", "test")):
+        sums, spans = recording.sums(by), recording.resample("1h", by)
+        assert parent["process"] in spans["process"].to_pylist()
+        assert child["process"] not in sums["process"].to_pylist()
+        assert child["process"] not in spans["process"].to_pylist()
+        assert None not in spans["test"].to_pylist()
 
 
 def test_the_largest_of_a_role_is_one_that_was(recorded: Path) -> None:

@@ -114,14 +114,15 @@ class Recording(TableSet):
         """Returns a row for each group and span of time such as `1s`, which keeps the peaks.
 
         `ts` is the begin of the span; `rss_max_bytes`, `rss_min_bytes` and `rss_mean_bytes` are the largest,
-        smallest and mean of its ticks, likewise of `anon` and `swap`; `ticks` is how many there were. Sums of a
-        group are added up tick by tick first, so that its largest is one that was: the sum of the largest
-        values of processes would be too large. `by` is as in `sums`.
+        smallest and mean of its ticks, and `ticks` is how many there were. Those of `anon` and `swap` are of
+        `anon_ticks` and `swap_ticks` of them, at which they are known of all processes: at 0 they are null, and
+        where they are fewer than `ticks` they may lack the largest. Sums of a group are added up tick by tick
+        first, so that its largest is one that was: the sum of the largest values of processes would be too
+        large. `by` is as in `sums`.
         """
         keys = _sums.keys_of(by)
         every_ms = _sums.milliseconds_of(every)
-        tests = None if "process" in keys else self._process_tests(keys)
-        return self._identified(_sums.resampled(self.samples, every_ms, keys, tests))
+        return self._identified(_sums.resampled(self.samples, every_ms, keys, self._process_tests(keys)))
 
     def pss(self, process: int | None = None, role: str | None = None) -> pa.Table:
         """Returns a row for each sample with the last known PSS and USS of its process, and their age.

@@ -78,8 +78,8 @@ def tick_sums(
 
 def resampled(samples: ds.Dataset, every_ms: int, keys: Sequence[str], tests: pa.Table | None = None) -> pa.Table:
     """Returns a row for each group and span of time, with the largest, smallest and mean sum of its ticks."""
-    if "process" in keys:
-        # A process has one row at each tick: there is nothing to add up.
+    if "process" in keys and "test" not in keys:
+        # A process has one row at each tick: there is nothing to add up, and no processes to leave out.
         source = acero.Declaration("scan", acero.ScanNodeOptions(samples, columns=["ts", *keys, *SUMMED]))
     else:
         sums = tick_sums(samples, keys, tests=tests)
@@ -92,9 +92,11 @@ def resampled(samples: ds.Dataset, every_ms: int, keys: Sequence[str], tests: pa
         acero.ProjectNodeOptions([span, *(pc.field(name) for name in names[1:])], names),
         inputs=[source],
     )
-    aggregates: list[Any] = [("rss_bytes", "hash_count", None, "ticks")]
+    aggregates: list[Any] = []
     for column in SUMMED:
         quantity = column.removesuffix("_bytes")
+        # The resident set is known at each tick, the others where they are of all processes.
+        aggregates.append((column, "hash_count", None, "ticks" if column == "rss_bytes" else f"{quantity}_ticks"))
         for which in ("max", "min", "mean"):
             aggregates.append((column, f"hash_{which}", None, f"{quantity}_{which}_bytes"))
     grouped = acero.Declaration(
