@@ -29,6 +29,8 @@ def recording(request: pytest.FixtureRequest) -> memsample.Recording:
     return memsample.open(path)
 
 
+# The program notes that an import has no tests, and of which tests there is no PSS.
+@pytest.mark.filterwarnings("ignore::memsample.NoteWarning")
 @pytest.mark.parametrize("by", ["role", "test"])
 def test_lower_bounds_are_those_of_the_program(recording: memsample.Recording, by: str) -> None:
     ours = recording.roles() if by == "role" else [peak for peak in recording.tests() if peak.note is None]

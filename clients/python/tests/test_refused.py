@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,7 +24,44 @@ def test_a_recording_that_grows(growing: Path) -> None:
     # The copy does not change while it is read.
     counts = {live.samples.count_rows() for _ in range(3)}
     assert len(counts) == 1
-    assert live.roles()
+
+
+def test_the_copy_of_a_recording_is_removed_with_it(
+    growing: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    live = memsample.open(growing, live=True)
+    samples = live.samples
+    assert list(tmp_path.glob("*/samples.parquet"))
+    del live
+    gc.collect()
+    assert samples.to_table().num_rows == samples.count_rows() > 0
+    # What is lazy keeps the copy.
+    assert memsample.open(growing, live=True).samples.to_table().num_rows > 0
+    assert memsample.open(growing, live=True).scan_polars("samples").collect().height > 0
+    assert memsample.open(growing, live=True).sql("SELECT count(*) FROM samples").fetchall()[0][0] > 0
+    del samples
+    gc.collect()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.filterwarnings("error")
+def test_peaks_of_a_recording_that_grows_are_not_final(growing: Path, recorded: Path) -> None:
+    live = memsample.open(growing, live=True)
+    with pytest.warns(memsample.NoteWarning, match=r"cat.*: still being written.*no peak is final.*as of 20.* UTC"):
+        roles = live.roles()
+    with pytest.warns(memsample.NoteWarning, match="still being written"):
+        tests = live.tests()
+    with pytest.warns(memsample.NoteWarning, match="still being written"):
+        peaks = live.peaks("role")
+    assert roles
+    assert peaks
+    for note in [peak.note for peak in (*roles, *tests)] + [peak.note for peak in peaks]:
+        assert note is not None
+        assert "still being written" in note
+    # Of a closed one nothing is noted, and nothing is warned of.
+    closed = memsample.open(recorded)
+    assert {peak.note for peak in closed.roles()} == {peak.note for peak in closed.peaks("role")} == {None}
 
 
 def test_a_recording_whose_recorder_died(died: Path) -> None:

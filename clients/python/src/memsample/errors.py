@@ -55,6 +55,10 @@ class NotRecordedWarning(UserWarning):
     """Some of many recordings lack what was asked for, and are left out."""
 
 
+class NoteWarning(UserWarning):
+    """What a reader of the numbers must know, such as that the recording is still being written."""
+
+
 def missing_extra(extra: str) -> MissingExtraError:
     """Says how to install an extra of this package."""
     return MissingExtraError(f"this needs the extra `{extra}`: pip install 'memsample[{extra}]'")

@@ -6,14 +6,18 @@ import json
 import os
 import shutil
 import subprocess
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from .errors import ProgramError
+from .errors import NoteWarning, ProgramError
 from .json_file import Fields
+
+_NOT_FINAL = "still being written"
+"""Is in the note of the program on a recording that grows."""
 
 
 @dataclass(frozen=True)
@@ -45,14 +49,18 @@ class Peak:
     """Whether it rose until its end; None where that is not known."""
     covers: str | None
     """Of a test: whose memory it is, such as `own_processes`, `marked_process` or `machine`."""
+    note: str | None = None
+    """What a reader must know: that the recording is still being written, so that the peak is not final."""
 
 
 def peaks(recording: Path, by: str, top: int) -> list[Peak]:
     """Runs `memsample peaks`."""
-    answer = run_program(["peaks", str(recording), "--by", by, "--top", str(top), "--json"])
+    answer, notes = run_program(["peaks", str(recording), "--by", by, "--top", str(top), "--json"])
     if not isinstance(answer, list):
         raise ProgramError("`memsample peaks --json` did not print a list: its version does not fit")
-    return [_peak(Fields(row, "the output of `memsample peaks`"), by) for row in answer]
+    # Other notes are of all peaks together, or of one that is named.
+    note = next((note for note in notes if _NOT_FINAL in note), None)
+    return [_peak(Fields(row, "the output of `memsample peaks`"), by, note) for row in answer]
 
 
 def compare(base: Sequence[str | Path], head: Sequence[str | Path], arguments: Sequence[str] = ()) -> dict[str, Any]:
@@ -65,14 +73,15 @@ def compare(base: Sequence[str | Path], head: Sequence[str | Path], arguments: S
     paths = [argument for path in base for argument in ("--base", str(path))]
     paths += [argument for path in head for argument in ("--head", str(path))]
     # Not 0: something got worse, or is suspect.
-    answer = run_program(["compare", *paths, *arguments, "--json"], answers=(0, 20, 21))
+    answer, _ = run_program(["compare", *paths, *arguments, "--json"], answers=(0, 20, 21))
     return Fields(answer, "the output of `memsample compare`").values
 
 
-def run_program(arguments: Sequence[str], answers: tuple[int, ...] = (0,)) -> Any:
+def run_program(arguments: Sequence[str], answers: tuple[int, ...] = (0,)) -> tuple[Any, tuple[str, ...]]:
     """Runs the program `memsample`: that of the environment variable MEMSAMPLE, or else that in PATH.
 
-    Returns what it prints, as JSON. Raises ProgramError where it is missing or fails.
+    Returns what it prints, as JSON, and its notes, of which each is a NoteWarning too.
+    Raises ProgramError where it is missing or fails.
     """
     program = os.environ.get("MEMSAMPLE") or shutil.which("memsample")
     if program is None:
@@ -88,12 +97,17 @@ def run_program(arguments: Sequence[str], answers: tuple[int, ...] = (0,)) -> An
         said = ended.stderr.decode(errors="replace").strip() or f"exit code {ended.returncode}"
         raise ProgramError(f"`memsample {' '.join(arguments)}`: {said}")
     try:
-        return json.loads(ended.stdout)
+        answer = json.loads(ended.stdout)
     except ValueError as error:
         raise ProgramError(f"`memsample {arguments[0]}` did not print JSON: {error}") from error
+    lines = ended.stderr.decode(errors="replace").splitlines()
+    notes = tuple(line.removeprefix("note: ") for line in lines if line.startswith(("note: ", "warning: ")))
+    for note in notes:
+        warnings.warn(note, NoteWarning, stacklevel=4)
+    return answer, notes
 
 
-def _peak(fields: Fields, by: str) -> Peak:
+def _peak(fields: Fields, by: str, note: str | None) -> Peak:
     return Peak(
         name=fields.text("comm" if by == "process" else by),
         process=fields.integer_or_none("process"),
@@ -111,4 +125,5 @@ def _peak(fields: Fields, by: str) -> Peak:
         swap_bytes=fields.integer_or_none("swap_bytes"),
         rising_at_end=fields.flag_or_none("rising_at_end"),
         covers=fields.text_or_none("covers"),
+        note=note,
     )

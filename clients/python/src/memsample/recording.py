@@ -7,7 +7,10 @@ import shutil
 import tarfile
 import tempfile
 import time
+import warnings
+import weakref
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,25 +21,29 @@ from . import peaks as _peaks
 from . import program as _program
 from . import pss as _pss
 from . import sums as _sums
-from .errors import DamagedError, NotARecordingError, NotRecordedError, UnclosedRecordingError
+from .errors import DamagedError, NotARecordingError, NoteWarning, NotRecordedError, UnclosedRecordingError
 from .info import RecordingInfo, info_of
 from .json_file import read_fields
 from .parquet_files import table_files
-from .table_set import RECORDING_TABLES, TableSet
+from .table_set import RECORDING_TABLES, TableSet, _Lazy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
+_NOT_FINAL = "still being written, so that no peak is final: this is its state"
+
+
 class Recording(TableSet):
     """One recording, opened by `memsample.open`."""
 
-    def __init__(self, info: RecordingInfo, directory: Path, copy: tempfile.TemporaryDirectory[str] | None) -> None:
-        """Takes what `open_recording` has found."""
+    def __init__(self, info: RecordingInfo, directory: Path, *, is_copy: bool = False) -> None:
+        """Takes what `open_recording` has found. A copy is removed when it is not used any more."""
         self._info = info
         self._directory = directory
-        # Removed when the recording is not used any more.
-        self._copy = copy
+        self._is_copy = is_copy
+        if is_copy:
+            weakref.finalize(self, shutil.rmtree, directory, ignore_errors=True)
 
     def __repr__(self) -> str:
         """Says what was recorded when, in one line."""
@@ -69,6 +76,15 @@ class Recording(TableSet):
         files = table_files(self._directory, table)
         return files, {} if files else {str(self._info.path): "its file is missing"}
 
+    def _kept_with(self, lazy: _Lazy) -> _Lazy:
+        if self._is_copy:
+            # Called when `lazy` is gone; until then it holds this recording, and so the copy.
+            weakref.finalize(lazy, Recording._is_used_no_more, self).atexit = False
+        return lazy
+
+    def _is_used_no_more(self) -> None:
+        """Does nothing: the last reference to the copy is that of the caller."""
+
     def _recordings_table(self) -> pa.Table:
         return recordings_table([self._info])
 
@@ -77,26 +93,31 @@ class Recording(TableSet):
 
         A role is what a process does: a script, a crate that is compiled, a program. The numbers are lower
         bounds, the same as `lower_bytes` of `memsample peaks --by role`; `peaks("role")` has the upper ones.
+        While the recording is being written they are not final: a NoteWarning and `note` say so.
         """
-        return _peaks.largest_sums(self._info.id, self.samples, _peaks.images_of(self.processes), "role")
+        images = _peaks.images_of(self.processes)
+        return self._noted(_peaks.largest_sums(self._info.id, self.samples, images, "role"))
 
     def tests(self) -> list[_peaks.LargestSum]:
         """Returns for each test the largest resident set of all its processes together, largest first, in bytes.
 
         A test that ran several times has one row, the largest of its attempts; `memsample.open_run` has each.
         A test that was only marked has a row without numbers, last, whose `note` says how to get them.
+        While the recording is being written they are not final, as those of `roles`.
         """
         images = _peaks.images_of(self.processes)
         found = _peaks.largest_sums(self._info.id, self.samples, images, "test")
         known = {peak.name for peak in found}
         marks = self.to_arrow("marks", ["test"], pc.field("kind") == "begin")["test"]
         marked = sorted({name for name in marks.to_pylist() if name is not None} - known)
-        return found + [_peaks.of_marks_alone(self._info.id, name) for name in marked]
+        return self._noted(found + [_peaks.of_marks_alone(self._info.id, name) for name in marked])
 
     def peaks(self, by: str = "process", top: int = 20) -> list[_program.Peak]:
         """Returns the `top` largest peaks of processes, roles or tests with lower and upper bound, in bytes.
 
         Runs the program `memsample peaks`, which alone computes upper bounds. `by` is `process`, `role` or `test`.
+        What the program notes is a NoteWarning. While the recording is being written no peak is final, as `note`
+        says, and the program reads the files as they are now, not the copy that the tables and `roles` are of.
         """
         return _program.peaks(self._info.path, by, top)
 
@@ -189,6 +210,16 @@ class Recording(TableSet):
     def _process_tests(self, keys: Sequence[str]) -> pa.Table | None:
         return _peaks.process_tests(_peaks.images_of(self.processes)) if "test" in keys else None
 
+    def _noted(self, peaks: list[_peaks.LargestSum]) -> list[_peaks.LargestSum]:
+        """Says of peaks that they are not final, where the recording is a copy of one that is being written."""
+        if self._info.state != "recording":
+            return peaks
+        note = _NOT_FINAL
+        if self._info.last_tick is not None:
+            note += f" as of {self._info.last_tick:%Y-%m-%d %H:%M:%S} UTC"
+        warnings.warn(f"{self._title()}: {note}", NoteWarning, stacklevel=3)
+        return [replace(peak, note=note if peak.note is None else f"{note}; {peak.note}") for peak in peaks]
+
     def _identified(self, table: pa.Table) -> pa.Table:
         ids = pa.repeat(pa.scalar(self._info.id), len(table))
         return table.add_column(0, "recording", ids)
@@ -225,7 +256,7 @@ def open_recording(path: str | os.PathLike[str], *, live: bool = False) -> Recor
     directory = _directory_of(Path(path))
     info = _read_info(directory)
     if info.state != "recording":
-        return Recording(info, directory, None)
+        return Recording(info, directory)
     if not _is_written(directory):
         raise UnclosedRecordingError(
             f"`{directory}` was not closed: its recorder died or another user has it; put it together with "
@@ -308,16 +339,16 @@ def _copied(directory: Path) -> Recording:
     """
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
-        copy = tempfile.TemporaryDirectory(prefix="memsample-")
+        info = _read_info(directory)
         try:
+            recording = Recording(info, Path(tempfile.mkdtemp(prefix="memsample-")), is_copy=True)
             for path in sorted(directory.glob("*.parquet")):
-                shutil.copyfile(path, Path(copy.name, path.name))
+                shutil.copyfile(path, recording._directory / path.name)
         except OSError as error:
             raise DamagedError(f"`{directory}` cannot be copied: {error}") from error
-        info = _read_info(directory)
-        if info.state != "recording":
-            return Recording(info, directory, None)  # it was closed meanwhile
-        recording = Recording(info, Path(copy.name), copy)
+        recording._info = _read_info(directory)
+        if recording.info.state != "recording":
+            return Recording(recording.info, directory)  # it was closed meanwhile
         if _fits_together(recording):
             return recording
         # The first files appear a second after the start.

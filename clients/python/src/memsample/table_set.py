@@ -7,7 +7,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.dataset as ds
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import pandas
     import polars
 
+_Lazy = TypeVar("_Lazy")
 RECORDING_TABLES = ("samples", "processes", "exits", "ticks", "system", "cgroups", "marks")
 """The tables of a recording: docs/schema.md lists their columns with units and sources."""
 
@@ -41,6 +42,10 @@ class TableSet(ABC):
     @abstractmethod
     def _files(self, table: str) -> tuple[list[Path], dict[str, str]]:
         """Returns the files of a table, and by name of the recording why some have none."""
+
+    def _kept_with(self, lazy: _Lazy) -> _Lazy:
+        """Returns a result that reads the files later, which are there as long as it."""
+        return lazy
 
     @abstractmethod
     def _title(self) -> str:
@@ -69,7 +74,7 @@ class TableSet(ABC):
 
     def table(self, name: str) -> ds.Dataset:
         """Returns a table as a lazy `pyarrow.dataset.Dataset`: nothing but the footers is read yet."""
-        return dataset_of(self.files(name))
+        return self._kept_with(dataset_of(self.files(name)))
 
     @property
     def samples(self) -> ds.Dataset:
@@ -137,7 +142,7 @@ class TableSet(ABC):
         # A column that older files lack is null there.
         schema = _polars().from_arrow(self.table(table).schema.empty_table()).schema
         lazy: polars.LazyFrame = _polars().scan_parquet(self.files(table), schema=schema, missing_columns="insert")
-        return lazy
+        return self._kept_with(lazy)
 
     def sql(self, query: str, parameters: object = None) -> duckdb.DuckDBPyRelation:
         """Runs a query of DuckDB with a view for each table, and `recordings` with a row for each recording.
@@ -159,7 +164,7 @@ class TableSet(ABC):
                 continue
             if relation is None:
                 raise MemsampleError("the query has no result: only SELECT and the like have")
-            return relation
+            return self._kept_with(relation)
 
     def _connected(self) -> duckdb.DuckDBPyConnection:
         if self._connection is None:
