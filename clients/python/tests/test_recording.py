@@ -52,8 +52,9 @@ def test_a_run_has_tests_with_processes_of_their_own(ran: Path) -> None:
 
 
 def test_what_was_only_marked_is_named_without_numbers(copied: Path) -> None:
-    marks = pa.Table.from_pylist([memsample.open(copied).to_arrow("marks").to_pylist()[0] | {"test": "marked"}])
-    pa.parquet.write_table(marks, copied / "marks.parquet")
+    marks = pq.read_table(copied / "marks.parquet")
+    marked = pa.Table.from_pylist([marks.to_pylist()[0] | {"test": "marked"}], marks.schema)
+    pq.write_table(marked, copied / "marks.parquet")
     test = memsample.open(copied).tests()[-1]
     assert (test.name, test.lower_bytes) == ("marked", None)
     assert "peaks('test')" in str(test.note)

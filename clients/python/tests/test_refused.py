@@ -5,10 +5,13 @@ from __future__ import annotations
 import gc
 import json
 import os
+import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
@@ -179,6 +182,147 @@ def test_pss_that_was_not_read(copied: Path) -> None:
     path.write_text(json.dumps(manifest))
     with pytest.raises(memsample.NotRecordedError, match="no PSS"):
         memsample.open(copied).pss_sums()
+
+
+@pytest.mark.parametrize("name", ["a\0b", "a" * 5000, "loop/x", "loop"])
+def test_paths_that_are_none(tmp_path: Path, name: str) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    for opened in (memsample.open, memsample.open_run, memsample.open_many, memsample.open_runs):
+        with pytest.raises(memsample.MemsampleError):
+            opened(tmp_path / name)
+    with pytest.raises(memsample.SeveralFailedError, match="1 of 1 cannot be opened"):
+        memsample.open_many(tmp_path / name)
+
+
+@pytest.fixture
+def unprivileged() -> Iterator[Path]:
+    """A directory that all may read; this process has no rights of its own until the test ends."""
+    directory = Path(tempfile.mkdtemp())
+    directory.chmod(0o755)
+    user = os.geteuid()
+    yield directory
+    os.seteuid(user)
+    for path in (directory, *directory.rglob("*")):
+        path.chmod(0o700)
+    shutil.rmtree(directory)
+
+
+def test_what_this_user_may_not_read(unprivileged: Path, recorded: Path, ran: Path) -> None:
+    for name in ("whole", "directory", "manifest", "table"):
+        shutil.copytree(recorded.resolve(), unprivileged / name)
+    shutil.copytree(ran, unprivileged / "run")
+    (unprivileged / "hidden" / "within").mkdir(parents=True)
+    for name in ("directory", "manifest/recording.json", "table/samples.parquet", "run/recording", "hidden"):
+        (unprivileged / name).chmod(0)
+    if os.geteuid() == 0:
+        os.seteuid(65534)
+    for name in ("directory", "manifest", "hidden/within", "run"):
+        with pytest.raises(memsample.NoAccessError, match="ask its owner"):
+            memsample.open(unprivileged / name)
+    table = memsample.open(unprivileged / "table")
+    for asked in (table.roles, table.sums, lambda: table.sql("FROM samples"), lambda: table.scan_polars("samples")):
+        with pytest.raises(memsample.NoAccessError, match=r"samples\.parquet"):
+            asked()
+    # The results can be read where the recordings cannot.
+    run = memsample.open_run(unprivileged / "run")
+    assert run.sql("SELECT count(*) FROM tests").fetchall()[0][0] > 0
+    with pytest.raises(memsample.NoAccessError):
+        run.sql("FROM recordings")
+    # What a pattern may not look into is not passed over.
+    with pytest.raises(memsample.NoAccessError):
+        raise memsample.open_many(unprivileged / "*", skip_failed=True).skipped[unprivileged / "directory"]
+    for pattern, hidden in (
+        ("*/w*", "hidden"),
+        ("*/within", "hidden"),
+        ("hidden/*", "hidden"),
+        ("hid*/within/*", "hidden"),
+    ):
+        with pytest.raises(memsample.SeveralFailedError) as raised:
+            memsample.open_many(unprivileged / pattern)
+        assert isinstance(raised.value.failed[unprivileged / hidden], memsample.NoAccessError)
+
+
+@pytest.mark.parametrize("table", ["samples", "processes"])
+def test_a_table_of_something_else(copied: Path, table: str) -> None:
+    """Nothing is answered from a Parquet file that has another table, other types, or nulls where none can be."""
+    path = copied / f"{table}.parquet"
+    whole = pq.read_table(path)
+    loose = whole.cast(pa.schema([field.with_nullable(True) for field in whole.schema]))
+    place = whole.column_names.index("pid")
+    texts, nulls = whole["pid"].cast(pa.string()), pa.nulls(len(whole), pa.int32())
+    for other in (
+        pa.table({"a": [1, 2]}),
+        whole.drop_columns(["role"]),
+        loose.set_column(place, "pid", texts),
+        loose.set_column(place, "pid", nulls),
+    ):
+        pq.write_table(other, path)
+        recording = memsample.open(copied)
+        with pytest.raises(memsample.DamagedError, match=rf"{table}\.parquet"):
+            recording.tests()
+        for reads in (recording.table, recording.to_pandas, recording.scan_polars, recording.sql):
+            with pytest.raises(memsample.DamagedError, match=rf"{table}\.parquet"):
+                reads(f"FROM {table}" if reads == recording.sql else table)
+    # As other programs write it again: all may be null, and is not.
+    for name in ("role", "comm"):
+        loose = loose.set_column(loose.column_names.index(name), name, loose[name].cast(pa.large_string()))
+    pq.write_table(loose, path)
+    assert memsample.open(copied).roles()
+
+
+def test_a_column_that_an_older_version_did_not_write_is_null(copied: Path) -> None:
+    path = copied / "samples.parquet"
+    pq.write_table(pq.read_table(path).drop_columns(["swap_bytes", "uss_bytes"]), path)
+    recording = memsample.open(copied)
+    assert {peak.swap_bytes for peak in recording.roles()} == {None}
+    assert recording.roles()[0].anon_bytes is not None
+    assert recording.pss()["uss_last_bytes"].null_count == recording.samples.count_rows()
+    assert recording.scan_polars("samples").collect()["swap_bytes"].null_count() == recording.samples.count_rows()
+
+
+def test_a_null_that_no_statistics_tell(copied: Path) -> None:
+    path = copied / "samples.parquet"
+    table = pq.read_table(path)
+    place = table.column_names.index("rss_bytes")
+    table = table.set_column(place, "rss_bytes", pa.nulls(len(table), pa.int64()))
+    pq.write_table(table, path, write_statistics=False)
+    for asked in (memsample.open(copied).roles, memsample.open(copied).sums):
+        with pytest.raises(memsample.DamagedError, match="null"):
+            asked()
+
+
+def test_a_mistake_is_not_taken_for_damage(recorded: Path) -> None:
+    recording = memsample.open(recorded)
+    for query in ("SELEC", "SELECT nothing FROM samples", "FROM nowhere", "SELECT ?", "", "FROM read_parquet('/x')"):
+        with pytest.raises(memsample.QueryError):
+            recording.sql(query)
+    with pytest.raises(memsample.QueryError, match="the filter does not fit"):
+        recording.to_arrow("samples", where=pc.field("nothing") > 1)
+    with pytest.raises(memsample.QueryError, match="the filter does not fit"):
+        recording.pss("sh")  # type: ignore[arg-type]
+    with pytest.raises(memsample.MemsampleError, match="give 1 or more"):
+        recording.plot(top=0)
+    assert recording.to_arrow("samples", "rss_bytes").column_names == ["rss_bytes"]
+
+
+def test_results_of_which_the_recording_is_gone(ran: Path, tmp_path: Path) -> None:
+    """Recordings are removed before results are."""
+    shutil.copytree(ran, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "recording")
+    runs = memsample.open_runs(tmp_path / "*")
+    for asked in (runs, runs[0]):
+        assert asked.sql("SELECT count(DISTINCT test) FROM tests").fetchall() == [(4,)]
+        with pytest.raises(memsample.NotARecordingError, match="does not exist"):
+            asked.sql("SELECT * FROM recordings")
+        with pytest.raises(memsample.NotARecordingError, match="does not exist"):
+            asked.table("samples")
+
+
+def test_a_test_that_is_not_in_the_run(ran: Path) -> None:
+    with pytest.raises(memsample.NotInRunError, match="no test `nothing`; there are holds, ") as raised:
+        memsample.open_run(ran).test("nothing")
+    assert isinstance(raised.value, KeyError)
+    assert str(raised.value).startswith("no test")
 
 
 @pytest.mark.parametrize("every", ["", "0s", "1", "-1s", "1.5s", "1 week", "s", "9" * 30 + "h"])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -23,6 +26,21 @@ class UnsupportedFormatError(MemsampleError):
 
 class DamagedError(MemsampleError):
     """A file of a recording or a run cannot be read or understood."""
+
+
+class NoAccessError(MemsampleError):
+    """This user may not read the file or the directory."""
+
+
+class QueryError(MemsampleError):
+    """A query or a filter cannot be answered: it has a mistake, or names what there is not."""
+
+
+class NotInRunError(MemsampleError, KeyError):
+    """The run has no test of this name."""
+
+    # That of KeyError quotes the message.
+    __str__ = Exception.__str__
 
 
 class NotRecordedError(MemsampleError):
@@ -59,6 +77,25 @@ class NoteWarning(UserWarning):
     """What a reader of the numbers must know, such as that the recording is still being written."""
 
 
-def missing_extra(extra: str) -> MissingExtraError:
-    """Says how to install an extra of this package."""
-    return MissingExtraError(f"this needs the extra `{extra}`: pip install 'memsample[{extra}]'")
+def missing_extra(extra: str, error: ImportError) -> MissingExtraError:
+    """Says how to install an extra of this package, of which something could not be imported."""
+    return MissingExtraError(f"this needs the extra `{extra}`: pip install 'memsample[{extra}]' ({error})")
+
+
+@contextlib.contextmanager
+def accessing(path: Path) -> Iterator[None]:
+    """Turns what the system or Python say of a path that is no place, or may not be read, into a MemsampleError."""
+    try:
+        yield
+    except OSError as error:
+        raise of_system(path, error) from error
+    except ValueError as error:
+        # A null byte.
+        raise NotARecordingError(f"`{os.fspath(path)!r}` is no path: {error}") from error
+
+
+def of_system(path: object, error: OSError) -> MemsampleError:
+    """Says of a file or directory why the system did not read it."""
+    if isinstance(error, PermissionError):
+        return NoAccessError(f"`{path}` may not be read by this user: ask its owner for the right, or read it as them")
+    return DamagedError(f"`{path}` cannot be read: {error.strerror or error}")

@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from .errors import DamagedError
+from .errors import DamagedError, of_system
 
 _MAX_BYTES = 1 << 30
 
@@ -113,7 +113,7 @@ class Fields:
 def read_fields(path: Path) -> Fields:
     """Reads a JSON file that holds one object.
 
-    Raises FileNotFoundError, or DamagedError where it cannot be read or understood.
+    Raises FileNotFoundError, NoAccessError, or DamagedError where it cannot be read or understood.
     """
     try:
         status = path.stat()
@@ -124,6 +124,8 @@ def read_fields(path: Path) -> Fields:
         value = json.loads(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         raise FileNotFoundError(path) from None
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
+        raise of_system(path, error) from error
+    except (ValueError, RecursionError) as error:
         raise DamagedError(f"`{path}` cannot be read: {error}") from error
     return Fields(value, f"`{path}`")

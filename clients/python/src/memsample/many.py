@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob as globbing
 import os
+import stat
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar, overload
@@ -11,7 +12,7 @@ from typing import TypeVar, overload
 import pyarrow as pa
 
 from . import peaks as _peaks
-from .errors import MemsampleError, NotARecordingError, NotRecordedError, SeveralFailedError
+from .errors import MemsampleError, NotARecordingError, NotRecordedError, SeveralFailedError, accessing, of_system
 from .info import RecordingInfo
 from .recording import Recording, open_recording, recordings_table
 from .table_set import RECORDING_TABLES, TableSet
@@ -117,28 +118,61 @@ def open_each(
 ) -> tuple[list[_Opened], dict[Path, MemsampleError]]:
     """Opens what patterns name, each place once; a path that is named without a pattern must be there."""
     paths: dict[Path, Path] = {}
+    failed: dict[Path, MemsampleError] = {}
     for pattern in patterns:
         text = os.fspath(pattern)
-        found = sorted(globbing.glob(text, recursive=True)) if globbing.has_magic(text) else [text]
-        for path in map(Path, found):
+        is_pattern = globbing.has_magic(text)
+        for path in map(Path, sorted(globbing.glob(text, recursive=True)) if is_pattern else [text]):
             if path.name == file:
                 path = path.parent
-            if path.is_dir() or not globbing.has_magic(text):
-                paths.setdefault(path.resolve(), path)
+            try:
+                with accessing(path):
+                    if not is_pattern or stat.S_ISDIR(path.stat().st_mode):
+                        paths.setdefault(Path(os.path.realpath(path)), path)
+            except MemsampleError as error:
+                failed[path] = error
+        if is_pattern:
+            # A pattern finds nothing where it may not look.
+            failed |= {path: of_system(path, PermissionError()) for path in _hidden(text)}
+    found = len(paths) + len(failed)
     results: list[_Opened] = []
-    failed: dict[Path, MemsampleError] = {}
     for resolved, path in paths.items():
         try:
             # A link such as `latest` is named by what it leads to.
-            results.append(opened(resolved if path.is_symlink() else path))
+            results.append(opened(resolved if os.path.islink(path) else path))
         except MemsampleError as error:
             failed[path] = error
     if failed and not skip_failed:
-        raise SeveralFailedError(failed, len(paths))
+        raise SeveralFailedError(failed, found)
     if not results:
         shown = ", ".join(f"`{os.fspath(pattern)}`" for pattern in patterns)
         raise NotARecordingError(f"nothing to open matches {shown}")
     return results, failed
+
+
+def _hidden(pattern: str) -> list[Path]:
+    """Returns the directories in which a pattern has to look and this user may not."""
+    parts = Path(pattern).parts
+    hidden: list[Path] = []
+    for place, part in enumerate(parts):
+        within = os.path.join("", *parts[:place]) or "."
+        if globbing.has_magic(part):
+            rights = os.R_OK | os.X_OK
+        elif globbing.has_magic(within):
+            rights = os.X_OK
+        else:
+            continue
+        found = globbing.glob(within, recursive=True) if globbing.has_magic(within) else [within]
+        hidden += [Path(directory) for directory in found if _is_hidden(directory, rights)]
+    return hidden
+
+
+def _is_hidden(directory: str, rights: int) -> bool:
+    try:
+        is_directory = stat.S_ISDIR(os.stat(directory).st_mode)
+    except OSError as error:
+        return isinstance(error, PermissionError)
+    return is_directory and not os.access(directory, rights, effective_ids=os.access in os.supports_effective_ids)
 
 
 def _concatenated(tables: Iterable[pa.Table]) -> pa.Table:

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from .errors import DamagedError
-from .parquet_files import reading
+from .parquet_files import read_rows
 from .sums import tick_sums
 
 _PARTS = ("rss_bytes", "anon_bytes", "file_bytes", "shmem_bytes", "swap_bytes")
@@ -68,8 +68,7 @@ class LargestSum:
 
 def images_of(processes: ds.Dataset) -> list[dict[str, Any]]:
     """Reads what peaks need to know of each process image."""
-    with reading("processes"):
-        rows: list[dict[str, Any]] = processes.to_table(columns=list(_IMAGE)).to_pylist()
+    rows: list[dict[str, Any]] = read_rows(processes, "processes", _IMAGE).to_pylist()
     return rows
 
 

@@ -94,6 +94,8 @@ def one_process(recording: Recording, process: int, ax: Axes | None) -> Axes:
 
 def tests_of_run(run: Run, top: int, ax: Axes | None) -> Axes:
     """Draws the peaks of the attempts of the largest tests, between their bounds."""
+    if top < 1:
+        raise MemsampleError(f"cannot show the {top} largest: give 1 or more")
     measured = [
         (max(peaks), test)
         for test in run.tests
@@ -213,6 +215,8 @@ def _stack(
     ):
         if group is not None:
             heights.setdefault(group, list(empty))[places[instant]] = value / _MIB
+    if top < 1:
+        raise MemsampleError(f"cannot show the {top} largest: give 1 or more")
     names = sorted(heights, key=lambda name: (-max(filter(math.isfinite, heights[name]), default=0), name))
     shown = names[: min(top, len(_COLOURS))]
     others = [sum(values) for values in zip(*(heights[name] for name in names[len(shown) :]), strict=True)]
@@ -264,8 +268,8 @@ def _mark(axes: Axes, recording: Recording) -> None:
 def _axes(ax: Axes | None, height: float = 4) -> Axes:
     try:
         import matplotlib.pyplot as plt
-    except ImportError:
-        raise missing_extra("plot") from None
+    except ImportError as error:
+        raise missing_extra("plot", error) from None
     if ax is None:
         _, ax = plt.subplots(figsize=(11, height), layout="constrained")
     ax.grid(alpha=0.3)

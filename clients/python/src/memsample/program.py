@@ -16,6 +16,7 @@ from typing import Any
 from .errors import NoteWarning, ProgramError
 from .json_file import Fields
 
+_Path = str | os.PathLike[str]
 _NOT_FINAL = "still being written"
 """Is in the note of the program on a recording that grows."""
 
@@ -63,15 +64,19 @@ def peaks(recording: Path, by: str, top: int) -> list[Peak]:
     return [_peak(Fields(row, "the output of `memsample peaks`"), by, note) for row in answer]
 
 
-def compare(base: Sequence[str | Path], head: Sequence[str | Path], arguments: Sequence[str] = ()) -> dict[str, Any]:
+def compare(
+    base: _Path | Sequence[_Path], head: _Path | Sequence[_Path], arguments: Sequence[str] = ()
+) -> dict[str, Any]:
     """Compares runs by `memsample compare` and returns what it prints: docs/compare.schema.json describes it.
 
-    `comparisons` has a verdict for each test, with the change and its interval. `arguments` are further
-    arguments of the command, such as `["--roles"]`; docs/compare.md lists them.
+    `base` and `head` are a run each, or several. `comparisons` has a verdict for each test, with the change and its
+    interval. `arguments` are further arguments of the command, such as `["--roles"]`; docs/compare.md lists them.
     Raises ProgramError where the runs cannot be compared.
     """
-    paths = [argument for path in base for argument in ("--base", str(path))]
-    paths += [argument for path in head for argument in ("--head", str(path))]
+    paths: list[str] = []
+    for option, runs in (("--base", base), ("--head", head)):
+        for path in [runs] if isinstance(runs, (str, os.PathLike)) else runs:
+            paths += [option, os.fspath(path)]
     # Not 0: something got worse, or is suspect.
     answer, _ = run_program(["compare", *paths, *arguments, "--json"], answers=(0, 20, 21))
     return Fields(answer, "the output of `memsample compare`").values

@@ -21,7 +21,7 @@ from . import peaks as _peaks
 from . import program as _program
 from . import pss as _pss
 from . import sums as _sums
-from .errors import DamagedError, NotARecordingError, NoteWarning, NotRecordedError, UnclosedRecordingError
+from .errors import DamagedError, NotARecordingError, NoteWarning, NotRecordedError, UnclosedRecordingError, accessing
 from .info import RecordingInfo, info_of
 from .json_file import read_fields
 from .parquet_files import table_files
@@ -251,9 +251,13 @@ def open_recording(path: str | os.PathLike[str], *, live: bool = False) -> Recor
     One that is still being written is refused, since its files change while they are read; with `live` a copy
     of what has been written so far is opened, at most thirty seconds old.
 
-    Raises NotARecordingError, UnclosedRecordingError, UnsupportedFormatError or DamagedError.
+    Raises NotARecordingError, UnclosedRecordingError, UnsupportedFormatError, NoAccessError or DamagedError.
     """
-    directory = _directory_of(Path(path))
+    with accessing(Path(path)):
+        return _opened(_directory_of(Path(path)), live)
+
+
+def _opened(directory: Path, live: bool) -> Recording:
     info = _read_info(directory)
     if info.state != "recording":
         return Recording(info, directory)
@@ -283,7 +287,8 @@ def _directory_of(path: Path) -> Path:
     if not path.exists():
         raise NotARecordingError(f"`{path}` does not exist")
     if (path / "results.json").exists() or (path / "progress.jsonl").exists():
-        parts = sorted(part.parent for part in path.glob("recording*/recording.json"))
+        # A pattern would leave out what may not be read.
+        parts = sorted(part for part in path.glob("recording*") if (part / "recording.json").exists())
         if len(parts) == 1:
             return parts[0]
         raise NotARecordingError(

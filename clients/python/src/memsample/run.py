@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, overload
 
 import pyarrow as pa
 
-from .errors import MemsampleError, NotARecordingError
+from .errors import MemsampleError, NotARecordingError, NotInRunError, accessing
 from .json_file import read_fields
 from .many import Pattern, Recordings, open_each
 from .parquet_files import table_files
@@ -53,11 +53,12 @@ class Run(TableSet):
         return self._tests
 
     def test(self, name: str) -> Test:
-        """Returns the test of a name. Raises KeyError, which names the tests that there are."""
+        """Returns the test of a name. Raises NotInRunError, a KeyError, which names the tests that there are."""
         for test in self._tests:
             if test.name == name:
                 return test
-        raise KeyError(f"no test `{name}`; there are {', '.join(test.name for test in self._tests)}")
+        known = ", ".join(test.name for test in self._tests) or "none"
+        raise NotInRunError(f"no test `{name}`; there are {known}")
 
     @property
     def recordings(self) -> Recordings:
@@ -149,6 +150,11 @@ def open_run(path: str | os.PathLike[str]) -> Run:
     Raises NotARecordingError, UnsupportedFormatError or DamagedError.
     """
     directory = Path(path)
+    with accessing(directory):
+        return _opened_run(directory)
+
+
+def _opened_run(directory: Path) -> Run:
     if directory.name == "results.json":
         directory = directory.parent
     try:

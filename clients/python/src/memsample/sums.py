@@ -11,7 +11,7 @@ import pyarrow.acero as acero
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from .errors import MemsampleError
+from .errors import DamagedError, MemsampleError
 from .parquet_files import reading
 
 SUMMED = ("rss_bytes", "anon_bytes", "swap_bytes")
@@ -72,6 +72,9 @@ def tick_sums(
     summed = acero.Declaration("aggregate", acero.AggregateNodeOptions(aggregates, keys=["ts", *keys]), inputs=[source])
     with reading("samples"):
         table = summed.to_table()
+    # Statistics of the files may be missing, by which nulls are refused earlier.
+    if "rss_bytes" in columns and table["rss_bytes"].null_count:
+        raise DamagedError("`samples` is damaged: a `rss_bytes` is null")
     table = table.select(["ts", *keys, "processes", *columns])
     return table.sort_by([(name, "ascending") for name in ("ts", *keys)])
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from .errors import MemsampleError, NotRecordedError, NotRecordedWarning, missing_extra
-from .parquet_files import dataset_of, reading
+from .errors import MemsampleError, NotRecordedError, NotRecordedWarning, QueryError, missing_extra
+from .parquet_files import dataset_of, read_rows
 
 if TYPE_CHECKING:
     import duckdb
@@ -74,7 +74,7 @@ class TableSet(ABC):
 
     def table(self, name: str) -> ds.Dataset:
         """Returns a table as a lazy `pyarrow.dataset.Dataset`: nothing but the footers is read yet."""
-        return self._kept_with(dataset_of(self.files(name)))
+        return self._kept_with(dataset_of(name, self.files(name)))
 
     @property
     def samples(self) -> ds.Dataset:
@@ -116,9 +116,9 @@ class TableSet(ABC):
     ) -> pa.Table:
         """Reads a table, or some of its columns and the rows that `where` keeps, into memory."""
         dataset = self.table(table)
+        columns = [columns] if isinstance(columns, str) else columns
         _known_columns(dataset, table, columns)
-        with reading(f"{table} of {self._title()}"):
-            return dataset.to_table(columns=None if columns is None else list(columns), filter=where)
+        return read_rows(dataset, f"{table} of {self._title()}", columns, where)
 
     def to_pandas(
         self, table: str, columns: Sequence[str] | None = None, where: ds.Expression | None = None
@@ -147,34 +147,32 @@ class TableSet(ABC):
     def sql(self, query: str, parameters: object = None) -> duckdb.DuckDBPyRelation:
         """Runs a query of DuckDB with a view for each table, and `recordings` with a row for each recording.
 
-        Times are in UTC. The result is lazy: `.fetchall()`, `.df()`, `.pl()`, `.arrow()` or `print` reads it.
-        Needs the extra `duckdb`.
+        Times are in UTC. The result is lazy: `.fetchall()`, `.df()`, `.pl()`, `.arrow()` or `print` reads it, and
+        raises the errors of DuckDB. Needs the extra `duckdb`. Raises QueryError.
         """
         connection = self._connected()
         while True:
             try:
-                with reading(self._title()):
-                    relation = connection.sql(query, params=parameters)
+                relation = connection.sql(query, params=parameters)
             except Exception as error:
                 # A view is made when a query asks for it, since that reads the footers of all files. What was not
                 # recorded has none: a count of zero would be wrong.
                 missing = re.search(r"Table with name (\w+) does not exist", str(error))
-                if missing is None or missing[1].lower() not in self.tables or not self._view(missing[1].lower()):
-                    raise
+                if missing is None or not self._view(missing[1].lower()):
+                    raise QueryError(f"DuckDB does not answer: {str(error).strip()}") from error
                 continue
             if relation is None:
-                raise MemsampleError("the query has no result: only SELECT and the like have")
+                raise QueryError("the query has no result: only SELECT and the like have")
             return self._kept_with(relation)
 
     def _connected(self) -> duckdb.DuckDBPyConnection:
         if self._connection is None:
             try:
                 import duckdb
-            except ImportError:
-                raise missing_extra("duckdb") from None
+            except ImportError as error:
+                raise missing_extra("duckdb", error) from None
             self._connection = duckdb.connect()
             self._connection.execute("SET TimeZone = 'UTC'")
-            self._connection.register("recordings", self._recordings_table())
         return self._connection
 
     @abstractmethod
@@ -182,12 +180,19 @@ class TableSet(ABC):
         """Returns a row for each recording."""
 
     def _view(self, table: str) -> bool:
-        """Makes the view of a table, and returns whether it is new."""
+        """Makes the view of a table, and returns whether there is such a table and it is new."""
         made: set[str] = self.__dict__.setdefault("_views", set())
-        if table in made:
+        if table in made or table not in (*self.tables, "recordings"):
             return False
-        files = ", ".join("'" + str(path).replace("'", "''") + "'" for path in self.files(table))
-        self._connected().execute(f"CREATE VIEW {table} AS FROM read_parquet([{files}], union_by_name = true)")
+        if table == "recordings":
+            # Of a run only now, since its recordings may be gone while its results are kept.
+            self._connected().register("recordings", self._recordings_table())
+        else:
+            paths = self.files(table)
+            # So that what is wrong with a file is told as it is everywhere.
+            dataset_of(table, paths)
+            files = ", ".join("'" + str(path).replace("'", "''") + "'" for path in paths)
+            self._connected().execute(f"CREATE VIEW {table} AS FROM read_parquet([{files}], union_by_name = true)")
         made.add(table)
         return True
 
@@ -196,8 +201,8 @@ def pandas_frame(table: pa.Table) -> pandas.DataFrame:
     """Returns a pandas frame with nullable integers, in which nothing becomes a floating-point number."""
     try:
         import pandas
-    except ImportError:
-        raise missing_extra("pandas") from None
+    except ImportError as error:
+        raise missing_extra("pandas", error) from None
     nullable: Mapping[Any, Any] = {
         pa.int64(): pandas.Int64Dtype(),
         pa.int32(): pandas.Int32Dtype(),
@@ -210,8 +215,8 @@ def pandas_frame(table: pa.Table) -> pandas.DataFrame:
 def _polars() -> Any:
     try:
         import polars
-    except ImportError:
-        raise missing_extra("polars") from None
+    except ImportError as error:
+        raise missing_extra("polars", error) from None
     return polars
 
 
