@@ -53,6 +53,11 @@ shell = "sleep 0.3; exit 3"
 retries = 1
 
 [[test]]
+name = "flaky"
+shell = "test -e DIRECTORY/tried || { touch DIRECTORY/tried; exit 1; }"
+retries = 1
+
+[[test]]
 name = "$cost_ of <b>x</b>"
 command = ["sleep", "0.3"]
 """
@@ -96,7 +101,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The results of a suite of which one test fails twice, and another is run twice."""
     directory = tmp_path_factory.mktemp("runs")
     suite = directory / "small.toml"
-    suite.write_text(SUITE)
+    suite.write_text(SUITE.replace("DIRECTORY", str(directory)))
     memsample("run", suite, "--out", directory, "--name", "small", code=10)
     return directory / "small"
 

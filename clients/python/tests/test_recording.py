@@ -45,7 +45,7 @@ def test_lower_bounds_are_those_of_the_program(recording: memsample.Recording, b
 
 def test_a_run_has_tests_with_processes_of_their_own(ran: Path) -> None:
     tests = memsample.open(ran).tests()
-    assert {test.name for test in tests} == {"holds", "brief", "fails", "$cost_ of <b>x</b>"}
+    assert {test.name for test in tests} == {"holds", "brief", "fails", "flaky", "$cost_ of <b>x</b>"}
     holds = next(test for test in tests if test.name == "holds")
     assert holds.lower_bytes is not None
     assert holds.lower_bytes >= 60 << 20

@@ -32,6 +32,26 @@ def test_every_number_is_that_of_the_results(ran: Path) -> None:
     assert [attempt.repetition for attempt in run.test("holds").attempts] == [1, 2]
 
 
+def test_what_decided_a_test_is_one_of_its_attempts(ran: Path) -> None:
+    run = memsample.open_run(ran)
+    deciding = {test.name: test.attempts.index(test.decided_by) + 1 for test in run.tests}
+    assert deciding["fails"] == deciding["flaky"] == 2
+    assert (run.test("fails").decided_by.repetition, run.test("fails").decided_by.attempt) == (1, 2)
+    assert (run.test("flaky").outcome, run.test("flaky").decided_by.outcome) == ("flaky", "passed")
+    assert all((attempt.repetition or 0) >= 1 for test in run.tests for attempt in test.attempts)
+
+
+def test_what_is_not_known_of_an_attempt_is_none(ran: Path, tmp_path: Path) -> None:
+    results = json.loads((ran / "results.json").read_text())
+    unstarted = results["tests"][0]
+    unstarted |= {"attempts": [], "started": None, "duration_ns": None, "memory": None, "outcome": "not_run"}
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    test = memsample.open_run(tmp_path).tests[0]
+    decided = test.decided_by
+    assert (decided.repetition, decided.attempt, decided.started, decided.memory) == (None, None, None, None)
+    assert (decided.outcome, test.attempts) == ("not_run", ())
+
+
 def test_the_tables_say_the_same(ran: Path) -> None:
     run = memsample.open_run(ran)
     told = {

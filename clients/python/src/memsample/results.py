@@ -80,10 +80,10 @@ class Attempt:
     """One execution of a test."""
 
     test: str
-    repetition: int
-    """Which of the repetitions that were asked for, from 1."""
-    attempt: int
-    """Which attempt of this repetition, from 1: above 1 are retries."""
+    repetition: int | None
+    """Which of the repetitions that were asked for, from 1; None of a test that was not started."""
+    attempt: int | None
+    """Which attempt of this repetition, from 1: above 1 are retries. None of a test that was not started."""
     outcome: str
     """One word: docs/verdicts.md."""
     reason: str | None
@@ -111,7 +111,9 @@ class Test:
     reason: str | None
     tags: tuple[str, ...]
     decided_by: Attempt
-    """The attempt that decided the outcome: the numbers that `memsample run` prints."""
+    """The attempt that decided the outcome, one of `attempts`: the numbers that `memsample run` prints.
+
+    Of a test that was not started, what is known of it."""
     attempts: tuple[Attempt, ...]
     """All its attempts; empty where it was not started."""
 
@@ -178,22 +180,33 @@ def results_of(path: Path, results: Fields) -> tuple[RunInfo, tuple[Test, ...]]:
 
 def _test(test: Fields) -> Test:
     name = test.text("name")
+    attempts = tuple(_attempt(name, attempt) for attempt in test.each("attempts"))
     return Test(
         name=name,
         outcome=test.text("outcome"),
         reason=test.text_or_none("reason"),
         tags=test.texts("tags"),
-        decided_by=_attempt(name, test),
-        attempts=tuple(_attempt(name, attempt) for attempt in test.each("attempts")),
+        decided_by=_decided_by(name, test, attempts),
+        attempts=attempts,
     )
+
+
+def _decided_by(name: str, test: Fields, attempts: tuple[Attempt, ...]) -> Attempt:
+    """Finds the attempt of which the values of the test are: `results.json` tells it by its begin and its end."""
+    whole = _attempt(name, test)
+    found = [
+        attempt
+        for attempt in attempts
+        if (attempt.started, attempt.duration_ns) == (whole.started, whole.duration_ns) and attempt.started is not None
+    ]
+    return found[0] if len(found) == 1 else whole
 
 
 def _attempt(name: str, attempt: Fields) -> Attempt:
     return Attempt(
         test=name,
-        # The test as a whole does not say which of its attempts decided it.
-        repetition=attempt.integer_or_none("repetition") or 0,
-        attempt=attempt.integer_or_none("attempt") or 0,
+        repetition=attempt.integer_or_none("repetition"),
+        attempt=attempt.integer_or_none("attempt"),
         outcome=attempt.text("outcome"),
         reason=attempt.text_or_none("reason"),
         exit_code=attempt.integer_or_none("exit_code"),
