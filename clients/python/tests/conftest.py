@@ -91,8 +91,12 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def brief(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A closed recording at so long an interval that most of its processes were never sampled."""
     out = tmp_path_factory.mktemp("brief")
-    script = "for i in 1 2 3 4 5 6; do /bin/true; done; sleep 1; head -c 30m /dev/zero | tail -c 30m | wc -c"
-    memsample("record", "--interval", "500ms", "--out", out, "--name", "brief", "--", "sh", "-c", script)
+    names = [f"brief{number}" for number in range(10)]
+    for name in names:
+        (out / name).symlink_to("/bin/true")
+    script = 'for each; do "$0/$each"; done; sleep 1; head -c 30m /dev/zero | tail -c 30m | wc -c'
+    command = ["sh", "-c", script, str(out), *names]
+    memsample("record", "--interval", "500ms", "--out", out, "--name", "brief", "--", *command)
     return out / "brief"
 
 

@@ -64,7 +64,8 @@ def test_roles_that_were_never_sampled_are_those_of_the_program(brief: Path) -> 
     recording = memsample.open(brief)
     theirs = {peak.name: peak for peak in recording.peaks("role", top=1_000_000)}
     never_sampled = [peak for peak in recording.roles() if peak.processes == 0]
-    assert any(peak.name == "true" for peak in never_sampled)
+    # A tick may hit one of the ten.
+    assert sum(peak.name.startswith("brief") for peak in never_sampled) > 5
     for peak in never_sampled:
         their = theirs[peak.name]
         assert (peak.lower_bytes, peak.lower_source) == (their.lower_bytes, their.lower_source)

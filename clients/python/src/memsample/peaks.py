@@ -144,16 +144,13 @@ def of_marks_alone(recording: str, name: str) -> LargestSum:
 
 
 def _largest(recording: str, name: str, images: list[dict[str, Any]], sampled: dict[str, Any] | None) -> LargestSum:
-    lower: int | None = None
-    source: str | None = None
-    for image in images:
-        known = [(image[column], word) for column, word in _BOUNDS if image[column] is not None]
-        if not known:
-            continue
-        # `max` returns the first of equal ones.
-        bytes_, word = max(reversed(known), key=lambda bound: bound[0])
-        if lower is None or bytes_ > lower:
-            lower, source = bytes_, word
+    known = [
+        (image[column], precision, word)
+        for image in images
+        for precision, (column, word) in enumerate(_BOUNDS)
+        if image[column] is not None
+    ]
+    lower, _, source = max(known, default=(None, None, None))
     if sampled is not None and (lower is None or sampled["rss_bytes"] >= lower):
         lower, source = sampled["rss_bytes"], "sampled"
     row = sampled or {}
