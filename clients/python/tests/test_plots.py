@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,18 @@ def test_no_peak_is_lost(request: pytest.FixtureRequest, kind: str, by: str) -> 
     first = recording.roles()[0].name if by == "role" else None
     assert len(labels(axes)) == 4
     assert first is None or first[:20] in " ".join(labels(axes))
+
+
+@pytest.mark.parametrize("kind", ["recorded", "ran"])
+def test_times_have_minutes_and_names_lie_above_what_is_drawn(request: pytest.FixtureRequest, kind: str) -> None:
+    axes = memsample.open(request.getfixturevalue(kind)).plot()
+    labels(axes)
+    times = [text for label in axes.get_xticklabels() if (text := label.get_text())]
+    assert times
+    assert all(re.fullmatch(r"\d\d:\d\d(:\d\d(\.\d+)?)?", text) for text in times), times
+    renderer = axes.figure.canvas.get_renderer()  # type: ignore[attr-defined]
+    lowest = min(text.get_window_extent(renderer).y0 for text in axes.texts)
+    assert axes.transData.inverted().transform((0, lowest))[1] > top_of_stack(axes)
 
 
 def test_a_stack_of_pss_has_what_is_not_known_on_top(ran: Path) -> None:

@@ -27,6 +27,20 @@ _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#
 _GREY = "#BBBBBB"
 
 
+def time_axis(axes: Axes) -> None:
+    """Labels an axis of instants in UTC: times of day with minutes, since `29` alone could be a day or a second."""
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+
+    locator = AutoDateLocator()
+    formatter = ConciseDateFormatter(locator)
+    formatter.formats[5] = "%H:%M:%S.%f"
+    formatter.zero_formats[5] = "%H:%M"
+    formatter.offset_formats[3:] = ["%Y-%b-%d"] * 3
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(formatter)
+    axes.set_xlabel("UTC")
+
+
 def stacked(recording: Recording, by: str, top: int, ax: Axes | None) -> Axes:
     """Draws resident memory over time, stacked by group."""
     key = _group_of(by)
@@ -279,15 +293,15 @@ def _axes(ax: Axes | None, height: float = 4) -> Axes:
 
 
 def _finish(axes: Axes) -> None:
-    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
-
-    locator = AutoDateLocator()
-    axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
-    axes.set_xlabel("UTC")
+    time_axis(axes)
     axes.set_ylabel("MiB")
     axes.set_ylim(bottom=0)
     axes.margins(x=0.01)
+    names = [text for text in axes.texts if text.get_text()]
+    if names:
+        # The names of tests lie above what is drawn, not upon it.
+        space = 0.12 if all(text.get_rotation() == 0 for text in names) else 0.45
+        axes.set_ylim(top=axes.get_ylim()[1] * (1 + space))
     handles, labels = axes.get_legend_handles_labels()
     # The legend in the order of the stack, from above.
     axes.legend(handles[::-1], labels[::-1], loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
