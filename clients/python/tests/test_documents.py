@@ -7,6 +7,7 @@ from pathlib import Path
 
 import matplotlib as mpl
 import pytest
+from conftest import memsample as program
 
 import memsample
 
@@ -33,9 +34,17 @@ def test_the_code_runs(
     for directory, path in (("recordings", recorded), ("runs", ran)):
         (tmp_path / directory).mkdir()
         (tmp_path / directory / "nightly").symlink_to(path.resolve())
+    if "lab/" in block:
+        program("push", ran, tmp_path / "lab")
     monkeypatch.chdir(tmp_path)
     exec(compile(block, "block", "exec"), {})
-    assert "print" not in block or capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "print" not in block or shown
+    if "lab/" in block:
+        tests = memsample.open_run(ran).tests
+        assert all(test.name[:8] in shown for test in tests)
+        largest = max(a.memory.rss_peak_bytes or 0 for test in tests for a in test.attempts if a.memory)
+        assert str(largest) in shown
 
 
 def test_the_table_is_whole() -> None:
