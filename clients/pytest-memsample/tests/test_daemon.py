@@ -1,7 +1,9 @@
 """What the client does when the daemon does not answer: against a server that counts what it was sent."""
 
 import contextlib
+import os
 import socket
+import tempfile
 import threading
 
 import pytest
@@ -87,3 +89,23 @@ def test_a_connection_that_was_closed_while_idle_is_opened_again(tmp_path):
             client.mark("s", "point", "x", None)
             closed.acquire()
         assert len(requests) == 20
+
+
+def test_a_socket_of_somebody_else_is_not_taken_for_a_daemon_that_is_not_there(tmp_path):
+    # Not in `tmp_path`, which nobody else may enter.
+    with tempfile.TemporaryDirectory() as directory, socket.socket(socket.AF_UNIX) as listener:
+        os.chmod(directory, 0o755)
+        path = f"{directory}/s"
+        listener.bind(path)
+        listener.listen()
+        os.chmod(path, 0)
+        user, group = os.geteuid(), os.getegid()
+        if user == 0:
+            os.setegid(65534)
+            os.seteuid(65534)
+        try:
+            with pytest.raises(DaemonError, match="may not use.*join the group of that socket"):
+                Daemon(path).start("100ms", {})
+        finally:
+            os.seteuid(user)
+            os.setegid(group)

@@ -3,8 +3,10 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import threading
 import xml.etree.ElementTree as xml
 from pathlib import Path
 
@@ -90,6 +92,10 @@ def test_each_test_has_its_peak_and_growth(tmp_path, daemon, workers):
     assert int(found[f"memsample.rss_growth_bytes[{test}starts_a_process]"]) < 40 * MIB
     assert Path(found["memsample.recording"], "samples.parquet").exists()
     assert f"{test}grows" in done.stdout and "memory (memsample)" in done.stdout
+    # Each is a lower bound, and all that is written fits into 80 columns, but for names and paths.
+    assert len(re.findall(r"^ *≥\d+\.\d MiB ", done.stdout, re.MULTILINE)) == 5
+    section = done.stdout.split("memory (memsample)")[1].split("short test summary")[0].splitlines()
+    assert all(len(line) <= 80 for line in section if "/" not in line and not line.startswith("="))
     assert ("5 tests shared 2 processes" if workers else "5 tests shared 1 process:") in done.stdout
 
 
@@ -188,6 +194,97 @@ def test_with_auto_it_records_where_a_daemon_answers(tmp_path, daemon):
     done = run_pytest(tmp_path, daemon, "--memsample=auto", "-k", "is_over_at_once")
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"MiB +[+-]\d+\.\d MiB +\d+  test_memory.py::test_is_over_at_once$", done.stdout, re.MULTILINE), done.stdout
+
+
+# The middle one kills the daemon of $DAEMON_PID.
+KILLS = """
+import os, pytest
+
+def test_before():
+    pass
+
+def test_kills_the_daemon():
+    os.kill(int(os.environ["DAEMON_PID"]), 9)
+    while os.path.exists(f"/proc/{os.environ['DAEMON_PID']}/exe"):
+        pass
+
+@pytest.mark.parametrize("number", range(3))
+def test_after(number):
+    pass
+"""
+
+
+@pytest.mark.parametrize("workers", [[], ["-n", "2"]], ids=["alone", "xdist"])
+def test_a_daemon_that_is_gone_fails_no_test(tmp_path, workers):
+    """Not even where warnings are errors."""
+    socket = tmp_path / "socket"
+    program = [os.environ["MEMSAMPLED"], "--socket", socket, "--recordings", tmp_path / "recordings"]
+    daemon = subprocess.Popen(program, stderr=subprocess.DEVNULL)
+    while not socket.exists():
+        assert daemon.poll() is None
+    environment = dict(ENVIRONMENT, MEMSAMPLE_SOCKET=str(socket), DAEMON_PID=str(daemon.pid))
+    # The test waits until it is gone, and so must its parent.
+    threading.Thread(target=daemon.wait).start()
+    done = run_pytest(tmp_path, environment, "--memsample", "-W", "error", *workers, tests=KILLS)
+    assert done.returncode == 0 and "5 passed" in done.stdout, done.stdout + done.stderr
+    assert "tests are no longer marked" in done.stdout
+    assert "no numbers of tests: no memsampled answers at" in done.stdout
+    recording = re.search(r"recorded until then: memsample peaks (.*) --by test", done.stdout)[1]
+    assert Path(recording, "recording.json").exists()
+
+
+def sessions(environment):
+    listed = subprocess.run([MEMSAMPLE, "sessions", "--json"], env=environment, capture_output=True, text=True, check=True)
+    return [session for session in json.loads(listed.stdout)["sessions"] if session["state"] == "recording"]
+
+
+def test_a_pytest_that_is_terminated_closes_its_recording(tmp_path, daemon):
+    (tmp_path / "test_memory.py").write_text("import time\n\ndef test_long():\n    open('begun', 'w').close()\n    time.sleep(60)\n")
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--memsample"]
+    pytest_ = subprocess.Popen(command, cwd=tmp_path, env=daemon, stdout=subprocess.DEVNULL)
+    while not (tmp_path / "begun").exists():
+        assert pytest_.poll() is None
+    (session,) = sessions(daemon)
+    assert session["limits"]["idle"] == "1h"
+    pytest_.terminate()
+    assert pytest_.wait() == -signal.SIGTERM
+    assert sessions(daemon) == []
+    assert json.loads(Path(session["recording"], "recording.json").read_text())["state"] == "closed"
+
+
+def test_a_daemon_that_allows_less_idle_time_is_used(tmp_path):
+    config = tmp_path / "config.toml"
+    config.write_text('[daemon.limits]\nidle = "10m"\n')
+    socket = tmp_path / "socket"
+    program = [os.environ["MEMSAMPLED"], "--socket", socket, "--recordings", tmp_path / "recordings", "--config", config]
+    daemon = subprocess.Popen(program, stderr=subprocess.DEVNULL)
+    while not socket.exists():
+        assert daemon.poll() is None
+    environment = dict(ENVIRONMENT, MEMSAMPLE_SOCKET=str(socket))
+    done = run_pytest(tmp_path, environment, "--memsample", "-k", "is_over_at_once")
+    refused = run_pytest(tmp_path, environment, "--memsample", "--memsample-idle", "2h", "-k", "is_over_at_once")
+    daemon.terminate()
+    daemon.wait()
+    assert done.returncode == 0 and "memory (memsample)" in done.stdout, done.stdout + done.stderr
+    assert refused.returncode == pytest.ExitCode.USAGE_ERROR and "at most 10m" in refused.stderr
+
+
+@pytest.mark.parametrize("only", ["--collect-only", "--help", "--markers", "--fixtures"])
+def test_where_no_test_runs_nothing_is_recorded(tmp_path, only):
+    done = run_pytest(tmp_path, dict(os.environ, MEMSAMPLE_SOCKET="/nowhere"), "--memsample", only)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "memory (memsample)" not in done.stdout
+
+
+def test_where_every_test_is_deselected_it_says_so(tmp_path, daemon):
+    done = run_pytest(tmp_path, daemon, "--memsample", "-k", "nothing")
+    assert "no test ran while it was recorded" in done.stdout and "PEAK RSS" not in done.stdout
+
+
+@pytest.mark.parametrize("count", ["-3", "1.5", "all"])
+def test_a_number_of_tests_that_is_none(tmp_path, count):
+    done = run_pytest(tmp_path, dict(os.environ), f"--memsample-top={count}")
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR and "give 0 or more" in done.stderr
 
 
 def test_the_option_takes_no_file_for_a_value(tmp_path, daemon):

@@ -14,6 +14,8 @@ TIMEOUT_SECONDS = 10
 STOP_TIMEOUT_SECONDS = 60
 # The daemon closes a connection on which nothing comes for ten seconds.
 IDLE_SECONDS = 5
+# A session of a pytest that was killed ends then. No single test should take longer.
+IDLE = "1h"
 
 
 class DaemonError(Exception):
@@ -60,9 +62,16 @@ class Daemon:
         self._used = time.monotonic()
         self._pid = os.getpid()
 
-    def start(self, interval, labels):
-        """Begins a session and returns it."""
-        return self._post("/v1/sessions", {"name": "pytest", "interval": interval, "labels": labels})
+    def start(self, interval, labels, idle=None):
+        """Begins a session and returns it. It ends after `idle` without a mark; if that is None, after an hour, or what the daemon allows."""
+        asked = {"name": "pytest", "interval": interval, "labels": labels, "limits": {"idle": idle or IDLE}}
+        try:
+            return self._post("/v1/sessions", asked)
+        except DaemonError as error:
+            if idle is not None or "limits.idle" not in str(error):
+                raise
+            # The daemon's own limit is less.
+            return self._post("/v1/sessions", asked | {"limits": {}})
 
     def mark(self, session, kind, name, test):
         """Sets a mark about this process, whose memory the daemon reads before it answers."""
@@ -95,6 +104,8 @@ class Daemon:
                     raise
                 self._connection.close()
                 answer, content = self._exchange(path, payload, headers)
+        except PermissionError as error:
+            raise DaemonError(f"this user may not use the memsampled at {self.path}: join the group of that socket, or run a daemon of your own") from error
         except (OSError, http.client.HTTPException) as error:
             self._connection.close()
             raise DaemonError(f"no memsampled answers at {self.path} ({error}): start it with `memsampled`") from error

@@ -1,6 +1,10 @@
 """The plugin: marks each test, and prints and stores what it used."""
 
+import argparse
 import os
+import signal
+import textwrap
+import threading
 import warnings
 
 import pytest
@@ -20,11 +24,21 @@ def pytest_addoption(parser):
     group.addoption("--memsample=auto", const="auto", help="the same if a daemon answers, else run the tests without", **record)
     group.addoption("--memsample=off", const="off", help="do not record, as without the option", **record)
     group.addoption("--memsample-interval", default="100ms", metavar="TIME", help="time between samples [100ms]")
-    group.addoption("--memsample-top", default=10, type=int, metavar="N", help="how many tests to print [10]")
+    group.addoption("--memsample-top", default=10, type=_count, metavar="N", help="how many tests to print [10]")
+    group.addoption("--memsample-idle", metavar="TIME", help="end the recording after this time without the begin or end of a test, as when pytest was killed [1h]")
     group.addoption("--memsample-socket", metavar="PATH", help="socket of memsampled [$MEMSAMPLE_SOCKET or its default]")
 
 
+def _count(text):
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"`{text}` is no number of tests: give 0 or more")
+    return int(text)
+
+
 def pytest_configure(config):
+    # These run no test.
+    if any(config.getoption(name, False) for name in ("help", "version", "collectonly", "markers", "showfixtures", "show_fixtures_per_test", "setupplan")):
+        return
     is_worker = hasattr(config, "workerinput")
     # A worker of xdist has the options of its controller, and no session where that could start none.
     if config.getoption("memsample") == "off" or (is_worker and SESSION not in os.environ):
@@ -72,7 +86,10 @@ class Marker:
         except DaemonError as error:
             # Tests continue without it: a recorder must never fail a test.
             self.failed = True
-            warnings.warn(f"memsample: tests are no longer marked: {error}", stacklevel=1)
+            with warnings.catch_warnings():
+                # Also where warnings are errors of tests.
+                warnings.simplefilter("always")
+                warnings.warn(f"memsample: tests are no longer marked: {error}", stacklevel=1)
 
 
 class NotRecorded:
@@ -94,15 +111,18 @@ class Recording:
         self.usages = []
         self.problem = None
         self.closing = None
+        self.path = None
         self.session = os.environ.get(SESSION)
         self.is_ours = self.session is None
         if self.is_ours:
             labels = {"framework": "pytest", "rootdir": str(config.rootpath)[:1024]}
-            self.session = daemon.start(config.getoption("memsample_interval"), labels)["id"]
+            begun = daemon.start(config.getoption("memsample_interval"), labels, config.getoption("memsample_idle"))
+            self.session, self.path = begun["id"], begun.get("recording")
             os.environ[SESSION] = self.session
             os.environ[SOCKET] = daemon.path
             # Also when pytest ends before its tests: on a usage error, or Ctrl-C.
             config.add_cleanup(self._stop)
+            self._stop_when_terminated()
 
     def _stop(self):
         if self.is_ours and self.closing is None:
@@ -111,6 +131,27 @@ class Recording:
                 self.closing = self.daemon.stop(self.session)
             except DaemonError as error:
                 self.closing = {"error": str(error)}
+
+    def _stop_when_terminated(self):
+        """Closes the recording at SIGTERM, by which CI ends a job and pytest ends without a cleanup."""
+        if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+            return
+        of_pytest = os.getpid()
+
+        def terminate(number, _frame):
+            signal.signal(number, signal.SIG_DFL)
+            # Not in what a test forked. The connection may be in use.
+            if os.getpid() == of_pytest and self.closing is None:
+                self.daemon = Daemon(self.daemon.path)
+                self._stop()
+            os.kill(os.getpid(), number)
+
+        def restore():
+            if signal.getsignal(signal.SIGTERM) is terminate:
+                signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+        signal.signal(signal.SIGTERM, terminate)
+        self.config.add_cleanup(restore)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self):
@@ -143,22 +184,33 @@ class Recording:
             write(f"tests are marked in session {self.session}, which continues")
             return
         if "error" in self.closing:
-            write(f"not recorded: {self.closing['error']}")
+            write(f"no numbers of tests: {self.closing['error']}")
+            if self.path:
+                write(f"what was recorded until then: memsample peaks {self.path} --by test")
             return
         if self.problem:
             write(f"no numbers of tests: {self.problem}")
             write(f"recorded in {self.closing['recording']}")
             return
+        if not self.usages:
+            write(f"no test ran while it was recorded: {self.closing['recording']}")
+            return
         sampled = [usage for usage in self.usages if usage.rss_peak_bytes is not None]
         sampled.sort(key=lambda usage: -usage.rss_peak_bytes)
         write(f"{'PEAK RSS':>12}  {'GROWTH':>12}  {'SAMPLES':>7}  TEST")
         for usage in sampled[: self.config.getoption("memsample_top")]:
-            write(f"{_size(usage.rss_peak_bytes):>12}  {_size(usage.rss_growth_bytes, '+'):>12}  {usage.samples:>7}  {usage.test}")
+            # Nothing bounds what was between two samples.
+            write(f"{'≥' + _size(usage.rss_peak_bytes):>12}  {_size(usage.rss_growth_bytes, '+'):>12}  {usage.samples:>7}  {usage.test}")
         unsampled = len(self.usages) - len(sampled)
         if unsampled:
             write(f"{unsampled} of {len(self.usages)} tests have no numbers: the daemon could not read their process")
-        workers = len({usage.worker_pid for usage in self.usages})
-        write(f"{len(self.usages)} tests shared {workers} process{'es' if workers != 1 else ''}: a peak holds what earlier tests of the same process left, growth does not; both are of that process alone, without what a test starts")
+        tests, workers = len(self.usages), len({usage.worker_pid for usage in self.usages})
+        note = (
+            f"{tests} test{'s' if tests != 1 else ''} shared {workers} process{'es' if workers != 1 else ''}: a peak (≥: at least) is of that process "
+            "and what it started, with what earlier tests left in it. Growth is of that process alone, from the begin of the test to its end."
+        )
+        for line in textwrap.wrap(note, 80):
+            write(line)
         summary = self.closing["summary"]
         write(f"{summary['ticks']} ticks, {summary['late']} late, {summary['dropped']} dropped: {self.closing['recording']}")
 
