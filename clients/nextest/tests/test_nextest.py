@@ -29,7 +29,7 @@ def fixture(tmp_path_factory):
 
 
 @pytest.fixture
-def environment(tmp_path):
+def environment(tmp_path, request):
     """A daemon of its own, and an environment in which `memsample` finds it."""
     path = tmp_path / "s"
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("MEMSAMPLE", "NEXTEST"))}
@@ -41,7 +41,7 @@ def environment(tmp_path):
         NO_COLOR="1",
     )
     config = tmp_path / "config.toml"
-    config.write_text("")
+    config.write_text(getattr(request, "param", ""))
     command = [MEMSAMPLED, "--socket", path, "--recordings", tmp_path / "recordings", "--config", config]
     with open(tmp_path / "log", "w") as log:
         daemon = subprocess.Popen(command, stderr=log)
@@ -167,6 +167,34 @@ def test_without_a_daemon_tests_run_all_the_same(fixture, environment):
         said = [line for line in done.stderr.splitlines() if "memsample" in line]
         assert len(said) == 1 and said[0].startswith("memsample-nextest: not recorded: ") and reason in said[0], done.stderr
         assert done.stdout == ""
+    done = at_once(fixture, without_program | {"MEMSAMPLE_SESSION": "x"})
+    assert "memsample-nextest: tests are not marked: memsample is not in PATH" in done.stderr
     # The exit code is still that of the tests.
     done = subprocess.run([CLIENT / "memsample-nextest", "--offline", "fails"], cwd=fixture, env=absent, capture_output=True, text=True)
     assert done.returncode == 100, done.stderr
+
+
+def at_once(fixture, environment):
+    command = [CLIENT / "memsample-nextest", "--offline", "is_over_at_once"]
+    done = subprocess.run(command, cwd=fixture, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0 and "1 test run: 1 passed" in done.stderr, done.stderr
+    return done
+
+
+@pytest.mark.parametrize(
+    ("environment", "minutes"), [("", 60), ("[daemon.limits]\nidle = '10m'\n", 10)], indirect=["environment"]
+)
+def test_what_nobody_stops_ends(fixture, environment, minutes):
+    recording = at_once(fixture, environment).stdout.strip().splitlines()[-1]
+    assert json.loads(Path(recording, "recording.json").read_text())["settings"]["max_idle_ms"] == minutes * 60_000
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [("MEMSAMPLE_INTERVAL", "5", "not recorded: invalid value '5'"), ("MEMSAMPLE_IDLE", "99h", "not recorded: `limits.idle`"),
+     ("MEMSAMPLE_SESSION", "gone", "not marked: no daemon has the session gone")],
+)  # fmt: skip
+def test_why_nothing_is_recorded_is_said(fixture, environment, name, value, reason):
+    done = at_once(fixture, environment | {name: value})
+    said = [line for line in done.stderr.splitlines() if line.startswith("memsample-nextest:")]
+    assert len(said) == 1 and reason in said[0], done.stderr
