@@ -99,6 +99,9 @@ def test_places_that_are_no_recording(tmp_path: Path, imported: Path, recorded: 
         ({"started": "yesterday"}, memsample.DamagedError, "`started`"),
         ({"settings": []}, memsample.DamagedError, "`settings`"),
         ({"totals": {"late": -0.5}}, memsample.DamagedError, "`late`"),
+        ({"totals": {"late": 1 << 63}}, memsample.DamagedError, "`late`"),
+        ({"settings": {"interval_ms": 0}}, memsample.DamagedError, "`interval_ms`"),
+        ({"settings": {"interval_ms": 1 << 50}}, memsample.DamagedError, "`interval_ms`"),
         ({"end": {"write_failed": "x"}}, None, ""),
     ],
 )

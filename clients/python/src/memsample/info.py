@@ -159,7 +159,7 @@ def info_of(path: Path, fields: Fields) -> RecordingInfo:
 def _settings(fields: Fields) -> Settings:
     target = fields.values.get("target", "machine")
     return Settings(
-        interval_ms=fields.integer("interval_ms"),
+        interval_ms=fields.milliseconds("interval_ms"),
         detail_interval_ms=fields.integer_or_none("detail_interval_ms"),
         pss_interval_ms=fields.integer_or_none("pss_interval_ms"),
         pss_budget=fields.number_or_none("pss_budget"),

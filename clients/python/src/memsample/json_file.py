@@ -11,6 +11,8 @@ from typing import Any
 from .errors import DamagedError, of_system
 
 _MAX_BYTES = 1 << 30
+# Tables have integers of 64 bits.
+_TOO_LARGE = 1 << 63
 
 
 class Fields:
@@ -29,7 +31,7 @@ class Fields:
             raise self._damage(key, value)
         if value is None and default is None:
             return None
-        if not isinstance(value, types):
+        if not isinstance(value, types) or (isinstance(value, int) and abs(value) >= _TOO_LARGE):
             raise self._damage(key, value)
         return value
 
@@ -54,6 +56,13 @@ class Fields:
         """Returns an integer, or None where it is not known."""
         value = self._typed(key, int, None)
         return None if value is None else int(value)
+
+    def milliseconds(self, key: str) -> int:
+        """Returns a length of time, from a millisecond to thirty years."""
+        value = self.integer(key)
+        if not 0 < value < 1_000_000_000_000:
+            raise self._damage(key, value)
+        return value
 
     def number_or_none(self, key: str) -> float | None:
         """Returns a number, or None where it is not known."""
