@@ -313,12 +313,23 @@ def test_results_of_which_the_recording_is_gone(ran: Path, tmp_path: Path) -> No
     shutil.copytree(ran, tmp_path / "run")
     shutil.rmtree(tmp_path / "run" / "recording")
     runs = memsample.open_runs(tmp_path / "*")
-    for asked in (runs, runs[0]):
+    for asked, error in ((runs, memsample.NotRecordedError), (runs[0], memsample.NotARecordingError)):
         assert asked.sql("SELECT count(DISTINCT test) FROM tests").fetchall() == [(len(memsample.open_run(ran).tests),)]
         with pytest.raises(memsample.NotARecordingError, match="does not exist"):
             asked.sql("SELECT * FROM recordings")
-        with pytest.raises(memsample.NotARecordingError, match="does not exist"):
+        with pytest.raises(error, match="does not exist"):
             asked.table("samples")
+
+
+def test_some_runs_of_which_the_recording_is_gone(ran: Path, tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        shutil.copytree(ran, tmp_path / name)
+    shutil.rmtree(tmp_path / "b" / "recording")
+    runs = memsample.open_runs(tmp_path / "*")
+    with pytest.warns(memsample.NotRecordedWarning, match=r"1 runs have no table `samples`.*/b.*does not exist"):
+        assert runs.samples.count_rows() == 2 * memsample.open_run(ran).samples.count_rows()
+    with pytest.warns(memsample.NotRecordedWarning, match=r"recordings of 1 runs are gone.*/b/"):
+        assert runs.sql("SELECT count(*) FROM recordings").fetchall() == [(2,)]
 
 
 def test_a_test_that_is_not_in_the_run(ran: Path) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
 import pyarrow as pa
 
-from .errors import MemsampleError, NotARecordingError, NotInRunError, accessing
+from .errors import MemsampleError, NotARecordingError, NotInRunError, NotRecordedError, NotRecordedWarning, accessing
 from .json_file import read_fields
 from .many import Pattern, Recordings, open_each
 from .parquet_files import table_files
@@ -98,6 +99,8 @@ class Run(TableSet):
 class Runs(TableSet, Sequence[Run]):
     """Many runs, opened by `memsample.open_runs`: a sequence of them, and their tables as one."""
 
+    _of = "runs"
+
     def __init__(self, runs: Sequence[Run], skipped: dict[Path, MemsampleError]) -> None:
         """Takes the runs, and why others were left out."""
         self._runs = tuple(runs)
@@ -135,13 +138,30 @@ class Runs(TableSet, Sequence[Run]):
         files: list[Path] = []
         missing: dict[str, str] = {}
         for run in self._runs:
-            of_this, missing_of_this = run._files(table)
+            try:
+                of_this, missing_of_this = run._files(table)
+            except NotARecordingError as error:
+                # Recordings are removed before results are.
+                of_this, missing_of_this = [], {str(run.info.path): str(error)}
             files += of_this
             missing |= missing_of_this
         return files, missing
 
     def _recordings_table(self) -> pa.Table:
-        return pa.concat_tables([run._recordings_table() for run in self._runs])
+        tables: list[pa.Table] = []
+        gone: list[NotARecordingError] = []
+        for run in self._runs:
+            try:
+                tables.append(run._recordings_table())
+            except NotARecordingError as error:
+                gone.append(error)
+        if not tables:
+            raise gone[0] if gone else NotRecordedError("there are no runs")
+        if gone:
+            warnings.warn(
+                f"the recordings of {len(gone)} runs are gone and left out: {gone[0]}", NotRecordedWarning, stacklevel=5
+            )
+        return pa.concat_tables(tables)
 
 
 def open_run(path: str | os.PathLike[str]) -> Run:

@@ -32,6 +32,8 @@ class TableSet(ABC):
     never zero. Over several recordings, group and join by `recording` and `process`, never by `pid`.
     """
 
+    _of = "recordings"
+    """What there are many of."""
     _connection: duckdb.DuckDBPyConnection | None = None
 
     @property
@@ -66,7 +68,7 @@ class TableSet(ABC):
         if missing:
             name, reason = next(iter(missing.items()))
             warnings.warn(
-                f"{len(missing)} recordings have no table `{table}` and are left out, such as {name}: {reason}",
+                f"{len(missing)} {self._of} have no table `{table}` and are left out, such as {name}: {reason}",
                 NotRecordedWarning,
                 stacklevel=4,
             )
