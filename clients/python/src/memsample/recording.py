@@ -168,8 +168,9 @@ class Recording(TableSet):
         """Adds up the last known PSS and USS of each group at each tick, in bytes.
 
         `unknown_processes` is how many processes were not read since they began, `unknown_rss_bytes` their
-        resident set, so that the true PSS is at most that much larger; `oldest_ms` is the age of the oldest
-        value. A sum of which nothing is known is null. `by` is as in `sums`; tests are those of `samples.test`.
+        resident set: the true PSS may be up to that much larger, and otherwise as processes changed since they
+        were read. `oldest_ms` is the age of the oldest value. A sum of which nothing is known is null. `by` is as
+        in `sums`; tests are those of `samples.test`.
         """
         keys = _sums.keys_of(by)
         if "comm" in keys:
