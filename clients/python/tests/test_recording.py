@@ -248,6 +248,8 @@ def test_sql_has_a_view_for_each_table(recorded: Path) -> None:
         assert recording.sql(f"SELECT count(*) FROM {name}").fetchall()[0][0] == recording.table(name).count_rows()
     assert recording.sql("SELECT name, state FROM recordings").fetchall() == [(recording.info.name, "closed")]
     assert recording.sql("SELECT ? + 1", [2]).fetchall() == [(3,)]
+    # Nobody else holds the connection.
+    assert memsample.open(recorded).sql("SELECT count(*) FROM samples").fetchall()[0][0] > 0
 
 
 def test_the_information_is_typed(recorded: Path, imported: Path) -> None:

@@ -25,7 +25,7 @@ from .errors import DamagedError, NotARecordingError, NoteWarning, NotRecordedEr
 from .info import RecordingInfo, info_of
 from .json_file import read_fields
 from .parquet_files import table_files
-from .table_set import RECORDING_TABLES, TableSet, _Lazy
+from .table_set import RECORDING_TABLES, TableSet
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,7 +41,6 @@ class Recording(TableSet):
         """Takes what `open_recording` has found. A copy is removed when it is not used any more."""
         self._info = info
         self._directory = directory
-        self._is_copy = is_copy
         if is_copy:
             weakref.finalize(self, shutil.rmtree, directory, ignore_errors=True)
 
@@ -75,15 +74,6 @@ class Recording(TableSet):
             return [], {str(self._info.path): "control groups were not read"}
         files = table_files(self._directory, table)
         return files, {} if files else {str(self._info.path): "its file is missing"}
-
-    def _kept_with(self, lazy: _Lazy) -> _Lazy:
-        if self._is_copy:
-            # Called when `lazy` is gone; until then it holds this recording, and so the copy.
-            weakref.finalize(lazy, Recording._is_used_no_more, self).atexit = False
-        return lazy
-
-    def _is_used_no_more(self) -> None:
-        """Does nothing: the last reference to the copy is that of the caller."""
 
     def _recordings_table(self) -> pa.Table:
         return recordings_table([self._info])

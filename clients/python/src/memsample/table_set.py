@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -46,7 +47,9 @@ class TableSet(ABC):
         """Returns the files of a table, and by name of the recording why some have none."""
 
     def _kept_with(self, lazy: _Lazy) -> _Lazy:
-        """Returns a result that reads the files later, which are there as long as it."""
+        """Returns a result that is read later: as long as it is there, so are the connection and the files."""
+        # What is to be called when the result is gone keeps these tables until then.
+        weakref.finalize(lazy, id, self).atexit = False
         return lazy
 
     @abstractmethod
