@@ -53,16 +53,22 @@ MEMSAMPLE = Path(os.environ["MEMSAMPLED"]).resolve().with_name("memsample")
 ENVIRONMENT = dict(os.environ, MEMSAMPLE=str(MEMSAMPLE), PATH=f"{MEMSAMPLE.parent}:{os.environ['PATH']}")
 
 
+def started(tmp_path, *arguments):
+    """Starts a daemon, and returns it and the environment in which its clients find it."""
+    socket = tmp_path / "memsampled.sock"
+    program = [os.environ["MEMSAMPLED"], "--socket", socket, "--recordings", tmp_path / "recordings", *arguments]
+    with open(tmp_path / "log", "w") as log:
+        daemon = subprocess.Popen(program, stderr=log)
+    while not socket.exists():
+        assert daemon.poll() is None, (tmp_path / "log").read_text()
+    return daemon, dict(ENVIRONMENT, MEMSAMPLE_SOCKET=str(socket))
+
+
 @pytest.fixture
 def daemon(tmp_path):
     """A daemon of its own, and the environment in which its clients find it."""
-    socket = tmp_path / "memsampled.sock"
-    program = [os.environ["MEMSAMPLED"], "--socket", socket, "--recordings", tmp_path / "recordings"]
-    daemon = subprocess.Popen(program, stderr=subprocess.PIPE, text=True)
-    # It says so when it listens.
-    while not socket.exists():
-        assert daemon.poll() is None, daemon.stderr.read()
-    yield dict(ENVIRONMENT, MEMSAMPLE_SOCKET=str(socket))
+    daemon, environment = started(tmp_path)
+    yield environment
     daemon.terminate()
     assert daemon.wait() == 0
 
@@ -217,12 +223,8 @@ def test_after(number):
 @pytest.mark.parametrize("workers", [[], ["-n", "2"]], ids=["alone", "xdist"])
 def test_a_daemon_that_is_gone_fails_no_test(tmp_path, workers):
     """Not even where warnings are errors."""
-    socket = tmp_path / "socket"
-    program = [os.environ["MEMSAMPLED"], "--socket", socket, "--recordings", tmp_path / "recordings"]
-    daemon = subprocess.Popen(program, stderr=subprocess.DEVNULL)
-    while not socket.exists():
-        assert daemon.poll() is None
-    environment = dict(ENVIRONMENT, MEMSAMPLE_SOCKET=str(socket), DAEMON_PID=str(daemon.pid))
+    daemon, environment = started(tmp_path)
+    environment["DAEMON_PID"] = str(daemon.pid)
     # The test waits until it is gone, and so must its parent.
     threading.Thread(target=daemon.wait).start()
     done = run_pytest(tmp_path, environment, "--memsample", "-W", "error", *workers, tests=KILLS)
@@ -255,12 +257,7 @@ def test_a_pytest_that_is_terminated_closes_its_recording(tmp_path, daemon):
 def test_a_daemon_that_allows_less_idle_time_is_used(tmp_path):
     config = tmp_path / "config.toml"
     config.write_text('[daemon.limits]\nidle = "10m"\n')
-    socket = tmp_path / "socket"
-    program = [os.environ["MEMSAMPLED"], "--socket", socket, "--recordings", tmp_path / "recordings", "--config", config]
-    daemon = subprocess.Popen(program, stderr=subprocess.DEVNULL)
-    while not socket.exists():
-        assert daemon.poll() is None
-    environment = dict(ENVIRONMENT, MEMSAMPLE_SOCKET=str(socket))
+    daemon, environment = started(tmp_path, "--config", config)
     done = run_pytest(tmp_path, environment, "--memsample", "-k", "is_over_at_once")
     refused = run_pytest(tmp_path, environment, "--memsample", "--memsample-idle", "2h", "-k", "is_over_at_once")
     daemon.terminate()
