@@ -46,6 +46,23 @@ def test_each_is_opened_once(many: Path, recorded: Path) -> None:
     assert recordings.scan_polars("samples").collect().height == recordings.samples.count_rows()
 
 
+@pytest.mark.parametrize(
+    ("name", "other"), [("a[1]", "a1"), ("b*", "bb"), ("c?", "cc"), ("d{1,2}", "d1"), ("it's", "its"), ("[!x]", "y")]
+)
+def test_a_name_is_no_pattern(recorded: Path, brief: Path, tmp_path: Path, name: str, other: str) -> None:
+    """Nothing is read of another recording, whose name the name of this one would match."""
+    shutil.copytree(recorded.resolve(), tmp_path / name)
+    shutil.copytree(brief.resolve(), tmp_path / other)
+    recording = memsample.open(tmp_path / name)
+    expected = recording.samples.count_rows()
+    assert expected != memsample.open(tmp_path / other).samples.count_rows()
+    assert recording.sql("SELECT count(*) FROM samples").fetchall() == [(expected,)]
+    assert recording.scan_polars("samples").collect().height == expected
+    assert recording.to_pandas("samples").shape[0] == expected
+    assert [one.info.id for one in memsample.open_many(tmp_path / name)] == [recording.info.id]
+    assert len(memsample.open_many(*tmp_path.iterdir())) == 2
+
+
 def test_answers_are_those_of_each(many: Path, recorded: Path) -> None:
     recordings = memsample.open_many(many / "r*")
     one = memsample.open(recorded)

@@ -121,7 +121,8 @@ def open_each(
     failed: dict[Path, MemsampleError] = {}
     for pattern in patterns:
         text = os.fspath(pattern)
-        is_pattern = globbing.has_magic(text)
+        # A place of this name is meant by it, as where the paths of `Path.iterdir` are given.
+        is_pattern = globbing.has_magic(text) and not os.path.lexists(text)
         for path in map(Path, sorted(globbing.glob(text, recursive=True)) if is_pattern else [text]):
             if path.name == file:
                 path = path.parent

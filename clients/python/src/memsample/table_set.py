@@ -146,7 +146,9 @@ class TableSet(ABC):
         """Returns a lazy Polars frame, of which `collect` reads what it needs. Needs the extra `polars`."""
         # A column that older files lack is null there.
         schema = _polars().from_arrow(self.table(table).schema.empty_table()).schema
-        lazy: polars.LazyFrame = _polars().scan_parquet(self.files(table), schema=schema, missing_columns="insert")
+        lazy: polars.LazyFrame = _polars().scan_parquet(
+            self.files(table), schema=schema, missing_columns="insert", glob=False
+        )
         return self._kept_with(lazy)
 
     def sql(self, query: str, parameters: object = None) -> duckdb.DuckDBPyRelation:
@@ -196,7 +198,7 @@ class TableSet(ABC):
             paths = self.files(table)
             # So that what is wrong with a file is told as it is everywhere.
             dataset_of(table, paths)
-            files = ", ".join("'" + str(path).replace("'", "''") + "'" for path in paths)
+            files = ", ".join(_literal(path) for path in paths)
             self._connected().execute(f"CREATE VIEW {table} AS FROM read_parquet([{files}], union_by_name = true)")
         made.add(table)
         return True
@@ -215,6 +217,12 @@ def pandas_frame(table: pa.Table) -> pandas.DataFrame:
     }
     frame: pandas.DataFrame = table.to_pandas(types_mapper=nullable.get)
     return frame
+
+
+def _literal(path: Path) -> str:
+    """Returns a path as DuckDB reads it, which takes brackets and stars in it for a pattern."""
+    escaped = re.sub(r"[\[*?]", lambda special: f"[{special[0]}]", str(path))
+    return "'" + escaped.replace("'", "''") + "'"
 
 
 def _polars() -> Any:
