@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import uuid
 from pathlib import Path
@@ -61,6 +62,35 @@ def test_a_name_is_no_pattern(recorded: Path, brief: Path, tmp_path: Path, name:
     assert recording.to_pandas("samples").shape[0] == expected
     assert [one.info.id for one in memsample.open_many(tmp_path / name)] == [recording.info.id]
     assert len(memsample.open_many(*tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    "name", ["s3:x", "file:y", "~", "-x", "a%20b", ".h", "_h", "new\nline", "back\\slash", "date=1"]
+)
+def test_a_name_is_only_a_name(
+    recorded: Path, brief: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Given as it is, from the directory in which it is; what is read later is read from there, too."""
+    shutil.copytree(recorded.resolve(), tmp_path / "in" / name)
+    # Which `~` could be taken for.
+    shutil.copytree(brief.resolve(), tmp_path / "home")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path / "in")
+    recording = memsample.open(name)
+    monkeypatch.chdir("/")
+    expected = memsample.open(recorded).samples.count_rows()
+    assert recording.samples.count_rows() == recording.to_pandas("samples").shape[0] == expected
+    assert recording.sql("SELECT count(*) FROM samples").fetchall() == [(expected,)]
+    assert recording.scan_polars("samples").collect().height == expected
+    assert len(recording.peaks("role", top=3)) == 3
+
+
+def test_a_name_that_arrow_cannot_read(recorded: Path, tmp_path: Path) -> None:
+    place = tmp_path / os.fsdecode(b"\xff")
+    shutil.copytree(recorded.resolve(), place)
+    for opened in (memsample.open, memsample.open_many, memsample.open_run):
+        with pytest.raises(memsample.MemsampleError, match="utf-8"):
+            opened(place)
 
 
 def test_answers_are_those_of_each(many: Path, recorded: Path) -> None:

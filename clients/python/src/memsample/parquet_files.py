@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -12,6 +13,16 @@ import pyarrow.parquet as pq
 
 from .errors import DamagedError, QueryError, of_system
 from .table_columns import known_columns
+
+
+def absolute(path: Path) -> Path:
+    """Returns a path that is also for Arrow what it is for the system, and after a change of the directory.
+
+    To Arrow `s3:x` and `~` are other places. Raises UnicodeEncodeError for a name that it cannot read.
+    """
+    whole = Path(os.path.abspath(path))
+    str(whole).encode()
+    return whole
 
 
 def table_files(directory: Path, table: str) -> list[Path]:

@@ -21,10 +21,10 @@ from . import peaks as _peaks
 from . import program as _program
 from . import pss as _pss
 from . import sums as _sums
-from .errors import DamagedError, NotARecordingError, NoteWarning, NotRecordedError, UnclosedRecordingError, accessing
+from .errors import NotARecordingError, NoteWarning, NotRecordedError, UnclosedRecordingError, accessing, of_system
 from .info import RecordingInfo, info_of
 from .json_file import read_fields
-from .parquet_files import table_files
+from .parquet_files import absolute, table_files
 from .table_set import RECORDING_TABLES, TableSet
 
 if TYPE_CHECKING:
@@ -245,7 +245,7 @@ def open_recording(path: str | os.PathLike[str], *, live: bool = False) -> Recor
     Raises NotARecordingError, UnclosedRecordingError, UnsupportedFormatError, NoAccessError or DamagedError.
     """
     with accessing(Path(path)):
-        return _opened(_directory_of(Path(path)), live)
+        return _opened(absolute(_directory_of(Path(path))), live)
 
 
 def _opened(directory: Path, live: bool) -> Recording:
@@ -341,7 +341,7 @@ def _copied(directory: Path) -> Recording:
             for path in sorted(directory.glob("*.parquet")):
                 shutil.copyfile(path, recording._directory / path.name)
         except OSError as error:
-            raise DamagedError(f"`{directory}` cannot be copied: {error}") from error
+            raise of_system(directory, error) from error
         recording._info = _read_info(directory)
         if recording.info.state != "recording":
             return Recording(recording.info, directory)  # it was closed meanwhile

@@ -13,7 +13,7 @@ import pyarrow as pa
 from .errors import MemsampleError, NotARecordingError, NotInRunError, NotRecordedError, NotRecordedWarning, accessing
 from .json_file import read_fields
 from .many import Pattern, Recordings, open_each
-from .parquet_files import table_files
+from .parquet_files import absolute, table_files
 from .recording import Recording, open_recording
 from .results import RunInfo, Test, results_of
 from .table_set import RECORDING_TABLES, TableSet
@@ -171,7 +171,7 @@ def open_run(path: str | os.PathLike[str]) -> Run:
     """
     directory = Path(path)
     with accessing(directory):
-        return _opened_run(directory)
+        return _opened_run(absolute(directory))
 
 
 def _opened_run(directory: Path) -> Run:
