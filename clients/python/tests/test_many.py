@@ -65,7 +65,7 @@ def test_a_name_is_no_pattern(recorded: Path, brief: Path, tmp_path: Path, name:
 
 
 @pytest.mark.parametrize(
-    "name", ["s3:x", "file:y", "~", "-x", "a%20b", ".h", "_h", "new\nline", "back\\slash", "date=1"]
+    "name", ["s3:x", "file:y", "~", "-x", "a%20b", ".h", "_h", "new\nline", "back\\slash", "role=x"]
 )
 def test_a_name_is_only_a_name(
     recorded: Path, brief: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
@@ -83,6 +83,11 @@ def test_a_name_is_only_a_name(
     assert recording.sql("SELECT count(*) FROM samples").fetchall() == [(expected,)]
     assert recording.scan_polars("samples").collect().height == expected
     assert len(recording.peaks("role", top=3)) == 3
+    roles = {peak.name for peak in recording.roles() if peak.processes}
+    assert {row[0] for row in recording.sql("SELECT DISTINCT role FROM samples").fetchall()} == roles
+    assert (
+        set(recording.scan_polars("samples").collect()["role"]) == set(recording.to_pandas("samples")["role"]) == roles
+    )
 
 
 def test_a_name_that_arrow_cannot_read(recorded: Path, tmp_path: Path) -> None:

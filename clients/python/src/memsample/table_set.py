@@ -147,7 +147,7 @@ class TableSet(ABC):
         # A column that older files lack is null there.
         schema = _polars().from_arrow(self.table(table).schema.empty_table()).schema
         lazy: polars.LazyFrame = _polars().scan_parquet(
-            self.files(table), schema=schema, missing_columns="insert", glob=False
+            self.files(table), schema=schema, missing_columns="insert", glob=False, hive_partitioning=False
         )
         return self._kept_with(lazy)
 
@@ -199,7 +199,9 @@ class TableSet(ABC):
             # So that what is wrong with a file is told as it is everywhere.
             dataset_of(table, paths)
             files = ", ".join(_literal(path) for path in paths)
-            self._connected().execute(f"CREATE VIEW {table} AS FROM read_parquet([{files}], union_by_name = true)")
+            # What a directory is called, such as `role=x`, is no column.
+            options = "union_by_name = true, hive_partitioning = false"
+            self._connected().execute(f"CREATE VIEW {table} AS FROM read_parquet([{files}], {options})")
         made.add(table)
         return True
 
