@@ -6,10 +6,12 @@ import re
 from pathlib import Path
 
 import matplotlib as mpl
+import pyarrow as pa
 import pytest
 from conftest import memsample as program
 
 import memsample
+from memsample.table_columns import MAY_BE_NULL, NEVER_NULL
 
 PACKAGE = Path(__file__).parent.parent
 DOCUMENT = PACKAGE.parents[1] / "docs" / "python.md"
@@ -45,6 +47,26 @@ def test_the_code_runs(
         assert all(test.name[:8] in shown for test in tests)
         largest = max(a.memory.rss_peak_bytes or 0 for test in tests for a in test.attempts if a.memory)
         assert str(largest) in shown
+
+
+def test_the_columns_that_are_checked_are_those_of_the_schema() -> None:
+    types = {pa.string(): "STRING", pa.int64(): "INT64", pa.int32(): "INT32", pa.timestamp("ms", "UTC"): "TIMESTAMP"}
+    sections = (PACKAGE.parents[1] / "docs" / "schema.md").read_text().split("\n## ")[1:]
+    schema = {
+        section.split("\n", 1)[0]: {
+            cells[0]: (cells[1], cells[2] == "yes")
+            for line in section.splitlines()
+            if line.startswith("| ") and len(cells := [cell.strip() for cell in line.strip("|").split("|")]) >= 3
+        }
+        for section in sections
+    }
+    for may_be_null, tables in ((False, NEVER_NULL), (True, MAY_BE_NULL)):
+        for table, columns in tables.items():
+            for name, type_ in columns.items():
+                written, nullable = schema[table][name]
+                assert written.startswith(types[type_]), (table, name, written)
+                assert nullable == may_be_null, (table, name)
+    assert NEVER_NULL.keys() == set(memsample.Run(None, ()).tables)  # type: ignore[arg-type]
 
 
 def test_the_table_is_whole() -> None:
