@@ -187,3 +187,19 @@ def test_the_notebook_runs(kind, expected, request, tmp_path):
     papermill.execute_notebook(NOTEBOOKS / "first-look.ipynb", output, {"recording": recording}, progress_bar=False)
     pictures = output.read_text().count('"image/png"')
     assert pictures == expected
+
+
+def test_a_table_in_another_compression_is_refused_for_what_it_is(tmp_path):
+    subprocess.run([MEMSAMPLE, "record", "--out", tmp_path, "--name", "a", "--", "sleep", "0.3"], check=True)
+    recording = (tmp_path / "latest").resolve()
+    whole = subprocess.run([MEMSAMPLE, "peaks", recording, "--by", "role", "--json"], capture_output=True, check=True)
+    table = pyarrow.parquet.read_table(recording / "samples.parquet")
+    pyarrow.parquet.write_table(table, recording / "samples.parquet", compression="snappy")
+    ended = subprocess.run([MEMSAMPLE, "peaks", recording], capture_output=True, text=True)
+    assert ended.returncode == 1
+    assert "cannot be read: it is compressed in a way" in ended.stderr and "damaged" not in ended.stderr
+    # Written again as it asks for, it is read, and each time the same is said.
+    pyarrow.parquet.write_table(table, recording / "samples.parquet", compression="zstd")
+    for _ in range(5):
+        again = subprocess.run([MEMSAMPLE, "peaks", recording, "--by", "role", "--json"], capture_output=True)
+        assert again.stdout == whole.stdout

@@ -110,7 +110,10 @@ pub(super) fn sampled_images(
             }
         }
     }
-    Ok(images.into_values().collect())
+    let mut images: Vec<SampledImage> = images.into_values().collect();
+    // Of equal peaks the first is told, which must be the same one each time.
+    images.sort_unstable_by_key(|image| image.row.process);
+    Ok(images)
 }
 
 /// Reads `exits` alone for the images of `rows`; the key is `processes.process`.

@@ -228,7 +228,11 @@ fn open_table(path: &Path, columns: &[&str], span: &RangeInclusive<i64>) -> io::
     let path = path.to_owned();
     // Of several files of many recordings: which one.
     let named = move |error: io::Error| {
-        io::Error::new(error.kind(), format!("`{}` is damaged: {error}", path.display()))
+        let what = match error.kind() {
+            io::ErrorKind::Unsupported => "cannot be read",
+            _ => "is damaged",
+        };
+        io::Error::new(error.kind(), format!("`{}` {what}: {error}", path.display()))
     };
     let rows = file.rows(columns, span).map_err(&named)?;
     Ok(Box::new(rows.map(move |batch| batch.map_err(&named))))

@@ -176,6 +176,12 @@ fn silence() {
 /// Keeps the kind of an error of the file system, which says whether the disk is full.
 pub(super) fn io_error(error: ParquetError) -> io::Error {
     match error {
+        // The library says so in words alone, which pass through an error of Arrow.
+        error if error.to_string().contains("Disabled feature") => {
+            let reason = "it is compressed in a way that this program cannot read, and that it never writes: write it \
+                          again with zstd or without compression";
+            io::Error::new(io::ErrorKind::Unsupported, reason)
+        }
         ParquetError::External(error) => match error.downcast::<io::Error>() {
             Ok(error) => *error,
             Err(error) => io::Error::new(io::ErrorKind::InvalidData, error),
