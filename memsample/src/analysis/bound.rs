@@ -64,8 +64,13 @@ pub fn counter_error_of_kernel(release: &str, cpus_online: u64, page_bytes: u64)
     COUNTERS.checked_mul(cpus_online)?.checked_mul(batch)?.checked_mul(page_bytes)
 }
 
-/// Returns the largest resident set that the image is known to have had.
+/// Returns the largest resident set that the image is known to have had, 0 where nothing is known.
 pub(super) fn lower(row: &ImageRow) -> Bound {
+    known_lower(row).unwrap_or(Bound { bytes: 0, source: Source::Sampled })
+}
+
+/// Returns the lower bound of the peak of an image; `None` where nothing is known of it.
+pub(super) fn known_lower(row: &ImageRow) -> Option<Bound> {
     let candidates = [
         (row.rss_peak_bytes, Source::Sampled),
         (row.hwm_bytes, Source::HighWaterMark),
@@ -74,7 +79,7 @@ pub(super) fn lower(row: &ImageRow) -> Bound {
     let known =
         candidates.into_iter().filter_map(|(bytes, source)| Some(Bound { bytes: bytes?, source }));
     // Of equal ones the last, which is the most precise source.
-    known.max_by_key(|bound| bound.bytes).unwrap_or(Bound { bytes: 0, source: Source::Sampled })
+    known.max_by_key(|bound| bound.bytes)
 }
 
 /// Returns whether the exit record bounds the peak.

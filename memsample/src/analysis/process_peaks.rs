@@ -5,7 +5,7 @@ use std::io;
 
 use jiff::Timestamp;
 
-use super::bound::{Bound, counter_error_bytes, lower};
+use super::bound::{Bound, counter_error_bytes, known_lower};
 use super::composition::Composition;
 use super::growth::step;
 use super::largest::largest_rows;
@@ -31,12 +31,12 @@ pub struct ProcessPeak {
     pub cmdline: Option<String>,
     /// The number of its samples; 0 for a process that lived between two ticks.
     pub samples: u64,
-    /// The lower bound.
-    pub lower: Bound,
+    /// The lower bound; `None` where nothing is known.
+    pub lower: Option<Bound>,
     /// The upper bound; `None` where it is not known.
     pub upper: Option<Bound>,
-    /// The latest possible time of the peak.
-    pub by: Timestamp,
+    /// The latest possible time of the peak; `None` like `lower`.
+    pub by: Option<Timestamp>,
     /// The parts of the largest sample; `None` for a process without samples.
     pub composition: Option<Composition>,
     /// Whether it rose until its end, or until that of the recording; `None` where that is not known, as of a process
@@ -61,12 +61,13 @@ pub fn process_peaks(
     let error_bytes = counter_error_bytes(&recording.manifest().provenance.machine);
     let images = sampled_images(recording, rows)?;
     let mut peaks: Vec<_> = images.into_iter().map(|image| peak(image, error_bytes)).collect();
-    peaks.sort_by_key(|peak| (Reverse(peak.lower.bytes), peak.process));
+    let bytes = |peak: &ProcessPeak| peak.lower.map(|lower| lower.bytes);
+    peaks.sort_by_key(|peak| (Reverse(bytes(peak)), peak.process));
     Ok(peaks)
 }
 
 fn peak(image: SampledImage, error_bytes: Option<u64>) -> ProcessPeak {
-    let (lower, upper) = (lower(&image.row), image.upper(error_bytes));
+    let (lower, upper) = (known_lower(&image.row), image.upper(error_bytes));
     let error_bytes = error_bytes.unwrap_or(0);
     let sampled = image.composition.map_or(0, |composition| composition.rss_bytes);
     let seen = image.hwm.map_or(0, |hwm| hwm.bytes).max(sampled);
@@ -100,7 +101,7 @@ fn peak(image: SampledImage, error_bytes: Option<u64>) -> ProcessPeak {
         samples,
         lower,
         upper,
-        by: Timestamp::from_millisecond(by_ms).unwrap_or_default(),
+        by: lower.map(|_| Timestamp::from_millisecond(by_ms).unwrap_or_default()),
         composition: image.composition,
         rising_at_end,
     }

@@ -24,12 +24,13 @@ pub struct RolePeak {
     pub role: String,
     /// The number of their process images in the whole recording.
     pub images: u64,
-    /// The lower bound of the sum.
-    pub lower: Bound,
+    /// The lower bound of the sum; `None` where nothing is known of any member.
+    pub lower: Option<Bound>,
     /// The upper bound; `None` where it is not known for every member.
     pub upper: Option<Bound>,
     /// The tick with the largest sum; if a single process had a higher peak, the latest possible time of it.
-    pub by: Timestamp,
+    /// `None` like `lower`.
+    pub by: Option<Timestamp>,
     /// The number of processes at the tick with the largest sum; 0 where none was ever sampled.
     pub processes: u64,
     /// The parts of the largest sum; `None` where no process was ever sampled. A part is `None` if it lacks
@@ -90,8 +91,7 @@ struct Role {
     name: String,
     images: u64,
     /// The largest lower bound of a single member, and the latest possible time of it.
-    single: Bound,
-    single_ms: i64,
+    single: Option<(Bound, i64)>,
     upper: UpperSum,
     sums: RoleSums,
 }
@@ -127,7 +127,7 @@ fn peaks_of(recording: &Recording, rows: Vec<ImageRow>, top: usize) -> io::Resul
     }
     add_images(recording, images?, &place_of, &mut roles, &ticks)?;
     roles.sort_by(|a, b| {
-        let largest = |role: &Role| Reverse(role.lower().bytes);
+        let largest = |role: &Role| Reverse(role.lower().map(|(lower, _)| lower.bytes));
         (largest(a), &a.name).cmp(&(largest(b), &b.name))
     });
     roles.truncate(top);
@@ -149,9 +149,8 @@ fn add_images(
         let Some(role) = place.and_then(|place| roles.get_mut(*place)) else { continue };
         role.images += 1;
         let lower = lower(&image.row);
-        if lower.bytes > role.single.bytes {
-            role.single = lower;
-            role.single_ms = image.exit_ms.unwrap_or(image.row.last_ms);
+        if lower.bytes > role.single.map_or(0, |(largest, _)| largest.bytes) {
+            role.single = Some((lower, image.exit_ms.unwrap_or(image.row.last_ms)));
         }
         let process = (image.row.pid, image.row.start_ns);
         role.upper.add(process, lifetimes.of(&image), image.upper(error_bytes));
@@ -167,41 +166,52 @@ fn add_images(
 
 impl Role {
     fn new(sums: RoleSums) -> Self {
-        Self {
-            name: String::new(),
-            images: 0,
-            single: Bound { bytes: 0, source: Source::Sampled },
-            single_ms: 0,
-            upper: UpperSum::default(),
-            sums,
-        }
+        Self { name: String::new(), images: 0, single: None, upper: UpperSum::default(), sums }
     }
 
-    fn lower(&self) -> Bound {
-        match self.sums.peak {
-            Some((bytes, _)) if bytes >= self.single.bytes => {
-                Bound { bytes, source: Source::Sampled }
-            }
-            _ => self.single,
+    /// The lower bound, and its time.
+    fn lower(&self) -> Option<(Bound, i64)> {
+        let sampled = self.sums.peak;
+        let sampled = sampled.map(|(bytes, ms)| (Bound { bytes, source: Source::Sampled }, ms));
+        match (sampled, self.single) {
+            (Some(sampled), Some(single)) if sampled.0.bytes < single.0.bytes => Some(single),
+            (sampled, single) => sampled.or(single),
         }
     }
 
     fn into_peak(self) -> RolePeak {
-        let lower = self.lower();
-        let upper = self.upper.largest(lower.bytes);
-        let by_ms = match self.sums.peak {
-            Some((bytes, ts_ms)) if bytes >= self.single.bytes => ts_ms,
-            _ => self.single_ms,
-        };
+        let (lower, by_ms) = self.lower().unzip();
+        let upper = self.upper.largest(lower.map_or(0, |lower| lower.bytes));
         RolePeak {
             role: self.name,
             images: self.images,
             lower,
             upper,
-            by: Timestamp::from_millisecond(by_ms).unwrap_or_default(),
+            by: by_ms.map(|ms| Timestamp::from_millisecond(ms).unwrap_or_default()),
             processes: self.sums.processes,
             composition: self.sums.composition,
             rising_at_end: self.sums.growth.rising(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_said_of_a_role_of_which_nothing_is_known() {
+        let of = |peak, single| {
+            let role = Role { single, ..Role::new(RoleSums { peak, ..RoleSums::default() }) };
+            let RolePeak { lower, by, .. } = role.into_peak();
+            (lower.map(|lower| lower.bytes), by.map(Timestamp::as_millisecond))
+        };
+        let mark = |bytes| Some((Bound { bytes, source: Source::ExitRecord }, 9));
+        assert_eq!(of(None, None), (None, None));
+        // A process without memory has none for certain.
+        assert_eq!(of(Some((0, 7)), None), (Some(0), Some(7)));
+        assert_eq!(of(None, mark(5)), (Some(5), Some(9)));
+        assert_eq!(of(Some((4, 7)), mark(5)), (Some(5), Some(9)));
+        assert_eq!(of(Some((5, 7)), mark(5)), (Some(5), Some(7)));
     }
 }

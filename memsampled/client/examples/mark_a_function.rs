@@ -47,8 +47,9 @@ pub(crate) fn record(socket: &Path, out: &mut impl Write) -> Result<(), Box<dyn 
     let (recording, _) = Recording::open(stopped.recording.as_ref())?;
     let ours = i32::try_from(std::process::id())?;
     let peaks = process_peaks(&recording, usize::MAX, |_, _| true)?;
-    if let Some(peak) = peaks.iter().find(|peak| peak.pid == ours) {
-        let (lower, upper) = (peak.lower.bytes, peak.upper.map(|bound| bound.bytes));
+    let peak = peaks.iter().find(|peak| peak.pid == ours);
+    if let Some((lower, upper)) = peak.and_then(|peak| Some((peak.lower?.bytes, peak.upper))) {
+        let upper = upper.map(|bound| bound.bytes);
         match upper {
             Some(upper) => writeln!(out, "peak of this process: {lower} to {upper} bytes")?,
             None => writeln!(out, "peak of this process: at least {lower} bytes")?,

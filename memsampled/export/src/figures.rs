@@ -127,15 +127,20 @@ pub fn figures_of_run(results: &Results) -> Figures {
 /// A table cannot be read.
 pub fn figures_of_recording(recording: &Recording, top: usize) -> io::Result<Figures> {
     let peaks = role_peaks(recording, top, |_| true)?;
-    let left_out = recording_roles(recording)?.len().saturating_sub(peaks.len());
-    let figures = peaks.into_iter().map(|peak| Figure {
-        subject: peak.role,
-        measure: Measure::RssPeak,
-        bytes: peak.lower.bytes,
-        bytes_lower: peak.lower.bytes,
-        bytes_upper: peak.upper.map(|upper| upper.bytes),
+    // A role of which nothing is known has no figure.
+    let figures = peaks.into_iter().filter_map(|peak| {
+        let lower = peak.lower?;
+        Some(Figure {
+            subject: peak.role,
+            measure: Measure::RssPeak,
+            bytes: lower.bytes,
+            bytes_lower: lower.bytes,
+            bytes_upper: peak.upper.map(|upper| upper.bytes),
+        })
     });
-    Ok(Figures { figures: figures.collect(), left_out, ..Figures::default() })
+    let figures: Vec<Figure> = figures.collect();
+    let left_out = recording_roles(recording)?.len().saturating_sub(figures.len());
+    Ok(Figures { figures, left_out, ..Figures::default() })
 }
 
 impl Figure {

@@ -121,7 +121,7 @@ impl Row {
             process: Some(process),
             group: Group::Role(peak.role),
             members: None,
-            peak: Peak::new(Some((lower, by)), upper, started, composition, rising_at_end),
+            peak: Peak::new(lower.zip(by), upper, started, composition, rising_at_end),
             coverage: None,
             pss: None,
         }
@@ -190,7 +190,7 @@ impl Row {
             process: None,
             group,
             members: Some(Members { images: Some(images), processes: Some(processes) }),
-            peak: Peak::new(Some((lower, by)), upper, started, composition, rising_at_end),
+            peak: Peak::new(lower.zip(by), upper, started, composition, rising_at_end),
             coverage: None,
             pss: None,
         }
