@@ -10,7 +10,7 @@ use crate::fleet::{Fleet, Job, Queue, Running, Worker};
 
 /// What the fleet does; `None` where none is known.
 pub(crate) fn fleet(frame: &Frame<'_>, fleet: Option<&Fleet>) -> String {
-    let body = html! {
+    let shown = html! {
         @match fleet {
             None => {
                 p { "No fleet is known. " code { "memsample-fleet" } " runs suites on many machines; to see them here, keep a file up to date and name it:" }
@@ -31,7 +31,8 @@ pub(crate) fn fleet(frame: &Frame<'_>, fleet: Option<&Fleet>) -> String {
             }
         }
     };
-    frame.page("fleet", "Fleet", &body)
+    // The script brings it up to date.
+    frame.page("fleet", "Fleet", &html! { div data-refresh="5" { (shown) } })
 }
 
 fn workers(workers: &[Worker]) -> Markup {

@@ -42,8 +42,7 @@ impl Frame<'_> {
                     link rel="icon" href="data:,";
                     link rel="alternate" type="application/atom+xml" title="What got worse" href=(self.links.to("feed.atom", &[]));
                     script defer src=(self.links.to("script.js", &[("v", env!("CARGO_PKG_VERSION"))])) {}
-                    @if section == "live" { noscript { meta http-equiv="refresh" content="5"; } }
-                    @if section == "fleet" { meta http-equiv="refresh" content="10"; }
+                    @if matches!(section, "live" | "fleet") { noscript { meta http-equiv="refresh" content="5"; } }
                 }
                 body {
                     header {
