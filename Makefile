@@ -8,7 +8,7 @@ FEATURES ?=
 # The tests are of everything.
 TESTED := --features memsampled/lab
 .DEFAULT_GOAL := help
-.PHONY: help build install check test tools fmt lint unit layers doc msrv integration installed notebook documents python-package clients script conformance package wheel demo demo-build bench fuzz fuzz-seeds docs
+.PHONY: help build install check test tools fmt lint unit layers bpf doc msrv integration installed notebook documents python-package clients script conformance package wheel demo demo-build bench fuzz fuzz-seeds docs
 
 help: ## Show what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -23,7 +23,7 @@ install: build ## Install the programs, their manual pages and completions below
 
 check: fmt lint unit layers ## Check format, lints, unit tests and layers, within a minute when warm
 
-test: tools fmt lint layers doc msrv integration notebook documents clients script conformance installed ## Install what the tests use, then run everything
+test: tools fmt lint layers bpf doc msrv integration notebook documents clients script conformance installed ## Install what the tests use, then run everything
 
 tools: ## Install what the tests use and this machine lacks
 	.ci/install
@@ -40,6 +40,9 @@ unit: ## Run the unit tests, within seconds
 
 layers: ## Hold the imports to the layers
 	cargo test --quiet --package memsample-layers
+
+bpf: ## Build the BPF programs anew and compare them with what is committed
+	memsample/bpf/program/build --check
 
 doc: ## Build the documentation; a warning is an error
 	RUSTDOCFLAGS="--deny warnings" cargo doc --workspace $(TESTED) --no-deps --document-private-items --quiet

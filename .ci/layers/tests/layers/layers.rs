@@ -2,11 +2,12 @@
 
 /// The root file of each package, with its layers: a module imports only from the lines above its own.
 /// Modules on one line are one layer, and import nothing from each other.
-pub(crate) const PACKAGES: [(&str, &[&str]); 18] = [
+pub(crate) const PACKAGES: [(&str, &[&str]); 19] = [
     (
         "memsample/beneath/src/lib.rs",
         &["regular temporary", "directory", "removal", "new_directory private"],
     ),
+    ("memsample/bpf/src/lib.rs", &["cpus row", "refused system_call", "skeleton", "walk"]),
     (
         "memsample/src/lib.rs",
         &[

@@ -1,0 +1,122 @@
+//! Why the program could not be loaded.
+
+use std::error::Error;
+use std::fmt;
+use std::fs;
+use std::io;
+
+use rustix::io::Errno;
+
+use crate::cpus::MAX_CPUS;
+
+/// Why the kernel, or this machine, does not take the program. Each says what would have to be different.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// The kernel has no description of its structures.
+    NoBtf,
+    /// The program may not load BPF programs: it lacks these capabilities.
+    MissingCapabilities(Vec<&'static str>),
+    /// The kernel is locked down, so that no program may read its memory.
+    LockedDown,
+    /// The kernel has no BPF.
+    NoBpf,
+    /// The kernel lacks what the program needs, or its structures are others than the program knows.
+    Unsuitable {
+        /// The last line that the verifier said, or the kernel's answer.
+        verifier: String,
+        /// The release of the kernel.
+        release: String,
+    },
+    /// There is not enough memory for the programs and the rows.
+    NoMemory,
+    /// The machine can have more CPUs than the program has room for.
+    TooManyCpus(usize),
+    /// Something else failed.
+    Failed {
+        /// What was done.
+        what: &'static str,
+        /// What the kernel answered.
+        answer: String,
+    },
+}
+
+impl Refused {
+    /// Returns what a failed system call means, of which the kernel alone does not say enough.
+    pub(crate) fn from_call(what: &'static str, error: &io::Error) -> Self {
+        match Errno::from_io_error(error) {
+            Some(Errno::PERM | Errno::ACCESS) => {
+                let missing = missing_capabilities();
+                if !missing.is_empty() {
+                    return Self::MissingCapabilities(missing);
+                }
+                if is_locked_down() {
+                    return Self::LockedDown;
+                }
+                Self::failed(what, error)
+            }
+            Some(Errno::NOSYS) => Self::NoBpf,
+            Some(Errno::NOMEM | Errno::TOOBIG) => Self::NoMemory,
+            _ => Self::failed(what, error),
+        }
+    }
+
+    pub(crate) fn failed(what: &'static str, error: &io::Error) -> Self {
+        Self::Failed { what, answer: error.to_string() }
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoBtf => write!(
+                f,
+                "the kernel does not describe its structures: there is no /sys/kernel/btf/vmlinux (CONFIG_DEBUG_INFO_BTF)"
+            ),
+            Self::MissingCapabilities(names) => {
+                write!(f, "it needs {}, which this program lacks", names.join(" and "))
+            }
+            Self::LockedDown => write!(
+                f,
+                "the kernel is locked down (/sys/kernel/security/lockdown says confidentiality)"
+            ),
+            Self::NoBpf => write!(f, "the kernel has no BPF (CONFIG_BPF_SYSCALL)"),
+            Self::Unsuitable { verifier, release } => write!(
+                f,
+                "Linux {release} does not take the BPF program, which needs Linux 6.7 and the structures that it knows: \
+                 {verifier}"
+            ),
+            Self::NoMemory => {
+                write!(f, "there is not enough memory for the BPF program and its rows")
+            }
+            Self::TooManyCpus(cpus) => write!(
+                f,
+                "the machine can have {cpus} CPUs, and the BPF program has room for {}",
+                MAX_CPUS
+            ),
+            Self::Failed { what, answer } => write!(f, "{what} failed: {answer}"),
+        }
+    }
+}
+
+impl Error for Refused {}
+
+/// Returns which of the capabilities that are needed the program does not have.
+fn missing_capabilities() -> Vec<&'static str> {
+    // The bits of `CapEff`. CAP_SYS_ADMIN stands for either.
+    const SYS_ADMIN: u32 = 21;
+    const NEEDED: [(u32, &str); 2] = [(38, "CAP_PERFMON"), (39, "CAP_BPF")];
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let effective = status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapEff:"))
+        .and_then(|digits| u64::from_str_radix(digits.trim(), 16).ok());
+    let Some(effective) = effective else { return Vec::new() };
+    let has = |bit: u32| effective >> bit & 1 != 0;
+    let missing = NEEDED.iter().filter(|(bit, _)| !has(*bit) && !has(SYS_ADMIN));
+    missing.map(|&(_, name)| name).collect()
+}
+
+fn is_locked_down() -> bool {
+    fs::read_to_string("/sys/kernel/security/lockdown")
+        .is_ok_and(|levels| levels.contains("[confidentiality]"))
+}

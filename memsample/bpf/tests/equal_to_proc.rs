@@ -1,0 +1,157 @@
+//! Rows beside what `/proc` shows of the same processes, read by the procfs crate between two equal passes.
+//!
+//! Where the program may not be loaded because capabilities are missing, the tests assert that this is what is said.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+use std::collections::HashMap;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use memsample_bpf::{Refused, Row, Walk};
+use procfs::process::{Process, Stat, StatM, Status};
+
+/// Loads the program, or asserts that what it lacks are capabilities.
+fn load(expected: usize) -> Option<Walk> {
+    match Walk::load(expected) {
+        Ok(walk) => Some(walk),
+        Err(refused) => {
+            let is_privileged = rustix::process::geteuid().is_root() && has_cap_bpf();
+            assert!(
+                matches!(refused, Refused::MissingCapabilities(_)) && !is_privileged,
+                "refused: {refused}"
+            );
+            None
+        }
+    }
+}
+
+fn has_cap_bpf() -> bool {
+    let status = Process::myself().unwrap().status().unwrap();
+    status.capeff >> 39 & 1 != 0
+}
+
+/// Ends and reaps its process when dropped.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn idle_child(command: &str) -> Ended {
+    let mut child = Command::new("sh");
+    child.args(["-c", command]).stdin(Stdio::null()).stdout(Stdio::null());
+    Ended(child.spawn().unwrap())
+}
+
+/// The rows of a pass, by pid. There is one of each.
+fn rows_by_pid(walk: &mut Walk) -> HashMap<i32, Row> {
+    let pass = walk.pass().unwrap();
+    assert_eq!(pass.missed, 0);
+    let rows: HashMap<i32, Row> = pass.rows.iter().map(|row| (row.pid as i32, *row)).collect();
+    assert_eq!(rows.len(), pass.rows.len());
+    rows
+}
+
+/// What `/proc` shows of a process: `statm`, `status` and `stat`.
+struct Shown {
+    statm: StatM,
+    status: Status,
+    stat: Stat,
+}
+
+fn shown(pid: i32) -> Option<Shown> {
+    let process = Process::new(pid).ok()?;
+    Some(Shown {
+        statm: process.statm().ok()?,
+        status: process.status().ok()?,
+        stat: process.stat().ok()?,
+    })
+}
+
+fn assert_equal(row: &Row, shown: &Shown) {
+    let Shown { statm, status, stat } = shown;
+    let page = procfs::page_size();
+    let kib = |pages: u64| Some(pages * page / 1024);
+    let of_memory = |value: u64| row.has_memory().then_some(value);
+    let context = format!("{row:?} beside {stat:?}");
+    assert_eq!(row.total_vm_pages, statm.size, "{context}");
+    assert_eq!(row.resident_pages(), statm.resident, "{context}");
+    assert_eq!(row.file_pages + row.shmem_pages, statm.shared, "{context}");
+    assert_eq!(row.data_vm_pages + row.stack_vm_pages, statm.data, "{context}");
+    let code = row.end_code.next_multiple_of(page) - row.start_code / page * page;
+    assert_eq!(code / page, statm.text, "{context}");
+    assert_eq!(status.rssanon, of_memory(row.anon_pages).and_then(kib), "{context}");
+    assert_eq!(status.rssfile, of_memory(row.file_pages).and_then(kib), "{context}");
+    assert_eq!(status.rssshmem, of_memory(row.shmem_pages).and_then(kib), "{context}");
+    assert_eq!(status.vmswap, of_memory(row.swap_pages).and_then(kib), "{context}");
+    assert_eq!(status.vmhwm, of_memory(row.peak_pages()).and_then(kib), "{context}");
+    assert_eq!(
+        status.vmpte,
+        of_memory(row.page_table_bytes).map(|bytes| bytes / 1024),
+        "{context}"
+    );
+    assert_eq!(row.euid, status.euid, "{context}");
+    assert_eq!(row.parent as i32, stat.ppid, "{context}");
+    assert_eq!(i64::from(row.threads), stat.num_threads, "{context}");
+    assert_eq!(row.minor_faults, stat.minflt, "{context}");
+    assert_eq!(row.major_faults, stat.majflt, "{context}");
+    let tick_ns = 1_000_000_000 / procfs::ticks_per_second();
+    assert_eq!(row.start_ns / tick_ns, stat.starttime, "{context}");
+    assert_eq!(row.cpu_times().utime_ns / tick_ns, stat.utime, "{context}");
+    assert_eq!(row.cpu_times().stime_ns / tick_ns, stat.stime, "{context}");
+    if row.has_memory() {
+        assert_eq!(row.start_code, stat.startcode, "{context}");
+        assert_eq!(row.end_code, stat.endcode, "{context}");
+        assert_eq!(row.start_stack, stat.startstack, "{context}");
+    }
+    if !row.is_kernel_thread() {
+        assert_eq!(row.comm(), stat.comm.as_bytes(), "{context}");
+    }
+}
+
+/// Compares all processes of the machine that rest, until those of `wanted` are among them.
+fn compare_until(walk: &mut Walk, wanted: &[i32]) -> usize {
+    let mut equal = HashMap::new();
+    for _ in 0..100 {
+        let before = rows_by_pid(walk);
+        let read: Vec<(i32, Shown)> =
+            before.keys().filter_map(|&pid| Some((pid, shown(pid)?))).collect();
+        let after = rows_by_pid(walk);
+        for (pid, shown) in read {
+            let Some(row) = after.get(&pid).filter(|row| row.is_at_rest_since(&before[&pid]))
+            else {
+                continue;
+            };
+            assert_equal(row, &shown);
+            equal.insert(pid, ());
+        }
+        if wanted.iter().all(|pid| equal.contains_key(pid)) {
+            return equal.len();
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    panic!("not all of {wanted:?} came to rest");
+}
+
+#[test]
+fn rows_are_equal_to_proc_or_capabilities_are_missing() {
+    let Some(mut walk) = load(100) else { return };
+    let children: Vec<Ended> = (0..30).map(|_| idle_child("exec sleep 1000")).collect();
+    let pids: Vec<i32> = children.iter().map(|child| child.0.id() as i32).collect();
+    let compared = compare_until(&mut walk, &pids);
+    println!("{compared} processes compared, 0 differ");
+    // Every process is there, and no other.
+    let rows = rows_by_pid(&mut walk);
+    for pid in &pids {
+        assert!(rows[pid].has_memory());
+        assert_eq!(rows[pid].parent, std::process::id());
+    }
+    let me = rows[&(std::process::id() as i32)];
+    assert!(me.threads >= 2 && me.has_memory() && !me.is_kernel_thread());
+    let thread_of_the_kernel = rows[&2];
+    assert!(thread_of_the_kernel.is_kernel_thread() && !thread_of_the_kernel.has_memory());
+}
