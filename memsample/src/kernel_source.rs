@@ -7,7 +7,7 @@ use crate::events::{KernelLog, ProcessEvents, ProcessExits};
 use crate::machine::{hidepid_note, processes_only_note};
 use crate::metric::Files;
 use crate::parse::parse_pressure;
-use crate::sampler::{Sampler, SamplerOptions};
+use crate::sampler::{Sampler, SamplerOptions, SweepBy};
 
 /// Where a part of a recording comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub enum KernelSource {
     Exits,
     /// `smaps_rollup`: PSS and USS.
     ProportionalSets,
+    /// A BPF program that reads the numbers of all processes in one pass.
+    Bpf,
     /// `pressure/memory`: how long processes waited for memory.
     Pressure,
     /// The memory files of control groups.
@@ -31,11 +33,12 @@ pub enum KernelSource {
 
 impl KernelSource {
     /// Every source.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Processes,
         Self::Forks,
         Self::Exits,
         Self::ProportionalSets,
+        Self::Bpf,
         Self::Pressure,
         Self::ControlGroups,
         Self::OomKills,
@@ -62,6 +65,10 @@ impl KernelSource {
                                   null"
                         .to_owned()),
                 }
+            }
+            Self::Bpf => {
+                let options = SamplerOptions::default().sweep_by(SweepBy::Bpf);
+                Sampler::new(options).map(drop).map_err(|error| error.to_string())
             }
             Self::Pressure => {
                 let bytes = std::fs::read("/proc/pressure/memory");

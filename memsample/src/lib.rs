@@ -126,11 +126,12 @@ pub use recorder::{
 pub use recording::{
     ClockAnchor, Cut, End, ForksBy, InstantError, LastReading, Machine, Manifest, OpenError,
     Provenance, Quantiles, RecordedInstant, RecordedProcess, RecorderUsage, Recording,
-    RecordingState, Recovery, Settings, is_disk_full, read_test_table, write_test_tables,
+    RecordingState, Recovery, Settings, SweepsFrom, is_disk_full, read_test_table,
+    write_test_tables,
 };
 pub use replace_file::replace_file;
 pub use role::role;
 pub use role_rule::{RoleField, RoleRule, RoleRuleError};
-pub use sampler::{Descriptors, PssBudget, Sample, Sampler, SamplerOptions, Snapshot};
+pub use sampler::{Descriptors, PssBudget, Sample, Sampler, SamplerOptions, Snapshot, SweepBy};
 pub use schema::{KnownPss, Totals, marks::MarkKind};
 pub use scope::{Scope, ScopeError};

@@ -5,7 +5,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-use memsample::{Files, Sampler, SamplerOptions};
+use memsample::{Files, Sampler, SamplerOptions, SweepBy};
 
 struct CountingAllocator;
 
@@ -117,6 +117,18 @@ fn detail_sweeps() {
 #[test]
 fn sweeps_of_everything() {
     check(Files::all());
+}
+
+/// Without the capability that BPF needs, the sweeps are of `/proc`.
+#[test]
+fn sweeps_by_bpf() {
+    for files in [Files::STATM, Files::STATM | Files::DETAIL] {
+        let sampler = Sampler::new(SamplerOptions::default().sweep_by(SweepBy::Auto)).unwrap();
+        if !sampler.sweeps_by_bpf() {
+            assert!(sampler.sweep_note().unwrap().contains("CAP_BPF"));
+        }
+        check_sampler(sampler, false, files);
+    }
 }
 
 #[test]

@@ -60,6 +60,10 @@ struct mm_struct {
 		s64 counter;
 	} pgtables_bytes;
 	struct percpu_counter rss_stat[4];
+	// Only with CONFIG_HUGETLB_PAGE.
+	struct {
+		s64 counter;
+	} hugetlb_usage;
 };
 
 struct prev_cputime {

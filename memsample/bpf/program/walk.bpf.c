@@ -62,6 +62,7 @@ struct row {
 	u64 end_code;
 	u64 start_stack;
 	u64 page_table_bytes;
+	u64 hugetlb_pages;
 	u64 minor_faults;
 	u64 major_faults;
 	u64 utime_ns;
@@ -218,6 +219,9 @@ static __always_inline void write_memory(struct kept *kept, struct row *row, str
 	row->end_code = mm->end_code;
 	row->start_stack = mm->start_stack;
 	row->page_table_bytes = mm->pgtables_bytes.counter;
+	row->hugetlb_pages = 0;
+	if (bpf_core_field_exists(mm->hugetlb_usage))
+		row->hugetlb_pages = mm->hugetlb_usage.counter;
 }
 
 static __always_inline void write_no_memory(struct row *row)
@@ -226,7 +230,7 @@ static __always_inline void write_no_memory(struct row *row)
 	row->hiwater_rss_pages = row->total_vm_pages = row->data_vm_pages = 0;
 	row->stack_vm_pages = row->exec_vm_pages = 0;
 	row->start_code = row->end_code = row->start_stack = 0;
-	row->page_table_bytes = 0;
+	row->page_table_bytes = row->hugetlb_pages = 0;
 }
 
 static __always_inline void add_thread(struct row *row, struct task_struct *thread)

@@ -43,18 +43,17 @@ pub enum Refused {
 impl Refused {
     /// Returns what a failed system call means, of which the kernel alone does not say enough.
     pub(crate) fn from_call(what: &'static str, error: &io::Error) -> Self {
-        match Errno::from_io_error(error) {
-            Some(Errno::PERM | Errno::ACCESS) => {
-                let missing = missing_capabilities();
-                if !missing.is_empty() {
-                    return Self::MissingCapabilities(missing);
-                }
-                if is_locked_down() {
-                    return Self::LockedDown;
-                }
-                Self::failed(what, error)
-            }
-            Some(Errno::NOSYS) => Self::NoBpf,
+        let errno = Errno::from_io_error(error);
+        if errno == Some(Errno::NOSYS) {
+            return Self::NoBpf;
+        }
+        // Without CAP_PERFMON the verifier refuses what it would take, with EINVAL and other errors.
+        let missing = missing_capabilities();
+        if !missing.is_empty() {
+            return Self::MissingCapabilities(missing);
+        }
+        match errno {
+            Some(Errno::PERM | Errno::ACCESS) if is_locked_down() => Self::LockedDown,
             Some(Errno::NOMEM | Errno::TOOBIG) => Self::NoMemory,
             _ => Self::failed(what, error),
         }

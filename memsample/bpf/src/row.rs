@@ -45,6 +45,9 @@ pub struct Row {
     pub start_stack: u64,
     /// Bytes of page tables. Source: `mm->pgtables_bytes`.
     pub page_table_bytes: u64,
+    /// Mapped pages of the reserved pool of huge pages, in pages of the usual size; 0 where the kernel has none.
+    /// Source: `mm->hugetlb_usage`.
+    pub hugetlb_pages: u64,
     /// Page faults without input, of all its threads, also of those that have ended. Source: `min_flt`.
     pub minor_faults: u64,
     /// Page faults that waited for input, likewise. Source: `maj_flt`.
@@ -69,7 +72,7 @@ pub struct Row {
 }
 
 /// What the program counts on: as many bytes as `struct row` has.
-const _: () = assert!(size_of::<Row>() == 216 && align_of::<Row>() == 8);
+const _: () = assert!(size_of::<Row>() == 224 && align_of::<Row>() == 8);
 
 /// The CPU times of a process as `/proc/PID/stat` shows them, before it rounds them down to clock ticks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -117,6 +117,12 @@ impl Walk {
         Ok(Pass { rows: &self.rows, missed: result.missed })
     }
 
+    /// Returns the rows of the last pass; none before the first one.
+    #[must_use]
+    pub fn rows(&self) -> &[Row] {
+        &self.rows
+    }
+
     /// Returns the processes that there is room for.
     #[must_use]
     pub fn capacity(&self) -> u32 {

@@ -41,6 +41,21 @@ impl Drop for Ended {
     }
 }
 
+/// Runs a test of this file again, started by another program, and asserts that it passes there.
+fn run_again(test: &str, starter: &[&str]) {
+    let output = Command::new(starter[0])
+        .args(&starter[1..])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--nocapture"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("1 passed"), "{starter:?}: {output:?}");
+}
+
+const EQUAL: &str = "rows_are_equal_to_proc_or_capabilities_are_missing";
+const REFUSED: &str = "it_is_refused_for_want_of_capabilities_where_they_are_missing";
+
 fn idle_child(command: &str) -> Ended {
     let mut child = Command::new("sh");
     child.args(["-c", command]).stdin(Stdio::null()).stdout(Stdio::null());
@@ -94,6 +109,7 @@ fn assert_equal(row: &Row, shown: &Shown) {
         of_memory(row.page_table_bytes).map(|bytes| bytes / 1024),
         "{context}"
     );
+    assert_eq!(status.hugetlbpages, of_memory(row.hugetlb_pages).and_then(kib), "{context}");
     assert_eq!(row.euid, status.euid, "{context}");
     assert_eq!(row.parent as i32, stat.ppid, "{context}");
     assert_eq!(i64::from(row.threads), stat.num_threads, "{context}");
@@ -103,7 +119,8 @@ fn assert_equal(row: &Row, shown: &Shown) {
     assert_eq!(row.start_ns / tick_ns, stat.starttime, "{context}");
     assert_eq!(row.cpu_times().utime_ns / tick_ns, stat.utime, "{context}");
     assert_eq!(row.cpu_times().stime_ns / tick_ns, stat.stime, "{context}");
-    if row.has_memory() {
+    // The kernel shows addresses only to who may trace the process.
+    if row.has_memory() && stat.startstack != 0 {
         assert_eq!(row.start_code, stat.startcode, "{context}");
         assert_eq!(row.end_code, stat.endcode, "{context}");
         assert_eq!(row.start_stack, stat.startstack, "{context}");
@@ -152,6 +169,104 @@ fn rows_are_equal_to_proc_or_capabilities_are_missing() {
     }
     let me = rows[&(std::process::id() as i32)];
     assert!(me.threads >= 2 && me.has_memory() && !me.is_kernel_thread());
-    let thread_of_the_kernel = rows[&2];
-    assert!(thread_of_the_kernel.is_kernel_thread() && !thread_of_the_kernel.has_memory());
+    // Only the first pid namespace has threads of the kernel.
+    let is_first = rows.get(&2).is_some_and(|row| row.comm() == b"kthreadd");
+    let of_the_kernel = || rows.values().filter(|row| row.is_kernel_thread());
+    assert_eq!(of_the_kernel().count() > 0, is_first);
+    assert!(of_the_kernel().all(|row| !row.has_memory()));
+}
+
+#[test]
+fn it_is_refused_for_want_of_capabilities_where_they_are_missing() {
+    let status = Process::myself().unwrap().status().unwrap();
+    let has = |bit: u32| (status.capeff >> 21 | status.capeff >> bit) & 1 != 0;
+    let needed = [(38, "CAP_PERFMON"), (39, "CAP_BPF")];
+    let missing: Vec<_> =
+        needed.iter().filter(|(bit, _)| !has(*bit)).map(|&(_, name)| name).collect();
+    match Walk::load(10) {
+        Ok(_) => assert!(missing.is_empty()),
+        Err(refused) => assert_eq!(refused, Refused::MissingCapabilities(missing)),
+    }
+}
+
+/// Without root, this says no more than the tests that it runs again.
+#[test]
+fn two_capabilities_are_enough_and_one_is_not() {
+    if !rustix::process::geteuid().is_root() || load(10).is_none() {
+        return;
+    }
+    let user = ["setpriv", "--reuid", "61001", "--regid", "61001", "--clear-groups"];
+    let with = |capabilities: &str, test: &str| {
+        let inherited = format!("--inh-caps=-all{capabilities}");
+        let ambient = format!("--ambient-caps=-all{capabilities}");
+        run_again(test, &[&user[..], &[&inherited, &ambient]].concat());
+    };
+    for capabilities in ["", ",+bpf", ",+perfmon", ",+bpf,+perfmon"] {
+        with(capabilities, REFUSED);
+    }
+    with(",+bpf,+perfmon", EQUAL);
+}
+
+/// Without root, this says no more than the tests that it runs again.
+#[test]
+fn a_pid_namespace_and_no_locked_memory_do_not_matter() {
+    if !rustix::process::geteuid().is_root() || load(10).is_none() {
+        return;
+    }
+    run_again(EQUAL, &["unshare", "--pid", "--fork", "--mount-proc"]);
+    run_again(EQUAL, &["prlimit", "--memlock=0"]);
+}
+
+#[test]
+fn states_of_a_process_are_those_of_proc_or_capabilities_are_missing() {
+    let Some(mut walk) = load(100) else { return };
+    let pid = |child: &Ended| child.0.id() as i32;
+    let stopped = idle_child("kill -STOP $$; exec sleep 1000");
+    let executed = idle_child("exec sh -c 'exec sleep 1000'");
+    let script = "import threading, time\nfor _ in range(5): \
+                  threading.Thread(target=time.sleep, args=(1000,)).start()";
+    let mut threaded = Command::new("python3");
+    let threaded = Ended(threaded.args(["-c", script]).spawn().unwrap());
+    // Not waited for until it is dropped.
+    let zombie = idle_child("exit 0");
+    let wait_for = |walk: &mut Walk, pid: i32, is_so: fn(&Row) -> bool| {
+        for _ in 0..500 {
+            if let Some(row) = rows_by_pid(walk).get(&pid).filter(|row| is_so(row)) {
+                return *row;
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        panic!("{pid} is not so");
+    };
+    // __TASK_STOPPED and EXIT_ZOMBIE.
+    wait_for(&mut walk, pid(&stopped), |row| row.state & 4 != 0);
+    let ended = wait_for(&mut walk, pid(&zombie), |row| row.state & 0x20 != 0);
+    assert!(!ended.has_memory() && !ended.is_kernel_thread());
+    let many = wait_for(&mut walk, pid(&threaded), |row| row.threads == 6);
+    compare_until(&mut walk, &[pid(&stopped), pid(&zombie), pid(&executed)]);
+    // Of several threads the sums are compared, while all sleep.
+    thread::sleep(Duration::from_millis(100));
+    let before = rows_by_pid(&mut walk)[&pid(&threaded)];
+    let shown = shown(pid(&threaded)).unwrap();
+    let after = rows_by_pid(&mut walk)[&pid(&threaded)];
+    assert_eq!((before.runtime_ns, before.threads), (after.runtime_ns, many.threads));
+    assert_equal(&after, &shown);
+}
+
+#[test]
+fn what_finds_no_room_is_counted_until_there_is_room() {
+    let mut walk = match Walk::with_capacity(3) {
+        Ok(walk) => walk,
+        Err(refused) => {
+            assert!(matches!(refused, Refused::MissingCapabilities(_)) && !has_cap_bpf());
+            return;
+        }
+    };
+    let pass = walk.pass().unwrap();
+    let met = pass.missed as usize + pass.rows.len();
+    assert!(pass.rows.len() == 3 && met > 3, "{met}");
+    assert!(walk.grow().unwrap());
+    let pass = walk.pass().unwrap();
+    assert!(pass.missed == 0 && pass.rows.len() > met / 2);
+    assert!(!walk.grow().unwrap());
 }

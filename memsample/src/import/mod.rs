@@ -30,7 +30,7 @@ use crate::identity_rules::IdentityRules;
 use crate::metric::{Files, Metric, Metrics};
 use crate::recording::{
     ClockAnchor, End, ForksBy, Machine, Manifest, Provenance, Recording, RecordingDirectory,
-    RecordingState, RecordingWriter, Settings, file_names, new_recording_id,
+    RecordingState, RecordingWriter, Settings, SweepsFrom, file_names, new_recording_id,
 };
 use crate::sampler::SamplerOptions;
 use crate::schema::FORMAT_VERSION;
@@ -414,6 +414,7 @@ fn manifest(path: &Path, captures: &[Capture], options: &SamplerOptions) -> io::
         redactions: rules.redactions.len(),
         role_rules: rules.roles.len(),
         forks: ForksBy::Listing,
+        sweeps: SweepsFrom::Proc,
         exits: false,
         cgroup_interval_ms: None,
         supported_files: file_names(FILES),

@@ -7,19 +7,21 @@ use super::schedule::Rate;
 use crate::machine::{MachineReader, hidepid_note};
 use crate::metric::Files;
 use crate::recording::{
-    ClockAnchor, Machine, Manifest, Provenance, RecordingState, Settings, file_names,
+    ClockAnchor, Machine, Manifest, Provenance, RecordingState, Settings, SweepsFrom, file_names,
     new_recording_id,
 };
 use crate::sampler::Descriptors;
 use crate::schema::{FORMAT_VERSION, Totals};
 
 /// What a recording must know of the sampler that feeds it.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(super) struct SamplerFacts {
     pub(super) supported: Files,
     pub(super) descriptors: Descriptors,
     pub(super) sees_own_namespace: bool,
     pub(super) is_live: bool,
+    pub(super) sweeps: SweepsFrom,
+    pub(super) sweep_note: Option<String>,
 }
 
 /// Returns the manifest of a recording that begins.
@@ -46,7 +48,9 @@ pub(super) fn manifest(
                 .to_owned(),
         );
     }
+    notes.extend(sampler.sweep_note.clone());
     let mut settings = Settings {
+        sweeps: sampler.sweeps,
         supported_files: file_names(supported),
         max_descriptors: sampler.descriptors.allowed,
         ..options.settings()

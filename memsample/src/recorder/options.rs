@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::schedule::Rate;
-use crate::recording::{ForksBy, Settings, millis};
+use crate::recording::{ForksBy, Settings, SweepsFrom, millis};
 use crate::sampler::SamplerOptions;
 use crate::scope::Scope;
 
@@ -253,6 +253,7 @@ impl RecorderOptions {
             redactions: rules.redactions.len(),
             role_rules: rules.roles.len(),
             forks: ForksBy::Listing,
+            sweeps: SweepsFrom::Proc,
             exits: false,
             cgroup_interval_ms: interval_ms(self.cgroups),
             supported_files: Vec::new(),

@@ -533,6 +533,7 @@ impl Sampling {
             unmet: Unmet::default(),
             unattributed: 0,
             ran_out: !session.control.is_stopped(),
+            sweep_note: self.sampler.sweep_note().map(str::to_owned),
             last_counters: Batch::default(),
         }
     }

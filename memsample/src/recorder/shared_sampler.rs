@@ -28,7 +28,9 @@ use crate::clock::Clock;
 use crate::events::KernelLog;
 use crate::machine::MachineReader;
 use crate::proc::ProcRoot;
-use crate::recording::{ClockAnchor, ForksBy, Manifest, RecordingDirectory, RecordingWriter};
+use crate::recording::{
+    ClockAnchor, ForksBy, Manifest, RecordingDirectory, RecordingWriter, SweepsFrom,
+};
 use crate::sampler::{Sampler, SamplerOptions};
 
 /// One sweep for many recordings.
@@ -276,6 +278,11 @@ impl Unstarted {
             descriptors: sampler.descriptors(),
             sees_own_namespace: sampler.sees_own_namespace(),
             is_live: sampler.is_live(),
+            sweeps: match sampler.sweeps_by_bpf() {
+                true => SweepsFrom::Bpf,
+                false => SweepsFrom::Proc,
+            },
+            sweep_note: sampler.sweep_note().map(str::to_owned),
         };
         let life = Arc::new(());
         let alive = Arc::downgrade(&life);

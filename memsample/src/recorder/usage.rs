@@ -26,6 +26,8 @@ pub(super) struct SamplingUsage {
     pub(super) unattributed: u32,
     /// Whether the duration is over.
     pub(super) ran_out: bool,
+    /// Why not all processes were read by BPF, where that was asked for.
+    pub(super) sweep_note: Option<String>,
     /// The counters of the machine and of control groups, read once more at the end: what ended the
     /// recording may have been a kill.
     pub(super) last_counters: Batch,

@@ -130,6 +130,12 @@ impl<D: Destination> Writing<D> {
             manifest.totals.late += u64::from(sampling.unmet.late);
             manifest.totals.missed += u64::from(sampling.unmet.missed);
             manifest.totals.unattributed += u64::from(sampling.unattributed);
+            // It may have changed since the recording began.
+            if let Some(note) = &sampling.sweep_note
+                && !manifest.notes.contains(note)
+            {
+                manifest.notes.push(note.clone());
+            }
         }
         manifest.notes.extend(counted.stuck_note());
         manifest.command_exit_code = control.command_exit_code();

@@ -192,6 +192,9 @@ pub struct Settings {
     /// How new processes are found.
     #[serde(default)]
     pub forks: ForksBy,
+    /// Where the numbers of processes that `statm`, `status` and `stat` have were read; a note says of which not.
+    #[serde(default)]
+    pub sweeps: SweepsFrom,
     /// Whether the kernel reported exits: the table `exits`.
     #[serde(default)]
     pub exits: bool,
@@ -215,6 +218,18 @@ pub enum ForksBy {
     /// By the pids that were given since the last tick, and by listing `/proc`.
     #[default]
     Listing,
+}
+
+/// Where the numbers of processes were read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum SweepsFrom {
+    /// The files of each process in `/proc`.
+    #[default]
+    Proc,
+    /// A pass of a BPF program over all processes.
+    Bpf,
 }
 
 /// The machine that was recorded.

@@ -26,7 +26,7 @@ pub use instant::{InstantError, RecordedInstant, RecordedProcess};
 pub use last_reading::LastReading;
 pub use manifest::{
     ClockAnchor, Cut, End, ForksBy, Machine, Manifest, Provenance, Quantiles, RecorderUsage,
-    RecordingState, Settings,
+    RecordingState, Settings, SweepsFrom,
 };
 pub use open::{OpenError, Recording, Recovery};
 

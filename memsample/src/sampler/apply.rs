@@ -26,8 +26,12 @@ pub(super) enum ImageChange {
 }
 
 /// Returns what `stat` shows since it was last read: an exec, another name, or neither.
-pub(super) fn image_change(process: &Process, stat: &Stat<'_>, code_changed: bool) -> ImageChange {
-    let addresses = Addresses { code: stat.startcode, stack: stat.startstack };
+pub(super) fn image_change(
+    process: &Process,
+    comm: Comm,
+    addresses: Addresses,
+    code_changed: bool,
+) -> ImageChange {
     let exec = process.is_exec_reported()
         || if addresses.hidden() || process.addresses.hidden() {
             // Then the only sign is that the code has another size.
@@ -35,7 +39,6 @@ pub(super) fn image_change(process: &Process, stat: &Stat<'_>, code_changed: boo
         } else {
             addresses != process.addresses
         };
-    let comm = Comm::new(stat.comm);
     if exec {
         ImageChange::Exec { comm, addresses }
     } else if comm == process.comm {
@@ -59,13 +62,31 @@ pub(super) fn apply_statm(
     if statm == Statm::default() {
         return Ok(StatmReading::NoMemory);
     }
-    let values = statm_metrics(&statm, host);
-    let text_before = process.metrics.get(Metric::Text);
-    set(process, &mut entry.state, &values);
-    entry.state -= EntryState::STATUS_CURRENT;
+    let reading = apply_statm_values(entry, process, &statm, host);
     entry.keep_statm(bytes);
+    // The metrics may be those of a `status` that was read after other bytes: it is read again.
+    entry.state -= EntryState::STATUS_CURRENT;
+    Ok(match reading {
+        StatmReading::Unchanged => StatmReading::Changed { code: false },
+        reading => reading,
+    })
+}
+
+/// Applies what `statm` says of a process that has memory.
+pub(super) fn apply_statm_values(
+    entry: &mut Entry,
+    process: &mut Process,
+    statm: &Statm,
+    host: &Host,
+) -> StatmReading {
+    let values = statm_metrics(statm, host);
+    let text_before = process.metrics.get(Metric::Text);
+    if !set(process, &mut entry.state, &values) {
+        return StatmReading::Unchanged;
+    }
+    entry.state -= EntryState::STATUS_CURRENT;
     let code = process.metrics.get(Metric::Text) != text_before;
-    Ok(StatmReading::Changed { code })
+    StatmReading::Changed { code }
 }
 
 /// Applies `status`.

@@ -9,8 +9,9 @@
 
 use std::ffi::CStr;
 
+use super::candidate::Candidate;
 use super::entry::EntryState;
-use super::processes::{Candidate, Processes};
+use super::processes::Processes;
 use crate::proc::{Listing, MachineFile};
 
 /// After this time `/proc` is listed even if no pid was given: `clone3` can choose a pid, and a

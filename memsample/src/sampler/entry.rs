@@ -7,6 +7,7 @@ use super::last_description::LastDescription;
 use super::last_rollup::LastRollup;
 use crate::identity::{Comm, Identity, ProcessId};
 use crate::metric::{Files, Metric, Metrics};
+use crate::parse::Stat;
 use crate::slot::Slot;
 use crate::units::ClockTicks;
 
@@ -120,6 +121,11 @@ pub(super) struct Addresses {
 }
 
 impl Addresses {
+    /// Returns those that `stat` shows.
+    pub(super) const fn of(stat: &Stat<'_>) -> Self {
+        Self { code: stat.startcode, stack: stat.startstack }
+    }
+
     pub(super) const fn hidden(self) -> bool {
         self.stack == 0
     }

@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 
+use super::candidate::Candidate;
 use super::discovery::{Discovery, KnownForks};
 use super::entry::Entry;
-use super::processes::{Candidate, Processes, SLACK_NS};
+use super::processes::{Processes, SLACK_NS};
 use super::redescription::{note_name, note_user};
 use crate::clock::Now;
 use crate::events::{EventKind, ProcessEvent, ProcessEvents, TaskExit};

@@ -4,11 +4,14 @@
 //! through the kept descriptors ([`reading`]) until the kernel answers that the process has exited.
 
 mod apply;
+mod bpf_sweep;
+mod candidate;
 mod descriptors;
 mod discovery;
 mod entry;
 mod exits;
 mod file_metrics;
+mod first_comparison;
 mod fork_tracker;
 mod given_up;
 mod governor;
@@ -24,7 +27,11 @@ mod pss_budget;
 mod read_file;
 mod reading;
 mod redescription;
+mod row_reading;
+mod row_source;
+mod row_values;
 mod snapshot;
+mod sweep_by;
 mod test_groups;
 mod unmatched_exit;
 
@@ -41,6 +48,7 @@ pub(crate) use plan::Plan;
 pub use pss_budget::PssBudget;
 pub(crate) use read_file::{file_error, read_file};
 pub use snapshot::{Sample, Snapshot};
+pub use sweep_by::SweepBy;
 pub(crate) use test_groups::{TestGroups, TestScope};
 
 use crate::batch::Change;
@@ -101,7 +109,7 @@ impl Sampler {
     /// # Errors
     ///
     /// The directory cannot be opened or listed, or holds no process; or no thread can be started for what may not
-    /// come back from the kernel.
+    /// come back from the kernel; or BPF does not work, and nothing else is to be used ([`SweepBy::Bpf`]).
     pub fn new(options: SamplerOptions) -> io::Result<Self> {
         let root = options.open_root()?;
         let mut listing = Listing::new();
@@ -110,11 +118,13 @@ impl Sampler {
             return Err(root.is_no_tree());
         }
         let discovery = Discovery::new(listing, processes);
+        let sweep_by = options.sweep_by;
         let mut processes = Processes::new(root, options, processes);
         processes.reader.readers.start()?;
         let redescription = Redescription::new();
         let mut sampler = Self { processes, discovery, forks: None, redescription };
         sampler.discover();
+        sampler.processes.settle_source(sweep_by).map_err(io::Error::other)?;
         Ok(sampler)
     }
 
@@ -171,6 +181,19 @@ impl Sampler {
     #[must_use]
     pub fn descriptors(&self) -> Descriptors {
         self.processes.reader.descriptors
+    }
+
+    /// Returns whether processes are read by BPF: the pass of a program in the kernel, instead of files of `/proc`.
+    #[must_use]
+    pub fn sweeps_by_bpf(&self) -> bool {
+        self.processes.source.is_bpf()
+    }
+
+    /// Returns why not all of them are read by BPF, or no longer, where [`SweepBy::Auto`] or [`SweepBy::Bpf`] was asked
+    /// for.
+    #[must_use]
+    pub fn sweep_note(&self) -> Option<&str> {
+        self.processes.source.note()
     }
 
     /// Returns what the last sweep did and did not read.

@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::sweep_by::SweepBy;
 use crate::cgroup_reader::OpenHierarchies;
 use crate::clock::{Clock, SystemClock};
 use crate::host::Host;
@@ -20,6 +21,7 @@ pub struct SamplerOptions {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) max_descriptors: Option<usize>,
     pub(super) rules: IdentityRules,
+    pub(super) sweep_by: SweepBy,
 }
 
 impl Default for SamplerOptions {
@@ -31,6 +33,7 @@ impl Default for SamplerOptions {
             clock: SystemClock::shared(),
             max_descriptors: None,
             rules: IdentityRules::default(),
+            sweep_by: SweepBy::default(),
         }
     }
 }
@@ -77,6 +80,13 @@ impl SamplerOptions {
     #[must_use]
     pub fn max_descriptors(mut self, descriptors: usize) -> Self {
         self.max_descriptors = Some(descriptors);
+        self
+    }
+
+    /// Reads the numbers of processes by BPF, or from the files in `/proc`, which is the default.
+    #[must_use]
+    pub fn sweep_by(mut self, way: SweepBy) -> Self {
+        self.sweep_by = way;
         self
     }
 

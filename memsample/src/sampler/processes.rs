@@ -3,6 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use super::candidate::Candidate;
 use super::descriptors::Descriptors;
 use super::entry::{Addresses, Entry, EntryState, Occupant, Process, Slots};
 use super::image_description::{IMAGE, ImageDescription};
@@ -11,6 +12,8 @@ use super::options::SamplerOptions;
 use super::plan::Plan;
 use super::read_file::read_file;
 use super::reading::{Reader, Reading};
+use super::row_source::RowSource;
+use super::sweep_by::SweepBy;
 use super::unmatched_exit::UnmatchedExit;
 use crate::counts::SweepCounts;
 use crate::error::ReadError;
@@ -29,6 +32,8 @@ const IMAGES_AT_ONCE: usize = 16;
 /// The processes that are followed. Which those are, others find out.
 pub(super) struct Processes {
     pub(super) reader: Reader,
+    /// Where the numbers come from.
+    pub(super) source: RowSource,
     /// Ascending by pid.
     pub(super) entries: Vec<Entry>,
     /// Process images that have ended since the last batch, of which a batch knows the beginning.
@@ -54,33 +59,6 @@ pub(super) struct Processes {
     pub(super) late_cost_ns: u64,
 }
 
-/// What a pid may stand for.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Candidate {
-    /// It was listed, and only processes are. The kernel may have reported who forked it, and the execs since.
-    Listed { parent: Option<i32>, execs: u32 },
-    /// It was given since the last sweep, to a process or to a thread.
-    ProcessOrThread,
-    /// The kernel reported its fork or exec, and as many execs since that fork.
-    Reported { parent: Option<i32>, execs: u32 },
-}
-
-impl Candidate {
-    pub(super) fn parent(self) -> Option<i32> {
-        match self {
-            Self::Listed { parent, .. } | Self::Reported { parent, .. } => parent,
-            Self::ProcessOrThread => None,
-        }
-    }
-
-    fn execs(self) -> u32 {
-        match self {
-            Self::Listed { execs, .. } | Self::Reported { execs, .. } => execs,
-            Self::ProcessOrThread => 0,
-        }
-    }
-}
-
 /// What a sweep reads, as far as the kernel has it.
 struct WantedFiles {
     files: Files,
@@ -99,6 +77,7 @@ impl Processes {
         reader.grow_descriptor_table(processes);
         Self {
             reader,
+            source: RowSource::default(),
             entries: Vec::with_capacity(2 * processes),
             departed: Vec::new(),
             slots: Slots::default(),
@@ -168,9 +147,17 @@ impl Processes {
     pub(super) fn read(&mut self, plan: &Plan) {
         self.executed.clear();
         let wanted = self.wanted_files(plan);
+        self.source.begin_sweep(&mut self.reader, &self.entries);
         for index in 0..self.entries.len() {
             self.read_entry(index, &wanted);
         }
+        self.source.end_sweep(&mut self.reader, &self.entries);
+    }
+
+    /// Settles where the numbers come from, after all processes were found.
+    pub(super) fn settle_source(&mut self, wanted: SweepBy) -> Result<(), String> {
+        self.source = RowSource::settle(wanted, &mut self.reader, &self.entries)?;
+        Ok(())
     }
 
     /// Looks again at the processes that have begun another program, as the kernel reports, while they were looked at
@@ -204,6 +191,7 @@ impl Processes {
             self.common_files |= Files::SMAPS_ROLLUP;
         }
         self.forget_gone();
+        self.source.make_room();
     }
 
     fn wanted_files(&self, plan: &Plan) -> WantedFiles {
@@ -239,7 +227,11 @@ impl Processes {
         let is_new = entry.process().is_some_and(|process| process.is_new_since(swept_boot_ns));
         let is_newborn = entry.state.contains(EntryState::NEWBORN);
         let files = if is_newborn { wanted.of_newborn } else { wanted.files };
-        match self.reader.read(entry, files, wanted.on_change, &mut self.counts) {
+        let (reader, counts) = (&mut self.reader, &mut self.counts);
+        let row = self.source.next_row(entry.pid);
+        let by_row =
+            row.and_then(|row| reader.read_row(entry, row, files, wanted.on_change, counts));
+        match by_row.unwrap_or_else(|| reader.read(entry, files, wanted.on_change, counts)) {
             Reading::Alive => {}
             Reading::NewImage(image) => {
                 self.counts.born += u32::from(!is_new);
@@ -400,7 +392,7 @@ impl Processes {
             return Ok(Some(Entry::new(pid, Occupant::KernelThread(start))));
         }
         let start_ns = self.reader.host.nanos(start).unwrap_or(u64::MAX);
-        let addresses = Addresses { code: stat.startcode, stack: stat.startstack };
+        let addresses = Addresses::of(&stat);
         let (ppid, comm) = (stat.ppid, Comm::new(stat.comm));
         let image_boot_ns = self.reader.clock.now().boot_ns;
         let uid = self.reader.read_uid(&directory);

@@ -12,7 +12,7 @@ use super::apply::{
     files_after_statm, image_change, page_faults, set,
 };
 use super::descriptors::Descriptors;
-use super::entry::{Entry, EntryState, Occupant, Process};
+use super::entry::{Addresses, Entry, EntryState, Occupant, Process};
 use super::file_metrics::{has_shrunk, rollup_metrics};
 use super::given_up::GivenUp;
 use super::image_description::{IMAGE, ImageDescription};
@@ -203,7 +203,12 @@ impl Reader {
                 .read_keeping(entry.pid, start, None, &mut process.stat, c"stat")
                 .and_then(|bytes| Ok(parse_stat(bytes)?))
                 .and_then(|stat| {
-                    change = image_change(process, &stat, code_changed);
+                    change = image_change(
+                        process,
+                        Comm::new(stat.comm),
+                        Addresses::of(&stat),
+                        code_changed,
+                    );
                     if files.contains(Files::STAT) {
                         apply_counters(entry, process, &counters(&stat, &host)?);
                     }
@@ -274,7 +279,7 @@ impl Reader {
         if stat.starttime != process.identity.start {
             return Err(ReadError::Gone);
         }
-        let change = image_change(process, &stat, false);
+        let change = image_change(process, Comm::new(stat.comm), Addresses::of(&stat), false);
         let counters = counters(&stat, &self.host);
         let statm = read_file(&self.root, &mut self.buffer, &directory, c"statm")?;
         let reading = apply_statm(entry, process, statm, &self.host)?;
@@ -560,7 +565,7 @@ impl Reader {
         parse_status(status).ok()?.euid.and_then(|uid| u32::try_from(uid).ok())
     }
 
-    fn follow_image(
+    pub(super) fn follow_image(
         &mut self,
         entry: &mut Entry,
         process: &mut Process,

@@ -4,10 +4,57 @@ use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
 
-use memsample::{Files, Metric, Sampler, SamplerOptions};
+use memsample::{Files, Metric, Sampler, SamplerOptions, SweepBy};
 
-fn sampler() -> Sampler {
-    Sampler::new(SamplerOptions::default()).unwrap()
+/// Where BPF may not be used, for want of capabilities, the tests of it are of `/proc` too, and hold that to be the reason.
+fn sampler(way: SweepBy) -> Sampler {
+    with_options(SamplerOptions::default(), way)
+}
+
+fn with_options(options: SamplerOptions, way: SweepBy) -> Sampler {
+    let sampler = Sampler::new(options.sweep_by(way)).unwrap();
+    match (way, sampler.sweep_note()) {
+        (SweepBy::Proc, note) => assert_eq!((sampler.sweeps_by_bpf(), note), (false, None)),
+        (_, note) => assert!(
+            sampler.sweeps_by_bpf() || note.is_some_and(|note| note.contains("CAP_BPF")),
+            "{note:?}"
+        ),
+    }
+    sampler
+}
+
+/// Makes tests of functions, for either way to read processes.
+macro_rules! by_either_way {
+    ($($test:ident)*) => {
+        mod by_proc {
+            $(
+                #[test]
+                fn $test() {
+                    super::$test(memsample::SweepBy::Proc);
+                }
+            )*
+        }
+        mod by_bpf_or_without_the_capability_by_proc {
+            $(
+                #[test]
+                fn $test() {
+                    super::$test(memsample::SweepBy::Auto);
+                }
+            )*
+        }
+    };
+}
+
+by_either_way! {
+    every_row_adds_up
+    identities_are_unique_and_last
+    a_kept_reading_is_the_same_as_an_opened_one
+    a_new_process_is_in_the_next_sweep_and_an_ended_one_is_not
+    allocated_memory_is_seen_in_every_metric_that_counts_it
+    an_exec_begins_another_image
+    a_process_whose_first_thread_ended_is_still_sampled
+    another_thread_stands_in_when_the_first_stand_in_ends
+    a_zombie_has_no_sample_and_its_end_is_counted_once
 }
 
 /// A process that says a line when it is ready, and ends when it is dropped.
@@ -52,9 +99,8 @@ impl Drop for Helper {
     }
 }
 
-#[test]
-fn every_row_adds_up() {
-    let mut sampler = sampler();
+fn every_row_adds_up(way: SweepBy) {
+    let mut sampler = sampler(way);
     let snapshot = sampler.sweep(Files::all());
     let mut rows = 0;
     for sample in snapshot.samples() {
@@ -75,9 +121,8 @@ fn every_row_adds_up() {
     assert!(rows > 1);
 }
 
-#[test]
-fn identities_are_unique_and_last() {
-    let mut sampler = sampler();
+fn identities_are_unique_and_last(way: SweepBy) {
+    let mut sampler = sampler(way);
     let mut seen = HashMap::new();
     for _ in 0..20 {
         for sample in sampler.sweep(Files::STATM | Files::DETAIL).samples() {
@@ -90,9 +135,8 @@ fn identities_are_unique_and_last() {
     assert_eq!(seen.values().filter(|&&(pid, _)| pid == own_pid).count(), 1);
 }
 
-#[test]
-fn a_kept_reading_is_the_same_as_an_opened_one() {
-    let mut kept = sampler();
+fn a_kept_reading_is_the_same_as_an_opened_one(way: SweepBy) {
+    let mut kept = sampler(way);
     let mut opened = Sampler::new(SamplerOptions::default().max_descriptors(0)).unwrap();
     let helper = Helper::start("python3", &["-c", "print('ready', flush=True); input()"]);
     let row = |sampler: &mut Sampler| {
@@ -113,9 +157,8 @@ fn a_kept_reading_is_the_same_as_an_opened_one() {
     assert_eq!(opened.descriptors().kept, 0);
 }
 
-#[test]
-fn a_new_process_is_in_the_next_sweep_and_an_ended_one_is_not() {
-    let mut sampler = sampler();
+fn a_new_process_is_in_the_next_sweep_and_an_ended_one_is_not(way: SweepBy) {
+    let mut sampler = sampler(way);
     for _ in 0..10 {
         let helper = Helper::start("python3", &["-c", "print('ready', flush=True); input()"]);
         let pid = helper.pid();
@@ -128,13 +171,12 @@ fn a_new_process_is_in_the_next_sweep_and_an_ended_one_is_not() {
     }
 }
 
-#[test]
-fn allocated_memory_is_seen_in_every_metric_that_counts_it() {
+fn allocated_memory_is_seen_in_every_metric_that_counts_it(way: SweepBy) {
     const ALLOCATED: u64 = 64 << 20;
     let program = "print('ready', flush=True); input(); a = bytearray(64 << 20); \
                    a[::4096] = b'x' * 16384; print('done', flush=True); input()";
     let mut helper = Helper::start("python3", &["-c", program]);
-    let mut sampler = sampler();
+    let mut sampler = sampler(way);
     let pid = helper.pid();
     let row = |sampler: &mut Sampler| {
         let snapshot = sampler.sweep(Files::all());
@@ -160,12 +202,11 @@ fn allocated_memory_is_seen_in_every_metric_that_counts_it() {
     assert!(after[Metric::Minflt as usize] > before[Metric::Minflt as usize]);
 }
 
-#[test]
-fn an_exec_begins_another_image() {
+fn an_exec_begins_another_image(way: SweepBy) {
     let script = "echo ready; read line; exec python3 -c \"print('done', flush=True); input()\"";
     let mut helper = Helper::start("sh", &["-c", script]);
     let pid = helper.pid();
-    let mut sampler = sampler();
+    let mut sampler = sampler(way);
     let sample = |sampler: &mut Sampler| {
         let snapshot = sampler.sweep(Files::STATM);
         let sample = snapshot.samples().find(|sample| sample.pid() == pid).unwrap();
@@ -185,15 +226,14 @@ fn an_exec_begins_another_image() {
     assert_eq!(start, same_start);
 }
 
-#[test]
-fn a_process_whose_first_thread_ended_is_still_sampled() {
+fn a_process_whose_first_thread_ended_is_still_sampled(way: SweepBy) {
     let program = "import ctypes, threading\n\
                    def work():\n print('ready', flush=True)\n input()\n\
                    threading.Thread(target=work).start()\n\
                    ctypes.CDLL(None).syscall(60, 0)";
     let helper = Helper::start("python3", &["-c", program]);
     let read_statm = || std::fs::read_to_string(format!("/proc/{}/statm", helper.pid())).unwrap();
-    let mut kept = sampler();
+    let mut kept = sampler(way);
     let mut opened = Sampler::new(SamplerOptions::default().max_descriptors(0)).unwrap();
     // The thread says that it is ready before the first one has ended.
     while !read_statm().starts_with("0 0") {
@@ -215,8 +255,7 @@ fn a_process_whose_first_thread_ended_is_still_sampled() {
     }
 }
 
-#[test]
-fn another_thread_stands_in_when_the_first_stand_in_ends() {
+fn another_thread_stands_in_when_the_first_stand_in_ends(way: SweepBy) {
     let program = "import ctypes, threading\n\
                    first, second = threading.Event(), threading.Event()\n\
                    def wait():\n first.wait()\n\
@@ -232,7 +271,7 @@ fn another_thread_stands_in_when_the_first_stand_in_ends() {
     while !std::fs::read_to_string(&statm).unwrap().starts_with("0 0") {
         std::thread::yield_now();
     }
-    let mut sampler = sampler();
+    let mut sampler = sampler(way);
     let process = |sampler: &mut Sampler| {
         let snapshot = sampler.sweep(Files::STATM | Files::DETAIL);
         let sample = snapshot.samples().find(|sample| sample.pid() == pid).unwrap();
@@ -244,9 +283,8 @@ fn another_thread_stands_in_when_the_first_stand_in_ends() {
     assert_eq!(process(&mut sampler), before);
 }
 
-#[test]
-fn a_zombie_has_no_sample_and_its_end_is_counted_once() {
-    let mut sampler = sampler();
+fn a_zombie_has_no_sample_and_its_end_is_counted_once(way: SweepBy) {
+    let mut sampler = sampler(way);
     let mut child = Command::new("sleep").arg("1000").spawn().unwrap();
     let pid = i32::try_from(child.id()).unwrap();
     let is_sampled = |sampler: &mut Sampler| {

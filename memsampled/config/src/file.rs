@@ -2,6 +2,7 @@
 //!
 //! ```toml
 //! cmdline = "program"
+//! sweep = "auto"
 //! redact = ['--password[= ]\S+']
 //!
 //! [[role]]
@@ -17,7 +18,9 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use memsample::{KeptArguments, Redaction, RoleField, RoleRule, RoleRuleError, SamplerOptions};
+use memsample::{
+    KeptArguments, Redaction, RoleField, RoleRule, RoleRuleError, SamplerOptions, SweepBy,
+};
 use memsample_beneath::open_regular;
 use memsample_input::{FileKind, InputError, Problems, quoted};
 use serde::Deserialize;
@@ -44,6 +47,8 @@ const MAX_RULES: usize = 1000;
 struct ConfigFile {
     cmdline: Option<KeptArguments>,
     #[serde(default)]
+    sweep: SweepBy,
+    #[serde(default)]
     redact: Vec<Spanned<String>>,
     #[serde(default)]
     role: Vec<RoleTable>,
@@ -65,6 +70,7 @@ struct RoleTable {
 #[derive(Clone, Debug, Default)]
 pub struct Config {
     cmdline: Option<KeptArguments>,
+    sweep: SweepBy,
     redactions: Vec<Redaction>,
     roles: Vec<RoleRule>,
     /// All these as they stand in the file, to be compared.
@@ -127,7 +133,7 @@ impl Config {
             let message = format!("{rules} rules in all, more than {MAX_RULES}");
             return Err(InputError::of_file(path, message, None));
         }
-        let described = format!("{:?}", (&file.cmdline, &file.redact, &file.role));
+        let described = format!("{:?}", (&file.cmdline, &file.sweep, &file.redact, &file.role));
         let mut redactions = Vec::new();
         for pattern in &file.redact {
             match Redaction::new(pattern.get_ref()) {
@@ -153,7 +159,14 @@ impl Config {
                 add(span_of(source.text(), &key), format!("`{key}`: {message}"));
             }
         }
-        problems.or(Self { cmdline: file.cmdline, redactions, roles, described, daemon })
+        problems.or(Self {
+            cmdline: file.cmdline,
+            sweep: file.sweep,
+            redactions,
+            roles,
+            described,
+            daemon,
+        })
     }
 
     /// Returns whether the file of the other says the same of processes and their arguments.
@@ -168,7 +181,7 @@ impl Config {
         self.roles.into_iter().fold(sampler, SamplerOptions::role)
     }
 
-    /// Does that, and leaves arguments out of a recording: as `cmdline` says, or else the file.
+    /// Does that, says how to sweep, and leaves arguments out of a recording: as `cmdline` says, or else the file.
     #[must_use]
     pub fn describe_recorded(
         self,
@@ -176,7 +189,8 @@ impl Config {
         cmdline: Option<KeptArguments>,
     ) -> SamplerOptions {
         let kept = cmdline.or(self.cmdline).unwrap_or_default();
-        self.describe(sampler).arguments(kept)
+        let sweep = self.sweep;
+        self.describe(sampler).arguments(kept).sweep_by(sweep)
     }
 }
 
@@ -256,6 +270,7 @@ mod tests {
     #[test]
     fn what_is_wrong_is_said_with_its_line_and_column() {
         check("cmdline = \"some\"", "c.toml:1:11: unknown variant `some`");
+        check("sweep = \"some\"", "c.toml:1:9: unknown variant `some`");
         check("\n\nfoo = 1", "c.toml:3:1: unknown field `foo`");
         check("a = ", "c.toml:1:5: ");
         check("redact = [\n'a',\n'(']", "c.toml:3:1: redact: unclosed group");
@@ -314,10 +329,11 @@ mod tests {
 
     #[test]
     fn a_whole_file_is_taken() {
-        let text = "cmdline = \"program\"\nredact = ['a', 'b']\n[[role]]\nname = 'x'\ncomm = 'x'\n\
+        let text = "cmdline = \"program\"\nsweep = \"auto\"\nredact = ['a', 'b']\n[[role]]\nname = 'x'\ncomm = 'x'\n\
                     [daemon.retention]\nage = '720h'\nbytes = '50GB'\n";
         let config = Config::parse(Path::new("c.toml"), text.as_bytes()).unwrap();
         assert_eq!(config.cmdline, Some(KeptArguments::Program));
+        assert_eq!(config.sweep, SweepBy::Auto);
         assert_eq!((config.redactions.len(), config.roles.len()), (2, 1));
         assert_eq!(config.daemon.retention.bytes, Some(50_000_000_000));
         assert_eq!(Config::parse(Path::new("c.toml"), b"").unwrap().roles.len(), 0);

@@ -90,6 +90,13 @@ fn source(source: KernelSource) -> Option<Check> {
             "smaps_rollup",
             "Linux 4.14 or later",
         ),
+        KernelSource::Bpf => (
+            "bpf",
+            "the numbers of all processes in one pass: --sweep auto",
+            "they agree with /proc",
+            "Linux 6.7 or later with BTF, outside of containers; run it as root, or: setcap \
+             cap_bpf,cap_perfmon=ep \"$(command -v memsample)\"",
+        ),
         KernelSource::Pressure => (
             "psi",
             "how long processes waited for memory",

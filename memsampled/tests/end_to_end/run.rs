@@ -473,7 +473,7 @@ fn doctor_says_what_works() {
     let ended = memsample(directory.path(), &["doctor", "--json"]);
     let checks = ended.json();
     let sandboxes = ["pidns", "bwrap", "lxc", "memory", "cpu", "pids", "kill"];
-    let sources = ["processes", "forks", "exits", "pss", "psi", "cgroups", "kmsg"];
+    let sources = ["processes", "forks", "exits", "pss", "bpf", "psi", "cgroups", "kmsg"];
     for (index, name) in sandboxes.iter().chain(&sources).enumerate() {
         let check = &checks[index];
         assert_eq!(check["name"], *name);
@@ -481,7 +481,8 @@ fn doctor_says_what_works() {
         assert!(check["works"] == true || index < 7 || check["remedy"].is_string(), "{check}");
     }
     // What it says of the kernel is what a recording finds.
-    let recorded = memsample(directory.path(), &["record", "--name", "r", "--", "true"]);
+    let record = ["record", "--sweep", "auto", "--name", "r", "--", "true"];
+    let recorded = memsample(directory.path(), &record);
     assert_eq!(recorded.code, Some(0), "{}", recorded.stderr);
     let settings = &crate::command::manifest(&directory.path().join("recordings/r"))["settings"];
     let works = |name: &str| {
@@ -490,6 +491,7 @@ fn doctor_says_what_works() {
     };
     assert_eq!(works("exits"), settings["exits"] == true, "{settings}");
     assert_eq!(works("forks"), settings["forks"] == "proc_connector", "{settings}");
+    assert_eq!(works("bpf"), settings["sweeps"] == "bpf", "{settings}");
     let text = memsample(directory.path(), &["doctor"]).stdout;
     assert!(text.contains("pidns") && text.contains("nothing survives a test"), "{text}");
 }

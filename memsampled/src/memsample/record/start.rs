@@ -17,6 +17,9 @@ pub(super) fn start(args: &RecordArgs, descriptors: &DescriptorLimit) -> anyhow:
         SamplerOptions::default().proc_root(&args.proc).max_descriptors(descriptors.for_sampler());
     let config = Config::read(args.config.config.as_deref())?.redact(&args.config.redact);
     sampler = config.describe_recorded(sampler, args.cmdline.map(Into::into));
+    if let Some(sweep) = args.sweep {
+        sampler = sampler.sweep_by(sweep.into());
+    }
     if let Some(sys) = &args.sys {
         sampler = sampler.sys_root(sys);
     }

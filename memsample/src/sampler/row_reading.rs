@@ -1,0 +1,87 @@
+//! Reads a process from the row that a BPF program wrote of it.
+
+use memsample_bpf::Row;
+
+use super::apply::{
+    StatmReading, apply_counters, apply_statm_values, apply_status, files_after_statm, image_change,
+};
+use super::entry::{Entry, EntryState, Occupant, Process};
+use super::read_file::{count, counted};
+use super::reading::{Reader, Reading};
+use super::row_values::{addresses_of, counters_of, start_of, statm_of, status_of};
+use crate::counts::SweepCounts;
+use crate::error::{ParseError, ReadError};
+use crate::identity::Comm;
+use crate::metric::Files;
+use crate::parse::Statm;
+
+impl Reader {
+    /// Takes the numbers of a process from its row, as [`read`](Self::read) takes them from its files.
+    ///
+    /// Returns `None` where the row does not stand for the process, and the files must be read: another has its pid, its
+    /// first thread has no memory, or another thread stands in for it.
+    pub(super) fn read_row(
+        &mut self,
+        entry: &mut Entry,
+        row: &Row,
+        files: Files,
+        on_change: Files,
+        counts: &mut SweepCounts,
+    ) -> Option<Reading> {
+        let statm = statm_of(row, &self.host);
+        let stands_for = |process: &Process| {
+            process.thread.is_none()
+                && row.has_memory()
+                && start_of(row, &self.host) == process.identity.start
+        };
+        if statm == Statm::default() || !entry.process().is_some_and(stands_for) {
+            return None;
+        }
+        // Taken out, so that the entry and the process can be changed independently.
+        let occupant = std::mem::replace(&mut entry.occupant, Occupant::Denied);
+        let Occupant::Process(mut process) = occupant else { return None };
+        entry.read = Files::empty();
+        let outcome = self.apply_row(entry, &mut process, &statm, row, (files, on_change), counts);
+        entry.occupant = Occupant::Process(process);
+        entry.state.remove(EntryState::NEWBORN);
+        Some(outcome.unwrap_or_else(|error| {
+            if matches!(error, ReadError::Gone) {
+                return Reading::Gone;
+            }
+            count(counts, &error);
+            Reading::Alive
+        }))
+    }
+
+    fn apply_row(
+        &mut self,
+        entry: &mut Entry,
+        process: &mut Process,
+        statm: &Statm,
+        row: &Row,
+        (files, on_change): (Files, Files),
+        counts: &mut SweepCounts,
+    ) -> Result<Reading, ReadError> {
+        let reading = apply_statm_values(entry, process, statm, &self.host);
+        // The metrics are not those of bytes that were read.
+        entry.forget_statm();
+        let code_changed = match reading {
+            StatmReading::Changed { code } => code && !entry.state.contains(EntryState::NEWBORN),
+            StatmReading::Unchanged | StatmReading::NoMemory => false,
+        };
+        let files_now = files_after_statm(entry, &reading, files, on_change);
+        let (comm, addresses) = (Comm::new(row.comm()), addresses_of(row));
+        let change = image_change(process, comm, addresses, code_changed);
+        if files_now.contains(Files::STAT) {
+            let counters = counters_of(row, &self.host).ok_or(ParseError::out_of_range("utime"));
+            let outcome = counters.map(|counters| apply_counters(entry, process, &counters));
+            counted(outcome.map_err(ReadError::from), counts)?;
+        }
+        // It is at hand, so it need not be held where nothing moved.
+        if (files | on_change).contains(Files::STATUS) {
+            let outcome = apply_status(entry, process, &status_of(row, &self.host));
+            counted(outcome.map_err(ReadError::from), counts)?;
+        }
+        self.follow_image(entry, process, change, counts)
+    }
+}
