@@ -10,6 +10,7 @@ use std::os::fd::OwnedFd;
 use std::thread;
 use std::time::Duration;
 
+use memsample::{Files, Sampler, SamplerOptions, SweepBy};
 use memsample_benches::{Population, Table, cpu_seconds_of_thread, median, raise_descriptor_limit};
 use memsample_bpf::Walk;
 use rustix::io::pread;
@@ -22,7 +23,8 @@ fn main() {
     raise_descriptor_limit().unwrap();
     println!("## walk: CPU time of one pass over all processes, by BPF and by /proc\n");
     println!(
-        "Microseconds for each process; threads of the kernel count as processes for BPF, which reads them too.\n"
+        "Microseconds for each process with memory. BPF reads all counters of all processes and threads of the kernel; \
+         sweeps of the sampler find new processes and apply what was read besides.\n"
     );
     let sizes: Vec<usize> = std::env::args().filter_map(|argument| argument.parse().ok()).collect();
     let sizes = if sizes.is_empty() { vec![300, 1000, 5000] } else { sizes };
@@ -30,8 +32,11 @@ fn main() {
         "processes",
         "caches",
         "BPF, all counters",
-        "bare pread of statm",
-        "bare pread of status and stat",
+        "sweep by BPF, with details",
+        "pread of statm",
+        "sweep of statm",
+        "pread of status, stat",
+        "sweep with details",
     ]);
     for processes in sizes {
         let _population = Population::top_up_to(processes).unwrap();
@@ -39,17 +44,12 @@ fn main() {
         for (name, turns, pause) in
             [("warm", WARM_TURNS, None), ("cold, 10 Hz", COLD_TURNS, Some(TICK))]
         {
-            let [walk, statm, detail] = contest.run(turns, pause);
-            let micros =
-                |seconds: Vec<f64>, of: usize| format!("{:.2}", median(seconds) * 1e6 / of as f64);
-            let (rows, files) = (contest.rows(), contest.statm.len());
-            table.row([
-                format!("{files} (rows: {rows})"),
-                name.to_owned(),
-                micros(walk, rows),
-                micros(statm, files),
-                micros(detail, files),
-            ]);
+            let figures = contest.run(turns, pause);
+            let of = contest.statm.len();
+            let micros = |seconds: Vec<f64>| format!("{:.2}", median(seconds) * 1e6 / of as f64);
+            let [walk, by_bpf, statm, by_statm, detail, by_detail] = figures.map(micros);
+            let name = name.to_owned();
+            table.row([of.to_string(), name, walk, by_bpf, statm, by_statm, detail, by_detail]);
         }
     }
     println!("{table}");
@@ -57,6 +57,8 @@ fn main() {
 
 struct Contest {
     walk: Walk,
+    by_bpf: Sampler,
+    by_proc: Sampler,
     statm: Vec<OwnedFd>,
     detail: Vec<OwnedFd>,
 }
@@ -73,26 +75,28 @@ impl Contest {
         };
         let (statm, mut detail) = (open("statm"), open("status"));
         detail.extend(open("stat"));
-        Self { walk, statm, detail }
-    }
-
-    fn rows(&mut self) -> usize {
-        self.walk.pass().unwrap().rows.len()
+        let sampler = |way| Sampler::new(SamplerOptions::default().sweep_by(way)).unwrap();
+        let (by_bpf, by_proc) = (sampler(SweepBy::Bpf), sampler(SweepBy::Proc));
+        Self { walk, by_bpf, by_proc, statm, detail }
     }
 
     /// CPU seconds of each pass.
-    fn run(&mut self, turns: usize, pause: Option<Duration>) -> [Vec<f64>; 3] {
-        let mut figures = [const { Vec::new() }; 3];
+    fn run(&mut self, turns: usize, pause: Option<Duration>) -> [Vec<f64>; 6] {
+        let mut figures = [const { Vec::new() }; 6];
         for _ in 0..turns {
-            let Self { walk, statm, detail } = self;
-            let mut passes: [&mut dyn FnMut() -> u64; 3] = [
+            let Self { walk, by_bpf, by_proc, statm, detail } = self;
+            let by_proc = std::cell::RefCell::new(by_proc);
+            let mut passes: [&mut dyn FnMut() -> u64; 6] = [
                 &mut || {
                     let pass = walk.pass().unwrap();
                     assert_eq!(pass.missed, 0);
                     pass.rows.iter().map(|row| row.resident_pages()).sum()
                 },
+                &mut || sweep(by_bpf, Files::STATM | Files::DETAIL),
                 &mut || pread_all(statm),
+                &mut || sweep(&mut by_proc.borrow_mut(), Files::STATM),
                 &mut || pread_all(detail),
+                &mut || sweep(&mut by_proc.borrow_mut(), Files::STATM | Files::DETAIL),
             ];
             for (seconds, pass) in figures.iter_mut().zip(&mut passes) {
                 pause.into_iter().for_each(thread::sleep);
@@ -101,8 +105,13 @@ impl Contest {
                 seconds.push(cpu_seconds_of_thread() - before);
             }
         }
+        assert!(self.by_bpf.sweeps_by_bpf());
         figures
     }
+}
+
+fn sweep(sampler: &mut Sampler, files: Files) -> u64 {
+    sampler.sweep(files).samples().map(|sample| sample.rss_bytes()).sum()
 }
 
 /// Nothing but the system call.

@@ -5,6 +5,7 @@
 // loads the program (CO-RE), and refuses the program where it has no member of that name and kind.
 #pragma once
 
+typedef _Bool bool;
 typedef unsigned char u8;
 typedef unsigned int u32;
 typedef int s32;
@@ -43,6 +44,14 @@ struct pid {
 // The parts of a per-CPU counter. Since Linux 6.2 `rss_stat` is an array of these; where it is something else the
 // program is refused.
 struct percpu_counter {
+	// 0 while nobody moves the part of a CPU into `count`.
+	struct {
+		struct {
+			struct {
+				int counter;
+			} val;
+		} raw_lock;
+	} lock;
 	s64 count;
 	s32 *counters;
 };
@@ -74,6 +83,14 @@ struct prev_cputime {
 struct signal_struct {
 	int nr_threads;
 	struct pid *pids[4];
+	// Odd, or another than before, while a thread that ends adds what it used to what is below.
+	struct {
+		struct {
+			struct {
+				unsigned int sequence;
+			} seqcount;
+		} seqcount;
+	} stats_lock;
 	struct prev_cputime prev_cputime;
 	u64 utime;
 	u64 stime;

@@ -23,6 +23,7 @@
 
 #define IS_KERNEL_THREAD 1
 #define HAS_MEMORY 2
+#define IS_UNSTEADY 4
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
 
@@ -185,18 +186,40 @@ static __always_inline s64 positive(s64 pages)
 	return pages < 0 ? 0 : pages;
 }
 
-static __always_inline void write_memory(struct kept *kept, struct row *row, struct mm_struct *mm)
+// Loads before it come before loads after it, on every CPU.
+static __always_inline void load_barrier(struct kept *kept)
 {
-	s64 file = mm->rss_stat[MM_FILEPAGES].count;
-	s64 anon = mm->rss_stat[MM_ANONPAGES].count;
-	s64 swap = mm->rss_stat[MM_SWAPENTS].count;
-	s64 shmem = mm->rss_stat[MM_SHMEMPAGES].count;
-	u64 file_parts = number_of(kept, mm->rss_stat[MM_FILEPAGES].counters);
-	u64 anon_parts = number_of(kept, mm->rss_stat[MM_ANONPAGES].counters);
-	u64 swap_parts = number_of(kept, mm->rss_stat[MM_SWAPENTS].counters);
-	u64 shmem_parts = number_of(kept, mm->rss_stat[MM_SHMEMPAGES].counters);
+	__sync_fetch_and_add(&kept->number, 0);
+}
+
+// Whether nobody is moving the part of a CPU into the sum.
+static __always_inline bool is_free(struct percpu_counter *counter)
+{
+	return counter->lock.raw_lock.val.counter == 0;
+}
+
+// Writes what is of its memory, and returns whether it is of one instant, and of `mm` as long as that was the process's.
+//
+// A counter is moved under its lock: first its sum grows, and then the part of the CPU shrinks. If the lock was free after
+// the sum was read, and the sum is the same after the parts were read, no part was counted twice or left out.
+static __always_inline bool write_memory(struct kept *kept, struct row *row, struct task_struct *task,
+					 struct mm_struct *mm)
+{
+	struct percpu_counter *counters = mm->rss_stat;
+	s64 file = counters[MM_FILEPAGES].count, file_sum = file;
+	s64 anon = counters[MM_ANONPAGES].count, anon_sum = anon;
+	s64 swap = counters[MM_SWAPENTS].count, swap_sum = swap;
+	s64 shmem = counters[MM_SHMEMPAGES].count, shmem_sum = shmem;
+	load_barrier(kept);
+	bool is_steady = is_free(&counters[MM_FILEPAGES]) && is_free(&counters[MM_ANONPAGES]) &&
+			 is_free(&counters[MM_SWAPENTS]) && is_free(&counters[MM_SHMEMPAGES]);
+	u64 file_parts = number_of(kept, counters[MM_FILEPAGES].counters);
+	u64 anon_parts = number_of(kept, counters[MM_ANONPAGES].counters);
+	u64 swap_parts = number_of(kept, counters[MM_SWAPENTS].counters);
+	u64 shmem_parts = number_of(kept, counters[MM_SHMEMPAGES].counters);
 	struct bpf_iter_num cpus;
 	int *cpu;
+	load_barrier(kept);
 	bpf_iter_num_new(&cpus, 0, kept->cpus);
 	while ((cpu = bpf_iter_num_next(&cpus))) {
 		u64 offset = kept->offset_of_cpu[*cpu & (MAX_CPUS - 1)];
@@ -222,6 +245,10 @@ static __always_inline void write_memory(struct kept *kept, struct row *row, str
 	row->hugetlb_pages = 0;
 	if (bpf_core_field_exists(mm->hugetlb_usage))
 		row->hugetlb_pages = mm->hugetlb_usage.counter;
+	load_barrier(kept);
+	// A process drops its memory before the memory is given to another.
+	return is_steady && counters[MM_FILEPAGES].count == file_sum && counters[MM_ANONPAGES].count == anon_sum &&
+	       counters[MM_SWAPENTS].count == swap_sum && counters[MM_SHMEMPAGES].count == shmem_sum && task->mm == mm;
 }
 
 static __always_inline void write_no_memory(struct row *row)
@@ -262,7 +289,8 @@ static __always_inline void write_row(struct kept *kept, struct row *row, u32 pi
 	struct task_struct *task = READABLE(struct task_struct, walked);
 	struct signal_struct *signal = task->signal;
 	struct mm_struct *mm = task->mm;
-	u32 kind = 0;
+	u32 kind = 0, sequence = signal->stats_lock.seqcount.seqcount.sequence;
+	load_barrier(kept);
 	row->pid = pid;
 	row->parent = number_in_namespace(kept, task->real_parent->signal->pids[PIDTYPE_TGID]);
 	row->threads = signal->nr_threads;
@@ -285,12 +313,17 @@ static __always_inline void write_row(struct kept *kept, struct row *row, u32 pi
 	} else {
 		add_threads(row, walked);
 	}
+	load_barrier(kept);
+	// A thread that ended meanwhile may be counted twice, or not at all.
+	if (sequence & 1 || signal->stats_lock.seqcount.seqcount.sequence != sequence)
+		kind |= IS_UNSTEADY;
 	if (task->flags & PF_KTHREAD)
 		kind |= IS_KERNEL_THREAD;
 	// A thread of the kernel may borrow the memory of a process for a while.
 	if (mm && !(kind & IS_KERNEL_THREAD)) {
 		kind |= HAS_MEMORY;
-		write_memory(kept, row, mm);
+		if (!write_memory(kept, row, task, mm))
+			kind |= IS_UNSTEADY;
 	} else {
 		write_no_memory(row);
 	}

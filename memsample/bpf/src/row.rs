@@ -86,6 +86,7 @@ pub struct CpuTimes {
 impl Row {
     const IS_KERNEL_THREAD: u32 = 1;
     const HAS_MEMORY: u32 = 2;
+    const IS_UNSTEADY: u32 = 4;
 
     /// Whether it is a thread of the kernel.
     #[must_use]
@@ -97,6 +98,13 @@ impl Row {
     #[must_use]
     pub const fn has_memory(&self) -> bool {
         self.kind & Self::HAS_MEMORY != 0
+    }
+
+    /// Whether its numbers are of one instant. They are not where a part of a counter moved, a thread ended, or the process
+    /// got other memory or none while it was read; then they may be those of nobody, and are to be read again.
+    #[must_use]
+    pub const fn is_steady(&self) -> bool {
+        self.kind & Self::IS_UNSTEADY == 0
     }
 
     /// Its resident pages. Pages that others share count in full.
@@ -128,7 +136,7 @@ impl Row {
             shown_stime_ns: self.shown_stime_ns,
             ..*earlier
         };
-        self.state != 0 && self.threads == 1 && *self == earlier
+        self.state != 0 && self.threads == 1 && self.is_steady() && *self == earlier
     }
 
     /// The CPU times that `/proc/PID/stat` would show.

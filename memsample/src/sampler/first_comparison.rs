@@ -24,7 +24,6 @@ const MAX_ROUNDS: usize = 20;
 const BETWEEN_ROUNDS: Duration = Duration::from_millis(5);
 
 /// All that a sweep takes of a process, as it is in a row and in the files.
-#[derive(Debug, PartialEq)]
 struct Shown {
     statm: Statm,
     status: Option<[(Metric, u64); 9]>,
@@ -82,6 +81,36 @@ pub(super) fn compare_all(
     Err("no process rested so that the rows could be compared with /proc".to_owned())
 }
 
+impl Shown {
+    /// Returns what is the first thing that differs, and its values.
+    fn difference_from(&self, other: &Self) -> Option<(&'static str, [u64; 2])> {
+        let differs = |((what, ours), (_, theirs)): ((_, _), (_, _))| {
+            (ours != theirs).then_some((what, [ours, theirs]))
+        };
+        self.values().into_iter().zip(other.values()).find_map(differs)
+    }
+
+    /// Returns all values by their names.
+    fn values(&self) -> Vec<(&'static str, u64)> {
+        let Statm { size, resident, shared, text, data } = self.statm;
+        let mut values = vec![
+            ("size (pages)", size.0),
+            ("resident (pages)", resident.0),
+            ("shared (pages)", shared.0),
+            ("text (pages)", text.0),
+            ("data (pages)", data.0),
+            ("start (ticks)", self.start.0),
+            ("user", self.uid.unwrap_or(u64::MAX)),
+            ("code address", self.addresses.code),
+            ("stack address", self.addresses.stack),
+            ("details", u64::from(self.status.is_some()) + u64::from(self.counters.is_some())),
+        ];
+        let metrics = self.status.iter().flatten().chain(self.counters.iter().flatten());
+        values.extend(metrics.map(|&(metric, value)| (metric.name(), value)));
+        values
+    }
+}
+
 enum Compared {
     Equal,
     /// It ran meanwhile, began or ended.
@@ -112,10 +141,10 @@ fn compare(
         return Compared::Unknown;
     }
     let counted = counted_by_bpf(after, &shown, reader);
-    match counted == shown {
-        true => Compared::Equal,
-        false => Compared::Different(format!(
-            "process {pid} at rest has {counted:?} by BPF, and {shown:?} in /proc"
+    match counted.difference_from(&shown) {
+        None => Compared::Equal,
+        Some((what, [by_bpf, in_proc])) => Compared::Different(format!(
+            "process {pid} at rest has {what} {by_bpf} by BPF, and {in_proc} in /proc"
         )),
     }
 }

@@ -19,7 +19,7 @@ impl Reader {
     /// Takes the numbers of a process from its row, as [`read`](Self::read) takes them from its files.
     ///
     /// Returns `None` where the row does not stand for the process, and the files must be read: another has its pid, its
-    /// first thread has no memory, or another thread stands in for it.
+    /// first thread has no memory, another thread stands in for it, or its numbers moved while they were read.
     pub(super) fn read_row(
         &mut self,
         entry: &mut Entry,
@@ -32,6 +32,7 @@ impl Reader {
         let stands_for = |process: &Process| {
             process.thread.is_none()
                 && row.has_memory()
+                && row.is_steady()
                 && start_of(row, &self.host) == process.identity.start
         };
         if statm == Statm::default() || !entry.process().is_some_and(stands_for) {

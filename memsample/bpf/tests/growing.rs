@@ -1,0 +1,72 @@
+//! A process that grows on all CPUs has, in each row, at least what `/proc` showed before and at most what it shows after.
+//! In a binary of its own, since nothing else of it may give memory back meanwhile.
+//!
+//! Where the program may not be loaded because capabilities are missing, the test asserts that this is what is said.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use memsample_bpf::{Refused, Walk};
+
+/// Of all threads together.
+const BYTES: usize = 384 << 20;
+const THREADS: usize = 2;
+
+/// Anonymous and other resident pages of this program.
+fn pages(statm: &File) -> (u64, u64) {
+    let mut bytes = [0; 128];
+    let length = statm.read_at(&mut bytes, 0).unwrap();
+    let text = std::str::from_utf8(&bytes[..length]).unwrap();
+    let mut fields = text.split(' ').skip(1).map(|field| field.parse::<u64>().unwrap());
+    let (resident, shared) = (fields.next().unwrap(), fields.next().unwrap());
+    (resident - shared, shared)
+}
+
+#[test]
+fn a_growing_process_is_read_within_what_proc_shows_or_capabilities_are_missing() {
+    let mut walk = match Walk::load(1000) {
+        Ok(walk) => walk,
+        Err(refused) => {
+            assert!(matches!(refused, Refused::MissingCapabilities(_)), "{refused}");
+            return;
+        }
+    };
+    let page = rustix::param::page_size();
+    let statm = File::open("/proc/self/statm").unwrap();
+    let done = AtomicUsize::new(0);
+    let (mut within, mut unsteady, mut moved) = (0, 0, 0);
+    thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                // Zeros that nobody has touched take no memory.
+                let mut memory = vec![0_u8; BYTES / THREADS];
+                for at in (0..memory.len()).step_by(page) {
+                    memory[at] = 1;
+                }
+                std::hint::black_box(&memory);
+                done.fetch_add(1, Ordering::Relaxed);
+                // None of it is given back before all is done.
+                std::mem::forget(memory);
+            });
+        }
+        while done.load(Ordering::Relaxed) < THREADS {
+            let before = pages(&statm);
+            let pass = walk.pass().unwrap();
+            let row = *pass.rows.iter().find(|row| row.pid == std::process::id()).unwrap();
+            let after = pages(&statm);
+            if !row.is_steady() {
+                unsteady += 1;
+                continue;
+            }
+            let anon = row.anon_pages;
+            assert!(before.0 <= anon && anon <= after.0, "{before:?} {row:?} {after:?}");
+            within += 1;
+            moved += u32::from(before.0 < after.0);
+        }
+    });
+    println!("{within} rows within, {moved} while it grew, {unsteady} unsteady");
+    assert!(within > 50 && moved > within / 4 && unsteady < within);
+}
