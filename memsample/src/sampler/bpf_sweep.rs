@@ -100,6 +100,11 @@ impl BpfSweep {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn has_row(&self, pid: i32) -> bool {
+        self.row(pid).is_some()
+    }
+
     /// Has processes compared in the next sweep, however long ago they were.
     #[cfg(test)]
     pub(super) fn compare_soon(&mut self) {

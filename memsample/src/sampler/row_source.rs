@@ -143,6 +143,25 @@ mod tests {
         sampler.sweep(Files::STATM).samples().any(|sample| sample.pid() == pid)
     }
 
+    /// Without the capabilities there is no array that could be too small.
+    #[test]
+    fn what_has_no_room_is_read_from_its_files_or_all_is_for_want_of_capabilities() {
+        let mut sampler = Sampler::new(SamplerOptions::default().sweep_by(SweepBy::Auto)).unwrap();
+        let Ok(walk) = Walk::with_capacity(3) else {
+            assert!(sampler.sweep_note().unwrap().contains("CAP_BPF"));
+            return;
+        };
+        sampler.processes.source.bpf = Some(BpfSweep::new(walk));
+        let child = sleeping("sleep", &["1000"]);
+        assert!(has(&mut sampler, &child));
+        let all = sampler.sweep(Files::STATM).counts().processes;
+        assert!(all > 3);
+        let bpf = sampler.processes.source.bpf.as_mut().unwrap();
+        let pid = i32::try_from(child.0.id()).unwrap();
+        assert!(bpf.has_row(pid), "it has grown after the first sweep");
+        assert!(has(&mut sampler, &child));
+    }
+
     /// Two processes at rest have each other's `statm`, as if the rows were of something else. Without the capabilities
     /// there is no BPF to be given up.
     #[test]

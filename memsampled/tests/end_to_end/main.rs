@@ -59,6 +59,7 @@ mod share;
 mod stalls;
 mod suite_utah;
 mod survival;
+mod sweeps;
 #[cfg(feature = "top")]
 mod top;
 mod view;
