@@ -83,6 +83,12 @@ pub struct CpuTimes {
     pub stime_ns: u64,
 }
 
+impl CpuTimes {
+    const fn sum_ns(self) -> u64 {
+        self.utime_ns.saturating_add(self.stime_ns)
+    }
+}
+
 impl Row {
     const IS_KERNEL_THREAD: u32 = 1;
     const HAS_MEMORY: u32 = 2;
@@ -140,15 +146,24 @@ impl Row {
     }
 
     /// The CPU times that `/proc/PID/stat` would show.
-    ///
-    /// The kernel divides the exact running time in the proportion of the ticks, and lets neither part shrink from
-    /// what it showed before (`cputime_adjust`).
     #[must_use]
     pub fn cpu_times(&self) -> CpuTimes {
-        let (shown_utime_ns, shown_stime_ns) = (self.shown_utime_ns, self.shown_stime_ns);
+        self.cpu_times_after(CpuTimes::default())
+    }
+
+    /// The CPU times that `/proc/PID/stat` would show, had it shown `earlier` when it was read last.
+    ///
+    /// The kernel divides the exact running time in the proportion of the ticks, and lets neither part shrink from
+    /// what it showed before (`cputime_adjust`). A pass leaves no trace in the kernel, so who reads again and again
+    /// keeps what it got.
+    #[must_use]
+    pub fn cpu_times_after(&self, earlier: CpuTimes) -> CpuTimes {
+        let in_proc = CpuTimes { utime_ns: self.shown_utime_ns, stime_ns: self.shown_stime_ns };
+        let shown = if in_proc.sum_ns() >= earlier.sum_ns() { in_proc } else { earlier };
+        let (shown_utime_ns, shown_stime_ns) = (shown.utime_ns, shown.stime_ns);
         let runtime_ns = self.runtime_ns;
-        if shown_utime_ns.saturating_add(shown_stime_ns) >= runtime_ns {
-            return CpuTimes { utime_ns: shown_utime_ns, stime_ns: shown_stime_ns };
+        if shown.sum_ns() >= runtime_ns {
+            return shown;
         }
         let stime_ns = match (self.utime_ns, self.stime_ns) {
             (_, 0) => 0,
@@ -168,5 +183,28 @@ impl Row {
             };
         }
         CpuTimes { utime_ns, stime_ns }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cpu_times_divide_what_ran_and_never_shrink() {
+        let mut row = Row { utime_ns: 30, stime_ns: 10, runtime_ns: 100, ..Row::default() };
+        let first = row.cpu_times();
+        assert_eq!(first, CpuTimes { utime_ns: 75, stime_ns: 25 });
+        // By the ticks, less than before was in user mode.
+        row = Row { utime_ns: 30, stime_ns: 30, runtime_ns: 120, ..row };
+        assert_eq!(row.cpu_times(), CpuTimes { utime_ns: 60, stime_ns: 60 });
+        let next = row.cpu_times_after(first);
+        assert_eq!(next, CpuTimes { utime_ns: 75, stime_ns: 45 });
+        // What `/proc` showed since stands.
+        row = Row { shown_utime_ns: 70, shown_stime_ns: 55, runtime_ns: 125, ..row };
+        assert_eq!(row.cpu_times_after(next), CpuTimes { utime_ns: 70, stime_ns: 55 });
+        // Nothing ran.
+        row = Row { utime_ns: 0, stime_ns: 0, runtime_ns: 50, ..Row::default() };
+        assert_eq!(row.cpu_times(), CpuTimes { utime_ns: 50, stime_ns: 0 });
     }
 }

@@ -31,6 +31,7 @@ pub struct Walk {
     mapped: MappedRows,
     capacity: u32,
     rows: Vec<Row>,
+    previous: Vec<Row>,
     missed: u32,
 }
 
@@ -98,8 +99,8 @@ impl Walk {
         }
         let mapped = MappedRows::map(loaded.rows.as_fd(), capacity as usize)
             .map_err(|error| Refused::from_call("mapping the rows", &error))?;
-        let rows = Vec::with_capacity(capacity as usize);
-        Ok(Self { loaded, mapped, capacity, rows, missed: 0 })
+        let [rows, previous] = [(); 2].map(|()| Vec::with_capacity(capacity as usize));
+        Ok(Self { loaded, mapped, capacity, rows, previous, missed: 0 })
     }
 
     /// Reads all processes. Allocates nothing.
@@ -109,6 +110,7 @@ impl Walk {
     /// The kernel did not run the program, or it could not read what it needs.
     pub fn pass(&mut self) -> io::Result<Pass<'_>> {
         let mut result = WalkResult::default();
+        std::mem::swap(&mut self.rows, &mut self.previous);
         self.rows.clear();
         expect_zero("the BPF program", run(self.loaded.walk.as_fd(), &mut result))?;
         let rows = 0..result.rows as usize;
@@ -121,6 +123,12 @@ impl Walk {
     #[must_use]
     pub fn rows(&self) -> &[Row] {
         &self.rows
+    }
+
+    /// Returns the rows of the pass before the last one.
+    #[must_use]
+    pub fn previous(&self) -> &[Row] {
+        &self.previous
     }
 
     /// Returns the processes that there is room for.

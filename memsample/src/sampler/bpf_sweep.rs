@@ -2,7 +2,7 @@
 
 use memsample_bpf::{Row, Walk};
 
-use super::entry::Entry;
+use super::entry::{Entry, RowPlace};
 use super::reading::Reader;
 use super::row_values::statm_of;
 use crate::parse::{Statm, parse_statm};
@@ -17,6 +17,8 @@ const DIFFERENCES: usize = 3;
 /// The rows of one pass over all processes, for a sweep.
 pub(super) struct BpfSweep {
     walk: Walk,
+    /// The number of the pass that gave the rows.
+    pass: u64,
     /// The pids of the rows, ascending, and where each row is.
     by_pid: Vec<(i32, u32)>,
     /// The first of them that the sweep has not come to.
@@ -34,11 +36,26 @@ struct ToCompare {
     statm: Statm,
 }
 
+/// The row of a process in the last pass.
+pub(super) struct CurrentRow<'a> {
+    pub(super) row: &'a Row,
+    pub(super) place: RowPlace,
+    previous: &'a [Row],
+}
+
+impl CurrentRow<'_> {
+    /// Returns whether the row at a place of the pass before is the same.
+    pub(super) fn is_same_as(&self, place: RowPlace) -> bool {
+        place.pass + 1 == self.place.pass
+            && self.previous.get(place.index as usize) == Some(self.row)
+    }
+}
+
 impl BpfSweep {
     pub(super) fn new(walk: Walk) -> Self {
         let by_pid = Vec::with_capacity(walk.capacity() as usize);
         let to_compare = Vec::with_capacity(COMPARED_AT_ONCE);
-        Self { walk, by_pid, cursor: 0, compared_boot_ns: 0, next_pid: 0, to_compare }
+        Self { walk, pass: 0, by_pid, cursor: 0, compared_boot_ns: 0, next_pid: 0, to_compare }
     }
 
     /// Reads all processes, and compares those that were chosen after the pass before.
@@ -62,18 +79,22 @@ impl BpfSweep {
     pub(super) fn make_room(&mut self) {
         // Where there is no memory for more, the processes without a row are read from their files.
         if self.walk.grow().unwrap_or(false) {
+            // What the entries remember is not of the new rows.
+            self.pass += 1;
             self.by_pid.clear();
             self.by_pid.reserve(self.walk.capacity() as usize);
         }
     }
 
     /// Returns the row of a process in the last pass. Each pid must be greater than that of the call before.
-    pub(super) fn next_row(&mut self, pid: i32) -> Option<&Row> {
+    pub(super) fn next_row(&mut self, pid: i32) -> Option<CurrentRow<'_>> {
         while self.by_pid.get(self.cursor).is_some_and(|&(other, _)| other < pid) {
             self.cursor += 1;
         }
-        let &(other, row) = self.by_pid.get(self.cursor)?;
-        if other != pid { None } else { self.walk.rows().get(row as usize) }
+        let &(_, index) = self.by_pid.get(self.cursor).filter(|&&(other, _)| other == pid)?;
+        let row = self.walk.rows().get(index as usize)?;
+        let place = RowPlace { pass: self.pass, index };
+        Some(CurrentRow { row, place, previous: self.walk.previous() })
     }
 
     /// Reads `statm` of some processes that seem to rest, to compare them after the next pass.
@@ -142,6 +163,7 @@ impl BpfSweep {
 
     fn read_rows(&mut self) -> Result<(), String> {
         self.walk.pass().map_err(|error| format!("the BPF program does not run: {error}"))?;
+        self.pass += 1;
         self.by_pid.clear();
         self.cursor = 0;
         let pids = self.walk.rows().iter().map(|row| row.pid);

@@ -3,6 +3,8 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use memsample_bpf::CpuTimes;
+
 use super::last_description::LastDescription;
 use super::last_rollup::LastRollup;
 use crate::identity::{Comm, Identity, ProcessId};
@@ -17,6 +19,16 @@ const REPORTED_AFTER_EXEC_NS: u64 = 10_000_000;
 /// Enough for the `statm` of a process of a hundred gigabytes. A longer line is parsed each time.
 const STATM_BYTES: usize = 36;
 
+/// Stands in the place of the length of the `statm`, where a row gave the metrics.
+const IS_A_ROW: u8 = u8::MAX;
+
+/// Where a row is: the pass of a BPF program, and its place in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct RowPlace {
+    pub(super) pass: u64,
+    pub(super) index: u32,
+}
+
 /// What is known of one pid between two sweeps, as far as a sweep needs it that finds nothing changed.
 ///
 /// One cache line, and the lines of all processes stand in a row: at ten sweeps a second the caches
@@ -30,6 +42,7 @@ pub(super) struct Entry {
     /// The files that were read in the last sweep; none where there was nothing to read.
     pub(super) read: Files,
     pub(super) state: EntryState,
+    /// 0 where none are remembered, and `IS_A_ROW` where the bytes say which row gave the metrics instead.
     statm_length: u8,
     statm_bytes: [u8; STATM_BYTES],
 }
@@ -96,6 +109,8 @@ pub(super) struct Process {
     /// The execs that were reported since the image was looked at, and did not begin it as far as is known.
     later_execs: u32,
     pub(super) rollup: LastRollup,
+    /// The CPU times of the last row of which they were taken, exactly.
+    pub(super) shown_times: CpuTimes,
     /// What its page tables take, as of the last reading of `status`; 0 before.
     pub(super) page_table_bytes: u64,
     /// When the present PSS was read, since boot; `None` before the first reading of the image.
@@ -190,6 +205,27 @@ impl Entry {
         }
     }
 
+    /// Remembers the row that gave the present metrics of `files`.
+    pub(super) fn keep_row(&mut self, place: RowPlace, files: Files) {
+        let bytes = &mut self.statm_bytes;
+        let values = place.pass.to_ne_bytes().into_iter().chain(place.index.to_ne_bytes());
+        let values = values.chain(files.bits().to_ne_bytes());
+        bytes.iter_mut().zip(values).for_each(|(to, from)| *to = from);
+        self.statm_length = IS_A_ROW;
+    }
+
+    /// Returns the row that gave the present metrics, and of which files they are; `None` where it was none.
+    pub(super) fn kept_row(&self) -> Option<(RowPlace, Files)> {
+        if self.statm_length != IS_A_ROW {
+            return None;
+        }
+        let (pass, rest) = self.statm_bytes.split_first_chunk()?;
+        let (index, rest) = rest.split_first_chunk()?;
+        let files = u16::from_ne_bytes(*rest.first_chunk()?);
+        let place = RowPlace { pass: u64::from_ne_bytes(*pass), index: u32::from_ne_bytes(*index) };
+        Some((place, Files::from_bits_truncate(files)))
+    }
+
     /// Forgets them, because another file gave other numbers later in the same sweep.
     pub(super) fn forget_statm(&mut self) {
         self.statm_length = 0;
@@ -217,6 +253,7 @@ impl Process {
             metrics: Metrics::default(),
             addresses,
             rollup: LastRollup::default(),
+            shown_times: CpuTimes::default(),
             page_table_bytes: 0,
             pss_boot_ns: None,
             test_group: None,

@@ -154,7 +154,7 @@ fn counted_by_bpf(row: &Row, shown: &Shown, reader: &Reader) -> Shown {
     Shown {
         statm: statm_of(row, &reader.host),
         status: status_metrics(&status).ok(),
-        counters: counters_of(row, &reader.host),
+        counters: counters_of(row, row.cpu_times(), &reader.host),
         start: start_of(row, &reader.host),
         uid: status.euid,
         addresses: match shown.addresses.hidden() {

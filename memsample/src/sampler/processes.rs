@@ -230,7 +230,7 @@ impl Processes {
         let (reader, counts) = (&mut self.reader, &mut self.counts);
         let row = self.source.next_row(entry.pid);
         let by_row =
-            row.and_then(|row| reader.read_row(entry, row, files, wanted.on_change, counts));
+            row.and_then(|row| reader.read_row(entry, &row, files, wanted.on_change, counts));
         match by_row.unwrap_or_else(|| reader.read(entry, files, wanted.on_change, counts)) {
             Reading::Alive => {}
             Reading::NewImage(image) => {

@@ -5,6 +5,7 @@ use memsample_bpf::Row;
 use super::apply::{
     StatmReading, apply_counters, apply_statm_values, apply_status, files_after_statm, image_change,
 };
+use super::bpf_sweep::CurrentRow;
 use super::entry::{Entry, EntryState, Occupant, Process};
 use super::read_file::{count, counted};
 use super::reading::{Reader, Reading};
@@ -23,11 +24,25 @@ impl Reader {
     pub(super) fn read_row(
         &mut self,
         entry: &mut Entry,
-        row: &Row,
+        current: &CurrentRow<'_>,
         files: Files,
         on_change: Files,
         counts: &mut SweepCounts,
     ) -> Option<Reading> {
+        let mut kept = Files::empty();
+        if let Some((place, of)) = entry.kept_row()
+            && current.is_same_as(place)
+        {
+            let wanted = files & (Files::STATM | Files::DETAIL) | on_change & Files::STATUS;
+            if of.contains(wanted) && !entry.state.contains(EntryState::NEWBORN) {
+                // Most processes did nothing since the last tick, and the rest of what is kept of them is not touched.
+                entry.read = wanted;
+                entry.keep_row(current.place, of);
+                return Some(Reading::Alive);
+            }
+            kept = of;
+        }
+        let row = current.row;
         let statm = statm_of(row, &self.host);
         let stands_for = |process: &Process| {
             process.thread.is_none()
@@ -45,6 +60,9 @@ impl Reader {
         let outcome = self.apply_row(entry, &mut process, &statm, row, (files, on_change), counts);
         entry.occupant = Occupant::Process(process);
         entry.state.remove(EntryState::NEWBORN);
+        if matches!(outcome, Ok(Reading::Alive)) {
+            entry.keep_row(current.place, kept | entry.read);
+        }
         Some(outcome.unwrap_or_else(|error| {
             if matches!(error, ReadError::Gone) {
                 return Reading::Gone;
@@ -73,8 +91,15 @@ impl Reader {
         let files_now = files_after_statm(entry, &reading, files, on_change);
         let (comm, addresses) = (Comm::new(row.comm()), addresses_of(row));
         let change = image_change(process, comm, addresses, code_changed);
+        if process.addresses.hidden() {
+            // The files did not show them.
+            process.addresses = addresses;
+        }
         if files_now.contains(Files::STAT) {
-            let counters = counters_of(row, &self.host).ok_or(ParseError::out_of_range("utime"));
+            let times = row.cpu_times_after(process.shown_times);
+            process.shown_times = times;
+            let counters = counters_of(row, times, &self.host);
+            let counters = counters.ok_or(ParseError::out_of_range("utime"));
             let outcome = counters.map(|counters| apply_counters(entry, process, &counters));
             counted(outcome.map_err(ReadError::from), counts)?;
         }

@@ -1,8 +1,8 @@
 //! Where the numbers of a sweep come from: one pass of a BPF program, or the files of each process.
 
-use memsample_bpf::{Row, Walk};
+use memsample_bpf::Walk;
 
-use super::bpf_sweep::BpfSweep;
+use super::bpf_sweep::{BpfSweep, CurrentRow};
 use super::entry::Entry;
 use super::first_comparison::compare_all;
 use super::reading::Reader;
@@ -79,7 +79,7 @@ impl RowSource {
     }
 
     /// Returns the row of a process, in a sweep that comes to the pids in their order; `None` where its files must be read.
-    pub(super) fn next_row(&mut self, pid: i32) -> Option<&Row> {
+    pub(super) fn next_row(&mut self, pid: i32) -> Option<CurrentRow<'_>> {
         if !self.is_current {
             return None;
         }

@@ -1,6 +1,6 @@
 //! The row of a process that a BPF program wrote, as the files of `/proc` would have shown it.
 
-use memsample_bpf::Row;
+use memsample_bpf::{CpuTimes, Row};
 
 use super::entry::Addresses;
 use crate::host::Host;
@@ -45,11 +45,10 @@ pub(super) fn status_of(row: &Row, host: &Host) -> Status<'static> {
     }
 }
 
-/// Returns the metrics that `stat` would have had; `None` where a time does not fit.
-pub(super) fn counters_of(row: &Row, host: &Host) -> Option<[(Metric, u64); 4]> {
+/// Returns the metrics that `stat` would have had with these CPU times; `None` where a time does not fit.
+pub(super) fn counters_of(row: &Row, times: CpuTimes, host: &Host) -> Option<[(Metric, u64); 4]> {
     // `stat` has whole clock ticks.
     let time = |nanos| host.nanos(ticks(nanos, host));
-    let times = row.cpu_times();
     Some([
         (Metric::Minflt, row.minor_faults),
         (Metric::Majflt, row.major_faults),

@@ -22,4 +22,5 @@ mod recovery;
 mod sampler_on_a_tree;
 mod sampler_on_this_machine;
 mod shared_sampler;
+mod sweeps_by_bpf;
 mod view;
