@@ -1,0 +1,148 @@
+"""`memsample run` as a child of the worker: started beneath its guard, followed, and ended."""
+
+import contextlib
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from memsample_fleet import guard
+
+LOG_LIMIT = 1 << 20
+"""The most characters of the log of an attempt that are kept: its beginning."""
+
+
+class Child:
+    """A running program with its output. It ends with this process, and when it is told to."""
+
+    def __init__(self, command: list[str], directory: Path, environment: dict[str, str]) -> None:
+        """Start it; the first word of the command is a path."""
+        reading, self._orders = os.pipe()
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-S", guard.__file__, str(reading), *command],
+                cwd=directory,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                pass_fds=[reading],
+            )
+        except BaseException:
+            os.close(self._orders)
+            raise
+        finally:
+            os.close(reading)
+        self.stdout = b""
+        self.last_line = ""
+        """The last line that it wrote to stderr: the reason, where it failed."""
+        self._lock = threading.Lock()
+        self._lines: list[str] = []
+        self._kept = self._left_out = 0
+        self._threads = [
+            threading.Thread(target=self._read_stdout, daemon=True),
+            threading.Thread(target=self._read_stderr, daemon=True),
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def _read_stdout(self) -> None:
+        assert self._process.stdout is not None
+        self.stdout = self._process.stdout.read()
+
+    def _read_stderr(self) -> None:
+        assert self._process.stderr is not None
+        for raw in self._process.stderr:
+            line = raw.decode(errors="replace").replace("\0", "\ufffd").rstrip("\r\n")
+            with self._lock:
+                if self._kept + len(line) <= LOG_LIMIT:
+                    self._lines.append(line)
+                    self._kept += len(line) + 1
+                else:
+                    self._left_out += len(line) + 1
+                self.last_line = line
+
+    def new_lines(self) -> list[str]:
+        """Return the lines of stderr since the last call."""
+        with self._lock:
+            lines, self._lines = self._lines, []
+        return lines
+
+    def end_in_order(self) -> None:
+        """Ask it to end: the tests within two seconds, and then what there is is written and pushed."""
+        self._order(b"t")
+
+    def kill(self) -> None:
+        """End it at once, without a push."""
+        self._order(b"k")
+
+    def _order(self, order: bytes) -> None:
+        with contextlib.suppress(BrokenPipeError, ProcessLookupError):
+            os.write(self._orders, order)
+
+    def wait(self, timeout_s: float) -> int | None:
+        """Wait for its end: its exit code, or None if it goes on."""
+        try:
+            code = self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            return None
+        for thread in self._threads:
+            thread.join(5)
+        with self._lock:
+            if self._left_out:
+                self._lines.append(f"[{self._left_out} more characters are left out]")
+                self._left_out = 0
+        return code
+
+    def close(self) -> None:
+        """End it if it goes on, and let go of it."""
+        self.kill()
+        with contextlib.suppress(OSError):
+            os.close(self._orders)
+        self._process.wait()
+
+
+class Progress:
+    """Follows `progress.jsonl` of a run: how many tests the suite has, and which ended how."""
+
+    def __init__(self, file: Path) -> None:
+        """Follow a file, which need not exist yet."""
+        self._file, self._offset, self._rest = file, 0, b""
+        self.tests: int | None = None
+        self.ended = 0
+
+    def read(self, told: Callable[[dict[str, Any]], None]) -> bool:
+        """Read what is new, and tell each end of a test; whether there was something."""
+        try:
+            with self._file.open("rb") as file:
+                file.seek(self._offset)
+                new = file.read()
+        except OSError:
+            return False
+        self._offset += len(new)
+        *lines, self._rest = (self._rest + new).split(b"\n")
+        news = False
+        for line in lines:
+            try:
+                entry = json.loads(line)
+                if "Suite" in entry:
+                    self.tests = len(entry["Suite"]["tests"])
+                elif "Ended" in entry:
+                    result = entry["Ended"]["result"]
+                    self.ended += 1
+                    told({"test": result["test"]["test"], "outcome": _snake(str(result["outcome"]))})
+                else:
+                    continue
+            except (ValueError, KeyError, TypeError):
+                continue
+            news = True
+        return news
+
+
+def _snake(outcome: str) -> str:
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", outcome).lower()

@@ -1,0 +1,321 @@
+"""The command `memsample-fleet`."""
+
+import argparse
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import psycopg
+
+import memsample_fleet
+from memsample_fleet import archive, jobs, labels, text
+from memsample_fleet import wait as waiting
+from memsample_fleet.config import Config, load
+from memsample_fleet.database import connect, reason
+from memsample_fleet.errors import FleetError, InvalidSuiteError
+
+_EPILOG = """\
+The broker and the database are named by fleet.toml (--config, $MEMSAMPLE_FLEET_CONFIG, ./fleet.toml,
+~/.config/memsample/fleet.toml or /etc/memsample/fleet.toml) or by MEMSAMPLE_FLEET_BROKER and
+MEMSAMPLE_FLEET_DATABASE. docs/fleet.md builds a lab in ten minutes."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Execute the command; returns its exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    options: list[str] = []
+    if "--" in words:
+        cut = words.index("--")
+        words, options = words[:cut], words[cut + 1 :]
+    parsed = _parser().parse_args(words)
+    parsed.options = options
+    if options and parsed.command != "submit":
+        text.err("error: only `submit` passes words after `--` on, to `memsample run`")
+        return 2
+    try:
+        return int(parsed.execute(load(parsed.config), parsed))
+    except InvalidSuiteError as error:
+        text.err(f"error: {error}")
+        return 12
+    except FleetError as error:
+        text.err(f"error: {error}")
+        return 1
+    except psycopg.Error as error:
+        text.err(f"error: the database failed: {reason(error)}")
+        return 1
+    except BrokenPipeError:
+        return 0
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="memsample-fleet",
+        description="Run suites of memsample on many machines.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"memsample-fleet {memsample_fleet.__version__}")
+    parser.add_argument("--config", metavar="FILE", help="configuration file")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    def command(name: str, execute: Any, told: str, epilog: str | None = None) -> argparse.ArgumentParser:
+        made = commands.add_parser(
+            name, help=told, description=told[0].upper() + told[1:] + ".", epilog=epilog,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )  # fmt: skip
+        made.set_defaults(execute=execute)
+        return made
+
+    made = command(
+        "submit",
+        _submit,
+        "send a suite to the workers; prints the id of the job",
+        "Words after `--` go to `memsample run`, such as `-- --tag smoke`.\n"
+        "The directory of the suite is sent; at most 64 MiB packed.\n\n"
+        "With --wait, the exit code is that of the worst run, as of `memsample run`: 0 passed, 10 a test\n"
+        "did not pass, 11 cancelled or aborted, 12 invalid suite, 13 no test selected, 1 no attempt came\n"
+        "to a result. Ctrl-C cancels the job.",
+    )
+    made.add_argument("suite", metavar="SUITE", help="TOML file, or directory in UTAH's format")
+    made.add_argument("--on", nargs="+", action="extend", default=[], metavar="LABEL",
+                      help="labels that the worker must have, all of them; give SUITE first")  # fmt: skip
+    made.add_argument("--repeat", type=int, default=1, metavar="N", help="number of runs [default: 1]")
+    made.add_argument("--priority", type=int, default=4, metavar="P", help="0 (last) to 9 (first) [default: 4]")
+    made.add_argument("--attempts", type=int, default=3, metavar="N",
+                      help="how often a run is begun whose worker is lost [default: 3]")  # fmt: skip
+    made.add_argument("--label", action="append", default=[], metavar="KEY=VALUE", help="label of the runs")
+    made.add_argument("--name", help="name of the job [default: that of the suite's directory or file]")
+    made.add_argument("--wait", action="store_true", help="wait for the end, with progress on stderr")
+    made.add_argument("--json", action="store_true", help="print JSON")
+
+    made = command("status", _status, "show the latest jobs, or the runs of a job")
+    made.add_argument("job", nargs="*", metavar="JOB")
+    made.add_argument("--json", action="store_true", help="print JSON")
+
+    made = command("logs", _logs, "print what the runs of a job wrote to stderr")
+    made.add_argument("job", metavar="JOB", help="a job or a run")
+    made.add_argument("-f", "--follow", action="store_true", help="go on until the job has ended")
+
+    made = command("cancel", _cancel, "cancel jobs: what runs is ended within two seconds")
+    made.add_argument("job", nargs="+", metavar="JOB")
+
+    made = command(
+        "results",
+        _results,
+        "print the results of a job",
+        "The exit code is that of the worst run, as of `submit --wait`; 1 while a run has no result.",
+    )
+    made.add_argument("job", nargs="+", metavar="JOB")
+    made.add_argument("--json", action="store_true", help="print JSON")
+
+    made = command("workers", _workers, "show the workers, their labels and what they do")
+    made.add_argument("--json", action="store_true", help="print JSON")
+
+    made = command("doctor", _doctor, "check broker, database, workers and their clocks; exit code 1 if one is bad")
+    made.add_argument("--json", action="store_true", help="print JSON")
+
+    made = command("worker", _worker, "be a worker until SIGTERM, which lets the run that goes on end")
+    made.add_argument("--log-level", default="INFO", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
+    return parser
+
+
+def _submit(config: Config, asked: argparse.Namespace) -> int:
+    from memsample_fleet import broker, submit
+
+    path = Path(asked.suite)
+    options = (*submit.checked(asked.options), *(part for label in asked.label for part in ("--label", label)))
+    wanted = jobs.Wanted(
+        asked.name or submit.name_of(path),
+        labels.normalize(asked.on),
+        asked.repeat,
+        asked.priority,
+        options,
+        asked.attempts,
+    )
+    packed = archive.pack(path)
+    app = broker.application(config)
+    with connect(config) as connection:
+        # First, so that nothing is asked for if it cannot be told.
+        with broker.Publisher(app) as publisher:
+            job_id = jobs.insert(connection, packed, wanted)
+            submit.publish(connection, publisher, job_id)
+        for line in submit.remarks(connection, wanted.labels):
+            text.err(line)
+    if not asked.wait:
+        if asked.json:
+            text.out_json({"job": job_id, "runs": asked.repeat, "sha256": packed.sha256})
+        else:
+            text.out(job_id)
+        return 0
+    text.err(f"job {job_id}: {asked.repeat} run{'s' if asked.repeat > 1 else ''} of {packed.files} files, "
+             f"{text.size(len(packed.data))}")  # fmt: skip
+    return _wait(config, job_id, asked.json)
+
+
+def _wait(config: Config, job_id: str, as_json: bool) -> int:
+    def interrupted(*_: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupted)
+    try:
+        runs = waiting.wait(config, job_id)
+    except KeyboardInterrupt:
+        text.err(f"\ncancelling {job_id}")
+        if not waiting.cancel(config, job_id):
+            text.err(f"its worker does not answer; it ends with its lease: memsample-fleet status {job_id}")
+        return 11
+    if as_json:
+        text.out_json({"job": job_id, "runs": [_public(run) for run in runs]})
+    else:
+        text.out(job_id)
+    return jobs.exit_code([run["exit_code"] for run in runs])
+
+
+def _public(run: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in run.items() if key != "number"}
+
+
+def _status(config: Config, asked: argparse.Namespace) -> int:
+    with connect(config) as connection:
+        if asked.job:
+            runs = jobs.runs(connection, asked.job)
+            if asked.json:
+                text.out_json([_public(run) for run in runs])
+                return 0
+            rows = [
+                (run["run_id"], run["outcome"] or run["state"], _tests(run), f"{run['attempt']}/{run['most_attempts']}",
+                 text.duration(run["duration_s"]), run["worker"] or "-", run["message"] or run["note"] or "")
+                for run in runs
+            ]  # fmt: skip
+            text.out(text.table(("RUN", "STATE", "TESTS", "ATTEMPT", "TIME", "WORKER", ""), _no_dashes(rows)))
+            return 0
+        latest = jobs.latest(connection, 30)
+    if asked.json:
+        text.out_json(latest)
+    elif not latest:
+        text.err("there is no job yet: memsample-fleet submit SUITE")
+    else:
+        lines = [
+            (job["job_id"], " ".join(job["labels"]) or "any", job["state"], text.duration(job["age_s"]))
+            for job in latest
+        ]
+        text.out(text.table(("JOB", "ON", "RUNS", "AGE"), lines))
+    return 0
+
+
+def _no_dashes(rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    return [(*row[:-1], row[-1] or " ") for row in rows]
+
+
+def _tests(run: dict[str, Any]) -> str:
+    if run["counts"]:
+        total = sum(run["counts"].values())
+        return f"{run['counts'].get('passed', 0)}/{total} passed"
+    return f"{run['tests_ended']}/{run['tests']}" if run["tests"] else "-"
+
+
+def _logs(config: Config, asked: argparse.Namespace) -> int:
+    after: dict[str, tuple[int, int]] = {}
+    with connect(config) as connection:
+        while True:
+            runs = jobs.runs(connection, [asked.job])
+            ended = all(run["state"] == "ended" for run in runs)
+            for run in runs:
+                for line in jobs.log_lines(connection, run["run_id"], after.get(run["run_id"], (0, 0))):
+                    after[run["run_id"]] = (line["attempt"], line["line"])
+                    prefix = f"{run['run_id']}  " if len(runs) > 1 else ""
+                    text.out(prefix + line["text"])
+            if ended or not asked.follow:
+                return 0
+            time.sleep(0.5)
+
+
+def _cancel(config: Config, asked: argparse.Namespace) -> int:
+    code = 0
+    with connect(config) as connection:
+        job_ids = [run["job_id"] for run in jobs.runs(connection, asked.job)]
+    for job_id in dict.fromkeys(job_ids):
+        if waiting.cancel(config, job_id):
+            text.out(f"{job_id}: ended")
+        else:
+            text.err(f"error: {job_id}: its worker does not answer; it ends with its lease")
+            code = 1
+    return code
+
+
+def _results(config: Config, asked: argparse.Namespace) -> int:
+    with connect(config) as connection:
+        runs = jobs.runs(connection, asked.job)
+    if asked.json:
+        text.out_json([_public(run) for run in runs])
+    else:
+        rows = [
+            (run["run_id"], run["outcome"] or run["state"], _tests(run), text.duration(run["duration_s"]),
+             run["worker"], run["stored_as"] or run["store"])
+            for run in runs
+        ]  # fmt: skip
+        text.out(text.table(("RUN", "OUTCOME", "TESTS", "TIME", "WORKER", "STORED AS"), rows))
+        for run in runs:
+            if run["message"]:
+                text.out(f"{run['run_id']}: {run['message']}")
+            for test in run["not_passed"] or []:
+                why = f": {test['message']}" if test["message"] else ""
+                text.out(f"{run['run_id']}: {test['outcome']}  {test['test']}{why}")
+    return jobs.exit_code([1 if run["exit_code"] is None else run["exit_code"] for run in runs])
+
+
+def _workers(config: Config, asked: argparse.Namespace) -> int:
+    with connect(config) as connection:
+        rows = jobs.workers(connection)
+    if asked.json:
+        text.out_json(rows)
+    elif not rows:
+        text.err("no worker has been seen: start one with memsample-fleet worker")
+    else:
+        text.out(
+            text.table(
+                ("WORKER", "STATE", "SEEN", "MEMSAMPLE", "FREE", "LABELS", "RUNS"),
+                [
+                    (
+                        row["worker"],
+                        row["state"],
+                        text.duration(row["seen_s"]) + " ago",
+                        row["memsample_version"],
+                        text.size(row["free_bytes"]),
+                        " ".join(row["labels"]),
+                        row["run_id"],
+                    )
+                    for row in rows
+                ],
+            )
+        )
+        for row in rows:
+            if row["note"]:
+                text.out(f"{row['worker']}: {row['note']}")
+    return 0
+
+
+def _doctor(config: Config, asked: argparse.Namespace) -> int:
+    from memsample_fleet import doctor
+
+    checks = doctor.check(config)
+    if asked.json:
+        text.out_json([check.__dict__ for check in checks])
+    else:
+        text.out(text.table(("", "CHECK", "FOUND"), [(check.verdict, check.name, check.found) for check in checks]))
+    return 1 if any(check.verdict == "bad" for check in checks) else 0
+
+
+def _worker(config: Config, asked: argparse.Namespace) -> int:
+    from memsample_fleet import worker
+
+    return worker.start(config, asked.log_level)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

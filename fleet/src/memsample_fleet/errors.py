@@ -1,0 +1,13 @@
+"""What goes wrong, as sentences that say what to do."""
+
+
+class FleetError(Exception):
+    """A failure; the message says what to do. The command ends with exit code 1."""
+
+
+class InvalidSuiteError(FleetError):
+    """A suite that cannot be sent or unpacked. Exit code 12, as of `memsample run`."""
+
+
+class UnfitWorkerError(FleetError):
+    """This machine cannot run suites at all: the run is given back, and the worker ends."""

@@ -1,0 +1,89 @@
+"""The parent of `memsample`, which ends it when the worker ends, however the worker ends.
+
+Run as `python -I -S guard.py FD PROGRAM ARGUMENT...`: FD is the reading end of a pipe whose other end the worker
+holds. A byte `t` asks for an end in order: SIGTERM and, for what does not obey, another SIGTERM at once and SIGKILL
+later. `k`, or the end of the pipe, is SIGKILL: the worker is dead or has lost its claim, and nothing of the run may
+be pushed. `memsample` leaves no process when it is killed. A parent-death signal alone would not do: it is cleared
+where the program has capabilities of its own. This file imports little, so that it starts within milliseconds.
+"""
+
+import contextlib
+import ctypes
+import os
+import select
+import signal
+import sys
+import time
+
+_PR_SET_PDEATHSIG = 1
+_AT_ONCE_S = 0.4
+"""From the first SIGTERM, in which a suite stops in order, to the second, which stops its tests at once."""
+_KILL_S = 10.0
+"""From the first SIGTERM to SIGKILL: room to write and push what there is."""
+
+
+def main(arguments: list[str]) -> int:
+    """Run a program until it ends or is to end; returns its exit code, or 128 and the signal that ended it."""
+    pipe, command = int(arguments[0]), arguments[1:]
+    # The worker sends what is to happen through the pipe; a Ctrl-C in its terminal is none of ours.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    os.set_inheritable(pipe, False)
+    guard = os.getpid()
+    child = os.fork()
+    if child == 0:
+        _become(command, guard)
+    with contextlib.suppress(OSError):
+        os.setpgid(child, child)
+    handle = os.pidfd_open(child)
+    poll = select.poll()
+    poll.register(handle, select.POLLIN)
+    poll.register(pipe, select.POLLIN | select.POLLHUP)
+    due: list[tuple[float, int]] = []
+    while True:
+        wait = max(0.0, due[0][0] - time.monotonic()) * 1000 if due else None
+        ready = [descriptor for descriptor, _ in poll.poll(wait)]
+        if handle in ready:
+            break
+        if pipe in ready:
+            order = os.read(pipe, 1)
+            if order == b"t" and not due:
+                now = time.monotonic()
+                due = [(now, signal.SIGTERM), (now + _AT_ONCE_S, signal.SIGTERM), (now + _KILL_S, signal.SIGKILL)]
+            elif order != b"t":
+                poll.unregister(pipe)
+                due = [(0.0, signal.SIGKILL)]
+        while due and due[0][0] <= time.monotonic():
+            number = due.pop(0)[1]
+            _send(child, number)
+    _, status = os.waitpid(child, 0)
+    # What a killed `memsample` could have left in its group.
+    _send(child, signal.SIGKILL)
+    code = os.waitstatus_to_exitcode(status)
+    return code if code >= 0 else 128 - code
+
+
+def _become(command: list[str], guard: int) -> None:
+    try:
+        os.setpgid(0, 0)
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != guard:
+            os._exit(127)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        os.execv(command[0], command)
+    except OSError as error:
+        os.write(2, f"error: cannot execute {command[0]}: {error.strerror}\n".encode())
+    os._exit(127)
+
+
+def _send(group: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        if number == signal.SIGKILL:
+            os.killpg(group, number)
+        else:
+            os.kill(group, number)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,47 @@
+"""What `submit` adds to a job: the name, checked options, remarks."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from memsample_fleet import jobs
+from memsample_fleet.broker import Publisher, Unreachable
+from memsample_fleet.database import Connection
+from memsample_fleet.errors import FleetError
+from memsample_fleet.text import err
+
+_OURS = ("--out", "--name", "--json", "--push", "--config", "--progress", "--color", "--list", "--dry-run", "--resume",
+         "--peaks", "--suspects", "--policy", "--table", "--help", "--version", "-h", "-V")  # fmt: skip
+
+
+def checked(options: Sequence[str]) -> tuple[str, ...]:
+    """Return options for `memsample run`, of which those that the worker gives, or that name a file of this machine,
+    are an error."""
+    for option in options:
+        if option.split("=")[0] in _OURS:
+            raise FleetError(f"`{option}` cannot be passed to `memsample run` on a worker")
+    return tuple(options)
+
+
+def name_of(path: Path) -> str:
+    """Return the name of a job: that of the suite's file, or of its directory if the file is `suite.toml`."""
+    if path.is_file() and path.name != "suite.toml":
+        return path.stem
+    directory = path.parent if path.is_file() else path
+    return directory.resolve().name or "suite"
+
+
+def publish(connection: Connection, publisher: Publisher, job_id: str) -> None:
+    """Publish a job; a broker that goes away just now is told: a worker publishes the job later."""
+    try:
+        jobs.publish(connection, publisher, job_id)
+    except Unreachable as error:
+        err(f"note: the broker went away ({error}); a worker publishes {job_id} when it is back")
+
+
+def remarks(connection: Connection, labels: tuple[str, ...]) -> list[str]:
+    """Say if no worker that is there has the labels."""
+    workers = [row for row in jobs.workers(connection) if row["state"] not in ("gone", "left")]
+    if any(set(labels) <= set(row["labels"]) for row in workers):
+        return []
+    asked = f"the labels {' '.join(labels)}" if labels else "room for it"
+    return [f"note: no worker that is there has {asked}: the job waits. See memsample-fleet workers"]

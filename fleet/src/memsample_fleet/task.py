@@ -1,0 +1,168 @@
+"""The Celery task that runs a suite."""
+
+import contextlib
+import logging
+import os
+import queue
+import signal
+import threading
+import time
+from typing import Any
+
+import psycopg
+from celery import Celery, Task
+from celery.exceptions import Reject
+
+from memsample_fleet import broker, claims
+from memsample_fleet.config import Config
+from memsample_fleet.database import Connection, connect, reason
+from memsample_fleet.errors import FleetError, UnfitWorkerError
+from memsample_fleet.execution import AttemptFailedError, ClaimLostError, Execution, check_fit
+from memsample_fleet.heartbeat import Heartbeat, now_s
+
+log = logging.getLogger("memsample_fleet")
+
+_DATABASE_PATIENCE_S = 300.0
+"""How long a message waits for the database before it is put back."""
+_RESULT_PATIENCE_S = 900.0
+"""How long a result waits for the database before it is given up, and the run executed again."""
+
+
+def register(app: Celery, config: Config) -> Any:
+    """Make the task of an application."""
+
+    @app.task(name=broker.TASK, bind=True)  # type: ignore[untyped-decorator]
+    def run_suite(task: Task, run_id: str, version: int = 1, **_: object) -> str:
+        return run(task, config, run_id, version)
+
+    return run_suite
+
+
+def run(task: Any, config: Config, run_id: str, version: int) -> str:
+    """Claim a run, execute it and write its result; returns what was done, for people."""
+    if not isinstance(run_id, str) or not isinstance(version, int):
+        return "refused: no message of memsample-fleet"
+    try:
+        check_fit(config)
+    except UnfitWorkerError as error:
+        _leave(config, str(error))
+        raise Reject(str(error), requeue=True) from None
+    connection = _patient(config)
+    try:
+        if version > broker.TASK_VERSION:
+            note = f"its message has version {version}, and worker {config.name} knows {broker.TASK_VERSION}: update it"
+            connection.execute("UPDATE runs SET note = %s WHERE run_id = %s AND NOT ended", [note, run_id])
+            return note
+        asked = now_s()
+        claim = claims.claim(connection, run_id, config.name, config.lease_s)
+        if isinstance(claim, claims.Refused):
+            return f"not run: {claim.why}"
+        return _execute(task, config, connection, claim, asked)
+    finally:
+        connection.close()
+
+
+def _execute(task: Any, config: Config, connection: Connection, claim: claims.Claim, asked: float) -> str:
+    with Events(task) as events:
+        ended = 0
+
+        def on_test(test: dict[str, Any]) -> None:
+            nonlocal ended
+            ended += 1
+            events.send(run_id=claim.run_id, attempt=claim.attempt, tests_ended=ended, **test)
+
+        events.send(run_id=claim.run_id, attempt=claim.attempt, tests_ended=0)
+        execution = Execution(config, claim, on_test)
+        heart = Heartbeat(config, claim, asked, execution.tell)
+        try:
+            result: claims.Result | str
+            try:
+                result = execution.execute(connection, heart)
+            except ClaimLostError as error:
+                return str(error)
+            except (AttemptFailedError, psycopg.Error) as error:
+                result = reason(error)
+            except Exception as error:
+                log.exception("%s", claim.run_id)
+                result = f"{type(error).__name__}: {error}"
+            return _conclude(config, connection, claim, result, execution)
+        finally:
+            heart.stop()
+
+
+def _conclude(
+    config: Config, connection: Connection, claim: claims.Claim, result: claims.Result | str, execution: Execution
+) -> str:
+    """Write a result, or why there is none, however long the database is away; the heartbeat goes on meanwhile."""
+    patience = time.monotonic() + _RESULT_PATIENCE_S
+    while True:
+        try:
+            if connection.closed:
+                connection = connect(config, check=False)
+            execution.tell(connection)
+            if isinstance(result, str):
+                kept = claims.give_back(connection, claim, result)
+                return f"given back: {result}" if kept else "another claim took over"
+            kept = claims.finish(connection, claim, result)
+            return result.outcome if kept else "another claim took over: the result is thrown away"
+        except (psycopg.Error, FleetError) as error:
+            if time.monotonic() > patience:
+                raise
+            log.warning("%s: the result waits for the database: %s", claim.run_id, reason(error))
+            with contextlib.suppress(Exception):
+                connection.close()
+            time.sleep(1)
+
+
+def _patient(config: Config) -> Connection:
+    patience, wait = time.monotonic() + _DATABASE_PATIENCE_S, 0.5
+    while True:
+        try:
+            return connect(config)
+        except FleetError as error:
+            if time.monotonic() > patience:
+                raise Reject(str(error), requeue=True) from None
+            log.warning("%s", error)
+            time.sleep(wait)
+            wait = min(wait * 2, 10)
+
+
+def _leave(config: Config, why: str) -> None:
+    """End this worker: it cannot do its work, and must not take that of others."""
+    log.error("this worker ends: %s", why)
+    with contextlib.suppress(FleetError, psycopg.Error), connect(config, check=False) as connection:
+        connection.execute("UPDATE workers SET note = %s WHERE worker = %s", [why, config.name])
+    os.kill(os.getppid(), signal.SIGTERM)
+    # Until it takes no more messages.
+    time.sleep(1)
+
+
+class Events:
+    """Events `task-progress` for `celery events` and Flower. They never keep a run waiting: a broker that is away
+    loses them."""
+
+    def __init__(self, task: Any) -> None:
+        """Send events of a task."""
+        self._task, self._queue = task, queue.Queue[dict[str, Any] | None](1000)
+        self._thread = threading.Thread(target=self._send, name="events", daemon=True)
+
+    def send(self, **fields: Any) -> None:
+        """Send an event soon, unless too many wait."""
+        with contextlib.suppress(queue.Full):
+            self._queue.put_nowait(fields)
+
+    def _send(self) -> None:
+        while (fields := self._queue.get()) is not None:
+            with contextlib.suppress(Exception):
+                self._task.send_event("task-progress", retry=False, **fields)
+
+    def __enter__(self) -> "Events":
+        """Begin."""
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Wait a moment for those that are not sent."""
+        with contextlib.suppress(queue.Full):
+            self._queue.put_nowait(None)
+        self._thread.join(0.5)

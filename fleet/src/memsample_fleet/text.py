@@ -1,0 +1,60 @@
+"""Tables and lines for people."""
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import UTC, date, datetime
+from typing import Any
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Return aligned columns; the last one may be as long as it is."""
+    lines = [tuple(head), *(tuple("-" if cell in (None, "") else str(cell) for cell in row) for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+                     for line in lines)  # fmt: skip
+
+
+def duration(seconds: float | None) -> str:
+    """Return a length of time in two units at most, such as `3.2 s`, `4m10s` or `2h05m`."""
+    if seconds is None:
+        return "-"
+    if seconds < 60:
+        return f"{max(seconds, 0):.1f} s"
+    minutes, rest = divmod(int(seconds), 60)
+    if minutes < 60:
+        return f"{minutes}m{rest:02}s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes:02}m" if hours < 48 else f"{hours // 24}d{hours % 24:02}h"
+
+
+def size(count: float) -> str:
+    """Return bytes in binary units."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TiB"
+
+
+def out(text: str) -> None:
+    """Print to stdout."""
+    print(text, flush=True)
+
+
+def err(text: str) -> None:
+    """Print to stderr."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def out_json(value: object) -> None:
+    """Print one JSON document on one line; times are RFC 3339 in UTC."""
+    out(json.dumps(value, default=_json))
+
+
+def _json(value: Any) -> str:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    if isinstance(value, date):
+        return value.isoformat()
+    raise TypeError(f"{type(value)} has no JSON")

@@ -1,0 +1,201 @@
+"""A worker: the Celery worker with the queues of its labels, and the thread that keeps the fleet in order."""
+
+import contextlib
+import ctypes
+import fcntl
+import logging
+import platform
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from typing import Any
+
+import psycopg
+from celery import Celery, signals
+
+import memsample_fleet
+from memsample_fleet import broker, claims, jobs, labels, task
+from memsample_fleet.config import Config
+from memsample_fleet.database import Connection, connect, reason
+from memsample_fleet.errors import FleetError
+from memsample_fleet.execution import check_fit, environment
+
+log = logging.getLogger("memsample_fleet")
+
+SEEN_EVERY_S = 5.0
+"""How often a worker says that it is there."""
+GONE_AFTER_S = 30.0
+"""A worker that said nothing for so long is gone."""
+
+_PR_SET_PDEATHSIG = 1
+
+
+def start(config: Config, log_level: str = "INFO") -> int:
+    """Check what a worker needs, and be one until SIGTERM: a run that goes on is waited for."""
+    check_fit(config)
+    version = memsample_version(config)
+    with connect(config):
+        pass
+    app = broker.application(config)
+    broker.connection(app).release()
+    # Held until this process ends.
+    with _alone(config):
+        shutil.rmtree(config.state_dir / "work", ignore_errors=True)
+        task.register(app, config)
+        keeper = Keeper(app, config, version)
+        signals.worker_ready.connect(lambda **_: keeper.start(), weak=False)
+        signals.worker_process_init.connect(_die_with_parent, weak=False)
+        signals.worker_shutdown.connect(lambda **_: keeper.stop(), weak=False)
+        arguments = ["worker", "--hostname", f"memsample-fleet@{config.name}", "--loglevel", log_level]
+        arguments += ["--pool", "prefork", "--concurrency", "1", "--task-events", "--without-mingle"]
+        arguments += ["--without-gossip", "--queues", ",".join(labels.queues_of(config.labels))]
+        try:
+            app.worker_main(arguments)
+        except SystemExit as error:
+            return error.code if isinstance(error.code, int) else 1
+    return 0
+
+
+def memsample_version(config: Config) -> str:
+    """Ask the program for its version, and whether it can push if there is a store."""
+    program = config.program()
+    try:
+        told = subprocess.run(
+            [program, "--version"], capture_output=True, text=True, timeout=10, check=True, env=environment()
+        )
+        if config.store:
+            subprocess.run([program, "push", "--help"], capture_output=True, timeout=10, check=True, env=environment())
+    except subprocess.CalledProcessError as error:
+        if "push" in error.cmd:
+            raise FleetError(
+                f"{program} cannot push runs to {config.store}: install one with the cargo feature `lab`"
+            ) from None
+        raise FleetError(f"{program} --version ends with exit code {error.returncode}: install it anew") from None
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise FleetError(f"cannot execute {program}: {error}") from None
+    return told.stdout.strip().removeprefix("memsample ")
+
+
+@contextlib.contextmanager
+def _alone(config: Config) -> Any:
+    with (config.state_dir / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise FleetError(
+                f"another worker uses {config.state_dir}: give this one a `state` and a `name` of its own"
+            ) from None
+        yield
+
+
+def _die_with_parent(**_: object) -> None:
+    """Let the process that executes tasks die with the worker, and not go on as an orphan."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    # Programs that it starts get the usual signals.
+    signal.set_wakeup_fd(-1)
+
+
+class Keeper:
+    """Says that this worker is there, ends claims that ran out, and publishes runs that no message is known of."""
+
+    def __init__(self, app: Celery, config: Config, version: str) -> None:
+        """Prepare."""
+        self._app, self._config, self._version = app, config, version
+        self._sweep_every_s = min(SEEN_EVERY_S, config.lease_s / 4)
+        self._looked_at = 0.0
+        self._stop = threading.Event()
+        self._connection: Connection | None = None
+        self._publisher: broker.Publisher | None = None
+        self._thread = threading.Thread(target=self._keep, name="keeper", daemon=True)
+        self._said = False
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End, and say that this worker left."""
+        self._stop.set()
+        if self._thread.ident is not None:
+            self._thread.join(5)
+        with contextlib.suppress(FleetError, psycopg.Error), connect(self._config, check=False, timeout_s=2) as last:
+            last.execute("UPDATE workers SET left_at = clock_timestamp() WHERE worker = %s", [self._config.name])
+
+    def _keep(self) -> None:
+        seen_at = -SEEN_EVERY_S
+        while True:
+            try:
+                if self._connection is None:
+                    self._connection = connect(self._config, check=False, timeout_s=3)
+                if time.monotonic() - seen_at >= SEEN_EVERY_S:
+                    seen_at = time.monotonic()
+                    self._say_here(self._connection)
+                self._sweep(self._connection)
+            except (psycopg.Error, FleetError, *broker.Unreachable) as error:
+                log.warning("keeper: %s", reason(error))
+                self._disconnect()
+            except Exception:
+                log.exception("keeper")
+                self._disconnect()
+            if self._stop.wait(self._sweep_every_s):
+                self._disconnect()
+                return
+
+    def _say_here(self, connection: Connection) -> None:
+        before, clock = time.monotonic(), time.time()
+        row = connection.execute("SELECT extract(epoch FROM clock_timestamp())::float8 AS now").fetchone()
+        took = time.monotonic() - before
+        assert row is not None
+        connection.execute(
+            """INSERT INTO workers (worker, host, labels, fleet_version, memsample_version, clock_off_s, clock_error_s,
+                                    free_bytes, started_at, seen_at, left_at, note)
+               VALUES (%s, %s, %s, %s, %s, %s, %s, %s, clock_timestamp(), clock_timestamp(), NULL, NULL)
+               ON CONFLICT (worker) DO UPDATE SET host = excluded.host, labels = excluded.labels,
+                   fleet_version = excluded.fleet_version, memsample_version = excluded.memsample_version,
+                   clock_off_s = excluded.clock_off_s, clock_error_s = excluded.clock_error_s,
+                   free_bytes = excluded.free_bytes, seen_at = excluded.seen_at, left_at = NULL, note = NULL,
+                   started_at = CASE WHEN %s THEN excluded.started_at ELSE workers.started_at END""",
+            [
+                self._config.name,
+                platform.node(),
+                list(self._config.labels),
+                memsample_fleet.__version__,
+                self._version,
+                clock + took / 2 - row["now"],
+                took / 2,
+                shutil.disk_usage(self._config.state_dir).free,
+                not self._said,
+            ],
+        )
+        self._said = True
+
+    def _sweep(self, connection: Connection) -> None:
+        won = connection.execute(
+            """UPDATE sweeps SET swept_at = clock_timestamp()
+               WHERE swept_at < clock_timestamp() - %s * interval '1 s' RETURNING 1 AS won""",
+            [self._sweep_every_s * 0.9],
+        ).fetchone()
+        if won is None:
+            return
+        if ended := claims.expire(connection):
+            log.warning("%d claims ran out: their runs are published again", ended)
+        if not jobs.is_due(connection):
+            return
+        if self._publisher is None:
+            self._publisher = broker.Publisher(self._app)
+        if time.monotonic() - self._looked_at > 15:
+            self._looked_at = time.monotonic()
+            if missing := jobs.publish_missing(connection, self._publisher):
+                log.warning("the broker has lost %d messages", missing)
+        if published := jobs.publish_due(connection, self._publisher):
+            log.warning("%d runs published again", published)
+
+    def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        publisher, self._publisher = self._publisher, None
+        for opened in (connection, publisher):
+            if opened is not None:
+                with contextlib.suppress(Exception):
+                    opened.close()

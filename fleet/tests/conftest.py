@@ -1,0 +1,70 @@
+"""What the tests stand on."""
+
+import itertools
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from lab import Lab
+from servers import Postgres, Rabbit
+
+_number = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def short_directory() -> Iterator[Path]:
+    """Near the root: the path of a socket is at most 107 bytes; everybody may enter it."""
+    directory = Path(tempfile.mkdtemp(prefix="fleet-", dir="/tmp"))
+    directory.chmod(0o755)
+    yield directory
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres(short_directory: Path) -> Iterator[Postgres]:
+    server = Postgres(short_directory / "postgres")
+    try:
+        server.start()
+        yield server
+    finally:
+        server.close()
+
+
+@pytest.fixture(scope="session")
+def rabbit(short_directory: Path) -> Iterator[Rabbit]:
+    server = Rabbit(short_directory / "rabbit")
+    try:
+        server.start()
+        yield server
+    finally:
+        server.close()
+
+
+@pytest.fixture
+def database(postgres: Postgres) -> str:
+    """The URL of an empty database."""
+    return postgres.new_database(f"test{next(_number)}")
+
+
+@pytest.fixture(scope="session")
+def memsample() -> str:
+    program = os.environ.get("MEMSAMPLE") or shutil.which("memsample")
+    assert program, "set MEMSAMPLE to the program"
+    return program
+
+
+@pytest.fixture
+def lab(tmp_path: Path, rabbit: Rabbit, database: str, memsample: str) -> Iterator[Lab]:
+    """A fleet of its own: a virtual host, a database, a store."""
+    vhost = f"lab{next(_number)}"
+    rabbit.ctl("add_vhost", vhost)
+    rabbit.ctl("set_permissions", "--vhost", vhost, "fleet", ".*", ".*", ".*")
+    made = Lab(tmp_path, rabbit.url.removesuffix("//") + "/" + vhost, database, memsample)
+    try:
+        yield made
+    finally:
+        made.close()
+        rabbit.ctl("delete_vhost", vhost)

@@ -1,0 +1,129 @@
+"""A fleet of its own for one test, by the command as its users call it."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from servers import eventually
+
+from memsample_fleet.config import Config
+from memsample_fleet.database import Connection, connect
+
+SHELL = "[[test]]\nname = \"{name}\"\nshell = '''{shell}'''\n{more}\n"
+
+
+class Lab:
+    """Commands, workers and suites."""
+
+    def __init__(self, directory: Path, broker: str, database: str, memsample: str) -> None:
+        self.directory, self.broker, self.database, self.memsample = directory, broker, database, memsample
+        self.store = directory / "store"
+        self.workers: dict[str, subprocess.Popen[bytes]] = {}
+        self.connection: Connection = connect(Config(database=database))
+
+    def environment(self, **changes: str) -> dict[str, str]:
+        kept = {key: value for key, value in os.environ.items() if not key.startswith("MEMSAMPLE_FLEET_")}
+        return {
+            **kept,
+            "MEMSAMPLE_FLEET_BROKER": self.broker,
+            "MEMSAMPLE_FLEET_DATABASE": self.database,
+            "MEMSAMPLE_FLEET_STORE": str(self.store),
+            "MEMSAMPLE_FLEET_MEMSAMPLE": self.memsample,
+            "MEMSAMPLE_FLEET_LEASE_S": "3",
+            "HOME": str(self.directory / "home"),
+            **changes,
+        }
+
+    def start(self, *words: str, **changes: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "memsample_fleet.cli", *words],
+            env=self.environment(**changes), cwd=self.directory, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+
+    def do(self, *words: str, code: int = 0, **changes: str) -> str:
+        """Execute a command, which must end with this exit code; returns its stdout and, behind it, its stderr."""
+        process = self.start(*words, **changes)
+        out, err = process.communicate(timeout=120)
+        assert process.returncode == code, f"{words}: exit code {process.returncode}\n{out}\n{err}"
+        return out + err
+
+    def json(self, *words: str, code: int = 0) -> Any:
+        return json.loads(self.do(*words, "--json", code=code).splitlines()[0])
+
+    def worker(self, name: str, labels: str = "", **changes: str) -> subprocess.Popen[bytes]:
+        """Start a worker and wait until it takes messages."""
+        log = (self.directory / f"{name}.log").open("ab")
+        before = self.worker_log(name).count(" ready.")
+        self.workers[name] = subprocess.Popen(
+            [sys.executable, "-m", "memsample_fleet.cli", "worker"],
+            env=self.environment(
+                MEMSAMPLE_FLEET_NAME=name,
+                MEMSAMPLE_FLEET_LABELS=labels or name,
+                MEMSAMPLE_FLEET_STATE=str(self.directory / f"state-{name}"),
+                **changes,
+            ),
+            cwd=self.directory, stdout=log, stderr=log, start_new_session=True,
+        )  # fmt: skip
+        log.close()
+
+        def ready() -> bool:
+            assert self.workers[name].poll() is None, self.worker_log(name)
+            return self.worker_log(name).count(" ready.") > before
+
+        eventually(f"worker {name} is ready", ready)
+        return self.workers[name]
+
+    def worker_log(self, name: str) -> str:
+        with contextlib.suppress(FileNotFoundError):
+            return (self.directory / f"{name}.log").read_text()
+        return ""
+
+    def kill(self, name: str) -> None:
+        """Kill the worker, and nothing that it started."""
+        self.workers[name].send_signal(signal.SIGKILL)
+        self.workers[name].wait(10)
+
+    def end(self, name: str) -> int:
+        self.workers[name].send_signal(signal.SIGTERM)
+        return self.workers[name].wait(60)
+
+    def suite(self, name: str, *tests: tuple[str, str, str]) -> Path:
+        """Write a suite with tests: name, shell line, further lines."""
+        directory = self.directory / "suites" / name
+        directory.mkdir(parents=True, exist_ok=True)
+        text = f'name = "{name}"\n' + "".join(SHELL.format(name=t[0], shell=t[1], more=t[2]) for t in tests)
+        (directory / "suite.toml").write_text(text)
+        return directory / "suite.toml"
+
+    def rows(self, query: str, *values: Any) -> list[dict[str, Any]]:
+        return self.connection.execute(query, values).fetchall()
+
+    def states(self, job: str) -> list[str]:
+        return [run["outcome"] or run["state"] for run in self.json("status", job)]
+
+    def processes(self, marker: str) -> list[int]:
+        """Return the processes with this text in their arguments."""
+        found = []
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if marker.encode() in (process / "cmdline").read_bytes() and int(process.name) != os.getpid():
+                    found.append(int(process.name))
+        return found
+
+    def close(self) -> None:
+        self.connection.close()
+        for worker in self.workers.values():
+            if worker.poll() is None:
+                worker.send_signal(signal.SIGTERM)
+        for worker in self.workers.values():
+            try:
+                worker.wait(20)
+            except subprocess.TimeoutExpired:
+                worker.kill()
+                worker.wait()
