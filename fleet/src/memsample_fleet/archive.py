@@ -120,11 +120,12 @@ def verify(data: bytes, sha256: str) -> None:
         raise InvalidSuiteError(f"the archive of the suite is damaged: its SHA-256 is {found}, not {sha256}")
 
 
-def unpack(data: bytes, into: Path) -> None:
-    """Unpack a verified archive into a directory that does not exist yet; refuse what would leave it.
+def unpack(data: bytes, sha256: str, into: Path) -> None:
+    """Unpack an archive of this name into a directory that does not exist yet; refuse what would leave it.
 
     Everything or nothing: if it fails, the directory is not there.
     """
+    verify(data, sha256)
     into.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=".unpack-", dir=into.parent))
     try:

@@ -64,11 +64,15 @@ def reason(error: BaseException) -> str:
 def _check(connection: Connection) -> None:
     version = _version(connection)
     if version is None:
-        with connection.transaction():
-            connection.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
+        # A lock of the session: a transaction would not see what another made while it waited.
+        connection.execute("SELECT pg_advisory_lock(%s)", [_LOCK])
+        try:
             if _version(connection) is None:
                 schema = importlib.resources.files("memsample_fleet").joinpath("schema.sql").read_text()
-                connection.execute(sql.SQL(schema))
+                with connection.transaction():
+                    connection.execute(sql.SQL(schema))
+        finally:
+            connection.execute("SELECT pg_advisory_unlock(%s)", [_LOCK])
         version = _version(connection)
     if version != SCHEMA_VERSION:
         raise FleetError(

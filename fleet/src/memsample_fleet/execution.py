@@ -132,7 +132,7 @@ class Execution:
             archive.verify(data, self._claim.sha256)
             cache.put(self._claim.sha256, data)
         shutil.rmtree(self._work, ignore_errors=True)
-        archive.unpack(data, self._work)
+        archive.unpack(data, self._claim.sha256, self._work)
 
     def command(self) -> list[str]:
         """Return what is executed."""
