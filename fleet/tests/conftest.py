@@ -58,13 +58,10 @@ def memsample() -> str:
 
 @pytest.fixture
 def lab(tmp_path: Path, rabbit: Rabbit, database: str, memsample: str) -> Iterator[Lab]:
-    """A fleet of its own: a virtual host, a database, a store."""
-    vhost = f"lab{next(_number)}"
-    rabbit.ctl("add_vhost", vhost)
-    rabbit.ctl("set_permissions", "--vhost", vhost, "fleet", ".*", ".*", ".*")
-    made = Lab(tmp_path, rabbit.url.removesuffix("//") + "/" + vhost, database, memsample)
+    """A fleet of its own: a database, a store, and queues that are empty."""
+    made = Lab(tmp_path, rabbit.url, database, memsample)
     try:
         yield made
     finally:
-        made.close()
-        rabbit.ctl("delete_vhost", vhost)
+        queues = made.close()
+        rabbit.delete_queues(queues)

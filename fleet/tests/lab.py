@@ -11,6 +11,7 @@ from typing import Any
 
 from servers import eventually
 
+from memsample_fleet import labels
 from memsample_fleet.config import Config
 from memsample_fleet.database import Connection, connect
 
@@ -56,21 +57,21 @@ class Lab:
     def json(self, *words: str, code: int = 0) -> Any:
         return json.loads(self.do(*words, "--json", code=code).splitlines()[0])
 
-    def worker(self, name: str, labels: str = "", **changes: str) -> subprocess.Popen[bytes]:
+    def worker(self, name: str, with_labels: str = "", log: str = "INFO", **changes: str) -> subprocess.Popen[bytes]:
         """Start a worker and wait until it takes messages."""
-        log = (self.directory / f"{name}.log").open("ab")
+        output = (self.directory / f"{name}.log").open("ab")
         before = self.worker_log(name).count(" ready.")
         self.workers[name] = subprocess.Popen(
-            [sys.executable, "-m", "memsample_fleet.cli", "worker"],
+            [sys.executable, "-m", "memsample_fleet.cli", "worker", "--log-level", log],
             env=self.environment(
                 MEMSAMPLE_FLEET_NAME=name,
-                MEMSAMPLE_FLEET_LABELS=labels or name,
+                MEMSAMPLE_FLEET_LABELS=with_labels or name,
                 MEMSAMPLE_FLEET_STATE=str(self.directory / f"state-{name}"),
                 **changes,
             ),
-            cwd=self.directory, stdout=log, stderr=log, start_new_session=True,
+            cwd=self.directory, stdout=output, stderr=output, start_new_session=True,
         )  # fmt: skip
-        log.close()
+        output.close()
 
         def ready() -> bool:
             assert self.workers[name].poll() is None, self.worker_log(name)
@@ -116,8 +117,8 @@ class Lab:
                     found.append(int(process.name))
         return found
 
-    def close(self) -> None:
-        self.connection.close()
+    def close(self) -> set[str]:
+        """End the workers; returns the queues that there may be."""
         for worker in self.workers.values():
             if worker.poll() is None:
                 worker.send_signal(signal.SIGTERM)
@@ -127,3 +128,6 @@ class Lab:
             except subprocess.TimeoutExpired:
                 worker.kill()
                 worker.wait()
+        rows = self.rows("SELECT labels FROM workers UNION SELECT labels FROM jobs")
+        self.connection.close()
+        return {labels.PREFIX} | {name for row in rows for name in labels.queues_of(row["labels"])}

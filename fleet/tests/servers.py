@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import amqp
 import psycopg
 
 
@@ -97,6 +98,17 @@ class Rabbit:
     def restart(self) -> None:
         self.stop()
         self.start()
+
+    def open(self) -> amqp.Connection:
+        opened = amqp.Connection(f"127.0.0.1:{self.port}", userid="fleet", password=self.password)
+        opened.connect()
+        return opened
+
+    def delete_queues(self, names: set[str]) -> None:
+        """Far faster than rabbitmqctl, which takes seconds."""
+        with self.open() as opened:
+            for name in names:
+                opened.channel().queue_delete(name)
 
     def _pid(self) -> int | None:
         with contextlib.suppress(OSError, ValueError):

@@ -1,16 +1,251 @@
 """A worker, and what its users see."""
 
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
 from lab import Lab
+from servers import Rabbit, eventually
+
+from memsample_fleet import archive, broker, jobs
+from memsample_fleet.config import Config
 
 
 def test_a_suite_passes_on_a_worker_and_its_run_is_in_the_store(lab: Lab) -> None:
     lab.worker("one")
     suite = lab.suite("tiny", ("a", "echo hello", ""), ("b", "true", ""))
-    job = lab.json("submit", str(suite), "--wait")
+    job = lab.json("submit", str(suite), "--label", "release=7", "--wait")
     assert [run["outcome"] for run in job["runs"]] == ["passed"]
     run = job["runs"][0]
     assert (run["worker"], run["exit_code"], run["counts"]) == ("one", 0, {"passed": 2})
-    manifests = [path.name for path in (lab.store / "manifests").rglob("*") if path.is_file()]
-    assert len(manifests) == 1
-    assert run["stored_as"] in manifests[0]
+    results = json.loads(next((lab.store / "files").rglob("results.json")).read_text())
+    assert results["labels"] == {
+        "fleet_job": job["job"],
+        "fleet_run": run["run_id"],
+        "fleet_attempt": "1",
+        "fleet_worker": "one",
+        "release": "7",
+    }
+    assert [run["stored_as"] in path.name for path in (lab.store / "manifests").rglob("*") if path.is_file()] == [True]
     assert "passed" in lab.do("logs", job["job"])
+    assert run["stored_as"] in lab.do("results", job["job"])
+    # The run is in the store, so that nothing of it stays on the worker.
+    assert [path.name for path in (lab.directory / "state-one").rglob("*") if path.is_file()] == ["lock", job_hash(lab)]
+    assert "1 passed" in lab.do("status")
+    assert lab.json("workers")[0]["state"] == "idle"
+
+
+def job_hash(lab: Lab) -> str:
+    return str(lab.rows("SELECT sha256 FROM archives")[0]["sha256"])
+
+
+def test_the_exit_codes_are_those_of_memsample_run(lab: Lab) -> None:
+    lab.worker("one")
+    fails = lab.suite("fails", ("good", "true", ""), ("bad", "exit 3", ""))
+    told = lab.do("submit", str(fails), "--wait", code=10)
+    assert "bad" in told
+    job = told.splitlines()[0]
+    assert [test["test"] for test in lab.json("results", job, code=10)[0]["not_passed"]] == ["bad"]
+    invalid = lab.suite("invalid", ("a", "true", 'colour = "red"'))
+    assert "colour" in lab.do("submit", str(invalid), "--wait", code=12)
+    assert lab.do("submit", str(fails), "--wait", "--", "-k", "nothing", code=13)
+    assert lab.do("submit", str(fails), "--wait", "--repeat", "2", "--", "-k", "good").count("passed") == 2
+    aborts = lab.suite("aborts", ("a", "kill -TERM $(cat /proc/$PPID/stat | cut -d' ' -f4)", ""))
+    aborts.write_text(aborts.read_text() + '[setup]\ncommand = ["false"]\n')
+    assert "setup" in lab.do("submit", str(aborts), "--wait", code=11)
+    assert lab.do("submit", str(lab.directory / "nowhere.toml"), code=12)
+    assert "cannot be passed" in lab.do("submit", str(fails), "--", "--push", "s3://elsewhere", code=1)
+
+
+def test_without_a_store_runs_stay_on_the_worker(lab: Lab) -> None:
+    lab.worker("one", MEMSAMPLE_FLEET_STORE="")
+    run = lab.json("submit", str(lab.suite("tiny", ("a", "true", ""))), "--wait")["runs"][0]
+    worker, directory = run["store"].split(":")
+    assert worker == "one"
+    assert (Path(directory) / "results.json").is_file()
+
+
+def test_results_that_cannot_be_stored_are_told_and_kept_on_the_worker(lab: Lab) -> None:
+    lab.worker("one", MEMSAMPLE_FLEET_STORE="/proc/store")
+    told = lab.do("submit", str(lab.suite("tiny", ("a", "true", ""))), "--wait", code=1)
+    assert "the results are not in the store: " in told
+    run = lab.json("results", told.splitlines()[0], code=1)[0]
+    assert (run["outcome"], run["stored_as"]) == ("passed", None)
+    assert (Path(run["store"].split(":")[1]) / "results.json").is_file()
+
+
+def test_jobs_go_to_workers_with_their_labels_and_the_urgent_first(lab: Lab) -> None:
+    order = lab.directory / "order"
+    jobs_of = {}
+    for name, on, priority in (
+        ("low", "gpu", "0"),
+        ("middle", "gpu", "4"),
+        ("high", "gpu", "9"),
+        ("other", "arm", "9"),
+    ):
+        suite = lab.suite(name, ("a", f"echo {name} >>{order}", 'sandbox = "none"'))
+        told = lab.do("submit", str(suite), "--on", on, "--priority", priority)
+        jobs_of[name] = told.splitlines()[0]
+        assert f"no worker that is there has the labels {on}" in told
+    lab.worker("one", "x86_64,gpu")
+    eventually("three jobs end", lambda: [lab.states(jobs_of[name]) for name in ("low", "middle", "high")]
+               == [["passed"]] * 3, 15)  # fmt: skip
+    assert order.read_text().split() == ["high", "middle", "low"]
+    assert lab.states(jobs_of["other"]) == ["waiting"]
+    assert "1 wait for a worker with the labels arm" in lab.do("doctor")
+    lab.worker("two", "arm,x86_64")
+    eventually("the other job ends", lambda: lab.states(jobs_of["other"]) == ["passed"])
+
+
+def test_the_logs_of_a_run_are_followed_while_it_goes_on(lab: Lab) -> None:
+    lab.worker("one")
+    gate = lab.directory / "gate"
+    wait = f"while [ ! -e {gate} ]; do sleep 0.05; done"
+    suite = lab.suite("slow", ("first", "true", 'sandbox = "none"'), ("second", wait, 'sandbox = "none"'))
+    job = lab.do("submit", str(suite)).splitlines()[0]
+    following = lab.start("logs", "-f", job)
+    assert following.stdout is not None
+    # The reader below waits for what must come.
+    assert any("first" in line for line in following.stdout)
+    assert lab.json("status", job)[0]["state"] == "running"
+    eventually("progress is told", lambda: lab.json("status", job)[0]["tests_ended"] == 1)
+    assert "1/2" in lab.do("status", job)
+    gate.touch()
+    rest, _ = following.communicate(timeout=20)
+    assert "second" in rest
+
+
+def until_ended(lab: Lab, job: str) -> None:
+    eventually(f"{job} ends", lambda: jobs.runs(lab.connection, [job])[0]["state"] == "ended")
+
+
+def test_from_submit_to_the_first_test_is_less_than_a_second(lab: Lab) -> None:
+    lab.worker("one")
+    stamp = lab.directory / "stamp"
+    suite = lab.suite("stamp", ("a", f"date +%s.%N >{stamp}", 'sandbox = "none"'))
+    config = Config(broker=lab.broker, database=lab.database)
+    packed = archive.pack(suite)
+    took = []
+    with broker.Publisher(broker.application(config)) as publisher:
+        for _ in range(5):
+            stamp.unlink(missing_ok=True)
+            began = time.time()
+            job = jobs.insert(lab.connection, packed, jobs.Wanted("stamp"))
+            jobs.publish(lab.connection, publisher, job)
+            until_ended(lab, job)
+            took.append(float(stamp.read_text()) - began)
+    print(f"from submit to the first test: {sorted(took)[2]:.3f} s, at most {max(took):.3f} s")
+    assert sorted(took)[2] < 1.0
+
+
+def test_fifty_jobs_a_second_are_accepted(lab: Lab) -> None:
+    packed = archive.pack(lab.suite("tiny", ("a", "true", "")))
+    config = Config(broker=lab.broker, database=lab.database)
+    with broker.Publisher(broker.application(config)) as publisher:
+        began = time.monotonic()
+        for _ in range(100):
+            jobs.publish(lab.connection, publisher, jobs.insert(lab.connection, packed, jobs.Wanted("tiny")))
+        took = time.monotonic() - began
+    print(f"{100 / took:.0f} jobs a second")
+    assert took < 2.0
+    assert lab.rows("SELECT count(*) AS n FROM runs WHERE published_at IS NOT NULL") == [{"n": 100}]
+
+
+STUBBORN = "trap '' TERM INT HUP; setsid sleep 5{0} & sleep 5{0}; sleep 5{0}"
+
+
+def test_cancel_ends_the_last_process_within_two_seconds(lab: Lab) -> None:
+    lab.worker("one")
+    marker = f"5{os.getpid()}"
+    suite = lab.suite("stubborn", ("a", STUBBORN.format(os.getpid()), 'sandbox = "none"'), ("b", "true", ""))
+    job = lab.do("submit", str(suite)).splitlines()[0]
+    eventually("its processes run", lambda: len(lab.processes(f"sleep\0{marker}")) == 2)
+    began = time.monotonic()
+    lab.do("cancel", job)
+    assert not lab.processes(f"sleep\0{marker}")
+    took = time.monotonic() - began
+    print(f"cancelled within {took:.2f} s")
+    assert took < 2.0
+    run = lab.json("results", job, code=11)[0]
+    assert (run["outcome"], run["exit_code"], run["worker"]) == ("cancelled", 11, "one")
+    # What there was until then is in the store.
+    assert run["stored_as"]
+
+
+def test_an_interrupt_of_a_wait_cancels_the_job(lab: Lab) -> None:
+    lab.worker("one")
+    marker = f"6{os.getpid()}"
+    waiting = lab.start("submit", str(lab.suite("long", ("a", f"sleep {marker}", ""))), "--wait", "--repeat", "3")
+    eventually("it runs", lambda: lab.processes(f"sleep\0{marker}"))
+    waiting.send_signal(signal.SIGINT)
+    _, err = waiting.communicate(timeout=30)
+    assert waiting.returncode == 11, err
+    assert not lab.processes(f"sleep\0{marker}")
+    assert {row["outcome"] for row in lab.rows("SELECT outcome FROM results")} == {"cancelled"}
+
+
+def test_a_worker_that_is_told_to_end_lets_its_run_end(lab: Lab) -> None:
+    lab.worker("one")
+    suite = lab.suite("short", ("a", "sleep 1", 'sandbox = "none"'))
+    job = lab.do("submit", str(suite)).splitlines()[0]
+    eventually("it runs", lambda: lab.states(job) == ["running"])
+    assert lab.end("one") == 0
+    assert lab.states(job) == ["passed"]
+    assert lab.json("workers")[0]["state"] == "left"
+
+
+def test_progress_is_told_as_events_of_celery(lab: Lab) -> None:
+    lab.worker("one")
+    dump = lab.directory / "dump"
+    with dump.open("w") as file:
+        watching = subprocess.Popen(
+            [sys.executable, "-m", "celery", "--app", "memsample_fleet", "events", "--dump"],
+            env=lab.environment(PYTHONUNBUFFERED="1"), stdout=file, stderr=file,
+        )  # fmt: skip
+    try:
+        eventually("events come", lambda: "worker-heartbeat" in dump.read_text() or "heartbeat" in dump.read_text())
+        lab.do("submit", str(lab.suite("tiny", ("first", "true", ""), ("second", "exit 1", ""))), "--wait", code=10)
+        eventually("the end is told", lambda: "succeeded" in dump.read_text())
+        assert "tests_ended=2" in dump.read_text()
+        assert "second" in dump.read_text()
+    finally:
+        watching.kill()
+        watching.wait()
+
+
+def test_no_password_is_told_by_arguments_or_logs(lab: Lab, rabbit: Rabbit) -> None:
+    lab.worker("one", log="DEBUG")
+    leak = f"env >{lab.directory}/environment; cat /proc/$PPID/environ >>{lab.directory}/environment || true"
+    lab.do("submit", str(lab.suite("tiny", ("a", leak, 'sandbox = "none"'))), "--wait")
+    secrets = [rabbit.password, "database-secret"]
+    for process in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            arguments = process.read_bytes().decode(errors="replace")
+        except OSError:
+            continue
+        assert not any(secret in arguments for secret in secrets), arguments
+    told = lab.worker_log("one") + (lab.directory / "environment").read_text()
+    assert "MEMSAMPLE" in told or "ready" in told
+    assert not any(secret in told for secret in secrets)
+
+
+@pytest.mark.slow
+def test_a_run_that_takes_longer_than_the_consumer_timeout_is_executed_once(lab: Lab, rabbit: Rabbit) -> None:
+    rabbit.ctl("eval", "application:set_env(rabbit, consumer_timeout, 3000).")
+    try:
+        lab.worker("one")
+        lab.worker("two", "one")
+        started = lab.directory / "started"
+        suite = lab.suite("long", ("a", f"echo x >>{started}; sleep 10", 'sandbox = "none"'))
+        assert "passed" in lab.do("submit", str(suite), "--wait")
+        assert started.read_text() == "x\n"
+        assert lab.rows("SELECT count(*) AS n FROM claims") == [{"n": 1}]
+        # And the workers work on.
+        lab.do("submit", str(lab.suite("tiny", ("a", "true", ""))), "--repeat", "4", "--wait")
+    finally:
+        rabbit.ctl("eval", "application:set_env(rabbit, consumer_timeout, 1800000).")

@@ -126,21 +126,20 @@ class Publisher:
 
     def publish(self, run_id: str, queue_name: str, priority: int) -> None:
         """Publish the message of a run; the queue is made if there is none yet."""
-        declared = [] if queue_name in self.declared else [queue(queue_name)]
+        if queue_name not in self.declared:
+            queue(queue_name)(self.channel).declare()
+            self.declared.add(queue_name)
         self.app.send_task(
             TASK,
             args=[run_id],
             kwargs={"version": TASK_VERSION},
             task_id=run_id,
             producer=self.producer,
-            routing_key=queue_name,
-            exchange="",
-            declare=declared,
+            queue=queue(queue_name),
             priority=priority,
             ignore_result=True,
             confirm_timeout=10,
         )
-        self.declared.add(queue_name)
 
     def waiting(self, queue_name: str) -> int | None:
         """Return how many messages wait in a queue; None if there is no such queue."""

@@ -1,5 +1,6 @@
 """`memsample run` as a child of the worker: started beneath its guard, followed, and ended."""
 
+import collections
 import contextlib
 import json
 import os
@@ -39,8 +40,7 @@ class Child:
         finally:
             os.close(reading)
         self.stdout = b""
-        self.last_line = ""
-        """The last line that it wrote to stderr: the reason, where it failed."""
+        self._last: collections.deque[str] = collections.deque(maxlen=40)
         self._lock = threading.Lock()
         self._lines: list[str] = []
         self._kept = self._left_out = 0
@@ -65,13 +65,26 @@ class Child:
                     self._kept += len(line) + 1
                 else:
                     self._left_out += len(line) + 1
-                self.last_line = line
+                self._last.append(line)
 
     def new_lines(self) -> list[str]:
         """Return the lines of stderr since the last call."""
         with self._lock:
             lines, self._lines = self._lines, []
         return lines
+
+    def last_line(self) -> str:
+        """Return the last line that it wrote to stderr."""
+        with self._lock:
+            return self._last[-1] if self._last else ""
+
+    def reason(self) -> str:
+        """Return why it failed, as it told: its last line that begins with `error: `, and what follows; else its last
+        line."""
+        with self._lock:
+            lines = list(self._last)
+        begin = max((number for number, line in enumerate(lines) if line.startswith("error: ")), default=-1)
+        return " ".join(" ".join(lines[begin:]).split()).removeprefix("error: ")[:2000]
 
     def end_in_order(self) -> None:
         """Ask it to end: the tests within two seconds, and then what there is is written and pushed."""

@@ -122,7 +122,7 @@ def _consumer_timeout(version: str) -> Check:
         return Check(
             name,
             "bad",
-            f"{text.duration(milliseconds / 1000)}: a run that takes longer costs its worker the connection, and its "
+            f"{text.duration(milliseconds / 1000)}: a run that takes longer ends its worker when it has ended, and its "
             f"message is delivered once more (and not executed); {advice}",
         )
     return Check(name, "ok", text.duration(milliseconds / 1000))

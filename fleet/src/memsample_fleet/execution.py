@@ -178,7 +178,7 @@ class Execution:
 
     def _result(self, code: int, told: dict[str, Any] | None, watched: Watched) -> Result:
         assert self._child is not None
-        reason = self._child.last_line.removeprefix("error: ")[:2000]
+        reason = self._child.reason()
         if told is None:
             if watched.cancelled:
                 return Result("cancelled", 11, "cancelled before a test ended")
@@ -222,17 +222,17 @@ class Execution:
         if not self._config.store:
             return None, None
         for tried in range(_PUSHES + 1):
-            pushed = re.fullmatch(r"pushed: (\S+) to .*", self._child.last_line)
+            pushed = re.fullmatch(r"pushed: (\S+) to .*", self._child.last_line())
             if pushed:
                 return pushed.group(1), None
             if watched.cancelled or tried == _PUSHES:
                 break
             time.sleep(2.0**tried - 0.5)
-            print(f"{self.name}: push again: {self._child.last_line}", file=sys.stderr)
+            print(f"{self.name}: push again: {self._child.reason()}", file=sys.stderr)
             again = [self._config.program(), "push", str(self._runs / self.name), self._config.store]
             with self._telling:
                 self._lines += self._child.new_lines()
                 self._child.close()
                 self._child = Child(again, self._work, environment())
             self._wait(self._child, watched)
-        return None, self._child.last_line.removeprefix("error: ")
+        return None, self._child.reason()
