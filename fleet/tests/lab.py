@@ -6,14 +6,17 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
+import psycopg
 from servers import eventually
 
 from memsample_fleet import labels
 from memsample_fleet.config import Config
 from memsample_fleet.database import Connection, connect
+from memsample_fleet.errors import FleetError
 
 SHELL = "[[test]]\nname = \"{name}\"\nshell = '''{shell}'''\n{more}\n"
 
@@ -105,6 +108,19 @@ class Lab:
     def rows(self, query: str, *values: Any) -> list[dict[str, Any]]:
         return self.connection.execute(query, values).fetchall()
 
+    def when_there(self, query: str, *values: Any) -> list[dict[str, Any]]:
+        """As `rows`; a database that is away is waited for."""
+        until = time.monotonic() + 60
+        while True:
+            try:
+                if self.connection.closed:
+                    self.connection = connect(Config(database=self.database), check=False)
+                return self.rows(query, *values)
+            except (psycopg.OperationalError, FleetError):
+                assert time.monotonic() < until, "the database does not come back"
+                self.connection.close()
+                time.sleep(0.1)
+
     def states(self, job: str) -> list[str]:
         return [run["outcome"] or run["state"] for run in self.json("status", job)]
 
@@ -120,14 +136,8 @@ class Lab:
     def close(self) -> set[str]:
         """End the workers; returns the queues that there may be."""
         for worker in self.workers.values():
-            if worker.poll() is None:
-                worker.send_signal(signal.SIGTERM)
-        for worker in self.workers.values():
-            try:
-                worker.wait(20)
-            except subprocess.TimeoutExpired:
-                worker.kill()
-                worker.wait()
+            worker.kill()
+            worker.wait()
         rows = self.rows("SELECT labels FROM workers UNION SELECT labels FROM jobs")
         self.connection.close()
         return {labels.PREFIX} | {name for row in rows for name in labels.queues_of(row["labels"])}

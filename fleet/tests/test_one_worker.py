@@ -91,7 +91,7 @@ def test_jobs_go_to_workers_with_their_labels_and_the_urgent_first(lab: Lab) -> 
         suite = lab.suite(name, ("a", f"echo {name} >>{order}", 'sandbox = "none"'))
         told = lab.do("submit", str(suite), "--on", on, "--priority", priority)
         jobs_of[name] = told.splitlines()[0]
-        assert f"no worker that is there has the labels {on}" in told
+        assert f"no worker with the labels {on} is there" in told
     lab.worker("one", "x86_64,gpu")
     eventually("three jobs end", lambda: [lab.states(jobs_of[name]) for name in ("low", "middle", "high")]
                == [["passed"]] * 3, 15)  # fmt: skip

@@ -113,7 +113,7 @@ _UNCLAIMED = """NOT ended
     AND NOT EXISTS (SELECT FROM claims c WHERE c.run_id = runs.run_id AND c.ended_at IS NULL)"""
 
 
-def is_due(connection: Connection, after_s: float = 30.0) -> bool:
+def is_due(connection: Connection, after_s: float) -> bool:
     """Whether a run waits that has no message, or has had one for longer than `after_s` seconds."""
     row = connection.execute(
         f"""SELECT EXISTS (SELECT FROM runs WHERE {_UNCLAIMED} AND
@@ -123,7 +123,7 @@ def is_due(connection: Connection, after_s: float = 30.0) -> bool:
     return row is not None and bool(row["due"])
 
 
-def publish_missing(connection: Connection, publisher: Publisher, after_s: float = 30.0) -> int:
+def publish_missing(connection: Connection, publisher: Publisher, after_s: float) -> int:
     """Find runs whose message the broker has lost: they wait, and their queue has been seen empty. They become due."""
     waiting = f"published_at < clock_timestamp() - %s * interval '1 s' AND {_UNCLAIMED}"
     found = 0

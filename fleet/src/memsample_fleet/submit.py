@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import psycopg
+
 from memsample_fleet import jobs
 from memsample_fleet.broker import Publisher, Unreachable
-from memsample_fleet.database import Connection
+from memsample_fleet.database import Connection, reason
 from memsample_fleet.errors import FleetError
 from memsample_fleet.text import err
 
@@ -31,17 +33,20 @@ def name_of(path: Path) -> str:
 
 
 def publish(connection: Connection, publisher: Publisher, job_id: str) -> None:
-    """Publish a job; a broker that goes away just now is told: a worker publishes the job later."""
+    """Publish a job that is written; a broker or database that goes away just now is told: a worker publishes it."""
     try:
         jobs.publish(connection, publisher, job_id)
-    except Unreachable as error:
-        err(f"note: the broker went away ({error}); a worker publishes {job_id} when it is back")
+    except (*Unreachable, psycopg.Error) as error:
+        err(f"note: {reason(error)}; a worker publishes {job_id} as soon as it can")
 
 
 def remarks(connection: Connection, labels: tuple[str, ...]) -> list[str]:
     """Say if no worker that is there has the labels."""
-    workers = [row for row in jobs.workers(connection) if row["state"] not in ("gone", "left")]
+    try:
+        workers = [row for row in jobs.workers(connection) if row["state"] not in ("gone", "left")]
+    except psycopg.Error:
+        return []
     if any(set(labels) <= set(row["labels"]) for row in workers):
         return []
-    asked = f"the labels {' '.join(labels)}" if labels else "room for it"
-    return [f"note: no worker that is there has {asked}: the job waits. See memsample-fleet workers"]
+    which = f"with the labels {' '.join(labels)} " if labels else ""
+    return [f"note: no worker {which}is there: the job waits. See memsample-fleet workers"]

@@ -26,8 +26,6 @@ log = logging.getLogger("memsample_fleet")
 
 SEEN_EVERY_S = 5.0
 """How often a worker says that it is there."""
-GONE_AFTER_S = 30.0
-"""A worker that said nothing for so long is gone."""
 
 _PR_SET_PDEATHSIG = 1
 
@@ -181,13 +179,14 @@ class Keeper:
             return
         if ended := claims.expire(connection):
             log.warning("%d claims ran out: their runs are published again", ended)
-        if not jobs.is_due(connection):
+        missing_after_s = self._config.lease_s / 2
+        if not jobs.is_due(connection, missing_after_s):
             return
         if self._publisher is None:
             self._publisher = broker.Publisher(self._app)
-        if time.monotonic() - self._looked_at > 15:
+        if time.monotonic() - self._looked_at > missing_after_s / 2:
             self._looked_at = time.monotonic()
-            if missing := jobs.publish_missing(connection, self._publisher):
+            if missing := jobs.publish_missing(connection, self._publisher, missing_after_s):
                 log.warning("the broker has lost %d messages", missing)
         if published := jobs.publish_due(connection, self._publisher):
             log.warning("%d runs published again", published)
