@@ -93,6 +93,11 @@ class Lab:
         self.workers[name].send_signal(signal.SIGKILL)
         self.workers[name].wait(10)
 
+    def kill_all(self) -> None:
+        for worker in self.workers.values():
+            worker.kill()
+            worker.wait()
+
     def end(self, name: str) -> int:
         self.workers[name].send_signal(signal.SIGTERM)
         return self.workers[name].wait(60)
@@ -135,9 +140,7 @@ class Lab:
 
     def close(self) -> set[str]:
         """End the workers; returns the queues that there may be."""
-        for worker in self.workers.values():
-            worker.kill()
-            worker.wait()
+        self.kill_all()
         rows = self.rows("SELECT labels FROM workers UNION SELECT labels FROM jobs")
         self.connection.close()
         return {labels.PREFIX} | {name for row in rows for name in labels.queues_of(row["labels"])}

@@ -7,8 +7,10 @@ import queue
 import signal
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
+import celery.worker.strategy
 import psycopg
 from celery import Celery, Task
 from celery.exceptions import Reject
@@ -31,11 +33,30 @@ _RESULT_PATIENCE_S = 900.0
 def register(app: Celery, config: Config) -> Any:
     """Make the task of an application."""
 
-    @app.task(name=broker.TASK, bind=True)  # type: ignore[untyped-decorator]
+    @app.task(name=broker.TASK, bind=True, Strategy="memsample_fleet.task:strategy")  # type: ignore[untyped-decorator]
     def run_suite(task: Task, run_id: str, version: int = 1, **_: object) -> str:
         return run(task, config, run_id, version)
 
     return run_suite
+
+
+def strategy(task: Any, app: Celery, consumer: Any, **options: Any) -> Callable[..., Any]:
+    """Take messages as Celery does, but throw away those whose body would end a worker, one after another."""
+    take = celery.worker.strategy.default(task, app, consumer, **options)
+
+    def take_sound(message: Any, body: Any, *more: Any, **named: Any) -> Any:
+        try:
+            arguments, keywords, _ = message.payload if body is None else body
+            sound = isinstance(arguments, list | tuple) and isinstance(keywords, dict)
+        except (TypeError, ValueError):
+            sound = False
+        if sound:
+            return take(message, body, *more, **named)
+        log.error("a message that is none of memsample-fleet is thrown away: %.200r", message.body)
+        message.reject()
+        return None
+
+    return take_sound
 
 
 def run(task: Any, config: Config, run_id: str, version: int) -> str:
