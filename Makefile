@@ -8,7 +8,7 @@ FEATURES ?=
 # The tests are of everything.
 TESTED := --features memsampled/lab
 .DEFAULT_GOAL := help
-.PHONY: help build install check test tools fmt lint unit layers bpf doc msrv integration installed notebook documents python-package clients script conformance package wheel demo demo-build bench fuzz fuzz-seeds docs
+.PHONY: help build install check test tools fmt lint unit layers bpf doc msrv integration installed notebook documents python-package clients script fleet fleet-500 conformance package wheel demo demo-build bench fuzz fuzz-seeds docs
 
 help: ## Show what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -23,7 +23,7 @@ install: build ## Install the programs, their manual pages and completions below
 
 check: fmt lint unit layers ## Check format, lints, unit tests and layers, within a minute when warm
 
-test: tools fmt lint layers bpf doc msrv integration notebook documents clients script conformance installed ## Install what the tests use, then run everything
+test: tools fmt lint layers bpf doc msrv integration notebook documents clients script fleet conformance installed ## Install what the tests use, then run everything
 
 tools: ## Install what the tests use and this machine lacks
 	.ci/install
@@ -73,6 +73,21 @@ clients: python-package ## Check and run the Python package, and run the clients
 	MEMSAMPLE=$(TARGET_DIR)/debug/memsample .venv/bin/pytest --quiet clients/python/tests
 	.venv/bin/pip install --quiet --disable-pip-version-check ./clients/pytest-memsample
 	MEMSAMPLED=$(TARGET_DIR)/debug/memsampled .venv/bin/pytest --quiet clients/pytest-memsample/tests clients/nextest/tests
+
+.venv-fleet/ready: fleet/requirements.txt fleet/pyproject.toml
+	python3 -m venv --clear .venv-fleet
+	.venv-fleet/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	.venv-fleet/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable ./fleet
+	touch $@
+
+fleet: .venv-fleet/ready ## Check the package for many machines, and run it with a real broker and database
+	cargo build $(TESTED)
+	cd fleet && ../.venv-fleet/bin/ruff check && ../.venv-fleet/bin/ruff format --check && ../.venv-fleet/bin/mypy
+	cd fleet && MEMSAMPLE=$(TARGET_DIR)/debug/memsample ../.venv-fleet/bin/pytest --quiet --numprocesses 2
+
+fleet-500: .venv-fleet/ready ## Run 500 suites while workers, broker, database and network die, for five minutes
+	cargo build $(TESTED)
+	cd fleet && FLEET_RUNS=500 MEMSAMPLE=$(TARGET_DIR)/debug/memsample ../.venv-fleet/bin/pytest --quiet -k each_run
 
 conformance: .venv-conformance/ready ## Hold the daemon and the dashboard to their OpenAPI documents, for a minute and a half
 	cargo build $(TESTED)

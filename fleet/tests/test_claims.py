@@ -1,7 +1,6 @@
 """Claims and results, by connections of several workers."""
 
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -206,12 +205,3 @@ def test_many_who_find_an_empty_database_make_the_tables_once(database: str) -> 
     assert not errors
     with connect(Config(database=database)) as connection:
         assert connection.execute("SELECT version FROM fleet_schema").fetchall() == [{"version": 1}]
-
-
-def test_fifty_jobs_a_second_are_accepted(two: tuple[Connection, Connection], tmp_path: Path) -> None:
-    one, _ = two
-    job(one, tmp_path)
-    began = time.monotonic()
-    for _ in range(100):
-        job(one, tmp_path)
-    assert time.monotonic() - began < 2.0

@@ -25,16 +25,7 @@ MEMSAMPLE_FLEET_DATABASE. docs/fleet.md builds a lab in ten minutes."""
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Execute the command; returns its exit code."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    options: list[str] = []
-    if "--" in words:
-        cut = words.index("--")
-        words, options = words[:cut], words[cut + 1 :]
-    parsed = _parser().parse_args(words)
-    parsed.options = options
-    if options and parsed.command != "submit":
-        text.err("error: only `submit` passes words after `--` on, to `memsample run`")
-        return 2
+    parsed = parse(sys.argv[1:] if arguments is None else arguments)
     try:
         return int(parsed.execute(load(parsed.config), parsed))
     except InvalidSuiteError as error:
@@ -50,6 +41,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     except KeyboardInterrupt:
         return 130
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """Read the words of a command; wrong usage ends the program with exit code 2."""
+    words, options = list(arguments), []
+    if "--" in words:
+        cut = words.index("--")
+        words, options = words[:cut], words[cut + 1 :]
+    parser = _parser()
+    parsed = parser.parse_args(words)
+    parsed.options = options
+    if options and parsed.command != "submit":
+        parser.error("only `submit` passes words after `--` on, to `memsample run`")
+    return parsed
+
+
+def commands() -> set[str]:
+    """Return the names of the commands."""
+    actions = [action for action in _parser()._actions if isinstance(action, argparse._SubParsersAction)]
+    return set(actions[0].choices)
 
 
 def _parser() -> argparse.ArgumentParser:

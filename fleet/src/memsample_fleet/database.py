@@ -35,6 +35,8 @@ def connect(config: Config, *, check: bool = True, timeout_s: int = 5) -> Connec
             autocommit=True,
             row_factory=dict_row,
             connect_timeout=timeout_s,
+            # A pooler between us may not know what was prepared.
+            prepare_threshold=None,
             keepalives_idle=5,
             keepalives_interval=2,
             keepalives_count=3,

@@ -110,6 +110,8 @@ class Execution:
         """Run the suite to its end, and keep or push what it wrote."""
         try:
             self._unpack(connection)
+            # The heartbeat has one; a second for hours would halve the workers of a database.
+            connection.close()
             code, told = self._run(watched)
             return self._result(code, told, watched)
         except InvalidSuiteError as error:

@@ -43,35 +43,33 @@ def insert(connection: Connection, archive: Archive, wanted: Wanted) -> str:
     labels = label_names.normalize(wanted.labels)
     stem = re.sub(r"[^a-z0-9]+", "-", wanted.suite.lower()).strip("-")[:40] or "suite"
     job_id = f"{stem}-{''.join(secrets.choice(_ALPHABET) for _ in range(8))}"
-    with connection.transaction():
-        # Sent only if the database does not have it.
-        if not connection.execute("SELECT FROM archives WHERE sha256 = %s", [archive.sha256]).fetchone():
-            connection.execute(
-                "INSERT INTO archives (sha256, data) VALUES (%s, %b) ON CONFLICT DO NOTHING",
-                [archive.sha256, archive.data],
-            )
+    # Sent only if the database does not have it.
+    if not connection.execute("SELECT FROM archives WHERE sha256 = %s", [archive.sha256]).fetchone():
         connection.execute(
-            """INSERT INTO jobs (job_id, suite, sha256, suite_path, labels, queue, priority, options, most_attempts,
+            "INSERT INTO archives (sha256, data) VALUES (%s, %b) ON CONFLICT DO NOTHING",
+            [archive.sha256, archive.data],
+        )
+    connection.execute(
+        """WITH job AS (
+               INSERT INTO jobs (job_id, suite, sha256, suite_path, labels, queue, priority, options, most_attempts,
                                  submitted_by)
-               VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)""",
-            [
-                job_id,
-                wanted.suite,
-                archive.sha256,
-                archive.suite,
-                list(labels),
-                label_names.queue_of(labels),
-                wanted.priority,
-                list(wanted.options),
-                wanted.most_attempts,
-                f"{_user()}@{platform.node()}",
-            ],
-        )
-        connection.execute(
-            """INSERT INTO runs (run_id, job_id, number)
-               SELECT %s || '.' || number, %s, number FROM generate_series(1, %s) AS number""",
-            [job_id, job_id, wanted.repeat],
-        )
+               VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s) RETURNING job_id)
+           INSERT INTO runs (run_id, job_id, number)
+           SELECT job_id || '.' || number, job_id, number FROM job, generate_series(1, %s) AS number""",
+        [
+            job_id,
+            wanted.suite,
+            archive.sha256,
+            archive.suite,
+            list(labels),
+            label_names.queue_of(labels),
+            wanted.priority,
+            list(wanted.options),
+            wanted.most_attempts,
+            f"{_user()}@{platform.node()}",
+            wanted.repeat,
+        ],
+    )
     return job_id
 
 

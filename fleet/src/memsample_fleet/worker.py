@@ -48,6 +48,8 @@ def start(config: Config, log_level: str = "INFO") -> int:
         signals.worker_shutdown.connect(lambda **_: keeper.stop(), weak=False)
         arguments = ["worker", "--hostname", f"memsample-fleet@{config.name}", "--loglevel", log_level]
         arguments += ["--pool", "prefork", "--concurrency", "1", "--task-events", "--without-mingle"]
+        # Ten thousand workers would send five thousand events a second by default.
+        arguments += ["--heartbeat-interval", "10"]
         arguments += ["--without-gossip", "--queues", ",".join(labels.queues_of(config.labels))]
         try:
             app.worker_main(arguments)
