@@ -8,7 +8,7 @@ FEATURES ?=
 # The tests are of everything.
 TESTED := --features memsampled/lab
 .DEFAULT_GOAL := help
-.PHONY: help build install check test tools fmt lint unit layers bpf doc msrv integration installed notebook documents python-package clients script fleet fleet-500 conformance package wheel demo demo-build bench fuzz fuzz-seeds docs
+.PHONY: help build install check test tools fmt lint unit layers bpf doc msrv integration installed notebook documents python-package clients script fleet fleet-package fleet-500 conformance package wheel demo demo-build bench fuzz fuzz-seeds docs
 
 help: ## Show what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -74,18 +74,20 @@ clients: python-package ## Check and run the Python package, and run the clients
 	.venv/bin/pip install --quiet --disable-pip-version-check ./clients/pytest-memsample
 	MEMSAMPLED=$(TARGET_DIR)/debug/memsampled .venv/bin/pytest --quiet clients/pytest-memsample/tests clients/nextest/tests
 
-.venv-fleet/ready: fleet/requirements.txt fleet/pyproject.toml
+.venv-fleet/ready: fleet/requirements.txt
 	python3 -m venv --clear .venv-fleet
 	.venv-fleet/bin/pip install --quiet --disable-pip-version-check --requirement $<
-	.venv-fleet/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable ./fleet
 	touch $@
 
-fleet: .venv-fleet/ready ## Check the package for many machines, and run it with a real broker and database
+fleet-package: .venv-fleet/ready
+	.venv-fleet/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --force-reinstall ./fleet
+
+fleet: fleet-package ## Check the package for many machines, and run it with a real broker and database
 	cargo build $(TESTED)
 	cd fleet && ../.venv-fleet/bin/ruff check && ../.venv-fleet/bin/ruff format --check && ../.venv-fleet/bin/mypy
 	cd fleet && MEMSAMPLE=$(TARGET_DIR)/debug/memsample ../.venv-fleet/bin/pytest --quiet --numprocesses 2
 
-fleet-500: .venv-fleet/ready ## Run 500 suites while workers, broker, database and network die, for five minutes
+fleet-500: fleet-package ## Run 500 suites while workers, broker, database and network die, for five minutes
 	cargo build $(TESTED)
 	cd fleet && FLEET_RUNS=500 MEMSAMPLE=$(TARGET_DIR)/debug/memsample ../.venv-fleet/bin/pytest --quiet -k each_run
 

@@ -39,6 +39,8 @@ class Lab:
             "MEMSAMPLE_FLEET_STORE": str(self.store),
             "MEMSAMPLE_FLEET_MEMSAMPLE": self.memsample,
             "MEMSAMPLE_FLEET_LEASE_S": "3",
+            # What is looked for in a line is not wrapped.
+            "COLUMNS": "300",
             "HOME": str(self.directory / "home"),
             **changes,
         }

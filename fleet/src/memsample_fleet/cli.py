@@ -18,8 +18,9 @@ from memsample_fleet.database import connect, reason
 from memsample_fleet.errors import FleetError, InvalidSuiteError
 
 _EPILOG = """\
-The broker and the database are named by fleet.toml (--config, $MEMSAMPLE_FLEET_CONFIG, ./fleet.toml,
-~/.config/memsample/fleet.toml or /etc/memsample/fleet.toml) or by MEMSAMPLE_FLEET_BROKER and
+The broker and the database are named by fleet.toml (--config FILE,
+$MEMSAMPLE_FLEET_CONFIG, ./fleet.toml, ~/.config/memsample/fleet.toml or
+/etc/memsample/fleet.toml) or by MEMSAMPLE_FLEET_BROKER and
 MEMSAMPLE_FLEET_DATABASE. docs/fleet.md builds a lab in ten minutes."""
 
 
@@ -88,9 +89,9 @@ def _parser() -> argparse.ArgumentParser:
         "send a suite to the workers; prints the id of the job",
         "Words after `--` go to `memsample run`, such as `-- --tag smoke`.\n"
         "The directory of the suite is sent; at most 64 MiB packed.\n\n"
-        "With --wait, the exit code is that of the worst run, as of `memsample run`: 0 passed, 10 a test\n"
-        "did not pass, 11 cancelled or aborted, 12 invalid suite, 13 no test selected, 1 no attempt came\n"
-        "to a result. Ctrl-C cancels the job.",
+        "With --wait, the exit code is that of the worst run, as of `memsample run`:\n"
+        "0 passed, 10 a test did not pass, 11 cancelled or aborted, 12 invalid suite,\n"
+        "13 no test selected, 1 no attempt came to a result. Ctrl-C cancels the job.",
     )
     made.add_argument("suite", metavar="SUITE", help="TOML file, or directory in UTAH's format")
     made.add_argument("--on", nargs="+", action="extend", default=[], metavar="LABEL",
@@ -119,7 +120,7 @@ def _parser() -> argparse.ArgumentParser:
         "results",
         _results,
         "print the results of a job",
-        "The exit code is that of the worst run, as of `submit --wait`; 1 while a run has no result.",
+        "The exit code is that of the worst run, as of `submit --wait`;\n1 while a run has no result.",
     )
     made.add_argument("job", nargs="+", metavar="JOB")
     made.add_argument("--json", action="store_true", help="print JSON")
@@ -127,7 +128,7 @@ def _parser() -> argparse.ArgumentParser:
     made = command("workers", _workers, "show the workers, their labels and what they do")
     made.add_argument("--json", action="store_true", help="print JSON")
 
-    made = command("doctor", _doctor, "check broker, database, workers and their clocks; exit code 1 if one is bad")
+    made = command("doctor", _doctor, "check broker, database, workers, clocks; exit code 1 if one is bad")
     made.add_argument("--json", action="store_true", help="print JSON")
 
     made = command("worker", _worker, "be a worker until SIGTERM, which lets the run that goes on end")
@@ -163,8 +164,8 @@ def _submit(config: Config, asked: argparse.Namespace) -> int:
         else:
             text.out(job_id)
         return 0
-    text.err(f"job {job_id}: {asked.repeat} run{'s' if asked.repeat > 1 else ''} of {packed.files} files, "
-             f"{text.size(len(packed.data))}")  # fmt: skip
+    sent = f"{text.counted(packed.files, 'file')}, {text.size(len(packed.data))}"
+    text.err(f"job {job_id}: {text.counted(asked.repeat, 'run')} of {sent}")
     return _wait(config, job_id, asked.json)
 
 
@@ -318,7 +319,9 @@ def _doctor(config: Config, asked: argparse.Namespace) -> int:
     if asked.json:
         text.out_json([check.__dict__ for check in checks])
     else:
-        text.out(text.table(("", "CHECK", "FOUND"), [(check.verdict, check.name, check.found) for check in checks]))
+        rows = [(check.verdict, check.name, check.found) for check in checks]
+        found = text.table(("", "CHECK", "FOUND"), rows)
+        text.out(text.wrapped(found, found.index("FOUND")))
     return 1 if any(check.verdict == "bad" for check in checks) else 0
 
 

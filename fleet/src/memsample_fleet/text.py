@@ -1,7 +1,9 @@
 """Tables and lines for people."""
 
 import json
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime
 from typing import Any
@@ -13,6 +15,21 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
                      for line in lines)  # fmt: skip
+
+
+def wrapped(lines: str, indent: int) -> str:
+    """Return lines wrapped at the width of the terminal (80 where there is none), behind their last column."""
+    width = max(shutil.get_terminal_size().columns, indent + 40)
+    return "\n".join(
+        textwrap.fill(line, width, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False,
+                      replace_whitespace=False, drop_whitespace=True)
+        for line in lines.splitlines()
+    )  # fmt: skip
+
+
+def counted(number: int, what: str) -> str:
+    """Return a number of things."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def duration(seconds: float | None) -> str:
