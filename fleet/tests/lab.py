@@ -143,6 +143,8 @@ class Lab:
     def close(self) -> set[str]:
         """End the workers; returns the queues that there may be."""
         self.kill_all()
-        rows = self.rows("SELECT labels FROM workers UNION SELECT labels FROM jobs")
+        workers = self.rows("SELECT labels, worker FROM workers")
+        rows = self.rows("SELECT DISTINCT queue FROM jobs")
         self.connection.close()
-        return {labels.PREFIX} | {name for row in rows for name in labels.queues_of(row["labels"])}
+        taken = {name for row in workers for name in labels.queues_of(row["labels"], row["worker"])}
+        return taken | {row["queue"] for row in rows} | {labels.PREFIX}

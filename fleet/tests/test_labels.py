@@ -8,8 +8,11 @@ from memsample_fleet.errors import FleetError
 
 def test_a_worker_takes_the_queue_of_each_job_that_it_can_run_and_no_other() -> None:
     have = ["x86_64", "Lab7", "gpu=igpu", "image-3", "fast"]
-    queues = labels.queues_of(have)
-    assert len(queues) == len(set(queues)) == 32
+    queues = labels.queues_of(have, "lab-7")
+    assert len(queues) == len(set(queues)) == 33
+    assert labels.queue_of(["@lab-7"]) in queues
+    assert labels.queue_of(["@lab-8"]) not in queues
+    assert labels.queue_of(["lab-7"]) not in queues
     assert labels.queue_of([]) in queues
     assert labels.queue_of(["lab7", "X86_64"]) == labels.queue_of(["x86_64", "lab7", "lab7"]) in queues
     assert labels.queue_of(have) in queues
@@ -34,7 +37,18 @@ def test_what_is_no_label_is_refused(bad: str) -> None:
 
 def test_six_labels_are_too_many() -> None:
     with pytest.raises(FleetError, match="at most 5"):
-        labels.queues_of("abcdef")
+        labels.queues_of("abcdef", "name")
+
+
+def test_the_name_of_a_worker_stands_alone_and_is_no_label() -> None:
+    with pytest.raises(FleetError, match="names one worker"):
+        labels.queue_of(["gpu", "@lab7"])
+    with pytest.raises(FleetError, match="cannot be a label of a worker"):
+        labels.queues_of(["@lab7"], "lab7")
+    with pytest.raises(FleetError, match="cannot be the name"):
+        labels.checked_name("@lab")
+    assert labels.matches(["@lab7"], "lab7", ["gpu"])
+    assert not labels.matches(["@lab8"], "lab7", ["gpu"])
 
 
 @pytest.mark.parametrize(

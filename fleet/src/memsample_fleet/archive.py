@@ -13,9 +13,10 @@ import stat
 import tarfile
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from types import MappingProxyType
 
 from memsample_fleet.errors import FleetError, InvalidSuiteError
 
@@ -40,8 +41,8 @@ class Archive:
     files: int
 
 
-def pack(suite: Path) -> Archive:
-    """Pack the directory of a suite file, or a suite that is a directory.
+def pack(suite: Path, beside: Mapping[str, bytes] = MappingProxyType({})) -> Archive:
+    """Pack the directory of a suite file, or a suite that is a directory, and files `beside` it, by name.
 
     `.git`, `.hg`, `.svn` and the directory `runs` beside the suite, where `memsample run` writes, are left out.
     """
@@ -66,7 +67,12 @@ def pack(suite: Path) -> Archive:
         tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as tar,
     ):
         for path in members:
-            _add(tar, root, path)
+            if path.relative_to(root).as_posix() not in beside:
+                _add(tar, root, path)
+        for name, content in sorted(beside.items()):
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
     data = buffer.getvalue()
     if len(data) > LIMIT:
         raise InvalidSuiteError(_too_large(root, sizes, len(data), LIMIT, "packed has"))

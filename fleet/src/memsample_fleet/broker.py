@@ -54,7 +54,7 @@ def application(config: Config) -> Celery:
         worker_send_task_events=True,
         task_send_sent_event=True,
         task_create_missing_queues=False,
-        task_queues=[queue(name) for name in labels.queues_of(config.labels)],
+        task_queues=[queue(name) for name in labels.queues_of(config.labels, config.name or "nobody")],
         task_default_queue=labels.PREFIX,
         task_default_exchange="",
         task_default_exchange_type="direct",

@@ -53,8 +53,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = _parser()
     parsed = parser.parse_args(words)
     parsed.options = options
-    if options and parsed.command != "submit":
-        parser.error("only `submit` passes words after `--` on, to `memsample run`")
+    if options and parsed.command not in ("submit", "compare"):
+        parser.error("only `submit` and `compare` pass words after `--` on, to `memsample run`")
     return parsed
 
 
@@ -95,7 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     made.add_argument("suite", metavar="SUITE", help="TOML file, or directory in UTAH's format")
     made.add_argument("--on", nargs="+", action="extend", default=[], metavar="LABEL",
-                      help="labels that the worker must have, all of them; give SUITE first")  # fmt: skip
+                      help="labels that the worker must have, all of them; or @NAME, a worker")  # fmt: skip
     made.add_argument("--repeat", type=int, default=1, metavar="N", help="number of runs [default: 1]")
     made.add_argument("--priority", type=int, default=4, metavar="P", help="0 (last) to 9 (first) [default: 4]")
     made.add_argument("--attempts", type=int, default=3, metavar="N",
@@ -104,6 +104,23 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--name", help="name of the job [default: that of the suite's directory or file]")
     made.add_argument("--wait", action="store_true", help="wait for the end, with progress on stderr")
     made.add_argument("--json", action="store_true", help="print JSON")
+
+    made = command(
+        "compare",
+        _compare,
+        "compare the memory of two suites, run in turns on one worker",
+        "What is suspect is run again, up to two times. Words after `--` go to `memsample run`.\n"
+        "Exit codes are those of `memsample compare`: 0 nothing is known to have got worse,\n"
+        "20 something got worse, 21 something is suspect, 1 failure. Ctrl-C cancels the runs.",
+    )
+    made.add_argument("base", metavar="BASE", help="suite of the base")
+    made.add_argument("head", metavar="HEAD", help="suite of the head")
+    made.add_argument("--on", nargs="+", action="extend", default=[], metavar="LABEL",
+                      help="labels of the worker, which runs all of it; or @NAME")  # fmt: skip
+    made.add_argument("--repeat", type=int, default=5, metavar="N", help="runs of each side at first [default: 5]")
+    made.add_argument("--priority", type=int, default=4, metavar="P", help="0 (last) to 9 (first) [default: 4]")
+    made.add_argument("--html", metavar="FILE", help="write a report too")
+    made.add_argument("--json", action="store_true", help="print JSON, as `memsample compare`")
 
     made = command("status", _status, "show the latest jobs, or the runs of a job")
     made.add_argument("job", nargs="*", metavar="JOB")
@@ -186,6 +203,20 @@ def _wait(config: Config, job_id: str, as_json: bool) -> int:
     else:
         text.out(job_id)
     return jobs.exit_code([run["exit_code"] for run in runs])
+
+
+def _compare(config: Config, asked: argparse.Namespace) -> int:
+    from memsample_fleet import compare, submit
+
+    def interrupted(*_: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupted)
+    options = submit.checked(asked.options)
+    html = None if asked.html is None else Path(asked.html)
+    wanted = compare.Asked(Path(asked.base), Path(asked.head), labels.normalize(asked.on), asked.repeat,
+                           asked.priority, options, asked.json, html)  # fmt: skip
+    return compare.compare(config, wanted)
 
 
 def _public(run: dict[str, Any]) -> dict[str, Any]:

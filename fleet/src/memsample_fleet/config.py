@@ -88,7 +88,9 @@ def load(path: str | None = None, environment: Mapping[str, str] = os.environ) -
     config = replace(config, **changes)
     host = platform.node().split(".")[0].lower() or "localhost"
     chosen = config.labels or (platform.machine().lower(), host)
-    return replace(config, name=config.name or host, labels=label_names.normalize(chosen))
+    name = label_names.checked_name((config.name or host).lower())
+    label_names.queues_of(chosen, name)
+    return replace(config, name=name, labels=label_names.normalize(chosen))
 
 
 def _find(path: str | None, environment: Mapping[str, str]) -> Path | None:

@@ -176,12 +176,12 @@ def _version(version: str) -> tuple[int, ...]:
 
 
 def _jobs(connection: Connection) -> list[Check]:
-    there = [set(row["labels"]) for row in jobs.workers(connection) if row["state"] in ("idle", "busy")]
+    there = [row for row in jobs.workers(connection) if row["state"] in ("idle", "busy")]
     found = []
     for row in connection.execute(
         """SELECT labels, count(*) AS count FROM runs JOIN jobs USING (job_id) WHERE NOT ended GROUP BY 1 ORDER BY 1"""
     ).fetchall():
-        if not any(set(row["labels"]) <= labels_there for labels_there in there):
+        if not any(labels.matches(row["labels"], worker["worker"], worker["labels"]) for worker in there):
             asked = " ".join(row["labels"]) or "any"
             found.append(Check("runs", "note", f"{row['count']} wait for a worker with the labels {asked}: none has"))
     return found

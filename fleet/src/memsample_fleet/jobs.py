@@ -73,9 +73,9 @@ def insert(connection: Connection, archive: Archive, wanted: Wanted) -> str:
     return job_id
 
 
-def publish(connection: Connection, publisher: Publisher, job_id: str) -> None:
-    """Publish the runs of a job that was just inserted."""
-    _publish(connection, publisher, "AND job_id = %s", [job_id])
+def publish(connection: Connection, publisher: Publisher, *job_ids: str) -> None:
+    """Publish the runs of jobs that were just inserted: first the first run of each, and so on."""
+    _publish(connection, publisher, "AND job_id = ANY(%s)", [list(job_ids)], interleaved=True)
 
 
 def publish_due(connection: Connection, publisher: Publisher) -> int:
@@ -90,7 +90,9 @@ def publish_due(connection: Connection, publisher: Publisher) -> int:
     )
 
 
-def _publish(connection: Connection, publisher: Publisher, which: str, values: list[Any]) -> int:
+def _publish(
+    connection: Connection, publisher: Publisher, which: str, values: list[Any], interleaved: bool = False
+) -> int:
     with connection.transaction():
         # Nothing is marked as published if the broker does not confirm all of them.
         rows = connection.execute(
@@ -102,7 +104,7 @@ def _publish(connection: Connection, publisher: Publisher, which: str, values: l
                 RETURNING run_id, number, queue, priority, submitted_at""",
             values,
         ).fetchall()
-        for row in sorted(rows, key=lambda row: (row["submitted_at"], row["number"])):
+        for row in sorted(rows, key=lambda row: (interleaved * row["number"], row["submitted_at"], row["number"])):
             publisher.publish(row["run_id"], row["queue"], row["priority"])
     return len(rows)
 

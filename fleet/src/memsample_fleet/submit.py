@@ -9,6 +9,7 @@ from memsample_fleet import jobs
 from memsample_fleet.broker import Publisher, Unreachable
 from memsample_fleet.database import Connection, reason
 from memsample_fleet.errors import FleetError
+from memsample_fleet.labels import matches
 from memsample_fleet.text import err
 
 _OURS = ("--out", "--name", "--json", "--push", "--config", "--progress", "--color", "--list", "--dry-run", "--resume",
@@ -32,12 +33,12 @@ def name_of(path: Path) -> str:
     return directory.resolve().name or "suite"
 
 
-def publish(connection: Connection, publisher: Publisher, job_id: str) -> None:
-    """Publish a job that is written; a broker or database that goes away just now is told: a worker publishes it."""
+def publish(connection: Connection, publisher: Publisher, *job_ids: str) -> None:
+    """Publish jobs that are written; a broker or database that goes away just now is told: a worker publishes them."""
     try:
-        jobs.publish(connection, publisher, job_id)
+        jobs.publish(connection, publisher, *job_ids)
     except (*Unreachable, psycopg.Error) as error:
-        err(f"note: {reason(error)}; a worker publishes {job_id} as soon as it can")
+        err(f"note: {reason(error)}; a worker publishes {' and '.join(job_ids)} as soon as it can")
 
 
 def remarks(connection: Connection, labels: tuple[str, ...]) -> list[str]:
@@ -46,7 +47,8 @@ def remarks(connection: Connection, labels: tuple[str, ...]) -> list[str]:
         workers = [row for row in jobs.workers(connection) if row["state"] not in ("gone", "left")]
     except psycopg.Error:
         return []
-    if any(set(labels) <= set(row["labels"]) for row in workers):
+    if any(matches(labels, row["worker"], row["labels"]) for row in workers):
         return []
     which = f"with the labels {' '.join(labels)} " if labels else ""
+    which = f"of the name {labels[0][1:]} " if labels and labels[0].startswith("@") else which
     return [f"note: no worker {which}is there: the job waits. See memsample-fleet workers"]

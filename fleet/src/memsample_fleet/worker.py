@@ -50,7 +50,7 @@ def start(config: Config, log_level: str = "INFO") -> int:
         arguments += ["--pool", "prefork", "--concurrency", "1", "--task-events", "--without-mingle"]
         # Ten thousand workers would send five thousand events a second by default.
         arguments += ["--heartbeat-interval", "10"]
-        arguments += ["--without-gossip", "--queues", ",".join(labels.queues_of(config.labels))]
+        arguments += ["--without-gossip", "--queues", ",".join(labels.queues_of(config.labels, config.name))]
         try:
             app.worker_main(arguments)
         except SystemExit as error:

@@ -1,0 +1,137 @@
+"""A staged comparison in the fleet: both suites in turns on one worker, more repeats of suspects, and a verdict.
+
+Memory differs between machines, so that all runs of a comparison are those of one worker. What is worse or suspect
+is said by `memsample compare`, and by nothing here.
+"""
+
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from memsample_fleet import archive, broker, jobs, labels, submit, text
+from memsample_fleet import wait as waiting
+from memsample_fleet.config import Config
+from memsample_fleet.database import connect
+from memsample_fleet.errors import FleetError
+from memsample_fleet.execution import environment
+
+STAGES = 3
+"""The most looks: after the third, `memsample compare` leaves nothing suspect."""
+
+_SUSPECTS = ".memsample-fleet-suspects.json"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is to be compared, and how."""
+
+    base: Path
+    head: Path
+    labels: tuple[str, ...]
+    repeat: int = 5
+    priority: int = 4
+    options: tuple[str, ...] = ()
+    """Further options of `memsample run`."""
+    json: bool = False
+    html: Path | None = None
+
+
+class Comparison:
+    """A comparison that goes on. Its jobs are cancelled if it is interrupted."""
+
+    def __init__(self, config: Config, asked: Asked, directory: Path) -> None:
+        """Prepare; runs are brought into the directory."""
+        self._config, self._asked, self._directory = config, asked, directory
+        self._program = config.program()
+        self._runs: dict[str, list[Path]] = {"base": [], "head": []}
+        self._going_on: list[str] = []
+
+    def run(self) -> int:
+        """Run all stages; returns the exit code of the last `memsample compare`: 0, 20 (worse) or 21 (suspect)."""
+        worker = self._choose()
+        suspects = self._directory / "suspects.json"
+        for stage in range(1, STAGES + 1):
+            beside = {_SUSPECTS: suspects.read_bytes()} if stage > 1 else {}
+            self._stage(stage, worker, beside)
+            final = self._compare(["--suspects", str(suspects)])
+            if final.returncode != 21 or stage == STAGES:
+                break
+            text.err(f"look {stage}: some tests are suspect, and are run again")
+        if final.returncode not in (0, 20, 21):
+            raise FleetError(f"memsample compare failed: {final.stderr.strip().removeprefix('error: ')}")
+        html = [] if self._asked.html is None else ["--html", str(self._asked.html)]
+        shown = self._compare([*(["--json"] if self._asked.json else []), *html]) if html or self._asked.json else final
+        text.out(shown.stdout.rstrip("\n"))
+        if shown.stderr.strip():
+            text.err(shown.stderr.rstrip("\n"))
+        return final.returncode
+
+    def cancel(self) -> None:
+        """Cancel what goes on."""
+        for job_id in self._going_on:
+            waiting.cancel(self._config, job_id)
+
+    def _choose(self) -> str:
+        """Return the worker: an idle one if there is one."""
+        with connect(self._config) as connection:
+            there = [row for row in jobs.workers(connection) if row["state"] in ("idle", "busy")]
+        fit = [row for row in there if labels.matches(self._asked.labels, row["worker"], row["labels"])]
+        if not fit:
+            raise FleetError("no worker that is there has the labels: see memsample-fleet workers")
+        return str(min(fit, key=lambda row: (row["state"] != "idle", row["worker"]))["worker"])
+
+    def _stage(self, stage: int, worker: str, beside: dict[str, bytes]) -> None:
+        options = [*self._asked.options, *(("--suspects", _SUSPECTS) if beside else ())]
+        repeat = 1 if beside else self._asked.repeat
+        with connect(self._config) as connection, broker.Publisher(broker.application(self._config)) as publisher:
+            made = {}
+            for side, suite in (("base", self._asked.base), ("head", self._asked.head)):
+                wanted = jobs.Wanted(
+                    f"{side}-{submit.name_of(suite)}",
+                    (f"@{worker}",),
+                    repeat,
+                    self._asked.priority,
+                    tuple([*options, "--label", f"fleet_side={side}"]),
+                )
+                made[side] = jobs.insert(connection, archive.pack(suite, beside), wanted)
+                self._going_on.append(made[side])
+            submit.publish(connection, publisher, *made.values())
+        text.err(f"look {stage}: {made['base']} and {made['head']} in turns on {worker}")
+        for side, job_id in made.items():
+            self._fetch(side, waiting.wait(self._config, job_id))
+        self._going_on.clear()
+
+    def _fetch(self, side: str, runs: list[dict[str, object]]) -> None:
+        for run in runs:
+            if run["outcome"] not in ("passed", "failed"):
+                raise FleetError(f"{run['run_id']} was {run['outcome']}, and cannot be compared: {run['message']}")
+            if run["stored_as"] is None:
+                raise FleetError(f"{run['run_id']} is in no store: its worker needs a `store` that is read here")
+            pulled = subprocess.run(
+                [self._program, "pull", str(run["store"]), str(run["stored_as"]), "--out", str(self._directory)],
+                env=environment(), capture_output=True, text=True,
+            )  # fmt: skip
+            if pulled.returncode != 0:
+                raise FleetError(
+                    f"cannot bring {run['stored_as']} here: {pulled.stderr.strip().removeprefix('error: ')}"
+                )
+            self._runs[side].append(self._directory / str(run["stored_as"]).rsplit("-", 1)[0])
+
+    def _compare(self, options: Sequence[str]) -> "subprocess.CompletedProcess[str]":
+        sides = [part for side, runs in self._runs.items() for part in (f"--{side}", *map(str, runs))]
+        return subprocess.run(
+            [self._program, "compare", *sides, *options], env=environment(), capture_output=True, text=True
+        )
+
+
+def compare(config: Config, asked: Asked) -> int:
+    """Compare two suites; returns the exit code."""
+    with tempfile.TemporaryDirectory(prefix="memsample-fleet-") as directory:
+        comparison = Comparison(config, asked, Path(directory))
+        try:
+            return comparison.run()
+        except BaseException:
+            comparison.cancel()
+            raise
