@@ -239,7 +239,7 @@ def test_wrong_usage_has_exit_code_two(lab: Lab) -> None:
 
 
 def test_each_command_explains_itself(lab: Lab) -> None:
-    for command in ("submit", "status", "logs", "cancel", "results", "workers", "doctor", "worker"):
+    for command in ("submit", "status", "logs", "cancel", "results", "workers", "doctor", "board", "worker"):
         told = lab.do(command, "--help", COLUMNS="80")
         assert max(len(line) for line in told.splitlines()) <= 80
     module = subprocess.run([Path(sys.executable).parent / "memsample-fleet", "--version"], capture_output=True)

@@ -148,6 +148,17 @@ def _parser() -> argparse.ArgumentParser:
     made = command("doctor", _doctor, "check broker, database, workers, clocks; exit code 1 if one is bad")
     made.add_argument("--json", action="store_true", help="print JSON")
 
+    made = command(
+        "board",
+        _board,
+        "keep a file for `memsample serve --fleet FILE` up to date",
+        "Goes on until it is stopped; --once writes it once. While the database is away, the file grows\nold, and "
+        "the page says so.",
+    )
+    made.add_argument("file", metavar="FILE")
+    made.add_argument("--every", type=float, default=5.0, metavar="SECONDS", help="how often [default: 5]")
+    made.add_argument("--once", action="store_true", help="write it once")
+
     made = command("worker", _worker, "be a worker until SIGTERM, which lets the run that goes on end")
     made.add_argument("--log-level", default="INFO", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
     return parser
@@ -354,6 +365,23 @@ def _doctor(config: Config, asked: argparse.Namespace) -> int:
         found = text.table(("", "CHECK", "FOUND"), rows)
         text.out(text.wrapped(found, found.index("FOUND")))
     return 1 if any(check.verdict == "bad" for check in checks) else 0
+
+
+def _board(config: Config, asked: argparse.Namespace) -> int:
+    from memsample_fleet import board
+
+    file = Path(asked.file)
+    if not file.parent.is_dir():
+        raise FleetError(f"there is no directory {file.parent}")
+    if not 0.5 <= asked.every <= 25:
+        raise FleetError("--every takes 0.5 to 25 seconds: a file older than 30 s is old to its readers")
+    if asked.once:
+        with connect(config) as connection:
+            board.write(board.read(connection), file)
+        return 0
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    board.keep(config, file, asked.every)
+    return 0
 
 
 def _worker(config: Config, asked: argparse.Namespace) -> int:

@@ -66,10 +66,11 @@ def err(text: str) -> None:
 
 def out_json(value: object) -> None:
     """Print one JSON document on one line; times are RFC 3339 in UTC."""
-    out(json.dumps(value, default=_json))
+    out(json.dumps(value, default=in_json))
 
 
-def _json(value: Any) -> str:
+def in_json(value: Any) -> str:
+    """Return what JSON has no type for: times, as RFC 3339 in UTC."""
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
     if isinstance(value, date):
