@@ -227,6 +227,32 @@ def test_a_second_worker_of_a_directory_does_not_start(lab: Lab) -> None:
     assert "another worker uses" in lab.do("worker", code=1, MEMSAMPLE_FLEET_STATE=state)
 
 
+def test_a_worker_of_the_name_of_another_machine_does_not_start(lab: Lab) -> None:
+    lab.worker("one")
+    eventually("it is seen", lambda: lab.rows("SELECT FROM workers"))
+    lab.kill("one")
+    lab.rows("UPDATE workers SET boot = 'other', host = 'elsewhere' RETURNING 1")
+    told = lab.do("worker", code=1, MEMSAMPLE_FLEET_NAME="one")
+    assert "another worker of the name one is there, on elsewhere: set `name`" in told
+    # On its own machine it comes back at once.
+    lab.rows("UPDATE workers SET boot = %s RETURNING 1", Path("/proc/sys/kernel/random/boot_id").read_text().strip())
+    lab.worker("one")
+
+
+@pytest.mark.parametrize(
+    ("killed", "who"), [("memsample", "memsample run"), ("python3?", "the guard of memsample run")]
+)
+def test_a_memsample_that_is_killed_costs_an_attempt_and_the_signal_is_told(lab: Lab, killed: str, who: str) -> None:
+    lab.worker("one")
+    marker = f"2{os.getpid()}"
+    shell = f"kill -9 $(pgrep -f '^[^ ]*{killed} .*--name killed-'); sleep {marker}"
+    suite = lab.suite("killed", ("a", shell, 'sandbox = "none"'))
+    job = lab.do("submit", str(suite), "--attempts", "1").splitlines()[0]
+    eventually("it is given up", lambda: lab.states(job) == ["lost"])
+    assert f"1 on one: {who} was ended by signal 9" in lab.do("results", job, code=1)
+    eventually("nothing is left", lambda: not lab.processes(f"sleep\0{marker}"))
+
+
 def test_wrong_usage_has_exit_code_two(lab: Lab) -> None:
     for words in (("submit",), ("submit", "x", "--repeat", "many"), ("fly",), (), ("status", "--", "x")):
         lab.do(*words, code=2)

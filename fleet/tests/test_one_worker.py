@@ -54,7 +54,7 @@ def test_the_exit_codes_are_those_of_memsample_run(lab: Lab) -> None:
     invalid = lab.suite("invalid", ("a", "true", 'colour = "red"'))
     assert "colour" in lab.do("submit", str(invalid), "--wait", code=12)
     assert lab.do("submit", str(fails), "--wait", "--", "-k", "nothing", code=13)
-    assert lab.do("submit", str(fails), "--wait", "--repeat", "2", "--", "-k", "good").count("passed") == 2
+    assert lab.do("submit", str(fails), "--wait", "--repeat", "2", "--", "good").count("passed") == 2
     aborts = lab.suite("aborts", ("a", "kill -TERM $(cat /proc/$PPID/stat | cut -d' ' -f4)", ""))
     aborts.write_text(aborts.read_text() + '[setup]\ncommand = ["false"]\n')
     assert "setup" in lab.do("submit", str(aborts), "--wait", code=11)

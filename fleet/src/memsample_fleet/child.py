@@ -118,6 +118,10 @@ class Child:
         with contextlib.suppress(OSError):
             os.close(self._orders)
         self._process.wait()
+        for thread, stream in zip(self._threads, (self._process.stdout, self._process.stderr), strict=True):
+            thread.join(5)
+            if stream is not None and not thread.is_alive():
+                stream.close()
 
 
 class Progress:

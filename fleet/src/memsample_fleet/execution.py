@@ -149,7 +149,8 @@ class Execution:
         named = [part for label in labels.items() for part in ("--label", "=".join(label))]
         fixed = ["--json", "--out", str(self._runs), "--name", self.name, "--progress", "never", "--color", "never"]
         suite = os.path.normpath(self._work / claim.suite_path)
-        return [self._config.program(), "run", *fixed, *named, *store, *claim.options, suite]
+        # Behind the suite, a word among the options is the name of a test.
+        return [self._config.program(), "run", *fixed, *named, *store, suite, *claim.options]
 
     def _run(self, watched: Watched) -> tuple[int, dict[str, Any] | None]:
         self._runs.mkdir(parents=True, exist_ok=True)
@@ -186,6 +187,10 @@ class Execution:
                 return Result("cancelled", 11, "cancelled before a test ended")
             if code in (2, 12, 13):
                 return Result("refused", code, reason or f"memsample run ended with exit code {code}")
+            if code < 0:
+                raise AttemptFailedError(f"the guard of memsample run was ended by signal {-code}")
+            if code > 128:
+                raise AttemptFailedError(f"memsample run was ended by signal {code - 128}")
             raise AttemptFailedError(reason or f"memsample run ended with exit code {code} and no results")
         if code in (4, 5):
             raise AttemptFailedError(reason or f"memsample run ended with exit code {code}")

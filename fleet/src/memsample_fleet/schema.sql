@@ -92,6 +92,7 @@ CREATE TABLE log_lines (
 CREATE TABLE workers (
     worker text PRIMARY KEY,
     host text NOT NULL,
+    boot text NOT NULL,                     -- id of the boot of its machine
     labels text[] NOT NULL,
     fleet_version text NOT NULL,
     memsample_version text NOT NULL,

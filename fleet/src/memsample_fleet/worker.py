@@ -10,6 +10,7 @@ import signal
 import subprocess
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -34,8 +35,8 @@ def start(config: Config, log_level: str = "INFO") -> int:
     """Check what a worker needs, and be one until SIGTERM: a run that goes on is waited for."""
     check_fit(config)
     version = memsample_version(config)
-    with connect(config):
-        pass
+    with connect(config) as connection:
+        _check_name(connection, config)
     app = broker.application(config)
     broker.connection(app).release()
     # Held until this process ends.
@@ -56,6 +57,24 @@ def start(config: Config, log_level: str = "INFO") -> int:
         except SystemExit as error:
             return error.code if isinstance(error.code, int) else 1
     return 0
+
+
+def _boot() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def _check_name(connection: Connection, config: Config) -> None:
+    """Refuse the name of a worker of another machine that is there: what is asked of one would run on both."""
+    row = connection.execute(
+        """SELECT host FROM workers WHERE worker = %s AND boot <> %s AND left_at IS NULL
+           AND seen_at > clock_timestamp() - %s * interval '1 s'""",
+        [config.name, _boot(), 3 * SEEN_EVERY_S],
+    ).fetchone()
+    if row is not None:
+        raise FleetError(
+            f"another worker of the name {config.name} is there, on {row['host']}: set `name`; or, if that machine has "
+            f"just been started anew, wait {3 * SEEN_EVERY_S:.0f} s"
+        )
 
 
 def memsample_version(config: Config) -> str:
@@ -149,10 +168,10 @@ class Keeper:
         took = time.monotonic() - before
         assert row is not None
         connection.execute(
-            """INSERT INTO workers (worker, host, labels, fleet_version, memsample_version, clock_off_s, clock_error_s,
-                                    free_bytes, started_at, seen_at, left_at, note)
-               VALUES (%s, %s, %s, %s, %s, %s, %s, %s, clock_timestamp(), clock_timestamp(), NULL, NULL)
-               ON CONFLICT (worker) DO UPDATE SET host = excluded.host, labels = excluded.labels,
+            """INSERT INTO workers (worker, host, boot, labels, fleet_version, memsample_version, clock_off_s,
+                                    clock_error_s, free_bytes, started_at, seen_at, left_at, note)
+               VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, clock_timestamp(), clock_timestamp(), NULL, NULL)
+               ON CONFLICT (worker) DO UPDATE SET host = excluded.host, boot = excluded.boot, labels = excluded.labels,
                    fleet_version = excluded.fleet_version, memsample_version = excluded.memsample_version,
                    clock_off_s = excluded.clock_off_s, clock_error_s = excluded.clock_error_s,
                    free_bytes = excluded.free_bytes, seen_at = excluded.seen_at, left_at = NULL, note = NULL,
@@ -160,6 +179,7 @@ class Keeper:
             [
                 self._config.name,
                 platform.node(),
+                _boot(),
                 list(self._config.labels),
                 memsample_fleet.__version__,
                 self._version,
