@@ -5,6 +5,7 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -158,6 +159,19 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("file", metavar="FILE")
     made.add_argument("--every", type=float, default=5.0, metavar="SECONDS", help="how often [default: 5]")
     made.add_argument("--once", action="store_true", help="write it once")
+
+    made = command(
+        "beat",
+        _beat,
+        "begin the releases of a file when they are due, and judge them",
+        "Goes on until it is stopped. Several may: nothing is begun twice. docs/fleet.md describes the file.",
+    )
+    made.add_argument("file", metavar="FILE", help="such as releases.toml")
+    made.add_argument("--check", action="store_true", help="read the file and print the next times only")
+
+    made = command("releases", _releases, "show the latest releases and their verdicts")
+    made.add_argument("name", nargs="?", metavar="NAME")
+    made.add_argument("--json", action="store_true", help="print JSON")
 
     made = command("worker", _worker, "be a worker until SIGTERM, which lets the run that goes on end")
     made.add_argument("--log-level", default="INFO", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
@@ -382,6 +396,52 @@ def _board(config: Config, asked: argparse.Namespace) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     board.keep(config, file, asked.every)
     return 0
+
+
+def _beat(config: Config, asked: argparse.Namespace) -> int:
+    from memsample_fleet import beat, releases
+
+    read = releases.read(Path(asked.file))
+    if asked.check:
+        now = datetime.now(UTC)
+        rows = []
+        for release in read:
+            upcoming = next(release.between(now, now + timedelta(days=366)), None)
+            rows.append((release.name, len(release.parts), f"{upcoming:%Y-%m-%d %H:%M:%S}" if upcoming else "never"))
+        text.out(text.table(("RELEASE", "SUITES", "NEXT (UTC)"), rows))
+        return 0
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    beat.Beat(config, read).keep()
+    return 0
+
+
+def _releases(config: Config, asked: argparse.Namespace) -> int:
+    with connect(config) as connection:
+        rows = connection.execute(
+            """SELECT name, due_at, verdict, message, begun_at, ended_at, hook_begun_at, hook_exit, hook_said,
+                      (SELECT coalesce(json_agg(job_id ORDER BY part), '[]') FROM jobs
+                       WHERE jobs.release_id = releases.release_id) AS jobs
+               FROM releases WHERE %s::text IS NULL OR name = %s ORDER BY due_at DESC LIMIT 50""",
+            [asked.name, asked.name],
+        ).fetchall()
+    if asked.json:
+        text.out_json(rows)
+    elif not rows:
+        text.err("there is no release yet: see memsample-fleet beat --help")
+    else:
+        lines = [
+            (row["name"], f"{row['due_at'].astimezone(UTC):%Y-%m-%d %H:%M:%S}", row["verdict"] or "running", _hook(row),
+             row["message"] or " ".join(row["jobs"]))
+            for row in rows
+        ]  # fmt: skip
+        text.out(text.table(("RELEASE", "DUE (UTC)", "VERDICT", "HOOK", "RUNS"), lines))
+    return 0
+
+
+def _hook(row: dict[str, Any]) -> str:
+    if row["hook_begun_at"] is None:
+        return "-"
+    return "not known" if row["hook_exit"] is None else f"exit {row['hook_exit']}"
 
 
 def _worker(config: Config, asked: argparse.Namespace) -> int:

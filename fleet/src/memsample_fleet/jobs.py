@@ -32,6 +32,8 @@ class Wanted:
     options: tuple[str, ...] = ()
     """Further options of `memsample run`."""
     most_attempts: int = 3
+    part_of: tuple[int, int] | None = None
+    """The release that it is part of, and which part."""
 
 
 def insert(connection: Connection, archive: Archive, wanted: Wanted) -> str:
@@ -52,8 +54,8 @@ def insert(connection: Connection, archive: Archive, wanted: Wanted) -> str:
     connection.execute(
         """WITH job AS (
                INSERT INTO jobs (job_id, suite, sha256, suite_path, labels, queue, priority, options, most_attempts,
-                                 submitted_by)
-               VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s) RETURNING job_id)
+                                 submitted_by, release_id, part)
+               VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) RETURNING job_id)
            INSERT INTO runs (run_id, job_id, number)
            SELECT job_id || '.' || number, job_id, number FROM job, generate_series(1, %s) AS number""",
         [
@@ -67,6 +69,7 @@ def insert(connection: Connection, archive: Archive, wanted: Wanted) -> str:
             list(wanted.options),
             wanted.most_attempts,
             f"{_user()}@{platform.node()}",
+            *(wanted.part_of or (None, None)),
             wanted.repeat,
         ],
     )

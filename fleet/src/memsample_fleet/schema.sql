@@ -14,6 +14,29 @@ CREATE TABLE archives (
     submitted_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 
+-- What a beat released, and what came of it.
+CREATE TABLE releases (
+    release_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    name text NOT NULL,
+    due_at timestamptz NOT NULL,            -- when it was to begin
+    begun_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    give_up_at timestamptz NOT NULL,        -- then what has not ended is cancelled
+    parts integer NOT NULL,                 -- jobs that it has when all are submitted
+    verdict text CHECK (verdict IN ('passed', 'failed', 'incomplete', 'missed')),
+    message text,
+    ended_at timestamptz,
+    hook_begun_at timestamptz,
+    hook_exit integer,                      -- exit code; 128 and the signal that ended it
+    hook_said text,                         -- the end of its output
+    UNIQUE (name, due_at)
+);
+
+-- When each release was first looked for: what was due before is none of ours.
+CREATE TABLE schedules (
+    name text PRIMARY KEY,
+    since timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
 -- What one submit asks for: `repeat` runs of a suite.
 CREATE TABLE jobs (
     job_id text PRIMARY KEY,
@@ -27,7 +50,10 @@ CREATE TABLE jobs (
     most_attempts smallint NOT NULL CHECK (most_attempts > 0),
     submitted_by text NOT NULL,
     submitted_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    cancelled_at timestamptz            -- when it was asked to be cancelled
+    cancelled_at timestamptz,           -- when it was asked to be cancelled
+    release_id bigint REFERENCES releases ON DELETE SET NULL,
+    part integer,                       -- of the release
+    UNIQUE (release_id, part)
 );
 CREATE INDEX ON jobs (submitted_at);
 
