@@ -74,9 +74,10 @@ def test_the_compose_file_and_its_settings_are_sound() -> None:
     assert f"consumer_timeout = {broker.LONGEST_RUN_MS}\n" in settings
 
 
-def test_the_unit_is_one_of_systemd(tmp_path: Path) -> None:
-    unit = tmp_path / "memsample-fleet-worker.service"
-    text = (DEPLOY / unit.name).read_text()
+@pytest.mark.parametrize("name", sorted(path.name for path in DEPLOY.glob("*.service")))
+def test_a_unit_is_one_of_systemd(tmp_path: Path, name: str) -> None:
+    unit = tmp_path / name
+    text = (DEPLOY / name).read_text()
     # Where it is installed, there is the program.
     unit.write_text(text.replace("/usr/local/bin/memsample-fleet", "/bin/true"))
     told = subprocess.run(["systemd-analyze", "verify", "--man=no", unit], capture_output=True, text=True)

@@ -111,8 +111,9 @@ def _parser() -> argparse.ArgumentParser:
         _compare,
         "compare the memory of two suites, run in turns on one worker",
         "What is suspect is run again, up to two times. Words after `--` go to `memsample run`.\n"
-        "Exit codes are those of `memsample compare`: 0 nothing is known to have got worse,\n"
-        "20 something got worse, 21 something is suspect, 1 failure. Ctrl-C cancels the runs.",
+        "Exit codes are those of `memsample compare`: 0 nothing is known to have got\n"
+        "worse, 20 something got worse, 21 something is suspect, 1 failure.\n"
+        "Ctrl-C cancels the runs.",
     )
     made.add_argument("base", metavar="BASE", help="suite of the base")
     made.add_argument("head", metavar="HEAD", help="suite of the head")
@@ -153,8 +154,8 @@ def _parser() -> argparse.ArgumentParser:
         "board",
         _board,
         "keep a file for `memsample serve --fleet FILE` up to date",
-        "Goes on until it is stopped; --once writes it once. While the database is away, the file grows\nold, and "
-        "the page says so.",
+        "Goes on until it is stopped; --once writes it once. While the database is away,\n"
+        "the file grows old, and the page says so.",
     )
     made.add_argument("file", metavar="FILE")
     made.add_argument("--every", type=float, default=5.0, metavar="SECONDS", help="how often [default: 5]")
@@ -164,7 +165,7 @@ def _parser() -> argparse.ArgumentParser:
         "beat",
         _beat,
         "begin the releases of a file when they are due, and judge them",
-        "Goes on until it is stopped. Several may: nothing is begun twice. docs/fleet.md describes the file.",
+        "Goes on until it is stopped. Several may: nothing is begun twice.\ndocs/fleet.md describes the file.",
     )
     made.add_argument("file", metavar="FILE", help="such as releases.toml")
     made.add_argument("--check", action="store_true", help="read the file and print the next times only")
