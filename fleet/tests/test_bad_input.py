@@ -10,8 +10,9 @@ import amqp
 import pytest
 from lab import Lab
 from servers import Rabbit, eventually, free_port
+from wire import Wire
 
-from memsample_fleet import broker, jobs
+from memsample_fleet import broker, cli, jobs
 from memsample_fleet.config import Config
 
 TINY = ("a", "true", "")
@@ -221,6 +222,26 @@ def test_queues_that_are_declared_otherwise_are_told(lab: Lab, rabbit: Rabbit) -
     rabbit.delete_queues({"memsample-fleet"})
 
 
+def test_the_consumer_timeout_is_told_by_the_broker_that_is_meant_and_by_no_other(lab: Lab, rabbit: Rabbit) -> None:
+    lab.worker("one")
+    # Debian's wrapper would ask as another user.
+    here = {**rabbit.environment, "PATH": f"{rabbit.programs}:{os.environ['PATH']}"}
+    told = lab.do("doctor", code=1, **here)
+    assert "bad" in told
+    assert "30m00s: a run that takes longer ends its worker" in told
+    wire = Wire(rabbit.port)
+    try:
+        elsewhere = lab.broker.replace(str(rabbit.port), str(wire.port))
+        assert "not known: RabbitMQ" in lab.do("doctor", code=0, **{**here, "MEMSAMPLE_FLEET_BROKER": elsewhere})
+    finally:
+        wire.close()
+    rabbit.ctl("eval", "application:set_env(rabbit, consumer_timeout, 604800000).")
+    try:
+        assert "7d00h" in lab.do("doctor", code=0, **here)
+    finally:
+        rabbit.ctl("eval", "application:set_env(rabbit, consumer_timeout, 1800000).")
+
+
 def test_a_second_worker_of_a_directory_does_not_start(lab: Lab) -> None:
     lab.worker("one")
     state = str(lab.directory / "state-one")
@@ -265,7 +286,7 @@ def test_wrong_usage_has_exit_code_two(lab: Lab) -> None:
 
 
 def test_each_command_explains_itself(lab: Lab) -> None:
-    for command in ("submit", "status", "logs", "cancel", "results", "workers", "doctor", "board", "worker"):
+    for command in sorted(cli.commands()):
         told = lab.do(command, "--help", COLUMNS="80")
         assert max(len(line) for line in told.splitlines()) <= 80
     module = subprocess.run([Path(sys.executable).parent / "memsample-fleet", "--version"], capture_output=True)

@@ -110,7 +110,8 @@ def _parser() -> argparse.ArgumentParser:
         "compare",
         _compare,
         "compare the memory of two suites, run in turns on one worker",
-        "What is suspect is run again, up to two times. Words after `--` go to `memsample run`.\n"
+        "What is suspect is run again, up to two times. Words after `--` go to\n"
+        "`memsample run`.\n"
         "Exit codes are those of `memsample compare`: 0 nothing is known to have got\n"
         "worse, 20 something got worse, 21 something is suspect, 1 failure.\n"
         "Ctrl-C cancels the runs.",

@@ -1,9 +1,12 @@
 """What is right and wrong with a fleet."""
 
 import math
+import platform
+import re
 import shutil
 import subprocess
 import time
+import urllib.parse
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,7 +83,7 @@ def _broker(config: Config, queues: list[str]) -> list[Check]:
         product, version = str(told.get("product", "?")), str(told.get("version", "?"))
         right = product == "RabbitMQ"
         found = [Check("broker", "ok" if right else "bad", f"{product} {version}")]
-        found.append(_consumer_timeout(version))
+        found.append(_consumer_timeout(version, config.broker))
         bad = [name for name in (labels.PREFIX, *queues) if not _as_declared(opened, name)]
         if bad:
             told = "is declared otherwise, perhaps by another version: let it run empty, and delete it"
@@ -106,7 +109,7 @@ def _as_declared(opened: Any, name: str) -> bool:
     return True
 
 
-def _consumer_timeout(version: str) -> Check:
+def _consumer_timeout(version: str, url: str) -> Check:
     """RabbitMQ tells no client its consumer_timeout; from 3.12 on, our queues have one of their own."""
     name = "consumer_timeout"
     try:
@@ -117,7 +120,7 @@ def _consumer_timeout(version: str) -> Check:
         return Check(name, "ok", "7 days, by an argument of each queue")
     asked = "rabbitmqctl eval 'application:get_env(rabbit, consumer_timeout).'"
     advice = "set consumer_timeout = 604800000 in its rabbitmq.conf"
-    milliseconds = _ask_rabbitmqctl()
+    milliseconds = _ask_rabbitmqctl(url)
     if milliseconds is None:
         return Check(name, "note", f"not known: RabbitMQ {version} does not tell it. On its machine: {asked}; {advice}")
     if milliseconds < _ENOUGH_MS:
@@ -130,21 +133,24 @@ def _consumer_timeout(version: str) -> Check:
     return Check(name, "ok", text.duration(milliseconds / 1000))
 
 
-def _ask_rabbitmqctl() -> float | None:
-    program = shutil.which("rabbitmqctl")
-    if program is None:
+def _ask_rabbitmqctl(url: str) -> float | None:
+    """Ask the RabbitMQ of this machine, if it is the one that listens where the URL leads."""
+    program, broker_at = shutil.which("rabbitmqctl"), urllib.parse.urlsplit(url)
+    if program is None or broker_at.hostname not in ("localhost", "127.0.0.1", "::1", platform.node().lower()):
         return None
+    asked = (
+        "{application:get_env(rabbit, consumer_timeout), [element(6, L) || L <- rabbit_networking:active_listeners()]}."
+    )
     try:
-        told = subprocess.run(
-            [program, "--quiet", "eval", "application:get_env(rabbit, consumer_timeout)."],
-            capture_output=True,
-            text=True,
-            timeout=15,
-        ).stdout.strip()
-        # `undefined` is for ever.
-        return float("inf") if told == "{ok,undefined}" else float(told.removeprefix("{ok,").removesuffix("}"))
-    except (OSError, ValueError, subprocess.TimeoutExpired):
+        told = subprocess.run([program, "--quiet", "eval", asked], capture_output=True, text=True, timeout=15).stdout
+    except (OSError, subprocess.TimeoutExpired):
         return None
+    answer = re.fullmatch(r"\{(?:\{ok,(\w+)\}|undefined),\[([\d,\s]*)\]\}", "".join(told.split()))
+    if answer is None or str(broker_at.port or 5672) not in answer.group(2).split(","):
+        return None
+    timeout = answer.group(1)
+    # `undefined` is for ever.
+    return float("inf") if timeout in (None, "undefined", "infinity") else float(timeout)
 
 
 def _workers(connection: Connection) -> list[Check]:
