@@ -27,6 +27,7 @@ class Lab:
     def __init__(self, directory: Path, broker: str, database: str, memsample: str) -> None:
         self.directory, self.broker, self.database, self.memsample = directory, broker, database, memsample
         self.store = directory / "store"
+        self.started: list[subprocess.Popen[str]] = []
         self.workers: dict[str, subprocess.Popen[bytes]] = {}
         self.connection: Connection = connect(Config(database=database))
 
@@ -46,11 +47,13 @@ class Lab:
         }
 
     def start(self, *words: str, **changes: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", "memsample_fleet.cli", *words],
             env=self.environment(**changes), cwd=self.directory, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
+        self.started.append(process)
+        return process
 
     def do(self, *words: str, code: int = 0, **changes: str) -> str:
         """Execute a command, which must end with this exit code; returns its stdout and, behind it, its stderr."""
@@ -143,6 +146,11 @@ class Lab:
     def close(self) -> set[str]:
         """End the workers; returns the queues that there may be."""
         self.kill_all()
+        # What a test that failed has left.
+        for process in self.started:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
         workers = self.rows("SELECT labels, worker FROM workers")
         rows = self.rows("SELECT DISTINCT queue FROM jobs")
         self.connection.close()
