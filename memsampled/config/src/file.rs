@@ -86,15 +86,20 @@ impl Config {
     ///
     /// The file cannot be read, or is wrong: an [`InputError`] with every problem, its line and column.
     pub fn read(named: Option<&Path>) -> anyhow::Result<Self> {
+        match Self::path(named) {
+            Some(path) => Self::read_file(&path),
+            None => Ok(Self::default()),
+        }
+    }
+
+    /// Returns which file [`Self::read`] reads, if any.
+    #[must_use]
+    pub fn path(named: Option<&Path>) -> Option<PathBuf> {
         let named =
             named.map(Path::to_owned).or_else(|| std::env::var_os(VARIABLE).map(PathBuf::from));
         match named {
-            Some(path) if path.as_os_str().is_empty() => Ok(Self::default()),
-            Some(path) => Self::read_file(&path),
-            None => match usual_path() {
-                Some(path) if path.exists() => Self::read_file(&path),
-                _ => Ok(Self::default()),
-            },
+            Some(path) => Some(path).filter(|path| !path.as_os_str().is_empty()),
+            None => usual_path().filter(|path| path.exists()),
         }
     }
 

@@ -5,6 +5,7 @@ use std::fmt;
 use memsample::{ExcerptError, RecordError, is_disk_full};
 use memsample_client::wire::End;
 use memsample_inherited::{advice, tell};
+use memsample_remote::RemoteError;
 use memsample_runner::plan::NoSuchTest;
 use memsample_runner::run::RunError;
 use memsample_runner::suite::SuiteError;
@@ -53,6 +54,20 @@ impl ExitCode {
     /// Ends this program at once.
     pub(crate) fn exit(self) -> ! {
         std::process::exit(self.0.into())
+    }
+
+    /// Returns the worse of two codes: of a device that told nothing, nothing is known.
+    pub(crate) fn or_worse(self, other: Self) -> Self {
+        const ORDER: [ExitCode; 6] = [
+            ExitCode::SUCCESS,
+            ExitCode::TESTS_FAILED,
+            ExitCode::NO_TESTS,
+            ExitCode::SUITE_INVALID,
+            ExitCode::SUITE_ABORTED,
+            ExitCode::WRITE_FAILED,
+        ];
+        let rank = |code: Self| ORDER.iter().position(|it| *it == code).unwrap_or(ORDER.len());
+        if rank(other) > rank(self) { other } else { self }
     }
 
     /// Returns this code, or another one in place of success: what was done counts more than how it was told.
@@ -117,6 +132,11 @@ impl ExitCode {
             && is_disk_full(error)
         {
             return Self::DISK_FULL;
+        }
+        match error.downcast_ref() {
+            Some(RemoteError::Stopped) => return Self::SUITE_ABORTED,
+            Some(RemoteError::Here(_, error)) if is_disk_full(error) => return Self::DISK_FULL,
+            _ => {}
         }
         // A file could not be written.
         if error.downcast_ref::<std::io::Error>().is_some_and(is_disk_full) {

@@ -2,7 +2,7 @@
 
 /// The root file of each package, with its layers: a module imports only from the lines above its own.
 /// Modules on one line are one layer, and import nothing from each other.
-pub(crate) const PACKAGES: [(&str, &[&str]); 19] = [
+pub(crate) const PACKAGES: [(&str, &[&str]); 20] = [
     (
         "memsample/beneath/src/lib.rs",
         &["regular temporary", "directory", "removal", "new_directory private"],
@@ -80,6 +80,16 @@ pub(crate) const PACKAGES: [(&str, &[&str]); 19] = [
     (
         "memsampled/leaks/src/lib.rs",
         &["judgement marks series", "csv_file role_series slope swings", "shape", "judge", "roles"],
+    ),
+    (
+        "memsampled/remote/src/lib.rs",
+        &[
+            "address error follow hash program script",
+            "fetch payload",
+            "connection job probe",
+            "device",
+            "run",
+        ],
     ),
     (
         "memsampled/report/src/lib.rs",

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 use memsample::Rate;
 use memsample_input::ByteSize;
+use memsample_remote::Address;
 use memsample_runner::plan::{Keywords, Shard};
 use memsample_runner::sandbox::Keep;
 use memsample_runner::suite::Sandbox;
@@ -33,6 +34,7 @@ use crate::{duration, pattern, share};
     memsample run suite.toml parser 'net/round trip'\n  \
     memsample run -k 'net and not slow' -j 4 --dry-run\n  \
     memsample run suite.toml --name nightly --resume --jobs 4 --peaks runs/yesterday\n  \
+    memsample run suite.toml --on ssh://root@touch-1 --on ssh://root@touch-2\n  \
     memsample run suite.toml --tag smoke --fail-fast --json | jq .counts")]
 pub(crate) struct RunArgs {
     /// Suite: a TOML file, or a directory in UTAH's format [default: suite.toml in this directory]
@@ -192,6 +194,31 @@ pub(crate) struct RunArgs {
     /// Receive forks, execs, exits and true peaks of processes from the kernel
     #[arg(long, value_name = "WHEN", default_value = "auto", help_heading = "Memory")]
     pub(crate) events: Events,
+
+    /// Run it on this device by the system's ssh, instead of here: ssh://[user@]host[:port][/directory]. May be given
+    /// several times, for all at once. This program and the directory of the suite are sent, and the directory of the
+    /// run comes back; nothing stays there
+    #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["list", "dry_run", "resume"], help_heading = "Devices")]
+    pub(crate) on: Vec<Address>,
+
+    /// Send this `memsample` to the devices instead of this program: for another architecture, or linked statically
+    #[arg(long, value_name = "FILE", requires = "on", help_heading = "Devices")]
+    pub(crate) device_program: Option<PathBuf>,
+
+    /// How long to try to connect again to a device whose connection was cut. The run goes on there
+    #[arg(
+        long,
+        value_name = "TIME",
+        default_value = "10m",
+        value_parser = duration::parse,
+        requires = "on",
+        help_heading = "Devices"
+    )]
+    pub(crate) reconnect_for: Duration,
+
+    /// What the name of the run ends with: one of several devices
+    #[arg(long, value_name = "SUFFIX", default_value = "", hide = true)]
+    pub(crate) name_suffix: String,
 
     #[command(flatten)]
     pub(crate) config: ConfigArgs,

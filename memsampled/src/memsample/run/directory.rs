@@ -23,7 +23,7 @@ pub(super) fn choose(args: &RunArgs, suite: &Suite) -> anyhow::Result<PathBuf> {
         bail!("`{}` is itself a run: pass the directory above it to --out", args.out.display());
     }
     if let Some(name) = &args.name {
-        return Ok(args.out.join(file_name(name)?));
+        return Ok(args.out.join(file_name(&format!("{name}{}", args.name_suffix))?));
     }
     let prefix = format!("{}-", as_file_name(&suite.name));
     if args.resume
@@ -32,7 +32,7 @@ pub(super) fn choose(args: &RunArgs, suite: &Suite) -> anyhow::Result<PathBuf> {
         return Ok(unfinished);
     }
     let now = Timestamp::now().strftime("%Y%m%dT%H%M%SZ");
-    let path = args.out.join(format!("{prefix}{now}"));
+    let path = args.out.join(format!("{prefix}{now}{}", args.name_suffix));
     // Another run may have started in the same second.
     let free = (1..=MAX_RUNS).map(|number| numbered(path.clone(), number));
     match free.into_iter().find(|path| !path.exists()) {

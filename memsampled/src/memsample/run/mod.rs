@@ -4,6 +4,7 @@ mod args;
 mod directory;
 mod dry_run;
 mod output;
+mod remote;
 mod suite;
 mod suspects;
 
@@ -36,6 +37,9 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     is_preparing(true);
     let signals = signals()?;
     let found = suite::find(args)?;
+    if !args.on.is_empty() {
+        return remote::run(args, &found, &launcher, &signals);
+    }
     let suite = suite::load(&found.path, &launcher, &signals)?;
     let options = match prepare(args, &suite, &found, launcher.clone()) {
         Ok(options) if !(args.list || args.dry_run) => options,

@@ -89,7 +89,7 @@ pub(super) fn print(suite: &SuiteResult, args: &RunArgs) -> anyhow::Result<()> {
 
 /// Returns whether stdout and stderr go to one log, as in a CI job: to one file, or to pipes that nobody but the CI
 /// server reads.
-fn is_one_log() -> bool {
+pub(super) fn is_one_log() -> bool {
     let (stdout, stderr) = (io::stdout(), io::stderr());
     if stdout.is_terminal() || stderr.is_terminal() {
         return false;

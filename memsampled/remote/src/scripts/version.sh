@@ -1,0 +1,1 @@
+cd "$1" && ./memsample --version
