@@ -6,6 +6,7 @@ mod daemon;
 mod idle;
 mod report_outputs;
 mod running;
+mod ssh_device;
 mod test_sums;
 
 mod compare;
@@ -20,6 +21,7 @@ mod daemon_sharing;
 mod daemon_survival;
 mod daemon_tcp;
 mod dashboard;
+mod devices;
 mod exec;
 mod exits;
 mod explain;

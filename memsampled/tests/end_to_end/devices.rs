@@ -1,0 +1,354 @@
+//! `memsample run --on ssh://…`: runs on devices, whose connections are cut. Root is needed for sshd.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use memsample::Recording;
+use serde_json::Value;
+use tempfile::tempdir;
+use walkdir::WalkDir;
+
+use crate::command::{memsample, wait_for};
+use crate::report_outputs::{check_junit, check_results};
+use crate::ssh_device::{Device, program};
+
+const SUITE: &str = r#"
+name = "demo"
+[[test]]
+name = "passes"
+shell = "echo \"some output\"; cat data/*"
+[[test]]
+name = "fails"
+shell = "echo broken >&2; exit 3"
+"#;
+
+/// How a command ended that was run for a device.
+struct Ended {
+    code: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+fn end(command: &mut Command) -> Ended {
+    let output = command.output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Ended { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+}
+
+/// Returns the directory of a run, which is the last line.
+#[track_caller]
+fn directory(ended: &Ended) -> PathBuf {
+    PathBuf::from(ended.stdout.lines().last().unwrap_or_else(|| panic!("{}", ended.stderr)))
+}
+
+/// Returns the outcomes of a run, whose files are checked.
+#[track_caller]
+fn outcomes(directory: &Path) -> Vec<(String, String)> {
+    let results = check_results(&fs::read(directory.join("results.json")).unwrap());
+    check_junit(&fs::read(directory.join("junit.xml")).unwrap()).unwrap();
+    let (recording, _) = Recording::open(&directory.join("recording")).unwrap();
+    assert!(recording.first_and_last_tick().unwrap().is_some());
+    let word = |value: &Value| value.as_str().unwrap().to_owned();
+    let tests = results["tests"].as_array().unwrap().iter();
+    tests.map(|test| (word(&test["name"]), word(&test["outcome"]))).collect()
+}
+
+/// Returns the paths of all files below a directory.
+fn files(directory: &Path) -> BTreeSet<PathBuf> {
+    let entries = WalkDir::new(directory).into_iter().map(Result::unwrap);
+    entries.map(|entry| entry.path().strip_prefix(directory).unwrap().to_owned()).collect()
+}
+
+/// Makes a suite whose directory and files have names that a shell or a decoder could spoil.
+fn suite(cwd: &Path) -> String {
+    let name = "a suite's 'dir' $HOME";
+    let data = cwd.join(name).join("data");
+    fs::create_dir_all(&data).unwrap();
+    fs::write(cwd.join(name).join("suite.toml"), SUITE).unwrap();
+    for file in [&b"two words"[..], b"not \xff UTF-8", b"-n", b"new\nline", b"*"] {
+        fs::write(data.join(OsStr::from_bytes(file)), [file, b" is here\n"].concat()).unwrap();
+    }
+    format!("{name}/suite.toml")
+}
+
+#[track_caller]
+fn check_as_here(device: &Device) {
+    let cwd = tempdir().unwrap();
+    let suite = suite(cwd.path());
+    let address = device.address("127.0.0.1", "device");
+    let there =
+        end(&mut device.command(cwd.path(), &[&suite, "--on", &address, "--name", "there"]));
+    let here = memsample(cwd.path(), &["run", &suite, "--sandbox", "none", "--name", "here"]);
+    assert_eq!(there.code, here.code, "{}", there.stderr);
+    assert_eq!(there.code, Some(10));
+    let (there_in, here_in) = (directory(&there), cwd.path().join("runs/here"));
+    assert_eq!(there_in, cwd.path().join("runs/there"));
+    assert_eq!(outcomes(&there_in), outcomes(&here_in));
+    assert_eq!(files(&there_in), files(&here_in));
+    for stream in ["tests/0001-passes/1.1/stdout", "tests/0002-fails/1.1/stderr"] {
+        assert_eq!(
+            fs::read(there_in.join(stream)).unwrap(),
+            fs::read(here_in.join(stream)).unwrap()
+        );
+    }
+    // The paths are those of this machine.
+    let junit = |directory: &Path| fs::read_to_string(directory.join("junit.xml")).unwrap();
+    assert!(junit(&there_in).contains("[[ATTACHMENT|runs/there/tests/0002-fails/1.1/stderr]]"));
+    assert!(junit(&here_in).contains("[[ATTACHMENT|runs/here/tests/0002-fails/1.1/stderr]]"));
+    // Nothing hidden is left here either.
+    let runs: Vec<_> = fs::read_dir(cwd.path().join("runs")).unwrap().collect();
+    assert_eq!(runs.len(), 2);
+    let lines = |text: &str| {
+        let lines = text.lines().filter(|line| line.contains("passes") || line.contains("fails"));
+        lines.map(|line| line.split_whitespace().next().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(lines(&there.stderr), lines(&here.stderr));
+    device.assert_clean("device");
+}
+
+#[test]
+fn a_run_on_a_device_is_as_one_here() {
+    check_as_here(&Device::start());
+}
+
+#[test]
+fn a_device_needs_no_more_than_busybox() {
+    let tools = tempdir().unwrap();
+    let find = Command::new("sh").args(["-c", "command -v busybox"]).output().unwrap().stdout;
+    let busybox = String::from_utf8(find).unwrap();
+    let applets = Command::new(busybox.trim()).arg("--list").output().unwrap().stdout;
+    for applet in String::from_utf8(applets).unwrap().lines() {
+        std::os::unix::fs::symlink(busybox.trim(), tools.path().join(applet)).unwrap();
+    }
+    let tools = tools.path().display();
+    let force = format!("ForceCommand PATH={tools} exec sh -c \"$SSH_ORIGINAL_COMMAND\"");
+    check_as_here(&Device::start_with(&force, "true"));
+}
+
+#[test]
+fn slow_a_connection_that_is_cut_ten_times_loses_no_line() {
+    let device = Device::start();
+    let cwd = tempdir().unwrap();
+    let names: Vec<String> = (0..30).map(|number| format!("test{number:02}")).collect();
+    let tests =
+        names.iter().map(|name| format!("[[test]]\nname = \"{name}\"\nshell = \"sleep 0.5\"\n"));
+    let suite = format!("name = \"long\"\n{}", tests.collect::<String>());
+    fs::write(cwd.path().join("suite.toml"), suite).unwrap();
+    let (stdout, stderr) = (cwd.path().join("stdout"), cwd.path().join("stderr"));
+    let address = device.address("127.0.0.1", "device");
+    let mut running = device
+        .command(cwd.path(), &["suite.toml", "--on", &address, "--name", "cut", "--table", "never"])
+        .stdout(File::create(&stdout).unwrap())
+        .stderr(File::create(&stderr).unwrap())
+        .spawn()
+        .unwrap();
+    let told = |what: &str| fs::read_to_string(&stderr).unwrap().matches(what).count();
+    for cut in 1..=10 {
+        wait_for("a test", || (told("passed ") >= 2 * cut).then_some(()));
+        // A cut while it connects is the same loss, which is told once.
+        wait_for("the connection", || (told("connected again") >= cut - 1).then_some(()));
+        wait_for("a connection", || (device.cut() > 0).then_some(()));
+        wait_for("the message", || (told("the connection is cut") >= cut).then_some(()));
+    }
+    assert!(running.wait().unwrap().success(), "{}", fs::read_to_string(&stderr).unwrap());
+    let said = fs::read_to_string(&stderr).unwrap();
+    let passed = said.lines().filter(|line| line.trim_start().starts_with("passed "));
+    let passed: Vec<&str> = passed.map(|line| line.split_whitespace().last().unwrap()).collect();
+    assert_eq!(passed, names);
+    assert_eq!(said.matches("suite long: 30 tests").count(), 1);
+    assert_eq!(outcomes(&cwd.path().join("runs/cut")).len(), 30);
+    device.assert_clean("device");
+}
+
+#[test]
+fn slow_a_connection_that_is_cut_while_results_come_back_loses_no_byte() {
+    let device = Device::start();
+    let cwd = tempdir().unwrap();
+    let suite = "name = \"large\"\n[[test]]\nname = \"a\"\nshell = \"head -c 60000000 /dev/urandom >x; \
+                 sha256sum <x >&2; cat x\"\n";
+    fs::write(cwd.path().join("suite.toml"), suite).unwrap();
+    let address = device.address("127.0.0.1", "device");
+    let running = device
+        .command(cwd.path(), &["suite.toml", "--on", &address, "--name", "large"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let archive_bytes = || {
+        let runs = fs::read_dir(cwd.path().join("runs")).ok()?.flatten();
+        let archives = runs.filter_map(|run| fs::metadata(run.path().join("run.tar")).ok());
+        archives.map(|archive| archive.len()).next()
+    };
+    let mut cuts = 0;
+    for part in 0..3_u64 {
+        wait_for("the archive", || (archive_bytes()? > part * 8_000_000).then_some(()));
+        cuts += device.cut();
+    }
+    assert!(cuts > 0);
+    let output = running.wait_with_output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
+    assert!(stderr.contains("connected again"), "{stderr}");
+    let test = cwd.path().join("runs/large/tests/0001-a/1.1");
+    let hash =
+        Command::new("sha256sum").stdin(File::open(test.join("stdout")).unwrap()).output().unwrap();
+    assert_eq!(hash.stdout, fs::read(test.join("stderr")).unwrap());
+    device.assert_clean("device");
+}
+
+#[test]
+fn what_a_device_cannot_do_is_refused_before_anything_is_run() {
+    let mounts = "mkdir \"$1/small\" \"$1/noexec\" \"$1/readonly\"; \
+                  mount -t tmpfs -o size=1m none \"$1/small\"; \
+                  mount -t tmpfs -o noexec none \"$1/noexec\"; \
+                  mount -t tmpfs -o ro none \"$1/readonly\"";
+    let device = Device::start_with("", mounts);
+    let stranger = device.path("config-stranger");
+    let config = fs::read_to_string(device.path("config")).unwrap();
+    fs::write(&stranger, config.replace("/user", "/stranger")).unwrap();
+    let unknown = device.path("config-unknown");
+    fs::write(&unknown, config.replace("/known", "/none")).unwrap();
+    let usual = device.path("config");
+    let cwd = tempdir().unwrap();
+    fs::write(cwd.path().join("suite.toml"), SUITE).unwrap();
+    let there = |directory: &str| device.address("127.0.0.1", directory);
+    let cases = [
+        (&usual, there("device/small"), "no room on the device"),
+        (&usual, there("device/noexec"), "cannot execute a file in"),
+        (&usual, there("device/readonly"), "Read-only file system"),
+        (&usual, there("device/none"), "cannot enter"),
+        (&stranger, there("device"), "Permission denied"),
+        (&unknown, there("device"), "Host key verification failed"),
+        (&usual, "ssh://127.0.0.1:1/tmp".to_owned(), "Connection refused"),
+    ];
+    for (config, address, reason) in cases {
+        let ssh = format!("ssh -F {}", config.display());
+        let mut command = device.command(cwd.path(), &["suite.toml", "--on", &address]);
+        let ended = end(command.env("MEMSAMPLE_SSH", ssh));
+        assert_eq!(ended.code, Some(1), "{address}: {}", ended.stderr);
+        assert!(ended.stderr.contains(reason), "{address}: {}", ended.stderr);
+        assert!(!ended.stderr.contains("suite demo"), "{}", ended.stderr);
+        assert_eq!(ended.stdout, "");
+    }
+    for directory in ["small", "noexec", "readonly"] {
+        fs::remove_dir(device.path("device").join(directory)).unwrap();
+    }
+    device.assert_clean("device");
+}
+
+#[test]
+fn a_device_of_another_architecture_or_without_rights_is_refused() {
+    let tools = tempdir().unwrap();
+    let uname = tools.path().join("uname");
+    fs::write(&uname, "#!/bin/sh\ncase $1 in -m) echo sparc64v9;; *) echo Linux;; esac\n").unwrap();
+    fs::set_permissions(&uname, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let path = tools.path().display();
+    let other = if cfg!(target_arch = "aarch64") { "x86_64" } else { "aarch64" };
+    let text = fs::read_to_string(&uname).unwrap().replace("sparc64v9", other);
+    fs::write(&uname, text).unwrap();
+    let lying = format!("ForceCommand PATH={path}:$PATH exec sh -c \"$SSH_ORIGINAL_COMMAND\"");
+    let nobody = "ForceCommand exec setpriv --reuid 65534 --regid 65534 --clear-groups sh -c \"$SSH_ORIGINAL_COMMAND\"";
+    let reason = format!("the device is {other}, and the program to send is for");
+    for (force, reason) in [(lying.as_str(), reason.as_str()), (nobody, "Permission denied")] {
+        let device = Device::start_with(force, "chmod 711 \"$1/..\"");
+        let cwd = tempdir().unwrap();
+        fs::write(cwd.path().join("suite.toml"), SUITE).unwrap();
+        let address = device.address("127.0.0.1", "device");
+        let ended = end(&mut device.command(cwd.path(), &["suite.toml", "--on", &address]));
+        assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+        assert!(ended.stderr.contains(reason), "{}", ended.stderr);
+        device.assert_clean("device");
+    }
+}
+
+#[test]
+fn a_program_that_does_not_start_there_is_told() {
+    let device = Device::start();
+    let cwd = tempdir().unwrap();
+    fs::write(cwd.path().join("suite.toml"), SUITE).unwrap();
+    // Another loader, as on a device with another C library.
+    let mut bytes = fs::read(program()).unwrap();
+    let loader = b"/ld-linux";
+    let at = bytes.windows(loader.len()).position(|window| window == loader).unwrap();
+    bytes[at + 1..at + 3].copy_from_slice(b"no");
+    let other = cwd.path().join("other");
+    fs::write(&other, bytes).unwrap();
+    let address = device.address("127.0.0.1", "device");
+    let ended = end(Command::new(crate::command::MEMSAMPLE)
+        .args(["run", "suite.toml", "--on", &address, "--device-program"])
+        .arg(&other)
+        .env("MEMSAMPLE_CONFIG", "")
+        .env("MEMSAMPLE_SSH", format!("ssh -F {}", device.path("config").display()))
+        .current_dir(cwd.path()));
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    for words in ["does not start on the device", "--device-program", "crt-static"] {
+        assert!(ended.stderr.contains(words), "{}", ended.stderr);
+    }
+    device.assert_clean("device");
+}
+
+#[test]
+fn a_signal_ends_the_tests_there_and_the_results_come_back() {
+    let device = Device::start();
+    let cwd = tempdir().unwrap();
+    let suite = "name = \"long\"\n[[test]]\nname = \"quick\"\ncommand = [\"true\"]\n\
+                 [[test]]\nname = \"slow\"\ncommand = [\"sleep\", \"600\"]\n";
+    fs::write(cwd.path().join("suite.toml"), suite).unwrap();
+    let stderr = cwd.path().join("stderr");
+    let address = device.address("127.0.0.1", "device");
+    let mut running = device
+        .command(cwd.path(), &["suite.toml", "--on", &address, "--name", "stopped"])
+        .stdout(Stdio::null())
+        .stderr(File::create(&stderr).unwrap())
+        .spawn()
+        .unwrap();
+    let said = || fs::read_to_string(&stderr).unwrap();
+    wait_for("the first test", || said().contains("quick").then_some(()));
+    let killed = Command::new("kill").args(["-TERM", &running.id().to_string()]).status().unwrap();
+    assert!(killed.success());
+    assert_eq!(running.wait().unwrap().code(), Some(11), "{}", said());
+    let found = outcomes(&cwd.path().join("runs/stopped"));
+    assert_eq!(found[0], ("quick".to_owned(), "passed".to_owned()));
+    assert_eq!(found[1], ("slow".to_owned(), "aborted".to_owned()));
+    device.assert_clean("device");
+}
+
+#[test]
+fn several_devices_run_it_at_once_or_none() {
+    let device = Device::start();
+    for directory in ["one", "two"] {
+        fs::create_dir(device.path(directory)).unwrap();
+    }
+    let cwd = tempdir().unwrap();
+    let suite = "name = \"pair\"\n[[test]]\nname = \"a\"\nshell = \"case $PWD in */two/*) exit 1;; esac\"\n";
+    fs::write(cwd.path().join("suite.toml"), suite).unwrap();
+    let (one, two) = (device.address("127.0.0.1", "one"), device.address("localhost", "two"));
+    let ended = end(&mut device.command(cwd.path(), &["suite.toml", "--on", &one, "--on", &two]));
+    assert_eq!(ended.code, Some(10), "{}", ended.stderr);
+    for line in ended.stdout.lines().chain(ended.stderr.lines()) {
+        assert!(line.starts_with("127.0.0.1: ") || line.starts_with("localhost: "), "{line}");
+    }
+    let mut runs: Vec<PathBuf> =
+        fs::read_dir(cwd.path().join("runs")).unwrap().map(|it| it.unwrap().path()).collect();
+    runs.sort();
+    let found: Vec<(bool, String)> = runs
+        .iter()
+        .map(|run| (run.to_str().unwrap().ends_with("-127.0.0.1"), outcomes(run)[0].1.clone()))
+        .collect();
+    assert_eq!(found.len(), 2);
+    assert!(found.contains(&(true, "passed".to_owned())), "{found:?}");
+    assert!(found.contains(&(false, "failed".to_owned())), "{found:?}");
+    let absent = device.address("localhost", "none");
+    let ended =
+        end(&mut device.command(cwd.path(), &["suite.toml", "--on", &one, "--on", &absent]));
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.stderr.contains("localhost: error: cannot enter"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("127.0.0.1: error: not run"), "{}", ended.stderr);
+    assert_eq!(fs::read_dir(cwd.path().join("runs")).unwrap().count(), 2);
+    device.assert_clean("one");
+    device.assert_clean("two");
+}
