@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 use crate::address::Address;
 use crate::error::{RemoteError, here};
-use crate::script;
+use crate::script::{self, BEGIN};
 
 /// The variable with the command that is run in place of `ssh`, with arguments.
 const VARIABLE: &str = "MEMSAMPLE_SSH";
@@ -125,7 +125,18 @@ impl<'a> Connection<'a> {
         command.stderr(words.try_clone().map_err(here(std::env::temp_dir()))?);
         let program = self.command.first().cloned().unwrap_or_default();
         let mut child = command.spawn().map_err(here(program))?;
-        let is_whole = self.take(&mut child, outlived, output);
+        let mut greeting = Some(Vec::new());
+        let is_whole = self.take(&mut child, outlived, &mut |piece| match &mut greeting {
+            None => output(piece),
+            Some(before) => {
+                before.extend_from_slice(piece);
+                if let Some(at) = before.windows(BEGIN.len()).position(|it| it == BEGIN) {
+                    let rest = before.split_off(at + BEGIN.len());
+                    greeting = None;
+                    output(&rest);
+                }
+            }
+        });
         if !is_whole {
             let _ = child.kill();
         }

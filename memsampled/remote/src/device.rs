@@ -7,6 +7,8 @@ use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
+use memsample_input::rounded_size;
+
 use crate::address::Address;
 use crate::connection::{Connection, Ended, Tried};
 use crate::error::{RemoteError, here};
@@ -70,6 +72,9 @@ impl<'a> Device<'a> {
 
     /// Sends the program and the suite, and looks whether the program starts.
     pub(crate) fn send(self, payload: &Payload) -> Result<Self, RemoteError> {
+        let [program, suite] =
+            [&payload.program, &payload.archive].map(|it| rounded_size(it.bytes));
+        self.connection.tell(&format!("sends the program ({program}) and the suite ({suite})"));
         let sent = self
             .send_file(&payload.program, "memsample")
             .and_then(|()| self.send_file(&payload.archive, "payload.tar"))
@@ -130,14 +135,21 @@ impl<'a> Device<'a> {
     fn left(&self, error: RemoteError) -> RemoteError {
         let directory = self.directory.to_string_lossy();
         let address = self.address;
-        let why = match error {
-            RemoteError::Stopped => "given up after a second signal".to_owned(),
-            error => error.to_string(),
-        };
-        RemoteError::Left(format!(
-            "{why}; the run and its results stay on {address} in `{directory}`: results are in `out`, and \
-             `status` is there once it has ended; remove the directory when you have them"
-        ))
+        let stays = format!(
+            "the run and its results stay on {address} in `{directory}`: results are in `out`, and `status` is there \
+             once it has ended; remove the directory when you have them"
+        );
+        match error {
+            RemoteError::Stopped => {
+                RemoteError::Left(format!("given up after a second signal; {stays}"))
+            }
+            // It tells by its kind what is full.
+            RemoteError::Here(path, error) => {
+                let kind = error.kind();
+                RemoteError::Here(path, std::io::Error::new(kind, format!("{error}; {stays}")))
+            }
+            error => RemoteError::Left(format!("{error}; {stays}")),
+        }
     }
 
     fn ask(
@@ -253,8 +265,8 @@ impl<'a> Device<'a> {
                     if self.connection.stops.count() > 1 {
                         return Err(RemoteError::Stopped);
                     }
-                    self.connection.tell("note: the run is being stopped; another signal gives up");
                     self.ask(script::STOP, &[], 1)?;
+                    self.connection.tell("note: the run is being stopped; another signal gives up");
                 }
                 tried => tried?,
             }
@@ -272,11 +284,8 @@ impl<'a> Device<'a> {
     fn fetch(&self, job: &Job) -> Result<Option<PathBuf>, RemoteError> {
         // A signal that has ended the run is one; one that came since is told of.
         let outlived = 1;
-        let packed = match self.ask(script::PACK, &[], outlived) {
-            // The directory is gone with the run.
-            Err(RemoteError::Failed(_)) => return Ok(None),
-            packed => String::from_utf8_lossy(&packed?).trim().to_owned(),
-        };
+        let packed = self.ask(script::PACK, &[], outlived)?;
+        let packed = String::from_utf8_lossy(&packed).trim().to_owned();
         if packed == "none" {
             return Ok(None);
         }

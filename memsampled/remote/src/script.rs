@@ -16,10 +16,13 @@ pub(crate) const PACK: &str = include_str!("scripts/pack.sh");
 pub(crate) const FETCH: &str = include_str!("scripts/fetch.sh");
 pub(crate) const REMOVE: &str = include_str!("scripts/remove.sh");
 
+/// What a script prints first: a login may greet before.
+pub(crate) const BEGIN: &[u8] = b"memsample begins\n";
+
 /// Returns the line by which the shell of a login runs a script with arguments of any bytes.
 pub(crate) fn line(script: &str, arguments: &[&OsStr]) -> OsString {
     let mut line = b"exec sh -c ".to_vec();
-    quote(script.as_bytes(), &mut line);
+    quote(&[b"echo memsample begins\n", script.as_bytes()].concat(), &mut line);
     for argument in [OsStr::new("memsample")].iter().chain(arguments) {
         line.push(b' ');
         quote(argument.as_bytes(), &mut line);

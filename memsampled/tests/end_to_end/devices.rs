@@ -130,6 +130,67 @@ fn a_device_needs_no_more_than_busybox() {
 }
 
 #[test]
+fn what_a_login_prints_is_no_answer() {
+    let force =
+        "ForceCommand echo Welcome to the P 1; echo X 0; exec sh -c \"$SSH_ORIGINAL_COMMAND\"";
+    check_as_here(&Device::start_with(force, "true"));
+}
+
+#[test]
+fn a_disk_that_fills_there_is_told_and_what_was_written_comes_back() {
+    let mount = "mkdir \"$1/small\"; mount -t tmpfs -o size=100m none \"$1/small\"";
+    let device = Device::start_with("", mount);
+    let cwd = tempdir().unwrap();
+    let suite = "name = \"full\"\n[[test]]\nname = \"a\"\nshell = \"echo before\"\n\
+                 [[test]]\nname = \"b\"\nshell = \"cat /dev/zero >../../fill; sleep 1\"\n";
+    fs::write(cwd.path().join("suite.toml"), suite).unwrap();
+    let address = device.address("127.0.0.1", "device/small");
+    let ended =
+        end(&mut device.command(cwd.path(), &["suite.toml", "--on", &address, "--name", "full"]));
+    assert_eq!(ended.code, Some(4), "{}{}", ended.stdout, ended.stderr);
+    let output = cwd.path().join("runs/full/tests/0001-a/1.1/stdout");
+    assert_eq!(fs::read_to_string(output).unwrap(), "before\n");
+    fs::remove_dir(device.path("device/small")).unwrap();
+    device.assert_clean("device");
+}
+
+#[test]
+fn a_second_signal_gives_up_and_says_what_stays() {
+    let device = Device::start();
+    let cwd = tempdir().unwrap();
+    let suite = "name = \"stubborn\"\n[[test]]\nname = \"a\"\ngrace = \"50s\"\n\
+                 shell = \"trap '' TERM; echo begun; sleep 600\"\n";
+    fs::write(cwd.path().join("suite.toml"), suite).unwrap();
+    let stderr = cwd.path().join("stderr");
+    let address = device.address("127.0.0.1", "device");
+    let mut running = device
+        .command(cwd.path(), &["suite.toml", "--on", &address])
+        .stdout(Stdio::null())
+        .stderr(File::create(&stderr).unwrap())
+        .spawn()
+        .unwrap();
+    let said = || fs::read_to_string(&stderr).unwrap();
+    let terminate = |pid: &str| {
+        assert!(Command::new("kill").args(["-TERM", pid]).status().unwrap().success());
+    };
+    wait_for("the run", || said().contains("suite stubborn").then_some(()));
+    terminate(&running.id().to_string());
+    wait_for("the first", || said().contains("is being stopped").then_some(()));
+    terminate(&running.id().to_string());
+    assert_eq!(running.wait().unwrap().code(), Some(1), "{}", said());
+    let ours = fs::read_dir(device.path("device")).unwrap().next().unwrap().unwrap().path();
+    assert!(said().contains("second signal"), "{}", said());
+    assert!(said().contains(ours.to_str().unwrap()), "{}", said());
+    // It goes on there, and can be ended there.
+    assert!(!ours.join("status").exists());
+    terminate(fs::read_to_string(ours.join("pid")).unwrap().trim());
+    wait_for("its end", || ours.join("status").exists().then_some(()));
+    assert!(ours.join("out").read_dir().unwrap().next().is_some());
+    fs::remove_dir_all(ours).unwrap();
+    device.assert_clean("device");
+}
+
+#[test]
 fn slow_a_connection_that_is_cut_ten_times_loses_no_line() {
     let device = Device::start();
     let cwd = tempdir().unwrap();

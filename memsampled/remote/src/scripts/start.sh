@@ -8,6 +8,8 @@ defaults=
 env --default-signal=INT,QUIT true 2>/dev/null && defaults='env --default-signal=INT,QUIT'
 DEFAULTS=$defaults setsid sh -c '
     trap "" HUP
+    # There may be no room for it later.
+    echo 255 >"$0/status.part"
     echo $$ >"$0/keeper"
     defaults=$DEFAULTS
     unset DEFAULTS
@@ -17,7 +19,7 @@ DEFAULTS=$defaults setsid sh -c '
         shift
         exec $defaults "$0/memsample" "$@"
     '\'' "$0" "$defaults" "$@" >"$0/stdout" 2>"$0/stderr"
-    echo $? >"$0/status.part"
+    printf "%03d\n" $? 1<>"$0/status.part"
     mv -f "$0/status.part" "$0/status"
 ' "$device" "$@" </dev/null >/dev/null 2>&1 &
 tries=0
