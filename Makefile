@@ -136,7 +136,7 @@ bench: ## Run all benchmarks (half an hour, on an otherwise idle machine) and ke
 	benches/run
 
 fuzz: ## Fuzz one target: make fuzz TARGET=stat SECONDS=60
-	RUSTC_BOOTSTRAP=1 cargo fuzz run --target-dir $(TARGET_DIR)/fuzz $(TARGET) -- -max_total_time=$(or $(SECONDS),60)
+	CARGO_PROFILE_RELEASE_LTO=off RUSTC_BOOTSTRAP=1 cargo fuzz run --target-dir $(TARGET_DIR)/fuzz $(TARGET) -- -max_total_time=$(or $(SECONDS),60)
 
 fuzz-seeds: ## Write anew the seeds that depend on the version of the journal
 	cargo run --quiet --package memsample-fuzz --example seeds
