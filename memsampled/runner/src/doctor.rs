@@ -94,8 +94,13 @@ fn source(source: KernelSource) -> Option<Check> {
             "bpf",
             "the numbers of all processes in one pass: --sweep auto",
             "they agree with /proc",
-            "Linux 6.7 or later with BTF, outside of containers; run it as root, or: setcap \
-             cap_bpf,cap_perfmon=ep \"$(command -v memsample)\"",
+            match Path::new("/sys/devices/system/cpu").is_dir() {
+                true => {
+                    "Linux 6.7 or later with BTF, outside of containers; run it as root, or: setcap \
+                     cap_bpf,cap_perfmon=ep \"$(command -v memsample)\""
+                }
+                false => "mount -t sysfs none /sys",
+            },
         ),
         KernelSource::Pressure => (
             "psi",
