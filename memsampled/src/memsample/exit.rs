@@ -5,6 +5,7 @@ use std::fmt;
 use memsample::{ExcerptError, RecordError, is_disk_full};
 use memsample_client::wire::End;
 use memsample_inherited::{advice, tell};
+#[cfg(feature = "devices")]
 use memsample_remote::RemoteError;
 use memsample_runner::plan::NoSuchTest;
 use memsample_runner::run::RunError;
@@ -57,6 +58,7 @@ impl ExitCode {
     }
 
     /// Returns the worse of two codes: of a device that told nothing, nothing is known.
+    #[cfg(feature = "devices")]
     pub(crate) fn or_worse(self, other: Self) -> Self {
         const ORDER: [ExitCode; 6] = [
             ExitCode::SUCCESS,
@@ -133,6 +135,7 @@ impl ExitCode {
         {
             return Self::DISK_FULL;
         }
+        #[cfg(feature = "devices")]
         match error.downcast_ref() {
             Some(RemoteError::Stopped) => return Self::SUITE_ABORTED,
             Some(RemoteError::Here(_, error)) if is_disk_full(error) => return Self::DISK_FULL,

@@ -6,6 +6,7 @@ mod daemon;
 mod idle;
 mod report_outputs;
 mod running;
+#[cfg(feature = "devices")]
 mod ssh_device;
 mod test_sums;
 
@@ -21,6 +22,7 @@ mod daemon_sharing;
 mod daemon_survival;
 mod daemon_tcp;
 mod dashboard;
+#[cfg(feature = "devices")]
 mod devices;
 mod exec;
 mod exits;

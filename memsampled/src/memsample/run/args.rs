@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 use memsample::Rate;
 use memsample_input::ByteSize;
+#[cfg(feature = "devices")]
 use memsample_remote::Address;
 use memsample_runner::plan::{Keywords, Shard};
 use memsample_runner::sandbox::Keep;
@@ -198,14 +199,17 @@ pub(crate) struct RunArgs {
     /// Run it on this device by the system's ssh, instead of here: ssh://[user@]host[:port][/directory]. May be given
     /// several times, for all at once. This program and the directory of the suite are sent, and the directory of the
     /// run comes back; nothing stays there
+    #[cfg(feature = "devices")]
     #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["list", "dry_run", "resume"], help_heading = "Devices")]
     pub(crate) on: Vec<Address>,
 
     /// Send this `memsample` to the devices instead of this program: for another architecture, or linked statically
+    #[cfg(feature = "devices")]
     #[arg(long, value_name = "FILE", requires = "on", help_heading = "Devices")]
     pub(crate) device_program: Option<PathBuf>,
 
     /// How long to try to connect again to a device whose connection was cut. The run goes on there
+    #[cfg(feature = "devices")]
     #[arg(
         long,
         value_name = "TIME",

@@ -4,6 +4,7 @@ mod args;
 mod directory;
 mod dry_run;
 mod output;
+#[cfg(feature = "devices")]
 mod remote;
 mod suite;
 mod suspects;
@@ -37,6 +38,7 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     is_preparing(true);
     let signals = signals()?;
     let found = suite::find(args)?;
+    #[cfg(feature = "devices")]
     if !args.on.is_empty() {
         return remote::run(args, &found, &launcher, &signals);
     }
