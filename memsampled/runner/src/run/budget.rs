@@ -153,11 +153,7 @@ fn failure(results: &[BudgetResult]) -> Option<String> {
 
 /// Returns the budgets of a test: those of its suite and those of the policy.
 pub(super) fn budgets_of(test: &Test, options: &RunOptions) -> Vec<Budget> {
-    let of_policy = options
-        .policy
-        .budgets
-        .iter()
-        .filter(|policy| policy.tests.as_ref().is_none_or(|tests| tests.is_match(&test.name)));
+    let of_policy = options.policy.budgets.iter().filter(|policy| policy.holds_for(&test.name));
     test.budgets.iter().chain(of_policy.map(|policy| &policy.budget)).cloned().collect()
 }
 

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, HashMap};
 
 use memsample::Recording;
 use memsample_leaks::{Judged, RoleJudgement, Verdict, judge_roles};
-use regex::Regex;
 
 use super::layout::Layout;
 use super::measure::mark_of;
@@ -77,9 +76,7 @@ fn unknown(rule: &LeakRule, leaks: &[LeakResult]) -> Option<String> {
 
 /// Returns the rule by which a test is judged: that of its suite, or else the first one of the policy that holds for it.
 pub(super) fn leak_rule_of<'a>(test: &'a Test, options: &'a RunOptions) -> Option<&'a LeakRule> {
-    let holds =
-        |tests: &Option<Regex>| tests.as_ref().is_none_or(|tests| tests.is_match(&test.name));
-    let of_policy = || options.policy.leaks.iter().find(|leak| holds(&leak.tests));
+    let of_policy = || options.policy.leaks.iter().find(|leak| leak.holds_for(&test.name));
     test.leak.as_ref().or_else(|| of_policy().map(|leak| &leak.rule))
 }
 

@@ -41,6 +41,26 @@ pub struct Policy {
     pub leaks: Vec<PolicyLeak>,
 }
 
+impl PolicyBudget {
+    /// Returns whether a test is held to it.
+    #[must_use]
+    pub fn holds_for(&self, test: &str) -> bool {
+        matches(self.tests.as_ref(), test)
+    }
+}
+
+impl PolicyLeak {
+    /// Returns whether a test is judged by it.
+    #[must_use]
+    pub fn holds_for(&self, test: &str) -> bool {
+        matches(self.tests.as_ref(), test)
+    }
+}
+
+fn matches(tests: Option<&Regex>, test: &str) -> bool {
+    tests.is_none_or(|tests| tests.is_match(test))
+}
+
 impl Policy {
     /// Reads a policy file.
     ///
