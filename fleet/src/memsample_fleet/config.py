@@ -6,13 +6,13 @@ import re
 import shutil
 import stat
 import sys
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from memsample_fleet import labels as label_names
+from memsample_fleet import toml_file
 from memsample_fleet.errors import FleetError
 
 _ENVIRONMENT = {
@@ -107,13 +107,7 @@ def _find(path: str | None, environment: Mapping[str, str]) -> Path | None:
 def _read(path: Path | None) -> Config:
     if path is None:
         return Config()
-    try:
-        text = path.read_text()
-        table = tomllib.loads(text)
-    except OSError as error:
-        raise FleetError(f"cannot read {path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise FleetError(f"{path}: {error}") from None
+    text, table = toml_file.read(path)
     known = {field.name: field for field in fields(Config) if field.name != "source"}
     values: dict[str, Any] = {}
     for key, value in table.items():

@@ -1,7 +1,6 @@
 """`releases.toml`: what is released when, and by which suites on which labels it is judged."""
 
 import re
-import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -10,7 +9,7 @@ from typing import Any
 
 from celery.schedules import ParseException, crontab
 
-from memsample_fleet import labels
+from memsample_fleet import labels, toml_file
 from memsample_fleet.broker import HIGHEST_PRIORITY
 from memsample_fleet.errors import FleetError
 from memsample_fleet.jobs import MOST_RUNS
@@ -73,13 +72,7 @@ def _falls_on(parsed: Any, minute: datetime) -> bool:
 
 def read(file: Path) -> list[Release]:
     """Read a file; each mistake is told with file, line and key, all at once."""
-    try:
-        text = file.read_text()
-        table = tomllib.loads(text)
-    except OSError as error:
-        raise FleetError(f"cannot read {file}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise FleetError(f"{file}: {error}") from None
+    text, table = toml_file.read(file)
     reader = _Reader(file, text)
     releases = reader.releases(table)
     if reader.mistakes:
