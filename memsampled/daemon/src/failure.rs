@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use memsample_client::wire::{ErrorBody, ErrorCode, Refusal};
 use memsample_inherited::advice;
+use memsample_input::with_causes;
 
 /// An answer that is not a success.
 #[derive(Clone, Debug)]
@@ -29,9 +30,7 @@ impl Failure {
 
     /// The same as [`Self::internal`], with all that has led to an error.
     pub(super) fn internal_caused(doing: &str, error: &dyn std::error::Error) -> Self {
-        let causes = std::iter::successors(error.source(), |error| error.source());
-        let causes: String = causes.map(|cause| format!(": {cause}")).collect();
-        Self::internal(doing, format_args!("{error}{causes}"))
+        Self::internal(doing, with_causes(error))
     }
 
     /// An error of the system that the client cannot help, for the log too.

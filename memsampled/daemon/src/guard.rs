@@ -1,13 +1,12 @@
 //! What a request over TCP must show: any program of this machine can connect, and any web page can
 //! make a browser do so.
 
-use std::io::{self, Read};
+use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use axum::http::{HeaderMap, header};
-use memsample_beneath::open_regular;
+use memsample_input::{SecretFile, SecretFileError};
 use subtle::ConstantTimeEq;
 
 use super::failure::Failure;
@@ -35,28 +34,25 @@ impl Guard {
                 format!("`{}` {reason}", token_file.display()),
             ))
         };
-        let file = open_regular(token_file).map_err(|error| {
-            let path = token_file.display();
-            io::Error::new(error.kind(), format!("cannot read the token file `{path}`: {error}"))
-        })?;
-        let metadata = file.metadata()?;
-        if metadata.mode() & 0o077 != 0 {
-            return refuse("must be a file that only its owner may read: `chmod 600` it");
-        }
-        let mut token = Vec::new();
-        file.take(MAX_TOKEN_BYTES + 1).read_to_end(&mut token)?;
-        if token.len() as u64 > MAX_TOKEN_BYTES {
-            return refuse("must hold a token of 4096 bytes at most");
-        }
-        let token = token.trim_ascii().to_vec();
+        let file = match SecretFile::read(token_file, MAX_TOKEN_BYTES) {
+            Ok(file) => file,
+            Err(SecretFileError::Unreadable(error)) => {
+                let path = token_file.display();
+                let what = format!("cannot read the token file `{path}`: {error}");
+                return Err(io::Error::new(error.kind(), what));
+            }
+            Err(SecretFileError::Open) => {
+                return refuse("must be a file that only its owner may read: `chmod 600` it");
+            }
+            Err(SecretFileError::TooLarge) => {
+                return refuse("must hold a token of 4096 bytes at most");
+            }
+        };
+        let token = file.bytes.trim_ascii().to_vec();
         if token.len() < MIN_TOKEN_BYTES || !token.iter().all(u8::is_ascii_graphic) {
             return refuse("must hold a token of 16 printable characters or more");
         }
-        Ok(Self {
-            address,
-            token,
-            owner: Peer { uid: metadata.uid(), gid: metadata.gid(), pid: None },
-        })
+        Ok(Self { address, token, owner: Peer { uid: file.uid, gid: file.gid, pid: None } })
     }
 
     /// Returns the address that it guards.

@@ -1,9 +1,9 @@
 //! Pushes recordings into a store, one after the other, and again after a while where the store does not answer.
 
-use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
+use memsample_input::with_causes;
 use memsample_store::{Address, ErrorKind, RunSource, SourceOptions, Store, StoreError, push};
 
 use super::recordings::RecordingsDirectory;
@@ -46,13 +46,13 @@ fn push_all(address: &Address, state: &State, recordings: &RecordingsDirectory) 
                     pause = PAUSE.0;
                 }
                 Err(error) if error.is_temporary() && recordings.exists(&id) => {
-                    let why = with_causes(&error);
+                    let why = told(&error);
                     tracing::warn!("`{id}` is not pushed yet, next try in {pause:?}: {why}");
                     failed = true;
                     break;
                 }
                 Err(_) if !recordings.exists(&id) => queue.give_up(&id, "it is gone"),
-                Err(error) => queue.give_up(&id, &with_causes(&error)),
+                Err(error) => queue.give_up(&id, &told(&error)),
             }
         }
         if failed {
@@ -80,13 +80,8 @@ fn push_one(
     Ok(())
 }
 
-fn with_causes(error: &StoreError) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(&format!(": {error}"));
-        source = error.source();
-    }
+fn told(error: &StoreError) -> String {
+    let mut text = with_causes(error);
     // Where something else is in the way, somebody has to look.
     if error.kind() == ErrorKind::Exists {
         text.push_str(" (see `memsample list`)");

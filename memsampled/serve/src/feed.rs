@@ -6,7 +6,7 @@ use quick_xml::events::{BytesDecl, BytesText, Event};
 
 use crate::index::Notice;
 use crate::link::Links;
-use crate::webhook::{page, sentence};
+use crate::wording::{page, sentence};
 
 /// Returns the feed of notices, which are in the order of time, the last one first. Its links are relative to its own
 /// address.

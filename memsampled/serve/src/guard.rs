@@ -1,12 +1,10 @@
 //! Who may ask, and for what: whoever has a token, where tokens are wanted.
 
 use std::fmt;
-use std::io::Read;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use axum::http::{HeaderMap, header};
-use memsample_beneath::open_regular;
+use memsample_input::{SecretFile, SecretFileError};
 use subtle::ConstantTimeEq;
 
 /// A token with fewer characters could be guessed.
@@ -54,14 +52,12 @@ impl Guard {
         let refuse = |reason: &dyn fmt::Display| {
             TokenError(format!("the token file `{}` {reason}", path.display()))
         };
-        let cannot = |error: std::io::Error| refuse(&format_args!("cannot be read: {error}"));
-        let file = open_regular(path).map_err(cannot)?;
-        let metadata = file.metadata().map_err(cannot)?;
-        if metadata.mode() & 0o077 != 0 {
-            return Err(refuse(&"must be readable by its owner alone: `chmod 600` it"));
-        }
-        let mut text = String::new();
-        file.take(MAX_FILE).read_to_string(&mut text).map_err(cannot)?;
+        let file = SecretFile::read(path, MAX_FILE).map_err(|error| match error {
+            SecretFileError::Unreadable(error) => refuse(&format_args!("cannot be read: {error}")),
+            SecretFileError::Open => refuse(&"must be readable by its owner alone: `chmod 600` it"),
+            SecretFileError::TooLarge => refuse(&"is too large to be one"),
+        })?;
+        let text = String::from_utf8(file.bytes).map_err(|_| refuse(&"must be text in UTF-8"))?;
         let lines =
             text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
         let tokens: Option<Vec<_>> = lines.map(token).collect();

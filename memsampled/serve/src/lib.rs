@@ -32,6 +32,7 @@ pub mod refresh;
 pub mod reports;
 pub mod server;
 pub mod webhook;
+mod wording;
 
 pub use guard::Guard;
 pub use index::Index;

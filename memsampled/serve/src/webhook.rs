@@ -1,22 +1,20 @@
 //! Tells another program what got worse: each notice is posted once, and again for a day where that fails.
 
 use std::fmt;
-use std::io::Read as _;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use jiff::Timestamp;
-use memsample_beneath::open_regular;
-use memsample_input::{printable, rounded_size};
+use memsample_input::{SecretFile, SecretFileError, with_causes};
 use reqwest::{Client, Url, header, redirect};
 use serde::Serialize;
 use sha2::Sha256;
 
-use crate::index::{Index, Notice, NoticeKind};
+use crate::index::{Index, Notice};
 use crate::link::Links;
+use crate::wording::{page, sentence};
 
 /// How often it is looked whether there is something to send.
 const LOOK: Duration = Duration::from_secs(1);
@@ -60,13 +58,12 @@ impl Webhook {
         let refuse = |reason: &dyn fmt::Display| {
             WebhookError(format!("the webhook file `{}` {reason}", path.display()))
         };
-        let cannot = |error: std::io::Error| refuse(&format_args!("cannot be read: {error}"));
-        let file = open_regular(path).map_err(cannot)?;
-        if file.metadata().map_err(cannot)?.mode() & 0o077 != 0 {
-            return Err(refuse(&"must be readable by its owner alone: `chmod 600` it"));
-        }
-        let mut text = String::new();
-        file.take(MAX_FILE).read_to_string(&mut text).map_err(cannot)?;
+        let file = SecretFile::read(path, MAX_FILE).map_err(|error| match error {
+            SecretFileError::Unreadable(error) => refuse(&format_args!("cannot be read: {error}")),
+            SecretFileError::Open => refuse(&"must be readable by its owner alone: `chmod 600` it"),
+            SecretFileError::TooLarge => refuse(&"must have no more than an address and a secret"),
+        })?;
+        let text = String::from_utf8(file.bytes).map_err(|_| refuse(&"must be text in UTF-8"))?;
         let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
         let url = lines.next().and_then(|line| Url::parse(line).ok());
         let url = url.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
@@ -176,43 +173,6 @@ fn message<'a>(notice: &'a Notice, links: &Links, public: Option<&str>) -> Messa
     Message { text, notice, page, url }
 }
 
-/// The page about a notice.
-pub(crate) fn page(notice: &Notice, links: &Links) -> String {
-    let Notice { project, suite, test, release, .. } = notice;
-    match notice.kind {
-        NoticeKind::Larger => {
-            links.to("test", &[("project", project), ("suite", suite), ("test", test)])
-        }
-        NoticeKind::ReleaseFailed => {
-            links.to("runs", &[("project", project), ("release", release)])
-        }
-    }
-}
-
-/// A notice in one sentence.
-pub(crate) fn sentence(notice: &Notice) -> String {
-    let size = |bytes: Option<i64>| {
-        bytes.and_then(|bytes| u64::try_from(bytes).ok()).map_or("-".to_owned(), rounded_size)
-    };
-    let project = printable(&notice.project);
-    let release = printable(&notice.release);
-    match notice.kind {
-        NoticeKind::Larger => format!(
-            "{} of {} in {project} has a larger peak of resident sets from {release} on: {} → {}{}",
-            printable(&notice.test),
-            printable(&notice.suite),
-            size(notice.before_bytes),
-            size(notice.after_bytes),
-            notice.percent().map_or_else(String::new, |percent| format!(" ({percent:+.1} %)")),
-        ),
-        NoticeKind::ReleaseFailed => format!(
-            "{release} of {project} has {} of {} runs that did not pass",
-            notice.failed.unwrap_or(0),
-            notice.runs.unwrap_or(0),
-        ),
-    }
-}
-
 async fn post(client: &Client, webhook: &Webhook, message: &Message<'_>) -> Result<(), String> {
     let body = serde_json::to_vec(message).map_err(|error| error.to_string())?;
     let mut request = client
@@ -224,16 +184,8 @@ async fn post(client: &Client, webhook: &Webhook, message: &Message<'_>) -> Resu
         request = request.header("x-memsample-signature", signature(secret, &body));
     }
     // An error of the client says the address, which may be secret.
-    let answer = request.body(body).send().await.map_err(|error| {
-        let error = error.without_url();
-        let mut text = error.to_string();
-        let mut source = std::error::Error::source(&error);
-        while let Some(cause) = source {
-            text = format!("{text}: {cause}");
-            source = cause.source();
-        }
-        text
-    })?;
+    let answer = request.body(body).send().await;
+    let answer = answer.map_err(|error| with_causes(&error.without_url()))?;
     match answer.status() {
         status if status.is_success() => Ok(()),
         status => Err(format!("it was answered with {status}")),

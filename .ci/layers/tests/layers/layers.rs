@@ -29,7 +29,7 @@ pub(crate) const PACKAGES: [(&str, &[&str]); 20] = [
     (
         "memsampled/input/src/lib.rs",
         &[
-            "byte_size column_block count markdown printable rounded_size source span width",
+            "byte_size causes column_block count markdown printable rounded_size secret_file source span width",
             "problem table",
             "file",
         ],
@@ -116,7 +116,7 @@ pub(crate) const PACKAGES: [(&str, &[&str]); 20] = [
         "memsampled/serve/src/lib.rs",
         &[
             "badge fleet guard index link",
-            "history reports",
+            "history reports wording",
             "notices",
             "refresh webhook",
             "answers api compared",

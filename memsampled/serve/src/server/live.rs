@@ -10,6 +10,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt as _;
 use memsample_client::wire::{Session, SessionList, is_id};
+use memsample_input::with_causes;
 use reqwest::Client;
 
 use super::answer::{Problem, plain};
@@ -41,13 +42,10 @@ pub(super) async fn sessions(app: &App) -> Result<Option<Vec<Session>>, Problem>
 }
 
 fn unanswered(error: &reqwest::Error) -> Problem {
-    let mut what = "The daemon does not answer".to_owned();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        what = format!("{what}: {cause}");
-        source = cause.source();
-    }
-    Problem::Failed(StatusCode::BAD_GATEWAY, format!("{what}."))
+    // Its own words name an address that nobody knows.
+    let cause = std::error::Error::source(error).map(with_causes);
+    let cause = cause.map_or_else(String::new, |cause| format!(": {cause}"));
+    Problem::Failed(StatusCode::BAD_GATEWAY, format!("The daemon does not answer{cause}."))
 }
 
 /// Sends the events of a session, as the daemon sends them, until it ends or this server does.
