@@ -7,8 +7,11 @@ DESTDIR ?=
 FEATURES ?=
 # The tests are of everything.
 TESTED := --features memsampled/lab
+# A gate tells of a change, and not of luck: its property tests use the same inputs each time. `make properties` searches.
+test check unit integration: export PROPTEST_RNG_SEED ?= 20261129
+ROUNDS ?= 10
 .DEFAULT_GOAL := help
-.PHONY: help build install check test tools fmt lint unit layers bpf doc msrv integration installed notebook documents python-package clients script fleet fleet-package fleet-500 conformance package wheel demo demo-build bench fuzz fuzz-seeds docs
+.PHONY: help build install check test tools fmt lint unit layers bpf doc msrv integration properties installed notebook documents python-package clients script fleet fleet-package fleet-500 conformance package wheel demo demo-build bench fuzz fuzz-seeds docs
 
 help: ## Show what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -37,6 +40,12 @@ lint:
 
 unit: ## Run the unit tests, within seconds
 	cargo test --workspace --lib --bins $(TESTED)
+
+properties: ## Run the property tests ROUNDS times (10), each with a seed of its own, and stop at a counterexample
+	set -e; for round in $$(seq $(ROUNDS)); do \
+	  seed=$$(od -An -N4 -tu4 /dev/urandom | tr -d ' '); echo "round $$round of $(ROUNDS): PROPTEST_RNG_SEED=$$seed"; \
+	  PROPTEST_RNG_SEED=$$seed cargo test --workspace $(TESTED) --lib --bins --test library --quiet; \
+	done
 
 layers: ## Hold the imports to the layers
 	cargo test --quiet --package memsample-layers

@@ -120,7 +120,7 @@ impl TestAttempt {
         }
         let process = (row.pid, row.start_ns);
         *self.processes.entry(process).or_default() |= row.samples > 0;
-        self.samples += row.samples;
+        self.samples = self.samples.saturating_add(row.samples);
         if row.samples > 0 {
             self.pss.note_image(row.first_ms, row.last_ms);
         }

@@ -38,7 +38,7 @@ pub(super) fn add_unattributed(
     let all = [totals.unattributed, totals.events_lost, totals.exits_lost];
     let in_ticks: u64 = ticks.iter().map(|(_, count)| count).sum();
     // What was known only after the last tick.
-    let after_last = all.iter().sum::<u64>().saturating_sub(in_ticks);
+    let after_last = all.into_iter().fold(0, u64::saturating_add).saturating_sub(in_ticks);
     for attempt in attempts {
         let first = ticks.partition_point(|&(ts_ms, _)| ts_ms < attempt.begin_ms);
         let last = ticks.partition_point(|&(ts_ms, _)| ts_ms <= attempt.end_ms);
@@ -46,7 +46,7 @@ pub(super) fn add_unattributed(
         let during = ticks.get(first..end.min(ticks.len())).unwrap_or_default();
         attempt.unattributed = during.iter().map(|(_, count)| count).sum();
         if end > ticks.len() {
-            attempt.unattributed += after_last;
+            attempt.unattributed = attempt.unattributed.saturating_add(after_last);
         }
     }
     Ok(())

@@ -367,25 +367,26 @@ fn notes(cut: &Cut, partial: &[String]) -> Vec<String> {
 
 /// Adds what ticks counted.
 fn added(totals: Totals, batch: &RecordBatch) -> Totals {
-    let sum = |name: &str| -> u64 {
-        let column = numbers::<Int32Type>(batch, name);
-        column.map_or(0, |it| it.iter().flatten().map(|it| u64::from(it.unsigned_abs())).sum())
+    let plus = |before: u64, name: &str| -> u64 {
+        let Ok(column) = numbers::<Int32Type>(batch, name) else { return before };
+        let counts = column.iter().flatten().map(|it| u64::from(it.unsigned_abs()));
+        counts.fold(before, u64::saturating_add)
     };
     Totals {
-        late: totals.late + sum("late"),
-        missed: totals.missed + sum("missed"),
-        dropped: totals.dropped + sum("dropped"),
-        outside: totals.outside + sum("outside"),
-        gone: totals.gone + sum("gone"),
-        denied: totals.denied + sum("denied"),
-        unreadable: totals.unreadable + sum("unreadable"),
-        reopened: totals.reopened + sum("reopened"),
-        events_lost: totals.events_lost + sum("events_lost"),
-        unseen: totals.unseen + sum("unseen"),
-        unattributed: totals.unattributed + sum("unattributed"),
-        exits_lost: totals.exits_lost + sum("exits_lost"),
-        pss_skipped: totals.pss_skipped + sum("pss_skipped"),
-        stuck: totals.stuck + sum("stuck"),
+        late: plus(totals.late, "late"),
+        missed: plus(totals.missed, "missed"),
+        dropped: plus(totals.dropped, "dropped"),
+        outside: plus(totals.outside, "outside"),
+        gone: plus(totals.gone, "gone"),
+        denied: plus(totals.denied, "denied"),
+        unreadable: plus(totals.unreadable, "unreadable"),
+        reopened: plus(totals.reopened, "reopened"),
+        events_lost: plus(totals.events_lost, "events_lost"),
+        unseen: plus(totals.unseen, "unseen"),
+        unattributed: plus(totals.unattributed, "unattributed"),
+        exits_lost: plus(totals.exits_lost, "exits_lost"),
+        pss_skipped: plus(totals.pss_skipped, "pss_skipped"),
+        stuck: plus(totals.stuck, "stuck"),
         ..totals
     }
 }

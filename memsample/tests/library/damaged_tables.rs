@@ -1,15 +1,12 @@
 //! Tables that are not what a recorder wrote: whatever is in them, they are read or refused.
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
-use arrow_array::{
-    ArrayRef, BooleanArray, Int32Array, Int64Array, RecordBatch, StringArray,
-    TimestampMillisecondArray,
-};
-use memsample::schema::{Column, ColumnKind, Table, tables};
+use arrow_array::RecordBatch;
+use memsample::schema::tables;
 use memsample::view::{At, By, View, ViewOptions};
 use memsample::{Pseudonyms, Rate, Recorder, RecorderOptions, Recording, SamplerOptions, analysis};
 use parquet::arrow::ArrowWriter;
@@ -17,6 +14,7 @@ use parquet::basic::Compression;
 use parquet::file::properties::WriterProperties;
 use proptest::prelude::*;
 
+use crate::any_tables::any_rows;
 use crate::scripted_clock::ScriptedClock;
 use crate::simulation::Simulation;
 
@@ -69,6 +67,28 @@ fn read_all(run: &Path) -> usize {
     failed += usize::from(analysis::role_peaks(&recording, 5, |_| true).is_err());
     failed += usize::from(analysis::test_peaks(&recording, 5, |_| true).is_err());
     failed += usize::from(analysis::test_usages(&recording).is_err());
+    failed += usize::from(analysis::attempt_roles(&recording).is_err());
+    failed += usize::from(analysis::marked_tests(&recording, |_| true).is_err());
+    failed += usize::from(analysis::launched_command(&recording, 5).is_err());
+    failed += usize::from(analysis::largest_processes_of_test(&recording, "1", 5).is_err());
+    failed += usize::from(analysis::for_each_mark(&recording, |_| ()).is_err());
+    failed += usize::from(analysis::for_each_image(&recording, |_| ()).is_err());
+    failed += usize::from(analysis::tick_instants(&recording).is_err());
+    let mut groups_of: HashMap<u64, Vec<usize>> =
+        (0..4).map(|process| (process, vec![0])).collect();
+    match analysis::recording_roles(&recording) {
+        Ok(roles) => groups_of.extend(roles.into_values().flatten().map(|it| (it, vec![1]))),
+        Err(_) => failed += 1,
+    }
+    failed += usize::from(analysis::sums_over_time(&recording, &groups_of, |_| ()).is_err());
+    let (first, last) = first
+        .map_or((0, i64::MAX), |(first, last)| (first.as_millisecond(), last.as_millisecond()));
+    for span in [first..=last, i64::MIN..=i64::MAX] {
+        failed += usize::from(analysis::pressure_between(&recording, span.clone()).is_err());
+        let sums = analysis::sums_between(&recording, &groups_of, span.clone(), |_| ());
+        failed += usize::from(sums.is_err());
+        failed += usize::from(analysis::left_to_limits(&recording, *span.end()).is_err());
+    }
     failed
 }
 
@@ -138,54 +158,6 @@ fn what_lies_outside_of_the_file_is_refused_before_memory_is_taken() {
         let message = error.to_string();
         assert!(message.contains("samples.parquet` is damaged: "), "{message}");
     }
-}
-
-/// A number that a column may have, and that a calculation may not expect.
-fn number() -> impl Strategy<Value = Option<i64>> {
-    prop_oneof![
-        2 => Just(None),
-        2 => Just(Some(0)),
-        4 => (0_i64..5).prop_map(Some),
-        2 => (1_700_000_000_000_i64..1_700_000_010_000).prop_map(Some),
-        2 => prop::sample::select(vec![i64::MIN, i64::MAX, -1, i64::MIN + 1]).prop_map(Some),
-        1 => any::<i64>().prop_map(Some),
-    ]
-}
-
-/// A column with any values of its type.
-fn column(column: &Column, numbers: &[Option<i64>]) -> ArrayRef {
-    let numbers =
-        numbers.iter().map(|number| if column.nullable { *number } else { number.or(Some(0)) });
-    match column.kind {
-        ColumnKind::Timestamp => Arc::new(
-            TimestampMillisecondArray::from(numbers.collect::<Vec<_>>()).with_timezone("UTC"),
-        ),
-        ColumnKind::Int64 => Arc::new(Int64Array::from(numbers.collect::<Vec<_>>())),
-        ColumnKind::Int32 => {
-            let numbers = numbers.map(|number| number.map(|number| number as i32));
-            Arc::new(Int32Array::from(numbers.collect::<Vec<_>>()))
-        }
-        ColumnKind::Flag => {
-            let flags = numbers.map(|number| number.map(|number| number % 2 == 0));
-            Arc::new(BooleanArray::from(flags.collect::<Vec<_>>()))
-        }
-        ColumnKind::Text => {
-            let texts = numbers.map(|number| number.map(|number| format!("{}", number % 3)));
-            Arc::new(StringArray::from(texts.collect::<Vec<_>>()))
-        }
-    }
-}
-
-fn any_rows(table: Table) -> impl Strategy<Value = RecordBatch> {
-    let width = table.columns.len();
-    let rows = prop::collection::vec(prop::collection::vec(number(), width), 1..8);
-    rows.prop_map(move |rows| {
-        let arrays = table.columns.iter().enumerate().map(|(index, known)| {
-            let numbers: Vec<_> = rows.iter().map(|row| row[index]).collect();
-            column(known, &numbers)
-        });
-        RecordBatch::try_new(table.arrow_schema(), arrays.collect()).unwrap()
-    })
 }
 
 proptest! {

@@ -1,6 +1,7 @@
 //! The library as a program that links it sees it.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+mod any_tables;
 mod fake_proc;
 mod recorded;
 mod scripted_clock;

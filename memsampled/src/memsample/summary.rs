@@ -156,7 +156,8 @@ fn unfolded(recording: &Recording, top: usize, width: Option<usize>) -> anyhow::
         let seconds = match recorder.elapsed_seconds {
             // A recording of an earlier version.
             0.0 => {
-                (totals.ticks + totals.missed) as f64 * provenance.settings.interval_ms as f64
+                totals.ticks.saturating_add(totals.missed) as f64
+                    * provenance.settings.interval_ms as f64
                     / 1000.0
             }
             seconds => seconds,
