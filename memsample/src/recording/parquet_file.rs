@@ -12,7 +12,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Once};
 
 use arrow_array::RecordBatch;
+use arrow_array::cast::AsArray;
+use arrow_array::types::TimestampMillisecondType;
 use bytes::Bytes;
+use jiff::Timestamp;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader,
@@ -123,13 +126,31 @@ impl Iterator for Rows {
 
     fn next(&mut self) -> Option<Self::Item> {
         let mut reader = self.reader.take()?;
-        let batch = guarded(|| Ok(reader.next().transpose()?));
+        let batch = guarded(|| {
+            let batch = reader.next().transpose()?;
+            batch.as_ref().map_or(Ok(()), check_times)?;
+            Ok(batch)
+        });
         // What panicked is in no state to go on.
         if matches!(batch, Ok(Some(_))) {
             self.reader = Some(reader);
         }
         batch.transpose()
     }
+}
+
+/// Checks that each time is one of the years -9999 to 9999: no difference of two overflows then, and each can be written
+/// as a date.
+fn check_times(batch: &RecordBatch) -> Result<(), ParquetError> {
+    let may_be = Timestamp::MIN.as_millisecond()..=Timestamp::MAX.as_millisecond();
+    for (field, column) in batch.schema_ref().fields().iter().zip(batch.columns()) {
+        let Some(times) = column.as_primitive_opt::<TimestampMillisecondType>() else { continue };
+        if let Some(time) = times.iter().flatten().find(|time| !may_be.contains(time)) {
+            let message = format!("`{}` has a time outside of all years: {time} ms", field.name());
+            return Err(ParquetError::General(message));
+        }
+    }
+    Ok(())
 }
 
 thread_local! {

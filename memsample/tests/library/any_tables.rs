@@ -9,6 +9,9 @@ use arrow_array::{
 use memsample::schema::{Column, ColumnKind, Table};
 use proptest::prelude::*;
 
+/// About the end of the year 9999.
+const LAST_YEAR_MS: i64 = 253_000_000_000_000;
+
 /// A number that a column may have, and that a calculation may not expect.
 fn number() -> impl Strategy<Value = Option<i64>> {
     prop_oneof![
@@ -22,13 +25,15 @@ fn number() -> impl Strategy<Value = Option<i64>> {
 }
 
 /// A column with any values of its type.
-fn column(column: &Column, numbers: &[Option<i64>]) -> ArrayRef {
+fn column(column: &Column, numbers: &[Option<i64>], has_wild_times: bool) -> ArrayRef {
     let numbers =
         numbers.iter().map(|number| if column.nullable { *number } else { number.or(Some(0)) });
     match column.kind {
-        ColumnKind::Timestamp => Arc::new(
-            TimestampMillisecondArray::from(numbers.collect::<Vec<_>>()).with_timezone("UTC"),
-        ),
+        ColumnKind::Timestamp => {
+            let time = |ms: i64| if has_wild_times { ms } else { ms % LAST_YEAR_MS };
+            let times: Vec<_> = numbers.map(|number| number.map(time)).collect();
+            Arc::new(TimestampMillisecondArray::from(times).with_timezone("UTC"))
+        }
         ColumnKind::Int64 => Arc::new(Int64Array::from(numbers.collect::<Vec<_>>())),
         ColumnKind::Int32 => {
             let numbers = numbers.map(|number| number.map(|number| number as i32));
@@ -49,10 +54,11 @@ fn column(column: &Column, numbers: &[Option<i64>]) -> ArrayRef {
 pub(crate) fn any_rows(table: Table) -> impl Strategy<Value = RecordBatch> {
     let width = table.columns.len();
     let rows = prop::collection::vec(prop::collection::vec(number(), width), 1..8);
-    rows.prop_map(move |rows| {
+    // A table with a time outside of all years is refused as a whole, and nothing else of it is seen.
+    (rows, prop::bool::weighted(0.02)).prop_map(move |(rows, has_wild_times)| {
         let arrays = table.columns.iter().enumerate().map(|(index, known)| {
             let numbers: Vec<_> = rows.iter().map(|row| row[index]).collect();
-            column(known, &numbers)
+            column(known, &numbers, has_wild_times)
         });
         RecordBatch::try_new(table.arrow_schema(), arrays.collect()).unwrap()
     })

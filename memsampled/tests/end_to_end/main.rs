@@ -1,6 +1,8 @@
 //! The programs `memsample` and `memsampled` as their users run them.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+#[path = "../../../memsample/tests/library/any_tables.rs"]
+mod any_tables;
 mod command;
 mod daemon;
 mod idle;
@@ -21,6 +23,7 @@ mod daemon_ownership;
 mod daemon_sharing;
 mod daemon_survival;
 mod daemon_tcp;
+mod damaged_recordings;
 mod dashboard;
 #[cfg(feature = "devices")]
 mod devices;

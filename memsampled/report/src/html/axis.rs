@@ -7,34 +7,30 @@ const TIMES: i64 = 5;
 
 /// Returns round sizes up to `top`, without 0.
 pub(super) fn sizes(top: u64) -> Vec<u64> {
-    let mut unit = 1_u64;
-    while top / VALUES >= unit * 1024 {
-        unit *= 1024;
-    }
-    multiples(step(top, unit), top)
+    multiples(step(top), top)
 }
 
 /// Returns round sizes from `least` to `most`.
 pub(super) fn sizes_between(least: u64, most: u64) -> Vec<u64> {
-    let span = most.saturating_sub(least);
-    let mut unit = 1_u64;
-    while span / VALUES >= unit * 1024 {
-        unit *= 1024;
-    }
-    let step = step(span, unit).max(1);
+    let step = step(most.saturating_sub(least)).max(1);
     (least.div_ceil(step)..=most / step).map(|count| count * step).collect()
 }
 
 /// Returns round shares in 1/10000 up to `top`, without 0.
 pub(super) fn shares(top: u64) -> Vec<u64> {
     const STEPS: [u64; 12] = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000];
-    let step = STEPS.into_iter().find(|step| step * 3 >= top).unwrap_or(5000);
+    let step = STEPS.into_iter().find(|step| step * 3 >= top).unwrap_or(top.div_ceil(3));
     multiples(step, top)
 }
 
-fn step(top: u64, unit: u64) -> u64 {
+fn step(top: u64) -> u64 {
     /// Below a thousand; from a hundred on they divide the next unit.
     const STEPS: [u64; 9] = [1, 2, 5, 10, 20, 50, 128, 256, 512];
+    let mut unit = 1_u64;
+    // Divided, not multiplied: what a damaged recording says may be 16 EiB.
+    while top / VALUES / unit >= 1024 {
+        unit *= 1024;
+    }
     let least = top.div_ceil(VALUES).div_ceil(unit).max(1);
     let step = STEPS.into_iter().find(|step| *step >= least);
     step.unwrap_or_else(|| least.next_power_of_two()).saturating_mul(unit)
