@@ -11,7 +11,7 @@ TESTED := --features memsampled/lab
 test check unit integration: export PROPTEST_RNG_SEED ?= 20261129
 ROUNDS ?= 10
 .DEFAULT_GOAL := help
-.PHONY: help build install check test tools fmt lint unit layers bpf doc msrv integration properties installed notebook documents python-package clients script fleet fleet-package fleet-500 conformance package wheel demo demo-build bench fuzz fuzz-seeds docs
+.PHONY: help build install check test tools fmt lint unit layers bpf doc msrv integration properties installed notebook documents python-package clients script fleet fleet-package fleet-500 fleet-releases conformance package wheel demo demo-build bench fuzz fuzz-seeds docs
 
 help: ## Show what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -99,6 +99,10 @@ fleet: fleet-package ## Check the package for many machines, and run it with a r
 fleet-500: fleet-package ## Run 500 suites while workers, broker, database and network die, for five minutes
 	cargo build $(TESTED)
 	cd fleet && FLEET_RUNS=500 MEMSAMPLE=$(TARGET_DIR)/debug/memsample ../.venv-fleet/bin/pytest --quiet -k each_run
+
+fleet-releases: fleet-package ## Begin a release each minute for half an hour, while the beat is killed
+	cargo build $(TESTED)
+	cd fleet && FLEET_RELEASES=30 FLEET_EVERY_S=60 MEMSAMPLE=$(TARGET_DIR)/debug/memsample ../.venv-fleet/bin/pytest --quiet -s -k steady_pace
 
 conformance: .venv-conformance/ready ## Hold the daemon and the dashboard to their OpenAPI documents, for a minute and a half
 	cargo build $(TESTED)
