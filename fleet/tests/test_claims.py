@@ -10,7 +10,7 @@ import pytest
 from memsample_fleet import archive, claims, jobs
 from memsample_fleet.claims import Claim, Refused, Result
 from memsample_fleet.config import Config
-from memsample_fleet.database import Connection, connect
+from memsample_fleet.database import SCHEMA_VERSION, Connection, connect
 from memsample_fleet.errors import FleetError
 
 PASSED = Result("passed", 0)
@@ -184,7 +184,7 @@ def test_a_run_or_job_that_does_not_exist(two: tuple[Connection, Connection]) ->
 def test_tables_of_another_version_are_refused(database: str) -> None:
     with connect(Config(database=database)) as connection:
         connection.execute("UPDATE fleet_schema SET version = 99")
-    with pytest.raises(FleetError, match="version 99, and this memsample-fleet writes version 1"):
+    with pytest.raises(FleetError, match=f"version 99, and this memsample-fleet writes version {SCHEMA_VERSION}"):
         connect(Config(database=database))
 
 
@@ -204,4 +204,4 @@ def test_many_who_find_an_empty_database_make_the_tables_once(database: str) -> 
         thread.join()
     assert not errors
     with connect(Config(database=database)) as connection:
-        assert connection.execute("SELECT version FROM fleet_schema").fetchall() == [{"version": 1}]
+        assert connection.execute("SELECT version FROM fleet_schema").fetchall() == [{"version": SCHEMA_VERSION}]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from memsample_fleet import broker, cli, config
+from memsample_fleet import broker, cli, config, releases
 from memsample_fleet.archive import LIMIT, UNPACKED_LIMIT
 from memsample_fleet.errors import FleetError
 
@@ -57,6 +57,17 @@ def test_the_configuration_of_the_document_is_read(tmp_path: Path) -> None:
             if key in ("labels", "name"):
                 value = "here"
             assert getattr(config.load(str(file), {variable: value}), key) in (value, 7.0, (value,))
+
+
+def test_the_releases_of_the_document_are_read(tmp_path: Path) -> None:
+    blocks = [block for block in re.findall(r"```toml\n(.*?)```", DOCUMENT, re.DOTALL) if "[[release]]" in block]
+    assert len(blocks) == 2
+    for block in blocks:
+        for suite in re.findall(r'^suite = "(.*)"', block, re.MULTILINE):
+            (tmp_path / suite).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / suite).touch()
+        (tmp_path / "releases.toml").write_text(block)
+        assert len(releases.read(tmp_path / "releases.toml")) == 1
 
 
 def test_limits_of_the_document_are_those_of_the_program() -> None:

@@ -4,27 +4,24 @@ What was begun is a row of the database, one for each release and time: a beat t
 begins nothing twice, and what was due meanwhile is begun late or told as missed.
 """
 
-import collections
-import contextlib
-import os
-import signal
-import subprocess
 import threading
 import time
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import psycopg
+from psycopg.types.json import Jsonb
 
-from memsample_fleet import archive, broker, claims, jobs, submit, text
+from memsample_fleet import archive, broker, claims, hook, jobs, submit, text
 from memsample_fleet.config import Config
 from memsample_fleet.database import Connection, connect, reason
 from memsample_fleet.errors import FleetError
-from memsample_fleet.execution import environment
+from memsample_fleet.images import Image, Look, Watcher
+from memsample_fleet.last_good import Comparisons, label
 from memsample_fleet.releases import Release
 
 _TICK_S = 0.5
-_OUTPUT_KEPT = 2000
 
 
 class Beat:
@@ -36,6 +33,9 @@ class Beat:
         self._releases = {release.name: release for release in releases}
         self._app = broker.application(config)
         self._connection: Connection | None = None
+        self._watcher = Watcher(release.on_image for release in releases if release.on_image is not None)
+        self._trouble: dict[str, tuple[str, ...]] = {}
+        self._comparisons = Comparisons(config, self._app)
 
     def keep(self) -> None:
         """Go on for ever; a database or a broker that is away is waited for."""
@@ -57,7 +57,12 @@ class Beat:
     def tick(self, connection: Connection) -> None:
         """Begin what is due, submit what of it is not yet, and judge what has ended."""
         for release in self._releases.values():
-            self._begin(connection, release)
+            if release.every is not None or release.cron is not None:
+                self._begin(connection, release)
+            if release.on_image is not None and (look := self._watcher.latest(release.on_image)) is not None:
+                self._tell_trouble(release.name, look)
+                if look.readable:
+                    self._begin_with_images(connection, release, look)
         self._submit(connection)
         self._judge(connection)
         self._promote(connection)
@@ -66,7 +71,8 @@ class Beat:
         connection.execute("INSERT INTO schedules (name) VALUES (%s) ON CONFLICT DO NOTHING", [release.name])
         row = connection.execute(
             """SELECT clock_timestamp() AS now, coalesce(
-                   (SELECT max(due_at) FROM releases WHERE name = %s), (SELECT since FROM schedules WHERE name = %s)
+                   (SELECT max(due_at) FROM releases WHERE name = %s AND image_sha256 IS NULL),
+                   (SELECT since FROM schedules WHERE name = %s)
                ) AS after""",
             [release.name, release.name],
         ).fetchone()
@@ -77,8 +83,9 @@ class Beat:
         for due in release.between(after, now):
             late = now - due > release.late
             made = connection.execute(
-                """INSERT INTO releases (name, due_at, give_up_at, parts, verdict, ended_at, message)
-                   VALUES (%s, %s, clock_timestamp() + %s, %s, %s, %s, %s)
+                """INSERT INTO releases (name, due_at, give_up_at, parts, verdict, ended_at, message, compare,
+                                         compare_options)
+                   VALUES (%s, %s, clock_timestamp() + %s, %s, %s, %s, %s, %s, %s)
                    ON CONFLICT DO NOTHING RETURNING 1 AS made""",
                 [
                     release.name,
@@ -88,14 +95,66 @@ class Beat:
                     "missed" if late else None,
                     now if late else None,
                     f"found {text.duration((now - due).total_seconds())} late" if late else None,
+                    release.compare,
+                    list(release.compare_options),
                 ],
             ).fetchone()
             if made is not None:
                 text.err(f"{release.name} of {due:%Y-%m-%d %H:%M:%S}: {'missed' if late else 'begun'}")
 
+    def _tell_trouble(self, name: str, look: Look) -> None:
+        if self._trouble.get(name, ()) != look.trouble:
+            self._trouble[name] = look.trouble
+            for line in look.trouble:
+                text.err(f"{name}: {line}")
+
+    def _begin_with_images(self, connection: Connection, release: Release, look: Look) -> None:
+        files = [[file.name, file.bytes, file.modified_ns] for file in look.files]
+        connection.execute(
+            """INSERT INTO schedules (name, there) VALUES (%s, %s)
+               ON CONFLICT (name) DO UPDATE SET there = excluded.there WHERE schedules.there IS NULL""",
+            [release.name, Jsonb(files)],
+        )
+        row = connection.execute(
+            """SELECT there, ARRAY(SELECT sha256 FROM known_images WHERE name = %s) AS known
+               FROM schedules WHERE name = %s""",
+            [release.name, release.name],
+        ).fetchone()
+        assert row is not None
+        there, known = {tuple(file) for file in row["there"]}, set(row["known"])
+        new = [image for image in look.images if image.sha256 not in known]
+        # First what was there before, so that a copy of it is none that is new.
+        for image in sorted(new, key=lambda image: not _was_there(image, there)):
+            with connection.transaction():
+                begun = connection.execute(
+                    """INSERT INTO known_images (name, sha256) VALUES (%s, %s)
+                       ON CONFLICT DO NOTHING RETURNING 1 AS made""",
+                    [release.name, image.sha256],
+                ).fetchone()
+                if begun is None or _was_there(image, there):
+                    continue
+                # Releases are told apart by their second.
+                connection.execute(
+                    """INSERT INTO releases (name, due_at, give_up_at, parts, image, image_sha256, compare,
+                                             compare_options)
+                       SELECT %s, greatest(date_trunc('second', clock_timestamp()), max(due_at) + interval '1 s'),
+                              clock_timestamp() + %s, %s, %s, %s, %s, %s FROM releases WHERE name = %s""",
+                    [
+                        release.name,
+                        release.patience,
+                        len(release.parts),
+                        str(image.path),
+                        image.sha256,
+                        release.compare,
+                        list(release.compare_options),
+                        release.name,
+                    ],
+                )
+            text.err(f"{release.name}: begun with {image.path.name} ({image.sha256[:12]})")
+
     def _submit(self, connection: Connection) -> None:
         for row in connection.execute(
-            """SELECT release_id, name, due_at, parts FROM releases
+            """SELECT * FROM releases
                WHERE verdict IS NULL AND parts > (SELECT count(*) FROM jobs WHERE jobs.release_id = releases.release_id)
                ORDER BY due_at"""
         ).fetchall():
@@ -104,11 +163,16 @@ class Beat:
                 continue
             made = []
             for number, part in enumerate(release.parts):
+                labels = ["--label", f"release={label(release.name, row['due_at'])}"]
+                if row["image"] is not None:
+                    labels += ["--label", f"image={Path(row['image']).name}"]
+                    labels += ["--label", f"image_sha256={row['image_sha256']}"]
                 try:
                     wanted = jobs.Wanted(
                         submit.name_of(part.suite), part.on, part.repeat, release.priority,
-                        ("--label", f"release={release.name}-{row['due_at']:%Y%m%dT%H%M%SZ}"),
+                        tuple(labels),
                         part_of=(row["release_id"], number),
+                        image=None if row["image"] is None else (row["image_sha256"], Path(row["image"]).name),
                     )  # fmt: skip
                     made.append(jobs.insert(connection, archive.pack(part.suite), wanted))
                 except psycopg.errors.UniqueViolation:
@@ -130,9 +194,12 @@ class Beat:
             ).fetchall()
             told = {run["job_id"] for run in runs}
             open_runs = [run for run in runs if run["state"] != "ended"]
-            if len(told) == row["parts"] and not open_runs:
+            if len(told) >= row["parts"] and not open_runs:
                 bad = [f"{run['run_id']} {run['outcome']}" for run in runs if run["exit_code"] != 0]
-                _end(connection, row["release_id"], "failed" if bad else "passed", ", ".join(bad) or None)
+                if bad or row["compare"] is None:
+                    _end(connection, row["release_id"], "failed" if bad else "passed", ", ".join(bad) or None)
+                elif (judgement := self._comparisons.judge(row)) is not None:
+                    _end(connection, row["release_id"], judgement.verdict, judgement.said)
             elif row["over"]:
                 # First the verdict: what is cancelled by it must not be judged.
                 missing = [
@@ -155,7 +222,8 @@ class Beat:
 
     def _call(self, release: Release, row: dict[str, Any]) -> None:
         """Call a hook, once: if the beat is killed meanwhile, its end is not known and told as such."""
-        code, said = _hook(release, row)
+        timeout_s = release.hook_timeout.total_seconds()
+        code, said = hook.call(release.hook, release.directory, _about(release, row), timeout_s)
         text.err(f"{release.name} of {row['due_at']:%Y-%m-%d %H:%M:%S}: hook ended with exit code {code}")
         for _ in range(60):
             try:
@@ -167,6 +235,10 @@ class Beat:
                 return
             except (FleetError, psycopg.Error):
                 time.sleep(1)
+
+
+def _was_there(image: Image, there: set[tuple[Any, ...]]) -> bool:
+    return (image.file.name, image.file.bytes, image.file.modified_ns) in there
 
 
 def _end(connection: Connection, release_id: int, verdict: str, message: str | None) -> bool:
@@ -181,39 +253,13 @@ def _end(connection: Connection, release_id: int, verdict: str, message: str | N
     return ended is not None
 
 
-def _hook(release: Release, row: dict[str, Any]) -> tuple[int, str]:
-    about = {
+def _about(release: Release, row: dict[str, Any]) -> dict[str, str]:
+    """Return what the hook of a release is told."""
+    image = {} if row["image"] is None else {"IMAGE": row["image"], "SHA256": row["image_sha256"]}
+    return {
         "RELEASE": release.name,
         "RELEASE_DUE": row["due_at"].isoformat(),
-        "RELEASE_LABEL": f"{release.name}-{row['due_at']:%Y%m%dT%H%M%SZ}",
+        "RELEASE_LABEL": label(release.name, row["due_at"]),
         "VERDICT": row["verdict"],
+        **image,
     }
-    try:
-        process = subprocess.Popen(
-            release.hook, cwd=release.directory, env=environment() | about, start_new_session=True,
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        )  # fmt: skip
-    except OSError as error:
-        return 127, f"cannot execute {release.hook[0]}: {error.strerror}"
-    kept: collections.deque[int] = collections.deque(maxlen=_OUTPUT_KEPT)
-
-    def read() -> None:
-        assert process.stdout is not None
-        while chunk := process.stdout.read1(65536):  # type: ignore[attr-defined]
-            kept.extend(chunk[-_OUTPUT_KEPT:])
-
-    reader = threading.Thread(target=read, daemon=True)
-    reader.start()
-    late = ""
-    try:
-        code = process.wait(release.hook_timeout.total_seconds())
-    except subprocess.TimeoutExpired:
-        late = f" [killed after {text.duration(release.hook_timeout.total_seconds())}]"
-        code = -signal.SIGKILL
-    # Whatever it started and left.
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    reader.join(5)
-    said = bytes(kept).decode(errors="replace").replace("\0", "\ufffd") + late
-    return (code if code >= 0 else 128 - code), said

@@ -409,7 +409,10 @@ def _beat(config: Config, asked: argparse.Namespace) -> int:
         rows = []
         for release in read:
             upcoming = next(release.between(now, now + timedelta(days=366)), None)
-            rows.append((release.name, len(release.parts), f"{upcoming:%Y-%m-%d %H:%M:%S}" if upcoming else "never"))
+            when = [f"{upcoming:%Y-%m-%d %H:%M:%S}"] if upcoming else []
+            if release.on_image is not None:
+                when.append(f"a new {release.on_image.match} in {release.on_image.directory}")
+            rows.append((release.name, len(release.parts), ", or ".join(when) or "never"))
         text.out(text.table(("RELEASE", "SUITES", "NEXT (UTC)"), rows))
         return 0
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
@@ -420,7 +423,8 @@ def _beat(config: Config, asked: argparse.Namespace) -> int:
 def _releases(config: Config, asked: argparse.Namespace) -> int:
     with connect(config) as connection:
         rows = connection.execute(
-            """SELECT name, due_at, verdict, message, begun_at, ended_at, hook_begun_at, hook_exit, hook_said,
+            """SELECT name, due_at, verdict, message, begun_at, ended_at, image, image_sha256,
+                      hook_begun_at, hook_exit, hook_said,
                       (SELECT coalesce(json_agg(job_id ORDER BY part), '[]') FROM jobs
                        WHERE jobs.release_id = releases.release_id) AS jobs
                FROM releases WHERE %s::text IS NULL OR name = %s ORDER BY due_at DESC LIMIT 50""",

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from memsample_fleet import archive, broker, jobs, labels, submit, text
 from memsample_fleet import wait as waiting
@@ -20,7 +21,8 @@ from memsample_fleet.execution import environment
 STAGES = 3
 """The most looks: after the third, `memsample compare` leaves nothing suspect."""
 
-_SUSPECTS = ".memsample-fleet-suspects.json"
+SUSPECTS = ".memsample-fleet-suspects.json"
+"""Name of the file beside a suite that says what is run again."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class Comparison:
         worker = self._choose()
         suspects = self._directory / "suspects.json"
         for stage in range(1, STAGES + 1):
-            beside = {_SUSPECTS: suspects.read_bytes()} if stage > 1 else {}
+            beside = {SUSPECTS: suspects.read_bytes()} if stage > 1 else {}
             self._stage(stage, worker, beside)
             final = self._compare(["--suspects", str(suspects)])
             if final.returncode != 21 or stage == STAGES:
@@ -83,7 +85,7 @@ class Comparison:
         return str(min(fit, key=lambda row: (row["state"] != "idle", row["worker"]))["worker"])
 
     def _stage(self, stage: int, worker: str, beside: dict[str, bytes]) -> None:
-        options = [*self._asked.options, *(("--suspects", _SUSPECTS) if beside else ())]
+        options = [*self._asked.options, *(("--suspects", SUSPECTS) if beside else ())]
         repeat = 1 if beside else self._asked.repeat
         with connect(self._config) as connection, broker.Publisher(broker.application(self._config)) as publisher:
             made = {}
@@ -103,27 +105,33 @@ class Comparison:
             self._fetch(side, waiting.wait(self._config, job_id))
         self._going_on.clear()
 
-    def _fetch(self, side: str, runs: list[dict[str, object]]) -> None:
+    def _fetch(self, side: str, runs: list[dict[str, Any]]) -> None:
         for run in runs:
             if run["outcome"] not in ("passed", "failed"):
                 raise FleetError(f"{run['run_id']} was {run['outcome']}, and cannot be compared: {run['message']}")
             if run["stored_as"] is None:
                 raise FleetError(f"{run['run_id']} is in no store: its worker needs a `store` that is read here")
-            pulled = subprocess.run(
-                [self._program, "pull", str(run["store"]), str(run["stored_as"]), "--out", str(self._directory)],
-                env=environment(), capture_output=True, text=True,
-            )  # fmt: skip
-            if pulled.returncode != 0:
-                raise FleetError(
-                    f"cannot bring {run['stored_as']} here: {pulled.stderr.strip().removeprefix('error: ')}"
-                )
-            self._runs[side].append(self._directory / str(run["stored_as"]).rsplit("-", 1)[0])
+            self._runs[side].append(bring(self._program, run, self._directory))
 
     def _compare(self, options: Sequence[str]) -> "subprocess.CompletedProcess[str]":
-        sides = [part for side, runs in self._runs.items() for part in (f"--{side}", *map(str, runs))]
-        return subprocess.run(
-            [self._program, "compare", *sides, *options], env=environment(), capture_output=True, text=True
-        )
+        return verdicts(self._program, self._runs, options)
+
+
+def bring(program: str, run: dict[str, Any], directory: Path) -> Path:
+    """Bring a run from its store below a directory; returns where it is."""
+    pulled = subprocess.run(
+        [program, "pull", str(run["store"]), str(run["stored_as"]), "--out", str(directory)],
+        env=environment(), capture_output=True, text=True,
+    )  # fmt: skip
+    if pulled.returncode != 0:
+        raise FleetError(f"cannot bring {run['stored_as']} here: {pulled.stderr.strip().removeprefix('error: ')}")
+    return directory / str(run["stored_as"]).rsplit("-", 1)[0]
+
+
+def verdicts(program: str, runs: dict[str, list[Path]], options: Sequence[str]) -> "subprocess.CompletedProcess[str]":
+    """Let `memsample compare` compare runs of `base` and `head`."""
+    sides = [part for side, paths in runs.items() for part in (f"--{side}", *map(str, paths))]
+    return subprocess.run([program, "compare", *sides, *options], env=environment(), capture_output=True, text=True)
 
 
 def compare(config: Config, asked: Asked) -> int:

@@ -9,7 +9,7 @@ from psycopg.rows import DictRow, dict_row
 from memsample_fleet.config import Config
 from memsample_fleet.errors import FleetError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Version of the tables that this version of the package reads and writes."""
 
 _LOCK = 0x6D656D73

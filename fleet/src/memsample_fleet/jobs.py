@@ -34,6 +34,8 @@ class Wanted:
     most_attempts: int = 3
     part_of: tuple[int, int] | None = None
     """The release that it is part of, and which part."""
+    image: tuple[str, str] | None = None
+    """SHA-256 and file name of the image that a device must have."""
 
 
 def insert(connection: Connection, archive: Archive, wanted: Wanted) -> str:
@@ -54,8 +56,8 @@ def insert(connection: Connection, archive: Archive, wanted: Wanted) -> str:
     connection.execute(
         """WITH job AS (
                INSERT INTO jobs (job_id, suite, sha256, suite_path, labels, queue, priority, options, most_attempts,
-                                 submitted_by, release_id, part)
-               VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) RETURNING job_id)
+                                 submitted_by, release_id, part, image_sha256, image)
+               VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) RETURNING job_id)
            INSERT INTO runs (run_id, job_id, number)
            SELECT job_id || '.' || number, job_id, number FROM job, generate_series(1, %s) AS number""",
         [
@@ -70,6 +72,7 @@ def insert(connection: Connection, archive: Archive, wanted: Wanted) -> str:
             wanted.most_attempts,
             f"{_user()}@{platform.node()}",
             *(wanted.part_of or (None, None)),
+            *(wanted.image or (None, None)),
             wanted.repeat,
         ],
     )

@@ -12,6 +12,7 @@ from celery.schedules import ParseException, crontab
 from memsample_fleet import labels, toml_file
 from memsample_fleet.broker import HIGHEST_PRIORITY
 from memsample_fleet.errors import FleetError
+from memsample_fleet.images import Source
 from memsample_fleet.jobs import MOST_RUNS
 
 
@@ -26,11 +27,12 @@ class Part:
 
 @dataclass(frozen=True)
 class Release:
-    """What is released, and when: each `every`, or by a line of cron; in UTC."""
+    """What is released, and when: each `every`, or by a line of cron, in UTC; or with each new image."""
 
     name: str
     every: timedelta | None
     cron: str | None
+    on_image: Source | None
     parts: tuple[Part, ...]
     patience: timedelta
     """After it, what has not ended is cancelled and told."""
@@ -39,6 +41,10 @@ class Release:
     hook: tuple[str, ...]
     hook_timeout: timedelta
     priority: int
+    compare: str | None
+    """How it is compared with the last one that passed: `once`, or `again` for what is suspect; or not at all."""
+    compare_options: tuple[str, ...]
+    """Further options of `memsample compare`."""
     directory: Path
     """That of the file: where the hook is run."""
 
@@ -51,7 +57,8 @@ class Release:
                 yield datetime.fromtimestamp(instant, UTC)
                 number += 1
             return
-        assert self.cron is not None
+        if self.cron is None:
+            return
         parsed = crontab.from_string(self.cron)
         minute = after.replace(second=0, microsecond=0) + timedelta(minutes=1)
         while minute <= until:
@@ -102,7 +109,8 @@ class _Reader:
 
     def release(self, number: int, entry: dict[str, Any]) -> Release | None:
         before = len(self.mistakes)
-        known = ("name", "every", "cron", "patience", "late", "hook", "hook_timeout", "priority", "run")
+        known = ("name", "every", "cron", "on_image", "patience", "late", "hook", "hook_timeout", "priority", "compare",
+                 "compare_options", "run")  # fmt: skip
         for key in entry:
             if key not in known:
                 self.wrong(number, None, key, f"is not known; the keys are {', '.join(known)}")
@@ -118,8 +126,15 @@ class _Reader:
 
         if "name" not in entry:
             self.wrong(number, None, "release", "needs a `name`")
-        if ("every" in entry) == ("cron" in entry):
-            self.wrong(number, None, "release", 'needs either `every`, such as "3h", or `cron`, such as "0 2 * * *"')
+        timed = ("every" in entry) + ("cron" in entry)
+        if timed == 2 or not (timed or "on_image" in entry):
+            said = 'needs either `every`, such as "3h", or `cron`, such as "0 2 * * *"; or `on_image`'
+            self.wrong(number, None, "release", said)
+        if "compare_options" in entry and "compare" not in entry:
+            self.wrong(number, None, "compare_options", "says nothing without `compare`")
+        if entry.get("compare") == "again" and "on_image" in entry:
+            said = 'cannot be "again" with `on_image`: the image before is on no machine any more; write "once"'
+            self.wrong(number, None, "compare", said)
         runs = entry.get("run", [])
         if not isinstance(runs, list) or not runs or not all(isinstance(run, dict) for run in runs):
             self.wrong(number, None, "release", "needs a table [[release.run]] for each suite")
@@ -128,12 +143,15 @@ class _Reader:
             take("name", _name, ""),
             take("every", _every, None),
             take("cron", _cron, None),
+            take("on_image", lambda given: source(given, self.file.resolve().parent), None),
             tuple(part for index, run in enumerate(runs) if (part := self.part(number, index, run)) is not None),
             take("patience", duration, timedelta(hours=3)),
             take("late", duration, timedelta(minutes=10)),
             take("hook", _words, ()),
             take("hook_timeout", duration, timedelta(minutes=10)),
             take("priority", lambda given: _whole(given, 0, HIGHEST_PRIORITY), 6),
+            take("compare", _compare, None),
+            take("compare_options", _compare_options, ()),
             self.file.resolve().parent,
         )
         return made if len(self.mistakes) == before else None
@@ -193,6 +211,37 @@ def duration(text: Any) -> timedelta:
     if isinstance(text, str) and re.fullmatch(r"(\d+[smhd])+", text):
         return timedelta(seconds=sum(int(n) * _UNITS[unit] for n, unit in re.findall(r"(\d+)([smhd])", text)))
     raise ValueError('must be a length of time with its unit, such as "90s" or "1h30m"')
+
+
+def source(given: Any, beneath: Path) -> Source:
+    """Read a table that names a directory of images, relative to another one."""
+    known = {"directory", "match", "settle"}
+    if not isinstance(given, dict) or not set(given) <= known or not isinstance(given.get("directory"), str):
+        raise ValueError(
+            'must be a table such as { directory = "/srv/images", match = "*.img", settle = "10s" }, of which '
+            "`directory` is needed"
+        )
+    match = given.get("match", "*")
+    if not isinstance(match, str) or not match or "/" in match:
+        raise ValueError('needs as `match` a pattern of names, such as "touch-*.img"')
+    return Source(beneath / given["directory"], match, duration(given.get("settle", "10s")))
+
+
+def _compare(given: Any) -> str:
+    if given in ("once", "again"):
+        return str(given)
+    raise ValueError('must be "once", or "again" if what is suspect is to be run again')
+
+
+_NOT_TO_COMPARE = ("--base", "--head", "--suspects", "--html", "--json", "--markdown", "--help", "-h")
+
+
+def _compare_options(given: Any) -> tuple[str, ...]:
+    words = _words(given)
+    for word in words:
+        if word.split("=")[0] in _NOT_TO_COMPARE:
+            raise ValueError(f"cannot have `{word}`")
+    return words
 
 
 def _every(text: Any) -> timedelta:

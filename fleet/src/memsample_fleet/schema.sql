@@ -1,7 +1,7 @@
--- The tables of the fleet, version 1. All times are those of the database's clock.
+-- The tables of the fleet, version 2. All times are those of the database's clock.
 
 CREATE TABLE fleet_schema (version integer NOT NULL);
-INSERT INTO fleet_schema VALUES (1);
+INSERT INTO fleet_schema VALUES (2);
 
 -- When a worker last looked for claims that expired and runs to publish: one of them at a time.
 CREATE TABLE sweeps (swept_at timestamptz NOT NULL);
@@ -28,13 +28,27 @@ CREATE TABLE releases (
     hook_begun_at timestamptz,
     hook_exit integer,                      -- exit code; 128 and the signal that ended it
     hook_said text,                         -- the end of its output
-    UNIQUE (name, due_at)
+    image text,                             -- path of the image that it began with
+    image_sha256 text,
+    compare text CHECK (compare IN ('once', 'again')),
+    compare_options text[] NOT NULL DEFAULT '{}',
+    UNIQUE (name, due_at),
+    UNIQUE (name, image_sha256)
 );
 
 -- When each release was first looked for: what was due before is none of ours.
 CREATE TABLE schedules (
     name text PRIMARY KEY,
-    since timestamptz NOT NULL DEFAULT clock_timestamp()
+    since timestamptz NOT NULL DEFAULT clock_timestamp(),
+    there jsonb                             -- files that its directory of images had then: begun with none of them
+);
+
+-- The images that each release knows.
+CREATE TABLE known_images (
+    name text NOT NULL,                     -- of the release
+    sha256 text NOT NULL,
+    found_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (name, sha256)
 );
 
 -- What one submit asks for: `repeat` runs of a suite.
@@ -52,7 +66,9 @@ CREATE TABLE jobs (
     submitted_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     cancelled_at timestamptz,           -- when it was asked to be cancelled
     release_id bigint REFERENCES releases ON DELETE SET NULL,
-    part integer,                       -- of the release
+    part integer,                       -- of the release; what is run again for its comparison comes behind
+    image_sha256 text,                  -- a device must have this image
+    image text,                         -- its file name, for people
     UNIQUE (release_id, part)
 );
 CREATE INDEX ON jobs (submitted_at);
