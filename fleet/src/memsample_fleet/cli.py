@@ -175,6 +175,25 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("name", nargs="?", metavar="NAME")
     made.add_argument("--json", action="store_true", help="print JSON")
 
+    made = command(
+        "mirror",
+        _mirror,
+        "keep the newest images of a source in a directory",
+        "Each FROM is the URL of a file SHA256SUMS, or of an image that has URL.sha256\n"
+        "beside it; s3://BUCKET/PREFIX; a directory; or a file with URLs of images. What\n"
+        "is fetched goes on at its last byte after a cut, and appears when all of it fits\n"
+        "its checksum.\n"
+        "Goes on until it is stopped; --once ends with exit code 1 if something failed.",
+    )
+    made.add_argument("sources", nargs="+", metavar="FROM")
+    made.add_argument("--into", required=True, metavar="DIR", help="directory of the images")
+    made.add_argument("--match", default="*", metavar="PATTERN", help="names of images [default: *]")
+    made.add_argument("--newest", type=int, default=5, metavar="N", help="how many are kept [default: 5]")
+    made.add_argument("--most-bytes", type=int, default=64 << 30, metavar="BYTES",
+                      help="the most bytes of an image [default: 64 GiB]")  # fmt: skip
+    made.add_argument("--every", default="10m", metavar="TIME", help="how often it looks [default: 10m]")
+    made.add_argument("--once", action="store_true", help="look once")
+
     made = command("worker", _worker, "be a worker until SIGTERM, which lets the run that goes on end")
     made.add_argument("--log-level", default="INFO", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
     return parser
@@ -448,6 +467,27 @@ def _hook(row: dict[str, Any]) -> str:
     if row["hook_begun_at"] is None:
         return "-"
     return "not known" if row["hook_exit"] is None else f"exit {row['hook_exit']}"
+
+
+def _mirror(config: Config, asked: argparse.Namespace) -> int:
+    from memsample_fleet import image_sources, mirror, releases
+
+    try:
+        every = releases.duration(asked.every)
+    except ValueError as error:
+        raise FleetError(f"--every {error}") from None
+    if asked.newest < 1 or asked.most_bytes < 1 or every < timedelta(seconds=1):
+        raise FleetError("--newest and --most-bytes take 1 or more, and --every 1s or more")
+    into = Path(asked.into)
+    wanted = mirror.Asked(into, asked.newest, asked.most_bytes, config.free_bytes)
+    kept = mirror.Mirror(wanted, image_sources.listing(asked.sources, asked.match))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    if not asked.once:
+        kept.keep(every)
+    failed = kept.once()
+    for line in failed:
+        text.err(f"error: {line}")
+    return 1 if failed else 0
 
 
 def _worker(config: Config, asked: argparse.Namespace) -> int:

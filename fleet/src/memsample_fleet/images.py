@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
-_UNFINISHED = (".part", ".partial", ".tmp", ".sha256")
+UNFINISHED = (".part", ".partial", ".tmp", ".sha256")
 """Ends of the names of files that are no images."""
 
 
@@ -103,7 +103,7 @@ class Watch:
 
     def _file(self, path: Path) -> File | None:
         name = path.name
-        if name.startswith(".") or name.endswith(_UNFINISHED) or not fnmatch.fnmatchcase(name, self.source.match):
+        if name.startswith(".") or name.endswith(UNFINISHED) or not fnmatch.fnmatchcase(name, self.source.match):
             return None
         try:
             found = path.stat()
