@@ -88,6 +88,18 @@ class Lab:
         eventually(f"worker {name} is ready", ready)
         return self.workers[name]
 
+    def serve_devices(self, file: Path, **changes: str) -> subprocess.Popen[bytes]:
+        """Start a worker that serves the devices of a file; its name is `host`."""
+        with (self.directory / "host.log").open("ab") as output:
+            self.workers["host"] = subprocess.Popen(
+                [sys.executable, "-m", "memsample_fleet.cli", "worker", "--devices", str(file)],
+                env=self.environment(
+                    MEMSAMPLE_FLEET_NAME="host", MEMSAMPLE_FLEET_STATE=str(self.directory / "state-host"), **changes
+                ),
+                cwd=self.directory, stdout=output, stderr=output, start_new_session=True,
+            )  # fmt: skip
+        return self.workers["host"]
+
     def worker_log(self, name: str) -> str:
         with contextlib.suppress(FileNotFoundError):
             return (self.directory / f"{name}.log").read_text()

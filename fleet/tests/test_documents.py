@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from memsample_fleet import broker, cli, config, releases
+from memsample_fleet import broker, cli, config, devices, releases
 from memsample_fleet.archive import LIMIT, UNPACKED_LIMIT
 from memsample_fleet.errors import FleetError
 
@@ -18,11 +18,13 @@ DEPLOY = HERE.parent / "deploy"
 
 
 def test_each_row_of_what_dies_names_a_test_that_exists_and_each_fault_has_a_row() -> None:
-    named = set(re.findall(r"`(test_\w+)`(?! or)", DOCUMENT.split("## What happens when each part dies")[1]))
-    tests = {name: set(re.findall(r"^def (test_\w+)", (HERE / name).read_text(), re.MULTILINE))
-             for name in ("test_faults.py", "test_bad_input.py", "test_one_worker.py")}  # fmt: skip
+    named = set(re.findall(r"`(test_\w+)`(?! or)", DOCUMENT))
+    tests = {file.name: set(re.findall(r"^def (test_\w+)", file.read_text(), re.MULTILINE))
+             for file in HERE.glob("test_*.py")}  # fmt: skip
     assert named <= set().union(*tests.values())
     assert tests["test_faults.py"] <= named
+    # Of devices, what is about their file and their rule is none of it.
+    assert len(tests["test_devices.py"] & named) >= 4
 
 
 def test_each_command_of_the_document_is_one() -> None:
@@ -68,6 +70,17 @@ def test_the_releases_of_the_document_are_read(tmp_path: Path) -> None:
             (tmp_path / suite).touch()
         (tmp_path / "releases.toml").write_text(block)
         assert len(releases.read(tmp_path / "releases.toml")) == 1
+
+
+def test_the_devices_of_the_document_are_read(tmp_path: Path) -> None:
+    blocks = [block for block in re.findall(r"```toml\n(.*?)```", DOCUMENT, re.DOTALL) if "[[device]]" in block]
+    assert len(blocks) == 1
+    (tmp_path / "devices.toml").write_text(blocks[0])
+    assert [device.name for device in devices.read(tmp_path / "devices.toml")] == ["touch-1", "touch-2"]
+    told = DOCUMENT.split("## Devices")[1]
+    for hook, timeout in devices.HOOKS.items():
+        assert f"| `{hook}` |" in told
+        assert f"{timeout.total_seconds() / 60:.0f} min" in told
 
 
 def test_limits_of_the_document_are_those_of_the_program() -> None:

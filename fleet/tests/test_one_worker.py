@@ -81,6 +81,19 @@ def test_results_that_cannot_be_stored_are_told_and_kept_on_the_worker(lab: Lab)
     assert (Path(run["store"].split(":")[1]) / "results.json").is_file()
 
 
+def test_a_store_that_comes_back_has_the_results_and_the_run_its_verdict(lab: Lab) -> None:
+    lab.store.write_text("in the way")
+    lab.worker("one")
+    job = lab.do("submit", str(lab.suite("tiny", ("a", "true", "")))).splitlines()[0]
+    eventually("a push has failed", lambda: "push again: " in lab.worker_log("one"))
+    lab.store.unlink()
+    eventually("it has ended", lambda: lab.states(job) == ["passed"])
+    run = lab.json("results", job)[0]
+    assert (run["exit_code"], run["message"]) == (0, None)
+    assert run["stored_as"].startswith(f"{job}.1-a1-")
+    assert os.listdir(lab.directory / "state-one" / "runs") == []
+
+
 def test_jobs_go_to_workers_with_their_labels_and_the_urgent_first(lab: Lab) -> None:
     order = lab.directory / "order"
     jobs_of = {}

@@ -21,18 +21,22 @@ LOG_LIMIT = 1 << 20
 class Child:
     """A running program with its output. It ends with this process, and when it is told to."""
 
-    def __init__(self, command: list[str], directory: Path, environment: dict[str, str]) -> None:
-        """Start it; the first word of the command is a path."""
+    def __init__(
+        self, command: list[str], directory: Path, environment: dict[str, str], lock: int | None = None
+    ) -> None:
+        """Start it; the first word of the command is a path. `lock` is a descriptor that is held until it has ended,
+        also if this process ends before."""
         reading, self._orders = os.pipe()
+        passed = [reading] if lock is None else [reading, lock]
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", guard.__file__, str(reading), *command],
+                [sys.executable, "-I", "-S", guard.__file__, ",".join(map(str, passed)), *command],
                 cwd=directory,
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                pass_fds=[reading],
+                pass_fds=passed,
             )
         except BaseException:
             os.close(self._orders)

@@ -194,7 +194,26 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--every", default="10m", metavar="TIME", help="how often it looks [default: 10m]")
     made.add_argument("--once", action="store_true", help="look once")
 
-    made = command("worker", _worker, "be a worker until SIGTERM, which lets the run that goes on end")
+    made = command(
+        "devices",
+        _devices,
+        "show the devices that workers serve over ssh, and why one is put aside",
+        "A device that could not be provisioned with an image is not given it again by\n"
+        "itself: --again NAME lets it. Exit code 1 if a device is not ready.",
+    )
+    made.add_argument("--again", metavar="NAME", help="let this device be provisioned with what failed")
+    made.add_argument("--json", action="store_true", help="print JSON")
+
+    made = command(
+        "worker",
+        _worker,
+        "be a worker until SIGTERM, which lets the run that goes on end",
+        "With --devices, the devices of a file are served over ssh, each as a worker of\n"
+        "its name, and nothing is run on this machine. docs/fleet.md describes the file.",
+    )
+    made.add_argument("--devices", metavar="FILE", help="serve the devices of this file, such as devices.toml")
+    made.add_argument("--check", action="store_true", help="read the file of devices only")
+    made.add_argument("--device", help=argparse.SUPPRESS)
     made.add_argument("--log-level", default="INFO", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
     return parser
 
@@ -490,10 +509,54 @@ def _mirror(config: Config, asked: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def _worker(config: Config, asked: argparse.Namespace) -> int:
-    from memsample_fleet import worker
+def _devices(config: Config, asked: argparse.Namespace) -> int:
+    with connect(config) as connection:
+        if (
+            asked.again is not None
+            and not connection.execute(
+                "UPDATE devices SET failed_sha256 = NULL WHERE device = %s RETURNING 1 AS there", [asked.again]
+            ).fetchone()
+        ):
+            raise FleetError(f"there is no device `{asked.again}`: see memsample-fleet devices")
+        rows = jobs.devices(connection)
+    if asked.json:
+        text.out_json(rows)
+    elif not rows:
+        text.err("no device has been seen: see memsample-fleet worker --help")
+    else:
+        lines = [
+            (row["device"], row["state"], text.duration(row["since_s"]), row["image"] or "not known", row["host"],
+             " ".join(row["labels"]))
+            for row in rows
+        ]  # fmt: skip
+        text.out(text.table(("DEVICE", "STATE", "FOR", "IMAGE", "SERVED BY", "LABELS"), lines))
+        for row in rows:
+            if row["why"]:
+                text.out(f"{row['device']}: {row['why']}")
+    return 0 if all(row["state"] in ("ready", "provisioning", "checking") for row in rows) else 1
 
-    return worker.start(config, asked.log_level)
+
+def _worker(config: Config, asked: argparse.Namespace) -> int:
+    from memsample_fleet import device_care, device_host, devices, worker
+
+    if asked.devices is None:
+        if asked.check or asked.device:
+            raise FleetError("--check and --device say nothing without --devices")
+        return worker.start(config, asked.log_level)
+    file = Path(asked.devices)
+    served = devices.read(file)
+    if asked.check:
+        lines = [(device.name, device.address, " ".join(device.labels), " ".join(device.hooks)) for device in served]
+        text.out(text.table(("DEVICE", "ADDRESS", "LABELS", "HOOKS"), lines))
+        return 0
+    if asked.device is None:
+        return device_host.serve(config, file, served, asked.log_level)
+    device = next((device for device in served if device.name == asked.device), None)
+    if device is None:
+        raise FleetError(f"{file} has no device `{asked.device}`")
+    worker.die_with_parent()
+    care = device_care.Care(config.state_dir, device)
+    return worker.start(device_care.config_of(config, device), asked.log_level, care)
 
 
 if __name__ == "__main__":

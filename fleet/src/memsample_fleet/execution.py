@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from memsample_fleet import archive
@@ -64,12 +65,26 @@ def environment() -> dict[str, str]:
     return {key: value for key, value in os.environ.items() if not key.startswith(("MEMSAMPLE_FLEET_", "CELERY_"))}
 
 
+@dataclass(frozen=True)
+class OnDevice:
+    """A device that a suite is executed on."""
+
+    name: str
+    options: tuple[str, ...]
+    """Those of `memsample run` that name it."""
+    lock: int | None
+    """Descriptor that says that it is used; held until nothing of the run goes on."""
+
+
 class Execution:
     """A claimed run on this machine."""
 
-    def __init__(self, config: Config, claim: Claim, on_test: Callable[[dict[str, Any]], None]) -> None:
+    def __init__(
+        self, config: Config, claim: Claim, on_test: Callable[[dict[str, Any]], None], on_device: OnDevice | None = None
+    ) -> None:
         """Prepare; `on_test` is told each end of a test."""
         self._config, self._claim, self._on_test = config, claim, on_test
+        self._on_device = on_device
         self.name = f"{claim.run_id}-a{claim.attempt}"
         self._work = config.state_dir / "work" / self.name
         self._runs = config.state_dir / "runs"
@@ -145,18 +160,24 @@ class Execution:
             "fleet_attempt": str(claim.attempt),
             "fleet_worker": self._config.name,
         }
-        store = ["--push", self._config.store] if self._config.store else []
+        # From a device it is pushed when it is here: a claim that is lost meanwhile must push nothing.
+        store = ["--push", self._config.store] if self._config.store and self._on_device is None else []
+        device: tuple[str, ...] = ()
+        if self._on_device is not None:
+            labels["fleet_device"] = self._on_device.name
+            device = self._on_device.options
         named = [part for label in labels.items() for part in ("--label", "=".join(label))]
         fixed = ["--json", "--out", str(self._runs), "--name", self.name, "--progress", "never", "--color", "never"]
         suite = os.path.normpath(self._work / claim.suite_path)
         # Behind the suite, a word among the options is the name of a test.
-        return [self._config.program(), "run", *fixed, *named, *store, suite, *claim.options]
+        return [self._config.program(), "run", *fixed, *named, *store, *device, suite, *claim.options]
 
     def _run(self, watched: Watched) -> tuple[int, dict[str, Any] | None]:
         self._runs.mkdir(parents=True, exist_ok=True)
         # What an attempt of this number left when its database was restored from a backup, or made anew.
         shutil.rmtree(self._runs / self.name, ignore_errors=True)
-        child = self._child = Child(self.command(), self._work, environment())
+        lock = None if self._on_device is None else self._on_device.lock
+        child = self._child = Child(self.command(), self._work, environment(), lock)
         code = self._wait(child, watched)
         with self._telling:
             self._progress.read(self._on_test)
@@ -166,8 +187,7 @@ class Execution:
             told = None
         return code, told if isinstance(told, dict) and "outcome" in told else None
 
-    def _wait(self, child: Child, watched: Watched) -> int:
-        ending = False
+    def _wait(self, child: Child, watched: Watched, ending: bool = False) -> int:
         while (code := child.wait(0.1)) is None:
             if watched.lost:
                 child.kill()
@@ -228,18 +248,24 @@ class Execution:
         assert self._child is not None
         if not self._config.store:
             return None, None
-        for tried in range(_PUSHES + 1):
-            pushed = re.fullmatch(r"pushed: (\S+) to .*", self._child.last_line())
-            if pushed:
-                return pushed.group(1), None
-            if watched.cancelled or tried == _PUSHES:
+        pushed = re.fullmatch(r"pushed: (\S+) to .*", self._child.last_line())
+        if pushed:
+            return pushed.group(1), None
+        for tried in range(_PUSHES):
+            if watched.cancelled and (tried or self._on_device is None):
                 break
-            time.sleep(2.0**tried - 0.5)
-            print(f"{self.name}: push again: {self._child.reason()}", file=sys.stderr)
+            if tried or self._on_device is None:
+                time.sleep(2.0**tried - 0.5)
+                print(f"{self.name}: push again: {self._child.reason()}", file=sys.stderr)
             again = [self._config.program(), "push", str(self._runs / self.name), self._config.store]
             with self._telling:
                 self._lines += self._child.new_lines()
                 self._child.close()
                 self._child = Child(again, self._work, environment())
-            self._wait(self._child, watched)
+            # What a cancelled run on a device came to is pushed as well.
+            code = self._wait(self._child, watched, ending=watched.cancelled)
+            # `NAME: 85.0 KiB`, or `NAME: was there`.
+            told = re.match(r"(\S+): ", self._child.stdout.decode(errors="replace"))
+            if code == 0 and told:
+                return told.group(1), None
         return None, self._child.reason()

@@ -1,15 +1,16 @@
-"""Commands of the user, bounded in time and output."""
+"""Commands of the user, bounded in time and output. They end with who called them, however that ends."""
 
 import collections
 import contextlib
 import os
-import signal
+import shutil
 import subprocess
+import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from memsample_fleet import text
+from memsample_fleet import guard, text
 from memsample_fleet.execution import environment
 
 _OUTPUT_KEPT = 2000
@@ -21,13 +22,22 @@ def call(command: Sequence[str], directory: Path, about: dict[str, str], timeout
 
     At its end, or after the timeout, all that it started is killed.
     """
+    name = command[0]
+    program = str(directory / name) if "/" in name else shutil.which(name)
+    if program is None:
+        return 127, f"cannot execute {name}: there is no such program"
+    reading, orders = os.pipe()
     try:
         process = subprocess.Popen(
-            command, cwd=directory, env=environment() | about, start_new_session=True,
+            [sys.executable, "-I", "-S", guard.__file__, str(reading), program, *command[1:]],
+            cwd=directory, env=environment() | about, pass_fds=[reading],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
     except OSError as error:
-        return 127, f"cannot execute {command[0]}: {error.strerror}"
+        os.close(orders)
+        return 127, f"cannot execute {name}: {error.strerror}"
+    finally:
+        os.close(reading)
     kept: collections.deque[int] = collections.deque(maxlen=_OUTPUT_KEPT)
 
     def read() -> None:
@@ -42,11 +52,10 @@ def call(command: Sequence[str], directory: Path, about: dict[str, str], timeout
         code = process.wait(timeout_s)
     except subprocess.TimeoutExpired:
         late = f" [killed after {text.duration(timeout_s)}]"
-        code = -signal.SIGKILL
-    # Whatever it started and left.
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+        with contextlib.suppress(BrokenPipeError):
+            os.write(orders, b"k")
+        code = process.wait()
+    os.close(orders)
     reader.join(5)
     said = bytes(kept).decode(errors="replace").replace("\0", "\ufffd") + late
     return (code if code >= 0 else 128 - code), said

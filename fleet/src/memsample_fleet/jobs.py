@@ -241,3 +241,14 @@ def workers(connection: Connection, gone_after_s: float = 30.0) -> list[dict[str
            WHERE w.seen_at > clock_timestamp() - interval '30 days' ORDER BY w.worker""",
         [gone_after_s],
     ).fetchall()
+
+
+def devices(connection: Connection, gone_after_s: float = 30.0) -> list[dict[str, Any]]:
+    """Return the devices with their state; `gone` if the worker that serves them said nothing."""
+    return connection.execute(
+        """SELECT device, kind, address, labels, host, why, image, image_sha256, failed_sha256, checked_at, since,
+                  seen_at, extract(epoch FROM clock_timestamp() - since)::float8 AS since_s,
+                  CASE WHEN seen_at < clock_timestamp() - %s * interval '1 s' THEN 'gone' ELSE state END AS state
+           FROM devices WHERE seen_at > clock_timestamp() - interval '30 days' ORDER BY device""",
+        [gone_after_s],
+    ).fetchall()

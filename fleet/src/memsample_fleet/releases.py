@@ -147,7 +147,7 @@ class _Reader:
             tuple(part for index, run in enumerate(runs) if (part := self.part(number, index, run)) is not None),
             take("patience", duration, timedelta(hours=3)),
             take("late", duration, timedelta(minutes=10)),
-            take("hook", _words, ()),
+            take("hook", words, ()),
             take("hook_timeout", duration, timedelta(minutes=10)),
             take("priority", lambda given: _whole(given, 0, HIGHEST_PRIORITY), 6),
             take("compare", _compare, None),
@@ -167,7 +167,7 @@ class _Reader:
         on: tuple[str, ...] = ()
         repeat = 1
         try:
-            on = labels.normalize(_words(run.get("on", [])))
+            on = labels.normalize(words(run.get("on", [])))
         except (FleetError, ValueError) as error:
             self.wrong(number, index, "on", str(error))
         try:
@@ -237,11 +237,11 @@ _NOT_TO_COMPARE = ("--base", "--head", "--suspects", "--html", "--json", "--mark
 
 
 def _compare_options(given: Any) -> tuple[str, ...]:
-    words = _words(given)
-    for word in words:
+    options = words(given)
+    for word in options:
         if word.split("=")[0] in _NOT_TO_COMPARE:
             raise ValueError(f"cannot have `{word}`")
-    return words
+    return options
 
 
 def _every(text: Any) -> timedelta:
@@ -269,7 +269,8 @@ def _name(text: Any) -> str:
     raise ValueError("must be 1 to 60 letters, digits, `_`, `.` and `-`")
 
 
-def _words(given: Any) -> tuple[str, ...]:
+def words(given: Any) -> tuple[str, ...]:
+    """Read a list of words."""
     if isinstance(given, list) and all(isinstance(word, str) for word in given):
         return tuple(given)
     raise ValueError("must be a list of words")

@@ -146,3 +146,21 @@ CREATE TABLE workers (
     left_at timestamptz,                    -- when it ended in order
     note text
 );
+
+-- Devices that a worker serves over ssh; each is a worker of its name too.
+CREATE TABLE devices (
+    device text PRIMARY KEY,
+    host text NOT NULL,                     -- the worker that serves it
+    kind text NOT NULL,
+    address text NOT NULL,
+    labels text[] NOT NULL,
+    state text NOT NULL CHECK (state IN ('checking', 'ready', 'provisioning', 'recovering', 'aside')),
+    why text,                               -- it was put aside; or what it is provisioned with
+    since timestamptz NOT NULL DEFAULT clock_timestamp(),
+    image text,                             -- file name of the image that it was provisioned with
+    image_sha256 text,                      -- NULL: what is on it is not known
+    failed_sha256 text,                     -- the image that it could not be provisioned with
+    provisioned text[] NOT NULL DEFAULT '{}',
+    checked_at timestamptz,                 -- when it last passed its health check
+    seen_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);

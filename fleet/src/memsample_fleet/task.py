@@ -18,11 +18,16 @@ from celery.exceptions import Reject
 from memsample_fleet import broker, claims
 from memsample_fleet.config import Config
 from memsample_fleet.database import Connection, connect, reason
+from memsample_fleet.device_care import Care, DeviceFailedError, Wanted
 from memsample_fleet.errors import FleetError, UnfitWorkerError
-from memsample_fleet.execution import AttemptFailedError, ClaimLostError, Execution, check_fit
+from memsample_fleet.execution import AttemptFailedError, ClaimLostError, Execution, OnDevice, check_fit
 from memsample_fleet.heartbeat import Heartbeat, now_s
 
 log = logging.getLogger("memsample_fleet")
+
+_GIVEN_BACK = "given back: "
+_LOST = "lost: "
+_NO_VERDICT = (_GIVEN_BACK, _LOST)
 
 _DATABASE_PATIENCE_S = 300.0
 """How long a message waits for the database before it is put back."""
@@ -30,12 +35,12 @@ _RESULT_PATIENCE_S = 900.0
 """How long a result waits for the database before it is given up, and the run executed again."""
 
 
-def register(app: Celery, config: Config) -> Any:
-    """Make the task of an application."""
+def register(app: Celery, config: Config, care: Care | None = None) -> Any:
+    """Make the task of an application; with a device, suites are executed there."""
 
     @app.task(name=broker.TASK, bind=True, Strategy="memsample_fleet.task:strategy")  # type: ignore[untyped-decorator]
     def run_suite(task: Task, run_id: str, version: int = 1, **_: object) -> str:
-        return run(task, config, run_id, version)
+        return run(task, config, run_id, version, care)
 
     return run_suite
 
@@ -59,7 +64,7 @@ def strategy(task: Any, app: Celery, consumer: Any, **options: Any) -> Callable[
     return take_sound
 
 
-def run(task: Any, config: Config, run_id: str, version: int) -> str:
+def run(task: Any, config: Config, run_id: str, version: int, care: Care | None = None) -> str:
     """Claim a run, execute it and write its result; returns what was done, for people."""
     if not isinstance(run_id, str) or not isinstance(version, int):
         return "refused: no message of memsample-fleet"
@@ -74,16 +79,74 @@ def run(task: Any, config: Config, run_id: str, version: int) -> str:
             note = f"its message has version {version}, and worker {config.name} knows {broker.TASK_VERSION}: update it"
             connection.execute("UPDATE runs SET note = %s WHERE run_id = %s AND NOT ended", [note, run_id])
             return note
-        asked = now_s()
-        claim = claims.claim(connection, run_id, config.name, config.lease_s)
-        if isinstance(claim, claims.Refused):
-            return f"not run: {claim.why}"
-        return _execute(task, config, connection, claim, asked)
+        if care is None:
+            return _claim(task, config, connection, run_id, None)
+        with care.alone():
+            return _on_device(task, config, connection, run_id, care)
     finally:
         connection.close()
 
 
-def _execute(task: Any, config: Config, connection: Connection, claim: claims.Claim, asked: float) -> str:
+def _on_device(task: Any, config: Config, connection: Connection, run_id: str, care: Care) -> str:
+    """Prepare the device for a run, and claim and execute it there."""
+    try:
+        if (why := _prepare(connection, run_id, care)) is not None:
+            return why
+    except DeviceFailedError as error:
+        note = f"{care.device.name} was put aside: {error}"
+        connection.execute("UPDATE runs SET note = %s WHERE run_id = %s AND NOT ended", [note, run_id])
+        _leave(config, f"put aside: {error}")
+        raise Reject(note, requeue=True) from None
+    options = ("--on", care.device.address, *care.device.run)
+    told = _claim(task, config, connection, run_id, OnDevice(care.device.name, options, care.lock))
+    if told.startswith(_NO_VERDICT):
+        # What goes on there, if anything, is not known: it is recovered before it is used again.
+        with connect(config, check=False) as later:
+            care.put_aside(later, told.removeprefix(_GIVEN_BACK))
+        _leave(config, f"put aside: {told}")
+    return told
+
+
+def _prepare(connection: Connection, run_id: str, care: Care) -> str | None:
+    """Let the device have the image that a run needs, and pass its health check; returns why the run is left."""
+    row = connection.execute(
+        "SELECT image, image_sha256 FROM runs JOIN jobs USING (job_id) WHERE run_id = %s AND NOT ended", [run_id]
+    ).fetchone()
+    if row is None:
+        return None
+    device, now = care.device, care.row(connection)
+    if now["state"] != "ready":
+        # While the device was waited for.
+        raise DeviceFailedError(now["why"] or now["state"])
+    if row["image_sha256"] in (None, now["image_sha256"]):
+        care.check(connection)
+        return None
+    path = care.images().get(row["image_sha256"])
+    if "provision" not in device.hooks:
+        note = f"{device.name} cannot be provisioned with {row['image']}: it has no hook `provision`"
+    elif row["image_sha256"] == now["failed_sha256"]:
+        note = f"{device.name} could not be provisioned with {row['image']}: memsample-fleet devices"
+    elif path is None:
+        note = f"{device.name} waits for {row['image']}: it is not where the worker of {device.name} looks for images"
+    else:
+        care.provision(connection, Wanted(row["image_sha256"], path))
+        return None
+    # The message is left: the run is published again while it waits, and another device may have it.
+    connection.execute("UPDATE runs SET note = %s WHERE run_id = %s AND NOT ended", [note, run_id])
+    return note
+
+
+def _claim(task: Any, config: Config, connection: Connection, run_id: str, on_device: OnDevice | None) -> str:
+    asked = now_s()
+    claim = claims.claim(connection, run_id, config.name, config.lease_s)
+    if isinstance(claim, claims.Refused):
+        return f"not run: {claim.why}"
+    return _execute(task, config, connection, claim, asked, on_device)
+
+
+def _execute(
+    task: Any, config: Config, connection: Connection, claim: claims.Claim, asked: float, on_device: OnDevice | None
+) -> str:
     with Events(task) as events:
         ended = 0
 
@@ -93,14 +156,14 @@ def _execute(task: Any, config: Config, connection: Connection, claim: claims.Cl
             events.send(run_id=claim.run_id, attempt=claim.attempt, tests_ended=ended, **test)
 
         events.send(run_id=claim.run_id, attempt=claim.attempt, tests_ended=0)
-        execution = Execution(config, claim, on_test)
+        execution = Execution(config, claim, on_test, on_device)
         heart = Heartbeat(config, claim, asked, execution.tell)
         try:
             result: claims.Result | str
             try:
                 result = execution.execute(connection, heart)
             except ClaimLostError as error:
-                return str(error)
+                return f"{_LOST}{error}"
             except (AttemptFailedError, psycopg.Error) as error:
                 result = reason(error)
             except Exception as error:
@@ -123,7 +186,7 @@ def _conclude(
             execution.tell(connection)
             if isinstance(result, str):
                 kept = claims.give_back(connection, claim, result)
-                return f"given back: {result}" if kept else "another claim took over"
+                return f"{_GIVEN_BACK}{result}" if kept else f"{_LOST}another claim took over"
             kept = claims.finish(connection, claim, result)
             return result.outcome if kept else "another claim took over: the result is thrown away"
         except (psycopg.Error, FleetError) as error:

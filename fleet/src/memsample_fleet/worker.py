@@ -20,6 +20,7 @@ import memsample_fleet
 from memsample_fleet import broker, claims, jobs, labels, task
 from memsample_fleet.config import Config
 from memsample_fleet.database import Connection, connect, reason
+from memsample_fleet.device_care import Care
 from memsample_fleet.errors import FleetError
 from memsample_fleet.execution import check_fit, environment
 
@@ -31,8 +32,9 @@ SEEN_EVERY_S = 5.0
 _PR_SET_PDEATHSIG = 1
 
 
-def start(config: Config, log_level: str = "INFO") -> int:
-    """Check what a worker needs, and be one until SIGTERM: a run that goes on is waited for."""
+def start(config: Config, log_level: str = "INFO", care: Care | None = None) -> int:
+    """Check what a worker needs, and be one until SIGTERM: a run that goes on is waited for. With a device, it runs
+    suites there."""
     check_fit(config)
     version = memsample_version(config)
     with connect(config) as connection:
@@ -42,10 +44,10 @@ def start(config: Config, log_level: str = "INFO") -> int:
     # Held until this process ends.
     with _alone(config):
         shutil.rmtree(config.state_dir / "work", ignore_errors=True)
-        task.register(app, config)
+        task.register(app, config, care)
         keeper = Keeper(app, config, version)
         signals.worker_ready.connect(lambda **_: keeper.start(), weak=False)
-        signals.worker_process_init.connect(_die_with_parent, weak=False)
+        signals.worker_process_init.connect(die_with_parent, weak=False)
         signals.worker_shutdown.connect(lambda **_: keeper.stop(), weak=False)
         arguments = ["worker", "--hostname", f"memsample-fleet@{config.name}", "--loglevel", log_level]
         arguments += ["--pool", "prefork", "--concurrency", "1", "--task-events", "--without-mingle"]
@@ -109,8 +111,8 @@ def _alone(config: Config) -> Any:
         yield
 
 
-def _die_with_parent(**_: object) -> None:
-    """Let the process that executes tasks die with the worker, and not go on as an orphan."""
+def die_with_parent(**_: object) -> None:
+    """Let this process die with the one that started it, and not go on as an orphan."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     # Programs that it starts get the usual signals.
     signal.set_wakeup_fd(-1)
