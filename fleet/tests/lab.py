@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,12 +66,14 @@ class Lab:
     def json(self, *words: str, code: int = 0) -> Any:
         return json.loads(self.do(*words, "--json", code=code).splitlines()[0])
 
-    def worker(self, name: str, with_labels: str = "", log: str = "INFO", **changes: str) -> subprocess.Popen[bytes]:
-        """Start a worker and wait until it takes messages."""
+    def worker(
+        self, name: str, with_labels: str = "", log: str = "INFO", within: Sequence[str] = (), **changes: str
+    ) -> subprocess.Popen[bytes]:
+        """Start a worker and wait until it takes messages; `within` are words before its command."""
         output = (self.directory / f"{name}.log").open("ab")
         before = self.worker_log(name).count(" ready.")
         self.workers[name] = subprocess.Popen(
-            [sys.executable, "-m", "memsample_fleet.cli", "worker", "--log-level", log],
+            [*within, sys.executable, "-m", "memsample_fleet.cli", "worker", "--log-level", log],
             env=self.environment(
                 MEMSAMPLE_FLEET_NAME=name,
                 MEMSAMPLE_FLEET_LABELS=with_labels or name,

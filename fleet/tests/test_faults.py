@@ -4,13 +4,15 @@ import os
 import random
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import network
 import pytest
 from lab import Lab
+from network import Network
 from servers import Postgres, Rabbit, eventually
-from wire import Wire
+from wire import Wire, Wires
 
 from memsample_fleet import claims
 
@@ -18,6 +20,8 @@ RUNS = int(os.environ.get("FLEET_RUNS", "40"))
 """How many suites run while everything is killed."""
 
 NONE = 'sandbox = "none"'
+
+Cable = Network | Wires
 
 # Of each attempt: a lock that another one at the same time cannot get, and a line when it has ended.
 WATCHED = """
@@ -70,23 +74,36 @@ def wires(postgres: Postgres, rabbit: Rabbit) -> Iterator[tuple[Wire, Wire]]:
         wire.close()
 
 
-def through(lab: Lab, wires: tuple[Wire, Wire]) -> dict[str, str]:
-    broker, database = lab.broker.rsplit(":", 1), lab.database.rsplit(":", 1)
+@pytest.fixture
+def cable(postgres: Postgres, rabbit: Rabbit) -> Iterator[Cable]:
+    """The network of a worker: one of its own, where this user may make one."""
+    made: Cable = Network(rabbit.port, postgres.port) if network.possible() else Wires(rabbit.port, postgres.port)
+    yield made
+    made.close()
+
+
+def through(lab: Lab, ports: Sequence[int], address: str = "127.0.0.1") -> dict[str, str]:
+    broker, database = lab.broker.rsplit("@", 1)[0], lab.database.rsplit("@", 1)
     return {
-        "MEMSAMPLE_FLEET_BROKER": f"{broker[0]}:{wires[0].port}//",
-        "MEMSAMPLE_FLEET_DATABASE": f"{database[0]}:{wires[1].port}/{database[1].split('/')[1]}",
+        "MEMSAMPLE_FLEET_BROKER": f"{broker}@{address}:{ports[0]}//",
+        "MEMSAMPLE_FLEET_DATABASE": f"{database[0]}@{address}:{ports[1]}/{database[1].split('/')[1]}",
     }
 
 
 @pytest.mark.slow
 def test_each_run_has_one_result_while_workers_are_killed_and_broker_and_database_are_restarted(
-    lab: Lab, rabbit: Rabbit, postgres: Postgres, wires: tuple[Wire, Wire]
+    lab: Lab, rabbit: Rabbit, postgres: Postgres, cable: Cable
 ) -> None:
     names = ("one", "two")
-    cut = through(lab, wires)
-    changes: dict[str, dict[str, str]] = {"one": {}, "two": cut}
+
+    def start(name: str) -> None:
+        if name == "two":
+            lab.worker(name, "lab", within=cable.within, **through(lab, cable.ports, cable.address))
+        else:
+            lab.worker(name, "lab")
+
     for name in names:
-        lab.worker(name, "lab", **changes[name])
+        start(name)
     suite, told = watched(lab, "forty", 0.3)
     job = submitted(lab, suite, "--repeat", str(RUNS), "--attempts", "20")
     chance = random.Random(1)
@@ -99,11 +116,11 @@ def test_each_run_has_one_result_while_workers_are_killed_and_broker_and_databas
         elif number == 2:
             postgres.restart()
         elif number == 3:
-            cut_for(wires, 60 if RUNS >= 500 else 6)
+            cut_for(cable, 60 if RUNS >= 500 else 6)
         name = chance.choice(names)
         until_begun(lab, job, told, len(lines(told / "begun")) + 1)
         lab.kill(name)
-        lab.worker(name, "lab", **changes[name])
+        start(name)
     assert wait_for(lab, job, RUNS, 300) == ["passed"] * RUNS
     assert lines(told / "twice") == []
     assert len(set(lines(told / "ended"))) == RUNS
@@ -123,13 +140,13 @@ def until_begun(lab: Lab, job: str, told: Path, count: int) -> None:
     eventually("something runs", lambda: len(lines(told / "begun")) >= count or len(ended(lab, job)) == RUNS, 90)
 
 
-def cut_for(wires: tuple[Wire, Wire], seconds: float) -> None:
-    for wire in wires:
-        wire.cut()
+def cut_for(cable: Cable, seconds: float) -> None:
+    cable.cut()
     # What is tested is a time.
     time.sleep(seconds)
-    for wire in wires:
-        wire.mend()
+    if isinstance(cable, Network):
+        assert not cable.reaches_us()
+    cable.mend()
 
 
 def test_what_a_killed_worker_ran_ends_with_it_and_another_worker_runs_it(lab: Lab) -> None:
@@ -184,7 +201,7 @@ def test_a_suite_that_kills_its_worker_each_time_is_given_up(lab: Lab) -> None:
 def test_a_worker_that_cannot_reach_the_database_kills_its_run_before_another_may_have_it(
     lab: Lab, wires: tuple[Wire, Wire]
 ) -> None:
-    lab.worker("one", "lab", **through(lab, wires))
+    lab.worker("one", "lab", **through(lab, [wire.port for wire in wires]))
     suite, told = watched(lab, "cut", 4)
     job = submitted(lab, suite)
     eventually("it runs", lambda: lines(told / "begun"))
@@ -203,7 +220,7 @@ def test_a_worker_that_cannot_reach_the_database_kills_its_run_before_another_ma
 
 
 def test_a_worker_without_its_broker_runs_to_the_end_and_can_be_cancelled(lab: Lab, wires: tuple[Wire, Wire]) -> None:
-    lab.worker("one", "lab", **through(lab, wires))
+    lab.worker("one", "lab", **through(lab, [wire.port for wire in wires]))
     suite, told = watched(lab, "short", 2)
     job = submitted(lab, suite)
     eventually("it runs", lambda: lines(told / "begun"))
@@ -222,7 +239,7 @@ def test_a_worker_without_its_broker_runs_to_the_end_and_can_be_cancelled(lab: L
 
 
 def test_a_result_waits_for_the_database(lab: Lab, wires: tuple[Wire, Wire]) -> None:
-    lab.worker("one", "lab", **through(lab, wires))
+    lab.worker("one", "lab", **through(lab, [wire.port for wire in wires]))
     suite, told = watched(lab, "short", 0.5)
     job = submitted(lab, suite)
     eventually("it runs", lambda: lines(told / "begun"))

@@ -9,9 +9,9 @@ import threading
 class Wire:
     """Forwards a port of loopback to another. Cut, it accepts what comes and passes nothing on, as a lost route."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, address: str = "127.0.0.1") -> None:
         self._to = port
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+        self._listener = socket.create_server((address, 0), backlog=64)
         self.port = int(self._listener.getsockname()[1])
         self._whole, self._over = threading.Event(), threading.Event()
         self._whole.set()
@@ -49,3 +49,29 @@ class Wire:
                     if not data:
                         return
                     (far if source is near else near).sendall(data)
+
+
+class Wires:
+    """What a `Network` is, for who may not make one: ports of loopback by wires that can be cut."""
+
+    within: tuple[str, ...] = ()
+    address = "127.0.0.1"
+
+    def __init__(self, *ports: int) -> None:
+        self._wires = [Wire(port) for port in ports]
+
+    @property
+    def ports(self) -> list[int]:
+        return [wire.port for wire in self._wires]
+
+    def cut(self) -> None:
+        for wire in self._wires:
+            wire.cut()
+
+    def mend(self) -> None:
+        for wire in self._wires:
+            wire.mend()
+
+    def close(self) -> None:
+        for wire in self._wires:
+            wire.close()
