@@ -202,6 +202,8 @@ repeat = 2
     lab.do("board", str(lab.directory / "fleet.json"), "--once")
     board = json.loads((lab.directory / "fleet.json").read_text())
     assert [(row["worker"], row["labels"]) for row in board["workers"]] == [("touch-1", ["arm64", "touch"])]
+    assert lab.end("host") == 0
+    assert [row["state"] for row in lab.json("workers")] == ["left"]
 
 
 @pytest.mark.slow

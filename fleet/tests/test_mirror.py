@@ -1,17 +1,19 @@
 """The mirror of images, from a server with the faults of real ones."""
 
+import contextlib
 import hashlib
 import os
 import signal
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from image_server import ImageServer
-from servers import eventually
+from servers import eventually, free_port
 
 from memsample_fleet import image_sources, s3
 from memsample_fleet.errors import FleetError
@@ -69,6 +71,22 @@ def test_the_newest_are_kept_with_their_checksums_and_older_ones_go(tmp_path: Pa
     server.files.clear()
     assert "the server says 404" in mirrored(into, url, newest=2)[0]
     assert len(names(into)) == 5
+
+
+def test_a_source_that_is_away_removes_nothing_of_its_images(tmp_path: Path, server: ImageServer) -> None:
+    new, old = server.put("new.img", b"new"), server.put("old.img", b"old", modified=1_600_000_000)
+    sources = []
+    for name, sha256 in (("new", new), ("old", old)):
+        sources.append(tmp_path / name)
+        sources[-1].write_text(f"{server.url}/{name}.img {sha256}\n")
+    into = tmp_path / "into"
+    assert mirrored(into, *map(str, sources), newest=1) == []
+    assert names(into) == ["new.img", "new.img.sha256"]
+    listing = image_sources.listing([*map(str, sources)], "*")
+    sources[0].unlink()
+    asked = Asked(into, 1, free_bytes=0, pause_s=0.01)
+    assert Mirror(asked, listing).once() == [f"cannot read {sources[0]}: No such file or directory"]
+    assert "new.img" in names(into)
 
 
 def test_a_connection_that_is_cut_goes_on_at_its_last_byte(tmp_path: Path, server: ImageServer) -> None:
@@ -193,7 +211,7 @@ def test_two_mirrors_of_a_directory_are_refused(tmp_path: Path, server: ImageSer
     listing = image_sources.listing([url], "*")
     refused = []
 
-    def second() -> tuple[list[image_sources.Entry], list[str]]:
+    def second() -> image_sources.Found:
         try:
             mirrored(tmp_path, url)
         except FleetError as error:
@@ -219,3 +237,58 @@ def test_signatures_are_those_of_the_examples_of_s3() -> None:
     assert listed.url == f"{host}/?max-keys=2&prefix=J"
     expected = "34b48302e7b5fa45bde8084f4b7868a86f0a534bc59db6670ed5711ef69dc6f7"
     assert listed.headers["Authorization"].endswith(f"Signature={expected}")
+
+
+@pytest.fixture
+def bucket() -> Iterator[str]:
+    """The URL of a bucket of a server that speaks S3."""
+    port = free_port()
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    serving = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    url = f"http://127.0.0.1:{port}"
+
+    def answers() -> bool:
+        with contextlib.suppress(OSError):
+            upload(f"{url}/bucket", b"")
+            return True
+        return False
+
+    try:
+        eventually("S3 answers", answers)
+        yield f"{url}/bucket"
+    finally:
+        serving.kill()
+        serving.wait()
+
+
+def upload(url: str, content: bytes) -> None:
+    told = {"Content-Type": "application/octet-stream"}
+    urllib.request.urlopen(urllib.request.Request(url, content, told, method="PUT"), timeout=10).close()
+
+
+@pytest.mark.slow
+def test_images_come_from_a_prefix_of_s3_however_many_objects_it_has(
+    tmp_path: Path, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT", bucket.removesuffix("/bucket"))
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    content = os.urandom(300_000)
+    sha256 = hashlib.sha256(content).hexdigest()
+    # An answer has a thousand objects at most, and these are behind them.
+    for number in range(1001):
+        upload(f"{bucket}/touch/a{number}.txt", b"x")
+    upload(f"{bucket}/touch/image%20one.img", content)
+    upload(f"{bucket}/touch/image.img", content)
+    upload(f"{bucket}/touch/image.img.sha256", f"{sha256}  image.img\n".encode())
+    upload(f"{bucket}/touch/none.img", b"none")
+    upload(f"{bucket}/touch/deeper/b.img", b"b")
+    upload(f"{bucket}/touching.img", b"c")
+    (tmp_path / f".{sha256}.part").write_bytes(content[:100_000])
+    failed = mirrored(tmp_path, "s3://bucket/touch", match="*.img")
+    assert names(tmp_path) == ["image.img", "image.img.sha256"]
+    assert (tmp_path / "image.img").read_bytes() == content
+    assert sorted(line.split(" is left out: ")[0] for line in failed) == [
+        "s3://bucket/touch/image one.img", "s3://bucket/touch/none.img"
+    ]  # fmt: skip
+    assert "the server says 404" in mirrored(tmp_path, "s3://nothing")[0]

@@ -81,7 +81,8 @@ class Care:
             listed = json.loads((self._state / IMAGES).read_text())
         except (OSError, ValueError):
             return {}
-        return {sha256: Path(path) for sha256, path in listed.get(self.device.kind, {}).items()}
+        paths = {sha256: Path(path) for sha256, path in listed.get(self.device.kind, {}).items()}
+        return {sha256: path for sha256, path in paths.items() if path.is_file()}
 
     def provision(self, connection: Connection, image: Wanted) -> None:
         """Provision the device and check it; a failure puts it aside, and the image is not tried again by itself."""

@@ -1,5 +1,6 @@
 """Where a mirror finds images: a list of checksums or of addresses over HTTP, a directory, a prefix of S3."""
 
+import contextlib
 import email.utils
 import fnmatch
 import http.client
@@ -10,7 +11,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -58,40 +59,55 @@ class Entry:
 
     def open(self, offset: int) -> AbstractContextManager[Body]:
         """Begin to read it at an offset."""
-        return contextmanager(self.opens)(offset)
+        return contextlib.contextmanager(self.opens)(offset)
 
 
-Listing = Callable[[], tuple[list[Entry], list[str]]]
-"""Returns the images that there are, and what is wrong with others."""
+@dataclass(frozen=True)
+class Found:
+    """What sources have."""
+
+    entries: list[Entry]
+    wrong: list[str]
+    """What is wrong with others, for people."""
+    complete: bool = True
+    """Every source answered."""
+
+
+Listing = Callable[[], Found]
 
 
 def listing(places: list[str], match: str) -> Listing:
     """Return what lists the images of places: URLs, directories, files with URLs."""
     kinds = [_kind(place, match) for place in places]
 
-    def all_of_them() -> tuple[list[Entry], list[str]]:
+    def all_of_them() -> Found:
         entries: dict[str, Entry] = {}
         wrong: list[str] = []
+        complete = True
         for kind in kinds:
             try:
-                found, more = kind()
+                found = kind()
             except FleetError as error:
                 wrong.append(str(error))
+                complete = False
                 continue
-            wrong += more
-            for entry in found:
+            wrong += found.wrong
+            complete = complete and found.complete
+            for entry in found.entries:
                 if (other := entries.setdefault(entry.name, entry)) is not entry:
                     wrong.append(f"{entry.place} has the name of {other.place}: it is left out")
-        return list(entries.values()), wrong
+        return Found(list(entries.values()), wrong, complete)
 
     return all_of_them
 
 
 def _kind(place: str, match: str) -> Listing:
+    # When each image was changed is asked for once.
+    times: dict[tuple[str, str], float] = {}
     if place.startswith(("http://", "https://")):
         if urllib.parse.urlsplit(place).path.endswith("SHA256SUMS"):
-            return lambda: _of_checksums(place, match)
-        return lambda: _of_urls([(place, "")], match)
+            return lambda: _of_checksums(place, match, times)
+        return lambda: _of_urls([(place, "")], match, times)
     if place.startswith("s3://"):
         return lambda: _of_s3(s3.Bucket.of(place), match)
     path = Path(place)
@@ -99,7 +115,7 @@ def _kind(place: str, match: str) -> Listing:
         watch = images.Watch(images.Source(path, match, timedelta(seconds=2)))
         return lambda: _of_directory(watch)
     if path.is_file():
-        return lambda: _of_urls(_urls_of(path), match)
+        return lambda: _of_urls(_urls_of(path), match, times)
     raise FleetError(
         f"`{place}` is no source of images: name a URL of a file SHA256SUMS or of an image, s3://BUCKET/PREFIX, a "
         "directory, or a file with URLs"
@@ -125,7 +141,7 @@ def _add(entries: list[Entry], wrong: list[str], match: str, entry: Entry, why: 
         entries.append(entry)
 
 
-def _of_checksums(url: str, match: str) -> tuple[list[Entry], list[str]]:
+def _of_checksums(url: str, match: str, times: dict[tuple[str, str], float]) -> Found:
     entries: list[Entry] = []
     wrong: list[str] = []
     for line in _text(url).splitlines():
@@ -136,11 +152,13 @@ def _of_checksums(url: str, match: str) -> tuple[list[Entry], list[str]]:
         sha256, name = found.group(1).lower(), found.group(2)
         if not fnmatch.fnmatchcase(name, match) or len(entries) >= _ENTRIES_MOST:
             continue
-        _add(entries, wrong, match, _http_entry(urllib.parse.urljoin(url, urllib.parse.quote(name)), name, sha256))
-    return entries, wrong
+        _add(
+            entries, wrong, match, _http_entry(urllib.parse.urljoin(url, urllib.parse.quote(name)), name, sha256, times)
+        )
+    return Found(entries, wrong)
 
 
-def _of_urls(urls: list[tuple[str, str]], match: str) -> tuple[list[Entry], list[str]]:
+def _of_urls(urls: list[tuple[str, str]], match: str, times: dict[tuple[str, str], float]) -> Found:
     entries: list[Entry] = []
     wrong: list[str] = []
     for url, given in urls[:_ENTRIES_MOST]:
@@ -153,8 +171,8 @@ def _of_urls(urls: list[tuple[str, str]], match: str) -> tuple[list[Entry], list
                 sha256 = (_text(beside).split() or [""])[0].lower()
             except UnavailableError as error:
                 why = f"it has no SHA-256: {error}"
-        _add(entries, wrong, match, _http_entry(url, name, sha256), why)
-    return entries, wrong
+        _add(entries, wrong, match, _http_entry(url, name, sha256, times), why)
+    return Found(entries, wrong)
 
 
 def _urls_of(file: Path) -> list[tuple[str, str]]:
@@ -173,14 +191,12 @@ def _urls_of(file: Path) -> list[tuple[str, str]]:
     return urls
 
 
-def _http_entry(url: str, name: str, sha256: str) -> Entry:
-    modified = 0.0
-    try:
-        with _request(url, {}, "HEAD") as answer:
-            modified = _time(answer.headers.get("Last-Modified"))
-    except UnavailableError:
-        # Told when it is fetched.
-        pass
+def _http_entry(url: str, name: str, sha256: str, times: dict[tuple[str, str], float]) -> Entry:
+    if (url, sha256) not in times:
+        # One that is not there is told when it is fetched.
+        with contextlib.suppress(FleetError, OSError, http.client.HTTPException), _request(url, {}, "HEAD") as answer:
+            times[url, sha256] = _time(answer.headers.get("Last-Modified"))
+    modified = times.get((url, sha256), 0.0)
     return Entry(name, sha256, shown(url), modified, lambda offset: _http_body(url, offset, {}))
 
 
@@ -250,7 +266,7 @@ def shown(url: str) -> str:
     return parts._replace(netloc=parts.netloc.rsplit("@", 1)[-1], query="", fragment="").geturl()
 
 
-def _of_directory(watch: images.Watch) -> tuple[list[Entry], list[str]]:
+def _of_directory(watch: images.Watch) -> Found:
     look = watch.look()
     if len(look.images) < len(look.files):
         # What is new: whether it is being written is seen at a second look only.
@@ -269,10 +285,10 @@ def _of_directory(watch: images.Watch) -> tuple[list[Entry], list[str]]:
     wrong = list(look.trouble)
     for image in look.images:
         _add(entries, wrong, "*", entry(image))
-    return entries, wrong
+    return Found(entries, wrong, look.readable)
 
 
-def _of_s3(bucket: s3.Bucket, match: str) -> tuple[list[Entry], list[str]]:
+def _of_s3(bucket: s3.Bucket, match: str) -> Found:
     entries: list[Entry] = []
     wrong: list[str] = []
     objects: dict[str, s3.Object] = {}
@@ -298,4 +314,4 @@ def _of_s3(bucket: s3.Bucket, match: str) -> tuple[list[Entry], list[str]]:
 
         made = Entry(name, sha256, f"s3://{bucket.name}/{key}", each.modified, opens)
         _add(entries, wrong, match, made, "" if sha256 else f"there is no {name}.sha256 beside it")
-    return entries, wrong
+    return Found(entries, wrong)

@@ -66,8 +66,11 @@ class Mirror:
     def once(self) -> list[str]:
         """Fetch what is missing, and remove what is not among the newest; returns what failed."""
         with _alone(self.asked.into):
-            entries, failed = self.listing()
-            newest = sorted(entries, key=lambda entry: (entry.modified, entry.order), reverse=True)[: self.asked.newest]
+            found = self.listing()
+            failed = list(found.wrong)
+            newest = sorted(found.entries, key=lambda entry: (entry.modified, entry.order), reverse=True)[
+                : self.asked.newest
+            ]
             there = []
             for entry in sorted(newest, key=lambda entry: (entry.modified, entry.order)):
                 try:
@@ -78,7 +81,9 @@ class Mirror:
                     failed.append(str(error))
                 except OSError as error:
                     failed.append(f"cannot keep {entry.name}: {error.strerror or error}")
-            self._forget(there, {entry.sha256 for entry in newest})
+            # What a source has that is away now is not known: it may be the newest.
+            if found.complete:
+                self._forget(there, {entry.sha256 for entry in newest})
             return failed
 
     def _is_there(self, entry: Entry) -> bool:
