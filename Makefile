@@ -94,7 +94,7 @@ fleet-package: .venv-fleet/ready
 fleet: fleet-package ## Check the package for many machines, and run it with a real broker and database
 	cargo build $(TESTED)
 	cd fleet && ../.venv-fleet/bin/ruff check && ../.venv-fleet/bin/ruff format --check && ../.venv-fleet/bin/mypy
-	cd fleet && MEMSAMPLE=$(TARGET_DIR)/debug/memsample ../.venv-fleet/bin/pytest --quiet --numprocesses 4 --dist worksteal
+	cd fleet && MEMSAMPLE=$(TARGET_DIR)/debug/memsample ../.venv-fleet/bin/pytest --quiet --numprocesses 3 --dist worksteal
 
 fleet-500: fleet-package ## Run 500 suites while workers, broker, database and network die, for five minutes
 	cargo build $(TESTED)

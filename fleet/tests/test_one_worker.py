@@ -239,11 +239,15 @@ def test_an_interrupt_of_a_wait_cancels_the_job(lab: Lab) -> None:
 
 
 def test_a_worker_that_is_told_to_end_lets_its_run_end(lab: Lab) -> None:
-    lab.worker("one")
-    suite = lab.suite("short", ("a", "sleep 1", 'sandbox = "none"'))
-    job = lab.do("submit", str(suite)).splitlines()[0]
-    eventually("it runs", lambda: lab.states(job) == ["running"])
-    assert lab.end("one") == 0
+    worker = lab.worker("one")
+    begun, gate = lab.directory / "begun", lab.directory / "gate"
+    script = f"touch {begun}; while [ ! -e {gate} ]; do sleep 0.1; done"
+    job = lab.do("submit", str(lab.suite("short", ("a", script, 'sandbox = "none"')))).splitlines()[0]
+    eventually("it runs", begun.exists)
+    worker.send_signal(signal.SIGTERM)
+    eventually("it is told to end", lambda: "Warm shutdown" in lab.worker_log("one"))
+    gate.touch()
+    assert worker.wait(60) == 0
     assert lab.states(job) == ["passed"]
     assert lab.json("workers")[0]["state"] == "left"
 
