@@ -7,6 +7,7 @@
 //!             └─ rows ─ table ─▶ NAME.parquet     tails every 30 s, settled at each checkpoint
 //! ```
 
+mod delta_runs;
 mod id;
 mod images;
 mod instant;
@@ -16,6 +17,10 @@ mod manifest;
 mod new_table;
 mod open;
 mod parquet_file;
+mod run_column;
+mod sample_columns;
+#[cfg(test)]
+mod sample_tests;
 mod table;
 mod tables;
 mod test_tables;

@@ -28,17 +28,13 @@ use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::ColumnPath;
 
 use super::parquet_file::{ParquetFile, guarded, io_error};
+use super::run_column::{PAGE_BYTES, PAGE_ROWS};
+use super::sample_columns::encode_samples;
 use crate::schema::{ColumnKind, Table};
+use crate::segment::Segment;
 
 /// A file of this size is not copied any more.
 const ROTATE_BYTES: u64 = 8 << 20;
-
-/// The size of a page before compression. Smaller pages keep the memory of the writer small: one is
-/// open for each column.
-const PAGE_BYTES: usize = 128 * 1024;
-/// Rows of a page, at most. The writer keeps eight bytes for each text of the page that it is filling, so a column of one
-/// text, whose page never becomes large, would take more memory than all that is in it.
-const PAGE_ROWS: usize = 256 * 1024;
 
 /// The checkpoint up to which the settled row groups reach.
 pub(super) const KEY_CHECKPOINT: &str = "memsample.checkpoint";
@@ -94,6 +90,43 @@ impl RowGroups {
         let metadata = writer.finish().map_err(io_error)?;
         let bytes = Bytes::from(std::mem::take(writer.inner_mut()));
         Ok((rows > 0).then_some(Self { bytes, metadata }))
+    }
+}
+
+impl RowGroups {
+    /// Encodes the samples of a segment from tick `first` on as one row group, run by run. `None` where there are none.
+    pub(super) fn of_samples(
+        table: &Table,
+        id: &str,
+        purpose: Purpose,
+        segment: &Segment,
+        first: u32,
+    ) -> io::Result<Option<Self>> {
+        let schema = parquet::arrow::ArrowSchemaConverter::new().convert(&table.arrow_schema());
+        let schema = schema.map_err(io_error)?;
+        let compression = compression(purpose);
+        let columns = encode_samples(table, id, &schema, compression, segment, first)?;
+        if columns.first().is_none_or(|(_, column)| column.rows_written == 0) {
+            return Ok(None);
+        }
+        let properties = Arc::new(properties(table, purpose).build());
+        let schema = schema.root_schema_ptr();
+        let writer = SerializedFileWriter::new(Vec::new(), schema, properties);
+        let mut writer = writer.map_err(io_error)?;
+        let mut group = writer.next_row_group().map_err(io_error)?;
+        for (bytes, column) in columns {
+            group.append_column(&bytes, column).map_err(io_error)?;
+        }
+        group.close().map_err(io_error)?;
+        let metadata = writer.finish().map_err(io_error)?;
+        let bytes = Bytes::from(std::mem::take(writer.inner_mut()));
+        Ok(Some(Self { bytes, metadata }))
+    }
+
+    /// Returns a whole file that holds them.
+    #[cfg(test)]
+    pub(super) fn file(&self) -> Bytes {
+        self.bytes.clone()
     }
 }
 
@@ -195,6 +228,16 @@ impl TableFile {
         batches: impl IntoIterator<Item = Vec<ArrayRef>>,
     ) -> io::Result<Option<RowGroups>> {
         RowGroups::encode(&self.table, &self.origin.id, purpose, batches)
+    }
+
+    /// Encodes the samples of a segment from tick `first` on as one row group. `None` where there are none.
+    pub(crate) fn encode_samples(
+        &self,
+        purpose: Purpose,
+        segment: &Segment,
+        first: u32,
+    ) -> io::Result<Option<RowGroups>> {
+        RowGroups::of_samples(&self.table, &self.origin.id, purpose, segment, first)
     }
 
     fn file_name(&self) -> String {
@@ -361,14 +404,18 @@ pub(crate) fn table_files(directory: &Path, name: &str) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Describes how to write: every value that matters, since the defaults are made for other tables.
-pub(super) fn properties(table: &Table, purpose: Purpose) -> WriterPropertiesBuilder {
+/// Returns how pages are compressed.
+fn compression(purpose: Purpose) -> Compression {
     let zstd = |level| Compression::ZSTD(ZstdLevel::try_new(level).unwrap_or_default());
-    let compression = match purpose {
+    match purpose {
         Purpose::Settled => zstd(6),
         Purpose::Tail => zstd(3),
         Purpose::SmallTail => Compression::UNCOMPRESSED,
-    };
+    }
+}
+
+/// Describes how to write: every value that matters, since the defaults are made for other tables.
+pub(super) fn properties(table: &Table, purpose: Purpose) -> WriterPropertiesBuilder {
     let sorting = table.sorted_by.iter().filter_map(|name| {
         let index = table.columns.iter().position(|column| column.name == *name)?;
         Some(SortingColumn { column_idx: index as i32, descending: false, nulls_first: false })
@@ -376,7 +423,7 @@ pub(super) fn properties(table: &Table, purpose: Purpose) -> WriterPropertiesBui
     let mut properties = WriterProperties::builder()
         // Version 1 pages: fastparquet knows no others, and they are smaller here.
         .set_writer_version(WriterVersion::PARQUET_1_0)
-        .set_compression(compression)
+        .set_compression(compression(purpose))
         .set_dictionary_enabled(false)
         .set_statistics_enabled(EnabledStatistics::Chunk)
         .set_offset_index_disabled(true)

@@ -149,7 +149,7 @@ impl SampleTable {
     }
 
     fn encode(&self, purpose: Purpose, first_tick: u32) -> io::Result<Option<RowGroups>> {
-        self.file.encode(purpose, self.segment.batches(first_tick))
+        self.file.encode_samples(purpose, &self.segment, first_tick)
     }
 }
 

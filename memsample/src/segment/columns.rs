@@ -1,4 +1,4 @@
-//! The rows of a segment, as Arrow batches.
+//! The rows of a segment, one by one, as Arrow batches: what the encoded runs are compared with.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -144,9 +144,9 @@ impl Columns {
         for (present, any_of) in self.present.iter_mut().zip(OPTIONAL_FILES) {
             match run.own_files {
                 Some(files) => present.append_n(count, files.intersects(any_of)),
-                None => sampled
-                    .iter()
-                    .for_each(|tick| present.append(run.files(tick).intersects(any_of))),
+                None => {
+                    sampled.iter().for_each(|tick| present.append(tick.files.intersects(any_of)))
+                }
             }
         }
     }

@@ -2,16 +2,20 @@
 //!
 //! Ticks arrive in order of time; a Parquet row group is sorted by process. Dense samples of ten
 //! minutes would take hundreds of megabytes until they can be sorted, but most numbers are those of
-//! the tick before. So each process keeps only its changes, as bytes, and [`columns`] makes every row
-//! of them again, process after process.
+//! the tick before. So each process keeps only its changes, as bytes, and the rows are told
+//! again run by run, process after process.
 
+#[cfg(test)]
 mod columns;
+mod sample_run;
 mod sampled_tick;
 mod series;
 #[cfg(test)]
 mod tests;
 
+#[cfg(test)]
 pub(crate) use columns::SampleBatches;
+pub(crate) use sample_run::SampleRun;
 pub(crate) use sampled_tick::SampledTick;
 
 use std::sync::Arc;
@@ -110,10 +114,37 @@ impl Segment {
         }
     }
 
-    /// Returns the rows from tick `first` on, sorted by process and time, as Arrow batches.
+    /// Passes on the rows from tick `first` on, sorted by process and time, as runs of equal ones.
+    ///
+    /// # Errors
+    ///
+    /// The first one of `each`.
+    pub(crate) fn for_each_run<E>(
+        &self,
+        first: u32,
+        mut each: impl FnMut(&SampleRun<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let end = self.ticks.len() as u32;
+        for series in self.in_order() {
+            for mut rows in series.equal_rows(end) {
+                rows.ticks.start = rows.ticks.start.max(first);
+                if !rows.ticks.is_empty() {
+                    SampleRun::for_each(series, &rows, &self.ticks, &mut each)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the same rows one by one, as Arrow batches: what the runs are compared with.
+    #[cfg(test)]
     pub(crate) fn batches(&self, first: u32) -> SampleBatches<'_> {
+        SampleBatches::new(&self.ticks, self.in_order(), first)
+    }
+
+    fn in_order(&self) -> Vec<&Series> {
         let mut order: Vec<&Series> = self.series.iter().collect();
         order.sort_unstable_by_key(|series| series.identity().process);
-        SampleBatches::new(&self.ticks, order, first)
+        order
     }
 }

@@ -3,7 +3,6 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::sampled_tick::SampledTick;
 use crate::batch::Row;
 use crate::codec::{Decoder, put_changes, put_number};
 use crate::identity::{Comm, Identity};
@@ -164,12 +163,6 @@ pub(super) struct EqualRows {
     /// What was read; `None` for what was read of every process at each of these ticks.
     pub(super) own_files: Option<Files>,
     pub(super) metrics: Metrics,
-}
-
-impl EqualRows {
-    pub(super) fn files(&self, tick: &SampledTick) -> Files {
-        self.own_files.unwrap_or(tick.files)
-    }
 }
 
 pub(super) struct EqualRowsIter<'a> {
