@@ -17,6 +17,11 @@ use serde_json::Value;
 const RSS_TIER: &[&str] = &["--detail-interval", "off", "--pss-interval", "off"];
 const DEFAULT: &[&str] = &[];
 const EVERYTHING: &[&str] = &["--detail-interval", "every"];
+/// What one pass of BPF reads, and no more.
+#[rustfmt::skip]
+const BY_BPF: &[&str] = &[
+    "--sweep", "bpf", "--detail-interval", "every", "--pss-interval", "off", "--cgroup-interval", "off", "--events", "off",
+];
 
 fn main() {
     raise_descriptor_limit().unwrap();
@@ -37,6 +42,7 @@ fn main() {
         (300, 100, "RSS tier", RSS_TIER, 60),
         (300, 100, "default", DEFAULT, 60),
         (300, 100, "everything every tick", EVERYTHING, 60),
+        (300, 100, "everything every tick by BPF, without PSS, groups and events", BY_BPF, 60),
         (5000, 100, "RSS tier", RSS_TIER, 30),
         (5000, 100, "default", DEFAULT, 30),
         (300, 1, "RSS tier", RSS_TIER, 20),
