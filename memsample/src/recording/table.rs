@@ -48,8 +48,7 @@ pub(super) const KEY_PROVENANCE: &str = "memsample.provenance";
 pub(crate) enum Purpose {
     /// To be kept: differences, which are smallest over many ticks.
     Settled,
-    /// To be looked at until the next checkpoint, where there are many rows: plain numbers, which are
-    /// smaller over few ticks and cheaper to write.
+    /// To be looked at until the next checkpoint, where there are many rows: compressed less, which is cheaper.
     Tail,
     /// The same where there are few rows: not compressed, since to set up a compressor for each column
     /// costs more than all else.
@@ -437,16 +436,9 @@ pub(super) fn properties(table: &Table, purpose: Purpose) -> WriterPropertiesBui
         properties = match column.kind {
             ColumnKind::Text => properties.set_column_dictionary_enabled(path, true),
             ColumnKind::Flag => properties,
-            // Each is the one before plus a step, whatever the purpose.
-            ColumnKind::Timestamp => {
+            ColumnKind::Timestamp | ColumnKind::Int64 | ColumnKind::Int32 => {
                 properties.set_column_encoding(path, Encoding::DELTA_BINARY_PACKED)
             }
-            ColumnKind::Int64 | ColumnKind::Int32 => match purpose {
-                Purpose::Settled | Purpose::SmallTail => {
-                    properties.set_column_encoding(path, Encoding::DELTA_BINARY_PACKED)
-                }
-                Purpose::Tail => properties,
-            },
         };
     }
     properties
