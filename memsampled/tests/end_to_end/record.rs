@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::command::{Running, manifest, memsample, recordings, shell, wait_for, wait_for_journal};
-use memsample::analysis::largest_processes;
+use memsample::analysis::{for_each_mark, largest_processes};
 use memsample::{MarkKind, Recording};
 use tempfile::tempdir;
 
@@ -74,9 +74,11 @@ fn a_command_is_recorded_as_long_as_it_runs() {
     let largest = largest_processes(&recording, 100_000).unwrap();
     let python = largest.iter().find(|process| process.comm.starts_with("python3")).unwrap();
     assert!(python.lower.bytes > 50 << 20);
-    let marks = recording.read_table("marks", &["kind"]).next().unwrap().unwrap();
-    assert_eq!(marks.num_rows(), 2);
-    assert_eq!((MarkKind::Begin.as_str(), MarkKind::End.as_str()), ("begin", "end"));
+    let mut kinds = Vec::new();
+    for_each_mark(&recording, |mark| kinds.push(mark.kind)).unwrap();
+    // Other tests run on this machine: the recorder may also mark kills of theirs.
+    kinds.retain(|kind| matches!(kind, MarkKind::Begin | MarkKind::End | MarkKind::Point));
+    assert_eq!(kinds, [MarkKind::Begin, MarkKind::End]);
 }
 
 #[test]
