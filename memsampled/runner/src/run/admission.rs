@@ -61,6 +61,16 @@ impl Admission {
         Self { jobs: jobs.get() as u64 }
     }
 
+    /// Returns whether fewer run than may at once.
+    pub(super) fn has_room(&self, running: usize) -> bool {
+        (running as u64) < self.jobs
+    }
+
+    /// Reads the memory of the machine, where it decides anything: one test alone begins whatever it is.
+    pub(super) fn memory(&self) -> Option<MachineMemory> {
+        (self.jobs > 1).then(MachineMemory::now).flatten()
+    }
+
     /// Returns what a test is taken to use at its peak.
     pub(super) fn predict(
         &self,
@@ -127,6 +137,15 @@ mod tests {
         check(9, &[(4, 6)], false);
         check(0, &[(0, 0), (0, 0)], true);
         check(0, &[(0, 0), (0, 0), (0, 0)], false);
+    }
+
+    #[test]
+    fn memory_is_read_where_tests_run_side_by_side() {
+        let of = |jobs| Admission { jobs };
+        assert!(of(1).has_room(0) && !of(1).has_room(1));
+        assert!(of(2).has_room(1) && !of(2).has_room(2));
+        assert!(of(1).memory().is_none());
+        assert!(of(2).memory().is_some_and(|memory| memory.total_bytes > 0));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::active::ActiveAttempt;
 use crate::output::telling_line;
 use crate::plan::NextItem;
 use crate::results::{Abort, Outcome, TestResult};
-use crate::run::admission::{Claim, MachineMemory};
+use crate::run::admission::Claim;
 use crate::run::attempt::{AttemptMessage, RunningAttempt, spec_of_test};
 use crate::run::budget::{budgets_of, hold_to_budgets, need_recording};
 use crate::run::event::Event;
@@ -29,7 +29,12 @@ impl Dispatcher<'_> {
         while self.aborted.is_none() {
             match self.plan.next() {
                 NextItem::Run(item) => {
-                    let memory = MachineMemory::now();
+                    let tests = self.active.values().filter(|active| active.item.is_some());
+                    // The end of one of them is an event: memory, which takes a millisecond to read, is not waited for.
+                    if !self.admission.has_room(tests.count()) {
+                        return false;
+                    }
+                    let memory = self.admission.memory();
                     let Some(planned) = self.plan.item(item) else { return false };
                     let test = planned.test;
                     let earlier = self.options.predicted_bytes.get(&test.name).copied();
