@@ -1,9 +1,9 @@
 //! How much memory the control groups allow that we are in.
 
-use std::fs;
 use std::path::Path;
 
 use super::groups::own_directories;
+use super::kernel_file;
 
 /// What the control groups that we are in allow, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +41,7 @@ pub(crate) fn allowed_memory() -> Option<Allowed> {
 impl Allowed {
     /// Reads those of one group; `None` where it has no limit, of which version 2 says `max`.
     fn of(group: &Path, [limit, usage, cache]: [&str; 3]) -> Option<Self> {
-        let text = |file: &str| fs::read_to_string(group.join(file)).ok();
+        let text = |file: &str| kernel_file::text(group.join(file)).ok();
         let number = |file: &str| text(file)?.trim().parse::<u64>().ok();
         let (limit_bytes, usage) = (number(limit)?, number(usage)?);
         let stat = text("memory.stat").unwrap_or_default();
@@ -54,6 +54,8 @@ impl Allowed {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

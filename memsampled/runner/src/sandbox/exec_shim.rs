@@ -15,6 +15,7 @@ use rustix::stdio::dup2_stdin;
 use rustix::thread::{set_thread_gid, set_thread_groups, set_thread_uid};
 
 use super::channel::{Channel, inherited};
+use super::kernel_file;
 use super::protocol::{Exec, ShimMessage, ShimOrder};
 use super::spec::User;
 
@@ -115,7 +116,7 @@ fn become_program(channel: &Channel<io::Stdin>, exec: &Exec) -> String {
 /// Resets signals that are ignored to their default, as a program expects: `nohup`, a CI server or lxc-execute may
 /// have had a reason to ignore them, but the test has not.
 fn default_signals() {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let status = kernel_file::text("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
     let ignored = (1..=64).filter(|signal| mask & (1 << (signal - 1)) != 0);
@@ -129,7 +130,7 @@ fn default_signals() {
 /// memory: the runner has to report what happened.
 fn raise_oom_score() -> io::Result<()> {
     let file = "/proc/self/oom_score_adj";
-    let inherited: i32 = fs::read_to_string(file)?.trim().parse().map_err(io::Error::other)?;
+    let inherited: i32 = kernel_file::text(file)?.trim().parse().map_err(io::Error::other)?;
     fs::write(file, inherited.saturating_add(OOM_SCORE_ABOVE_RUNNER).min(1000).to_string())
 }
 

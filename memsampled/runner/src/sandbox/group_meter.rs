@@ -1,6 +1,5 @@
 //! What the control group of an attempt had: memory at instants, the high-water mark of the kernel, and CPU time.
 
-use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -10,6 +9,7 @@ use memsample::cpus_online;
 use memsample::parse::{CgroupStat, parse_cgroup_number, parse_cgroup_stat, parse_cgroup_stat_v1};
 
 use super::groups::Groups;
+use super::kernel_file;
 use crate::results::{GroupUse, nanoseconds};
 
 /// Between two looks, as between two sweeps of a recording by default.
@@ -59,7 +59,7 @@ impl<'a> GroupMeter<'a> {
         let memory = groups.memory();
         let counts_alone = memory.is_some_and(|(_, path)| {
             // Before Linux 5.11 a group of version 1 may leave out those below it.
-            fs::read_to_string(path.join("memory.use_hierarchy"))
+            kernel_file::text(path.join("memory.use_hierarchy"))
                 .is_ok_and(|text| text.trim() == "0")
         });
         Self {
@@ -188,8 +188,9 @@ impl<'a> GroupMeter<'a> {
 
 impl Look {
     fn at(version: Version, group: &Path) -> Option<Self> {
-        let number = |file: &str| parse_cgroup_number(&fs::read(group.join(file)).ok()?).ok();
-        let stat = fs::read(group.join("memory.stat")).ok()?;
+        let number =
+            |file: &str| parse_cgroup_number(&kernel_file::bytes(group.join(file)).ok()?).ok();
+        let stat = kernel_file::bytes(group.join("memory.stat")).ok()?;
         Some(match version {
             Version::V1 => Self {
                 stat: CgroupStat {
@@ -211,6 +212,8 @@ impl Look {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     const STAT_V1: &str = "cache 1\nrss 1\ntotal_cache 700\ntotal_rss 200\ntotal_shmem 600\n\

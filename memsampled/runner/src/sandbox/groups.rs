@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use memsample::cgroups::{Hierarchies, Hierarchy, OwnGroup, Version, own_groups};
 use rustix::process::Signal;
 
+use super::kernel_file;
 use super::listed::{self, Listed, is_gone};
 use super::processes::{has_run, is_alive, is_ending, signal};
 
@@ -121,7 +122,7 @@ impl Groups {
                 continue;
             }
             let has = |controller: &str| {
-                let text = fs::read_to_string(path.join("cgroup.controllers")).unwrap_or_default();
+                let text = kernel_file::text(path.join("cgroup.controllers")).unwrap_or_default();
                 text.split_ascii_whitespace().any(|word| word == controller)
             };
             for controller in ["memory", "pids"].into_iter().filter(|controller| !has(controller)) {
@@ -225,7 +226,7 @@ impl Groups {
         };
         let name = self.directories.first().and_then(|path| path.file_name());
         // It may have ended.
-        let bytes = fs::read(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+        let bytes = kernel_file::bytes(format!("/proc/{pid}/cgroup")).unwrap_or_default();
         OwnGroup::parse(&bytes).iter().any(|group| {
             (of_use(group, &self.memory, "memory") || of_use(group, &self.cpu, "cpuacct"))
                 && !group.path.iter().any(|part| Some(part) == name)
@@ -289,7 +290,7 @@ impl Groups {
             let Listed { found, error } = list_below(directory);
             failed = failed.or(error);
             for group in found {
-                match fs::read_to_string(group.join("cgroup.procs")) {
+                match kernel_file::text(group.join("cgroup.procs")) {
                     Ok(text) => {
                         pids.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()));
                     }
@@ -354,8 +355,7 @@ impl Groups {
             Version::V1 => {
                 let (file, state) =
                     (path.join("freezer.state"), if frozen { "FROZEN" } else { "THAWED" });
-                let reached =
-                    || fs::read_to_string(&file).map_or(true, |text| text.trim() == state);
+                let reached = || kernel_file::text(&file).map_or(true, |text| text.trim() == state);
                 let _ = fs::write(&file, state);
                 while !reached() && Instant::now() < deadline {
                     std::thread::sleep(PAUSE);
@@ -435,14 +435,14 @@ pub(super) fn remove_left(name: &str) {
 
 /// Reads the number behind `key` in a file of a group.
 fn count(group: &Path, file: &str, key: &str) -> Option<u64> {
-    let text = fs::read_to_string(group.join(file)).ok()?;
+    let text = kernel_file::text(group.join(file)).ok()?;
     text.lines().find_map(|line| line.strip_prefix(key)?.trim().parse().ok())
 }
 
 /// Returns whether a group of version 2 limits its processes in any way.
 fn limits_anything(group: &Path) -> bool {
     ["memory.max", "memory.high", "memory.swap.max", "pids.max", "cpu.max"].iter().any(|file| {
-        let text = fs::read_to_string(group.join(file)).unwrap_or_default();
+        let text = kernel_file::text(group.join(file)).unwrap_or_default();
         !text.is_empty() && !text.starts_with("max")
     })
 }
@@ -458,12 +458,10 @@ fn list_below(path: &Path) -> Listed<PathBuf> {
     let mut next = 0;
     while let Some(directory) = below.found.get(next).cloned() {
         next += 1;
-        let Listed { found, error } = listed::paths(&directory);
+        let Listed { found, error } = listed::directories(&directory);
         below.error = below.error.or(error);
-        let is_group =
-            |path: &PathBuf| path.symlink_metadata().is_ok_and(|metadata| metadata.is_dir());
         let left = MAX_GROUPS.saturating_sub(below.found.len());
-        below.found.extend(found.into_iter().filter(is_group).take(left));
+        below.found.extend(found.into_iter().take(left));
     }
     below
 }

@@ -1,6 +1,6 @@
 //! What was found in directories of the kernel, and whether that is all.
 
-use std::fs;
+use std::fs::{self, DirEntry};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -25,6 +25,17 @@ impl<T> Default for Listed<T> {
 
 /// Lists the paths in a directory. One that is gone has none.
 pub(super) fn paths(directory: &Path) -> Listed<PathBuf> {
+    paths_if(directory, |_| true)
+}
+
+/// Lists the directories in a directory.
+///
+/// The kernel tells with each name what it is of: a control group has forty files, which are not looked at.
+pub(super) fn directories(directory: &Path) -> Listed<PathBuf> {
+    paths_if(directory, |entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+}
+
+fn paths_if(directory: &Path, is_wanted: impl Fn(&DirEntry) -> bool) -> Listed<PathBuf> {
     let mut tries = 1;
     loop {
         let mut listed = Listed::default();
@@ -32,7 +43,8 @@ pub(super) fn paths(directory: &Path) -> Listed<PathBuf> {
             Ok(entries) => {
                 for entry in entries {
                     match entry {
-                        Ok(entry) => listed.found.push(entry.path()),
+                        Ok(entry) if is_wanted(&entry) => listed.found.push(entry.path()),
+                        Ok(_) => {}
                         Err(error) => {
                             listed.error = Some(error);
                             break;

@@ -29,6 +29,7 @@ mod group_meter;
 mod groups;
 mod init;
 mod internal_program;
+mod kernel_file;
 mod last_line;
 mod launch;
 mod listed;

@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,6 +9,7 @@ use memsample::parse::{parse_stat, parse_statm};
 use memsample::{ProcessReader, SamplerOptions};
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::kernel_file;
 use super::listed::{self, Listed};
 use crate::results::LeftOverProcess;
 
@@ -72,7 +72,7 @@ fn children(pid: i32) -> Option<Listed<i32>> {
 
 /// Reads the children of one thread.
 fn children_of_task(task: &Path) -> Option<Vec<i32>> {
-    match fs::read_to_string(task.join("children")) {
+    match kernel_file::text(task.join("children")) {
         Ok(text) => {
             Some(text.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).collect())
         }
@@ -113,7 +113,7 @@ struct ProcessStat {
 
 impl ProcessStat {
     fn of(pid: i32) -> Option<Self> {
-        let bytes = fs::read(PathBuf::from(format!("/proc/{pid}/stat"))).ok()?;
+        let bytes = kernel_file::bytes(PathBuf::from(format!("/proc/{pid}/stat"))).ok()?;
         let stat = parse_stat(&bytes).ok()?;
         let is_first_dead = matches!(stat.state, b'Z' | b'X');
         Some(Self {
@@ -134,7 +134,7 @@ pub(super) fn is_alive(pid: i32) -> bool {
 
 /// Returns whether a process has had a CPU since it was forked.
 pub(super) fn has_run(pid: i32) -> bool {
-    let text = fs::read_to_string(format!("/proc/{pid}/schedstat")).unwrap_or_default();
+    let text = kernel_file::text(format!("/proc/{pid}/schedstat")).unwrap_or_default();
     text.split_ascii_whitespace().next().is_some_and(|nanoseconds| nanoseconds != "0")
 }
 
@@ -153,7 +153,7 @@ pub(super) fn describe(pid: i32) -> Option<LeftOverProcess> {
 /// that has ended; the others have it still.
 pub(super) fn rss_bytes(pid: i32) -> Option<u64> {
     let resident = |path: PathBuf| -> Option<u64> {
-        let pages = parse_statm(&fs::read(path).ok()?).ok()?.resident;
+        let pages = parse_statm(&kernel_file::bytes(path).ok()?).ok()?.resident;
         pages.0.checked_mul(rustix::param::page_size() as u64)
     };
     match resident(PathBuf::from(format!("/proc/{pid}/statm")))? {

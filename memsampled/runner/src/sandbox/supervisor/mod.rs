@@ -32,6 +32,7 @@ use super::artifacts;
 use super::attempt_end::AttemptEnd;
 use super::channel::{Channel, inherited};
 use super::groups::{Groups, OomCounts};
+use super::kernel_file;
 use super::protocol::{SupervisorMessage, SupervisorOrder};
 use super::signals::ignore_signals;
 use super::spec::Spec;
@@ -152,5 +153,5 @@ fn end_asked_for(runner: &Channel<io::Stdin>) -> Option<EndAskedFor> {
 
 /// Reads how often the OOM killer has killed since the machine was started.
 fn machine_oom_kills() -> Option<u64> {
-    parse_vmstat(&fs::read("/proc/vmstat").ok()?).ok()?.oom_kill
+    parse_vmstat(&kernel_file::bytes("/proc/vmstat").ok()?).ok()?.oom_kill
 }
