@@ -4,6 +4,8 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -23,10 +25,36 @@ const FILE: &str = "progress.jsonl";
 
 /// The attempts that have ended, on disk: what a resumed run need not run again.
 ///
-/// Each is a line that is written whole and synchronised. A line that a crash cut is as if it had not
-/// been: its attempt is run again.
+/// Each is a line that is written whole, and synchronised while the next test runs. A line that a crash cut, or that a
+/// power failure lost, is as if it had not been: its attempt is run again.
 pub(super) struct ProgressLog {
     file: File,
+    /// `None` where there is no thread for it: then each line waits for the disk.
+    synchroniser: Option<Synchroniser>,
+}
+
+/// A thread that synchronises a file: a disk takes longer for that than a small test runs.
+struct Synchroniser {
+    /// One that waits stands for all that was written before it is taken.
+    wanted: SyncSender<()>,
+    thread: JoinHandle<io::Result<()>>,
+}
+
+impl Synchroniser {
+    fn start(file: &File) -> io::Result<Self> {
+        let file = file.try_clone()?;
+        let (wanted, wishes) = sync_channel(1);
+        let thread = Builder::new().name("memsample-progress".to_owned());
+        let thread = thread.spawn(move || wishes.iter().try_for_each(|()| file.sync_data()))?;
+        Ok(Self { wanted, thread })
+    }
+
+    /// Waits until all is on disk, and says why it is not.
+    fn finish(self) -> io::Result<()> {
+        drop(self.wanted);
+        let panicked = |_| Err(io::Error::other("the thread that synchronises has panicked"));
+        self.thread.join().unwrap_or_else(panicked)
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -64,18 +92,21 @@ impl ProgressLog {
     /// Begins anew.
     pub(super) fn create(directory: &Path, suite: &Suite) -> io::Result<Self> {
         let file = OpenOptions::new().append(true).create_new(true).open(Self::path(directory))?;
-        let mut progress = Self { file };
+        let mut progress = Self { file, synchroniser: None };
         progress.lock(Duration::ZERO)?;
         progress.write(&ProgressLine::of(suite))?;
+        progress.file.sync_data()?;
         // The name too must survive a power failure.
         File::open(directory)?.sync_all()?;
+        progress.synchroniser = Synchroniser::start(&progress.file).ok();
         Ok(progress)
     }
 
     /// Opens the file of a run that is resumed, and returns the attempts that have ended.
     pub(super) fn resume(directory: &Path, suite: &Suite) -> io::Result<(Self, Vec<EndedAttempt>)> {
         let path = Self::path(directory);
-        let progress = Self { file: OpenOptions::new().append(true).open(&path)? };
+        let file = OpenOptions::new().append(true).open(&path)?;
+        let mut progress = Self { file, synchroniser: None };
         progress.lock(MAX_WAIT)?;
         let bytes = fs::read(&path)?;
         let invalid = |reason: &str| {
@@ -100,6 +131,7 @@ impl ProgressLog {
             }
         }
         progress.file.set_len(whole as u64)?;
+        progress.synchroniser = Synchroniser::start(&progress.file).ok();
         Ok((progress, ended))
     }
 
@@ -126,16 +158,38 @@ impl ProgressLog {
         self.file.as_fd()
     }
 
-    /// Notes an attempt that has ended. When this returns, it is on disk.
+    /// Notes an attempt that has ended. When this returns, no end of this program loses it, and a moment later no end
+    /// of the machine.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be written, or an earlier one could not be synchronised.
     pub(super) fn ended(&mut self, ended: &EndedAttempt) -> io::Result<()> {
-        self.write(&ProgressLine::Ended(Box::new(ended.clone())))
+        self.write(&ProgressLine::Ended(Box::new(ended.clone())))?;
+        match &self.synchroniser {
+            // Where one waits already, it is for this too.
+            Some(it) if !it.thread.is_finished() => {
+                let _ = it.wanted.try_send(());
+                Ok(())
+            }
+            Some(_) => self.finish(),
+            None => self.file.sync_data(),
+        }
+    }
+
+    /// Waits until all that has ended is on disk.
+    ///
+    /// # Errors
+    ///
+    /// It could not be synchronised.
+    pub(super) fn finish(&mut self) -> io::Result<()> {
+        self.synchroniser.take().map_or(Ok(()), Synchroniser::finish)
     }
 
     fn write(&mut self, line: &ProgressLine) -> io::Result<()> {
         let mut bytes = serde_json::to_vec(line)?;
         bytes.push(b'\n');
-        self.file.write_all(&bytes)?;
-        self.file.sync_data()
+        self.file.write_all(&bytes)
     }
 }
 

@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, after, bounded, never, select};
-use memsample::{End, Recorder, SharedSampler};
+use memsample::{End, Recorder, SharedSampler, is_disk_full};
 
 use super::admission::Admission;
 use super::attempt::AttemptMessage;
@@ -152,6 +152,9 @@ impl<'a> Dispatcher<'a> {
         }
         self.tear_down(setup);
         self.finish_rest();
+        if let Err(error) = self.progress.finish() {
+            self.abort(Abort::Disk { full: is_disk_full(&error) });
+        }
         let stopped = self.recorder.stop();
         if let (Some(Abort::Disk { full }), Ok(recording)) = (&mut self.aborted, &stopped) {
             *full |= recording.manifest().end == Some(End::DiskFull);
