@@ -9,6 +9,7 @@ import html
 import http.client
 import json
 import os
+import shutil
 import subprocess
 import time
 import urllib.parse
@@ -36,11 +37,11 @@ def lab(runs, tmp_path):
 class Server:
     """A server, while it is used in `with`."""
 
-    def __init__(self, lab, index, *options, environment=None, program=None):
+    def __init__(self, lab, index, *options, environment=None, program=None, cwd=None):
         command = [MEMSAMPLE, "serve", "--runs", lab, "--index", index, "--listen", "127.0.0.1:0", *options]
         command = program or command
         environment = {**os.environ, **(environment or {})}
-        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment, cwd=cwd)
         line = self.process.stderr.readline()
         assert "serving" in line, line + self.process.stderr.read()
         self.base = line.split(" on ")[1].strip()
@@ -318,9 +319,79 @@ def test_a_prefix_of_a_proxy_is_in_every_link(lab, tmp_path):
         assert connection.getresponse().status == 200
 
 
-def test_directories_that_are_no_store_are_refused(runs, tmp_path):
-    assert "is no store: make one" in memsample("serve", "--runs", runs[0].parent, code=1).stderr
+def test_directories_that_are_neither_are_refused(runs, tmp_path):
+    refused = memsample("serve", "--runs", runs[0], code=1).stderr
+    assert "is a single run or recording" in refused and str(runs[0]) in refused
+    (tmp_path / "other/deeper").mkdir(parents=True)
+    assert "neither a directory of runs nor a store" in memsample("serve", "--runs", tmp_path / "other", code=1).stderr
     assert "there is no directory" in memsample("serve", "--runs", tmp_path / "none", code=1).stderr
+    for command in ["list", "verify"]:
+        assert "memsample push" in memsample(command, runs[0].parent, code=1).stderr
+        assert "memsample push" in memsample(command, runs[0], code=1).stderr
+
+
+def tree(directory):
+    """All that is in a directory, with what changes when it is written."""
+    return {path: path.lstat().st_mtime_ns for path in directory.rglob("*")}
+
+
+def test_runs_that_were_not_pushed_are_served_where_they_are(runs, lab, tmp_path):
+    place = tmp_path / "here/runs"
+    shutil.copytree(runs[0].parent, place, symlinks=True)
+    (place / "damaged").mkdir()
+    (place / "damaged/results.json").write_text("{")
+    (place / "leads-out").symlink_to(runs[1])
+    unclosed = shutil.copytree(place / "plain", place / "unclosed")
+    manifest = json.loads((unclosed / "recording.json").read_text())
+    (unclosed / "recording.json").write_text(json.dumps({**manifest, "state": "recording"}))
+    (unclosed / "journal").mkdir()
+    before = tree(place)
+    # Without --runs it is the directory into which `memsample run` writes.
+    program = [MEMSAMPLE, "serve", "--index", tmp_path / "here.index", "--listen", "127.0.0.1:0"]
+    with (
+        Server(lab, tmp_path / "lab.index") as pushed,
+        Server(None, None, program=program, cwd=place.parent) as server,
+    ):
+        pushed.wait_for_runs(3)
+        status = server.wait_for_runs(3)
+        assert len(status["damaged"]) == 1 and "damaged" in status["damaged"][0]["reason"], status
+        of_manifest = {"manifest", "bytes"}
+        for row in pushed.json("runs"):
+            here = server.json("run", id=row["run"])
+            there = pushed.json("run", id=row["run"])
+            assert here["bytes"] > 0
+            assert {k: v for k, v in here.items() if k not in of_manifest} == {
+                k: v for k, v in there.items() if k not in of_manifest
+            }
+            assert server.page("report", id=row["run"]) == pushed.page("report", id=row["run"])
+        sides = {"project": "default", "base": "1.0", "head": "1.1"}
+        assert server.json("compare", **sides) == pushed.json("compare", **sides)
+        assert server.json("test", **OF_SUITE, test="holds") == pushed.json("test", **OF_SUITE, test="holds")
+        # Nothing is written.
+        assert tree(place) == before
+        # What comes and what goes is seen at once, and not only each minute.
+        shutil.copytree(place / "plain", place / "more")
+        begin = time.monotonic()
+        server.wait_for_runs(4)
+        shutil.rmtree(place / "more")
+        server.wait_for_runs(3)
+        assert time.monotonic() - begin < 20
+        # A store that somebody makes of it is not taken for runs.
+        (place / "manifests").mkdir()
+        assert "has become a store" in server.wait(lambda status: status["index"]["problem"])["index"]["problem"]
+
+
+def test_releases_of_runs_that_were_not_pushed_are_not_begun(runs, tmp_path):
+    tokens = tmp_path / "tokens"
+    tokens.write_text("may-write-0123456789 write\n")
+    tokens.chmod(0o600)
+    with Server(runs[0].parent, tmp_path / "index", "--token-file", tokens) as server:
+        connection = server.connect()
+        body = json.dumps({"project": "default", "release": "2.0", "action": "begin"})
+        headers = {"Authorization": "Bearer may-write-0123456789", "Content-Type": "application/json"}
+        connection.request("POST", "/api/v1/releases", body, headers)
+        answer = connection.getresponse()
+        assert answer.status == 403 and b"is only read" in answer.read()
 
 
 def test_slow_every_page_in_a_browser(server, tmp_path):

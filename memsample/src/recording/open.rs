@@ -112,6 +112,15 @@ impl Recording {
         }
     }
 
+    /// Reads what `recording.json` says, and changes nothing: a recording whose recorder died stays as it is.
+    ///
+    /// # Errors
+    ///
+    /// The path is not a recording, or `recording.json` is damaged or of a newer format.
+    pub fn manifest_of(path: &Path) -> Result<Manifest, OpenError> {
+        read_manifest(&open_directory(path)?)
+    }
+
     /// Puts a recording together whose recorder died. Does nothing to one that is whole, or that is
     /// still being written.
     ///

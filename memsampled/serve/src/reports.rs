@@ -1,9 +1,10 @@
 //! The report of a run, made when it is asked for and kept for a while.
 
 use std::collections::VecDeque;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use memsample::Recording;
+use memsample::{Recording, RecordingState};
 use memsample_compare::Run;
 use memsample_report::{Report, Source, html};
 use memsample_runner::results::{FILE, Results};
@@ -47,7 +48,11 @@ impl Reports {
             return Ok(kept);
         }
         let manifest = store.manifest(manifest_name)?;
-        let made: Arc<str> = make(store, &manifest)?.into();
+        let made: Arc<str> = match store.directory_of(manifest_name) {
+            Some(directory) => of_directory(&manifest, &directory)?,
+            None => brought(store, &manifest)?,
+        }
+        .into();
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.push_back((key, Arc::clone(&made)));
         while kept.len() > MAX_KEPT {
@@ -62,7 +67,8 @@ impl Reports {
     }
 }
 
-fn make(store: &Store, manifest: &Manifest) -> Result<String, StoreError> {
+/// Makes the report of a run that is brought here first.
+fn brought(store: &Store, manifest: &Manifest) -> Result<String, StoreError> {
     let bytes: u64 = manifest.files.iter().map(|file| file.bytes).sum();
     if bytes > MAX_BYTES {
         let what = format!(
@@ -70,13 +76,19 @@ fn make(store: &Store, manifest: &Manifest) -> Result<String, StoreError> {
         );
         return Err(StoreError::new(ErrorKind::TooLarge, what));
     }
-    let failed = |what: &str, error: &dyn std::fmt::Display| {
-        StoreError::new(ErrorKind::Local, format!("{what}: {error}"))
-    };
     let work =
         tempfile::tempdir().map_err(|error| failed("there is no room for a report", &error))?;
     let directory = work.path().join("run");
     pull(store, manifest, &directory, &|_| ())?;
+    of_directory(manifest, &directory)
+}
+
+fn failed(what: &str, error: &dyn std::fmt::Display) -> StoreError {
+    StoreError::new(ErrorKind::Local, format!("{what}: {error}"))
+}
+
+/// Makes the report of a run in a directory, and changes nothing in it.
+fn of_directory(manifest: &Manifest, directory: &Path) -> Result<String, StoreError> {
     let results = match directory.join(FILE).exists() {
         true => Some(
             Results::read(&directory.join(FILE))
@@ -88,15 +100,23 @@ fn make(store: &Store, manifest: &Manifest) -> Result<String, StoreError> {
     let mut recordings = Vec::new();
     for recording in &manifest.recordings {
         let path = match recording.path.as_str() {
-            "" => directory.clone(),
+            "" => directory.to_owned(),
             path => directory.join(relative_path(path).unwrap_or_default()),
         };
         let name = match recording.path.as_str() {
             "" => manifest.name.clone(),
             path => path.to_owned(),
         };
-        match Recording::open(&path) {
-            Ok((recording, _)) => recordings.push((name, recording)),
+        // Opening one that is not closed would complete it.
+        let opened = Recording::manifest_of(&path).and_then(|it| match it.state {
+            RecordingState::Recording => Ok(None),
+            _ => Recording::open(&path).map(|(recording, _)| Some(recording)),
+        });
+        match opened {
+            Ok(Some(recording)) => recordings.push((name, recording)),
+            Ok(None) => notes.push(format!(
+                "the memory over time is missing: `{name}` was not closed (`memsample recover` completes it)"
+            )),
             Err(error) => notes.push(format!("the memory over time is missing: {error}")),
         }
     }

@@ -1,32 +1,39 @@
-//! `memsample serve`: the dashboard of a store.
+//! `memsample serve`: the dashboard of a store, or of a directory of runs.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use memsample_inherited::tell;
 use memsample_serve::{Guard, Index, ServeOptions, Webhook, serve};
 use memsample_store::layout::{MANIFESTS, escaped};
-use memsample_store::{Address, Store};
+use memsample_store::{Address, DirectoryKind, Store};
 
 use crate::exit::ExitCode;
 use crate::signals::signals;
 
-/// Serve the dashboard of a store: releases, runs, reports, and each test over time
+/// Where `memsample run` puts its runs.
+const DEFAULT_RUNS: &str = "runs";
+
+/// Serve the dashboard of runs: releases, runs, reports, and each test over time
+///
+/// The runs are those of a directory into which `memsample run` and `memsample record` write, where they are read and
+/// left as they are, or those of a store, into which `memsample push` puts the runs of many machines.
 ///
 /// Pages need no script, and what they show is also served as JSON below /api/v1. Anybody who can connect may
 /// read, unless there is a token file; a server on any other address than that of this machine needs one. Who has a
-/// token that may write can begin and close releases; nothing else in the store is changed. An index of the store is
-/// kept in a file, and made anew when that is lost.
+/// token that may write can begin and close releases of a store; nothing else is changed. An index of the runs is kept in
+/// a file, and made anew when that is lost.
 /// docs/dashboard.md describes what is served.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  \
+    memsample serve                                     # the runs in `runs`\n  \
     memsample serve --runs /srv/lab\n  \
     memsample serve --runs s3://lab/memory --listen 0.0.0.0:8080 --token-file tokens\n  \
     memsample serve --runs /srv/lab --prefix /memory    # behind a reverse proxy")]
 pub(crate) struct ServeArgs {
-    /// Store: s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, file:///DIRECTORY or the path of a directory
-    #[arg(long, value_name = "STORE")]
+    /// Directory of runs or recordings, or a store: s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, or its directory
+    #[arg(long, value_name = "DIR|STORE", default_value = DEFAULT_RUNS)]
     runs: Address,
 
     /// Address to listen on
@@ -63,7 +70,7 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "FILE")]
     fleet: Option<PathBuf>,
 
-    /// File of the index [default: below $XDG_CACHE_HOME/memsample, by the name of the store]
+    /// File of the index [default: below $XDG_CACHE_HOME/memsample, by the name of the directory or store]
     #[arg(long, value_name = "FILE")]
     index: Option<PathBuf>,
 }
@@ -81,10 +88,7 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
         None => Guard::default(),
     };
     let guard = guard.hosts(args.host.clone());
-    if let Address::Directory(directory) = &args.runs {
-        check(directory)?;
-    }
-    let store = Store::open(&args.runs)?;
+    let store = open(&args.runs)?;
     let index = match &args.index {
         Some(path) => path.clone(),
         None => default_index(&args.runs)?,
@@ -120,19 +124,30 @@ fn public_url(text: &str) -> Result<String, String> {
     }
 }
 
-/// Refuses a directory that is no store, and says what makes one of it.
-fn check(directory: &Path) -> anyhow::Result<()> {
-    if !directory.is_dir() {
-        bail!("there is no directory `{}`: `memsample push` makes a store", directory.display());
+/// Opens what is served, by what it is.
+fn open(runs: &Address) -> anyhow::Result<Store> {
+    let Address::Directory(directory) = runs else { return Ok(Store::open(runs)?) };
+    let shown = directory.display();
+    let kind = match DirectoryKind::of(directory) {
+        Ok(kind) => kind,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => bail!(
+            "there is no directory `{shown}`: `memsample run` makes one of runs, and `memsample push` a store; name it \
+             with --runs"
+        ),
+        Err(error) => return Err(error).with_context(|| format!("cannot read `{shown}`")),
+    };
+    match kind {
+        DirectoryKind::Store => Ok(Store::open(runs)?),
+        DirectoryKind::Runs | DirectoryKind::Empty => Ok(Store::of_runs(directory)?),
+        DirectoryKind::Run => bail!(
+            "`{shown}` is a single run or recording: `memsample report {shown}` shows it, and `--runs` takes the \
+             directory above it"
+        ),
+        DirectoryKind::Other => bail!(
+            "`{shown}` is neither a directory of runs nor a store: no directory in it is a run or a recording, and it has \
+             no `{MANIFESTS}`"
+        ),
     }
-    let has_runs = || std::fs::read_dir(directory).into_iter().flatten().flatten().next().is_some();
-    if !directory.join(MANIFESTS).is_dir() && has_runs() {
-        let directory = directory.display();
-        bail!(
-            "`{directory}` is no store: make one of the runs in it with `memsample push {directory}/* STORE`"
-        );
-    }
-    Ok(())
 }
 
 fn default_index(store: &Address) -> anyhow::Result<PathBuf> {

@@ -4,6 +4,8 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 
+use memsample_input::with_causes;
+
 /// What kind of thing went wrong, as far as a caller acts on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorKind {
@@ -25,6 +27,8 @@ pub enum ErrorKind {
     Local,
     /// It is larger than what is done with it may be.
     TooLarge,
+    /// It is only read.
+    ReadOnly,
 }
 
 /// An error of a store, with what was done and what helps.
@@ -56,6 +60,9 @@ impl StoreError {
     /// An answer of the store to what was done, in one line.
     pub(crate) fn of_store(what: &str, error: object_store::Error) -> Self {
         use object_store::Error as Of;
+        if let Some(own) = own(&error) {
+            return Self::new(own.kind, with_causes(own));
+        }
         let kind = match &error {
             Of::NotFound { .. } => ErrorKind::NotFound,
             Of::AlreadyExists { .. } | Of::Precondition { .. } => ErrorKind::Exists,
@@ -101,6 +108,14 @@ fn reason(error: &object_store::Error) -> String {
         (Some(code), Some(message)) => format!("{code}: {message}"),
         (Some(code), None) => code,
         _ => text.lines().next().unwrap_or_default().to_owned(),
+    }
+}
+
+/// Returns the error of this program that an answer has within it.
+fn own(error: &object_store::Error) -> Option<&StoreError> {
+    match error {
+        object_store::Error::Generic { source, .. } => source.downcast_ref(),
+        _ => None,
     }
 }
 

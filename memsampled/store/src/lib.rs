@@ -23,9 +23,11 @@
 pub mod address;
 pub mod compact;
 mod connect;
+pub mod directory_kind;
 pub mod download;
 mod error;
 mod hash;
+mod in_place;
 pub mod layout;
 mod lock;
 pub mod manifest;
@@ -43,6 +45,7 @@ mod tree;
 pub mod verify;
 
 pub use address::Address;
+pub use directory_kind::DirectoryKind;
 pub use error::{ErrorKind, StoreError};
 pub use hash::sha256_hex;
 pub use manifest::{Kind, Manifest, RecordingOf, RowGroups, StoredFile};

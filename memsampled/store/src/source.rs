@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use memsample::schema::tables;
-use memsample::{OpenError, Recording, Recovery};
+use memsample::{Manifest as RecordingManifest, OpenError, Recording, RecordingState, Recovery};
 use memsample_runner::results::{FILE, Results};
 
 use crate::error::{ErrorKind, StoreError};
@@ -70,9 +70,9 @@ impl RunSource {
         hashed: &dyn Fn(u64),
     ) -> Result<Self, StoreError> {
         let mut manifest = if directory.join(FILE).is_file() {
-            of_run(directory, options)?
+            of_run(directory, options, closed)?
         } else if directory.join("recording.json").is_file() {
-            of_recording(directory, options)?
+            of_recording(directory, options, closed)?
         } else if directory.join("progress.jsonl").is_file() {
             return Err(StoreError::new(
                 ErrorKind::Unfinished,
@@ -96,6 +96,33 @@ impl RunSource {
     }
 }
 
+/// Returns what a directory of a run or a recording is, without its files, and changes nothing in it: the recordings of
+/// a run may not be closed.
+///
+/// # Errors
+///
+/// It is none, has not ended, is damaged or of a later format, or cannot be read.
+pub(crate) fn read_only(directory: &Path) -> Result<Manifest, StoreError> {
+    let options = SourceOptions::default();
+    let manifest_of = |path: &Path| Recording::manifest_of(path).map_err(|it| unreadable(path, it));
+    if directory.join(FILE).is_file() {
+        return of_run(directory, &options, manifest_of);
+    }
+    of_recording(directory, &options, |path| {
+        let manifest = manifest_of(path)?;
+        match manifest.state {
+            RecordingState::Recording => {
+                let what = format!(
+                    "the recording `{0}` was not closed: `memsample recover {0}` completes it",
+                    path.display()
+                );
+                Err(StoreError::new(ErrorKind::Unfinished, what))
+            }
+            _ => Ok(manifest),
+        }
+    })
+}
+
 fn name_of(directory: &Path) -> String {
     let absolute = std::path::absolute(directory).unwrap_or_else(|_| directory.to_owned());
     let name = absolute.file_name().unwrap_or_default();
@@ -108,7 +135,8 @@ fn run_of(name: &str, id: &str) -> String {
     format!("{name}-{}", id.get(end..).unwrap_or(id))
 }
 
-fn open(directory: &Path) -> Result<Recording, StoreError> {
+/// Opens a recording that is whole, or is made so, and returns what it says of itself.
+fn closed(directory: &Path) -> Result<RecordingManifest, StoreError> {
     let path = directory.display();
     let unfinished =
         |why: &str| StoreError::new(ErrorKind::Unfinished, format!("the recording `{path}` {why}"));
@@ -119,22 +147,29 @@ fn open(directory: &Path) -> Result<Recording, StoreError> {
         Ok((_, Recovery::InCopy { owner })) => Err(unfinished(&format!(
             "was not closed, and belongs to user {owner}, who can complete it with `memsample recover`"
         ))),
-        Ok((recording, _)) => Ok(recording),
-        Err(error @ OpenError::Io(..)) => {
-            Err(StoreError::because(ErrorKind::Local, format!("cannot read `{path}`"), error))
-        }
-        Err(error) => {
-            Err(StoreError::because(ErrorKind::Damaged, format!("cannot push `{path}`"), error))
-        }
+        Ok((recording, _)) => Ok(recording.manifest().clone()),
+        Err(error) => Err(unreadable(directory, error)),
     }
 }
 
-fn of_run(directory: &Path, options: &SourceOptions) -> Result<Manifest, StoreError> {
+fn unreadable(directory: &Path, error: OpenError) -> StoreError {
+    let kind = match error {
+        OpenError::Io(..) => ErrorKind::Local,
+        _ => ErrorKind::Damaged,
+    };
+    StoreError::because(kind, format!("cannot read `{}`", directory.display()), error)
+}
+
+fn of_run(
+    directory: &Path,
+    options: &SourceOptions,
+    recording_of: impl Fn(&Path) -> Result<RecordingManifest, StoreError>,
+) -> Result<Manifest, StoreError> {
     let path = directory.join(FILE);
     let results = Results::read(&path).map_err(|error| {
         StoreError::because(
             ErrorKind::Damaged,
-            format!("cannot push `{}`", directory.display()),
+            format!("cannot read `{}`", directory.display()),
             error,
         )
     })?;
@@ -153,8 +188,8 @@ fn of_run(directory: &Path, options: &SourceOptions) -> Result<Manifest, StoreEr
         if !directory.join(relative).join("recording.json").exists() {
             continue;
         }
-        let recording = open(&directory.join(relative))?;
-        let provenance = &recording.manifest().provenance;
+        let recording = recording_of(&directory.join(relative))?;
+        let provenance = &recording.provenance;
         hostname.get_or_insert_with(|| provenance.machine.hostname.clone());
         recordings.push(RecordingOf { path: text, id: provenance.id.clone() });
     }
@@ -189,9 +224,12 @@ fn of_run(directory: &Path, options: &SourceOptions) -> Result<Manifest, StoreEr
     })
 }
 
-fn of_recording(directory: &Path, options: &SourceOptions) -> Result<Manifest, StoreError> {
-    let recording = open(directory)?;
-    let manifest = recording.manifest();
+fn of_recording(
+    directory: &Path,
+    options: &SourceOptions,
+    recording_of: impl Fn(&Path) -> Result<RecordingManifest, StoreError>,
+) -> Result<Manifest, StoreError> {
+    let manifest = recording_of(directory)?;
     let provenance = &manifest.provenance;
     let name = name_of(directory);
     let duration = manifest.last_tick.map(|last| last.duration_since(provenance.started));

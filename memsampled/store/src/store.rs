@@ -1,6 +1,7 @@
 //! A store: its manifests, and the bytes of its objects.
 
 use std::future::Future;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -13,6 +14,7 @@ use tokio::runtime::Runtime;
 use crate::address::Address;
 use crate::connect::connect;
 use crate::error::{ErrorKind, StoreError};
+use crate::in_place::RunsInPlace;
 use crate::layout::{MANIFESTS, NEWS, Partition};
 use crate::manifest::Manifest;
 
@@ -36,6 +38,8 @@ pub struct Store {
     address: Address,
     pub(crate) objects: Arc<dyn ObjectStore>,
     runtime: Arc<Runtime>,
+    /// Set where it is a directory of runs that nobody pushed.
+    in_place: Option<Arc<RunsInPlace>>,
 }
 
 impl Store {
@@ -45,14 +49,27 @@ impl Store {
     ///
     /// See [`Address`]; or the directory cannot be made.
     pub fn open(address: &Address) -> Result<Self, StoreError> {
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-        let runtime = runtime.map_err(|error| StoreError::local("cannot start threads", error))?;
-        Ok(Self {
-            address: address.clone(),
-            objects: connect(address)?,
-            runtime: Arc::new(runtime),
-        })
+        let (objects, runtime) = (connect(address)?, runtime()?);
+        Ok(Self { address: address.clone(), objects, runtime, in_place: None })
+    }
+
+    /// Opens a directory of runs that nobody pushed: they are read where they are, and nothing is written. A run is found
+    /// in it when it has ended, and a recording when it is closed.
+    ///
+    /// # Errors
+    ///
+    /// There can be no threads.
+    pub fn of_runs(directory: &std::path::Path) -> Result<Self, StoreError> {
+        let runs = Arc::new(RunsInPlace::new(directory));
+        let address = Address::Directory(directory.to_owned());
+        let objects: Arc<dyn ObjectStore> = runs.clone();
+        Ok(Self { address, objects, runtime: runtime()?, in_place: Some(runs) })
+    }
+
+    /// Returns the directory of a run that is read where it is, by the name of its manifest; `None` of one that was pushed.
+    #[must_use]
+    pub fn directory_of(&self, manifest: &str) -> Option<PathBuf> {
+        self.in_place.as_ref()?.directory_of(manifest)
     }
 
     /// Returns where it is.
@@ -129,7 +146,7 @@ impl Store {
     ///
     /// It is not there, cannot be read, is damaged, or stands in the place of another.
     pub fn manifest(&self, name: &str) -> Result<Manifest, StoreError> {
-        parsed(name, &self.read(name, MAX_MANIFEST_BYTES)?)
+        self.parsed(name, &self.read(name, MAX_MANIFEST_BYTES)?)
             .map_err(|error| StoreError::because(error.kind(), format!("`{name}`: {error}"), error))
     }
 
@@ -160,7 +177,7 @@ impl Store {
             });
             let mut reads = futures_util::stream::iter(reads).buffer_unordered(AT_ONCE);
             while let Some((key, read)) = reads.next().await {
-                let manifest = read.and_then(|bytes| parsed(&key.object, &bytes));
+                let manifest = read.and_then(|bytes| self.parsed(&key.object, &bytes));
                 found(key, manifest);
             }
         });
@@ -230,6 +247,17 @@ impl Store {
         found.bytes().await.map_err(failed)
     }
 
+    /// Reads a manifest, which must not be that of another run.
+    fn parsed(&self, name: &str, bytes: &[u8]) -> Result<Manifest, StoreError> {
+        let manifest = Manifest::from_json(bytes)?;
+        if self.in_place.is_none() && manifest.partition().manifest() != name {
+            let what =
+                format!("it is the manifest of another run, `{}`", manifest.run.escape_debug());
+            return Err(StoreError::new(ErrorKind::Damaged, what));
+        }
+        Ok(manifest)
+    }
+
     /// Refuses a directory that is gone: a listing of it would be empty.
     fn check(&self) -> Result<(), StoreError> {
         let Address::Directory(directory) = &self.address else { return Ok(()) };
@@ -296,14 +324,10 @@ impl Store {
     }
 }
 
-/// Reads a manifest, which must not be that of another run.
-fn parsed(name: &str, bytes: &[u8]) -> Result<Manifest, StoreError> {
-    let manifest = Manifest::from_json(bytes)?;
-    if manifest.partition().manifest() != name {
-        let what = format!("it is the manifest of another run, `{}`", manifest.run.escape_debug());
-        return Err(StoreError::new(ErrorKind::Damaged, what));
-    }
-    Ok(manifest)
+fn runtime() -> Result<Arc<Runtime>, StoreError> {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    runtime.map(Arc::new).map_err(|error| StoreError::local("cannot start threads", error))
 }
 
 /// The first name of news of an instant: UUIDs of version 7 begin with their time in milliseconds.

@@ -129,8 +129,10 @@ pub(crate) const PACKAGES: [(&str, &[&str]); 20] = [
         &[
             "error hash row_groups tree",
             "address layout profile",
-            "connect manifest",
-            "runs source store",
+            "connect directory_kind manifest",
+            "runs source",
+            "in_place",
+            "store",
             "download lock push releases",
             "compact pull verify",
             "prune",

@@ -48,6 +48,7 @@ impl From<StoreError> for Problem {
             ErrorKind::TooLarge => {
                 return Self::Failed(StatusCode::NOT_IMPLEMENTED, error.to_string());
             }
+            ErrorKind::ReadOnly => return Self::Failed(StatusCode::FORBIDDEN, error.to_string()),
             ErrorKind::Address => return Self::Wrong(error.to_string()),
             ErrorKind::Unavailable | ErrorKind::Refused | ErrorKind::Local => {
                 StatusCode::SERVICE_UNAVAILABLE
