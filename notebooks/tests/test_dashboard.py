@@ -10,6 +10,8 @@ import http.client
 import json
 import os
 import shutil
+import signal
+import socket
 import subprocess
 import time
 import urllib.parse
@@ -341,6 +343,9 @@ def test_runs_that_were_not_pushed_are_served_where_they_are(runs, lab, tmp_path
     (place / "damaged").mkdir()
     (place / "damaged/results.json").write_text("{")
     (place / "leads-out").symlink_to(runs[1])
+    within = shutil.copytree(runs[1], place / "leads-out-within")
+    shutil.rmtree(within / "recording")
+    (within / "recording").symlink_to(runs[2] / "recording")
     unclosed = shutil.copytree(place / "plain", place / "unclosed")
     manifest = json.loads((unclosed / "recording.json").read_text())
     (unclosed / "recording.json").write_text(json.dumps({**manifest, "state": "recording"}))
@@ -354,7 +359,8 @@ def test_runs_that_were_not_pushed_are_served_where_they_are(runs, lab, tmp_path
     ):
         pushed.wait_for_runs(3)
         status = server.wait_for_runs(3)
-        assert len(status["damaged"]) == 1 and "damaged" in status["damaged"][0]["reason"], status
+        damaged = sorted(it["reason"] for it in status["damaged"])
+        assert len(damaged) == 2 and "links are not followed" in damaged[0] and "/damaged`" in damaged[1], damaged
         of_manifest = {"manifest", "bytes"}
         for row in pushed.json("runs"):
             here = server.json("run", id=row["run"])
@@ -379,6 +385,119 @@ def test_runs_that_were_not_pushed_are_served_where_they_are(runs, lab, tmp_path
         # A store that somebody makes of it is not taken for runs.
         (place / "manifests").mkdir()
         assert "has become a store" in server.wait(lambda status: status["index"]["problem"])["index"]["problem"]
+
+
+class DaemonWithDashboard:
+    """A daemon that has its dashboard served, while it is used in `with`."""
+
+    def __init__(self, directory, port, *options, configuration=""):
+        self.directory = directory
+        (directory / "config.toml").write_text(configuration)
+        self.token = directory / "token"
+        self.token.write_text("of-the-daemon-0123456789\n")
+        self.token.chmod(0o600)
+        self.log = directory / "log"
+        self.port = port
+        options = ["--socket", "s", "--config", "config.toml", "--token-file", "token", *options]
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(
+                [Path(MEMSAMPLE).with_name("memsampled"), *options], cwd=directory, stderr=log
+            )
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.terminate()
+        assert self.process.wait(timeout=30) == 0, self.log.read_text()
+
+    def get(self, path):
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        connection.request("GET", path, headers={"Authorization": "Bearer of-the-daemon-0123456789"})
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
+
+    def until(self, what):
+        end = time.monotonic() + 60
+        while True:
+            try:
+                if found := what():
+                    return found
+            except OSError:
+                pass
+            assert self.process.poll() is None and time.monotonic() < end, self.log.read_text()
+            time.sleep(0.05)
+
+    def dashboard(self):
+        """The process of the dashboard."""
+        children = Path(f"/proc/{self.process.pid}/task").glob("*/children")
+        found = [int(pid) for children in children for pid in children.read_text().split()]
+        return found[0] if found else None
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def test_the_daemon_serves_the_dashboard_of_its_recordings_beside_it(tmp_path):
+    port = free_port()
+    with DaemonWithDashboard(tmp_path, port, "--recordings", "recordings", "--serve", f"127.0.0.1:{port}") as daemon:
+        daemon.until(lambda: daemon.get("/")[0] == 200)
+        pid = daemon.dashboard()
+        # It yields to what samples, with the CPU and with memory, of which it locks none.
+        stat = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+        assert int(stat[16]) == 10 + os.nice(0)
+        assert Path(f"/proc/{pid}/oom_score_adj").read_text().strip() == "1000"
+        assert "VmLck:\t       0 kB" in Path(f"/proc/{pid}/status").read_text()
+        connection = http.client.HTTPConnection("127.0.0.1", port)
+        connection.request("GET", "/")
+        assert connection.getresponse().status == 401
+        # A session goes on, ends, and is shown as what it is.
+        started = memsample("start", "--socket", tmp_path / "s", "--name", "nightly", "--json").stdout
+        session = json.loads(started)["id"]
+        assert session in daemon.until(lambda: daemon.get("/api/v1/live")[1])
+        assert json.loads(daemon.get("/api/v1/runs")[1]) == []
+        memsample("stop", "--socket", tmp_path / "s", session)
+        rows = daemon.until(lambda: json.loads(daemon.get("/api/v1/runs")[1]))
+        assert [row["run"].startswith(session) for row in rows] == [True]
+        # One that is killed begins again, and the daemon has not noticed more than that.
+        os.kill(pid, signal.SIGKILL)
+        daemon.until(lambda: daemon.dashboard() not in (None, pid) and daemon.get("/")[0] == 200)
+        assert "the dashboard ended (signal: 9" in daemon.log.read_text()
+        last = daemon.dashboard()
+    # It ends with the daemon.
+    end = time.monotonic() + 30
+    while Path(f"/proc/{last}").exists():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def test_a_dashboard_that_cannot_be_served_keeps_no_daemon_from_recording(lab, tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        configuration = f"[daemon]\nrecordings = 'r'\n[daemon.dashboard]\nlisten = '127.0.0.1:{port}'\nruns = '{lab}'\n"
+        with DaemonWithDashboard(tmp_path, port, configuration=configuration) as daemon:
+            daemon.until(lambda: "the dashboard ended (exit status: 1): it begins again" in daemon.log.read_text())
+            assert "Address already in use" in daemon.log.read_text()
+            memsample("start", "--socket", tmp_path / "s", "--name", "all-the-same")
+            taken.close()
+            # That of a store, as configured.
+            daemon.until(lambda: len(json.loads(daemon.get("/api/v1/runs")[1])) == 3)
+
+
+def test_the_daemon_refuses_a_dashboard_without_a_token(tmp_path):
+    program = Path(MEMSAMPLE).with_name("memsampled")
+    for options, reason in [
+        (["--serve", "127.0.0.1:0"], "the dashboard needs a token"),
+        (["--serve-runs", "runs"], "`--serve-runs` needs `--serve"),
+    ]:
+        command = [program, "--socket", "s", "--recordings", "r", *options]
+        refused = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+        assert refused.returncode == 1 and reason in refused.stderr, refused
 
 
 def test_releases_of_runs_that_were_not_pushed_are_not_begun(runs, tmp_path):

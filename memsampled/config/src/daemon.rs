@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use super::dashboard::DashboardSettings;
 use super::flight::{FlightSettings, FlightTable};
 use super::limits::{Limits, MAX_METRICS_ROLES, MAX_SESSIONS, Retention};
 use super::wrong_value::WrongValue;
@@ -32,6 +33,8 @@ pub struct DaemonConfig {
     pub metrics_roles: usize,
     /// The store into which recordings are pushed when they are closed.
     pub push: Option<String>,
+    /// The dashboard; `None`: there is none.
+    pub dashboard: Option<DashboardSettings>,
     /// The flight recorder; `None`: there is none.
     pub flight: Option<FlightSettings>,
     /// What sessions and connections may take.
@@ -107,6 +110,7 @@ pub struct DaemonTable {
     own_cgroup: Option<bool>,
     metrics_roles: Option<usize>,
     push: Option<String>,
+    dashboard: Option<DashboardSettings>,
     flight_recorder: Option<FlightTable>,
     limits: LimitsTable,
     retention: RetentionTable,
@@ -147,6 +151,7 @@ impl DaemonConfig {
             own_cgroup: table.own_cgroup.unwrap_or(true),
             metrics_roles: table.metrics_roles.unwrap_or(0),
             push: table.push,
+            dashboard: table.dashboard,
             flight: table.flight_recorder.map(FlightSettings::from),
             limits: Limits {
                 sessions: sessions.unwrap_or(defaults.sessions),

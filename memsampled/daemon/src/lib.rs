@@ -22,6 +22,7 @@
 mod automatic_dumps;
 mod beside;
 mod connections;
+mod dashboard;
 mod disk;
 mod failure;
 mod flight;

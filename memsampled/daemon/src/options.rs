@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use memsample_client::default_socket;
 use memsample_config::Config;
-use memsample_config::FlightSettings;
-use memsample_config::{Limits, MAX_METRICS_ROLES, Retention};
+use memsample_config::{DashboardSettings, FlightSettings, Limits, MAX_METRICS_ROLES, Retention};
 
 /// What can be typed, and overrides the configuration.
 #[derive(Clone, Debug, Default)]
@@ -27,6 +26,10 @@ pub struct Arguments {
     pub metrics_roles: Option<usize>,
     /// The store into which recordings are pushed.
     pub push: Option<String>,
+    /// Where the dashboard listens.
+    pub serve: Option<SocketAddr>,
+    /// The directory of runs or the store that it shows.
+    pub serve_runs: Option<String>,
     /// How much the flight recorder keeps.
     pub flight_recorder: Option<Duration>,
     /// The most that this may take on disk, in bytes.
@@ -58,6 +61,8 @@ pub struct Options {
     pub flight: Option<FlightSettings>,
     /// The store into which recordings are pushed when they are closed.
     pub push: Option<String>,
+    /// The dashboard; `None`: there is none.
+    pub dashboard: Option<DashboardSettings>,
     /// What sessions and connections may take.
     pub limits: Limits,
     /// Which recordings are kept.
@@ -90,6 +95,7 @@ impl Options {
         let recording = config.clone();
         let config = config.daemon;
         let flight = flight(&arguments, config.flight)?;
+        let dashboard = dashboard(&arguments, config.dashboard, config.token_file.as_ref())?;
         let Arguments {
             socket,
             recordings,
@@ -149,6 +155,7 @@ impl Options {
             metrics_roles,
             flight,
             push,
+            dashboard,
             limits: config.limits,
             retention: config.retention,
             recording,
@@ -178,6 +185,44 @@ fn flight(
         settings.check().map_err(|wrong| OptionsError(wrong.to_string()))?;
     }
     Ok(settings)
+}
+
+/// Puts together what was typed and what is configured.
+fn dashboard(
+    arguments: &Arguments,
+    configured: Option<DashboardSettings>,
+    token_file: Option<&PathBuf>,
+) -> Result<Option<DashboardSettings>, OptionsError> {
+    let mut settings = match (configured, arguments.serve) {
+        (Some(configured), listen) => {
+            Some(DashboardSettings { listen: listen.unwrap_or(configured.listen), ..configured })
+        }
+        (None, listen) => listen.map(DashboardSettings::new),
+    };
+    if let Some(runs) = &arguments.serve_runs {
+        let settings = settings.as_mut().ok_or_else(|| {
+            OptionsError("`--serve-runs` needs `--serve 127.0.0.1:8080`".to_owned())
+        })?;
+        settings.runs = Some(runs.clone());
+    }
+    let Some(settings) = &mut settings else { return Ok(None) };
+    if !cfg!(feature = "push") {
+        return Err(OptionsError(
+            "this daemon was built without the dashboard: `cargo install --features lab` builds one that serves it"
+                .to_owned(),
+        ));
+    }
+    let of_daemon = arguments.token_file.as_ref().or(token_file);
+    settings.token_file = settings.token_file.take().or_else(|| of_daemon.cloned());
+    // On a loopback address too: it shows the recordings of all users, and each of them can connect there.
+    if settings.token_file.is_none() {
+        return Err(OptionsError(
+            "the dashboard needs a token, since it shows the recordings of all users: name its file with --token-file \
+             (make one with `(umask 077; head -c 32 /dev/urandom | base64 > FILE)`)"
+                .to_owned(),
+        ));
+    }
+    Ok(Some(settings.clone()))
 }
 
 /// Returns where recordings are made by default: `/var/lib/memsampled/recordings` as root, else

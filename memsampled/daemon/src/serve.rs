@@ -23,7 +23,9 @@ use super::recordings::RecordingsDirectory;
 use super::runtime::block_on;
 use super::signals::{Request, Signals};
 use super::state::State;
-use super::{automatic_dumps, listen, protection, recovery, retention, routes, watch as watching};
+use super::{
+    automatic_dumps, dashboard, listen, protection, recovery, retention, routes, watch as watching,
+};
 use memsample_config::Config;
 use memsample_inherited::too_few_descriptors;
 
@@ -53,6 +55,8 @@ pub enum DaemonError {
     /// Recordings cannot be pushed.
     #[cfg(feature = "push")]
     Push(String),
+    /// The dashboard cannot be served.
+    Dashboard(io::Error),
     /// The system refused something else.
     System(io::Error),
 }
@@ -76,6 +80,7 @@ impl fmt::Display for DaemonError {
             ),
             #[cfg(feature = "push")]
             Self::Push(why) => write!(f, "recordings cannot be pushed: {why}"),
+            Self::Dashboard(_) => f.write_str("cannot serve the dashboard"),
             Self::System(_) => f.write_str("cannot begin"),
         }
     }
@@ -88,6 +93,7 @@ impl std::error::Error for DaemonError {
             | Self::Socket(_, error)
             | Self::Tcp(error)
             | Self::Events(error)
+            | Self::Dashboard(error)
             | Self::System(error) => Some(error),
             #[cfg(feature = "push")]
             Self::Push(_) => None,
@@ -139,6 +145,7 @@ pub fn run(options: Options, arguments: &Arguments) -> Result<(), DaemonError> {
     state.flight.start(&state.sessions.sampler());
     #[cfg(feature = "push")]
     super::pusher::start(&state).map_err(DaemonError::Push)?;
+    dashboard::start(&state).map_err(DaemonError::Dashboard)?;
     tracing::info!(
         "listening on `{}`{}, recordings in `{}`, {descriptors} descriptors",
         state.options().socket.display(),
@@ -315,6 +322,7 @@ fn reload(state: &State, arguments: &Arguments, socket: Option<&Path>) {
                 ("own_cgroup", old.own_cgroup != options.own_cgroup),
                 ("flight_recorder", old.flight != options.flight),
                 ("push", old.push != options.push),
+                ("dashboard", old.dashboard != options.dashboard),
             ];
             for (key, _) in fixed.iter().filter(|(_, changed)| *changed) {
                 tracing::warn!("`daemon.{key}` has changed: restart the daemon for it");

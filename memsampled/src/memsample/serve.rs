@@ -8,10 +8,13 @@ use memsample_inherited::tell;
 use memsample_serve::{Guard, Index, ServeOptions, Webhook, serve};
 use memsample_store::layout::{MANIFESTS, escaped};
 use memsample_store::{Address, DirectoryKind, Store};
+use rustix::process::{Pid, Signal, getppid, nice, set_parent_process_death_signal};
 
 use crate::exit::ExitCode;
 use crate::signals::signals;
 
+/// How much less of a CPU it takes where a daemon wants it.
+const NICER: i32 = 10;
 /// Where `memsample run` puts its runs.
 const DEFAULT_RUNS: &str = "runs";
 
@@ -73,6 +76,10 @@ pub(crate) struct ServeArgs {
     /// File of the index [default: below $XDG_CACHE_HOME/memsample, by the name of the directory or store]
     #[arg(long, value_name = "FILE")]
     index: Option<PathBuf>,
+
+    /// Serve for the daemon of this process id: yield to it, and end with it
+    #[arg(long, value_name = "PID", hide = true)]
+    beside: Option<i32>,
 }
 
 pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
@@ -82,6 +89,9 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
              `(umask 077; head -c 32 /dev/urandom | base64 > FILE)`)",
             args.listen
         );
+    }
+    if let Some(daemon) = args.beside {
+        yield_to(daemon)?;
     }
     let guard = match &args.token_file {
         Some(file) => Guard::read(file)?,
@@ -115,6 +125,23 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     };
     serve(options, listening, end).with_context(|| format!("cannot serve on {}", args.listen))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Lets a daemon go first in all things: with the CPU, and when memory is short. When it ends, this program is told to.
+fn yield_to(daemon: i32) -> anyhow::Result<()> {
+    set_parent_process_death_signal(Some(Signal::TERM))?;
+    // It may have ended before the kernel knew that this program wants to be told.
+    if Pid::as_raw(getppid()) != daemon {
+        bail!("the daemon {daemon} has ended");
+    }
+    // Whoever may do neither, as in a service that is shut off, still has a dashboard.
+    if let Err(error) = nice(NICER) {
+        tell(format!("warning: the dashboard has the priority of the daemon: {error}"));
+    }
+    if let Err(error) = std::fs::write("/proc/self/oom_score_adj", "1000") {
+        tell(format!("warning: the OOM killer is not told to take the dashboard first: {error}"));
+    }
+    Ok(())
 }
 
 fn public_url(text: &str) -> Result<String, String> {

@@ -35,7 +35,7 @@ pub(crate) struct Args {
     http: Option<SocketAddr>,
 
     /// Read the token that clients over TCP send as `Authorization: Bearer TOKEN` from this file, which only
-    /// its owner may read
+    /// its owner may read; it also opens the dashboard
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
 
@@ -52,6 +52,15 @@ pub(crate) struct Args {
     /// takes it: see `memsample push`
     #[arg(long, value_name = "STORE")]
     push: Option<String>,
+
+    /// Serve the dashboard of the recordings on this address, in a process of its own with a lower priority; needs
+    /// --token-file: see `memsample serve`
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    serve: Option<SocketAddr>,
+
+    /// Show the runs of this directory or store on the dashboard [default: the recordings of this daemon]
+    #[arg(long, value_name = "DIR|STORE")]
+    serve_runs: Option<String>,
 
     /// Keep the last minutes of everything, such as `5m`: `memsample dump` makes a recording of them. The daemon
     /// makes one automatically when memory is short, and after the OOM killer has killed
@@ -95,13 +104,15 @@ impl Args {
         let Self {
             socket, recordings, http, token_file, group, metrics_roles, push, config, ..
         } = self;
-        let Self { flight_recorder, flight_recorder_bytes, .. } = self;
+        let Self { serve, serve_runs, flight_recorder, flight_recorder_bytes, .. } = self;
         Arguments {
             socket,
             recordings,
             http,
             token_file,
             push,
+            serve,
+            serve_runs,
             group,
             metrics_roles,
             flight_recorder: flight_recorder.map(|span| span.0),

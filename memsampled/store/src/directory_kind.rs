@@ -22,7 +22,7 @@ pub enum DirectoryKind {
     Runs,
     /// A single run or recording.
     Run,
-    /// Nothing is in it.
+    /// Nothing is in it but what is hidden.
     Empty,
     /// Something else.
     Other,
@@ -39,6 +39,10 @@ impl DirectoryKind {
         let mut has_runs = false;
         for entry in fs::read_dir(directory)? {
             let entry = entry?;
+            // Such as the lock and the index of a daemon.
+            if entry.file_name().as_encoded_bytes().starts_with(b".") {
+                continue;
+            }
             is_empty = false;
             has_runs |= entry.file_type().is_ok_and(|it| it.is_dir()) && is_run(&entry.path());
         }
@@ -71,6 +75,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path();
         let of = |path: &Path| DirectoryKind::of(path).unwrap();
+        assert_eq!(of(path), DirectoryKind::Empty);
+        fs::create_dir(path.join(".hidden")).unwrap();
         assert_eq!(of(path), DirectoryKind::Empty);
         fs::create_dir(path.join("nightly")).unwrap();
         assert_eq!(of(path), DirectoryKind::Other);

@@ -104,7 +104,14 @@ impl RunSource {
 /// It is none, has not ended, is damaged or of a later format, or cannot be read.
 pub(crate) fn read_only(directory: &Path) -> Result<Manifest, StoreError> {
     let options = SourceOptions::default();
-    let manifest_of = |path: &Path| Recording::manifest_of(path).map_err(|it| unreadable(path, it));
+    let manifest_of = |path: &Path| {
+        // Who owns the run may lead out of it.
+        if !path.symlink_metadata().is_ok_and(|it| it.is_dir()) {
+            let what = format!("`{}` is no directory: links are not followed", path.display());
+            return Err(StoreError::new(ErrorKind::Damaged, what));
+        }
+        Recording::manifest_of(path).map_err(|it| unreadable(path, it))
+    };
     if directory.join(FILE).is_file() {
         return of_run(directory, &options, manifest_of);
     }

@@ -78,3 +78,15 @@ fn a_token_file_that_is_no_regular_file_is_refused_and_not_waited_for() {
     let said = refused("absent");
     assert!(said.contains("cannot read the token file `absent`: No such file"), "{said}");
 }
+
+#[cfg(not(feature = "lab"))]
+#[test]
+fn a_daemon_without_a_dashboard_says_how_to_build_one_that_has_it() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("config.toml"), "").unwrap();
+    let mut command = Daemon::command(directory.path());
+    let output = command.args(["--serve", "127.0.0.1:0"]).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("cargo install --features lab"), "{said}");
+}

@@ -62,7 +62,7 @@ pub(crate) const PACKAGES: [(&str, &[&str]); 20] = [
             "gitlab perfetto",
         ],
     ),
-    ("memsampled/config/src/lib.rs", &["limits wrong_value", "flight", "daemon", "file"]),
+    ("memsampled/config/src/lib.rs", &["dashboard limits wrong_value", "flight", "daemon", "file"]),
     (
         "memsampled/daemon/src/lib.rs",
         &[
@@ -72,7 +72,7 @@ pub(crate) const PACKAGES: [(&str, &[&str]); 20] = [
             "flight recovery retention session",
             "live sessions",
             "state",
-            "automatic_dumps connections metrics pusher runtime watch",
+            "automatic_dumps connections dashboard metrics pusher runtime watch",
             "routes",
             "serve",
         ],
