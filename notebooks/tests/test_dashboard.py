@@ -137,12 +137,28 @@ def test_the_numbers_are_those_of_the_results(runs, server):
     assert server.json("hosts")[0]["runs"] == 3
 
 
-def test_a_comparison_has_the_numbers_of_the_command(runs, server):
+def parts_of_tests(page):
+    """The table of a comparison, and what it shows of each test."""
+    return page[page.index('id="tests-heading"') : page.index('id="runs"')]
+
+
+def test_a_comparison_has_the_numbers_of_the_command(runs, server, tmp_path):
     shown = server.json("compare", project="default", base="1.0", head="1.1")
     command = [MEMSAMPLE, "compare", "--base", runs[1], "--head", runs[2], "--json"]
     told = json.loads(subprocess.run(command, capture_output=True, check=False).stdout)
     assert {**shown, "base": None, "head": None} == {**told, "base": None, "head": None}
-    assert server.page("compare", project="default", base="1.0", head="1.1")
+    # The page has the parts of the command's own file, drawn from recordings that are in the store alone.
+    html_file = tmp_path / "compared.html"
+    subprocess.run([*command[:-1], "--html", html_file], capture_output=True, check=False)
+    names = {str(run): row["run"] for run in runs for row in server.json("runs") if row["run"].startswith(run.name)}
+    expected = parts_of_tests(html_file.read_text())
+    for path, name in names.items():
+        expected = expected.replace(path, name)
+    assert expected.count("<svg") >= 3, expected
+    for page in ["compare", "comparison"]:
+        shown = parts_of_tests(server.page(page, project="default", base="1.0", head="1.1"))
+        assert shown == expected
+    assert "<script" in server.page("comparison", project="default", base="1.0", head="1.1")
     assert "No run" in server.page("compare", status=404, project="default", base="1.0", head="none")
 
 

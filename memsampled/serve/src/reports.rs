@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use memsample::{Recording, RecordingState};
 use memsample_compare::Run;
+use memsample_input::with_causes;
 use memsample_report::{Report, Source, html};
 use memsample_runner::results::{FILE, Results};
 use memsample_store::download::verified;
@@ -38,7 +39,25 @@ impl Reports {
         manifest_name: &str,
         version: &str,
     ) -> Result<Arc<str>, StoreError> {
-        let key = format!("{manifest_name} {version}");
+        self.kept_or_made(format!("{manifest_name} {version}"), || {
+            let manifest = store.manifest(manifest_name)?;
+            match store.directory_of(manifest_name) {
+                Some(directory) => of_directory(&manifest, &directory),
+                None => brought(store, &manifest),
+            }
+        })
+    }
+
+    /// Returns what is kept under a key, or makes it, one thing at a time.
+    ///
+    /// # Errors
+    ///
+    /// Those of `make`.
+    pub fn kept_or_made<E>(
+        &self,
+        key: String,
+        make: impl FnOnce() -> Result<String, E>,
+    ) -> Result<Arc<str>, E> {
         if let Some(kept) = self.kept(&key) {
             return Ok(kept);
         }
@@ -47,12 +66,7 @@ impl Reports {
         if let Some(kept) = self.kept(&key) {
             return Ok(kept);
         }
-        let manifest = store.manifest(manifest_name)?;
-        let made: Arc<str> = match store.directory_of(manifest_name) {
-            Some(directory) => of_directory(&manifest, &directory)?,
-            None => brought(store, &manifest)?,
-        }
-        .into();
+        let made: Arc<str> = make()?.into();
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.push_back((key, Arc::clone(&made)));
         while kept.len() > MAX_KEPT {
@@ -107,17 +121,9 @@ fn of_directory(manifest: &Manifest, directory: &Path) -> Result<String, StoreEr
             "" => manifest.name.clone(),
             path => path.to_owned(),
         };
-        // Opening one that is not closed would complete it.
-        let opened = Recording::manifest_of(&path).and_then(|it| match it.state {
-            RecordingState::Recording => Ok(None),
-            _ => Recording::open(&path).map(|(recording, _)| Some(recording)),
-        });
-        match opened {
-            Ok(Some(recording)) => recordings.push((name, recording)),
-            Ok(None) => notes.push(format!(
-                "the memory over time is missing: `{name}` was not closed (`memsample recover` completes it)"
-            )),
-            Err(error) => notes.push(format!("the memory over time is missing: {error}")),
+        match open(&path) {
+            Ok(recording) => recordings.push((name, recording)),
+            Err(why) => notes.push(format!("the memory over time is missing: {why}")),
         }
     }
     if recordings.is_empty() && notes.is_empty() {
@@ -129,13 +135,26 @@ fn of_directory(manifest: &Manifest, directory: &Path) -> Result<String, StoreEr
     Ok(html::html(&report))
 }
 
+/// Opens a recording, and changes nothing: opening one that is not closed would complete it.
+pub(crate) fn open(path: &Path) -> Result<Recording, String> {
+    match Recording::manifest_of(path).map(|it| it.state) {
+        Ok(RecordingState::Recording) => Err(format!(
+            "`{}` was not closed (`memsample recover` completes it)",
+            path.file_name().unwrap_or_default().display()
+        )),
+        Ok(_) => {
+            Recording::open(path).map(|(recording, _)| recording).map_err(|it| with_causes(&it))
+        }
+        Err(error) => Err(with_causes(&error)),
+    }
+}
+
 /// Reads the results of a run.
 ///
 /// # Errors
 ///
 /// The store does not answer, or what it has is damaged.
-pub fn results(store: &Store, manifest_name: &str) -> Result<Option<Run>, StoreError> {
-    let manifest = store.manifest(manifest_name)?;
+pub fn results(store: &Store, manifest: &Manifest) -> Result<Option<Run>, StoreError> {
     let Some(file) = manifest.files.iter().find(|file| file.path.as_deref() == Some(FILE)) else {
         return Ok(None);
     };
@@ -145,5 +164,5 @@ pub fn results(store: &Store, manifest_name: &str) -> Result<Option<Run>, StoreE
         StoreError::new(ErrorKind::Damaged, what)
     };
     let results = Results::from_json(&bytes).map_err(|error| damaged(&error.to_string()))?;
-    Ok(Some(Run { name: manifest.run, results }))
+    Ok(Some(Run { name: manifest.run.clone(), results }))
 }

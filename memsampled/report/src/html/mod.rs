@@ -26,5 +26,5 @@ mod stack;
 mod test;
 mod test_table;
 
-pub use compared::comparison_html;
+pub use compared::{comparison_html, comparison_parts};
 pub use page::html;

@@ -1,26 +1,26 @@
 //! Two releases compared.
 
-use maud::html;
-use memsample_compare::Comparison;
-use memsample_compare::report::text as comparison_text;
+use maud::{PreEscaped, html};
 
 use super::frame::{Frame, text};
 
-/// Columns of the text.
-const WIDTH: usize = 110;
-
-/// What `memsample compare` says of two releases.
+/// What `memsample compare` says of two releases, with the parts of its own page.
 pub(crate) fn compare(
     frame: &Frame<'_>,
     project: &str,
     base: &str,
     head: &str,
-    comparison: &Comparison,
+    parts: &str,
 ) -> String {
-    let other = frame.links.to("compare", &[("project", project), ("base", head), ("head", base)]);
+    let sides = |base, head| [("project", project), ("base", base), ("head", head)];
+    let other = frame.links.to("compare", &sides(head, base));
+    let file = frame.links.to("comparison", &sides(base, head));
     let body = html! {
-        p { "Project " (text(project)) ", as " code { "memsample compare" } " has it. " a href=(other) { "The other way round" } }
-        div .scroll { pre tabindex="0" { (comparison_text(comparison, WIDTH, true)) } }
+        p {
+            "Project " (text(project)) ", as " code { "memsample compare" } " has it. "
+            a href=(other) { "The other way round" } " · " a href=(file) { "As one file, with curves to zoom into" }
+        }
+        div .report { (PreEscaped(parts)) }
     };
     frame.page("", &format!("{base} → {head}"), &body)
 }

@@ -86,7 +86,7 @@ pub(super) async fn compare(State(app): State<Arc<App>>, query: Asked) -> Respon
     json_of(app, Work::Runs, move |app| {
         let (project, base, head) =
             (needed(&query, "project")?, needed(&query, "base")?, needed(&query, "head")?);
-        Ok(compared(&app.store, &app.index, project, base, head)?)
+        Ok(compared(&app.store, &app.index, project, base, head)?.comparison)
     })
     .await
 }

@@ -111,6 +111,7 @@ fn router(app: &Arc<App>) -> Router {
         .route("/worse", get(pages::worse))
         .route("/search", get(pages::search))
         .route("/compare", get(pages::compare))
+        .route("/comparison", get(pages::comparison))
         .route("/live", get(pages::live))
         .route("/live/events", get(live::events))
         .route("/fleet", get(pages::fleet))
@@ -201,6 +202,7 @@ async fn answered(app: &App, request: Request, next: Next) -> Response {
         && ![
             "/report",
             "/compare",
+            "/comparison",
             "/status",
             "/style.css",
             "/script.js",

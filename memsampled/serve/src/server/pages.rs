@@ -5,6 +5,8 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use memsample_report::SideBySide;
+use memsample_report::html::{comparison_html, comparison_parts};
 
 use super::answer::{Problem, Work, page_of};
 use super::app::App;
@@ -115,7 +117,7 @@ pub(super) async fn run(State(app): State<Arc<App>>, query: Asked) -> Response {
 }
 
 pub(super) async fn report(State(app): State<Arc<App>>, query: Asked) -> Response {
-    let mut response = page_of(app, Work::Runs, move |app, _| {
+    let response = page_of(app, Work::Runs, move |app, _| {
         let run = find_run(app, &query)?;
         let version = app.store.manifest_key(&run.manifest)?.map(|key| key.version);
         let version = version
@@ -123,11 +125,7 @@ pub(super) async fn report(State(app): State<Arc<App>>, query: Asked) -> Respons
         Ok(app.reports.html(&app.store, &run.manifest, &version)?.to_string())
     })
     .await;
-    if response.status() == StatusCode::OK {
-        let policy = HeaderValue::from_static(REPORT_POLICY);
-        response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
-    }
-    response
+    as_report(response)
 }
 
 pub(super) async fn test(State(app): State<Arc<App>>, query: Asked) -> Response {
@@ -153,10 +151,48 @@ pub(super) async fn search(State(app): State<Arc<App>>, query: Asked) -> Respons
 
 pub(super) async fn compare(State(app): State<Arc<App>>, query: Asked) -> Response {
     page_of(app, Work::Runs, move |app, frame| {
-        let (project, base, head) =
-            (needed(&query, "project")?, needed(&query, "base")?, needed(&query, "head")?);
-        let comparison = compared(&app.store, &app.index, project, base, head)?;
-        Ok(pages::compare(frame, project, base, head, &comparison))
+        let [project, base, head] = sides(&query)?;
+        let parts = drawn(app, &query, "parts", comparison_parts)?;
+        Ok(pages::compare(frame, project, base, head, &parts))
     })
     .await
+}
+
+/// A comparison as the file of `memsample compare --html`.
+pub(super) async fn comparison(State(app): State<Arc<App>>, query: Asked) -> Response {
+    let response = page_of(app, Work::Runs, move |app, _| {
+        Ok(drawn(app, &query, "file", comparison_html)?.to_string())
+    })
+    .await;
+    as_report(response)
+}
+
+fn sides(query: &Asked) -> Result<[&str; 3], Problem> {
+    Ok([needed(query, "project")?, needed(query, "base")?, needed(query, "head")?])
+}
+
+/// Draws a comparison, or takes what was drawn as long as no run has come since.
+fn drawn(
+    app: &App,
+    query: &Asked,
+    what: &str,
+    draw: impl FnOnce(&SideBySide) -> String,
+) -> Result<Arc<str>, Problem> {
+    let [project, base, head] = sides(query)?;
+    let changes = app.refresher.progress().changes;
+    // No name has a zero in it.
+    let key = format!("{what}\0{changes}\0{project}\0{base}\0{head}");
+    app.reports.kept_or_made(key, || {
+        let compared = compared(&app.store, &app.index, project, base, head)?;
+        Ok(draw(&compared.side_by_side(&app.store)?))
+    })
+}
+
+/// Lets a page be what it is by itself, and cuts it off from this server.
+fn as_report(mut response: Response) -> Response {
+    if response.status() == StatusCode::OK {
+        let policy = HeaderValue::from_static(REPORT_POLICY);
+        response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
+    }
+    response
 }

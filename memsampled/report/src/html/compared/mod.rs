@@ -27,6 +27,32 @@ const MAX_RUNS: usize = 200;
 /// Returns a comparison as one HTML file.
 #[must_use]
 pub fn comparison_html(sides: &SideBySide) -> String {
+    let interactive = sides.tests.iter().enumerate().take(MAX_TESTS);
+    let shown = sides.tests.len().min(MAX_TESTS);
+    let charts: Vec<Interactive> =
+        interactive.filter_map(|(index, it)| test::interactive(it, index, shown)).collect();
+    let page = Page {
+        title: &title(sides),
+        summary: summary(sides),
+        contents: &[
+            ("tests-heading", "Tests"),
+            ("each-test", "Each test"),
+            ("runs", "Runs"),
+            ("reading", "What the words mean"),
+        ],
+        main: main(sides),
+        charts: &charts,
+    };
+    page.draw()
+}
+
+/// Returns what a comparison shows, without its scripts and its style, as HTML to stand in another page.
+#[must_use]
+pub fn comparison_parts(sides: &SideBySide) -> String {
+    html! { (summary(sides)) (main(sides)) }.into_string()
+}
+
+fn main(sides: &SideBySide) -> Markup {
     let comparison = &sides.comparison;
     let labels: Vec<String> = sides.tests.iter().map(|test| label(sides, test)).collect();
     let ids: Vec<String> =
@@ -48,9 +74,9 @@ pub fn comparison_html(sides: &SideBySide) -> String {
         .map(|runs| runs.iter().map(|run| run.run.clone()).collect::<Vec<String>>());
     let [base_runs, head_runs] = &runs;
     let each = sides.tests.iter().zip(&labels).zip(ids.iter().zip(&links)).take(shown);
-    let main = html! {
-        section { h2 id="tests-heading" { "Tests" } (table(comparison, of)) (not_compared(sides)) }
-        section {
+    html! {
+        section tabindex="0" aria-labelledby="tests-heading" { h2 id="tests-heading" { "Tests" } (table(comparison, of)) (not_compared(sides)) }
+        section tabindex="0" aria-labelledby="each-test" {
             h2 id="each-test" { "Each test" }
             @for (index, ((it, label), (id, link))) in each.enumerate() {
                 (test::test(it, &Place { index, tests: shown, label, id, link, runs: [base_runs, head_runs] }))
@@ -59,25 +85,9 @@ pub fn comparison_html(sides: &SideBySide) -> String {
                 p { "These are the tests that want attention first; " (sides.tests.len() - shown) " more have only their row in the table." }
             }
         }
-        section { h2 id="runs" { "Runs" } (listed_runs(sides)) }
+        section tabindex="0" aria-labelledby="runs" { h2 id="runs" { "Runs" } (listed_runs(sides)) }
         (reading(sides))
-    };
-    let interactive = sides.tests.iter().enumerate().take(shown);
-    let charts: Vec<Interactive> =
-        interactive.filter_map(|(index, it)| test::interactive(it, index, shown)).collect();
-    let page = Page {
-        title: &title(sides),
-        summary: summary(sides),
-        contents: &[
-            ("tests-heading", "Tests"),
-            ("each-test", "Each test"),
-            ("runs", "Runs"),
-            ("reading", "What the words mean"),
-        ],
-        main,
-        charts: &charts,
-    };
-    page.draw()
+    }
 }
 
 /// Names a test; with its suite where there are several.
@@ -170,7 +180,7 @@ fn listed_runs(sides: &SideBySide) -> Markup {
 /// Explains the words.
 fn reading(sides: &SideBySide) -> Markup {
     html! {
-        section {
+        section tabindex="0" aria-labelledby="reading" {
             h2 id="reading" { "What the words mean" }
             dl {
                 dt { b { "worse, better" } }
