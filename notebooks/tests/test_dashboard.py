@@ -516,6 +516,42 @@ def test_the_daemon_refuses_a_dashboard_without_a_token(tmp_path):
         assert refused.returncode == 1 and reason in refused.stderr, refused
 
 
+def test_a_store_that_never_answers_keeps_no_page_waiting(tmp_path):
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(64)
+        environment = {
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{listener.getsockname()[1]}",
+            "AWS_ACCESS_KEY_ID": "key",
+            "AWS_SECRET_ACCESS_KEY": "secret",
+            "AWS_REGION": "us-east-1",
+        }
+        with Server("s3://lab/memory", tmp_path / "index", environment=environment) as server:
+            for path in ["", "suites", "runs", "hosts", "worse", "search?q=x", "api/v1/status"]:
+                begin = time.monotonic()
+                assert server.get(path)[0].status == 200
+                assert time.monotonic() - begin < 2, path
+            assert server.json("status")["index"]["compared"] is None
+            assert "not yet since this server began" in server.page("")
+
+
+def test_a_run_from_the_future_is_not_the_last_one_for_years(lab, tmp_path):
+    now = time.time()
+    manifest = next(lab.glob("manifests/**/run=run-1.0-*.json"))
+    content = json.loads(manifest.read_text())
+    manifest.write_text(json.dumps({**content, "started": "2036-01-01T00:00:00Z"}))
+    with Server(lab, tmp_path / "index") as server:
+        server.wait_for_runs(3)
+        rows = {row["release"]: row for row in server.json("runs")}
+        future = rows["1.0"]
+        # It began before it arrived, and what its machine said of that is told as such.
+        assert future["told_started_ms"] == 2082758400000
+        assert abs(future["started_ms"] / 1000 - now) < 60
+        assert all("told_started_ms" not in row for release, row in rows.items() if release != "1.0")
+        page = server.page("run", id=future["run"])
+        assert "the clock of its machine was wrong" in page and "2036-01-01" in page
+
+
 def test_releases_of_runs_that_were_not_pushed_are_not_begun(runs, tmp_path):
     tokens = tmp_path / "tokens"
     tokens.write_text("may-write-0123456789 write\n")

@@ -1,9 +1,10 @@
 """A store of the runs of many machines: what `memsample push` writes, read by DuckDB, Arrow and Spark; and what becomes of it
 when a server refuses, stalls or loses a bit, and when a push is killed.
 
-MEMSAMPLE names the program, built with the feature `lab`. Slow: two minutes, most of it Spark.
+MEMSAMPLE names the program, built with the feature `lab`. Slow: five minutes, most of it Spark and servers that are given up.
 """
 
+import concurrent.futures
 import datetime
 import filecmp
 import http.client
@@ -16,6 +17,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import urllib.parse
 from pathlib import Path
 
@@ -398,6 +400,105 @@ def test_a_server_that_hangs_is_given_up(bucket):
     )
     hanging.set()
     assert "cannot list" in result.stderr
+
+
+@pytest.fixture
+def silent():
+    """The environment of a server that accepts connections and never says anything."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(64)
+        yield {
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{listener.getsockname()[1]}",
+            "AWS_ACCESS_KEY_ID": "key",
+            "AWS_SECRET_ACCESS_KEY": SECRET,
+            "AWS_REGION": "us-east-1",
+            "AWS_READ_TIMEOUT": "200ms",
+            "AWS_TIMEOUT": "1s",
+        }
+
+
+def test_slow_a_server_that_never_answers_is_given_up(runs, silent, tmp_path):
+    """It is asked again for a minute, and not for ever; all at once, since each waits as long."""
+    store = "s3://lab/memory"
+    commands = [
+        ["push", runs[0], store],
+        ["list", store],
+        ["verify", store],
+        ["pull", store, "run", "--out", tmp_path / "out"],
+        ["prune", store, "--keep", "1d"],
+        ["compact", store],
+    ]
+    begin = time.monotonic()
+    with concurrent.futures.ThreadPoolExecutor(len(commands)) as pool:
+        given_up = [pool.submit(memsample, *command, environment=silent, code=1) for command in commands]
+        said = [it.result().stderr for it in given_up]
+    assert time.monotonic() - begin < 110
+    for text in said:
+        assert text.startswith("error: cannot") and store in text, text
+        assert len(text.splitlines()) == 1, text
+
+
+def test_slow_a_server_that_stays_busy_is_given_up_with_its_answer(bucket):
+    address, _, through = bucket
+    asked = []
+
+    def behave(handler):
+        asked.append(handler.path)
+        return error_of_s3(handler, 503, "SlowDown")
+
+    _, environment = through(behave)
+    begin = time.monotonic()
+    result = memsample("list", address, environment=environment, code=1)
+    assert 40 < time.monotonic() - begin < 110
+    assert "SlowDown: Says the test" in result.stderr
+    # It is left alone in between.
+    assert 3 <= len(asked) <= 200
+
+
+def with_times(manifest, **times):
+    """Changes what a manifest says of time, and leaves it where it is by the clock of the store."""
+    content = json.loads(manifest.read_text())
+    content.update(times)
+    manifest.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize("clock", ["1970-01-01T00:00:03Z", "2036-01-01T00:00:00Z", "an hour behind", "an hour ahead"])
+def test_a_wrong_clock_removes_and_keeps_nothing(runs, tmp_path, clock):
+    """Of a run that has just arrived, and of one that arrived a hundred days ago."""
+    lab = tmp_path / "lab"
+    memsample("push", *runs[1:], lab)
+    now = datetime.datetime.now(datetime.UTC)
+    hour = datetime.timedelta(hours=1)
+    clock = {"an hour behind": now - hour, "an hour ahead": now + hour}.get(clock, clock)
+    clock = clock if isinstance(clock, str) else clock.isoformat()
+    new, old = sorted(lab.glob("manifests/**/*.json"))
+    for manifest in [new, old]:
+        with_times(manifest, started=clock, pushed=clock)
+    long_ago = (now - datetime.timedelta(days=100)).timestamp()
+    os.utime(old, (long_ago, long_ago))
+    for options in [["--dry-run"], []]:
+        result = memsample("prune", lab, "--keep", "90d", *options)
+        assert old.stem.removeprefix("run=") in result.stdout + result.stderr
+        assert new.stem.removeprefix("run=") not in result.stdout + result.stderr
+    assert new.exists() and not old.exists()
+
+
+def test_a_clock_that_is_ahead_where_it_is_pruned_removes_nothing(runs, s3):
+    """The store says how late it is, and not the machine that prunes."""
+    environment, client = s3
+    client.create_bucket(Bucket="ahead")
+    memsample("push", *runs[1:], "s3://ahead/lab", environment=environment)
+    faketime = shutil.which("faketime")
+    assert faketime, "install faketime"
+    ahead = subprocess.run(
+        [faketime, "-f", "+4000d", MEMSAMPLE, "prune", "s3://ahead/lab", "--keep", "90d"],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert len(listed("s3://ahead/lab", environment)) == 2, ahead.stdout + ahead.stderr
 
 
 @pytest.mark.parametrize("after", [0, 1, 5, 10, 16])

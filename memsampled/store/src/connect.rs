@@ -66,7 +66,8 @@ mod buckets {
     }
 
     fn retry() -> RetryConfig {
-        RetryConfig { retry_timeout: REPEATED, ..RetryConfig::default() }
+        // The time is what ends it: ten times, which is the default, are over after two seconds.
+        RetryConfig { retry_timeout: REPEATED, max_retries: 1000, ..RetryConfig::default() }
     }
 
     fn below(prefix: &str, store: impl ObjectStore) -> Arc<dyn ObjectStore> {

@@ -13,6 +13,8 @@ const STALE_SECONDS: i64 = 6 * 3600;
 /// That nobody else changes what there is, as long as it is held.
 pub(crate) struct Lock<'a> {
     store: &'a Store,
+    /// When it was taken, by the clock of the store: that of who takes it may be wrong.
+    pub(crate) taken: Timestamp,
 }
 
 impl<'a> Lock<'a> {
@@ -25,7 +27,7 @@ impl<'a> Lock<'a> {
         let now = Timestamp::now();
         let text = format!("{now}\n");
         match store.write(LOCK, text.clone().into_bytes(), true) {
-            Ok(()) => return Ok(Self { store }),
+            Ok(()) => return Self::held(store),
             Err(error) if error.kind() == ErrorKind::Exists => {}
             Err(error) => return Err(error),
         }
@@ -44,9 +46,17 @@ impl<'a> Lock<'a> {
             }
             _ => {
                 store.write(LOCK, text.into_bytes(), false)?;
-                Ok(Self { store })
+                Self::held(store)
             }
         }
+    }
+
+    fn held(store: &'a Store) -> Result<Self, StoreError> {
+        let written = store.written(LOCK);
+        // It is removed if that fails.
+        let mut lock = Self { store, taken: Timestamp::now() };
+        lock.taken = written?;
+        Ok(lock)
     }
 }
 

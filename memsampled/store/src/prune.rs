@@ -16,7 +16,7 @@ const PUSH_SECONDS: i64 = 24 * 3600;
 /// What to keep.
 #[derive(Clone, Debug, Default)]
 pub struct Prune {
-    /// Remove runs that began longer ago.
+    /// Remove runs that are in the store for longer, and whose machines said no later time either.
     pub older_than: Option<SignedDuration>,
     /// Keep all that have a release.
     pub keep_releases: bool,
@@ -45,18 +45,19 @@ pub struct Pruned {
 ///
 /// Somebody else changes the store; it refuses or does not answer. What was removed until then is removed.
 pub fn prune(store: &Store, prune: &Prune) -> Result<Pruned, StoreError> {
-    let _lock = if prune.dry_run { None } else { Some(Lock::take(store)?) };
-    let now = Timestamp::now();
+    let lock = if prune.dry_run { None } else { Some(Lock::take(store)?) };
+    // By the clock of the store: one that is ahead on this machine would remove everything.
+    let now = lock.as_ref().map_or_else(Timestamp::now, |lock| lock.taken);
     let mut pruned = Pruned::default();
     let mut kept: HashSet<String> = HashSet::new();
     let given: HashSet<&str> = prune.runs.iter().map(|manifest| manifest.run.as_str()).collect();
-    store.manifests(|_, manifest| {
+    store.manifests(|key, manifest| {
         let Ok(manifest) = manifest else {
             pruned.unreadable += 1;
             return;
         };
-        let began = manifest.started.unwrap_or(manifest.pushed);
-        let is_old = prune.older_than.is_some_and(|age| now.duration_since(began) > age);
+        let since = in_store_since(&manifest, key.written);
+        let is_old = prune.older_than.is_some_and(|age| now.duration_since(since) > age);
         let is_kept = prune.keep_releases && manifest.release.is_some();
         if given.contains(manifest.run.as_str()) || (is_old && !is_kept) {
             pruned.runs.push(manifest);
@@ -100,6 +101,17 @@ pub fn prune(store: &Store, prune: &Prune) -> Result<Pruned, StoreError> {
         forget_news(store, now)?;
     }
     Ok(pruned)
+}
+
+/// Returns since when a run is in the store. What the clocks of machines said may be wrong by years in either direction:
+/// nothing began or was pushed after it arrived, by the clock of the store, and what arrived lately is not old.
+fn in_store_since(manifest: &Manifest, written: Timestamp) -> Timestamp {
+    // Its manifest was written anew when it was compacted.
+    let is_as_it_arrived = manifest.files.iter().all(|file| file.row_groups.is_none());
+    if is_as_it_arrived {
+        return written;
+    }
+    manifest.started.unwrap_or(manifest.pushed).max(manifest.pushed).min(written)
 }
 
 /// Removes news that is older than whoever looks often looks back.

@@ -30,6 +30,8 @@ pub struct ManifestKey {
     pub object: String,
     /// What changes when it is written anew: the store's own tag, or its time and size.
     pub version: String,
+    /// When it was written, by the clock of the store.
+    pub written: Timestamp,
 }
 
 /// A store. Its functions wait for the answer; several threads may use it.
@@ -138,6 +140,14 @@ impl Store {
                 Err(StoreError::of_store(&format!("read `{name}` in `{}`", self.address), error))
             }
         }
+    }
+
+    /// Returns when an object was written, by the clock of the store.
+    pub(crate) fn written(&self, name: &str) -> Result<Timestamp, StoreError> {
+        let found = self.wait(self.objects.head(&object(name)?));
+        found.map(|meta| instant(&meta)).map_err(|error| {
+            StoreError::of_store(&format!("read `{name}` in `{}`", self.address), error)
+        })
     }
 
     /// Reads a manifest.
@@ -340,11 +350,17 @@ fn is_json(meta: &ObjectMeta) -> bool {
     meta.location.as_ref().ends_with(".json")
 }
 
+/// When an object was written, by the clock of the store.
+pub(crate) fn instant(meta: &ObjectMeta) -> Timestamp {
+    Timestamp::from_millisecond(meta.last_modified.timestamp_millis())
+        .unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
 fn key(meta: &ObjectMeta) -> ManifestKey {
     let ObjectMeta { location, last_modified, size, e_tag, .. } = meta;
     let version =
         e_tag.clone().unwrap_or_else(|| format!("{}-{size}", last_modified.timestamp_micros()));
-    ManifestKey { object: location.to_string(), version }
+    ManifestKey { object: location.to_string(), version, written: instant(meta) }
 }
 
 /// Returns the path of an object whose name is escaped already.

@@ -12,6 +12,9 @@ use super::{Index, IndexError};
 /// Runs that are read and written at once.
 const BATCH: usize = 200;
 
+/// How far clocks may be apart before one of them is wrong, in milliseconds.
+const CLOCKS_DIFFER_MS: i64 = 10 * 60 * 1000;
+
 /// What changed in the index.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Refreshed {
@@ -221,7 +224,7 @@ fn insert(
     manifest: &Manifest,
     attempts: &[Attempt],
 ) -> rusqlite::Result<()> {
-    let started = manifest.started.unwrap_or(manifest.pushed).as_millisecond();
+    let (started, told) = began(manifest, key);
     let kind = match manifest.kind {
         Kind::Run => "run",
         Kind::Recording => "recording",
@@ -230,8 +233,9 @@ fn insert(
     transaction
         .prepare_cached(
             "INSERT INTO run (run, manifest, version, kind, name, project, suite, host, release_name, is_release, \
-             started_ms, duration_ns, outcome, tests, passed, commit_id, kernel, cpus, memory_bytes, labels, bytes) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21)",
+             started_ms, told_started_ms, duration_ns, outcome, tests, passed, commit_id, kernel, cpus, memory_bytes, \
+             labels, bytes) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22)",
         )?
         .execute(params![
             manifest.run,
@@ -246,6 +250,7 @@ fn insert(
             manifest.release.as_deref().unwrap_or(&manifest.run),
             manifest.release.is_some(),
             started,
+            told,
             manifest.duration_ns.map(integer),
             manifest.outcome,
             integer(manifest.counts.values().sum()),
@@ -287,6 +292,17 @@ fn insert(
             ])?;
     }
     mark_stale(transaction, &key.object)
+}
+
+/// Returns when a run began, in milliseconds since 1970, and what its machine said of that where it cannot be: nothing
+/// begins after it has arrived in the store. Such a run would be the last one for years.
+fn began(manifest: &Manifest, key: &ManifestKey) -> (i64, Option<i64>) {
+    let told = manifest.started.unwrap_or(manifest.pushed).as_millisecond();
+    let written = key.written.as_millisecond();
+    match told > written.saturating_add(CLOCKS_DIFFER_MS) {
+        true => (written, Some(told)),
+        false => (told, None),
+    }
 }
 
 /// Notes that what was found out of the tests and the release of a run is to be found out anew.

@@ -53,6 +53,9 @@ pub struct RunRow {
     pub release: Option<String>,
     /// When it began, in milliseconds since 1970.
     pub started_ms: i64,
+    /// What its machine said of that, where it lies after its arrival in the store; `started_ms` is the arrival then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub told_started_ms: Option<i64>,
     /// How long it took.
     pub duration_ns: Option<i64>,
     /// How it ended; `None` of a recording.
@@ -164,7 +167,7 @@ pub struct Found {
 }
 
 const RUN: &str = "SELECT run, manifest, kind, project, suite, host, release_name, is_release, started_ms, duration_ns, \
-                   outcome, tests, passed, commit_id, kernel, cpus, memory_bytes, labels, bytes FROM run";
+                   outcome, tests, passed, commit_id, kernel, cpus, memory_bytes, labels, bytes, told_started_ms FROM run";
 
 fn run_row(row: &Row<'_>) -> rusqlite::Result<RunRow> {
     let release: String = row.get(6)?;
@@ -187,6 +190,7 @@ fn run_row(row: &Row<'_>) -> rusqlite::Result<RunRow> {
         memory_bytes: row.get(16)?,
         labels: row.get(17)?,
         bytes: row.get(18)?,
+        told_started_ms: row.get(19)?,
     })
 }
 

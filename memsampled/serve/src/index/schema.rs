@@ -3,7 +3,7 @@
 use rusqlite::Connection;
 
 /// The version of the tables. An index of another one is made anew: all it has is in the store too.
-pub(super) const VERSION: i64 = 3;
+pub(super) const VERSION: i64 = 4;
 
 /// Tests and attempts are stored in the order in which they are asked for, so that a trend of one test is one range.
 const TABLES: &str = "
@@ -21,6 +21,7 @@ CREATE TABLE run (
     release_name TEXT NOT NULL,
     is_release INTEGER NOT NULL,
     started_ms INTEGER NOT NULL,
+    told_started_ms INTEGER,
     duration_ns INTEGER,
     outcome TEXT,
     tests INTEGER NOT NULL,

@@ -16,7 +16,16 @@ pub(crate) fn run(frame: &Frame<'_>, run: &RunRow, tests: &[TestOfRun]) -> Strin
     let body = html! {
         dl {
             dt { "Outcome" } dd { (outcome(run.outcome.as_deref())) @if run.kind == "run" { ", " (run.passed) " of " (run.tests) " tests passed" } }
-            dt { "Began" } dd { (time(run.started_ms)) ", took " (length(run.duration_ns)) }
+            dt { "Began" } dd {
+                @match run.told_started_ms {
+                    Some(told) => {
+                        "before " (time(run.started_ms)) ", when it arrived; the clock of its machine was wrong and said "
+                        (time(told))
+                    }
+                    None => (time(run.started_ms)),
+                }
+                ", took " (length(run.duration_ns))
+            }
             dt { "Suite" } dd { @if run.kind == "run" { a href=(frame.links.to("suite", &[("project", &run.project), ("suite", &run.suite)])) { (text(&run.suite)) } } @else { "none: a recording" } }
             dt { "Project" } dd { (text(&run.project)) }
             dt { "Release" } dd { @match &run.release { Some(release) => { a href=(frame.links.to("runs", &[("project", &run.project), ("release", release)])) { (text(release)) } } None => "none" } }

@@ -23,7 +23,7 @@ pub(crate) struct PruneArgs {
     #[arg(value_name = "STORE")]
     store: Address,
 
-    /// Keep runs that began within this time, such as 90d, and remove all others
+    /// Keep runs that came into the store within this time, such as 90d, and remove all others
     #[arg(long, value_name = "AGE", value_parser = age::parse, required_unless_present = "run")]
     keep: Option<SignedDuration>,
 
