@@ -36,7 +36,7 @@ def runs(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def s3():
+def s3(tmp_path_factory):
     """A server of S3, and the environment of who uses it."""
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
@@ -48,6 +48,7 @@ def s3():
         "AWS_REGION": "us-east-1",
         "AWS_CONFIG_FILE": "/nonexistent",
         "AWS_SHARED_CREDENTIALS_FILE": "/nonexistent",
+        "XDG_STATE_HOME": str(tmp_path_factory.mktemp("state")),
     }
     client = boto3.client(
         "s3",
@@ -400,6 +401,85 @@ def test_a_server_that_hangs_is_given_up(bucket):
     )
     hanging.set()
     assert "cannot list" in result.stderr
+
+
+def is_part(handler):
+    return handler.command == "PUT" and "partNumber=" in handler.path
+
+
+@pytest.mark.parametrize("meanwhile", ["nothing", "the upload is gone", "a part is gone", "the note is damaged"])
+def test_slow_a_push_that_is_killed_within_a_large_file_goes_on_there(runs, s3, bucket, tmp_path, meanwhile):
+    address, direct, through = bucket
+    large = tmp_path / "large"
+    shutil.copytree(runs[1], large)
+    (large / "tests" / "dump").write_bytes(os.urandom((48 << 20) + 1))
+    state = tmp_path / "state"
+    reached, wait, parts = threading.Event(), threading.Event(), []
+
+    def behave(handler):
+        if not is_part(handler):
+            return False
+        with handler.server.lock:
+            parts.append(handler.path)
+            late = len(parts) > 4
+        if late:
+            # Four have been answered by then, since so many are sent at once.
+            reached.set()
+            wait.wait(60)
+            return handler.answer(500, b"") is None
+        return False
+
+    _, environment = through(behave)
+    environment = {**os.environ, **environment, "XDG_STATE_HOME": str(state)}
+    push = subprocess.Popen([MEMSAMPLE, "push", large, address], env=environment, stderr=subprocess.PIPE)
+    assert reached.wait(60)
+    (note,) = (state / "memsample/pushes").iterdir()
+    end = time.monotonic() + 60
+    while len(note.read_text().splitlines()) < 4:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    push.send_signal(signal.SIGKILL)
+    push.wait()
+    wait.set()
+    noted = note.read_text().splitlines()
+    assert listed(address, direct) == []
+
+    name = address.split("/")[2]
+    gone = "none"
+    if meanwhile == "the upload is gone":
+        upload = s3[1].list_multipart_uploads(Bucket=name)["Uploads"][0]
+        gone = upload["UploadId"]
+        s3[1].abort_multipart_upload(Bucket=name, Key=upload["Key"], UploadId=gone)
+    elif meanwhile == "a part is gone":
+        changed = json.loads(noted[1])
+        note.write_text("\n".join([noted[0], json.dumps({**changed, "id": "0" * 32}), *noted[2:], ""]))
+    elif meanwhile == "the note is damaged":
+        note.write_text(noted[0][:-4])
+    again = []
+
+    def answers(handler):
+        if not is_part(handler):
+            return False
+        again.append(handler.path)
+        # moto ends in an error of its own there.
+        return gone in handler.path and error_of_s3(handler, 404, "NoSuchUpload")
+
+    _, environment = through(answers)
+    environment = {**environment, "XDG_STATE_HOME": str(state)}
+    result = json.loads(memsample("push", large, address, "--json", environment=environment).stdout)[0]
+    # Of seven parts, those that are noted are not sent again.
+    known = {"nothing": len(noted) - 1}.get(meanwhile, 0)
+    if meanwhile == "nothing":
+        assert known >= 3 and len(again) == 7 - known, again
+        assert result["found_bytes"] >= known * (8 << 20) and result["sent_bytes"] < (7 - known) * (8 << 20) + (4 << 20)
+    else:
+        assert len(set(again)) >= 7, again
+    assert not note.exists()
+    assert "all as they were pushed" in memsample("verify", address, environment=direct).stdout
+    memsample("pull", address, "large", "--out", tmp_path / "out", environment=direct)
+    assert (tmp_path / "out/large/tests/dump").read_bytes() == (large / "tests/dump").read_bytes()
+    # The hash is with the object: it is not sent a second time for another run that failed behind it.
+    assert json.loads(memsample("push", large, address, "--json", environment=direct).stdout)[0]["was_there"]
 
 
 @pytest.fixture

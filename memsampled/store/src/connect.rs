@@ -8,15 +8,19 @@ use object_store::local::LocalFileSystem;
 
 use crate::address::Address;
 use crate::error::{ErrorKind, StoreError};
+use crate::parts::Parts;
+
+/// The objects of a store, and what takes large ones in parts that a later push can go on with.
+pub(crate) type Connected = (Arc<dyn ObjectStore>, Option<Parts>);
 
 /// Returns the objects of a store, named from its root.
 ///
 /// # Errors
 ///
 /// The directory cannot be made, a setting of the environment is wrong, or this program was built without buckets.
-pub(crate) fn connect(address: &Address) -> Result<Arc<dyn ObjectStore>, StoreError> {
+pub(crate) fn connect(address: &Address) -> Result<Connected, StoreError> {
     match address {
-        Address::Directory(path) => directory(path),
+        Address::Directory(path) => Ok((directory(path)?, None)),
         #[cfg(feature = "buckets")]
         Address::S3 { bucket, prefix } => buckets::s3(bucket, prefix),
         #[cfg(feature = "buckets")]
@@ -50,7 +54,9 @@ mod buckets {
     use object_store::prefix::PrefixStore;
     use object_store::{ClientOptions, RetryConfig};
 
-    use super::{Arc, ErrorKind, ObjectStore, StoreError};
+    use object_store::multipart::MultipartStore;
+
+    use super::{Arc, Connected, ErrorKind, ObjectStore, Parts, StoreError};
     use crate::profile::Profile;
 
     /// How long a server may say nothing.
@@ -70,15 +76,20 @@ mod buckets {
         RetryConfig { retry_timeout: REPEATED, max_retries: 1000, ..RetryConfig::default() }
     }
 
-    fn below(prefix: &str, store: impl ObjectStore) -> Arc<dyn ObjectStore> {
-        if prefix.is_empty() { Arc::new(store) } else { Arc::new(PrefixStore::new(store, prefix)) }
+    fn below(prefix: &str, store: impl ObjectStore + MultipartStore + Clone) -> Connected {
+        let parts = Parts { bucket: Arc::new(store.clone()), prefix: prefix.to_owned() };
+        let objects: Arc<dyn ObjectStore> = match prefix {
+            "" => Arc::new(store),
+            prefix => Arc::new(PrefixStore::new(store, prefix)),
+        };
+        (objects, Some(parts))
     }
 
     fn wrong(error: object_store::Error) -> StoreError {
         StoreError::because(ErrorKind::Address, "cannot use the store", error)
     }
 
-    pub(super) fn s3(bucket: &str, prefix: &str) -> Result<Arc<dyn ObjectStore>, StoreError> {
+    pub(super) fn s3(bucket: &str, prefix: &str) -> Result<Connected, StoreError> {
         let profile = Profile::of_user()?;
         let mut builder = AmazonS3Builder::new().with_client_options(client());
         // Last, so that what the environment says of time limits and proxies holds.
@@ -127,7 +138,7 @@ mod buckets {
         Ok(below(prefix, store))
     }
 
-    pub(super) fn google(bucket: &str, prefix: &str) -> Result<Arc<dyn ObjectStore>, StoreError> {
+    pub(super) fn google(bucket: &str, prefix: &str) -> Result<Connected, StoreError> {
         let store = GoogleCloudStorageBuilder::from_env()
             .with_bucket_name(bucket)
             .with_retry(retry())

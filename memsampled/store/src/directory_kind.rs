@@ -6,7 +6,7 @@ use std::path::Path;
 
 use memsample_runner::results::FILE;
 
-use crate::layout::{FILES, MANIFESTS, RELEASES, TABLES};
+use crate::layout::{FILES, MANIFESTS, NEWS, RELEASES, TABLES};
 
 /// The file that says what a recording is.
 pub(crate) const RECORDING: &str = "recording.json";
@@ -16,7 +16,7 @@ const PROGRESS: &str = "progress.jsonl";
 /// What a directory is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DirectoryKind {
-    /// A store, which `memsample push` made or begins to make.
+    /// A store, which `memsample push` made or begins to make; or of which all runs were removed.
     Store,
     /// A directory with runs or recordings in it, as `memsample run` and `memsample record` make them.
     Runs,
@@ -54,7 +54,7 @@ impl DirectoryKind {
             Self::Runs
         } else if is_empty {
             Self::Empty
-        } else if [TABLES, FILES, RELEASES].iter().any(|name| directory.join(name).is_dir()) {
+        } else if [TABLES, FILES, RELEASES, NEWS].iter().any(|name| directory.join(name).is_dir()) {
             Self::Store
         } else {
             Self::Other

@@ -31,6 +31,7 @@ mod in_place;
 pub mod layout;
 mod lock;
 pub mod manifest;
+mod parts;
 #[cfg(feature = "buckets")]
 mod profile;
 pub mod prune;

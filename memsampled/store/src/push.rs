@@ -1,7 +1,7 @@
 //! Puts a run into a store: its tables and files first, and the manifest last.
 //!
 //! A push that is killed leaves objects that no manifest names, which nobody reads. The next one finds them by their
-//! hashes and continues with what is missing.
+//! hashes and continues with what is missing, also within a large file.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -19,12 +19,11 @@ use crate::error::{ErrorKind, StoreError};
 use crate::hash::{Hash, sha256_hex};
 use crate::layout::TABLES;
 use crate::manifest::{Manifest, StoredFile};
+use crate::parts::{PART_BYTES, PartsError};
 use crate::runs::{self, RUNS};
 use crate::source::{LocalFile, RunSource, hash_of};
 use crate::store::{AT_ONCE, Store, object};
 
-/// Larger files go in parts of this size.
-const PART_BYTES: usize = 8 << 20;
 /// Parts of one file at one time.
 const PARTS_AT_ONCE: usize = 4;
 /// Under this name an object keeps its hash, where the store keeps such things.
@@ -81,18 +80,18 @@ pub fn push(
         let uploads = source.files.iter().map(|file| async move {
             // An empty file is in the manifest alone: tests that pass often print nothing.
             let there = file.stored.bytes == 0 || is_there(store, &file.stored).await?;
-            if !there {
-                upload(store, source, file).await?;
-            }
+            let (sent_bytes, found_bytes) = match there {
+                true => (0, file.stored.bytes),
+                false => upload(store, source, file).await?,
+            };
             sent(file.stored.bytes);
-            Ok::<_, StoreError>((there, file.stored.bytes))
+            Ok::<_, StoreError>((sent_bytes, found_bytes))
         });
         let mut uploads = futures_util::stream::iter(uploads).buffer_unordered(AT_ONCE);
         while let Some(done) = uploads.next().await {
-            match done? {
-                (true, bytes) => found_bytes += bytes,
-                (false, bytes) => sent_bytes += bytes,
-            }
+            let (sent, found) = done?;
+            sent_bytes += sent;
+            found_bytes += found;
         }
         Ok::<_, StoreError>(())
     })?;
@@ -178,7 +177,12 @@ async fn is_there(store: &Store, file: &StoredFile) -> Result<bool, StoreError> 
     Ok(hash.is_some_and(|hash| hash.as_ref() == file.sha256))
 }
 
-async fn upload(store: &Store, source: &RunSource, file: &LocalFile) -> Result<(), StoreError> {
+/// Sends a file, and returns how many bytes of it were sent and how many an earlier push had sent.
+async fn upload(
+    store: &Store,
+    source: &RunSource,
+    file: &LocalFile,
+) -> Result<(u64, u64), StoreError> {
     let LocalFile { path, stored } = file;
     let local = source.directory.join(path);
     let unreadable = |error| StoreError::local(format!("cannot read `{}`", local.display()), error);
@@ -201,8 +205,17 @@ async fn upload(store: &Store, source: &RunSource, file: &LocalFile) -> Result<(
         Address::Directory(_) => Attributes::new(),
         _ => [(Attribute::Metadata(HASH.into()), stored.sha256.clone())].into_iter().collect(),
     };
+    if let Some(parts) = store.parts.as_ref().filter(|_| stored.bytes > PART_BYTES) {
+        let address = store.address().to_string();
+        let sent = parts.send(&address, stored, attributes, || source.tree.file(path));
+        return sent.await.map_err(|error| match error {
+            PartsError::Store(error) | PartsError::NotCompleted(error) => refused(error),
+            PartsError::File(error) => unreadable(error),
+            PartsError::Changed => changed(),
+        });
+    }
     let mut opened = source.tree.file(path).map_err(unreadable)?;
-    if stored.bytes <= PART_BYTES as u64 {
+    if stored.bytes <= PART_BYTES {
         let mut bytes = Vec::with_capacity(usize::try_from(stored.bytes).unwrap_or(0));
         (&mut opened).take(stored.bytes + 1).read_to_end(&mut bytes).map_err(unreadable)?;
         if sha256_hex(&bytes) != stored.sha256 {
@@ -213,12 +226,12 @@ async fn upload(store: &Store, source: &RunSource, file: &LocalFile) -> Result<(
             .objects
             .put_opts(&name, PutPayload::from(bytes), options)
             .await
-            .map(drop)
+            .map(|_| (stored.bytes, 0))
             .map_err(refused);
     }
     let options = PutMultipartOptions { attributes, ..PutMultipartOptions::default() };
     let parts = store.objects.put_multipart_opts(&name, options).await.map_err(refused)?;
-    let mut parts = WriteMultipart::new_with_chunk_size(parts, PART_BYTES);
+    let mut parts = WriteMultipart::new_with_chunk_size(parts, PART_BYTES as usize);
     let mut hash = Hash::default();
     loop {
         let part = match part(&mut opened) {
@@ -242,12 +255,12 @@ async fn upload(store: &Store, source: &RunSource, file: &LocalFile) -> Result<(
         let _ = parts.abort().await;
         return Err(changed());
     }
-    parts.finish().await.map(drop).map_err(refused)
+    parts.finish().await.map(|_| (stored.bytes, 0)).map_err(refused)
 }
 
 /// Reads a part of a file; less than a whole one only at its end.
 fn part(file: &mut File) -> io::Result<Vec<u8>> {
-    let mut part = Vec::with_capacity(PART_BYTES);
-    file.take(PART_BYTES as u64).read_to_end(&mut part)?;
+    let mut part = Vec::with_capacity(PART_BYTES as usize);
+    file.take(PART_BYTES).read_to_end(&mut part)?;
     Ok(part)
 }

@@ -17,6 +17,7 @@ use crate::error::{ErrorKind, StoreError};
 use crate::in_place::RunsInPlace;
 use crate::layout::{MANIFESTS, NEWS, Partition};
 use crate::manifest::Manifest;
+use crate::parts::Parts;
 
 /// The largest manifest that is read: that of a hundred thousand files is below.
 const MAX_MANIFEST_BYTES: u64 = 64 << 20;
@@ -39,6 +40,8 @@ pub struct ManifestKey {
 pub struct Store {
     address: Address,
     pub(crate) objects: Arc<dyn ObjectStore>,
+    /// What takes large objects in parts; `None` of a directory.
+    pub(crate) parts: Option<Parts>,
     runtime: Arc<Runtime>,
     /// Set where it is a directory of runs that nobody pushed.
     in_place: Option<Arc<RunsInPlace>>,
@@ -51,8 +54,8 @@ impl Store {
     ///
     /// See [`Address`]; or the directory cannot be made.
     pub fn open(address: &Address) -> Result<Self, StoreError> {
-        let (objects, runtime) = (connect(address)?, runtime()?);
-        Ok(Self { address: address.clone(), objects, runtime, in_place: None })
+        let ((objects, parts), runtime) = (connect(address)?, runtime()?);
+        Ok(Self { address: address.clone(), objects, parts, runtime, in_place: None })
     }
 
     /// Opens a directory of runs that nobody pushed: they are read where they are, and nothing is written. A run is found
@@ -65,7 +68,7 @@ impl Store {
         let runs = Arc::new(RunsInPlace::new(directory));
         let address = Address::Directory(directory.to_owned());
         let objects: Arc<dyn ObjectStore> = runs.clone();
-        Ok(Self { address, objects, runtime: runtime()?, in_place: Some(runs) })
+        Ok(Self { address, objects, parts: None, runtime: runtime()?, in_place: Some(runs) })
     }
 
     /// Returns the directory of a run that is read where it is, by the name of its manifest; `None` of one that was pushed.

@@ -129,7 +129,9 @@ pub(crate) const PACKAGES: [(&str, &[&str]); 20] = [
         &[
             "error hash row_groups tree",
             "address layout profile",
-            "connect directory_kind manifest",
+            "directory_kind manifest",
+            "parts",
+            "connect",
             "runs source",
             "in_place",
             "store",
