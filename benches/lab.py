@@ -1,7 +1,8 @@
 """What a store of many runs costs: pushing them, compacting them, and one query over all of them.
 
-Usage: benches/lab.py MEMSAMPLE [RUNS]. MEMSAMPLE is a release build with the feature `lab`. Needs the packages of
-notebooks/requirements.txt. The server of S3 is moto, in Python and on this machine: its time is part of each figure.
+Usage: benches/lab.py MEMSAMPLE [RUNS [RECORDING]]. MEMSAMPLE is a release build with the feature `lab`. RECORDING is one
+that is pushed by itself, such as one of an hour. Needs the packages of notebooks/requirements.txt. The server of S3 is moto, in
+Python and on this machine: its time is part of each figure.
 """
 
 import json
@@ -88,11 +89,18 @@ def main():
         assert len(rows) == RELEASES * TESTS, len(rows)
         return time.perf_counter() - began
 
-    print(f"{runs} runs of {TESTS} tests, {objects} objects each")
+    load = os.getloadavg()[0]
+    print(f"load {load:.1f} at the begin; {runs} runs of {TESTS} tests, {objects} objects each")
     for name, store, place, files, options in [
         ("directory", work / "lab", str(work / "lab"), None, {}),
         ("S3 (moto)", "s3://lab/m", "lab/m", filesystem, {"env": environment}),
     ]:
+        if len(sys.argv) > 3:
+            recording = Path(sys.argv[3])
+            size = sum(path.stat().st_size for path in recording.iterdir())
+            seconds, cpu = run(memsample, "push", recording, store, "--project", "hour", **options)
+            rate = size / seconds / 1e6
+            print(f"{name}: push {size / 1e6:.1f} MB in {seconds:.2f} s, {cpu:.2f} s of CPU, {rate:.0f} MB/s")
         seconds, cpu = run(memsample, "push", *directories, store, **options)
         print(f"{name}: push {seconds:.1f} s, {cpu:.1f} s of CPU, {1000 * seconds / runs:.0f} ms a run")
         print(f"{name}: query {min(query(place, files) for _ in range(3)):.2f} s, best of 3")
