@@ -9,5 +9,5 @@ mod root;
 
 pub(crate) use buffer::ReadBuffer;
 pub(crate) use listing::Listing;
-pub(crate) use reader_thread::{Answer, ProcFile, ReaderThreads, Request};
+pub(crate) use reader_thread::{Answer, MAX_AT_ONCE, ProcFile, ReaderThreads, Request};
 pub(crate) use root::{MachineFile, ProcRoot, ProcessDir};

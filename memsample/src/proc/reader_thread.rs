@@ -19,6 +19,8 @@ use super::{ProcessDir, ReadBuffer};
 use crate::clock::Clock;
 use crate::parse::parse_stat;
 
+/// Requests at once, at most: memory for so many is taken at the start, so that no sweep takes any.
+pub(crate) const MAX_AT_ONCE: usize = 16;
 /// Files in one request, at most.
 const MAX_FILES: usize = 4;
 /// Threads that wait in the kernel, at most. Each process that cannot be read takes one.
@@ -256,7 +258,12 @@ struct ReaderThread {
 
 impl ReaderThread {
     fn start(clock: Arc<dyn Clock>) -> std::io::Result<Self> {
-        let exchange = Arc::new(Exchange { state: Mutex::default(), changed: Condvar::new() });
+        let state = ExchangeState {
+            requests: VecDeque::with_capacity(MAX_AT_ONCE),
+            answers: Vec::with_capacity(MAX_AT_ONCE),
+            ..ExchangeState::default()
+        };
+        let exchange = Arc::new(Exchange { state: Mutex::new(state), changed: Condvar::new() });
         let shared = Arc::clone(&exchange);
         let thread = std::thread::Builder::new()
             .name("memsample-proc".to_owned())

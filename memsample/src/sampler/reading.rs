@@ -26,7 +26,8 @@ use crate::identity_rules::IdentityRules;
 use crate::metric::{Files, Metric};
 use crate::parse::{Statm, parse_smaps_rollup, parse_stat, parse_statm, parse_status};
 use crate::proc::{
-    Answer, Listing, ProcFile, ProcRoot, ProcessDir, ReadBuffer, ReaderThreads, Request,
+    Answer, Listing, MAX_AT_ONCE, ProcFile, ProcRoot, ProcessDir, ReadBuffer, ReaderThreads,
+    Request,
 };
 use crate::units::ClockTicks;
 
@@ -88,8 +89,8 @@ impl Reader {
             rules,
             threads: Listing::new(),
             given_up: Vec::new(),
-            requests: Vec::new(),
-            answers: Vec::new(),
+            requests: Vec::with_capacity(MAX_AT_ONCE),
+            answers: Vec::with_capacity(MAX_AT_ONCE),
             spare: Answer::default(),
         }
     }

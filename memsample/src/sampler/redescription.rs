@@ -15,10 +15,8 @@ use super::reading::Reader;
 use crate::identity::{Comm, Identity};
 use crate::metric::Metric;
 use crate::parse::{parse_stat, parse_status};
-use crate::proc::{Answer, ProcFile, ProcessDir, Request};
+use crate::proc::{Answer, MAX_AT_ONCE, ProcFile, ProcessDir, Request};
 
-/// Processes that are looked at in one sweep, at most: 200 us of another thread.
-const MAX_LOOKS: usize = 16;
 /// Each process is visited once in this time.
 const ROUND_NS: u64 = 1_000_000_000;
 
@@ -58,9 +56,9 @@ impl Redescription {
         Self {
             visited_pid: 0,
             visited_boot_ns: 0,
-            requests: Vec::with_capacity(MAX_LOOKS),
-            asked: Vec::with_capacity(MAX_LOOKS),
-            spare: Vec::with_capacity(MAX_LOOKS),
+            requests: Vec::with_capacity(MAX_AT_ONCE),
+            asked: Vec::with_capacity(MAX_AT_ONCE),
+            spare: Vec::with_capacity(MAX_AT_ONCE),
         }
     }
 
@@ -100,7 +98,8 @@ impl Redescription {
         let Processes { entries, reader, forks_are_reported, .. } = processes;
         let visits = (entries.len() as u64 * elapsed_ns).div_ceil(ROUND_NS);
         for _ in 0..visits {
-            if requests.len() >= MAX_LOOKS {
+            // 200 us of another thread.
+            if requests.len() >= MAX_AT_ONCE {
                 return;
             }
             let next = entries.partition_point(|entry| entry.pid <= *visited_pid);
