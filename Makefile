@@ -67,7 +67,7 @@ installed: ## Try every way to install the programs, each in a clean environment
 
 notebook: python-package memsampled/report/tests/browser/node_modules ## Run the notebooks, other readers and a browser on recordings made now
 	cargo build $(TESTED)
-	MEMSAMPLE=$(TARGET_DIR)/debug/memsample .venv/bin/pytest --quiet notebooks/tests
+	MEMSAMPLE=$(TARGET_DIR)/debug/memsample .venv/bin/pytest --quiet --numprocesses 3 --dist worksteal notebooks/tests
 
 documents: .venv/ready ## Type every command of the documents, and those of a stranger, in an empty home (as root)
 	cargo build $(TESTED)
