@@ -1,9 +1,7 @@
 """The worker that serves devices: for each a worker of its name while it is ready, its images, and its recovery."""
 
 import contextlib
-import fcntl
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -13,7 +11,7 @@ from pathlib import Path
 
 import psycopg
 
-from memsample_fleet import text
+from memsample_fleet import text, whole_file
 from memsample_fleet.config import Config
 from memsample_fleet.database import Connection, connect, reason
 from memsample_fleet.device_care import IMAGES, Care, DeviceFailedError, Wanted
@@ -33,11 +31,8 @@ def serve(config: Config, file: Path, devices: list[Device], log_level: str) -> 
     connect(config).close()
     state = config.state_dir
     state.mkdir(parents=True, exist_ok=True)
-    with (state / "devices.lock").open("w") as held:
-        try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise FleetError(f"another worker serves devices from {state}: give this one a `state`") from None
+    refusal = f"another worker serves devices from {state}: give this one a `state`"
+    with whole_file.alone(state / "devices.lock", refusal):
         stop = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
@@ -66,9 +61,7 @@ def _write_images(state: Path, devices: list[Device], watcher: Watcher, told: st
     if now != told:
         for line in sorted(set(trouble)):
             text.err(line)
-        new = state / f"{IMAGES}.tmp"
-        new.write_text(json.dumps(listed))
-        os.replace(new, state / IMAGES)
+        whole_file.replace(state / IMAGES, json.dumps(listed))
     return now
 
 

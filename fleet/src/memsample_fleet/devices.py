@@ -12,7 +12,7 @@ from typing import Any
 from memsample_fleet import labels, toml_file
 from memsample_fleet.errors import FleetError
 from memsample_fleet.images import Source
-from memsample_fleet.releases import duration, source, words
+from memsample_fleet.releases import duration, options, source, words
 
 HOOKS = {"provision": timedelta(minutes=30), "health": timedelta(minutes=1), "recover": timedelta(minutes=10)}
 """Hooks, and their timeouts where none is given."""
@@ -205,8 +205,4 @@ def _positive(given: Any) -> timedelta:
 
 
 def _options(given: Any) -> tuple[str, ...]:
-    options = words(given)
-    for word in options:
-        if word.split("=")[0] in _NOT_TO_RUN:
-            raise ValueError(f"cannot have `{word}`, which the worker gives")
-    return options
+    return options(given, _NOT_TO_RUN, ", which the worker gives")

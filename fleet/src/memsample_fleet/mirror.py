@@ -5,7 +5,6 @@ cut, also of this program. Only what fits the checksum gets its name, at once.
 """
 
 import errno
-import fcntl
 import http.client
 import json
 import os
@@ -17,7 +16,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
-from memsample_fleet import text
+from memsample_fleet import text, whole_file
 from memsample_fleet.errors import FleetError
 from memsample_fleet.image_sources import Entry, Listing, UnavailableError
 from memsample_fleet.images import beside, sha256_of
@@ -211,20 +210,15 @@ class Mirror:
         return noted if isinstance(noted, dict) else {}
 
     def _note(self, names: dict[str, str]) -> None:
-        new = self.asked.into / f"{_KEPT}.tmp"
-        new.write_text(json.dumps(names))
-        os.replace(new, self.asked.into / _KEPT)
+        whole_file.replace(self.asked.into / _KEPT, json.dumps(names))
 
 
 @contextmanager
 def _alone(directory: Path) -> Iterator[None]:
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        with (directory / ".mirror.lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise FleetError(f"another mirror keeps {directory}: give this one a directory of its own") from None
+        refusal = f"another mirror keeps {directory}: give this one a directory of its own"
+        with whole_file.alone(directory / ".mirror.lock", refusal):
             yield
     except OSError as error:
         raise FleetError(f"cannot write into {directory}: {error.strerror}") from None

@@ -1,7 +1,7 @@
 """`releases.toml`: what is released when, and by which suites on which labels it is judged."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -237,11 +237,7 @@ _NOT_TO_COMPARE = ("--base", "--head", "--suspects", "--html", "--json", "--mark
 
 
 def _compare_options(given: Any) -> tuple[str, ...]:
-    options = words(given)
-    for word in options:
-        if word.split("=")[0] in _NOT_TO_COMPARE:
-            raise ValueError(f"cannot have `{word}`")
-    return options
+    return options(given, _NOT_TO_COMPARE)
 
 
 def _every(text: Any) -> timedelta:
@@ -274,6 +270,15 @@ def words(given: Any) -> tuple[str, ...]:
     if isinstance(given, list) and all(isinstance(word, str) for word in given):
         return tuple(given)
     raise ValueError("must be a list of words")
+
+
+def options(given: Any, others: Collection[str], whose: str = "") -> tuple[str, ...]:
+    """Read a list of options, in which `others` cannot be."""
+    found = words(given)
+    for word in found:
+        if word.split("=")[0] in others:
+            raise ValueError(f"cannot have `{word}`{whose}")
+    return found
 
 
 def _whole(given: Any, least: int, most: int) -> int:

@@ -2,7 +2,6 @@
 
 import contextlib
 import ctypes
-import fcntl
 import logging
 import platform
 import shutil
@@ -11,13 +10,12 @@ import subprocess
 import threading
 import time
 from pathlib import Path
-from typing import Any
 
 import psycopg
 from celery import Celery, signals
 
 import memsample_fleet
-from memsample_fleet import broker, claims, jobs, labels, task
+from memsample_fleet import broker, claims, jobs, labels, task, whole_file
 from memsample_fleet.config import Config
 from memsample_fleet.database import Connection, connect, reason
 from memsample_fleet.device_care import Care
@@ -42,7 +40,8 @@ def start(config: Config, log_level: str = "INFO", care: Care | None = None) -> 
     app = broker.application(config)
     broker.connection(app).release()
     # Held until this process ends.
-    with _alone(config):
+    refusal = f"another worker uses {config.state_dir}: give this one a `state` and a `name` of its own"
+    with whole_file.alone(config.state_dir / "lock", refusal):
         shutil.rmtree(config.state_dir / "work", ignore_errors=True)
         task.register(app, config, care)
         keeper = Keeper(app, config, version)
@@ -97,18 +96,6 @@ def memsample_version(config: Config) -> str:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise FleetError(f"cannot execute {program}: {error}") from None
     return told.stdout.strip().removeprefix("memsample ")
-
-
-@contextlib.contextmanager
-def _alone(config: Config) -> Any:
-    with (config.state_dir / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise FleetError(
-                f"another worker uses {config.state_dir}: give this one a `state` and a `name` of its own"
-            ) from None
-        yield
 
 
 def die_with_parent(**_: object) -> None:
