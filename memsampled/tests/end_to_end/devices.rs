@@ -12,7 +12,7 @@ use serde_json::Value;
 use tempfile::tempdir;
 use walkdir::WalkDir;
 
-use crate::command::{memsample, wait_for};
+use crate::command::{Ended, memsample, wait_for};
 use crate::report_outputs::{check_junit, check_results};
 use crate::ssh_device::{Device, program};
 
@@ -26,17 +26,8 @@ name = "fails"
 shell = "echo broken >&2; exit 3"
 "#;
 
-/// How a command ended that was run for a device.
-struct Ended {
-    code: Option<i32>,
-    stdout: String,
-    stderr: String,
-}
-
 fn end(command: &mut Command) -> Ended {
-    let output = command.output().unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    Ended { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+    Ended::of(command.output().unwrap())
 }
 
 /// Returns the directory of a run, which is the last line.
