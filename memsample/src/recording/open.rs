@@ -89,6 +89,9 @@ impl std::error::Error for OpenError {
 }
 
 impl Recording {
+    /// The name of the file, in the directory of a recording, that says what was recorded.
+    pub const FILE: &'static str = super::manifest::FILE;
+
     /// Opens a recording, and puts it together first if its recorder died.
     ///
     /// A recording that is still being written is opened as it is: its files hold what was sampled up

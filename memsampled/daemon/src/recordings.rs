@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, PoisonError};
 
 use jiff::Timestamp;
-use memsample::{Manifest, RecordingState};
+use memsample::{Manifest, Recording, RecordingState};
 use memsample_beneath::{HeldDirectory, remove_tree};
 use rustix::fs::{
     AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, StatxFlags, fchown, fstat, openat, openat2,
@@ -131,7 +131,7 @@ impl RecordingsDirectory {
     pub(super) fn recording(&self, id: &str) -> io::Result<StoredRecording> {
         let directory = open_directory(self.directory.as_fd(), id)?;
         let owner = fstat(&directory)?.st_uid;
-        let (file, _) = open_file(directory.as_fd(), "recording.json")?;
+        let (file, _) = open_file(directory.as_fd(), Recording::FILE)?;
         let mut text = Vec::new();
         file.take(MAX_MANIFEST_BYTES).read_to_end(&mut text)?;
         let manifest: Manifest = serde_json::from_slice(&text)?;

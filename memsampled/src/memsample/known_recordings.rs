@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use memsample::Manifest;
+use memsample::{Manifest, Recording};
 use memsample_client::{Client, SOCKET_VARIABLE, default_socket};
 use memsample_daemon::default_recordings;
 
@@ -58,7 +58,7 @@ pub(crate) fn recordings_of_run(run: &Path) -> Vec<PathBuf> {
     };
     let mut parts: Vec<_> = directories_in(run)
         .filter_map(|path| Some((number(&path)?, path)))
-        .filter(|(_, path)| path.join("recording.json").is_file())
+        .filter(|(_, path)| path.join(Recording::FILE).is_file())
         .collect();
     parts.sort();
     parts.into_iter().rev().map(|(_, path)| path).collect()
@@ -112,7 +112,7 @@ fn directories_in(place: &Path) -> impl Iterator<Item = PathBuf> {
 
 /// Reads what `recording.json` says, and changes nothing: a recording that was not closed is not recovered.
 fn read_manifest(recording: &Path) -> Option<Manifest> {
-    let path = recording.join("recording.json");
+    let path = recording.join(Recording::FILE);
     let is_readable =
         fs::symlink_metadata(&path).is_ok_and(|it| it.is_file() && it.len() <= MAX_MANIFEST_BYTES);
     serde_json::from_slice(&fs::read(path).ok().filter(|_| is_readable)?).ok()

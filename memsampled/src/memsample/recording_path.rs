@@ -25,7 +25,7 @@ pub(crate) fn open(named: &Path) -> anyhow::Result<(Recording, Recovery)> {
 
 /// Returns the path of the recording that is named.
 pub(crate) fn resolve(named: &Path) -> anyhow::Result<PathBuf> {
-    if named.join("recording.json").exists() {
+    if named.join(Recording::FILE).exists() {
         return Ok(behind_link(named));
     }
     if let Some(last) = recordings_of_run(named).into_iter().next() {
@@ -33,7 +33,7 @@ pub(crate) fn resolve(named: &Path) -> anyhow::Result<PathBuf> {
     }
     // A file of a recording stands for it.
     if let Some(parent) =
-        named.parent().filter(|it| named.is_file() && it.join("recording.json").exists())
+        named.parent().filter(|it| named.is_file() && it.join(Recording::FILE).exists())
     {
         return Ok(parent.to_owned());
     }

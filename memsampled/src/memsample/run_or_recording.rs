@@ -6,6 +6,7 @@ use anyhow::{Context, bail};
 use memsample_inherited::tell;
 use memsample_input::printable;
 use memsample_runner::results::{FILE, Results};
+use memsample_runner::run::PROGRESS_FILE;
 
 use crate::known_recordings::recordings_of_run;
 use crate::recording_path;
@@ -42,7 +43,7 @@ impl RunOrRecording {
 
 /// Returns whether a directory is that of a run, which may not have ended.
 fn is_run(path: &Path) -> bool {
-    path.join(FILE).is_file() || path.join("progress.jsonl").is_file()
+    path.join(FILE).is_file() || path.join(PROGRESS_FILE).is_file()
 }
 
 /// Returns the last recording of a run, for what is of one alone, and says so where there are several.

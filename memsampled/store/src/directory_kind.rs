@@ -4,14 +4,11 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use memsample::Recording;
 use memsample_runner::results::FILE;
+use memsample_runner::run::PROGRESS_FILE;
 
 use crate::layout::{FILES, MANIFESTS, NEWS, RELEASES, TABLES};
-
-/// The file that says what a recording is.
-pub(crate) const RECORDING: &str = "recording.json";
-/// What `memsample run` writes while a run goes on.
-const PROGRESS: &str = "progress.jsonl";
 
 /// What a directory is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +60,7 @@ impl DirectoryKind {
 }
 
 fn is_run(directory: &Path) -> bool {
-    [FILE, RECORDING, PROGRESS].iter().any(|name| directory.join(name).is_file())
+    [FILE, Recording::FILE, PROGRESS_FILE].iter().any(|name| directory.join(name).is_file())
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, StreamExt};
+use memsample::Recording;
 use memsample_runner::results::FILE;
 use object_store::path::Path;
 use object_store::{
@@ -24,7 +25,6 @@ use object_store::{
     PutResult, Result,
 };
 
-use crate::directory_kind::RECORDING;
 use crate::error::{ErrorKind, StoreError};
 use crate::hash::sha256_hex;
 use crate::layout::{FILES, MANIFESTS, NEWS, TABLES, escaped, path_text};
@@ -205,7 +205,8 @@ impl Stamp {
     fn of(directory: &FilePath, changed: (i64, i64)) -> Self {
         let of =
             |name: &str| directory.join(name).symlink_metadata().ok().filter(|it| it.is_file());
-        let files = [of(FILE), of(RECORDING), of("tests.parquet"), of("recording/recording.json")];
+        let files =
+            [of(FILE), of(Recording::FILE), of("tests.parquet"), of("recording/recording.json")];
         let is_closed = !directory.join("journal").exists();
         let [results, recording, ..] = &files;
         let version = files

@@ -10,6 +10,7 @@ use jiff::tz::TimeZone;
 use memsample::schema::tables;
 use memsample::{Manifest as RecordingManifest, OpenError, Recording, RecordingState, Recovery};
 use memsample_runner::results::{FILE, Results};
+use memsample_runner::run::PROGRESS_FILE;
 
 use crate::error::{ErrorKind, StoreError};
 use crate::hash::{Hash, sha256_hex};
@@ -71,9 +72,9 @@ impl RunSource {
     ) -> Result<Self, StoreError> {
         let mut manifest = if directory.join(FILE).is_file() {
             of_run(directory, options, closed)?
-        } else if directory.join("recording.json").is_file() {
+        } else if directory.join(Recording::FILE).is_file() {
             of_recording(directory, options, closed)?
-        } else if directory.join("progress.jsonl").is_file() {
+        } else if directory.join(PROGRESS_FILE).is_file() {
             return Err(StoreError::new(
                 ErrorKind::Unfinished,
                 format!(
@@ -192,7 +193,7 @@ fn of_run(
             return Err(StoreError::new(ErrorKind::Damaged, what));
         };
         // A recording may have been removed to save room; what became of the tests is there all the same.
-        if !directory.join(relative).join("recording.json").exists() {
+        if !directory.join(relative).join(Recording::FILE).exists() {
             continue;
         }
         let recording = recording_of(&directory.join(relative))?;

@@ -40,6 +40,7 @@ pub use error::RunError;
 pub use event::Event;
 pub(crate) use layout::recording_name;
 pub use options::RunOptions;
+pub use progress::PROGRESS_FILE;
 
 use crate::sandbox::RaisedPriority;
 use crate::suite::Suite;

@@ -21,7 +21,7 @@ const MAX_WAIT: Duration = Duration::from_secs(10);
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(10);
 /// The file, in the directory of results.
-const FILE: &str = "progress.jsonl";
+pub const PROGRESS_FILE: &str = "progress.jsonl";
 
 /// The attempts that have ended, on disk: what a resumed run need not run again.
 ///
@@ -77,7 +77,7 @@ pub(super) struct EndedAttempt {
 impl ProgressLog {
     /// Returns where it is.
     pub(super) fn path(directory: &Path) -> PathBuf {
-        directory.join(FILE)
+        directory.join(PROGRESS_FILE)
     }
 
     /// Returns whether a directory has results of this suite, with the same tests.

@@ -8,6 +8,7 @@ use memsample_compare::Run;
 use memsample_inherited::tell;
 use memsample_input::printable;
 use memsample_runner::results::{FILE, Results};
+use memsample_runner::run::PROGRESS_FILE;
 
 use crate::reference::{back, is_named};
 
@@ -143,7 +144,7 @@ fn in_directory(path: &Path) -> Vec<PathBuf> {
     for directory in directories.map(|it| it.path()) {
         match file_of(&directory) {
             Some(file) => files.push(file),
-            None if directory.join("progress.jsonl").exists() => note_left_out(&directory),
+            None if directory.join(PROGRESS_FILE).exists() => note_left_out(&directory),
             None => {}
         }
     }

@@ -64,7 +64,7 @@ fn recordings(named: &Path) -> anyhow::Result<(Vec<Recording>, Attempts)> {
     }
     let attempts = Attempts::read(&run);
     // One part was named, and not the run.
-    if named.join("recording.json").exists() {
+    if named.join(Recording::FILE).exists() {
         return Ok((vec![last], attempts));
     }
     let mut recordings = Vec::new();

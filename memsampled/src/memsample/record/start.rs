@@ -48,7 +48,7 @@ pub(super) fn start(args: &RecordArgs, descriptors: &DescriptorLimit) -> anyhow:
         options = options
             .command(args.command.iter().map(|it| it.to_string_lossy().into_owned()).collect());
     }
-    if args.out.join("recording.json").exists() {
+    if args.out.join(memsample::Recording::FILE).exists() {
         bail!(
             "`{}` is itself a recording: pass the directory above it to --out",
             args.out.display()

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::bail;
 use jiff::Timestamp;
 use memsample_runner::results::{self, Results};
-use memsample_runner::run::is_run_of;
+use memsample_runner::run::{PROGRESS_FILE, is_run_of};
 use memsample_runner::suite::Suite;
 
 use super::RunArgs;
@@ -19,7 +19,7 @@ const MAX_RUNS: u32 = 1000;
 
 /// Chooses the directory of the run, which the runner creates.
 pub(super) fn choose(args: &RunArgs, suite: &Suite) -> anyhow::Result<PathBuf> {
-    if args.out.join(results::FILE).exists() || args.out.join("recording.json").exists() {
+    if args.out.join(results::FILE).exists() || args.out.join(memsample::Recording::FILE).exists() {
         bail!("`{}` is itself a run: pass the directory above it to --out", args.out.display());
     }
     if let Some(name) = &args.name {
@@ -46,9 +46,8 @@ pub(super) fn choose(args: &RunArgs, suite: &Suite) -> anyhow::Result<PathBuf> {
 fn latest_unfinished(out: &Path, suite: &Suite) -> Option<PathBuf> {
     let runs = fs::read_dir(out).ok()?.flatten().map(|entry| entry.path());
     let unfinished = runs.filter(|path| is_run_of(path, suite) && !has_ended(path));
-    unfinished.max_by_key(|path| {
-        fs::metadata(path.join("progress.jsonl")).and_then(|it| it.modified()).ok()
-    })
+    unfinished
+        .max_by_key(|path| fs::metadata(path.join(PROGRESS_FILE)).and_then(|it| it.modified()).ok())
 }
 
 /// Returns whether a run is finished, by its results.
