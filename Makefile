@@ -7,6 +7,9 @@ DESTDIR ?=
 FEATURES ?=
 # The tests are of everything.
 TESTED := --features memsampled/lab
+# The programs that the tests in Python run: built as `integration` builds them, since with the features that the tests
+# of the packages ask of dependencies `cargo build` would compile half of the tree a second time.
+PROGRAMS := cargo test --quiet --workspace $(TESTED) --test end_to_end --no-run
 # A gate tells of a change, and not of luck: its property tests use the same inputs each time. `make properties` searches.
 test check unit integration: export PROPTEST_RNG_SEED ?= 20261129
 ROUNDS ?= 10
@@ -48,7 +51,7 @@ properties: ## Run the property tests ROUNDS times (10), each with a seed of its
 	done
 
 layers: ## Hold the imports to the layers
-	cargo test --quiet --package memsample-layers
+	cargo test --quiet --workspace $(TESTED) --test layers
 
 bpf: ## Build the BPF programs anew and compare them with what is committed
 	memsample/bpf/program/build --check
@@ -66,18 +69,18 @@ installed: ## Try every way to install the programs, each in a clean environment
 	.ci/installed
 
 notebook: python-package memsampled/report/tests/browser/node_modules ## Run the notebooks, other readers and a browser on recordings made now
-	cargo build $(TESTED)
+	$(PROGRAMS)
 	MEMSAMPLE=$(TARGET_DIR)/debug/memsample .venv/bin/pytest --quiet --numprocesses 3 --dist worksteal notebooks/tests
 
 documents: .venv/ready ## Type every command of the documents, and those of a stranger, in an empty home (as root)
-	cargo build $(TESTED)
+	$(PROGRAMS)
 	MEMSAMPLE_PROGRAMS=$(TARGET_DIR)/debug .venv/bin/pytest --quiet --numprocesses 2 docs/tests
 
 python-package: .venv/ready
 	.venv/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --force-reinstall ./clients/python
 
 clients: python-package ## Check and run the Python package, and run the clients of the daemon with the tools that they are for
-	cargo build $(TESTED)
+	$(PROGRAMS)
 	cd clients/python && ../../.venv/bin/ruff check && ../../.venv/bin/ruff format --check && ../../.venv/bin/mypy
 	MEMSAMPLE=$(TARGET_DIR)/debug/memsample .venv/bin/pytest --quiet clients/python/tests
 	.venv/bin/pip install --quiet --disable-pip-version-check ./clients/pytest-memsample
@@ -92,20 +95,20 @@ fleet-package: .venv-fleet/ready
 	.venv-fleet/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --force-reinstall ./fleet
 
 fleet: fleet-package ## Check the package for many machines, and run it with a real broker and database
-	cargo build $(TESTED)
+	$(PROGRAMS)
 	cd fleet && ../.venv-fleet/bin/ruff check && ../.venv-fleet/bin/ruff format --check && ../.venv-fleet/bin/mypy
 	cd fleet && MEMSAMPLE=$(TARGET_DIR)/debug/memsample ../.venv-fleet/bin/pytest --quiet --numprocesses 3 --dist worksteal
 
 fleet-500: fleet-package ## Run 500 suites while workers, broker, database and network die, for five minutes
-	cargo build $(TESTED)
+	$(PROGRAMS)
 	cd fleet && FLEET_RUNS=500 MEMSAMPLE=$(TARGET_DIR)/debug/memsample ../.venv-fleet/bin/pytest --quiet -k each_run
 
 fleet-releases: fleet-package ## Begin a release each minute for half an hour, while the beat is killed
-	cargo build $(TESTED)
+	$(PROGRAMS)
 	cd fleet && FLEET_RELEASES=30 FLEET_EVERY_S=60 MEMSAMPLE=$(TARGET_DIR)/debug/memsample ../.venv-fleet/bin/pytest --quiet -s -k steady_pace
 
 conformance: .venv-conformance/ready ## Hold the daemon and the dashboard to their OpenAPI documents, for a minute and a half
-	cargo build $(TESTED)
+	$(PROGRAMS)
 	memsampled/tests/conformance/run $(TARGET_DIR)/debug $(CURDIR)/.venv-conformance/bin
 
 .venv-conformance/ready: memsampled/tests/conformance/requirements.txt
@@ -135,7 +138,7 @@ memsampled/report/tests/browser/node_modules: memsampled/report/tests/browser/pa
 
 .venv-wheel/ready:
 	python3 -m venv --clear .venv-wheel
-	.venv-wheel/bin/pip install --quiet --disable-pip-version-check maturin==1.16.0
+	.venv-wheel/bin/pip install --quiet --disable-pip-version-check maturin==1.16.0 wheel==0.45.1
 	touch $@
 
 demo: ## Run a small suite of which most tests go wrong, each in a way of its own
@@ -157,8 +160,14 @@ fuzz-seeds: ## Write anew the seeds that depend on the version of the journal
 package: ## Build the Debian package into target/debian
 	memsampled/debian/build
 
-wheel: .venv-wheel/ready ## Build a wheel that carries the programs into target/wheels
-	.venv-wheel/bin/maturin build --release --quiet --manifest-path memsampled/Cargo.toml --out $(TARGET_DIR)/wheels
+# Stripped here: maturin would link both programs once more to strip them, one after the other.
+wheel: .venv-wheel/ready build ## Build a wheel that carries the programs into target/wheels
+	rm -rf $(TARGET_DIR)/wheels $(TARGET_DIR)/wheel
+	.venv-wheel/bin/maturin build --release --quiet --manifest-path memsampled/Cargo.toml --out $(TARGET_DIR)/wheel
+	.venv-wheel/bin/wheel unpack --dest $(TARGET_DIR)/wheel $(TARGET_DIR)/wheel/memsampled-*.whl >/dev/null
+	strip $(TARGET_DIR)/wheel/memsampled-*/memsampled-*.data/scripts/*
+	mkdir $(TARGET_DIR)/wheels
+	.venv-wheel/bin/wheel pack --dest $(TARGET_DIR)/wheels $(TARGET_DIR)/wheel/memsampled-*/ >/dev/null
 
 docs: ## Write docs/schema.md anew
 	cargo run --quiet --bin memsample -- schema > docs/schema.md
