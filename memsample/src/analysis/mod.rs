@@ -7,7 +7,7 @@
 //! span_marks ─▶ test_spans, marked_spans
 //! marked_spans, process_trees, composition ─▶ marked_sums ─▶ marked_tests
 //! test_membership, largest, test_sums ─▶ launched_command
-//! test_membership, test_spans, sampled_image ─▶ attempt_roles; lifetimes ─▶ sums_over_time
+//! test_membership, test_spans, sampled_image ─▶ attempt_roles; lifetimes, tick_series ─▶ sums_over_time
 //! ```
 
 mod attempt_roles;
@@ -43,6 +43,7 @@ mod test_pss;
 mod test_spans;
 mod test_sums;
 mod test_usage;
+mod tick_series;
 mod unattributed;
 mod unseen_images;
 mod upper_sum;

@@ -163,6 +163,11 @@ impl Readings {
 }
 
 impl PssSum {
+    /// Returns the resident sets, whether PSS was read of them or not.
+    pub(super) fn rss_bytes(&self) -> u64 {
+        self.rss_bytes
+    }
+
     /// Returns what those had at least that were read at this tick; `None` where none was.
     pub(super) fn fresh_bytes(&self) -> Option<u64> {
         self.fresh.map(|fresh| fresh.certain_bytes())

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use super::composition::{Composition, Parts};
 use super::growth::Growth;
+use super::tick_series::TickCursor;
 use crate::columns::{numbers, runs};
 use crate::recording::Recording;
 
@@ -87,18 +88,9 @@ fn sum_samples(
 /// Adds the samples of one process to the sums of its role, one for each tick: 0 where there is no sample, else the sum
 /// and 1.
 fn add_run(sums: &mut [u64], ticks: &[i64], ts: &[i64], rss: &[i64]) {
-    let mut next = 0;
+    let mut cursor = TickCursor::new(ticks);
     for (ts_ms, rss) in ts.iter().zip(rss) {
-        // The rows of a process are in the order of time, and there is one at most ticks.
-        let tick = match ticks.get(next) {
-            Some(tick) if tick == ts_ms => next,
-            _ => match ticks.binary_search(ts_ms) {
-                Ok(tick) => tick,
-                Err(_) => continue,
-            },
-        };
-        next = tick + 1;
-        if let Some(sum) = sums.get_mut(tick) {
+        if let Some(sum) = cursor.find(*ts_ms).and_then(|tick| sums.get_mut(tick)) {
             *sum = (*sum).max(1).saturating_add(rss.unsigned_abs());
         }
     }

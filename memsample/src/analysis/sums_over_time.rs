@@ -7,6 +7,7 @@ use std::ops::{AddAssign, RangeInclusive};
 use arrow_array::types::{Int32Type, Int64Type, TimestampMillisecondType as Millisecond};
 
 use super::lifetimes::ticks;
+use super::tick_series::{TickCursor, TickSeries};
 use crate::columns::{known, numbers};
 use crate::recording::Recording;
 
@@ -88,7 +89,8 @@ pub fn sums_between(
         let series = sums_at(recording, groups_of, ticks, &mut swap_of)?;
         for (tick, &ts_ms) in ticks.iter().enumerate() {
             for (group, series) in &series {
-                if let Some(sums) = series.at(tick) {
+                let sums = series.at(tick).filter(|sums| sums.processes > 0);
+                if let Some(&sums) = sums {
                     visit(GroupMemory { ts_ms, group: *group, sums });
                 }
             }
@@ -97,43 +99,12 @@ pub fn sums_between(
     Ok(())
 }
 
-/// The sums of one group from the first tick at which it has a sample.
-#[derive(Default)]
-struct Series {
-    first: usize,
-    sums: Vec<MemorySums>,
-}
-
-impl Series {
-    /// Returns the sums at a tick; `None` where the group has no sample.
-    fn at(&self, tick: usize) -> Option<MemorySums> {
-        let sums = self.sums.get(tick.checked_sub(self.first)?)?;
-        (sums.processes > 0).then_some(*sums)
-    }
-
-    fn at_mut(&mut self, tick: usize) -> Option<&mut MemorySums> {
-        if self.sums.is_empty() {
-            self.first = tick;
-        }
-        if let Some(before @ 1..) = self.first.checked_sub(tick) {
-            self.sums.splice(0..0, std::iter::repeat_n(MemorySums::default(), before));
-            self.first = tick;
-        }
-        let index = tick - self.first;
-        if index >= self.sums.len() {
-            self.sums.resize(index + 1, MemorySums::default());
-        }
-        self.sums.get_mut(index)
-    }
-}
-
 /// The image whose samples are being added. They follow each other, so that it is looked up once.
 struct Image<'a> {
     process: u64,
     groups: &'a [usize],
     swap_bytes: Option<u64>,
-    /// The tick of the next sample, as is to be expected.
-    next: usize,
+    cursor: TickCursor<'a>,
 }
 
 /// Adds up the samples of some ticks, and returns the sums of each group in the order of groups. `swap_of` has the last
@@ -143,11 +114,10 @@ fn sums_at(
     groups_of: &HashMap<u64, Vec<usize>>,
     ticks: &[i64],
     swap_of: &mut HashMap<u64, u64>,
-) -> io::Result<Vec<(usize, Series)>> {
+) -> io::Result<Vec<(usize, TickSeries<MemorySums>)>> {
     const COLUMNS: [&str; 5] = ["ts", "process", "rss_bytes", "anon_bytes", "swap_bytes"];
     let groups = groups_of.values().flatten().max().map_or(0, |group| group + 1);
-    let mut series: Vec<Series> = Vec::new();
-    series.resize_with(groups, Series::default);
+    let mut series = vec![TickSeries::<MemorySums>::default(); groups];
     let (Some(&first), Some(&last)) = (ticks.first(), ticks.last()) else {
         return Ok(Vec::new());
     };
@@ -167,20 +137,13 @@ fn sums_at(
                 }
                 let groups = groups_of.get(&process).map_or(&[][..], Vec::as_slice);
                 let swap_bytes = swap_of.get(&process).copied();
-                image = Some(Image { process, groups, swap_bytes, next: 0 });
+                image = Some(Image { process, groups, swap_bytes, cursor: TickCursor::new(ticks) });
             }
             let Some(image) = &mut image else { continue };
             if image.groups.is_empty() || !(first..=last).contains(&ts_ms) {
                 continue;
             }
-            let tick = match ticks.get(image.next) {
-                Some(&next) if next == ts_ms => image.next,
-                _ => match ticks.binary_search(&ts_ms) {
-                    Ok(tick) => tick,
-                    Err(_) => continue,
-                },
-            };
-            image.next = tick + 1;
+            let Some(tick) = image.cursor.find(ts_ms) else { continue };
             image.swap_bytes = known(swap, row).or(image.swap_bytes);
             let sample = MemorySums {
                 processes: 1,
@@ -199,7 +162,7 @@ fn sums_at(
     if let Some(Image { process, swap_bytes: Some(bytes), .. }) = image {
         swap_of.insert(process, bytes);
     }
-    let sampled = series.into_iter().enumerate().filter(|(_, series)| !series.sums.is_empty());
+    let sampled = series.into_iter().enumerate().filter(|(_, series)| !series.is_empty());
     Ok(sampled.collect())
 }
 

@@ -1,6 +1,6 @@
 //! Adds up what each test used, attempt by attempt.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::io;
 
 use arrow_array::Array as _;
@@ -15,8 +15,9 @@ use super::test_attempt::{Counters, TestAttempt};
 use super::test_membership::images_of_tests;
 use super::test_spans::{TestSpan, span_of, spans};
 use super::test_usage::TestUsage;
+use super::tick_series::{TickCursor, TickSeries};
 use super::unattributed::add_unattributed;
-use crate::columns::{known, numbers, strings};
+use crate::columns::{known, numbers, runs, strings};
 use crate::recording::{ForksBy, ImageRow, Recording};
 
 /// Ticks whose sums are kept at a time: half an hour at ten per second. There is a sum for each role of each
@@ -80,11 +81,42 @@ struct ImagePlace {
 /// Sums over the processes of an attempt at one tick, in bytes.
 #[derive(Clone, Copy, Default)]
 struct Sums {
-    rss: u64,
+    /// Whether there is a sample.
+    is_sampled: bool,
     anon: u64,
-    /// `None` where it was read of none.
-    hugetlb: Option<u64>,
     pss: PssSum,
+}
+
+/// The sums of an attempt over some ticks.
+#[derive(Clone, Default)]
+struct AttemptSums {
+    whole: TickSeries<Sums>,
+    /// Of huge pages of the reserved pool, which few processes have; `None` where it was read of none.
+    hugetlb: TickSeries<Option<u64>>,
+    /// The resident sets of each role; `None` where there is no sample.
+    roles: Vec<TickSeries<Option<u64>>>,
+}
+
+impl AttemptSums {
+    /// Tells the attempt its sums in the order of time, as the slope needs it.
+    fn observed_by(&self, attempt: &mut TestAttempt, ticks: &[i64]) {
+        for (ts_ms, sums) in self.whole.over(ticks).filter(|(_, sums)| sums.is_sampled) {
+            attempt.whole.largest.observe(sums.pss.rss_bytes(), ts_ms);
+            attempt.anon.observe(sums.anon, ts_ms);
+            if let Some(bytes) = sums.pss.fresh_bytes() {
+                attempt.pss_read.get_or_insert_default().observe(bytes, ts_ms);
+            }
+            attempt.pss.observe(sums.pss, ts_ms);
+            attempt.growth.observe(ts_ms, sums.anon);
+        }
+        let largest = self.hugetlb.over(ticks).filter_map(|(_, bytes)| *bytes).max();
+        attempt.hugetlb_bytes = attempt.hugetlb_bytes.max(largest);
+        for ((_, part), series) in attempt.roles.iter_mut().zip(&self.roles) {
+            for (ts_ms, bytes) in series.over(ticks) {
+                bytes.iter().for_each(|&bytes| part.largest.observe(bytes, ts_ms));
+            }
+        }
+    }
 }
 
 impl<'a> Collected<'a> {
@@ -155,9 +187,10 @@ impl<'a> Collected<'a> {
             "hugetlb_bytes",
         ];
         let (Some(&first), Some(&last)) = (ticks.first(), ticks.last()) else { return Ok(()) };
-        // Ordered by time, as the slope needs it.
-        let mut sums: BTreeMap<(i64, usize), Sums> = BTreeMap::new();
-        let mut of_roles: HashMap<(i64, usize, usize), u64> = HashMap::new();
+        let mut sums = vec![AttemptSums::default(); self.attempts.len()];
+        for (sums, attempt) in sums.iter_mut().zip(&self.attempts) {
+            sums.roles.resize_with(attempt.roles.len(), TickSeries::default);
+        }
         for batch in recording.read_table_between("samples", &COLUMNS, first..=last) {
             let batch = batch?;
             let ts = numbers::<Millisecond>(&batch, "ts")?.values();
@@ -171,65 +204,52 @@ impl<'a> Collected<'a> {
             let hugetlb = number("hugetlb_bytes").ok();
             let counters =
                 [number("utime_ns")?, number("stime_ns")?, number("minflt")?, number("majflt")?];
-            for (row, (&ts_ms, process)) in ts.iter().zip(process).enumerate() {
-                let Some(&member) = self.members.get(&process.unsigned_abs()) else { continue };
-                if !(first..=last).contains(&ts_ms) {
-                    continue;
-                }
-                // Who has moved is of the test for a while only.
-                if let (true, Some(test)) = (member.moved, test)
-                    && !self
-                        .attempts
-                        .get(member.attempt)
-                        .is_some_and(|attempt| test.is_valid(row) && attempt.is_of(test.value(row)))
-                {
-                    continue;
-                }
-                let rss = known(rss, row).unwrap_or(0);
-                let sum = sums.entry((ts_ms, member.attempt)).or_default();
-                sum.rss = sum.rss.saturating_add(rss);
-                sum.anon = sum.anon.saturating_add(known(anon, row).unwrap_or(0));
-                if let Some(bytes) = hugetlb.and_then(|hugetlb| known(hugetlb, row)) {
-                    sum.hugetlb = Some(sum.hugetlb.unwrap_or(0).saturating_add(bytes));
-                }
-                if let Some(attempt) = self.attempts.get_mut(member.attempt) {
-                    let (process, pss_bytes) = (process.unsigned_abs(), known(pss, row));
-                    let uss_bytes = known(uss, row);
-                    let row = PssRow { process, ts_ms, rss_bytes: rss, pss_bytes, uss_bytes };
-                    if let Some(given) = self.readings.add(&mut sum.pss, &mut attempt.pss, row)
-                        && let Some(before) = sums.get_mut(&(given.ts_ms, member.attempt))
+            for (process, rows) in runs(process) {
+                let Some(&member) = self.members.get(&process) else { continue };
+                let Some(attempt) = self.attempts.get_mut(member.attempt) else { continue };
+                let Some(sums) = sums.get_mut(member.attempt) else { continue };
+                let mut cursor = TickCursor::new(ticks);
+                for (row, &ts_ms) in rows.clone().zip(ts.get(rows).unwrap_or_default()) {
+                    // Who has moved is of the test for a while only.
+                    if let (true, Some(test)) = (member.moved, test)
+                        && !(test.is_valid(row) && attempt.is_of(test.value(row)))
+                    {
+                        continue;
+                    }
+                    let Some(tick) = cursor.find(ts_ms) else { continue };
+                    let rss_bytes = known(rss, row).unwrap_or(0);
+                    let Some(sum) = sums.whole.at_mut(tick) else { continue };
+                    sum.is_sampled = true;
+                    sum.anon = sum.anon.saturating_add(known(anon, row).unwrap_or(0));
+                    let (pss_bytes, uss_bytes) = (known(pss, row), known(uss, row));
+                    let of_row = PssRow { process, ts_ms, rss_bytes, pss_bytes, uss_bytes };
+                    let given = self.readings.add(&mut sum.pss, &mut attempt.pss, of_row);
+                    if let Some(given) = given
+                        && let Ok(before) = ticks.binary_search(&given.ts_ms)
+                        && let Some(before) = sums.whole.at_mut(before)
                     {
                         before.pss.add_given_back(given.bytes);
                     }
-                }
-                let of_role = of_roles.entry((ts_ms, member.attempt, member.role)).or_default();
-                *of_role = of_role.saturating_add(rss);
-                if let [Some(utime), Some(stime), Some(minflt), Some(majflt)] =
-                    counters.map(|column| known(column, row))
-                    && let Some(attempt) = self.attempts.get_mut(member.attempt)
-                {
-                    let cpu_ns = utime.saturating_add(stime);
-                    attempt.count(member.process, Counters { cpu_ns, minflt, majflt });
+                    if let Some(bytes) = hugetlb.and_then(|hugetlb| known(hugetlb, row))
+                        && let Some(sum) = sums.hugetlb.at_mut(tick)
+                    {
+                        *sum = Some(sum.unwrap_or(0).saturating_add(bytes));
+                    }
+                    let of_role = sums.roles.get_mut(member.role);
+                    if let Some(sum) = of_role.and_then(|role| role.at_mut(tick)) {
+                        *sum = Some(sum.unwrap_or(0).saturating_add(rss_bytes));
+                    }
+                    if let [Some(utime), Some(stime), Some(minflt), Some(majflt)] =
+                        counters.map(|column| known(column, row))
+                    {
+                        let cpu_ns = utime.saturating_add(stime);
+                        attempt.count(member.process, Counters { cpu_ns, minflt, majflt });
+                    }
                 }
             }
         }
-        for ((ts_ms, attempt), sums) in sums {
-            let Some(attempt) = self.attempts.get_mut(attempt) else { continue };
-            attempt.whole.largest.observe(sums.rss, ts_ms);
-            attempt.anon.observe(sums.anon, ts_ms);
-            if let Some(bytes) = sums.pss.fresh_bytes() {
-                attempt.pss_read.get_or_insert_default().observe(bytes, ts_ms);
-            }
-            attempt.pss.observe(sums.pss, ts_ms);
-            attempt.hugetlb_bytes = attempt.hugetlb_bytes.max(sums.hugetlb);
-            attempt.growth.observe(ts_ms, sums.anon);
-        }
-        for ((ts_ms, attempt, role), bytes) in of_roles {
-            let role =
-                self.attempts.get_mut(attempt).and_then(|attempt| attempt.roles.get_mut(role));
-            if let Some((_, part)) = role {
-                part.largest.observe(bytes, ts_ms);
-            }
+        for (attempt, sums) in self.attempts.iter_mut().zip(sums) {
+            sums.observed_by(attempt, ticks);
         }
         Ok(())
     }
