@@ -20,6 +20,7 @@ import pyarrow.ipc
 import pyarrow.parquet
 import pytest
 from perfetto.protos.perfetto.trace.perfetto_trace_pb2 import Trace, TrackEvent
+from trace_processor import TraceProcessor
 
 MEMSAMPLE = os.environ["MEMSAMPLE"]
 MIB = 1 << 20
@@ -269,6 +270,45 @@ def test_perfetto_has_tests_and_counters(recording):
     assert not open_slices
     assert sorted(slices) == sorted(name + more for name in [NAME, "odd", "fails"] for more in ["", " [2]"])
     assert all(packet.trusted_packet_sequence_id for packet in trace.packet)
+
+
+def test_perfetto_itself_answers_queries(recording):
+    """The trace processor of Perfetto's user interface makes the same of both kinds of traces, and finds no fault."""
+    sums = sums_by_role(recording)
+    spans = sorted(name + more for name in [NAME, "odd", "fails"] for more in ["", " [2]"])
+    manifest = json.loads((recording / "recording.json").read_text())
+    faults = "SELECT name, value FROM stats WHERE severity IN ('error', 'data_loss') AND value > 0"
+    slices = "SELECT name FROM slice WHERE dur > 0 ORDER BY name"
+
+    with TraceProcessor(exported(recording, "perfetto", "--top", "1000")) as processor:
+        assert processor.rows(faults) == []
+        counters = processor.rows(
+            "SELECT parent.name, counter.ts, counter.value FROM counter"
+            " JOIN track AS own ON own.id = counter.track_id JOIN track AS parent ON parent.id = own.parent_id"
+            " WHERE own.name = 'resident'"
+        )
+        since = manifest["clock"]["utc_ns"] - manifest["clock"]["boot_ns"]
+        found = {(name, (ts + since) // 1_000_000): value for name, ts, value in counters}
+        assert {key: found[key] for key in sums} == sums
+        of_tests = [name for (name,) in processor.rows(slices)]
+        assert [name for name in of_tests if name in spans] == spans
+
+    trace = exported(recording, "chrome", "--top", "1000")
+    begin = json.loads(trace)["otherData"]["begin_ms_since_1970"]
+    with TraceProcessor(trace) as processor:
+        assert processor.rows(faults) == []
+        rows = processor.rows(
+            "SELECT own.name, counter.ts, counter.value FROM counter JOIN counter_track AS own ON own.id = counter.track_id"
+        )
+        found = {}
+        for name, ts, value in rows:
+            role = name.removesuffix(" anonymous").removesuffix(" file and shared")
+            if role != name:
+                key = (role, begin + ts // 1_000_000)
+                found[key] = found.get(key, 0) + value
+        assert {key: found[key] for key in sums} == sums
+        of_tests = [name for (name,) in processor.rows(slices)]
+        assert [name for name in of_tests if name in spans] == spans
 
 
 TABLES = ["samples", "processes", "ticks", "system", "cgroups", "exits", "marks", "tests", "test_roles"]
