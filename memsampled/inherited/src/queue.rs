@@ -6,6 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use super::locale::shown;
 use super::streams::write_whole;
 
 /// Bytes that wait for their reader, at most; more are left out, and counted.
@@ -130,7 +131,8 @@ impl Shared {
     }
 }
 
-/// Writes into a [`Queue`]: whole lines, or what there is when it is flushed.
+/// Writes into a [`Queue`]: whole lines, or what there is when it is flushed. Where the locale is not UTF-8, text is in
+/// ASCII.
 pub struct QueueWriter {
     shared: Arc<Shared>,
     line: Vec<u8>,
@@ -158,7 +160,11 @@ impl Write for QueueWriter {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.shared.push(&self.line);
+        match std::str::from_utf8(&self.line) {
+            Ok(text) => self.shared.push(shown(text).as_bytes()),
+            // Bytes that are no text are none of our messages.
+            Err(_) => self.shared.push(&self.line),
+        }
         self.line.clear();
         Ok(())
     }

@@ -7,8 +7,17 @@ use std::sync::{Mutex, PoisonError};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
+use crate::locale::shown;
+
 /// Why the standard output takes nothing more.
 static OUT_ENDED: Mutex<Option<Errno>> = Mutex::new(None);
+
+/// Prints a text for people to the standard output, as [`print`] does: in ASCII where the locale is not UTF-8.
+///
+/// What programs read, and paths that a shell takes on, go through [`print`] as they are.
+pub fn print_text(text: impl AsRef<str>) {
+    print(shown(text.as_ref()).as_bytes());
+}
 
 /// Prints to the standard output, and waits for who reads it.
 ///
@@ -24,11 +33,12 @@ pub fn print(text: impl AsRef<[u8]>) {
 /// Prints a message and a line feed to the error stream, and waits for who reads it. If that fails, nobody is left to
 /// tell.
 ///
-/// A path or a word of a damaged file in the message does nothing to the terminal: see [`harmless`].
+/// A path or a word of a damaged file in the message does nothing to the terminal: see [`harmless`]. Where the locale is
+/// not UTF-8, it is in ASCII.
 pub fn tell(message: impl AsRef<str>) {
     let mut line = harmless(message.as_ref());
     line.push('\n');
-    let _ = write_whole(io::stderr().as_fd(), line.as_bytes());
+    let _ = write_whole(io::stderr().as_fd(), shown(&line).as_bytes());
 }
 
 /// Returns a message in which what a terminal would obey is written out: whoever names a file may have named it so.

@@ -9,6 +9,7 @@
 //! here. Suite files, policies and the configuration report their mistakes by [`Problems`].
 #![forbid(unsafe_code)]
 
+mod ascii;
 mod byte_size;
 mod causes;
 mod column_block;
@@ -25,6 +26,7 @@ mod span;
 pub mod table;
 mod width;
 
+pub use ascii::ascii;
 pub use byte_size::ByteSize;
 pub use causes::with_causes;
 pub use column_block::column_block;

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use memsample_input::table::{align_right, lines, plain_table};
-use memsample_input::{clipped, count, folded, printable, rounded_size};
+use memsample_input::{ascii, clipped, count, folded, printable, rounded_size};
 use memsample_runner::results::wording::duration;
 use unicode_width::UnicodeWidthStr;
 
@@ -52,7 +52,7 @@ pub fn text(report: &Report, style: TextStyle) -> String {
         text.line(&format!("note: {}", printable(note)));
     }
     if style.ascii {
-        return text.text.chars().map(ascii).collect();
+        return ascii(&text.text);
     }
     text.text
 }
@@ -307,15 +307,5 @@ impl Column {
 
     fn name(head: &'static str, cells: impl Iterator<Item = String>) -> Self {
         Self { is_name: true, ..Self::new(head, cells) }
-    }
-}
-
-/// Returns what stands for a character where only ASCII can be shown.
-fn ascii(char: char) -> char {
-    match char {
-        char if char.is_ascii() => char,
-        '≥' => '>',
-        '…' => '~',
-        _ => '?',
     }
 }

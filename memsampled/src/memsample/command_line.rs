@@ -7,7 +7,7 @@ use anstream::stream::RawStream;
 use anstream::{AutoStream, ColorChoice};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, Command};
-use memsample_inherited::{print, tell};
+use memsample_inherited::{print, print_text, tell};
 
 use crate::exit::ExitCode;
 use crate::json_output::join_file;
@@ -50,7 +50,7 @@ pub(crate) fn refuse(mut error: clap::Error, arguments: &[OsString]) -> ExitCode
     let error = &error;
     // Nobody is left to tell if this fails.
     if !error.use_stderr() {
-        print(text(error, &io::stdout()));
+        print_text(text(error, &io::stdout()));
         return ExitCode::SUCCESS;
     }
     tell(text(error, &io::stderr()).trim_end());

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use memsample::analysis::for_each_mark;
 use memsample::view::At;
 use memsample::{MarkKind, Recording};
-use memsample_inherited::{print, tell};
+use memsample_inherited::{print_text, tell};
 use memsample_input::{count, printable, rounded_size};
 
 use crate::exit::ExitCode;
@@ -85,7 +85,7 @@ pub(crate) fn run(args: &CutArgs) -> anyhow::Result<ExitCode> {
     note_recovery(recovery);
     let (from, to) = span(args, &recording)?;
     let cut = memsample::cut(&recording, from, to, &args.out)?;
-    print(summary(&cut)?);
+    print_text(summary(&cut)?);
     Ok(ExitCode::SUCCESS)
 }
 

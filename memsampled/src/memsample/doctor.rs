@@ -1,7 +1,7 @@
 //! `memsample doctor`: what works on this machine.
 
 use comfy_table::ContentArrangement;
-use memsample_inherited::print;
+use memsample_inherited::print_text;
 use memsample_runner::doctor::{Check, checks};
 use serde_json::json;
 
@@ -27,7 +27,7 @@ pub(crate) fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
     let checks = checks();
     args.json.write(|| Ok(json(&checks)))?;
     if !args.json.is_on_stdout() {
-        print(text(&checks, terminal_width().unwrap_or(WIDTH)));
+        print_text(text(&checks, terminal_width().unwrap_or(WIDTH)));
     }
     Ok(ExitCode::SUCCESS)
 }

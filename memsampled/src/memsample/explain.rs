@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use memsample::view::At;
 use memsample_explain::{Question, explain, explain_recording, text};
-use memsample_inherited::{print, tell};
+use memsample_inherited::{print_text, tell};
 use memsample_runner::results::Results;
 
 use crate::compare::runs;
@@ -69,7 +69,7 @@ pub(crate) fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
     };
     args.json.write(|| Ok(serde_json::to_string(&explanation)? + "\n"))?;
     if !args.json.is_on_stdout() {
-        print(text(&explanation, terminal_width().unwrap_or(WIDTH)));
+        print_text(text(&explanation, terminal_width().unwrap_or(WIDTH)));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use memsample::SamplerOptions;
-use memsample_inherited::print;
+use memsample_inherited::print_text;
 
 use crate::config_args::{Cmdline, ConfigArgs};
 use crate::exit::ExitCode;
@@ -63,7 +63,11 @@ pub(crate) fn run(args: &ImportArgs) -> anyhow::Result<ExitCode> {
     let recording = memsample::import(&args.captures, &path, &options)?;
     args.json.write(|| summary::json(&recording))?;
     if !args.json.is_on_stdout() {
-        print(summary::text(&recording, summary::LARGEST, crate::plain_table::terminal_width())?);
+        print_text(summary::text(
+            &recording,
+            summary::LARGEST,
+            crate::plain_table::terminal_width(),
+        )?);
     }
     Ok(ExitCode::SUCCESS)
 }

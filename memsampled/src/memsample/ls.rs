@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use jiff::Timestamp;
 use memsample::RecordingState;
-use memsample_inherited::{print, tell};
+use memsample_inherited::{print_text, tell};
 use memsample_input::{printable, rounded_size};
 use serde::Serialize;
 
@@ -79,7 +79,7 @@ pub(crate) fn run(args: &LsArgs) -> anyhow::Result<ExitCode> {
         tell(format!("no recording in {}", places.join(", ")));
         return Ok(ExitCode::SUCCESS);
     }
-    print(text(&rows));
+    print_text(text(&rows));
     Ok(ExitCode::SUCCESS)
 }
 

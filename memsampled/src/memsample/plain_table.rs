@@ -18,13 +18,3 @@ pub(crate) fn width(stream: &(impl IsTerminal + AsFd)) -> Option<usize> {
     let columns = rustix::termios::tcgetwinsize(stream).ok()?.ws_col;
     (columns > 0).then_some(columns.into())
 }
-
-/// Returns whether text is encoded in UTF-8 here: it is unless the locale says otherwise.
-pub(crate) fn is_utf8() -> bool {
-    let variables = ["LC_ALL", "LC_CTYPE", "LANG"].map(std::env::var_os);
-    let locale = variables.into_iter().flatten().find(|value| !value.is_empty());
-    locale.is_none_or(|locale| {
-        let locale = locale.to_string_lossy().to_lowercase();
-        locale.contains("utf-8") || locale.contains("utf8")
-    })
-}

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use memsample::{Recording, Recovery};
-use memsample_inherited::{print, tell};
+use memsample_inherited::{print_text, tell};
 
 use crate::exit::ExitCode;
 use crate::recording_path;
@@ -33,13 +33,13 @@ pub(crate) fn run(args: &RecoverArgs) -> anyhow::Result<ExitCode> {
         };
         let path = directory.display();
         match Recording::recover(&directory) {
-            Ok(Recovery::NotNeeded) => print(format!("{path}: is complete\n")),
+            Ok(Recovery::NotNeeded) => print_text(format!("{path}: is complete\n")),
             Ok(Recovery::StillRecording) => {
-                print(format!("{path}: is still being written; not changed\n"));
+                print_text(format!("{path}: is still being written; not changed\n"));
             }
             Ok(Recovery::Recovered { batches, torn }) => {
                 let torn = if torn { "; the last one was incomplete and is lost" } else { "" };
-                print(format!("{path}: recovered {batches} batches from its journal{torn}\n"));
+                print_text(format!("{path}: recovered {batches} batches from its journal{torn}\n"));
             }
             // Only opening a recording makes a copy.
             Ok(Recovery::InCopy { .. }) => {}

@@ -8,7 +8,7 @@ use memsample::analysis::{LargestProcess, largest_processes};
 use memsample::parse::Meminfo;
 use memsample::{KnownPss, Manifest, Quantiles, Recording, Recovery};
 use memsample_client::wire::{End, Summary};
-use memsample_inherited::{print, tell};
+use memsample_inherited::{print_text, tell};
 use serde::Serialize;
 
 use crate::command_usage::CommandUsage;
@@ -42,7 +42,7 @@ pub(crate) fn run(args: &SummaryArgs) -> anyhow::Result<ExitCode> {
     note_recovery(recovery);
     args.json.write(|| json(&recording))?;
     if !args.json.is_on_stdout() {
-        print(text(&recording, args.top, terminal_width())?);
+        print_text(text(&recording, args.top, terminal_width())?);
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use memsample::view::At;
 use memsample::{Recording, SamplerOptions};
 use memsample_config::Config;
-use memsample_inherited::is_ignored;
+use memsample_inherited::{is_ignored, is_utf8};
 use memsample_top::{By, Choice, LiveSource, ReplaySource, SortBy, Source, Start, show};
 use regex::Regex;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -19,7 +19,6 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use crate::config_args::ConfigArgs;
 use crate::exit::ExitCode;
 use crate::instant::parse_at;
-use crate::plain_table::is_utf8;
 use crate::record::descriptors::DescriptorLimit;
 use crate::{duration, pattern, recording_path, summary};
 

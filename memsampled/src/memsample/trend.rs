@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use anyhow::bail;
 use memsample_compare::report::{trend_markdown, trend_text};
 use memsample_compare::{Quantity, Release, TrendOptions, releases, trend};
-use memsample_inherited::print;
+use memsample_inherited::{is_utf8, print, print_text};
 
 use crate::compare::runs;
 use crate::exit::ExitCode;
 use crate::json_output::JsonArgs;
-use crate::plain_table::{is_utf8, terminal_width};
+use crate::plain_table::terminal_width;
 
 /// Columns of a text that is read elsewhere than on a terminal.
 const WIDTH: usize = 120;
@@ -72,10 +72,10 @@ pub(crate) fn run(args: &TrendArgs) -> anyhow::Result<ExitCode> {
     args.json.write(|| Ok(serde_json::to_string(&trend)? + "\n"))?;
     if !args.json.is_on_stdout() {
         let width = terminal_width().unwrap_or(WIDTH);
-        print(match args.markdown {
-            true => trend_markdown(&trend),
-            false => trend_text(&trend, width, args.all, is_utf8()),
-        });
+        match args.markdown {
+            true => print(trend_markdown(&trend)),
+            false => print_text(trend_text(&trend, width, args.all, is_utf8())),
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

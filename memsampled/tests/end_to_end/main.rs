@@ -27,6 +27,7 @@ mod damaged_recordings;
 mod dashboard;
 #[cfg(feature = "devices")]
 mod devices;
+mod encodings;
 mod exec;
 mod exits;
 mod explain;

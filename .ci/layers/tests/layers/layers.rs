@@ -29,14 +29,14 @@ pub(crate) const PACKAGES: [(&str, &[&str]); 20] = [
     (
         "memsampled/input/src/lib.rs",
         &[
-            "byte_size causes column_block count markdown printable rounded_size secret_file source span width",
+            "ascii byte_size causes column_block count markdown printable rounded_size secret_file source span width",
             "problem table",
             "file",
         ],
     ),
     (
         "memsampled/inherited/src/lib.rs",
-        &["advice arrivals heap room signals streams", "init queue"],
+        &["advice arrivals heap locale room signals", "streams", "init queue"],
     ),
     ("memsampled/client/src/lib.rs", &["socket wire", "client from_library"]),
     (

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use memsample_input::table::{align_right, lines, plain_table};
-use memsample_input::{column_block, cut, markdown_escaped, printable, rounded_size};
+use memsample_input::{column_block, cut, folded, markdown_escaped, printable, rounded_size};
 
 use crate::trend::{MIN_RELEASES, TestTrend, Trend, TrendChange};
 
@@ -52,9 +52,9 @@ pub fn trend_text(trend: &Trend, width: usize, with_all: bool, utf8: bool) -> St
         let _ = writeln!(text, "{hidden} more that did not change: --all lists them");
     }
     for note in notes(trend) {
-        let _ = writeln!(text, "note: {note}");
+        let _ = writeln!(text, "{}", folded(&format!("note: {note}"), Some(width)));
     }
-    let _ = writeln!(text, "{}", counts(trend));
+    let _ = writeln!(text, "{}", folded(&counts(trend), Some(width)));
     text
 }
 

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use anyhow::{Context, bail};
 use memsample_compare::comparison::CompareOutcome;
 use memsample_compare::{History, Options, Run, compare, releases, report};
-use memsample_inherited::{print, tell};
+use memsample_inherited::{print, print_text, tell};
 use memsample_input::printable;
 use memsample_report::SideBySide;
 use memsample_report::html::comparison_html;
@@ -55,10 +55,13 @@ pub(crate) fn run(args: &CompareArgs) -> anyhow::Result<ExitCode> {
     }
     args.json.write(|| Ok(serde_json::to_string(&comparison)? + "\n"))?;
     if !args.json.is_on_stdout() {
-        print(match args.markdown {
-            true => report::markdown(&comparison),
-            false => report::text(&comparison, terminal_width().unwrap_or(WIDTH), args.all),
-        });
+        match args.markdown {
+            true => print(report::markdown(&comparison)),
+            false => {
+                let width = terminal_width().unwrap_or(WIDTH);
+                print_text(report::text(&comparison, width, args.all));
+            }
+        }
     }
     Ok(match comparison.outcome {
         CompareOutcome::NotWorse => ExitCode::SUCCESS,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use comfy_table::Table;
 use memsample_client::wire::{Session, SessionState};
-use memsample_inherited::{print, tell};
+use memsample_inherited::{print_text, tell};
 
 use super::{DaemonArgs, connect, print_json};
 use crate::exit::ExitCode;
@@ -27,7 +27,7 @@ pub(crate) fn run(args: &SessionsArgs) -> anyhow::Result<ExitCode> {
     if list.sessions.is_empty() {
         tell("no session is recording");
     } else {
-        print(lines(&table(&list.sessions)));
+        print_text(lines(&table(&list.sessions)));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{DaemonArgs, connect, print_json};
 use crate::exit::ExitCode;
-use memsample_inherited::print;
+use memsample_inherited::print_text;
 use memsample_input::{count, rounded_size};
 
 /// Show the health of the daemon, and how it is protected
@@ -19,7 +19,7 @@ pub(crate) fn run(args: &StatusArgs) -> anyhow::Result<ExitCode> {
     let health = client.health()?;
     if print_json(&args.daemon.json, &health)? {
         let protection = &health.protection;
-        print(format!(
+        print_text(format!(
             "memsampled {} on {}: {}, up {:?}, pid {}\n",
             health.version,
             socket.display(),
@@ -28,15 +28,15 @@ pub(crate) fn run(args: &StatusArgs) -> anyhow::Result<ExitCode> {
             health.pid
         ));
         let sessions = count(health.sessions, "session");
-        print(format!("{sessions}; recordings in {}\n", health.recordings));
-        print(format!(
+        print_text(format!("{sessions}; recordings in {}\n", health.recordings));
+        print_text(format!(
             "protection: oom_score_adj {}, memory {}, control group {}\n",
             protection.oom_score_adj.map_or("unknown".to_owned(), |score| score.to_string()),
             if protection.memory_locked { "locked" } else { "not locked" },
             protection.cgroup.as_deref().unwrap_or("shared")
         ));
         if let Some(flight) = &health.flight_recorder {
-            print(format!(
+            print_text(format!(
                 "flight recorder: keeps {:.1}s of {} in {} of {}; {}\n",
                 Duration::from_millis(flight.kept_ms).as_secs_f64(),
                 flight.span,
@@ -47,10 +47,10 @@ pub(crate) fn run(args: &StatusArgs) -> anyhow::Result<ExitCode> {
         }
         let flight_notes = health.flight_recorder.iter().flat_map(|flight| &flight.notes);
         for note in protection.notes.iter().chain(flight_notes) {
-            print(format!("note: {note}\n"));
+            print_text(format!("note: {note}\n"));
         }
         for problem in &health.problems {
-            print(format!("problem: {problem}\n"));
+            print_text(format!("problem: {problem}\n"));
         }
     }
     Ok(if health.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })

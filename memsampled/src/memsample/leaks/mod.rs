@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use memsample::Recording;
-use memsample_inherited::print;
+use memsample_inherited::print_text;
 use memsample_input::printable;
 use memsample_leaks::{Verdict, judge, judge_roles, read_csv};
 
@@ -46,7 +46,7 @@ pub(crate) fn run(args: &LeaksArgs) -> anyhow::Result<ExitCode> {
     let found = Found::new(paths.collect(), judgements);
     args.json.write(|| Ok(serde_json::to_string(&found)? + "\n"))?;
     if !args.json.is_on_stdout() {
-        print(print::text(&found, terminal_width(), args.all));
+        print_text(print::text(&found, terminal_width(), args.all));
     }
     Ok(if found.leaks() { ExitCode::LEAKS } else { ExitCode::SUCCESS })
 }
@@ -94,7 +94,7 @@ fn series(args: &LeaksArgs, path: &Path, limit: Option<Limit>) -> anyhow::Result
     let told = ToldSeries { judgement, reached, unmeasured };
     args.json.write(|| Ok(serde_json::to_string(&told)? + "\n"))?;
     if !args.json.is_on_stdout() {
-        print(print::series(&told, terminal_width()));
+        print_text(print::series(&told, terminal_width()));
     }
     Ok(if leaks { ExitCode::LEAKS } else { ExitCode::SUCCESS })
 }

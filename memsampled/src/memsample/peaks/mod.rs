@@ -11,7 +11,7 @@ use memsample::analysis::{
     Covers, MarkedTests, TestUsage, counter_error_bytes, marked_tests, process_peaks,
     pss_of_attempts, role_peaks, test_peaks, test_usages,
 };
-use memsample_inherited::{print, tell};
+use memsample_inherited::{print, print_text, tell};
 
 use crate::exit::ExitCode;
 use crate::plain_table::{terminal_width, width};
@@ -62,21 +62,21 @@ pub(crate) fn run(args: &PeaksArgs) -> anyhow::Result<ExitCode> {
         }
     };
     args.json.write(|| Ok(serde_json::to_string(&rows)? + "\n"))?;
-    let output = match (args.json.is_on_stdout(), args.csv) {
-        (true, _) => String::new(),
-        (_, true) => print::csv(&rows, args.by)?,
-        _ => {
-            let error_bytes = counter_error_bytes(&provenance.machine);
-            print::text(&rows, args.by, error_bytes, terminal_width())
-        }
-    };
+    let csv = args.csv.then(|| print::csv(&rows, args.by)).transpose()?;
     if rows.is_empty() && args.by == PeaksBy::Test && args.filter.is_none() {
         note(
             "note: no test ran or was marked in this recording: run tests with `memsample exec --test NAME` or with \
              `memsample run`, or mark them with `memsample mark begin NAME --test NAME`",
         );
     }
-    print(output);
+    match csv {
+        _ if args.json.is_on_stdout() => {}
+        Some(csv) => print(csv),
+        None => {
+            let error_bytes = counter_error_bytes(&provenance.machine);
+            print_text(print::text(&rows, args.by, error_bytes, terminal_width()));
+        }
+    }
     note_missing_pss(&rows);
     note_marked(&marked);
     Ok(ExitCode::SUCCESS)

@@ -12,7 +12,7 @@ use std::io::{self, IsTerminal};
 
 use crossbeam_channel::{Receiver, RecvError, select, tick};
 use memsample::Recorder;
-use memsample_inherited::{print, tell};
+use memsample_inherited::{print_text, tell};
 
 use crate::exit::ExitCode;
 use crate::signals::{signals, work_is_done};
@@ -49,7 +49,11 @@ fn until_stopped(args: &RecordArgs) -> anyhow::Result<ExitCode> {
     work_is_done(code);
     let written = args.json.write(|| summary::json(&recording));
     if !args.json.is_on_stdout() {
-        print(summary::text(&recording, summary::LARGEST, crate::plain_table::terminal_width())?);
+        print_text(summary::text(
+            &recording,
+            summary::LARGEST,
+            crate::plain_table::terminal_width(),
+        )?);
     }
     if let Some(reason) = end.as_ref().and_then(summary::early_end) {
         tell(format!("error: the recording ended early: {reason}"));

@@ -5,14 +5,14 @@ mod source;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use memsample_inherited::{print, tell};
+use memsample_inherited::{is_utf8, print, print_text, tell};
 use memsample_input::printable;
 use memsample_report::text::{TextStyle, text};
 use memsample_report::{Report, html, markdown};
 use memsample_runner::replace;
 
 use crate::exit::ExitCode;
-use crate::plain_table::{is_utf8, terminal_width};
+use crate::plain_table::terminal_width;
 
 /// The file that is written where no other one is named.
 const FILE: &str = "report.html";
@@ -56,7 +56,7 @@ pub(crate) fn run(args: &ReportArgs) -> anyhow::Result<ExitCode> {
     if args.markdown {
         print(markdown::markdown(&report));
     } else if args.text {
-        print(text(&report, text_style()));
+        print_text(text(&report, text_style()));
     } else {
         let path = match (&args.output, directory) {
             (Some(path), _) => path.clone(),

@@ -50,11 +50,11 @@ pub(super) fn print(
     for note in suite.notes.iter().chain(&notes) {
         inherited::tell(format!("note: {}", printable(note)));
     }
-    inherited::print(table(&shown));
+    inherited::print_text(table(&shown));
     let selected = planned.iter().filter(is_selected).count();
     let run = planned.iter().filter(|test| test.decision == Decision::Run).count();
     let jobs = options.jobs;
-    inherited::print(format!(
+    inherited::print_text(format!(
         "\n{run} of {} tests would be run, at most {jobs} at once; {} would be skipped, {} are not selected\n",
         planned.len(),
         selected - run,

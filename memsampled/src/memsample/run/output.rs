@@ -75,15 +75,15 @@ pub(super) fn print(suite: &SuiteResult, args: &RunArgs) -> anyhow::Result<()> {
         When::Always => false,
         When::Never => true,
     };
-    let mut text = match is_told {
+    let text = match is_told {
         true => table::largest(suite),
         false => {
             let width = crate::plain_table::terminal_width();
             table::text(suite, colors(&io::stdout(), args.color), width)
         }
     };
-    text.push_str(&format!("{}\n", suite.directory.display()));
-    inherited::print(text);
+    inherited::print_text(text);
+    inherited::print(format!("{}\n", suite.directory.display()));
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 use jiff::civil::Date;
 use jiff::{Timestamp, tz::TimeZone};
-use memsample_inherited::{print, tell};
+use memsample_inherited::{print_text, tell};
 use memsample_input::{count, rounded_size};
 use memsample_store::Address;
 use memsample_store::compact::compact;
@@ -39,7 +39,7 @@ pub(crate) fn run(args: &CompactArgs) -> anyhow::Result<ExitCode> {
             count(compacted.unreadable, "manifest")
         ));
     }
-    print(format!(
+    print_text(format!(
         "{} of {} are in {} now, {}\n",
         count(compacted.files, "file"),
         count(compacted.runs, "run"),

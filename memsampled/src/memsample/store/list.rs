@@ -1,7 +1,7 @@
 //! `memsample list`: what is in a store.
 
 use jiff::{SignedDuration, Timestamp};
-use memsample_inherited::{print, tell};
+use memsample_inherited::{print_text, tell};
 use memsample_input::{printable, rounded_size};
 use memsample_store::{Address, Kind, Manifest};
 use serde::Serialize;
@@ -115,7 +115,7 @@ pub(crate) fn run(args: &ListArgs) -> anyhow::Result<ExitCode> {
         tell(format!("no such run in `{}`", args.store));
         return Ok(code);
     }
-    print(text(&rows));
+    print_text(text(&rows));
     Ok(code)
 }
 

@@ -1,7 +1,7 @@
 //! `memsample prune`: removes runs from a store.
 
 use jiff::SignedDuration;
-use memsample_inherited::{print, tell};
+use memsample_inherited::{print_text, tell};
 use memsample_input::{count, printable, rounded_size};
 use memsample_store::prune::{Prune, prune};
 use memsample_store::{Address, Store};
@@ -52,7 +52,7 @@ pub(crate) fn run(args: &PruneArgs) -> anyhow::Result<ExitCode> {
     for manifest in &pruned.runs {
         let began =
             manifest.started.map_or("-".to_owned(), |it| it.strftime("%Y-%m-%d %H:%M").to_string());
-        print(format!("{began}  {}\n", printable(&manifest.run)));
+        print_text(format!("{began}  {}\n", printable(&manifest.run)));
     }
     if pruned.unreadable > 0 {
         tell(format!(
@@ -64,7 +64,7 @@ pub(crate) fn run(args: &PruneArgs) -> anyhow::Result<ExitCode> {
         0 => String::new(),
         unnamed => format!(" and {} of pushes that did not end", count(unnamed, "object")),
     };
-    print(format!(
+    print_text(format!(
         "{} {}{unnamed}, {}\n",
         if args.dry_run { "would remove" } else { "removed" },
         count(pruned.runs.len() as u64, "run"),

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use memsample_inherited::{print, tell};
+use memsample_inherited::{print_text, tell};
 use memsample_input::{count, printable, rounded_size};
 use memsample_store::{Address, Pushed, RunSource, SourceOptions, Store, push};
 use serde::Serialize;
@@ -72,7 +72,7 @@ pub(crate) fn run(args: &PushArgs) -> anyhow::Result<ExitCode> {
         {
             Ok(((pushed, left_out), directory)) => {
                 if !args.json.is_on_stdout() {
-                    print(line(&pushed));
+                    print_text(line(&pushed));
                 }
                 rows.push(Row {
                     directory,

@@ -1,7 +1,7 @@
 //! `memsample verify`: compares a store with its manifests.
 
 use jiff::Timestamp;
-use memsample_inherited::{print, tell};
+use memsample_inherited::{print_text, tell};
 use memsample_input::{count, printable, rounded_size};
 use memsample_store::Address;
 use memsample_store::verify::{Verified, verify};
@@ -54,7 +54,7 @@ pub(crate) fn run(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
             rounded_size(bytes)
         ));
     }
-    print(format!(
+    print_text(format!(
         "{}, {}, {}: {}\n",
         count(all.runs, "run"),
         count(all.objects, "object"),

@@ -11,7 +11,7 @@ use clap::ValueEnum;
 use memsample::SamplerOptions;
 use memsample::view::{self, Column, View, ViewOptions};
 use memsample_config::Config;
-use memsample_inherited::{print, tell};
+use memsample_inherited::{print, print_text, tell};
 
 use crate::exit::ExitCode;
 use crate::{recording_path, summary};
@@ -43,19 +43,18 @@ pub(crate) fn run(args: &ViewArgs) -> anyhow::Result<ExitCode> {
     }
     let (table, meminfo) = (&view.table, view.meminfo.as_ref());
     args.json.write(|| print::json(table, &in_json))?;
-    let output = match (args.json.is_on_stdout(), args.csv) {
-        (true, _) => String::new(),
-        (_, true) => print::csv(table, &chosen)?,
+    match (args.json.is_on_stdout(), args.csv) {
+        (true, _) => {}
+        (_, true) => print(print::csv(table, &chosen)?),
         _ => {
             let unit = match (args.bytes, args.percent) {
                 (true, _) => Unit::Bytes,
                 (_, true) => Unit::Percent,
                 _ => Unit::Human,
             };
-            print::text(table, &chosen, unit, args.totals, meminfo)
+            print_text(print::text(table, &chosen, unit, args.totals, meminfo));
         }
-    };
-    print(output);
+    }
     let mut notes: Vec<String> =
         view.notes.iter().map(|note| notes::text(note, args.recording.as_deref())).collect();
     match args.by {
