@@ -274,6 +274,10 @@ fn every_word_of_the_model_is_in_the_schema() {
         AbortCause::Disk,
     ];
     check_words("/properties/aborted/enum", &causes);
+    for cause in causes {
+        assert_eq!(Abort::of(cause, Some(15)).map(Abort::cause), Some(cause));
+    }
+    assert_eq!(Abort::of(AbortCause::Signal, None), None);
     check_words("/$defs/leak/properties/verdict/enum", &LeakVerdict::BY_ATTENTION);
     check_words("/$defs/leak/properties/action/enum", &[Action::Warn, Action::Fail]);
     let quantities = [

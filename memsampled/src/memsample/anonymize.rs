@@ -1,14 +1,16 @@
 //! `memsample anonymize`: a recording or a run without names.
 
 use std::collections::{BTreeSet, HashMap};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use memsample::{ExcerptError, Pseudonyms, Recording, anonymize_test_tables};
 use memsample_beneath::{NewDirectory, read_regular};
-use memsample_inherited::{print, tell};
+use memsample_inherited::{print_text, tell};
 use memsample_input::{count, printable};
-use memsample_runner::results::FILE;
+use memsample_runner::report::{SuiteResult, junit};
+use memsample_runner::results::{Abort, FILE};
 
 use crate::exit::ExitCode;
 use crate::known_recordings::recordings_of_run;
@@ -23,9 +25,9 @@ const MAX_FILE_BYTES: u64 = 1 << 20;
 ///
 /// Command names, executables, arguments, roles, users, control groups, tests, marks, labels and the machine become
 /// pseudonyms, such as x14e757259417: the same name has the same pseudonym everywhere. Paths keep their depth and the
-/// directories that every system has, such as /usr/bin. Outputs, artifacts, reasons and notes are left out. Numbers,
-/// times, process ids and verdicts stay: whoever knows them finds them again. docs/share.md says what can be told from
-/// the result.
+/// directories that every system has, such as /usr/bin. Outputs, artifacts, reasons and notes are left out, also of
+/// junit.xml. Numbers, times, process ids and verdicts stay: whoever knows them finds them again. docs/share.md says
+/// what can be told from the result.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  \
     memsample anonymize runs/nightly --out shared\n  \
@@ -69,7 +71,7 @@ pub(crate) fn run(args: &AnonymizeArgs) -> anyhow::Result<ExitCode> {
         None => "under a random key, which was not kept",
     };
     let out = args.out.display().to_string();
-    print(format!("{}: {what}, with pseudonyms {key}\n", printable(&out)));
+    print_text(format!("{}: {what}, with pseudonyms {key}\n", printable(&out)));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -117,7 +119,13 @@ fn of_run(directory: &Path, out: &Path, pseudonyms: &mut Pseudonyms) -> anyhow::
         tell("note: the run has no recording: its results alone are made anonymous");
     }
     anonymize_test_tables(directory, new.path(), pseudonyms, &ids)?;
-    results.anonymized(pseudonyms).write(&new.path().join(FILE)).map_err(failed)?;
+    let results = results.anonymized(pseudonyms);
+    results.write(&new.path().join(FILE)).map_err(failed)?;
+    // What CI servers read is made of the results again: the file of the run has the outputs of its tests.
+    let aborted = results.aborted.and_then(|cause| Abort::of(cause, results.abort_signal));
+    let suite = SuiteResult { directory: new.path().to_owned(), aborted, results };
+    let junit = junit::xml(&suite, junit::Profile::default(), new.path()).map_err(failed)?;
+    fs::write(new.path().join(junit::FILE), junit).map_err(failed)?;
     new.finish().map_err(failed)?;
-    Ok(format!("a run with {}", count(results.tests.len() as u64, "test")))
+    Ok(format!("a run with {}", count(suite.results.tests.len() as u64, "test")))
 }

@@ -10,6 +10,7 @@ use memsample::{Recording, read_test_table};
 use tempfile::tempdir;
 
 use crate::command::memsample;
+use crate::report_outputs::check_junit;
 
 /// What stands in every place that a test controls.
 const CANARY: &str = "canary";
@@ -70,7 +71,7 @@ fn all_texts(run: &Path) -> Vec<String> {
             texts(&batch.unwrap(), &mut found);
         }
     }
-    for file in ["results.json", "recording/recording.json"] {
+    for file in ["results.json", "junit.xml", "recording/recording.json"] {
         found.push(fs::read_to_string(run.join(file)).unwrap());
     }
     found
@@ -102,8 +103,25 @@ fn slow_no_name_is_left_in_an_anonymous_run() {
             }
         }
     }
-    let results = |run: &str| fs::read(at.join(run).join("results.json")).unwrap();
+    let file = |run: &str, file: &str| fs::read(at.join(run).join(file)).unwrap();
+    let results = |run: &str| file(run, "results.json");
     assert_eq!(results("one"), results("two"), "the same key gives the same pseudonyms");
+    // A CI server reads the same of it as of the run, but for names and words.
+    let counted = |run: &str| {
+        let xml = file(run, "junit.xml");
+        check_junit(&xml).unwrap();
+        let xml = String::from_utf8(xml).unwrap();
+        let document = roxmltree::Document::parse(&xml).unwrap();
+        let suite = document.descendants().find(|it| it.has_tag_name("testsuite")).unwrap();
+        let counts = ["tests", "failures", "errors", "skipped", "time"];
+        let counts = counts.map(|name| suite.attribute(name).unwrap().to_owned());
+        let cases = suite.children().filter(|it| it.has_tag_name("testcase"));
+        let ends = cases.map(|case| case.children().find_map(|it| it.attribute("type")));
+        (counts, ends.map(|end| end.map(str::to_owned)).collect::<Vec<_>>())
+    };
+    let counts = counted("runs/canary-run");
+    assert_eq!(counts.1, [Some("failed".to_owned()), None]);
+    assert_eq!(counted("one"), counts);
     for command in ["report", "peaks", "leaks", "explain"] {
         let text =
             if command == "report" { &["report", "one", "--text"][..] } else { &[command, "one"] };

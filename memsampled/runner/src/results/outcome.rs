@@ -276,6 +276,18 @@ impl Abort {
             Self::Disk { .. } => AbortCause::Disk,
         }
     }
+
+    /// Returns what results tell of it, which do not say whether the disk was full; `None` of a signal without its number.
+    #[must_use]
+    pub fn of(cause: AbortCause, signal: Option<i32>) -> Option<Self> {
+        Some(match cause {
+            AbortCause::Signal => Self::Signal(signal?),
+            AbortCause::Timeout => Self::Timeout,
+            AbortCause::FailFast => Self::FailFast,
+            AbortCause::Setup => Self::Setup,
+            AbortCause::Disk => Self::Disk { full: false },
+        })
+    }
 }
 
 impl SuiteOutcome {
