@@ -63,6 +63,104 @@ fn slow_a_growth_of_five_percent_is_found_and_none_is_not() {
     }
 }
 
+/// A program that holds 192 MiB, by some percent more or less at each run, which are the same five on both sides. `grown`
+/// holds 5 % more on the side `head`. So 5 + 5 repeats of it are suspect, 10 + 10 still are, and 20 + 20 are proof; no
+/// two sums are nearer to each other than 0.7 %, which no other part of the program comes up to.
+const SWINGING: &str = r#"
+import pathlib, sys, time
+test = sys.argv[1]
+side = pathlib.Path("side").read_text()
+counter = pathlib.Path(f"{side}-{test}")
+turn = int(counter.read_text()) if counter.exists() else 0
+counter.write_text(str(turn + 1))
+swing = (-3.6, -2.4, -1.0, 3.2, 5.0)[turn % 5]
+growth = 1.05 if (test, side) == ("grown", "head") else 1
+held = b"x" * int((192 << 20) * (1 + swing / 100) * growth)
+time.sleep(0.15)
+"#;
+
+/// Slow: sixty runs of a fifth of a second.
+#[test]
+fn slow_what_is_suspect_is_decided_by_the_third_look() {
+    let directory = tempdir().unwrap();
+    let path = directory.path();
+    std::fs::write(path.join("program.py"), SWINGING).unwrap();
+    let place = path.to_str().unwrap();
+    let mut suite = String::from("name = \"swinging\"\n[defaults]\nsandbox = \"none\"\n");
+    for test in ["grown", "alike"] {
+        suite.push_str(&format!(
+            "[[test]]\nname = \"{test}\"\ncwd = \"{place}\"\ncommand = [\"/usr/bin/python3\", \"-S\", \"program.py\", \"{test}\"]\n"
+        ));
+    }
+    std::fs::write(path.join("suite.toml"), suite).unwrap();
+    // Returns the tests that were run, each with the number of its attempts.
+    let run = |side: &str, name: &str, how: &[&str]| {
+        std::fs::write(path.join("side"), side).unwrap();
+        let ended = memsample(path, &[&["run", "suite.toml", "--name", name], how].concat());
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        let results = std::fs::read(path.join("runs").join(name).join("results.json")).unwrap();
+        let results: Value = serde_json::from_slice(&results).unwrap();
+        let tests = results["tests"].as_array().unwrap().iter();
+        let ran = tests.filter(|test| test["outcome"] == "passed");
+        ran.map(|test| {
+            let attempts = test["attempts"].as_array().unwrap().len();
+            (test["name"].as_str().unwrap().to_owned(), attempts)
+        })
+        .collect::<Vec<_>>()
+    };
+    // Compares runs, each named by its look; returns the code, and the verdict of both tests.
+    let look = |base: &[&str], head: &[&str]| {
+        let sides = [&["compare", "--base"], base, &["--head"], head].concat();
+        let ended =
+            memsample(path, &[&sides[..], &["--suspects", "suspects.json", "--json"]].concat());
+        let comparison = check_json("compare", ended.stdout.as_bytes());
+        let of = |test: &str| {
+            let all = comparison["comparisons"].as_array().unwrap();
+            all.iter().find(|it| it["test"] == test).unwrap()["verdict"]
+                .as_str()
+                .unwrap()
+                .to_owned()
+        };
+        (ended.code, of("grown"), of("alike"))
+    };
+    // Returns the suspects of the last comparison, with the repeats that both sides need.
+    let suspects = || {
+        let suspects = check_json("suspects", &std::fs::read(path.join("suspects.json")).unwrap());
+        let tests = suspects["tests"].as_array().unwrap().iter();
+        tests
+            .map(|it| (it["test"].as_str().unwrap().to_owned(), it["repeats"].as_u64().unwrap()))
+            .collect::<Vec<_>>()
+    };
+    for (side, name) in [("base", "b1"), ("same", "s1"), ("head", "h1")] {
+        let ran = run(side, name, &["--repeat", "5"]);
+        assert_eq!(ran, [("grown".to_owned(), 5), ("alike".to_owned(), 5)]);
+    }
+    // The same twice.
+    let (code, grown, alike) = look(&["b1"], &["s1"]);
+    let undecided = ["same", "cannot_tell"];
+    assert!(undecided.contains(&&*grown) && undecided.contains(&&*alike), "{grown} {alike}");
+    assert_eq!((code, suspects()), (Some(0), Vec::new()));
+    // 5 % more in one of them.
+    let (code, grown, alike) = look(&["b1"], &["h1"]);
+    assert_eq!((code, &*grown), (Some(21), "suspect"));
+    assert!(undecided.contains(&&*alike), "{alike}");
+    assert_eq!(suspects(), [("grown".to_owned(), 5)]);
+    let again = ["--suspects", "suspects.json"];
+    for (side, name) in [("base", "b2"), ("head", "h2")] {
+        assert_eq!(run(side, name, &again), [("grown".to_owned(), 5)]);
+    }
+    let (code, grown, _) = look(&["b1", "b2"], &["h1", "h2"]);
+    assert_eq!((code, &*grown), (Some(21), "suspect"));
+    assert_eq!(suspects(), [("grown".to_owned(), 10)]);
+    for (side, name) in [("base", "b3"), ("head", "h3")] {
+        assert_eq!(run(side, name, &again), [("grown".to_owned(), 10)]);
+    }
+    let (code, grown, alike) = look(&["b1", "b2", "b3"], &["h1", "h2", "h3"]);
+    assert_eq!((code, &*grown), (Some(20), "worse"));
+    assert!(undecided.contains(&&*alike), "{alike}");
+    assert_eq!(suspects(), []);
+}
+
 #[test]
 fn what_cannot_be_compared_says_why() {
     let directory = tempdir().unwrap();
