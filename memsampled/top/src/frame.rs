@@ -13,7 +13,7 @@ use crate::amount::Amount;
 pub struct Frame {
     /// When it was.
     pub at: Timestamp,
-    /// Ascending by `facts.image`.
+    /// Ascending by `image`.
     pub processes: Vec<ProcessMemory>,
     /// The memory of the machine.
     pub machine: MachineMemory,
@@ -22,8 +22,6 @@ pub struct Frame {
 /// What a process is, which does not change while it runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProcessFacts {
-    /// The number of the process image.
-    pub image: u64,
     /// The process id.
     pub pid: i32,
     /// That of its parent.
@@ -45,6 +43,8 @@ pub struct ProcessFacts {
 /// The memory of a process.
 #[derive(Clone, Debug)]
 pub struct ProcessMemory {
+    /// The number of the process image. It is here since frames are searched for it all the time, and facts are elsewhere.
+    pub image: u64,
     /// What it is.
     pub facts: Arc<ProcessFacts>,
     /// The resident set.
@@ -95,7 +95,7 @@ impl Frame {
     /// Returns the process with an image.
     #[must_use]
     pub fn process(&self, image: u64) -> Option<&ProcessMemory> {
-        let index = self.processes.binary_search_by_key(&image, |it| it.facts.image).ok()?;
+        let index = self.processes.binary_search_by_key(&image, |it| it.image).ok()?;
         self.processes.get(index)
     }
 }

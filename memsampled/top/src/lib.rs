@@ -26,7 +26,7 @@ pub use amount::Amount;
 pub use app::{App, Start, parse_filter};
 pub use cgroup_limits::CgroupLimits;
 pub use frame::{Frame, MachineMemory, ProcessFacts, ProcessMemory};
-pub use growth::growth_per_minute;
+pub use growth::Growth;
 pub use live::LiveSource;
 pub use own_cost::{OwnCost, own_rss_bytes};
 pub use replay::ReplaySource;

@@ -99,7 +99,7 @@ impl LiveSource {
             processes.push(known.memory(&sample, now));
         }
         self.known.retain(|_, known| known.swept == swept);
-        processes.sort_unstable_by_key(|process| process.facts.image);
+        processes.sort_unstable_by_key(|process| process.image);
         Frame { at, processes, machine: machine(Path::new("/proc")) }
     }
 
@@ -123,7 +123,6 @@ impl Known {
         let comm = sample.comm().to_string();
         let command = identity.cmdline_text();
         let facts = ProcessFacts {
-            image: sample.process().0,
             pid: sample.pid(),
             ppid: Some(identity.ppid),
             user: identity.uid.map_or_else(|| "-".to_owned(), user_name),
@@ -153,6 +152,7 @@ impl Known {
             None => (Amount::UNKNOWN, Amount::UNKNOWN, 0),
         };
         ProcessMemory {
+            image: sample.process().0,
             facts: Arc::clone(&self.facts),
             rss: Amount::of(sample.rss_bytes()),
             pss,

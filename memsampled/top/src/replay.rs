@@ -77,7 +77,7 @@ impl ReplaySource {
         let every = (self.shown - first).div_ceil(MAX_TRAIL).max(1);
         let mut processes: Vec<ProcessMemory> =
             instant.processes.iter().map(|process| self.memory(process)).collect();
-        processes.sort_unstable_by_key(|process| process.facts.image);
+        processes.sort_unstable_by_key(|process| process.image);
         let machine = self.machine(&instant)?;
         self.left = left_to_limits(&self.recording, tick_ms)?;
         let frame = Arc::new(Frame { at, processes, machine });
@@ -94,6 +94,7 @@ impl ReplaySource {
         let pss = last(Metric::Pss);
         let peak = last(Metric::Hwm).map(|reading| reading.value).max(process.get(Metric::Rss));
         ProcessMemory {
+            image,
             facts: Arc::clone(facts),
             rss: process.get(Metric::Rss).into(),
             pss: pss.map(|reading| reading.value).into(),
@@ -123,18 +124,18 @@ impl ReplaySource {
         let (Some(&last), Some(&first)) = (wanted.first(), wanted.last()) else {
             return Ok(Vec::new());
         };
-        let facts: Vec<&Arc<ProcessFacts>> =
-            shown.processes.iter().map(|process| &process.facts).collect();
+        let of_image = |(group, process): (usize, &ProcessMemory)| (process.image, vec![group]);
         let groups: HashMap<u64, Vec<usize>> =
-            facts.iter().enumerate().map(|(group, facts)| (facts.image, vec![group])).collect();
+            shown.processes.iter().enumerate().map(of_image).collect();
         let mut frames: HashMap<i64, Vec<ProcessMemory>> =
             wanted.iter().map(|&tick| (tick, Vec::new())).collect();
         sums_between(&self.recording, &groups, first..=last, |memory| {
-            if let (Some(processes), Some(&facts)) =
-                (frames.get_mut(&memory.ts_ms), facts.get(memory.group))
+            if let (Some(processes), Some(process)) =
+                (frames.get_mut(&memory.ts_ms), shown.processes.get(memory.group))
             {
                 processes.push(ProcessMemory {
-                    facts: Arc::clone(facts),
+                    image: process.image,
+                    facts: Arc::clone(&process.facts),
                     rss: Amount::of(memory.sums.rss_bytes),
                     pss: Amount::UNKNOWN,
                     uss: Amount::UNKNOWN,
@@ -159,7 +160,6 @@ impl ReplaySource {
 fn facts_of(process: &RecordedProcess) -> ProcessFacts {
     let command = process.cmdline.clone().filter(|command| !command.is_empty());
     ProcessFacts {
-        image: process.process.0,
         pid: process.pid,
         ppid: process.ppid,
         user: process.uid.map_or_else(|| "-".to_owned(), user_name),

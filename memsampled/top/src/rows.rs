@@ -6,9 +6,8 @@ use clap::ValueEnum;
 use regex::Regex;
 
 use crate::frame::{Frame, ProcessMemory};
-use crate::growth::growth_per_minute;
 use crate::row_key::{By, RowKey};
-use crate::trail::Trail;
+use crate::trail::{Past, Trail};
 
 /// What the rows are sorted by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -113,10 +112,10 @@ pub fn rows(frame: &Frame, trail: &Trail, choice: &Choice) -> Vec<Row> {
             add(row, process);
         }
     }
-    for row in &mut rows {
-        let points = trail.points(&row.key);
-        row.growth = growth_per_minute(&points);
-        let largest = points.iter().map(|point| point.1).max();
+    let keys: Vec<&RowKey> = rows.iter().map(|row| &row.key).collect();
+    let pasts = trail.pasts(&keys);
+    for (row, Past { growth, largest }) in rows.iter_mut().zip(pasts) {
+        row.growth = growth.per_minute();
         row.peak = match row.key {
             RowKey::Image(_) => row.peak.max(largest),
             RowKey::Group(_) => largest.max(Some(row.rss)),
@@ -163,7 +162,7 @@ fn row_of(process: &ProcessMemory) -> Row {
     let mut row = Row {
         pid: Some(facts.pid),
         name: facts.command.clone(),
-        ..empty_row(RowKey::Image(facts.image))
+        ..empty_row(RowKey::Image(process.image))
     };
     add(&mut row, process);
     row.peak = process.peak.bytes();
