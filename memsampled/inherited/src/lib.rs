@@ -1,4 +1,4 @@
-//! What a program inherits from who starts it: standard streams, ignored signals, limits, the place of PID 1.
+//! What a program inherits from who starts it: standard streams, the locale, ignored signals, limits, the place of PID 1.
 //!
 //! None of it is under our control: a stream may be closed, full, read slowly, read no more, or not block; a signal may
 //! be ignored; there may be room for twelve descriptors, or for no thread. What the program does must not depend on it
