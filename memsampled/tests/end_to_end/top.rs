@@ -95,7 +95,10 @@ impl Terminal {
     /// Waits for the end, and returns its code and whether the terminal is as it was.
     fn end(mut self) -> (Option<i32>, bool) {
         let code = self.child.wait().unwrap().code();
-        self.text();
+        // Until nobody holds the other end: what it wrote last may not have been read yet.
+        while let Ok(bytes) = self.output.recv() {
+            self.screen.process(&bytes);
+        }
         let screen = self.screen.screen();
         (code, !screen.alternate_screen() && !screen.hide_cursor())
     }
