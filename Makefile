@@ -14,7 +14,7 @@ PROGRAMS := cargo test --quiet --workspace $(TESTED) --test end_to_end --no-run
 test check unit integration: export PROPTEST_RNG_SEED ?= 20261129
 ROUNDS ?= 10
 .DEFAULT_GOAL := help
-.PHONY: help build install check test tools fmt lint unit layers bpf doc msrv integration properties installed notebook documents python-package clients script fleet fleet-package fleet-500 fleet-releases conformance package wheel demo demo-build bench fuzz fuzz-seeds docs
+.PHONY: help build install device-programs install-device-programs check test tools fmt lint unit layers bpf doc msrv integration properties installed notebook documents python-package clients script fleet fleet-package fleet-500 fleet-releases conformance package wheel demo demo-build bench fuzz fuzz-seeds docs
 
 help: ## Show what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -26,6 +26,18 @@ install: build ## Install the programs, their manual pages and completions below
 	install -d $(DESTDIR)$(PREFIX)/bin
 	install -m 755 $(TARGET_DIR)/release/memsample $(TARGET_DIR)/release/memsampled $(DESTDIR)$(PREFIX)/bin
 	.ci/documents $(TARGET_DIR)/release $(DESTDIR)$(PREFIX)/share
+
+# What is built for nothing but to be run once by a test.
+QUICK := $(foreach package,compare leaks,--config profile.dev.package.memsample-$(package).opt-level=0)
+# Architectures of devices.
+ARCHITECTURES ?= x86_64 aarch64
+
+device-programs: ## Build the programs that are sent to devices, for each of ARCHITECTURES, into target/devices
+	memsampled/remote/programs/build release $(ARCHITECTURES) -- --no-default-features
+
+install-device-programs: device-programs ## Install them where `memsample run --on` looks for them
+	install -d $(DESTDIR)$(PREFIX)/lib/memsample/devices
+	install -m 755 $(ARCHITECTURES:%=$(TARGET_DIR)/devices/memsample-%) $(DESTDIR)$(PREFIX)/lib/memsample/devices
 
 check: fmt lint unit layers ## Check format, lints, unit tests and layers, within a minute when warm
 
@@ -95,9 +107,11 @@ fleet-package: .venv-fleet/ready
 	.venv-fleet/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --force-reinstall ./fleet
 
 fleet: fleet-package ## Check the package for many machines, and run it with a real broker and database
-	$(PROGRAMS)
 	cd fleet && ../.venv-fleet/bin/ruff check && ../.venv-fleet/bin/ruff format --check && ../.venv-fleet/bin/mypy
-	cd fleet && MEMSAMPLE=$(TARGET_DIR)/debug/memsample ../.venv-fleet/bin/pytest --quiet --numprocesses 3 --dist worksteal
+	$(PROGRAMS)
+	memsampled/remote/programs/build dev aarch64 -- --no-default-features $(QUICK)
+	cd fleet && MEMSAMPLE=$(TARGET_DIR)/debug/memsample MEMSAMPLE_DEVICES=$(TARGET_DIR)/devices-dev \
+	  ../.venv-fleet/bin/pytest --quiet --numprocesses 3 --dist worksteal
 
 fleet-500: fleet-package ## Run 500 suites while workers, broker, database and network die, for five minutes
 	$(PROGRAMS)

@@ -11,7 +11,8 @@ from servers import eventually, free_port
 class Device:
     """Its directory is `device` below its own."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, configuration: str = "") -> None:
+        """Start it; `configuration` are further lines for sshd."""
         self.directory = directory
         (directory / "device").mkdir(parents=True)
         for key in ("host", "user"):
@@ -20,7 +21,7 @@ class Device:
         (directory / "sshd_config").write_text(
             f"ListenAddress 127.0.0.1\nPort {self.port}\nHostKey {directory}/host\n"
             f"AuthorizedKeysFile {directory}/user.pub\nStrictModes no\nUsePAM no\nPidFile none\nPermitRootLogin yes\n"
-            "PasswordAuthentication no\nKbdInteractiveAuthentication no\n"
+            f"PasswordAuthentication no\nKbdInteractiveAuthentication no\n{configuration}\n"
         )
         known = directory / "known"
         known.write_text(f"[127.0.0.1]:{self.port} {(directory / 'host.pub').read_text()}")
@@ -48,8 +49,11 @@ class Device:
         # Where sshd goes without privileges.
         Path("/run/sshd").mkdir(parents=True, exist_ok=True)
         command = ["/usr/sbin/sshd", "-D", "-f", f"{self.directory}/sshd_config", "-E", f"{self.directory}/log"]
-        self._sshd = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+        self._sshd = self._start(command)
         eventually("sshd listens", self._listens)
+
+    def _start(self, command: list[str]) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL)
 
     def _listens(self) -> bool:
         with socket.socket() as asked:

@@ -16,9 +16,10 @@ use crate::fetch::Fetched;
 use crate::follow::{End, Followed, Reader};
 use crate::hash;
 use crate::job::{Job, Returned};
-use crate::payload::{Payload, Sent};
+use crate::payload::Payload;
 use crate::probe::Probe;
 use crate::script;
+use crate::sent::Sent;
 
 /// What is sent or fetched is tried as often if it arrives with another hash.
 const MAX_DAMAGED: u32 = 3;
@@ -30,6 +31,8 @@ pub(crate) struct Device<'a> {
     address: &'a Address,
     connection: Connection<'a>,
     directory: OsString,
+    /// What it says of `uname -m`.
+    machine: String,
 }
 
 impl<'a> Device<'a> {
@@ -63,7 +66,7 @@ impl<'a> Device<'a> {
             checked?;
             return Err(RemoteError::Failed(words));
         };
-        let device = Self { address, connection, directory };
+        let device = Self { address, connection, directory, machine: probe.machine };
         match checked {
             Ok(()) => Ok(device),
             Err(error) => Err(device.abandon(error)),
@@ -72,11 +75,15 @@ impl<'a> Device<'a> {
 
     /// Sends the program and the suite, and looks whether the program starts.
     pub(crate) fn send(self, payload: &Payload) -> Result<Self, RemoteError> {
-        let [program, suite] =
-            [&payload.program, &payload.archive].map(|it| rounded_size(it.bytes));
-        self.connection.tell(&format!("sends the program ({program}) and the suite ({suite})"));
-        let sent = self
-            .send_file(&payload.program, "memsample")
+        let sent = payload
+            .program_for(&self.machine)
+            .and_then(|program| {
+                let [told, suite] =
+                    [&program.sent, &payload.archive].map(|it| rounded_size(it.bytes));
+                self.connection
+                    .tell(&format!("sends the program ({told}) and the suite ({suite})"));
+                self.send_file(&program.sent, "memsample")
+            })
             .and_then(|()| self.send_file(&payload.archive, "payload.tar"))
             .and_then(|()| self.ask(script::UNPACK, &[], 0))
             .and_then(|_| self.check_version());
@@ -213,8 +220,8 @@ impl<'a> Device<'a> {
             Err(RemoteError::Failed(words)) => {
                 return Err(RemoteError::Refused(format!(
                     "the program does not start on the device: {words}; its loader or C library is missing or older \
-                     there. Pass one that is linked statically to --device-program, built with \
-                     RUSTFLAGS='-C target-feature=+crt-static' cargo build --release --target TARGET"
+                     there. Pass one that is linked statically to --device-program, as `make device-programs` builds \
+                     in the source tree"
                 )));
             }
             version => version?,

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! address, script ─▶ connection ─▶ device ─▶ run
-//! program, hash ─▶ payload ─▶ job ───┤
-//! probe, follow, fetch ──────────────┘
+//! hash ─▶ sent ─▶ program ─▶ payload ─▶ job ───┤
+//! probe, follow, fetch ───────────────────────┘
 //! ```
 //!
 //! - A device needs a POSIX shell and the tools of busybox; nothing is installed on it.
@@ -24,6 +24,7 @@ mod probe;
 mod program;
 mod run;
 mod script;
+mod sent;
 
 pub use address::{Address, BadAddress};
 pub use error::RemoteError;

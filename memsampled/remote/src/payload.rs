@@ -11,7 +11,8 @@ use tar::{Builder, EntryType, Header, HeaderMode};
 use tempfile::NamedTempFile;
 
 use crate::error::{RemoteError, here};
-use crate::{hash, program};
+use crate::program::Program;
+use crate::sent::Sent;
 
 /// Where the directory of the suite is on the device; the run is started there.
 const SUITE: &str = "suite";
@@ -29,27 +30,11 @@ pub enum Argument {
     File(OsString, PathBuf),
 }
 
-/// A file that is sent.
-#[derive(Debug)]
-pub(crate) struct Sent {
-    pub(crate) path: PathBuf,
-    pub(crate) hash: String,
-    pub(crate) bytes: u64,
-}
-
-impl Sent {
-    fn of(path: PathBuf) -> Result<Self, RemoteError> {
-        let (hash, bytes) = hash::of_file(&path).map_err(here(&path))?;
-        Ok(Self { path, hash, bytes })
-    }
-}
-
 /// All that is sent, made once for all devices.
 #[derive(Debug)]
 pub struct Payload {
-    pub(crate) program: Sent,
-    /// The number of the machine of the program, as ELF has it.
-    pub(crate) machine: u16,
+    /// Programs, of which each device gets the first that it can run. There is one at least.
+    pub(crate) programs: Vec<Program>,
     pub(crate) archive: Sent,
     pub(crate) arguments: Vec<OsString>,
     /// What is said of the directory: what was not sent.
@@ -59,23 +44,20 @@ pub struct Payload {
 }
 
 impl Payload {
-    /// Packs `directory`, the one of the suite, without what is in `without`, and the files of `arguments`.
+    /// Packs `directory`, the one of the suite, without what is in `without`, and the files of `arguments`. Each device
+    /// gets the first of `programs` that it can run.
     ///
     /// # Errors
     ///
     /// A file cannot be read, changes meanwhile, or there is no room for the archive in the directory of temporary files.
     pub fn pack(
-        program: &Path,
+        programs: &[PathBuf],
         directory: &Path,
         without: Option<&Path>,
         arguments: &[Argument],
     ) -> Result<Self, RemoteError> {
-        let machine = program::machine_of(program).map_err(here(program))?.ok_or_else(|| {
-            RemoteError::Refused(format!(
-                "`{}` is no ELF program: --device-program is a `memsample` built for the device",
-                program.display()
-            ))
-        })?;
+        let programs = programs.iter().map(|path| Program::of(path));
+        let programs = programs.collect::<Result<Vec<_>, _>>()?;
         let temporary = std::env::temp_dir();
         let file = tempfile::Builder::new()
             .prefix("memsample-suite-")
@@ -113,8 +95,7 @@ impl Payload {
         let written = pack.builder.into_inner().and_then(|mut writer| writer.flush());
         written.map_err(here(file.path()))?;
         Ok(Self {
-            program: Sent::of(program.to_owned())?,
-            machine,
+            programs,
             archive: Sent::of(file.path().to_owned())?,
             arguments: words,
             notes,
@@ -122,9 +103,21 @@ impl Payload {
         })
     }
 
-    /// Returns the room that it takes on a device while it is unpacked, in bytes.
-    pub(crate) fn device_bytes(&self) -> u64 {
-        self.program.bytes.saturating_add(self.archive.bytes.saturating_mul(2))
+    /// Returns the program for a device that says this of `uname -m`; or that it can run none.
+    pub(crate) fn program_for(&self, machine: &str) -> Result<&Program, RemoteError> {
+        self.programs.iter().find(|program| program.runs_on(machine)).ok_or_else(|| {
+            let machines: Vec<String> = self.programs.iter().map(Program::word).collect();
+            RemoteError::Refused(format!(
+                "the device is {machine}, and the program to send is for {}: pass one for {machine} to \
+                 --device-program, as `make device-programs` builds in the source tree",
+                machines.join(" or "),
+            ))
+        })
+    }
+
+    /// Returns the room that it takes on a device with one of the programs while it is unpacked, in bytes.
+    pub(crate) fn device_bytes(&self, program: &Program) -> u64 {
+        program.sent.bytes.saturating_add(self.archive.bytes.saturating_mul(2))
     }
 }
 

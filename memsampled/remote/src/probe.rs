@@ -8,7 +8,6 @@ use memsample_input::rounded_size;
 use crate::address::Address;
 use crate::error::RemoteError;
 use crate::payload::Payload;
-use crate::program;
 
 /// What results need at least, in bytes.
 const MIN_RESULTS_BYTES: u64 = 8 << 20;
@@ -16,7 +15,7 @@ const MIN_RESULTS_BYTES: u64 = 8 << 20;
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Probe {
     system: String,
-    machine: String,
+    pub(crate) machine: String,
     lacks: Vec<String>,
     /// A directory that is not there, one that cannot be written to, and one whose files cannot be executed.
     absent: Option<String>,
@@ -62,14 +61,7 @@ impl Probe {
         if self.system != "Linux" {
             return refused(format!("the device runs {}, and memsample needs Linux", self.system));
         }
-        if !program::runs(&self.machine, payload.machine) {
-            return refused(format!(
-                "the device is {}, and the program to send is for {}: pass one for {} to --device-program",
-                self.machine,
-                program::word(payload.machine),
-                self.machine
-            ));
-        }
+        let program = payload.program_for(&self.machine)?;
         if !self.lacks.is_empty() {
             return refused(format!(
                 "the device lacks {}: install busybox or coreutils, tar and util-linux there",
@@ -83,7 +75,7 @@ impl Probe {
         if let Some(unwritable) = &self.unwritable {
             return refused(format!("cannot write to {unwritable} on the device; {elsewhere}"));
         }
-        let needed = payload.device_bytes().saturating_add(MIN_RESULTS_BYTES);
+        let needed = payload.device_bytes(program).saturating_add(MIN_RESULTS_BYTES);
         if let Some(free) = self.free_bytes.filter(|&free| free < needed) {
             return refused(format!(
                 "no room on the device: {} are free, and {} are needed; free some, or {elsewhere}",

@@ -1,8 +1,11 @@
-//! Which machine a program is for, by its header.
+//! A program for devices, and which machines it is for, by its header.
 
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
+
+use crate::error::{RemoteError, here};
+use crate::sent::Sent;
 
 /// The words of `uname -m` and the number of the machine in ELF.
 const MACHINES: [(&str, u16); 14] = [
@@ -22,8 +25,38 @@ const MACHINES: [(&str, u16); 14] = [
     ("loongarch64", 258),
 ];
 
+/// A `memsample` for devices of one architecture.
+#[derive(Debug)]
+pub(crate) struct Program {
+    pub(crate) sent: Sent,
+    /// The number of the machine that it is for, as ELF has it.
+    machine: u16,
+}
+
+impl Program {
+    pub(crate) fn of(path: &Path) -> Result<Self, RemoteError> {
+        let machine = machine_of(path).map_err(here(path))?.ok_or_else(|| {
+            RemoteError::Refused(format!(
+                "`{}` is no ELF program: --device-program is a `memsample` built for the device",
+                path.display()
+            ))
+        })?;
+        Ok(Self { sent: Sent::of(path.to_owned())?, machine })
+    }
+
+    /// Returns whether a device runs it that says this of `uname -m`.
+    pub(crate) fn runs_on(&self, machine: &str) -> bool {
+        runs(machine, self.machine)
+    }
+
+    /// Returns the word for the machine that it is for.
+    pub(crate) fn word(&self) -> String {
+        word(self.machine)
+    }
+}
+
 /// Returns the number in the header of a program; `None` if it is no ELF file.
-pub(crate) fn machine_of(path: &Path) -> io::Result<Option<u16>> {
+fn machine_of(path: &Path) -> io::Result<Option<u16>> {
     let mut header = [0; 20];
     match File::open(path)?.read_exact(&mut header) {
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
@@ -39,14 +72,14 @@ pub(crate) fn machine_of(path: &Path) -> io::Result<Option<u16>> {
 }
 
 /// Returns whether a machine can run a program; of a machine that is not known it is found out by running it.
-pub(crate) fn runs(machine: &str, program: u16) -> bool {
+fn runs(machine: &str, program: u16) -> bool {
     let Some((_, number)) = MACHINES.iter().find(|(word, _)| *word == machine) else { return true };
     // Most 64-bit kernels run programs of 32 bits.
     *number == program || matches!((*number, program), (62, 3) | (183, 40))
 }
 
 /// Returns the word for a number.
-pub(crate) fn word(program: u16) -> String {
+fn word(program: u16) -> String {
     let found = MACHINES.iter().find(|(_, number)| *number == program);
     found.map_or_else(|| format!("machine {program} of ELF"), |(word, _)| (*word).to_owned())
 }

@@ -84,7 +84,9 @@ pub(crate) const PACKAGES: [(&str, &[&str]); 20] = [
     (
         "memsampled/remote/src/lib.rs",
         &[
-            "address error follow hash program script",
+            "address error follow hash script",
+            "sent",
+            "program",
             "fetch payload",
             "connection job probe",
             "device",

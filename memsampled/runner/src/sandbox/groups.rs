@@ -18,9 +18,8 @@ const MAX_END: Duration = Duration::from_secs(10);
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(1);
 const MAX_PAUSE: Duration = Duration::from_millis(16);
-/// What the kernel charges to a group at once: 64 pages of 4 KiB. A group that is closer to its limit
-/// has reached it.
-const CHARGE_BYTES: u64 = 64 * 4096;
+/// What the kernel charges to a group at once, in pages. A group that is closer to its limit has reached it.
+const CHARGE_PAGES: u64 = 64;
 /// Groups below one that are looked at, at most.
 const MAX_GROUPS: usize = 10_000;
 
@@ -261,7 +260,8 @@ impl Groups {
                     let failures = value("memory.failcnt", "")?;
                     let peak = value("memory.max_usage_in_bytes", "")?;
                     let limit = value("memory.limit_in_bytes", "")?;
-                    failures > 0 || peak.saturating_add(CHARGE_BYTES) >= limit
+                    let charge = CHARGE_PAGES * rustix::param::page_size() as u64;
+                    failures > 0 || peak.saturating_add(charge) >= limit
                 },
             },
             Version::V2 => OomCounts {

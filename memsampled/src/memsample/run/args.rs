@@ -203,10 +203,11 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["list", "dry_run", "resume"], help_heading = "Devices")]
     pub(crate) on: Vec<Address>,
 
-    /// Send this `memsample` to the devices instead of this program: for another architecture, or linked statically
+    /// Send this `memsample` to the devices instead of this program or those in `../lib/memsample/devices`: for another
+    /// architecture, or linked statically. May be given several times: each device gets the first that is for it
     #[cfg(feature = "devices")]
     #[arg(long, value_name = "FILE", requires = "on", help_heading = "Devices")]
-    pub(crate) device_program: Option<PathBuf>,
+    pub(crate) device_program: Vec<PathBuf>,
 
     /// How long to try to connect again to a device whose connection was cut. The run goes on there
     #[cfg(feature = "devices")]

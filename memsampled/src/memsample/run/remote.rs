@@ -40,6 +40,8 @@ const NOT_SENT: [&str; 13] = [
 const FILES: [&str; 2] = ["policy", "suspects"];
 /// This program, also after it was replaced by another version.
 const OWN: &str = "/proc/self/exe";
+/// Where programs for devices are installed, seen from the directory of this program.
+const INSTALLED: &str = "../lib/memsample/devices";
 
 /// Runs the suite on all devices at once, and prints what came of each.
 pub(super) fn run(
@@ -61,10 +63,13 @@ pub(super) fn run(
     // As a run here tells where it is.
     let out = std::path::absolute(&args.out).context("cannot find the working directory")?;
     is_preparing(false);
-    let program = args.device_program.as_deref().unwrap_or(Path::new(OWN));
+    let programs = match args.device_program.as_slice() {
+        [] => programs(),
+        given => given.to_vec(),
+    };
     let (directory, word) = what_is_sent(&found.path)?;
     let arguments = arguments(args, found, word)?;
-    let payload = Payload::pack(program, &directory, Some(&out), &arguments)?;
+    let payload = Payload::pack(&programs, &directory, Some(&out), &arguments)?;
     let job = Job { payload, out, reconnect_for: args.reconnect_for };
     let is_one = args.on.len() == 1;
     let outcomes = memsample_remote::run(&args.on, &job, signals, &|device, line| match is_one {
@@ -105,6 +110,21 @@ fn one(outcome: Outcome, args: &RunArgs, is_one: bool) -> anyhow::Result<ExitCod
         return code.if_told(crate::store::push_after(store, directory));
     }
     Ok(code)
+}
+
+/// Returns what there is to send: the programs that are installed for devices, which are linked statically, and this one.
+fn programs() -> Vec<PathBuf> {
+    let directory = std::env::current_exe().ok();
+    let directory = directory.as_deref().and_then(Path::parent).map(|it| it.join(INSTALLED));
+    let entries = directory.and_then(|it| fs::read_dir(it).ok()).into_iter().flatten().flatten();
+    let is_one = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default();
+        name.as_encoded_bytes().starts_with(b"memsample-")
+    };
+    let mut programs: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(is_one).collect();
+    programs.sort();
+    programs.push(PathBuf::from(OWN));
+    programs
 }
 
 /// Returns the directory of a suite, and what the suite is called above it.

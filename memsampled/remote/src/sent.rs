@@ -1,0 +1,21 @@
+//! A file that is sent.
+
+use std::path::PathBuf;
+
+use crate::error::{RemoteError, here};
+use crate::hash;
+
+/// A file that is sent, and what it has to be when it has arrived.
+#[derive(Debug)]
+pub(crate) struct Sent {
+    pub(crate) path: PathBuf,
+    pub(crate) hash: String,
+    pub(crate) bytes: u64,
+}
+
+impl Sent {
+    pub(crate) fn of(path: PathBuf) -> Result<Self, RemoteError> {
+        let (hash, bytes) = hash::of_file(&path).map_err(here(&path))?;
+        Ok(Self { path, hash, bytes })
+    }
+}
