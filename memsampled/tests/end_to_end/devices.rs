@@ -337,7 +337,7 @@ fn a_program_that_does_not_start_there_is_told() {
         .env("MEMSAMPLE_SSH", format!("ssh -F {}", device.path("config").display()))
         .current_dir(cwd.path()));
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
-    for words in ["does not start on the device", "--device-program", "crt-static"] {
+    for words in ["does not start on the device", "--device-program", "make device-programs"] {
         assert!(ended.stderr.contains(words), "{}", ended.stderr);
     }
     device.assert_clean("device");
