@@ -392,6 +392,47 @@ def test_a_server_that_refuses_is_quoted(runs, bucket):
     assert memsample("record", *options, environment=direct).stderr.count("pushed: ") == 1
 
 
+@pytest.mark.parametrize("server", ["a port that refuses", "a name that is none"])
+def test_a_mistyped_server_is_told_within_seconds(runs, s3, server):
+    environment, _ = s3
+    with socket.socket() as bound:
+        # Bound and not listening: nobody else gets the port meanwhile.
+        bound.bind(("127.0.0.1", 0))
+        port = bound.getsockname()[1]
+        url = f"http://127.0.0.1:{port}" if "port" in server else "https://minio.invalid"
+        for command in [["list", "s3://lab/m"], ["push", runs[0], "s3://lab/m"]]:
+            begin = time.monotonic()
+            result = memsample(*command, environment={**environment, "AWS_ENDPOINT_URL": url}, code=1)
+            assert time.monotonic() - begin < 30
+            assert f"cannot reach {url}: " in result.stderr, result.stderr
+            assert len(result.stderr.splitlines()) == 1
+    for wrong, why in [("minio.lab:9000", "address of a server"), ("http://minio.lab:9000", "AWS_ALLOW_HTTP")]:
+        result = memsample("list", "s3://lab/m", environment={**environment, "AWS_ENDPOINT_URL": wrong}, code=1)
+        assert why in result.stderr, result.stderr
+    result = memsample("list", "s3://la b/m", environment=environment, code=2)
+    assert "the name of a bucket" in result.stderr
+
+
+def test_a_missing_bucket_and_another_region_are_told_at_once(runs, bucket):
+    address, direct, through = bucket
+    asked = []
+
+    def other_region(handler):
+        asked.append(handler.path)
+        if handler.path.startswith("/old"):
+            return error_of_s3(handler, 301, "PermanentRedirect")
+        return error_of_s3(handler, 400, "AuthorizationHeaderMalformed")
+
+    _, environment = through(other_region)
+    for store in [address, "s3://old/lab"]:
+        result = memsample("list", store, environment=environment, code=1)
+        assert "AWS_REGION" in result.stderr, result.stderr
+    assert len(asked) == 2
+    for command in [["list"], ["push", runs[0]], ["verify"]]:
+        result = memsample(*command, "s3://no-such-bucket/lab", environment=direct, code=1)
+        assert "NoSuchBucket" in result.stderr, result.stderr
+
+
 def test_a_server_that_hangs_is_given_up(bucket):
     address, _, through = bucket
     hanging = threading.Event()

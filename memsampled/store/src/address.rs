@@ -55,6 +55,9 @@ impl FromStr for Address {
             if bucket.is_empty() {
                 return Err(wrong("it names no bucket"));
             }
+            if !bucket.bytes().all(|it| it.is_ascii_alphanumeric() || b".-_".contains(&it)) {
+                return Err(wrong("the name of a bucket has letters, digits, `.`, `-` and `_`"));
+            }
             if prefix.split('/').any(|part| part == "." || part == "..") {
                 return Err(wrong("a prefix has no `.` or `..`"));
             }
@@ -92,7 +95,16 @@ mod tests {
             assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
         }
         assert_eq!("lab".parse::<Address>().unwrap(), Address::Directory("lab".into()));
-        for text in ["", "s3://", "ftp://x/y", "file://x", "s3://key:secret@lab", "s3://lab/../x"] {
+        for text in [
+            "",
+            "s3://",
+            "ftp://x/y",
+            "file://x",
+            "s3://key:secret@lab",
+            "s3://lab/../x",
+            "s3://la b/x",
+            "gs://lab?/x",
+        ] {
             assert!(text.parse::<Address>().is_err(), "{text}");
         }
     }

@@ -50,14 +50,15 @@ mod buckets {
     use std::time::Duration;
 
     use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, Checksum};
-    use object_store::gcp::GoogleCloudStorageBuilder;
-    use object_store::prefix::PrefixStore;
-    use object_store::{ClientOptions, RetryConfig};
-
     use object_store::multipart::MultipartStore;
+    use object_store::path::Path;
+    use object_store::prefix::PrefixStore;
+    use object_store::{ClientConfigKey, ClientOptions, RetryConfig};
 
     use super::{Arc, Connected, ErrorKind, ObjectStore, Parts, StoreError};
     use crate::profile::Profile;
+    use crate::reach::Reach;
+    use crate::{endpoint, google as google_settings};
 
     /// How long a server may say nothing.
     const SILENCE: Duration = Duration::from_secs(20);
@@ -77,8 +78,10 @@ mod buckets {
     }
 
     fn below(prefix: &str, store: impl ObjectStore + MultipartStore + Clone) -> Connected {
-        let parts = Parts { bucket: Arc::new(store.clone()), prefix: prefix.to_owned() };
-        let objects: Arc<dyn ObjectStore> = match prefix {
+        // Escaped as all other names are.
+        let prefix = Path::from(prefix).to_string();
+        let parts = Parts { bucket: Arc::new(store.clone()), prefix: prefix.clone() };
+        let objects: Arc<dyn ObjectStore> = match prefix.as_str() {
             "" => Arc::new(store),
             prefix => Arc::new(PrefixStore::new(store, prefix)),
         };
@@ -122,27 +125,28 @@ mod buckets {
                 builder = builder.with_config(key, value);
             }
         }
-        let endpoint = builder.get_config_value(&AmazonS3ConfigKey::Endpoint);
-        let loopback = ["http://127.", "http://localhost", "http://[::1]"];
-        let is_local =
-            endpoint.is_some_and(|it| loopback.iter().any(|start| it.starts_with(start)));
-        if is_local {
-            builder = builder.with_allow_http(true);
+        if let Some(url) = builder.get_config_value(&AmazonS3ConfigKey::Endpoint) {
+            let allow_http = AmazonS3ConfigKey::Client(ClientConfigKey::AllowHttp);
+            let allowed = builder.get_config_value(&allow_http);
+            let allowed = allowed.is_some_and(|it| it.eq_ignore_ascii_case("true"));
+            let allowed = endpoint::check("AWS_ENDPOINT_URL", &url, allowed, "AWS_ALLOW_HTTP")?;
+            builder = builder.with_config(allow_http, allowed.to_string());
         }
         let store = builder
             .with_bucket_name(bucket)
             .with_checksum_algorithm(Checksum::SHA256)
             .with_retry(retry())
+            .with_http_connector(Reach::default())
             .build()
             .map_err(wrong)?;
         Ok(below(prefix, store))
     }
 
     pub(super) fn google(bucket: &str, prefix: &str) -> Result<Connected, StoreError> {
-        let store = GoogleCloudStorageBuilder::from_env()
+        let store = google_settings::builder(client())?
             .with_bucket_name(bucket)
             .with_retry(retry())
-            .with_client_options(client())
+            .with_http_connector(Reach::default())
             .build()
             .map_err(wrong)?;
         Ok(below(prefix, store))

@@ -39,9 +39,8 @@ pub(crate) fn read_pieces(
     stored: &StoredFile,
     mut piece: impl FnMut(&[u8]) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
-    let failed = |error| {
-        StoreError::of_store(&format!("read `{}` in `{}`", stored.object, store.address()), error)
-    };
+    let failed =
+        |error| store.failed(&format!("read `{}` in `{}`", stored.object, store.address()), error);
     let differs = |what: String| {
         StoreError::new(ErrorKind::Damaged, format!("`{}` is damaged: {what}", stored.object))
     };

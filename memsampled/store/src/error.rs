@@ -4,7 +4,8 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 
-use memsample_input::with_causes;
+/// That nobody set credentials, and the machine has none either.
+pub(crate) const NO_CREDENTIALS: &str = "no credentials are set, and this machine has none";
 
 /// What kind of thing went wrong, as far as a caller acts on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,6 +14,8 @@ pub enum ErrorKind {
     Address,
     /// What was asked for is not in the store.
     NotFound,
+    /// The bucket is not there.
+    NoBucket,
     /// The store refuses: credentials are missing, wrong, or not sufficient.
     Refused,
     /// The store does not answer, or asks again and again to come later.
@@ -57,29 +60,6 @@ impl StoreError {
         Self { kind, message: what.into(), source: Some(source.into()) }
     }
 
-    /// An answer of the store to what was done, in one line.
-    pub(crate) fn of_store(what: &str, error: object_store::Error) -> Self {
-        use object_store::Error as Of;
-        if let Some(own) = own(&error) {
-            return Self::new(own.kind, with_causes(own));
-        }
-        let kind = match &error {
-            Of::NotFound { .. } => ErrorKind::NotFound,
-            Of::AlreadyExists { .. } | Of::Precondition { .. } => ErrorKind::Exists,
-            Of::PermissionDenied { .. } | Of::Unauthenticated { .. } => ErrorKind::Refused,
-            _ if is_local(&error) => ErrorKind::Local,
-            _ => ErrorKind::Unavailable,
-        };
-        let advice = match kind {
-            ErrorKind::Refused => {
-                " (credentials are those of AWS_PROFILE, AWS_ACCESS_KEY_ID, GOOGLE_APPLICATION_CREDENTIALS, or of the \
-                 role of the machine)"
-            }
-            _ => "",
-        };
-        Self::new(kind, format!("cannot {what}: {}{advice}", reason(&error)))
-    }
-
     /// Returns what kind of thing went wrong.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
@@ -89,46 +69,11 @@ impl StoreError {
     /// Returns whether the same may succeed later without anybody doing anything.
     #[must_use]
     pub fn is_temporary(&self) -> bool {
-        matches!(self.kind, ErrorKind::Unavailable | ErrorKind::Refused | ErrorKind::Local)
+        matches!(
+            self.kind,
+            ErrorKind::Unavailable | ErrorKind::Refused | ErrorKind::NoBucket | ErrorKind::Local
+        )
     }
-}
-
-/// Returns why, of an error whose every layer repeats all below: the last one, and of an answer in XML its message.
-fn reason(error: &object_store::Error) -> String {
-    let mut last: &(dyn Error + 'static) = error;
-    while let Some(source) = last.source() {
-        last = source;
-    }
-    let text = last.to_string();
-    let between = |begin: &str, end: &str| {
-        let (_, rest) = text.split_once(begin)?;
-        rest.split_once(end).map(|(found, _)| found.to_owned())
-    };
-    match (between("<Code>", "</Code>"), between("<Message>", "</Message>")) {
-        (Some(code), Some(message)) => format!("{code}: {message}"),
-        (Some(code), None) => code,
-        _ => text.lines().next().unwrap_or_default().to_owned(),
-    }
-}
-
-/// Returns the error of this program that an answer has within it.
-fn own(error: &object_store::Error) -> Option<&StoreError> {
-    match error {
-        object_store::Error::Generic { source, .. } => source.downcast_ref(),
-        _ => None,
-    }
-}
-
-/// Returns whether a file of this machine is what fails.
-fn is_local(error: &object_store::Error) -> bool {
-    let mut source: Option<&(dyn Error + 'static)> = Some(error);
-    while let Some(error) = source {
-        if error.downcast_ref::<io::Error>().is_some_and(|error| error.raw_os_error().is_some()) {
-            return true;
-        }
-        source = error.source();
-    }
-    false
 }
 
 impl fmt::Display for StoreError {

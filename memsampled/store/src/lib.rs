@@ -21,11 +21,16 @@
 #![forbid(unsafe_code)]
 
 pub mod address;
+mod answer;
 pub mod compact;
 mod connect;
 pub mod directory_kind;
 pub mod download;
+#[cfg(feature = "buckets")]
+mod endpoint;
 mod error;
+#[cfg(feature = "buckets")]
+mod google;
 mod hash;
 mod in_place;
 pub mod layout;
@@ -37,6 +42,8 @@ mod profile;
 pub mod prune;
 pub mod pull;
 pub mod push;
+#[cfg(feature = "buckets")]
+mod reach;
 pub mod releases;
 mod row_groups;
 pub mod runs;

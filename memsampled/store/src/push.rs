@@ -162,7 +162,7 @@ async fn is_there(store: &Store, file: &StoredFile) -> Result<bool, StoreError> 
         Ok(found) => found,
         Err(object_store::Error::NotFound { .. }) => return Ok(false),
         Err(error) => {
-            return Err(StoreError::of_store(&format!("look into `{}`", store.address()), error));
+            return Err(store.failed(&format!("look into `{}`", store.address()), error));
         }
     };
     if found.meta.size != file.bytes {
@@ -194,10 +194,7 @@ async fn upload(
         StoreError::new(ErrorKind::Unfinished, what)
     };
     let refused = |error| {
-        StoreError::of_store(
-            &format!("write `{}` into `{}`", stored.object, store.address()),
-            error,
-        )
+        store.failed(&format!("write `{}` into `{}`", stored.object, store.address()), error)
     };
     let name = object(&stored.object)?;
     let attributes: Attributes = match store.address() {

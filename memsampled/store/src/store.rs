@@ -12,6 +12,7 @@ use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions,
 use tokio::runtime::Runtime;
 
 use crate::address::Address;
+use crate::answer::error_of;
 use crate::connect::connect;
 use crate::error::{ErrorKind, StoreError};
 use crate::in_place::RunsInPlace;
@@ -113,7 +114,7 @@ impl Store {
         let listed = self.objects.list_with_offset(Some(&object(NEWS)?), &offset);
         let listed: Vec<ObjectMeta> = self
             .wait(listed.try_collect())
-            .map_err(|error| StoreError::of_store(&format!("list `{}`", self.address), error))?;
+            .map_err(|error| self.failed(&format!("list `{}`", self.address), error))?;
         Ok(listed.into_iter().map(|it| it.location.to_string()).collect())
     }
 
@@ -139,18 +140,16 @@ impl Store {
         match self.wait(self.objects.head(&object(name)?)) {
             Ok(found) => Ok(Some(key(&found))),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
-            Err(error) => {
-                Err(StoreError::of_store(&format!("read `{name}` in `{}`", self.address), error))
-            }
+            Err(error) => Err(self.failed(&format!("read `{name}` in `{}`", self.address), error)),
         }
     }
 
     /// Returns when an object was written, by the clock of the store.
     pub(crate) fn written(&self, name: &str) -> Result<Timestamp, StoreError> {
         let found = self.wait(self.objects.head(&object(name)?));
-        found.map(|meta| instant(&meta)).map_err(|error| {
-            StoreError::of_store(&format!("read `{name}` in `{}`", self.address), error)
-        })
+        found
+            .map(|meta| instant(&meta))
+            .map_err(|error| self.failed(&format!("read `{name}` in `{}`", self.address), error))
     }
 
     /// Reads a manifest.
@@ -247,8 +246,7 @@ impl Store {
     }
 
     pub(crate) async fn read_async(&self, name: &str, bytes_max: u64) -> Result<Bytes, StoreError> {
-        let failed =
-            |error| StoreError::of_store(&format!("read `{name}` in `{}`", self.address), error);
+        let failed = |error| self.failed(&format!("read `{name}` in `{}`", self.address), error);
         let found = self.objects.get(&object(name)?).await.map_err(failed)?;
         if found.meta.size > bytes_max {
             let text = format!(
@@ -284,12 +282,17 @@ impl Store {
         })
     }
 
+    /// Returns the error of what was done with it.
+    pub(crate) fn failed(&self, what: &str, error: object_store::Error) -> StoreError {
+        error_of(&self.address, what, error)
+    }
+
     /// Lists all objects below a name.
     pub(crate) fn list(&self, below: &str) -> Result<Vec<ObjectMeta>, StoreError> {
         self.check()?;
         let listed = self.objects.list(Some(&object(below)?));
         self.wait(listed.try_collect())
-            .map_err(|error| StoreError::of_store(&format!("list `{}`", self.address), error))
+            .map_err(|error| self.failed(&format!("list `{}`", self.address), error))
     }
 
     /// Writes a small object. With `create` it is an error of kind [`ErrorKind::Exists`] if there is one.
@@ -298,9 +301,8 @@ impl Store {
         let options = PutOptions { mode, ..PutOptions::default() };
         let put =
             self.wait(self.objects.put_opts(&object(name)?, PutPayload::from(bytes), options));
-        put.map(drop).map_err(|error| {
-            StoreError::of_store(&format!("write `{name}` in `{}`", self.address), error)
-        })
+        put.map(drop)
+            .map_err(|error| self.failed(&format!("write `{name}` in `{}`", self.address), error))
     }
 
     /// Removes objects. One that is not there is removed.
@@ -313,10 +315,7 @@ impl Store {
                 match removed {
                     Ok(_) | Err(object_store::Error::NotFound { .. }) => {}
                     Err(error) => {
-                        return Err(StoreError::of_store(
-                            &format!("remove from `{}`", self.address),
-                            error,
-                        ));
+                        return Err(self.failed(&format!("remove from `{}`", self.address), error));
                     }
                 }
             }

@@ -130,8 +130,8 @@ pub(crate) const PACKAGES: [(&str, &[&str]); 20] = [
         "memsampled/store/src/lib.rs",
         &[
             "error hash row_groups tree",
-            "address layout profile",
-            "directory_kind manifest",
+            "address endpoint layout profile reach",
+            "answer directory_kind google manifest",
             "parts",
             "connect",
             "runs source",

@@ -50,9 +50,10 @@ impl From<StoreError> for Problem {
             }
             ErrorKind::ReadOnly => return Self::Failed(StatusCode::FORBIDDEN, error.to_string()),
             ErrorKind::Address => return Self::Wrong(error.to_string()),
-            ErrorKind::Unavailable | ErrorKind::Refused | ErrorKind::Local => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            ErrorKind::Unavailable
+            | ErrorKind::NoBucket
+            | ErrorKind::Refused
+            | ErrorKind::Local => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Self::Failed(status, error.to_string())
