@@ -51,15 +51,21 @@ def clone(run_directory, copy, release):
     manifest.write_text(json.dumps(recording))
 
 
-def main():
-    memsample, runs = Path(sys.argv[1]).resolve(), int(sys.argv[2]) if len(sys.argv) > 2 else 1000
-    work = Path(tempfile.mkdtemp())
+def first_run(memsample, work):
+    """A run of TESTS tests, of which others are made."""
     suite = ['name = "bench"', "[defaults]", 'sandbox = "none"']
     suite += [f'[[test]]\nname = "test_{number}"\ncommand = ["true"]' for number in range(TESTS)]
     (work / "suite.toml").write_text("\n".join(suite))
     run(memsample, "run", work / "suite.toml", "--out", work, "--name", "first", stderr=subprocess.DEVNULL)
+    return work / "first"
+
+
+def main():
+    memsample, runs = Path(sys.argv[1]).resolve(), int(sys.argv[2]) if len(sys.argv) > 2 else 1000
+    work = Path(tempfile.mkdtemp())
+    first = first_run(memsample, work)
     for number in range(runs):
-        clone(work / "first", work / "runs" / f"run-{number:04}", f"1.{number % RELEASES}")
+        clone(first, work / "runs" / f"run-{number:04}", f"1.{number % RELEASES}")
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
@@ -118,4 +124,5 @@ def main():
     shutil.rmtree(work)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -127,7 +127,7 @@ pub use recording::{
     ClockAnchor, Cut, End, ForksBy, InstantError, LastReading, Machine, Manifest, OpenError,
     Provenance, Quantiles, RecordedInstant, RecordedProcess, RecorderUsage, Recording,
     RecordingState, Recovery, Settings, SweepsFrom, is_disk_full, read_test_table,
-    write_test_tables,
+    read_test_table_of, write_test_tables,
 };
 pub use replace_file::replace_file;
 pub use role::role;

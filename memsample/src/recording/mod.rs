@@ -41,6 +41,6 @@ pub(crate) use layout::{Lock, RecordingDirectory};
 pub(crate) use manifest::{file_names, millis, write_manifest};
 pub(crate) use new_table::NewTable;
 pub(crate) use table::Origin;
-pub use test_tables::{read_test_table, write_test_tables};
+pub use test_tables::{read_test_table, read_test_table_of, write_test_tables};
 pub use writer::is_disk_full;
 pub(crate) use writer::{Closed, RecordingWriter};

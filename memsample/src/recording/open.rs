@@ -124,6 +124,15 @@ impl Recording {
         read_manifest(&open_directory(path)?)
     }
 
+    /// The same of a recording in a directory that is held open; `path` is where a person knows it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::manifest_of`].
+    pub fn manifest_in(held: &HeldDirectory, path: &Path) -> Result<Manifest, OpenError> {
+        Manifest::read(held, Self::FILE, path).map_err(|error| open_error(path, error))
+    }
+
     /// Puts a recording together whose recorder died. Does nothing to one that is whole, or that is
     /// still being written.
     ///

@@ -45,10 +45,26 @@ pub fn read_test_table(
     columns: &[&str],
 ) -> io::Result<impl Iterator<Item = io::Result<RecordBatch>>> {
     let path = directory.join(format!("{name}.parquet"));
-    let named =
-        |error: io::Error| io::Error::new(error.kind(), format!("`{}`: {error}", path.display()));
-    let file = open_regular(&path).and_then(ParquetFile::new).map_err(named)?;
-    file.rows(columns, &(i64::MIN..=i64::MAX)).map_err(named)
+    let file = open_regular(&path).map_err(|error| named(&path, &error))?;
+    read_test_table_of(file, &path, columns)
+}
+
+/// The same of a file that is open; `path` is where a person knows it.
+///
+/// # Errors
+///
+/// The file is damaged; each batch is an error where it is.
+pub fn read_test_table_of(
+    file: File,
+    path: &Path,
+    columns: &[&str],
+) -> io::Result<impl Iterator<Item = io::Result<RecordBatch>> + use<>> {
+    let rows = ParquetFile::new(file).and_then(|it| it.rows(columns, &(i64::MIN..=i64::MAX)));
+    rows.map_err(|error| named(path, &error))
+}
+
+fn named(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("`{}`: {error}", path.display()))
 }
 
 fn order(key: &AttemptKey) -> (&str, u32, u32) {

@@ -17,6 +17,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, StreamExt};
 use memsample::Recording;
+use memsample_beneath::HeldDirectory;
 use memsample_runner::results::FILE;
 use object_store::path::Path;
 use object_store::{
@@ -178,19 +179,22 @@ impl RunsInPlace {
             _ => return Err(not_found()),
         };
         let name = self.named(name).ok_or_else(not_found)?;
-        let directory = self.directory.join(&name);
-        let found = directory.symlink_metadata().map_err(|_| not_found())?;
-        let stamp = Stamp::of(&directory, (found.ctime(), found.ctime_nsec()));
+        // Whoever may write there may exchange what is looked at, so all of it is opened beneath what is held.
+        let held = HeldDirectory::open(&self.directory).map_err(|_| not_found())?;
+        let run = InPlace {
+            tree: Tree::beneath(&held, &name).map_err(|_| not_found())?,
+            directory: self.directory.join(&name),
+            name,
+        };
+        let found = run.directory.symlink_metadata().map_err(|_| not_found())?;
+        let stamp = Stamp::of(&run.directory, (found.ctime(), found.ctime_nsec()));
         if !found.is_dir() || !stamp.is_whole {
             return Err(not_found());
         }
         let read = match (kind, table) {
-            (MANIFESTS, _) => manifest(&directory, &name).map(|it| it.to_json()),
-            (_, Some(table)) => {
-                let made = read_only(&directory).and_then(|it| keyed(&directory, table, &it));
-                made.map(Option::unwrap_or_default)
-            }
-            _ => file(&directory, FilePath::new(FILE)),
+            (MANIFESTS, _) => run.manifest().map(|it| it.to_json()),
+            (_, Some(table)) => run.table(table),
+            _ => run.results(),
         };
         // What is wrong with it is said as long as it is as it is, and keeps no other run out.
         let bytes = read.map(Bytes::from).map_err(|error| {
@@ -222,62 +226,77 @@ impl Stamp {
     }
 }
 
-/// Makes the manifest of a run. Only what an index reads has a hash in it.
-fn manifest(directory: &FilePath, name: &OsStr) -> std::result::Result<Manifest, StoreError> {
-    let mut manifest = read_only(directory)?;
-    let unreadable =
-        |error| StoreError::local(format!("cannot read `{}`", directory.display()), error);
-    let tree = Tree::open(directory).map_err(unreadable)?;
-    let escaped = escaped_name(name);
-    for path in tree.files().map_err(unreadable)?.0 {
-        let Some(text) = path_text(&path) else { continue };
-        // A file that is removed meanwhile is not there.
-        let Ok(found) = tree.file(&path).and_then(|file| file.metadata()) else { continue };
-        let is_results = path == FilePath::new(FILE);
-        let (bytes, sha256) = match is_results {
-            true => {
-                let bytes = file(directory, &path)?;
-                (bytes.len() as u64, sha256_hex(&bytes))
-            }
-            false => (found.len(), String::new()),
-        };
-        let object = format!("{FILES}/{escaped}/{text}");
-        let path = Some(text);
-        manifest.files.push(StoredFile {
-            path,
-            object,
-            bytes,
-            sha256,
-            table: None,
-            row_groups: None,
-        });
-    }
-    for table in KEYED {
-        let Some(bytes) = keyed(directory, table, &manifest)? else { continue };
-        manifest.files.push(StoredFile {
-            path: None,
-            object: format!("{TABLES}/{table}/{escaped}.parquet"),
-            bytes: bytes.len() as u64,
-            sha256: sha256_hex(&bytes),
-            table: Some(table.to_owned()),
-            row_groups: None,
-        });
-    }
-    // The same each time it is made, so that its version says whether it changed.
-    manifest.pushed = manifest.started.unwrap_or(jiff::Timestamp::UNIX_EPOCH);
-    Ok(manifest)
+/// A run that is read.
+struct InPlace {
+    tree: Tree,
+    /// Where a person knows it.
+    directory: PathBuf,
+    name: OsString,
 }
 
-fn file(directory: &FilePath, path: &FilePath) -> std::result::Result<Vec<u8>, StoreError> {
-    let mut bytes = Vec::new();
-    let read = Tree::open(directory)
-        .and_then(|tree| tree.file(path))
-        .and_then(|mut file| file.read_to_end(&mut bytes));
-    let unreadable = |error| {
-        StoreError::local(format!("cannot read `{}`", directory.join(path).display()), error)
-    };
-    read.map_err(unreadable)?;
-    Ok(bytes)
+impl InPlace {
+    /// Makes its manifest. Only what an index reads has a hash in it.
+    fn manifest(&self) -> std::result::Result<Manifest, StoreError> {
+        let Self { tree, directory, name } = self;
+        let mut manifest = read_only(tree, directory)?;
+        let unreadable =
+            |error| StoreError::local(format!("cannot read `{}`", directory.display()), error);
+        let escaped = escaped_name(name);
+        for path in tree.files().map_err(unreadable)?.0 {
+            let Some(text) = path_text(&path) else { continue };
+            // A file that is removed meanwhile is not there.
+            let Ok(found) = tree.file(&path).and_then(|file| file.metadata()) else { continue };
+            let is_results = path == FilePath::new(FILE);
+            let (bytes, sha256) = match is_results {
+                true => {
+                    let bytes = self.results()?;
+                    (bytes.len() as u64, sha256_hex(&bytes))
+                }
+                false => (found.len(), String::new()),
+            };
+            let object = format!("{FILES}/{escaped}/{text}");
+            let path = Some(text);
+            manifest.files.push(StoredFile {
+                path,
+                object,
+                bytes,
+                sha256,
+                table: None,
+                row_groups: None,
+            });
+        }
+        for table in KEYED {
+            let Some(bytes) = keyed(tree, directory, table, &manifest)? else { continue };
+            manifest.files.push(StoredFile {
+                path: None,
+                object: format!("{TABLES}/{table}/{escaped}.parquet"),
+                bytes: bytes.len() as u64,
+                sha256: sha256_hex(&bytes),
+                table: Some(table.to_owned()),
+                row_groups: None,
+            });
+        }
+        // The same each time it is made, so that its version says whether it changed.
+        manifest.pushed = manifest.started.unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+        Ok(manifest)
+    }
+
+    /// Makes a table, as a push does; empty where it has none.
+    fn table(&self, table: &str) -> std::result::Result<Vec<u8>, StoreError> {
+        let manifest = read_only(&self.tree, &self.directory)?;
+        let made = keyed(&self.tree, &self.directory, table, &manifest)?;
+        Ok(made.unwrap_or_default())
+    }
+
+    fn results(&self) -> std::result::Result<Vec<u8>, StoreError> {
+        let mut bytes = Vec::new();
+        let file = self.tree.file(FilePath::new(FILE));
+        let read = file.and_then(|mut file| file.read_to_end(&mut bytes));
+        read.map(|_| bytes).map_err(|error| {
+            let path = self.directory.join(FILE);
+            StoreError::local(format!("cannot read `{}`", path.display()), error)
+        })
+    }
 }
 
 fn escaped_name(name: &OsStr) -> String {

@@ -59,7 +59,7 @@ pub fn push(
     }
     let mut made = vec![(RUNS, runs::runs(&manifest)?)];
     for table in ["tests", "test_roles"] {
-        if let Some(bytes) = runs::keyed(&source.directory, table, &manifest)? {
+        if let Some(bytes) = runs::keyed(&source.tree, &source.directory, table, &manifest)? {
             made.push((table, bytes));
         }
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMillisecondArray};
 use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
-use memsample::read_test_table;
+use memsample::read_test_table_of;
 use memsample::schema::result_tables;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
@@ -15,6 +15,7 @@ use parquet::file::properties::WriterProperties;
 
 use crate::error::{ErrorKind, StoreError};
 use crate::manifest::Manifest;
+use crate::tree::Tree;
 
 /// The table of runs.
 pub const RUNS: &str = "runs";
@@ -84,26 +85,33 @@ pub fn runs(manifest: &Manifest) -> Result<Vec<u8>, StoreError> {
 /// # Errors
 ///
 /// The file is damaged.
-pub fn keyed(
+pub(crate) fn keyed(
+    tree: &Tree,
     directory: &Path,
     name: &str,
     manifest: &Manifest,
 ) -> Result<Option<Vec<u8>>, StoreError> {
-    if !directory.join(format!("{name}.parquet")).exists() {
-        return Ok(None);
-    }
+    let file = format!("{name}.parquet");
+    let path = directory.join(&file);
+    let opened = match tree.file(Path::new(&file)) {
+        Ok(opened) => opened,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => {
+            return Err(StoreError::local(format!("cannot read `{}`", path.display()), error));
+        }
+    };
     let tables = result_tables();
     let Some(table) = tables.iter().find(|table| table.name == name) else { return Ok(None) };
     let columns: Vec<&str> = table.columns.iter().map(|column| column.name).collect();
     let named = |error: std::io::Error| {
         StoreError::because(
             ErrorKind::Damaged,
-            format!("cannot push `{}`", directory.display()),
+            format!("cannot read `{}`", directory.display()),
             error,
         )
     };
     let mut batches = Vec::new();
-    for batch in read_test_table(directory, name, &columns).map_err(named)? {
+    for batch in read_test_table_of(opened, &path, &columns).map_err(named)? {
         batches.push(with_keys(&batch.map_err(named)?, manifest)?);
     }
     if batches.is_empty() {

@@ -1,6 +1,7 @@
 //! What is to be pushed: a run or a recording on this machine, its files, and what it is.
 
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -70,10 +71,17 @@ impl RunSource {
         options: &SourceOptions,
         hashed: &dyn Fn(u64),
     ) -> Result<Self, StoreError> {
+        let tree = Tree::open(directory).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => StoreError::new(
+                ErrorKind::NotFound,
+                format!("`{}` is neither a run nor a recording", directory.display()),
+            ),
+            _ => StoreError::local(format!("cannot read `{}`", directory.display()), error),
+        })?;
         let mut manifest = if directory.join(FILE).is_file() {
-            of_run(directory, options, closed)?
+            of_run(&tree, directory, options, |relative| closed(&directory.join(relative)))?
         } else if directory.join(Recording::FILE).is_file() {
-            of_recording(directory, options, closed)?
+            of_recording(directory, options, closed(directory)?)
         } else if directory.join(PROGRESS_FILE).is_file() {
             return Err(StoreError::new(
                 ErrorKind::Unfinished,
@@ -88,9 +96,6 @@ impl RunSource {
                 format!("`{}` is neither a run nor a recording", directory.display()),
             ));
         };
-        let tree = Tree::open(directory).map_err(|error| {
-            StoreError::local(format!("cannot read `{}`", directory.display()), error)
-        })?;
         let (files, left_out) = files(&tree, directory, &manifest, hashed)?;
         manifest.files = files.iter().map(|file| file.stored.clone()).collect();
         Ok(Self { directory: directory.to_owned(), tree, manifest, files, left_out })
@@ -98,37 +103,49 @@ impl RunSource {
 }
 
 /// Returns what a directory of a run or a recording is, without its files, and changes nothing in it: the recordings of
-/// a run may not be closed.
+/// a run may not be closed. `directory` is where a person knows what `tree` holds.
 ///
 /// # Errors
 ///
 /// It is none, has not ended, is damaged or of a later format, or cannot be read.
-pub(crate) fn read_only(directory: &Path) -> Result<Manifest, StoreError> {
+pub(crate) fn read_only(tree: &Tree, directory: &Path) -> Result<Manifest, StoreError> {
     let options = SourceOptions::default();
-    let manifest_of = |path: &Path| {
-        // Who owns the run may lead out of it.
-        if !path.symlink_metadata().is_ok_and(|it| it.is_dir()) {
-            let what = format!("`{}` is no directory: links are not followed", path.display());
-            return Err(StoreError::new(ErrorKind::Damaged, what));
-        }
-        Recording::manifest_of(path).map_err(|it| unreadable(path, it))
+    let manifest_of = |relative: &Path| {
+        let path = directory.join(relative);
+        let held = tree.directory(relative).map_err(|error| no_directory(&path, error))?;
+        Recording::manifest_in(&held, &path).map_err(|it| unreadable(&path, it))
     };
-    if directory.join(FILE).is_file() {
-        return of_run(directory, &options, manifest_of);
-    }
-    of_recording(directory, &options, |path| {
-        let manifest = manifest_of(path)?;
-        match manifest.state {
-            RecordingState::Recording => {
+    match tree.file(Path::new(FILE)) {
+        Ok(_) => of_run(tree, directory, &options, manifest_of),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let manifest = manifest_of(Path::new(""))?;
+            if manifest.state == RecordingState::Recording {
                 let what = format!(
                     "the recording `{0}` was not closed: `memsample recover {0}` completes it",
-                    path.display()
+                    directory.display()
                 );
-                Err(StoreError::new(ErrorKind::Unfinished, what))
+                return Err(StoreError::new(ErrorKind::Unfinished, what));
             }
-            _ => Ok(manifest),
+            Ok(of_recording(directory, &options, manifest))
         }
-    })
+        Err(error) => Err(no_results(directory, error)),
+    }
+}
+
+/// Who owns a run may lead out of it.
+fn no_directory(path: &Path, error: io::Error) -> StoreError {
+    match error.kind() {
+        io::ErrorKind::NotADirectory => {
+            let what = format!("`{}` is no directory: links are not followed", path.display());
+            StoreError::new(ErrorKind::Damaged, what)
+        }
+        _ => StoreError::local(format!("cannot read `{}`", path.display()), error),
+    }
+}
+
+fn no_results(directory: &Path, error: impl Into<Box<dyn Error + Send + Sync>>) -> StoreError {
+    let what = format!("cannot read `{}`", directory.display());
+    StoreError::because(ErrorKind::Damaged, what, error)
 }
 
 fn name_of(directory: &Path) -> String {
@@ -169,18 +186,15 @@ fn unreadable(directory: &Path, error: OpenError) -> StoreError {
 }
 
 fn of_run(
+    tree: &Tree,
     directory: &Path,
     options: &SourceOptions,
     recording_of: impl Fn(&Path) -> Result<RecordingManifest, StoreError>,
 ) -> Result<Manifest, StoreError> {
     let path = directory.join(FILE);
-    let results = Results::read(&path).map_err(|error| {
-        StoreError::because(
-            ErrorKind::Damaged,
-            format!("cannot read `{}`", directory.display()),
-            error,
-        )
-    })?;
+    let file = tree.file(Path::new(FILE)).map_err(|error| no_results(directory, error))?;
+    let modified = modified(&file);
+    let results = Results::read_file(file).map_err(|error| no_results(directory, error))?;
     let mut recordings = Vec::new();
     let mut hostname = None;
     for relative in &results.origin.recordings {
@@ -193,10 +207,12 @@ fn of_run(
             return Err(StoreError::new(ErrorKind::Damaged, what));
         };
         // A recording may have been removed to save room; what became of the tests is there all the same.
-        if !directory.join(relative).join(Recording::FILE).exists() {
+        let relative = Path::new(relative);
+        let there = tree.file(&relative.join(Recording::FILE));
+        if there.is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
             continue;
         }
-        let recording = recording_of(&directory.join(relative))?;
+        let recording = recording_of(relative)?;
         let provenance = &recording.provenance;
         hostname.get_or_insert_with(|| provenance.machine.hostname.clone());
         recordings.push(RecordingOf { path: text, id: provenance.id.clone() });
@@ -214,7 +230,7 @@ fn of_run(
         kind: Kind::Run,
         suite: results.suite,
         host: origin.host.or(hostname).unwrap_or_else(|| "unknown".to_owned()),
-        date: date(started.unwrap_or_else(|| modified(&path))),
+        date: date(started.unwrap_or(modified)),
         outcome: Some(results.outcome.word().to_owned()),
         counts: results
             .counts
@@ -235,13 +251,12 @@ fn of_run(
 fn of_recording(
     directory: &Path,
     options: &SourceOptions,
-    recording_of: impl Fn(&Path) -> Result<RecordingManifest, StoreError>,
-) -> Result<Manifest, StoreError> {
-    let manifest = recording_of(directory)?;
+    manifest: RecordingManifest,
+) -> Manifest {
     let provenance = &manifest.provenance;
     let name = name_of(directory);
     let duration = manifest.last_tick.map(|last| last.duration_since(provenance.started));
-    Ok(Manifest {
+    Manifest {
         run: run_of(&name, &provenance.id),
         name,
         kind: Kind::Recording,
@@ -254,7 +269,7 @@ fn of_recording(
         kernel: Some(provenance.machine.kernel.clone()),
         cpus: provenance.machine.cpus.and_then(|cpus| u64::try_from(cpus).ok()),
         ..labelled(provenance.labels.clone(), options)
-    })
+    }
 }
 
 /// What is the same of both kinds; all else is to be filled in.
@@ -291,8 +306,8 @@ fn date(instant: Timestamp) -> jiff::civil::Date {
     instant.to_zoned(TimeZone::UTC).date()
 }
 
-fn modified(path: &Path) -> Timestamp {
-    let modified = path.metadata().and_then(|it| it.modified()).ok();
+fn modified(file: &File) -> Timestamp {
+    let modified = file.metadata().and_then(|it| it.modified()).ok();
     modified.and_then(|it| Timestamp::try_from(it).ok()).unwrap_or(Timestamp::UNIX_EPOCH)
 }
 

@@ -1,5 +1,6 @@
 //! The files of a directory in which its owner may exchange anything at any moment.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -21,6 +22,20 @@ impl Tree {
         Ok(Self { root: Arc::new(HeldDirectory::open(path)?) })
     }
 
+    /// Opens a directory in one that is held open.
+    pub(crate) fn beneath(parent: &HeldDirectory, name: &OsStr) -> io::Result<Self> {
+        Ok(Self { root: Arc::new(parent.directory(name)?) })
+    }
+
+    /// Opens a directory by its relative path.
+    pub(crate) fn directory(&self, path: &Path) -> io::Result<HeldDirectory> {
+        let mut directory = self.root.try_clone()?;
+        for name in path {
+            directory = directory.directory(name)?;
+        }
+        Ok(directory)
+    }
+
     /// Returns the relative paths of all regular files, in order, and of what is something else or cannot be read.
     pub(crate) fn files(&self) -> io::Result<(Vec<PathBuf>, Vec<String>)> {
         let (mut files, mut left_out) = (Vec::new(), Vec::new());
@@ -32,12 +47,8 @@ impl Tree {
 
     /// Opens a regular file by its relative path.
     pub(crate) fn file(&self, path: &Path) -> io::Result<File> {
-        let mut names: Vec<_> = path.iter().collect();
-        let name = names.pop().ok_or(io::ErrorKind::InvalidInput)?;
-        let mut directory = self.root.try_clone()?;
-        for name in names {
-            directory = directory.directory(name)?;
-        }
+        let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+        let directory = self.directory(path.parent().unwrap_or(Path::new("")))?;
         directory.file(name)
     }
 }

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::Path;
 
 use jiff::Timestamp;
@@ -195,11 +195,22 @@ impl Results {
     ///
     /// See [`ResultsError`].
     pub fn read(path: &Path) -> Result<Self, ResultsError> {
-        if fs::metadata(path).map_err(ResultsError::Io)?.len() > MAX_BYTES {
+        Self::read_file(File::open(path).map_err(ResultsError::Io)?)
+    }
+
+    /// Reads results from an open `results.json`.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::read`].
+    pub fn read_file(file: File) -> Result<Self, ResultsError> {
+        let mut bytes = Vec::new();
+        file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(ResultsError::Io)?;
+        if bytes.len() as u64 > MAX_BYTES {
             let error = io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 256 MiB");
             return Err(ResultsError::Io(error));
         }
-        Self::from_json(&fs::read(path).map_err(ResultsError::Io)?)
+        Self::from_json(&bytes)
     }
 
     /// Reads results from the bytes of a `results.json`.
