@@ -74,6 +74,8 @@ doc: ## Build the documentation; a warning is an error
 msrv: ## Build on the oldest Rust version that Cargo.toml names, if it is installed
 	.ci/msrv
 
+# The end-to-end tests wait for programs more than they compute: three at once keep two cores busy.
+integration: export RUST_TEST_THREADS ?= 3
 integration: ## Run all tests in Rust
 	cargo test --workspace $(TESTED)
 
