@@ -12,9 +12,9 @@ use crate::locale::shown;
 /// Why the standard output takes nothing more.
 static OUT_ENDED: Mutex<Option<Errno>> = Mutex::new(None);
 
-/// Prints a text for people to the standard output, as [`print`] does: in ASCII where the locale is not UTF-8.
+/// Prints a text for people to the standard output, as [`print()`] does: in ASCII where the locale is not UTF-8.
 ///
-/// What programs read, and paths that a shell takes on, go through [`print`] as they are.
+/// What programs read, and paths that a shell takes on, go through [`print()`] as they are.
 pub fn print_text(text: impl AsRef<str>) {
     print(shown(text.as_ref()).as_bytes());
 }
