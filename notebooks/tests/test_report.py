@@ -120,6 +120,12 @@ def test_slow_where_scripts_run_it_is_interactive_and_accessible(seen):
         assert near < 0.6 * whole and abs(again - whole) < 0.001, view
 
 
+def test_slow_on_paper_nothing_is_cut_and_nothing_is_closed(seen):
+    printed = seen["printed"]
+    assert (printed["cut"], printed["unseen"], printed["canvases"]) == ([], [], 0), printed
+    assert printed["parts"] > 20
+
+
 def test_text_and_markdown_say_the_same(run):
     say = lambda how, **environment: subprocess.run(
         [MEMSAMPLE, "report", run, how], capture_output=True, text=True, check=True, env=os.environ | environment

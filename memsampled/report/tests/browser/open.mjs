@@ -114,6 +114,25 @@ for (const view of VIEWS) {
   result.scripts.push(seen);
   await page.close();
 }
+// A sheet of A4 with margins of a centimetre: what reaches past its edge, and what is not printed.
+const paper = 718;
+const sheet = await browser.newPage({ viewport: { width: 1400, height: 900 } });
+await sheet.goto(at("report"));
+await sheet.waitForFunction(() => "ready" in document.documentElement.dataset);
+await sheet.emulateMedia({ media: "print" });
+await sheet.setViewportSize({ width: paper, height: 1047 });
+await sheet.evaluate(() => window.dispatchEvent(new Event("beforeprint")));
+result.printed = await sheet.evaluate((paper) => {
+  const parts = [...document.querySelectorAll("table, svg[role=img]")];
+  const named = (found) => found.map((it) => it.outerHTML.slice(0, 80));
+  return {
+    cut: named(parts.filter((it) => it.getBoundingClientRect().right > paper + 0.5)),
+    unseen: named(parts.filter((it) => !it.checkVisibility())),
+    canvases: [...document.querySelectorAll("canvas")].filter((it) => it.checkVisibility()).length,
+    parts: parts.length,
+  };
+}, paper);
+if (pictures) await sheet.pdf({ path: `${pictures}/report.pdf`, format: "A4", margin: { top: "1cm", bottom: "1cm", left: "1cm", right: "1cm" } });
 await browser.close();
 server.close();
 process.stdout.write(`${JSON.stringify(result)}\n`);
