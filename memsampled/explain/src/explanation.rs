@@ -16,7 +16,7 @@ use crate::change::{Change, change};
 use crate::kills::kills;
 use crate::last_second::{LargeProcess, last_second};
 use crate::limits::{LimitThen, limits};
-use crate::subject::{Part, most_telling, part};
+use crate::subject::{Part, Then, at_instant, instant_ms, most_telling, part};
 
 /// The version of the format of the JSON. Raised when a key changes its meaning or goes.
 pub const FORMAT_VERSION: u32 = 1;
@@ -26,7 +26,7 @@ const AFTER_MS: i64 = 1000;
 /// What is asked.
 #[derive(Clone, Debug, Default)]
 pub struct Question {
-    /// The test; `None`: that which tells most.
+    /// The test; `None`: of those that ran at the instant, or else of all, the one that tells most.
     pub test: Option<String>,
     /// The instant; `None`: the end of the test, or of the recording.
     pub at: Option<At>,
@@ -97,7 +97,16 @@ pub enum ExplainError {
     /// The run has no test at all.
     Empty,
     /// The instant is outside of the test or the recording.
-    Outside(Timestamp, Timestamp, Timestamp),
+    Outside {
+        /// The instant.
+        at: Timestamp,
+        /// The test; `None` of a recording.
+        test: Option<String>,
+        /// When it began, or the first tick.
+        begin: Timestamp,
+        /// When it ended, or the last tick.
+        end: Timestamp,
+    },
     /// A table cannot be read.
     Io(io::Error),
 }
@@ -112,8 +121,14 @@ impl fmt::Display for ExplainError {
                 write!(f, "there is no test `{test}` in the run; there are {}", tests.join(", "))
             }
             Self::Empty => f.write_str("the run has no test"),
-            Self::Outside(at, begin, end) => {
-                write!(f, "{at:.3} is outside of it: it went from {begin:.3} to {end:.3}")
+            Self::Outside { at, test, begin, end } => {
+                let what = match test {
+                    Some(test) => {
+                        format!("the test `{}`, which ran", memsample_input::printable(test))
+                    }
+                    None => "the recording, which went".to_owned(),
+                };
+                write!(f, "{at:.3} is outside of {what} from {begin:.3} to {end:.3}")
             }
             Self::Io(_) => f.write_str("cannot read the recording"),
         }
@@ -135,8 +150,8 @@ impl From<io::Error> for ExplainError {
     }
 }
 
-/// Explains a test of a run. `open` opens a recording by its path relative to the directory of the run; `None` where it
-/// is not there any more.
+/// Explains a test of a run; the recording, where an instant without a test is asked for. `open` opens a recording by its
+/// path relative to the directory of the run; `None` where it is not there any more.
 ///
 /// # Errors
 ///
@@ -145,16 +160,27 @@ pub fn explain(
     results: &Results,
     question: &Question,
     base: Option<&Results>,
-    open: impl FnOnce(&str) -> Option<Recording>,
+    open: impl Fn(&str) -> Option<Recording>,
 ) -> Result<Explanation, ExplainError> {
-    let test = match &question.test {
-        None => most_telling(results).ok_or(ExplainError::Empty)?,
-        Some(name) => results.tests.iter().find(|it| it.name == *name).ok_or_else(|| {
-            let names = results.tests.iter().map(|it| it.name.clone()).collect();
-            ExplainError::NoTest(name.clone(), names)
-        })?,
+    let then = match (&question.test, question.at) {
+        (None, Some(at)) => at_instant(results, at, &open)?,
+        _ => None,
     };
-    let attempt = test.deciding().ok_or(ExplainError::Empty)?;
+    let (test, attempt) = match then {
+        Some(Then::Attempt(test, attempt)) => (test, attempt),
+        Some(Then::NoTest(recording)) => {
+            let explanation = explain_recording(&recording, question)?;
+            return Ok(Explanation {
+                suite: Some(results.suite.clone()),
+                why: vec!["no test of the run was running then".to_owned()],
+                ..explanation
+            });
+        }
+        None => {
+            let test = asked_test(results, question)?;
+            (test, test.deciding().ok_or(ExplainError::Empty)?)
+        }
+    };
     let peak = attempt.ended.memory.as_ref().and_then(|memory| memory.rss_peak());
     let mut explanation = Explanation {
         suite: Some(results.suite.clone()),
@@ -191,6 +217,20 @@ pub fn explain(
     let killed_ms = own.last().map(|kill| kill.ts_ms.min(part.end_ms));
     explanation.look(&recording, &tick_instants(&recording)?, &part, question, killed_ms)?;
     Ok(explanation)
+}
+
+/// Returns the test that is named, or else the one that tells most.
+fn asked_test<'a>(
+    results: &'a Results,
+    question: &Question,
+) -> Result<&'a TestResults, ExplainError> {
+    let Some(name) = &question.test else {
+        return most_telling(results.tests.iter()).ok_or(ExplainError::Empty);
+    };
+    results.tests.iter().find(|it| it.name == *name).ok_or_else(|| {
+        let names = results.tests.iter().map(|it| it.name.clone()).collect();
+        ExplainError::NoTest(name.clone(), names)
+    })
 }
 
 /// Explains the end of a recording, or an instant of it.
@@ -280,13 +320,14 @@ impl Explanation {
     ) -> Result<(), ExplainError> {
         let first_ms = ticks.first().map_or(part.begin_ms, |tick| tick.ts_ms);
         let time = |ms| Timestamp::from_millisecond(ms).unwrap_or_default();
-        // What is after the end of time is outside, too.
-        let asked_ms = question
-            .at
-            .map(|at| at.since(time(first_ms)).unwrap_or(Timestamp::MAX).as_millisecond());
+        let asked_ms = question.at.map(|at| instant_ms(at, first_ms));
         if let Some(at_ms) = asked_ms.filter(|at| !(part.begin_ms..=part.end_ms).contains(at)) {
-            let (begin, end) = (time(part.begin_ms), time(part.end_ms));
-            return Err(ExplainError::Outside(time(at_ms), begin, end));
+            return Err(ExplainError::Outside {
+                at: time(at_ms),
+                test: self.test.clone(),
+                begin: time(part.begin_ms),
+                end: time(part.end_ms),
+            });
         }
         let end_ms = asked_ms.or(killed_ms).unwrap_or(part.end_ms);
         self.before = match (asked_ms, killed_ms) {

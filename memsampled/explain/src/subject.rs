@@ -1,25 +1,29 @@
 //! Which attempt of which test is explained, and which part of a recording it is.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 
+use jiff::Timestamp;
 use memsample::Recording;
-use memsample::analysis::{attempt_mark, attempt_roles};
+use memsample::analysis::{attempt_mark, attempt_roles, tick_instants};
+use memsample::view::At;
 use memsample_runner::results::{AttemptResults, Results, TestResults, Verdict};
 
 /// Returns the test that wants attention most: of those that did not pass the one of the worst kind, out of memory before
 /// all others; where all passed, the one with the largest peak.
-pub(crate) fn most_telling(results: &Results) -> Option<&TestResults> {
+pub(crate) fn most_telling<'a>(
+    tests: impl Iterator<Item = &'a TestResults> + Clone,
+) -> Option<&'a TestResults> {
     let rank = |test: &TestResults| match test.ended.outcome {
         Verdict::OutOfMemory => 0,
         Verdict::HostOutOfMemory => 1,
         Verdict::Passed => usize::MAX,
         outcome => 2 + Verdict::BY_ATTENTION.iter().position(|it| *it == outcome).unwrap_or(0),
     };
-    let worst = results.tests.iter().min_by_key(|test| rank(test))?;
+    let worst = tests.clone().min_by_key(|test| rank(test))?;
     match worst.ended.outcome.is_success() {
         false => Some(worst),
-        true => results.tests.iter().max_by_key(|test| test.rss_peak_bytes()),
+        true => tests.max_by_key(|test| test.rss_peak_bytes()),
     }
 }
 
@@ -55,6 +59,55 @@ pub(crate) fn part(
     Ok(part)
 }
 
+/// What a run did at an instant.
+pub(crate) enum Then<'a> {
+    /// It ran this attempt.
+    Attempt(&'a TestResults, &'a AttemptResults),
+    /// It ran no test; the recording of that instant, or the first one, which does not have it.
+    NoTest(Recording),
+}
+
+/// Returns what a run did at an instant: of tests that ran side by side the one that tells most. `None` where it has no
+/// recording any more.
+pub(crate) fn at_instant<'a>(
+    results: &'a Results,
+    at: At,
+    open: &impl Fn(&str) -> Option<Recording>,
+) -> io::Result<Option<Then<'a>>> {
+    let mut nothing = None;
+    for recording in results.origin.recordings.iter().filter_map(|name| open(name)) {
+        let ticks = tick_instants(&recording)?;
+        let (Some(first), Some(last)) = (ticks.first(), ticks.last()) else { continue };
+        let at_ms = instant_ms(at, first.ts_ms);
+        let marks: BTreeSet<(String, Option<String>)> = attempt_roles(&recording)?
+            .into_iter()
+            .filter(|role| (role.begin_ms..=role.end_ms).contains(&at_ms))
+            .map(|role| (role.test, role.mark))
+            .collect();
+        let running = |test: &'a TestResults| {
+            test.attempts.iter().find(|attempt| {
+                let mark = attempt_mark(attempt.repetition, attempt.attempt);
+                marks.contains(&(test.name.clone(), Some(mark)))
+            })
+        };
+        let tests = results.tests.iter().filter(|test| running(test).is_some());
+        if let Some(test) = most_telling(tests) {
+            return Ok(running(test).map(|attempt| Then::Attempt(test, attempt)));
+        }
+        if nothing.is_none() || (first.ts_ms..=last.ts_ms).contains(&at_ms) {
+            nothing = Some(recording);
+        }
+    }
+    Ok(nothing.map(Then::NoTest))
+}
+
+/// Returns an instant in milliseconds since 1970, in a recording with this first tick. What is after the end of time is the
+/// end of time.
+pub(crate) fn instant_ms(at: At, first_ms: i64) -> i64 {
+    let first = Timestamp::from_millisecond(first_ms).unwrap_or_default();
+    at.since(first).unwrap_or(Timestamp::MAX).as_millisecond()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -79,7 +132,7 @@ mod tests {
     fn out_of_memory_tells_most() {
         let of = |outcomes: &[(&str, &str)]| {
             let results = results(outcomes);
-            most_telling(&results).map(|test| test.name.clone())
+            most_telling(results.tests.iter()).map(|test| test.name.clone())
         };
         assert_eq!(of(&[("a", "passed"), ("b", "failed"), ("c", "out_of_memory")]).unwrap(), "c");
         assert_eq!(of(&[("a", "skipped"), ("b", "signaled"), ("c", "failed")]).unwrap(), "c");

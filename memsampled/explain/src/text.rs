@@ -81,7 +81,12 @@ pub fn text(explanation: &Explanation, width: usize) -> String {
 }
 
 fn first_line(explanation: &Explanation) -> String {
-    let Some(test) = &explanation.test else { return "why the recording ended:".to_owned() };
+    let Some(test) = &explanation.test else {
+        return match &explanation.suite {
+            Some(_) => "the machine at that instant:".to_owned(),
+            None => "why the recording ended:".to_owned(),
+        };
+    };
     let (repetition, attempt) = (explanation.repetition, explanation.attempt);
     let name = attempt_label(test, repetition.unwrap_or(1), attempt.unwrap_or(1));
     format!("{name} {}", explanation.outcome.map_or("", Verdict::phrase))

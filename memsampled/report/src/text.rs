@@ -269,8 +269,11 @@ impl Text {
         let others: usize =
             columns.iter().filter(|column| !column.is_name).map(|column| widest(column) + 2).sum();
         let room = self.style.width.saturating_sub(others + 2);
-        let names = names.min(room.saturating_sub(CURVE.0 + 2).max(NAME.0)).min(NAME.1);
-        let left = room.saturating_sub(names + 2).min(CURVE.1);
+        // A curve does not take from names what they need to be told apart.
+        let beside = room.saturating_sub(CURVE.0 + 2);
+        let has_curve = beside >= names.min(NAME.1 / 2);
+        let names = names.min(if has_curve { beside } else { room }.max(NAME.0)).min(NAME.1);
+        let left = if has_curve { room.saturating_sub(names + 2).min(CURVE.1) } else { 0 };
         let rows = columns.iter().map(|column| column.cells.len()).max().unwrap_or(0);
         if left >= CURVE.0 {
             columns.push(Column::new("OVER TIME", (0..rows).map(|row| curve(row, left))));

@@ -31,7 +31,7 @@ pub(crate) struct ExplainArgs {
     run: PathBuf,
 
     /// Test to explain [default: of those that did not pass the one that tells most, out of memory before all others;
-    /// else the largest]
+    /// else the largest; with --at, of those that ran at that instant]
     #[arg(long, value_name = "NAME")]
     test: Option<String>,
 

@@ -1,7 +1,9 @@
 //! `memsample explain`, of tests whose memory is known.
 
 use std::path::Path;
+use std::time::Duration;
 
+use jiff::Timestamp;
 use serde_json::Value;
 use tempfile::tempdir;
 
@@ -115,7 +117,12 @@ fn what_cannot_be_explained_says_why() {
     let recording = format!("{run}/recording");
     for (arguments, code, message) in [
         (&["explain", run, "--test", "b"][..], 1, "there is no test `b` in the run; there are a"),
-        (&["explain", run, "--at", "1h"], 1, "is outside of it"),
+        (&["explain", run, "--at", "1h"], 1, "is outside of the recording, which went from 2"),
+        (
+            &["explain", run, "--test", "a", "--at", "1h"],
+            1,
+            "is outside of the test `a`, which ran",
+        ),
         (&["explain", &recording, "--test", "a"], 2, "--test and --base are for a run"),
         (&["explain", run, "--base", &recording], 1, "is no run"),
         (&["explain", "absent"], 1, "is not a recording"),
@@ -135,4 +142,32 @@ fn what_cannot_be_explained_says_why() {
     let told = explained(path, &[run]);
     assert_eq!(told["outcome"], "passed");
     assert!(told["not_seen"].to_string().contains("there is no recording of it"), "{told:#}");
+}
+
+#[test]
+fn an_instant_is_that_of_the_test_that_ran_then() {
+    let directory = tempdir().unwrap();
+    let path = directory.path();
+    let suite = "name = \"s\"\n[[test]]\nname = \"a\"\nshell = \"sleep 0.5\"\n\
+                 [[test]]\nname = \"b\"\nshell = \"sleep 0.5; exit 3\"\nretries = 1\n";
+    std::fs::write(path.join("suite.toml"), suite).unwrap();
+    assert_eq!(memsample(path, &["run", "suite.toml", "--name", "one"]).code, Some(10));
+    let run = runs(path).remove(0);
+    let results: Value =
+        serde_json::from_slice(&std::fs::read(run.join("results.json")).unwrap()).unwrap();
+    let run = run.to_str().unwrap();
+    for (test, attempt) in [(0, 0), (1, 0), (1, 1)] {
+        let of = &results["tests"][test]["attempts"][attempt];
+        let started: Timestamp = of["started"].as_str().unwrap().parse().unwrap();
+        let middle = format!("{}", started + Duration::from_millis(300));
+        let told = explained(path, &[run, "--at", &middle]);
+        assert_eq!(told["test"], results["tests"][test]["name"], "{told:#}");
+        assert_eq!(told["attempt"], of["attempt"], "{told:#}");
+        assert_eq!(told["before"], "instant");
+    }
+    // Before the first test the machine is explained.
+    let told = explained(path, &[run, "--at", "0ms"]);
+    assert_eq!((&told["suite"], &told["test"]), (&Value::from("s"), &Value::Null));
+    assert_eq!(told["why"][0], "no test of the run was running then");
+    assert!(told["largest"][0]["rss_bytes"].as_u64() > Some(0), "{told:#}");
 }
