@@ -2,8 +2,8 @@
 """Measures `memsample top` on a real terminal beside thousands of processes: how long a key takes, and what it costs.
 
 The processes are `sleep`, in a pid namespace of their own, which ends with the benchmark; a busy machine around it is
-not seen by the screen. Each key moves the selected row, and counts from its writing to the instant at which the emulated
-terminal has that row. They come at instants that do not depend on those of the sampling, so that some wait for it.
+not seen by the screen. Each key moves the selected row, and counts from its writing to the arrival of the last byte that
+draws that row. They come at instants that do not depend on those of the sampling, so that some wait for it.
 With DAEMON, `memsampled` samples the same processes meanwhile.
 
     benches/top.py MEMSAMPLE [PROCESSES [KEYS [DAEMON]]]
@@ -44,6 +44,7 @@ class Screen:
     def __init__(self, command, directory):
         self.screen = pyte.Screen(COLUMNS, ROWS)
         self.stream = pyte.ByteStream(self.screen)
+        self.drawn_at = 0.0
         self.pid, self.end = pty.fork()
         if self.pid == 0:
             os.chdir(directory)
@@ -53,8 +54,12 @@ class Screen:
 
     def read_for(self, seconds):
         """Takes what is drawn in so many seconds, or the first part of it that comes."""
-        if select.select([self.end], [], [], max(seconds, 0))[0]:
-            self.stream.feed(os.read(self.end, 1 << 16))
+        drawn = b""
+        while select.select([self.end], [], [], max(seconds, 0))[0]:
+            drawn += os.read(self.end, 1 << 16)
+            # The emulator is far slower than a terminal: what it takes is not the screen's.
+            self.drawn_at, seconds = time.monotonic(), 0.002
+        self.stream.feed(drawn)
 
     def selected(self):
         """The place of the selected row on the screen; the line of titles is reversed too."""
@@ -69,7 +74,7 @@ class Screen:
             if time.monotonic() - begun > PATIENCE_S:
                 sys.exit("nothing changes on the screen:\n" + "\n".join(self.screen.display))
             self.read_for(1)
-        return time.monotonic() - begun
+        return self.drawn_at - begun
 
     def rest(self, seconds):
         until = time.monotonic() + seconds

@@ -120,8 +120,8 @@ pub use metric::{Files, Metric, Metrics};
 pub use pattern::PatternError;
 pub use process_reader::{OpenProcess, PartialMetrics, ProcessFacts, ProcessReader};
 pub use recorder::{
-    Latest, LatestProcess, LatestRole, MarkError, OptionsError, Rate, RecordError, Recorder,
-    RecorderOptions, SharedSampler, Status,
+    Latest, LatestProcess, LatestRole, MarkError, OptionsError, ProcessState, ProcessStates,
+    PssState, Rate, RecordError, Recorder, RecorderOptions, SharedSampler, Status,
 };
 pub use recording::{
     ClockAnchor, Cut, End, ForksBy, InstantError, LastReading, Machine, Manifest, OpenError,

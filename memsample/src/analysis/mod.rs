@@ -7,11 +7,13 @@
 //! span_marks ─▶ test_spans, marked_spans
 //! marked_spans, process_trees, composition ─▶ marked_sums ─▶ marked_tests
 //! test_membership, largest, test_sums ─▶ launched_command
+//! both_at_once ─▶ role_peaks
 //! test_membership, test_spans, sampled_image ─▶ attempt_roles; lifetimes, tick_series ─▶ sums_over_time
 //! ```
 
 mod attempt_roles;
 mod borrowed_maps;
+mod both_at_once;
 mod bound;
 mod composition;
 mod growth;
@@ -49,6 +51,7 @@ mod unseen_images;
 mod upper_sum;
 
 pub use attempt_roles::{AttemptRole, attempt_roles, recording_roles};
+pub use both_at_once::both_at_once;
 pub use bound::{Bound, Source, counter_error_bytes, counter_error_of_kernel};
 pub use composition::Composition;
 pub use largest::{LargestProcess, largest_processes, largest_processes_of_test};

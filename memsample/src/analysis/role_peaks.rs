@@ -6,6 +6,7 @@ use std::io;
 
 use jiff::Timestamp;
 
+use super::both_at_once::both_at_once;
 use super::bound::{Bound, Source, counter_error_bytes, lower};
 use super::composition::Composition;
 use super::lifetimes::{Lifetimes, ticks};
@@ -109,16 +110,7 @@ fn peaks_of(recording: &Recording, rows: Vec<ImageRow>, top: usize) -> io::Resul
         .collect();
     let sums = || role_sums(recording, &place_of, place_of_name.len(), &ticks);
     // Both read all samples, and neither needs the other.
-    let (images, sums) = std::thread::scope(|scope| {
-        let beside = std::thread::Builder::new().spawn_scoped(scope, sums);
-        let images = sampled_images(recording, rows);
-        let sums = match beside {
-            Ok(beside) => beside.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
-            // The system refuses another thread.
-            Err(_) => sums(),
-        };
-        (images, sums)
-    });
+    let (images, sums) = both_at_once(|| sampled_images(recording, rows), sums);
     let mut roles: Vec<Role> = sums?.into_iter().map(Role::new).collect();
     for (name, place) in place_of_name {
         if let Some(role) = roles.get_mut(place) {

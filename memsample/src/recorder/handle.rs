@@ -13,6 +13,7 @@ use super::control::{Control, MarkError};
 use super::error::RecordError;
 use super::latest::Latest;
 use super::oom_kill::OomReason;
+use super::process_state::ProcessStates;
 use super::projection::Projection;
 use super::status::Status;
 use crate::recording::{Closed, Recording};
@@ -137,6 +138,14 @@ impl Recorder {
     pub fn latest(&self, count: usize) -> Option<Latest> {
         let projection = self.projection.lock().unwrap_or_else(PoisonError::into_inner);
         Latest::of(&projection, count)
+    }
+
+    /// Returns all processes in the recording, as [`latest`](Self::latest) has them at the same tick, each with what was
+    /// last read of it; `None` before the first tick.
+    #[must_use]
+    pub fn process_states(&self) -> Option<ProcessStates> {
+        let projection = self.projection.lock().unwrap_or_else(PoisonError::into_inner);
+        ProcessStates::of(&projection)
     }
 
     /// Waits until the recording has its first tick, at most so long, and returns whether it has. What begins afterwards

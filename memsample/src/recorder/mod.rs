@@ -28,6 +28,7 @@ mod oom;
 mod oom_kill;
 mod options;
 mod parentage;
+mod process_state;
 mod projected_image;
 mod projection;
 mod sampling;
@@ -51,6 +52,7 @@ pub use error::RecordError;
 pub use handle::Recorder;
 pub use latest::{Latest, LatestProcess, LatestRole};
 pub use options::{OptionsError, RecorderOptions};
+pub use process_state::{ProcessState, ProcessStates, PssState};
 pub use schedule::Rate;
 pub use shared_sampler::SharedSampler;
 #[cfg(test)]

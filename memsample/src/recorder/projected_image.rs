@@ -19,6 +19,8 @@ pub(super) struct ProjectedImage {
     pub(super) comm: Comm,
     pub(super) metrics: Metrics,
     pub(super) pss_known: bool,
+    /// When PSS was read last, as far as the image's own rows tell.
+    pub(super) pss_read_ms: Option<i64>,
     /// The sweep that said something of it last, and what was read in it.
     pub(super) sweep: u64,
     pub(super) files: Files,
@@ -55,6 +57,7 @@ impl ProjectedImage {
             comm: identity.comm,
             metrics: Metrics::default(),
             pss_known: false,
+            pss_read_ms: None,
             sweep: 0,
             files: Files::empty(),
             since: Files::empty(),

@@ -62,6 +62,10 @@ pub(super) struct Projection {
     /// Whether a round of PSS was begun for the session and is not finished.
     pss_round: bool,
     latest_ts_ms: Option<i64>,
+    /// When the sweep was that is taken.
+    sweep_ms: i64,
+    /// The last sweep that read PSS of all that it has no row of, and when it was.
+    all_pss_read: Option<(u64, i64)>,
 }
 
 struct Ended {
@@ -108,6 +112,8 @@ impl Projection {
             cgroup_counts: CgroupCounts::default(),
             pss_round: false,
             latest_ts_ms: None,
+            sweep_ms: 0,
+            all_pss_read: None,
         }
     }
 
@@ -130,6 +136,10 @@ impl Projection {
                 continue;
             };
             self.sweep += 1;
+            self.sweep_ms = tick.tick.ts_ms;
+            if common.contains(Files::SMAPS_ROLLUP) {
+                self.all_pss_read = Some((self.sweep, self.sweep_ms));
+            }
             for slot in self.attribution.apply_orders(tick.tick.began_ns) {
                 self.touch(slot);
             }
@@ -218,7 +228,10 @@ impl Projection {
                     image.metrics = row.metrics;
                     (image.sweep, image.files) = (sweep, row.files);
                     image.since |= row.files & (Files::STAT | Files::SMAPS_ROLLUP);
-                    image.pss_known |= row.files.contains(Files::SMAPS_ROLLUP);
+                    if row.files.contains(Files::SMAPS_ROLLUP) {
+                        image.pss_known = true;
+                        image.pss_read_ms = Some(self.sweep_ms);
+                    }
                 }
                 self.touch(*slot);
             }
@@ -572,5 +585,12 @@ impl Projection {
     pub(super) fn latest(&self) -> Option<(i64, impl Iterator<Item = (Slot, &ProjectedImage)>)> {
         let images = self.images.iter().filter(|(_, image)| image.recorded.is_some());
         Some((self.latest_ts_ms?, images))
+    }
+
+    /// Returns when PSS of an image was read last, or an earlier instant; `None` where it never was.
+    pub(super) fn pss_read_ms(&self, image: &ProjectedImage) -> Option<i64> {
+        let with_all =
+            self.all_pss_read.filter(|(sweep, _)| image.pss_known && *sweep > image.sweep);
+        image.pss_read_ms.max(with_all.map(|(_, ms)| ms))
     }
 }

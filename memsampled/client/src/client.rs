@@ -16,7 +16,8 @@ use tokio::net::UnixStream;
 use tokio::runtime::Runtime;
 
 use crate::wire::{
-    DumpRequest, ErrorBody, Health, MarkRequest, Session, SessionList, StartRequest, Stopped, is_id,
+    DumpRequest, ErrorBody, Health, MarkRequest, ProcessList, Session, SessionList, StartRequest,
+    Stopped, is_id,
 };
 
 /// Names the socket for programs that are started.
@@ -26,7 +27,7 @@ pub const SESSION_VARIABLE: &str = "MEMSAMPLE_SESSION";
 
 /// How long an answer may take: closing a large recording is the slowest.
 const TIMEOUT: Duration = Duration::from_secs(60);
-/// The largest answer, in bytes: a list of sessions.
+/// The largest answer, in bytes: a list of sessions, or of processes.
 const ANSWER_BYTES: usize = 64 << 20;
 
 /// Why a request failed.
@@ -154,6 +155,15 @@ impl Client {
     /// The daemon refused or did not answer.
     pub fn session(&mut self, id: &str) -> Result<Session, ClientError> {
         self.send("GET", &path(id, "")?, None::<&()>)
+    }
+
+    /// Lists the processes of a session with their memory at its latest tick.
+    ///
+    /// # Errors
+    ///
+    /// The daemon refused or did not answer.
+    pub fn processes(&mut self, id: &str) -> Result<ProcessList, ClientError> {
+        self.send("GET", &path(id, "/processes")?, None::<&()>)
     }
 
     /// Lists the sessions.

@@ -2,10 +2,13 @@
 
 use std::io;
 
-use memsample::{Latest, LatestProcess, LatestRole, Manifest, Recording};
+use memsample::{
+    Latest, LatestProcess, LatestRole, Manifest, ProcessState, ProcessStates, Recording, text,
+};
 
 use crate::wire::{
-    End, LiveMemory, LiveProcess, LiveRole, MarkKind, Quantiles, RecordingState, Summary, Totals,
+    End, ListedProcess, LiveMemory, LiveProcess, LiveRole, MarkKind, ProcessList, Quantiles,
+    RecordingState, Summary, Totals,
 };
 
 impl Summary {
@@ -170,6 +173,39 @@ impl From<LatestProcess> for LiveProcess {
             rss_bytes: process.rss_bytes,
             anon_bytes: process.anon_bytes,
             pss_bytes: process.pss_bytes,
+        }
+    }
+}
+
+impl From<ProcessStates> for ProcessList {
+    fn from(states: ProcessStates) -> Self {
+        Self {
+            ts: Some(states.ts),
+            processes: states.processes.into_iter().map(ListedProcess::from).collect(),
+        }
+    }
+}
+
+impl From<ProcessState> for ListedProcess {
+    fn from(state: ProcessState) -> Self {
+        let identity = &state.identity;
+        Self {
+            process: identity.process.0,
+            pid: identity.pid,
+            ppid: identity.ppid,
+            uid: identity.uid,
+            comm: state.comm.to_string(),
+            cmdline: identity.cmdline_text(),
+            role: identity.role.clone(),
+            cgroup: identity.cgroup.as_deref().map(text),
+            test: state.test,
+            rss_bytes: state.rss_bytes,
+            anon_bytes: state.anon_bytes,
+            swap_bytes: state.swap_bytes,
+            hwm_bytes: state.hwm_bytes,
+            pss_bytes: state.pss.map(|pss| pss.pss_bytes),
+            uss_bytes: state.pss.map(|pss| pss.uss_bytes),
+            pss_ts: state.pss.map(|pss| pss.read),
         }
     }
 }

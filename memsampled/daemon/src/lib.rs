@@ -44,6 +44,7 @@ mod recordings;
 mod recovery;
 mod retention;
 mod routes;
+mod running_tests;
 mod runtime;
 mod serve;
 mod session;

@@ -14,16 +14,15 @@ use memsample::{
 use super::failure::Failure;
 use super::peer::Peer;
 use super::recordings::{RecordingsDirectory, UID_LABEL};
+use super::running_tests::RunningTests;
 use memsample_client::wire::{
-    ErrorCode, LiveMemory, LiveSession, MarkKind, MarkRequest, Session, SessionLimits,
+    ErrorCode, LiveMemory, LiveSession, MarkRequest, ProcessList, Session, SessionLimits,
     SessionState, SessionTotals, Span, StartRequest, Stopped, Summary, Target, TopProcess,
 };
 use memsample_config::Limits;
 
 /// Processes and roles in an event: what fits on a screen.
 const LIVE_ROWS: usize = 10;
-/// Tests that an event lists: more than a machine has CPUs for.
-const MAX_TESTS: usize = 256;
 
 /// A session whose last tick is so many intervals ago is not being sampled.
 const OVERDUE_INTERVALS: u32 = 3;
@@ -43,7 +42,7 @@ pub(super) struct ActiveSession {
     /// In force: the narrower of what the client and the daemon allow.
     limits: EffectiveLimits,
     /// Tests whose begin was marked and whose end was not yet.
-    tests: Mutex<Vec<String>>,
+    tests: Mutex<RunningTests>,
     /// Gone when it has ended.
     recorder: RwLock<Option<Recorder>>,
     /// What the recorder said of itself when it ended.
@@ -153,22 +152,10 @@ impl ActiveSession {
             }
         })?;
         if let Some(test) = test {
-            self.note_test(*kind, test);
+            let mut tests = self.tests.lock().unwrap_or_else(PoisonError::into_inner);
+            tests.take(*kind, name, test);
         }
         Ok(())
-    }
-
-    fn note_test(&self, kind: MarkKind, test: &str) {
-        let mut tests = self.tests.lock().unwrap_or_else(PoisonError::into_inner);
-        match kind {
-            MarkKind::Begin if tests.len() < MAX_TESTS => tests.push(test.to_owned()),
-            MarkKind::End => {
-                if let Some(index) = tests.iter().position(|begun| begun == test) {
-                    tests.remove(index);
-                }
-            }
-            MarkKind::Begin | MarkKind::Point => {}
-        }
     }
 
     /// Returns the contents of an event.
@@ -177,9 +164,22 @@ impl ActiveSession {
         let recording = recorder.as_ref().filter(|recorder| !recorder.is_finished());
         LiveSession {
             session: self.describe_with(recorder.as_ref()),
-            tests: self.tests.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            tests: self.tests.lock().unwrap_or_else(PoisonError::into_inner).names(),
             latest: recording.and_then(|it| it.latest(LIVE_ROWS)).map(LiveMemory::from),
         }
+    }
+
+    /// Returns all its processes at the latest tick.
+    pub(super) fn processes(&self) -> ProcessList {
+        let states = {
+            let recorder = self.recorder.read().unwrap_or_else(PoisonError::into_inner);
+            let recording = recorder.as_ref().filter(|recorder| !recorder.is_finished());
+            recording.and_then(Recorder::process_states)
+        };
+        let none = ProcessList { ts: None, processes: Vec::new() };
+        let mut list = states.map_or(none, ProcessList::from);
+        self.tests.lock().unwrap_or_else(PoisonError::into_inner).assign(&mut list);
+        list
     }
 
     /// Returns what the recorder says of itself, and its `roles` largest roles; `None` when it has ended.

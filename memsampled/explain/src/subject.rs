@@ -64,7 +64,7 @@ pub(crate) enum Then<'a> {
     /// It ran this attempt.
     Attempt(&'a TestResults, &'a AttemptResults),
     /// It ran no test; the recording of that instant, or the first one, which does not have it.
-    NoTest(Recording),
+    NoTest(Box<Recording>),
 }
 
 /// Returns what a run did at an instant: of tests that ran side by side the one that tells most. `None` where it has no
@@ -98,7 +98,7 @@ pub(crate) fn at_instant<'a>(
             nothing = Some(recording);
         }
     }
-    Ok(nothing.map(Then::NoTest))
+    Ok(nothing.map(|recording| Then::NoTest(Box::new(recording))))
 }
 
 /// Returns an instant in milliseconds since 1970, in a recording with this first tick. What is after the end of time is the

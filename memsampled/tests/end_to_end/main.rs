@@ -20,6 +20,7 @@ mod daemon_flight;
 mod daemon_load;
 mod daemon_oom;
 mod daemon_ownership;
+mod daemon_processes;
 mod daemon_sharing;
 mod daemon_survival;
 mod daemon_tcp;

@@ -3,11 +3,13 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 
 use crate::command::{memsample, recordings, wait_for};
+use crate::daemon::Daemon;
 use crate::idle::Idle;
 use rustix::fs::OFlags;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
@@ -101,6 +103,27 @@ impl Terminal {
         }
         let screen = self.screen.screen();
         (code, !screen.alternate_screen() && !screen.hide_cursor())
+    }
+}
+
+/// A test of the only session of a daemon: `sleep 1000` by `memsample exec`.
+struct Test(Child);
+
+impl Test {
+    fn start(socket: &str, name: &str) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_memsample"));
+        command.args(["exec", "--socket", socket, "--test", name, "--", "sleep", "1000"]);
+        // What it starts is killed with it.
+        command.process_group(0).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        Self(command.spawn().unwrap())
+    }
+}
+
+impl Drop for Test {
+    fn drop(&mut self) {
+        let group = rustix::process::Pid::from_child(&self.0);
+        let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+        let _ = self.0.wait();
     }
 }
 
@@ -198,6 +221,37 @@ fn a_recording_is_replayed() {
 
     let ended = memsample(directory.path(), &["top", name, "--at", "5s"]);
     assert_eq!(ended.code, Some(1), "no terminal");
+}
+
+#[test]
+fn a_session_of_the_daemon_is_shown_with_its_tests() {
+    let daemon = Daemon::start();
+    let socket = daemon.socket();
+    let socket = socket.to_str().unwrap();
+    let session = daemon.session(r#"{"name": "shown", "interval": "50ms", "pss_budget": 0.5}"#);
+    let _test = Test::start(socket, "the shown test");
+    let arguments = ["--session", "--socket", socket, "--interval", "50ms", "--by", "test"];
+    let mut top = Terminal::start(daemon.directory.path(), (24, 120), &arguments);
+    let screen = top.wait_for("the shown test");
+    assert!(screen.contains("session shown-"), "{screen}");
+    top.press("bbb");
+    top.wait_for("by process");
+    top.press("/the shown test\r");
+    // PSS is read by the daemon alone.
+    wait_for("RSS, PSS and USS of the test's process", || {
+        let screen = top.text();
+        let line = screen.lines().find(|line| line.contains("sleep 1000"))?.to_owned();
+        (line.matches(" KiB").count() + line.matches(" MiB").count() >= 3).then_some(())
+    });
+    daemon.stop(&session);
+    let screen = top.wait_for("ended; its recording is");
+    assert!(screen.contains("sleep 1000"), "the last instant is still there:\n{screen}");
+    top.press("q");
+    assert_eq!(top.end(), (Some(0), true));
+
+    let mut top = Terminal::start(daemon.directory.path(), (24, 120), &arguments);
+    top.wait_for("no session is recording");
+    assert_eq!(top.end().0, Some(1));
 }
 
 #[test]

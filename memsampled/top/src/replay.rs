@@ -11,8 +11,8 @@ use memsample::{Metric, RecordedInstant, RecordedProcess, Recording};
 
 use crate::amount::Amount;
 use crate::frame::{Frame, MachineMemory, ProcessFacts, ProcessMemory};
-use crate::live::user_name;
 use crate::source::{MAX_TRAIL, Source, Step, TRAIL, stepped};
+use crate::this_machine::user_name;
 
 /// The time of which the pressure is shown, as the kernel's `avg10`.
 const PRESSURE_MS: i64 = 10_000;

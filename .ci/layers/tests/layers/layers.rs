@@ -68,7 +68,7 @@ pub(crate) const PACKAGES: [(&str, &[&str]); 20] = [
         &[
             "beside disk failure lock memory_limit options protection push_queue signals",
             "listen names peer target",
-            "guard marked_pid recordings work",
+            "guard marked_pid recordings running_tests work",
             "flight recovery retention session",
             "live sessions",
             "state",
@@ -102,9 +102,9 @@ pub(crate) const PACKAGES: [(&str, &[&str]); 20] = [
         &[
             "amount cgroup_limits growth own_cost sparkline",
             "frame",
-            "row_key source",
+            "row_key source this_machine",
             "live trail",
-            "replay rows",
+            "replay rows sampler_feed",
             "app",
             "screen",
             "show",

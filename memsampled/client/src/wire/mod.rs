@@ -8,6 +8,7 @@ mod error;
 pub mod limits;
 mod live;
 mod mark;
+mod processes;
 mod recording;
 mod request;
 mod session;
@@ -19,6 +20,7 @@ pub use error::{ErrorBody, ErrorCode};
 pub use live::{LiveMemory, LiveProcess, LiveRole, LiveSession};
 pub use mark::{MarkKind, MarkRequest};
 pub use memsample_input::Span;
+pub use processes::{ListedProcess, ProcessList};
 pub use recording::{
     End, Quantiles, RecordingFile, RecordingInfo, RecordingList, RecordingListEntry,
     RecordingState, Totals,

@@ -44,7 +44,7 @@ enum Access {
 }
 
 /// Every operation.
-const OPERATIONS: [Operation; 12] = [
+const OPERATIONS: [Operation; 13] = [
     // Says whether the daemon works.
     Operation {
         name: "GetHealth",
@@ -109,6 +109,14 @@ const OPERATIONS: [Operation; 12] = [
         handler: || get(sessions::watch_session),
         access: Access::Peer,
     },
+    // Lists the processes of a session at its latest tick.
+    Operation {
+        name: "ListProcesses",
+        method: "GET",
+        path: "/v1/sessions/{id}/processes",
+        handler: || get(sessions::list_processes),
+        access: Access::Peer,
+    },
     // Makes a recording of the last minutes.
     Operation {
         name: "Dump",
@@ -145,7 +153,7 @@ const OPERATIONS: [Operation; 12] = [
 
 impl Operation {
     /// Every operation.
-    pub const ALL: [Self; 12] = OPERATIONS;
+    pub const ALL: [Self; 13] = OPERATIONS;
 
     /// Returns what serves it.
     fn route(self) -> MethodRouter<Arc<State>> {

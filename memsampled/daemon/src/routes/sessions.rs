@@ -104,6 +104,17 @@ pub(super) async fn stop_session(
     Ok(json(StatusCode::OK, &stopped))
 }
 
+pub(super) async fn list_processes(
+    Shared(state): Shared<Arc<State>>,
+    Extension(peer): Extension<Peer>,
+    id: Id,
+) -> Answer {
+    let session = find(&state, peer, parameter(id)?).await?;
+    session.touch();
+    // Of many processes it takes some milliseconds, in which others are answered.
+    slow(&state, peer, move |_| Ok(json(StatusCode::OK, &session.processes()))).await
+}
+
 pub(super) async fn watch_session(
     Shared(state): Shared<Arc<State>>,
     Extension(peer): Extension<Peer>,

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 
-use memsample::analysis::{TestUsage, attempt_mark, test_usages};
+use memsample::analysis::{TestUsage, attempt_mark, both_at_once, test_usages};
 use memsample::{Recording, RecordingState};
 use memsample_runner::results::wording::joined;
 use memsample_runner::results::{AttemptResults, Memory, RoleMemory, TestResults};
@@ -29,13 +29,12 @@ impl Report {
         let mut curves = Curves::default();
         let mut usages = Vec::new();
         for (part_name, recording) in recordings {
-            let read = Part::read(part_name.clone(), &recording).and_then(|(part, attempts)| {
-                // What results say was computed when the run ended.
-                let has_tests = results.is_none() && !attempts.is_empty();
-                let usages = if has_tests { test_usages(&recording)? } else { Vec::new() };
-                Ok((part, attempts, usages))
-            });
-            match read {
+            // What results say was computed when the run ended.
+            let of_tests = || results.is_none().then(|| test_usages(&recording)).transpose();
+            // Each takes a pass over all samples of its own.
+            let (read, of_tests) =
+                both_at_once(|| Part::read(part_name.clone(), &recording), of_tests);
+            match read.and_then(|(part, attempts)| Ok((part, attempts, of_tests?.unwrap_or_default()))) {
                 Ok((part, attempts, of_tests)) => {
                     curves.add(parts.len(), attempts);
                     usages.extend(of_tests.into_iter().map(|usage| (parts.len(), usage)));

@@ -64,6 +64,7 @@ pub(crate) fn run(args: &ReportArgs) -> anyhow::Result<ExitCode> {
             (None, None) => PathBuf::from(FILE),
         };
         write(&html::html(&report), &path)?;
+        report.notes.iter().for_each(|note| tell(format!("note: {note}")));
         print(format!("{}\n", path.display()));
     }
     Ok(ExitCode::SUCCESS)

@@ -1,5 +1,7 @@
 //! `memsample top`: a live screen of the memory of a machine, or of a recording.
 
+mod session_feed;
+
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,7 +14,9 @@ use memsample::view::At;
 use memsample::{Recording, SamplerOptions};
 use memsample_config::Config;
 use memsample_inherited::{is_ignored, is_utf8};
-use memsample_top::{By, Choice, LiveSource, ReplaySource, SortBy, Source, Start, show};
+use memsample_top::{
+    By, Choice, LiveSource, ReplaySource, SamplerFeed, SortBy, Source, Start, show,
+};
 use regex::Regex;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
@@ -21,6 +25,7 @@ use crate::exit::ExitCode;
 use crate::instant::parse_at;
 use crate::record::descriptors::DescriptorLimit;
 use crate::{duration, pattern, recording_path, summary};
+use session_feed::SessionFeed;
 
 /// Show the memory of this machine live, or replay a recording
 ///
@@ -31,12 +36,23 @@ use crate::{duration, pattern, recording_path, summary};
 #[command(after_help = "Examples:\n  \
     memsample top --by role --sort pss\n  \
     memsample top --filter 'cargo|rustc'\n  \
+    memsample top --session --by test\n  \
     memsample top @latest --at 12.5s")]
 pub(crate) struct TopArgs {
     /// Directory or name of a recording, `@latest`, or the results of a run: see `memsample ls` [default: this
     /// machine, now]
     #[arg(value_name = "RECORDING")]
     recording: Option<PathBuf>,
+
+    /// Show what a session of the daemon samples, instead of sampling as well [default: $MEMSAMPLE_SESSION, or the only
+    /// session that is recording]
+    #[arg(long, value_name = "ID", num_args = 0..=1, require_equals = true, conflicts_with = "recording")]
+    session: Option<Option<String>>,
+
+    /// Socket of the daemon [default: /run/memsampled/memsampled.sock as root, else
+    /// $XDG_RUNTIME_DIR/memsampled.sock]
+    #[arg(long, value_name = "PATH", env = memsample_client::SOCKET_VARIABLE)]
+    socket: Option<PathBuf>,
 
     /// Instant of the recording to begin with: a time such as 2026-11-22T20:59:38.281Z, or the time since its first
     /// tick, such as 12.5s [default: the last tick]
@@ -60,7 +76,7 @@ pub(crate) struct TopArgs {
     filter: Option<Regex>,
 
     /// Share of one CPU for reading PSS
-    #[arg(long, value_name = "SHARE", default_value_t = 0.01, conflicts_with = "recording")]
+    #[arg(long, value_name = "SHARE", default_value_t = 0.01, conflicts_with_all = ["recording", "session"])]
     pss_budget: f64,
 
     #[command(flatten)]
@@ -107,13 +123,19 @@ pub(crate) fn run(args: &TopArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn source(args: &TopArgs) -> anyhow::Result<Box<dyn Source>> {
+    if let Some(named) = &args.session {
+        let named =
+            named.clone().or_else(|| std::env::var(memsample_client::SESSION_VARIABLE).ok());
+        let feed = SessionFeed::new(args.socket.clone(), named.filter(|it| !it.is_empty()))?;
+        return Ok(Box::new(LiveSource::new(feed)));
+    }
     let Some(named) = &args.recording else {
         let config = Config::read(args.config.config.as_deref())?;
         let descriptors = DescriptorLimit::raise(Path::new("/proc"));
         let sampler = SamplerOptions::default().max_descriptors(descriptors.for_sampler());
         let sampler = config.redact(&args.config.redact).describe(sampler);
-        let source = LiveSource::new(sampler, args.pss_budget);
-        return Ok(Box::new(source.context("cannot sample this machine")?));
+        let feed = SamplerFeed::new(sampler, args.pss_budget);
+        return Ok(Box::new(LiveSource::new(feed.context("cannot sample this machine")?)));
     };
     let (recording, recovery) = recording_path::open(named)?;
     summary::note_recovery(recovery);
