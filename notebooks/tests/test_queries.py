@@ -137,12 +137,18 @@ def test_runs_are_not_mixed_up(runs):
     """).fetchall()[0]
     assert distinct < counted
     rows = duckdb.sql(f"SELECT count(*) FROM {table('samples')}").fetchall()[0][0]
-    joined = duckdb.sql(f"""
-        SELECT count(*), count(*) FILTER (samples.role = processes.role),
-               count(*) FILTER (samples.test IS NOT DISTINCT FROM processes.test)
+    joined = f"""
+        SELECT samples.*, processes.test AS last_test, processes.role AS last_role
         FROM {table("samples")} AS samples JOIN {table("processes")} AS processes USING (recording, process)
-    """).fetchall()[0]
-    assert joined == (rows, rows, rows)
+    """
+    # What moves into the control group of its test between two ticks has none before.
+    fits = "test IS NOT DISTINCT FROM last_test OR test IS NULL"
+    counts = f"SELECT count(*), count(*) FILTER (role = last_role), count(*) FILTER ({fits}) FROM ({joined})"
+    assert duckdb.sql(counts).fetchall()[0] == (rows, rows, rows)
+    last = f"SELECT * FROM ({joined}) QUALIFY ts = max(ts) OVER (PARTITION BY recording, process)"
+    wrong = f"SELECT count(*) FILTER (test IS DISTINCT FROM last_test), count(test) FROM ({last})"
+    differ, of_tests = duckdb.sql(wrong).fetchall()[0]
+    assert differ == 0 and of_tests > 0
     ids = duckdb.sql(f"SELECT DISTINCT recording FROM {table('samples')}").fetchall()
     assert {row[0] for row in ids} == {recording_id(run / "recording") for run in runs}
 

@@ -11,8 +11,9 @@ pub struct Descriptors {
     pub allowed: usize,
 }
 
-/// Descriptors below the limit that stay free, so that a file can be opened, read and closed.
-const FOR_OPENING: usize = 16;
+/// Descriptors below the limit that the sampler leaves: a dozen that a recorder keeps for itself, and what several threads open,
+/// read and close at a time.
+const FOR_OPENING: usize = 20;
 
 impl Descriptors {
     /// Allows `max` descriptors, or by default half of what the process may have.
