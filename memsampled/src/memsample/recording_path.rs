@@ -79,6 +79,12 @@ fn not_found(named: &Path, known: Option<&KnownRecordings>) -> anyhow::Error {
             names(&inside)
         );
     }
+    if is_archive(named) {
+        return anyhow::anyhow!(
+            "`{text}` is an archive: if it is a capture of smemcap, `memsample import {text}` makes a recording of it; \
+             if it has a recording, unpack it first"
+        );
+    }
     let why = match (named.is_dir(), named.exists()) {
         (true, _) => "it has no recording.json",
         (_, true) => "it is not a directory",
@@ -92,6 +98,13 @@ fn not_found(named: &Path, known: Option<&KnownRecordings>) -> anyhow::Error {
             "`{text}` is not a recording: {why}; `memsample ls` lists those that there are"
         ),
     }
+}
+
+/// Whether the name of a file says that it is a tar, plain or compressed.
+fn is_archive(named: &Path) -> bool {
+    let name = named.file_name().map(|name| name.to_string_lossy().to_lowercase());
+    let ends = [".tar", ".tar.gz", ".tgz", ".gz"];
+    named.is_file() && name.is_some_and(|name| ends.iter().any(|end| name.ends_with(end)))
 }
 
 fn what_there_is(known: &KnownRecordings) -> String {

@@ -79,6 +79,7 @@ fn what_cannot_be_imported_is_refused_in_one_line() {
         (&["import", "one.tar", "one.tar", "--name", "x"], "`one.tar` was given twice"),
         (&["import", "one.tar"], "`recordings/one` exists: choose another name, or remove it"),
         (&["import", "one.tar", "--name", "../x"], "cannot be the name of a recording"),
+        (&["view", "one.tar"], "`memsample import one.tar` makes a recording of it"),
         (&["import"], "required arguments were not provided"),
     ] {
         let ended = memsample(directory.path(), arguments);
