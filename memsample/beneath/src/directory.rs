@@ -74,6 +74,19 @@ impl HeldDirectory {
         Ok(Self { descriptor: openat(&self.descriptor, name, flags, Mode::empty())? })
     }
 
+    /// Opens a directory below it by a relative path, one name at a time.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::directory`], and where the path is more than names, such as `..`.
+    pub fn directory_below(&self, path: &Path) -> io::Result<Self> {
+        let mut directory = self.try_clone()?;
+        for name in path {
+            directory = directory.directory(name)?;
+        }
+        Ok(directory)
+    }
+
     /// Holds a directory that is open already.
     ///
     /// # Errors

@@ -24,6 +24,8 @@ pub struct Recording {
     path: PathBuf,
     /// Where its files are: there, or in a copy.
     files: PathBuf,
+    /// Its directory, where its files are opened in that whatever is at the path by then.
+    held: Option<HeldDirectory>,
     /// That copy, which is gone with this.
     _copy: Option<RecordingDirectory>,
     manifest: Manifest,
@@ -108,7 +110,8 @@ impl Recording {
                 let copy = recovered_copy(&directory)
                     .map_err(|error| OpenError::Io(path.to_owned(), error))?;
                 let (files, manifest) = (copy.path().to_owned(), read_manifest(&copy)?);
-                let recording = Self { path: path.to_owned(), files, _copy: Some(copy), manifest };
+                let path = path.to_owned();
+                let recording = Self { path, files, held: None, _copy: Some(copy), manifest };
                 Ok((recording, Recovery::InCopy { owner }))
             }
             recovery => Ok((Self::from_parts(path, read_manifest(&directory)?), recovery?)),
@@ -131,6 +134,18 @@ impl Recording {
     /// Those of [`Self::manifest_of`].
     pub fn manifest_in(held: &HeldDirectory, path: &Path) -> Result<Manifest, OpenError> {
         Manifest::read(held, Self::FILE, path).map_err(|error| open_error(path, error))
+    }
+
+    /// Opens a recording in a directory that is held open, as it is: nothing is recovered or changed. Its files are opened
+    /// in that directory, and no link in it is followed, whatever its owner exchanges meanwhile. `path` is where a
+    /// person knows it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::manifest_of`].
+    pub fn open_in(held: HeldDirectory, path: &Path) -> Result<Self, OpenError> {
+        let manifest = Self::manifest_in(&held, path)?;
+        Ok(Self { held: Some(held), ..Self::from_parts(path, manifest) })
     }
 
     /// Puts a recording together whose recorder died. Does nothing to one that is whole, or that is
@@ -181,7 +196,8 @@ impl Recording {
     }
 
     pub(crate) fn from_parts(path: &Path, manifest: Manifest) -> Self {
-        Self { path: path.to_owned(), files: path.to_owned(), _copy: None, manifest }
+        let (path, files) = (path.to_owned(), path.to_owned());
+        Self { path, files, held: None, _copy: None, manifest }
     }
 
     /// Returns the directory. Where a copy is read, [`Self::table_files`] are not in it.
@@ -199,7 +215,11 @@ impl Recording {
     /// Returns the Parquet files of a table, such as `samples`, in their order.
     #[must_use]
     pub fn table_files(&self, name: &str) -> Vec<PathBuf> {
-        table_files(&self.files, name)
+        let is_there = |file: &str| match &self.held {
+            Some(held) => held.contains(file),
+            None => self.files.join(file).exists(),
+        };
+        table_files(name, is_there).map(|file| self.files.join(file)).collect()
     }
 
     /// Returns the size of all files, in bytes.
@@ -208,7 +228,10 @@ impl Recording {
     ///
     /// The directory cannot be read.
     pub fn size_bytes(&self) -> io::Result<u64> {
-        HeldDirectory::open(&self.files)?.files_bytes()
+        match &self.held {
+            Some(held) => held.files_bytes(),
+            None => HeldDirectory::open(&self.files)?.files_bytes(),
+        }
     }
 
     /// Reads some columns of a table, batch by batch.
@@ -233,31 +256,41 @@ impl Recording {
         span: RangeInclusive<i64>,
     ) -> impl Iterator<Item = io::Result<RecordBatch>> + 'a {
         let files = self.table_files(name);
-        files.into_iter().flat_map(move |path| match open_table(&path, columns, &span) {
+        files.into_iter().flat_map(move |path| match self.open_table(&path, columns, &span) {
             Ok(batches) => batches,
             Err(error) => Box::new(std::iter::once(Err(error))),
         })
     }
+
+    fn open_table(
+        &self,
+        path: &Path,
+        columns: &[&str],
+        span: &RangeInclusive<i64>,
+    ) -> io::Result<Batches> {
+        let unread = |error: io::Error| {
+            io::Error::new(error.kind(), format!("`{}`: {error}", path.display()))
+        };
+        let opened = match &self.held {
+            Some(held) => held.file(path.file_name().unwrap_or_default()),
+            None => open_regular(path),
+        };
+        let file = ParquetFile::new(opened.map_err(unread)?)?;
+        let path = path.to_owned();
+        // Of several files of many recordings: which one.
+        let named = move |error: io::Error| {
+            let what = match error.kind() {
+                io::ErrorKind::Unsupported => "cannot be read",
+                _ => "is damaged",
+            };
+            io::Error::new(error.kind(), format!("`{}` {what}: {error}", path.display()))
+        };
+        let rows = file.rows(columns, span).map_err(&named)?;
+        Ok(Box::new(rows.map(move |batch| batch.map_err(&named))))
+    }
 }
 
 type Batches = Box<dyn Iterator<Item = io::Result<RecordBatch>>>;
-
-fn open_table(path: &Path, columns: &[&str], span: &RangeInclusive<i64>) -> io::Result<Batches> {
-    let unread =
-        |error: io::Error| io::Error::new(error.kind(), format!("`{}`: {error}", path.display()));
-    let file = ParquetFile::new(open_regular(path).map_err(unread)?)?;
-    let path = path.to_owned();
-    // Of several files of many recordings: which one.
-    let named = move |error: io::Error| {
-        let what = match error.kind() {
-            io::ErrorKind::Unsupported => "cannot be read",
-            _ => "is damaged",
-        };
-        io::Error::new(error.kind(), format!("`{}` {what}: {error}", path.display()))
-    };
-    let rows = file.rows(columns, span).map_err(&named)?;
-    Ok(Box::new(rows.map(move |batch| batch.map_err(&named))))
-}
 
 /// Puts a copy of a recording together.
 fn recovered_copy(original: &RecordingDirectory) -> io::Result<RecordingDirectory> {

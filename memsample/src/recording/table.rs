@@ -8,7 +8,6 @@
 
 use std::fs::File;
 use std::io::{self, BufWriter};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow_array::{Array, ArrayRef, RecordBatch, StringArray};
@@ -395,12 +394,12 @@ pub(crate) fn last_file(directory: &HeldDirectory, name: &str) -> Option<String>
     (1..).map(|number| file_name(name, number)).take_while(|name| directory.contains(name)).last()
 }
 
-/// Returns the files of a table that there are, in their order.
-pub(crate) fn table_files(directory: &Path, name: &str) -> Vec<PathBuf> {
-    (1..)
-        .map(|number| directory.join(file_name(name, number)))
-        .take_while(|path| path.exists())
-        .collect()
+/// Returns the names of the files of a table that there are, in their order.
+pub(crate) fn table_files(
+    name: &str,
+    is_there: impl Fn(&str) -> bool,
+) -> impl Iterator<Item = String> {
+    (1..).map(move |number| file_name(name, number)).take_while(move |file| is_there(file))
 }
 
 /// Returns how pages are compressed.

@@ -7,12 +7,11 @@ use memsample::Recording;
 use memsample_compare::{CompareError, Comparison, Options, Run, compare};
 use memsample_input::{rounded_size, with_causes};
 use memsample_report::SideBySide;
-use memsample_store::layout::relative_path;
 use memsample_store::pull::pull;
-use memsample_store::{ErrorKind, Manifest, Store, StoreError, StoredFile};
+use memsample_store::{ErrorKind, Manifest, RunDirectory, Store, StoreError, StoredFile};
 
 use crate::index::{Index, IndexError, RunFilter};
-use crate::reports::{open, results};
+use crate::reports::results;
 
 /// Runs of a side that are read, at most.
 const MAX_RUNS: u32 = 200;
@@ -104,10 +103,9 @@ impl Releases {
                 return None;
             }
             let opened = match store.directory_of(object) {
-                Some(directory) => relative_path(name)
-                    .ok_or_else(String::new)
-                    .and_then(|it| open(&directory.join(it))),
-                None => {
+                Err(error) => Err(with_causes(&error)),
+                Ok(Some(directory)) => directory.recording(name),
+                Ok(None) => {
                     count += 1;
                     brought(store, manifest, name, &work.path().join(count.to_string()), &mut left)
                 }
@@ -144,5 +142,5 @@ fn brought(
         )
     })?;
     pull(store, &part, place, &|_| ()).map_err(|error| with_causes(&error))?;
-    open(&place.join(relative_path(name).unwrap_or_default()))
+    RunDirectory::open(place).map_err(|error| with_causes(&error))?.recording(name)
 }

@@ -1,18 +1,14 @@
 //! The report of a run, made when it is asked for and kept for a while.
 
 use std::collections::VecDeque;
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use memsample::{Recording, RecordingState};
 use memsample_compare::Run;
-use memsample_input::with_causes;
 use memsample_report::{Report, Source, html};
 use memsample_runner::results::{FILE, Results};
 use memsample_store::download::verified;
-use memsample_store::layout::relative_path;
 use memsample_store::pull::pull;
-use memsample_store::{ErrorKind, Manifest, Store, StoreError};
+use memsample_store::{ErrorKind, Manifest, RunDirectory, Store, StoreError};
 
 /// Reports that are kept.
 const MAX_KEPT: usize = 32;
@@ -41,7 +37,7 @@ impl Reports {
     ) -> Result<Arc<str>, StoreError> {
         self.kept_or_made(format!("{manifest_name} {version}"), || {
             let manifest = store.manifest(manifest_name)?;
-            match store.directory_of(manifest_name) {
+            match store.directory_of(manifest_name)? {
                 Some(directory) => of_directory(&manifest, &directory),
                 None => brought(store, &manifest),
             }
@@ -94,7 +90,7 @@ fn brought(store: &Store, manifest: &Manifest) -> Result<String, StoreError> {
         tempfile::tempdir().map_err(|error| failed("there is no room for a report", &error))?;
     let directory = work.path().join("run");
     pull(store, manifest, &directory, &|_| ())?;
-    of_directory(manifest, &directory)
+    of_directory(manifest, &RunDirectory::open(&directory)?)
 }
 
 fn failed(what: &str, error: &dyn std::fmt::Display) -> StoreError {
@@ -102,26 +98,16 @@ fn failed(what: &str, error: &dyn std::fmt::Display) -> StoreError {
 }
 
 /// Makes the report of a run in a directory, and changes nothing in it.
-fn of_directory(manifest: &Manifest, directory: &Path) -> Result<String, StoreError> {
-    let results = match directory.join(FILE).exists() {
-        true => Some(
-            Results::read(&directory.join(FILE))
-                .map_err(|error| failed("the results cannot be read", &error))?,
-        ),
-        false => None,
-    };
+fn of_directory(manifest: &Manifest, directory: &RunDirectory) -> Result<String, StoreError> {
+    let results = directory.results()?;
     let mut notes = Vec::new();
     let mut recordings = Vec::new();
     for recording in &manifest.recordings {
-        let path = match recording.path.as_str() {
-            "" => directory.to_owned(),
-            path => directory.join(relative_path(path).unwrap_or_default()),
-        };
         let name = match recording.path.as_str() {
             "" => manifest.name.clone(),
             path => path.to_owned(),
         };
-        match open(&path) {
+        match directory.recording(&recording.path) {
             Ok(recording) => recordings.push((name, recording)),
             Err(why) => notes.push(format!("the memory over time is missing: {why}")),
         }
@@ -133,20 +119,6 @@ fn of_directory(manifest: &Manifest, directory: &Path) -> Result<String, StoreEr
     let report =
         Report::new(source).map_err(|error| failed("the recording cannot be read", &error))?;
     Ok(html::html(&report))
-}
-
-/// Opens a recording, and changes nothing: opening one that is not closed would complete it.
-pub(crate) fn open(path: &Path) -> Result<Recording, String> {
-    match Recording::manifest_of(path).map(|it| it.state) {
-        Ok(RecordingState::Recording) => Err(format!(
-            "`{}` was not closed (`memsample recover` completes it)",
-            path.file_name().unwrap_or_default().display()
-        )),
-        Ok(_) => {
-            Recording::open(path).map(|(recording, _)| recording).map_err(|it| with_causes(&it))
-        }
-        Err(error) => Err(with_causes(&error)),
-    }
 }
 
 /// Reads the results of a run.

@@ -30,12 +30,16 @@ use crate::error::{ErrorKind, StoreError};
 use crate::hash::sha256_hex;
 use crate::layout::{FILES, MANIFESTS, NEWS, TABLES, escaped, path_text};
 use crate::manifest::{Manifest, StoredFile};
+use crate::run_directory::RunDirectory;
 use crate::runs::keyed;
 use crate::source::read_only;
 use crate::tree::Tree;
 
 /// How long news is kept: whoever looks often looks back ten minutes.
 const NEWS_KEPT: Duration = Duration::from_secs(20 * 60);
+/// Bytes of tables that are kept until they are asked for. An index asks for manifests, some hundred at once, and then for
+/// their tables, which a manifest has to hash.
+const MAX_MADE: usize = 16 << 20;
 /// The tables that an index reads.
 const KEYED: [&str; 2] = ["tests", "test_roles"];
 
@@ -44,6 +48,15 @@ const KEYED: [&str; 2] = ["tests", "test_roles"];
 pub(crate) struct RunsInPlace {
     directory: PathBuf,
     seen: Mutex<Seen>,
+    made: Mutex<Made>,
+}
+
+/// Tables that were made for a manifest.
+#[derive(Debug, Default)]
+struct Made {
+    /// By the object: the version of the run that they are of.
+    tables: HashMap<String, (String, Bytes)>,
+    bytes: usize,
 }
 
 /// What was in the directory when it was looked at last.
@@ -76,13 +89,25 @@ struct Stamp {
 
 impl RunsInPlace {
     pub(crate) fn new(directory: &FilePath) -> Self {
-        Self { directory: directory.to_owned(), seen: Mutex::default() }
+        Self { directory: directory.to_owned(), seen: Mutex::default(), made: Mutex::default() }
     }
 
-    /// Returns the directory of a run by the name of its manifest.
-    pub(crate) fn directory_of(&self, manifest: &str) -> Option<PathBuf> {
-        let name = manifest.strip_prefix(MANIFESTS)?.strip_prefix('/')?.strip_suffix(".json")?;
-        self.named(name).map(|name| self.directory.join(name))
+    /// Opens the directory of a run by the name of its manifest.
+    pub(crate) fn directory_of(
+        &self,
+        manifest: &str,
+    ) -> std::result::Result<RunDirectory, StoreError> {
+        let escaped = manifest.strip_prefix(MANIFESTS).and_then(|it| it.strip_prefix('/'));
+        let name = escaped.and_then(|it| it.strip_suffix(".json")).and_then(|it| self.named(it));
+        let name = name.ok_or_else(|| {
+            StoreError::new(ErrorKind::NotFound, format!("`{manifest}` is no run any more"))
+        })?;
+        let path = self.directory.join(&name);
+        let tree = HeldDirectory::open(&self.directory).and_then(|it| Tree::beneath(&it, &name));
+        let tree = tree.map_err(|error| {
+            StoreError::local(format!("cannot read `{}`", path.display()), error)
+        })?;
+        Ok(RunDirectory::held(tree, path))
     }
 
     fn named(&self, escaped: &str) -> Option<OsString> {
@@ -192,16 +217,49 @@ impl RunsInPlace {
             return Err(not_found());
         }
         let read = match (kind, table) {
-            (MANIFESTS, _) => run.manifest().map(|it| it.to_json()),
-            (_, Some(table)) => run.table(table),
-            _ => run.results(),
+            (MANIFESTS, _) => run.manifest().map(|(manifest, tables)| {
+                self.keep(&stamp, tables);
+                Bytes::from(manifest.to_json())
+            }),
+            (_, Some(table)) => {
+                let kept = self.made.lock().unwrap_or_else(PoisonError::into_inner).take(object);
+                match kept.filter(|(version, _)| *version == stamp.version) {
+                    Some((_, bytes)) => Ok(bytes),
+                    None => run.table(table).map(Bytes::from),
+                }
+            }
+            _ => run.results().map(Bytes::from),
         };
         // What is wrong with it is said as long as it is as it is, and keeps no other run out.
-        let bytes = read.map(Bytes::from).map_err(|error| {
+        let bytes = read.map_err(|error| {
             let what = memsample_input::with_causes(&error);
             failed(StoreError::new(ErrorKind::Damaged, what))
         })?;
         Ok((meta(object, &stamp, bytes.len())?, bytes))
+    }
+}
+
+impl RunsInPlace {
+    /// Keeps the tables of a run until they are asked for.
+    fn keep(&self, stamp: &Stamp, tables: Vec<(String, Bytes)>) {
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        for (object, bytes) in tables {
+            made.take(&object);
+            // Nobody asked for them.
+            if made.bytes + bytes.len() > MAX_MADE {
+                *made = Made::default();
+            }
+            made.bytes += bytes.len();
+            made.tables.insert(object, (stamp.version.clone(), bytes));
+        }
+    }
+}
+
+impl Made {
+    fn take(&mut self, object: &str) -> Option<(String, Bytes)> {
+        let taken = self.tables.remove(object)?;
+        self.bytes -= taken.1.len();
+        Some(taken)
     }
 }
 
@@ -235,9 +293,10 @@ struct InPlace {
 }
 
 impl InPlace {
-    /// Makes its manifest. Only what an index reads has a hash in it.
-    fn manifest(&self) -> std::result::Result<Manifest, StoreError> {
+    /// Makes its manifest, and the tables that it has, by their objects. Only what an index reads has a hash in it.
+    fn manifest(&self) -> std::result::Result<(Manifest, Vec<(String, Bytes)>), StoreError> {
         let Self { tree, directory, name } = self;
+        let mut tables = Vec::new();
         let mut manifest = read_only(tree, directory)?;
         let unreadable =
             |error| StoreError::local(format!("cannot read `{}`", directory.display()), error);
@@ -267,18 +326,20 @@ impl InPlace {
         }
         for table in KEYED {
             let Some(bytes) = keyed(tree, directory, table, &manifest)? else { continue };
+            let object = format!("{TABLES}/{table}/{escaped}.parquet");
             manifest.files.push(StoredFile {
                 path: None,
-                object: format!("{TABLES}/{table}/{escaped}.parquet"),
+                object: object.clone(),
                 bytes: bytes.len() as u64,
                 sha256: sha256_hex(&bytes),
                 table: Some(table.to_owned()),
                 row_groups: None,
             });
+            tables.push((object, Bytes::from(bytes)));
         }
         // The same each time it is made, so that its version says whether it changed.
         manifest.pushed = manifest.started.unwrap_or(jiff::Timestamp::UNIX_EPOCH);
-        Ok(manifest)
+        Ok((manifest, tables))
     }
 
     /// Makes a table, as a push does; empty where it has none.

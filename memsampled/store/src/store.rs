@@ -1,7 +1,6 @@
 //! A store: its manifests, and the bytes of its objects.
 
 use std::future::Future;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -19,6 +18,7 @@ use crate::in_place::RunsInPlace;
 use crate::layout::{MANIFESTS, NEWS, Partition};
 use crate::manifest::Manifest;
 use crate::parts::Parts;
+use crate::run_directory::RunDirectory;
 
 /// The largest manifest that is read: that of a hundred thousand files is below.
 const MAX_MANIFEST_BYTES: u64 = 64 << 20;
@@ -72,10 +72,13 @@ impl Store {
         Ok(Self { address, objects, parts: None, runtime: runtime()?, in_place: Some(runs) })
     }
 
-    /// Returns the directory of a run that is read where it is, by the name of its manifest; `None` of one that was pushed.
-    #[must_use]
-    pub fn directory_of(&self, manifest: &str) -> Option<PathBuf> {
-        self.in_place.as_ref()?.directory_of(manifest)
+    /// Opens the directory of a run that is read where it is, by the name of its manifest; `None` of one that was pushed.
+    ///
+    /// # Errors
+    ///
+    /// It is gone, or is a link.
+    pub fn directory_of(&self, manifest: &str) -> Result<Option<RunDirectory>, StoreError> {
+        self.in_place.as_ref().map(|it| it.directory_of(manifest)).transpose()
     }
 
     /// Returns where it is.

@@ -29,11 +29,7 @@ impl Tree {
 
     /// Opens a directory by its relative path.
     pub(crate) fn directory(&self, path: &Path) -> io::Result<HeldDirectory> {
-        let mut directory = self.root.try_clone()?;
-        for name in path {
-            directory = directory.directory(name)?;
-        }
-        Ok(directory)
+        self.root.directory_below(path)
     }
 
     /// Returns the relative paths of all regular files, in order, and of what is something else or cannot be read.

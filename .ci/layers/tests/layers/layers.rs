@@ -131,7 +131,7 @@ pub(crate) const PACKAGES: [(&str, &[&str]); 20] = [
         &[
             "error hash row_groups tree",
             "address endpoint layout profile reach",
-            "answer directory_kind google manifest",
+            "answer directory_kind google manifest run_directory",
             "parts",
             "connect",
             "runs source",
