@@ -9,6 +9,7 @@
 //! - [`index`]: all runs of a store in one file, which is made anew when it is lost.
 //! - [`history`]: a test over releases, with the change points of `memsample trend`.
 //! - [`refresh`]: keeps the index up to date, and finds out what got worse.
+//! - `compaction`: puts the files of many runs together.
 //! - `fleet`: what a fleet says of itself.
 //! - [`webhook`]: tells other programs what got worse.
 //! - [`mod@server`]: who may ask, and what is answered.
@@ -19,6 +20,7 @@
 mod answers;
 mod api;
 mod badge;
+mod compaction;
 pub mod compared;
 mod feed;
 mod fleet;

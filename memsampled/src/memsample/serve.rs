@@ -25,8 +25,8 @@ const DEFAULT_RUNS: &str = "runs";
 ///
 /// Pages need no script, and what they show is also served as JSON below /api/v1. Anybody who can connect may
 /// read, unless there is a token file; a server on any other address than that of this machine needs one. Who has a
-/// token that may write can begin and close releases of a store; nothing else is changed. An index of the runs is kept in
-/// a file, and made anew when that is lost.
+/// token that may write can begin and close releases of a store, and `--compact` puts its small files together; nothing
+/// else is changed. An index of the runs is kept in a file, and made anew when that is lost.
 /// docs/dashboard.md describes what is served.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  \
@@ -77,6 +77,11 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "FILE")]
     index: Option<PathBuf>,
 
+    /// Compact the store meanwhile, as `memsample compact` does: days that are over once a day, and of any other day a
+    /// hundred runs as soon as there are as many
+    #[arg(long)]
+    compact: bool,
+
     /// Serve for the daemon of this process id: yield to it, and end with it
     #[arg(long, value_name = "PID", hide = true)]
     beside: Option<i32>,
@@ -99,6 +104,12 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     };
     let guard = guard.hosts(args.host.clone());
     let store = open(&args.runs)?;
+    if args.compact && store.is_in_place() {
+        bail!(
+            "`{}` is a directory of runs, which is only read: `memsample push` makes a store of it, which --compact is for",
+            args.runs
+        );
+    }
     let index = match &args.index {
         Some(path) => path.clone(),
         None => default_index(&args.runs)?,
@@ -116,6 +127,7 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
         webhook,
         daemon: args.daemon.clone(),
         fleet: args.fleet.clone(),
+        compact: args.compact,
     };
     let listening = |address: SocketAddr, prefix: &str| {
         tell(format!("serving `{}` on http://{address}{prefix}/", args.runs));

@@ -1,5 +1,8 @@
 //! Puts the small files of many runs of a day into large ones: row groups are copied as they are.
 //!
+//! Which runs have small files is known from one listing of the table `runs`, of which each run has a file, so that a
+//! store of a million runs that are compacted costs a few requests.
+//!
 //! Who reads by manifests sees each run once at every moment. Who reads by a glob sees the runs of a day twice from
 //! when their large file appears until the small ones are gone, which is the last step.
 
@@ -14,16 +17,43 @@ use parquet::file::reader::{FileReader, SerializedFileReader};
 use crate::download::verified;
 use crate::error::{ErrorKind, StoreError};
 use crate::hash::sha256_hex;
-use crate::layout::{TABLES, escaped};
+use crate::layout::{MANIFESTS, TABLES};
 use crate::lock::Lock;
 use crate::manifest::{Manifest, RowGroups, StoredFile};
 use crate::row_groups::copy_row_groups;
+use crate::runs::RUNS;
 use crate::store::Store;
 
 /// Files of this size stay as they are.
 const LARGE_BYTES: u64 = 64 << 20;
 /// A compacted file has at most this many bytes, so that a reader has it in memory.
 const MAX_BYTES: u64 = 256 << 20;
+/// Runs whose manifests are in memory and whose files are put together.
+const AT_ONCE: usize = 1000;
+/// The key of the partition of large files.
+const MANY: &str = "host=_many";
+
+/// Which days are compacted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Days {
+    /// Days before this one, where at least two runs have small files.
+    pub before: Date,
+    /// Of all other days those where as many runs have small files.
+    pub least: usize,
+}
+
+impl Days {
+    /// Returns all days before another.
+    #[must_use]
+    pub fn before(before: Date) -> Self {
+        Self { before, least: usize::MAX }
+    }
+
+    fn has(&self, date: Date, runs: usize) -> bool {
+        runs >= if date < self.before { 2 } else { self.least }
+    }
+}
+
 /// What was compacted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Compacted {
@@ -39,43 +69,81 @@ pub struct Compacted {
     pub unreadable: u64,
 }
 
-/// Compacts the runs of all days before `before`. `done` is called with bytes that are done.
+/// Compacts the runs of some days. `done` is called with bytes that are done, and `is_ending` says that no more shall be
+/// begun: what is begun is finished or taken back.
 ///
 /// # Errors
 ///
 /// Somebody else changes the store; it refuses or does not answer; a file is not what its manifest says. What was done
 /// until then is complete.
-pub fn compact(store: &Store, before: Date, done: &dyn Fn(u64)) -> Result<Compacted, StoreError> {
-    let _lock = Lock::take(store)?;
+pub fn compact(
+    store: &Store,
+    days: Days,
+    done: &dyn Fn(u64),
+    is_ending: &dyn Fn() -> bool,
+) -> Result<Compacted, StoreError> {
     let mut compacted = Compacted::default();
-    let mut days: BTreeMap<(String, String, Date), Vec<Manifest>> = BTreeMap::new();
-    store.manifests(|_, manifest| match manifest {
-        Ok(manifest) if manifest.date < before => {
-            let day = (manifest.project.clone(), manifest.suite.clone(), manifest.date);
-            days.entry(day).or_default().push(manifest);
+    // Most times there is nothing to do, which needs no lock.
+    if small_runs(store, days)?.is_empty() {
+        return Ok(compacted);
+    }
+    let _lock = Lock::take(store)?;
+    for (day, runs) in small_runs(store, days)? {
+        let mut keys = store.manifest_keys_below(&day)?;
+        keys.retain(|key| runs.contains(&key.object));
+        for keys in keys.chunks(AT_ONCE).filter(|keys| keys.len() > 1) {
+            if is_ending() {
+                return Ok(compacted);
+            }
+            let mut manifests = Vec::with_capacity(keys.len());
+            store.read_manifests(keys.to_vec(), |_, manifest| match manifest {
+                Ok(manifest) => manifests.push(manifest),
+                // One that was removed meanwhile is gone.
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(_) => compacted.unreadable += 1,
+            });
+            manifests.sort_by(|a, b| (a.started, &a.run).cmp(&(b.started, &b.run)));
+            let day = Day {
+                store,
+                place: format!("{day}/{MANY}"),
+                manifests: &mut manifests,
+                changed: BTreeSet::new(),
+                written: Vec::new(),
+                removed: Vec::new(),
+                compacted: Compacted::default(),
+                done,
+                is_ending,
+            };
+            let more = day.run()?;
+            compacted.runs += more.runs;
+            compacted.files += more.files;
+            compacted.large_files += more.large_files;
+            compacted.bytes += more.bytes;
         }
-        Ok(_) => {}
-        Err(_) => compacted.unreadable += 1,
-    })?;
-    for ((project, suite, date), mut manifests) in days {
-        manifests.sort_by(|a, b| (a.started, &a.run).cmp(&(b.started, &b.run)));
-        let place = format!(
-            "project={}/suite={}/date={date}/host=_many",
-            escaped(project.as_bytes()),
-            escaped(suite.as_bytes())
-        );
-        let day = Day {
-            store,
-            place,
-            manifests: &mut manifests,
-            changed: BTreeSet::new(),
-            removed: Vec::new(),
-            compacted: &mut compacted,
-            done,
-        };
-        day.run()?;
     }
     Ok(compacted)
+}
+
+/// Returns the manifests of the runs that have small files, by `project=P/suite=S/date=D`. Some of them may not be there.
+fn small_runs(store: &Store, days: Days) -> Result<BTreeMap<String, BTreeSet<String>>, StoreError> {
+    let place = format!("{TABLES}/{RUNS}");
+    let mut small: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for found in store.list(&place)? {
+        let keys = found.location.as_ref().strip_prefix(place.as_str());
+        let keys: Vec<&str> = keys.unwrap_or_default().split('/').skip(1).collect();
+        let &[project, suite, date, host, run, _] = keys.as_slice() else { continue };
+        if host == MANY {
+            continue;
+        }
+        let day = format!("{project}/{suite}/{date}");
+        let manifest = format!("{MANIFESTS}/{day}/{host}/{run}.json");
+        small.entry(day).or_default().insert(manifest);
+    }
+    small.retain(|day, runs| {
+        let date = day.rsplit_once("/date=").and_then(|(_, date)| date.parse().ok());
+        date.is_some_and(|date| days.has(date, runs.len()))
+    });
+    Ok(small)
 }
 
 /// Which file of which manifest.
@@ -89,10 +157,13 @@ struct Day<'a> {
     manifests: &'a mut [Manifest],
     /// Manifests that are to be written anew.
     changed: BTreeSet<usize>,
-    /// Objects that nobody needs when they are.
+    /// Large files.
+    written: Vec<String>,
+    /// Objects that nobody needs when the manifests are written.
     removed: Vec<String>,
-    compacted: &'a mut Compacted,
+    compacted: Compacted,
     done: &'a dyn Fn(u64),
+    is_ending: &'a dyn Fn() -> bool,
 }
 
 /// Files with the same columns.
@@ -104,9 +175,14 @@ struct Group {
 }
 
 impl Day<'_> {
-    fn run(mut self) -> Result<(), StoreError> {
+    fn run(mut self) -> Result<Compacted, StoreError> {
         for (table, files) in self.small_files() {
             for files in self.batches(files) {
+                if (self.is_ending)() {
+                    // No manifest names them, and a glob would find their rows twice.
+                    self.store.remove(self.written)?;
+                    return Ok(Compacted::default());
+                }
                 self.merge(&table, &files)?;
             }
         }
@@ -117,7 +193,8 @@ impl Day<'_> {
             self.compacted.runs += 1;
         }
         // Only now does nobody need them.
-        self.store.remove(self.removed)
+        self.store.remove(self.removed)?;
+        Ok(self.compacted)
     }
 
     /// Returns the small files of each table.
@@ -202,6 +279,7 @@ impl Day<'_> {
             format!("{TABLES}/{table}/{place}/run=_{}/{table}.parquet", uuid::Uuid::now_v7());
         let (bytes, sha256) = (merged.len() as u64, sha256_hex(&merged));
         self.store.write(&object, merged, true)?;
+        self.written.push(object.clone());
         self.compacted.large_files += 1;
         self.compacted.bytes += bytes;
         for ((run, file), row_groups) in places {

@@ -72,6 +72,12 @@ impl Store {
         Ok(Self { address, objects, parts: None, runtime: runtime()?, in_place: Some(runs) })
     }
 
+    /// Returns whether it is a directory of runs that nobody pushed, and nothing can be written.
+    #[must_use]
+    pub fn is_in_place(&self) -> bool {
+        self.in_place.is_some()
+    }
+
     /// Opens the directory of a run that is read where it is, by the name of its manifest; `None` of one that was pushed.
     ///
     /// # Errors
@@ -98,8 +104,17 @@ impl Store {
     ///
     /// The store refuses or does not answer.
     pub fn manifest_keys(&self) -> Result<Vec<ManifestKey>, StoreError> {
+        self.keys_in(MANIFESTS)
+    }
+
+    /// The same of some keys of the partition, such as `project=P/suite=S`.
+    pub(crate) fn manifest_keys_below(&self, keys: &str) -> Result<Vec<ManifestKey>, StoreError> {
+        self.keys_in(&format!("{MANIFESTS}/{keys}"))
+    }
+
+    fn keys_in(&self, place: &str) -> Result<Vec<ManifestKey>, StoreError> {
         let mut keys: Vec<ManifestKey> =
-            self.list(MANIFESTS)?.into_iter().filter(is_json).map(|it| key(&it)).collect();
+            self.list(place)?.into_iter().filter(is_json).map(|it| key(&it)).collect();
         keys.sort_unstable();
         Ok(keys)
     }

@@ -117,7 +117,7 @@ pub(crate) const PACKAGES: [(&str, &[&str]); 20] = [
     (
         "memsampled/serve/src/lib.rs",
         &[
-            "badge fleet guard index link",
+            "badge compaction fleet guard index link",
             "history reports wording",
             "notices",
             "refresh webhook",

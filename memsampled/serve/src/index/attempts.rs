@@ -11,7 +11,9 @@ use memsample_runner::results::Verdict;
 use memsample_store::download::verified;
 use memsample_store::{ErrorKind, Manifest, Store, StoreError, StoredFile};
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
+};
 
 /// What is read of both tables, as far as they have it.
 const COLUMNS: [&str; 12] = [
@@ -28,6 +30,9 @@ const COLUMNS: [&str; 12] = [
     "group_peak_bytes",
     "duration_ns",
 ];
+
+/// The largest file with the rows of many runs that is kept until the next run is read, in bytes.
+const MAX_KEPT: u64 = 48 << 20;
 
 /// An attempt of a test, or what a role had in it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -50,14 +55,56 @@ pub(super) struct Attempt {
     pub(super) is_compared: bool,
 }
 
+/// The last files that have the rows of many runs, by their table: the next run has its rows there too.
+#[derive(Default)]
+pub(super) struct LargeFiles(HashMap<String, (StoredFile, Opened)>);
+
+/// A file that is read, and what its footer says.
+#[derive(Clone)]
+struct Opened {
+    bytes: Bytes,
+    footer: ArrowReaderMetadata,
+}
+
+impl LargeFiles {
+    fn open(
+        &mut self,
+        store: &Store,
+        table: &str,
+        file: &StoredFile,
+    ) -> Result<Opened, StoreError> {
+        if let Some((kept, opened)) = self.0.get(table)
+            && (&kept.object, &kept.sha256) == (&file.object, &file.sha256)
+        {
+            return Ok(opened.clone());
+        }
+        let bytes = verified(store, file)?;
+        let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+        let footer = ArrowReaderMetadata::load(&bytes, options)
+            .map_err(|error| damaged(file, &error.to_string()))?;
+        let opened = Opened { bytes, footer };
+        if file.row_groups.is_some() && file.bytes <= MAX_KEPT {
+            self.0.insert(table.to_owned(), (file.clone(), opened.clone()));
+        }
+        Ok(opened)
+    }
+}
+
+fn damaged(file: &StoredFile, why: &str) -> StoreError {
+    StoreError::new(ErrorKind::Damaged, format!("`{}` is damaged: {why}", file.object))
+}
+
 /// Reads the attempts of a run.
-pub(super) fn attempts(store: &Store, manifest: &Manifest) -> Result<Vec<Attempt>, StoreError> {
+pub(super) fn attempts(
+    store: &Store,
+    manifest: &Manifest,
+    large: &mut LargeFiles,
+) -> Result<Vec<Attempt>, StoreError> {
     let mut attempts = Vec::new();
     for file in &manifest.files {
-        let is_wanted = file.path.is_none()
-            && file.table.as_deref().is_some_and(|table| table == "tests" || table == "test_roles");
-        if is_wanted {
-            rows(verified(store, file)?, file, &mut attempts)?;
+        let table = file.table.as_deref().filter(|_| file.path.is_none());
+        if let Some(table @ ("tests" | "test_roles")) = table {
+            rows(large.open(store, table, file)?, file, &mut attempts)?;
         }
     }
     mark_compared(&mut attempts);
@@ -87,13 +134,8 @@ impl Attempt {
     }
 }
 
-fn rows(bytes: Bytes, file: &StoredFile, attempts: &mut Vec<Attempt>) -> Result<(), StoreError> {
-    let damaged = |why: String| {
-        StoreError::new(ErrorKind::Damaged, format!("`{}` is damaged: {why}", file.object))
-    };
-    let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
-    let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(bytes, options);
-    let builder = builder.map_err(|error| damaged(error.to_string()))?;
+fn rows(opened: Opened, file: &StoredFile, attempts: &mut Vec<Attempt>) -> Result<(), StoreError> {
+    let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(opened.bytes, opened.footer);
     let mask = ProjectionMask::columns(builder.parquet_schema(), COLUMNS);
     let builder = builder.with_projection(mask);
     let builder = match &file.row_groups {
@@ -106,8 +148,8 @@ fn rows(bytes: Bytes, file: &StoredFile, attempts: &mut Vec<Attempt>) -> Result<
         }
         None => builder,
     };
-    for batch in builder.build().map_err(|error| damaged(error.to_string()))? {
-        of_batch(&batch.map_err(|error| damaged(error.to_string()))?, attempts);
+    for batch in builder.build().map_err(|error| damaged(file, &error.to_string()))? {
+        of_batch(&batch.map_err(|error| damaged(file, &error.to_string()))?, attempts);
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use std::sync::PoisonError;
 use memsample_store::{ErrorKind, Kind, Manifest, ManifestKey, Store, StoreError};
 use rusqlite::{OptionalExtension, Transaction, params};
 
-use super::attempts::{Attempt, attempts};
+use super::attempts::{Attempt, LargeFiles, attempts};
 use super::{Index, IndexError};
 
 /// Runs that are read and written at once.
@@ -155,13 +155,23 @@ impl Index {
         let mut later = None;
         let mut manifests = Vec::with_capacity(keys.len());
         store.read_manifests(keys.to_vec(), |key, manifest| manifests.push((key, manifest)));
+        manifests.sort_by(|(a, _), (b, _)| a.cmp(b));
         let mut read = Vec::with_capacity(keys.len());
+        let mut moved = Vec::new();
+        let mut large = LargeFiles::default();
         for (key, manifest) in manifests {
             // One that was removed meanwhile is gone.
             if manifest.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound) {
                 continue;
             }
-            let found = manifest.and_then(|manifest| Ok((attempts(store, &manifest)?, manifest)));
+            // A run that was compacted is the same run in other files.
+            if let Ok(manifest) = &manifest
+                && self.is_compacted(&key, manifest)?
+            {
+                moved.push((key, manifest.bytes()));
+                continue;
+            }
+            let found = manifest.and_then(|it| Ok((attempts(store, &it, &mut large)?, it)));
             match found {
                 // One that cannot be read now may be read later, and keeps no other one out.
                 Err(error) if error.is_temporary() => later = Some(error),
@@ -170,6 +180,12 @@ impl Index {
         }
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let transaction = writer.transaction()?;
+        for (key, bytes) in moved {
+            transaction
+                .prepare_cached("UPDATE run SET version = ?2, bytes = ?3 WHERE manifest = ?1")?
+                .execute(params![key.object, key.version, integer(bytes)])?;
+            refreshed.added += 1;
+        }
         for (key, found) in read {
             remove_run(&transaction, &key.object)?;
             let twin = match &found {
@@ -197,6 +213,25 @@ impl Index {
         transaction.commit()?;
         Ok(later)
     }
+
+    /// Returns whether the index has a run already that has been compacted since.
+    fn is_compacted(&self, key: &ManifestKey, manifest: &Manifest) -> Result<bool, RefreshError> {
+        if !manifest.files.iter().any(|file| file.row_groups.is_some()) {
+            return Ok(false);
+        }
+        let is_known = self.ask(|connection| {
+            connection
+                .prepare_cached(
+                    "SELECT 1 FROM run WHERE manifest = ?1 AND run = ?2 AND pushed = ?3",
+                )?
+                .exists(params![key.object, manifest.run, manifest.pushed.to_string()])
+        });
+        is_known.map_err(RefreshError::Index)
+    }
+}
+
+fn integer(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 fn remove_run(transaction: &Transaction<'_>, manifest: &str) -> rusqlite::Result<()> {
@@ -229,18 +264,18 @@ fn insert(
         Kind::Run => "run",
         Kind::Recording => "recording",
     };
-    let integer = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
     transaction
         .prepare_cached(
-            "INSERT INTO run (run, manifest, version, kind, name, project, suite, host, release_name, is_release, \
+            "INSERT INTO run (run, manifest, version, pushed, kind, name, project, suite, host, release_name, is_release, \
              started_ms, told_started_ms, duration_ns, outcome, tests, passed, commit_id, kernel, cpus, memory_bytes, \
              labels, bytes) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22)",
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23)",
         )?
         .execute(params![
             manifest.run,
             key.object,
             key.version,
+            manifest.pushed.to_string(),
             kind,
             manifest.name,
             manifest.project,

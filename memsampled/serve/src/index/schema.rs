@@ -3,7 +3,7 @@
 use rusqlite::Connection;
 
 /// The version of the tables. An index of another one is made anew: all it has is in the store too.
-pub(super) const VERSION: i64 = 4;
+pub(super) const VERSION: i64 = 5;
 
 /// Tests and attempts are stored in the order in which they are asked for, so that a trend of one test is one range.
 const TABLES: &str = "
@@ -13,6 +13,7 @@ CREATE TABLE run (
     run TEXT NOT NULL UNIQUE,
     manifest TEXT NOT NULL UNIQUE,
     version TEXT NOT NULL,
+    pushed TEXT NOT NULL,
     kind TEXT NOT NULL,
     name TEXT NOT NULL,
     project TEXT NOT NULL,

@@ -35,6 +35,8 @@ pub struct ServeOptions {
     pub daemon: Option<PathBuf>,
     /// The file that says what the fleet does.
     pub fleet: Option<PathBuf>,
+    /// Whether the store is compacted meanwhile.
+    pub compact: bool,
 }
 
 /// What all requests share.

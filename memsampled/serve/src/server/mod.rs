@@ -27,6 +27,7 @@ use self::answer::{broken, plain};
 use self::app::App;
 pub use self::app::ServeOptions;
 use crate::answers::{Answer, Answers, MAX_ANSWER, Stamp};
+use crate::compaction::Compaction;
 use crate::guard::Right;
 use crate::link::Links;
 use crate::refresh::Refresher;
@@ -58,6 +59,8 @@ pub fn serve(
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let refresher = Refresher::start(options.store.clone(), options.index.clone())?;
+    let _compaction =
+        options.compact.then(|| Compaction::start(options.store.clone())).transpose()?;
     let (ending, is_ending) = watch::channel(false);
     let sending = options.webhook.is_some().then(Arc::default);
     let app = Arc::new(App {

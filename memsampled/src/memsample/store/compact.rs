@@ -5,7 +5,7 @@ use jiff::{Timestamp, tz::TimeZone};
 use memsample_inherited::{print_text, tell};
 use memsample_input::{count, rounded_size};
 use memsample_store::Address;
-use memsample_store::compact::compact;
+use memsample_store::compact::{Days, compact};
 
 use super::open::open;
 use super::progress::Progress;
@@ -31,7 +31,7 @@ pub(crate) fn run(args: &CompactArgs) -> anyhow::Result<ExitCode> {
     let store = open(&args.store)?;
     let before = args.before.unwrap_or_else(|| Timestamp::now().to_zoned(TimeZone::UTC).date());
     let reading = Progress::new("copying", None);
-    let compacted = compact(&store, before, &|bytes| reading.add(bytes))?;
+    let compacted = compact(&store, Days::before(before), &|bytes| reading.add(bytes), &|| false)?;
     drop(reading);
     if compacted.unreadable > 0 {
         tell(format!(

@@ -1,0 +1,138 @@
+"""A store whose small files are put together while it is served: no row is lost or doubled, every number and page stays,
+and whoever ends the server leaves no lock behind.
+
+MEMSAMPLE names the program, built with the feature `lab`.
+"""
+
+import datetime
+import json
+import os
+import shutil
+import uuid
+
+import duckdb
+import pytest
+from lab_runs import make_runs, memsample
+from test_dashboard import Server
+
+YESTERDAY = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=1)
+# A day that is not over, also if midnight comes while this is tested.
+TOMORROW = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=1)
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory):
+    return make_runs(tmp_path_factory.mktemp("first"))[1]
+
+
+def clone(run, copy, started):
+    """A copy of a run that is a run of its own, of another time."""
+    shutil.copytree(run, copy)
+    results = json.loads((copy / "results.json").read_text())
+    results["started"] = started.isoformat()
+    (copy / "results.json").write_text(json.dumps(results))
+    about = copy / "recording" / "recording.json"
+    recording = json.loads(about.read_text())
+    recording["id"] = str(uuid.uuid4())
+    about.write_text(json.dumps(recording))
+    return copy
+
+
+def small_and_large(lab, table):
+    # A glob of pathlib fails where a directory goes meanwhile.
+    found = [(place, file) for place, _, files in os.walk(lab / "tables" / table) for file in files]
+    files = [place for place, file in found if file.endswith(".parquet")]
+    large = [place for place in files if "/host=_many/" in place]
+    return len(files) - len(large), len(large)
+
+
+def rows(lab, table):
+    glob = f"read_parquet('{lab}/tables/{table}/**/*.parquet', hive_partitioning = false)"
+    return duckdb.sql(f"SELECT * FROM {glob} ORDER BY ALL").fetchall()
+
+
+def locks(lab):
+    return [path for path in (lab / "locks").glob("*") if path.is_file()]
+
+
+def answers(server, runs):
+    """What is shown, without the bytes that a run alone has: large files are of many."""
+    lists = [server.json("runs"), server.json("releases"), server.json("suites")]
+    lists += [[server.json("run", id=run)] for run in runs]
+    return [[{**row, "bytes": None} for row in rows] for rows in lists]
+
+
+def test_days_that_are_over_are_compacted_while_they_are_served(first, tmp_path):
+    lab = tmp_path / "lab"
+    going_on = clone(first, tmp_path / "going-on", TOMORROW)
+    of_yesterday = [clone(first, tmp_path / f"run-{number}", YESTERDAY) for number in range(5)]
+    memsample("push", going_on, *of_yesterday, lab)
+    tables = sorted(path.name for path in (lab / "tables").iterdir())
+    before = {table: rows(lab, table) for table in tables}
+    with Server(lab, tmp_path / "index") as server:
+        server.wait_for_runs(6)
+        runs = sorted(row["run"] for row in server.json("runs"))
+        shown = answers(server, runs)
+    assert small_and_large(lab, "tests") == (6, 0)
+    with Server(lab, tmp_path / "index", "--compact") as server:
+        # The day of one run is not over, and it is alone there.
+        server.wait(lambda _: small_and_large(lab, "tests") == (1, 1) and not locks(lab))
+        server.wait(lambda status: status["index"]["compared"])
+        assert answers(server, runs) == shown
+        assert "<svg" in server.page("report", id=runs[0])
+    assert {table: rows(lab, table) for table in tables} == before
+    assert "all as they were pushed" in memsample("verify", lab).stdout
+    # Whoever has no index reads the runs out of the large files.
+    with Server(lab, tmp_path / "another index") as server:
+        server.wait_for_runs(6)
+        assert answers(server, runs) == shown
+
+
+def test_a_hundred_runs_of_a_day_that_goes_on_are_compacted(first, tmp_path):
+    lab = tmp_path / "lab"
+    runs = [clone(first, tmp_path / f"run-{number}", TOMORROW) for number in range(100)]
+    memsample("push", *runs[:99], lab)
+    with Server(lab, tmp_path / "index", "--compact") as server:
+        server.wait_for_runs(99)
+        # The first look was before this, and found too few.
+    assert small_and_large(lab, "tests") == (99, 0)
+    memsample("push", runs[99], lab)
+    before = rows(lab, "tests")
+    with Server(lab, tmp_path / "index", "--compact") as server:
+        server.wait(lambda _: small_and_large(lab, "tests") == (0, 1) and not locks(lab))
+        server.wait_for_runs(100)
+    assert rows(lab, "tests") == before
+    assert "all as they were pushed" in memsample("verify", lab).stdout
+
+
+def test_a_server_that_is_ended_while_it_compacts_leaves_no_lock(first, tmp_path):
+    lab = tmp_path / "lab"
+    runs = [clone(first, tmp_path / f"run-{number}", YESTERDAY) for number in range(30)]
+    memsample("push", *runs, lab)
+    before = rows(lab, "tests")
+    with Server(lab, tmp_path / "index", "--compact") as server:
+        server.wait(lambda _: locks(lab) or small_and_large(lab, "tests")[1])
+    # It was ended as soon as it had begun: what it had written is complete or gone.
+    assert not locks(lab)
+    assert rows(lab, "tests") == before
+    assert "all as they were pushed" in memsample("verify", lab).stdout
+    memsample("compact", lab)
+    assert small_and_large(lab, "tests") == (0, 1)
+    assert rows(lab, "tests") == before
+
+
+def test_two_servers_compact_one_store(first, tmp_path):
+    lab = tmp_path / "lab"
+    runs = [clone(first, tmp_path / f"run-{number}", YESTERDAY) for number in range(10)]
+    memsample("push", *runs, lab)
+    before = rows(lab, "tests")
+    with Server(lab, tmp_path / "one", "--compact") as one, Server(lab, tmp_path / "two", "--compact") as two:
+        one.wait(lambda _: small_and_large(lab, "tests") == (0, 1) and not locks(lab))
+        assert one.wait_for_runs(10)["runs"] == two.wait_for_runs(10)["runs"]
+    assert rows(lab, "tests") == before
+    assert "all as they were pushed" in memsample("verify", lab).stdout
+
+
+def test_a_directory_of_runs_is_never_written(first, tmp_path):
+    told = memsample("serve", "--runs", first.parent, "--listen", "127.0.0.1:0", "--compact", code=1).stderr
+    assert "which is only read" in told
