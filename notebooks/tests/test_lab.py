@@ -281,8 +281,8 @@ class Proxy(http.server.ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, target, behave):
-        super().__init__(("127.0.0.1", 0), Handler)
+    def __init__(self, target, behave, port=0):
+        super().__init__(("127.0.0.1", port), Handler)
         self.target, self.behave = urllib.parse.urlparse(target), behave
         self.written = 0
         self.lock = threading.Lock()
