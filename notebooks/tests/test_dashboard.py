@@ -406,7 +406,7 @@ def test_runs_that_were_not_pushed_are_served_where_they_are(runs, lab, tmp_path
 class DaemonWithDashboard:
     """A daemon that has its dashboard served, while it is used in `with`."""
 
-    def __init__(self, directory, port, *options, configuration=""):
+    def __init__(self, directory, port, *options, configuration="", within=()):
         self.directory = directory
         (directory / "config.toml").write_text(configuration)
         self.token = directory / "token"
@@ -416,9 +416,8 @@ class DaemonWithDashboard:
         self.port = port
         options = ["--socket", "s", "--config", "config.toml", "--token-file", "token", *options]
         with self.log.open("w") as log:
-            self.process = subprocess.Popen(
-                [Path(MEMSAMPLE).with_name("memsampled"), *options], cwd=directory, stderr=log
-            )
+            command = [*within, Path(MEMSAMPLE).with_name("memsampled"), *options]
+            self.process = subprocess.Popen(command, cwd=directory, stderr=log)
 
     def __enter__(self):
         return self
