@@ -266,6 +266,8 @@ def test_manifests_that_lie_are_refused(runs, tmp_path):
         manifests[0].write_text(json.dumps(manifest))
         assert message in memsample("verify", lab, code=1).stderr
         assert len(listed(lab, {}, code=1)) == 2
+        # Why is said once.
+        assert memsample("pull", lab, honest["run"], "--out", tmp_path / "out", code=1).stderr.count(message) == 1
     for path in ["../outside/file", "/etc/x", "a/%2E%2E/b", "a%2Fb"]:
         manifests[0].write_text(json.dumps({**honest, "files": [{**honest["files"][0], "path": path}]}))
         result = memsample("pull", lab, honest["run"], "--out", tmp_path / "out", code=1)

@@ -76,7 +76,10 @@ impl FromStr for Address {
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (scheme, bucket, prefix) = match self {
-            Self::Directory(path) => return write!(f, "file://{}", path.display()),
+            Self::Directory(path) if path.is_absolute() => {
+                return write!(f, "file://{}", path.display());
+            }
+            Self::Directory(path) => return path.display().fmt(f),
             Self::S3 { bucket, prefix } => ("s3", bucket, prefix),
             Self::Google { bucket, prefix } => ("gs", bucket, prefix),
         };
@@ -95,6 +98,7 @@ mod tests {
             assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
         }
         assert_eq!("lab".parse::<Address>().unwrap(), Address::Directory("lab".into()));
+        assert_eq!("lab/a".parse::<Address>().unwrap().to_string(), "lab/a");
         for text in [
             "",
             "s3://",

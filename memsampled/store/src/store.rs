@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
+use memsample_input::with_causes;
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 use tokio::runtime::Runtime;
@@ -176,8 +177,9 @@ impl Store {
     ///
     /// It is not there, cannot be read, is damaged, or stands in the place of another.
     pub fn manifest(&self, name: &str) -> Result<Manifest, StoreError> {
-        self.parsed(name, &self.read(name, MAX_MANIFEST_BYTES)?)
-            .map_err(|error| StoreError::because(error.kind(), format!("`{name}`: {error}"), error))
+        self.parsed(name, &self.read(name, MAX_MANIFEST_BYTES)?).map_err(|error| {
+            StoreError::new(error.kind(), format!("`{name}`: {}", with_causes(&error)))
+        })
     }
 
     /// Reads all manifests, several at once, and calls `found` with each or why it cannot be read, in no order.

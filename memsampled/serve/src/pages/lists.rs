@@ -165,10 +165,11 @@ fn run_table(frame: &Frame<'_>, rows: &[RunRow]) -> Markup {
     html! {
         div .scroll {
             table {
-                thead { tr { th { "Began" } th { "Suite" } th { "Machine" } th { "Release" } th { "Outcome" } th .n { "Tests passed" } th .n { "Duration" } th .n { "Size" } th { "Run" } } }
+                thead { tr { th { "Run" } th { "Began" } th { "Suite" } th { "Machine" } th { "Release" } th { "Outcome" } th .n { "Tests passed" } th .n { "Duration" } th .n { "Size" } } }
                 tbody {
                     @for row in rows {
                         tr {
+                            th scope="row" { a href=(frame.links.to("run", &[("id", &row.run)])) { (text(&row.run)) } }
                             td .t { (time(row.started_ms)) }
                             td { @if row.kind == "run" { (text(&row.suite)) } @else { "(recording)" } }
                             td { (text(&row.host)) }
@@ -177,7 +178,6 @@ fn run_table(frame: &Frame<'_>, rows: &[RunRow]) -> Markup {
                             td .n { @if row.kind == "run" { (row.passed) " of " (row.tests) } @else { "-" } }
                             td .n { (length(row.duration_ns)) }
                             td .n { (size(Some(row.bytes))) }
-                            th scope="row" { a href=(frame.links.to("run", &[("id", &row.run)])) { (text(&row.run)) } }
                         }
                     }
                 }

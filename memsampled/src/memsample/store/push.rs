@@ -22,6 +22,7 @@ use crate::run_or_recording::RunOrRecording;
 /// GOOGLE_APPLICATION_CREDENTIALS), AWS_ENDPOINT_URL leads to a server other than Amazon's. docs/lab.md describes
 /// how a store is laid out and queried.
 #[derive(clap::Args)]
+#[command(override_usage = "memsample push [OPTIONS] <RUN>... <STORE>")]
 #[command(after_help = "Examples:\n  \
     memsample push runs/nightly-20261129T010000Z s3://lab/memory\n  \
     memsample push --project kernel --release 6.18 runs/* file:///srv/lab\n  \
