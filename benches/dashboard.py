@@ -1,6 +1,7 @@
 """What the dashboard of a large store costs: making its index, its pages, and many readers at once.
 
-Usage: benches/dashboard.py MEMSAMPLE [RUNS]. MEMSAMPLE is a release build with the feature `lab`. Needs the packages of
+Usage: benches/dashboard.py MEMSAMPLE [RUNS [PICTURES]]. With a directory for PICTURES, each page is opened in Chromium too, at three
+widths, and takes its picture; `npm ci` in memsampled/report/tests/browser installs what drives it. MEMSAMPLE is a release build with the feature `lab`. Needs the packages of
 notebooks/requirements.txt. The store is made up: RUNS runs (10,000) of 100 tests, ten runs to a release, with honest
 manifests; peaks have a noise of 2 %, and every tenth test grows by 10 % in the middle.
 """
@@ -29,6 +30,7 @@ TESTS = 100
 RUNS_OF_RELEASE = 10
 MIB = 1 << 20
 READERS = 200
+BROWSER = Path(__file__).parents[1] / "memsampled/report/tests/browser"
 BEGIN = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 
 
@@ -150,6 +152,23 @@ def many(port, paths):
     return 1000 * statistics.median(seconds), 1000 * seconds[int(len(seconds) * 0.95)]
 
 
+def browse(base, pictures, paths):
+    """Opens pages in Chromium, each in three windows, and prints until when they are complete."""
+    pictures.mkdir(exist_ok=True)
+    paths = [path.removeprefix("/") for path in paths if not path.startswith("/api") and "atom" not in path]
+    ended = subprocess.run(
+        ["node", BROWSER / "pages.mjs", base, pictures, *paths], capture_output=True, text=True, check=True
+    )
+    seen = json.loads(ended.stdout)
+    slowest = max(seen, key=lambda page: page["milliseconds"])
+    median = statistics.median(page["milliseconds"] for page in seen)
+    print(
+        f"{len(paths)} pages in Chromium: complete after {median:.0f} ms at the median, {slowest['milliseconds']} ms at most ({slowest['path']})"
+    )
+    wrong = [page for page in seen if page["console"] or page["foreign"] or page["found"] or page["wide"]]
+    assert not wrong, [(page["path"], page["view"], page["console"], page["found"], page["wide"]) for page in wrong]
+
+
 def main():
     memsample, runs = Path(sys.argv[1]).resolve(), int(sys.argv[2]) if len(sys.argv) > 2 else 10_000
     work = Path(tempfile.mkdtemp())
@@ -178,7 +197,9 @@ def main():
         wait_for(runs)
         seconds = time.perf_counter() - began
         size = (work / "index").stat().st_size / MIB
-        print(f"index made in {seconds:.1f} s, {size:.0f} MiB; peak RSS of the server {memory(server.pid, 'VmHWM'):.0f} MiB")
+        print(
+            f"index made in {seconds:.1f} s, {size:.0f} MiB; peak RSS of the server {memory(server.pid, 'VmHWM'):.0f} MiB"
+        )
         while status()["unexamined"]:
             time.sleep(0.02)
         seconds = time.perf_counter() - began
@@ -206,6 +227,20 @@ def main():
             print(f"{title}: first {times[0]:.1f} ms, median {statistics.median(times):.1f} ms, {size:.0f} KiB")
         changes = json.loads(get(port, f"/api/v1/test?{test}")[1])["changes"]
         print(f"changes found in a test that grew by 10 %: {[round(it['change_percent'], 1) for it in changes]}")
+        if len(sys.argv) > 3:
+            browse(
+                f"http://127.0.0.1:{port}/",
+                Path(sys.argv[3]),
+                [
+                    *pages.values(),
+                    "/hosts",
+                    "/suites",
+                    "/live",
+                    "/fleet",
+                    f"/run?id={json.loads(get(port, '/api/v1/runs')[1])[0]['run']}",
+                    f"/compare?project=kernel&base=1.{runs // RUNS_OF_RELEASE // 2 - 1}&head=1.{runs // RUNS_OF_RELEASE // 2 + 1}",
+                ],
+            )
         median, worst = many(port, ["/", "/runs", f"/test?{test}", "/suites", "/api/v1/search?q=042"])
         print(f"{READERS} readers at once: median {median:.0f} ms, 95th percentile {worst:.0f} ms")
         # As a push does it: the manifest, then the news.
@@ -217,7 +252,9 @@ def main():
         (store / f"news/{news[:8]}-{news[8:]}-7000-8000-000000000000").write_text(str(manifest.relative_to(store)))
         wait_for(runs + 1)
         print(f"an added run was visible after {time.perf_counter() - began:.2f} s")
-        print(f"RSS of the server at the end {memory(server.pid, 'VmRSS'):.0f} MiB, peak {memory(server.pid, 'VmHWM'):.0f} MiB")
+        print(
+            f"RSS of the server at the end {memory(server.pid, 'VmRSS'):.0f} MiB, peak {memory(server.pid, 'VmHWM'):.0f} MiB"
+        )
     finally:
         server.terminate()
         server.wait()

@@ -40,15 +40,15 @@ def run(*command, **options):
 
 
 def clone(run_directory, copy, release):
-    """A copy of a run that is a run of its own."""
-    shutil.copytree(run_directory, copy)
+    """A copy of a run that is a run of its own. All files but two are links to those of the first one."""
+    shutil.copytree(run_directory, copy, copy_function=os.link)
     results = json.loads((copy / "results.json").read_text())
     results["labels"]["release"] = release
-    (copy / "results.json").write_text(json.dumps(results))
-    manifest = copy / "recording" / "recording.json"
-    recording = json.loads(manifest.read_text())
+    recording = json.loads((copy / "recording/recording.json").read_text())
     recording["id"] = str(uuid.uuid4())
-    manifest.write_text(json.dumps(recording))
+    for path, content in [("results.json", results), ("recording/recording.json", recording)]:
+        (copy / path).unlink()
+        (copy / path).write_text(json.dumps(content))
 
 
 def first_run(memsample, work):
@@ -81,15 +81,21 @@ def main():
     }
     keys = {"aws_access_key_id": "k", "aws_secret_access_key": "s", "region_name": "us-east-1"}
     boto3.client("s3", endpoint_url=endpoint, **keys).create_bucket(Bucket="lab")
-    filesystem = pyarrow.fs.S3FileSystem(
-        access_key="k", secret_key="s", endpoint_override=endpoint, region="us-east-1"
-    )
+    filesystem = pyarrow.fs.S3FileSystem(access_key="k", secret_key="s", endpoint_override=endpoint, region="us-east-1")
     directories = sorted((work / "runs").iterdir())
     objects = sum(1 for path in directories[0].rglob("*") if path.is_file() and path.stat().st_size) + 4
 
-    def query(place, filesystem):
+    def query(place, filesystem, are_sizes_listed=False):
         began = time.perf_counter()
-        tests = pyarrow.dataset.dataset(f"{place}/tables/tests", filesystem=filesystem)
+        place = f"{place}/tables/tests"
+        if are_sizes_listed:
+            # No request for the size of each file.
+            found = filesystem.get_file_info(pyarrow.fs.FileSelector(place, recursive=True))
+            parquet = pyarrow.dataset.ParquetFileFormat()
+            parts = [parquet.make_fragment(it.path, filesystem, file_size=it.size) for it in found if it.is_file]
+            tests = pyarrow.dataset.FileSystemDataset(parts, parts[0].physical_schema, parquet, filesystem)
+        else:
+            tests = pyarrow.dataset.dataset(place, filesystem=filesystem)
         tests = tests.to_table(columns=["release", "test", "rss_peak_bytes"])
         rows = duckdb.sql(QUERY).fetchall()
         assert len(rows) == RELEASES * TESTS, len(rows)
@@ -110,15 +116,47 @@ def main():
         seconds, cpu = run(memsample, "push", *directories, store, **options)
         print(f"{name}: push {seconds:.1f} s, {cpu:.1f} s of CPU, {1000 * seconds / runs:.0f} ms a run")
         print(f"{name}: query {min(query(place, files) for _ in range(3)):.2f} s, best of 3")
-        if not files:
+        if files:
+            print(
+                f"{name}: with sizes of the listing {min(query(place, files, True) for _ in range(3)):.2f} s, best of 3"
+            )
+        else:
             began = time.perf_counter()
             glob = f"read_parquet('{place}/tables/tests/**/*.parquet')"
             duckdb.sql(QUERY.replace("FROM tests", f"FROM {glob}")).fetchall()
             print(f"{name}: the same by a glob of DuckDB {time.perf_counter() - began:.2f} s")
         seconds, cpu = run(memsample, "list", store, **options)
         print(f"{name}: list {seconds:.2f} s")
-        seconds, cpu = run(memsample, "compact", store, "--before", "2100-01-01", **options)
-        print(f"{name}: compact {seconds:.1f} s, {cpu:.1f} s of CPU")
+        if files:
+            # By a server, to which nobody says that there is something to do.
+            command = [
+                memsample,
+                "serve",
+                "--runs",
+                store,
+                "--compact",
+                "--listen",
+                "127.0.0.1:0",
+                "--index",
+                work / "index",
+            ]
+            began = time.perf_counter()
+            serving = subprocess.Popen(list(map(str, command)), stderr=subprocess.DEVNULL, **options)
+            client = boto3.client("s3", endpoint_url=endpoint, **keys)
+
+            def keys_below(prefix):
+                return client.list_objects_v2(Bucket="lab", Prefix=prefix, MaxKeys=1)["KeyCount"]
+
+            while not keys_below("m/locks/"):
+                time.sleep(0.1)
+            while keys_below("m/locks/"):
+                time.sleep(0.1)
+            print(f"{name}: compacted {time.perf_counter() - began:.1f} s after `serve --compact` began")
+            serving.terminate()
+            serving.wait()
+        else:
+            seconds, cpu = run(memsample, "compact", store, "--before", "2100-01-01", **options)
+            print(f"{name}: compact {seconds:.1f} s, {cpu:.1f} s of CPU")
         print(f"{name}: query {min(query(place, files) for _ in range(3)):.2f} s when compacted, best of 3")
     server.stop()
     shutil.rmtree(work)
