@@ -79,6 +79,7 @@ fn refresh(store: &Store, index: &Index, progress: &Mutex<Progress>, ending: &At
     let mut last_all: Option<Instant> = None;
     let mut seen: HashSet<String> = HashSet::new();
     while !ending.load(Ordering::Relaxed) {
+        let mut is_examined = true;
         let is_all = last_all.is_none_or(|last| last.elapsed() >= ALL);
         let refreshed = match is_all {
             true => all(store, index, &|done, all| {
@@ -105,8 +106,12 @@ fn refresh(store: &Store, index: &Index, progress: &Mutex<Progress>, ending: &At
                 });
                 // What got worse is found out later than the runs are shown, since it takes longer.
                 match find_notices(index, ending) {
-                    Ok(true) => set(&|progress| progress.changes += 1),
-                    Ok(false) => {}
+                    Ok((is_changed, is_done)) => {
+                        is_examined = is_done;
+                        if is_changed {
+                            set(&|progress| progress.changes += 1);
+                        }
+                    }
                     Err(error) => tracing::warn!("what got worse is not known: {error}"),
                 }
             }
@@ -124,23 +129,28 @@ fn refresh(store: &Store, index: &Index, progress: &Mutex<Progress>, ending: &At
                 });
             }
         }
-        std::thread::sleep(NEWS);
+        // Who examines many tests has let as long go by.
+        if is_examined {
+            std::thread::sleep(NEWS);
+        }
     }
 }
 
-/// Finds out what got worse, and returns whether that is another thing than before.
-fn find_notices(index: &Index, ending: &AtomicBool) -> Result<bool, RefreshError> {
+/// Finds out what got worse until it is time to look for news. Returns whether that is another thing than before, and
+/// whether all is examined.
+fn find_notices(index: &Index, ending: &AtomicBool) -> Result<(bool, bool), RefreshError> {
+    let begun = Instant::now();
     let mut is_changed = false;
-    while !ending.load(Ordering::Relaxed) {
+    while !ending.load(Ordering::Relaxed) && begun.elapsed() < NEWS {
         match notices::find(index)? {
             Some(changed) => is_changed |= changed,
             None => {
                 index.set_filled()?;
-                break;
+                return Ok((is_changed, true));
             }
         }
     }
-    Ok(is_changed)
+    Ok((is_changed, false))
 }
 
 /// Compares everything with the store, and returns what changed of runs, and how many steps of releases.
