@@ -15,6 +15,7 @@ use tempfile::TempDir;
 
 use crate::address::Address;
 use crate::error::{RemoteError, here};
+use crate::patience::Patience;
 use crate::script::{self, BEGIN};
 
 /// The variable with the command that is run in place of `ssh`, with arguments.
@@ -33,11 +34,13 @@ const MAX_WORDS: usize = 2000;
 pub(crate) struct Stops {
     receiver: Receiver<i32>,
     count: Cell<u32>,
+    /// When the first one came.
+    first: Cell<Option<Instant>>,
 }
 
 impl Stops {
     pub(crate) fn new(receiver: Receiver<i32>) -> Self {
-        Self { receiver, count: Cell::new(0) }
+        Self { receiver, count: Cell::new(0), first: Cell::new(None) }
     }
 
     pub(crate) fn count(&self) -> u32 {
@@ -49,6 +52,7 @@ impl Stops {
 
     fn add(&self) {
         self.count.set(self.count.get() + 1);
+        self.first.set(self.first.get().or_else(|| Some(Instant::now())));
     }
 }
 
@@ -73,7 +77,7 @@ pub(crate) struct Connection<'a> {
     command: Vec<OsString>,
     control: TempDir,
     pub(crate) stops: Stops,
-    reconnect_for: Duration,
+    patience: Patience,
     told: &'a (dyn Fn(&str) + Sync),
     lost: Cell<Option<Instant>>,
     pause: Cell<Duration>,
@@ -82,7 +86,7 @@ pub(crate) struct Connection<'a> {
 impl<'a> Connection<'a> {
     pub(crate) fn new(
         address: &'a Address,
-        reconnect_for: Duration,
+        patience: Patience,
         stops: Stops,
         told: &'a (dyn Fn(&str) + Sync),
     ) -> Result<Self, RemoteError> {
@@ -100,7 +104,7 @@ impl<'a> Connection<'a> {
             command: command.into_iter().map(OsString::from).collect(),
             control: control_directory()?,
             stops,
-            reconnect_for,
+            patience,
             told,
             lost: Cell::new(None),
             pause: Cell::new(FIRST_PAUSE),
@@ -187,21 +191,23 @@ impl<'a> Connection<'a> {
                 Tried::Done(value) => return Ok(value),
                 Tried::Cut(words) => words,
             };
+            let now = Instant::now();
             let since = self.lost.get().unwrap_or_else(|| {
-                let now = Instant::now();
                 self.lost.set(Some(now));
                 self.pause.set(FIRST_PAUSE);
                 let colon = if words.is_empty() { "" } else { ": " };
+                let left = self.until(now).saturating_duration_since(now);
                 (self.told)(&format!(
                     "note: the connection is cut{colon}{words}; connecting again for up to {}",
-                    Span(self.reconnect_for)
+                    Span(left)
                 ));
                 now
             });
-            if since.elapsed() >= self.reconnect_for {
+            let until = self.until(since);
+            if now >= until {
                 return Err(RemoteError::Left(format!(
                     "the connection did not come back within {}: {words}",
-                    Span(self.reconnect_for)
+                    Span(until.saturating_duration_since(since))
                 )));
             }
             let pause = self.pause.get();
@@ -209,6 +215,23 @@ impl<'a> Connection<'a> {
             if !self.wait(pause, outlived) {
                 return Err(RemoteError::Stopped);
             }
+        }
+    }
+
+    /// Returns until when a connection that was cut at an instant is tried again.
+    fn until(&self, cut: Instant) -> Instant {
+        let _ = self.stops.count();
+        self.patience.until(cut, self.stops.first.get())
+    }
+
+    /// Tells, if the connection is cut, that a signal came and how long it is tried to pass it on.
+    pub(crate) fn tell_stop(&self) {
+        if let Some(cut) = self.lost.get() {
+            let left = self.until(cut).saturating_duration_since(Instant::now());
+            (self.told)(&format!(
+                "note: the run is stopped when the device can be reached again, within {}; another signal gives up",
+                Span(left)
+            ));
         }
     }
 

@@ -272,6 +272,7 @@ impl<'a> Device<'a> {
                     if self.connection.stops.count() > 1 {
                         return Err(RemoteError::Stopped);
                     }
+                    self.connection.tell_stop();
                     self.ask(script::STOP, &[], 1)?;
                     self.connection.tell("note: the run is being stopped; another signal gives up");
                 }

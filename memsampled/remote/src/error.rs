@@ -42,7 +42,8 @@ impl fmt::Display for RemoteError {
 impl std::error::Error for RemoteError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Here(_, error) => Some(error),
+            // Its own words are in ours.
+            Self::Here(_, error) => error.source(),
             _ => None,
         }
     }

@@ -1,9 +1,9 @@
 //! What is to be done on devices, and what comes of it.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use crate::error::RemoteError;
+use crate::patience::Patience;
 use crate::payload::Payload;
 
 /// What is to be done on each device.
@@ -14,7 +14,7 @@ pub struct Job {
     /// Directory here below which the directory of each run comes. It is there.
     pub out: PathBuf,
     /// How long a connection that was cut is tried again.
-    pub reconnect_for: Duration,
+    pub patience: Patience,
 }
 
 /// What came of one device.

@@ -43,7 +43,7 @@ pub fn run(
         let places = devices.iter().zip(&tellers).zip(stops);
         let connections: Vec<_> = places
             .map(|((address, told), stops)| {
-                Connection::new(address, job.reconnect_for, Stops::new(stops), told)
+                Connection::new(address, job.patience, Stops::new(stops), told)
                     .map(|connection| (address, connection))
             })
             .collect();

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -12,7 +13,7 @@ use serde_json::Value;
 use tempfile::tempdir;
 use walkdir::WalkDir;
 
-use crate::command::{Ended, memsample, wait_for};
+use crate::command::{Ended, MEMSAMPLE, memsample, wait_for};
 use crate::report_outputs::{check_junit, check_results};
 use crate::ssh_device::{Device, program};
 
@@ -317,6 +318,58 @@ fn a_device_of_another_architecture_or_without_rights_is_refused() {
     }
 }
 
+/// As `make install` and `make install-device-programs` place them.
+#[test]
+fn a_device_gets_the_installed_program_of_its_architecture() {
+    let device = Device::start();
+    let root = tempdir().unwrap();
+    let at = |name: &str| root.path().join(name);
+    fs::create_dir_all(at("bin")).unwrap();
+    fs::create_dir_all(at("lib/memsample/devices")).unwrap();
+    fs::hard_link(MEMSAMPLE, at("bin/memsample"))
+        .or_else(|_| fs::copy(MEMSAMPLE, at("bin/memsample")).map(drop))
+        .unwrap();
+    let machine = rustix::system::uname().machine().to_str().unwrap().to_owned();
+    let installed = at(&format!("lib/memsample/devices/memsample-{machine}"));
+    fs::copy(program(), &installed).unwrap();
+    // What is for another machine, and what is no program at all.
+    let mut other = vec![0; 64];
+    other[..6].copy_from_slice(b"\x7fELF\x02\x01");
+    other[18] = 22;
+    fs::write(at("lib/memsample/devices/memsample-s390x"), other).unwrap();
+    let suite =
+        "name = \"which\"\n[[test]]\nname = \"a\"\nshell = \"sha256sum <../../memsample\"\n";
+    fs::create_dir(at("suite")).unwrap();
+    fs::write(at("suite/suite.toml"), suite).unwrap();
+    let address = device.address("127.0.0.1", "device");
+    let run = |name: &str| {
+        let ended = end(Command::new(at("bin/memsample"))
+            .args([
+                "run",
+                "suite/suite.toml",
+                "--sandbox",
+                "none",
+                "--on",
+                &address,
+                "--name",
+                name,
+            ])
+            .env("MEMSAMPLE_CONFIG", "")
+            .env("MEMSAMPLE_SSH", format!("ssh -F {}", device.path("config").display()))
+            .current_dir(root.path()));
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        fs::read(at(&format!("runs/{name}/tests/0001-a/1.1/stdout"))).unwrap()
+    };
+    let hash = |path: &Path| {
+        let file = File::open(path).unwrap();
+        Command::new("sha256sum").stdin(file).output().unwrap().stdout
+    };
+    assert_eq!(run("installed"), hash(&installed));
+    fs::remove_file(&installed).unwrap();
+    assert_eq!(run("own"), hash(Path::new(MEMSAMPLE)));
+    device.assert_clean("device");
+}
+
 #[test]
 fn a_program_that_does_not_start_there_is_told() {
     let device = Device::start();
@@ -366,6 +419,46 @@ fn a_signal_ends_the_tests_there_and_the_results_come_back() {
     let found = outcomes(&cwd.path().join("runs/stopped"));
     assert_eq!(found[0], ("quick".to_owned(), "passed".to_owned()));
     assert_eq!(found[1], ("slow".to_owned(), "aborted".to_owned()));
+    device.assert_clean("device");
+}
+
+/// The directory from which it was started is removed, too: what is needed of it is on the device.
+#[test]
+fn a_signal_reaches_a_device_that_cannot_be_reached_just_then() {
+    let device = Device::start();
+    let (cwd, sent) = (tempdir().unwrap(), tempdir().unwrap());
+    let suite = "name = \"long\"\n[[test]]\nname = \"slow\"\ncommand = [\"sleep\", \"600\"]\n";
+    fs::write(sent.path().join("suite.toml"), suite).unwrap();
+    // The real ssh, behind a switch.
+    let (ssh, off) = (cwd.path().join("ssh"), cwd.path().join("off"));
+    let script = format!(
+        "#!/bin/sh\n[ ! -e {} ] || {{ echo no route >&2; exit 255; }}\nexec ssh -F {} \"$@\"\n",
+        off.display(),
+        device.path("config").display()
+    );
+    fs::write(&ssh, script).unwrap();
+    fs::set_permissions(&ssh, Permissions::from_mode(0o755)).unwrap();
+    let (stderr, runs) = (cwd.path().join("stderr"), cwd.path().join("runs"));
+    let address = device.address("127.0.0.1", "device");
+    let mut running = device
+        .command(sent.path(), &["suite.toml", "--on", &address, "--name", "stopped"])
+        .args(["--reconnect-for", "1ms", "--stop-for", "1m", "--out", runs.to_str().unwrap()])
+        .env("MEMSAMPLE_SSH", &ssh)
+        .stdout(Stdio::null())
+        .stderr(File::create(&stderr).unwrap())
+        .spawn()
+        .unwrap();
+    let said = || fs::read_to_string(&stderr).unwrap();
+    wait_for("the run", || said().contains("suite long").then_some(()));
+    drop(sent);
+    fs::write(&off, "").unwrap();
+    let killed = Command::new("kill").args(["-TERM", &running.id().to_string()]).status().unwrap();
+    assert!(killed.success());
+    wait_for("the cut", || said().contains("no route; connecting again").then_some(()));
+    assert_eq!(running.try_wait().unwrap(), None, "{}", said());
+    fs::remove_file(&off).unwrap();
+    assert_eq!(running.wait().unwrap().code(), Some(11), "{}", said());
+    assert_eq!(outcomes(&runs.join("stopped")), [("slow".to_owned(), "aborted".to_owned())]);
     device.assert_clean("device");
 }
 

@@ -84,7 +84,7 @@ pub(crate) const PACKAGES: [(&str, &[&str]); 20] = [
     (
         "memsampled/remote/src/lib.rs",
         &[
-            "address error follow hash script",
+            "address error follow hash patience script",
             "sent",
             "program",
             "fetch payload",

@@ -221,6 +221,12 @@ pub(crate) struct RunArgs {
     )]
     pub(crate) reconnect_for: Duration,
 
+    /// How long, from Ctrl-C or SIGTERM on, to try to connect again to a device that is to be told. By default as
+    /// --reconnect-for
+    #[cfg(feature = "devices")]
+    #[arg(long, value_name = "TIME", value_parser = duration::parse, requires = "on", help_heading = "Devices")]
+    pub(crate) stop_for: Option<Duration>,
+
     /// What the name of the run ends with: one of several devices
     #[arg(long, value_name = "SUFFIX", default_value = "", hide = true)]
     pub(crate) name_suffix: String,

@@ -10,7 +10,7 @@ use clap::{ArgAction, Args, Command};
 use crossbeam_channel::Receiver;
 use memsample_config::Config;
 use memsample_inherited::{print, tell};
-use memsample_remote::{Argument, Job, Outcome, Payload, Returned};
+use memsample_remote::{Argument, Job, Outcome, Patience, Payload, Returned};
 use memsample_runner::results::{self, Results};
 
 use super::RunArgs;
@@ -21,7 +21,7 @@ use crate::exit::{ExitCode, with_advice};
 use crate::signals::{is_preparing, work_is_done};
 
 /// Options that are about this machine, or that are given in another form.
-const NOT_SENT: [&str; 13] = [
+const NOT_SENT: [&str; 14] = [
     "suite",
     "tests",
     "out",
@@ -29,6 +29,7 @@ const NOT_SENT: [&str; 13] = [
     "on",
     "device_program",
     "reconnect_for",
+    "stop_for",
     "name_suffix",
     "table",
     "color",
@@ -70,7 +71,11 @@ pub(super) fn run(
     let (directory, word) = what_is_sent(&found.path)?;
     let arguments = arguments(args, found, word)?;
     let payload = Payload::pack(&programs, &directory, Some(&out), &arguments)?;
-    let job = Job { payload, out, reconnect_for: args.reconnect_for };
+    let patience = Patience {
+        reconnect_for: args.reconnect_for,
+        stop_for: args.stop_for.unwrap_or(args.reconnect_for),
+    };
+    let job = Job { payload, out, patience };
     let is_one = args.on.len() == 1;
     let outcomes = memsample_remote::run(&args.on, &job, signals, &|device, line| match is_one {
         false if !device.is_empty() => tell(format!("{device}: {line}")),
