@@ -1,8 +1,9 @@
-"""A device on loopback: a real sshd with keys and a configuration of its own."""
+"""A device on loopback, or in a network of its own: a real sshd with keys and a configuration of its own."""
 
 import shutil
 import socket
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from servers import eventually, free_port
@@ -11,20 +12,22 @@ from servers import eventually, free_port
 class Device:
     """Its directory is `device` below its own."""
 
-    def __init__(self, directory: Path, configuration: str = "") -> None:
-        """Start it; `configuration` are further lines for sshd."""
-        self.directory = directory
+    def __init__(
+        self, directory: Path, configuration: str = "", host: str = "127.0.0.1", within: Sequence[str] = ()
+    ) -> None:
+        """Start it; `configuration` are further lines for sshd, and `within` words before its command."""
+        self.directory, self.host, self._within = directory, host, within
         (directory / "device").mkdir(parents=True)
         for key in ("host", "user"):
             subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", directory / key], check=True)
         self.port = free_port()
         (directory / "sshd_config").write_text(
-            f"ListenAddress 127.0.0.1\nPort {self.port}\nHostKey {directory}/host\n"
+            f"ListenAddress {host}\nPort {self.port}\nHostKey {directory}/host\n"
             f"AuthorizedKeysFile {directory}/user.pub\nStrictModes no\nUsePAM no\nPidFile none\nPermitRootLogin yes\n"
             f"PasswordAuthentication no\nKbdInteractiveAuthentication no\n{configuration}\n"
         )
         known = directory / "known"
-        known.write_text(f"[127.0.0.1]:{self.port} {(directory / 'host.pub').read_text()}")
+        known.write_text(f"[{host}]:{self.port} {(directory / 'host.pub').read_text()}")
         (directory / "config").write_text(
             f"Host *\nIdentityFile {directory}/user\nIdentitiesOnly yes\nUserKnownHostsFile {known}\n"
             "GlobalKnownHostsFile none\nStrictHostKeyChecking yes\n"
@@ -34,7 +37,7 @@ class Device:
 
     @property
     def address(self) -> str:
-        return f"ssh://127.0.0.1:{self.port}{self.directory}/device"
+        return f"ssh://{self.host}:{self.port}{self.directory}/device"
 
     @property
     def ssh(self) -> str:
@@ -53,11 +56,11 @@ class Device:
         eventually("sshd listens", self._listens)
 
     def _start(self, command: list[str]) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(command, stdin=subprocess.DEVNULL)
+        return subprocess.Popen([*self._within, *command], stdin=subprocess.DEVNULL)
 
     def _listens(self) -> bool:
         with socket.socket() as asked:
-            return asked.connect_ex(("127.0.0.1", self.port)) == 0
+            return asked.connect_ex((self.host, self.port)) == 0
 
     def stop(self) -> None:
         """As a device that is switched off: what was connected ends too."""

@@ -25,13 +25,13 @@ class Network:
         self.name, self._here, self._there = f"fleet-{pid}", f"fh{pid}", f"ft{pid}"
         # Of the addresses for tests of networks (RFC 2544), two for each process.
         net = f"198.18.{pid // 64 % 256}.{pid % 64 * 4}".rsplit(".", 1)
-        self.address = f"{net[0]}.{int(net[1]) + 1}"
+        self.address, self.there = (f"{net[0]}.{int(net[1]) + end}" for end in (1, 2))
         self._wires: list[Wire] = []
         try:
             self._ip("netns", "add", self.name)
             self._ip("link", "add", self._here, "type", "veth", "peer", "name", self._there, "netns", self.name)
             self._ip("address", "add", f"{self.address}/30", "dev", self._here)
-            self._ip("-n", self.name, "address", "add", f"{net[0]}.{int(net[1]) + 2}/30", "dev", self._there)
+            self._ip("-n", self.name, "address", "add", f"{self.there}/30", "dev", self._there)
             self._ip("-n", self.name, "link", "set", "lo", "up")
             self._ip("-n", self.name, "link", "set", self._there, "up")
             self.mend()

@@ -7,12 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import network
 import pytest
 from device import Device, small_program
 from lab import Lab
-from servers import eventually
+from network import Network
+from servers import Postgres, eventually
 from test_images import put
 from test_releases import released
+from wire import Wire
 
 from memsample_fleet import devices
 from memsample_fleet.errors import FleetError
@@ -25,6 +28,7 @@ recover = ["/bin/sh", "-c", '''{recover}''']
 provision_timeout = "10s"
 health_timeout = "2s"
 retry = "1s"
+stop_for = "60s"
 run = {run}
 """
 DEVICE = """
@@ -34,6 +38,8 @@ kind = "touch"
 address = "{address}"
 labels = ["arm64"]
 """
+
+NONE = 'sandbox = "none"'
 
 
 def test_all_mistakes_are_told_with_file_line_and_key(tmp_path: Path) -> None:
@@ -115,7 +121,13 @@ class Bench:
         self.options = ["--device-program", str(program), "--sandbox", "none"]
 
     def serve(
-        self, *names: str, provision: str = "true", health: str = "true", recover: str = "true", **addresses: str
+        self,
+        *names: str,
+        more: dict[str, str] | None = None,
+        provision: str = "true",
+        health: str = "true",
+        recover: str = "true",
+        **addresses: str,
     ) -> None:
         """Serve devices; a file `NAME.bad` lets a health check fail."""
         tell = f'echo "{{hook}} $DEVICE ${{{{IMAGE##*/}}}} $SHA256" >>{self.told}; '
@@ -128,7 +140,8 @@ class Bench:
         file = self.lab.directory / "devices.toml"
         listed = [DEVICE.format(name=name, address=addresses.get(name, self.device.address)) for name in names]
         file.write_text(KIND.format(**hooks, run=json.dumps(self.options)) + "".join(listed))
-        self.lab.serve_devices(file, MEMSAMPLE_SSH=self.device.ssh, MEMSAMPLE_FLEET_LEASE_S="60")
+        changes = {"MEMSAMPLE_SSH": self.device.ssh, "MEMSAMPLE_FLEET_LEASE_S": "60", **(more or {})}
+        self.lab.serve_devices(file, **changes)
 
     def state(self, name: str) -> dict[str, Any]:
         rows = self.lab.rows("SELECT * FROM devices WHERE device = %s", name)
@@ -235,6 +248,15 @@ def test_a_device_that_fails_is_put_aside_and_told_and_comes_back_by_a_health_ch
     bench.working("touch-1")
     shown = lab.do("devices", code=1)
     assert "touch-2: health ended with exit code 1: no answer of touch-2" in shown
+    # It never had a worker, and yet it is among them, and on the page of the fleet.
+    told = lab.do("workers")
+    assert "touch-2: put aside: health ended with exit code 1: no answer of touch-2" in told
+    lab.do("board", str(lab.directory / "fleet.json"), "--once")
+    board = json.loads((lab.directory / "fleet.json").read_text())
+    row = board["workers"][-1]
+    assert (row["worker"], row["labels"], row["free_bytes"]) == ("touch-2", ["arm64", "touch"], None)
+    assert row["state"] in ("aside", "recovering")
+    assert "put aside: health ended" in lab.do("doctor", code=1)
     # The other one goes on, until it fails too; the run that it was to have waits, and costs no attempt.
     (lab.directory / "touch-1.bad").touch()
     job = lab.do("submit", str(lab.suite("tiny", ("a", "true", ""))), "--on", "touch").splitlines()[0]
@@ -242,7 +264,8 @@ def test_a_device_that_fails_is_put_aside_and_told_and_comes_back_by_a_health_ch
     told = lab.do("status", job)
     assert "touch-1 was put aside: health ended with exit code 1: no answer of touch-1" in told
     assert lab.rows("SELECT attempts FROM runs") == [{"attempts": 0}]
-    eventually("its worker left", lambda: lab.json("workers")[0]["state"] == "left")
+    eventually("its worker left", lambda: lab.rows("SELECT left_at FROM workers")[0]["left_at"])
+    assert lab.json("workers")[0]["state"] in ("aside", "recovering")
     assert lab.json("workers")[0]["note"].startswith("put aside: health ended")
     assert len(bench.calls("recover", "touch-2")) >= 1
     bad.unlink()
@@ -308,6 +331,49 @@ def test_a_device_that_is_lost_while_a_suite_runs_costs_an_attempt_and_is_put_as
     eventually("it has run", lambda: lab.states(job) == ["passed"], 120)
     assert lab.json("results", job)[0]["attempt"] == 2
     assert len(bench.calls("recover", "touch-1")) >= 1
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not network.possible(), reason="makes a network of its own, as root")
+def test_a_run_that_lost_its_claim_is_ended_on_a_device_as_soon_as_that_is_reached_again(
+    bench: Bench, postgres: Postgres, tmp_path: Path
+) -> None:
+    """A machine that serves devices loses its network: to the database and to the device."""
+    lab, wire, cable = bench.lab, Wire(postgres.port), Network()
+    bench.device.close()
+    bench.device = Device(tmp_path / "cut", host=cable.there, within=cable.within)
+    try:
+        database = lab.database.replace(str(postgres.port), str(wire.port))
+        bench.serve("touch-1", more={"MEMSAMPLE_FLEET_DATABASE": database, "MEMSAMPLE_FLEET_LEASE_S": "5"})
+        bench.working("touch-1")
+        marker = f"4{os.getpid()}"
+        begun = lab.directory / "begun"
+        shell = f"[ -e {begun} ] && exit 0; touch {begun}; sleep {marker}"
+        job = lab.do("submit", str(lab.suite("long", ("a", shell, NONE))), "--on", "touch").splitlines()[0]
+        eventually("it runs there", lambda: lab.processes(f"sleep\0{marker}"), 60)
+        cable.cut()
+        wire.cut()
+        lab.worker("two", "touch")
+        eventually("it has run elsewhere", lambda: lab.states(job) == ["passed"], 60)
+        wire.mend()
+        bench.until("touch-1", "aside", why="the claim is lost, and what runs there is being stopped")
+        shown = {row["worker"]: row["state"] for row in lab.json("workers")}
+        # It is not looked at again, and nothing else begins there, while the run goes on.
+        assert shown["touch-1"] == "aside", shown
+        assert lab.processes(f"sleep\0{marker}")
+        assert bench.calls("recover", "touch-1") == []
+        cable.mend()
+        eventually("it has ended there", lambda: not lab.processes(f"sleep\0{marker}"), 60)
+        bench.until("touch-1", "ready", 60)
+        assert bench.device.left() == []
+        assert len(bench.calls("recover", "touch-1")) == 1
+        runs = lab.json("results", job)
+        assert [(run["worker"], run["outcome"], run["attempt"]) for run in runs] == [("two", "passed", 2)]
+        assert list((lab.directory / "state-host/devices/touch-1/runs").iterdir()) == []
+    finally:
+        lab.kill_all()
+        cable.close()
+        wire.close()
 
 
 def test_a_file_of_devices_is_checked_without_a_fleet(lab: Lab) -> None:

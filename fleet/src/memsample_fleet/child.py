@@ -22,15 +22,22 @@ class Child:
     """A running program with its output. It ends with this process, and when it is told to."""
 
     def __init__(
-        self, command: list[str], directory: Path, environment: dict[str, str], lock: int | None = None
+        self,
+        command: list[str],
+        directory: Path,
+        environment: dict[str, str],
+        on_device: tuple[int, float] | None = None,
     ) -> None:
-        """Start it; the first word of the command is a path. `lock` is a descriptor that is held until it has ended,
-        also if this process ends before."""
+        """Start it; the first word of the command is a path. With a device, there is a descriptor that is held until it
+        has ended, also if this process ends before, and the seconds that it has to end in order."""
         reading, self._orders = os.pipe()
-        passed = [reading] if lock is None else [reading, lock]
+        passed, told = [reading], str(reading)
+        if on_device is not None:
+            lock, seconds = on_device
+            passed, told = [reading, lock], f"{reading},{lock},{seconds:.0f}"
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", guard.__file__, ",".join(map(str, passed)), *command],
+                [sys.executable, "-I", "-S", guard.__file__, told, *command],
                 cwd=directory,
                 env=environment,
                 stdin=subprocess.DEVNULL,
@@ -115,6 +122,12 @@ class Child:
                 self._lines.append(f"[{self._left_out} more characters are left out]")
                 self._left_out = 0
         return code
+
+    def leave(self) -> None:
+        """Let go of it while it ends in order, which may take long: nothing of it is read any more."""
+        self.kill()
+        with contextlib.suppress(OSError):
+            os.close(self._orders)
 
     def close(self) -> None:
         """End it if it goes on, and let go of it."""

@@ -394,7 +394,7 @@ def _workers(config: Config, asked: argparse.Namespace) -> int:
                         row["state"],
                         text.duration(row["seen_s"]) + " ago",
                         row["memsample_version"],
-                        text.size(row["free_bytes"]),
+                        None if row["free_bytes"] is None else text.size(row["free_bytes"]),
                         " ".join(row["labels"]),
                         row["run_id"],
                     )

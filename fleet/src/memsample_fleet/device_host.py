@@ -14,9 +14,10 @@ import psycopg
 from memsample_fleet import text, whole_file
 from memsample_fleet.config import Config
 from memsample_fleet.database import Connection, connect, reason
-from memsample_fleet.device_care import IMAGES, Care, DeviceFailedError, Wanted
+from memsample_fleet.device_care import IMAGES, Care, DeviceFailedError, Wanted, own_directory
 from memsample_fleet.devices import Device
 from memsample_fleet.errors import FleetError
+from memsample_fleet.execution import remove_left
 from memsample_fleet.images import Watcher
 
 _TICK_S = 0.5
@@ -102,6 +103,7 @@ class _Served:
                 self._connection = None
             self._stop.wait(_TICK_S)
         self._end_worker()
+        self._wait_for_what_is_left()
 
     def _begin(self, connection: Connection) -> None:
         device = self._device
@@ -146,6 +148,7 @@ class _Served:
         with self._care.alone(wait=False) as mine:
             if not mine:
                 return
+            remove_left(own_directory(self._config.state_dir, name))
             try:
                 if state == "aside":
                     self._care.recover(connection)
@@ -206,3 +209,18 @@ class _Served:
             if self._worker.poll() is None:
                 self._worker.terminate()
             self._worker.wait()
+
+    def _wait_for_what_is_left(self) -> None:
+        """Wait until nothing that was begun here goes on there: whoever ends this program's group would leave it."""
+        told = False
+        while True:
+            with self._care.alone(wait=False) as mine:
+                if mine:
+                    return
+            if not told:
+                text.err(f"{self._device.name}: what runs there is being stopped, for up to {self._stop_for()}")
+                told = True
+            time.sleep(_TICK_S)
+
+    def _stop_for(self) -> str:
+        return text.duration(self._device.stop_for.total_seconds())

@@ -39,6 +39,8 @@ class Device:
     hooks: dict[str, Hook]
     retry: timedelta
     """How often a device that is put aside is looked at."""
+    stop_for: timedelta
+    """How long a device that cannot be reached is tried, to end a run on it."""
     run: tuple[str, ...]
     """Further options of `memsample run`."""
     images: Source | None
@@ -57,11 +59,11 @@ def read(file: Path) -> list[Device]:
     return found
 
 
-_SHARED = {*HOOKS, *(f"{hook}_timeout" for hook in HOOKS), "retry", "run"}
+_SHARED = {*HOOKS, *(f"{hook}_timeout" for hook in HOOKS), "retry", "run", "stop_for"}
 _OF_DEVICE = {"name", "kind", "address", "labels"} | _SHARED
 _OF_KIND = {"images"} | _SHARED
 _ADDRESS = re.compile(r"ssh://((?:[^-@/\s][^@/\s]*@)?)(\[[0-9A-Fa-f:.]+\]|[^-:/\s@\[\]][^:/\s@\[\]]*)(:\d+)?(/\S*)?")
-_NOT_TO_RUN = ("--on", "--out", "--name", "--json", "--push")
+_NOT_TO_RUN = ("--on", "--out", "--name", "--json", "--push", "--stop-for")
 
 
 class _Reader:
@@ -115,8 +117,8 @@ class _Reader:
             for hook, timeout in HOOKS.items() if whole.get(hook)
         }  # fmt: skip
         hooks.setdefault("health", Hook(_answers(address), HOOKS["health"]))
-        retry = whole.get("retry", timedelta(minutes=5))
-        return Device(name, kind, address, have, hooks, retry, whole.get("run", ()), whole.get("images"),
+        retry, stop_for = whole.get("retry", timedelta(minutes=5)), whole.get("stop_for", timedelta(minutes=30))
+        return Device(name, kind, address, have, hooks, retry, stop_for, whole.get("run", ()), whole.get("images"),
                       self.file.parent)  # fmt: skip
 
     def shared(self, place: int | str, entry: dict[str, Any], known: set[str]) -> dict[str, Any]:
@@ -128,7 +130,7 @@ class _Reader:
             what: Callable[[Any], Any]
             if key in HOOKS:
                 what = _command
-            elif key.endswith("_timeout") or key == "retry":
+            elif key.endswith("_timeout") or key in ("retry", "stop_for"):
                 what = _positive
             elif key == "run":
                 what = _options

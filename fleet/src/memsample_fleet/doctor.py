@@ -156,10 +156,12 @@ def _ask_rabbitmqctl(url: str) -> float | None:
 def _workers(connection: Connection) -> list[Check]:
     workers = jobs.workers(connection)
     there = [row for row in workers if row["state"] in ("idle", "busy")]
-    if not there:
-        return [Check("workers", "bad", "none is there: memsample-fleet worker")]
-    found = []
-    newest = max((row["memsample_version"] for row in there), key=_version)
+    newest = max((row["memsample_version"] for row in there), key=_version, default="")
+    found = [
+        Check("workers", "ok", f"{len(there)} with memsample {newest}")
+        if there
+        else Check("workers", "bad", "none is there: memsample-fleet worker")
+    ]
     for row in workers:
         name = f"worker {row['worker']}"
         if row["state"] == "gone":
@@ -174,7 +176,7 @@ def _workers(connection: Connection) -> list[Check]:
                 found.append(Check(name, "note", told))
         if row["note"] and row["state"] != "idle":
             found.append(Check(name, "bad", row["note"]))
-    return [Check("workers", "ok", f"{len(there)} with memsample {newest}"), *found]
+    return found
 
 
 def _version(version: str) -> tuple[int, ...]:

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from memsample_fleet import archive
@@ -20,6 +21,12 @@ from memsample_fleet.errors import FleetError, InvalidSuiteError, UnfitWorkerErr
 
 _NOT_PASSED_MOST = 1000
 _PUSHES = 3
+_BRING_BACK_S = 60.0
+"""How long a cancelled run on a device has for its results to come back; then it is left to its guard."""
+
+
+LEFT = "left"
+"""Directory in that of a worker: a file for each run that was left to its guard, of the name of its directory."""
 
 
 class AttemptFailedError(FleetError):
@@ -40,6 +47,13 @@ class Watched(Protocol):
     @property
     def cancelled(self) -> bool:
         """The job is to be cancelled."""
+
+
+def remove_left(state: Path) -> None:
+    """Remove what came back of runs that were left to their guards, which have ended: it counts for nothing."""
+    for left in sorted((state / LEFT).glob("*")):
+        shutil.rmtree(state / "runs" / left.name, ignore_errors=True)
+        left.unlink(missing_ok=True)
 
 
 def check_fit(config: Config) -> None:
@@ -72,8 +86,10 @@ class OnDevice:
     name: str
     options: tuple[str, ...]
     """Those of `memsample run` that name it."""
-    lock: int | None
+    lock: int
     """Descriptor that says that it is used; held until nothing of the run goes on."""
+    stop_s: float
+    """Seconds for which a run that is to end tries to tell the device."""
 
 
 class Execution:
@@ -93,6 +109,8 @@ class Execution:
         self._lines: list[str] = []
         self._lines_told = 0
         self._child: Child | None = None
+        self.left: str | None = None
+        """Why something of it may go on yet, on a device, beneath the guard that holds its lock."""
         self._telling = threading.Lock()
 
     def tell(self, connection: Connection) -> None:
@@ -134,7 +152,7 @@ class Execution:
         except OSError as error:
             raise AttemptFailedError(f"{error.strerror or error}: {error.filename or self._work}") from None
         finally:
-            if self._child is not None:
+            if self._child is not None and self.left is None:
                 self._child.close()
             shutil.rmtree(self._work, ignore_errors=True)
 
@@ -176,9 +194,12 @@ class Execution:
         self._runs.mkdir(parents=True, exist_ok=True)
         # What an attempt of this number left when its database was restored from a backup, or made anew.
         shutil.rmtree(self._runs / self.name, ignore_errors=True)
-        lock = None if self._on_device is None else self._on_device.lock
-        child = self._child = Child(self.command(), self._work, environment(), lock)
-        code = self._wait(child, watched)
+        device = self._on_device
+        held = None if device is None else (device.lock, device.stop_s + _BRING_BACK_S)
+        child = self._child = Child(self.command(), self._work, environment(), held)
+        code = self._wait(child, watched, device)
+        if code is None:
+            return 11, None
         with self._telling:
             self._progress.read(self._on_test)
         try:
@@ -187,8 +208,16 @@ class Execution:
             told = None
         return code, told if isinstance(told, dict) and "outcome" in told else None
 
-    def _wait(self, child: Child, watched: Watched, ending: bool = False) -> int:
+    def _wait(self, child: Child, watched: Watched, device: OnDevice | None = None, ending: bool = False) -> int | None:
+        """Wait for its end; None if it was cancelled and a device does not end it in time."""
+        give_up: float | None = None
         while (code := child.wait(0.1)) is None:
+            if watched.lost and device is not None:
+                self._leave(child, "the claim is lost")
+                raise ClaimLostError("the claim is lost: the suite is being stopped on the device")
+            if give_up is not None and time.monotonic() > give_up:
+                self._leave(child, "the run was cancelled")
+                return None
             if watched.lost:
                 child.kill()
                 while child.wait(1) is None:
@@ -197,14 +226,24 @@ class Execution:
             if watched.cancelled and not ending:
                 child.end_in_order()
                 ending = True
+                give_up = None if device is None else time.monotonic() + _BRING_BACK_S
         return code
+
+    def _leave(self, child: Child, why: str) -> None:
+        left = self._config.state_dir / LEFT
+        left.mkdir(exist_ok=True)
+        (left / self.name).touch()
+        child.leave()
+        self.left = f"{why}, and what runs there is being stopped"
 
     def _result(self, code: int, told: dict[str, Any] | None, watched: Watched) -> Result:
         assert self._child is not None
         reason = self._child.reason()
         if told is None:
             if watched.cancelled:
-                return Result("cancelled", 11, "cancelled before a test ended")
+                return Result(
+                    "cancelled", 11, f"cancelled: {self.left}" if self.left else "cancelled before a test ended"
+                )
             if code in (2, 12, 13):
                 return Result("refused", code, reason or f"memsample run ended with exit code {code}")
             if code < 0:
@@ -263,7 +302,7 @@ class Execution:
                 self._child.close()
                 self._child = Child(again, self._work, environment())
             # What a cancelled run on a device came to is pushed as well.
-            code = self._wait(self._child, watched, ending=watched.cancelled)
+            code = self._wait(self._child, watched, None, watched.cancelled)
             # `NAME: 85.0 KiB`, or `NAME: was there`.
             told = re.match(r"(\S+): ", self._child.stdout.decode(errors="replace"))
             if code == 0 and told:

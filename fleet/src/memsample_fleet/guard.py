@@ -1,13 +1,15 @@
 """The parent of `memsample`, which ends it when the worker ends, however the worker ends.
 
-Run as `python -I -S guard.py FD[,LOCK] PROGRAM ARGUMENT...`: FD is the reading end of a pipe whose other end the worker
-holds. A byte `t` asks for an end in order: SIGTERM and, for what does not obey, another SIGTERM at once and SIGKILL
-later. `k`, or the end of the pipe, is SIGKILL: the worker is dead or has lost its claim, and nothing of the run may
-be pushed. `memsample` leaves no process when it is killed. A parent-death signal alone would not do: it is cleared
-where the program has capabilities of its own. This file imports little, so that it starts within milliseconds.
+Run as `python -I -S guard.py FD[,LOCK,SECONDS] PROGRAM ARGUMENT...`: FD is the reading end of a pipe whose other end
+the worker holds. A byte `t` asks for an end in order: SIGTERM and, for what does not obey, another SIGTERM at once
+and SIGKILL later. `k`, or the end of the pipe, is SIGKILL: the worker is dead or has lost its claim, and nothing of
+the run may be pushed. `memsample` leaves no process when it is killed. A parent-death signal alone would not do: it
+is cleared where the program has capabilities of its own. This file imports little, so that it starts within
+milliseconds.
 
-With a LOCK, a descriptor that is held to the end, the program runs a suite on a device, and killed at once it would
-leave it there: each order is one SIGTERM then, and SIGKILL if that does not help.
+With a LOCK, a descriptor that is held to the end, the program runs a suite on a device, and killed it would leave it
+there. Each order is one SIGTERM then: the program tells the device as soon as it can be reached, for as long as its
+`--stop-for` says, while nobody waits for it and the lock keeps the device from being used. SECONDS later is SIGKILL.
 """
 
 import contextlib
@@ -23,16 +25,14 @@ _AT_ONCE_S = 0.25
 """From the first SIGTERM, in which a suite stops in order, to the second, which stops its tests at once."""
 _KILL_S = 10.0
 """From the first SIGTERM to SIGKILL: room to write and push what there is."""
-_BRING_BACK_S = 60.0
-"""The same where results come back from a device."""
 
 
 def main(arguments: list[str]) -> int:
     """Run a program until it ends or is to end; returns its exit code, or 128 and the signal that ended it."""
-    pipe, *held = (int(number) for number in arguments[0].split(","))
+    pipe, *on_device = (int(number) for number in arguments[0].split(","))
     command = arguments[1:]
-    for descriptor in held:
-        os.set_inheritable(descriptor, False)
+    if on_device:
+        os.set_inheritable(on_device[0], False)
     # The worker sends what is to happen through the pipe; a Ctrl-C in its terminal is none of ours.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -48,6 +48,7 @@ def main(arguments: list[str]) -> int:
     poll.register(handle, select.POLLIN)
     poll.register(pipe, select.POLLIN | select.POLLHUP)
     due: list[tuple[float, int]] = []
+    stopping = False
     while True:
         wait = max(0.0, due[0][0] - time.monotonic()) * 1000 if due else None
         ready = [descriptor for descriptor, _ in poll.poll(wait)]
@@ -56,11 +57,13 @@ def main(arguments: list[str]) -> int:
         if pipe in ready:
             order = os.read(pipe, 1)
             now = time.monotonic()
-            if held and order == b"t" and not due:
-                due = [(now, signal.SIGTERM), (now + _BRING_BACK_S, signal.SIGKILL)]
-            elif held and order != b"t":
-                poll.unregister(pipe)
-                due = [*([] if due else [(now, signal.SIGTERM)]), (now + _KILL_S, signal.SIGKILL)]
+            if on_device:
+                if order != b"t":
+                    poll.unregister(pipe)
+                # Once: a second SIGTERM gives up, and leaves the run on the device.
+                if not stopping:
+                    due = [(now, signal.SIGTERM), (now + on_device[1], signal.SIGKILL)]
+                stopping = True
             elif order == b"t" and not due:
                 due = [(now, signal.SIGTERM), (now + _AT_ONCE_S, signal.SIGTERM), (now + _KILL_S, signal.SIGKILL)]
             elif order != b"t":

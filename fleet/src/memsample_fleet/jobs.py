@@ -228,18 +228,37 @@ def log_lines(connection: Connection, run_id: str, after: tuple[int, int]) -> li
     ).fetchall()
 
 
+NOT_THERE = ("gone", "left", "aside", "recovering")
+"""States of workers that take no runs, nor will soon."""
+
+
 def workers(connection: Connection, gone_after_s: float = 30.0) -> list[dict[str, Any]]:
-    """Return the workers with their state: `idle`, `busy`, `left` (ended in order) or `gone` (said nothing)."""
+    """Return the workers with their state: `idle`, `busy`, `left` (ended in order) or `gone` (said nothing). A device
+    that a worker serves is one too; while it has no worker of its name it is `checking`, `provisioning`,
+    `recovering` or `aside`, and what is known of workers only may be None."""
     return connection.execute(
-        """SELECT w.*, c.run_id, extract(epoch FROM clock_timestamp() - w.seen_at)::float8 AS seen_s,
-                  CASE WHEN w.left_at IS NOT NULL THEN 'left'
-                       WHEN w.seen_at < clock_timestamp() - %s * interval '1 s' THEN 'gone'
-                       WHEN c.run_id IS NOT NULL THEN 'busy' ELSE 'idle' END AS state
-           FROM workers w LEFT JOIN LATERAL (
-               SELECT run_id FROM claims WHERE worker = w.worker AND ended_at IS NULL ORDER BY claim_id DESC LIMIT 1
-           ) c ON true
-           WHERE w.seen_at > clock_timestamp() - interval '30 days' ORDER BY w.worker""",
-        [gone_after_s],
+        """SELECT coalesce(w.worker, d.device) AS worker, coalesce(w.host, d.host) AS host, w.boot,
+                  coalesce(w.labels, d.labels) AS labels, w.fleet_version, w.memsample_version, w.clock_off_s,
+                  w.clock_error_s, w.free_bytes, w.started_at, seen.seen_at, w.left_at,
+                  CASE WHEN there THEN w.note WHEN d.state IN ('aside', 'recovering') THEN 'put aside: ' || d.why
+                       ELSE w.note END AS note,
+                  c.run_id, extract(epoch FROM clock_timestamp() - seen.seen_at)::float8 AS seen_s,
+                  CASE WHEN there AND d.state = 'aside' THEN 'aside'
+                       WHEN there AND c.run_id IS NOT NULL THEN 'busy'
+                       WHEN there THEN 'idle'
+                       WHEN is_served AND d.state <> 'ready' THEN d.state
+                       WHEN w.left_at IS NOT NULL THEN 'left'
+                       ELSE 'gone' END AS state
+           FROM workers w FULL JOIN devices d ON d.device = w.worker
+                CROSS JOIN LATERAL (SELECT %(gone_after_s)s * interval '1 s' AS gone_after) g
+                CROSS JOIN LATERAL (SELECT coalesce(w.left_at IS NULL AND w.seen_at >= clock_timestamp() - gone_after,
+                                                    false) AS there,
+                                           coalesce(d.seen_at >= clock_timestamp() - gone_after, false) AS is_served,
+                                           greatest(w.seen_at, d.seen_at) AS seen_at) AS seen
+                LEFT JOIN LATERAL (SELECT run_id FROM claims WHERE worker = w.worker AND ended_at IS NULL
+                                   ORDER BY claim_id DESC LIMIT 1) AS c ON true
+           WHERE seen.seen_at > clock_timestamp() - interval '30 days' ORDER BY 1""",
+        {"gone_after_s": gone_after_s},
     ).fetchall()
 
 

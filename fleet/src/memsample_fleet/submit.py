@@ -44,7 +44,7 @@ def publish(connection: Connection, publisher: Publisher, *job_ids: str) -> None
 def remarks(connection: Connection, labels: tuple[str, ...]) -> list[str]:
     """Say if no worker that is there has the labels."""
     try:
-        workers = [row for row in jobs.workers(connection) if row["state"] not in ("gone", "left")]
+        workers = [row for row in jobs.workers(connection) if row["state"] not in jobs.NOT_THERE]
     except psycopg.Error:
         return []
     if any(matches(labels, row["worker"], row["labels"]) for row in workers):

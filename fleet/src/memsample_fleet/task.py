@@ -27,7 +27,8 @@ log = logging.getLogger("memsample_fleet")
 
 _GIVEN_BACK = "given back: "
 _LOST = "lost: "
-_NO_VERDICT = (_GIVEN_BACK, _LOST)
+_LEFT = "left: "
+_NO_VERDICT = (_GIVEN_BACK, _LOST, _LEFT)
 
 _DATABASE_PATIENCE_S = 300.0
 """How long a message waits for the database before it is put back."""
@@ -97,13 +98,18 @@ def _on_device(task: Any, config: Config, connection: Connection, run_id: str, c
         connection.execute("UPDATE runs SET note = %s WHERE run_id = %s AND NOT ended", [note, run_id])
         _leave(config, f"put aside: {error}")
         raise Reject(note, requeue=True) from None
-    options = ("--on", care.device.address, *care.device.run)
-    told = _claim(task, config, connection, run_id, OnDevice(care.device.name, options, care.lock))
-    if told.startswith(_NO_VERDICT):
-        # What goes on there, if anything, is not known: it is recovered before it is used again.
-        with connect(config, check=False) as later:
-            care.put_aside(later, told.removeprefix(_GIVEN_BACK))
-        _leave(config, f"put aside: {told}")
+    device = care.device
+    assert care.lock is not None
+    stop_s = device.stop_for.total_seconds()
+    options = ("--on", device.address, "--stop-for", f"{stop_s:.0f}s", *device.run)
+    told = _claim(task, config, connection, run_id, OnDevice(device.name, options, care.lock, stop_s))
+    for prefix in _NO_VERDICT:
+        if told.startswith(prefix):
+            # What goes on there, if anything, is not known: it is recovered before it is used again.
+            why = told.removeprefix(prefix)
+            with _patient(config, _RESULT_PATIENCE_S) as later:
+                care.put_aside(later, why)
+            _leave(config, f"put aside: {why}")
     return told
 
 
@@ -163,13 +169,14 @@ def _execute(
             try:
                 result = execution.execute(connection, heart)
             except ClaimLostError as error:
-                return f"{_LOST}{error}"
+                return f"{_LOST}{execution.left or error}"
             except (AttemptFailedError, psycopg.Error) as error:
                 result = reason(error)
             except Exception as error:
                 log.exception("%s", claim.run_id)
                 result = f"{type(error).__name__}: {error}"
-            return _conclude(config, connection, claim, result, execution)
+            told = _conclude(config, connection, claim, result, execution)
+            return told if execution.left is None else f"{_LEFT}{execution.left}"
         finally:
             heart.stop()
 
@@ -198,8 +205,8 @@ def _conclude(
             time.sleep(1)
 
 
-def _patient(config: Config) -> Connection:
-    patience, wait = time.monotonic() + _DATABASE_PATIENCE_S, 0.5
+def _patient(config: Config, patience_s: float = _DATABASE_PATIENCE_S) -> Connection:
+    patience, wait = time.monotonic() + patience_s, 0.5
     while True:
         try:
             return connect(config)

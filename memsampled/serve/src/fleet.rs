@@ -30,12 +30,14 @@ pub(crate) struct Fleet {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Worker {
     pub(crate) worker: String,
-    /// `idle`, `busy`, `left` or `gone`.
+    /// `idle`, `busy`, `left` or `gone`; of a device that has no worker, what is done with it: `checking`,
+    /// `provisioning`, `recovering` or `aside`.
     pub(crate) state: String,
     pub(crate) labels: Vec<String>,
-    pub(crate) memsample_version: String,
+    /// `None` of a device that never had a worker.
+    pub(crate) memsample_version: Option<String>,
     /// Of the file system of its directory.
-    pub(crate) free_bytes: i64,
+    pub(crate) free_bytes: Option<i64>,
     /// What it runs.
     pub(crate) run_id: Option<String>,
     /// How long ago it was heard of, in seconds.

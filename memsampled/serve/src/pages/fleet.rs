@@ -44,12 +44,12 @@ fn workers(workers: &[Worker]) -> Markup {
                 tbody { @for it in workers {
                     tr {
                         th scope="row" { (text(&it.worker)) }
-                        td { @if it.state == "gone" { span .bad { "gone" } } @else { (text(&it.state)) } }
+                        td { @if matches!(it.state.as_str(), "gone" | "aside") { span .bad { (text(&it.state)) } } @else { (text(&it.state)) } }
                         td { (it.run_id.as_deref().map_or_else(|| "-".to_owned(), text)) }
                         td { (labels(&it.labels)) }
                         td .n { (seconds(it.seen_s)) " ago" }
-                        td .n { (size(Some(it.free_bytes))) }
-                        td { (text(&it.memsample_version)) }
+                        td .n { (size(it.free_bytes)) }
+                        td { (text(it.memsample_version.as_deref().unwrap_or("-"))) }
                         td { (text(it.note.as_deref().unwrap_or(""))) }
                     }
                 } }
