@@ -17,6 +17,8 @@ from memsample_fleet import archive, broker, claims, jobs
 from memsample_fleet.config import Config
 from memsample_fleet.database import connect
 
+NONE = 'sandbox = "none"'
+
 
 def test_a_suite_passes_on_a_worker_and_its_run_is_in_the_store(lab: Lab) -> None:
     lab.worker("one")
@@ -103,13 +105,13 @@ def test_jobs_go_to_workers_with_their_labels_and_the_urgent_first(lab: Lab) -> 
         ("high", "gpu", "9"),
         ("other", "arm", "9"),
     ):
-        suite = lab.suite(name, ("a", f"echo {name} >>{order}", 'sandbox = "none"'))
+        suite = lab.suite(name, ("a", f"echo {name} >>{order}", NONE))
         told = lab.do("submit", str(suite), "--on", on, "--priority", priority)
         jobs_of[name] = told.splitlines()[0]
         assert f"no worker with the labels {on} is there" in told
     lab.worker("one", "x86_64,gpu")
     eventually("three jobs end", lambda: [lab.states(jobs_of[name]) for name in ("low", "middle", "high")]
-               == [["passed"]] * 3, 15)  # fmt: skip
+               == [["passed"]] * 3, 60)  # fmt: skip
     assert order.read_text().split() == ["high", "middle", "low"]
     assert lab.states(jobs_of["other"]) == ["waiting"]
     assert "1 wait for a worker with the labels arm" in lab.do("doctor")
@@ -117,11 +119,32 @@ def test_jobs_go_to_workers_with_their_labels_and_the_urgent_first(lab: Lab) -> 
     eventually("the other job ends", lambda: lab.states(jobs_of["other"]) == ["passed"])
 
 
+def test_an_urgent_job_overtakes_those_of_other_labels(lab: Lab) -> None:
+    order = lab.directory / "order"
+    jobs_of = {}
+    for name, on, priority, repeat in (
+        ("low", ("gpu", "x86_64"), "0", "8"),
+        ("middle", ("x86_64",), "4", "3"),
+        ("any", (), "6", "2"),
+        ("urgent", ("gpu",), "9", "2"),
+        ("named", ("@one",), "8", "1"),
+    ):
+        suite = lab.suite(name, ("a", f"echo {name} >>{order}", NONE))
+        words = ("--on", *on) if on else ()
+        told = lab.do("submit", str(suite), *words, "--priority", priority, "--repeat", repeat)
+        jobs_of[name] = told.splitlines()[0]
+    lab.worker("one", "x86_64,gpu")
+    eventually("all end", lambda: all(set(lab.states(job)) == {"passed"} for job in jobs_of.values()), 120)
+    expected = ["urgent"] * 2 + ["named"] + ["any"] * 2 + ["middle"] * 3 + ["low"] * 8
+    assert order.read_text().split() == expected
+    assert lab.rows("SELECT count(*) AS n FROM claims") == [{"n": len(expected)}]
+
+
 def test_the_logs_of_a_run_are_followed_while_it_goes_on(lab: Lab) -> None:
     lab.worker("one")
     gate = lab.directory / "gate"
     wait = f"while [ ! -e {gate} ]; do sleep 0.05; done"
-    suite = lab.suite("slow", ("first", "true", 'sandbox = "none"'), ("second", wait, 'sandbox = "none"'))
+    suite = lab.suite("slow", ("first", "true", NONE), ("second", wait, NONE))
     job = lab.do("submit", str(suite)).splitlines()[0]
     following = lab.start("logs", "-f", job)
     assert following.stdout is not None
@@ -142,7 +165,7 @@ def until_ended(lab: Lab, job: str) -> None:
 def test_from_submit_to_the_first_test_is_less_than_a_second(lab: Lab) -> None:
     lab.worker("one")
     stamp = lab.directory / "stamp"
-    suite = lab.suite("stamp", ("a", f"date +%s.%N >{stamp}", 'sandbox = "none"'))
+    suite = lab.suite("stamp", ("a", f"date +%s.%N >{stamp}", NONE))
     config = Config(broker=lab.broker, database=lab.database)
     packed = archive.pack(suite)
     took = []
@@ -191,7 +214,7 @@ def waiting(lab: Lab, queue: str) -> int | None:
 def test_a_busy_worker_keeps_no_message_from_an_idle_one(lab: Lab) -> None:
     lab.worker("one", "a,b,c")
     gate = lab.directory / "gate"
-    long = lab.suite("long", ("a", f"while [ ! -e {gate} ]; do sleep 0.05; done", 'sandbox = "none"'))
+    long = lab.suite("long", ("a", f"while [ ! -e {gate} ]; do sleep 0.05; done", NONE))
     job = lab.do("submit", str(long)).splitlines()[0]
     eventually("it runs", lambda: lab.states(job) == ["running"])
     tiny = str(lab.suite("tiny", ("a", "true", "")))
@@ -210,7 +233,7 @@ STUBBORN = "trap '' TERM INT HUP; setsid sleep 5{0} & sleep 5{0}; sleep 5{0}"
 def test_cancel_ends_the_last_process_within_two_seconds(lab: Lab) -> None:
     lab.worker("one")
     marker = f"5{os.getpid()}"
-    suite = lab.suite("stubborn", ("a", STUBBORN.format(os.getpid()), 'sandbox = "none"'), ("b", "true", ""))
+    suite = lab.suite("stubborn", ("a", STUBBORN.format(os.getpid()), NONE), ("b", "true", ""))
     job = lab.do("submit", str(suite)).splitlines()[0]
     eventually("its processes run", lambda: len(lab.processes(f"sleep\0{marker}")) == 2)
     began = time.monotonic()
@@ -242,7 +265,7 @@ def test_a_worker_that_is_told_to_end_lets_its_run_end(lab: Lab) -> None:
     worker = lab.worker("one")
     begun, gate = lab.directory / "begun", lab.directory / "gate"
     script = f"touch {begun}; while [ ! -e {gate} ]; do sleep 0.1; done"
-    job = lab.do("submit", str(lab.suite("short", ("a", script, 'sandbox = "none"')))).splitlines()[0]
+    job = lab.do("submit", str(lab.suite("short", ("a", script, NONE)))).splitlines()[0]
     eventually("it runs", begun.exists)
     worker.send_signal(signal.SIGTERM)
     eventually("it is told to end", lambda: "Warm shutdown" in lab.worker_log("one"))
@@ -274,7 +297,7 @@ def test_progress_is_told_as_events_of_celery(lab: Lab) -> None:
 def test_no_password_is_told_by_arguments_or_logs(lab: Lab, rabbit: Rabbit) -> None:
     lab.worker("one", log="DEBUG")
     leak = f"env >{lab.directory}/environment; cat /proc/$PPID/environ >>{lab.directory}/environment || true"
-    lab.do("submit", str(lab.suite("tiny", ("a", leak, 'sandbox = "none"'))), "--wait")
+    lab.do("submit", str(lab.suite("tiny", ("a", leak, NONE))), "--wait")
     secrets = [rabbit.password, "database-secret"]
     for process in Path("/proc").glob("[0-9]*/cmdline"):
         try:
@@ -294,7 +317,7 @@ def test_a_run_that_takes_longer_than_the_consumer_timeout_is_executed_once(lab:
         lab.worker("one")
         lab.worker("two", "one")
         started = lab.directory / "started"
-        suite = lab.suite("long", ("a", f"echo x >>{started}; sleep 10", 'sandbox = "none"'))
+        suite = lab.suite("long", ("a", f"echo x >>{started}; sleep 10", NONE))
         assert "passed" in lab.do("submit", str(suite), "--wait")
         assert started.read_text() == "x\n"
         assert lab.rows("SELECT count(*) AS n FROM claims") == [{"n": 1}]

@@ -17,7 +17,10 @@ TASK = "memsample_fleet.run_suite"
 """Name of the task that runs a suite."""
 
 TASK_VERSION = 1
-"""Version of its message; a worker leaves a message of a later one to later workers."""
+"""Version of its message; a worker leaves a message of a later one to later workers.
+
+A worker takes what is more urgent without having seen its message: what a later version must not let this one execute
+needs tables of a later version, too."""
 
 HIGHEST_PRIORITY = 9
 

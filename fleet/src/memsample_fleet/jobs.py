@@ -86,18 +86,25 @@ def publish(connection: Connection, publisher: Publisher, *job_ids: str) -> None
 
 def publish_due(connection: Connection, publisher: Publisher) -> int:
     """Publish the runs that no message is known of: their claim ended without a result, or who submitted them was
-    lost in between. Returns how many."""
+    lost in between, or a more urgent run was taken instead. They have waited, and so come before their equals. Returns
+    how many."""
     return _publish(
         connection,
         publisher,
         f"""AND {_UNCLAIMED}
            AND (attempts > 0 OR submitted_at < clock_timestamp() - interval '10 s')""",
         [],
+        before_equals=True,
     )
 
 
 def _publish(
-    connection: Connection, publisher: Publisher, which: str, values: list[Any], interleaved: bool = False
+    connection: Connection,
+    publisher: Publisher,
+    which: str,
+    values: list[Any],
+    interleaved: bool = False,
+    before_equals: bool = False,
 ) -> int:
     with connection.transaction():
         # Nothing is marked as published if the broker does not confirm all of them.
@@ -111,12 +118,35 @@ def _publish(
             values,
         ).fetchall()
         for row in sorted(rows, key=lambda row: (interleaved * row["number"], row["submitted_at"], row["number"])):
-            publisher.publish(row["run_id"], row["queue"], row["priority"])
+            publisher.publish(row["run_id"], row["queue"], row["priority"] + before_equals)
     return len(rows)
 
 
 _UNCLAIMED = """NOT ended
     AND NOT EXISTS (SELECT FROM claims c WHERE c.run_id = runs.run_id AND c.ended_at IS NULL)"""
+
+_MORE_URGENT_MOST = 10
+
+
+def more_urgent(connection: Connection, run_id: str, worker: str, labels: Sequence[str]) -> list[str]:
+    """Return the runs that wait for a worker such as this and are more urgent than a run, the most urgent first.
+
+    A broker orders the messages of one queue only, and a worker takes many.
+    """
+    rows = connection.execute(
+        f"""SELECT run_id FROM runs JOIN jobs USING (job_id)
+            WHERE {_UNCLAIMED} AND cancelled_at IS NULL AND attempts < most_attempts
+              AND (labels <@ %s OR labels = %s)
+              AND priority > (SELECT priority FROM runs JOIN jobs USING (job_id) WHERE run_id = %s)
+            ORDER BY priority DESC, submitted_at, number LIMIT {_MORE_URGENT_MOST}""",
+        [list(labels), [f"@{worker}"], run_id],
+    ).fetchall()
+    return [row["run_id"] for row in rows]
+
+
+def need_message(connection: Connection, run_id: str) -> None:
+    """Say that the message of a run was used for another one: a worker publishes it again, if it still waits."""
+    connection.execute(f"UPDATE runs SET published_at = NULL WHERE run_id = %s AND {_UNCLAIMED}", [run_id])
 
 
 def is_due(connection: Connection, after_s: float) -> bool:

@@ -15,7 +15,7 @@ import psycopg
 from celery import Celery, Task
 from celery.exceptions import Reject
 
-from memsample_fleet import broker, claims
+from memsample_fleet import broker, claims, jobs
 from memsample_fleet.config import Config
 from memsample_fleet.database import Connection, connect, reason
 from memsample_fleet.device_care import Care, DeviceFailedError, Wanted
@@ -25,6 +25,7 @@ from memsample_fleet.heartbeat import Heartbeat, now_s
 
 log = logging.getLogger("memsample_fleet")
 
+_NOT_RUN = "not run: "
 _GIVEN_BACK = "given back: "
 _LOST = "lost: "
 _LEFT = "left: "
@@ -80,19 +81,29 @@ def run(task: Any, config: Config, run_id: str, version: int, care: Care | None 
             note = f"its message has version {version}, and worker {config.name} knows {broker.TASK_VERSION}: update it"
             connection.execute("UPDATE runs SET note = %s WHERE run_id = %s AND NOT ended", [note, run_id])
             return note
-        if care is None:
-            return _claim(task, config, connection, run_id, None)
-        with care.alone():
-            return _on_device(task, config, connection, run_id, care)
+        with contextlib.nullcontext() if care is None else care.alone():
+            told = ""
+            for wanted in (*jobs.more_urgent(connection, run_id, config.name, config.labels), run_id):
+                told = _run(task, config, connection, wanted, run_id, care)
+                if not told.startswith(_NOT_RUN):
+                    break
+            return told
     finally:
         connection.close()
 
 
-def _on_device(task: Any, config: Config, connection: Connection, run_id: str, care: Care) -> str:
+def _run(task: Any, config: Config, connection: Connection, run_id: str, message: str, care: Care | None) -> str:
+    """Claim and execute a run; `message` is the run whose message it was."""
+    if care is None:
+        return _claim(task, config, connection, run_id, message, None)
+    return _on_device(task, config, connection, run_id, message, care)
+
+
+def _on_device(task: Any, config: Config, connection: Connection, run_id: str, message: str, care: Care) -> str:
     """Prepare the device for a run, and claim and execute it there."""
     try:
         if (why := _prepare(connection, run_id, care)) is not None:
-            return why
+            return f"{_NOT_RUN}{why}"
     except DeviceFailedError as error:
         note = f"{care.device.name} was put aside: {error}"
         connection.execute("UPDATE runs SET note = %s WHERE run_id = %s AND NOT ended", [note, run_id])
@@ -102,7 +113,7 @@ def _on_device(task: Any, config: Config, connection: Connection, run_id: str, c
     assert care.lock is not None
     stop_s = device.stop_for.total_seconds()
     options = ("--on", device.address, "--stop-for", f"{stop_s:.0f}s", *device.run)
-    told = _claim(task, config, connection, run_id, OnDevice(device.name, options, care.lock, stop_s))
+    told = _claim(task, config, connection, run_id, message, OnDevice(device.name, options, care.lock, stop_s))
     for prefix in _NO_VERDICT:
         if told.startswith(prefix):
             # What goes on there, if anything, is not known: it is recovered before it is used again.
@@ -142,11 +153,16 @@ def _prepare(connection: Connection, run_id: str, care: Care) -> str | None:
     return note
 
 
-def _claim(task: Any, config: Config, connection: Connection, run_id: str, on_device: OnDevice | None) -> str:
+def _claim(
+    task: Any, config: Config, connection: Connection, run_id: str, message: str, on_device: OnDevice | None
+) -> str:
     asked = now_s()
     claim = claims.claim(connection, run_id, config.name, config.lease_s)
     if isinstance(claim, claims.Refused):
-        return f"not run: {claim.why}"
+        return f"{_NOT_RUN}{claim.why}"
+    if run_id != message:
+        log.info("%s is more urgent than %s", run_id, message)
+        jobs.need_message(connection, message)
     return _execute(task, config, connection, claim, asked, on_device)
 
 
