@@ -24,6 +24,10 @@ from memsample_fleet.execution import check_fit, environment
 
 log = logging.getLogger("memsample_fleet")
 
+_MISSING_AFTER_S = 10.0
+"""A run that waits for longer, with nothing in its queue, is published again: the broker has lost its message, or a
+busy worker holds it. From RabbitMQ 4 on a worker takes a message of each of its queues, and not one of all."""
+
 SEEN_EVERY_S = 5.0
 """How often a worker says that it is there."""
 
@@ -190,7 +194,7 @@ class Keeper:
             return
         if ended := claims.expire(connection):
             log.warning("%d claims ran out: their runs are published again", ended)
-        missing_after_s = self._config.lease_s / 2
+        missing_after_s = min(self._config.lease_s / 2, _MISSING_AFTER_S)
         if not jobs.is_due(connection, missing_after_s):
             return
         if self._publisher is None:
@@ -198,7 +202,7 @@ class Keeper:
         if time.monotonic() - self._looked_at > missing_after_s / 2:
             self._looked_at = time.monotonic()
             if missing := jobs.publish_missing(connection, self._publisher, missing_after_s):
-                log.warning("the broker has lost %d messages", missing)
+                log.warning("%d messages are lost, or held by a busy worker", missing)
         if published := jobs.publish_due(connection, self._publisher):
             log.warning("%d runs published again", published)
 
