@@ -263,6 +263,26 @@ def test_cancel_ends_the_last_process_within_two_seconds(lab: Lab) -> None:
     assert run["stored_as"]
 
 
+def test_a_cancelled_run_that_ends_at_once_is_in_the_store(lab: Lab) -> None:
+    lab.worker("one")
+    begun = lab.directory / "begun"
+    suite = lab.suite("obedient", ("a", f"touch {begun}; exec sleep 600", NONE))
+    job = lab.do("submit", str(suite)).splitlines()[0]
+    eventually("it runs", begun.exists)
+    lab.do("cancel", job)
+    run = lab.json("results", job, code=11)[0]
+    assert (run["outcome"], run["message"]) == ("cancelled", None)
+    assert run["stored_as"].startswith(f"{job}.1-a1-")
+
+
+def test_a_suite_with_a_mistake_is_refused_and_the_place_is_told_in_one_line(lab: Lab) -> None:
+    lab.worker("one")
+    suite = lab.suite("wrong", ("a", "true", "shel = 1"))
+    told = lab.do("submit", str(suite), "--wait", code=12)
+    assert ": suite.toml:5:1: unknown key `shel` in test `a` = did you mean `shell`?" in told
+    assert "`--on` cannot be passed" in lab.do("submit", str(suite), "--", "--on", "ssh://x", code=1)
+
+
 def test_an_interrupt_of_a_wait_cancels_the_job(lab: Lab) -> None:
     lab.worker("one")
     marker = f"6{os.getpid()}"

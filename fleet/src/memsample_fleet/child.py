@@ -17,6 +17,9 @@ from memsample_fleet import guard
 LOG_LIMIT = 1 << 20
 """The most characters of the log of an attempt that are kept: its beginning."""
 
+_EXCERPT = re.compile(r"\s*\d*\s*\|")
+"""Lines of a file that a mistake is in, and what points at it: nothing when lines are joined."""
+
 
 class Child:
     """A running program with its output. It ends with this process, and when it is told to."""
@@ -90,12 +93,13 @@ class Child:
             return self._last[-1] if self._last else ""
 
     def reason(self) -> str:
-        """Return why it failed, as it told: its last line that begins with `error: `, and what follows; else its last
-        line."""
+        """Return why it failed, as it told: its last line that begins with `error: `, and what follows but for excerpts
+        of files; else its last line."""
         with self._lock:
             lines = list(self._last)
         begin = max((number for number, line in enumerate(lines) if line.startswith("error: ")), default=-1)
-        return " ".join(" ".join(lines[begin:]).split()).removeprefix("error: ")[:2000]
+        lines = [line for line in lines[begin:] if not _EXCERPT.match(line)]
+        return " ".join(" ".join(lines).split()).removeprefix("error: ")[:2000]
 
     def end_in_order(self) -> None:
         """Ask it to end: the tests within two seconds, and then what there is is written and pushed."""

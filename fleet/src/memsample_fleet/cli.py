@@ -261,7 +261,7 @@ def _wait(config: Config, job_id: str, as_json: bool) -> int:
     except KeyboardInterrupt:
         text.err(f"\ncancelling {job_id}")
         if not waiting.cancel(config, job_id):
-            text.err(f"its worker does not answer; it ends with its lease: memsample-fleet status {job_id}")
+            text.err(f"it has not ended yet: memsample-fleet status {job_id}")
         return 11
     if as_json:
         text.out_json({"job": job_id, "runs": [_public(run) for run in runs]})
@@ -351,7 +351,7 @@ def _cancel(config: Config, asked: argparse.Namespace) -> int:
         if waiting.cancel(config, job_id):
             text.out(f"{job_id}: ended")
         else:
-            text.err(f"error: {job_id}: its worker does not answer; it ends with its lease")
+            text.err(f"error: {job_id}: it has not ended yet: memsample-fleet status {job_id}")
             code = 1
     return code
 

@@ -68,7 +68,9 @@ def _database(connection: Connection) -> list[Check]:
 def _clock(name: str, off_s: float, error_s: float) -> Check:
     far = abs(off_s) - error_s > CLOCK_BAD_S
     # The error rounded up: it is never nothing.
-    told = f"{off_s:+.3f} s from the database's, to within {math.ceil(error_s * 1000 + 0.5) / 1000:.3f} s"
+    told = (
+        f"{round(off_s, 3) + 0.0:+.3f} s from the database's, to within {math.ceil(error_s * 1000 + 0.5) / 1000:.3f} s"
+    )
     return Check(name, "bad" if far else "ok", told + (": set it, by NTP" if far else ""))
 
 

@@ -238,7 +238,8 @@ class Execution:
 
     def _result(self, code: int, told: dict[str, Any] | None, watched: Watched) -> Result:
         assert self._child is not None
-        reason = self._child.reason()
+        # The user's paths are below the directory of the suite.
+        reason = self._child.reason().replace(f"{self._work}/", "")
         if told is None:
             if watched.cancelled:
                 return Result(
@@ -291,9 +292,10 @@ class Execution:
         if pushed:
             return pushed.group(1), None
         for tried in range(_PUSHES):
-            if watched.cancelled and (tried or self._on_device is None):
+            if watched.cancelled and tried:
                 break
-            if tried or self._on_device is None:
+            # The end of a cancelled run may have cut its push short; what runs on a device is pushed here only.
+            if tried or (self._on_device is None and not watched.cancelled):
                 time.sleep(2.0**tried - 0.5)
                 print(f"{self.name}: push again: {self._child.reason()}", file=sys.stderr)
             again = [self._config.program(), "push", str(self._runs / self.name), self._config.store]
@@ -301,7 +303,6 @@ class Execution:
                 self._lines += self._child.new_lines()
                 self._child.close()
                 self._child = Child(again, self._work, environment())
-            # What a cancelled run on a device came to is pushed as well.
             code = self._wait(self._child, watched, None, watched.cancelled)
             # `NAME: 85.0 KiB`, or `NAME: was there`.
             told = re.match(r"(\S+): ", self._child.stdout.decode(errors="replace"))

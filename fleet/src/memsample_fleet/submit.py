@@ -13,7 +13,8 @@ from memsample_fleet.labels import matches
 from memsample_fleet.text import err
 
 _OURS = ("--out", "--name", "--json", "--push", "--config", "--progress", "--color", "--list", "--dry-run", "--resume",
-         "--peaks", "--suspects", "--policy", "--table", "--help", "--version", "-h", "-V")  # fmt: skip
+         "--peaks", "--suspects", "--policy", "--table", "--help", "--version", "-h", "-V", "--on", "--device-program",
+         "--reconnect-for", "--stop-for")  # fmt: skip
 
 
 def checked(options: Sequence[str]) -> tuple[str, ...]:

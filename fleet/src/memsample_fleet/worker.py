@@ -9,10 +9,12 @@ import signal
 import subprocess
 import threading
 import time
+import warnings
 from pathlib import Path
 
 import psycopg
 from celery import Celery, signals
+from celery.platforms import SecurityWarning
 
 import memsample_fleet
 from memsample_fleet import broker, claims, jobs, labels, task, whole_file
@@ -57,6 +59,8 @@ def start(config: Config, log_level: str = "INFO", care: Care | None = None) -> 
         # Ten thousand workers would send five thousand events a second by default.
         arguments += ["--heartbeat-interval", "10"]
         arguments += ["--without-gossip", "--queues", ",".join(labels.queues_of(config.labels, config.name))]
+        # It advises options that this command does not have; docs/fleet.md says who may do what.
+        warnings.filterwarnings("ignore", category=SecurityWarning)
         try:
             app.worker_main(arguments)
         except SystemExit as error:
