@@ -75,7 +75,11 @@ def test_what_cannot_be_compared_is_told(lab: Lab) -> None:
     base = uses(lab, "base", {"same": 1})
     assert "no worker that is there has the labels" in lab.do("compare", str(base), str(base), code=1)
     lab.worker("one")
+    other = lab.suite("other", ("a", "true", ""))
+    assert "are no versions of one suite: their `name` is" in lab.do("compare", str(base), str(other), code=1)
+    assert lab.rows("SELECT FROM jobs") == []
     invalid = lab.suite("invalid", ("a", "true", "colour = 1"))
+    invalid.write_text(invalid.read_text().partition("\n")[2])
     assert "was refused, and cannot be compared" in lab.do("compare", str(base), str(invalid), code=1)
     assert "names one worker" in lab.do("compare", str(base), str(base), "--on", "@one", "gpu", code=1)
 

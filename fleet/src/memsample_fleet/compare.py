@@ -4,6 +4,7 @@ Memory differs between machines, so that all runs of a comparison are those of o
 is said by `memsample compare`, and by nothing here.
 """
 
+import contextlib
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from memsample_fleet import archive, broker, jobs, labels, submit, text
+from memsample_fleet import archive, broker, jobs, labels, submit, text, toml_file
 from memsample_fleet import wait as waiting
 from memsample_fleet.config import Config
 from memsample_fleet.database import connect
@@ -52,6 +53,7 @@ class Comparison:
 
     def run(self) -> int:
         """Run all stages; returns the exit code of the last `memsample compare`: 0, 20 (worse) or 21 (suspect)."""
+        _check_names(self._asked.base, self._asked.head)
         worker = self._choose()
         suspects = self._directory / "suspects.json"
         for stage in range(1, STAGES + 1):
@@ -101,8 +103,9 @@ class Comparison:
                 self._going_on.append(made[side])
             submit.publish(connection, publisher, *made.values())
         text.err(f"look {stage}: {made['base']} and {made['head']} in turns on {worker}")
+        runs = waiting.wait(self._config, *made.values())
         for side, job_id in made.items():
-            self._fetch(side, waiting.wait(self._config, job_id))
+            self._fetch(side, [run for run in runs if run["job_id"] == job_id])
         self._going_on.clear()
 
     def _fetch(self, side: str, runs: list[dict[str, Any]]) -> None:
@@ -115,6 +118,19 @@ class Comparison:
 
     def _compare(self, options: Sequence[str]) -> "subprocess.CompletedProcess[str]":
         return verdicts(self._program, self._runs, options)
+
+
+def _check_names(base: Path, head: Path) -> None:
+    """Refuse suites that have no test in common, since a test is named after its suite, before they are run."""
+    names = []
+    for suite in (base, head):
+        # What is wrong with it is said by `memsample run`.
+        with contextlib.suppress(FleetError):
+            names.append(toml_file.read(suite)[1].get("name"))
+    if len(names) == 2 and None not in names and names[0] != names[1]:
+        raise FleetError(
+            f"{base} and {head} are no versions of one suite: their `name` is `{names[0]}` and `{names[1]}`"
+        )
 
 
 def bring(program: str, run: dict[str, Any], directory: Path) -> Path:

@@ -16,8 +16,8 @@ _POLL_S = 0.2
 _DATABASE_PATIENCE_S = 600.0
 
 
-def wait(config: Config, job_id: str) -> list[dict[str, Any]]:
-    """Show the progress of a job on stderr until its runs have ended; returns them. An interrupt cancels the job."""
+def wait(config: Config, *job_ids: str) -> list[dict[str, Any]]:
+    """Show the progress of jobs on stderr until their runs have ended; returns them."""
     told: set[str] = set()
     seen: dict[str, Any] = {}
     live = sys.stderr.isatty()
@@ -26,7 +26,7 @@ def wait(config: Config, job_id: str) -> list[dict[str, Any]]:
     while True:
         try:
             connection = connection or connect(config, check=False)
-            runs = jobs.runs(connection, [job_id])
+            runs = jobs.runs(connection, job_ids)
             patience = None
         except (psycopg.Error, FleetError) as error:
             # A job that is gone is no broken connection.
@@ -36,7 +36,7 @@ def wait(config: Config, job_id: str) -> list[dict[str, Any]]:
                 text.err(f"the database is away, and is waited for: {reason(error)}")
                 patience = time.monotonic() + _DATABASE_PATIENCE_S
             elif time.monotonic() > patience:
-                raise FleetError(f"the database is away; the job {job_id} goes on: {reason(error)}") from None
+                raise FleetError(f"the database is away; {' and '.join(job_ids)} goes on: {reason(error)}") from None
             if connection is not None:
                 with contextlib.suppress(Exception):
                     connection.close()
