@@ -224,7 +224,8 @@ class Beat:
         """Call a hook, once: if the beat is killed meanwhile, its end is not known and told as such."""
         timeout_s = release.hook_timeout.total_seconds()
         code, said = hook.call(release.hook, release.directory, _about(release, row), timeout_s)
-        text.err(f"{release.name} of {row['due_at']:%Y-%m-%d %H:%M:%S}: hook ended with exit code {code}")
+        last = f": {text.printable(said, 300)}" if code != 0 and said.strip() else ""
+        text.err(f"{release.name} of {row['due_at']:%Y-%m-%d %H:%M:%S}: hook ended with exit code {code}{last}")
         for _ in range(60):
             try:
                 with connect(self._config, check=False) as connection:

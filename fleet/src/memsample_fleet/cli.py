@@ -479,6 +479,9 @@ def _releases(config: Config, asked: argparse.Namespace) -> int:
             for row in rows
         ]  # fmt: skip
         text.out(text.table(("RELEASE", "DUE (UTC)", "VERDICT", "HOOK", "RUNS"), lines))
+        for row, line in zip(rows, lines, strict=True):
+            if row["hook_exit"] and row["hook_said"]:
+                text.out(f"{row['name']} of {line[1]}: the hook said: {text.printable(row['hook_said'], 300)}")
     return 0
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from memsample_fleet import hook
+from memsample_fleet import hook, text
 from memsample_fleet.config import Config
 from memsample_fleet.database import Connection
 from memsample_fleet.devices import Device
@@ -139,7 +139,7 @@ class Care:
                 about |= {"IMAGE": str(path or row["image"]), "SHA256": row["image_sha256"]}
         code, said = hook.call(called.command, self.device.directory, about, called.timeout.total_seconds())
         if code != 0:
-            last = "".join(letter if letter.isprintable() else "\ufffd" for letter in " ".join(said.split())[-300:])
+            last = text.printable(said, 300)
             why = f"{name} ended with exit code {code}" + (f": {last}" if last else "")
             self.put_aside(connection, why)
             raise DeviceFailedError(why)

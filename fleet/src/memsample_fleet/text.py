@@ -54,6 +54,11 @@ def size(count: float) -> str:
     return f"{count:.1f} TiB"
 
 
+def printable(said: str, most: int) -> str:
+    """Return the end of what a program wrote, on one line and without what a terminal would obey."""
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in " ".join(said.split())[-most:])
+
+
 def out(text: str) -> None:
     """Print to stdout."""
     print(text, flush=True)

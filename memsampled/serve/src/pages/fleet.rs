@@ -40,7 +40,7 @@ fn workers(workers: &[Worker]) -> Markup {
         h2 { "Workers" }
         @if workers.is_empty() { p { "No worker was ever heard of." } } @else {
             div .scroll { table {
-                thead { tr { th { "Worker" } th { "State" } th { "Runs" } th { "Labels" } th .n { "Heard of" } th .n { "Free" } th { "Version" } th { "Note" } } }
+                thead { tr { th { "Worker" } th { "State" } th { "Runs" } th { "Labels" } th .n { "Heard of" } th .n { "Free" } th { "Version" } } }
                 tbody { @for it in workers {
                     tr {
                         th scope="row" { (text(&it.worker)) }
@@ -50,10 +50,13 @@ fn workers(workers: &[Worker]) -> Markup {
                         td .n { (seconds(it.seen_s)) " ago" }
                         td .n { (size(it.free_bytes)) }
                         td { (text(it.memsample_version.as_deref().unwrap_or("-"))) }
-                        td { (text(it.note.as_deref().unwrap_or(""))) }
                     }
                 } }
             } }
+            // In a column of the table they would be cut off.
+            @for (worker, note) in workers.iter().filter_map(|it| Some((&it.worker, it.note.as_deref()?))) {
+                p .note { (text(worker)) ": " (text(note)) }
+            }
         }
     }
 }
