@@ -283,6 +283,15 @@ def test_a_suite_with_a_mistake_is_refused_and_the_place_is_told_in_one_line(lab
     assert "`--on` cannot be passed" in lab.do("submit", str(suite), "--", "--on", "ssh://x", code=1)
 
 
+def test_a_job_that_has_not_ended_is_shown_however_many_are_newer(lab: Lab) -> None:
+    packed = archive.pack(lab.suite("tiny", ("a", "true", "")))
+    made = [jobs.insert(lab.connection, packed, jobs.Wanted("tiny")) for _ in range(40)]
+    for ended in made[1:]:
+        claims.cancel(lab.connection, ended)
+    shown = [row["job_id"] for row in lab.json("status")]
+    assert shown == [*reversed(made[10:]), made[0]]
+
+
 def test_an_interrupt_of_a_wait_cancels_the_job(lab: Lab) -> None:
     lab.worker("one")
     marker = f"6{os.getpid()}"

@@ -231,12 +231,16 @@ def _user() -> str:
 
 
 def latest(connection: Connection, most: int) -> list[dict[str, Any]]:
-    """Return the latest jobs, newest first, with their states as words such as `3 passed, 1 running`."""
+    """Return the latest jobs, and as many that have not ended, newest first, with their states as words such as
+    `3 passed, 1 running`."""
     found = connection.execute(
         """SELECT job_id, suite, labels, priority, submitted_by, submitted_at,
                   extract(epoch FROM clock_timestamp() - submitted_at)::float8 AS age_s
-           FROM jobs ORDER BY submitted_at DESC LIMIT %s""",
-        [most],
+           FROM jobs WHERE job_id IN (
+               (SELECT job_id FROM jobs ORDER BY submitted_at DESC LIMIT %(most)s)
+               UNION (SELECT DISTINCT job_id FROM runs WHERE NOT ended LIMIT %(most)s))
+           ORDER BY submitted_at DESC""",
+        {"most": most},
     ).fetchall()
     counted = connection.execute(
         f"""SELECT job_id, coalesce(outcome, state) AS state, count(*) AS count FROM ({RUNS}) AS all_runs

@@ -214,6 +214,20 @@ fn slow_a_connection_that_is_cut_ten_times_loses_no_line() {
     assert_eq!(passed, names);
     assert_eq!(said.matches("suite long: 30 tests").count(), 1);
     assert_eq!(outcomes(&cwd.path().join("runs/cut")).len(), 30);
+    let (recording, _) = Recording::open(&cwd.path().join("runs/cut/recording")).unwrap();
+    let rows = |table: &str, columns: &[&str]| -> usize {
+        recording.read_table(table, columns).map(|batch| batch.unwrap().num_rows()).sum()
+    };
+    let totals = &recording.manifest().totals;
+    assert_eq!(rows("ticks", &["ts"]) as u64, totals.ticks);
+    assert_eq!(rows("samples", &["ts"]) as u64, totals.samples);
+    assert_eq!(totals.dropped, 0);
+    // Each planned instant of the fifteen seconds is there, or counted as missed, as those beyond the last tick are.
+    let (first, last) = recording.first_and_last_tick().unwrap().unwrap();
+    let planned = last.duration_since(first).as_millis() / 100 + 1;
+    let most = i128::from(totals.ticks + totals.missed);
+    assert!((i128::from(totals.ticks)..=most).contains(&planned), "{planned} {totals:?}");
+    assert!(planned > 150);
     device.assert_clean("device");
 }
 

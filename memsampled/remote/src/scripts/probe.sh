@@ -3,7 +3,7 @@ export LC_ALL
 umask 077
 echo "system=$(uname -s)"
 echo "machine=$(uname -m)"
-for tool in cat chmod df head kill mkdir mv readlink rm setsid sha256sum sleep tail tar wc; do
+for tool in cat chmod df head kill ls mkdir mv readlink rm setsid sha256sum sleep tail tar wc; do
     command -v "$tool" >/dev/null 2>&1 || echo "lacks=$tool"
 done
 directory=${1:-${TMPDIR:-/tmp}}
