@@ -316,7 +316,8 @@ def test_a_hook_that_hangs_is_killed_with_its_worker_or_after_its_timeout(bench:
 def test_a_device_that_is_lost_while_a_suite_runs_costs_an_attempt_and_is_put_aside(bench: Bench) -> None:
     lab = bench.lab
     bench.options += ["--reconnect-for", "1s"]
-    bench.serve("touch-1", recover="true")
+    back = lab.directory / "back"
+    bench.serve("touch-1", recover=f"[ -e {back} ]")
     bench.working("touch-1")
     gate = lab.directory / "gate"
     begun = lab.directory / "begun"
@@ -328,6 +329,7 @@ def test_a_device_that_is_lost_while_a_suite_runs_costs_an_attempt_and_is_put_as
     bench.until("touch-1", "aside", 60)
     assert "touch-1" in lab.do("devices", code=1)
     bench.device.start()
+    back.touch()
     eventually("it has run", lambda: lab.states(job) == ["passed"], 120)
     assert lab.json("results", job)[0]["attempt"] == 2
     assert len(bench.calls("recover", "touch-1")) >= 1

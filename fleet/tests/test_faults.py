@@ -160,7 +160,7 @@ def test_what_a_killed_worker_ran_ends_with_it_and_another_worker_runs_it(lab: L
     lab.kill("one")
     eventually("its processes end", lambda: not lab.processes(f"sleep\0{marker}"), 2)
     assert not lab.processes("memsample\0run\0--json\0--out\0" + str(lab.directory))
-    assert lab.states(job) == ["running"]
+    assert lab.states(job) in (["running"], ["silent"])
     lab.worker("two", "lab")
     assert wait_for(lab, job) == ["passed"]
     run = lab.json("results", job)[0]

@@ -171,7 +171,9 @@ class Keeper:
                ON CONFLICT (worker) DO UPDATE SET host = excluded.host, boot = excluded.boot, labels = excluded.labels,
                    fleet_version = excluded.fleet_version, memsample_version = excluded.memsample_version,
                    clock_off_s = excluded.clock_off_s, clock_error_s = excluded.clock_error_s,
-                   free_bytes = excluded.free_bytes, seen_at = excluded.seen_at, left_at = NULL, note = NULL,
+                   free_bytes = excluded.free_bytes, seen_at = excluded.seen_at, left_at = NULL,
+                   -- Why it is about to end stays.
+                   note = CASE WHEN %s THEN NULL ELSE workers.note END,
                    started_at = CASE WHEN %s THEN excluded.started_at ELSE workers.started_at END""",
             [
                 self._config.name,
@@ -183,6 +185,7 @@ class Keeper:
                 clock + took / 2 - row["now"],
                 took / 2,
                 shutil.disk_usage(self._config.state_dir).free,
+                not self._said,
                 not self._said,
             ],
         )
