@@ -165,13 +165,16 @@ class Bench:
 
 @pytest.fixture
 def bench(lab: Lab, memsample: str, short_directory: Path, tmp_path: Path) -> Iterator[Bench]:
-    device = Device(tmp_path / "touch")
     program = short_directory / "memsample-for-devices"
+    if not program.exists():
+        small_program(memsample, short_directory)
+    made = Bench(lab, Device(tmp_path / "touch"), program)
     try:
-        yield Bench(lab, device, program if program.exists() else small_program(memsample, short_directory))
+        yield made
     finally:
         lab.kill_all()
-        device.close()
+        # A test may have another one in its place.
+        made.device.close()
 
 
 @pytest.mark.slow
