@@ -294,7 +294,7 @@ def test_a_full_disk_below_the_index_is_said_and_made_good_when_there_is_room(ru
 
 def test_tokens(lab, tmp_path):
     tokens = tmp_path / "tokens"
-    tokens.write_text("# of the lab\n0123456789abcdef\nfedcba9876543210\n")
+    tokens.write_text("# of the lab\n0123456789abcdef\nfedcba9876543210 until 2999-01-01\nof-last-year-0123456789 until 2020-01-01\n")
     tokens.chmod(0o644)
     options = ["--runs", lab, "--index", tmp_path / "index"]
     refused = memsample("serve", *options, "--token-file", tokens, code=1)
@@ -309,13 +309,15 @@ def test_tokens(lab, tmp_path):
             ("Bearer ", 401),
             ("Basic " + base64.b64encode(b"no colon").decode(), 401),
             ("Basic %%%", 401),
+            ("Bearer of-last-year-0123456789", 401),
             ("Bearer 0123456789abcdef", 200),
             ("Basic " + basic, 200),
         ]:
             answer, body = server.get("", headers={"Authorization": value} if value else {})
             assert answer.status == status, value
             assert status == 200 or ("WWW-Authenticate" in answer.headers and "release" not in body)
-    for wrong in ["short\n", "0123456789abcdef admin\n", "0123456789abcdef write more\n", "#\n", ""]:
+            assert ("expired" in body) == (value == "Bearer of-last-year-0123456789")
+    for wrong in ["short\n", "0123456789abcdef admin\n", "0123456789abcdef until tomorrow\n", "#\n", ""]:
         tokens.write_text(wrong)
         assert "16 printable" in memsample("serve", *options, "--token-file", tokens, code=1).stderr
 

@@ -4,6 +4,9 @@ use std::fmt;
 use std::path::Path;
 
 use axum::http::{HeaderMap, header};
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
 use memsample_input::{SecretFile, SecretFileError};
 use subtle::ConstantTimeEq;
 
@@ -33,17 +36,36 @@ pub enum Right {
     Write,
 }
 
+/// What a request may do, as its token says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Access {
+    /// It has no token that is known.
+    Unknown,
+    /// Its token has expired.
+    Expired,
+    /// It may do this.
+    Granted(Right),
+}
+
+struct Token {
+    bytes: Vec<u8>,
+    right: Right,
+    /// From when on it is not good any more.
+    until: Option<Timestamp>,
+}
+
 /// The tokens of those who may read or write. Without any, whoever asks by a name of this server may read: a page of
 /// another one, to whose name somebody gave the address of this one, asks by that name.
 #[derive(Default)]
 pub struct Guard {
-    tokens: Vec<(Vec<u8>, Right)>,
+    tokens: Vec<Token>,
     hosts: Vec<String>,
 }
 
 impl Guard {
-    /// Reads a file with a token on each line, followed by ` write` if who has it may write; empty lines and those that
-    /// begin with `#` are nothing.
+    /// Reads a file with a token on each line, followed by ` write` if who has it may write, and ` until TIME` if it
+    /// expires: a date, which begins at midnight UTC, or a time such as `2026-12-31T18:00:00Z`. Empty lines and those
+    /// that begin with `#` are nothing.
     ///
     /// # Errors
     ///
@@ -64,7 +86,7 @@ impl Guard {
         let tokens = tokens.filter(|tokens| !tokens.is_empty()).ok_or_else(|| {
             refuse(
                 &"must hold tokens of 16 printable characters or more, one on each line, with ` write` after those \
-                  that may write",
+                  that may write, and ` until 2026-12-31` after those that expire",
             )
         })?;
         Ok(Self { tokens, hosts: Vec::new() })
@@ -97,33 +119,51 @@ impl Guard {
 
     /// Returns what a request may do: by `Authorization: Bearer TOKEN`, or, as browsers have it, by a password.
     #[must_use]
-    pub fn right(&self, headers: &HeaderMap) -> Option<Right> {
+    pub fn access(&self, headers: &HeaderMap, now: Timestamp) -> Access {
         if self.tokens.is_empty() {
-            return Some(Right::Read);
+            return Access::Granted(Right::Read);
         }
-        let given = headers.get(header::AUTHORIZATION)?;
-        let given = given.as_bytes();
-        let token = match given.strip_prefix(b"Bearer ") {
-            Some(token) => Some(token.trim_ascii().to_vec()),
-            None => given.strip_prefix(b"Basic ").and_then(password),
-        };
-        let token = token?;
+        let given = headers.get(header::AUTHORIZATION).and_then(|given| {
+            let given = given.as_bytes();
+            match given.strip_prefix(b"Bearer ") {
+                Some(token) => Some(token.trim_ascii().to_vec()),
+                None => given.strip_prefix(b"Basic ").and_then(password),
+            }
+        });
+        let Some(given) = given else { return Access::Unknown };
         // All are compared, so that the time says nothing.
-        self.tokens.iter().fold(None, |right, (known, of_known)| {
-            right.max(bool::from(known.ct_eq(&token)).then_some(*of_known))
+        self.tokens.iter().fold(Access::Unknown, |access, token| {
+            let of_token = match (bool::from(token.bytes.ct_eq(&given)), token.until) {
+                (false, _) => Access::Unknown,
+                (true, Some(until)) if until <= now => Access::Expired,
+                (true, _) => Access::Granted(token.right),
+            };
+            access.max(of_token)
         })
     }
 }
 
-/// A token and what it allows, from a line of a file.
-fn token(line: &str) -> Option<(Vec<u8>, Right)> {
-    let (token, right) = match line.split_once(char::is_whitespace) {
-        None => (line, Right::Read),
-        Some((token, right)) if right.trim() == "write" => (token, Right::Write),
-        Some(_) => return None,
-    };
-    let is_good = token.len() >= MIN_TOKEN && token.bytes().all(|byte| byte.is_ascii_graphic());
-    is_good.then(|| (token.as_bytes().to_vec(), right))
+/// A token, what it allows and until when, from a line of a file.
+fn token(line: &str) -> Option<Token> {
+    let mut words = line.split_whitespace();
+    let bytes = words.next()?;
+    let is_good = bytes.len() >= MIN_TOKEN && bytes.bytes().all(|byte| byte.is_ascii_graphic());
+    let mut token =
+        is_good.then(|| Token { bytes: bytes.into(), right: Right::Read, until: None })?;
+    while let Some(word) = words.next() {
+        match word {
+            "write" if token.right == Right::Read => token.right = Right::Write,
+            "until" if token.until.is_none() => token.until = Some(time(words.next()?)?),
+            _ => return None,
+        }
+    }
+    Some(token)
+}
+
+fn time(word: &str) -> Option<Timestamp> {
+    let midnight = |date: Date| date.to_zoned(TimeZone::UTC).ok().map(|it| it.timestamp());
+    // A date with a time of day in no zone could be anybody's.
+    word.parse().ok().or_else(|| midnight(Date::strptime("%Y-%m-%d", word).ok()?))
 }
 
 /// The password of basic authentication; the name of the user is nothing.
@@ -136,4 +176,56 @@ fn password(encoded: &[u8]) -> Option<Vec<u8>> {
 fn base64(encoded: &[u8]) -> Option<Vec<u8>> {
     use base64::Engine as _;
     base64::engine::general_purpose::STANDARD.decode(encoded).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const READS: &str = "may-read-0123456789";
+    const WRITES: &str = "may-write-0123456789";
+
+    fn access(lines: &[String], given: &str, now: &str) -> Access {
+        let tokens = lines.iter().map(|line| token(line).unwrap()).collect();
+        let mut headers = HeaderMap::new();
+        headers.insert(header::AUTHORIZATION, format!("Bearer {given}").parse().unwrap());
+        Guard { tokens, hosts: Vec::new() }.access(&headers, now.parse().unwrap())
+    }
+
+    #[test]
+    fn a_token_is_good_until_its_time() {
+        let lines = [
+            format!("{READS} until 2026-12-31"),
+            format!("{WRITES} until 2026-12-31T18:00:00+02:00 write"),
+        ];
+        let cases = [
+            (READS, "2026-12-30T23:59:59Z", Access::Granted(Right::Read)),
+            (READS, "2026-12-31T00:00:00Z", Access::Expired),
+            (WRITES, "2026-12-31T15:59:59Z", Access::Granted(Right::Write)),
+            (WRITES, "2026-12-31T16:00:00Z", Access::Expired),
+            ("neither-0123456789", "2027-01-01T00:00:00Z", Access::Unknown),
+        ];
+        for (given, now, expected) in cases {
+            assert_eq!(access(&lines, given, now), expected, "{given} at {now}");
+        }
+        // One that was given anew is good again.
+        let again = [format!("{READS} until 2020-01-01"), format!("{READS} write")];
+        assert_eq!(access(&again, READS, "2026-01-01T00:00:00Z"), Access::Granted(Right::Write));
+    }
+
+    #[test]
+    fn what_is_no_token_is_refused() {
+        let lines = [
+            "short",
+            "0123456789abcdef admin",
+            "0123456789abcdef until",
+            "0123456789abcdef until tomorrow",
+            "0123456789abcdef until 2026-12-31T18:00:00",
+            "0123456789abcdef until 2026-12-31 until 2027-12-31",
+            "0123456789abcdef write write",
+        ];
+        for line in lines {
+            assert!(token(line).is_none(), "{line}");
+        }
+    }
 }

@@ -20,6 +20,7 @@ use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use jiff::Timestamp;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 
@@ -28,7 +29,7 @@ use self::app::App;
 pub use self::app::ServeOptions;
 use crate::answers::{Answer, Answers, MAX_ANSWER, Stamp};
 use crate::compaction::Compaction;
-use crate::guard::Right;
+use crate::guard::{Access, Right};
 use crate::link::Links;
 use crate::refresh::Refresher;
 use crate::reports::Reports;
@@ -160,12 +161,14 @@ async fn checked(State(app): State<Arc<App>>, request: Request, next: Next) -> R
             StatusCode::MISDIRECTED_REQUEST,
             "this server is not known by that name: `memsample serve --host NAME` makes it known",
         )
-    } else if let right @ (None | Some(Right::Read)) = app.guard.right(request.headers())
-        && (right.is_none() || !is_reading(request.method()))
-    {
-        refused(right)
     } else {
-        answered(&app, request, next).await
+        match app.guard.access(request.headers(), Timestamp::now()) {
+            Access::Granted(Right::Write) => answered(&app, request, next).await,
+            Access::Granted(Right::Read) if is_reading(request.method()) => {
+                answered(&app, request, next).await
+            }
+            access => refused(access),
+        }
     };
     let headers = response.headers_mut();
     let mut set = |name, value: &'static str| {
@@ -183,15 +186,18 @@ fn is_reading(method: &Method) -> bool {
 }
 
 /// Says what is needed to do what was asked.
-fn refused(right: Option<Right>) -> Response {
-    if right.is_some() {
-        let how = "this server is read-only for you: a token that may write stands in its token file as `TOKEN write`";
-        return plain(StatusCode::FORBIDDEN, how);
-    }
-    let mut response = plain(
-        StatusCode::UNAUTHORIZED,
-        "a token is needed: as `Authorization: Bearer TOKEN`, or as the password",
-    );
+fn refused(access: Access) -> Response {
+    let how = match access {
+        Access::Granted(_) => {
+            let how = "this server is read-only for you: a token that may write stands in its token file as `TOKEN write`";
+            return plain(StatusCode::FORBIDDEN, how);
+        }
+        Access::Expired => "the token has expired: ask for another one whoever gave it to you",
+        Access::Unknown => {
+            "a token is needed: as `Authorization: Bearer TOKEN`, or as the password"
+        }
+    };
+    let mut response = plain(StatusCode::UNAUTHORIZED, how);
     let ask = HeaderValue::from_static("Basic realm=\"memsample\", charset=\"UTF-8\"");
     response.headers_mut().insert(header::WWW_AUTHENTICATE, ask);
     response
