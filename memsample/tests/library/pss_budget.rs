@@ -67,6 +67,8 @@ fn who_changed_most_is_read_and_the_budget_holds() {
     helper.wait().unwrap();
 
     let mut pss = Vec::new();
+    // Of a few rows, all can be of processes that are busy on a busy machine.
+    let mut unknown_faults = 0;
     let columns = ["pid", "pss_bytes", "file_bytes", "minflt"];
     for batch in recording.read_table("samples", &columns) {
         let batch = batch.unwrap();
@@ -76,8 +78,9 @@ fn who_changed_most_is_read_and_the_budget_holds() {
         pss.extend(rows.filter_map(|row| row.1));
         // The kinds of memory hold at every tick; counters are known where they were read.
         assert_eq!(batch["file_bytes"].null_count(), 0);
-        assert!(batch["minflt"].null_count() > 0);
+        unknown_faults += batch["minflt"].null_count();
     }
+    assert!(unknown_faults > 0);
     assert!(pss.last().is_some_and(|&bytes| bytes >= GROWN.cast_signed()), "{pss:?}");
     assert!(pss.len() < 10, "{pss:?}");
 
