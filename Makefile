@@ -41,8 +41,6 @@ install-device-programs: device-programs ## Install them where `memsample run --
 
 check: fmt lint unit layers ## Check format, lints, unit tests and layers, within a minute when warm
 
-# The tests wait more than they compute: the release build, which `installed` needs later, takes what they leave.
-test: BESIDE = nice -n 19 $(MAKE) --no-print-directory build &
 test: tools fmt lint layers bpf doc msrv integration notebook documents clients script fleet conformance installed ## Install what the tests use, then run everything
 
 tools: ## Install what the tests use and this machine lacks
@@ -79,7 +77,7 @@ msrv: ## Build on the oldest Rust version that Cargo.toml names, if it is instal
 # The end-to-end tests wait for programs more than they compute: three at once keep two cores busy.
 integration: export RUST_TEST_THREADS ?= 3
 integration: ## Run all tests in Rust
-	$(BESIDE) cargo test --workspace $(TESTED); code=$$?; wait; exit $$code
+	cargo test --workspace $(TESTED)
 
 installed: ## Try every way to install the programs, each in a clean environment (as root on Debian)
 	.ci/installed

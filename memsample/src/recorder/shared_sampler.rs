@@ -56,7 +56,7 @@ use crate::sampler::{Sampler, SamplerOptions};
 /// let every = |ms| RecorderOptions::new().interval(Duration::from_millis(ms));
 /// let fine = sampler.start(&directory.join("fine"), every(10))?;
 /// let coarse = sampler.start(&directory.join("coarse"), every(100))?;
-/// let (fine, coarse) = (fine.stop()?, coarse.stop()?);
+/// let (coarse, fine) = (coarse.stop()?, fine.stop()?);
 /// assert!(fine.manifest().totals.ticks >= coarse.manifest().totals.ticks);
 /// # std::fs::remove_dir_all(&directory)?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())

@@ -238,7 +238,7 @@ impl Client {
                 Err(error) => Err(error),
             };
             let response = match answered {
-                Err(error) if error.is_canceled() || error.is_closed() => {
+                Err(error) if was_not_sent(&error) => {
                     *sender = open(socket).await?;
                     sender.send_request(request).await
                 }
@@ -255,6 +255,14 @@ impl Client {
             })
         })
     }
+}
+
+/// Whether the daemon cannot have read a whole request: it was not begun, or the connection broke while it was written.
+fn was_not_sent(error: &hyper::Error) -> bool {
+    let source = std::error::Error::source(error).and_then(|it| it.downcast_ref::<io::Error>());
+    error.is_canceled()
+        || error.is_closed()
+        || source.is_some_and(|source| source.kind() == io::ErrorKind::BrokenPipe)
 }
 
 /// Opens a connection.

@@ -269,9 +269,9 @@ impl Text {
         let others: usize =
             columns.iter().filter(|column| !column.is_name).map(|column| widest(column) + 2).sum();
         let room = self.style.width.saturating_sub(others + 2);
-        // A curve does not take from names what they need to be told apart.
+        // Where there is no room for a curve beside names, they have it all.
         let beside = room.saturating_sub(CURVE.0 + 2);
-        let has_curve = beside >= names.min(NAME.1 / 2);
+        let has_curve = beside >= names.min(NAME.0);
         let names = names.min(if has_curve { beside } else { room }.max(NAME.0)).min(NAME.1);
         let left = if has_curve { room.saturating_sub(names + 2).min(CURVE.1) } else { 0 };
         let rows = columns.iter().map(|column| column.cells.len()).max().unwrap_or(0);
