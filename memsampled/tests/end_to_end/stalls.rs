@@ -75,10 +75,11 @@ fn check_that_a_stall_is_counted(options: &[&str], at_end: Option<&str>) {
     let elapsed_seconds = manifest["recorder"]["elapsed_seconds"].as_f64().unwrap();
     match at_end {
         None => assert_eq!(ticks + missed, 20, "{ticks} {missed}"),
-        // The instant of the end is one more.
+        // Ticks are planned from the first one on, which a busy machine delays; the instant of the end is one more.
         Some(_) => {
             let planned = elapsed_seconds * 10.0;
-            assert!(((ticks + missed) as f64 - planned).abs() <= 2.0, "{ticks} {missed} {planned}");
+            assert!((ticks + missed) as f64 <= planned + 2.0, "{ticks} {missed} {planned}");
+            assert!(missed >= 23, "{ticks} {missed}");
         }
     }
     assert!(missed >= 10 && elapsed_seconds >= 2.5, "{manifest}");
