@@ -256,6 +256,22 @@ impl TableFile {
         tail.map(|row_group| row_group.num_rows().unsigned_abs()).sum()
     }
 
+    /// Returns how many rows all files of the table have.
+    ///
+    /// # Errors
+    ///
+    /// A file cannot be read.
+    pub(crate) fn rows(&self) -> io::Result<u64> {
+        let names = (1..=self.number).map(|number| file_name(self.table.name, number));
+        let there = names.filter(|name| self.directory.contains(name));
+        there.map(|name| self.rows_of(&name)).sum()
+    }
+
+    fn rows_of(&self, name: &str) -> io::Result<u64> {
+        let metadata = ParquetFile::new(self.directory.file(name)?)?.metadata()?;
+        Ok(metadata.file_metadata().num_rows().unsigned_abs())
+    }
+
     /// Continues in the next file: what the present one holds stays as it is.
     pub(crate) fn rotate(&mut self) {
         if self.on_disk.take().is_some() {

@@ -405,6 +405,10 @@ impl RecordingWriter {
                 note = Some(
                     "no journal could be read as far as the last flush: what came after it is lost",
                 );
+                // A full disk, too, keeps what the manifest says behind what was flushed.
+                let (totals, tables) = (&mut writer.manifest.totals, &writer.tables);
+                totals.samples = tables.samples.file.rows()?;
+                totals.ticks = tables.ticks.file.rows()?;
                 Replayed::default()
             }
         };
