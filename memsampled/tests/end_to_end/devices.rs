@@ -134,7 +134,7 @@ fn a_disk_that_fills_there_is_told_and_what_was_written_comes_back() {
     let device = Device::start_with("", mount);
     let cwd = tempdir().unwrap();
     let suite = "name = \"full\"\n[[test]]\nname = \"a\"\nshell = \"echo before\"\n\
-                 [[test]]\nname = \"b\"\nshell = \"cat /dev/zero >../../fill; sleep 1\"\n";
+                 [[test]]\nname = \"b\"\nshell = \"cat /dev/zero >../../fill; sleep 3\"\n";
     fs::write(cwd.path().join("suite.toml"), suite).unwrap();
     let address = device.address("127.0.0.1", "device/small");
     let ended =
