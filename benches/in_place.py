@@ -17,6 +17,11 @@ from dashboard import get, memory
 from lab import RELEASES, clone, first_run
 
 
+def cpu_ticks(server):
+    """What a process has used, user and system, in clock ticks."""
+    return sum(map(int, Path(f"/proc/{server.pid}/stat").read_text().split()[13:15]))
+
+
 def main():
     memsample, runs = Path(sys.argv[1]).resolve(), int(sys.argv[2]) if len(sys.argv) > 2 else 3000
     work = Path(tempfile.mkdtemp())
@@ -32,7 +37,7 @@ def main():
         began = time.perf_counter()
         server = subprocess.Popen(command, stderr=subprocess.DEVNULL)
         wait_for(server, runs)
-        ticks = sum(map(int, Path(f"/proc/{server.pid}/stat").read_text().split()[13:15]))
+        ticks = cpu_ticks(server)
         return server, time.perf_counter() - began, ticks / os.sysconf("SC_CLK_TCK")
 
     def wait_for(server, runs):
@@ -65,9 +70,9 @@ def main():
         (work / "results.json").rename(added / "results.json")
         wait_for(server, runs + 1)
         print(f"an added run was visible after {time.perf_counter() - began:.2f} s")
-        ticks = [sum(map(int, Path(f"/proc/{server.pid}/stat").read_text().split()[13:15]))]
+        ticks = [cpu_ticks(server)]
         time.sleep(20)
-        ticks.append(sum(map(int, Path(f"/proc/{server.pid}/stat").read_text().split()[13:15])))
+        ticks.append(cpu_ticks(server))
         print(f"at rest {1000 * (ticks[1] - ticks[0]) / os.sysconf('SC_CLK_TCK') / 20:.1f} ms of CPU a second")
         print(f"RSS {memory(server.pid, 'VmRSS'):.0f} MiB, peak {memory(server.pid, 'VmHWM'):.0f} MiB")
     finally:

@@ -52,7 +52,7 @@ impl Latest {
             latest.processes += 1;
             latest.rss_bytes = latest.rss_bytes.saturating_add(rss_bytes);
             latest.anon_bytes = latest.anon_bytes.saturating_add(anon_bytes);
-            if image.pss_known {
+            if image.pss_read_ms.is_some() {
                 latest.pss_bytes = latest.pss_bytes.saturating_add(get(Metric::Pss));
                 latest.pss_processes += 1;
             }
@@ -80,7 +80,7 @@ impl Latest {
                 test: image.test().map(str::to_owned),
                 rss_bytes,
                 anon_bytes: image.metrics.get(Metric::Anon),
-                pss_bytes: image.pss_known.then(|| image.metrics.get(Metric::Pss)),
+                pss_bytes: image.pss_read_ms.map(|_| image.metrics.get(Metric::Pss)),
             })
             .collect();
         latest.roles = roles.into_values().collect();

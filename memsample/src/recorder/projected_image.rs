@@ -18,8 +18,7 @@ pub(super) struct ProjectedImage {
     pub(super) identity: Arc<Identity>,
     pub(super) comm: Comm,
     pub(super) metrics: Metrics,
-    pub(super) pss_known: bool,
-    /// When PSS was read last, as far as the image's own rows tell.
+    /// When PSS was read last, as far as the image's own rows tell; `None` where it never was.
     pub(super) pss_read_ms: Option<i64>,
     /// The sweep that said something of it last, and what was read in it.
     pub(super) sweep: u64,
@@ -56,7 +55,6 @@ impl ProjectedImage {
             identity: Arc::clone(identity),
             comm: identity.comm,
             metrics: Metrics::default(),
-            pss_known: false,
             pss_read_ms: None,
             sweep: 0,
             files: Files::empty(),

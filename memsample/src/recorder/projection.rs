@@ -229,7 +229,6 @@ impl Projection {
                     (image.sweep, image.files) = (sweep, row.files);
                     image.since |= row.files & (Files::STAT | Files::SMAPS_ROLLUP);
                     if row.files.contains(Files::SMAPS_ROLLUP) {
-                        image.pss_known = true;
                         image.pss_read_ms = Some(self.sweep_ms);
                     }
                 }
@@ -589,8 +588,9 @@ impl Projection {
 
     /// Returns when PSS of an image was read last, or an earlier instant; `None` where it never was.
     pub(super) fn pss_read_ms(&self, image: &ProjectedImage) -> Option<i64> {
-        let with_all =
-            self.all_pss_read.filter(|(sweep, _)| image.pss_known && *sweep > image.sweep);
+        let with_all = self
+            .all_pss_read
+            .filter(|(sweep, _)| image.pss_read_ms.is_some() && *sweep > image.sweep);
         image.pss_read_ms.max(with_all.map(|(_, ms)| ms))
     }
 }

@@ -103,7 +103,7 @@ fn not_found(named: &Path, known: Option<&KnownRecordings>) -> anyhow::Error {
 /// Whether the name of a file says that it is a tar, plain or compressed.
 fn is_archive(named: &Path) -> bool {
     let name = named.file_name().map(|name| name.to_string_lossy().to_lowercase());
-    let ends = [".tar", ".tar.gz", ".tgz", ".gz"];
+    let ends = [".tar", ".tgz", ".gz"];
     named.is_file() && name.is_some_and(|name| ends.iter().any(|end| name.ends_with(end)))
 }
 

@@ -57,8 +57,7 @@ pub(super) async fn get_session(
     Extension(peer): Extension<Peer>,
     id: Id,
 ) -> Answer {
-    let session = find(&state, peer, parameter(id)?).await?;
-    session.touch();
+    let session = touched(&state, peer, id).await?;
     Ok(json(StatusCode::OK, &session.describe()))
 }
 
@@ -109,8 +108,7 @@ pub(super) async fn list_processes(
     Extension(peer): Extension<Peer>,
     id: Id,
 ) -> Answer {
-    let session = find(&state, peer, parameter(id)?).await?;
-    session.touch();
+    let session = touched(&state, peer, id).await?;
     // Of many processes it takes some milliseconds, in which others are answered.
     slow(&state, peer, move |_| Ok(json(StatusCode::OK, &session.processes()))).await
 }
@@ -125,6 +123,13 @@ pub(super) async fn watch_session(
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
+}
+
+/// Returns a session that the peer asks about, which keeps it from being idle.
+async fn touched(state: &Arc<State>, peer: Peer, id: Id) -> Result<Arc<ActiveSession>, Failure> {
+    let session = find(state, peer, parameter(id)?).await?;
+    session.touch();
+    Ok(session)
 }
 
 /// Returns a session that the peer may see. Reads the disk only to find out why there is none.

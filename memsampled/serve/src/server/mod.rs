@@ -163,8 +163,7 @@ async fn checked(State(app): State<Arc<App>>, request: Request, next: Next) -> R
         )
     } else {
         match app.guard.access(request.headers(), Timestamp::now()) {
-            Access::Granted(Right::Write) => answered(&app, request, next).await,
-            Access::Granted(Right::Read) if is_reading(request.method()) => {
+            Access::Granted(right) if right == Right::Write || is_reading(request.method()) => {
                 answered(&app, request, next).await
             }
             access => refused(access),

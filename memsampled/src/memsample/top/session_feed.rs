@@ -28,9 +28,8 @@ pub(super) struct SessionFeed {
     recording: String,
     /// The tick that was shown last.
     shown: Option<Timestamp>,
-    facts: HashMap<u64, Arc<ProcessFacts>>,
-    /// The largest resident set that was seen of each, in bytes.
-    peaks: HashMap<u64, u64>,
+    /// What each process of the last frame is, and the largest resident set that was seen of it, in bytes.
+    known: HashMap<u64, (Arc<ProcessFacts>, u64)>,
     /// Why there are no more frames.
     ended: Option<&'static str>,
 }
@@ -54,28 +53,25 @@ impl SessionFeed {
             id,
             recording: session.recording,
             shown: None,
-            facts: HashMap::new(),
-            peaks: HashMap::new(),
+            known: HashMap::new(),
             ended: None,
         })
     }
 
     fn frame(&mut self, at: Timestamp, listed: Vec<ListedProcess>) -> Frame {
-        let mut facts = HashMap::with_capacity(listed.len());
-        let mut peaks = HashMap::with_capacity(listed.len());
+        let mut known = HashMap::with_capacity(listed.len());
         let mut processes = Vec::with_capacity(listed.len());
         for it in listed {
-            let seen = self.peaks.get(&it.process).copied().unwrap_or(0);
-            let peak = it.rss_bytes.max(it.hwm_bytes.unwrap_or(0)).max(seen);
-            peaks.insert(it.process, peak);
+            let (before, seen) = self.known.remove(&it.process).unzip();
+            let peak = it.rss_bytes.max(it.hwm_bytes.unwrap_or(0)).max(seen.unwrap_or(0));
             let (image, rss, swap) = (it.process, Amount::of(it.rss_bytes), it.swap_bytes.into());
             let (pss, uss) = (it.pss_bytes.into(), it.uss_bytes.into());
             let age = it.pss_ts.map_or(0, |read| at.duration_since(read).as_secs());
             // Most are the same at each tick, and all frames share them.
             let now = facts_of(it);
-            let known = self.facts.remove(&image).filter(|known| **known == now);
-            let now = known.unwrap_or_else(|| Arc::new(now));
-            facts.insert(image, Arc::clone(&now));
+            let before = before.filter(|before| **before == now);
+            let now = before.unwrap_or_else(|| Arc::new(now));
+            known.insert(image, (Arc::clone(&now), peak));
             processes.push(ProcessMemory {
                 image,
                 facts: now,
@@ -87,7 +83,7 @@ impl SessionFeed {
                 peak: Amount::of(peak),
             });
         }
-        (self.facts, self.peaks) = (facts, peaks);
+        self.known = known;
         processes.sort_unstable_by_key(|process| process.image);
         Frame { at, processes, machine: memory_of_this_machine() }
     }
