@@ -223,10 +223,11 @@ fn slow_a_connection_that_is_cut_ten_times_loses_no_line() {
     assert_eq!(rows("samples", &["ts"]) as u64, totals.samples);
     assert_eq!(totals.dropped, 0);
     // Each planned instant of the fifteen seconds is there, or counted as missed, as those beyond the last tick are.
+    // A first tick that was late, by less than a period, makes the recording seem one instant shorter.
     let (first, last) = recording.first_and_last_tick().unwrap().unwrap();
     let planned = last.duration_since(first).as_millis() / 100 + 1;
     let most = i128::from(totals.ticks + totals.missed);
-    assert!((i128::from(totals.ticks)..=most).contains(&planned), "{planned} {totals:?}");
+    assert!((i128::from(totals.ticks) - 1..=most).contains(&planned), "{planned} {totals:?}");
     assert!(planned > 150);
     device.assert_clean("device");
 }
