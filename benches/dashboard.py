@@ -1,9 +1,12 @@
 """What the dashboard of a large store costs: making its index, its pages, and many readers at once.
 
-Usage: benches/dashboard.py MEMSAMPLE [RUNS [PICTURES]]. With a directory for PICTURES, each page is opened in Chromium too, at three
-widths, and takes its picture; `npm ci` in memsampled/report/tests/browser installs what drives it. MEMSAMPLE is a release build with the feature `lab`. Needs the packages of
-notebooks/requirements.txt. The store is made up: RUNS runs (10,000) of 100 tests, ten runs to a release, with honest
-manifests; peaks have a noise of 2 %, and every tenth test grows by 10 % in the middle.
+Usage: benches/dashboard.py MEMSAMPLE [RUNS [PICTURES]]. MEMSAMPLE is a release build with the feature `lab`. Needs the
+packages of notebooks/requirements.txt. The store is made up: RUNS runs (10,000) of 100 tests, ten runs to a release,
+with honest manifests; peaks have a noise of 2 %, and every tenth test grows by 10 % in the middle.
+
+With a directory for PICTURES, each page is opened in Chromium too, at three widths, and its picture is taken; `npm ci`
+in memsampled/report/tests/browser installs what drives it. For the page that compares two releases, twenty true runs of
+100 tests are pushed then.
 """
 
 import concurrent.futures
@@ -25,6 +28,7 @@ from pathlib import Path
 
 import pyarrow
 import pyarrow.parquet
+from lab import clone, first_run
 
 TESTS = 100
 RUNS_OF_RELEASE = 10
@@ -228,6 +232,12 @@ def main():
         changes = json.loads(get(port, f"/api/v1/test?{test}")[1])["changes"]
         print(f"changes found in a test that grew by 10 %: {[round(it['change_percent'], 1) for it in changes]}")
         if len(sys.argv) > 3:
+            first = first_run(memsample, work)
+            for number in range(2 * RUNS_OF_RELEASE):
+                clone(first, work / "runs" / f"run-{number:02}", f"1.{number % 2}")
+            subprocess.run([memsample, "push", *(work / "runs").iterdir(), store], check=True, capture_output=True)
+            wait_for(runs + 2 * RUNS_OF_RELEASE)
+            runs += 2 * RUNS_OF_RELEASE
             browse(
                 f"http://127.0.0.1:{port}/",
                 Path(sys.argv[3]),
@@ -238,7 +248,8 @@ def main():
                     "/live",
                     "/fleet",
                     f"/run?id={json.loads(get(port, '/api/v1/runs')[1])[0]['run']}",
-                    f"/compare?project=kernel&base=1.{runs // RUNS_OF_RELEASE // 2 - 1}&head=1.{runs // RUNS_OF_RELEASE // 2 + 1}",
+                    "/compare?project=default&base=1.0&head=1.1",
+                    "/comparison?project=default&base=1.0&head=1.1",
                 ],
             )
         median, worst = many(port, ["/", "/runs", f"/test?{test}", "/suites", "/api/v1/search?q=042"])

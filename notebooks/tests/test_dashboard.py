@@ -162,6 +162,17 @@ def test_a_comparison_has_the_numbers_of_the_command(runs, server, tmp_path):
     assert "No run" in server.page("compare", status=404, project="default", base="1.0", head="none")
 
 
+def test_a_release_whose_runs_have_no_results_has_nothing_to_compare(lab, tmp_path):
+    manifest = next(path for path in (lab / "manifests").rglob("*.json") if "run-1.1" in path.name)
+    stored = json.loads(manifest.read_text())
+    stored["files"] = [it for it in stored["files"] if it["path"] != "results.json"]
+    manifest.write_text(json.dumps(stored))
+    with Server(lab, tmp_path / "index") as server:
+        server.wait_for_runs(3)
+        said = server.page("compare", status=404, project="default", base="1.0", head="1.1")
+        assert "nothing to compare in the release `1.1`: 0 of its 1 runs have" in said
+
+
 def test_the_report_is_that_of_the_command(runs, server, tmp_path):
     run = server.json("runs", release="1.1")[0]["run"]
     memsample("report", runs[2], "-o", tmp_path / "report.html")
@@ -582,6 +593,8 @@ def test_slow_every_page_in_a_browser(server, tmp_path):
         "fleet",
         "search?q=holds",
         "compare?" + query({"project": "default", "base": "1.0", "head": "1.1"}),
+        "comparison?" + query({"project": "default", "base": "1.0", "head": "1.1"}),
+        "report?" + query({"id": run}),
         "runs?release=none",
     ]
     command = ["node", BROWSER / "pages.mjs", server.base, tmp_path, *pages]

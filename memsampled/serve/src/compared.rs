@@ -7,6 +7,7 @@ use memsample::Recording;
 use memsample_compare::{CompareError, Comparison, Options, Run, compare};
 use memsample_input::{rounded_size, with_causes};
 use memsample_report::SideBySide;
+use memsample_runner::results::FILE;
 use memsample_store::pull::pull;
 use memsample_store::{ErrorKind, Manifest, RunDirectory, Store, StoreError, StoredFile};
 
@@ -66,11 +67,15 @@ pub fn compared(
             runs.extend(results(store, &manifest).map_err(CompareProblem::Store)?);
             manifests.insert(manifest.run.clone(), (row.manifest.clone(), manifest));
         }
-        match runs.is_empty() {
-            true => Err(CompareProblem::None(format!(
+        match (runs.is_empty(), rows.len()) {
+            (false, _) => Ok(runs),
+            (true, 0) => Err(CompareProblem::None(format!(
                 "No run of `{project}` is of the release `{release}`."
             ))),
-            false => Ok(runs),
+            // They are recordings, or were pruned to what lists show.
+            (true, count) => Err(CompareProblem::None(format!(
+                "There is nothing to compare in the release `{release}`: 0 of its {count} runs have a `{FILE}`."
+            ))),
         }
     };
     let (base, head) = (side(base)?, side(head)?);

@@ -121,6 +121,8 @@ fn router(app: &Arc<App>) -> Router {
         .route("/fleet", get(pages::fleet))
         .route("/style.css", get(pages::style))
         .route("/script.js", get(pages::script))
+        // A report names no icon, so a browser looks here for one.
+        .route("/favicon.ico", get(|| async { StatusCode::NO_CONTENT }))
         .route("/feed.atom", get(outward::feed))
         .route("/badge.svg", get(outward::badge))
         .route("/api/v1/openapi.yaml", get(outward::openapi))
