@@ -2,7 +2,8 @@
 
 Usage: benches/lab.py MEMSAMPLE [RUNS [RECORDING]]. MEMSAMPLE is a release build with the feature `lab`. RECORDING is one
 that is pushed by itself, such as one of an hour. Needs the packages of notebooks/requirements.txt. The server of S3 is moto, in
-Python and on this machine: its time is part of each figure.
+Python and on this machine: its time is part of each figure. With AWS_ENDPOINT_URL it is the one there, with the keys of
+AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, where it makes the bucket `lab`.
 """
 
 import json
@@ -67,21 +68,26 @@ def main():
     for number in range(runs):
         clone(first, work / "runs" / f"run-{number:04}", f"1.{number % RELEASES}")
 
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    endpoint = f"http://{host}:{port}"
+    endpoint, server, kind = os.environ.get("AWS_ENDPOINT_URL"), None, "S3"
+    key, secret = (os.environ.get(name, "none") for name in ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"])
+    if not endpoint:
+        logging.getLogger("werkzeug").setLevel(logging.ERROR)
+        server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+        server.start()
+        host, port = server.get_host_and_port()
+        endpoint, kind = f"http://{host}:{port}", "S3 (moto)"
     environment = {
         **os.environ,
         "AWS_ENDPOINT_URL": endpoint,
-        "AWS_ACCESS_KEY_ID": "k",
-        "AWS_SECRET_ACCESS_KEY": "s",
+        "AWS_ACCESS_KEY_ID": key,
+        "AWS_SECRET_ACCESS_KEY": secret,
         "AWS_REGION": "us-east-1",
     }
-    keys = {"aws_access_key_id": "k", "aws_secret_access_key": "s", "region_name": "us-east-1"}
+    keys = {"aws_access_key_id": key, "aws_secret_access_key": secret, "region_name": "us-east-1"}
     boto3.client("s3", endpoint_url=endpoint, **keys).create_bucket(Bucket="lab")
-    filesystem = pyarrow.fs.S3FileSystem(access_key="k", secret_key="s", endpoint_override=endpoint, region="us-east-1")
+    filesystem = pyarrow.fs.S3FileSystem(
+        access_key=key, secret_key=secret, endpoint_override=endpoint, region="us-east-1"
+    )
     directories = sorted((work / "runs").iterdir())
     objects = sum(1 for path in directories[0].rglob("*") if path.is_file() and path.stat().st_size) + 4
 
@@ -105,7 +111,7 @@ def main():
     print(f"load {load:.1f} at the begin; {runs} runs of {TESTS} tests, {objects} objects each")
     for name, store, place, files, options in [
         ("directory", work / "lab", str(work / "lab"), None, {}),
-        ("S3 (moto)", "s3://lab/m", "lab/m", filesystem, {"env": environment}),
+        (kind, "s3://lab/m", "lab/m", filesystem, {"env": environment}),
     ]:
         if len(sys.argv) > 3:
             recording = Path(sys.argv[3])
@@ -158,7 +164,8 @@ def main():
             seconds, cpu = run(memsample, "compact", store, "--before", "2100-01-01", **options)
             print(f"{name}: compact {seconds:.1f} s, {cpu:.1f} s of CPU")
         print(f"{name}: query {min(query(place, files) for _ in range(3)):.2f} s when compacted, best of 3")
-    server.stop()
+    if server:
+        server.stop()
     shutil.rmtree(work)
 
 
