@@ -198,6 +198,42 @@ def test_images_come_from_addresses_a_file_of_them_and_a_directory(tmp_path: Pat
         mirrored(into, "nothing")
 
 
+BESIDE = (
+    "SHA256SUMS", "SHA256SUMS.gpg", "MD5SUMS.txt", "touch-CHECKSUM", "a.img.sha256", "a.img.sha512", "a.img.md5sum",
+    "a.img.asc", "a.img.sig", "a.img.zsync", "b.img.part", "b.img.crdownload", "b.img~",
+)  # fmt: skip
+"""What lies beside images and is none."""
+
+
+def test_what_lies_beside_images_is_no_image_whatever_the_source_is(tmp_path: Path, server: ImageServer) -> None:
+    here, into = tmp_path / "here", tmp_path / "into"
+    here.mkdir()
+    for name in ("a.img", ".hidden.img", *BESIDE):
+        (here / name).write_bytes(b"content")
+    sha256 = hashlib.sha256(b"content").hexdigest()
+    (here / "a.img.sha256").write_text(f"{sha256}  a.img\n")
+    # Names that are like theirs.
+    alike = ["md5.img", "touch-b2", "v1-sha1"]
+    for name in alike:
+        (here / name).write_bytes(name.encode())
+    assert mirrored(into, str(here), newest=100) == []
+    images = sorted(["a.img", *alike])
+    assert names(into) == sorted([*images, *(f"{name}.sha256" for name in images)])
+    for name in ("a.img", *BESIDE):
+        server.put(name, b"content")
+    server.put("SHA256SUMS", "".join(f"{sha256}  {name}\n" for name in ("a.img", *BESIDE)).encode())
+    assert mirrored(tmp_path / "listed", f"{server.url}/SHA256SUMS", newest=100) == []
+    assert names(tmp_path / "listed") == ["a.img", "a.img.sha256"]
+    # One that somebody names is told.
+    urls = tmp_path / "urls"
+    urls.write_text(f"{server.url}/a.img.asc {sha256}\n")
+    told = mirrored(tmp_path / "named", str(urls))
+    assert told == [
+        f"{server.url}/a.img.asc is left out: by its name it is no image: checksums, signatures and what is unfinished "
+        "end so"
+    ]
+
+
 def test_a_password_in_an_address_is_not_told(tmp_path: Path) -> None:
     told = mirrored(tmp_path, "http://me:secret@127.0.0.1:9/SHA256SUMS?token=hidden")
     assert len(told) == 1
@@ -282,10 +318,11 @@ def test_images_come_from_a_prefix_of_s3_however_many_objects_it_has(
     upload(f"{bucket}/touch/image.img", content)
     upload(f"{bucket}/touch/image.img.sha256", f"{sha256}  image.img\n".encode())
     upload(f"{bucket}/touch/none.img", b"none")
+    upload(f"{bucket}/touch/none.img.asc", b"signed")
     upload(f"{bucket}/touch/deeper/b.img", b"b")
     upload(f"{bucket}/touching.img", b"c")
     (tmp_path / f".{sha256}.part").write_bytes(content[:100_000])
-    failed = mirrored(tmp_path, "s3://bucket/touch", match="*.img")
+    failed = mirrored(tmp_path, "s3://bucket/touch", match="*.img*")
     assert names(tmp_path) == ["image.img", "image.img.sha256"]
     assert (tmp_path / "image.img").read_bytes() == content
     assert sorted(line.split(" is left out: ")[0] for line in failed) == [

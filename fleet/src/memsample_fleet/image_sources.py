@@ -123,9 +123,12 @@ def _kind(place: str, match: str) -> Listing:
 
 
 def _sound(name: str) -> bool:
-    return re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.+~=@:-]{0,199}", name) is not None and not name.endswith(
-        images.UNFINISHED
-    )
+    return re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.+~=@:-]{0,199}", name) is not None
+
+
+def _is_beside(name: str) -> bool:
+    """Whether it tells of images or is unfinished, so that nobody asked for it; a hidden name is told."""
+    return not name.startswith(".") and not images.may_be_image(name)
 
 
 def _add(entries: list[Entry], wrong: list[str], match: str, entry: Entry, why: str = "") -> None:
@@ -133,6 +136,8 @@ def _add(entries: list[Entry], wrong: list[str], match: str, entry: Entry, why: 
         return
     if not _sound(entry.name):
         why = "its name is none for a file: write letters, digits and `_.+~=@:-`"
+    elif not images.may_be_image(entry.name):
+        why = "by its name it is no image: checksums, signatures and what is unfinished end so"
     elif not re.fullmatch(r"[0-9a-f]{64}", entry.sha256):
         why = why or "it has no SHA-256"
     if why:
@@ -150,7 +155,7 @@ def _of_checksums(url: str, match: str, times: dict[tuple[str, str], float]) -> 
                 wrong.append(f"{shown(url)}: a line is none of a checksum and a name: {line[:80]!r}")
             continue
         sha256, name = found.group(1).lower(), found.group(2)
-        if not fnmatch.fnmatchcase(name, match) or len(entries) >= _ENTRIES_MOST:
+        if _is_beside(name) or not fnmatch.fnmatchcase(name, match) or len(entries) >= _ENTRIES_MOST:
             continue
         _add(
             entries, wrong, match, _http_entry(urllib.parse.urljoin(url, urllib.parse.quote(name)), name, sha256, times)
@@ -301,7 +306,7 @@ def _of_s3(bucket: s3.Bucket, match: str) -> Found:
             break
     for key, each in objects.items():
         name = key.rsplit("/", 1)[-1]
-        if key.endswith(".sha256") or not fnmatch.fnmatchcase(name, match) or len(entries) >= _ENTRIES_MOST:
+        if _is_beside(name) or not fnmatch.fnmatchcase(name, match) or len(entries) >= _ENTRIES_MOST:
             continue
         sha256 = ""
         if key + ".sha256" in objects:

@@ -11,8 +11,24 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
-UNFINISHED = (".part", ".partial", ".tmp", ".sha256")
-"""Ends of the names of files that are no images."""
+_UNFINISHED = (".part", ".partial", ".tmp", ".temp", ".crdownload", ".download", ".filepart", ".aria2", ".swp", "~")
+"""Ends of the names of files that somebody is still writing."""
+_SIGNATURES = (".asc", ".sig", ".sign", ".signature", ".minisig", ".p7s")
+_TRANSFERS = (".zsync", ".torrent", ".metalink", ".meta4")
+_CHECKSUMS = re.compile(
+    r"""(?x) .* [.] (?: md5 | sha(?:1|224|256|384|512) )                            # image.img.sha256
+        | (?: .* [-._] )? (?: md5 | sha(?:1|224|256|384|512)? | b2 ) sums? (?: [.] (?: txt | gpg ) )?   # SHA256SUMS
+        | (?: .* [-._] )? checksums? (?: [.] (?: txt | gpg ) )?                     # Touch-40-CHECKSUM"""
+)
+
+
+def may_be_image(name: str) -> bool:
+    """Whether a file of this name may be an image: it is none if it is hidden or unfinished, or tells of others as
+    checksums, signatures and instructions for a transfer do."""
+    name = name.lower()
+    if name.startswith(".") or name.endswith((*_UNFINISHED, *_SIGNATURES, *_TRANSFERS)):
+        return False
+    return _CHECKSUMS.fullmatch(name) is None
 
 
 @dataclass(frozen=True)
@@ -103,7 +119,7 @@ class Watch:
 
     def _file(self, path: Path) -> File | None:
         name = path.name
-        if name.startswith(".") or name.endswith(UNFINISHED) or not fnmatch.fnmatchcase(name, self.source.match):
+        if not may_be_image(name) or not fnmatch.fnmatchcase(name, self.source.match):
             return None
         try:
             found = path.stat()
