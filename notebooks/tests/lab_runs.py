@@ -1,9 +1,17 @@
-"""Runs that the real program makes for the tests of a store; MEMSAMPLE names it, built with the feature `lab`."""
+"""Runs that the real program makes for the tests of a store, and what it and the daemon answer.
 
+MEMSAMPLE names the program, built with the feature `lab`; the daemon is beside it.
+"""
+
+import http.client
+import json
 import os
+import socket
 import subprocess
+from pathlib import Path
 
 MEMSAMPLE = os.environ["MEMSAMPLE"]
+DAEMON = str(Path(MEMSAMPLE).with_name("memsampled"))
 SECRET = "not-to-be-printed"
 
 SUITE = """
@@ -45,3 +53,18 @@ def make_runs(place):
         memsample("run", place / "suite.toml", *options, code=10)
     memsample("record", "--duration", "300ms", "--out", place, "--name", "plain")
     return sorted(path for path in place.iterdir() if path.is_dir() and not path.is_symlink())
+
+
+def listed(address, environment, **options):
+    """What `memsample list` says of a store."""
+    return json.loads(memsample("list", address, "--json", environment=environment, **options).stdout)
+
+
+def request(daemon_socket, method, path, body=None):
+    """What the daemon answers on its socket."""
+    connection = http.client.HTTPConnection("daemon")
+    connection.sock = socket.socket(socket.AF_UNIX)
+    connection.sock.connect(str(daemon_socket))
+    connection.request(method, path, body and json.dumps(body), {"Content-Type": "application/json"})
+    answer = connection.getresponse()
+    return answer.read().decode()

@@ -11,8 +11,8 @@ import threading
 import time
 
 import pytest
-from lab_runs import SECRET, memsample
-from test_lab import DAEMON, Proxy, listed, request, s3  # noqa: F401
+from lab_runs import DAEMON, SECRET, listed, memsample, request
+from s3_proxy import Proxy
 
 AWAY_SECONDS = 20
 
