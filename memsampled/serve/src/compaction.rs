@@ -59,7 +59,7 @@ impl Compaction {
 }
 
 impl Drop for Compaction {
-    /// Ends it: what is begun is finished or taken back, since a lock that stays keeps others out for hours.
+    /// Ends it: what is begun is finished or taken back, since a lock that stays keeps others out for a minute.
     fn drop(&mut self) {
         self.is_ending.store(true, Ordering::Relaxed);
         self.awake = None;

@@ -87,7 +87,7 @@ pub fn compact(
     if small_runs(store, days)?.is_empty() {
         return Ok(compacted);
     }
-    let _lock = Lock::take(store)?;
+    let lock = Lock::take(store)?;
     for (day, runs) in small_runs(store, days)? {
         let mut keys = store.manifest_keys_below(&day)?;
         keys.retain(|key| runs.contains(&key.object));
@@ -105,6 +105,7 @@ pub fn compact(
             manifests.sort_by(|a, b| (a.started, &a.run).cmp(&(b.started, &b.run)));
             let day = Day {
                 store,
+                lock: &lock,
                 place: format!("{day}/{MANY}"),
                 manifests: &mut manifests,
                 changed: BTreeSet::new(),
@@ -152,6 +153,7 @@ type Place = (usize, usize);
 /// The runs of one suite on one day, while they are compacted.
 struct Day<'a> {
     store: &'a Store,
+    lock: &'a Lock,
     /// The partition of the large files, but for their name.
     place: String,
     manifests: &'a mut [Manifest],
@@ -187,12 +189,14 @@ impl Day<'_> {
             }
         }
         for manifest in self.changed.iter().filter_map(|index| self.manifests.get(*index)) {
+            self.lock.check()?;
             let partition = manifest.partition();
             self.store.write(&partition.manifest(), manifest.to_json(), false)?;
             self.store.tell_news(&partition);
             self.compacted.runs += 1;
         }
         // Only now does nobody need them.
+        self.lock.check()?;
         self.store.remove(self.removed)?;
         Ok(self.compacted)
     }
@@ -254,7 +258,12 @@ impl Day<'_> {
             let key_values = pairs.map(|it| (it.key.clone(), it.value.clone())).collect();
             let count = metadata.num_row_groups();
             let group = by_columns.entry(columns).or_default();
-            let row_groups = RowGroups { first: group.groups, count: count as u64, key_values };
+            let row_groups = RowGroups {
+                first: group.groups,
+                count: count as u64,
+                bytes: file.bytes,
+                key_values,
+            };
             group.groups += count as u64;
             group.inputs.push((bytes, 0..count));
             group.places.push((place, row_groups));

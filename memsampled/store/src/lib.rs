@@ -35,6 +35,7 @@ mod hash;
 mod in_place;
 pub mod layout;
 mod lock;
+mod lock_holder;
 pub mod manifest;
 mod parts;
 #[cfg(feature = "buckets")]
@@ -48,6 +49,7 @@ pub mod releases;
 mod row_groups;
 pub mod run_directory;
 pub mod runs;
+mod seen;
 pub mod source;
 pub mod store;
 mod tree;

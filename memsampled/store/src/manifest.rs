@@ -38,6 +38,9 @@ pub struct RowGroups {
     pub first: u64,
     /// How many there are.
     pub count: u64,
+    /// The bytes of the run's own file, before it was put together with others.
+    #[serde(default)]
+    pub bytes: u64,
     /// What the run's own file said of itself, which the shared one cannot.
     #[serde(default)]
     pub key_values: BTreeMap<String, Option<String>>,
@@ -177,9 +180,16 @@ impl Manifest {
         }
     }
 
-    /// Returns the bytes of all its objects that are its alone.
+    /// Returns the bytes that it has in the store: of what it shares with other runs, its own part.
     #[must_use]
     pub fn bytes(&self) -> u64 {
+        let own = |file: &StoredFile| file.row_groups.as_ref().map_or(file.bytes, |it| it.bytes);
+        self.files.iter().map(own).sum()
+    }
+
+    /// Returns the bytes of all its objects that are its alone, and are free when it is gone.
+    #[must_use]
+    pub fn bytes_alone(&self) -> u64 {
         let own = self.files.iter().filter(|file| file.row_groups.is_none());
         own.map(|file| file.bytes).sum()
     }

@@ -5,7 +5,8 @@ use std::collections::HashSet;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::error::StoreError;
-use crate::lock::Lock;
+use crate::layout::NEWS;
+use crate::lock::{LOCKS, Lock};
 use crate::manifest::Manifest;
 use crate::store::Store;
 use crate::verify::unnamed;
@@ -46,6 +47,7 @@ pub struct Pruned {
 /// Somebody else changes the store; it refuses or does not answer. What was removed until then is removed.
 pub fn prune(store: &Store, prune: &Prune) -> Result<Pruned, StoreError> {
     let lock = if prune.dry_run { None } else { Some(Lock::take(store)?) };
+    let check = || lock.as_ref().map_or(Ok(()), Lock::check);
     // By the clock of the store: one that is ahead on this machine would remove everything.
     let now = lock.as_ref().map_or_else(Timestamp::now, |lock| lock.taken);
     let mut pruned = Pruned::default();
@@ -69,10 +71,11 @@ pub fn prune(store: &Store, prune: &Prune) -> Result<Pruned, StoreError> {
     for manifest in &pruned.runs {
         let own = manifest.files.iter().filter(|file| !kept.contains(&file.object));
         let own: HashSet<&str> = own.map(|file| file.object.as_str()).collect();
-        pruned.bytes += manifest.bytes();
+        pruned.bytes += manifest.bytes_alone();
         if prune.dry_run {
             continue;
         }
+        check()?;
         let partition = manifest.partition();
         store.remove(vec![partition.manifest()])?;
         store.tell_news(&partition);
@@ -94,11 +97,14 @@ pub fn prune(store: &Store, prune: &Prune) -> Result<Pruned, StoreError> {
         pruned.unnamed = old.len() as u64;
         pruned.bytes += old.iter().map(|(_, bytes, _)| bytes).sum::<u64>();
         if !prune.dry_run {
+            check()?;
             store.remove(old.into_iter().map(|(name, _, _)| name).collect())?;
         }
     }
     if !prune.dry_run {
-        forget_news(store, now)?;
+        for place in [NEWS, LOCKS] {
+            forget(store, place, now)?;
+        }
     }
     Ok(pruned)
 }
@@ -114,9 +120,9 @@ fn in_store_since(manifest: &Manifest, written: Timestamp) -> Timestamp {
     manifest.started.unwrap_or(manifest.pushed).max(manifest.pushed).min(written)
 }
 
-/// Removes news that is older than whoever looks often looks back.
-fn forget_news(store: &Store, now: Timestamp) -> Result<(), StoreError> {
-    let all = store.list(crate::layout::NEWS)?;
+/// Removes what is older than whoever looks often looks back, and what a lock that was killed has left.
+fn forget(store: &Store, place: &str, now: Timestamp) -> Result<(), StoreError> {
+    let all = store.list(place)?;
     let old = all.into_iter().filter(|meta| {
         now.as_second().saturating_sub(meta.last_modified.timestamp()) > PUSH_SECONDS
     });

@@ -129,7 +129,7 @@ pub(crate) const PACKAGES: [(&str, &[&str]); 20] = [
     (
         "memsampled/store/src/lib.rs",
         &[
-            "error hash row_groups tree",
+            "error hash lock_holder row_groups tree",
             "address endpoint layout profile reach",
             "answer directory_kind google manifest run_directory",
             "parts",
@@ -137,6 +137,7 @@ pub(crate) const PACKAGES: [(&str, &[&str]); 20] = [
             "runs source",
             "in_place",
             "store",
+            "seen",
             "download lock push releases",
             "compact pull verify",
             "prune",
