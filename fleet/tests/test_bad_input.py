@@ -197,6 +197,9 @@ def test_wrong_credentials_are_told_without_the_password(lab: Lab, rabbit: Rabbi
         assert "password authentication failed" in told
         assert "secret" not in told
     assert "no database is named" in lab.do("status", code=1, MEMSAMPLE_FLEET_DATABASE="")
+    other = lab.do("status", code=1, MEMSAMPLE_FLEET_DATABASE="mysql://u:secret@h/x")
+    assert "must begin with postgresql://" in other
+    assert "secret" not in other
 
 
 def test_a_clock_that_is_an_hour_off_is_told_and_harms_no_claim(lab: Lab) -> None:

@@ -3,6 +3,7 @@
 import re
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,13 @@ def test_limits_of_the_document_are_those_of_the_program() -> None:
 
 
 def test_the_compose_file_and_its_settings_are_sound() -> None:
+    check: list[str | Path] = [
+        Path(sys.executable).with_name("check-jsonschema"),
+        "--builtin-schema",
+        "vendor.compose-spec",
+    ]
+    told = subprocess.run([*check, DEPLOY / "compose.yaml"], text=True, capture_output=True)
+    assert told.returncode == 0, told.stdout + told.stderr
     compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
     assert set(compose["services"]) == {"broker", "database"}
     for service in compose["services"].values():

@@ -29,6 +29,9 @@ def connect(config: Config, *, check: bool = True, timeout_s: int = 5) -> Connec
             "no database is named: set `database` in fleet.toml, or MEMSAMPLE_FLEET_DATABASE, such as "
             "postgresql://USER:PASSWORD@HOST/NAME"
         )
+    scheme, separator, _ = config.database.partition("://")
+    if separator and scheme not in ("postgresql", "postgres"):
+        raise FleetError("the URL of the database must begin with postgresql://: only PostgreSQL is supported")
     try:
         connection = psycopg.connect(
             config.database,

@@ -56,7 +56,10 @@ def size(count: float) -> str:
 
 def printable(said: str, most: int) -> str:
     """Return the end of what a program wrote, on one line and without what a terminal would obey."""
-    return "".join(letter if letter.isprintable() else "\ufffd" for letter in " ".join(said.split())[-most:])
+    line = "; ".join(" ".join(line.split()) for line in said.splitlines() if line.strip())
+    if len(line) > most:
+        line = "... " + line[4 - most :]
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in line)
 
 
 def out(text: str) -> None:
