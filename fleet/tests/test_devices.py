@@ -42,6 +42,26 @@ labels = ["arm64"]
 NONE = 'sandbox = "none"'
 
 
+@pytest.mark.parametrize(
+    ("run", "told"),
+    [
+        ("", "900s"),
+        ('run = ["--reconnect-for", "2m"]', "420s"),
+        ('run = ["--reconnect-for=1h"]', "3900s"),
+        ('run = ["--unfollowed-for", "20m"]', "20m"),
+    ],
+)
+def test_a_run_that_nobody_follows_ends_later_than_it_is_tried_to_connect_again(
+    tmp_path: Path, run: str, told: str
+) -> None:
+    file = tmp_path / "devices.toml"
+    file.write_text(f'[[device]]\nname = "one"\naddress = "ssh://one"\n{run}\n')
+    (device,) = devices.read(file)
+    options = device.options
+    assert options.count("--unfollowed-for") == 1
+    assert options[options.index("--unfollowed-for") + 1] == told
+
+
 def test_all_mistakes_are_told_with_file_line_and_key(tmp_path: Path) -> None:
     file = tmp_path / "devices.toml"
     file.write_text("""colour = "red"

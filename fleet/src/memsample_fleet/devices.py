@@ -3,7 +3,7 @@
 import os
 import re
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -16,6 +16,11 @@ from memsample_fleet.releases import duration, options, source, words
 
 HOOKS = {"provision": timedelta(minutes=30), "health": timedelta(minutes=1), "recover": timedelta(minutes=10)}
 """Hooks, and their timeouts where none is given."""
+
+
+_UNTIL_UNFOLLOWED = timedelta(minutes=5)
+"""How much longer than it is tried to connect again a run goes on that nobody follows: a connection that is lost is
+noticed after three quarters of a minute."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,12 @@ class Device:
     """Where the images of its kind are."""
     directory: Path
     """That of the file: where hooks are run."""
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """The options of `memsample run` by which a suite runs there."""
+        stop_for = f"{self.stop_for.total_seconds():.0f}s"
+        return ("--on", self.address, "--stop-for", stop_for, *_unfollowed_for(self.run), *self.run)
 
 
 def read(file: Path) -> list[Device]:
@@ -204,6 +215,22 @@ def _positive(given: Any) -> timedelta:
     if found < timedelta(seconds=1):
         raise ValueError("must be 1s or more")
     return found
+
+
+def _unfollowed_for(run: Sequence[str]) -> tuple[str, ...]:
+    """Let a run that nobody comes back for end by itself, later than the last try to connect again."""
+    reconnect_for = timedelta(minutes=10)
+    for option, following in zip(run, (*run[1:], ""), strict=False):
+        name, equals, value = option.partition("=")
+        if name == "--unfollowed-for":
+            return ()
+        if name == "--reconnect-for":
+            try:
+                reconnect_for = duration(value if equals else following)
+            except ValueError:
+                # `memsample` reads more than this, such as `500ms`.
+                return ()
+    return ("--unfollowed-for", f"{(reconnect_for + _UNTIL_UNFOLLOWED).total_seconds():.0f}s")
 
 
 def _options(given: Any) -> tuple[str, ...]:

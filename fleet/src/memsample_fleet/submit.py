@@ -14,7 +14,7 @@ from memsample_fleet.text import err
 
 _OURS = ("--out", "--name", "--json", "--push", "--config", "--progress", "--color", "--list", "--dry-run", "--resume",
          "--peaks", "--suspects", "--policy", "--table", "--help", "--version", "-h", "-V", "--on", "--device-program",
-         "--reconnect-for", "--stop-for")  # fmt: skip
+         "--reconnect-for", "--stop-for", "--unfollowed-for")  # fmt: skip
 
 
 def checked(options: Sequence[str]) -> tuple[str, ...]:

@@ -112,8 +112,7 @@ def _on_device(task: Any, config: Config, connection: Connection, run_id: str, m
     device = care.device
     assert care.lock is not None
     stop_s = device.stop_for.total_seconds()
-    options = ("--on", device.address, "--stop-for", f"{stop_s:.0f}s", *device.run)
-    told = _claim(task, config, connection, run_id, message, OnDevice(device.name, options, care.lock, stop_s))
+    told = _claim(task, config, connection, run_id, message, OnDevice(device.name, device.options, care.lock, stop_s))
     for prefix in _NO_VERDICT:
         if told.startswith(prefix):
             # What goes on there, if anything, is not known: it is recovered before it is used again.

@@ -95,7 +95,8 @@ impl<'a> Device<'a> {
 
     /// Runs it, and brings it back. What is left on the device if that fails is said.
     pub(crate) fn run(self, job: &Job, arguments: &[OsString]) -> Result<Returned, RemoteError> {
-        let mut words: Vec<&OsStr> = vec![OsStr::new("run")];
+        let unfollowed = OsString::from(job.unfollowed_seconds().0.to_string());
+        let mut words: Vec<&OsStr> = vec![&unfollowed, OsStr::new("run")];
         let mut out = OsString::from("--out=");
         out.push(&self.directory);
         out.push("/out");
@@ -244,12 +245,16 @@ impl<'a> Device<'a> {
             self.connection.tell(&String::from_utf8_lossy(&replaced(bytes, &there, out)))
         };
         let mut is_stopped = false;
+        let at_most = OsString::from(job.unfollowed_seconds().1.to_string());
+        let mut calls = 0_u64;
         while followed.end.is_none() {
             let outlived = u32::from(is_stopped);
             let tried = self.connection.persist(outlived, || {
                 let offsets = [followed.stdout.len() as u64, followed.stderr_bytes];
                 let [stdout, stderr] = offsets.map(|offset| OsString::from(offset.to_string()));
-                let arguments = [self.directory.as_os_str(), &stdout, &stderr];
+                calls += 1;
+                let call = OsString::from(calls.to_string());
+                let arguments = [self.directory.as_os_str(), &stdout, &stderr, &at_most, &call];
                 let mut reader = Reader::default();
                 let ended = self.connection.once(
                     script::FOLLOW,
@@ -262,6 +267,7 @@ impl<'a> Device<'a> {
                 )?;
                 match ended {
                     _ if followed.end.is_some() => Ok(Tried::Done(())),
+                    Ended::Exited(0, _) if reader.is_to_be_renewed => Ok(Tried::Done(())),
                     Ended::Exited(..) => Ok(Tried::Cut("it stopped telling".to_owned())),
                     ended => Connection::failed(ended),
                 }

@@ -33,6 +33,8 @@ pub(crate) struct Reader {
     announced: Option<(bool, u64)>,
     /// Words that are none of ours: this connection is not to be believed any more.
     is_broken: bool,
+    /// It has told for as long as it may, and is to be asked again.
+    pub(crate) is_to_be_renewed: bool,
 }
 
 impl Reader {
@@ -73,6 +75,7 @@ impl Reader {
         let bytes = number.and_then(|number| number.parse::<u64>().ok()).filter(|&bytes| bytes > 0);
         match (letter, bytes) {
             (Some("P"), _) => {}
+            (Some("A"), None) => self.is_to_be_renewed = true,
             (Some("O"), Some(bytes)) => self.announced = Some((false, bytes)),
             (Some("E"), Some(bytes)) => self.announced = Some((true, bytes)),
             (Some("G"), _) => followed.end = Some(End::Gone),

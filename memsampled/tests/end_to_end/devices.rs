@@ -477,6 +477,71 @@ fn a_signal_reaches_a_device_that_cannot_be_reached_just_then() {
     device.assert_clean("device");
 }
 
+const HOLDS_ON: &str =
+    "name = \"long\"\n[[test]]\nname = \"slow\"\nshell = \"sleep $(cat seconds)\"\n";
+
+#[test]
+fn a_run_that_nobody_follows_any_more_ends_by_itself() {
+    let device = Device::start();
+    let cwd = tempdir().unwrap();
+    fs::write(cwd.path().join("suite.toml"), HOLDS_ON).unwrap();
+    fs::write(cwd.path().join("seconds"), "600").unwrap();
+    let stderr = cwd.path().join("stderr");
+    let address = device.address("127.0.0.1", "device");
+    let arguments = ["suite.toml", "--on", &address, "--reconnect-for", "1s"];
+    let refused = end(device.command(cwd.path(), &arguments).args(["--unfollowed-for", "1s"]));
+    assert_eq!(refused.code, Some(1));
+    assert!(
+        refused.stderr.contains("must be longer than --reconnect-for 1s"),
+        "{}",
+        refused.stderr
+    );
+    let mut running = device
+        .command(cwd.path(), &arguments)
+        .args(["--unfollowed-for", "3s"])
+        .stdout(Stdio::null())
+        .stderr(File::create(&stderr).unwrap())
+        .spawn()
+        .unwrap();
+    let said = || fs::read_to_string(&stderr).unwrap();
+    wait_for("the run", || said().contains("suite long").then_some(()));
+    running.kill().unwrap();
+    running.wait().unwrap();
+    device.cut();
+    let there = fs::read_dir(device.path("device")).unwrap().next().unwrap().unwrap().path();
+    wait_for("its end", || {
+        fs::read_to_string(there.join("status")).ok().filter(|it| it == "011\n")
+    });
+    let told = fs::read_to_string(there.join("stderr")).unwrap();
+    assert!(told.contains("note: nobody has followed this run for 3 s: it is ended\n"), "{told}");
+    let run = fs::read_dir(there.join("out")).unwrap().next().unwrap().unwrap().path();
+    assert_eq!(outcomes(&run), [("slow".to_owned(), "aborted".to_owned())]);
+    fs::remove_dir_all(&there).unwrap();
+    device.assert_clean("device");
+}
+
+/// It is followed by several calls, one after the other.
+#[test]
+fn a_run_that_is_followed_goes_on_for_longer_than_one_may_that_is_not() {
+    let device = Device::start();
+    let cwd = tempdir().unwrap();
+    fs::write(cwd.path().join("suite.toml"), HOLDS_ON).unwrap();
+    fs::write(cwd.path().join("seconds"), "15").unwrap();
+    let address = device.address("127.0.0.1", "device");
+    let arguments = ["suite.toml", "--on", &address, "--name", "followed"];
+    let ended = end(device.command(cwd.path(), &arguments).args([
+        "--reconnect-for",
+        "1s",
+        "--unfollowed-for",
+        "12s",
+    ]));
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("the connection is cut"), "{}", ended.stderr);
+    assert_eq!(ended.stderr.matches("suite long").count(), 1, "{}", ended.stderr);
+    assert_eq!(outcomes(&directory(&ended)), [("slow".to_owned(), "passed".to_owned())]);
+    device.assert_clean("device");
+}
+
 #[test]
 fn several_devices_run_it_at_once_or_none() {
     let device = Device::start();

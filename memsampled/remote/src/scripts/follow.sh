@@ -1,6 +1,9 @@
 cd "$1" 2>/dev/null || { echo G; exit 0; }
 stdout=$2
 stderr=$3
+# How long to tell at most, in seconds and 0 for ever, and what tells this call from the one before.
+at_most=$4
+echo "$5" >followed
 # Prints what a file has beyond an offset, behind a line with a letter and the number of bytes.
 tell() {
     size=$3
@@ -31,5 +34,9 @@ while :; do
     # Without a reader this ends the script.
     echo P || exit 1
     rounds=$((rounds + 1))
+    if [ "$at_most" -gt 0 ] && [ "$rounds" -ge "$((at_most + 8))" ]; then
+        echo A
+        exit 0
+    fi
     if [ "$rounds" -lt 10 ]; then sleep 0.2 2>/dev/null || sleep 1; else sleep 1; fi
 done

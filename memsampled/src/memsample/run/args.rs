@@ -227,6 +227,12 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "TIME", value_parser = duration::parse, requires = "on", help_heading = "Devices")]
     pub(crate) stop_for: Option<Duration>,
 
+    /// End the run on the device when nobody has followed it for this long, which must be longer than --reconnect-for, by
+    /// a minute at least where a connection may be lost unnoticed. By default it goes on
+    #[cfg(feature = "devices")]
+    #[arg(long, value_name = "TIME", value_parser = duration::parse, requires = "on", help_heading = "Devices")]
+    pub(crate) unfollowed_for: Option<Duration>,
+
     /// What the name of the run ends with: one of several devices
     #[arg(long, value_name = "SUFFIX", default_value = "", hide = true)]
     pub(crate) name_suffix: String,

@@ -10,6 +10,7 @@ use clap::{ArgAction, Args, Command};
 use crossbeam_channel::Receiver;
 use memsample_config::Config;
 use memsample_inherited::{print, tell};
+use memsample_input::Span;
 use memsample_remote::{Argument, Job, Outcome, Patience, Payload, Returned};
 use memsample_runner::results::{self, Results};
 
@@ -21,7 +22,7 @@ use crate::exit::{ExitCode, with_advice};
 use crate::signals::{is_preparing, work_is_done};
 
 /// Options that are about this machine, or that are given in another form.
-const NOT_SENT: [&str; 14] = [
+const NOT_SENT: [&str; 15] = [
     "suite",
     "tests",
     "out",
@@ -30,6 +31,7 @@ const NOT_SENT: [&str; 14] = [
     "device_program",
     "reconnect_for",
     "stop_for",
+    "unfollowed_for",
     "name_suffix",
     "table",
     "color",
@@ -59,6 +61,13 @@ pub(super) fn run(
     {
         bail!("`{}` exists: give another --name", args.out.join(name).display());
     }
+    if let Some(unfollowed) = args.unfollowed_for.filter(|it| *it <= args.reconnect_for) {
+        bail!(
+            "--unfollowed-for {} must be longer than --reconnect-for {}: the run would have ended when it is reached again",
+            Span(unfollowed),
+            Span(args.reconnect_for)
+        );
+    }
     fs::create_dir_all(&args.out)
         .with_context(|| format!("cannot create `{}`", args.out.display()))?;
     // As a run here tells where it is.
@@ -75,7 +84,7 @@ pub(super) fn run(
         reconnect_for: args.reconnect_for,
         stop_for: args.stop_for.unwrap_or(args.reconnect_for),
     };
-    let job = Job { payload, out, patience };
+    let job = Job { payload, out, patience, unfollowed_for: args.unfollowed_for };
     let is_one = args.on.len() == 1;
     let outcomes = memsample_remote::run(&args.on, &job, signals, &|device, line| match is_one {
         false if !device.is_empty() => tell(format!("{device}: {line}")),
