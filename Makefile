@@ -110,8 +110,8 @@ fleet-package: .venv-fleet/ready
 
 fleet: fleet-package ## Check the package for many machines, and run it with a real broker and database
 	cd fleet && ../.venv-fleet/bin/ruff check && ../.venv-fleet/bin/ruff format --check && ../.venv-fleet/bin/mypy
+	memsampled/remote/programs/build dev x86_64 aarch64 -- --no-default-features $(QUICK)
 	$(PROGRAMS)
-	memsampled/remote/programs/build dev aarch64 -- --no-default-features $(QUICK)
 	cd fleet && MEMSAMPLE=$(TARGET_DIR)/debug/memsample MEMSAMPLE_DEVICES=$(TARGET_DIR)/devices-dev \
 	  ../.venv-fleet/bin/pytest --quiet --numprocesses 3 --dist worksteal
 

@@ -1,13 +1,16 @@
-"""`memsample run --on` with an aarch64 device: the program for it is chosen, runs there, and what it wrote is whole."""
+"""`memsample run --on` with devices that cannot run this program, one of aarch64 and one without a C library: the
+program for it is chosen, runs there, and what it wrote is whole."""
 
 import json
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from bare_device import BareDevice
+from device import Device, small_program
 from foreign_device import ForeignDevice
 
 SUITE = """name = "abroad"
@@ -23,12 +26,12 @@ shell = "exit 3"
 class Abroad:
     """A directory with a suite, a store, and a device from where the store is not seen."""
 
-    def __init__(self, directory: Path, memsample: str) -> None:
+    def __init__(self, directory: Path, memsample: str, device: Callable[[Path, Path], Device]) -> None:
         self.directory, self.memsample = directory, memsample
         self.store = directory / "store"
         self.store.mkdir()
         (directory / "suite.toml").write_text(SUITE)
-        self.device = ForeignDevice(directory / "device", self.store)
+        self.device = device(directory / "device", self.store)
 
     def run(self, *words: str | Path) -> subprocess.CompletedProcess[str]:
         command = [self.memsample, "run", "suite.toml", "--on", self.device.address, "--name", "there", *words]
@@ -43,7 +46,18 @@ class Abroad:
 def abroad(tmp_path: Path, memsample: str) -> Iterator[Abroad]:
     if os.getuid() != 0:
         pytest.skip("sshd needs root")
-    made = Abroad(tmp_path, memsample)
+    made = Abroad(tmp_path, memsample, ForeignDevice)
+    try:
+        yield made
+    finally:
+        made.device.close()
+
+
+@pytest.fixture
+def bare(tmp_path: Path, memsample: str) -> Iterator[Abroad]:
+    if os.getuid() != 0:
+        pytest.skip("sshd needs root")
+    made = Abroad(tmp_path, memsample, lambda directory, _: BareDevice(directory))
     try:
         yield made
     finally:
@@ -51,10 +65,10 @@ def abroad(tmp_path: Path, memsample: str) -> Iterator[Abroad]:
 
 
 @pytest.fixture(scope="session")
-def programs(memsample: str) -> dict[str, Path]:
+def programs() -> dict[str, Path]:
     directory = os.environ.get("MEMSAMPLE_DEVICES")
     assert directory, "set MEMSAMPLE_DEVICES to a directory with what memsampled/remote/programs/build made"
-    return {"x86_64": Path(memsample), "aarch64": Path(directory) / "memsample-aarch64"}
+    return {name: Path(directory) / f"memsample-{name}" for name in ("x86_64", "aarch64")}
 
 
 @pytest.mark.slow
@@ -103,3 +117,25 @@ def test_a_push_that_fails_leaves_the_run_here_and_is_told(abroad: Abroad, progr
     assert "suite.toml" in ran.stderr.splitlines()[-1], ran.stderr
     assert abroad.read("results.json")["outcome"] == "failed"
     assert abroad.device.left() == []
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="the program for this machine is for x86_64")
+def test_a_device_without_a_c_library_runs_the_program_that_is_linked_statically(
+    bare: Abroad, programs: dict[str, Path]
+) -> None:
+    # The one of this machine needs a loader.
+    ran = bare.run("--device-program", small_program(bare.memsample, bare.directory))
+    assert ran.returncode == 1
+    assert "does not start on the device" in ran.stderr, ran.stderr
+    assert bare.device.left() == []
+    ran = bare.run("--device-program", programs["x86_64"], "--push", bare.store)
+    assert ran.returncode == 10, ran.stderr
+    recording, results = bare.read("recording/recording.json"), bare.read("results.json")
+    assert (recording["state"], recording["machine"]["architecture"]) == ("closed", "x86_64")
+    assert [(test["name"], test["outcome"]) for test in results["tests"]] == [
+        ("holds 40 MiB", "passed"),
+        ("fails", "failed"),
+    ]
+    assert results["tests"][0]["memory"]["rss_peak_bytes"] > 0
+    assert recording["totals"]["samples"] > 0
+    assert bare.device.left() == []
