@@ -188,6 +188,7 @@ def test_a_flipped_bit_and_a_lost_object_are_found(runs, tmp_path):
     assert "2 objects damaged or missing" in result.stdout
     damaged = next(row["run"] for row in listed(lab, {}) if row["run"] in str(samples[0]))
     memsample("pull", lab, damaged, "--out", tmp_path / "out", code=1)
+    assert "nothing to put together" in memsample("compact", lab, "--before", "2026-01-01").stdout
     assert list((tmp_path / "out").iterdir()) == []
 
 

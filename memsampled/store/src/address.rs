@@ -27,6 +27,9 @@ pub enum Address {
     },
 }
 
+/// What an address begins with, before `://`.
+const SCHEMES: [&str; 6] = ["s3", "s3a", "gs", "file", "http", "https"];
+
 impl FromStr for Address {
     type Err = StoreError;
 
@@ -43,6 +46,10 @@ impl FromStr for Address {
         let Some((scheme, rest)) = text.split_once("://") else {
             return match text {
                 "" => Err(wrong("it is empty")),
+                // A typing error would make a directory of that name, which nobody looks for.
+                path if SCHEMES.iter().any(|it| path.starts_with(&format!("{it}:"))) => Err(wrong(
+                    "two slashes come behind the colon; `./` before the name of a directory",
+                )),
                 path => Ok(Self::Directory(PathBuf::from(path))),
             };
         };
@@ -98,10 +105,15 @@ mod tests {
             assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
         }
         assert_eq!("lab".parse::<Address>().unwrap(), Address::Directory("lab".into()));
+        assert_eq!("./s3:/a".parse::<Address>().unwrap().to_string(), "./s3:/a");
+        assert_eq!("s3".parse::<Address>().unwrap().to_string(), "s3");
         assert_eq!("lab/a".parse::<Address>().unwrap().to_string(), "lab/a");
         for text in [
             "",
             "s3://",
+            "s3:/lab/x",
+            "gs:lab",
+            "file:/srv",
             "ftp://x/y",
             "file://x",
             "s3://key:secret@lab",

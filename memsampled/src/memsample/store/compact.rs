@@ -39,6 +39,12 @@ pub(crate) fn run(args: &CompactArgs) -> anyhow::Result<ExitCode> {
             count(compacted.unreadable, "manifest")
         ));
     }
+    if compacted.runs == 0 {
+        print_text(format!(
+            "nothing to put together: of no day before {before} are there small files of two runs of a suite\n"
+        ));
+        return Ok(ExitCode::SUCCESS);
+    }
     print_text(format!(
         "{} of {} are in {} now, {}\n",
         count(compacted.files, "file"),

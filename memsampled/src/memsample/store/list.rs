@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use memsample_inherited::{print_text, tell};
-use memsample_input::{printable, rounded_size};
+use memsample_input::{printable, rounded_size, with_causes};
 use memsample_store::{Address, Kind, Manifest};
 use serde::Serialize;
 
@@ -100,7 +100,7 @@ pub(crate) fn run(args: &ListArgs) -> anyhow::Result<ExitCode> {
                 rows.push(Row::from(manifest));
             }
         }
-        Err(error) => unreadable.push(format!("`{}`: {error}", key.object)),
+        Err(error) => unreadable.push(format!("`{}`: {}", key.object, with_causes(&error))),
     })?;
     rows.sort_by(|a: &Row, b: &Row| (b.started, &b.run).cmp(&(a.started, &a.run)));
     for error in &unreadable {
