@@ -198,6 +198,18 @@ def test_a_run_has_as_many_bytes_when_it_is_compacted(first, tmp_path):
     assert sizes() == before
 
 
+def test_a_server_tells_why_it_does_not_compact(first, tmp_path):
+    lab = tmp_path / "lab"
+    memsample("push", *[clone(first, tmp_path / f"run-{number}", YESTERDAY) for number in range(2)], lab)
+    (lab / "locks").mkdir()
+    (lab / "locks" / "change").write_text("of somebody")
+    with Server(lab, tmp_path / "index", "--compact") as server:
+        server.wait_for_runs(2)
+    told = server.process.stderr.read()
+    assert f"not compacted now: somebody prunes or compacts `file://{lab}`" in told, told
+    assert small_and_large(lab, "tests") == (2, 0)
+
+
 def test_two_servers_compact_one_store(first, tmp_path):
     lab = tmp_path / "lab"
     runs = [clone(first, tmp_path / f"run-{number}", YESTERDAY) for number in range(10)]

@@ -44,8 +44,9 @@ class Server:
         command = program or command
         environment = {**os.environ, **(environment or {})}
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment, cwd=cwd)
-        line = self.process.stderr.readline()
-        assert "serving" in line, line + self.process.stderr.read()
+        # What it tells of its index may come before.
+        line = next((line for line in self.process.stderr if line.startswith("serving ")), None)
+        assert line, "it does not serve"
         self.base = line.split(" on ")[1].strip()
         self.address = urllib.parse.urlparse(self.base)
 
@@ -273,6 +274,7 @@ def test_what_is_damaged_in_the_store_is_said(lab, tmp_path):
         reasons = " ".join(it["reason"] for it in status["damaged"])
         assert "newer than this program reads" in reasons
         assert "not those that were pushed" in reasons
+        assert "2 runs left out, which cannot be read" in server.page("")
 
 
 def test_a_store_that_is_gone_is_said_and_what_was_known_is_shown(lab, tmp_path):

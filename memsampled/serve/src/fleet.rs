@@ -84,7 +84,9 @@ impl Fleet {
     /// Reads a file.
     pub(crate) fn read(path: &Path) -> Result<Self, String> {
         let named = |what: String| format!("The fleet's file `{}` {what}", path.display());
-        let cannot = |error: std::io::Error| named(format!("cannot be read: {error}."));
+        let cannot = |error: std::io::Error| {
+            named(format!("cannot be read: {error}. `memsample-fleet board` keeps it."))
+        };
         let mut text = Vec::new();
         let file = open_regular(path).map_err(cannot)?;
         file.take(MAX_BYTES).read_to_end(&mut text).map_err(cannot)?;

@@ -35,6 +35,8 @@ mod run;
 mod run_or_recording;
 #[cfg(feature = "lab")]
 mod serve;
+#[cfg(feature = "lab")]
+mod serve_log;
 mod session;
 mod share;
 mod signals;

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use memsample_inherited::tell;
@@ -11,6 +12,7 @@ use memsample_store::{Address, DirectoryKind, Store};
 use rustix::process::{Pid, Signal, getppid, nice, set_parent_process_death_signal};
 
 use crate::exit::ExitCode;
+use crate::serve_log;
 use crate::signals::signals;
 
 /// How much less of a CPU it takes where a daemon wants it.
@@ -87,7 +89,17 @@ pub(crate) struct ServeArgs {
     beside: Option<i32>,
 }
 
+/// How long who reads what is told may take for its end.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
+    let log = serve_log::start();
+    let served = serve_with_log(args);
+    log.finish_within(PATIENCE);
+    served
+}
+
+fn serve_with_log(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     if !args.listen.ip().is_loopback() && args.token_file.is_none() {
         bail!(
             "`{}` can be reached from other machines: name a file of tokens with --token-file (make one with \

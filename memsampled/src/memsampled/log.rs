@@ -44,8 +44,13 @@ where
         mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
+        // A library tells each request that it repeats, thousands where a store is away; what comes of it we tell.
+        let metadata = event.metadata();
+        if *metadata.level() > Level::WARN && !metadata.target().starts_with("memsample") {
+            return Ok(());
+        }
         // The number is how the kernel and syslog number priorities.
-        let (number, word) = match *event.metadata().level() {
+        let (number, word) = match *metadata.level() {
             Level::ERROR => (3, "error: "),
             Level::WARN => (4, "warning: "),
             _ => (6, ""),

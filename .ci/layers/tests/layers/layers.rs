@@ -149,7 +149,7 @@ pub(crate) const PACKAGES: [(&str, &[&str]); 20] = [
             "exit",
             "child config_args duration json_output known_recordings live_terminal pattern plain_table reference share signals text",
             "command_hint command_line command_usage instant recording_path",
-            "doctor ls recover run_or_recording summary",
+            "doctor ls recover run_or_recording serve_log summary",
             "anonymize control cut export leaks peaks report store view",
             "compare record",
             "explain trend",

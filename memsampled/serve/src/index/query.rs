@@ -449,6 +449,17 @@ impl Index {
         })
     }
 
+    /// Returns how many manifests cannot be read, or what they name.
+    ///
+    /// # Errors
+    ///
+    /// The index cannot be read.
+    pub fn count_damaged(&self) -> Result<u32, IndexError> {
+        self.ask(|connection| {
+            connection.query_row("SELECT count(*) FROM damaged", [], |row| row.get::<_, u32>(0))
+        })
+    }
+
     /// Returns how many runs there are.
     ///
     /// # Errors

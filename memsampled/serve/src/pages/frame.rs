@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use maud::{DOCTYPE, Markup, html};
-use memsample_input::{printable, rounded_size, shortened};
+use memsample_input::{count, printable, rounded_size, shortened};
 
 use crate::link::Links;
 use crate::refresh::Progress;
@@ -14,6 +14,8 @@ pub(crate) struct Frame<'a> {
     pub(crate) store: String,
     /// How far the index is.
     pub(crate) progress: Progress,
+    /// Runs that are left out, since they cannot be read.
+    pub(crate) damaged: u64,
 }
 
 /// The pages that each page leads to.
@@ -62,7 +64,13 @@ impl Frame<'_> {
                         }
                     }
                     main { h1 { (text(title)) } (self.state()) (body) }
-                    footer { (text(&self.store)) ", compared " (self.compared()) "." }
+                    footer {
+                        (text(&self.store)) ", compared " (self.compared()) "."
+                        @if self.damaged > 0 {
+                            " " (count(self.damaged, "run")) " left out, which cannot be read: "
+                            a href=(self.links.to("api/v1/status", &[])) { "why" } "."
+                        }
+                    }
                 }
             }
         };

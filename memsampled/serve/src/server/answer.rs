@@ -110,6 +110,8 @@ pub(super) async fn page_of(
             links: &app.links,
             store: app.store.address().to_string(),
             progress: app.refresher.progress(),
+            // Where the index does not answer, the page says so.
+            damaged: app.index.count_damaged().map_or(0, u64::from),
         };
         match make(&app, &frame) {
             Ok(page) => (StatusCode::OK, page),
