@@ -67,6 +67,7 @@ layers: ## Hold the imports to the layers
 
 bpf: ## Build the BPF programs anew and compare them with what is committed
 	memsample/bpf/program/build --check
+	memsample/bpf/program/choice/check
 
 doc: ## Build the documentation; a warning is an error
 	RUSTDOCFLAGS="--deny warnings" cargo doc --workspace $(TESTED) --no-deps --document-private-items --quiet

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT OR GPL-2.0
-// The structures of the kernel that walk.bpf.c reads, and of each only the members that it reads.
+// The structures of the kernel that walk.bpf.c and each_task.bpf.c read, and of each only the members that they read.
 //
 // Offsets and types are not those that stand here: the kernel finds each member by its name in its own BTF when it
 // loads the program (CO-RE), and refuses the program where it has no member of that name and kind.
 #pragma once
 
 typedef _Bool bool;
+#define true 1
+#define false 0
 typedef unsigned char u8;
 typedef unsigned int u32;
 typedef int s32;
@@ -30,6 +32,12 @@ typedef u32 __wsum;
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
 struct pid_namespace;
+struct css_set;
+
+struct list_head {
+	struct list_head *next;
+	struct list_head *prev;
+};
 
 struct upid {
 	int nr;
@@ -41,8 +49,7 @@ struct pid {
 	struct upid numbers[];
 };
 
-// The parts of a per-CPU counter. Since Linux 6.2 `rss_stat` is an array of these; where it is something else the
-// program is refused.
+// The parts of a per-CPU counter. Since Linux 6.2 `rss_stat` is an array of these.
 struct percpu_counter {
 	// 0 while nobody moves the part of a CPU into `count`.
 	struct {
@@ -75,6 +82,24 @@ struct mm_struct {
 	} hugetlb_usage;
 };
 
+// `mm_struct` before Linux 6.2.
+struct mm_struct___plain {
+	struct {
+		struct {
+			s64 counter;
+		} count[4];
+	} rss_stat;
+};
+
+// `mm_struct` where `rss_stat` is an array of trees, as proposed for kernels after 6.19: the parts of the CPUs, whose sum
+// and `bias` are the number.
+struct mm_struct___tree {
+	struct {
+		u32 *level0;
+		int bias;
+	} rss_stat[4];
+};
+
 struct prev_cputime {
 	u64 utime;
 	u64 stime;
@@ -82,6 +107,7 @@ struct prev_cputime {
 
 struct signal_struct {
 	int nr_threads;
+	struct list_head thread_head;
 	struct pid *pids[4];
 	// Odd, or another than before, while a thread that ends adds what it used to what is below.
 	struct {
@@ -114,10 +140,15 @@ struct task_struct {
 	unsigned int __state;
 	unsigned int flags;
 	int exit_state;
+	int pid;
+	int tgid;
+	struct list_head tasks;
+	struct list_head thread_node;
 	struct sched_entity se;
 	struct mm_struct *mm;
 	struct task_struct *real_parent;
 	const struct cred *real_cred;
+	struct css_set *cgroups;
 	struct signal_struct *signal;
 	u64 utime;
 	u64 stime;
@@ -138,16 +169,14 @@ struct bpf_array {
 	void *pptrs[0];
 };
 
+// What the kernel hands over with each task.
+struct bpf_iter__task {
+	struct task_struct *task;
+};
+
 #pragma clang attribute pop
 
-// The kernel's iterators, which are opaque.
-struct bpf_iter_task {
-	u64 opaque[3];
-} __attribute__((aligned(8)));
-
+// The kernel's iterator over numbers, which is opaque.
 struct bpf_iter_num {
 	u64 opaque[1];
 } __attribute__((aligned(8)));
-
-#define BPF_TASK_ITER_ALL_PROCS 0
-#define BPF_TASK_ITER_PROC_THREADS 2

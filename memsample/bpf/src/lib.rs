@@ -1,19 +1,25 @@
 //! Reads the memory of all processes in one pass of a BPF program.
 //!
-//! [`Walk::load`] loads the program, or says why the kernel does not take it. [`Walk::pass`] runs it once: it walks the
-//! processes in the kernel and writes a [`Row`] for each, which costs a third of what reading `statm` of each costs.
+//! [`Walk::load`] loads the program in the best [`Form`] that the kernel takes, or says why it takes none. [`Walk::pass`]
+//! runs it once: it comes to all processes in the kernel and writes a [`Row`] for each, which costs a third of what reading
+//! `statm` of each costs.
 //! What is read, from which member of which structure of the kernel, is in `docs/bpf.md`.
 //!
 //! The crate holds unsafe code, since `bpf(2)` and `mmap(2)` are system calls on plain memory. All of it is in
 //! `system_call`, each call with the contract that it keeps.
 
 mod cpus;
+mod each_task;
+mod form;
+mod list;
+mod parts;
 mod refused;
 mod row;
 mod skeleton;
 mod system_call;
 mod walk;
 
+pub use form::Form;
 pub use refused::Refused;
 pub use row::{CpuTimes, Row};
 pub use walk::{Pass, Walk};

@@ -81,7 +81,7 @@ impl fmt::Display for Refused {
             Self::NoBpf => write!(f, "the kernel has no BPF (CONFIG_BPF_SYSCALL)"),
             Self::Unsuitable { verifier, release } => write!(
                 f,
-                "Linux {release} does not take the BPF program, which needs Linux 6.7 and the structures that it knows: \
+                "Linux {release} does not take the BPF program, which needs Linux 5.14 and the structures that it knows: \
                  {verifier}"
             ),
             Self::NoMemory => {

@@ -2,7 +2,7 @@
 
 /// One process as the kernel's structures show it, in the kernel's units.
 ///
-/// The layout is that of `struct row` in `program/walk.bpf.c`. Of a process without memory (a zombie, one whose first
+/// The layout is that of `struct row` in `program/row.h`. Of a process without memory (a zombie, one whose first
 /// thread has ended, a thread of the kernel) all that is of its memory is 0.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -11,7 +11,7 @@ pub struct Row {
     pub pid: u32,
     /// The number of its parent there; 0 where the parent has none. Source: the same of `real_parent`.
     pub parent: u32,
-    kind: u32,
+    pub(crate) kind: u32,
     /// Threads. Source: `signal->nr_threads`.
     pub threads: u32,
     /// When it began, nanoseconds since boot. Source: `start_boottime` of its first thread.
@@ -69,10 +69,15 @@ pub struct Row {
     pub state: u32,
     /// Its effective user in the first user namespace. Source: `real_cred->euid`.
     pub euid: u32,
+    /// Twice as many as threads of it have ended; odd while one ends. Source: `signal->stats_lock`.
+    pub(crate) sequence: u32,
+    /// Another number than before where its first thread has moved into another control group. That of a set of groups
+    /// that is gone may be used again. Source: the address in `cgroups`.
+    pub groups: u32,
 }
 
 /// What the program counts on: as many bytes as `struct row` has.
-const _: () = assert!(size_of::<Row>() == 224 && align_of::<Row>() == 8);
+const _: () = assert!(size_of::<Row>() == 232 && align_of::<Row>() == 8);
 
 /// The CPU times of a process as `/proc/PID/stat` shows them, before it rounds them down to clock ticks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -93,6 +98,7 @@ impl Row {
     const IS_KERNEL_THREAD: u32 = 1;
     const HAS_MEMORY: u32 = 2;
     const IS_UNSTEADY: u32 = 4;
+    const IS_THREAD: u32 = 8;
 
     /// Whether it is a thread of the kernel.
     #[must_use]
@@ -111,6 +117,40 @@ impl Row {
     #[must_use]
     pub const fn is_steady(&self) -> bool {
         self.kind & Self::IS_UNSTEADY == 0
+    }
+
+    /// Whether it is no process, but what a thread besides the first one adds to its process.
+    pub(crate) const fn is_thread(&self) -> bool {
+        self.kind & Self::IS_THREAD != 0
+    }
+
+    /// Adds what a thread of it used, as the program does where it comes to all threads at once.
+    pub(crate) fn add_thread(&mut self, thread: &Self) {
+        self.minor_faults = self.minor_faults.wrapping_add(thread.minor_faults);
+        self.major_faults = self.major_faults.wrapping_add(thread.major_faults);
+        self.utime_ns = self.utime_ns.wrapping_add(thread.utime_ns);
+        self.stime_ns = self.stime_ns.wrapping_add(thread.stime_ns);
+        self.runtime_ns = self.runtime_ns.wrapping_add(thread.runtime_ns);
+        if thread.sequence != self.sequence {
+            self.become_unsteady();
+        }
+    }
+
+    /// Makes 0 of what is below: a sum without the parts of some CPUs may be.
+    pub(crate) fn with_whole_counters(mut self) -> Self {
+        for pages in [
+            &mut self.file_pages,
+            &mut self.anon_pages,
+            &mut self.shmem_pages,
+            &mut self.swap_pages,
+        ] {
+            *pages = pages.cast_signed().max(0).cast_unsigned();
+        }
+        self
+    }
+
+    pub(crate) fn become_unsteady(&mut self) {
+        self.kind |= Self::IS_UNSTEADY;
     }
 
     /// Its resident pages. Pages that others share count in full.

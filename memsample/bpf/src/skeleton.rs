@@ -4,6 +4,7 @@
 //! members of its structures by their names, and loads the programs. Here is what runs that program.
 
 use std::io;
+use std::mem::offset_of;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::io::Errno;
@@ -11,17 +12,30 @@ use rustix::io::Errno;
 use crate::refused::Refused;
 use crate::system_call::{Argument, create_array, load_program, own_opened, run, set_element};
 
-/// What `program/build` writes, from `program/walk.bpf.c`.
-const DATA: &[u8] = include_bytes!("../program/walk.data");
-const INSTRUCTIONS: &[u8] = include_bytes!("../program/walk.insns");
+/// What `program/build` writes of one object.
+pub(crate) struct Object {
+    data: &'static [u8],
+    instructions: &'static [u8],
+}
+
+/// From `program/walk.bpf.c`, with the programs `note_cpu` and `walk`.
+pub(crate) const LIST: Object = Object {
+    data: include_bytes!("../program/walk.data"),
+    instructions: include_bytes!("../program/walk.insns"),
+};
+/// From `program/each_task.bpf.c`, with the programs `note_cpu`, `begin_anew` and `each_task`.
+pub(crate) const EACH_TASK: Object = Object {
+    data: include_bytes!("../program/each_task.data"),
+    instructions: include_bytes!("../program/each_task.insns"),
+};
 /// Enough for the end of what the verifier says of a program that it refuses.
 const LOG_BYTES: usize = 1 << 20;
 
 /// What was loaded: closing these unloads it.
-pub(crate) struct Loaded {
+pub(crate) struct Loaded<const PROGRAMS: usize> {
     pub(crate) rows: OwnedFd,
-    pub(crate) note_cpu: OwnedFd,
-    pub(crate) walk: OwnedFd,
+    /// In the order of their names.
+    pub(crate) programs: [OwnedFd; PROGRAMS],
     // The programs hold them too; kept so that all is closed together.
     _probe: OwnedFd,
     _kept: OwnedFd,
@@ -30,7 +44,7 @@ pub(crate) struct Loaded {
 /// The argument of the loader: `struct bpf_loader_ctx`, and then what `program/build` checks the order of.
 #[repr(C)]
 #[derive(Clone, Copy)]
-struct LoaderArgument {
+struct LoaderArgument<const PROGRAMS: usize> {
     size: u32,
     flags: u32,
     log_level: u32,
@@ -39,8 +53,7 @@ struct LoaderArgument {
     probe: MapArgument,
     rows: MapArgument,
     kept: MapArgument,
-    note_cpu_fd: i32,
-    walk_fd: i32,
+    programs: [i32; PROGRAMS],
 }
 
 #[repr(C)]
@@ -52,13 +65,14 @@ struct MapArgument {
     initial_value: u64,
 }
 
-impl Argument for LoaderArgument {}
+impl<const PROGRAMS: usize> Argument for LoaderArgument<PROGRAMS> {}
 
-impl LoaderArgument {
+impl<const PROGRAMS: usize> LoaderArgument<PROGRAMS> {
     fn new(capacity: u32) -> Self {
         let as_the_object_says = MapArgument { fd: -1, max_entries: 0, initial_value: 0 };
         Self {
-            size: size_of::<Self>() as u32,
+            // Without what aligns the end.
+            size: (offset_of!(Self, programs) + size_of::<[i32; PROGRAMS]>()) as u32,
             flags: 0,
             log_level: 0,
             log_size: 0,
@@ -66,32 +80,36 @@ impl LoaderArgument {
             probe: as_the_object_says,
             rows: MapArgument { max_entries: capacity, ..as_the_object_says },
             kept: as_the_object_says,
-            note_cpu_fd: -1,
-            walk_fd: -1,
+            programs: [-1; PROGRAMS],
         }
     }
 }
 
-impl Loaded {
-    /// Loads the programs, with room for `capacity` rows.
-    pub(crate) fn load(capacity: u32) -> Result<Self, Refused> {
-        if let Ok(loaded) = Self::try_load(capacity, &mut [])? {
+impl<const PROGRAMS: usize> Loaded<PROGRAMS> {
+    /// Loads the programs of an object, with room for `capacity` rows.
+    pub(crate) fn load(object: &Object, capacity: u32) -> Result<Self, Refused> {
+        if let Ok(loaded) = Self::try_load(object, capacity, &mut [])? {
             return Ok(loaded);
         }
         // Again, and this time the verifier says why not.
         let mut log = vec![0; LOG_BYTES];
-        Self::try_load(capacity, &mut log)?.map_err(|errno| why_not(errno, &log))
+        Self::try_load(object, capacity, &mut log)?.map_err(|errno| why_not(errno, &log))
     }
 
     /// Runs the loader, and returns what it says. The log is written where there is room for one.
-    fn try_load(capacity: u32, log: &mut [u8]) -> Result<Result<Self, Errno>, Refused> {
+    fn try_load(
+        object: &Object,
+        capacity: u32,
+        log: &mut [u8],
+    ) -> Result<Result<Self, Errno>, Refused> {
         let failed = |what| move |error: io::Error| Refused::from_call(what, &error);
+        let data = object.data;
         let array =
-            create_array(DATA.len() as u32).map_err(failed("creating the BPF loader's data"))?;
-        set_element(array.as_fd(), DATA).map_err(failed("writing the BPF loader's data"))?;
-        let loader =
-            load_program(INSTRUCTIONS, array.as_fd()).map_err(failed("loading the BPF loader"))?;
-        let mut argument = LoaderArgument::new(capacity);
+            create_array(data.len() as u32).map_err(failed("creating the BPF loader's data"))?;
+        set_element(array.as_fd(), data).map_err(failed("writing the BPF loader's data"))?;
+        let loader = load_program(object.instructions, array.as_fd())
+            .map_err(failed("loading the BPF loader"))?;
+        let mut argument = LoaderArgument::<PROGRAMS>::new(capacity);
         if !log.is_empty() {
             argument.log_level = 1;
             argument.log_size = log.len() as u32;
@@ -102,19 +120,15 @@ impl Loaded {
         if answer < 0 {
             return Ok(Err(Errno::from_raw_os_error(-answer)));
         }
-        let descriptors = [
-            argument.probe.fd,
-            argument.rows.fd,
-            argument.kept.fd,
-            argument.note_cpu_fd,
-            argument.walk_fd,
-        ];
-        let [Some(probe), Some(rows), Some(kept), Some(note_cpu), Some(walk)] =
-            descriptors.map(own_opened)
-        else {
+        let maps = [argument.probe.fd, argument.rows.fd, argument.kept.fd].map(own_opened);
+        let programs = argument.programs.map(own_opened);
+        let [Some(probe), Some(rows), Some(kept)] = maps else { return Ok(Err(Errno::BADF)) };
+        if programs.iter().any(Option::is_none) {
             return Ok(Err(Errno::BADF));
-        };
-        Ok(Ok(Self { rows, note_cpu, walk, _probe: probe, _kept: kept }))
+        }
+        let programs: Vec<OwnedFd> = programs.into_iter().flatten().collect();
+        let Ok(programs) = programs.try_into() else { return Ok(Err(Errno::BADF)) };
+        Ok(Ok(Self { rows, programs, _probe: probe, _kept: kept }))
     }
 }
 

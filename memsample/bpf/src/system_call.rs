@@ -17,6 +17,11 @@ const MAP_CREATE: c_int = 0;
 const MAP_UPDATE_ELEM: c_int = 2;
 const PROG_LOAD: c_int = 5;
 const PROG_TEST_RUN: c_int = 10;
+const LINK_CREATE: c_int = 28;
+const ITER_CREATE: c_int = 33;
+
+/// How a program is attached to an iterator.
+const ATTACH_TRACE_ITER: u32 = 28;
 
 const MAP_TYPE_ARRAY: u32 = 2;
 const PROG_TYPE_SYSCALL: u32 = 31;
@@ -100,6 +105,24 @@ struct ProgRun {
     padding: u32,
 }
 
+#[repr(C)]
+#[derive(Default)]
+struct LinkCreate {
+    prog_fd: u32,
+    target_fd: u32,
+    attach_type: u32,
+    flags: u32,
+    iter_info: u64,
+    iter_info_len: u32,
+    padding: u32,
+}
+
+#[repr(C)]
+struct IterCreate {
+    link_fd: u32,
+    flags: u32,
+}
+
 /// Makes an array of one element of so many bytes, for the data of the loader.
 pub(crate) fn create_array(value_bytes: u32) -> io::Result<OwnedFd> {
     let mut attributes = MapCreate {
@@ -163,6 +186,26 @@ pub(crate) fn run<T: Argument>(program: BorrowedFd<'_>, argument: &mut T) -> io:
     // the call returns, and of which every value is one (`Argument`).
     unsafe { bpf(PROG_TEST_RUN, &mut attributes) }?;
     Ok(attributes.retval as i32)
+}
+
+/// Attaches a program to the iterator for which it was loaded. Closing the link detaches it.
+pub(crate) fn link_iterator(program: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let mut attributes = LinkCreate {
+        prog_fd: number(program.as_raw_fd()),
+        attach_type: ATTACH_TRACE_ITER,
+        ..LinkCreate::default()
+    };
+    // SAFETY: the only address is that of more about the iterator: none, of no length.
+    let fd = unsafe { bpf(LINK_CREATE, &mut attributes) }?;
+    Ok(own(fd))
+}
+
+/// Makes what runs the program of a link once for each task when it is read.
+pub(crate) fn create_iterator(link: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let mut attributes = IterCreate { link_fd: number(link.as_raw_fd()), flags: 0 };
+    // SAFETY: the attributes of ITER_CREATE hold no address.
+    let fd = unsafe { bpf(ITER_CREATE, &mut attributes) }?;
+    Ok(own(fd))
 }
 
 /// Takes a descriptor that a BPF program opened in this process, and wrote into its argument.

@@ -5,10 +5,12 @@ use std::os::fd::AsFd;
 use std::path::Path;
 
 use crate::cpus::{MAX_CPUS, possible_cpus};
+use crate::each_task::{EachTask, add_threads};
+use crate::form::Form;
+use crate::list::ListWalk;
 use crate::refused::Refused;
 use crate::row::Row;
-use crate::skeleton::Loaded;
-use crate::system_call::{Argument, MappedRows, run};
+use crate::system_call::MappedRows;
 
 const BTF: &str = "/sys/kernel/btf/vmlinux";
 /// Room for at least so many processes.
@@ -27,12 +29,22 @@ const MOST_CAPACITY: u32 = 1 << 22;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Walk {
-    loaded: Loaded,
+    loaded: LoadedForm,
+    counts_parts: bool,
     mapped: MappedRows,
     capacity: u32,
     rows: Vec<Row>,
     previous: Vec<Row>,
-    missed: u32,
+    /// Those of threads, where they have rows of their own.
+    threads: Vec<Row>,
+    met_threads: Vec<u32>,
+    /// What the last pass came to, with or without a row.
+    met: usize,
+}
+
+enum LoadedForm {
+    List(ListWalk),
+    EachTask(EachTask),
 }
 
 /// What one pass has read.
@@ -41,66 +53,124 @@ pub struct Pass<'a> {
     /// One for each process that the reader's pid namespace shows, in the order of the kernel: processes, zombies and
     /// threads of the kernel.
     pub rows: &'a [Row],
-    /// Processes for which there was no room. [`Walk::grow`] makes room.
+    /// Processes for which there was no room; with [`Form::EachTask`] threads too. [`Walk::grow`] makes room.
     pub missed: u32,
+    /// The slices in which it was made.
+    pub slices: u32,
+    /// How often it began anew, since all processes at the end of a slice had ended before the next one.
+    pub restarts: u32,
 }
-
-#[repr(C)]
-#[derive(Clone, Copy, Default)]
-struct CpuArgument {
-    cpu: u32,
-    index: u32,
-}
-
-#[repr(C)]
-#[derive(Clone, Copy, Default)]
-struct WalkResult {
-    rows: u32,
-    missed: u32,
-}
-
-impl Argument for CpuArgument {}
-impl Argument for WalkResult {}
 
 impl Walk {
-    /// Loads the program, with room for twice as many processes as are expected.
+    /// Loads the best form that the kernel takes, with room for twice as many processes as are expected.
     ///
     /// # Errors
     ///
-    /// Why the kernel does not take it, as a clause for a person.
+    /// Why the kernel takes none, as a clause for a person.
     pub fn load(expected: usize) -> Result<Self, Refused> {
-        let capacity = u32::try_from(expected.saturating_mul(2)).unwrap_or(MOST_CAPACITY);
-        Self::with_capacity(capacity.clamp(LEAST_CAPACITY, MOST_CAPACITY))
+        let mut refused = Refused::NoBpf;
+        for &form in Form::to_try()? {
+            match Self::load_form(form, expected) {
+                Ok(walk) => return Ok(walk),
+                // Another form may need less.
+                Err(reason @ (Refused::Unsuitable { .. } | Refused::Failed { .. })) => {
+                    refused = reason;
+                }
+                Err(reason) => return Err(reason),
+            }
+        }
+        Err(refused)
     }
 
-    /// Loads the program with room for exactly so many processes, 1 at least.
+    /// Loads one form, with room for twice as many processes as are expected.
     ///
     /// # Errors
     ///
     /// As [`load`](Self::load).
-    pub fn with_capacity(capacity: u32) -> Result<Self, Refused> {
-        let cpus = possible_cpus()
+    pub fn load_form(form: Form, expected: usize) -> Result<Self, Refused> {
+        Self::try_load(form, capacity_for(expected), true)
+    }
+
+    /// Loads the same form anew, so that it counts resident pages without the parts of the CPUs.
+    ///
+    /// From Linux 6.2 to about 6.16 `/proc` does so, and lacks up to 32 pages a CPU, or over.
+    ///
+    /// # Errors
+    ///
+    /// As [`load`](Self::load).
+    pub fn without_parts(self) -> Result<Self, Refused> {
+        Self::try_load(self.form(), self.capacity, false)
+    }
+
+    /// Loads one form, with room for exactly so many processes, 1 at least.
+    ///
+    /// # Errors
+    ///
+    /// As [`load`](Self::load).
+    pub fn with_capacity(form: Form, capacity: u32) -> Result<Self, Refused> {
+        Self::try_load(form, capacity.max(1), true)
+    }
+
+    fn try_load(form: Form, capacity: u32, counts_parts: bool) -> Result<Self, Refused> {
+        let mut cpus = possible_cpus()
             .map_err(|error| Refused::failed("reading which CPUs there can be", &error))?;
         if cpus.len() > MAX_CPUS {
             return Err(Refused::TooManyCpus(cpus.len()));
         }
-        let capacity = capacity.max(1);
-        let loaded = Loaded::load(capacity).map_err(|refused| match refused {
+        if !counts_parts {
+            cpus.clear();
+        }
+        let loaded = match form {
+            Form::List => ListWalk::load(capacity, &cpus).map(LoadedForm::List),
+            Form::EachTask => EachTask::load(capacity, &cpus).map(LoadedForm::EachTask),
+        };
+        let loaded = loaded.map_err(|refused| match refused {
             // Without BTF the kernel answers in one way or another.
             Refused::Unsuitable { .. } | Refused::Failed { .. } if !Path::new(BTF).exists() => {
                 Refused::NoBtf
             }
             refused => refused,
         })?;
-        for (index, &cpu) in cpus.iter().enumerate() {
-            let mut argument = CpuArgument { cpu, index: index as u32 };
-            expect_zero("noting a CPU", run(loaded.note_cpu.as_fd(), &mut argument))
-                .map_err(|error| Refused::failed("noting a CPU", &error))?;
-        }
-        let mapped = MappedRows::map(loaded.rows.as_fd(), capacity as usize)
+        let array = match &loaded {
+            LoadedForm::List(list) => &list.loaded.rows,
+            LoadedForm::EachTask(each_task) => &each_task.loaded.rows,
+        };
+        let mapped = MappedRows::map(array.as_fd(), capacity as usize)
             .map_err(|error| Refused::from_call("mapping the rows", &error))?;
         let [rows, previous] = [(); 2].map(|()| Vec::with_capacity(capacity as usize));
-        Ok(Self { loaded, mapped, capacity, rows, previous, missed: 0 })
+        let (threads, met_threads) = match form {
+            Form::List => Default::default(),
+            Form::EachTask => {
+                (Vec::with_capacity(capacity as usize), Vec::with_capacity(capacity as usize))
+            }
+        };
+        Ok(Self {
+            loaded,
+            counts_parts,
+            mapped,
+            capacity,
+            rows,
+            previous,
+            threads,
+            met_threads,
+            met: 0,
+        })
+    }
+
+    /// Returns the form that was loaded.
+    #[must_use]
+    pub fn form(&self) -> Form {
+        match self.loaded {
+            LoadedForm::List(_) => Form::List,
+            LoadedForm::EachTask(_) => Form::EachTask,
+        }
+    }
+
+    /// Sets how many tasks a slice has, 1 at least. [`Form::EachTask`] has no slices.
+    pub fn set_slice_tasks(&mut self, tasks: u32) {
+        if let LoadedForm::List(list) = &mut self.loaded {
+            list.slice_tasks = tasks;
+        }
     }
 
     /// Reads all processes. Allocates nothing.
@@ -109,14 +179,45 @@ impl Walk {
     ///
     /// The kernel did not run the program, or it could not read what it needs.
     pub fn pass(&mut self) -> io::Result<Pass<'_>> {
-        let mut result = WalkResult::default();
+        self.pass_in_slices(|| {})
+    }
+
+    /// Reads all processes, and calls `between` after each slice but the last.
+    ///
+    /// # Errors
+    ///
+    /// As [`pass`](Self::pass).
+    pub fn pass_in_slices(&mut self, between: impl FnMut()) -> io::Result<Pass<'_>> {
         std::mem::swap(&mut self.rows, &mut self.previous);
         self.rows.clear();
-        expect_zero("the BPF program", run(self.loaded.walk.as_fd(), &mut result))?;
-        let rows = 0..result.rows as usize;
-        self.rows.extend(rows.map_while(|index| self.mapped.get(index)));
-        self.missed = result.missed;
-        Ok(Pass { rows: &self.rows, missed: result.missed })
+        let written = match &self.loaded {
+            LoadedForm::List(list) => list.write(between)?,
+            LoadedForm::EachTask(each_task) => each_task.write()?,
+        };
+        self.met = written.rows as usize + written.missed as usize;
+        let written_rows = (0..written.rows as usize).map_while(|index| self.mapped.get(index));
+        let written_rows = written_rows.map(Row::with_whole_counters);
+        match self.loaded {
+            LoadedForm::List(_) => self.rows.extend(written_rows),
+            LoadedForm::EachTask(_) => {
+                self.threads.clear();
+                written_rows.for_each(|row| match row.is_thread() {
+                    true => self.threads.push(row),
+                    false => self.rows.push(row),
+                });
+                // The kernel comes to them in the order of their pids.
+                if !self.rows.is_sorted_by_key(|row| row.pid) {
+                    self.rows.sort_unstable_by_key(|row| row.pid);
+                }
+                add_threads(&mut self.rows, &self.threads, &mut self.met_threads);
+            }
+        }
+        Ok(Pass {
+            rows: &self.rows,
+            missed: written.missed,
+            slices: written.slices,
+            restarts: written.restarts,
+        })
     }
 
     /// Returns the rows of the last pass; none before the first one.
@@ -131,32 +232,34 @@ impl Walk {
         &self.previous
     }
 
-    /// Returns the processes that there is room for.
+    /// Returns how many rows there is room for.
     #[must_use]
     pub fn capacity(&self) -> u32 {
         self.capacity
     }
 
-    /// Makes room for twice as many processes as the last pass met, where less than a quarter is free, and returns
-    /// whether it did. It takes as long as loading.
+    /// Makes room for twice as much as the last pass came to, where less than a quarter is free, and returns whether it
+    /// did. It takes as long as loading.
     ///
     /// # Errors
     ///
     /// As [`load`](Self::load); then all is as before.
     pub fn grow(&mut self) -> Result<bool, Refused> {
-        let met = self.rows.len().saturating_add(self.missed as usize);
-        if met <= self.capacity as usize / 4 * 3 || self.capacity >= MOST_CAPACITY {
+        if self.met <= self.capacity as usize / 4 * 3 || self.capacity >= MOST_CAPACITY {
             return Ok(false);
         }
-        *self = Self::load(met)?;
+        let mut grown = Self::try_load(self.form(), capacity_for(self.met), self.counts_parts)?;
+        if let (LoadedForm::List(grown), LoadedForm::List(list)) = (&mut grown.loaded, &self.loaded)
+        {
+            grown.slice_tasks = list.slice_tasks;
+        }
+        *self = grown;
         Ok(true)
     }
 }
 
-/// Takes a program that returned something else than 0 as failed.
-fn expect_zero(what: &str, answer: io::Result<i32>) -> io::Result<()> {
-    match answer? {
-        0 => Ok(()),
-        other => Err(io::Error::other(format!("{what} could not read the kernel ({other})"))),
-    }
+/// Returns room for twice as many as are expected, within bounds.
+fn capacity_for(expected: usize) -> u32 {
+    let capacity = u32::try_from(expected.saturating_mul(2)).unwrap_or(MOST_CAPACITY);
+    capacity.clamp(LEAST_CAPACITY, MOST_CAPACITY)
 }

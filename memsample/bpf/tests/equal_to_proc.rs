@@ -2,18 +2,19 @@
 //!
 //! Where the program may not be loaded because capabilities are missing, the tests assert that this is what is said.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#![allow(clippy::print_stdout, reason = "it says what was compared")]
 
 use std::collections::HashMap;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use memsample_bpf::{Refused, Row, Walk};
+use memsample_bpf::{Form, Refused, Row, Walk};
 use procfs::process::{Process, Stat, StatM, Status};
 
-/// Loads the program, or asserts that what it lacks are capabilities.
-fn load(expected: usize) -> Option<Walk> {
-    match Walk::load(expected) {
+/// Loads a form of the program, or asserts that what it lacks are capabilities.
+fn load(form: Form, expected: usize) -> Option<Walk> {
+    match Walk::load_form(form, expected) {
         Ok(walk) => Some(walk),
         Err(refused) => {
             let is_privileged = rustix::process::geteuid().is_root() && has_cap_bpf();
@@ -156,11 +157,14 @@ fn compare_until(walk: &mut Walk, wanted: &[i32]) -> usize {
 
 #[test]
 fn rows_are_equal_to_proc_or_capabilities_are_missing() {
-    let Some(mut walk) = load(100) else { return };
+    Form::ALL.into_iter().filter_map(|form| load(form, 100)).for_each(rows_are_equal_to_proc);
+}
+
+fn rows_are_equal_to_proc(mut walk: Walk) {
     let children: Vec<Ended> = (0..30).map(|_| idle_child("exec sleep 1000")).collect();
     let pids: Vec<i32> = children.iter().map(|child| child.0.id() as i32).collect();
     let compared = compare_until(&mut walk, &pids);
-    println!("{compared} processes compared, 0 differ");
+    println!("{:?}: {compared} processes compared, 0 differ", walk.form());
     // Every process is there, and no other.
     let rows = rows_by_pid(&mut walk);
     for pid in &pids {
@@ -183,16 +187,18 @@ fn it_is_refused_for_want_of_capabilities_where_they_are_missing() {
     let needed = [(38, "CAP_PERFMON"), (39, "CAP_BPF")];
     let missing: Vec<_> =
         needed.iter().filter(|(bit, _)| !has(*bit)).map(|&(_, name)| name).collect();
-    match Walk::load(10) {
-        Ok(_) => assert!(missing.is_empty()),
-        Err(refused) => assert_eq!(refused, Refused::MissingCapabilities(missing)),
+    for form in Form::ALL {
+        match Walk::load_form(form, 10) {
+            Ok(_) => assert!(missing.is_empty()),
+            Err(refused) => assert_eq!(refused, Refused::MissingCapabilities(missing.clone())),
+        }
     }
 }
 
 /// Without root, this says no more than the tests that it runs again.
 #[test]
 fn two_capabilities_are_enough_and_one_is_not() {
-    if !rustix::process::geteuid().is_root() || load(10).is_none() {
+    if !rustix::process::geteuid().is_root() || load(Form::List, 10).is_none() {
         return;
     }
     let user = ["setpriv", "--reuid", "61001", "--regid", "61001", "--clear-groups"];
@@ -210,7 +216,7 @@ fn two_capabilities_are_enough_and_one_is_not() {
 /// Without root, this says no more than the tests that it runs again.
 #[test]
 fn a_pid_namespace_and_no_locked_memory_do_not_matter() {
-    if !rustix::process::geteuid().is_root() || load(10).is_none() {
+    if !rustix::process::geteuid().is_root() || load(Form::List, 10).is_none() {
         return;
     }
     run_again(EQUAL, &["unshare", "--pid", "--fork", "--mount-proc"]);
@@ -219,7 +225,10 @@ fn a_pid_namespace_and_no_locked_memory_do_not_matter() {
 
 #[test]
 fn states_of_a_process_are_those_of_proc_or_capabilities_are_missing() {
-    let Some(mut walk) = load(100) else { return };
+    Form::ALL.into_iter().filter_map(|form| load(form, 100)).for_each(states_are_those_of_proc);
+}
+
+fn states_are_those_of_proc(mut walk: Walk) {
     let pid = |child: &Ended| child.0.id() as i32;
     let stopped = idle_child("kill -STOP $$; exec sleep 1000");
     let executed = idle_child("exec sh -c 'exec sleep 1000'");
@@ -255,18 +264,97 @@ fn states_of_a_process_are_those_of_proc_or_capabilities_are_missing() {
 
 #[test]
 fn what_finds_no_room_is_counted_until_there_is_room() {
-    let mut walk = match Walk::with_capacity(3) {
-        Ok(walk) => walk,
-        Err(refused) => {
-            assert!(matches!(refused, Refused::MissingCapabilities(_)) && !has_cap_bpf());
+    for form in Form::ALL {
+        let mut walk = match Walk::with_capacity(form, 3) {
+            Ok(walk) => walk,
+            Err(refused) => {
+                assert!(matches!(refused, Refused::MissingCapabilities(_)) && !has_cap_bpf());
+                return;
+            }
+        };
+        let pass = walk.pass().unwrap();
+        let met = pass.missed as usize + pass.rows.len();
+        assert!(pass.rows.len() <= 3 && met > 3, "{met}");
+        assert!(walk.grow().unwrap());
+        let pass = walk.pass().unwrap();
+        assert!(pass.missed == 0 && pass.rows.len() > 3);
+        assert!(!walk.grow().unwrap());
+    }
+}
+
+/// Processes at rest, with one thread and with several, have the same row in both forms.
+#[test]
+fn both_forms_write_the_same_rows_or_capabilities_are_missing() {
+    let [Some(mut list), Some(mut each_task)] = Form::ALL.map(|form| load(form, 100)) else {
+        return;
+    };
+    let script = "import threading, time\nfor _ in range(5): \
+                  threading.Thread(target=time.sleep, args=(1000,)).start()";
+    let mut threaded = Command::new("python3");
+    let threaded = Ended(threaded.args(["-c", script]).spawn().unwrap());
+    let pid = threaded.0.id() as i32;
+    // What `/proc` showed last is of who reads it.
+    let as_of = |row: &Row, other: &Row| {
+        let mut row = *row;
+        row.shown_utime_ns = other.shown_utime_ns;
+        row.shown_stime_ns = other.shown_stime_ns;
+        row
+    };
+    let (mut equal, mut is_threaded_equal) = (0, false);
+    for _ in 0..200 {
+        let before = rows_by_pid(&mut list);
+        let between = rows_by_pid(&mut each_task);
+        let after = rows_by_pid(&mut list);
+        for (pid_of_row, row) in &before {
+            let Some(other) = after.get(pid_of_row) else { continue };
+            // It may have run and rest again, but then it ran for some time.
+            if row.is_steady() && as_of(row, other) == *other && row.state != 0 {
+                // A kernel may hide a process from its iterators.
+                let Some(counted) = between.get(pid_of_row) else { continue };
+                assert_eq!(as_of(counted, other), *other);
+                equal += 1;
+                is_threaded_equal |= *pid_of_row == pid && row.threads == 6;
+            }
+        }
+        if is_threaded_equal && equal > 1000 {
+            println!("{equal} rows compared, 0 differ");
             return;
         }
-    };
-    let pass = walk.pass().unwrap();
-    let met = pass.missed as usize + pass.rows.len();
-    assert!(pass.rows.len() == 3 && met > 3, "{met}");
-    assert!(walk.grow().unwrap());
-    let pass = walk.pass().unwrap();
-    assert!(pass.missed == 0 && pass.rows.len() > met / 2);
-    assert!(!walk.grow().unwrap());
+        thread::sleep(Duration::from_millis(10));
+    }
+    panic!("{equal} rows are equal; one with threads: {is_threaded_equal}");
+}
+
+/// As `/proc` shows them from Linux 6.2 to about 6.16: each counter lacks less than a batch for each CPU.
+#[test]
+fn without_the_parts_of_cpus_rows_are_near_those_with_them_or_capabilities_are_missing() {
+    for form in Form::ALL {
+        let (Some(mut exact), Some(alone)) = (load(form, 100), load(form, 100)) else { return };
+        let mut alone = alone.without_parts().unwrap();
+        let child = idle_child("exec sleep 1000");
+        compare_until(&mut exact, &[child.0.id() as i32]);
+        let before = rows_by_pid(&mut exact);
+        let between = rows_by_pid(&mut alone);
+        let after = rows_by_pid(&mut exact);
+        let cpus = thread::available_parallelism().unwrap().get() as u64;
+        let most = cpus * 32.max(2 * cpus);
+        let (mut compared, mut differing) = (0, 0);
+        for (pid, row) in &after {
+            let Some(other) = between.get(pid) else { continue };
+            if !row.is_at_rest_since(&before[pid]) || !row.has_memory() {
+                continue;
+            }
+            compared += 1;
+            differing += usize::from(row.resident_pages() != other.resident_pages());
+            for (with, without) in [
+                (row.file_pages, other.file_pages),
+                (row.anon_pages, other.anon_pages),
+                (row.shmem_pages, other.shmem_pages),
+                (row.swap_pages, other.swap_pages),
+            ] {
+                assert!(with.abs_diff(without) < most, "{row:?} {other:?}");
+            }
+        }
+        assert!(compared > 0 && differing > 0, "{differing} of {compared}");
+    }
 }

@@ -3,16 +3,17 @@
 //!
 //! Where the program may not be loaded because capabilities are missing, the test asserts that this is what is said.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#![allow(clippy::print_stdout, reason = "it says what was compared")]
 
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use memsample_bpf::{Refused, Walk};
+use memsample_bpf::{Form, Refused, Walk};
 
 /// Of all threads together.
-const BYTES: usize = 384 << 20;
+const BYTES: usize = 256 << 20;
 const THREADS: usize = 2;
 
 /// Anonymous and other resident pages of this program.
@@ -27,13 +28,17 @@ fn pages(statm: &File) -> (u64, u64) {
 
 #[test]
 fn a_growing_process_is_read_within_what_proc_shows_or_capabilities_are_missing() {
-    let mut walk = match Walk::load(1000) {
-        Ok(walk) => walk,
-        Err(refused) => {
-            assert!(matches!(refused, Refused::MissingCapabilities(_)), "{refused}");
-            return;
+    for form in Form::ALL {
+        match Walk::load_form(form, 1000) {
+            Ok(walk) => is_read_within_what_proc_shows(walk),
+            Err(refused) => {
+                assert!(matches!(refused, Refused::MissingCapabilities(_)), "{refused}");
+            }
         }
-    };
+    }
+}
+
+fn is_read_within_what_proc_shows(mut walk: Walk) {
     let page = rustix::param::page_size();
     let statm = File::open("/proc/self/statm").unwrap();
     let done = AtomicUsize::new(0);

@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use memsample_bpf::{Refused, Walk};
+use memsample_bpf::{Form, Refused, Walk};
 
 /// Descriptors and mappings of BPF programs and maps that this program has.
 fn kept() -> (usize, usize) {
@@ -18,13 +18,19 @@ fn kept() -> (usize, usize) {
 #[test]
 fn nothing_is_left_after_it_is_dropped_or_refused_for_want_of_capabilities() {
     assert_eq!(kept(), (0, 0));
-    match Walk::load(10) {
-        Ok(walk) => {
-            // Two programs and three maps.
-            assert_eq!(kept(), (5, 1));
-            drop(walk);
+    // Three maps and two programs, or three and a link.
+    for (form, descriptors) in [(Form::List, 5), (Form::EachTask, 7)] {
+        match Walk::load_form(form, 10) {
+            Ok(mut walk) => {
+                assert_eq!(kept(), (descriptors, 1));
+                walk.pass().unwrap();
+                assert_eq!(kept(), (descriptors, 1));
+                drop(walk);
+            }
+            Err(refused) => {
+                assert!(matches!(refused, Refused::MissingCapabilities(_)), "{refused}");
+            }
         }
-        Err(refused) => assert!(matches!(refused, Refused::MissingCapabilities(_)), "{refused}"),
+        assert_eq!(kept(), (0, 0));
     }
-    assert_eq!(kept(), (0, 0));
 }

@@ -120,6 +120,8 @@ pub(super) struct Process {
     /// Whether that was found before it moved into another control group.
     pub(super) is_regrouped: bool,
     pub(super) description: LastDescription,
+    /// What its last row says of its control groups; 0 before the first one.
+    pub(super) groups: u32,
     /// Whether more than the name is another than a batch has.
     pub(super) is_redescribed: bool,
 }
@@ -259,6 +261,7 @@ impl Process {
             test_group: None,
             is_regrouped: false,
             description: LastDescription::default(),
+            groups: 0,
             is_redescribed: false,
         }
     }

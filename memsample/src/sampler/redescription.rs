@@ -2,14 +2,15 @@
 //! group, give up its user, and write another title over its arguments.
 //!
 //! The kernel reports changes of the user, where it reports forks, and none of the others. Each process is visited once a
-//! second; who has run since it was looked at is looked at then, the others each ten seconds.
+//! second; who has run since it was looked at is looked at then, the others each ten seconds. Rows of a BPF program show
+//! another control group and another user; then the group is looked at where the row says so, and each minute.
 
 use std::sync::Arc;
 
 use super::apply::set_user;
 use super::entry::{Addresses, Entry, EntryState, Occupant, Process};
 use super::file_metrics::memory_cgroup;
-use super::last_description::{DueDescription, arguments_hash};
+use super::last_description::{DueDescription, Signs, arguments_hash};
 use super::processes::Processes;
 use super::reading::Reader;
 use crate::identity::{Comm, Identity};
@@ -95,7 +96,8 @@ impl Redescription {
         asked.clear();
         let elapsed_ns = now_ns.saturating_sub(*visited_boot_ns).min(ROUND_NS);
         *visited_boot_ns = now_ns;
-        let Processes { entries, reader, forks_are_reported, .. } = processes;
+        let Processes { entries, reader, source, forks_are_reported, .. } = processes;
+        let by_bpf = source.is_bpf();
         let visits = (entries.len() as u64 * elapsed_ns).div_ceil(ROUND_NS);
         for _ in 0..visits {
             // 200 us of another thread.
@@ -114,7 +116,7 @@ impl Redescription {
             let pid = entry.pid;
             let Some(process) = entry.process_mut() else { continue };
             let files = if *forks_are_reported { &WITHOUT_USER } else { &WITH_USER };
-            let Some((directory, files)) = due(reader, pid, process, files, now_ns) else {
+            let Some((directory, files)) = due(reader, pid, process, files, by_bpf, now_ns) else {
                 continue;
             };
             let key = process.identity.process.0;
@@ -131,11 +133,14 @@ fn due(
     pid: i32,
     process: &mut Process,
     files: &DescribingFiles,
+    by_bpf: bool,
     now_ns: u64,
 ) -> Option<(ProcessDir, &'static [ProcFile])> {
     let (rss_bytes, minflt) =
         (process.metrics.get(Metric::Rss), process.metrics.get(Metric::Minflt));
-    let due = process.description.due(now_ns, process.image_boot_ns, rss_bytes, minflt);
+    let groups = if by_bpf { process.groups } else { 0 };
+    let now = Signs { rss_bytes, minflt, groups };
+    let due = process.description.due(now_ns, process.image_boot_ns, &now);
     let key = process.identity.process.0;
     // What an exec has made of it is read by the next sweep.
     let due = due.filter(|_| !process.is_exec_reported() && !reader.readers.is_stuck(key))?;
@@ -148,7 +153,7 @@ fn due(
         }
         None => (directory, files.all),
     };
-    process.description.note(due, now_ns, rss_bytes, minflt);
+    process.description.note(due, now_ns, now);
     Some((directory, files))
 }
 

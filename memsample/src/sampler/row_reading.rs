@@ -4,6 +4,7 @@ use memsample_bpf::Row;
 
 use super::apply::{
     StatmReading, apply_counters, apply_statm_values, apply_status, files_after_statm, image_change,
+    set_user,
 };
 use super::bpf_sweep::CurrentRow;
 use super::entry::{Entry, EntryState, Occupant, Process};
@@ -84,6 +85,8 @@ impl Reader {
         let reading = apply_statm_values(entry, process, statm, &self.host);
         // The metrics are not those of bytes that were read.
         entry.forget_statm();
+        process.groups = row.groups;
+        set_user(process, &mut entry.state, row.euid);
         let code_changed = match reading {
             StatmReading::Changed { code } => code && !entry.state.contains(EntryState::NEWBORN),
             StatmReading::Unchanged | StatmReading::NoMemory => false,

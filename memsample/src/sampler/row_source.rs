@@ -8,6 +8,9 @@ use super::first_comparison::compare_all;
 use super::reading::Reader;
 use super::sweep_by::SweepBy;
 
+/// Before the first comparison, room is made so often; each time it is twice what was met.
+const MAX_GROWTHS: usize = 4;
+
 /// Where the numbers of a sweep come from.
 #[derive(Default)]
 pub(super) struct RowSource {
@@ -113,13 +116,35 @@ fn begin(reader: &mut Reader, entries: &[Entry]) -> Result<(BpfSweep, usize), St
         ));
     }
     let mut walk = Walk::load(entries.len()).map_err(|refused| refused.to_string())?;
-    let without_row = compare_all(&mut walk, reader, entries)?;
-    Ok((BpfSweep::new(walk), without_row))
+    make_room_for_all(&mut walk)?;
+    match compare_all(&mut walk, reader, entries) {
+        Ok(without_row) => Ok((BpfSweep::new(walk), without_row)),
+        // From Linux 6.2 to about 6.16, `/proc` counts resident pages without the parts of the CPUs.
+        Err(reason) => {
+            let mut walk = walk.without_parts().map_err(|_| reason.clone())?;
+            let without_row = compare_all(&mut walk, reader, entries).map_err(|_| reason)?;
+            Ok((BpfSweep::new(walk), without_row))
+        }
+    }
+}
+
+/// Makes room for what was not expected: processes that began meanwhile, and threads where these have rows.
+fn make_room_for_all(walk: &mut Walk) -> Result<(), String> {
+    for _ in 0..MAX_GROWTHS {
+        let pass = walk.pass().map_err(|error| format!("the BPF program does not run: {error}"))?;
+        if pass.missed == 0 {
+            break;
+        }
+        walk.grow().map_err(|refused| refused.to_string())?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use std::process::{Child, Command};
+
+    use memsample_bpf::Form;
 
     use super::*;
     use crate::metric::Files;
@@ -147,7 +172,7 @@ mod tests {
     #[test]
     fn what_has_no_room_is_read_from_its_files_or_all_is_for_want_of_capabilities() {
         let mut sampler = Sampler::new(SamplerOptions::default().sweep_by(SweepBy::Auto)).unwrap();
-        let Ok(walk) = Walk::with_capacity(3) else {
+        let Ok(walk) = Walk::with_capacity(Form::List, 3) else {
             assert!(sampler.sweep_note().unwrap().contains("CAP_BPF"));
             return;
         };

@@ -1,4 +1,5 @@
-//! `memsample record --sweep`: the same rows from `/proc` and by BPF, and what is said where BPF may not be used.
+//! `memsample record --sweep`: the same rows from `/proc` and by BPF in each of its forms, and what is said where BPF may
+//! not be used.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -66,24 +67,93 @@ fn both_ways_record_the_same_or_the_missing_capability_is_named() {
     let output = child.0.stdout.as_mut().unwrap();
     std::io::BufRead::read_line(&mut std::io::BufReader::new(output), &mut line).unwrap();
     let pid = child.0.id().to_string();
-    for way in ["proc", "auto"] {
-        let settings =
-            ["--duration", "500ms", "--detail-interval", "every", "--pss-interval", "off"];
-        let record = ["record", "--sweep", way, "--name", way, "--pid", &pid];
-        let ended = memsample(directory.path(), &[&record[..], &settings].concat());
+    let ways = [("proc", "proc"), ("auto", "list"), ("auto", "each-task")];
+    for (way, form) in ways {
+        let ended = shell(
+            directory.path(),
+            &format!(
+                "MEMSAMPLE_TEST_BPF_FORM={form} $MEMSAMPLE record --sweep {way} --name {form} \
+                 --pid {pid} --duration 500ms --detail-interval every --pss-interval off"
+            ),
+        );
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     }
-    let recordings = ["proc", "auto"].map(|way| directory.path().join("recordings").join(way));
-    let [by_proc, by_auto] = recordings.each_ref().map(|recording| values(recording));
-    assert_eq!(by_proc, by_auto);
-    assert!(by_auto["anon_bytes"] > Some(9_000_000) && by_auto["hwm_bytes"].is_some());
-    let [by_proc, by_auto] = recordings.map(|recording| manifest(&recording));
+    let recordings = ways.map(|(_, form)| directory.path().join("recordings").join(form));
+    let [by_proc, by_list, by_each_task] = recordings.each_ref().map(|recording| values(recording));
+    assert_eq!(by_proc, by_list);
+    assert_eq!(by_proc, by_each_task);
+    assert!(by_list["anon_bytes"] > Some(9_000_000) && by_list["hwm_bytes"].is_some());
+    let [by_proc, by_bpf @ ..] = recordings.map(|recording| manifest(&recording));
     assert_eq!(by_proc["settings"]["sweeps"], "proc");
-    if by_auto["settings"]["sweeps"] == "proc" {
-        assert!(by_auto["notes"].to_string().contains("CAP_BPF"), "{by_auto}");
-    } else {
-        assert_eq!(by_auto["settings"]["sweeps"], "bpf");
+    for by_bpf in by_bpf {
+        if by_bpf["settings"]["sweeps"] == "proc" {
+            assert!(by_bpf["notes"].to_string().contains("CAP_BPF"), "{by_bpf}");
+        } else {
+            assert_eq!(by_bpf["settings"]["sweeps"], "bpf");
+        }
     }
+}
+
+/// Whichever call of bpf(2) is the first that fails, also in the middle of the recording.
+#[test]
+fn bpf_that_is_refused_at_any_step_is_told_and_proc_is_read() {
+    // The loader has three calls before it runs, and each pass at least one.
+    for (error, when) in [
+        ("EPERM", 1),
+        ("ENOSYS", 1),
+        ("EINVAL", 2),
+        ("E2BIG", 3),
+        ("ENOMEM", 4),
+        ("EINVAL", 5),
+        ("EPERM", 9),
+        ("EIO", 12),
+        ("EIO", 40),
+    ] {
+        for form in ["list", "each-task"] {
+            let directory = tempdir().unwrap();
+            let ended = shell(
+                directory.path(),
+                &format!(
+                    "MEMSAMPLE_TEST_BPF_FORM={form} strace -f -qq -o /dev/null -e trace=bpf \
+                     -e inject=bpf:error={error}:when={when}+ \
+                     $MEMSAMPLE record --sweep auto --json --duration 500ms --interval 10ms --name x"
+                ),
+            );
+            let context = format!("{form} {error} {when}: {}", ended.stderr);
+            assert_eq!(ended.code, Some(0), "{context}");
+            let notes = ended.json()["notes"].to_string();
+            let is_told =
+                ["and not by BPF: ", "and no longer by BPF: the BPF program does not run"];
+            assert!(is_told.iter().any(|told| notes.contains(told)), "{context} {notes}");
+            let reason = match error {
+                "ENOSYS" => "the kernel has no BPF",
+                "E2BIG" | "ENOMEM" => "there is not enough memory",
+                _ => "",
+            };
+            assert!(notes.contains(reason) || notes.contains("CAP_BPF"), "{context} {notes}");
+            let manifest = manifest(&directory.path().join("recordings/x"));
+            assert_eq!(manifest["state"], "closed", "{manifest}");
+            let (ticks, missed) = (&manifest["totals"]["ticks"], &manifest["totals"]["missed"]);
+            assert_eq!(ticks.as_u64().unwrap() + missed.as_u64().unwrap(), 50, "{manifest}");
+        }
+    }
+}
+
+/// There `/proc` counts the start of a process from another instant than the kernel.
+#[test]
+fn in_a_time_namespace_proc_is_read_and_told() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let directory = tempdir().unwrap();
+    let line = "unshare --time --boottime 100000 --fork --kill-child \
+                $MEMSAMPLE record --sweep auto --json --duration 200ms --name x";
+    let ended = shell(directory.path(), line);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let notes = ended.json()["notes"].to_string();
+    let is_told = notes.contains("processes are read from /proc, and not by BPF: ")
+        && (notes.contains("start (ticks)") || notes.contains("CAP_BPF"));
+    assert!(is_told, "{notes}");
 }
 
 #[test]

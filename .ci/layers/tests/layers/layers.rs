@@ -7,7 +7,10 @@ pub(crate) const PACKAGES: [(&str, &[&str]); 20] = [
         "memsample/beneath/src/lib.rs",
         &["regular temporary", "directory", "removal", "new_directory private"],
     ),
-    ("memsample/bpf/src/lib.rs", &["cpus row", "refused system_call", "skeleton", "walk"]),
+    (
+        "memsample/bpf/src/lib.rs",
+        &["cpus row", "refused system_call", "form parts skeleton", "list", "each_task", "walk"],
+    ),
     (
         "memsample/src/lib.rs",
         &[

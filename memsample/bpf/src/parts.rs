@@ -1,0 +1,35 @@
+//! Where the programs find the part of a counter that each CPU has.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+
+use crate::refused::Refused;
+use crate::system_call::{Argument, run};
+
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct CpuArgument {
+    cpu: u32,
+    index: u32,
+}
+
+impl Argument for CpuArgument {}
+
+/// Has a program note where the parts of each CPU are. The parts of others are not counted.
+pub(crate) fn note_cpus(note_cpu: BorrowedFd<'_>, cpus: &[u32]) -> Result<(), Refused> {
+    for (index, &cpu) in cpus.iter().enumerate() {
+        let mut argument = CpuArgument { cpu, index: index as u32 };
+        let answer = match run(note_cpu, &mut argument) {
+            Ok(0) => continue,
+            Ok(other) => could_not_read("noting a CPU", other),
+            Err(error) => error,
+        };
+        return Err(Refused::failed("noting a CPU", &answer));
+    }
+    Ok(())
+}
+
+/// Returns what a program means that returned something else than 0.
+pub(crate) fn could_not_read(what: &str, answer: i32) -> io::Error {
+    io::Error::other(format!("{what} could not read the kernel ({answer})"))
+}
