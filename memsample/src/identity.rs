@@ -109,6 +109,10 @@ pub struct Identity {
     /// What the process does, by a name that is the same in the next run: that of the first rule that
     /// fits, or else [`role`](crate::role()).
     pub role: String,
+    /// The most that the images of this process before this one had resident, in bytes, and what an image had that a
+    /// fork or vfork began with the memory of another process, as the kernel noted it at each exec; `None` where that was
+    /// not read.
+    pub replaced_max_rss_bytes: Option<u64>,
 }
 
 impl Identity {
@@ -167,6 +171,7 @@ impl Identity {
             cgroup: None,
             moved: false,
             role: String::new(),
+            replaced_max_rss_bytes: None,
         }
     }
 }

@@ -16,6 +16,9 @@ pub enum Source {
     ExitRecord,
     /// `ru_maxrss` of whoever reaped the process: the largest of all its images, and of what it was forked from.
     Reaper,
+    /// What the kernel noted at an exec of the process: the largest of all its images until then, and of what it was forked
+    /// from.
+    Exec,
     /// The sum of the upper bounds of processes that may have lived at the same time.
     SumOfMembers,
 }
@@ -30,6 +33,7 @@ impl Source {
             Self::HighWaterMark => "high_water_mark",
             Self::ExitRecord => "exit_record",
             Self::Reaper => "reaper",
+            Self::Exec => "exec",
             Self::SumOfMembers => "sum_of_members",
         }
     }

@@ -32,6 +32,7 @@ mod pss_sums;
 mod reaped;
 mod recorded_images;
 mod recorded_marks;
+mod replaced;
 mod role_peaks;
 mod role_sums;
 mod sampled_image;

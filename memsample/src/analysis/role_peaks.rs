@@ -146,7 +146,7 @@ fn add_images(
         }
         let process = (image.row.pid, image.row.start_ns);
         role.upper.add(process, lifetimes.of(&image), image.upper(error_bytes));
-        match image.reaped_upper(error_bytes) {
+        match image.unseen_upper(error_bytes) {
             Some(upper) if image.unseen_before > 0 => {
                 role.upper.add(process, lifetimes.before(&image), Some(upper));
             }

@@ -11,6 +11,7 @@ use super::bound::{Bound, Source, within};
 use super::composition::{Composition, Parts};
 use super::growth::Growth;
 use super::reaped::Reaped;
+use super::replaced::Replaced;
 use super::unseen_images::unseen_before;
 use crate::columns::{known, numbers, runs, strings};
 use crate::recording::{ImageRow, Recording};
@@ -30,6 +31,10 @@ pub(super) struct SampledImage {
     pub(super) unseen_before: u64,
     /// The largest resident set of all images of its process, as its reaper knows; `None` where nobody said so.
     pub(super) reaped_max_bytes: Option<u64>,
+    /// What the kernel noted at an exec after it.
+    pub(super) replaced_max_bytes: Option<u64>,
+    /// The same at the exec that began it, of all images before it.
+    pub(super) before_max_bytes: Option<u64>,
     /// Of an image that moved, as it was while it was of its test.
     pub(super) member: Option<MemberSamples>,
 }
@@ -72,10 +77,12 @@ pub(super) fn sampled_images(
     rows: Vec<ImageRow>,
 ) -> io::Result<Vec<SampledImage>> {
     let unseen_before = unseen_before(recording, &rows)?;
-    let reaped = Reaped::read(recording)?;
+    let (reaped, replaced) = (Reaped::read(recording)?, Replaced::read(recording)?);
     let mut images = exited_images(recording, rows)?;
     for image in images.values_mut() {
         image.reaped_max_bytes = reaped.max_rss_bytes(&image.row);
+        image.replaced_max_bytes = replaced.max_rss_bytes(&image.row);
+        image.before_max_bytes = replaced.max_rss_bytes_before(&image.row);
     }
     for (process, unseen) in unseen_before {
         if let Some(image) = images.get_mut(&process) {
@@ -151,6 +158,8 @@ impl SampledImage {
             exit_ns: None,
             unseen_before: 0,
             reaped_max_bytes: None,
+            replaced_max_bytes: None,
+            before_max_bytes: None,
             member: None,
         }
     }
@@ -180,11 +189,26 @@ impl SampledImage {
             }
             _ => None,
         };
-        known.or_else(|| self.reaped_upper(error_bytes))
+        known
+            .or_else(|| self.replaced_upper(error_bytes))
+            .or_else(|| self.reaped_upper(error_bytes))
+    }
+
+    /// Returns what no image of its process until the next exec that was seen can have been larger than.
+    fn replaced_upper(&self, error_bytes: Option<u64>) -> Option<Bound> {
+        within(&self.row, self.replaced_max_bytes?, error_bytes, Source::Exec)
+    }
+
+    /// Returns what no image right before it can have been larger than that was never looked at.
+    pub(super) fn unseen_upper(&self, error_bytes: Option<u64>) -> Option<Bound> {
+        let mark = self.before_max_bytes.zip(error_bytes);
+        let bytes = mark.and_then(|(bytes, error_bytes)| bytes.checked_add(error_bytes));
+        let replaced = bytes.map(|bytes| Bound { bytes, source: Source::Exec });
+        replaced.or_else(|| self.reaped_upper(error_bytes))
     }
 
     /// Returns what no image of its process can have been larger than.
-    pub(super) fn reaped_upper(&self, error_bytes: Option<u64>) -> Option<Bound> {
+    fn reaped_upper(&self, error_bytes: Option<u64>) -> Option<Bound> {
         within(&self.row, self.reaped_max_bytes?, error_bytes, Source::Reaper)
     }
 
@@ -244,6 +268,8 @@ mod tests {
             exit_ns: Some(0),
             unseen_before: 0,
             reaped_max_bytes: None,
+            replaced_max_bytes: None,
+            before_max_bytes: None,
             member: None,
         };
         let bound = image.upper(Some(100));
@@ -265,6 +291,21 @@ mod tests {
         assert_eq!(of(Some(100), Some(900)), Some((910, Source::Reaper)));
         // It cannot be of this process.
         assert_eq!(of(None, Some(100)), None);
+    }
+
+    #[test]
+    fn what_was_noted_at_an_exec_comes_before_what_the_reaper_says() {
+        let row = ImageRow { samples: 1, rss_peak_bytes: Some(300), ..ImageRow::unseen(0, 1, 0) };
+        let mut image = SampledImage::new(row);
+        image.reaped_max_bytes = Some(900);
+        image.replaced_max_bytes = Some(500);
+        image.before_max_bytes = Some(700);
+        let bound = |bound: Option<Bound>| bound.map(|bound| (bound.bytes, bound.source));
+        assert_eq!(bound(image.upper(Some(10))), Some((510, Source::Exec)));
+        assert_eq!(bound(image.unseen_upper(Some(10))), Some((710, Source::Exec)));
+        // Less than was seen cannot be of it.
+        image.replaced_max_bytes = Some(100);
+        assert_eq!(bound(image.upper(Some(10))), Some((910, Source::Reaper)));
     }
 
     #[test]

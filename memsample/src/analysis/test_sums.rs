@@ -152,7 +152,7 @@ impl<'a> Collected<'a> {
             let Some(attempt) = attempts.get_mut(index) else { continue };
             let upper = image.upper(error_bytes);
             let lived = lifetimes.of(&image);
-            let before = image.reaped_upper(error_bytes).filter(|_| image.unseen_before > 0);
+            let before = image.unseen_upper(error_bytes).filter(|_| image.unseen_before > 0);
             let before = before.map(|upper| (lifetimes.before(&image), upper));
             let (role, process) = attempt.add(&image, lived, upper, before);
             attempt.family.add(&image.row, lived);

@@ -319,6 +319,7 @@ impl<'a> Population<'a> {
             cgroup: None,
             moved: false,
             role: self.rules.role(&process.comm, None, &redacted, None),
+            replaced_max_rss_bytes: None,
         }
     }
 }

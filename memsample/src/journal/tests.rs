@@ -44,6 +44,7 @@ fn identity() -> impl Strategy<Value = Arc<Identity>> {
             moved: pid % 2 == 0,
             role: crate::text(&comm),
             cmdline,
+            replaced_max_rss_bytes: Some(start).filter(|start| start % 3 == 0),
         })
     })
 }

@@ -125,6 +125,7 @@ impl ExitMatcher<'_> {
             cgroup: None,
             moved: false,
             role: self.processes.reader.rules.role(&exit.comm, None, b"", None),
+            replaced_max_rss_bytes: None,
         };
         let identity = Arc::new(identity);
         let ancestors = self.forks.as_ref().map_or(Vec::new(), |forks| forks.ancestors_of(ppid));

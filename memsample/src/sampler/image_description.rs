@@ -21,13 +21,24 @@ pub(super) struct ImageDescription {
     pub(super) role: String,
     /// Of what the role was made.
     pub(super) arguments_hash: u64,
+    /// As in [`Identity`].
+    pub(super) replaced_max_rss_bytes: Option<u64>,
 }
 
 impl ImageDescription {
     /// Describes an image of which [`IMAGE`] was not read yet.
     pub(super) fn unknown(uid: Option<u32>, comm: Comm) -> Self {
         let (cmdline, role) = (Vec::new(), String::new());
-        Self { uid, comm, exe: None, cmdline, cgroup: None, role, arguments_hash: 0 }
+        Self {
+            uid,
+            comm,
+            exe: None,
+            cmdline,
+            cgroup: None,
+            role,
+            arguments_hash: 0,
+            replaced_max_rss_bytes: None,
+        }
     }
 
     /// Says what the process is, as far as `answer` tells.

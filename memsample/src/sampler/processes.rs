@@ -414,6 +414,7 @@ impl Processes {
             cgroup: None,
             moved: false,
             role: String::new(),
+            replaced_max_rss_bytes: None,
         };
         self.undescribed.push(Request::new(process.0, directory, IMAGE, Answer::default()));
         let process = Process::new(identity, self.slots.take(), addresses, image_boot_ns);
@@ -541,7 +542,16 @@ fn begin_image(entry: &mut Entry, image: ImageDescription, slots: &mut Slots) {
     let Occupant::Process(process) = &mut entry.occupant else {
         return;
     };
-    let ImageDescription { uid, comm, exe, cmdline, cgroup, role, arguments_hash } = image;
+    let ImageDescription {
+        uid,
+        comm,
+        exe,
+        cmdline,
+        cgroup,
+        role,
+        arguments_hash,
+        replaced_max_rss_bytes,
+    } = image;
     let Identity { pid, start, start_ns, exec, ppid, .. } = *process.identity;
     let exec = exec.saturating_add(process.execs_since());
     let number = slots.next_process();
@@ -559,6 +569,7 @@ fn begin_image(entry: &mut Entry, image: ImageDescription, slots: &mut Slots) {
         cgroup,
         moved: false,
         role,
+        replaced_max_rss_bytes,
     };
     process.comm = comm;
     process.forget_execs();

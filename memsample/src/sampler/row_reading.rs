@@ -3,8 +3,8 @@
 use memsample_bpf::Row;
 
 use super::apply::{
-    StatmReading, apply_counters, apply_statm_values, apply_status, files_after_statm, image_change,
-    set_user,
+    StatmReading, apply_counters, apply_statm_values, apply_status, files_after_statm,
+    image_change, set_user,
 };
 use super::bpf_sweep::CurrentRow;
 use super::entry::{Entry, EntryState, Occupant, Process};
@@ -16,6 +16,7 @@ use crate::error::{ParseError, ReadError};
 use crate::identity::Comm;
 use crate::metric::Files;
 use crate::parse::Statm;
+use crate::units::Pages;
 
 impl Reader {
     /// Takes the numbers of a process from its row, as [`read`](Self::read) takes them from its files.
@@ -111,6 +112,11 @@ impl Reader {
             let outcome = apply_status(entry, process, &status_of(row, &self.host));
             counted(outcome.map_err(ReadError::from), counts)?;
         }
-        self.follow_image(entry, process, change, counts)
+        let mut reading = self.follow_image(entry, process, change, counts)?;
+        if let Reading::NewImage(image) = &mut reading {
+            // The row has the memory of the new image, so the mark of those before was there.
+            image.replaced_max_rss_bytes = self.host.bytes(Pages(row.maxrss_pages));
+        }
+        Ok(reading)
     }
 }

@@ -260,6 +260,12 @@ pub(crate) const FIELDS: Fields<ProcessRow> = Fields(&[
         meaning: "The high-water mark at the end: the true peak, but for what the CPUs had not yet added up (see `exits`). Null while it lives, after an exec, and where the kernel did not tell.",
         value: Value::OptionalInt64(|row| row.summary.exit_hwm),
     },
+    Field {
+        name: "replaced_max_rss_bytes",
+        source: "BPF: signal->maxrss",
+        meaning: "The most that any image of this process before this one had resident, and what a fork or vfork began with, as the kernel noted it at each exec, but for what the CPUs had not yet added up: an upper bound of their peaks. Null of the first image, without BPF, and in a cut.",
+        value: Value::OptionalInt64(|row| row.identity.replaced_max_rss_bytes),
+    },
 ]);
 
 impl ProcessRow {

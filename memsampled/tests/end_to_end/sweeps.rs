@@ -203,3 +203,54 @@ fn a_configuration_and_an_option_say_how_to_sweep() {
     assert!(!directory.path().join("recordings/configured").exists());
     assert!(directory.path().join("recordings/option").exists());
 }
+
+/// Twenty processes that have more memory for two milliseconds than at any tick, and then execute another program.
+#[test]
+fn what_an_exec_replaced_has_an_upper_bound_by_bpf() {
+    const SCRIPT: &str = "import mmap, os, time
+for number in range(20):
+    pid = os.fork()
+    if pid == 0:
+        time.sleep(0.15)
+        memory = mmap.mmap(-1, (9 + 2 * number) << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE)
+        time.sleep(0.002)
+        memory.close()
+        mark = [line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')]
+        print(os.getpid(), mark[0], file=open('marks', 'a'))
+        os.execv('/bin/sleep', ['sleep', '0.25'])
+for number in range(20):
+    os.wait()
+";
+    let directory = tempdir().unwrap();
+    std::fs::write(directory.path().join("script.py"), SCRIPT).unwrap();
+    let options = ["record", "--sweep", "auto", "--name", "x", "--detail-interval", "off"];
+    let command = ["--", "/usr/bin/python3", "-S", "script.py"];
+    let ended = memsample(directory.path(), &[&options[..], &command].concat());
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let manifest = manifest(&directory.path().join("recordings/x"));
+    if manifest["settings"]["sweeps"] == "proc" {
+        assert!(manifest["notes"].to_string().contains("CAP_BPF"), "{manifest}");
+        return;
+    }
+    let marks = std::fs::read_to_string(directory.path().join("marks")).unwrap();
+    let mut marks: BTreeMap<i64, u64> = marks
+        .lines()
+        .map(|line| {
+            let (pid, kib) = line.split_once(' ').unwrap();
+            (pid.parse().unwrap(), kib.parse::<u64>().unwrap() * 1024)
+        })
+        .collect();
+    let peaks = ["peaks", "recordings/x", "--json", "--top", "1000", "--filter", "^python3"];
+    let peaks = memsample(directory.path(), &peaks).json();
+    let cpus = std::fs::read_to_string("/sys/devices/system/cpu/online").unwrap();
+    let cpus = cpus.trim().rsplit(['-', ',']).next().unwrap().parse::<u64>().unwrap() + 1;
+    let error = 3 * cpus * (2 * cpus).max(32) * 4096;
+    for peak in peaks.as_array().unwrap() {
+        let Some(mark) = marks.remove(&peak["pid"].as_i64().unwrap()) else { continue };
+        let upper = peak["upper_bytes"].as_u64().unwrap_or_else(|| panic!("{peak}"));
+        assert!(mark <= upper && upper <= mark + error, "{mark} {peak}");
+        assert_eq!(peak["upper_source"], "exec", "{peak}");
+    }
+    // One that was never looked at as such is counted with its next image.
+    assert!(marks.len() < 5, "{marks:?}");
+}

@@ -22,6 +22,7 @@ fn identity(pid: i32, ppid: i32, exec: u32, cgroup: &str) -> Arc<Identity> {
         cgroup: Some(cgroup.as_bytes().to_vec()),
         moved: false,
         role: String::new(),
+        replaced_max_rss_bytes: None,
     })
 }
 
