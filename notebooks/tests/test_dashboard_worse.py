@@ -9,6 +9,7 @@ import hmac
 import json
 import os
 import queue
+import re
 import subprocess
 import threading
 import time
@@ -117,6 +118,8 @@ def test_what_got_worse_is_known_and_told_once(runs, tmp_path):
             if it["after_bytes"] > it["before_bytes"]
         }
         assert changes["1.8"][1] > 1.5 * changes["1.8"][0]
+        # Never 0, however small.
+        assert re.search(r'<td class="n">(&lt; 0\.000001|0\.\d{6})</td>', server.page("test", **OF_TEST))
         notices = wait_for(lambda: server.json("worse"), lambda it: len(it) == len(changes), server)
         assert changes == {it["release"]: (it["before_bytes"], it["after_bytes"]) for it in notices}
         assert {(it["kind"], it["test"]) for it in notices} == {("larger", "holds")}

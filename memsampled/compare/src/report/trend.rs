@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use memsample_input::table::{align_right, lines, plain_table};
 use memsample_input::{column_block, cut, folded, markdown_escaped, printable, rounded_size};
 
+use super::wording::probability;
 use crate::trend::{MIN_RELEASES, TestTrend, Trend, TrendChange};
 
 /// Tests up to which those that did not change are listed too.
@@ -134,10 +135,6 @@ fn changes(test: &TestTrend) -> String {
         (_, 0) => last.join(", "),
         (_, more) => format!("{}, {more} before", last.join(", ")),
     }
-}
-
-fn probability(p: f64) -> String {
-    if p < 1e-6 { "< 0.000001".to_owned() } else { format!("{p:.6}") }
 }
 
 fn notes(trend: &Trend) -> Vec<String> {

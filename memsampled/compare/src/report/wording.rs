@@ -106,3 +106,9 @@ pub fn notes(comparison: &Comparison) -> Vec<String> {
     }
     notes
 }
+
+/// Writes the probability of a change by chance. Far from what can be by chance it is not said how far.
+#[must_use]
+pub fn probability(p: f64) -> String {
+    if p < 1e-6 { "< 0.000001".to_owned() } else { format!("{p:.6}") }
+}

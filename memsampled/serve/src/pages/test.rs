@@ -1,6 +1,7 @@
 //! A test over releases.
 
 use maud::{Markup, html};
+use memsample_compare::report::wording::probability;
 
 use super::chart::chart;
 use super::frame::{Frame, size, text, time};
@@ -76,12 +77,12 @@ fn changed(frame: &Frame<'_>, history: &History) -> Markup {
                         td .n { (size(i64::try_from(change.before_bytes).ok())) }
                         td .n { (size(i64::try_from(change.after_bytes).ok())) }
                         td .n { (format!("{:+.1} %", change.change_percent)) }
-                        td .n { (format!("{:.1e}", change.p)) }
+                        td .n { (probability(change.p)) }
                         td { (release.map_or(String::new(), |release| text(&release.different.join(", ")))) }
                     }
                 } }
             } }
-            p { "A change is marked, and fails nothing: `memsample compare` decides between two releases." }
+            p { "A change is marked, and fails nothing: " code { "memsample compare" } " decides between two releases." }
         }
     }
 }
