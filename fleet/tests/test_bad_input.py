@@ -200,6 +200,10 @@ def test_wrong_credentials_are_told_without_the_password(lab: Lab, rabbit: Rabbi
     other = lab.do("status", code=1, MEMSAMPLE_FLEET_DATABASE="mysql://u:secret@h/x")
     assert "must begin with postgresql://" in other
     assert "secret" not in other
+    for mistyped in ("postgresql//u:secret@h/x", "host=h password:secret"):
+        other = lab.do("status", code=1, MEMSAMPLE_FLEET_DATABASE=mistyped)
+        assert "neither a URL such as" in other, other
+        assert "secret" not in other
 
 
 def test_a_clock_that_is_an_hour_off_is_told_and_harms_no_claim(lab: Lab) -> None:

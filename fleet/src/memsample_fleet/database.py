@@ -50,6 +50,12 @@ def connect(config: Config, *, check: bool = True, timeout_s: int = 5) -> Connec
         connection.execute(
             "SET statement_timeout = '30s'; SET lock_timeout = '20s'; SET idle_in_transaction_session_timeout = '20s'"
         )
+    except psycopg.ProgrammingError:
+        # Its words repeat what cannot be read, with the password in it.
+        raise FleetError(
+            "`database` is neither a URL such as postgresql://USER:PASSWORD@HOST/NAME nor a connection string of "
+            "PostgreSQL"
+        ) from None
     except psycopg.Error as error:
         raise FleetError(f"cannot connect to the database: {reason(error)}") from None
     if check:
