@@ -80,15 +80,17 @@ impl Guard {
             SecretFileError::TooLarge => refuse(&"is too large to be one"),
         })?;
         let text = String::from_utf8(file.bytes).map_err(|_| refuse(&"must be text in UTF-8"))?;
-        let lines =
-            text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-        let tokens: Option<Vec<_>> = lines.map(token).collect();
-        let tokens = tokens.filter(|tokens| !tokens.is_empty()).ok_or_else(|| {
-            refuse(
-                &"must hold tokens of 16 printable characters or more, one on each line, with ` write` after those \
-                  that may write, and ` until 2026-12-31` after those that expire",
-            )
-        })?;
+        let lines = text.lines().map(str::trim).zip(1..);
+        let lines = lines.filter(|(line, _)| !line.is_empty() && !line.starts_with('#'));
+        // The line is not repeated: it has the token.
+        let tokens: Result<Vec<_>, u32> = lines.map(|(line, at)| token(line).ok_or(at)).collect();
+        let rule = "each line has a token of 16 printable characters or more, then ` write` if it may write, and \
+                    ` until 2026-12-31` if it expires";
+        let tokens =
+            tokens.map_err(|line| refuse(&format_args!("is wrong in line {line}: {rule}")))?;
+        if tokens.is_empty() {
+            return Err(refuse(&format_args!("has no token: {rule}")));
+        }
         Ok(Self { tokens, hosts: Vec::new() })
     }
 
@@ -211,6 +213,23 @@ mod tests {
         // One that was given anew is good again.
         let again = [format!("{READS} until 2020-01-01"), format!("{READS} write")];
         assert_eq!(access(&again, READS, "2026-01-01T00:00:00Z"), Access::Granted(Right::Write));
+    }
+
+    #[test]
+    fn a_line_that_is_wrong_is_named_and_not_repeated() {
+        use std::os::unix::fs::PermissionsExt as _;
+
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("tokens");
+        let refused = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+            Guard::read(&path).err().unwrap().to_string()
+        };
+        let told = refused("# ours\n\n0123456789abcdef write\n0123456789abcdef admin\n");
+        assert!(told.contains("is wrong in line 4: "), "{told}");
+        assert!(!told.contains("0123456789abcdef"), "{told}");
+        assert!(refused("# none\n").contains("has no token: "));
     }
 
     #[test]
