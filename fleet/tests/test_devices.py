@@ -309,7 +309,7 @@ def test_an_image_that_cannot_be_provisioned_puts_the_device_aside_and_is_not_tr
     why = bench.state("touch-1")["why"]
     assert why.startswith("provision ended with exit code 1: ")
     # What a terminal would obey is not passed on.
-    assert why.endswith("x \ufffd[31mflashing failed")
+    assert why.endswith("x; \ufffd[31mflashing failed")
     assert len(why) < 400
     # It comes back by its health check; what is on it is said to be not known.
     bench.until("touch-1", "ready")
