@@ -94,3 +94,5 @@ def test_slow_a_server_that_is_away_for_a_while_has_the_session_in_the_end(goes_
         server.proxy.shutdown()
         server.proxy.server_close()
     assert SECRET not in log.read_text()
+    # What came of it is told, and not each request that was repeated.
+    assert f"pushed `{session}`" in log.read_text() and "backing off" not in log.read_text()

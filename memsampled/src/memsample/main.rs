@@ -35,8 +35,6 @@ mod run;
 mod run_or_recording;
 #[cfg(feature = "lab")]
 mod serve;
-#[cfg(feature = "lab")]
-mod serve_log;
 mod session;
 mod share;
 mod signals;

@@ -5,14 +5,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use memsample_inherited::tell;
+use memsample_inherited::{LogOf, start_log, tell};
 use memsample_serve::{Guard, Index, ServeOptions, Webhook, serve};
 use memsample_store::layout::{MANIFESTS, escaped};
 use memsample_store::{Address, DirectoryKind, Store};
 use rustix::process::{Pid, Signal, getppid, nice, set_parent_process_death_signal};
 
 use crate::exit::ExitCode;
-use crate::serve_log;
 use crate::signals::signals;
 
 /// How much less of a CPU it takes where a daemon wants it.
@@ -93,7 +92,7 @@ pub(crate) struct ServeArgs {
 const PATIENCE: Duration = Duration::from_secs(2);
 
 pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
-    let log = serve_log::start();
+    let log = start_log(LogOf::Command);
     let served = serve_with_log(args);
     log.finish_within(PATIENCE);
     served

@@ -2,7 +2,6 @@
 #![deny(unsafe_code)]
 
 mod args;
-mod log;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -12,7 +11,8 @@ use clap::Parser;
 use memsample_config::Config;
 use memsample_daemon::Options;
 use memsample_inherited::{
-    advice, lost, outlive_file_size_limit, share_one_heap, tell, too_little_address_space,
+    LogOf, advice, lost, outlive_file_size_limit, share_one_heap, start_log, tell,
+    too_little_address_space,
 };
 
 use args::Args;
@@ -44,7 +44,7 @@ fn serve(args: Args) -> anyhow::Result<()> {
     if let Some(reason) = too_little_address_space() {
         bail!(reason);
     }
-    let log = log::start();
+    let log = start_log(LogOf::Daemon);
     let served = serve_with_log(args);
     log.finish_within(PATIENCE);
     served

@@ -39,7 +39,7 @@ pub(crate) const PACKAGES: [(&str, &[&str]); 20] = [
     ),
     (
         "memsampled/inherited/src/lib.rs",
-        &["advice arrivals heap locale room signals", "streams", "init queue"],
+        &["advice arrivals heap locale room signals", "streams", "init queue", "log"],
     ),
     ("memsampled/client/src/lib.rs", &["socket wire", "client from_library"]),
     (
@@ -152,12 +152,12 @@ pub(crate) const PACKAGES: [(&str, &[&str]); 20] = [
             "exit",
             "child config_args duration json_output known_recordings live_terminal pattern plain_table reference share signals text",
             "command_hint command_line command_usage instant recording_path",
-            "doctor ls recover run_or_recording serve_log summary",
+            "doctor ls recover run_or_recording summary",
             "anonymize control cut export leaks peaks report store view",
             "compare record",
             "explain trend",
             "exec import run serve session top",
         ],
     ),
-    ("memsampled/src/memsampled/main.rs", &["args log"]),
+    ("memsampled/src/memsampled/main.rs", &["args"]),
 ];

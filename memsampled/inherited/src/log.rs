@@ -1,19 +1,35 @@
-//! The log of the daemon: one line for each event on the error stream, with the priority in front where the
+//! The log of a program that serves: one line for each event on the error stream, with the priority in front where the
 //! journal of systemd reads it.
 
 use std::fmt;
 
-use memsample_inherited::{Queue, harmless};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
-/// Writes what the daemon logs from now on: errors, warnings and what it does.
+use crate::queue::Queue;
+use crate::streams::harmless;
+
+/// Whose log it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogOf {
+    /// `memsampled`: its name begins each line that no journal reads.
+    Daemon,
+    /// A command.
+    Command,
+}
+
+/// Writes what this program logs from now on: errors, warnings and what it does. To be called once.
 ///
-/// The daemon waits for nobody who reads the log, until the end.
-pub(crate) fn start() -> Queue {
-    let queue = Queue::of_stderr("memsampled: warning: ");
+/// The program waits for nobody who reads the log, until the end.
+#[must_use]
+pub fn start_log(of: LogOf) -> Queue {
+    let (name, prefix) = match of {
+        LogOf::Daemon => ("memsampled: ", "memsampled: warning: "),
+        LogOf::Command => ("", "warning: "),
+    };
+    let queue = Queue::of_stderr(prefix);
     let writer = queue.writer();
     let to_journal = std::env::var_os("JOURNAL_STREAM").is_some();
     tracing_subscriber::fmt()
@@ -22,7 +38,7 @@ pub(crate) fn start() -> Queue {
         // Nobody is left to tell if a line cannot be written.
         .log_internal_errors(false)
         .with_writer(move || writer.clone())
-        .event_format(Lines { to_journal })
+        .event_format(Lines { name, to_journal })
         .init();
     queue
 }
@@ -30,6 +46,7 @@ pub(crate) fn start() -> Queue {
 /// Formats an event as a line. It is written at once, so that lines are not mixed; names of clients are escaped
 /// by the caller.
 struct Lines {
+    name: &'static str,
     to_journal: bool,
 }
 
@@ -58,7 +75,7 @@ where
         if self.to_journal {
             write!(writer, "<{number}>")?;
         } else {
-            write!(writer, "memsampled: {word}")?;
+            write!(writer, "{}{word}", self.name)?;
         }
         let mut message = String::new();
         context.field_format().format_fields(Writer::new(&mut message), event)?;
