@@ -48,7 +48,8 @@ impl Daemon {
         let daemon = Self { directory, child: Some(child) };
         let mut daemon = daemon;
         let began = Instant::now();
-        while UnixStream::connect(daemon.socket()).is_err() {
+        // The socket is there before it is given to whom the configuration names.
+        while !daemon.log().contains("listening on `") {
             let ended = daemon.child.as_mut().unwrap().try_wait().unwrap();
             assert!(ended.is_none(), "the daemon ended: {}", daemon.log());
             assert!(began.elapsed() < PATIENCE, "the daemon does not listen: {}", daemon.log());
