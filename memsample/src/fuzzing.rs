@@ -33,6 +33,15 @@ pub fn capture(bytes: &[u8]) {
     crate::import::read_bytes(bytes);
 }
 
+/// Reads rows that a BPF program wrote, as a sweep does.
+///
+/// # Panics
+///
+/// The CPU time of a process that is read twice shrinks.
+pub fn bpf_rows(bytes: &[u8]) {
+    crate::sampler::read_any_rows(&memsample_bpf::rows_of(bytes));
+}
+
 /// Reads exit records, as the kernel sends them.
 pub fn exits(bytes: &[u8]) {
     read_exits(bytes);

@@ -71,11 +71,32 @@ impl EachTask {
     }
 }
 
+/// Takes the rows that were written apart into those of processes, in the order of their pids, and those of threads, and
+/// adds these to their processes.
+pub(crate) fn settle(
+    written: impl Iterator<Item = Row>,
+    rows: &mut Vec<Row>,
+    threads: &mut Vec<Row>,
+    met: &mut Vec<u32>,
+) {
+    rows.clear();
+    threads.clear();
+    written.map(Row::with_whole_counters).for_each(|row| match row.is_thread() {
+        true => threads.push(row),
+        false => rows.push(row),
+    });
+    // The kernel comes to them in this order.
+    if !rows.is_sorted_by_key(|row| row.pid) {
+        rows.sort_unstable_by_key(|row| row.pid);
+    }
+    add_threads(rows, threads, met);
+}
+
 /// Adds what threads used to the rows of their processes, which are in the order of their pids. A process of which not
 /// each thread has a row, or of which one ended meanwhile, becomes unsteady.
 ///
 /// `met` is memory that is used again.
-pub(crate) fn add_threads(rows: &mut [Row], threads: &[Row], met: &mut Vec<u32>) {
+fn add_threads(rows: &mut [Row], threads: &[Row], met: &mut Vec<u32>) {
     met.clear();
     met.resize(rows.len(), 1);
     for thread in threads {

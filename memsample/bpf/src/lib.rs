@@ -8,6 +8,8 @@
 //! The crate holds unsafe code, since `bpf(2)` and `mmap(2)` are system calls on plain memory. All of it is in
 //! `system_call`, each call with the contract that it keeps.
 
+#[cfg(feature = "fuzzing")]
+mod array;
 mod cpus;
 mod each_task;
 mod form;
@@ -19,6 +21,8 @@ mod skeleton;
 mod system_call;
 mod walk;
 
+#[cfg(feature = "fuzzing")]
+pub use array::rows_of;
 pub use form::Form;
 pub use refused::Refused;
 pub use row::{CpuTimes, Row};

@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use std::path::Path;
 
 use crate::cpus::{MAX_CPUS, possible_cpus};
-use crate::each_task::{EachTask, add_threads};
+use crate::each_task::{EachTask, settle};
 use crate::form::Form;
 use crate::list::ListWalk;
 use crate::refused::Refused;
@@ -196,20 +196,10 @@ impl Walk {
         };
         self.met = written.rows as usize + written.missed as usize;
         let written_rows = (0..written.rows as usize).map_while(|index| self.mapped.get(index));
-        let written_rows = written_rows.map(Row::with_whole_counters);
         match self.loaded {
-            LoadedForm::List(_) => self.rows.extend(written_rows),
+            LoadedForm::List(_) => self.rows.extend(written_rows.map(Row::with_whole_counters)),
             LoadedForm::EachTask(_) => {
-                self.threads.clear();
-                written_rows.for_each(|row| match row.is_thread() {
-                    true => self.threads.push(row),
-                    false => self.rows.push(row),
-                });
-                // The kernel comes to them in the order of their pids.
-                if !self.rows.is_sorted_by_key(|row| row.pid) {
-                    self.rows.sort_unstable_by_key(|row| row.pid);
-                }
-                add_threads(&mut self.rows, &self.threads, &mut self.met_threads);
+                settle(written_rows, &mut self.rows, &mut self.threads, &mut self.met_threads);
             }
         }
         Ok(Pass {

@@ -47,6 +47,8 @@ pub use options::SamplerOptions;
 pub(crate) use plan::Plan;
 pub use pss_budget::PssBudget;
 pub(crate) use read_file::{file_error, read_file};
+#[cfg(feature = "fuzzing")]
+pub(crate) use row_values::read_any_rows;
 pub use snapshot::{Sample, Snapshot};
 pub use sweep_by::SweepBy;
 pub(crate) use test_groups::{TestGroups, TestScope};

@@ -72,3 +72,25 @@ fn ticks(nanos: u64, host: &Host) -> ClockTicks {
         u128::from(nanos) * u128::from(host.ticks_per_second.get()) / u128::from(NANOS_PER_SECOND);
     ClockTicks(u64::try_from(ticks).unwrap_or(u64::MAX))
 }
+
+/// Reads all that a sweep takes of rows, each as if it were of the process whose row came before.
+///
+/// # Panics
+///
+/// The CPU time shrinks.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn read_any_rows(rows: &[Row]) {
+    let host = Host::current();
+    let mut shown = CpuTimes::default();
+    for row in rows {
+        let statm = statm_of(row, &host);
+        assert_eq!(statm.resident, Pages(row.resident_pages()));
+        let status = super::file_metrics::status_metrics(&status_of(row, &host));
+        let times = row.cpu_times_after(shown);
+        let sum = |times: CpuTimes| times.utime_ns.saturating_add(times.stime_ns);
+        assert!(sum(times) >= sum(shown));
+        shown = times;
+        let counters = counters_of(row, times, &host);
+        std::hint::black_box((status.is_ok(), counters, start_of(row, &host), addresses_of(row)));
+    }
+}

@@ -9,7 +9,14 @@ pub(crate) const PACKAGES: [(&str, &[&str]); 20] = [
     ),
     (
         "memsample/bpf/src/lib.rs",
-        &["cpus row", "refused system_call", "form parts skeleton", "list", "each_task", "walk"],
+        &[
+            "cpus row",
+            "refused system_call",
+            "form parts skeleton",
+            "list",
+            "each_task",
+            "array walk",
+        ],
     ),
     (
         "memsample/src/lib.rs",
