@@ -11,10 +11,13 @@ const FILES: Files = Files::STATM.union(Files::DETAIL);
 /// They never shrink. Left out are CPU times, of which `/proc` may show less of one kind than a row had that it does not
 /// know of, and the high-water mark, which the kernel notes without the parts of all CPUs, so that it may fall.
 const COUNTERS: [Metric; 2] = [Metric::Minflt, Metric::Majflt];
-/// They do not grow without a fault. What is mapped and not resident may come and go.
+/// They do not grow without a fault, but for what a child touches that vfork began with the memory of its parent, until its
+/// exec. What is mapped and not resident may come and go.
 const SIZES: [Metric; 6] =
     [Metric::Rss, Metric::Shared, Metric::Anon, Metric::File, Metric::Shmem, Metric::Swap];
 const SWEEPS: usize = 100;
+/// What such a child touches of its stack, at most.
+const SPAWNING_BYTES: u64 = 64 << 10;
 /// With this variable, so many sweeps instead.
 const SWEEPS_VARIABLE: &str = "MEMSAMPLE_TEST_SWEEPS";
 
@@ -42,6 +45,17 @@ fn sweep(sampler: &mut Sampler) -> Rows {
     rows
 }
 
+/// Whether a row has more anonymous memory than before and after, and nothing else is another.
+fn is_spawning(row: &HashMap<&str, u64>, before: &HashMap<&str, u64>) -> bool {
+    let of = |values: &HashMap<&str, u64>, metric: Metric| values[metric.name()];
+    let more = of(row, Metric::Anon).saturating_sub(of(before, Metric::Anon));
+    let is_as_before = COUNTERS.into_iter().chain(SIZES).all(|metric| {
+        let more = if matches!(metric, Metric::Anon | Metric::Rss) { more } else { 0 };
+        of(row, metric) == of(before, metric) + more
+    });
+    (1..=SPAWNING_BYTES).contains(&more) && is_as_before
+}
+
 #[test]
 fn rows_by_bpf_lie_between_those_of_proc_before_and_after() {
     let sampler = |way| Sampler::new(SamplerOptions::default().sweep_by(way)).unwrap();
@@ -51,7 +65,7 @@ fn rows_by_bpf_lie_between_those_of_proc_before_and_after() {
     }
     let storm = "while :; do /bin/true; x=$(echo a | cat); done";
     let _storm = Ended(Command::new("sh").args(["-c", storm]).spawn().unwrap());
-    let (mut compared, mut moved) = (0, 0);
+    let (mut compared, mut moved, mut spawning) = (0, 0, 0);
     let wanted = std::env::var(SWEEPS_VARIABLE).ok().and_then(|number| number.parse().ok());
     let sweeps: usize = wanted.unwrap_or(SWEEPS);
     for _ in 0..sweeps {
@@ -74,12 +88,14 @@ fn rows_by_bpf_lie_between_those_of_proc_before_and_after() {
             moved += usize::from(has_moved);
             if !has_moved {
                 compared += 1;
-                assert_eq!(row, before, "{key:?}");
+                let is_spawning = row != before && is_spawning(row, before);
+                spawning += usize::from(is_spawning);
+                assert!(is_spawning || row == before, "{key:?} {row:?} {before:?}");
             }
         }
     }
-    println!("{compared} rows equal, {moved} moved");
-    assert!(compared > sweeps);
+    println!("{compared} rows equal, but for {spawning} that spawned; {moved} moved");
+    assert!(compared > sweeps && spawning * 100 <= compared, "{spawning} of {compared}");
     assert!(bpf.sweeps_by_bpf() || bpf.sweep_note().unwrap().contains("CAP_BPF"));
 }
 
