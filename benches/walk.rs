@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use memsample::{Files, Sampler, SamplerOptions, SweepBy};
 use memsample_benches::{Population, Table, cpu_seconds_of_thread, median, raise_descriptor_limit};
-use memsample_bpf::Walk;
+use memsample_bpf::{Form, Walk};
 use rustix::io::pread;
 
 const WARM_TURNS: usize = 100;
@@ -32,6 +32,7 @@ fn main() {
         "processes",
         "caches",
         "BPF, all counters",
+        "the same, iter/task",
         "sweep by BPF, with details",
         "pread of statm",
         "sweep of statm",
@@ -47,9 +48,19 @@ fn main() {
             let figures = contest.run(turns, pause);
             let of = contest.statm.len();
             let micros = |seconds: Vec<f64>| format!("{:.2}", median(seconds) * 1e6 / of as f64);
-            let [walk, by_bpf, statm, by_statm, detail, by_detail] = figures.map(micros);
+            let [walk, each_task, by_bpf, statm, by_statm, detail, by_detail] = figures.map(micros);
             let name = name.to_owned();
-            table.row([of.to_string(), name, walk, by_bpf, statm, by_statm, detail, by_detail]);
+            table.row([
+                of.to_string(),
+                name,
+                walk,
+                each_task,
+                by_bpf,
+                statm,
+                by_statm,
+                detail,
+                by_detail,
+            ]);
         }
     }
     println!("{table}");
@@ -57,6 +68,7 @@ fn main() {
 
 struct Contest {
     walk: Walk,
+    each_task: Walk,
     by_bpf: Sampler,
     by_proc: Sampler,
     statm: Vec<OwnedFd>,
@@ -65,7 +77,8 @@ struct Contest {
 
 impl Contest {
     fn new() -> Self {
-        let mut walk = Walk::load(6000).unwrap();
+        let mut walk = Walk::load_form(Form::List, 6000).unwrap();
+        let each_task = Walk::load_form(Form::EachTask, 6000).unwrap();
         let rows = walk.pass().unwrap().rows;
         let pids: Vec<u32> =
             rows.iter().filter(|row| row.has_memory()).map(|row| row.pid).collect();
@@ -77,21 +90,18 @@ impl Contest {
         detail.extend(open("stat"));
         let sampler = |way| Sampler::new(SamplerOptions::default().sweep_by(way)).unwrap();
         let (by_bpf, by_proc) = (sampler(SweepBy::Bpf), sampler(SweepBy::Proc));
-        Self { walk, by_bpf, by_proc, statm, detail }
+        Self { walk, each_task, by_bpf, by_proc, statm, detail }
     }
 
     /// CPU seconds of each pass.
-    fn run(&mut self, turns: usize, pause: Option<Duration>) -> [Vec<f64>; 6] {
-        let mut figures = [const { Vec::new() }; 6];
+    fn run(&mut self, turns: usize, pause: Option<Duration>) -> [Vec<f64>; 7] {
+        let mut figures = [const { Vec::new() }; 7];
         for _ in 0..turns {
-            let Self { walk, by_bpf, by_proc, statm, detail } = self;
+            let Self { walk, each_task, by_bpf, by_proc, statm, detail } = self;
             let by_proc = std::cell::RefCell::new(by_proc);
-            let mut passes: [&mut dyn FnMut() -> u64; 6] = [
-                &mut || {
-                    let pass = walk.pass().unwrap();
-                    assert_eq!(pass.missed, 0);
-                    pass.rows.iter().map(|row| row.resident_pages()).sum()
-                },
+            let mut passes: [&mut dyn FnMut() -> u64; 7] = [
+                &mut || resident_pages(walk),
+                &mut || resident_pages(each_task),
                 &mut || sweep(by_bpf, Files::STATM | Files::DETAIL),
                 &mut || pread_all(statm),
                 &mut || sweep(&mut by_proc.borrow_mut(), Files::STATM),
@@ -112,6 +122,12 @@ impl Contest {
 
 fn sweep(sampler: &mut Sampler, files: Files) -> u64 {
     sampler.sweep(files).samples().map(|sample| sample.rss_bytes()).sum()
+}
+
+fn resident_pages(walk: &mut Walk) -> u64 {
+    let pass = walk.pass().unwrap();
+    assert_eq!(pass.missed, 0);
+    pass.rows.iter().map(|row| row.resident_pages()).sum()
 }
 
 /// Nothing but the system call.
