@@ -23,7 +23,7 @@ fn main() {
     raise_descriptor_limit().unwrap();
     println!("## walk: CPU time of one pass over all processes, by BPF and by /proc\n");
     println!(
-        "Microseconds for each process with memory. BPF reads all counters of all processes and threads of the kernel; \
+        "Microseconds for each process with memory. BPF reads all counters of all processes; \
          sweeps of the sampler find new processes and apply what was read besides.\n"
     );
     let sizes: Vec<usize> = std::env::args().filter_map(|argument| argument.parse().ok()).collect();

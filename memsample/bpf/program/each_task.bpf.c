@@ -75,7 +75,7 @@ int each_task(struct bpf_iter__task *context)
 	struct task_struct *task = context->task;
 	struct kept *kept = kept_memory();
 	// The last call is for no task.
-	if (!task || !kept)
+	if (!task || !kept || is_of_the_kernel(task))
 		return 0;
 	struct signal_struct *signal = task->signal;
 	u32 pid = number_in_namespace(kept, signal->pids[PIDTYPE_TGID]);

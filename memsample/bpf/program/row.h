@@ -23,7 +23,6 @@
 // Member of `signal->pids`, since Linux 4.19.
 #define PIDTYPE_TGID 1
 
-#define IS_KERNEL_THREAD 1
 #define HAS_MEMORY 2
 #define IS_UNSTEADY 4
 // No process, but what a thread besides the first one adds to the row of its process.
@@ -319,6 +318,12 @@ static __always_inline void write_memory(struct kept *kept, struct row *row, str
 	kept->moved |= number_of(kept, task->mm) ^ number_of(kept, mm);
 }
 
+// Whether it is a thread of the kernel, which has no memory, or borrows that of a process for a while.
+static __always_inline bool is_of_the_kernel(struct task_struct *task)
+{
+	return task->flags & PF_KTHREAD;
+}
+
 static __always_inline void write_no_memory(struct row *row)
 {
 	row->file_pages = row->anon_pages = row->swap_entries = row->shmem_pages = 0;
@@ -375,11 +380,7 @@ static __always_inline void end_row(struct kept *kept, struct row *row, struct t
 	load_barrier(kept);
 	// A thread that ended meanwhile may be counted twice, or not at all.
 	kept->moved_threads = (row->sequence & 1) | (sequence_of(task->signal) ^ row->sequence);
-	// A thread of the kernel may borrow the memory of a process for a while.
-	if (task->flags & PF_KTHREAD) {
-		row->kind |= IS_KERNEL_THREAD;
-		write_no_memory(row);
-	} else if (mm) {
+	if (mm) {
 		row->kind |= HAS_MEMORY;
 		write_memory(kept, row, task, mm);
 		if (kept->moved)

@@ -88,6 +88,8 @@ static __always_inline void add_threads(struct kept *kept, struct row *row, stru
 
 static __always_inline void write_row(struct kept *kept, struct task_struct *task)
 {
+	if (is_of_the_kernel(task))
+		return;
 	u32 pid = number_in_namespace(kept, task->signal->pids[PIDTYPE_TGID]);
 	// In a namespace that the reader does not see, or being reaped.
 	if (!pid)

@@ -3,7 +3,7 @@
 /// One process as the kernel's structures show it, in the kernel's units.
 ///
 /// The layout is that of `struct row` in `program/row.h`. Of a process without memory (a zombie, one whose first
-/// thread has ended, a thread of the kernel) all that is of its memory is 0.
+/// thread has ended) all that is of its memory is 0.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Row {
@@ -95,18 +95,11 @@ impl CpuTimes {
 }
 
 impl Row {
-    const IS_KERNEL_THREAD: u32 = 1;
     const HAS_MEMORY: u32 = 2;
     const IS_UNSTEADY: u32 = 4;
     const IS_THREAD: u32 = 8;
 
-    /// Whether it is a thread of the kernel.
-    #[must_use]
-    pub const fn is_kernel_thread(&self) -> bool {
-        self.kind & Self::IS_KERNEL_THREAD != 0
-    }
-
-    /// Whether its first thread has memory, and it is no thread of the kernel.
+    /// Whether its first thread has memory.
     #[must_use]
     pub const fn has_memory(&self) -> bool {
         self.kind & Self::HAS_MEMORY != 0

@@ -50,8 +50,8 @@ enum LoadedForm {
 /// What one pass has read.
 #[derive(Clone, Copy, Debug)]
 pub struct Pass<'a> {
-    /// One for each process that the reader's pid namespace shows, in the order of the kernel: processes, zombies and
-    /// threads of the kernel.
+    /// One for each process and zombie that the reader's pid namespace shows, in the order of the kernel. Threads of the
+    /// kernel have none.
     pub rows: &'a [Row],
     /// Processes for which there was no room; with [`Form::EachTask`] threads too. [`Walk::grow`] makes room.
     pub missed: u32,

@@ -126,9 +126,7 @@ fn assert_equal(row: &Row, shown: &Shown) {
         assert_eq!(row.end_code, stat.endcode, "{context}");
         assert_eq!(row.start_stack, stat.startstack, "{context}");
     }
-    if !row.is_kernel_thread() {
-        assert_eq!(row.comm(), stat.comm.as_bytes(), "{context}");
-    }
+    assert_eq!(row.comm(), stat.comm.as_bytes(), "{context}");
 }
 
 /// Compares all processes of the machine that rest, until those of `wanted` are among them.
@@ -172,12 +170,9 @@ fn rows_are_equal_to_proc(mut walk: Walk) {
         assert_eq!(rows[pid].parent, std::process::id());
     }
     let me = rows[&(std::process::id() as i32)];
-    assert!(me.threads >= 2 && me.has_memory() && !me.is_kernel_thread());
-    // Only the first pid namespace has threads of the kernel.
-    let is_first = rows.get(&2).is_some_and(|row| row.comm() == b"kthreadd");
-    let of_the_kernel = || rows.values().filter(|row| row.is_kernel_thread());
-    assert_eq!(of_the_kernel().count() > 0, is_first);
-    assert!(of_the_kernel().all(|row| !row.has_memory()));
+    assert!(me.threads >= 2 && me.has_memory());
+    // In the first pid namespace there are threads of the kernel, which have no rows.
+    assert!(rows.get(&2).is_none_or(|row| row.comm() != b"kthreadd"));
 }
 
 #[test]
@@ -250,7 +245,7 @@ fn states_are_those_of_proc(mut walk: Walk) {
     // __TASK_STOPPED and EXIT_ZOMBIE.
     wait_for(&mut walk, pid(&stopped), |row| row.state & 4 != 0);
     let ended = wait_for(&mut walk, pid(&zombie), |row| row.state & 0x20 != 0);
-    assert!(!ended.has_memory() && !ended.is_kernel_thread());
+    assert!(!ended.has_memory());
     let many = wait_for(&mut walk, pid(&threaded), |row| row.threads == 6);
     compare_until(&mut walk, &[pid(&stopped), pid(&zombie), pid(&executed)]);
     // Of several threads the sums are compared, while all sleep.

@@ -9,6 +9,7 @@ use std::process::{Child, Command};
 use memsample_bpf::{Form, Refused, Row, Walk};
 
 const CHILDREN: usize = 60;
+const PF_KTHREAD: u32 = 0x0020_0000;
 
 struct Ended(Child);
 
@@ -48,7 +49,9 @@ fn sleepers() -> Vec<Ended> {
 /// The processes that `/proc` shows, by what identifies them.
 fn in_proc() -> HashSet<(u32, u64)> {
     let all = procfs::process::all_processes().unwrap();
+    // Threads of the kernel have no rows.
     let stats = all.filter_map(|process| process.ok()?.stat().ok());
+    let stats = stats.filter(|stat| stat.flags & PF_KTHREAD == 0);
     stats.map(|stat| (stat.pid as u32, stat.starttime)).collect()
 }
 
@@ -99,11 +102,14 @@ fn pass_with_ends(
 ) -> (Vec<Row>, u32) {
     walk.set_slice_tasks(1);
     let at = children[ended.end - 1].pid();
-    let position = walk.pass().unwrap().rows.iter().position(|row| row.pid == at).unwrap();
+    // Each slice comes to one process of the list, with a row or without. Those behind the child have rows.
+    let whole = walk.pass().unwrap();
+    let behind = whole.rows.iter().rev().position(|row| row.pid == at).unwrap();
+    let comes_to_it = whole.slices as usize - behind;
     let mut slices = 0;
     let pass = walk.pass_in_slices(|| {
         slices += 1;
-        if slices == position + 1 {
+        if slices == comes_to_it {
             children[ended.clone()].iter_mut().for_each(Ended::end);
         }
     });
