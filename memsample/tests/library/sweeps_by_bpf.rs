@@ -11,12 +11,12 @@ const FILES: Files = Files::STATM.union(Files::DETAIL);
 /// They never shrink. Left out are CPU times, of which `/proc` may show less of one kind than a row had that it does not
 /// know of, and the high-water mark, which the kernel notes without the parts of all CPUs, so that it may fall.
 const COUNTERS: [Metric; 2] = [Metric::Minflt, Metric::Majflt];
-/// They do not grow without a fault, but for what a child touches that vfork began with the memory of its parent, until its
-/// exec. What is mapped and not resident may come and go.
+/// They do not grow without a fault, but for what a child touches that vfork began with the memory of its parent: until its
+/// exec, its faults are its own and the pages those of its parent. What is mapped and not resident may come and go.
 const SIZES: [Metric; 6] =
     [Metric::Rss, Metric::Shared, Metric::Anon, Metric::File, Metric::Shmem, Metric::Swap];
 const SWEEPS: usize = 100;
-/// What such a child touches of its stack, at most.
+/// What such a child touches, at most.
 const SPAWNING_BYTES: u64 = 64 << 10;
 /// With this variable, so many sweeps instead.
 const SWEEPS_VARIABLE: &str = "MEMSAMPLE_TEST_SWEEPS";
@@ -45,15 +45,11 @@ fn sweep(sampler: &mut Sampler) -> Rows {
     rows
 }
 
-/// Whether a row has more anonymous memory than before and after, and nothing else is another.
+/// Whether a row differs by some pages and by no fault.
 fn is_spawning(row: &HashMap<&str, u64>, before: &HashMap<&str, u64>) -> bool {
-    let of = |values: &HashMap<&str, u64>, metric: Metric| values[metric.name()];
-    let more = of(row, Metric::Anon).saturating_sub(of(before, Metric::Anon));
-    let is_as_before = COUNTERS.into_iter().chain(SIZES).all(|metric| {
-        let more = if matches!(metric, Metric::Anon | Metric::Rss) { more } else { 0 };
-        of(row, metric) == of(before, metric) + more
-    });
-    (1..=SPAWNING_BYTES).contains(&more) && is_as_before
+    let difference = |metric: Metric| row[metric.name()].abs_diff(before[metric.name()]);
+    COUNTERS.into_iter().all(|metric| difference(metric) == 0)
+        && SIZES.into_iter().all(|metric| difference(metric) <= SPAWNING_BYTES)
 }
 
 #[test]
