@@ -8,7 +8,7 @@ use crate::refused::Refused;
 use crate::skeleton::{LIST, Loaded};
 use crate::system_call::{Argument, run};
 
-/// Tasks of a slice. The kernel holds back the freeing of memory for the length of a slice, which is up to a millisecond.
+/// Tasks of a slice. The kernel holds back the freeing of memory for the length of a slice, one to two milliseconds.
 const SLICE_TASKS: u32 = 2048;
 /// A pass begins anew where its place is lost; after so many times it is made in one slice.
 const MOST_RESTARTS: u32 = 3;
