@@ -33,7 +33,10 @@ pub(super) fn image_change(
     code_changed: bool,
 ) -> ImageChange {
     let exec = process.is_exec_reported()
-        || if addresses.hidden() || process.addresses.hidden() {
+        || if process.addresses.unset() && !addresses.hidden() {
+            // It was looked at in the midst of an exec, when its arguments were not there yet.
+            true
+        } else if addresses.hidden() || process.addresses.hidden() {
             // Then the only sign is that the code has another size.
             code_changed
         } else {

@@ -143,8 +143,15 @@ impl Addresses {
         Self { code: stat.startcode, stack: stat.startstack }
     }
 
+    /// Returns whether there are none to compare: the kernel shows them to who may trace the process.
     pub(super) const fn hidden(self) -> bool {
         self.stack == 0
+    }
+
+    /// Returns whether an exec has not set them yet, which it does last (Linux 6.18, `load_elf_binary`). To who may not see
+    /// them the kernel shows 1 as that of the code.
+    pub(super) const fn unset(self) -> bool {
+        self.stack == 0 && self.code == 0
     }
 }
 

@@ -1,17 +1,17 @@
 //! The processes that are followed, and reading all of them.
 
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 
 use super::candidate::Candidate;
 use super::descriptors::Descriptors;
 use super::entry::{Addresses, Entry, EntryState, Occupant, Process, Slots};
-use super::image_description::{IMAGE, ImageDescription};
-use super::last_description::LastDescription;
+use super::image_description::IMAGE;
+use super::images::{become_zombie, begin_image, describe, retire};
 use super::options::SamplerOptions;
 use super::plan::Plan;
 use super::read_file::read_file;
-use super::reading::{Reader, Reading};
+use super::reading::Reader;
+use super::reading_outcome::Reading;
 use super::row_source::RowSource;
 use super::sweep_by::SweepBy;
 use super::unmatched_exit::UnmatchedExit;
@@ -231,8 +231,23 @@ impl Processes {
         let row = self.source.next_row(entry.pid);
         let by_row =
             row.and_then(|row| reader.read_row(entry, &row, files, wanted.on_change, counts));
-        match by_row.unwrap_or_else(|| reader.read(entry, files, wanted.on_change, counts)) {
+        let mut reading =
+            by_row.unwrap_or_else(|| reader.read(entry, files, wanted.on_change, counts));
+        while matches!(reading, Reading::NoDescriptor) && self.free_descriptor() {
+            let Some(entry) = self.entries.get_mut(index) else { return };
+            let counts = &mut self.counts;
+            reading = self.reader.read(entry, files, wanted.on_change, counts);
+        }
+        let Some(entry) = self.entries.get_mut(index) else { return };
+        match reading {
             Reading::Alive => {}
+            Reading::NoDescriptor => {
+                self.counts.unreadable += 1;
+                // Without `statm` the numbers are those of an earlier sweep, so there is no sample.
+                if !entry.read.contains(Files::STATM) {
+                    entry.read = Files::empty();
+                }
+            }
             Reading::NewImage(image) => {
                 self.counts.born += u32::from(!is_new);
                 retire(entry, &mut self.departed, &mut self.slots);
@@ -346,7 +361,13 @@ impl Processes {
 
     /// Begins to follow the process that has `pid`, and returns whether it has an entry now.
     pub(super) fn track(&mut self, pid: i32, candidate: Candidate) -> bool {
-        match self.open(pid, candidate) {
+        let opened = loop {
+            match self.open(pid, candidate) {
+                Err(ReadError::NoDescriptor) if self.free_descriptor() => {}
+                opened => break opened,
+            }
+        };
+        match opened {
             Ok(Some(entry)) => {
                 self.counts.born += u32::from(entry.process().is_some());
                 self.entries.push(entry);
@@ -374,6 +395,25 @@ impl Processes {
             }
         }
         false
+    }
+
+    /// Makes a descriptor free where the rest of the program has taken what was left to open a file with. Returns whether
+    /// there was one to give away.
+    fn free_descriptor(&mut self) -> bool {
+        if !self.undescribed.is_empty() {
+            // Whoever waits to be described has a directory open.
+            self.describe_newborns();
+            return true;
+        }
+        let descriptors = &mut self.reader.descriptors;
+        let Some(kept) = self.entries.iter_mut().rev().find_map(|entry| entry.statm.take()) else {
+            return false;
+        };
+        drop(kept);
+        descriptors.release(1);
+        // So many are too many.
+        descriptors.allowed = descriptors.kept;
+        true
     }
 
     fn open(&mut self, pid: i32, candidate: Candidate) -> Result<Option<Entry>, ReadError> {
@@ -508,89 +548,4 @@ impl Processes {
         let index = self.entries.partition_point(|entry| entry.pid < pid);
         self.entries.get_mut(index).filter(|entry| entry.pid == pid)
     }
-}
-
-/// Says what a process is, apart from its numbers.
-fn describe(reader: &Reader, entry: &mut Entry, answer: &Answer) {
-    let Some(process) = entry.process_mut() else { return };
-    let identity = Arc::make_mut(&mut process.identity);
-    let mut image = ImageDescription::unknown(identity.uid, identity.comm);
-    image.describe(&reader.rules, answer);
-    let ImageDescription { exe, cmdline, cgroup, role, arguments_hash, .. } = image;
-    *identity = Identity { exe, cmdline, cgroup, role, ..identity.clone() };
-    process.description = LastDescription::of_beginning(arguments_hash);
-    // For who knows the image already, where the answer has come late.
-    process.is_redescribed = true;
-    entry.state.remove(EntryState::DESCRIPTION_REPORTED);
-}
-
-/// Ends the image of an entry. Its slot is free at once if no batch knows it, else once a batch knows
-/// the end.
-fn retire(entry: &mut Entry, departed: &mut Vec<Slot>, slots: &mut Slots) {
-    let Some(process) = entry.process() else {
-        return;
-    };
-    if entry.state.contains(EntryState::IDENTITY_REPORTED) {
-        departed.push(process.slot);
-    } else {
-        slots.give_back(process.slot);
-    }
-}
-
-/// Continues as another program after an exec: same process, same descriptors, another image.
-fn begin_image(entry: &mut Entry, image: ImageDescription, slots: &mut Slots) {
-    let Occupant::Process(process) = &mut entry.occupant else {
-        return;
-    };
-    let ImageDescription {
-        uid,
-        comm,
-        exe,
-        cmdline,
-        cgroup,
-        role,
-        arguments_hash,
-        replaced_max_rss_bytes,
-    } = image;
-    let Identity { pid, start, start_ns, exec, ppid, .. } = *process.identity;
-    let exec = exec.saturating_add(process.execs_since());
-    let number = slots.next_process();
-    let identity = Identity {
-        process: number,
-        pid,
-        start,
-        start_ns,
-        exec,
-        ppid,
-        uid,
-        comm,
-        exe,
-        cmdline,
-        cgroup,
-        moved: false,
-        role,
-        replaced_max_rss_bytes,
-    };
-    process.comm = comm;
-    process.forget_execs();
-    process.identity = Arc::new(identity);
-    process.slot = slots.take();
-    process.rollup = Default::default();
-    process.pss_boot_ns = None;
-    process.description = LastDescription::of_beginning(arguments_hash);
-    process.is_redescribed = false;
-    entry.state -= EntryState::REPORTED;
-    // So that the next sweep reads its details.
-    entry.state |= EntryState::NEWBORN;
-}
-
-/// Keeps only what tells when the process is reaped.
-fn become_zombie(entry: &mut Entry, descriptors: &mut Descriptors) {
-    let Some(process) = entry.process() else {
-        return;
-    };
-    let start = process.identity.start;
-    descriptors.release(process.descriptors());
-    entry.occupant = Occupant::Zombie(start);
-    entry.read = Files::empty();
 }

@@ -8,14 +8,15 @@ use crate::counts::SweepCounts;
 use crate::error::ReadError;
 use crate::proc::{ProcRoot, ProcessDir, ReadBuffer};
 
-/// Counts what could not be read, and passes on only that the process has ended.
+/// Counts what could not be read, and passes on only that the process has ended, or is to be read again when a descriptor
+/// is free.
 pub(super) fn counted(
     outcome: Result<(), ReadError>,
     counts: &mut SweepCounts,
 ) -> Result<(), ReadError> {
     match outcome {
         Ok(()) => Ok(()),
-        Err(ReadError::Gone) => Err(ReadError::Gone),
+        Err(error @ (ReadError::Gone | ReadError::NoDescriptor)) => Err(error),
         Err(error) => {
             count(counts, &error);
             Ok(())

@@ -17,6 +17,7 @@ use super::file_metrics::{has_shrunk, rollup_metrics};
 use super::given_up::GivenUp;
 use super::image_description::{IMAGE, ImageDescription};
 use super::read_file::{count, counted, file_error, read_file};
+use super::reading_outcome::Reading;
 use crate::clock::Clock;
 use crate::counts::SweepCounts;
 use crate::error::ReadError;
@@ -30,18 +31,6 @@ use crate::proc::{
     Request,
 };
 use crate::units::ClockTicks;
-
-/// What became of a process when it was read.
-pub(super) enum Reading {
-    /// It has been read, as far as the kernel allowed.
-    Alive,
-    /// It has begun another program. Its numbers are those of the new one.
-    NewImage(ImageDescription),
-    /// It has no memory any more: it ended, and waits to be reaped.
-    NoMemory,
-    /// It has been reaped.
-    Gone,
-}
 
 /// What is read of the memory of a process, and waits while its memory map is locked.
 const ROLLUP: &[ProcFile] = &[ProcFile::Piece(c"smaps_rollup")];
@@ -156,6 +145,7 @@ impl Reader {
         match outcome {
             Ok(reading) => reading,
             Err(ReadError::Gone) => Reading::Gone,
+            Err(ReadError::NoDescriptor) => Reading::NoDescriptor,
             Err(error) => {
                 count(counts, &error);
                 // Without `statm` the numbers are those of an earlier sweep, so there is no sample.
@@ -582,7 +572,6 @@ impl Reader {
                 Ok(Reading::Alive)
             }
             ImageChange::Exec { comm, addresses } => {
-                process.addresses = addresses;
                 process.image_boot_ns = self.clock.now().boot_ns;
                 let image = self.read_image(process, entry.pid, comm, counts)?;
                 match &entry.statm {
@@ -593,6 +582,8 @@ impl Reader {
                     }
                     None => {}
                 }
+                // Only now: until then it is an exec that is still to be seen.
+                process.addresses = addresses;
                 Ok(Reading::NewImage(image))
             }
         }

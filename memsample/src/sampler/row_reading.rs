@@ -3,13 +3,14 @@
 use memsample_bpf::Row;
 
 use super::apply::{
-    StatmReading, apply_counters, apply_statm_values, apply_status, files_after_statm,
+    ImageChange, StatmReading, apply_counters, apply_statm_values, apply_status, files_after_statm,
     image_change, set_user,
 };
 use super::bpf_sweep::CurrentRow;
 use super::entry::{Entry, EntryState, Occupant, Process};
 use super::read_file::{count, counted};
-use super::reading::{Reader, Reading};
+use super::reading::Reader;
+use super::reading_outcome::Reading;
 use super::row_values::{addresses_of, counters_of, start_of, statm_of, status_of};
 use crate::counts::SweepCounts;
 use crate::error::{ParseError, ReadError};
@@ -69,6 +70,9 @@ impl Reader {
             if matches!(error, ReadError::Gone) {
                 return Reading::Gone;
             }
+            if matches!(error, ReadError::NoDescriptor) {
+                return Reading::NoDescriptor;
+            }
             count(counts, &error);
             Reading::Alive
         }))
@@ -95,7 +99,7 @@ impl Reader {
         let files_now = files_after_statm(entry, &reading, files, on_change);
         let (comm, addresses) = (Comm::new(row.comm()), addresses_of(row));
         let change = image_change(process, comm, addresses, code_changed);
-        if process.addresses.hidden() {
+        if process.addresses.hidden() && !matches!(change, ImageChange::Exec { .. }) {
             // The files did not show them.
             process.addresses = addresses;
         }

@@ -21,6 +21,8 @@ pub(crate) struct FakeProcess {
     pub(crate) shared: u64,
     pub(crate) size: u64,
     pub(crate) hwm: u64,
+    /// What the kernel shows as the addresses of code and stack.
+    pub(crate) code: u64,
     pub(crate) stack: u64,
     pub(crate) flags: u64,
     pub(crate) state: char,
@@ -40,6 +42,7 @@ impl FakeProcess {
             shared: 40,
             size: 1000,
             hwm: 120,
+            code: 4096,
             stack: 0x7ffd_0000_0000,
             flags: 0x0040_0000,
             state: 'S',
@@ -56,12 +59,12 @@ impl FakeProcess {
     pub(crate) fn stat(&self) -> Vec<u8> {
         let mut line = format!("{} (", self.pid).into_bytes();
         line.extend_from_slice(&self.comm);
-        let Self { state, flags, minflt, utime, start, size, rss, stack, .. } = self;
+        let Self { state, flags, minflt, utime, start, size, rss, code, stack, .. } = self;
         let size = size * 4096;
         line.extend_from_slice(
             format!(
                 ") {state} 1 {pid} {pid} 0 -1 {flags} {minflt} 0 2 0 {utime} 3 0 0 20 0 1 0 {start} {size} {rss} \
-                 18446744073709551615 4096 8192 {stack} 0 0 0 0 0 0 0 0 0 17 0 0 0 0 0 0 0 0 0 0 0 0 0\n",
+                 18446744073709551615 {code} 8192 {stack} 0 0 0 0 0 0 0 0 0 17 0 0 0 0 0 0 0 0 0 0 0 0 0\n",
                 pid = self.pid
             )
             .as_bytes(),

@@ -152,6 +152,24 @@ fn an_exec_begins_another_image_of_the_same_process() {
 }
 
 #[test]
+fn who_is_found_in_the_midst_of_an_exec_gets_the_arguments_that_come_with_its_addresses() {
+    // To who may not see them, the kernel shows 1 and 0; before they are there, 0 and 0.
+    for (code, exec, shown) in [(0, 1, "/bin/fake --arg"), (1, 0, "")] {
+        let tree = FakeProc::new();
+        let whole = FakeProcess::new(7);
+        tree.set(&FakeProcess { code, stack: 0, cmdline: Vec::new(), ..whole.clone() });
+        let mut sampler = sampler(&tree);
+        assert_eq!(sweep(&mut sampler, Files::STATM).0.len(), 1);
+        tree.set(&whole);
+        sampler.sweep(Files::STATM);
+        let snapshot = sampler.sweep(Files::STATM);
+        let sample = snapshot.samples().next().unwrap();
+        let identity = sample.identity();
+        assert_eq!((identity.exec, identity.cmdline_text().as_str()), (exec, shown));
+    }
+}
+
+#[test]
 fn another_name_without_exec_is_the_same_image() {
     let tree = FakeProc::new();
     let mut process = FakeProcess::new(7);

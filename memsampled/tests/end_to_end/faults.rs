@@ -78,7 +78,7 @@ fn check_all(arguments: &str, check: impl Fn(&Path, &Ended) -> Option<String> + 
         let ended = shell(
             directory,
             &format!(
-                "timeout --kill-after=1 {SECONDS} strace -f -qq -o /dev/null -e trace={call} \
+                "timeout --kill-after={SECONDS} {SECONDS} strace -f -qq -o /dev/null -e trace={call} \
                  -e inject={call}:error=EIO:when={when} $MEMSAMPLE {arguments}"
             ),
         );
@@ -153,7 +153,7 @@ fn a_daemon_that_cannot_wait_for_events_closes_its_recordings_and_says_why() {
         let ended = shell(
             directory,
             &format!(
-                "timeout --foreground --kill-after=1 {SECONDS} \
+                "timeout --foreground --kill-after={SECONDS} {SECONDS} \
                  strace -D -f -qq -o /dev/null -e trace={call},epoll_pwait,epoll_pwait2 \
                  -e inject={call},epoll_pwait,epoll_pwait2:error=EIO:when={when} \
                  {MEMSAMPLED} --socket $PWD/s --recordings $PWD/recordings 2>daemon & daemon=$!
@@ -183,7 +183,7 @@ fn a_daemon_serves_and_ends_as_it_is_asked_whatever_fails() {
         let ended = shell(
             directory,
             &format!(
-                "timeout --foreground --kill-after=1 {SECONDS} \
+                "timeout --foreground --kill-after={SECONDS} {SECONDS} \
                  strace -D -f -qq -o /dev/null -e trace={call} \
                  -e inject={call}:error=EIO:when={when} \
                  {MEMSAMPLED} --socket $PWD/s --recordings $PWD/recordings 2>daemon & daemon=$!
