@@ -241,13 +241,7 @@ impl Processes {
         let Some(entry) = self.entries.get_mut(index) else { return };
         match reading {
             Reading::Alive => {}
-            Reading::NoDescriptor => {
-                self.counts.unreadable += 1;
-                // Without `statm` the numbers are those of an earlier sweep, so there is no sample.
-                if !entry.read.contains(Files::STATM) {
-                    entry.read = Files::empty();
-                }
-            }
+            Reading::NoDescriptor => self.counts.unreadable += 1,
             Reading::NewImage(image) => {
                 self.counts.born += u32::from(!is_new);
                 retire(entry, &mut self.departed, &mut self.slots);

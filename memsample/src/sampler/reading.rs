@@ -145,13 +145,15 @@ impl Reader {
         match outcome {
             Ok(reading) => reading,
             Err(ReadError::Gone) => Reading::Gone,
-            Err(ReadError::NoDescriptor) => Reading::NoDescriptor,
             Err(error) => {
-                count(counts, &error);
                 // Without `statm` the numbers are those of an earlier sweep, so there is no sample.
                 if !entry.read.contains(Files::STATM) {
                     entry.read = Files::empty();
                 }
+                if matches!(error, ReadError::NoDescriptor) {
+                    return Reading::NoDescriptor;
+                }
+                count(counts, &error);
                 Reading::Alive
             }
         }
