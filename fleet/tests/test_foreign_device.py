@@ -1,6 +1,7 @@
 """`memsample run --on` with devices that cannot run this program, one of aarch64 and one without a C library: the
 program for it is chosen, runs there, and what it wrote is whole."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -21,6 +22,7 @@ shell = "head -c 40m /dev/zero | tail -c 40m | wc -c"
 name = "fails"
 shell = "exit 3"
 """
+OUTCOMES = [("holds 40 MiB", "passed"), ("fails", "failed")]
 
 
 class Abroad:
@@ -42,26 +44,27 @@ class Abroad:
         return json.loads((self.directory / "runs" / "there" / name).read_text())
 
 
-@pytest.fixture
-def abroad(tmp_path: Path, memsample: str) -> Iterator[Abroad]:
+@contextlib.contextmanager
+def opened(directory: Path, memsample: str, device: Callable[[Path, Path], Device]) -> Iterator[Abroad]:
     if os.getuid() != 0:
         pytest.skip("sshd needs root")
-    made = Abroad(tmp_path, memsample, ForeignDevice)
+    made = Abroad(directory, memsample, device)
     try:
         yield made
     finally:
         made.device.close()
+
+
+@pytest.fixture
+def abroad(tmp_path: Path, memsample: str) -> Iterator[Abroad]:
+    with opened(tmp_path, memsample, ForeignDevice) as made:
+        yield made
 
 
 @pytest.fixture
 def bare(tmp_path: Path, memsample: str) -> Iterator[Abroad]:
-    if os.getuid() != 0:
-        pytest.skip("sshd needs root")
-    made = Abroad(tmp_path, memsample, lambda directory, _: BareDevice(directory))
-    try:
+    with opened(tmp_path, memsample, lambda directory, _: BareDevice(directory)) as made:
         yield made
-    finally:
-        made.device.close()
 
 
 @pytest.fixture(scope="session")
@@ -80,10 +83,7 @@ def test_a_run_on_an_aarch64_device_is_by_its_program_and_pushed_from_here(
     assert ran.returncode == 10, ran.stderr
     recording, results = abroad.read("recording/recording.json"), abroad.read("results.json")
     assert (recording["state"], recording["machine"]["architecture"]) == ("closed", "aarch64")
-    assert [(test["name"], test["outcome"]) for test in results["tests"]] == [
-        ("holds 40 MiB", "passed"),
-        ("fails", "failed"),
-    ]
+    assert [(test["name"], test["outcome"]) for test in results["tests"]] == OUTCOMES
     # What qemu has no way to tell is told to be missing, and bounds that would need it are not known.
     notes = " ".join(recording["notes"])
     assert "does not report exits" in notes
@@ -132,10 +132,7 @@ def test_a_device_without_a_c_library_runs_the_program_that_is_linked_statically
     assert ran.returncode == 10, ran.stderr
     recording, results = bare.read("recording/recording.json"), bare.read("results.json")
     assert (recording["state"], recording["machine"]["architecture"]) == ("closed", "x86_64")
-    assert [(test["name"], test["outcome"]) for test in results["tests"]] == [
-        ("holds 40 MiB", "passed"),
-        ("fails", "failed"),
-    ]
+    assert [(test["name"], test["outcome"]) for test in results["tests"]] == OUTCOMES
     assert results["tests"][0]["memory"]["rss_peak_bytes"] > 0
     assert recording["totals"]["samples"] > 0
     assert bare.device.left() == []
