@@ -71,4 +71,5 @@ mod survival;
 mod sweeps;
 #[cfg(feature = "top")]
 mod top;
+mod tracer;
 mod view;

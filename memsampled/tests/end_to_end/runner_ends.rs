@@ -3,13 +3,13 @@
 use std::fs;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 use tempfile::{TempDir, tempdir};
 
 use crate::command::{Ended, Running, memsample, runs, wait_for};
 use crate::report_outputs::{check_junit, check_results};
+use crate::tracer::Tracer;
 
 fn directory_of(suite: &str) -> TempDir {
     let directory = tempdir().unwrap();
@@ -146,16 +146,6 @@ fn a_signal_ends_the_reading_of_a_large_suite() {
     }
 }
 
-/// A tracer, which ends with its test.
-struct Tracer(Child);
-
-impl Drop for Tracer {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 /// Runs a test whose supervisor can list no directory from its end on.
 fn run_without_listing(last: &str, options: &str) -> (Value, Ended) {
     let directory = directory_of(&format!(
@@ -166,17 +156,8 @@ fn run_without_listing(last: &str, options: &str) -> (Value, Ended) {
     let init = wait_for("init", || fs::read_to_string(directory.path().join("init")).ok());
     let status = fs::read_to_string(format!("/proc/{}/status", init.trim())).unwrap();
     let supervisor = status.lines().find_map(|line| line.strip_prefix("PPid:")).unwrap().trim();
-    let strace = Command::new("strace")
-        .args(["-f", "-e", "inject=getdents64:error=EIO:when=1+", "-p", supervisor])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn();
-    let tracer = Tracer(strace.unwrap());
-    let status = format!("/proc/{supervisor}/status");
-    wait_for("the tracer", || {
-        let status = fs::read_to_string(&status).unwrap();
-        status.contains(&format!("TracerPid:\t{}\n", tracer.0.id())).then_some(())
-    });
+    let no_listing = ["-f", "-e", "inject=getdents64:error=EIO:when=1+"];
+    let tracer = Tracer::attach(supervisor, &no_listing);
     fs::write(directory.path().join("go"), "").unwrap();
     let ended = running.wait();
     let results = results(directory.path());

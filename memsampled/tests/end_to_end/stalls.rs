@@ -3,7 +3,6 @@
 //! Slow: it holds recorders up for seconds.
 
 use std::fs;
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use arrow_array::cast::AsArray;
@@ -12,16 +11,7 @@ use tempfile::tempdir;
 
 use crate::command::{Running, manifest, shell, wait_for, wait_for_journal};
 use crate::daemon::Daemon;
-
-/// A tracer that ends with the test.
-struct Tracer(Child);
-
-impl Drop for Tracer {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
+use crate::tracer::Tracer;
 
 #[test]
 fn a_session_that_is_not_sampled_is_a_problem_and_its_time_goes_on() {
@@ -33,13 +23,12 @@ fn a_session_that_is_not_sampled_is_a_problem_and_its_time_goes_on() {
     let tid = fs::read_dir(format!("/proc/{}/task", daemon.pid())).unwrap().find_map(|task| {
         let task = task.unwrap().path();
         let comm = fs::read_to_string(task.join("comm")).unwrap();
-        (comm.trim_end() == "memsample-read").then(|| task.file_name().unwrap().to_owned())
+        let tid = task.file_name().unwrap().to_str().unwrap();
+        (comm.trim_end() == "memsample-read").then(|| tid.to_owned())
     });
     // A tracer holds up one thread alone.
-    let mut strace = Command::new("strace");
-    strace.args(["-e", "inject=pread64:delay_enter=6000000:when=1", "-p"]).arg(tid.unwrap());
-    let strace = strace.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    let mut strace = Tracer(strace);
+    let hold_up = ["-e", "inject=pread64:delay_enter=6000000:when=1"];
+    let tracer = Tracer::attach(&tid.unwrap(), &hold_up);
     wait_for("a problem", || {
         let health = daemon.get("/healthz");
         (health.status == 503 && health.text().contains("has had no sample for")).then_some(())
@@ -47,7 +36,7 @@ fn a_session_that_is_not_sampled_is_a_problem_and_its_time_goes_on() {
     let stalled_ms = session()["elapsed_ms"].as_u64().unwrap();
     assert!(stalled_ms >= 2000, "{stalled_ms}");
     wait_for("time", || (session()["elapsed_ms"].as_u64()? > stalled_ms).then_some(()));
-    strace.0.kill().unwrap();
+    drop(tracer);
     wait_for("health", || (daemon.get("/healthz").status == 200).then_some(()));
     let summary = &daemon.stop(&id)["summary"];
     assert!(summary["missed"].as_u64().unwrap() > 0, "{summary}");

@@ -1,16 +1,19 @@
 //! `memsample top` on a terminal: what it shows, what keys do, and how it leaves the terminal.
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{PipeWriter, Read, Write, pipe};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
+use std::thread::JoinHandle;
 
 use crate::command::{memsample, recordings, wait_for};
 use crate::daemon::Daemon;
 use crate::idle::Idle;
+use crate::tracer::Tracer;
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::OFlags;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
@@ -23,6 +26,8 @@ struct Terminal {
     child: Child,
     keys: File,
     output: Receiver<Vec<u8>>,
+    /// Reads while the other end of a pipe is open.
+    reader: (JoinHandle<()>, PipeWriter),
     screen: vt100::Parser,
 }
 
@@ -54,11 +59,19 @@ impl Terminal {
             .spawn()
             .unwrap();
         let keys = File::from(keys);
-        let mut reader = keys.try_clone().unwrap();
+        let mut output_end = keys.try_clone().unwrap();
+        let (stop, go_on) = pipe().unwrap();
         let (sender, output) = channel();
-        std::thread::spawn(move || {
+        let reader = std::thread::spawn(move || {
             let mut bytes = [0; 4096];
-            while let Ok(read @ 1..) = reader.read(&mut bytes) {
+            loop {
+                let mut looks =
+                    [PollFd::new(&output_end, PollFlags::IN), PollFd::new(&stop, PollFlags::IN)];
+                poll(&mut looks, None).unwrap();
+                if !looks[1].revents().is_empty() {
+                    return;
+                }
+                let Ok(read @ 1..) = output_end.read(&mut bytes) else { return };
                 if sender.send(bytes[..read].to_vec()).is_err() {
                     return;
                 }
@@ -68,6 +81,7 @@ impl Terminal {
             child,
             keys,
             output,
+            reader: (reader, go_on),
             screen: vt100::Parser::new(rows.try_into().unwrap(), columns.try_into().unwrap(), 0),
         }
     }
@@ -92,6 +106,14 @@ impl Terminal {
             last = self.text();
             last.contains(what).then(|| last.clone())
         })
+    }
+
+    /// Closes the terminal, which is nobody's controlling one: no signal comes.
+    fn go_away(self) -> Child {
+        let Self { child, reader: (reader, go_on), .. } = self;
+        drop(go_on);
+        reader.join().unwrap();
+        child
     }
 
     /// Waits for the end, and returns its code and whether the terminal is as it was.
@@ -270,15 +292,33 @@ fn any_terminal_will_do_and_none_is_said() {
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
     assert_eq!(top.end(), (Some(0), true));
 
-    // The terminal goes away, and its signal is ignored.
-    let mut top = Terminal::start(directory.path(), (24, 80), &[]);
-    top.wait_for("own cost");
-    let Terminal { mut child, keys, output, .. } = top;
-    drop(keys);
-    drop(output);
-    wait_for("its end without a terminal", || child.try_wait().unwrap());
-
     let ended = memsample(directory.path(), &["top"]);
     assert_eq!(ended.code, Some(1));
     assert!(ended.stderr.contains("memsample view"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_terminal_that_goes_away_ends_it_at_any_time() {
+    let directory = tempdir().unwrap();
+    for is_between_looks in [true, false] {
+        let mut top = Terminal::start(directory.path(), (24, 80), &["--interval", "50ms"]);
+        top.wait_for("own cost");
+        let pid = top.child.id().to_string();
+        // Its own look at the terminal is by ppoll, and that of what reads keys by another call.
+        let _tracer = is_between_looks.then(|| {
+            let hold_up = ["-e", "inject=poll,epoll_wait,epoll_pwait:delay_enter=300000"];
+            let tracer = Tracer::attach(&pid, &hold_up);
+            wait_for("the second look", || {
+                let call = std::fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap();
+                let call = call.split(' ').next()?.parse::<i64>().ok()?;
+                [libc::SYS_poll, libc::SYS_epoll_wait, libc::SYS_epoll_pwait]
+                    .contains(&call)
+                    .then_some(())
+            });
+            tracer
+        });
+        let mut child = top.go_away();
+        let ended = wait_for("its end without a terminal", || child.try_wait().unwrap());
+        assert_eq!(ended.code(), Some(0), "{ended}");
+    }
 }

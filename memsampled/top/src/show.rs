@@ -4,7 +4,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use ratatui::crossterm::event::{Event, KeyEventKind, poll, read};
+use crossterm::event::{Event, KeyEventKind, poll, read};
 use rustix::event::{PollFd, PollFlags, Timespec};
 
 use crate::app::{App, Start};
@@ -28,9 +28,15 @@ pub fn show(
     let mut app = App::new(source, start);
     let mut terminal = ratatui::try_init().context("cannot use the terminal")?;
     let outcome = run(&mut terminal, &mut app, interval, is_stopped);
-    // A terminal that has gone cannot be put back.
     let _ = ratatui::try_restore();
-    outcome
+    if terminal.show_cursor().is_err() {
+        // It has gone and cannot be put back: its drop would panic as it tells so on it.
+        std::mem::forget(terminal);
+    }
+    match outcome {
+        Err(_) if is_gone(input_within(Duration::ZERO)) => Ok(()),
+        outcome => outcome,
+    }
 }
 
 fn run(
@@ -74,12 +80,12 @@ enum Keys {
 
 /// Does what the next key means, if one has come.
 fn take_key(app: &mut App) -> anyhow::Result<Keys> {
-    // What reads keys would read the end of a terminal that is gone for ever.
-    let gone = PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL;
-    if input_within(Duration::ZERO).intersects(gone) {
+    if is_gone(input_within(Duration::ZERO)) {
         return Ok(Keys::TerminalGone);
     }
-    if !poll(Duration::ZERO).context("cannot read from the terminal")? {
+    // Not zero, with which it does not look; nor longer, as it reads the end of a terminal that goes away now over and
+    // over until then.
+    if !poll(Duration::from_millis(1)).context("cannot read from the terminal")? {
         return Ok(Keys::None);
     }
     match read().context("cannot read from the terminal")? {
@@ -87,6 +93,10 @@ fn take_key(app: &mut App) -> anyhow::Result<Keys> {
         _ => {}
     }
     Ok(Keys::Taken)
+}
+
+fn is_gone(input: PollFlags) -> bool {
+    input.intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL)
 }
 
 fn wait_for_input(patience: Duration) {
