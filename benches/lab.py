@@ -1,9 +1,10 @@
 """What a store of many runs costs: pushing them, compacting them, and one query over all of them.
 
-Usage: benches/lab.py MEMSAMPLE [RUNS [RECORDING]]. MEMSAMPLE is a release build with the feature `lab`. RECORDING is one
-that is pushed by itself, such as one of an hour. Needs the packages of notebooks/requirements.txt. The server of S3 is moto, in
-Python and on this machine: its time is part of each figure. With AWS_ENDPOINT_URL it is the one there, with the keys of
-AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, where it makes the bucket `lab`.
+Usage: benches/lab.py MEMSAMPLE [RUNS [RECORDING]]. MEMSAMPLE is a release build with the feature `lab`. RUNS are at
+least 100, which `serve --compact` waits for. RECORDING is one that is pushed by itself, such as one of an hour. Needs the
+packages of notebooks/requirements.txt and the Python package. The server of S3 is moto, in Python and on this machine: its
+time is part of each figure. With AWS_ENDPOINT_URL it is the one there, with the keys of AWS_ACCESS_KEY_ID and
+AWS_SECRET_ACCESS_KEY, where it makes the bucket `lab`.
 """
 
 import json
@@ -23,8 +24,10 @@ import duckdb
 import pyarrow.dataset
 import pyarrow.fs
 import pyarrow.parquet
+from memsample import read_store
 from moto.server import ThreadedMotoServer
 
+COLUMNS = ["release", "test", "rss_peak_bytes"]
 TESTS = 100
 RELEASES = 50
 QUERY = "SELECT release, test, max(rss_peak_bytes) FROM tests GROUP BY ALL"
@@ -91,21 +94,22 @@ def main():
     directories = sorted((work / "runs").iterdir())
     objects = sum(1 for path in directories[0].rglob("*") if path.is_file() and path.stat().st_size) + 4
 
-    def query(place, filesystem, are_sizes_listed=False):
+    def query(place, filesystem):
         began = time.perf_counter()
         place = f"{place}/tables/tests"
-        if are_sizes_listed:
-            # No request for the size of each file.
-            found = filesystem.get_file_info(pyarrow.fs.FileSelector(place, recursive=True))
-            parquet = pyarrow.dataset.ParquetFileFormat()
-            parts = [parquet.make_fragment(it.path, filesystem, file_size=it.size) for it in found if it.is_file]
-            tests = pyarrow.dataset.FileSystemDataset(parts, parts[0].physical_schema, parquet, filesystem)
-        else:
-            tests = pyarrow.dataset.dataset(place, filesystem=filesystem)
-        tests = tests.to_table(columns=["release", "test", "rss_peak_bytes"])
+        tests = pyarrow.dataset.dataset(place, filesystem=filesystem)
+        tests = tests.to_table(columns=COLUMNS)
         rows = duckdb.sql(QUERY).fetchall()
         assert len(rows) == RELEASES * TESTS, len(rows)
         return time.perf_counter() - began
+
+    def query_by_client(store):
+        os.environ.update(environment)
+        began, cpu = time.perf_counter(), time.process_time()
+        tests = read_store(store, "tests", COLUMNS)
+        rows = duckdb.sql(QUERY).fetchall()
+        assert len(rows) == RELEASES * TESTS and len(tests) == runs * TESTS, len(rows)
+        return time.perf_counter() - began, time.process_time() - cpu
 
     load = os.getloadavg()[0]
     print(f"load {load:.1f} at the begin; {runs} runs of {TESTS} tests, {objects} objects each")
@@ -122,11 +126,9 @@ def main():
         seconds, cpu = run(memsample, "push", *directories, store, **options)
         print(f"{name}: push {seconds:.1f} s, {cpu:.1f} s of CPU, {1000 * seconds / runs:.0f} ms a run")
         print(f"{name}: query {min(query(place, files) for _ in range(3)):.2f} s, best of 3")
-        if files:
-            print(
-                f"{name}: with sizes of the listing {min(query(place, files, True) for _ in range(3)):.2f} s, best of 3"
-            )
-        else:
+        best = min(query_by_client(store) for _ in range(3))
+        print(f"{name}: query by `memsample.read_store` {best[0]:.2f} s, {best[1]:.2f} s of CPU, best of 3")
+        if not files:
             began = time.perf_counter()
             glob = f"read_parquet('{place}/tables/tests/**/*.parquet')"
             duckdb.sql(QUERY.replace("FROM tests", f"FROM {glob}")).fetchall()

@@ -18,6 +18,7 @@ for extra, asked in {
     "polars": lambda: recording.to_polars("ticks"),
     "duckdb": lambda: recording.sql("SELECT 1"),
     "plot": recording.plot,
+    "store": lambda: memsample.read_store("s3://lab/memory"),
 }.items():
     try:
         asked()

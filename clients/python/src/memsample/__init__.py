@@ -37,6 +37,7 @@ from .recording import Recording
 from .recording import open_recording as open
 from .results import Attempt, Group, Memory, RoleMemory, RunInfo, Test
 from .run import Run, Runs, open_run, open_runs
+from .store import read_store
 
 __all__ = [
     "Attempt",
@@ -74,4 +75,5 @@ __all__ = [
     "open_many",
     "open_run",
     "open_runs",
+    "read_store",
 ]
