@@ -393,15 +393,26 @@ impl Reader {
                 Ok(bytes) => parse_statm(bytes).is_ok_and(|statm| statm != Statm::default()),
                 Err(_) => true,
             },
-            None => self.start_of(pid) != Some(start),
+            // What cannot be told without a descriptor is told in a later sweep.
+            None => self.is_still(pid, start).is_ok_and(|is_still| !is_still),
         }
     }
 
-    /// Reads when the process began that has `pid` now.
-    pub(super) fn start_of(&mut self, pid: i32) -> Option<ClockTicks> {
-        let directory = self.root.open_process(pid).ok()?;
-        let bytes = read_file(&self.root, &mut self.buffer, &directory, c"stat").ok()?;
-        parse_stat(bytes).ok().map(|stat| stat.starttime)
+    /// Reads whether `pid` is still that of the process that began at `start`.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::NoDescriptor`] if that cannot be told.
+    pub(super) fn is_still(&mut self, pid: i32, start: ClockTicks) -> Result<bool, ReadError> {
+        let read = self.root.open_process(pid).map_err(ReadError::from).and_then(|directory| {
+            let bytes = read_file(&self.root, &mut self.buffer, &directory, c"stat")?;
+            Ok(parse_stat(bytes)?.starttime)
+        });
+        match read {
+            Ok(now) => Ok(now == start),
+            Err(error @ ReadError::NoDescriptor) => Err(error),
+            Err(_) => Ok(false),
+        }
     }
 
     /// Reads the PSS of a process, whose `statm` was read in this sweep, and returns the CPU time that it took in
@@ -464,11 +475,11 @@ impl Reader {
         };
         // If the kept descriptor still answers, nobody else had the pid meanwhile.
         let same_process = match statm {
-            Some(statm) => self.buffer.read_piece(&*statm).is_ok(),
-            None => self.start_of(*pid) == Some(process.identity.start),
+            Some(statm) => Ok(self.buffer.read_piece(&*statm).is_ok()),
+            None => self.is_still(*pid, process.identity.start),
         };
         let outcome = outcome.and_then(|rollup| {
-            if !same_process {
+            if !same_process? {
                 return Err(ReadError::Gone);
             }
             let values = rollup_metrics(&rollup)?;
@@ -579,7 +590,7 @@ impl Reader {
                 match &entry.statm {
                     // Were the pid another's by now, the kept descriptor would say so.
                     Some(statm) => self.buffer.read_piece(statm).map(drop)?,
-                    None if self.start_of(entry.pid) != Some(process.identity.start) => {
+                    None if !self.is_still(entry.pid, process.identity.start)? => {
                         return Err(ReadError::Gone);
                     }
                     None => {}

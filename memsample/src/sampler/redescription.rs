@@ -175,7 +175,7 @@ fn apply(reader: &mut Reader, entry: &mut Entry, answer: &Answer) {
         (None, _) if has_stat => false,
         // If the kept descriptor still answers, nobody else had the pid meanwhile.
         (None, Some(statm)) => reader.buffer.read_piece(&*statm).is_ok(),
-        (None, None) => reader.start_of(pid) == Some(process.identity.start),
+        (None, None) => reader.is_still(pid, process.identity.start).unwrap_or(false),
     };
     if !is_same_process {
         process.description.forget();
