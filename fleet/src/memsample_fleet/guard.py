@@ -72,9 +72,9 @@ def main(arguments: list[str]) -> int:
         while due and due[0][0] <= time.monotonic():
             number = due.pop(0)[1]
             _send(child, number)
-    _, status = os.waitpid(child, 0)
-    # What a killed `memsample` could have left in its group.
+    # What a killed `memsample` could have left in its group: before it is reaped, so that the group is still its own.
     _send(child, signal.SIGKILL)
+    _, status = os.waitpid(child, 0)
     code = os.waitstatus_to_exitcode(status)
     return code if code >= 0 else 128 - code
 

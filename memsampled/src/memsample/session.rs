@@ -274,10 +274,9 @@ impl OwnDaemon {
 
 impl Drop for OwnDaemon {
     fn drop(&mut self) {
-        let pid = i32::try_from(self.daemon.id()).ok().and_then(Pid::from_raw);
-        if let Some(pid) = pid {
-            // Fails if it has ended already.
-            let _ = kill_process(pid, Signal::TERM);
+        // Once it has been reaped, its pid may be another's.
+        if matches!(self.daemon.try_wait(), Ok(None)) {
+            let _ = kill_process(Pid::from_child(&self.daemon), Signal::TERM);
         }
         let began = Instant::now();
         while matches!(self.daemon.try_wait(), Ok(None)) {

@@ -11,7 +11,7 @@ use rustix::process::Signal;
 
 use super::kernel_file;
 use super::listed::{self, Listed, is_gone};
-use super::processes::{has_run, is_alive, is_ending, signal};
+use super::processes::{IdentifiedProcess, has_run, identify, is_alive, is_ending, signal};
 
 /// What a killed process needs, at most, until it is out of its group: it may wait for a disk.
 const MAX_END: Duration = Duration::from_secs(10);
@@ -306,6 +306,11 @@ impl Groups {
         Listed { found: pids.into_iter().collect(), error: failed }
     }
 
+    /// Returns the live processes in the groups.
+    pub(super) fn identified(&self) -> Vec<IdentifiedProcess> {
+        identify(self.members().found, || self.members().found)
+    }
+
     /// Kills all processes in the groups; returns how many are left.
     pub(super) fn kill(&self) -> usize {
         let by_file = self.kill.as_ref().is_some_and(|file| fs::write(file, "1").is_ok());
@@ -322,11 +327,11 @@ impl Groups {
             }
             if !by_file {
                 self.freeze(true, deadline);
-                signal(self.members().found, Signal::KILL);
+                signal(&self.identified(), Signal::KILL);
                 self.freeze(false, deadline);
             } else if pause > PAUSE {
                 // A process may have left only one of the groups.
-                signal(self.members().found, Signal::KILL);
+                signal(&self.identified(), Signal::KILL);
             }
             // Thousands need longer to end, the more so the more often they are looked at.
             std::thread::sleep(pause);

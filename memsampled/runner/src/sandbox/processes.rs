@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use memsample::parse::{parse_stat, parse_statm};
+use memsample::units::ClockTicks;
 use memsample::{ProcessReader, SamplerOptions};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
 
 use super::kernel_file;
 use super::listed::{self, Listed};
@@ -28,15 +29,17 @@ const PF_EXITING: u64 = 4;
 /// lost both its init and its supervisor, where no pid namespace and no control group does.
 pub(super) const SANDBOX_VARIABLE: &str = "MEMSAMPLE_SANDBOX";
 
-/// Returns all processes below `ancestor`, without itself, of whatever depth, that can be listed.
-///
-/// The kernel gives orphans to the nearest subreaper or to the init of their pid namespace. If `ancestor` is one of
-/// these, no process escapes.
-fn descendants(ancestor: i32) -> Vec<i32> {
-    list_descendants(ancestor).found
+/// A process that is known to be the one that was looked for, whoever gets its pid later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct IdentifiedProcess {
+    pid: i32,
+    start: ClockTicks,
 }
 
 /// Lists all processes below `ancestor`, without itself, of whatever depth, and says where that failed.
+///
+/// The kernel gives orphans to the nearest subreaper or to the init of their pid namespace. If `ancestor` is one of
+/// these, no process escapes.
 pub(super) fn list_descendants(ancestor: i32) -> Listed<i32> {
     let mut found = BTreeSet::new();
     let mut failed = None;
@@ -104,6 +107,7 @@ fn descendants_by_parent(ancestor: i32) -> Listed<i32> {
 struct ProcessStat {
     comm: String,
     parent: i32,
+    start: ClockTicks,
     is_dead: bool,
     /// Whether its first thread has ended.
     is_first_dead: bool,
@@ -119,6 +123,7 @@ impl ProcessStat {
         Some(Self {
             comm: String::from_utf8_lossy(stat.comm).into_owned(),
             parent: stat.ppid,
+            start: stat.starttime,
             // Of a process that has ended and waits to be reaped, one is counted.
             is_dead: is_first_dead && stat.num_threads < 2,
             is_first_dead,
@@ -171,16 +176,54 @@ fn threads(pid: i32) -> Vec<i32> {
     listed::ids(&PathBuf::from(format!("/proc/{pid}/task"))).found
 }
 
-/// Sends a signal to each process. Processes that have ended meanwhile are ignored.
+/// Returns the live ones of `pids`, which belong together as long as `are_still` lists them.
+pub(super) fn identify(
+    pids: Vec<i32>,
+    are_still: impl FnOnce() -> Vec<i32>,
+) -> Vec<IdentifiedProcess> {
+    let mut identified: Vec<IdentifiedProcess> = pids.into_iter().filter_map(identity).collect();
+    // Who was listed before may have ended, and another may have had its pid when its start was read.
+    let still: BTreeSet<i32> = are_still().into_iter().collect();
+    identified.retain(|process| still.contains(&process.pid));
+    identified
+}
+
+fn identity(pid: i32) -> Option<IdentifiedProcess> {
+    let stat = ProcessStat::of(pid).filter(|stat| !stat.is_dead)?;
+    Some(IdentifiedProcess { pid, start: stat.start })
+}
+
+/// Returns the live ones of all processes below `ancestor`, without itself.
+pub(super) fn identify_descendants(ancestor: i32) -> Vec<IdentifiedProcess> {
+    let pids = list_descendants(ancestor).found;
+    let listed: BTreeSet<i32> = pids.iter().copied().chain([ancestor]).collect();
+    let identify = |pid| {
+        let stat = ProcessStat::of(pid).filter(|stat| !stat.is_dead)?;
+        // Whoever has got its pid since has another parent.
+        listed.contains(&stat.parent).then_some(IdentifiedProcess { pid, start: stat.start })
+    };
+    pids.into_iter().filter_map(identify).collect()
+}
+
+/// Sends a signal to each process. Processes that have ended meanwhile are ignored, and so is who has got the pid of one.
 ///
 /// A signal for a process whose first thread has ended goes to its other threads too: by their ids the kernel finds the
 /// process whatever its first thread is.
-pub(super) fn signal(pids: impl IntoIterator<Item = i32>, signal: Signal) {
-    for pid in pids {
-        let is_first_dead = ProcessStat::of(pid).is_some_and(|stat| stat.is_first_dead);
-        let threads = if is_first_dead { threads(pid) } else { Vec::new() };
-        for id in [pid].into_iter().chain(threads).filter_map(Pid::from_raw) {
-            let _ = kill_process(id, signal);
+pub(super) fn signal(processes: &[IdentifiedProcess], signal: Signal) {
+    for process in processes {
+        let Some(pid) = Pid::from_raw(process.pid) else { continue };
+        // Held before it is looked at: then it is the one that gets the signal. Linux has it since 5.3.
+        let held = pidfd_open(pid, PidfdFlags::empty());
+        let Some(stat) = ProcessStat::of(process.pid).filter(|it| it.start == process.start) else {
+            continue;
+        };
+        let _ = match held {
+            Ok(held) => pidfd_send_signal(held, signal),
+            Err(_) => kill_process(pid, signal),
+        };
+        let threads = if stat.is_first_dead { threads(process.pid) } else { Vec::new() };
+        for thread in threads.into_iter().filter_map(Pid::from_raw) {
+            let _ = kill_process(thread, signal);
         }
     }
 }
@@ -188,7 +231,7 @@ pub(super) fn signal(pids: impl IntoIterator<Item = i32>, signal: Signal) {
 /// Kills all processes below `ancestor`, and returns how many are left. `reap` takes what has ended, if
 /// that is for the caller to do.
 pub(super) fn kill_below(ancestor: i32, reap: impl FnMut()) -> usize {
-    kill_all(|| descendants(ancestor), reap)
+    kill_all(|| identify_descendants(ancestor), reap)
 }
 
 /// Kills all processes of an attempt that carry its mark, and returns how many are left.
@@ -197,17 +240,17 @@ pub(super) fn kill_by_variable(id: &str) -> usize {
     // It gives up on a process, of this attempt or another, whose memory cannot be read for now.
     let Ok(reader) = ProcessReader::open(SamplerOptions::default()) else { return 0 };
     let reader = RefCell::new(reader);
-    let is_marked = |pid: &i32| {
+    let is_marked = |process: &IdentifiedProcess| {
         let mut reader = reader.borrow_mut();
-        let Ok(mut process) = reader.process(*pid) else { return false };
+        let Ok(mut process) = reader.process(process.pid) else { return false };
         let environment = process.environment().unwrap_or_default();
         environment.split(|&byte| byte == 0).any(|variable| variable == mark.as_bytes())
     };
-    kill_all(|| all().found.into_iter().filter(is_marked).collect(), || ())
+    let marked = || all().found.into_iter().filter_map(identity).filter(is_marked).collect();
+    kill_all(marked, || ())
 }
 
-fn kill_all(find: impl Fn() -> Vec<i32>, mut reap: impl FnMut()) -> usize {
-    let alive = || find().into_iter().filter(|&pid| is_alive(pid)).collect::<Vec<i32>>();
+fn kill_all(alive: impl Fn() -> Vec<IdentifiedProcess>, mut reap: impl FnMut()) -> usize {
     for _ in 0..MAX_KILL_ROUNDS {
         let mut found = alive();
         if found.is_empty() {
@@ -215,14 +258,14 @@ fn kill_all(find: impl Fn() -> Vec<i32>, mut reap: impl FnMut()) -> usize {
             return 0;
         }
         for _ in 0..MAX_STOP_ROUNDS {
-            signal(found.iter().copied(), Signal::STOP);
+            signal(&found, Signal::STOP);
             let again = alive();
             if again.len() <= found.len() {
                 break;
             }
             found = again;
         }
-        signal(found, Signal::KILL);
+        signal(&found, Signal::KILL);
         reap();
         if alive().is_empty() {
             return 0;
@@ -235,4 +278,48 @@ fn kill_all(find: impl Fn() -> Vec<i32>, mut reap: impl FnMut()) -> usize {
 /// Lists the pids of all processes of this machine.
 fn all() -> Listed<i32> {
     listed::ids(Path::new("/proc"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Child, Command};
+
+    use super::*;
+
+    fn sleeping() -> Child {
+        Command::new("sleep").arg("1000").spawn().unwrap()
+    }
+
+    fn pid_of(child: &Child) -> i32 {
+        i32::try_from(child.id()).unwrap()
+    }
+
+    #[test]
+    fn who_has_got_the_pid_of_another_gets_no_signal() {
+        let (mut own, mut other) = (sleeping(), sleeping());
+        let identified = identity(pid_of(&own)).unwrap();
+        // As if it had ended, and the other one had got its pid since.
+        let start = ClockTicks(identity(pid_of(&other)).unwrap().start.0 + 1);
+        let replaced = IdentifiedProcess { pid: pid_of(&other), start };
+        signal(&[replaced, identified], Signal::KILL);
+        assert!(!own.wait().unwrap().success());
+        assert!(is_alive(pid_of(&other)));
+        other.kill().unwrap();
+        other.wait().unwrap();
+        assert_eq!(identity(pid_of(&other)), None);
+    }
+
+    #[test]
+    fn who_is_no_longer_listed_is_not_identified() {
+        let (mut one, mut two) = (sleeping(), sleeping());
+        let pids = vec![pid_of(&one), pid_of(&two)];
+        let still = identify(pids.clone(), || vec![pid_of(&two)]);
+        assert_eq!(still, [identity(pid_of(&two)).unwrap()]);
+        let below = identify_descendants(i32::try_from(std::process::id()).unwrap());
+        assert!(below.contains(&still[0]));
+        for child in [&mut one, &mut two] {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
 }

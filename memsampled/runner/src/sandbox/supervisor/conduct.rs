@@ -168,10 +168,10 @@ impl<'a> Supervisor<'a> {
                 self.events.stop_progress();
             }
             SupervisorAction::Terminate => {
-                let processes = self.inside.processes();
-                signal(processes.iter().copied(), Signal::TERM);
+                let processes = self.inside.identified();
+                signal(&processes, Signal::TERM);
                 // One that is stopped or frozen would not see it.
-                signal(processes, Signal::CONT);
+                signal(&processes, Signal::CONT);
                 self.groups.thaw();
             }
             SupervisorAction::Kill => {

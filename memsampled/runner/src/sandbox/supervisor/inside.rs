@@ -6,7 +6,9 @@ use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, waitpid};
 
 use crate::sandbox::groups::Groups;
 use crate::sandbox::listed::Listed;
-use crate::sandbox::processes::{is_alive, kill_below, list_descendants, rss_bytes};
+use crate::sandbox::processes::{
+    IdentifiedProcess, identify_descendants, is_alive, kill_below, list_descendants, rss_bytes,
+};
 
 /// Members of the groups up to which other descendants are looked for, too, where the sum is only to be shown.
 const MAX_SEARCHED: usize = 512;
@@ -58,8 +60,12 @@ impl<'a> Inside<'a> {
     }
 
     /// Returns all live ones that can be listed.
-    pub(super) fn processes(&self) -> Vec<i32> {
-        self.listed().found
+    pub(super) fn identified(&self) -> Vec<IdentifiedProcess> {
+        let mut all = self.groups.identified();
+        all.extend(self.ancestor.map(identify_descendants).unwrap_or_default());
+        all.sort_unstable();
+        all.dedup();
+        all
     }
 
     /// Lists all live ones, and says where that failed.
