@@ -17,7 +17,7 @@ use memsample_runner::suite::{Policy, Suite, SuiteError, Tree};
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 22] = [
+pub const TARGETS: [Target; 23] = [
     ("statm", statm),
     ("stat", stat),
     ("status", status),
@@ -33,6 +33,7 @@ pub const TARGETS: [Target; 22] = [
     ("exits", exits),
     ("process_events", process_events),
     ("capture", capture),
+    ("bpf_ends", bpf_ends),
     ("bpf_rows", bpf_rows),
     ("journal", journal),
     ("journal_contents", journal_contents),
@@ -49,6 +50,11 @@ pub fn statm(bytes: &[u8]) {
         let line = format!("{} {} {} {} 0 {} 0", size.0, resident.0, shared.0, text.0, data.0);
         assert_eq!(parse::parse_statm(line.as_bytes()), Ok(statm));
     }
+}
+
+/// Reads a ring of the ends of processes that a BPF program wrote.
+pub fn bpf_ends(bytes: &[u8]) {
+    memsample::fuzzing::bpf_ends(bytes);
 }
 
 /// Whatever a program in the kernel wrote, a row is read as the files of a process, and its CPU time does not shrink.

@@ -33,6 +33,17 @@ pub fn capture(bytes: &[u8]) {
     crate::import::read_bytes(bytes);
 }
 
+/// Reads a ring of the ends of processes that a BPF program wrote.
+///
+/// # Panics
+///
+/// More was read than the ring holds.
+pub fn bpf_ends(bytes: &[u8]) {
+    for end in memsample_bpf::ends_of(bytes) {
+        assert!(end.resident_pages() >= end.anon_pages);
+    }
+}
+
 /// Reads rows that a BPF program wrote, as a sweep does.
 ///
 /// # Panics

@@ -27,7 +27,7 @@ struct pass_result {
 
 struct parts {
 	struct kept *kept;
-	struct row *row;
+	struct counted *counted;
 };
 
 static __always_inline s64 part_at(u64 address)
@@ -40,18 +40,18 @@ static __always_inline s64 part_at(u64 address)
 static long add_parts_of_cpu(u32 cpu, struct parts *parts)
 {
 	struct kept *kept = parts->kept;
-	struct row *row = parts->row;
+	struct counted *counted = parts->counted;
 	u64 offset = kept->offset_of_cpu[cpu & (MAX_CPUS - 1)];
-	row->file_pages += part_at(kept->parts[MM_FILEPAGES] + offset);
-	row->anon_pages += part_at(kept->parts[MM_ANONPAGES] + offset);
-	row->swap_entries += part_at(kept->parts[MM_SWAPENTS] + offset);
-	row->shmem_pages += part_at(kept->parts[MM_SHMEMPAGES] + offset);
+	counted->pages[MM_FILEPAGES] += part_at(counted->parts[MM_FILEPAGES] + offset);
+	counted->pages[MM_ANONPAGES] += part_at(counted->parts[MM_ANONPAGES] + offset);
+	counted->pages[MM_SWAPENTS] += part_at(counted->parts[MM_SWAPENTS] + offset);
+	counted->pages[MM_SHMEMPAGES] += part_at(counted->parts[MM_SHMEMPAGES] + offset);
 	return 0;
 }
 
-static __always_inline void add_parts(struct kept *kept, struct row *row)
+static __always_inline void add_parts(struct kept *kept, struct counted *counted)
 {
-	struct parts parts = {kept, row};
+	struct parts parts = {kept, counted};
 	bpf_loop(kept->cpus, add_parts_of_cpu, &parts, 0);
 }
 
@@ -96,7 +96,7 @@ int each_task(struct bpf_iter__task *context)
 	row->sequence = sequence_of(signal);
 	row->minor_faults = row->major_faults = 0;
 	row->utime_ns = row->stime_ns = row->runtime_ns = 0;
-	load_barrier(kept);
+	load_barrier(&kept->counted);
 	add_thread(row, task);
 	return 0;
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT OR GPL-2.0
-// The structures of the kernel that walk.bpf.c and each_task.bpf.c read, and of each only the members that they read.
+// The structures of the kernel that the programs read, and of each only the members that they read.
 //
 // Offsets and types are not those that stand here: the kernel finds each member by its name in its own BTF when it
 // loads the program (CO-RE), and refuses the program where it has no member of that name and kind.
@@ -27,6 +27,7 @@ typedef u32 __wsum;
 
 #define BPF_MAP_TYPE_ARRAY 2
 #define BPF_MAP_TYPE_PERCPU_ARRAY 6
+#define BPF_MAP_TYPE_RINGBUF 27
 #define BPF_F_MMAPABLE (1U << 10)
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
@@ -147,11 +148,13 @@ struct task_struct {
 	struct sched_entity se;
 	struct mm_struct *mm;
 	struct task_struct *real_parent;
+	struct task_struct *group_leader;
 	const struct cred *real_cred;
 	struct css_set *cgroups;
 	struct signal_struct *signal;
 	u64 utime;
 	u64 stime;
+	u64 start_time;
 	u64 start_boottime;
 	unsigned long min_flt;
 	unsigned long maj_flt;

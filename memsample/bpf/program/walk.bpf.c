@@ -21,6 +21,7 @@ extern void bpf_iter_num_destroy(struct bpf_iter_num *it) __ksym;
 #define READ(type, address, member) number_of(kept, (const void *)(u64)READABLE(type, address)->member)
 
 #include "row.h"
+#include "add_parts.h"
 
 // Tasks that Linux can have.
 #define MOST_TASKS (1 << 22)
@@ -42,26 +43,6 @@ struct walk_argument {
 	u32 missed;
 	u32 is_last;
 };
-
-static __always_inline void add_part(s64 *sum, u64 address)
-{
-	*sum += READABLE(struct refcount_struct, address)->refs.counter;
-}
-
-static __always_inline void add_parts(struct kept *kept, struct row *row)
-{
-	struct bpf_iter_num cpus;
-	int *cpu;
-	bpf_iter_num_new(&cpus, 0, kept->cpus);
-	while ((cpu = bpf_iter_num_next(&cpus))) {
-		u64 offset = kept->offset_of_cpu[*cpu & (MAX_CPUS - 1)];
-		add_part(&row->file_pages, kept->parts[MM_FILEPAGES] + offset);
-		add_part(&row->anon_pages, kept->parts[MM_ANONPAGES] + offset);
-		add_part(&row->swap_entries, kept->parts[MM_SWAPENTS] + offset);
-		add_part(&row->shmem_pages, kept->parts[MM_SHMEMPAGES] + offset);
-	}
-	bpf_iter_num_destroy(&cpus);
-}
 
 // Adds what all threads of a process used.
 static __always_inline void add_threads(struct kept *kept, struct row *row, struct signal_struct *signal)

@@ -1,6 +1,8 @@
-//! What an array of rows holds, as bytes: what a fuzzer makes up.
+//! What an array of rows, or a ring of ends, holds as bytes: what a fuzzer makes up.
 
 use crate::each_task::settle;
+use crate::end::End;
+use crate::ring::{PlainRing, drain};
 use crate::row::Row;
 
 /// Reads as many rows as there are bytes for, as a pass reads them where threads have rows of their own.
@@ -10,6 +12,19 @@ pub fn rows_of(bytes: &[u8]) -> Vec<Row> {
     let written = bytes.as_chunks::<{ size_of::<Row>() }>().0.iter().map(row_of);
     settle(written, &mut rows, &mut threads, &mut met);
     rows
+}
+
+/// Reads a ring, whose positions come first, as long as it moves on, and returns what it held.
+#[must_use]
+pub fn ends_of(bytes: &[u8]) -> Vec<End> {
+    let mut words = bytes.as_chunks::<8>().0.iter().map(|word| u64::from_ne_bytes(*word));
+    let (consumed, produced) = (words.next().unwrap_or(0), words.next().unwrap_or(0));
+    let ring = PlainRing { words: words.collect(), consumed: consumed.into(), produced };
+    let mut ends = Vec::new();
+    drain(&ring, |words| ends.push(End::from_words(words)));
+    // Each record takes room, and no place is left behind that is not the kernel's.
+    assert!(ring.consumed.get() <= produced.max(consumed) && ends.len() <= ring.words.len());
+    ends
 }
 
 /// Reads the fields one after the other.

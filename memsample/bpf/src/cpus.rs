@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 
-/// The most that the program has room for. As in `program/walk.bpf.c`.
+/// The most that the program has room for. As in `program/kept.h`.
 pub(crate) const MAX_CPUS: usize = 4096;
 const POSSIBLE: &str = "/sys/devices/system/cpu/possible";
 

@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::BorrowedFd;
 
+use crate::cpus::{MAX_CPUS, possible_cpus};
 use crate::refused::Refused;
 use crate::system_call::{Argument, run};
 
@@ -14,6 +15,16 @@ struct CpuArgument {
 }
 
 impl Argument for CpuArgument {}
+
+/// Returns the numbers of the possible CPUs, where the programs have room for all of them.
+pub(crate) fn cpus_with_room() -> Result<Vec<u32>, Refused> {
+    let cpus = possible_cpus()
+        .map_err(|error| Refused::failed("reading which CPUs there can be", &error))?;
+    if cpus.len() > MAX_CPUS {
+        return Err(Refused::TooManyCpus(cpus.len()));
+    }
+    Ok(cpus)
+}
 
 /// Has a program note where the parts of each CPU are. The parts of others are not counted.
 pub(crate) fn note_cpus(note_cpu: BorrowedFd<'_>, cpus: &[u32]) -> Result<(), Refused> {

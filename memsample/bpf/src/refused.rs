@@ -4,10 +4,13 @@ use std::error::Error;
 use std::fmt;
 use std::fs;
 use std::io;
+use std::path::Path;
 
 use rustix::io::Errno;
 
 use crate::cpus::MAX_CPUS;
+
+const BTF: &str = "/sys/kernel/btf/vmlinux";
 
 /// Why the kernel, or this machine, does not take the program. Each says what would have to be different.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +29,8 @@ pub enum Refused {
         verifier: String,
         /// The release of the kernel.
         release: String,
+        /// The release that the program needs.
+        needs: &'static str,
     },
     /// There is not enough memory for the programs and the rows.
     NoMemory,
@@ -59,6 +64,16 @@ impl Refused {
         }
     }
 
+    /// Returns that the kernel has no description of its structures where that is so: it answers in one way or another.
+    pub(crate) fn or_no_btf(self) -> Self {
+        match self {
+            Self::Unsuitable { .. } | Self::Failed { .. } if !Path::new(BTF).exists() => {
+                Self::NoBtf
+            }
+            refused => refused,
+        }
+    }
+
     pub(crate) fn failed(what: &'static str, error: &io::Error) -> Self {
         Self::Failed { what, answer: error.to_string() }
     }
@@ -79,9 +94,9 @@ impl fmt::Display for Refused {
                 "the kernel is locked down (/sys/kernel/security/lockdown says confidentiality)"
             ),
             Self::NoBpf => write!(f, "the kernel has no BPF (CONFIG_BPF_SYSCALL)"),
-            Self::Unsuitable { verifier, release } => write!(
+            Self::Unsuitable { verifier, release, needs } => write!(
                 f,
-                "Linux {release} does not take the BPF program, which needs Linux 5.14 and the structures that it knows: \
+                "Linux {release} does not take the BPF program, which needs {needs} and the structures that it knows: \
                  {verifier}"
             ),
             Self::NoMemory => {

@@ -16,18 +16,35 @@ use crate::system_call::{Argument, create_array, load_program, own_opened, run, 
 pub(crate) struct Object {
     data: &'static [u8],
     instructions: &'static [u8],
+    /// The release of the kernel that it needs.
+    needs: &'static str,
+    /// The place of the map `rows` among its maps.
+    rows: usize,
 }
 
 /// From `program/walk.bpf.c`, with the programs `note_cpu` and `walk`.
 pub(crate) const LIST: Object = Object {
     data: include_bytes!("../program/walk.data"),
     instructions: include_bytes!("../program/walk.insns"),
+    needs: "Linux 5.14",
+    rows: 2,
 };
 /// From `program/each_task.bpf.c`, with the programs `note_cpu`, `begin_anew` and `each_task`.
 pub(crate) const EACH_TASK: Object = Object {
     data: include_bytes!("../program/each_task.data"),
     instructions: include_bytes!("../program/each_task.insns"),
+    needs: "Linux 5.14",
+    rows: 2,
 };
+/// From `program/ended.bpf.c`, with the programs `note_cpu` and `note_end`.
+pub(crate) const ENDED: Object = Object {
+    data: include_bytes!("../program/ended.data"),
+    instructions: include_bytes!("../program/ended.insns"),
+    needs: "Linux 6.16",
+    rows: 1,
+};
+/// Maps of each object.
+const MAPS: usize = 3;
 /// Enough for the end of what the verifier says of a program that it refuses.
 const LOG_BYTES: usize = 1 << 20;
 
@@ -37,8 +54,7 @@ pub(crate) struct Loaded<const PROGRAMS: usize> {
     /// In the order of their names.
     pub(crate) programs: [OwnedFd; PROGRAMS],
     // The programs hold them too; kept so that all is closed together.
-    _probe: OwnedFd,
-    _kept: OwnedFd,
+    _others: [OwnedFd; MAPS - 1],
 }
 
 /// The argument of the loader: `struct bpf_loader_ctx`, and then what `program/build` checks the order of.
@@ -50,9 +66,7 @@ struct LoaderArgument<const PROGRAMS: usize> {
     log_level: u32,
     log_size: u32,
     log: u64,
-    probe: MapArgument,
-    rows: MapArgument,
-    kept: MapArgument,
+    maps: [MapArgument; MAPS],
     programs: [i32; PROGRAMS],
 }
 
@@ -68,8 +82,12 @@ struct MapArgument {
 impl<const PROGRAMS: usize> Argument for LoaderArgument<PROGRAMS> {}
 
 impl<const PROGRAMS: usize> LoaderArgument<PROGRAMS> {
-    fn new(capacity: u32) -> Self {
+    fn new(object: &Object, capacity: u32) -> Self {
         let as_the_object_says = MapArgument { fd: -1, max_entries: 0, initial_value: 0 };
+        let mut maps = [as_the_object_says; MAPS];
+        if let Some(rows) = maps.get_mut(object.rows) {
+            rows.max_entries = capacity;
+        }
         Self {
             // Without what aligns the end.
             size: (offset_of!(Self, programs) + size_of::<[i32; PROGRAMS]>()) as u32,
@@ -77,23 +95,21 @@ impl<const PROGRAMS: usize> LoaderArgument<PROGRAMS> {
             log_level: 0,
             log_size: 0,
             log: 0,
-            probe: as_the_object_says,
-            rows: MapArgument { max_entries: capacity, ..as_the_object_says },
-            kept: as_the_object_says,
+            maps,
             programs: [-1; PROGRAMS],
         }
     }
 }
 
 impl<const PROGRAMS: usize> Loaded<PROGRAMS> {
-    /// Loads the programs of an object, with room for `capacity` rows.
+    /// Loads the programs of an object, with room for `capacity` rows, or bytes where they are in a ring.
     pub(crate) fn load(object: &Object, capacity: u32) -> Result<Self, Refused> {
         if let Ok(loaded) = Self::try_load(object, capacity, &mut [])? {
             return Ok(loaded);
         }
         // Again, and this time the verifier says why not.
         let mut log = vec![0; LOG_BYTES];
-        Self::try_load(object, capacity, &mut log)?.map_err(|errno| why_not(errno, &log))
+        Self::try_load(object, capacity, &mut log)?.map_err(|errno| why_not(object, errno, &log))
     }
 
     /// Runs the loader, and returns what it says. The log is written where there is room for one.
@@ -109,7 +125,7 @@ impl<const PROGRAMS: usize> Loaded<PROGRAMS> {
         set_element(array.as_fd(), data).map_err(failed("writing the BPF loader's data"))?;
         let loader = load_program(object.instructions, array.as_fd())
             .map_err(failed("loading the BPF loader"))?;
-        let mut argument = LoaderArgument::<PROGRAMS>::new(capacity);
+        let mut argument = LoaderArgument::<PROGRAMS>::new(object, capacity);
         if !log.is_empty() {
             argument.log_level = 1;
             argument.log_size = log.len() as u32;
@@ -120,25 +136,27 @@ impl<const PROGRAMS: usize> Loaded<PROGRAMS> {
         if answer < 0 {
             return Ok(Err(Errno::from_raw_os_error(-answer)));
         }
-        let maps = [argument.probe.fd, argument.rows.fd, argument.kept.fd].map(own_opened);
+        let maps = argument.maps.map(|map| own_opened(map.fd));
         let programs = argument.programs.map(own_opened);
-        let [Some(probe), Some(rows), Some(kept)] = maps else { return Ok(Err(Errno::BADF)) };
-        if programs.iter().any(Option::is_none) {
-            return Ok(Err(Errno::BADF));
-        }
+        let mut maps: Vec<OwnedFd> = maps.into_iter().flatten().collect();
         let programs: Vec<OwnedFd> = programs.into_iter().flatten().collect();
         let Ok(programs) = programs.try_into() else { return Ok(Err(Errno::BADF)) };
-        Ok(Ok(Self { rows, programs, _probe: probe, _kept: kept }))
+        if maps.len() != MAPS {
+            return Ok(Err(Errno::BADF));
+        }
+        let rows = maps.remove(object.rows);
+        let Ok(others) = maps.try_into() else { return Ok(Err(Errno::BADF)) };
+        Ok(Ok(Self { rows, programs, _others: others }))
     }
 }
 
 /// Returns why the loader could not load the programs.
-fn why_not(errno: Errno, log: &[u8]) -> Refused {
+fn why_not(object: &Object, errno: Errno, log: &[u8]) -> Refused {
     let refused = Refused::from_call("loading the BPF program", &io::Error::from(errno));
     let Refused::Failed { answer, .. } = refused else { return refused };
     let release = rustix::system::uname().release().to_string_lossy().into_owned();
     let verifier = last_words(log).unwrap_or(answer);
-    Refused::Unsuitable { verifier, release }
+    Refused::Unsuitable { verifier, release, needs: object.needs }
 }
 
 /// Returns the last line of the verifier's log that says something of the program, without its statistics.

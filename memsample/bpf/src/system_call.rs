@@ -9,7 +9,9 @@ use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use crate::ring::Ring;
 use crate::row::Row;
 
 // Commands of bpf(2).
@@ -17,6 +19,7 @@ const MAP_CREATE: c_int = 0;
 const MAP_UPDATE_ELEM: c_int = 2;
 const PROG_LOAD: c_int = 5;
 const PROG_TEST_RUN: c_int = 10;
+const RAW_TRACEPOINT_OPEN: c_int = 17;
 const LINK_CREATE: c_int = 28;
 const ITER_CREATE: c_int = 33;
 
@@ -118,6 +121,14 @@ struct LinkCreate {
 }
 
 #[repr(C)]
+struct RawTracepointOpen {
+    /// Of a program that was loaded for a tracepoint: 0.
+    name: u64,
+    prog_fd: u32,
+    padding: u32,
+}
+
+#[repr(C)]
 struct IterCreate {
     link_fd: u32,
     flags: u32,
@@ -208,6 +219,15 @@ pub(crate) fn create_iterator(link: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     Ok(own(fd))
 }
 
+/// Has the kernel call a program at the tracepoint for which it was loaded. Closing the link detaches it.
+pub(crate) fn link_tracepoint(program: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let mut attributes =
+        RawTracepointOpen { name: 0, prog_fd: number(program.as_raw_fd()), padding: 0 };
+    // SAFETY: the only address is that of a name: none.
+    let fd = unsafe { bpf(RAW_TRACEPOINT_OPEN, &mut attributes) }?;
+    Ok(own(fd))
+}
+
 /// Takes a descriptor that a BPF program opened in this process, and wrote into its argument.
 ///
 /// Returns `None` where it opened none.
@@ -228,23 +248,7 @@ unsafe impl Send for MappedRows {}
 impl MappedRows {
     /// Maps the first `rows` elements of an array whose elements are rows.
     pub(crate) fn map(array: BorrowedFd<'_>, rows: usize) -> io::Result<Self> {
-        let bytes = rows * size_of::<Row>();
-        // SAFETY: a new mapping at an address that the kernel chooses changes no memory of this process. The kernel
-        // refuses it where the array is smaller.
-        let start = unsafe {
-            libc::mmap(
-                ptr::null_mut(),
-                bytes,
-                libc::PROT_READ,
-                libc::MAP_SHARED,
-                array.as_raw_fd(),
-                0,
-            )
-        };
-        if start == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        let first = NonNull::new(start.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
+        let first = map(array, 0, rows * size_of::<Row>(), libc::PROT_READ)?.cast();
         Ok(Self { first, rows, _rows: PhantomData })
     }
 
@@ -265,6 +269,114 @@ impl Drop for MappedRows {
         // SAFETY: the mapping was made by `map` with this address and length, and nothing refers to it any more.
         unsafe { libc::munmap(self.first.as_ptr().cast(), self.rows * size_of::<Row>()) };
     }
+}
+
+/// A ring buffer of the kernel, mapped: a page with the position of the reader, one with that of the kernel, and then the
+/// records, twice in succession.
+pub(crate) struct MappedRing {
+    consumer: NonNull<u8>,
+    producer: NonNull<u8>,
+    page_bytes: usize,
+    /// Of the records, once; a power of two.
+    room_bytes: usize,
+}
+
+// SAFETY: the mappings belong to the process, not to a thread, and nothing in them refers to a thread.
+unsafe impl Send for MappedRing {}
+
+impl MappedRing {
+    /// Maps a ring buffer that was made with room for so many bytes.
+    pub(crate) fn map(ring: BorrowedFd<'_>, room_bytes: usize) -> io::Result<Self> {
+        if !room_bytes.is_power_of_two() || room_bytes < size_of::<u64>() {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let page_bytes = rustix::param::page_size();
+        let consumer = map(ring, 0, page_bytes, libc::PROT_READ | libc::PROT_WRITE)?;
+        let length = page_bytes + 2 * room_bytes;
+        let producer = map(ring, page_bytes, length, libc::PROT_READ).inspect_err(|_| {
+            // SAFETY: the mapping was made above with this length, and nothing refers to it.
+            unsafe { libc::munmap(consumer.as_ptr().cast(), page_bytes) };
+        })?;
+        Ok(Self { consumer, producer, page_bytes, room_bytes })
+    }
+
+    /// The place of a position among the records, aligned to a word.
+    fn place(&self, position: u64) -> NonNull<u8> {
+        let offset = position as usize & (self.room_bytes - 1) & !(size_of::<u64>() - 1);
+        // SAFETY: the offset is less than the room for records, which begins a page after the start of the mapping.
+        unsafe { self.producer.add(self.page_bytes + offset) }
+    }
+}
+
+impl Ring for MappedRing {
+    fn room_bytes(&self) -> u64 {
+        self.room_bytes as u64
+    }
+
+    fn consumed(&self) -> u64 {
+        // SAFETY: the mapping begins with this number, which is aligned and lives as long as `self`. Others that write it
+        // do so at once.
+        unsafe { AtomicU64::from_ptr(self.consumer.as_ptr().cast()) }.load(Ordering::Relaxed)
+    }
+
+    fn set_consumed(&self, position: u64) {
+        // SAFETY: as above; the mapping may be written.
+        unsafe { AtomicU64::from_ptr(self.consumer.as_ptr().cast()) }
+            .store(position, Ordering::Release);
+    }
+
+    fn produced(&self) -> u64 {
+        // SAFETY: as above, of the second mapping, which is only read.
+        unsafe { AtomicU64::from_ptr(self.producer.as_ptr().cast()) }.load(Ordering::Acquire)
+    }
+
+    fn header(&self, position: u64) -> u32 {
+        // SAFETY: `place` is within the mapping and aligned to eight bytes; it is only read. The kernel writes the header
+        // of a record at once.
+        unsafe { AtomicU32::from_ptr(self.place(position).as_ptr().cast()) }.load(Ordering::Acquire)
+    }
+
+    fn word(&self, position: u64) -> u64 {
+        // SAFETY: `place` is within the mapping and aligned to eight bytes, and each value of them is a number. Should the
+        // kernel write there meanwhile, the volatile read makes a number of what is there.
+        unsafe { self.place(position).cast::<u64>().as_ptr().read_volatile() }
+    }
+}
+
+impl Drop for MappedRing {
+    fn drop(&mut self) {
+        let length = self.page_bytes + 2 * self.room_bytes;
+        // SAFETY: the mappings were made by `map` with these addresses and lengths, and nothing refers to them any more.
+        unsafe {
+            libc::munmap(self.consumer.as_ptr().cast(), self.page_bytes);
+            libc::munmap(self.producer.as_ptr().cast(), length);
+        }
+    }
+}
+
+/// Maps a part of a map of the kernel at an address that the kernel chooses.
+fn map(
+    descriptor: BorrowedFd<'_>,
+    offset: usize,
+    bytes: usize,
+    protection: c_int,
+) -> io::Result<NonNull<u8>> {
+    // SAFETY: a new mapping at an address that the kernel chooses changes no memory of this process. The kernel refuses it
+    // where the map is smaller.
+    let start = unsafe {
+        libc::mmap(
+            ptr::null_mut(),
+            bytes,
+            protection,
+            libc::MAP_SHARED,
+            descriptor.as_raw_fd(),
+            offset as libc::off_t,
+        )
+    };
+    if start == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    NonNull::new(start.cast()).ok_or_else(|| io::ErrorKind::OutOfMemory.into())
 }
 
 /// Calls bpf(2) again where it was interrupted.

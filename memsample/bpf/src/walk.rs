@@ -2,17 +2,15 @@
 
 use std::io;
 use std::os::fd::AsFd;
-use std::path::Path;
 
-use crate::cpus::{MAX_CPUS, possible_cpus};
 use crate::each_task::{EachTask, settle};
 use crate::form::Form;
 use crate::list::ListWalk;
+use crate::parts::cpus_with_room;
 use crate::refused::Refused;
 use crate::row::Row;
 use crate::system_call::MappedRows;
 
-const BTF: &str = "/sys/kernel/btf/vmlinux";
 /// Room for at least so many processes.
 const LEAST_CAPACITY: u32 = 1024;
 /// Room for no more than Linux has pids.
@@ -112,11 +110,7 @@ impl Walk {
     }
 
     fn try_load(form: Form, capacity: u32, counts_parts: bool) -> Result<Self, Refused> {
-        let mut cpus = possible_cpus()
-            .map_err(|error| Refused::failed("reading which CPUs there can be", &error))?;
-        if cpus.len() > MAX_CPUS {
-            return Err(Refused::TooManyCpus(cpus.len()));
-        }
+        let mut cpus = cpus_with_room()?;
         if !counts_parts {
             cpus.clear();
         }
@@ -124,13 +118,7 @@ impl Walk {
             Form::List => ListWalk::load(capacity, &cpus).map(LoadedForm::List),
             Form::EachTask => EachTask::load(capacity, &cpus).map(LoadedForm::EachTask),
         };
-        let loaded = loaded.map_err(|refused| match refused {
-            // Without BTF the kernel answers in one way or another.
-            Refused::Unsuitable { .. } | Refused::Failed { .. } if !Path::new(BTF).exists() => {
-                Refused::NoBtf
-            }
-            refused => refused,
-        })?;
+        let loaded = loaded.map_err(Refused::or_no_btf)?;
         let array = match &loaded {
             LoadedForm::List(list) => &list.loaded.rows,
             LoadedForm::EachTask(each_task) => &each_task.loaded.rows,

@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use memsample_bpf::{Form, Refused, Walk};
+use memsample_bpf::{Ends, Form, Refused, Walk};
 
 /// Descriptors and mappings of BPF programs and maps that this program has.
 fn kept() -> (usize, usize) {
@@ -33,4 +33,17 @@ fn nothing_is_left_after_it_is_dropped_or_refused_for_want_of_capabilities() {
         }
         assert_eq!(kept(), (0, 0));
     }
+    // Three maps, two programs and a link; the place of the reader is mapped by itself.
+    match Ends::load() {
+        Ok(mut ends) => {
+            assert_eq!(kept(), (6, 2));
+            ends.drain(drop);
+            drop(ends);
+        }
+        Err(refused) => assert!(
+            matches!(refused, Refused::MissingCapabilities(_) | Refused::Unsuitable { .. }),
+            "{refused}"
+        ),
+    }
+    assert_eq!(kept(), (0, 0));
 }

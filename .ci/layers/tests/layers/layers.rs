@@ -10,11 +10,11 @@ pub(crate) const PACKAGES: [(&str, &[&str]); 20] = [
     (
         "memsample/bpf/src/lib.rs",
         &[
-            "cpus row",
+            "cpus end ring row",
             "refused system_call",
             "form parts skeleton",
             "list",
-            "each_task",
+            "each_task ends",
             "array walk",
         ],
     ),
