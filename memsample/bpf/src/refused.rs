@@ -58,7 +58,10 @@ impl Refused {
             return Self::MissingCapabilities(missing);
         }
         match errno {
-            Some(Errno::PERM | Errno::ACCESS) if is_locked_down() => Self::LockedDown,
+            // The kernel then has no helper that reads its memory, and the verifier says of that with EINVAL.
+            Some(Errno::PERM | Errno::ACCESS | Errno::INVAL) if is_locked_down() => {
+                Self::LockedDown
+            }
             Some(Errno::NOMEM | Errno::TOOBIG) => Self::NoMemory,
             _ => Self::failed(what, error),
         }

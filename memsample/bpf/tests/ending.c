@@ -1,4 +1,4 @@
-// Ends with a known number of resident pages. Says what statm shows of it where it has the most and right before its end,
+// Ends with a known number of resident pages, or waits until its standard input ends. Says what statm shows of it where it has the most and right before its end,
 // after which it touches no page.
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -58,7 +58,7 @@ static void *touch_half(void *half)
 	return NULL;
 }
 
-// ending keep|free|threads PAGES
+// ending keep|free|threads|wait PAGES
 int main(int count, char **arguments)
 {
 	if (count != 3 || (statm_file = open("/proc/self/statm", O_RDONLY)) < 0)
@@ -78,7 +78,8 @@ int main(int count, char **arguments)
 	resident();
 	snprintf(said, sizeof(said), "%ld %ld\n", 0L, 0L);
 	syscall(SYS_write, STDOUT_FILENO, said, 0);
-	if (!strcmp(how, "threads")) {
+	int waits = !strcmp(how, "wait");
+	if (waits || !strcmp(how, "threads")) {
 		pthread_t threads[2];
 		for (long half = 0; half < 2; half++)
 			pthread_create(&threads[half], NULL, touch_half, (void *)half);
@@ -93,5 +94,7 @@ int main(int count, char **arguments)
 	long last = resident();
 	int length = snprintf(said, sizeof(said), "%ld %ld\n", most, last);
 	syscall(SYS_write, STDOUT_FILENO, said, length);
+	if (waits)
+		syscall(SYS_read, STDIN_FILENO, said, 1);
 	syscall(SYS_exit_group, 0);
 }

@@ -139,6 +139,39 @@ fn bpf_that_is_refused_at_any_step_is_told_and_proc_is_read() {
     }
 }
 
+/// A kernel that is locked down has no helper for programs that read its memory, so the verifier answers with EINVAL; where a
+/// capability is asked first, the answer is EPERM.
+#[test]
+fn a_kernel_that_is_locked_down_is_told() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    for (level, error) in [
+        ("none integrity [confidentiality]", "EINVAL"),
+        ("none integrity [confidentiality]", "EPERM"),
+        ("none [integrity] confidentiality", "EINVAL"),
+    ] {
+        let directory = tempdir().unwrap();
+        std::fs::write(directory.path().join("levels"), level).unwrap();
+        // A lockdown cannot be lifted again, so the kernel's answer and its file are made up.
+        let line = format!(
+            "unshare --mount sh -c 'mount -t tmpfs none /sys/kernel/security && \
+             cp levels /sys/kernel/security/lockdown && \
+             for what in \"record --sweep auto --json --duration 200ms --name x\" doctor; do \
+             strace -f -qq -o /dev/null -e trace=bpf -e inject=bpf:error={error}:when=4+ \
+             $MEMSAMPLE $what; done'"
+        );
+        let ended = shell(directory.path(), &line);
+        // A table has its sentences in lines of a column.
+        let words = ended.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+        let told = words.matches("kernel is locked down").count();
+        let lacks_right = ended.stdout.contains("CAP_BPF");
+        let is_confidential = level.contains("[confidentiality]");
+        let expected = if is_confidential && !lacks_right { 2 } else { 0 };
+        assert_eq!(told, expected, "{level} {error}: {} {}", ended.stdout, ended.stderr);
+    }
+}
+
 /// There `/proc` counts the start of a process from another instant than the kernel.
 #[test]
 fn in_a_time_namespace_proc_is_read_and_told() {
