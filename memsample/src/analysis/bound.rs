@@ -88,8 +88,18 @@ pub(super) fn known_lower(row: &ImageRow) -> Option<Bound> {
 
 /// Returns whether the exit record bounds the peak.
 pub(super) fn is_bounded_at_exit(row: &ImageRow, error_bytes: Option<u64>) -> bool {
-    let bounded = |bytes| within(row, bytes, error_bytes, Source::ExitRecord);
-    row.exit_hwm_bytes.and_then(bounded).is_some()
+    at_exit(row, error_bytes).is_some()
+}
+
+/// Returns the upper bound by the exit record; `None` where there is none, or the record belongs to another program.
+pub(super) fn at_exit(row: &ImageRow, error_bytes: Option<u64>) -> Option<Bound> {
+    let hwm_bytes = row.exit_hwm_bytes?;
+    let Some(past_bytes) = row.exit_past_hwm_bytes else {
+        return within(row, hwm_bytes, error_bytes, Source::ExitRecord);
+    };
+    // The peak was when memory was given back for the last time, as the mark says with its error, or at the end.
+    let bytes = past_bytes.checked_add(error_bytes?)?.max(hwm_bytes);
+    (bytes >= lower(row).bytes).then_some(Bound { bytes, source: Source::ExitRecord })
 }
 
 /// Returns the upper bound by a high-water mark; `None` where the mark is below what was seen: then it

@@ -7,7 +7,7 @@ use arrow_array::Array;
 use arrow_array::types::{Int64Type, TimestampMillisecondType as Millisecond};
 use jiff::Timestamp;
 
-use super::bound::{Bound, Source, within};
+use super::bound::{Bound, Source, at_exit, within};
 use super::composition::{Composition, Parts};
 use super::growth::Growth;
 use super::reaped::Reaped;
@@ -174,6 +174,7 @@ impl SampledImage {
             rss_peak_bytes: Some(member.rss_peak_bytes),
             hwm_bytes: None,
             exit_hwm_bytes: None,
+            exit_past_hwm_bytes: None,
             ..row
         }
     }
@@ -182,7 +183,7 @@ impl SampledImage {
     pub(super) fn upper(&self, error_bytes: Option<u64>) -> Option<Bound> {
         let row = &self.row;
         let known = match (row.exit_hwm_bytes, self.hwm) {
-            (Some(bytes), _) => within(row, bytes, error_bytes, Source::ExitRecord),
+            (Some(_), _) => at_exit(row, error_bytes),
             // The mark covers only the time before its reading, which must have been at the last sample.
             (None, Some(hwm)) if !row.ended && Some(hwm.read_ms) == self.last_ms => {
                 within(row, hwm.bytes, error_bytes, Source::HighWaterMark)
@@ -306,6 +307,30 @@ mod tests {
         // Less than was seen cannot be of it.
         image.replaced_max_bytes = Some(100);
         assert_eq!(bound(image.upper(Some(10))), Some((910, Source::Reaper)));
+    }
+
+    #[test]
+    fn what_an_image_had_when_it_gave_memory_back_has_the_error_of_a_mark_and_what_it_had_at_last_none()
+     {
+        let of = |past, hwm| {
+            let row = ImageRow {
+                samples: 1,
+                rss_peak_bytes: Some(300),
+                exit_hwm_bytes: Some(hwm),
+                exit_past_hwm_bytes: Some(past),
+                ..ImageRow::unseen(0, 1, 0)
+            };
+            let bound = SampledImage::new(row.clone()).upper(Some(100));
+            assert_eq!(bound.is_some(), is_bounded_at_exit(&row, Some(100)));
+            bound.map(|bound| bound.bytes)
+        };
+        assert_eq!(of(0, 2000), Some(2000));
+        assert_eq!(of(1900, 2000), Some(2000));
+        assert_eq!(of(1950, 2000), Some(2050));
+        assert_eq!(of(2000, 2000), Some(2100));
+        // Of another program.
+        assert_eq!(of(100, 200), None);
+        assert_eq!(of(100, 300), Some(300));
     }
 
     #[test]

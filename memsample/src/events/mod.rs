@@ -2,6 +2,8 @@
 //! processes were.
 
 mod connector;
+mod exact_exit;
+mod exact_exits;
 mod kernel_log;
 mod netlink;
 mod taskstats;
@@ -14,6 +16,7 @@ use crate::counts::ExitCounts;
 use crate::identity::Comm;
 
 pub(crate) use connector::{EventKind, ProcessEvent, ProcessEvents};
+pub(crate) use exact_exit::ExactExit;
 pub use kernel_log::{KernelLog, OomLimit, OomVictim};
 pub(crate) use taskstats::{Counters, TaskExit};
 
@@ -22,6 +25,7 @@ pub(crate) use connector::read_events;
 #[cfg(feature = "fuzzing")]
 pub(crate) use taskstats::read_exits;
 
+use exact_exits::ExactExits;
 use taskstats::{ExitListener, ExitsRefused};
 
 /// Processes of which threads have exited and others still run, at most. Others are not added up.
@@ -32,6 +36,7 @@ const SLACK_NS: u64 = 1_000_000_000;
 /// The exits of processes.
 pub(crate) struct ProcessExits {
     listener: ExitListener,
+    exact: Option<ExactExits>,
     threads: Threads,
     /// When it was asked before (`CLOCK_MONOTONIC`).
     drained_ns: u64,
@@ -94,18 +99,24 @@ impl ProcessExits {
                  ticks are not seen, and peaks are as of the last reading"
             )
         })?;
-        Ok(Self { listener, threads: Threads::default(), drained_ns: 0 })
+        Ok(Self { listener, exact: None, threads: Threads::default(), drained_ns: 0 })
     }
 
-    /// Passes on the processes that have ended since the last call, with what all their threads used.
-    pub(crate) fn drain(
-        &mut self,
-        now_monotonic_ns: u64,
-        mut exited: impl FnMut(TaskExit),
-    ) -> ExitCounts {
-        let Self { listener, threads, drained_ns } = self;
+    /// Has a BPF program say what the processes had when they ended.
+    ///
+    /// # Errors
+    ///
+    /// Why it does not, as a reader of the recording should know it. Exits are reported all the same.
+    pub(crate) fn use_bpf(&mut self) -> Result<(), String> {
+        self.exact = Some(ExactExits::open()?);
+        Ok(())
+    }
+
+    /// Returns the processes that have ended since the last call, with what all their threads used.
+    pub(crate) fn drain(&mut self, now_monotonic_ns: u64) -> (Vec<TaskExit>, ExitCounts) {
+        let Self { listener, exact, threads, drained_ns } = self;
         let before_ns = std::mem::replace(drained_ns, now_monotonic_ns);
-        let mut exits = 0;
+        let mut exits = Vec::new();
         let overflows = listener.drain(|task| {
             // A kernel thread has no memory.
             if task.hwm.0 == 0 {
@@ -117,11 +128,14 @@ impl ProcessExits {
                 latest_ns: now_monotonic_ns.saturating_add(SLACK_NS).saturating_sub(lived_ns),
             };
             if let Some(process) = threads.add(task, began) {
-                exits += 1;
-                exited(process);
+                exits.push(process);
             }
         });
-        ExitCounts { exits, overflows, unseen: 0, unattributed: 0 }
+        if let Some(exact) = exact {
+            exact.add_to(&mut exits);
+        }
+        let count = u32::try_from(exits.len()).unwrap_or(u32::MAX);
+        (exits, ExitCounts { exits: count, overflows, unseen: 0, unattributed: 0 })
     }
 }
 
@@ -170,6 +184,7 @@ mod tests {
             hwm: Kibibytes(1),
             process_lived_us: 0,
             counters: Counters { minflt: 1, ..Counters::default() },
+            exact: None,
         }
     }
 

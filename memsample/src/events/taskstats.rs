@@ -7,6 +7,7 @@
 use rustix::io::Errno;
 use rustix::net::netlink;
 
+use super::exact_exit::ExactExit;
 use super::netlink::{NetlinkSocket, Received, attributes, field, messages, put_attribute};
 use crate::identity::Comm;
 use crate::units::Kibibytes;
@@ -54,6 +55,8 @@ pub(crate) struct TaskExit {
     pub(crate) process_lived_us: u64,
     /// Of the task alone.
     pub(crate) counters: Counters,
+    /// What BPF says of the end of the process, where it does.
+    pub(crate) exact: Option<ExactExit>,
 }
 
 /// What a task, or the tasks of a process, have used.
@@ -243,6 +246,7 @@ fn parse_stats(stats: &[u8]) -> Option<TaskExit> {
             utime_us: u64_at(152)?,
             stime_us: u64_at(160)?,
         },
+        exact: None,
     })
 }
 
@@ -286,6 +290,7 @@ mod tests {
             hwm: Kibibytes(2048),
             process_lived_us: 900,
             counters: Counters { minflt: 5, majflt: 6, utime_us: 20, stime_us: 30 },
+            exact: None,
         };
         assert_eq!(parse_stats(&stats()), Some(expected));
     }

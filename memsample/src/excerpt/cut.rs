@@ -26,7 +26,7 @@ use crate::schema::marks::MarkKind;
 const MAX_NAMED: usize = 10;
 
 /// Columns of `processes` of each kind that a cut changes.
-const NUMBERS: [&str; 9] = [
+const NUMBERS: [&str; 10] = [
     "samples",
     "rss_max_bytes",
     "rss_mean_bytes",
@@ -35,6 +35,7 @@ const NUMBERS: [&str; 9] = [
     "swap_max_bytes",
     "hwm_max_bytes",
     "exit_hwm_bytes",
+    "exit_past_hwm_bytes",
     "replaced_max_rss_bytes",
 ];
 const INSTANTS: [&str; 3] = ["first_ts", "last_ts", "rss_max_ts"];

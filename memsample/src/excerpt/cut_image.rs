@@ -120,7 +120,9 @@ impl CutColumns<'_> {
                 "uss_max_bytes" => image.uss,
                 "swap_max_bytes" => image.swap,
                 "hwm_max_bytes" => image.hwm,
-                "exit_hwm_bytes" => whole.filter(|_| image.keeps_exit_hwm()),
+                "exit_hwm_bytes" | "exit_past_hwm_bytes" => {
+                    whole.filter(|_| image.keeps_exit_hwm())
+                }
                 // It is of the time before the image, of which a cut may have a part.
                 "replaced_max_rss_bytes" => None,
                 _ => whole,

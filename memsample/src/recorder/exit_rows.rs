@@ -23,8 +23,8 @@ pub(super) fn drain_exits(
     // Whose end is reported by now has an exit record that is drained with those that follow.
     let recorded = sampler.drain_events(now);
     if let Some(exits) = exits {
-        let mut ended = Vec::new();
-        drained = exits.drain(now.monotonic_ns, |exit| ended.push(exit));
+        let ended;
+        (ended, drained) = exits.drain(now.monotonic_ns);
         // On a busy machine a drain takes so long that processes begin and end meanwhile.
         let now = clock.now();
         sampler.drain_events(&now);
@@ -58,7 +58,11 @@ fn exit_row(ts_ms: i64, exit: &TaskExit, image: EndedImage) -> Exit {
         start_ns: image.identity.start_ns,
         lived_ns: nanos(exit.process_lived_us),
         status: exit.exit_code,
-        hwm_bytes: exit.hwm.bytes().unwrap_or(u64::MAX),
+        hwm_bytes: exit.exact.map_or_else(
+            || exit.hwm.bytes().unwrap_or(u64::MAX),
+            |exact| exact.rss_bytes.max(exact.past_hwm_bytes),
+        ),
+        exact: exit.exact,
         minflt: image.at_least(Metric::Minflt, minflt),
         majflt: image.at_least(Metric::Majflt, majflt),
         utime_ns: image.at_least(Metric::Utime, nanos(utime_us)),

@@ -376,6 +376,7 @@ mod tests {
             lived_ns: 0,
             status,
             hwm_bytes: mib << 20,
+            exact: None,
             minflt: 0,
             majflt: 0,
             utime_ns: 0,

@@ -10,6 +10,7 @@ use super::options::RecorderOptions;
 use super::sweeps::{SessionMessage, SessionNumber};
 use crate::clock::Now;
 use crate::events::{ProcessEvents, ProcessExits};
+use crate::recording::SweepsFrom;
 
 /// The sampling thread, as those see it who begin sessions.
 pub(super) struct SamplingThread {
@@ -29,6 +30,8 @@ pub(super) struct SamplingThread {
 /// Whether the kernel reports exits, and forks and execs, or why not.
 pub(super) struct KernelEvents {
     pub(super) exits: Result<(), String>,
+    /// Why BPF does not say what processes had when they ended, where it reads processes.
+    pub(super) exact_exits: Result<(), String>,
     pub(super) forks: Result<(), String>,
 }
 
@@ -53,9 +56,14 @@ impl SamplingThread {
         if !options.events || !self.facts.sees_own_namespace || self.kernel_events.is_some() {
             return (None, None);
         }
-        let (exits, events) = (ProcessExits::open(), ProcessEvents::open());
+        let (mut exits, events) = (ProcessExits::open(), ProcessEvents::open());
+        let exact_exits = match &mut exits {
+            Ok(exits) if matches!(self.facts.sweeps, SweepsFrom::Bpf) => exits.use_bpf(),
+            _ => Ok(()),
+        };
         self.kernel_events = Some(KernelEvents {
             exits: exits.as_ref().map(|_| ()).map_err(String::clone),
+            exact_exits,
             forks: events.as_ref().map(|_| ()).map_err(String::clone),
         });
         (exits.ok(), events.ok())

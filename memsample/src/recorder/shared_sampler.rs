@@ -242,14 +242,15 @@ impl Beginning<'_> {
         let mut manifest =
             manifest(self.path, &self.options, &thread.facts, &mut self.machine, anchor);
         if self.options.events
-            && let Some(KernelEvents { exits, forks }) = &thread.kernel_events
+            && let Some(KernelEvents { exits, exact_exits, forks }) = &thread.kernel_events
         {
             let settings = &mut manifest.provenance.settings;
             settings.exits = exits.is_ok();
             if forks.is_ok() {
                 settings.forks = ForksBy::ProcConnector;
             }
-            let notes = [exits, forks].into_iter().filter_map(|outcome| outcome.clone().err());
+            let notes =
+                [exits, exact_exits, forks].into_iter().filter_map(|outcome| outcome.clone().err());
             manifest.notes.extend(notes);
         }
         manifest

@@ -18,6 +18,7 @@ use super::settled_scope::{Root, SettledScope};
 use super::sweeps::{Asked, EndedIdentity, ReportedFork, SessionNumber, SessionTick, Sweeps};
 use crate::batch::{Batch, BatchTick, Change, Row};
 use crate::clock::Now;
+use crate::events::ExactExit;
 use crate::host::Host;
 use crate::identity::Identity;
 use crate::metric::{Files, Metric, Metrics};
@@ -65,6 +66,10 @@ struct Process {
     rss: u64,
     /// The largest since the image began.
     hwm: u64,
+    /// The same as of when it gave memory back for the last time.
+    past_hwm: u64,
+    /// The largest of all its images before, and of what it was forked from.
+    replaced: u64,
     /// The image as of the last tick.
     sampled: Option<(Slot, Arc<Identity>)>,
 }
@@ -174,6 +179,8 @@ impl Kernel {
                 execs: 0,
                 rss: 5,
                 hwm: 5,
+                past_hwm: 0,
+                replaced: 0,
                 sampled: None,
             };
             kernel.living.insert(pid, process);
@@ -210,13 +217,17 @@ impl Kernel {
                     self.forget(pid);
                     let process = self.living.get_mut(&pid).unwrap();
                     process.execs += 1;
-                    (process.rss, process.hwm) = (mib, mib);
+                    process.replaced = process.replaced.max(process.hwm);
+                    (process.rss, process.hwm, process.past_hwm) = (mib, mib, 0);
                     self.note(pid);
                 }
             }
             Step::Resize(number, mib) => {
                 let pid = self.pick(number);
                 let process = self.living.get_mut(&pid).unwrap();
+                if mib < process.rss {
+                    process.past_hwm = process.hwm;
+                }
                 (process.rss, process.hwm) = (mib, process.hwm.max(mib));
                 self.note(pid);
             }
@@ -251,6 +262,8 @@ impl Kernel {
             execs: 0,
             rss,
             hwm: rss,
+            past_hwm: rss,
+            replaced: rss,
             sampled: None,
         };
         self.living.insert(pid, process);
@@ -327,6 +340,12 @@ impl Kernel {
             lived_ns: self.now_ns - ended.start_ns,
             status: 0,
             hwm_bytes: ended.hwm * MIB,
+            // BPF says it of every other one.
+            exact: (pid % 2 == 1).then(|| ExactExit {
+                rss_bytes: ended.rss * MIB,
+                past_hwm_bytes: ended.past_hwm * MIB,
+                process_max_rss_bytes: ended.replaced.max(ended.hwm) * MIB,
+            }),
             minflt: 1,
             majflt: 0,
             utime_ns: 0,

@@ -30,9 +30,11 @@ pub(crate) struct ImageRow {
     pub(crate) pss_peak_bytes: Option<u64>,
     pub(crate) hwm_bytes: Option<u64>,
     pub(crate) exit_hwm_bytes: Option<u64>,
+    /// The mark as of when it gave memory back for the last time, where that is known.
+    pub(crate) exit_past_hwm_bytes: Option<u64>,
 }
 
-const COLUMNS: [&str; 19] = [
+const COLUMNS: [&str; 20] = [
     "process",
     "pid",
     "ppid",
@@ -52,6 +54,7 @@ const COLUMNS: [&str; 19] = [
     "pss_max_bytes",
     "hwm_max_bytes",
     "exit_hwm_bytes",
+    "exit_past_hwm_bytes",
 ];
 
 impl Recording {
@@ -70,7 +73,8 @@ impl Recording {
             let (rss_mean, pss_peak) = (long("rss_mean_bytes")?, long("pss_max_bytes")?);
             let (first, last) = (ts("first_ts")?, ts("last_ts")?);
             let ended = booleans(&batch, "ended")?;
-            // A recording of an older version has no such column.
+            // A recording of an older version has no such columns.
+            let exit_past_hwm = long("exit_past_hwm_bytes").ok();
             let moved = booleans(&batch, "moved").ok();
             let (comm, cmdline) = (strings(&batch, "comm")?, strings(&batch, "cmdline")?);
             let (role, test) = (strings(&batch, "role")?, strings(&batch, "test")?);
@@ -96,6 +100,7 @@ impl Recording {
                     pss_peak_bytes: known(pss_peak, row),
                     hwm_bytes: known(hwm, row),
                     exit_hwm_bytes: known(exit_hwm, row),
+                    exit_past_hwm_bytes: exit_past_hwm.and_then(|column| known(column, row)),
                 });
             }
         }
@@ -127,6 +132,7 @@ impl ImageRow {
             pss_peak_bytes: None,
             hwm_bytes: None,
             exit_hwm_bytes: None,
+            exit_past_hwm_bytes: None,
         }
     }
 }

@@ -8,8 +8,8 @@ use memsample_beneath::HeldDirectory;
 
 use super::table::{Origin, Purpose, RowGroups, TableFile, Tail};
 use super::written_images::WrittenImages;
-use crate::identity::ProcessId;
 use crate::schema::Fields;
+use crate::schema::exits::Exit;
 use crate::schema::marks::Mark;
 use crate::schema::processes::{self, ProcessRow};
 use crate::schema::{self, Table};
@@ -174,11 +174,11 @@ impl ProcessTable {
     }
 
     /// Notes the peak of an image that has ended, or is about to be seen to.
-    pub(super) fn set_exit_hwm(&mut self, process: ProcessId, hwm_bytes: u64) {
+    pub(super) fn set_exit(&mut self, exit: &Exit) {
         let mut last = self.ended.iter_mut().rev().take(LAST_ENDED);
-        match last.find(|row| row.identity.process == process) {
-            Some(row) => row.summary.exit_hwm = Some(hwm_bytes),
-            None => self.images.set_exit_hwm(process, hwm_bytes),
+        match last.find(|row| row.identity.process == exit.process) {
+            Some(row) => row.summary.end(exit),
+            None => self.images.set_exit(exit),
         }
     }
 
@@ -250,7 +250,7 @@ pub(super) struct Tables {
     pub(super) system: AppendTable<crate::schema::system::SystemSample>,
     pub(super) marks: AppendTable<Mark>,
     pub(super) cgroups: AppendTable<crate::schema::cgroups::CgroupSample>,
-    pub(super) exits: AppendTable<crate::schema::exits::Exit>,
+    pub(super) exits: AppendTable<Exit>,
     /// What the texts of the marks since the last checkpoint come to.
     mark_text_bytes: usize,
 }

@@ -208,12 +208,12 @@ impl RecordingWriter {
                 totals.processes += 1;
                 totals.unsampled += 1;
                 let (identity, comm) = (Arc::clone(identity), exit.comm);
-                let summary = Summary::unsampled(exit.ts_ms, exit.hwm_bytes);
+                let summary = Summary::unsampled(exit);
                 let (parent, test) = (exit.parent, exit.test.clone());
                 let row = ProcessRow { identity, parent, comm, test, ended: true, summary };
                 processes.push_ended(row);
             }
-            None => processes.set_exit_hwm(exit.process, exit.hwm_bytes),
+            None => processes.set_exit(exit),
         }
         self.tables.exits.push(exit.clone());
     }

@@ -6,6 +6,7 @@ use crate::batch::Row;
 use crate::identity::{Comm, Identity, ProcessId};
 use crate::journal::ImageState;
 use crate::metric::{Files, Metric, Metrics};
+use crate::schema::exits::Exit;
 use crate::schema::processes::{ProcessRow, Summary};
 use crate::segment::{SampledTick, Segment, SeriesIndex};
 use crate::slot::Slot;
@@ -141,10 +142,10 @@ impl WrittenImages {
     }
 
     /// Notes the peak of an image whose end will be seen at the next tick.
-    pub(super) fn set_exit_hwm(&mut self, process: ProcessId, hwm_bytes: u64) {
+    pub(super) fn set_exit(&mut self, exit: &Exit) {
         let mut images = self.images.values_mut();
-        if let Some(image) = images.find(|image| image.identity.process == process) {
-            image.summary.exit_hwm = Some(hwm_bytes);
+        if let Some(image) = images.find(|image| image.identity.process == exit.process) {
+            image.summary.end(exit);
         }
     }
 

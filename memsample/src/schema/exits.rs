@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::field::{Field, Fields, Value};
 use super::table::Table;
+use crate::events::ExactExit;
 use crate::identity::{Comm, Identity, ProcessId};
 
 /// The end of a process, as the kernel reported it.
@@ -29,6 +30,8 @@ pub(crate) struct Exit {
     /// As `wait` gives it.
     pub(crate) status: u32,
     pub(crate) hwm_bytes: u64,
+    /// Where BPF says it, in place of taskstats.
+    pub(crate) exact: Option<ExactExit>,
     pub(crate) minflt: u64,
     pub(crate) majflt: u64,
     pub(crate) utime_ns: u64,
@@ -125,9 +128,27 @@ pub(crate) const FIELDS: Fields<Exit> = Fields(&[
     },
     Field {
         name: "exit_hwm_bytes",
-        source: "taskstats hiwater_rss",
-        meaning: "The largest resident set of the last image: the true peak. Since Linux 6.2 it may lack, for each CPU and kind of memory, up to 32 pages, or twice the number of CPUs if that is more.",
+        source: "taskstats hiwater_rss, BPF",
+        meaning: "The largest resident set of the last image: the true peak, which is the larger one of the next two columns where these are known. Else it may be wrong since Linux 6.2, for each CPU and kind of memory, by up to 32 pages, or twice the number of CPUs if that is more.",
         value: Value::Int64(|exit| exit.hwm_bytes),
+    },
+    Field {
+        name: "exit_rss_bytes",
+        source: "BPF: mm->rss_stat",
+        meaning: "The resident set at the end, exact. Null where processes are not read by BPF, and before Linux 6.16.",
+        value: Value::OptionalInt64(|exit| Some(exit.exact?.rss_bytes)),
+    },
+    Field {
+        name: "exit_past_hwm_bytes",
+        source: "BPF: mm->hiwater_rss",
+        meaning: "The high-water mark of the last image as of when it gave memory back for the last time, with the error of a mark: its peak until then. What came after is in `exit_rss_bytes`. 0 where it gave nothing back.",
+        value: Value::OptionalInt64(|exit| Some(exit.exact?.past_hwm_bytes)),
+    },
+    Field {
+        name: "process_max_rss_bytes",
+        source: "BPF: signal->maxrss",
+        meaning: "The most that any image of the process had, and what a fork or vfork began with, with the error of a mark: an upper bound of their peaks.",
+        value: Value::OptionalInt64(|exit| Some(exit.exact?.process_max_rss_bytes)),
     },
     Field {
         name: "minflt",

@@ -39,13 +39,14 @@ mod names {
     use super::*;
 
     /// The names that more than one table has, since they mean the same there.
-    const SHARED: [&str; 27] = [
+    const SHARED: [&str; 28] = [
         "anon_bytes",
         "attempt",
         "cgroup",
         "comm",
         "exit_code",
         "exit_hwm_bytes",
+        "exit_past_hwm_bytes",
         "hwm_bytes",
         "majflt",
         "minflt",

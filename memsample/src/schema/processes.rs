@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::exits::Exit;
 use super::field::{Field, Fields, Value};
 use super::table::Table;
 use crate::identity::{Comm, Identity, ProcessId, text};
@@ -38,12 +39,22 @@ pub(crate) struct Summary {
     pub(crate) hwm: Option<u64>,
     /// From the exit record.
     pub(crate) exit_hwm: Option<u64>,
+    pub(crate) exit_past_hwm: Option<u64>,
 }
 
 impl Summary {
     /// That of a process of which only the end is known.
-    pub(crate) fn unsampled(ts_ms: i64, hwm_bytes: u64) -> Self {
-        Self { first_ts_ms: ts_ms, last_ts_ms: ts_ms, exit_hwm: Some(hwm_bytes), ..Self::default() }
+    pub(crate) fn unsampled(exit: &Exit) -> Self {
+        let ts_ms = exit.ts_ms;
+        let mut summary = Self { first_ts_ms: ts_ms, last_ts_ms: ts_ms, ..Self::default() };
+        summary.end(exit);
+        summary
+    }
+
+    /// Adds what the exit record says.
+    pub(crate) fn end(&mut self, exit: &Exit) {
+        self.exit_hwm = Some(exit.hwm_bytes);
+        self.exit_past_hwm = exit.exact.map(|exact| exact.past_hwm_bytes);
     }
 
     /// Returns what the samples come to, where there are any.
@@ -256,9 +267,15 @@ pub(crate) const FIELDS: Fields<ProcessRow> = Fields(&[
     },
     Field {
         name: "exit_hwm_bytes",
-        source: "taskstats hiwater_rss",
+        source: "taskstats hiwater_rss, BPF",
         meaning: "The high-water mark at the end: the true peak, but for what the CPUs had not yet added up (see `exits`). Null while it lives, after an exec, and where the kernel did not tell.",
         value: Value::OptionalInt64(|row| row.summary.exit_hwm),
+    },
+    Field {
+        name: "exit_past_hwm_bytes",
+        source: "BPF: mm->hiwater_rss",
+        meaning: "The high-water mark as of when the image gave memory back for the last time (see `exits`): if `exit_hwm_bytes` is more by the error of a mark, that is exact. Null where BPF does not say it.",
+        value: Value::OptionalInt64(|row| row.summary.exit_past_hwm),
     },
     Field {
         name: "replaced_max_rss_bytes",

@@ -7,7 +7,7 @@ use std::process::{Child, Command};
 
 use arrow_array::Array;
 use arrow_array::cast::AsArray;
-use arrow_array::types::Int64Type;
+use arrow_array::types::{Int32Type, Int64Type};
 use memsample::Recording;
 use tempfile::tempdir;
 
@@ -275,9 +275,7 @@ for number in range(20):
         .collect();
     let peaks = ["peaks", "recordings/x", "--json", "--top", "1000", "--filter", "^python3"];
     let peaks = memsample(directory.path(), &peaks).json();
-    let cpus = std::fs::read_to_string("/sys/devices/system/cpu/online").unwrap();
-    let cpus = cpus.trim().rsplit(['-', ',']).next().unwrap().parse::<u64>().unwrap() + 1;
-    let error = 3 * cpus * (2 * cpus).max(32) * 4096;
+    let error = counter_error_bytes();
     let mut unbounded = 0;
     for peak in peaks.as_array().unwrap() {
         let Some(mark) = marks.remove(&peak["pid"].as_i64().unwrap()) else { continue };
@@ -291,4 +289,96 @@ for number in range(20):
     }
     // One that was never looked at as such is counted with its next image.
     assert!(marks.len() + unbounded < 8, "{unbounded} {marks:?}");
+}
+
+/// Ten processes that have the most when they end, and ten that gave it back; none lives at a tick as it was at its largest.
+#[test]
+fn the_peak_of_who_has_the_most_at_its_end_is_exact_by_bpf() {
+    const SCRIPT: &str = "import mmap, os, time
+marks = open('marks', 'ab', 0)
+def resident():
+    with open('/proc/self/statm') as statm:
+        return statm.read().split()[1]
+for number in range(20):
+    pid = os.fork()
+    if pid == 0:
+        memory = mmap.mmap(-1, (9 + number) << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE)
+        most = resident()
+        if number % 2:
+            memory.close()
+        marks.write(f'{os.getpid()} {most} {resident()}\\n'.encode())
+        os._exit(0)
+    os.waitpid(pid, 0)
+";
+    // What python may touch after it has looked.
+    const FEW: u64 = 64 * 4096;
+    let directory = tempdir().unwrap();
+    std::fs::write(directory.path().join("script.py"), SCRIPT).unwrap();
+    let options = ["record", "--sweep", "auto", "--name", "x", "--detail-interval", "off"];
+    let command = ["--", "/usr/bin/python3", "-S", "script.py"];
+    let ended = memsample(directory.path(), &[&options[..], &command].concat());
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let manifest = manifest(&directory.path().join("recordings/x"));
+    let notes = manifest["notes"].to_string();
+    let lacks = |reason: &str| notes.contains(reason);
+    if manifest["settings"]["sweeps"] == "proc" || manifest["settings"]["exits"] == false {
+        assert!(lacks("CAP_BPF") || lacks("does not report exits"), "{manifest}");
+        return;
+    }
+    if lacks("BPF does not say what processes had when they ended") {
+        assert!(lacks("Linux 6.16"), "{manifest}");
+        return;
+    }
+    let marks = std::fs::read_to_string(directory.path().join("marks")).unwrap();
+    let mut marks: BTreeMap<i64, [u64; 2]> = marks
+        .lines()
+        .map(|line| {
+            let mut numbers = line.split(' ').map(|word| word.parse::<u64>().unwrap());
+            let mut next = || numbers.next().unwrap();
+            (next() as i64, [next() * 4096, next() * 4096])
+        })
+        .collect();
+    assert_eq!(marks.len(), 20);
+    let (recording, _) = Recording::open(&directory.path().join("recordings/x")).unwrap();
+    let columns = ["pid", "exit_hwm_bytes", "exit_rss_bytes", "exit_past_hwm_bytes"];
+    let mut exits: BTreeMap<i64, [u64; 3]> = BTreeMap::new();
+    for batch in recording.read_table("exits", &columns) {
+        let batch = batch.unwrap();
+        let pid = batch["pid"].as_primitive::<Int32Type>();
+        let [hwm, rss, past] = ["exit_hwm_bytes", "exit_rss_bytes", "exit_past_hwm_bytes"]
+            .map(|name| batch[name].as_primitive::<Int64Type>().clone());
+        for row in 0..batch.num_rows() {
+            let pid = i64::from(pid.value(row));
+            if marks.contains_key(&pid) {
+                assert!(rss.is_valid(row) && past.is_valid(row), "{pid}");
+                exits.insert(pid, [&hwm, &rss, &past].map(|column| column.value(row) as u64));
+            }
+        }
+    }
+    let peaks = ["peaks", "recordings/x", "--json", "--top", "1000", "--filter", "^python3"];
+    let peaks = memsample(directory.path(), &peaks).json();
+    let error = counter_error_bytes();
+    for peak in peaks.as_array().unwrap() {
+        let pid = peak["pid"].as_i64().unwrap();
+        let Some([most, last]) = marks.remove(&pid) else { continue };
+        let [hwm, rss, past] = exits[&pid];
+        let said = format!("{most} {last} {hwm} {rss} {past} {peak}");
+        assert!((last..=last + FEW).contains(&rss), "{said}");
+        assert_eq!(hwm, rss.max(past), "{said}");
+        let (lower, upper) = (peak["lower_bytes"].as_u64(), peak["upper_bytes"].as_u64().unwrap());
+        assert!(most <= upper, "{said}");
+        match most == last {
+            // No error is left.
+            true => assert_eq!((lower, upper), (Some(rss), rss), "{said}"),
+            false => assert!(upper <= most + FEW + 2 * error, "{said}"),
+        }
+    }
+    assert!(marks.is_empty(), "{marks:?}");
+}
+
+/// By how much a high-water mark may be wrong on this machine.
+fn counter_error_bytes() -> u64 {
+    let cpus = std::fs::read_to_string("/sys/devices/system/cpu/online").unwrap();
+    let cpus = cpus.trim().rsplit(['-', ',']).next().unwrap().parse::<u64>().unwrap() + 1;
+    3 * cpus * (2 * cpus).max(32) * 4096
 }
