@@ -112,6 +112,11 @@ impl ProcessExits {
         Ok(())
     }
 
+    /// Unloads the BPF program, where there is one.
+    pub(crate) fn leave_bpf(&mut self) {
+        self.exact = None;
+    }
+
     /// Returns the processes that have ended since the last call, with what all their threads used.
     pub(crate) fn drain(&mut self, now_monotonic_ns: u64) -> (Vec<TaskExit>, ExitCounts) {
         let Self { listener, exact, threads, drained_ns } = self;

@@ -23,6 +23,10 @@ pub(super) fn drain_exits(
     // Whose end is reported by now has an exit record that is drained with those that follow.
     let recorded = sampler.drain_events(now);
     if let Some(exits) = exits {
+        // What is not trusted to read processes is not trusted to say what they had at the end.
+        if !sampler.sweeps_by_bpf() {
+            exits.leave_bpf();
+        }
         let ended;
         (ended, drained) = exits.drain(now.monotonic_ns);
         // On a busy machine a drain takes so long that processes begin and end meanwhile.
