@@ -107,8 +107,10 @@ def live(tmp_path_factory):
     wait_until(recorder, (recording / "marks.parquet").exists)
     wait_until(recorder, lambda: ticks_in(recording) > 0)
     yield recording
+    assert recorder.poll() is None, f"the recorder ended with {recorder.returncode}"
     recorder.send_signal(signal.SIGINT)
     recorder.communicate()
+    assert recorder.returncode == 0
     assert json.loads((recording / "recording.json").read_text())["state"] == "closed"
 
 

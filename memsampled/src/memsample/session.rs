@@ -22,7 +22,7 @@ use crate::control::{CLIENT_DESCRIPTORS, parse_label};
 use crate::exit::{ExitCode, with_advice};
 use crate::json_output::JsonArgs;
 use crate::plain_table::width;
-use crate::signals::{signals, work_is_done};
+use crate::signals::{Printing, signals};
 use crate::{duration, share, summary};
 
 /// Run a command within a session of the daemon, and print what it used
@@ -135,9 +135,8 @@ pub(crate) fn run(args: &SessionArgs) -> anyhow::Result<ExitCode> {
         }
         Err(error) => cannot_run(&args.command, &error),
     };
-    work_is_done(code);
     if let Some(session) = session
-        && let Err(error) = session.stop(args)
+        && let Err(error) = session.stop(args, code)
     {
         warn(&format!("{error:#}"));
     }
@@ -209,8 +208,11 @@ impl Session {
     }
 
     /// Stops the session, and prints what it recorded.
-    fn stop(mut self, args: &SessionArgs) -> anyhow::Result<()> {
+    fn stop(mut self, args: &SessionArgs, code: ExitCode) -> anyhow::Result<()> {
         let stopped = self.client.stop(&self.id).context("the session was not stopped")?;
+        // With its daemon: a signal that ends the printing leaves none.
+        drop(self);
+        let _printing = Printing::begin(code);
         if let Some(reason) = stopped.summary.end.as_ref().and_then(summary::early_end) {
             warn(&format!("the recording ended before the command: {reason}"));
         }

@@ -1,6 +1,7 @@
 //! The signals that stop a recording or a run.
 
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -54,26 +55,47 @@ pub(crate) fn is_preparing(preparing: bool) {
     IS_IDLE.store(preparing, Ordering::Relaxed);
 }
 
-/// Says that all that is left is to print. From now on a signal ends this program, which may wait for who reads. If one
-/// has come already, it waits for them only for a while, and ends with `code`.
-pub(crate) fn work_is_done(code: ExitCode) {
+/// Says that all that was to be kept is on disk. From now on a signal ends this program.
+pub(crate) fn work_is_done() {
     IS_IDLE.store(true, Ordering::Relaxed);
-    if !CAME.load(Ordering::Relaxed) {
-        return;
-    }
-    let thread = std::thread::Builder::new().name("memsample-end".to_owned());
-    // Without a thread, another signal ends it.
-    let _ = thread.spawn(move || {
-        std::thread::sleep(PATIENCE);
-        let stderr = io::stderr();
-        let mut files = [PollFd::new(&stderr, PollFlags::OUT)];
-        if poll(&mut files, Some(&Timespec::default())).is_ok_and(|ready| ready > 0) {
-            tell(format!(
-                "error: after the signal, what was printed was not read within {PATIENCE:?}: the rest is lost"
-            ));
+}
+
+/// The printing of results, after which there is no work left but what a signal may end.
+pub(crate) struct Printing(Arc<AtomicBool>);
+
+impl Printing {
+    /// Begins to print. If a signal has come already, who reads has a while; then this program ends with `code`.
+    pub(crate) fn begin(code: ExitCode) -> Self {
+        work_is_done();
+        let is_over = Arc::new(AtomicBool::new(false));
+        let printing = Self(Arc::clone(&is_over));
+        if !CAME.load(Ordering::Relaxed) {
+            return printing;
         }
-        code.exit()
-    });
+        let thread = std::thread::Builder::new().name("memsample-end".to_owned());
+        // Without a thread, another signal ends it.
+        let _ = thread.spawn(move || {
+            std::thread::sleep(PATIENCE);
+            if is_over.load(Ordering::Relaxed) {
+                return;
+            }
+            let stderr = io::stderr();
+            let mut files = [PollFd::new(&stderr, PollFlags::OUT)];
+            if poll(&mut files, Some(&Timespec::default())).is_ok_and(|ready| ready > 0) {
+                tell(format!(
+                    "error: after the signal, what was printed was not read within {PATIENCE:?}: the rest is lost"
+                ));
+            }
+            code.exit()
+        });
+        printing
+    }
+}
+
+impl Drop for Printing {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Ends this program by a signal, so that its parent sees the same status; returns only for a signal that cannot end it.

@@ -111,3 +111,30 @@ fn a_loadavg_that_is_not_the_kernels_is_not_trusted() {
     }
     assert_eq!(names.iter().filter(|name| *name == "sleep").count(), 2, "{names:?}");
 }
+
+#[test]
+fn after_a_signal_everything_is_written_however_long_that_takes() {
+    // Longer than who reads what is printed has after a signal.
+    let slow = ["-f", "-e", "inject=rename,renameat,renameat2:delay_enter=4000000:when=1"];
+    let suite = "name = 's'\n[[test]]\nname = 'a'\nsandbox = 'none'\ncommand = ['sleep', '1000']\n";
+    let commands: [(&[&str], &str); 2] = [
+        (&["record", "--name", "x", "--", "sleep", "1000"], "recordings/x"),
+        (&["run", "suite.toml", "--name", "x", "--json"], "runs/x/recording"),
+    ];
+    for (arguments, recording) in commands {
+        let directory = tempdir().unwrap();
+        fs::write(directory.path().join("suite.toml"), suite).unwrap();
+        let running = Running::start(directory.path(), arguments);
+        let recording = directory.path().join(recording);
+        wait_for_journal(&recording, 500);
+        let tracer = Tracer::attach(&running.pid().to_string(), &slow);
+        running.signal("INT");
+        let ended = running.wait();
+        drop(tracer);
+        assert_eq!(manifest(&recording)["state"], "closed", "{}", ended.stderr);
+        if arguments[0] == "run" {
+            assert!(recording.with_file_name("results.json").exists(), "{}", ended.stderr);
+        }
+        assert!(!ended.stderr.contains("lost"), "{}", ended.stderr);
+    }
+}

@@ -21,7 +21,7 @@ use crate::command_hint::cannot_run;
 use crate::command_usage::COMMAND_TEST;
 use crate::exit::{ExitCode, with_advice};
 use crate::plain_table::width;
-use crate::signals::{signals, work_is_done};
+use crate::signals::{Printing, signals};
 use crate::summary;
 
 /// Runs the command and returns its exit code. An error is one of usage, and the command was not run.
@@ -79,10 +79,9 @@ pub(super) fn run(args: &RecordArgs) -> anyhow::Result<ExitCode> {
     // A live line would be mixed with what the command writes to the same terminal.
     let live = Live::new(args.progress, false, args.duration);
     let code = wait_for_command(recorder.as_ref().ok(), &command, &signals, &live);
-    work_is_done(ExitCode::of_command(code));
     drop(live);
     let reported = match recorder {
-        Ok(recorder) => report(args, recorder),
+        Ok(recorder) => report(args, recorder, ExitCode::of_command(code)),
         Err(reason) => args.json.write(|| {
             let nothing = json!({"recording": null, "error": reason, "command_exit_code": code});
             Ok(format!("{nothing}\n"))
@@ -164,8 +163,9 @@ fn wait_for_command(
 }
 
 /// Closes the recording, and prints what it holds to stderr: stdout belongs to the command.
-fn report(args: &RecordArgs, recorder: Recorder) -> anyhow::Result<()> {
+fn report(args: &RecordArgs, recorder: Recorder, code: ExitCode) -> anyhow::Result<()> {
     let recording = recorder.stop()?;
+    let printing = Printing::begin(code);
     let end = recording.manifest().end.clone().map(End::from);
     if let Some(reason) = end.as_ref().and_then(summary::early_end) {
         warn(&format!("the recording ended before the command: {reason}"));
@@ -173,6 +173,7 @@ fn report(args: &RecordArgs, recorder: Recorder) -> anyhow::Result<()> {
     let written = args.json.write(|| summary::json(&recording));
     let text = summary::text(&recording, summary::LARGEST, width(&std::io::stderr()))?;
     tell(text.trim_end());
+    drop(printing);
     if let Err(error) = push(args, &recording) {
         warn(&format!("{error:#}"));
     }

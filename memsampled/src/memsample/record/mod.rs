@@ -15,7 +15,7 @@ use memsample::Recorder;
 use memsample_inherited::{print_text, tell};
 
 use crate::exit::ExitCode;
-use crate::signals::{signals, work_is_done};
+use crate::signals::{Printing, signals};
 use crate::summary;
 pub(crate) use args::{Events, Progress, RecordArgs};
 use descriptors::DescriptorLimit;
@@ -46,7 +46,7 @@ fn until_stopped(args: &RecordArgs) -> anyhow::Result<ExitCode> {
     let recording = recorder.stop()?;
     let end = recording.manifest().end.clone().map(End::from);
     let code = ExitCode::of_end(end.as_ref());
-    work_is_done(code);
+    let printing = Printing::begin(code);
     let written = args.json.write(|| summary::json(&recording));
     if !args.json.is_on_stdout() {
         print_text(summary::text(
@@ -64,6 +64,7 @@ fn until_stopped(args: &RecordArgs) -> anyhow::Result<ExitCode> {
         );
         return Ok(ExitCode::FAILURE);
     }
+    drop(printing);
     code.if_both_told(written, push(args, &recording))
 }
 

@@ -28,7 +28,7 @@ pub(crate) use args::RunArgs;
 use crate::exit::{ExitCode, NoTests};
 use crate::record::Events;
 use crate::report;
-use crate::signals::{is_preparing, signals, work_is_done};
+use crate::signals::{Printing, is_preparing, signals, work_is_done};
 use memsample_config::Config;
 use suite::Found;
 
@@ -77,13 +77,13 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         }
     });
     drop(terminal);
-    work_is_done(ended.as_ref().map_or(ExitCode::FAILURE, code));
     drop(stderr);
     let Some(ended) = ended else {
         outcome?;
         bail!("the run ended without a result");
     };
     let written = output::write_files(&ended, args, &cwd);
+    work_is_done();
     if args.report && written.is_ok() {
         match report::of_run(&ended.directory) {
             Ok(path) => tell(format!("report: {}", path.display())),
@@ -91,8 +91,10 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
             Err(error) => report::tell_failure(&error),
         }
     }
+    let printing = Printing::begin(code(&ended));
     output::print(&ended, args)?;
     let told = output::github(&ended, &found.path, &cwd);
+    drop(printing);
     // Print the results first: the outcomes are known even if the disk is full.
     outcome?;
     written?;

@@ -101,7 +101,7 @@ pub(super) fn run(
         });
         code = code.or_worse(one);
     }
-    work_is_done(code);
+    work_is_done();
     Ok(code)
 }
 
