@@ -40,15 +40,31 @@ def test_poisoned_messages_are_thrown_away(lab: Lab, rabbit: Rabbit) -> None:
         (b"[]", "application/json", headers),
         (body(), "application/json", headers),
         (body(["no", "id"]), "application/json", headers),
-        (body("nothing.1"), "application/json", headers),
         (body("nothing.1", version="new"), "application/json", headers),
         (body("x" * 1_000_000), "application/json", headers),
         (body("nothing.1", 1, 2, 3), "application/json", headers),
+        (body("nothing.1", run_id="nothing.2"), "application/json", headers),
         (body("nothing.1"), "application/json", {**headers, "task": "memsample_fleet.run_something_new"}),
+        (body("nothing.1"), "application/json", {**headers, "task": 7}),
+        # Each of these two ended the worker, and then the next one.
+        (body("nothing.1"), "application/json", {**headers, "id": {"a": 1}}),
+        (body("nothing.1"), "application/json", {**headers, "id": [1]}),
+        (b"no gzip", "application/json", {**headers, "compression": "application/x-gzip"}),
+        (b"[" * 100_000, "application/json", headers),
+        (b'[["nothing.1"], {}, 7]', "application/json", headers),
+        (b'[["nothing.1"], {}, {"chain": [3], "callbacks": 7}]', "application/json", headers),
+        (json.dumps({"task": broker.TASK, "id": "x", "args": 7, "kwargs": []}).encode(), "application/json", {}),
+    ]  # fmt: skip
+    # What Celery would read of these is not read.
+    told = [
+        (body("nothing.1"), "application/json", {**headers, name: value})
+        for name, value in (("lang", "py"), ("eta", "soon"), ("expires", "never"), ("timelimit", "long"),
+                            ("retries", "many"), ("group", {"a": 1}), ("shadow", {"a": 1}),
+                            ("root_id", {"a": 1}), ("argsrepr", [1]))
     ]  # fmt: skip
     with rabbit.open() as opened:
         channel = opened.channel()
-        for content, kind, about in messages:
+        for content, kind, about in (*messages, *told):
             channel.basic_publish(
                 amqp.Message(content, content_type=kind, content_encoding="utf-8", application_headers=about),
                 routing_key="memsample-fleet",
@@ -57,6 +73,11 @@ def test_poisoned_messages_are_thrown_away(lab: Lab, rabbit: Rabbit) -> None:
         assert worker.poll() is None
         assert channel.queue_declare("memsample-fleet", passive=True).message_count == 0
     assert lab.rows("SELECT count(*) AS n FROM claims") == [{"n": 1}]
+    log = lab.worker_log("one")
+    assert log.count("a message is thrown away, since it is none of memsample-fleet: ") == len(messages)
+    assert "there is no task 'memsample_fleet.run_something_new'. It has 88 bytes: b'[[" in log
+    assert log.count("'not run: unknown'") == len(told)
+    assert "Traceback" not in log
 
 
 def test_a_message_of_a_later_version_is_left_to_a_later_worker_and_told(lab: Lab) -> None:

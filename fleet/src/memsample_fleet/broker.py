@@ -17,7 +17,8 @@ TASK = "memsample_fleet.run_suite"
 """Name of the task that runs a suite."""
 
 TASK_VERSION = 1
-"""Version of its message; a worker leaves a message of a later one to later workers.
+"""Version of its message; a worker leaves a message of a later one to later workers. In each version the run is the
+only argument without a name.
 
 A worker takes what is more urgent without having seen its message: what a later version must not let this one execute
 needs tables of a later version, too."""
@@ -50,6 +51,7 @@ def application(config: Config) -> Celery:
         task_reject_on_worker_lost=False,
         worker_prefetch_multiplier=1,
         worker_concurrency=1,
+        worker_consumer="memsample_fleet.messages:Consumer",
         # A run goes on when the broker is away: its claim says that it is executed.
         worker_cancel_long_running_tasks_on_connection_loss=False,
         worker_enable_remote_control=True,

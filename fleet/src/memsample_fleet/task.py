@@ -7,10 +7,8 @@ import queue
 import signal
 import threading
 import time
-from collections.abc import Callable
 from typing import Any
 
-import celery.worker.strategy
 import psycopg
 from celery import Celery, Task
 from celery.exceptions import Reject
@@ -40,36 +38,15 @@ _RESULT_PATIENCE_S = 900.0
 def register(app: Celery, config: Config, care: Care | None = None) -> Any:
     """Make the task of an application; with a device, suites are executed there."""
 
-    @app.task(name=broker.TASK, bind=True, Strategy="memsample_fleet.task:strategy")  # type: ignore[untyped-decorator]
-    def run_suite(task: Task, run_id: str, version: int = 1, **_: object) -> str:
+    @app.task(name=broker.TASK, bind=True)  # type: ignore[untyped-decorator]
+    def run_suite(task: Task, /, run_id: str, version: int = 1, **_: object) -> str:
         return run(task, config, run_id, version, care)
 
     return run_suite
 
 
-def strategy(task: Any, app: Celery, consumer: Any, **options: Any) -> Callable[..., Any]:
-    """Take messages as Celery does, but throw away those whose body would end a worker, one after another."""
-    take = celery.worker.strategy.default(task, app, consumer, **options)
-
-    def take_sound(message: Any, body: Any, *more: Any, **named: Any) -> Any:
-        try:
-            arguments, keywords, _ = message.payload if body is None else body
-            sound = isinstance(arguments, list | tuple) and isinstance(keywords, dict)
-        except (TypeError, ValueError):
-            sound = False
-        if sound:
-            return take(message, body, *more, **named)
-        log.error("a message that is none of memsample-fleet is thrown away: %.200r", message.body)
-        message.reject()
-        return None
-
-    return take_sound
-
-
 def run(task: Any, config: Config, run_id: str, version: int, care: Care | None = None) -> str:
     """Claim a run, execute it and write its result; returns what was done, for people."""
-    if not isinstance(run_id, str) or not isinstance(version, int):
-        return "refused: no message of memsample-fleet"
     try:
         check_fit(config)
     except UnfitWorkerError as error:
