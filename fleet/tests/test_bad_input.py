@@ -101,8 +101,13 @@ def test_an_archive_with_a_wrong_hash_is_not_executed(lab: Lab) -> None:
     lab.rows("UPDATE archives SET data = data || '\\x00' RETURNING 1")
     lab.worker("one")
     eventually("it has ended", lambda: lab.states(job) == ["refused"])
-    assert "the archive of the suite is damaged: its SHA-256 is" in lab.do("results", job, code=12)
+    told = lab.do("results", job, code=12)
+    assert "the archive of the suite is damaged: its SHA-256 is" in told
+    assert "So the database has it: submit the suite again" in told
     assert not (lab.directory / "executed").exists()
+    # It is sent again then.
+    assert "passed" in lab.do("submit", str(suite), "--wait")
+    assert (lab.directory / "executed").exists()
 
 
 def test_a_damaged_archive_of_the_cache_is_sent_again(lab: Lab) -> None:

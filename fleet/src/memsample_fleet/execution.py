@@ -164,7 +164,10 @@ class Execution:
             if row is None:
                 raise InvalidSuiteError(f"the database has no archive {self._claim.sha256}")
             data = bytes(row["data"])
-            archive.verify(data, self._claim.sha256)
+            try:
+                archive.verify(data, self._claim.sha256)
+            except InvalidSuiteError as error:
+                raise InvalidSuiteError(f"{error}. So the database has it: submit the suite again") from None
             cache.put(self._claim.sha256, data)
         shutil.rmtree(self._work, ignore_errors=True)
         archive.unpack(data, self._claim.sha256, self._work)

@@ -47,10 +47,13 @@ def insert(connection: Connection, archive: Archive, wanted: Wanted) -> str:
     labels = label_names.normalize(wanted.labels)
     stem = re.sub(r"[^a-z0-9]+", "-", wanted.suite.lower()).strip("-")[:40] or "suite"
     job_id = f"{stem}-{''.join(secrets.choice(_ALPHABET) for _ in range(8))}"
-    # Sent only if the database does not have it.
-    if not connection.execute("SELECT FROM archives WHERE sha256 = %s", [archive.sha256]).fetchone():
+    # Sent only if the database does not have it, or has it damaged: all jobs of this content would be refused for ever.
+    if not connection.execute(
+        "SELECT FROM archives WHERE sha256 = %s AND encode(sha256(data), 'hex') = sha256", [archive.sha256]
+    ).fetchone():
         connection.execute(
-            "INSERT INTO archives (sha256, data) VALUES (%s, %b) ON CONFLICT DO NOTHING",
+            """INSERT INTO archives (sha256, data) VALUES (%s, %b)
+               ON CONFLICT (sha256) DO UPDATE SET data = excluded.data""",
             [archive.sha256, archive.data],
         )
     connection.execute(
