@@ -138,8 +138,10 @@ def test_a_worker_that_loses_memsample_ends_and_another_one_takes_its_jobs(lab: 
     program.unlink()
     job = lab.do("submit", str(lab.suite("tiny", TINY)), "--repeat", "5").splitlines()[0]
     eventually("the first worker has ended", lambda: one.poll() is not None)
-    assert "there is no program" in lab.worker_log("one")
+    assert "this worker ends: there is no program" in lab.worker_log("one")
+    assert "Traceback" not in lab.worker_log("one")
     assert "there is no program" in lab.do("workers")
+    assert "one has ended: there is no program" in lab.do("status", job)
     lab.worker("two", "lab")
     eventually("its jobs have ended", lambda: lab.states(job) == ["passed"] * 5)
     assert {run["worker"] for run in lab.json("results", job)} == {"two"}
@@ -176,11 +178,11 @@ def test_a_worker_without_room_does_not_start(lab: Lab) -> None:
 def test_a_disk_that_fills_up_costs_an_attempt_and_another_worker_runs_the_suite(lab: Lab) -> None:
     small = lab.directory / "state-one"
     small.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "none", small], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "none", small], check=True)
     try:
         (lab.directory / "fleet.toml").write_text("free_bytes = 1000\n")
         lab.worker("one", "small,lab")
-        (small / "fill").write_bytes(bytes((2 << 20) - 60_000 - sum(f.stat().st_size for f in small.rglob("*"))))
+        (small / "fill").write_bytes(bytes((6 << 20) - 60_000 - sum(f.stat().st_size for f in small.rglob("*"))))
         job = lab.do("submit", str(lab.suite("tiny", TINY))).splitlines()[0]
         eventually("it is given back", lambda: lab.rows("SELECT why FROM claims WHERE how_ended = 'given back'"))
         lab.kill("one")
@@ -188,6 +190,14 @@ def test_a_disk_that_fills_up_costs_an_attempt_and_another_worker_runs_the_suite
         eventually("it has ended", lambda: lab.states(job) == ["passed"])
         assert lab.json("results", job)[0]["worker"] == "two"
         assert "space" in lab.rows("SELECT why FROM claims WHERE how_ended = 'given back' ORDER BY 1")[0]["why"]
+
+        # A test that fills it: what ended before is in the store, and it counts as an attempt.
+        (small / "fill").unlink()
+        fills = lab.suite("fills", ("a", f"cat /dev/zero >{small}/big; sleep 9", 'sandbox = "none"'))
+        lab.worker("one", "small")
+        job = lab.do("submit", str(fills), "--on", "small", "--attempts", "1").splitlines()[0]
+        eventually("it is given up", lambda: lab.states(job) == ["lost"])
+        assert "1 on one: the disk was full, so that not every test was run" in lab.do("results", job, code=1)
     finally:
         lab.kill_all()
         subprocess.run(["umount", "-l", small], check=True)

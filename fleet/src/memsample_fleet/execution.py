@@ -21,6 +21,11 @@ from memsample_fleet.errors import FleetError, InvalidSuiteError, UnfitWorkerErr
 
 _NOT_PASSED_MOST = 1000
 _PUSHES = 3
+_NOT_WRITTEN = {
+    4: "the disk was full, so that not every test was run",
+    5: "the recording or the results could not be written",
+}
+"""Exit codes of `memsample run` with results that are no verdict."""
 _BRING_BACK_S = 60.0
 """How long a cancelled run on a device has for its results to come back; then it is left to its guard."""
 
@@ -255,8 +260,9 @@ class Execution:
             if code > 128:
                 raise AttemptFailedError(f"memsample run was ended by signal {code - 128}")
             raise AttemptFailedError(reason or f"memsample run ended with exit code {code} and no results")
-        if code in (4, 5):
-            raise AttemptFailedError(reason or f"memsample run ended with exit code {code}")
+        if code in _NOT_WRITTEN:
+            # The last that it said is how its push ended.
+            raise AttemptFailedError(_NOT_WRITTEN[code])
         outcome, message = str(told["outcome"]), None
         stored_as, failure = self._stored(watched)
         if failure is not None:

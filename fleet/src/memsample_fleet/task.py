@@ -50,7 +50,7 @@ def run(task: Any, config: Config, run_id: str, version: int, care: Care | None 
     try:
         check_fit(config)
     except UnfitWorkerError as error:
-        _leave(config, str(error))
+        _leave(config, str(error), run_id)
         raise Reject(str(error), requeue=True) from None
     connection = _patient(config)
     try:
@@ -210,11 +210,14 @@ def _patient(config: Config, patience_s: float = _DATABASE_PATIENCE_S) -> Connec
             wait = min(wait * 2, 10)
 
 
-def _leave(config: Config, why: str) -> None:
-    """End this worker: it cannot do its work, and must not take that of others."""
+def _leave(config: Config, why: str, not_run: str | None = None) -> None:
+    """End this worker: it cannot do its work, and must not take that of others. The run whose message it took waits
+    for another one, and says so."""
     log.error("this worker ends: %s", why)
     with contextlib.suppress(FleetError, psycopg.Error), connect(config, check=False) as connection:
         connection.execute("UPDATE workers SET note = %s WHERE worker = %s", [why, config.name])
+        note = f"{config.name} has ended: {why}"
+        connection.execute("UPDATE runs SET note = %s WHERE run_id = %s AND NOT ended", [note, not_run])
     os.kill(os.getppid(), signal.SIGTERM)
     # Until it takes no more messages.
     time.sleep(1)

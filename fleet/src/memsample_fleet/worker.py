@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psycopg
 from celery import Celery, signals
+from celery.exceptions import Reject
 from celery.platforms import SecurityWarning
 
 import memsample_fleet
@@ -61,11 +62,19 @@ def start(config: Config, log_level: str = "INFO", care: Care | None = None) -> 
         arguments += ["--without-gossip", "--queues", ",".join(labels.queues_of(config.labels, config.name))]
         # It advises options that this command does not have; docs/fleet.md says who may do what.
         warnings.filterwarnings("ignore", category=SecurityWarning)
+        logging.getLogger("celery.app.trace").addFilter(_without_traceback)
         try:
             app.worker_main(arguments)
         except SystemExit as error:
             return error.code if isinstance(error.code, int) else 1
     return 0
+
+
+def _without_traceback(record: logging.LogRecord) -> bool:
+    """A message that is put back is no failure of this program, and says why it is."""
+    if record.exc_info and isinstance(record.exc_info[1], Reject):
+        record.exc_info = None
+    return True
 
 
 def _boot() -> str:
