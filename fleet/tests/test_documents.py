@@ -62,6 +62,12 @@ def test_the_configuration_of_the_document_is_read(tmp_path: Path) -> None:
             assert getattr(config.load(str(file), {variable: value}), key) in (value, 7.0, (value,))
 
 
+def make_programs(directory: Path, block: str) -> None:
+    """Make the hooks that a block names."""
+    for name in re.findall(r'\["\./([^"]+)"', block):
+        (directory / name).touch(0o755)
+
+
 def test_the_releases_of_the_document_are_read(tmp_path: Path) -> None:
     blocks = [block for block in re.findall(r"```toml\n(.*?)```", DOCUMENT, re.DOTALL) if "[[release]]" in block]
     assert len(blocks) == 2
@@ -69,6 +75,7 @@ def test_the_releases_of_the_document_are_read(tmp_path: Path) -> None:
         for suite in re.findall(r'^suite = "(.*)"', block, re.MULTILINE):
             (tmp_path / suite).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / suite).touch()
+        make_programs(tmp_path, block)
         (tmp_path / "releases.toml").write_text(block)
         assert len(releases.read(tmp_path / "releases.toml")) == 1
 
@@ -76,6 +83,7 @@ def test_the_releases_of_the_document_are_read(tmp_path: Path) -> None:
 def test_the_devices_of_the_document_are_read(tmp_path: Path) -> None:
     blocks = [block for block in re.findall(r"```toml\n(.*?)```", DOCUMENT, re.DOTALL) if "[[device]]" in block]
     assert len(blocks) == 1
+    make_programs(tmp_path, blocks[0])
     (tmp_path / "devices.toml").write_text(blocks[0])
     assert [device.name for device in devices.read(tmp_path / "devices.toml")] == ["touch-1", "touch-2"]
     told = DOCUMENT.split("## Devices")[1]

@@ -69,10 +69,15 @@ name = "other"
 cron = "61 * * * *"
 patience = 3
 priority = 10
+hook = ["./promote"]
 
 [[release]]
 name = "empty"
 every = "1h"
+[[release]]
+cron = "0 0 30 2 *"
+hook = []
+name = "never"
 """,
     )
     with pytest.raises(FleetError) as refused:
@@ -91,7 +96,12 @@ every = "1h"
         "releases.toml:15: `cron` must be a line of cron",
         "releases.toml:16: `patience` must be",
         "releases.toml:17: `priority` must be a whole number from 0 to 9",
-        "releases.toml:19: `release` needs a table [[release.run]]",
+        "releases.toml:18: `hook` names `./promote`, and there is no such program in ",
+        "releases.toml:20: `release` needs a table [[release.run]]",
+        "releases.toml:24: `cron` must be a line of cron in UTC: minute, hour, day, month, day of the week; such as "
+        "\"0 */3 * * *\". Invalid crontab: day_of_month '30' never occurs in month_of_year '2'",
+        "releases.toml:25: `hook` must be a command as a list of words",
+        "releases.toml:23: `release` needs a table [[release.run]]",
     ]
     assert len(told) == len(beginnings), told
     for beginning in beginnings:

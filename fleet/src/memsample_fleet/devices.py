@@ -9,6 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from memsample_fleet import hook as commands
 from memsample_fleet import labels, toml_file
 from memsample_fleet.errors import FleetError
 from memsample_fleet.images import Source
@@ -96,7 +97,11 @@ class _Reader:
         found: dict[str, Device] = {}
         for number, entry in enumerate(listed):
             made = self.device(number, entry, shared)
-            if made is not None and found.setdefault(made.name, made) is not made:
+            if made is None:
+                continue
+            if same := next((other for other in found.values() if other.address == made.address), None):
+                self.wrong(number, "address", f"is that of `{same.name}`, too: it would run two suites at a time")
+            if found.setdefault(made.name, made) is not made:
                 self.wrong(number, "name", f"`{made.name}` is given to two devices")
         return list(found.values())
 
@@ -140,7 +145,7 @@ class _Reader:
         for key in entry:
             what: Callable[[Any], Any]
             if key in HOOKS:
-                what = _command
+                what = self.command
             elif key.endswith("_timeout") or key in ("retry", "stop_for"):
                 what = _positive
             elif key == "run":
@@ -151,6 +156,9 @@ class _Reader:
                 continue
             found[key] = self.take(place, entry, key, what, None)
         return {key: value for key, value in found.items() if value is not None}
+
+    def command(self, given: Any) -> tuple[str, ...]:
+        return commands.checked(words(given), self.file.parent)
 
     def images(self, given: Any) -> Source:
         return source(given, self.file.parent)
@@ -188,8 +196,9 @@ def _text(given: Any) -> str:
 
 
 def _address(given: Any) -> str:
-    if isinstance(given, str) and _ADDRESS.fullmatch(given):
-        return given
+    found = _ADDRESS.fullmatch(given) if isinstance(given, str) else None
+    if found and 0 < int((found.group(3) or ":22")[1:]) < 65536:
+        return found.group()
     raise ValueError('must be an address such as "ssh://root@touch-1" or "ssh://lab@10.0.0.7:2222/data"')
 
 
@@ -201,13 +210,6 @@ def _answers(address: str) -> tuple[str, ...]:
     port = ("-p", found.group(3)[1:]) if found.group(3) else ()
     host = found.group(1) + found.group(2).strip("[]")
     return (*ssh, "-o", "BatchMode=yes", "-o", "ConnectTimeout=15", *port, host, "true")
-
-
-def _command(given: Any) -> tuple[str, ...]:
-    command = words(given)
-    if not command or not command[0]:
-        raise ValueError('must be a command as a list of words, such as ["./flash", "--fast"]')
-    return command
 
 
 def _positive(given: Any) -> timedelta:

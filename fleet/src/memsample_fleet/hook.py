@@ -17,15 +17,29 @@ _OUTPUT_KEPT = 2000
 """The most bytes of its output that are kept: its end."""
 
 
+def checked(command: Sequence[str], directory: Path) -> tuple[str, ...]:
+    """Return a command whose program is there; raises `ValueError` otherwise."""
+    if not command or not command[0]:
+        raise ValueError('must be a command as a list of words, such as ["./flash", "--fast"]')
+    if _program(command[0], directory) is None:
+        where = f" in {directory}" if "/" in command[0] else ""
+        raise ValueError(f"names `{command[0]}`, and there is no such program{where} that may be executed")
+    return tuple(command)
+
+
+def _program(name: str, directory: Path) -> str | None:
+    return shutil.which(directory / name if "/" in name else name)
+
+
 def call(command: Sequence[str], directory: Path, about: dict[str, str], timeout_s: float) -> tuple[int, str]:
     """Execute a command; returns its exit code (128 and the signal that ended it), and the end of its output.
 
     At its end, or after the timeout, all that it started is killed.
     """
     name = command[0]
-    program = str(directory / name) if "/" in name else shutil.which(name)
+    program = _program(name, directory)
     if program is None:
-        return 127, f"cannot execute {name}: there is no such program"
+        return 127, f"cannot execute {name}: there is no such program that may be executed"
     reading, orders = os.pipe()
     try:
         process = subprocess.Popen(

@@ -9,7 +9,7 @@ from typing import Any
 
 from celery.schedules import ParseException, crontab
 
-from memsample_fleet import labels, toml_file
+from memsample_fleet import hook, labels, toml_file
 from memsample_fleet.broker import HIGHEST_PRIORITY
 from memsample_fleet.errors import FleetError
 from memsample_fleet.images import Source
@@ -147,7 +147,7 @@ class _Reader:
             tuple(part for index, run in enumerate(runs) if (part := self.part(number, index, run)) is not None),
             take("patience", duration, timedelta(hours=3)),
             take("late", duration, timedelta(minutes=10)),
-            take("hook", words, ()),
+            take("hook", lambda given: hook.checked(words(given), self.file.resolve().parent), ()),
             take("hook_timeout", duration, timedelta(minutes=10)),
             take("priority", lambda given: _whole(given, 0, HIGHEST_PRIORITY), 6),
             take("compare", _compare, None),
@@ -248,15 +248,16 @@ def _every(text: Any) -> timedelta:
 
 
 def _cron(text: Any) -> str:
+    needed = 'must be a line of cron in UTC: minute, hour, day, month, day of the week; such as "0 */3 * * *"'
+    if not isinstance(text, str) or len(fields := text.split()) != 5:
+        raise ValueError(needed)
+    # Sunday is 0 and 7 to cron, and 0 to Celery.
+    line = " ".join([*fields[:4], re.sub(r"\b7\b", "0", fields[4])])
     try:
-        if isinstance(text, str) and len(fields := text.split()) == 5:
-            # Sunday is 0 and 7 to cron, and 0 to Celery.
-            line = " ".join([*fields[:4], re.sub(r"\b7\b", "0", fields[4])])
-            crontab.from_string(line)
-            return line
-    except (ParseException, ValueError):
-        pass
-    raise ValueError('must be a line of cron in UTC: minute, hour, day, month, day of the week; such as "0 */3 * * *"')
+        crontab.from_string(line)
+    except (ParseException, ValueError) as error:
+        raise ValueError(f"{needed}. {error}") from None
+    return line
 
 
 def _name(text: Any) -> str:
@@ -269,7 +270,7 @@ def words(given: Any) -> tuple[str, ...]:
     """Read a list of words."""
     if isinstance(given, list) and all(isinstance(word, str) for word in given):
         return tuple(given)
-    raise ValueError("must be a list of words")
+    raise ValueError('must be a list of words, each in quotes, such as ["one", "two"]')
 
 
 def options(given: Any, others: Collection[str], whose: str = "") -> tuple[str, ...]:
