@@ -42,7 +42,7 @@ def test_what_is_unpacked_is_what_was_packed_without_versions_and_runs(tmp_path:
     archive.verify(packed.data, packed.sha256)
     into = tmp_path / "work" / "out"
     archive.unpack(packed.data, packed.sha256, into)
-    assert (packed.suite, packed.files) == ("suite.toml", 2)
+    assert (packed.suite, len(packed.names)) == ("suite.toml", 2)
     assert sorted(path.relative_to(into).as_posix() for path in into.rglob("*")) == [
         "bin", "bin/tool", "empty", "link", "suite.toml",
     ]  # fmt: skip
@@ -134,7 +134,9 @@ def test_a_suite_that_is_too_large_is_refused_and_the_largest_files_are_named(
     root = tree(tmp_path / "one")
     (root / "image.bin").write_bytes(os.urandom(3 << 20))
     monkeypatch.setattr(archive, "LIMIT", 2 << 20)
-    with pytest.raises(InvalidSuiteError, match=r"3 MiB, and a suite may have 2 MiB.*image.bin \(3 MiB\)"):
+    with pytest.raises(
+        InvalidSuiteError, match=r"more than 2 MiB packed, and a suite may have 2 MiB.*image.bin \(3 MiB\)"
+    ):
         archive.pack(root / "suite.toml")
 
 
@@ -153,6 +155,32 @@ def test_a_whole_home_a_socket_and_a_link_out_of_it_are_not_sent(
         archive.pack(tmp_path / "two" / "suite.toml")
     with pytest.raises(InvalidSuiteError, match="no suite"):
         archive.pack(tmp_path / "nothing")
+    everybody = tree(tmp_path / "tmp")
+    everybody.chmod(0o1777)
+    with pytest.raises(InvalidSuiteError, match="whoever put it there: put the suite into a directory of its own"):
+        archive.pack(everybody / "suite.toml")
+
+
+def test_what_is_hidden_or_has_passwords_is_not_packed_unless_it_is_asked_for(tmp_path: Path) -> None:
+    root = tree(tmp_path / "one")
+    plain = archive.pack(root / "suite.toml")
+    for name in (".env", ".venv/bin/python", "data/.keys/id", "data/fleet.toml", "passwords.toml", ".hg/hgrc"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text("secret")
+    packed = archive.pack(root / "suite.toml", secret=[root / "passwords.toml"])
+    assert packed.names == plain.names
+    assert packed.left_out == (".env", ".venv/", "data/.keys/", "data/fleet.toml", "passwords.toml")
+    assert b"secret" not in gzip.decompress(packed.data)
+    hidden = archive.pack(root / "suite.toml", hidden=True, secret=[root / "passwords.toml"])
+    assert set(hidden.names) - set(plain.names) == {".env", ".venv/bin/python", "data/.keys/id"}
+    assert hidden.left_out == ("data/fleet.toml", "passwords.toml")
+    # What is beside the suite is asked for, whatever its name.
+    beside = archive.pack(root / "suite.toml", {".suspects": b"{}"})
+    archive.unpack(beside.data, beside.sha256, tmp_path / "unpacked")
+    assert (tmp_path / "unpacked" / ".suspects").read_bytes() == b"{}"
+    # A suite may be hidden itself.
+    (root / ".nightly.toml").write_text("secret")
+    assert ".nightly.toml" in archive.pack(root / ".nightly.toml").names
 
 
 def test_the_cache_keeps_what_was_used_last_and_no_damaged_archive(tmp_path: Path) -> None:

@@ -80,7 +80,10 @@ def test_what_cannot_be_compared_is_told(lab: Lab) -> None:
     assert lab.rows("SELECT FROM jobs") == []
     invalid = lab.suite("invalid", ("a", "true", "colour = 1"))
     invalid.write_text(invalid.read_text().partition("\n")[2])
-    assert "was refused, and cannot be compared" in lab.do("compare", str(base), str(invalid), code=1)
+    assert "unknown key `colour`" in lab.do("compare", str(base), str(invalid), code=12)
+    assert lab.rows("SELECT FROM jobs") == []
+    told = lab.do("compare", str(base), str(invalid), "--unchecked", code=1)
+    assert "was refused, and cannot be compared" in told
     assert "names one worker" in lab.do("compare", str(base), str(base), "--on", "@one", "gpu", code=1)
 
 

@@ -278,9 +278,55 @@ def test_a_cancelled_run_that_ends_at_once_is_in_the_store(lab: Lab) -> None:
 def test_a_suite_with_a_mistake_is_refused_and_the_place_is_told_in_one_line(lab: Lab) -> None:
     lab.worker("one")
     suite = lab.suite("wrong", ("a", "true", "shel = 1"))
-    told = lab.do("submit", str(suite), "--wait", code=12)
+    told = lab.do("submit", str(suite), "--wait", "--unchecked", code=12)
     assert ": suite.toml:5:1: unknown key `shel` in test `a` = did you mean `shell`?" in told
     assert "`--on` cannot be passed" in lab.do("submit", str(suite), "--", "--on", "ssh://x", code=1)
+
+
+def test_what_is_no_suite_is_told_and_nothing_is_sent(lab: Lab) -> None:
+    suite = lab.suite("wrong", ("a", "true", "shel = 1"))
+    told = lab.do("submit", str(suite), code=12)
+    assert f"error: {suite}:5:1: unknown key `shel`" in told
+    assert "--unchecked sends it as it is" in told
+    good = lab.suite("good", ("a", "true", ""))
+    assert "no test has the tag `none`" in lab.do("submit", str(good), "--", "--tag", "none", code=13)
+    assert "unexpected argument '--none'" in lab.do("submit", str(good), "--", "--none", code=2)
+    notes = good.parent / "notes.md"
+    notes.write_text("A test is a test.\n")
+    table = good.parent / "table.toml"
+    table.write_text('name = "table"\n')
+    binary = good.parent / "binary"
+    binary.write_bytes(bytes(range(256)))
+    (good.parent / "large.toml").write_bytes(b"#" * (5 << 20))
+    os.mkfifo(good.parent / "fifo")
+    (lab.directory / "empty").mkdir()
+    for changes in ({}, {"MEMSAMPLE_FLEET_MEMSAMPLE": "/nowhere"}):
+        for wrong, why in (
+            (notes, "notes.md"), (table, "[[test]]"), (binary, "binary"), (good.parent / "large.toml", "5.0 MiB"),
+            (good.parent / "fifo", "no file and no directory"), (lab.directory / "empty", "neither suite.toml nor"),
+            (lab.directory / "nothing", "there is no suite"), ("/etc/passwd", "/etc/passwd"),
+        ):  # fmt: skip
+            told = lab.do("submit", str(wrong), code=12, **changes)
+            assert why in told, told
+            assert "--unchecked" not in told or wrong == table
+    assert lab.rows("SELECT count(*) AS n FROM archives") == [{"n": 0}]
+
+
+def test_what_is_sent_and_what_is_not_is_told(lab: Lab) -> None:
+    suite = lab.suite("some", ("a", "test -e data/one -a ! -e .env -a ! -e fleet.toml", ""))
+    (suite.parent / "data").mkdir()
+    for name in (".env", "data/one", "fleet.toml"):
+        (suite.parent / name).touch()
+    told = lab.do("submit", str(suite), "--dry-run")
+    assert told.startswith("data/one\nsuite.toml\n")
+    assert "note: left out: .env, fleet.toml; --hidden sends what is hidden" in told
+    assert "2 files, " in told
+    assert "nothing was sent" in told
+    assert lab.json("submit", str(suite), "--dry-run", "--hidden")["files"] == [".env", "data/one", "suite.toml"]
+    assert lab.rows("SELECT count(*) AS n FROM archives") == [{"n": 0}]
+    lab.worker("one")
+    assert "note: left out: .env, fleet.toml" in lab.do("submit", str(suite), "--wait")
+    assert "left out: fleet.toml;" in lab.do("submit", str(suite), "--wait", "--hidden", code=10)
 
 
 def test_a_job_that_has_not_ended_is_shown_however_many_are_newer(lab: Lab) -> None:

@@ -13,7 +13,7 @@ import stat
 import tarfile
 import tempfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
@@ -28,6 +28,8 @@ MEMBERS_LIMIT = 50_000
 """The most files and directories of an archive."""
 
 _LEFT_OUT = {".git", ".hg", ".svn"}
+_SECRET = "fleet.toml"
+"""Name of a file with the passwords of the broker and the database, which is read where it lies."""
 
 
 @dataclass(frozen=True)
@@ -38,13 +40,22 @@ class Archive:
     sha256: str
     suite: str
     """Path of the suite in the archive: a file, or `.` for a directory in UTAH's format."""
-    files: int
+    names: tuple[str, ...]
+    """Paths of its files, but for those that were put beside the suite."""
+    left_out: tuple[str, ...] = ()
+    """What is in the directory and was not packed, but for `.git` and the like; directories end with `/`."""
 
 
-def pack(suite: Path, beside: Mapping[str, bytes] = MappingProxyType({})) -> Archive:
+def pack(
+    suite: Path,
+    beside: Mapping[str, bytes] = MappingProxyType({}),
+    hidden: bool = False,
+    secret: Collection[Path] = (),
+) -> Archive:
     """Pack the directory of a suite file, or a suite that is a directory, and files `beside` it, by name.
 
-    `.git`, `.hg`, `.svn` and the directory `runs` beside the suite, where `memsample run` writes, are left out.
+    `.git`, `.hg`, `.svn` and the directory `runs` beside the suite, where `memsample run` writes, are left out; so are
+    `secret` files, and what is hidden unless it is asked for: keys and passwords are found there.
     """
     if suite.is_dir():
         root, inside = suite, "suite.toml" if (suite / "suite.toml").is_file() else "."
@@ -53,14 +64,17 @@ def pack(suite: Path, beside: Mapping[str, bytes] = MappingProxyType({})) -> Arc
     else:
         raise InvalidSuiteError(f"there is no suite {suite}")
     root = root.resolve()
-    if root in (Path("/"), Path.home().resolve()):
-        raise InvalidSuiteError(f"all of {root} would be sent: put the suite into a directory of its own")
-    members = sorted(_walk(root), key=lambda path: path.relative_to(root).as_posix())
-    if len(members) > MEMBERS_LIMIT:
-        raise InvalidSuiteError(f"{root} has {len(members)} files: a suite may have {MEMBERS_LIMIT}")
+    _check_root(root)
+    left_out = _LeftOut(root, hidden, [file.resolve() for file in secret], root / inside)
+    members = []
+    for path in left_out.walk():
+        members.append(path)
+        if len(members) > MEMBERS_LIMIT:
+            raise InvalidSuiteError(f"{root} has more than {MEMBERS_LIMIT} files, and no suite may")
+    members.sort(key=lambda path: path.relative_to(root).as_posix())
     sizes = {path: path.lstat().st_size for path in members if stat.S_ISREG(path.lstat().st_mode)}
     if sum(sizes.values()) > UNPACKED_LIMIT:
-        raise InvalidSuiteError(_too_large(root, sizes, sum(sizes.values()), UNPACKED_LIMIT, "has"))
+        raise InvalidSuiteError(_too_large(root, sizes, f"{sum(sizes.values()) / 2**20:.0f} MiB", UNPACKED_LIMIT))
     buffer = io.BytesIO()
     with (
         gzip.GzipFile(fileobj=buffer, mode="wb", compresslevel=6, mtime=0, filename="") as packed,
@@ -69,23 +83,55 @@ def pack(suite: Path, beside: Mapping[str, bytes] = MappingProxyType({})) -> Arc
         for path in members:
             if path.relative_to(root).as_posix() not in beside:
                 _add(tar, root, path)
+            # At once: to pack the rest takes long, and is in vain.
+            if buffer.tell() > LIMIT:
+                raise InvalidSuiteError(_too_large(root, sizes, f"more than {LIMIT >> 20} MiB packed", LIMIT))
         for name, content in sorted(beside.items()):
             info = tarfile.TarInfo(name)
             info.size = len(content)
             tar.addfile(info, io.BytesIO(content))
     data = buffer.getvalue()
     if len(data) > LIMIT:
-        raise InvalidSuiteError(_too_large(root, sizes, len(data), LIMIT, "packed has"))
-    return Archive(data, hashlib.sha256(data).hexdigest(), inside, len(sizes))
+        raise InvalidSuiteError(_too_large(root, sizes, f"more than {LIMIT >> 20} MiB packed", LIMIT))
+    names = tuple(path.relative_to(root).as_posix() for path in members if path in sizes)
+    return Archive(data, hashlib.sha256(data).hexdigest(), inside, names, tuple(sorted(left_out.names)))
 
 
-def _walk(root: Path) -> Iterator[Path]:
-    for directory, directories, files in os.walk(root):
-        here = Path(directory)
-        left_out = _LEFT_OUT | ({"runs"} if here == root else set())
-        directories[:] = [name for name in directories if name not in left_out]
-        for name in directories + files:
-            yield here / name
+def _check_root(root: Path) -> None:
+    """Refuse directories in which a suite is beside all kinds of things, and those that anybody may write to."""
+    why = ""
+    if root in (Path("/"), Path.home().resolve()):
+        why = f"all of {root} would be sent"
+    elif (mode := root.stat().st_mode) & stat.S_ISVTX and mode & stat.S_IWOTH:
+        why = f"all of {root} would be sent, whoever put it there"
+    if why:
+        raise InvalidSuiteError(f"{why}: put the suite into a directory of its own")
+
+
+class _LeftOut:
+    """Walks through the directory of a suite, and knows what it has left out."""
+
+    def __init__(self, root: Path, hidden: bool, secret: Collection[Path], suite: Path) -> None:
+        self.names: list[str] = []
+        self._root, self._hidden, self._secret, self._suite = root, hidden, secret, suite
+
+    def walk(self) -> Iterator[Path]:
+        for directory, directories, files in os.walk(self._root):
+            here = Path(directory)
+            never = _LEFT_OUT | ({"runs"} if here == self._root else set())
+            directories[:] = [name for name in directories if name not in never and self._goes(here / name, "/")]
+            for name in directories:
+                yield here / name
+            for name in files:
+                if self._goes(here / name):
+                    yield here / name
+
+    def _goes(self, path: Path, end: str = "") -> bool:
+        secret = path.name == _SECRET or path in self._secret
+        if path == self._suite or not (secret or (path.name.startswith(".") and not self._hidden)):
+            return True
+        self.names.append(path.relative_to(self._root).as_posix() + end)
+        return False
 
 
 def _add(tar: tarfile.TarFile, root: Path, path: Path) -> None:
@@ -110,12 +156,12 @@ def _add(tar: tarfile.TarFile, root: Path, path: Path) -> None:
         raise InvalidSuiteError(f"{path} is no file, directory or symbolic link: it cannot be sent")
 
 
-def _too_large(root: Path, sizes: dict[Path, int], total: int, limit: int, has: str) -> str:
+def _too_large(root: Path, sizes: dict[Path, int], has: str, limit: int) -> str:
     largest = sorted(sizes.items(), key=lambda entry: -entry[1])[:3]
     names = ", ".join(f"{path.relative_to(root)} ({size / 2**20:.0f} MiB)" for path, size in largest)
     return (
-        f"{root} {has} {total / 2**20:.0f} MiB, and a suite may have {limit >> 20} MiB: put what is large where the "
-        f"workers find it. The largest are {names}"
+        f"{root} has {has}, and a suite may have {limit >> 20} MiB: put what is large where the workers find it. The "
+        f"largest are {names}"
     )
 
 

@@ -13,13 +13,13 @@ from typing import Any
 import psycopg
 from psycopg.types.json import Jsonb
 
-from memsample_fleet import archive, broker, claims, hook, jobs, submit, text
+from memsample_fleet import archive, broker, claims, hook, jobs, submit, suite, text
 from memsample_fleet.config import Config
 from memsample_fleet.database import Connection, connect, reason
 from memsample_fleet.errors import FleetError
 from memsample_fleet.images import Image, Look, Watcher
 from memsample_fleet.last_good import Comparisons, label
-from memsample_fleet.releases import Release
+from memsample_fleet.releases import Part, Release
 
 _TICK_S = 0.5
 
@@ -174,7 +174,7 @@ class Beat:
                         part_of=(row["release_id"], number),
                         image=None if row["image"] is None else (row["image_sha256"], Path(row["image"]).name),
                     )  # fmt: skip
-                    made.append(jobs.insert(connection, archive.pack(part.suite), wanted))
+                    made.append(jobs.insert(connection, self._pack(part), wanted))
                 except psycopg.errors.UniqueViolation:
                     # Another beat was faster, or this one before it was started anew.
                     continue
@@ -184,6 +184,13 @@ class Beat:
             if made:
                 with broker.Publisher(self._app) as publisher:
                     submit.publish(connection, publisher, *made)
+
+    def _pack(self, part: Part) -> archive.Archive:
+        # The memsample of the workers judges it: that of this machine may be older, and a release would fail by it.
+        packed = suite.pack(self._config, part.suite, hidden=part.hidden, checked=False)
+        for line in suite.remarks(packed):
+            text.err(f"{part.suite}: {line}")
+        return packed
 
     def _judge(self, connection: Connection) -> None:
         for row in connection.execute(

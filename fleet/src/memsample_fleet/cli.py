@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import psycopg
 
 import memsample_fleet
-from memsample_fleet import archive, jobs, labels, text
+from memsample_fleet import jobs, labels, text
 from memsample_fleet import wait as waiting
 from memsample_fleet.config import Config, load
 from memsample_fleet.database import connect, reason
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(parsed.execute(load(parsed.config), parsed))
     except InvalidSuiteError as error:
         text.err(f"error: {error}")
-        return 12
+        return error.code
     except FleetError as error:
         text.err(f"error: {error}")
         return 1
@@ -89,7 +89,9 @@ def _parser() -> argparse.ArgumentParser:
         _submit,
         "send a suite to the workers; prints the id of the job",
         "Words after `--` go to `memsample run`, such as `-- --tag smoke`.\n"
-        "The directory of the suite is sent; at most 64 MiB packed.\n\n"
+        "The suite is read first, by `memsample run --list` if memsample is here. Then\n"
+        "its directory is sent, without .git, .hg, .svn, runs and what is hidden; at most\n"
+        "64 MiB packed.\n\n"
         "With --wait, the exit code is that of the worst run, as of `memsample run`:\n"
         "0 passed, 10 a test did not pass, 11 cancelled or aborted, 12 invalid suite,\n"
         "13 no test selected, 1 no attempt came to a result. Ctrl-C cancels the job.",
@@ -104,6 +106,8 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--label", action="append", default=[], metavar="KEY=VALUE", help="label of the runs")
     made.add_argument("--name", help="name of the job [default: that of the suite's directory or file]")
     made.add_argument("--wait", action="store_true", help="wait for the end, with progress on stderr")
+    made.add_argument("--dry-run", action="store_true", help="print the files that would be sent, and send nothing")
+    _packing(made)
     made.add_argument("--json", action="store_true", help="print JSON")
 
     made = command(
@@ -123,6 +127,7 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--repeat", type=int, default=5, metavar="N", help="runs of each side at first [default: 5]")
     made.add_argument("--priority", type=int, default=4, metavar="P", help="0 (last) to 9 (first) [default: 4]")
     made.add_argument("--html", metavar="FILE", help="write a report too")
+    _packing(made)
     made.add_argument("--json", action="store_true", help="print JSON, as `memsample compare`")
 
     made = command("status", _status, "show the latest jobs, or the runs of a job")
@@ -218,8 +223,14 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _packing(made: argparse.ArgumentParser) -> None:
+    made.add_argument("--hidden", action="store_true", help="send hidden files and directories, too")
+    made.add_argument("--unchecked", action="store_true",
+                      help="do not let the memsample of this machine read the suite first")  # fmt: skip
+
+
 def _submit(config: Config, asked: argparse.Namespace) -> int:
-    from memsample_fleet import broker, submit
+    from memsample_fleet import broker, submit, suite
 
     path = Path(asked.suite)
     options = (*submit.checked(asked.options), *(part for label in asked.label for part in ("--label", label)))
@@ -231,7 +242,16 @@ def _submit(config: Config, asked: argparse.Namespace) -> int:
         options,
         asked.attempts,
     )
-    packed = archive.pack(path)
+    packed = suite.pack(config, path, options, hidden=asked.hidden, checked=not asked.unchecked)
+    sent = f"{text.counted(len(packed.names), 'file')}, {text.size(len(packed.data))} packed"
+    for line in suite.remarks(packed):
+        text.err(line)
+    if asked.dry_run:
+        text.out_json({"sha256": packed.sha256, "files": packed.names}) if asked.json else text.out(
+            "\n".join(packed.names)
+        )
+        text.err(f"{sent}; nothing was sent")
+        return 0
     app = broker.application(config)
     with connect(config) as connection:
         # First, so that nothing is asked for if it cannot be told.
@@ -246,7 +266,6 @@ def _submit(config: Config, asked: argparse.Namespace) -> int:
         else:
             text.out(job_id)
         return 0
-    sent = f"{text.counted(packed.files, 'file')}, {text.size(len(packed.data))}"
     text.err(f"job {job_id}: {text.counted(asked.repeat, 'run')} of {sent}")
     return _wait(config, job_id, asked.json)
 
@@ -280,7 +299,7 @@ def _compare(config: Config, asked: argparse.Namespace) -> int:
     options = submit.checked(asked.options)
     html = None if asked.html is None else Path(asked.html)
     wanted = compare.Asked(Path(asked.base), Path(asked.head), labels.normalize(asked.on), asked.repeat,
-                           asked.priority, options, asked.json, html)  # fmt: skip
+                           asked.priority, options, asked.json, html, asked.hidden, asked.unchecked)  # fmt: skip
     return compare.compare(config, wanted)
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from memsample_fleet import archive, broker, jobs, labels, submit, text, toml_file
+from memsample_fleet import archive, broker, jobs, labels, submit, suite, text, toml_file
 from memsample_fleet import wait as waiting
 from memsample_fleet.config import Config
 from memsample_fleet.database import connect
@@ -39,6 +39,10 @@ class Asked:
     """Further options of `memsample run`."""
     json: bool = False
     html: Path | None = None
+    hidden: bool = False
+    """Send what is hidden."""
+    unchecked: bool = False
+    """Send suites that the memsample of this machine has not read."""
 
 
 class Comparison:
@@ -54,6 +58,9 @@ class Comparison:
     def run(self) -> int:
         """Run all stages; returns the exit code of the last `memsample compare`: 0, 20 (worse) or 21 (suspect)."""
         _check_names(self._asked.base, self._asked.head)
+        for path in (self._asked.base, self._asked.head):
+            for line in suite.remarks(self._pack(path, {})):
+                text.err(line)
         worker = self._choose()
         suspects = self._directory / "suspects.json"
         for stage in range(1, STAGES + 1):
@@ -86,20 +93,24 @@ class Comparison:
             raise FleetError("no worker that is there has the labels: see memsample-fleet workers")
         return str(min(fit, key=lambda row: (row["state"] != "idle", row["worker"]))["worker"])
 
+    def _pack(self, path: Path, beside: dict[str, bytes]) -> archive.Archive:
+        asked = self._asked
+        return suite.pack(self._config, path, asked.options, beside, asked.hidden, not asked.unchecked)
+
     def _stage(self, stage: int, worker: str, beside: dict[str, bytes]) -> None:
         options = [*self._asked.options, *(("--suspects", SUSPECTS) if beside else ())]
         repeat = 1 if beside else self._asked.repeat
         with connect(self._config) as connection, broker.Publisher(broker.application(self._config)) as publisher:
             made = {}
-            for side, suite in (("base", self._asked.base), ("head", self._asked.head)):
+            for side, path in (("base", self._asked.base), ("head", self._asked.head)):
                 wanted = jobs.Wanted(
-                    f"{side}-{submit.name_of(suite)}",
+                    f"{side}-{submit.name_of(path)}",
                     (f"@{worker}",),
                     repeat,
                     self._asked.priority,
                     tuple([*options, "--label", f"fleet_side={side}"]),
                 )
-                made[side] = jobs.insert(connection, archive.pack(suite, beside), wanted)
+                made[side] = jobs.insert(connection, self._pack(path, beside), wanted)
                 self._going_on.append(made[side])
             submit.publish(connection, publisher, *made.values())
         text.err(f"look {stage}: {made['base']} and {made['head']} in turns on {worker}")
@@ -123,10 +134,10 @@ class Comparison:
 def _check_names(base: Path, head: Path) -> None:
     """Refuse suites that have no test in common, since a test is named after its suite, before they are run."""
     names = []
-    for suite in (base, head):
+    for path in (base, head):
         # What is wrong with it is said by `memsample run`.
         with contextlib.suppress(FleetError):
-            names.append(toml_file.read(suite)[1].get("name"))
+            names.append(toml_file.read(path)[1].get("name"))
     if len(names) == 2 and None not in names and names[0] != names[1]:
         raise FleetError(
             f"{base} and {head} are no versions of one suite: their `name` is `{names[0]}` and `{names[1]}`"

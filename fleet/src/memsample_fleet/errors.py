@@ -6,7 +6,12 @@ class FleetError(Exception):
 
 
 class InvalidSuiteError(FleetError):
-    """A suite that cannot be sent or unpacked. Exit code 12, as of `memsample run`."""
+    """A suite that cannot be sent or unpacked."""
+
+    def __init__(self, message: str, code: int = 12) -> None:
+        """`code` is the exit code, as of `memsample run`."""
+        super().__init__(message)
+        self.code = code
 
 
 class UnfitWorkerError(FleetError):

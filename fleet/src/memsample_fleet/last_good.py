@@ -169,7 +169,7 @@ class _Comparison:
             unpacked = self._directory / f"{offset}-{side}"
             archive.unpack(bytes(row["data"]), old["sha256"], unpacked)
             try:
-                packed = archive.pack(unpacked / old["suite_path"], {SUSPECTS: suspects})
+                packed = archive.pack(unpacked / old["suite_path"], {SUSPECTS: suspects}, hidden=True)
                 made.append(jobs.insert(self._connection, packed, wanted))
             except psycopg.errors.UniqueViolation:
                 continue

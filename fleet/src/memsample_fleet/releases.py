@@ -23,6 +23,8 @@ class Part:
     suite: Path
     on: tuple[str, ...]
     repeat: int
+    hidden: bool = False
+    """What is hidden in its directory is sent, too."""
 
 
 @dataclass(frozen=True)
@@ -158,8 +160,8 @@ class _Reader:
 
     def part(self, number: int, index: int, run: dict[str, Any]) -> Part | None:
         before = len(self.mistakes)
-        for key in set(run) - {"suite", "on", "repeat"}:
-            self.wrong(number, index, key, "is not known; the keys are suite, on, repeat")
+        for key in set(run) - {"suite", "on", "repeat", "hidden"}:
+            self.wrong(number, index, key, "is not known; the keys are suite, on, repeat, hidden")
         suite = run.get("suite")
         path = self.file.parent / suite if isinstance(suite, str) else None
         if path is None or not path.exists():
@@ -174,7 +176,9 @@ class _Reader:
             repeat = _whole(run.get("repeat", 1), 1, MOST_RUNS)
         except ValueError as error:
             self.wrong(number, index, "repeat", str(error))
-        return Part(path, on, repeat) if path is not None and len(self.mistakes) == before else None
+        if not isinstance(hidden := run.get("hidden", False), bool):
+            self.wrong(number, index, "hidden", "must be true or false")
+        return Part(path, on, repeat, hidden) if path is not None and len(self.mistakes) == before else None
 
     def wrong(self, number: int, index: int | None, key: str, what: str) -> None:
         line = self.line(number, index, key)

@@ -62,6 +62,13 @@ def printable(said: str, most: int) -> str:
     return "".join(letter if letter.isprintable() else "\ufffd" for letter in line)
 
 
+def safe_lines(said: str) -> str:
+    """Return lines without what a terminal would obey."""
+    return "\n".join(
+        "".join(letter if letter.isprintable() else "\ufffd" for letter in line) for line in said.rstrip().splitlines()
+    )
+
+
 def out(text: str) -> None:
     """Print to stdout."""
     print(text, flush=True)
