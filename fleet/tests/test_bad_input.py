@@ -124,6 +124,10 @@ def test_a_worker_without_memsample_does_not_start(lab: Lab) -> None:
     assert told.startswith("error: there is no program `/nowhere/memsample`: install memsample")
     told = lab.do("worker", code=1, MEMSAMPLE_FLEET_MEMSAMPLE="/bin/false")
     assert "/bin/false --version ends with exit code 1" in told
+    told = lab.do("worker", code=1, MEMSAMPLE_FLEET_MEMSAMPLE="/bin/cat")
+    assert "/bin/cat is not memsample: --version says `cat (GNU coreutils)" in told
+    told = lab.do("worker", code=1, MEMSAMPLE_FLEET_MEMSAMPLE="/bin/echo")
+    assert "is not memsample" in told
     old = lab.directory / "old"
     old.write_text('#!/bin/sh\n[ "$1" = --version ] && echo memsample 0.0.9\n')
     old.chmod(0o755)

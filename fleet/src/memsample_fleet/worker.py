@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import logging
 import platform
+import re
 import shutil
 import signal
 import subprocess
@@ -18,7 +19,7 @@ from celery.exceptions import Reject
 from celery.platforms import SecurityWarning
 
 import memsample_fleet
-from memsample_fleet import broker, claims, jobs, labels, task, whole_file
+from memsample_fleet import broker, claims, jobs, labels, task, text, whole_file
 from memsample_fleet.config import Config
 from memsample_fleet.database import Connection, connect, reason
 from memsample_fleet.device_care import Care
@@ -100,8 +101,9 @@ def memsample_version(config: Config) -> str:
     program = config.program()
     try:
         told = subprocess.run(
-            [program, "--version"], capture_output=True, text=True, timeout=10, check=True, env=environment()
-        )
+            [program, "--version"], capture_output=True, text=True, errors="replace", timeout=10, check=True,
+            env=environment(),
+        )  # fmt: skip
         if config.store:
             subprocess.run([program, "push", "--help"], capture_output=True, timeout=10, check=True, env=environment())
     except subprocess.CalledProcessError as error:
@@ -112,7 +114,11 @@ def memsample_version(config: Config) -> str:
         raise FleetError(f"{program} --version ends with exit code {error.returncode}: install it anew") from None
     except (OSError, subprocess.TimeoutExpired) as error:
         raise FleetError(f"cannot execute {program}: {error}") from None
-    return told.stdout.strip().removeprefix("memsample ")
+    version = re.fullmatch(r"memsample (\d+\.\S+)\s*", told.stdout)
+    if version is None:
+        said = text.printable(told.stdout.partition("\n")[0], 60) or "nothing"
+        raise FleetError(f"{program} is not memsample: --version says `{said}`; name it by `memsample` in fleet.toml")
+    return version.group(1)
 
 
 def die_with_parent(**_: object) -> None:
