@@ -12,7 +12,7 @@ from lab import Lab
 from servers import Rabbit, eventually, free_port
 from wire import Wire
 
-from memsample_fleet import broker, cli, jobs
+from memsample_fleet import broker, cli, doctor, jobs
 from memsample_fleet.config import Config
 
 TINY = ("a", "true", "")
@@ -287,6 +287,21 @@ def test_the_consumer_timeout_is_told_by_the_broker_that_is_meant_and_by_no_othe
         assert "7d00h" in lab.do("doctor", code=0, **here)
     finally:
         rabbit.ctl("eval", "application:set_env(rabbit, consumer_timeout, 1800000).")
+
+
+@pytest.mark.parametrize(
+    ("version", "verdict", "told"),
+    [
+        ("3.10.8", "note", "not known: RabbitMQ 3.10.8 does not tell it"),
+        ("3.12.0", "ok", "7 days, by an argument of each queue"),
+        ("4.2.5", "ok", "7 days, by an argument of each queue"),
+        ("4.3.0", "ok", "none: classic queues have none from RabbitMQ 4.3 on"),
+        ("next", "note", "not known for version next"),
+    ],
+)
+def test_the_consumer_timeout_is_judged_by_the_version_of_the_broker(version: str, verdict: str, told: str) -> None:
+    found = doctor.consumer_timeout(version, "amqp://u:p@broker.invalid//")
+    assert (found.verdict, told in found.found) == (verdict, True)
 
 
 def test_a_second_worker_of_a_directory_does_not_start(lab: Lab) -> None:

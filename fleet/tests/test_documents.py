@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from memsample_fleet import broker, cli, config, devices, releases
-from memsample_fleet.archive import LIMIT, UNPACKED_LIMIT
+from memsample_fleet.archive import LIMIT, MEMBERS_LIMIT, UNPACKED_LIMIT
 from memsample_fleet.errors import FleetError
 
 HERE = Path(__file__).parent
@@ -93,7 +93,8 @@ def test_the_devices_of_the_document_are_read(tmp_path: Path) -> None:
 
 
 def test_limits_of_the_document_are_those_of_the_program() -> None:
-    assert f"at most {LIMIT >> 20} MiB packed and {UNPACKED_LIMIT >> 30} GiB unpacked" in DOCUMENT
+    bounds = f"{LIMIT >> 20} MiB packed, {UNPACKED_LIMIT >> 30} GiB unpacked and {MEMBERS_LIMIT:,} files"
+    assert f"At most {bounds}" in DOCUMENT
 
 
 def test_the_compose_file_and_its_settings_are_sound() -> None:

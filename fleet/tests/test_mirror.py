@@ -8,14 +8,13 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from image_server import ImageServer
 from servers import eventually, free_port
 
-from memsample_fleet import image_sources, s3
+from memsample_fleet import image_sources
 from memsample_fleet.errors import FleetError
 from memsample_fleet.images import beside
 from memsample_fleet.mirror import Asked, Mirror
@@ -258,21 +257,10 @@ def test_two_mirrors_of_a_directory_are_refused(tmp_path: Path, server: ImageSer
     assert refused == [f"another mirror keeps {tmp_path}: give this one a directory of its own"]
 
 
-def test_signatures_are_those_of_the_examples_of_s3() -> None:
-    # "Signature Calculations for the Authorization Header" of the reference of Amazon S3.
-    environment = {
-        "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
-        "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
-    }
-    now = datetime(2013, 5, 24, tzinfo=UTC)
-    host = "https://examplebucket.s3.amazonaws.com"
-    got = s3.sign(f"{host}/test.txt", {}, environment, "us-east-1", now, {"range": "bytes=0-9"})
-    expected = "f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41"
-    assert got.headers["Authorization"].endswith(f"Signature={expected}")
-    listed = s3.sign(f"{host}/", {"prefix": "J", "max-keys": "2"}, environment, "us-east-1", now)
-    assert listed.url == f"{host}/?max-keys=2&prefix=J"
-    expected = "34b48302e7b5fa45bde8084f4b7868a86f0a534bc59db6670ed5711ef69dc6f7"
-    assert listed.headers["Authorization"].endswith(f"Signature={expected}")
+def test_without_the_package_for_s3_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "obstore", None)
+    with pytest.raises(FleetError, match=r"install memsample-fleet\[s3\]"):
+        image_sources.listing(["s3://bucket/touch"], "*")
 
 
 @pytest.fixture
@@ -298,7 +286,7 @@ def bucket() -> Iterator[str]:
 
 
 def upload(url: str, content: bytes) -> None:
-    told = {"Content-Type": "application/octet-stream"}
+    told = {"Content-Type": "application/octet-stream", "x-amz-acl": "public-read"}
     urllib.request.urlopen(urllib.request.Request(url, content, told, method="PUT"), timeout=10).close()
 
 
@@ -321,6 +309,8 @@ def test_images_come_from_a_prefix_of_s3_however_many_objects_it_has(
     upload(f"{bucket}/touch/none.img.asc", b"signed")
     upload(f"{bucket}/touch/deeper/b.img", b"b")
     upload(f"{bucket}/touching.img", b"c")
+    # What some tools make to show an empty directory.
+    upload(f"{bucket}/touch/", b"")
     (tmp_path / f".{sha256}.part").write_bytes(content[:100_000])
     failed = mirrored(tmp_path, "s3://bucket/touch", match="*.img*")
     assert names(tmp_path) == ["image.img", "image.img.sha256"]
@@ -328,4 +318,14 @@ def test_images_come_from_a_prefix_of_s3_however_many_objects_it_has(
     assert sorted(line.split(" is left out: ")[0] for line in failed) == [
         "s3://bucket/touch/image one.img", "s3://bucket/touch/none.img"
     ]  # fmt: skip
-    assert "the server says 404" in mirrored(tmp_path, "s3://nothing")[0]
+    assert mirrored(tmp_path, "s3://nothing")[0] == "cannot list s3://nothing/: the server says 404 Not Found"
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    with pytest.raises(FleetError, match="Missing AccessKeyId"):
+        mirrored(tmp_path, "s3://bucket/touch")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    assert mirrored(tmp_path, "s3://bucket/touch", match="image.img") == []
+    monkeypatch.setenv("AWS_ENDPOINT", f"http://127.0.0.1:{free_port()}")
+    assert "Connection refused" in mirrored(tmp_path, "s3://bucket/touch")[0]
+    monkeypatch.setenv("AWS_ENDPOINT", "nothing at all")
+    with pytest.raises(FleetError, match="AWS_ENDPOINT is `nothing at all`"):
+        mirrored(tmp_path, "s3://bucket/touch")

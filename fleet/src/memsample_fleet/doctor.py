@@ -85,7 +85,7 @@ def _broker(config: Config, queues: list[str]) -> list[Check]:
         product, version = str(told.get("product", "?")), str(told.get("version", "?"))
         right = product == "RabbitMQ"
         found = [Check("broker", "ok" if right else "bad", f"{product} {version}")]
-        found.append(_consumer_timeout(version, config.broker))
+        found.append(consumer_timeout(version, config.broker))
         bad = [name for name in (labels.PREFIX, *queues) if not _as_declared(opened, name)]
         if bad:
             told = "is declared otherwise, perhaps by another version: let it run empty, and delete it"
@@ -111,13 +111,16 @@ def _as_declared(opened: Any, name: str) -> bool:
     return True
 
 
-def _consumer_timeout(version: str, url: str) -> Check:
-    """RabbitMQ tells no client its consumer_timeout; from 3.12 on, our queues have one of their own."""
+def consumer_timeout(version: str, url: str) -> Check:
+    """RabbitMQ tells no client its consumer_timeout; from 3.12 on, our queues have one of their own, and from 4.3 on
+    classic queues have none."""
     name = "consumer_timeout"
     try:
         major, minor = (int(part) for part in version.split(".")[:2])
     except ValueError:
         return Check(name, "note", f"not known for version {version}")
+    if (major, minor) >= (4, 3):
+        return Check(name, "ok", "none: classic queues have none from RabbitMQ 4.3 on")
     if (major, minor) >= (3, 12):
         return Check(name, "ok", "7 days, by an argument of each queue")
     asked = "rabbitmqctl eval 'application:get_env(rabbit, consumer_timeout).'"

@@ -20,6 +20,8 @@ from memsample_fleet import images, s3
 from memsample_fleet.errors import FleetError
 
 _TIMEOUT_S = 30.0
+_CHECKSUM_MOST = 4096
+"""The most bytes that are read of a file with a checksum."""
 _LIST_MOST = 4 << 20
 """The most bytes of a list."""
 _ENTRIES_MOST = 2000
@@ -109,7 +111,8 @@ def _kind(place: str, match: str) -> Listing:
             return lambda: _of_checksums(place, match, times)
         return lambda: _of_urls([(place, "")], match, times)
     if place.startswith("s3://"):
-        return lambda: _of_s3(s3.Bucket.of(place), match)
+        bucket = s3.Bucket(place)
+        return lambda: _of_s3(bucket, match)
     path = Path(place)
     if path.is_dir():
         watch = images.Watch(images.Source(path, match, timedelta(seconds=2)))
@@ -202,7 +205,7 @@ def _http_entry(url: str, name: str, sha256: str, times: dict[tuple[str, str], f
         with contextlib.suppress(FleetError, OSError, http.client.HTTPException), _request(url, {}, "HEAD") as answer:
             times[url, sha256] = _time(answer.headers.get("Last-Modified"))
     modified = times.get((url, sha256), 0.0)
-    return Entry(name, sha256, shown(url), modified, lambda offset: _http_body(url, offset, {}))
+    return Entry(name, sha256, shown(url), modified, lambda offset: _http_body(url, offset))
 
 
 def _time(header: str | None) -> float:
@@ -212,8 +215,8 @@ def _time(header: str | None) -> float:
         return 0.0
 
 
-def _http_body(url: str, offset: int, headers: dict[str, str]) -> Iterator[Body]:
-    asked = {**headers, "Accept-Encoding": "identity"} | ({"Range": f"bytes={offset}-"} if offset else {})
+def _http_body(url: str, offset: int) -> Iterator[Body]:
+    asked = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={offset}-"} if offset else {})
     try:
         answer = _request(url, asked)
     except _NoRangeError as error:
@@ -221,7 +224,7 @@ def _http_body(url: str, offset: int, headers: dict[str, str]) -> Iterator[Body]
         if error.total == offset:
             yield Body(lambda _: b"", offset, offset)
             return
-        answer = _request(url, {**headers, "Accept-Encoding": "identity"})
+        answer = _request(url, {"Accept-Encoding": "identity"})
     with answer:
         found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", answer.headers.get("Content-Range", ""))
         if answer.status == 206 and found:
@@ -253,10 +256,10 @@ def _request(url: str, headers: dict[str, str], method: str = "GET") -> http.cli
         raise UnavailableError(f"cannot fetch {shown(url)}: {error}") from None
 
 
-def _text(url: str, headers: dict[str, str] | None = None) -> str:
+def _text(url: str) -> str:
     """Return a small text."""
     try:
-        with _request(url, headers or {}) as answer:
+        with _request(url, {}) as answer:
             content = answer.read(_LIST_MOST + 1)
     except (OSError, http.client.HTTPException, _NoRangeError) as error:
         raise UnavailableError(f"cannot fetch {shown(url)}: {getattr(error, 'reason', '') or error}") from None
@@ -296,27 +299,29 @@ def _of_directory(watch: images.Watch) -> Found:
 def _of_s3(bucket: s3.Bucket, match: str) -> Found:
     entries: list[Entry] = []
     wrong: list[str] = []
-    objects: dict[str, s3.Object] = {}
-    after = ""
-    while True:
-        signed = bucket.signed_list(after)
-        found, after = s3.parse_list(_text(signed.url, signed.headers))
-        objects |= {each.key: each for each in found}
-        if not after:
-            break
+    try:
+        objects = {each.key: each for each in bucket.objects()}
+    except s3.NoObjectsError as error:
+        raise UnavailableError(str(error)) from None
     for key, each in objects.items():
         name = key.rsplit("/", 1)[-1]
         if _is_beside(name) or not fnmatch.fnmatchcase(name, match) or len(entries) >= _ENTRIES_MOST:
             continue
-        sha256 = ""
-        if key + ".sha256" in objects:
-            signed = bucket.signed_get(key + ".sha256")
-            sha256 = (_text(signed.url, signed.headers).split() or [""])[0].lower()
+        sha256, why = "", f"there is no {name}.sha256 beside it"
+        if (beside := objects.get(key + ".sha256")) is not None:
+            try:
+                sha256 = (bucket.read(beside, 0)(_CHECKSUM_MOST).decode(errors="replace").split() or [""])[0].lower()
+                why = ""
+            except (OSError, s3.NoObjectsError) as error:
+                why = f"{beside.key} cannot be read: {error}"
 
-        def opens(offset: int, key: str = key) -> Iterator[Body]:
-            signed = bucket.signed_get(key)
-            yield from _http_body(signed.url, offset, signed.headers)
+        def opens(offset: int, each: s3.Object = each) -> Iterator[Body]:
+            begins_at = offset if offset <= each.bytes else 0
+            try:
+                read = bucket.read(each, begins_at) if begins_at < each.bytes else lambda _: b""
+            except s3.NoObjectsError as error:
+                raise UnavailableError(str(error)) from None
+            yield Body(read, begins_at, each.bytes)
 
-        made = Entry(name, sha256, f"s3://{bucket.name}/{key}", each.modified, opens)
-        _add(entries, wrong, match, made, "" if sha256 else f"there is no {name}.sha256 beside it")
+        _add(entries, wrong, match, Entry(name, sha256, f"s3://{bucket.name}/{key}", each.modified, opens), why)
     return Found(entries, wrong)

@@ -1,29 +1,32 @@
-"""Requests to S3 and what speaks its protocol, signed by version 4 of AWS's signatures.
+"""Objects beneath a prefix of S3, and of what speaks its protocol, by the crate that `memsample push` has, too.
 
-Told by the variables that `memsample push` knows: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN,
-AWS_REGION and AWS_ENDPOINT. Without a key, requests are not signed.
+It is told by the same variables: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_REGION, AWS_ENDPOINT
+and so on. Without credentials, requests are not signed.
 """
 
-import hashlib
-import hmac
 import os
+import re
 import urllib.parse
-import xml.etree.ElementTree
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from memsample_fleet.errors import FleetError
 
-_EMPTY = hashlib.sha256(b"").hexdigest()
+if TYPE_CHECKING:
+    from obstore.store import S3Store
+
+_CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+                "AWS_CONTAINER_CREDENTIALS_FULL_URI")  # fmt: skip
+_CHUNK = 1 << 16
+_SILENT_FOR = timedelta(seconds=30)
+_LONGEST = timedelta(days=7)
+"""A bound for a whole answer, which may be an image of many GiB; without one it would be 30 s."""
 
 
-@dataclass(frozen=True)
-class Signed:
-    """A request that may be sent now."""
-
-    url: str
-    headers: dict[str, str]
+class NoObjectsError(FleetError):
+    """The server refuses, or has no such thing."""
 
 
 @dataclass(frozen=True)
@@ -32,91 +35,89 @@ class Object:
 
     key: str
     modified: float
+    """Seconds since the epoch."""
+    bytes: int
 
 
-@dataclass(frozen=True)
 class Bucket:
     """A prefix of a bucket."""
 
-    name: str
-    prefix: str
-    environment: Mapping[str, str]
-
-    @staticmethod
-    def of(url: str, environment: Mapping[str, str] = os.environ) -> "Bucket":
+    def __init__(self, url: str, environment: Mapping[str, str] = os.environ) -> None:
         """Read `s3://BUCKET/PREFIX`."""
         parts = urllib.parse.urlsplit(url)
         if not parts.netloc:
             raise FleetError(f"`{url}` names no bucket: write s3://BUCKET/PREFIX")
-        prefix = parts.path.lstrip("/")
-        return Bucket(parts.netloc, prefix if not prefix or prefix.endswith("/") else f"{prefix}/", environment)
+        try:
+            import obstore
+        except ImportError:
+            raise FleetError("s3:// needs the package obstore: install memsample-fleet[s3]") from None
+        self.name, self._prefix, self._obstore = parts.netloc, parts.path.strip("/"), obstore
+        self._store = self._open(environment)
 
-    def signed_list(self, after: str) -> Signed:
-        """Return the request for the objects beneath the prefix, after a continuation token."""
-        query = {"list-type": "2", "prefix": self.prefix, "delimiter": "/"}
-        return self._signed("", query | ({"continuation-token": after} if after else {}))
+    def _open(self, environment: Mapping[str, str]) -> "S3Store":
+        unsigned = not any(environment.get(name) for name in _CREDENTIALS)
+        endpoint = environment.get("AWS_ENDPOINT") or environment.get("AWS_ENDPOINT_URL") or ""
+        # The package panics where this is no URL.
+        if endpoint and not re.fullmatch(r"https?://[^\s/]+(/\S*)?", endpoint):
+            raise FleetError(f"AWS_ENDPOINT is `{endpoint}`: write a URL such as https://s3.example")
+        try:
+            return self._obstore.store.S3Store(
+                self.name,
+                skip_signature=unsigned,
+                client_options={
+                    "allow_http": endpoint.startswith("http://"),
+                    "read_timeout": _SILENT_FOR,
+                    "timeout": _LONGEST,
+                },
+                # Who calls tries again, and goes on at the last byte.
+                retry_config={"max_retries": 1, "retry_timeout": _SILENT_FOR},
+            )
+        except (ValueError, self._obstore.exceptions.BaseError) as error:
+            raise FleetError(f"cannot use s3://{self.name}: {_told(error)}") from None
 
-    def signed_get(self, key: str) -> Signed:
-        """Return the request for an object."""
-        return self._signed(key, {})
+    def objects(self) -> list[Object]:
+        """Return the objects beneath the prefix, but for those of deeper ones."""
+        try:
+            listed = self._obstore.list_with_delimiter(self._store, self._prefix or None)["objects"]
+        except (OSError, self._obstore.exceptions.BaseError) as error:
+            raise NoObjectsError(f"cannot list s3://{self.name}/{self._prefix}: {_told(error)}") from None
+        # Some servers keep an object of the name of the prefix itself.
+        return [
+            Object(each["path"], each["last_modified"].timestamp(), each["size"])
+            for each in listed if each["path"] != self._prefix
+        ]  # fmt: skip
 
-    def _signed(self, key: str, query: dict[str, str]) -> Signed:
-        region = self.environment.get("AWS_REGION") or self.environment.get("AWS_DEFAULT_REGION") or "us-east-1"
-        endpoint = self.environment.get("AWS_ENDPOINT") or self.environment.get("AWS_ENDPOINT_URL")
-        base = f"{endpoint.rstrip('/')}/{self.name}" if endpoint else f"https://{self.name}.s3.{region}.amazonaws.com"
-        url = f"{base}/{urllib.parse.quote(key, safe='/-_.~')}"
-        return sign(url, query, self.environment, region, datetime.now(UTC))
+    def read(self, wanted: Object, offset: int) -> Callable[[int], bytes]:
+        """Return what reads an object from an offset on: some bytes, at most so many, and none at its end.
 
+        Raises `OSError` where another try may help.
+        """
+        try:
+            got = self._obstore.get(self._store, wanted.key, options={"range": {"offset": offset}} if offset else {})
+        except (OSError, self._obstore.exceptions.BaseError) as error:
+            told = _told(error)
+            if re.search(r"server says (?!408|429)4", told):
+                raise NoObjectsError(f"cannot fetch s3://{self.name}/{wanted.key}: {told}") from None
+            raise OSError(told) from None
+        stream, rest = iter(got.stream(_CHUNK)), b""
 
-def sign(
-    url: str,
-    query: dict[str, str],
-    environment: Mapping[str, str],
-    region: str,
-    now: datetime,
-    more: Mapping[str, str] | None = None,
-) -> Signed:
-    """Sign a GET; `more` are further headers that are signed."""
-    encoded = "&".join(
-        f"{urllib.parse.quote(name, safe='-_.~')}={urllib.parse.quote(value, safe='-_.~')}"
-        for name, value in sorted(query.items())
-    )
-    parts = urllib.parse.urlsplit(url)
-    whole = url + (f"?{encoded}" if encoded else "")
-    identity, secret = environment.get("AWS_ACCESS_KEY_ID"), environment.get("AWS_SECRET_ACCESS_KEY")
-    if not identity or not secret:
-        return Signed(whole, {})
-    stamp, day = f"{now:%Y%m%dT%H%M%SZ}", f"{now:%Y%m%d}"
-    headers = {"host": parts.netloc, "x-amz-content-sha256": _EMPTY, "x-amz-date": stamp, **(more or {})}
-    if token := environment.get("AWS_SESSION_TOKEN"):
-        headers["x-amz-security-token"] = token
-    names = ";".join(sorted(headers))
-    canonical = "\n".join(
-        ["GET", parts.path or "/", encoded, *(f"{name}:{headers[name]}" for name in sorted(headers)), "", names, _EMPTY]
-    )
-    scope = f"{day}/{region}/s3/aws4_request"
-    to_sign = "\n".join(["AWS4-HMAC-SHA256", stamp, scope, hashlib.sha256(canonical.encode()).hexdigest()])
-    key = f"AWS4{secret}".encode()
-    for word in (day, region, "s3", "aws4_request"):
-        key = hmac.new(key, word.encode(), hashlib.sha256).digest()
-    signature = hmac.new(key, to_sign.encode(), hashlib.sha256).hexdigest()
-    credential = f"Credential={identity}/{scope},SignedHeaders={names},Signature={signature}"
-    del headers["host"]
-    return Signed(whole, {**headers, "Authorization": f"AWS4-HMAC-SHA256 {credential}"})
+        def read(most: int) -> bytes:
+            nonlocal rest
+            try:
+                rest = rest or bytes(next(stream, b""))
+            except self._obstore.exceptions.BaseError as error:
+                raise OSError(_told(error)) from None
+            chunk, rest = rest[:most], rest[most:]
+            return chunk
+
+        return read
 
 
-def parse_list(answer: str) -> tuple[list[Object], str]:
-    """Return the objects of an answer to a list, and the continuation token if there is more."""
-    try:
-        root = xml.etree.ElementTree.fromstring(answer)
-    except xml.etree.ElementTree.ParseError as error:
-        raise FleetError(f"what answers is no S3: {error}") from None
-    space = root.tag.removesuffix("ListBucketResult")
-    objects = [
-        Object(
-            each.findtext(f"{space}Key", ""),
-            datetime.fromisoformat(each.findtext(f"{space}LastModified", "1970-01-01T00:00:00Z")).timestamp(),
-        )
-        for each in root.iter(f"{space}Contents")
-    ]
-    return objects, root.findtext(f"{space}NextContinuationToken", "")
+def _told(error: BaseException) -> str:
+    """Return what went wrong, without the answer of the server and what a debugger needs."""
+    said = str(error)
+    if status := re.search(r"status code: (\d+[^:\n]*)", said):
+        return f"the server says {status.group(1).strip()}"
+    cause = re.findall(r'"([^"]+)"', said.partition("Debug source")[2])
+    first = said.splitlines()[0].rpartition(" - ")[2] if said else type(error).__name__
+    return f"{first} ({cause[-1]})" if cause else first
