@@ -69,15 +69,22 @@ def test_poisoned_messages_are_thrown_away(lab: Lab, rabbit: Rabbit) -> None:
                 amqp.Message(content, content_type=kind, content_encoding="utf-8", application_headers=about),
                 routing_key="memsample-fleet",
             )  # fmt: skip
+        # Remote control is of Celery, and reaches every worker.
+        for content, kind in ((b"\xff", "application/json"), (b"[1]", "application/json"), (b"x", "x/pickle")):
+            garbage = amqp.Message(content, content_type=kind, content_encoding="utf-8")
+            channel.basic_publish(garbage, exchange="celery.pidbox")
         passes(lab)
+        control = broker.application(Config(broker=lab.broker)).control
+        assert control.ping(["memsample-fleet@one"], timeout=20)
         assert worker.poll() is None
         assert channel.queue_declare("memsample-fleet", passive=True).message_count == 0
     assert lab.rows("SELECT count(*) AS n FROM claims") == [{"n": 1}]
     log = lab.worker_log("one")
-    assert log.count("a message is thrown away, since it is none of memsample-fleet: ") == len(messages)
+    assert log.count("a message is thrown away, since it is none of memsample-fleet: ") == len(messages) + 2
     assert "there is no task 'memsample_fleet.run_something_new'. It has 88 bytes: b'[[" in log
     assert log.count("'not run: unknown'") == len(told)
-    assert "Traceback" not in log
+    # Of what is JSON, but no command, Celery tells so itself.
+    assert log.count("Traceback") == log.count("Control command error") == 1
 
 
 def test_a_message_of_a_later_version_is_left_to_a_later_worker_and_told(lab: Lab) -> None:

@@ -46,7 +46,8 @@ class Consumer(celery.worker.consumer.Consumer):  # type: ignore[misc]
             "a message is thrown away, since it is none of memsample-fleet: %s. It has %d bytes: %r",
             why, len(body), body[:_TOLD],
         )  # fmt: skip
-        message.reject_log_error(log, self.connection_errors)
+        # To reject one that needs no acknowledgement, such as of a control command, would close its channel.
+        message.ack_log_error(log, self.connection_errors)
 
 
 def _unreadable(error: BaseException) -> str:
