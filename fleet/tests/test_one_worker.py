@@ -326,7 +326,7 @@ def test_what_is_sent_and_what_is_not_is_told(lab: Lab) -> None:
     assert lab.rows("SELECT count(*) AS n FROM archives") == [{"n": 0}]
     lab.worker("one")
     assert "note: left out: .env, fleet.toml" in lab.do("submit", str(suite), "--wait")
-    assert "left out: fleet.toml;" in lab.do("submit", str(suite), "--wait", "--hidden", code=10)
+    assert "left out: fleet.toml\n" in lab.do("submit", str(suite), "--wait", "--hidden", code=10)
 
 
 def test_a_job_that_has_not_ended_is_shown_however_many_are_newer(lab: Lab) -> None:

@@ -49,7 +49,9 @@ def remarks(packed: archive.Archive) -> list[str]:
     if not names:
         return []
     more = f" and {len(names) - _NAMED_MOST} more" if len(names) > _NAMED_MOST else ""
-    return [f"note: left out: {', '.join(names[:_NAMED_MOST])}{more}; --hidden sends what is hidden"]
+    hidden = any(name.rstrip("/").rpartition("/")[2].startswith(".") for name in names)
+    hint = "; --hidden sends what is hidden" if hidden else ""
+    return [f"note: left out: {', '.join(names[:_NAMED_MOST])}{more}{hint}"]
 
 
 def _listed(config: Config, file: Path, options: Sequence[str]) -> bool:
