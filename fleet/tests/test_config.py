@@ -54,12 +54,21 @@ def test_a_file_with_passwords_that_everybody_may_read_is_told(
         ("name = 3\n", "must be a text"),
         ("free_bytes = -1\n", "bytes"),
         ('labels = ["a b"]\n', "is no label"),
-        ("name = \n", "fleet.toml: .*line 1"),
+        ("name = \n", "fleet.toml:1:8: not TOML: Invalid value"),
+        ('name = "', "fleet.toml: not TOML: .*end of document|fleet.toml:1:9: not TOML: "),
+        ('lease_s = 1\nbrokr = "x"\nname = 3\n', r"(?s)toml:1: `lease_s`.*toml:2: `brokr`.*toml:3: `name`"),
     ],
 )
 def test_a_mistake_is_told_with_file_line_and_key(tmp_path: Path, text: str, told: str) -> None:
     with pytest.raises(FleetError, match=told):
         load(written(tmp_path, text), {})
+
+
+def test_a_file_that_is_no_text_is_told(tmp_path: Path) -> None:
+    file = Path(written(tmp_path, ""))
+    file.write_bytes(b"name = '\xff'\n")
+    with pytest.raises(FleetError, match=r"fleet\.toml: it is no text in UTF-8"):
+        load(str(file), {})
 
 
 def test_a_file_that_is_named_must_exist() -> None:

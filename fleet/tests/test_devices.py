@@ -131,7 +131,7 @@ recover = ["no-such-program"]
     for beginning in beginnings:
         assert any(line.startswith(beginning) for line in told), (beginning, told)
     assert len(told) == len(beginnings), told
-    for text, why in (("", "`device` is needed"), ("[[device]\n", "line 1")):
+    for text, why in (("", "`device` is needed"), ("[[device]\n", r"devices.toml:1:9: not TOML: ")):
         file.write_text(text)
         with pytest.raises(FleetError, match=why):
             devices.read(file)

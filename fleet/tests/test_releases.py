@@ -115,7 +115,7 @@ name = "never"
         ("release = 1\n", ":1: `release` is needed"),
         ("x = 1\n" + HEAD + 'every = "1h"\n' + RUN, ":1: `x` is not known"),
         ((HEAD + 'every = "1h"\n' + RUN) * 2, ":7: `name` `nightly` is given to two releases"),
-        ("[[release]\n", "line 1"),
+        ("[[release]\n", r"releases.toml:1:10: not TOML: "),
     ],
 )
 def test_a_file_that_is_none_is_refused(tmp_path: Path, text: str, told: str) -> None:

@@ -110,27 +110,35 @@ def _read(path: Path | None) -> Config:
     text, table = toml_file.read(path)
     known = {field.name: field for field in fields(Config) if field.name != "source"}
     values: dict[str, Any] = {}
+    mistakes = []
     for key, value in table.items():
         where = f"{path}:{_line(text, key)}: `{key}`"
-        if key not in known:
-            raise FleetError(f"{where} is not known; the keys are {', '.join(known)}")
-        if key == "labels":
-            if not isinstance(value, list) or not all(isinstance(label, str) for label in value):
-                raise FleetError(f"{where} must be a list of words")
-            values[key] = tuple(value)
-        elif key == "lease_s":
-            values[key] = _seconds(value, where)
-        elif key == "free_bytes":
-            if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-                raise FleetError(f"{where} must be a number of bytes")
-            values[key] = value
-        elif isinstance(value, str):
-            values[key] = value
-        else:
-            raise FleetError(f"{where} must be a text in quotes")
+        try:
+            if key not in known:
+                raise FleetError(f"{where} is not known; the keys are {', '.join(known)}")
+            values[key] = _value(key, value, where)
+        except FleetError as error:
+            mistakes.append(str(error))
+    if mistakes:
+        raise FleetError("\n".join(mistakes))
     if "@" in values.get("broker", "") + values.get("database", "") and path.stat().st_mode & stat.S_IROTH:
         print(f"warning: {path} has passwords and everybody may read it: chmod o= {path}", file=sys.stderr)
     return Config(source=str(path), **values)
+
+
+def _value(key: str, value: Any, where: str) -> Any:
+    if key == "labels":
+        if not isinstance(value, list) or not all(isinstance(label, str) for label in value):
+            raise FleetError(f"{where} must be a list of words")
+        return tuple(value)
+    if key == "lease_s":
+        return _seconds(value, where)
+    if key == "free_bytes":
+        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+            raise FleetError(f"{where} must be a number of bytes")
+    elif not isinstance(value, str):
+        raise FleetError(f"{where} must be a text in quotes")
+    return value
 
 
 def _seconds(value: object, where: str) -> float:
