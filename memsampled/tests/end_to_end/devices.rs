@@ -147,6 +147,20 @@ fn a_disk_that_fills_there_is_told_and_what_was_written_comes_back() {
 }
 
 #[test]
+fn what_is_no_suite_is_told_before_anything_is_sent() {
+    let device = Device::start();
+    let cwd = tempdir().unwrap();
+    fs::write(cwd.path().join("notes.md"), "A test is a test.\n").unwrap();
+    fs::write(cwd.path().join("beside"), vec![0; 1 << 20]).unwrap();
+    let address = device.address("127.0.0.1", "device");
+    let ended = end(&mut device.command(cwd.path(), &["notes.md", "--on", &address]));
+    assert_eq!(ended.code, Some(12), "{}{}", ended.stdout, ended.stderr);
+    assert!(ended.stderr.starts_with("error: notes.md:1:3: not TOML"), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("sends"), "{}", ended.stderr);
+    device.assert_clean("device");
+}
+
+#[test]
 fn a_second_signal_gives_up_and_says_what_stays() {
     let device = Device::start();
     let cwd = tempdir().unwrap();

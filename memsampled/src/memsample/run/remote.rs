@@ -53,7 +53,9 @@ pub(super) fn run(
     launcher: &Path,
     signals: &Receiver<i32>,
 ) -> anyhow::Result<ExitCode> {
-    if !found.path.exists() {
+    // All that is beside it is sent: what is no suite would send anything. To read a directory in UTAH's format executes
+    // commands of it, which are for the device.
+    if !found.path.is_dir() {
         suite::load(&found.path, launcher, signals)?;
     }
     if let Some(name) = args.name.as_ref().filter(|_| args.on.len() == 1)
