@@ -160,7 +160,7 @@ def test_a_worker_that_loses_memsample_ends_and_another_one_takes_its_jobs(lab: 
 
 def test_a_memsample_that_fails_costs_attempts_and_its_reason_is_told(lab: Lab) -> None:
     program = lab.directory / "broken"
-    program.write_text("#!/bin/sh\n[ $1 = run ] || exit 0\necho 'error: out of order' >&2\nexit 1\n")
+    program.write_text("#!/bin/sh\n[ $1 = run ] || exec echo memsample 0.1.0\necho 'error: out of order' >&2\nexit 1\n")
     program.chmod(0o755)
     lab.worker("one", MEMSAMPLE_FLEET_MEMSAMPLE=str(program))
     job = lab.do("submit", str(lab.suite("tiny", TINY)), "--attempts", "2").splitlines()[0]

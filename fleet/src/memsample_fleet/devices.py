@@ -97,11 +97,7 @@ class _Reader:
         found: dict[str, Device] = {}
         for number, entry in enumerate(listed):
             made = self.device(number, entry, shared)
-            if made is None:
-                continue
-            if same := next((other for other in found.values() if other.address == made.address), None):
-                self.wrong(number, "address", f"is that of `{same.name}`, too: it would run two suites at a time")
-            if found.setdefault(made.name, made) is not made:
+            if made is not None and found.setdefault(made.name, made) is not made:
                 self.wrong(number, "name", f"`{made.name}` is given to two devices")
         return list(found.values())
 
