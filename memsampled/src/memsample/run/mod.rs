@@ -28,7 +28,7 @@ pub(crate) use args::RunArgs;
 use crate::exit::{ExitCode, NoTests};
 use crate::record::Events;
 use crate::report;
-use crate::signals::{Printing, is_preparing, signals, work_is_done};
+use crate::signals::{Printing, is_preparing, signals};
 use memsample_config::Config;
 use suite::Found;
 
@@ -77,21 +77,24 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         }
     });
     drop(terminal);
+    let written = ended.as_ref().map(|ended| output::write_files(ended, args, &cwd));
+    let report = match (&ended, &written) {
+        (Some(ended), Some(Ok(()))) if args.report => Some(report::of_run(&ended.directory)),
+        _ => None,
+    };
+    let printing = Printing::begin(ended.as_ref().map_or(ExitCode::FAILURE, code));
+    // Waits for who reads what was told meanwhile.
     drop(stderr);
-    let Some(ended) = ended else {
+    let (Some(ended), Some(written)) = (ended, written) else {
         outcome?;
         bail!("the run ended without a result");
     };
-    let written = output::write_files(&ended, args, &cwd);
-    work_is_done();
-    if args.report && written.is_ok() {
-        match report::of_run(&ended.directory) {
-            Ok(path) => tell(format!("report: {}", path.display())),
-            // What was run counts, and not a picture of it.
-            Err(error) => report::tell_failure(&error),
-        }
+    match report {
+        Some(Ok(path)) => tell(format!("report: {}", path.display())),
+        // What was run counts, and not a picture of it.
+        Some(Err(error)) => report::tell_failure(&error),
+        None => {}
     }
-    let printing = Printing::begin(code(&ended));
     output::print(&ended, args)?;
     let told = output::github(&ended, &found.path, &cwd);
     drop(printing);
