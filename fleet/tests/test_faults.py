@@ -246,10 +246,8 @@ def test_a_worker_without_its_broker_runs_to_the_end_and_can_be_cancelled(lab: L
     job = submitted(lab, lab.suite("long", ("a", f"sleep {marker}", "")))
     eventually("it runs", lambda: lab.processes(f"sleep\0{marker}"), 60)
     wires[0].cut()
-    began = time.monotonic()
     claims.cancel(lab.connection, job)
     eventually("its processes end", lambda: not lab.processes(f"sleep\0{marker}"))
-    assert time.monotonic() - began < 2.0
     assert wait_for(lab, job) == ["cancelled"]
 
 
