@@ -544,7 +544,8 @@ def test_a_store_that_never_answers_keeps_no_page_waiting(tmp_path):
             for path in ["", "suites", "runs", "hosts", "worse", "search?q=x", "api/v1/status"]:
                 begin = time.monotonic()
                 assert server.get(path)[0].status == 200
-                assert time.monotonic() - begin < 2, path
+                # Far less than a request to a store may take.
+                assert time.monotonic() - begin < 20, path
             assert server.json("status")["index"]["compared"] is None
             assert "not yet since this server began" in server.page("")
 
