@@ -32,6 +32,7 @@ mod redescription;
 mod row_reading;
 mod row_source;
 mod row_values;
+mod same_process;
 mod snapshot;
 mod sweep_by;
 mod test_groups;
