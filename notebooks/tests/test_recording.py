@@ -94,7 +94,8 @@ def closed(tmp_path_factory):
     feed(recorder, 20)
     wait_for_growth(recorder, recording, GROWN_BYTES)
     recorder.communicate(b"\n")
-    assert recorder.returncode == 0
+    # Whichever `cat` noticed first, the signal or the end of its input.
+    assert recorder.returncode in (0, -signal.SIGINT)
     assert json.loads((out / "grow.json").read_text())["dropped"] == 0
     return recording
 
@@ -110,7 +111,8 @@ def live(tmp_path_factory):
     assert recorder.poll() is None, f"the recorder ended with {recorder.returncode}"
     recorder.send_signal(signal.SIGINT)
     recorder.communicate()
-    assert recorder.returncode == 0
+    # Whichever `cat` noticed first, the signal or the end of its input.
+    assert recorder.returncode in (0, -signal.SIGINT)
     assert json.loads((recording / "recording.json").read_text())["state"] == "closed"
 
 
