@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import memsample
 import pyarrow as pa
 import pytest
+
+import memsample
 
 PROGRAM = os.environ["MEMSAMPLE"]
 SUITE = """
