@@ -135,9 +135,9 @@ pub(crate) fn run(args: &SessionArgs) -> anyhow::Result<ExitCode> {
         }
         Err(error) => cannot_run(&args.command, &error),
     };
-    if let Some(session) = session
-        && let Err(error) = session.stop(args, code)
-    {
+    let stopped = session.map(|session| session.stop(args, code));
+    let _printing = Printing::begin(code);
+    if let Some(Err(error)) = stopped {
         warn(&format!("{error:#}"));
     }
     Ok(code)

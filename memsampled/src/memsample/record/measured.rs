@@ -80,17 +80,19 @@ pub(super) fn run(args: &RecordArgs) -> anyhow::Result<ExitCode> {
     let live = Live::new(args.progress, false, args.duration);
     let code = wait_for_command(recorder.as_ref().ok(), &command, &signals, &live);
     drop(live);
-    let reported = match recorder {
-        Ok(recorder) => report(args, recorder, ExitCode::of_command(code)),
-        Err(reason) => args.json.write(|| {
+    let own_code = ExitCode::of_command(code);
+    let reported = recorder.map(|recorder| report(args, recorder, own_code));
+    let _printing = Printing::begin(own_code);
+    let reported = reported.unwrap_or_else(|reason| {
+        args.json.write(|| {
             let nothing = json!({"recording": null, "error": reason, "command_exit_code": code});
             Ok(format!("{nothing}\n"))
-        }),
-    };
+        })
+    });
     if let Err(error) = reported {
         warn(&format!("{error:#}"));
     }
-    Ok(ExitCode::of_command(code))
+    Ok(own_code)
 }
 
 /// Becomes the command, where there is no room for this program beside it; returns only if that fails.
