@@ -14,7 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "fleet/tests"))
 
-from lab import Lab
+from lab import STUBBORN, Lab
 from memsample_fleet import archive, broker, claims, jobs
 from memsample_fleet.config import Config
 from memsample_fleet.database import connect
@@ -22,7 +22,6 @@ from servers import Postgres, Rabbit, eventually
 
 JOBS = 20
 SUBMITTERS, OF_EACH = 4, 50
-STUBBORN = "trap '' TERM INT HUP; setsid sleep 5{0} & sleep 5{0}; sleep 5{0}"
 
 
 def show(what, seconds):

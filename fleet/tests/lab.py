@@ -21,6 +21,9 @@ from memsample_fleet.errors import FleetError
 
 SHELL = "[[test]]\nname = \"{name}\"\nshell = '''{shell}'''\n{more}\n"
 
+STUBBORN = "trap '' TERM INT HUP; setsid sleep 5{0} & sleep 5{0}; sleep 5{0}"
+"""A test whose two processes ignore signals; `{0}` is a number by which they are found."""
+
 
 class Lab:
     """Commands, workers and suites."""

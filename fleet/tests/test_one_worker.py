@@ -9,7 +9,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from lab import Lab
+from lab import STUBBORN, Lab
 from servers import Rabbit, eventually
 
 from memsample_fleet import archive, broker, claims, jobs
@@ -213,9 +213,6 @@ def test_a_busy_worker_keeps_no_message_from_an_idle_one(lab: Lab, rabbitmq: str
     assert lab.states(job) == ["running"]
     gate.touch()
     eventually("it has ended", lambda: lab.states(job) == ["passed"])
-
-
-STUBBORN = "trap '' TERM INT HUP; setsid sleep 5{0} & sleep 5{0}; sleep 5{0}"
 
 
 def test_cancel_ends_the_last_process(lab: Lab) -> None:

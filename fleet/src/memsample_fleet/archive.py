@@ -76,6 +76,11 @@ def pack(
     if sum(sizes.values()) > UNPACKED_LIMIT:
         raise InvalidSuiteError(_too_large(root, sizes, f"{sum(sizes.values()) / 2**20:.0f} MiB", UNPACKED_LIMIT))
     buffer = io.BytesIO()
+
+    def check_packed() -> None:
+        if buffer.tell() > LIMIT:
+            raise InvalidSuiteError(_too_large(root, sizes, f"more than {LIMIT >> 20} MiB packed", LIMIT))
+
     with (
         gzip.GzipFile(fileobj=buffer, mode="wb", compresslevel=6, mtime=0, filename="") as packed,
         tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as tar,
@@ -84,15 +89,13 @@ def pack(
             if path.relative_to(root).as_posix() not in beside:
                 _add(tar, root, path)
             # At once: to pack the rest takes long, and is in vain.
-            if buffer.tell() > LIMIT:
-                raise InvalidSuiteError(_too_large(root, sizes, f"more than {LIMIT >> 20} MiB packed", LIMIT))
+            check_packed()
         for name, content in sorted(beside.items()):
             info = tarfile.TarInfo(name)
             info.size = len(content)
             tar.addfile(info, io.BytesIO(content))
+    check_packed()
     data = buffer.getvalue()
-    if len(data) > LIMIT:
-        raise InvalidSuiteError(_too_large(root, sizes, f"more than {LIMIT >> 20} MiB packed", LIMIT))
     names = tuple(path.relative_to(root).as_posix() for path in members if path in sizes)
     return Archive(data, hashlib.sha256(data).hexdigest(), inside, names, tuple(sorted(left_out.names)))
 

@@ -58,14 +58,16 @@ class Comparison:
     def run(self) -> int:
         """Run all stages; returns the exit code of the last `memsample compare`: 0, 20 (worse) or 21 (suspect)."""
         _check_names(self._asked.base, self._asked.head)
-        for path in (self._asked.base, self._asked.head):
-            for line in suite.remarks(self._pack(path, {})):
+        packed = self._pack({})
+        for each in packed.values():
+            for line in suite.remarks(each):
                 text.err(line)
         worker = self._choose()
         suspects = self._directory / "suspects.json"
         for stage in range(1, STAGES + 1):
-            beside = {SUSPECTS: suspects.read_bytes()} if stage > 1 else {}
-            self._stage(stage, worker, beside)
+            if stage > 1:
+                packed = self._pack({SUSPECTS: suspects.read_bytes()})
+            self._stage(stage, worker, packed)
             final = self._compare(["--suspects", str(suspects)])
             if final.returncode != 21 or stage == STAGES:
                 break
@@ -93,13 +95,17 @@ class Comparison:
             raise FleetError("no worker that is there has the labels: see memsample-fleet workers")
         return str(min(fit, key=lambda row: (row["state"] != "idle", row["worker"]))["worker"])
 
-    def _pack(self, path: Path, beside: dict[str, bytes]) -> archive.Archive:
+    def _pack(self, beside: dict[str, bytes]) -> dict[str, archive.Archive]:
         asked = self._asked
-        return suite.pack(self._config, path, asked.options, beside, asked.hidden, not asked.unchecked)
+        return {
+            side: suite.pack(self._config, path, asked.options, beside, asked.hidden, not asked.unchecked)
+            for side, path in (("base", asked.base), ("head", asked.head))
+        }
 
-    def _stage(self, stage: int, worker: str, beside: dict[str, bytes]) -> None:
-        options = [*self._asked.options, *(("--suspects", SUSPECTS) if beside else ())]
-        repeat = 1 if beside else self._asked.repeat
+    def _stage(self, stage: int, worker: str, packed: dict[str, archive.Archive]) -> None:
+        """Run both suites; after the first look only what is suspect, once more."""
+        options = [*self._asked.options, *(("--suspects", SUSPECTS) if stage > 1 else ())]
+        repeat = self._asked.repeat if stage == 1 else 1
         with connect(self._config) as connection, broker.Publisher(broker.application(self._config)) as publisher:
             made = {}
             for side, path in (("base", self._asked.base), ("head", self._asked.head)):
@@ -110,7 +116,7 @@ class Comparison:
                     self._asked.priority,
                     tuple([*options, "--label", f"fleet_side={side}"]),
                 )
-                made[side] = jobs.insert(connection, self._pack(path, beside), wanted)
+                made[side] = jobs.insert(connection, packed[side], wanted)
                 self._going_on.append(made[side])
             submit.publish(connection, publisher, *made.values())
         text.err(f"look {stage}: {made['base']} and {made['head']} in turns on {worker}")

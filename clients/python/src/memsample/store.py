@@ -173,14 +173,12 @@ def _asking(address: str | os.PathLike[str]) -> Iterator[None]:
         raise NotARecordingError(f"{shown}: {error}") from None
     except (PermissionDeniedError, UnauthenticatedError, PermissionError) as error:
         raise _no_access(shown, error) from error
-    except (NotFoundError, FileNotFoundError) as error:
-        raise NotARecordingError(f"{shown} is not there ({first_line(error)})") from error
-    except BaseError as error:
+    except (BaseError, FileNotFoundError) as error:
         # Of a listing it has no class of its own.
         status = re.search(r"status code: (\d+)", str(error))
         if status and status[1] in ("401", "403"):
             raise _no_access(shown, error) from error
-        if status and status[1] == "404":
+        if isinstance(error, NotFoundError | FileNotFoundError) or (status and status[1] == "404"):
             raise NotARecordingError(f"{shown} is not there ({first_line(error)})") from error
         raise MemsampleError(f"{shown} cannot be read: {first_line(error)}") from error
 

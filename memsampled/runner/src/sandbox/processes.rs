@@ -130,11 +130,16 @@ impl ProcessStat {
             is_first_ending: stat.flags & PF_EXITING != 0,
         })
     }
+
+    /// The same of a process that has a thread that has not ended.
+    fn of_living(pid: i32) -> Option<Self> {
+        Self::of(pid).filter(|stat| !stat.is_dead)
+    }
 }
 
 /// Returns whether a process is there and has a thread that has not ended.
 pub(super) fn is_alive(pid: i32) -> bool {
-    ProcessStat::of(pid).is_some_and(|stat| !stat.is_dead)
+    ProcessStat::of_living(pid).is_some()
 }
 
 /// Returns whether a process has had a CPU since it was forked.
@@ -150,7 +155,7 @@ pub(super) fn is_ending(pid: i32) -> bool {
 
 /// Describes a process; `None` if it has ended.
 pub(super) fn describe(pid: i32) -> Option<LeftOverProcess> {
-    let stat = ProcessStat::of(pid).filter(|stat| !stat.is_dead)?;
+    let stat = ProcessStat::of_living(pid)?;
     Some(LeftOverProcess { pid, comm: stat.comm, rss_bytes: rss_bytes(pid) })
 }
 
@@ -189,7 +194,7 @@ pub(super) fn identify(
 }
 
 fn identity(pid: i32) -> Option<IdentifiedProcess> {
-    let stat = ProcessStat::of(pid).filter(|stat| !stat.is_dead)?;
+    let stat = ProcessStat::of_living(pid)?;
     Some(IdentifiedProcess { pid, start: stat.start })
 }
 
@@ -198,7 +203,7 @@ pub(super) fn identify_descendants(ancestor: i32) -> Vec<IdentifiedProcess> {
     let pids = list_descendants(ancestor).found;
     let listed: BTreeSet<i32> = pids.iter().copied().chain([ancestor]).collect();
     let identify = |pid| {
-        let stat = ProcessStat::of(pid).filter(|stat| !stat.is_dead)?;
+        let stat = ProcessStat::of_living(pid)?;
         // Whoever has got its pid since has another parent.
         listed.contains(&stat.parent).then_some(IdentifiedProcess { pid, start: stat.start })
     };
