@@ -209,6 +209,17 @@ def test_what_is_removed_while_it_is_read_is_looked_for_again(lab: Path, monkeyp
     assert len(table_files(lab)) == 2
 
 
+def test_a_file_that_is_listed_and_never_there_ends_the_reading(lab: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import obstore
+
+    def gone(*_: object) -> object:
+        raise FileNotFoundError("tests.parquet")
+
+    monkeypatch.setattr(obstore, "get", gone)
+    with pytest.raises(memsample.DamagedError, match="lists files that are not there"):
+        memsample.read_store(lab)
+
+
 def test_what_is_no_store_is_refused(lab: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     refused: list[tuple[str | Path, type[Exception], str]] = [

@@ -33,6 +33,8 @@ STORE_TABLES = ("tests", "test_roles", "runs")
 REQUESTS_AT_ONCE = 32
 WHOLE_BYTES = 4 << 20
 """A larger file is read in pieces: only the columns that are wanted."""
+LOOKS = 10
+"""How often it begins anew where a file that it listed is not there."""
 OF_MANY = "_many"
 """The host of a file that has the rows of many runs, after a compaction."""
 
@@ -121,13 +123,15 @@ def read_store(
 
     store = _opened(address)
     with _asking(address), ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
-        while True:
+        for look in range(1, LOOKS + 1):
             try:
                 rows = _rows(store, table, columns, is_wanted, pool)
                 break
-            except FileNotFoundError:
+            except FileNotFoundError as error:
                 # A compaction has removed it since it was listed; its rows stand in another file.
-                continue
+                if look == LOOKS:
+                    told = f"`{os.fspath(address)}` lists files that are not there ({first_line(error)})"
+                    raise DamagedError(told) from error
     if rows is None:
         raise NotRecordedError(f"`{os.fspath(address)}` has no run with a table `{table}` that fits what was asked for")
     missing = [name for name in columns or () if name not in rows.column_names]
