@@ -139,6 +139,53 @@ fn bpf_that_is_refused_at_any_step_is_told_and_proc_is_read() {
     }
 }
 
+/// The ends of processes are noted by a program of their own: one failed call of its loading takes those notes, and no sweep.
+#[test]
+fn ends_that_bpf_may_not_note_are_told_while_it_sweeps() {
+    let record = |inject: &str| {
+        let directory = tempdir().unwrap();
+        let ended = shell(
+            directory.path(),
+            &format!(
+                "MEMSAMPLE_TEST_BPF_FORM=list strace -f -qq -o calls -e trace=bpf {inject} $MEMSAMPLE record \
+                 --sweep auto --name x -- sh -c 'sleep 0.1; sleep 0.1; sleep 0.1; true'"
+            ),
+        );
+        assert_eq!(ended.code, Some(0), "{inject}: {}", ended.stderr);
+        let calls = std::fs::read_to_string(directory.path().join("calls")).unwrap();
+        (directory, calls)
+    };
+    let exact = |recording: &Path| {
+        let (recording, _) = Recording::open(recording).unwrap();
+        let batches = recording.read_table("exits", &["exit_rss_bytes"]).map(Result::unwrap);
+        let rows = batches.map(|batch| (batch.num_rows(), batch["exit_rss_bytes"].null_count()));
+        rows.fold((0, 0), |(all, without), (rows, nulls)| (all + rows, without + nulls))
+    };
+    let (directory, calls) = record("");
+    let whole = directory.path().join("recordings/x");
+    let calls: Vec<&str> = calls.lines().collect();
+    // Before Linux 6.16, without the right to use BPF and where nothing says how processes end, there is nothing to refuse.
+    let Some(attached) = calls.iter().position(|line| line.contains("BPF_RAW_TRACEPOINT_OPEN"))
+    else {
+        return;
+    };
+    let created = calls.iter().rposition(|line| line.contains("BPF_MAP_CREATE")).unwrap();
+    let (all, without) = exact(&whole);
+    assert!(all >= 3 && without < all, "{all} {without}");
+    for failing in created + 1..=attached + 1 {
+        let inject = format!("-e inject=bpf:error=EPERM:when={failing}");
+        let (directory, _) = record(&inject);
+        let recording = directory.path().join("recordings/x");
+        let manifest = manifest(&recording);
+        assert_eq!(manifest["settings"]["sweeps"], "bpf", "{inject}: {manifest}");
+        let notes = manifest["notes"].to_string();
+        let told = "BPF does not say what processes had when they ended (";
+        assert!(notes.contains(told), "{inject}: {notes}");
+        let (all, without) = exact(&recording);
+        assert!(all >= 3 && without == all, "{inject}: {all} {without}");
+    }
+}
+
 /// A kernel that is locked down has no helper for programs that read its memory, so the verifier answers with EINVAL; where a
 /// capability is asked first, the answer is EPERM.
 #[test]
