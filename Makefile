@@ -14,7 +14,7 @@ PROGRAMS := cargo test --quiet --workspace $(TESTED) --test end_to_end --no-run
 test check unit integration: export PROPTEST_RNG_SEED ?= 20261129
 ROUNDS ?= 10
 .DEFAULT_GOAL := help
-.PHONY: help build install device-programs install-device-programs check test tools fmt lint unit layers bpf doc msrv integration properties installed notebook documents python-package clients script fleet fleet-package fleet-500 fleet-releases conformance package wheel demo demo-build bench fuzz fuzz-seeds docs
+.PHONY: help build install programs device-programs device-programs-dev install-device-programs check test tools fmt lint unit layers bpf doc msrv integration properties installed notebook documents python-package clients script fleet fleet-tests fleet-package fleet-500 fleet-releases conformance package wheel demo demo-build bench fuzz fuzz-seeds docs
 
 help: ## Show what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -41,7 +41,16 @@ install-device-programs: device-programs ## Install them where `memsample run --
 
 check: fmt lint unit layers ## Check format, lints, unit tests and layers, within a minute when warm
 
-test: tools fmt lint layers bpf doc msrv integration notebook documents clients script fleet conformance installed ## Install what the tests use, then run everything
+# First what computes, one after the other; then what runs the programs and waits for them more than it computes, some at
+# once. What fails there ends the gate when all the others have ended, so that one run of it shows every failure.
+RUNNING := integration installed fleet-tests notebook documents clients conformance script
+test: tools fmt lint layers bpf doc msrv device-programs-dev programs ## Install what the tests use, then run everything
+	@echo "Running $(RUNNING): $(LANES) at once. Each prints when it ends."
+	$(MAKE) --no-print-directory --jobs=$(LANES) --keep-going --output-sync=target $(RUNNING)
+LANES ?= 3
+
+programs:
+	cargo test --quiet --workspace $(TESTED) --no-run
 
 tools: ## Install what the tests use and this machine lacks
 	.ci/install
@@ -109,9 +118,14 @@ clients: python-package ## Check and run the Python package, and run the clients
 fleet-package: .venv-fleet/ready
 	.venv-fleet/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --force-reinstall ./fleet
 
-fleet: fleet-package ## Check the package for many machines, and run it with a real broker and database
-	cd fleet && ../.venv-fleet/bin/ruff check && ../.venv-fleet/bin/ruff format --check && ../.venv-fleet/bin/mypy
+fleet: device-programs-dev fleet-tests ## Check the package for many machines, and run it with a real broker and database
+
+# Before `programs`: they are linked to the same name.
+device-programs-dev:
 	memsampled/remote/programs/build dev x86_64 aarch64 -- --no-default-features $(QUICK)
+
+fleet-tests: fleet-package
+	cd fleet && ../.venv-fleet/bin/ruff check && ../.venv-fleet/bin/ruff format --check && ../.venv-fleet/bin/mypy
 	$(PROGRAMS)
 	cd fleet && MEMSAMPLE=$(TARGET_DIR)/debug/memsample MEMSAMPLE_DEVICES=$(TARGET_DIR)/devices-dev \
 	  ../.venv-fleet/bin/pytest --quiet --numprocesses 3 --dist worksteal
