@@ -210,9 +210,9 @@ impl<'a> Device<'a> {
             }
             self.ask(script::DISCARD, &[name], 0)?;
         }
-        let path = sent.path.display();
+        let told = &sent.told;
         Err(RemoteError::Failed(format!(
-            "`{path}` arrives with another hash each time: it changes here, or the connection or the device damages it"
+            "{told} arrives with another hash each time: it changes here, or the connection or the device damages it"
         )))
     }
 

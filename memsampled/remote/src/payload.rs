@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read, Write as _};
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use tar::{Builder, EntryType, Header, HeaderMode};
-use tempfile::NamedTempFile;
 
 use crate::error::{RemoteError, here};
 use crate::program::Program;
@@ -39,8 +39,8 @@ pub struct Payload {
     pub(crate) arguments: Vec<OsString>,
     /// What is said of the directory: what was not sent.
     pub(crate) notes: Vec<String>,
-    // Removed with this.
-    _file: NamedTempFile,
+    // Has no name, so that nothing is left of it whatever ends this program.
+    _file: File,
 }
 
 impl Payload {
@@ -59,11 +59,8 @@ impl Payload {
         let programs = programs.iter().map(|path| Program::of(path));
         let programs = programs.collect::<Result<Vec<_>, _>>()?;
         let temporary = std::env::temp_dir();
-        let file = tempfile::Builder::new()
-            .prefix("memsample-suite-")
-            .tempfile_in(&temporary)
-            .map_err(here(&temporary))?;
-        let archive = file.as_file().try_clone().map_err(here(file.path()))?;
+        let file = tempfile::tempfile_in(&temporary).map_err(here(&temporary))?;
+        let archive = file.try_clone().map_err(here(&temporary))?;
         let mut pack = Pack {
             builder: Builder::new(io::BufWriter::new(archive)),
             without: without.and_then(|path| fs::canonicalize(path).ok()),
@@ -93,10 +90,15 @@ impl Payload {
         }
         let notes = pack.notes();
         let written = pack.builder.into_inner().and_then(|mut writer| writer.flush());
-        written.map_err(here(file.path()))?;
+        written.map_err(here(&temporary))?;
+        // Opened anew for each device, which reads at a place of its own.
+        let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
         Ok(Self {
             programs,
-            archive: Sent::of(file.path().to_owned())?,
+            archive: Sent {
+                told: "the packed directory of the suite".to_owned(),
+                ..Sent::of(path)?
+            },
             arguments: words,
             notes,
             _file: file,

@@ -9,6 +9,8 @@ use crate::hash;
 #[derive(Debug)]
 pub(crate) struct Sent {
     pub(crate) path: PathBuf,
+    /// What messages call it.
+    pub(crate) told: String,
     pub(crate) hash: String,
     pub(crate) bytes: u64,
 }
@@ -16,6 +18,7 @@ pub(crate) struct Sent {
 impl Sent {
     pub(crate) fn of(path: PathBuf) -> Result<Self, RemoteError> {
         let (hash, bytes) = hash::of_file(&path).map_err(here(&path))?;
-        Ok(Self { path, hash, bytes })
+        let told = format!("`{}`", path.display());
+        Ok(Self { path, told, hash, bytes })
     }
 }

@@ -510,9 +510,11 @@ fn a_run_that_nobody_follows_any_more_ends_by_itself() {
         "{}",
         refused.stderr
     );
+    let temporary = tempdir().unwrap();
     let mut running = device
         .command(cwd.path(), &arguments)
         .args(["--unfollowed-for", "3s"])
+        .env("TMPDIR", temporary.path())
         .stdout(Stdio::null())
         .stderr(File::create(&stderr).unwrap())
         .spawn()
@@ -521,6 +523,7 @@ fn a_run_that_nobody_follows_any_more_ends_by_itself() {
     wait_for("the run", || said().contains("suite long").then_some(()));
     running.kill().unwrap();
     running.wait().unwrap();
+    assert_eq!(files(temporary.path()), BTreeSet::from([PathBuf::new()]), "what was sent");
     device.cut();
     let there = fs::read_dir(device.path("device")).unwrap().next().unwrap().unwrap().path();
     wait_for("its end", || {
