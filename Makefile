@@ -42,12 +42,14 @@ install-device-programs: device-programs ## Install them where `memsample run --
 check: fmt lint unit layers ## Check format, lints, unit tests and layers, within a minute when warm
 
 # First what computes, one after the other; then what runs the programs and waits for them more than it computes, some at
-# once. What fails there ends the gate when all the others have ended, so that one run of it shows every failure.
-RUNNING := integration installed fleet-tests notebook documents clients conformance script
-test: tools fmt lint layers bpf doc msrv device-programs-dev programs ## Install what the tests use, then run everything
-	@echo "Running $(RUNNING): $(LANES) at once. Each prints when it ends."
-	$(MAKE) --no-print-directory --jobs=$(LANES) --keep-going --output-sync=target $(RUNNING)
+# once, beside the release build. What fails there ends the gate when all the others have ended, so that one run of it
+# shows every failure. Last the installations, since one of them installs the Debian package on this machine.
+AT_ONCE := integration build fleet-tests notebook documents clients conformance script
 LANES ?= 3
+test: tools fmt lint layers bpf doc msrv device-programs-dev programs ## Install what the tests use, then run everything
+	@echo "Running $(LANES) at once of: $(AT_ONCE). Each prints when it ends."
+	$(MAKE) --no-print-directory --jobs=$(LANES) --keep-going --output-sync=target $(AT_ONCE)
+	$(MAKE) --no-print-directory installed
 
 programs:
 	cargo test --quiet --workspace $(TESTED) --no-run
@@ -96,18 +98,18 @@ notebook: python-package memsampled/report/tests/browser/node_modules ## Run the
 	$(PROGRAMS)
 	MEMSAMPLE=$(TARGET_DIR)/debug/memsample .venv/bin/pytest --quiet --numprocesses 3 --dist worksteal notebooks/tests
 
-documents: .venv/ready ## Type every command of the documents, and those of a stranger, in an empty home (as root)
+documents: python-package ## Type every command of the documents, and those of a stranger, in an empty home (as root)
 	$(PROGRAMS)
 	MEMSAMPLE_PROGRAMS=$(TARGET_DIR)/debug .venv/bin/pytest --quiet --numprocesses 2 docs/tests
 
 python-package: .venv/ready
 	.venv/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --force-reinstall ./clients/python
+	.venv/bin/pip install --quiet --disable-pip-version-check ./clients/pytest-memsample
 
 clients: python-package ## Check and run the Python package, and run the clients of the daemon with the tools that they are for
 	$(PROGRAMS)
 	cd clients/python && ../../.venv/bin/ruff check && ../../.venv/bin/ruff format --check && ../../.venv/bin/mypy
 	MEMSAMPLE=$(TARGET_DIR)/debug/memsample .venv/bin/pytest --quiet clients/python/tests
-	.venv/bin/pip install --quiet --disable-pip-version-check ./clients/pytest-memsample
 	MEMSAMPLED=$(TARGET_DIR)/debug/memsampled .venv/bin/pytest --quiet clients/pytest-memsample/tests clients/nextest/tests
 
 .venv-fleet/ready: fleet/requirements.txt
