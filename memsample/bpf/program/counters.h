@@ -71,14 +71,22 @@ static __always_inline void read_tree(struct kept *kept, struct counted *counted
 	counted->moved = 0;
 }
 
+// A counter of Linux before 6.2, whose verifier does not follow a pointer into an array of what is no structure by name.
+static __always_inline s64 count_at(const void *counter)
+{
+	s64 count = 0;
+	bpf_probe_read_kernel(&count, sizeof(count), counter);
+	return count;
+}
+
 // The same of Linux before 6.2, whose counters have no parts but those that threads have not yet added, which `/proc` does
 // not count either.
 static __always_inline void read_plain(struct kept *kept, struct counted *counted, struct mm_struct___plain *plain)
 {
-	counted->pages[MM_FILEPAGES] = plain->rss_stat.count[MM_FILEPAGES].counter;
-	counted->pages[MM_ANONPAGES] = plain->rss_stat.count[MM_ANONPAGES].counter;
-	counted->pages[MM_SWAPENTS] = plain->rss_stat.count[MM_SWAPENTS].counter;
-	counted->pages[MM_SHMEMPAGES] = plain->rss_stat.count[MM_SHMEMPAGES].counter;
+	counted->pages[MM_FILEPAGES] = count_at(&plain->rss_stat.count[MM_FILEPAGES]);
+	counted->pages[MM_ANONPAGES] = count_at(&plain->rss_stat.count[MM_ANONPAGES]);
+	counted->pages[MM_SWAPENTS] = count_at(&plain->rss_stat.count[MM_SWAPENTS]);
+	counted->pages[MM_SHMEMPAGES] = count_at(&plain->rss_stat.count[MM_SHMEMPAGES]);
 	counted->moved = 0;
 }
 

@@ -92,7 +92,7 @@ struct mm_struct___plain {
 	} rss_stat;
 };
 
-// `mm_struct` where `rss_stat` is an array of trees, as proposed for kernels after 6.19: the parts of the CPUs, whose sum
+// `mm_struct` where `rss_stat` is an array of trees, as proposed: the parts of the CPUs, whose sum
 // and `bias` are the number.
 struct mm_struct___tree {
 	struct {

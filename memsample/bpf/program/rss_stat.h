@@ -4,7 +4,7 @@
 // Each member is looked for by its name; the kernel refuses a program that reads one that it has not.
 #pragma once
 
-// Linux 6.2 to at least 6.18.
+// Linux 6.2 to at least 7.3.
 static __always_inline bool is_per_cpu(void)
 {
 	return bpf_core_field_exists(((struct mm_struct *)0)->rss_stat[0].counters);
@@ -16,7 +16,7 @@ static __always_inline bool is_plain(void)
 	return bpf_core_field_exists(((struct mm_struct___plain *)0)->rss_stat.count[0].counter);
 }
 
-// As proposed for kernels after 6.19.
+// As proposed.
 static __always_inline bool is_tree(void)
 {
 	return bpf_core_field_exists(((struct mm_struct___tree *)0)->rss_stat[0].level0);

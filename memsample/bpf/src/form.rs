@@ -10,7 +10,7 @@ const FORCED: &str = "MEMSAMPLE_TEST_BPF_FORM";
 pub enum Form {
     /// A program that walks the kernel's list of processes, slice by slice. It needs Linux 6.4.
     List,
-    /// The kernel's iterator over tasks (`iter/task`), which calls a program for each thread. It needs Linux 5.14.
+    /// The kernel's iterator over tasks (`iter/task`), which calls a program for each thread. It needs Linux 5.17.
     EachTask,
 }
 

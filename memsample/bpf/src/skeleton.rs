@@ -26,14 +26,14 @@ pub(crate) struct Object {
 pub(crate) const LIST: Object = Object {
     data: include_bytes!("../program/walk.data"),
     instructions: include_bytes!("../program/walk.insns"),
-    needs: "Linux 5.14",
+    needs: "Linux 6.4",
     rows: 2,
 };
 /// From `program/each_task.bpf.c`, with the programs `note_cpu`, `begin_anew` and `each_task`.
 pub(crate) const EACH_TASK: Object = Object {
     data: include_bytes!("../program/each_task.data"),
     instructions: include_bytes!("../program/each_task.insns"),
-    needs: "Linux 5.14",
+    needs: "Linux 5.17",
     rows: 2,
 };
 /// From `program/ended.bpf.c`, with the programs `note_cpu` and `note_end`.
@@ -123,8 +123,15 @@ impl<const PROGRAMS: usize> Loaded<PROGRAMS> {
         let array =
             create_array(data.len() as u32).map_err(failed("creating the BPF loader's data"))?;
         set_element(array.as_fd(), data).map_err(failed("writing the BPF loader's data"))?;
-        let loader = load_program(object.instructions, array.as_fd())
-            .map_err(failed("loading the BPF loader"))?;
+        let loader = load_program(object.instructions, array.as_fd()).map_err(|error| {
+            match Refused::from_call("loading the BPF loader", &error) {
+                // Before Linux 5.14 the kernel does not know all that the call says, and answers with E2BIG.
+                Refused::NoMemory if Errno::from_io_error(&error) == Some(Errno::TOOBIG) => {
+                    unsuitable(object, error.to_string())
+                }
+                refused => refused,
+            }
+        })?;
         let mut argument = LoaderArgument::<PROGRAMS>::new(object, capacity);
         if !log.is_empty() {
             argument.log_level = 1;
@@ -153,9 +160,16 @@ impl<const PROGRAMS: usize> Loaded<PROGRAMS> {
 /// Returns why the loader could not load the programs.
 fn why_not(object: &Object, errno: Errno, log: &[u8]) -> Refused {
     let refused = Refused::from_call("loading the BPF program", &io::Error::from(errno));
-    let Refused::Failed { answer, .. } = refused else { return refused };
+    match (refused, last_words(log)) {
+        (Refused::Failed { answer, .. }, said) => unsuitable(object, said.unwrap_or(answer)),
+        // The verifier's answer to a program that it cannot follow to its end.
+        (Refused::NoMemory, Some(said)) if errno == Errno::TOOBIG => unsuitable(object, said),
+        (refused, _) => refused,
+    }
+}
+
+fn unsuitable(object: &Object, verifier: String) -> Refused {
     let release = rustix::system::uname().release().to_string_lossy().into_owned();
-    let verifier = last_words(log).unwrap_or(answer);
     Refused::Unsuitable { verifier, release, needs: object.needs }
 }
 

@@ -96,7 +96,7 @@ fn source(source: KernelSource) -> Option<Check> {
             "they agree with /proc",
             match Path::new("/sys/devices/system/cpu").is_dir() {
                 true => {
-                    "Linux 5.14 or later with BTF, not locked down for confidentiality, outside of containers; run it \
+                    "Linux 5.17 or later with BTF, not locked down for confidentiality, outside of containers; run it \
                      as root, or: setcap cap_bpf,cap_perfmon=ep \"$(command -v memsample)\""
                 }
                 false => "mount -t sysfs none /sys",
