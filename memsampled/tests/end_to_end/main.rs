@@ -60,6 +60,7 @@ mod runner_oom;
 mod runner_output;
 mod runner_refusals;
 mod runner_roots;
+mod runner_starts;
 mod runner_suite;
 mod runner_survival;
 mod runner_verdicts;

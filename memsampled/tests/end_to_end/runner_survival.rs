@@ -35,7 +35,7 @@ const UNWILLING: [(&str, &str); 8] = [
 
 /// Shell lines that turn on what runs them, which they can without a pid namespace, and what is said of
 /// them. `$supervisor` is the parent of their parent.
-const HOSTILE: [(&str, &str, &str); 8] = [
+const HOSTILE: [(&str, &str, &str); 9] = [
     ("kills its init", "setsid sleep 1000 & kill -9 $PPID; sleep 1000", "signaled"),
     ("stops its init", "setsid sleep 1000 & kill -STOP $PPID; sleep 1000", "timed_out"),
     ("stops its init and fails", "kill -STOP $PPID; exit 3", "failed"),
@@ -43,6 +43,11 @@ const HOSTILE: [(&str, &str, &str); 8] = [
     ("stops its supervisor", "kill -STOP $supervisor; sleep 1000", "timed_out"),
     ("kills its supervisor", "setsid sleep 1000 & kill -9 $supervisor; sleep 1000", "signaled"),
     ("kills both", "setsid sleep 1000 & kill -9 $supervisor $PPID; sleep 1000", "signaled"),
+    (
+        "stops its init and kills its supervisor",
+        "setsid sleep 1000 & kill -STOP $PPID; kill -9 $supervisor; sleep 1000",
+        "signaled",
+    ),
     ("stops both", "setsid sleep 1000 & kill -STOP $PPID $supervisor; sleep 1000", "timed_out"),
 ];
 

@@ -2,7 +2,7 @@
 
 /// The root file of each package, with its layers: a module imports only from the lines above its own.
 /// Modules on one line are one layer, and import nothing from each other.
-pub(crate) const PACKAGES: [(&str, &[&str]); 20] = [
+pub(crate) const PACKAGES: [(&str, &[&str]); 21] = [
     (
         "memsample/beneath/src/lib.rs",
         &["regular temporary", "directory", "removal", "new_directory private"],
@@ -48,6 +48,7 @@ pub(crate) const PACKAGES: [(&str, &[&str]); 20] = [
         "memsampled/inherited/src/lib.rs",
         &["advice arrivals heap locale room signals", "streams", "init queue", "log"],
     ),
+    ("memsampled/fork/src/lib.rs", &["system_call threads", "descriptors", "child"]),
     ("memsampled/client/src/lib.rs", &["socket wire", "client from_library"]),
     (
         "memsampled/compare/src/lib.rs",

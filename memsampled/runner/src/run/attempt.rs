@@ -4,7 +4,6 @@ use std::fs;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
-use std::process::Child;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +14,7 @@ use super::options::RunOptions;
 use super::own_recording::OwnRecording;
 use crate::sandbox::{
     AttemptEnd, ResolvedSandbox, Spec, Stage, SupervisorHandle, SupervisorMessage, SupervisorOrder,
-    artifacts_directory, find_user, launch,
+    Supervisors, artifacts_directory, find_user, reap,
 };
 use crate::suite::{Program, Step, Test};
 
@@ -41,13 +40,14 @@ impl RunningAttempt {
         spec: &Spec,
         held: Option<BorrowedFd<'_>>,
         messages: Sender<AttemptMessage>,
+        supervisors: &mut Supervisors,
     ) -> io::Result<Self> {
         fs::create_dir_all(&spec.scratch)?;
-        let (supervisor, child) = launch(spec, held)?;
+        let (supervisor, pid) = supervisors.launch(spec, held)?;
         let supervisor = Arc::new(supervisor);
         let from = Arc::clone(&supervisor);
         let listener = std::thread::Builder::new().name("memsample-attempt".to_owned());
-        let listener = listener.spawn(move || listen(id, &from, child, &messages))?;
+        let listener = listener.spawn(move || listen(id, &from, pid, &messages))?;
         Ok(Self { supervisor, listener })
     }
 
@@ -72,23 +72,18 @@ impl RunningAttempt {
     }
 }
 
-fn listen(
-    id: u64,
-    supervisor: &SupervisorHandle,
-    mut child: Child,
-    messages: &Sender<AttemptMessage>,
-) {
+fn listen(id: u64, supervisor: &SupervisorHandle, pid: Pid, messages: &Sender<AttemptMessage>) {
     // A test with our rights may have stopped it, and with it its own time. To one that is not stopped
     // the signal means nothing.
     let wake = || {
-        let _ = kill_process(Pid::from_child(&child), Signal::CONT);
+        let _ = kill_process(pid, Signal::CONT);
     };
     while let Some(message) = supervisor.receive(wake) {
         // The dispatcher outlives all attempts.
         let _ = messages.send(AttemptMessage { id, message: Some(message) });
     }
     wake();
-    let _ = child.wait();
+    reap(pid);
     let _ = messages.send(AttemptMessage { id, message: None });
 }
 

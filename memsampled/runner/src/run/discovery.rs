@@ -13,7 +13,7 @@ use super::attempt::{RunningAttempt, failure, spec_of_step};
 use super::id::next_id;
 use super::options::RunOptions;
 use crate::output::{OutputTail, telling_line};
-use crate::sandbox::{AttemptEnd, SupervisorMessage};
+use crate::sandbox::{AttemptEnd, SupervisorMessage, Supervisors};
 use crate::suite::{Program, Step};
 
 /// Bytes that it may print: ten thousand names of a hundred bytes.
@@ -67,7 +67,9 @@ pub fn discover(
     let mut spec = spec_of_step(&step, name, cwd.to_owned(), &directory, &options, false);
     spec.runner_scratch = Some(directory.clone());
     let (sender, messages) = bounded(MAX_MESSAGES);
-    let listed = RunningAttempt::start(id, &spec, None, sender).map_err(failed).and_then(|running| {
+    let mut supervisors = Supervisors::new(launcher);
+    let running = RunningAttempt::start(id, &spec, None, sender, &mut supervisors);
+    let listed = running.map_err(failed).and_then(|running| {
         let mut signals = signals.clone();
         let mut interrupted = None;
         let mut ended = AttemptEnd { lost: true, ..AttemptEnd::default() };

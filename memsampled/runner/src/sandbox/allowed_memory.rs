@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use super::groups::own_directories;
 use super::kernel_file;
+use super::own_groups::own_directories;
 
 /// What the control groups that we are in allow, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

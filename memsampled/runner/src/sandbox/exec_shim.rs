@@ -4,7 +4,7 @@
 use std::fs;
 use std::io;
 use std::os::unix::process::CommandExt;
-use std::process::{Command, ExitCode};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,12 +27,12 @@ const OOM_SCORE_ABOVE_RUNNER: i32 = 500;
 const REPORT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Runs until it becomes the program; returns only if it could not.
-pub(super) fn run() -> ExitCode {
+pub(super) fn run() -> u8 {
     let channel = inherited();
     if let Err(reason) = wait_and_execute(&channel) {
         report_failure(&channel, reason);
     }
-    ExitCode::FAILURE
+    1
 }
 
 /// Reports that there is no program. To end without a word would be to say that it began: where nothing can be sent, this

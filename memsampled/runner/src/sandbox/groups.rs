@@ -6,11 +6,12 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use memsample::cgroups::{Hierarchies, Hierarchy, OwnGroup, Version, own_groups};
+use memsample::cgroups::{OwnGroup, Version};
 use rustix::process::Signal;
 
 use super::kernel_file;
 use super::listed::{self, Listed, is_gone};
+use super::own_groups::{Parents, parents};
 use super::processes::{IdentifiedProcess, has_run, identify, is_alive, is_ending, signal};
 
 /// What a killed process needs, at most, until it is out of its group: it may wait for a disk.
@@ -25,8 +26,7 @@ const MAX_GROUPS: usize = 10_000;
 
 /// The control groups of one attempt: one directory in each hierarchy that is of use.
 ///
-/// Version 1 has a hierarchy for each controller, version 2 one for all; a hybrid has both. Each attempt looks for them
-/// anew, which takes a millisecond: a cached answer could be out of date.
+/// Version 1 has a hierarchy for each controller, version 2 one for all; a hybrid has both.
 #[derive(Debug, Default)]
 pub(super) struct Groups {
     directories: Vec<PathBuf>,
@@ -68,15 +68,15 @@ impl Groups {
         Self { memory: Some((version, path.to_owned())), ..Self::default() }
     }
 
-    /// Creates a group of this name in each hierarchy that allows it.
-    pub(super) fn create(name: &str) -> Self {
+    /// Creates a group of this name in each of our own that allows it.
+    pub(super) fn create(parents: &Parents, name: &str) -> Self {
         let mut groups = Self::default();
         let mut cpuacct = None;
-        for (controller, parent) in parents() {
+        for (controller, parent) in parents {
             match controller {
                 Some("cpuacct") => cpuacct = Some(parent),
                 Some(controller) => groups.create_v1(controller, &parent.join(name)),
-                None => groups.create_v2(&parent, name),
+                None => groups.create_v2(parent, name),
             }
         }
         // Only where nothing else counts: with it often comes the controller cpu, which gives each group a share.
@@ -408,7 +408,7 @@ pub(crate) struct Controllers {
 
 /// Tests what control groups can do here, by creating one.
 pub(crate) fn controllers() -> Controllers {
-    let groups = Groups::create(&format!("memsample-{}-try", std::process::id()));
+    let groups = Groups::create(&parents(), &format!("memsample-{}-try", std::process::id()));
     let found = Controllers {
         memory: groups.memory.as_ref().map(|(version, _)| match version {
             Version::V1 => 1,
@@ -469,36 +469,6 @@ fn list_below(path: &Path) -> Listed<PathBuf> {
         below.found.extend(found.into_iter().take(left));
     }
     below
-}
-
-/// Returns the directory of our own group in each hierarchy of use: for version 1 with its controller,
-/// for version 2 without. Version 1 comes first, since a hybrid has the memory controller there.
-///
-/// A hierarchy that does not show our own group is left out: a group elsewhere would be outside of the limits of our own, and
-/// out of reach of whoever ends all that is in that.
-fn parents() -> Vec<(Option<&'static str>, PathBuf)> {
-    own_directories(Hierarchy::own_directory)
-}
-
-/// Returns the directories that `find` gives for our own groups, with the controller of version 1.
-pub(super) fn own_directories(
-    find: impl Fn(&Hierarchy, &Path) -> Option<PathBuf>,
-) -> Vec<(Option<&'static str>, PathBuf)> {
-    let hierarchies = Hierarchies::mounted();
-    let mut found = Vec::new();
-    for group in own_groups() {
-        let has = |name: &&str| group.controllers.iter().any(|controller| controller == name);
-        let controller = ["memory", "pids", "freezer", "cpuacct"].into_iter().find(has);
-        if !group.is_v2() && controller.is_none() {
-            continue;
-        }
-        let hierarchy = hierarchies.of_group(&group);
-        if let Some(own) = hierarchy.and_then(|hierarchy| find(hierarchy, &group.path)) {
-            found.push((controller, own));
-        }
-    }
-    found.sort_by_key(|(controller, _)| controller.is_none());
-    found
 }
 
 #[cfg(test)]

@@ -5,12 +5,13 @@
 
 use std::fs;
 use std::io::{self, Read};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::Command;
 
+use memsample_fork::Streams;
 use nix::sys::resource::{UsageWho, getrusage};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::mount::{MountFlags, mount};
@@ -19,9 +20,11 @@ use rustix::process::{
 };
 
 use super::channel::{Channel, inherited};
+use super::exec_shim;
 use super::processes::kill_below;
 use super::protocol::{InitMessage, InitOrder};
 use super::signals::ignore_signals;
+use super::start::start;
 
 /// Files of `/dev/shm` that are looked at, at most.
 const MAX_FILES: usize = 100_000;
@@ -43,6 +46,11 @@ pub(super) enum SharedMemory {
 impl SharedMemory {
     const ALL: [Self; 3] = [Self::Host, Self::Own, Self::Mount];
 
+    /// Returns what a word on the command line of init stands for.
+    pub(super) fn of(word: Option<&str>) -> Self {
+        Self::ALL.into_iter().find(|shm| Some(shm.word()) == word).unwrap_or(Self::Host)
+    }
+
     /// Returns the word for it on the command line of init.
     pub(super) fn word(self) -> &'static str {
         match self {
@@ -54,15 +62,14 @@ impl SharedMemory {
 }
 
 /// Runs until the supervisor closes the channel.
-pub(super) fn run(word: Option<&str>) -> ExitCode {
-    let asked = SharedMemory::ALL.into_iter().find(|shm| Some(shm.word()) == word);
-    let own_shm = match asked {
-        Some(SharedMemory::Own) => true,
-        Some(SharedMemory::Mount) => {
+pub(super) fn run(shm: SharedMemory) -> u8 {
+    let own_shm = match shm {
+        SharedMemory::Own => true,
+        SharedMemory::Mount => {
             let flags = MountFlags::NOSUID | MountFlags::NODEV;
             mount("tmpfs", "/dev/shm", "tmpfs", flags, Some(c"mode=1777")).is_ok()
         }
-        Some(SharedMemory::Host) | None => false,
+        SharedMemory::Host => false,
     };
     let mut init = Init { channel: inherited(), program: None, own_shm };
     // Only fails on kernels before 3.4.
@@ -74,7 +81,7 @@ pub(super) fn run(word: Option<&str>) -> ExitCode {
         let _ = init.channel.send(&InitMessage::Failed(error.to_string()));
     }
     kill_below(getpid().as_raw_nonzero().get(), || drop(init.reap(false)));
-    if served.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    u8::from(served.is_err())
 }
 
 struct Init {
@@ -172,8 +179,10 @@ fn launch(
 ) -> io::Result<LaunchedProgram> {
     let missing = || io::Error::other("the order to launch lacks a part");
     let stdin = descriptors.into_iter().next().ok_or_else(missing)?;
-    let shim = Command::new(program).args(arguments).stdin(Stdio::from(stdin)).spawn()?;
-    let pid = Pid::from_raw(i32::try_from(shim.id()).unwrap_or(0)).ok_or_else(missing)?;
+    let mut command = Command::new(program);
+    command.args(arguments);
+    let streams = Streams { stdin: Some(stdin.as_fd()), ..Streams::default() };
+    let pid = start(streams, exec_shim::run, command)?;
     // It has not been reaped, so that the number is still its own.
     Ok(LaunchedProgram { pid, end: pidfd_open(pid, PidfdFlags::empty()).ok() })
 }

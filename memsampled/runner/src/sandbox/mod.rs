@@ -1,12 +1,16 @@
 //! What is between a test and the machine.
 //!
-//! A chain of processes runs an attempt, each of which is the program itself with another first argument:
+//! A chain of processes runs an attempt, each of which is the program itself, forked, or executed with another first
+//! argument:
 //!
 //! ```text
-//! runner ─▶ supervisor ─▶ unshare, bwrap or lxc-execute ─▶ init ─▶ exec shim, which becomes the test
+//! runner ─▶ starter, one for all attempts
+//!    └────▶ supervisor ─▶ unshare, bwrap or lxc-execute ─▶ init ─▶ exec shim, which becomes the test
 //!           outside, a session of its own                  inside: parent of all that the test starts
 //! ```
 //!
+//! - The *starter* has one thread, so that it can be forked where the runner cannot. It forks each supervisor as a child
+//!   of the runner, and ends with the run.
 //! - The *supervisor* makes the control groups, captures the output, enforces timeouts and kills. It runs in a session
 //!   of its own, and only as long as its runner: when the channel to the runner closes, also because of a `kill -9`,
 //!   it ends everything and removes what it made.
@@ -34,12 +38,15 @@ mod last_line;
 mod launch;
 mod listed;
 mod names;
+mod own_groups;
 mod path_bytes;
 mod priority;
 mod processes;
 mod protocol;
 mod signals;
 mod spec;
+mod start;
+mod starter;
 mod supervisor;
 mod tool;
 mod users;
@@ -55,8 +62,9 @@ pub(crate) use available::{bubblewrap, lxc_tools, pid_namespace};
 pub(crate) use choice::Sandboxes;
 pub(crate) use groups::{Controllers, controllers};
 pub(crate) use internal_program::remove_left;
-pub(crate) use launch::{SupervisorHandle, launch};
+pub(crate) use launch::{SupervisorHandle, Supervisors, reap};
 pub(crate) use priority::RaisedPriority;
+pub(crate) use processes::{IdentifiedProcess, identity};
 pub(crate) use protocol::{SupervisorMessage, SupervisorOrder};
 pub(crate) use spec::{ResolvedSandbox, Spec, Stage, StageKind};
 pub(crate) use users::find_user;

@@ -1,5 +1,6 @@
 //! The names by which processes of a sandbox are started and known.
 
+pub(super) const STARTER: &str = "sandbox-starter";
 pub(super) const SUPERVISOR: &str = "sandbox-supervisor";
 pub(super) const INIT: &str = "sandbox-init";
 pub(super) const EXEC_SHIM: &str = "sandbox-exec-shim";

@@ -31,7 +31,7 @@ pub(super) const SANDBOX_VARIABLE: &str = "MEMSAMPLE_SANDBOX";
 
 /// A process that is known to be the one that was looked for, whoever gets its pid later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct IdentifiedProcess {
+pub(crate) struct IdentifiedProcess {
     pid: i32,
     start: ClockTicks,
 }
@@ -193,11 +193,6 @@ pub(super) fn identify(
     identified
 }
 
-fn identity(pid: i32) -> Option<IdentifiedProcess> {
-    let stat = ProcessStat::of_living(pid)?;
-    Some(IdentifiedProcess { pid, start: stat.start })
-}
-
 /// Returns the live ones of all processes below `ancestor`, without itself.
 pub(super) fn identify_descendants(ancestor: i32) -> Vec<IdentifiedProcess> {
     let pids = list_descendants(ancestor).found;
@@ -237,6 +232,20 @@ pub(super) fn signal(processes: &[IdentifiedProcess], signal: Signal) {
 /// that is for the caller to do.
 pub(super) fn kill_below(ancestor: i32, reap: impl FnMut()) -> usize {
     kill_all(|| identify_descendants(ancestor), reap)
+}
+
+/// Returns a process, to be known again whoever gets its pid; `None` if it has ended.
+pub(crate) fn identity(pid: i32) -> Option<IdentifiedProcess> {
+    let stat = ProcessStat::of_living(pid)?;
+    Some(IdentifiedProcess { pid, start: stat.start })
+}
+
+/// Kills a process and all that descend from it, if it still lives.
+pub(super) fn kill_with_descendants(process: IdentifiedProcess) {
+    if identity(process.pid) == Some(process) {
+        kill_below(process.pid, || ());
+        signal(&[process], Signal::KILL);
+    }
 }
 
 /// Kills all processes of an attempt that carry its mark, and returns how many are left.

@@ -1,7 +1,9 @@
 //! What the processes of a sandbox say to each other.
 //!
 //! ```text
-//! runner ── SupervisorOrder ────▶ supervisor ── InitOrder ────▶ init
+//! runner ── StarterOrder ───────▶ starter
+//!        ◀── StarterMessage ─────   │ forks
+//!        ── SupervisorOrder ────▶ supervisor ── InitOrder ────▶ init
 //!        ◀── SupervisorMessage ──            ◀── InitMessage ──   │ starts
 //!                                            ── ShimOrder ────▶ exec shim ─ exec ─▶ the program
 //!                                            ◀── ShimMessage ──
@@ -15,6 +17,21 @@ use serde::{Deserialize, Serialize};
 use super::attempt_end::AttemptEnd;
 use super::path_bytes;
 use super::spec::{Spec, StageKind, User};
+
+/// From the runner to the starter of its supervisors.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum StarterOrder {
+    /// Start a supervisor, whose standard input is the descriptor that comes along.
+    Start,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum StarterMessage {
+    /// The supervisor runs, as a child of the runner.
+    Started { pid: i32 },
+    /// This process cannot be forked.
+    Refused,
+}
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum SupervisorOrder {

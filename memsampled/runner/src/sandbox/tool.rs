@@ -31,7 +31,7 @@ const DELTA: &str = "overlay/delta";
 
 /// How a sandbox is entered.
 pub(super) struct SandboxTool {
-    /// The tool that makes it and runs init inside.
+    /// The tool that makes it and runs init inside; where there is none, init.
     pub(super) command: Command,
     /// The program and the arguments with which an exec shim is run inside.
     pub(super) shim: (PathBuf, Vec<String>),

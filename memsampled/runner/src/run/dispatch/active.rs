@@ -12,7 +12,7 @@ use crate::run::attempt::RunningAttempt;
 use crate::run::measure::mark_of;
 use crate::run::options::RunOptions;
 use crate::run::own_recording::{OwnRecording, scope_of};
-use crate::sandbox::{AttemptEnd, Spec};
+use crate::sandbox::{AttemptEnd, IdentifiedProcess, Spec, identity};
 
 /// An attempt that runs.
 pub(super) struct ActiveAttempt {
@@ -27,6 +27,8 @@ pub(super) struct ActiveAttempt {
     pub(super) is_marked: bool,
     /// The process that starts and reaps its programs.
     init: Option<i32>,
+    /// The same, to be known again if its supervisor is killed.
+    pub(super) identified_init: Option<IdentifiedProcess>,
     /// A recording of it alone, where it has budgets.
     pub(super) own_recording: Option<OwnRecording>,
     /// What went wrong around it that its supervisor does not know.
@@ -53,6 +55,7 @@ impl ActiveAttempt {
             claim,
             is_marked: false,
             init: None,
+            identified_init: None,
             own_recording: None,
             notes: Vec::new(),
             started: None,
@@ -66,7 +69,7 @@ impl ActiveAttempt {
         if std::mem::replace(&mut self.is_marked, true) {
             return;
         }
-        self.init = Some(init);
+        (self.init, self.identified_init) = (Some(init), identity(init));
         // The recording may have ended, which is an event of its own.
         if self.item.is_none() {
             let _ = recorder.mark(MarkKind::Begin, &self.attempt.test, None);

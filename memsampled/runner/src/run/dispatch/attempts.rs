@@ -72,7 +72,8 @@ impl Dispatcher<'_> {
             .and_then(|resolved| spec_of_test(test, resolved, name, &directory, self.options));
         let started = spec.and_then(|spec| {
             let held = Some(self.progress.held());
-            let running = RunningAttempt::start(id, &spec, held, self.messages.0.clone());
+            let (messages, supervisors) = (self.messages.0.clone(), &mut self.supervisors);
+            let running = RunningAttempt::start(id, &spec, held, messages, supervisors);
             let running = running.map_err(|error| format!("cannot start it: {error}"))?;
             Ok((spec, running))
         });
@@ -157,11 +158,20 @@ impl Dispatcher<'_> {
     pub(super) fn gone(&mut self, mut active: ActiveAttempt) {
         active.end(&self.recorder, None);
         let ActiveAttempt {
-            item, attempt, sandbox, spec, running, mut notes, started, end, ..
+            item,
+            attempt,
+            sandbox,
+            spec,
+            running,
+            identified_init,
+            mut notes,
+            started,
+            end,
+            ..
         } = active;
         running.join();
         let end = end.unwrap_or_else(|| {
-            remove_left(&spec.id);
+            remove_left(&spec.id, identified_init);
             let _ = fs::remove_dir_all(&spec.scratch);
             let duration = started.map(|started| Timestamp::now().duration_since(started));
             AttemptEnd {

@@ -32,7 +32,7 @@ use super::role_use::RoleUses;
 use super::tables::write_tables;
 use crate::plan::RunPlan;
 use crate::results::{Abort, Attempt, TestResult};
-use crate::sandbox::Sandboxes;
+use crate::sandbox::{Sandboxes, Supervisors};
 use crate::suite::{Suite, Test};
 use active::ActiveAttempt;
 
@@ -57,6 +57,7 @@ pub(super) struct Dispatcher<'a> {
     events: &'a mut dyn FnMut(Event),
     messages: (Sender<AttemptMessage>, Receiver<AttemptMessage>),
     sandboxes: Sandboxes<'a>,
+    supervisors: Supervisors,
     admission: Admission,
     plan: RunPlan<'a>,
     active: HashMap<u64, ActiveAttempt>,
@@ -119,6 +120,7 @@ impl<'a> Dispatcher<'a> {
             events,
             messages: bounded(MAX_MESSAGES),
             sandboxes: Sandboxes::new(options.sandbox.as_ref(), &options.lxc_path, options.degrade),
+            supervisors: Supervisors::new(&options.launcher),
             admission: Admission::new(options.jobs),
             plan,
             active: HashMap::new(),

@@ -93,7 +93,8 @@ impl Dispatcher<'_> {
         let spec = spec_of_step(step, unique, cwd, &directory, self.options, lives_on);
         let attempt = Attempt { test: name.to_owned(), repetition: 1, attempt: 1 };
         let held = Some(self.progress.held());
-        let running = match RunningAttempt::start(id, &spec, held, self.messages.0.clone()) {
+        let (messages, supervisors) = (self.messages.0.clone(), &mut self.supervisors);
+        let running = match RunningAttempt::start(id, &spec, held, messages, supervisors) {
             Ok(running) => running,
             Err(error) => {
                 let not_started = Some(error.to_string());

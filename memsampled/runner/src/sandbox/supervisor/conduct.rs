@@ -1,15 +1,17 @@
 //! Starts a sandbox, and performs what the state machine of its attempt asks for.
 
+use std::ffi::CString;
 use std::fs;
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
+use memsample_fork::Streams;
 use rustix::net::{Shutdown, shutdown};
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
+use rustix::thread::{name, set_name};
 
 use super::event_source::{EventSource, WaitFor};
 use super::inside::{Inside, kill_own};
@@ -21,11 +23,14 @@ use crate::sandbox::capture::OutputCapture;
 use crate::sandbox::channel::{self, Channel};
 use crate::sandbox::group_meter::GroupMeter;
 use crate::sandbox::groups::Groups;
+use crate::sandbox::init::{self, SharedMemory};
 use crate::sandbox::last_line::last_line;
+use crate::sandbox::names::PROCESS_NAME;
 use crate::sandbox::priority::RaisedPriority;
 use crate::sandbox::processes::{SANDBOX_VARIABLE, describe, signal};
 use crate::sandbox::protocol::{Exec, InitOrder, ShimOrder, SupervisorMessage};
 use crate::sandbox::spec::{Spec, StageKind};
+use crate::sandbox::start::{execute, start};
 use crate::sandbox::tool::{given_directory, sandbox_tool};
 
 /// Processes left over that are described, at most; all are killed.
@@ -42,7 +47,7 @@ pub(super) struct Supervisor<'a> {
     shim: (PathBuf, Vec<String>),
     /// The name of the tool, for messages.
     tool_name: &'static str,
-    tool: Child,
+    tool: Pid,
 }
 
 impl<'a> Supervisor<'a> {
@@ -73,7 +78,7 @@ impl<'a> Supervisor<'a> {
             // Where it does not work there is no protection from a fork bomb, but all else works.
             let _ = groups.limit_processes(count);
         }
-        let mut sandbox = sandbox_tool(spec).map_err(failed)?;
+        let sandbox = sandbox_tool(spec).map_err(failed)?;
         let (ended_children, sender) = UnixStream::pair().map_err(failed)?;
         ended_children.set_nonblocking(true).map_err(failed)?;
         signal_hook::low_level::pipe::register(signal_hook::consts::SIGCHLD, sender)
@@ -82,16 +87,22 @@ impl<'a> Supervisor<'a> {
         let (stdout, stdout_pipe) = capture(&spec.stdout)?;
         let (stderr, stderr_pipe) = capture(&spec.stderr)?;
         let (init, init_socket) = channel::pair().map_err(failed)?;
-        sandbox
-            .command
-            .env(SANDBOX_VARIABLE, &spec.id)
-            .stdin(Stdio::from(init_socket))
-            .stdout(Stdio::from(stdout_pipe))
-            .stderr(Stdio::from(stderr_pipe));
+        let mut command = sandbox.command;
+        command.env(SANDBOX_VARIABLE, &spec.id);
+        let streams = Streams {
+            stdin: Some(init_socket.as_fd()),
+            stdout: Some(stdout_pipe.as_fd()),
+            stderr: Some(stderr_pipe.as_fd()),
+        };
         let tool_name = sandbox.tool.unwrap_or("memsample");
-        let tool = sandbox.command.spawn();
-        // Closes our copies of the pipes and of the socket.
-        sandbox.command = Command::new("");
+        let tool = match sandbox.tool {
+            Some(_) => execute(streams, command),
+            None => {
+                under_process_name(|| start(streams, || init::run(SharedMemory::Host), command))
+            }
+        };
+        // Init has them now.
+        drop((init_socket, stdout_pipe, stderr_pipe));
         let tool = tool.map_err(|error| format!("cannot run `{tool_name}`: {error}"))?;
         let captures = [stdout, stderr];
         let meter = GroupMeter::new(groups, spec.cpu_limit, !spec.measures_group);
@@ -99,7 +110,7 @@ impl<'a> Supervisor<'a> {
             spec,
             groups,
             machine: AttemptMachine::new(spec, Instant::now()),
-            events: EventSource::new(runner, init, ended_children, tool.id(), captures, meter),
+            events: EventSource::new(runner, init, ended_children, tool, captures, meter),
             inside: Inside::new(groups, sandbox.tool.is_some()),
             shim: sandbox.shim,
             tool_name,
@@ -175,7 +186,7 @@ impl<'a> Supervisor<'a> {
                 self.groups.thaw();
             }
             SupervisorAction::Kill => {
-                let tool_ended = self.inside.kill(self.tool.id());
+                let tool_ended = self.inside.kill(self.tool);
                 self.events.note_reaped(tool_ended);
                 return Some(SupervisorEvent::Killed);
             }
@@ -201,10 +212,10 @@ impl<'a> Supervisor<'a> {
             }
             SupervisorAction::CloseInit => (self.events.init, self.events.shim) = (None, None),
             SupervisorAction::KillTool => {
-                let _ = self.tool.kill();
+                let _ = kill_process(self.tool, Signal::KILL);
             }
             SupervisorAction::KillOrphans => {
-                self.events.note_reaped(kill_own(self.tool.id()));
+                self.events.note_reaped(kill_own(self.tool));
                 return Some(SupervisorEvent::Killed);
             }
         }
@@ -253,6 +264,8 @@ impl<'a> Supervisor<'a> {
         {
             env.entry(name.to_owned()).or_insert_with(|| directory.to_owned());
         }
+        // A fork has the environment of what forked.
+        env.entry(SANDBOX_VARIABLE.to_owned()).or_insert_with(|| self.spec.id.clone());
         let exec = Exec {
             argv: self.machine.stage(stage)?.argv.clone(),
             cwd: self.spec.cwd.clone(),
@@ -262,6 +275,15 @@ impl<'a> Supervisor<'a> {
         let sent = self.events.shim.as_ref()?.send(&ShimOrder::Exec(Box::new(exec)));
         sent.err().map(|error| SupervisorEvent::ExecNotSent(error.to_string()))
     }
+}
+
+/// Forks with the command name of init, so that it has it from its first moment on.
+fn under_process_name<T>(fork: impl FnOnce() -> T) -> T {
+    let own = name();
+    let _ = CString::new(PROCESS_NAME).map(|name| set_name(&name));
+    let forked = fork();
+    let _ = own.map(|own| set_name(&own));
+    forked
 }
 
 /// Returns what a tool wrote at last, which says why it failed.

@@ -6,6 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::Pid;
 
 use super::inside::{Inside, reap};
 use super::state::SupervisorEvent;
@@ -35,7 +36,7 @@ pub(super) struct EventSource<'a> {
     /// Readable when a child has ended.
     ended_children: UnixStream,
     /// The pid of the tool.
-    tool: u32,
+    tool: Pid,
     tool_ended: bool,
     /// Whether the end of the tool was reported.
     is_tool_reported: bool,
@@ -65,7 +66,7 @@ impl<'a> EventSource<'a> {
         runner: &'a Channel<io::Stdin>,
         init: Channel<OwnedFd>,
         ended_children: UnixStream,
-        tool: u32,
+        tool: Pid,
         captures: [OutputCapture; 2],
         meter: GroupMeter<'a>,
     ) -> Self {

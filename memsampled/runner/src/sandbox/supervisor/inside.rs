@@ -97,7 +97,7 @@ impl<'a> Inside<'a> {
     }
 
     /// Kills all of them; says whether the tool was among what has ended meanwhile.
-    pub(super) fn kill(&self, tool: u32) -> bool {
+    pub(super) fn kill(&self, tool: Pid) -> bool {
         let mut tool_ended = false;
         if !self.groups.is_empty() {
             self.groups.kill();
@@ -110,14 +110,14 @@ impl<'a> Inside<'a> {
 }
 
 /// Kills all that is below the supervisor; says as [`Inside::kill`] whether the tool has ended.
-pub(super) fn kill_own(tool: u32) -> bool {
+pub(super) fn kill_own(tool: Pid) -> bool {
     let mut tool_ended = false;
     kill_below(own_pid(), || tool_ended |= reap(tool));
     tool_ended
 }
 
 /// Reaps what has ended; says whether the tool was among it.
-pub(super) fn reap(tool: u32) -> bool {
+pub(super) fn reap(tool: Pid) -> bool {
     let options = WaitOptions::NOHANG | WaitOptions::UNTRACED;
     let mut tool_ended = false;
     while let Ok(Some((pid, status))) = waitpid(None, options) {
@@ -125,7 +125,7 @@ pub(super) fn reap(tool: u32) -> bool {
             // Only a test stops its init, which would reap no more and report nothing.
             let _ = kill_process(pid, Signal::CONT);
         } else {
-            tool_ended |= u32::try_from(Pid::as_raw_nonzero(pid).get()) == Ok(tool);
+            tool_ended |= pid == tool;
         }
     }
     tool_ended

@@ -20,7 +20,6 @@ mod transitions;
 
 use std::fs;
 use std::io;
-use std::process::ExitCode;
 
 use memsample::parse::parse_vmstat;
 use memsample::{KernelLog, OomLimit};
@@ -33,6 +32,7 @@ use super::attempt_end::AttemptEnd;
 use super::channel::{Channel, inherited};
 use super::groups::{Groups, OomCounts};
 use super::kernel_file;
+use super::own_groups::Parents;
 use super::protocol::{SupervisorMessage, SupervisorOrder};
 use super::signals::ignore_signals;
 use super::spec::Spec;
@@ -40,29 +40,26 @@ use super::tool::{GIVEN, outside};
 use conduct::Supervisor;
 use scratch::remove_scratch;
 
-/// Runs until the attempt is over.
-pub(super) fn run() -> ExitCode {
+/// Runs until the attempt is over. Its control groups are made in `parents`.
+pub(super) fn run(parents: &Parents) -> u8 {
     // What ends the runner's process group, such as Ctrl-C, is for the runner to judge.
     let _ = setsid();
     ignore_signals();
     let _ = set_child_subreaper(Some(getpid()));
     let runner = inherited();
-    let Ok(Some(received)) = runner.receive::<SupervisorOrder>() else { return ExitCode::FAILURE };
-    let SupervisorOrder::Start(spec) = received.message else { return ExitCode::FAILURE };
+    let Ok(Some(received)) = runner.receive::<SupervisorOrder>() else { return 1 };
+    let SupervisorOrder::Start(spec) = received.message else { return 1 };
     // What the runner holds is held until nothing is left.
     let _held = received.descriptors;
-    let end = attempt(&runner, &spec);
-    match runner.send(&SupervisorMessage::Ended(Box::new(end))) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(_) => ExitCode::FAILURE,
-    }
+    let end = attempt(&runner, &spec, parents);
+    u8::from(runner.send(&SupervisorMessage::Ended(Box::new(end))).is_err())
 }
 
 /// Makes the sandbox, runs the attempt in it, and removes it.
-fn attempt(runner: &Channel<io::Stdin>, spec: &Spec) -> AttemptEnd {
+fn attempt(runner: &Channel<io::Stdin>, spec: &Spec, parents: &Parents) -> AttemptEnd {
     let oom_kills_before = machine_oom_kills();
     let log = KernelLog::open();
-    let groups = Groups::create(&spec.id);
+    let groups = Groups::create(parents, &spec.id);
     let (mut end, mut runner_gone) = match Supervisor::start(runner, spec, &groups) {
         Ok(supervisor) => supervisor.conduct(),
         Err(reason) => (AttemptEnd::not_started(reason), false),
