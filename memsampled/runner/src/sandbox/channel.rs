@@ -1,5 +1,6 @@
 //! A socket over which the processes around a test exchange messages and descriptors.
 
+use std::cell::RefCell;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -23,6 +24,11 @@ pub(super) const MAX_DESCRIPTORS: usize = 16;
 /// How often a message is tried again, and after which pause.
 const MAX_FAILURES: u32 = 10;
 const FAILURE_PAUSE: Duration = Duration::from_millis(5);
+
+thread_local! {
+    /// For the message that is received: of as much as the longest needs only the pages of those that came are touched.
+    static SPACE: RefCell<Vec<u8>> = RefCell::new(vec![0; MAX_MESSAGE_BYTES]);
+}
 
 /// One end of a socket that keeps the bounds of messages. Each message is a JSON value.
 #[derive(Debug)]
@@ -84,11 +90,17 @@ impl<T: AsFd> Channel<T> {
 
     /// Waits for a message; `None` when the other end is closed.
     pub(super) fn receive<M: DeserializeOwned>(&self) -> io::Result<Option<ReceivedMessage<M>>> {
-        let mut bytes = vec![0; MAX_MESSAGE_BYTES];
+        SPACE.with_borrow_mut(|bytes| self.receive_into(bytes))
+    }
+
+    fn receive_into<M: DeserializeOwned>(
+        &self,
+        bytes: &mut [u8],
+    ) -> io::Result<Option<ReceivedMessage<M>>> {
         let mut space = [MaybeUninit::uninit();
             rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS), ScmCredentials(1))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
-        let mut buffers = [IoSliceMut::new(&mut bytes)];
+        let mut buffers = [IoSliceMut::new(bytes)];
         let mut receive =
             || recvmsg(&self.socket, &mut buffers, &mut control, RecvFlags::CMSG_CLOEXEC);
         let received = match persist(&mut receive) {

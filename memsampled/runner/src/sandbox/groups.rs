@@ -371,8 +371,22 @@ impl Groups {
         }
     }
 
+    /// Kills all processes in the groups, and removes the groups and those below; returns those that could not be removed.
+    pub(super) fn end(&self) -> Vec<PathBuf> {
+        // The kernel removes none that has processes or groups below; most have neither, and are not looked at.
+        let is_removed = |path: &PathBuf| match fs::remove_dir(path) {
+            Ok(()) => true,
+            Err(error) => is_gone(&error),
+        };
+        if self.directories.iter().all(is_removed) {
+            return Vec::new();
+        }
+        self.kill();
+        self.remove()
+    }
+
     /// Removes the groups and those below; returns those that could not be removed.
-    pub(super) fn remove(&self) -> Vec<PathBuf> {
+    fn remove(&self) -> Vec<PathBuf> {
         let deadline = Instant::now() + MAX_END;
         let mut left = Vec::new();
         for directory in &self.directories {
@@ -420,7 +434,7 @@ pub(crate) fn controllers() -> Controllers {
         cpu: groups.cpu_time().is_some(),
     };
     // Nothing was ever in it.
-    groups.remove();
+    groups.end();
     found
 }
 
@@ -434,8 +448,7 @@ pub(super) fn remove_left(name: &str) {
     let directories: Vec<PathBuf> = parents.iter().flat_map(near).collect();
     let kill = directories.iter().map(|path| path.join("cgroup.kill")).find(|file| file.exists());
     let groups = Groups { directories, kill, ..Groups::default() };
-    groups.kill();
-    groups.remove();
+    groups.end();
 }
 
 /// Reads the number behind `key` in a file of a group.
@@ -463,7 +476,7 @@ fn list_below(path: &Path) -> Listed<PathBuf> {
     let mut next = 0;
     while let Some(directory) = below.found.get(next).cloned() {
         next += 1;
-        let Listed { found, error } = listed::directories(&directory);
+        let Listed { found, error } = listed::groups(&directory);
         below.error = below.error.or(error);
         let left = MAX_GROUPS.saturating_sub(below.found.len());
         below.found.extend(found.into_iter().take(left));

@@ -2,12 +2,15 @@
 
 use std::fs::{self, DirEntry};
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
 /// How often a directory is listed that could not be listed.
 const TRIES: u32 = 3;
+/// Links of the directory of a control group that has none below it: its name, and its `.`.
+const LINKS_WITHOUT_GROUPS: u64 = 2;
 
 /// What was found, and whether that is all.
 #[derive(Debug)]
@@ -28,10 +31,13 @@ pub(super) fn paths(directory: &Path) -> Listed<PathBuf> {
     paths_if(directory, |_| true)
 }
 
-/// Lists the directories in a directory.
+/// Lists the groups in the directory of a control group.
 ///
-/// The kernel tells with each name what it is of: a control group has forty files, which are not looked at.
-pub(super) fn directories(directory: &Path) -> Listed<PathBuf> {
+/// It has as many links as groups, and two; and forty files, of which the kernel tells with each name that it is none.
+pub(super) fn groups(directory: &Path) -> Listed<PathBuf> {
+    if fs::symlink_metadata(directory).is_ok_and(|it| it.nlink() == LINKS_WITHOUT_GROUPS) {
+        return Listed::default();
+    }
     paths_if(directory, |entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
 }
 

@@ -89,8 +89,7 @@ fn attempt(runner: &Channel<io::Stdin>, spec: &Spec, parents: &Parents) -> Attem
     end.oom_kills = counts.map(|OomCounts { kills, .. }| kills);
     end.limit_reached =
         spec.memory_limit_bytes.is_some() && counts.is_some_and(|counts| counts.limit_reached);
-    groups.kill();
-    for path in groups.remove() {
+    for path in groups.end() {
         end.notes.push(format!("the control group `{}` could not be removed", path.display()));
     }
     remove_scratch(spec, &mut end, || runner_gone || end_asked_for(runner).is_some());

@@ -126,7 +126,7 @@ fn a_program_is_prepared_run_and_tidied_up() {
     driven.begin(CLEANUP);
     assert_eq!(driven.give(exited(0)), []);
     assert!(driven.machine.looks_for_processes());
-    assert_eq!(driven.give(Event::AllEnded), [SupervisorAction::Kill, SupervisorAction::AskLeft]);
+    assert_eq!(driven.give(Event::AllEnded), [SupervisorAction::AskLeft]);
     let end = driven.finish();
     assert_eq!((end.exit_code, end.signal, end.not_started), (Some(3), None, None));
     assert_eq!((end.left_bytes, end.timed_out, end.lost), (Some(7), false, false));
@@ -280,7 +280,7 @@ fn a_runner_that_is_gone_ends_all_at_once() {
     // No grace and no cleanup, but the end of the program is waited for.
     assert_eq!(driven.give(Event::RunnerGone), [SupervisorAction::Kill]);
     assert_eq!(driven.give(exited(0)), [SupervisorAction::StopProgress]);
-    assert_eq!(driven.give(Event::AllEnded), [SupervisorAction::Kill, SupervisorAction::AskLeft]);
+    assert_eq!(driven.give(Event::AllEnded), [SupervisorAction::AskLeft]);
     assert!(driven.finish().ended_by_runner);
 }
 
@@ -292,8 +292,7 @@ fn a_test_that_kills_its_init_is_lost() {
     driven.begin(PROGRAM);
     assert_eq!(driven.give(Event::InitGone(None)), [SupervisorAction::StopProgress]);
     assert_eq!(driven.give(Event::ToolEnded), []);
-    let expected =
-        [SupervisorAction::Kill, SupervisorAction::CloseInit, SupervisorAction::KillOrphans];
+    let expected = [SupervisorAction::CloseInit, SupervisorAction::KillOrphans];
     assert_eq!(driven.give(Event::AllEnded), expected);
     driven.give(Event::Deadline);
     let end = driven.machine.into_end().unwrap();
@@ -353,7 +352,7 @@ fn a_program_that_uses_too_much_cpu_time_is_asked_to_end_and_then_killed() {
         driven.give(Event::Deadline),
         [SupervisorAction::Kill, SupervisorAction::StopProgress]
     );
-    assert_eq!(driven.give(Event::AllEnded), [SupervisorAction::Kill, SupervisorAction::AskLeft]);
+    assert_eq!(driven.give(Event::AllEnded), [SupervisorAction::AskLeft]);
     let end = driven.finish();
     assert_eq!((end.out_of_cpu_time, end.timed_out, end.exit_code), (true, false, Some(0)));
 }

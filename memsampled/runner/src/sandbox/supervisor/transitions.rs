@@ -231,7 +231,8 @@ impl AttemptMachine<'_> {
         now: Instant,
     ) -> SupervisorState {
         match event {
-            SupervisorEvent::AllEnded => self.kill(AfterKill::AskLeft, now),
+            // There is nothing to kill: who is left by a race is killed by init when it leaves, and with the groups.
+            SupervisorEvent::AllEnded => self.killed(AfterKill::AskLeft, now),
             SupervisorEvent::Deadline => {
                 self.actions.push_back(SupervisorAction::DescribeLeftOver);
                 self.kill(AfterKill::AskLeft, now)
