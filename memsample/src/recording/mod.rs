@@ -8,15 +8,22 @@
 //! ```
 
 mod delta_runs;
+mod distinct;
 mod id;
 mod images;
 mod instant;
 mod last_reading;
 mod layout;
+mod level_runs;
 mod manifest;
 mod new_table;
 mod open;
+mod page_compressor;
 mod parquet_file;
+mod purpose;
+mod row_columns;
+#[cfg(test)]
+mod row_tests;
 mod run_column;
 mod sample_columns;
 #[cfg(test)]

@@ -13,7 +13,8 @@ use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::file::metadata::KeyValue;
 
 use super::parquet_file::io_error;
-use super::table::{KEY_CHECKPOINT, KEY_PROVENANCE, KEY_SETTLED, Origin, Purpose, properties};
+use super::purpose::Purpose;
+use super::table::{KEY_CHECKPOINT, KEY_PROVENANCE, KEY_SETTLED, Origin, properties};
 use crate::columns::numbers;
 use crate::schema::Table;
 

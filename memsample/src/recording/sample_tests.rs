@@ -6,7 +6,8 @@ use arrow_array::{Array, ArrayRef, StringArray};
 use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 use proptest::prelude::*;
 
-use super::table::{Purpose, RowGroups};
+use super::purpose::Purpose;
+use super::table::RowGroups;
 use crate::batch::Row;
 use crate::identity::{Comm, Identity};
 use crate::metric::{Files, Metric, Metrics};

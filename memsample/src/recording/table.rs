@@ -10,13 +10,10 @@ use std::fs::File;
 use std::io::{self, BufWriter};
 use std::sync::Arc;
 
-use arrow_array::{Array, ArrayRef, RecordBatch, StringArray};
 use arrow_schema::SchemaRef;
 use bytes::Bytes;
 use memsample_beneath::HeldDirectory;
-use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_writer::ArrowWriterOptions;
-use parquet::basic::{Compression, Encoding, ZstdLevel};
+use parquet::basic::{Compression, Encoding};
 use parquet::column::writer::ColumnCloseResult;
 use parquet::file::metadata::{KeyValue, ParquetMetaData, SortingColumn};
 use parquet::file::properties::{
@@ -24,12 +21,15 @@ use parquet::file::properties::{
 };
 use parquet::file::reader::{ChunkReader, Length};
 use parquet::file::writer::SerializedFileWriter;
-use parquet::schema::types::ColumnPath;
+use parquet::schema::types::{ColumnPath, SchemaDescriptor};
 
+use super::page_compressor::PageCompressor;
 use super::parquet_file::{ParquetFile, guarded, io_error};
-use super::run_column::{PAGE_BYTES, PAGE_ROWS};
+use super::purpose::Purpose;
+use super::row_columns::encode_rows;
+use super::run_column::{EncodedColumn, PAGE_BYTES, PAGE_ROWS};
 use super::sample_columns::encode_samples;
-use crate::schema::{ColumnKind, Table};
+use crate::schema::{ColumnKind, Fields, Table};
 use crate::segment::Segment;
 
 /// A file of this size is not copied any more.
@@ -42,18 +42,6 @@ pub(super) const KEY_SETTLED: &str = "memsample.settled_row_groups";
 /// What was recorded, where and how; see [`Provenance`](crate::Provenance).
 pub(super) const KEY_PROVENANCE: &str = "memsample.provenance";
 
-/// How to encode rows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Purpose {
-    /// To be kept: differences, which are smallest over many ticks.
-    Settled,
-    /// To be looked at until the next checkpoint, where there are many rows: compressed less, which is cheaper.
-    Tail,
-    /// The same where there are few rows: not compressed, since to set up a compressor for each column
-    /// costs more than all else.
-    SmallTail,
-}
-
 /// Encoded rows.
 pub(crate) struct RowGroups {
     bytes: Bytes,
@@ -61,37 +49,19 @@ pub(crate) struct RowGroups {
 }
 
 impl RowGroups {
-    /// Encodes batches of the columns of `table` behind the first, which names the recording `id`, as one row group.
-    /// `None` where there are no rows.
-    fn encode(
+    /// Encodes rows of a small table of the recording `id` as one row group. `None` where there are none.
+    pub(super) fn of_rows<R>(
         table: &Table,
+        fields: Fields<R>,
         id: &str,
         purpose: Purpose,
-        batches: impl IntoIterator<Item = Vec<ArrayRef>>,
+        rows: &[R],
     ) -> io::Result<Option<Self>> {
-        let schema = table.arrow_schema();
-        let options = ArrowWriterOptions::new()
-            .with_properties(properties(table, purpose).build())
-            .with_skip_arrow_metadata(true);
-        let mut writer =
-            ArrowWriter::try_new_with_options(Vec::new(), Arc::clone(&schema), options)
-                .map_err(io_error)?;
-        let mut rows = 0;
-        for mut columns in batches {
-            let count = columns.first().map_or(0, |column| column.len());
-            columns.insert(0, constant(id, count));
-            let batch =
-                RecordBatch::try_new(Arc::clone(&schema), columns).map_err(io::Error::other)?;
-            rows += count;
-            writer.write(&batch).map_err(io_error)?;
-        }
-        let metadata = writer.finish().map_err(io_error)?;
-        let bytes = Bytes::from(std::mem::take(writer.inner_mut()));
-        Ok((rows > 0).then_some(Self { bytes, metadata }))
+        Self::of_columns(table, purpose, |schema, compressor| {
+            encode_rows(table, fields, id, purpose, schema, compressor, rows)
+        })
     }
-}
 
-impl RowGroups {
     /// Encodes the samples of a segment from tick `first` on as one row group, run by run. `None` where there are none.
     pub(super) fn of_samples(
         table: &Table,
@@ -100,10 +70,19 @@ impl RowGroups {
         segment: &Segment,
         first: u32,
     ) -> io::Result<Option<Self>> {
+        Self::of_columns(table, purpose, |schema, compressor| {
+            encode_samples(table, id, schema, compressor, segment, first)
+        })
+    }
+
+    fn of_columns(
+        table: &Table,
+        purpose: Purpose,
+        encode: impl FnOnce(&SchemaDescriptor, &mut PageCompressor) -> io::Result<Vec<EncodedColumn>>,
+    ) -> io::Result<Option<Self>> {
         let schema = parquet::arrow::ArrowSchemaConverter::new().convert(&table.arrow_schema());
         let schema = schema.map_err(io_error)?;
-        let compression = compression(purpose);
-        let columns = encode_samples(table, id, &schema, compression, segment, first)?;
+        let columns = encode(&schema, &mut PageCompressor::new(purpose.level())?)?;
         if columns.first().is_none_or(|(_, column)| column.rows_written == 0) {
             return Ok(None);
         }
@@ -126,11 +105,6 @@ impl RowGroups {
     pub(super) fn file(&self) -> Bytes {
         self.bytes.clone()
     }
-}
-
-/// Returns a column with the same text in every row.
-fn constant(text: &str, rows: usize) -> ArrayRef {
-    Arc::new(StringArray::from_iter_values(std::iter::repeat_n(text, rows)))
 }
 
 /// What becomes of the tail of a file.
@@ -218,14 +192,14 @@ impl TableFile {
         Self { directory, table, schema, origin, number: 1, on_disk: None, checkpoint: 0 }
     }
 
-    /// Encodes rows of the table, given as its columns behind the first, as one row group. `None` where there are no
-    /// rows.
-    pub(crate) fn encode(
+    /// Encodes rows as one row group. `None` where there are none.
+    pub(crate) fn encode<R>(
         &self,
+        fields: Fields<R>,
         purpose: Purpose,
-        batches: impl IntoIterator<Item = Vec<ArrayRef>>,
+        rows: &[R],
     ) -> io::Result<Option<RowGroups>> {
-        RowGroups::encode(&self.table, &self.origin.id, purpose, batches)
+        RowGroups::of_rows(&self.table, fields, &self.origin.id, purpose, rows)
     }
 
     /// Encodes the samples of a segment from tick `first` on as one row group. `None` where there are none.
@@ -418,16 +392,6 @@ pub(crate) fn table_files(
     (1..).map(move |number| file_name(name, number)).take_while(move |file| is_there(file))
 }
 
-/// Returns how pages are compressed.
-fn compression(purpose: Purpose) -> Compression {
-    let zstd = |level| Compression::ZSTD(ZstdLevel::try_new(level).unwrap_or_default());
-    match purpose {
-        Purpose::Settled => zstd(6),
-        Purpose::Tail => zstd(3),
-        Purpose::SmallTail => Compression::UNCOMPRESSED,
-    }
-}
-
 /// Describes how to write: every value that matters, since the defaults are made for other tables.
 pub(super) fn properties(table: &Table, purpose: Purpose) -> WriterPropertiesBuilder {
     let sorting = table.sorted_by.iter().filter_map(|name| {
@@ -437,7 +401,7 @@ pub(super) fn properties(table: &Table, purpose: Purpose) -> WriterPropertiesBui
     let mut properties = WriterProperties::builder()
         // Version 1 pages: fastparquet knows no others, and they are smaller here.
         .set_writer_version(WriterVersion::PARQUET_1_0)
-        .set_compression(compression(purpose))
+        .set_compression(purpose.level().map_or(Compression::UNCOMPRESSED, Compression::ZSTD))
         .set_dictionary_enabled(false)
         .set_statistics_enabled(EnabledStatistics::Chunk)
         .set_offset_index_disabled(true)

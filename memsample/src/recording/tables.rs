@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use memsample_beneath::HeldDirectory;
 
-use super::table::{Origin, Purpose, RowGroups, TableFile, Tail};
+use super::purpose::Purpose;
+use super::table::{Origin, RowGroups, TableFile, Tail};
 use super::written_images::WrittenImages;
 use crate::schema::Fields;
 use crate::schema::exits::Exit;
@@ -14,9 +15,6 @@ use crate::schema::marks::Mark;
 use crate::schema::processes::{self, ProcessRow};
 use crate::schema::{self, Table};
 use crate::segment::Segment;
-
-/// Rows in one Arrow batch of a small table; an identity with all its text may be ten kilobytes.
-const BATCH_ROWS: usize = 1024;
 
 /// An exit record comes with the tick at which the end was seen, or one before or after.
 const LAST_ENDED: usize = 16 * 1024;
@@ -50,8 +48,8 @@ impl<R> AppendTable<R> {
 
     /// Puts the rows since the last flush into the tail of the file.
     pub(super) fn flush(&mut self) -> io::Result<()> {
-        let rows =
-            encode(&self.file, self.fields, Purpose::SmallTail, self.rows.get(self.flushed..))?;
+        let rows = self.rows.get(self.flushed..).unwrap_or_default();
+        let rows = self.file.encode(self.fields, Purpose::SmallTail, rows)?;
         self.file.publish(self.file.checkpoint(), None, Tail::Append(rows))?;
         self.flushed = self.rows.len();
         Ok(())
@@ -62,7 +60,7 @@ impl<R> AppendTable<R> {
         if self.file.checkpoint() >= checkpoint {
             return Ok(());
         }
-        let rows = encode(&self.file, self.fields, Purpose::Settled, Some(&self.rows))?;
+        let rows = self.file.encode(self.fields, Purpose::Settled, &self.rows)?;
         self.file.publish(checkpoint, rows, Tail::Replace(None))
     }
 
@@ -71,8 +69,8 @@ impl<R> AppendTable<R> {
         if self.file.checkpoint() >= checkpoint {
             return Ok(());
         }
-        let rows =
-            encode(&self.file, self.fields, Purpose::SmallTail, self.rows.get(self.flushed..))?;
+        let rows = self.rows.get(self.flushed..).unwrap_or_default();
+        let rows = self.file.encode(self.fields, Purpose::SmallTail, rows)?;
         self.file.rotate();
         self.file.publish(checkpoint, rows, Tail::Replace(None))
     }
@@ -94,7 +92,7 @@ impl AppendTable<Mark> {
         // A copy: the tail has the others in the order in which they came.
         let mut rows = self.rows.clone();
         rows.sort_by_key(|mark| mark.boot_ns);
-        let rows = encode(&self.file, self.fields, Purpose::Settled, Some(&rows))?;
+        let rows = self.file.encode(self.fields, Purpose::Settled, &rows)?;
         self.file.publish(checkpoint, rows, Tail::Replace(None))
     }
 }
@@ -228,18 +226,8 @@ impl ProcessTable {
     ) -> io::Result<Option<RowGroups>> {
         let mut rows: Vec<_> = rows.collect();
         rows.sort_unstable_by_key(|row| row.identity.process);
-        encode(&self.file, processes::FIELDS, purpose, Some(&rows))
+        self.file.encode(processes::FIELDS, purpose, &rows)
     }
-}
-
-fn encode<R>(
-    file: &TableFile,
-    fields: Fields<R>,
-    purpose: Purpose,
-    rows: Option<&[R]>,
-) -> io::Result<Option<RowGroups>> {
-    let batches = rows.unwrap_or_default().chunks(BATCH_ROWS);
-    file.encode(purpose, batches.map(|rows| fields.arrays(rows)))
 }
 
 /// The files of all tables, created or opened one by one.

@@ -10,7 +10,8 @@ use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
 
 use super::parquet_file::{ParquetFile, io_error};
-use super::table::{Purpose, properties};
+use super::purpose::Purpose;
+use super::table::properties;
 use crate::replace_file::replace_file;
 use crate::schema::tests::{self, AttemptKey, TestRoleRow, TestRow};
 use crate::schema::{Fields, Table};

@@ -93,7 +93,32 @@ impl<R> Fields<R> {
     }
 }
 
+/// What a column has in one row.
+pub(crate) enum Cell<'a> {
+    /// A number or an instant.
+    Number(Option<i64>),
+    Text(Option<Cow<'a, str>>),
+    Flag(bool),
+}
+
 impl<R> Value<R> {
+    /// Returns what the column has in a row.
+    pub(crate) fn of<'a>(&self, row: &'a R) -> Cell<'a> {
+        match self {
+            Self::Timestamp(value) | Self::Signed(value) => Cell::Number(Some(value(row))),
+            Self::OptionalTimestamp(value) | Self::OptionalSigned(value) => {
+                Cell::Number(value(row))
+            }
+            Self::Int64(value) => Cell::Number(Some(int64(value(row)))),
+            Self::OptionalInt64(value) => Cell::Number(value(row).map(int64)),
+            Self::Int32(value) => Cell::Number(Some(value(row).into())),
+            Self::OptionalInt32(value) => Cell::Number(value(row).map(i64::from)),
+            Self::Text(value) => Cell::Text(Some(value(row))),
+            Self::OptionalText(value) => Cell::Text(value(row)),
+            Self::Flag(value) => Cell::Flag(value(row)),
+        }
+    }
+
     fn array(&self, rows: &[R]) -> ArrayRef {
         match self {
             Self::Timestamp(value) => Arc::new(

@@ -20,7 +20,9 @@ pub(crate) mod tests;
 pub(crate) mod ticks;
 
 pub use document::{document, tables};
-pub(crate) use field::{Fields, int64};
+#[cfg(test)]
+pub(crate) use field::Value;
+pub(crate) use field::{Cell, Field, Fields, int64};
 pub use known_pss::KnownPss;
 pub use samples::samples;
 pub use table::{Column, ColumnKind, Table};
