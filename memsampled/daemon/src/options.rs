@@ -36,6 +36,9 @@ pub struct Arguments {
     pub flight_recorder_bytes: Option<u64>,
     /// The configuration, also read again on SIGHUP.
     pub config: Option<PathBuf>,
+    /// Whether the daemon ends when its standard input, a socket, is closed at the other end: then whom it serves has
+    /// ended, by whatever.
+    pub ends_with_stdin: bool,
 }
 
 /// What the daemon shall do.

@@ -105,7 +105,7 @@ impl std::error::Error for DaemonError {
 /// How often the daemon looks whether its socket is still there.
 const SOCKET_PERIOD: Duration = Duration::from_secs(2);
 
-/// Runs the daemon until SIGTERM or SIGINT. Changes the limits, the umask and the control group of this
+/// Runs the daemon until SIGTERM or SIGINT, or until [its standard input](Arguments::ends_with_stdin) is closed. Changes the limits, the umask and the control group of this
 /// process.
 ///
 /// `arguments` are those that `options` were made of: they are put together with the configuration
@@ -175,6 +175,9 @@ async fn serve(
     listener.set_nonblocking(true).map_err(failed)?;
     let listener = UnixListener::from_std(listener).map_err(failed)?;
     let mut signals = Signals::new().map_err(failed)?;
+    if arguments.ends_with_stdin {
+        signals.end_with_stdin().map_err(failed)?;
+    }
     let listener = Listener::Unix(listener);
     tokio::spawn(connections::serve(listener, router.clone(), Arc::clone(state)));
     if let Some(path) = socket.own_path() {

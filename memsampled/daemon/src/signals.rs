@@ -1,14 +1,15 @@
-//! The signals that mean something to the daemon.
+//! The signals that mean something to the daemon, and the end of whom it serves.
 
 use std::io;
+use std::os::fd::AsFd;
 
 use memsample_inherited::{ArrivingSignals, is_ignored, is_init};
 use rustix::process::{Signal, WaitOptions, wait};
 use tokio::net::UnixStream;
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{sleep, timeout};
 
-/// What a signal asks for.
+/// What is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Request {
     End,
@@ -19,7 +20,11 @@ pub(super) enum Request {
 ///
 /// One that was ignored when the daemon began stays so, as `nohup` wants it.
 #[derive(Debug)]
-pub(super) struct Signals(UnboundedReceiver<Request>);
+pub(super) struct Signals {
+    requests: UnboundedReceiver<Request>,
+    /// For what else asks.
+    sender: UnboundedSender<Request>,
+}
 
 impl Signals {
     /// Handles them from now on, without a thread, since there may be none. As PID 1 this also reaps what is left of
@@ -33,7 +38,8 @@ impl Signals {
         let socket = arriving.socket()?;
         socket.set_nonblocking(true)?;
         let socket = UnixStream::from_std(socket)?;
-        let (sender, receiver) = unbounded_channel();
+        let (sender, requests) = unbounded_channel();
+        let signals = Self { requests, sender: sender.clone() };
         tokio::spawn(async move {
             // It ends when nobody asks any more.
             while !sender.is_closed() {
@@ -54,12 +60,26 @@ impl Signals {
                 while reaps && matches!(wait(WaitOptions::NOHANG), Ok(Some(_))) {}
             }
         });
-        Ok(Self(receiver))
+        Ok(signals)
+    }
+
+    /// Takes the closing of the other end of the standard input for a request to end: the kernel closes it, by whatever
+    /// who has it ends.
+    pub(super) fn end_with_stdin(&self) -> io::Result<()> {
+        let stdin = std::os::unix::net::UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+        stdin.set_nonblocking(true)?;
+        let stdin = UnixStream::from_std(stdin)?;
+        let sender = self.sender.clone();
+        tokio::spawn(async move {
+            while stdin.readable().await.is_ok() && drain(&stdin) {}
+            let _ = sender.send(Request::End);
+        });
+        Ok(())
     }
 
     /// Waits for the next request, for ever if there can be none.
     pub(super) async fn next(&mut self) -> Request {
-        match self.0.recv().await {
+        match self.requests.recv().await {
             Some(request) => request,
             None => std::future::pending().await,
         }

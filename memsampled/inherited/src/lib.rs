@@ -23,5 +23,5 @@ pub use locale::is_utf8;
 pub use log::{LogOf, start_log};
 pub use queue::{Queue, QueueWriter};
 pub use room::{too_few_descriptors, too_little_address_space};
-pub use signals::{is_ignored, outlive_file_size_limit};
+pub use signals::{is_ignored, learn_ends_of_children, outlive_file_size_limit};
 pub use streams::{harmless, lost, print, print_text, tell, write_whole};

@@ -3,7 +3,7 @@
 use std::fs;
 use std::sync::{Arc, LazyLock};
 
-use signal_hook::consts::SIGXFSZ;
+use signal_hook::consts::{SIGCHLD, SIGXFSZ};
 
 /// The signals that were ignored, a bit each. Read before the first handler is set: a handler takes the bit away.
 static IGNORED: LazyLock<u64> = LazyLock::new(|| {
@@ -28,5 +28,15 @@ pub fn outlive_file_size_limit() {
     if !is_ignored(SIGXFSZ) {
         // A handler, which exec resets. Fails for no signal of this name.
         let _ = signal_hook::flag::register(SIGXFSZ, Arc::default());
+    }
+}
+
+/// Lets this program learn how its children end, where who started it ignored SIGCHLD: the kernel forgets each end then,
+/// and a command that failed could not be told from one that did not. Called before the first child.
+///
+/// For programs that are started SIGCHLD is not ignored any more, as POSIX allows of every exec.
+pub fn learn_ends_of_children() {
+    if is_ignored(SIGCHLD) {
+        let _ = signal_hook::flag::register(SIGCHLD, Arc::default());
     }
 }

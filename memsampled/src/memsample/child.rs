@@ -3,22 +3,34 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crossbeam_channel::{Receiver, bounded};
+use memsample_inherited::tell;
 use nix::sys::resource::{UsageWho, getrusage};
-use rustix::process::{Pid, PidfdFlags, Signal, getpgrp, pidfd_open, pidfd_send_signal};
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, getpgrp, kill_process, waitid};
 use rustix::termios::tcgetpgrp;
-use signal_hook::consts::SIGINT;
+use signal_hook::consts::{SIGALRM, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
+
+use crate::exit::ExitCode;
+
+/// Signals with which a person, a test runner or a timer stops or wakes a program. Those that this program did not
+/// forward would end it, and leave the command running.
+pub(crate) const FORWARDED: [i32; 7] =
+    [SIGALRM, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2];
 
 /// A command that runs.
 pub(crate) struct RunningCommand {
-    /// Refers to this process, and never to a later one with the same pid.
-    process: Option<OwnedFd>,
+    process: UnreapedProcess,
     ended: Receiver<CommandEnd>,
 }
+
+/// The pid of a process until it is reaped: a later process may have it then.
+#[derive(Clone, Default)]
+struct UnreapedProcess(Arc<Mutex<Option<Pid>>>);
 
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +40,12 @@ pub(crate) enum CommandEnd {
 }
 
 impl CommandEnd {
+    /// Says why it is not known how a command ended, which is a failure of this program.
+    fn unknown(error: io::Error) -> Self {
+        tell(format!("memsample: how the command ended is not known: {error}"));
+        Self::Exited(ExitCode::OWN_FAILURE.into())
+    }
+
     /// Returns the exit code, or 128 and the signal.
     pub(crate) fn code(self) -> i32 {
         match self {
@@ -51,15 +69,16 @@ impl RunningCommand {
     ) -> io::Result<Self> {
         let (started, to_wait_for) = bounded::<Child>(1);
         let (sender, ended) = bounded(1);
+        let process = UnreapedProcess::default();
+        let reaped = process.clone();
         // Before the command: with a limit of threads, a command would run that nobody waits for.
         std::thread::Builder::new().name("memsample-wait".to_owned()).spawn(move || {
             let Ok(mut child) = to_wait_for.recv() else { return };
-            let end = child.wait().map_or(CommandEnd::Exited(1), end_of);
+            let end = reaped.reap(&mut child).map_or_else(CommandEnd::unknown, end_of);
             let _ = sender.send(end);
         })?;
         let child = Command::new(program).args(arguments).envs(environment).spawn()?;
-        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-        let process = pid.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+        *process.pid() = Some(Pid::from_child(&child));
         // The thread takes it: it does nothing else.
         let _ = started.send(child);
         Ok(Self { process, ended })
@@ -72,12 +91,36 @@ impl RunningCommand {
 
     /// Forwards a signal that this program received, unless the terminal has sent it to both.
     pub(crate) fn forward(&self, signal: i32) {
-        if signal == SIGINT && is_in_foreground() {
+        if [SIGINT, SIGQUIT].contains(&signal) && is_in_foreground() {
             return;
         }
-        if let (Some(process), Some(signal)) = (&self.process, Signal::from_named_raw(signal)) {
-            // Fails if the command has ended meanwhile.
-            let _ = pidfd_send_signal(process, signal);
+        if let (Some(pid), Some(signal)) = (*self.process.pid(), Signal::from_named_raw(signal)) {
+            // Fails if the command has ended meanwhile, or has become another user.
+            let _ = kill_process(pid, signal);
+        }
+    }
+}
+
+impl UnreapedProcess {
+    fn pid(&self) -> MutexGuard<'_, Option<Pid>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for the end of the process, lets nobody send it a signal any more, and reaps it.
+    fn reap(&self, child: &mut Child) -> io::Result<ExitStatus> {
+        let waited = if has_ended(Pid::from_child(child)) { None } else { Some(child.wait()) };
+        *self.pid() = None;
+        waited.unwrap_or_else(|| child.wait())
+    }
+}
+
+/// Waits until a child has ended, and leaves it to be reaped; returns whether the kernel can do that.
+fn has_ended(child: Pid) -> bool {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+    loop {
+        match waitid(WaitId::Pid(child), options) {
+            Err(Errno::INTR) => {}
+            waited => return waited.is_ok(),
         }
     }
 }
@@ -90,7 +133,6 @@ pub(crate) fn become_command(program: &OsStr, arguments: &[OsString]) -> io::Err
 /// Returns whether an error says that there can be no other process, thread or descriptor, which is no fault of the
 /// command.
 pub(crate) fn is_out_of_resources(error: &io::Error) -> bool {
-    use rustix::io::Errno;
     let errno = Errno::from_io_error(error);
     matches!(errno, Some(Errno::AGAIN | Errno::NOMEM | Errno::MFILE | Errno::NFILE))
 }

@@ -13,9 +13,8 @@ use memsample_client::Client;
 use memsample_client::wire::{MarkKind, MarkRequest};
 use memsample_inherited::{tell, too_few_descriptors};
 use rustix::process::{Resource, Rlimit, setrlimit};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 
-use crate::child::{CommandEnd, RunningCommand, become_command, is_out_of_resources};
+use crate::child::{CommandEnd, FORWARDED, RunningCommand, become_command, is_out_of_resources};
 use crate::command_hint::cannot_run;
 use crate::control::{CLIENT_DESCRIPTORS, chosen, connect_to};
 use crate::exit::ExitCode;
@@ -51,9 +50,6 @@ pub(crate) struct ExecArgs {
     #[arg(last = true, required = true, value_name = "COMMAND")]
     pub(crate) command: Vec<OsString>,
 }
-
-/// Signals with which a person or a test runner stops or wakes a program.
-const FORWARDED: [i32; 6] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2];
 
 /// How long a test waits for a daemon that does not answer. It usually answers within a millisecond, and
 /// the wait counts towards the time of the test.

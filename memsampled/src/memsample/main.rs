@@ -52,8 +52,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
 use memsample_inherited::{
-    lost, outlive_file_size_limit, print, run_below_init, share_one_heap_if_limited, tell,
-    too_few_descriptors, too_little_address_space,
+    learn_ends_of_children, lost, outlive_file_size_limit, print, run_below_init,
+    share_one_heap_if_limited, tell, too_few_descriptors, too_little_address_space,
 };
 
 use exit::{ExitCode, with_advice};
@@ -127,6 +127,7 @@ enum Command {
 
 fn main() -> std::process::ExitCode {
     outlive_file_size_limit();
+    learn_ends_of_children();
     // The runner starts this program as one of the processes around a test.
     if let Some(code) = memsample_runner::sandbox::internal_program(std::env::args_os()) {
         return code;

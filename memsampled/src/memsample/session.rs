@@ -3,26 +3,30 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail};
-use crossbeam_channel::{Receiver, select};
+use crossbeam_channel::{Receiver, never, select};
 use memsample::Recording;
 use memsample::analysis::{COMMAND_MARK, command_labels};
 use memsample_client::wire::{MarkKind, MarkRequest, Span, StartRequest};
 use memsample_client::{Client, ClientError, SESSION_VARIABLE, SOCKET_VARIABLE, default_socket};
 use memsample_inherited::{tell, too_few_descriptors, too_little_address_space};
-use rustix::process::{Pid, Signal, kill_process};
 
-use crate::child::{RunningCommand, become_command, is_out_of_resources, reaped_max_rss_bytes};
+use crate::child::{
+    FORWARDED, RunningCommand, become_command, is_out_of_resources, reaped_max_rss_bytes,
+};
 use crate::command_hint::cannot_run;
 use crate::control::{CLIENT_DESCRIPTORS, parse_label};
 use crate::exit::{ExitCode, with_advice};
 use crate::json_output::JsonArgs;
 use crate::plain_table::width;
-use crate::signals::{Printing, signals};
+use crate::signals::{ENDING, Printing, signals_of};
 use crate::{duration, share, summary};
 
 /// Run a command within a session of the daemon, and print what it used
@@ -95,7 +99,7 @@ pub(crate) fn run(args: &SessionArgs) -> anyhow::Result<ExitCode> {
         labels: args.labels.iter().cloned().collect(),
         ..StartRequest::default()
     };
-    let signals = match signals() {
+    let signals = match signals_of(&FORWARDED) {
         Ok(signals) => signals,
         Err(error) => {
             warn(&format!("the command runs without a session: {}", with_advice(&error)));
@@ -145,17 +149,22 @@ pub(crate) fn run(args: &SessionArgs) -> anyhow::Result<ExitCode> {
 
 /// Waits for the command, to which signals are forwarded.
 fn wait(command: &RunningCommand, signals: &Receiver<i32>) -> i32 {
+    let none = never();
+    let mut signals = signals;
     let mut interrupted = false;
     loop {
         select! {
             recv(command.ended()) -> end => return end.map_or(1, |end| end.code()),
             recv(signals) -> signal => {
-                let Ok(signal) = signal else { continue };
-                // At the second signal, do not wait for the command.
-                if interrupted {
+                let Ok(signal) = signal else {
+                    // No more can be received; the command can still be stopped by itself.
+                    signals = &none;
+                    continue;
+                };
+                // At the second signal to end, do not wait for the command.
+                if ENDING.contains(&signal) && std::mem::replace(&mut interrupted, true) {
                     return 128 + signal;
                 }
-                interrupted = true;
                 command.forward(signal);
             }
         }
@@ -227,6 +236,9 @@ impl Session {
 /// A daemon for one session, in a directory that only this user can reach.
 struct OwnDaemon {
     daemon: Child,
+    /// The daemon ends when this is closed, be it by the kernel: no signal reaches one that ignores it, and nobody sends
+    /// one for a program that was killed.
+    open: Option<UnixStream>,
     started: Instant,
     directory: tempfile::TempDir,
 }
@@ -238,19 +250,23 @@ impl OwnDaemon {
             .with_context(|| format!("cannot make `{}`", recordings.display()))?;
         let beside = std::env::current_exe()?.with_file_name("memsampled");
         let program = if beside.exists() { beside } else { PathBuf::from("memsampled") };
+        let (open, of_daemon) = UnixStream::pair()?;
         let daemon = Command::new(&program)
+            .arg("--ends-with-stdin")
             .arg("--socket")
             .arg(directory.path().join("socket"))
             .arg("--recordings")
             .arg(std::path::absolute(recordings)?)
-            .stdin(Stdio::null())
+            .stdin(Stdio::from(OwnedFd::from(of_daemon)))
             .stdout(Stdio::null())
             .stderr(fs::File::create(directory.path().join("log"))?)
+            // Ctrl-C is for the command: what it does then is to be recorded too.
+            .process_group(0)
             .spawn()
             .with_context(|| {
                 format!("no daemon is running, and `{}` cannot be started", program.display())
             })?;
-        Ok(Self { daemon, started: Instant::now(), directory })
+        Ok(Self { daemon, open: Some(open), started: Instant::now(), directory })
     }
 
     fn socket(&self) -> PathBuf {
@@ -276,10 +292,7 @@ impl OwnDaemon {
 
 impl Drop for OwnDaemon {
     fn drop(&mut self) {
-        // Once it has been reaped, its pid may be another's.
-        if matches!(self.daemon.try_wait(), Ok(None)) {
-            let _ = kill_process(Pid::from_child(&self.daemon), Signal::TERM);
-        }
+        self.open = None;
         let began = Instant::now();
         while matches!(self.daemon.try_wait(), Ok(None)) {
             if began.elapsed() > PATIENCE {

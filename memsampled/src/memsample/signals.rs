@@ -19,14 +19,17 @@ const MAX_SIGNALS: usize = 16;
 /// How long who reads the results may take after a signal: who sent it waits for the end.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// A signal came while there was work to stop.
+/// A signal that asks for the end came while there was work to stop.
 static CAME: AtomicBool = AtomicBool::new(false);
 /// There is nothing to stop: work has not begun, or there is nothing left but the printing of results.
 static IS_IDLE: AtomicBool = AtomicBool::new(false);
 
+/// Signals that ask for the end of what runs.
+pub(crate) const ENDING: [i32; 3] = [SIGINT, SIGTERM, SIGHUP];
+
 /// Returns a channel of the signals that arrive from now on. They no longer terminate this program.
 pub(crate) fn signals() -> anyhow::Result<Receiver<i32>> {
-    signals_of(&[SIGINT, SIGTERM, SIGHUP])
+    signals_of(&ENDING)
 }
 
 /// Returns a channel of the given signals, like [`signals`]. Those that were ignored stay ignored, as `nohup` wants it.
@@ -41,7 +44,9 @@ pub(crate) fn signals_of(signals: &[i32]) -> anyhow::Result<Receiver<i32>> {
                 if IS_IDLE.load(Ordering::Relaxed) {
                     end_by(signal);
                 }
-                CAME.store(true, Ordering::Relaxed);
+                if ENDING.contains(&signal) {
+                    CAME.store(true, Ordering::Relaxed);
+                }
                 let _ = sender.try_send(signal);
             }
         }

@@ -75,6 +75,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE", env = "MEMSAMPLED_CONFIG")]
     config: Option<PathBuf>,
 
+    /// End when the other end of the socket that is the standard input is closed
+    #[arg(long, hide = true)]
+    ends_with_stdin: bool,
+
     /// Print a script that completes the arguments in a shell, and exit
     #[arg(long, value_name = "SHELL", exclusive = true)]
     completions: Option<clap_complete::Shell>,
@@ -105,6 +109,7 @@ impl Args {
             socket, recordings, http, token_file, group, metrics_roles, push, config, ..
         } = self;
         let Self { serve, serve_runs, flight_recorder, flight_recorder_bytes, .. } = self;
+        let ends_with_stdin = self.ends_with_stdin;
         Arguments {
             socket,
             recordings,
@@ -118,6 +123,7 @@ impl Args {
             flight_recorder: flight_recorder.map(|span| span.0),
             flight_recorder_bytes: flight_recorder_bytes.map(|size| size.0),
             config,
+            ends_with_stdin,
         }
     }
 }

@@ -11,8 +11,8 @@ use clap::Parser;
 use memsample_config::Config;
 use memsample_daemon::Options;
 use memsample_inherited::{
-    LogOf, advice, lost, outlive_file_size_limit, share_one_heap, start_log, tell,
-    too_little_address_space,
+    LogOf, advice, learn_ends_of_children, lost, outlive_file_size_limit, share_one_heap,
+    start_log, tell, too_little_address_space,
 };
 
 use args::Args;
@@ -23,6 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 fn main() -> ExitCode {
     share_one_heap();
     outlive_file_size_limit();
+    learn_ends_of_children();
     let args = Args::parse();
     let done = args.print_documents().and_then(|is_done| match (is_done, lost()) {
         (true, Some(error)) => Err(anyhow::Error::from(error).context("cannot write to stdout")),

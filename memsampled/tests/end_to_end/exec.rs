@@ -64,8 +64,10 @@ fn a_signal_reaches_the_command_and_ends_both_alike() {
     let session = daemon.session("{}");
     // Some signals dump a core, and none may be left in the tree.
     for (signal, number) in [("TERM", 15), ("QUIT", 3), ("USR1", 10), ("KILL", 9)] {
-        let mut child = Command::new("sh")
-            .args(["-c", "ulimit -c 0; exec \"$@\"", "sh", MEMSAMPLE, "exec", "--socket", "s"])
+        // Of a terminal in whose foreground this runs, SIGQUIT would have reached the command already.
+        let mut child = Command::new("setsid")
+            .args(["sh", "-c", "ulimit -c 0; exec \"$@\"", "sh"])
+            .args([MEMSAMPLE, "exec", "--socket", "s"])
             .args(["--test", signal, "--", "sh", "-c", "echo $$; exec sleep 1000"])
             .current_dir(&daemon.directory)
             .stdout(Stdio::piped())

@@ -37,6 +37,7 @@ mod fixture_suites;
 mod forks;
 mod import;
 mod inherited_limits;
+mod inherited_signals;
 mod inherited_streams;
 mod interface;
 mod json_schemas;

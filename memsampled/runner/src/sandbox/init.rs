@@ -23,7 +23,7 @@ use super::channel::{Channel, inherited};
 use super::exec_shim;
 use super::processes::kill_below;
 use super::protocol::{InitMessage, InitOrder};
-use super::signals::ignore_signals;
+use super::signals::{ignore_signals, unblock_signals};
 use super::start::start;
 
 /// Files of `/dev/shm` that are looked at, at most.
@@ -75,6 +75,7 @@ pub(super) fn run(shm: SharedMemory) -> u8 {
     // Only fails on kernels before 3.4.
     let _ = set_child_subreaper(Some(getpid()));
     ignore_signals();
+    unblock_signals();
     let served = init.serve();
     if let Err(error) = &served {
         // Else it would be taken for killed.

@@ -19,7 +19,7 @@ const MAX_TRIES: u32 = 1000;
 /// machine.
 pub(crate) fn find_user(name: &str, root: Option<&Path>) -> Result<User, String> {
     match root {
-        None => of_machine(name).ok_or_else(|| format!("there is no user `{name}`")),
+        None => of_machine(name),
         Some(root) => {
             let at = root.display();
             let read = |file| {
@@ -41,14 +41,17 @@ pub(crate) fn find_user(name: &str, root: Option<&Path>) -> Result<User, String>
     }
 }
 
-fn of_machine(name: &str) -> Option<User> {
+fn of_machine(name: &str) -> Result<User, String> {
     let user = match name.parse::<u32>() {
         Ok(uid) => uzers::get_user_by_uid(uid),
         Err(_) => uzers::get_user_by_name(name),
-    }?;
+    };
+    let user = user.ok_or_else(|| format!("there is no user `{name}`"))?;
     let gid = user.primary_group_id();
-    let groups = uzers::get_user_groups(user.name(), gid).unwrap_or_default();
-    Some(User {
+    // Without its groups it would be another user.
+    let groups = uzers::get_user_groups(user.name(), gid)
+        .ok_or_else(|| format!("the groups of the user `{name}` cannot be looked up"))?;
+    Ok(User {
         name: user.name().to_string_lossy().into_owned(),
         uid: user.uid(),
         gid,

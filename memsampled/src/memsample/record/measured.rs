@@ -16,12 +16,14 @@ use super::descriptors::DescriptorLimit;
 use super::live::{self, Live};
 use super::push::push;
 use super::start::{link, start};
-use crate::child::{RunningCommand, become_command, is_out_of_resources, reaped_max_rss_bytes};
+use crate::child::{
+    FORWARDED, RunningCommand, become_command, is_out_of_resources, reaped_max_rss_bytes,
+};
 use crate::command_hint::cannot_run;
 use crate::command_usage::COMMAND_TEST;
 use crate::exit::{ExitCode, with_advice};
 use crate::plain_table::width;
-use crate::signals::{Printing, signals};
+use crate::signals::{ENDING, Printing, signals_of};
 use crate::summary;
 
 /// Runs the command and returns its exit code. An error is one of usage, and the command was not run.
@@ -33,7 +35,7 @@ pub(super) fn run(args: &RecordArgs) -> anyhow::Result<ExitCode> {
         bail!("stdout belongs to the command: write the JSON into a file, with `--json FILE`");
     }
     let descriptors = DescriptorLimit::raise(&args.proc);
-    let signals = match signals() {
+    let signals = match signals_of(&FORWARDED) {
         Ok(signals) => signals,
         Err(error) => {
             warn(&format!("the command runs without a recording: {}", with_advice(&error)));
@@ -148,11 +150,10 @@ fn wait_for_command(
                     signals = &none;
                     continue;
                 };
-                // At the second signal, do not wait for the command.
-                if interrupted {
+                // At the second signal to end, do not wait for the command.
+                if ENDING.contains(&signal) && std::mem::replace(&mut interrupted, true) {
                     break 128 + signal;
                 }
-                interrupted = true;
                 command.forward(signal);
             }
         }

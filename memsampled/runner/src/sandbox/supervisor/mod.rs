@@ -34,8 +34,8 @@ use super::groups::{Groups, OomCounts};
 use super::kernel_file;
 use super::own_groups::Parents;
 use super::protocol::{SupervisorMessage, SupervisorOrder};
-use super::signals::ignore_signals;
-use super::spec::Spec;
+use super::signals::{ignore_signals, unblock_signals};
+use super::spec::{ResolvedSandbox, Spec};
 use super::tool::{GIVEN, outside};
 use conduct::Supervisor;
 use scratch::remove_scratch;
@@ -45,13 +45,22 @@ pub(super) fn run(parents: &Parents) -> u8 {
     // What ends the runner's process group, such as Ctrl-C, is for the runner to judge.
     let _ = setsid();
     ignore_signals();
-    let _ = set_child_subreaper(Some(getpid()));
+    unblock_signals();
+    let reaps = set_child_subreaper(Some(getpid()));
     let runner = inherited();
     let Ok(Some(received)) = runner.receive::<SupervisorOrder>() else { return 1 };
     let SupervisorOrder::Start(spec) = received.message else { return 1 };
     // What the runner holds is held until nothing is left.
     let _held = received.descriptors;
-    let end = attempt(&runner, &spec, parents);
+    let mut end = attempt(&runner, &spec, parents);
+    if let Err(error) = reaps
+        && spec.sandbox == ResolvedSandbox::None
+    {
+        end.notes.push(format!(
+            "what it left may not all be found: the kernel gives orphans to others than the runner ({error}), and there \
+             is no sandbox that they cannot leave"
+        ));
+    }
     u8::from(runner.send(&SupervisorMessage::Ended(Box::new(end))).is_err())
 }
 
