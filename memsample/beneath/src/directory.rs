@@ -339,8 +339,21 @@ impl HeldDirectory {
 
     /// Returns whether there is something of that name in it, be it a link that leads nowhere.
     pub fn contains(&self, name: impl AsRef<OsStr>) -> bool {
-        checked(name.as_ref())
-            .is_ok_and(|name| statat(&self.descriptor, name, AtFlags::SYMLINK_NOFOLLOW).is_ok())
+        self.try_contains(name).unwrap_or(false)
+    }
+
+    /// The same, where what cannot be looked at must not be taken for what is not there.
+    ///
+    /// # Errors
+    ///
+    /// The kernel does not say; or it is more than a name.
+    pub fn try_contains(&self, name: impl AsRef<OsStr>) -> io::Result<bool> {
+        let name = checked(name.as_ref())?;
+        match statat(&self.descriptor, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(_) => Ok(true),
+            Err(Errno::NOENT) => Ok(false),
+            Err(errno) => Err(errno.into()),
+        }
     }
 
     /// Returns what the regular files in it come to, in bytes.

@@ -76,7 +76,7 @@ pub fn anonymize_test_tables(
     let held = HeldDirectory::open(to).map_err(&failed)?;
     for schema in schema::result_tables() {
         let name = schema.name;
-        if !from.join(format!("{name}.parquet")).exists() {
+        if !from.join(format!("{name}.parquet")).try_exists().map_err(unread)? {
             continue;
         }
         let columns: Vec<_> = schema.columns.iter().map(|column| column.name).collect();

@@ -1,5 +1,6 @@
 //! Opens a recording, and recovers one whose recorder died.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::ops::RangeInclusive;
@@ -11,7 +12,7 @@ use memsample_beneath::{HeldDirectory, open_regular};
 use super::layout::RecordingDirectory;
 use super::manifest::{Manifest, RecordingState};
 use super::parquet_file::ParquetFile;
-use super::table::table_files;
+use super::table::{file_name, file_number};
 use super::writer::RecordingWriter;
 
 /// A recording that belongs to somebody else is copied up to this size.
@@ -114,7 +115,11 @@ impl Recording {
                 let recording = Self { path, files, held: None, _copy: Some(copy), manifest };
                 Ok((recording, Recovery::InCopy { owner }))
             }
-            recovery => Ok((Self::from_parts(path, read_manifest(&directory)?), recovery?)),
+            recovery => {
+                let recording = Self::from_parts(path, read_manifest(&directory)?);
+                recording.check_tables()?;
+                Ok((recording, recovery?))
+            }
         }
     }
 
@@ -145,7 +150,9 @@ impl Recording {
     /// Those of [`Self::manifest_of`].
     pub fn open_in(held: HeldDirectory, path: &Path) -> Result<Self, OpenError> {
         let manifest = Self::manifest_in(&held, path)?;
-        Ok(Self { held: Some(held), ..Self::from_parts(path, manifest) })
+        let recording = Self { held: Some(held), ..Self::from_parts(path, manifest) };
+        recording.check_tables()?;
+        Ok(recording)
     }
 
     /// Puts a recording together whose recorder died. Does nothing to one that is whole, or that is
@@ -215,11 +222,66 @@ impl Recording {
     /// Returns the Parquet files of a table, such as `samples`, in their order.
     #[must_use]
     pub fn table_files(&self, name: &str) -> Vec<PathBuf> {
-        let is_there = |file: &str| match &self.held {
-            Some(held) => held.contains(file),
-            None => self.files.join(file).exists(),
+        let mut files = Vec::new();
+        for number in 1.. {
+            let file = file_name(name, number);
+            let is_there = match &self.held {
+                Some(held) => held.try_contains(&file),
+                None => self.files.join(&file).try_exists(),
+            };
+            match is_there {
+                Ok(true) => files.push(self.files.join(file)),
+                Ok(false) => break,
+                // Who opens it is told why: it would seem to be all that there is.
+                Err(_) => {
+                    files.push(self.files.join(file));
+                    break;
+                }
+            }
+        }
+        files
+    }
+
+    /// Checks that a recording that was closed has the files of its tables: one that was copied in part would be read as one
+    /// that has less in it.
+    fn check_tables(&self) -> Result<(), OpenError> {
+        if self.manifest.state == RecordingState::Recording {
+            return Ok(());
+        }
+        match self.missing_file() {
+            Ok(None) => Ok(()),
+            Ok(Some(file)) => {
+                let missing = format!(
+                    "it is not whole: its file `{file}` is missing, so copy the whole directory again from where it was \
+                     recorded"
+                );
+                let error = io::Error::new(io::ErrorKind::InvalidData, missing);
+                Err(OpenError::Io(self.path.clone(), error))
+            }
+            Err(error) => Err(OpenError::Io(self.path.clone(), error)),
+        }
+    }
+
+    /// Returns the first file that is missing of a table that has rows, or before one that is there.
+    fn missing_file(&self) -> io::Result<Option<String>> {
+        let held = match &self.held {
+            Some(held) => held.try_clone()?,
+            None => HeldDirectory::open(&self.files)?,
         };
-        table_files(name, is_there).map(|file| self.files.join(file)).collect()
+        let names = held.entries()?.map(|entry| Ok(entry?.name));
+        let names = names.collect::<io::Result<Vec<_>>>()?;
+        let totals = &self.manifest.totals;
+        let tables =
+            [("ticks", totals.ticks), ("processes", totals.processes), ("samples", totals.samples)];
+        for (table, rows) in tables {
+            let numbers = names.iter().filter_map(|file| file_number(table, file.to_str()?));
+            let numbers: BTreeSet<u32> = numbers.collect();
+            let last = numbers.last().copied().unwrap_or(0).max(u32::from(rows > 0));
+            if let Some(number) = (1..=last).find(|number| !numbers.contains(number)) {
+                return Ok(Some(file_name(table, number)));
+            }
+        }
+        Ok(None)
     }
 
     /// Returns the size of all files, in bytes.

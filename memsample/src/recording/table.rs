@@ -372,7 +372,7 @@ impl<'a> Output<'a> {
 }
 
 /// Returns the name of a table's file: `NAME.parquet`, then `NAME-0002.parquet`.
-fn file_name(name: &str, number: u32) -> String {
+pub(crate) fn file_name(name: &str, number: u32) -> String {
     match number {
         1 => format!("{name}.parquet"),
         number => format!("{name}-{number:04}.parquet"),
@@ -384,12 +384,11 @@ pub(crate) fn last_file(directory: &HeldDirectory, name: &str) -> Option<String>
     (1..).map(|number| file_name(name, number)).take_while(|name| directory.contains(name)).last()
 }
 
-/// Returns the names of the files of a table that there are, in their order.
-pub(crate) fn table_files(
-    name: &str,
-    is_there: impl Fn(&str) -> bool,
-) -> impl Iterator<Item = String> {
-    (1..).map(move |number| file_name(name, number)).take_while(move |file| is_there(file))
+/// Returns the number of a file of a table by its name; `None` of another file.
+pub(crate) fn file_number(name: &str, file: &str) -> Option<u32> {
+    let number = file.strip_prefix(name)?.strip_suffix(".parquet")?;
+    let number = if number.is_empty() { 1 } else { number.strip_prefix('-')?.parse().ok()? };
+    (file == file_name(name, number)).then_some(number)
 }
 
 /// Describes how to write: every value that matters, since the defaults are made for other tables.

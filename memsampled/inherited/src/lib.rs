@@ -13,6 +13,7 @@ mod log;
 mod queue;
 mod room;
 mod signals;
+mod stack;
 mod streams;
 
 pub use advice::advice;
@@ -22,6 +23,7 @@ pub use init::{is_init, run_below_init};
 pub use locale::is_utf8;
 pub use log::{LogOf, start_log};
 pub use queue::{Queue, QueueWriter};
-pub use room::{too_few_descriptors, too_little_address_space};
+pub use room::{too_few_descriptors, too_little_memory};
 pub use signals::{is_ignored, learn_ends_of_children, outlive_file_size_limit};
+pub use stack::with_enough_stack;
 pub use streams::{harmless, lost, print, print_text, tell, write_whole};

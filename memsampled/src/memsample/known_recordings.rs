@@ -1,6 +1,7 @@
 //! The recordings that can be named: those below the present directory, and those of the daemon.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -26,6 +27,8 @@ pub(crate) struct KnownRecordings {
     pub(crate) recordings: Vec<KnownRecording>,
     /// The directories in which they were looked for.
     pub(crate) places: Vec<PathBuf>,
+    /// What could not be looked at, and why: there may be more.
+    pub(crate) unread: Vec<(PathBuf, io::Error)>,
 }
 
 impl KnownRecordings {
@@ -41,12 +44,16 @@ impl KnownRecordings {
 
     /// Finds those in some directories. What is no recording is passed over.
     pub(crate) fn below(places: Vec<PathBuf>) -> Self {
-        let mut recordings: Vec<_> = places.iter().flat_map(|place| recordings_in(place)).collect();
+        let mut unread = Vec::new();
+        let mut recordings = Vec::new();
+        for place in &places {
+            recordings.extend(recordings_in(place, &mut unread));
+        }
         recordings.sort_by(|one, other| {
             let key = |it: &KnownRecording| (it.manifest.provenance.started, it.name.clone());
             key(other).cmp(&key(one))
         });
-        Self { recordings, places }
+        Self { recordings, places, unread }
     }
 }
 
@@ -56,7 +63,8 @@ pub(crate) fn recordings_of_run(run: &Path) -> Vec<PathBuf> {
         "" => Some(1),
         rest => rest.strip_prefix('-')?.parse::<u32>().ok(),
     };
-    let mut parts: Vec<_> = directories_in(run)
+    let mut parts: Vec<_> = directories_in(run, &mut Vec::new())
+        .into_iter()
         .filter_map(|path| Some((number(&path)?, path)))
         .filter(|(_, path)| path.join(Recording::FILE).is_file())
         .collect();
@@ -82,18 +90,18 @@ fn is_same(one: &Path, other: &Path) -> bool {
     }
 }
 
-fn recordings_in(place: &Path) -> Vec<KnownRecording> {
+fn recordings_in(place: &Path, unread: &mut Vec<(PathBuf, io::Error)>) -> Vec<KnownRecording> {
     let mut found = Vec::new();
-    for path in directories_in(place) {
+    for path in directories_in(place, unread) {
         let name =
             |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if let Some(manifest) = read_manifest(&path) {
+        if let Some(manifest) = read_manifest(&path, unread) {
             found.push(KnownRecording { name: name(&path), path, manifest });
             continue;
         }
         let parts = recordings_of_run(&path);
         for (index, part) in parts.iter().rev().enumerate() {
-            let Some(manifest) = read_manifest(part) else { continue };
+            let Some(manifest) = read_manifest(part, unread) else { continue };
             let name = match index {
                 0 => name(&path),
                 _ => format!("{}/{}", name(&path), name(part)),
@@ -105,15 +113,40 @@ fn recordings_in(place: &Path) -> Vec<KnownRecording> {
 }
 
 /// Returns the directories in a directory. Links lead to one of the others.
-fn directories_in(place: &Path) -> impl Iterator<Item = PathBuf> {
-    let entries = fs::read_dir(place).into_iter().flatten().flatten();
-    entries.filter(|entry| entry.file_type().is_ok_and(|it| it.is_dir())).map(|it| it.path())
+fn directories_in(place: &Path, unread: &mut Vec<(PathBuf, io::Error)>) -> Vec<PathBuf> {
+    let list = || -> io::Result<Vec<PathBuf>> {
+        let mut directories = Vec::new();
+        for entry in fs::read_dir(place)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                directories.push(entry.path());
+            }
+        }
+        Ok(directories)
+    };
+    looked_at(place, list(), unread).unwrap_or_default()
 }
 
 /// Reads what `recording.json` says, and changes nothing: a recording that was not closed is not recovered.
-fn read_manifest(recording: &Path) -> Option<Manifest> {
+fn read_manifest(recording: &Path, unread: &mut Vec<(PathBuf, io::Error)>) -> Option<Manifest> {
     let path = recording.join(Recording::FILE);
-    let is_readable =
-        fs::symlink_metadata(&path).is_ok_and(|it| it.is_file() && it.len() <= MAX_MANIFEST_BYTES);
-    serde_json::from_slice(&fs::read(path).ok().filter(|_| is_readable)?).ok()
+    let metadata = looked_at(&path, fs::symlink_metadata(&path), unread)?;
+    if !metadata.is_file() || metadata.len() > MAX_MANIFEST_BYTES {
+        return None;
+    }
+    serde_json::from_slice(&looked_at(&path, fs::read(&path), unread)?).ok()
+}
+
+/// Returns what was found; notes what could not be looked at, though it is there.
+fn looked_at<T>(
+    path: &Path,
+    found: io::Result<T>,
+    unread: &mut Vec<(PathBuf, io::Error)>,
+) -> Option<T> {
+    match found {
+        Ok(found) => return Some(found),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => unread.push((path.to_owned(), error)),
+    }
+    None
 }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use anyhow::Context;
 use jiff::Timestamp;
 use memsample::RecordingState;
 use memsample_inherited::{print_text, tell};
@@ -68,6 +69,18 @@ pub(crate) fn run(args: &LsArgs) -> anyhow::Result<ExitCode> {
         true => KnownRecordings::find(),
         false => KnownRecordings::below(args.places.clone()),
     };
+    for place in &args.places {
+        std::fs::metadata(place).with_context(|| format!("cannot list `{}`", place.display()))?;
+    }
+    // Those of other users, of which there may be many.
+    if let Some((path, error)) = known.unread.first() {
+        let also = match known.unread.len() - 1 {
+            0 => String::new(),
+            more => format!(", nor {more} more"),
+        };
+        let path = path.display();
+        tell(format!("note: there may be more recordings: cannot read `{path}`{also}: {error}"));
+    }
     let places = known.places;
     let rows: Vec<Row> = known.recordings.into_iter().map(Row::of).collect();
     args.json.write(|| Ok(serde_json::to_string(&rows)? + "\n"))?;

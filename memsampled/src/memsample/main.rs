@@ -53,7 +53,7 @@ use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
 use memsample_inherited::{
     learn_ends_of_children, lost, outlive_file_size_limit, print, run_below_init,
-    share_one_heap_if_limited, tell, too_few_descriptors, too_little_address_space,
+    share_one_heap_if_limited, tell, too_few_descriptors, too_little_memory, with_enough_stack,
 };
 
 use exit::{ExitCode, with_advice};
@@ -126,6 +126,10 @@ enum Command {
 }
 
 fn main() -> std::process::ExitCode {
+    with_enough_stack(program)
+}
+
+fn program() -> std::process::ExitCode {
     outlive_file_size_limit();
     learn_ends_of_children();
     // The runner starts this program as one of the processes around a test.
@@ -152,7 +156,7 @@ fn main() -> std::process::ExitCode {
     let raises_limit = matches!(args.command, Command::Record(_));
     let too_few = || (!raises_limit).then(|| too_few_descriptors(MIN_DESCRIPTORS)).flatten();
     if own_failure.is_none()
-        && let Some(reason) = too_little_address_space().or_else(too_few)
+        && let Some(reason) = too_little_memory().or_else(too_few)
     {
         tell(format!("error: {reason}"));
         return ExitCode::FAILURE.into();

@@ -65,13 +65,12 @@ pub(crate) fn last_recording(run: &Path) -> anyhow::Result<PathBuf> {
 /// Reads what became of the tests of a run; `None` of one that has not ended.
 pub(crate) fn results(run: &Path) -> anyhow::Result<Option<Results>> {
     let file = run.join(FILE);
-    if !file.exists() {
-        return Ok(None);
-    }
-    let read = Results::read(&file);
     let cannot =
         || format!("cannot read results from `{}`", printable(&file.display().to_string()));
-    read.map(Some).with_context(cannot)
+    if !file.try_exists().with_context(cannot)? {
+        return Ok(None);
+    }
+    Results::read(&file).map(Some).with_context(cannot)
 }
 
 /// The same of a run that must have ended.

@@ -16,7 +16,7 @@ use memsample::Recording;
 use memsample::analysis::{COMMAND_MARK, command_labels};
 use memsample_client::wire::{MarkKind, MarkRequest, Span, StartRequest};
 use memsample_client::{Client, ClientError, SESSION_VARIABLE, SOCKET_VARIABLE, default_socket};
-use memsample_inherited::{tell, too_few_descriptors, too_little_address_space};
+use memsample_inherited::{tell, too_few_descriptors, too_little_memory};
 
 use crate::child::{
     FORWARDED, RunningCommand, become_command, is_out_of_resources, reaped_max_rss_bytes,
@@ -106,11 +106,10 @@ pub(crate) fn run(args: &SessionArgs) -> anyhow::Result<ExitCode> {
             return Ok(cannot_run(&args.command, &become_command(program, arguments)));
         }
     };
-    let started =
-        match too_little_address_space().or_else(|| too_few_descriptors(CLIENT_DESCRIPTORS)) {
-            Some(reason) => Err(anyhow!(reason)),
-            None => Session::start(args, &request),
-        };
+    let started = match too_little_memory().or_else(|| too_few_descriptors(CLIENT_DESCRIPTORS)) {
+        Some(reason) => Err(anyhow!(reason)),
+        None => Session::start(args, &request),
+    };
     let mut session = match started {
         Ok(session) => Some(session),
         Err(error) => {

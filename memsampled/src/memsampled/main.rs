@@ -12,7 +12,7 @@ use memsample_config::Config;
 use memsample_daemon::Options;
 use memsample_inherited::{
     LogOf, advice, learn_ends_of_children, lost, outlive_file_size_limit, share_one_heap,
-    start_log, tell, too_little_address_space,
+    start_log, tell, too_little_memory, with_enough_stack,
 };
 
 use args::Args;
@@ -21,7 +21,12 @@ use args::Args;
 const PATIENCE: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
+    // Before any other thread begins.
     share_one_heap();
+    with_enough_stack(program)
+}
+
+fn program() -> ExitCode {
     outlive_file_size_limit();
     learn_ends_of_children();
     let args = Args::parse();
@@ -42,7 +47,7 @@ fn main() -> ExitCode {
 }
 
 fn serve(args: Args) -> anyhow::Result<()> {
-    if let Some(reason) = too_little_address_space() {
+    if let Some(reason) = too_little_memory() {
         bail!(reason);
     }
     let log = start_log(LogOf::Daemon);

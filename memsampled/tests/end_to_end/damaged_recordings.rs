@@ -12,7 +12,7 @@ use parquet::arrow::ArrowWriter;
 use proptest::prelude::*;
 
 use crate::any_tables::any_rows;
-use crate::command::{MEMSAMPLE, memsample};
+use crate::command::{MEMSAMPLE, memsample, shell};
 
 /// What reads a recording, one command a line.
 const READERS: &str = "\
@@ -103,5 +103,67 @@ proptest! {
             }
             read_all(directory.path()).map(|_| ())
         })?;
+    }
+}
+
+/// Records in `r` below a new directory.
+fn recorded() -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    let record = ["record", "--out", ".", "--name", "r", "--duration", "300ms"];
+    let ended = memsample(directory.path(), &record);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    directory
+}
+
+#[test]
+fn a_recording_that_lacks_a_file_is_refused_by_all_that_read_it() {
+    let directory = recorded();
+    let whole = directory.path().join("r");
+    for table in ["ticks", "processes", "samples"] {
+        let file = format!("{table}.parquet");
+        // One that was lost, and one of several.
+        for there in [None, Some(format!("{table}-0002.parquet"))] {
+            let aside = directory.path().join("aside");
+            std::fs::rename(whole.join(&file), &aside).unwrap();
+            if let Some(there) = &there {
+                std::fs::copy(&aside, whole.join(there)).unwrap();
+            }
+            for line in READERS.lines().filter(|line| !line.starts_with("ls")) {
+                let arguments: Vec<&str> = line.split(' ').collect();
+                let ended = memsample(directory.path(), &arguments);
+                assert_eq!(ended.code, Some(1), "{table}: {line}: {}", ended.stderr);
+                let why = format!("its file `{file}` is missing");
+                assert!(ended.stderr.contains(&why), "{table}: {line}: {}", ended.stderr);
+                assert_eq!(ended.stdout, "", "{table}: {line}");
+            }
+            if let Some(there) = &there {
+                std::fs::remove_file(whole.join(there)).unwrap();
+            }
+            std::fs::rename(&aside, whole.join(&file)).unwrap();
+        }
+    }
+    assert_eq!(memsample(directory.path(), &["summary", "r"]).code, Some(0));
+}
+
+#[test]
+fn what_cannot_be_looked_at_is_not_listed_as_nothing() {
+    let directory = recorded();
+    let at = directory.path();
+    let ended = memsample(at, &["ls", "absent"]);
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    assert!(ended.stderr.contains("cannot list `absent`"), "{}", ended.stderr);
+    // The link that is the name leads to it.
+    let name = std::fs::read_link(at.join("r")).unwrap();
+    let file = format!("./{}/recording.json", name.display());
+    for call in ["openat", "statx,newfstatat"] {
+        let ended = shell(
+            at,
+            &format!(
+                "strace -f -qq -o /dev/null -P {file} -e trace={call} -e inject={call}:error=ESTALE \
+                 $MEMSAMPLE ls . --json"
+            ),
+        );
+        assert_eq!((ended.code, ended.stdout.trim()), (Some(0), "[]"), "{}", ended.stderr);
+        assert!(ended.stderr.contains("there may be more recordings"), "{call}: {}", ended.stderr);
     }
 }

@@ -99,7 +99,11 @@ fn slow_limits_are_an_end_in_words() {
     let spaces = [64, 72, 80, 88, 96, 104, 128].into_iter().filter(|mib| *mib > own_mib + 8);
     let spaces: Vec<_> = spaces.map(|mib| format!("ulimit -v {}", mib * 1024)).collect();
     assert!(!spaces.is_empty());
-    for limit in files.iter().chain(&sizes).chain(&spaces) {
+    // From what no thread fits in to what a recording has room in.
+    let data = [4, 8, 12, 20, 40, 200].map(|mib| format!("ulimit -d {}", mib * 1024));
+    let stacks = [48, 64, 128, 512].map(|kib| format!("ulimit -s {kib}"));
+    let limits = files.iter().chain(&sizes).chain(&spaces).chain(&data).chain(&stacks);
+    for limit in limits {
         for (line, code) in OWN {
             let ended = run(at, &format!("{limit}; exec $MEMSAMPLE {line}"));
             ends_clearly(limit, line, &ended, code);

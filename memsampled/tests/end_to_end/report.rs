@@ -152,8 +152,18 @@ fn what_cannot_be_reported_says_why_and_leaves_nothing() {
         assert_eq!(ended.code, Some(1), "{file}");
         assert!(ended.stderr.contains(message), "{file}: {}", ended.stderr);
     }
-    // Without a table of samples nothing was sampled, and the report says so.
+    // Without its table of samples it would seem that nothing was sampled.
     fs::remove_file(path.join("cut/samples.parquet")).unwrap();
+    let ended = memsample(path, &["report", "cut", "-o", "none.html"]);
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    assert!(ended.stderr.contains("its file `samples.parquet` is missing"), "{}", ended.stderr);
+    assert!(!path.join("none.html").exists());
+    // Where nothing was sampled, there is none, and the report says so.
+    let manifest = path.join("cut/recording.json");
+    let text = fs::read_to_string(&manifest).unwrap();
+    let mut json: serde_json::Value = serde_json::from_str(&text).unwrap();
+    json["totals"]["samples"] = 0.into();
+    fs::write(&manifest, json.to_string()).unwrap();
     let ended = memsample(path, &["report", "cut", "-o", "none.html"]);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     assert!(fs::read_to_string(path.join("none.html")).unwrap().contains("Nothing was sampled"));

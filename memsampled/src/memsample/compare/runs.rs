@@ -1,6 +1,7 @@
 //! Which runs a person means: directories, files, directories of runs, patterns, names, `@latest`.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -84,8 +85,9 @@ fn resolve(named: &Path) -> anyhow::Result<Vec<PathBuf>> {
         let paths =
             glob::glob(&text).with_context(|| format!("`{}` is no pattern", shown(named)))?;
         let mut files = Vec::new();
-        for path in paths.flatten() {
-            match file_of(&path) {
+        for path in paths {
+            let path = path.with_context(|| format!("cannot look for `{}`", shown(named)))?;
+            match file_of(&path)? {
                 Some(file) => files.push(file),
                 None => note_left_out(&path),
             }
@@ -95,7 +97,7 @@ fn resolve(named: &Path) -> anyhow::Result<Vec<PathBuf>> {
         }
         return Ok(files);
     }
-    let runs = by_start();
+    let runs = by_start()?;
     if let Some(reference) = text.strip_prefix('@') {
         let back = back(reference).with_context(|| {
             format!(
@@ -126,44 +128,69 @@ fn below(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
     if path.is_file() {
         return Ok(vec![path.to_owned()]);
     }
-    if let Some(file) = file_of(path) {
+    if let Some(file) = file_of(path)? {
         return Ok(vec![file]);
     }
-    let files = in_directory(path);
+    let files = in_directory(path)?;
     if files.is_empty() {
         bail!("`{}` is no run, and has none: there is no {FILE} in it", shown(path));
     }
     Ok(files)
 }
 
-fn in_directory(path: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(path).into_iter().flatten().flatten();
-    // Links lead to one of the others.
-    let directories = entries.filter(|it| it.file_type().is_ok_and(|kind| kind.is_dir()));
+fn in_directory(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    // What is left out because it cannot be read would be compared without a word.
+    let cannot = || format!("cannot read `{}`", shown(path));
     let mut files = Vec::new();
-    for directory in directories.map(|it| it.path()) {
-        match file_of(&directory) {
+    for entry in fs::read_dir(path).with_context(cannot)? {
+        let entry = entry.with_context(cannot)?;
+        // Links lead to one of the others.
+        if !entry.file_type().with_context(cannot)?.is_dir() {
+            continue;
+        }
+        let directory = entry.path();
+        match file_of(&directory)? {
             Some(file) => files.push(file),
             None if directory.join(PROGRESS_FILE).exists() => note_left_out(&directory),
             None => {}
         }
     }
     files.sort();
-    files
+    Ok(files)
 }
 
-/// Returns the runs here, newest first.
-fn by_start() -> Vec<PathBuf> {
-    let started = |file: PathBuf| Some((Results::read(&file).ok()?.started, file));
-    let mut runs: Vec<_> = in_directory(Path::new(PLACE)).into_iter().filter_map(started).collect();
+/// Returns the runs here, newest first. One whose results cannot be read has no place among them, which is said: the one
+/// before it would be taken for it.
+fn by_start() -> anyhow::Result<Vec<PathBuf>> {
+    let place = Path::new(PLACE);
+    if !place.try_exists()? {
+        return Ok(Vec::new());
+    }
+    let started = |file: PathBuf| match Results::read(&file) {
+        Ok(results) => Some((results.started, file)),
+        Err(error) => {
+            tell(format!("note: `{}` is left out: {error}", shown(&file)));
+            None
+        }
+    };
+    let mut runs: Vec<_> = in_directory(place)?.into_iter().filter_map(started).collect();
     runs.sort();
-    runs.into_iter().rev().map(|(_, file)| file).collect()
+    Ok(runs.into_iter().rev().map(|(_, file)| file).collect())
 }
 
-fn file_of(path: &Path) -> Option<PathBuf> {
+/// Returns the results of a run, if it has any.
+fn file_of(path: &Path) -> anyhow::Result<Option<PathBuf>> {
     let is_file = path.is_file() && path.extension().is_some_and(|it| it == "json");
     let file = if is_file { path.to_owned() } else { path.join(FILE) };
-    file.is_file().then_some(file)
+    match fs::metadata(&file) {
+        Ok(metadata) => Ok(metadata.is_file().then_some(file)),
+        Err(error)
+            if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(error).with_context(|| format!("cannot read `{}`", shown(&file))),
+    }
 }
 
 fn note_left_out(path: &Path) {

@@ -8,7 +8,7 @@ use crossbeam_channel::{Receiver, never, select, tick};
 use memsample::analysis::reaped_label;
 use memsample::{MarkKind, RecordError, Recorder, Scope};
 use memsample_client::wire::End;
-use memsample_inherited::{tell, too_little_address_space};
+use memsample_inherited::{tell, too_little_memory};
 use serde_json::json;
 
 use super::args::RecordArgs;
@@ -42,7 +42,7 @@ pub(super) fn run(args: &RecordArgs) -> anyhow::Result<ExitCode> {
             return Ok(run_in_place(args, &descriptors, program, arguments));
         }
     };
-    let started = match too_little_address_space() {
+    let started = match too_little_memory() {
         Some(reason) => Err(anyhow!(reason)),
         None => start(args, &descriptors),
     };
