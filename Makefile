@@ -14,7 +14,7 @@ PROGRAMS := cargo test --quiet --workspace $(TESTED) --test end_to_end --no-run
 test check unit integration: export PROPTEST_RNG_SEED ?= 20261129
 ROUNDS ?= 10
 .DEFAULT_GOAL := help
-.PHONY: help build install programs device-programs device-programs-dev install-device-programs check test tools fmt lint unit layers bpf doc msrv integration properties installed notebook documents python-package clients script fleet fleet-tests fleet-package fleet-500 fleet-releases conformance package wheel demo demo-build bench fuzz fuzz-seeds docs
+.PHONY: help build install programs device-programs device-programs-dev install-device-programs check test tools fmt lint unit layers bpf kernels doc msrv integration properties installed notebook documents python-package clients script fleet fleet-tests fleet-package fleet-500 fleet-releases conformance package wheel demo demo-build bench fuzz fuzz-seeds docs
 
 help: ## Show what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -79,6 +79,13 @@ layers: ## Hold the imports to the layers
 bpf: ## Build the BPF programs anew and compare them with what is committed
 	memsample/bpf/program/build --check
 	memsample/bpf/program/choice/check
+
+# Images of kernels: KERNELS="vmlinuz-6.12 vmlinuz-7.3".
+kernels: ## Read processes by BPF on other kernels, each in an emulated machine (needs qemu-system-x86, cpio)
+	cargo test --quiet --workspace $(TESTED) --no-run
+	memsample/bpf/kernels/run $(TARGET_DIR)/debug/memsample \
+	  "$$(cargo test --quiet --workspace $(TESTED) --test library --no-run --message-format=json | \
+	    sed -n 's/.*"executable":"\([^"]*library-[^"]*\)".*/\1/p')" $(KERNELS)
 
 doc: ## Build the documentation; a warning is an error
 	RUSTDOCFLAGS="--deny warnings" cargo doc --workspace $(TESTED) --no-deps --document-private-items --quiet
