@@ -3,6 +3,10 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
 # Where `make install` puts the programs, and the root in front of it for who makes a package.
 PREFIX ?= /usr/local
 DESTDIR ?=
+# The cargo profile of what is installed. The gate installs what its tests have built: a release build would be a quarter of
+# its time.
+PROFILE ?= release
+BUILT := $(TARGET_DIR)/$(PROFILE:dev=debug)
 # Cargo features to build with, beside the default ones: `make install FEATURES=lab`.
 FEATURES ?=
 # The tests are of everything.
@@ -11,21 +15,23 @@ TESTED := --features memsampled/lab
 # of the packages ask of dependencies `cargo build` would compile half of the tree a second time.
 PROGRAMS := cargo test --quiet --workspace $(TESTED) --test end_to_end --no-run
 # A gate tells of a change, and not of luck: its property tests use the same inputs each time. `make properties` searches.
+# What is installed is compiled when it is imported, if it is.
+test: export PIP_NO_COMPILE ?= 1
 test check unit integration: export PROPTEST_RNG_SEED ?= 20261129
 ROUNDS ?= 10
 .DEFAULT_GOAL := help
-.PHONY: help build install programs device-programs device-programs-dev install-device-programs check test tools fmt lint unit layers bpf kernels doc msrv integration properties installed notebook documents python-package clients script fleet fleet-tests fleet-package fleet-500 fleet-releases conformance package wheel demo demo-build bench fuzz fuzz-seeds docs
+.PHONY: help build install computed fetched programs device-programs device-programs-dev install-device-programs check test tools fmt lint unit layers bpf kernels doc msrv integration properties installed size notebook documents python-package clients script fleet fleet-tests fleet-package fleet-500 fleet-releases conformance package wheel demo demo-build bench fuzz fuzz-seeds docs
 
 help: ## Show what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
 build: ## Build the programs
-	cargo build --release --package memsampled $(if $(FEATURES),--features $(FEATURES))
+	cargo build --profile $(PROFILE) --package memsampled $(if $(FEATURES),--features $(FEATURES))
 
 install: build ## Install the programs, their manual pages and completions below PREFIX (/usr/local)
 	install -d $(DESTDIR)$(PREFIX)/bin
-	install -m 755 $(TARGET_DIR)/release/memsample $(TARGET_DIR)/release/memsampled $(DESTDIR)$(PREFIX)/bin
-	.ci/documents $(TARGET_DIR)/release $(DESTDIR)$(PREFIX)/share
+	install -m 755 $(BUILT)/memsample $(BUILT)/memsampled $(DESTDIR)$(PREFIX)/bin
+	.ci/documents $(BUILT) $(DESTDIR)$(PREFIX)/share
 
 # What is built for nothing but to be run once by a test.
 QUICK := $(foreach package,compare leaks,--config profile.dev.package.memsample-$(package).opt-level=0)
@@ -41,15 +47,26 @@ install-device-programs: device-programs ## Install them where `memsample run --
 
 check: fmt lint unit layers ## Check format, lints, unit tests and layers, within a minute when warm
 
-# First what computes, one after the other; then what runs the programs and waits for them more than it computes, some at
-# once, beside the release build. What fails there ends the gate when all the others have ended, so that one run of it
-# shows every failure. Last the installations, since one of them installs the Debian package on this machine.
-AT_ONCE := integration build fleet-tests notebook documents clients conformance script
-LANES ?= 3
-test: tools fmt lint layers bpf doc msrv device-programs-dev programs ## Install what the tests use, then run everything
+# First what computes, one after the other, while what the tests need is fetched. Then what runs the programs and waits for
+# them more than it computes, some at once: what fails there ends the gate when all the others
+# have ended, so that one run of it shows every failure. Last the installations, since one of them installs the Debian
+# package on this machine.
+COMPUTED := fmt lint layers bpf doc msrv device-programs-dev programs
+FETCHED := .venv-fleet/ready .venv/ready .venv-conformance/ready .venv-wheel/ready \
+  memsampled/report/tests/browser/node_modules memsampled/serve/script/node_modules
+AT_ONCE := integration fleet-tests notebook documents clients conformance script
+LANES ?= 2
+test: tools ## Install what the tests use, then run everything
+	$(MAKE) --no-print-directory --jobs=2 computed fetched
 	@echo "Running $(LANES) at once of: $(AT_ONCE). Each prints when it ends."
 	$(MAKE) --no-print-directory --jobs=$(LANES) --keep-going --output-sync=target $(AT_ONCE)
 	$(MAKE) --no-print-directory installed
+
+computed:
+	$(MAKE) --no-print-directory --jobs=1 $(COMPUTED)
+
+fetched:
+	$(MAKE) --no-print-directory --jobs=1 $(FETCHED)
 
 programs:
 	cargo test --quiet --workspace $(TESTED) --no-run
@@ -104,6 +121,9 @@ installed: ## Try every way to install the programs, each in a clean environment
 notebook: python-package memsampled/report/tests/browser/node_modules ## Run the notebooks, other readers and a browser on recordings made now
 	$(PROGRAMS)
 	MEMSAMPLE=$(TARGET_DIR)/debug/memsample .venv/bin/pytest --quiet --numprocesses 3 --dist worksteal notebooks/tests
+
+size: build ## Check that the release programs are no larger than they may be
+	.ci/size $(BUILT)/memsample $(BUILT)/memsampled
 
 documents: python-package ## Type every command of the documents, and those of a stranger, in an empty home (as root)
 	$(PROGRAMS)
@@ -203,7 +223,7 @@ package: ## Build the Debian package into target/debian
 # Stripped here: maturin would link both programs once more to strip them, one after the other.
 wheel: .venv-wheel/ready build ## Build a wheel that carries the programs into target/wheels
 	rm -rf $(TARGET_DIR)/wheels $(TARGET_DIR)/wheel
-	.venv-wheel/bin/maturin build --release --quiet --manifest-path memsampled/Cargo.toml --out $(TARGET_DIR)/wheel
+	.venv-wheel/bin/maturin build --profile $(PROFILE) --quiet --manifest-path memsampled/Cargo.toml --out $(TARGET_DIR)/wheel
 	.venv-wheel/bin/wheel unpack --dest $(TARGET_DIR)/wheel $(TARGET_DIR)/wheel/memsampled-*.whl >/dev/null
 	strip $(TARGET_DIR)/wheel/memsampled-*/memsampled-*.data/scripts/*
 	mkdir $(TARGET_DIR)/wheels
