@@ -47,19 +47,18 @@ install-device-programs: device-programs ## Install them where `memsample run --
 
 check: fmt lint unit layers ## Check format, lints, unit tests and layers, within a minute when warm
 
-# First what computes, one after the other, while what the tests need is fetched. Then what runs the programs and waits for
-# them more than it computes, some at once: what fails there ends the gate when all the others
-# have ended, so that one run of it shows every failure. Last the installations, since one of them installs the Debian
+# First what computes, one after the other, while what the tests need is fetched. Then what runs the programs, of which a
+# failure ends the gate when all the others have ended, so that one run of it shows every failure; LANES=2 runs two of them
+# at once, which is for machines with more than two cores. Last the installations, since one of them installs the Debian
 # package on this machine.
 COMPUTED := fmt lint layers bpf doc msrv device-programs-dev programs
 FETCHED := .venv-fleet/ready .venv/ready .venv-conformance/ready .venv-wheel/ready \
   memsampled/report/tests/browser/node_modules memsampled/serve/script/node_modules
-AT_ONCE := integration fleet-tests notebook documents clients conformance script
-LANES ?= 2
+RUNNING := integration fleet-tests notebook documents clients conformance script
+LANES ?= 1
 test: tools ## Install what the tests use, then run everything
 	$(MAKE) --no-print-directory --jobs=2 computed fetched
-	@echo "Running $(LANES) at once of: $(AT_ONCE). Each prints when it ends."
-	$(MAKE) --no-print-directory --jobs=$(LANES) --keep-going --output-sync=target $(AT_ONCE)
+	$(MAKE) --no-print-directory --jobs=$(LANES) --keep-going $(if $(filter-out 1,$(LANES)),--output-sync=target) $(RUNNING)
 	$(MAKE) --no-print-directory installed
 
 computed:
