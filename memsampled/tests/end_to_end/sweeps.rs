@@ -122,13 +122,19 @@ fn bpf_that_is_refused_at_any_step_is_told_and_proc_is_read() {
             let context = format!("{form} {error} {when}: {}", ended.stderr);
             assert_eq!(ended.code, Some(0), "{context}");
             let notes = ended.json()["notes"].to_string();
+            let manifest = manifest(&directory.path().join("recordings/x"));
+            assert_eq!(manifest["state"], "closed", "{manifest}");
+            let (ticks, missed) = (&manifest["totals"]["ticks"], &manifest["totals"]["missed"]);
+            let ticks = ticks.as_u64().unwrap();
+            assert_eq!(ticks + missed.as_u64().unwrap(), 50, "{manifest}");
             let is_told =
                 ["and not by BPF: ", "and no longer by BPF: the BPF program does not run"];
-            let manifest = manifest(&directory.path().join("recordings/x"));
-            // With no sweep after the call that failed first, that one alone is told: it was of the notes of ends.
-            let is_of_ends = manifest["totals"]["ticks"] == 1
-                && notes.contains("BPF does not say what processes had when they ended");
-            let is_told = is_of_ends || is_told.iter().any(|told| notes.contains(told));
+            let is_told = is_told.iter().any(|told| notes.contains(told));
+            // strace counts the calls of each thread by themselves. Nine come before the first tick; the thread that
+            // sweeps has one for each tick, of which a busy machine has few.
+            if when > 9 && ticks < when && !is_told {
+                continue;
+            }
             assert!(is_told, "{context} {notes}");
             let reason = match error {
                 "ENOSYS" => "the kernel has no BPF",
@@ -137,11 +143,7 @@ fn bpf_that_is_refused_at_any_step_is_told_and_proc_is_read() {
                 "E2BIG" => "does not take the BPF program, which needs Linux ",
                 _ => "",
             };
-            let is_reason = is_of_ends || notes.contains(reason) || notes.contains("CAP_BPF");
-            assert!(is_reason, "{context} {notes}");
-            assert_eq!(manifest["state"], "closed", "{manifest}");
-            let (ticks, missed) = (&manifest["totals"]["ticks"], &manifest["totals"]["missed"]);
-            assert_eq!(ticks.as_u64().unwrap() + missed.as_u64().unwrap(), 50, "{manifest}");
+            assert!(notes.contains(reason) || notes.contains("CAP_BPF"), "{context} {notes}");
         }
     }
 }
