@@ -20,7 +20,7 @@ test: export PIP_NO_COMPILE ?= 1
 test check unit integration: export PROPTEST_RNG_SEED ?= 20261129
 ROUNDS ?= 10
 .DEFAULT_GOAL := help
-.PHONY: help build install computed fetched programs device-programs device-programs-dev install-device-programs check test tools fmt lint unit layers bpf kernels doc msrv integration properties installed size notebook documents python-package clients script fleet fleet-tests fleet-package fleet-500 fleet-releases conformance package wheel demo demo-build bench fuzz fuzz-seeds docs
+.PHONY: help build install computed fetched compiled-tests device-programs device-programs-dev install-device-programs check test tools fmt lint unit layers bpf kernels doc msrv integration properties installed size notebook documents python-package clients script fleet fleet-tests fleet-package fleet-500 fleet-releases conformance package wheel demo demo-build bench fuzz fuzz-seeds docs
 
 help: ## Show what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -51,7 +51,7 @@ check: fmt lint unit layers ## Check format, lints, unit tests and layers, withi
 # failure ends the gate when all the others have ended, so that one run of it shows every failure; LANES=2 runs two of them
 # at once, which is for machines with more than two cores. Last the installations, since one of them installs the Debian
 # package on this machine.
-COMPUTED := fmt lint layers bpf doc msrv device-programs-dev programs
+COMPUTED := fmt lint layers bpf doc msrv device-programs-dev compiled-tests
 FETCHED := .venv-fleet/ready .venv/ready .venv-conformance/ready .venv-wheel/ready \
   memsampled/report/tests/browser/node_modules memsampled/serve/script/node_modules
 RUNNING := integration fleet-tests notebook documents clients conformance script
@@ -67,7 +67,7 @@ computed:
 fetched:
 	$(MAKE) --no-print-directory --jobs=1 $(FETCHED)
 
-programs:
+compiled-tests:
 	cargo test --quiet --workspace $(TESTED) --no-run
 
 tools: ## Install what the tests use and this machine lacks
@@ -98,7 +98,7 @@ bpf: ## Build the BPF programs anew and compare them with what is committed
 
 # Images of kernels: KERNELS="vmlinuz-6.12 vmlinuz-7.3".
 kernels: ## Read processes by BPF on other kernels, each in an emulated machine (needs qemu-system-x86, cpio)
-	cargo test --quiet --workspace $(TESTED) --no-run
+	$(PROGRAMS)
 	memsample/bpf/kernels/run $(TARGET_DIR)/debug/memsample \
 	  "$$(cargo test --quiet --workspace $(TESTED) --test library --no-run --message-format=json | \
 	    sed -n 's/.*"executable":"\([^"]*library-[^"]*\)".*/\1/p')" $(KERNELS)
@@ -148,7 +148,7 @@ fleet-package: .venv-fleet/ready
 
 fleet: device-programs-dev fleet-tests ## Check the package for many machines, and run it with a real broker and database
 
-# Before `programs`: they are linked to the same name.
+# Before `compiled-tests`: they are linked to the same name.
 device-programs-dev:
 	memsampled/remote/programs/build dev x86_64 aarch64 -- --no-default-features $(QUICK)
 
