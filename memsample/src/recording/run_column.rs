@@ -17,7 +17,6 @@ use super::distinct::Distinct;
 use super::level_runs::{Run, add, put_runs};
 use super::page_compressor::PageCompressor;
 use super::parquet_file::io_error;
-
 use crate::schema::{Column, ColumnKind};
 
 /// The size of a page before compression. Smaller pages keep the memory of the writer small: one is

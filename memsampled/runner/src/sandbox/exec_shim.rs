@@ -17,7 +17,6 @@ use rustix::thread::{set_thread_gid, set_thread_groups, set_thread_uid};
 use super::channel::{Channel, inherited};
 use super::kernel_file;
 use super::protocol::{Exec, ShimMessage, ShimOrder};
-use super::signals::unblock_signals;
 use super::spec::User;
 
 /// Added to the `oom_score_adj` of the runner, so that the OOM killer chooses the test first: as if it used half of all
@@ -84,7 +83,6 @@ fn become_program(channel: &Channel<io::Stdin>, exec: &Exec) -> String {
         return format!("cannot open /dev/null: {error}");
     }
     default_signals();
-    unblock_signals();
     // Where `/proc` is not there or not ours to write, the kernel chooses as it does.
     let _ = raise_oom_score();
     let reason = match prepare(exec) {
