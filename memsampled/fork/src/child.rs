@@ -1,6 +1,7 @@
 //! Forks, and runs a function in the child.
 
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
@@ -39,6 +40,34 @@ pub fn fork(streams: Streams<'_>, run: impl FnOnce() -> u8) -> io::Result<Pid> {
 pub fn fork_beside(streams: Streams<'_>, run: impl FnOnce() -> u8) -> io::Result<Pid> {
     refuse_threads()?;
     go_on(system_call::fork_beside()?, streams, run)
+}
+
+/// As [`fork`], but the child is the first process of a pid namespace, and has a mount namespace, as yet with the mounts of
+/// this process, and an IPC namespace of its own.
+///
+/// # Errors
+///
+/// As of [`fork`]; also without `CAP_SYS_ADMIN`.
+pub fn fork_in_namespaces(streams: Streams<'_>, run: impl FnOnce() -> u8) -> io::Result<Pid> {
+    refuse_threads()?;
+    go_on(system_call::fork_in_namespaces()?, streams, run)
+}
+
+/// As [`fork`], but the child begins in the control group of version 2 of whose directory `group` is a descriptor.
+///
+/// A process that joins a group by its `cgroup.procs` waits until every CPU has been at rest once, mostly for some
+/// milliseconds.
+///
+/// # Errors
+///
+/// As of [`fork`]; also before Linux 5.7, and where this process may not put another one into the group.
+pub fn fork_into(
+    group: BorrowedFd<'_>,
+    streams: Streams<'_>,
+    run: impl FnOnce() -> u8,
+) -> io::Result<Pid> {
+    refuse_threads()?;
+    go_on(system_call::fork_into(group)?, streams, run)
 }
 
 /// Returns in the parent only.

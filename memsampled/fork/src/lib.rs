@@ -14,4 +14,4 @@ mod descriptors;
 mod system_call;
 mod threads;
 
-pub use child::{Streams, fork, fork_beside};
+pub use child::{Streams, fork, fork_beside, fork_in_namespaces, fork_into};

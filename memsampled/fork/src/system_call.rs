@@ -10,6 +10,9 @@ use std::os::fd::{AsRawFd as _, BorrowedFd, RawFd};
 use libc::{c_int, c_long, pid_t};
 use rustix::process::Pid;
 
+/// Of `linux/sched.h`. That of the package libc has the type of the flags of `clone`, which are too small for it.
+const CLONE_INTO_CGROUP: u64 = 1 << 33;
+
 /// On which side of a fork this is.
 pub(crate) enum Side {
     Parent(Pid),
@@ -25,12 +28,46 @@ pub(crate) fn fork() -> io::Result<Side> {
 
 /// Forks, and makes the parent of this process the parent of the child. The caller has seen that the process has one thread.
 pub(crate) fn fork_beside() -> io::Result<Side> {
-    let flags = c_long::from(libc::CLONE_PARENT | libc::SIGCHLD);
+    fork_with(libc::CLONE_PARENT)
+}
+
+/// Forks, and gives the child a pid, a mount and an IPC namespace of its own. The caller has seen that the process has one
+/// thread.
+pub(crate) fn fork_in_namespaces() -> io::Result<Side> {
+    fork_with(libc::CLONE_NEWPID | libc::CLONE_NEWNS | libc::CLONE_NEWIPC)
+}
+
+/// Forks with flags of clone(2) that share nothing with the child.
+fn fork_with(flags: c_int) -> io::Result<Side> {
+    let flags = c_long::from(flags | libc::SIGCHLD);
     let none: c_long = 0;
     // SAFETY: as for `fork`. Without a stack of its own the child goes on with its copy of this one, and no address is
     // passed. The C library does not learn of it: its locks are free, since no other thread has them, and the number of the
     // thread that it keeps is that of the parent, which matters to `raise` of some libraries and to locks between processes.
     let pid = unsafe { libc::syscall(libc::SYS_clone, flags, none, none, none, none) };
+    side(pid_t::try_from(pid).unwrap_or(-1))
+}
+
+/// Forks, and has the child begin in a control group of version 2, by the descriptor of its directory. The caller has seen
+/// that the process has one thread.
+pub(crate) fn fork_into(group: BorrowedFd<'_>) -> io::Result<Side> {
+    let arguments = libc::clone_args {
+        flags: CLONE_INTO_CGROUP,
+        pidfd: 0,
+        child_tid: 0,
+        parent_tid: 0,
+        exit_signal: libc::SIGCHLD.unsigned_abs().into(),
+        stack: 0,
+        stack_size: 0,
+        tls: 0,
+        set_tid: 0,
+        set_tid_size: 0,
+        cgroup: group.as_raw_fd().unsigned_abs().into(),
+    };
+    let size = size_of_val(&arguments);
+    // SAFETY: as for `fork_with`. The kernel reads `size` bytes of what lives until the call returns, and no flag makes
+    // it look at another address.
+    let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw const arguments, size) };
     side(pid_t::try_from(pid).unwrap_or(-1))
 }
 

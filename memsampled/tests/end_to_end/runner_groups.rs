@@ -301,3 +301,25 @@ fn without_control_groups_nothing_is_limited_or_judged_and_both_are_said() {
     let note = hidden["notes"][0].as_str().unwrap();
     assert!(note.contains("cannot be judged"), "{note}");
 }
+
+#[test]
+fn a_test_is_in_its_groups_from_its_first_instruction_on() {
+    let groups = |program: &str| {
+        let directory = tempdir().unwrap();
+        let text =
+            "name = 'groups'\n[[test]]\nname = 'cat'\ncommand = ['cat', '/proc/self/cgroup']\n";
+        std::fs::write(directory.path().join("groups.toml"), text).unwrap();
+        let ended = sh(directory.path(), &format!("{program} run --sandbox none groups.toml"));
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        let run = runs(directory.path()).pop().unwrap();
+        let text = std::fs::read_to_string(run.join("tests/0001-cat/1.1/stdout")).unwrap();
+        let of_test = |line: &&str| line.contains("/memsample-");
+        let lines = text.lines().filter(of_test).filter_map(|line| line.rsplit_once('/'));
+        lines.map(|(group, _)| group.to_owned()).collect::<Vec<_>>()
+    };
+    let started_in_them = groups("$MEMSAMPLE");
+    assert!(!started_in_them.is_empty());
+    // An older kernel, or a container that allows no such call.
+    let refused = "strace -f -qq -o /dev/null -e inject=clone3:error=ENOSYS $MEMSAMPLE";
+    assert_eq!(groups(refused), started_in_them);
+}

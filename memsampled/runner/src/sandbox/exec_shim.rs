@@ -26,10 +26,11 @@ const OOM_SCORE_ABOVE_RUNNER: i32 = 500;
 /// How long it waits before it tries again to report.
 const REPORT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Runs until it becomes the program; returns only if it could not.
-pub(super) fn run() -> u8 {
+/// Runs until it becomes the program; returns only if it could not. `is_in_unified` says whether it has been started in
+/// the control group of version 2.
+pub(super) fn run(is_in_unified: bool) -> u8 {
     let channel = inherited();
-    if let Err(reason) = wait_and_execute(&channel) {
+    if let Err(reason) = wait_and_execute(&channel, is_in_unified) {
         report_failure(&channel, reason);
     }
     1
@@ -48,11 +49,13 @@ fn report_failure(channel: &Channel<io::Stdin>, reason: String) {
     }
 }
 
-fn wait_and_execute(channel: &Channel<io::Stdin>) -> Result<(), String> {
+fn wait_and_execute(channel: &Channel<io::Stdin>, is_in_unified: bool) -> Result<(), String> {
     let closed = || "the supervisor is gone".to_owned();
     let broken = |error: io::Error| error.to_string();
+    let out_of_turn = || "an order came out of turn".to_owned();
     let join = channel.receive::<ShimOrder>().map_err(broken)?.ok_or_else(closed)?;
-    for group in &join.descriptors {
+    let ShimOrder::Join { has_unified } = join.message else { return Err(out_of_turn()) };
+    for group in join.descriptors.iter().skip(usize::from(has_unified && is_in_unified)) {
         // 0 stands for the process that writes.
         rustix::io::write(group, b"0")
             .map_err(|error| format!("cannot join its control group: {error}"))?;
@@ -61,7 +64,7 @@ fn wait_and_execute(channel: &Channel<io::Stdin>) -> Result<(), String> {
     channel.send(&ShimMessage::Ready).map_err(broken)?;
     match channel.receive::<ShimOrder>().map_err(broken)?.ok_or_else(closed)?.message {
         ShimOrder::Exec(exec) => Err(become_program(channel, &exec)),
-        ShimOrder::Join => Err("joined twice".to_owned()),
+        ShimOrder::Join { .. } => Err(out_of_turn()),
     }
 }
 

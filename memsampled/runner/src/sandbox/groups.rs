@@ -30,6 +30,8 @@ const MAX_GROUPS: usize = 10_000;
 #[derive(Debug, Default)]
 pub(super) struct Groups {
     directories: Vec<PathBuf>,
+    /// That of version 2.
+    unified: Option<PathBuf>,
     /// Where the memory controller is.
     memory: Option<(Version, PathBuf)>,
     /// Where the pids controller is.
@@ -40,6 +42,14 @@ pub(super) struct Groups {
     kill: Option<PathBuf>,
     /// Where CPU time is counted: every group of version 2 does, and one of version 1 with the controller cpuacct.
     cpu: Option<(Version, PathBuf)>,
+}
+
+/// What a process joins the groups by.
+pub(super) struct GroupFiles {
+    /// `tasks` of those of version 1.
+    pub(super) tasks: Vec<File>,
+    /// The directory of that of version 2, for who is started in it, and its `cgroup.procs`, for who is not.
+    pub(super) unified: Option<(File, File)>,
 }
 
 /// What the kernel counted in a group.
@@ -156,6 +166,7 @@ impl Groups {
             self.cpu = self.cpu.take().or(Some((Version::V2, path.clone())));
         }
         self.kill = Some(path.join("cgroup.kill")).filter(|file| file.exists());
+        self.unified = Some(path.clone());
         self.directories.push(path);
     }
 
@@ -232,10 +243,20 @@ impl Groups {
         })
     }
 
-    /// Opens the files by which a process joins.
-    pub(super) fn open(&self) -> io::Result<Vec<File>> {
-        let open = |path: &PathBuf| OpenOptions::new().write(true).open(path.join("cgroup.procs"));
-        self.directories.iter().map(open).collect()
+    /// Opens what a process joins by.
+    ///
+    /// Of version 1 the thread alone joins that writes: it need not wait as long as a process must until every CPU has been
+    /// at rest once, and has the other threads, if there are any, end when it executes its program.
+    pub(super) fn open(&self) -> io::Result<GroupFiles> {
+        let open = |path: &Path, file| OpenOptions::new().write(true).open(path.join(file));
+        let unified = self.unified.as_deref();
+        let version_1 = self.directories.iter().filter(|path| Some(path.as_path()) != unified);
+        Ok(GroupFiles {
+            tasks: version_1.map(|path| open(path, "tasks")).collect::<io::Result<_>>()?,
+            unified: unified
+                .map(|path| Ok::<_, io::Error>((File::open(path)?, open(path, "cgroup.procs")?)))
+                .transpose()?,
+        })
     }
 
     /// Returns what the kernel counted, where the memory controller is, also in groups that a test made below.

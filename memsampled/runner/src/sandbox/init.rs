@@ -4,19 +4,22 @@
 //! an exit with 128 and more; so the parent of the program is always init.
 
 use std::fs;
-use std::io::{self, Read};
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::io::{self, Read, Write as _};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Command;
 
-use memsample_fork::Streams;
+use memsample_fork::{Streams, fork_into};
 use nix::sys::resource::{UsageWho, getrusage};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::mount::{MountFlags, mount};
+use rustix::io::{FdFlags, fcntl_setfd, read, retry_on_intr, write};
+use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
+use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{
-    Pid, PidfdFlags, WaitOptions, getpid, pidfd_open, set_child_subreaper, wait,
+    Pid, PidfdFlags, Signal, WaitOptions, getpid, pidfd_open, set_child_subreaper,
+    set_parent_process_death_signal, wait, waitpid,
 };
 
 use super::channel::{Channel, inherited};
@@ -57,6 +60,26 @@ impl SharedMemory {
             Self::Host => "host",
             Self::Own => "own",
             Self::Mount => "mount",
+        }
+    }
+}
+
+/// Runs as [`run`], as the first process of a pid namespace, in a mount namespace of its own: as unshare(1) would have
+/// executed it.
+pub(super) fn run_in_namespaces() -> u8 {
+    // The supervisor has then been killed. Without pid namespaces that end with it, its channel would say so.
+    let _ = set_parent_process_death_signal(Some(Signal::KILL));
+    let own_mounts = || {
+        mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
+        let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+        mount("proc", "/proc", "proc", flags, None)
+    };
+    match own_mounts() {
+        Ok(()) => run(SharedMemory::Mount),
+        Err(error) => {
+            // What a tool would have said is read there.
+            let _ = writeln!(io::stderr(), "cannot mount /proc of its pid namespace: {error}");
+            1
         }
     }
 }
@@ -179,13 +202,45 @@ fn launch(
     descriptors: Vec<OwnedFd>,
 ) -> io::Result<LaunchedProgram> {
     let missing = || io::Error::other("the order to launch lacks a part");
-    let stdin = descriptors.into_iter().next().ok_or_else(missing)?;
-    let mut command = Command::new(program);
-    command.args(arguments);
+    let mut descriptors = descriptors.into_iter();
+    let stdin = descriptors.next().ok_or_else(missing)?;
     let streams = Streams { stdin: Some(stdin.as_fd()), ..Streams::default() };
-    let pid = start(streams, exec_shim::run, command)?;
+    let in_group = descriptors.next().map(|group| start_in(group.as_fd(), streams));
+    let pid = match in_group {
+        Some(Ok(pid)) => pid,
+        // It joins as it joins the others.
+        Some(Err(_)) | None => {
+            let mut command = Command::new(program);
+            command.args(arguments);
+            start(streams, || exec_shim::run(false), command)?
+        }
+    };
     // It has not been reaped, so that the number is still its own.
     Ok(LaunchedProgram { pid, end: pidfd_open(pid, PidfdFlags::empty()).ok() })
+}
+
+/// Starts an exec shim in a control group of version 2, and waits until it runs.
+///
+/// Where all of a group have ever been killed by `cgroup.kill`, Linux (6.18) kills at once whom another group starts in it.
+fn start_in(group: BorrowedFd<'_>, streams: Streams<'_>) -> io::Result<Pid> {
+    let (runs, says_so) = pipe_with(PipeFlags::empty())?;
+    // The other end is what the child keeps.
+    fcntl_setfd(&runs, FdFlags::CLOEXEC)?;
+    let pid = fork_into(group, streams, move || {
+        // Who waits for it sees the end of it all the same.
+        let _ = write(&says_so, b"1");
+        drop(says_so);
+        exec_shim::run(true)
+    })?;
+    let has_answered = retry_on_intr(|| {
+        poll(&mut [PollFd::new(&runs, PollFlags::IN)], Some(&LOOK_PAUSE)).map(|ready| ready > 0)
+    });
+    // One that is frozen with its group does not answer, and lives.
+    if has_answered == Ok(true) && read(&runs, &mut [0]) == Ok(0) {
+        waitpid(Some(pid), WaitOptions::empty())?;
+        return Err(io::Error::other("what was started in its control group was killed at once"));
+    }
+    Ok(pid)
 }
 
 /// Returns the bytes that files in `/dev/shm` occupy.

@@ -20,7 +20,7 @@ pub fn internal_program(arguments: impl IntoIterator<Item = OsString>) -> Option
         STARTER => starter::run(),
         SUPERVISOR => supervisor::run(&parents()),
         INIT => init::run(SharedMemory::of(arguments.next().as_deref().and_then(OsStr::to_str))),
-        EXEC_SHIM => exec_shim::run(),
+        EXEC_SHIM => exec_shim::run(false),
         _ => return None,
     };
     Some(ExitCode::from(code))

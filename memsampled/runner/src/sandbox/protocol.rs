@@ -59,7 +59,8 @@ pub(crate) enum SupervisorMessage {
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum InitOrder {
-    /// Start an exec shim, whose standard input is the descriptor that comes along.
+    /// Start an exec shim, whose standard input is the first descriptor that comes along; in the control group of which
+    /// the second one is the directory, if there is one and that is possible.
     Launch {
         /// The program of the exec shim, and its arguments.
         #[serde(with = "path_bytes")]
@@ -115,7 +116,10 @@ pub(super) enum ShimMessage {
 /// From the supervisor to an exec shim.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum ShimOrder {
-    /// Join the control groups whose `cgroup.procs` come along.
-    Join,
+    /// Join the control groups whose files come along.
+    Join {
+        /// Whether the first one is `cgroup.procs` of version 2, where the exec shim may be already.
+        has_unified: bool,
+    },
     Exec(Box<Exec>),
 }

@@ -37,6 +37,19 @@ pub(super) struct SandboxTool {
     pub(super) shim: (PathBuf, Vec<String>),
     /// The tool, for messages; `None` where there is none between.
     pub(super) tool: Option<&'static str>,
+    /// How init comes to be inside.
+    pub(super) entry: Entry,
+}
+
+/// How init comes to be inside of a sandbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Entry {
+    /// It is forked; executed where that is not possible.
+    Fork,
+    /// It is forked with namespaces of its own; where that is not possible, the tool executes it.
+    ForkInNamespaces,
+    /// The tool executes it.
+    Tool,
 }
 
 /// Returns how to enter the sandbox that `spec` asks for, and writes the files that its tool reads
@@ -51,16 +64,21 @@ pub(super) fn sandbox_tool(spec: &Spec) -> io::Result<SandboxTool> {
             let program = under_process_name(spec)?;
             let mut command = Command::new(&program);
             command.args([INIT, SharedMemory::Host.word()]);
-            Ok(SandboxTool { command, shim: shim((program, Vec::new())), tool: None })
+            let shim = shim((program, Vec::new()));
+            Ok(SandboxTool { command, shim, tool: None, entry: Entry::Fork })
         }
         ResolvedSandbox::PidNamespace => {
             let program = under_process_name(spec)?;
             let mut command = Command::new("unshare");
             command.args(pid_namespace_arguments(is_root));
             // Without rights of its own, init cannot mount.
-            let shm = if is_root { SharedMemory::Mount } else { SharedMemory::Host };
+            let (shm, entry) = match is_root {
+                true => (SharedMemory::Mount, Entry::ForkInNamespaces),
+                false => (SharedMemory::Host, Entry::Tool),
+            };
             command.arg("--").arg(&program).args([INIT, shm.word()]);
-            Ok(SandboxTool { command, shim: shim((program, Vec::new())), tool: Some("unshare") })
+            let shim = shim((program, Vec::new()));
+            Ok(SandboxTool { command, shim, tool: Some("unshare"), entry })
         }
         ResolvedSandbox::Bubblewrap { root } => {
             let staged = Staged::find(&spec.launcher)?;
@@ -95,7 +113,8 @@ pub(super) fn sandbox_tool(spec: &Spec) -> io::Result<SandboxTool> {
                 .arg(&staged.program.0)
                 .args(&staged.program.1)
                 .args([INIT, SharedMemory::Own.word()]);
-            Ok(SandboxTool { command, shim: shim(staged.program), tool: Some("bwrap") })
+            let shim = shim(staged.program);
+            Ok(SandboxTool { command, shim, tool: Some("bwrap"), entry: Entry::Tool })
         }
         ResolvedSandbox::Lxc { configuration, rootfs, .. } => {
             let staged = Staged::find(&spec.launcher)?;
@@ -117,7 +136,8 @@ pub(super) fn sandbox_tool(spec: &Spec) -> io::Result<SandboxTool> {
                 .arg(&staged.program.0)
                 .args(&staged.program.1)
                 .args([INIT, SharedMemory::Own.word()]);
-            Ok(SandboxTool { command, shim: shim(staged.program), tool: Some("lxc-execute") })
+            let shim = shim(staged.program);
+            Ok(SandboxTool { command, shim, tool: Some("lxc-execute"), entry: Entry::Tool })
         }
     }
 }

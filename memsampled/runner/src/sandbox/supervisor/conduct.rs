@@ -8,7 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use memsample_fork::Streams;
+use memsample_fork::{Streams, fork_in_namespaces};
 use rustix::net::{Shutdown, shutdown};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{name, set_name};
@@ -22,7 +22,7 @@ use crate::sandbox::attempt_end::AttemptEnd;
 use crate::sandbox::capture::OutputCapture;
 use crate::sandbox::channel::{self, Channel};
 use crate::sandbox::group_meter::GroupMeter;
-use crate::sandbox::groups::Groups;
+use crate::sandbox::groups::{GroupFiles, Groups};
 use crate::sandbox::init::{self, SharedMemory};
 use crate::sandbox::last_line::last_line;
 use crate::sandbox::names::PROCESS_NAME;
@@ -31,7 +31,7 @@ use crate::sandbox::processes::{SANDBOX_VARIABLE, describe, signal};
 use crate::sandbox::protocol::{Exec, InitOrder, ShimOrder, SupervisorMessage};
 use crate::sandbox::spec::{Spec, StageKind};
 use crate::sandbox::start::{execute, start};
-use crate::sandbox::tool::{given_directory, sandbox_tool};
+use crate::sandbox::tool::{Entry, given_directory, sandbox_tool};
 
 /// Processes left over that are described, at most; all are killed.
 const MAX_LEFT_OVER: usize = 100;
@@ -95,10 +95,14 @@ impl<'a> Supervisor<'a> {
             stderr: Some(stderr_pipe.as_fd()),
         };
         let tool_name = sandbox.tool.unwrap_or("memsample");
-        let tool = match sandbox.tool {
-            Some(_) => execute(streams, command),
-            None => {
+        let tool = match sandbox.entry {
+            Entry::Tool => execute(streams, command),
+            Entry::Fork => {
                 under_process_name(|| start(streams, || init::run(SharedMemory::Host), command))
+            }
+            Entry::ForkInNamespaces => {
+                under_process_name(|| fork_in_namespaces(streams, init::run_in_namespaces))
+                    .or_else(|_| execute(streams, command))
             }
         };
         // Init has them now.
@@ -111,7 +115,7 @@ impl<'a> Supervisor<'a> {
             groups,
             machine: AttemptMachine::new(spec, Instant::now()),
             events: EventSource::new(runner, init, ended_children, tool, captures, meter),
-            inside: Inside::new(groups, sandbox.tool.is_some()),
+            inside: Inside::new(groups, sandbox.entry != Entry::Fork),
             shim: sandbox.shim,
             tool_name,
             tool,
@@ -234,13 +238,16 @@ impl<'a> Supervisor<'a> {
     fn launch(&mut self, _stage: StageRef) -> Option<SupervisorEvent> {
         let launch = || -> io::Result<_> {
             let (shim, shim_socket) = channel::pair()?;
-            let groups = self.groups.open()?;
-            let groups: Vec<_> = groups.iter().map(AsFd::as_fd).collect();
-            shim.send_with(&ShimOrder::Join, &groups)?;
+            let GroupFiles { tasks, unified } = self.groups.open()?;
+            let (directory, procs) = unified.unzip();
+            let joins: Vec<_> = procs.iter().chain(&tasks).map(AsFd::as_fd).collect();
+            shim.send_with(&ShimOrder::Join { has_unified: procs.is_some() }, &joins)?;
             let (program, arguments) = self.shim.clone();
             let order = InitOrder::Launch { program, arguments };
             if let Some(init) = &self.events.init {
-                init.send_with(&order, &[shim_socket.as_fd()])?;
+                let mut with = vec![shim_socket.as_fd()];
+                with.extend(directory.as_ref().map(AsFd::as_fd));
+                init.send_with(&order, &with)?;
             }
             Ok(shim)
         };

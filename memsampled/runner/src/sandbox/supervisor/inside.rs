@@ -18,13 +18,13 @@ pub(super) struct Inside<'a> {
     groups: &'a Groups,
     /// The process that all are below; `None` where the kernel has ended them.
     ancestor: Option<i32>,
-    /// Whether there is a tool between the supervisor and init.
-    has_tool: bool,
+    /// Whether init is the first process of a pid namespace.
+    has_pid_namespace: bool,
 }
 
 impl<'a> Inside<'a> {
-    pub(super) fn new(groups: &'a Groups, has_tool: bool) -> Self {
-        Self { groups, ancestor: None, has_tool }
+    pub(super) fn new(groups: &'a Groups, has_pid_namespace: bool) -> Self {
+        Self { groups, ancestor: None, has_pid_namespace }
     }
 
     /// Notes the pid of init: all are below it.
@@ -40,7 +40,7 @@ impl<'a> Inside<'a> {
     /// Notes that init has ended. Without a pid namespace a test can kill its init: what that leaves is the
     /// supervisor's then. With one the kernel has ended all.
     pub(super) fn init_ended(&mut self) {
-        self.ancestor = if self.has_tool { None } else { Some(own_pid()) };
+        self.ancestor = if self.has_pid_namespace { None } else { Some(own_pid()) };
     }
 
     /// Lists those that descend from init, whatever control group they are in, whether or not they have ended.
