@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use memsample::{MarkKind, Rate, Recorder, Recording, Scope, SharedSampler};
+use memsample_input::with_causes;
 use memsample_leaks::{RoleJudgement, judge_roles};
 
 use super::leak::{ProgramSpan, judged};
@@ -61,7 +62,7 @@ impl OwnRecording {
         let recorder = sampler.start(&path, recorder).map_err(|error| error.to_string())?;
         let own = Self { recorder, attempt: attempt.clone(), init, path, marked: Ok(()) };
         own.mark(MarkKind::Begin, BTreeMap::new())?;
-        own.recorder.assign(&scope, &attempt.test).map_err(|error| error.to_string())?;
+        own.recorder.assign(&scope, &attempt.test).map_err(|error| with_causes(&error))?;
         // What the test forks before the first tick, and what ends before it, would be nobody's.
         if !own.recorder.wait_for_tick(MAX_FIRST_TICK) {
             return Err("its first tick did not come in time".to_owned());

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use memsample::analysis::reaped_label;
 use memsample::{MarkKind, Recorder, SharedSampler};
+use memsample_input::with_causes;
 
 use crate::results::Attempt;
 use crate::run::admission::Claim;
@@ -84,7 +85,7 @@ impl ActiveAttempt {
             Some(init),
         );
         if let Err(error) = recorder.assign(&scope_of(init, &self.spec.id), test) {
-            self.notes.push(format!("what it uses cannot be recorded: {error}"));
+            self.notes.push(format!("what it uses cannot be recorded: {}", with_causes(&error)));
         }
     }
 
