@@ -7,6 +7,7 @@
 
 mod directory;
 mod new_directory;
+mod opening;
 mod private;
 mod regular;
 mod removal;

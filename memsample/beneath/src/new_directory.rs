@@ -69,7 +69,12 @@ impl NewDirectory {
         self.hold()?.sync()?;
         self.above.rename_new(&self.temporary, &self.name)?;
         self.is_finished = true;
-        self.above.sync()
+        let synced = self.above.sync();
+        if synced.is_err() {
+            // Whoever is told that it could not be made makes it again.
+            self.is_finished = self.above.rename_new(&self.name, &self.temporary).is_err();
+        }
+        synced
     }
 }
 

@@ -5,8 +5,10 @@ use std::io::{self, Read as _};
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::fs::{CWD, Mode, OFlags};
 use rustix::path::Arg;
+
+use crate::opening::openat;
 
 /// Opens a file whose path a person gave, to read it. Links are followed: it is theirs to say where it is.
 ///
@@ -28,7 +30,7 @@ pub fn read_regular(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
 }
 
 /// Opens a regular file without waiting for the other end of a pipe or for a device.
-pub(crate) fn open(directory: impl AsFd, path: impl Arg, flags: OFlags) -> io::Result<File> {
+pub(crate) fn open(directory: impl AsFd, path: impl Arg + Copy, flags: OFlags) -> io::Result<File> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC | flags;
     let file =
         File::from(openat(directory, path, flags, Mode::empty()).map_err(|errno| match errno {
