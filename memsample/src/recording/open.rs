@@ -63,6 +63,9 @@ pub enum OpenError {
     OfOther(PathBuf, u32),
     /// A file is damaged, of a newer format, or cannot be read.
     Io(PathBuf, io::Error),
+    /// It was not closed, and could not be put together: a file cannot be read, or not be written. What is there stays, and
+    /// the next try begins with it.
+    Recover(PathBuf, io::Error),
 }
 
 impl fmt::Display for OpenError {
@@ -78,6 +81,9 @@ impl fmt::Display for OpenError {
                 path.display()
             ),
             Self::Io(path, _) => write!(f, "cannot read the recording `{}`", path.display()),
+            Self::Recover(path, _) => {
+                write!(f, "cannot recover the recording `{}`", path.display())
+            }
         }
     }
 }
@@ -86,7 +92,7 @@ impl std::error::Error for OpenError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::NotARecording(_) | Self::OfOther(..) => None,
-            Self::Io(_, error) => Some(error),
+            Self::Io(_, error) | Self::Recover(_, error) => Some(error),
         }
     }
 }
@@ -169,7 +175,7 @@ impl Recording {
 
     fn recover_in(directory: &RecordingDirectory) -> Result<Recovery, OpenError> {
         let path = directory.path();
-        let failed = |error| OpenError::Io(path.to_owned(), error);
+        let failed = |error| OpenError::Recover(path.to_owned(), error);
         let manifest = read_manifest(directory)?;
         // Whoever owns it can put a link in place of what is written, at any moment.
         if let Some(owner) = directory.other_owner().map_err(failed)? {

@@ -168,7 +168,8 @@ impl TableFile {
         origin: Origin,
     ) -> io::Result<Self> {
         let mut table = Self::new(directory, table, origin);
-        while directory.contains(file_name(table.table.name, table.number + 1)) {
+        // An error is none of absence: the file before it would be written as if it were the last one.
+        while directory.try_contains(file_name(table.table.name, table.number + 1))? {
             table.number += 1;
         }
         let file = ParquetFile::new(directory.file(table.file_name())?)?;
@@ -380,8 +381,20 @@ pub(crate) fn file_name(name: &str, number: u32) -> String {
 }
 
 /// Returns the name of the last file of a table, if there is one.
-pub(crate) fn last_file(directory: &HeldDirectory, name: &str) -> Option<String> {
-    (1..).map(|number| file_name(name, number)).take_while(|name| directory.contains(name)).last()
+///
+/// # Errors
+///
+/// The kernel does not say whether there is another one.
+pub(crate) fn last_file(directory: &HeldDirectory, name: &str) -> io::Result<Option<String>> {
+    let mut last = None;
+    for number in 1.. {
+        let file = file_name(name, number);
+        if !directory.try_contains(&file)? {
+            break;
+        }
+        last = Some(file);
+    }
+    Ok(last)
 }
 
 /// Returns the number of a file of a table by its name; `None` of another file.

@@ -192,7 +192,8 @@ impl ProcessTable {
         self.file.publish(self.file.checkpoint(), None, Tail::Replace(rows))
     }
 
-    /// Settles the rows of those that ended, and at the end of the recording those of all.
+    /// Settles the rows of those that ended, and at the end of the recording those of all, unless the file has them
+    /// already: the end settled those of all if nothing is left in the tail.
     pub(super) fn settle(
         &mut self,
         checkpoint: u64,
@@ -201,6 +202,9 @@ impl ProcessTable {
     ) -> io::Result<()> {
         self.images.sum(segment);
         let lacks_ended = self.file.checkpoint() < checkpoint;
+        if !lacks_ended && self.file.tail_rows() == 0 {
+            return Ok(());
+        }
         let ended = self.ended.iter().filter(|_| lacks_ended).cloned();
         let (settled, tail) = if closing {
             (self.encode(Purpose::Settled, ended.chain(self.images.rows()))?, None)

@@ -472,7 +472,7 @@ fn reopen(
     loop {
         match TableFile::reopen(directory.held(), table.clone(), origin.clone()) {
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                let Some(name) = last_file(directory.held(), table.name) else {
+                let Some(name) = last_file(directory.held(), table.name)? else {
                     return Err(error);
                 };
                 directory.held().rename(&name, format!("{name}.damaged"))?;

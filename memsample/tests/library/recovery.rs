@@ -212,6 +212,40 @@ fn a_crash_between_two_tables_of_a_checkpoint_neither_loses_nor_doubles_rows() {
 }
 
 #[test]
+fn a_recovery_that_ends_between_any_two_of_its_files_is_continued_and_doubles_no_row() {
+    let copies = tempfile::tempdir().unwrap();
+    let (died, recovered) = (copies.path().join("died"), copies.path().join("recovered"));
+    let to = died.clone();
+    let watched = Watched::record(60, move |tick, run| {
+        if tick == 59 {
+            copy(run, &to);
+        }
+    });
+    copy(&died, &recovered);
+    let result = |path: &Path| {
+        let (recording, _) = recover(path);
+        let counts = TABLES.map(|table| {
+            batches(&recording, table).iter().map(|batch| batch.num_rows()).sum::<usize>()
+        });
+        (rows(&recording), counts, recording.manifest().totals)
+    };
+    let expected = result(&recovered);
+    assert!(watched.check_prefix(&expected.0) >= 40);
+    // The tables are settled in this order, then `recording.json` says so.
+    let order = ["samples", "ticks", "system", "cgroups", "marks", "exits", "processes"];
+    for settled in 1..=order.len() {
+        let ended = copies.path().join("ended");
+        copy(&died, &ended);
+        for table in &order[..settled] {
+            let file = format!("{table}.parquet");
+            fs::copy(recovered.join(&file), ended.join(&file)).unwrap();
+        }
+        assert!(result(&ended) == expected, "{settled} tables were settled");
+        fs::remove_dir_all(&ended).unwrap();
+    }
+}
+
+#[test]
 fn a_journal_that_was_begun_and_not_opened_is_passed_over() {
     let copies = tempfile::tempdir().unwrap();
     let to = copies.path().join("copy");

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use memsample::{ExcerptError, RecordError, is_disk_full};
+use memsample::{RecordError, is_disk_full};
 use memsample_client::wire::End;
 use memsample_inherited::{advice, tell};
 #[cfg(feature = "devices")]
@@ -125,24 +125,14 @@ impl ExitCode {
         if error.is::<NoTests>() || error.is::<NoSuchTest>() {
             return Self::NO_TESTS;
         }
-        if let Some(RunError::Directory(_, error)) = error.downcast_ref()
-            && is_disk_full(error)
-        {
-            return Self::DISK_FULL;
-        }
-        if let Some(ExcerptError::Write(_, error)) = error.downcast_ref()
-            && is_disk_full(error)
-        {
-            return Self::DISK_FULL;
-        }
         #[cfg(feature = "devices")]
         match error.downcast_ref() {
             Some(RemoteError::Stopped) => return Self::SUITE_ABORTED,
             Some(RemoteError::Here(_, error)) if is_disk_full(error) => return Self::DISK_FULL,
             _ => {}
         }
-        // A file could not be written.
-        if error.downcast_ref::<std::io::Error>().is_some_and(is_disk_full) {
+        // A file could not be written, whatever it was for.
+        if error.chain().any(|cause| cause.downcast_ref().is_some_and(is_disk_full)) {
             return Self::DISK_FULL;
         }
         let record = match error.downcast_ref() {
@@ -151,11 +141,6 @@ impl ExitCode {
         };
         match record {
             Some(RecordError::Options(_)) => Self::WRONG_USAGE,
-            Some(RecordError::Create(_, error) | RecordError::Close(_, error))
-                if is_disk_full(error) =>
-            {
-                Self::DISK_FULL
-            }
             Some(RecordError::Close(..)) => Self::WRITE_FAILED,
             _ => Self::FAILURE,
         }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use memsample::{Recording, Recovery};
 use memsample_inherited::{print_text, tell};
 
-use crate::exit::ExitCode;
+use crate::exit::{ExitCode, with_advice};
 use crate::recording_path;
 
 /// Complete a recording whose recorder was killed
@@ -23,30 +23,28 @@ pub(crate) struct RecoverArgs {
 pub(crate) fn run(args: &RecoverArgs) -> anyhow::Result<ExitCode> {
     let mut code = ExitCode::SUCCESS;
     for named in &args.recordings {
-        let directory = match recording_path::resolve(named) {
-            Ok(directory) => directory,
+        let recovered = recording_path::resolve(named)
+            .and_then(|directory| Ok((Recording::recover(&directory)?, directory)));
+        let (recovery, directory) = match recovered {
+            Ok(recovered) => recovered,
             Err(error) => {
-                tell(format!("error: {error:#}"));
-                code = ExitCode::FAILURE;
+                tell(format!("error: {}", with_advice(&error)));
+                code = ExitCode::of(&error);
                 continue;
             }
         };
         let path = directory.display();
-        match Recording::recover(&directory) {
-            Ok(Recovery::NotNeeded) => print_text(format!("{path}: is complete\n")),
-            Ok(Recovery::StillRecording) => {
+        match recovery {
+            Recovery::NotNeeded => print_text(format!("{path}: is complete\n")),
+            Recovery::StillRecording => {
                 print_text(format!("{path}: is still being written; not changed\n"));
             }
-            Ok(Recovery::Recovered { batches, torn }) => {
+            Recovery::Recovered { batches, torn } => {
                 let torn = if torn { "; the last one was incomplete and is lost" } else { "" };
                 print_text(format!("{path}: recovered {batches} batches from its journal{torn}\n"));
             }
             // Only opening a recording makes a copy.
-            Ok(Recovery::InCopy { .. }) => {}
-            Err(error) => {
-                tell(format!("error: {error}"));
-                code = ExitCode::FAILURE;
-            }
+            Recovery::InCopy { .. } => {}
         }
     }
     Ok(code)

@@ -179,7 +179,7 @@ fn closed(directory: &Path) -> Result<RecordingManifest, StoreError> {
 
 fn unreadable(directory: &Path, error: OpenError) -> StoreError {
     let kind = match error {
-        OpenError::Io(..) => ErrorKind::Local,
+        OpenError::Io(..) | OpenError::Recover(..) => ErrorKind::Local,
         _ => ErrorKind::Damaged,
     };
     StoreError::because(kind, format!("cannot read `{}`", directory.display()), error)

@@ -6,9 +6,10 @@ use std::fs;
 use std::path::Path;
 use std::sync::Mutex;
 
+use memsample::{Recording, RecordingState};
 use tempfile::tempdir;
 
-use crate::command::{Ended, manifest, shell};
+use crate::command::{Ended, Running, manifest, memsample, shell, wait_for_journal};
 use crate::daemon::MEMSAMPLED;
 
 /// Those that can fail with an error of input or output, or be refused by a filter of system calls.
@@ -142,6 +143,86 @@ fn a_run_has_passed_or_says_why_not_whatever_fails() {
         let text = fs::read_to_string(run.join("results.json")).unwrap_or_default();
         let results: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
         (results["tests"][0]["outcome"] != "passed").then_some(text)
+    });
+}
+
+/// Writes and renames, and what brings them to the disk. The eighth file is `recording.json`, behind the tables.
+const CALLS_THAT_WRITE: [&str; 6] =
+    ["write", "fdatasync", "fsync", "renameat", "renameat2", "unlinkat"];
+const WHEN_WRITING: [u32; 4] = [1, 2, 8, 9];
+
+/// Copies the recording that a killed recorder left at `died`, and makes something of the copy on a disk that is full at
+/// one moment. Returns how it ended.
+fn with_full_disk(directory: &Path, died: &Path, call: &str, when: u32, command: &str) -> Ended {
+    let died = died.display();
+    shell(
+        directory,
+        &format!(
+            "cp -rL '{died}' died && exec timeout --kill-after={SECONDS} {SECONDS} strace -f -qq -o /dev/null \
+             -e trace={call} -e inject={call}:error=ENOSPC:when={when} $MEMSAMPLE {command}"
+        ),
+    )
+}
+
+/// Returns what is wrong with how a command ended for which the disk was full.
+fn wrong_end(ended: &Ended) -> Option<String> {
+    let is_told = ended.code == Some(4) && ended.stderr.contains("No space left on device");
+    (ended.code != Some(0) && !is_told).then(|| format!("{:?} {}", ended.code, ended.stderr))
+}
+
+/// Returns how many rows the tables of a recording have.
+fn counts(recording: &Recording) -> Vec<usize> {
+    let tables = ["samples", "ticks", "processes", "exits", "system", "cgroups", "marks"];
+    let count = |table| -> usize {
+        recording.read_table(table, &["recording"]).map(|batch| batch.unwrap().num_rows()).sum()
+    };
+    tables.map(count).to_vec()
+}
+
+#[test]
+fn what_is_made_of_a_recording_is_whole_or_made_by_the_next_try_whatever_fails() {
+    let directory = tempdir().unwrap();
+    let recorder =
+        Running::start(directory.path(), &["record", "--name", "x", "--interval", "10ms"]);
+    wait_for_journal(&directory.path().join("recordings/x"), 3000);
+    recorder.signal("KILL");
+    recorder.wait();
+    let died = directory.path().join("recordings/x");
+    shell(directory.path(), "cp -rL recordings/x whole");
+    let (whole, _) = Recording::open(&directory.path().join("whole")).unwrap();
+    let expected = (counts(&whole), whole.manifest().totals);
+    let faults = || CALLS_THAT_WRITE.iter().flat_map(|&call| WHEN_WRITING.map(|when| (call, when)));
+
+    try_all(faults(), |directory, call, when| {
+        let ended = with_full_disk(directory, &died, call, when, "recover died");
+        let again = memsample(directory, &["recover", "died"]);
+        let (recording, _) = Recording::open(&directory.join("died")).unwrap();
+        let is_whole = recording.manifest().state == RecordingState::Recovered
+            && (counts(&recording), recording.manifest().totals) == expected;
+        let fault = match again.code {
+            Some(0) if is_whole => None,
+            _ => Some(format!("{:?} {}", recording.manifest().totals, again.stderr)),
+        };
+        wrong_end(&ended).or(fault)
+    });
+
+    try_all(faults(), |directory, call, when| {
+        let ended =
+            with_full_disk(directory, &died, call, when, "cut died --from 0s --out part >cut");
+        let mut left = fs::read_dir(directory).unwrap();
+        // What was told in vain was done.
+        let is_made = ended.code == Some(0) || ended.stderr.contains("cannot write to stdout");
+        let fault = match (is_made, directory.join("part").exists()) {
+            (true, true) if left.by_ref().count() == 3 => None,
+            (false, false) if left.by_ref().count() == 2 => None,
+            _ => Some(format!(
+                "{:?} {} left {:?}",
+                ended.code,
+                ended.stderr,
+                left.collect::<Vec<_>>()
+            )),
+        };
+        wrong_end(&ended).or(fault)
     });
 }
 
