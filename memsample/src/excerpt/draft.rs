@@ -39,6 +39,8 @@ impl<'a> Draft<'a> {
         let directory = NewDirectory::create(path).map_err(&failed)?;
         let held = directory.hold().map_err(&failed)?;
         let mut manifest = source.manifest().clone();
+        // Each table has one file here.
+        manifest.files.clear();
         change(&mut manifest);
         let provenance = &mut manifest.provenance;
         provenance.format = FORMAT_VERSION;

@@ -486,6 +486,7 @@ fn manifest(path: &Path, captures: &[Capture], options: &SamplerOptions) -> io::
         end: None,
         last_tick: None,
         totals: Totals::default(),
+        files: BTreeMap::new(),
         recorder: None,
         command_exit_code: None,
         notes,

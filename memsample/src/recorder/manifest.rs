@@ -1,5 +1,6 @@
 //! What `recording.json` says when a recording begins.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::options::{Pss, RecorderOptions};
@@ -81,6 +82,7 @@ pub(super) fn manifest(
         end: None,
         last_tick: None,
         totals: Totals::default(),
+        files: BTreeMap::new(),
         recorder: None,
         command_exit_code: None,
         notes,

@@ -144,6 +144,7 @@ impl Kernel {
             end: None,
             last_tick: None,
             totals: Totals::default(),
+            files: BTreeMap::new(),
             recorder: None,
             command_exit_code: None,
             notes: Vec::new(),

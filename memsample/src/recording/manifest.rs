@@ -31,6 +31,9 @@ pub struct Manifest {
     pub last_tick: Option<Timestamp>,
     /// What it holds and lacks, as of the last time this file was written.
     pub totals: Totals,
+    /// How many files each table has that has more than one, once the recording is whole.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub files: BTreeMap<String, u32>,
     /// What the recorder itself used; absent while it is being recorded and after a crash.
     pub recorder: Option<RecorderUsage>,
     /// The exit code of the recorded command, or 128 and its signal.

@@ -14,6 +14,7 @@ use super::manifest::{Manifest, RecordingState};
 use super::parquet_file::ParquetFile;
 use super::table::{file_name, file_number};
 use super::writer::RecordingWriter;
+use crate::schema;
 
 /// A recording that belongs to somebody else is copied up to this size.
 const MAX_COPIED_BYTES: u64 = 4 << 30;
@@ -269,7 +270,8 @@ impl Recording {
         }
     }
 
-    /// Returns the first file that is missing of a table that has rows, or before one that is there.
+    /// Returns the first file that is missing of a table: one that `recording.json` counts, the only one of a table that has
+    /// rows, or one before another that is there.
     fn missing_file(&self) -> io::Result<Option<String>> {
         let held = match &self.held {
             Some(held) => held.try_clone()?,
@@ -277,13 +279,19 @@ impl Recording {
         };
         let names = held.entries()?.map(|entry| Ok(entry?.name));
         let names = names.collect::<io::Result<Vec<_>>>()?;
-        let totals = &self.manifest.totals;
-        let tables =
-            [("ticks", totals.ticks), ("processes", totals.processes), ("samples", totals.samples)];
-        for (table, rows) in tables {
+        let Manifest { totals, files, .. } = &self.manifest;
+        for table in schema::tables() {
+            let table = table.name;
             let numbers = names.iter().filter_map(|file| file_number(table, file.to_str()?));
             let numbers: BTreeSet<u32> = numbers.collect();
-            let last = numbers.last().copied().unwrap_or(0).max(u32::from(rows > 0));
+            let rows = match table {
+                "ticks" => totals.ticks,
+                "processes" => totals.processes,
+                "samples" => totals.samples,
+                _ => 0,
+            };
+            let counted = files.get(table).copied().unwrap_or(u32::from(rows > 0));
+            let last = numbers.last().copied().unwrap_or(0).max(counted);
             if let Some(number) = (1..=last).find(|number| !numbers.contains(number)) {
                 return Ok(Some(file_name(table, number)));
             }

@@ -217,6 +217,12 @@ impl TableFile {
         file_name(self.table.name, self.number)
     }
 
+    /// Returns the name of the table, and how many files it has on disk.
+    pub(crate) fn files(&self) -> (&'static str, u32) {
+        let begun = u32::from(self.on_disk.is_some());
+        (self.table.name, self.number - 1 + begun)
+    }
+
     /// Returns the checkpoint up to which the settled rows reach.
     pub(crate) fn checkpoint(&self) -> u64 {
         self.checkpoint

@@ -1,6 +1,7 @@
 //! The tables of a recording while it is written: what is new since the last checkpoint, in memory,
 //! and the file.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
@@ -287,6 +288,22 @@ impl Tables {
             + mark_text_bytes
     }
 
+    /// Returns how many files each table has that has more than one.
+    pub(super) fn files(&self) -> BTreeMap<String, u32> {
+        let Self { samples, processes, ticks, system, cgroups, marks, exits, .. } = self;
+        let files = [
+            &samples.file,
+            &processes.file,
+            &ticks.file,
+            &system.file,
+            &cgroups.file,
+            &marks.file,
+            &exits.file,
+        ];
+        let counts = files.map(TableFile::files).into_iter().filter(|&(_, count)| count > 1);
+        counts.map(|(table, count)| (table.to_owned(), count)).collect()
+    }
+
     /// Brings the tails of all files up to date.
     pub(super) fn flush(&mut self) -> io::Result<()> {
         let Self { samples, processes, ticks, system, cgroups, marks, exits, .. } = self;
@@ -343,8 +360,6 @@ impl Tables {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
     use crate::schema::marks::MarkKind;
 
@@ -371,5 +386,21 @@ mod tests {
         tables.settle(1, false).unwrap();
         tables.begin_segment();
         assert_eq!(tables.memory_bytes(), 0);
+    }
+
+    #[test]
+    fn a_table_that_goes_on_in_another_file_says_how_many_it_has() {
+        let directory = tempfile::tempdir().unwrap();
+        let origin = Origin { id: "id".into(), provenance: "{}".into() };
+        let held = Arc::new(HeldDirectory::open(directory.path()).unwrap());
+        let mut tables = Tables::create(&held, &origin).unwrap();
+        assert_eq!(tables.files(), BTreeMap::new());
+        tables.samples.file.rotate();
+        tables.ticks.file.rotate();
+        // One that was not begun is not counted.
+        assert_eq!(tables.files(), BTreeMap::new());
+        tables.samples.file.publish(1, None, Tail::Replace(None)).unwrap();
+        assert_eq!(tables.files(), BTreeMap::from([("samples".to_owned(), 2)]));
+        assert!(directory.path().join("samples-0002.parquet").exists());
     }
 }

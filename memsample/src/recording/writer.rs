@@ -358,6 +358,7 @@ impl RecordingWriter {
     fn finish(mut self, state: RecordingState) -> io::Result<Manifest> {
         self.directory.sync()?;
         self.manifest.state = state;
+        self.manifest.files = self.tables.files();
         self.directory.write_manifest(&self.manifest)?;
         self.directory.remove_journal()?;
         Ok(self.manifest)

@@ -313,6 +313,22 @@ fn the_files_before_a_damaged_one_go_on() {
 }
 
 #[test]
+fn how_many_files_a_table_goes_on_in_is_said() {
+    let copies = tempfile::tempdir().unwrap();
+    let to = copies.path().join("copy");
+    let copied = to.clone();
+    Watched::record(40, move |tick, run| {
+        if tick == 39 {
+            copy(run, &copied);
+        }
+    });
+    fs::copy(to.join("samples.parquet"), to.join("samples-0002.parquet")).unwrap();
+    assert!(matches!(Recording::recover(&to).unwrap(), Recovery::Recovered { .. }));
+    let manifest = Recording::manifest_of(&to).unwrap();
+    assert_eq!(manifest.files.into_iter().collect::<Vec<_>>(), [("samples".to_owned(), 2)]);
+}
+
+#[test]
 fn without_a_journal_what_was_flushed_is_kept() {
     let copies = tempfile::tempdir().unwrap();
     let to = copies.path().join("copy");

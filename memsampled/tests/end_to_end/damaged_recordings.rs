@@ -146,6 +146,32 @@ fn a_recording_that_lacks_a_file_is_refused_by_all_that_read_it() {
 }
 
 #[test]
+fn a_recording_that_lacks_the_last_file_of_a_table_is_refused_by_all_that_read_it() {
+    for table in ["samples", "ticks", "marks", "cgroups"] {
+        let directory = recorded();
+        // As the recorder leaves a table that has become large.
+        let path = directory.path().join("r/recording.json");
+        let text = std::fs::read_to_string(&path).unwrap();
+        let counted = text.replacen('{', &format!("{{\"files\": {{\"{table}\": 2}},"), 1);
+        std::fs::write(&path, counted).unwrap();
+        for line in READERS.lines().filter(|line| !line.starts_with("ls")) {
+            let arguments: Vec<&str> = line.split(' ').collect();
+            let ended = memsample(directory.path(), &arguments);
+            let why = format!("it is not whole: its file `{table}-0002.parquet` is missing");
+            assert_eq!(ended.code, Some(1), "{line}: {}", ended.stderr);
+            assert!(ended.stderr.contains(&why), "{line}: {}", ended.stderr);
+        }
+        let [first, second] = ["", "-0002"].map(|number| format!("r/{table}{number}.parquet"));
+        std::fs::copy(directory.path().join(first), directory.path().join(second)).unwrap();
+        // What is made of it has one file of each table.
+        for line in ["view r --at 0.1s", "cut r --from 0s --to 0.2s --out part", "summary part"] {
+            let ended = memsample(directory.path(), &line.split(' ').collect::<Vec<_>>());
+            assert_eq!(ended.code, Some(0), "{line}: {}", ended.stderr);
+        }
+    }
+}
+
+#[test]
 fn what_cannot_be_looked_at_is_not_listed_as_nothing() {
     let directory = recorded();
     let at = directory.path();
