@@ -172,7 +172,12 @@ impl HeldDirectory {
     pub fn create_directory(&self, name: impl AsRef<OsStr>, mode: u32) -> io::Result<Self> {
         let name = name.as_ref();
         mkdirat(&self.descriptor, checked(name)?, Mode::from_raw_mode(mode))?;
-        self.directory(name)
+        let opened = self.directory(name);
+        if opened.is_err() {
+            // Whoever is told that it could not be made makes it again.
+            let _ = self.remove_directory(name);
+        }
+        opened
     }
 
     /// Opens a regular file in it, to read it.

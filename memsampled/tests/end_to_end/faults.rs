@@ -227,6 +227,28 @@ fn what_is_made_of_a_recording_is_whole_or_made_by_the_next_try_whatever_fails()
 }
 
 #[test]
+fn what_cannot_be_made_leaves_nothing_behind() {
+    let of_capture = tempdir().unwrap();
+    let capture = of_capture.path().join("capture.tar");
+    crate::import::capture(&capture, i64::from(std::process::id()));
+    let capture = capture.display();
+    // Those before are of the loader. Among them are the opens of a directory that was made just before.
+    let faults = (8..=24).map(|when| ("openat", when));
+    try_all(faults, |directory, call, when| {
+        let ended = shell(
+            directory,
+            &format!(
+                "exec timeout --kill-after={SECONDS} {SECONDS} strace -f -qq -o /dev/null -e trace={call} \
+                 -e inject={call}:error=EIO:when={when} $MEMSAMPLE import '{capture}' --out imported"
+            ),
+        );
+        let left = fs::read_dir(directory.join("imported")).map_or(0, Iterator::count);
+        let is_right = ended.code == Some(0) || left == 0;
+        (!is_right).then(|| format!("{left} left: {:?} {}", ended.code, ended.stderr))
+    });
+}
+
+#[test]
 fn a_daemon_that_cannot_wait_for_events_closes_its_recordings_and_says_why() {
     let faults = [1, 2, 10, 40].map(|when| ("epoll_wait", when));
     try_all(faults.into_iter(), |directory, call, when| {

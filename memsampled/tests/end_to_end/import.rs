@@ -10,7 +10,7 @@ use tar::{Builder, Header};
 use tempfile::tempdir;
 
 /// Writes a capture of the process and of the machine.
-fn capture(path: &Path, pid: i64) {
+pub(crate) fn capture(path: &Path, pid: i64) {
     let mut tar = Builder::new(fs::File::create(path).unwrap());
     let files = ["meminfo".to_owned(), "version".to_owned()];
     let of_process = ["smaps", "cmdline", "stat"].map(|name| format!("{pid}/{name}"));
