@@ -188,7 +188,7 @@ impl Session {
         let (mut client, socket, daemon) = match socket.map(|it| (Client::connect(&it), it)) {
             Ok((Ok(client), socket)) => (client, socket, None),
             Ok((Err(ClientError::NoDaemon(_)), _)) | Err(_) => {
-                let daemon = OwnDaemon::start(&args.out)?;
+                let mut daemon = OwnDaemon::start(&args.out)?;
                 (daemon.connect()?, daemon.socket(), Some(daemon))
             }
             Ok((Err(error), _)) => return Err(error.into()),
@@ -272,15 +272,20 @@ impl OwnDaemon {
         self.directory.path().join("socket")
     }
 
-    fn connect(&self) -> anyhow::Result<Client> {
+    fn connect(&mut self) -> anyhow::Result<Client> {
         let began = Instant::now();
         loop {
+            // One that could not begin will not answer.
+            let has_ended = !matches!(self.daemon.try_wait(), Ok(None));
             match Client::connect(&self.socket()) {
                 Ok(client) => return Ok(client),
-                Err(error) if began.elapsed() > PATIENCE => {
+                Err(error) if has_ended || began.elapsed() > PATIENCE => {
                     let log = fs::read_to_string(self.directory.path().join("log"));
                     let last =
                         log.unwrap_or_default().lines().last().unwrap_or_default().to_owned();
+                    if has_ended && !last.is_empty() {
+                        bail!(last);
+                    }
                     return Err(anyhow::Error::from(error).context(format!("memsampled: {last}")));
                 }
                 Err(_) => std::thread::sleep(RETRY),

@@ -1,5 +1,7 @@
 //! The commands that are clients of the daemon.
 
+use std::time::{Duration, Instant};
+
 use crate::command::{memsample, shell};
 use crate::daemon::{Daemon, MEMSAMPLED};
 use tempfile::tempdir;
@@ -150,4 +152,20 @@ fn the_daemon_describes_itself() {
         assert!(help.contains(&option) && completions.contains(&option), "{option}");
         assert!(manual.replace('\\', "").contains(&option), "{option}");
     }
+}
+
+#[test]
+fn a_command_does_not_wait_for_a_daemon_that_could_not_begin() {
+    let directory = tempdir().unwrap();
+    // What such a daemon locks.
+    std::fs::create_dir_all(directory.path().join("recordings/.memsampled.lock")).unwrap();
+    let began = Instant::now();
+    let ended =
+        memsample(directory.path(), &["session", "--socket", "none", "--", "sh", "-c", "exit 3"]);
+    // It would be waited for for ten seconds.
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    assert_eq!(ended.code, Some(3), "{}", ended.stderr);
+    let why = "warning: the command runs without a session: memsampled: error: cannot use the recordings directory";
+    assert!(ended.stderr.starts_with(why), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("no daemon listens"), "{}", ended.stderr);
 }
