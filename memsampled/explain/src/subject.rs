@@ -105,12 +105,21 @@ pub(crate) fn at_instant<'a>(
 /// end of time.
 pub(crate) fn instant_ms(at: At, first_ms: i64) -> i64 {
     let first = Timestamp::from_millisecond(first_ms).unwrap_or_default();
-    at.since(first).unwrap_or(Timestamp::MAX).as_millisecond()
+    // The last whole second that there is: the last millisecond is rounded up, beyond the end.
+    at.since(first).map_or(Timestamp::MAX.as_second() * 1000, Timestamp::as_millisecond)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+
+    #[test]
+    fn an_instant_after_the_end_of_time_is_the_end_of_time() {
+        let ms = instant_ms(At::Offset(Duration::from_secs(u64::MAX)), 1_700_000_000_000);
+        assert_eq!(Timestamp::from_millisecond(ms).unwrap().to_string(), "9999-12-30T22:00:00Z");
+    }
 
     fn results(outcomes: &[(&str, &str)]) -> Results {
         let test = |(name, outcome): &(&str, &str)| {

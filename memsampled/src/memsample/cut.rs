@@ -98,8 +98,9 @@ fn span(args: &CutArgs, recording: &Recording) -> anyhow::Result<(Timestamp, Tim
     let instant = |bound: &Option<SpanBound>, default: Timestamp| -> anyhow::Result<Timestamp> {
         match bound {
             None => Ok(default),
-            Some(SpanBound::At(At::Time(time))) => Ok(*time),
-            Some(SpanBound::At(At::Offset(offset))) => Ok(first.checked_add(*offset)?),
+            Some(SpanBound::At(at)) => {
+                at.since(first).context("the instant is after the end of time")
+            }
             Some(SpanBound::Mark(name)) => mark(recording, name),
         }
     };

@@ -122,6 +122,9 @@ impl ExitCode {
         if error.is::<Interrupted>() {
             return Self::SUITE_ABORTED;
         }
+        if error.is::<WrongUsage>() {
+            return Self::WRONG_USAGE;
+        }
         if error.is::<NoTests>() || error.is::<NoSuchTest>() {
             return Self::NO_TESTS;
         }
@@ -167,6 +170,18 @@ pub(crate) fn with_advice(error: &anyhow::Error) -> String {
         None => text,
     }
 }
+
+/// An argument is wrong, which only the command itself can tell, and not the parser of arguments.
+#[derive(Debug)]
+pub(crate) struct WrongUsage(pub(crate) String);
+
+impl fmt::Display for WrongUsage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for WrongUsage {}
 
 /// A signal arrived before the first test.
 #[derive(Debug)]

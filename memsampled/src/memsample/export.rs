@@ -14,7 +14,7 @@ use memsample_inherited::{tell, write_whole};
 use memsample_input::{count, printable};
 use memsample_runner::results::{FILE, Results};
 
-use crate::exit::ExitCode;
+use crate::exit::{ExitCode, WrongUsage};
 use crate::recording_path;
 use crate::run_or_recording::{RunOrRecording, ended_results, last_recording};
 use crate::summary::note_recovery;
@@ -170,11 +170,11 @@ fn of_run(
     match args.to {
         Format::Openmetrics => write(output, |out| export::openmetrics::write_run(results, out)),
         Format::Csv => {
-            let rows = export::rows_of_run(directory, table)?;
+            let rows = export::rows_of_run(directory, table).map_err(no_table)?;
             write(output, |out| export::csv::write(rows, out))
         }
         Format::Arrow => {
-            let rows = export::rows_of_run(directory, table)?;
+            let rows = export::rows_of_run(directory, table).map_err(no_table)?;
             write(output, |out| export::arrow::write(rows, out))
         }
         _ => {
@@ -188,6 +188,14 @@ fn of_run(
             }
             write_figures(args.to, &figures, output)
         }
+    }
+}
+
+/// Tells a name of a table that there is not from a file that cannot be read.
+fn no_table(error: io::Error) -> anyhow::Error {
+    match error.kind() {
+        io::ErrorKind::InvalidInput => WrongUsage(error.to_string()).into(),
+        _ => error.into(),
     }
 }
 
@@ -211,11 +219,11 @@ fn of_recording(args: &ExportArgs, named: &Path, output: Option<&Path>) -> anyho
             write(output, |out| export::perfetto::write(recording, &groups, out))
         }
         Format::Csv => {
-            let rows = export::rows_of_recording(recording, table)?;
+            let rows = export::rows_of_recording(recording, table).map_err(no_table)?;
             write(output, |out| export::csv::write(rows, out))
         }
         Format::Arrow => {
-            let rows = export::rows_of_recording(recording, table)?;
+            let rows = export::rows_of_recording(recording, table).map_err(no_table)?;
             write(output, |out| export::arrow::write(rows, out))
         }
         Format::Gitlab | Format::Bencher | Format::JenkinsPlot => {

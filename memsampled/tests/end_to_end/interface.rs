@@ -38,6 +38,35 @@ fn wrong_arguments_say_what_to_type() {
         assert_eq!(ended.stdout, "");
     }
     assert_eq!(memsample(directory.path(), &["record", "--interval", "2h"]).code, Some(2));
+    // So do commands that look at their arguments themselves.
+    let recorded = ["record", "--name", "x", "--out", ".", "--duration", "300ms"];
+    assert_eq!(memsample(directory.path(), &recorded).code, Some(0));
+    let cases: [(&[&str], &str); 11] = [
+        (&["record", "--name", "a/b"], "cannot be the name of a recording"),
+        (&["import", "absent", "--name", ""], "cannot be the name of a recording"),
+        (&["export", "x", "--to", "csv", "--table", "y"], "there is no table `y`; there are "),
+        (&["export", "x", "--to", "arrow", "--table", "y"], "there is no table `y`; there are "),
+        (&["view", "x", "--columns", "y"], "no column `y` in `--by process`, which has "),
+        (&["view", "x", "--sort", "y"], "no column `y` in `--by process`, which has "),
+        (&["view", "x", "--redact", "y"], "leave out --config and --redact"),
+        (&["top", "--pss-budget", "NaN"], "it is a share of one CPU above 0"),
+        (&["top", "--pss-budget", "y"], "it is a share of one CPU above 0"),
+        (&["start", "--duration", "0s"], "must be a whole number of milliseconds above 0"),
+        (&["dump", "--last", "1us"], "must be a whole number of milliseconds above 0"),
+    ];
+    for (arguments, message) in cases {
+        let ended = memsample(directory.path(), arguments);
+        assert_eq!(ended.code, Some(2), "{arguments:?}: {}", ended.stderr);
+        assert!(ended.stderr.contains(message), "{arguments:?} said: {}", ended.stderr);
+        let first = ended.stderr.lines().next().unwrap_or_default();
+        assert!(first.starts_with("error: "), "{arguments:?} said: {}", ended.stderr);
+    }
+    // The end of time is after any recording.
+    let long = ["--from", "999999999h", "--out", "part"];
+    let ended = memsample(directory.path(), &[&["cut", "x"], &long[..]].concat());
+    assert_eq!(ended.stderr, "error: the instant is after the end of time\n");
+    let ended = memsample(directory.path(), &["explain", "x", "--at", "999999999h"]);
+    assert!(ended.stderr.contains("9999-12-30T22:00:00"), "{}", ended.stderr);
     assert!(!directory.path().join("recordings").exists());
 }
 

@@ -103,7 +103,7 @@ fn what_cannot_be_run_is_refused_before_anything_is_written() {
         (MIXED, &["--policy", "absent.toml"], 12, "absent.toml"),
         (MIXED, &["--filter", "no such test"], 13, "no test of the suite is selected"),
         (MIXED, &["--shard", "3/2"], 2, "such as 1/4"),
-        (MIXED, &["--name", "a/b"], 1, "cannot be the name"),
+        (MIXED, &["--name", "a/b"], 2, "cannot be the name"),
     ];
     for (suite, arguments, code, message) in cases {
         let directory = tempdir().unwrap();

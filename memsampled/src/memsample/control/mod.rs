@@ -10,12 +10,13 @@ pub(crate) mod stop;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use memsample_client::wire::{SessionState, Span};
 use memsample_client::{Client, ClientError, default_socket};
 use memsample_inherited::tell;
 use serde::Serialize;
 
+use crate::exit::WrongUsage;
 use crate::json_output::JsonArgs;
 
 /// How to reach the daemon, and how to print its answer.
@@ -97,9 +98,9 @@ pub(crate) fn chosen(client: &mut Client, named: Option<String>) -> anyhow::Resu
 }
 
 /// Converts a length of time to that of a request, which has whole milliseconds.
-fn span(duration: Duration) -> anyhow::Result<Span> {
-    (Span(duration).whole_millis().ok())
-        .with_context(|| format!("{duration:?} is not a whole number of milliseconds"))
+fn span(duration: Duration) -> Result<Span, WrongUsage> {
+    let refusal = |why| WrongUsage(format!("a length of time of {duration:?}: {why}"));
+    Span(duration).whole_millis().map_err(refusal)
 }
 
 /// Writes an answer as JSON where it is wanted, and returns whether the text is printed as well.

@@ -5,8 +5,9 @@ use std::io;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use anyhow::bail;
 use jiff::Timestamp;
+
+use crate::exit::WrongUsage;
 
 /// The link to the newest recording of all.
 const LATEST: &str = "latest";
@@ -19,10 +20,11 @@ pub(crate) fn file_name(name: &str) -> anyhow::Result<&str> {
         || name.contains(char::is_control)
         || name == LATEST
     {
-        bail!(
+        return Err(WrongUsage(format!(
             "`{name}` cannot be the name of a recording: it must not be empty, begin with a dot or @, contain a slash or \
              a control character, or be `{LATEST}`"
-        );
+        ))
+        .into());
     }
     Ok(name)
 }

@@ -76,7 +76,7 @@ pub(crate) struct TopArgs {
     filter: Option<Regex>,
 
     /// Share of one CPU for reading PSS
-    #[arg(long, value_name = "SHARE", default_value_t = 0.01, conflicts_with_all = ["recording", "session"])]
+    #[arg(long, value_name = "SHARE", default_value_t = 0.01, value_parser = parse_share, conflicts_with_all = ["recording", "session"])]
     pss_budget: f64,
 
     #[command(flatten)]
@@ -85,6 +85,12 @@ pub(crate) struct TopArgs {
 
 /// The shortest interval: nobody sees more.
 const MIN_INTERVAL: Duration = Duration::from_millis(50);
+
+fn parse_share(text: &str) -> Result<f64, String> {
+    (text.parse().ok())
+        .filter(|share: &f64| *share > 0.0 && share.is_finite())
+        .ok_or_else(|| "it is a share of one CPU above 0, such as 0.01".to_owned())
+}
 
 pub(crate) fn run(args: &TopArgs) -> anyhow::Result<ExitCode> {
     for (name, is_terminal) in
@@ -95,9 +101,6 @@ pub(crate) fn run(args: &TopArgs) -> anyhow::Result<ExitCode> {
                 "{name} is not a terminal: use `memsample view`, which prints tables, CSV and JSON"
             );
         }
-    }
-    if !(args.pss_budget > 0.0 && args.pss_budget.is_finite()) {
-        bail!("--pss-budget is a share of one CPU above 0, such as 0.01");
     }
     let stop = Arc::new(AtomicBool::new(false));
     // SIGHUP ends it at once: there is no terminal to put back.

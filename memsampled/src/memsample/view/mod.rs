@@ -13,7 +13,7 @@ use memsample::view::{self, Column, View, ViewOptions};
 use memsample_config::Config;
 use memsample_inherited::{print, print_text, tell};
 
-use crate::exit::ExitCode;
+use crate::exit::{ExitCode, WrongUsage};
 use crate::{recording_path, summary};
 use args::By;
 pub(crate) use args::ViewArgs;
@@ -80,20 +80,19 @@ pub(crate) fn run(args: &ViewArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// Refuses arguments that contradict each other in a way that the parser of arguments cannot express.
-fn refuse_contradictions(args: &ViewArgs) -> anyhow::Result<()> {
-    if args.by == By::System && (args.filter.is_some() || args.user.is_some()) {
-        bail!("`--by system` is about the whole machine: leave out --filter and --user");
-    }
-    if args.by == By::Mapping && args.recording.is_some() {
-        bail!("a recording does not hold what processes map: use `--by mapping` without RECORDING");
-    }
-    if args.recording.is_some() && (args.config.config.is_some() || !args.config.redact.is_empty())
+fn refuse_contradictions(args: &ViewArgs) -> Result<(), WrongUsage> {
+    let refusal = if args.by == By::System && (args.filter.is_some() || args.user.is_some()) {
+        "`--by system` is about the whole machine: leave out --filter and --user"
+    } else if args.by == By::Mapping && args.recording.is_some() {
+        "a recording does not hold what processes map: use `--by mapping` without RECORDING"
+    } else if args.recording.is_some()
+        && (args.config.config.is_some() || !args.config.redact.is_empty())
     {
-        bail!(
-            "a recording holds the roles and arguments of its time: leave out --config and --redact"
-        );
-    }
-    Ok(())
+        "a recording holds the roles and arguments of its time: leave out --config and --redact"
+    } else {
+        return Ok(());
+    };
+    Err(WrongUsage(refusal.to_owned()))
 }
 
 fn read(args: &ViewArgs, columns: Vec<Column>) -> anyhow::Result<View> {
@@ -126,7 +125,7 @@ fn read(args: &ViewArgs, columns: Vec<Column>) -> anyhow::Result<View> {
 /// Returns the columns to print: those that are named, or the default ones.
 fn chosen_columns(args: &ViewArgs, for_program: bool) -> anyhow::Result<Vec<Column>> {
     match &args.columns {
-        Some(names) => names.iter().map(|name| column(args.by, name)).collect(),
+        Some(names) => names.iter().map(|name| Ok(column(args.by, name)?)).collect(),
         None => {
             let is_default = |column: &&Column| match for_program {
                 true => column.is_default_for_a_program(),
@@ -139,12 +138,13 @@ fn chosen_columns(args: &ViewArgs, for_program: bool) -> anyhow::Result<Vec<Colu
     }
 }
 
-fn column(by: By, name: &str) -> anyhow::Result<Column> {
+fn column(by: By, name: &str) -> Result<Column, WrongUsage> {
     let Some(column) = view::column(by.into(), name.trim()) else {
         let known: Vec<_> = view::columns(by.into()).iter().map(|column| column.short).collect();
         let by = by.to_possible_value();
         let by = by.map_or_else(String::new, |by| by.get_name().to_owned());
-        bail!("no column `{name}` in `--by {by}`, which has {}", known.join(", "));
+        let known = known.join(", ");
+        return Err(WrongUsage(format!("no column `{name}` in `--by {by}`, which has {known}")));
     };
     Ok(*column)
 }
