@@ -5,7 +5,7 @@
 pub(crate) const PACKAGES: [(&str, &[&str]); 21] = [
     (
         "memsample/beneath/src/lib.rs",
-        &["regular temporary", "directory", "removal", "new_directory private"],
+        &["opening", "regular temporary", "directory", "removal", "new_directory private"],
     ),
     (
         "memsample/bpf/src/lib.rs",
