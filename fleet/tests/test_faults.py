@@ -267,7 +267,8 @@ def test_a_result_waits_for_the_database(lab: Lab, wires: tuple[Wire, Wire]) -> 
 
 
 def test_a_crashed_database_costs_no_run(lab: Lab, postgres: Postgres) -> None:
-    lab.worker("one")
+    # Longer than a database needs to come back: what waits for it is not silent meanwhile, and is not run again.
+    lab.worker("one", MEMSAMPLE_FLEET_LEASE_S="60")
     suite, told = watched(lab, "short", 1.5)
     job = submitted(lab, suite)
     eventually("it runs", lambda: lines(told / "begun"))

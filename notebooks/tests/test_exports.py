@@ -364,7 +364,7 @@ def test_what_cannot_be_written_is_refused(run, tmp_path):
     ended = memsample("export", run, "--to", "gitlab", "--table", "samples", text=True)
     assert (ended.returncode, ended.stdout) == (2, "") and "--table" in ended.stderr
     ended = memsample("export", run, "--to", "csv", "--table", "nothing", text=True)
-    assert (ended.returncode, ended.stdout) == (1, "") and "there are samples, " in ended.stderr
+    assert (ended.returncode, ended.stdout) == (2, "") and "there are samples, " in ended.stderr
     ended = memsample("export", tmp_path, "--to", "csv", text=True)
     assert (ended.returncode, ended.stdout) == (1, "") and "is not a recording" in ended.stderr
     typed = shlex.join([MEMSAMPLE, "export", str(run), "--to", "arrow"])
