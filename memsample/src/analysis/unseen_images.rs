@@ -45,7 +45,6 @@ fn gaps(mut images: Vec<ImagePlace>) -> Vec<(u64, u64)> {
     let mut before = None;
     let mut gaps = Vec::new();
     for ImagePlace { exec, process } in images {
-        // The program that a launcher starts is the second exec of its child.
         // A damaged recording may have any number.
         let expected = before.map_or(1, |before| i32::saturating_add(before, 1));
         if let Ok(unseen @ 1..) = u64::try_from(exec.saturating_sub(expected)) {

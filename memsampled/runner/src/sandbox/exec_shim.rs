@@ -56,7 +56,7 @@ fn wait_and_execute(channel: &Channel<io::Stdin>, is_in_unified: bool) -> Result
     let join = channel.receive::<ShimOrder>().map_err(broken)?.ok_or_else(closed)?;
     let ShimOrder::Join { has_unified } = join.message else { return Err(out_of_turn()) };
     for group in join.descriptors.iter().skip(usize::from(has_unified && is_in_unified)) {
-        // 0 stands for the process that writes.
+        // 0 stands for who writes: the thread in version 1, the process in version 2.
         rustix::io::write(group, b"0")
             .map_err(|error| format!("cannot join its control group: {error}"))?;
     }

@@ -35,8 +35,8 @@ pub(super) struct SandboxTool {
     pub(super) command: Command,
     /// The program and the arguments with which an exec shim is run inside.
     pub(super) shim: (PathBuf, Vec<String>),
-    /// The tool, for messages; `None` where there is none between.
-    pub(super) tool: Option<&'static str>,
+    /// What makes it, for messages.
+    pub(super) tool: &'static str,
     /// How init comes to be inside.
     pub(super) entry: Entry,
 }
@@ -65,7 +65,7 @@ pub(super) fn sandbox_tool(spec: &Spec) -> io::Result<SandboxTool> {
             let mut command = Command::new(&program);
             command.args([INIT, SharedMemory::Host.word()]);
             let shim = shim((program, Vec::new()));
-            Ok(SandboxTool { command, shim, tool: None, entry: Entry::Fork })
+            Ok(SandboxTool { command, shim, tool: "memsample", entry: Entry::Fork })
         }
         ResolvedSandbox::PidNamespace => {
             let program = under_process_name(spec)?;
@@ -78,7 +78,7 @@ pub(super) fn sandbox_tool(spec: &Spec) -> io::Result<SandboxTool> {
             };
             command.arg("--").arg(&program).args([INIT, shm.word()]);
             let shim = shim((program, Vec::new()));
-            Ok(SandboxTool { command, shim, tool: Some("unshare"), entry })
+            Ok(SandboxTool { command, shim, tool: "unshare", entry })
         }
         ResolvedSandbox::Bubblewrap { root } => {
             let staged = Staged::find(&spec.launcher)?;
@@ -114,7 +114,7 @@ pub(super) fn sandbox_tool(spec: &Spec) -> io::Result<SandboxTool> {
                 .args(&staged.program.1)
                 .args([INIT, SharedMemory::Own.word()]);
             let shim = shim(staged.program);
-            Ok(SandboxTool { command, shim, tool: Some("bwrap"), entry: Entry::Tool })
+            Ok(SandboxTool { command, shim, tool: "bwrap", entry: Entry::Tool })
         }
         ResolvedSandbox::Lxc { configuration, rootfs, .. } => {
             let staged = Staged::find(&spec.launcher)?;
@@ -137,7 +137,7 @@ pub(super) fn sandbox_tool(spec: &Spec) -> io::Result<SandboxTool> {
                 .args(&staged.program.1)
                 .args([INIT, SharedMemory::Own.word()]);
             let shim = shim(staged.program);
-            Ok(SandboxTool { command, shim, tool: Some("lxc-execute"), entry: Entry::Tool })
+            Ok(SandboxTool { command, shim, tool: "lxc-execute", entry: Entry::Tool })
         }
     }
 }

@@ -94,7 +94,7 @@ impl<'a> Supervisor<'a> {
             stdout: Some(stdout_pipe.as_fd()),
             stderr: Some(stderr_pipe.as_fd()),
         };
-        let tool_name = sandbox.tool.unwrap_or("memsample");
+        let tool_name = sandbox.tool;
         let tool = match sandbox.entry {
             Entry::Tool => execute(streams, command),
             Entry::Fork => {
