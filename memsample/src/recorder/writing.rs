@@ -17,14 +17,15 @@ use crate::batch::Batch;
 use crate::recording::{Closed, End, is_disk_full};
 use crate::schema::marks::{Mark, MarkKind};
 
-/// A mark is on disk within this time, also where ticks are farther apart. About as often sweeps come.
-const MAX_MARK_DELAY: Duration = Duration::from_millis(500);
+/// A mark is on disk within this time, also where ticks are farther apart. Longer than sweeps take to come where they are
+/// not, so that the thread is not woken twice for each.
+const MAX_MARK_DELAY: Duration = Duration::from_secs(1);
 
 /// Processes that a note names, at most.
 const NAMED_STUCK: usize = 3;
 /// So often in a row nothing came from the sampling thread after it was told to stop: then it does not end.
 /// Counted, since time passes too while this program is stopped.
-const MAX_SILENCES: u32 = 20;
+const MAX_SILENCES: u32 = 10;
 
 /// The writing thread of a session.
 pub(super) struct Writing<D> {
@@ -181,7 +182,7 @@ impl<D: Destination> Writing<D> {
             if usage.is_some() {
                 return Ok(usage);
             }
-            self.check_limits()?;
+            self.check_limits();
         }
     }
 
@@ -209,9 +210,9 @@ impl<D: Destination> Writing<D> {
         }
     }
 
-    fn check_limits(&self) -> io::Result<()> {
+    fn check_limits(&self) {
         if let Some(max_bytes) = self.max_bytes
-            && self.recording.size_bytes()? >= max_bytes
+            && self.recording.size_bytes() >= max_bytes
         {
             self.control.stop_because(End::Size);
         }
@@ -221,7 +222,6 @@ impl<D: Destination> Writing<D> {
                 self.control.stop_because(End::Idle);
             }
         }
-        Ok(())
     }
 
     fn report(&self) {

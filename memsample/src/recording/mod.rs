@@ -7,6 +7,7 @@
 //!             └─ rows ─ table ─▶ NAME.parquet     tails every 30 s, settled at each checkpoint
 //! ```
 
+mod copied_row_group;
 mod delta_runs;
 mod distinct;
 mod id;

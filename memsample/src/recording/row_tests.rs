@@ -4,11 +4,13 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, RecordBatch, StringArray};
+use memsample_beneath::HeldDirectory;
 use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 use proptest::prelude::*;
+use sha2::{Digest, Sha256};
 
 use super::purpose::Purpose;
-use super::table::RowGroups;
+use super::table::{Origin, RowGroups, TableFile, Tail};
 use crate::schema::{Field, Fields, Value};
 
 /// A row with a value of each type.
@@ -89,14 +91,52 @@ fn no_rows_are_no_row_group() {
     assert!(RowGroups::of_rows(&table, FIELDS, "id", Purpose::Settled, &[]).unwrap().is_none());
 }
 
-#[test]
-fn a_small_table_has_as_many_pages_as_it_needs() {
-    let row = |index: u32| Row {
-        number: u64::from(index).wrapping_mul(6_364_136_223_846_793_005),
+/// A row that is like no other.
+fn different_row(index: u32) -> Row {
+    let number = u64::from(index).wrapping_mul(6_364_136_223_846_793_005);
+    Row {
+        number,
         signed: i64::from(index),
         short: index as i32,
         text: format!("{}", index % 30_000),
         is_known: index.is_multiple_of(2),
-    };
-    check(&(0..50_000).map(row).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn a_small_table_has_as_many_pages_as_it_needs() {
+    check(&(0..50_000).map(different_row).collect::<Vec<_>>());
+}
+
+/// A row group is copied at each flush after its own, at once or, if it is large, column by column.
+#[test]
+fn a_row_group_that_is_copied_stays_as_it_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let held = Arc::new(HeldDirectory::open(directory.path()).unwrap());
+    let origin = Origin { id: "id".into(), provenance: "{}".into() };
+    let table = FIELDS.table("table", "one row", &["ts"]);
+    let mut file = TableFile::create(&held, table.clone(), origin).unwrap();
+    // Which nothing compresses.
+    let text = |index: u32| format!("{:02x?}", Sha256::digest(index.to_le_bytes()));
+    let row = |index| Row { text: text(index), ..different_row(index) };
+    let rows: Vec<Row> = (0..70_000).map(row).collect();
+    let (large, small) = rows.split_at(60_000);
+    for (rows, settles) in [(large, true), (&small[..9_000], false), (&small[9_000..], false)] {
+        let groups = file.encode(FIELDS, Purpose::Settled, rows).unwrap();
+        let (settled, tail) = if settles { (groups, None) } else { (None, groups) };
+        file.publish(1, settled, Tail::Append(tail)).unwrap();
+    }
+    let bytes = std::fs::read(directory.path().join("table.parquet")).unwrap();
+    assert!(bytes.len() > 2 << 20, "{} bytes", bytes.len());
+    let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+    let builder =
+        ParquetRecordBatchReaderBuilder::try_new_with_options(bytes::Bytes::from(bytes), options);
+    let reader = builder.unwrap().with_batch_size(rows.len()).build().unwrap();
+    let mut first = 0;
+    for batch in reader.map(Result::unwrap) {
+        let expected = FIELDS.arrays(&rows[first..first + batch.num_rows()]);
+        assert_eq!(batch.columns()[1..], expected);
+        first += batch.num_rows();
+    }
+    assert_eq!(first, rows.len());
 }

@@ -23,6 +23,7 @@ use parquet::file::reader::{ChunkReader, Length};
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::{ColumnPath, SchemaDescriptor};
 
+use super::copied_row_group::RowGroupBytes;
 use super::page_compressor::PageCompressor;
 use super::parquet_file::{ParquetFile, guarded, io_error};
 use super::purpose::Purpose;
@@ -355,6 +356,7 @@ impl<'a> Output<'a> {
         guarded(|| {
             for row_group in metadata.row_groups().iter().skip(first).take(count) {
                 let mut output = self.writer.next_row_group()?;
+                let at_once = RowGroupBytes::read(source, row_group)?;
                 for column in row_group.columns() {
                     let close = ColumnCloseResult {
                         bytes_written: column.compressed_size() as u64,
@@ -364,7 +366,10 @@ impl<'a> Output<'a> {
                         column_index: None,
                         offset_index: None,
                     };
-                    output.append_column(source, close)?;
+                    match &at_once {
+                        Some(bytes) => output.append_column(bytes, close)?,
+                        None => output.append_column(source, close)?,
+                    }
                 }
                 output.close()?;
             }

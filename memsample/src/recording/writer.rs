@@ -45,6 +45,8 @@ pub(crate) struct RecordingWriter {
     journal_bytes: u64,
     checkpoint: u64,
     tables: Tables,
+    /// What the files of the recording came to when they were last written, without the journal.
+    files_bytes: u64,
     checkpoint_boot_ns: u64,
     flush_boot_ns: u64,
     flush_after_ns: u64,
@@ -63,7 +65,9 @@ impl RecordingWriter {
             JournalWriter::create(directory.create_journal_file(0)?, &Opening::default())?;
         let tables = Tables::create(directory.held(), &origin(&manifest)?)?;
         directory.sync()?;
-        Ok(Self::new(directory, lock, manifest, Some(journal), tables))
+        let files_bytes = directory.size_bytes()?;
+        let writer = Self::new(directory, lock, manifest, Some(journal), tables);
+        Ok(Self { files_bytes, ..writer })
     }
 
     fn new(
@@ -82,6 +86,7 @@ impl RecordingWriter {
             journal_bytes: 0,
             checkpoint: 0,
             tables,
+            files_bytes: 0,
             checkpoint_boot_ns: start_boot_ns,
             flush_boot_ns: start_boot_ns,
             flush_after_ns: FIRST_FLUSH_NS,
@@ -118,8 +123,8 @@ impl RecordingWriter {
     }
 
     /// Returns what all files come to, the journal included.
-    pub(crate) fn size_bytes(&self) -> io::Result<u64> {
-        Ok(self.directory.size_bytes()? + self.journal.as_ref().map_or(0, JournalWriter::bytes))
+    pub(crate) fn size_bytes(&self) -> u64 {
+        self.files_bytes + self.journal.as_ref().map_or(0, JournalWriter::bytes)
     }
 
     /// Returns the image with the largest resident set: its name, pid and bytes.
@@ -226,7 +231,14 @@ impl RecordingWriter {
             journal.sync()?;
         }
         self.tables.flush()?;
-        self.directory.write_manifest(&self.manifest)
+        self.write_manifest()
+    }
+
+    /// Writes the manifest, last of the files, and adds all of them up.
+    fn write_manifest(&mut self) -> io::Result<()> {
+        self.directory.write_manifest(&self.manifest)?;
+        self.files_bytes = self.directory.size_bytes()?;
+        Ok(())
     }
 
     /// Settles everything since the last checkpoint, and begins a new journal.
@@ -249,7 +261,7 @@ impl RecordingWriter {
         self.directory.remove_journal_file(before)?;
         self.checkpoint_boot_ns = now_ns;
         self.flush_boot_ns = now_ns;
-        self.directory.write_manifest(&self.manifest)
+        self.write_manifest()
     }
 
     /// Writes everything, removes the journal and says so in `recording.json`.
