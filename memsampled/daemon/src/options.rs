@@ -116,6 +116,13 @@ impl Options {
         )?;
         let recordings = recordings.or(config.recordings).unwrap_or_else(default_recordings);
         let http = http.or(config.http);
+        if token_file.is_some() && http.is_none() && dashboard.is_none() {
+            return Err(OptionsError(
+                "`--token-file` needs `--http 127.0.0.1:8021` or `--serve 127.0.0.1:8080`: the socket is of those who may \
+                 open it"
+                    .to_owned(),
+            ));
+        }
         let token_file = token_file.or(config.token_file);
         if let Some(address) = http {
             if !address.ip().is_loopback() {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::bail;
 use clap::Parser;
 use memsample_config::Config;
-use memsample_daemon::Options;
+use memsample_daemon::{Options, OptionsError};
 use memsample_inherited::{
     LogOf, advice, learn_ends_of_children, lost, outlive_file_size_limit, share_one_heap,
     start_log, tell, too_little_memory, with_enough_stack,
@@ -17,6 +17,8 @@ use memsample_inherited::{
 
 use args::Args;
 
+/// What `clap` ends with when it refuses an argument by itself.
+const WRONG_USAGE: u8 = 2;
 /// How long who reads the log may take for its end.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -41,7 +43,10 @@ fn program() -> ExitCode {
             let text = format!("{error:#}");
             let advice = advice(&text).map_or(String::new(), |advice| format!("; {advice}"));
             tell(format!("memsampled: error: {text}{advice}"));
-            ExitCode::FAILURE
+            match error.is::<OptionsError>() {
+                true => ExitCode::from(WRONG_USAGE),
+                false => ExitCode::FAILURE,
+            }
         }
     }
 }

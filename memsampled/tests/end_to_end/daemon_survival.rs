@@ -165,10 +165,14 @@ fn the_next_daemon_recovers_what_a_killed_one_left() {
 
 /// Starts a daemon that must fail, and returns what it says.
 fn refused(directory: &Path, arguments: &[&str]) -> String {
+    refused_with(1, directory, arguments)
+}
+
+fn refused_with(exit_code: i32, directory: &Path, arguments: &[&str]) -> String {
     let output =
         Command::new(crate::daemon::MEMSAMPLED).args(arguments).current_dir(directory).output();
     let output = output.unwrap();
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(exit_code), "{output:?}");
     String::from_utf8(output.stderr).unwrap()
 }
 
@@ -201,14 +205,25 @@ fn wrong_arguments_and_configurations_say_what_to_do() {
     let long = "x".repeat(200);
     std::fs::write(directory.path().join("open"), "0123456789abcdef").unwrap();
     std::fs::write(directory.path().join("bad.toml"), "[daemon]\nrns = 'x'\n").unwrap();
-    let cases: [(&[&str], &str); 7] = [
+    let wrong_use: [(&[&str], &str); 7] = [
+        (&["--socket", "s", "--http", "0.0.0.0:0"], "not a loopback address"),
+        (&["--socket", "s", "--http", "127.0.0.1:0"], "needs a token"),
+        (&["--socket", "s", "--token-file", "open"], "`--token-file` needs `--http"),
+        (&["--socket", "s", "--serve-runs", "r"], "`--serve-runs` needs `--serve"),
+        (&["--socket", "s", "--flight-recorder-bytes", "9MiB"], "needs `--flight-recorder 5m`"),
+        (&["--socket", "s", "--metrics-roles", "9999999"], "is too many"),
+        (&["--socket", "s", "--group", "no-such-group"], "there is no group `no-such-group`"),
+    ];
+    for (arguments, message) in wrong_use {
+        let said = refused_with(2, directory.path(), arguments);
+        assert!(said.contains(message), "{arguments:?}: {said}");
+    }
+    let cases: [(&[&str], &str); 4] = [
         (
             &["--socket", "s", "--recordings", "/proc/x"],
             "cannot use the recordings directory `/proc/x`",
         ),
         (&["--socket", &long, "--recordings", "r"], "more than 107 bytes"),
-        (&["--socket", "s", "--http", "0.0.0.0:0"], "not a loopback address"),
-        (&["--socket", "s", "--http", "127.0.0.1:0"], "needs a token"),
         (
             &[
                 "--socket",
@@ -223,7 +238,6 @@ fn wrong_arguments_and_configurations_say_what_to_do() {
             "only its owner may read",
         ),
         (&["--config", "bad.toml"], "bad.toml:2:1: unknown field `rns`"),
-        (&["--socket", "s", "--group", "no-such-group"], "there is no group `no-such-group`"),
     ];
     for (arguments, message) in cases {
         let said = refused(directory.path(), arguments);

@@ -87,6 +87,6 @@ fn a_daemon_without_a_dashboard_says_how_to_build_one_that_has_it() {
     let mut command = Daemon::command(directory.path());
     let output = command.args(["--serve", "127.0.0.1:0"]).output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert_eq!(output.status.code(), Some(2), "{said}");
     assert!(said.contains("cargo install --features lab"), "{said}");
 }

@@ -29,9 +29,7 @@ const MAX_GROUPS: usize = 10_000;
 /// Version 1 has a hierarchy for each controller, version 2 one for all; a hybrid has both.
 #[derive(Debug, Default)]
 pub(super) struct Groups {
-    directories: Vec<PathBuf>,
-    /// That of version 2.
-    unified: Option<PathBuf>,
+    directories: Vec<(Version, PathBuf)>,
     /// Where the memory controller is.
     memory: Option<(Version, PathBuf)>,
     /// Where the pids controller is.
@@ -111,7 +109,7 @@ impl Groups {
         if path.join("cpuacct.usage").exists() {
             self.cpu = self.cpu.take().or(Some((Version::V1, path.to_owned())));
         }
-        self.directories.push(path.to_owned());
+        self.directories.push((Version::V1, path.to_owned()));
     }
 
     /// Creates the group in the nearest ancestor that delegates the memory controller, or else in the nearest.
@@ -166,8 +164,11 @@ impl Groups {
             self.cpu = self.cpu.take().or(Some((Version::V2, path.clone())));
         }
         self.kill = Some(path.join("cgroup.kill")).filter(|file| file.exists());
-        self.unified = Some(path.clone());
-        self.directories.push(path);
+        self.directories.push((Version::V2, path));
+    }
+
+    fn paths(&self) -> impl Iterator<Item = &PathBuf> {
+        self.directories.iter().map(|(_, path)| path)
     }
 
     /// Returns whether none could be created.
@@ -234,7 +235,7 @@ impl Groups {
                 Version::V2 => group.is_v2(),
             })
         };
-        let name = self.directories.first().and_then(|path| path.file_name());
+        let name = self.paths().next().and_then(|path| path.file_name());
         // It may have ended.
         let bytes = kernel_file::bytes(format!("/proc/{pid}/cgroup")).unwrap_or_default();
         OwnGroup::parse(&bytes).iter().any(|group| {
@@ -249,14 +250,16 @@ impl Groups {
     /// at rest once, and has the other threads, if there are any, end when it executes its program.
     pub(super) fn open(&self) -> io::Result<GroupFiles> {
         let open = |path: &Path, file| OpenOptions::new().write(true).open(path.join(file));
-        let unified = self.unified.as_deref();
-        let version_1 = self.directories.iter().filter(|path| Some(path.as_path()) != unified);
-        Ok(GroupFiles {
-            tasks: version_1.map(|path| open(path, "tasks")).collect::<io::Result<_>>()?,
-            unified: unified
-                .map(|path| Ok::<_, io::Error>((File::open(path)?, open(path, "cgroup.procs")?)))
-                .transpose()?,
-        })
+        let mut files = GroupFiles { tasks: Vec::new(), unified: None };
+        for (version, path) in &self.directories {
+            match version {
+                Version::V1 => files.tasks.push(open(path, "tasks")?),
+                Version::V2 => {
+                    files.unified = Some((File::open(path)?, open(path, "cgroup.procs")?));
+                }
+            }
+        }
+        Ok(files)
     }
 
     /// Returns what the kernel counted, where the memory controller is, also in groups that a test made below.
@@ -307,7 +310,7 @@ impl Groups {
     pub(super) fn members(&self) -> Listed<i32> {
         let mut pids = BTreeSet::new();
         let mut failed = None;
-        for directory in &self.directories {
+        for directory in self.paths() {
             let Listed { found, error } = list_below(directory);
             failed = failed.or(error);
             for group in found {
@@ -362,7 +365,7 @@ impl Groups {
 
     /// Thaws all groups and those below them, the deepest first, so that none freezes again what is thawed above.
     pub(super) fn thaw(&self) {
-        for directory in self.directories.iter().flat_map(|path| below(path).into_iter().rev()) {
+        for directory in self.paths().flat_map(|path| below(path).into_iter().rev()) {
             for (file, state) in [("freezer.state", "THAWED"), ("cgroup.freeze", "0")] {
                 // Where there is no such file, nothing is made.
                 if let Ok(mut file) = OpenOptions::new().write(true).open(directory.join(file)) {
@@ -399,7 +402,7 @@ impl Groups {
             Ok(()) => true,
             Err(error) => is_gone(&error),
         };
-        if self.directories.iter().all(is_removed) {
+        if self.paths().all(is_removed) {
             return Vec::new();
         }
         self.kill();
@@ -410,7 +413,7 @@ impl Groups {
     fn remove(&self) -> Vec<PathBuf> {
         let deadline = Instant::now() + MAX_END;
         let mut left = Vec::new();
-        for directory in &self.directories {
+        for directory in self.paths() {
             loop {
                 for path in below(directory).into_iter().rev() {
                     let _ = fs::remove_dir(path);
@@ -462,12 +465,17 @@ pub(crate) fn controllers() -> Controllers {
 /// Kills what is in the groups of a supervisor that was killed, and removes them.
 pub(super) fn remove_left(name: &str) {
     let parents = parents();
-    let near = |(_, path): &(_, PathBuf)| -> Vec<PathBuf> {
+    let near = |(controller, path): &(Option<&str>, PathBuf)| -> Vec<(Version, PathBuf)> {
+        let version = if controller.is_some() { Version::V1 } else { Version::V2 };
         let groups = path.ancestors().take_while(|path| path.join("cgroup.procs").exists());
-        groups.map(|group| group.join(name)).filter(|path| path.exists()).collect()
+        let groups = groups.map(|group| group.join(name)).filter(|path| path.exists());
+        groups.map(|group| (version, group)).collect()
     };
-    let directories: Vec<PathBuf> = parents.iter().flat_map(near).collect();
-    let kill = directories.iter().map(|path| path.join("cgroup.kill")).find(|file| file.exists());
+    let directories: Vec<_> = parents.iter().flat_map(near).collect();
+    let kill = |(_, path): &(Version, PathBuf)| {
+        Some(path.join("cgroup.kill")).filter(|file| file.exists())
+    };
+    let kill = directories.iter().find_map(kill);
     let groups = Groups { directories, kill, ..Groups::default() };
     groups.end();
 }
