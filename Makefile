@@ -78,7 +78,7 @@ fmt:
 
 lint:
 	cargo clippy --workspace --all-targets $(TESTED) -- --deny warnings
-	cargo clippy --package memsampled --all-targets -- --deny warnings
+	cargo clippy --workspace --all-targets -- --deny warnings
 
 unit: ## Run the unit tests, within seconds
 	cargo test --workspace --lib --bins $(TESTED)
@@ -148,9 +148,11 @@ fleet-package: .venv-fleet/ready
 
 fleet: device-programs-dev fleet-tests ## Check the package for many machines, and run it with a real broker and database
 
-# Before `compiled-tests`: they are linked to the same name.
+# Before `compiled-tests`: they are linked to the same name. That of this machine is what `installed` tries, linked
+# otherwise, so it is built once for both.
 device-programs-dev:
-	memsampled/remote/programs/build dev x86_64 aarch64 -- --no-default-features $(QUICK)
+	memsampled/remote/programs/build dev x86_64
+	memsampled/remote/programs/build dev aarch64 -- --no-default-features $(QUICK)
 
 fleet-tests: fleet-package
 	cd fleet && ../.venv-fleet/bin/ruff check && ../.venv-fleet/bin/ruff format --check && ../.venv-fleet/bin/mypy

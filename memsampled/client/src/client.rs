@@ -25,8 +25,6 @@ pub const SOCKET_VARIABLE: &str = "MEMSAMPLE_SOCKET";
 /// Names the session for programs that are started.
 pub const SESSION_VARIABLE: &str = "MEMSAMPLE_SESSION";
 
-/// How long an answer may take: closing a large recording is the slowest.
-const TIMEOUT: Duration = Duration::from_secs(60);
 /// The largest answer, in bytes: a list of sessions, or of processes.
 const ANSWER_BYTES: usize = 64 << 20;
 
@@ -90,6 +88,10 @@ pub struct Client {
 }
 
 impl Client {
+    /// How long an answer may take unless [`timeout`](Self::timeout) says otherwise: closing a large recording is the
+    /// slowest.
+    pub const TIMEOUT: Duration = Duration::from_secs(60);
+
     /// Connects to the daemon that listens on `socket`.
     ///
     /// # Errors
@@ -102,10 +104,10 @@ impl Client {
             .build()
             .map_err(|error| ClientError::Connect(socket.to_owned(), error))?;
         let sender = runtime.block_on(open(socket))?;
-        Ok(Self { runtime, socket: socket.to_owned(), sender, timeout: TIMEOUT })
+        Ok(Self { runtime, socket: socket.to_owned(), sender, timeout: Self::TIMEOUT })
     }
 
-    /// Waits no longer than this for an answer, instead of a minute.
+    /// Waits no longer than this for an answer, instead of [`TIMEOUT`](Self::TIMEOUT).
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;

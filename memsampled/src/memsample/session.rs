@@ -26,7 +26,7 @@ use crate::control::{CLIENT_DESCRIPTORS, parse_label};
 use crate::exit::{ExitCode, with_advice};
 use crate::json_output::JsonArgs;
 use crate::plain_table::width;
-use crate::signals::{ENDING, Printing, signals_of};
+use crate::signals::{ENDING, Printing, is_preparing, signals_of};
 use crate::{duration, share, summary};
 
 /// Run a command within a session of the daemon, and print what it used
@@ -73,7 +73,7 @@ pub(crate) struct SessionArgs {
     pub(crate) command: Vec<OsString>,
 }
 
-/// How long a daemon of our own may take to listen, and to end.
+/// How long a daemon may take to begin a session, and one of our own to listen and to end: the command waits for it.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Time between two looks at it.
 const RETRY: Duration = Duration::from_millis(10);
@@ -185,7 +185,7 @@ impl Session {
             Some(socket) => Ok(socket.clone()),
             None => default_socket(),
         };
-        let (mut client, socket, daemon) = match socket.map(|it| (Client::connect(&it), it)) {
+        let (client, socket, daemon) = match socket.map(|it| (Client::connect(&it), it)) {
             Ok((Ok(client), socket)) => (client, socket, None),
             Ok((Err(ClientError::NoDaemon(_)), _)) | Err(_) => {
                 let mut daemon = OwnDaemon::start(&args.out)?;
@@ -193,7 +193,12 @@ impl Session {
             }
             Ok((Err(error), _)) => return Err(error.into()),
         };
-        let id = client.start(request)?.id;
+        // There is nothing to stop yet but a daemon of our own, which a signal would leave without its end.
+        is_preparing(daemon.is_none());
+        let mut client = client.timeout(PATIENCE);
+        let id = client.start(request);
+        is_preparing(false);
+        let (id, client) = (id?.id, client.timeout(Client::TIMEOUT));
         if let Some(daemon) = &daemon {
             std::thread::sleep(APART.saturating_sub(daemon.started.elapsed()));
         }

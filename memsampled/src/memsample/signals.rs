@@ -41,7 +41,7 @@ pub(crate) fn signals_of(signals: &[i32]) -> anyhow::Result<Receiver<i32>> {
     let spawned = thread.spawn(move || {
         loop {
             for signal in signals.wait() {
-                if IS_IDLE.load(Ordering::Relaxed) {
+                if IS_IDLE.load(Ordering::Relaxed) && ENDING.contains(&signal) {
                     end_by(signal);
                 }
                 if ENDING.contains(&signal) {

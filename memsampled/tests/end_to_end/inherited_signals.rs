@@ -1,5 +1,8 @@
 //! Signals that were ignored or blocked when a program began, and those that are meant for the command that it runs.
 
+use std::io::Read;
+use std::os::unix::net::UnixListener;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -133,6 +136,21 @@ fn what_a_command_does_after_ctrl_c_is_in_its_session() {
     let stderr = String::from_utf8_lossy(&ended.stderr);
     assert_eq!(ended.status.code(), Some(7), "{stderr}");
     assert!(stderr.contains("samples of ") && !stderr.contains("warning"), "{stderr}");
+}
+
+#[test]
+fn ctrl_c_ends_a_session_whose_daemon_does_not_answer() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    let daemon = UnixListener::bind(at.join("s")).unwrap();
+    let arguments = [MEMSAMPLE, "session", "--socket", "s", "--", "touch", "ran"];
+    let mut session = start(at, &arguments);
+    let (mut connection, _) = daemon.accept().unwrap();
+    connection.read_exact(&mut [0; 4]).unwrap();
+    kill_process(Pid::from_child(&session), Signal::INT).unwrap();
+    let ended = session.wait().unwrap();
+    assert_eq!(ended.signal(), Some(Signal::INT.as_raw()), "{ended:?}");
+    assert!(!at.join("ran").exists());
 }
 
 #[test]
