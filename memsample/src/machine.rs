@@ -86,6 +86,12 @@ impl MachineReader {
         SystemSample { swaps, zram, ..sample }
     }
 
+    /// Returns how many processes the OOM killer has killed since boot, by `vmstat`; `None` where it does not say.
+    pub(crate) fn oom_kills(&mut self) -> Option<u64> {
+        let Self { root, buffer, vmstat, .. } = self;
+        parse_vmstat(vmstat.read(root, buffer).ok()?).ok()?.oom_kill
+    }
+
     /// Reads the control groups at `paths`, one for each process, and appends a row for each group.
     pub(crate) fn read_cgroups<'a>(
         &mut self,

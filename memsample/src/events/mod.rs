@@ -32,6 +32,8 @@ use taskstats::{ExitListener, ExitsRefused};
 const MAX_THREADED: usize = 64 * 1024;
 /// A record may have come while it was read. No process id is given again within so short a time.
 const SLACK_NS: u64 = 1_000_000_000;
+/// The parent of all kernel threads.
+pub(crate) const KTHREADD: i32 = 2;
 
 /// The exits of processes.
 pub(crate) struct ProcessExits {
@@ -123,8 +125,9 @@ impl ProcessExits {
         let before_ns = std::mem::replace(drained_ns, now_monotonic_ns);
         let mut exits = Vec::new();
         let overflows = listener.drain(|task| {
-            // A kernel thread has no memory.
-            if task.hwm.0 == 0 {
+            // A kernel thread has no memory. The mark of a program of some pages may be 0 too: all of them are in the parts
+            // of the CPUs, which it lacks.
+            if task.hwm.0 == 0 && task.ppid == KTHREADD {
                 return;
             }
             let lived_ns = task.process_lived_us.saturating_mul(1000);

@@ -49,7 +49,7 @@ pub(crate) struct TaskExit {
     pub(crate) exit_code: u32,
     /// Whether it was the last task, so that the process has ended.
     pub(crate) is_last: bool,
-    /// The high-water mark of the resident set; 0 of a kernel thread.
+    /// The high-water mark of the resident set, without the parts of the CPUs; 0 of a kernel thread.
     pub(crate) hwm: Kibibytes,
     /// How long the process has lived, in microseconds, time suspended not included.
     pub(crate) process_lived_us: u64,

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::scopes::{ScopeId, Scopes, Trees};
 use super::settled_scope::Root;
 use super::sweeps::ReportedFork;
+use crate::events::KTHREADD;
 use crate::identity::Identity;
 use crate::units::START_STEP_NS;
 
@@ -19,8 +20,6 @@ const MAX_FORKS: usize = 64 * 1024;
 const SWEEPS_WITHOUT_NEED: u64 = 8;
 /// What lies between a fork and its report, and the error of the reported instant.
 const SLACK_NS: u64 = 20_000_000;
-/// The parent of the kernel's own threads, which is in no tree.
-const KTHREADD: i32 = 2;
 
 /// What a process has by descent.
 #[derive(Clone, Debug, Default)]

@@ -55,6 +55,12 @@ impl OomWatch {
         }
     }
 
+    /// Counts from what was read before anything that is recorded began: a kill before the first tick is one of the
+    /// recording too.
+    pub(super) fn counting_from(self, ts_ms: i64, kills: Option<u64>) -> Self {
+        Self { machine: kills.map(|kills| (ts_ms, kills)), ..self }
+    }
+
     /// Takes what callers know of kills. It may come before a kill is counted, or after.
     pub(super) fn explain(&mut self, reasons: impl IntoIterator<Item = OomReason>) {
         self.reasons.extend(reasons);
@@ -437,6 +443,22 @@ mod tests {
                 "eater (7) of 90 MiB was killed: the machine was out of memory, or its control group `/ci/job`, which was not read in time",
             ],
         );
+    }
+
+    #[test]
+    fn a_kill_before_the_first_tick_is_known_by_what_was_counted_before() {
+        let mut watch = OomWatch::new(ClockAnchor { boot_ns: 0, utc_ns: 0 }, None);
+        watch = watch.counting_from(-100, Some(5));
+        let mut marks = Vec::new();
+        for mut batch in
+            [second(0, 6, 1, &[(7, 9, 90)]), second(1000, 6, 1, &[]), second(9000, 6, 1, &[])]
+        {
+            watch.add_marks(&mut batch);
+            marks.append(&mut batch.marks);
+        }
+        let names: Vec<&str> = marks.iter().map(|mark| mark.name.as_str()).collect();
+        let [name] = names[..] else { panic!("{names:?}") };
+        assert!(name.starts_with("eater (7) of 90 MiB was killed: "), "{name}");
     }
 
     #[test]

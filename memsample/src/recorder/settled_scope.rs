@@ -7,7 +7,7 @@ use std::path::Component;
 use crate::error::ReadError;
 use crate::identity::{Comm, Identity};
 use crate::proc::{ProcRoot, ReadBuffer};
-use crate::sampler::{TestScope, memory_cgroup, read_file, start_and_name_of};
+use crate::sampler::{TestScope, lack_of_memory, memory_cgroup, read_file, start_and_name_of};
 use crate::scope::{Scope, ScopeError, is_within};
 use crate::units::{ClockTicks, START_STEP_NS};
 
@@ -73,6 +73,21 @@ impl SettledScope {
 }
 
 impl SettledScope {
+    /// Finds out which processes a recording is limited to.
+    ///
+    /// # Errors
+    ///
+    /// Also of a process without memory: nothing would be recorded.
+    pub(super) fn of_target(target: &Scope, root: &ProcRoot) -> Result<Self, ScopeError> {
+        if let Scope::Tree { pid } = target
+            && let Some(reason) = lack_of_memory(root, *pid)
+                .map_err(|error| ScopeError::NoProcess(*pid, io_error(error)))?
+        {
+            return Err(ScopeError::NoProcess(*pid, io::Error::other(reason)));
+        }
+        Self::of(target, root)
+    }
+
     /// Returns the control group that was made for a tree, if a process is in it.
     pub(super) fn group_of(&self, identity: &Identity) -> Option<&[u8]> {
         let Self::Tree { group: Some(group), .. } = self else { return None };

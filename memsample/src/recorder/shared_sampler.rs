@@ -1,7 +1,7 @@
 //! One sampling thread for many recordings.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crossbeam_channel::{Receiver, bounded};
@@ -114,7 +114,8 @@ impl SharedSampler {
         let options = options.sampler(self.options.clone());
         options.check().map_err(RecordError::Options)?;
         let root = options.sampler.open_root().map_err(RecordError::Proc)?;
-        let target = SettledScope::of(&options.target, &root).map_err(RecordError::Target)?;
+        let target =
+            SettledScope::of_target(&options.target, &root).map_err(RecordError::Target)?;
         // One after the other: whoever is first starts the sampling for all.
         let mut shared = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
         let mut unstarted = None;
@@ -186,6 +187,8 @@ impl Beginning<'_> {
         let anchor = ClockAnchor { boot_ns: start.boot_ns, utc_ns: start.utc_ns };
         let (exits, events) = thread.open_kernel_events(&self.options);
         let recording = create(self.manifest(thread, anchor))?;
+        let oom = OomWatch::new(anchor, KernelLog::open())
+            .counting_from(anchor.utc_ms(start.boot_ns), self.machine.oom_kills());
         let control = Arc::new(Control::new(clock, anchor, root, Arc::clone(&thread.wake)));
         let number = SessionNumber(thread.next_session);
         thread.next_session += 1;
@@ -193,9 +196,8 @@ impl Beginning<'_> {
         let projection = Projection::new(number, &self.options, &start, &thread.start, attribution);
         // One place more, for the end.
         let (sender, queue) = bounded(QUEUE + 1);
-        let path = self.path.to_owned();
         let projection = Arc::new(Mutex::new(projection));
-        let recorder = self.write(thread, path, control, projection, queue, recording)?;
+        let recorder = self.write(thread, control, projection, queue, oom, recording)?;
         let control = Arc::clone(&recorder.control);
         let join = Join { number, control, queue: sender, options: self.options, exits, events };
         // There is a place for each session; it fails only if the sampling thread panicked, which
@@ -209,10 +211,10 @@ impl Beginning<'_> {
     fn write<D: Destination>(
         &self,
         thread: &SamplingThread,
-        path: PathBuf,
         control: Arc<Control>,
         projection: Arc<Mutex<Projection>>,
         queue: Receiver<SessionMessage>,
+        oom: OomWatch,
         recording: D,
     ) -> io::Result<Recorder> {
         let (finished_sender, finished) = bounded(0);
@@ -224,7 +226,7 @@ impl Beginning<'_> {
             batch: Batch::default(),
             status: Arc::clone(&status),
             counted: Counted::default(),
-            oom: OomWatch::new(recording.manifest().provenance.clock, KernelLog::open()),
+            oom,
             recording,
             max_bytes: self.options.max_bytes,
             max_idle: self.options.max_idle,
@@ -235,7 +237,14 @@ impl Beginning<'_> {
         let writer = std::thread::Builder::new()
             .name("memsample-write".to_owned())
             .spawn(move || writing.run())?;
-        Ok(Recorder { path, control, projection, status, writer: Some(writer), finished })
+        Ok(Recorder {
+            path: self.path.to_owned(),
+            control,
+            projection,
+            status,
+            writer: Some(writer),
+            finished,
+        })
     }
 
     fn manifest(&mut self, thread: &SamplingThread, anchor: ClockAnchor) -> Manifest {

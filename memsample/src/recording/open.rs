@@ -8,11 +8,13 @@ use std::path::{Path, PathBuf};
 
 use arrow_array::RecordBatch;
 use memsample_beneath::{HeldDirectory, open_regular};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::ParquetMetaData;
 
 use super::layout::RecordingDirectory;
 use super::manifest::{Manifest, RecordingState};
 use super::parquet_file::ParquetFile;
-use super::table::{file_name, file_number};
+use super::table::{KEY_PROVENANCE, file_name, file_number};
 use super::writer::RecordingWriter;
 use crate::schema;
 
@@ -362,8 +364,30 @@ impl Recording {
             };
             io::Error::new(error.kind(), format!("`{}` {what}: {error}", path.display()))
         };
-        let rows = file.rows(columns, span).map_err(&named)?;
+        let id = self.manifest.provenance.id.as_str();
+        let rows = file.rows(columns, span, |metadata| is_of(metadata, id)).map_err(&named)?;
         Ok(Box::new(rows.map(move |batch| batch.map_err(&named))))
+    }
+}
+
+/// Refuses a table that says of itself that it is of another recording: its rows have nothing to do with the others.
+fn is_of(metadata: &ParquetMetaData, id: &str) -> Result<(), ParquetError> {
+    #[derive(serde::Deserialize)]
+    struct Origin {
+        id: String,
+    }
+    let pairs = metadata.file_metadata().key_value_metadata();
+    let origin = pairs.and_then(|pairs| pairs.iter().find(|pair| pair.key == KEY_PROVENANCE));
+    // What another program has written anew says nothing.
+    let Some(origin) = origin.and_then(|pair| pair.value.as_deref()) else { return Ok(()) };
+    match serde_json::from_str::<Origin>(origin) {
+        Ok(origin) if origin.id != id => {
+            let message =
+                format!("it is of the recording {}, and recording.json of {id}", origin.id);
+            let error = io::Error::new(io::ErrorKind::InvalidData, message);
+            Err(ParquetError::External(error.into()))
+        }
+        Ok(_) | Err(_) => Ok(()),
     }
 }
 

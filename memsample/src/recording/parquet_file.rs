@@ -55,17 +55,23 @@ impl<R: ChunkReader + 'static> ParquetFile<R> {
     }
 
     /// Returns the rows of some columns, batch by batch, without the row groups that lie outside a span of `ts`.
-    /// A column that the file does not have is not in the batches.
+    /// A column that the file does not have is not in the batches. `accept` may refuse what the end of the file says.
     ///
     /// # Errors
     ///
     /// Of kind `InvalidData` where it is damaged.
-    pub(super) fn rows(self, columns: &[&str], span: &RangeInclusive<i64>) -> io::Result<Rows> {
+    pub(super) fn rows(
+        self,
+        columns: &[&str],
+        span: &RangeInclusive<i64>,
+        accept: impl FnOnce(&ParquetMetaData) -> Result<(), ParquetError>,
+    ) -> io::Result<Rows> {
         let reader = guarded(|| {
             // The types are those of the columns, whatever a schema of Arrow in the file says.
             let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
             let metadata = ParquetMetaDataReader::new().parse_and_finish(&self)?;
             self.check(&metadata)?;
+            accept(&metadata)?;
             let metadata = ArrowReaderMetadata::try_new(Arc::new(metadata), options)?;
             let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(self, metadata);
             let mask = ProjectionMask::columns(builder.parquet_schema(), columns.iter().copied());

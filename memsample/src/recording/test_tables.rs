@@ -60,7 +60,8 @@ pub fn read_test_table_of(
     path: &Path,
     columns: &[&str],
 ) -> io::Result<impl Iterator<Item = io::Result<RecordBatch>> + use<>> {
-    let rows = ParquetFile::new(file).and_then(|it| it.rows(columns, &(i64::MIN..=i64::MAX)));
+    let rows =
+        ParquetFile::new(file).and_then(|it| it.rows(columns, &(i64::MIN..=i64::MAX), |_| Ok(())));
     rows.map_err(|error| named(path, &error))
 }
 

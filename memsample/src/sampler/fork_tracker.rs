@@ -8,7 +8,7 @@ use super::entry::Entry;
 use super::processes::{Processes, SLACK_NS};
 use super::redescription::{note_name, note_user};
 use crate::clock::Now;
-use crate::events::{EventKind, ProcessEvent, ProcessEvents, TaskExit};
+use crate::events::{EventKind, KTHREADD, ProcessEvent, ProcessEvents, TaskExit};
 
 /// `/proc` is listed after this time nevertheless: another program may have switched the reports off,
 /// which before Linux 6.6 holds for all.
@@ -23,8 +23,6 @@ const MAX_ANCESTORS: usize = 64;
 const MAX_AGE: u8 = 2;
 /// A process that a listing finds this long after it began should have been reported.
 const REPORTED_WITHIN_NS: u64 = 1_000_000_000;
-/// The first process of the kernel's own threads.
-const KTHREADD: i32 = 2;
 
 /// Finds processes by the events of the kernel.
 pub(super) struct ForkTracker {

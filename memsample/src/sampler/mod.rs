@@ -63,7 +63,7 @@ use crate::error::ReadError;
 use crate::events::{ProcessEvents, TaskExit};
 use crate::identity::Comm;
 use crate::metric::Files;
-use crate::parse::parse_stat;
+use crate::parse::{parse_stat, parse_status};
 use crate::proc::{Listing, ProcRoot, ReadBuffer};
 use crate::schema::KnownPss;
 use crate::units::ClockTicks;
@@ -373,4 +373,26 @@ pub(crate) fn start_and_name_of(
     let mut buffer = ReadBuffer::new();
     let stat = parse_stat(read_file(root, &mut buffer, &directory, c"stat")?)?;
     Ok((stat.starttime, Comm::new(stat.comm)))
+}
+
+/// Returns why a recording of the process alone would be empty, if it would be: no memory is of it, or not by this number.
+///
+/// # Errors
+///
+/// It may not be looked at.
+pub(crate) fn lack_of_memory(root: &ProcRoot, pid: i32) -> Result<Option<String>, ReadError> {
+    let directory = root.open_process(pid)?;
+    let mut buffer = ReadBuffer::new();
+    let status = parse_status(read_file(root, &mut buffer, &directory, c"status")?)?;
+    if let Some(process) = status.tgid.filter(|&tgid| u64::try_from(pid) != Ok(tgid)) {
+        return Ok(Some(format!("it is a thread of the process {process}")));
+    }
+    let stat = parse_stat(read_file(root, &mut buffer, &directory, c"stat")?)?;
+    Ok(match stat.is_kernel_thread() {
+        true => Some("it is a kernel thread, which has no memory of its own".to_owned()),
+        false if stat.state == b'Z' && stat.num_threads <= 1 => {
+            Some("it has ended, and waits for its parent to take note".to_owned())
+        }
+        false => None,
+    })
 }

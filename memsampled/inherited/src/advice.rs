@@ -15,7 +15,7 @@ pub fn advice(error: &str) -> Option<&'static str> {
         (Errno::FBIG, "raise the limit of the file size with `ulimit -f`"),
         (
             Errno::AGAIN,
-            "the limit of processes and threads is reached: see `ulimit -u` and `pids.max`",
+            "there can be no other process or thread: see `ulimit -u`, `pids.max` and `ulimit -v`",
         ),
     ];
     limits

@@ -24,6 +24,6 @@ pub use locale::is_utf8;
 pub use log::{LogOf, start_log};
 pub use queue::{Queue, QueueWriter};
 pub use room::{too_few_descriptors, too_little_memory};
-pub use signals::{is_ignored, learn_ends_of_children, outlive_file_size_limit};
+pub use signals::{is_ignored, learn_ends_of_children, outlive_soft_limits};
 pub use stack::with_enough_stack;
 pub use streams::{harmless, lost, print, print_text, tell, write_whole};

@@ -3,7 +3,7 @@
 use std::fs;
 use std::sync::{Arc, LazyLock};
 
-use signal_hook::consts::{SIGCHLD, SIGXFSZ};
+use signal_hook::consts::{SIGCHLD, SIGXCPU, SIGXFSZ};
 
 /// The signals that were ignored, a bit each. Read before the first handler is set: a handler takes the bit away.
 static IGNORED: LazyLock<u64> = LazyLock::new(|| {
@@ -22,12 +22,15 @@ pub fn is_ignored(signal: i32) -> bool {
     (1..=64).contains(&signal) && *IGNORED & (1 << (signal - 1)) != 0
 }
 
-/// Makes a write beyond the limit of the file size fail with an error, instead of ending this program. Called before
-/// anything else; programs that are started get the default again.
-pub fn outlive_file_size_limit() {
-    if !is_ignored(SIGXFSZ) {
-        // A handler, which exec resets. Fails for no signal of this name.
-        let _ = signal_hook::flag::register(SIGXFSZ, Arc::default());
+/// Makes a write beyond the limit of the file size fail with an error, instead of ending this program, and has it go on
+/// beyond the soft limit of CPU time, which is meant for the programs that it starts. Called before anything else;
+/// those get the default again.
+pub fn outlive_soft_limits() {
+    for signal in [SIGXFSZ, SIGXCPU] {
+        if !is_ignored(signal) {
+            // A handler, which exec resets. Fails for no signal of this name.
+            let _ = signal_hook::flag::register(signal, Arc::default());
+        }
     }
 }
 

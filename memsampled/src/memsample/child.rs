@@ -1,15 +1,19 @@
 //! The child process of `record`, `session` and `exec -- COMMAND`.
 
+use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crossbeam_channel::{Receiver, bounded};
 use memsample_inherited::tell;
 use nix::sys::resource::{UsageWho, getrusage};
+use rustix::fs::{Access, access};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, getpgrp, kill_process, waitid};
 use rustix::termios::tcgetpgrp;
@@ -77,7 +81,12 @@ impl RunningCommand {
             let end = reaped.reap(&mut child).map_or_else(CommandEnd::unknown, end_of);
             let _ = sender.send(end);
         })?;
-        let child = Command::new(program).args(arguments).envs(environment).spawn()?;
+        let mut command = Command::new(program);
+        command.args(arguments).envs(environment);
+        let child = command.spawn().or_else(|error| match as_script(&command, &error) {
+            Some(mut script) => script.spawn(),
+            None => Err(error),
+        })?;
         *process.pid() = Some(Pid::from_child(&child));
         // The thread takes it: it does nothing else.
         let _ = started.send(child);
@@ -112,6 +121,26 @@ impl UnreapedProcess {
         *self.pid() = None;
         waited.unwrap_or_else(|| child.wait())
     }
+}
+
+/// Returns the shell that runs a file which is no program to the kernel, as `execvp` has it run a script without a first line
+/// that names an interpreter; `None` for another error.
+fn as_script(command: &Command, error: &io::Error) -> Option<Command> {
+    if Errno::from_io_error(error) != Some(Errno::NOEXEC) {
+        return None;
+    }
+    let program = Path::new(command.get_program());
+    let path = if command.get_program().as_bytes().contains(&b'/') {
+        program.to_owned()
+    } else {
+        let directories = env::var_os("PATH")?;
+        let mut files = env::split_paths(&directories).map(|directory| directory.join(program));
+        files.find(|path| access(path, Access::EXEC_OK).is_ok())?
+    };
+    let mut shell = Command::new("/bin/sh");
+    shell.arg(path).args(command.get_args());
+    shell.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    Some(shell)
 }
 
 /// Waits until a child has ended, and leaves it to be reaped; returns whether the kernel can do that.

@@ -52,7 +52,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
 use memsample_inherited::{
-    learn_ends_of_children, lost, outlive_file_size_limit, print, run_below_init,
+    learn_ends_of_children, lost, outlive_soft_limits, print, run_below_init,
     share_one_heap_if_limited, tell, too_few_descriptors, too_little_memory, with_enough_stack,
 };
 
@@ -130,7 +130,7 @@ fn main() -> std::process::ExitCode {
 }
 
 fn program() -> std::process::ExitCode {
-    outlive_file_size_limit();
+    outlive_soft_limits();
     learn_ends_of_children();
     // The runner starts this program as one of the processes around a test.
     if let Some(code) = memsample_runner::sandbox::internal_program(std::env::args_os()) {

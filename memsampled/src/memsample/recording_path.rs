@@ -1,5 +1,6 @@
 //! Which recording a person means: a path, a name, `@latest`, the id of a session, or the results of a run.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -85,10 +86,15 @@ fn not_found(named: &Path, known: Option<&KnownRecordings>) -> anyhow::Error {
              if it has a recording, unpack it first"
         );
     }
-    let why = match (named.is_dir(), named.exists()) {
+    let why = match (named.is_dir(), named.join(Recording::FILE).try_exists()) {
+        (_, Err(error)) if error.kind() == io::ErrorKind::PermissionDenied => {
+            return anyhow::anyhow!(
+                "cannot look into `{text}`: {error} (read it as its owner, or as root)"
+            );
+        }
         (true, _) => "it has no recording.json",
-        (_, true) => "it is not a directory",
-        _ => "there is no such directory",
+        (false, _) if named.exists() => "it is not a directory",
+        (false, _) => "there is no such directory",
     };
     match known {
         Some(known) => {

@@ -11,8 +11,8 @@ use clap::Parser;
 use memsample_config::Config;
 use memsample_daemon::{Options, OptionsError};
 use memsample_inherited::{
-    LogOf, advice, learn_ends_of_children, lost, outlive_file_size_limit, share_one_heap,
-    start_log, tell, too_little_memory, with_enough_stack,
+    LogOf, advice, learn_ends_of_children, lost, outlive_soft_limits, share_one_heap, start_log,
+    tell, too_little_memory, with_enough_stack,
 };
 
 use args::Args;
@@ -29,7 +29,7 @@ fn main() -> ExitCode {
 }
 
 fn program() -> ExitCode {
-    outlive_file_size_limit();
+    outlive_soft_limits();
     learn_ends_of_children();
     let args = Args::parse();
     let done = args.print_documents().and_then(|is_done| match (is_done, lost()) {

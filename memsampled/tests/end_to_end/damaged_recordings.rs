@@ -172,6 +172,26 @@ fn a_recording_that_lacks_the_last_file_of_a_table_is_refused_by_all_that_read_i
 }
 
 #[test]
+fn a_table_of_another_recording_is_refused() {
+    let (one, other) = (recorded(), recorded());
+    let tables: [(&str, &[&str]); 2] =
+        [("samples", &["view", "leaks"]), ("processes", &["view", "summary", "peaks"])];
+    for (table, readers) in tables {
+        let name = format!("r/{table}.parquet");
+        let kept = std::fs::read(one.path().join(&name)).unwrap();
+        std::fs::copy(other.path().join(&name), one.path().join(&name)).unwrap();
+        for reader in readers {
+            let ended = memsample(one.path(), &[*reader, "r"]);
+            assert_eq!(ended.code, Some(1), "{reader}: {}", ended.stdout);
+            let said = format!("/{table}.parquet` is damaged: it is of the recording ");
+            assert!(ended.stderr.contains(&said), "{reader}: {}", ended.stderr);
+        }
+        std::fs::write(one.path().join(&name), kept).unwrap();
+    }
+    assert_eq!(memsample(one.path(), &["view", "r"]).code, Some(0));
+}
+
+#[test]
 fn what_cannot_be_looked_at_is_not_listed_as_nothing() {
     let directory = recorded();
     let at = directory.path();

@@ -176,6 +176,18 @@ fn a_command_inherits_what_it_does_without_memsample() {
 }
 
 #[test]
+fn the_soft_limit_of_cpu_time_ends_commands_and_not_what_records_them() {
+    let daemon = place();
+    // The signal, as the kernel sends it each second beyond the limit: to this program, then to the command.
+    let line = "kill -s XCPU $PPID; kill -s XCPU $$; exit 3";
+    for wrapper in ["record --", "session --"] {
+        let line = format!("exec $MEMSAMPLE {wrapper} sh -c '{line}'");
+        let ended = run(daemon.directory.path(), &line);
+        assert_eq!(ended.status.code(), Some(128 + 24), "{wrapper}: {}", text(&ended.stderr));
+    }
+}
+
+#[test]
 fn a_test_has_the_priority_of_its_runner() {
     let directory = tempfile::tempdir().unwrap();
     // As root, sampling thread and supervisor have a higher one, and a test begins below them.

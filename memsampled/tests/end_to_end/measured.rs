@@ -225,6 +225,30 @@ fn a_recording_can_be_limited_to_a_process() {
     assert!(rows.len() == 1 && rows[0]["comm"] == "sleep", "{rows:?}");
     let ended = shell(directory.path(), "sleep 100 & $MEMSAMPLE record --pid $! -- true; kill $!");
     assert!(ended.stderr.contains("the recording is limited to others"), "{}", ended.stderr);
+    let thread = std::thread::scope(|scope| {
+        let threads =
+            || std::fs::read_dir("/proc/self/task").unwrap().map(|task| task.unwrap().file_name());
+        let (go, wait) = std::sync::mpsc::channel::<()>();
+        let waiting = scope.spawn(move || wait.recv());
+        let own = std::process::id().to_string();
+        let other = threads().find(|task| *task != *own).unwrap().into_string().unwrap();
+        let refused = memsample(directory.path(), &["record", "--pid", &other, "--duration", "1s"]);
+        drop(go);
+        waiting.join().unwrap().unwrap_err();
+        refused
+    });
+    assert!(thread.stderr.contains("it is a thread of the process"), "{}", thread.stderr);
+    let line = "sh -c 'sleep 0 & exec sleep 1000' & \
+                until zombie=$(tr -d ' ' < /proc/$!/task/$!/children) && grep -qs zombie /proc/$zombie/status; do :; done; \
+                $MEMSAMPLE record --pid $zombie --duration 1s; kill $!";
+    let ended = shell(directory.path(), line);
+    assert!(ended.stderr.contains("it has ended, and waits for its parent"), "{}", ended.stderr);
+    // In a pid namespace it is another process.
+    if std::fs::read_to_string("/proc/2/comm").is_ok_and(|name| name.trim() == "kthreadd") {
+        let refused = memsample(directory.path(), &["record", "--pid", "2", "--duration", "1s"]);
+        assert_eq!(refused.code, Some(1), "{}", refused.stderr);
+        assert!(refused.stderr.contains("it is a kernel thread"), "{}", refused.stderr);
+    }
     let wrong =
         memsample(directory.path(), &["record", "--cgroup", "relative", "--duration", "1s"]);
     assert!(wrong.stderr.contains("must be an absolute path"), "{}", wrong.stderr);

@@ -1,5 +1,6 @@
 //! `memsample record`: ticks, results, the recorded command and signals.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use crate::command::{Running, manifest, memsample, recordings, shell, wait_for, wait_for_journal};
@@ -105,6 +106,22 @@ fn a_duration_ends_the_recording_and_not_the_command() {
     let arguments = ["record", "--name", "x", "--duration", "200ms", "--", "sh", "-c", line];
     let ended = memsample(directory.path(), &arguments);
     assert_eq!((ended.code, ended.stdout.as_str()), (Some(0), "seen\n"));
+}
+
+#[test]
+fn a_script_without_a_first_line_is_run_by_the_shell() {
+    let directory = tempdir().unwrap();
+    let script = directory.path().join("lineless");
+    std::fs::write(&script, "echo $1; exit 9\n").unwrap();
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+    for wrapper in ["record --", "session --", "exec --", "exec --test t --"] {
+        for program in ["./lineless", "lineless"] {
+            let line = format!("PATH=$PATH:$PWD; exec $MEMSAMPLE {wrapper} {program} said");
+            let ended = shell(directory.path(), &line);
+            let told = (ended.code, ended.stdout.as_str());
+            assert_eq!(told, (Some(9), "said\n"), "{wrapper} {program}: {}", ended.stderr);
+        }
+    }
 }
 
 #[test]
