@@ -12,29 +12,77 @@ use crate::parse::{Stat, Statm, Status, parse_statm};
 use crate::units::Kibibytes;
 
 /// What `statm` says, compared to the sweep before.
+#[derive(Clone, Copy)]
 pub(super) enum StatmReading {
     Unchanged,
     Changed { code: bool },
     NoMemory,
 }
 
+impl StatmReading {
+    /// Returns whether the code has another size than when the same entry was read before.
+    pub(super) fn has_other_code(self, entry: &Entry) -> bool {
+        match self {
+            Self::Changed { code } => code && !entry.state.contains(EntryState::NEWBORN),
+            Self::Unchanged | Self::NoMemory => false,
+        }
+    }
+}
+
 /// What `stat` says of the image, compared to the reading before.
 pub(super) enum ImageChange {
     None,
     Renamed(Comm),
-    Exec { comm: Comm, addresses: Addresses },
+    Exec {
+        comm: Comm,
+        addresses: Addresses,
+    },
+    /// The exec is over that was under way when the image was looked at: it has its arguments now.
+    Completed {
+        comm: Comm,
+        addresses: Addresses,
+    },
 }
 
-/// Returns what `stat` shows since it was last read: an exec, another name, or neither.
+impl ImageChange {
+    /// Keeps the addresses of an image that goes on, where those were not shown before.
+    pub(super) fn note_addresses(&self, process: &mut Process, addresses: Addresses) {
+        match self {
+            Self::None | Self::Renamed(_) if process.addresses.hidden() && !addresses.hidden() => {
+                process.addresses = addresses;
+            }
+            // Of another image they are kept when it has been looked at.
+            Self::None | Self::Renamed(_) | Self::Exec { .. } | Self::Completed { .. } => {}
+        }
+    }
+}
+
+/// Returns what `stat` shows since it was last read, after the metrics of `statm` were set: an exec, another name, or
+/// neither.
+///
+/// An exec gives the process new memory first, with a page or two and no code, and the addresses last. If it is looked at
+/// in between, what follows is the same image; without reports of execs it may be one that followed that one, which
+/// nothing tells.
 pub(super) fn image_change(
     process: &Process,
     comm: Comm,
     addresses: Addresses,
     code_changed: bool,
 ) -> ImageChange {
+    let is_without_code = process.is_without_code();
     let exec = process.is_exec_reported()
-        || if process.addresses.unset() && !addresses.hidden() {
-            // It was looked at in the midst of an exec, when its arguments were not there yet.
+        || if process.is_in_exec {
+            let is_under_way = addresses.unset() || (addresses.hidden() && is_without_code);
+            if !is_under_way {
+                return ImageChange::Completed { comm, addresses };
+            }
+            // If that one is over, this is the next one.
+            process.is_begin_reported()
+        } else if addresses.unset() {
+            if !is_without_code {
+                // It has begun after `statm` was read, and so the name may be that of the next image too.
+                return ImageChange::None;
+            }
             true
         } else if addresses.hidden() || process.addresses.hidden() {
             // Then the only sign is that the code has another size.

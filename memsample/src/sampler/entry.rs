@@ -106,6 +106,9 @@ pub(super) struct Process {
     pub(super) reported_exec_boot_ns: u64,
     /// Whether the number of the image counts an exec that only its addresses showed, and which was not reported yet.
     is_begin_awaited: bool,
+    /// Whether the exec that began the image was under way when it was last looked at: it has no code, arguments and
+    /// addresses yet.
+    pub(super) is_in_exec: bool,
     /// The execs that were reported since the image was looked at, and did not begin it as far as is known.
     later_execs: u32,
     pub(super) rollup: LastRollup,
@@ -120,7 +123,7 @@ pub(super) struct Process {
     /// Whether that was found before it moved into another control group.
     pub(super) is_regrouped: bool,
     pub(super) description: LastDescription,
-    /// What its last row says of its control groups; 0 before the first one.
+    /// What its row says of its control groups; 0 where it was last read from its files.
     pub(super) groups: u32,
     /// Whether more than the name is another than a batch has.
     pub(super) is_redescribed: bool,
@@ -138,20 +141,27 @@ pub(super) struct Addresses {
 }
 
 impl Addresses {
-    /// Returns those that `stat` shows.
+    /// None that are shown.
+    const HIDDEN: Self = Self { code: 1, stack: 0 };
+
+    /// Returns those that `stat` shows. What has no memory has none to show, which says nothing of an exec.
     pub(super) const fn of(stat: &Stat<'_>) -> Self {
-        Self { code: stat.startcode, stack: stat.startstack }
+        match stat.vsize_bytes {
+            0 => Self::HIDDEN,
+            _ => Self { code: stat.startcode, stack: stat.startstack },
+        }
     }
 
-    /// Returns whether there are none to compare: the kernel shows them to who may trace the process.
+    /// Returns whether there are none to compare: the kernel shows them to who may trace the process, when they are set.
     pub(super) const fn hidden(self) -> bool {
-        self.stack == 0
+        self.stack == 0 || self.unset()
     }
 
-    /// Returns whether an exec has not set them yet, which it does last (Linux 6.18, `load_elf_binary`). To who may not see
-    /// them the kernel shows 1 as that of the code.
+    /// Returns whether an exec is under way that has not set them yet, which it does last: that of the code, and then that
+    /// of the stack, which has a preliminary value before (Linux 6.18, `load_elf_binary`, `setup_arg_pages`). To who may
+    /// not see them the kernel shows 1 as that of the code.
     pub(super) const fn unset(self) -> bool {
-        self.stack == 0 && self.code == 0
+        self.code == 0 || (self.stack == 0 && self.code != Self::HIDDEN.code)
     }
 }
 
@@ -251,7 +261,9 @@ impl Process {
         Self {
             image_boot_ns,
             reported_exec_boot_ns: 0,
-            is_begin_awaited: false,
+            // Of one that is under way, the identity counts it.
+            is_begin_awaited: addresses.unset(),
+            is_in_exec: addresses.unset(),
             later_execs: 0,
             comm: identity.comm,
             identity: Arc::new(identity),
@@ -280,6 +292,11 @@ impl Process {
         self.later_execs > 0
     }
 
+    /// Returns whether the kernel has reported the exec that began the image, which was under way when it was looked at.
+    pub(super) fn is_begin_reported(&self) -> bool {
+        self.is_in_exec && !self.is_begin_awaited
+    }
+
     /// Returns whether the image was looked at for the first time since `boot_ns`.
     pub(super) fn is_new_since(&self, boot_ns: u64) -> bool {
         self.image_boot_ns >= boot_ns
@@ -289,7 +306,9 @@ impl Process {
     pub(super) fn note_exec(&mut self, boot_ns: u64) {
         self.reported_exec_boot_ns = boot_ns;
         let awaited_until_ns = self.image_boot_ns.saturating_add(REPORTED_AFTER_EXEC_NS);
-        if self.is_begin_awaited && boot_ns <= awaited_until_ns {
+        // An exec is reported when it is over.
+        let is_in_time = self.is_in_exec || boot_ns <= awaited_until_ns;
+        if self.is_begin_awaited && is_in_time {
             self.is_begin_awaited = false;
         } else {
             self.later_execs = self.later_execs.saturating_add(1);
@@ -301,10 +320,27 @@ impl Process {
         self.later_execs.max(1)
     }
 
-    /// Begins to count anew, for the image that follows.
-    pub(super) fn forget_execs(&mut self) {
-        self.is_begin_awaited = self.later_execs == 0;
-        self.later_execs = 0;
+    /// Notes that another image has begun, of which its numbers and these addresses are, and returns how many execs lie
+    /// between it and the one before. One that is under way is none of those that were reported.
+    pub(super) fn begin_exec(&mut self, addresses: Addresses) -> u32 {
+        self.is_in_exec = addresses.hidden() && self.is_without_code();
+        self.addresses = addresses;
+        self.is_begin_awaited = self.is_in_exec || self.later_execs == 0;
+        let reported = std::mem::take(&mut self.later_execs);
+        reported.saturating_add(u32::from(self.is_begin_awaited))
+    }
+
+    /// Notes that the exec is over that was under way, and left these addresses.
+    pub(super) fn end_exec(&mut self, addresses: Addresses, boot_ns: u64) {
+        self.is_in_exec = false;
+        self.addresses = addresses;
+        // The kernel reports it a moment after this.
+        self.image_boot_ns = boot_ns;
+    }
+
+    /// Returns whether its last `statm` shows the memory of an exec that is under way.
+    pub(super) fn is_without_code(&self) -> bool {
+        self.metrics.get(Metric::Text) == 0
     }
 
     /// Notes a reading of `smaps_rollup`, of the process as large as it is now.

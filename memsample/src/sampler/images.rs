@@ -51,11 +51,13 @@ pub(super) fn begin_image(entry: &mut Entry, image: ImageDescription, slots: &mu
         cmdline,
         cgroup,
         role,
+        execs_since,
         arguments_hash,
         replaced_max_rss_bytes,
+        ..
     } = image;
     let Identity { pid, start, start_ns, exec, ppid, .. } = *process.identity;
-    let exec = exec.saturating_add(process.execs_since());
+    let exec = exec.saturating_add(execs_since);
     let number = slots.next_process();
     let identity = Identity {
         process: number,
@@ -74,7 +76,6 @@ pub(super) fn begin_image(entry: &mut Entry, image: ImageDescription, slots: &mu
         replaced_max_rss_bytes,
     };
     process.comm = comm;
-    process.forget_execs();
     process.identity = Arc::new(identity);
     process.slot = slots.take();
     process.rollup = Default::default();

@@ -9,6 +9,8 @@ mod candidate;
 mod descriptors;
 mod discovery;
 mod entry;
+#[cfg(test)]
+mod exec_tests;
 mod exits;
 mod file_metrics;
 mod first_comparison;
@@ -34,6 +36,7 @@ mod row_source;
 mod row_values;
 mod same_process;
 mod snapshot;
+mod stand_in;
 mod sweep_by;
 mod test_groups;
 mod unmatched_exit;

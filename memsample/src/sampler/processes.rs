@@ -13,6 +13,7 @@ use super::read_file::read_file;
 use super::reading::Reader;
 use super::reading_outcome::Reading;
 use super::row_source::RowSource;
+use super::stand_in::StandIn;
 use super::sweep_by::SweepBy;
 use super::unmatched_exit::UnmatchedExit;
 use crate::counts::SweepCounts;
@@ -426,20 +427,33 @@ impl Processes {
             return Ok(Some(Entry::new(pid, Occupant::KernelThread(start))));
         }
         let start_ns = self.reader.host.nanos(start).unwrap_or(u64::MAX);
-        let addresses = Addresses::of(&stat);
+        let has_other_threads = stat.vsize_bytes == 0 && stat.num_threads > 1;
+        let shown = Addresses::of(&stat);
         let (ppid, comm) = (stat.ppid, Comm::new(stat.comm));
         let image_boot_ns = self.reader.clock.now().boot_ns;
+        let statm = self.keep_statm(&directory)?;
+        // If its first thread has ended, it is another one that shows what it is.
+        let stand_in = match has_other_threads {
+            true => self.reader.stand_in(&directory)?,
+            false => None,
+        };
+        let (directory, addresses) = match stand_in {
+            // A captured tree has no more of threads than their numbers.
+            Some(thread) if !self.reader.root.is_live() => (directory, thread.addresses),
+            Some(StandIn { directory, addresses, .. }) => (directory, addresses),
+            None => (directory, shown),
+        };
         let uid = self.reader.read_uid(&directory);
         // Who lost its parent has another one now.
         let ppid = candidate.parent().unwrap_or(ppid);
-        let statm = self.keep_statm(&directory)?;
         let process = self.slots.next_process();
         let identity = Identity {
             process,
             pid,
             start,
             start_ns,
-            exec: candidate.execs(),
+            // One that is under way is reported when it is over.
+            exec: candidate.execs().saturating_add(u32::from(addresses.unset())),
             ppid,
             uid,
             comm,

@@ -17,7 +17,7 @@ use super::file_metrics::{has_shrunk, rollup_metrics};
 use super::given_up::GivenUp;
 use super::image_description::{IMAGE, ImageDescription};
 use super::read_file::{count, counted, file_error, read_file};
-use super::reading_outcome::Reading;
+use super::reading_outcome::{Adopted, Reading};
 use crate::clock::Clock;
 use crate::counts::SweepCounts;
 use crate::error::ReadError;
@@ -44,7 +44,7 @@ pub(super) struct Reader {
     pub(super) supported: Files,
     pub(super) buffer: ReadBuffer,
     pub(super) rules: IdentityRules,
-    threads: Listing,
+    pub(super) threads: Listing,
     /// For what may not come back.
     pub(super) readers: ReaderThreads,
     given_up: Vec<GivenUp>,
@@ -136,6 +136,8 @@ impl Reader {
         else {
             return Reading::Alive;
         };
+        // No row says whether they are still the same.
+        process.groups = 0;
         let outcome = if entry.statm.is_some() {
             self.read_kept(entry, &mut process, files, on_change, counts)
         } else {
@@ -177,31 +179,44 @@ impl Reader {
             Err(_) if process.thread.is_some() => StatmReading::NoMemory,
             Err(errno) => return Err(errno.into()),
         };
-        let code_changed = match reading {
-            StatmReading::Unchanged => false,
-            StatmReading::Changed { code } => code && !entry.state.contains(EntryState::NEWBORN),
-            // A thread that stood in is the first one since its exec: that shows in `stat`.
-            StatmReading::NoMemory if self.adopt_thread(entry, process)? => {
-                process.thread.is_none()
-            }
-            StatmReading::NoMemory => return Ok(Reading::NoMemory),
+        let adopted = match reading {
+            StatmReading::NoMemory => match self.adopt_thread(entry, process)? {
+                None => return Ok(Reading::NoMemory),
+                adopted => adopted,
+            },
+            StatmReading::Changed { .. } | StatmReading::Unchanged => None,
         };
+        let reading = adopted.as_ref().map_or(reading, |adopted| adopted.reading);
+        let code_changed = reading.has_other_code(entry);
         let files = files_after_statm(entry, &reading, files, on_change);
         let start = process.identity.start;
         let faults_before = page_faults(process);
         let mut change = ImageChange::None;
-        if files.contains(Files::STAT) || code_changed || process.is_exec_reported() {
+        if files.contains(Files::STAT)
+            || code_changed
+            || adopted.is_some()
+            || process.is_exec_reported()
+            || process.is_in_exec
+        {
             let host = self.host;
             let outcome = self
                 .read_keeping(entry.pid, start, None, &mut process.stat, c"stat")
                 .and_then(|bytes| Ok(parse_stat(bytes)?))
                 .and_then(|stat| {
-                    change = image_change(
-                        process,
-                        Comm::new(stat.comm),
-                        Addresses::of(&stat),
-                        code_changed,
-                    );
+                    let addresses = match &adopted {
+                        Some(adopted) => adopted.addresses,
+                        // The thread that stands in has not executed another program, or it were the first one.
+                        None if process.thread.is_some() => process.addresses,
+                        None => Addresses::of(&stat),
+                    };
+                    let comm = Comm::new(stat.comm);
+                    change = match adopted {
+                        Some(Adopted { has_executed: true, .. }) => {
+                            ImageChange::Exec { comm, addresses }
+                        }
+                        _ => image_change(process, comm, addresses, code_changed),
+                    };
+                    change.note_addresses(process, addresses);
                     if files.contains(Files::STAT) {
                         apply_counters(entry, process, &counters(&stat, &host)?);
                     }
@@ -272,18 +287,29 @@ impl Reader {
         if stat.starttime != process.identity.start {
             return Err(ReadError::Gone);
         }
-        let change = image_change(process, Comm::new(stat.comm), Addresses::of(&stat), false);
+        let (comm, shown) = (Comm::new(stat.comm), Addresses::of(&stat));
         let counters = counters(&stat, &self.host);
         let statm = read_file(&self.root, &mut self.buffer, &directory, c"statm")?;
         let reading = apply_statm(entry, process, statm, &self.host)?;
-        let thread = match reading {
-            StatmReading::NoMemory if self.adopt_thread(entry, process)? => process.thread,
-            StatmReading::NoMemory => return Ok(Reading::NoMemory),
+        let adopted = match reading {
+            StatmReading::NoMemory => {
+                let Some(adopted) = self.adopt_thread(entry, process)? else {
+                    return Ok(Reading::NoMemory);
+                };
+                adopted
+            }
             StatmReading::Changed { .. } | StatmReading::Unchanged => {
-                process.thread = None;
-                None
+                let has_executed = process.thread.take().is_some();
+                Adopted { reading, addresses: shown, has_executed }
             }
         };
+        let Adopted { reading, addresses, has_executed } = adopted;
+        let change = match has_executed {
+            true => ImageChange::Exec { comm, addresses },
+            false => image_change(process, comm, addresses, reading.has_other_code(entry)),
+        };
+        change.note_addresses(process, addresses);
+        let thread = process.thread;
         let files = files_after_statm(entry, &reading, files, on_change);
         if self.root.is_live() {
             counts.reopened += 1;
@@ -300,82 +326,6 @@ impl Reader {
             counted(outcome, counts)?;
         }
         self.follow_image(entry, process, change, counts)
-    }
-
-    /// Handles a `statm` of zeros, and returns whether the process has memory nevertheless.
-    ///
-    /// The kernel shows the memory of the first thread under the pid. Where that thread has called
-    /// `pthread_exit` and others still run, the memory is there, and one of them stands in for it. When one of them
-    /// executes a program, all others end, and it becomes the first thread.
-    fn adopt_thread(
-        &mut self,
-        entry: &mut Entry,
-        process: &mut Process,
-    ) -> Result<bool, ReadError> {
-        let directory = self.root.open_process(entry.pid)?;
-        let stat = parse_stat(read_file(&self.root, &mut self.buffer, &directory, c"stat")?)?;
-        let (threads, is_first_alive) = (stat.num_threads, stat.state != b'Z');
-        if stat.starttime != process.identity.start {
-            return Ok(false);
-        }
-        if process.thread.is_some()
-            && is_first_alive
-            && self.return_to_first(entry, process, &directory)?
-        {
-            return Ok(true);
-        }
-        if threads < 2 {
-            return Ok(false);
-        }
-        for &tid in self.threads.read(directory.open_tasks()?)? {
-            let Ok(thread) = directory.open_thread(tid) else {
-                continue;
-            };
-            let Ok(statm) = thread.open_file(c"statm") else {
-                continue;
-            };
-            let Ok(bytes) = self.buffer.read_piece(&statm) else {
-                continue;
-            };
-            match apply_statm(entry, process, bytes, &self.host) {
-                Ok(StatmReading::NoMemory) | Err(_) => continue,
-                Ok(StatmReading::Changed { .. } | StatmReading::Unchanged) => {}
-            }
-            process.thread = Some(tid);
-            if entry.statm.is_some() {
-                // One descriptor takes the place of another, so their count stays.
-                entry.statm = Some(statm);
-            }
-            if process.status.take().is_some() {
-                self.descriptors.release(1);
-            }
-            return Ok(true);
-        }
-        Ok(false)
-    }
-
-    /// Reads a process by its first thread again, and returns whether that has memory.
-    fn return_to_first(
-        &mut self,
-        entry: &mut Entry,
-        process: &mut Process,
-        directory: &ProcessDir,
-    ) -> Result<bool, ReadError> {
-        let statm = directory.open_file(c"statm")?;
-        let bytes = self.buffer.read_piece(&statm)?;
-        match apply_statm(entry, process, bytes, &self.host)? {
-            StatmReading::NoMemory => return Ok(false),
-            StatmReading::Changed { .. } | StatmReading::Unchanged => {}
-        }
-        process.thread = None;
-        if entry.statm.is_some() {
-            // One descriptor takes the place of another, so their count stays.
-            entry.statm = Some(statm);
-        }
-        if process.status.take().is_some() {
-            self.descriptors.release(1);
-        }
-        Ok(true)
     }
 
     /// Reads the PSS of a process, whose `statm` was read in this sweep, and returns the CPU time that it took in
@@ -516,6 +466,10 @@ impl Reader {
         counts: &mut SweepCounts,
     ) -> Result<ImageDescription, ReadError> {
         let directory = self.root.open_process(pid)?;
+        let directory = match process.thread.filter(|_| self.root.is_live()) {
+            Some(tid) => directory.open_thread(tid)?,
+            None => directory,
+        };
         let mut image = ImageDescription::unknown(self.read_uid(&directory), comm);
         let key = process.identity.process.0;
         self.requests.push(Request::new(key, directory, IMAGE, Answer::default()));
@@ -548,20 +502,60 @@ impl Reader {
                 Ok(Reading::Alive)
             }
             ImageChange::Exec { comm, addresses } => {
-                process.image_boot_ns = self.clock.now().boot_ns;
-                let image = self.read_image(process, entry.pid, comm, counts)?;
-                match &entry.statm {
-                    // Were the pid another's by now, the kept descriptor would say so.
-                    Some(statm) => self.buffer.read_piece(statm).map(drop)?,
-                    None if !self.is_still(entry.pid, process.identity.start)? => {
-                        return Err(ReadError::Gone);
-                    }
-                    None => {}
-                }
+                let mut image = self.look_at_image(entry, process, comm, counts)?;
                 // Only now: until then it is an exec that is still to be seen.
-                process.addresses = addresses;
+                image.execs_since = process.begin_exec(addresses);
+                if process.is_in_exec && image.has_arguments {
+                    // It is over by now, or nearly so. Another one that follows in no time is seen by the addresses.
+                    let now = self.addresses_now(entry.pid, process.identity.start);
+                    if let Ok(now) = now
+                        && !now.unset()
+                    {
+                        process.end_exec(now, self.clock.now().boot_ns);
+                    }
+                }
                 Ok(Reading::NewImage(image))
             }
+            ImageChange::Completed { comm, addresses } => {
+                // What was read of it before may be of the next image now.
+                if process.identity.cmdline.is_empty() || comm != process.comm {
+                    let image = self.look_at_image(entry, process, comm, counts)?;
+                    image.complete(process, &mut entry.state);
+                }
+                process.end_exec(addresses, self.clock.now().boot_ns);
+                Ok(Reading::Alive)
+            }
         }
+    }
+
+    /// Reads the addresses of a process that began at `start`.
+    fn addresses_now(&mut self, pid: i32, start: ClockTicks) -> Result<Addresses, ReadError> {
+        let directory = self.root.open_process(pid)?;
+        let stat = parse_stat(read_file(&self.root, &mut self.buffer, &directory, c"stat")?)?;
+        match stat.starttime == start {
+            true => Ok(Addresses::of(&stat)),
+            false => Err(ReadError::Gone),
+        }
+    }
+
+    /// Reads what a process is since an exec, apart from its numbers.
+    fn look_at_image(
+        &mut self,
+        entry: &Entry,
+        process: &mut Process,
+        comm: Comm,
+        counts: &mut SweepCounts,
+    ) -> Result<ImageDescription, ReadError> {
+        process.image_boot_ns = self.clock.now().boot_ns;
+        let image = self.read_image(process, entry.pid, comm, counts)?;
+        match &entry.statm {
+            // Were the pid another's by now, the kept descriptor would say so.
+            Some(statm) => self.buffer.read_piece(statm).map(drop)?,
+            None if !self.is_still(entry.pid, process.identity.start)? => {
+                return Err(ReadError::Gone);
+            }
+            None => {}
+        }
+        Ok(image)
     }
 }

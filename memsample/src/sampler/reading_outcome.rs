@@ -1,5 +1,7 @@
 //! What comes of reading a process.
 
+use super::apply::StatmReading;
+use super::entry::Addresses;
 use super::image_description::ImageDescription;
 
 /// What became of a process when it was read.
@@ -14,4 +16,14 @@ pub(super) enum Reading {
     Gone,
     /// No descriptor was free for it: it is to be read again when there is one.
     NoDescriptor,
+}
+
+/// How a process is read whose `statm` said that it has no memory.
+pub(super) struct Adopted {
+    /// What `statm` says of the memory.
+    pub(super) reading: StatmReading,
+    /// Those of the memory, which the kernel shows as none under the pid of an ended thread.
+    pub(super) addresses: Addresses,
+    /// Whether an exec is certain, whatever the addresses: the first thread has memory, and had none.
+    pub(super) has_executed: bool,
 }

@@ -30,15 +30,24 @@ const STAT: ProcFile = ProcFile::Piece(c"stat");
 struct DescribingFiles {
     /// The control group.
     group: &'static [ProcFile],
+    /// The arguments too, of a thread that stands in for the first one. If that has executed another program meanwhile, its
+    /// kept descriptor says so.
+    of_thread: &'static [ProcFile],
     /// The arguments too, and behind them what shows an exec: then they may be those of the next image.
     all: &'static [ProcFile],
 }
 
 /// Where the kernel reports changes of the user.
-const WITHOUT_USER: DescribingFiles =
-    DescribingFiles { group: &[CGROUP], all: &[CGROUP, CMDLINE, STAT] };
-const WITH_USER: DescribingFiles =
-    DescribingFiles { group: &[CGROUP, STATUS], all: &[CGROUP, STATUS, CMDLINE, STAT] };
+const WITHOUT_USER: DescribingFiles = DescribingFiles {
+    group: &[CGROUP],
+    of_thread: &[CGROUP, CMDLINE],
+    all: &[CGROUP, CMDLINE, STAT],
+};
+const WITH_USER: DescribingFiles = DescribingFiles {
+    group: &[CGROUP, STATUS],
+    of_thread: &[CGROUP, STATUS, CMDLINE],
+    all: &[CGROUP, STATUS, CMDLINE, STAT],
+};
 
 /// Where the visits stand, and memory for them.
 pub(super) struct Redescription {
@@ -113,12 +122,11 @@ impl Redescription {
             if entry.read.is_empty() || entry.state.contains(EntryState::GONE) {
                 continue;
             }
-            let pid = entry.pid;
+            let (pid, is_kept) = (entry.pid, entry.statm.is_some());
             let Some(process) = entry.process_mut() else { continue };
             let files = if *forks_are_reported { &WITHOUT_USER } else { &WITH_USER };
-            let Some((directory, files)) = due(reader, pid, process, files, by_bpf, now_ns) else {
-                continue;
-            };
+            let due = due(reader, (pid, is_kept), process, files, by_bpf, now_ns);
+            let Some((directory, files)) = due else { continue };
             let key = process.identity.process.0;
             let memory = spare.pop().unwrap_or_default();
             asked.push((key, pid));
@@ -127,10 +135,10 @@ impl Redescription {
     }
 }
 
-/// Returns which files of a process are to be read, if any.
+/// Returns which files of a process are to be read, if any. `is_kept` says whether a descriptor of its `statm` is kept.
 fn due(
     reader: &Reader,
-    pid: i32,
+    (pid, is_kept): (i32, bool),
     process: &mut Process,
     files: &DescribingFiles,
     by_bpf: bool,
@@ -145,12 +153,13 @@ fn due(
     // What an exec has made of it is read by the next sweep.
     let due = due.filter(|_| !process.is_exec_reported() && !reader.readers.is_stuck(key))?;
     let directory = reader.root.open_process(pid).ok()?;
-    // Of who has lost its first thread, the arguments are not there.
+    let is_group = due == DueDescription::Group;
     let (directory, files) = match process.thread {
-        Some(tid) => (directory.open_thread(tid).ok()?, files.group),
-        None if due == DueDescription::Group || process.addresses.hidden() => {
-            (directory, files.group)
+        Some(tid) => {
+            let files = if is_group || !is_kept { files.group } else { files.of_thread };
+            (directory.open_thread(tid).ok()?, files)
         }
+        None if is_group || process.addresses.hidden() => (directory, files.group),
         None => (directory, files.all),
     };
     process.description.note(due, now_ns, now);
@@ -169,8 +178,7 @@ fn apply(reader: &mut Reader, entry: &mut Entry, answer: &Answer) {
     let is_same_process = match (piece(STAT), statm) {
         // An exec since the last sweep shows in the addresses; then the next one sees it.
         (Some(stat), _) => parse_stat(stat).is_ok_and(|stat| {
-            let addresses = Addresses { code: stat.startcode, stack: stat.startstack };
-            stat.starttime == process.identity.start && addresses == process.addresses
+            stat.starttime == process.identity.start && Addresses::of(&stat) == process.addresses
         }),
         (None, _) if has_stat => false,
         // If the kept descriptor still answers, nobody else had the pid meanwhile.

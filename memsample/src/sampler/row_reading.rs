@@ -3,8 +3,7 @@
 use memsample_bpf::Row;
 
 use super::apply::{
-    ImageChange, StatmReading, apply_counters, apply_statm_values, apply_status, files_after_statm,
-    image_change, set_user,
+    apply_counters, apply_statm_values, apply_status, files_after_statm, image_change, set_user,
 };
 use super::bpf_sweep::CurrentRow;
 use super::entry::{Entry, EntryState, Occupant, Process};
@@ -92,17 +91,11 @@ impl Reader {
         entry.forget_statm();
         process.groups = row.groups;
         set_user(process, &mut entry.state, row.euid);
-        let code_changed = match reading {
-            StatmReading::Changed { code } => code && !entry.state.contains(EntryState::NEWBORN),
-            StatmReading::Unchanged | StatmReading::NoMemory => false,
-        };
+        let code_changed = reading.has_other_code(entry);
         let files_now = files_after_statm(entry, &reading, files, on_change);
         let (comm, addresses) = (Comm::new(row.comm()), addresses_of(row));
         let change = image_change(process, comm, addresses, code_changed);
-        if process.addresses.hidden() && !matches!(change, ImageChange::Exec { .. }) {
-            // The files did not show them.
-            process.addresses = addresses;
-        }
+        change.note_addresses(process, addresses);
         if files_now.contains(Files::STAT) {
             let times = row.cpu_times_after(process.shown_times);
             process.shown_times = times;

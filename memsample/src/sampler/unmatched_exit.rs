@@ -40,7 +40,9 @@ impl LastLook {
         Self {
             comm: process.comm,
             is_exec_reported: process.is_exec_reported(),
-            may_be_reported: process.reported_exec_boot_ns > process.image_boot_ns,
+            // If it was looked at in the midst of an exec, that is reported afterwards, and its name comes late too.
+            may_be_reported: process.reported_exec_boot_ns > process.image_boot_ns
+                && !process.is_in_exec,
             execs_since: process.execs_since(),
         }
     }

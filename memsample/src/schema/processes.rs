@@ -129,7 +129,7 @@ pub(crate) const FIELDS: Fields<ProcessRow> = Fields(&[
     Field {
         name: "exec",
         source: "proc connector; stat 26, 28; statm 4",
-        meaning: "How many execs of this process came before this row, as far as they were seen or the kernel reported them. A number that is left out is an image that was never looked at.",
+        meaning: "How many execs of this process came before this row, as far as they were seen or the kernel reported them. A number that is left out is an image that was never looked at. Who is looked at in the midst of an exec, with a page of memory and no arguments yet, is that image, and is described when the exec is over; where the kernel does not report execs, one that follows it before the next look is taken for it.",
         value: Value::Int32(|row| i32::try_from(row.identity.exec).unwrap_or(i32::MAX)),
     },
     Field {

@@ -20,6 +20,7 @@ pub(crate) struct FakeProcess {
     pub(crate) rss: u64,
     pub(crate) shared: u64,
     pub(crate) size: u64,
+    pub(crate) text: u64,
     pub(crate) hwm: u64,
     /// What the kernel shows as the addresses of code and stack.
     pub(crate) code: u64,
@@ -41,6 +42,7 @@ impl FakeProcess {
             rss: 100,
             shared: 40,
             size: 1000,
+            text: 3,
             hwm: 120,
             code: 4096,
             stack: 0x7ffd_0000_0000,
@@ -53,7 +55,7 @@ impl FakeProcess {
     }
 
     pub(crate) fn statm(&self) -> String {
-        format!("{} {} {} 3 0 50 0\n", self.size, self.rss, self.shared)
+        format!("{} {} {} {} 0 50 0\n", self.size, self.rss, self.shared, self.text)
     }
 
     pub(crate) fn stat(&self) -> Vec<u8> {

@@ -159,13 +159,50 @@ fn who_is_found_in_the_midst_of_an_exec_gets_the_arguments_that_come_with_its_ad
         let whole = FakeProcess::new(7);
         tree.set(&FakeProcess { code, stack: 0, cmdline: Vec::new(), ..whole.clone() });
         let mut sampler = sampler(&tree);
-        assert_eq!(sweep(&mut sampler, Files::STATM).0.len(), 1);
+        let begun = sweep(&mut sampler, Files::STATM).0[0].1;
         tree.set(&whole);
-        sampler.sweep(Files::STATM);
-        let snapshot = sampler.sweep(Files::STATM);
-        let sample = snapshot.samples().next().unwrap();
-        let identity = sample.identity();
-        assert_eq!((identity.exec, identity.cmdline_text().as_str()), (exec, shown));
+        for _ in 0..3 {
+            let snapshot = sampler.sweep(Files::STATM);
+            let sample = snapshot.samples().next().unwrap();
+            let identity = sample.identity();
+            assert_eq!((identity.exec, identity.cmdline_text().as_str()), (exec, shown));
+            assert_eq!(sample.process(), begun);
+        }
+    }
+}
+
+#[test]
+fn an_exec_that_is_under_way_in_a_sweep_is_one_image() {
+    // As who may see the addresses sees them, and who may not.
+    for (code, stack) in [(4096, 0x7ffd_0000_0000), (1, 0)] {
+        let tree = FakeProc::new();
+        let mut process = FakeProcess { code, stack, ..FakeProcess::new(7) };
+        tree.set(&process);
+        let mut sampler = sampler(&tree);
+        let before = sweep(&mut sampler, Files::STATM).0[0].1;
+        sweep(&mut sampler, Files::STATM);
+        // New memory, of which the kernel has set nothing yet; the name follows.
+        let whole = FakeProcess { cmdline: b"cc1\0x.c\0".to_vec(), ..process.clone() };
+        process = FakeProcess { size: 33, rss: 1, shared: 0, text: 0, ..process };
+        process = FakeProcess { code: code.min(1) * u64::from(stack == 0), stack: 0, ..process };
+        tree.set(&FakeProcess { cmdline: Vec::new(), ..process });
+        let begun = sweep(&mut sampler, Files::STATM).0[0].1;
+        assert!(begun > before);
+        assert_eq!(sweep(&mut sampler, Files::STATM).0[0].1, begun);
+        // The same code as the program before, elsewhere where that is shown.
+        let stack = if stack == 0 { 0 } else { stack + PAGE };
+        tree.set(&FakeProcess { stack, comm: b"cc1".to_vec(), ..whole });
+        for _ in 0..3 {
+            let snapshot = sampler.sweep(Files::STATM);
+            let sample = snapshot.samples().next().unwrap();
+            let (identity, name) = (sample.identity(), sample.comm());
+            assert_eq!((sample.process(), identity.exec), (begun, 1));
+            assert_eq!(
+                (identity.cmdline_text().as_str(), name.as_bytes()),
+                ("cc1 x.c", &b"cc1"[..])
+            );
+            assert_eq!(identity.cgroup.as_deref(), Some(&b"/test"[..]));
+        }
     }
 }
 

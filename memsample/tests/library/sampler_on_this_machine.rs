@@ -1,9 +1,14 @@
 //! The sampler on the live `/proc`: what must hold on any machine, and processes made for the purpose.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
+use memsample::clock::{Clock, Now, SystemClock, Timer};
 use memsample::{Files, Metric, Sampler, SamplerOptions, SweepBy};
 
 /// Where BPF may not be used, for want of capabilities, the tests of it are of `/proc` too, and hold that to be the reason.
@@ -52,8 +57,11 @@ by_either_way! {
     a_new_process_is_in_the_next_sweep_and_an_ended_one_is_not
     allocated_memory_is_seen_in_every_metric_that_counts_it
     an_exec_begins_another_image
+    each_exec_of_a_chain_is_one_image_though_sweeps_see_it_under_way
     a_process_whose_first_thread_ended_is_still_sampled
     another_thread_stands_in_when_the_first_stand_in_ends
+    an_exec_is_seen_though_the_first_thread_ended_before_the_next_sweep
+    a_process_whose_first_thread_ended_is_seen_to_move_to_another_group
     a_zombie_has_no_sample_and_its_end_is_counted_once
 }
 
@@ -226,24 +234,70 @@ fn an_exec_begins_another_image(way: SweepBy) {
     assert_eq!(start, same_start);
 }
 
-fn a_process_whose_first_thread_ended_is_still_sampled(way: SweepBy) {
-    let program = "import ctypes, threading\n\
-                   def work():\n print('ready', flush=True)\n input()\n\
-                   threading.Thread(target=work).start()\n\
-                   ctypes.CDLL(None).syscall(60, 0)";
-    let helper = Helper::start("python3", &["-c", program]);
-    let read_statm = || std::fs::read_to_string(format!("/proc/{}/statm", helper.pid())).unwrap();
-    let mut kept = sampler(way);
-    let mut opened = Sampler::new(SamplerOptions::default().max_descriptors(0)).unwrap();
-    // The thread says that it is ready before the first one has ended.
-    while !read_statm().starts_with("0 0") {
+/// Each program waits until it has been seen, so that all are; and then a while, so that sweeps come to all parts of an exec.
+fn each_exec_of_a_chain_is_one_image_though_sweeps_see_it_under_way(way: SweepBy) {
+    const EXECS: u32 = 80;
+    let script = "[ $1 = 0 ] && echo ready; read line; i=$(($1 % 20 * 20)); while [ $i -gt 0 ]; do i=$((i - 1)); done; \
+                  exec sh -c \"$0\" \"$0\" $(($1 + 1))";
+    let mut helper = Helper::start("sh", &["-c", script, script, "0"]);
+    let pid = helper.pid();
+    let mut sampler = sampler(way);
+    let mut images = BTreeMap::new();
+    let until = Instant::now() + Duration::from_secs(300);
+    let mut next = 0;
+    while next <= EXECS {
+        assert!(Instant::now() < until, "{next} {images:?}");
+        let snapshot = sampler.sweep(Files::STATM | Files::STAT);
+        // Who has ended is in no sweep.
+        let sample = snapshot.samples().find(|sample| sample.pid() == pid).unwrap();
+        let identity = sample.identity();
+        let argument = identity.cmdline_text().rsplit(' ').next().unwrap().to_owned();
+        let is_seen = argument == next.to_string();
+        images.insert(sample.process(), (identity.exec, argument));
+        if is_seen {
+            next += 1;
+            helper.0.stdin.as_mut().unwrap().write_all(b"go\n").unwrap();
+        }
+    }
+    // The last one was told to go on.
+    let images: Vec<_> = images.into_values().filter(|(exec, _)| *exec <= EXECS).collect();
+    let expected: Vec<_> = (0..=EXECS).map(|exec| (exec, exec.to_string())).collect();
+    assert_eq!(images, expected);
+}
+
+/// Runs as the only thread that is left, says that it is ready, and does something after a line.
+const WITHOUT_FIRST_THREAD: &str = "import ctypes, os, sys, threading
+def work():
+ print('ready', flush=True)
+ input()
+ os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+threading.Thread(target=work).start()
+ctypes.CDLL(None).syscall(60, 0)";
+
+/// Waits until the first thread of a process has ended. Another may say that it is ready before.
+fn wait_for_the_end_of_the_first_thread(pid: i32) {
+    while !std::fs::read_to_string(format!("/proc/{pid}/statm")).unwrap().starts_with("0 0") {
         std::thread::yield_now();
     }
+}
+
+fn a_process_whose_first_thread_ended_is_still_sampled(way: SweepBy) {
+    let helper = Helper::start("python3", &["-c", WITHOUT_FIRST_THREAD]);
     let pid = helper.pid();
-    for sampler in [&mut kept, &mut opened] {
+    let mut kept = sampler(way);
+    let without = || Sampler::new(SamplerOptions::default().max_descriptors(0)).unwrap();
+    let mut opened = without();
+    wait_for_the_end_of_the_first_thread(pid);
+    // They find it as it is now.
+    let (mut late, mut opened_late) = (sampler(way), without());
+    for sampler in [&mut kept, &mut opened, &mut late, &mut opened_late] {
         for _ in 0..3 {
             let snapshot = sampler.sweep(Files::all());
             let sample = snapshot.samples().find(|sample| sample.pid() == pid).unwrap();
+            let identity = sample.identity();
+            assert_eq!(identity.exec, 0);
+            assert!(identity.cmdline_text().contains("syscall(60, 0)"), "{identity:?}");
+            assert!(identity.exe.as_ref().is_some_and(|exe| exe.starts_with(b"/")), "{identity:?}");
             assert_eq!(sample.files(), Files::all() - Files::IMPORTED);
             assert!(sample.get(Metric::Hwm) >= Some(sample.rss_bytes()));
             assert!(sample.rss_bytes() > 1 << 20);
@@ -253,6 +307,87 @@ fn a_process_whose_first_thread_ended_is_still_sampled(way: SweepBy) {
     for sampler in [&mut kept, &mut opened] {
         assert!(!sampler.sweep(Files::STATM).samples().any(|sample| sample.pid() == pid));
     }
+}
+
+fn an_exec_is_seen_though_the_first_thread_ended_before_the_next_sweep(way: SweepBy) {
+    let shell = "echo ready; read line; exec python3 -c \"$0\"";
+    let mut helper = Helper::start("sh", &["-c", shell, WITHOUT_FIRST_THREAD]);
+    let pid = helper.pid();
+    let without = Sampler::new(SamplerOptions::default().max_descriptors(0)).unwrap();
+    let mut samplers = [sampler(way), without];
+    let mut last = [None; 2];
+    // The second and the third time, it is a thread that stands in that executes the same program once more.
+    for exec in 0..4 {
+        for (sampler, last) in samplers.iter_mut().zip(&mut last) {
+            for _ in 0..2 {
+                let snapshot = sampler.sweep(Files::STATM | Files::DETAIL);
+                let sample = snapshot.samples().find(|sample| sample.pid() == pid).unwrap();
+                let identity = sample.identity();
+                assert_eq!(identity.exec, exec);
+                assert!(
+                    exec == 0
+                        || String::from_utf8_lossy(identity.exe.as_ref().unwrap())
+                            .contains("python3")
+                );
+            }
+            let image = sampler.sweep(Files::STATM).samples().find(|sample| sample.pid() == pid);
+            let image = image.map(|sample| sample.process());
+            assert!(image > *last);
+            *last = image;
+        }
+        helper.go_on();
+        wait_for_the_end_of_the_first_thread(pid);
+    }
+}
+
+/// A clock that a test sets forward.
+struct AheadClock(AtomicU64);
+
+impl Clock for AheadClock {
+    fn now(&self) -> Now {
+        let now = SystemClock::shared().now();
+        Now { boot_ns: now.boot_ns + self.0.load(Ordering::Relaxed), ..now }
+    }
+
+    fn timer(&self) -> std::io::Result<Box<dyn Timer>> {
+        SystemClock::shared().timer()
+    }
+}
+
+fn a_process_whose_first_thread_ended_is_seen_to_move_to_another_group(way: SweepBy) {
+    let memory = Path::new("/sys/fs/cgroup/memory");
+    let root = if memory.is_dir() { memory } else { Path::new("/sys/fs/cgroup") };
+    let group = root.join(format!("memsample-moved-{}-{way:?}", std::process::id()));
+    if let Err(error) = std::fs::create_dir(&group) {
+        assert!(!rustix::process::geteuid().is_root(), "{error}");
+        return;
+    }
+    let clock = Arc::new(AheadClock(AtomicU64::new(0)));
+    let shared: Arc<dyn Clock> = Arc::<AheadClock>::clone(&clock);
+    let mut sampler = with_options(SamplerOptions::default().clock(shared), way);
+    let program = format!("print('ready', flush=True)\ninput()\n{WITHOUT_FIRST_THREAD}");
+    let mut helper = Helper::start("python3", &["-c", &program]);
+    let pid = helper.pid();
+    let mut group_after = |seconds| {
+        for _ in 0..seconds {
+            clock.0.fetch_add(1_000_000_000, Ordering::Relaxed);
+            sampler.sweep(Files::STATM);
+        }
+        let snapshot = sampler.sweep(Files::STATM);
+        let sample = snapshot.samples().find(|sample| sample.pid() == pid).unwrap();
+        sample.identity().cgroup.clone().unwrap()
+    };
+    let before = group_after(3);
+    helper.go_on();
+    wait_for_the_end_of_the_first_thread(pid);
+    // After this it rests, as it was when it was last looked at.
+    assert_eq!(group_after(15), before);
+    std::fs::write(group.join("cgroup.procs"), pid.to_string()).unwrap();
+    // Who does not run is looked at each ten seconds.
+    let after = group_after(12);
+    drop(helper);
+    std::fs::remove_dir(&group).unwrap();
+    assert!(after.ends_with(group.file_name().unwrap().as_encoded_bytes()), "{after:?}");
 }
 
 fn another_thread_stands_in_when_the_first_stand_in_ends(way: SweepBy) {
