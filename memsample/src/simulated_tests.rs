@@ -56,3 +56,16 @@ fn where_all_is_known_there_is_an_upper_bound() {
     ];
     assert!(check(&steps).unwrap());
 }
+
+/// The start of a child that is sampled is rounded down, and that of a parent which no tick saw is not.
+#[test]
+fn a_parent_that_seems_to_have_begun_after_its_child_is_its_parent() {
+    let steps = [
+        Step::Fork(1, false),
+        Step::Fork(2, false),
+        Step::Resize(3, 250),
+        Step::Exit(2, Some(0)),
+        Step::Exec(2, 30),
+    ];
+    check(&steps).unwrap();
+}

@@ -39,7 +39,7 @@ pub struct AttemptRole {
 pub fn attempt_roles(recording: &Recording) -> io::Result<Vec<AttemptRole>> {
     let spans = spans(recording)?;
     let mut roles: BTreeMap<(String, usize, String), AttemptRole> = BTreeMap::new();
-    for (process, image) in exited_images(recording, images_of_tests(recording)?)? {
+    for (process, image) in exited_images(recording, images_of_tests(recording)?.counted)? {
         let Some(test) = image.row.test.clone() else { continue };
         let spans = spans.get(&test).map_or(&[][..], Vec::as_slice);
         let attempt = span_of(spans, &image);

@@ -13,11 +13,21 @@ struct ProcessImages {
     has_executed: bool,
 }
 
-/// Leaves out the images between a fork and the first exec that were never larger than their parent.
+/// The images of tests.
+#[derive(Default)]
+pub(super) struct TestImages {
+    /// Those that count in sums.
+    pub(super) counted: Vec<ImageRow>,
+    /// Those between a fork and the first exec that were never larger than their parent. They are in no sum; what they may
+    /// own is in the upper bound.
+    pub(super) borrowed: Vec<ImageRow>,
+}
+
+/// Sets apart the images between a fork and the first exec that were never larger than their parent.
 ///
 /// After `vfork` and its like both have one memory map, and each of them shows all of it. After `fork` the pages are
 /// shared until one of the two writes to them. What has grown beyond its parent has memory of its own, and counts.
-pub(super) fn without_borrowed(mut rows: Vec<ImageRow>) -> Vec<ImageRow> {
+pub(super) fn apart_from_borrowed(rows: Vec<ImageRow>) -> TestImages {
     let mut processes: HashMap<i32, Vec<ProcessImages>> = HashMap::new();
     for row in &rows {
         let of_pid = processes.entry(row.pid).or_default();
@@ -32,7 +42,7 @@ pub(super) fn without_borrowed(mut rows: Vec<ImageRow>) -> Vec<ImageRow> {
             process.has_executed |= row.exec > 0;
         }
     }
-    rows.retain(|row| {
+    let (counted, borrowed) = rows.into_iter().partition(|row| {
         let of_pid = |pid: i32| processes.get(&pid).map(Vec::as_slice).unwrap_or_default();
         let own = of_pid(row.pid).iter().find(|process| process.start_ns == row.start_ns);
         if row.exec > 0 || row.samples == 0 || !own.is_some_and(|own| own.has_executed) {
@@ -43,7 +53,7 @@ pub(super) fn without_borrowed(mut rows: Vec<ImageRow>) -> Vec<ImageRow> {
         let parent = before.max_by_key(|parent| parent.start_ns);
         parent.is_none_or(|parent| row.rss_peak_bytes > Some(parent.rss_peak_bytes))
     });
-    rows
+    TestImages { counted, borrowed }
 }
 
 #[cfg(test)]
@@ -62,7 +72,8 @@ mod tests {
 
     #[track_caller]
     fn check(rows: Vec<ImageRow>, expected: &[u64]) {
-        let left: Vec<u64> = without_borrowed(rows).iter().map(|row| row.process).collect();
+        let left: Vec<u64> =
+            apart_from_borrowed(rows).counted.iter().map(|row| row.process).collect();
         assert_eq!(left, expected);
     }
 

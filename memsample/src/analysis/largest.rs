@@ -60,7 +60,7 @@ pub fn largest_processes_of_test(
     test: &str,
     top: usize,
 ) -> io::Result<Vec<LargestProcess>> {
-    let mut rows = images_of_tests(recording)?;
+    let mut rows = images_of_tests(recording)?.counted;
     rows.retain(|row| row.test.as_deref() == Some(test));
     Ok(largest_of(recording, rows, top))
 }

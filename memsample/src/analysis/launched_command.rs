@@ -51,13 +51,13 @@ pub fn launched_command(recording: &Recording, top: usize) -> io::Result<Option<
     let Some(marks) = CommandMarks::read(recording)? else { return Ok(None) };
     let CommandMarks { launcher, span, exit_code } = marks;
     let end_ns = span.end.map(|(_, end_ns)| end_ns);
-    let rows = images_launched_by(recording, launcher, (span.begin_ns, end_ns), COMMAND_MARK)?;
-    let first = rows.iter().filter(|row| row.cmdline.is_some());
+    let images = images_launched_by(recording, launcher, (span.begin_ns, end_ns), COMMAND_MARK)?;
+    let first = images.counted.iter().filter(|row| row.cmdline.is_some());
     let first = first.min_by_key(|row: &&ImageRow| (row.start_ns, row.pid, row.exec));
     let cmdline = first.and_then(|row| row.cmdline.clone());
-    let processes = largest_of(recording, rows.clone(), top);
+    let processes = largest_of(recording, images.counted.clone(), top);
     let spans = HashMap::from([(COMMAND_MARK.to_owned(), vec![span])]);
-    let usage = usages_of(recording, &spans, rows)?.into_iter().next();
+    let usage = usages_of(recording, &spans, images)?.into_iter().next();
     Ok(usage.map(|usage| LaunchedCommand { cmdline, exit_code, usage, processes }))
 }
 

@@ -90,6 +90,35 @@ impl<'a> Lifetimes<'a> {
         (begin.min(image.row.start_ns), begun)
     }
 
+    /// Returns whether the kernel reported every fork and exec.
+    pub(super) fn has_all_forks(&self) -> bool {
+        self.has_all_forks
+    }
+
+    /// Returns whether the ends in exit records are instants since boot: not where the machine slept.
+    pub(super) fn knows_ends(&self) -> bool {
+        !self.slept
+    }
+
+    /// Returns when the recording began, in nanoseconds since boot.
+    pub(super) fn begin_ns(&self) -> u64 {
+        self.anchor.boot_ns
+    }
+
+    /// Returns the last tick whose samples were all read at this instant; `None` where there is none. A sweep can be as
+    /// late as the next tick.
+    pub(super) fn read_before(&self, boot_ns: u64) -> Option<i64> {
+        let until = self.ticks.partition_point(|&tick| self.boot_ns(tick) <= boot_ns);
+        self.ticks.get(until.checked_sub(2)?).copied()
+    }
+
+    /// Returns an instant in milliseconds since 1970, rounded down.
+    pub(super) fn ts_ms(&self, boot_ns: u64) -> i64 {
+        let since_anchor = i128::from(boot_ns) - i128::from(self.anchor.boot_ns);
+        let utc_ns = i128::from(self.anchor.utc_ns) + since_anchor;
+        i64::try_from(utc_ns.div_euclid(1_000_000)).unwrap_or(i64::MAX)
+    }
+
     fn boot_ns(&self, ts_ms: i64) -> u64 {
         let since_anchor = i128::from(ts_ms) * 1_000_000 - i128::from(self.anchor.utc_ns);
         u64::try_from(i128::from(self.anchor.boot_ns) + since_anchor).unwrap_or(0)

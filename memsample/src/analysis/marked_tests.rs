@@ -110,7 +110,7 @@ pub fn marked_tests(
         return Ok(MarkedTests::default());
     }
     let with_processes: HashSet<String> =
-        images_of_tests(recording)?.into_iter().filter_map(|row| row.test).collect();
+        images_of_tests(recording)?.counted.into_iter().filter_map(|row| row.test).collect();
     marked.spans.retain(|span| span.begin.pid.is_some() || !with_processes.contains(&span.test));
     marked.without_begin.retain(|end| !with_processes.contains(&end.test));
     let trees = ProcessTrees::read(recording)?;

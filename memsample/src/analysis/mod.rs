@@ -16,6 +16,7 @@ mod borrowed_maps;
 mod both_at_once;
 mod bound;
 mod composition;
+mod forked_memory;
 mod growth;
 mod largest;
 mod launched_command;

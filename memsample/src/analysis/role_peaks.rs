@@ -1,14 +1,16 @@
 //! The peak of all processes of a role or of a test together, with bounds: see `docs/peaks.md`.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 
 use jiff::Timestamp;
 
+use super::borrowed_maps::TestImages;
 use super::both_at_once::both_at_once;
 use super::bound::{Bound, Source, counter_error_bytes, lower};
 use super::composition::Composition;
+use super::forked_memory::forked_lives;
 use super::lifetimes::{Lifetimes, ticks};
 use super::role_sums::{RoleSums, role_sums};
 use super::sampled_image::{SampledImage, sampled_images};
@@ -59,7 +61,7 @@ pub fn role_peaks(
             rows.push(ImageRow { cmdline: None, ..row });
         }
     })?;
-    peaks_of(recording, rows, top)
+    peaks_of(recording, rows, None, top)
 }
 
 /// Returns the `top` largest peaks of the tests that `keep` accepts, largest lower bound first.
@@ -76,15 +78,17 @@ pub fn test_peaks(
     top: usize,
     mut keep: impl FnMut(&str) -> bool,
 ) -> io::Result<Vec<RolePeak>> {
-    let mut rows = images_of_tests(recording)?;
-    rows.retain_mut(|row| {
-        row.role = row.test.clone().unwrap_or_default();
-        keep(&row.role)
-    });
-    if rows.is_empty() {
+    let TestImages { mut counted, mut borrowed } = images_of_tests(recording)?;
+    for rows in [&mut counted, &mut borrowed] {
+        rows.retain_mut(|row| {
+            row.role = row.test.clone().unwrap_or_default();
+            keep(&row.role)
+        });
+    }
+    if counted.is_empty() {
         return Ok(Vec::new());
     }
-    peaks_of(recording, rows, top)
+    peaks_of(recording, counted, Some(borrowed), top)
 }
 
 /// What is collected of a role.
@@ -98,7 +102,14 @@ struct Role {
 }
 
 /// Returns the largest peaks of the images, grouped by their roles.
-fn peaks_of(recording: &Recording, rows: Vec<ImageRow>, top: usize) -> io::Result<Vec<RolePeak>> {
+///
+/// `borrowed` are the images of tests between fork and exec; `None` where the roles are not tests.
+fn peaks_of(
+    recording: &Recording,
+    mut rows: Vec<ImageRow>,
+    borrowed: Option<Vec<ImageRow>>,
+    top: usize,
+) -> io::Result<Vec<RolePeak>> {
     let ticks = ticks(recording)?;
     let mut place_of_name: HashMap<String, usize> = HashMap::new();
     let place_of: HashMap<u64, usize> = rows
@@ -109,6 +120,9 @@ fn peaks_of(recording: &Recording, rows: Vec<ImageRow>, top: usize) -> io::Resul
         })
         .collect();
     let sums = || role_sums(recording, &place_of, place_of_name.len(), &ticks);
+    let keys: Option<HashSet<u64>> =
+        borrowed.as_ref().map(|rows| rows.iter().map(|row| row.process).collect());
+    rows.extend(borrowed.into_iter().flatten());
     // Both read all samples, and neither needs the other.
     let (images, sums) = both_at_once(|| sampled_images(recording, rows), sums);
     let mut roles: Vec<Role> = sums?.into_iter().map(Role::new).collect();
@@ -117,7 +131,7 @@ fn peaks_of(recording: &Recording, rows: Vec<ImageRow>, top: usize) -> io::Resul
             role.name = name;
         }
     }
-    add_images(recording, images?, &place_of, &mut roles, &ticks)?;
+    add_images(recording, images?, keys.as_ref(), &place_of, &mut roles, &ticks)?;
     roles.sort_by(|a, b| {
         let largest = |role: &Role| Reverse(role.lower().map(|(lower, _)| lower.bytes));
         (largest(a), &a.name).cmp(&(largest(b), &b.name))
@@ -130,12 +144,22 @@ fn peaks_of(recording: &Recording, rows: Vec<ImageRow>, top: usize) -> io::Resul
 fn add_images(
     recording: &Recording,
     images: Vec<SampledImage>,
+    borrowed: Option<&HashSet<u64>>,
     place_of: &HashMap<u64, usize>,
     roles: &mut [Role],
     ticks: &[i64],
 ) -> io::Result<()> {
     let error_bytes = counter_error_bytes(&recording.manifest().provenance.machine);
     let lifetimes = Lifetimes::new(recording, ticks)?;
+    if let Some(borrowed) = borrowed {
+        for life in forked_lives(recording, &lifetimes, &images, borrowed, error_bytes)? {
+            let place = place_of.get(&life.program);
+            if let Some(role) = place.and_then(|place| roles.get_mut(*place)) {
+                let upper = life.beside.map(|(_, bound)| bound).or(life.upper);
+                role.upper.add(life.process, life.lived_ns, upper);
+            }
+        }
+    }
     for image in images {
         let place = place_of.get(&image.row.process);
         let Some(role) = place.and_then(|place| roles.get_mut(*place)) else { continue };

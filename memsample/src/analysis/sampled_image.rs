@@ -16,6 +16,9 @@ use super::unseen_images::unseen_before;
 use crate::columns::{known, numbers, runs, strings};
 use crate::recording::{ImageRow, Recording};
 
+/// The signal after which the memory of a process may be taken away before it has ended.
+const SIGKILL: u64 = 9;
+
 /// A process image with the results of its samples and its exit record.
 pub(super) struct SampledImage {
     pub(super) row: ImageRow,
@@ -27,6 +30,10 @@ pub(super) struct SampledImage {
     /// The tick at which its exit was known, and the instant of the exit in nanoseconds since boot.
     pub(super) exit_ms: Option<i64>,
     pub(super) exit_ns: Option<u64>,
+    /// Its page faults until then, of all images of its process.
+    pub(super) exit_faults: Option<u64>,
+    /// Whether SIGKILL ended it, after which its memory may have been taken away before its mark was read.
+    pub(super) may_be_reaped: bool,
     /// How many images of the same process came right before it and were never looked at.
     pub(super) unseen_before: u64,
     /// The largest resident set of all images of its process, as its reaper knows; `None` where nobody said so.
@@ -53,11 +60,13 @@ pub(super) struct HighWaterMark {
     pub(super) bytes: u64,
     /// The tick at which it was read last. Nothing before it was larger.
     pub(super) read_ms: i64,
+    /// Page faults of its process when it was read last.
+    pub(super) faults: Option<u64>,
     /// The first tick at which it was as large.
     pub(super) reached_ms: i64,
 }
 
-const SAMPLES: [&str; 10] = [
+const SAMPLES: [&str; 11] = [
     "ts",
     "process",
     "rss_bytes",
@@ -67,6 +76,7 @@ const SAMPLES: [&str; 10] = [
     "swap_bytes",
     "hwm_bytes",
     "minflt",
+    "majflt",
     // Last, since it is left out where no image moved.
     "test",
 ];
@@ -99,6 +109,7 @@ pub(super) fn sampled_images(
         let parts = Parts::of(&batch)?;
         let optional = |name| numbers::<Int64Type>(&batch, name);
         let (hwm, minflt) = (optional("hwm_bytes")?, optional("minflt")?);
+        let majflt = optional("majflt")?;
         // A recording of an older version lacks it.
         let test = strings(&batch, "test").ok();
         for (process, rows) in runs(process) {
@@ -112,7 +123,9 @@ pub(super) fn sampled_images(
                 image.observe(ts_ms, parts.rss_bytes(row), |ts| parts.at(row, ts));
                 // The recording repeats the last reading; faults are not null only where both were read.
                 if let Some(bytes) = known(hwm, row).filter(|_| minflt.is_valid(row)) {
-                    image.note_hwm(ts_ms, bytes);
+                    let faults = known(minflt, row).zip(known(majflt, row));
+                    let faults = faults.map(|(minor, major)| minor.saturating_add(major));
+                    image.note_hwm(ts_ms, bytes, faults);
                 }
             }
         }
@@ -130,14 +143,23 @@ pub(super) fn exited_images(
 ) -> io::Result<HashMap<u64, SampledImage>> {
     let mut images: HashMap<u64, SampledImage> =
         rows.into_iter().map(|row| (row.process, SampledImage::new(row))).collect();
-    for batch in recording.read_table("exits", &["ts", "process", "start_ns", "lived_ns"]) {
+    let columns = ["ts", "process", "start_ns", "lived_ns", "minflt", "majflt", "signal"];
+    for batch in recording.read_table("exits", &columns) {
         let batch = batch?;
         let ts = numbers::<Millisecond>(&batch, "ts")?.values();
         let process = numbers::<Int64Type>(&batch, "process")?.values();
         let start = numbers::<Int64Type>(&batch, "start_ns")?.values();
         let lived = numbers::<Int64Type>(&batch, "lived_ns")?.values();
-        for (((ts, process), start), lived) in ts.iter().zip(process).zip(start).zip(lived) {
+        let minflt = numbers::<Int64Type>(&batch, "minflt")?;
+        let majflt = numbers::<Int64Type>(&batch, "majflt")?;
+        let signal = numbers::<Int64Type>(&batch, "signal")?;
+        let rows = ts.iter().zip(process).zip(start.iter().zip(lived)).enumerate();
+        for (row, ((ts, process), (start, lived))) in rows {
             if let Some(image) = images.get_mut(&process.unsigned_abs()) {
+                image.exit_faults = known(minflt, row)
+                    .zip(known(majflt, row))
+                    .map(|(minor, major)| minor.saturating_add(major));
+                image.may_be_reaped = known(signal, row) == Some(SIGKILL);
                 image.exit_ms = Some(*ts);
                 image.exit_ns = Some(start.unsigned_abs().saturating_add(lived.unsigned_abs()));
             }
@@ -156,6 +178,8 @@ impl SampledImage {
             last_ms: None,
             exit_ms: None,
             exit_ns: None,
+            exit_faults: None,
+            may_be_reaped: false,
             unseen_before: 0,
             reaped_max_bytes: None,
             replaced_max_bytes: None,
@@ -182,6 +206,11 @@ impl SampledImage {
     /// Returns what the image cannot have been larger than.
     pub(super) fn upper(&self, error_bytes: Option<u64>) -> Option<Bound> {
         let row = &self.row;
+        // The kernel takes memory away from who was killed, without a look at the mark, before the mark is read. Nothing
+        // tells whether it did.
+        if self.may_be_reaped {
+            return None;
+        }
         let known = match (row.exit_hwm_bytes, self.hwm) {
             (Some(_), _) => at_exit(row, error_bytes),
             // The mark covers only the time before its reading, which must have been at the last sample.
@@ -237,12 +266,12 @@ impl SampledImage {
         member.rss_peak_bytes = member.rss_peak_bytes.max(rss_bytes);
     }
 
-    fn note_hwm(&mut self, ts_ms: i64, bytes: u64) {
+    fn note_hwm(&mut self, ts_ms: i64, bytes: u64, faults: Option<u64>) {
         let before = self.hwm;
         let reached_ms =
             before.filter(|hwm| hwm.bytes >= bytes).map_or(ts_ms, |hwm| hwm.reached_ms);
         let bytes = before.map_or(bytes, |hwm| hwm.bytes.max(bytes));
-        self.hwm = Some(HighWaterMark { bytes, read_ms: ts_ms, reached_ms });
+        self.hwm = Some(HighWaterMark { bytes, read_ms: ts_ms, faults, reached_ms });
     }
 }
 
@@ -267,6 +296,8 @@ mod tests {
             last_ms: Some(0),
             exit_ms: Some(0),
             exit_ns: Some(0),
+            exit_faults: None,
+            may_be_reaped: false,
             unseen_before: 0,
             reaped_max_bytes: None,
             replaced_max_bytes: None,
@@ -331,6 +362,24 @@ mod tests {
         // Of another program.
         assert_eq!(of(100, 200), None);
         assert_eq!(of(100, 300), Some(300));
+    }
+
+    #[test]
+    fn what_a_signal_ended_may_have_lost_memory_before_its_mark_was_read() {
+        let row = ImageRow {
+            samples: 1,
+            rss_peak_bytes: Some(300),
+            exit_hwm_bytes: Some(400),
+            exit_past_hwm_bytes: Some(0),
+            ..ImageRow::unseen(0, 1, 0)
+        };
+        let image = SampledImage {
+            may_be_reaped: true,
+            reaped_max_bytes: Some(900),
+            replaced_max_bytes: Some(900),
+            ..SampledImage::new(row)
+        };
+        assert_eq!(image.upper(Some(10)), None);
     }
 
     #[test]

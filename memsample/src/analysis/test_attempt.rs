@@ -6,6 +6,7 @@ use std::io;
 use jiff::Timestamp;
 
 use super::bound::{Bound, Source, lower};
+use super::forked_memory::ForkedLife;
 use super::process_family::ProcessFamily;
 use super::pss_sums::PssSums;
 use super::sampled_image::SampledImage;
@@ -140,6 +141,16 @@ impl TestAttempt {
             part.add(image, lived, upper, before);
         }
         (role, process)
+    }
+
+    /// Adds what a process may have owned between its fork and its first exec: beside its parent, where that is in this
+    /// attempt, in its role.
+    pub(super) fn add_forked(&mut self, life: &ForkedLife, parent: Option<usize>, role: usize) {
+        let beside = life.beside.filter(|_| parent.is_some()).map(|(_, bound)| bound);
+        let of_role = self.roles.get_mut(parent.unwrap_or(role)).map(|(_, part)| part);
+        for part in of_role.into_iter().chain([&mut self.whole]) {
+            part.upper.add(life.process, life.lived_ns, beside.or(life.upper));
+        }
     }
 
     /// Returns whether it is an attempt of this test.

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
 
-use super::borrowed_maps::without_borrowed;
+use super::borrowed_maps::{TestImages, apart_from_borrowed};
 use super::span_marks::{SpanMark, span_marks};
 use crate::recording::{ImageRow, Recording};
 
@@ -53,10 +53,11 @@ struct ProcessStart {
     ppid: i32,
 }
 
-/// Returns the images that belong to a test, with its name in `test`, but for those whose memory is that of their parent.
+/// Returns the images that belong to a test, with its name in `test`; apart from the others those
+/// whose memory is that of their parent.
 ///
 /// The test is that of the column `test`, or else that of the `memsample exec` from which the image descends.
-pub(super) fn images_of_tests(recording: &Recording) -> io::Result<Vec<ImageRow>> {
+pub(super) fn images_of_tests(recording: &Recording) -> io::Result<TestImages> {
     let spans = spans(recording)?;
     let mut rows = Vec::new();
     recording.for_each_image(|row| {
@@ -65,17 +66,17 @@ pub(super) fn images_of_tests(recording: &Recording) -> io::Result<Vec<ImageRow>
             rows.push(ImageRow { cmdline: None, ..row });
         }
     })?;
-    Ok(without_borrowed(keep_tests(&spans, rows)))
+    Ok(apart_from_borrowed(keep_tests(&spans, rows)))
 }
 
 /// Returns the images of what a process has launched between two instants, and of what descends from that, with `test`
-/// in their rows and the arguments of what was launched; but for those whose memory is that of their parent.
+/// in their rows and the arguments of what was launched; apart from the others those whose memory is that of their parent.
 pub(super) fn images_launched_by(
     recording: &Recording,
     launcher: i32,
     (begin_ns, end_ns): (u64, Option<u64>),
     test: &str,
-) -> io::Result<Vec<ImageRow>> {
+) -> io::Result<TestImages> {
     let end_ns = end_ns.unwrap_or(u64::MAX);
     let span = ExecSpan { test: test.into(), begin_ns, end_ns, slack_ns: COMMAND_SLACK_NS };
     let mut rows = Vec::new();
@@ -83,7 +84,7 @@ pub(super) fn images_launched_by(
         let cmdline = row.cmdline.filter(|_| row.ppid == launcher);
         rows.push(ImageRow { cmdline, test: None, ..row });
     })?;
-    Ok(without_borrowed(keep_tests(&HashMap::from([(launcher, vec![span])]), rows)))
+    Ok(apart_from_borrowed(keep_tests(&HashMap::from([(launcher, vec![span])]), rows)))
 }
 
 fn keep_tests(spans: &HashMap<i32, Vec<ExecSpan>>, mut rows: Vec<ImageRow>) -> Vec<ImageRow> {

@@ -1,12 +1,14 @@
 //! Adds up what each test used, attempt by attempt.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 
 use arrow_array::Array as _;
 use arrow_array::types::{Int32Type, Int64Type, TimestampMillisecondType as Millisecond};
 
+use super::borrowed_maps::TestImages;
 use super::bound::counter_error_bytes;
+use super::forked_memory::forked_lives;
 use super::lifetimes::{Lifetimes, ticks};
 use super::pss_sums::{PssReadings, PssRow, PssSum};
 use super::sampled_image::{SampledImage, sampled_images};
@@ -18,7 +20,7 @@ use super::test_usage::TestUsage;
 use super::tick_series::{TickCursor, TickSeries};
 use super::unattributed::add_unattributed;
 use crate::columns::{known, numbers, runs, strings};
-use crate::recording::{ForksBy, ImageRow, Recording};
+use crate::recording::{ForksBy, Recording};
 
 /// Ticks whose sums are kept at a time: half an hour at ten per second. There is a sum for each role of each
 /// running test at each of them.
@@ -35,16 +37,18 @@ pub fn test_usages(recording: &Recording) -> io::Result<Vec<TestUsage>> {
     usages_of(recording, &spans(recording)?, images_of_tests(recording)?)
 }
 
-/// Returns the same of the images that `rows` have, with the test that they have there.
+/// Returns the same of these images, with the test that they have in their rows.
 pub(super) fn usages_of(
     recording: &Recording,
     spans: &HashMap<String, Vec<TestSpan>>,
-    rows: Vec<ImageRow>,
+    TestImages { mut counted, borrowed }: TestImages,
 ) -> io::Result<Vec<TestUsage>> {
-    let images = sampled_images(recording, rows)?;
+    let keys: HashSet<u64> = borrowed.iter().map(|row| row.process).collect();
+    counted.extend(borrowed);
+    let images = sampled_images(recording, counted)?;
     let ticks = ticks(recording)?;
     let mut collected = Collected::new(spans);
-    collected.add_images(recording, images, &ticks)?;
+    collected.add_images(recording, images, &keys, &ticks)?;
     for ticks in ticks.chunks(MAX_TICKS) {
         collected.sum_samples(recording, ticks)?;
     }
@@ -132,7 +136,8 @@ impl<'a> Collected<'a> {
     fn add_images(
         &mut self,
         recording: &Recording,
-        images: Vec<SampledImage>,
+        mut images: Vec<SampledImage>,
+        borrowed: &HashSet<u64>,
         ticks: &[i64],
     ) -> io::Result<()> {
         let error_bytes = counter_error_bytes(&recording.manifest().provenance.machine);
@@ -140,6 +145,8 @@ impl<'a> Collected<'a> {
         let windows = SweepWindows::read(recording)?;
         let parents_are_known =
             recording.manifest().provenance.settings.forks == ForksBy::ProcConnector;
+        let forked = forked_lives(recording, &lifetimes, &images, borrowed, error_bytes)?;
+        images.retain(|image| !borrowed.contains(&image.row.process));
         for image in images {
             let Some(test) = image.row.test.clone() else { continue };
             let span = self.spans.get(&test).map_or(0, |spans| span_of(spans, &image));
@@ -162,6 +169,14 @@ impl<'a> Collected<'a> {
             let moved = image.member.is_some_and(|member| member.samples < image.row.samples);
             let place = ImagePlace { attempt: index, role, process, moved };
             members.insert(image.row.process, place);
+        }
+        for life in forked {
+            let Some(program) = self.members.get(&life.program) else { continue };
+            let parent = life.beside.and_then(|(parent, _)| self.members.get(&parent));
+            let parent = parent.filter(|parent| parent.attempt == program.attempt);
+            if let Some(attempt) = self.attempts.get_mut(program.attempt) {
+                attempt.add_forked(&life, parent.map(|parent| parent.role), program.role);
+            }
         }
         for attempt in &mut self.attempts {
             let family = std::mem::take(&mut attempt.family);

@@ -2,7 +2,7 @@
 //! through the projection into files. Forks, execs, growth and exits come in any order, between ticks and across them, and
 //! reports of them are lost.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
@@ -38,22 +38,53 @@ const MIB: u64 = 1 << 20;
 const INIT: i32 = 1;
 const ROOT: i32 = 10;
 const START_NS: u64 = 10_000 * MS;
+/// All memory is anonymous, and a fault brings a page of it.
+const FAULTS_PER_MIB: u64 = 256;
+const SIGKILL: u32 = 9;
 const FILES: Files = Files::STATM.union(Files::DETAIL);
 
 /// What happens next; the first number says to which of the living processes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Step {
-    /// It forks; the report is lost or not.
+    /// It forks, and the child has a copy of its memory; the report is lost or not.
     Fork(usize, bool),
     /// It begins another program, of so many MiB.
     Exec(usize, u64),
-    /// It has so many MiB from now on.
+    /// It has so many MiB from now on. What it gives back, it shared with a child or its parent, as long as it has such.
     Resize(usize, u64),
+    /// It writes to all that it has, so that it shares none of it any more.
+    Write(usize),
     /// It exits, and its exit record comes in so many ticks; `None`: never.
     Exit(usize, Option<u8>),
+    /// A signal ends it, and its memory is taken away before the kernel looks how much that was (`process_mrelease`).
+    Reap(usize),
     /// It forks and exits at once: the child goes on.
     Chain(usize),
     Tick,
+    /// A tick, and while it is read a process comes to have so many MiB.
+    TickWhile(usize, u64),
+}
+
+/// A memory map. Sizes are in MiB.
+#[derive(Clone, Copy)]
+struct Map {
+    rss: u64,
+    /// The largest since it was made.
+    hwm: u64,
+    /// The same as of when it gave memory back for the last time.
+    past_hwm: u64,
+    /// The map of which it is a copy, and how much of it it still shares with that.
+    copy_of: Option<u32>,
+    shared: u64,
+}
+
+/// What a process of the test has at one instant.
+struct Having {
+    pid: i32,
+    execs: u32,
+    map: u32,
+    rss: u64,
+    own: u64,
 }
 
 struct Process {
@@ -63,21 +94,13 @@ struct Process {
     start_ns: u64,
     is_of_test: bool,
     execs: u32,
-    rss: u64,
-    /// The largest since the image began.
-    hwm: u64,
-    /// The same as of when it gave memory back for the last time.
-    past_hwm: u64,
+    map: u32,
+    /// Its page faults.
+    faults: u64,
     /// The largest of all its images before, and of what it was forked from.
     replaced: u64,
     /// The image as of the last tick.
     sampled: Option<(Slot, Arc<Identity>)>,
-}
-
-/// The memory of a process image, from an instant on; they are in the order of time.
-struct MemoryChange {
-    process: (i32, u32),
-    rss: u64,
 }
 
 /// An exit record on its way.
@@ -96,8 +119,10 @@ pub(crate) struct Kernel {
     next_process: u64,
     next_slot: u32,
     living: BTreeMap<i32, Process>,
-    /// Of the processes of the test.
-    changes: Vec<MemoryChange>,
+    maps: BTreeMap<u32, Map>,
+    next_map: u32,
+    /// What the processes of the test had, at each change.
+    had: Vec<Vec<Having>>,
     sweeps: Sweeps,
     ended: Vec<Slot>,
     records: Vec<Record>,
@@ -164,7 +189,9 @@ impl Kernel {
             next_process: 0,
             next_slot: 0,
             living: BTreeMap::new(),
-            changes: Vec::new(),
+            maps: BTreeMap::new(),
+            next_map: 0,
+            had: Vec::new(),
             sweeps: Sweeps::default(),
             ended: Vec::new(),
             records: Vec::new(),
@@ -172,22 +199,22 @@ impl Kernel {
             ticks: 0,
         };
         for (pid, parent) in [(INIT, 0), (ROOT, INIT)] {
+            let map = kernel.map(Map { rss: 5, hwm: 5, past_hwm: 0, copy_of: None, shared: 0 });
             let process = Process {
                 parent,
                 reported_parent: None,
                 start_ns: 5000 * MS,
                 is_of_test: pid == ROOT,
                 execs: 0,
-                rss: 5,
-                hwm: 5,
-                past_hwm: 0,
+                map,
+                faults: 0,
                 replaced: 0,
                 sampled: None,
             };
             kernel.living.insert(pid, process);
-            kernel.note(pid);
+            kernel.note();
         }
-        kernel.tick();
+        kernel.tick(None);
         let start = ClockTicks(5000 * MS / START_STEP_NS);
         let root = Root { pid: ROOT, start, launcher: None };
         let kind = OrderKind::Assign(SettledScope::Tree { root, group: None }, "test".into());
@@ -199,54 +226,104 @@ impl Kernel {
         self.living.keys().copied().nth(number % self.living.len()).unwrap()
     }
 
-    /// Notes what a process of the test has now.
-    fn note(&mut self, pid: i32) {
-        let process = &self.living[&pid];
-        if process.is_of_test {
-            self.changes.push(MemoryChange { process: (pid, process.execs), rss: process.rss });
+    fn map(&mut self, map: Map) -> u32 {
+        self.next_map += 1;
+        self.maps.insert(self.next_map, map);
+        self.next_map
+    }
+
+    fn map_of(&self, pid: i32) -> Map {
+        self.maps[&self.living[&pid].map]
+    }
+
+    /// Notes what the processes of the test have now.
+    fn note(&mut self) {
+        let of_test = self.living.iter().filter(|(_, process)| process.is_of_test);
+        let having = of_test.map(|(&pid, process)| {
+            let Map { rss, shared, copy_of, .. } = self.maps[&process.map];
+            // Who is left alone has all of it.
+            let is_shared = copy_of.is_some_and(|of| self.maps.contains_key(&of));
+            let own = if is_shared { rss - shared } else { rss };
+            Having { pid, execs: process.execs, map: process.map, rss, own }
+        });
+        self.had.push(having.collect());
+    }
+
+    /// Ends the maps that no process has.
+    fn drop_maps(&mut self) {
+        let living = &self.living;
+        self.maps.retain(|map, _| living.values().any(|process| process.map == *map));
+    }
+
+    fn resize(&mut self, pid: i32, mib: u64) {
+        let number = self.living[&pid].map;
+        let map = self.maps.get_mut(&number).unwrap();
+        let back = map.rss.saturating_sub(mib);
+        if back > 0 {
+            map.past_hwm = map.hwm;
         }
+        map.shared = map.shared.saturating_sub(back);
+        let brought = mib.saturating_sub(map.rss);
+        (map.rss, map.hwm) = (mib, map.hwm.max(mib));
+        for copy in self.maps.values_mut().filter(|copy| copy.copy_of == Some(number)) {
+            copy.shared = copy.shared.saturating_sub(back);
+        }
+        self.living.get_mut(&pid).unwrap().faults += brought * FAULTS_PER_MIB;
+        self.note();
+    }
+
+    fn write(&mut self, pid: i32) {
+        let number = self.living[&pid].map;
+        let map = self.maps.get_mut(&number).unwrap();
+        let mut written = std::mem::take(&mut map.shared);
+        for copy in self.maps.values_mut().filter(|copy| copy.copy_of == Some(number)) {
+            written = written.max(std::mem::take(&mut copy.shared));
+        }
+        self.living.get_mut(&pid).unwrap().faults += written * FAULTS_PER_MIB;
+        self.note();
     }
 
     fn step(&mut self, step: Step) {
         self.now_ns += 3 * MS;
         match step {
             Step::Fork(number, is_lost) => drop(self.fork(self.pick(number), is_lost)),
+            Step::Write(number) => self.write(self.pick(number)),
+            Step::Reap(number) => {
+                let pid = self.pick(number);
+                let map = self.living[&pid].map;
+                let users = self.living.values().filter(|process| process.map == map).count();
+                // The kernel takes it from nobody who lives on.
+                if users == 1 && pid >= 100 {
+                    let map = self.maps.get_mut(&map).unwrap();
+                    (map.rss, map.hwm) = (0, map.past_hwm);
+                    self.exit(pid, Some(0), SIGKILL);
+                }
+            }
             Step::Exec(number, mib) => {
                 let pid = self.pick(number);
                 // Neither that below which all are nor the root of the test.
                 if pid >= 100 {
-                    self.forget(pid);
+                    let hwm = self.map_of(pid).hwm;
+                    let new = Map { rss: mib, hwm: mib, past_hwm: 0, copy_of: None, shared: 0 };
+                    let map = self.map(new);
                     let process = self.living.get_mut(&pid).unwrap();
                     process.execs += 1;
-                    process.replaced = process.replaced.max(process.hwm);
-                    (process.rss, process.hwm, process.past_hwm) = (mib, mib, 0);
-                    self.note(pid);
+                    process.replaced = process.replaced.max(hwm);
+                    process.faults += mib * FAULTS_PER_MIB;
+                    process.map = map;
+                    self.drop_maps();
+                    self.note();
                 }
             }
-            Step::Resize(number, mib) => {
-                let pid = self.pick(number);
-                let process = self.living.get_mut(&pid).unwrap();
-                if mib < process.rss {
-                    process.past_hwm = process.hwm;
-                }
-                (process.rss, process.hwm) = (mib, process.hwm.max(mib));
-                self.note(pid);
-            }
-            Step::Exit(number, record) => self.exit(self.pick(number), record),
+            Step::Resize(number, mib) => self.resize(self.pick(number), mib),
+            Step::Exit(number, record) => self.exit(self.pick(number), record, 0),
             Step::Chain(number) => {
                 let child = self.fork(self.pick(number), false);
                 self.fork(child, false);
-                self.exit(child, Some(0));
+                self.exit(child, Some(0), 0);
             }
-            Step::Tick => self.tick(),
-        }
-    }
-
-    /// Notes that the present image of a process is gone.
-    fn forget(&mut self, pid: i32) {
-        let process = &self.living[&pid];
-        if process.is_of_test {
-            self.changes.push(MemoryChange { process: (pid, process.execs), rss: 0 });
+            Step::Tick => self.tick(None),
+            Step::TickWhile(number, mib) => self.tick(Some((self.pick(number), mib))),
         }
     }
 
@@ -254,21 +331,23 @@ impl Kernel {
         self.now_ns += MS;
         let pid = self.next_pid;
         self.next_pid += 1;
-        let Process { is_of_test, rss, .. } = self.living[&parent];
+        let Process { is_of_test, map: of, .. } = self.living[&parent];
+        let rss = self.maps[&of].rss;
+        let copy = Map { rss, hwm: rss, past_hwm: rss, copy_of: Some(of), shared: rss };
+        let map = self.map(copy);
         let process = Process {
             parent,
             reported_parent: Some(parent).filter(|_| !is_lost),
             start_ns: self.now_ns,
             is_of_test,
             execs: 0,
-            rss,
-            hwm: rss,
-            past_hwm: rss,
+            map,
+            faults: 0,
             replaced: rss,
             sampled: None,
         };
         self.living.insert(pid, process);
-        self.note(pid);
+        self.note();
         match is_lost {
             true => self.lost += 1,
             false => {
@@ -297,13 +376,15 @@ impl Kernel {
         })
     }
 
-    fn exit(&mut self, pid: i32, record: Option<u8>) {
+    fn exit(&mut self, pid: i32, record: Option<u8>, status: u32) {
         if pid < 100 {
             return;
         }
-        self.forget(pid);
         let own = self.identity(pid);
+        let map = self.map_of(pid);
         let ended = self.living.remove(&pid).unwrap();
+        self.drop_maps();
+        self.note();
         let reaper = if ended.is_of_test { ROOT } else { INIT };
         self.living.values_mut().filter(|child| child.parent == pid).for_each(|child| {
             child.parent = reaper;
@@ -339,15 +420,15 @@ impl Kernel {
             comm: identity.comm,
             start_ns: identity.start_ns,
             lived_ns: self.now_ns - ended.start_ns,
-            status: 0,
-            hwm_bytes: ended.hwm * MIB,
+            status,
+            hwm_bytes: map.hwm * MIB,
             // BPF says it of every other one.
             exact: (pid % 2 == 1).then(|| ExactExit {
-                rss_bytes: ended.rss * MIB,
-                past_hwm_bytes: ended.past_hwm * MIB,
-                process_max_rss_bytes: ended.replaced.max(ended.hwm) * MIB,
+                rss_bytes: map.rss * MIB,
+                past_hwm_bytes: map.past_hwm * MIB,
+                process_max_rss_bytes: ended.replaced.max(map.hwm) * MIB,
             }),
-            minflt: 1,
+            minflt: ended.faults,
             majflt: 0,
             utime_ns: 0,
             stime_ns: 0,
@@ -356,7 +437,7 @@ impl Kernel {
         self.records.push(Record { ticks, exit, identity });
     }
 
-    fn tick(&mut self) {
+    fn tick(&mut self, meanwhile: Option<(i32, u64)>) {
         self.now_ns += 5 * MS;
         let planned_ns = START_NS + self.ticks * 100 * MS;
         self.now_ns = self.now_ns.max(planned_ns);
@@ -382,12 +463,25 @@ impl Kernel {
             self.living.get_mut(&pid).unwrap().sampled = Some((slot, identity));
         }
         changes.extend(born);
-        changes.extend(self.living.values().map(|process| {
+        let mut rows = Vec::new();
+        for (index, &pid) in pids.iter().enumerate() {
+            if let Some((pid, mib)) = meanwhile.filter(|_| index == pids.len() / 2) {
+                self.resize(pid, mib);
+            }
+            let process = &self.living[&pid];
+            let map = self.maps[&process.map];
             let mut metrics = Metrics::default();
-            metrics.set(Metric::Rss, process.rss * MIB);
-            metrics.set(Metric::Hwm, process.hwm * MIB);
-            Change::Row(process.sampled.as_ref().unwrap().0, Row { files: FILES, metrics })
-        }));
+            metrics.set(Metric::Rss, map.rss * MIB);
+            metrics.set(Metric::Anon, map.rss * MIB);
+            metrics.set(Metric::Hwm, map.hwm * MIB);
+            metrics.set(Metric::Minflt, process.faults);
+            metrics.set(Metric::Majflt, 0);
+            rows.push(Change::Row(
+                process.sampled.as_ref().unwrap().0,
+                Row { files: FILES, metrics },
+            ));
+        }
+        sweeps.batch.changes.extend(rows);
         let mut records = Vec::new();
         self.records.retain_mut(|record| {
             let comes = record.ticks == 0;
@@ -423,24 +517,29 @@ impl Kernel {
 
     /// Returns the recording, and what the test really had.
     fn finish(mut self) -> Simulation {
-        (0..5).for_each(|_| self.tick());
-        // What has forked and runs another program later is, until then, its parent once more.
-        let executed: Vec<i32> = self
-            .changes
-            .iter()
-            .filter(|change| change.process.1 > 0)
-            .map(|change| change.process.0)
-            .collect();
-        let is_copy = |(pid, exec): (i32, u32)| exec == 0 && executed.contains(&pid);
-        let largest = |counts: &dyn Fn((i32, u32)) -> bool| {
-            let mut now: BTreeMap<(i32, u32), u64> = BTreeMap::new();
-            let sums = self.changes.iter().filter(|change| counts(change.process)).map(|change| {
-                now.insert(change.process, change.rss);
-                now.values().sum::<u64>()
-            });
-            sums.max().unwrap_or(0) * MIB
+        (0..5).for_each(|_| self.tick(None));
+        let all = self.had.iter().flatten();
+        let executed: BTreeSet<i32> =
+            all.filter(|having| having.execs > 0).map(|having| having.pid).collect();
+        let least = |had: &Vec<Having>| {
+            let mut of_maps: BTreeMap<u32, u64> = BTreeMap::new();
+            for having in had {
+                // What runs another program later has, until then, what it does not share.
+                let is_copy = having.execs == 0 && executed.contains(&having.pid);
+                let mib = if is_copy { having.own } else { having.rss };
+                let of_map = of_maps.entry(having.map).or_default();
+                *of_map = mib.max(*of_map);
+            }
+            of_maps.values().sum::<u64>()
         };
-        let (least_bytes, most_bytes) = (largest(&|process| !is_copy(process)), largest(&|_| true));
+        let most = |had: &Vec<Having>| {
+            let of_maps: BTreeMap<u32, u64> =
+                had.iter().map(|having| (having.map, having.rss)).collect();
+            of_maps.values().sum::<u64>()
+        };
+        let largest =
+            |of: &dyn Fn(&Vec<Having>) -> u64| self.had.iter().map(of).max().unwrap_or(0) * MIB;
+        let (least_bytes, most_bytes) = (largest(&least), largest(&most));
         let path = self.directory.path().join("x");
         self.writer.close_assembled(End::Stopped, RecordingState::Closed).unwrap();
         let (recording, _) = Recording::open(&path).unwrap();
@@ -459,16 +558,20 @@ pub(crate) fn simulate(steps: &[Step]) -> Simulation {
 pub(crate) fn steps(with_losses: bool) -> impl Strategy<Value = Vec<Step>> {
     let number = 0_usize..64;
     let mib = prop_oneof![3 => 1_u64..40, 1 => 100_u64..300];
+    let grown = mib.clone();
     let is_lost = prop_oneof![9 => Just(false), 1 => Just(with_losses)];
     let never = if with_losses { None } else { Some(0) };
     let record = prop_oneof![4 => Just(Some(0)), 2 => Just(Some(1)), 1 => Just(never)];
     let step = prop_oneof![
         4 => (number.clone(), is_lost).prop_map(|(number, is_lost)| Step::Fork(number, is_lost)),
         2 => (number.clone(), mib.clone()).prop_map(|(number, mib)| Step::Exec(number, mib)),
-        4 => (number.clone(), mib).prop_map(|(number, mib)| Step::Resize(number, mib)),
+        4 => (number.clone(), mib.clone()).prop_map(|(number, mib)| Step::Resize(number, mib)),
         3 => (number.clone(), record).prop_map(|(number, record)| Step::Exit(number, record)),
-        2 => number.prop_map(Step::Chain),
+        2 => number.clone().prop_map(Step::Chain),
+        2 => number.clone().prop_map(Step::Write),
+        1 => number.clone().prop_map(Step::Reap),
         3 => Just(Step::Tick),
+        1 => (number, grown).prop_map(|(number, mib)| Step::TickWhile(number, mib)),
     ];
     prop::collection::vec(step, 1..60)
 }
