@@ -243,6 +243,7 @@ fn under_load_every_peak_lies_between_its_bounds() {
     }
     let load = roles.iter().find(|role| role["role"] == "stress-ng").unwrap();
     assert!(load["lower_bytes"].as_u64().unwrap() > 64 * MIB, "{load}");
+    // The load itself and those that it forked to take memory: how many it forks and executes beside is up to the machine.
     let images = load["images"].as_u64().unwrap();
-    assert!(images > 10, "{load}");
+    assert!(images > 4, "{load}");
 }
