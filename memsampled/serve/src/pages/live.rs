@@ -67,8 +67,8 @@ fn curves(frame: &Frame<'_>, session: &Session) -> Markup {
             noscript { p { "Curves need a script. The table above is brought up to date every five seconds." } }
             p role="status" data-state="" {}
             div data-curves="" {}
-            div .scroll data-roles="" {}
-            div .scroll data-largest="" {}
+            div .scroll data-roles="" tabindex="0" role="region" aria-label="Roles" {}
+            div .scroll data-largest="" tabindex="0" role="region" aria-label="Largest processes" {}
         }
     }
 }
