@@ -59,6 +59,17 @@ pub fn known(column: &PrimitiveArray<Int64Type>, row: usize) -> Option<u64> {
     column.is_valid(row).then(|| column.value(row).unsigned_abs())
 }
 
+/// Returns the page faults of a row, minor and major ones together; `None` where one is null.
+#[must_use]
+pub(crate) fn page_faults(
+    minor: &PrimitiveArray<Int64Type>,
+    major: &PrimitiveArray<Int64Type>,
+    row: usize,
+) -> Option<u64> {
+    let (minor, major) = known(minor, row).zip(known(major, row))?;
+    Some(minor.saturating_add(major))
+}
+
 /// Returns a text of a column; `None` where it is null.
 #[must_use]
 pub fn text_at(column: &StringArray, row: usize) -> Option<String> {

@@ -13,7 +13,7 @@ use arrow_array::types::{Int64Type, TimestampMillisecondType as Millisecond};
 use super::bound::{Bound, Source};
 use super::lifetimes::Lifetimes;
 use super::sampled_image::SampledImage;
-use crate::columns::{known, numbers, runs};
+use crate::columns::{known, numbers, page_faults, runs};
 use crate::recording::Recording;
 use crate::units::START_STEP_NS;
 
@@ -223,8 +223,7 @@ impl Faults {
                 let Some(instants) = asked.get(&process) else { continue };
                 let of_image = readings.entry(process).or_default();
                 for (row, &ts_ms) in rows.clone().zip(ts.get(rows).unwrap_or_default()) {
-                    if let (Some(minor), Some(major)) = (known(minor, row), known(major, row)) {
-                        let faults = minor.saturating_add(major);
+                    if let Some(faults) = page_faults(minor, major, row) {
                         let anon_bytes = known(anon, row);
                         push(of_image, instants, Reading { ts_ms, faults, anon_bytes });
                     }
@@ -239,8 +238,8 @@ impl Faults {
         self.readings.get(&image.row.process)?.first().map(|reading| reading.faults)
     }
 
-    /// Returns the faults of an image between two instants, or more, but for those that made it larger; `None` where it may have begun after the first or have
-    /// ended before the last.
+    /// Returns the faults of an image between two instants, or more, but for those that made it larger; `None` where it may
+    /// have begun after the first or have ended before the last.
     fn between(
         &self,
         image: &SampledImage,

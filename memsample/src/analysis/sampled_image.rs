@@ -13,7 +13,7 @@ use super::growth::Growth;
 use super::reaped::Reaped;
 use super::replaced::Replaced;
 use super::unseen_images::unseen_before;
-use crate::columns::{known, numbers, runs, strings};
+use crate::columns::{known, numbers, page_faults, runs, strings};
 use crate::recording::{ImageRow, Recording};
 
 /// The signal after which the memory of a process may be taken away before it has ended.
@@ -123,9 +123,7 @@ pub(super) fn sampled_images(
                 image.observe(ts_ms, parts.rss_bytes(row), |ts| parts.at(row, ts));
                 // The recording repeats the last reading; faults are not null only where both were read.
                 if let Some(bytes) = known(hwm, row).filter(|_| minflt.is_valid(row)) {
-                    let faults = known(minflt, row).zip(known(majflt, row));
-                    let faults = faults.map(|(minor, major)| minor.saturating_add(major));
-                    image.note_hwm(ts_ms, bytes, faults);
+                    image.note_hwm(ts_ms, bytes, page_faults(minflt, majflt, row));
                 }
             }
         }
@@ -156,9 +154,7 @@ pub(super) fn exited_images(
         let rows = ts.iter().zip(process).zip(start.iter().zip(lived)).enumerate();
         for (row, ((ts, process), (start, lived))) in rows {
             if let Some(image) = images.get_mut(&process.unsigned_abs()) {
-                image.exit_faults = known(minflt, row)
-                    .zip(known(majflt, row))
-                    .map(|(minor, major)| minor.saturating_add(major));
+                image.exit_faults = page_faults(minflt, majflt, row);
                 image.may_be_reaped = known(signal, row) == Some(SIGKILL);
                 image.exit_ms = Some(*ts);
                 image.exit_ns = Some(start.unsigned_abs().saturating_add(lived.unsigned_abs()));

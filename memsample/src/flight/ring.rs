@@ -222,8 +222,8 @@ impl Destination for RingWriter {
         self.note(batch)
     }
 
-    fn size_bytes(&self) -> u64 {
-        self.ring.kept().1
+    fn size_bytes(&mut self) -> io::Result<u64> {
+        Ok(self.ring.kept().1)
     }
 
     fn manifest(&self) -> &Manifest {

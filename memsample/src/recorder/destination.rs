@@ -16,7 +16,7 @@ pub(crate) trait Destination: Send + 'static {
     fn append(&mut self, batch: &Batch) -> io::Result<()>;
 
     /// Returns what all files come to.
-    fn size_bytes(&self) -> u64;
+    fn size_bytes(&mut self) -> io::Result<u64>;
 
     /// Returns what is known of the recording.
     fn manifest(&self) -> &Manifest;
@@ -36,7 +36,7 @@ impl Destination for RecordingWriter {
         Self::append(self, batch)
     }
 
-    fn size_bytes(&self) -> u64 {
+    fn size_bytes(&mut self) -> io::Result<u64> {
         Self::size_bytes(self)
     }
 

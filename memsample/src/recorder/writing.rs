@@ -182,7 +182,7 @@ impl<D: Destination> Writing<D> {
             if usage.is_some() {
                 return Ok(usage);
             }
-            self.check_limits();
+            self.check_limits()?;
         }
     }
 
@@ -210,9 +210,9 @@ impl<D: Destination> Writing<D> {
         }
     }
 
-    fn check_limits(&self) {
+    fn check_limits(&mut self) -> io::Result<()> {
         if let Some(max_bytes) = self.max_bytes
-            && self.recording.size_bytes() >= max_bytes
+            && self.recording.size_bytes()? >= max_bytes
         {
             self.control.stop_because(End::Size);
         }
@@ -222,6 +222,7 @@ impl<D: Destination> Writing<D> {
                 self.control.stop_because(End::Idle);
             }
         }
+        Ok(())
     }
 
     fn report(&self) {

@@ -45,8 +45,8 @@ pub(crate) struct RecordingWriter {
     journal_bytes: u64,
     checkpoint: u64,
     tables: Tables,
-    /// What the files of the recording came to when they were last written, without the journal.
-    files_bytes: u64,
+    /// What the files of the recording come to, without the journal; `None` if nobody has asked since they were written.
+    files_bytes: Option<u64>,
     checkpoint_boot_ns: u64,
     flush_boot_ns: u64,
     flush_after_ns: u64,
@@ -65,9 +65,7 @@ impl RecordingWriter {
             JournalWriter::create(directory.create_journal_file(0)?, &Opening::default())?;
         let tables = Tables::create(directory.held(), &origin(&manifest)?)?;
         directory.sync()?;
-        let files_bytes = directory.size_bytes()?;
-        let writer = Self::new(directory, lock, manifest, Some(journal), tables);
-        Ok(Self { files_bytes, ..writer })
+        Ok(Self::new(directory, lock, manifest, Some(journal), tables))
     }
 
     fn new(
@@ -86,7 +84,7 @@ impl RecordingWriter {
             journal_bytes: 0,
             checkpoint: 0,
             tables,
-            files_bytes: 0,
+            files_bytes: None,
             checkpoint_boot_ns: start_boot_ns,
             flush_boot_ns: start_boot_ns,
             flush_after_ns: FIRST_FLUSH_NS,
@@ -123,8 +121,12 @@ impl RecordingWriter {
     }
 
     /// Returns what all files come to, the journal included.
-    pub(crate) fn size_bytes(&self) -> u64 {
-        self.files_bytes + self.journal.as_ref().map_or(0, JournalWriter::bytes)
+    pub(crate) fn size_bytes(&mut self) -> io::Result<u64> {
+        let files_bytes = match self.files_bytes {
+            Some(bytes) => bytes,
+            None => *self.files_bytes.insert(self.directory.size_bytes()?),
+        };
+        Ok(files_bytes + self.journal.as_ref().map_or(0, JournalWriter::bytes))
     }
 
     /// Returns the image with the largest resident set: its name, pid and bytes.
@@ -234,11 +236,10 @@ impl RecordingWriter {
         self.write_manifest()
     }
 
-    /// Writes the manifest, last of the files, and adds all of them up.
+    /// Writes the manifest, last of the files.
     fn write_manifest(&mut self) -> io::Result<()> {
-        self.directory.write_manifest(&self.manifest)?;
-        self.files_bytes = self.directory.size_bytes()?;
-        Ok(())
+        self.files_bytes = None;
+        self.directory.write_manifest(&self.manifest)
     }
 
     /// Settles everything since the last checkpoint, and begins a new journal.

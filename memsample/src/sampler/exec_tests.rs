@@ -6,10 +6,9 @@ use proptest::prelude::*;
 
 use super::apply::{ImageChange, image_change};
 use super::entry::{Addresses, Process};
-use crate::identity::{Comm, Identity, ProcessId};
+use crate::identity::{Comm, Identity};
 use crate::metric::Metric;
 use crate::slot::Slot;
-use crate::units::ClockTicks;
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
@@ -46,29 +45,10 @@ struct Simulation {
     seen: Vec<(u32, u32)>,
 }
 
-fn identity() -> Identity {
-    Identity {
-        process: ProcessId(1),
-        pid: 7,
-        start: ClockTicks(1),
-        start_ns: 1,
-        exec: 0,
-        ppid: 1,
-        uid: None,
-        comm: Comm::new(b"x"),
-        exe: None,
-        cmdline: Vec::new(),
-        cgroup: None,
-        moved: false,
-        role: String::new(),
-        replaced_max_rss_bytes: None,
-    }
-}
-
 impl Simulation {
     fn new(shows: bool, are_taken_in: bool) -> Self {
         let addresses = if shows { Self::set(0) } else { Addresses { code: 1, stack: 0 } };
-        let mut process = Process::new(identity(), Slot(0), addresses, 1);
+        let mut process = Process::new(Identity::of(1, 7), Slot(0), addresses, 1);
         process.metrics.set(Metric::Text, Self::text_of(0));
         Self {
             execs: 0,

@@ -41,10 +41,10 @@ pub(crate) fn signals_of(signals: &[i32]) -> anyhow::Result<Receiver<i32>> {
     let spawned = thread.spawn(move || {
         loop {
             for signal in signals.wait() {
-                if IS_IDLE.load(Ordering::Relaxed) && ENDING.contains(&signal) {
-                    end_by(signal);
-                }
                 if ENDING.contains(&signal) {
+                    if IS_IDLE.load(Ordering::Relaxed) {
+                        end_by(signal);
+                    }
                     CAME.store(true, Ordering::Relaxed);
                 }
                 let _ = sender.try_send(signal);
