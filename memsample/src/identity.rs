@@ -113,6 +113,9 @@ pub struct Identity {
     /// fork or vfork began with the memory of another process, as the kernel noted it at each exec; `None` where that was
     /// not read.
     pub replaced_max_rss_bytes: Option<u64>,
+    /// The image with which it shared its memory map when it was first looked at, and itself if it had one of its own;
+    /// `None` where that was not compared.
+    pub memory_map: Option<ProcessId>,
 }
 
 impl Identity {
@@ -172,6 +175,7 @@ impl Identity {
             moved: false,
             role: String::new(),
             replaced_max_rss_bytes: None,
+            memory_map: None,
         }
     }
 }

@@ -116,6 +116,7 @@ pub use identity_rules::{KeptArguments, Redaction};
 pub use import::{CaptureError, ImportError, import};
 pub use kernel_source::KernelSource;
 pub use machine::{hidepid_note, processes_only_note};
+pub use memsample_bpf::have_one_map;
 pub use metric::{Files, Metric, Metrics};
 pub use pattern::PatternError;
 pub use process_reader::{OpenProcess, PartialMetrics, ProcessFacts, ProcessReader};

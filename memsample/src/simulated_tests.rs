@@ -69,3 +69,23 @@ fn a_parent_that_seems_to_have_begun_after_its_child_is_its_parent() {
     ];
     check(&steps).unwrap();
 }
+
+/// What a child shared with its parent becomes its own when another process writes to it that has the map of the parent,
+/// whose page faults that has not.
+#[test]
+fn who_shares_the_map_of_a_parent_may_leave_all_to_a_child() {
+    let steps = [
+        Step::Spawn(1, false),
+        Step::Tick,
+        Step::Resize(1, 200),
+        Step::Tick,
+        Step::Tick,
+        Step::Fork(1, false),
+        Step::Tick,
+        Step::Write(2),
+        Step::Tick,
+        Step::Exec(3, 1),
+        Step::Tick,
+    ];
+    check(&steps).unwrap();
+}

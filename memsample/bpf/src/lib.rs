@@ -4,6 +4,7 @@
 //! runs it once: it comes to all processes in the kernel and writes a [`Row`] for each, which costs a third of what reading
 //! `statm` of each costs.
 //! [`Ends::load`] loads another one, which the kernel calls at the end of each process: it notes an [`End`] for it.
+//! [`have_one_map`] asks the kernel, without BPF, whether two processes have one memory map.
 //! What is read, from which member of which structure of the kernel, is in `docs/bpf.md`.
 //!
 //! The crate holds unsafe code, since `bpf(2)` and `mmap(2)` are system calls on plain memory. All of it is in
@@ -21,6 +22,7 @@ mod parts;
 mod refused;
 mod ring;
 mod row;
+mod shared_map;
 mod skeleton;
 mod system_call;
 mod walk;
@@ -32,4 +34,5 @@ pub use ends::Ends;
 pub use form::Form;
 pub use refused::Refused;
 pub use row::{CpuTimes, Row};
+pub use shared_map::have_one_map;
 pub use walk::{Pass, Walk};

@@ -409,6 +409,18 @@ unsafe fn bpf<T>(command: c_int, attributes: &mut T) -> io::Result<RawFd> {
     }
 }
 
+/// Compares the memory maps of two processes by kcmp(2): 0 where they have the same one.
+pub(crate) fn compare_memory(one: i32, other: i32) -> io::Result<c_long> {
+    /// Of `linux/kcmp.h`.
+    const KCMP_VM: c_int = 1;
+    let (none, kind) = (c_long::from(0), c_long::from(KCMP_VM));
+    // SAFETY: the call takes numbers alone, and changes nothing.
+    let answer = unsafe {
+        libc::syscall(libc::SYS_kcmp, c_long::from(one), c_long::from(other), kind, none, none)
+    };
+    if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(answer) }
+}
+
 fn own(fd: RawFd) -> OwnedFd {
     // SAFETY: the kernel has just opened it for this process, and nobody else knows it.
     unsafe { OwnedFd::from_raw_fd(fd) }

@@ -13,6 +13,7 @@ use arrow_array::types::{Int64Type, TimestampMillisecondType as Millisecond};
 use super::bound::{Bound, Source};
 use super::lifetimes::Lifetimes;
 use super::sampled_image::SampledImage;
+use super::shared_maps::SharedMaps;
 use crate::columns::{known, numbers, page_faults, runs};
 use crate::recording::Recording;
 use crate::units::START_STEP_NS;
@@ -55,6 +56,7 @@ pub(super) fn forked_lives(
     lifetimes: &Lifetimes<'_>,
     images: &[SampledImage],
     borrowed: &HashSet<u64>,
+    maps: &SharedMaps,
     error_bytes: Option<u64>,
 ) -> io::Result<Vec<ForkedLife>> {
     let mut ordered: Vec<&SampledImage> = images.iter().collect();
@@ -70,7 +72,7 @@ pub(super) fn forked_lives(
         return Ok(Vec::new());
     }
     let faults = Faults::read(recording, lifetimes, &forked)?;
-    Ok(forked.iter().map(|forked| forked.life(lifetimes, &faults, error_bytes)).collect())
+    Ok(forked.iter().map(|forked| forked.life(lifetimes, &faults, maps, error_bytes)).collect())
 }
 
 fn bound(bytes: u64) -> Bound {
@@ -118,12 +120,15 @@ impl Forked<'_> {
         &self,
         lifetimes: &Lifetimes<'_>,
         faults: &Faults,
+        maps: &SharedMaps,
         error_bytes: Option<u64>,
     ) -> ForkedLife {
         let program = self.program;
         let own_faults = self.own_faults(faults);
+        // Who shares the map of the parent writes to it with faults of its own.
         let since_fork = self.parents.iter().find_map(|parent| {
-            Some((*parent, faults.between(parent, self.start_ns(), self.lived_ns.1, lifetimes)?))
+            let faults = faults.between(parent, self.start_ns(), self.lived_ns.1, lifetimes)?;
+            maps.map_of(parent.row.process).is_none().then_some((*parent, faults))
         });
         let brought = own_faults.map(|all| self.brought(all, error_bytes));
         // All that it has: what the kernel noted, or what its parent had and it brought.

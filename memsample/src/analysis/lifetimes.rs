@@ -5,6 +5,8 @@ use std::io;
 use arrow_array::types::TimestampMillisecondType as Millisecond;
 
 use super::sampled_image::SampledImage;
+use super::shared_maps::SharedMaps;
+use super::upper_sum::MemoryHolder;
 use crate::columns::{numbers, strings};
 use crate::recording::{ClockAnchor, ForksBy, Recording};
 use crate::schema::marks::MarkKind;
@@ -88,6 +90,14 @@ impl<'a> Lifetimes<'a> {
             _ => self.boot_ns(image.row.first_ms.saturating_add(1)).min(end),
         };
         (begin.min(image.row.start_ns), begun)
+    }
+
+    /// Returns who has the memory of an image. Where an exec may have gone unseen, the image may be one that has got a
+    /// map of its own since, and all that was shared may be twice.
+    pub(super) fn holder(&self, image: &SampledImage, maps: &SharedMaps) -> MemoryHolder {
+        let row = &image.row;
+        let map = maps.map_of(row.process).filter(|_| self.has_all_forks);
+        map.map_or(MemoryHolder::Process((row.pid, row.start_ns)), MemoryHolder::Map)
     }
 
     /// Returns whether the kernel reported every fork and exec.

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 
 use super::composition::{Composition, Parts};
 use super::process_trees::{ProcessTrees, Root};
+use super::shared_maps::SharedMaps;
 use crate::columns::numbers;
 use crate::recording::Recording;
 
@@ -92,11 +93,13 @@ pub(super) fn largest_sums(
     let mut roots: Vec<Root> = windows.iter().filter_map(|window| window.root).collect();
     roots.sort_unstable();
     roots.dedup();
-    let groups = Groups {
+    let mut groups = Groups {
         members: trees.members(&roots),
         has_whole: windows.iter().any(|window| window.is_whole),
         whole: roots.len(),
+        counted_until_ms: HashMap::new(),
     };
+    groups.count_once(&SharedMaps::read(recording)?);
     let group_of = |window: &Window| match window.is_whole {
         true => Some(groups.whole),
         false => roots.binary_search(&window.root?).ok(),
@@ -131,9 +134,29 @@ struct Groups {
     members: HashMap<u64, Vec<usize>>,
     has_whole: bool,
     whole: usize,
+    /// Up to which tick another image of the group counts for one, since the two share a memory map.
+    counted_until_ms: HashMap<(usize, u64), i64>,
 }
 
 impl Groups {
+    /// Notes which images others count for.
+    fn count_once(&mut self, maps: &SharedMaps) {
+        let of_image = |image: u64| {
+            let mut groups = Vec::new();
+            self.each_of(self.members.get(&image), |group| groups.push(group));
+            (image, groups)
+        };
+        let groups_of: HashMap<u64, Vec<usize>> = maps.images().map(of_image).collect();
+        let groups = |image: u64| groups_of.get(&image).map_or(&[][..], Vec::as_slice);
+        self.counted_until_ms = maps.counted_until(groups);
+    }
+
+    /// Returns whether another image counts for one in a group, at a tick.
+    fn is_counted(&self, group: usize, image: u64, ts_ms: i64) -> bool {
+        !self.counted_until_ms.is_empty()
+            && self.counted_until_ms.get(&(group, image)).is_some_and(|&until| ts_ms <= until)
+    }
+
     /// Passes on the groups in which a process image is.
     fn each_of(&self, trees: Option<&Vec<usize>>, each: impl FnMut(usize)) {
         let whole = self.has_whole.then_some(self.whole);
@@ -173,8 +196,11 @@ impl Groups {
                 };
                 let Ok(tick) = found else { continue };
                 next = tick + 1;
+                let image = process.unsigned_abs();
                 self.each_of(trees, |group| {
-                    if let Some(sum) = sums.get_mut(group).and_then(|sums| sums.get_mut(tick)) {
+                    if !self.is_counted(group, image, *ts_ms)
+                        && let Some(sum) = sums.get_mut(group).and_then(|sums| sums.get_mut(tick))
+                    {
                         *sum = Some(sum.unwrap_or(0).saturating_add(rss.unsigned_abs()));
                     }
                 });
@@ -225,6 +251,9 @@ impl Groups {
                     }
                     let Some(largest) = sums.get_mut(&(ts_ms, group)) else { return };
                     largest.processes += 1;
+                    if self.is_counted(group, process.unsigned_abs(), ts_ms) {
+                        return;
+                    }
                     largest.composition.add(&parts.at(row, largest.composition.ts));
                 });
             }

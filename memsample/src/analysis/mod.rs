@@ -37,6 +37,7 @@ mod replaced;
 mod role_peaks;
 mod role_sums;
 mod sampled_image;
+mod shared_maps;
 mod slope;
 mod span_marks;
 mod sums_over_time;

@@ -14,8 +14,9 @@ use super::forked_memory::forked_lives;
 use super::lifetimes::{Lifetimes, ticks};
 use super::role_sums::{RoleSums, role_sums};
 use super::sampled_image::{SampledImage, sampled_images};
+use super::shared_maps::SharedMaps;
 use super::test_membership::images_of_tests;
-use super::upper_sum::UpperSum;
+use super::upper_sum::{MemoryHolder, UpperSum};
 use crate::recording::{ImageRow, Recording};
 
 /// The largest sum of the resident sets of all processes of a role, or of a test, at one instant.
@@ -111,6 +112,7 @@ fn peaks_of(
     top: usize,
 ) -> io::Result<Vec<RolePeak>> {
     let ticks = ticks(recording)?;
+    let maps = SharedMaps::read(recording)?;
     let mut place_of_name: HashMap<String, usize> = HashMap::new();
     let place_of: HashMap<u64, usize> = rows
         .iter()
@@ -119,7 +121,7 @@ fn peaks_of(
             (row.process, *place_of_name.entry(row.role.clone()).or_insert(next))
         })
         .collect();
-    let sums = || role_sums(recording, &place_of, place_of_name.len(), &ticks);
+    let sums = || role_sums(recording, &place_of, place_of_name.len(), &maps, &ticks);
     let keys: Option<HashSet<u64>> =
         borrowed.as_ref().map(|rows| rows.iter().map(|row| row.process).collect());
     rows.extend(borrowed.into_iter().flatten());
@@ -131,7 +133,7 @@ fn peaks_of(
             role.name = name;
         }
     }
-    add_images(recording, images?, keys.as_ref(), &place_of, &mut roles, &ticks)?;
+    add_images(recording, images?, keys.as_ref(), &place_of, &maps, &mut roles, &ticks)?;
     roles.sort_by(|a, b| {
         let largest = |role: &Role| Reverse(role.lower().map(|(lower, _)| lower.bytes));
         (largest(a), &a.name).cmp(&(largest(b), &b.name))
@@ -146,17 +148,18 @@ fn add_images(
     images: Vec<SampledImage>,
     borrowed: Option<&HashSet<u64>>,
     place_of: &HashMap<u64, usize>,
+    maps: &SharedMaps,
     roles: &mut [Role],
     ticks: &[i64],
 ) -> io::Result<()> {
     let error_bytes = counter_error_bytes(&recording.manifest().provenance.machine);
     let lifetimes = Lifetimes::new(recording, ticks)?;
     if let Some(borrowed) = borrowed {
-        for life in forked_lives(recording, &lifetimes, &images, borrowed, error_bytes)? {
+        for life in forked_lives(recording, &lifetimes, &images, borrowed, maps, error_bytes)? {
             let place = place_of.get(&life.program);
             if let Some(role) = place.and_then(|place| roles.get_mut(*place)) {
                 let upper = life.beside.map(|(_, bound)| bound).or(life.upper);
-                role.upper.add(life.process, life.lived_ns, upper);
+                role.upper.add(MemoryHolder::Process(life.process), life.lived_ns, upper);
             }
         }
     }
@@ -168,10 +171,11 @@ fn add_images(
         if lower.bytes > role.single.map_or(0, |(largest, _)| largest.bytes) {
             role.single = Some((lower, image.exit_ms.unwrap_or(image.row.last_ms)));
         }
-        let process = (image.row.pid, image.row.start_ns);
-        role.upper.add(process, lifetimes.of(&image), image.upper(error_bytes));
+        let holder = lifetimes.holder(&image, maps);
+        role.upper.add(holder, lifetimes.of(&image), image.upper(error_bytes));
         match image.unseen_upper(error_bytes) {
             Some(upper) if image.unseen_before > 0 => {
+                let process = MemoryHolder::Process((image.row.pid, image.row.start_ns));
                 role.upper.add(process, lifetimes.before(&image), Some(upper));
             }
             _ => role.upper.add_unseen(image.unseen_before),

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use super::composition::{Composition, Parts};
 use super::growth::Growth;
+use super::shared_maps::SharedMaps;
 use super::tick_series::TickCursor;
 use crate::columns::{numbers, runs};
 use crate::recording::Recording;
@@ -33,19 +34,39 @@ pub(super) fn role_sums(
     recording: &Recording,
     place_of: &HashMap<u64, usize>,
     count: usize,
+    maps: &SharedMaps,
     ticks: &[i64],
 ) -> io::Result<Vec<RoleSums>> {
+    let places = |process| place_of.get(&process).map_or(&[][..], std::slice::from_ref);
+    let counted_until_ms = maps.counted_until(places);
+    let counted = counted_until_ms.into_iter().map(|((_, process), until_ms)| (process, until_ms));
+    let members = Members { place_of, counted_until_ms: counted.collect() };
     let mut roles = vec![RoleSums::default(); count];
-    sum_samples(recording, &mut roles, place_of, ticks)?;
-    compose(recording, &mut roles, place_of)?;
+    sum_samples(recording, &mut roles, &members, ticks)?;
+    compose(recording, &mut roles, &members)?;
     Ok(roles)
+}
+
+/// The processes of the roles.
+struct Members<'a> {
+    place_of: &'a HashMap<u64, usize>,
+    /// Up to which tick another process of the same role counts for one, since the two share a memory map.
+    counted_until_ms: HashMap<u64, i64>,
+}
+
+impl Members<'_> {
+    /// Returns how many of the samples of a process, which are in the order of time, others count for.
+    fn counted(&self, process: u64, ts_ms: &[i64]) -> usize {
+        let until_ms = self.counted_until_ms.get(&process);
+        until_ms.map_or(0, |until_ms| ts_ms.partition_point(|ts_ms| ts_ms <= until_ms))
+    }
 }
 
 /// Finds the largest sum of each role, in spans of ticks.
 fn sum_samples(
     recording: &Recording,
     roles: &mut [RoleSums],
-    place_of: &HashMap<u64, usize>,
+    members: &Members<'_>,
     ticks: &[i64],
 ) -> io::Result<()> {
     let span = (MAX_SUMS / roles.len().max(1)).max(1);
@@ -61,13 +82,16 @@ fn sum_samples(
             let process = numbers::<Int64Type>(&batch, "process")?.values();
             let rss = numbers::<Int64Type>(&batch, "rss_bytes")?.values();
             for (process, rows) in runs(process) {
-                let of_role = place_of.get(&process).and_then(|place| {
+                let of_role = members.place_of.get(&process).and_then(|place| {
                     let begin = place.checked_mul(ticks.len())?;
                     sums.get_mut(begin..begin.checked_add(ticks.len())?)
                 });
                 let rows = ts.get(rows.clone()).zip(rss.get(rows));
                 if let (Some(sums), Some((ts, rss))) = (of_role, rows) {
-                    add_run(sums, ticks, ts, rss);
+                    let counted = members.counted(process, ts);
+                    if let (Some(ts), Some(rss)) = (ts.get(counted..), rss.get(counted..)) {
+                        add_run(sums, ticks, ts, rss);
+                    }
                 }
             }
         }
@@ -97,11 +121,7 @@ fn add_run(sums: &mut [u64], ticks: &[i64], ts: &[i64], rss: &[i64]) {
 }
 
 /// Adds up the parts of the largest sums.
-fn compose(
-    recording: &Recording,
-    roles: &mut [RoleSums],
-    place_of: &HashMap<u64, usize>,
-) -> io::Result<()> {
+fn compose(recording: &Recording, roles: &mut [RoleSums], members: &Members<'_>) -> io::Result<()> {
     let peaks = || roles.iter().filter_map(|role| Some(role.peak?.1));
     let (Some(first), Some(last)) = (peaks().min(), peaks().max()) else {
         return Ok(());
@@ -114,9 +134,12 @@ fn compose(
         let process = numbers::<Int64Type>(&batch, "process")?.values();
         let parts = Parts::of(&batch)?;
         for (process, rows) in runs(process) {
-            let role = place_of.get(&process).and_then(|place| roles.get_mut(*place));
+            let place = members.place_of.get(&process);
+            let role = place.and_then(|place| roles.get_mut(*place));
             let Some(role) = role else { continue };
             let Some((_, peak_ms)) = role.peak else { continue };
+            let until_ms = members.counted_until_ms.get(&process);
+            let is_counted = until_ms.is_some_and(|&until_ms| peak_ms <= until_ms);
             for (row, _) in rows
                 .clone()
                 .zip(ts.get(rows).unwrap_or_default())
@@ -124,6 +147,9 @@ fn compose(
             {
                 let ts = Timestamp::from_millisecond(peak_ms).map_err(io::Error::other)?;
                 role.processes += 1;
+                if is_counted {
+                    continue;
+                }
                 let sum = role.composition.get_or_insert_with(|| Composition::of_none(ts));
                 sum.add(&parts.at(row, ts));
             }

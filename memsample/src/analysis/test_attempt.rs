@@ -13,7 +13,7 @@ use super::sampled_image::SampledImage;
 use super::slope::Slope;
 use super::test_spans::TestSpan;
 use super::test_usage::{SumPeak, TestRole, TestUsage, UnboundedImage};
-use super::upper_sum::UpperSum;
+use super::upper_sum::{MemoryHolder, UpperSum};
 use crate::recording::ImageRow;
 
 /// The sums of one attempt of a test, while they are collected.
@@ -103,11 +103,12 @@ impl TestAttempt {
         Self::new(test, None, first.first_ms, first.last_ms)
     }
 
-    /// Adds an image, and returns its role and its process. `before` bounds the images of the same process that came
-    /// right before it and were never looked at.
+    /// Adds an image, and returns its role and its process. In upper bounds it counts with those of the same holder.
+    /// `before` bounds the images of the same process that came right before it and were never looked at.
     pub(super) fn add(
         &mut self,
         image: &SampledImage,
+        holder: MemoryHolder,
         lived: (u64, u64),
         upper: Option<Bound>,
         before: Option<((u64, u64), Bound)>,
@@ -136,9 +137,9 @@ impl TestAttempt {
                 self.unbounded = Some(UnboundedImage { comm: row.comm.clone(), bytes });
             }
         }
-        self.whole.add(image, lived, upper, before);
+        self.whole.add(image, holder, lived, upper, before);
         if let Some((_, part)) = roles.get_mut(role) {
-            part.add(image, lived, upper, before);
+            part.add(image, holder, lived, upper, before);
         }
         (role, process)
     }
@@ -149,7 +150,8 @@ impl TestAttempt {
         let beside = life.beside.filter(|_| parent.is_some()).map(|(_, bound)| bound);
         let of_role = self.roles.get_mut(parent.unwrap_or(role)).map(|(_, part)| part);
         for part in of_role.into_iter().chain([&mut self.whole]) {
-            part.upper.add(life.process, life.lived_ns, beside.or(life.upper));
+            let holder = MemoryHolder::Process(life.process);
+            part.upper.add(holder, life.lived_ns, beside.or(life.upper));
         }
     }
 
@@ -230,6 +232,7 @@ impl Part {
     fn add(
         &mut self,
         image: &SampledImage,
+        holder: MemoryHolder,
         lived: (u64, u64),
         upper: Option<Bound>,
         before: Option<((u64, u64), Bound)>,
@@ -239,9 +242,11 @@ impl Part {
             self.single = Some((lower, image.exit_ms.unwrap_or(image.row.last_ms)));
         }
         let process = (image.row.pid, image.row.start_ns);
-        self.upper.add(process, lived, upper);
+        self.upper.add(holder, lived, upper);
         match before {
-            Some((lived, upper)) => self.upper.add(process, lived, Some(upper)),
+            Some((lived, upper)) => {
+                self.upper.add(MemoryHolder::Process(process), lived, Some(upper));
+            }
             None => self.upper.add_unseen(image.unseen_before),
         }
         self.processes.insert(process);

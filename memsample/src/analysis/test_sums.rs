@@ -12,6 +12,7 @@ use super::forked_memory::forked_lives;
 use super::lifetimes::{Lifetimes, ticks};
 use super::pss_sums::{PssReadings, PssRow, PssSum};
 use super::sampled_image::{SampledImage, sampled_images};
+use super::shared_maps::SharedMaps;
 use super::sweep_windows::SweepWindows;
 use super::test_attempt::{Counters, TestAttempt};
 use super::test_membership::images_of_tests;
@@ -80,6 +81,9 @@ struct ImagePlace {
     process: (i32, u64),
     /// Whether it is of the test only at those ticks at which its samples say so.
     moved: bool,
+    /// Up to which tick another image that shares its memory map counts for it: in the test, and in its role.
+    counted_until_ms: Option<i64>,
+    counted_in_role_until_ms: Option<i64>,
 }
 
 /// Sums over the processes of an attempt at one tick, in bytes.
@@ -145,7 +149,8 @@ impl<'a> Collected<'a> {
         let windows = SweepWindows::read(recording)?;
         let parents_are_known =
             recording.manifest().provenance.settings.forks == ForksBy::ProcConnector;
-        let forked = forked_lives(recording, &lifetimes, &images, borrowed, error_bytes)?;
+        let maps = SharedMaps::read(recording)?;
+        let forked = forked_lives(recording, &lifetimes, &images, borrowed, &maps, error_bytes)?;
         images.retain(|image| !borrowed.contains(&image.row.process));
         for image in images {
             let Some(test) = image.row.test.clone() else { continue };
@@ -161,15 +166,24 @@ impl<'a> Collected<'a> {
             let lived = lifetimes.of(&image);
             let before = image.unseen_upper(error_bytes).filter(|_| image.unseen_before > 0);
             let before = before.map(|upper| (lifetimes.before(&image), upper));
-            let (role, process) = attempt.add(&image, lived, upper, before);
+            let holder = lifetimes.holder(&image, &maps);
+            let (role, process) = attempt.add(&image, holder, lived, upper, before);
             attempt.family.add(&image.row, lived);
             if windows.may_have_ended_in(&image) {
                 readings.note_leaving(image.row.process, image.row.last_ms);
             }
             let moved = image.member.is_some_and(|member| member.samples < image.row.samples);
-            let place = ImagePlace { attempt: index, role, process, moved };
+            let place = ImagePlace {
+                attempt: index,
+                role,
+                process,
+                moved,
+                counted_until_ms: None,
+                counted_in_role_until_ms: None,
+            };
             members.insert(image.row.process, place);
         }
+        self.count_once(&maps);
         for life in forked {
             let Some(program) = self.members.get(&life.program) else { continue };
             let parent = life.beside.and_then(|(parent, _)| self.members.get(&parent));
@@ -183,6 +197,26 @@ impl<'a> Collected<'a> {
             family.note_unsampled(&windows, parents_are_known, &mut attempt.pss);
         }
         Ok(())
+    }
+
+    /// Notes which images others count for.
+    fn count_once(&mut self, maps: &SharedMaps) {
+        let sums: HashMap<u64, [(usize, Option<usize>); 2]> = self
+            .members
+            .iter()
+            .filter(|(process, _)| maps.map_of(**process).is_some())
+            .map(|(&process, place)| {
+                (process, [(place.attempt, None), (place.attempt, Some(place.role))])
+            })
+            .collect();
+        let counted = maps.counted_until(|image| sums.get(&image).map_or(&[], <[_; 2]>::as_slice));
+        for (((_, role), image), until_ms) in counted {
+            let Some(place) = self.members.get_mut(&image) else { continue };
+            match role {
+                None => place.counted_until_ms = Some(until_ms),
+                Some(_) => place.counted_in_role_until_ms = Some(until_ms),
+            }
+        }
     }
 
     /// Adds up the samples of some ticks.
@@ -233,25 +267,30 @@ impl<'a> Collected<'a> {
                     }
                     let Some(tick) = cursor.find(ts_ms) else { continue };
                     let rss_bytes = known(rss, row).unwrap_or(0);
-                    let Some(sum) = sums.whole.at_mut(tick) else { continue };
-                    sum.is_sampled = true;
-                    sum.anon = sum.anon.saturating_add(known(anon, row).unwrap_or(0));
-                    let (pss_bytes, uss_bytes) = (known(pss, row), known(uss, row));
-                    let of_row = PssRow { process, ts_ms, rss_bytes, pss_bytes, uss_bytes };
-                    let given = self.readings.add(&mut sum.pss, &mut attempt.pss, of_row);
-                    if let Some(given) = given
-                        && let Ok(before) = ticks.binary_search(&given.ts_ms)
-                        && let Some(before) = sums.whole.at_mut(before)
-                    {
-                        before.pss.add_given_back(given.bytes);
-                    }
-                    if let Some(bytes) = hugetlb.and_then(|hugetlb| known(hugetlb, row))
-                        && let Some(sum) = sums.hugetlb.at_mut(tick)
-                    {
-                        *sum = Some(sum.unwrap_or(0).saturating_add(bytes));
+                    let counts = |until_ms: Option<i64>| until_ms.is_none_or(|it| ts_ms > it);
+                    if counts(member.counted_until_ms) {
+                        let Some(sum) = sums.whole.at_mut(tick) else { continue };
+                        sum.is_sampled = true;
+                        sum.anon = sum.anon.saturating_add(known(anon, row).unwrap_or(0));
+                        let (pss_bytes, uss_bytes) = (known(pss, row), known(uss, row));
+                        let of_row = PssRow { process, ts_ms, rss_bytes, pss_bytes, uss_bytes };
+                        let given = self.readings.add(&mut sum.pss, &mut attempt.pss, of_row);
+                        if let Some(given) = given
+                            && let Ok(before) = ticks.binary_search(&given.ts_ms)
+                            && let Some(before) = sums.whole.at_mut(before)
+                        {
+                            before.pss.add_given_back(given.bytes);
+                        }
+                        if let Some(bytes) = hugetlb.and_then(|hugetlb| known(hugetlb, row))
+                            && let Some(sum) = sums.hugetlb.at_mut(tick)
+                        {
+                            *sum = Some(sum.unwrap_or(0).saturating_add(bytes));
+                        }
                     }
                     let of_role = sums.roles.get_mut(member.role);
-                    if let Some(sum) = of_role.and_then(|role| role.at_mut(tick)) {
+                    if counts(member.counted_in_role_until_ms)
+                        && let Some(sum) = of_role.and_then(|role| role.at_mut(tick))
+                    {
                         *sum = Some(sum.unwrap_or(0).saturating_add(rss_bytes));
                     }
                     if let [Some(utime), Some(stime), Some(minflt), Some(majflt)] =

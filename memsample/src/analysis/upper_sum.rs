@@ -5,17 +5,26 @@ use std::collections::HashMap;
 
 use super::bound::{Bound, Source};
 
-/// Images of one process whose bounds are combined exactly. Of more the largest counts for all their time.
+/// Images of one holder whose bounds are combined exactly. Of more the largest counts for all their time.
 const MAX_IMAGES: usize = 64;
 
 /// The largest sum of upper bounds of images that may have lived at the same time.
 #[derive(Debug, Default)]
 pub(super) struct UpperSum {
-    /// The images of each process, by pid and start.
-    processes: HashMap<(i32, u64), Vec<BoundedLife>>,
+    /// The images that have their memory one after the other, or together.
+    holders: HashMap<MemoryHolder, Vec<BoundedLife>>,
     unbounded: u64,
     /// Whether there may be members that are not known.
     lacks_members: bool,
+}
+
+/// Who has memory: of the images of one holder the largest counts, at each instant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum MemoryHolder {
+    /// A process, by pid and start: it has one image at a time.
+    Process((i32, u64)),
+    /// Several processes that share a memory map, by its number: each shows all of it.
+    Map(u64),
 }
 
 /// The instants at which an image may have begun and ended, in nanoseconds since boot, and what it had at most.
@@ -27,17 +36,17 @@ struct BoundedLife {
 }
 
 impl UpperSum {
-    /// Adds an image of a process that may have lived in this span of time.
+    /// Adds an image that may have lived in this span of time.
     pub(super) fn add(
         &mut self,
-        process: (i32, u64),
+        holder: MemoryHolder,
         (begin_ns, end_ns): (u64, u64),
         upper: Option<Bound>,
     ) {
         match upper {
             Some(Bound { bytes, .. }) => {
                 let life = BoundedLife { begin_ns, end_ns: end_ns.max(begin_ns), bytes };
-                self.processes.entry(process).or_default().push(life);
+                self.holders.entry(holder).or_default().push(life);
             }
             None => self.unbounded += 1,
         }
@@ -64,7 +73,7 @@ impl UpperSum {
             return None;
         }
         let mut changes = Vec::new();
-        self.processes.into_values().for_each(|lives| add_changes(lives, &mut changes));
+        self.holders.into_values().for_each(|lives| add_changes(lives, &mut changes));
         // At the same instant, what is added comes first.
         changes.sort_unstable_by_key(|&(at_ns, change)| (at_ns, Reverse(change)));
         let mut sum = 0_i128;
@@ -77,8 +86,8 @@ impl UpperSum {
     }
 }
 
-/// Adds by how many bytes a process changes the sum, and when. One image of it lives at a time: where it is not known
-/// which, the largest counts.
+/// Adds by how many bytes a holder changes the sum, and when. Where several images of it may have lived, the largest
+/// counts.
 fn add_changes(mut lives: Vec<BoundedLife>, changes: &mut Vec<(u64, i128)>) {
     if lives.len() > MAX_IMAGES {
         let whole = lives.into_iter().reduce(|one, other| BoundedLife {
@@ -117,7 +126,7 @@ mod tests {
         let mut sum = UpperSum::default();
         for &(pid, begin_ns, end_ns, bytes) in images {
             let upper = Some(Bound { bytes, source: Source::ExitRecord });
-            sum.add((pid, 0), (begin_ns, end_ns), upper);
+            sum.add(MemoryHolder::Process((pid, 0)), (begin_ns, end_ns), upper);
         }
         sum.largest(0).map(|bound| bound.bytes)
     }
@@ -145,7 +154,7 @@ mod tests {
     #[test]
     fn a_single_image_without_bound_leaves_the_sum_without_one() {
         let mut sum = UpperSum::default();
-        sum.add((1, 0), (0, 10), None);
+        sum.add(MemoryHolder::Map(1), (0, 10), None);
         assert_eq!((sum.unbounded(), sum.largest(5)), (1, None));
     }
 }

@@ -320,6 +320,7 @@ impl<'a> Population<'a> {
             moved: false,
             role: self.rules.role(&process.comm, None, &redacted, None),
             replaced_max_rss_bytes: None,
+            memory_map: None,
         }
     }
 }

@@ -3,7 +3,7 @@
 //! A journal is a file of blocks, each a piece of one zstd stream that was flushed behind it:
 //!
 //! ```text
-//! "memsample journal 6\n"
+//! "memsample journal 7\n"
 //! block*:  length u32 LE | CRC-32 of what follows u32 LE | piece of the zstd stream
 //! stream:  opening, then batch*; see `encoding`
 //! ```
@@ -24,7 +24,7 @@ pub(crate) use encoding::{ImageState, Opening};
 pub(crate) use reader::JournalReader;
 pub(crate) use writer::JournalWriter;
 
-const MAGIC: &[u8] = b"memsample journal 6\n";
+const MAGIC: &[u8] = b"memsample journal 7\n";
 
 /// The longest block: what a batch of the largest size can come to, with room to spare. Bounds what a
 /// reader allocates for a broken length.

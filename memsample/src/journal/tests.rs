@@ -45,6 +45,7 @@ fn identity() -> impl Strategy<Value = Arc<Identity>> {
             role: crate::text(&comm),
             cmdline,
             replaced_max_rss_bytes: Some(start).filter(|start| start % 3 == 0),
+            memory_map: Some(ProcessId(number)).filter(|_| start % 2 == 0),
         })
     })
 }

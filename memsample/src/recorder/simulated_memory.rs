@@ -48,6 +48,8 @@ const FILES: Files = Files::STATM.union(Files::DETAIL);
 pub(crate) enum Step {
     /// It forks, and the child has a copy of its memory; the report is lost or not.
     Fork(usize, bool),
+    /// It forks, and the child has the same memory; the report is lost or not.
+    Spawn(usize, bool),
     /// It begins another program, of so many MiB.
     Exec(usize, u64),
     /// It has so many MiB from now on. What it gives back, it shared with a child or its parent, as long as it has such.
@@ -91,6 +93,8 @@ struct Process {
     parent: i32,
     /// Who forked it, where that was reported.
     reported_parent: Option<i32>,
+    /// The execs of that one until then.
+    forker_execs: u32,
     start_ns: u64,
     is_of_test: bool,
     execs: u32,
@@ -203,6 +207,7 @@ impl Kernel {
             let process = Process {
                 parent,
                 reported_parent: None,
+                forker_execs: 0,
                 start_ns: 5000 * MS,
                 is_of_test: pid == ROOT,
                 execs: 0,
@@ -287,6 +292,11 @@ impl Kernel {
         self.now_ns += 3 * MS;
         match step {
             Step::Fork(number, is_lost) => drop(self.fork(self.pick(number), is_lost)),
+            Step::Spawn(number, is_lost) => {
+                let parent = self.pick(number);
+                let map = self.living[&parent].map;
+                self.begin(parent, is_lost, map, 0);
+            }
             Step::Write(number) => self.write(self.pick(number)),
             Step::Reap(number) => {
                 let pid = self.pick(number);
@@ -328,22 +338,28 @@ impl Kernel {
     }
 
     fn fork(&mut self, parent: i32, is_lost: bool) -> i32 {
-        self.now_ns += MS;
-        let pid = self.next_pid;
-        self.next_pid += 1;
-        let Process { is_of_test, map: of, .. } = self.living[&parent];
+        let of = self.living[&parent].map;
         let rss = self.maps[&of].rss;
         let copy = Map { rss, hwm: rss, past_hwm: rss, copy_of: Some(of), shared: rss };
         let map = self.map(copy);
+        self.begin(parent, is_lost, map, rss)
+    }
+
+    fn begin(&mut self, parent: i32, is_lost: bool, map: u32, replaced: u64) -> i32 {
+        self.now_ns += MS;
+        let pid = self.next_pid;
+        self.next_pid += 1;
+        let Process { is_of_test, execs: forker_execs, .. } = self.living[&parent];
         let process = Process {
             parent,
             reported_parent: Some(parent).filter(|_| !is_lost),
+            forker_execs,
             start_ns: self.now_ns,
             is_of_test,
             execs: 0,
             map,
             faults: 0,
-            replaced: rss,
+            replaced,
             sampled: None,
         };
         self.living.insert(pid, process);
@@ -374,6 +390,30 @@ impl Kernel {
             start_ns: start * START_STEP_NS,
             ..Identity::of(self.next_process, pid)
         })
+    }
+
+    /// Returns the same of an image that a sweep has come to, which compares its memory map with that of its parent.
+    fn looked_at(&mut self, pid: i32) -> Arc<Identity> {
+        let identity = self.identity(pid);
+        let map = self.living[&pid].map;
+        let is_one = |other: &&Process| other.map == map && other.sampled.is_some();
+        let parent = self.living.get(&identity.ppid);
+        let parent = parent.and_then(|parent| Some((parent, &parent.sampled.as_ref()?.1)));
+        let Process { reported_parent, forker_execs, .. } = self.living[&pid];
+        let memory_map = match parent {
+            _ if identity.exec > 0 => identity.process,
+            Some((parent, image)) if parent.map == map => image.process,
+            Some((parent, _)) if reported_parent.is_some() && parent.execs == forker_execs => {
+                identity.process
+            }
+            // Any other one that was looked at.
+            _ => {
+                let image = self.living.values().rfind(is_one).and_then(|it| it.sampled.as_ref());
+                image.map_or(identity.process, |(_, image)| image.process)
+            }
+        };
+        let memory_map = Some(memory_map);
+        Arc::new(Identity { memory_map, ..Identity::clone(&identity) })
     }
 
     fn exit(&mut self, pid: i32, record: Option<u8>, status: u32) {
@@ -456,7 +496,7 @@ impl Kernel {
                 continue;
             }
             changes.extend(seen.map(|(slot, _)| Change::End(slot)));
-            let identity = self.identity(pid);
+            let identity = self.looked_at(pid);
             let slot = Slot(self.next_slot);
             self.next_slot += 1;
             born.push(Change::Begin(slot, Arc::clone(&identity), None));
@@ -563,7 +603,9 @@ pub(crate) fn steps(with_losses: bool) -> impl Strategy<Value = Vec<Step>> {
     let never = if with_losses { None } else { Some(0) };
     let record = prop_oneof![4 => Just(Some(0)), 2 => Just(Some(1)), 1 => Just(never)];
     let step = prop_oneof![
-        4 => (number.clone(), is_lost).prop_map(|(number, is_lost)| Step::Fork(number, is_lost)),
+        4 => (number.clone(), is_lost.clone()).prop_map(|(number, is_lost)| Step::Fork(number, is_lost)),
+        2 => (number.clone(), is_lost)
+            .prop_map(|(number, is_lost)| Step::Spawn(number, is_lost)),
         2 => (number.clone(), mib.clone()).prop_map(|(number, mib)| Step::Exec(number, mib)),
         4 => (number.clone(), mib.clone()).prop_map(|(number, mib)| Step::Resize(number, mib)),
         3 => (number.clone(), record).prop_map(|(number, record)| Step::Exit(number, record)),

@@ -134,7 +134,7 @@ pub(super) struct Process {
 pub(super) struct GroupNumber(pub(super) u32);
 
 /// The addresses in `stat` that are random for each exec; 0 or 1 where the kernel hides them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Addresses {
     pub(super) code: u64,
     pub(super) stack: u64,

@@ -126,6 +126,7 @@ impl ExitMatcher<'_> {
             moved: false,
             role: self.processes.reader.rules.role(&exit.comm, None, b"", None),
             replaced_max_rss_bytes: None,
+            memory_map: None,
         };
         let identity = Arc::new(identity);
         let ancestors = self.forks.as_ref().map_or(Vec::new(), |forks| forks.ancestors_of(ppid));

@@ -74,6 +74,8 @@ pub(super) fn begin_image(entry: &mut Entry, image: ImageDescription, slots: &mu
         moved: false,
         role,
         replaced_max_rss_bytes,
+        // An exec makes a new one.
+        memory_map: Some(number),
     };
     process.comm = comm;
     process.identity = Arc::new(identity);

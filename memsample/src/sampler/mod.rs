@@ -23,6 +23,7 @@ mod images;
 mod known_pss;
 mod last_description;
 mod last_rollup;
+mod memory_maps;
 mod options;
 mod plan;
 mod processes;

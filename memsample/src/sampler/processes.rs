@@ -7,6 +7,7 @@ use super::descriptors::Descriptors;
 use super::entry::{Addresses, Entry, EntryState, Occupant, Process, Slots};
 use super::image_description::IMAGE;
 use super::images::{become_zombie, begin_image, describe, retire};
+use super::memory_maps::{Newborn, note_memory_maps};
 use super::options::SamplerOptions;
 use super::plan::Plan;
 use super::read_file::read_file;
@@ -55,6 +56,8 @@ pub(super) struct Processes {
     executed: Vec<i32>,
     /// New processes, at the end of the entries, of which it is not yet read what they are.
     undescribed: Vec<Request>,
+    /// New processes of which it is not yet known whether they share their memory.
+    newborns: Vec<Newborn>,
     /// CPU time of readings of PSS that came too late for the sweep that asked for them, and which nobody has paid
     /// for.
     pub(super) late_cost_ns: u64,
@@ -91,6 +94,7 @@ impl Processes {
             common_files: Files::empty(),
             executed: Vec::new(),
             undescribed: Vec::with_capacity(IMAGES_AT_ONCE),
+            newborns: Vec::with_capacity(processes),
             late_cost_ns: 0,
         }
     }
@@ -352,6 +356,13 @@ impl Processes {
             // Of two entries with one pid, one is marked as gone, so their order does not matter.
             self.entries.sort_unstable_by_key(|entry| entry.pid);
         }
+        if !self.newborns.is_empty() {
+            let root = &self.reader.root;
+            if root.is_live() && root.shares_pid_namespace() {
+                note_memory_maps(&mut self.entries, &self.newborns);
+            }
+            self.newborns.clear();
+        }
     }
 
     /// Begins to follow the process that has `pid`, and returns whether it has an entry now.
@@ -364,7 +375,14 @@ impl Processes {
         };
         match opened {
             Ok(Some(entry)) => {
-                self.counts.born += u32::from(entry.process().is_some());
+                if entry.process().is_some() {
+                    self.counts.born += 1;
+                    self.newborns.push(Newborn {
+                        pid,
+                        is_forker_known: candidate.parent().is_some(),
+                        has_executed: candidate.execs() > 0,
+                    });
+                }
                 self.entries.push(entry);
                 if self.undescribed.len() >= IMAGES_AT_ONCE {
                     self.describe_newborns();
@@ -463,6 +481,7 @@ impl Processes {
             moved: false,
             role: String::new(),
             replaced_max_rss_bytes: None,
+            memory_map: None,
         };
         self.undescribed.push(Request::new(process.0, directory, IMAGE, Answer::default()));
         let process = Process::new(identity, self.slots.take(), addresses, image_boot_ns);

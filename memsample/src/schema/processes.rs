@@ -283,6 +283,12 @@ pub(crate) const FIELDS: Fields<ProcessRow> = Fields(&[
         meaning: "The most that any image of this process before this one had resident, and what a fork or vfork began with, as the kernel noted it at each exec, but for what the CPUs had not yet added up: an upper bound of their peaks. Null of the first image, without BPF, and in a cut.",
         value: Value::OptionalInt64(|row| row.identity.replaced_max_rss_bytes),
     },
+    Field {
+        name: "memory_map",
+        source: "kcmp(2) KCMP_VM",
+        meaning: "The image with which it shared its memory map when it was first looked at, as after vfork and clone(CLONE_VM): its parent, or another one that the same process forked. Each of the two shows all memory of both, which sums of tests and roles count once. The image itself where it had a map of its own, as after fork and exec. Null where it was not compared with all that it may have it from: the kernel refused, or shows no addresses. The other image has no row where it was not recorded.",
+        value: Value::OptionalInt64(|row| row.identity.memory_map.map(|image| image.0)),
+    },
 ]);
 
 impl ProcessRow {

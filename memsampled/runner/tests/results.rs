@@ -105,6 +105,7 @@ fn example() -> Results {
             pid: 24,
             comm: "sleep".to_owned(),
             rss_bytes: Some(25),
+            shares_memory_with: Some(23),
         }],
         unlisted: None,
         left_bytes: Some(26),

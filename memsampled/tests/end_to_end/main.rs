@@ -67,6 +67,7 @@ mod runner_survival;
 mod runner_verdicts;
 mod rust_client;
 mod share;
+mod shared_maps;
 mod stalls;
 mod suite_utah;
 mod survival;

@@ -237,8 +237,12 @@ fn model() -> Vec<(&'static str, Vec<TestResult>, Expected)> {
     ];
     let mut leaked = attempt("leaky", 1, 1, Outcome::LeftOver);
     leaked.reason = Some("it left `sleep` (4711)".to_owned());
-    leaked.left_over_processes =
-        vec![LeftOverProcess { pid: 4711, comm: "sle\u{1b}ep".to_owned(), rss_bytes: None }];
+    leaked.left_over_processes = vec![LeftOverProcess {
+        pid: 4711,
+        comm: "sle\u{1b}ep".to_owned(),
+        rss_bytes: None,
+        shares_memory_with: None,
+    }];
     all.push((
         "leaky",
         vec![leaked],
@@ -541,8 +545,12 @@ fn what_a_test_prints_or_is_called_is_no_command_to_a_ci_server() {
     result.message = Some(evil.to_owned());
     result.notes = vec![evil.to_owned()];
     result.artifacts = vec![PathBuf::from("[[ATTACHMENT|/etc/shadow")];
-    result.left_over_processes =
-        vec![LeftOverProcess { pid: 1, comm: evil.to_owned(), rss_bytes: None }];
+    result.left_over_processes = vec![LeftOverProcess {
+        pid: 1,
+        comm: evil.to_owned(),
+        rss_bytes: None,
+        shares_memory_with: None,
+    }];
     let (events, suite) = finished(directory.path(), vec![result], None);
     for profile in [junit::Profile::Jenkins, junit::Profile::Extended] {
         let xml = junit::xml(&suite, profile, directory.path()).unwrap();

@@ -12,7 +12,7 @@ pub(crate) const PACKAGES: [(&str, &[&str]); 21] = [
         &[
             "cpus end ring row",
             "refused system_call",
-            "form parts skeleton",
+            "form parts shared_map skeleton",
             "list",
             "each_task ends",
             "array walk",

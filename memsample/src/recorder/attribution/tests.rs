@@ -23,6 +23,7 @@ fn identity(pid: i32, ppid: i32, exec: u32, cgroup: &str) -> Arc<Identity> {
         moved: false,
         role: String::new(),
         replaced_max_rss_bytes: None,
+        memory_map: None,
     })
 }
 

@@ -100,6 +100,10 @@ pub struct LeftOverProcess {
     pub comm: String,
     /// Its resident set when the runner found it, in bytes; `None` where it could not be read.
     pub rss_bytes: Option<u64>,
+    /// The process id of an earlier one in the list that has the same memory map, as after `clone(CLONE_VM)`: the memory of
+    /// the two counts once. Null where it has a map of its own, and where the kernel does not tell.
+    #[serde(default)]
+    pub shares_memory_with: Option<i32>,
 }
 
 impl TestResult {

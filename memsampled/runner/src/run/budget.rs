@@ -1,5 +1,7 @@
 //! Judges the budgets of an attempt.
 
+use std::collections::HashSet;
+
 use super::options::RunOptions;
 use super::own_recording::Used;
 use crate::results::{
@@ -93,7 +95,9 @@ fn left_over(
         return None;
     }
     let mut bytes = BoundedBytes { lower: 0, upper: Some(0) };
+    let (mut certain, mut possible) = (HashSet::new(), HashSet::new());
     for left in left.left_over_processes {
+        let map = left.shares_memory_with.unwrap_or(left.pid);
         let found = used.and_then(|used| used.roles.role_of(left.pid));
         let (is_certain, is_possible) = match (role, found) {
             (None, _) => (true, true),
@@ -101,10 +105,10 @@ fn left_over(
             (Some(_), None) => (false, true),
         };
         let rss = left.rss_bytes;
-        if is_certain {
+        if is_certain && certain.insert(map) {
             bytes.lower = bytes.lower.saturating_add(rss.unwrap_or(0));
         }
-        if is_possible {
+        if is_possible && possible.insert(map) {
             bytes.upper = bytes.upper.and_then(|upper| upper.checked_add(rss?));
         }
     }
@@ -280,7 +284,12 @@ mod tests {
 
     #[test]
     fn what_is_left_is_that_of_all_or_of_a_role() {
-        let process = |pid, rss_bytes| LeftOverProcess { pid, comm: String::new(), rss_bytes };
+        let process = |pid, rss_bytes| LeftOverProcess {
+            pid,
+            comm: String::new(),
+            rss_bytes,
+            shares_memory_with: None,
+        };
         fn left(
             left_over_processes: &[LeftOverProcess],
             shared_bytes: Option<u64>,

@@ -12,6 +12,8 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_s
 
 use super::kernel_file;
 use super::listed::{self, Listed};
+use memsample::have_one_map;
+
 use crate::results::LeftOverProcess;
 
 /// Processes that one walk visits, at most: the largest `pid_max` of Linux.
@@ -156,7 +158,24 @@ pub(super) fn is_ending(pid: i32) -> bool {
 /// Describes a process; `None` if it has ended.
 pub(super) fn describe(pid: i32) -> Option<LeftOverProcess> {
     let stat = ProcessStat::of_living(pid)?;
-    Some(LeftOverProcess { pid, comm: stat.comm, rss_bytes: rss_bytes(pid) })
+    let (comm, rss_bytes) = (stat.comm, rss_bytes(pid));
+    Some(LeftOverProcess { pid, comm, rss_bytes, shares_memory_with: None })
+}
+
+/// Notes which of them have one memory map: each of these shows all memory of both.
+pub(super) fn compare_memory(processes: &mut [LeftOverProcess]) {
+    let mut rest = processes;
+    while let [first, later @ ..] = rest {
+        if first.shares_memory_with.is_none() {
+            let alone = later.iter_mut().filter(|other| other.shares_memory_with.is_none());
+            for other in alone {
+                if have_one_map(first.pid, other.pid).unwrap_or(false) {
+                    other.shares_memory_with = Some(first.pid);
+                }
+            }
+        }
+        rest = later;
+    }
 }
 
 /// Reads the resident set of a process. Under its pid the kernel shows that of its first thread, which is nothing when

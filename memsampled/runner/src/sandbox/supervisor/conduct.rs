@@ -27,7 +27,7 @@ use crate::sandbox::init::{self, SharedMemory};
 use crate::sandbox::last_line::last_line;
 use crate::sandbox::names::PROCESS_NAME;
 use crate::sandbox::priority::RaisedPriority;
-use crate::sandbox::processes::{SANDBOX_VARIABLE, describe, signal};
+use crate::sandbox::processes::{SANDBOX_VARIABLE, compare_memory, describe, signal};
 use crate::sandbox::protocol::{Exec, InitOrder, ShimOrder, SupervisorMessage};
 use crate::sandbox::spec::{Spec, StageKind};
 use crate::sandbox::start::{execute, start};
@@ -201,7 +201,8 @@ impl<'a> Supervisor<'a> {
             SupervisorAction::DescribeLeftOver => {
                 let listed = self.inside.listed();
                 let left = listed.found.into_iter().filter_map(describe);
-                let left = left.take(MAX_LEFT_OVER).collect();
+                let mut left: Vec<_> = left.take(MAX_LEFT_OVER).collect();
+                compare_memory(&mut left);
                 self.machine.note_left_over(left, listed.error.map(|error| error.to_string()));
             }
             SupervisorAction::AskLeft => {

@@ -1,0 +1,166 @@
+//! Processes that share one memory map, as after `vfork` and `clone(CLONE_VM)`: each of them shows all memory of all of
+//! them, which counts once in a sum.
+
+use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
+use std::io;
+
+use arrow_array::types::{Int64Type, TimestampMillisecondType as Millisecond};
+
+use crate::columns::{booleans, known, numbers};
+use crate::recording::Recording;
+
+/// The images that share a memory map with another one.
+#[derive(Default)]
+pub(super) struct SharedMaps {
+    /// The map of each of them, by the image that had it first.
+    map_of: HashMap<u64, u64>,
+    /// Those that were sampled, by their maps.
+    sharers: HashMap<u64, Vec<Sharer>>,
+}
+
+/// An image, and the ticks of its first and last sample.
+struct Sharer {
+    image: u64,
+    first_ms: i64,
+    last_ms: i64,
+}
+
+impl SharedMaps {
+    /// Reads them from `processes`. A recording without that column has none that are known.
+    pub(super) fn read(recording: &Recording) -> io::Result<Self> {
+        let mut map_of: HashMap<u64, u64> = HashMap::new();
+        for batch in recording.read_table("processes", &["process", "memory_map"]) {
+            let batch = batch?;
+            let process = numbers::<Int64Type>(&batch, "process")?.values();
+            let Ok(memory_map) = numbers::<Int64Type>(&batch, "memory_map") else {
+                return Ok(Self::default());
+            };
+            for (row, process) in process.iter().enumerate() {
+                let process = process.unsigned_abs();
+                if let Some(map) = known(memory_map, row).filter(|&map| map != process) {
+                    map_of.insert(process, map);
+                }
+            }
+        }
+        if map_of.is_empty() {
+            return Ok(Self::default());
+        }
+        let first_ones = map_of.keys().map(|&image| (image, first_of(&map_of, image)));
+        let mut map_of: HashMap<u64, u64> = first_ones.collect();
+        let first: Vec<u64> = map_of.values().copied().collect();
+        map_of.extend(first.into_iter().map(|image| (image, image)));
+        let mut shared = Self { map_of, sharers: HashMap::new() };
+        shared.read_sharers(recording)?;
+        Ok(shared)
+    }
+
+    fn read_sharers(&mut self, recording: &Recording) -> io::Result<()> {
+        let columns = ["process", "samples", "first_ts", "last_ts", "moved"];
+        for batch in recording.read_table("processes", &columns) {
+            let batch = batch?;
+            let process = numbers::<Int64Type>(&batch, "process")?.values();
+            let samples = numbers::<Int64Type>(&batch, "samples")?.values();
+            let first = numbers::<Millisecond>(&batch, "first_ts")?.values();
+            let last = numbers::<Millisecond>(&batch, "last_ts")?.values();
+            let moved = booleans(&batch, "moved")?;
+            let spans = process.iter().zip(samples).zip(first.iter().zip(last)).enumerate();
+            for (row, ((process, &samples), (&first_ms, &last_ms))) in spans {
+                let image = process.unsigned_abs();
+                // One that moved is of a test for a while only, so that it stands for nobody.
+                if let Some(&map) = self.map_of.get(&image)
+                    && samples > 0
+                    && !moved.value(row)
+                {
+                    let sharer = Sharer { image, first_ms, last_ms };
+                    self.sharers.entry(map).or_default().push(sharer);
+                }
+            }
+        }
+        for sharers in self.sharers.values_mut() {
+            sharers.sort_unstable_by_key(|sharer| (sharer.first_ms, sharer.image));
+        }
+        Ok(())
+    }
+
+    /// Returns the images that share their map, and were sampled.
+    pub(super) fn images(&self) -> impl Iterator<Item = u64> {
+        self.sharers.values().flatten().map(|sharer| sharer.image)
+    }
+
+    /// Returns the map of an image, by a number of its own, where several images have it.
+    pub(super) fn map_of(&self, image: u64) -> Option<u64> {
+        self.map_of.get(&image).copied()
+    }
+
+    /// Returns up to which tick the memory of an image is in a sum already, by another one that has the same map: for each
+    /// sum that it is in, of which `sums_of` knows.
+    pub(super) fn counted_until<'a, K>(
+        &self,
+        sums_of: impl Fn(u64) -> &'a [K],
+    ) -> HashMap<(K, u64), i64>
+    where
+        K: Copy + Eq + Hash + 'a,
+    {
+        let mut counted = HashMap::new();
+        for sharers in self.sharers.values() {
+            let mut last_ms_of: HashMap<K, i64> = HashMap::new();
+            for &Sharer { image, first_ms, last_ms } in sharers {
+                for &sum in sums_of(image) {
+                    let until_ms = last_ms_of.entry(sum).or_insert(i64::MIN);
+                    if *until_ms >= first_ms {
+                        counted.insert((sum, image), *until_ms);
+                    }
+                    *until_ms = last_ms.max(*until_ms);
+                }
+            }
+        }
+        counted
+    }
+}
+
+/// Returns the image at the end of a chain of images, of which each has the map of the next one.
+fn first_of(map_of: &HashMap<u64, u64>, image: u64) -> u64 {
+    let mut seen = HashSet::from([image]);
+    let mut at = image;
+    // A damaged table may have a circle: then its smallest number is that of all of them.
+    while let Some(&next) = map_of.get(&at) {
+        if !seen.insert(next) {
+            return seen.into_iter().min().unwrap_or(next);
+        }
+        at = next;
+    }
+    at
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shared(sharers: &[(u64, i64, i64)]) -> SharedMaps {
+        let sharer = |&(image, first_ms, last_ms)| Sharer { image, first_ms, last_ms };
+        SharedMaps {
+            map_of: sharers.iter().map(|&(image, ..)| (image, 1)).collect(),
+            sharers: HashMap::from([(1, sharers.iter().map(sharer).collect())]),
+        }
+    }
+
+    #[test]
+    fn memory_counts_by_another_image_of_the_same_sum_as_long_as_that_lives() {
+        let maps = shared(&[(1, 0, 100), (2, 50, 90), (3, 60, 150), (4, 120, 200), (5, 201, 300)]);
+        let all = maps.counted_until(|_| &["a"]);
+        let expected = [(("a", 2), 100), (("a", 3), 100), (("a", 4), 150)];
+        assert_eq!(all, HashMap::from(expected));
+        // The first one is of another sum.
+        let others = maps.counted_until(|image| if image == 1 { &["b"] } else { &["a"] });
+        assert_eq!(others, HashMap::from([(("a", 3), 90), (("a", 4), 150)]));
+    }
+
+    #[test]
+    fn a_chain_ends_at_its_first_image_and_a_circle_too() {
+        let chain = HashMap::from([(4, 3), (3, 2), (2, 1)]);
+        assert_eq!([1, 2, 3, 4, 5].map(|image| first_of(&chain, image)), [1, 1, 1, 1, 5]);
+        let circle = HashMap::from([(4, 2), (2, 3), (3, 2)]);
+        assert_eq!([2, 3].map(|image| first_of(&circle, image)), [2, 2]);
+    }
+}

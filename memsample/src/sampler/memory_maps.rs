@@ -1,0 +1,126 @@
+//! Finds out which new processes have the memory map of another one.
+//!
+//! After `vfork` and `clone(CLONE_VM)` each of the two shows all memory of both, and no file of `/proc` says so. The kernel
+//! tells whether two maps are the same (kcmp(2)). It is asked once for each new process: only an exec gives it another map,
+//! and that begins another image.
+
+use std::cmp::Reverse;
+use std::sync::Arc;
+
+use memsample_bpf::have_one_map;
+
+use super::entry::{Addresses, Entry, EntryState, Process};
+use crate::identity::ProcessId;
+
+/// With so many relatives a process is compared at most, half a microsecond each.
+const MAX_COMPARISONS: usize = 32;
+
+/// A process that was looked at for the first time.
+#[derive(Clone, Copy)]
+pub(super) struct Newborn {
+    pub(super) pid: i32,
+    /// Whether the kernel reported who forked it. Else its parent may be another one by now.
+    pub(super) is_forker_known: bool,
+    /// Whether it has executed a program since, as the kernel reported.
+    pub(super) has_executed: bool,
+}
+
+/// A process that descends by forks alone from the same process image as another one: an exec gives it other addresses.
+#[derive(Clone, Copy)]
+struct Relative {
+    addresses: Addresses,
+    image: ProcessId,
+    /// A thread that has its memory.
+    task: i32,
+}
+
+impl Relative {
+    fn of(process: &Process, task: i32) -> Self {
+        Self { addresses: process.addresses, image: process.identity.process, task }
+    }
+}
+
+/// Notes of new processes whose memory map they have, among all, which are ascending by pid.
+///
+/// Their addresses were read before. So what is one map now was that of the image that was looked at: an exec meanwhile is
+/// of the next one.
+pub(super) fn note_memory_maps(entries: &mut [Entry], newborns: &[Newborn]) {
+    let mut orphans = Vec::new();
+    for &Newborn { pid, is_forker_known, has_executed } in newborns {
+        let Some((process, task)) = living(entries, pid) else { continue };
+        let own = Relative::of(process, task);
+        let parent = living(entries, process.identity.ppid);
+        // Its addresses are those of before, where it has executed another program since the last sweep.
+        let is_forker = is_forker_known
+            && parent.is_some_and(|(parent, _)| {
+                parent.addresses == own.addresses && !parent.is_exec_reported()
+            });
+        let parent = parent.map(|(parent, task)| Relative::of(parent, task));
+        let compared =
+            parent.and_then(|parent| Some((parent, have_one_map(own.task, parent.task).ok()?)));
+        match compared {
+            Some((parent, true)) => note_memory_map(entries, pid, own.image, parent.image),
+            _ if has_executed => note_memory_map(entries, pid, own.image, own.image),
+            Some((_, false)) if is_forker => note_memory_map(entries, pid, own.image, own.image),
+            // It may be that of another one whom the same image forked.
+            _ if !own.addresses.hidden() => orphans.push((pid, own)),
+            _ => {}
+        }
+    }
+    if !orphans.is_empty() {
+        compare_relatives(entries, &orphans);
+    }
+}
+
+/// Compares new processes whose forker is not known, or has ended or executed another program, with all that descend from
+/// the same image and were looked at before them.
+fn compare_relatives(entries: &mut [Entry], orphans: &[(i32, Relative)]) {
+    let mut families: Vec<Addresses> = orphans.iter().map(|(_, orphan)| orphan.addresses).collect();
+    families.sort_unstable();
+    families.dedup();
+    let living = entries.iter().filter(|entry| !entry.state.contains(EntryState::GONE));
+    let mut relatives: Vec<Relative> = living
+        .filter_map(|entry| Some((entry.process()?, entry.pid)))
+        .filter(|(process, _)| families.binary_search(&process.addresses).is_ok())
+        .map(|(process, pid)| Relative::of(process, process.thread.unwrap_or(pid)))
+        .collect();
+    // The latest first: those are the most likely ones.
+    relatives.sort_unstable_by_key(|it| (it.addresses, Reverse(it.image)));
+    for &(pid, own) in orphans {
+        let key = (own.addresses, Reverse(own.image));
+        let first = relatives.partition_point(|it| (it.addresses, Reverse(it.image)) <= key);
+        let before = relatives.get(first..).unwrap_or_default();
+        let before = before.iter().take_while(|it| it.addresses == own.addresses);
+        let mut compared = 0;
+        let same = before.clone().take(MAX_COMPARISONS).find(|relative| {
+            let answer = have_one_map(own.task, relative.task);
+            compared += usize::from(answer.is_ok());
+            answer.unwrap_or(false)
+        });
+        match same {
+            Some(relative) => note_memory_map(entries, pid, own.image, relative.image),
+            None if compared == before.count() => {
+                note_memory_map(entries, pid, own.image, own.image);
+            }
+            None => {}
+        }
+    }
+}
+
+fn note_memory_map(entries: &mut [Entry], pid: i32, image: ProcessId, map: ProcessId) {
+    let index = entries.partition_point(|entry| entry.pid < pid);
+    let of_pid = entries.iter_mut().skip(index).take_while(|entry| entry.pid == pid);
+    let mut processes = of_pid.filter_map(Entry::process_mut);
+    if let Some(process) = processes.find(|process| process.identity.process == image) {
+        Arc::make_mut(&mut process.identity).memory_map = Some(map);
+    }
+}
+
+/// Returns the process that has a pid now, and a thread of it that has its memory.
+fn living(entries: &[Entry], pid: i32) -> Option<(&Process, i32)> {
+    let index = entries.partition_point(|entry| entry.pid < pid);
+    let mut of_pid = entries.iter().skip(index).take_while(|entry| entry.pid == pid);
+    let living = of_pid.find(|entry| !entry.state.contains(EntryState::GONE))?;
+    let process = living.process()?;
+    Some((process, process.thread.unwrap_or(pid)))
+}
