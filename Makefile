@@ -203,7 +203,7 @@ memsampled/report/tests/browser/node_modules: memsampled/report/tests/browser/pa
 	touch $@
 
 demo: ## Run a small suite of which most tests go wrong, each in a way of its own
-	cargo run --quiet --release --bin memsample -- run demo/suite.toml || test $$? -eq 10
+	cargo run --quiet --bin memsample -- run demo/suite.toml || test $$? -eq 10
 
 demo-build: .venv/ready ## Record a real build at 10 Hz and ask DuckDB about it
 	cargo build --release
