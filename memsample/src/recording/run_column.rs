@@ -347,6 +347,18 @@ impl RunColumn {
     }
 }
 
+/// Appends a piece `times` times: of a long run, in pieces that double.
+fn push_repeated(bytes: &mut Vec<u8>, piece: &[u8], times: usize) {
+    let begin = bytes.len();
+    let end = begin + piece.len() * times;
+    bytes.reserve(end - begin);
+    bytes.extend_from_slice(if times > 0 { piece } else { &[] });
+    while bytes.len() < end {
+        let length = (bytes.len() - begin).min(end - bytes.len());
+        bytes.extend_from_within(begin..begin + length);
+    }
+}
+
 impl Numbers {
     fn push(&mut self, value: i64, rows: usize, is_short: bool) {
         let long = value.to_le_bytes();
@@ -354,7 +366,7 @@ impl Numbers {
         let plain = if is_short { long.get(..4).unwrap_or_default() } else { &long };
         match self {
             Self::Differences(runs) => runs.push(value, rows),
-            Self::Plain(bytes) => (0..rows).for_each(|_| bytes.extend_from_slice(plain)),
+            Self::Plain(bytes) => push_repeated(bytes, plain, rows),
             Self::Distinct(values) => values.push(plain, rows),
         }
     }
