@@ -1,15 +1,16 @@
-//! The largest process images, from the table of processes alone.
+//! The largest process images, from the tables of processes and exits alone.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::io;
 
 use super::bound::{Bound, counter_error_bytes, is_bounded_at_exit, lower};
+use super::sampled_image::exited_images;
 use super::test_membership::images_of_tests;
 use crate::identity::ProcessId;
 use crate::recording::{ImageRow, Recording};
 
-/// A process image and its memory, by its row in the table of processes.
+/// A process image and its memory, by its rows in the tables of processes and exits.
 ///
 /// Upper bounds and the times of peaks also need the samples: see
 /// [`process_peaks`](super::process_peaks()).
@@ -26,7 +27,8 @@ pub struct LargestProcess {
     /// The lower bound of its largest resident set.
     pub lower: Bound,
     /// Whether the kernel reported the largest at its exit, so that it was not larger either, except for the
-    /// error of its count ([`counter_error_bytes`]).
+    /// error of its count ([`counter_error_bytes`]). Not of one that SIGKILL ended: its memory may have been taken away
+    /// before.
     pub is_exact: bool,
     /// The largest sampled resident set, in bytes; `None` for a process that lived between two ticks.
     pub rss_peak_bytes: Option<u64>,
@@ -42,11 +44,9 @@ pub struct LargestProcess {
 ///
 /// # Errors
 ///
-/// The table of processes cannot be read.
+/// A table cannot be read.
 pub fn largest_processes(recording: &Recording, top: usize) -> io::Result<Vec<LargestProcess>> {
-    let rows = largest_rows(recording, top, |_| true)?;
-    let error_bytes = counter_error_bytes(&recording.manifest().provenance.machine);
-    Ok(rows.into_iter().map(|row| LargestProcess::new(row, error_bytes)).collect())
+    with_ends(recording, largest_rows(recording, top, |_| true)?)
 }
 
 /// Returns the `top` largest process images of a test, largest lower bound first. The largest image of the process
@@ -54,7 +54,7 @@ pub fn largest_processes(recording: &Recording, top: usize) -> io::Result<Vec<La
 ///
 /// # Errors
 ///
-/// The table of processes cannot be read.
+/// A table cannot be read.
 pub fn largest_processes_of_test(
     recording: &Recording,
     test: &str,
@@ -62,7 +62,7 @@ pub fn largest_processes_of_test(
 ) -> io::Result<Vec<LargestProcess>> {
     let mut rows = images_of_tests(recording)?.counted;
     rows.retain(|row| row.test.as_deref() == Some(test));
-    Ok(largest_of(recording, rows, top))
+    largest_of(recording, rows, top)
 }
 
 /// Returns the `top` largest of some rows. The largest image of the process that began first is before all others.
@@ -70,7 +70,7 @@ pub(super) fn largest_of(
     recording: &Recording,
     mut rows: Vec<ImageRow>,
     top: usize,
-) -> Vec<LargestProcess> {
+) -> io::Result<Vec<LargestProcess>> {
     rows.sort_by_key(|row| (Reverse(lower(row).bytes), row.process));
     let first = rows.iter().map(|row| (row.start_ns, row.pid)).min();
     if let Some(index) = rows.iter().position(|row| Some((row.start_ns, row.pid)) == first) {
@@ -78,8 +78,19 @@ pub(super) fn largest_of(
         rows.insert(0, first);
     }
     rows.truncate(top);
+    with_ends(recording, rows)
+}
+
+/// Returns what is known of some rows, in their order.
+fn with_ends(recording: &Recording, rows: Vec<ImageRow>) -> io::Result<Vec<LargestProcess>> {
     let error_bytes = counter_error_bytes(&recording.manifest().provenance.machine);
-    rows.into_iter().map(|row| LargestProcess::new(row, error_bytes)).collect()
+    let exited = exited_images(recording, rows.clone())?;
+    let process = |row: ImageRow| {
+        let may_be_reaped = exited.get(&row.process).is_some_and(|image| image.may_be_reaped);
+        let is_exact = !may_be_reaped && is_bounded_at_exit(&row, error_bytes);
+        LargestProcess::new(row, is_exact)
+    };
+    Ok(rows.into_iter().map(process).collect())
 }
 
 /// Returns the `top` rows with the largest lower bounds among those that `keep` accepts, largest first.
@@ -125,13 +136,13 @@ impl Ord for Ranked {
 }
 
 impl LargestProcess {
-    fn new(row: ImageRow, error_bytes: Option<u64>) -> Self {
+    fn new(row: ImageRow, is_exact: bool) -> Self {
         let lower = lower(&row);
         Self {
             process: ProcessId(row.process),
             pid: row.pid,
             lower,
-            is_exact: is_bounded_at_exit(&row, error_bytes),
+            is_exact,
             comm: row.comm,
             role: row.role,
             rss_peak_bytes: row.rss_peak_bytes,

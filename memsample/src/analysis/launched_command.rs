@@ -55,7 +55,7 @@ pub fn launched_command(recording: &Recording, top: usize) -> io::Result<Option<
     let first = images.counted.iter().filter(|row| row.cmdline.is_some());
     let first = first.min_by_key(|row: &&ImageRow| (row.start_ns, row.pid, row.exec));
     let cmdline = first.and_then(|row| row.cmdline.clone());
-    let processes = largest_of(recording, images.counted.clone(), top);
+    let processes = largest_of(recording, images.counted.clone(), top)?;
     let spans = HashMap::from([(COMMAND_MARK.to_owned(), vec![span])]);
     let usage = usages_of(recording, &spans, images)?.into_iter().next();
     Ok(usage.map(|usage| LaunchedCommand { cmdline, exit_code, usage, processes }))

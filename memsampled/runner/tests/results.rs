@@ -106,6 +106,7 @@ fn example() -> Results {
             comm: "sleep".to_owned(),
             rss_bytes: Some(25),
             shares_memory_with: Some(23),
+            held_bytes: Some(22),
         }],
         unlisted: None,
         left_bytes: Some(26),

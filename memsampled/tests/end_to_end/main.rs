@@ -42,6 +42,7 @@ mod inherited_streams;
 mod interface;
 mod json_schemas;
 mod leaks;
+mod left_over;
 mod marked_tests;
 mod measured;
 mod namespaces;

@@ -242,6 +242,7 @@ fn model() -> Vec<(&'static str, Vec<TestResult>, Expected)> {
         comm: "sle\u{1b}ep".to_owned(),
         rss_bytes: None,
         shares_memory_with: None,
+        held_bytes: None,
     }];
     all.push((
         "leaky",
@@ -550,6 +551,7 @@ fn what_a_test_prints_or_is_called_is_no_command_to_a_ci_server() {
         comm: evil.to_owned(),
         rss_bytes: None,
         shares_memory_with: None,
+        held_bytes: None,
     }];
     let (events, suite) = finished(directory.path(), vec![result], None);
     for profile in [junit::Profile::Jenkins, junit::Profile::Extended] {

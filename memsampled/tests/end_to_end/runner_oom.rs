@@ -95,3 +95,43 @@ fn a_kill_in_a_group_that_a_test_made_below_its_own_counts() {
         assert!(result.notes.is_empty(), "{result:#?}");
     }
 }
+
+#[test]
+fn a_test_that_raises_its_own_limit_is_told() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let directory = tempdir().unwrap();
+    let group = "for G in /sys/fs/cgroup/memory$(sed -n 's/.*:memory://p' /proc/self/cgroup) \
+                 /sys/fs/cgroup$(sed -n 's/^0:://p' /proc/self/cgroup); do \
+                 [ -e $G/memory.limit_in_bytes -o -e $G/memory.max ] && break; done; \
+                 set_limit() { for F in $2 memory.max; do [ ! -e $G/$F ] || echo $1 > $G/$F; done; };";
+    let raise = "set_limit 512M 'memory.memsw.limit_in_bytes memory.limit_in_bytes';";
+    let restore = "set_limit 32M 'memory.limit_in_bytes memory.memsw.limit_in_bytes'";
+    let hold = "head -c 100m /dev/zero | tail -c 100m | wc -c;";
+    let mut tests = vec![
+        shell("raises", &format!("{group} {raise} {hold}")),
+        shell("restores", &format!("{group} {raise} {hold} {restore}")),
+        shell("keeps", "true"),
+    ];
+    for test in &mut tests {
+        test.memory_limit_bytes = Some(32 * MIB);
+    }
+    let results = results(&suite(tests), &options(directory.path()));
+    let notes: Vec<String> = results.iter().map(|result| result.notes.join("; ")).collect();
+    for result in &results {
+        assert_eq!(result.outcome, Outcome::Passed, "{result:#?}");
+    }
+    let said = "its memory limit of 32.0 MiB did not hold: ";
+    assert_eq!(notes[0], format!("{said}at its end it was 512.0 MiB"));
+    // Before Linux 5.19 there is no high-water mark of a group of version 2.
+    let has_peak = results[1].group.as_ref().is_some_and(|group| {
+        group.group_peak_bytes.is_some_and(|peak_bytes| peak_bytes > 90 * MIB)
+    });
+    assert_eq!(
+        notes[1].starts_with(&format!("{said}its control group had 1")),
+        has_peak,
+        "{notes:?}"
+    );
+    assert_eq!(notes[2], "");
+}

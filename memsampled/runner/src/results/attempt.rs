@@ -104,6 +104,10 @@ pub struct LeftOverProcess {
     /// the two counts once. Null where it has a map of its own, and where the kernel does not tell.
     #[serde(default)]
     pub shares_memory_with: Option<i32>,
+    /// Memory of memfds and of removed files in `/dev/shm` that it has open, in bytes, whether it maps them or not; of a file
+    /// that several have open, at the first of them. `None` where its descriptors could not be listed.
+    #[serde(default)]
+    pub held_bytes: Option<u64>,
 }
 
 impl TestResult {

@@ -104,12 +104,16 @@ fn left_over(
             (Some(role), Some(found)) => (role == found, role == found),
             (Some(_), None) => (false, true),
         };
-        let rss = left.rss_bytes;
+        let (rss, held) = (left.rss_bytes, left.held_bytes);
         if is_certain && certain.insert(map) {
             bytes.lower = bytes.lower.saturating_add(rss.unwrap_or(0));
         }
         if is_possible && possible.insert(map) {
             bytes.upper = bytes.upper.and_then(|upper| upper.checked_add(rss?));
+        }
+        // What of it is mapped is in the resident set too.
+        if is_possible {
+            bytes.upper = bytes.upper.and_then(|upper| upper.checked_add(held?));
         }
     }
     if role.is_none() {
@@ -289,6 +293,7 @@ mod tests {
             comm: String::new(),
             rss_bytes,
             shares_memory_with: None,
+            held_bytes: Some(0),
         };
         fn left(
             left_over_processes: &[LeftOverProcess],

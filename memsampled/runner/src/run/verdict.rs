@@ -168,8 +168,6 @@ fn left(end: &AttemptEnd) -> Option<String> {
         (None, true) => None,
         (_, false) => Some(format!("it left {}", parts.join(" and "))),
         // What is not known has not passed.
-        (Some(error), true) => Some(format!(
-            "whether it left processes is not known: they could not be listed: {error}"
-        )),
+        (Some(why), true) => Some(format!("whether it left processes is not known: {why}")),
     }
 }

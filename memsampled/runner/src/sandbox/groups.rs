@@ -199,6 +199,20 @@ impl Groups {
         Ok(())
     }
 
+    /// Returns the limit of memory as it is now, in bytes; `None` where it cannot be read.
+    pub(super) fn memory_limit_bytes(&self) -> Option<u64> {
+        let (version, path) = self.memory.as_ref()?;
+        let file = match version {
+            Version::V1 => "memory.limit_in_bytes",
+            Version::V2 => "memory.max",
+        };
+        let text = kernel_file::text(path.join(file)).ok()?;
+        match text.trim() {
+            "max" => Some(u64::MAX),
+            number => number.parse().ok(),
+        }
+    }
+
     /// Limits the number of tasks; says whether that worked.
     pub(super) fn limit_processes(&self, count: u64) -> bool {
         self.processes

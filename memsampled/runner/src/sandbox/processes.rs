@@ -1,19 +1,19 @@
 //! Processes of an attempt, as `/proc` shows them: finding, describing and killing them.
 
 use std::cell::RefCell;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use memsample::parse::{parse_stat, parse_statm};
 use memsample::units::ClockTicks;
-use memsample::{ProcessReader, SamplerOptions};
+use memsample::{ProcessReader, SamplerOptions, have_one_map};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
 
 use super::kernel_file;
 use super::listed::{self, Listed};
-use memsample::have_one_map;
-
 use crate::results::LeftOverProcess;
 
 /// Processes that one walk visits, at most: the largest `pid_max` of Linux.
@@ -159,7 +159,27 @@ pub(super) fn is_ending(pid: i32) -> bool {
 pub(super) fn describe(pid: i32) -> Option<LeftOverProcess> {
     let stat = ProcessStat::of_living(pid)?;
     let (comm, rss_bytes) = (stat.comm, rss_bytes(pid));
-    Some(LeftOverProcess { pid, comm, rss_bytes, shares_memory_with: None })
+    Some(LeftOverProcess { pid, comm, rss_bytes, shares_memory_with: None, held_bytes: None })
+}
+
+/// Notes how much memory they hold by descriptors, mapped or not: memfds, and removed files in `/dev/shm`. A file that
+/// several of them hold is noted at the first.
+pub(super) fn measure_held_files(processes: &mut [LeftOverProcess]) {
+    let mut seen = HashSet::new();
+    for process in processes {
+        let Listed { found, error } =
+            listed::paths(&PathBuf::from(format!("/proc/{}/fd", process.pid)));
+        let bytes = found.iter().filter_map(|descriptor| {
+            // What else is open may be on a file system that does not answer.
+            let name = std::fs::read_link(descriptor).ok()?.into_os_string().into_vec();
+            let is_memory = name.starts_with(b"/memfd:")
+                || (name.starts_with(b"/dev/shm/") && name.ends_with(b" (deleted)"));
+            let file = is_memory.then(|| std::fs::metadata(descriptor).ok()).flatten()?;
+            seen.insert((file.dev(), file.ino())).then(|| file.blocks().saturating_mul(512))
+        });
+        let bytes = bytes.fold(0, u64::saturating_add);
+        process.held_bytes = error.is_none().then_some(bytes);
+    }
 }
 
 /// Notes which of them have one memory map: each of these shows all memory of both.

@@ -199,10 +199,8 @@ impl Dispatcher<'_> {
         let relative = |path: &PathBuf| self.layout.relative(path);
         let log = |path: &PathBuf| path.exists().then(|| relative(path));
         notes.extend(end.notes);
-        if let Some(error) = end.unlisted.as_ref().filter(|_| !end.left_over_processes.is_empty()) {
-            notes.push(format!(
-                "it may have left more processes: they could not be listed: {error}"
-            ));
+        if let Some(why) = end.unlisted.as_ref().filter(|_| !end.left_over_processes.is_empty()) {
+            notes.push(format!("it may have left more processes: {why}"));
         }
         notes.extend(end.output_error.map(|error| format!("its output was not kept: {error}")));
         let mut result = TestResult {

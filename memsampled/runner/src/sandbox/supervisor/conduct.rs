@@ -27,7 +27,9 @@ use crate::sandbox::init::{self, SharedMemory};
 use crate::sandbox::last_line::last_line;
 use crate::sandbox::names::PROCESS_NAME;
 use crate::sandbox::priority::RaisedPriority;
-use crate::sandbox::processes::{SANDBOX_VARIABLE, compare_memory, describe, signal};
+use crate::sandbox::processes::{
+    SANDBOX_VARIABLE, compare_memory, describe, measure_held_files, signal,
+};
 use crate::sandbox::protocol::{Exec, InitOrder, ShimOrder, SupervisorMessage};
 use crate::sandbox::spec::{Spec, StageKind};
 use crate::sandbox::start::{execute, start};
@@ -201,9 +203,16 @@ impl<'a> Supervisor<'a> {
             SupervisorAction::DescribeLeftOver => {
                 let listed = self.inside.listed();
                 let left = listed.found.into_iter().filter_map(describe);
-                let mut left: Vec<_> = left.take(MAX_LEFT_OVER).collect();
+                let mut left: Vec<_> = left.take(MAX_LEFT_OVER + 1).collect();
+                let is_cut = left.len() > MAX_LEFT_OVER;
+                left.truncate(MAX_LEFT_OVER);
                 compare_memory(&mut left);
-                self.machine.note_left_over(left, listed.error.map(|error| error.to_string()));
+                measure_held_files(&mut left);
+                let unlisted = match listed.error {
+                    Some(error) => Some(format!("they could not be listed: {error}")),
+                    None => is_cut.then(|| format!("only {MAX_LEFT_OVER} were looked at")),
+                };
+                self.machine.note_left_over(left, unlisted);
             }
             SupervisorAction::AskLeft => {
                 let sent = self.events.init.as_ref().map(|init| init.send(&InitOrder::Left));

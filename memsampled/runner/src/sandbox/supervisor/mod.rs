@@ -23,6 +23,7 @@ use std::io;
 
 use memsample::parse::parse_vmstat;
 use memsample::{KernelLog, OomLimit};
+use memsample_input::rounded_size;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{getpid, set_child_subreaper, setsid};
 
@@ -98,11 +99,37 @@ fn attempt(runner: &Channel<io::Stdin>, spec: &Spec, parents: &Parents) -> Attem
     end.oom_kills = counts.map(|OomCounts { kills, .. }| kills);
     end.limit_reached =
         spec.memory_limit_bytes.is_some() && counts.is_some_and(|counts| counts.limit_reached);
+    if let Some(limit_bytes) = spec.memory_limit_bytes {
+        let peak_bytes = end.group.as_ref().and_then(|group| group.group_peak_bytes);
+        end.notes.extend(raised_limit(limit_bytes, groups.memory_limit_bytes(), peak_bytes));
+    }
     for path in groups.end() {
         end.notes.push(format!("the control group `{}` could not be removed", path.display()));
     }
     remove_scratch(spec, &mut end, || runner_gone || end_asked_for(runner).is_some());
     end
+}
+
+/// Says that a test, or who may write to its control group, let it have more than its limit: that is other now, or the peak of
+/// the group is above it. The kernel rounds a limit down to whole pages, and charges some pages beyond it.
+fn raised_limit(
+    limit_bytes: u64,
+    now_bytes: Option<u64>,
+    peak_bytes: Option<u64>,
+) -> Option<String> {
+    const BEYOND_BYTES: u64 = 1 << 20;
+    let limit = rounded_size(limit_bytes);
+    if let Some(now_bytes) = now_bytes.filter(|&now_bytes| now_bytes > limit_bytes) {
+        // No limit is one that no machine has, in whole pages.
+        let now = match now_bytes > u64::MAX >> 2 {
+            true => "there was none".to_owned(),
+            false => format!("it was {}", rounded_size(now_bytes)),
+        };
+        return Some(format!("its memory limit of {limit} did not hold: at its end {now}"));
+    }
+    let peak_bytes = peak_bytes.filter(|&peak| peak > limit_bytes.saturating_add(BEYOND_BYTES))?;
+    let peak = rounded_size(peak_bytes);
+    Some(format!("its memory limit of {limit} did not hold: its control group had {peak}"))
 }
 
 /// Returns where artifacts are looked for.
