@@ -113,8 +113,8 @@ pub struct Identity {
     /// fork or vfork began with the memory of another process, as the kernel noted it at each exec; `None` where that was
     /// not read.
     pub replaced_max_rss_bytes: Option<u64>,
-    /// The image with which it shared its memory map when it was first looked at, and itself if it had one of its own;
-    /// `None` where that was not compared.
+    /// The image that had its memory map first, of those that shared it when it was first looked at, and itself if it had one
+    /// of its own; `None` where that was not compared.
     pub memory_map: Option<ProcessId>,
 }
 

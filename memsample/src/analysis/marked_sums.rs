@@ -250,10 +250,10 @@ impl Groups {
                         return;
                     }
                     let Some(largest) = sums.get_mut(&(ts_ms, group)) else { return };
-                    largest.processes += 1;
                     if self.is_counted(group, process.unsigned_abs(), ts_ms) {
                         return;
                     }
+                    largest.processes += 1;
                     largest.composition.add(&parts.at(row, largest.composition.ts));
                 });
             }

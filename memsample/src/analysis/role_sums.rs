@@ -139,7 +139,9 @@ fn compose(recording: &Recording, roles: &mut [RoleSums], members: &Members<'_>)
             let Some(role) = role else { continue };
             let Some((_, peak_ms)) = role.peak else { continue };
             let until_ms = members.counted_until_ms.get(&process);
-            let is_counted = until_ms.is_some_and(|&until_ms| peak_ms <= until_ms);
+            if until_ms.is_some_and(|&until_ms| peak_ms <= until_ms) {
+                continue;
+            }
             for (row, _) in rows
                 .clone()
                 .zip(ts.get(rows).unwrap_or_default())
@@ -147,9 +149,6 @@ fn compose(recording: &Recording, roles: &mut [RoleSums], members: &Members<'_>)
             {
                 let ts = Timestamp::from_millisecond(peak_ms).map_err(io::Error::other)?;
                 role.processes += 1;
-                if is_counted {
-                    continue;
-                }
                 let sum = role.composition.get_or_insert_with(|| Composition::of_none(ts));
                 sum.add(&parts.at(row, ts));
             }

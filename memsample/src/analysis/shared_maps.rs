@@ -7,12 +7,12 @@ use std::io;
 
 use arrow_array::types::{Int64Type, TimestampMillisecondType as Millisecond};
 
-use crate::columns::{booleans, known, numbers};
+use crate::columns::{known, numbers};
 use crate::recording::Recording;
 
 /// The images that share a memory map with another one.
 #[derive(Default)]
-pub(super) struct SharedMaps {
+pub struct SharedMaps {
     /// The map of each of them, by the image that had it first.
     map_of: HashMap<u64, u64>,
     /// Those that were sampled, by their maps.
@@ -27,8 +27,12 @@ struct Sharer {
 }
 
 impl SharedMaps {
-    /// Reads them from `processes`. A recording without that column has none that are known.
-    pub(super) fn read(recording: &Recording) -> io::Result<Self> {
+    /// Reads them from the column `memory_map` of `processes`. A recording without that column has none that are known.
+    ///
+    /// # Errors
+    ///
+    /// The table cannot be read.
+    pub fn read(recording: &Recording) -> io::Result<Self> {
         let mut map_of: HashMap<u64, u64> = HashMap::new();
         for batch in recording.read_table("processes", &["process", "memory_map"]) {
             let batch = batch?;
@@ -46,8 +50,7 @@ impl SharedMaps {
         if map_of.is_empty() {
             return Ok(Self::default());
         }
-        let first_ones = map_of.keys().map(|&image| (image, first_of(&map_of, image)));
-        let mut map_of: HashMap<u64, u64> = first_ones.collect();
+        resolve(&mut map_of);
         let first: Vec<u64> = map_of.values().copied().collect();
         map_of.extend(first.into_iter().map(|image| (image, image)));
         let mut shared = Self { map_of, sharers: HashMap::new() };
@@ -56,21 +59,18 @@ impl SharedMaps {
     }
 
     fn read_sharers(&mut self, recording: &Recording) -> io::Result<()> {
-        let columns = ["process", "samples", "first_ts", "last_ts", "moved"];
+        let columns = ["process", "samples", "first_ts", "last_ts"];
         for batch in recording.read_table("processes", &columns) {
             let batch = batch?;
             let process = numbers::<Int64Type>(&batch, "process")?.values();
             let samples = numbers::<Int64Type>(&batch, "samples")?.values();
             let first = numbers::<Millisecond>(&batch, "first_ts")?.values();
             let last = numbers::<Millisecond>(&batch, "last_ts")?.values();
-            let moved = booleans(&batch, "moved")?;
-            let spans = process.iter().zip(samples).zip(first.iter().zip(last)).enumerate();
-            for (row, ((process, &samples), (&first_ms, &last_ms))) in spans {
+            let spans = process.iter().zip(samples).zip(first.iter().zip(last));
+            for ((process, &samples), (&first_ms, &last_ms)) in spans {
                 let image = process.unsigned_abs();
-                // One that moved is of a test for a while only, so that it stands for nobody.
                 if let Some(&map) = self.map_of.get(&image)
                     && samples > 0
-                    && !moved.value(row)
                 {
                     let sharer = Sharer { image, first_ms, last_ms };
                     self.sharers.entry(map).or_default().push(sharer);
@@ -94,11 +94,9 @@ impl SharedMaps {
     }
 
     /// Returns up to which tick the memory of an image is in a sum already, by another one that has the same map: for each
-    /// sum that it is in, of which `sums_of` knows.
-    pub(super) fn counted_until<'a, K>(
-        &self,
-        sums_of: impl Fn(u64) -> &'a [K],
-    ) -> HashMap<(K, u64), i64>
+    /// sum that it is in, of which `sums_of` knows, by its key in `processes`. Samples of the image up to that tick, given in
+    /// milliseconds since 1970, are to be left out of that sum.
+    pub fn counted_until<'a, K>(&self, sums_of: impl Fn(u64) -> &'a [K]) -> HashMap<(K, u64), i64>
     where
         K: Copy + Eq + Hash + 'a,
     {
@@ -119,18 +117,25 @@ impl SharedMaps {
     }
 }
 
-/// Returns the image at the end of a chain of images, of which each has the map of the next one.
-fn first_of(map_of: &HashMap<u64, u64>, image: u64) -> u64 {
-    let mut seen = HashSet::from([image]);
-    let mut at = image;
-    // A damaged table may have a circle: then its smallest number is that of all of them.
-    while let Some(&next) = map_of.get(&at) {
-        if !seen.insert(next) {
-            return seen.into_iter().min().unwrap_or(next);
+/// Replaces the map of each image by the one at the end of its chain.
+fn resolve(map_of: &mut HashMap<u64, u64>) {
+    let images: Vec<u64> = map_of.keys().copied().collect();
+    let mut resolved = HashSet::new();
+    for image in images {
+        let (mut chain, mut at) = (Vec::new(), image);
+        // A damaged table may have a circle: it ends where it comes back to.
+        while let Some(&next) = map_of.get(&at)
+            && resolved.insert(at)
+        {
+            chain.push(at);
+            at = next;
         }
-        at = next;
+        let end = match map_of.get(&at) {
+            Some(&end) if !chain.contains(&at) => end,
+            _ => at,
+        };
+        chain.into_iter().for_each(|image| _ = map_of.insert(image, end));
     }
-    at
 }
 
 #[cfg(test)]
@@ -158,9 +163,17 @@ mod tests {
 
     #[test]
     fn a_chain_ends_at_its_first_image_and_a_circle_too() {
-        let chain = HashMap::from([(4, 3), (3, 2), (2, 1)]);
-        assert_eq!([1, 2, 3, 4, 5].map(|image| first_of(&chain, image)), [1, 1, 1, 1, 5]);
-        let circle = HashMap::from([(4, 2), (2, 3), (3, 2)]);
-        assert_eq!([2, 3].map(|image| first_of(&circle, image)), [2, 2]);
+        let resolved = |maps: &[(u64, u64)]| {
+            let mut map_of: HashMap<u64, u64> = maps.iter().copied().collect();
+            resolve(&mut map_of);
+            let mut maps: Vec<u64> = map_of.into_values().collect();
+            maps.dedup();
+            maps
+        };
+        assert_eq!(resolved(&[(4, 3), (3, 2), (2, 1), (5, 2)]), [1]);
+        let circle = resolved(&[(4, 2), (2, 3), (3, 2)]);
+        assert!(matches!(circle[..], [2 | 3]), "{circle:?}");
+        let long: Vec<(u64, u64)> = (1..100_000).map(|image| (image, image - 1)).collect();
+        assert_eq!(resolved(&long), [0]);
     }
 }

@@ -7,7 +7,6 @@ use std::ops::{AddAssign, RangeInclusive};
 use arrow_array::types::{Int32Type, Int64Type, TimestampMillisecondType as Millisecond};
 
 use super::lifetimes::ticks;
-use super::shared_maps::SharedMaps;
 use super::tick_series::{TickCursor, TickSeries};
 use crate::columns::{known, numbers};
 use crate::recording::Recording;
@@ -21,7 +20,7 @@ const MAX_TICKS: usize = 16_384;
 pub struct MemorySums {
     /// The number of processes with a sample.
     pub processes: u32,
-    /// Resident sets. A page that several processes map counts for each, but for processes that share a memory map.
+    /// Resident sets. A page that several processes map counts for each.
     pub rss_bytes: u64,
     /// Resident anonymous memory, without that of processes of which it was not read.
     pub anon_bytes: u64,
@@ -84,13 +83,10 @@ pub fn sums_between(
     mut visit: impl FnMut(GroupMemory),
 ) -> io::Result<()> {
     let mut swap_of: HashMap<u64, u64> = HashMap::new();
-    let groups = |process: u64| groups_of.get(&process).map_or(&[][..], Vec::as_slice);
-    let counted_until_ms = SharedMaps::read(recording)?.counted_until(groups);
-    let members = Members { groups_of, counted_until_ms };
     let mut ticks = ticks(recording)?;
     ticks.retain(|tick| span.contains(tick));
     for ticks in ticks.chunks(MAX_TICKS) {
-        let series = sums_at(recording, &members, ticks, &mut swap_of)?;
+        let series = sums_at(recording, groups_of, ticks, &mut swap_of)?;
         for (tick, &ts_ms) in ticks.iter().enumerate() {
             for (group, series) in &series {
                 let sums = series.at(tick).filter(|sums| sums.processes > 0);
@@ -101,13 +97,6 @@ pub fn sums_between(
         }
     }
     Ok(())
-}
-
-/// The images of the groups.
-struct Members<'a> {
-    groups_of: &'a HashMap<u64, Vec<usize>>,
-    /// Up to which tick another image of the group counts for one, since the two share a memory map.
-    counted_until_ms: HashMap<(usize, u64), i64>,
 }
 
 /// The image whose samples are being added. They follow each other, so that it is looked up once.
@@ -122,7 +111,7 @@ struct Image<'a> {
 /// known swap of each image.
 fn sums_at(
     recording: &Recording,
-    Members { groups_of, counted_until_ms }: &Members<'_>,
+    groups_of: &HashMap<u64, Vec<usize>>,
     ticks: &[i64],
     swap_of: &mut HashMap<u64, u64>,
 ) -> io::Result<Vec<(usize, TickSeries<MemorySums>)>> {
@@ -163,16 +152,9 @@ fn sums_at(
                 swap_bytes: image.swap_bytes.unwrap_or(0),
             };
             for &group in image.groups {
-                // What another one counts for has a process more, and no memory more.
-                let until_ms = match counted_until_ms.is_empty() {
-                    true => None,
-                    false => counted_until_ms.get(&(group, process)),
-                };
-                let is_counted = until_ms.is_some_and(|&until_ms| ts_ms <= until_ms);
-                let alone = MemorySums { processes: 1, ..MemorySums::default() };
                 let series = series.get_mut(group);
                 if let Some(sum) = series.and_then(|series| series.at_mut(tick)) {
-                    *sum += if is_counted { alone } else { sample };
+                    *sum += sample;
                 }
             }
         }

@@ -204,7 +204,8 @@ impl<'a> Collected<'a> {
         let sums: HashMap<u64, [(usize, Option<usize>); 2]> = self
             .members
             .iter()
-            .filter(|(process, _)| maps.map_of(**process).is_some())
+            // One that is of the test for a while only stands for nobody.
+            .filter(|(process, place)| !place.moved && maps.map_of(**process).is_some())
             .map(|(&process, place)| {
                 (process, [(place.attempt, None), (place.attempt, Some(place.role))])
             })

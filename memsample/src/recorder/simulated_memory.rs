@@ -392,28 +392,33 @@ impl Kernel {
         })
     }
 
-    /// Returns the same of an image that a sweep has come to, which compares its memory map with that of its parent.
-    fn looked_at(&mut self, pid: i32) -> Arc<Identity> {
-        let identity = self.identity(pid);
-        let map = self.living[&pid].map;
-        let is_one = |other: &&Process| other.map == map && other.sampled.is_some();
-        let parent = self.living.get(&identity.ppid);
-        let parent = parent.and_then(|parent| Some((parent, &parent.sampled.as_ref()?.1)));
-        let Process { reported_parent, forker_execs, .. } = self.living[&pid];
+    /// Returns the identity of an image that a sweep was the first to come to, with its memory map.
+    fn with_map(&self, pid: i32) -> Arc<Identity> {
+        let Process { map, reported_parent, forker_execs, sampled, .. } = &self.living[&pid];
+        let (_, identity) = sampled.as_ref().unwrap();
+        let of = |other: &Process| {
+            let (_, image) = other.sampled.as_ref()?;
+            Some(image.memory_map.unwrap_or(image.process))
+        };
+        let before = self.living.iter().filter(|(other, _)| **other != pid).map(|(_, it)| it);
+        let parent = self.living.get(&identity.ppid).and_then(|parent| Some((parent, of(parent)?)));
         let memory_map = match parent {
             _ if identity.exec > 0 => identity.process,
-            Some((parent, image)) if parent.map == map => image.process,
-            Some((parent, _)) if reported_parent.is_some() && parent.execs == forker_execs => {
+            Some((parent, image)) if parent.map == *map => image,
+            Some((parent, _)) if reported_parent.is_some() && parent.execs == *forker_execs => {
                 identity.process
             }
-            // Any other one that was looked at.
+            // Any other one that was looked at before.
             _ => {
-                let image = self.living.values().rfind(is_one).and_then(|it| it.sampled.as_ref());
-                image.map_or(identity.process, |(_, image)| image.process)
+                let is_before = |other: &&Process| {
+                    let sampled = other.sampled.as_ref();
+                    other.map == *map
+                        && sampled.is_some_and(|(_, it)| it.process < identity.process)
+                };
+                before.rev().find(is_before).and_then(of).unwrap_or(identity.process)
             }
         };
-        let memory_map = Some(memory_map);
-        Arc::new(Identity { memory_map, ..Identity::clone(&identity) })
+        Arc::new(Identity { memory_map: Some(memory_map), ..Identity::clone(identity) })
     }
 
     fn exit(&mut self, pid: i32, record: Option<u8>, status: u32) {
@@ -496,13 +501,19 @@ impl Kernel {
                 continue;
             }
             changes.extend(seen.map(|(slot, _)| Change::End(slot)));
-            let identity = self.looked_at(pid);
+            let identity = self.identity(pid);
             let slot = Slot(self.next_slot);
             self.next_slot += 1;
-            born.push(Change::Begin(slot, Arc::clone(&identity), None));
             self.living.get_mut(&pid).unwrap().sampled = Some((slot, identity));
+            born.push(pid);
         }
-        changes.extend(born);
+        // When all images are known that a process has begun before.
+        for pid in born {
+            let identity = self.with_map(pid);
+            let sampled = self.living.get_mut(&pid).unwrap().sampled.as_mut().unwrap();
+            sampled.1 = Arc::clone(&identity);
+            changes.push(Change::Begin(sampled.0, identity, None));
+        }
         let mut rows = Vec::new();
         for (index, &pid) in pids.iter().enumerate() {
             if let Some((pid, mib)) = meanwhile.filter(|_| index == pids.len() / 2) {

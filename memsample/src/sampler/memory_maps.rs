@@ -29,28 +29,35 @@ pub(super) struct Newborn {
 #[derive(Clone, Copy)]
 struct Relative {
     addresses: Addresses,
+    pid: i32,
     image: ProcessId,
+    /// The image that had its memory map first, as far as that is known.
+    map: ProcessId,
     /// A thread that has its memory.
     task: i32,
 }
 
 impl Relative {
     fn of(process: &Process, task: i32) -> Self {
-        Self { addresses: process.addresses, image: process.identity.process, task }
+        let identity = &process.identity;
+        let (image, map) = (identity.process, identity.memory_map.unwrap_or(identity.process));
+        Self { addresses: process.addresses, pid: identity.pid, image, map, task }
     }
 }
 
-/// Notes of new processes whose memory map they have, among all, which are ascending by pid.
+/// Notes of new processes whose memory map they have, among all, which are ascending by pid and were read in this sweep.
 ///
-/// Their addresses were read before. So what is one map now was that of the image that was looked at: an exec meanwhile is
-/// of the next one.
+/// What is one map now was that of the image that was looked at: an exec meanwhile is of the next one.
 pub(super) fn note_memory_maps(entries: &mut [Entry], newborns: &[Newborn]) {
     let mut orphans = Vec::new();
     for &Newborn { pid, is_forker_known, has_executed } in newborns {
         let Some((process, task)) = living(entries, pid) else { continue };
+        // It has executed a program since it was found.
+        if process.identity.memory_map.is_some() {
+            continue;
+        }
         let own = Relative::of(process, task);
         let parent = living(entries, process.identity.ppid);
-        // Its addresses are those of before, where it has executed another program since the last sweep.
         let is_forker = is_forker_known
             && parent.is_some_and(|(parent, _)| {
                 parent.addresses == own.addresses && !parent.is_exec_reported()
@@ -59,7 +66,7 @@ pub(super) fn note_memory_maps(entries: &mut [Entry], newborns: &[Newborn]) {
         let compared =
             parent.and_then(|parent| Some((parent, have_one_map(own.task, parent.task).ok()?)));
         match compared {
-            Some((parent, true)) => note_memory_map(entries, pid, own.image, parent.image),
+            Some((parent, true)) => note_memory_map(entries, pid, own.image, parent.map),
             _ if has_executed => note_memory_map(entries, pid, own.image, own.image),
             Some((_, false)) if is_forker => note_memory_map(entries, pid, own.image, own.image),
             // It may be that of another one whom the same image forked.
@@ -85,26 +92,34 @@ fn compare_relatives(entries: &mut [Entry], orphans: &[(i32, Relative)]) {
         .map(|(process, pid)| Relative::of(process, process.thread.unwrap_or(pid)))
         .collect();
     // The latest first: those are the most likely ones.
-    relatives.sort_unstable_by_key(|it| (it.addresses, Reverse(it.image)));
+    let order = |it: &Relative| (it.addresses, Reverse(it.image));
+    relatives.sort_unstable_by_key(order);
     for &(pid, own) in orphans {
-        let key = (own.addresses, Reverse(own.image));
-        let first = relatives.partition_point(|it| (it.addresses, Reverse(it.image)) <= key);
-        let before = relatives.get(first..).unwrap_or_default();
-        let before = before.iter().take_while(|it| it.addresses == own.addresses);
+        let first = relatives.partition_point(|it| order(it) <= order(&own));
+        let behind = relatives.partition_point(|it| it.addresses <= own.addresses);
+        let before = relatives.get(first..behind).unwrap_or_default();
         let mut compared = 0;
-        let same = before.clone().take(MAX_COMPARISONS).find(|relative| {
+        let same = before.iter().take(MAX_COMPARISONS).position(|relative| {
             let answer = have_one_map(own.task, relative.task);
             compared += usize::from(answer.is_ok());
             answer.unwrap_or(false)
         });
-        match same {
-            Some(relative) => note_memory_map(entries, pid, own.image, relative.image),
-            None if compared == before.count() => {
-                note_memory_map(entries, pid, own.image, own.image);
-            }
-            None => {}
+        let map = match same.and_then(|index| before.get(index)) {
+            // Another one of those may have been noted since they were listed.
+            Some(relative) => Some(map_of(entries, relative)),
+            None => (compared == before.len()).then_some(own.image),
+        };
+        if let Some(map) = map {
+            note_memory_map(entries, pid, own.image, map);
         }
     }
+}
+
+/// Returns the map of a process, as far as it has been noted by now.
+fn map_of(entries: &[Entry], relative: &Relative) -> ProcessId {
+    let process = living(entries, relative.pid).map(|(process, _)| process);
+    let process = process.filter(|process| process.identity.process == relative.image);
+    process.and_then(|process| process.identity.memory_map).unwrap_or(relative.map)
 }
 
 fn note_memory_map(entries: &mut [Entry], pid: i32, image: ProcessId, map: ProcessId) {

@@ -242,6 +242,7 @@ impl Sampler {
         self.discover();
         self.processes.read(plan);
         self.look_again(plan);
+        self.processes.compare_memory_maps();
         self.redescription.redescribe(&mut self.processes);
         self.processes.finish(plan);
         Snapshot::new(&self.processes)

@@ -356,13 +356,16 @@ impl Processes {
             // Of two entries with one pid, one is marked as gone, so their order does not matter.
             self.entries.sort_unstable_by_key(|entry| entry.pid);
         }
-        if !self.newborns.is_empty() {
-            let root = &self.reader.root;
-            if root.is_live() && root.shares_pid_namespace() {
-                note_memory_maps(&mut self.entries, &self.newborns);
-            }
-            self.newborns.clear();
+    }
+
+    /// Notes of those that this sweep was the first to come to whose memory map they have. All images are known then that a
+    /// process has begun before.
+    pub(super) fn compare_memory_maps(&mut self) {
+        let root = &self.reader.root;
+        if !self.newborns.is_empty() && root.is_live() && root.shares_pid_namespace() {
+            note_memory_maps(&mut self.entries, &self.newborns);
         }
+        self.newborns.clear();
     }
 
     /// Begins to follow the process that has `pid`, and returns whether it has an entry now.

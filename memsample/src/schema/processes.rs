@@ -286,7 +286,7 @@ pub(crate) const FIELDS: Fields<ProcessRow> = Fields(&[
     Field {
         name: "memory_map",
         source: "kcmp(2) KCMP_VM",
-        meaning: "The image with which it shared its memory map when it was first looked at, as after vfork and clone(CLONE_VM): its parent, or another one that the same process forked. Each of the two shows all memory of both, which sums of tests and roles count once. The image itself where it had a map of its own, as after fork and exec. Null where it was not compared with all that it may have it from: the kernel refused, or shows no addresses. The other image has no row where it was not recorded.",
+        meaning: "The image that had its memory map first, of those that shared it when it was first looked at, as after vfork and clone(CLONE_VM): its parent, or another one that the same process forked. Each of the two shows all memory of both, which peaks of tests and roles count once. The image itself where it had a map of its own, as after fork and exec. Null where the comparison was refused, or was not made with every process that might share it: more than 32 relatives, hidden addresses, another pid namespace. The other image has no row where it was not recorded.",
         value: Value::OptionalInt64(|row| row.identity.memory_map.map(|image| image.0)),
     },
 ]);

@@ -43,6 +43,31 @@ fn of_more_processes_than_are_looked_at_nothing_is_kept_for_certain() {
     let result = left(line, 10 << 30);
     assert_eq!(result.left_over_processes.len(), 100, "{result:#?}");
     assert_eq!(result.outcome, Outcome::LeftOver, "{result:#?}");
+    let budget = &result.budgets[0];
+    assert!(budget.measured_bytes > Some(0), "{result:#?}");
+    assert_eq!(budget.measured_bytes_upper, None, "{result:#?}");
     let note = "it may have left more processes: only 100 were looked at";
     assert!(result.notes.iter().any(|said| said == note), "{result:#?}");
+}
+
+#[test]
+fn processes_whose_first_threads_have_ended_share_nothing() {
+    let line = "python3 -S -c '
+import ctypes, os, threading, time
+file = os.memfd_create(\"x\")
+for _ in range(2):
+    if os.fork() == 0:
+        os.setsid()
+        held = bytearray(60 << 20)
+        os.ftruncate(file, 0)
+        for _ in range(50): os.write(file, bytes(1 << 20))
+        threading.Thread(target=time.sleep, args=(1000,)).start()
+        time.sleep(0.1)
+        ctypes.CDLL(None).pthread_exit(None)
+time.sleep(1)'";
+    let result = left(line, 100 * MIB);
+    let [one, other] = &*result.left_over_processes else { panic!("{result:#?}") };
+    assert_eq!((one.shares_memory_with, other.shares_memory_with), (None, None), "{result:#?}");
+    assert!(one.held_bytes.is_some_and(|bytes| bytes > 0), "{result:#?}");
+    assert_eq!(result.budgets[0].verdict, BudgetVerdict::Exceeded, "{result:#?}");
 }

@@ -76,6 +76,8 @@ fn run(mode: &str, recorder: RecorderOptions, see: impl Fn(&TestResult, &Recordi
         budgets: budgets.map(|quantity| budget(quantity, 100)).to_vec(),
         ..command("shares", &[program.to_str().unwrap(), mode])
     };
+    let of_role = Budget { role: Some("shares".to_owned()), ..budget(Quantity::AnonPeak, 100) };
+    test.budgets.push(of_role);
     // What is left behind is judged too.
     test.budgets.push(budget(Quantity::LeftOver, 100));
     let mut options = options(&directory.path().join("results"));

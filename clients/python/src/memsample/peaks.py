@@ -18,7 +18,7 @@ from .sums import tick_sums
 _PARTS = ("rss_bytes", "anon_bytes", "file_bytes", "shmem_bytes", "swap_bytes")
 _IMAGE = (
     "process", "pid", "ppid", "start_ns", "exec", "role", "test", "samples",
-    "rss_max_bytes", "hwm_max_bytes", "exit_hwm_bytes",
+    "rss_max_bytes", "hwm_max_bytes", "exit_hwm_bytes", "first_ts", "last_ts", "memory_map",
 )  # fmt: skip
 # In the order of precision: of equal ones the last counts.
 _BOUNDS = (
@@ -32,8 +32,8 @@ _NEVER_MEASURED = "never measured: no process of it lived at a tick, and the ker
 class LargestSum:
     """The largest resident set of all processes of a role or of a test together, at one instant, in bytes.
 
-    Shared pages count once for each process. The true peak is not below `lower_bytes`, and may be above it:
-    `Recording.peaks` has the upper bound.
+    Shared pages count once for each process, but those of a whole memory map that processes share count once. The
+    true peak is not below `lower_bytes`, and may be above it: `Recording.peaks` has the upper bound.
     """
 
     recording: str
@@ -49,7 +49,9 @@ class LargestSum:
     images: int
     """Process images in the whole recording."""
     processes: int
-    """Processes at the tick with the largest sum of samples; 0 where none was ever sampled."""
+    """Processes at the tick with the largest sum of samples; 0 where none was ever sampled.
+
+    Of those that share a memory map one counts."""
     sampled_at: datetime | None
     """That tick. The parts below are those of this tick; they may be less than `lower_bytes`."""
     rss_bytes: int | None
@@ -68,7 +70,9 @@ class LargestSum:
 
 def images_of(processes: ds.Dataset) -> list[dict[str, Any]]:
     """Reads what peaks need to know of each process image."""
-    rows: list[dict[str, Any]] = read_rows(processes, "processes", _IMAGE).to_pylist()
+    # A recording of an older version lacks the last one.
+    columns = [name for name in _IMAGE if name != "memory_map" or name in processes.schema.names]
+    rows: list[dict[str, Any]] = read_rows(processes, "processes", columns).to_pylist()
     return rows
 
 
@@ -113,12 +117,42 @@ def process_tests(images: Iterable[dict[str, Any]]) -> pa.Table:
     )
 
 
+def _counted_once(images: Iterable[dict[str, Any]], by: str) -> pc.Expression | None:
+    """Returns which samples count, where processes share a memory map.
+
+    It is not those at whose tick an earlier one of them shows the same memory.
+    """
+    images = list(images)
+    map_of = {image["process"]: image.get("memory_map") for image in images}
+    sharers: dict[tuple[int, str | None], list[dict[str, Any]]] = {}
+    for image in images:
+        first, seen = image["process"], set()
+        while first not in seen and map_of.get(first) is not None:
+            seen.add(first)
+            first = map_of[first]
+        if image["samples"] > 0:
+            sharers.setdefault((first, image[by]), []).append(image)
+    left_out = []
+    for of_map in sharers.values():
+        until = None
+        for image in sorted(of_map, key=lambda image: (image["first_ts"], image["process"])):
+            if until is not None and until >= image["first_ts"]:
+                instant = pa.scalar(until, pa.timestamp("ms", tz="UTC"))
+                left_out.append((pc.field("process") == image["process"]) & (pc.field("ts") <= instant))
+            until = image["last_ts"] if until is None else max(until, image["last_ts"])
+    # Pairs of pairs: a chain of thousands is nested too deeply.
+    while len(left_out) > 1:
+        pairs = zip(left_out[::2], left_out[1::2], strict=False)
+        left_out = [one | other for one, other in pairs] + left_out[len(left_out) // 2 * 2 :]
+    return ~left_out[0] if left_out else None
+
+
 def largest_sums(recording: str, samples: ds.Dataset, images: list[dict[str, Any]], by: str) -> list[LargestSum]:
     """Returns the largest sum of each role or test, largest first."""
     tests = process_tests(images) if by == "test" else None
     if by == "test":
         images = images_of_tests(images)
-    sums = tick_sums(samples, [by], _PARTS, tests)
+    sums = tick_sums(samples, [by], _PARTS, tests, _counted_once(images, by))
     sums = sums.sort_by([(by, "ascending"), ("rss_bytes", "descending"), ("ts", "ascending")])
     sampled: dict[str, dict[str, Any]] = {}
     if len(sums):

@@ -46,16 +46,23 @@ def milliseconds_of(every: str) -> int:
 
 
 def tick_sums(
-    samples: ds.Dataset, keys: Sequence[str], columns: Sequence[str] = SUMMED, tests: pa.Table | None = None
+    samples: ds.Dataset,
+    keys: Sequence[str],
+    columns: Sequence[str] = SUMMED,
+    tests: pa.Table | None = None,
+    where: pc.Expression | None = None,
 ) -> pa.Table:
     """Adds up the samples of each group at each tick, row group by row group.
 
+    `where` keeps some of them by `process` and `ts`.
     Columns: `ts`, the keys, `processes`, and each of `columns`. A sum is null where it lacks a process.
     `tests` has the processes that count and the test of each, needed where a key is `test`.
     """
     by_test = "test" in keys
     read = [key for key in dict.fromkeys(["ts", "process", *keys, *columns]) if not (by_test and key == "test")]
     steps = [acero.Declaration("scan", acero.ScanNodeOptions(samples, columns=read))]
+    if where is not None:
+        steps.append(acero.Declaration("filter", acero.FilterNodeOptions(where)))
     steps.append(_project(read))
     source = acero.Declaration.from_sequence(steps)
     if by_test:

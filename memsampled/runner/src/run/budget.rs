@@ -21,6 +21,8 @@ struct LeftOverMemory<'a> {
     shared_bytes: Option<u64>,
     /// Whether it was looked at: what is ended by the runner is not.
     is_known: bool,
+    /// Whether these are all.
+    is_whole: bool,
 }
 
 /// Says of each budget of an attempt whether it was kept. `used` is `None` where nothing was measured.
@@ -94,7 +96,7 @@ fn left_over(
     if !left.is_known {
         return None;
     }
-    let mut bytes = BoundedBytes { lower: 0, upper: Some(0) };
+    let mut bytes = BoundedBytes { lower: 0, upper: left.is_whole.then_some(0) };
     let (mut certain, mut possible) = (HashSet::new(), HashSet::new());
     for left in left.left_over_processes {
         let map = left.shares_memory_with.unwrap_or(left.pid);
@@ -111,10 +113,8 @@ fn left_over(
         if is_possible && possible.insert(map) {
             bytes.upper = bytes.upper.and_then(|upper| upper.checked_add(rss?));
         }
-        // What of it is mapped is in the resident set too.
-        if is_possible {
-            bytes.upper = bytes.upper.and_then(|upper| upper.checked_add(held?));
-        }
+        // What of it is mapped is in the resident set too, and others may have it open that are listed later.
+        bytes.upper = bytes.upper.and_then(|upper| upper.checked_add(held?));
     }
     if role.is_none() {
         let shared = left.shared_bytes.unwrap_or(0);
@@ -180,7 +180,8 @@ pub(super) fn hold_to_budgets(budgets: &[Budget], used: &Used, result: &mut Test
         shared_bytes: result.left_bytes,
         // What is ended by the runner is not looked at for what it leaves.
         is_known: !matches!(result.outcome, Outcome::TimedOut { .. } | Outcome::Aborted)
-            && result.unlisted.is_none(),
+            && (result.unlisted.is_none() || !result.left_over_processes.is_empty()),
+        is_whole: result.unlisted.is_none(),
     };
     let judged = judge(budgets, Some(used), result.group.as_ref(), left);
     let is_unmeasured =
@@ -299,7 +300,7 @@ mod tests {
             left_over_processes: &[LeftOverProcess],
             shared_bytes: Option<u64>,
         ) -> LeftOverMemory<'_> {
-            LeftOverMemory { left_over_processes, shared_bytes, is_known: true }
+            LeftOverMemory { left_over_processes, shared_bytes, is_known: true, is_whole: true }
         }
         let used = used(1, None);
         let used = Some(&used);
@@ -322,6 +323,7 @@ mod tests {
             let left = LeftOverMemory {
                 shared_bytes: Some(bytes),
                 is_known: true,
+                is_whole: true,
                 ..LeftOverMemory::default()
             };
             allows_left(&judge(&[budget], None, None, left))

@@ -5,7 +5,7 @@ use std::io;
 
 use arrow_array::types::{Int32Type, Int64Type, TimestampMillisecondType};
 use memsample::Recording;
-use memsample::analysis::attempt_roles;
+use memsample::analysis::{SharedMaps, attempt_roles};
 use memsample::columns::{numbers, strings};
 
 /// Growth is not computed from samples that span less, or from fewer: the same as for a whole test.
@@ -78,6 +78,10 @@ impl RoleUses {
             .filter_map(|image| i64::try_from(image).ok())
             .collect();
         roles.retain(|process, _| counted.is_empty() || counted.contains(process));
+        let role_names: HashMap<u64, &str> =
+            roles.iter().map(|(process, role)| (process.unsigned_abs(), role.as_str())).collect();
+        let role_of = |process| role_names.get(&process).map_or(&[][..], std::slice::from_ref);
+        let counted_until_ms = SharedMaps::read(recording)?.counted_until(role_of);
         let mut sums: HashMap<&str, BTreeMap<i64, RoleSums>> = HashMap::new();
         let columns = ["ts", "process", "rss_bytes", "anon_bytes", "pss_bytes", "uss_bytes"];
         let mut open: Option<OpenReading<'_>> = None;
@@ -100,6 +104,11 @@ impl RoleUses {
                     open.close(if open.process == process { rss_bytes } else { 0 }, &mut sums);
                 }
                 let Some(role) = roles.get(&process) else { continue };
+                // Another process that has the same memory map counts for it.
+                let until_ms = counted_until_ms.get(&(role.as_str(), process.unsigned_abs()));
+                if until_ms.is_some_and(|&until_ms| ts <= until_ms) {
+                    continue;
+                }
                 let sums = sums.entry(role).or_default().entry(ts).or_default();
                 sums.anon_bytes += anon.unwrap_or(0).unsigned_abs();
                 if let Some(pss_bytes) = pss.map(i64::unsigned_abs) {

@@ -199,17 +199,21 @@ impl Groups {
         Ok(())
     }
 
-    /// Returns the limit of memory as it is now, in bytes; `None` where it cannot be read.
+    /// Returns the limit of memory and swap together as it is now, in bytes; `None` where it cannot be read.
     pub(super) fn memory_limit_bytes(&self) -> Option<u64> {
         let (version, path) = self.memory.as_ref()?;
-        let file = match version {
-            Version::V1 => "memory.limit_in_bytes",
-            Version::V2 => "memory.max",
-        };
-        let text = kernel_file::text(path.join(file)).ok()?;
-        match text.trim() {
+        let limit = |file: &str| match kernel_file::text(path.join(file)).ok()?.trim() {
             "max" => Some(u64::MAX),
             number => number.parse().ok(),
+        };
+        match version {
+            Version::V1 => {
+                limit("memory.memsw.limit_in_bytes").or_else(|| limit("memory.limit_in_bytes"))
+            }
+            Version::V2 => {
+                let swap_bytes = limit("memory.swap.max").unwrap_or(0);
+                Some(limit("memory.max")?.saturating_add(swap_bytes))
+            }
         }
     }
 

@@ -2,6 +2,8 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::fs;
+use std::io;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -167,35 +169,67 @@ pub(super) fn describe(pid: i32) -> Option<LeftOverProcess> {
 pub(super) fn measure_held_files(processes: &mut [LeftOverProcess]) {
     let mut seen = HashSet::new();
     for process in processes {
-        let Listed { found, error } =
-            listed::paths(&PathBuf::from(format!("/proc/{}/fd", process.pid)));
-        let bytes = found.iter().filter_map(|descriptor| {
-            // What else is open may be on a file system that does not answer.
-            let name = std::fs::read_link(descriptor).ok()?.into_os_string().into_vec();
-            let is_memory = name.starts_with(b"/memfd:")
-                || (name.starts_with(b"/dev/shm/") && name.ends_with(b" (deleted)"));
-            let file = is_memory.then(|| std::fs::metadata(descriptor).ok()).flatten()?;
-            seen.insert((file.dev(), file.ino())).then(|| file.blocks().saturating_mul(512))
-        });
-        let bytes = bytes.fold(0, u64::saturating_add);
-        process.held_bytes = error.is_none().then_some(bytes);
+        process.held_bytes = held_bytes(process.pid, &mut seen);
+    }
+}
+
+/// Returns the size of such files that a process has open and that were not seen before; `None` where that cannot be told.
+fn held_bytes(pid: i32, seen: &mut HashSet<(u64, u64)>) -> Option<u64> {
+    let task = task_with_memory(pid);
+    let Listed { found, error } =
+        listed::paths(&PathBuf::from(format!("/proc/{pid}/task/{task}/fd")));
+    let mut bytes = 0_u64;
+    for descriptor in found {
+        // It may have been closed. What else is open may be on a file system that does not answer.
+        let Some(name) = there(fs::read_link(&descriptor)).ok()? else { continue };
+        let name = name.into_os_string().into_vec();
+        let is_memory = name.starts_with(b"/memfd:")
+            || (name.starts_with(b"/dev/shm/") && name.ends_with(b" (deleted)"));
+        if is_memory
+            && let Some(file) = there(fs::metadata(&descriptor)).ok()?
+            && seen.insert((file.dev(), file.ino()))
+        {
+            bytes = bytes.saturating_add(file.blocks().saturating_mul(512));
+        }
+    }
+    error.is_none().then_some(bytes)
+}
+
+/// Returns `None` for what is not there.
+fn there<T>(found: io::Result<T>) -> io::Result<Option<T>> {
+    match found {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        found => found.map(Some),
     }
 }
 
 /// Notes which of them have one memory map: each of these shows all memory of both.
 pub(super) fn compare_memory(processes: &mut [LeftOverProcess]) {
+    let tasks: Vec<i32> = processes.iter().map(|process| task_with_memory(process.pid)).collect();
     let mut rest = processes;
-    while let [first, later @ ..] = rest {
+    let mut tasks = tasks.as_slice();
+    while let ([first, later @ ..], [task, later_tasks @ ..]) = (rest, tasks) {
         if first.shares_memory_with.is_none() {
-            let alone = later.iter_mut().filter(|other| other.shares_memory_with.is_none());
-            for other in alone {
-                if have_one_map(first.pid, other.pid).unwrap_or(false) {
+            for (other, other_task) in later.iter_mut().zip(later_tasks) {
+                if other.shares_memory_with.is_none()
+                    && have_one_map(*task, *other_task).unwrap_or(false)
+                {
                     other.shares_memory_with = Some(first.pid);
                 }
             }
         }
-        rest = later;
+        (rest, tasks) = (later, later_tasks);
     }
+}
+
+/// Returns the id of a thread of a process that has its memory, which its first one has no more when it has ended.
+fn task_with_memory(pid: i32) -> i32 {
+    let has_memory = |tid: &i32| {
+        let statm = kernel_file::bytes(format!("/proc/{pid}/task/{tid}/statm"));
+        statm.is_ok_and(|statm| statm.first().is_some_and(|&digit| digit != b'0'))
+    };
+    let first = Some(pid).filter(has_memory);
+    first.or_else(|| threads(pid).into_iter().find(has_memory)).unwrap_or(pid)
 }
 
 /// Reads the resident set of a process. Under its pid the kernel shows that of its first thread, which is nothing when

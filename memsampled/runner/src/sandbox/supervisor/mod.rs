@@ -99,7 +99,7 @@ fn attempt(runner: &Channel<io::Stdin>, spec: &Spec, parents: &Parents) -> Attem
     end.oom_kills = counts.map(|OomCounts { kills, .. }| kills);
     end.limit_reached =
         spec.memory_limit_bytes.is_some() && counts.is_some_and(|counts| counts.limit_reached);
-    if let Some(limit_bytes) = spec.memory_limit_bytes {
+    if let Some(limit_bytes) = spec.memory_limit_bytes.filter(|_| end.not_started.is_none()) {
         let peak_bytes = end.group.as_ref().and_then(|group| group.group_peak_bytes);
         end.notes.extend(raised_limit(limit_bytes, groups.memory_limit_bytes(), peak_bytes));
     }
@@ -110,8 +110,8 @@ fn attempt(runner: &Channel<io::Stdin>, spec: &Spec, parents: &Parents) -> Attem
     end
 }
 
-/// Says that a test, or who may write to its control group, let it have more than its limit: that is other now, or the peak of
-/// the group is above it. The kernel rounds a limit down to whole pages, and charges some pages beyond it.
+/// Says that a test had more than its limit, since it or another program changed that of the control group: the limit is higher
+/// now, or the peak of the group is above it. The kernel rounds a limit down to whole pages, and charges some pages beyond it.
 fn raised_limit(
     limit_bytes: u64,
     now_bytes: Option<u64>,
