@@ -55,6 +55,7 @@ fn processes_whose_first_threads_have_ended_share_nothing() {
     let line = "python3 -S -c '
 import ctypes, os, threading, time
 file = os.memfd_create(\"x\")
+ready, begun = os.pipe()
 for _ in range(2):
     if os.fork() == 0:
         os.setsid()
@@ -62,9 +63,10 @@ for _ in range(2):
         os.ftruncate(file, 0)
         for _ in range(50): os.write(file, bytes(1 << 20))
         threading.Thread(target=time.sleep, args=(1000,)).start()
-        time.sleep(0.1)
+        os.write(begun, b\"x\")
         ctypes.CDLL(None).pthread_exit(None)
-time.sleep(1)'";
+for _ in range(2): os.read(ready, 1)
+time.sleep(0.2)'";
     let result = left(line, 100 * MIB);
     let [one, other] = &*result.left_over_processes else { panic!("{result:#?}") };
     assert_eq!((one.shares_memory_with, other.shares_memory_with), (None, None), "{result:#?}");

@@ -93,14 +93,19 @@ fn check_counts_once(mode: &str, recorder: RecorderOptions) {
         assert_eq!(result.outcome, Outcome::Passed, "{result:#?}");
         let peak = result.memory.as_ref().unwrap().rss_peak().unwrap();
         assert!((60 * MIB..80 * MIB).contains(&peak.lower), "{result:#?}");
-        let knows_execs = recording.manifest().provenance.settings.forks == ForksBy::ProcConnector;
+        let manifest = recording.manifest();
+        let knows_execs = manifest.provenance.settings.forks == ForksBy::ProcConnector
+            && manifest.totals.events_lost == 0;
+        // Where an exec may have gone unseen, each may have got memory of its own; and who was not sampled too.
+        if let Some(upper) = peak.upper.filter(|_| knows_execs && mode == "child") {
+            assert!(upper < 100 * MIB, "{result:#?}");
+        }
         for budget in &result.budgets {
-            // Where an exec may have gone unseen, each may have got memory of its own; and who was not sampled too.
-            let is_known =
-                knows_execs && mode == "child" || budget.budget.quantity == Quantity::LeftOver;
-            let is_kept = budget.verdict == BudgetVerdict::Kept;
-            assert!(is_kept || !is_known, "{result:#?}");
+            // On a busy machine a budget is judged before the kernel has reported every end.
             assert_ne!(budget.verdict, BudgetVerdict::Exceeded, "{result:#?}");
+            if budget.budget.quantity == Quantity::LeftOver {
+                assert_eq!(budget.verdict, BudgetVerdict::Kept, "{result:#?}");
+            }
         }
         let peaks = test_peaks(recording, 10, |_| true).unwrap();
         let [test] = &*peaks else { panic!("{peaks:#?}") };
