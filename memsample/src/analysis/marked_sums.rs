@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use super::composition::{Composition, Parts};
 use super::process_trees::{ProcessTrees, Root};
-use super::shared_maps::SharedMaps;
+use super::shared_maps::{CountedOnce, SharedMaps};
 use crate::columns::numbers;
 use crate::recording::Recording;
 
@@ -93,13 +93,16 @@ pub(super) fn largest_sums(
     let mut roots: Vec<Root> = windows.iter().filter_map(|window| window.root).collect();
     roots.sort_unstable();
     roots.dedup();
-    let mut groups = Groups {
-        members: trees.members(&roots),
+    let members = trees.members(&roots);
+    // Of the whole machine, as over time, each process counts.
+    let trees_of = |image| members.get(&image).map_or(&[][..], Vec::as_slice);
+    let counted_once = SharedMaps::read(recording)?.counted_once(trees_of);
+    let groups = Groups {
+        members,
         has_whole: windows.iter().any(|window| window.is_whole),
         whole: roots.len(),
-        counted_until_ms: HashMap::new(),
+        counted_once,
     };
-    groups.count_once(&SharedMaps::read(recording)?);
     let group_of = |window: &Window| match window.is_whole {
         true => Some(groups.whole),
         false => roots.binary_search(&window.root?).ok(),
@@ -134,29 +137,10 @@ struct Groups {
     members: HashMap<u64, Vec<usize>>,
     has_whole: bool,
     whole: usize,
-    /// Up to which tick another image of the group counts for one, since the two share a memory map.
-    counted_until_ms: HashMap<(usize, u64), i64>,
+    counted_once: CountedOnce<usize>,
 }
 
 impl Groups {
-    /// Notes which images others count for.
-    fn count_once(&mut self, maps: &SharedMaps) {
-        let of_image = |image: u64| {
-            let mut groups = Vec::new();
-            self.each_of(self.members.get(&image), |group| groups.push(group));
-            (image, groups)
-        };
-        let groups_of: HashMap<u64, Vec<usize>> = maps.images().map(of_image).collect();
-        let groups = |image: u64| groups_of.get(&image).map_or(&[][..], Vec::as_slice);
-        self.counted_until_ms = maps.counted_until(groups);
-    }
-
-    /// Returns whether another image counts for one in a group, at a tick.
-    fn is_counted(&self, group: usize, image: u64, ts_ms: i64) -> bool {
-        !self.counted_until_ms.is_empty()
-            && self.counted_until_ms.get(&(group, image)).is_some_and(|&until| ts_ms <= until)
-    }
-
     /// Passes on the groups in which a process image is.
     fn each_of(&self, trees: Option<&Vec<usize>>, each: impl FnMut(usize)) {
         let whole = self.has_whole.then_some(self.whole);
@@ -198,7 +182,7 @@ impl Groups {
                 next = tick + 1;
                 let image = process.unsigned_abs();
                 self.each_of(trees, |group| {
-                    if !self.is_counted(group, image, *ts_ms)
+                    if !self.counted_once.leaves_out(group, image, *ts_ms)
                         && let Some(sum) = sums.get_mut(group).and_then(|sums| sums.get_mut(tick))
                     {
                         *sum = Some(sum.unwrap_or(0).saturating_add(rss.unsigned_abs()));
@@ -250,7 +234,7 @@ impl Groups {
                         return;
                     }
                     let Some(largest) = sums.get_mut(&(ts_ms, group)) else { return };
-                    if self.is_counted(group, process.unsigned_abs(), ts_ms) {
+                    if self.counted_once.leaves_out(group, process.unsigned_abs(), ts_ms) {
                         return;
                     }
                     largest.processes += 1;

@@ -68,7 +68,7 @@ pub use reaped::reaped_label;
 pub use recorded_images::{RecordedImage, for_each_image};
 pub use recorded_marks::{RecordedMark, for_each_mark};
 pub use role_peaks::{RolePeak, role_peaks, test_peaks};
-pub use shared_maps::SharedMaps;
+pub use shared_maps::{CountedOnce, SharedMaps};
 pub use span_marks::MarkedState;
 pub use sums_over_time::{
     GroupMemory, MemorySums, TickInstant, sums_between, sums_over_time, tick_instants,

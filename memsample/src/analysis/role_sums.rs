@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::composition::{Composition, Parts};
 use super::growth::Growth;
-use super::shared_maps::SharedMaps;
+use super::shared_maps::{CountedOnce, SharedMaps};
 use super::tick_series::TickCursor;
 use crate::columns::{numbers, runs};
 use crate::recording::Recording;
@@ -38,9 +38,7 @@ pub(super) fn role_sums(
     ticks: &[i64],
 ) -> io::Result<Vec<RoleSums>> {
     let places = |process| place_of.get(&process).map_or(&[][..], std::slice::from_ref);
-    let counted_until_ms = maps.counted_until(places);
-    let counted = counted_until_ms.into_iter().map(|((_, process), until_ms)| (process, until_ms));
-    let members = Members { place_of, counted_until_ms: counted.collect() };
+    let members = Members { place_of, counted_once: maps.counted_once(places) };
     let mut roles = vec![RoleSums::default(); count];
     sum_samples(recording, &mut roles, &members, ticks)?;
     compose(recording, &mut roles, &members)?;
@@ -50,16 +48,7 @@ pub(super) fn role_sums(
 /// The processes of the roles.
 struct Members<'a> {
     place_of: &'a HashMap<u64, usize>,
-    /// Up to which tick another process of the same role counts for one, since the two share a memory map.
-    counted_until_ms: HashMap<u64, i64>,
-}
-
-impl Members<'_> {
-    /// Returns how many of the samples of a process, which are in the order of time, others count for.
-    fn counted(&self, process: u64, ts_ms: &[i64]) -> usize {
-        let until_ms = self.counted_until_ms.get(&process);
-        until_ms.map_or(0, |until_ms| ts_ms.partition_point(|ts_ms| ts_ms <= until_ms))
-    }
+    counted_once: CountedOnce<usize>,
 }
 
 /// Finds the largest sum of each role, in spans of ticks.
@@ -82,13 +71,14 @@ fn sum_samples(
             let process = numbers::<Int64Type>(&batch, "process")?.values();
             let rss = numbers::<Int64Type>(&batch, "rss_bytes")?.values();
             for (process, rows) in runs(process) {
-                let of_role = members.place_of.get(&process).and_then(|place| {
-                    let begin = place.checked_mul(ticks.len())?;
-                    sums.get_mut(begin..begin.checked_add(ticks.len())?)
-                });
+                let Some(&place) = members.place_of.get(&process) else { continue };
+                let begin = place.saturating_mul(ticks.len());
+                let of_role = sums.get_mut(begin..begin.saturating_add(ticks.len()));
                 let rows = ts.get(rows.clone()).zip(rss.get(rows));
                 if let (Some(sums), Some((ts, rss))) = (of_role, rows) {
-                    let counted = members.counted(process, ts);
+                    let is_left_out =
+                        |ts_ms: &i64| members.counted_once.leaves_out(place, process, *ts_ms);
+                    let counted = ts.partition_point(is_left_out);
                     if let (Some(ts), Some(rss)) = (ts.get(counted..), rss.get(counted..)) {
                         add_run(sums, ticks, ts, rss);
                     }
@@ -134,12 +124,10 @@ fn compose(recording: &Recording, roles: &mut [RoleSums], members: &Members<'_>)
         let process = numbers::<Int64Type>(&batch, "process")?.values();
         let parts = Parts::of(&batch)?;
         for (process, rows) in runs(process) {
-            let place = members.place_of.get(&process);
-            let role = place.and_then(|place| roles.get_mut(*place));
-            let Some(role) = role else { continue };
+            let Some(&place) = members.place_of.get(&process) else { continue };
+            let Some(role) = roles.get_mut(place) else { continue };
             let Some((_, peak_ms)) = role.peak else { continue };
-            let until_ms = members.counted_until_ms.get(&process);
-            if until_ms.is_some_and(|&until_ms| peak_ms <= until_ms) {
+            if members.counted_once.leaves_out(place, process, peak_ms) {
                 continue;
             }
             for (row, _) in rows

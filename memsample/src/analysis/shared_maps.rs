@@ -83,20 +83,14 @@ impl SharedMaps {
         Ok(())
     }
 
-    /// Returns the images that share their map, and were sampled.
-    pub(super) fn images(&self) -> impl Iterator<Item = u64> {
-        self.sharers.values().flatten().map(|sharer| sharer.image)
-    }
-
     /// Returns the map of an image, by a number of its own, where several images have it.
     pub(super) fn map_of(&self, image: u64) -> Option<u64> {
         self.map_of.get(&image).copied()
     }
 
-    /// Returns up to which tick the memory of an image is in a sum already, by another one that has the same map: for each
-    /// sum that it is in, of which `sums_of` knows, by its key in `processes`. Samples of the image up to that tick, given in
-    /// milliseconds since 1970, are to be left out of that sum.
-    pub fn counted_until<'a, K>(&self, sums_of: impl Fn(u64) -> &'a [K]) -> HashMap<(K, u64), i64>
+    /// Returns which samples are in a sum already, by another image that has the same map. `sums_of` has the sums that an
+    /// image is in, by its key in `processes`.
+    pub fn counted_once<'a, K>(&self, sums_of: impl Fn(u64) -> &'a [K]) -> CountedOnce<K>
     where
         K: Copy + Eq + Hash + 'a,
     {
@@ -113,7 +107,26 @@ impl SharedMaps {
                 }
             }
         }
-        counted
+        CountedOnce(counted)
+    }
+}
+
+/// Up to which tick another image counts for one in a sum, since the two share a memory map: in milliseconds since 1970.
+#[derive(Debug)]
+pub struct CountedOnce<K>(HashMap<(K, u64), i64>);
+
+impl<K> Default for CountedOnce<K> {
+    fn default() -> Self {
+        Self(HashMap::new())
+    }
+}
+
+impl<K: Copy + Eq + Hash> CountedOnce<K> {
+    /// Returns whether a sample of an image is to be left out of a sum.
+    #[must_use]
+    pub fn leaves_out(&self, sum: K, image: u64, ts_ms: i64) -> bool {
+        // Most recordings have none.
+        !self.0.is_empty() && self.0.get(&(sum, image)).is_some_and(|&until_ms| ts_ms <= until_ms)
     }
 }
 
@@ -153,12 +166,12 @@ mod tests {
     #[test]
     fn memory_counts_by_another_image_of_the_same_sum_as_long_as_that_lives() {
         let maps = shared(&[(1, 0, 100), (2, 50, 90), (3, 60, 150), (4, 120, 200), (5, 201, 300)]);
-        let all = maps.counted_until(|_| &["a"]);
+        let all = maps.counted_once(|_| &["a"]);
         let expected = [(("a", 2), 100), (("a", 3), 100), (("a", 4), 150)];
-        assert_eq!(all, HashMap::from(expected));
+        assert_eq!(all.0, HashMap::from(expected));
         // The first one is of another sum.
-        let others = maps.counted_until(|image| if image == 1 { &["b"] } else { &["a"] });
-        assert_eq!(others, HashMap::from([(("a", 3), 90), (("a", 4), 150)]));
+        let others = maps.counted_once(|image| if image == 1 { &["b"] } else { &["a"] });
+        assert_eq!(others.0, HashMap::from([(("a", 3), 90), (("a", 4), 150)]));
     }
 
     #[test]

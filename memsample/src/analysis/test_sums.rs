@@ -12,7 +12,7 @@ use super::forked_memory::forked_lives;
 use super::lifetimes::{Lifetimes, ticks};
 use super::pss_sums::{PssReadings, PssRow, PssSum};
 use super::sampled_image::{SampledImage, sampled_images};
-use super::shared_maps::SharedMaps;
+use super::shared_maps::{CountedOnce, SharedMaps};
 use super::sweep_windows::SweepWindows;
 use super::test_attempt::{Counters, TestAttempt};
 use super::test_membership::images_of_tests;
@@ -70,6 +70,8 @@ struct Collected<'a> {
     first: HashMap<String, usize>,
     members: HashMap<u64, ImagePlace>,
     readings: PssReadings,
+    /// In the sums of attempts, and of their roles.
+    counted_once: CountedOnce<(usize, Option<usize>)>,
 }
 
 /// The attempt, role and process to which an image belongs.
@@ -81,9 +83,6 @@ struct ImagePlace {
     process: (i32, u64),
     /// Whether it is of the test only at those ticks at which its samples say so.
     moved: bool,
-    /// Up to which tick another image that shares its memory map counts for it: in the test, and in its role.
-    counted_until_ms: Option<i64>,
-    counted_in_role_until_ms: Option<i64>,
 }
 
 /// Sums over the processes of an attempt at one tick, in bytes.
@@ -134,7 +133,14 @@ impl<'a> Collected<'a> {
             first.insert(test.clone(), attempts.len());
             attempts.extend(spans.iter().map(|span| TestAttempt::marked(test, span)));
         }
-        Self { spans, attempts, first, members: HashMap::new(), readings: PssReadings::default() }
+        Self {
+            spans,
+            attempts,
+            first,
+            members: HashMap::new(),
+            readings: PssReadings::default(),
+            counted_once: CountedOnce::default(),
+        }
     }
 
     fn add_images(
@@ -173,14 +179,7 @@ impl<'a> Collected<'a> {
                 readings.note_leaving(image.row.process, image.row.last_ms);
             }
             let moved = image.member.is_some_and(|member| member.samples < image.row.samples);
-            let place = ImagePlace {
-                attempt: index,
-                role,
-                process,
-                moved,
-                counted_until_ms: None,
-                counted_in_role_until_ms: None,
-            };
+            let place = ImagePlace { attempt: index, role, process, moved };
             members.insert(image.row.process, place);
         }
         self.count_once(&maps);
@@ -210,14 +209,8 @@ impl<'a> Collected<'a> {
                 (process, [(place.attempt, None), (place.attempt, Some(place.role))])
             })
             .collect();
-        let counted = maps.counted_until(|image| sums.get(&image).map_or(&[], <[_; 2]>::as_slice));
-        for (((_, role), image), until_ms) in counted {
-            let Some(place) = self.members.get_mut(&image) else { continue };
-            match role {
-                None => place.counted_until_ms = Some(until_ms),
-                Some(_) => place.counted_in_role_until_ms = Some(until_ms),
-            }
-        }
+        let sums_of = |image| sums.get(&image).map_or(&[][..], <[_; 2]>::as_slice);
+        self.counted_once = maps.counted_once(sums_of);
     }
 
     /// Adds up the samples of some ticks.
@@ -268,8 +261,10 @@ impl<'a> Collected<'a> {
                     }
                     let Some(tick) = cursor.find(ts_ms) else { continue };
                     let rss_bytes = known(rss, row).unwrap_or(0);
-                    let counts = |until_ms: Option<i64>| until_ms.is_none_or(|it| ts_ms > it);
-                    if counts(member.counted_until_ms) {
+                    let counts = |role| {
+                        !self.counted_once.leaves_out((member.attempt, role), process, ts_ms)
+                    };
+                    if counts(None) {
                         let Some(sum) = sums.whole.at_mut(tick) else { continue };
                         sum.is_sampled = true;
                         sum.anon = sum.anon.saturating_add(known(anon, row).unwrap_or(0));
@@ -289,7 +284,7 @@ impl<'a> Collected<'a> {
                         }
                     }
                     let of_role = sums.roles.get_mut(member.role);
-                    if counts(member.counted_in_role_until_ms)
+                    if counts(Some(member.role))
                         && let Some(sum) = of_role.and_then(|role| role.at_mut(tick))
                     {
                         *sum = Some(sum.unwrap_or(0).saturating_add(rss_bytes));

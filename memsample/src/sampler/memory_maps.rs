@@ -67,8 +67,9 @@ pub(super) fn note_memory_maps(entries: &mut [Entry], newborns: &[Newborn]) {
             parent.and_then(|parent| Some((parent, have_one_map(own.task, parent.task).ok()?)));
         match compared {
             Some((parent, true)) => note_memory_map(entries, pid, own.image, parent.map),
-            _ if has_executed => note_memory_map(entries, pid, own.image, own.image),
-            Some((_, false)) if is_forker => note_memory_map(entries, pid, own.image, own.image),
+            compared if has_executed || (is_forker && compared.is_some()) => {
+                note_memory_map(entries, pid, own.image, own.image);
+            }
             // It may be that of another one whom the same image forked.
             _ if !own.addresses.hidden() => orphans.push((pid, own)),
             _ => {}

@@ -81,7 +81,7 @@ impl RoleUses {
         let role_names: HashMap<u64, &str> =
             roles.iter().map(|(process, role)| (process.unsigned_abs(), role.as_str())).collect();
         let role_of = |process| role_names.get(&process).map_or(&[][..], std::slice::from_ref);
-        let counted_until_ms = SharedMaps::read(recording)?.counted_until(role_of);
+        let counted_once = SharedMaps::read(recording)?.counted_once(role_of);
         let mut sums: HashMap<&str, BTreeMap<i64, RoleSums>> = HashMap::new();
         let columns = ["ts", "process", "rss_bytes", "anon_bytes", "pss_bytes", "uss_bytes"];
         let mut open: Option<OpenReading<'_>> = None;
@@ -105,8 +105,7 @@ impl RoleUses {
                 }
                 let Some(role) = roles.get(&process) else { continue };
                 // Another process that has the same memory map counts for it.
-                let until_ms = counted_until_ms.get(&(role.as_str(), process.unsigned_abs()));
-                if until_ms.is_some_and(|&until_ms| ts <= until_ms) {
+                if counted_once.leaves_out(role.as_str(), process.unsigned_abs(), ts) {
                     continue;
                 }
                 let sums = sums.entry(role).or_default().entry(ts).or_default();
