@@ -159,7 +159,8 @@ def test_what_a_killed_worker_ran_ends_with_it_and_another_worker_runs_it(lab: L
     gate.touch()
     lab.kill("one")
     eventually("its processes end", lambda: not lab.processes(f"sleep\0{marker}"), 2)
-    assert not lab.processes("memsample\0run\0--json\0--out\0" + str(lab.directory))
+    runner = "memsample\0run\0--json\0--out\0" + str(lab.directory)
+    eventually("its runner ends", lambda: not lab.processes(runner), 10)
     # What nobody can know is not told: it runs as long as its lease does, and is silent from then on.
     eventually("its lease is over", lambda: told_as_its_lease_says(lab, job) == "silent")
     lab.worker("two", "lab")

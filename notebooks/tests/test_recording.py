@@ -7,6 +7,7 @@ import contextlib
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -56,11 +57,12 @@ def value(query):
 
 @contextlib.contextmanager
 def as_of_now(recording):
-    """Links to the files as they are now. DuckDB opens a file several times in one query, and a file of a
-    recording that is still being written may be replaced meanwhile."""
+    """Copies the files as they are now. DuckDB opens a file several times in one query, and a file of a
+    recording that is still being written may be replaced meanwhile. A file is opened once to be copied; a link to
+    it is refused by the kernel if it is replaced between its lookup and its link."""
     with tempfile.TemporaryDirectory(dir=recording.parent) as now:
         for path in recording.glob("*.parquet"):
-            Path(now, path.name).hardlink_to(path)
+            shutil.copyfile(path, Path(now, path.name))
         yield Path(now)
 
 
