@@ -23,8 +23,6 @@ only argument without a name.
 A worker takes what is more urgent without having seen its message: what a later version must not let this one execute
 needs tables of a later version, too."""
 
-HIGHEST_PRIORITY = 9
-
 LONGEST_RUN_MS = 7 * 24 * 3600 * 1000
 """For how long RabbitMQ may wait for the acknowledgement of a message: from 3.12 on, a queue says it itself."""
 

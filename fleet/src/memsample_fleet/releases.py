@@ -10,10 +10,9 @@ from typing import Any
 from celery.schedules import ParseException, crontab
 
 from memsample_fleet import hook, labels, toml_file
-from memsample_fleet.broker import HIGHEST_PRIORITY
 from memsample_fleet.errors import FleetError
 from memsample_fleet.images import Source
-from memsample_fleet.jobs import MOST_RUNS
+from memsample_fleet.jobs import HIGHEST_PRIORITY, MOST_RUNS
 
 
 @dataclass(frozen=True)
