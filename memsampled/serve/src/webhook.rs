@@ -8,6 +8,7 @@ use std::time::Duration;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use jiff::Timestamp;
 use memsample_input::{SecretFile, SecretFileError, with_causes};
+use memsample_store::encryption;
 use reqwest::{Client, Url, header, redirect};
 use serde::Serialize;
 use sha2::Sha256;
@@ -108,6 +109,7 @@ pub(crate) async fn send(
     public: Option<String>,
     sending: Arc<Mutex<Sending>>,
 ) {
+    encryption::choose();
     let client = Client::builder()
         .timeout(TIMEOUT)
         .redirect(redirect::Policy::none())

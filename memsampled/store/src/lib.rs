@@ -10,6 +10,7 @@
 //! a whole lab.
 //!
 //! - [`address`]: where a store is. It is reached with the credentials that its users have anyway.
+//! - `encryption`, with the feature `buckets`: what encrypts the connections to a bucket.
 //! - [`layout`]: what is where in it.
 //! - [`manifest`]: what a run is, and which objects it has.
 //! - [`store`]: the store itself.
@@ -26,6 +27,8 @@ pub mod compact;
 mod connect;
 pub mod directory_kind;
 pub mod download;
+#[cfg(feature = "buckets")]
+pub mod encryption;
 #[cfg(feature = "buckets")]
 mod endpoint;
 mod error;

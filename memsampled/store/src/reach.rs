@@ -17,6 +17,7 @@ use object_store::client::{
     ReqwestConnector,
 };
 
+use crate::encryption;
 use crate::error::NO_CREDENTIALS;
 
 /// How long connections to a server are tried that was never reached. The pause between two tries, which doubles,
@@ -52,6 +53,7 @@ struct Unreachable {
 
 impl HttpConnector for Reach {
     fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
+        encryption::choose();
         let client = self.connector.connect(options)?;
         let (first_try, was_reached) = (OnceLock::new(), AtomicBool::new(false));
         Ok(HttpClient::new(Reaching { client, first_try, was_reached }))

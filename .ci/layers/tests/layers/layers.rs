@@ -140,7 +140,7 @@ pub(crate) const PACKAGES: [(&str, &[&str]); 21] = [
     (
         "memsampled/store/src/lib.rs",
         &[
-            "error hash lock_holder row_groups tree",
+            "encryption error hash lock_holder row_groups tree",
             "address endpoint layout profile reach",
             "answer directory_kind google manifest run_directory",
             "parts",

@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt as _;
 use memsample_client::wire::{Session, SessionList, is_id};
 use memsample_input::with_causes;
+use memsample_store::encryption;
 use reqwest::Client;
 
 use super::answer::{Problem, plain};
@@ -22,6 +23,7 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Makes a client of the daemon that listens on a socket.
 pub(super) fn client(socket: &Path) -> std::io::Result<Client> {
+    encryption::choose();
     let client = Client::builder().unix_socket(socket).connect_timeout(TIMEOUT).no_proxy();
     client.build().map_err(std::io::Error::other)
 }
