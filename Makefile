@@ -9,18 +9,20 @@ PROFILE ?= release
 BUILT := $(TARGET_DIR)/$(PROFILE:dev=debug)
 # Cargo features to build with, beside the default ones: `make install FEATURES=lab`.
 FEATURES ?=
-# The tests are of everything.
-TESTED := --features memsampled/lab
+# With every feature. The tests are of all packages but the benchmarks, which `lint` checks: they have no tests, and
+# dependencies that nothing else has.
+EVERYTHING := --workspace --features memsampled/lab
+TESTED := $(EVERYTHING) --exclude memsample-benches
 # The programs that the tests in Python run: built as `integration` builds them, since with the features that the tests
 # of the packages ask of dependencies `cargo build` would compile half of the tree a second time.
-PROGRAMS := cargo test --quiet --workspace $(TESTED) --test end_to_end --no-run
+PROGRAMS := cargo test --quiet $(TESTED) --test end_to_end --no-run
 # A gate tells of a change, and not of luck: its property tests use the same inputs each time. `make properties` searches.
 # What is installed is compiled when it is imported, if it is.
 test: export PIP_NO_COMPILE ?= 1
 test check unit integration: export PROPTEST_RNG_SEED ?= 20261129
 ROUNDS ?= 10
 .DEFAULT_GOAL := help
-.PHONY: help build install computed fetched compiled-tests device-programs device-programs-dev install-device-programs check test tools fmt lint unit layers bpf kernels doc msrv integration properties installed size notebook documents python-package clients script fleet fleet-tests fleet-package fleet-500 fleet-releases conformance package wheel demo demo-build bench fuzz fuzz-seeds docs
+.PHONY: help build install computed fetched compiled-tests device-programs device-programs-dev install-device-programs check test tools fmt lint ran ran-busy ran-idle unit layers bpf kernels doc msrv integration properties installed size notebook documents python-package clients script fleet fleet-tests fleet-package fleet-500 fleet-releases conformance package wheel demo demo-build bench fuzz fuzz-seeds docs
 
 help: ## Show what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -34,7 +36,8 @@ install: build ## Install the programs, their manual pages and completions below
 	.ci/documents $(BUILT) $(DESTDIR)$(PREFIX)/share
 
 # What is built for nothing but to be run once by a test.
-QUICK := $(foreach package,compare leaks,--config profile.dev.package.memsample-$(package).opt-level=0)
+QUICK := $(foreach package,compare leaks,--config profile.dev.package.memsample-$(package).opt-level=0) \
+  $(foreach part,debug debug-assertions overflow-checks,--config profile.dev.$(part)=false)
 # Architectures of devices.
 ARCHITECTURES ?= x86_64 aarch64
 
@@ -48,18 +51,28 @@ install-device-programs: device-programs ## Install them where `memsample run --
 check: fmt lint unit layers ## Check format, lints, unit tests and layers, within a minute when warm
 
 # First what computes, one after the other, while what the tests need is fetched. Then what runs the programs, of which a
-# failure ends the gate when all the others have ended, so that one run of it shows every failure; LANES=2 runs two of them
-# at once, which is for machines with more than two cores. Last the installations, since one of them installs the Debian
-# package on this machine.
+# failure ends the gate when all the others have ended, so that one run of it shows every failure. Those of RUNNING keep two
+# cores busy; LANES=2 runs two of them at once, which is for machines with more. Those of WAITING leave half of two cores
+# idle, and run at once. Last the installations, since one of them installs the Debian package on this machine.
 COMPUTED := fmt lint layers bpf doc msrv device-programs-dev compiled-tests
 FETCHED := .venv-fleet/ready .venv/ready .venv-conformance/ready .venv-wheel/ready \
   memsampled/report/tests/browser/node_modules memsampled/serve/script/node_modules
-RUNNING := integration fleet-tests notebook documents clients conformance script
+RUNNING := integration fleet-tests notebook documents script
+WAITING := conformance clients
+AT_ONCE := $(MAKE) --no-print-directory --keep-going --output-sync=target
 LANES ?= 1
 test: tools ## Install what the tests use, then run everything
 	$(MAKE) --no-print-directory --jobs=2 computed fetched
-	$(MAKE) --no-print-directory --jobs=$(LANES) --keep-going $(if $(filter-out 1,$(LANES)),--output-sync=target) $(RUNNING)
+	$(MAKE) --no-print-directory --keep-going ran
 	$(MAKE) --no-print-directory installed
+
+ran: ran-busy ran-idle
+
+ran-busy:
+	$(if $(filter-out 1,$(LANES)),$(AT_ONCE),$(MAKE) --no-print-directory --keep-going) --jobs=$(LANES) $(RUNNING)
+
+ran-idle:
+	$(AT_ONCE) --jobs=2 $(WAITING)
 
 computed:
 	$(MAKE) --no-print-directory --jobs=1 $(COMPUTED)
@@ -68,7 +81,7 @@ fetched:
 	$(MAKE) --no-print-directory --jobs=1 $(FETCHED)
 
 compiled-tests:
-	cargo test --quiet --workspace $(TESTED) --no-run
+	cargo test --quiet $(TESTED) --no-run
 
 tools: ## Install what the tests use and this machine lacks
 	.ci/install
@@ -77,20 +90,19 @@ fmt:
 	cargo fmt --all --check
 
 lint:
-	cargo clippy --workspace --all-targets $(TESTED) -- --deny warnings
-	cargo clippy --workspace --all-targets -- --deny warnings
+	cargo clippy $(EVERYTHING) --all-targets -- --deny warnings
 
 unit: ## Run the unit tests, within seconds
-	cargo test --workspace --lib --bins $(TESTED)
+	cargo test $(TESTED) --lib --bins
 
 properties: ## Run the property tests ROUNDS times (10), each with a seed of its own, and stop at a counterexample
 	set -e; for round in $$(seq $(ROUNDS)); do \
 	  seed=$$(od -An -N4 -tu4 /dev/urandom | tr -d ' '); echo "round $$round of $(ROUNDS): PROPTEST_RNG_SEED=$$seed"; \
-	  PROPTEST_RNG_SEED=$$seed cargo test --workspace $(TESTED) --lib --bins --test library --quiet; \
+	  PROPTEST_RNG_SEED=$$seed cargo test $(TESTED) --lib --bins --test library --quiet; \
 	done
 
 layers: ## Hold the imports to the layers
-	cargo test --quiet --workspace $(TESTED) --test layers
+	cargo test --quiet $(TESTED) --test layers
 
 bpf: ## Build the BPF programs anew and compare them with what is committed
 	memsample/bpf/program/build --check
@@ -100,11 +112,12 @@ bpf: ## Build the BPF programs anew and compare them with what is committed
 kernels: ## Read processes by BPF on other kernels, each in an emulated machine (needs qemu-system-x86, cpio)
 	$(PROGRAMS)
 	memsample/bpf/kernels/run $(TARGET_DIR)/debug/memsample \
-	  "$$(cargo test --quiet --workspace $(TESTED) --test library --no-run --message-format=json | \
+	  "$$(cargo test --quiet $(TESTED) --test library --no-run --message-format=json | \
 	    sed -n 's/.*"executable":"\([^"]*library-[^"]*\)".*/\1/p')" $(KERNELS)
 
+# With the examples, since then the dependencies are those that `lint` has checked, and not ones with fewer features.
 doc: ## Build the documentation; a warning is an error
-	RUSTDOCFLAGS="--deny warnings" cargo doc --workspace $(TESTED) --no-deps --document-private-items --quiet
+	RUSTDOCFLAGS="--deny warnings" cargo doc $(EVERYTHING) --lib --examples --no-deps --document-private-items --quiet
 
 msrv: ## Build on the oldest Rust version that Cargo.toml names, if it is installed
 	.ci/msrv
@@ -112,21 +125,21 @@ msrv: ## Build on the oldest Rust version that Cargo.toml names, if it is instal
 # The end-to-end tests wait for programs more than they compute: three at once keep two cores busy.
 integration: export RUST_TEST_THREADS ?= 3
 integration: ## Run all tests in Rust
-	cargo test --workspace $(TESTED)
+	cargo test $(TESTED)
 
 installed: ## Try every way to install the programs, each in a clean environment (as root on Debian)
 	.ci/installed
 
 notebook: python-package memsampled/report/tests/browser/node_modules ## Run the notebooks, other readers and a browser on recordings made now
 	$(PROGRAMS)
-	MEMSAMPLE=$(TARGET_DIR)/debug/memsample .venv/bin/pytest --quiet --numprocesses 3 --dist worksteal notebooks/tests
+	MEMSAMPLE=$(TARGET_DIR)/debug/memsample .venv/bin/pytest --quiet --numprocesses 4 --dist worksteal notebooks/tests
 
 size: build ## Check that the release programs are no larger than they may be
 	.ci/size $(BUILT)/memsample $(BUILT)/memsampled
 
 documents: python-package ## Type every command of the documents, and those of a stranger, in an empty home (as root)
 	$(PROGRAMS)
-	MEMSAMPLE_PROGRAMS=$(TARGET_DIR)/debug .venv/bin/pytest --quiet --numprocesses 2 docs/tests
+	MEMSAMPLE_PROGRAMS=$(TARGET_DIR)/debug .venv/bin/pytest --quiet --numprocesses 3 docs/tests
 
 python-package: .venv/ready
 	.venv/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --force-reinstall ./clients/python
@@ -149,9 +162,10 @@ fleet-package: .venv-fleet/ready
 fleet: device-programs-dev fleet-tests ## Check the package for many machines, and run it with a real broker and database
 
 # Before `compiled-tests`: they are linked to the same name. That of this machine is what `installed` tries, linked
-# otherwise, so it is built once for both.
+# otherwise, so it is built once for both. It has the default features, which `lint` does not check: the lints are held where
+# all features are.
 device-programs-dev:
-	memsampled/remote/programs/build dev x86_64
+	.ci/without-warnings memsampled/remote/programs/build dev x86_64
 	memsampled/remote/programs/build dev aarch64 -- --no-default-features $(QUICK)
 
 fleet-tests: fleet-package
