@@ -7,7 +7,7 @@ use crate::events::{KernelLog, ProcessEvents, ProcessExits};
 use crate::machine::{hidepid_note, processes_only_note};
 use crate::metric::Files;
 use crate::parse::parse_pressure;
-use crate::sampler::{Sampler, SamplerOptions, SweepBy};
+use crate::sampler::{Sampler, SamplerOptions, SweepBy, memory_maps_note};
 
 /// Where a part of a recording comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,11 +29,13 @@ pub enum KernelSource {
     ControlGroups,
     /// The log of the kernel: whom the OOM killer killed.
     OomKills,
+    /// kcmp(2): which processes share a memory map.
+    MemoryMaps,
 }
 
 impl KernelSource {
     /// Every source.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Processes,
         Self::Forks,
         Self::Exits,
@@ -42,6 +44,7 @@ impl KernelSource {
         Self::Pressure,
         Self::ControlGroups,
         Self::OomKills,
+        Self::MemoryMaps,
     ];
 
     /// Asks for it on this machine, as a recording would, and lets it go again.
@@ -86,6 +89,7 @@ impl KernelSource {
                 "`/dev/kmsg` cannot be read: of a process that the OOM killer killed only candidates may be known"
                     .to_owned()
             }),
+            Self::MemoryMaps => absent(memory_maps_note()),
             Self::ControlGroups => {
                 let mounted = OpenHierarchies::mounted();
                 absent(mounted.note().or_else(|| mounted.own_group_note()))

@@ -11,7 +11,7 @@ use crate::recording::{
     ClockAnchor, Machine, Manifest, Provenance, RecordingState, Settings, SweepsFrom, file_names,
     new_recording_id,
 };
-use crate::sampler::Descriptors;
+use crate::sampler::{Descriptors, memory_maps_note};
 use crate::schema::{FORMAT_VERSION, Totals};
 
 /// What a recording must know of the sampler that feeds it.
@@ -50,6 +50,9 @@ pub(super) fn manifest(
         );
     }
     notes.extend(sampler.sweep_note.clone());
+    if sampler.sees_own_namespace && sampler.is_live {
+        notes.extend(memory_maps_note());
+    }
     let mut settings = Settings {
         sweeps: sampler.sweeps,
         supported_files: file_names(supported),

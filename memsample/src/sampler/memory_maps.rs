@@ -15,6 +15,21 @@ use crate::identity::ProcessId;
 /// With so many relatives a process is compared at most, half a microsecond each.
 const MAX_COMPARISONS: usize = 32;
 
+/// Returns why memory maps cannot be compared here, and what a recording lacks then; `None` where they can. Seen on this
+/// process: of others the kernel tells it to who may trace them.
+pub(crate) fn memory_maps_note() -> Option<String> {
+    let own = i32::try_from(std::process::id()).ok()?;
+    let error = match have_one_map(own, own) {
+        Ok(true) => return None,
+        Ok(false) => "it says that this process does not share its own".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    Some(format!(
+        "memory maps cannot be compared (kcmp: {error}): what several processes share after `vfork` or `CLONE_VM` \
+         counts once for each of them"
+    ))
+}
+
 /// A process that was looked at for the first time.
 #[derive(Clone, Copy)]
 pub(super) struct Newborn {

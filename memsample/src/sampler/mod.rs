@@ -50,6 +50,7 @@ pub(crate) use file_metrics::{memory_cgroup, rollup_metrics, statm_metrics, stat
 pub(crate) use fork_tracker::ForkReport;
 pub(crate) use given_up::GivenUp;
 pub(crate) use governor::Governor;
+pub(crate) use memory_maps::memory_maps_note;
 pub use options::SamplerOptions;
 pub(crate) use plan::Plan;
 pub use pss_budget::PssBudget;

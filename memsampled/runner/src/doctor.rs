@@ -120,6 +120,13 @@ fn source(source: KernelSource) -> Option<Check> {
             "/dev/kmsg",
             "run it as root, or: sysctl kernel.dmesg_restrict=0",
         ),
+        KernelSource::MemoryMaps => (
+            "maps",
+            "memory that processes share after vfork counts once",
+            "kcmp",
+            "Linux 3.5 or later with CONFIG_KCMP, and a filter of system calls that allows kcmp; for containers: \
+             --cap-add SYS_PTRACE",
+        ),
         // A later library may know more.
         _ => return None,
     };

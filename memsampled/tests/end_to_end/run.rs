@@ -473,7 +473,7 @@ fn doctor_says_what_works() {
     let ended = memsample(directory.path(), &["doctor", "--json"]);
     let checks = ended.json();
     let sandboxes = ["pidns", "bwrap", "lxc", "memory", "cpu", "pids", "kill"];
-    let sources = ["processes", "forks", "exits", "pss", "bpf", "psi", "cgroups", "kmsg"];
+    let sources = ["processes", "forks", "exits", "pss", "bpf", "psi", "cgroups", "kmsg", "maps"];
     for (index, name) in sandboxes.iter().chain(&sources).enumerate() {
         let check = &checks[index];
         assert_eq!(check["name"], *name);

@@ -269,7 +269,7 @@ fn a_directory_that_cannot_be_made_is_refused() {
 fn the_doctor_says_what_works_and_what_would_help() {
     let checks = doctor::checks();
     let names: Vec<&str> = checks.iter().map(|check| check.name).collect();
-    let sources = ["processes", "forks", "exits", "pss", "bpf", "psi", "cgroups", "kmsg"];
+    let sources = ["processes", "forks", "exits", "pss", "bpf", "psi", "cgroups", "kmsg", "maps"];
     assert_eq!(
         names,
         [&["pidns", "bwrap", "lxc", "memory", "cpu", "pids", "kill"][..], &sources].concat()

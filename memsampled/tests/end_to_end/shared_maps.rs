@@ -10,6 +10,7 @@ use memsample_runner::results::{BudgetVerdict, Outcome, TestResult};
 use memsample_runner::suite::{Action, Budget, Quantity, Sandbox, Test};
 use tempfile::tempdir;
 
+use crate::command::{manifest, shell};
 use crate::running::{command, isolated, options, result};
 
 const MIB: u64 = 1 << 20;
@@ -144,4 +145,32 @@ fn what_is_left_behind_with_one_map_counts_once() {
         let budget = result.budgets.last().unwrap();
         assert_eq!(budget.verdict, BudgetVerdict::Kept, "{result:#?}");
     });
+}
+
+#[test]
+fn where_maps_cannot_be_compared_it_is_told() {
+    let directory = tempdir().unwrap();
+    let program = built(directory.path());
+    // As a filter of system calls does, which many containers have.
+    let refused = "strace -f -qq -o /dev/null -e trace=kcmp -e inject=kcmp:error=EPERM $MEMSAMPLE";
+    let told = "memory maps cannot be compared (kcmp: Operation not permitted (os error 1))";
+    let maps = |words: &str| {
+        let ended = shell(directory.path(), &format!("{words} doctor --json"));
+        let checks = ended.json();
+        let mut checks = checks.as_array().unwrap().iter();
+        checks.find(|check| check["name"] == "maps").unwrap().clone()
+    };
+    assert_eq!(maps("$MEMSAMPLE")["works"], true);
+    let reason = maps(refused)["reason"].as_str().unwrap().to_owned();
+    assert!(reason.starts_with(told), "{reason}");
+
+    let notes = |words: &str, name: &str| {
+        let line = format!("{words} record --name {name} -- {} child", program.display());
+        let ended = shell(directory.path(), &line);
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        let notes = manifest(&directory.path().join("recordings").join(name))["notes"].clone();
+        notes.as_array().unwrap().iter().any(|note| note.as_str().unwrap().starts_with(told))
+    };
+    assert!(!notes("$MEMSAMPLE", "compared"));
+    assert!(notes(refused, "not-compared"));
 }
