@@ -7,10 +7,26 @@
 use std::collections::HashMap;
 use std::process::{Child, Command, Stdio};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use memsample_bpf::{Form, Refused, Row, Walk};
 use procfs::process::{Process, Stat, StatM, Status};
+
+/// Nothing takes so long on any machine.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// Tries until it gives a value.
+#[track_caller]
+fn wait_for<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(value) = attempt() {
+            return value;
+        }
+        assert!(begun.elapsed() < PATIENCE, "waited in vain for {what}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
 
 /// Loads a form of the program, or asserts that what it lacks are capabilities.
 fn load(form: Form, expected: usize) -> Option<Walk> {
@@ -132,7 +148,7 @@ fn assert_equal(row: &Row, shown: &Shown) {
 /// Compares all processes of the machine that rest, until those of `wanted` are among them.
 fn compare_until(walk: &mut Walk, wanted: &[i32]) -> usize {
     let mut equal = HashMap::new();
-    for _ in 0..100 {
+    wait_for(&format!("{wanted:?} to rest"), || {
         let before = rows_by_pid(walk);
         let read: Vec<(i32, Shown)> =
             before.keys().filter_map(|&pid| Some((pid, shown(pid)?))).collect();
@@ -145,12 +161,8 @@ fn compare_until(walk: &mut Walk, wanted: &[i32]) -> usize {
             assert_equal(row, &shown);
             equal.insert(pid, ());
         }
-        if wanted.iter().all(|pid| equal.contains_key(pid)) {
-            return equal.len();
-        }
-        thread::sleep(Duration::from_millis(20));
-    }
-    panic!("not all of {wanted:?} came to rest");
+        wanted.iter().all(|pid| equal.contains_key(pid)).then_some(equal.len())
+    })
 }
 
 #[test]
@@ -233,28 +245,35 @@ fn states_are_those_of_proc(mut walk: Walk) {
     let threaded = Ended(threaded.args(["-c", script]).spawn().unwrap());
     // Not waited for until it is dropped.
     let zombie = idle_child("exit 0");
-    let wait_for = |walk: &mut Walk, pid: i32, is_so: fn(&Row) -> bool| {
-        for _ in 0..500 {
-            if let Some(row) = rows_by_pid(walk).get(&pid).filter(|row| is_so(row)) {
-                return *row;
-            }
-            thread::sleep(Duration::from_millis(10));
-        }
-        panic!("{pid} is not so");
+    let wait_for_row = |walk: &mut Walk, pid: i32, is_so: fn(&Row) -> bool| {
+        wait_for(&format!("a state of {pid}"), || {
+            rows_by_pid(walk).get(&pid).filter(|row| is_so(row)).copied()
+        })
     };
     // __TASK_STOPPED and EXIT_ZOMBIE.
-    wait_for(&mut walk, pid(&stopped), |row| row.state & 4 != 0);
-    let ended = wait_for(&mut walk, pid(&zombie), |row| row.state & 0x20 != 0);
+    wait_for_row(&mut walk, pid(&stopped), |row| row.state & 4 != 0);
+    let ended = wait_for_row(&mut walk, pid(&zombie), |row| row.state & 0x20 != 0);
     assert!(!ended.has_memory());
-    let many = wait_for(&mut walk, pid(&threaded), |row| row.threads == 6);
+    wait_for_row(&mut walk, pid(&threaded), |row| row.threads == 6);
     compare_until(&mut walk, &[pid(&stopped), pid(&zombie), pid(&executed)]);
     // Of several threads the sums are compared, while all sleep.
-    thread::sleep(Duration::from_millis(100));
-    let before = rows_by_pid(&mut walk)[&pid(&threaded)];
-    let shown = shown(pid(&threaded)).unwrap();
-    let after = rows_by_pid(&mut walk)[&pid(&threaded)];
-    assert_eq!((before.runtime_ns, before.threads), (after.runtime_ns, many.threads));
+    let (after, shown) = wait_for("all threads to sleep", || {
+        let before = rows_by_pid(&mut walk)[&pid(&threaded)];
+        let shown = shown(pid(&threaded)).unwrap();
+        let after = rows_by_pid(&mut walk)[&pid(&threaded)];
+        // Who ran meanwhile and sleeps again has used time that is counted.
+        let slept = before.runtime_ns == after.runtime_ns && all_sleep(pid(&threaded));
+        (slept && before.is_steady() && after.is_steady()).then_some((after, shown))
+    });
+    assert_eq!(after.threads, 6);
     assert_equal(&after, &shown);
+}
+
+/// Returns whether every thread of a process sleeps now.
+fn all_sleep(pid: i32) -> bool {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let mut stats = tasks.map(|task| std::fs::read_to_string(task.unwrap().path().join("stat")));
+    stats.all(|stat| stat.unwrap().contains(") S "))
 }
 
 #[test]
@@ -296,7 +315,7 @@ fn both_forms_write_the_same_rows_or_capabilities_are_missing() {
         row
     };
     let (mut equal, mut is_threaded_equal) = (0, false);
-    for _ in 0..200 {
+    wait_for("equal rows", || {
         let before = rows_by_pid(&mut list);
         let between = rows_by_pid(&mut each_task);
         let after = rows_by_pid(&mut list);
@@ -304,20 +323,17 @@ fn both_forms_write_the_same_rows_or_capabilities_are_missing() {
             let Some(other) = after.get(pid_of_row) else { continue };
             // It may have run and rest again, but then it ran for some time.
             if row.is_steady() && as_of(row, other) == *other && row.state != 0 {
-                // A kernel may hide a process from its iterators.
-                let Some(counted) = between.get(pid_of_row) else { continue };
+                // A kernel may hide a process from its iterators, and one of its counters may be on the move.
+                let counted = between.get(pid_of_row).filter(|row| row.is_steady());
+                let Some(counted) = counted else { continue };
                 assert_eq!(as_of(counted, other), *other);
                 equal += 1;
                 is_threaded_equal |= *pid_of_row == pid && row.threads == 6;
             }
         }
-        if is_threaded_equal && equal > 1000 {
-            println!("{equal} rows compared, 0 differ");
-            return;
-        }
-        thread::sleep(Duration::from_millis(10));
-    }
-    panic!("{equal} rows are equal; one with threads: {is_threaded_equal}");
+        (is_threaded_equal && equal > 1000).then_some(())
+    });
+    println!("{equal} rows compared, 0 differ");
 }
 
 /// As `/proc` shows them from Linux 6.2 to about 6.16: each counter lacks less than a batch for each CPU.
@@ -335,8 +351,9 @@ fn without_the_parts_of_cpus_rows_are_near_those_with_them_or_capabilities_are_m
         let most = cpus * 32.max(2 * cpus);
         let (mut compared, mut differing) = (0, 0);
         for (pid, row) in &after {
-            let Some(other) = between.get(pid) else { continue };
-            if !row.is_at_rest_since(&before[pid]) || !row.has_memory() {
+            // It may have begun meanwhile.
+            let Some((earlier, other)) = before.get(pid).zip(between.get(pid)) else { continue };
+            if !row.is_at_rest_since(earlier) || !row.has_memory() {
                 continue;
             }
             compared += 1;

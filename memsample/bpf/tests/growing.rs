@@ -15,6 +15,17 @@ use memsample_bpf::{Form, Refused, Walk};
 /// Of all threads together.
 const BYTES: usize = 256 << 20;
 const THREADS: usize = 2;
+/// In so many steps. All threads begin one when a pass begins, so that however seldom there is one, it meets them at work.
+const STEPS: usize = 64;
+
+/// Lets all steps be done when it is dropped: the threads are waited for, also by a test that fails.
+struct AllSteps<'a>(&'a AtomicUsize);
+
+impl Drop for AllSteps<'_> {
+    fn drop(&mut self) {
+        self.0.store(STEPS, Ordering::Relaxed);
+    }
+}
 
 /// Anonymous and other resident pages of this program.
 fn pages(statm: &File) -> (u64, u64) {
@@ -41,23 +52,32 @@ fn a_growing_process_is_read_within_what_proc_shows_or_capabilities_are_missing(
 fn is_read_within_what_proc_shows(mut walk: Walk) {
     let page = rustix::param::page_size();
     let statm = File::open("/proc/self/statm").unwrap();
-    let done = AtomicUsize::new(0);
+    let (allowed, done) = (AtomicUsize::new(1), AtomicUsize::new(0));
     let (mut within, mut unsteady, mut moved) = (0, 0, 0);
     thread::scope(|scope| {
         for _ in 0..THREADS {
             scope.spawn(|| {
                 // Zeros that nobody has touched take no memory.
                 let mut memory = vec![0_u8; BYTES / THREADS];
-                for at in (0..memory.len()).step_by(page) {
-                    memory[at] = 1;
+                for (step, part) in memory.chunks_mut(BYTES / THREADS / STEPS).enumerate() {
+                    while step >= allowed.load(Ordering::Relaxed) {
+                        thread::yield_now();
+                    }
+                    for at in (0..part.len()).step_by(page) {
+                        part[at] = 1;
+                    }
+                    done.fetch_add(1, Ordering::Relaxed);
                 }
                 std::hint::black_box(&memory);
-                done.fetch_add(1, Ordering::Relaxed);
                 // None of it is given back before all is done.
                 std::mem::forget(memory);
             });
         }
-        while done.load(Ordering::Relaxed) < THREADS {
+        let _all = AllSteps(&allowed);
+        while done.load(Ordering::Relaxed) < THREADS * STEPS {
+            if done.load(Ordering::Relaxed) == THREADS * allowed.load(Ordering::Relaxed) {
+                allowed.fetch_add(1, Ordering::Relaxed);
+            }
             let before = pages(&statm);
             let pass = walk.pass().unwrap();
             let row = *pass.rows.iter().find(|row| row.pid == std::process::id()).unwrap();

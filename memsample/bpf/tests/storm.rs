@@ -22,7 +22,7 @@ const SMALL: &str = "while :; do /bin/true; done";
 const LARGE_BYTES: u64 = 100_000_000;
 const SMALL_BYTES: u64 = 10_000_000;
 const PASSES: usize = 1000;
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(600);
 
 struct Ended(Child);
 

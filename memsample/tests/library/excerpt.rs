@@ -202,7 +202,7 @@ fn what_exists_and_what_is_being_written_is_refused() {
     let elsewhere = directory.path().join("running");
     let options = RecorderOptions::new().interval(Duration::from_millis(20));
     let recorder = Recorder::start(&elsewhere, options).unwrap();
-    assert!(recorder.wait_for_tick(Duration::from_secs(10)));
+    assert!(recorder.wait_for_tick(Duration::from_secs(60)));
     let (running, _) = Recording::open(&elsewhere).unwrap();
     let refused = cut(&running, first, last, &directory.path().join("x")).unwrap_err();
     assert!(matches!(refused, ExcerptError::InProgress(_)), "{refused}");

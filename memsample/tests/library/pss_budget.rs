@@ -10,16 +10,16 @@ use arrow_array::types::{Int32Type, Int64Type};
 use crossbeam_channel::RecvTimeoutError;
 use memsample::{Recorder, RecorderOptions, Recording};
 
-/// Sums a column of counts over all ticks.
-fn total(recording: &Recording, column: &str) -> u64 {
+/// Returns a column of counts of all ticks.
+fn counts(recording: &Recording, column: &str) -> Vec<u64> {
     let columns = [column];
     let batches = recording.read_table("ticks", &columns);
-    let values = batches.map(|batch| {
+    let values = batches.flat_map(|batch| {
         let batch = batch.unwrap();
         let values = batch[column].as_primitive::<Int32Type>();
-        values.iter().flatten().map(|value| u64::try_from(value).unwrap()).sum::<u64>()
+        values.iter().flatten().map(|value| u64::try_from(value).unwrap()).collect::<Vec<_>>()
     });
-    values.sum()
+    values.collect()
 }
 
 #[test]
@@ -27,7 +27,7 @@ fn who_changed_most_is_read_and_the_budget_holds() {
     const SHARE: f64 = 0.01;
     const GROWN: u64 = 100 << 20;
     // It is read again long before that, unless the machine is very busy.
-    let longest = Duration::from_secs(60);
+    let longest = Duration::from_secs(600);
     let program = "import sys\nprint('ready', flush=True)\ninput()\nblock = b'x' * (100 << 20)\n\
                    print('grown', flush=True)\ninput()";
     let mut helper = Command::new("python3")
@@ -84,10 +84,13 @@ fn who_changed_most_is_read_and_the_budget_holds() {
     assert!(pss.last().is_some_and(|&bytes| bytes >= GROWN.cast_signed()), "{pss:?}");
     assert!(pss.len() < 10, "{pss:?}");
 
-    assert!(total(&recording, "pss_read") > 0);
-    let spent = Duration::from_micros(total(&recording, "pss_cost_us"));
+    assert!(counts(&recording, "pss_read").iter().sum::<u64>() > 0);
+    let costs_us = counts(&recording, "pss_cost_us");
+    let spent = Duration::from_micros(costs_us.iter().sum());
     // What was in the account at the start, and one reading that took longer than predicted.
-    let allowed = (elapsed + Duration::from_secs(1)).mul_f64(SHARE) + Duration::from_millis(60);
-    assert!(spent <= allowed, "{spent:?}");
+    let dearest = Duration::from_micros(costs_us.iter().max().copied().unwrap());
+    let one_reading = dearest.max(Duration::from_millis(60));
+    let allowed = (elapsed + Duration::from_secs(1)).mul_f64(SHARE) + one_reading;
+    assert!(spent <= allowed, "{spent:?} of {allowed:?}");
     assert_eq!(recording.manifest().provenance.settings.pss_budget, Some(SHARE));
 }

@@ -9,6 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use memsample_beneath::HeldDirectory;
+use memsample_inherited::patience;
 use memsample_input::rounded_size;
 use rustix::fs::{FallocateFlags, Mode, OFlags, StatVfsMountFlags, fallocate, fstatvfs, openat};
 use rustix::io::Errno;
@@ -46,7 +47,7 @@ impl Disk {
             Some(question) => question,
             None => Question::ask(directory.try_clone()?, path)?,
         };
-        match question.answer.recv_timeout(PATIENCE) {
+        match question.answer.recv_timeout(patience(PATIENCE)) {
             Ok(answer) => answer,
             Err(RecvTimeoutError::Disconnected) => {
                 Err(io::Error::other("the thread that asks its disk has ended"))

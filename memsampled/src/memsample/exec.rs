@@ -11,7 +11,7 @@ use crossbeam_channel::{never, select};
 use memsample::analysis::EXEC_MARK;
 use memsample_client::Client;
 use memsample_client::wire::{MarkKind, MarkRequest};
-use memsample_inherited::{tell, too_few_descriptors};
+use memsample_inherited::{patience, tell, too_few_descriptors};
 use rustix::process::{Resource, Rlimit, setrlimit};
 
 use crate::child::{CommandEnd, FORWARDED, RunningCommand, become_command, is_out_of_resources};
@@ -136,7 +136,7 @@ impl Marker {
             bail!(reason);
         }
         let (client, _) = connect_to(args.socket.as_deref())?;
-        let mut client = client.timeout(PATIENCE);
+        let mut client = client.timeout(patience(PATIENCE));
         let session = chosen(&mut client, args.session.clone())?;
         let mut marker = Self { client, session, test };
         marker.mark(MarkKind::Begin)?;

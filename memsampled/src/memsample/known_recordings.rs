@@ -8,6 +8,7 @@ use std::time::Duration;
 use memsample::{Manifest, Recording};
 use memsample_client::{Client, SOCKET_VARIABLE, default_socket};
 use memsample_daemon::default_recordings;
+use memsample_inherited::patience;
 
 /// A larger `recording.json` is none.
 const MAX_MANIFEST_BYTES: u64 = 16 << 20;
@@ -77,7 +78,7 @@ fn directory_of_daemon() -> PathBuf {
     let socket = std::env::var_os(SOCKET_VARIABLE).map(PathBuf::from);
     let socket = socket.or_else(|| default_socket().ok());
     let told = socket.and_then(|socket| {
-        let health = Client::connect(&socket).ok()?.timeout(PATIENCE).health().ok()?;
+        let health = Client::connect(&socket).ok()?.timeout(patience(PATIENCE)).health().ok()?;
         Some(PathBuf::from(health.recordings))
     });
     told.unwrap_or_else(default_recordings)

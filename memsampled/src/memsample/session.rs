@@ -16,7 +16,7 @@ use memsample::Recording;
 use memsample::analysis::{COMMAND_MARK, command_labels};
 use memsample_client::wire::{MarkKind, MarkRequest, Span, StartRequest};
 use memsample_client::{Client, ClientError, SESSION_VARIABLE, SOCKET_VARIABLE, default_socket};
-use memsample_inherited::{tell, too_few_descriptors, too_little_memory};
+use memsample_inherited::{patience, tell, too_few_descriptors, too_little_memory};
 
 use crate::child::{
     FORWARDED, RunningCommand, become_command, is_out_of_resources, reaped_max_rss_bytes,
@@ -195,7 +195,7 @@ impl Session {
         };
         // There is nothing to stop yet but a daemon of our own, which a signal would leave without its end.
         is_preparing(daemon.is_none());
-        let mut client = client.timeout(PATIENCE);
+        let mut client = client.timeout(patience(PATIENCE));
         let id = client.start(request);
         is_preparing(false);
         let (id, client) = (id?.id, client.timeout(Client::TIMEOUT));
@@ -284,7 +284,7 @@ impl OwnDaemon {
             let has_ended = !matches!(self.daemon.try_wait(), Ok(None));
             match Client::connect(&self.socket()) {
                 Ok(client) => return Ok(client),
-                Err(error) if has_ended || began.elapsed() > PATIENCE => {
+                Err(error) if has_ended || began.elapsed() > patience(PATIENCE) => {
                     let log = fs::read_to_string(self.directory.path().join("log"));
                     let last =
                         log.unwrap_or_default().lines().last().unwrap_or_default().to_owned();
@@ -304,7 +304,7 @@ impl Drop for OwnDaemon {
         self.open = None;
         let began = Instant::now();
         while matches!(self.daemon.try_wait(), Ok(None)) {
-            if began.elapsed() > PATIENCE {
+            if began.elapsed() > patience(PATIENCE) {
                 let _ = self.daemon.kill();
                 let _ = self.daemon.wait();
                 return;

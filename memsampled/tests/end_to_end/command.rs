@@ -10,7 +10,12 @@ use serde_json::Value;
 pub(crate) const MEMSAMPLE: &str = env!("CARGO_BIN_EXE_memsample");
 
 /// A wait that lasts this long is a failure: slow machines are slow, but not that slow.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// What every program is told: not to use the configuration of whoever runs the tests, and to wait a minute for
+/// others.
+pub(crate) const ENVIRONMENT: [(&str, &str); 2] =
+    [("MEMSAMPLE_CONFIG", ""), ("MEMSAMPLE_TEST_PATIENCE_MS", "60000")];
 
 /// What a command printed and how it ended.
 pub(crate) struct Ended {
@@ -41,8 +46,7 @@ impl Ended {
 pub(crate) fn memsample<S: AsRef<OsStr>>(directory: &Path, arguments: &[S]) -> Ended {
     let output = Command::new(MEMSAMPLE)
         .args(arguments)
-        // Not that of whoever runs the tests.
-        .env("MEMSAMPLE_CONFIG", "")
+        .envs(ENVIRONMENT)
         .current_dir(directory)
         .output()
         .unwrap();
@@ -54,7 +58,7 @@ pub(crate) fn shell(directory: &Path, line: &str) -> Ended {
     let output = Command::new("sh")
         .args(["-c", line])
         .env("MEMSAMPLE", MEMSAMPLE)
-        .env("MEMSAMPLE_CONFIG", "")
+        .envs(ENVIRONMENT)
         .current_dir(directory)
         .output()
         .unwrap();
@@ -72,7 +76,7 @@ impl Running {
         let child = Command::new("env")
             .args(["--default-signal", MEMSAMPLE])
             .args(arguments)
-            .env("MEMSAMPLE_CONFIG", "")
+            .envs(ENVIRONMENT)
             .current_dir(directory)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -161,4 +165,56 @@ fn directories_below(directory: &Path) -> Vec<PathBuf> {
     let mut directories: Vec<PathBuf> = paths.filter(|path| !path.is_symlink()).collect();
     directories.sort();
     directories
+}
+
+impl Running {
+    /// Starts a line of shell in `directory`, as [`shell`] runs it. What it executes in its place gets the signals.
+    pub(crate) fn start_shell(directory: &Path, line: &str) -> Self {
+        let child = Command::new("env")
+            .args(["--default-signal", "sh", "-c", line])
+            .env("MEMSAMPLE", MEMSAMPLE)
+            .envs(ENVIRONMENT)
+            .current_dir(directory)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        Self { child: Some(child) }
+    }
+}
+
+/// Waits until `look` gives a value for a recording that goes on. It is shown what is on disk by then, put together as if
+/// the recorder had been killed: the Parquet files of the recording itself follow seconds later.
+#[track_caller]
+pub(crate) fn wait_for_recorded<T>(
+    what: &str,
+    run: &Path,
+    mut look: impl FnMut(&memsample::Recording) -> Option<T>,
+) -> T {
+    let mut looked_at_bytes = 0;
+    wait_for(what, || {
+        // The recorder is to have the CPU: half a second lies between two batches.
+        std::thread::sleep(Duration::from_millis(5));
+        let bytes = std::fs::metadata(run.join("journal/000000.log")).ok()?.len();
+        if std::mem::replace(&mut looked_at_bytes, bytes) == bytes {
+            return None;
+        }
+        let copy = tempfile::tempdir().unwrap();
+        std::fs::create_dir(copy.path().join("journal")).unwrap();
+        for file in ["recording.json", "journal/000000.log"] {
+            std::fs::copy(run.join(file), copy.path().join(file)).ok()?;
+        }
+        // One that was closed meanwhile is not whole without its tables.
+        let (recording, _) = memsample::Recording::open(copy.path()).ok()?;
+        look(&recording)
+    })
+}
+
+/// Waits until a recording that goes on has a tick that began after this was called, and returns when its last one was.
+#[track_caller]
+pub(crate) fn wait_for_tick(run: &Path) -> jiff::Timestamp {
+    let asked = jiff::Timestamp::now();
+    wait_for_recorded("a tick", run, |recording| {
+        recording.manifest().last_tick.filter(|tick| *tick > asked)
+    })
 }

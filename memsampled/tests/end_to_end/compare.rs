@@ -1,35 +1,80 @@
 //! Releases whose memory is known, compared as a user does it.
 
-use crate::command::{memsample, shell};
+use std::path::Path;
+
+use crate::command::{Running, memsample, shell, wait_for, wait_for_recorded};
 use crate::report_outputs::check_json;
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Int32Type, Int64Type};
+use memsample::Recording;
 use serde_json::Value;
 use tempfile::tempdir;
 
-/// Two programs; the first holds as many bytes as the file `large` beside the suite says.
+/// Two programs; the first holds as many bytes as the file `large` beside the suite says. Each stays until its PSS was read.
 const SUITE: &str = r#"
 name = "known"
 [defaults]
 sandbox = "none"
 [[test]]
 name = "large"
-command = ["/usr/bin/python3", "-S", "-c", "import time; a = b'x' * int(open('LARGE').read()); time.sleep(.25)"]
+command = ["/usr/bin/python3", "-S", "holds.py", "large"]
 [[test]]
 name = "small"
-command = ["/usr/bin/python3", "-S", "-c", "import time; a = b'x' * (48 << 20); time.sleep(.25)"]
+command = ["/usr/bin/python3", "-S", "holds.py", "small"]
 "#;
+const HOLDS: &str = "
+import os, sys, time
+held = b'x' * int(open(sys.argv[1]).read())
+name = f'{os.getpid()}-{len(held)}'
+open(name + '.holds', 'w').close()
+while not os.path.exists(name + '.read'): time.sleep(.01)
+";
+
+/// Returns whether the PSS of a process was read when it held so many bytes.
+fn is_read(recording: &Recording, pid: i32, held: i64) -> bool {
+    recording.read_table("samples", &["pid", "anon_bytes", "pss_bytes"]).any(|batch| {
+        let batch = batch.unwrap();
+        let pids = batch["pid"].as_primitive::<Int32Type>().iter();
+        let [anon, pss] =
+            ["anon_bytes", "pss_bytes"].map(|name| batch[name].as_primitive::<Int64Type>());
+        let mut rows = pids.zip(anon).zip(pss);
+        rows.any(|((of, anon), pss)| of == Some(pid) && anon.min(pss) >= Some(held))
+    })
+}
+
+/// Runs each test five times.
+#[track_caller]
+fn run_five_times(path: &Path, name: &str) {
+    let arguments = ["run", "suite.toml", "--repeat", "5", "--name", name];
+    let running = Running::start(path, &arguments);
+    let recording = path.join("runs").join(name).join("recording");
+    for _ in 0..10 {
+        let holds = wait_for("an attempt", || {
+            let mut files = std::fs::read_dir(path).unwrap().map(|file| file.unwrap().path());
+            files.find(|file| file.extension().is_some_and(|it| it == "holds"))
+        });
+        let (pid, held) = holds.file_stem().and_then(|it| it.to_str()?.split_once('-')).unwrap();
+        let (pid, held) = (pid.parse().unwrap(), held.parse().unwrap());
+        wait_for_recorded("its PSS", &recording, |recording| {
+            is_read(recording, pid, held).then_some(())
+        });
+        std::fs::rename(&holds, holds.with_extension("read")).unwrap();
+    }
+    let ended = running.wait();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+}
 
 #[test]
 fn slow_a_growth_of_five_percent_is_found_and_none_is_not() {
     let directory = tempdir().unwrap();
     let path = directory.path();
-    let file = path.join("large");
-    let suite = SUITE.replace("LARGE", file.to_str().unwrap());
-    std::fs::write(path.join("suite.toml"), suite).unwrap();
+    std::fs::write(path.join("suite.toml"), SUITE).unwrap();
+    std::fs::write(path.join("holds.py"), HOLDS).unwrap();
+    std::fs::write(path.join("small"), (48_u64 << 20).to_string()).unwrap();
     let base = 96_u64 << 20;
     for (name, bytes) in [("base", base), ("same", base), ("head", base * 105 / 100)] {
-        std::fs::write(&file, bytes.to_string()).unwrap();
-        let ended = memsample(path, &["run", "suite.toml", "--repeat", "5", "--name", name]);
-        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        std::fs::write(path.join("large"), bytes.to_string()).unwrap();
+        run_five_times(path, name);
     }
     let compared = |head: &str| {
         let ended = memsample(path, &["compare", "--base", "base", "--head", head, "--json"]);

@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
+use crate::command::ENVIRONMENT;
 use serde_json::Value;
 use tempfile::TempDir;
 
 pub(crate) const MEMSAMPLED: &str = env!("CARGO_BIN_EXE_memsampled");
 
 /// A wait that lasts this long is a failure: slow machines are slow, but not that slow.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A daemon with a socket and a recordings directory of its own.
 pub(crate) struct Daemon {
@@ -37,7 +38,7 @@ impl Daemon {
     pub(crate) fn command(directory: &Path) -> Command {
         // Signals that are ignored here, as SIGHUP behind nohup, would be ignored there.
         let mut command = Command::new("env");
-        command.current_dir(directory).args(["--default-signal", MEMSAMPLED]);
+        command.current_dir(directory).envs(ENVIRONMENT).args(["--default-signal", MEMSAMPLED]);
         command.args(["--socket", "s", "--recordings", "recordings", "--config", "config.toml"]);
         command
     }
@@ -124,6 +125,12 @@ impl Daemon {
         let answer = self.post("/v1/sessions", request);
         assert_eq!(answer.status, 201, "{}", answer.text());
         answer.json()["id"].as_str().unwrap().to_owned()
+    }
+
+    /// Waits until it says that all is well: a busy machine may not have sampled a session for seconds.
+    #[track_caller]
+    pub(crate) fn wait_for_good_health(&self) {
+        wait_for("good health", || (self.get("/healthz").status == 200).then_some(()));
     }
 
     /// Stops a session and returns its summary.

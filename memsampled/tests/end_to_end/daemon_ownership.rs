@@ -133,7 +133,7 @@ fn a_kill_between_closing_and_giving_or_while_removing_is_made_good() {
     wait_for("its owner", || (fs::metadata(&recording).unwrap().uid() == USER).then_some(()));
     assert_eq!(fs::metadata(&first).unwrap().uid(), USER);
     wait_for("the removal", || (!removed.exists()).then_some(()));
-    assert_eq!(daemon.get("/healthz").status, 200);
+    daemon.wait_for_good_health();
 }
 
 #[test]

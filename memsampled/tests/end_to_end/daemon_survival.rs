@@ -4,6 +4,7 @@ use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::Path;
 use std::process::Command;
 
+use crate::command::ENVIRONMENT;
 use crate::daemon::{Daemon, wait_for};
 use memsample::{Recording, RecordingState, Recovery};
 use serde_json::{Value, json};
@@ -196,7 +197,7 @@ fn two_daemons_do_not_share_a_directory_or_a_socket() {
     let said = refused(directory, &["--socket", "file", "--recordings", "other"]);
     assert!(said.contains("a file that is no socket"), "{said}");
     assert_eq!(std::fs::read(directory.join("file")).unwrap(), b"kept");
-    assert_eq!(daemon.get("/healthz").status, 200);
+    daemon.wait_for_good_health();
 }
 
 #[test]
@@ -277,7 +278,7 @@ fn a_disk_that_fills_ends_the_session_and_the_next_is_refused() {
     // A file system of 6 MiB that only the daemon sees.
     let line = "mkdir recordings && mount -t tmpfs -o size=6m none recordings && exec \"$MEMSAMPLED\" --socket s --recordings recordings";
     command.args(["-rm", "sh", "-c", line]).env("MEMSAMPLED", crate::daemon::MEMSAMPLED);
-    command.current_dir(directory.path());
+    command.envs(ENVIRONMENT).current_dir(directory.path());
     let daemon = Daemon::spawn(directory, command);
     let id = daemon.session(r#"{"interval": "1ms"}"#);
     wait_for_samples(&daemon, &id);
@@ -298,11 +299,12 @@ fn a_disk_that_fills_ends_the_session_and_the_next_is_refused() {
     assert!(problem.as_str().unwrap().contains("its disk is full: "), "{problem}");
     // Space is found again without a restart.
     ballast.set_len(0).unwrap();
-    assert_eq!(daemon.get("/healthz").status, 200, "{}", daemon.get("/healthz").text());
+    daemon.wait_for_good_health();
 }
 
-/// A daemon whose recordings are on a file system of their own, which only it sees.
-fn daemon_on_ext4(options: &str) -> Daemon {
+/// A daemon whose recordings are on a file system of their own, which only it sees. It waits so many milliseconds for
+/// an answer of the disk.
+fn daemon_on_ext4(options: &str, patience_ms: &str) -> Daemon {
     let directory = tempdir().unwrap();
     let mut command = Command::new("unshare");
     let line = format!(
@@ -310,13 +312,13 @@ fn daemon_on_ext4(options: &str) -> Daemon {
          mount -o loop,errors=remount-ro image recordings && exec \"$MEMSAMPLED\" --socket s --recordings recordings"
     );
     command.args(["-m", "sh", "-c", &line]).env("MEMSAMPLED", crate::daemon::MEMSAMPLED);
-    command.current_dir(directory.path());
+    command.env("MEMSAMPLE_TEST_PATIENCE_MS", patience_ms).current_dir(directory.path());
     Daemon::spawn(directory, command)
 }
 
 #[test]
 fn health_tells_of_a_disk_that_takes_nothing_and_of_one_that_does_again() {
-    let daemon = daemon_on_ext4("-N 32");
+    let daemon = daemon_on_ext4("-N 32", "60000");
     let recordings = daemon.recordings();
     let inside = |script: &str| {
         let mut nsenter = Command::new("nsenter");
@@ -377,8 +379,12 @@ impl Drop for Frozen<'_> {
 
 #[test]
 fn a_disk_that_stands_still_holds_nobody_up() {
-    let daemon = daemon_on_ext4("");
-    let id = daemon.session(r#"{"interval": "1ms"}"#);
+    let daemon = daemon_on_ext4("", "1000");
+    // A batch at each tick: what waits, without being dropped, may wait for a minute.
+    let id = wait_for("a session", || {
+        let answer = daemon.post("/v1/sessions", r#"{"interval": "2s"}"#);
+        (answer.status == 201).then(|| answer.json()["id"].as_str().unwrap().to_owned())
+    });
     wait_for_samples(&daemon, &id);
     let path = format!("/v1/sessions/{id}");
     // Batches that wait to be written.
@@ -396,7 +402,7 @@ fn a_disk_that_stands_still_holds_nobody_up() {
         let mark = daemon.post(&format!("{path}/marks"), r#"{"kind": "point", "name": "still"}"#);
         assert!(mark.status < 300, "{}", mark.text());
     }
-    wait_for("good health", || (daemon.get("/healthz").status == 200).then_some(()));
+    daemon.wait_for_good_health();
     let summary = &daemon.stop(&id)["summary"];
     assert_eq!((&summary["end"], &summary["dropped"]), (&json!("stopped"), &json!(0)));
 }
@@ -462,7 +468,7 @@ fn systemd_is_told_and_its_socket_is_taken() {
     let mut command = Command::new("python3");
     command.args(["-c", line]).current_dir(directory.path());
     command.env("MEMSAMPLED", crate::daemon::MEMSAMPLED).env("WATCHDOG_USEC", "300000");
-    command.env("NOTIFY_SOCKET", directory.path().join("notify"));
+    command.envs(ENVIRONMENT).env("NOTIFY_SOCKET", directory.path().join("notify"));
     let daemon = Daemon::spawn(directory, command);
     let id = daemon.session("{}");
     assert_eq!(received(), "READY=1\n");

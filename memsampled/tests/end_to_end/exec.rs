@@ -4,7 +4,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::command::{MEMSAMPLE, memsample, shell, wait_for};
+use crate::command::{ENVIRONMENT, MEMSAMPLE, memsample, shell, wait_for};
 use crate::daemon::Daemon;
 use arrow_array::Array;
 use arrow_array::cast::AsArray;
@@ -69,6 +69,7 @@ fn a_signal_reaches_the_command_and_ends_both_alike() {
             .args(["sh", "-c", "ulimit -c 0; exec \"$@\"", "sh"])
             .args([MEMSAMPLE, "exec", "--socket", "s"])
             .args(["--test", signal, "--", "sh", "-c", "echo $$; exec sleep 1000"])
+            .envs(ENVIRONMENT)
             .current_dir(&daemon.directory)
             .stdout(Stdio::piped())
             .spawn()
@@ -127,7 +128,10 @@ fn a_daemon_that_hangs_or_dies_fails_no_test() {
     let directory = daemon.directory.path();
     daemon.session("{}");
     daemon.signal("STOP");
-    let ended = exec(directory, &["--test", "t", "--", "sh", "-c", "echo a; exit 3"]);
+    // It waits as long as a user would, and not a minute as in all other tests.
+    let line = "env -u MEMSAMPLE_TEST_PATIENCE_MS \
+                $MEMSAMPLE exec --socket s --test t -- sh -c 'echo a; exit 3'";
+    let ended = shell(directory, line);
     assert_eq!((ended.code, &*ended.stdout), (Some(3), "a\n"));
     assert!(ended.stderr.contains("not marked: the daemon did not answer"), "{}", ended.stderr);
     daemon.signal("CONT");
@@ -165,6 +169,7 @@ fn a_test_is_all_that_its_command_starts_and_nothing_else() {
     let start = |test: &str, line: &str| {
         let mut child = Command::new(MEMSAMPLE)
             .args(["exec", "--socket", "s", "--test", test, "--", "sh", "-c", line])
+            .envs(ENVIRONMENT)
             .current_dir(directory)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

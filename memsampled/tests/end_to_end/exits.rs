@@ -3,8 +3,9 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
-use crate::command::{manifest, memsample, shell};
+use crate::command::{Running, manifest, memsample, shell, wait_for, wait_for_tick};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, Int64Type};
 use arrow_array::{Array, RecordBatch};
@@ -64,11 +65,22 @@ fn rows(batch: &RecordBatch) -> impl Iterator<Item = Exit> {
 
 /// Returns the exits of the children of the recorded shell, or `None` where the kernel does not report any.
 fn record(directory: &Path, line: &str) -> Option<(Recording, Vec<Exit>)> {
+    record_while(directory, line, |_| ())
+}
+
+/// The same, while something is done with the recording.
+fn record_while(
+    directory: &Path,
+    line: &str,
+    meanwhile: impl FnOnce(&Path),
+) -> Option<(Recording, Vec<Exit>)> {
     // Without the last command, the shell would execute the one before in its place.
     let line = format!("echo $$ > pid; {line}; :");
-    let ended = memsample(directory, &["record", "--name", "x", "--", "sh", "-c", &line]);
-    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     let run = directory.join("recordings/x");
+    let running = Running::start(directory, &["record", "--name", "x", "--", "sh", "-c", &line]);
+    meanwhile(&run);
+    let ended = running.wait();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     let manifest = manifest(&run);
     let (recording, _) = Recording::open(&run).unwrap();
     let exits: Vec<_> = recording
@@ -132,13 +144,26 @@ fn unfolded_bytes() -> i64 {
 #[test]
 fn a_peak_just_before_the_end_is_known() {
     let directory = tempdir().unwrap();
-    let line = "python3 -c 'import time; a = bytearray(40 << 20); time.sleep(0.35); b = bytearray(80 << 20)'";
-    let Some((recording, exits)) = record(directory.path(), line) else {
-        return;
-    };
+    let line =
+        "python3 -c 'import os, time; a = bytearray(40 << 20); open(\"holds\", \"w\").close()
+while not os.path.exists(\"sampled\"): time.sleep(0.01)
+b = bytearray(80 << 20)'";
+    let begun = Instant::now();
+    let mut held = Duration::ZERO;
+    let recorded = record_while(directory.path(), line, |run| {
+        wait_for("what it holds", || directory.path().join("holds").exists().then_some(()));
+        let holds = Instant::now();
+        wait_for_tick(run);
+        wait_for_tick(run);
+        held = holds.elapsed();
+        std::fs::write(directory.path().join("sampled"), "").unwrap();
+    });
+    let lived_at_most = begun.elapsed();
+    let Some((recording, exits)) = recorded else { return };
     let python = exits.iter().find(|exit| exit.comm.starts_with("python")).unwrap();
     assert!((120 * MIB..150 * MIB).contains(&python.hwm_bytes), "{}", python.hwm_bytes);
-    assert!((300_000_000..10_000_000_000).contains(&python.lived_ns));
+    let lived = Duration::from_nanos(python.lived_ns.unsigned_abs());
+    assert!((held..lived_at_most).contains(&lived), "{lived:?} of {held:?} to {lived_at_most:?}");
     assert!(python.minflt > 1000 && python.utime_ns > 1_000_000);
     // It was sampled too, under the same number.
     let largest = largest_processes(&recording, 100).unwrap();

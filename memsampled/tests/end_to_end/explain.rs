@@ -1,18 +1,20 @@
 //! `memsample explain`, of tests whose memory is known.
 
+use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::Duration;
 
 use jiff::Timestamp;
+use memsample::analysis::for_each_mark;
+use memsample::{MarkKind, Recording};
 use serde_json::Value;
 use tempfile::tempdir;
 
-use crate::command::{memsample, runs};
+use crate::command::{Running, memsample, runs, wait_for, wait_for_tick};
 use crate::report_outputs::check_json;
 
 const MIB: u64 = 1 << 20;
 
-/// A test that holds 64 MiB for two seconds and doubles it in its last half second, beside a small process of its own.
+/// A test that holds 64 MiB and doubles it at its end, beside a small process of its own; each state is sampled.
 const SUITE: &str = r#"
 name = "known"
 [defaults]
@@ -23,23 +25,41 @@ shell = "sleep 0.3"
 [[test]]
 name = "grows"
 command = ["/usr/bin/python3", "-S", "-c", '''
-import subprocess, time, sys
-small = subprocess.Popen(["sleep", "5"])
+import os, subprocess, time, sys
+def stay(name):
+    open(name, "w").close()
+    while not os.path.exists(name + "-sampled"): time.sleep(.01)
+small = subprocess.Popen(["sleep", "1000"])
+stay("NAME-begun")
 held = [b"x" * (64 << 20)]
-time.sleep(2)
+stay("NAME-held")
 held.append(b"x" * (GROWN << 20))
-time.sleep(0.5)
+stay("NAME-grown")
 small.kill()
 small.wait()
 sys.exit("no memory left for the index")
 ''']
 "#;
 
-fn run(directory: &Path, name: &str, grown: u64) {
-    let suite = SUITE.replace("GROWN", &grown.to_string());
+/// Waits for a file, and then for a tick, and says so; returns when that was.
+#[track_caller]
+fn sample(directory: &Path, run: &str, file: &str) -> Timestamp {
+    wait_for("a file of the test", || directory.join(file).exists().then_some(()));
+    let tick = wait_for_tick(&directory.join("runs").join(run).join("recording"));
+    std::fs::write(directory.join(format!("{file}-sampled")), "").unwrap();
+    tick
+}
+
+/// Runs the suite, and returns an instant at which the test held 64 MiB.
+fn run(directory: &Path, name: &str, grown: u64) -> Timestamp {
+    let suite = SUITE.replace("GROWN", &grown.to_string()).replace("NAME", name);
     std::fs::write(directory.join("suite.toml"), suite).unwrap();
-    let ended = memsample(directory, &["run", "suite.toml", "--name", name]);
+    let running = Running::start(directory, &["run", "suite.toml", "--name", name]);
+    let [_, middle, _] =
+        ["begun", "held", "grown"].map(|state| sample(directory, name, &format!("{name}-{state}")));
+    let ended = running.wait();
     assert_eq!(ended.code, Some(10), "{}", ended.stderr);
+    middle
 }
 
 /// Returns an explanation as JSON.
@@ -50,13 +70,13 @@ fn explained(directory: &Path, arguments: &[&str]) -> Value {
     check_json("explain", ended.stdout.as_bytes())
 }
 
-/// Slow: eight seconds.
+/// Slow: five seconds.
 #[test]
 fn slow_what_grew_and_since_when() {
     let directory = tempdir().unwrap();
     let path = directory.path();
     run(path, "base", 1);
-    run(path, "head", 80);
+    let middle = run(path, "head", 80);
 
     // Without a name it is the test that failed.
     let told = explained(path, &["head", "--base", "base"]);
@@ -65,7 +85,7 @@ fn slow_what_grew_and_since_when() {
     assert!(why.contains("exit code 1") && why.contains("no memory left for the index"), "{why}");
     let largest = &told["largest"][0];
     assert!(largest["rss_bytes"].as_u64().unwrap() > 144 * MIB, "{told:#}");
-    // More than half of it is older than the last half second, less than half older than the first moment.
+    // It began with nothing of it.
     assert!(largest["grown_bytes"].as_i64().unwrap() > 80 << 20, "{told:#}");
     assert!(largest["doubled_in_ms"].is_u64() || largest["doubled_in_ms"].is_null());
     let small = told["largest"].as_array().unwrap().iter().find(|it| it["role"] == "sleep");
@@ -79,11 +99,7 @@ fn slow_what_grew_and_since_when() {
     assert_eq!(change["rss_peak_bytes"], results["tests"][1]["memory"]["rss_peak_bytes"]);
 
     // In the middle it had what it held then.
-    let begin =
-        explained(path, &["head"])["at"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
-    let middle = begin.as_millisecond() - 1500;
-    let middle = jiff::Timestamp::from_millisecond(middle).unwrap().to_string();
-    let told = explained(path, &["head", "--at", &middle]);
+    let told = explained(path, &["head", "--at", &middle.to_string()]);
     let rss = told["largest"][0]["rss_bytes"].as_u64().unwrap();
     assert!((64 * MIB..100 * MIB).contains(&rss), "{told:#}");
 
@@ -148,21 +164,37 @@ fn what_cannot_be_explained_says_why() {
 fn an_instant_is_that_of_the_test_that_ran_then() {
     let directory = tempdir().unwrap();
     let path = directory.path();
-    let suite = "name = \"s\"\n[[test]]\nname = \"a\"\nshell = \"sleep 0.5\"\n\
-                 [[test]]\nname = \"b\"\nshell = \"sleep 0.5; exit 3\"\nretries = 1\n";
+    // What is run first, second and so on goes on when it was sampled.
+    let stay = "for i in 0 1 2 3; do test -e $i || break; done; touch $i; \
+                until test -e $i-sampled; do sleep 0.05; done";
+    let suite = format!(
+        "name = \"s\"\n[setup]\nshell = \"{stay}\"\n[[test]]\nname = \"a\"\nshell = \"{stay}\"\n\
+         [[test]]\nname = \"b\"\nshell = \"{stay}; exit 3\"\nretries = 1\n"
+    );
     std::fs::write(path.join("suite.toml"), suite).unwrap();
-    assert_eq!(memsample(path, &["run", "suite.toml", "--name", "one"]).code, Some(10));
+    let running = Running::start(path, &["run", "suite.toml", "--name", "one"]);
+    for number in ["0", "1", "2", "3"] {
+        sample(path, "one", number);
+    }
+    assert_eq!(running.wait().code, Some(10));
     let run = runs(path).remove(0);
-    let results: Value =
-        serde_json::from_slice(&std::fs::read(run.join("results.json")).unwrap()).unwrap();
+    // The begin and the end of each attempt.
+    let mut attempts: BTreeMap<(String, String), Vec<i64>> = BTreeMap::new();
+    let (recording, _) = Recording::open(&run.join("recording")).unwrap();
+    for_each_mark(&recording, |mark| {
+        if let (Some(test), MarkKind::Begin | MarkKind::End) = (mark.test, mark.kind) {
+            attempts.entry((test, mark.name)).or_default().push(mark.ts_ms);
+        }
+    })
+    .unwrap();
     let run = run.to_str().unwrap();
-    for (test, attempt) in [(0, 0), (1, 0), (1, 1)] {
-        let of = &results["tests"][test]["attempts"][attempt];
-        let started: Timestamp = of["started"].as_str().unwrap().parse().unwrap();
-        let middle = format!("{}", started + Duration::from_millis(300));
+    assert_eq!(attempts.len(), 3, "{attempts:?}");
+    for ((test, mark), times_ms) in &attempts {
+        let middle_ms = times_ms.iter().sum::<i64>() / 2;
+        let middle = Timestamp::from_millisecond(middle_ms).unwrap().to_string();
         let told = explained(path, &[run, "--at", &middle]);
-        assert_eq!(told["test"], results["tests"][test]["name"], "{told:#}");
-        assert_eq!(told["attempt"], of["attempt"], "{told:#}");
+        assert_eq!(told["test"], test.as_str(), "{told:#}");
+        assert_eq!(*mark, format!("attempt 1.{}", told["attempt"]), "{told:#}");
         assert_eq!(told["before"], "instant");
     }
     // Before the first test the machine is explained.

@@ -3,10 +3,10 @@
 
 use std::path::Path;
 
-use crate::command::{manifest, memsample, shell};
+use crate::command::{Ended, Running, manifest, shell, wait_for, wait_for_recorded, wait_for_tick};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, Int64Type};
-use memsample::Recording;
+use memsample::{ForksBy, Recording};
 use serde_json::Value;
 use tempfile::tempdir;
 
@@ -21,8 +21,11 @@ struct Process {
 }
 
 fn processes(run: &Path) -> Vec<Process> {
+    processes_of(&Recording::open(run).unwrap().0)
+}
+
+fn processes_of(recording: &Recording) -> Vec<Process> {
     let columns = ["process", "pid", "ppid", "exec", "start_ns", "samples", "cmdline"];
-    let (recording, _) = Recording::open(run).unwrap();
     let rows = recording.read_table("processes", &columns).flat_map(|batch| {
         let batch = batch.unwrap();
         let long = |name: &str| batch[name].as_primitive::<Int64Type>().clone();
@@ -45,16 +48,33 @@ fn processes(run: &Path) -> Vec<Process> {
     rows.collect()
 }
 
+/// Waits until somebody has written a number into a file.
+#[track_caller]
 fn number(path: &Path) -> i32 {
-    std::fs::read_to_string(path).unwrap().trim().parse().unwrap()
+    wait_for("a number", || std::fs::read_to_string(path).ok()?.trim().parse().ok())
+}
+
+/// Starts to record a line of shell.
+fn start(directory: &Path, options: &[&str], line: &str) -> Running {
+    let mut arguments = vec!["record", "--name", "x"];
+    arguments.extend(options);
+    arguments.extend(["--", "sh", "-c", line]);
+    Running::start(directory, &arguments)
+}
+
+/// Lets go on what waits for a file.
+fn let_go(directory: &Path, file: &str) {
+    std::fs::write(directory.join(file), "").unwrap();
 }
 
 /// Records a line of shell, and returns whether the kernel reported forks and execs.
 fn record(directory: &Path, options: &[&str], line: &str) -> bool {
-    let mut arguments = vec!["record", "--name", "x"];
-    arguments.extend(options);
-    arguments.extend(["--", "sh", "-c", line]);
-    let ended = memsample(directory, &arguments);
+    has_reported(directory, options, start(directory, options, line).wait())
+}
+
+/// Returns whether the kernel reported forks and execs to a recording that has ended.
+#[track_caller]
+fn has_reported(directory: &Path, options: &[&str], ended: Ended) -> bool {
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     let manifest = manifest(&directory.join("recordings/x"));
     let reported = manifest["settings"]["forks"] == "proc_connector";
@@ -67,13 +87,24 @@ fn record(directory: &Path, options: &[&str], line: &str) -> bool {
 #[test]
 fn the_parent_is_the_one_that_forked_also_when_it_has_ended() {
     let directory = tempdir().unwrap();
-    let line = "sh -c 'echo $$ > middle; sleep 0.5 & echo $! > orphan'; sleep 0.5; :";
-    let reported = record(directory.path(), &[], line);
+    let line = "sh -c 'echo $$ > middle; sleep 1000 & echo $! > orphan'; \
+                until test -e seen; do sleep 0.05; done; kill $(cat orphan)";
+    let run = directory.path().join("recordings/x");
+    let running = start(directory.path(), &[], line);
     let (middle, orphan) =
         (number(&directory.path().join("middle")), number(&directory.path().join("orphan")));
-    let processes = processes(&directory.path().join("recordings/x"));
+    let is_sampled = |processes: &[Process]| {
+        let mut of_orphan = processes.iter().filter(|process| process.pid == orphan);
+        of_orphan.any(|process| process.samples > 1 && process.cmdline == "sleep 1000")
+    };
+    wait_for_recorded("the orphan", &run, |recording| {
+        is_sampled(&processes_of(recording)).then_some(())
+    });
+    let_go(directory.path(), "seen");
+    let reported = has_reported(directory.path(), &[], running.wait());
+    let processes = processes(&run);
     let of_orphan: Vec<_> = processes.iter().filter(|process| process.pid == orphan).collect();
-    assert!(of_orphan.iter().any(|process| process.samples > 1 && process.cmdline == "sleep 0.5"));
+    assert!(is_sampled(&processes));
     if reported {
         // Of each image of it: that of the shell, if it was seen, and that of sleep.
         assert!(of_orphan.iter().all(|process| process.ppid == middle));
@@ -84,22 +115,38 @@ fn the_parent_is_the_one_that_forked_also_when_it_has_ended() {
 fn an_exec_that_changes_no_number_and_no_address_is_another_image() {
     let directory = tempdir().unwrap();
     // Without random addresses the same program at the same arguments is the same memory.
-    let program = "import os, sys, time; time.sleep(0.3); n = int(os.environ['N']); os.environ['N'] = str(n - 1)
+    let program = "import os, sys, time
+n = int(os.environ['N'])
+while not os.path.exists('seen' + str(n)): time.sleep(0.01)
+os.environ['N'] = str(n - 1)
 if n: os.execv(sys.executable, sys.orig_argv)";
     let line = format!("echo $$ > pid; N=3 exec setarch -R /usr/bin/python3 -c \"{program}\"");
-    let reported = record(directory.path(), &[], &line);
+    let run = directory.path().join("recordings/x");
+    let running = start(directory.path(), &[], &line);
     let pid = number(&directory.path().join("pid"));
-    let processes = processes(&directory.path().join("recordings/x"));
-    let mut images: Vec<_> = processes
-        .iter()
-        .filter(|process| process.pid == pid && process.cmdline.contains("import os"))
-        .filter(|process| process.cmdline.starts_with("/usr/bin/python3"))
-        .collect();
+    let is_python = |process: &Process| {
+        process.pid == pid
+            && process.cmdline.contains("import os")
+            && process.cmdline.starts_with("/usr/bin/python3")
+    };
+    // After the shell and setarch.
+    let execs = [3, 4, 5, 6];
+    for (exec, file) in execs.into_iter().zip(["seen3", "seen2", "seen1", "seen0"]) {
+        wait_for_recorded("the image", &run, |recording| {
+            // Where nobody reports execs, all are one image.
+            let forks = recording.manifest().provenance.settings.forks;
+            let is_one = forks != ForksBy::ProcConnector;
+            let is_it = |image: &Process| is_python(image) && (is_one || image.exec == exec);
+            processes_of(recording).iter().any(is_it).then_some(())
+        });
+        let_go(directory.path(), file);
+    }
+    let reported = has_reported(directory.path(), &[], running.wait());
+    let mut images: Vec<_> = processes(&run).into_iter().filter(is_python).collect();
     images.sort_unstable_by_key(|process| process.process);
     assert!(!images.is_empty());
     if reported {
-        // After the shell and setarch.
-        assert_eq!(images.iter().map(|image| image.exec).collect::<Vec<_>>(), [3, 4, 5, 6]);
+        assert_eq!(images.iter().map(|image| image.exec).collect::<Vec<_>>(), execs);
         assert!(images.iter().all(|image| image.start_ns == images[0].start_ns));
     }
 }
@@ -108,30 +155,48 @@ if n: os.execv(sys.executable, sys.orig_argv)";
 fn a_program_that_another_thread_than_the_first_executes_is_another_image() {
     // The system call ends the calling thread alone: the first one.
     let program = "import ctypes, os, threading, time
-def run(): time.sleep(0.6); os.execv(\"/bin/sleep\", [\"sleep\", \"0.7\"])
+def wait(file):
+    while not os.path.exists(file): time.sleep(0.01)
+def run(): wait(\"alone-seen\"); os.execv(\"/bin/sleep\", [\"sleep\", \"1000\"])
 threading.Thread(target=run).start()
-time.sleep(0.1)
+wait(\"both-seen\")
 ctypes.CDLL(None).syscall(60, 0)";
     for options in [&[][..], &["--events", "off"]] {
         let directory = tempdir().unwrap();
         let line = format!("echo $$ > pid; exec /usr/bin/python3 -S -c '{program}'");
-        let ended = memsample(
-            directory.path(),
-            &[&["record", "--name", "x"][..], options, &["--", "sh", "-c", &line]].concat(),
-        );
-        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        let run = directory.path().join("recordings/x");
+        let running = start(directory.path(), options, &line);
         let pid = number(&directory.path().join("pid"));
-        let processes = processes(&directory.path().join("recordings/x"));
-        let of = |cmdline: &str| {
+        let of = |recording: &Recording, cmdline: &str| {
             // The shell has the program in its arguments too, and may have been sampled before it executed it.
             let is_it = |process: &&Process| {
                 process.pid == pid
                     && process.cmdline.contains(cmdline)
                     && !process.cmdline.starts_with("sh ")
             };
+            let processes = processes_of(recording);
             processes.iter().filter(is_it).map(|process| process.samples).collect::<Vec<_>>()
         };
-        let (of_python, of_sleep) = (of("import ctypes"), of("sleep 0.7"));
+        wait_for_recorded("both threads", &run, |recording| {
+            (!of(recording, "import ctypes").is_empty()).then_some(())
+        });
+        let_go(directory.path(), "both-seen");
+        wait_for("the end of the first thread", || {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+            stat.contains(") Z ").then_some(())
+        });
+        wait_for_tick(&run);
+        wait_for_tick(&run);
+        let_go(directory.path(), "alone-seen");
+        wait_for_recorded("sleep", &run, |recording| {
+            (of(recording, "sleep 1000").iter().sum::<i64>() >= 3).then_some(())
+        });
+        // It goes on to the command.
+        running.signal("TERM");
+        let ended = running.wait();
+        assert_eq!(ended.code, Some(128 + 15), "{}", ended.stderr);
+        let (recording, _) = Recording::open(&run).unwrap();
+        let (of_python, of_sleep) = (of(&recording, "import ctypes"), of(&recording, "sleep 1000"));
         assert_eq!((of_python.len(), of_sleep.len()), (1, 1), "{options:?}");
         assert!(of_python[0] >= 3 && of_sleep[0] >= 3, "{options:?} {of_python:?} {of_sleep:?}");
     }
@@ -168,9 +233,18 @@ for _ in range(1500):
 #[test]
 fn without_events_processes_are_found_by_looking() {
     let directory = tempdir().unwrap();
-    assert!(!record(directory.path(), &["--events", "off"], "sleep 0.3; :"));
-    let processes = processes(&directory.path().join("recordings/x"));
-    assert!(processes.iter().any(|process| process.cmdline == "sleep 0.3"));
+    let run = directory.path().join("recordings/x");
+    let options = ["--events", "off"];
+    let line = "sleep 1000 & echo $! > pid; until test -e seen; do sleep 0.05; done; kill $!";
+    let running = start(directory.path(), &options, line);
+    let pid = number(&directory.path().join("pid"));
+    let has_sleep = |processes: &[Process]| {
+        processes.iter().any(|process| process.pid == pid && process.cmdline == "sleep 1000")
+    };
+    wait_for_recorded("sleep", &run, |recording| has_sleep(&processes_of(recording)).then_some(()));
+    let_go(directory.path(), "seen");
+    assert!(!has_reported(directory.path(), &options, running.wait()));
+    assert!(has_sleep(&processes(&run)));
 }
 
 /// Records in a container of bubblewrap, and returns what `record --json` says.

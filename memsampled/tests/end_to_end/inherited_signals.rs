@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal, geteuid, kill_process, kill_process_group};
 
-use crate::command::{MEMSAMPLE, manifest, recordings, runs, shell, wait_for};
+use crate::command::{ENVIRONMENT, MEMSAMPLE, manifest, recordings, runs, shell, wait_for};
 use crate::daemon::Daemon;
 
 /// Commands that run a command, which must end as it does without them.
@@ -17,7 +17,7 @@ const WRAPPERS: [&str; 4] = ["record --", "session --", "exec --", "exec --socke
 /// Starts a command in a session of its own, so that no terminal is in it: what that sends reaches the command anyway.
 fn start(directory: &Path, arguments: &[&str]) -> Child {
     let mut command = Command::new("setsid");
-    command.args(["env", "--default-signal"]).args(arguments).env("MEMSAMPLE_CONFIG", "");
+    command.args(["env", "--default-signal"]).args(arguments).envs(ENVIRONMENT);
     command.current_dir(directory).stdin(Stdio::null()).stdout(Stdio::null());
     command.stderr(Stdio::piped()).spawn().unwrap()
 }

@@ -27,6 +27,8 @@ mod daemon_tcp;
 mod damaged_recordings;
 mod dashboard;
 #[cfg(feature = "devices")]
+mod device_connections;
+#[cfg(feature = "devices")]
 mod devices;
 mod encodings;
 mod exec;

@@ -1,12 +1,17 @@
 //! `memsample record -- COMMAND`: what the command used, and that it runs whatever happens to the recording.
 
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::Instant;
 
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Int32Type, Int64Type, TimestampMillisecondType};
 use serde_json::Value;
 use tempfile::tempdir;
 
-use crate::command::{memsample, recordings, shell};
+use crate::command::{memsample, recordings, shell, wait_for, wait_for_recorded};
 use crate::daemon::Daemon;
 
 #[test]
@@ -107,28 +112,68 @@ fn failures_of_its_own_have_a_code_of_their_own() {
     }
 }
 
+/// Holds a block for a second and longer, until it is let go, and says so.
+const HOLD: &str = "import os, time
+block = bytearray(64 << 20)
+open(f'{os.getpid()}.holds', 'w')
+time.sleep(1)
+until = time.monotonic() + 100
+while not os.path.exists('go') and time.monotonic() < until: time.sleep(.01)
+";
+
+/// Calls what runs `HOLD` twice in a directory, and lets both go when a recording in it with the name `x` has a tick at
+/// which both held their blocks. Returns the seconds that it took at most.
+#[track_caller]
+fn let_go_when_recorded<T>(at: &Path, run: impl FnOnce() -> T) -> (T, f64) {
+    let names = |directory: &Path| {
+        let entries = fs::read_dir(directory).into_iter().flatten();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect::<Vec<_>>()
+    };
+    fs::write(at.join("hold.py"), HOLD).unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let holders = wait_for("both programs", || {
+                let names = names(at);
+                let pids = names.iter().filter_map(|name| name.strip_suffix(".holds"));
+                let pids: Vec<i32> = pids.map(|pid| pid.parse().unwrap()).collect();
+                (pids.len() == 2).then_some(pids)
+            });
+            let recordings = at.join("recordings");
+            let mut names = names(recordings.as_path()).into_iter();
+            let run = recordings.join(names.find(|name| name.starts_with("x-")).unwrap());
+            wait_for_recorded("both blocks", &run, |recording| {
+                let mut held: HashMap<i64, HashSet<i32>> = HashMap::new();
+                for batch in recording.read_table("samples", &["ts", "pid", "rss_bytes"]) {
+                    let batch = batch.unwrap();
+                    let ts = batch["ts"].as_primitive::<TimestampMillisecondType>();
+                    let pid = batch["pid"].as_primitive::<Int32Type>();
+                    let rss = batch["rss_bytes"].as_primitive::<Int64Type>();
+                    let holds = |&row: &usize| {
+                        holders.contains(&pid.value(row)) && rss.value(row) >= 64 << 20
+                    };
+                    for row in (0..batch.num_rows()).filter(holds) {
+                        held.entry(ts.value(row)).or_default().insert(pid.value(row));
+                    }
+                }
+                held.values().any(|pids| pids.len() == 2).then_some(())
+            });
+            fs::write(at.join("go"), "").unwrap();
+        });
+        let began = Instant::now();
+        let ended = run();
+        (ended, began.elapsed().as_secs_f64())
+    })
+}
+
 #[test]
 fn what_the_command_used_comes_first() {
     let directory = tempdir().unwrap();
-    let program = "import time; block = bytearray(64 << 20); time.sleep(2)";
-    let line = format!("python3 -c '{program}' & python3 -c '{program}' & wait; exit 3");
-    let ended = memsample(
-        directory.path(),
-        // Long enough to read PSS of a busy machine at each tick.
-        &[
-            "record",
-            "--name",
-            "x",
-            "--interval",
-            "500ms",
-            "--pss-interval",
-            "every",
-            "--",
-            "sh",
-            "-c",
-            &line,
-        ],
-    );
+    let line = "python3 hold.py & python3 hold.py & wait; exit 3";
+    // Long enough to read PSS of a busy machine at each tick.
+    let often = ["--interval", "500ms", "--pss-interval", "every"];
+    let arguments = [&["record", "--name", "x"], &often[..], &["--", "sh", "-c", line]].concat();
+    let (ended, most_seconds) =
+        let_go_when_recorded(directory.path(), || memsample(directory.path(), &arguments));
     assert_eq!(ended.code, Some(3));
     let text = ended.stderr.as_str();
     assert!(text.starts_with("command: sh -c "), "{text}");
@@ -142,7 +187,7 @@ fn what_the_command_used_comes_first() {
     let command = &json["command"];
     assert_eq!((&command["exit_code"], &command["command"][0]), (&3.into(), &"sh".into()));
     let number = |key: &str| command[key].as_f64().unwrap_or_else(|| panic!("{key} in {command}"));
-    assert!((2.0..30.0).contains(&number("seconds")), "{command}");
+    assert!((1.0..most_seconds).contains(&number("seconds")), "{command}");
     assert!(number("cpu_seconds") > 0.0 && number("cpu_seconds") < 30.0, "{command}");
     assert!(number("processes") >= 3.0, "{command}");
     let mib = f64::from(1 << 20);
@@ -173,17 +218,15 @@ fn what_the_command_used_comes_first() {
 #[test]
 fn what_the_command_of_a_session_used_comes_first() {
     let directory = tempdir().unwrap();
-    let program = "import time; block = bytearray(64 << 20); time.sleep(1)";
-    let command = format!(
-        "$MEMSAMPLE exec --test inner -- python3 -c '{program}' & python3 -c '{program}' & wait; exit 3"
-    );
+    let command =
+        "$MEMSAMPLE exec --test inner -- python3 hold.py & python3 hold.py & wait; exit 3";
     // With a daemon of its own, and with one that was there.
     let start = "$MEMSAMPLE session --interval 50ms --name x --json out.json";
     let own = format!("{start} --socket absent -- sh -c \"{command}\"");
     let there = format!("{start} --socket s -- sh -c \"{command}\"");
     let daemon = Daemon::start();
     for (at, line) in [(directory.path(), own), (daemon.directory.path(), there)] {
-        let ended = shell(at, &line);
+        let (ended, most_seconds) = let_go_when_recorded(at, || shell(at, &line));
         let text = ended.stderr.as_str();
         assert_eq!(ended.code, Some(3), "{text}");
         assert!(text.starts_with("command: sh -c "), "{text}");
@@ -202,7 +245,7 @@ fn what_the_command_of_a_session_used_comes_first() {
         let mib = f64::from(1 << 20);
         // Two blocks, three interpreters and shells at most, and the `memsample exec` of the test.
         assert!((128.0 * mib..220.0 * mib).contains(&number("rss_peak_lower_bytes")), "{command}");
-        assert!((1.0..30.0).contains(&number("seconds")), "{command}");
+        assert!((1.0..most_seconds).contains(&number("seconds")), "{command}");
         // The summary of later is the same, and the test within it is a test of its own.
         let recording = whole["recording"].as_str().unwrap();
         let later = memsample(at, &["summary", "--json", recording]).json();

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use arrow_array::Array;
 use arrow_array::cast::AsArray;
-use arrow_array::types::Int64Type;
+use arrow_array::types::{Int32Type, Int64Type};
 use memsample::Recording;
 use tempfile::tempdir;
 
-use crate::command::{manifest, shell};
+use crate::command::{Ended, Running, manifest, shell, wait_for, wait_for_recorded};
 
 /// The processes that a recorded line starts, and that live between two ticks.
 const BRIEF: usize = 20;
@@ -162,6 +162,60 @@ fn what_a_mount_lacks_is_not_said_of_the_kernel_or_of_rights() {
     }
 }
 
+/// Starts a process, and another one when the first was recorded.
+const STARTS: &str = "sleep 1000 & echo $! > first; until test -e more; do sleep 0.05; done
+sleep 1000 & echo $! > second; until test -e enough; do sleep 0.05; done
+kill $(cat first second)
+";
+
+/// Returns how many samples a process has, and how many ticks began when it lived.
+fn samples_and_ticks(recording: &Recording, pid: i32) -> (i64, i64) {
+    let (mut samples, mut start_ns) = (0, i64::MAX);
+    for batch in recording.read_table("processes", &["pid", "start_ns", "samples"]) {
+        let batch = batch.unwrap();
+        let pids = batch["pid"].as_primitive::<Int32Type>();
+        let [starts_ns, counts] =
+            ["start_ns", "samples"].map(|name| batch[name].as_primitive::<Int64Type>());
+        for row in (0..batch.num_rows()).filter(|&row| pids.value(row) == pid) {
+            samples += counts.value(row);
+            start_ns = start_ns.min(starts_ns.value(row));
+        }
+    }
+    // Within a clock tick.
+    let started_ns = start_ns.saturating_add(10_000_000);
+    let mut ticks = 0;
+    for batch in recording.read_table("ticks", &["began_ns"]) {
+        let batch = batch.unwrap();
+        let began_ns = batch["began_ns"].as_primitive::<Int64Type>();
+        ticks += began_ns.iter().flatten().filter(|&began_ns| began_ns >= started_ns).count();
+    }
+    (samples, i64::try_from(ticks).unwrap())
+}
+
+/// Runs a line that becomes a recorder of `sh program` named `x`, asserts that each process has a sample at each tick, and
+/// returns how it ended.
+#[track_caller]
+pub(crate) fn check_that_none_is_hidden(directory: &Path, line: &str) -> Ended {
+    std::fs::write(directory.join("program"), STARTS).unwrap();
+    let run = directory.join("recordings/x");
+    let running = Running::start_shell(directory, line);
+    for (file, then) in [("first", "more"), ("second", "enough")] {
+        let pid: i32 = wait_for("a process", || {
+            std::fs::read_to_string(directory.join(file)).ok()?.trim().parse().ok()
+        });
+        let (samples, ticks) = wait_for_recorded("its samples", &run, |recording| {
+            let (samples, ticks) = samples_and_ticks(recording, pid);
+            (samples >= 5).then_some((samples, ticks))
+        });
+        // Whom only a listing each ten seconds finds lacks many.
+        assert!(samples + 2 >= ticks, "{file}: {samples} samples at {ticks} ticks");
+        std::fs::write(directory.join(then), "").unwrap();
+    }
+    let ended = running.wait();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    ended
+}
+
 #[test]
 fn a_last_pid_that_is_not_the_kernels_hides_no_process() {
     let directory = tempdir().unwrap();
@@ -171,27 +225,14 @@ fn a_last_pid_that_is_not_the_kernels_hides_no_process() {
     }
     // As LXCFS does it.
     let line = format!(
-        "{namespaces} sh -c 'cp /proc/loadavg la; cp /proc/meminfo mi; mount --bind la /proc/loadavg; \
-         mount --bind mi /proc/meminfo; \
-         exec $MEMSAMPLE record --name x -- sh -c \"sleep 0.5; sleep 3 & sleep 2.2\"'"
+        "exec {namespaces} sh -c 'cp /proc/loadavg la; cp /proc/meminfo mi; mount --bind la /proc/loadavg; \
+         mount --bind mi /proc/meminfo; exec $MEMSAMPLE record --name x -- sh program'"
     );
-    let ended = shell(directory.path(), &line);
-    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    check_that_none_is_hidden(directory.path(), &line);
     let path = directory.path().join("recordings/x");
     let notes = manifest(&path)["notes"].to_string();
     assert!(notes.contains("not the kernel's") && notes.contains("loadavg"), "{notes}");
     assert!(notes.contains("meminfo") && !notes.contains("vmstat"), "{notes}");
-    let (recording, _) = Recording::open(&path).unwrap();
-    let (mut long, mut all) = (0, 0);
-    for batch in recording.read_table("processes", &["comm", "samples"]) {
-        let batch = batch.unwrap();
-        let samples = batch["samples"].as_primitive::<Int64Type>();
-        for (row, comm) in batch["comm"].as_string::<i32>().iter().enumerate() {
-            all += 1;
-            long += usize::from(comm == Some("sleep") && samples.value(row) > 15);
-        }
-    }
-    assert_eq!(long, 2, "of {all} processes");
 }
 
 #[test]
@@ -273,27 +314,34 @@ fn record_two_kills(name: &str, prelude: &str) -> Option<(String, String, Vec<St
     let group = Group::new(&hierarchy, name);
     let directory = tempdir().unwrap();
     let script = "G=$1\n\
-        sh -c \"echo \\$\\$ > $G/cgroup.procs; exec python3 -c 'b=bytearray(45<<20); import time; print(flush=True); time.sleep(30)'\" > ready & A=$!\n\
-        until [ -s ready ]; do sleep 0.05; done; sleep 1.2\n\
+        sh -c \"echo \\$\\$ > $G/cgroup.procs; exec python3 -c 'b=bytearray(45<<20); import time; print(flush=True); time.sleep(1000)'\" > ready & A=$!\n\
+        until [ -s ready ] && [ -e read ]; do sleep 0.05; done\n\
         sh -c \"echo \\$\\$ > $G/cgroup.procs; echo 1000 > /proc/self/oom_score_adj; echo \\$\\$ > victim; \
         exec python3 -c 'b=bytearray(15<<20); c=bytearray(30<<20)'\"\n\
         echo $A > other; kill -9 $A; wait $A; sleep 1.5\n";
     std::fs::write(directory.path().join("script"), script).unwrap();
     std::fs::write(group.0.join("memory.limit_in_bytes"), "70M").unwrap();
     let line = format!(
-        "unshare --mount sh -c '{prelude} exec $MEMSAMPLE record --name x -- sh script {}'",
+        "exec unshare --mount sh -c '{prelude} exec $MEMSAMPLE record --name x -- sh script {}'",
         group.0.display()
     );
-    let ended = shell(directory.path(), &line);
-    assert!(ended.stderr.contains("recordings/x"), "{}", ended.stderr);
     let path = directory.path().join("recordings/x");
+    let own = format!("{}", group.0.file_name().unwrap().display());
+    let running = Running::start_shell(directory.path(), &line);
+    // What a group counts more is known once it has been read.
+    wait_for_recorded("a reading of the group", &path, |recording| {
+        let groups = text_column(recording, "cgroups", "cgroup");
+        groups.iter().any(|group| group.contains(&own)).then_some(())
+    });
+    std::fs::write(directory.path().join("read"), "").unwrap();
+    let ended = running.wait();
+    assert!(ended.stderr.contains("recordings/x"), "{}", ended.stderr);
     if manifest(&path)["settings"]["exits"] == false {
         return None;
     }
     let pid =
         |file| std::fs::read_to_string(directory.path().join(file)).unwrap().trim().to_owned();
     let (recording, _) = Recording::open(&path).unwrap();
-    let own = format!("{}", group.0.file_name().unwrap().display());
     let marks = text_column(&recording, "marks", "name");
     let marks = marks.into_iter().filter(|name| name.contains("killed: ") && name.contains(&own));
     Some((pid("victim"), pid("other"), marks.collect()))

@@ -159,12 +159,25 @@ print(flush=True); sys.stdin.read()";
         .spawn()
         .unwrap();
     std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut [0]).unwrap();
-    for ends in [&["--duration", "300ms"][..], &["--", "sleep", "0.25"]] {
-        let ended = memsample(
-            directory.path(),
-            &[&["record", "--name", "x", "--interval", "100ms"], ends].concat(),
-        );
-        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    for is_by_duration in [true, false] {
+        // Details are read at the last planned tick of a duration. A busy machine may miss it: then ticks are twice as far
+        // apart the next time.
+        for interval_ms in (0..9).map(|doubled| 100_u32 << doubled) {
+            let interval = format!("{interval_ms}ms");
+            let duration = format!("{}ms", 3 * interval_ms);
+            let seconds = format!("{:.2}", 2.5 * f64::from(interval_ms) / 1000.0);
+            let mut arguments = vec!["record", "--name", "x", "--interval", &interval];
+            match is_by_duration {
+                true => arguments.extend(["--duration", &duration]),
+                false => arguments.extend(["--", "sleep", &seconds]),
+            }
+            let ended = memsample(directory.path(), &arguments);
+            assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+            let missed = &manifest(&directory.path().join("recordings/x"))["totals"]["missed"];
+            if *missed == 0 {
+                break;
+            }
+        }
         let peaks = peaks(directory.path(), &[]);
         let peak = peaks.iter().find(|peak| peak["pid"] == child.id()).unwrap();
         assert_eq!(peak["upper_source"], "high_water_mark", "{peak}");

@@ -5,7 +5,7 @@
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
-use crate::running::{command, isolated, options, results, suite};
+use crate::running::{LONG, command, isolated, options, results, suite};
 use memsample_runner::results::{BudgetVerdict, Outcome};
 use memsample_runner::suite::{Action, Budget, Quantity, Sandbox, Test};
 use tempfile::tempdir;
@@ -107,8 +107,11 @@ fn slow_no_word_is_false_beside_busy_loops() {
         })
     });
     let suite = suite(tests.collect());
+    let mut options = options(directory.path());
+    // Who holds memory says so before it ends, and beside the loops it takes a while until all of that is freed.
+    options.settle = LONG;
     let loops = BusyLoops::start(4);
-    let results = results(&suite, &options(directory.path()));
+    let results = results(&suite, &options);
     drop(loops);
     for result in results {
         assert_eq!(result.outcome, Outcome::Passed, "{result:#?}");

@@ -85,15 +85,20 @@ fn whatever_is_aborted_has_a_reason() {
         let reason = check_aborts(directory.path(), &running.wait(), "/tests/0/attempts/0");
         assert!(reason.starts_with(before) && reason.ends_with(also), "{trap}: {reason}");
     }
-    // The suite's own time, in a test and in its setup.
+    // The suite's own time, in a test and in its setup: with more and more of it, until that has begun by then.
     let waits = "shell = 'touch begun; sleep 1000'\n";
     for (suite, at) in [
         (format!("[[test]]\nname = 'a'\n{waits}"), "/tests/0"),
         (format!("[setup]\n{waits}[[test]]\nname = 'a'\ncommand = ['true']\n"), ""),
     ] {
-        let directory = directory_of(&format!("name = 's'\ntimeout = '1s'\n{suite}"));
-        let ended = memsample(directory.path(), &["run", "--sandbox", "none"]);
-        check_aborts(directory.path(), &ended, at);
+        for seconds in [1, 2, 4, 8, 16, 32, 64] {
+            let directory = directory_of(&format!("name = 's'\ntimeout = '{seconds}s'\n{suite}"));
+            let ended = memsample(directory.path(), &["run", "--sandbox", "none"]);
+            if directory.path().join("begun").exists() || seconds == 64 {
+                check_aborts(directory.path(), &ended, at);
+                break;
+            }
+        }
     }
     // A setup that is interrupted.
     let directory = directory_of(&format!(

@@ -1,11 +1,19 @@
 //! What each test used, of which the recording tells, and the budgets that it is held to.
 
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::Write as _;
 use std::num::NonZeroUsize;
 use std::path::Path;
-use std::time::Duration;
+use std::process::Command;
+use std::time::{Duration, Instant};
 
-use crate::running::{command, container, isolated, options, results, shell, suite};
+use crate::command::wait_for_recorded;
+use crate::running::{LONG, command, container, isolated, options, results, shell, suite};
 use crate::test_sums::sums_by_test;
+use arrow_array::Array;
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Int64Type, TimestampMillisecondType};
 use memsample::analysis::test_peaks;
 use memsample::{ForksBy, Rate, RecorderOptions, Recording};
 use memsample_runner::results::{BudgetVerdict, Outcome, TestResult};
@@ -19,6 +27,63 @@ const MIB: u64 = 1 << 20;
 fn holding(name: &str, mib: u64) -> Test {
     // `tail` keeps all that it reads until it ends, which is when the writer closes.
     shell(name, &format!("(head -c {mib}m /dev/zero; sleep 1.5) | tail -c {mib}m | wc -c"))
+}
+
+/// Fills `mib` MiB with what is held until a line comes through the pipe `go` in its directory.
+fn held(mib: u64) -> String {
+    format!("(head -c {mib}m /dev/zero; read -r go < go) | tail -c {mib}m | wc -c")
+}
+
+/// Runs tests that hold memory, in a directory with that pipe. Each group of them is let go when every test of it has
+/// more than forty rows in the recording and at one of its ticks so much anonymous memory, in MiB.
+#[track_caller]
+fn results_of_held(
+    tests: Vec<Test>,
+    options: &RunOptions,
+    groups: &[&[(&str, u64)]],
+) -> Vec<TestResult> {
+    let directory = tempdir().unwrap();
+    let path = directory.path().join("go");
+    assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+    // Also open to be read, it can be opened and written to before anybody else has.
+    let pipe = File::options().read(true).write(true).open(path).unwrap();
+    let here = |test| Test { cwd: directory.path().to_owned(), ..test };
+    let suite = suite(tests.into_iter().map(here).collect());
+    let recording = options.directory.join("recording");
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for group in groups {
+                for (test, mib) in *group {
+                    wait_for_recorded(test, &recording, |recording| {
+                        let (rows, anon) = recorded(recording).remove(*test)?;
+                        (rows > 40 && anon >= mib * MIB).then_some(())
+                    });
+                }
+                (&pipe).write_all("\n".repeat(group.len()).as_bytes()).unwrap();
+            }
+        });
+        results(&suite, options)
+    })
+}
+
+/// Returns how many rows each test has in a recording, and the most anonymous memory at one of its ticks.
+fn recorded(recording: &Recording) -> HashMap<String, (usize, u64)> {
+    let mut found: HashMap<String, (usize, HashMap<i64, u64>)> = HashMap::new();
+    for batch in recording.read_table("samples", &["ts", "test", "anon_bytes"]) {
+        let batch = batch.unwrap();
+        let ts = batch["ts"].as_primitive::<TimestampMillisecondType>();
+        let test = batch["test"].as_string::<i32>();
+        let anon = batch["anon_bytes"].as_primitive::<Int64Type>();
+        for row in (0..batch.num_rows()).filter(|&row| test.is_valid(row)) {
+            let (rows, sums) = found.entry(test.value(row).to_owned()).or_default();
+            *rows += 1;
+            if anon.is_valid(row) {
+                *sums.entry(ts.value(row)).or_default() += u64::try_from(anon.value(row)).unwrap();
+            }
+        }
+    }
+    let most = |sums: HashMap<i64, u64>| sums.into_values().max().unwrap_or(0);
+    found.into_iter().map(|(test, (rows, sums))| (test, (rows, most(sums)))).collect()
 }
 
 /// Samples often, and everything at every tick.
@@ -44,14 +109,15 @@ fn check_holds(result: &TestResult, mib: u64) {
     if let (Some(rss), Some(pss)) = (memory.rss_peak(), memory.pss_peak_bytes) {
         assert!(pss <= rss.lower, "{result:#?}");
     }
-    // sh, head, sleep, tail and wc, and nothing of ours.
+    // Two of sh, head, tail and wc, and nothing of ours.
     assert!((4..=8).contains(&memory.processes), "{result:#?}");
     assert!(result.roles.iter().all(|role| !role.role.contains("memsample")), "{result:#?}");
     assert!(bytes.contains(&result.roles[0].rss_peak_bytes), "{result:#?}");
     assert!(memory.samples > 20 && memory.minor_faults > Some(mib), "{result:#?}");
     assert!(memory.unsampled_processes <= memory.processes, "{result:#?}");
-    // Much too short to tell.
-    assert_eq!(memory.growth_bytes_per_minute, None);
+    // Much too short to tell, but where it took long until all was recorded.
+    let is_long = result.duration > Duration::from_secs(19);
+    assert!(memory.growth_bytes_per_minute.is_none() || is_long, "{result:#?}");
 }
 
 #[track_caller]
@@ -63,11 +129,11 @@ fn check_sandbox(sandbox: Sandbox) {
     options.lxc_path = directory.path().join("lxc");
     // At the same time, so that time alone does not tell them apart.
     options.jobs = NonZeroUsize::new(2).unwrap();
-    let tests = vec![
-        isolated(holding("large", 96), sandbox.clone()),
-        isolated(holding("small", 16), sandbox.clone()),
-    ];
-    let results = results(&suite(tests), &options);
+    // They fit on any machine.
+    options.predicted_bytes.extend(["large", "small"].map(|name| (name.to_owned(), 1)));
+    let tests = [("large", 96), ("small", 16)];
+    let held = tests.map(|(name, mib)| isolated(shell(name, &held(mib)), sandbox.clone()));
+    let results = results_of_held(held.into(), &options, &[&tests]);
     check_holds(&results[0], 96);
     check_holds(&results[1], 16);
     check_column(&directory.path().join("results/recording"), &results);
@@ -93,6 +159,8 @@ fn what_lives_for_an_instant_is_counted_with_its_peak() {
     // Of none there is a sample but by chance; and twice, so that attempts are told apart.
     options.recorder = RecorderOptions::new().interval(Duration::from_secs(1));
     options.repeat = Some(2);
+    // Nobody waits for the last of them.
+    options.settle = LONG;
     // 1 shell, 10 subshells, 10 true and 10 that fork and end at once, with 10 below them.
     let line =
         "for i in 1 2 3 4 5 6 7 8 9 10; do /bin/true | /bin/sh -c 'exit 0'; (/bin/true &); done";
@@ -127,13 +195,21 @@ fn a_test_of_half_a_second_has_its_proportional_set() {
     // More than by default, since others of a busy machine begin too.
     options.recorder = RecorderOptions::new().pss_budget(0.1);
     options.repeat = Some(4);
-    let results = results(&suite(vec![shell("short", "sleep 0.5")]), &options);
-    let memories: Vec<_> = results.iter().filter_map(|result| result.memory.as_ref()).collect();
-    for memory in &memories {
-        assert_eq!(memory.pss_peak_bytes.is_none(), memory.pss_missing.is_some());
+    let suite = suite(vec![shell("short", "sleep 0.5")]);
+    // On a machine that is busy one or the other is put off, and so may be all of a run.
+    let until = Instant::now() + LONG;
+    for number in 0.. {
+        options.directory = directory.path().join(number.to_string());
+        let results = results(&suite, &options);
+        let memories: Vec<_> = results.iter().filter_map(|result| result.memory.as_ref()).collect();
+        for memory in &memories {
+            assert_eq!(memory.pss_peak_bytes.is_none(), memory.pss_missing.is_some());
+        }
+        if memories.iter().any(|memory| memory.pss_peak_bytes.is_some()) {
+            break;
+        }
+        assert!(Instant::now() < until, "{memories:#?}");
     }
-    // On a machine that is busy one or the other is put off.
-    assert!(memories.iter().any(|memory| memory.pss_peak_bytes.is_some()), "{memories:#?}");
 }
 
 /// Four children with 10, 20, 30 and 40 MiB of their own for a second, and in a file what all have together.
@@ -166,12 +242,28 @@ fn the_proportional_set_of_a_test_is_that_of_all_its_processes() {
     let mut options = options(&directory.path().join("results"));
     options.repeat = Some(5);
     let test = command("four", &["/usr/bin/python3", "-S", "-c", FOUR_CHILDREN]);
-    let results = results(&suite(vec![test]), &options);
+    let suite = suite(vec![test]);
+    // Of a machine on which much else runs one or the other may be put off.
+    let (mut told, until) = (0, Instant::now() + LONG);
+    for number in 0.. {
+        options.directory = directory.path().join(number.to_string());
+        let results = results(&suite, &options);
+        told += check_pss(&results, &options.directory);
+        if told >= 3 {
+            break;
+        }
+        assert!(Instant::now() < until, "{results:#?}");
+    }
+}
+
+/// Compares what is told with what the tests wrote, and returns of how many something is told.
+#[track_caller]
+fn check_pss(results: &[TestResult], directory: &Path) -> usize {
     let mut told = 0;
-    for result in &results {
+    for result in results {
         assert_eq!(result.outcome, Outcome::Passed, "{result:#?}");
         let memory = result.memory.as_ref().unwrap();
-        let stdout = options.directory.join(result.stdout.as_ref().unwrap());
+        let stdout = directory.join(result.stdout.as_ref().unwrap());
         let truth: u64 = std::fs::read_to_string(stdout).unwrap().trim().parse().unwrap();
         assert!(truth > 100 * MIB, "{truth}");
         let Some(pss) = memory.pss_peak_bytes else {
@@ -181,8 +273,7 @@ fn the_proportional_set_of_a_test_is_that_of_all_its_processes() {
         told += 1;
         assert!(pss.abs_diff(truth) <= truth / 20, "{pss} told, {truth} true: {memory:#?}");
     }
-    // Of a machine on which much else runs one or the other may be put off.
-    assert!(told >= 3, "{results:#?}");
+    told
 }
 
 #[test]
@@ -266,10 +357,12 @@ fn tests_that_do_not_pass_have_their_memory_too() {
     let directory = tempdir().unwrap();
     let mut options = options(&directory.path().join("results"));
     closely(&mut options);
-    let line = "head -c 32m /dev/zero | tail -c 32m | (sleep 1000; cat) & wait";
-    let mut times_out = shell("times out", line);
-    times_out.timeout = Duration::from_secs(2);
-    let fails = shell("fails", "(head -c 32m /dev/zero; sleep 1) | tail -c 32m | wc -c; exit 1");
+    // What holds memory does not hear that its time is over.
+    let line =
+        format!("trap 'exit 0' TERM; (trap '' TERM; {}); trap - TERM; exec sleep 1000", held(32));
+    let mut times_out = shell("times out", &line);
+    (times_out.timeout, times_out.grace) = (Duration::from_secs(1), LONG);
+    let fails = shell("fails", &format!("{}; exit 1", held(32)));
     let mut leaks = shell("leaks", "sleep 1000 & sleep 0.5");
     leaks.budgets = vec![Budget {
         role: None,
@@ -277,7 +370,8 @@ fn tests_that_do_not_pass_have_their_memory_too() {
         limit_bytes: 1,
         action: Action::Warn,
     }];
-    let results = results(&suite(vec![times_out, fails, leaks]), &options);
+    let groups: &[&[_]] = &[&[("times out", 32)], &[("fails", 32)]];
+    let results = results_of_held(vec![times_out, fails, leaks], &options, groups);
     assert_eq!(crate::running::words(&results), ["timed_out", "failed", "left_over"]);
     for result in &results[..2] {
         let anon = result.memory.as_ref().unwrap().anon_peak_bytes.unwrap();

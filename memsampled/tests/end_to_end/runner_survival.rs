@@ -10,27 +10,37 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::running::{container, isolated, options, shell, suite};
+use crate::running::{LONG, container, isolated, options, shell, suite};
+use memsample_runner::results::TestResult;
 use memsample_runner::run::{Event, run};
 use memsample_runner::suite::{Sandbox, Suite};
 use tempfile::{TempDir, tempdir};
 
 /// A wait that lasts this long is a failure: slow machines are slow, but not that slow.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(300);
 
-/// Shell lines that do not want to end. `$BOMB` is not expanded by who would not run it.
-const UNWILLING: [(&str, &str); 8] = [
-    ("forks", "sleep 1000 & sleep 1000 & wait"),
-    ("leaves its session", "setsid sleep 1000 & setsid setsid sleep 1000 & sleep 1000"),
-    ("forks twice", "(setsid sh -c '(sleep 1000 &) ; sleep 1000' &) ; sleep 1000"),
-    ("ignores signals", "trap '' TERM HUP INT QUIT; while :; do sleep 0.1; done"),
+/// Shell lines that do not want to end, and what is said of them. `$BOMB` is not expanded by who would not run it.
+const UNWILLING: [(&str, &str, &str); 8] = [
+    ("forks", "sleep 1000 & sleep 1000 & wait", "timed_out"),
+    (
+        "leaves its session",
+        "setsid sleep 1000 & setsid setsid sleep 1000 & sleep 1000",
+        "timed_out",
+    ),
+    ("forks twice", "(setsid sh -c '(sleep 1000 &) ; sleep 1000' &) ; sleep 1000", "timed_out"),
+    ("ignores signals", "trap '' TERM HUP INT QUIT; while :; do sleep 0.1; done", "timed_out"),
     (
         "its orphans ignore signals",
         "(trap '' TERM HUP; sleep 1000 & sleep 1000 &) ; exec sleep 1000",
+        "timed_out",
     ),
-    ("stops itself", "sleep 1000 & kill -STOP $$; sleep 1000"),
-    ("stops its children", "sleep 1000 & kill -STOP $!; sleep 1000"),
-    ("ends and leaves all", "trap '' TERM; (setsid sleep 1000 &); sleep 1000 & exit 0"),
+    ("stops itself", "sleep 1000 & kill -STOP $$; sleep 1000", "timed_out"),
+    ("stops its children", "sleep 1000 & kill -STOP $!; sleep 1000", "timed_out"),
+    (
+        "ends and leaves all",
+        "trap '' TERM; (setsid sleep 1000 &); sleep 1000 & exit 0",
+        "left_over",
+    ),
 ];
 
 /// Shell lines that turn on what runs them, which they can without a pid namespace, and what is said of
@@ -67,35 +77,33 @@ const HOSTILITY: &str = "RUNNER_TEST_HOSTILITY";
 /// In the environment of a runner and of all that comes of it.
 const MARK: &str = "RUNNER_TEST_MARK";
 
-fn unwilling_suite(sandbox: &Sandbox, timeout: Duration, with_bomb: bool) -> Suite {
-    let mut lines = UNWILLING.to_vec();
-    if with_bomb {
-        lines.push(("fork bomb", BOMB));
+/// Names, lines and words: all that do not want to end, or all that turn on what runs them.
+fn rows(is_hostile: bool, with_bomb: bool) -> Vec<(&'static str, String, &'static str)> {
+    if is_hostile {
+        let find = "read -r _ _ _ supervisor _ < /proc/$PPID/stat; ";
+        return HOSTILE.map(|(name, line, word)| (name, format!("{find}{line}"), word)).into();
     }
-    suite_of(lines, sandbox, timeout)
+    let bomb = with_bomb.then_some(("fork bomb", BOMB, "timed_out"));
+    let rows = UNWILLING.into_iter().chain(bomb);
+    rows.map(|(name, line, word)| (name, line.to_owned(), word)).collect()
 }
 
-fn suite_of<'a>(
-    lines: impl IntoIterator<Item = (&'a str, &'a str)>,
+/// Those that are expected to time out have so much time; those that end by themselves at least what they need on a
+/// machine that is busy, with a fork bomb among them.
+fn suite_of(
+    rows: &[(&'static str, String, &'static str)],
     sandbox: &Sandbox,
     timeout: Duration,
 ) -> Suite {
-    let test = |(name, line)| {
+    let test = |(name, line, word): &(&str, String, &str)| {
         let mut test = isolated(shell(name, line), sandbox.clone());
-        (test.timeout, test.grace) = (timeout, Duration::from_millis(100));
+        test.timeout = if *word == "timed_out" { timeout } else { timeout.max(LONG) };
+        test.grace = Duration::from_millis(100);
         // A container inherits nothing.
         test.env.extend(std::env::var(MARK).map(|mark| (MARK.to_owned(), mark)));
         test
     };
-    suite(lines.into_iter().map(test).collect())
-}
-
-fn hostile_suite(timeout: Duration) -> Suite {
-    let lines = HOSTILE.map(|(name, line, _)| {
-        (name, format!("read -r _ _ _ supervisor _ < /proc/$PPID/stat; {line}"))
-    });
-    let lines = lines.iter().map(|(name, line)| (*name, line.as_str()));
-    suite_of(lines, &Sandbox::None, timeout)
+    suite(rows.iter().map(test).collect())
 }
 
 fn sandbox(word: &str) -> Sandbox {
@@ -117,11 +125,8 @@ fn a_runner() {
     let sandbox = sandbox(&variable(ISOLATION).unwrap_or_else(|| "none".to_owned()));
     let timeout = variable(TIMEOUT_MS).map_or(300, |text| text.parse().unwrap());
     let timeout = Duration::from_millis(timeout);
-    let is_hostile = variable(HOSTILITY).is_some();
-    let suite = match is_hostile {
-        true => hostile_suite(timeout),
-        false => unwilling_suite(&sandbox, timeout, variable(BOMBS).is_some()),
-    };
+    let rows = rows(variable(HOSTILITY).is_some(), variable(BOMBS).is_some());
+    let suite = suite_of(&rows, &sandbox, timeout);
     let mut options = options(&directory);
     options.jobs = NonZeroUsize::new(16).unwrap();
     options.processes_max = Some(64);
@@ -136,13 +141,8 @@ fn a_runner() {
         _ => {}
     })
     .unwrap();
-    let mut expected = vec!["timed_out"; words.len()];
-    // The last of those that are always there.
-    expected[UNWILLING.len() - 1] = "left_over";
-    if is_hostile {
-        expected = HOSTILE.map(|(_, _, word)| word).to_vec();
-    }
-    assert_eq!(words, expected);
+    let expected = rows.iter().map(|(_, _, word)| *word);
+    assert_eq!(words, expected.collect::<Vec<_>>());
 }
 
 /// A runner process and what it may leave.
@@ -345,6 +345,27 @@ fn nothing_survives_that_turns_on_what_runs_it_without_control_groups() {
     check_ends("none", Some(HOSTILITY), &NOBODY);
 }
 
+/// Runs a test that writes something and freezes itself, and returns its result and what it wrote: with more and more
+/// time, until it has written before that is over.
+#[track_caller]
+fn frozen(line: &str, grace: Duration) -> (TestResult, String) {
+    for seconds in [1, 4, 16, 64] {
+        let directory = tempdir().unwrap();
+        let mut test = shell("frozen", line);
+        (test.timeout, test.grace) = (Duration::from_secs(seconds), grace);
+        let most = test.timeout + LONG / 2;
+        let begun = Instant::now();
+        let result = crate::running::result(test, &options(directory.path()));
+        assert!(begun.elapsed() < most, "{:?}: {result:#?}", begun.elapsed());
+        let stdout = directory.path().join("tests/0001-frozen/1.1/stdout");
+        let stdout = fs::read_to_string(stdout).unwrap();
+        if !stdout.is_empty() {
+            return (result, stdout);
+        }
+    }
+    panic!("it did not write anything in a minute");
+}
+
 #[test]
 fn a_test_that_freezes_itself_ends_in_time_and_leaves_no_group() {
     let freezer = std::path::Path::new("/sys/fs/cgroup/freezer");
@@ -352,18 +373,11 @@ fn a_test_that_freezes_itself_ends_in_time_and_leaves_no_group() {
         // Only version 1 leaves it frozen when it is killed.
         return;
     }
-    let directory = tempfile::tempdir().unwrap();
     let line = "group=$(sed -n 's/.*:freezer://p' /proc/self/cgroup); echo $group; \
-                echo FROZEN > /sys/fs/cgroup/freezer$group/freezer.state; sleep 100";
-    let mut test = crate::running::shell("frozen", line);
-    (test.timeout, test.grace) = (Duration::from_secs(1), Duration::from_millis(100));
-    let begun = Instant::now();
-    let result = crate::running::result(test, &crate::running::options(directory.path()));
-    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}: {result:#?}", begun.elapsed());
+                echo FROZEN > /sys/fs/cgroup/freezer$group/freezer.state; sleep 1000";
+    let (result, group) = frozen(line, Duration::from_millis(100));
     assert_eq!(crate::running::words(std::slice::from_ref(&result)), ["timed_out"], "{result:#?}");
     assert!(result.notes.is_empty(), "{result:#?}");
-    let stdout = directory.path().join("tests/0001-frozen/1.1/stdout");
-    let group = std::fs::read_to_string(stdout).unwrap();
     assert!(group.contains("memsample"), "its group is `{group}`");
     assert!(!freezer.join(group.trim().trim_start_matches('/')).exists());
 }
@@ -377,12 +391,12 @@ fn a_process_in_a_frozen_group_below_that_of_its_test_is_found_and_ended() {
     let directory = tempfile::tempdir().unwrap();
     // The groups above are frozen too, the deepest last and first: no order of thawing but one frees all.
     let line = "G=/sys/fs/cgroup/freezer$(sed -n 's/.*:freezer://p' /proc/self/cgroup); mkdir -p $G/sub/sub; echo $G; \
-                sleep 50 & echo $! > $G/sub/sub/cgroup.procs; \
+                sleep 1000 & echo $! > $G/sub/sub/cgroup.procs; \
                 echo FROZEN > $G/sub/sub/freezer.state; echo FROZEN > $G/sub/freezer.state; exit 0";
     let begun = Instant::now();
     let options = crate::running::options(directory.path());
     let result = crate::running::result(crate::running::shell("below", line), &options);
-    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}: {result:#?}", begun.elapsed());
+    assert!(begun.elapsed() < LONG / 2, "{:?}: {result:#?}", begun.elapsed());
     assert_eq!(crate::running::words(std::slice::from_ref(&result)), ["left_over"], "{result:#?}");
     assert!(result.notes.is_empty(), "{result:#?}");
     let stdout = directory.path().join("tests/0001-below/1.1/stdout");
@@ -396,15 +410,9 @@ fn a_test_that_freezes_itself_hears_that_it_shall_end() {
     if !freezer.is_dir() || !rustix::process::geteuid().is_root() {
         return;
     }
-    let directory = tempfile::tempdir().unwrap();
-    let line = "trap 'echo heard; exit 3' TERM; \
-                echo FROZEN > /sys/fs/cgroup/freezer$(sed -n 's/.*:freezer://p' /proc/self/cgroup)/freezer.state; \
+    let line = "state=/sys/fs/cgroup/freezer$(sed -n 's/.*:freezer://p' /proc/self/cgroup)/freezer.state; \
+                trap 'echo heard; exit 3' TERM; echo ready; echo FROZEN > $state; \
                 while :; do sleep 0.1; done";
-    let mut test = crate::running::shell("frozen", line);
-    (test.timeout, test.grace) = (Duration::from_secs(1), Duration::from_secs(50));
-    let begun = Instant::now();
-    let result = crate::running::result(test, &crate::running::options(directory.path()));
-    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}: {result:#?}", begun.elapsed());
-    let stdout = directory.path().join("tests/0001-frozen/1.1/stdout");
-    assert_eq!(std::fs::read_to_string(stdout).unwrap(), "heard\n");
+    let (result, stdout) = frozen(line, 2 * LONG);
+    assert_eq!(stdout, "ready\nheard\n", "{result:#?}");
 }

@@ -5,17 +5,19 @@ use std::path::Path;
 
 use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
+use jiff::{SignedDuration, Timestamp};
 use memsample::schema::{ColumnKind, result_tables, tables};
 use memsample::{Recording, read_test_table};
 use tempfile::tempdir;
 
-use crate::command::memsample;
+use crate::command::{Running, memsample, wait_for, wait_for_tick};
 use crate::report_outputs::check_junit;
 
 /// What stands in every place that a test controls.
 const CANARY: &str = "canary";
 
-/// A test that holds 60 MiB for a second and 2 MiB afterwards, in a program, a directory and arguments with the canary.
+/// A test that holds 60 MiB for some ticks and nothing of it afterwards, in a program, a directory and arguments with the
+/// canary.
 const SUITE: &str = r#"
 name = "canary-suite"
 [[test]]
@@ -23,11 +25,14 @@ name = "canary-test"
 tags = ["canary-tag"]
 cwd = "canary-directory"
 command = ["./canary-program", "-S", "-c", '''
-import time
+import os, time
+def stay(name):
+    open(name, "w").close()
+    while not os.path.exists(name + "-sampled"): time.sleep(.01)
 canary = bytearray(60 << 20)
-time.sleep(1)
+stay("held")
 del canary
-time.sleep(2)
+stay("freed")
 raise SystemExit("canary of the output")
 ''', "--canary=/home/canary/canary"]
 [[test]]
@@ -35,15 +40,30 @@ name = "other"
 shell = "sleep 0.5"
 "#;
 
-/// Runs the suite with `program`, which tells its processes from those of another test on the same machine.
-fn run(directory: &Path, program: &str) {
+/// Runs the suite with `program`, which tells its processes from those of another test on the same machine. Returns two
+/// ticks, three intervals apart at least, from when all was freed.
+fn run(directory: &Path, program: &str) -> (Timestamp, Timestamp) {
     let place = directory.join("canary-directory");
     fs::create_dir(&place).unwrap();
     fs::copy("/usr/bin/python3", place.join(program)).unwrap();
     fs::write(directory.join("suite.toml"), SUITE.replace("canary-program", program)).unwrap();
     let arguments = ["run", "suite.toml", "--name", "canary-run", "--label", "canary=canary"];
-    let ended = memsample(directory, &arguments);
+    let running = Running::start(directory, &arguments);
+    let recording = directory.join("runs/canary-run/recording");
+    let is_there = |name: &str| place.join(name).exists().then_some(());
+    wait_for("what it holds", || is_there("held"));
+    wait_for_tick(&recording);
+    fs::write(place.join("held-sampled"), "").unwrap();
+    wait_for("what it frees", || is_there("freed"));
+    let from = wait_for_tick(&recording);
+    let to = wait_for("a later tick", || {
+        let tick = wait_for_tick(&recording);
+        (tick.duration_since(from) >= SignedDuration::from_millis(300)).then_some(tick)
+    });
+    fs::write(place.join("freed-sampled"), "").unwrap();
+    let ended = running.wait();
     assert_eq!(ended.code, Some(10), "{}", ended.stderr);
+    (from, to)
 }
 
 /// Returns the texts of a batch.
@@ -77,7 +97,7 @@ fn all_texts(run: &Path) -> Vec<String> {
     found
 }
 
-/// Slow: six seconds.
+/// Slow: four seconds.
 #[test]
 fn slow_no_name_is_left_in_an_anonymous_run() {
     let directory = tempdir().unwrap();
@@ -135,12 +155,12 @@ fn slow_no_name_is_left_in_an_anonymous_run() {
     assert!(kept.contains("\"canary-test\"") && !kept.contains("canary-program"));
 }
 
-/// Slow: six seconds.
+/// Slow: four seconds.
 #[test]
 fn slow_a_peak_before_the_cut_is_none_of_the_cut() {
     let directory = tempdir().unwrap();
     let at = directory.path();
-    run(at, "held-program");
+    let (from, to) = run(at, "held-program");
     let cut = |arguments: &[&str]| memsample(at, &[&["cut", "canary-run"], arguments].concat());
     let peak = |name: &str| {
         let ended = memsample(at, &["peaks", name, "--top", "1000", "--json"]);
@@ -150,7 +170,8 @@ fn slow_a_peak_before_the_cut_is_none_of_the_cut() {
     let whole = cut(&["--test", "canary-test", "--out", "whole"]);
     assert_eq!(whole.code, Some(0), "{}", whole.stderr);
     assert!(peak("whole").contains("held-program"));
-    let later = cut(&["--from", "2.5s", "--to", "3s", "--out", "later"]);
+    let (from, to) = (from.to_string(), to.to_string());
+    let later = cut(&["--from", &from, "--to", &to, "--out", "later"]);
     assert_eq!(later.code, Some(0), "{}", later.stderr);
     assert!(later.stdout.contains("only a part of these tests is in the cut: canary-test"));
     let (recording, _) = Recording::open(&at.join("later")).unwrap();

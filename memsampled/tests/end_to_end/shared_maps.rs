@@ -28,6 +28,7 @@ const PROGRAM: &str = r#"
 #include <unistd.h>
 static char stacks[2][65536];
 static const char *mode;
+static int ready[2];
 static void take(void) {
     volatile char *taken = malloc(60 << 20);
     for (size_t at = 0; at < 60u << 20; at += 4096) taken[at] = 1;
@@ -38,11 +39,23 @@ static int forks(void *nothing) {
     clone(sleeps, stacks[1] + 65536, CLONE_VM | SIGCHLD, 0);
     _exit(0);
 }
-static int stays(void *nothing) { setsid(); for (;;) pause(); }
+static int stays(void *nothing) {
+    setsid();
+    if (write(ready[1], "", 1) != 1) _exit(1);
+    for (;;) pause();
+}
 int main(int count, char **arguments) {
     int (*child)(void *) = sleeps;
     mode = arguments[1];
-    if (!strcmp(mode, "left") && fork()) { usleep(500000); return 0; }
+    if (!strcmp(mode, "left")) {
+        if (pipe(ready)) return 1;
+        if (fork()) {
+            // Until both stay, or one has ended.
+            char stayed;
+            close(ready[1]);
+            return read(ready[0], &stayed, 1) != 1 || read(ready[0], &stayed, 1) != 1;
+        }
+    }
     take();
     if (!strcmp(mode, "grandchild")) child = forks;
     if (!strcmp(mode, "heir")) child = grows;

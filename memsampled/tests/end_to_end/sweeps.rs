@@ -2,6 +2,7 @@
 //! not be used.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::Path;
 use std::process::{Child, Command};
 
@@ -11,7 +12,9 @@ use arrow_array::types::{Int32Type, Int64Type};
 use memsample::Recording;
 use tempfile::tempdir;
 
-use crate::command::{manifest, memsample, shell};
+use crate::command::{
+    Running, manifest, memsample, shell, wait_for, wait_for_recorded, wait_for_tick,
+};
 
 const COLUMNS: [&str; 13] = [
     "rss_bytes",
@@ -69,13 +72,18 @@ fn both_ways_record_the_same_or_the_missing_capability_is_named() {
     let pid = child.0.id().to_string();
     let ways = [("proc", "proc"), ("auto", "list"), ("auto", "each-task")];
     for (way, form) in ways {
-        let ended = shell(
+        let recorder = Running::start_shell(
             directory.path(),
             &format!(
-                "MEMSAMPLE_TEST_BPF_FORM={form} $MEMSAMPLE record --sweep {way} --name {form} \
-                 --pid {pid} --duration 500ms --detail-interval every --pss-interval off"
+                "export MEMSAMPLE_TEST_BPF_FORM={form}; exec $MEMSAMPLE record --sweep {way} --name {form} \
+                 --pid {pid} --detail-interval every --pss-interval off"
             ),
         );
+        wait_for_recorded("rows", &directory.path().join("recordings").join(form), |recording| {
+            (recording.manifest().totals.samples > 2).then_some(())
+        });
+        recorder.signal("INT");
+        let ended = recorder.wait();
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     }
     let recordings = ways.map(|(_, form)| directory.path().join("recordings").join(form));
@@ -296,32 +304,59 @@ fn a_configuration_and_an_option_say_how_to_sweep() {
 /// Twenty processes that have more memory for two milliseconds than at any tick, and then execute another program.
 #[test]
 fn what_an_exec_replaced_has_an_upper_bound_by_bpf() {
-    const SCRIPT: &str = "import mmap, os, time
+    const SCRIPT: &str = "import mmap, os, signal, time
+def wait(name):
+    while not os.path.exists(name): time.sleep(0.01)
+children = []
 for number in range(20):
     pid = os.fork()
     if pid == 0:
-        time.sleep(0.15)
+        wait('sampled')
         memory = mmap.mmap(-1, (9 + 2 * number) << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE)
         time.sleep(0.002)
         memory.close()
         mark = [line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')]
         print(os.getpid(), mark[0], file=open('marks', 'a'))
-        os.execv('/bin/sleep', ['sleep', '1'])
-for number in range(20):
-    os.wait()
+        os.execv('/bin/sleep', ['sleep', '1000'])
+    children.append(pid)
+open('forked', 'w').close()
+wait('executed')
+for pid in children:
+    os.kill(pid, signal.SIGTERM)
+    os.waitpid(pid, 0)
 ";
     let directory = tempdir().unwrap();
     std::fs::write(directory.path().join("script.py"), SCRIPT).unwrap();
     let options = ["record", "--sweep", "auto", "--name", "x", "--detail-interval", "off"];
     let command = ["--", "/usr/bin/python3", "-S", "script.py"];
-    let ended = memsample(directory.path(), &[&options[..], &command].concat());
+    let run = directory.path().join("recordings/x");
+    let file = |name: &str| directory.path().join(name);
+    let recorder = Running::start(directory.path(), &[&options[..], &command].concat());
+    wait_for("the processes", || file("forked").exists().then_some(()));
+    wait_for_tick(&run);
+    // No tick comes while they have the memory, or execute the program.
+    recorder.signal("STOP");
+    fs::write(file("sampled"), "").unwrap();
+    wait_for("the execs", || {
+        let marks = fs::read_to_string(file("marks")).ok()?;
+        let mut pids = marks.lines().filter_map(|line| Some(line.split_once(' ')?.0));
+        let sleeps = |pid: &str| {
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+            stat.contains(" (sleep) S ")
+        };
+        (marks.lines().count() == 20 && pids.all(sleeps)).then_some(())
+    });
+    recorder.signal("CONT");
+    wait_for_tick(&run);
+    fs::write(file("executed"), "").unwrap();
+    let ended = recorder.wait();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    let manifest = manifest(&directory.path().join("recordings/x"));
+    let manifest = manifest(&run);
     if manifest["settings"]["sweeps"] == "proc" {
         assert!(manifest["notes"].to_string().contains("CAP_BPF"), "{manifest}");
         return;
     }
-    let marks = std::fs::read_to_string(directory.path().join("marks")).unwrap();
+    let marks = fs::read_to_string(file("marks")).unwrap();
     let mut marks: BTreeMap<i64, u64> = marks
         .lines()
         .map(|line| {
@@ -335,7 +370,7 @@ for number in range(20):
     let mut unbounded = 0;
     for peak in peaks.as_array().unwrap() {
         let Some(mark) = marks.remove(&peak["pid"].as_i64().unwrap()) else { continue };
-        // On a busy machine no tick may have come to the next image, or its row moved when it was seen.
+        // Its row may have moved when it was seen.
         let Some(upper) = peak["upper_bytes"].as_u64() else {
             unbounded += 1;
             continue;

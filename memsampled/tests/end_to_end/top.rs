@@ -9,10 +9,15 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
 
-use crate::command::{memsample, recordings, wait_for};
+use crate::command::{Running, memsample, recordings, wait_for, wait_for_recorded};
 use crate::daemon::Daemon;
 use crate::idle::Idle;
 use crate::tracer::Tracer;
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Int32Type, Int64Type, TimestampMillisecondType};
+use jiff::SignedDuration;
+use memsample::Recording;
+use memsample::analysis::tick_instants;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::OFlags;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
@@ -211,33 +216,65 @@ fn one_steps_back_in_time_while_it_samples_on() {
     assert_eq!(top.end(), (Some(0), true));
 }
 
+/// Returns the time of each tick of a recording since the first one, in milliseconds, and the first of them by which the
+/// PSS of a process had been read.
+fn ticks_and_first_pss(recording: &Recording, pid: i64) -> (Vec<i64>, Option<usize>) {
+    let ticks = tick_instants(recording).unwrap();
+    let mut read_ms: Option<i64> = None;
+    for batch in recording.read_table("samples", &["ts", "pid", "pss_bytes"]) {
+        let batch = batch.unwrap();
+        let ts = batch["ts"].as_primitive::<TimestampMillisecondType>();
+        let pids = batch["pid"].as_primitive::<Int32Type>();
+        let pss = batch["pss_bytes"].as_primitive::<Int64Type>();
+        for ((ts, of), pss) in ts.iter().zip(pids).zip(pss) {
+            if of.map(i64::from) == Some(pid) && pss.is_some() {
+                read_ms = read_ms.min(ts).or(ts);
+            }
+        }
+    }
+    let first = read_ms.and_then(|read_ms| ticks.iter().position(|tick| tick.ts_ms >= read_ms));
+    (ticks.iter().map(|tick| tick.ts_ms - ticks[0].ts_ms).collect(), first)
+}
+
 #[test]
 fn a_recording_is_replayed() {
     let directory = tempdir().unwrap();
     let holder = Idle::start(HELD_MIB, "recorded-for-top");
     let pid = holder.pid().to_string();
-    let arguments = ["record", "--duration", "2s", "--name", "it", "--pss-interval", "every"];
-    let ended = memsample(directory.path(), &arguments);
+    let arguments = ["record", "--name", "it", "--pss-interval", "every"];
+    let recorder = Running::start(directory.path(), &arguments);
+    wait_for_recorded("PSS and ticks", &directory.path().join("recordings/it"), |recording| {
+        let (ticks, first_pss) = ticks_and_first_pss(recording, holder.pid());
+        (ticks.len() >= first_pss?.max(1) + 5).then_some(())
+    });
+    recorder.signal("INT");
+    let ended = recorder.wait();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    drop(holder);
     let recording = recordings(directory.path()).remove(0);
+    let (opened, _) = Recording::open(&recording).unwrap();
+    let (ticks, first_pss) = ticks_and_first_pss(&opened, holder.pid());
+    drop(holder);
+    let label = |tick: usize| {
+        format!(" at {:.1} s", SignedDuration::from_millis(ticks[tick]).as_secs_f64())
+    };
+    let shown = first_pss.unwrap().max(1);
+    let last = ticks.len() - 1;
     let name = recording.to_str().unwrap();
-    let arguments = [name, "--at", "1s", "--filter", "recorded-for-top"];
+    let at = format!("{}ms", ticks[shown]);
+    let arguments = [name, "--at", &at, "--filter", "recorded-for-top"];
     let mut top = Terminal::start(directory.path(), (24, 120), &arguments);
     let screen = top.wait_for(&pid);
-    assert!(screen.contains("at 1.0 s") && screen.contains("paused"), "{screen}");
+    assert!(screen.contains(&label(shown)) && screen.contains("paused"), "{screen}");
     assert!(sizes(&screen, pid.parse().unwrap()).len() >= 3, "PSS and USS are known:\n{screen}");
     top.press("\u{1b}[D");
-    top.wait_for("at 0.9 s");
+    top.wait_for(&label(shown - 1));
     top.press("$");
-    // The last tick is at the end or an interval before.
-    let is_last = |screen: &str| screen.contains("at 1.9 s") || screen.contains("at 2.0 s");
-    wait_for("the last tick", || is_last(&top.text()).then_some(()));
+    top.wait_for(&label(last));
     top.press("0");
-    top.wait_for("at 0.0 s");
+    top.wait_for(&label(0));
     // It is played to its end.
     top.press(" ");
-    wait_for("the last tick", || is_last(&top.text()).then_some(()));
+    top.wait_for(&label(last));
     top.press("q");
     assert_eq!(top.end(), (Some(0), true));
 

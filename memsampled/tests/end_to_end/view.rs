@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::command::{Ended, memsample, shell, wait_for};
+use crate::command::{Ended, Running, memsample, shell, wait_for, wait_for_recorded};
 use crate::idle::Idle;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, Int64Type, TimestampMillisecondType};
@@ -23,6 +23,20 @@ fn view(arguments: &[&str]) -> Ended {
     let ended = memsample(Path::new("/"), &[&["view"], arguments].concat());
     assert_eq!(ended.code, Some(0), "{arguments:?}: {}", ended.stderr);
     ended
+}
+
+/// Records into `x` until there are so many ticks, and returns the recording.
+#[track_caller]
+fn record_ticks(directory: &Path, ticks: u64, arguments: &[&str]) -> PathBuf {
+    let recorder = Running::start(directory, &[&["record", "--name", "x"], arguments].concat());
+    let run = directory.join("recordings/x");
+    wait_for_recorded("ticks", &run, |recording| {
+        (recording.manifest().totals.ticks >= ticks).then_some(())
+    });
+    recorder.signal("INT");
+    let ended = recorder.wait();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    run
 }
 
 #[track_caller]
@@ -319,7 +333,9 @@ type ByPid = BTreeMap<i64, (Option<i64>, Option<i64>)>;
 
 #[test]
 fn an_instant_is_the_tick_before_it() {
-    let (_directory, run) = record(&["--duration", "600ms"]);
+    let directory = tempdir().unwrap();
+    let every = ["--pss-interval", "every", "--detail-interval", "every"];
+    let run = record_ticks(directory.path(), 4, &every);
     let (recording, _) = Recording::open(&run).unwrap();
     let (first, last) = recording.first_and_last_tick().unwrap().unwrap();
     let mut samples: BTreeMap<i64, ByPid> = BTreeMap::new();
@@ -342,13 +358,20 @@ fn an_instant_is_the_tick_before_it() {
     // A busy machine misses some ticks.
     let ticks: Vec<i64> = samples.keys().copied().collect();
     let middle = ticks.len() / 2;
-    for at_ms in [ticks[middle], ticks[middle + 1] - 1] {
-        assert_eq!(tick(&format!("{}ms", at_ms - first_ms)), samples[&ticks[middle]]);
+    let next_ms = ticks[middle + 1] - 1 - first_ms;
+    for at_ms in [ticks[middle] - first_ms, next_ms] {
+        assert_eq!(tick(&format!("{at_ms}ms")), samples[&ticks[middle]]);
     }
     assert_eq!(tick(&first.to_string()), samples[&first_ms]);
     assert_eq!(tick(&last.to_string()), samples[&last.as_millisecond()]);
-    let note = view(&[run.to_str().unwrap(), "--at", "250ms"]).stderr;
-    assert!(note.contains("0.2 s after its first tick, in a recording of 0.5 s"), "{note}");
+    let seconds = |ms| jiff::SignedDuration::from_millis(ms).as_secs_f64();
+    let expected = format!(
+        "{:.1} s after its first tick, in a recording of {:.1} s",
+        seconds(ticks[middle] - first_ms),
+        seconds(last.as_millisecond() - first_ms)
+    );
+    let note = view(&[run.to_str().unwrap(), "--at", &format!("{next_ms}ms")]).stderr;
+    assert!(note.contains(&expected), "{expected}: {note}");
 }
 
 #[test]
@@ -356,10 +379,7 @@ fn what_was_not_read_at_an_instant_is_as_it_was_last_read() {
     // PSS is read at the first tick alone.
     let directory = tempdir().unwrap();
     let proc = tree("idle");
-    let arguments = ["record", "--name", "x", "--duration", "500ms", "--pss-interval", "1h"];
-    let arguments = [&arguments[..], &["--proc", &proc]].concat();
-    assert_eq!(memsample(directory.path(), &arguments).code, Some(0));
-    let run = directory.path().join("recordings/x");
+    let run = record_ticks(directory.path(), 3, &["--pss-interval", "1h", "--proc", &proc]);
     let (recording, _) = Recording::open(&run).unwrap();
     let (first, last) = recording.first_and_last_tick().unwrap().unwrap();
     // The last PSS of each process that has one, and its age, from all rows.

@@ -18,8 +18,10 @@ address = ctypes.c_void_p(ctypes.addressof(ctypes.c_char.from_buffer(memory)))
 memory[0]
 print('mapped', flush=True)
 sys.stdin.readline()
-threading.Thread(target=libc.memset, args=(address, 1, 1)).start()
-time.sleep(0.05)
+writer = threading.Thread(target=libc.memset, args=(address, 1, 1))
+writer.start()
+while open(f'/proc/self/task/{writer.native_id}/stat').read().rsplit(') ', 1)[1][0] != 'D':
+    time.sleep(0.01)
 libc.mprotect(address, 4096, 1)
 sys.stdin.readline()
 ";
@@ -39,9 +41,9 @@ echo mounted
 read -r _ || exit 0
 fsfreeze -f mounted
 echo frozen
-timeout 20 head -c 1 > /dev/null || :
+timeout 300 head -c 1 > /dev/null || :
 ";
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A file system that can be frozen, and processes that wait for it then.
 pub(crate) struct Frozen {

@@ -24,7 +24,7 @@ MNT_FORCE = 1
 LOOKUP, FORGET, GETATTR, OPEN, READ, WRITE, RELEASE, FLUSH, INIT = 1, 2, 3, 14, 15, 16, 18, 25, 26
 ENOSYS = 38
 PAGE = 4096
-SECONDS = 40
+SECONDS = 300
 
 libc = ctypes.CDLL(None, use_errno=True)
 libc.mmap.restype = ctypes.c_void_p

@@ -4,13 +4,17 @@ import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { chromium } from "playwright-core";
 
+// Milliseconds that each step may take beside other work: a bound finds what hangs.
+const PATIENCE = 300_000;
 const [base, path, typed, pictures] = process.argv.slice(2);
 const browser = await chromium.launch({
   executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
   args: ["--no-sandbox", "--disable-background-networking"],
+  timeout: PATIENCE,
 });
 // With the policy of the page: what it forbids would be in the console.
 const page = await browser.newPage({ viewport: { width: 1200, height: 900 } });
+page.setDefaultTimeout(PATIENCE);
 const [console, foreign] = [[], []];
 page.on("console", (message) => console.push(`${message.type()}: ${message.text()}`));
 page.on("pageerror", (error) => console.push(`error: ${error.message}`));
@@ -32,6 +36,7 @@ await page.keyboard.press("ArrowDown");
 await page.screenshot({ path: `${pictures}/names.png` });
 // As a screen reader has it, with the names shown.
 const examined = await browser.newPage({ bypassCSP: true });
+examined.setDefaultTimeout(PATIENCE);
 await examined.goto(base + path);
 await examined.waitForSelector("[data-largest] table");
 await examined.fill("[role=search] input", typed);

@@ -7,17 +7,21 @@ import { createRequire } from "node:module";
 import { chromium } from "playwright-core";
 
 const VIEWS = [["light", 1200, "light"], ["dark", 800, "dark"], ["narrow", 390, "light"]];
+// Milliseconds that each step may take beside other work: a bound finds what hangs.
+const PATIENCE = 300_000;
 const [base, pictures, ...paths] = process.argv.slice(2);
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const browser = await chromium.launch({
   executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
   args: ["--no-sandbox", "--disable-background-networking"],
+  timeout: PATIENCE,
 });
 const seen = [];
 for (const [index, path] of paths.entries()) {
   for (const [view, width, colorScheme] of VIEWS) {
     // The policy of the page does not hold for what examines it.
     const page = await browser.newPage({ viewport: { width, height: 900 }, colorScheme, bypassCSP: true });
+    page.setDefaultTimeout(PATIENCE);
     const [console, foreign] = [[], []];
     page.on("console", (message) => console.push(`${message.type()}: ${message.text()}`));
     page.on("pageerror", (error) => console.push(`error: ${error.message}`));

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use memsample::{RecorderOptions, SamplerOptions};
 
@@ -52,6 +53,8 @@ pub struct RunOptions {
     pub output_limit_bytes: u64,
     /// Tasks that a test may have at once, where the pids controller can be had.
     pub processes_max: Option<u64>,
+    /// How long a process may outlive its test before it counts as left over.
+    pub settle: Duration,
 }
 
 impl RunOptions {
@@ -59,6 +62,9 @@ impl RunOptions {
     pub const OUTPUT_LIMIT_BYTES: u64 = 64 << 20;
     /// Tasks of a test by default: more than any build has, fewer than stop a machine.
     pub const PROCESSES_MAX: u64 = 4096;
+    /// How long a process may outlive its test by default: the last of a pipeline, for example, ends a moment after the
+    /// first.
+    pub const SETTLE: Duration = Duration::from_millis(250);
 
     /// Returns how often a test is run.
     pub(crate) fn repeats_of(&self, test: &Test) -> u32 {
@@ -94,6 +100,7 @@ impl RunOptions {
             predicted_bytes: BTreeMap::new(),
             output_limit_bytes: Self::OUTPUT_LIMIT_BYTES,
             processes_max: Some(Self::PROCESSES_MAX),
+            settle: Self::SETTLE,
         }
     }
 }

@@ -16,8 +16,9 @@ use super::options::RunOptions;
 use super::role_use::RoleUses;
 use crate::results::Attempt;
 
-/// The first tick is immediate. On a busy machine it takes as long as a sweep does.
-const MAX_FIRST_TICK: Duration = Duration::from_secs(2);
+/// The first tick is immediate. It takes as long as a sweep does, and on a busy machine as long as the threads of the
+/// recording wait for a CPU.
+const MAX_FIRST_TICK: Duration = Duration::from_secs(30);
 
 /// A recording of one attempt alone, beside that of the run, by which its budgets are judged as soon
 /// as it has ended: what is retried, what is required and what ends a suite must know.

@@ -38,6 +38,8 @@ pub(crate) struct Spec {
     pub(crate) main: Stage,
     pub(crate) cleanup: Vec<Stage>,
     pub(crate) grace: Duration,
+    /// How long a process may outlive the program and its cleanup before it counts as left over.
+    pub(crate) settle: Duration,
     pub(crate) user: Option<User>,
     pub(crate) network: bool,
     #[serde(with = "path_bytes")]

@@ -9,6 +9,7 @@ use anyhow::bail;
 use jiff::Timestamp;
 use memsample_client::wire::{ListedProcess, SessionState};
 use memsample_client::{Client, ClientError};
+use memsample_inherited::patience;
 use memsample_input::printable;
 use memsample_top::{
     Amount, Feed, Frame, ProcessFacts, ProcessMemory, memory_of_this_machine, user_name,
@@ -38,7 +39,7 @@ impl SessionFeed {
     /// Finds the session: the named one, or the only one that is recording.
     pub(super) fn new(socket: Option<PathBuf>, named: Option<String>) -> anyhow::Result<Self> {
         let (client, socket) = connect_to(socket.as_deref())?;
-        let mut client = client.timeout(PATIENCE);
+        let mut client = client.timeout(patience(PATIENCE));
         let id = chosen(&mut client, named)?;
         let session = client.session(&id)?;
         if session.state == SessionState::Ended {
@@ -103,7 +104,7 @@ impl Feed for SessionFeed {
             // The daemon was started again, or is busy: the next one asks again.
             Err(_) => {
                 match Client::connect(&self.socket) {
-                    Ok(client) => self.client = client.timeout(PATIENCE),
+                    Ok(client) => self.client = client.timeout(patience(PATIENCE)),
                     Err(_) => self.ended = Some("the daemon is gone"),
                 }
                 return None;

@@ -12,8 +12,8 @@
 //!    └─▶ KillingOrphans ─▶ Draining ─▶ Done
 //! ```
 //!
-//! Each state has a deadline, but for `LivingOn`, which ends when the runner says so or is gone, `Stopping` and `Running`,
-//! whose time may be endless, and those that an action ends at once.
+//! Each state has a deadline, but for `LivingOn`, which ends when the runner says so or is gone, `Running`, `Stopping`
+//! and `Settling`, whose time may be endless, and those that an action ends at once.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -86,12 +86,12 @@ impl<'a> AttemptMachine<'a> {
             SupervisorState::Entering { deadline }
             | SupervisorState::Launching { deadline, .. }
             | SupervisorState::Killing { deadline, .. }
-            | SupervisorState::Settling { deadline }
             | SupervisorState::AskingLeft { deadline }
             | SupervisorState::Leaving { deadline }
             | SupervisorState::Draining { deadline } => Some(deadline),
             SupervisorState::Running { deadline, .. }
-            | SupervisorState::Stopping { deadline, .. } => deadline,
+            | SupervisorState::Stopping { deadline, .. }
+            | SupervisorState::Settling { deadline } => deadline,
             SupervisorState::LivingOn | SupervisorState::KillingOrphans | SupervisorState::Done => {
                 None
             }

@@ -9,9 +9,6 @@ use crate::sandbox::spec::{Stage, StageKind};
 
 /// What init needs to answer, at most.
 pub(super) const MAX_ANSWER: Duration = Duration::from_secs(20);
-/// How long a process may outlive its program before it counts as left over: the last of a pipeline, for example,
-/// ends a moment after the first.
-const SETTLE: Duration = Duration::from_millis(250);
 
 impl AttemptMachine<'_> {
     /// Begins a setup step, or the program after the last of them.
@@ -35,7 +32,7 @@ impl AttemptMachine<'_> {
             self.actions.push_back(SupervisorAction::ReportEnd);
             SupervisorState::LivingOn
         } else {
-            SupervisorState::Settling { deadline: now + SETTLE }
+            SupervisorState::Settling { deadline: now.checked_add(self.spec.settle) }
         }
     }
 

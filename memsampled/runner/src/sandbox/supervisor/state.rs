@@ -99,7 +99,7 @@ pub(super) enum SupervisorState {
     /// of the next one.
     Killing { next: AfterKill, deadline: Instant },
     /// The program and its cleanup have ended: what is about to end has a moment to do so.
-    Settling { deadline: Instant },
+    Settling { deadline: Option<Instant> },
     /// What the program started lives on, until the runner ends it.
     LivingOn,
     /// Init counts the shared memory that is left.

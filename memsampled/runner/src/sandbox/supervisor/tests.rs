@@ -35,6 +35,7 @@ fn spec(setup: usize, cleanup: usize) -> Spec {
         main: stage("test"),
         cleanup: vec![stage("tidy"); cleanup],
         grace: Duration::from_secs(5),
+        settle: Duration::from_millis(250),
         user: None,
         network: false,
         cwd: PathBuf::new(),

@@ -226,7 +226,7 @@ impl AttemptMachine<'_> {
 
     pub(super) fn settling(
         &mut self,
-        deadline: Instant,
+        deadline: Option<Instant>,
         event: SupervisorEvent,
         now: Instant,
     ) -> SupervisorState {
@@ -237,7 +237,7 @@ impl AttemptMachine<'_> {
                 self.actions.push_back(SupervisorAction::DescribeLeftOver);
                 self.kill(AfterKill::AskLeft, now)
             }
-            // It takes no longer than a moment, whatever happens.
+            // It takes no longer than it may, whatever happens.
             _ => SupervisorState::Settling { deadline },
         }
     }
