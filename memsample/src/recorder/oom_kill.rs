@@ -45,31 +45,107 @@ pub(super) struct Kill {
     pub(super) after_ms: i64,
     pub(super) read_ms: i64,
     pub(super) count: u64,
-    /// The control groups that count one more, the innermost last.
-    pub(super) groups: Vec<Arc<[u8]>>,
+    /// The control groups that count more, the innermost last, and by how much.
+    pub(super) groups: Vec<(Arc<[u8]>, u64)>,
+    /// Control groups whose kills are others than these.
+    pub(super) others: Vec<Arc<[u8]>>,
 }
 
 impl Kill {
+    /// Returns the groups that count more and have none below them that does.
+    fn innermost(&self) -> impl Iterator<Item = &(Arc<[u8]>, u64)> {
+        self.groups.iter().filter(|(group, _)| {
+            !self.groups.iter().any(|(other, _)| other != group && holds(group, other))
+        })
+    }
+
+    /// Returns whether fewer were counted in control groups than in all.
+    pub(super) fn lacks_groups(&self) -> bool {
+        self.innermost().map(|(_, count)| count).sum::<u64>() < self.count
+    }
+
+    /// Adds what groups count more that were read after the machine.
+    pub(super) fn add_groups(&mut self, more: &[(Arc<[u8]>, u64)]) {
+        for (group, count) in more {
+            match self.groups.iter_mut().find(|(known, _)| known == group) {
+                Some((_, known)) => *known += count,
+                None => self.groups.push((Arc::clone(group), *count)),
+            }
+        }
+        self.groups.sort_by_key(|(group, _)| group.len());
+    }
+
+    /// Returns so many of them by the group that counts them, and those that no group counts last.
+    pub(super) fn by_group(&self, count: u64) -> Vec<Self> {
+        let part = |count: u64, groups: Vec<(Arc<[u8]>, u64)>, others: Vec<Arc<[u8]>>| Self {
+            after_ms: self.after_ms,
+            read_ms: self.read_ms,
+            count,
+            groups,
+            others,
+        };
+        let innermost: Vec<_> = self.innermost().cloned().collect();
+        let in_groups: u64 = innermost.iter().map(|(_, count)| count).sum();
+        if in_groups > count {
+            // Which of them were told, or were counted by the machine before, is not known.
+            return vec![part(count, innermost, Vec::new())];
+        }
+        // A group counts those of the groups below it too, where there is one hierarchy.
+        let above = self.groups.iter().filter(|(group, count)| {
+            let below = innermost.iter().filter(|(other, _)| holds(group, other));
+            *count > below.map(|(_, count)| count).sum()
+        });
+        let above: Vec<_> = above.cloned().collect();
+        let others = innermost.iter().map(|(group, _)| Arc::clone(group)).collect();
+        let mut parts: Vec<Self> =
+            innermost.into_iter().map(|group| part(group.1, vec![group], Vec::new())).collect();
+        if count > in_groups {
+            parts.push(part(count - in_groups, above, others));
+        }
+        parts
+    }
+
     /// Returns why, as far as the counters say. `own` is the group of the process, if one is meant.
     pub(super) fn why(&self, own: Option<&[u8]>) -> String {
         // The counter of the machine counts those for the limit of a group too.
-        match (self.groups.last(), own) {
-            (Some(group), _) => format!("the control group `{}` was at its limit", text(group)),
-            (None, Some(own)) => format!(
+        let innermost: Vec<&Arc<[u8]>> = self.innermost().map(|(group, _)| group).collect();
+        let of_own = own.and_then(|own| innermost.iter().find(|group| holds(group, own)));
+        match (of_own, innermost.as_slice(), own) {
+            (Some(group), ..) | (None, [group], _) => {
+                format!("the control group `{}` was at its limit", text(group))
+            }
+            (None, [], Some(own)) => format!(
                 "the machine was out of memory, or its control group `{}`, which was not read in time",
                 text(own)
             ),
-            (None, None) => {
+            (None, [], None) => {
                 "the machine, or a control group that was not read, was out of memory".to_owned()
+            }
+            (None, groups, _) => {
+                let names: Vec<String> =
+                    groups.iter().map(|group| format!("`{}`", text(group))).collect();
+                format!("one of the control groups {} was at its limit", names.join(", "))
             }
         }
     }
 
-    /// Returns whether a process was in the group that counts one more, as far as both are known.
-    pub(super) fn may_be(&self, end: &KilledExit) -> bool {
-        let known = self.groups.last().zip(end.cgroup.as_ref());
-        known.is_none_or(|(group, path)| is_within(path, group))
+    /// Returns whether a process was in none of the groups whose kills are others, as far as its own is known.
+    pub(super) fn is_not_elsewhere(&self, end: &KilledExit) -> bool {
+        let Some(path) = &end.cgroup else { return true };
+        !self.others.iter().any(|group| holds(group, path))
     }
+
+    /// Returns whether a process was in a group that counts more, as far as both are known.
+    pub(super) fn may_be(&self, end: &KilledExit) -> bool {
+        let Some(path) = &end.cgroup else { return true };
+        self.groups.is_empty() || self.innermost().any(|(group, _)| holds(group, path))
+    }
+}
+
+/// Returns whether a path is that of a control group or of one below it.
+fn holds(group: &[u8], path: &[u8]) -> bool {
+    // All is below the root.
+    is_within(path, group.strip_suffix(b"/").unwrap_or(group))
 }
 
 impl KilledExit {

@@ -366,7 +366,8 @@ fn where_the_log_may_not_be_read_none_of_two_candidates_is_stated_as_a_fact() {
         return;
     };
     let [mark] = marks.as_slice() else { panic!("{marks:?}") };
-    assert!(mark.starts_with("one of these was killed: "), "{mark}");
+    // Of more where other tests ran out of memory meanwhile.
+    assert!(mark.contains(" of these w"), "{mark}");
     assert!(
         mark.contains(&format!("({victim})")) && mark.contains(&format!("({other})")),
         "{mark}"

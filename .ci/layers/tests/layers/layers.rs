@@ -46,7 +46,12 @@ pub(crate) const PACKAGES: [(&str, &[&str]); 21] = [
     ),
     (
         "memsampled/inherited/src/lib.rs",
-        &["advice arrivals heap locale patience room signals stack", "streams", "init queue", "log"],
+        &[
+            "advice arrivals heap locale patience room signals stack",
+            "streams",
+            "init queue",
+            "log",
+        ],
     ),
     ("memsampled/fork/src/lib.rs", &["system_call threads", "descriptors", "child"]),
     ("memsampled/client/src/lib.rs", &["socket wire", "client from_library"]),
