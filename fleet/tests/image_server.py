@@ -19,6 +19,7 @@ class File:
     ranges: bool = True
     status: int = 200
     stalls: bool = False
+    """What is asked for behind its beginning never comes."""
 
 
 @dataclass
@@ -30,6 +31,7 @@ class ImageServer:
 
     def __post_init__(self) -> None:
         server = self
+        self._over = threading.Event()
 
         class Answer(http.server.BaseHTTPRequestHandler):
             def do_GET(self) -> None:
@@ -67,6 +69,9 @@ class ImageServer:
         begin, size = 0, len(file.content)
         if (found := re.fullmatch(r"bytes=(\d+)-", wanted)) and file.ranges:
             begin = int(found.group(1))
+            if begin and file.stalls:
+                self._over.wait()
+                return
             if begin >= size:
                 answer.send_response(416)
                 answer.send_header("Content-Range", f"bytes */{size}")
@@ -87,5 +92,6 @@ class ImageServer:
         answer.close_connection = True
 
     def close(self) -> None:
+        self._over.set()
         self._http.shutdown()
         self._http.server_close()

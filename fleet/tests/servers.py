@@ -1,6 +1,7 @@
 """A RabbitMQ and a PostgreSQL of our own: on loopback, on free ports, in a temporary directory, gone at the end."""
 
 import contextlib
+import itertools
 import os
 import shutil
 import signal
@@ -13,14 +14,29 @@ from pathlib import Path
 import amqp
 import psycopg
 
+_PORTS_OF_EACH = 2000
+_PROCESS = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 11
+_ports = (
+    10_000 + _PROCESS * _PORTS_OF_EACH + number % _PORTS_OF_EACH
+    # Another session of tests begins elsewhere.
+    for number in itertools.count(os.getpid() * 97)
+)
+
 
 def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
+    """Return a port that is free, and that nobody takes until it is listened on, which may be later by a minute.
+
+    It lies below the ports that the kernel chooses from, and each process of the tests has its own.
+    """
+    while True:
+        port = next(_ports)
+        with socket.socket() as tried, contextlib.suppress(OSError):
+            tried.bind(("127.0.0.1", port))
+            return port
 
 
-def eventually(what: str, condition: Callable[[], object], timeout_s: float = 30.0) -> None:
+def eventually(what: str, condition: Callable[[], object], timeout_s: float = 300.0) -> None:
+    """Wait for what must come, however busy the machine is."""
     until = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < until, f"{what}: not within {timeout_s} s"
@@ -69,7 +85,7 @@ class Rabbit:
     def ctl(self, *words: str, check: bool = True) -> str:
         told = subprocess.run(
             [self.programs / "rabbitmqctl", "--quiet", *words],
-            env=self.environment, capture_output=True, text=True, timeout=60, check=check,
+            env=self.environment, capture_output=True, text=True, timeout=300, check=check,
         )  # fmt: skip
         return told.stdout
 
@@ -78,7 +94,7 @@ class Rabbit:
             [self.programs / "rabbitmq-server"],
             env=self.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
-        eventually("RabbitMQ listens", self._listens, 60)
+        eventually("RabbitMQ listens", self._listens)
 
     def _listens(self) -> bool:
         assert self.server is not None
@@ -92,7 +108,7 @@ class Rabbit:
             pid = self._pid()
             if pid is not None:
                 os.kill(pid, signal.SIGTERM)
-            self.server.wait(60)
+            self.server.wait(300)
             self.server = None
 
     def restart(self) -> None:
@@ -147,7 +163,7 @@ class Postgres:
     def _do(self, program: str, *words: str) -> None:
         subprocess.run(
             [*self.user, self.programs / program, *words, "--pgdata", self.directory / "data"],
-            cwd=self.directory, check=True, stdout=subprocess.DEVNULL, timeout=60,
+            cwd=self.directory, check=True, stdout=subprocess.DEVNULL, timeout=300,
         )  # fmt: skip
 
     @property
@@ -155,14 +171,16 @@ class Postgres:
         return f"postgresql://fleet:{self.password}@127.0.0.1:{self.port}/postgres"
 
     def start(self) -> None:
+        # Without syncs, what the server has written survives its end, and only that of the machine would lose it.
         options = (
             f"-c listen_addresses=127.0.0.1 -c port={self.port} -c unix_socket_directories={self.directory} "
-            "-c max_connections=200 -c shared_buffers=32MB"
+            "-c max_connections=200 -c shared_buffers=32MB -c fsync=off"
         )
-        self._do("pg_ctl", "start", "--wait", "--log", str(self.directory / "log"), "--options", options)
+        log = str(self.directory / "log")
+        self._do("pg_ctl", "start", "--wait", "--timeout=300", "--log", log, "--options", options)
 
     def stop(self) -> None:
-        self._do("pg_ctl", "stop", "--wait", "--mode=immediate")
+        self._do("pg_ctl", "stop", "--wait", "--timeout=300", "--mode=immediate")
 
     def restart(self) -> None:
         """As after a crash."""

@@ -50,7 +50,7 @@ def test_of_many_workers_one_claims_a_run(database: str, tmp_path: Path) -> None
 
         def ask(worker: int) -> None:
             with connect(Config(database=database)) as connection:
-                barrier.wait()
+                barrier.wait(300)
                 got.append(claims.claim(connection, run_id, f"w{worker}", 60))
 
         barrier = threading.Barrier(12)

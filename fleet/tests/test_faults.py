@@ -31,8 +31,8 @@ echo $run >>begun; sleep {1}; echo $run >>ended
 """
 
 
-def watched(lab: Lab, name: str, seconds: float) -> tuple[Path, Path]:
-    """Return a suite that tells when it is executed, and the directory where."""
+def watched(lab: Lab, name: str, seconds: float | str) -> tuple[Path, Path]:
+    """Return a suite that tells when it is executed, and the directory where; a shell reads `seconds` there."""
     told = lab.directory / f"told-{name}"
     told.mkdir()
     return lab.suite(name, ("a", WATCHED.format(told, seconds), NONE)), told
@@ -52,9 +52,14 @@ def ended(lab: Lab, job: str) -> list[str]:
     return [row["outcome"] for row in rows if row["outcome"]]
 
 
-def wait_for(lab: Lab, job: str, count: int = 1, timeout_s: float = 60) -> list[str]:
-    eventually(f"{job} has ended", lambda: len(ended(lab, job)) == count, timeout_s)
+def wait_for(lab: Lab, job: str, count: int = 1) -> list[str]:
+    eventually(f"{job} has ended", lambda: len(ended(lab, job)) == count, 600)
     return ended(lab, job)
+
+
+def let_leases_run_out(lab: Lab) -> None:
+    """Of what nobody renews any more: what is left of a lease is not waited for."""
+    lab.rows("UPDATE claims SET expires_at = clock_timestamp() + interval '1 s' WHERE ended_at IS NULL RETURNING 1")
 
 
 def assert_no_two_claims_live_at_once(lab: Lab) -> None:
@@ -95,12 +100,14 @@ def test_each_run_has_one_result_while_workers_are_killed_and_broker_and_databas
     lab: Lab, rabbit: Rabbit, postgres: Postgres, cable: Cable
 ) -> None:
     names = ("one", "two")
+    # Shorter than the network is away. A worker has a fifth of it to end its run before another one begins it.
+    lease = {"MEMSAMPLE_FLEET_LEASE_S": "10"}
 
     def start(name: str) -> None:
         if name == "two":
-            lab.worker(name, "lab", within=cable.within, **through(lab, cable.ports, cable.address))
+            lab.worker(name, "lab", within=cable.within, **through(lab, cable.ports, cable.address), **lease)
         else:
-            lab.worker(name, "lab")
+            lab.worker(name, "lab", **lease)
 
     for name in names:
         start(name)
@@ -116,12 +123,12 @@ def test_each_run_has_one_result_while_workers_are_killed_and_broker_and_databas
         elif number == 2:
             postgres.restart()
         elif number == 3:
-            cut_for(cable, 60 if RUNS >= 500 else 6)
+            cut_for(cable, 60 if RUNS >= 500 else 12)
         name = chance.choice(names)
         until_begun(lab, job, told, len(lines(told / "begun")) + 1)
         lab.kill(name)
         start(name)
-    assert wait_for(lab, job, RUNS, 300) == ["passed"] * RUNS
+    assert wait_for(lab, job, RUNS) == ["passed"] * RUNS
     assert lines(told / "twice") == []
     assert len(set(lines(told / "ended"))) == RUNS
     assert lab.rows("SELECT count(*) AS n FROM results") == [{"n": RUNS}]
@@ -132,12 +139,12 @@ def test_each_run_has_one_result_while_workers_are_killed_and_broker_and_databas
 
 
 def until_ended(lab: Lab, job: str, count: int) -> None:
-    eventually(f"{count} runs have ended", lambda: len(ended(lab, job)) >= count, 300)
+    eventually(f"{count} runs have ended", lambda: len(ended(lab, job)) >= count, 600)
 
 
 def until_begun(lab: Lab, job: str, told: Path, count: int) -> None:
     """Waits until one more run has begun, or none is left to begin."""
-    eventually("something runs", lambda: len(lines(told / "begun")) >= count or len(ended(lab, job)) == RUNS, 90)
+    eventually("something runs", lambda: len(lines(told / "begun")) >= count or len(ended(lab, job)) == RUNS)
 
 
 def cut_for(cable: Cable, seconds: float) -> None:
@@ -158,9 +165,10 @@ def test_what_a_killed_worker_ran_ends_with_it_and_another_worker_runs_it(lab: L
     eventually("it runs", lambda: len(lab.processes(f"sleep\0{marker}")) == 2)
     gate.touch()
     lab.kill("one")
-    eventually("its processes end", lambda: not lab.processes(f"sleep\0{marker}"), 2)
+    eventually("its processes end", lambda: not lab.processes(f"sleep\0{marker}"))
     runner = "memsample\0run\0--json\0--out\0" + str(lab.directory)
-    eventually("its runner ends", lambda: not lab.processes(runner), 10)
+    eventually("its runner ends", lambda: not lab.processes(runner))
+    let_leases_run_out(lab)
     # What nobody can know is not told: it runs as long as its lease does, and is silent from then on.
     eventually("its lease is over", lambda: told_as_its_lease_says(lab, job) == "silent")
     lab.worker("two", "lab")
@@ -193,13 +201,14 @@ def test_a_killed_pool_process_costs_an_attempt_and_the_worker_works_on(lab: Lab
     gate.touch()
     children = Path(f"/proc/{worker.pid}/task/{worker.pid}/children").read_text().split()
     os.kill(int(children[0]), signal.SIGKILL)
-    eventually("its processes end", lambda: not lab.processes(f"sleep\0{marker}"), 2)
+    eventually("its processes end", lambda: not lab.processes(f"sleep\0{marker}"))
+    let_leases_run_out(lab)
     assert wait_for(lab, job) == ["passed"]
     assert lab.json("results", job)[0]["attempt"] == 2
 
 
 def test_a_suite_that_kills_its_worker_each_time_is_given_up(lab: Lab) -> None:
-    worker = lab.worker("one")
+    worker = lab.worker("one", MEMSAMPLE_FLEET_LEASE_S="3")
     # Its ancestors: the init and the supervisor of its sandbox, memsample, the guard, and the process of the task.
     poison = """
     p=$$; while :; do
@@ -211,18 +220,21 @@ def test_a_suite_that_kills_its_worker_each_time_is_given_up(lab: Lab) -> None:
     run = lab.json("results", job, code=1)[0]
     assert "1 on one: its worker gave no sign of life; 2 on one: its worker gave no sign of life" in run["message"]
     assert worker.poll() is None
-    assert "passed" in lab.do("submit", str(lab.suite("tiny", ("a", "true", ""))), "--wait")
+    # With such a lease, a machine that stalls costs attempts, too.
+    assert "passed" in lab.do("submit", str(lab.suite("tiny", ("a", "true", ""))), "--wait", "--attempts", "20")
 
 
 def test_a_worker_that_cannot_reach_the_database_kills_its_run_before_another_may_have_it(
     lab: Lab, wires: tuple[Wire, Wire]
 ) -> None:
-    lab.worker("one", "lab", **through(lab, [wire.port for wire in wires]))
-    suite, told = watched(lab, "cut", 4)
+    ports, lease = [wire.port for wire in wires], {"MEMSAMPLE_FLEET_LEASE_S": "10"}
+    lab.worker("one", "lab", **through(lab, ports), **lease)
+    # The first attempt does not end by itself.
+    suite, told = watched(lab, "cut", "$([ $(wc -l <begun) -gt 1 ] && echo 0 || echo 6000)")
     job = submitted(lab, suite)
     eventually("it runs", lambda: lines(told / "begun"))
     wires[1].cut()
-    lab.worker("two", "lab")
+    lab.worker("two", "lab", **lease)
     assert wait_for(lab, job) == ["passed"]
     wires[1].mend()
     assert len(lines(told / "begun")) == 2
@@ -245,7 +257,7 @@ def test_a_worker_without_its_broker_runs_to_the_end_and_can_be_cancelled(lab: L
     wires[0].mend()
     marker = f"9{os.getpid()}"
     job = submitted(lab, lab.suite("long", ("a", f"sleep {marker}", "")))
-    eventually("it runs", lambda: lab.processes(f"sleep\0{marker}"), 60)
+    eventually("it runs", lambda: lab.processes(f"sleep\0{marker}"))
     wires[0].cut()
     claims.cancel(lab.connection, job)
     eventually("its processes end", lambda: not lab.processes(f"sleep\0{marker}"))
@@ -253,11 +265,13 @@ def test_a_worker_without_its_broker_runs_to_the_end_and_can_be_cancelled(lab: L
 
 
 def test_a_result_waits_for_the_database(lab: Lab, wires: tuple[Wire, Wire]) -> None:
-    lab.worker("one", "lab", **through(lab, [wire.port for wire in wires]))
-    suite, told = watched(lab, "short", 0.5)
+    ports = [wire.port for wire in wires]
+    lab.worker("one", "lab", MEMSAMPLE_FLEET_LEASE_S="10", **through(lab, ports))
+    suite, told = watched(lab, "short", "0; while [ ! -e gate ]; do sleep 0.1; done")
     job = submitted(lab, suite)
     eventually("it runs", lambda: lines(told / "begun"))
     wires[1].cut()
+    (told / "gate").touch()
     eventually("it has ended", lambda: lines(told / "ended"))
     # Its lease runs out, and nobody else is there to take over.
     eventually("its lease is over", lambda: lab.states(job) == ["silent"])
@@ -268,16 +282,19 @@ def test_a_result_waits_for_the_database(lab: Lab, wires: tuple[Wire, Wire]) -> 
 
 
 def test_a_crashed_database_costs_no_run(lab: Lab, postgres: Postgres) -> None:
-    # Longer than a database needs to come back: what waits for it is not silent meanwhile, and is not run again.
-    lab.worker("one", MEMSAMPLE_FLEET_LEASE_S="60")
+    lab.worker("one")
     suite, told = watched(lab, "short", 1.5)
     job = submitted(lab, suite)
     eventually("it runs", lambda: lines(told / "begun"))
     waiting = lab.start("submit", str(suite), "--wait")
     eventually("the second is submitted", lambda: len(lab.when_there("SELECT FROM runs")) == 2)
+    # Of those who ask here, only a command reads how long runs have taken.
+    asks = """SELECT FROM pg_stat_activity
+              WHERE pid <> pg_backend_pid() AND datname = current_database() AND query LIKE '%%duration_s%%'"""
+    eventually("it is waited for", lambda: lab.rows(asks))
     postgres.restart()
     assert wait_for(lab, job) == ["passed"]
-    _, err = waiting.communicate(timeout=60)
+    _, err = waiting.communicate(timeout=300)
     assert waiting.returncode == 0, err
     assert "the database is away, and is waited for" in err
     assert len(lines(told / "ended")) == 2
@@ -300,6 +317,7 @@ def test_messages_that_the_broker_has_lost_are_published_again(lab: Lab, rabbit:
     job = submitted(lab, suite, "--on", "lab", "--repeat", "3")
     with rabbit.open() as opened:
         assert opened.channel().queue_purge("memsample-fleet:lab") == 3
+    lab.make_older()
     lab.worker("one", "lab")
     assert wait_for(lab, job, 3) == ["passed"] * 3
     assert len(lines(told / "ended")) == 3

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -84,10 +85,14 @@ def test_results_that_cannot_be_stored_are_told_and_kept_on_the_worker(lab: Lab)
 
 def test_a_store_that_comes_back_has_the_results_and_the_run_its_verdict(lab: Lab) -> None:
     lab.store.write_text("in the way")
-    lab.worker("one")
+    # It comes back between the push of the run itself, which fails, and the next one.
+    program = lab.directory / "memsample"
+    comes_back = f'[ "$1" != push ] || [ "$2" = --help ] || rm -f {lab.store}'
+    program.write_text(f'#!/bin/sh\n{comes_back}\nexec {lab.memsample} "$@"\n')
+    program.chmod(0o755)
+    lab.worker("one", MEMSAMPLE_FLEET_MEMSAMPLE=str(program))
     job = lab.do("submit", str(lab.suite("tiny", ("a", "true", "")))).splitlines()[0]
     eventually("a push has failed", lambda: "push again: " in lab.worker_log("one"))
-    lab.store.unlink()
     eventually("it has ended", lambda: lab.states(job) == ["passed"])
     run = lab.json("results", job)[0]
     assert (run["exit_code"], run["message"]) == (0, None)
@@ -110,7 +115,7 @@ def test_jobs_go_to_workers_with_their_labels_and_the_urgent_first(lab: Lab) -> 
         assert f"no worker with the labels {on} is there" in told
     lab.worker("one", "x86_64,gpu")
     eventually("three jobs end", lambda: [lab.states(jobs_of[name]) for name in ("low", "middle", "high")]
-               == [["passed"]] * 3, 60)  # fmt: skip
+               == [["passed"]] * 3)  # fmt: skip
     assert order.read_text().split() == ["high", "middle", "low"]
     assert lab.states(jobs_of["other"]) == ["waiting"]
     assert "1 wait for a worker with the labels arm" in lab.do("doctor")
@@ -133,7 +138,7 @@ def test_an_urgent_job_overtakes_those_of_other_labels(lab: Lab) -> None:
         told = lab.do("submit", str(suite), *words, "--priority", priority, "--repeat", repeat)
         jobs_of[name] = told.splitlines()[0]
     lab.worker("one", "x86_64,gpu")
-    eventually("all end", lambda: all(set(lab.states(job)) == {"passed"} for job in jobs_of.values()), 120)
+    eventually("all end", lambda: all(set(lab.states(job)) == {"passed"} for job in jobs_of.values()))
     expected = ["urgent"] * 2 + ["named"] + ["any"] * 2 + ["middle"] * 3 + ["low"] * 8
     assert order.read_text().split() == expected
     assert lab.rows("SELECT count(*) AS n FROM claims") == [{"n": len(expected)}]
@@ -153,7 +158,7 @@ def test_the_logs_of_a_run_are_followed_while_it_goes_on(lab: Lab) -> None:
     eventually("progress is told", lambda: lab.json("status", job)[0]["tests_ended"] == 1)
     assert "1/2" in lab.do("status", job)
     gate.touch()
-    rest, _ = following.communicate(timeout=20)
+    rest, _ = following.communicate(timeout=300)
     assert "second" in rest
 
 
@@ -164,15 +169,13 @@ def test_jobs_of_many_submitters_at_once_are_accepted(lab: Lab) -> None:
 
     def submit() -> None:
         with connect(config) as connection, broker.Publisher(broker.application(config)) as publisher:
-            barrier.wait()
+            barrier.wait(300)
             for _ in range(50):
                 jobs.publish(connection, publisher, jobs.insert(connection, packed, jobs.Wanted("tiny")))
 
-    submitters = [threading.Thread(target=submit) for _ in range(4)]
-    for submitter in submitters:
-        submitter.start()
-    for submitter in submitters:
-        submitter.join()
+    with ThreadPoolExecutor(4) as submitters:
+        for submitted in [submitters.submit(submit) for _ in range(4)]:
+            submitted.result()
     assert lab.rows("SELECT count(*) AS n FROM runs WHERE published_at IS NOT NULL") == [{"n": 200}]
     assert waiting(lab, "memsample-fleet") == 200
 
@@ -190,8 +193,7 @@ amqp.Transport.qos_semantics_matches_spec = lambda self, connection: True
 @pytest.mark.parametrize("rabbitmq", ["3", "4"])
 def test_a_busy_worker_keeps_no_message_from_an_idle_one(lab: Lab, rabbitmq: str) -> None:
     """From RabbitMQ 4 on a consumer takes a message of each of its queues: kombu asks for that by the version."""
-    # What is published again because nobody took it is not to be met before it is looked for: that is after 10 s.
-    changes = {"MEMSAMPLE_FLEET_LEASE_S": "20"}
+    changes: dict[str, str] = {}
     if rabbitmq == "4":
         (lab.directory / "sitecustomize.py").write_text(AS_RABBITMQ_4)
         paths = [str(lab.directory), *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -201,6 +203,8 @@ def test_a_busy_worker_keeps_no_message_from_an_idle_one(lab: Lab, rabbitmq: str
     long = lab.suite("long", ("a", f"while [ ! -e {gate} ]; do sleep 0.05; done", NONE))
     job = lab.do("submit", str(long)).splitlines()[0]
     eventually("it runs", lambda: lab.states(job) == ["running"])
+    # Nothing that nobody took is published again before it is looked for.
+    lab.rows("UPDATE sweeps SET swept_at = clock_timestamp() + interval '1 day' RETURNING 1")
     tiny = archive.pack(lab.suite("tiny", ("a", "true", "")))
     with broker.Publisher(broker.application(Config(broker=lab.broker))) as publisher:
         others = [jobs.insert(lab.connection, tiny, jobs.Wanted("tiny", (label,))) for label in ("a", "b", "c")]
@@ -209,7 +213,10 @@ def test_a_busy_worker_keeps_no_message_from_an_idle_one(lab: Lab, rabbitmq: str
     eventually("they are delivered", lambda: left == [
         waiting(lab, f"memsample-fleet:{label}") for label in ("a", "b", "c")])  # fmt: skip
     lab.worker("two", "a,b,c", **changes)
-    eventually("an idle worker ran them", lambda: all(lab.states(other) == ["passed"] for other in others), 90)
+    if rabbitmq == "4":
+        lab.make_older()
+        lab.rows("UPDATE sweeps SET swept_at = clock_timestamp() - interval '1 day' RETURNING 1")
+    eventually("an idle worker ran them", lambda: all(lab.states(other) == ["passed"] for other in others))
     assert lab.states(job) == ["running"]
     gate.touch()
     eventually("it has ended", lambda: lab.states(job) == ["passed"])
@@ -311,22 +318,22 @@ def test_an_interrupt_of_a_wait_cancels_the_job(lab: Lab) -> None:
     waiting = lab.start("submit", str(lab.suite("long", ("a", f"sleep {marker}", ""))), "--wait", "--repeat", "3")
     eventually("it runs", lambda: lab.processes(f"sleep\0{marker}"))
     waiting.send_signal(signal.SIGINT)
-    _, err = waiting.communicate(timeout=30)
+    _, err = waiting.communicate(timeout=300)
     assert waiting.returncode == 11, err
-    assert not lab.processes(f"sleep\0{marker}")
+    eventually("its process ends", lambda: not lab.processes(f"sleep\0{marker}"))
     assert {row["outcome"] for row in lab.rows("SELECT outcome FROM results")} == {"cancelled"}
 
 
 def test_a_worker_that_is_told_to_end_lets_its_run_end(lab: Lab) -> None:
-    worker = lab.worker("one")
+    lab.worker("one")
     begun, gate = lab.directory / "begun", lab.directory / "gate"
     script = f"touch {begun}; while [ ! -e {gate} ]; do sleep 0.1; done"
     job = lab.do("submit", str(lab.suite("short", ("a", script, NONE)))).splitlines()[0]
     eventually("it runs", begun.exists)
-    worker.send_signal(signal.SIGTERM)
+    lab.workers["one"].send_signal(signal.SIGTERM)
     eventually("it is told to end", lambda: "Warm shutdown" in lab.worker_log("one"))
     gate.touch()
-    assert worker.wait(60) == 0
+    assert lab.ended("one") == 0
     assert lab.states(job) == ["passed"]
     assert lab.json("workers")[0]["state"] == "left"
 
@@ -341,10 +348,11 @@ def test_progress_is_told_as_events_of_celery(lab: Lab) -> None:
     try:
         eventually("events are listened to", lambda: "evdump" in dump.read_text())
         lab.worker("one")
+        eventually("its events come", lambda: "memsample-fleet@one" in dump.read_text())
         lab.do("submit", str(lab.suite("tiny", ("first", "true", ""), ("second", "exit 1", ""))), "--wait", code=10)
-        eventually("the end is told", lambda: "succeeded" in dump.read_text())
-        assert "tests_ended=2" in dump.read_text()
-        assert "second" in dump.read_text()
+        # Two processes send them.
+        told = ("succeeded", "tests_ended=2", "second")
+        eventually("the end is told", lambda: all(text in dump.read_text() for text in told))
     finally:
         watching.kill()
         watching.wait()

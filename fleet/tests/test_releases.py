@@ -147,11 +147,12 @@ def test_each_release_is_begun_once_while_two_beats_are_killed_and_started(lab: 
         beats[number % 2].communicate()
         beats[number % 2] = lab.start("beat", str(file))
     until_begun(lab, 8)
-    eventually("eight are judged", lambda: all(row["verdict"] for row in released(lab, "nightly")[:8]), 60)
+    eventually("eight are judged", lambda: all(row["verdict"] for row in released(lab, "nightly")[:8]), 600)
     eventually("their hooks are called", lambda: all(row["hook_begun_at"] for row in released(lab, "nightly")[:8]))
+    eventually("a hook has ended", lambda: any(row["hook_exit"] == 0 for row in released(lab, "nightly")))
     for beat in beats:
         beat.send_signal(signal.SIGTERM)
-        beat.communicate(timeout=10)
+        beat.communicate(timeout=300)
     found = released(lab, "nightly")
     gaps = {after["due_at"] - before["due_at"] for before, after in itertools.pairwise(found)}
     assert gaps == {timedelta(seconds=2)}
@@ -169,9 +170,11 @@ def test_a_machine_that_is_missing_is_told_and_not_waited_for(lab: Lab) -> None:
     lab.worker("one")
     suite = lab.suite("tiny", ("a", "true", ""))
     file = suite.parent / "releases.toml"
-    file.write_text(HEAD + 'every = "1h"\nlate = "1h"\npatience = "4s"\n' + RUN + RUN + 'on = ["touch"]\n')
-    began = now_and_due(lab, "nightly")
+    began, when = now_and_due(lab, "nightly")
+    file.write_text(HEAD + when + 'late = "1h"\npatience = "1h"\n' + RUN + RUN + 'on = ["touch"]\n')
     beat = lab.start("beat", str(file))
+    eventually("one of two has run", lambda: lab.rows("SELECT FROM results WHERE outcome = 'passed'"))
+    lab.rows("UPDATE releases SET give_up_at = clock_timestamp() RETURNING 1")
     eventually("it is judged", lambda: released(lab, "nightly") and released(lab, "nightly")[-1]["verdict"])
     row = released(lab, "nightly")[-1]
     assert row["verdict"] == "incomplete"
@@ -184,11 +187,14 @@ def test_a_machine_that_is_missing_is_told_and_not_waited_for(lab: Lab) -> None:
     beat.communicate()
 
 
-def now_and_due(lab: Lab, name: str, late: str = "1 hour") -> datetime:
-    """Let a release be looked for since an hour ago, so that its last time is due; returns that time."""
-    lab.rows("INSERT INTO schedules VALUES (%s, clock_timestamp() - %s::interval) RETURNING 1", name, late)
-    now = datetime.now(UTC)
-    return now.replace(minute=0, second=0, microsecond=0)
+def now_and_due(lab: Lab, name: str, times: int = 1) -> tuple[datetime, str]:
+    """Let the last times of an hourly release be due; returns the last one of them, and the line of the release.
+
+    It was a moment ago, so that none more is due before the test has ended.
+    """
+    last = datetime.now(UTC).replace(second=0, microsecond=0)
+    lab.rows("INSERT INTO schedules VALUES (%s, %s) RETURNING 1", name, last - timedelta(hours=times))
+    return last, f'cron = "{last.minute} * * * *"\n'
 
 
 def test_what_was_due_long_ago_is_told_as_missed_and_a_failed_test_fails_the_release(lab: Lab) -> None:
@@ -196,8 +202,8 @@ def test_what_was_due_long_ago_is_told_as_missed_and_a_failed_test_fails_the_rel
     suite = lab.suite("bad", ("a", "exit 1", ""))
     file = suite.parent / "releases.toml"
     hook = 'hook = ["/bin/touch", "hooked"]\n'
-    file.write_text(HEAD + 'every = "1h"\nlate = "1h"\n' + hook + RUN)
-    due = now_and_due(lab, "nightly", "3 hours")
+    due, when = now_and_due(lab, "nightly", times=3)
+    file.write_text(HEAD + when + 'late = "1h"\n' + hook + RUN)
     beat = lab.start("beat", str(file))
     eventually("they are judged", lambda: len(released(lab, "nightly")) == 3
                and all(row["verdict"] for row in released(lab, "nightly")))  # fmt: skip
@@ -215,18 +221,17 @@ def test_a_hook_that_hangs_and_floods_is_killed_with_all_that_it_started(lab: La
     suite = lab.suite("tiny", ("a", "true", ""))
     file = suite.parent / "releases.toml"
     marker = f"1{time.time_ns()}"
-    script = f"sleep {marker} & head -c 20000000 /dev/zero | tr '\\\\0' x; echo the end; wait"
-    file.write_text(
-        HEAD + f'every = "1h"\nlate = "1h"\nhook_timeout = "2s"\nhook = ["/bin/sh", "-c", "{script}"]\n' + RUN
-    )
-    now_and_due(lab, "nightly")
+    script = f"sleep {marker} & head -c 2000000 /dev/zero | tr '\\\\0' x; echo the end; wait"
+    _, when = now_and_due(lab, "nightly")
+    hook = f'hook_timeout = "8s"\nhook = ["/bin/sh", "-c", "{script}"]\n'
+    file.write_text(HEAD + when + 'late = "1h"\n' + hook + RUN)
     beat = lab.start("beat", str(file))
     eventually("the hook has ended", lambda: [row for row in released(lab, "nightly") if row["hook_exit"] is not None])
     row = released(lab, "nightly")[-1]
     assert (row["verdict"], row["hook_exit"]) == ("passed", 137)
-    assert row["hook_said"].endswith("x the end\n [killed after 2.0 s]".replace("x the", "xthe"))
+    assert row["hook_said"].endswith("x the end\n [killed after 8.0 s]".replace("x the", "xthe"))
     assert len(row["hook_said"]) < 2100
-    assert "xthe end; [killed after 2.0 s]" in lab.do("releases")
+    assert "xthe end; [killed after 8.0 s]" in lab.do("releases")
     assert not lab.processes(f"sleep\0{marker}")
     beat.kill()
     beat.communicate()

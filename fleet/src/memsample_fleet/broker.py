@@ -23,6 +23,9 @@ only argument without a name.
 A worker takes what is more urgent without having seen its message: what a later version must not let this one execute
 needs tables of a later version, too."""
 
+PATIENCE_S = 30.0
+"""How long a broker that does not answer is waited for."""
+
 LONGEST_RUN_MS = 7 * 24 * 3600 * 1000
 """For how long RabbitMQ may wait for the acknowledgement of a message: from 3.12 on, a queue says it itself."""
 
@@ -61,7 +64,7 @@ def application(config: Config) -> Celery:
         task_default_queue=labels.PREFIX,
         task_default_exchange="",
         task_default_exchange_type="direct",
-        broker_connection_timeout=5,
+        broker_connection_timeout=PATIENCE_S,
         broker_heartbeat=20,
         broker_connection_max_retries=None,
         broker_connection_retry_on_startup=True,
@@ -91,11 +94,11 @@ def queue(name: str) -> Queue:
     )
 
 
-def connection(app: Celery) -> Any:
+def connection(app: Celery, timeout_s: float = PATIENCE_S) -> Any:
     """Open a connection to the broker, or say why there is none."""
-    opened = app.connection_for_write()
+    opened = app.connection_for_write(connect_timeout=timeout_s)
     try:
-        opened.ensure_connection(max_retries=1, interval_start=0, interval_step=0.1, timeout=5)
+        opened.ensure_connection(max_retries=1, interval_start=0, interval_step=0.1, timeout=timeout_s)
     except Unreachable as error:
         opened.release()
         raise FleetError(explain(app, error)) from None
@@ -120,9 +123,9 @@ def explain(app: Celery, error: BaseException) -> str:
 class Publisher:
     """Messages that say that there is a run to execute; each is confirmed by the broker."""
 
-    def __init__(self, app: Celery) -> None:
+    def __init__(self, app: Celery, timeout_s: float = PATIENCE_S) -> None:
         """Connect to the broker."""
-        self.app, self.connection = app, connection(app)
+        self.app, self.connection, self.timeout_s = app, connection(app, timeout_s), timeout_s
         self.channel = self.connection.channel()
         self.producer = app.amqp.Producer(self.channel)
         self.declared: set[str] = set()
@@ -141,7 +144,7 @@ class Publisher:
             queue=queue(queue_name),
             priority=priority,
             ignore_result=True,
-            confirm_timeout=10,
+            confirm_timeout=self.timeout_s,
         )
 
     def waiting(self, queue_name: str) -> int | None:

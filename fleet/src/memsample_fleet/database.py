@@ -18,7 +18,7 @@ _LOCK = 0x6D656D73
 Connection = psycopg.Connection[DictRow]
 
 
-def connect(config: Config, *, check: bool = True, timeout_s: int = 5) -> Connection:
+def connect(config: Config, *, check: bool = True, timeout_s: int = 30) -> Connection:
     """Open a connection in autocommit mode; with `check`, create the tables in an empty database, and hold others
     to the version of this package.
 

@@ -34,16 +34,20 @@ def serve(config: Config, file: Path, devices: list[Device], log_level: str) -> 
     state.mkdir(parents=True, exist_ok=True)
     refusal = f"another worker serves devices from {state}: give this one a `state`"
     with whole_file.alone(state / "devices.lock", refusal):
-        stop = threading.Event()
+        stop, asked = threading.Event(), list[int]()
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: stop.set())
+            # Not `stop.set`: where this thread is interrupted while it holds the lock of the event, as at each end of a
+            # `stop.wait`, that would wait for the lock for ever.
+            signal.signal(number, lambda number, _: asked.append(number))
         watcher = Watcher(device.images for device in devices if device.images is not None)
         served = [_Served(config, file, device, watcher, log_level, stop) for device in devices]
         for each in served:
             each.thread.start()
         told = ""
-        while not stop.wait(_TICK_S):
+        while not asked:
+            time.sleep(_TICK_S)
             told = _write_images(state, devices, watcher, told)
+        stop.set()
         for each in served:
             each.thread.join()
     return 0

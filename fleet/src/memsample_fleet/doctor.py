@@ -147,7 +147,7 @@ def _ask_rabbitmqctl(url: str) -> float | None:
         "{application:get_env(rabbit, consumer_timeout), [element(6, L) || L <- rabbit_networking:active_listeners()]}."
     )
     try:
-        told = subprocess.run([program, "--quiet", "eval", asked], capture_output=True, text=True, timeout=15).stdout
+        told = subprocess.run([program, "--quiet", "eval", asked], capture_output=True, text=True, timeout=60).stdout
     except (OSError, subprocess.TimeoutExpired):
         return None
     answer = re.fullmatch(r"\{(?:\{ok,(\w+)\}|undefined),\[([\d,\s]*)\]\}", "".join(told.split()))

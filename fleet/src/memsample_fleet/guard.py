@@ -23,7 +23,7 @@ import time
 _PR_SET_PDEATHSIG = 1
 _AT_ONCE_S = 0.25
 """From the first SIGTERM, in which a suite stops in order, to the second, which stops its tests at once."""
-_KILL_S = 10.0
+_KILL_S = 60.0
 """From the first SIGTERM to SIGKILL: room to write and push what there is."""
 
 

@@ -86,8 +86,11 @@ def summary(runs: list[dict[str, Any]]) -> str:
     return ", ".join(parts)
 
 
-def cancel(config: Config, job_id: str, patience_s: float = 15.0) -> bool:
-    """Cancel a job and wait until nothing of it goes on; False if something does yet."""
+def cancel(config: Config, job_id: str, patience_s: float = 90.0) -> bool:
+    """Cancel a job and wait until nothing of it goes on; False if something does yet.
+
+    What does not end within a minute is killed, or left to its device.
+    """
     with connect(config, check=False) as connection:
         claims.cancel(connection, job_id)
         until = time.monotonic() + patience_s

@@ -35,6 +35,9 @@ busy worker holds it. From RabbitMQ 4 on a worker takes a message of each of its
 SEEN_EVERY_S = 5.0
 """How often a worker says that it is there."""
 
+SWEEP_EVERY_S = 5.0
+"""How often one of the workers looks for claims that ran out and runs to publish, or more often if leases are short."""
+
 _PR_SET_PDEATHSIG = 1
 
 
@@ -101,11 +104,11 @@ def memsample_version(config: Config) -> str:
     program = config.program()
     try:
         told = subprocess.run(
-            [program, "--version"], capture_output=True, text=True, errors="replace", timeout=10, check=True,
+            [program, "--version"], capture_output=True, text=True, errors="replace", timeout=30, check=True,
             env=environment(),
         )  # fmt: skip
         if config.store:
-            subprocess.run([program, "push", "--help"], capture_output=True, timeout=10, check=True, env=environment())
+            subprocess.run([program, "push", "--help"], capture_output=True, timeout=30, check=True, env=environment())
     except subprocess.CalledProcessError as error:
         if "push" in error.cmd:
             raise FleetError(
@@ -134,7 +137,7 @@ class Keeper:
     def __init__(self, app: Celery, config: Config, version: str) -> None:
         """Prepare."""
         self._app, self._config, self._version = app, config, version
-        self._sweep_every_s = min(SEEN_EVERY_S, config.lease_s / 4)
+        self._sweep_every_s = min(SWEEP_EVERY_S, config.lease_s / 4)
         self._looked_at = 0.0
         self._stop = threading.Event()
         self._connection: Connection | None = None
@@ -150,8 +153,8 @@ class Keeper:
         """End, and say that this worker left."""
         self._stop.set()
         if self._thread.ident is not None:
-            self._thread.join(5)
-        with contextlib.suppress(FleetError, psycopg.Error), connect(self._config, check=False, timeout_s=2) as last:
+            self._thread.join(30)
+        with contextlib.suppress(FleetError, psycopg.Error), connect(self._config, check=False) as last:
             last.execute("UPDATE workers SET left_at = clock_timestamp() WHERE worker = %s", [self._config.name])
 
     def _keep(self) -> None:
@@ -220,7 +223,8 @@ class Keeper:
         if not jobs.is_due(connection, missing_after_s):
             return
         if self._publisher is None:
-            self._publisher = broker.Publisher(self._app)
+            # Meanwhile this worker does not say that it is there.
+            self._publisher = broker.Publisher(self._app, timeout_s=10)
         if time.monotonic() - self._looked_at > missing_after_s / 2:
             self._looked_at = time.monotonic()
             if missing := jobs.publish_missing(connection, self._publisher, missing_after_s):
