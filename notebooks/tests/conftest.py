@@ -3,7 +3,12 @@
 What takes long to import is imported where it is used: most tests need none of it.
 """
 
+import os
+
 import pytest
+
+# Beside many others a program or a disk answers late.
+os.environ.setdefault("MEMSAMPLE_TEST_PATIENCE_MS", "60000")
 
 
 @pytest.fixture(scope="session")

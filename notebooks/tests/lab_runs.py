@@ -4,6 +4,7 @@ MEMSAMPLE names the program, built with the feature `lab`; the daemon is beside 
 """
 
 import http.client
+import itertools
 import json
 import os
 import socket
@@ -13,6 +14,8 @@ from pathlib import Path
 MEMSAMPLE = os.environ["MEMSAMPLE"]
 DAEMON = str(Path(MEMSAMPLE).with_name("memsampled"))
 SECRET = "not-to-be-printed"
+# Another one each time, also where a process of these tests ended and another began.
+PORTS = itertools.cycle([*range(os.getpid() % 1000, 1000), *range(os.getpid() % 1000)])
 
 SUITE = """
 name = "nightly ü/=1"
@@ -38,7 +41,7 @@ def memsample(*arguments, environment=None, code=0):
         text=True,
         env={**os.environ, **(environment or {})},
         stdin=subprocess.DEVNULL,
-        timeout=120,
+        timeout=600,
     )
     assert result.returncode == code, (result.returncode, result.stdout, result.stderr)
     assert SECRET not in result.stdout + result.stderr
@@ -53,6 +56,19 @@ def make_runs(place):
         memsample("run", place / "suite.toml", *options, code=10)
     memsample("record", "--duration", "300ms", "--out", place, "--name", "plain")
     return sorted(path for path in place.iterdir() if path.is_dir() and not path.is_symlink())
+
+
+def free_port():
+    """A port for a server that a program binds later. No connection gets it meanwhile, as it would one that the kernel chose,
+    and no other process of these tests."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    for port in PORTS:
+        with socket.socket() as listener:
+            try:
+                listener.bind(("127.0.0.1", 20_000 + 1000 * (worker % 12) + port))
+            except OSError:
+                continue
+            return listener.getsockname()[1]
 
 
 def listed(address, environment, **options):

@@ -49,7 +49,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 self.server.written += 1
         if self.server.behave(self):
             return
-        connection = http.client.HTTPConnection(self.server.target.netloc, timeout=30)
+        connection = http.client.HTTPConnection(self.server.target.netloc, timeout=300)
         connection.request(self.command, self.path, body, dict(self.headers))
         answer = connection.getresponse()
         body = answer.read()

@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from lab_runs import memsample
-from test_dashboard import DaemonWithDashboard, free_port
+from lab_runs import free_port, memsample
+from test_dashboard import DaemonWithDashboard
 
 HERE = Path(__file__).parent
 UNIT = HERE.parents[1] / "memsampled/systemd/memsampled.service"
@@ -39,7 +39,7 @@ def test_the_daemon_serves_its_dashboard_as_a_service(filter, tmp_path):
     within = [sys.executable, HERE / "as_service.py", unit]
     with DaemonWithDashboard(tmp_path, port, *options, within=within) as daemon:
         daemon.until(lambda: daemon.get("/")[0] == 200)
-        pid, own = daemon.dashboard(), daemon.process.pid
+        pid, own = daemon.until(daemon.dashboard), daemon.process.pid
         for process in [pid, own]:
             assert status_of(process, "Seccomp") == "2"
             assert status_of(process, "NoNewPrivs") == "1"
@@ -54,8 +54,8 @@ def test_the_daemon_serves_its_dashboard_as_a_service(filter, tmp_path):
             assert nice_of(pid) == nice_of(own)
             assert "the dashboard has the priority of the daemon" in log
         session = json.loads(memsample("start", "--socket", tmp_path / "s", "--name", "nightly", "--json").stdout)["id"]
-        assert session in daemon.until(lambda: daemon.get("/api/v1/live")[1])
+        daemon.until(lambda: session in daemon.get("/api/v1/live")[1])
         memsample("stop", "--socket", tmp_path / "s", session)
-        (run,) = daemon.until(lambda: json.loads(daemon.get("/api/v1/runs")[1]))
+        (run,) = daemon.until(lambda: daemon.json("/api/v1/runs"))
         status, report = daemon.get(f"/report?id={run['run']}")
         assert status == 200 and "<svg" in report

@@ -81,9 +81,10 @@ def webhook_file(tmp_path, url, secret="of the lab"):
 
 
 def wait_for(what, is_good, server):
-    end = time.monotonic() + 60
+    end = time.monotonic() + 300
     while not is_good(found := what()):
         assert server.process.poll() is None and time.monotonic() < end, found
+        time.sleep(0.05)
     return found
 
 
@@ -130,9 +131,9 @@ def test_what_got_worse_is_known_and_told_once(runs, tmp_path):
         failing = tmp_path / "failing.toml"
         failing.write_text('name = "fails"\n[defaults]\nsandbox = "none"\n[[test]]\nname = "a"\nshell = "exit 3"\n')
         memsample("run", failing, "--out", tmp_path, "--name", "f", "--label", "release=9.9", "--push", lab, code=10)
-        deliveries = [receiver.received.get(timeout=60)]
+        deliveries = [receiver.received.get(timeout=300)]
         while json.loads(deliveries[-1][1])["kind"] != "release_failed" or len(deliveries) < 3:
-            deliveries.append(receiver.received.get(timeout=60))
+            deliveries.append(receiver.received.get(timeout=300))
         for headers, body in deliveries:
             told = json.loads(body)
             signature = "sha256=" + hmac.new(b"of the lab", body, hashlib.sha256).hexdigest()
@@ -272,12 +273,13 @@ def daemon(tmp_path):
     program = os.environ.get("MEMSAMPLED", str(Path(MEMSAMPLE).with_name("memsampled")))
     socket = tmp_path / "socket"
     process = subprocess.Popen([program, "--socket", socket, "--recordings", tmp_path / "recordings"])
-    end = time.monotonic() + 30
+    end = time.monotonic() + 300
     while not socket.exists():
         assert process.poll() is None and time.monotonic() < end
+        time.sleep(0.05)
     yield socket
     process.terminate()
-    assert process.wait(timeout=60) == 0
+    assert process.wait(timeout=120) == 0
 
 
 def test_slow_a_session_is_seen_while_it_goes_on_in_a_browser(runs, daemon, tmp_path):
@@ -297,7 +299,7 @@ def test_slow_a_session_is_seen_while_it_goes_on_in_a_browser(runs, daemon, tmp_
             assert server.get("live/events", session=wrong)[0].status == 404
         query = urllib.parse.urlencode({"session": session})
         command = ["node", BROWSER / "live.mjs", server.base, f"live?{query}", "hold", tmp_path]
-        ended = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=600)
         assert ended.returncode == 0, ended.stderr
         seen = json.loads(ended.stdout)
         assert seen["console"] == [] and seen["foreign"] == [] and seen["found"] == []
@@ -326,9 +328,8 @@ def test_the_fleet_is_shown_as_it_says_of_itself(runs, tmp_path):
         "worker": "a<b", "state": "busy", "labels": ["x86_64", "image=1"], "memsample_version": "0.1.0",
         "free_bytes": 1 << 30, "run_id": "r-1", "seen_s": 1.5, "note": None, "of_a_later_version": 1,
     }  # fmt: skip
-    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     fleet = {
-        "format": 1, "at": now, "workers": [worker],
+        "format": 1, "workers": [worker],
         "queues": [{"labels": ["arm"], "waiting": 3, "running": 0, "workers": 0}],
         "running": [{"run_id": "r-1", "suite": "nightly", "worker": "a<b", "attempt": 1, "tests": 9, "tests_ended": 4,
                      "duration_s": 61.0}],
@@ -338,7 +339,8 @@ def test_the_fleet_is_shown_as_it_says_of_itself(runs, tmp_path):
         assert "memsample-fleet board" in server.page("fleet") and server.json("fleet") == {"fleet": None}
     with Server(lab, tmp_path / "index", "--fleet", board) as server:
         assert "cannot be read" in server.page("fleet", status=503)
-        board.write_text(json.dumps(fleet))
+        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        board.write_text(json.dumps({**fleet, "at": now}))
         page = server.page("fleet")
         for text in ["a&lt;b", "x86_64 image=1", "4 of 9", "none", "1 running"]:
             assert text in page, text
@@ -346,7 +348,7 @@ def test_the_fleet_is_shown_as_it_says_of_itself(runs, tmp_path):
         assert server.json("fleet")["fleet"]["queues"] == fleet["queues"]
         board.write_text(json.dumps({**fleet, "at": "2020-01-01T00:00:00Z"}))
         assert "not what is now" in server.page("fleet")
-        for wrong in ["", "{", "[]", json.dumps({**fleet, "format": 2}), json.dumps({"format": 1})]:
+        for wrong in ["", "{", "[]", json.dumps({**fleet, "at": now, "format": 2}), json.dumps({"format": 1})]:
             board.write_text(wrong)
             assert server.json("fleet", status=503)["error"]
 

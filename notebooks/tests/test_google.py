@@ -100,6 +100,7 @@ def test_a_dashboard_shows_it(runs, google, tmp_path):
                 break
         while not (found := json.load(urllib.request.urlopen(f"{place}/api/v1/status")))["index"]["compared"]:
             assert server.poll() is None and not found["index"]["problem"], found
+            time.sleep(0.05)
         assert found["runs"] == len(runs)
     finally:
         server.terminate()
@@ -133,7 +134,7 @@ def test_wrong_credentials_are_refused_and_not_printed(runs, google, tmp_path):
     def refused(**changes):
         begin = time.monotonic()
         result = memsample("list", address, environment={**without_credentials(environment), **changes}, code=1)
-        assert time.monotonic() - begin < 30
+        assert time.monotonic() - begin < 55
         assert len(result.stderr.splitlines()) == 1
         return result.stderr
 

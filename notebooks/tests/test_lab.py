@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 import urllib.parse
 from pathlib import Path
 
@@ -231,6 +232,7 @@ def test_runs_that_have_not_ended_are_refused(runs, tmp_path):
     try:
         while not list(tmp_path.glob("now*/recording.json")):
             assert recorder.poll() is None
+            time.sleep(0.05)
         result = memsample("push", next(tmp_path.glob("now*")), tmp_path / "lab", code=1)
         assert "is still being written" in result.stderr
     finally:

@@ -54,6 +54,6 @@ def test_a_clock_that_is_ahead_where_it_is_pruned_removes_nothing(runs, s3):
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
     )
     assert len(listed("s3://ahead/lab", environment)) == 2, ahead.stdout + ahead.stderr

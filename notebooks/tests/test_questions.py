@@ -10,8 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import papermill
 import pytest
+from kernels import execute_notebook
 
 MEMSAMPLE = os.environ["MEMSAMPLE"]
 NOTEBOOKS = Path(__file__).parent.parent
@@ -32,22 +32,25 @@ name = "fails"
 command = ["PYTHON", "-c", "raise SystemExit(3)"]
 """
 
-# One program keeps what it reads, the other gives it back; each says when it is done.
+# One program keeps what it reads, the other gives it back. Before and after both stand still for several spans, as the notebook
+# takes them together.
 LEAKS = """
 import time
+time.sleep(2)
 kept = []
 for _ in range(120):
     kept.append(bytes([1]) * (1 << 20))
     burst = bytes([1]) * (8 << 20)
     del burst
     time.sleep(0.05)
+time.sleep(2)
 """
 STEADY = LEAKS.replace("kept.append(", "kept[:] = (").replace("(1 << 20))", "(1 << 20)),")
 
 
 def execute(name, output, **parameters):
     """Executes a notebook, and returns all that it shows as text, and how many pictures."""
-    papermill.execute_notebook(NOTEBOOKS / name, output, parameters, progress_bar=False)
+    execute_notebook(NOTEBOOKS / name, output, parameters)
     cells = json.loads(output.read_text())["cells"]
     outputs = [shown for cell in cells for shown in cell.get("outputs", [])]
     text = ["".join(shown.get("text", shown.get("data", {}).get("text/plain", ""))) for shown in outputs]

@@ -6,6 +6,7 @@ import re
 import shutil
 import socket
 import subprocess
+import time
 from pathlib import Path
 
 import pyarrow.parquet
@@ -38,15 +39,18 @@ def environment(tmp_path, request):
         MEMSAMPLE_SOCKET=str(path),
         MEMSAMPLE_INTERVAL="10ms",
         FIXTURE_MARKER=str(tmp_path / "marker"),
+        # Beside many others a daemon answers late, and a test whose daemon does not answer is not marked.
+        MEMSAMPLE_TEST_PATIENCE_MS="60000",
         NO_COLOR="1",
     )
     config = tmp_path / "config.toml"
     config.write_text(getattr(request, "param", ""))
     command = [MEMSAMPLED, "--socket", path, "--recordings", tmp_path / "recordings", "--config", config]
     with open(tmp_path / "log", "w") as log:
-        daemon = subprocess.Popen(command, stderr=log)
+        daemon = subprocess.Popen(command, env=environment, stderr=log)
     while not answers(path):
         assert daemon.poll() is None, (tmp_path / "log").read_text()
+        time.sleep(0.05)
     yield environment
     daemon.terminate()
     assert daemon.wait() == 0
