@@ -198,7 +198,7 @@ fn slow_a_peak_before_the_cut_is_none_of_the_cut() {
     }
     for (arguments, code, message) in [
         (&["--from", "1s", "--out", "later"][..], 1, "`later` exists"),
-        (&["--from", "3s", "--to", "1s", "--out", "x"], 1, "ends before it begins"),
+        (&["--from", "200ms", "--to", "100ms", "--out", "x"], 1, "ends before it begins"),
         (&["--from", "100s", "--out", "x"], 1, "it goes from"),
         (&["--from", "mark:nothing", "--out", "x"], 1, "no mark `nothing`"),
         (&["--test", "nothing", "--out", "x"], 1, "there are canary-test, other"),
