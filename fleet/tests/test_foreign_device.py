@@ -14,10 +14,16 @@ from bare_device import BareDevice
 from device import Device, small_program
 from foreign_device import ForeignDevice
 
+# It holds them until the journal of the recording has grown thrice: by a tick that had begun before, by the mark of the
+# test, and by a tick that has sampled it.
 SUITE = """name = "abroad"
 [[test]]
 name = "holds 40 MiB"
-shell = "head -c 40m /dev/zero | tail -c 40m | wc -c"
+shell = '''
+size() { find ../.. -path '*/recording/journal/*' -name '*.log' -exec cat {} + | wc -c; }
+grown() { before=$(size); until [ "$(size)" -gt "$before" ]; do sleep 0.1; done; }
+{ head -c 40m /dev/zero; grown; grown; grown; } | tail -c 40m | wc -c
+'''
 [[test]]
 name = "fails"
 shell = "exit 3"
