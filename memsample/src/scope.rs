@@ -108,8 +108,9 @@ pub(crate) fn levels_up(mut path: &[u8]) -> (usize, &[u8]) {
     (levels, path)
 }
 
-/// Returns whether the control group `path` is `group` or below it.
+/// Returns whether the control group `path` is `group` or below it. Rows call the root `/`, and scopes give it no name.
 pub(super) fn is_within(path: &[u8], group: &[u8]) -> bool {
+    let group = group.strip_suffix(b"/").unwrap_or(group);
     path.strip_prefix(group).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
         // What is above the namespace, or beside it, is not in its root.
         && levels_up(path).0 <= levels_up(group).0
@@ -134,6 +135,9 @@ mod tests {
             (b"/ab", b"/a", false),
             (b"/a/b", b"", true),
             (b"/", b"", true),
+            (b"/a/b", b"/", true),
+            (b"/", b"/", true),
+            (b"/../b", b"/", false),
             (b"/", b"/a", false),
             (b"/../b", b"", false),
             (b"/../b", b"/..", true),

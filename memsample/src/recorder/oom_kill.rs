@@ -55,7 +55,7 @@ impl Kill {
     /// Returns the groups that count more and have none below them that does.
     fn innermost(&self) -> impl Iterator<Item = &(Arc<[u8]>, u64)> {
         self.groups.iter().filter(|(group, _)| {
-            !self.groups.iter().any(|(other, _)| other != group && holds(group, other))
+            !self.groups.iter().any(|(other, _)| other != group && is_within(other, group))
         })
     }
 
@@ -92,7 +92,7 @@ impl Kill {
         }
         // A group counts those of the groups below it too, where there is one hierarchy.
         let above = self.groups.iter().filter(|(group, count)| {
-            let below = innermost.iter().filter(|(other, _)| holds(group, other));
+            let below = innermost.iter().filter(|(other, _)| is_within(other, group));
             *count > below.map(|(_, count)| count).sum()
         });
         let above: Vec<_> = above.cloned().collect();
@@ -109,7 +109,7 @@ impl Kill {
     pub(super) fn why(&self, own: Option<&[u8]>) -> String {
         // The counter of the machine counts those for the limit of a group too.
         let innermost: Vec<&Arc<[u8]>> = self.innermost().map(|(group, _)| group).collect();
-        let of_own = own.and_then(|own| innermost.iter().find(|group| holds(group, own)));
+        let of_own = own.and_then(|own| innermost.iter().find(|group| is_within(own, group)));
         match (of_own, innermost.as_slice(), own) {
             (Some(group), ..) | (None, [group], _) => {
                 format!("the control group `{}` was at its limit", text(group))
@@ -132,20 +132,14 @@ impl Kill {
     /// Returns whether a process was in none of the groups whose kills are others, as far as its own is known.
     pub(super) fn is_not_elsewhere(&self, end: &KilledExit) -> bool {
         let Some(path) = &end.cgroup else { return true };
-        !self.others.iter().any(|group| holds(group, path))
+        !self.others.iter().any(|group| is_within(path, group))
     }
 
     /// Returns whether a process was in a group that counts more, as far as both are known.
     pub(super) fn may_be(&self, end: &KilledExit) -> bool {
         let Some(path) = &end.cgroup else { return true };
-        self.groups.is_empty() || self.innermost().any(|(group, _)| holds(group, path))
+        self.groups.is_empty() || self.innermost().any(|(group, _)| is_within(path, group))
     }
-}
-
-/// Returns whether a path is that of a control group or of one below it.
-fn holds(group: &[u8], path: &[u8]) -> bool {
-    // All is below the root.
-    is_within(path, group.strip_suffix(b"/").unwrap_or(group))
 }
 
 impl KilledExit {
