@@ -10,7 +10,7 @@ use serde_json::Value;
 pub(crate) const MEMSAMPLE: &str = env!("CARGO_BIN_EXE_memsample");
 
 /// A wait that lasts this long is a failure: slow machines are slow, but not that slow.
-const PATIENCE: Duration = Duration::from_secs(300);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(300);
 
 /// What every program is told: not to use the configuration of whoever runs the tests, and to wait a minute for
 /// others.
@@ -72,10 +72,20 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) fn start(directory: &Path, arguments: &[&str]) -> Self {
+        Self::spawn(directory, &[&[MEMSAMPLE], arguments].concat())
+    }
+
+    /// Starts a line of shell in `directory`, as [`shell`] runs it. What it executes in its place gets the signals.
+    pub(crate) fn start_shell(directory: &Path, line: &str) -> Self {
+        Self::spawn(directory, &["sh", "-c", line])
+    }
+
+    fn spawn(directory: &Path, words: &[&str]) -> Self {
         // Signals that are ignored here, as SIGHUP behind nohup, would be ignored there.
         let child = Command::new("env")
-            .args(["--default-signal", MEMSAMPLE])
-            .args(arguments)
+            .arg("--default-signal")
+            .args(words)
+            .env("MEMSAMPLE", MEMSAMPLE)
             .envs(ENVIRONMENT)
             .current_dir(directory)
             .stdout(Stdio::piped())
@@ -165,22 +175,6 @@ fn directories_below(directory: &Path) -> Vec<PathBuf> {
     let mut directories: Vec<PathBuf> = paths.filter(|path| !path.is_symlink()).collect();
     directories.sort();
     directories
-}
-
-impl Running {
-    /// Starts a line of shell in `directory`, as [`shell`] runs it. What it executes in its place gets the signals.
-    pub(crate) fn start_shell(directory: &Path, line: &str) -> Self {
-        let child = Command::new("env")
-            .args(["--default-signal", "sh", "-c", line])
-            .env("MEMSAMPLE", MEMSAMPLE)
-            .envs(ENVIRONMENT)
-            .current_dir(directory)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        Self { child: Some(child) }
-    }
 }
 
 /// Waits until `look` gives a value for a recording that goes on. It is shown what is on disk by then, put together as if

@@ -4,16 +4,13 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use crate::command::ENVIRONMENT;
+use crate::command::{ENVIRONMENT, PATIENCE, wait_for};
 use serde_json::Value;
 use tempfile::TempDir;
 
 pub(crate) const MEMSAMPLED: &str = env!("CARGO_BIN_EXE_memsampled");
-
-/// A wait that lasts this long is a failure: slow machines are slow, but not that slow.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A daemon with a socket and a recordings directory of its own.
 pub(crate) struct Daemon {
@@ -184,18 +181,5 @@ impl Answer {
     pub(crate) fn refusal(&self) -> (u16, String) {
         let code = self.json()["code"].as_str().unwrap_or("none").to_owned();
         (self.status, code)
-    }
-}
-
-/// Waits until `condition` gives a value.
-#[track_caller]
-pub(crate) fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
-    let began = Instant::now();
-    loop {
-        if let Some(value) = condition() {
-            return value;
-        }
-        assert!(began.elapsed() < PATIENCE, "waited in vain for {what}");
-        std::thread::yield_now();
     }
 }

@@ -3,7 +3,8 @@
 use std::io::{BufRead, BufReader, Write};
 use std::time::{Duration, Instant};
 
-use crate::daemon::{Daemon, wait_for};
+use crate::command::wait_for;
+use crate::daemon::Daemon;
 use memsample::{Recording, RecordingState, Recovery};
 use memsample_client::wire::{Span, StartRequest, parse};
 use memsample_daemon::Operation;

@@ -43,7 +43,7 @@ fn the_session_may_be_left_out_where_there_is_only_one() {
     );
     // A session that reached a limit is not recording.
     let over = run(&["start", "--duration", "1ms"]).stdout.trim().to_owned();
-    crate::daemon::wait_for("its end", || {
+    crate::command::wait_for("its end", || {
         let session = daemon.get(&format!("/v1/sessions/{over}")).json();
         (session["state"] == "ended").then_some(())
     });

@@ -4,8 +4,8 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use crate::command::{ENVIRONMENT, MEMSAMPLE, shell};
-use crate::daemon::{Daemon, wait_for};
+use crate::command::{ENVIRONMENT, MEMSAMPLE, shell, wait_for};
+use crate::daemon::Daemon;
 use memsample::{End, Recording, RecordingState, Recovery};
 use serde_json::{Value, json};
 use tempfile::tempdir;

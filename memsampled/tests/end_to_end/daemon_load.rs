@@ -5,7 +5,8 @@ use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::daemon::{Daemon, wait_for};
+use crate::command::wait_for;
+use crate::daemon::Daemon;
 use arrow_array::cast::AsArray;
 use memsample::Recording;
 use memsample_client::wire::{MarkKind, MarkRequest, StartRequest};

@@ -6,7 +6,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::daemon::{Daemon, wait_for};
+use crate::command::wait_for;
+use crate::daemon::Daemon;
 use serde_json::{Value, json};
 use tempfile::tempdir;
 

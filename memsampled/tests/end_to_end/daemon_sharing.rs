@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use crate::daemon::{Daemon, wait_for};
+use crate::command::wait_for;
+use crate::daemon::Daemon;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, Int64Type};
 use memsample::{Recording, Scope};

@@ -4,8 +4,8 @@ use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::Path;
 use std::process::Command;
 
-use crate::command::ENVIRONMENT;
-use crate::daemon::{Daemon, wait_for};
+use crate::command::{ENVIRONMENT, wait_for};
+use crate::daemon::Daemon;
 use memsample::{Recording, RecordingState, Recovery};
 use serde_json::{Value, json};
 use tempfile::{TempDir, tempdir};
@@ -58,7 +58,7 @@ fn no_session_outlives_the_end_of_the_daemon() {
             });
         }
         for _ in 0..5 {
-            begins.recv_timeout(crate::daemon::PATIENCE).unwrap();
+            begins.recv_timeout(crate::command::PATIENCE).unwrap();
         }
         daemon.signal("TERM");
         let (status, directory) = daemon.wait();
@@ -455,7 +455,7 @@ fn systemd_is_told_and_its_socket_is_taken() {
             }
         }
     });
-    let received = || messages.recv_timeout(crate::daemon::PATIENCE).unwrap();
+    let received = || messages.recv_timeout(crate::command::PATIENCE).unwrap();
     // Passes a listening socket as descriptor 3, and becomes the daemon.
     let line = "import os, socket\n\
                 listener = socket.socket(socket.AF_UNIX)\n\

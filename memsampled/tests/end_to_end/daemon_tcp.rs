@@ -4,7 +4,8 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 
-use crate::daemon::{Daemon, wait_for};
+use crate::command::wait_for;
+use crate::daemon::Daemon;
 use tempfile::tempdir;
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
@@ -12,7 +13,7 @@ const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 /// Sends a request with these headers, and returns the status line and the body.
 fn ask(address: &str, headers: &str) -> (String, String) {
     let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(crate::daemon::PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(crate::command::PATIENCE)).unwrap();
     write!(stream, "GET /v1/sessions HTTP/1.1\r\nConnection: close\r\n{headers}\r\n").unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();

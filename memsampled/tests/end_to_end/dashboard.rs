@@ -7,7 +7,8 @@ use regex::Regex;
 use serde_json::{Value, json};
 use tempfile::tempdir;
 
-use crate::daemon::{Daemon, wait_for};
+use crate::command::wait_for;
+use crate::daemon::Daemon;
 
 fn dashboard() -> Value {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/grafana.json");

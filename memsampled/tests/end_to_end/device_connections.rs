@@ -13,7 +13,7 @@ use tempfile::tempdir;
 
 use crate::command::wait_for;
 use crate::devices::{directory, end, files, outcomes};
-use crate::ssh_device::Device;
+use crate::ssh_device::{Device, Following};
 
 /// Returns the test `slow` of a suite, which sleeps. It makes a file of its name in a directory when it has begun: the
 /// device is this machine.
@@ -37,15 +37,10 @@ fn slow_a_connection_that_is_cut_ten_times_loses_no_line() {
     });
     let suite = format!("name = \"long\"\n{}", tests.collect::<String>());
     fs::write(cwd.path().join("suite.toml"), suite).unwrap();
-    let (stdout, stderr) = (cwd.path().join("stdout"), cwd.path().join("stderr"));
     let address = device.address("127.0.0.1", "device");
-    let mut running = device
-        .command(cwd.path(), &["suite.toml", "--on", &address, "--name", "cut", "--table", "never"])
-        .stdout(File::create(&stdout).unwrap())
-        .stderr(File::create(&stderr).unwrap())
-        .spawn()
-        .unwrap();
-    let told = |what: &str| fs::read_to_string(&stderr).unwrap().matches(what).count();
+    let arguments = ["suite.toml", "--on", &address, "--name", "cut", "--table", "never"];
+    let mut running = Following::start(&mut device.command(cwd.path(), &arguments), cwd.path());
+    let told = |what: &str| running.said().matches(what).count();
     for cut in 1..=10 {
         wait_for("a test", || (told("passed ") >= 2 * cut).then_some(()));
         // A cut while it connects is the same loss, which is told once.
@@ -54,8 +49,8 @@ fn slow_a_connection_that_is_cut_ten_times_loses_no_line() {
         wait_for("the message", || (told("the connection is cut") >= cut).then_some(()));
         fs::write(made(cut), "").unwrap();
     }
-    assert!(running.wait().unwrap().success(), "{}", fs::read_to_string(&stderr).unwrap());
-    let said = fs::read_to_string(&stderr).unwrap();
+    assert!(running.child.wait().unwrap().success(), "{}", running.said());
+    let said = running.said();
     let passed = said.lines().filter(|line| line.trim_start().starts_with("passed "));
     let passed: Vec<&str> = passed.map(|line| line.split_whitespace().last().unwrap()).collect();
     assert_eq!(passed, names);
@@ -134,20 +129,13 @@ fn a_signal_ends_the_tests_there_and_the_results_come_back() {
     let suite = "name = \"long\"\n[[test]]\nname = \"quick\"\ncommand = [\"true\"]\n";
     let suite = format!("{suite}{}", slow("600", cwd.path()));
     fs::write(cwd.path().join("suite.toml"), suite).unwrap();
-    let stderr = cwd.path().join("stderr");
     let address = device.address("127.0.0.1", "device");
-    let mut running = device
-        .command(cwd.path(), &["suite.toml", "--on", &address, "--name", "stopped"])
-        .stdout(Stdio::null())
-        .stderr(File::create(&stderr).unwrap())
-        .spawn()
-        .unwrap();
-    let said = || fs::read_to_string(&stderr).unwrap();
-    wait_for("the first test", || said().contains("quick").then_some(()));
+    let arguments = ["suite.toml", "--on", &address, "--name", "stopped"];
+    let mut running = Following::start(&mut device.command(cwd.path(), &arguments), cwd.path());
+    wait_for("the first test", || running.said().contains("quick").then_some(()));
     wait_for("the second test", || cwd.path().join("slow").exists().then_some(()));
-    let killed = Command::new("kill").args(["-TERM", &running.id().to_string()]).status().unwrap();
-    assert!(killed.success());
-    assert_eq!(running.wait().unwrap().code(), Some(11), "{}", said());
+    running.terminate();
+    assert_eq!(running.child.wait().unwrap().code(), Some(11), "{}", running.said());
     let found = outcomes(&cwd.path().join("runs/stopped"));
     assert_eq!(found[0], ("quick".to_owned(), "passed".to_owned()));
     assert_eq!(found[1], ("slow".to_owned(), "aborted".to_owned()));
@@ -170,27 +158,23 @@ fn a_signal_reaches_a_device_that_cannot_be_reached_just_then() {
     );
     fs::write(&ssh, script).unwrap();
     fs::set_permissions(&ssh, Permissions::from_mode(0o755)).unwrap();
-    let (stderr, runs) = (cwd.path().join("stderr"), cwd.path().join("runs"));
+    let runs = cwd.path().join("runs");
     let address = device.address("127.0.0.1", "device");
-    let mut running = device
-        .command(sent.path(), &["suite.toml", "--on", &address, "--name", "stopped"])
+    let mut command =
+        device.command(sent.path(), &["suite.toml", "--on", &address, "--name", "stopped"]);
+    command
         .args(["--reconnect-for", "1ms", "--stop-for", "1m", "--out", runs.to_str().unwrap()])
-        .env("MEMSAMPLE_SSH", &ssh)
-        .stdout(Stdio::null())
-        .stderr(File::create(&stderr).unwrap())
-        .spawn()
-        .unwrap();
-    let said = || fs::read_to_string(&stderr).unwrap();
-    wait_for("the run", || said().contains("suite long").then_some(()));
+        .env("MEMSAMPLE_SSH", &ssh);
+    let mut running = Following::start(&mut command, cwd.path());
+    wait_for("the run", || running.said().contains("suite long").then_some(()));
     wait_for("its test", || cwd.path().join("slow").exists().then_some(()));
     drop(sent);
     fs::write(&off, "").unwrap();
-    let killed = Command::new("kill").args(["-TERM", &running.id().to_string()]).status().unwrap();
-    assert!(killed.success());
-    wait_for("the cut", || said().contains("no route; connecting again").then_some(()));
-    assert_eq!(running.try_wait().unwrap(), None, "{}", said());
+    running.terminate();
+    wait_for("the cut", || running.said().contains("no route; connecting again").then_some(()));
+    assert_eq!(running.child.try_wait().unwrap(), None, "{}", running.said());
     fs::remove_file(&off).unwrap();
-    assert_eq!(running.wait().unwrap().code(), Some(11), "{}", said());
+    assert_eq!(running.child.wait().unwrap().code(), Some(11), "{}", running.said());
     assert_eq!(outcomes(&runs.join("stopped")), [("slow".to_owned(), "aborted".to_owned())]);
     device.assert_clean("device");
 }
@@ -201,7 +185,6 @@ fn a_run_that_nobody_follows_any_more_ends_by_itself() {
     let cwd = tempdir().unwrap();
     let suite = format!("name = \"long\"\n{}", slow("600", cwd.path()));
     fs::write(cwd.path().join("suite.toml"), suite).unwrap();
-    let stderr = cwd.path().join("stderr");
     let address = device.address("127.0.0.1", "device");
     let arguments = ["suite.toml", "--on", &address, "--reconnect-for", "1s"];
     let refused = end(device.command(cwd.path(), &arguments).args(["--unfollowed-for", "1s"]));
@@ -212,19 +195,13 @@ fn a_run_that_nobody_follows_any_more_ends_by_itself() {
         refused.stderr
     );
     let temporary = tempdir().unwrap();
-    let mut running = device
-        .command(cwd.path(), &arguments)
-        .args(["--unfollowed-for", "8s"])
-        .env("TMPDIR", temporary.path())
-        .stdout(Stdio::null())
-        .stderr(File::create(&stderr).unwrap())
-        .spawn()
-        .unwrap();
-    let said = || fs::read_to_string(&stderr).unwrap();
-    wait_for("the run", || said().contains("suite long").then_some(()));
+    let mut command = device.command(cwd.path(), &arguments);
+    command.args(["--unfollowed-for", "8s"]).env("TMPDIR", temporary.path());
+    let mut running = Following::start(&mut command, cwd.path());
+    wait_for("the run", || running.said().contains("suite long").then_some(()));
     wait_for("its test", || cwd.path().join("slow").exists().then_some(()));
-    running.kill().unwrap();
-    running.wait().unwrap();
+    running.child.kill().unwrap();
+    running.child.wait().unwrap();
     assert_eq!(files(temporary.path()), BTreeSet::from([PathBuf::new()]), "what was sent");
     device.cut();
     let there = fs::read_dir(device.path("device")).unwrap().next().unwrap().unwrap().path();

@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use memsample::Recording;
 use serde_json::Value;
@@ -14,7 +14,7 @@ use walkdir::WalkDir;
 
 use crate::command::{Ended, MEMSAMPLE, memsample, wait_for};
 use crate::report_outputs::{check_junit, check_results};
-use crate::ssh_device::{Device, program};
+use crate::ssh_device::{Device, Following, program, terminate};
 
 const SUITE: &str = r#"
 name = "demo"
@@ -171,27 +171,21 @@ fn a_second_signal_gives_up_and_says_what_stays() {
         begun.display()
     );
     fs::write(cwd.path().join("suite.toml"), suite).unwrap();
-    let stderr = cwd.path().join("stderr");
     let address = device.address("127.0.0.1", "device");
-    let mut running = device
-        .command(cwd.path(), &["suite.toml", "--on", &address])
-        .stdout(Stdio::null())
-        .stderr(File::create(&stderr).unwrap())
-        .spawn()
-        .unwrap();
-    let said = || fs::read_to_string(&stderr).unwrap();
-    let terminate = |pid: &str| {
-        assert!(Command::new("kill").args(["-TERM", pid]).status().unwrap().success());
-    };
-    wait_for("the run", || said().contains("suite stubborn").then_some(()));
+    let mut running = Following::start(
+        &mut device.command(cwd.path(), &["suite.toml", "--on", &address]),
+        cwd.path(),
+    );
+    wait_for("the run", || running.said().contains("suite stubborn").then_some(()));
     wait_for("its test", || begun.exists().then_some(()));
-    terminate(&running.id().to_string());
-    wait_for("the first", || said().contains("is being stopped").then_some(()));
-    terminate(&running.id().to_string());
-    assert_eq!(running.wait().unwrap().code(), Some(1), "{}", said());
+    running.terminate();
+    wait_for("the first", || running.said().contains("is being stopped").then_some(()));
+    running.terminate();
+    assert_eq!(running.child.wait().unwrap().code(), Some(1), "{}", running.said());
     let ours = fs::read_dir(device.path("device")).unwrap().next().unwrap().unwrap().path();
-    assert!(said().contains("second signal"), "{}", said());
-    assert!(said().contains(ours.to_str().unwrap()), "{}", said());
+    let said = running.said();
+    assert!(said.contains("second signal"), "{said}");
+    assert!(said.contains(ours.to_str().unwrap()), "{said}");
     // It goes on there, and can be ended there.
     assert!(!ours.join("status").exists());
     terminate(fs::read_to_string(ours.join("pid")).unwrap().trim());

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::running::{LONG, container, isolated, options, results, shell, suite};
+use crate::running::{container, isolated, options, results, shell, suite, with_more_time};
 use memsample_runner::results::{Outcome, TestResult};
 use memsample_runner::run::RunOptions;
 use memsample_runner::sandbox::Keep;
@@ -218,18 +218,14 @@ fn what_a_container_wrote_is_kept_of_a_test_that_fails_or_takes_too_long() {
     slow.grace = Duration::ZERO;
     let tests = [slow, shell("fails", &line("exit 1")), shell("passes", &line("exit 0"))];
     let mut tests = tests.map(|test| isolated(test, lxc.clone())).to_vec();
-    // With more and more time, until the first one has written before that is over.
-    let mut timeout = Duration::from_millis(500);
-    let results = loop {
+    // The first one has written before its time is over.
+    let results = with_more_time(Duration::from_millis(500), |timeout| {
         tests[0].timeout = timeout;
         options.directory = roots.directory.path().join(format!("{timeout:?}"));
         let results = results(&suite(tests.clone()), &options);
         let stdout = options.directory.join(results[0].stdout.as_ref().unwrap());
-        if !fs::read(stdout).unwrap().is_empty() || timeout > LONG {
-            break results;
-        }
-        timeout *= 2;
-    };
+        (!fs::read(stdout).unwrap().is_empty()).then_some(results)
+    });
     assert_eq!(crate::running::words(&results), ["timed_out", "failed", "passed"]);
     for result in &results[..2] {
         let kept = options.directory.join(result.kept.as_ref().unwrap());

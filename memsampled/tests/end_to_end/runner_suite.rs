@@ -8,7 +8,9 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::running::{LONG, events, isolated, options, results, shell, suite, words};
+use crate::running::{
+    LONG, events, isolated, options, results, shell, suite, with_more_time, words,
+};
 use crossbeam_channel::bounded;
 use memsample_runner::plan::Shard;
 use memsample_runner::results::{Abort, Outcome, TestResult, of_test};
@@ -384,16 +386,14 @@ fn a_second_signal_ends_all_at_once() {
     assert!(!trace.contains("teardown"), "{trace}");
 }
 
-/// Runs a suite whose time is over while its test `waits` runs: with more and more time, until that test has begun by
-/// then and so many have failed.
+/// Runs a suite whose time is over while its test `waits` runs and when so many others have failed.
 #[track_caller]
 fn out_of_time(
     mut suite: Suite,
     set: impl Fn(&mut RunOptions),
     failed: usize,
 ) -> (Vec<TestResult>, Option<Abort>) {
-    let mut timeout = Duration::from_millis(500);
-    loop {
+    with_more_time(Duration::from_millis(500), |timeout| {
         let directory = tempdir().unwrap();
         let mut options = options(&directory.path().join("results"));
         set(&mut options);
@@ -404,11 +404,8 @@ fn out_of_time(
         };
         let is_it = |event: &Event| matches!(event, Event::TestStarted { test, .. } if test.test == "waits");
         let have_failed = words(&results).iter().filter(|&&word| word == "failed").count();
-        if events.iter().any(is_it) && have_failed == failed || timeout > LONG {
-            return (results, aborted);
-        }
-        timeout *= 2;
-    }
+        (events.iter().any(is_it) && have_failed == failed).then_some((results, aborted))
+    })
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::running::{LONG, container, isolated, options, shell, suite};
+use crate::running::{LONG, container, isolated, options, shell, suite, with_more_time};
 use memsample_runner::results::TestResult;
 use memsample_runner::run::{Event, run};
 use memsample_runner::suite::{Sandbox, Suite};
@@ -345,25 +345,20 @@ fn nothing_survives_that_turns_on_what_runs_it_without_control_groups() {
     check_ends("none", Some(HOSTILITY), &NOBODY);
 }
 
-/// Runs a test that writes something and freezes itself, and returns its result and what it wrote: with more and more
-/// time, until it has written before that is over.
+/// Runs a test that writes something and freezes itself before its time is over, and returns its result and what it wrote.
 #[track_caller]
 fn frozen(line: &str, grace: Duration) -> (TestResult, String) {
-    for seconds in [1, 4, 16, 64] {
+    with_more_time(Duration::from_secs(1), |timeout| {
         let directory = tempdir().unwrap();
         let mut test = shell("frozen", line);
-        (test.timeout, test.grace) = (Duration::from_secs(seconds), grace);
-        let most = test.timeout + LONG / 2;
+        (test.timeout, test.grace) = (timeout, grace);
         let begun = Instant::now();
         let result = crate::running::result(test, &options(directory.path()));
-        assert!(begun.elapsed() < most, "{:?}: {result:#?}", begun.elapsed());
+        assert!(begun.elapsed() < timeout + LONG / 2, "{:?}: {result:#?}", begun.elapsed());
         let stdout = directory.path().join("tests/0001-frozen/1.1/stdout");
         let stdout = fs::read_to_string(stdout).unwrap();
-        if !stdout.is_empty() {
-            return (result, stdout);
-        }
-    }
-    panic!("it did not write anything in a minute");
+        (!stdout.is_empty()).then_some((result, stdout))
+    })
 }
 
 #[test]

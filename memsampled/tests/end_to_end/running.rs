@@ -45,6 +45,23 @@ pub(crate) fn options(directory: &Path) -> RunOptions {
     RunOptions::new(directory.to_owned(), PathBuf::from(LAUNCHER))
 }
 
+/// Tries with twice as much time each time, until that gives a value: what is to begin within it begins late on a busy
+/// machine.
+#[track_caller]
+pub(crate) fn with_more_time<T>(
+    first: Duration,
+    mut attempt: impl FnMut(Duration) -> Option<T>,
+) -> T {
+    let mut time = first;
+    loop {
+        if let Some(value) = attempt(time) {
+            return value;
+        }
+        assert!(time < LONG, "it has not begun within {time:?}");
+        time *= 2;
+    }
+}
+
 /// Runs a suite and returns all events.
 #[track_caller]
 pub(crate) fn events(suite: &Suite, options: &RunOptions) -> Vec<Event> {

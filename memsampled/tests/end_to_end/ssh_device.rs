@@ -1,6 +1,6 @@
 //! A device on loopback: a real sshd with keys and a configuration of its own.
 
-use std::fs;
+use std::fs::{self, File};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -23,6 +23,37 @@ pub(crate) fn program() -> &'static Path {
         fs::rename(mine, &path).unwrap();
         path
     })
+}
+
+/// A `memsample run --on` that goes on.
+pub(crate) struct Following {
+    pub(crate) child: Child,
+    stderr: PathBuf,
+}
+
+impl Following {
+    /// Starts it, with a file in `directory` for what it says.
+    pub(crate) fn start(command: &mut Command, directory: &Path) -> Self {
+        let stderr = directory.join("stderr");
+        let child =
+            command.stdout(Stdio::null()).stderr(File::create(&stderr).unwrap()).spawn().unwrap();
+        Self { child, stderr }
+    }
+
+    /// Returns what it has said on its standard error.
+    pub(crate) fn said(&self) -> String {
+        fs::read_to_string(&self.stderr).unwrap()
+    }
+
+    pub(crate) fn terminate(&self) {
+        terminate(&self.child.id().to_string());
+    }
+}
+
+/// Sends SIGTERM to a process.
+#[track_caller]
+pub(crate) fn terminate(pid: &str) {
+    assert!(Command::new("kill").args(["-TERM", pid]).status().unwrap().success());
 }
 
 /// A device, whose directory is `device` below its own.
