@@ -99,6 +99,23 @@ pub(super) fn image_change(
     }
 }
 
+/// Returns what `stat` shows of a process whose first thread has memory again, and had none: another thread executes a
+/// program, and has taken its place.
+///
+/// It does so before it exchanges the memory (Linux 6.18, `begin_new_exec`: `de_thread`, then `exec_mmap`), so that this
+/// may still be that of the image before.
+pub(super) fn change_of_first_thread(
+    process: &Process,
+    comm: Comm,
+    addresses: Addresses,
+) -> ImageChange {
+    let is_as_before = addresses == process.addresses && !addresses.hidden();
+    match is_as_before && !process.is_exec_reported() {
+        true => ImageChange::None,
+        false => ImageChange::Exec { comm, addresses },
+    }
+}
+
 /// Applies the bytes of `statm`.
 pub(super) fn apply_statm(
     entry: &mut Entry,

@@ -8,8 +8,8 @@ use std::time::Duration;
 use rustix::io::fcntl_dupfd_cloexec;
 
 use super::apply::{
-    ImageChange, StatmReading, apply_counters, apply_statm, apply_status, counters,
-    files_after_statm, image_change, page_faults, set,
+    ImageChange, StatmReading, apply_counters, apply_statm, apply_status, change_of_first_thread,
+    counters, files_after_statm, image_change, page_faults, set,
 };
 use super::descriptors::Descriptors;
 use super::entry::{Addresses, Entry, EntryState, Occupant, Process};
@@ -211,8 +211,8 @@ impl Reader {
                     };
                     let comm = Comm::new(stat.comm);
                     change = match adopted {
-                        Some(Adopted { has_executed: true, .. }) => {
-                            ImageChange::Exec { comm, addresses }
+                        Some(Adopted { is_first_again: true, .. }) => {
+                            change_of_first_thread(process, comm, addresses)
                         }
                         _ => image_change(process, comm, addresses, code_changed),
                     };
@@ -299,13 +299,13 @@ impl Reader {
                 adopted
             }
             StatmReading::Changed { .. } | StatmReading::Unchanged => {
-                let has_executed = process.thread.take().is_some();
-                Adopted { reading, addresses: shown, has_executed }
+                let is_first_again = process.thread.take().is_some();
+                Adopted { reading, addresses: shown, is_first_again }
             }
         };
-        let Adopted { reading, addresses, has_executed } = adopted;
-        let change = match has_executed {
-            true => ImageChange::Exec { comm, addresses },
+        let Adopted { reading, addresses, is_first_again } = adopted;
+        let change = match is_first_again {
+            true => change_of_first_thread(process, comm, addresses),
             false => image_change(process, comm, addresses, reading.has_other_code(entry)),
         };
         change.note_addresses(process, addresses);

@@ -24,6 +24,6 @@ pub(super) struct Adopted {
     pub(super) reading: StatmReading,
     /// Those of the memory, which the kernel shows as none under the pid of an ended thread.
     pub(super) addresses: Addresses,
-    /// Whether an exec is certain, whatever the addresses: the first thread has memory, and had none.
-    pub(super) has_executed: bool,
+    /// Whether the first thread has memory, and had none.
+    pub(super) is_first_again: bool,
 }

@@ -64,7 +64,7 @@ impl Reader {
         if process.thread.is_some() && is_first_alive {
             let adopted = self.read_by(entry, process, &directory, None)?;
             if let Some(reading) = adopted {
-                return Ok(Some(Adopted { reading, addresses, has_executed: true }));
+                return Ok(Some(Adopted { reading, addresses, is_first_again: true }));
             }
         }
         if threads < 2 {
@@ -76,7 +76,7 @@ impl Reader {
             };
             // If it has ended meanwhile, another one may be there.
             if let Ok(Some(reading)) = self.read_by(entry, process, &directory, Some(tid)) {
-                return Ok(Some(Adopted { reading, addresses, has_executed: false }));
+                return Ok(Some(Adopted { reading, addresses, is_first_again: false }));
             }
         }
         Err(Errno::AGAIN.into())

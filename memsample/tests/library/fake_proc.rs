@@ -27,6 +27,7 @@ pub(crate) struct FakeProcess {
     pub(crate) stack: u64,
     pub(crate) flags: u64,
     pub(crate) state: char,
+    pub(crate) threads: u64,
     pub(crate) minflt: u64,
     pub(crate) utime: u64,
     pub(crate) pss_kib: u64,
@@ -48,6 +49,7 @@ impl FakeProcess {
             stack: 0x7ffd_0000_0000,
             flags: 0x0040_0000,
             state: 'S',
+            threads: 1,
             minflt: 5,
             utime: 7,
             pss_kib: 250,
@@ -61,11 +63,11 @@ impl FakeProcess {
     pub(crate) fn stat(&self) -> Vec<u8> {
         let mut line = format!("{} (", self.pid).into_bytes();
         line.extend_from_slice(&self.comm);
-        let Self { state, flags, minflt, utime, start, size, rss, code, stack, .. } = self;
+        let Self { state, flags, minflt, utime, start, size, rss, code, stack, threads, .. } = self;
         let size = size * 4096;
         line.extend_from_slice(
             format!(
-                ") {state} 1 {pid} {pid} 0 -1 {flags} {minflt} 0 2 0 {utime} 3 0 0 20 0 1 0 {start} {size} {rss} \
+                ") {state} 1 {pid} {pid} 0 -1 {flags} {minflt} 0 2 0 {utime} 3 0 0 20 0 {threads} 0 {start} {size} {rss} \
                  18446744073709551615 {code} 8192 {stack} 0 0 0 0 0 0 0 0 0 17 0 0 0 0 0 0 0 0 0 0 0 0 0\n",
                 pid = self.pid
             )
@@ -121,7 +123,16 @@ impl FakeProc {
 
     /// Creates a process, or changes what it says.
     pub(crate) fn set(&self, process: &FakeProcess) {
-        let directory = self.process_path(process.pid);
+        self.set_below("", process);
+    }
+
+    /// The same for a thread of another process.
+    pub(crate) fn set_thread(&self, of: i32, thread: &FakeProcess) {
+        self.set_below(&format!("{of}/task"), thread);
+    }
+
+    fn set_below(&self, above: &str, process: &FakeProcess) {
+        let directory = self.path().join(above).join(process.pid.to_string());
         fs::create_dir_all(&directory).unwrap();
         let write =
             |name: &str, contents: &[u8]| fs::write(directory.join(name), contents).unwrap();

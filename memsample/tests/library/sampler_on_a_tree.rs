@@ -11,12 +11,16 @@ const PAGE: u64 = 4096;
 /// A sweep reads every file but the one of imported captures.
 const READ_BY_SWEEPS: Files = Files::all().difference(Files::IMPORTED);
 
-fn sampler(tree: &FakeProc) -> Sampler {
+fn options(tree: &FakeProc) -> SamplerOptions {
     let host = Host {
         page_bytes: NonZeroU64::new(PAGE).unwrap(),
         ticks_per_second: NonZeroU64::new(100).unwrap(),
     };
-    Sampler::new(SamplerOptions::default().proc_root(tree.path()).host(host)).unwrap()
+    SamplerOptions::default().proc_root(tree.path()).host(host)
+}
+
+fn sampler(tree: &FakeProc) -> Sampler {
+    Sampler::new(options(tree)).unwrap()
 }
 
 /// Returns pid, image and resident set of every sample.
@@ -202,6 +206,42 @@ fn an_exec_that_is_under_way_in_a_sweep_is_one_image() {
                 ("cc1 x.c", &b"cc1"[..])
             );
             assert_eq!(identity.cgroup.as_deref(), Some(&b"/test"[..]));
+        }
+    }
+}
+
+#[test]
+fn a_thread_that_has_taken_the_place_of_the_first_and_not_yet_new_memory_is_the_image_before() {
+    for descriptors in [100, 0] {
+        let tree = FakeProc::new();
+        let before = FakeProcess { threads: 2, ..FakeProcess::new(7) };
+        tree.set(&before);
+        let mut sampler = Sampler::new(options(&tree).max_descriptors(descriptors)).unwrap();
+        let mut image = || {
+            let snapshot = sampler.sweep(Files::STATM);
+            let sample = snapshot.samples().next().unwrap();
+            let identity = sample.identity();
+            (sample.process(), identity.exec, sample.rss_bytes() / PAGE, identity.cmdline_text())
+        };
+        let (first, ..) = image();
+        let fake = || "/bin/fake --arg".to_owned();
+        // The first thread ends, and another stands in.
+        let ended = FakeProcess { state: 'Z', size: 0, code: 0, stack: 0, ..before.clone() };
+        tree.set(&ended);
+        tree.write("7/statm", b"0 0 0 0 0 0 0\n");
+        tree.set_thread(7, &FakeProcess { pid: 8, rss: 150, ..before.clone() });
+        assert_eq!(image(), (first, 0, 150, fake()), "{descriptors}");
+        // That executes a program: it becomes the first, and keeps the memory for a moment.
+        fs::remove_dir_all(tree.process_path(7).join("task")).unwrap();
+        let alone = FakeProcess { threads: 1, rss: 160, ..before };
+        tree.set(&alone);
+        assert_eq!(image(), (first, 0, 160, fake()), "{descriptors}");
+        let cmdline = b"cc1\0x.c\0".to_vec();
+        tree.set(&FakeProcess { stack: alone.stack + PAGE, rss: 50, cmdline, ..alone });
+        for _ in 0..2 {
+            let (process, exec, rss, cmdline) = image();
+            assert!(process > first);
+            assert_eq!((exec, rss, cmdline.as_str()), (1, 50, "cc1 x.c"), "{descriptors}");
         }
     }
 }
