@@ -167,18 +167,15 @@ ctypes.CDLL(None).syscall(60, 0)";
         let run = directory.path().join("recordings/x");
         let running = start(directory.path(), options, &line);
         let pid = number(&directory.path().join("pid"));
-        let of = |recording: &Recording, cmdline: &str| {
-            // The shell has the program in its arguments too, and may have been sampled before it executed it.
-            let is_it = |process: &&Process| {
-                process.pid == pid
-                    && process.cmdline.contains(cmdline)
-                    && !process.cmdline.starts_with("sh ")
-            };
+        // Who starts it has the program in its arguments too, and may have been sampled before it executed it.
+        let of = |recording: &Recording, begin: &str| {
             let processes = processes_of(recording);
-            processes.iter().filter(is_it).map(|process| process.samples).collect::<Vec<_>>()
+            let images =
+                processes.iter().filter(|it| it.pid == pid && it.cmdline.starts_with(begin));
+            images.map(|image| image.samples).collect::<Vec<_>>()
         };
         wait_for_recorded("both threads", &run, |recording| {
-            (!of(recording, "import ctypes").is_empty()).then_some(())
+            (!of(recording, "/usr/bin/python3 ").is_empty()).then_some(())
         });
         let_go(directory.path(), "both-seen");
         wait_for("the end of the first thread", || {
@@ -196,7 +193,8 @@ ctypes.CDLL(None).syscall(60, 0)";
         let ended = running.wait();
         assert_eq!(ended.code, Some(128 + 15), "{}", ended.stderr);
         let (recording, _) = Recording::open(&run).unwrap();
-        let (of_python, of_sleep) = (of(&recording, "import ctypes"), of(&recording, "sleep 1000"));
+        let (of_python, of_sleep) =
+            (of(&recording, "/usr/bin/python3 "), of(&recording, "sleep 1000"));
         assert_eq!((of_python.len(), of_sleep.len()), (1, 1), "{options:?}");
         assert!(of_python[0] >= 3 && of_sleep[0] >= 3, "{options:?} {of_python:?} {of_sleep:?}");
     }
