@@ -99,20 +99,24 @@ pub(super) fn image_change(
     }
 }
 
-/// Returns what `stat` shows of a process whose first thread has memory again, and had none: another thread executes a
-/// program, and has taken its place.
+/// Returns what `stat` shows, read after `statm`, of a process whose first thread has memory again, and had none: another
+/// thread executes a program, and has taken its place.
 ///
 /// It does so before it exchanges the memory (Linux 6.18, `begin_new_exec`: `de_thread`, then `exec_mmap`), so that this
-/// may still be that of the image before.
+/// may still be that of the image before. The name is then that of the thread.
 pub(super) fn change_of_first_thread(
     process: &Process,
     comm: Comm,
     addresses: Addresses,
 ) -> ImageChange {
-    let is_as_before = addresses == process.addresses && !addresses.hidden();
-    match is_as_before && !process.is_exec_reported() {
-        true => ImageChange::None,
-        false => ImageChange::Exec { comm, addresses },
+    let may_be_seen = !addresses.hidden() || addresses.unset();
+    if !may_be_seen || process.addresses.hidden() {
+        // Nothing shows whether the memory was exchanged: most of the time it was.
+        return ImageChange::Exec { comm, addresses };
+    }
+    match image_change(process, comm, addresses, false) {
+        ImageChange::Renamed(_) => ImageChange::None,
+        change => change,
     }
 }
 

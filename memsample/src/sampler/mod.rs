@@ -264,10 +264,12 @@ impl Sampler {
     /// Looks again at what began another program while it was looked at for the first time, so that its number, its
     /// arguments and its memory are of one image.
     fn look_again(&mut self, plan: &Plan) {
-        let Self { processes, forks: Some(forks), .. } = self else { return };
+        let Self { processes, forks, .. } = self;
         for _ in 0..MAX_LOOKS {
-            let now = processes.reader.clock.now();
-            forks.drain(processes, &now);
+            if let Some(forks) = forks {
+                let now = processes.reader.clock.now();
+                forks.drain(processes, &now);
+            }
             if !processes.read_executed(plan) {
                 return;
             }
@@ -277,7 +279,7 @@ impl Sampler {
     /// Begins to follow what the kernel reports.
     pub(crate) fn follow_events(&mut self, events: ProcessEvents) {
         self.forks = Some(ForkTracker::new(events));
-        self.processes.forks_are_reported = true;
+        self.processes.reader.forks_are_reported = true;
     }
 
     /// Forgets forks of which no more will be reported, and returns how many of those processes were not

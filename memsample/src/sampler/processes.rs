@@ -43,8 +43,6 @@ pub(super) struct Processes {
     pub(super) slots: Slots,
     /// Exits whose records have not come; `None` where none will.
     pub(super) unmatched_exits: Option<Vec<UnmatchedExit>>,
-    /// Whether the kernel reports what gets a pid, so that no pid must be tried.
-    pub(super) forks_are_reported: bool,
     pub(super) swept_boot_ns: u64,
     pub(super) swept_before_boot_ns: u64,
     /// Pids to look at in the next sweep: their process ended, and another may have the pid already.
@@ -52,8 +50,6 @@ pub(super) struct Processes {
     pub(super) counts: SweepCounts,
     /// What the last sweep read of every process that was due.
     pub(super) common_files: Files,
-    /// Processes of which an exec was reported in the sweep that looked at them for the first time.
-    executed: Vec<i32>,
     /// New processes, at the end of the entries, of which it is not yet read what they are.
     undescribed: Vec<Request>,
     /// New processes of which it is not yet known whether they share their memory.
@@ -86,13 +82,11 @@ impl Processes {
             departed: Vec::new(),
             slots: Slots::default(),
             unmatched_exits: None,
-            forks_are_reported: false,
             swept_boot_ns: 0,
             swept_before_boot_ns: 0,
             suspects: Vec::with_capacity(2 * processes),
             counts: SweepCounts::default(),
             common_files: Files::empty(),
-            executed: Vec::new(),
             undescribed: Vec::with_capacity(IMAGES_AT_ONCE),
             newborns: Vec::with_capacity(processes),
             late_cost_ns: 0,
@@ -150,7 +144,7 @@ impl Processes {
 
     /// Reads the numbers of all of them, after the entries were brought up to date.
     pub(super) fn read(&mut self, plan: &Plan) {
-        self.executed.clear();
+        self.reader.executed.clear();
         let wanted = self.wanted_files(plan);
         self.source.begin_sweep(&mut self.reader, &self.entries);
         for index in 0..self.entries.len() {
@@ -165,13 +159,13 @@ impl Processes {
         Ok(())
     }
 
-    /// Looks again at the processes that have begun another program, as the kernel reports, while they were looked at
-    /// for the first time: what they are and their numbers may be of different programs. Returns whether there
+    /// Looks again at the processes that have begun another program while their image was looked at for the first time:
+    /// what they are and their numbers may be of different programs. Returns whether there
     /// were any.
     pub(super) fn read_executed(&mut self, plan: &Plan) -> bool {
         let wanted = self.wanted_files(plan);
         let wanted = WantedFiles { files: wanted.of_newborn, ..wanted };
-        let mut pids = std::mem::take(&mut self.executed);
+        let mut pids = std::mem::take(&mut self.reader.executed);
         let were_any = !pids.is_empty();
         for pid in pids.drain(..) {
             let index = self.entries.partition_point(|entry| entry.pid < pid);
@@ -182,7 +176,9 @@ impl Processes {
             self.counts.processes -= u32::from(was_read);
             self.read_entry(index, &wanted);
         }
-        self.executed = pids;
+        if self.reader.executed.is_empty() {
+            self.reader.executed = pids;
+        }
         were_any
     }
 
@@ -305,7 +301,7 @@ impl Processes {
             if !entry.state.contains(EntryState::GONE) {
                 return true;
             }
-            if !self.forks_are_reported {
+            if !reader.forks_are_reported {
                 suspects.push(entry.pid);
             }
             counts.gone += u32::from(entry.process().is_some());
@@ -568,7 +564,7 @@ impl Processes {
         // So that it is not taken for unchanged.
         entry.forget_statm();
         if is_exec_reported && is_new {
-            self.executed.push(pid);
+            self.reader.executed.push(pid);
         }
         true
     }

@@ -45,6 +45,10 @@ pub(super) struct Reader {
     pub(super) buffer: ReadBuffer,
     pub(super) rules: IdentityRules,
     pub(super) threads: Listing,
+    /// Whether the kernel reports what gets a pid, so that no pid must be tried, and every exec.
+    pub(super) forks_are_reported: bool,
+    /// Processes that have begun another program in the sweep that looked at their image for the first time.
+    pub(super) executed: Vec<i32>,
     /// For what may not come back.
     pub(super) readers: ReaderThreads,
     given_up: Vec<GivenUp>,
@@ -77,6 +81,8 @@ impl Reader {
             buffer: ReadBuffer::new(),
             rules,
             threads: Listing::new(),
+            forks_are_reported: false,
+            executed: Vec::new(),
             given_up: Vec::new(),
             requests: Vec::with_capacity(MAX_AT_ONCE),
             answers: Vec::with_capacity(MAX_AT_ONCE),
@@ -197,6 +203,7 @@ impl Reader {
             || adopted.is_some()
             || process.is_exec_reported()
             || process.is_in_exec
+            || entry.state.contains(EntryState::NEWBORN)
         {
             let host = self.host;
             let outcome = self
@@ -300,7 +307,11 @@ impl Reader {
             }
             StatmReading::Changed { .. } | StatmReading::Unchanged => {
                 let is_first_again = process.thread.take().is_some();
-                Adopted { reading, addresses: shown, is_first_again }
+                let addresses = match is_first_again {
+                    true => self.addresses_now(entry.pid, process.identity.start)?,
+                    false => shown,
+                };
+                Adopted { reading, addresses, is_first_again }
             }
         };
         let Adopted { reading, addresses, is_first_again } = adopted;
@@ -513,6 +524,8 @@ impl Reader {
                     {
                         process.end_exec(now, self.clock.now().boot_ns);
                     }
+                } else if !process.is_in_exec {
+                    self.check_image(entry, process);
                 }
                 Ok(Reading::NewImage(image))
             }
@@ -523,13 +536,32 @@ impl Reader {
                     image.complete(process, &mut entry.state);
                 }
                 process.end_exec(addresses, self.clock.now().boot_ns);
+                self.check_image(entry, process);
                 Ok(Reading::Alive)
             }
         }
     }
 
+    /// Checks, where nobody reports it, that no other program has begun while the image was looked at: what was read may be
+    /// of that one. Then the process is to be looked at again.
+    fn check_image(&mut self, entry: &mut Entry, process: &Process) {
+        if self.forks_are_reported {
+            return;
+        }
+        let Ok(now) = self.addresses_now(entry.pid, process.identity.start) else { return };
+        if now != process.addresses && (now.unset() || !now.hidden()) {
+            // So that it is not taken for unchanged.
+            entry.forget_statm();
+            self.executed.push(entry.pid);
+        }
+    }
+
     /// Reads the addresses of a process that began at `start`.
-    fn addresses_now(&mut self, pid: i32, start: ClockTicks) -> Result<Addresses, ReadError> {
+    pub(super) fn addresses_now(
+        &mut self,
+        pid: i32,
+        start: ClockTicks,
+    ) -> Result<Addresses, ReadError> {
         let directory = self.root.open_process(pid)?;
         let stat = parse_stat(read_file(&self.root, &mut self.buffer, &directory, c"stat")?)?;
         match stat.starttime == start {

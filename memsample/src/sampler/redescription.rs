@@ -105,7 +105,7 @@ impl Redescription {
         asked.clear();
         let elapsed_ns = now_ns.saturating_sub(*visited_boot_ns).min(ROUND_NS);
         *visited_boot_ns = now_ns;
-        let Processes { entries, reader, source, forks_are_reported, .. } = processes;
+        let Processes { entries, reader, source, .. } = processes;
         let by_bpf = source.is_bpf();
         let visits = (entries.len() as u64 * elapsed_ns).div_ceil(ROUND_NS);
         for _ in 0..visits {
@@ -124,7 +124,7 @@ impl Redescription {
             }
             let (pid, is_kept) = (entry.pid, entry.statm.is_some());
             let Some(process) = entry.process_mut() else { continue };
-            let files = if *forks_are_reported { &WITHOUT_USER } else { &WITH_USER };
+            let files = if reader.forks_are_reported { &WITHOUT_USER } else { &WITH_USER };
             let due = due(reader, (pid, is_kept), process, files, by_bpf, now_ns);
             let Some((directory, files)) = due else { continue };
             let key = process.identity.process.0;

@@ -57,13 +57,14 @@ impl Reader {
         let directory = self.root.open_process(entry.pid)?;
         let stat = parse_stat(read_file(&self.root, &mut self.buffer, &directory, c"stat")?)?;
         let (threads, is_first_alive) = (stat.num_threads, stat.state != b'Z');
-        let addresses = Addresses::of(&stat);
-        if stat.starttime != process.identity.start {
+        let start = process.identity.start;
+        if stat.starttime != start {
             return Ok(None);
         }
         if process.thread.is_some() && is_first_alive {
             let adopted = self.read_by(entry, process, &directory, None)?;
             if let Some(reading) = adopted {
+                let addresses = self.addresses_now(entry.pid, start)?;
                 return Ok(Some(Adopted { reading, addresses, is_first_again: true }));
             }
         }

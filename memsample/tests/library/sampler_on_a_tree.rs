@@ -2,8 +2,11 @@
 
 use std::fs;
 use std::num::NonZeroU64;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::fake_proc::{FakeProc, FakeProcess};
+use memsample::clock::{Clock, Now, SystemClock, Timer};
 use memsample::{Files, Host, Metric, ProcessId, Sampler, SamplerOptions, SweepCounts};
 
 const PAGE: u64 = 4096;
@@ -244,6 +247,72 @@ fn a_thread_that_has_taken_the_place_of_the_first_and_not_yet_new_memory_is_the_
             assert_eq!((exec, rss, cmdline.as_str()), (1, 50, "cc1 x.c"), "{descriptors}");
         }
     }
+}
+
+/// A clock that lets something happen when it has been asked so many times.
+struct Meanwhile {
+    asked: AtomicU64,
+    happens_at: AtomicU64,
+    happens: Box<dyn Fn() + Send + Sync>,
+}
+
+impl Clock for Meanwhile {
+    fn now(&self) -> Now {
+        if self.asked.fetch_add(1, Ordering::Relaxed) == self.happens_at.load(Ordering::Relaxed) {
+            (self.happens)();
+        }
+        SystemClock::shared().now()
+    }
+
+    fn timer(&self) -> std::io::Result<Box<dyn Timer>> {
+        SystemClock::shared().timer()
+    }
+}
+
+#[test]
+fn what_an_image_is_is_not_read_of_the_next_one() {
+    let mut replaced_while_looked_at = 0;
+    for files in [Files::STATM, Files::DETAIL] {
+        for happens_at in 0..40 {
+            let tree = Arc::new(FakeProc::new());
+            let process = |name: &str, number: u64| FakeProcess {
+                comm: name.into(),
+                cmdline: format!("{name}\0").into(),
+                stack: 0x7ffd_0000_0000 + number * PAGE,
+                rss: 100 + number,
+                text: 3 + number,
+                ..FakeProcess::new(7)
+            };
+            tree.set(&process("first", 0));
+            let of_clock = Arc::clone(&tree);
+            let clock = Arc::new(Meanwhile {
+                asked: AtomicU64::new(0),
+                happens_at: AtomicU64::new(u64::MAX),
+                happens: Box::new(move || of_clock.set(&process("third", 2))),
+            });
+            let shared: Arc<dyn Clock> = Arc::<Meanwhile>::clone(&clock);
+            let mut sampler = Sampler::new(options(&tree).clock(shared)).unwrap();
+            sweep(&mut sampler, files);
+            tree.set(&process("second", 1));
+            let asked = clock.asked.load(Ordering::Relaxed);
+            clock.happens_at.store(asked + happens_at, Ordering::Relaxed);
+            let mut seen = Vec::new();
+            for _ in 0..2 {
+                let snapshot = sampler.sweep(files);
+                let sample = snapshot.samples().next().unwrap();
+                let (name, rss) = (sample.comm().to_string(), sample.rss_bytes() / PAGE);
+                assert_eq!(sample.identity().cmdline_text(), name, "{happens_at}");
+                seen.push((name, rss));
+            }
+            let of = |name: &str, rss| (name.to_owned(), rss);
+            let has_third = clock.asked.load(Ordering::Relaxed) > asked + happens_at;
+            let last = if has_third { of("third", 102) } else { of("second", 101) };
+            assert_eq!(seen[1], last, "{happens_at}");
+            assert!(seen[0] == of("second", 101) || seen[0] == last, "{happens_at}: {seen:?}");
+            replaced_while_looked_at += usize::from(seen[0] == last && has_third);
+        }
+    }
+    assert!(replaced_while_looked_at > 2, "{replaced_while_looked_at}");
 }
 
 #[test]
