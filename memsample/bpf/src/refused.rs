@@ -43,6 +43,8 @@ pub enum Refused {
         /// What the kernel answered.
         answer: String,
     },
+    /// Each form of the program is refused for a reason of its own, the best form first.
+    EachForm(Vec<Refused>),
 }
 
 impl Refused {
@@ -74,6 +76,15 @@ impl Refused {
                 Self::NoBtf
             }
             refused => refused,
+        }
+    }
+
+    /// Returns why no form is taken, of the reasons for each.
+    pub(crate) fn of_forms(mut reasons: Vec<Self>) -> Self {
+        reasons.dedup();
+        match <[Self; 1]>::try_from(reasons) {
+            Ok([reason]) => reason,
+            Err(reasons) => Self::EachForm(reasons),
         }
     }
 
@@ -111,6 +122,13 @@ impl fmt::Display for Refused {
                 MAX_CPUS
             ),
             Self::Failed { what, answer } => write!(f, "{what} failed: {answer}"),
+            Self::EachForm(reasons) => {
+                for (index, reason) in reasons.iter().enumerate() {
+                    f.write_str(if index == 0 { "" } else { "; in the form for older kernels: " })?;
+                    reason.fmt(f)?;
+                }
+                Ok(())
+            }
         }
     }
 }
@@ -136,4 +154,22 @@ fn missing_capabilities() -> Vec<&'static str> {
 fn is_locked_down() -> bool {
     fs::read_to_string("/sys/kernel/security/lockdown")
         .is_ok_and(|levels| levels.contains("[confidentiality]"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Refused;
+
+    #[test]
+    fn the_reason_of_each_form_is_told_and_one_for_both_once() {
+        let unsuitable = |needs| Refused::Unsuitable {
+            verifier: "unknown func".to_owned(),
+            release: "5.10.0".to_owned(),
+            needs,
+        };
+        let both = Refused::of_forms(vec![unsuitable("Linux 6.4"), unsuitable("Linux 5.17")]);
+        let said = both.to_string();
+        assert!(said.contains("needs Linux 6.4") && said.contains("needs Linux 5.17"), "{said}");
+        assert_eq!(Refused::of_forms(vec![Refused::NoBtf, Refused::NoBtf]), Refused::NoBtf);
+    }
 }

@@ -66,18 +66,18 @@ impl Walk {
     ///
     /// Why the kernel takes none, as a clause for a person.
     pub fn load(expected: usize) -> Result<Self, Refused> {
-        let mut refused = Refused::NoBpf;
+        let mut reasons = Vec::new();
         for &form in Form::to_try()? {
             match Self::load_form(form, expected) {
                 Ok(walk) => return Ok(walk),
                 // Another form may need less.
                 Err(reason @ (Refused::Unsuitable { .. } | Refused::Failed { .. })) => {
-                    refused = reason;
+                    reasons.push(reason);
                 }
                 Err(reason) => return Err(reason),
             }
         }
-        Err(refused)
+        Err(Refused::of_forms(reasons))
     }
 
     /// Loads one form, with room for twice as many processes as are expected.
