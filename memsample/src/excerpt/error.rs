@@ -54,6 +54,16 @@ impl fmt::Display for ExcerptError {
             {
                 write!(f, "the span ends before it begins: from {from:.3} to {to:.3}")
             }
+            Self::NoTick { from, ticks: Some((first, last)), .. } if from > last => write!(
+                f,
+                "the span begins at {from:.3}, and the last tick of the recording is at {last:.3}, {:.1} s after the \
+                 first",
+                last.duration_since(*first).as_secs_f64(),
+            ),
+            Self::NoTick { to, ticks: Some((first, _)), .. } if to < first => write!(
+                f,
+                "the span ends at {to:.3}, and the first tick of the recording is at {first:.3}"
+            ),
             Self::NoTick { from, to, ticks: Some((first, last)) } => write!(
                 f,
                 "no tick of the recording is between {from:.3} and {to:.3}: it goes from {first:.3} to {last:.3} \

@@ -199,7 +199,12 @@ fn slow_a_peak_before_the_cut_is_none_of_the_cut() {
     for (arguments, code, message) in [
         (&["--from", "1s", "--out", "later"][..], 1, "`later` exists"),
         (&["--from", "200ms", "--to", "100ms", "--out", "x"], 1, "ends before it begins"),
-        (&["--from", "100s", "--out", "x"], 1, "it goes from"),
+        (&["--from", "100s", "--out", "x"], 1, "the last tick of the recording is at"),
+        (
+            &["--to", "2001-01-01T00:00:00Z", "--out", "x"],
+            1,
+            "the first tick of the recording is at",
+        ),
         (&["--from", "mark:nothing", "--out", "x"], 1, "no mark `nothing`"),
         (&["--test", "nothing", "--out", "x"], 1, "there are canary-test, other"),
         (&["--from", "12", "--out", "x"], 2, "a unit is missing"),
