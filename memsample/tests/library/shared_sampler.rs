@@ -208,8 +208,8 @@ fn limits_are_of_time_that_passes_whatever_the_wall_clock_does() {
         assert_eq!(ends.collect::<Vec<_>>(), [End::Duration, End::Idle], "{step_ns}");
         assert_eq!(recordings[0].manifest().totals.ticks, 300);
         let ticks = recordings[1].manifest().totals.ticks;
-        // Looked at after each piece of half a second, of which some wait.
-        assert!((100..=300).contains(&ticks), "{ticks} ticks, {step_ns}");
+        // Looked at after each piece of half a second, of which some wait where the machine is busy. A day has 864000.
+        assert!((100..10_000).contains(&ticks), "{ticks} ticks, {step_ns}");
     }
 }
 
