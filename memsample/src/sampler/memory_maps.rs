@@ -48,6 +48,7 @@ struct Relative {
     image: ProcessId,
     /// The image that had its memory map first, as far as that is known.
     map: ProcessId,
+    is_map_known: bool,
     /// A thread that has its memory.
     task: i32,
 }
@@ -55,8 +56,9 @@ struct Relative {
 impl Relative {
     fn of(process: &Process, task: i32) -> Self {
         let identity = &process.identity;
-        let (image, map) = (identity.process, identity.memory_map.unwrap_or(identity.process));
-        Self { addresses: process.addresses, pid: identity.pid, image, map, task }
+        let (image, is_map_known) = (identity.process, identity.memory_map.is_some());
+        let map = identity.memory_map.unwrap_or(image);
+        Self { addresses: process.addresses, pid: identity.pid, image, map, is_map_known, task }
     }
 }
 
@@ -96,7 +98,7 @@ pub(super) fn note_memory_maps(entries: &mut [Entry], newborns: &[Newborn]) {
 }
 
 /// Compares new processes whose forker is not known, or has ended or executed another program, with all that descend from
-/// the same image and were looked at before them.
+/// the same image and were looked at before them, or began to be another image in this sweep.
 fn compare_relatives(entries: &mut [Entry], orphans: &[(i32, Relative)]) {
     let mut families: Vec<Addresses> = orphans.iter().map(|(_, orphan)| orphan.addresses).collect();
     families.sort_unstable();
@@ -111,19 +113,24 @@ fn compare_relatives(entries: &mut [Entry], orphans: &[(i32, Relative)]) {
     let order = |it: &Relative| (it.addresses, Reverse(it.image));
     relatives.sort_unstable_by_key(order);
     for &(pid, own) in orphans {
-        let first = relatives.partition_point(|it| order(it) <= order(&own));
+        let first = relatives.partition_point(|it| it.addresses < own.addresses);
         let behind = relatives.partition_point(|it| it.addresses <= own.addresses);
-        let before = relatives.get(first..behind).unwrap_or_default();
-        let mut compared = 0;
-        let same = before.iter().take(MAX_COMPARISONS).position(|relative| {
+        let family = relatives.get(first..behind).unwrap_or_default();
+        // Of two that are both to be noted, one is compared with the other. An exec of one that was known before the sweep
+        // makes an image with a later number than those that it has forked since.
+        let is_to_compare =
+            |it: &&Relative| it.image < own.image || (it.is_map_known && it.image != own.image);
+        let mut refused = 0;
+        let mut candidates = family.iter().filter(is_to_compare);
+        let same = candidates.by_ref().take(MAX_COMPARISONS).find(|relative| {
             let answer = have_one_map(own.task, relative.task);
-            compared += usize::from(answer.is_ok());
+            refused += usize::from(answer.is_err());
             answer.unwrap_or(false)
         });
-        let map = match same.and_then(|index| before.get(index)) {
+        let map = match same {
             // Another one of those may have been noted since they were listed.
             Some(relative) => Some(map_of(entries, relative)),
-            None => (compared == before.len()).then_some(own.image),
+            None => (refused == 0 && candidates.next().is_none()).then_some(own.image),
         };
         if let Some(map) = map {
             note_memory_map(entries, pid, own.image, map);

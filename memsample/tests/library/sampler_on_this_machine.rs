@@ -63,6 +63,7 @@ by_either_way! {
     an_exec_is_seen_though_the_first_thread_ended_before_the_next_sweep
     a_process_whose_first_thread_ended_is_seen_to_move_to_another_group
     a_zombie_has_no_sample_and_its_end_is_counted_once
+    who_shares_a_map_with_what_was_executed_since_the_last_sweep_has_that_map
 }
 
 /// A process that says a line when it is ready, and ends when it is dropped.
@@ -86,17 +87,18 @@ impl Helper {
     }
 
     /// Sends a line, and waits for the answer.
-    fn go_on(&mut self) {
+    fn go_on(&mut self) -> String {
         self.0.stdin.as_mut().unwrap().write_all(b"go\n").unwrap();
-        self.wait_for_line();
+        self.wait_for_line()
     }
 
-    fn wait_for_line(&mut self) {
+    fn wait_for_line(&mut self) -> String {
         // One byte at a time, so that nothing of the next line is taken.
         let mut line = String::new();
         let output = self.0.stdout.as_mut().unwrap();
         BufReader::with_capacity(1, output).read_line(&mut line).unwrap();
         assert!(!line.is_empty(), "the helper ended");
+        line
     }
 }
 
@@ -433,4 +435,37 @@ fn a_zombie_has_no_sample_and_its_end_is_counted_once(way: SweepBy) {
     assert!(!is_sampled(&mut sampler));
     child.wait().unwrap();
     assert!(!is_sampled(&mut sampler));
+}
+
+fn who_shares_a_map_with_what_was_executed_since_the_last_sweep_has_that_map(way: SweepBy) {
+    // It is no child of who has its memory (CLONE_VM, CLONE_PARENT), and does nothing with it.
+    let shares = "import ctypes
+libc = ctypes.CDLL(None)
+libc.clone.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p]
+stack = ctypes.create_string_buffer(65536)
+top = ctypes.addressof(stack) + 65536 & ~15
+print(libc.clone(ctypes.cast(libc.pause, ctypes.c_void_p), top, 0x100 | 0x8000 | 17, None), flush=True)
+input()";
+    let executes = "import os, sys
+print('ready', flush=True)
+input()
+os.execv(sys.executable, [sys.executable, '-c', sys.argv[1]])";
+    let mut helper = Helper::start("python3", &["-c", executes, shares]);
+    let mut sampler = sampler(way);
+    let image_of = |sampler: &mut Sampler, pid: i32| {
+        let snapshot = sampler.sweep(Files::STATM | Files::DETAIL);
+        let sample = snapshot.samples().find(|sample| sample.pid() == pid).unwrap();
+        (sample.process(), sample.identity().memory_map)
+    };
+    let (before, _) = image_of(&mut sampler, helper.pid());
+    let sharer: i32 = helper.go_on().trim().parse().unwrap();
+    let (sharing, map_of_sharer) = image_of(&mut sampler, sharer);
+    let (executed, map) = image_of(&mut sampler, helper.pid());
+    rustix::process::kill_process(
+        rustix::process::Pid::from_raw(sharer).unwrap(),
+        rustix::process::Signal::KILL,
+    )
+    .unwrap();
+    assert!(before < executed && sharing != executed);
+    assert_eq!((map, map_of_sharer), (Some(executed), Some(executed)));
 }
