@@ -46,9 +46,8 @@ struct Relative {
     addresses: Addresses,
     pid: i32,
     image: ProcessId,
-    /// The image that had its memory map first, as far as that is known.
-    map: ProcessId,
-    is_map_known: bool,
+    /// The image that had its memory map first, where that is known.
+    map: Option<ProcessId>,
     /// A thread that has its memory.
     task: i32,
 }
@@ -56,9 +55,13 @@ struct Relative {
 impl Relative {
     fn of(process: &Process, task: i32) -> Self {
         let identity = &process.identity;
-        let (image, is_map_known) = (identity.process, identity.memory_map.is_some());
-        let map = identity.memory_map.unwrap_or(image);
-        Self { addresses: process.addresses, pid: identity.pid, image, map, is_map_known, task }
+        let (image, map) = (identity.process, identity.memory_map);
+        Self { addresses: process.addresses, pid: identity.pid, image, map, task }
+    }
+
+    /// Returns the image that had its memory map first, as far as that is known.
+    fn first_image(&self) -> ProcessId {
+        self.map.unwrap_or(self.image)
     }
 }
 
@@ -83,7 +86,9 @@ pub(super) fn note_memory_maps(entries: &mut [Entry], newborns: &[Newborn]) {
         let compared =
             parent.and_then(|parent| Some((parent, have_one_map(own.task, parent.task).ok()?)));
         match compared {
-            Some((parent, true)) => note_memory_map(entries, pid, own.image, parent.map),
+            Some((parent, true)) => {
+                note_memory_map(entries, pid, own.image, parent.first_image());
+            }
             compared if has_executed || (is_forker && compared.is_some()) => {
                 note_memory_map(entries, pid, own.image, own.image);
             }
@@ -116,12 +121,11 @@ fn compare_relatives(entries: &mut [Entry], orphans: &[(i32, Relative)]) {
         let first = relatives.partition_point(|it| it.addresses < own.addresses);
         let behind = relatives.partition_point(|it| it.addresses <= own.addresses);
         let family = relatives.get(first..behind).unwrap_or_default();
-        // Of two that are both to be noted, one is compared with the other. An exec of one that was known before the sweep
-        // makes an image with a later number than those that it has forked since.
-        let is_to_compare =
-            |it: &&Relative| it.image < own.image || (it.is_map_known && it.image != own.image);
-        let mut refused = 0;
-        let mut candidates = family.iter().filter(is_to_compare);
+        // Of two that are both to be noted, the later is compared with the earlier.
+        let earlier = family.iter().filter(|it| it.image < own.image);
+        // An exec of one that was known before the sweep makes an image later than those that it has forked since.
+        let later = family.iter().filter(|it| it.image > own.image && it.map.is_some());
+        let (mut candidates, mut refused) = (earlier.chain(later), 0);
         let same = candidates.by_ref().take(MAX_COMPARISONS).find(|relative| {
             let answer = have_one_map(own.task, relative.task);
             refused += usize::from(answer.is_err());
@@ -142,7 +146,7 @@ fn compare_relatives(entries: &mut [Entry], orphans: &[(i32, Relative)]) {
 fn map_of(entries: &[Entry], relative: &Relative) -> ProcessId {
     let process = living(entries, relative.pid).map(|(process, _)| process);
     let process = process.filter(|process| process.identity.process == relative.image);
-    process.and_then(|process| process.identity.memory_map).unwrap_or(relative.map)
+    process.and_then(|process| process.identity.memory_map).unwrap_or(relative.first_image())
 }
 
 fn note_memory_map(entries: &mut [Entry], pid: i32, image: ProcessId, map: ProcessId) {
