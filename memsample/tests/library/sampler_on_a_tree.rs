@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::fake_proc::{FakeProc, FakeProcess};
-use memsample::clock::{Clock, Now, SystemClock, Timer};
+use crate::scripted_clock::WatchedClock;
 use memsample::{Files, Host, Metric, ProcessId, Sampler, SamplerOptions, SweepCounts};
 
 const PAGE: u64 = 4096;
@@ -215,57 +215,35 @@ fn an_exec_that_is_under_way_in_a_sweep_is_one_image() {
 
 #[test]
 fn a_thread_that_has_taken_the_place_of_the_first_and_not_yet_new_memory_is_the_image_before() {
-    for descriptors in [100, 0] {
-        let tree = FakeProc::new();
-        let before = FakeProcess { threads: 2, ..FakeProcess::new(7) };
-        tree.set(&before);
-        let mut sampler = Sampler::new(options(&tree).max_descriptors(descriptors)).unwrap();
-        let mut image = || {
-            let snapshot = sampler.sweep(Files::STATM);
-            let sample = snapshot.samples().next().unwrap();
-            let identity = sample.identity();
-            (sample.process(), identity.exec, sample.rss_bytes() / PAGE, identity.cmdline_text())
-        };
-        let (first, ..) = image();
-        let fake = || "/bin/fake --arg".to_owned();
-        // The first thread ends, and another stands in.
-        let ended = FakeProcess { state: 'Z', size: 0, code: 0, stack: 0, ..before.clone() };
-        tree.set(&ended);
-        tree.write("7/statm", b"0 0 0 0 0 0 0\n");
-        tree.set_thread(7, &FakeProcess { pid: 8, rss: 150, ..before.clone() });
-        assert_eq!(image(), (first, 0, 150, fake()), "{descriptors}");
-        // That executes a program: it becomes the first, and keeps the memory for a moment.
-        fs::remove_dir_all(tree.process_path(7).join("task")).unwrap();
-        let alone = FakeProcess { threads: 1, rss: 160, ..before };
-        tree.set(&alone);
-        assert_eq!(image(), (first, 0, 160, fake()), "{descriptors}");
-        let cmdline = b"cc1\0x.c\0".to_vec();
-        tree.set(&FakeProcess { stack: alone.stack + PAGE, rss: 50, cmdline, ..alone });
-        for _ in 0..2 {
-            let (process, exec, rss, cmdline) = image();
-            assert!(process > first);
-            assert_eq!((exec, rss, cmdline.as_str()), (1, 50, "cc1 x.c"), "{descriptors}");
-        }
-    }
-}
-
-/// A clock that lets something happen when it has been asked so many times.
-struct Meanwhile {
-    asked: AtomicU64,
-    happens_at: AtomicU64,
-    happens: Box<dyn Fn() + Send + Sync>,
-}
-
-impl Clock for Meanwhile {
-    fn now(&self) -> Now {
-        if self.asked.fetch_add(1, Ordering::Relaxed) == self.happens_at.load(Ordering::Relaxed) {
-            (self.happens)();
-        }
-        SystemClock::shared().now()
-    }
-
-    fn timer(&self) -> std::io::Result<Box<dyn Timer>> {
-        SystemClock::shared().timer()
+    let tree = FakeProc::new();
+    let before = FakeProcess { threads: 2, ..FakeProcess::new(7) };
+    tree.set(&before);
+    let mut sampler = sampler(&tree);
+    let mut image = || {
+        let snapshot = sampler.sweep(Files::STATM);
+        let sample = snapshot.samples().next().unwrap();
+        let identity = sample.identity();
+        (sample.process(), identity.exec, sample.rss_bytes() / PAGE, identity.cmdline_text())
+    };
+    let (first, ..) = image();
+    let fake = || "/bin/fake --arg".to_owned();
+    // The first thread ends, and another stands in.
+    let ended = FakeProcess { state: 'Z', size: 0, code: 0, stack: 0, ..before.clone() };
+    tree.set(&ended);
+    tree.write("7/statm", b"0 0 0 0 0 0 0\n");
+    tree.set_thread(7, &FakeProcess { pid: 8, rss: 150, ..before.clone() });
+    assert_eq!(image(), (first, 0, 150, fake()));
+    // That executes a program: it becomes the first, and keeps the memory for a moment.
+    fs::remove_dir_all(tree.process_path(7).join("task")).unwrap();
+    let alone = FakeProcess { threads: 1, rss: 160, ..before };
+    tree.set(&alone);
+    assert_eq!(image(), (first, 0, 160, fake()));
+    let cmdline = b"cc1\0x.c\0".to_vec();
+    tree.set(&FakeProcess { stack: alone.stack + PAGE, rss: 50, cmdline, ..alone });
+    for _ in 0..2 {
+        let (process, exec, rss, cmdline) = image();
+        assert!(process > first);
+        assert_eq!((exec, rss, cmdline.as_str()), (1, 50, "cc1 x.c"));
     }
 }
 
@@ -284,18 +262,19 @@ fn what_an_image_is_is_not_read_of_the_next_one() {
                 ..FakeProcess::new(7)
             };
             tree.set(&process("first", 0));
-            let of_clock = Arc::clone(&tree);
-            let clock = Arc::new(Meanwhile {
-                asked: AtomicU64::new(0),
-                happens_at: AtomicU64::new(u64::MAX),
-                happens: Box::new(move || of_clock.set(&process("third", 2))),
-            });
-            let shared: Arc<dyn Clock> = Arc::<Meanwhile>::clone(&clock);
-            let mut sampler = Sampler::new(options(&tree).clock(shared)).unwrap();
+            // The second exec is at a reading of the clock.
+            let until = Arc::new(AtomicU64::new(u64::MAX));
+            let (of_clock, in_tree) = (Arc::clone(&until), Arc::clone(&tree));
+            let clock = WatchedClock(Box::new(move |now| {
+                if of_clock.fetch_sub(1, Ordering::Relaxed) == 0 {
+                    in_tree.set(&process("third", 2));
+                }
+                now
+            }));
+            let mut sampler = Sampler::new(options(&tree).clock(Arc::new(clock))).unwrap();
             sweep(&mut sampler, files);
             tree.set(&process("second", 1));
-            let asked = clock.asked.load(Ordering::Relaxed);
-            clock.happens_at.store(asked + happens_at, Ordering::Relaxed);
+            until.store(happens_at, Ordering::Relaxed);
             let mut seen = Vec::new();
             for _ in 0..2 {
                 let snapshot = sampler.sweep(files);
@@ -305,7 +284,7 @@ fn what_an_image_is_is_not_read_of_the_next_one() {
                 seen.push((name, rss));
             }
             let of = |name: &str, rss| (name.to_owned(), rss);
-            let has_third = clock.asked.load(Ordering::Relaxed) > asked + happens_at;
+            let has_third = until.load(Ordering::Relaxed) > happens_at;
             let last = if has_third { of("third", 102) } else { of("second", 101) };
             assert_eq!(seen[1], last, "{happens_at}");
             assert!(seen[0] == of("second", 101) || seen[0] == last, "{happens_at}: {seen:?}");

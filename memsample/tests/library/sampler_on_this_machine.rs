@@ -8,8 +8,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use memsample::clock::{Clock, Now, SystemClock, Timer};
+use memsample::clock::Now;
 use memsample::{Files, Metric, Sampler, SamplerOptions, SweepBy};
+
+use crate::scripted_clock::WatchedClock;
 
 /// Where BPF may not be used, for want of capabilities, the tests of it are of `/proc` too, and hold that to be the reason.
 fn sampler(way: SweepBy) -> Sampler {
@@ -342,20 +344,6 @@ fn an_exec_is_seen_though_the_first_thread_ended_before_the_next_sweep(way: Swee
     }
 }
 
-/// A clock that a test sets forward.
-struct AheadClock(AtomicU64);
-
-impl Clock for AheadClock {
-    fn now(&self) -> Now {
-        let now = SystemClock::shared().now();
-        Now { boot_ns: now.boot_ns + self.0.load(Ordering::Relaxed), ..now }
-    }
-
-    fn timer(&self) -> std::io::Result<Box<dyn Timer>> {
-        SystemClock::shared().timer()
-    }
-}
-
 fn a_process_whose_first_thread_ended_is_seen_to_move_to_another_group(way: SweepBy) {
     let memory = Path::new("/sys/fs/cgroup/memory");
     let root = if memory.is_dir() { memory } else { Path::new("/sys/fs/cgroup") };
@@ -364,15 +352,19 @@ fn a_process_whose_first_thread_ended_is_seen_to_move_to_another_group(way: Swee
         assert!(!rustix::process::geteuid().is_root(), "{error}");
         return;
     }
-    let clock = Arc::new(AheadClock(AtomicU64::new(0)));
-    let shared: Arc<dyn Clock> = Arc::<AheadClock>::clone(&clock);
-    let mut sampler = with_options(SamplerOptions::default().clock(shared), way);
+    let ahead_ns = Arc::new(AtomicU64::new(0));
+    let of_clock = Arc::clone(&ahead_ns);
+    let clock = WatchedClock(Box::new(move |now| Now {
+        boot_ns: now.boot_ns + of_clock.load(Ordering::Relaxed),
+        ..now
+    }));
+    let mut sampler = with_options(SamplerOptions::default().clock(Arc::new(clock)), way);
     let program = format!("print('ready', flush=True)\ninput()\n{WITHOUT_FIRST_THREAD}");
     let mut helper = Helper::start("python3", &["-c", &program]);
     let pid = helper.pid();
     let mut group_after = |seconds| {
         for _ in 0..seconds {
-            clock.0.fetch_add(1_000_000_000, Ordering::Relaxed);
+            ahead_ns.fetch_add(1_000_000_000, Ordering::Relaxed);
             sampler.sweep(Files::STATM);
         }
         let snapshot = sampler.sweep(Files::STATM);

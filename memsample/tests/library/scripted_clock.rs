@@ -1,12 +1,12 @@
-//! A clock that does not wait: where the sampling thread would sleep, a script runs instead, and then
-//! the time is what the thread would have waited for, or what the script made of it.
+//! Clocks of tests. One does not wait: where the sampling thread would sleep, a script runs instead, and then the time is
+//! what the thread would have waited for, or what the script made of it. The other is that of the machine.
 
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use memsample::clock::{Clock, Now, Timer};
+use memsample::clock::{Clock, Now, SystemClock, Timer};
 use memsample::{Recorder, Recording};
 
 /// The time at which every scripted recording begins.
@@ -48,7 +48,7 @@ impl ScriptedClock {
 
     /// Lets the sampler run until the recording ends by itself, never far ahead of the writer.
     pub(crate) fn run(&self, recorder: Recorder) -> Recording {
-        self.run_all(vec![recorder]).remove(0)
+        self.run_all(vec![recorder], 1).remove(0)
     }
 
     /// Says that so many ticks were written, for those who look themselves.
@@ -56,11 +56,16 @@ impl ScriptedClock {
         self.0.written.store(written, Ordering::Release);
     }
 
-    /// Does so with several recordings, of which the first has a tick at every sweep.
-    pub(crate) fn run_all(&self, recorders: Vec<Recorder>) -> Vec<Recording> {
+    /// Does so with several recordings, of which the first so many have a tick at every sweep.
+    pub(crate) fn run_all(
+        &self,
+        recorders: Vec<Recorder>,
+        with_every_sweep: usize,
+    ) -> Vec<Recording> {
         while !recorders.iter().all(Recorder::is_finished) {
-            if let Some(first) = recorders.first() {
-                self.0.written.store(first.status().totals.ticks, Ordering::Release);
+            let going_on = recorders.iter().take(with_every_sweep).filter(|it| !it.is_finished());
+            if let Some(written) = going_on.map(|it| it.status().totals.ticks).min() {
+                self.pace(written);
             }
             std::thread::yield_now();
         }
@@ -97,5 +102,18 @@ impl Timer for ScriptedTimer {
         script(self.tick, &mut now);
         self.tick += 1;
         Ok(())
+    }
+}
+
+/// The clock of the machine, of which each reading is given to a function that may set it forward.
+pub(crate) struct WatchedClock(pub(crate) Box<dyn Fn(Now) -> Now + Send + Sync>);
+
+impl Clock for WatchedClock {
+    fn now(&self) -> Now {
+        self.0(SystemClock::shared().now())
+    }
+
+    fn timer(&self) -> io::Result<Box<dyn Timer>> {
+        SystemClock::shared().timer()
     }
 }

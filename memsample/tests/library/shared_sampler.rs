@@ -48,7 +48,7 @@ fn record(directory: &Path, seed: u64, intervals_ms: &[u64]) -> Vec<Recording> {
     let held = clock.hold();
     let recorders: Vec<Recorder> = intervals_ms.iter().map(start).collect();
     drop(held);
-    clock.run_all(recorders)
+    clock.run_all(recorders, 1)
 }
 
 #[test]
@@ -203,13 +203,13 @@ fn limits_are_of_time_that_passes_whatever_the_wall_clock_does() {
         let patient = start("patient", patient);
         let idle = start("idle", every().max_idle(Duration::from_secs(10)));
         drop(held);
-        let recordings = clock.run_all(vec![patient, idle]);
+        let recordings = clock.run_all(vec![patient, idle], 2);
         let ends = recordings.iter().map(|recording| recording.manifest().end.clone().unwrap());
         assert_eq!(ends.collect::<Vec<_>>(), [End::Duration, End::Idle], "{step_ns}");
         assert_eq!(recordings[0].manifest().totals.ticks, 300);
         let ticks = recordings[1].manifest().totals.ticks;
-        // Looked at after each piece of half a second, of which some wait where the machine is busy. A day has 864000.
-        assert!((100..10_000).contains(&ticks), "{ticks} ticks, {step_ns}");
+        // Looked at after each piece of half a second, of which some wait.
+        assert!((100..=300).contains(&ticks), "{ticks} ticks, {step_ns}");
     }
 }
 
