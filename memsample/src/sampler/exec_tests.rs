@@ -4,7 +4,7 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::apply::{ImageChange, image_change};
+use super::apply::{ImageChange, change_of_first_thread, image_change};
 use super::entry::{Addresses, Process};
 use crate::identity::{Comm, Identity};
 use crate::metric::Metric;
@@ -123,6 +123,39 @@ fn step() -> impl Strategy<Value = Step> {
         2 => Just(Step::Report),
         3 => Just(Step::Look),
     ]
+}
+
+/// Of a thread that has taken the place of the first, whose memory had the addresses of exec 0, and code.
+#[test]
+fn another_thread_has_executed_when_its_memory_is_another() {
+    let simulated = |shows, has_code, is_reported| {
+        let mut process = Simulation::new(shows, true).process;
+        process.metrics.set(Metric::Text, u64::from(has_code) * 4096);
+        (0..u32::from(is_reported)).for_each(|_| process.note_exec(u64::MAX));
+        process
+    };
+    let (hidden, unset) = (Addresses { code: 1, stack: 0 }, Addresses { code: 0, stack: 99 });
+    let (before, after) = (Simulation::set(0), Simulation::set(1));
+    for (process, addresses, has_executed) in [
+        (simulated(true, true, false), before, false),
+        // The memory was exchanged after it was read how large it is, or before.
+        (simulated(true, true, false), unset, false),
+        (simulated(true, false, false), unset, true),
+        (simulated(true, true, false), after, true),
+        (simulated(true, true, true), before, true),
+        (simulated(true, true, false), hidden, true),
+        (simulated(false, true, false), hidden, true),
+        (simulated(false, true, false), before, true),
+    ] {
+        // The thread has a name of its own.
+        let change = change_of_first_thread(&process, Comm::new(b"thread"), addresses);
+        let is_right = match change {
+            ImageChange::None => !has_executed,
+            ImageChange::Exec { addresses: of, .. } => has_executed && of == addresses,
+            ImageChange::Renamed(_) | ImageChange::Completed { .. } => false,
+        };
+        assert!(is_right, "{addresses:?}, an exec: {has_executed}");
+    }
 }
 
 proptest! {

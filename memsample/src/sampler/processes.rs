@@ -159,12 +159,10 @@ impl Processes {
         Ok(())
     }
 
-    /// Looks again at the processes that have begun another program while their image was looked at for the first time:
-    /// what they are and their numbers may be of different programs. Returns whether there
-    /// were any.
+    /// Looks again, as if for the first time, at the processes that have begun another program while their image was looked
+    /// at: what they are and their numbers may be of different programs. Returns whether there were any.
     pub(super) fn read_executed(&mut self, plan: &Plan) -> bool {
         let wanted = self.wanted_files(plan);
-        let wanted = WantedFiles { files: wanted.of_newborn, ..wanted };
         let mut pids = std::mem::take(&mut self.reader.executed);
         let were_any = !pids.is_empty();
         for pid in pids.drain(..) {
@@ -172,6 +170,9 @@ impl Processes {
             let Some(entry) = self.entries.get_mut(index).filter(|entry| entry.pid == pid) else {
                 continue;
             };
+            // So that it is not taken for unchanged.
+            entry.forget_statm();
+            entry.state |= EntryState::NEWBORN;
             let was_read = !std::mem::replace(&mut entry.read, Files::empty()).is_empty();
             self.counts.processes -= u32::from(was_read);
             self.read_entry(index, &wanted);

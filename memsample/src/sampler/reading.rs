@@ -25,7 +25,7 @@ use crate::host::Host;
 use crate::identity::Comm;
 use crate::identity_rules::IdentityRules;
 use crate::metric::{Files, Metric};
-use crate::parse::{parse_smaps_rollup, parse_stat, parse_status};
+use crate::parse::{Stat, parse_smaps_rollup, parse_stat, parse_status};
 use crate::proc::{
     Answer, Listing, MAX_AT_ONCE, ProcFile, ProcRoot, ProcessDir, ReadBuffer, ReaderThreads,
     Request,
@@ -203,7 +203,7 @@ impl Reader {
             || adopted.is_some()
             || process.is_exec_reported()
             || process.is_in_exec
-            || entry.state.contains(EntryState::NEWBORN)
+            || (entry.state.contains(EntryState::NEWBORN) && !self.forks_are_reported)
         {
             let host = self.host;
             let outcome = self
@@ -211,14 +211,14 @@ impl Reader {
                 .and_then(|bytes| Ok(parse_stat(bytes)?))
                 .and_then(|stat| {
                     let addresses = match &adopted {
-                        Some(adopted) => adopted.addresses,
+                        Some(Adopted { stand_in: Some(addresses), .. }) => *addresses,
                         // The thread that stands in has not executed another program, or it were the first one.
                         None if process.thread.is_some() => process.addresses,
-                        None => Addresses::of(&stat),
+                        Some(Adopted { stand_in: None, .. }) | None => Addresses::of(&stat),
                     };
                     let comm = Comm::new(stat.comm);
                     change = match adopted {
-                        Some(Adopted { is_first_again: true, .. }) => {
+                        Some(Adopted { stand_in: None, .. }) => {
                             change_of_first_thread(process, comm, addresses)
                         }
                         _ => image_change(process, comm, addresses, code_changed),
@@ -299,22 +299,26 @@ impl Reader {
         let statm = read_file(&self.root, &mut self.buffer, &directory, c"statm")?;
         let reading = apply_statm(entry, process, statm, &self.host)?;
         let adopted = match reading {
-            StatmReading::NoMemory => {
-                let Some(adopted) = self.adopt_thread(entry, process)? else {
-                    return Ok(Reading::NoMemory);
-                };
-                adopted
+            StatmReading::NoMemory => match self.adopt_thread(entry, process)? {
+                None => return Ok(Reading::NoMemory),
+                adopted => adopted,
+            },
+            StatmReading::Changed { .. } | StatmReading::Unchanged if process.thread.is_some() => {
+                Some(Adopted { reading, stand_in: None })
             }
-            StatmReading::Changed { .. } | StatmReading::Unchanged => {
-                let is_first_again = process.thread.take().is_some();
-                let addresses = match is_first_again {
-                    true => self.addresses_now(entry.pid, process.identity.start)?,
-                    false => shown,
-                };
-                Adopted { reading, addresses, is_first_again }
-            }
+            StatmReading::Changed { .. } | StatmReading::Unchanged => None,
         };
-        let Adopted { reading, addresses, is_first_again } = adopted;
+        let reading = adopted.as_ref().map_or(reading, |adopted| adopted.reading);
+        let is_first_again = matches!(adopted, Some(Adopted { stand_in: None, .. }));
+        let (comm, addresses) = match adopted {
+            Some(Adopted { stand_in: Some(addresses), .. }) => (comm, addresses),
+            Some(Adopted { stand_in: None, .. }) => {
+                let stat = self.stat_now(entry.pid, process.identity.start)?;
+                process.thread = None;
+                (Comm::new(stat.comm), Addresses::of(&stat))
+            }
+            None => (comm, shown),
+        };
         let change = match is_first_again {
             true => change_of_first_thread(process, comm, addresses),
             false => image_change(process, comm, addresses, reading.has_other_code(entry)),
@@ -518,14 +522,14 @@ impl Reader {
                 image.execs_since = process.begin_exec(addresses);
                 if process.is_in_exec && image.has_arguments {
                     // It is over by now, or nearly so. Another one that follows in no time is seen by the addresses.
-                    let now = self.addresses_now(entry.pid, process.identity.start);
-                    if let Ok(now) = now
+                    let now = self.stat_now(entry.pid, process.identity.start);
+                    if let Ok(now) = now.map(|stat| Addresses::of(&stat))
                         && !now.unset()
                     {
                         process.end_exec(now, self.clock.now().boot_ns);
                     }
                 } else if !process.is_in_exec {
-                    self.check_image(entry, process);
+                    self.check_image(entry.pid, process);
                 }
                 Ok(Reading::NewImage(image))
             }
@@ -536,7 +540,7 @@ impl Reader {
                     image.complete(process, &mut entry.state);
                 }
                 process.end_exec(addresses, self.clock.now().boot_ns);
-                self.check_image(entry, process);
+                self.check_image(entry.pid, process);
                 Ok(Reading::Alive)
             }
         }
@@ -544,28 +548,23 @@ impl Reader {
 
     /// Checks, where nobody reports it, that no other program has begun while the image was looked at: what was read may be
     /// of that one. Then the process is to be looked at again.
-    fn check_image(&mut self, entry: &mut Entry, process: &Process) {
+    fn check_image(&mut self, pid: i32, process: &Process) {
         if self.forks_are_reported {
             return;
         }
-        let Ok(now) = self.addresses_now(entry.pid, process.identity.start) else { return };
+        let Ok(stat) = self.stat_now(pid, process.identity.start) else { return };
+        let now = Addresses::of(&stat);
         if now != process.addresses && (now.unset() || !now.hidden()) {
-            // So that it is not taken for unchanged.
-            entry.forget_statm();
-            self.executed.push(entry.pid);
+            self.executed.push(pid);
         }
     }
 
-    /// Reads the addresses of a process that began at `start`.
-    pub(super) fn addresses_now(
-        &mut self,
-        pid: i32,
-        start: ClockTicks,
-    ) -> Result<Addresses, ReadError> {
+    /// Reads `stat` of a process that began at `start`.
+    fn stat_now(&mut self, pid: i32, start: ClockTicks) -> Result<Stat<'_>, ReadError> {
         let directory = self.root.open_process(pid)?;
         let stat = parse_stat(read_file(&self.root, &mut self.buffer, &directory, c"stat")?)?;
         match stat.starttime == start {
-            true => Ok(Addresses::of(&stat)),
+            true => Ok(stat),
             false => Err(ReadError::Gone),
         }
     }

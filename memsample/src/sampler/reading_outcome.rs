@@ -22,8 +22,7 @@ pub(super) enum Reading {
 pub(super) struct Adopted {
     /// What `statm` says of the memory.
     pub(super) reading: StatmReading,
-    /// Those of the memory, which the kernel shows as none under the pid of an ended thread.
-    pub(super) addresses: Addresses,
-    /// Whether the first thread has memory, and had none.
-    pub(super) is_first_again: bool,
+    /// Those of the memory where another thread stands in: the kernel shows none under the pid of an ended thread. `None`
+    /// where the first thread has memory again, and had none.
+    pub(super) stand_in: Option<Addresses>,
 }

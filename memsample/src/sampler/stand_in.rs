@@ -57,15 +57,13 @@ impl Reader {
         let directory = self.root.open_process(entry.pid)?;
         let stat = parse_stat(read_file(&self.root, &mut self.buffer, &directory, c"stat")?)?;
         let (threads, is_first_alive) = (stat.num_threads, stat.state != b'Z');
-        let start = process.identity.start;
-        if stat.starttime != start {
+        if stat.starttime != process.identity.start {
             return Ok(None);
         }
         if process.thread.is_some() && is_first_alive {
             let adopted = self.read_by(entry, process, &directory, None)?;
             if let Some(reading) = adopted {
-                let addresses = self.addresses_now(entry.pid, start)?;
-                return Ok(Some(Adopted { reading, addresses, is_first_again: true }));
+                return Ok(Some(Adopted { reading, stand_in: None }));
             }
         }
         if threads < 2 {
@@ -77,7 +75,7 @@ impl Reader {
             };
             // If it has ended meanwhile, another one may be there.
             if let Ok(Some(reading)) = self.read_by(entry, process, &directory, Some(tid)) {
-                return Ok(Some(Adopted { reading, addresses, is_first_again: false }));
+                return Ok(Some(Adopted { reading, stand_in: Some(addresses) }));
             }
         }
         Err(Errno::AGAIN.into())
